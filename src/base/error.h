@@ -1,0 +1,21 @@
+/* error.h - how every layer reports a failure: a negative code, and one line in a caller-owned sonde_error. */
+#ifndef SONDE_BASE_ERROR_H
+#define SONDE_BASE_ERROR_H
+
+#include <stdarg.h>
+#include "sonde.h"
+
+/* Fills *e (the first failure wins is NOT applied here: it overwrites) and returns `code`, so that a caller
+ * writes `return sonde_fail(e, SONDE_EINVAL, "...")`. e may be NULL. The text carries no newline. */
+int sonde_fail(sonde_error *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Like sonde_fail with ": <strerror(errno)>" at the end; errno is read before anything else. */
+int sonde_fail_errno(sonde_error *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Puts "context: " in front of the text that is there, on the way up. Returns e->code. */
+int sonde_wrap(sonde_error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The entry of names[0..n) nearest to `word` by edit distance, or NULL when none is near: for "did you mean". */
+const char *sonde_nearest(const char *word, const char *const *names, int n);
+
+#endif

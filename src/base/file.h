@@ -1,0 +1,29 @@
+/* file.h - files that are whole or absent. */
+#ifndef SONDE_BASE_FILE_H
+#define SONDE_BASE_FILE_H
+
+#include <stdio.h>
+#include "base/error.h"
+
+/* Reads a whole file of at most `max_bytes` (0: 1 GiB) into memory of sonde_alloc, with a NUL after the end. */
+int sonde_file_read(const char *path, int64_t max_bytes, char **data, int64_t *size, sonde_error *err);
+
+/* Writes the bytes under a temporary name beside `path`, syncs, renames over it, syncs the folder. */
+int sonde_file_write(const char *path, const void *data, int64_t size, sonde_error *err);
+
+/* The same for streamed output: open gives a FILE on the temporary name; commit syncs and renames; abandon removes it. */
+typedef struct sonde_outfile sonde_outfile;
+sonde_outfile *sonde_outfile_open(const char *path, sonde_error *err);
+FILE *sonde_outfile_stream(sonde_outfile *f);
+int sonde_outfile_commit(sonde_outfile *f, sonde_error *err);   /* frees f whatever happens */
+void sonde_outfile_abandon(sonde_outfile *f);                   /* frees f */
+
+int sonde_mkdirs(const char *path, sonde_error *err);           /* like mkdir -p */
+int sonde_path_exists(const char *path);
+int sonde_remove_tree(const char *path, sonde_error *err);      /* like rm -r; absent is fine */
+
+typedef struct sonde_mapping { const void *data; int64_t size; } sonde_mapping;
+int sonde_map_file(const char *path, sonde_mapping *m, sonde_error *err);  /* read-only mmap; an empty file gives size 0 */
+void sonde_unmap_file(sonde_mapping *m);
+
+#endif

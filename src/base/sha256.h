@@ -1,0 +1,13 @@
+/* sha256.h - SHA-256 (FIPS 180-4) of bytes, for state hashes and provenance. */
+#ifndef SONDE_BASE_SHA256_H
+#define SONDE_BASE_SHA256_H
+
+#include <stdint.h>
+#include <stddef.h>
+
+typedef struct sonde_sha256 { uint32_t h[8]; uint64_t bytes; uint8_t block[64]; } sonde_sha256;
+void sonde_sha256_init(sonde_sha256 *s);
+void sonde_sha256_add(sonde_sha256 *s, const void *data, size_t n);
+void sonde_sha256_hex(sonde_sha256 *s, char out[65]);   /* finishes */
+
+#endif
