@@ -1,0 +1,33 @@
+/* gemm.h - matrix products, cut into tiles by the shape alone, each tile one single-threaded library call, so the
+ * bits are the same at any thread count.
+ *
+ * C [m,n] = beta C + op(A) op(B), row-major. op(A) is [m,k]: A is stored [m,k] (ta 0) or [k,m] (ta 1); B is
+ * stored [k,n] (tb 0) or [n,k] (tb 1). A and B are both f32 or both bf16; accumulation is f32; C is f32 or bf16
+ * (bf16 C: beta must be 0). `batch` products at the given element strides (stride 0 shares an operand). */
+#ifndef SONDE_CPU_GEMM_H
+#define SONDE_CPU_GEMM_H
+
+#include "base/pool.h"
+
+typedef struct sonde_gemm {
+  int64_t m, n, k, batch;
+  int ta, tb;
+  int in_type, out_type;            /* sonde_dtype */
+  int64_t lda, ldb, ldc;
+  int64_t stride_a, stride_b, stride_c;
+  float beta;                       /* 0 or 1 */
+} sonde_gemm;
+
+/* Bytes of scratch that the product needs at any thread count of `threads` or fewer (packing, conversion). */
+int64_t sonde_gemm_scratch(const sonde_gemm *g, int threads);
+void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, void *scratch, sonde_pool *pool);
+
+/* One f32 product on the calling thread (for use inside a tile). */
+void sonde_gemm_tile(int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+                     int64_t ldb, float beta, float *c, int64_t ldc);
+
+/* Must be called once before the first product: turns the library's own threads off. */
+void sonde_gemm_setup(void);
+const char *sonde_gemm_library(int dtype);   /* "OpenBLAS 0.3.21", "oneDNN 2.6.3", ...: for summaries and records */
+
+#endif

@@ -1,0 +1,34 @@
+/* simd.h - the inner loops of every kernel, in the widest instruction set this CPU has.
+ *
+ * The file simd_kernels.c is compiled once per instruction set (SONDE_ISA); sonde_simd_get() picks one of the
+ * tables at the first call, by what the CPU reports (SONDE_ISA=base|avx2|avx512 in the environment takes a
+ * narrower one, for tests). All arrays are f32 unless said; any alignment; n may be 0. Reductions have a fixed
+ * order for a given table. */
+#ifndef SONDE_CPU_SIMD_H
+#define SONDE_CPU_SIMD_H
+
+#include "sonde_plugin.h"
+
+typedef struct sonde_simd_table {
+  sonde_simd common;             /* what plugins see too */
+  const char *isa;               /* "base", "avx2", "avx512" */
+  int bf16;                      /* 1: the CPU multiplies bf16 in hardware (avx512_bf16) */
+
+  /* Rows of a norm. rms: r = 1/sqrt(mean(x^2)+eps), y = r x g; returns r. y f32. */
+  float (*rms_row)(float *y, const float *x, const float *g, float eps, int64_t n);
+  /* dx = r (g dy) - r^3/n dot(g dy, x) x ; dg += r x dy */
+  void (*rms_row_grad)(float *dx, float *dg, const float *x, const float *g, const float *dy, float r, int64_t n);
+  /* mean and 1/std go out; y = (x-mean) r g + b */
+  void (*layer_row)(float *y, const float *x, const float *g, const float *b, float eps, int64_t n, float *mean, float *r);
+  void (*layer_row_grad)(float *dx, float *dg, float *db, const float *x, const float *g, const float *dy, float mean,
+                         float r, int64_t n);
+  /* y = exp(x - shift); returns the sum of y */
+  float (*exp_sum)(float *y, const float *x, float shift, int64_t n);
+
+  /* The stretch function of an elementwise op by name ("add", "silu", ...); NULL if there is none. */
+  void (*(*vec)(const char *name))(const sonde_vec *v);
+} sonde_simd_table;
+
+const sonde_simd_table *sonde_simd_get(void);
+
+#endif

@@ -1,0 +1,38 @@
+/* params.h - the named parameters of one model: tensors with a role, made at the first trace, found again at the next. */
+#ifndef SONDE_GRAPH_PARAMS_H
+#define SONDE_GRAPH_PARAMS_H
+
+#define SONDE_INSIDE 1
+#include "sonde_plugin.h"
+
+/* First values. NORMAL: N(0, a^2), truncated at b sigmas if b > 0. XAVIER: N(0, a^2 * 2/(fan_in+fan_out)). FILL: a. */
+typedef enum sonde_init_kind { SONDE_INIT_FILL, SONDE_INIT_NORMAL, SONDE_INIT_XAVIER } sonde_init_kind;
+typedef struct sonde_init { int32_t kind; double a, b; } sonde_init;
+
+typedef struct sonde_param {
+  const char *name;
+  sonde_tensor *value;       /* f32; its memory is untouched until sonde_params_init */
+  sonde_init init;
+  int32_t role;              /* sonde_role */
+  int32_t block;             /* 0-based block it belongs to; -1: none */
+} sonde_param;
+
+SONDE_API sonde_params *sonde_params_new(uint64_t seed, sonde_error *err);
+SONDE_API sonde_params *sonde_params_ref(sonde_params *p);
+SONDE_API void sonde_params_free(sonde_params *p);
+
+/* The parameter of that name: made if absent, checked against the shape if present (ESHAPE names both). */
+const sonde_param *sonde_params_need(sonde_params *p, const char *name, const sonde_shape *shape, int role,
+                                     sonde_init init, int block, sonde_error *err);
+const sonde_param *sonde_params_find(const sonde_params *p, const char *name);
+int64_t sonde_params_count(const sonde_params *p);               /* parameters (tensors) */
+const sonde_param *sonde_params_at(const sonde_params *p, int64_t i);   /* in the order they were made */
+int64_t sonde_params_elements(const sonde_params *p);            /* numbers in all of them */
+
+/* Gives every parameter that has no values yet its first values, from the stream "init/<name>" of the seed. */
+void sonde_params_init(sonde_params *p, sonde_ctx *ctx);
+/* Marks values as set (a loader has written them). */
+void sonde_params_loaded(sonde_params *p, const char *name);
+void sonde_params_sha256(const sonde_params *p, char hex[65]);   /* over names, shapes and values in name order */
+
+#endif

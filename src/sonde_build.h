@@ -1,0 +1,119 @@
+/* sonde_build.h - the ops by name, for composing in C: inside libsonde and inside plugins alike.
+ * Every helper returns NULL when an input is NULL. Shapes broadcast by numpy's rule. */
+#ifndef SONDE_BUILD_H
+#define SONDE_BUILD_H
+
+#include "sonde_plugin.h"
+
+#ifdef SONDE_INSIDE
+#define SONDE_DO(f) sonde_##f
+#else
+#define SONDE_DO(f) sonde_the_host->f
+#endif
+
+#define SONDE_INLINE static inline __attribute__((unused))
+
+SONDE_INLINE sonde_node *sonde_op1(const char *op, sonde_node *a) {
+  return a ? SONDE_DO(op)(SONDE_DO(node_graph)(a), op, &a, 1, NULL) : NULL;
+}
+SONDE_INLINE sonde_node *sonde_op2(const char *op, sonde_node *a, sonde_node *b) {
+  sonde_node *in[2] = {a, b};
+  return a && b ? SONDE_DO(op)(SONDE_DO(node_graph)(a), op, in, 2, NULL) : NULL;
+}
+SONDE_INLINE sonde_node *sonde_opf(const char *op, sonde_node *a, double f0, double f1) {
+  sonde_attr at = {{f0, f1, 0, 0}, {0}};
+  return a ? SONDE_DO(op)(SONDE_DO(node_graph)(a), op, &a, 1, &at) : NULL;
+}
+
+/* elementwise */
+SONDE_INLINE sonde_node *sonde_add(sonde_node *a, sonde_node *b) { return sonde_op2("add", a, b); }
+SONDE_INLINE sonde_node *sonde_sub(sonde_node *a, sonde_node *b) { return sonde_op2("sub", a, b); }
+SONDE_INLINE sonde_node *sonde_mul(sonde_node *a, sonde_node *b) { return sonde_op2("mul", a, b); }
+SONDE_INLINE sonde_node *sonde_div(sonde_node *a, sonde_node *b) { return sonde_op2("div", a, b); }
+/* a x + b */
+SONDE_INLINE sonde_node *sonde_affine(sonde_node *x, double a, double b) { return sonde_opf("affine", x, a, b); }
+SONDE_INLINE sonde_node *sonde_scale(sonde_node *x, double a) { return sonde_opf("affine", x, a, 0); }
+SONDE_INLINE sonde_node *sonde_exp(sonde_node *x) { return sonde_op1("exp", x); }
+SONDE_INLINE sonde_node *sonde_log(sonde_node *x) { return sonde_op1("log", x); }
+SONDE_INLINE sonde_node *sonde_sqrt(sonde_node *x) { return sonde_op1("sqrt", x); }
+SONDE_INLINE sonde_node *sonde_rsqrt(sonde_node *x) { return sonde_op1("rsqrt", x); }
+SONDE_INLINE sonde_node *sonde_square(sonde_node *x) { return sonde_op1("square", x); }
+SONDE_INLINE sonde_node *sonde_tanh(sonde_node *x) { return sonde_op1("tanh", x); }
+SONDE_INLINE sonde_node *sonde_sigmoid(sonde_node *x) { return sonde_op1("sigmoid", x); }
+SONDE_INLINE sonde_node *sonde_silu(sonde_node *x) { return sonde_op1("silu", x); }
+SONDE_INLINE sonde_node *sonde_gelu(sonde_node *x) { return sonde_op1("gelu", x); }       /* erf form */
+SONDE_INLINE sonde_node *sonde_relu(sonde_node *x) { return sonde_op1("relu", x); }
+SONDE_INLINE sonde_node *sonde_relu2(sonde_node *x) { return sonde_op1("relu2", x); }     /* relu(x)^2 */
+SONDE_INLINE sonde_node *sonde_swiglu(sonde_node *gate, sonde_node *up) { return sonde_op2("swiglu", gate, up); }  /* silu(gate) up */
+
+/* sum and mean down to `rank` dims (numpy's rule backwards: a target dim of 1 or a missing leading one is summed over) */
+SONDE_INLINE sonde_node *sonde_sum_to(sonde_node *x, const int64_t *dim, int rank) {
+  sonde_attr at = {{0}, {0}};
+  if (!x) return NULL;
+  at.i[0] = rank;
+  for (int k = 0; k < rank; k++) at.i[1 + k] = dim[k];
+  return SONDE_DO(op)(SONDE_DO(node_graph)(x), "sum", &x, 1, &at);
+}
+/* over the last axis, which stays as a 1: [.., C] -> [.., 1] */
+SONDE_INLINE sonde_node *sonde_sum_last(sonde_node *x) {
+  if (!x) return NULL;
+  sonde_shape s = SONDE_DO(node_shape)(x);
+  s.dim[s.rank - 1] = 1;
+  return sonde_sum_to(x, s.dim, s.rank);
+}
+SONDE_INLINE sonde_node *sonde_mean_last(sonde_node *x) {
+  if (!x) return NULL;
+  sonde_shape s = SONDE_DO(node_shape)(x);
+  return sonde_scale(sonde_sum_last(x), 1.0 / (double)s.dim[s.rank - 1]);
+}
+SONDE_INLINE sonde_node *sonde_sum_all(sonde_node *x) { return sonde_sum_to(x, NULL, 0); }
+SONDE_INLINE sonde_node *sonde_expand(sonde_node *x, const int64_t *dim, int rank) {
+  sonde_attr at = {{0}, {0}};
+  if (!x) return NULL;
+  at.i[0] = rank;
+  for (int k = 0; k < rank; k++) at.i[1 + k] = dim[k];
+  return SONDE_DO(op)(SONDE_DO(node_graph)(x), "expand", &x, 1, &at);
+}
+/* same bytes, another shape; one dim may be -1 */
+SONDE_INLINE sonde_node *sonde_reshape(sonde_node *x, const int64_t *dim, int rank) {
+  sonde_attr at = {{0}, {0}};
+  if (!x) return NULL;
+  at.i[0] = rank;
+  for (int k = 0; k < rank; k++) at.i[1 + k] = dim[k];
+  return SONDE_DO(op)(SONDE_DO(node_graph)(x), "reshape", &x, 1, &at);
+}
+
+/* op(a) op(b): the last two axes; b of rank 2 is shared by all leading axes of a, else the leading axes are equal.
+ * A linear layer with a weight [out, in] is matmul(x, w, 0, 1). */
+SONDE_INLINE sonde_node *sonde_matmul(sonde_node *a, sonde_node *b, int ta, int tb) {
+  sonde_node *in[2] = {a, b};
+  sonde_attr at = {{0}, {ta, tb}};
+  return a && b ? SONDE_DO(op)(SONDE_DO(node_graph)(a), "matmul", in, 2, &at) : NULL;
+}
+SONDE_INLINE sonde_node *sonde_linear(sonde_node *x, sonde_node *w) { return sonde_matmul(x, w, 0, 1); }
+
+/* x [.., D] normalised over the last axis and multiplied by gain [D]; eps inside the root */
+SONDE_INLINE sonde_node *sonde_rmsnorm(sonde_node *x, sonde_node *gain, double eps) {
+  sonde_node *in[2] = {x, gain};
+  sonde_attr at = {{eps}, {0}};
+  return x && gain ? SONDE_DO(op)(SONDE_DO(node_graph)(x), "rmsnorm", in, 2, &at) : NULL;
+}
+SONDE_INLINE sonde_node *sonde_layernorm(sonde_node *x, sonde_node *gain, sonde_node *bias, double eps) {
+  sonde_node *in[3] = {x, gain, bias};
+  sonde_attr at = {{eps}, {0}};
+  return x && gain && bias ? SONDE_DO(op)(SONDE_DO(node_graph)(x), "layernorm", in, 3, &at) : NULL;
+}
+/* x [B, T, H, Dh]: rotary embedding of position t (+ offset), halves rotated as in Hugging Face's Llama */
+SONDE_INLINE sonde_node *sonde_rope(sonde_node *x, double theta, int64_t offset) {
+  sonde_attr at = {{theta, 1.0}, {offset}};
+  return x ? SONDE_DO(op)(SONDE_DO(node_graph)(x), "rope", &x, 1, &at) : NULL;
+}
+/* q [B, T, H, Dh], k and v [B, T, KV, Dh], H a multiple of KV -> [B, T, H, Dh]; causal; scale 1/sqrt(Dh) when 0;
+ * window: how many positions back a query sees, itself included (0: all) */
+SONDE_INLINE sonde_node *sonde_attention(sonde_node *q, sonde_node *k, sonde_node *v, double scale, int64_t window) {
+  sonde_node *in[3] = {q, k, v};
+  sonde_attr at = {{scale}, {1, window}};
+  return q && k && v ? SONDE_DO(op)(SONDE_DO(node_graph)(q), "attention", in, 3, &at) : NULL;
+}
+
+#endif
