@@ -64,6 +64,7 @@ typedef struct sonde_call {
   void *scratch;              /* of def->scratch bytes */
   uint64_t step;
   void *pool;                 /* for host->parallel */
+  sonde_error *err;           /* where a run that fails says why, through host->fail; may be NULL */
 } sonde_call;
 
 /* A stretch of an elementwise op: out[k] = f(in[0][k], in[1][k], ...), k in [0, n), all f32 and contiguous;
