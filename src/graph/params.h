@@ -33,6 +33,7 @@ int64_t sonde_params_elements(const sonde_params *p);            /* numbers in a
 void sonde_params_init(sonde_params *p, sonde_ctx *ctx);
 /* Marks values as set (a loader has written them). */
 void sonde_params_loaded(sonde_params *p, const char *name);
-void sonde_params_sha256(const sonde_params *p, char hex[65]);   /* over names, shapes and values in name order */
+/* Over names, shapes and values in the order of the names. SONDE_ENOMEM or 0. */
+int sonde_params_sha256(const sonde_params *p, char hex[65]);
 
 #endif

@@ -1,0 +1,292 @@
+/* graph.c - tracing: nodes, names, scopes, shape rules, and one node for one expression. No memory is planned and
+ * nothing is computed here. */
+#include "graph/graph.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { SAME_SLOTS = 4096 };
+
+sonde_graph *sonde_graph_new(sonde_ctx *ctx, sonde_error *err) {
+  sonde_graph *g = sonde_alloc(sizeof *g);
+  if (g) {
+    g->ctx = ctx;
+    g->arena = sonde_arena_new();
+    g->names = sonde_map_new();
+    g->same = sonde_alloc(SAME_SLOTS * sizeof *g->same);
+    g->refs = 1;
+    g->at_block = -1;
+    g->at_scope = -1;
+  }
+  if (!g || !g->arena || !g->names || !g->same) {
+    sonde_graph_free(g);
+    sonde_fail(err, SONDE_ENOMEM, "no memory for a graph");
+    return NULL;
+  }
+  return g;
+}
+
+sonde_graph *sonde_graph_ref(sonde_graph *g) {
+  g->refs++;
+  return g;
+}
+
+void sonde_graph_free(sonde_graph *g) {
+  if (!g || --g->refs > 0) return;
+  for (int64_t k = 0; k < g->count; k++) sonde_tensor_free(g->node[k]->tensor);
+  sonde_release(g->node);
+  sonde_release(g->scope);
+  sonde_release(g->same);
+  sonde_map_free(g->names);
+  sonde_arena_free(g->arena);
+  sonde_release(g);
+}
+
+int sonde_graph_error(const sonde_graph *g, sonde_error *err) {
+  if (g->first.code && err) *err = g->first;
+  return g->first.code;
+}
+
+const char *sonde_node_scope(const sonde_node *n) { return n->scope >= 0 ? n->g->scope[n->scope] : ""; }
+
+sonde_node *sonde_graph_fail(sonde_graph *g, int code, const char *fmt, ...) {
+  if (g->first.code) return NULL;
+  va_list ap;
+  char text[900];
+  va_start(ap, fmt);
+  vsnprintf(text, sizeof text, fmt, ap);
+  va_end(ap);
+  const char *scope = g->at_scope >= 0 ? g->scope[g->at_scope] : "";
+  sonde_fail(&g->first, code, "%s%s%s", scope, *scope ? ": " : "", text);
+  return NULL;
+}
+
+void sonde_graph_scope(sonde_graph *g, const char *path, int block) {
+  g->at_block = block;
+  g->at_scope = -1;
+  if (!path || !*path) return;
+  for (int k = g->n_scope - 1; k >= 0; k--)
+    if (!strcmp(g->scope[k], path)) {
+      g->at_scope = k;
+      return;
+    }
+  if (g->n_scope == g->cap_scope) {
+    int cap = g->cap_scope ? 2 * g->cap_scope : 64;
+    const char **bigger = sonde_grow(g->scope, (size_t)g->cap_scope * sizeof *bigger, (size_t)cap * sizeof *bigger);
+    if (!bigger) {
+      sonde_graph_fail(g, SONDE_ENOMEM, "no memory for the scope '%s'", path);
+      return;
+    }
+    g->scope = bigger;
+    g->cap_scope = cap;
+  }
+  if ((g->scope[g->n_scope] = sonde_arena_strdup(g->arena, path))) g->at_scope = g->n_scope++;
+  else sonde_graph_fail(g, SONDE_ENOMEM, "no memory for the scope '%s'", path);
+}
+
+static sonde_node *append(sonde_graph *g, int kind, const sonde_shape *shape) {
+  if (g->count == g->cap) {
+    int64_t cap = g->cap ? 2 * g->cap : 256;
+    sonde_node **bigger = sonde_grow(g->node, (size_t)g->cap * sizeof *bigger, (size_t)cap * sizeof *bigger);
+    if (!bigger) return sonde_graph_fail(g, SONDE_ENOMEM, "no memory for more nodes");
+    g->node = bigger;
+    g->cap = cap;
+  }
+  sonde_node *n = sonde_arena_alloc(g->arena, sizeof *n);
+  if (!n) return sonde_graph_fail(g, SONDE_ENOMEM, "no memory for more nodes");
+  n->g = g;
+  n->id = g->count;
+  n->kind = (uint8_t)kind;
+  n->backward = (uint8_t)g->at_backward;
+  n->block = g->at_block;
+  n->scope = g->at_scope;
+  n->shape = *shape;
+  for (int k = shape->rank; k < SONDE_MAX_RANK; k++) n->shape.dim[k] = 1;
+  n->result[0] = n;
+  g->node[g->count++] = n;
+  return n;
+}
+
+static int bad_shape(sonde_graph *g, const char *what, const char *name, const sonde_shape *s) {
+  char text[160];
+  if (sonde_dtype_size(s->dtype) && sonde_shape_bytes(s) > 0) return 0;
+  sonde_graph_fail(g, SONDE_ESHAPE, "%s '%s': %s is not a shape (every dim must be at least 1)", what, name,
+                   sonde_shape_text(s, text, sizeof text));
+  return 1;
+}
+
+sonde_node *sonde_input(sonde_graph *g, const char *name, const sonde_shape *shape) {
+  if (bad_shape(g, "input", name, shape)) return NULL;
+  if (sonde_map_get(g->names, name)) return sonde_graph_fail(g, SONDE_EINVAL, "the name '%s' is taken in this graph", name);
+  return sonde_name(append(g, SONDE_KIND_INPUT, shape), name);
+}
+
+sonde_node *sonde_leaf(sonde_graph *g, const char *name, sonde_tensor *t) {
+  if (!t) return sonde_graph_fail(g, SONDE_EINVAL, "leaf '%s' has no tensor", name);
+  sonde_node *there = sonde_map_get(g->names, name);
+  if (there && there->kind == SONDE_KIND_LEAF && there->tensor == t) return there;
+  if (there) return sonde_graph_fail(g, SONDE_EINVAL, "the name '%s' is taken in this graph", name);
+  sonde_node *n = append(g, SONDE_KIND_LEAF, &t->shape);
+  if (n) n->tensor = sonde_tensor_ref(t);
+  return sonde_name(n, name);
+}
+
+sonde_node *sonde_constant(sonde_graph *g, const sonde_shape *shape, double value) {
+  if (bad_shape(g, "constant", "", shape)) return NULL;
+  sonde_node *n = append(g, SONDE_KIND_CONST, shape);
+  if (n) n->value = value;
+  return n;
+}
+
+/* Values of constants are known while tracing: gradients make many (ones, scaled ones), so fold the usual ones. */
+static sonde_node *fold(sonde_graph *g, const sonde_op_def *d, sonde_node *const *in, const sonde_attr *a,
+                        const sonde_shape *shape) {
+  const char *op = d->name;
+  sonde_node *x = in[0];
+  if (x->kind == SONDE_KIND_CONST) {
+    if (!strcmp(op, "expand") || !strcmp(op, "reshape")) return sonde_constant(g, shape, x->value);
+    if (!strcmp(op, "affine")) return sonde_constant(g, shape, a->f[0] * x->value + a->f[1]);
+    if (!strcmp(op, "mul") && in[1]->kind == SONDE_KIND_CONST) return sonde_constant(g, shape, x->value * in[1]->value);
+  }
+  if (!strcmp(op, "affine") && a->f[0] == 1 && a->f[1] == 0) return x;
+  if (!strcmp(op, "mul"))
+    for (int k = 0; k < 2; k++)
+      if (in[k]->kind == SONDE_KIND_CONST && in[k]->value == 1 && sonde_shape_equal(&in[1 - k]->shape, shape)) return in[1 - k];
+  if ((!strcmp(op, "expand") || !strcmp(op, "reshape") || !strcmp(op, "sum")) && sonde_shape_equal(&x->shape, shape)) return x;
+  return NULL;
+}
+
+static uint64_t hash_node(const sonde_op_def *d, sonde_node *const *in, int n_in, const sonde_attr *a) {
+  uint64_t h = (uint64_t)(uintptr_t)d ^ 0x9e3779b97f4a7c15u;
+  for (int k = 0; k < n_in; k++) h = (h ^ (uint64_t)in[k]->id) * 0xff51afd7ed558ccdu;
+  const unsigned char *b = (const unsigned char *)a;
+  for (size_t k = 0; k < sizeof *a; k++) h = (h ^ b[k]) * 0x100000001b3u;
+  return (h ^ h >> 29) % SAME_SLOTS;
+}
+
+static int infer(sonde_graph *g, const sonde_op_def *d, sonde_node *const *in, int n_in, const sonde_attr *a,
+                 sonde_shape *out) {
+  sonde_shape s[SONDE_MAX_IN];
+  sonde_error err = {0};
+  char t1[160], t2[160];
+  for (int k = 0; k < n_in; k++) s[k] = in[k]->shape;
+  if (d->flags & SONDE_OP_ELEMENTWISE && !d->shape) {
+    out[0] = s[0];
+    for (int k = 1; k < n_in; k++)
+      if (sonde_shape_broadcast(&out[0], &s[k], &out[0])) {
+        sonde_graph_fail(g, SONDE_ESHAPE, "%s: %s and %s do not broadcast", d->name, sonde_shape_text(&s[0], t1, sizeof t1),
+                         sonde_shape_text(&s[k], t2, sizeof t2));
+        return SONDE_ESHAPE;
+      }
+    out[0].dtype = SONDE_F32;
+    return 0;
+  }
+  int rc = d->shape(s, n_in, a, out, &err);
+  if (rc) sonde_graph_fail(g, rc, "%s", err.text[0] ? err.text : d->name);
+  for (int k = 0; !rc && k < d->n_out; k++)
+    if (bad_shape(g, "result of", d->name, &out[k])) rc = SONDE_ESHAPE;
+  return rc;
+}
+
+sonde_node *sonde_op(sonde_graph *g, const char *name, sonde_node *const *in, int n_in, const sonde_attr *attr) {
+  static const sonde_attr none;
+  if (!g || g->first.code) return NULL;
+  if (!attr) attr = &none;
+  const sonde_op_def *d = sonde_ops_find(g->ctx, name);
+  if (!d) {
+    const char *names[256];
+    int n = sonde_ops_count(g->ctx);
+    for (int k = 0; k < n && k < 256; k++) names[k] = sonde_ops_at(g->ctx, k)->name;
+    const char *near = sonde_nearest(name, names, n < 256 ? n : 256);
+    return sonde_graph_fail(g, SONDE_EINVAL, "unknown op '%s'%s%s%s", name, near ? "; did you mean '" : "", near ? near : "",
+                            near ? "'?" : "");
+  }
+  if (n_in < d->min_in || n_in > d->max_in)
+    return sonde_graph_fail(g, SONDE_EINVAL, "%s takes %d to %d inputs, not %d", name, d->min_in, d->max_in, n_in);
+  for (int k = 0; k < n_in; k++) {
+    if (!in[k]) return NULL;
+    if (in[k]->g != g) return sonde_graph_fail(g, SONDE_EINVAL, "%s: input %d belongs to another graph", name, k + 1);
+  }
+  sonde_shape out[SONDE_MAX_OUT] = {{0}};
+  if (infer(g, d, in, n_in, attr, out)) return NULL;
+  sonde_node *folded = fold(g, d, in, attr, &out[0]);
+  if (folded) return folded;
+  uint64_t h = hash_node(d, in, n_in, attr);
+  if (!(d->flags & SONDE_OP_RANDOM))
+    for (sonde_node *n = g->same[h]; n; n = n->next_same)
+      if (n->def == d && n->n_in == n_in && !memcmp(n->in, in, (size_t)n_in * sizeof *in) &&
+          !memcmp(&n->attr, attr, sizeof *attr) && n->block == g->at_block)
+        return n;
+  sonde_node *n = append(g, SONDE_KIND_OP, &out[0]);
+  if (!n) return NULL;
+  n->def = d;
+  n->n_in = (int16_t)n_in;
+  memcpy(n->in, in, (size_t)n_in * sizeof *in);
+  memcpy(n->out_shape, out, sizeof out);
+  n->attr = *attr;
+  n->next_same = g->same[h];
+  g->same[h] = n;
+  return n;
+}
+
+sonde_node *sonde_result(sonde_node *n, int index) {
+  if (!n) return NULL;
+  if (n->kind != SONDE_KIND_OP || index < 0 || index >= n->def->n_out)
+    return sonde_graph_fail(n->g, SONDE_EINVAL, "%s has no result %d", n->kind == SONDE_KIND_OP ? n->def->name : "a leaf", index);
+  if (!n->result[index]) {
+    sonde_node *r = append(n->g, SONDE_KIND_RESULT, &n->out_shape[index]);
+    if (!r) return NULL;
+    r->in[0] = n;
+    r->n_in = 1;
+    r->index = (int16_t)index;
+    r->block = n->block;
+    r->backward = n->backward;
+    n->result[index] = r;
+  }
+  return n->result[index];
+}
+
+static int reaches(const sonde_node *from, const sonde_node *to, uint8_t *seen) {
+  if (from == to) return 1;
+  if (from->id < to->id || seen[from->id]) return 0;
+  seen[from->id] = 1;
+  for (int k = 0; k < from->n_in; k++)
+    if (reaches(from->in[k], to, seen)) return 1;
+  return 0;
+}
+
+void sonde_graph_replace(sonde_node *old, sonde_node *now) {
+  if (!old || !now) return;
+  uint8_t *seen = sonde_alloc((size_t)old->g->count);
+  if (!seen) {
+    sonde_graph_fail(old->g, SONDE_ENOMEM, "no memory to walk the graph");
+    return;
+  }
+  if (!reaches(now, old, seen)) old->replaced = now;
+  sonde_release(seen);
+}
+
+sonde_graph *sonde_node_graph(const sonde_node *n) { return n ? n->g : NULL; }
+sonde_shape sonde_node_shape(const sonde_node *n) { return n->shape; }
+const sonde_attr *sonde_node_attr(const sonde_node *n) { return &n->attr; }
+int64_t sonde_node_id(const sonde_node *n) { return n->id; }
+
+const char *sonde_node_op(const sonde_node *n) {
+  static const char *const kinds[] = {"op", "result", "input", "leaf", "constant"};
+  return n->kind == SONDE_KIND_OP ? n->def->name : kinds[n->kind];
+}
+
+int sonde_node_inputs(const sonde_node *n, sonde_node **in) {
+  for (int k = 0; k < n->n_in; k++) in[k] = n->in[k];
+  return n->n_in;
+}
+
+sonde_node *sonde_name(sonde_node *n, const char *name) {
+  if (!n) return NULL;
+  char *copy = sonde_arena_strdup(n->g->arena, name);
+  if (!copy || sonde_map_set(n->g->names, copy, n)) return sonde_graph_fail(n->g, SONDE_ENOMEM, "no memory for the name '%s'", name);
+  if (!n->name) n->name = copy;
+  return n;
+}
+
+sonde_node *sonde_find(sonde_graph *g, const char *name) { return sonde_map_get(g->names, name); }

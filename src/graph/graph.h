@@ -1,0 +1,67 @@
+/* graph.h - the graph's insides: for src/graph, and for ops whose gradient needs more than the public calls. */
+#ifndef SONDE_GRAPH_GRAPH_H
+#define SONDE_GRAPH_GRAPH_H
+
+#include "base/mem.h"
+#include "base/pool.h"
+#include "graph/ops.h"
+#include "tensor/tensor.h"
+
+/* Things that upper layers hang on a runtime (the plugin registry): freed with it. */
+enum { SONDE_CTX_SLOTS = 4, SONDE_CTX_PLUGINS = 0 };
+
+struct sonde_ctx {
+  sonde_pool *pool;
+  sonde_map *ops;                               /* name -> const sonde_op_def * */
+  sonde_op_def *filled[128];                    /* elementwise defs copied to take this machine's stretch function */
+  int n_filled;
+  void *slot[SONDE_CTX_SLOTS];
+  void (*slot_free[SONDE_CTX_SLOTS])(void *);
+};
+
+typedef enum sonde_node_kind { SONDE_KIND_OP, SONDE_KIND_RESULT, SONDE_KIND_INPUT, SONDE_KIND_LEAF, SONDE_KIND_CONST }
+    sonde_node_kind;
+
+struct sonde_node {
+  sonde_graph *g;
+  int64_t id;                   /* position in the graph; inputs have smaller ids */
+  uint8_t kind, backward;       /* backward: made by sonde_grad */
+  int16_t n_in, index;          /* index: which result of in[0] (RESULT) */
+  int32_t block, scope;
+  const sonde_op_def *def;      /* OP */
+  sonde_node *in[SONDE_MAX_IN];
+  sonde_node *result[SONDE_MAX_OUT];  /* OP: the nodes of its further results, made when asked for; [0] is itself */
+  sonde_shape shape, out_shape[SONDE_MAX_OUT];
+  sonde_attr attr;
+  const char *name;
+  sonde_tensor *tensor;         /* LEAF */
+  double value;                 /* CONST */
+  sonde_node *replaced;         /* planners read this node's value from there instead */
+  sonde_node *next_same;        /* chain of the common-subexpression table */
+};
+
+struct sonde_graph {
+  sonde_ctx *ctx;
+  sonde_arena *arena;
+  sonde_node **node;
+  int64_t count, cap;
+  sonde_map *names;             /* name -> node */
+  const char **scope;           /* scope paths, by number */
+  int n_scope, cap_scope, at_scope, at_block, at_backward;
+  sonde_node **same;            /* hash table for common subexpressions */
+  int refs;
+  sonde_error first;            /* the first failure */
+};
+
+sonde_graph *sonde_graph_ref(sonde_graph *g);
+
+/* Records a failure (the first one stays) with the current scope in front; returns NULL. */
+sonde_node *sonde_graph_fail(sonde_graph *g, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* From now on plans take `old`'s value from `now`: for a gradient op that computes the forward value along the way.
+ * Does nothing when `now` depends on `old`. Gradients are still taken of `old`. */
+void sonde_graph_replace(sonde_node *old, sonde_node *now);
+
+const char *sonde_node_scope(const sonde_node *n);
+
+#endif
