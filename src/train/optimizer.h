@@ -1,0 +1,43 @@
+/* optimizer.h - drives one optimizer plugin over all parameters of a model: states, weight-decay groups, gradient
+ * norms, clipping. Parameters are cut into tiles by their shapes alone, so the bits do not depend on the threads. */
+#ifndef SONDE_TRAIN_OPTIMIZER_H
+#define SONDE_TRAIN_OPTIMIZER_H
+
+#include "base/pool.h"
+#include "graph/params.h"
+
+typedef struct sonde_optim sonde_optim;
+
+typedef struct sonde_optim_opts {
+  const sonde_optimizer *functions;   /* borrowed; stays while the driver lives */
+  const sonde_value *values;          /* options in the order of the plugin's schema; borrowed likewise */
+  double weight_decay;                /* of matrices; gains, biases and embeddings have 0 ... */
+  int32_t decay_all;                  /* ... unless this is 1 */
+  double clip;                        /* bound of the global gradient norm; 0: none */
+  int32_t blocks;                     /* blocks of the model, for the norms per block */
+} sonde_optim_opts;
+
+/* Makes the gradient tensors and the zero states of every parameter (all f32). params and pool are borrowed. */
+sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde_optim_opts *opts, sonde_error *err);
+void sonde_optim_free(sonde_optim *o);
+
+sonde_tensor *sonde_optim_grad(const sonde_optim *o, int64_t param);               /* borrowed */
+sonde_tensor *sonde_optim_state(const sonde_optim *o, int64_t param, int state);   /* borrowed */
+int sonde_optim_states(const sonde_optim *o);
+const char *sonde_optim_state_name(const sonde_optim *o, int state);
+int64_t sonde_optim_bytes(const sonde_optim *o);                                   /* of gradients and states */
+int sonde_optim_decayed(const sonde_optim *o, int64_t param);                      /* 1: weight decay applies */
+
+typedef struct sonde_grad_norm {
+  double global;               /* L2 over all parameters */
+  const double *block;         /* L2 over the parameters of each block, [blocks]; belongs to the driver */
+} sonde_grad_norm;
+
+/* Norms of scale * gradient, summed in f64 in a fixed order. Not finite when a gradient is not. */
+sonde_grad_norm sonde_optim_norm(sonde_optim *o, double scale);
+
+/* One update with the gradients as they stand times `scale`, clipped to opts.clip by the norm that the last call of
+ * sonde_optim_norm gave. `step` counts from 1. */
+void sonde_optim_update(sonde_optim *o, double scale, double lr, int64_t step);
+
+#endif
