@@ -1,0 +1,1 @@
+# Benchmarks. EXTRA_DIST += %D%/x

@@ -1,0 +1,1 @@
+# Documentation. EXTRA_DIST += %D%/x.md

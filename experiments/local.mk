@@ -1,0 +1,1 @@
+# Experiments. EXTRA_DIST += %D%/x.lua

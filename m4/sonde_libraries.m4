@@ -1,0 +1,192 @@
+# sonde_libraries.m4 - the libraries Sonde needs, those it can use, and the summary of what was found.
+
+# SONDE_REQUIRE(VARIABLE, PKG-CONFIG NAMES, WHAT, DEBIAN PACKAGE): VARIABLE_CFLAGS and VARIABLE_LIBS from the first
+# of the names that is there; an error that says what to install otherwise.
+AC_DEFUN([SONDE_REQUIRE], [
+  AC_ARG_VAR([$1_CFLAGS], [C compiler flags for $3])
+  AC_ARG_VAR([$1_LIBS], [linker flags for $3])
+  AC_MSG_CHECKING([for $3])
+  sonde_found=
+  AS_IF([test -n "$$1_LIBS"], [sonde_found="as given"], [
+    for sonde_name in $2; do
+      AS_IF([$PKG_CONFIG --exists $sonde_name], [
+        $1_CFLAGS=`$PKG_CONFIG --cflags $sonde_name`
+        $1_LIBS=`$PKG_CONFIG --libs $sonde_name`
+        sonde_found=`$PKG_CONFIG --modversion $sonde_name`
+        break])
+    done])
+  AS_IF([test -z "$sonde_found"], [AC_MSG_RESULT([no])
+    AC_MSG_ERROR([$3 is missing: on Debian, apt install $4; elsewhere set $1_CFLAGS and $1_LIBS])])
+  AC_MSG_RESULT([$sonde_found])
+  sonde_required="$sonde_required
+  $3: $sonde_found"
+])
+
+# SONDE_OPTIONAL_FOUND(NAME, FOUND OR EMPTY, WHAT IS LOST WITHOUT IT): a line of the summary.
+AC_DEFUN([SONDE_OPTIONAL_FOUND], [
+  AS_IF([test -n "$2"], [sonde_optional="$sonde_optional
+  $1: $2"], [sonde_optional="$sonde_optional
+  $1: absent ($3)"])
+])
+
+# --with-blas=NAME: a pkg-config name ("openblas", "blis", "mkl-dynamic-lp64-seq") or a library with the CBLAS
+# interface ("cblas"); auto takes the first that works. Sets BLAS_CFLAGS, BLAS_LIBS, SONDE_BLAS_NAME.
+AC_DEFUN([SONDE_BLAS], [
+  AC_ARG_WITH([blas], [AS_HELP_STRING([--with-blas=NAME],
+    [BLAS library with the CBLAS interface: openblas, blis, blas, ... @<:@auto@:>@])], [], [with_blas=auto])
+  AS_CASE([$with_blas],
+    [yes|auto], [sonde_candidates="openblas blis cblas blas"],
+    [no], [AC_MSG_ERROR([Sonde cannot be built without a BLAS])],
+    [sonde_candidates=$with_blas])
+  AC_ARG_VAR([BLAS_CFLAGS], [C compiler flags for the BLAS])
+  AC_ARG_VAR([BLAS_LIBS], [linker flags for the BLAS])
+  sonde_blas= sonde_save_libs=$LIBS sonde_save_cppflags=$CPPFLAGS
+  sonde_given_cflags=$BLAS_CFLAGS sonde_given_libs=$BLAS_LIBS
+  for sonde_name in $sonde_candidates; do
+    BLAS_CFLAGS=$sonde_given_cflags BLAS_LIBS=$sonde_given_libs
+    AS_IF([test -n "$BLAS_LIBS"], [],
+      [$PKG_CONFIG --exists $sonde_name], [
+        BLAS_CFLAGS=`$PKG_CONFIG --cflags $sonde_name`
+        BLAS_LIBS=`$PKG_CONFIG --libs $sonde_name`],
+      [BLAS_LIBS=-l$sonde_name])
+    AC_MSG_CHECKING([for cblas_sgemm in $sonde_name])
+    CPPFLAGS="$sonde_save_cppflags $BLAS_CFLAGS" LIBS="$BLAS_LIBS $sonde_save_libs"
+    AC_LINK_IFELSE([AC_LANG_PROGRAM([[#include <cblas.h>]],
+      [[float x = 1, y = 0;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, 1, 1, 1, 1, &x, 1, &x, 1, 0, &y, 1);]])],
+      [sonde_blas=$sonde_name])
+    CPPFLAGS=$sonde_save_cppflags LIBS=$sonde_save_libs
+    AS_IF([test -n "$sonde_blas"], [AC_MSG_RESULT([yes]); break], [AC_MSG_RESULT([no])])
+  done
+  AS_IF([test -z "$sonde_blas"], [AC_MSG_ERROR(
+    [no BLAS with cblas.h among: $sonde_candidates. On Debian: apt install libopenblas-dev; see also --with-blas])])
+  AC_DEFINE_UNQUOTED([SONDE_BLAS_NAME], ["$sonde_blas"], [The BLAS that configure chose])
+  sonde_required="$sonde_required
+  BLAS: $sonde_blas ($BLAS_LIBS)"
+])
+
+# --with-onednn: ships no pkg-config file, so header and symbol are tried.
+AC_DEFUN([SONDE_ONEDNN], [
+  AC_ARG_WITH([onednn], [AS_HELP_STRING([--with-onednn], [use oneDNN's matrix products @<:@check@:>@])],
+    [], [with_onednn=check])
+  ONEDNN_LIBS= sonde_onednn=
+  AS_IF([test "$with_onednn" != no], [
+    AC_CHECK_HEADER([oneapi/dnnl/dnnl.h],
+      [AC_CHECK_LIB([dnnl], [dnnl_version], [ONEDNN_LIBS=-ldnnl sonde_onednn=yes])])
+    AS_IF([test "$with_onednn" = yes && test -z "$sonde_onednn"],
+      [AC_MSG_ERROR([--with-onednn: oneDNN is missing; on Debian: apt install libdnnl-dev])])])
+  AS_IF([test -n "$sonde_onednn"], [AC_DEFINE([HAVE_ONEDNN], [1], [oneDNN is there])])
+  AM_CONDITIONAL([HAVE_ONEDNN], [test -n "$sonde_onednn"])
+  AC_SUBST([ONEDNN_LIBS])
+  SONDE_OPTIONAL_FOUND([oneDNN], [$sonde_onednn], [libdnnl-dev])
+])
+
+AC_DEFUN([SONDE_XSMM], [
+  AC_ARG_WITH([xsmm], [AS_HELP_STRING([--with-xsmm], [use libxsmm's matrix products @<:@check@:>@])],
+    [], [with_xsmm=check])
+  XSMM_CFLAGS= XSMM_LIBS= sonde_xsmm=
+  AS_IF([test "$with_xsmm" != no], [
+    AS_IF([$PKG_CONFIG --exists libxsmm], [
+      XSMM_CFLAGS=`$PKG_CONFIG --cflags libxsmm`
+      XSMM_LIBS=`$PKG_CONFIG --libs libxsmm`
+      sonde_xsmm=`$PKG_CONFIG --modversion libxsmm`])
+    AS_IF([test "$with_xsmm" = yes && test -z "$sonde_xsmm"],
+      [AC_MSG_ERROR([--with-xsmm: libxsmm is missing; on Debian: apt install libxsmm-dev])])])
+  AS_IF([test -n "$sonde_xsmm"], [AC_DEFINE([HAVE_XSMM], [1], [libxsmm is there])])
+  AM_CONDITIONAL([HAVE_XSMM], [test -n "$sonde_xsmm"])
+  AC_SUBST([XSMM_CFLAGS])
+  AC_SUBST([XSMM_LIBS])
+  SONDE_OPTIONAL_FOUND([libxsmm], [$sonde_xsmm], [libxsmm-dev])
+])
+
+# --with-cuda: nvcc in PATH, $CUDA_HOME/bin or /usr/local/cuda/bin, and cuBLAS beside it.
+AC_DEFUN([SONDE_CUDA], [
+  AC_ARG_WITH([cuda], [AS_HELP_STRING([--with-cuda], [build what runs on CUDA @<:@check@:>@])],
+    [], [with_cuda=check])
+  AC_ARG_VAR([CUDA_HOME], [folder of the CUDA toolkit])
+  CUDA_CPPFLAGS= CUDA_LIBS= NVCC= sonde_cuda=
+  AS_IF([test "$with_cuda" != no], [
+    AC_PATH_PROG([NVCC], [nvcc], [], [$PATH:${CUDA_HOME:-/usr/local/cuda}/bin])
+    AS_IF([test -n "$NVCC"], [
+      sonde_cuda_home=`dirname "$NVCC"`
+      sonde_cuda_home=`dirname "$sonde_cuda_home"`
+      sonde_save_ldflags=$LDFLAGS
+      LDFLAGS="$LDFLAGS -L$sonde_cuda_home/lib64"
+      AC_CHECK_LIB([cublas], [cublasCreate_v2], [
+        CUDA_CPPFLAGS="-I$sonde_cuda_home/include"
+        CUDA_LIBS="-L$sonde_cuda_home/lib64 -lcublas -lcudart"
+        sonde_cuda=$NVCC], [], [-L$sonde_cuda_home/lib64 -lcudart])
+      LDFLAGS=$sonde_save_ldflags])
+    AS_IF([test "$with_cuda" = yes && test -z "$sonde_cuda"],
+      [AC_MSG_ERROR([--with-cuda: no nvcc with cuBLAS in PATH, CUDA_HOME or /usr/local/cuda])])])
+  AM_CONDITIONAL([HAVE_CUDA], [test -n "$sonde_cuda"])
+  AC_SUBST([CUDA_CPPFLAGS])
+  AC_SUBST([CUDA_LIBS])
+  SONDE_OPTIONAL_FOUND([CUDA], [$sonde_cuda], [no GPU backend])
+])
+
+AC_DEFUN([SONDE_MPI], [
+  AC_ARG_WITH([mpi], [AS_HELP_STRING([--with-mpi], [build what runs over MPI @<:@check@:>@])],
+    [], [with_mpi=check])
+  MPI_CFLAGS= MPI_LIBS= sonde_mpi=
+  AS_IF([test "$with_mpi" != no], [
+    for sonde_name in ompi-c ompi mpich mpi-c mpi; do
+      AS_IF([$PKG_CONFIG --exists $sonde_name], [
+        MPI_CFLAGS=`$PKG_CONFIG --cflags $sonde_name`
+        MPI_LIBS=`$PKG_CONFIG --libs $sonde_name`
+        sonde_mpi="$sonde_name `$PKG_CONFIG --modversion $sonde_name`"
+        break])
+    done
+    AS_IF([test "$with_mpi" = yes && test -z "$sonde_mpi"],
+      [AC_MSG_ERROR([--with-mpi: no MPI; on Debian: apt install libopenmpi-dev])])])
+  AM_CONDITIONAL([HAVE_MPI], [test -n "$sonde_mpi"])
+  AC_SUBST([MPI_CFLAGS])
+  AC_SUBST([MPI_LIBS])
+  SONDE_OPTIONAL_FOUND([MPI], [$sonde_mpi], [one machine only])
+])
+
+# SONDE_PROGRAM(VARIABLE, NAME, WHAT IS LOST WITHOUT IT)
+AC_DEFUN([SONDE_PROGRAM], [
+  AC_PATH_PROG([$1], [$2])
+  AM_CONDITIONAL([HAVE_$1], [test -n "$$1"])
+  SONDE_OPTIONAL_FOUND([$2], [$$1], [$3])
+])
+
+# What `make check` needs beyond the build: without it the build stands and `make check` says what to install.
+AC_DEFUN([SONDE_TEST_TOOLS], [
+  sonde_no_check=
+  CMOCKA_CFLAGS= CMOCKA_LIBS=
+  AC_MSG_CHECKING([for cmocka])
+  AS_IF([$PKG_CONFIG --exists "cmocka >= 1.1"], [
+    CMOCKA_CFLAGS=`$PKG_CONFIG --cflags cmocka`
+    CMOCKA_LIBS=`$PKG_CONFIG --libs cmocka`
+    AC_MSG_RESULT([yes])], [AC_MSG_RESULT([no])
+    sonde_no_check="$sonde_no_check libcmocka-dev"])
+  AC_PATH_PROG([BATS], [bats])
+  AS_IF([test -z "$BATS"], [sonde_no_check="$sonde_no_check bats"])
+  AC_MSG_CHECKING([for luaunit.lua])
+  sonde_luaunit=
+  for sonde_name in /usr/share/lua/5.4 /usr/local/share/lua/5.4; do
+    AS_IF([test -r $sonde_name/luaunit.lua], [sonde_luaunit=$sonde_name])
+  done
+  AS_IF([test -n "$sonde_luaunit"], [AC_MSG_RESULT([$sonde_luaunit])], [AC_MSG_RESULT([no])
+    sonde_no_check="$sonde_no_check lua-unit"])
+  AC_SUBST([CMOCKA_CFLAGS])
+  AC_SUBST([CMOCKA_LIBS])
+  AC_SUBST([CHECK_MISSING], [$sonde_no_check])
+  AM_CONDITIONAL([CAN_CHECK], [test -z "$sonde_no_check"])
+])
+
+AC_DEFUN([SONDE_SUMMARY], [
+  AS_IF([test -n "$sonde_no_check"], [sonde_check="needs$sonde_no_check"], [sonde_check="ready"])
+  AS_ECHO(["
+Sonde $PACKAGE_VERSION
+  compiler: $CC $CFLAGS$NATIVE_CFLAGS
+  kernels for: $sonde_isas
+  sanitizers: $enable_sanitizers
+  prefix: $prefix
+Required$sonde_required
+Optional$sonde_optional
+make check: $sonde_check
+"])
+])

@@ -1,0 +1,1 @@
+# Files. libsonde_la_SOURCES += %D%/x.c %D%/x.h

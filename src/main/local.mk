@@ -1,0 +1,2 @@
+# The program.
+sonde_SOURCES += %D%/main.c

@@ -1,0 +1,1 @@
+# Records. libsonde_la_SOURCES += %D%/x.c %D%/x.h

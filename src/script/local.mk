@@ -1,0 +1,1 @@
+# The Lua binding. sonde_SOURCES += %D%/x.c %D%/x.h

@@ -1,0 +1,1 @@
+# Tensors. libsonde_la_SOURCES += %D%/x.c %D%/x.h

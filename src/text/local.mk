@@ -1,0 +1,1 @@
+# Text. libsonde_la_SOURCES += %D%/x.c %D%/x.h

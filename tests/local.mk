@@ -1,0 +1,51 @@
+# The test harness: every test prints TAP, and automake's driver counts it, so that a crash, a missing plan or too
+# few results is an error even when the exit status is 0.
+
+include tests/base/local.mk
+include tests/cpu/local.mk
+include tests/graph/local.mk
+include tests/ops/local.mk
+include tests/io/local.mk
+include tests/text/local.mk
+include tests/plugin/local.mk
+include tests/record/local.mk
+include tests/train/local.mk
+include tests/script/local.mk
+include tests/cli/local.mk
+include tests/lua/local.mk
+include tests/reference/local.mk
+
+# For the C tests; a program with an LDADD of its own repeats it.
+AM_TEST_LIBS = libsonde_core.la $(CMOCKA_LIBS)
+LDADD = $(AM_TEST_LIBS)
+
+TEST_EXTENSIONS = .lua .bats
+LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+LUA_LOG_DRIVER = $(LOG_DRIVER)
+LUA_LOG_COMPILER = $(abs_top_builddir)/sonde
+AM_LUA_LOG_FLAGS = run
+BATS_LOG_DRIVER = $(LOG_DRIVER)
+BATS_LOG_COMPILER = $(BATS)
+AM_BATS_LOG_FLAGS = --formatter tap
+
+# Test programs stand in folders of their own, so the look-up beside the program does not help them. Leak checks
+# are off where another program loads the library (LuaJIT frees nothing at its end).
+AM_TESTS_ENVIRONMENT = \
+  SONDE_PLUGIN_PATH=`$(SED) -n 's/^plugin //p' '$(abs_top_builddir)/sonde-paths' | tr '\n' ':'`; export SONDE_PLUGIN_PATH; \
+  SONDE_LUA_PATH='$(abs_top_srcdir)/lua'; export SONDE_LUA_PATH; \
+  SONDE='$(abs_top_builddir)/sonde'; export SONDE; \
+  abs_srcdir='$(abs_top_srcdir)'; export abs_srcdir; \
+  abs_builddir='$(abs_top_builddir)'; export abs_builddir; \
+  LUAJIT='$(LUAJIT)'; export LUAJIT; \
+  CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT; \
+  TERM=dumb; export TERM;
+
+EXTRA_DIST += $(lua_tests) $(bats_tests)
+
+if CAN_CHECK
+check_PROGRAMS = $(c_tests) $(check_helpers)
+TESTS = $(c_tests) $(lua_tests) $(bats_tests)
+else
+check-local:
+	@echo "make check needs what configure did not find; on Debian: apt install$(CHECK_MISSING)" >&2; exit 1
+endif

@@ -1,0 +1,1 @@
+# Tests of the Lua library. lua_tests += %D%/x.lua

@@ -1,0 +1,1 @@
+# Values from a foreign implementation, and the scripts that made them. EXTRA_DIST += %D%/x
