@@ -13,6 +13,8 @@
 
 #define SONDE_INLINE static inline __attribute__((unused))
 
+/* ---- ops ---------------------------------------------------------------------------------------------- */
+
 SONDE_INLINE sonde_node *sonde_op1(const char *op, sonde_node *a) {
   return a ? SONDE_DO(op)(SONDE_DO(node_graph)(a), op, &a, 1, NULL) : NULL;
 }
@@ -115,5 +117,26 @@ SONDE_INLINE sonde_node *sonde_attention(sonde_node *q, sonde_node *k, sonde_nod
   sonde_attr at = {{scale}, {1, window}};
   return q && k && v ? SONDE_DO(op)(SONDE_DO(node_graph)(q), "attention", in, 3, &at) : NULL;
 }
+
+/* ---- the site, for modules: parameters and the other modules of the block ------------------------------ */
+
+#ifndef SONDE_INSIDE
+SONDE_INLINE const sonde_place *sonde_where(const sonde_site *site) { return sonde_the_host->site_place(site); }
+/* A weight [rows, cols] = [out, in], for sonde_linear. */
+SONDE_INLINE sonde_node *sonde_matrix(sonde_site *site, const char *name, int64_t rows, int64_t cols, sonde_role role) {
+  int64_t dim[2] = {rows, cols};
+  return sonde_the_host->site_param(site, name, dim, 2, role, 0);
+}
+/* A vector [n] that starts at `value`: a gain (usually 1) or a bias (usually 0). */
+SONDE_INLINE sonde_node *sonde_vector(sonde_site *site, const char *name, int64_t n, sonde_role role, double value) {
+  return sonde_the_host->site_param(site, name, &n, 1, role, value);
+}
+SONDE_INLINE sonde_node *sonde_publish(sonde_site *site, const char *name, sonde_node *n) {
+  return sonde_the_host->site_publish(site, name, n);
+}
+SONDE_INLINE sonde_node *sonde_lookup(sonde_site *site, const char *name) { return sonde_the_host->site_lookup(site, name); }
+/* sonde_refuse(site, "heads %d ...", heads): why the module cannot be built here; NULL, for build to return */
+#define sonde_refuse sonde_the_host->site_refuse
+#endif
 
 #endif

@@ -18,8 +18,12 @@
 #define SONDE_ABI_MAJOR 1
 #define SONDE_ABI_MINOR 0
 
-/* What a plugin was compiled for, readable; the host prints both when they differ. */
+/* What a plugin was compiled for, readable; the host names the field that differs. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define SONDE_BUILD "real=f32 index=i64 endian=little"
+#else
+#define SONDE_BUILD "real=f32 index=i64 endian=big"
+#endif
 
 typedef struct sonde_host sonde_host;
 typedef struct sonde_site sonde_site;     /* the place in a model that a module is being built for */
@@ -112,13 +116,13 @@ typedef enum sonde_role {
   SONDE_ROLE_COUNT
 } sonde_role;
 
-typedef struct sonde_site_info {
+typedef struct sonde_place {
   uint32_t size;
   int32_t layer, depth;       /* block index 1..L and L; layer 0: outside the blocks (final norm: slot "final") */
   const char *slot;           /* norm: "attn", "ffn", "attn_out", "ffn_out", "final"; else the kind's name */
   int64_t width;              /* D */
   int64_t batch, context;     /* B, T of this trace */
-} sonde_site_info;
+} sonde_place;
 
 typedef struct sonde_module {
   uint32_t size;
@@ -191,17 +195,18 @@ struct sonde_host {
   sonde_shape (*node_shape)(const sonde_node *n);
   int (*node_inputs)(const sonde_node *n, sonde_node **in);
   const sonde_attr *(*node_attr)(const sonde_node *n);
-  /* site */
-  const sonde_site_info *(*site_info)(const sonde_site *site);
+  /* site: what a module's build function may ask and say. sonde_build.h has shorter names for these. */
+  const sonde_place *(*site_place)(const sonde_site *site);
   /* The parameter `name` of this site ("weight", "q_proj.weight"), created at the first trace with the role's
    * initial values (GAIN and BIAS: `value`). Same name, another shape: refused. */
-  sonde_node *(*param)(sonde_site *site, const char *name, const int64_t *dim, int rank, int role, double value);
-  /* Names a value for the other modules of this block ("attn.v_weight"); lookup gives NULL when nobody published it. */
-  sonde_node *(*publish)(sonde_site *site, const char *name, sonde_node *n);
-  sonde_node *(*lookup)(sonde_site *site, const char *name);
-  sonde_node *(*refuse)(sonde_site *site, const char *fmt, ...);   /* records why the module cannot be built; returns NULL */
+  sonde_node *(*site_param)(sonde_site *site, const char *name, const int64_t *dim, int rank, int role, double value);
+  /* Names a value for the other modules of this block ("attn.v_weight") and returns it; NULL stays unpublished. */
+  sonde_node *(*site_publish)(sonde_site *site, const char *name, sonde_node *n);
+  sonde_node *(*site_lookup)(sonde_site *site, const char *name);   /* NULL when nobody published it */
+  /* Records why the module cannot be built here (the host adds block, slot and module); returns NULL. */
+  sonde_node *(*site_refuse)(sonde_site *site, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
   /* kernels */
-  int (*fail)(sonde_error *err, int code, const char *fmt, ...);
+  int (*fail)(sonde_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
   void (*parallel)(const sonde_call *c, int64_t tiles, sonde_tile fn, void *arg);
   /* C = beta C + op(A) op(B), row-major f32, on the calling thread only (call it from inside a tile). */
   void (*gemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
