@@ -1,0 +1,374 @@
+--- args.lua - one checker for every set of options: command lines, YAML files, Lua tables, plugin schemas.
+--
+-- A schema is a list of fields in the order that help shows them. The same schema checks a table (unknown key, type,
+-- range, choice; each message with its place) and parses a command line, and --help is generated from it.
+
+local core = require "sonde.core"
+
+local args = {}
+
+---@class sonde.field
+---@field name string            key of the table, --name on the command line (with - for _)
+---@field type string            "integer" "number" "boolean" "string" "list" "table" "function" "any"; alternatives: "string|table"
+---@field preset? any            value when absent; absent too: the option has none
+---@field required? boolean
+---@field min? number            inclusive range of a number
+---@field max? number
+---@field choices? string[]|fun(): string[]   what a string may be
+---@field of? sonde.field        what the entries of a list are
+---@field each? sonde.field      what the values of a table with free keys are
+---@field fields? sonde.schema   what a table with known keys holds
+---@field doc string             one line
+---@field value? string          what help calls the value: "N", "DIR"
+---@field repeated? boolean      a list that the command line gives one entry at a time
+---@field hidden? boolean        not shown by help
+
+---@alias sonde.schema sonde.field[]
+---@alias sonde.where fun(path: table): string   the place of a key, as "file:line: " or ""
+
+local function here()
+  return core.where()
+end
+
+local function find(schema, name)
+  for _, field in ipairs(schema) do
+    if field.name == name then return field end
+  end
+end
+
+--- "; did you mean 'x'?" or "; known: a, b, c" for a word that is none of the names.
+---@param word string
+---@param names string[]
+---@return string
+function args.hint(word, names)
+  local near = core.nearest(tostring(word), names)
+  if near then return "; did you mean '" .. near .. "'?" end
+  if #names == 0 then return "" end
+  return "; known: " .. table.concat(names, ", ")
+end
+
+local function names_of(schema)
+  local names = {}
+  for _, field in ipairs(schema) do
+    if not field.hidden then names[#names + 1] = field.name end
+  end
+  return names
+end
+
+local function dotted(path)
+  local parts = {}
+  for i, key in ipairs(path) do
+    if type(key) == "number" then
+      parts[i] = "[" .. string.format("%d", key) .. "]"
+    else
+      parts[i] = (i > 1 and "." or "") .. tostring(key)
+    end
+  end
+  return table.concat(parts)
+end
+
+local function shown(value)
+  if type(value) == "string" then return "'" .. value .. "'" end
+  if type(value) == "table" then return "a table" end
+  if type(value) == "function" then return "a function" end
+  return tostring(value)
+end
+
+local type_names = {
+  integer = "a whole number", number = "a number", boolean = "true or false", string = "a string",
+  list = "a list", table = "a table", ["function"] = "a function",
+}
+
+local function is_list(value)
+  if type(value) ~= "table" then return false end
+  local n = 0
+  for _ in pairs(value) do n = n + 1 end
+  return n == #value
+end
+
+local fits = {
+  integer = function(v) return type(v) == "number" and v == math.floor(v) and v - v == 0 end,
+  number = function(v) return type(v) == "number" end,
+  boolean = function(v) return type(v) == "boolean" end,
+  string = function(v) return type(v) == "string" end,
+  list = is_list,
+  table = function(v) return type(v) == "table" end,
+  ["function"] = function(v) return type(v) == "function" end,
+  any = function() return true end,
+}
+
+local function kinds_of(field)
+  local kinds = {}
+  for kind in string.gmatch(field.type, "[^|]+") do kinds[#kinds + 1] = kind end
+  return kinds
+end
+
+local function expected(field)
+  local words = {}
+  for i, kind in ipairs(kinds_of(field)) do words[i] = type_names[kind] or kind end
+  return table.concat(words, " or ")
+end
+
+local function choices_of(field)
+  if type(field.choices) == "function" then return field.choices() end
+  return field.choices
+end
+
+local check_value
+
+local function check_range(field, value, refuse)
+  if type(value) ~= "number" then return end
+  local low, high = field.min, field.max
+  if (low and value < low) or (high and value > high) or value ~= value then
+    if low and high then refuse("must be between " .. low .. " and " .. high .. ", not " .. tostring(value)) end
+    if low then refuse("must be at least " .. low .. ", not " .. tostring(value)) end
+    refuse("must be at most " .. tostring(high) .. ", not " .. tostring(value))
+  end
+end
+
+local function check_choice(field, value, refuse)
+  local choices = type(value) == "string" and choices_of(field)
+  if not choices then return end
+  for _, choice in ipairs(choices) do
+    if choice == value then return end
+  end
+  refuse("cannot be '" .. value .. "'" .. args.hint(value, choices))
+end
+
+local function extended(path, key)
+  local longer = {}
+  for i, part in ipairs(path) do longer[i] = part end
+  longer[#longer + 1] = key
+  return longer
+end
+
+local function check_table(schema, given, what, where, path)
+  for key in pairs(given) do
+    if not find(schema, key) then
+      local at = extended(path, key)
+      error(where(at) .. "unknown option '" .. dotted(at) .. "' of " .. what .. args.hint(key, names_of(schema)), 0)
+    end
+  end
+  local result = {}
+  for _, field in ipairs(schema) do
+    local value = given[field.name]
+    local at = extended(path, field.name)
+    if value == nil then
+      if field.required then
+        error(where(path) .. "option '" .. dotted(at) .. "' of " .. what .. " is missing: " .. field.doc, 0)
+      end
+      if field.fields then value = {} else value = field.preset end
+    end
+    if value ~= nil then result[field.name] = check_value(field, value, what, where, at) end
+  end
+  return result
+end
+
+function check_value(field, value, what, where, path)
+  local function refuse(text)
+    error(where(path) .. "option '" .. dotted(path) .. "' of " .. what .. " " .. text, 0)
+  end
+  local fit
+  for _, kind in ipairs(kinds_of(field)) do
+    if fits[kind](value) then
+      fit = kind
+      break
+    end
+  end
+  if not fit then refuse("must be " .. expected(field) .. ", not " .. shown(value)) end
+  check_range(field, value, refuse)
+  check_choice(field, value, refuse)
+  if fit == "integer" then return math.floor(value) end
+  if fit == "list" and field.of then
+    local list = {}
+    for i, entry in ipairs(value) do list[i] = check_value(field.of, entry, what, where, extended(path, i)) end
+    return list
+  end
+  if fit == "table" and field.fields then return check_table(field.fields, value, what, where, path) end
+  if fit == "table" and field.each then
+    local copy = {}
+    for key, entry in pairs(value) do copy[key] = check_value(field.each, entry, what, where, extended(path, key)) end
+    return copy
+  end
+  return value
+end
+
+--- Checks `given` against a schema and returns a copy with the defaults filled in. Raises on the first mistake.
+---@param schema sonde.schema
+---@param given table|nil
+---@param what string           whose options they are, for messages: "transformer"
+---@param where? sonde.where    the place of a key; default: the user's line in the script
+---@return table
+function args.check(schema, given, what, where)
+  where = where or here
+  if given == nil then given = {} end
+  if type(given) ~= "table" then
+    error(where({}) .. "the options of " .. what .. " must be a table, not " .. shown(given), 0)
+  end
+  return check_table(schema, given, what, where, {})
+end
+
+--- Checks one value against a field; for positional arguments of Lua functions.
+---@param field sonde.field
+---@param value any
+---@param what string
+---@return any
+function args.value(field, value, what)
+  if value == nil and field.preset ~= nil then value = field.preset end
+  return check_value(field, value, what, here, { field.name })
+end
+
+-- ---- command lines ---------------------------------------------------------------------------------------
+
+local function option_name(field)
+  return "--" .. string.gsub(field.name, "_", "-")
+end
+
+--- A word of the command line as the value of a field: the number it spells, true or false, or the word.
+local function from_text(field, text)
+  for _, kind in ipairs(kinds_of(field)) do
+    if kind == "integer" or kind == "number" then
+      local number = tonumber(text)
+      if number then return number end
+    elseif kind == "boolean" then
+      if text == "true" or text == "yes" then return true end
+      if text == "false" or text == "no" then return false end
+    elseif kind == "list" then
+      local list = {}
+      for word in string.gmatch(text, "[^,]+") do list[#list + 1] = from_text(field.of, word) end
+      return list
+    end
+  end
+  return text
+end
+
+--- Takes "--name value", "--name=value", "--flag" and "--no-flag" off the words.
+local function take_option(schema, words, i, given)
+  local word = words[i]
+  local name, text = string.match(word, "^%-%-([^=]+)=?(.*)$")
+  local has_text = string.find(word, "=", 1, true) ~= nil
+  name = string.gsub(name or "", "-", "_")
+  local field, negated = find(schema, name), false
+  if not field and string.sub(name, 1, 3) == "no_" then
+    field, negated = find(schema, string.sub(name, 4)), true
+    if field and field.type ~= "boolean" then field = nil end
+  end
+  if not field then
+    local known = {}
+    for k, each in ipairs(schema) do known[k] = option_name(each) end
+    local near = core.nearest(string.match(word, "^[^=]+"), known)
+    return nil, "unknown option " .. string.match(word, "^[^=]*") .. (near and "; did you mean " .. near .. "?" or "")
+  end
+  if field.type == "boolean" and not has_text then
+    given[field.name] = not negated
+    return i + 1
+  end
+  if not has_text then
+    i = i + 1
+    text = words[i]
+    if text == nil then return nil, "option " .. option_name(field) .. " needs a value: " .. field.doc end
+  end
+  if field.repeated then
+    given[field.name] = given[field.name] or {}
+    table.insert(given[field.name], from_text(field.of, text))
+  else
+    given[field.name] = from_text(field, text)
+  end
+  return i + 1
+end
+
+--- Parses the words of a command line. Returns the checked options, or nil and what is wrong with them.
+---@param schema sonde.schema
+---@param positional sonde.field[]    taken in order; the last may be `repeated` and takes the rest
+---@param words string[]
+---@return table|nil options, string|nil message
+function args.parse(schema, positional, words)
+  local given, place, only_words = {}, 1, false
+  local i = 1
+  while i <= #words do
+    local word = words[i]
+    if not only_words and word == "--" then
+      only_words, i = true, i + 1
+    elseif not only_words and #word > 2 and string.sub(word, 1, 2) == "--" then
+      local after, message = take_option(schema, words, i, given)
+      if not after then return nil, message end
+      i = after
+    elseif not only_words and #word > 1 and string.sub(word, 1, 1) == "-" and not tonumber(word) then
+      return nil, "unknown option " .. word .. "; options are written --name"
+    else
+      local field = positional[place]
+      if not field then return nil, "'" .. word .. "' is one argument too many" end
+      if field.repeated then
+        given[field.name] = given[field.name] or {}
+        table.insert(given[field.name], word)
+      else
+        given[field.name] = word
+        place = place + 1
+      end
+      i = i + 1
+    end
+  end
+  local all = {}
+  for _, field in ipairs(positional) do all[#all + 1] = field end
+  for _, field in ipairs(schema) do all[#all + 1] = field end
+  local ok, result = pcall(args.check, all, given, "the command line", function() return "" end)
+  if not ok then
+    local text = string.gsub(result, "^option '([%w_]+)' of the command line", function(name)
+      if find(positional, name) then return string.upper(name) end
+      return "option --" .. string.gsub(name, "_", "-")
+    end)
+    return nil, text
+  end
+  return result
+end
+
+-- ---- help -------------------------------------------------------------------------------------------------
+
+local function value_word(field)
+  if field.value then return field.value end
+  if field.type == "boolean" then return nil end
+  if field.choices then return "NAME" end
+  if string.find(field.type, "integer", 1, true) then return "N" end
+  if string.find(field.type, "number", 1, true) then return "X" end
+  return "TEXT"
+end
+
+local function described(field)
+  local text = field.doc
+  local choices = choices_of(field)
+  if choices then text = text .. ": " .. table.concat(choices, ", ") end
+  if field.required then
+    text = text .. " (required)"
+  elseif field.preset ~= nil and field.preset ~= false and type(field.preset) ~= "table" then
+    text = text .. " (default: " .. tostring(field.preset) .. ")"
+  end
+  return text
+end
+
+--- The lines that help shows for a schema, one for each option.
+---@param schema sonde.schema
+---@param positional? sonde.field[]
+---@return string[]
+function args.describe(schema, positional)
+  local rows, widest = {}, 0
+  local function add(left, field)
+    rows[#rows + 1] = { left, described(field) }
+    if #left > widest then widest = #left end
+  end
+  for _, field in ipairs(positional or {}) do
+    add(string.upper(field.name) .. (field.repeated and " ..." or ""), field)
+  end
+  for _, field in ipairs(schema) do
+    if not field.hidden then
+      local word = value_word(field)
+      add(option_name(field) .. (word and " " .. word or "") .. (field.repeated and " ..." or ""), field)
+    end
+  end
+  local lines = {}
+  for i, row in ipairs(rows) do
+    lines[i] = "  " .. row[1] .. string.rep(" ", widest - #row[1] + 2) .. row[2]
+  end
+  return lines
+end
+
+return args

@@ -1,0 +1,114 @@
+/* script.h - how C is handed to Lua 5.4: what every binding file stands on. Part of the program, not of libsonde.
+ *
+ * Each area has one `void sonde_bind_<area>(lua_State *L)` that adds functions to the table on top of the stack,
+ * "sonde.core", with luaL_setfuncs and leaves the stack as it was. script.c lists them. The Lua side of the API
+ * (checks of options, defaults, documentation) stands in lua/sonde/ above that table; so a binding takes plain
+ * arguments and is as thin as it can be.
+ *
+ * Rules of a binding:
+ *  - Check all arguments first, then allocate: a Lua error jumps over the frame and frees nothing.
+ *  - Whatever C owns across a call that may raise sits in a handle (sonde_lua_new) before the call: the collector
+ *    gives it back. Scratch of a variable size is a lua_newuserdatauv on the stack.
+ *  - A C function called from Lua returns results or raises; it never returns nil plus a message.
+ *  - Bytes that C allocates for a handle are reported to the collector (sonde_lua_account).
+ */
+#ifndef SONDE_SCRIPT_H
+#define SONDE_SCRIPT_H
+
+#include <lua.h>
+#include <lauxlib.h>
+#include "sonde.h"
+
+/* ---- the state -------------------------------------------------------------------------------------- */
+
+/* Makes "sonde.core" available to require, and the Lua library in `lua_dir` ahead of the default path.
+ * `lua_dir` also tells library frames from the user's: errors name the user's line. */
+void sonde_lua_open(lua_State *L, const char *lua_dir);
+
+/* The runtime of this state, made at the first call with the threads of core.set_threads (default: the cores the
+ * process may use). Raises. lua_close gives it back after every handle, so a handle's free function may use it. */
+sonde_ctx *sonde_lua_ctx(lua_State *L);
+
+/* SIGINT and SIGTERM ask for a clean stop: the flag below is set, and Lua code that runs on is stopped by an error
+ * "interrupted" at its next instruction. Whoever reads the flag in C and stops (the trainer) raises EINTR through
+ * sonde_lua_check, which takes the request as heard. A second signal ends the process at once. */
+void sonde_lua_catch_signals(lua_State *L);
+const volatile int *sonde_lua_stop_flag(void);
+
+/* ---- errors ------------------------------------------------------------------------------------------ */
+
+/* Pushes "file:line: " of the innermost Lua frame that is not in the library itself, or "" if there is none. */
+void sonde_lua_where(lua_State *L);
+
+/* Raises err->text with that place in front when rc < 0; does nothing otherwise. */
+void sonde_lua_check(lua_State *L, int rc, const sonde_error *err);
+
+/* Raises a message of one's own with that place in front. Does not return. */
+int sonde_lua_fail(lua_State *L, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- handles ----------------------------------------------------------------------------------------- */
+
+/* A kind of handle. `free` gets the pointer once: at close(), at the end of a to-be-closed variable, or from the
+ * collector; it never sees NULL and must not raise. */
+typedef struct sonde_lua_type {
+  const char *name;                /* "plan": as in "this plan has been closed" */
+  void (*free)(void *p);
+  const luaL_Reg *methods;         /* functions of the handle, h:method(); ended by {NULL, NULL}; may be NULL */
+} sonde_lua_type;
+
+typedef struct sonde_lua_box {
+  void *p;                         /* NULL while half-built and after close */
+  const sonde_lua_type *type;
+  int64_t bytes;                   /* what was reported to the collector for it */
+} sonde_lua_box;
+
+/* Pushes an empty handle with `slots` values it can keep alive (sonde_lua_keep); put the pointer into ->p next. Its
+ * metatable is made at the first use and has close(), __gc, __close and a readable __tostring. */
+sonde_lua_box *sonde_lua_new(lua_State *L, const sonde_lua_type *type, int slots);
+
+/* Pushes the metatable of a type (made if need be), to add to it. */
+void sonde_lua_metatable(lua_State *L, const sonde_lua_type *type);
+
+/* The pointer in argument `arg`; raises if it is something else, or closed. */
+void *sonde_lua_handle(lua_State *L, int arg, const sonde_lua_type *type);
+/* The same, NULL when the argument is nil or absent. */
+void *sonde_lua_opt_handle(lua_State *L, int arg, const sonde_lua_type *type);
+/* Whether a value is a handle of this type, open or closed. */
+int sonde_lua_is(lua_State *L, int index, const sonde_lua_type *type);
+
+/* The handle at `box` keeps the value at `value` alive, in slot 1..slots. */
+void sonde_lua_keep(lua_State *L, int box, int value, int slot);
+
+/* Tells the collector that the handle's C side now holds `bytes`; the debt is paid in batches of GC steps. The
+ * handle must be anchored on the stack: a step may run other handles' finalisers. */
+void sonde_lua_account(lua_State *L, sonde_lua_box *box, int64_t bytes);
+
+/* ---- option tables ------------------------------------------------------------------------------------ */
+
+/* Field `key` of the table at `table` (which may also be nil: everything is preset). A wrong type raises with the
+ * key's name. A string is borrowed from the table. Unknown keys are the business of the Lua side (args.lua). */
+int64_t sonde_lua_field_int(lua_State *L, int table, const char *key, int64_t preset);
+double sonde_lua_field_number(lua_State *L, int table, const char *key, double preset);
+int sonde_lua_field_bool(lua_State *L, int table, const char *key, int preset);
+const char *sonde_lua_field_string(lua_State *L, int table, const char *key, const char *preset);
+
+/* A list of numbers in argument `arg`, at most `max`: into out; returns how many. Raises "`what` ...". */
+int sonde_lua_integers(lua_State *L, int arg, const char *what, int64_t *out, int max);
+int sonde_lua_numbers(lua_State *L, int arg, const char *what, double *out, int max);
+
+/* ---- handle types shared between binding files ---------------------------------------------------------- */
+
+extern const sonde_lua_type sonde_lua_tensor;   /* sonde_tensor */
+extern const sonde_lua_type sonde_lua_params;   /* sonde_params */
+extern const sonde_lua_type sonde_lua_plan;     /* sonde_plan */
+
+/* Nodes and graphs have boxes of their own, because a node holds its graph. */
+sonde_graph *sonde_lua_to_graph(lua_State *L, int arg);       /* raises if it is no graph, or closed */
+sonde_node *sonde_lua_to_node(lua_State *L, int arg);         /* raises if it is no node, or its graph is closed */
+/* Pushes a node of the graph whose handle (or one of whose nodes) stands at `owner`. A NULL node raises the graph's
+ * first error. */
+void sonde_lua_push_node(lua_State *L, int owner, sonde_node *n);
+/* Pushes a new handle on a tensor; takes over one reference. */
+void sonde_lua_push_tensor(lua_State *L, sonde_tensor *t);
+
+#endif
