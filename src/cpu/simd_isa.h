@@ -1,0 +1,35 @@
+/* simd_isa.h - what simd_kernels.c and simd_vec.c share, and the tables that they give. Both files are compiled
+ * once per instruction set with SONDE_ISA set to base, avx2 or avx512; ISA_NAME(f) gives each copy its own symbol. */
+#ifndef SONDE_CPU_SIMD_ISA_H
+#define SONDE_CPU_SIMD_ISA_H
+
+#include "cpu/simd.h"
+
+const sonde_simd_table *sonde_simd_base(int bf16);
+const sonde_simd_table *sonde_simd_avx2(int bf16);
+const sonde_simd_table *sonde_simd_avx512(int bf16);
+
+/* The table of level 0 base, 1 avx2, 2 avx512, or the widest below it that this CPU runs: for tests. */
+const sonde_simd_table *sonde_simd_level(int level);
+
+#ifdef SONDE_ISA
+#define ISA_JOIN2(a, b) a##_##b
+#define ISA_JOIN(a, b) ISA_JOIN2(a, b)
+#define ISA_NAME(f) ISA_JOIN(f, SONDE_ISA)
+#define ISA_TEXT2(x) #x
+#define ISA_TEXT(x) ISA_TEXT2(x)
+
+void (*ISA_NAME(sonde_vec_find)(const char *name))(const sonde_vec *v);
+
+/* The vector versions of these are in glibc's libmvec; the attribute lets gcc call them from a loop. */
+__attribute__((simd("notinbranch"))) float expf(float);
+__attribute__((simd("notinbranch"))) float logf(float);
+__attribute__((simd("notinbranch"))) float tanhf(float);
+__attribute__((simd("notinbranch"))) float sinf(float);
+__attribute__((simd("notinbranch"))) float cosf(float);
+__attribute__((simd("notinbranch"))) float erff(float);
+float sqrtf(float);
+float fabsf(float);
+#endif
+
+#endif

@@ -1,0 +1,205 @@
+/* simd_kernels.c - sums, dots, conversions and norm rows, compiled once per instruction set (SONDE_ISA).
+ *
+ * Sums run in LANES x 2 partial sums that are added in one fixed order, so the bits depend on n and the instruction
+ * set's fused multiply-add only. The loops are plain C on gcc's vector type: no intrinsics, so the base build
+ * needs no more than x86-64. */
+#include "config.h"
+#include "cpu/simd_isa.h"
+
+#include <string.h>
+
+/* A 64-byte vector passed between inlined functions has no ABI to keep. */
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+enum { LANES = 16, STRIDE = 2 * LANES };
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef float uvec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+
+static inline vec load(const float *x) { return *(const uvec *)x; }
+static inline void store(float *y, vec v) { *(uvec *)y = v; }
+
+/* The first n < LANES elements, `fill` after them. */
+static inline vec load_part(const float *x, int64_t n, float fill) {
+  float t[LANES];
+  for (int k = 0; k < LANES; k++) t[k] = k < n ? x[k] : fill;
+  return load(t);
+}
+
+static inline float fold(vec a) {
+  float t[LANES];
+  store(t, a);
+  for (int w = LANES / 2; w > 0; w /= 2)
+    for (int k = 0; k < w; k++) t[k] += t[k + w];
+  return t[0];
+}
+
+/* Applies STEP(accumulator, offset) over whole vectors, and LAST(accumulator, offset, count) to the rest. */
+#define REDUCE(n, a, STEP, LAST)                              \
+  vec a[2] = {{0}, {0}};                                      \
+  int64_t i_ = 0;                                             \
+  for (; i_ + STRIDE <= (n); i_ += STRIDE) {                  \
+    STEP(a[0], i_);                                           \
+    STEP(a[1], i_ + LANES);                                   \
+  }                                                           \
+  if (i_ + LANES <= (n)) {                                    \
+    STEP(a[0], i_);                                           \
+    i_ += LANES;                                              \
+  }                                                           \
+  if (i_ < (n)) LAST(a[1], i_, (n) - i_)
+
+static float sum(const float *x, int64_t n) {
+#define STEP(s, i) s += load(x + (i))
+#define LAST(s, i, c) s += load_part(x + (i), c, 0)
+  REDUCE(n, a, STEP, LAST);
+#undef STEP
+#undef LAST
+  return fold(a[0] + a[1]);
+}
+
+static float dot(const float *x, const float *y, int64_t n) {
+#define STEP(s, i) s += load(x + (i)) * load(y + (i))
+#define LAST(s, i, c) s += load_part(x + (i), c, 0) * load_part(y + (i), c, 0)
+  REDUCE(n, a, STEP, LAST);
+#undef STEP
+#undef LAST
+  return fold(a[0] + a[1]);
+}
+
+/* A NaN anywhere is the result: (a > b) is false beside a NaN, so the NaN of either side is kept. */
+static inline vec max_of(vec a, vec b) {
+  ivec keep = (a > b) | (a != a);
+  return (vec)(((ivec)a & keep) | ((ivec)b & ~keep));
+}
+
+static float max(const float *x, int64_t n) {
+  vec a = (vec){0} - __builtin_inff();
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES) a = max_of(a, load(x + i));
+  if (i < n) a = max_of(a, load_part(x + i, n - i, -__builtin_inff()));
+  float t[LANES], m = -__builtin_inff();
+  store(t, a);
+  for (int k = 0; k < LANES; k++) m = m > t[k] || m != m ? m : t[k];
+  return m;
+}
+
+static void axpy(float *y, const float *x, float a, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+static void scale(float *y, const float *x, float a, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) y[i] = a * x[i];
+}
+
+static void mul(float *y, const float *a, const float *b, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) y[i] = a[i] * b[i];
+}
+
+static void vexp(float *y, const float *x, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) y[i] = expf(x[i]);
+}
+
+static void vtanh(float *y, const float *x, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) y[i] = tanhf(x[i]);
+}
+
+static void from_bf16(float *y, const uint16_t *x, int64_t n) {
+  uint32_t *bits = (uint32_t *)(void *)y;
+  typedef uint32_t __attribute__((may_alias)) word;
+  word *out = (word *)bits;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) out[i] = (uint32_t)x[i] << 16;
+}
+
+/* Round to nearest, ties to even; a NaN stays a (quiet) NaN instead of rounding up to infinity. */
+static void to_bf16(uint16_t *y, const float *x, int64_t n) {
+  typedef uint32_t __attribute__((may_alias)) word;
+  const word *in = (const word *)(const void *)x;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t u = in[i], rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    y[i] = (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded);
+  }
+}
+
+static float rms_row(float *y, const float *x, const float *g, float eps, int64_t n) {
+  float r = 1.0f / sqrtf(dot(x, x, n) / (float)n + eps);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) y[i] = x[i] * r * g[i];
+  return r;
+}
+
+/* sum of a b c */
+static float dot3(const float *x, const float *y, const float *z, int64_t n) {
+#define STEP(s, i) s += load(x + (i)) * load(y + (i)) * load(z + (i))
+#define LAST(s, i, c) s += load_part(x + (i), c, 0) * load_part(y + (i), c, 0) * load_part(z + (i), c, 0)
+  REDUCE(n, a, STEP, LAST);
+#undef STEP
+#undef LAST
+  return fold(a[0] + a[1]);
+}
+
+static void rms_row_grad(float *dx, float *dg, const float *x, const float *g, const float *dy, float r, int64_t n) {
+  float c = r * r * r * dot3(g, dy, x, n) / (float)n;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) {
+    float d = dy[i] * r;
+    dg[i] += d * x[i];
+    dx[i] = d * g[i] - c * x[i];
+  }
+}
+
+/* The variance is the mean of squared differences (two passes): the difference of two large sums would cancel. */
+static void layer_row(float *y, const float *x, const float *g, const float *b, float eps, int64_t n, float *mean, float *r) {
+  float m = sum(x, n) / (float)n;
+#define STEP(s, i) do { vec d_ = load(x + (i)) - m; s += d_ * d_; } while (0)
+#define LAST(s, i, c) do { vec d_ = load_part(x + (i), c, m) - m; s += d_ * d_; } while (0)
+  REDUCE(n, a, STEP, LAST);
+#undef STEP
+#undef LAST
+  float s = 1.0f / sqrtf(fold(a[0] + a[1]) / (float)n + eps);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) y[i] = (x[i] - m) * s * g[i] + b[i];
+  *mean = m;
+  *r = s;
+}
+
+/* With h = (x - mean) r:  dx = r (g dy - mean(g dy) - h mean(g dy h)). */
+static void layer_row_grad(float *dx, float *dg, float *db, const float *x, const float *g, const float *dy, float mean,
+                           float r, int64_t n) {
+  float s1 = dot(g, dy, n) / (float)n;
+#define STEP(s, i) s += load(g + (i)) * load(dy + (i)) * (load(x + (i)) - mean)
+#define LAST(s, i, c) s += load_part(g + (i), c, 0) * load_part(dy + (i), c, 0) * (load_part(x + (i), c, mean) - mean)
+  REDUCE(n, a, STEP, LAST);
+#undef STEP
+#undef LAST
+  float s2 = fold(a[0] + a[1]) * r / (float)n;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) {
+    float h = (x[i] - mean) * r, d = dy[i];
+    dg[i] += d * h;
+    db[i] += d;
+    dx[i] = r * (g[i] * d - s1 - h * s2);
+  }
+}
+
+static float exp_sum(float *y, const float *x, float shift, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) y[i] = expf(x[i] - shift);
+  return sum(y, n);
+}
+
+#define TABLE(hardware)                                                                                       \
+  {.common = {sizeof(sonde_simd), sum, dot, max, axpy, scale, mul, vexp, vtanh, from_bf16, to_bf16},            \
+   .isa = ISA_TEXT(SONDE_ISA), .bf16 = hardware, .rms_row = rms_row, .rms_row_grad = rms_row_grad,              \
+   .layer_row = layer_row, .layer_row_grad = layer_row_grad, .exp_sum = exp_sum, .vec = ISA_NAME(sonde_vec_find)}
+
+const sonde_simd_table *ISA_NAME(sonde_simd)(int bf16) {
+  static const sonde_simd_table table[2] = {TABLE(0), TABLE(1)};
+  return &table[bf16 != 0];
+}
