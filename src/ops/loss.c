@@ -1,0 +1,268 @@
+/* loss.c - the LM head and its cross-entropy as one op, in chunks of tokens: the N x V logits never exist at once.
+ *
+ * lm_loss_grad takes all three results from one pass over the logits: of each chunk it computes the logits once,
+ * the loss, the softmax less the one-hot target, and the chunk's part of dx and dw. dw grows chunk after chunk. */
+#include "config.h"
+#include "graph/graph.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "cpu/gemm.h"
+#include "ops/rows.h"
+
+/* A chunk has this many logits at most (32 MiB), and at least LEAST_ROWS rows. */
+enum { CHUNK = 8 * 1024 * 1024, LEAST_ROWS = 64, MOST_ROWS = 512, ROWS = 8 };
+
+static int64_t chunk_rows(int64_t n, int64_t v) {
+  int64_t rows = CHUNK / v / LEAST_ROWS * LEAST_ROWS;
+  if (rows < LEAST_ROWS) rows = LEAST_ROWS;
+  if (rows > MOST_ROWS) rows = MOST_ROWS;
+  return rows < n ? rows : n;
+}
+
+static int check(const char *op, const sonde_shape *in, sonde_error *err) {
+  char x[96], w[96], y[96];
+  const sonde_shape *s = in;
+  if (s[0].rank == 2 && s[1].rank == 2 && s[2].rank == 1 && s[0].dim[1] == s[1].dim[1] && s[0].dim[0] == s[2].dim[0] &&
+      sonde_is_real(&s[0]) && s[0].dtype == s[1].dtype && s[2].dtype == SONDE_I32 && s[1].dim[0] > 0)
+    return SONDE_OK;
+  return sonde_fail(err, SONDE_ESHAPE, "%s of x %s, w %s, targets %s: needs x [N, D], w [V, D] of x's dtype, targets i32 [N]", op,
+                    sonde_shape_text(&s[0], x, sizeof x), sonde_shape_text(&s[1], w, sizeof w), sonde_shape_text(&s[2], y, sizeof y));
+}
+
+static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+  (void)n_in, (void)at;
+  int rc = check("lm_loss", in, err);
+  if (!rc) out[0] = sonde_shape_make(SONDE_F32, 1, in[2].dim);
+  return rc;
+}
+
+static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+  (void)n_in, (void)at;
+  int rc = check("lm_loss_grad", in, err);
+  if (rc) return rc;
+  if (in[3].rank != 1 || in[3].dim[0] != in[2].dim[0] || in[3].dtype != SONDE_F32)
+    return sonde_fail(err, SONDE_ESHAPE, "lm_loss_grad: the upstream gradient must be f32 [N], one a token");
+  out[0] = sonde_shape_make(SONDE_F32, 2, in[0].dim);
+  out[1] = sonde_shape_make(SONDE_F32, 2, in[1].dim);
+  out[2] = sonde_shape_make(SONDE_F32, 1, in[2].dim);
+  return SONDE_OK;
+}
+
+/* ---- one chunk ------------------------------------------------------------------------------------------ */
+
+typedef struct task {
+  const sonde_call *c;
+  const sonde_simd_table *simd;
+  int64_t n, d, v, rows;       /* rows of a chunk */
+  int type;                    /* of x and w */
+  const int32_t *target;
+  const float *dloss;          /* NULL: only the loss is wanted */
+  float *loss;                 /* may be NULL */
+  float *logits;               /* [rows, V] */
+  uint16_t *narrow;            /* the same rounded to bf16, for the products of the gradient */
+  void *gemm_scratch;
+  int64_t first, count;        /* tokens of the chunk at hand */
+} task;
+
+static int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static sonde_gemm logits_product(int64_t rows, int64_t v, int64_t d, int type) {
+  return (sonde_gemm){.m = rows, .n = v, .k = d, .batch = 1, .tb = 1, .in_type = type, .out_type = SONDE_F32, .lda = d, .ldb = d, .ldc = v};
+}
+static sonde_gemm dx_product(int64_t rows, int64_t v, int64_t d, int type) {
+  return (sonde_gemm){.m = rows, .n = d, .k = v, .batch = 1, .in_type = type, .out_type = SONDE_F32, .lda = v, .ldb = d, .ldc = d};
+}
+static sonde_gemm dw_product(int64_t rows, int64_t v, int64_t d, int type, float beta) {
+  return (sonde_gemm){.m = v, .n = d, .k = rows, .batch = 1, .ta = 1, .in_type = type, .out_type = SONDE_F32, .lda = v, .ldb = d,
+                      .ldc = d, .beta = beta};
+}
+
+static int64_t product_scratch(int64_t rows, int64_t v, int64_t d, int type, int gradient) {
+  sonde_gemm g[3] = {logits_product(rows, v, d, type), dx_product(rows, v, d, type), dw_product(rows, v, d, type, 0)};
+  int64_t most = 0;
+  for (int k = 0; k < (gradient ? 3 : 1); k++) {
+    int64_t need = sonde_gemm_scratch(&g[k], 0);
+    if (need > most) most = need;
+  }
+  return most;
+}
+
+static int64_t scratch_of(const sonde_shape *in, int gradient) {
+  int64_t n = in[0].dim[0], d = in[0].dim[1], v = in[1].dim[0], rows = chunk_rows(n, v);
+  int64_t bytes = aligned(rows * v * 4);
+  if (gradient && in[0].dtype == SONDE_BF16) bytes += aligned(rows * v * 2);
+  return bytes + product_scratch(rows, v, d, in[0].dtype, gradient);
+}
+
+static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
+  (void)n_in, (void)out, (void)at;
+  return scratch_of(in, 0);
+}
+
+static int64_t grad_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
+  (void)n_in, (void)out, (void)at;
+  return scratch_of(in, 1);
+}
+
+static int prepare(const sonde_call *c, int gradient, task *t) {
+  const sonde_shape *in = c->in_shape;
+  *t = (task){.c = c, .simd = sonde_simd_get(), .n = in[0].dim[0], .d = in[0].dim[1], .v = in[1].dim[0], .type = in[0].dtype,
+              .target = c->in[2], .dloss = gradient ? c->in[3] : NULL, .loss = c->out[gradient ? 2 : 0], .logits = c->scratch};
+  t->rows = chunk_rows(t->n, t->v);
+  char *at = (char *)c->scratch + aligned(t->rows * t->v * 4);
+  if (gradient && t->type == SONDE_BF16) {
+    t->narrow = (uint16_t *)(void *)at;
+    at += aligned(t->rows * t->v * 2);
+  }
+  t->gemm_scratch = at;
+  for (int64_t i = 0; i < t->n; i++)
+    if (t->target[i] < -1 || t->target[i] >= t->v)
+      return sonde_fail(c->err, SONDE_EINVAL, "%s: target %d of token %lld is outside the vocabulary of %lld", gradient ? "lm_loss_grad" : "lm_loss",
+                        (int)t->target[i], (long long)i, (long long)t->v);
+  return SONDE_OK;
+}
+
+/* Row i of the chunk: the loss, and in the gradient (softmax - onehot) dloss in the logits' place. */
+static void one_row(const task *t, int64_t i) {
+  const sonde_simd *simd = &t->simd->common;
+  float *z = t->logits + i * t->v, loss = 0;
+  int32_t target = t->target[t->first + i];
+  if (target >= 0) {
+    float top = simd->max(z, t->v), at = z[target];
+    float total = t->simd->exp_sum(z, z, top, t->v);
+    loss = top - at + logf(total);
+    if (t->dloss) {
+      float d = t->dloss[t->first + i];
+      simd->scale(z, z, d / total, t->v);
+      z[target] -= d;
+    }
+  } else if (t->dloss) {
+    memset(z, 0, (size_t)t->v * sizeof *z);
+  }
+  if (t->loss) t->loss[t->first + i] = loss;
+  if (t->narrow) simd->to_bf16(t->narrow + i * t->v, z, t->v);
+}
+
+static void some_rows(void *arg, int64_t tile, int worker) {
+  (void)worker;
+  const task *t = arg;
+  int64_t end = (tile + 1) * ROWS < t->count ? (tile + 1) * ROWS : t->count;
+  for (int64_t i = tile * ROWS; i < end; i++) one_row(t, i);
+}
+
+static const void *tokens_of(const task *t) {
+  return (const char *)t->c->in[0] + t->first * t->d * (t->type == SONDE_F32 ? 4 : 2);
+}
+
+static void chunk_loss(task *t) {
+  sonde_gemm g = logits_product(t->count, t->v, t->d, t->type);
+  sonde_gemm_run(&g, tokens_of(t), t->c->in[1], t->logits, t->gemm_scratch, t->c->pool);
+  sonde_pool_run(t->c->pool, sonde_parts(t->count, ROWS), some_rows, t);
+}
+
+static int run(const sonde_call *c) {
+  task t;
+  int rc = prepare(c, 0, &t);
+  for (; !rc && t.first < t.n; t.first += t.rows) {
+    t.count = t.n - t.first < t.rows ? t.n - t.first : t.rows;
+    chunk_loss(&t);
+  }
+  return rc;
+}
+
+static int grad_run(const sonde_call *c) {
+  task t;
+  int rc = prepare(c, 1, &t);
+  if (!rc && t.n == 0 && c->out[1]) memset(c->out[1], 0, (size_t)(t.v * t.d) * sizeof(float));
+  for (; !rc && t.first < t.n; t.first += t.rows) {
+    t.count = t.n - t.first < t.rows ? t.n - t.first : t.rows;
+    chunk_loss(&t);
+    const void *slope = t.narrow ? (const void *)t.narrow : t.logits;
+    sonde_gemm gx = dx_product(t.count, t.v, t.d, t.type), gw = dw_product(t.count, t.v, t.d, t.type, t.first > 0);
+    if (c->out[0]) sonde_gemm_run(&gx, slope, c->in[1], (float *)c->out[0] + t.first * t.d, t.gemm_scratch, c->pool);
+    if (c->out[1]) sonde_gemm_run(&gw, slope, tokens_of(&t), c->out[1], t.gemm_scratch, c->pool);
+  }
+  return rc;
+}
+
+/* ---- gradient rule and counts --------------------------------------------------------------------------- */
+
+/* The gradient's pass gives the loss as well, so where it runs the forward op need not. */
+static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
+  sonde_node *in[SONDE_MAX_IN];
+  sonde_node_inputs(self, in);
+  if (!dout[0]) return SONDE_OK;
+  sonde_node *args[4] = {in[0], in[1], in[2], dout[0]};
+  din[0] = sonde_op(g, "lm_loss_grad", args, 4, NULL);
+  din[1] = sonde_result(din[0], 1);
+  sonde_node *loss = sonde_result(din[0], 2);
+  if (!din[0] || !din[1] || !loss) return SONDE_ESHAPE;
+  sonde_graph_replace(self, loss);
+  return SONDE_OK;
+}
+
+static double product_flops(const sonde_shape *in) {
+  return 2.0 * (double)in[0].dim[0] * (double)in[0].dim[1] * (double)in[1].dim[0];
+}
+
+static double flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
+  (void)n_in, (void)out, (void)at;
+  return product_flops(in) + 4.0 * (double)in[0].dim[0] * (double)in[1].dim[0];
+}
+
+static double grad_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
+  (void)n_in, (void)out, (void)at;
+  return 3 * product_flops(in) + 5.0 * (double)in[0].dim[0] * (double)in[1].dim[0];
+}
+
+/* ---- argmax ------------------------------------------------------------------------------------------- */
+
+static int argmax_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+  char text[96];
+  (void)n_in, (void)at;
+  if (in[0].rank < 1 || in[0].dtype != SONDE_F32 || in[0].dim[in[0].rank - 1] < 1)
+    return sonde_fail(err, SONDE_ESHAPE, "argmax of %s: needs f32 [.., V] with V over 0", sonde_shape_text(&in[0], text, sizeof text));
+  *out = sonde_shape_make(SONDE_I32, in[0].rank - 1, in[0].dim);
+  return SONDE_OK;
+}
+
+/* The first place of the largest value; a NaN counts as larger than any number. */
+static void argmax_rows(void *arg, int64_t tile, int worker) {
+  (void)worker;
+  const sonde_call *c = arg;
+  const sonde_simd_table *simd = sonde_simd_get();
+  int64_t n = sonde_leading(&c->in_shape[0], 1), v = c->in_shape[0].dim[c->in_shape[0].rank - 1];
+  int64_t end = (tile + 1) * ROWS < n ? (tile + 1) * ROWS : n;
+  for (int64_t i = tile * ROWS; i < end; i++) {
+    const float *x = (const float *)c->in[0] + i * v;
+    float top = simd->common.max(x, v);
+    int64_t k = 0;
+    while (k + 1 < v && !(top == top ? x[k] == top : x[k] != x[k])) k++;
+    ((int32_t *)c->out[0])[i] = (int32_t)k;
+  }
+}
+
+static int argmax_run(const sonde_call *c) {
+  sonde_pool_run(c->pool, sonde_parts(sonde_leading(&c->in_shape[0], 1), ROWS), argmax_rows, (void *)c);
+  return SONDE_OK;
+}
+
+static double argmax_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
+  (void)n_in, (void)out, (void)at;
+  return (double)sonde_leading(&in[0], 0);
+}
+
+const sonde_op_def sonde_ops_loss[] = {
+    {.size = sizeof(sonde_op_def), .name = "lm_loss", .min_in = 3, .max_in = 3, .n_out = 1, .flags = SONDE_OP_BF16_IN,
+     .doc = "cross-entropy in nats of each token under softmax(x w^T): x [N, D], w [V, D], targets i32 [N] (-1: ignored, "
+            "loss 0) -> [N]",
+     .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops},
+    {.size = sizeof(sonde_op_def), .name = "lm_loss_grad", .min_in = 4, .max_in = 4, .n_out = 3, .flags = SONDE_OP_BF16_IN,
+     .doc = "of lm_loss: x [N, D], w [V, D], targets i32 [N], dloss [N] (f32) -> dx [N, D], dw [V, D], the loss [N] itself",
+     .shape = grad_shape, .scratch = grad_scratch, .run = grad_run, .flops = grad_flops},
+    {.size = sizeof(sonde_op_def), .name = "argmax", .min_in = 1, .max_in = 1, .n_out = 1,
+     .doc = "place of the largest value along the last axis, the first of equals: x [.., V] -> i32 [..]",
+     .shape = argmax_shape, .run = argmax_run, .flops = argmax_flops},
+    {0}};

@@ -1,0 +1,95 @@
+/* rope.c - rotary position embedding (Su et al. 2021), halves rotated as in Hugging Face's Llama:
+ * pair j of a head is (x[j], x[j + Dh/2]), turned at position t by the angle t theta^(-2j/Dh). */
+#include "config.h"
+#include "graph/ops.h"
+
+#include <math.h>
+
+#include "ops/rows.h"
+#include "tensor/tensor.h"
+
+enum { POSITIONS = 64, MAX_HEAD = 1024 };
+
+static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+  char text[96];
+  (void)n_in;
+  if (in[0].rank != 4 || !sonde_is_real(&in[0]) || in[0].dim[3] % 2 || in[0].dim[3] < 2 || in[0].dim[3] > MAX_HEAD)
+    return sonde_fail(err, SONDE_ESHAPE, "rope of %s: needs [B, T, H, Dh] with an even head width Dh of at most %d",
+                      sonde_shape_text(&in[0], text, sizeof text), MAX_HEAD);
+  if (!(at->f[0] > 0) || (at->f[1] != 1 && at->f[1] != -1))
+    return sonde_fail(err, SONDE_EINVAL, "rope: theta must be over 0 and the direction 1 or -1, not %g and %g", at->f[0], at->f[1]);
+  *out = in[0];
+  out->dtype = SONDE_F32;
+  return SONDE_OK;
+}
+
+/* One head: y = (x turned by the angles whose cosines and sines are c and s). y may be x. */
+static void turn(float *y, const float *x, const float *c, const float *s, int64_t half) {
+#pragma GCC ivdep
+  for (int64_t j = 0; j < half; j++) {
+    float a = x[j], b = x[j + half];
+    y[j] = a * c[j] - b * s[j];
+    y[j + half] = b * c[j] + a * s[j];
+  }
+}
+
+/* A tile is POSITIONS positions of all batches. The angles of its first position are taken exactly, the others by
+ * turning on in double precision: 64 steps lose less than 1e-13. */
+static void turn_positions(void *arg, int64_t tile, int worker) {
+  (void)worker;
+  const sonde_call *call = arg;
+  const sonde_simd_table *simd = sonde_simd_get();
+  const sonde_shape *x = &call->in_shape[0];
+  const int64_t batch = x->dim[0], length = x->dim[1], heads = x->dim[2], width = x->dim[3], half = width / 2;
+  const int64_t first = tile * POSITIONS, end = first + POSITIONS < length ? first + POSITIONS : length;
+  double c[MAX_HEAD / 2], s[MAX_HEAD / 2], step_c[MAX_HEAD / 2], step_s[MAX_HEAD / 2];
+  float cf[MAX_HEAD / 2], sf[MAX_HEAD / 2], in_buf[MAX_HEAD], out_buf[MAX_HEAD];
+  for (int64_t j = 0; j < half; j++) {
+    double w = pow(call->attr->f[0], -2.0 * (double)j / (double)width), at = (double)(call->attr->i[0] + first);
+    c[j] = cos(at * w), s[j] = call->attr->f[1] * sin(at * w);
+    step_c[j] = cos(w), step_s[j] = call->attr->f[1] * sin(w);
+  }
+  for (int64_t t = first; t < end; t++) {
+    for (int64_t j = 0; j < half; j++) {
+      cf[j] = (float)c[j], sf[j] = (float)s[j];
+      double next = c[j] * step_c[j] - s[j] * step_s[j];
+      s[j] = s[j] * step_c[j] + c[j] * step_s[j];
+      c[j] = next;
+    }
+    for (int64_t b = 0; b < batch; b++)
+      for (int64_t h = 0; h < heads; h++) {
+        int64_t at = ((b * length + t) * heads + h) * width;
+        const float *from = sonde_row_in(simd, call->in[0], x->dtype, at, width, in_buf);
+        float *to = sonde_row_out(call->out[0], call->out_shape[0].dtype, at, out_buf);
+        turn(to, from, cf, sf, half);
+        sonde_row_done(simd, call->out[0], call->out_shape[0].dtype, at, width, to);
+      }
+  }
+}
+
+static int run(const sonde_call *c) {
+  sonde_pool_run(c->pool, sonde_parts(c->in_shape[0].dim[1], POSITIONS), turn_positions, (void *)c);
+  return SONDE_OK;
+}
+
+/* A rotation's transpose is the rotation back. */
+static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
+  sonde_attr at = *sonde_node_attr(self);
+  at.f[1] = -at.f[1];
+  if (!dout[0]) return SONDE_OK;
+  din[0] = sonde_op(g, "rope", &dout[0], 1, &at);
+  return din[0] ? SONDE_OK : SONDE_ESHAPE;
+}
+
+static double flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
+  (void)n_in, (void)out, (void)at;
+  return 3.0 * (double)sonde_leading(&in[0], 0);
+}
+
+const sonde_op_def sonde_ops_rope[] = {
+    {.size = sizeof(sonde_op_def), .name = "rope", .min_in = 1, .max_in = 1, .n_out = 1,
+     .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
+     .doc = "x [B, T, H, Dh] with pair (j, j + Dh/2) at position t turned by (t + offset) theta^(-2j/Dh). f0: theta, "
+            "f1: 1, or -1 to turn back, i0: offset",
+     .shape = shape, .grad = grad, .run = run, .flops = flops},
+    {0}};
