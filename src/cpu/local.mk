@@ -1,11 +1,28 @@
-# CPU kernels: GEMM dispatch and the inner loops, compiled once per instruction set.
+# CPU kernels: GEMM dispatch and the inner loops, the latter compiled once per instruction set.
 #
-# One source, three archives; -march=native must not reach them, so they take SONDE_CFLAGS instead of AM_CFLAGS:
-#
-#   noinst_LTLIBRARIES += libsonde_simd_base.la
-#   libsonde_simd_base_la_SOURCES = %D%/simd_kernels.c
-#   libsonde_simd_base_la_CPPFLAGS = $(AM_CPPFLAGS) -DSONDE_ISA=base
-#   libsonde_simd_base_la_CFLAGS = $(SONDE_CFLAGS) $(SANITIZE_FLAGS) $(ISA_BASE_CFLAGS)
-#   libsonde_la_LIBADD += libsonde_simd_base.la
-#   if ISA_AVX2 ... $(ISA_AVX2_CFLAGS) ... endif     (HAVE_ISA_AVX2 in config.h)
-#   if ISA_AVX512 ... $(ISA_AVX512_CFLAGS) ... endif (HAVE_ISA_AVX512 in config.h)
+# One source, three archives; -march=native must not reach them, so they take SONDE_CFLAGS instead of AM_CFLAGS.
+libsonde_la_SOURCES += %D%/gemm.c %D%/gemm.h %D%/simd.c %D%/simd.h %D%/simd_isa.h
+SIMD_SOURCES = %D%/simd_kernels.c %D%/simd_vec.c
+SIMD_CFLAGS = $(SONDE_CFLAGS) $(SANITIZE_FLAGS)
+
+noinst_LTLIBRARIES += libsonde_simd_base.la
+libsonde_simd_base_la_SOURCES = $(SIMD_SOURCES)
+libsonde_simd_base_la_CPPFLAGS = $(AM_CPPFLAGS) -DSONDE_ISA=base
+libsonde_simd_base_la_CFLAGS = $(SIMD_CFLAGS) $(ISA_BASE_CFLAGS)
+libsonde_la_LIBADD += libsonde_simd_base.la
+
+if ISA_AVX2
+noinst_LTLIBRARIES += libsonde_simd_avx2.la
+libsonde_simd_avx2_la_SOURCES = $(SIMD_SOURCES)
+libsonde_simd_avx2_la_CPPFLAGS = $(AM_CPPFLAGS) -DSONDE_ISA=avx2
+libsonde_simd_avx2_la_CFLAGS = $(SIMD_CFLAGS) $(ISA_AVX2_CFLAGS)
+libsonde_la_LIBADD += libsonde_simd_avx2.la
+endif
+
+if ISA_AVX512
+noinst_LTLIBRARIES += libsonde_simd_avx512.la
+libsonde_simd_avx512_la_SOURCES = $(SIMD_SOURCES)
+libsonde_simd_avx512_la_CPPFLAGS = $(AM_CPPFLAGS) -DSONDE_ISA=avx512
+libsonde_simd_avx512_la_CFLAGS = $(SIMD_CFLAGS) $(ISA_AVX512_CFLAGS)
+libsonde_la_LIBADD += libsonde_simd_avx512.la
+endif

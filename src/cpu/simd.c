@@ -12,10 +12,14 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int level_of_cpu(void) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
+#endif
+#ifdef HAVE_ISA_AVX512
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma"))
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("fma"))
     return 2;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+#ifdef HAVE_ISA_AVX2
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) return 1;
 #endif
   return 0;
 }
@@ -31,8 +35,10 @@ static void choose(void) {
 const sonde_simd_table *sonde_simd_level(int level) {
   int most = level_of_cpu();
   if (level > most) level = most;
-#if defined(__x86_64__)
-  if (level == 2) return sonde_simd_avx512(__builtin_cpu_supports("avx512bf16"));
+#ifdef HAVE_ISA_AVX512
+  if (level == 2) return sonde_simd_avx512(__builtin_cpu_supports("avx512bf16") != 0);
+#endif
+#ifdef HAVE_ISA_AVX2
   if (level == 1) return sonde_simd_avx2(0);
 #endif
   return sonde_simd_base(0);
