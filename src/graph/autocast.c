@@ -1,0 +1,88 @@
+/* autocast.c - bf16 compute: the operands of the matrix products are rounded to bf16, sums stay f32, and so do
+ * weights, gradients of weights, norms, softmax and the residual stream. A value is rounded once for all its readers,
+ * and by the op that makes it where that op can. */
+#include <string.h>
+
+#include "graph/plan.h"
+
+/* Which inputs of which ops are multiplied. */
+static const struct { const char *op; unsigned inputs; } table[] = {
+    {"matmul", 3}, {"lm_loss", 3}, {"lm_loss_grad", 3}, {"attention", 7}, {"attention_grad", 7},
+};
+
+static unsigned cast_mask(const pnode *n) {
+  for (size_t k = 0; n->def && k < sizeof table / sizeof table[0]; k++)
+    if (!strcmp(n->def->name, table[k].op)) return table[k].inputs;
+  return 0;
+}
+
+typedef struct casting { sonde_plan *p; value *cast; const sonde_op_def *op; sonde_error *err; } casting;
+
+/* The bf16 form of v: a cast of the value that owns the bytes, seen through v's own shape. */
+static value rounded(casting *c, value v) {
+  sonde_plan *p = c->p;
+  value root = v;
+  while (plan_is_view(&p->node[value_node(root)])) root = p->node[value_node(root)].in[0];
+  if (plan_shape(p, root)->dtype == SONDE_BF16) return v;
+  if (c->cast[root] < 0) {
+    pnode q = p->node[value_node(root)];
+    q.shape[0] = *plan_shape(p, root);
+    q.shape[0].dtype = SONDE_BF16;
+    q.def = c->op;
+    q.kind = SONDE_KIND_OP;
+    q.lazy = 1;
+    q.n_in = q.n_out = 1;
+    q.in[0] = root;
+    q.attr = (sonde_attr){{0}, {SONDE_BF16}};
+    if (!plan_append(p, &q, c->err)) return -1;
+    c->cast[root] = value_of(p->count - 1, 0);
+  }
+  if (root == v) return c->cast[root];
+  pnode q = p->node[value_node(v)];          /* a view */
+  q.shape[0].dtype = SONDE_BF16;
+  q.lazy = 1;
+  q.in[0] = c->cast[root];
+  return plan_append(p, &q, c->err) ? value_of(p->count - 1, 0) : -1;
+}
+
+/* A kernel that can write bf16 does so when nothing but casts reads its f32 result. */
+static int fold_casts(sonde_plan *p, const sonde_op_def *cast, sonde_error *err) {
+  int rc = plan_count_uses(p, err);
+  if (rc) return rc;
+  int32_t *casts = sonde_alloc((size_t)p->count * SONDE_MAX_OUT * sizeof *casts);
+  if (!casts) return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
+  for (int32_t k = 0; k < p->count; k++)
+    if (p->node[k].def == cast && p->node[k].shape[0].dtype == SONDE_BF16) casts[p->node[k].in[0]]++;
+  for (int32_t k = 0; k < p->count; k++) {
+    pnode *n = &p->node[k];
+    value v = value_of(k, 0);
+    if (n->def && (n->def->flags & SONDE_OP_BF16_OUT) && !(n->def->flags & SONDE_OP_ELEMENTWISE) &&
+        n->shape[0].dtype == SONDE_F32 && casts[v] && casts[v] == p->uses[v] && n->n_in < 3)
+      n->shape[0].dtype = SONDE_BF16;
+    for (int j = 0; j < n->n_in; j++) {
+      const pnode *x = &p->node[value_node(n->in[j])];
+      if (x->def == cast && plan_shape(p, x->in[0])->dtype == SONDE_BF16) n->in[j] = x->in[0];
+    }
+  }
+  sonde_release(casts);
+  return plan_reorder(p, err);
+}
+
+int plan_autocast(sonde_plan *p, sonde_error *err) {
+  int32_t n = p->count;
+  casting c = {p, sonde_alloc((size_t)n * SONDE_MAX_OUT * sizeof *c.cast), sonde_ops_find(p->ctx, "cast"), err};
+  int rc = c.cast ? 0 : sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
+  for (int32_t k = 0; !rc && k < n * SONDE_MAX_OUT; k++) c.cast[k] = -1;
+  for (int32_t k = 0; !rc && k < n; k++) {
+    unsigned mask = cast_mask(&p->node[k]);
+    for (int j = 0; !rc && mask >> j; j++) {
+      if (!(mask >> j & 1)) continue;
+      value r = rounded(&c, p->node[k].in[j]);
+      if (r < 0) rc = SONDE_ENOMEM;
+      else p->node[k].in[j] = r;
+    }
+  }
+  sonde_release(c.cast);
+  if (!rc) rc = plan_reorder(p, err);
+  return rc ? rc : fold_casts(p, c.op, err);
+}

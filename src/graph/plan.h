@@ -1,0 +1,102 @@
+/* plan.h - a plan's insides. A plan is made by passes over its own copy of the graph:
+ *
+ *   lower -> recompute (if the budget asks) -> autocast (bf16) -> accumulate (add into matmul) -> fuse -> memory
+ *
+ * The copy is an array of pnodes in the order of the schedule; a value is an output of one, written as a number. */
+#ifndef SONDE_GRAPH_PLAN_H
+#define SONDE_GRAPH_PLAN_H
+
+#include "graph/graph.h"
+
+typedef int32_t value;                                    /* node * SONDE_MAX_OUT + output; -1: none */
+static inline value value_of(int64_t node, int out) { return (value)(node * SONDE_MAX_OUT + out); }
+static inline int32_t value_node(value v) { return v / SONDE_MAX_OUT; }
+static inline int value_out(value v) { return v % SONDE_MAX_OUT; }
+
+typedef struct pnode {
+  const sonde_op_def *def;        /* NULL: input, leaf or constant */
+  const sonde_node *src;          /* the graph's node (of a clone or a cast: the one it stands for) */
+  uint8_t kind, backward;
+  uint8_t lazy;                   /* scheduled only when something asks for it: clones and casts */
+  int16_t n_in, n_out;
+  int32_t block;
+  value in[SONDE_MAX_IN];
+  sonde_shape shape[SONDE_MAX_OUT];
+  sonde_attr attr;
+  double constant;
+} pnode;
+
+/* One step of the schedule: an op with a kernel, a fused group of elementwise ops, or a copy to an output tensor. */
+typedef enum step_kind { STEP_OP, STEP_FUSED, STEP_COPY } step_kind;
+
+typedef struct fused fused;       /* fused.h */
+
+typedef struct step {
+  step_kind kind;
+  int32_t node;                   /* OP: the pnode */
+  fused *f;                       /* FUSED */
+  value from;                     /* COPY */
+  int32_t output;                 /* COPY: which plan output */
+  int64_t scratch_bytes, scratch_at;
+  int64_t ns;                     /* time spent, when the plan is profiled */
+} step;
+
+/* Where a value's bytes are. Views and values computed in place share one storage. */
+typedef enum storage_place { IN_ARENA, IN_TENSOR, IN_INPUT, IN_CONST, NOWHERE } storage_place;
+typedef struct storage {
+  storage_place place;
+  int64_t bytes, at;              /* at: offset in the arena or in the constants */
+  int32_t first, last;            /* steps */
+  sonde_tensor *tensor;
+  int32_t input;                  /* number of the plan's input */
+} storage;
+
+typedef struct arena_memory { int refs; int64_t bytes, taken; char *data; } arena_memory;
+
+struct sonde_plan {
+  sonde_graph *g;
+  sonde_ctx *ctx;
+  sonde_plan_opts opts;
+  pnode *node;
+  int32_t count, cap;
+  value *out;
+  sonde_tensor **out_tensor;
+  int32_t n_out;
+  step *step;
+  int32_t n_step;
+  int32_t *uses;                  /* how often each value is read (outputs count) */
+  value *root;                    /* value -> the value that owns its bytes */
+  storage *store;                 /* by root value */
+  void **ptr;                     /* value -> pointer, of this run */
+  const void **input;             /* pointers set by the user */
+  const char **input_name;
+  int32_t n_input;
+  int64_t arena_bytes, const_bytes;
+  arena_memory *arena;
+  char *constants;
+  float *registers;               /* of the fused groups: per worker */
+  int64_t registers_per_worker;   /* floats */
+  uint64_t at_step;
+  sonde_plan_info info;
+  int profile, prepared;
+};
+
+/* passes; each returns 0 or a code with *err filled */
+int plan_lower(sonde_plan *p, sonde_node *const *out, int n_out, sonde_error *err);
+int plan_reorder(sonde_plan *p, sonde_error *err);          /* drops what is not needed, puts lazy nodes where first asked for */
+int plan_recompute(sonde_plan *p, int blocks, sonde_error *err);   /* the first `blocks` blocks are computed again in the backward */
+int plan_autocast(sonde_plan *p, sonde_error *err);
+int plan_accumulate(sonde_plan *p, sonde_error *err);
+int plan_fuse(sonde_plan *p, sonde_error *err);             /* makes the steps */
+int plan_memory(sonde_plan *p, sonde_error *err);           /* places every storage */
+
+int plan_count_uses(sonde_plan *p, sonde_error *err);
+pnode *plan_append(sonde_plan *p, const pnode *like, sonde_error *err);  /* a copy at the end; may move the array */
+static inline sonde_shape *plan_shape(const sonde_plan *p, value v) { return &p->node[value_node(v)].shape[value_out(v)]; }
+static inline int plan_is_view(const pnode *n) { return n->def && (n->def->flags & SONDE_OP_VIEW); }
+/* The values that a step reads and stores outside itself: calls fn for each. */
+void plan_step_values(const sonde_plan *p, const step *s, void (*fn)(void *arg, value v, int stored), void *arg);
+/* May value `o`, stored by step s, take the place of value `i`, read by it? (both of the same size) */
+int plan_in_place(const sonde_plan *p, const step *s, value i, value o);
+
+#endif
