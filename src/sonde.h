@@ -143,6 +143,8 @@ typedef struct sonde_plan_opts {
   int32_t recompute;       /* 0 never, 1 when the budget asks for it, 2 every block */
   int32_t compute;         /* SONDE_F32, or SONDE_BF16: matmul and attention inputs are rounded to bf16 */
   int32_t no_fuse;         /* 1: every node is a step of its own (to debug) */
+  sonde_plan *share;       /* plans that never run at the same time can share one arena: the other plan, or NULL;
+                              a run of either then overwrites the other's outputs that have no tensor of their own */
 } sonde_plan_opts;
 
 /* Plans what the outputs need. out_tensor[i], if out_tensor and the entry are not NULL, is where output i is
@@ -168,6 +170,9 @@ typedef struct sonde_plan_info {
   int32_t recomputed_blocks;
 } sonde_plan_info;
 SONDE_API void sonde_plan_get_info(const sonde_plan *p, sonde_plan_info *info);
+
+/* From now on (`on` 1) each run adds up the time of every step; the dump shows it. */
+SONDE_API void sonde_plan_profile(sonde_plan *p, int on);
 
 /* Writes the schedule as text (`dot` 0) or the graph as Graphviz DOT (`dot` 1) to a file. */
 SONDE_API int sonde_plan_dump(const sonde_plan *p, const char *path, int dot, sonde_error *err);

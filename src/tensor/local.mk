@@ -1,1 +1,2 @@
-# Tensors. libsonde_la_SOURCES += %D%/x.c %D%/x.h
+# Tensors: dtypes, shapes, buffers.
+libsonde_la_SOURCES += %D%/tensor.c %D%/tensor.h

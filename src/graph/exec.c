@@ -1,0 +1,124 @@
+/* exec.c - runs a plan: takes the memory at the first run, then only walks the schedule. */
+#include <string.h>
+#include <time.h>
+
+#include "graph/fused.h"
+
+static int fill_constants(sonde_plan *p, sonde_error *err) {
+  if (!p->const_bytes) return 0;
+  if (!(p->constants = sonde_alloc((size_t)p->const_bytes)))
+    return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan's constants");
+  for (int32_t k = 0; k < p->count; k++) {
+    const storage *s = &p->store[value_of(k, 0)];
+    if (s->place != IN_CONST) continue;
+    void *at = p->constants + s->at;
+    int64_t n = sonde_shape_count(&p->node[k].shape[0]);
+    for (int64_t j = 0; j < n; j++)
+      if (p->node[k].shape[0].dtype == SONDE_I32) ((int32_t *)at)[j] = (int32_t)p->node[k].constant;
+      else if (p->node[k].shape[0].dtype == SONDE_F32) ((float *)at)[j] = (float)p->node[k].constant;
+  }
+  return 0;
+}
+
+static int take_arena(sonde_plan *p, sonde_error *err) {
+  arena_memory *a = p->arena;
+  if (a->taken >= a->bytes && (a->data || !a->bytes)) return 0;
+  sonde_pages_release(a->data, a->taken);
+  a->taken = 0;
+  if (!(a->data = sonde_pages_alloc(a->bytes)))
+    return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan's %.1f MiB of activations", (double)a->bytes / (1 << 20));
+  a->taken = a->bytes;
+  return 0;
+}
+
+static void set_pointers(sonde_plan *p) {
+  for (int32_t v = 0; v < p->count * SONDE_MAX_OUT; v++) {
+    if (p->root[v] < 0) continue;
+    const storage *s = &p->store[p->root[v]];
+    switch (s->place) {
+      case IN_ARENA: p->ptr[v] = p->arena->data + s->at; break;
+      case IN_TENSOR: p->ptr[v] = s->tensor->data; break;
+      case IN_INPUT: p->ptr[v] = (void *)(uintptr_t)p->input[s->input]; break;
+      case IN_CONST: p->ptr[v] = p->constants + s->at; break;
+      case NOWHERE: p->ptr[v] = NULL; break;
+    }
+  }
+}
+
+static int prepare(sonde_plan *p, sonde_error *err) {
+  int64_t regs = p->registers_per_worker * sonde_pool_threads(p->ctx->pool);
+  int rc = fill_constants(p, err);
+  if (!rc && regs && !(p->registers = sonde_alloc((size_t)regs * sizeof(float))))
+    rc = sonde_fail(err, SONDE_ENOMEM, "no memory for the plan's registers");
+  p->prepared = !rc;
+  return rc;
+}
+
+int sonde_plan_set_input(sonde_plan *p, const char *name, const void *data, sonde_error *err) {
+  for (int32_t k = 0; k < p->n_input; k++)
+    if (!strcmp(p->input_name[k], name)) {
+      p->input[k] = data;
+      return 0;
+    }
+  const char *near = sonde_nearest(name, p->input_name, p->n_input);
+  return sonde_fail(err, SONDE_EINVAL, "the plan has no input '%s'%s%s%s", name, near ? "; did you mean '" : "",
+                    near ? near : "", near ? "'?" : "");
+}
+
+static int run_op(sonde_plan *p, const step *s, sonde_error *err) {
+  const pnode *n = &p->node[s->node];
+  sonde_shape in_shape[SONDE_MAX_IN];
+  const void *in[SONDE_MAX_IN];
+  void *out[SONDE_MAX_OUT];
+  for (int k = 0; k < n->n_in; k++) {
+    in_shape[k] = *plan_shape(p, n->in[k]);
+    in[k] = p->ptr[n->in[k]];
+  }
+  for (int k = 0; k < n->n_out; k++) out[k] = p->ptr[value_of(s->node, k)];
+  sonde_call c = {.size = sizeof c, .n_in = n->n_in, .n_out = n->n_out, .host = p->ctx->host, .in_shape = in_shape,
+                  .out_shape = n->shape, .in = in, .out = out, .attr = &n->attr,
+                  .scratch = s->scratch_bytes ? p->arena->data + s->scratch_at : NULL, .step = p->at_step,
+                  .pool = p->ctx->pool, .err = err};
+  int rc = n->def->run(&c);
+  if (rc && err && !err->code) sonde_fail(err, rc, "it failed");
+  if (rc) sonde_wrap(err, "%s%s%s", sonde_node_scope(n->src), n->src->scope >= 0 ? ": " : "", n->def->name);
+  return rc;
+}
+
+static int run_step(sonde_plan *p, const step *s, sonde_error *err) {
+  switch (s->kind) {
+    case STEP_OP: return run_op(p, s, err);
+    case STEP_FUSED: fused_run(p, s->f, s->scratch_bytes ? p->arena->data + s->scratch_at : NULL); return 0;
+    case STEP_COPY:
+      memcpy(p->out_tensor[s->output]->data, p->ptr[s->from], (size_t)p->out_tensor[s->output]->bytes);
+      return 0;
+  }
+  return SONDE_EBUG;
+}
+
+static int64_t now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+int sonde_plan_run(sonde_plan *p, sonde_error *err) {
+  int rc = p->prepared ? 0 : prepare(p, err);
+  if (!rc) rc = take_arena(p, err);
+  if (rc) return rc;
+  for (int32_t k = 0; k < p->n_input; k++)
+    if (!p->input[k]) return sonde_fail(err, SONDE_EINVAL, "the plan's input '%s' has no data; set it before the run", p->input_name[k]);
+  if (err) err->code = 0;
+  set_pointers(p);
+  for (int32_t k = 0; !rc && k < p->n_step; k++) {
+    int64_t start = p->profile ? now_ns() : 0;
+    rc = run_step(p, &p->step[k], err);
+    if (p->profile) p->step[k].ns += now_ns() - start;
+  }
+  return rc;
+}
+
+const void *sonde_plan_output(const sonde_plan *p, int i) {
+  if (i < 0 || i >= p->n_out) return NULL;
+  return p->out_tensor[i] ? p->out_tensor[i]->data : p->ptr[p->out[i]];
+}
