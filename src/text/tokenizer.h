@@ -1,0 +1,53 @@
+/* tokenizer.h - byte-level BPE: tokenizer.json files read and written, text to ids and back.
+ *
+ * The kind is GPT-2's (Radford et al., 2019): text is cut by a regex, each piece is spelled in bytes, and pairs merge
+ * in the order of their rank. Files of that kind made elsewhere give the ids their own library gives; whatever such a
+ * file asks for beyond it (another model, another normaliser than NFC, ...) is refused by name, never ignored. */
+#ifndef SONDE_TEXT_TOKENIZER_H
+#define SONDE_TEXT_TOKENIZER_H
+
+#include "base/error.h"
+
+#define SONDE_EOT "<|endoftext|>"
+
+typedef struct sonde_tokenizer sonde_tokenizer;   /* immutable: threads share it */
+typedef struct sonde_encoder sonde_encoder;       /* scratch and cache of one thread */
+
+sonde_tokenizer *sonde_tokenizer_load(const char *path, sonde_error *err);
+sonde_tokenizer *sonde_tokenizer_parse(const char *json, int64_t size, const char *name, sonde_error *err);
+sonde_tokenizer *sonde_tokenizer_ref(sonde_tokenizer *t);
+void sonde_tokenizer_free(sonde_tokenizer *t);
+
+/* Writes the file it was read from, byte for byte (a trained one: what the Hugging Face library loads). */
+int sonde_tokenizer_save(const sonde_tokenizer *t, const char *path, sonde_error *err);
+
+int64_t sonde_tokenizer_vocab(const sonde_tokenizer *t);                 /* largest id + 1 */
+const char *sonde_tokenizer_hash(const sonde_tokenizer *t);              /* SHA-256 of the file, hex */
+int32_t sonde_tokenizer_special(const sonde_tokenizer *t, const char *text); /* id of an added token; -1 if none */
+int32_t sonde_tokenizer_eot(const sonde_tokenizer *t);                   /* the end-of-text token; -1 if none */
+
+/* The bytes a token stands for (an added token: its text); NULL for an id that is none. Not NUL-terminated. */
+const char *sonde_tokenizer_bytes(const sonde_tokenizer *t, int32_t id, int64_t *n);
+
+/* Ids, growing; zero it before the first use. */
+typedef struct sonde_ids { int32_t *id; int64_t n, cap; } sonde_ids;
+void sonde_ids_free(sonde_ids *ids);
+int sonde_ids_push(sonde_ids *ids, int32_t id);                          /* 0 or SONDE_ENOMEM */
+
+enum {
+  SONDE_ENCODE_PLAIN = 1,   /* special tokens written in the text are text (documents of a corpus) */
+  SONDE_ENCODE_BARE = 2     /* leave out what the file's post-processor puts before and after (BOS, EOS) */
+};
+
+sonde_encoder *sonde_encoder_new(sonde_tokenizer *t, sonde_error *err);
+void sonde_encoder_free(sonde_encoder *e);
+
+/* Appends the ids of text[0..n) to *out. Bytes that are no UTF-8 are encoded as bytes. */
+int sonde_encode(sonde_encoder *e, const char *text, int64_t n, int flags, sonde_ids *out, sonde_error *err);
+
+/* The bytes of the ids in memory of sonde_alloc, with a NUL after the end; EINVAL for an id that is none.
+ * skip_special leaves special tokens out. */
+int sonde_decode(const sonde_tokenizer *t, const int32_t *ids, int64_t n, int skip_special, char **text,
+                 int64_t *bytes, sonde_error *err);
+
+#endif
