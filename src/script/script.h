@@ -96,19 +96,29 @@ const char *sonde_lua_field_string(lua_State *L, int table, const char *key, con
 int sonde_lua_integers(lua_State *L, int arg, const char *what, int64_t *out, int max);
 int sonde_lua_numbers(lua_State *L, int arg, const char *what, double *out, int max);
 
-/* ---- handle types shared between binding files ---------------------------------------------------------- */
+/* ---- what binding files share --------------------------------------------------------------------------- */
 
 extern const sonde_lua_type sonde_lua_tensor;   /* sonde_tensor */
 extern const sonde_lua_type sonde_lua_params;   /* sonde_params */
-extern const sonde_lua_type sonde_lua_plan;     /* sonde_plan */
+extern const sonde_lua_type sonde_lua_graph;    /* sonde_graph */
+extern const sonde_lua_type sonde_lua_plan;     /* sonde_plan; keeps its graph alive by itself */
 
-/* Nodes and graphs have boxes of their own, because a node holds its graph. */
-sonde_graph *sonde_lua_to_graph(lua_State *L, int arg);       /* raises if it is no graph, or closed */
-sonde_node *sonde_lua_to_node(lua_State *L, int arg);         /* raises if it is no node, or its graph is closed */
+/* A node's box keeps its graph's handle alive; both functions raise when that graph has been closed. */
+sonde_node *sonde_lua_to_node(lua_State *L, int arg);
 /* Pushes a node of the graph whose handle (or one of whose nodes) stands at `owner`. A NULL node raises the graph's
- * first error. */
+ * first error and clears it, so that a session that caught it goes on with the same graph. */
 void sonde_lua_push_node(lua_State *L, int owner, sonde_node *n);
-/* Pushes a new handle on a tensor; takes over one reference. */
+/* A list of nodes in argument `arg`, at most `max`: into out; returns how many. Raises "`what` ...". */
+int sonde_lua_nodes(lua_State *L, int arg, const char *what, sonde_node **out, int max);
+
+/* Pushes a new handle on a tensor and takes a reference of its own. */
 void sonde_lua_push_tensor(lua_State *L, sonde_tensor *t);
+/* Pushes a new, zero-filled tensor. */
+sonde_tensor *sonde_lua_new_tensor(lua_State *L, const sonde_shape *shape);
+
+/* "f32", "bf16" or "i32" and a list of dims, in two arguments. */
+sonde_shape sonde_lua_to_shape(lua_State *L, int dtype_arg, int dims_arg);
+/* Pushes the dims of a shape as a list. */
+void sonde_lua_push_dims(lua_State *L, const sonde_shape *shape);
 
 #endif

@@ -1,0 +1,287 @@
+/* bind_graph.c - tracing and differentiating from Lua. Operators and methods of nodes are Lua (lua/sonde/node.lua);
+ * here are the calls that they stand on. */
+#include "config.h"
+
+#include <string.h>
+
+#include "graph/graph.h"
+#include "script/script.h"
+
+/* A node belongs to its graph and needs no freeing; user value 1 is the graph's handle. */
+typedef struct node_box { sonde_node *node; } node_box;
+
+static const sonde_lua_type node_type = {"node", NULL, NULL};
+
+static void free_graph(void *p) { sonde_graph_free(p); }
+
+static sonde_graph *to_graph(lua_State *L, int arg) { return sonde_lua_handle(L, arg, &sonde_lua_graph); }
+
+sonde_node *sonde_lua_to_node(lua_State *L, int arg) {
+  if (!sonde_lua_is(L, arg, &node_type)) {
+    sonde_lua_fail(L, "a node is needed here, not a %s", luaL_typename(L, arg));
+    return NULL;
+  }
+  node_box *box = lua_touserdata(L, arg);
+  lua_getiuservalue(L, arg, 1);
+  to_graph(L, -1);
+  lua_pop(L, 1);
+  return box->node;
+}
+
+static int raise_first(lua_State *L, sonde_graph *g) {
+  sonde_error err = {0};
+  if (!sonde_graph_error(g, &err)) sonde_fail(&err, SONDE_EBUG, "an op failed without a reason");
+  memset(&g->first, 0, sizeof g->first);
+  sonde_lua_check(L, err.code, &err);
+  return 0;
+}
+
+void sonde_lua_push_node(lua_State *L, int owner, sonde_node *n) {
+  owner = lua_absindex(L, owner);
+  if (sonde_lua_is(L, owner, &node_type)) lua_getiuservalue(L, owner, 1);
+  else lua_pushvalue(L, owner);
+  if (!n) raise_first(L, to_graph(L, -1));
+  node_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+  box->node = n;
+  lua_insert(L, -2);
+  lua_setiuservalue(L, -2, 1);
+  sonde_lua_metatable(L, &node_type);
+  lua_setmetatable(L, -2);
+}
+
+int sonde_lua_nodes(lua_State *L, int arg, const char *what, sonde_node **out, int max) {
+  if (lua_type(L, arg) != LUA_TTABLE) sonde_lua_fail(L, "%s must be a list of nodes, not a %s", what, luaL_typename(L, arg));
+  lua_Unsigned n = lua_rawlen(L, arg);
+  if (n > (lua_Unsigned)max) sonde_lua_fail(L, "%s: %d nodes; at most %d are possible", what, (int)n, max);
+  for (int k = 0; k < (int)n; k++) {
+    lua_rawgeti(L, arg, k + 1);
+    out[k] = sonde_lua_to_node(L, -1);
+    lua_pop(L, 1);
+  }
+  return (int)n;
+}
+
+/* ---- the graph ---- */
+
+/* core.graph() -> graph */
+static int core_graph(lua_State *L) {
+  sonde_ctx *ctx = sonde_lua_ctx(L);
+  sonde_error err = {0};
+  sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_graph, 0);
+  box->p = sonde_graph_new(ctx, &err);
+  if (!box->p) sonde_lua_check(L, err.code, &err);
+  return 1;
+}
+
+/* g:input(name, dtype, dims) -> node */
+static int graph_input(lua_State *L) {
+  sonde_graph *g = to_graph(L, 1);
+  const char *name = luaL_checkstring(L, 2);
+  sonde_shape shape = sonde_lua_to_shape(L, 3, 4);
+  sonde_lua_push_node(L, 1, sonde_input(g, name, &shape));
+  return 1;
+}
+
+/* g:leaf(name, tensor) -> node */
+static int graph_leaf(lua_State *L) {
+  sonde_graph *g = to_graph(L, 1);
+  const char *name = luaL_checkstring(L, 2);
+  sonde_lua_push_node(L, 1, sonde_leaf(g, name, sonde_lua_handle(L, 3, &sonde_lua_tensor)));
+  return 1;
+}
+
+/* g:constant(value, dims) -> node of f32 */
+static int graph_constant(lua_State *L) {
+  sonde_graph *g = to_graph(L, 1);
+  double value = luaL_checknumber(L, 2);
+  lua_settop(L, 3);
+  lua_pushliteral(L, "f32");
+  sonde_shape shape = sonde_lua_to_shape(L, 4, 3);
+  sonde_lua_push_node(L, 1, sonde_constant(g, &shape, value));
+  return 1;
+}
+
+/* g:scope(path, block): what nodes from now on belong to; block -1 is none */
+static int graph_scope(lua_State *L) {
+  sonde_graph *g = to_graph(L, 1);
+  sonde_graph_scope(g, luaL_optstring(L, 2, NULL), (int)luaL_optinteger(L, 3, -1));
+  return 0;
+}
+
+/* g:find(name) -> node, or nil */
+static int graph_find(lua_State *L) {
+  sonde_node *n = sonde_find(to_graph(L, 1), luaL_checkstring(L, 2));
+  if (n) sonde_lua_push_node(L, 1, n);
+  else lua_pushnil(L);
+  return 1;
+}
+
+/* g:names() -> list of the names that values have, in the order they were given */
+static int graph_names(lua_State *L) {
+  sonde_graph *g = to_graph(L, 1);
+  int64_t n = sonde_map_count(g->names);
+  lua_createtable(L, (int)n, 0);
+  for (int64_t k = 0; k < n; k++) {
+    lua_pushstring(L, sonde_map_key(g->names, k));
+    lua_rawseti(L, -2, k + 1);
+  }
+  return 1;
+}
+
+static const luaL_Reg graph_methods[] = {
+    {"input", graph_input}, {"leaf", graph_leaf}, {"constant", graph_constant}, {"scope", graph_scope},
+    {"find", graph_find},   {"names", graph_names}, {NULL, NULL},
+};
+
+const sonde_lua_type sonde_lua_graph = {"graph", free_graph, graph_methods};
+
+/* ---- ops and nodes ---- */
+
+/* core.op(name, nodes[, numbers[, integers]]) -> node: attributes f0.. and i0.. of sonde_build.h */
+static int core_op(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  sonde_node *in[SONDE_MAX_IN];
+  sonde_attr attr = {{0}, {0}};
+  int n = sonde_lua_nodes(L, 2, "the inputs", in, SONDE_MAX_IN);
+  if (!n) return sonde_lua_fail(L, "%s: no inputs", name);
+  if (!lua_isnoneornil(L, 3)) sonde_lua_numbers(L, 3, "the numbers", attr.f, 4);
+  if (!lua_isnoneornil(L, 4)) sonde_lua_integers(L, 4, "the integers", attr.i, 8);
+  lua_rawgeti(L, 2, 1);
+  sonde_node *result = sonde_op(sonde_node_graph(in[0]), name, in, n, &attr);
+  sonde_lua_push_node(L, -1, result);
+  return 1;
+}
+
+/* core.result(node, i) -> the further result i (from 1) of an op that has several */
+static int core_result(lua_State *L) {
+  sonde_node *n = sonde_lua_to_node(L, 1);
+  sonde_lua_push_node(L, 1, sonde_result(n, (int)luaL_checkinteger(L, 2) - 1));
+  return 1;
+}
+
+/* core.grad(y, wrt[, dy]) -> list of nodes d(sum(y dy))/d(wrt) */
+static int core_grad(lua_State *L) {
+  sonde_node *y = sonde_lua_to_node(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  sonde_node *dy = lua_isnoneornil(L, 3) ? NULL : sonde_lua_to_node(L, 3);
+  int n = (int)lua_rawlen(L, 2);
+  sonde_node **wrt = lua_newuserdatauv(L, (size_t)(2 * n + 1) * sizeof *wrt, 0);
+  sonde_lua_nodes(L, 2, "what to differentiate by", wrt, n);
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_grad(y, dy, wrt, n, wrt + n, &err), &err);
+  lua_createtable(L, n, 0);
+  for (int k = 0; k < n; k++) {
+    sonde_lua_push_node(L, 1, wrt[n + k]);
+    lua_rawseti(L, -2, k + 1);
+  }
+  return 1;
+}
+
+/* core.node_dims(node) -> list */
+static int node_dims(lua_State *L) {
+  sonde_shape s = sonde_node_shape(sonde_lua_to_node(L, 1));
+  sonde_lua_push_dims(L, &s);
+  return 1;
+}
+
+static int node_dtype(lua_State *L) {
+  lua_pushstring(L, sonde_dtype_name(sonde_node_shape(sonde_lua_to_node(L, 1)).dtype));
+  return 1;
+}
+
+static int node_op(lua_State *L) {
+  lua_pushstring(L, sonde_node_op(sonde_lua_to_node(L, 1)));
+  return 1;
+}
+
+static int node_id(lua_State *L) {
+  lua_pushinteger(L, sonde_node_id(sonde_lua_to_node(L, 1)));
+  return 1;
+}
+
+/* core.node_name(node, name) -> node: names the value (a tap) */
+static int node_name(lua_State *L) {
+  sonde_node *n = sonde_lua_to_node(L, 1);
+  sonde_lua_push_node(L, 1, sonde_name(n, luaL_checkstring(L, 2)));
+  return 1;
+}
+
+/* core.node_inputs(node) -> list */
+static int node_inputs(lua_State *L) {
+  sonde_node *in[SONDE_MAX_IN];
+  int n = sonde_node_inputs(sonde_lua_to_node(L, 1), in);
+  lua_createtable(L, n, 0);
+  for (int k = 0; k < n; k++) {
+    sonde_lua_push_node(L, 1, in[k]);
+    lua_rawseti(L, -2, k + 1);
+  }
+  return 1;
+}
+
+/* core.node_graph(node) -> the graph's handle */
+static int node_graph(lua_State *L) {
+  sonde_lua_to_node(L, 1);
+  lua_getiuservalue(L, 1, 1);
+  return 1;
+}
+
+/* core.is_node(value) */
+static int is_node(lua_State *L) {
+  lua_pushboolean(L, sonde_lua_is(L, 1, &node_type));
+  return 1;
+}
+
+static int node_equal(lua_State *L) {
+  int both = sonde_lua_is(L, 1, &node_type) && sonde_lua_is(L, 2, &node_type);
+  lua_pushboolean(L, both && ((node_box *)lua_touserdata(L, 1))->node == ((node_box *)lua_touserdata(L, 2))->node);
+  return 1;
+}
+
+static int node_tostring(lua_State *L) {
+  sonde_node *n = sonde_lua_to_node(L, 1);
+  sonde_shape s = sonde_node_shape(n);
+  char text[160];
+  lua_pushfstring(L, "node %d: %s %s", (int)sonde_node_id(n), sonde_node_op(n), sonde_shape_text(&s, text, sizeof text));
+  return 1;
+}
+
+/* core.ops() -> list of the names of all ops */
+static int core_ops(lua_State *L) {
+  sonde_ctx *ctx = sonde_lua_ctx(L);
+  int n = sonde_ops_count(ctx);
+  lua_createtable(L, n, 0);
+  for (int k = 0; k < n; k++) {
+    lua_pushstring(L, sonde_ops_at(ctx, k)->name);
+    lua_rawseti(L, -2, k + 1);
+  }
+  return 1;
+}
+
+/* core.op_doc(name) -> the op's line of documentation, or nil */
+static int core_op_doc(lua_State *L) {
+  const sonde_op_def *d = sonde_ops_find(sonde_lua_ctx(L), luaL_checkstring(L, 1));
+  lua_pushstring(L, d ? d->doc : NULL);
+  return 1;
+}
+
+void sonde_bind_graph(lua_State *L);
+void sonde_bind_graph(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"graph", core_graph},         {"op", core_op},             {"result", core_result},         {"grad", core_grad},
+      {"node_dims", node_dims},      {"node_dtype", node_dtype},  {"node_op", node_op},            {"node_id", node_id},
+      {"node_name", node_name},      {"node_graph", node_graph},  {"node_inputs", node_inputs},    {"is_node", is_node},
+      {"ops", core_ops},             {"op_doc", core_op_doc},     {NULL, NULL},
+  };
+  luaL_setfuncs(L, functions, 0);
+  /* core.node_meta: the nodes' metatable, which node.lua completes. A node has nothing to free or close. */
+  sonde_lua_metatable(L, &node_type);
+  lua_pushnil(L);
+  lua_setfield(L, -2, "__gc");
+  lua_pushnil(L);
+  lua_setfield(L, -2, "__close");
+  lua_pushcfunction(L, node_equal);
+  lua_setfield(L, -2, "__eq");
+  lua_pushcfunction(L, node_tostring);
+  lua_setfield(L, -2, "__tostring");
+  lua_setfield(L, -2, "node_meta");
+}
