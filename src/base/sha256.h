@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <stddef.h>
 
-typedef struct sonde_sha256 { uint32_t h[8]; uint64_t bytes; uint8_t block[64]; } sonde_sha256;
+typedef struct sonde_sha256 { uint64_t state[16]; } sonde_sha256;   /* the library's own, out of sight */
 void sonde_sha256_init(sonde_sha256 *s);
 void sonde_sha256_add(sonde_sha256 *s, const void *data, size_t n);
 void sonde_sha256_hex(sonde_sha256 *s, char out[65]);   /* finishes */

@@ -1,0 +1,287 @@
+/* file.c - reading whole files, writing files that are whole or absent, folders, mappings. */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/file.h"
+#include "base/mem.h"
+
+#define DEFAULT_LIMIT ((int64_t)1 << 30)
+
+/* ---- reading ----------------------------------------------------------------------------------------- */
+
+static int open_to_read(const char *path, struct stat *st, sonde_error *err) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, st)) {
+    sonde_fail_errno(err, errno == ENOENT ? SONDE_ENOENT : SONDE_EIO, "cannot read '%s'", path);
+    if (fd >= 0) close(fd);
+    return -1;
+  }
+  return fd;
+}
+
+/* Pipes and /proc have no size to trust: reads until the end, growing, never past `limit` bytes. */
+static int read_all(int fd, const char *path, int64_t hint, int64_t limit, char **data, int64_t *size, sonde_error *err) {
+  int64_t room = hint < limit ? hint + 1 : limit + 1, n = 0;
+  char *p = sonde_alloc((size_t)room + 1);
+  if (!p) return sonde_fail(err, SONDE_ENOMEM, "no memory to read '%s' (%lld bytes)", path, (long long)room);
+  for (;;) {
+    ssize_t got = read(fd, p + n, (size_t)(room - n));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      sonde_fail_errno(err, SONDE_EIO, "cannot read '%s'", path);
+      break;
+    }
+    n += got;
+    if (n > limit) {
+      sonde_fail(err, SONDE_ELIMIT, "'%s' is larger than the %lld bytes that are read of such a file", path, (long long)limit);
+      break;
+    }
+    if (got == 0) {
+      *data = p;
+      *size = n;
+      return SONDE_OK;
+    }
+    if (n == room) {
+      int64_t wider = room < limit / 2 ? 2 * room : limit + 1;
+      char *q = sonde_grow(p, (size_t)room + 1, (size_t)wider + 1);
+      if (!q) {
+        sonde_fail(err, SONDE_ENOMEM, "no memory to read '%s' (%lld bytes)", path, (long long)wider);
+        break;
+      }
+      p = q;
+      room = wider;
+    }
+  }
+  sonde_release(p);
+  return err ? err->code : SONDE_EIO;
+}
+
+int sonde_file_read(const char *path, int64_t max_bytes, char **data, int64_t *size, sonde_error *err) {
+  sonde_error own;
+  struct stat st;
+  if (!err) err = &own;
+  int fd = open_to_read(path, &st, err);
+  if (fd < 0) return err->code;
+  int rc = S_ISDIR(st.st_mode)
+             ? sonde_fail(err, SONDE_EINVAL, "cannot read '%s': it is a folder", path)
+             : read_all(fd, path, S_ISREG(st.st_mode) ? st.st_size : 65536, max_bytes > 0 ? max_bytes : DEFAULT_LIMIT,
+                        data, size, err);
+  close(fd);
+  return rc;
+}
+
+int sonde_map_file(const char *path, sonde_mapping *m, sonde_error *err) {
+  sonde_error own;
+  struct stat st;
+  if (!err) err = &own;
+  *m = (sonde_mapping){NULL, 0};
+  int fd = open_to_read(path, &st, err), rc = SONDE_OK;
+  if (fd < 0) return err->code;
+  if (!S_ISREG(st.st_mode)) {
+    rc = sonde_fail(err, SONDE_EINVAL, "cannot map '%s': it is not a regular file", path);
+  } else if (st.st_size > 0) {
+    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED)
+      rc = sonde_fail_errno(err, SONDE_EIO, "cannot map '%s'", path);
+    else
+      *m = (sonde_mapping){p, st.st_size};
+  }
+  close(fd);
+  return rc;
+}
+
+void sonde_unmap_file(sonde_mapping *m) {
+  if (m->data) munmap((void *)m->data, (size_t)m->size);
+  *m = (sonde_mapping){NULL, 0};
+}
+
+/* ---- writing ----------------------------------------------------------------------------------------- */
+
+struct sonde_outfile {
+  FILE *stream;
+  char *path;      /* where it goes: links followed */
+  char *temp;      /* where it is written; NULL: straight to `path`, which is a device or a pipe */
+  int error;       /* errno of a write that failed without stdio */
+};
+
+static int is_stream(const char *path, const struct stat *st) {
+  return !S_ISREG(st->st_mode) || !strncmp(path, "/dev/", 5);
+}
+
+/* The file behind `path`, so that a link stays a link; a path that does not exist is taken as it is. */
+static char *resolve(const char *path) {
+  char *real = realpath(path, NULL);
+  char *copy = sonde_strdup(real ? real : path);
+  free(real);
+  return copy;
+}
+
+/* Opens a new file beside f->path, with the mode of the one that it will replace. */
+static int open_temp(sonde_outfile *f, const struct stat *old) {
+  static _Atomic unsigned counter;
+  size_t n = strlen(f->path) + 48;
+  f->temp = sonde_alloc(n);
+  if (!f->temp) {
+    errno = ENOMEM;
+    return -1;
+  }
+  snprintf(f->temp, n, "%s.tmp-%ld-%u", f->path, (long)getpid(), atomic_fetch_add(&counter, 1));
+  int fd = open(f->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (fd >= 0 && old && fchmod(fd, old->st_mode & 07777)) {
+    int saved = errno;
+    close(fd);
+    unlink(f->temp);
+    errno = saved;
+    return -1;
+  }
+  return fd;
+}
+
+static void outfile_free(sonde_outfile *f) {
+  sonde_release(f->path);
+  sonde_release(f->temp);
+  sonde_release(f);
+}
+
+sonde_outfile *sonde_outfile_open(const char *path, sonde_error *err) {
+  struct stat st;
+  int exists = !stat(path, &st);
+  if (exists && S_ISDIR(st.st_mode)) {
+    sonde_fail(err, SONDE_EINVAL, "cannot write '%s': it is a folder", path);
+    return NULL;
+  }
+  sonde_outfile *f = sonde_alloc(sizeof *f);
+  if (!f || !(f->path = resolve(path))) {
+    sonde_fail(err, SONDE_ENOMEM, "no memory to write '%s'", path);
+    sonde_release(f);
+    return NULL;
+  }
+  int fd = exists && is_stream(path, &st) ? open(path, O_WRONLY | O_CLOEXEC) : open_temp(f, exists ? &st : NULL);
+  if (fd >= 0) f->stream = fdopen(fd, "w");
+  if (!f->stream) {
+    sonde_fail_errno(err, SONDE_EIO, "cannot write '%s'", path);
+    if (fd >= 0) {
+      close(fd);
+      if (f->temp) unlink(f->temp);
+    }
+    outfile_free(f);
+    return NULL;
+  }
+  return f;
+}
+
+FILE *sonde_outfile_stream(sonde_outfile *f) {
+  return f->stream;
+}
+
+/* The rename is on disk only when the folder is. Some file systems cannot sync a folder (EINVAL): not an error. */
+static int sync_folder(const char *path) {
+  const char *slash = strrchr(path, '/');
+  char *folder = slash ? sonde_strdup(path) : sonde_strdup(".");
+  if (!folder) {
+    errno = ENOMEM;
+    return -1;
+  }
+  if (slash) folder[slash == path ? 1 : slash - path] = '\0';
+  int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = -1;
+  if (fd >= 0) {
+    rc = fsync(fd) && errno != EINVAL ? -1 : 0;
+    close(fd);
+  } else if (errno == EACCES) {
+    rc = 0;   /* a folder that may be written but not read cannot be synced by us */
+  }
+  sonde_release(folder);
+  return rc;
+}
+
+/* Everything up to the rename; 0 or the errno of what failed. stdio forgets why a write in the middle failed. */
+static int finish(sonde_outfile *f) {
+  errno = 0;
+  int bad = f->error || ferror(f->stream) || fflush(f->stream) || (f->temp && fsync(fileno(f->stream)));
+  int reason = !bad ? 0 : f->error ? f->error : errno ? errno : EIO;
+  if (fclose(f->stream) && !reason) reason = errno;
+  if (!reason && f->temp && rename(f->temp, f->path)) reason = errno;
+  return reason;
+}
+
+int sonde_outfile_commit(sonde_outfile *f, sonde_error *err) {
+  int rc = SONDE_OK, reason = finish(f);
+  if (reason) {
+    if (f->temp) unlink(f->temp);
+    errno = reason;
+    rc = sonde_fail_errno(err, SONDE_EIO, "cannot write '%s'", f->path);
+  } else if (f->temp && sync_folder(f->path)) {
+    rc = sonde_fail_errno(err, SONDE_EIO, "cannot sync the folder of '%s'", f->path);
+  }
+  outfile_free(f);
+  return rc;
+}
+
+void sonde_outfile_abandon(sonde_outfile *f) {
+  if (!f) return;
+  fclose(f->stream);
+  if (f->temp) unlink(f->temp);
+  outfile_free(f);
+}
+
+int sonde_file_write(const char *path, const void *data, int64_t size, sonde_error *err) {
+  sonde_error own;
+  sonde_outfile *f = sonde_outfile_open(path, err ? err : &own);
+  if (!f) return err ? err->code : own.code;
+  for (const char *p = data; size > 0 && !f->error; ) {
+    ssize_t n = write(fileno(f->stream), p, (size_t)size);
+    if (n >= 0) p += n, size -= n;
+    else if (errno != EINTR) f->error = errno;
+  }
+  return sonde_outfile_commit(f, err);
+}
+
+/* ---- folders ----------------------------------------------------------------------------------------- */
+
+int sonde_mkdirs(const char *path, sonde_error *err) {
+  char *p = sonde_strdup(path);
+  if (!p) return sonde_fail(err, SONDE_ENOMEM, "no memory to create the folder '%s'", path);
+  int rc = SONDE_OK;
+  for (char *s = p; *s && !rc; ) {
+    s += strspn(s, "/");
+    s += strcspn(s, "/");
+    char kept = *s;
+    struct stat st;
+    *s = '\0';
+    if (*p && mkdir(p, 0777)) {
+      if (errno != EEXIST)
+        rc = sonde_fail_errno(err, SONDE_EIO, "cannot create the folder '%s'", p);
+      else if (!stat(p, &st) && !S_ISDIR(st.st_mode))
+        rc = sonde_fail(err, SONDE_EIO, "cannot create the folder '%s': '%s' is a file", path, p);
+    }
+    *s = kept;
+  }
+  sonde_release(p);
+  return rc;
+}
+
+int sonde_path_exists(const char *path) {
+  struct stat st;
+  return !stat(path, &st);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where) {
+  (void)st, (void)type, (void)where;
+  return remove(path) && errno != ENOENT ? -1 : 0;
+}
+
+int sonde_remove_tree(const char *path, sonde_error *err) {
+  struct stat st;
+  if (lstat(path, &st) && errno == ENOENT) return SONDE_OK;
+  if (nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS))
+    return sonde_fail_errno(err, SONDE_EIO, "cannot remove '%s'", path);
+  return SONDE_OK;
+}

@@ -1,0 +1,168 @@
+/* paths.c - the look-up order of Lua files and plugins. SONDE_BINDIR, SONDE_LIBDIR, SONDE_LUADIR and SONDE_PLUGINDIR
+ * come from the Makefile: only make knows what ${prefix} will be. */
+#include "config.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/paths.h"
+
+char *sonde_path_moved(const char *from, const char *to, const char *here) {
+  size_t same = 0;   /* length of the leading folders that both share */
+  for (size_t i = 0;; i++) {
+    int end_from = from[i] == '/' || !from[i], end_to = to[i] == '/' || !to[i];
+    if (end_from && end_to) same = i;
+    if (!from[i] || from[i] != to[i]) break;
+  }
+  int up = 0;
+  for (const char *s = from + same; *s; s++) up += *s == '/' && s[1] && s[1] != '/';
+  char *p = sonde_alloc(strlen(here) + strlen(to + same) + 1);
+  if (!p) return NULL;
+  strcpy(p, here);
+  for (; up > 0; up--) {
+    char *slash = strrchr(p, '/');
+    if (slash) *slash = '\0';
+  }
+  return strcat(p, to + same);
+}
+
+/* The folder of the running program, or of libsonde.so when that is what this code is in. */
+static int own_folder(char *out, size_t size, int *is_library) {
+  Dl_info info;
+  char real[PATH_MAX];
+  const char *name = "/proc/self/exe";
+  *is_library = 0;
+  if (dladdr((const void *)&sonde_path_lua, &info) && info.dli_fname) {
+    const char *base = strrchr(info.dli_fname, '/');
+    if (base && !strncmp(base + 1, "libsonde.so", 11)) name = info.dli_fname, *is_library = 1;
+  }
+  if (!realpath(name, real)) return 0;
+  *strrchr(real, '/') = '\0';
+  return snprintf(out, size, "%s", real) < (int)size;
+}
+
+/* The text of <build>/sonde-paths when `folder` is a build tree (or its .libs); NULL otherwise. Lines are
+ * "lua FOLDER" and "plugin FOLDER". */
+static char *build_tree(const char *folder) {
+  char root[PATH_MAX], path[PATH_MAX + 32];
+  int64_t size;
+  char *text;
+  snprintf(root, sizeof root, "%s", folder);
+  size_t n = strlen(root);
+  if (n > 6 && !strcmp(root + n - 6, "/.libs")) root[n - 6] = '\0';
+  snprintf(path, sizeof path, "%s/config.status", root);
+  if (!sonde_path_exists(path)) return NULL;
+  snprintf(path, sizeof path, "%s/sonde-paths", root);
+  return sonde_file_read(path, 1 << 20, &text, &size, NULL) ? NULL : text;
+}
+
+/* The next line of *text that begins with `key` and a space: what stands behind it, as a string; NULL at the end. */
+static char *next_path(char **text, const char *key) {
+  size_t n = strlen(key);
+  while (**text) {
+    char *line = *text, *end = line + strcspn(line, "\n");
+    *text = *end ? end + 1 : end;
+    *end = '\0';
+    if (!strncmp(line, key, n) && line[n] == ' ' && line[n + 1]) return line + n + 1;
+  }
+  return NULL;
+}
+
+static char *no_memory(sonde_error *err) {
+  sonde_fail(err, SONDE_ENOMEM, "no memory for the search paths");
+  return NULL;
+}
+
+char *sonde_path_lua(sonde_error *err) {
+  char here[PATH_MAX], *found = NULL;
+  int library;
+  const char *env = getenv("SONDE_LUA_PATH");
+  if (env && *env) {
+    found = sonde_strdup(env);
+    return found ? found : no_memory(err);
+  }
+  if (own_folder(here, sizeof here, &library)) {
+    char *text = build_tree(here);
+    if (text) {
+      char *rest = text, *line = next_path(&rest, "lua");
+      if (line) found = sonde_strdup(line);
+      sonde_release(text);
+      if (found) return found;
+    }
+    found = sonde_path_moved(library ? SONDE_LIBDIR : SONDE_BINDIR, SONDE_LUADIR, here);
+    if (!found) return no_memory(err);
+    if (sonde_path_exists(found)) return found;
+    sonde_release(found);
+  }
+  found = sonde_strdup(SONDE_LUADIR);
+  return found ? found : no_memory(err);
+}
+
+/* ---- plugin folders: two passes over the same sources, one to measure and one to fill ------------------- */
+
+typedef struct folders {
+  char **entry;    /* NULL while measuring */
+  char *text;
+  int n;
+  size_t bytes;
+} folders;
+
+static void add(folders *f, const char *path, size_t length) {
+  if (!length) return;   /* an empty entry would be the current folder */
+  if (f->entry) {
+    for (int i = 0; i < f->n; i++)
+      if (!strncmp(f->entry[i], path, length) && !f->entry[i][length]) return;
+    f->entry[f->n] = memcpy(f->text + f->bytes, path, length);
+    f->text[f->bytes + length] = '\0';
+  }
+  f->n++;
+  f->bytes += length + 1;
+}
+
+static int add_all(folders *f) {
+  char here[PATH_MAX];
+  int library;
+  const char *env = getenv("SONDE_PLUGIN_PATH");
+  for (const char *s = env ? env : ""; *s; ) {
+    size_t n = strcspn(s, ":");
+    add(f, s, n);
+    s += n + (s[n] == ':');
+  }
+  if (own_folder(here, sizeof here, &library)) {
+    char *text = build_tree(here);
+    if (text) {
+      for (char *rest = text, *line; (line = next_path(&rest, "plugin")); ) add(f, line, strlen(line));
+      sonde_release(text);
+    } else {
+      char *moved = sonde_path_moved(library ? SONDE_LIBDIR : SONDE_BINDIR, SONDE_PLUGINDIR, here);
+      if (!moved) return SONDE_ENOMEM;
+      add(f, moved, strlen(moved));
+      sonde_release(moved);
+    }
+  }
+  add(f, SONDE_PLUGINDIR, strlen(SONDE_PLUGINDIR));
+  return SONDE_OK;
+}
+
+char **sonde_path_plugins(int *n, sonde_error *err) {
+  folders size = {0}, fill = {0};
+  if (add_all(&size)) {
+    no_memory(err);
+    return NULL;
+  }
+  size_t table = (size_t)size.n * sizeof(char *);
+  fill.entry = sonde_alloc(table + size.bytes);
+  fill.text = fill.entry ? (char *)fill.entry + table : NULL;
+  if (!fill.entry || add_all(&fill)) {
+    sonde_release(fill.entry);
+    no_memory(err);
+    return NULL;
+  }
+  *n = fill.n;
+  return fill.entry;
+}
