@@ -1,1 +1,4 @@
-# Tests of src/graph. c_tests += %D%/x_test, %C%_x_test_SOURCES = %D%/x_test.c
+# Tests of src/graph.
+c_tests += %D%/trace_test %D%/plan_test
+%C%_trace_test_SOURCES = %D%/trace_test.c %D%/make.h
+%C%_plan_test_SOURCES = %D%/plan_test.c %D%/make.h
