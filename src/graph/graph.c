@@ -188,8 +188,23 @@ static int infer(sonde_graph *g, const sonde_op_def *d, sonde_node *const *in, i
   return rc;
 }
 
-sonde_node *sonde_op(sonde_graph *g, const char *name, sonde_node *const *in, int n_in, const sonde_attr *attr) {
+/* An elementwise op broadcasts by itself: it reads what an expand has expanded, if the other inputs keep the shape. */
+static void skip_expands(const sonde_op_def *d, sonde_node **in, int n_in) {
+  if (!(d->flags & SONDE_OP_ELEMENTWISE) || d->shape || n_in < 2) return;
+  for (int k = 0; k < n_in; k++) {
+    sonde_node *x = in[k];
+    if (x->kind != SONDE_KIND_OP || strcmp(x->def->name, "expand")) continue;
+    sonde_shape s = x->in[0]->shape;
+    int fits = 1;
+    for (int j = 0; j < n_in; j++)
+      if (j != k) fits = fits && !sonde_shape_broadcast(&s, &in[j]->shape, &s);
+    if (fits && sonde_shape_equal(&s, &x->shape)) in[k] = x->in[0];
+  }
+}
+
+sonde_node *sonde_op(sonde_graph *g, const char *name, sonde_node *const *given, int n_in, const sonde_attr *attr) {
   static const sonde_attr none;
+  sonde_node *in[SONDE_MAX_IN];
   if (!g || g->first.code) return NULL;
   if (!attr) attr = &none;
   const sonde_op_def *d = sonde_ops_find(g->ctx, name);
@@ -204,9 +219,10 @@ sonde_node *sonde_op(sonde_graph *g, const char *name, sonde_node *const *in, in
   if (n_in < d->min_in || n_in > d->max_in)
     return sonde_graph_fail(g, SONDE_EINVAL, "%s takes %d to %d inputs, not %d", name, d->min_in, d->max_in, n_in);
   for (int k = 0; k < n_in; k++) {
-    if (!in[k]) return NULL;
+    if (!(in[k] = given[k])) return NULL;
     if (in[k]->g != g) return sonde_graph_fail(g, SONDE_EINVAL, "%s: input %d belongs to another graph", name, k + 1);
   }
+  skip_expands(d, in, n_in);
   sonde_shape out[SONDE_MAX_OUT] = {{0}};
   if (infer(g, d, in, n_in, attr, out)) return NULL;
   sonde_node *folded = fold(g, d, in, attr, &out[0]);
