@@ -24,8 +24,6 @@ typedef struct fusing {
   sonde_error *err;
 } fusing;
 
-static int elementwise(const pnode *n) { return n->def && (n->def->flags & SONDE_OP_ELEMENTWISE); }
-
 /* Would any of n's inputs outside group `to` have to wait for the group? A group counts as one: all its inputs. */
 static int waits(fusing *f, int32_t n, int32_t to) {
   const sonde_plan *p = f->p;
@@ -56,7 +54,7 @@ static int waits(fusing *f, int32_t n, int32_t to) {
 static int reads_a_sum_of(const fusing *f, int32_t n, int32_t to) {
   for (int k = 0; k < f->p->node[n].n_in; k++) {
     int32_t x = value_node(f->p->node[n].in[k]);
-    if (f->of[x] == to && !elementwise(&f->p->node[x])) return 1;
+    if (f->of[x] == to && !fused_elementwise(&f->p->node[x])) return 1;
   }
   return 0;
 }
@@ -85,7 +83,7 @@ static void new_group(fusing *f, int32_t n, const sonde_shape *space) {
 
 static void group_node(fusing *f, int32_t n) {
   const pnode *q = &f->p->node[n];
-  if (elementwise(q)) {
+  if (fused_elementwise(q)) {
     for (int k = 0; k < q->n_in && !f->p->opts.no_fuse; k++)
       if (can_join(f, n, f->of[value_node(q->in[k])])) {
         join(f, n, f->of[value_node(q->in[k])]);
@@ -102,7 +100,7 @@ static void group_node(fusing *f, int32_t n) {
   if (!q->def || strcmp(q->def->name, "sum") || f->p->opts.no_fuse) return;
   /* A sum ends the group that makes what it sums; otherwise its own kernel does it. */
   int32_t to = f->of[value_node(q->in[0])];
-  if (to >= 0 && elementwise(&f->p->node[value_node(q->in[0])]) && f->group[to].n_member < FUSED_MAX_MEMBERS &&
+  if (to >= 0 && fused_elementwise(&f->p->node[value_node(q->in[0])]) && f->group[to].n_member < FUSED_MAX_MEMBERS &&
       fused_reduce_kind(q, &f->group[to].space) != REDUCE_NONE)
     join(f, n, to);
 }
@@ -141,7 +139,7 @@ static int emit_group(fusing *f, int32_t at) {
     if (rc) return rc;
   }
   for (int k = 0; k < g->n_member; k++) {
-    stored[k] = (uint8_t)(!elementwise(&p->node[g->member[k]]) || stored_outside(f, g->member[k], at));
+    stored[k] = (uint8_t)(!fused_elementwise(&p->node[g->member[k]]) || stored_outside(f, g->member[k], at));
     f->done[g->member[k]] = 1;
   }
   fused *made = fused_new(p, g->member, g->n_member, stored, f->err);

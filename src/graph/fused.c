@@ -19,6 +19,13 @@ reduce_kind fused_reduce_kind(const pnode *n, const sonde_shape *s) {
   return ones && last == s->dim[s->rank - 1] ? REDUCE_COLUMNS : REDUCE_NONE;
 }
 
+int fused_elementwise(const pnode *n) {
+  return n->def && ((n->def->flags & SONDE_OP_ELEMENTWISE) || (!strcmp(n->def->name, "cast") && n->shape[0].dtype != SONDE_I32));
+}
+
+/* A cast to f32: unpacking the input has done it. */
+static void copy(const sonde_vec *v) { memcpy(v->out, v->in[0], (size_t)v->n * sizeof(float)); }
+
 /* Strides of a value over the index space s: 0 where it is broadcast. */
 static void strides(const sonde_shape *v, const sonde_shape *s, int64_t *stride) {
   int64_t step = 1;
@@ -130,9 +137,9 @@ static void make_op(fused *f, const sonde_plan *p, const int32_t *member, int at
                     const sonde_shape *s) {
   const pnode *n = &p->node[member[at]];
   fused_op *o = &f->op[at];
-  *o = (fused_op){.vec = n->def->vec, .attr = &n->attr, .n_in = n->n_in, .reg = -1, .node = member[at],
+  *o = (fused_op){.vec = n->def->vec ? n->def->vec : copy, .attr = &n->attr, .n_in = n->n_in, .reg = -1, .node = member[at],
                   .out = stored[at] ? value_of(member[at], 0) : -1, .out_dtype = n->shape[0].dtype};
-  o->reduce = n->def->flags & SONDE_OP_ELEMENTWISE ? REDUCE_NONE : fused_reduce_kind(n, s);
+  o->reduce = fused_elementwise(n) ? REDUCE_NONE : fused_reduce_kind(n, s);
   o->round = !strcmp(n->def->name, "cast") && n->shape[0].dtype == SONDE_BF16;
   last_read[at] = -1;
   for (int j = 0; j < n->n_in; j++) {
@@ -157,7 +164,7 @@ fused *fused_new(const sonde_plan *p, const int32_t *member, int n_member, const
     return NULL;
   }
   const pnode *first = &p->node[member[0]];
-  sonde_shape s = first->def->flags & SONDE_OP_ELEMENTWISE ? first->shape[0] : *plan_shape(p, first->in[0]);
+  sonde_shape s = fused_elementwise(first) ? first->shape[0] : *plan_shape(p, first->in[0]);
   f->n_op = n_member;
   for (int k = 0; k < n_member; k++) {
     make_op(f, p, member, k, stored, last_read, &s);

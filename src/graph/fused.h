@@ -52,6 +52,9 @@ fused *fused_new(const sonde_plan *p, const int32_t *member, int n_member, const
 int64_t fused_scratch(const fused *f);       /* bytes for partial sums */
 void fused_run(const sonde_plan *p, const fused *f, void *scratch);
 
+/* An elementwise op, or a cast between f32 and bf16. */
+int fused_elementwise(const pnode *n);
+
 /* What a node would be as the end of a group over the index space `s`. */
 reduce_kind fused_reduce_kind(const pnode *n, const sonde_shape *s);
 
