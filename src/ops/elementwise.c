@@ -4,7 +4,6 @@
  *
  * Each rule is one formula. In the macros x (a, b, c) are the inputs, y is the result, dy its gradient; gradients
  * are summed down to an input that was broadcast. */
-#include "base/pool.h"
 #include "ops/common.h"
 
 #include <math.h>
@@ -192,7 +191,7 @@ static void cast_tile(void *arg, int64_t tile, int worker) {
 }
 
 static int cast_run(const sonde_call *c) {
-  sonde_pool_run(c->pool, sonde_tiles(sonde_shape_count(&c->in_shape[0]), SONDE_TILE), cast_tile, (void *)(uintptr_t)c);
+  c->host->parallel(c, sonde_tiles(sonde_shape_count(&c->in_shape[0]), SONDE_TILE), cast_tile, (void *)(uintptr_t)c);
   return SONDE_OK;
 }
 
