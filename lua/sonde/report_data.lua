@@ -1,0 +1,213 @@
+--- report_data.lua - orders the trials of a sweep into cells (series x column) with statistics over their seeds.
+--
+-- A view answers what every part of a report asks: which lines and columns there are, which trials stand in a
+-- cell, what their metric's mean and spread are. It draws and prints nothing.
+--
+--   data = {
+--     name, question, command, metric, higher, by = {"placement", "depth"}, over = "seed", where = {..},
+--     grid = { { name = "depth", values = {4, 8} }, .. },     -- in the order in which they are shown
+--     trials = { { id, params, status, reason, results = {perplexity = ..}, arrays = {variance = {..}},
+--                  history = { {step = .., tokens = .., loss = ..}, .. }, seconds, link }, .. },
+--     provenance = { {"version", ".."}, .. }, configs = { {title, text}, .. },
+--   }
+
+local stats = require "sonde.stats"
+
+local report_data = {}
+local view = {}
+view.__index = view
+
+local function finite(v)
+  return type(v) == "number" and v == v and v ~= math.huge and v ~= -math.huge
+end
+
+local function grid_values(data, name)
+  for _, axis in ipairs(data.grid) do
+    if axis.name == name then return axis.values end
+  end
+  local names = {}
+  for _, axis in ipairs(data.grid) do names[#names + 1] = axis.name end
+  error(("summary: the sweep '%s' has no parameter '%s'; it has %s"):format(data.name, name,
+    table.concat(names, ", ")), 0)
+end
+
+-- A parameter that is neither shown, averaged over nor fixed would be averaged over in silence.
+local function check_parameters(data)
+  local known = { [data.over or "seed"] = true }
+  for _, name in ipairs(data.by) do known[name] = true end
+  for name in pairs(data.where or {}) do known[name] = true end
+  for _, axis in ipairs(data.grid) do
+    if not known[axis.name] and #axis.values > 1 then
+      error(("summary: '%s' varies in the sweep '%s' and is neither in by nor fixed; add it to by, or choose one "
+        .. "value with where = { %s = .. }"):format(axis.name, data.name, axis.name), 0)
+    end
+  end
+end
+
+local function matches(params, wanted)
+  for name, value in pairs(wanted) do
+    if params[name] ~= value then return false end
+  end
+  return true
+end
+
+--- Builds the view of a sweep's data.
+---@param data table see the head of this file
+---@return table view with fields series, columns (lists of values), series_name, column_name, metric
+function report_data.view(data)
+  if #data.by < 1 or #data.by > 2 then
+    error("summary: by takes one or two parameter names (lines, and columns)", 0)
+  end
+  check_parameters(data)
+  local self = setmetatable({ data = data, metric = data.metric, cells = {} }, view)
+  self.series_name, self.column_name = data.by[1], data.by[2]
+  self.series = grid_values(data, self.series_name)
+  self.columns = self.column_name and grid_values(data, self.column_name) or { false }
+  return self
+end
+
+--- Whether the columns are numbers, so that the metric can be drawn against them.
+function view:numeric_columns()
+  for _, c in ipairs(self.columns) do
+    if type(c) ~= "number" then return false end
+  end
+  return true
+end
+
+--- The trials of a cell, in the order of the sweep.
+function view:trials(series, column)
+  local wanted = { [self.series_name] = series }
+  if self.column_name then wanted[self.column_name] = column end
+  local found = {}
+  for _, trial in ipairs(self.data.trials) do
+    if matches(trial.params, wanted) and matches(trial.params, self.data.where or {}) then found[#found + 1] = trial end
+  end
+  return found
+end
+
+--- Statistics of a metric in a cell: stats.describe over the finite values of done trials, with `values`, and
+--- `diverged`, `failed`, `missing` counting the others.
+function view:cell(series, column, metric)
+  metric = metric or self.metric
+  local values, diverged, failed, missing = {}, 0, 0, 0
+  for _, trial in ipairs(self:trials(series, column)) do
+    if trial.status == "failed" then
+      failed = failed + 1
+    elseif trial.status ~= "done" and trial.status ~= "diverged" then
+      missing = missing + 1
+    elseif trial.status == "diverged" or not finite(trial.results[metric]) then
+      diverged = diverged + 1
+    else
+      values[#values + 1] = trial.results[metric]
+    end
+  end
+  local cell = stats.describe(values)
+  cell.values, cell.diverged, cell.failed, cell.missing = values, diverged, failed, missing
+  return cell
+end
+
+--- What may be said of a column: `best` (a series value or nil), `tied` (set of those whose interval overlaps
+--- its own), `complete` (every cell has a value of every seed).
+function view:ranking(column)
+  local described, by_key, complete = {}, {}, true
+  for k, series in ipairs(self.series) do
+    local cell = self:cell(series, column)
+    if cell.diverged + cell.failed + cell.missing > 0 or cell.n == 0 then complete = false end
+    if cell.n > 0 and cell.diverged == 0 then
+      local key = string.format("%06d", k)
+      described[key], by_key[key] = cell, series
+    end
+  end
+  local best, tied = stats.leaders(described, self.data.higher)
+  local names = {}
+  for key in pairs(tied) do names[by_key[key]] = true end
+  return { best = best and by_key[best], tied = names, complete = complete }
+end
+
+-- ---- curves: means over the seeds of a cell -----------------------------------------------------------
+
+--- The mean over a cell's done trials of an array that each reported, entry by entry; nil when none did. An
+--- entry that some trial lacks is averaged over those that have it.
+---@return number[]|nil means
+function view:mean_array(series, column, name)
+  local sums, counts, length = {}, {}, 0
+  for _, trial in ipairs(self:trials(series, column)) do
+    local array = trial.arrays and trial.arrays[name]
+    if type(array) == "table" and type(array[1]) ~= "table" then
+      for k = 1, #array do
+        if finite(array[k]) then
+          sums[k], counts[k] = (sums[k] or 0) + array[k], (counts[k] or 0) + 1
+          length = math.max(length, k)
+        end
+      end
+    end
+  end
+  if length == 0 then return nil end
+  local means = {}
+  for k = 1, length do means[k] = counts[k] and sums[k] / counts[k] or 0 / 0 end
+  return means
+end
+
+-- Neighbouring points are averaged until at most `most` are left: a figure cannot show more.
+local function thinned(points, most)
+  local stride = math.ceil(#points / most)
+  if stride <= 1 then return points end
+  local out = {}
+  for first = 1, #points, stride do
+    local last = math.min(first + stride - 1, #points)
+    local x, y = 0, 0
+    for k = first, last do x, y = x + points[k].x, y + points[k].y end
+    out[#out + 1] = { x = x / (last - first + 1), y = y / (last - first + 1) }
+  end
+  return out
+end
+
+--- A field of the training history against another (tokens, say), averaged over the seeds of a cell step by
+--- step; `pick` makes the number out of a field's value (the last entry of an array, say).
+---@return table[] points { {x = .., y = ..}, .. }, sorted by x
+function view:curve(series, column, x_field, y_field, pick)
+  local sums, counts, xs = {}, {}, {}
+  for _, trial in ipairs(self:trials(series, column)) do
+    for _, row in ipairs(trial.history or {}) do
+      local x, y = row[x_field], row[y_field]
+      if y ~= nil and pick then y = pick(y) end
+      if finite(x) and finite(y) then
+        if not sums[x] then xs[#xs + 1] = x end
+        sums[x], counts[x] = (sums[x] or 0) + y, (counts[x] or 0) + 1
+      end
+    end
+  end
+  table.sort(xs)
+  local points = {}
+  for k, x in ipairs(xs) do points[k] = { x = x, y = sums[x] / counts[x] } end
+  return thinned(points, 120)
+end
+
+--- Names of the arrays (`matrix` false) or matrices (true) that any trial reported, sorted.
+function view:array_names(matrix)
+  local seen, names = {}, {}
+  for _, trial in ipairs(self.data.trials) do
+    for name, array in pairs(trial.arrays or {}) do
+      if (type(array[1]) == "table") == matrix and not seen[name] then
+        seen[name] = true
+        names[#names + 1] = name
+      end
+    end
+  end
+  table.sort(names)
+  return names
+end
+
+--- How many seeds the cells have: the least and the most over all cells with a value.
+function view:seeds()
+  local low, high
+  for _, series in ipairs(self.series) do
+    for _, column in ipairs(self.columns) do
+      local n = self:cell(series, column).n
+      if n > 0 then low, high = math.min(low or n, n), math.max(high or n, n) end
+    end
+  end
+  return low or 0, high or 0
+end
+
+return report_data

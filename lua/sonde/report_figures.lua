@@ -1,0 +1,237 @@
+--- report_figures.lua - which figures a sweep's data gives, and what a reader should look for in each.
+--
+-- Figures come in groups that share a caption: the metric against the columns (depth), each per-block array for
+-- each column, the training curves for each column. sonde.plot draws them.
+
+local report_table = require "sonde.report_table"
+local stats = require "sonde.stats"
+
+local report_figures = {}
+
+--- What is known of a quantity by name: axis, scale, what it is, what to look for.
+local QUANTITIES = {
+  perplexity = {
+    axis = "validation perplexity", log = "auto",
+    is = "Perplexity is exp of the mean cross-entropy per validation token, in nats.",
+    look = "Lines that fall with depth make use of it; a line that flattens or rises does not, or did not train.",
+  },
+  variance = {
+    place = 1, title = "Residual variance along the depth", axis = "variance of the residual stream", log = true,
+    is = "Variance over the features of what leaves a block, averaged over tokens, after training.",
+    look = "On this log axis a straight rise is exponential growth, under which deep blocks add little to what is "
+      .. "there; a flat line means that every block can still change the stream.",
+  },
+  grad_norm = {
+    place = 2, title = "Gradient norm along the depth", axis = "gradient norm of the block", log = true,
+    is = "L2 norm of the loss gradient over all parameters of a block, before clipping, after training.",
+    look = "A level line trains all blocks alike; a slope starves one end of the network.",
+  },
+  angular_distance = {
+    title = "Angular distance between block outputs", axis = "angle / π", log = false,
+    is = "arccos of the cosine between the residual stream before and after a block, over π.",
+    look = "Values near 0 mark blocks that hardly turn the stream.",
+  },
+  layer_removal = {
+    title = "What removing one block costs", axis = "rise of the validation loss (nats)", log = false,
+    is = "Validation loss without the block less the loss of the whole model.",
+    look = "Values near 0 mark blocks that the model does not need.",
+  },
+}
+
+local function quantity(name)
+  return QUANTITIES[name] or { title = name, axis = name, log = "auto",
+    is = ("Reported by the trials as '%s', averaged over seeds."):format(name), look = "" }
+end
+
+-- A log axis where the values are positive and span more than a factor of five.
+local function wants_log(setting, figure)
+  if setting ~= "auto" then return setting end
+  local low, high
+  for _, s in ipairs(figure.series) do
+    for _, y in ipairs(s.y) do
+      if y == y then low, high = math.min(low or y, y), math.max(high or y, y) end
+    end
+  end
+  return low ~= nil and low > 0 and high / low > 5
+end
+
+local function column_text(view, column)
+  return column and (view.column_name .. " " .. report_table.value(column)) or nil
+end
+
+-- ---- the metric against the columns -------------------------------------------------------------------------
+
+local function metric_series(view, k, series)
+  local s = { label = report_table.value(series), colour = k, markers = true, x = {}, y = {}, lo = {}, hi = {} }
+  local dots = { colour = k, scatter = true, x = {}, y = {} }
+  for _, column in ipairs(view.columns) do
+    local cell = view:cell(series, column)
+    local at = #s.x + 1
+    s.x[at], s.y[at] = column, cell.mean or 0 / 0
+    if cell.sd then s.lo[at], s.hi[at] = cell.mean - cell.sd, cell.mean + cell.sd end
+    for _, value in ipairs(cell.values) do
+      dots.x[#dots.x + 1], dots.y[#dots.y + 1] = column, value
+    end
+  end
+  return s, dots
+end
+
+-- One runaway line presses the others together: then a second figure shows the range of the rest, up to a quarter
+-- over the median, and lines leave it at the top.
+local function close_up(figure)
+  local values, low, high = {}, nil, nil
+  for _, s in ipairs(figure.series) do
+    for _, y in ipairs(s.y) do
+      if y == y and y > 0 then
+        values[#values + 1] = y
+        low, high = math.min(low or y, y), math.max(high or y, y)
+      end
+    end
+  end
+  local ceiling = #values > 0 and 1.25 * stats.median(values)
+  if not ceiling or high < 1.5 * ceiling then return nil end
+  local detail = {}
+  for key, value in pairs(figure) do detail[key] = value end
+  figure.title, detail.title = "all values", "close-up"
+  detail.ylog, detail.ytop, detail.alt = false, ceiling, figure.alt .. ", close-up"
+  return detail
+end
+
+local function metric_group(view)
+  local known = quantity(view.metric)
+  local figure = { xlabel = view.column_name == "depth" and "depth L (blocks)" or view.column_name,
+    ylabel = known.axis, xticks = view.columns, series = {} }
+  for k, series in ipairs(view.series) do
+    local s, dots = metric_series(view, k, series)
+    figure.series[#figure.series + 1] = s
+    figure.series[#figure.series + 1] = dots
+  end
+  figure.ylog = wants_log(known.log, figure)
+  figure.alt = ("%s against %s, one line per %s"):format(view.metric, view.column_name, view.series_name)
+  local low, high = view:seeds()
+  local seeds = low == high and ("%d seeds"):format(high) or ("%d to %d seeds"):format(low, high)
+  return { id = "metric", title = ("%s against %s"):format(view.metric, view.column_name),
+    figures = { figure, close_up(figure) },
+    caption = ("%s Mean over %s, bars ± 1 sd, dots single seeds; %s"):format(known.look, seeds, known.is) }
+end
+
+-- ---- arrays along the blocks ----------------------------------------------------------------------------------
+
+-- Whole numbers, at most about eight of them, the first and the last block among them.
+local function block_ticks(n)
+  local ticks, stride = {}, math.max(1, math.ceil((n - 1) / 7))
+  for b = 1, n - stride, stride do ticks[#ticks + 1] = b end
+  if n > 0 then ticks[#ticks + 1] = n end
+  return ticks
+end
+
+local function array_figure(view, name, column)
+  local known = quantity(name)
+  local figure = { xlabel = "block", ylabel = known.axis, title = column_text(view, column), series = {} }
+  local longest = 0
+  for k, series in ipairs(view.series) do
+    local means = view:mean_array(series, column, name)
+    if means then
+      local s = { label = report_table.value(series), colour = k, markers = #means <= 32, x = {}, y = means }
+      for b = 1, #means do s.x[b] = b end
+      figure.series[#figure.series + 1] = s
+      longest = math.max(longest, #means)
+    end
+  end
+  figure.xticks = block_ticks(longest)
+  figure.ylog = wants_log(known.log, figure)
+  figure.alt = ("%s against the block, %s, one line per %s"):format(known.axis, figure.title or "all",
+    view.series_name)
+  return #figure.series > 0 and figure or nil
+end
+
+-- Panels of one group share their vertical axis, so that they can be compared at a glance.
+local function share_axis(figures)
+  local low, high, log
+  for _, f in ipairs(figures) do
+    log = log or f.ylog
+    for _, s in ipairs(f.series) do
+      for k = 1, #s.y do
+        local y = s.y[k]
+        if y == y and y ~= math.huge and (not f.ylog or y > 0) then
+          low, high = math.min(low or y, y), math.max(high or y, y)
+        end
+      end
+    end
+  end
+  for _, f in ipairs(figures) do f.ylow, f.yhigh, f.ylog = low, high, log and low > 0 end
+end
+
+local function array_group(view, name)
+  local known = quantity(name)
+  local group = { id = "array-" .. name, title = known.title or name, figures = {},
+    caption = (known.look .. " " .. known.is .. " Mean over seeds."):gsub("^ ", "") }
+  for c = #view.columns, 1, -1 do
+    group.figures[#group.figures + 1] = array_figure(view, name, view.columns[c])
+  end
+  share_axis(group.figures)
+  return #group.figures > 0 and group or nil
+end
+
+-- ---- curves over training -----------------------------------------------------------------------------------
+
+local CURVES = {
+  { field = "loss", title = "Training loss", axis = "training loss (nats per token)", log = false,
+    caption = "Where lines split shows when a placement falls behind; a jump is an instability. Cross-entropy on the "
+      .. "training batches, averaged over seeds and neighbouring steps." },
+  { field = "variance", title = "Residual variance of the last block over training",
+    axis = "variance after the last block", log = true, last = true,
+    caption = "A line that keeps rising shows a stream that training inflates. Variance over the features of what "
+      .. "leaves the last block, averaged over tokens and seeds." },
+  { field = "grad_norm", title = "Gradient norm of the first block over training",
+    axis = "gradient norm, block 1", log = true, first = true,
+    caption = "Spikes come before divergence; a line far below the others is a first block that hardly trains. L2 "
+      .. "norm over the block's parameters before clipping, averaged over seeds." },
+}
+
+local function picked(kind)
+  return function(v)
+    if type(v) ~= "table" then return v end
+    if kind.last then return v[#v] end
+    if kind.first then return v[1] end
+  end
+end
+
+local function curve_group(view, kind)
+  local group = { id = "curve-" .. kind.field, title = kind.title, caption = kind.caption, figures = {} }
+  for c = #view.columns, 1, -1 do
+    local column = view.columns[c]
+    local figure = { xlabel = "training tokens (millions)", ylabel = kind.axis, ylog = kind.log, series = {},
+      title = column_text(view, column) }
+    for k, series in ipairs(view.series) do
+      local s = { label = report_table.value(series), colour = k, x = {}, y = {} }
+      for i, point in ipairs(view:curve(series, column, "tokens", kind.field, picked(kind))) do
+        s.x[i], s.y[i] = point.x / 1e6, point.y
+      end
+      if #s.x > 0 then figure.series[#figure.series + 1] = s end
+    end
+    figure.alt = ("%s against training tokens, %s"):format(kind.axis, figure.title or "all")
+    if #figure.series > 0 then group.figures[#group.figures + 1] = figure end
+  end
+  share_axis(group.figures)
+  return #group.figures > 0 and group or nil
+end
+
+--- The groups of figures that the data of a view gives, in reading order.
+---@param view table from report_data.view
+---@return table[] groups { { id, title, caption, figures = { figure of sonde.plot, .. } }, .. }
+function report_figures.groups(view)
+  local groups = {}
+  if view:numeric_columns() then groups[1] = metric_group(view) end
+  local names = view:array_names(false)
+  table.sort(names, function(a, b)
+    local first, second = QUANTITIES[a] and QUANTITIES[a].place or 99, QUANTITIES[b] and QUANTITIES[b].place or 99
+    if first ~= second then return first < second end
+    return a < b
+  end)
+  for _, name in ipairs(names) do groups[#groups + 1] = array_group(view, name) end
+  for _, kind in ipairs(CURVES) do groups[#groups + 1] = curve_group(view, kind) end
+  return groups
+end
+
+return report_figures

@@ -1,0 +1,193 @@
+--- report_table.lua - the main table (mean ± sd over seeds) as text and as HTML, and what it allows to conclude.
+
+local html = require "sonde.report_html"
+
+local report_table = {}
+
+--- A number with `digits` significant digits, without an exponent where it is readable without one.
+---@param v number
+---@param digits number
+---@return string
+function report_table.number(v, digits)
+  if v ~= v then return "NaN" end
+  if v == math.huge or v == -math.huge then return v > 0 and "∞" or "−∞" end
+  local size = math.abs(v)
+  if size ~= 0 and (size >= 1e6 or size < 1e-4) then return string.format("%." .. (digits - 1) .. "e", v) end
+  local before = size >= 1 and math.floor(math.log(size) / math.log(10) + 1e-9) + 1 or 0
+  if size > 0 and size < 1 then before = math.ceil(math.log(size) / math.log(10) - 1e-9) end
+  return string.format("%." .. math.max(0, digits - before) .. "f", v)
+end
+
+--- The decimals at which a spread has two significant digits; the mean is shown with as many.
+local function decimals_of(sd)
+  if sd <= 0 then return nil end
+  return math.max(0, 1 - math.floor(math.log(sd) / math.log(10) + 1e-9))
+end
+
+--- "41.32 ± 0.18", or "41.32" with one seed.
+---@param cell table a cell of report_data
+---@return string
+function report_table.mean_sd(cell)
+  if not cell.mean then return "–" end
+  local decimals = cell.sd and decimals_of(cell.sd)
+  if not decimals or decimals > 6 or math.abs(cell.mean) >= 1e6 then
+    local text = report_table.number(cell.mean, 4)
+    return cell.sd and text .. " ± " .. report_table.number(cell.sd, 2) or text
+  end
+  local form = "%." .. decimals .. "f"
+  return string.format(form, cell.mean) .. " ± " .. string.format(form, cell.sd)
+end
+
+-- What a cell must say beside its number: seeds that gave none.
+local function remarks(cell, seeds)
+  local notes = {}
+  if cell.diverged > 0 then notes[#notes + 1] = ("%d diverged"):format(cell.diverged) end
+  if cell.failed > 0 then notes[#notes + 1] = ("%d failed"):format(cell.failed) end
+  if cell.missing > 0 then notes[#notes + 1] = ("%d not done"):format(cell.missing) end
+  if cell.n > 0 and cell.n ~= seeds then notes[#notes + 1] = ("n = %d"):format(cell.n) end
+  return table.concat(notes, ", ")
+end
+
+local function value_text(v)
+  return type(v) == "number" and string.format("%.10g", v) or tostring(v)
+end
+report_table.value = value_text
+
+local function column_title(view, column)
+  if not column then return view.metric end
+  return view.column_name .. " " .. value_text(column)
+end
+
+-- "best", "tied" or nil: how a cell is marked.
+local function mark(ranking, series)
+  if ranking.best == nil then return nil end
+  if ranking.tied[series] then return "tied" end
+  if series ~= ranking.best then return nil end
+  return next(ranking.tied) and "tied" or "best"
+end
+
+--- What may be said about the order in each column: one sentence a column.
+---@param view table
+---@return string[]
+function report_table.conclusions(view)
+  local sentences = {}
+  local place = function(column) return column and (view.column_name .. " " .. value_text(column)) or view.metric end
+  for _, column in ipairs(view.columns) do
+    local ranking = view:ranking(column)
+    local tied = {}
+    for _, series in ipairs(view.series) do
+      if ranking.tied[series] or (series == ranking.best and next(ranking.tied)) then
+        tied[#tied + 1] = value_text(series)
+      end
+    end
+    local text
+    if ranking.best == nil then
+      text = "no trial has a result."
+    elseif #view.series == 1 then
+      text = "nothing to compare."
+    elseif #tied > 0 then
+      local _, most = view:seeds()
+      local why = most < 2 and "a single seed shows no spread" or "their 95 % intervals overlap"
+      text = ("no ranking of %s: %s."):format(table.concat(tied, ", "), why)
+    else
+      text = ("%s is %s; its 95 %% interval lies apart from all others."):format(value_text(ranking.best),
+        view.data.higher and "highest" or "lowest")
+    end
+    if not ranking.complete and ranking.best ~= nil then text = text .. " Some cells lack seeds." end
+    sentences[#sentences + 1] = place(column) .. ": " .. text
+  end
+  return sentences
+end
+
+-- ---- text ------------------------------------------------------------------------------------------------
+
+-- Columns as seen: bytes that continue a UTF-8 sequence take no room.
+local function shown_width(text)
+  return #(text:gsub("[\128-\191]", ""))
+end
+
+local function aligned(rows)
+  local widths = {}
+  for _, row in ipairs(rows) do
+    for k, text in ipairs(row) do widths[k] = math.max(widths[k] or 0, shown_width(text)) end
+  end
+  local lines = {}
+  for r, row in ipairs(rows) do
+    local parts = {}
+    for k, text in ipairs(row) do
+      local pad = string.rep(" ", widths[k] - shown_width(text))
+      parts[k] = k == 1 and text .. pad or pad .. text
+    end
+    lines[#lines + 1] = (table.concat(parts, "  "):gsub("%s+$", ""))
+    if r == 1 then
+      local total = 2 * (#widths - 1)
+      for _, w in ipairs(widths) do total = total + w end
+      lines[#lines + 1] = string.rep("-", total)
+    end
+  end
+  return lines
+end
+
+--- The table for a terminal: * marks a best value that stands apart, ~ those that cannot be told from the best.
+---@param view table
+---@return string
+function report_table.text(view)
+  local _, seeds = view:seeds()
+  local header = { view.series_name }
+  for _, column in ipairs(view.columns) do header[#header + 1] = column_title(view, column) .. "  " end
+  local rows, rankings = { header }, {}
+  for _, column in ipairs(view.columns) do rankings[#rankings + 1] = view:ranking(column) end
+  for _, series in ipairs(view.series) do
+    local row = { value_text(series) }
+    for k, column in ipairs(view.columns) do
+      local cell = view:cell(series, column)
+      local note, how = remarks(cell, seeds), mark(rankings[k], series)
+      local text = report_table.mean_sd(cell) .. (note ~= "" and " (" .. note .. ")" or "")
+      row[#row + 1] = text .. (how == "best" and " *" or how == "tied" and " ~" or "  ")
+    end
+    rows[#rows + 1] = row
+  end
+  local low, high = view:seeds()
+  local title = ("%s: %s, mean ± sd over %s"):format(view.data.name, view.metric,
+    low == high and ("%d seed%s"):format(high, high == 1 and "" or "s") or ("%d to %d seeds"):format(low, high))
+  local lines = aligned(rows)
+  table.insert(lines, 1, title)
+  lines[#lines + 1] = "* best, apart from all others   ~ not told apart from the best (95 % intervals)"
+  return table.concat(lines, "\n") .. "\n"
+end
+
+-- ---- HTML ------------------------------------------------------------------------------------------------
+
+local function cell_html(cell, seeds, how)
+  local parts = {}
+  local text = html.escape(report_table.mean_sd(cell))
+  parts[1] = how == "best" and html.element("strong", nil, text) or text
+  if how == "tied" then parts[2] = html.element("span", { title = "not told apart from the best" }, " ≈") end
+  local note = remarks(cell, seeds)
+  if note ~= "" then parts[#parts + 1] = html.element("small", nil, " " .. html.escape(note)) end
+  return html.element("td", how and { class = how } or nil, parts)
+end
+
+--- The table for the page.
+---@param view table
+---@return string
+function report_table.html(view)
+  local _, seeds = view:seeds()
+  local head, body, rankings = { html.element("th", { scope = "col" }, html.escape(view.series_name)) }, {}, {}
+  for _, column in ipairs(view.columns) do
+    head[#head + 1] = html.element("th", { scope = "col" }, html.escape(column_title(view, column)))
+    rankings[#rankings + 1] = view:ranking(column)
+  end
+  for r, series in ipairs(view.series) do
+    local swatch = html.element("i", { class = ("swatch b-%d"):format((r - 1) % 8 + 1) }, "")
+    local row = { html.element("th", { scope = "row" }, swatch, html.escape(value_text(series))) }
+    for k, column in ipairs(view.columns) do
+      row[#row + 1] = cell_html(view:cell(series, column), seeds, mark(rankings[k], series))
+    end
+    body[#body + 1] = html.element("tr", nil, row) .. "\n"
+  end
+  return html.element("div", { class = "scroll" }, html.element("table", { class = "main" },
+    html.element("thead", nil, html.element("tr", nil, head)), html.element("tbody", nil, body)))
+end
+
+return report_table

@@ -1,0 +1,3 @@
+# Tests of sweeps, statistics and the report page.
+lua_tests += %D%/stats.lua %D%/report.lua
+EXTRA_DIST += %D%/fixture.lua

@@ -1,0 +1,251 @@
+-- The report page: what its table says, that it is well-formed and self-contained, and that it is a function of its data.
+local source = os.getenv("abs_srcdir") or "."
+package.path = source .. "/tests/report/?.lua;" .. package.path
+
+local lu = require "luaunit"
+local fixture = require "fixture"
+local html = require "sonde.report_html"
+local report = require "sonde.report"
+local report_data = require "sonde.report_data"
+local report_export = require "sonde.report_export"
+local report_table = require "sonde.report_table"
+
+local has_gnuplot = os.execute("gnuplot --version >/dev/null 2>&1") == true
+local has_xmllint = os.execute("xmllint --version >/dev/null 2>&1") == true
+
+local function count(text, piece)
+  local n, at = 0, 1
+  while true do
+    local first, last = text:find(piece, at, true)
+    if not first then return n end
+    n, at = n + 1, last + 1
+  end
+end
+
+local function well_formed(page)
+  if not has_xmllint then lu.skip("xmllint is not installed") end
+  local path = os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write(page)
+  file:close()
+  local pipe = assert(io.popen("xmllint --noout " .. path .. " 2>&1"))
+  local complaint = pipe:read("a")
+  pipe:close()
+  os.remove(path)
+  lu.assertEquals(complaint, "")
+end
+
+TestCells = {}
+
+function TestCells:test_cell_is_mean_and_sd_over_seeds()
+  local cell = report_data.view(fixture.data()):cell("pre_ln", 2)
+  lu.assertEquals(cell.n, 3)
+  lu.assertAlmostEquals(cell.mean, 38.2, 1e-9)
+  lu.assertAlmostEquals(cell.sd, 0.1, 1e-9)
+end
+
+function TestCells:test_failed_diverged_and_missing_trials_are_counted_not_averaged()
+  local data = fixture.data()
+  fixture.find(data, 2, "pre_ln", 1).status = "failed"
+  local diverged = fixture.find(data, 2, "pre_ln", 2)
+  diverged.status, diverged.results.perplexity = "diverged", 1e9
+  fixture.find(data, 2, "lns", 1).status = "queued"
+  fixture.find(data, 2, "lns", 2).results.perplexity = 0 / 0
+  local view = report_data.view(data)
+  local pre, lns = view:cell("pre_ln", 2), view:cell("lns", 2)
+  lu.assertEquals({ pre.n, pre.failed, pre.diverged, pre.missing }, { 1, 1, 1, 0 })
+  lu.assertEquals({ lns.n, lns.failed, lns.diverged, lns.missing }, { 1, 0, 1, 1 })
+end
+
+function TestCells:test_a_diverged_cell_is_never_the_best()
+  local data = fixture.data()
+  fixture.find(data, 2, "lns", 2).status = "diverged"
+  lu.assertEquals(report_data.view(data):ranking(2).best, "pre_ln")
+end
+
+function TestCells:test_a_parameter_left_out_is_refused()
+  local data = fixture.data()
+  data.by = { "placement" }
+  lu.assertErrorMsgContains("'depth' varies", report_data.view, data)
+  data.where = { depth = 4 }
+  lu.assertAlmostEquals(report_data.view(data):cell("lns", false).mean, 26.2, 1e-9)
+end
+
+function TestCells:test_an_unknown_parameter_is_refused()
+  local data = fixture.data()
+  data.by = { "placment", "depth" }
+  lu.assertErrorMsgContains("no parameter 'placment'; it has depth, placement, seed", function()
+    data.where = { placement = "lns" }
+    report_data.view(data)
+  end)
+end
+
+function TestCells:test_arrays_are_averaged_entry_by_entry()
+  local data = fixture.data()
+  fixture.find(data, 2, "pre_ln", 1).arrays.variance = { 5, 7 }
+  fixture.find(data, 2, "pre_ln", 2).arrays.variance = { 1, 0 / 0 }
+  fixture.find(data, 2, "pre_ln", 3).arrays = nil
+  lu.assertEquals(report_data.view(data):mean_array("pre_ln", 2, "variance"), { 3, 7 })
+end
+
+function TestCells:test_curves_are_averaged_step_by_step_and_thinned()
+  local data = fixture.data()
+  for seed = 1, 3 do
+    local history = {}
+    for step = 1, 300 do history[step] = { tokens = step, loss = step + seed } end
+    fixture.find(data, 2, "pre_ln", seed).history = history
+  end
+  local points = report_data.view(data):curve("pre_ln", 2, "tokens", "loss")
+  lu.assertEquals(#points, 100)
+  lu.assertEquals(points[1], { x = 2, y = 4 })
+end
+
+TestTable = {}
+
+function TestTable:test_decimals_follow_the_spread()
+  lu.assertEquals(report_table.mean_sd { n = 3, mean = 41.3219, sd = 0.1834 }, "41.32 ± 0.18")
+  lu.assertEquals(report_table.mean_sd { n = 3, mean = 1411.8, sd = 27.1 }, "1412 ± 27")
+  lu.assertEquals(report_table.mean_sd { n = 1, mean = 41.3219 }, "41.32")
+  lu.assertEquals(report_table.mean_sd { n = 0 }, "–")
+  lu.assertEquals(report_table.mean_sd { n = 2, mean = 5, sd = 0 }, "5.000 ± 0.00")
+end
+
+function TestTable:test_numbers_keep_significant_digits()
+  lu.assertEquals(report_table.number(0.012345, 3), "0.0123")
+  lu.assertEquals(report_table.number(1234.5, 3), "1234")
+  lu.assertEquals(report_table.number(2.5e9, 3), "2.50e+09")
+  lu.assertEquals(report_table.number(0, 3), "0.000")
+end
+
+function TestTable:test_text_marks_the_best_that_stands_apart()
+  local text = report.text(fixture.data())
+  lu.assertStrContains(text, "lns        28.20 ± 0.10 *  26.20 ± 0.10 *\n")
+  lu.assertStrContains(text, "pre_ln     38.20 ± 0.10    36.20 ± 0.10\n")
+end
+
+function TestTable:test_overlapping_cells_are_not_ranked()
+  local data = fixture.data()
+  for seed = 1, 3 do fixture.find(data, 2, "lns", seed).results.perplexity = 38.15 + 0.1 * seed end
+  local sentences = report_table.conclusions(report_data.view(data))
+  lu.assertEquals(sentences[1], "depth 2: no ranking of pre_ln, lns: their 95 % intervals overlap.")
+  lu.assertStrContains(sentences[2], "depth 4: lns is lowest")
+  lu.assertEquals(count(report.text(data), " ~"), 3)
+end
+
+function TestTable:test_one_seed_is_never_ranked()
+  local data = fixture.data()
+  for _, trial in ipairs(data.trials) do
+    if trial.params.seed > 1 then trial.status = "queued" end
+  end
+  local sentence = report_table.conclusions(report_data.view(data))[1]
+  lu.assertStrContains(sentence, "no ranking of pre_ln, lns: a single seed shows no spread.")
+end
+
+TestPage = {}
+
+function TestPage:test_page_is_well_formed()
+  well_formed((report.render(fixture.data())))
+end
+
+function TestPage:test_page_fetches_nothing()
+  local page = report.render(fixture.data())
+  for _, attribute in ipairs { "src", "href", "xlink:href", "action", "data", "poster" } do
+    for value in page:gmatch("%s" .. attribute .. "=[\"'](.-)[\"']") do
+      lu.assertNil(value:match("^%a+:") and not value:match("^data:") and value or nil)
+      lu.assertNil(value:match("^//"))
+    end
+  end
+  lu.assertNil(page:find("<script", 1, true))
+  lu.assertNil(page:find("@import", 1, true))
+  lu.assertNil(page:find("url(", 1, true))
+end
+
+function TestPage:test_same_data_gives_the_same_bytes()
+  local first = report.render(fixture.data())
+  lu.assertIsTrue(first == report.render(fixture.data()))
+end
+
+function TestPage:test_special_characters_are_escaped()
+  local data = fixture.data()
+  local nasty = "<script>alert('x')</script> & \"q\" \1 \255"
+  data.title, data.question, data.command, data.notes = nasty, nasty, nasty, { nasty }
+  data.provenance, data.configs = { { nasty, nasty } }, { { nasty, nasty } }
+  local trial = data.trials[1]
+  trial.status, trial.reason, trial.id, trial.link = "failed", nasty, nasty, nasty
+  for _, each in ipairs(data.trials) do
+    if each.params.placement == "lns" then each.params.placement = nasty end
+    each.arrays[nasty] = { 1, 2 }
+  end
+  data.grid[2].values[2] = nasty
+  local page = report.render(data)
+  lu.assertNil(page:find("<script", 1, true))
+  well_formed(page)
+end
+
+function TestPage:test_figures_are_inside()
+  if not has_gnuplot then lu.skip("gnuplot is not installed") end
+  local page, reason = report.render(fixture.data())
+  lu.assertNil(reason)
+  -- perplexity, two panels each of variance, gradient norm, loss and variance over training
+  lu.assertEquals(count(page, "<svg "), 9)
+  lu.assertStrContains(page, "Residual variance along the depth")
+  lu.assertNil(page:find("rgb(", 1, true))
+end
+
+function TestPage:test_ids_are_unique()
+  local page, seen = report.render(fixture.data()), {}
+  for id in page:gmatch("%sid=[\"'](.-)[\"']") do
+    lu.assertNil(seen[id], "id " .. id)
+    seen[id] = true
+  end
+  for target in page:gmatch("href=[\"']#(.-)[\"']") do lu.assertNotNil(seen[target], "target " .. target) end
+end
+
+function TestPage:test_without_gnuplot_the_table_stays_and_the_page_says_so()
+  local page, reason = report.render(fixture.data(), { gnuplot = "no-such-gnuplot" })
+  lu.assertStrContains(reason, "install gnuplot-nox")
+  lu.assertStrContains(page, html.escape(reason))
+  lu.assertStrContains(page, "28.20 ± 0.10")
+  lu.assertNil(page:find("<svg", 1, true))
+  well_formed(page)
+end
+
+function TestPage:test_failed_trials_stand_with_their_reason()
+  local data = fixture.data()
+  data.trials[1].status, data.trials[1].reason, data.trials[1].results = "failed", "needs 31 GiB, 24 are here", {}
+  local page = report.render(data)
+  lu.assertStrContains(page, "needs 31 GiB, 24 are here")
+  lu.assertStrContains(page, "12 trials: 11 done, 1 failed")
+end
+
+function TestPage:test_a_sweep_without_any_result_still_gives_a_page()
+  local data = fixture.data()
+  for _, trial in ipairs(data.trials) do
+    trial.status, trial.results, trial.arrays, trial.history = "queued", {}, nil, nil
+  end
+  well_formed((report.render(data)))
+end
+
+TestExport = {}
+
+function TestExport:test_csv_quotes_what_needs_it()
+  local data = fixture.data()
+  data.trials[1].reason = "a \"b\", c\nd"
+  local csv = report_export.trials_csv(data)
+  lu.assertStrContains(csv, "trial,depth,placement,seed,status,seconds,perplexity,reason\n")
+  lu.assertStrContains(csv, "\"depth=2,placement=pre_ln,seed=1\",2,pre_ln,1,done,61.5,38.100000000000001,\"a \"\"b\"\", c\nd\"")
+end
+
+function TestExport:test_matrices_become_rows_and_columns()
+  local data = { trials = { { id = "t", arrays = { m = { { 1, 2 }, { 3, 4 } }, v = { 5 } } } } }
+  lu.assertEquals(report_export.arrays_csv(data),
+    "trial,array,row,column,value\nt,m,1,1,1\nt,m,1,2,2\nt,m,2,1,3\nt,m,2,2,4\nt,v,1,1,5\n")
+  lu.assertNil(report_export.arrays_csv { trials = { { id = "t" } } })
+end
+
+function TestExport:test_addresses_are_encoded()
+  lu.assertEquals(html.path("depth=2,a b#c/x?y%"), "depth=2,a%20b%23c/x%3Fy%25")
+  lu.assertEquals(html.data_uri("text/csv", "a,b\n\"\""), "data:text/csv;charset=utf-8,a,b%0A%22%22")
+end
+
+os.exit(lu.LuaUnit.run("-o", "tap"))
