@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/error.h"
@@ -73,7 +74,7 @@ enum { WORD_MAX = 64 };
 /* Damerau-Levenshtein distance with adjacent swaps, over three rows. Words longer than WORD_MAX are "far". */
 static int distance(const char *a, const char *b) {
   size_t n = strlen(a), m = strlen(b);
-  if (n > WORD_MAX || m > WORD_MAX) return WORD_MAX;
+  if (n > WORD_MAX || m > WORD_MAX) return INT_MAX;
   int row[3][WORD_MAX + 1];
   for (size_t j = 0; j <= m; j++) row[0][j] = (int)j;
   for (size_t i = 1; i <= n; i++) {

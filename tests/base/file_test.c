@@ -1,0 +1,289 @@
+/* file_test.c - files are whole or absent: under failure, over links, on devices, with hostile names. */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include "testing.h"
+#include "base/mem.h"
+
+static char folder[256], path[512];
+
+static int setup(void **state) {
+  (void)state;
+  test_folder(folder, sizeof folder);
+  snprintf(path, sizeof path, "%s/file", folder);
+  return 0;
+}
+
+static int teardown(void **state) {
+  (void)state;
+  test_folder_drop(folder);
+  return 0;
+}
+
+static void expect_text(const char *name, const char *want) {
+  char *data;
+  int64_t size;
+  assert_int_equal(sonde_file_read(name, 0, &data, &size, NULL), 0);
+  assert_int_equal(size, strlen(want));
+  assert_string_equal(data, want);   /* there is a NUL behind the bytes */
+  sonde_release(data);
+}
+
+static int entries(void) {
+  char command[600];
+  snprintf(command, sizeof command, "ls -A '%s' | wc -l", folder);
+  FILE *p = popen(command, "r");
+  int n = -1;
+  assert_int_equal(fscanf(p, "%d", &n), 1);
+  pclose(p);
+  return n;
+}
+
+static void write_then_read(void **state) {
+  (void)state;
+  assert_int_equal(sonde_file_write(path, "hello", 5, NULL), 0);
+  expect_text(path, "hello");
+  assert_int_equal(sonde_file_write(path, "", 0, NULL), 0);
+  expect_text(path, "");
+  assert_int_equal(entries(), 1);
+}
+
+static void mode_follows_umask_and_the_old_file(void **state) {
+  (void)state;
+  struct stat st;
+  mode_t old = umask(027);
+  assert_int_equal(sonde_file_write(path, "1", 1, NULL), 0);
+  umask(old);
+  assert_int_equal(stat(path, &st), 0);
+  assert_int_equal(st.st_mode & 0777, 0640);
+  assert_int_equal(chmod(path, 0600), 0);
+  assert_int_equal(sonde_file_write(path, "2", 1, NULL), 0);
+  assert_int_equal(stat(path, &st), 0);
+  assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+static void a_link_stays_a_link(void **state) {
+  (void)state;
+  char link[600];
+  struct stat st;
+  snprintf(link, sizeof link, "%s/link", folder);
+  assert_int_equal(sonde_file_write(path, "old", 3, NULL), 0);
+  assert_int_equal(symlink(path, link), 0);
+  assert_int_equal(sonde_file_write(link, "new", 3, NULL), 0);
+  assert_int_equal(lstat(link, &st), 0);
+  assert_true(S_ISLNK(st.st_mode));
+  expect_text(path, "new");
+}
+
+static void errors_name_the_file(void **state) {
+  (void)state;
+  sonde_error e;
+  char *data, name[600];
+  int64_t size;
+  sonde_mapping m;
+  assert_int_equal(sonde_file_read(path, 0, &data, &size, &e), SONDE_ENOENT);
+  assert_non_null(strstr(e.text, path));
+  assert_non_null(strstr(e.text, "No such file"));
+  assert_int_equal(sonde_file_read(folder, 0, &data, &size, &e), SONDE_EINVAL);
+  assert_non_null(strstr(e.text, "folder"));
+  assert_int_equal(sonde_map_file(folder, &m, &e), SONDE_EINVAL);
+  assert_int_equal(sonde_file_write(folder, "x", 1, &e), SONDE_EINVAL);
+  snprintf(name, sizeof name, "%s/none/file", folder);
+  assert_int_equal(sonde_file_write(name, "x", 1, &e), SONDE_EIO);
+  assert_non_null(strstr(e.text, name));
+  assert_int_equal(sonde_file_write("", "x", 1, &e), SONDE_EIO);
+}
+
+static void too_large_is_refused(void **state) {
+  (void)state;
+  sonde_error e;
+  char *data;
+  int64_t size;
+  assert_int_equal(sonde_file_write(path, "0123456789", 10, NULL), 0);
+  assert_int_equal(sonde_file_read(path, 10, &data, &size, NULL), 0);
+  assert_int_equal(size, 10);
+  sonde_release(data);
+  assert_int_equal(sonde_file_read(path, 9, &data, &size, &e), SONDE_ELIMIT);
+  assert_non_null(strstr(e.text, "larger than the 9 bytes"));
+  assert_int_equal(sonde_file_read("/dev/zero", 100000, &data, &size, &e), SONDE_ELIMIT);
+}
+
+static void files_without_a_size_are_read_to_their_end(void **state) {
+  (void)state;
+  char *data;
+  int64_t size;
+  assert_int_equal(sonde_file_read("/proc/self/status", 0, &data, &size, NULL), 0);
+  assert_true(size > 100 && strstr(data, "Pid:"));
+  sonde_release(data);
+  int fd[2];
+  char name[64], *block = calloc(200000, 1);
+  assert_int_equal(pipe(fd), 0);
+  pid_t child = fork();
+  if (!child) {
+    close(fd[0]);
+    for (int done = 0; done < 200000; done += 1000)
+      if (write(fd[1], block + done, 1000) != 1000) _exit(1);
+    _exit(0);
+  }
+  close(fd[1]);
+  snprintf(name, sizeof name, "/dev/fd/%d", fd[0]);
+  assert_int_equal(sonde_file_read(name, 0, &data, &size, NULL), 0);
+  assert_int_equal(size, 200000);
+  sonde_release(data);
+  waitpid(child, NULL, 0);
+  close(fd[0]);
+  free(block);
+}
+
+static void abandon_leaves_the_old_file(void **state) {
+  (void)state;
+  assert_int_equal(sonde_file_write(path, "old", 3, NULL), 0);
+  sonde_outfile *f = sonde_outfile_open(path, NULL);
+  assert_non_null(f);
+  fputs("half of a new", sonde_outfile_stream(f));
+  assert_int_equal(entries(), 2);
+  sonde_outfile_abandon(f);
+  sonde_outfile_abandon(NULL);
+  expect_text(path, "old");
+  assert_int_equal(entries(), 1);
+}
+
+static void the_old_file_stands_until_commit(void **state) {
+  (void)state;
+  assert_int_equal(sonde_file_write(path, "old", 3, NULL), 0);
+  sonde_outfile *f = sonde_outfile_open(path, NULL);
+  for (int i = 0; i < 10000; i++) fputs("new ", sonde_outfile_stream(f));
+  fflush(sonde_outfile_stream(f));
+  expect_text(path, "old");
+  assert_int_equal(sonde_outfile_commit(f, NULL), 0);
+  struct stat st;
+  assert_int_equal(stat(path, &st), 0);
+  assert_int_equal(st.st_size, 40000);
+}
+
+/* RLIMIT_FSIZE stands for the full disk: writes fail in the middle. */
+static void with_a_full_disk(int64_t size, int streamed) {
+  sonde_error e = {0};
+  struct rlimit old, small = {4096, RLIM_INFINITY};
+  char *big = calloc((size_t)size, 1);
+  assert_int_equal(sonde_file_write(path, "old", 3, NULL), 0);
+  getrlimit(RLIMIT_FSIZE, &old);
+  signal(SIGXFSZ, SIG_IGN);
+  small.rlim_max = old.rlim_max;
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+  int rc;
+  if (streamed) {
+    sonde_outfile *f = sonde_outfile_open(path, &e);
+    fwrite(big, 1, (size_t)size, sonde_outfile_stream(f));
+    rc = sonde_outfile_commit(f, &e);
+  } else {
+    rc = sonde_file_write(path, big, size, &e);
+  }
+  setrlimit(RLIMIT_FSIZE, &old);
+  free(big);
+  assert_int_equal(rc, SONDE_EIO);
+  assert_non_null(strstr(e.text, path));
+  if (!streamed) assert_non_null(strstr(e.text, "File too large"));
+  expect_text(path, "old");
+  assert_int_equal(entries(), 1);
+}
+
+static void a_full_disk_leaves_the_old_file(void **state) {
+  (void)state;
+  with_a_full_disk(100000, 0);
+  with_a_full_disk(100000, 1);
+  with_a_full_disk(4100, 1);
+}
+
+static void a_full_device_is_an_error(void **state) {
+  (void)state;
+  sonde_error e;
+  assert_int_equal(sonde_file_write("/dev/full", "x", 1, &e), SONDE_EIO);
+  assert_non_null(strstr(e.text, "No space left"));
+  sonde_outfile *f = sonde_outfile_open("/dev/full", NULL);
+  fputs("x", sonde_outfile_stream(f));
+  assert_int_equal(sonde_outfile_commit(f, &e), SONDE_EIO);
+  assert_int_equal(sonde_file_write("/dev/null", "x", 1, NULL), 0);
+  struct stat st;
+  assert_int_equal(stat("/dev/null", &st), 0);
+  assert_true(S_ISCHR(st.st_mode));   /* not replaced by a file */
+}
+
+/* Each allocation fails in turn: an error, the old file, no temporary file, no leak. */
+static void each_allocation_may_fail(void **state) {
+  (void)state;
+  int failures = 0;
+  assert_int_equal(sonde_file_write(path, "old", 3, NULL), 0);
+  int64_t live = sonde_alloc_live();
+  for (int64_t nth = 1;; nth++) {
+    sonde_error e = {0};
+    sonde_alloc_fail_at(nth);
+    int rc = sonde_file_write(path, "new", 3, &e);
+    sonde_alloc_fail_at(0);
+    assert_int_equal(sonde_alloc_live(), live);
+    assert_int_equal(entries(), 1);
+    if (!rc) break;
+    assert_true(e.code < 0 && *e.text);
+    failures++;
+  }
+  assert_true(failures >= 3);
+  expect_text(path, "new");
+}
+
+static void folders_come_and_go(void **state) {
+  (void)state;
+  sonde_error e;
+  char deep[600], file[700], outside[600];
+  snprintf(deep, sizeof deep, "%s/a/b//c/", folder);
+  assert_int_equal(sonde_mkdirs(deep, NULL), 0);
+  assert_int_equal(sonde_mkdirs(deep, NULL), 0);
+  assert_true(sonde_path_exists(deep));
+  snprintf(file, sizeof file, "%s/a/b/file", folder);
+  assert_int_equal(sonde_file_write(file, "x", 1, NULL), 0);
+  strcat(file, "/d");
+  assert_int_equal(sonde_mkdirs(file, &e), SONDE_EIO);
+  assert_non_null(strstr(e.text, "/a/b/file"));
+  snprintf(outside, sizeof outside, "%s/outside", folder);
+  assert_int_equal(sonde_file_write(outside, "x", 1, NULL), 0);
+  snprintf(file, sizeof file, "%s/a/link", folder);
+  assert_int_equal(symlink(outside, file), 0);
+  snprintf(deep, sizeof deep, "%s/a", folder);
+  assert_int_equal(sonde_remove_tree(deep, NULL), 0);
+  assert_false(sonde_path_exists(deep));
+  assert_true(sonde_path_exists(outside));   /* links are removed, not followed */
+  assert_int_equal(sonde_remove_tree(deep, NULL), 0);
+}
+
+static void mapping(void **state) {
+  (void)state;
+  sonde_mapping m;
+  assert_int_equal(sonde_map_file(path, &m, NULL), SONDE_ENOENT);
+  assert_int_equal(sonde_file_write(path, "", 0, NULL), 0);
+  assert_int_equal(sonde_map_file(path, &m, NULL), 0);
+  assert_int_equal(m.size, 0);
+  sonde_unmap_file(&m);
+  assert_int_equal(sonde_file_write(path, "mapped", 6, NULL), 0);
+  assert_int_equal(sonde_map_file(path, &m, NULL), 0);
+  assert_int_equal(m.size, 6);
+  assert_memory_equal(m.data, "mapped", 6);
+  assert_int_equal(sonde_file_write(path, "another", 7, NULL), 0);
+  assert_memory_equal(m.data, "mapped", 6);   /* a rename does not pull the mapping away */
+  sonde_unmap_file(&m);
+  sonde_unmap_file(&m);
+}
+
+int main(void) {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+  const struct CMUnitTest tests[] = {
+    T(write_then_read), T(mode_follows_umask_and_the_old_file), T(a_link_stays_a_link), T(errors_name_the_file),
+    T(too_large_is_refused), T(files_without_a_size_are_read_to_their_end), T(abandon_leaves_the_old_file),
+    T(the_old_file_stands_until_commit), T(a_full_disk_leaves_the_old_file), T(a_full_device_is_an_error),
+    T(each_allocation_may_fail), T(folders_come_and_go), T(mapping),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
