@@ -1,0 +1,118 @@
+/* bind_files.c - what the Lua library needs of the system: folders, whole files, a clock, "did you mean". */
+#include "config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "script/script.h"
+
+/* Handles for what C owns while Lua values are made. */
+static void free_text(void *p) { sonde_release(p); }
+static void free_dir(void *p) { closedir(p); }
+
+static const sonde_lua_type text_type = {"text", free_text, NULL};
+static const sonde_lua_type dir_type = {"folder", free_dir, NULL};
+
+/* core.list_dir(path) -> list of names, sorted, without . and .. */
+static int list_dir(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  sonde_lua_box *box = sonde_lua_new(L, &dir_type, 0);
+  DIR *dir = box->p = opendir(path);
+  if (!dir) return sonde_lua_fail(L, "%s: %s", path, strerror(errno));
+  lua_newtable(L);
+  lua_Integer n = 0;
+  for (struct dirent *e = readdir(dir); e; e = readdir(dir)) {
+    if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+    lua_pushstring(L, e->d_name);
+    lua_rawseti(L, -2, ++n);
+  }
+  lua_getglobal(L, "table");
+  lua_getfield(L, -1, "sort");
+  lua_pushvalue(L, -3);
+  lua_call(L, 1, 0);
+  lua_pop(L, 1);
+  return 1;
+}
+
+/* core.exists(path) -> "file", "folder", or false */
+static int core_exists(lua_State *L) {
+  struct stat st;
+  if (stat(luaL_checkstring(L, 1), &st)) lua_pushboolean(L, 0);
+  else lua_pushstring(L, S_ISDIR(st.st_mode) ? "folder" : "file");
+  return 1;
+}
+
+/* core.mkdirs(path) */
+static int core_mkdirs(lua_State *L) {
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_mkdirs(luaL_checkstring(L, 1), &err), &err);
+  return 0;
+}
+
+/* core.remove_tree(path) */
+static int core_remove_tree(lua_State *L) {
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_remove_tree(luaL_checkstring(L, 1), &err), &err);
+  return 0;
+}
+
+/* core.read_file(path) -> bytes, at most 1 GiB */
+static int read_file(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  sonde_error err = {0};
+  char *data = NULL;
+  int64_t size = 0;
+  sonde_lua_box *box = sonde_lua_new(L, &text_type, 0);
+  int rc = sonde_file_read(path, 0, &data, &size, &err);
+  box->p = data;
+  sonde_lua_check(L, rc, &err);
+  lua_pushlstring(L, data, (size_t)size);
+  return 1;
+}
+
+/* core.write_file(path, bytes): whole or not at all */
+static int write_file(lua_State *L) {
+  size_t n;
+  const char *path = luaL_checkstring(L, 1), *data = luaL_checklstring(L, 2, &n);
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_file_write(path, data, (int64_t)n, &err), &err);
+  return 0;
+}
+
+/* core.nearest(word, names) -> the name that was probably meant, or nil */
+static int core_nearest(lua_State *L) {
+  const char *word = luaL_checkstring(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  int n = (int)lua_rawlen(L, 2);
+  const char **names = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *names, 0);
+  for (int k = 0; k < n; k++) {
+    if (lua_rawgeti(L, 2, k + 1) != LUA_TSTRING) return sonde_lua_fail(L, "name %d is not a string", k + 1);
+    names[k] = lua_tostring(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_pushstring(L, sonde_nearest(word, names, n));
+  return 1;
+}
+
+/* core.seconds() -> a clock that only goes forward, for durations */
+static int core_seconds(lua_State *L) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  lua_pushnumber(L, (double)t.tv_sec + 1e-9 * (double)t.tv_nsec);
+  return 1;
+}
+
+void sonde_bind_files(lua_State *L);
+void sonde_bind_files(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"list_dir", list_dir},   {"exists", core_exists},   {"mkdirs", core_mkdirs},   {"remove_tree", core_remove_tree},
+      {"read_file", read_file}, {"write_file", write_file}, {"nearest", core_nearest}, {"seconds", core_seconds},
+      {NULL, NULL},
+  };
+  luaL_setfuncs(L, functions, 0);
+}

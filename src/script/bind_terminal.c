@@ -1,0 +1,118 @@
+/* bind_terminal.c - the terminal: line editing with history and completion for the repl, and its width. */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <readline/history.h>
+#include <readline/readline.h>
+
+#include "script/script.h"
+
+/* Readline takes no argument for its callbacks: the state and the completer (in the registry) of the read under way. */
+static lua_State *reader;
+static const char completer_key;
+
+static void free_line(void *p) { free(p); }
+static const sonde_lua_type line_type = {"line", free_line, NULL};
+
+/* Called by readline once for each match, from 0: the list made at the first call lies on the stack. */
+static char *next_match(const char *word, int index) {
+  lua_State *L = reader;
+  if (index == 0) {
+    lua_settop(L, 1);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &completer_key);
+    lua_pushstring(L, word);
+    lua_pushlstring(L, rl_line_buffer, (size_t)rl_point);
+    if (lua_pcall(L, 2, 1, 0) != LUA_OK || !lua_istable(L, -1)) {
+      lua_settop(L, 1);
+      return NULL;
+    }
+  }
+  char *match = NULL;
+  if (lua_rawgeti(L, -1, index + 1) == LUA_TSTRING) match = strdup(lua_tostring(L, -1));
+  lua_pop(L, 1);
+  if (!match) lua_settop(L, 1);
+  return match;
+}
+
+static char **complete(const char *word, int start, int end) {
+  (void)start;
+  (void)end;
+  rl_attempted_completion_over = 1;        /* never file names */
+  rl_completion_append_character = '\0';
+  return rl_completion_matches(word, next_match);
+}
+
+/* core.read_line(prompt[, completer]) -> the line, or nil at the end of input. completer(word, line so far) gives a list
+ * of whole words. Without a terminal the line is read plainly, without a prompt. */
+static int read_line(lua_State *L) {
+  const char *prompt = luaL_checkstring(L, 1);
+  lua_settop(L, 2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &completer_key);
+  sonde_lua_box *box = sonde_lua_new(L, &line_type, 0);
+  if (isatty(STDIN_FILENO)) {
+    lua_State *outer = reader;
+    reader = lua_newthread(L);
+    lua_pushnil(reader);
+    rl_basic_word_break_characters = " \t\n\"\\'><=;+-*/%^~#{}()[],";
+    rl_attempted_completion_function = complete;
+    box->p = readline(prompt);
+    reader = outer;
+  } else {
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t n = getline(&line, &room, stdin);
+    if (n > 0 && line[n - 1] == '\n') line[n - 1] = '\0';
+    if (n < 0) free(line), line = NULL;
+    box->p = line;
+  }
+  if (box->p) lua_pushstring(L, box->p);
+  else lua_pushnil(L);
+  return 1;
+}
+
+/* core.add_history(line) */
+static int core_add_history(lua_State *L) {
+  add_history(luaL_checkstring(L, 1));
+  return 0;
+}
+
+/* core.history(path, "load" | "save"): best effort; a history that cannot be kept is no error */
+static int core_history(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  if (!strcmp(luaL_checkstring(L, 2), "load")) {
+    read_history(path);
+  } else {
+    stifle_history(1000);
+    write_history(path);
+  }
+  return 0;
+}
+
+/* core.is_terminal("stdin" | "stdout" | "stderr") */
+static int is_terminal(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  lua_pushboolean(L, isatty(!strcmp(name, "stdin") ? STDIN_FILENO : !strcmp(name, "stdout") ? STDOUT_FILENO : STDERR_FILENO));
+  return 1;
+}
+
+/* core.columns() -> width of the terminal behind stderr, 80 if there is none */
+static int core_columns(lua_State *L) {
+  struct winsize size;
+  int known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  lua_pushinteger(L, known ? size.ws_col : 80);
+  return 1;
+}
+
+void sonde_bind_terminal(lua_State *L);
+void sonde_bind_terminal(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"read_line", read_line},     {"add_history", core_add_history}, {"history", core_history},
+      {"is_terminal", is_terminal}, {"columns", core_columns},         {NULL, NULL},
+  };
+  luaL_setfuncs(L, functions, 0);
+}
