@@ -1,8 +1,60 @@
-/* main.c - the sonde program. */
-#include <stdio.h>
-#include "sonde.h"
+/* main.c - the sonde program: a Lua state with the library in it. Commands, options and help are Lua (lua/sonde/cli.lua
+ * and lua/sonde/cmd/); exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 stopped on request. */
+#include "config.h"
 
-int main(void) {
-  printf("sonde %s\n", sonde_version());
-  return 0;
+#include <stdio.h>
+
+#include <lua.h>
+#include <lauxlib.h>
+#include <lualib.h>
+
+#include "base/mem.h"
+#include "base/paths.h"
+#include "script/script.h"
+
+static int main_lua(lua_State *L) {
+  int argc = (int)lua_tointeger(L, 1);
+  char **argv = lua_touserdata(L, 2);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "sonde.cli");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "main");
+  lua_createtable(L, argc, 0);
+  for (int k = 1; k < argc; k++) {
+    lua_pushstring(L, argv[k]);
+    lua_rawseti(L, -2, k);
+  }
+  lua_call(L, 1, 1);
+  return 1;
+}
+
+int main(int argc, char **argv) {
+  sonde_error err = {0};
+  lua_State *L = luaL_newstate();
+  if (!L) {
+    fprintf(stderr, "sonde: no memory for the Lua state\n");
+    return 1;
+  }
+  luaL_openlibs(L);
+  char *lua_dir = sonde_path_lua(&err);
+  if (!lua_dir) {
+    fprintf(stderr, "sonde: %s\n", err.text);
+    lua_close(L);
+    return 1;
+  }
+  sonde_lua_open(L, lua_dir);
+  sonde_release(lua_dir);
+  sonde_lua_catch_signals(L);
+  lua_pushcfunction(L, main_lua);
+  lua_pushinteger(L, argc);
+  lua_pushlightuserdata(L, argv);
+  int code = 1;
+  if (lua_pcall(L, 2, 1, 0) == LUA_OK) code = (int)lua_tointeger(L, -1);
+  else fprintf(stderr, "sonde: %s\n", luaL_tolstring(L, -1, NULL));
+  lua_close(L);
+  if (fflush(stdout)) {
+    fprintf(stderr, "sonde: cannot write to the standard output\n");
+    if (!code) code = 1;
+  }
+  return code;
 }
