@@ -1,2 +1,3 @@
-# Ops. libsonde_la_SOURCES += %D%/x.c %D%/x.h
-libsonde_la_SOURCES += %D%/matmul.c %D%/norm.c %D%/rope.c %D%/attention.c %D%/loss.c %D%/rows.h
+# Ops, one file a family.
+libsonde_la_SOURCES += %D%/common.c %D%/common.h %D%/elementwise.c %D%/reduce.c %D%/view.c %D%/gather.c \
+  %D%/softmax.c %D%/dropout.c %D%/matmul.c %D%/norm.c %D%/rope.c %D%/attention.c %D%/loss.c %D%/rows.h
