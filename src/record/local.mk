@@ -1,1 +1,2 @@
-# Records. libsonde_la_SOURCES += %D%/x.c %D%/x.h
+# Records: run folders, locks, metrics, the result database.
+libsonde_la_SOURCES += %D%/lock.c %D%/lock.h %D%/metrics.c %D%/metrics.h

@@ -1,1 +1,2 @@
-# Training. libsonde_la_SOURCES += %D%/x.c %D%/x.h
+# Training: schedules, the optimizer driver, checkpoints, the trainer.
+libsonde_la_SOURCES += %D%/optimizer.c %D%/optimizer.h %D%/schedule.c %D%/schedule.h

@@ -1,1 +1,4 @@
-# Tests of src/train. c_tests += %D%/x_test, %C%_x_test_SOURCES = %D%/x_test.c
+# Tests of src/train.
+c_tests += %D%/schedule_test %D%/optimizer_test
+%C%_schedule_test_SOURCES = %D%/schedule_test.c
+%C%_optimizer_test_SOURCES = %D%/optimizer_test.c

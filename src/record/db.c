@@ -1,0 +1,298 @@
+/* db.c - see db.h. Each folder is one transaction: its old row goes, with what hangs on it, and a new one comes. */
+#include "record/db.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "record/lock.h"
+#include "record/scan.h"
+
+enum { BUSY_MS = 20000, SCHEMA = 1, PATH_BYTES = 4096 };
+
+struct sonde_db {
+  sqlite3 *sql;
+  char *root, *path;
+};
+
+static const char schema[] =
+    "CREATE TABLE IF NOT EXISTS trials(id INTEGER PRIMARY KEY, dir TEXT NOT NULL UNIQUE, experiment TEXT NOT NULL,"
+    " trial TEXT NOT NULL, status TEXT NOT NULL, reason TEXT, started TEXT, ended TEXT, command TEXT, version TEXT,"
+    " commit_id TEXT, machine TEXT, threads INTEGER, corpus TEXT, corpus_sha256 TEXT);"
+    "CREATE TABLE IF NOT EXISTS parameters(trial INTEGER NOT NULL REFERENCES trials(id) ON DELETE CASCADE,"
+    " key TEXT NOT NULL, value, PRIMARY KEY(trial, key));"
+    "CREATE TABLE IF NOT EXISTS results(trial INTEGER NOT NULL REFERENCES trials(id) ON DELETE CASCADE,"
+    " key TEXT NOT NULL, value, PRIMARY KEY(trial, key));"
+    "CREATE TABLE IF NOT EXISTS plugins(trial INTEGER NOT NULL REFERENCES trials(id) ON DELETE CASCADE,"
+    " kind TEXT, name TEXT NOT NULL, version TEXT, sha256 TEXT);"
+    "CREATE INDEX IF NOT EXISTS plugins_trial ON plugins(trial);"
+    "PRAGMA user_version=1;";
+
+static int failed(const sonde_db *db, sonde_error *err) {
+  int code = sqlite3_errcode(db->sql);
+  const char *help = code == SQLITE_CORRUPT || code == SQLITE_NOTADB
+                         ? "; remove it, and `sonde runs rebuild` makes it again from the run folders" : "";
+  return sonde_fail(err, SONDE_EIO, "%s: %s%s", db->path, sqlite3_errmsg(db->sql), help);
+}
+
+static int run_sql(sonde_db *db, const char *sql, sonde_error *err) {
+  return sqlite3_exec(db->sql, sql, NULL, NULL, NULL) == SQLITE_OK ? SONDE_OK : failed(db, err);
+}
+
+/* SQLite does not wait for other processes when it changes the journal's kind: wait here. */
+static int enter_wal(sonde_db *db, sonde_error *err) {
+  for (int waited = 0; waited < BUSY_MS; waited += sqlite3_sleep(20)) {
+    int code = sqlite3_exec(db->sql, "PRAGMA journal_mode=WAL", NULL, NULL, NULL);
+    if (code == SQLITE_OK) return SONDE_OK;
+    if (code != SQLITE_BUSY) break;
+  }
+  return failed(db, err);
+}
+
+static int prepare_schema(sonde_db *db, sonde_error *err) {
+  sqlite3_stmt *s;
+  int version = 0;
+  if (sqlite3_prepare_v2(db->sql, "PRAGMA user_version", -1, &s, NULL) != SQLITE_OK) return failed(db, err);
+  if (sqlite3_step(s) == SQLITE_ROW) version = sqlite3_column_int(s, 0);
+  if (sqlite3_finalize(s) != SQLITE_OK) return failed(db, err);
+  if (version > SCHEMA)
+    return sonde_fail(err, SONDE_EFORMAT, "%s: made by a newer Sonde (layout %d, this one knows %d); remove it, and it is made again",
+                      db->path, version, SCHEMA);
+  int code = run_sql(db, "PRAGMA foreign_keys=ON; PRAGMA synchronous=NORMAL;", err);
+  if (version == SCHEMA || code) return code;
+  if ((code = enter_wal(db, err)) || (code = run_sql(db, "BEGIN IMMEDIATE", err))) return code;
+  if (!(code = run_sql(db, schema, err))) code = run_sql(db, "COMMIT", err);
+  if (code) sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL);
+  return code;
+}
+
+sonde_db *sonde_db_open(const char *root, sonde_error *err) {
+  char path[PATH_BYTES];
+  int64_t count;
+  snprintf(path, sizeof path, "%s/sonde.db", root);
+  int is_new = !sonde_path_exists(path);
+  sonde_db *db = sonde_alloc(sizeof *db);
+  if (!db || !(db->root = sonde_strdup(root)) || !(db->path = sonde_strdup(path))) {
+    sonde_fail(err, SONDE_ENOMEM, "%s: no memory", path);
+    sonde_db_close(db);
+    return NULL;
+  }
+  int code = sqlite3_open(path, &db->sql) == SQLITE_OK ? SONDE_OK : failed(db, err);
+  if (!code && sqlite3_busy_timeout(db->sql, BUSY_MS) != SQLITE_OK) code = failed(db, err);
+  if (!code) code = prepare_schema(db, err);
+  if (!code && is_new) code = sonde_db_rebuild(db, &count, err);
+  if (!code) return db;
+  sonde_db_close(db);
+  return NULL;
+}
+
+void sonde_db_close(sonde_db *db) {
+  if (!db) return;
+  sqlite3_close(db->sql);
+  sonde_release(db->root);
+  sonde_release(db->path);
+  sonde_release(db);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------ */
+
+static void bind_json(sqlite3_stmt *s, int at, const json_t *v) {
+  if (json_is_integer(v)) sqlite3_bind_int64(s, at, json_integer_value(v));
+  else if (json_is_real(v)) sqlite3_bind_double(s, at, json_real_value(v));
+  else if (json_is_boolean(v)) sqlite3_bind_int(s, at, json_is_true(v));
+  else if (json_is_string(v)) sqlite3_bind_text(s, at, json_string_value(v), -1, SQLITE_TRANSIENT);
+  else if (json_is_array(v) || json_is_object(v)) {
+    char *text = json_dumps(v, JSON_COMPACT | JSON_SORT_KEYS);
+    sqlite3_bind_text(s, at, text, -1, SQLITE_TRANSIENT);
+    free(text);
+  } else sqlite3_bind_null(s, at);
+}
+
+/* One row for each entry of an object; a nested object's entries have "outer.inner" as their key. */
+static int add_values(sonde_db *db, sqlite3_stmt *s, sqlite3_int64 trial, const char *prefix, const json_t *object,
+                      sonde_error *err) {
+  const char *key;
+  json_t *v;
+  int code = SONDE_OK;
+  json_object_foreach((json_t *)object, key, v) {
+    char path[512];
+    snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", key);
+    if (json_is_object(v)) {
+      if ((code = add_values(db, s, trial, path, v, err))) return code;
+      continue;
+    }
+    sqlite3_bind_int64(s, 1, trial);
+    sqlite3_bind_text(s, 2, path, -1, SQLITE_TRANSIENT);
+    bind_json(s, 3, v);
+    if (sqlite3_step(s) != SQLITE_DONE) return failed(db, err);
+    sqlite3_reset(s);
+  }
+  return SONDE_OK;
+}
+
+static int add_table(sonde_db *db, const char *insert, sqlite3_int64 trial, const json_t *object, sonde_error *err) {
+  sqlite3_stmt *s;
+  if (sqlite3_prepare_v2(db->sql, insert, -1, &s, NULL) != SQLITE_OK) return failed(db, err);
+  int code = add_values(db, s, trial, "", object, err);
+  sqlite3_finalize(s);
+  return code;
+}
+
+static int add_plugins(sonde_db *db, sqlite3_int64 trial, const json_t *plugins, sonde_error *err) {
+  static const char *const field[] = {"kind", "name", "version", "sha256"};
+  sqlite3_stmt *s;
+  size_t i;
+  json_t *p;
+  int code = SONDE_OK;
+  if (sqlite3_prepare_v2(db->sql, "INSERT INTO plugins VALUES(?,?,?,?,?)", -1, &s, NULL) != SQLITE_OK) return failed(db, err);
+  json_array_foreach(plugins, i, p) {
+    sqlite3_bind_int64(s, 1, trial);
+    for (int k = 0; k < 4; k++) bind_json(s, 2 + k, json_object_get(p, field[k]));
+    if (sqlite3_step(s) != SQLITE_DONE) {
+      code = failed(db, err);
+      break;
+    }
+    sqlite3_reset(s);
+  }
+  sqlite3_finalize(s);
+  return code;
+}
+
+static int add_trial(sonde_db *db, const char *dir, const json_t *run, sonde_error *err) {
+  static const char *const field[] = {"experiment", "trial",   "status",  "reason",  "started",
+                                      "ended",      "command", "version", "commit",  "machine", "threads"};
+  enum { N = sizeof field / sizeof *field };
+  const json_t *corpus = json_object_get(run, "corpus");
+  sqlite3_stmt *s;
+  static const char insert[] = "INSERT INTO trials VALUES(NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+  if (sqlite3_prepare_v2(db->sql, insert, -1, &s, NULL) != SQLITE_OK) return failed(db, err);
+  sqlite3_bind_text(s, 1, dir, -1, SQLITE_TRANSIENT);
+  for (int k = 0; k < N; k++) bind_json(s, 2 + k, json_object_get(run, field[k]));
+  bind_json(s, 2 + N, json_object_get(corpus, "name"));
+  bind_json(s, 3 + N, json_object_get(corpus, "sha256"));
+  int code = sqlite3_step(s) == SQLITE_DONE ? SONDE_OK : failed(db, err);
+  sqlite3_finalize(s);
+  return code;
+}
+
+static int put_trial(sonde_db *db, const char *dir, const json_t *run, const json_t *config, sonde_error *err) {
+  sqlite3_stmt *s;
+  if (sqlite3_prepare_v2(db->sql, "DELETE FROM trials WHERE dir=?", -1, &s, NULL) != SQLITE_OK) return failed(db, err);
+  sqlite3_bind_text(s, 1, dir, -1, SQLITE_TRANSIENT);
+  int code = sqlite3_step(s) == SQLITE_DONE ? SONDE_OK : failed(db, err);
+  sqlite3_finalize(s);
+  if (code || (code = add_trial(db, dir, run, err))) return code;
+  sqlite3_int64 id = sqlite3_last_insert_rowid(db->sql);
+  if ((code = add_table(db, "INSERT INTO parameters VALUES(?,?,?)", id, config, err))) return code;
+  if ((code = add_table(db, "INSERT INTO results VALUES(?,?,?)", id, json_object_get(run, "results"), err))) return code;
+  return add_plugins(db, id, json_object_get(run, "plugins"), err);
+}
+
+static int in_transaction(sonde_db *db, int code, sonde_error *err) {
+  if (!code) code = run_sql(db, "COMMIT", err);
+  if (code) sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL);
+  return code;
+}
+
+static int index_folder(sonde_db *db, const char *dir, sonde_error *err) {
+  json_t *run = NULL, *config = NULL;
+  int code = sonde_scan_read(db->root, dir, &run, &config, err);
+  if (!code) code = put_trial(db, dir, run, config, err);
+  json_decref(run);
+  json_decref(config);
+  return code;
+}
+
+int sonde_db_index(sonde_db *db, const char *dir, sonde_error *err) {
+  int code = run_sql(db, "BEGIN IMMEDIATE", err);
+  return code ? code : in_transaction(db, index_folder(db, dir, err), err);
+}
+
+int sonde_db_rebuild(sonde_db *db, int64_t *count, sonde_error *err) {
+  char **dir;
+  int64_t n;
+  int code = sonde_scan_folders(db->root, &dir, &n, err);
+  if (code) return code;
+  if (!(code = run_sql(db, "BEGIN IMMEDIATE", err))) {
+    code = run_sql(db, "DELETE FROM trials", err);
+    for (int64_t i = 0; i < n && !code; i++) code = index_folder(db, dir[i], err);
+    code = in_transaction(db, code, err);
+  }
+  sonde_scan_free(dir, n);
+  *count = n;
+  return code;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------ */
+
+static json_t *column(sqlite3_stmt *s, int at) {
+  switch (sqlite3_column_type(s, at)) {
+    case SQLITE_INTEGER: return json_integer(sqlite3_column_int64(s, at));
+    case SQLITE_FLOAT: return json_real(sqlite3_column_double(s, at));
+    case SQLITE_TEXT: return json_string((const char *)sqlite3_column_text(s, at));
+    default: return json_null();
+  }
+}
+
+static json_t *row_object(sqlite3_stmt *s) {
+  json_t *row = json_object();
+  for (int k = 0; k < sqlite3_column_count(s); k++) json_object_set_new(row, sqlite3_column_name(s, k), column(s, k));
+  return row;
+}
+
+/* The rows that `select` gives for a trial: an object of key and value, or (`keyed` 0) an array of rows. */
+static json_t *children(sonde_db *db, const char *select, sqlite3_int64 trial, int keyed) {
+  sqlite3_stmt *s;
+  if (sqlite3_prepare_v2(db->sql, select, -1, &s, NULL) != SQLITE_OK) return NULL;
+  json_t *all = keyed ? json_object() : json_array();
+  sqlite3_bind_int64(s, 1, trial);
+  int code;
+  while ((code = sqlite3_step(s)) == SQLITE_ROW)
+    if (keyed) json_object_set_new(all, (const char *)sqlite3_column_text(s, 0), column(s, 1));
+    else json_array_append_new(all, row_object(s));
+  sqlite3_finalize(s);
+  if (code == SQLITE_DONE) return all;
+  json_decref(all);
+  return NULL;
+}
+
+static void mark_if_killed(const sonde_db *db, json_t *trial) {
+  char lock[PATH_BYTES];
+  const char *status = json_string_value(json_object_get(trial, "status"));
+  snprintf(lock, sizeof lock, "%s/%s/lock", db->root, json_string_value(json_object_get(trial, "dir")));
+  if (status && strcmp(status, "running") == 0 && !sonde_lock_is_held(lock))
+    json_object_set_new(trial, "status", json_string("killed"));
+}
+
+static json_t *read_trial(sonde_db *db, sqlite3_stmt *s) {
+  json_t *trial = row_object(s);
+  sqlite3_int64 id = json_integer_value(json_object_get(trial, "id"));
+  json_object_set_new(trial, "parameters", children(db, "SELECT key, value FROM parameters WHERE trial=? ORDER BY rowid", id, 1));
+  json_object_set_new(trial, "results", children(db, "SELECT key, value FROM results WHERE trial=? ORDER BY rowid", id, 1));
+  json_object_set_new(trial, "plugins",
+                      children(db, "SELECT kind, name, version, sha256 FROM plugins WHERE trial=? ORDER BY rowid", id, 0));
+  json_object_del(trial, "id");
+  mark_if_killed(db, trial);
+  return trial;
+}
+
+json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err) {
+  static const char select[] = "SELECT * FROM trials WHERE ?1 IS NULL OR dir = ?1 OR experiment = ?1 ORDER BY dir";
+  sqlite3_stmt *s;
+  if (sqlite3_prepare_v2(db->sql, select, -1, &s, NULL) != SQLITE_OK) {
+    failed(db, err);
+    return NULL;
+  }
+  if (under) sqlite3_bind_text(s, 1, under, -1, SQLITE_TRANSIENT);
+  json_t *all = json_array();
+  int code;
+  while ((code = sqlite3_step(s)) == SQLITE_ROW) json_array_append_new(all, read_trial(db, s));
+  sqlite3_finalize(s);
+  if (code == SQLITE_DONE) return all;
+  failed(db, err);
+  json_decref(all);
+  return NULL;
+}

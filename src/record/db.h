@@ -1,0 +1,32 @@
+/* db.h - ROOT/sonde.db: an index over the run folders below ROOT, for listing and comparing trials (SQLite, WAL mode;
+ * any number of processes may write). The folders hold the truth: every row is read from a folder's run.json and
+ * config.yaml, so that a lost or damaged database is made again from them.
+ *
+ * Tables: trials(id, dir, experiment, trial, status, reason, started, ended, command, version, commit_id, machine,
+ * threads, corpus, corpus_sha256), and by trial: parameters(trial, key, value), results(trial, key, value),
+ * plugins(trial, kind, name, version, sha256). Keys are dotted paths; values keep the types of the folder. */
+#ifndef SONDE_RECORD_DB_H
+#define SONDE_RECORD_DB_H
+
+#include <jansson.h>
+
+#include "base/error.h"
+
+typedef struct sonde_db sonde_db;
+
+/* Opens (makes) the database of a folder of runs; a new one is filled from the folders that are there. */
+sonde_db *sonde_db_open(const char *root, sonde_error *err);
+void sonde_db_close(sonde_db *db);
+
+/* Reads the run folder ROOT/dir and puts its row in place of the one that may be there. */
+int sonde_db_index(sonde_db *db, const char *dir, sonde_error *err);
+
+/* Drops all rows and reads every run folder again; *count: how many there are. */
+int sonde_db_rebuild(sonde_db *db, int64_t *count, sonde_error *err);
+
+/* Trials as an array of objects (a row of `trials` with "parameters", "results" and "plugins"), ordered by folder:
+ * of one experiment or trial folder ("depth", "depth/pre_ln-4"), or all (NULL). A trial that says "running" while no
+ * process holds its lock has status "killed". The caller owns the result. */
+json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err);
+
+#endif

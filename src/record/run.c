@@ -1,0 +1,247 @@
+/* run.c - see run.h. */
+#include "record/run.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "io/yaml.h"
+#include "record/db.h"
+#include "record/lock.h"
+#include "record/origin.h"
+#include "record/scan.h"
+
+enum { PATH_BYTES = 4096 };
+
+struct sonde_run {
+  char *dir, *root, *experiment, *trial;
+  char path[PATH_BYTES];
+  int lock;
+  json_t *record;          /* run.json */
+  sonde_metrics *metrics;  /* NULL until asked for */
+};
+
+/* ---- opening ------------------------------------------------------------------------------------------ */
+
+/* Cuts the last name off `path` and returns it (a pointer into `path`, or "" when there is none). */
+static char *cut_name(char *path) {
+  size_t n = strlen(path);
+  while (n && path[n - 1] == '/') path[--n] = 0;
+  char *slash = strrchr(path, '/');
+  if (!slash) return path;
+  *slash = 0;
+  return slash + 1;
+}
+
+static int split(sonde_run *r, const char *dir, sonde_error *err) {
+  char path[PATH_BYTES], parent[PATH_BYTES];
+  if (strlen(dir) >= PATH_BYTES - 64) return sonde_fail(err, SONDE_EINVAL, "%s: the path is too long", dir);
+  strcpy(path, dir);
+  const char *trial = cut_name(path);
+  if (!*trial || strcmp(trial, ".") == 0 || strcmp(trial, "..") == 0)
+    return sonde_fail(err, SONDE_EINVAL, "'%s' names no run folder; give one such as runs/experiment/trial", dir);
+  int has_parent = trial != path;
+  strcpy(parent, has_parent ? path : ".");
+  const char *experiment = has_parent ? cut_name(path) : "";
+  int three = has_parent && experiment != path && *path;
+  r->dir = sonde_strdup(dir);
+  r->trial = sonde_strdup(trial);
+  r->experiment = sonde_strdup(three ? experiment : "");
+  r->root = sonde_strdup(three ? path : *parent ? parent : "/");
+  if (!r->dir || !r->trial || !r->experiment || !r->root) return sonde_fail(err, SONDE_ENOMEM, "%s: no memory", dir);
+  r->dir[strlen(dir) - strspn(dir + strlen(dir), "/")] = 0;
+  return SONDE_OK;
+}
+
+/* The folder's path below its root: what the index knows it by. */
+static const char *below_root(sonde_run *r, char *out, size_t n) {
+  snprintf(out, n, "%s%s%s", r->experiment, *r->experiment ? "/" : "", r->trial);
+  return out;
+}
+
+static int read_record(sonde_run *r, sonde_error *err) {
+  char dir[PATH_BYTES];
+  json_t *config;
+  if (!sonde_path_exists(sonde_run_path(r, "run.json"))) {
+    r->record = json_object();
+    return SONDE_OK;
+  }
+  int code = sonde_scan_read(r->root, below_root(r, dir, sizeof dir), &r->record, &config, err);
+  if (!code) json_decref(config);
+  return code;
+}
+
+sonde_run *sonde_run_open(const char *dir, sonde_error *err) {
+  sonde_run *r = sonde_alloc(sizeof *r);
+  if (!r) {
+    sonde_fail(err, SONDE_ENOMEM, "%s: no memory", dir);
+    return NULL;
+  }
+  r->lock = -1;
+  int code = split(r, dir, err);
+  if (!code) code = sonde_mkdirs(r->dir, err);
+  if (!code) code = sonde_lock_take(sonde_run_path(r, "lock"), &r->lock, err);
+  if (!code) code = read_record(r, err);
+  if (!code) return r;
+  sonde_run_close(r);
+  return NULL;
+}
+
+void sonde_run_close(sonde_run *r) {
+  if (!r) return;
+  sonde_metrics_close(r->metrics);
+  sonde_lock_drop(r->lock);
+  json_decref(r->record);
+  sonde_release(r->dir);
+  sonde_release(r->root);
+  sonde_release(r->experiment);
+  sonde_release(r->trial);
+  sonde_release(r);
+}
+
+const char *sonde_run_dir(const sonde_run *r) { return r->dir; }
+const char *sonde_run_experiment(const sonde_run *r) { return r->experiment; }
+const char *sonde_run_trial(const sonde_run *r) { return r->trial; }
+const json_t *sonde_run_record(const sonde_run *r) { return r->record; }
+int sonde_run_is_done(sonde_run *r) { return sonde_path_exists(sonde_run_path(r, "DONE")); }
+
+sonde_metrics *sonde_run_metrics(sonde_run *r, int64_t line_bytes, sonde_error *err) {
+  if (!r->metrics) r->metrics = sonde_metrics_open(sonde_run_path(r, "metrics.jsonl"), line_bytes, err);
+  return r->metrics;
+}
+
+const char *sonde_run_path(sonde_run *r, const char *name) {
+  snprintf(r->path, sizeof r->path, "%s/%s", r->dir, name);
+  return r->path;
+}
+
+/* ---- configuration ------------------------------------------------------------------------------------ */
+
+/* Appends ", key (old, now new)" to `out` for each entry that the two objects do not share. */
+static void differing(const json_t *old, const json_t *now, const char *prefix, char *out, size_t n) {
+  const char *key;
+  json_t *v;
+  json_object_foreach((json_t *)now, key, v) {
+    char path[256];
+    const json_t *was = json_object_get(old, key);
+    snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", key);
+    if (json_is_object(v) && json_is_object(was)) differing(was, v, path, out, n);
+    else if (!was || !json_equal((json_t *)was, v)) {
+      char *a = was ? json_dumps(was, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+      char *b = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
+      size_t used = strlen(out);
+      snprintf(out + used, n - used, "%s%s (was %.60s, now %.60s)", used ? ", " : "", path, a ? a : "absent", b ? b : "?");
+      free(a);
+      free(b);
+    }
+  }
+  json_object_foreach((json_t *)old, key, v) {
+    size_t used = strlen(out);
+    if (!json_object_get(now, key))
+      snprintf(out + used, n - used, "%s%s%s%s (now absent)", used ? ", " : "", prefix, *prefix ? "." : "", key);
+  }
+}
+
+int sonde_run_config(sonde_run *r, const json_t *config, sonde_error *err) {
+  char keys[800] = "";
+  const char *path = sonde_run_path(r, "config.yaml");
+  if (!sonde_path_exists(path)) return sonde_yaml_save(config, path, err);
+  sonde_doc *old = sonde_yaml_load(path, err);
+  if (!old) return err->code;
+  differing(sonde_doc_root(old), config, "", keys, sizeof keys);
+  sonde_doc_free(old);
+  if (!*keys) return SONDE_OK;
+  return sonde_fail(err, SONDE_EINVAL, "%s: was made with another configuration: %s; use another folder or remove this one",
+                    r->dir, keys);
+}
+
+/* ---- run.json ----------------------------------------------------------------------------------------- */
+
+/* A JSON string, whatever bytes `s` has: those of a text that is no UTF-8 become '?' above ASCII. */
+static json_t *text_value(const char *s) {
+  json_t *v = json_string(s);
+  char *copy = v ? NULL : sonde_strdup(s);
+  if (v || !copy) return v;
+  for (char *c = copy; *c; c++)
+    if (*c & 0x80) *c = '?';
+  v = json_string(copy);
+  sonde_release(copy);
+  return v;
+}
+
+/* Writes run.json and brings the index up to date. */
+static int save(sonde_run *r, sonde_error *err) {
+  char dir[PATH_BYTES];
+  int code = sonde_json_save(r->record, sonde_run_path(r, "run.json"), 2, err);
+  sonde_db *db = code ? NULL : sonde_db_open(r->root, err);
+  if (!db) return err->code;
+  code = sonde_db_index(db, below_root(r, dir, sizeof dir), err);
+  sonde_db_close(db);
+  return code;
+}
+
+int sonde_run_begin(sonde_run *r, const char *command, int threads, sonde_error *err) {
+  char machine[512], now[32];
+  sonde_origin_machine(machine, sizeof machine);
+  sonde_origin_time(now);
+  json_t *o = r->record;
+  if (unlink(sonde_run_path(r, "DONE")) == 0) sonde_run_note(r, "a finished run is opened again");
+  json_object_set_new(o, "format", json_integer(1));
+  json_object_set_new(o, "experiment", text_value(r->experiment));
+  json_object_set_new(o, "trial", text_value(r->trial));
+  json_object_set_new(o, "status", json_string("running"));
+  json_object_set_new(o, "reason", json_string(""));
+  json_object_set_new(o, json_object_get(o, "started") ? "resumed" : "started", json_string(now));
+  json_object_set_new(o, "ended", json_null());
+  json_object_set_new(o, "command", text_value(command));
+  json_object_set_new(o, "version", json_string(sonde_version()));
+  json_object_set_new(o, "commit", json_string(sonde_origin_commit()));
+  json_object_set_new(o, "machine", text_value(machine));
+  json_object_set_new(o, "threads", json_integer(threads));
+  if (!json_object_get(o, "results")) json_object_set_new(o, "results", json_object());
+  return save(r, err);
+}
+
+int sonde_run_describe(sonde_run *r, const json_t *fields, sonde_error *err) {
+  json_object_update(r->record, (json_t *)fields);
+  return save(r, err);
+}
+
+int sonde_run_report(sonde_run *r, const json_t *results, sonde_error *err) {
+  json_t *all = json_object_get(r->record, "results");
+  if (!all) json_object_set_new(r->record, "results", all = json_object());
+  json_object_update(all, (json_t *)results);
+  return save(r, err);
+}
+
+int sonde_run_end(sonde_run *r, const char *status, const char *reason, sonde_error *err) {
+  char now[32];
+  sonde_origin_time(now);
+  json_object_set_new(r->record, "status", json_string(status));
+  json_object_set_new(r->record, "reason", text_value(reason));
+  json_object_set_new(r->record, "ended", json_string(now));
+  sonde_run_note(r, "%s%s%s", status, *reason ? ": " : "", reason);
+  int code = save(r, err);
+  if (code || strcmp(status, "done") != 0) return code;
+  return sonde_file_write(sonde_run_path(r, "DONE"), "", 0, err);
+}
+
+void sonde_run_note(sonde_run *r, const char *fmt, ...) {
+  char line[1200], now[32];
+  va_list ap;
+  sonde_origin_time(now);
+  int n = snprintf(line, sizeof line - 1, "%s ", now);
+  va_start(ap, fmt);
+  vsnprintf(line + n, sizeof line - 1 - (size_t)n, fmt, ap);
+  va_end(ap);
+  strcat(line, "\n");
+  int fd = open(sonde_run_path(r, "log.txt"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (fd < 0 || write(fd, line, strlen(line)) < 0) sonde_warn("%s: cannot write: the log lacks a line", r->path);
+  if (fd >= 0) close(fd);
+}

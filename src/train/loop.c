@@ -1,0 +1,211 @@
+/* loop.c - the training loop: steps, and at their boundaries evaluation, metrics and checkpoints. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "train/trainer_state.h"
+
+enum { ENDED = SONDE_TRAIN_DONE | SONDE_TRAIN_DIVERGED | SONDE_TRAIN_INTERRUPTED };
+
+static int due(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
+
+/* ---- one update --------------------------------------------------------------------------------------- */
+
+/* Runs one micro-batch; adds its summed loss to *loss and its variances to t->variance. */
+static int run_batch(sonde_trainer *t, int add, int probe, double *loss, sonde_error *err) {
+  sonde_plan *plan = t->step[add][probe];
+  int code = sonde_batches_fill(t->opts.train, t->progress.sequence, t->rows, t->tokens, t->targets, err);
+  if (code) return code;
+  sonde_plan_set_step(plan, (uint64_t)(t->progress.sequence / t->rows));
+  if ((code = sonde_plan_run(plan, err))) return code;
+  *loss += *(const float *)sonde_plan_output(plan, 0);
+  int first = 1 + (int)sonde_params_count(t->opts.params);
+  for (int32_t k = 0; probe && k < t->opts.n_probe; k++)
+    t->variance[k] += *(const float *)sonde_plan_output(plan, first + k) / t->opts.accumulate;
+  t->progress.sequence += t->rows;
+  return SONDE_OK;
+}
+
+/* Says in the event why the update cannot be made, if so. */
+static int has_diverged(sonde_trainer *t, int64_t step, double loss, double norm) {
+  sonde_train_event *e = &t->event;
+  const char *what = !isfinite(loss) ? "the loss" : !isfinite(norm) ? "the gradient" : NULL;
+  if (what) snprintf(e->reason, sizeof e->reason, "%s is %s at step %lld", what,
+                     isnan(isfinite(loss) ? norm : loss) ? "NaN" : "infinite", (long long)step);
+  else if (t->opts.loss_bound > 0 && loss > t->opts.loss_bound)
+    snprintf(e->reason, sizeof e->reason, "the loss %.4g at step %lld is over its bound of %.4g", loss, (long long)step,
+             t->opts.loss_bound);
+  else return 0;
+  return 1;
+}
+
+/* One update. SONDE_OK with t->event.what DIVERGED leaves weights and counters as they were. */
+static int run_step(sonde_trainer *t, sonde_error *err) {
+  sonde_progress *p = &t->progress, before = *p;
+  int64_t step = p->step + 1, tokens = t->rows * t->context * t->opts.accumulate;
+  int probe = t->step[0][1] && due(t->opts.probe_every, step), code = SONDE_OK;
+  double start = sonde_train_clock(), loss = 0;
+  if (probe) memset(t->variance, 0, (size_t)t->opts.n_probe * sizeof *t->variance);
+  for (int32_t k = 0; k < t->opts.accumulate && !code; k++) code = run_batch(t, k > 0, probe, &loss, err);
+  if (code) return code;
+  loss /= (double)tokens;
+  double scale = 1.0 / (double)tokens;
+  sonde_grad_norm norm = sonde_optim_norm(t->optim, scale);
+  t->norm = norm.global;
+  t->event.block_norm = norm.block;
+  if (probe) t->event.variance = t->variance;
+  if (has_diverged(t, step, loss, norm.global)) {
+    *p = before;
+    p->loss_sum += loss;
+    p->loss_steps++;
+    t->event.what |= SONDE_TRAIN_DIVERGED;
+    return SONDE_OK;
+  }
+  t->lr = sonde_schedule_lr(&t->opts.schedule, step);
+  sonde_optim_update(t->optim, scale, t->lr, step);
+  double seconds = sonde_train_clock() - start;
+  p->step = step;
+  p->tokens += tokens;
+  p->seconds += seconds;
+  p->loss_sum += loss;
+  p->loss_steps++;
+  t->interval_seconds += seconds;
+  t->interval_tokens += tokens;
+  t->interval_steps++;
+  return SONDE_OK;
+}
+
+/* ---- evaluation --------------------------------------------------------------------------------------- */
+
+int sonde_trainer_evaluate(sonde_trainer *t, double *loss, int64_t *tokens, sonde_error *err) {
+  const sonde_stream *text = t->opts.valid;
+  if (!text) return sonde_fail(err, SONDE_EINVAL, "there is no validation text to evaluate on");
+  int64_t rows = sonde_windows_count(text->tokens, t->context), predicted = 0;
+  int64_t asked = (t->opts.eval_tokens + t->context - 1) / t->context;
+  double sum = 0;
+  if (asked > 0 && asked < rows) rows = asked;
+  for (int64_t row = 0; row < rows; row += t->rows) {
+    int64_t n = sonde_windows_fill(text, t->context, row, t->rows, t->tokens, t->targets, err);
+    if (n < 0) return (int)n;
+    for (int64_t k = (rows - row) * t->context; k < t->rows * t->context; k++) {   /* rows past those asked for */
+      n -= t->targets[k] != SONDE_IGNORE;
+      t->targets[k] = SONDE_IGNORE;
+    }
+    int code = sonde_plan_run(t->eval, err);
+    if (code) return code;
+    sum += *(const float *)sonde_plan_output(t->eval, 0);
+    predicted += n;
+  }
+  if (!predicted) return sonde_fail(err, SONDE_EINVAL, "the validation text has no token to predict");
+  *loss = sum / (double)predicted;
+  if (tokens) *tokens = predicted;
+  return SONDE_OK;
+}
+
+/* ---- what happens between updates --------------------------------------------------------------------- */
+
+static void fill_event(sonde_trainer *t) {
+  const sonde_progress *p = &t->progress;
+  sonde_train_event *e = &t->event;
+  e->step = p->step;
+  e->steps = t->opts.schedule.steps;
+  e->tokens = p->tokens;
+  e->loss = p->loss_steps ? p->loss_sum / (double)p->loss_steps : p->loss;
+  e->val_loss = p->val_loss;
+  e->lr = t->lr;
+  e->grad_norm = t->norm;
+  e->seconds = p->seconds;
+  if (t->interval_steps) {
+    e->tokens_per_s = (double)t->interval_tokens / t->interval_seconds;
+    e->ms_per_step = 1e3 * t->interval_seconds / (double)t->interval_steps;
+    e->mfu = t->opts.peak_flops > 0 ? e->tokens_per_s * t->opts.flops_per_token / t->opts.peak_flops : 0;
+  }
+  e->eta = (double)(e->steps - e->step) * e->ms_per_step * 1e-3;
+}
+
+static int write_metrics(sonde_trainer *t, sonde_error *err) {
+  const sonde_train_event *e = &t->event;
+  sonde_metrics *m = t->opts.run ? sonde_run_metrics(t->opts.run, 0, err) : NULL;
+  if (!m) return SONDE_OK;
+  sonde_metrics_begin(m);
+  sonde_metrics_integer(m, "step", e->step);
+  sonde_metrics_integer(m, "tokens", e->tokens);
+  sonde_metrics_number(m, "wall", e->seconds);
+  sonde_metrics_number(m, "train/loss", e->loss);
+  if (e->what & SONDE_TRAIN_EVAL) sonde_metrics_number(m, "val/loss", e->val_loss);
+  sonde_metrics_number(m, "lr", e->lr);
+  sonde_metrics_number(m, "grad_norm", e->grad_norm);
+  sonde_metrics_number(m, "tok_per_s", e->tokens_per_s);
+  if (e->mfu > 0) sonde_metrics_number(m, "mfu", e->mfu);
+  if (t->opts.blocks) sonde_metrics_numbers(m, "block/grad_norm", e->block_norm, t->opts.blocks);
+  if (due(t->opts.probe_every, e->step) && e->variance) sonde_metrics_numbers(m, "block/variance", e->variance, t->opts.n_probe);
+  return sonde_metrics_end(m, err);
+}
+
+/* Starts a new interval of means. */
+static void next_interval(sonde_trainer *t) {
+  t->progress.loss = t->event.loss;
+  t->progress.loss_sum = 0;
+  t->progress.loss_steps = 0;
+  t->interval_seconds = 0;
+  t->interval_tokens = t->interval_steps = 0;
+}
+
+static int save(sonde_trainer *t, sonde_error *err) {
+  if (!t->opts.run) return SONDE_OK;
+  sonde_metrics *m = sonde_run_metrics(t->opts.run, 0, err);
+  int code = m ? sonde_metrics_sync(m, err) : err->code;
+  if (code) return code;
+  t->progress.metrics_bytes = sonde_metrics_size(m);
+  t->event.what |= SONDE_TRAIN_CHECKPOINT;
+  return sonde_checkpoint_save(sonde_run_dir(t->opts.run), t->opts.params, t->optim, &t->progress, err);
+}
+
+static int at_boundary(sonde_trainer *t, sonde_error *err) {
+  const sonde_trainer_opts *o = &t->opts;
+  sonde_train_event *e = &t->event;
+  int64_t step = t->progress.step;
+  int last = step == o->schedule.steps, diverged = e->what & SONDE_TRAIN_DIVERGED, code = SONDE_OK;
+  if (last) e->what |= SONDE_TRAIN_DONE;
+  if (o->valid && !diverged && (last || due(o->eval_every, step))) {
+    if ((code = sonde_trainer_evaluate(t, &t->progress.val_loss, NULL, err))) return code;
+    e->what |= SONDE_TRAIN_EVAL;
+  }
+  fill_event(t);
+  if (last || diverged || due(o->log_every, step) || (e->what & SONDE_TRAIN_EVAL) || (o->n_probe && due(o->probe_every, step))) {
+    if ((code = write_metrics(t, err))) return code;
+    e->what |= SONDE_TRAIN_LOG;
+    next_interval(t);
+  }
+  if (!diverged && (last || due(o->checkpoint_every, step))) code = save(t, err);
+  return code;
+}
+
+/* A stop asked for from outside: nothing of the run is lost. */
+static int interrupt(sonde_trainer *t, sonde_error *err) {
+  fill_event(t);
+  t->event.what |= SONDE_TRAIN_INTERRUPTED;
+  return save(t, err);
+}
+
+int sonde_trainer_run(sonde_trainer *t, sonde_train_event *event, sonde_error *err) {
+  int code = SONDE_OK;
+  if (!(t->event.what & ENDED)) t->event.what = 0;
+  if (!t->event.what && t->progress.step >= t->opts.schedule.steps) {
+    fill_event(t);
+    t->event.what = SONDE_TRAIN_DONE;
+  }
+  while (!t->event.what && !code) {
+    if (t->opts.stop && *t->opts.stop) {
+      code = interrupt(t, err);
+      break;
+    }
+    if ((code = run_step(t, err)) || (code = at_boundary(t, err))) break;
+    double now = sonde_train_clock();
+    if (!t->event.what && t->opts.tick_seconds > 0 && now - t->last_tick >= t->opts.tick_seconds)
+      t->event.what |= SONDE_TRAIN_TICK;
+    if (t->event.what) t->last_tick = now;
+  }
+  *event = t->event;
+  return code;
+}

@@ -1,0 +1,89 @@
+/* trainer.h - trains a traced model: sums gradients over micro-batches, updates, evaluates, records and checkpoints.
+ *
+ * Pull-style: the caller asks for the next event and shows it; nothing calls back. A step allocates nothing and runs
+ * no Lua. What it computes depends on the options and the data alone, not on threads, events or restarts. */
+#ifndef SONDE_TRAIN_TRAINER_H
+#define SONDE_TRAIN_TRAINER_H
+
+#include "record/run.h"
+#include "text/batch.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+
+typedef struct sonde_trainer sonde_trainer;
+
+typedef struct sonde_trainer_opts {
+  /* The model, traced for one micro-batch: the graph of `loss` [N] has the inputs "tokens" i32 [B, T] and "targets"
+   * i32 [N], and a leaf named as each of the parameters. */
+  sonde_node *loss;
+  sonde_node *eval_loss;               /* [N], traced without dropout; NULL: `loss` */
+  sonde_params *params;
+  sonde_node *const *probe;            /* block outputs [.., D] whose variance is recorded; may be NULL */
+  int32_t n_probe;
+  int32_t blocks;                      /* blocks of the model, for the gradient norm of each */
+  uint64_t seed;                       /* of the parameters: recorded */
+  /* the update */
+  const sonde_optimizer *optimizer;
+  const sonde_value *optimizer_values;
+  sonde_schedule schedule;             /* schedule.steps: how many updates there are */
+  int32_t accumulate;                  /* micro-batches an update, >= 1 */
+  double weight_decay, clip;           /* clip 0: none */
+  int32_t decay_all;                   /* 1: gains, biases and embeddings are decayed too */
+  double loss_bound;                   /* a mean loss over this has diverged; 0: only NaN and infinity have */
+  int64_t memory_budget;               /* bytes for weights, gradients, states and the plans' arena; 0: no bound */
+  int32_t recompute, compute;          /* as in sonde_plan_opts */
+  /* the data */
+  const sonde_batches *train;          /* rows of T tokens */
+  const sonde_stream *valid;           /* validation text; NULL: no evaluation */
+  int64_t eval_tokens;                 /* evaluation reads the first windows of T that hold so many; 0: all */
+  /* what happens when: every so many updates; 0: never (evaluation and checkpoint: at the end only) */
+  int64_t log_every, eval_every, checkpoint_every, probe_every;
+  double tick_seconds;                 /* time between events for a progress display; 0: none */
+  double flops_per_token, peak_flops;  /* for MFU; 0: not known */
+  const volatile int *stop;            /* not 0: save and stop after the step that is running; may be NULL */
+  sonde_run *run;                      /* where metrics and checkpoints go; NULL: nowhere */
+} sonde_trainer_opts;
+
+/* What an event says happened since the last one; several bits may be set. */
+enum {
+  SONDE_TRAIN_TICK = 1,          /* some time has passed */
+  SONDE_TRAIN_LOG = 2,           /* a line of metrics is written */
+  SONDE_TRAIN_EVAL = 4,
+  SONDE_TRAIN_CHECKPOINT = 8,
+  SONDE_TRAIN_DONE = 16,         /* all updates are done */
+  SONDE_TRAIN_DIVERGED = 32,     /* the loss or a gradient is not finite, or the loss is over its bound */
+  SONDE_TRAIN_INTERRUPTED = 64   /* *stop was set; the checkpoint is written */
+};
+
+typedef struct sonde_train_event {
+  uint32_t what;
+  int64_t step, steps, tokens;   /* updates done and to do; tokens trained on */
+  double loss;                   /* mean over the updates since the last line of metrics */
+  double val_loss;               /* of the last evaluation; NaN: none yet */
+  double lr, grad_norm;          /* of the last update; the norm before clipping */
+  const double *block_norm;      /* [blocks]; belongs to the trainer */
+  const double *variance;        /* [n_probe] of the last update that was probed; NULL: none yet */
+  double tokens_per_s, ms_per_step, mfu;   /* since the last line; mfu is a fraction of the peak, 0: not known */
+  double seconds, eta;           /* of training so far and to come */
+  char reason[200];              /* DIVERGED: what, and at which step */
+} sonde_train_event;
+
+/* Makes gradients, plans and states; the handles in opts are borrowed and must stay, but for graph and params, of which
+ * a reference is taken. ELIMIT: it does not fit the budget. With a run that has a checkpoint, it is loaded. */
+sonde_trainer *sonde_trainer_new(sonde_ctx *ctx, const sonde_trainer_opts *opts, sonde_error *err);
+void sonde_trainer_free(sonde_trainer *t);
+
+/* Trains until the next event. After DONE, DIVERGED or INTERRUPTED the same event comes again. Failures (a disk that
+ * is full) leave the last checkpoint as it was. */
+int sonde_trainer_run(sonde_trainer *t, sonde_train_event *event, sonde_error *err);
+
+/* Mean loss in nats over the predicted tokens of the validation set; *tokens (may be NULL): how many they are. */
+int sonde_trainer_evaluate(sonde_trainer *t, double *loss, int64_t *tokens, sonde_error *err);
+
+int64_t sonde_trainer_step(const sonde_trainer *t);    /* updates done: not 0 after a resumed start */
+
+/* Bytes: the arena that the plans share, and weights, gradients and optimizer states. */
+typedef struct sonde_trainer_memory { int64_t arena, state; int32_t recomputed_blocks; } sonde_trainer_memory;
+sonde_trainer_memory sonde_trainer_memory_of(const sonde_trainer *t);
+
+#endif

@@ -1,0 +1,32 @@
+/* trainer_state.h - the trainer's insides: made in trainer.c, moved on in loop.c. */
+#ifndef SONDE_TRAIN_TRAINER_STATE_H
+#define SONDE_TRAIN_TRAINER_STATE_H
+
+#include "train/checkpoint.h"
+#include "train/trainer.h"
+
+struct sonde_trainer {
+  sonde_ctx *ctx;
+  sonde_trainer_opts opts;
+  sonde_graph *graph;
+  sonde_optim *optim;
+  int64_t rows, context;         /* B and T of a micro-batch */
+  int32_t *tokens, *targets;     /* the micro-batch that runs, [B, T] each */
+
+  /* The plans; they share one arena. step[a][p]: a 1 adds to the gradients instead of replacing them, p 1 also gives
+   * the variance of each probe. Those that are never needed are NULL. */
+  sonde_plan *eval, *step[2][2];
+  sonde_plan_opts plan_opts;
+
+  sonde_progress progress;
+  sonde_train_event event;       /* as last handed out */
+  double *variance;              /* [n_probe] */
+  double lr, norm;
+  double interval_seconds;       /* of training since the last line of metrics */
+  int64_t interval_tokens, interval_steps;
+  double last_tick;              /* sonde_seconds() of the last event */
+};
+
+double sonde_train_clock(void);   /* seconds of a monotonic clock */
+
+#endif

@@ -1,0 +1,150 @@
+/* optimizer_test.c - the driver: norms, clipping, decay groups, the same bits at any thread count. The optimizer here is
+ * plain SGD with one state that counts its updates, so that what the driver hands over can be seen. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "tensor/tensor.h"
+#include "train/optimizer.h"
+
+static void sgd(const sonde_update *u, const sonde_value *opt) {
+  (void)opt;
+  for (int64_t i = 0; i < u->n; i++) {
+    u->w[i] -= (float)(u->lr * (u->grad_scale * u->g[i] + u->weight_decay * u->w[i]));
+    u->state[0][i] += (float)u->step;
+  }
+}
+
+static const char *const sgd_states[] = {"count"};
+static const sonde_optimizer sgd_functions = {sizeof sgd_functions, 1, sgd_states, sgd};
+
+typedef struct fixture { sonde_params *params; sonde_pool *pool; sonde_optim *optim; } fixture;
+
+static void add(fixture *f, const char *name, int64_t n, int role, int block) {
+  sonde_error err = {0};
+  sonde_shape shape = sonde_shape_make(SONDE_F32, 1, &n);
+  sonde_init one = {SONDE_INIT_FILL, 1, 0};
+  assert_non_null(sonde_params_need(f->params, name, &shape, role, one, block, &err));
+}
+
+/* Five parameters of several sizes, the weights all 1, over two blocks. */
+static fixture make(int threads, double weight_decay, int decay_all, double clip) {
+  sonde_error err = {0};
+  fixture f = {sonde_params_new(1, &err), sonde_pool_new(threads, &err), NULL};
+  add(&f, "embed", 40000, SONDE_ROLE_EMBED, -1);
+  add(&f, "a.weight", 70001, SONDE_ROLE_FFN_IN, 0);
+  add(&f, "a.gain", 3, SONDE_ROLE_GAIN, 0);
+  add(&f, "b.weight", 16384, SONDE_ROLE_QK, 1);
+  add(&f, "b.bias", 17, SONDE_ROLE_BIAS, 1);
+  for (int64_t i = 0; i < 5; i++) {
+    sonde_tensor *w = sonde_params_at(f.params, i)->value;
+    for (int64_t k = 0; k < w->bytes / 4; k++) ((float *)w->data)[k] = 1;
+  }
+  sonde_optim_opts o = {&sgd_functions, NULL, weight_decay, decay_all, clip, 2};
+  f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
+  assert_non_null(f.optim);
+  return f;
+}
+
+static void drop(fixture *f) {
+  sonde_optim_free(f->optim);
+  sonde_params_free(f->params);
+  sonde_pool_free(f->pool);
+}
+
+static float *grad(fixture *f, int64_t i) { return sonde_tensor_data(sonde_optim_grad(f->optim, i)); }
+static float *weight(fixture *f, int64_t i) { return sonde_tensor_data(sonde_params_at(f->params, i)->value); }
+
+static void random_grads(fixture *f) {
+  for (int64_t i = 0; i < 5; i++)
+    sonde_rng_fill_normal(sonde_rng_stream(7, "grad"), (uint64_t)i << 32, grad(f, i), sonde_optim_grad(f->optim, i)->bytes / 4, 0, 1, 0);
+}
+
+static void norms_are_those_of_the_formula(void **state) {
+  (void)state;
+  fixture f = make(2, 0, 0, 0);
+  for (int64_t k = 0; k < 40000; k++) grad(&f, 0)[k] = 0.5f;      /* 40000 / 4 = 10000 */
+  grad(&f, 1)[70000] = 30;                                       /* the last of a ragged tile */
+  grad(&f, 2)[0] = 40;
+  grad(&f, 4)[16] = 120;
+  sonde_grad_norm n = sonde_optim_norm(f.optim, 0.1);
+  assert_true(fabs(n.global - 0.1 * sqrt(10000 + 900 + 1600 + 14400)) < 1e-12);
+  assert_true(fabs(n.block[0] - 5) < 1e-12);
+  assert_true(fabs(n.block[1] - 12) < 1e-12);
+  drop(&f);
+}
+
+static void tiny_and_huge_gradients_keep_their_norm(void **state) {
+  (void)state;
+  fixture f = make(1, 0, 0, 0);
+  grad(&f, 2)[0] = 3e-30f;
+  assert_true(fabs(sonde_optim_norm(f.optim, 1).block[0] / 3e-30 - 1) < 1e-6);
+  grad(&f, 2)[0] = 3e30f;
+  assert_true(fabs(sonde_optim_norm(f.optim, 1).block[0] / 3e30 - 1) < 1e-6);
+  grad(&f, 2)[0] = NAN;
+  assert_true(isnan(sonde_optim_norm(f.optim, 1).global));
+  drop(&f);
+}
+
+static void clipping_scales_to_the_bound_and_no_further(void **state) {
+  (void)state;
+  fixture f = make(2, 0, 0, 2.0);
+  grad(&f, 1)[5] = 30;
+  grad(&f, 3)[6] = 40;                                           /* norm 50, times 0.1 is 5: clipped to 2 */
+  sonde_optim_norm(f.optim, 0.1);
+  sonde_optim_update(f.optim, 0.1, 1.0, 1);
+  assert_true(fabs(weight(&f, 1)[5] - (1 - 3 * 2 / 5.0)) < 1e-6);
+  assert_true(fabs(weight(&f, 3)[6] - (1 - 4 * 2 / 5.0)) < 1e-6);
+  sonde_optim_norm(f.optim, 0.01);                               /* 0.5 is under the bound */
+  sonde_optim_update(f.optim, 0.01, 1.0, 2);
+  assert_true(fabs(weight(&f, 1)[5] - (1 - 3 * 2 / 5.0 - 0.3)) < 1e-6);
+  assert_true(*(float *)sonde_tensor_data(sonde_optim_state(f.optim, 1, 0)) == 3);   /* steps 1 and 2 were counted */
+  drop(&f);
+}
+
+static void gains_biases_and_embeddings_are_not_decayed(void **state) {
+  (void)state;
+  const int decayed[2][5] = {{0, 1, 0, 1, 0}, {1, 1, 1, 1, 1}};
+  for (int all = 0; all < 2; all++) {
+    fixture f = make(2, 0.5, all, 0);
+    sonde_optim_norm(f.optim, 1);
+    sonde_optim_update(f.optim, 1, 0.1, 1);
+    for (int64_t i = 0; i < 5; i++) {
+      assert_int_equal(sonde_optim_decayed(f.optim, i), decayed[all][i]);
+      assert_true(weight(&f, i)[0] == (decayed[all][i] ? 0.95f : 1.0f));
+    }
+    drop(&f);
+  }
+}
+
+static void bits_do_not_depend_on_the_threads(void **state) {
+  (void)state;
+  fixture one = make(1, 0.1, 0, 1.0), four = make(4, 0.1, 0, 1.0);
+  random_grads(&one);
+  random_grads(&four);
+  for (int step = 1; step <= 3; step++) {
+    double a = sonde_optim_norm(one.optim, 0.3).global, b = sonde_optim_norm(four.optim, 0.3).global;
+    assert_memory_equal(&a, &b, sizeof a);
+    sonde_optim_update(one.optim, 0.3, 0.01, step);
+    sonde_optim_update(four.optim, 0.3, 0.01, step);
+  }
+  for (int64_t i = 0; i < 5; i++)
+    assert_memory_equal(weight(&one, i), weight(&four, i), (size_t)sonde_optim_grad(one.optim, i)->bytes);
+  drop(&one);
+  drop(&four);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(norms_are_those_of_the_formula),
+      cmocka_unit_test(tiny_and_huge_gradients_keep_their_norm),
+      cmocka_unit_test(clipping_scales_to_the_bound_and_no_further),
+      cmocka_unit_test(gains_biases_and_embeddings_are_not_decayed),
+      cmocka_unit_test(bits_do_not_depend_on_the_threads),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
