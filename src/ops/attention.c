@@ -207,6 +207,15 @@ static void score_gradient(float *dp, const float *p, const float *delta, float 
   }
 }
 
+/* Where a tile's part of a gradient starts; NULL for a gradient that nothing reads, which is then not computed. */
+static float *part(const sonde_call *c, int out, int64_t offset) {
+  return c->out[out] ? (float *)c->out[out] + offset : NULL;
+}
+
+static void clear_rows(float *d, int64_t n, int64_t pitch, int64_t width) {
+  for (int64_t i = 0; d && i < n; i++) memset(d + i * pitch, 0, (size_t)width * sizeof *d);
+}
+
 /* A tile is one key head of one batch entry: its query heads, their blocks of keys and of queries in order, so every
  * sum has one order. dq, dk, dv of the tile are its own. */
 static void backward_tile(void *arg, int64_t tile, int worker) {
@@ -217,16 +226,14 @@ static void backward_tile(void *arg, int64_t tile, int worker) {
   float qb[BLOCK * MAX_HEAD], kb[BLOCK * MAX_HEAD], vb[BLOCK * MAX_HEAD], ob[BLOCK * MAX_HEAD], db[BLOCK * MAX_HEAD];
   float p[BLOCK * BLOCK], dp[BLOCK * BLOCK];
   float *delta = (float *)c->scratch + b * t->heads * t->tq;
-  float *dk = (float *)c->out[1] + (b * t->tk) * kp + kv * t->width, *dv = (float *)c->out[2] + (b * t->tk) * kp + kv * t->width;
-  for (int64_t i = 0; i < t->tk; i++) {
-    memset(dk + i * kp, 0, (size_t)t->width * sizeof *dk);
-    memset(dv + i * kp, 0, (size_t)t->width * sizeof *dv);
-  }
+  float *dk = part(c, 1, (b * t->tk) * kp + kv * t->width), *dv = part(c, 2, (b * t->tk) * kp + kv * t->width);
+  clear_rows(dk, t->tk, kp, t->width);
+  clear_rows(dv, t->tk, kp, t->width);
   for (int64_t h = kv * group; h < (kv + 1) * group; h++) {
-    float *dq = (float *)c->out[0] + (b * t->tq) * qp + h * t->width;
+    float *dq = part(c, 0, (b * t->tq) * qp + h * t->width);
     const float *lse = (const float *)c->in[4] + (b * t->heads + h) * t->tq;
+    clear_rows(dq, t->tq, qp, t->width);
     for (int64_t i = 0; i < t->tq; i++) {
-      memset(dq + i * qp, 0, (size_t)t->width * sizeof *dq);
       block o = rows(t, 3, b, h, i, 1, ob), d = rows(t, 5, b, h, i, 1, db);
       delta[h * t->tq + i] = t->simd->common.dot(o.at, d.at, t->width);
     }
@@ -241,11 +248,11 @@ static void backward_tile(void *arg, int64_t tile, int worker) {
         block q = rows(t, 0, b, h, first, n, qb), d = rows(t, 5, b, h, first, n, db);
         product(t, 0, 1, n, keys, t->width, q.at, q.ld, k.at, k.ld, 0, p, BLOCK);
         probabilities(t, p, lse + first, first, n, at, keys);
-        product(t, 1, 0, keys, t->width, n, p, BLOCK, d.at, d.ld, 1, dv + at * kp, kp);
+        if (dv) product(t, 1, 0, keys, t->width, n, p, BLOCK, d.at, d.ld, 1, dv + at * kp, kp);
         product(t, 0, 1, n, keys, t->width, d.at, d.ld, v.at, v.ld, 0, dp, BLOCK);
         score_gradient(dp, p, delta + h * t->tq + first, t->scale, n, keys);
-        product(t, 1, 0, keys, t->width, n, dp, BLOCK, q.at, q.ld, 1, dk + at * kp, kp);
-        product(t, 0, 0, n, t->width, keys, dp, BLOCK, k.at, k.ld, 1, dq + first * qp, qp);
+        if (dk) product(t, 1, 0, keys, t->width, n, dp, BLOCK, q.at, q.ld, 1, dk + at * kp, kp);
+        if (dq) product(t, 0, 0, n, t->width, keys, dp, BLOCK, k.at, k.ld, 1, dq + first * qp, qp);
       }
     }
   }

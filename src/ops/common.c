@@ -96,5 +96,5 @@ static void region_tile(void *arg, int64_t tile, int worker) {
 
 void sonde_copy_region(const sonde_call *c, const sonde_region *r) {
   if (r->rows <= 0 || r->width <= 0) return;
-  c->host->parallel(c, sonde_tiles(r->rows * r->width, REGION_BYTES), region_tile, (void *)r);
+  sonde_pool_run(c->pool, sonde_tiles(r->rows * r->width, REGION_BYTES), region_tile, (void *)r);
 }

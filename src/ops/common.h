@@ -7,6 +7,7 @@
 
 #define SONDE_INSIDE 1
 #include "sonde_build.h"
+#include "base/pool.h"
 #include "tensor/tensor.h"
 
 enum { SONDE_TILE = 16384 };

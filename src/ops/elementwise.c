@@ -191,7 +191,7 @@ static void cast_tile(void *arg, int64_t tile, int worker) {
 }
 
 static int cast_run(const sonde_call *c) {
-  c->host->parallel(c, sonde_tiles(sonde_shape_count(&c->in_shape[0]), SONDE_TILE), cast_tile, (void *)(uintptr_t)c);
+  sonde_pool_run(c->pool, sonde_tiles(sonde_shape_count(&c->in_shape[0]), SONDE_TILE), cast_tile, (void *)(uintptr_t)c);
   return SONDE_OK;
 }
 

@@ -14,7 +14,7 @@ static double no_flops(const sonde_shape *in, int n_in, const sonde_shape *out, 
 static int check_indices(const sonde_call *c, const char *op, const int32_t *index, int64_t n, int64_t rows) {
   for (int64_t k = 0; k < n; k++)
     if (index[k] < 0 || index[k] >= rows)
-      return c->host->fail(c->err, SONDE_EINVAL, "%s: index %d at position %lld; it must be 0 to %lld", op,
+      return sonde_fail(c->err, SONDE_EINVAL, "%s: index %d at position %lld; it must be 0 to %lld", op,
                            (int)index[k], (long long)k, (long long)rows - 1);
   return SONDE_OK;
 }
@@ -62,7 +62,7 @@ static int gather_run(const sonde_call *c) {
   lookup l = {c->in[0], c->in[1], c->out[0], sonde_shape_count(&c->in_shape[1]),
               table->dim[1] * sonde_dtype_size(table->dtype), sonde_row_tile(table->dim[1])};
   int rc = check_indices(c, "gather", l.index, l.n, table->dim[0]);
-  if (!rc) c->host->parallel(c, sonde_tiles(l.n, l.group), gather_tile, &l);
+  if (!rc) sonde_pool_run(c->pool, sonde_tiles(l.n, l.group), gather_tile, &l);
   return rc;
 }
 
@@ -133,7 +133,7 @@ static int scatter_run(const sonde_call *c) {
   for (int64_t v = rows; v > 0; v--) first[v] = first[v - 1];   /* the fill moved each start to the next one's */
   first[0] = 0;
   scatter s = {c->in[1], c->out[0], first, order, rows, width, sonde_row_tile(width)};
-  c->host->parallel(c, sonde_tiles(rows, s.group), scatter_tile, &s);
+  sonde_pool_run(c->pool, sonde_tiles(rows, s.group), scatter_tile, &s);
   return SONDE_OK;
 }
 

@@ -145,11 +145,11 @@ static int run_reduction(const sonde_call *c, const kernel *kernel) {
   j.partial = whole ? j.out : c->scratch;
   j.group = sonde_row_tile(elements / j.r.kept_n / (j.r.blocks * j.r.chunks));
   int64_t groups = sonde_tiles(j.r.kept_n, j.group);
-  c->host->parallel(c, groups * j.r.blocks * j.r.chunks, partial_tile, &j);
+  sonde_pool_run(c->pool, groups * j.r.blocks * j.r.chunks, partial_tile, &j);
   if (!whole) {
     j.group = sonde_row_tile(partials_of(&j.r));
     int64_t tiles = j.r.row_kept ? j.r.kept_n * j.r.chunks : sonde_tiles(j.r.kept_n, j.group);
-    c->host->parallel(c, tiles, combine_tile, &j);
+    sonde_pool_run(c->pool, tiles, combine_tile, &j);
   }
   return SONDE_OK;
 }
@@ -266,7 +266,7 @@ static int expand_run(const sonde_call *c) {
   expansion e = expansion_of(&c->in_shape[0], &c->out_shape[0]);
   e.x = c->in[0];
   e.out = c->out[0];
-  c->host->parallel(c, sonde_tiles(e.total, SONDE_TILE), expand_tile, &e);
+  sonde_pool_run(c->pool, sonde_tiles(e.total, SONDE_TILE), expand_tile, &e);
   return SONDE_OK;
 }
 

@@ -23,7 +23,7 @@ static int run_rows(const sonde_call *c, void (*row)(const sonde_call *c, int64_
   const sonde_shape *x = &c->in_shape[0];
   int64_t width = x->dim[x->rank - 1], n = sonde_shape_count(x);
   rows r = {c, n / width, width, sonde_row_tile(width), row};
-  c->host->parallel(c, sonde_tiles(r.n, r.group), rows_tile, &r);
+  sonde_pool_run(c->pool, sonde_tiles(r.n, r.group), rows_tile, &r);
   return SONDE_OK;
 }
 
@@ -178,7 +178,7 @@ static int check_targets(const sonde_call *c, const char *op) {
   int64_t n = sonde_shape_count(&c->in_shape[1]), classes = c->in_shape[0].dim[c->in_shape[0].rank - 1];
   for (int64_t k = 0; k < n; k++)
     if (target[k] < -1 || target[k] >= classes)
-      return c->host->fail(c->err, SONDE_EINVAL, "%s: target %d at position %lld; it must be 0 to %lld, or -1 to ignore",
+      return sonde_fail(c->err, SONDE_EINVAL, "%s: target %d at position %lld; it must be 0 to %lld, or -1 to ignore",
                            op, (int)target[k], (long long)k, (long long)classes - 1);
   return SONDE_OK;
 }

@@ -190,9 +190,9 @@ static int permute_run(const sonde_call *c) {
     sonde_region whole = {p.out, p.x, 1, sonde_shape_bytes(&c->in_shape[0]), 0, 0};
     sonde_copy_region(c, &whole);
   } else if (p.across == p.rank - 1) {
-    c->host->parallel(c, sonde_tiles(p.slabs, sonde_row_tile(p.dim[p.rank - 1])), permute_rows_tile, &p);
+    sonde_pool_run(c->pool, sonde_tiles(p.slabs, sonde_row_tile(p.dim[p.rank - 1])), permute_rows_tile, &p);
   } else {
-    c->host->parallel(c, p.slabs * p.strips, permute_tile, &p);
+    sonde_pool_run(c->pool, p.slabs * p.strips, permute_tile, &p);
   }
   return SONDE_OK;
 }

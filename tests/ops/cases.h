@@ -1,0 +1,70 @@
+/* cases.h - the cases of tests/reference/ops.json as graphs that can be run: what the tests of ops share. */
+#ifndef SONDE_TESTS_OPS_CASES_H
+#define SONDE_TESTS_OPS_CASES_H
+
+#include <jansson.h>
+
+#include "graph/ops.h"
+
+/* A tensor that both sides make from a seed (the hash stands in make_ops.py). */
+typedef struct op_made {
+  sonde_shape shape;
+  uint32_t seed;
+  double lo, hi;
+  int64_t steps;
+} op_made;
+
+/* What the reference says of a tensor. */
+typedef struct op_expected {
+  sonde_shape shape;
+  int n;                   /* sampled values */
+  const double *values;
+  double projection, norm;
+} op_expected;
+
+typedef struct op_case {
+  const char *name, *op;
+  sonde_attr attr;
+  int n_in, n_out, n_wrt;
+  op_made in[SONDE_MAX_IN];
+  op_expected out[SONDE_MAX_OUT];
+  int wrt[SONDE_MAX_IN];            /* inputs that are differentiated by */
+  op_expected din[SONDE_MAX_IN];    /* in the order of wrt */
+  int result;                       /* which output is differentiated */
+  uint32_t seed;                    /* of its upstream gradient */
+  int differences;                  /* finite differences make sense here */
+} op_case;
+
+typedef struct op_cases {
+  json_t *file;
+  int n;
+  op_case *at;
+  double *values;                   /* all sampled values */
+  int64_t stride;
+  uint32_t projection_seed;
+} op_cases;
+
+/* Ends the test with a message if the file is not there or not as expected. */
+op_cases *op_cases_load(void);
+void op_cases_free(op_cases *all);
+
+void op_numbers(float *x, int64_t n, const op_made *made);      /* f32 values */
+double op_projection(const float *x, int64_t n, uint32_t seed); /* inner product with numbers in [-1, 1) of a seed */
+
+/* A case traced, differentiated if `gradient`, planned, its inputs made. Failing is a test failure. */
+typedef struct op_run {
+  sonde_graph *g;
+  sonde_plan *plan;
+  sonde_tensor *in[SONDE_MAX_IN], *dy;
+  sonde_node *node[SONDE_MAX_OUT + SONDE_MAX_IN];   /* outputs, then gradients */
+  float *as_f32[SONDE_MAX_OUT + SONDE_MAX_IN];      /* i32 outputs, converted */
+  int n_out, n_din;
+} op_run;
+
+op_run *op_run_new(sonde_ctx *ctx, const op_case *c, int gradient, int no_fuse);
+void op_run_free(op_run *r);
+void op_run_run(op_run *r, uint64_t step);
+const float *op_run_value(op_run *r, int k, int64_t *n);  /* k-th of node[]; valid until the next run */
+sonde_ctx *op_ctx_new(int threads);
+
+#endif
