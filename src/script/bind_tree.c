@@ -151,8 +151,7 @@ static int to_json(lua_State *L, int index, int depth, json_t **out, const char 
   return v ? 0 : (*problem = "no memory for a JSON tree", 1);
 }
 
-/* Leaves a handle on the tree of the value at `index` on the stack. */
-static json_t *tree_arg(lua_State *L, int index) {
+json_t *sonde_lua_to_tree(lua_State *L, int index) {
   const char *problem = NULL;
   luaL_checkany(L, index);
   sonde_lua_box *box = sonde_lua_new(L, &tree_type, 0);
@@ -162,6 +161,10 @@ static json_t *tree_arg(lua_State *L, int index) {
 }
 
 /* ---- JSON ---- */
+
+sonde_lua_box *sonde_lua_new_tree(lua_State *L) { return sonde_lua_new(L, &tree_type, 0); }
+
+void sonde_lua_push_tree(lua_State *L, const json_t *tree) { push_json(L, tree, 0); }
 
 static int push_tree(lua_State *L, sonde_lua_box *box, const sonde_error *err) {
   if (!box->p) sonde_lua_check(L, err->code, err);
@@ -198,7 +201,7 @@ static int push_text(lua_State *L, sonde_lua_box *box, const char *what, const s
 static int json_encode(lua_State *L) {
   int indent = (int)luaL_optinteger(L, 2, 0);
   sonde_error err = {0};
-  json_t *tree = tree_arg(L, 1);
+  json_t *tree = sonde_lua_to_tree(L, 1);
   sonde_lua_box *text = sonde_lua_new(L, &text_type, 0);
   text->p = sonde_json_text(tree, indent);
   return push_text(L, text, "the JSON text", &err);
@@ -208,7 +211,7 @@ static int json_encode(lua_State *L) {
 static int json_save(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_json_save(tree_arg(L, 2), path, 2, &err), &err);
+  sonde_lua_check(L, sonde_json_save(sonde_lua_to_tree(L, 2), path, 2, &err), &err);
   return 0;
 }
 
@@ -262,7 +265,7 @@ static int yaml_decode(lua_State *L) {
 /* core.yaml_encode(value) -> text */
 static int yaml_encode(lua_State *L) {
   sonde_error err = {0};
-  json_t *tree = tree_arg(L, 1);
+  json_t *tree = sonde_lua_to_tree(L, 1);
   sonde_lua_box *text = sonde_lua_new(L, &text_type, 0);
   text->p = sonde_yaml_text(tree, &err);
   return push_text(L, text, "the YAML text", &err);
@@ -272,7 +275,7 @@ static int yaml_encode(lua_State *L) {
 static int yaml_save(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_yaml_save(tree_arg(L, 2), path, &err), &err);
+  sonde_lua_check(L, sonde_yaml_save(sonde_lua_to_tree(L, 2), path, &err), &err);
   return 0;
 }
 

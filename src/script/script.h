@@ -116,6 +116,14 @@ void sonde_lua_push_tensor(lua_State *L, sonde_tensor *t);
 /* Pushes a new, zero-filled tensor. */
 sonde_tensor *sonde_lua_new_tensor(lua_State *L, const sonde_shape *shape);
 
+/* The value at `index` as a tree: leaves a handle that owns it on the stack. Raises what cannot be one. */
+struct json_t *sonde_lua_to_tree(lua_State *L, int index);
+/* Pushes a tree as Lua values: a null in an object is an absent key, in a list false. A tree that C owns must be in a
+ * handle (sonde_lua_new_tree), because this may raise. */
+void sonde_lua_push_tree(lua_State *L, const struct json_t *tree);
+/* Pushes an empty handle for a tree (json_t); put the pointer into ->p next. */
+sonde_lua_box *sonde_lua_new_tree(lua_State *L);
+
 /* "f32", "bf16" or "i32" and a list of dims, in two arguments. */
 sonde_shape sonde_lua_to_shape(lua_State *L, int dtype_arg, int dims_arg);
 /* Pushes the dims of a shape as a list. */
