@@ -1,13 +1,14 @@
-/* autocast.c - bf16 compute: the operands of the matrix products are rounded to bf16, sums stay f32, and so do
- * weights, gradients of weights, norms, softmax and the residual stream. A value is rounded once for all its readers,
- * and by the op that makes it where that op can. */
+/* autocast.c - bf16 compute: the operands of the matrix products are rounded to bf16, and so are products that only
+ * go through elementwise functions (not into sums). Sums are f32, and so are weights, gradients of weights, norms,
+ * softmax and the residual stream. A value is rounded once for all its readers, and by the op that makes it where
+ * that op can: half the memory, half the traffic. */
 #include <string.h>
 
-#include "graph/plan.h"
+#include "graph/fused.h"
 
 /* Which inputs of which ops are multiplied. */
 static const struct { const char *op; unsigned inputs; } table[] = {
-    {"matmul", 3}, {"lm_loss", 3}, {"lm_loss_grad", 3}, {"attention", 7}, {"attention_grad", 7},
+    {"matmul", 3}, {"lm_loss", 3}, {"lm_loss_grad", 3}, {"attention", 7}, {"attention_grad", 47},
 };
 
 static unsigned cast_mask(const pnode *n) {
@@ -68,6 +69,33 @@ static int fold_casts(sonde_plan *p, const sonde_op_def *cast, sonde_error *err)
   return plan_reorder(p, err);
 }
 
+/* May this reader get v in bf16? An add may not: residual and gradient sums keep their f32 terms. */
+static int reads_rounded(const pnode *n) {
+  if (plan_is_view(n)) return 1;
+  return fused_elementwise(n) ? strcmp(n->def->name, "add") && strcmp(n->def->name, "sub") : (n->def->flags & SONDE_OP_BF16_IN) != 0;
+}
+
+static int round_products(sonde_plan *p, sonde_error *err) {
+  value *root = sonde_alloc((size_t)p->count * SONDE_MAX_OUT * sizeof *root);
+  uint8_t *keep = sonde_alloc((size_t)p->count * SONDE_MAX_OUT);
+  int rc = root && keep ? 0 : sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
+  for (int32_t k = 0; !rc && k < p->count; k++) {
+    const pnode *n = &p->node[k];
+    for (int j = 0; j < n->n_out; j++) root[value_of(k, j)] = plan_is_view(n) ? root[n->in[0]] : value_of(k, j);
+    for (int j = 0; j < n->n_in; j++) keep[root[n->in[j]]] |= !reads_rounded(n);
+  }
+  for (int i = 0; !rc && i < p->n_out; i++) keep[root[p->out[i]]] = 1;
+  for (int32_t k = 0; !rc && k < p->count; k++) {
+    pnode *n = &p->node[k];
+    if (plan_is_view(n)) n->shape[0].dtype = plan_shape(p, n->in[0])->dtype;
+    else if (n->def && !strcmp(n->def->name, "matmul") && n->n_in == 2 && n->shape[0].dtype == SONDE_F32 && !keep[value_of(k, 0)])
+      n->shape[0].dtype = SONDE_BF16;
+  }
+  sonde_release(root);
+  sonde_release(keep);
+  return rc;
+}
+
 int plan_autocast(sonde_plan *p, sonde_error *err) {
   int32_t n = p->count;
   casting c = {p, sonde_alloc((size_t)n * SONDE_MAX_OUT * sizeof *c.cast), sonde_ops_find(p->ctx, "cast"), err};
@@ -84,5 +112,6 @@ int plan_autocast(sonde_plan *p, sonde_error *err) {
   }
   sonde_release(c.cast);
   if (!rc) rc = plan_reorder(p, err);
-  return rc ? rc : fold_casts(p, c.op, err);
+  if (!rc) rc = fold_casts(p, c.op, err);
+  return rc ? rc : round_products(p, err);
 }
