@@ -2,6 +2,6 @@
 nobase_dist_pkgdata_DATA += %D%/sonde/args.lua %D%/sonde/cli.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/cmd/version.lua
 
-nobase_dist_pkgdata_DATA += %D%/sonde/stats.lua %D%/sonde/plot.lua %D%/sonde/plot_svg.lua \
+nobase_dist_pkgdata_DATA += %D%/sonde/current.lua %D%/sonde/stats.lua %D%/sonde/plot.lua %D%/sonde/plot_svg.lua \
   %D%/sonde/report.lua %D%/sonde/report_data.lua %D%/sonde/report_export.lua %D%/sonde/report_figures.lua \
   %D%/sonde/report_html.lua %D%/sonde/report_style.lua %D%/sonde/report_table.lua

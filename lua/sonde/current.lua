@@ -1,0 +1,26 @@
+--- current.lua - the run folder that the script is writing to now.
+--
+-- A sweep opens a trial's folder (and takes its lock) before it calls the trial's function, and says so here;
+-- sonde.train and sonde.probe then write to it without being told. Outside a sweep there is none.
+
+local current = { stack = {} }
+
+--- The handle of the run that is being written, or nil.
+---@return userdata|nil
+function current.run()
+  return current.stack[#current.stack]
+end
+
+--- Calls f(...) with `run` as the current run. Returns what pcall returns: an error does not leave the run behind.
+---@param run userdata
+---@param f function
+---@return boolean ok, any result
+function current.with(run, f, ...)
+  local depth = #current.stack
+  current.stack[depth + 1] = run
+  local ok, result = pcall(f, ...)
+  for k = #current.stack, depth + 1, -1 do current.stack[k] = nil end
+  return ok, result
+end
+
+return current
