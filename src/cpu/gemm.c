@@ -1,7 +1,8 @@
-/* gemm.c - matrix products as tiles: what a product is cut into, and which library computes a tile.
+/* gemm.c - matrix products as tiles: what a product is cut into, and what computes a tile.
  *
- * Tiles depend on the shape alone. f32 tiles are single-threaded calls of the BLAS; bf16 operands are widened to f32
- * in scratch first, which changes no value (a product of two bf16 numbers is exact in f32). */
+ * Tiles depend on the shape alone. With AVX-512 a tile is a call of the micro product (micro.h), in f32 and, where the
+ * CPU has it, in bf16; elsewhere it is a single-threaded call of the BLAS, and bf16 operands are widened to f32 in
+ * scratch first, which changes no value (a product of two bf16 numbers is exact in f32). */
 #include "config.h"
 #include "cpu/gemm.h"
 
@@ -10,9 +11,19 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cpu/micro.h"
 #include "cpu/simd.h"
 
-enum { MIN_TILES = 16, TILE_M = 256, TILE_N = 512, TILE_LEAST = 64, STRIP = 16 * 1024 };
+enum {
+  PANEL = 64,              /* columns of B that are packed side by side */
+  TILE_M = 96, TILE_N = 256, LEAST_M = 24,
+  MIN_TILES = 32,          /* so that a handful of threads share them out evenly */
+  BLOCK_K = 512,           /* words of k at a time: a panel and a strip of A stay in the L2 cache */
+  CAP = 4 * 1024 * 1024,   /* bytes of one operand that are packed at a time */
+  BLAS_M = 256, BLAS_N = 512, BLAS_LEAST = 64,
+  STRETCH = 16 * 1024,
+  THIN = 3                 /* up to so many rows a product is dot products: packing would cost more than it saves */
+};
 
 /* OpenBLAS's own; absent in another BLAS, which then must be single-threaded by itself. */
 extern void openblas_set_num_threads(int) __attribute__((weak));
@@ -28,39 +39,245 @@ void sonde_gemm_setup(void) {
   pthread_once(&once, setup);
 }
 
+static int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t bytes_of(int type) { return type == SONDE_F32 ? 4 : 2; }
+
+/* ---- one product on the calling thread ------------------------------------------------------------------ */
+
+/* B is transposed panel by panel into a buffer of its own; everything else is read where it is. */
+static void tile_micro(const sonde_micro *micro, int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+                       const float *b, int64_t ldb, int add, float *c, int64_t ldc) {
+  int64_t rs = ta ? 1 : lda, cs = ta ? lda : 1, chunk = tb ? BLOCK_K / 2 : BLOCK_K;
+  uint32_t panel[BLOCK_K / 2 * PANEL];
+  for (int64_t p = 0; p < k; p += chunk) {
+    int64_t depth = least(chunk, k - p);
+    if (!tb) {
+      micro->f32(m, n, depth, a + p * cs, rs, cs, b + p * ldb, ldb, add || p, c, ldc, SONDE_F32);
+      continue;
+    }
+    for (int64_t j = 0; j < n; j += PANEL) {
+      int64_t width = least(PANEL, n - j);
+      micro->transpose(panel, PANEL, b + j * ldb + p, ldb * 4, width, depth);
+      micro->f32(m, width, depth, a + p * cs, rs, cs, (const float *)(void *)panel, PANEL, add || p, c + j, ldc, SONDE_F32);
+    }
+  }
+}
+
 void sonde_gemm_tile(int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
                      int64_t ldb, float beta, float *c, int64_t ldc) {
+  const sonde_micro *micro = sonde_simd_get()->micro;
+  if (m <= 0 || n <= 0) return;
+  if (k > 0 && micro && (beta == 0 || beta == 1)) {
+    tile_micro(micro, ta, tb, m, n, k, a, lda, b, ldb, beta == 1, c, ldc);
+    return;
+  }
   cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k,
               1.0f, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
 }
 
-/* ---- tiles -------------------------------------------------------------------------------------------- */
+/* ---- the product at hand ---------------------------------------------------------------------------------- */
 
 typedef struct product {
-  const sonde_gemm *g;
+  sonde_gemm g;
   const sonde_simd_table *simd;
-  const void *a, *b;          /* as given */
-  const float *a32, *b32;     /* what the tiles read */
-  void *c;
-  int64_t tile_m, tile_n, across, down;
+  const sonde_micro *micro;
+  const char *a, *b;
+  char *c;
+  int64_t words;               /* of k: k in f32, pairs of k in bf16 */
+  int64_t tile_m, tile_n, down, across;      /* of the rows, columns and batch entries at hand: */
+  int64_t row, rows, col, cols, entry, entries;
+  uint32_t *packed_a, *packed_b;
 } product;
 
-static int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
-
 /* Large tiles run fastest, but there must be enough of them to share out evenly. */
-static void cut(product *p) {
-  const sonde_gemm *g = p->g;
-  int64_t mt = g->m < TILE_M ? g->m : TILE_M, nt = g->n < TILE_N ? g->n : TILE_N;
-  while (g->batch * parts(g->m, mt) * parts(g->n, nt) < MIN_TILES && (mt > TILE_LEAST || nt > TILE_LEAST)) {
-    if (nt >= mt && nt > TILE_LEAST) nt = (nt / 2 + 15) / 16 * 16;
-    else if (mt > TILE_LEAST) mt = (mt / 2 + 15) / 16 * 16;
-    else nt = (nt / 2 + 15) / 16 * 16;
+static void cut(product *p, int64_t most_m, int64_t least_m, int64_t most_n, int64_t least_n) {
+  p->tile_m = most_m;
+  p->tile_n = most_n;
+  while (p->entries * parts(p->rows, p->tile_m) * parts(p->cols, p->tile_n) < MIN_TILES) {
+    if (p->tile_n > least_n) p->tile_n /= 2;
+    else if (p->tile_m > least_m) p->tile_m /= 2;
+    else break;
   }
-  p->tile_m = mt;
-  p->tile_n = nt;
-  p->down = parts(g->m, mt);
-  p->across = parts(g->n, nt);
+  p->down = parts(p->rows, p->tile_m);
+  p->across = parts(p->cols, p->tile_n);
 }
+
+/* Where tile number `tile` lies; neighbours in number share their part of B. */
+typedef struct place { int64_t entry, i, j, m, n; } place;
+
+static place place_of(const product *p, int64_t tile) {
+  int64_t at = tile % (p->down * p->across);
+  place t = {.entry = tile / (p->down * p->across), .i = at % p->down * p->tile_m, .j = at / p->down * p->tile_n};
+  t.m = least(p->tile_m, p->rows - t.i);
+  t.n = least(p->tile_n, p->cols - t.j);
+  return t;
+}
+
+/* ---- tiles of the micro product ---------------------------------------------------------------------------- */
+
+static int packs_a(const sonde_gemm *g) { return g->ta; }
+static int packs_b(const sonde_gemm *g) { return g->tb || g->in_type == SONDE_BF16; }
+
+/* Words of one packed block of tile_m rows of A, and of one packed panel of B. */
+static int64_t block_a(const product *p) { return p->words * p->tile_m; }
+static int64_t panel_b(const product *p) { return p->words * PANEL; }
+
+/* Rows of A that go into one block: [words, tile_m], from A stored [k, m]. */
+static void pack_block(void *arg, int64_t tile, int worker) {
+  (void)worker;
+  const product *p = arg;
+  const sonde_gemm *g = &p->g;
+  int64_t chunks = parts(p->words, BLOCK_K), block = tile / chunks, first = tile % chunks * BLOCK_K;
+  int64_t entry = block / p->down, i = block % p->down * p->tile_m, m = least(p->tile_m, p->rows - i);
+  int64_t per = g->in_type == SONDE_F32 ? 1 : 2, last = least(first + BLOCK_K, p->words), size = bytes_of(g->in_type);
+  const char *from = p->a + ((p->entry + entry) * g->stride_a + first * per * g->lda + p->row + i) * size;
+  uint32_t *to = p->packed_a + block * block_a(p) + first * p->tile_m;
+  if (g->in_type == SONDE_BF16) {
+    p->micro->interleave(to, p->tile_m, (const uint16_t *)(const void *)from, g->lda, least(last * 2, g->k) - first * 2, m);
+    return;
+  }
+  for (int64_t q = first; q < last; q++, from += g->lda * size, to += p->tile_m) memcpy(to, from, (size_t)m * 4);
+}
+
+/* Columns of B that go into one panel: [words, PANEL]. */
+static void pack_panel(void *arg, int64_t tile, int worker) {
+  (void)worker;
+  const product *p = arg;
+  const sonde_gemm *g = &p->g;
+  int64_t chunks = parts(p->words, BLOCK_K), panels = parts(p->cols, PANEL), panel = tile / chunks, first = tile % chunks * BLOCK_K;
+  int64_t entry = panel / panels, j = panel % panels * PANEL, n = least(PANEL, p->cols - j), last = least(first + BLOCK_K, p->words);
+  int64_t size = bytes_of(g->in_type), per = 4 / size;
+  const char *b = p->b + (p->entry + entry) * g->stride_b * size;
+  uint32_t *to = p->packed_b + panel * panel_b(p) + first * PANEL;
+  if (!g->tb) {
+    const uint16_t *from = (const uint16_t *)(const void *)b + first * 2 * g->ldb + p->col + j;
+    p->micro->interleave(to, PANEL, from, g->ldb, least(last * 2, g->k) - first * 2, n);
+    return;
+  }
+  const char *from = b + ((p->col + j) * g->ldb + first * per) * size;
+  int64_t whole = least(last, g->k / per);   /* the last pair of an odd k is half outside the row */
+  p->micro->transpose(to, PANEL, from, g->ldb * size, n, whole - first);
+  if (whole < last)
+    for (int64_t x = 0; x < n; x++)
+      to[(whole - first) * PANEL + x] = ((const uint16_t *)(const void *)b)[(p->col + j + x) * g->ldb + g->k - 1];
+}
+
+static void micro_tile(void *arg, int64_t tile, int worker) {
+  (void)worker;
+  const product *p = arg;
+  const sonde_gemm *g = &p->g;
+  const int narrow = g->in_type == SONDE_BF16, per = narrow ? 2 : 1;
+  place t = place_of(p, tile);
+  int64_t entry = p->entry + t.entry, size = bytes_of(g->in_type), rs = g->lda, cs = per;
+  const char *a = p->a + (entry * g->stride_a + (p->row + t.i) * g->lda) * size;
+  if (g->ta) {
+    a = (const char *)(p->packed_a + (t.entry * p->down + t.i / p->tile_m) * block_a(p));
+    rs = per, cs = per * p->tile_m;
+  }
+  char *c = p->c + (entry * g->stride_c + (p->row + t.i) * g->ldc + p->col + t.j) * bytes_of(g->out_type);
+  int64_t chunk = g->out_type == SONDE_F32 ? BLOCK_K : p->words, panels = parts(p->cols, PANEL);
+  for (int64_t q = 0; q < p->words; q += chunk)
+    for (int64_t j = 0; j < t.n; j += PANEL) {
+      int64_t n = least(PANEL, t.n - j), depth = least(chunk * per, g->k - q * per), ldb = PANEL;
+      const void *b = p->packed_b + (t.entry * panels + (t.j + j) / PANEL) * panel_b(p) + q * PANEL;
+      if (!packs_b(g)) {
+        b = (const float *)(const void *)p->b + entry * g->stride_b + q * g->ldb + p->col + t.j + j;
+        ldb = g->ldb;
+      }
+      const char *from = a + q * cs * size;
+      int add = g->beta != 0 || q > 0;
+      if (narrow) p->micro->bf16(t.m, n, depth, (const uint16_t *)(const void *)from, rs, cs, b, ldb, add, c + j * bytes_of(g->out_type), g->ldc, g->out_type);
+      else p->micro->f32(t.m, n, depth, (const float *)(const void *)from, rs, cs, b, ldb, add, c + j * bytes_of(g->out_type), g->ldc, g->out_type);
+    }
+}
+
+/* How much is packed at a time: all, or as many batch entries, else rows or columns, as CAP holds. */
+typedef struct portion { int64_t entries, rows, cols; } portion;
+
+static portion portion_of(const sonde_gemm *g) {
+  int64_t words = parts(g->k, g->in_type == SONDE_F32 ? 1 : 2), room = CAP / 4 / (words > 0 ? words : 1);
+  portion x = {g->batch, g->m, g->n};
+  if (packs_a(g)) x.rows = least(g->m, room / TILE_M > 0 ? room / TILE_M * TILE_M : TILE_M);
+  if (packs_b(g)) x.cols = least(g->n, room / TILE_N > 0 ? room / TILE_N * TILE_N : TILE_N);
+  if (packs_a(g)) x.entries = least(x.entries, room / x.rows);
+  if (packs_b(g)) x.entries = least(x.entries, room / x.cols);
+  if (x.entries < 1 || x.rows < g->m || x.cols < g->n) x.entries = 1;
+  return x;
+}
+
+static int64_t micro_scratch(const sonde_gemm *g) {
+  portion x = portion_of(g);
+  int64_t words = parts(g->k, g->in_type == SONDE_F32 ? 1 : 2), total = 0;
+  if (packs_a(g)) total += x.entries * parts(x.rows, TILE_M) * TILE_M * words;
+  if (packs_b(g)) total += x.entries * parts(x.cols, PANEL) * PANEL * words;
+  return total * 4;
+}
+
+static void run_micro(product *p, void *scratch, sonde_pool *pool) {
+  const sonde_gemm *g = &p->g;
+  portion x = portion_of(g);
+  p->words = parts(g->k, g->in_type == SONDE_F32 ? 1 : 2);
+  p->packed_a = scratch;
+  p->packed_b = p->packed_a + (packs_a(g) ? x.entries * parts(x.rows, TILE_M) * TILE_M * p->words : 0);
+  int64_t chunks = parts(p->words, BLOCK_K);
+  for (p->entry = 0; p->entry < g->batch; p->entry += x.entries)
+    for (p->col = 0; p->col < g->n; p->col += x.cols)
+      for (p->row = 0; p->row < g->m; p->row += x.rows) {
+        p->entries = least(x.entries, g->batch - p->entry);
+        p->cols = least(x.cols, g->n - p->col);
+        p->rows = least(x.rows, g->m - p->row);
+        cut(p, TILE_M, LEAST_M, TILE_N, PANEL);
+        if (packs_b(g) && p->row == 0) sonde_pool_run(pool, p->entries * parts(p->cols, PANEL) * chunks, pack_panel, p);
+        if (packs_a(g)) sonde_pool_run(pool, p->entries * p->down * chunks, pack_block, p);
+        sonde_pool_run(pool, p->entries * p->down * p->across, micro_tile, p);
+      }
+}
+
+/* ---- tiles of the BLAS --------------------------------------------------------------------------------------- */
+
+static void blas_tile(void *arg, int64_t tile, int worker) {
+  (void)worker;
+  const product *p = arg;
+  const sonde_gemm *g = &p->g;
+  place t = place_of(p, tile);
+  const float *a = (const float *)(const void *)p->a + t.entry * g->stride_a + (g->ta ? t.i : t.i * g->lda);
+  const float *b = (const float *)(const void *)p->b + t.entry * g->stride_b + (g->tb ? t.j * g->ldb : t.j);
+  int64_t to = t.entry * g->stride_c + t.i * g->ldc + t.j;
+  if (g->out_type == SONDE_F32) {
+    sonde_gemm_tile(g->ta, g->tb, t.m, t.n, g->k, a, g->lda, b, g->ldb, g->beta, (float *)(void *)p->c + to, g->ldc);
+    return;
+  }
+  float strip[STRETCH];
+  int64_t rows = STRETCH / t.n;
+  for (int64_t r = 0; r < t.m; r += rows) {
+    int64_t h = least(rows, t.m - r);
+    sonde_gemm_tile(g->ta, g->tb, h, t.n, g->k, a + (g->ta ? r : r * g->lda), g->lda, b, g->ldb, 0, strip, t.n);
+    for (int64_t q = 0; q < h; q++) p->simd->common.to_bf16((uint16_t *)(void *)p->c + to + (r + q) * g->ldc, strip + q * t.n, t.n);
+  }
+}
+
+/* ---- few rows: dot products ------------------------------------------------------------------------------------ */
+
+static int is_thin(const sonde_gemm *g) { return g->m <= THIN && !g->ta && g->tb; }
+
+static void thin_tile(void *arg, int64_t tile, int worker) {
+  (void)worker;
+  const product *p = arg;
+  const sonde_gemm *g = &p->g;
+  int64_t tiles = parts(g->n, PANEL), entry = tile / tiles, end = least(tile % tiles * PANEL + PANEL, g->n);
+  for (int64_t j = tile % tiles * PANEL; j < end; j++)
+    for (int64_t i = 0; i < g->m; i++) {
+      int64_t a = entry * g->stride_a + i * g->lda, b = entry * g->stride_b + j * g->ldb, c = entry * g->stride_c + i * g->ldc + j;
+      float v = g->in_type == SONDE_F32
+                    ? p->simd->common.dot((const float *)(const void *)p->a + a, (const float *)(const void *)p->b + b, g->k)
+                    : p->simd->dot_bf16((const uint16_t *)(const void *)p->a + a, (const uint16_t *)(const void *)p->b + b, g->k);
+      if (g->out_type == SONDE_BF16) p->simd->common.to_bf16((uint16_t *)(void *)p->c + c, &v, 1);
+      else ((float *)(void *)p->c)[c] = g->beta != 0 ? ((float *)(void *)p->c)[c] + v : v;
+    }
+}
+
+/* ---- any product ------------------------------------------------------------------------------------------------ */
 
 typedef struct widening {
   const sonde_simd_table *simd;
@@ -72,39 +289,17 @@ typedef struct widening {
 static void widen_stretch(void *arg, int64_t tile, int worker) {
   (void)worker;
   const widening *w = arg;
-  int64_t at = tile * STRIP, n = w->n - at < STRIP ? w->n - at : STRIP;
-  w->simd->common.from_bf16(w->to + at, w->from + at, n);
+  int64_t at = tile * STRETCH;
+  w->simd->common.from_bf16(w->to + at, w->from + at, least(STRETCH, w->n - at));
 }
 
-static void widen(const product *p, const void *from, float *to, int64_t n, sonde_pool *pool) {
-  widening w = {p->simd, from, to, n};
-  sonde_pool_run(pool, parts(n, STRIP), widen_stretch, &w);
+static const char *widen(const product *p, const char *from, float *to, int64_t n, sonde_pool *pool) {
+  widening w = {p->simd, (const uint16_t *)(const void *)from, to, n};
+  sonde_pool_run(pool, parts(n, STRETCH), widen_stretch, &w);
+  return (const char *)to;
 }
 
-static void run_tile(void *arg, int64_t tile, int worker) {
-  (void)worker;
-  const product *p = arg;
-  const sonde_gemm *g = p->g;
-  int64_t batch = tile / (p->down * p->across), at = tile % (p->down * p->across);
-  int64_t i = at / p->across * p->tile_m, j = at % p->across * p->tile_n;
-  int64_t m = g->m - i < p->tile_m ? g->m - i : p->tile_m, n = g->n - j < p->tile_n ? g->n - j : p->tile_n;
-  const float *a = p->a32 + batch * g->stride_a + (g->ta ? i : i * g->lda);
-  const float *b = p->b32 + batch * g->stride_b + (g->tb ? j * g->ldb : j);
-  int64_t to = batch * g->stride_c + i * g->ldc + j;
-  if (g->out_type == SONDE_F32) {
-    sonde_gemm_tile(g->ta, g->tb, m, n, g->k, a, g->lda, b, g->ldb, g->beta, (float *)p->c + to, g->ldc);
-    return;
-  }
-  float strip[STRIP];
-  int64_t rows = STRIP / n;
-  for (int64_t r = 0; r < m; r += rows) {
-    int64_t h = m - r < rows ? m - r : rows;
-    sonde_gemm_tile(g->ta, g->tb, h, n, g->k, a + (g->ta ? r : r * g->lda), g->lda, b, g->ldb, 0, strip, n);
-    for (int64_t q = 0; q < h; q++) p->simd->common.to_bf16((uint16_t *)p->c + to + (r + q) * g->ldc, strip + q * n, n);
-  }
-}
-
-/* Elements from the first to one past the last that an operand reads, all batches. */
+/* Elements from the first to one past the last that an operand reads, all batch entries. */
 static int64_t span(int64_t rows, int64_t width, int64_t ld, int64_t stride, int64_t batch) {
   return rows > 0 && batch > 0 ? (batch - 1) * stride + (rows - 1) * ld + width : 0;
 }
@@ -117,52 +312,70 @@ static int64_t span_b(const sonde_gemm *g) {
   return span(g->tb ? g->n : g->k, g->tb ? g->k : g->n, g->ldb, g->stride_b, g->batch);
 }
 
-static int64_t padded(int64_t count) { return (count + 15) / 16 * 16; }
+static int64_t padded(int64_t count) { return parts(count, 16) * 16; }
 
-int64_t sonde_gemm_scratch(const sonde_gemm *g, int threads) {
-  (void)threads;
-  if (g->in_type == SONDE_F32) return 0;
-  return (padded(span_a(g)) + padded(span_b(g))) * (int64_t)sizeof(float);
+static int must_widen(const sonde_gemm *g, const sonde_simd_table *simd) {
+  return g->in_type == SONDE_BF16 && !is_thin(g) && !(simd->micro && simd->micro->bf16);
 }
 
-static void clear(const sonde_gemm *g, void *c) {
-  int64_t size = g->out_type == SONDE_F32 ? 4 : 2;
+int64_t sonde_gemm_scratch(const sonde_gemm *g, int threads) {
+  const sonde_simd_table *simd = sonde_simd_get();
+  sonde_gemm f = *g;
+  int64_t wide = 0;
+  (void)threads;   /* what is packed is shared by all threads */
+  if (g->m <= 0 || g->n <= 0 || g->k <= 0 || g->batch <= 0 || is_thin(g)) return 0;
+  if (must_widen(g, simd)) {
+    wide = (padded(span_a(g)) + padded(span_b(g))) * 4;
+    f.in_type = SONDE_F32;
+  }
+  return wide + (simd->micro ? micro_scratch(&f) : 0);
+}
+
+static void clear(const sonde_gemm *g, char *c) {
+  int64_t size = bytes_of(g->out_type);
   for (int64_t b = 0; b < g->batch; b++)
-    for (int64_t i = 0; i < g->m; i++)
-      memset((char *)c + (b * g->stride_c + i * g->ldc) * size, 0, (size_t)(g->n * size));
+    for (int64_t i = 0; i < g->m; i++) memset(c + (b * g->stride_c + i * g->ldc) * size, 0, (size_t)(g->n * size));
 }
 
 void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, void *scratch, sonde_pool *pool) {
+  product p = {.g = *g, .simd = sonde_simd_get(), .a = a, .b = b, .c = c};
+  p.micro = p.simd->micro;
   if (g->m <= 0 || g->n <= 0 || g->batch <= 0) return;
   if (g->k <= 0) {
     if (g->beta == 0) clear(g, c);
     return;
   }
-  product p = {.g = g, .simd = sonde_simd_get(), .a = a, .b = b, .a32 = a, .b32 = b, .c = c};
-  if (g->in_type == SONDE_BF16) {
-    int64_t na = span_a(g), nb = span_b(g);
-    float *to = scratch;
-    widen(&p, a, to, na, pool);
-    widen(&p, b, to + padded(na), nb, pool);
-    p.a32 = to;
-    p.b32 = to + padded(na);
+  if (is_thin(g)) {
+    sonde_pool_run(pool, g->batch * parts(g->n, PANEL), thin_tile, &p);
+    return;
   }
-  cut(&p);
-  sonde_pool_run(pool, g->batch * p.down * p.across, run_tile, &p);
+  char *room = scratch;
+  if (must_widen(g, p.simd)) {
+    int64_t na = span_a(g), nb = span_b(g);
+    p.a = widen(&p, a, (float *)(void *)room, na, pool);
+    p.b = widen(&p, b, (float *)(void *)(room + padded(na) * 4), nb, pool);
+    p.g.in_type = SONDE_F32;
+    room += (padded(na) + padded(nb)) * 4;
+  }
+  if (p.micro) {
+    run_micro(&p, room, pool);
+    return;
+  }
+  p.entries = g->batch, p.rows = g->m, p.cols = g->n;
+  cut(&p, BLAS_M, BLAS_LEAST, BLAS_N, BLAS_LEAST);
+  sonde_pool_run(pool, p.entries * p.down * p.across, blas_tile, &p);
 }
 
-static char library[2][160];
-
-static void name_library(void) {
-  char name[32] = "BLAS", version[32] = "";
-  if (openblas_get_config) sscanf(openblas_get_config(), "%31s %31s", name, version);
-  const char *core = openblas_get_corename ? openblas_get_corename() : "unknown core";
-  snprintf(library[0], sizeof library[0], "%s %s (%s)", name, version, core);
-  snprintf(library[1], sizeof library[1], "%s %s (%s), bf16 widened to f32", name, version, core);
-}
+/* ---- what computes -------------------------------------------------------------------------------------------- */
 
 const char *sonde_gemm_library(int dtype) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, name_library);
-  return library[dtype == SONDE_BF16];
+  static char text[160];
+  const sonde_simd_table *simd = sonde_simd_get();
+  if (simd->micro && (dtype == SONDE_F32 || simd->micro->bf16)) return dtype == SONDE_F32 ? "Sonde AVX-512" : "Sonde AVX-512 bf16";
+  if (simd->micro) return "Sonde AVX-512, bf16 widened to f32";
+  char name[32] = "BLAS", version[32] = "";
+  if (openblas_get_config) sscanf(openblas_get_config(), "%31s %31s", name, version);
+  snprintf(text, sizeof text, "%s %s (%s)%s", name, version, openblas_get_corename ? openblas_get_corename() : "unknown core",
+           dtype == SONDE_F32 ? "" : ", bf16 widened to f32");
+  return text;
 }

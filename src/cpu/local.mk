@@ -1,9 +1,10 @@
 # CPU kernels: GEMM dispatch and the inner loops, the latter compiled once per instruction set.
 #
 # One source, three archives; -march=native must not reach them, so they take SONDE_CFLAGS instead of AM_CFLAGS.
-libsonde_la_SOURCES += %D%/gemm.c %D%/gemm.h %D%/simd.c %D%/simd.h %D%/simd_isa.h
+libsonde_la_SOURCES += %D%/gemm.c %D%/gemm.h %D%/micro.h %D%/simd.c %D%/simd.h %D%/simd_isa.h
 SIMD_SOURCES = %D%/simd_kernels.c %D%/simd_vec.c
-SIMD_CFLAGS = $(SONDE_CFLAGS) $(SANITIZE_FLAGS)
+# -Wno-psabi: 64-byte vectors pass between inlined functions only, so there is no ABI to keep.
+SIMD_CFLAGS = $(SONDE_CFLAGS) $(SANITIZE_FLAGS) -Wno-psabi
 
 noinst_LTLIBRARIES += libsonde_simd_base.la
 libsonde_simd_base_la_SOURCES = $(SIMD_SOURCES)
@@ -21,7 +22,7 @@ endif
 
 if ISA_AVX512
 noinst_LTLIBRARIES += libsonde_simd_avx512.la
-libsonde_simd_avx512_la_SOURCES = $(SIMD_SOURCES)
+libsonde_simd_avx512_la_SOURCES = $(SIMD_SOURCES) %D%/micro_avx512.c
 libsonde_simd_avx512_la_CPPFLAGS = $(AM_CPPFLAGS) -DSONDE_ISA=avx512
 libsonde_simd_avx512_la_CFLAGS = $(SIMD_CFLAGS) $(ISA_AVX512_CFLAGS)
 libsonde_la_LIBADD += libsonde_simd_avx512.la

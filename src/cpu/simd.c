@@ -48,3 +48,8 @@ const sonde_simd_table *sonde_simd_get(void) {
   pthread_once(&once, choose);
   return chosen;
 }
+
+void sonde_simd_use(const sonde_simd_table *table) {
+  pthread_once(&once, choose);
+  chosen = table;
+}

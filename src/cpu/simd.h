@@ -24,6 +24,9 @@ typedef struct sonde_simd_table {
                          float r, int64_t n);
   /* y = exp(x - shift); returns the sum of y */
   float (*exp_sum)(float *y, const float *x, float shift, int64_t n);
+  float (*dot_bf16)(const uint16_t *x, const uint16_t *y, int64_t n);
+
+  const struct sonde_micro *micro;   /* the register-blocked product (micro.h); NULL: products are the BLAS's */
 
   /* The stretch function of an elementwise op by name ("add", "silu", ...); NULL if there is none. */
   void (*(*vec)(const char *name))(const sonde_vec *v);

@@ -4,12 +4,10 @@
  * set's fused multiply-add only. The loops are plain C on gcc's vector type: no intrinsics, so the base build
  * needs no more than x86-64. */
 #include "config.h"
+#include "cpu/micro.h"
 #include "cpu/simd_isa.h"
 
 #include <string.h>
-
-/* A 64-byte vector passed between inlined functions has no ABI to keep. */
-#pragma GCC diagnostic ignored "-Wpsabi"
 
 enum { LANES = 16, STRIDE = 2 * LANES };
 typedef float vec __attribute__((vector_size(4 * LANES)));
@@ -194,12 +192,39 @@ static float exp_sum(float *y, const float *x, float shift, int64_t n) {
   return sum(y, n);
 }
 
-#define TABLE(hardware)                                                                                       \
-  {.common = {sizeof(sonde_simd), sum, dot, max, axpy, scale, mul, vexp, vtanh, from_bf16, to_bf16},            \
-   .isa = ISA_TEXT(SONDE_ISA), .bf16 = hardware, .rms_row = rms_row, .rms_row_grad = rms_row_grad,              \
-   .layer_row = layer_row, .layer_row_grad = layer_row_grad, .exp_sum = exp_sum, .vec = ISA_NAME(sonde_vec_find)}
+typedef uint16_t half __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+typedef uint32_t word __attribute__((vector_size(4 * LANES)));
+
+static inline vec load_bf16(const uint16_t *x) { return (vec)(__builtin_convertvector(*(const half *)x, word) << 16); }
+
+static inline vec load_part_bf16(const uint16_t *x, int64_t n) {
+  uint16_t t[LANES];
+  for (int k = 0; k < LANES; k++) t[k] = k < n ? x[k] : 0;
+  return load_bf16(t);
+}
+
+static float dot_bf16(const uint16_t *x, const uint16_t *y, int64_t n) {
+#define STEP(s, i) s += load_bf16(x + (i)) * load_bf16(y + (i))
+#define LAST(s, i, c) s += load_part_bf16(x + (i), c) * load_part_bf16(y + (i), c)
+  REDUCE(n, a, STEP, LAST);
+#undef STEP
+#undef LAST
+  return fold(a[0] + a[1]);
+}
+
+#ifdef __AVX512F__
+#define MICRO(hardware) sonde_micro_avx512(hardware)
+#else
+#define MICRO(hardware) NULL
+#endif
 
 const sonde_simd_table *ISA_NAME(sonde_simd)(int bf16) {
-  static const sonde_simd_table table[2] = {TABLE(0), TABLE(1)};
-  return &table[bf16 != 0];
+  static sonde_simd_table table[2];
+  sonde_simd_table *t = &table[bf16 != 0];
+  *t = (sonde_simd_table){
+      .common = {sizeof(sonde_simd), sum, dot, max, axpy, scale, mul, vexp, vtanh, from_bf16, to_bf16},
+      .isa = ISA_TEXT(SONDE_ISA), .bf16 = bf16, .rms_row = rms_row, .rms_row_grad = rms_row_grad, .layer_row = layer_row,
+      .layer_row_grad = layer_row_grad, .exp_sum = exp_sum, .dot_bf16 = dot_bf16, .micro = MICRO(bf16),
+      .vec = ISA_NAME(sonde_vec_find)};
+  return t;
 }

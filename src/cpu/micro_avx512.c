@@ -1,0 +1,198 @@
+/* micro_avx512.c - the AVX-512 product of micro.h: a block of up to 6 x 64 results stays in registers (24 of the 32)
+ * while k runs, fed by loads of B and broadcasts of A from memory. */
+#include "config.h"
+#include "cpu/micro.h"
+
+#include <immintrin.h>
+
+#include "sonde.h"
+
+enum { MR = 6, LANES = 16, NR = 4 * LANES };
+#define KERNEL static inline __attribute__((always_inline)) void
+
+/* ---- results ------------------------------------------------------------------------------------------ */
+
+/* Writes one row of the block; `last` masks its last vector. */
+KERNEL put_row(const __m512 *acc, int nv, __mmask16 last, int accumulate, void *c, int64_t at, int out_type) {
+  for (int j = 0; j < nv; j++) {
+    __mmask16 mask = j == nv - 1 ? last : 0xffff;
+    if (out_type == SONDE_F32) {
+      float *to = (float *)c + at + j * LANES;
+      __m512 v = accumulate ? _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), acc[j]) : acc[j];
+      _mm512_mask_storeu_ps(to, mask, v);
+    } else {
+      /* Round to nearest even by integer arithmetic; a NaN keeps its top bits and is made quiet. */
+      __m512i u = _mm512_castps_si512(acc[j]);
+      __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+      __m512i r = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+      __mmask16 nan = _mm512_cmp_ps_mask(acc[j], acc[j], _CMP_UNORD_Q);
+      r = _mm512_mask_or_epi32(r, nan, u, _mm512_set1_epi32(0x400000));
+      _mm256_mask_storeu_epi16((uint16_t *)c + at + j * LANES, mask, _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
+    }
+  }
+}
+
+/* ---- f32 ---------------------------------------------------------------------------------------------- */
+
+KERNEL block_f32(const int mr, const int nv, __mmask16 last, int64_t k, const float *a, int64_t rs, int64_t cs, const float *b,
+                 int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {
+  __m512 acc[MR][4];
+#pragma GCC unroll 6
+  for (int i = 0; i < mr; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < nv; j++) acc[i][j] = _mm512_setzero_ps();
+  for (int64_t p = 0; p < k; p++, a += cs, b += ldb) {
+    __m512 v[4];
+#pragma GCC unroll 4
+    for (int j = 0; j < nv; j++) v[j] = j == nv - 1 ? _mm512_maskz_loadu_ps(last, b + j * LANES) : _mm512_loadu_ps(b + j * LANES);
+#pragma GCC unroll 6
+    for (int i = 0; i < mr; i++) {
+      __m512 x = _mm512_set1_ps(a[i * rs]);
+#pragma GCC unroll 4
+      for (int j = 0; j < nv; j++) acc[i][j] = _mm512_fmadd_ps(x, v[j], acc[i][j]);
+    }
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < mr; i++) put_row(acc[i], nv, last, accumulate, c, i * ldc, out_type);
+}
+
+/* ---- bf16 --------------------------------------------------------------------------------------------- */
+
+#ifdef __AVX512BF16__
+static inline __attribute__((always_inline)) __m512bh pair(const uint16_t *a) {
+  uint32_t w;
+  __builtin_memcpy(&w, a, sizeof w);
+  return (__m512bh)_mm512_set1_epi32((int)w);
+}
+
+KERNEL block_bf16(const int mr, const int nv, __mmask16 last, int64_t k, const uint16_t *a, int64_t rs, int64_t cs, const uint32_t *b,
+                  int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {
+  __m512 acc[MR][4];
+#pragma GCC unroll 6
+  for (int i = 0; i < mr; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < nv; j++) acc[i][j] = _mm512_setzero_ps();
+  for (int64_t p = 0; p < k / 2; p++, a += cs, b += ldb) {
+    __m512i v[4];
+#pragma GCC unroll 4
+    for (int j = 0; j < nv; j++)
+      v[j] = j == nv - 1 ? _mm512_maskz_loadu_epi32(last, b + j * LANES) : _mm512_loadu_si512(b + j * LANES);
+#pragma GCC unroll 6
+    for (int i = 0; i < mr; i++) {
+      __m512bh x = pair(a + i * rs);
+#pragma GCC unroll 4
+      for (int j = 0; j < nv; j++) acc[i][j] = _mm512_dpbf16_ps(acc[i][j], x, (__m512bh)v[j]);
+    }
+  }
+  if (k % 2)
+#pragma GCC unroll 6
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 4
+      for (int j = 0; j < nv; j++) {
+        __m512i v = _mm512_maskz_loadu_epi32(j == nv - 1 ? last : 0xffff, b + j * LANES);
+        acc[i][j] = _mm512_dpbf16_ps(acc[i][j], (__m512bh)_mm512_set1_epi32(a[i * rs]), (__m512bh)v);
+      }
+#pragma GCC unroll 6
+  for (int i = 0; i < mr; i++) put_row(acc[i], nv, last, accumulate, c, i * ldc, out_type);
+}
+#endif
+
+/* ---- all blocks of a product ---------------------------------------------------------------------------- */
+
+/* One compiled block for each height and width: the sizes must be constants for the results to stay in registers. */
+#define CASE(block, mr, nv) \
+  case mr * 8 + nv: block(mr, nv, last, k, a, rs, cs, b, ldb, accumulate, c, ldc, out_type); break;
+#define CASES(block, mr) CASE(block, mr, 1) CASE(block, mr, 2) CASE(block, mr, 3) CASE(block, mr, 4)
+
+#define PRODUCT(name, block, type_a, type_b)                                                                            \
+  static __attribute__((noinline)) void name##_block(int64_t mr, int64_t nv, __mmask16 last, int64_t k, const type_a *a, \
+      int64_t rs, int64_t cs, const type_b *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {        \
+    switch (mr * 8 + nv) {                                                                                              \
+      CASES(block, 1) CASES(block, 2) CASES(block, 3) CASES(block, 4) CASES(block, 5) CASES(block, 6)                   \
+    }                                                                                                                   \
+  }                                                                                                                     \
+  static void name(int64_t m, int64_t n, int64_t k, const type_a *a, int64_t rs, int64_t cs, const type_b *b, int64_t ldb,\
+                   int accumulate, void *c, int64_t ldc, int out_type) {                                                \
+    int64_t size = out_type == SONDE_F32 ? 4 : 2;                                                                       \
+    for (int64_t j = 0; j < n; j += NR) {                                                                               \
+      int64_t width = n - j < NR ? n - j : NR, nv = (width + LANES - 1) / LANES;                                        \
+      __mmask16 last = (__mmask16)(0xffffu >> (nv * LANES - width));                                                    \
+      for (int64_t i = 0; i < m; i += MR)                                                                               \
+        name##_block(m - i < MR ? m - i : MR, nv, last, k, a + i * rs, rs, cs, b + j, ldb, accumulate,                  \
+                     (char *)c + (i * ldc + j) * size, ldc, out_type);                                                  \
+    }                                                                                                                   \
+  }
+
+PRODUCT(product_f32, block_f32, float, float)
+#ifdef __AVX512BF16__
+PRODUCT(product_bf16, block_bf16, uint16_t, uint32_t)
+#endif
+
+/* ---- packing ------------------------------------------------------------------------------------------ */
+
+/* 16 x 16 words: four rounds that exchange halves of 1, 2, 4 and 8 words. */
+static void transpose_block(uint32_t *dst, int64_t ldd, const char *src, int64_t lds_bytes) {
+  __m512i r[16], t[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(src + i * lds_bytes);
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    _mm512_storeu_si512(dst + i * ldd, _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88));
+    _mm512_storeu_si512(dst + (i + 4) * ldd, _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88));
+    _mm512_storeu_si512(dst + (i + 8) * ldd, _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd));
+    _mm512_storeu_si512(dst + (i + 12) * ldd, _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd));
+  }
+}
+
+static void transpose(uint32_t *dst, int64_t ldd, const void *src, int64_t lds_bytes, int64_t rows, int64_t cols) {
+  const char *from = src;
+  for (int64_t i = 0; i < rows; i += 16)
+    for (int64_t j = 0; j < cols; j += 16) {
+      if (i + 16 <= rows && j + 16 <= cols) {
+        transpose_block(dst + j * ldd + i, ldd, from + i * lds_bytes + j * 4, lds_bytes);
+        continue;
+      }
+      for (int64_t y = i; y < rows && y < i + 16; y++)
+        for (int64_t x = j; x < cols && x < j + 16; x++) __builtin_memcpy(dst + x * ldd + y, from + y * lds_bytes + x * 4, 4);
+    }
+}
+
+static void interleave(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t lds, int64_t rows, int64_t cols) {
+  for (int64_t r = 0; r < rows; r += 2)
+    for (int64_t c = 0; c < cols; c += LANES) {
+      __mmask16 mask = cols - c < LANES ? (__mmask16)(0xffffu >> (LANES - (cols - c))) : 0xffff;
+      const uint16_t *even = src + r * lds + c;
+      __m512i lo = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even)), hi = _mm512_setzero_si512();
+      if (r + 1 < rows) hi = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even + lds));
+      _mm512_mask_storeu_epi32(dst + r / 2 * ldd + c, mask, _mm512_or_si512(lo, _mm512_slli_epi32(hi, 16)));
+    }
+}
+
+const sonde_micro *sonde_micro_avx512(int bf16) {
+  static const sonde_micro plain = {product_f32, NULL, transpose, interleave};
+#ifdef __AVX512BF16__
+  static const sonde_micro narrow = {product_f32, product_bf16, transpose, interleave};
+  if (bf16) return &narrow;
+#endif
+  (void)bf16;
+  return &plain;
+}
