@@ -1,6 +1,7 @@
 # The test harness: every test prints TAP, and automake's driver counts it, so that a crash, a missing plan or too
 # few results is an error even when the exit status is 0.
 
+include tests/harness/local.mk
 include tests/base/local.mk
 include tests/cpu/local.mk
 include tests/graph/local.mk
@@ -38,6 +39,8 @@ AM_TESTS_ENVIRONMENT = \
   abs_srcdir='$(abs_top_srcdir)'; export abs_srcdir; \
   abs_builddir='$(abs_top_builddir)'; export abs_builddir; \
   LUAJIT='$(LUAJIT)'; export LUAJIT; \
+  CC='$(CC)'; export CC; \
+  LUA_CFLAGS='$(LUA_CFLAGS)'; export LUA_CFLAGS; \
   CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT; \
   TERM=dumb; export TERM;
 
