@@ -17,9 +17,9 @@ typedef struct sonde_param {
   int32_t block;             /* 0-based block it belongs to; -1: none */
 } sonde_param;
 
-SONDE_API sonde_params *sonde_params_new(uint64_t seed, sonde_error *err);
-SONDE_API sonde_params *sonde_params_ref(sonde_params *p);
-SONDE_API void sonde_params_free(sonde_params *p);
+sonde_params *sonde_params_new(uint64_t seed, sonde_error *err);
+sonde_params *sonde_params_ref(sonde_params *p);
+void sonde_params_free(sonde_params *p);
 
 /* The parameter of that name: made if absent, checked against the shape if present (ESHAPE names both). */
 const sonde_param *sonde_params_need(sonde_params *p, const char *name, const sonde_shape *shape, int role,

@@ -19,7 +19,7 @@ ORDER="base tensor cpu graph ops io text plugin record train script main"
 
 @test "the library knows no Lua" {
   cd "$abs_srcdir/src"
-  run grep -lE '#include *[<"](lua|lauxlib|lualib)' base/*.[ch] tensor/*.[ch] cpu/*.[ch] graph/*.[ch] ops/*.[ch] \
+  run grep -slE '#include *[<"](lua|lauxlib|lualib)' base/*.[ch] tensor/*.[ch] cpu/*.[ch] graph/*.[ch] ops/*.[ch] \
     io/*.[ch] text/*.[ch] plugin/*.[ch] record/*.[ch] train/*.[ch]
   echo "$output"
   [ -z "$output" ]
