@@ -58,8 +58,7 @@ typedef struct sonde_st_item {
 } sonde_st_item;
 
 /* Writes the file whole or not at all, straight from the items' memory. Order in the file: wider dtypes first, so that
- * every tensor is aligned, then by name; so equal content gives equal bytes. `meta` is {key, value, ..., NULL}, sorted
- * by key on writing, or NULL. */
+ * every tensor is aligned, then by name; so equal content gives equal bytes. `meta` is {key, value, ..., NULL}, or NULL. */
 int sonde_st_save(const char *path, const sonde_st_item *items, int64_t n, const char *const *meta, sonde_error *err);
 
 /* The dtype a tensor of Sonde's dtype is saved as without conversion. */

@@ -1,0 +1,28 @@
+/* safetensors_internal.h - the reader's state, shared by its two files. */
+#ifndef SONDE_IO_SAFETENSORS_INTERNAL_H
+#define SONDE_IO_SAFETENSORS_INTERNAL_H
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+
+struct sonde_st {
+  sonde_arena *arena;          /* names, metadata */
+  sonde_map *by_name;          /* name -> index + 1 */
+  sonde_map *meta;
+  sonde_st_entry *entry;
+  int64_t n;
+  sonde_mapping *map;          /* one a file */
+  int64_t files;
+};
+
+sonde_st *sonde__st_new(sonde_error *err);
+
+/* Parses one file's bytes and appends its tensors. */
+int sonde__st_add(sonde_st *st, const void *data, int64_t size, const char *name, sonde_error *err);
+
+/* Maps a file and adds it. */
+int sonde__st_add_file(sonde_st *st, const char *path, sonde_error *err);
+
+#endif
