@@ -1,5 +1,6 @@
 # The Lua library: lua/sonde/x.lua lands in $(pkgdatadir)/lua/sonde/x.lua.
-nobase_dist_pkgdata_DATA += %D%/sonde/args.lua %D%/sonde/cli.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/args.lua %D%/sonde/cli.lua %D%/sonde/initpolicy.lua %D%/sonde/node.lua \
+  %D%/sonde/placement.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/cmd/version.lua
 
 nobase_dist_pkgdata_DATA += %D%/sonde/current.lua %D%/sonde/stats.lua %D%/sonde/plot.lua %D%/sonde/plot_svg.lua \

@@ -154,6 +154,7 @@ static int to_json(lua_State *L, int index, int depth, json_t **out, const char 
 json_t *sonde_lua_to_tree(lua_State *L, int index) {
   const char *problem = NULL;
   luaL_checkany(L, index);
+  index = lua_absindex(L, index);
   sonde_lua_box *box = sonde_lua_new(L, &tree_type, 0);
   json_t *tree = NULL;
   if (to_json(L, index, 0, &tree, &problem)) sonde_lua_fail(L, "this cannot be written as JSON or YAML: %s", problem);

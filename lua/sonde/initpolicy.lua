@@ -1,0 +1,75 @@
+--- initpolicy.lua - how a model's parameters start, by their role.
+--
+-- A policy is a function of the place (depth L, layer 1..L or 0 outside the blocks, width, std) that returns a table
+-- role -> {kind, a, b}: {"normal", std, truncation in sigmas (0: none)}, {"xavier", gain}, {"fill", value}. The role
+-- "default" stands for all that are not named. Gains and biases start at what their module asks for.
+
+local core = require "sonde.core"
+local args = require "sonde.args"
+
+local initpolicy = {}
+
+local policies = {}
+
+---@class sonde.init_place
+---@field layer integer     1..L; 0 outside the blocks
+---@field depth integer     L
+---@field width integer     D
+---@field std number        the model's init_std
+
+--- Registers an initialisation under a name that models can ask for.
+---@param name string
+---@param policy fun(place: sonde.init_place): table<string, table>
+function initpolicy.register(name, policy)
+  if policies[name] then error(core.where() .. "the initialisation '" .. name .. "' exists already", 0) end
+  policies[name] = policy
+end
+
+--- The names of all initialisations.
+---@return string[]
+function initpolicy.names()
+  local names = {}
+  for name in pairs(policies) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
+--- The policy of that name for one place: role -> {kind=, a=, b=} for every role.
+---@param name string
+---@param place sonde.init_place
+---@return table<string, {kind: string, a: number, b: number}>
+function initpolicy.at(name, place)
+  local policy = policies[name]
+  if not policy then
+    error(core.where() .. "unknown initialisation '" .. tostring(name) .. "'" .. args.hint(name, initpolicy.names()), 0)
+  end
+  local given, by_role = policy(place), {}
+  for _, role in ipairs(core.roles()) do
+    local rule = given[role] or given.default or { "normal", place.std }
+    by_role[role] = { kind = rule[1], a = rule[2], b = rule[3] or 0 }
+  end
+  return by_role
+end
+
+-- Everything N(0, std^2), embedding and head included.
+initpolicy.register("normal", function(place)
+  return { default = { "normal", place.std } }
+end)
+
+-- The projections that write to the residual stream are smaller by sqrt(2L): it has 2L summands (Megatron).
+initpolicy.register("scaled", function(place)
+  local small = { "normal", place.std / math.sqrt(2 * place.depth) }
+  return { default = { "normal", place.std }, attn_out = small, ffn_out = small }
+end)
+
+-- DeepNet (Wang et al., 2022), decoder only: Xavier-normal, gain beta = (8L)^(-1/4) on what the branches' values pass
+-- through, 1 on queries and keys.
+initpolicy.register("deepnorm", function(place)
+  local beta = { "xavier", (8 * place.depth) ^ -0.25 }
+  return {
+    default = { "normal", place.std },
+    qk = { "xavier", 1 }, v = beta, attn_out = beta, ffn_in = beta, ffn_out = beta,
+  }
+end)
+
+return initpolicy
