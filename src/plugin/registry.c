@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/paths.h"
 #include "graph/graph.h"
+#include "plugin/host.h"
 #include "plugin/loader.h"
 #include "plugin/options.h"
 
@@ -147,6 +148,7 @@ sonde_registry *sonde_registry_of(sonde_ctx *ctx, sonde_error *err) {
     return NULL;
   }
   r->ctx = ctx;
+  ctx->host = sonde_host_table();
   if (scan(r, err)) {
     registry_free(r);
     return NULL;
@@ -198,7 +200,7 @@ const sonde_entry *sonde_registry_at(const sonde_registry *r, int64_t i) { retur
 
 static const sonde_entry *unknown(const sonde_registry *r, const char *kind, const char *name, sonde_error *err) {
   enum { MOST = 256 };
-  const char *names[MOST], *near, *noun = kind ? kind : "plugin";
+  const char *names[MOST] = {NULL}, *near, *noun = kind ? kind : "plugin";
   char list[600] = "";
   size_t at = 0;
   int n = 0;
