@@ -30,16 +30,24 @@ int sonde_entry_begin(const sonde_entry *e, sonde_site *site, sonde_node *x) {
   return g->first.code;
 }
 
-sonde_node *sonde_entry_end(const sonde_entry *e, sonde_site *site, sonde_node *x, sonde_node *y) {
-  sonde_graph *g = sonde_site_graph(site);
-  char a[160], b[160], where[200];
-  (void)e;
-  if (!y && !g->first.code) sonde_site_refuse(site, "it gave no result and no reason");
-  if (y && !g->first.code && y->g != g) sonde_site_refuse(site, "its result belongs to another graph");
-  if (y && !g->first.code && (!sonde_shape_equal(&y->shape, &x->shape) || y->shape.dtype != SONDE_F32))
+/* What is wrong with a result that is there. */
+static void check_result(sonde_site *site, const sonde_node *x, const sonde_node *y) {
+  char a[160], b[160];
+  if (y->g != x->g) sonde_site_refuse(site, "its result belongs to another graph");
+  else if (!sonde_shape_equal(&y->shape, &x->shape) || y->shape.dtype != SONDE_F32)
     sonde_site_refuse(site, "its result is %s; it must have the shape of its input, %s",
                       sonde_shape_text(&y->shape, a, sizeof a), sonde_shape_text(&x->shape, b, sizeof b));
-  if (!g->first.code) return y;
+}
+
+sonde_node *sonde_entry_end(sonde_site *site, sonde_node *x, sonde_node *y) {
+  sonde_graph *g = sonde_site_graph(site);
+  char where[200];
+  if (!g->first.code) {
+    if (y) check_result(site, x, y);
+    else sonde_site_refuse(site, "it gave no result and no reason");
+    if (!g->first.code) return y;
+    g->first.code = SONDE_EBUG;
+  }
   /* A failure inside an op of the module does not know the site; one that came from the site does. */
   sonde_site_text(site, where, sizeof where);
   if (strncmp(g->first.text, where, strlen(where))) sonde_wrap(&g->first, "%s", where);
@@ -49,7 +57,7 @@ sonde_node *sonde_entry_end(const sonde_entry *e, sonde_site *site, sonde_node *
 sonde_node *sonde_entry_build(const sonde_entry *e, sonde_site *site, const sonde_value *values, sonde_node *x) {
   if (sonde_entry_begin(e, site, x)) return NULL;
   if (!e->plugin || !sonde_kind_is_module(e->kind)) return sonde_site_refuse(site, "it has no build function in C");
-  return sonde_entry_end(e, site, x, ((const sonde_module *)e->plugin->functions)->build(site, values, x));
+  return sonde_entry_end(site, x, ((const sonde_module *)e->plugin->functions)->build(site, values, x));
 }
 
 const sonde_optimizer *sonde_entry_optimizer(const sonde_entry *e, sonde_error *err) {

@@ -138,10 +138,8 @@ static int scan(sonde_registry *r, sonde_error *err) {
   return rc == SONDE_ENOMEM ? rc : 0;   /* a folder of the path that is not there is no failure */
 }
 
-sonde_registry *sonde_registry_of(sonde_ctx *ctx, sonde_error *err) {
-  sonde_registry *r = ctx->slot[SONDE_CTX_PLUGINS];
-  if (r) return r;
-  r = sonde_alloc(sizeof *r);
+sonde_registry *sonde_registry_new(sonde_ctx *ctx, sonde_error *err) {
+  sonde_registry *r = sonde_alloc(sizeof *r);
   if (!r || !(r->arena = sonde_arena_new())) {
     sonde_release(r);
     sonde_fail(err, SONDE_ENOMEM, "no memory for the plugin registry");
@@ -149,13 +147,17 @@ sonde_registry *sonde_registry_of(sonde_ctx *ctx, sonde_error *err) {
   }
   r->ctx = ctx;
   ctx->host = sonde_host_table();
-  if (scan(r, err)) {
-    registry_free(r);
-    return NULL;
-  }
   ctx->slot[SONDE_CTX_PLUGINS] = r;
   ctx->slot_free[SONDE_CTX_PLUGINS] = registry_free;
   return r;
+}
+
+sonde_registry *sonde_registry_of(sonde_ctx *ctx, sonde_error *err) {
+  sonde_registry *r = ctx->slot[SONDE_CTX_PLUGINS];
+  if (r || !(r = sonde_registry_new(ctx, err)) || !scan(r, err)) return r;
+  registry_free(r);
+  ctx->slot[SONDE_CTX_PLUGINS] = NULL;
+  return NULL;
 }
 
 static int copy_text(sonde_arena *a, const char **s) {

@@ -26,6 +26,9 @@ typedef struct sonde_registry sonde_registry;
  * becomes an entry with its reason. It lives as long as the runtime. NULL: out of memory. */
 sonde_registry *sonde_registry_of(sonde_ctx *ctx, sonde_error *err);
 
+/* The same without a search: an empty one, for a runtime that has none yet. */
+sonde_registry *sonde_registry_new(sonde_ctx *ctx, sonde_error *err);
+
 /* Loads one file, or all of a folder's *.so in the order of their names. Loading a file again gives its entry. A
  * second module of the same kind and name is refused, with both paths in the message. */
 int sonde_registry_load(sonde_registry *r, const char *path, const sonde_entry **entry, sonde_error *err);
@@ -48,10 +51,10 @@ char *sonde_entry_text(const sonde_entry *e, char *buf, size_t size);
 sonde_value *sonde_entry_values(const sonde_entry *e, const json_t *given, sonde_error *err);
 
 /* Appends the module's nodes for x [B, T, D] and gives the result, checked to be [B, T, D]. NULL: the reason, with the
- * site in front, is the graph's error. For a script's module the caller runs the script between begin and end. */
+ * site in front, is the graph's error (EBUG: the module broke its contract, else it refused). For a script's module the caller runs the script between begin and end. */
 sonde_node *sonde_entry_build(const sonde_entry *e, sonde_site *site, const sonde_value *values, sonde_node *x);
-int sonde_entry_begin(const sonde_entry *e, sonde_site *site, sonde_node *x);                     /* 0 or a code */
-sonde_node *sonde_entry_end(const sonde_entry *e, sonde_site *site, sonde_node *x, sonde_node *y);
+int sonde_entry_begin(const sonde_entry *e, sonde_site *site, sonde_node *x);   /* 0 or a code */
+sonde_node *sonde_entry_end(sonde_site *site, sonde_node *x, sonde_node *y);
 
 /* The update function of an optimizer's entry; NULL with a reason for another kind. */
 const sonde_optimizer *sonde_entry_optimizer(const sonde_entry *e, sonde_error *err);
