@@ -1,5 +1,5 @@
-/* cast_test.c - casts: exact values, also where rounding ties and where a number does not fit; in a plan (where casts
- * to f32 and bf16 are fused) and by the op's own kernel. */
+/* cast_test.c - casts: exact values, also where rounding ties and where a number does not fit; in a plan
+ * (where casts to f32 and bf16 are fused) and by the op's own kernel. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +10,7 @@
 #include "cases.h"
 #include "graph/graph.h"
 
-/* A value as f32, its bits as bf16 (nearest, ties to even) and as i32 (fraction cut off, nearest that fits, NaN 0). */
+/* A value, its bits as bf16 (nearest, ties to even), and as i32 (fraction cut off, nearest that fits). */
 static const struct {
   float value;
   uint16_t bf16;

@@ -1,5 +1,5 @@
-/* dropout_test.c - the mask of dropout: its share of zeros, that neighbours, steps and seeds are unrelated, that the
- * backward pass has the same one, and that it depends on nothing else. */
+/* dropout_test.c - the mask of dropout: its share of zeros, that neighbours, steps and seeds are unrelated,
+ * that the backward pass has the same one, and that it depends on nothing else. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,8 +13,8 @@ enum { ROWS = 128, COLUMNS = 1001, N = ROWS * COLUMNS };
 
 static op_case dropout(double p, int64_t seed) {
   op_made x = {.shape = {SONDE_F32, 2, {ROWS, COLUMNS, 1, 1, 1}}, .seed = 3, .lo = 1, .hi = 2};
-  return (op_case){.name = "dropout", .op = "dropout", .attr = {{p}, {seed}}, .n_in = 1, .n_out = 1, .n_wrt = 1,
-                   .seed = 4, .in = {x}};
+  return (op_case){.name = "dropout", .op = "dropout", .attr = {{p}, {seed}}, .n_in = 1, .n_out = 1,
+                   .n_wrt = 1, .seed = 4, .in = {x}};
 }
 
 static void run_mask(int threads, double p, int64_t seed, uint64_t step, float *y, float *dx, float *x) {
