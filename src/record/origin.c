@@ -1,5 +1,4 @@
 /* origin.c - see origin.h. */
-#include "config.h"
 #include "record/origin.h"
 
 #include <stdio.h>
@@ -8,9 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef SONDE_COMMIT
-#define SONDE_COMMIT ""
-#endif
+#include "commit.h"
 
 const char *sonde_origin_commit(void) { return SONDE_COMMIT; }
 

@@ -20,7 +20,7 @@
 enum { PATH_BYTES = 4096 };
 
 struct sonde_run {
-  char *dir, *root, *experiment, *trial;
+  char *dir, *root, *name, *experiment, *trial;   /* dir is root/name, name is experiment/trial */
   char path[PATH_BYTES];
   int lock;
   json_t *record;          /* run.json */
@@ -29,62 +29,52 @@ struct sonde_run {
 
 /* ---- opening ------------------------------------------------------------------------------------------ */
 
-/* Cuts the last name off `path` and returns it (a pointer into `path`, or "" when there is none). */
-static char *cut_name(char *path) {
-  size_t n = strlen(path);
-  while (n && path[n - 1] == '/') path[--n] = 0;
-  char *slash = strrchr(path, '/');
-  if (!slash) return path;
-  *slash = 0;
-  return slash + 1;
+/* 1 if `name` is "trial" or "experiment/trial", none of them empty or hidden. */
+static int is_name(const char *name) {
+  int slashes = 0;
+  for (const char *c = name; *c; c++) {
+    if (*c == '.' && (c == name || c[-1] == '/')) return 0;
+    if (*c == '/' && (c == name || c[1] == '/' || !c[1] || ++slashes > 1)) return 0;
+  }
+  return *name != 0;
 }
 
-static int split(sonde_run *r, const char *dir, sonde_error *err) {
-  char path[PATH_BYTES], parent[PATH_BYTES];
-  if (strlen(dir) >= PATH_BYTES - 64) return sonde_fail(err, SONDE_EINVAL, "%s: the path is too long", dir);
-  strcpy(path, dir);
-  const char *trial = cut_name(path);
-  if (!*trial || strcmp(trial, ".") == 0 || strcmp(trial, "..") == 0)
-    return sonde_fail(err, SONDE_EINVAL, "'%s' names no run folder; give one such as runs/experiment/trial", dir);
-  int has_parent = trial != path;
-  strcpy(parent, has_parent ? path : ".");
-  const char *experiment = has_parent ? cut_name(path) : "";
-  int three = has_parent && experiment != path && *path;
+static int set_names(sonde_run *r, const char *root, const char *name, sonde_error *err) {
+  char dir[PATH_BYTES];
+  const char *slash = strchr(name, '/');
+  if (!is_name(name))
+    return sonde_fail(err, SONDE_EINVAL, "'%s' cannot name a run in %s; give one such as trial or experiment/trial", name, root);
+  if (snprintf(dir, sizeof dir - 64, "%s/%s", root, name) >= PATH_BYTES - 64)
+    return sonde_fail(err, SONDE_EINVAL, "%s/%s: the path is too long", root, name);
   r->dir = sonde_strdup(dir);
-  r->trial = sonde_strdup(trial);
-  r->experiment = sonde_strdup(three ? experiment : "");
-  r->root = sonde_strdup(three ? path : *parent ? parent : "/");
-  if (!r->dir || !r->trial || !r->experiment || !r->root) return sonde_fail(err, SONDE_ENOMEM, "%s: no memory", dir);
-  r->dir[strlen(dir) - strspn(dir + strlen(dir), "/")] = 0;
+  r->root = sonde_strdup(root);
+  r->name = sonde_strdup(name);
+  r->experiment = sonde_strdup(slash ? name : "");
+  r->trial = sonde_strdup(slash ? slash + 1 : name);
+  if (!r->dir || !r->root || !r->name || !r->experiment || !r->trial) return sonde_fail(err, SONDE_ENOMEM, "%s: no memory", dir);
+  if (slash) r->experiment[slash - name] = 0;
   return SONDE_OK;
 }
 
-/* The folder's path below its root: what the index knows it by. */
-static const char *below_root(sonde_run *r, char *out, size_t n) {
-  snprintf(out, n, "%s%s%s", r->experiment, *r->experiment ? "/" : "", r->trial);
-  return out;
-}
-
 static int read_record(sonde_run *r, sonde_error *err) {
-  char dir[PATH_BYTES];
   json_t *config;
   if (!sonde_path_exists(sonde_run_path(r, "run.json"))) {
     r->record = json_object();
     return SONDE_OK;
   }
-  int code = sonde_scan_read(r->root, below_root(r, dir, sizeof dir), &r->record, &config, err);
+  int code = sonde_scan_read(r->root, r->name, &r->record, &config, err);
   if (!code) json_decref(config);
   return code;
 }
 
-sonde_run *sonde_run_open(const char *dir, sonde_error *err) {
+sonde_run *sonde_run_open(const char *root, const char *name, sonde_error *err) {
   sonde_run *r = sonde_alloc(sizeof *r);
   if (!r) {
-    sonde_fail(err, SONDE_ENOMEM, "%s: no memory", dir);
+    sonde_fail(err, SONDE_ENOMEM, "%s/%s: no memory", root, name);
     return NULL;
   }
   r->lock = -1;
-  int code = split(r, dir, err);
+  int code = set_names(r, root, name, err);
   if (!code) code = sonde_mkdirs(r->dir, err);
   if (!code) code = sonde_lock_take(sonde_run_path(r, "lock"), &r->lock, err);
   if (!code) code = read_record(r, err);
@@ -100,6 +90,7 @@ void sonde_run_close(sonde_run *r) {
   json_decref(r->record);
   sonde_release(r->dir);
   sonde_release(r->root);
+  sonde_release(r->name);
   sonde_release(r->experiment);
   sonde_release(r->trial);
   sonde_release(r);
@@ -133,12 +124,11 @@ static void differing(const json_t *old, const json_t *now, const char *prefix, 
     snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", key);
     if (json_is_object(v) && json_is_object(was)) differing(was, v, path, out, n);
     else if (!was || !json_equal((json_t *)was, v)) {
-      char *a = was ? json_dumps(was, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-      char *b = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
+      char *a = was ? sonde_json_text(was, 0) : NULL, *b = sonde_json_text(v, 0);
       size_t used = strlen(out);
       snprintf(out + used, n - used, "%s%s (was %.60s, now %.60s)", used ? ", " : "", path, a ? a : "absent", b ? b : "?");
-      free(a);
-      free(b);
+      sonde_release(a);
+      sonde_release(b);
     }
   }
   json_object_foreach((json_t *)old, key, v) {
@@ -177,11 +167,10 @@ static json_t *text_value(const char *s) {
 
 /* Writes run.json and brings the index up to date. */
 static int save(sonde_run *r, sonde_error *err) {
-  char dir[PATH_BYTES];
   int code = sonde_json_save(r->record, sonde_run_path(r, "run.json"), 2, err);
   sonde_db *db = code ? NULL : sonde_db_open(r->root, err);
   if (!db) return err->code;
-  code = sonde_db_index(db, below_root(r, dir, sizeof dir), err);
+  code = sonde_db_index(db, r->name, err);
   sonde_db_close(db);
   return code;
 }

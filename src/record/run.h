@@ -1,8 +1,5 @@
-/* run.h - one run folder, ROOT/experiment/trial: who writes it (a lock), what was asked (config.yaml), where it came
- * from and how it ended (run.json, and the index in ROOT/sonde.db), and its log.
- *
- * Of a path with three names or more the last two are experiment and trial, and what is before them is ROOT; a
- * shorter path is ROOT/trial, with no experiment. */
+/* run.h - one run folder, ROOT/experiment/trial or ROOT/trial: who writes it (a lock), what was asked (config.yaml),
+ * where it came from and how it ended (run.json, and the index in ROOT/sonde.db), and its log. */
 #ifndef SONDE_RECORD_RUN_H
 #define SONDE_RECORD_RUN_H
 
@@ -13,8 +10,9 @@
 
 typedef struct sonde_run sonde_run;
 
-/* Opens (makes) the folder and takes its lock: ELOCK if another process has it. */
-sonde_run *sonde_run_open(const char *dir, sonde_error *err);
+/* Opens (makes) ROOT/name, where name is "experiment/trial" or "trial", and takes its lock: ELOCK if another process
+ * has it. */
+sonde_run *sonde_run_open(const char *root, const char *name, sonde_error *err);
 void sonde_run_close(sonde_run *r);
 const char *sonde_run_dir(const sonde_run *r);
 const char *sonde_run_experiment(const sonde_run *r);   /* "" if there is none */

@@ -1,1 +1,4 @@
-# Tests of src/record. c_tests += %D%/x_test, %C%_x_test_SOURCES = %D%/x_test.c
+# Tests of src/record.
+c_tests += %D%/metrics_test %D%/run_test
+%C%_metrics_test_SOURCES = %D%/metrics_test.c
+%C%_run_test_SOURCES = %D%/run_test.c

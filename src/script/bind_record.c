@@ -1,0 +1,149 @@
+/* bind_record.c - run folders and their index in Lua. */
+#include "config.h"
+
+#include <jansson.h>
+
+#include "base/mem.h"
+#include "graph/graph.h"
+#include "record/db.h"
+#include "record/run.h"
+#include "script/script.h"
+
+static void free_run(void *p) { sonde_run_close(p); }
+static void free_db(void *p) { sonde_db_close(p); }
+
+extern const sonde_lua_type sonde_lua_run;
+static const sonde_lua_type db_type = {"run database", free_db, NULL};
+
+static sonde_run *to_run(lua_State *L) { return sonde_lua_handle(L, 1, &sonde_lua_run); }
+
+/* run:dir() */
+static int run_dir(lua_State *L) {
+  lua_pushstring(L, sonde_run_dir(to_run(L)));
+  return 1;
+}
+
+/* run:config(table): writes config.yaml, or raises with the keys in which the one that is there differs */
+static int run_config(lua_State *L) {
+  sonde_run *r = to_run(L);
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_run_config(r, sonde_lua_to_tree(L, 2), &err), &err);
+  return 0;
+}
+
+/* run:begin(command line) */
+static int run_begin(lua_State *L) {
+  sonde_run *r = to_run(L);
+  const char *command = luaL_checkstring(L, 2);
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_run_begin(r, command, sonde_ctx_threads(sonde_lua_ctx(L)), &err), &err);
+  return 0;
+}
+
+/* run:describe{corpus = {name, sha256}, plugins = {{kind, name, version, sha256}}} */
+static int run_describe(lua_State *L) {
+  sonde_run *r = to_run(L);
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_run_describe(r, sonde_lua_to_tree(L, 2), &err), &err);
+  return 0;
+}
+
+/* run:report{name = value} */
+static int run_report(lua_State *L) {
+  sonde_run *r = to_run(L);
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_run_report(r, sonde_lua_to_tree(L, 2), &err), &err);
+  return 0;
+}
+
+/* run:finish("done" | "failed" | "diverged" | "interrupted"[, reason]) */
+static int run_finish(lua_State *L) {
+  static const char *const statuses[] = {"done", "failed", "diverged", "interrupted", NULL};
+  sonde_run *r = to_run(L);
+  const char *status = statuses[luaL_checkoption(L, 2, NULL, statuses)], *reason = luaL_optstring(L, 3, "");
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_run_end(r, status, reason, &err), &err);
+  return 0;
+}
+
+/* run:record() -> what run.json says */
+static int run_record(lua_State *L) {
+  sonde_lua_push_tree(L, sonde_run_record(to_run(L)));
+  return 1;
+}
+
+/* run:is_done() */
+static int run_is_done(lua_State *L) {
+  lua_pushboolean(L, sonde_run_is_done(to_run(L)));
+  return 1;
+}
+
+/* run:note(text): a line of log.txt */
+static int run_note(lua_State *L) {
+  sonde_run_note(to_run(L), "%s", luaL_checkstring(L, 2));
+  return 0;
+}
+
+static const luaL_Reg run_methods[] = {
+    {"dir", run_dir},       {"config", run_config}, {"begin", run_begin},     {"describe", run_describe}, {"report", run_report},
+    {"finish", run_finish}, {"record", run_record}, {"is_done", run_is_done}, {"note", run_note},         {NULL, NULL},
+};
+
+const sonde_lua_type sonde_lua_run = {"run", free_run, run_methods};
+
+/* core.run_open(root, "experiment/trial") -> run: makes the folder and takes its lock */
+static int core_run_open(lua_State *L) {
+  const char *root = luaL_checkstring(L, 1), *name = luaL_checkstring(L, 2);
+  sonde_error err = {0};
+  sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_run, 0);
+  box->p = sonde_run_open(root, name, &err);
+  if (!box->p) sonde_lua_check(L, err.code, &err);
+  return 1;
+}
+
+/* ---- the index ------------------------------------------------------------------------------------------- */
+
+/* Leaves a handle on the database of `root` on the stack. */
+static sonde_lua_box *open_db(lua_State *L, const char *root) {
+  sonde_error err = {0};
+  sonde_lua_box *box = sonde_lua_new(L, &db_type, 0);
+  box->p = sonde_db_open(root, &err);
+  if (!box->p) sonde_lua_check(L, err.code, &err);
+  return box;
+}
+
+static void close_db(sonde_lua_box *box) {
+  sonde_db_close(box->p);
+  box->p = NULL;
+}
+
+/* core.runs(root[, experiment or folder]) -> list of trials */
+static int core_runs(lua_State *L) {
+  const char *root = luaL_checkstring(L, 1), *under = luaL_optstring(L, 2, NULL);
+  sonde_error err = {0};
+  sonde_lua_box *db = open_db(L, root), *box = sonde_lua_new_tree(L);
+  box->p = sonde_db_trials(db->p, under, &err);
+  close_db(db);
+  if (!box->p) sonde_lua_check(L, err.code, &err);
+  sonde_lua_push_tree(L, box->p);
+  return 1;
+}
+
+/* core.runs_rebuild(root) -> how many trials there are */
+static int core_runs_rebuild(lua_State *L) {
+  int64_t count = 0;
+  sonde_error err = {0};
+  sonde_lua_box *db = open_db(L, luaL_checkstring(L, 1));
+  int code = sonde_db_rebuild(db->p, &count, &err);
+  close_db(db);
+  sonde_lua_check(L, code, &err);
+  lua_pushinteger(L, count);
+  return 1;
+}
+
+void sonde_bind_record(lua_State *L);
+void sonde_bind_record(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"run_open", core_run_open}, {"runs", core_runs}, {"runs_rebuild", core_runs_rebuild}, {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+}

@@ -1,0 +1,256 @@
+/* bind_train.c - the trainer in Lua. */
+#include "config.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "graph/graph.h"
+#include "plugin/registry.h"
+#include "script/script.h"
+#include "text/corpus.h"
+#include "train/trainer.h"
+
+extern const sonde_lua_type sonde_lua_run, sonde_lua_corpus;   /* bind_record.c, bind_text.c */
+
+/* Arguments of core.trainer, and the values that its handle keeps alive. */
+enum { ARG_LOSS = 1, ARG_PARAMS = 2, ARG_CORPUS = 3, ARG_OPTS = 4, ARG_RUN = 5, KEPT = 5 };
+
+/* The trainer with what it borrows. */
+typedef struct training {
+  sonde_trainer *trainer;
+  sonde_value *values;         /* the optimizer's options */
+  sonde_batches batches;
+  sonde_stream valid;
+} training;
+
+static void free_training(void *p) {
+  training *t = p;
+  sonde_trainer_free(t->trainer);
+  sonde_release(t->values);
+  sonde_release(t);
+}
+
+static const sonde_lua_type trainer_type;
+
+static training *to_training(lua_State *L) { return sonde_lua_handle(L, 1, &trainer_type); }
+
+/* ---- making one -------------------------------------------------------------------------------------------- */
+
+static int one_of(lua_State *L, int table, const char *key, const char *const *names, int n) {
+  const char *name = sonde_lua_field_string(L, table, key, names[0]);
+  for (int k = 0; k < n; k++)
+    if (!strcmp(name, names[k])) return k;
+  return sonde_lua_fail(L, "%s cannot be '%s'", key, name);
+}
+
+static sonde_schedule read_schedule(lua_State *L, int t) {
+  sonde_schedule s = {0};
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_schedule_kind_of(sonde_lua_field_string(L, t, "schedule", "cosine"), &s.kind, &err), &err);
+  s.lr = sonde_lua_field_number(L, t, "lr", 1e-3);
+  s.min_ratio = sonde_lua_field_number(L, t, "min_lr", 0.1);
+  s.steps = sonde_lua_field_int(L, t, "steps", 0);
+  s.warmup = sonde_lua_field_int(L, t, "warmup", 0);
+  s.decay = sonde_lua_field_int(L, t, "decay", 0);
+  return s;
+}
+
+/* Everything of the options that is a plain value. */
+static sonde_trainer_opts read_opts(lua_State *L, int t) {
+  static const char *const recompute[] = {"budget", "never", "always"}, *const compute[] = {"f32", "bf16"};
+  static const int recompute_value[] = {1, 0, 2}, compute_value[] = {SONDE_F32, SONDE_BF16};
+  sonde_trainer_opts o = {0};
+  o.schedule = read_schedule(L, t);
+  o.seed = (uint64_t)sonde_lua_field_int(L, t, "seed", 0);
+  o.blocks = (int32_t)sonde_lua_field_int(L, t, "blocks", 0);
+  o.accumulate = (int32_t)sonde_lua_field_int(L, t, "accumulate", 1);
+  o.weight_decay = sonde_lua_field_number(L, t, "weight_decay", 0);
+  o.decay_all = sonde_lua_field_bool(L, t, "decay_all", 0);
+  o.clip = sonde_lua_field_number(L, t, "clip", 0);
+  o.loss_bound = sonde_lua_field_number(L, t, "loss_bound", 0);
+  o.memory_budget = sonde_lua_field_int(L, t, "memory_budget", 0);
+  o.recompute = recompute_value[one_of(L, t, "recompute", recompute, 3)];
+  o.compute = compute_value[one_of(L, t, "dtype", compute, 2)];
+  o.eval_tokens = sonde_lua_field_int(L, t, "eval_tokens", 0);
+  o.log_every = sonde_lua_field_int(L, t, "log_every", 0);
+  o.eval_every = sonde_lua_field_int(L, t, "eval_every", 0);
+  o.checkpoint_every = sonde_lua_field_int(L, t, "checkpoint_every", 0);
+  o.probe_every = sonde_lua_field_int(L, t, "probe_every", 0);
+  o.tick_seconds = sonde_lua_field_number(L, t, "tick_seconds", 0);
+  o.flops_per_token = sonde_lua_field_number(L, t, "flops_per_token", 0);
+  o.peak_flops = sonde_lua_field_number(L, t, "peak_flops", 0);
+  o.stop = sonde_lua_stop_flag();
+  return o;
+}
+
+/* The nodes of opts.probes, in memory on the stack. */
+static sonde_node **read_probes(lua_State *L, int t, int32_t *n) {
+  *n = 0;
+  lua_getfield(L, t, "probes");
+  if (lua_isnil(L, -1)) return NULL;
+  luaL_checktype(L, -1, LUA_TTABLE);
+  int list = lua_gettop(L), count = (int)lua_rawlen(L, list);
+  sonde_node **node = lua_newuserdatauv(L, (size_t)(count + 1) * sizeof *node, 0);
+  *n = sonde_lua_nodes(L, list, "probes", node, count);
+  return node;
+}
+
+/* Looks the optimizer up and checks its options (the table opts.optimizer_options). */
+static const sonde_optimizer *read_optimizer(lua_State *L, int t, sonde_value **values, sonde_error *err) {
+  sonde_registry *r = sonde_registry_of(sonde_lua_ctx(L), err);
+  const char *name = sonde_lua_field_string(L, t, "optimizer", "adamw");
+  lua_getfield(L, t, "optimizer_options");
+  json_t *given = lua_isnil(L, -1) ? NULL : sonde_lua_to_tree(L, lua_gettop(L));
+  const sonde_entry *e = r ? sonde_registry_find(r, "optimizer", name, err) : NULL;
+  if (!e || !(*values = sonde_entry_values(e, given, err))) return NULL;
+  return sonde_entry_optimizer(e, err);
+}
+
+static int64_t bytes_of(const sonde_trainer *t) {
+  sonde_trainer_memory m = sonde_trainer_memory_of(t);
+  return m.arena + m.state;
+}
+
+/* core.trainer(loss, params, corpus, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with
+ * probes a list of nodes, optimizer a name and optimizer_options a table, eval_loss a node, batch_seed and context. */
+static int core_trainer(lua_State *L) {
+  sonde_error err = {0};
+  luaL_checktype(L, ARG_OPTS, LUA_TTABLE);
+  lua_settop(L, ARG_RUN);
+  sonde_node *loss = sonde_lua_to_node(L, ARG_LOSS);
+  sonde_params *params = sonde_lua_handle(L, ARG_PARAMS, &sonde_lua_params);
+  const sonde_corpus *corpus = sonde_lua_handle(L, ARG_CORPUS, &sonde_lua_corpus);
+  sonde_run *run = sonde_lua_opt_handle(L, ARG_RUN, &sonde_lua_run);
+  sonde_trainer_opts o = read_opts(L, ARG_OPTS);
+  int64_t context = sonde_lua_field_int(L, ARG_OPTS, "context", 0);
+  uint64_t seed = (uint64_t)sonde_lua_field_int(L, ARG_OPTS, "batch_seed", 0);
+  sonde_node **probe = read_probes(L, ARG_OPTS, &o.n_probe);
+  sonde_lua_box *box = sonde_lua_new(L, &trainer_type, KEPT);
+  int handle = lua_gettop(L);
+  for (int k = 1; k <= KEPT; k++) sonde_lua_keep(L, handle, k, k);
+  training *t = box->p = sonde_alloc(sizeof *t);
+  if (!t) return sonde_lua_fail(L, "no memory for a trainer");
+  o.optimizer = read_optimizer(L, ARG_OPTS, &t->values, &err);
+  if (!o.optimizer) sonde_lua_check(L, err.code, &err);
+  sonde_lua_check(L, sonde_batches_init(&t->batches, sonde_corpus_stream(corpus, SONDE_TRAIN), context, seed, &err), &err);
+  t->valid = sonde_corpus_stream(corpus, SONDE_VALIDATION);
+  if (lua_getfield(L, ARG_OPTS, "eval_loss") != LUA_TNIL) o.eval_loss = sonde_lua_to_node(L, lua_gettop(L));
+  o.loss = loss;
+  o.params = params;
+  o.probe = probe;
+  o.optimizer_values = t->values;
+  o.train = &t->batches;
+  o.valid = t->valid.tokens > 1 && o.eval_tokens >= 0 ? &t->valid : NULL;
+  o.run = run;
+  t->trainer = sonde_trainer_new(sonde_lua_ctx(L), &o, &err);
+  if (!t->trainer) sonde_lua_check(L, err.code, &err);
+  lua_settop(L, handle);
+  sonde_lua_account(L, box, bytes_of(t->trainer));
+  return 1;
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------ */
+
+static void set_number(lua_State *L, const char *key, double value) {
+  if (isnan(value)) return;
+  lua_pushnumber(L, value);
+  lua_setfield(L, -2, key);
+}
+
+static void set_integer(lua_State *L, const char *key, int64_t value) {
+  lua_pushinteger(L, value);
+  lua_setfield(L, -2, key);
+}
+
+static void set_flag(lua_State *L, const char *key, int on) {
+  lua_pushboolean(L, on);
+  lua_setfield(L, -2, key);
+}
+
+static void set_list(lua_State *L, const char *key, const double *value, int64_t n) {
+  if (!value || !n) return;
+  lua_createtable(L, (int)n, 0);
+  for (int64_t k = 0; k < n; k++) {
+    lua_pushnumber(L, value[k]);
+    lua_rawseti(L, -2, (lua_Integer)k + 1);
+  }
+  lua_setfield(L, -2, key);
+}
+
+static void push_event(lua_State *L, const sonde_train_event *e, int32_t blocks, int32_t probes) {
+  lua_createtable(L, 0, 24);
+  set_flag(L, "logged", (e->what & SONDE_TRAIN_LOG) != 0);
+  set_flag(L, "evaluated", (e->what & SONDE_TRAIN_EVAL) != 0);
+  set_flag(L, "saved", (e->what & SONDE_TRAIN_CHECKPOINT) != 0);
+  set_flag(L, "done", (e->what & SONDE_TRAIN_DONE) != 0);
+  set_flag(L, "diverged", (e->what & SONDE_TRAIN_DIVERGED) != 0);
+  set_flag(L, "interrupted", (e->what & SONDE_TRAIN_INTERRUPTED) != 0);
+  set_integer(L, "step", e->step);
+  set_integer(L, "steps", e->steps);
+  set_integer(L, "tokens", e->tokens);
+  set_number(L, "loss", e->loss);
+  set_number(L, "val_loss", e->val_loss);
+  set_number(L, "lr", e->lr);
+  set_number(L, "grad_norm", e->grad_norm);
+  set_list(L, "block_grad_norm", e->block_norm, blocks);
+  set_list(L, "block_variance", e->variance, probes);
+  set_number(L, "tokens_per_s", e->tokens_per_s);
+  set_number(L, "ms_per_step", e->ms_per_step);
+  set_number(L, "mfu", e->mfu);
+  set_number(L, "seconds", e->seconds);
+  set_number(L, "eta", e->eta);
+  if (e->what & SONDE_TRAIN_DIVERGED) {
+    lua_pushstring(L, e->reason);
+    lua_setfield(L, -2, "reason");
+  }
+}
+
+/* trainer:run() -> the next event. An interrupted one does not raise: the caller ends its records, then asks
+ * core.stop_requested. */
+static int trainer_run(lua_State *L) {
+  training *t = to_training(L);
+  sonde_train_event e;
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_trainer_run(t->trainer, &e, &err), &err);
+  push_event(L, &e, sonde_trainer_blocks(t->trainer), sonde_trainer_probes(t->trainer));
+  return 1;
+}
+
+/* trainer:evaluate() -> loss, tokens */
+static int trainer_evaluate(lua_State *L) {
+  training *t = to_training(L);
+  double loss;
+  int64_t tokens;
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_trainer_evaluate(t->trainer, &loss, &tokens, &err), &err);
+  lua_pushnumber(L, loss);
+  lua_pushinteger(L, tokens);
+  return 2;
+}
+
+/* trainer:step() -> updates done */
+static int trainer_step(lua_State *L) {
+  lua_pushinteger(L, sonde_trainer_step(to_training(L)->trainer));
+  return 1;
+}
+
+/* trainer:memory() -> {arena, state, recomputed_blocks}, in bytes */
+static int trainer_memory(lua_State *L) {
+  sonde_trainer_memory m = sonde_trainer_memory_of(to_training(L)->trainer);
+  lua_createtable(L, 0, 3);
+  set_integer(L, "arena", m.arena);
+  set_integer(L, "state", m.state);
+  set_integer(L, "recomputed_blocks", m.recomputed_blocks);
+  return 1;
+}
+
+static const luaL_Reg trainer_methods[] = {
+    {"run", trainer_run}, {"evaluate", trainer_evaluate}, {"step", trainer_step}, {"memory", trainer_memory}, {NULL, NULL}};
+static const sonde_lua_type trainer_type = {"trainer", free_training, trainer_methods};
+
+void sonde_bind_train(lua_State *L);
+void sonde_bind_train(lua_State *L) {
+  static const luaL_Reg functions[] = {{"trainer", core_trainer}, {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+}

@@ -1,0 +1,244 @@
+/* run_test.c - run folders and their index: configuration, results, provenance, writers at once, a lost database. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "record/db.h"
+#include "record/run.h"
+
+static char root[] = "/tmp/sonde-runs-XXXXXX";
+
+static int setup(void **state) {
+  (void)state;
+  return mkdtemp(root) == NULL;
+}
+
+static int teardown(void **state) {
+  sonde_error err;
+  (void)state;
+  return sonde_remove_tree(root, &err);
+}
+
+static char *in_root(const char *name) {
+  static char path[256];
+  snprintf(path, sizeof path, "%s/%s", root, name);
+  return path;
+}
+
+static sonde_run *open_run(const char *name) {
+  sonde_error err = {0};
+  sonde_run *r = sonde_run_open(root, name, &err);
+  if (!r) fail_msg("%s", err.text);
+  return r;
+}
+
+/* A whole run: {"width": 64, "model": {"depth": depth}} -> {"loss": loss}. */
+static int make_run(const char *name, int depth, double loss) {
+  sonde_error err = {0};
+  sonde_run *r = sonde_run_open(root, name, &err);
+  if (!r) return 1;
+  json_t *config = json_pack("{s:i, s:{s:i}}", "width", 64, "model", "depth", depth);
+  json_t *what = json_pack("{s:{s:s, s:s}, s:[{s:s, s:s, s:s, s:s}]}", "corpus", "name", "default", "sha256", "c0ffee", "plugins",
+                           "kind", "norm", "name", "rmsnorm", "version", "1.0", "sha256", "beef");
+  json_t *result = json_pack("{s:f, s:[f, f]}", "loss", loss, "variance", 1.0, 2.0);
+  int bad = sonde_run_config(r, config, &err) || sonde_run_begin(r, "sonde run x.lua", 2, &err) ||
+            sonde_run_describe(r, what, &err) || sonde_run_report(r, result, &err) || sonde_run_end(r, "done", "", &err);
+  if (bad) fprintf(stderr, "%s\n", err.text);
+  json_decref(config);
+  json_decref(what);
+  json_decref(result);
+  sonde_run_close(r);
+  return bad;
+}
+
+static json_t *trials(const char *under) {
+  sonde_error err = {0};
+  sonde_db *db = sonde_db_open(root, &err);
+  if (!db) fail_msg("%s", err.text);
+  json_t *all = sonde_db_trials(db, under, &err);
+  if (!all) fail_msg("%s", err.text);
+  sonde_db_close(db);
+  return all;
+}
+
+static const char *text(const json_t *o, const char *key) {
+  const char *s = json_string_value(json_object_get(o, key));
+  return s ? s : "(none)";
+}
+
+static void a_run_is_found_again_in_the_index(void **state) {
+  (void)state;
+  assert_int_equal(make_run("depth/pre_ln-4", 4, 2.5), 0);
+  json_t *all = trials("depth");
+  assert_int_equal(json_array_size(all), 1);
+  const json_t *t = json_array_get(all, 0), *p = json_object_get(t, "parameters"), *r = json_object_get(t, "results");
+  assert_string_equal(text(t, "experiment"), "depth");
+  assert_string_equal(text(t, "trial"), "pre_ln-4");
+  assert_string_equal(text(t, "status"), "done");
+  assert_string_equal(text(t, "corpus_sha256"), "c0ffee");
+  assert_string_equal(text(t, "command"), "sonde run x.lua");
+  assert_string_equal(text(t, "version"), sonde_version());
+  assert_true(strlen(text(t, "machine")) > 8);
+  assert_int_equal(json_integer_value(json_object_get(p, "model.depth")), 4);
+  assert_true(json_real_value(json_object_get(r, "loss")) == 2.5);
+  assert_string_equal(text(r, "variance"), "[1.0,2.0]");
+  assert_string_equal(text(json_array_get(json_object_get(t, "plugins"), 0), "sha256"), "beef");
+  json_decref(all);
+  assert_true(sonde_path_exists(in_root("depth/pre_ln-4/DONE")));
+}
+
+static void another_configuration_is_refused_by_its_keys(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  sonde_run *r = open_run("depth/pre_ln-4");
+  json_t *same = json_pack("{s:{s:i}, s:i}", "model", "depth", 4, "width", 64);
+  json_t *other = json_pack("{s:{s:i}, s:f, s:i}", "model", "depth", 8, "lr", 0.1, "width", 64);
+  assert_int_equal(sonde_run_config(r, same, &err), SONDE_OK);
+  assert_int_equal(sonde_run_config(r, other, &err), SONDE_EINVAL);
+  assert_non_null(strstr(err.text, "model.depth (was 4, now 8)"));
+  assert_non_null(strstr(err.text, "lr (was absent, now 0.1)"));
+  assert_null(strstr(err.text, "width"));
+  json_decref(same);
+  json_decref(other);
+  sonde_run_close(r);
+}
+
+static void names_are_experiment_and_trial(void **state) {
+  (void)state;
+  const char *const bad[] = {"", "/", "a/", "/a", "a//b", "a/b/c", ".", "..", "../a", "a/..", ".hidden"};
+  sonde_run *r = open_run("split/x");
+  assert_string_equal(sonde_run_experiment(r), "split");
+  assert_string_equal(sonde_run_trial(r), "x");
+  assert_string_equal(sonde_run_dir(r), in_root("split/x"));
+  sonde_run_close(r);
+  r = open_run("single");
+  assert_string_equal(sonde_run_experiment(r), "");
+  assert_string_equal(sonde_run_trial(r), "single");
+  sonde_run_close(r);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    sonde_error err = {0};
+    assert_null(sonde_run_open(root, bad[i], &err));
+    assert_int_equal(err.code, SONDE_EINVAL);
+  }
+}
+
+static void a_killed_run_is_told_from_a_running_one(void **state) {
+  (void)state;
+  int ready[2];
+  char byte;
+  assert_int_equal(pipe(ready), 0);
+  pid_t child = fork();
+  if (child == 0) {
+    sonde_error err = {0};
+    sonde_run *r = sonde_run_open(root, "killed/t", &err);
+    int ok = r && sonde_run_begin(r, "x", 1, &err) == SONDE_OK && write(ready[1], "x", 1) == 1;
+    if (ok) pause();
+    _exit(1);
+  }
+  assert_int_equal(read(ready[0], &byte, 1), 1);
+  json_t *all = trials("killed");
+  assert_string_equal(text(json_array_get(all, 0), "status"), "running");
+  json_decref(all);
+  kill(child, SIGKILL);
+  waitpid(child, NULL, 0);
+  all = trials("killed/t");
+  assert_string_equal(text(json_array_get(all, 0), "status"), "killed");
+  json_decref(all);
+  close(ready[0]);
+  close(ready[1]);
+}
+
+static void a_lost_database_is_made_again_from_the_folders(void **state) {
+  (void)state;
+  assert_int_equal(make_run("depth/lns-8", 8, 2.25), 0);
+  assert_int_equal(make_run("alone", 2, 4), 0);
+  json_t *before = trials(NULL);
+  unlink(in_root("sonde.db"));
+  unlink(in_root("sonde.db-wal"));
+  unlink(in_root("sonde.db-shm"));
+  json_t *after = trials(NULL);
+  assert_true(json_array_size(after) >= 3);
+  assert_true(json_equal(before, after));
+  json_decref(before);
+  json_decref(after);
+}
+
+static void a_damaged_database_says_what_to_do(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  static const char rubbish[4096] = "this is no database, but it is long enough to be looked at";
+  const char *path = in_root("bad/sonde.db");
+  assert_int_equal(sonde_mkdirs(in_root("bad"), &err), SONDE_OK);
+  assert_int_equal(sonde_file_write(path = in_root("bad/sonde.db"), rubbish, sizeof rubbish, &err), SONDE_OK);
+  assert_null(sonde_db_open(in_root("bad"), &err));
+  assert_non_null(strstr(err.text, "rebuild"));
+}
+
+static void writers_at_once_all_get_in(void **state) {
+  (void)state;
+  enum { WRITERS = 8, RUNS = 3 };
+  sonde_error err = {0};
+  pid_t child[WRITERS];
+  assert_int_equal(sonde_remove_tree(in_root("sonde.db"), &err), SONDE_OK);
+  for (int w = 0; w < WRITERS; w++)
+    if ((child[w] = fork()) == 0) {
+      int bad = 0;
+      for (int k = 0; k < RUNS; k++) {
+        char name[32];
+        snprintf(name, sizeof name, "many/w%d-%d", w, k);
+        bad |= make_run(name, w, k);
+      }
+      _exit(bad);
+    }
+  for (int w = 0; w < WRITERS; w++) {
+    int status;
+    waitpid(child[w], &status, 0);
+    assert_int_equal(status, 0);
+  }
+  json_t *all = trials("many");
+  assert_int_equal(json_array_size(all), WRITERS * RUNS);
+  json_decref(all);
+}
+
+static void a_folder_that_cannot_be_written_is_named(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  assert_int_equal(sonde_file_write(in_root("file"), "x", 1, &err), SONDE_OK);
+  assert_null(sonde_run_open(in_root("file"), "a/b", &err));
+  assert_int_equal(err.code, SONDE_EIO);
+  assert_non_null(strstr(err.text, in_root("file")));
+}
+
+static void command_lines_of_any_bytes_are_kept(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  sonde_run *r = open_run("bytes/t");
+  assert_int_equal(sonde_run_begin(r, "sonde \xff x", 1, &err), SONDE_OK);
+  assert_string_equal(text(sonde_run_record(r), "command"), "sonde ? x");
+  sonde_run_close(r);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_run_is_found_again_in_the_index),
+      cmocka_unit_test(another_configuration_is_refused_by_its_keys),
+      cmocka_unit_test(names_are_experiment_and_trial),
+      cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
+      cmocka_unit_test(a_lost_database_is_made_again_from_the_folders),
+      cmocka_unit_test(a_damaged_database_says_what_to_do),
+      cmocka_unit_test(writers_at_once_all_get_in),
+      cmocka_unit_test(a_folder_that_cannot_be_written_is_named),
+      cmocka_unit_test(command_lines_of_any_bytes_are_kept),
+  };
+  return cmocka_run_group_tests(tests, setup, teardown);
+}
