@@ -1,0 +1,49 @@
+--- run - runs a Lua script with the library at hand.
+
+local core = require "sonde.core"
+
+--- "lr=1e-3" as a key and what YAML makes of the value: a number, true, a list ([1, 2]), else text.
+local function setting(word)
+  local key, text = string.match(word, "^([%a_][%w_.]*)=(.*)$")
+  if not key then
+    error("--set " .. word .. ": a setting is written key=value", 0)
+  end
+  local value = core.yaml_decode(text, "--set " .. key)
+  return key, value
+end
+
+--- Puts a value under a dotted key ("train.lr").
+local function put(settings, key, value)
+  local at = settings
+  for part in string.gmatch(key, "([^.]+)%.") do
+    if type(at[part]) ~= "table" then at[part] = {} end
+    at = at[part]
+  end
+  at[string.match(key, "[^.]+$")] = value
+end
+
+return {
+  summary = "run a Lua script",
+  usage = "SCRIPT [--set key=value ...] [ARGUMENT ...]",
+  details = "The script finds its settings in sonde.settings and its arguments in the global `arg`. Values of settings are\n"
+    .. "written as in YAML: 3, 1e-4, true, [4, 8], text.",
+  positional = {
+    { name = "script", type = "string", required = true, doc = "the file to run" },
+    { name = "arguments", type = "list", repeated = true, of = { name = "argument", type = "string", doc = "" },
+      doc = "what the script gets in `arg`" },
+  },
+  options = {
+    { name = "set", type = "list", repeated = true, value = "KEY=VALUE", of = { name = "setting", type = "string", doc = "" },
+      doc = "a setting for the script" },
+  },
+  example = "sonde run experiments/depth_sweep.lua --set scale=demo",
+  run = function(options)
+    local sonde = require "sonde"
+    for _, word in ipairs(options.set or {}) do put(sonde.settings, setting(word)) end
+    arg = { [0] = options.script }
+    for i, word in ipairs(options.arguments or {}) do arg[i] = word end
+    local chunk, message = loadfile(options.script)
+    if not chunk then error(message, 0) end
+    return chunk()
+  end,
+}

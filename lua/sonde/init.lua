@@ -1,0 +1,129 @@
+--- sonde - studies depth in language models. `local sonde = require "sonde"`.
+--
+-- What is here: corpora, models and where their norms stand, training, probes, sweeps and reports; below them graphs of
+-- nodes that are traced, differentiated, planned and run. Parts are loaded when they are first used.
+
+local core = require "sonde.core"
+require "sonde.node"
+
+---@class sonde
+---@field version string
+---@field settings table     what `sonde run --set key=value` was given
+local sonde = { version = core.version, settings = {} }
+
+-- name -> {module, function in it}; no function: the module itself.
+local parts = {
+  transformer = { "sonde.transformer", "new" },
+  placement = { "sonde.placement", "register" },
+  init = { "sonde.initpolicy", "register" },
+  norm = { "sonde.module", "norm" },
+  attention = { "sonde.module", "attention" },
+  ffn = { "sonde.module", "ffn" },
+  load = { "sonde.model", "load" },
+  evaluate = { "sonde.eval", "evaluate" },
+  probe = { "sonde.probe", "probe" },
+  corpus = { "sonde.corpus", "open" },
+  train = { "sonde.train", "train" },
+  sweep = { "sonde.sweep", "new" },
+  report = { "sonde.report" },
+}
+
+setmetatable(sonde, {
+  __index = function(_, name)
+    local part = parts[name]
+    if not part then
+      local names = {}
+      for known in pairs(parts) do names[#names + 1] = known end
+      for known in pairs(sonde) do names[#names + 1] = known end
+      table.sort(names)
+      local near = core.nearest(tostring(name), names)
+      error(core.where() .. "sonde has no '" .. tostring(name) .. "'" .. (near and "; did you mean '" .. near .. "'?" or ""), 0)
+    end
+    local value = require(part[1])
+    if part[2] then value = value[part[2]] end
+    sonde[name] = value
+    return value
+  end,
+})
+
+--- A new, empty graph.
+---@return sonde.graph
+function sonde.graph()
+  return core.graph()
+end
+
+--- A tensor, zero-filled or with values (a nested or flat table, or one number for all).
+---@param dtype "f32"|"bf16"|"i32"
+---@param dims integer[]
+---@param values? table|number
+---@return sonde.tensor
+function sonde.tensor(dtype, dims, values)
+  return core.tensor(dtype, dims, values)
+end
+
+--- Appends an op by name, for those that have no method of a node (an op of a plugin). sonde_build.h says what the
+--- numbers and integers mean.
+---@param name string
+---@param inputs sonde.node[]
+---@param numbers? number[]
+---@param integers? integer[]
+---@return sonde.node
+function sonde.op(name, inputs, numbers, integers)
+  return core.op(name, inputs, numbers, integers)
+end
+
+--- The inputs one after the other along an axis.
+---@param nodes sonde.node[]
+---@param axis? integer   from 1, or negative from the end; default: the last
+---@return sonde.node
+function sonde.concat(nodes, axis)
+  local rank = #core.node_dims(nodes[1])
+  axis = axis or rank
+  if axis < 0 then axis = rank + 1 + axis end
+  return core.op("concat", nodes, nil, { axis - 1 })
+end
+
+--- The gradients of sum(y) by each node of the list.
+---@param y sonde.node
+---@param wrt sonde.node[]
+---@param upstream? sonde.node   sum(y * upstream) instead
+---@return sonde.node[]
+function sonde.grad(y, wrt, upstream)
+  return core.grad(y, wrt, upstream)
+end
+
+---@class sonde.plan_options
+---@field memory_budget? integer     bytes for activations; 0: no bound
+---@field recompute? "never"|"budget"|"always"
+---@field compute? "f32"|"bf16"
+---@field fuse? boolean
+
+--- Plans the computation of some nodes: memory and order are fixed here, plan:run{...} then computes.
+---@param outputs sonde.node[]
+---@param options? sonde.plan_options
+---@param tensors? sonde.tensor[]    where outputs are written, by place in the list
+---@return sonde.plan
+function sonde.plan(outputs, options, tensors)
+  options = require("sonde.args").check({
+    { name = "memory_budget", type = "integer", min = 0, doc = "bytes for activations" },
+    { name = "recompute", type = "string", choices = { "never", "budget", "always" }, doc = "recompute blocks" },
+    { name = "compute", type = "string", choices = { "f32", "bf16" }, doc = "dtype of products" },
+    { name = "fuse", type = "boolean", doc = "fuse elementwise ops" },
+  }, options, "plan")
+  return core.plan(outputs, options, tensors)
+end
+
+--- Computes one node's value now: a number for one element, else a tensor.
+---@param node sonde.node
+---@param inputs? table<string, sonde.tensor|table>
+---@return number|sonde.tensor
+function sonde.value(node, inputs)
+  local plan = core.plan({ node })
+  plan:run(inputs)
+  local tensor = plan:output(1)
+  plan:close()
+  if tensor:count() == 1 then return tensor:get(1) end
+  return tensor
+end
+
+return sonde
