@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "script/script.h"
 
@@ -107,12 +108,23 @@ static int core_seconds(lua_State *L) {
   return 1;
 }
 
+/* core.warn(text), core.info(text): a line for people, on stderr */
+static int core_warn(lua_State *L) {
+  sonde_warn("%s", luaL_checkstring(L, 1));
+  return 0;
+}
+
+static int core_info(lua_State *L) {
+  sonde_info("%s", luaL_checkstring(L, 1));
+  return 0;
+}
+
 void sonde_bind_files(lua_State *L);
 void sonde_bind_files(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"list_dir", list_dir},   {"exists", core_exists},   {"mkdirs", core_mkdirs},   {"remove_tree", core_remove_tree},
       {"read_file", read_file}, {"write_file", write_file}, {"nearest", core_nearest}, {"seconds", core_seconds},
-      {NULL, NULL},
+      {"warn", core_warn},      {"info", core_info},        {NULL, NULL},
   };
   luaL_setfuncs(L, functions, 0);
 }

@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "graph/params.h"
 #include "script/script.h"
 #include "tensor/tensor.h"
 
@@ -23,7 +22,9 @@ static int core_params(lua_State *L) {
   return 1;
 }
 
-static int to_role(lua_State *L, int arg) {
+const char *sonde_lua_role_name(int role) { return role_names[role]; }
+
+int sonde_lua_to_role(lua_State *L, int arg) {
   const char *name = luaL_checkstring(L, arg);
   for (int k = 0; k < SONDE_ROLE_COUNT; k++)
     if (!strcmp(name, role_names[k])) return k;
@@ -31,8 +32,7 @@ static int to_role(lua_State *L, int arg) {
   return sonde_lua_fail(L, "unknown role '%s'%s%s%s", name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
-/* A table {kind = "normal" | "xavier" | "fill", a = number, b = number}. */
-static sonde_init to_init(lua_State *L, int arg) {
+sonde_init sonde_lua_to_init(lua_State *L, int arg) {
   luaL_checktype(L, arg, LUA_TTABLE);
   const char *kind = sonde_lua_field_string(L, arg, "kind", "normal");
   sonde_init init = {SONDE_INIT_NORMAL, sonde_lua_field_number(L, arg, "a", 0), sonde_lua_field_number(L, arg, "b", 0)};
@@ -49,8 +49,8 @@ static int params_need(lua_State *L) {
   int64_t dim[SONDE_MAX_RANK];
   int rank = sonde_lua_integers(L, 3, "a shape", dim, SONDE_MAX_RANK);
   sonde_shape shape = sonde_shape_make(SONDE_F32, rank, dim);
-  int role = to_role(L, 4);
-  sonde_init init = to_init(L, 5);
+  int role = sonde_lua_to_role(L, 4);
+  sonde_init init = sonde_lua_to_init(L, 5);
   int block = (int)luaL_optinteger(L, 6, -1);
   sonde_error err = {0};
   const sonde_param *param = sonde_params_need(p, name, &shape, role, init, block, &err);

@@ -17,7 +17,7 @@
 
 #include <lua.h>
 #include <lauxlib.h>
-#include "sonde.h"
+#include "graph/params.h"
 
 /* ---- the state -------------------------------------------------------------------------------------- */
 
@@ -123,6 +123,11 @@ struct json_t *sonde_lua_to_tree(lua_State *L, int index);
 void sonde_lua_push_tree(lua_State *L, const struct json_t *tree);
 /* Pushes an empty handle for a tree (json_t); put the pointer into ->p next. */
 sonde_lua_box *sonde_lua_new_tree(lua_State *L);
+
+/* A role by its name ("embed", "qk", ...), and back; first values as {kind = "normal"|"xavier"|"fill", a =, b =}. */
+int sonde_lua_to_role(lua_State *L, int arg);
+const char *sonde_lua_role_name(int role);
+sonde_init sonde_lua_to_init(lua_State *L, int arg);
 
 /* "f32", "bf16" or "i32" and a list of dims, in two arguments. */
 sonde_shape sonde_lua_to_shape(lua_State *L, int dtype_arg, int dims_arg);

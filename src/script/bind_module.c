@@ -1,0 +1,318 @@
+/* bind_module.c - building a model's modules from Lua: blocks, sites, and the norms, attentions and feed-forward layers
+ * of the registry, those of plugins and those that a script registers alike. */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "graph/graph.h"
+#include "plugin/loader.h"
+#include "plugin/registry.h"
+#include "script/script.h"
+
+/* ---- blocks ---- */
+
+static void free_block(void *p) { sonde_block_free(p); }
+static const sonde_lua_type block_type = {"block", free_block, NULL};
+
+/* core.block() -> what the modules of one call of a block have published */
+static int core_block(lua_State *L) {
+  sonde_error err = {0};
+  sonde_lua_box *box = sonde_lua_new(L, &block_type, 0);
+  box->p = sonde_block_new(&err);
+  if (!box->p) sonde_lua_check(L, err.code, &err);
+  return 1;
+}
+
+/* ---- sites ---- */
+
+enum { SLOT_GRAPH = 1, SLOT_PARAMS = 2, SLOTS = 2 };
+
+static void free_site(void *p) { sonde_site_free(p); }
+static const sonde_lua_type site_type;
+
+/* A site points into its graph and parameters, which may have been closed since. */
+static sonde_site *to_site(lua_State *L, int arg) {
+  sonde_site *site = sonde_lua_handle(L, arg, &site_type);
+  lua_getiuservalue(L, arg, SLOT_GRAPH);
+  sonde_lua_handle(L, -1, &sonde_lua_graph);
+  lua_getiuservalue(L, arg, SLOT_PARAMS);
+  sonde_lua_handle(L, -1, &sonde_lua_params);
+  lua_pop(L, 2);
+  return site;
+}
+
+static void read_policy(lua_State *L, int table, sonde_policy *policy) {
+  *policy = sonde_policy_normal(0.02);
+  if (lua_getfield(L, table, "policy") == LUA_TTABLE)
+    for (int role = 0; role < SONDE_ROLE_COUNT; role++) {
+      if (lua_getfield(L, -1, sonde_lua_role_name(role)) == LUA_TTABLE) policy->init[role] = sonde_lua_to_init(L, lua_gettop(L));
+      lua_pop(L, 1);
+    }
+  lua_pop(L, 1);
+}
+
+/* core.site{graph, params, block, policy, layer, depth, slot, prefix, width, batch, context} -> site */
+static int core_site(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  sonde_site_spec spec = {0};
+  lua_getfield(L, 1, "graph");
+  spec.graph = sonde_lua_handle(L, 2, &sonde_lua_graph);
+  lua_getfield(L, 1, "params");
+  spec.params = sonde_lua_handle(L, 3, &sonde_lua_params);
+  lua_getfield(L, 1, "block");
+  spec.block = sonde_lua_opt_handle(L, 4, &block_type);
+  read_policy(L, 1, &spec.policy);
+  spec.layer = (int)sonde_lua_field_int(L, 1, "layer", 0);
+  spec.depth = (int)sonde_lua_field_int(L, 1, "depth", 0);
+  spec.slot = sonde_lua_field_string(L, 1, "slot", "");
+  spec.prefix = sonde_lua_field_string(L, 1, "prefix", "");
+  spec.width = sonde_lua_field_int(L, 1, "width", 0);
+  spec.batch = sonde_lua_field_int(L, 1, "batch", 0);
+  spec.context = sonde_lua_field_int(L, 1, "context", 0);
+  sonde_error err = {0};
+  sonde_lua_box *box = sonde_lua_new(L, &site_type, SLOTS);
+  sonde_lua_keep(L, -1, 2, SLOT_GRAPH);
+  sonde_lua_keep(L, -1, 3, SLOT_PARAMS);
+  box->p = sonde_site_new(&spec, &err);
+  if (!box->p) sonde_lua_check(L, err.code, &err);
+  return 1;
+}
+
+static int push_site_node(lua_State *L, sonde_node *n) {
+  lua_getiuservalue(L, 1, SLOT_GRAPH);
+  sonde_lua_push_node(L, -1, n);
+  return 1;
+}
+
+/* site:param(name, dims, role[, value]) -> node: the parameter, made at the first trace; value is a gain's or bias's */
+static int site_param(lua_State *L) {
+  sonde_site *site = to_site(L, 1);
+  const char *name = luaL_checkstring(L, 2);
+  int64_t dim[SONDE_MAX_RANK];
+  int rank = sonde_lua_integers(L, 3, "a shape", dim, SONDE_MAX_RANK);
+  int role = sonde_lua_to_role(L, 4);
+  double value = luaL_optnumber(L, 5, role == SONDE_ROLE_GAIN);
+  return push_site_node(L, sonde_site_param(site, name, dim, rank, role, value));
+}
+
+/* site:publish(name, node) -> node */
+static int site_publish(lua_State *L) {
+  sonde_site *site = to_site(L, 1);
+  const char *name = luaL_checkstring(L, 2);
+  return push_site_node(L, sonde_site_publish(site, name, sonde_lua_to_node(L, 3)));
+}
+
+/* site:lookup(name) -> node, or nil */
+static int site_lookup(lua_State *L) {
+  sonde_node *n = sonde_site_lookup(to_site(L, 1), luaL_checkstring(L, 2));
+  if (n) return push_site_node(L, n);
+  lua_pushnil(L);
+  return 1;
+}
+
+static const luaL_Reg site_methods[] = {
+    {"param", site_param}, {"publish", site_publish}, {"lookup", site_lookup}, {NULL, NULL},
+};
+
+static const sonde_lua_type site_type = {"site", free_site, site_methods};
+
+/* site.layer, site.depth, site.slot, site.width, site.batch, site.context; or a method (upvalue 1) */
+static int site_index(lua_State *L) {
+  const char *key = luaL_checkstring(L, 2);
+  lua_getfield(L, lua_upvalueindex(1), key);
+  if (!lua_isnil(L, -1)) return 1;
+  const sonde_place *at = sonde_site_place(to_site(L, 1));
+  if (!strcmp(key, "layer")) lua_pushinteger(L, at->layer);
+  else if (!strcmp(key, "depth")) lua_pushinteger(L, at->depth);
+  else if (!strcmp(key, "slot")) lua_pushstring(L, at->slot);
+  else if (!strcmp(key, "width")) lua_pushinteger(L, at->width);
+  else if (!strcmp(key, "batch")) lua_pushinteger(L, at->batch);
+  else if (!strcmp(key, "context")) lua_pushinteger(L, at->context);
+  else return sonde_lua_fail(L, "a site has no '%s'; it has layer, depth, slot, width, batch, context and the functions param, "
+                             "publish, lookup", key);
+  return 1;
+}
+
+/* ---- modules ---- */
+
+static void free_values(void *p) { sonde_release(p); }
+static const sonde_lua_type values_type = {"option values", free_values, NULL};
+
+static sonde_registry *registry(lua_State *L) {
+  sonde_error err = {0};
+  sonde_registry *r = sonde_registry_of(sonde_lua_ctx(L), &err);
+  if (!r) sonde_lua_check(L, err.code, &err);
+  return r;
+}
+
+static const sonde_entry *find(lua_State *L, const char *kind, const char *name) {
+  sonde_error err = {0};
+  const sonde_entry *e = sonde_registry_find(registry(L), kind, name, &err);
+  if (!e) sonde_lua_check(L, err.code, &err);
+  return e;
+}
+
+/* core.modules([kind]) -> list of the usable modules' names, of that kind or as "kind/name" */
+static int core_modules(lua_State *L) {
+  const char *kind = luaL_optstring(L, 1, NULL);
+  sonde_registry *r = registry(L);
+  lua_newtable(L);
+  lua_Integer n = 0;
+  for (int64_t k = 0; k < sonde_registry_count(r); k++) {
+    const sonde_entry *e = sonde_registry_at(r, k);
+    if (e->skipped || (kind && strcmp(e->kind, kind))) continue;
+    if (kind) lua_pushstring(L, e->name);
+    else lua_pushfstring(L, "%s/%s", e->kind, e->name);
+    lua_rawseti(L, -2, ++n);
+  }
+  return 1;
+}
+
+/* core.module(kind, name) -> {kind, name, version, summary, citation, options, ...} */
+static int core_module(lua_State *L) {
+  const sonde_entry *e = find(L, luaL_checkstring(L, 1), luaL_checkstring(L, 2));
+  sonde_lua_box *box = sonde_lua_new_tree(L);
+  box->p = sonde_entry_json(e);
+  if (!box->p) return sonde_lua_fail(L, "no memory for a module's description");
+  sonde_lua_push_tree(L, box->p);
+  return 1;
+}
+
+static void push_values(lua_State *L, const sonde_entry *e, const sonde_value *values) {
+  lua_createtable(L, 0, e->n_options);
+  for (int k = 0; k < e->n_options; k++) {
+    switch (e->options[k].type) {
+      case 'i': lua_pushinteger(L, values[k].i); break;
+      case 'f': lua_pushnumber(L, values[k].f); break;
+      case 'b': lua_pushboolean(L, values[k].i != 0); break;
+      default: lua_pushstring(L, values[k].s); break;
+    }
+    lua_setfield(L, -2, e->options[k].name);
+  }
+}
+
+/* core.module_build(kind, name, site, x[, options]) -> node */
+static int module_build(lua_State *L) {
+  const sonde_entry *e = find(L, luaL_checkstring(L, 1), luaL_checkstring(L, 2));
+  lua_settop(L, 5);
+  sonde_site *site = to_site(L, 3);
+  sonde_node *x = sonde_lua_to_node(L, 4);
+  sonde_error err = {0};
+  const json_t *given = lua_isnil(L, 5) ? NULL : sonde_lua_to_tree(L, 5);
+  sonde_lua_box *box = sonde_lua_new(L, &values_type, 0);
+  box->p = sonde_entry_values(e, given, &err);
+  if (!box->p) sonde_lua_check(L, err.code, &err);
+  sonde_node *y;
+  if (e->plugin) {
+    y = sonde_entry_build(e, site, box->p, x);
+  } else {
+    if (sonde_entry_begin(e, site, x)) sonde_lua_push_node(L, 4, NULL);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, (lua_Integer)e->handle);
+    lua_pushvalue(L, 3);
+    push_values(L, e, box->p);
+    lua_pushvalue(L, 4);
+    lua_call(L, 3, 1);
+    y = sonde_entry_end(site, x, lua_isnil(L, -1) ? NULL : sonde_lua_to_node(L, -1));
+  }
+  sonde_lua_push_node(L, 4, y);
+  return 1;
+}
+
+/* ---- modules of a script ---- */
+
+#define BOUND 1e300   /* stands for a bound that a range lacks on one side */
+
+/* The option at the top of the stack; its texts are kept alive in the table at `anchors`. */
+static sonde_option read_option(lua_State *L, int anchors) {
+  int at = lua_gettop(L);
+  sonde_option o = {0};
+  o.name = sonde_lua_field_string(L, at, "name", NULL);
+  o.doc = sonde_lua_field_string(L, at, "doc", NULL);
+  const char *type = sonde_lua_field_string(L, at, "type", "number");
+  o.type = !strcmp(type, "integer") ? 'i' : !strcmp(type, "number") ? 'f' : !strcmp(type, "boolean") ? 'b'
+           : !strcmp(type, "string") ? 's' : 0;
+  if (!o.name) sonde_lua_fail(L, "an option without a name");
+  if (!o.type) sonde_lua_fail(L, "option '%s': unknown type '%s'; known: integer, number, boolean, string", o.name, type);
+  o.min = sonde_lua_field_number(L, at, "min", -BOUND);
+  o.max = sonde_lua_field_number(L, at, "max", BOUND);
+  if (o.min == -BOUND && o.max == BOUND) o.min = o.max = 0;   /* any */
+  if (lua_getfield(L, at, "preset") != LUA_TNIL) {
+    if (lua_type(L, -1) == LUA_TNUMBER && !lua_isinteger(L, -1)) {
+      char text[40];
+      snprintf(text, sizeof text, "%.17g", lua_tonumber(L, -1));
+      o.preset = lua_pushstring(L, text);
+    } else {
+      o.preset = luaL_tolstring(L, -1, NULL);
+    }
+    luaL_ref(L, anchors);
+  }
+  lua_settop(L, at);
+  if (lua_getfield(L, at, "choices") == LUA_TTABLE) {
+    luaL_Buffer b;
+    int list = lua_gettop(L);
+    luaL_buffinit(L, &b);
+    for (lua_Integer k = 1, n = (lua_Integer)lua_rawlen(L, list); k <= n; k++) {
+      if (k > 1) luaL_addchar(&b, '|');
+      lua_rawgeti(L, list, k);
+      luaL_addvalue(&b);
+    }
+    luaL_pushresult(&b);
+    o.choices = lua_tostring(L, -1);
+    luaL_ref(L, anchors);
+  }
+  lua_settop(L, at);
+  return o;
+}
+
+/* core.module_register(kind, name, info, build): info has options (a schema), summary, citation. build(site, options, x)
+ * gives the module's result. */
+static int module_register(lua_State *L) {
+  sonde_entry e = {0};
+  e.kind = luaL_checkstring(L, 1);
+  e.name = luaL_checkstring(L, 2);
+  luaL_checktype(L, 3, LUA_TTABLE);
+  luaL_checktype(L, 4, LUA_TFUNCTION);
+  lua_settop(L, 4);
+  if (!sonde_kind_is_module(e.kind)) return sonde_lua_fail(L, "a script cannot register a '%s'", e.kind);
+  e.summary = sonde_lua_field_string(L, 3, "summary", "");
+  e.citation = sonde_lua_field_string(L, 3, "citation", "");
+  e.version = sonde_lua_field_string(L, 3, "version", "1.0");
+  e.language = "lua";
+  sonde_lua_where(L);
+  e.path = lua_tostring(L, 5);
+  lua_newtable(L);
+  if (lua_getfield(L, 3, "options") == LUA_TTABLE) e.n_options = (int)lua_rawlen(L, -1);
+  sonde_option *options = lua_newuserdatauv(L, (size_t)(e.n_options + 1) * sizeof *options, 0);
+  for (int k = 0; k < e.n_options; k++) {
+    lua_rawgeti(L, 7, k + 1);
+    options[k] = read_option(L, 6);
+    lua_pop(L, 1);
+  }
+  e.options = options;
+  lua_pushvalue(L, 4);
+  e.handle = luaL_ref(L, LUA_REGISTRYINDEX);
+  sonde_error err = {0};
+  const sonde_entry *entry;
+  int rc = sonde_registry_add(registry(L), &e, &entry, &err);
+  if (rc) luaL_unref(L, LUA_REGISTRYINDEX, (int)e.handle);
+  sonde_lua_check(L, rc, &err);
+  return 0;
+}
+
+void sonde_bind_module(lua_State *L);
+void sonde_bind_module(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"block", core_block},     {"site", core_site},               {"modules", core_modules},
+      {"module", core_module},   {"module_build", module_build},    {"module_register", module_register},
+      {NULL, NULL},
+  };
+  luaL_setfuncs(L, functions, 0);
+  sonde_lua_metatable(L, &site_type);
+  lua_getfield(L, -1, "__index");
+  lua_pushcclosure(L, site_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}
