@@ -1,2 +1,28 @@
-# Plugins that are installed: sondeplugin_LTLIBRARIES += %D%/norm/x.la, and per plugin
-# %C%_norm_x_la_SOURCES, %C%_norm_x_la_CPPFLAGS = $(MODCPPFLAGS), %C%_norm_x_la_LDFLAGS = $(MODFLAGS).
+# Plugins that are installed, one file each.
+sondeplugin_LTLIBRARIES += \
+  %D%/norm/layernorm.la %D%/norm/rmsnorm.la \
+  %D%/attention/causal.la \
+  %D%/ffn/gelu.la %D%/ffn/swiglu.la \
+  %D%/optimizer/adamw.la %D%/optimizer/sgd.la
+
+%C%_norm_layernorm_la_SOURCES = %D%/norm/layernorm.c
+%C%_norm_layernorm_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_norm_layernorm_la_LDFLAGS = $(MODFLAGS)
+%C%_norm_rmsnorm_la_SOURCES = %D%/norm/rmsnorm.c
+%C%_norm_rmsnorm_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_norm_rmsnorm_la_LDFLAGS = $(MODFLAGS)
+%C%_attention_causal_la_SOURCES = %D%/attention/causal.c
+%C%_attention_causal_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_attention_causal_la_LDFLAGS = $(MODFLAGS)
+%C%_ffn_gelu_la_SOURCES = %D%/ffn/gelu.c
+%C%_ffn_gelu_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_ffn_gelu_la_LDFLAGS = $(MODFLAGS)
+%C%_ffn_swiglu_la_SOURCES = %D%/ffn/swiglu.c
+%C%_ffn_swiglu_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_ffn_swiglu_la_LDFLAGS = $(MODFLAGS)
+%C%_optimizer_adamw_la_SOURCES = %D%/optimizer/adamw.c
+%C%_optimizer_adamw_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_optimizer_adamw_la_LDFLAGS = $(MODFLAGS)
+%C%_optimizer_sgd_la_SOURCES = %D%/optimizer/sgd.c
+%C%_optimizer_sgd_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_optimizer_sgd_la_LDFLAGS = $(MODFLAGS)

@@ -17,7 +17,8 @@
 enum {
   PANEL = 64,              /* columns of B that are packed side by side */
   TILE_M = 96, TILE_N = 256, LEAST_M = 24,
-  MIN_TILES = 32,          /* so that a handful of threads share them out evenly */
+  MIN_TILES = 16,          /* so that a handful of threads share them out evenly */
+  PACK_K = 32,             /* words of k that are packed by one tile */
   BLOCK_K = 512,           /* words of k at a time: a panel and a strip of A stay in the L2 cache */
   CAP = 4 * 1024 * 1024,   /* bytes of one operand that are packed at a time */
   BLAS_M = 256, BLAS_N = 512, BLAS_LEAST = 64,
@@ -123,44 +124,52 @@ static int packs_b(const sonde_gemm *g) { return g->tb || g->in_type == SONDE_BF
 static int64_t block_a(const product *p) { return p->words * p->tile_m; }
 static int64_t panel_b(const product *p) { return p->words * PANEL; }
 
-/* Rows of A that go into one block: [words, tile_m], from A stored [k, m]. */
-static void pack_block(void *arg, int64_t tile, int worker) {
+/* Some words of k of all blocks of A, [words, tile_m] each, from A stored [k, m]: whole rows are read. */
+static void pack_blocks(void *arg, int64_t tile, int worker) {
   (void)worker;
   const product *p = arg;
   const sonde_gemm *g = &p->g;
-  int64_t chunks = parts(p->words, BLOCK_K), block = tile / chunks, first = tile % chunks * BLOCK_K;
-  int64_t entry = block / p->down, i = block % p->down * p->tile_m, m = least(p->tile_m, p->rows - i);
-  int64_t per = g->in_type == SONDE_F32 ? 1 : 2, last = least(first + BLOCK_K, p->words), size = bytes_of(g->in_type);
-  const char *from = p->a + ((p->entry + entry) * g->stride_a + first * per * g->lda + p->row + i) * size;
-  uint32_t *to = p->packed_a + block * block_a(p) + first * p->tile_m;
-  if (g->in_type == SONDE_BF16) {
-    p->micro->interleave(to, p->tile_m, (const uint16_t *)(const void *)from, g->lda, least(last * 2, g->k) - first * 2, m);
-    return;
+  int64_t chunks = parts(p->words, PACK_K), entry = tile / chunks, first = tile % chunks * PACK_K;
+  int64_t per = g->in_type == SONDE_F32 ? 1 : 2, last = least(first + PACK_K, p->words), size = bytes_of(g->in_type);
+  for (int64_t q = first; q < last; q++) {
+    const char *from = p->a + ((p->entry + entry) * g->stride_a + q * per * g->lda + p->row) * size;
+    uint32_t *to = p->packed_a + entry * p->down * block_a(p) + q * p->tile_m;
+    for (int64_t i = 0; i < p->rows; i += p->tile_m, from += p->tile_m * size, to += block_a(p)) {
+      int64_t m = least(p->tile_m, p->rows - i);
+      if (per == 1) memcpy(to, from, (size_t)m * 4);
+      else p->micro->interleave(to, 0, (const uint16_t *)(const void *)from, g->lda, least(2, g->k - q * 2), m);
+    }
   }
-  for (int64_t q = first; q < last; q++, from += g->lda * size, to += p->tile_m) memcpy(to, from, (size_t)m * 4);
 }
 
-/* Columns of B that go into one panel: [words, PANEL]. */
-static void pack_panel(void *arg, int64_t tile, int worker) {
+/* Some words of k of all panels of a bf16 B stored [k, n]: [words, PANEL] each. */
+static void pack_panels(void *arg, int64_t tile, int worker) {
+  (void)worker;
+  const product *p = arg;
+  const sonde_gemm *g = &p->g;
+  int64_t chunks = parts(p->words, PACK_K), entry = tile / chunks, first = tile % chunks * PACK_K;
+  int64_t last = least(first + PACK_K, p->words), panels = parts(p->cols, PANEL);
+  for (int64_t q = first; q < last; q++) {
+    const uint16_t *from = (const uint16_t *)(const void *)p->b + (p->entry + entry) * g->stride_b + q * 2 * g->ldb + p->col;
+    uint32_t *to = p->packed_b + entry * panels * panel_b(p) + q * PANEL;
+    for (int64_t j = 0; j < p->cols; j += PANEL, from += PANEL, to += panel_b(p))
+      p->micro->interleave(to, 0, from, g->ldb, least(2, g->k - q * 2), least(PANEL, p->cols - j));
+  }
+}
+
+/* Some words of k of one panel of a B stored [n, k]. */
+static void turn_panel(void *arg, int64_t tile, int worker) {
   (void)worker;
   const product *p = arg;
   const sonde_gemm *g = &p->g;
   int64_t chunks = parts(p->words, BLOCK_K), panels = parts(p->cols, PANEL), panel = tile / chunks, first = tile % chunks * BLOCK_K;
   int64_t entry = panel / panels, j = panel % panels * PANEL, n = least(PANEL, p->cols - j), last = least(first + BLOCK_K, p->words);
-  int64_t size = bytes_of(g->in_type), per = 4 / size;
-  const char *b = p->b + (p->entry + entry) * g->stride_b * size;
+  int64_t size = bytes_of(g->in_type), per = 4 / size, whole = least(last, g->k / per);
+  const char *b = p->b + ((p->entry + entry) * g->stride_b + (p->col + j) * g->ldb) * size;
   uint32_t *to = p->packed_b + panel * panel_b(p) + first * PANEL;
-  if (!g->tb) {
-    const uint16_t *from = (const uint16_t *)(const void *)b + first * 2 * g->ldb + p->col + j;
-    p->micro->interleave(to, PANEL, from, g->ldb, least(last * 2, g->k) - first * 2, n);
-    return;
-  }
-  const char *from = b + ((p->col + j) * g->ldb + first * per) * size;
-  int64_t whole = least(last, g->k / per);   /* the last pair of an odd k is half outside the row */
-  p->micro->transpose(to, PANEL, from, g->ldb * size, n, whole - first);
-  if (whole < last)
-    for (int64_t x = 0; x < n; x++)
-      to[(whole - first) * PANEL + x] = ((const uint16_t *)(const void *)b)[(p->col + j + x) * g->ldb + g->k - 1];
+  p->micro->transpose(to, PANEL, b + first * 4, g->ldb * size, n, whole - first);
+  if (whole < last)   /* the last pair of an odd k is half outside its row */
+    for (int64_t x = 0; x < n; x++) to[(whole - first) * PANEL + x] = ((const uint16_t *)(const void *)b)[x * g->ldb + g->k - 1];
 }
 
 static void micro_tile(void *arg, int64_t tile, int worker) {
@@ -195,11 +204,17 @@ static void micro_tile(void *arg, int64_t tile, int worker) {
 /* How much is packed at a time: all, or as many batch entries, else rows or columns, as CAP holds. */
 typedef struct portion { int64_t entries, rows, cols; } portion;
 
+/* n in equal shares of whole tiles, each at most `most` if that holds one tile. */
+static int64_t share(int64_t n, int64_t most, int64_t tile) {
+  int64_t tiles = most / tile > 0 ? most / tile : 1, shares = parts(parts(n, tile), tiles);
+  return least(n, parts(parts(n, tile), shares) * tile);
+}
+
 static portion portion_of(const sonde_gemm *g) {
-  int64_t words = parts(g->k, g->in_type == SONDE_F32 ? 1 : 2), room = CAP / 4 / (words > 0 ? words : 1);
+  int64_t words = parts(g->k, g->in_type == SONDE_F32 ? 1 : 2), room = CAP / 4 / words;
   portion x = {g->batch, g->m, g->n};
-  if (packs_a(g)) x.rows = least(g->m, room / TILE_M > 0 ? room / TILE_M * TILE_M : TILE_M);
-  if (packs_b(g)) x.cols = least(g->n, room / TILE_N > 0 ? room / TILE_N * TILE_N : TILE_N);
+  if (packs_a(g)) x.rows = share(g->m, room, TILE_M);
+  if (packs_b(g)) x.cols = share(g->n, room, TILE_N);
   if (packs_a(g)) x.entries = least(x.entries, room / x.rows);
   if (packs_b(g)) x.entries = least(x.entries, room / x.cols);
   if (x.entries < 1 || x.rows < g->m || x.cols < g->n) x.entries = 1;
@@ -220,7 +235,7 @@ static void run_micro(product *p, void *scratch, sonde_pool *pool) {
   p->words = parts(g->k, g->in_type == SONDE_F32 ? 1 : 2);
   p->packed_a = scratch;
   p->packed_b = p->packed_a + (packs_a(g) ? x.entries * parts(x.rows, TILE_M) * TILE_M * p->words : 0);
-  int64_t chunks = parts(p->words, BLOCK_K);
+  int64_t chunks = parts(p->words, PACK_K);
   for (p->entry = 0; p->entry < g->batch; p->entry += x.entries)
     for (p->col = 0; p->col < g->n; p->col += x.cols)
       for (p->row = 0; p->row < g->m; p->row += x.rows) {
@@ -228,8 +243,9 @@ static void run_micro(product *p, void *scratch, sonde_pool *pool) {
         p->cols = least(x.cols, g->n - p->col);
         p->rows = least(x.rows, g->m - p->row);
         cut(p, TILE_M, LEAST_M, TILE_N, PANEL);
-        if (packs_b(g) && p->row == 0) sonde_pool_run(pool, p->entries * parts(p->cols, PANEL) * chunks, pack_panel, p);
-        if (packs_a(g)) sonde_pool_run(pool, p->entries * p->down * chunks, pack_block, p);
+        if (g->tb && p->row == 0) sonde_pool_run(pool, p->entries * parts(p->cols, PANEL) * parts(p->words, BLOCK_K), turn_panel, p);
+        else if (packs_b(g) && p->row == 0) sonde_pool_run(pool, p->entries * chunks, pack_panels, p);
+        if (packs_a(g)) sonde_pool_run(pool, p->entries * chunks, pack_blocks, p);
         sonde_pool_run(pool, p->entries * p->down * p->across, micro_tile, p);
       }
 }

@@ -19,7 +19,8 @@ int sonde_need_dtype(const char *op, const char *what, const sonde_shape *x, int
                     sonde_dtype_name(dtype));
 }
 
-int sonde_target_shape(const char *op, const sonde_shape *x, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+int sonde_target_shape(const char *op, const sonde_shape *x, const sonde_attr *a, sonde_shape *out,
+                       sonde_error *err) {
   if (a->i[0] < 0 || a->i[0] > SONDE_MAX_RANK)
     return sonde_fail(err, SONDE_EINVAL, "%s: target rank %lld; it must be 0 to %d", op, (long long)a->i[0],
                       SONDE_MAX_RANK);
@@ -37,7 +38,8 @@ int sonde_need_broadcast(const char *op, const sonde_shape *from, const sonde_sh
     fits = d == 1 || d == to->dim[to->rank - k];
   }
   if (fits) return SONDE_OK;
-  return sonde_fail(err, SONDE_ESHAPE, "%s: %s does not broadcast to %s; aligned at the last axis, each dim must be equal or 1",
+  return sonde_fail(err, SONDE_ESHAPE,
+                    "%s: %s does not broadcast to %s; aligned at the last axis, each dim must be equal or 1",
                     op, sonde_shown(from).text, sonde_shown(to).text);
 }
 

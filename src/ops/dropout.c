@@ -1,11 +1,12 @@
-/* dropout.c - dropout whose mask is a function of (seed, step, element): the same at any thread count and after
- * resuming, and the same again in the backward pass, which therefore stores no mask. The inner loop, with the
- * function, is in src/cpu, like that of every elementwise op. */
+/* dropout.c - dropout whose mask is a function of (seed, step, element): the same at any thread count and
+ * after resuming, and the same again in the backward pass, which therefore stores no mask. The inner loop,
+ * with the function, is in src/cpu, like that of every elementwise op. */
 #include "ops/common.h"
 
 #include "graph/ops.h"
 
-static int dropout_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+static int dropout_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
+                         sonde_error *err) {
   (void)n_in;
   *out = in[0];
   if (!(a->f[0] >= 0 && a->f[0] < 1))

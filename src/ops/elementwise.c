@@ -1,9 +1,9 @@
 /* elementwise.c - pointwise ops: names, documentation and gradient rules. Their inner loops are the stretch
- * functions of src/cpu (sonde_simd_table.vec), which the graph core looks up by name as it registers this table;
- * broadcasting and the walk over a whole tensor are the executor's.
+ * functions of src/cpu (sonde_simd_table.vec), which the graph core looks up by name as it registers this
+ * table; broadcasting and the walk over a whole tensor are the executor's.
  *
- * Each rule is one formula. In the macros x (a, b, c) are the inputs, y is the result, dy its gradient; gradients
- * are summed down to an input that was broadcast. */
+ * Each rule is one formula. In the macros x (a, b, c) are the inputs, y is the result, dy its gradient;
+ * gradients are summed down to an input that was broadcast. */
 #include "ops/common.h"
 
 #include <math.h>
@@ -12,35 +12,35 @@
 #include "cpu/simd.h"
 #include "graph/ops.h"
 
-#define RULE_HEAD(op)                                                                                            \
-  static int grad_##op(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {            \
-    sonde_node *y __attribute__((unused)) = self, *dy __attribute__((unused)) = dout[0];                         \
-    sonde_inputs inputs __attribute__((unused)) = sonde_inputs_of(self);                                         \
+#define RULE_HEAD(op)                                                                                 \
+  static int grad_##op(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) { \
+    sonde_node *y __attribute__((unused)) = self, *dy __attribute__((unused)) = dout[0];              \
+    sonde_inputs inputs __attribute__((unused)) = sonde_inputs_of(self);                              \
     const sonde_attr *attr __attribute__((unused)) = sonde_node_attr(self);
 
-#define UNARY(op, dx)                                            \
-  RULE_HEAD(op)                                                  \
-    sonde_node *x __attribute__((unused)) = inputs.in[0];        \
-    din[0] = sonde_sum_like(dx, inputs.in[0]);                   \
-    return sonde_rule_end(g);                                    \
+#define UNARY(op, dx)                                   \
+  RULE_HEAD(op)                                         \
+  sonde_node *x __attribute__((unused)) = inputs.in[0]; \
+  din[0] = sonde_sum_like(dx, inputs.in[0]);            \
+  return sonde_rule_end(g);                             \
   }
 
-#define BINARY(op, da, db)                                                                                       \
-  RULE_HEAD(op)                                                                                                  \
-    sonde_node *a __attribute__((unused)) = inputs.in[0], *b __attribute__((unused)) = inputs.in[1];             \
-    din[0] = sonde_sum_like(da, inputs.in[0]);                                                                   \
-    din[1] = sonde_sum_like(db, inputs.in[1]);                                                                   \
-    return sonde_rule_end(g);                                                                                    \
+#define BINARY(op, da, db)                                                                         \
+  RULE_HEAD(op)                                                                                    \
+  sonde_node *a __attribute__((unused)) = inputs.in[0], *b __attribute__((unused)) = inputs.in[1]; \
+  din[0] = sonde_sum_like(da, inputs.in[0]);                                                       \
+  din[1] = sonde_sum_like(db, inputs.in[1]);                                                       \
+  return sonde_rule_end(g);                                                                        \
   }
 
-#define TERNARY(op, da, db, dc)                                                                                  \
-  RULE_HEAD(op)                                                                                                  \
-    sonde_node *a __attribute__((unused)) = inputs.in[0], *b __attribute__((unused)) = inputs.in[1];             \
-    sonde_node *c __attribute__((unused)) = inputs.in[2];                                                        \
-    din[0] = sonde_sum_like(da, inputs.in[0]);                                                                   \
-    din[1] = sonde_sum_like(db, inputs.in[1]);                                                                   \
-    din[2] = sonde_sum_like(dc, inputs.in[2]);                                                                   \
-    return sonde_rule_end(g);                                                                                    \
+#define TERNARY(op, da, db, dc)                                                                    \
+  RULE_HEAD(op)                                                                                    \
+  sonde_node *a __attribute__((unused)) = inputs.in[0], *b __attribute__((unused)) = inputs.in[1]; \
+  sonde_node *c __attribute__((unused)) = inputs.in[2];                                            \
+  din[0] = sonde_sum_like(da, inputs.in[0]);                                                       \
+  din[1] = sonde_sum_like(db, inputs.in[1]);                                                       \
+  din[2] = sonde_sum_like(dc, inputs.in[2]);                                                       \
+  return sonde_rule_end(g);                                                                        \
   }
 
 #define ADD sonde_add
@@ -76,7 +76,8 @@ static sonde_node *gelu_second(sonde_node *x) {
   return MUL(density, sonde_affine(square, -1, 2));
 }
 
-/* With u = k (x + a x^3), t = tanh u: (1 - t^2) (u' + x (u''/2 - t u'^2)), u' = k (1 + 3 a x^2), u'' = 6 k a x */
+/* With u = k (x + a x^3), t = tanh u: gelu_tanh'' = (1 - t^2) (u' + x (u''/2 - t u'^2)),
+ * u' = k (1 + 3 a x^2), u'' = 6 k a x */
 static sonde_node *gelu_tanh_second(sonde_node *x) {
   const double k = sqrt(2 / M_PI), a = 0.044715;
   sonde_node *square = sonde_square(x);
@@ -116,7 +117,7 @@ BINARY(greater, NONE, NONE)
 BINARY(swiglu, op3("swiglu_dgate", a, b, dy), sonde_op2("swiglu_dup", a, dy))
 TERNARY(where, NONE, op3("where", a, dy, sonde_scalar(g, 0)), op3("where", a, sonde_scalar(g, 0), dy))
 
-/* The slopes themselves: of f_grad(x, dy) = dy f'(x), by x and by dy. Here dy is the gradient of that result. */
+/* The slopes themselves: f_grad(x, dy) = dy f'(x), by a = x and b = dy; here dy is that result's gradient. */
 BINARY(tanh_grad, mul3(SCALE(a, -2), b, dy), sonde_op2("tanh_grad", a, dy))
 BINARY(sigmoid_grad, mul3(sonde_affine(a, -2, 1), b, dy), sonde_op2("sigmoid_grad", a, dy))
 BINARY(silu_grad, mul3(silu_second(a), b, dy), sonde_op2("silu_grad", a, dy))
@@ -128,15 +129,16 @@ TERNARY(swiglu_dgate, mul3(silu_second(a), MUL(b, c), dy), sonde_op2("silu_grad"
         sonde_op2("silu_grad", a, MUL(b, dy)))
 BINARY(swiglu_dup, sonde_op2("silu_grad", a, MUL(b, dy)), sonde_op2("swiglu_dup", a, dy))
 
-#define DEF(op, inputs, text)                                                                                    \
-  {                                                                                                              \
-    .size = sizeof(sonde_op_def), .name = #op, .min_in = inputs, .max_in = inputs, .n_out = 1,                   \
-    .flags = SONDE_OP_ELEMENTWISE | SONDE_OP_INPLACE, .doc = text, .grad = grad_##op                             \
+#define DEF(op, inputs, text)                                                                  \
+  {                                                                                            \
+    .size = sizeof(sonde_op_def), .name = #op, .min_in = inputs, .max_in = inputs, .n_out = 1, \
+    .flags = SONDE_OP_ELEMENTWISE | SONDE_OP_INPLACE, .doc = text, .grad = grad_##op           \
   }
 
 /* ---- cast: a kernel of its own, as it reads and writes other dtypes than f32 --------------------------- */
 
-static int cast_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+static int cast_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
+                      sonde_error *err) {
   (void)n_in;
   if (!sonde_dtype_size((int)a->i[0]) || a->i[0] != (int)a->i[0])
     return sonde_fail(err, SONDE_EINVAL, "cast: %lld is not a dtype", (long long)a->i[0]);
@@ -147,12 +149,13 @@ static int cast_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sond
 
 static int cast_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_attr back = {{0}, {sonde_node_shape(sonde_inputs_of(self).in[0]).dtype}};
-  if (back.i[0] != SONDE_I32 && sonde_node_shape(self).dtype != SONDE_I32) din[0] = sonde_op_attr("cast", dout[0], &back);
+  if (back.i[0] != SONDE_I32 && sonde_node_shape(self).dtype != SONDE_I32)
+    din[0] = sonde_op_attr("cast", dout[0], &back);
   return sonde_rule_end(g);
 }
 
-/* Through f32, a piece at a time; i32 to i32 and f32 to f32 are copies. Towards i32 fractions are cut off, and what
- * does not fit becomes the nearest integer that does (NaN: 0). */
+/* Through f32, a piece at a time; i32 to i32 and f32 to f32 are copies. Towards i32 fractions are cut off,
+ * and what does not fit becomes the nearest integer that does (NaN: 0). */
 enum { PIECE = 256 };
 
 static const float *as_f32(const void *x, int dtype, int64_t at, float *piece, int64_t n) {
@@ -179,7 +182,8 @@ static void cast_tile(void *arg, int64_t tile, int worker) {
     int64_t n = total - at < PIECE ? total - at : PIECE;
     if (from == to) {
       size_t bytes = (size_t)sonde_dtype_size(to);
-      memcpy((char *)c->out[0] + (size_t)at * bytes, (const char *)c->in[0] + (size_t)at * bytes, (size_t)n * bytes);
+      memcpy((char *)c->out[0] + (size_t)at * bytes, (const char *)c->in[0] + (size_t)at * bytes,
+             (size_t)n * bytes);
       continue;
     }
     const float *x = as_f32(c->in[0], from, at, piece, n);
@@ -191,7 +195,8 @@ static void cast_tile(void *arg, int64_t tile, int worker) {
 }
 
 static int cast_run(const sonde_call *c) {
-  sonde_pool_run(c->pool, sonde_tiles(sonde_shape_count(&c->in_shape[0]), SONDE_TILE), cast_tile, (void *)(uintptr_t)c);
+  sonde_pool_run(c->pool, sonde_tiles(sonde_shape_count(&c->in_shape[0]), SONDE_TILE), cast_tile,
+                 (void *)(uintptr_t)c);
   return SONDE_OK;
 }
 

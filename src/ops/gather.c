@@ -1,4 +1,4 @@
-/* gather.c - rows of a table by index, and the sum of rows back into a table (the gradient of an embedding). */
+/* gather.c - rows of a table by index, and the sum of rows back into a table (an embedding's gradient). */
 #include "ops/common.h"
 
 #include <string.h>
@@ -15,24 +15,27 @@ static int check_indices(const sonde_call *c, const char *op, const int32_t *ind
   for (int64_t k = 0; k < n; k++)
     if (index[k] < 0 || index[k] >= rows)
       return sonde_fail(c->err, SONDE_EINVAL, "%s: index %d at position %lld; it must be 0 to %lld", op,
-                           (int)index[k], (long long)k, (long long)rows - 1);
+                        (int)index[k], (long long)k, (long long)rows - 1);
   return SONDE_OK;
 }
 
 /* ---- gather ------------------------------------------------------------------------------------------ */
 
-static int gather_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+static int gather_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
+                        sonde_error *err) {
   (void)n_in, (void)a;
   int rc = sonde_need_dtype("gather", "the index", &in[1], SONDE_I32, err);
   if (rc) return rc;
   if (in[0].rank != 2 || in[1].rank >= SONDE_MAX_RANK)
-    return sonde_fail(err, SONDE_ESHAPE, "gather: table %s and index %s; needed are [V, D] and a rank of at most %d",
+    return sonde_fail(err, SONDE_ESHAPE,
+                      "gather: table %s and index %s; needed are [V, D] and a rank of at most %d",
                       sonde_shown(&in[0]).text, sonde_shown(&in[1]).text, SONDE_MAX_RANK - 1);
   *out = in[1];
   out->dtype = in[0].dtype;
   out->dim[out->rank++] = in[0].dim[1];
-  return sonde_shape_count(out) >= 0 ? SONDE_OK
-                                     : sonde_fail(err, SONDE_ESHAPE, "gather: the result has too many elements");
+  return sonde_shape_count(out) >= 0
+             ? SONDE_OK
+             : sonde_fail(err, SONDE_ESHAPE, "gather: the result has too many elements");
 }
 
 static int gather_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
@@ -47,7 +50,7 @@ typedef struct lookup {
   const char *table;
   const int32_t *index;
   char *out;
-  int64_t n, bytes, group;   /* bytes of a row; rows a tile */
+  int64_t n, bytes, group; /* bytes of a row; rows a tile */
 } lookup;
 
 static void gather_tile(void *arg, int64_t tile, int worker) {
@@ -59,8 +62,12 @@ static void gather_tile(void *arg, int64_t tile, int worker) {
 
 static int gather_run(const sonde_call *c) {
   const sonde_shape *table = &c->in_shape[0];
-  lookup l = {c->in[0], c->in[1], c->out[0], sonde_shape_count(&c->in_shape[1]),
-              table->dim[1] * sonde_dtype_size(table->dtype), sonde_row_tile(table->dim[1])};
+  lookup l = {c->in[0],
+              c->in[1],
+              c->out[0],
+              sonde_shape_count(&c->in_shape[1]),
+              table->dim[1] * sonde_dtype_size(table->dtype),
+              sonde_row_tile(table->dim[1])};
   int rc = check_indices(c, "gather", l.index, l.n, table->dim[0]);
   if (!rc) sonde_pool_run(c->pool, sonde_tiles(l.n, l.group), gather_tile, &l);
   return rc;
@@ -68,7 +75,8 @@ static int gather_run(const sonde_call *c) {
 
 /* ---- scatter_add ------------------------------------------------------------------------------------- */
 
-static int scatter_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+static int scatter_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
+                         sonde_error *err) {
   (void)n_in;
   int rc = sonde_need_dtype("scatter_add", "the index", &in[0], SONDE_I32, err);
   if (!rc) rc = sonde_need_dtype("scatter_add", "dy", &in[1], SONDE_F32, err);
@@ -76,7 +84,8 @@ static int scatter_shape(const sonde_shape *in, int n_in, const sonde_attr *a, s
   sonde_shape lead = in[1];
   if (lead.rank) lead.dim[--lead.rank] = 1;
   if (in[1].rank == 0 || !sonde_shape_equal(&lead, &in[0]))
-    return sonde_fail(err, SONDE_ESHAPE, "scatter_add: index %s and dy %s; dy must be the index's shape and [D]",
+    return sonde_fail(err, SONDE_ESHAPE,
+                      "scatter_add: index %s and dy %s; dy must be the index's shape and [D]",
                       sonde_shown(&in[0]).text, sonde_shown(&in[1]).text);
   *out = sonde_shape_make(SONDE_F32, 2, (int64_t[]){a->i[0], in[1].dim[in[1].rank - 1]});
   if (a->i[0] < 1 || a->i[0] > INT32_MAX || sonde_shape_count(out) < 0)
@@ -118,11 +127,12 @@ static void scatter_tile(void *arg, int64_t tile, int worker) {
   }
 }
 
-/* Counting sort of the positions by index, then each row of the table is written once: its sum has the order of
- * the positions, whatever thread takes it. */
+/* Counting sort of the positions by index, then each row of the table is written once: its sum has the order
+ * of the positions, whatever thread takes it. */
 static int scatter_run(const sonde_call *c) {
   const int32_t *index = c->in[0];
-  int64_t n = sonde_shape_count(&c->in_shape[0]), rows = c->out_shape[0].dim[0], width = c->out_shape[0].dim[1];
+  int64_t n = sonde_shape_count(&c->in_shape[0]), rows = c->out_shape[0].dim[0],
+          width = c->out_shape[0].dim[1];
   int rc = check_indices(c, "scatter_add", index, n, rows);
   if (rc) return rc;
   int64_t *first = c->scratch, *order = first + rows + 1;
@@ -130,7 +140,8 @@ static int scatter_run(const sonde_call *c) {
   for (int64_t k = 0; k < n; k++) first[index[k] + 1]++;
   for (int64_t v = 0; v < rows; v++) first[v + 1] += first[v];
   for (int64_t k = 0; k < n; k++) order[first[index[k]]++] = k;
-  for (int64_t v = rows; v > 0; v--) first[v] = first[v - 1];   /* the fill moved each start to the next one's */
+  for (int64_t v = rows; v > 0; v--)
+    first[v] = first[v - 1]; /* the fill moved each start to the next one's */
   first[0] = 0;
   scatter s = {c->in[1], c->out[0], first, order, rows, width, sonde_row_tile(width)};
   sonde_pool_run(c->pool, sonde_tiles(rows, s.group), scatter_tile, &s);
@@ -144,7 +155,7 @@ static double scatter_flops(const sonde_shape *in, int n_in, const sonde_shape *
 
 const sonde_op_def sonde_ops_gather[] = {
     {.size = sizeof(sonde_op_def), .name = "gather", .min_in = 2, .max_in = 2, .n_out = 1,
-     .doc = "rows of table [V, D] by index i32 [..] -> [.., D]; an index outside [0, V) is refused as it runs",
+     .doc = "rows of table [V, D] by index i32 [..] -> [.., D]; a run refuses an index outside [0, V)",
      .shape = gather_shape, .grad = gather_grad, .run = gather_run, .flops = no_flops},
     {.size = sizeof(sonde_op_def), .name = "scatter_add", .min_in = 2, .max_in = 2, .n_out = 1,
      .doc = "index i32 [..], dy [.., D] -> [V, D]: row v is the sum of dy's rows with index v: i0 = V",

@@ -1,9 +1,9 @@
 /* reduce.c - sums and maxima down to a shape, and their inverse, expand.
  *
- * A reduction sees its input as rows: the last run of axes that are all kept or all reduced is the row, the axes
- * before it are outer axes of both kinds. The reduced outer axes are cut into blocks of BLOCK rows and long rows
- * into chunks of SONDE_TILE; each (kept index, block, chunk) gives a partial result, and a second pass combines
- * the partials in order. The cuts depend on the shape alone, so the bits do too. */
+ * A reduction sees its input as rows: the last run of axes that are all kept or all reduced is the row, the
+ * axes before it are outer axes of both kinds. The reduced outer axes are cut into blocks of BLOCK rows and
+ * long rows into chunks of SONDE_TILE; each (kept index, block, chunk) gives a partial result, and a second
+ * pass combines the partials in order. The cuts depend on the shape alone, so the bits do too. */
 #include "ops/common.h"
 
 #include <string.h>
@@ -14,12 +14,12 @@
 enum { BLOCK = 64 };
 
 typedef struct reduction {
-  int rank;                               /* outer axes, slowest first */
+  int rank; /* outer axes, slowest first */
   int64_t dim[SONDE_MAX_RANK], stride[SONDE_MAX_RANK];
   int kept[SONDE_MAX_RANK];
-  int64_t kept_n, reduced_n;              /* products of the outer axes of each kind */
-  int64_t row;                            /* elements of a row */
-  int row_kept;                           /* 1: rows are added up; 0: each row is summed to one number */
+  int64_t kept_n, reduced_n; /* products of the outer axes of each kind */
+  int64_t row;               /* elements of a row */
+  int row_kept;              /* 1: rows are added up; 0: each row is summed to one number */
   int64_t blocks, chunks;
 } reduction;
 
@@ -80,7 +80,7 @@ static int64_t offset_of(const reduction *r, int kept, int64_t index) {
   return offset;
 }
 
-static int64_t partials_of(const reduction *r) {   /* per kept index; 1: the result itself */
+static int64_t partials_of(const reduction *r) { /* per kept index; 1: the result itself */
   return r->row_kept ? r->blocks : r->blocks * r->chunks;
 }
 
@@ -88,8 +88,8 @@ typedef struct job {
   reduction r;
   const kernel *kernel;
   const float *x;
-  float *out, *partial;   /* the same when there is one partial a kept index */
-  int64_t group;          /* kept indices a tile */
+  float *out, *partial; /* the same when there is one partial a kept index */
+  int64_t group;        /* kept indices a tile */
 } job;
 
 static void reduce_rows(const job *j, int64_t kept, int64_t block, int64_t chunk) {
@@ -139,7 +139,10 @@ static void combine_tile(void *arg, int64_t tile, int worker) {
 }
 
 static int run_reduction(const sonde_call *c, const kernel *kernel) {
-  job j = {.r = reduction_of(&c->in_shape[0], &c->out_shape[0]), .kernel = kernel, .x = c->in[0], .out = c->out[0]};
+  job j = {.r = reduction_of(&c->in_shape[0], &c->out_shape[0]),
+           .kernel = kernel,
+           .x = c->in[0],
+           .out = c->out[0]};
   int64_t elements = sonde_shape_count(&c->in_shape[0]);
   int whole = partials_of(&j.r) == 1;
   j.partial = whole ? j.out : c->scratch;
@@ -173,12 +176,14 @@ static int reduce_shape(const char *op, const sonde_shape *in, const sonde_attr 
   return rc ? rc : sonde_need_broadcast(op, out, &in[0], err);
 }
 
-static int sum_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+static int sum_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
+                     sonde_error *err) {
   (void)n_in;
   return reduce_shape("sum", in, a, out, err);
 }
 
-static int amax_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+static int amax_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
+                      sonde_error *err) {
   (void)n_in;
   return reduce_shape("amax", in, a, out, err);
 }
@@ -204,9 +209,9 @@ static int amax_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, 
 /* The output as rows of `row` elements, each copied from one place or filled from one element. */
 typedef struct expansion {
   int rank;
-  int64_t dim[SONDE_MAX_RANK], stride[SONDE_MAX_RANK];   /* outer axes; stride 0 repeats */
-  int64_t row, total, bytes;                             /* bytes of an element */
-  int repeat;                                            /* 1: a row repeats one element */
+  int64_t dim[SONDE_MAX_RANK], stride[SONDE_MAX_RANK]; /* outer axes; stride 0 repeats */
+  int64_t row, total, bytes;                           /* bytes of an element */
+  int repeat;                                          /* 1: a row repeats one element */
   const char *x;
   char *out;
 } expansion;
@@ -270,7 +275,8 @@ static int expand_run(const sonde_call *c) {
   return SONDE_OK;
 }
 
-static int expand_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+static int expand_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
+                        sonde_error *err) {
   (void)n_in;
   int rc = sonde_target_shape("expand", &in[0], a, out, err);
   return rc ? rc : sonde_need_broadcast("expand", &in[0], out, err);
@@ -291,9 +297,10 @@ const sonde_op_def sonde_ops_reduce[] = {
      .doc = "y = x summed over the axes it broadcasts along: i0 = rank of y, i1.. = its dims; x f32",
      .shape = sum_shape, .grad = sum_grad, .scratch = reduce_scratch, .run = sum_run, .flops = reduce_flops},
     {.size = sizeof(sonde_op_def), .name = "amax", .min_in = 1, .max_in = 1, .n_out = 1,
-     .doc = "y = maximum of x over the axes it broadcasts along: i0 = rank of y, i1.. = its dims; equals share the "
-            "gradient; x f32",
-     .shape = amax_shape, .grad = amax_grad, .scratch = reduce_scratch, .run = amax_run, .flops = reduce_flops},
+     .doc = "y = maximum of x over the axes it broadcasts along: i0 = rank of y, i1.. = its dims; equals "
+            "share the gradient; x f32",
+     .shape = amax_shape, .grad = amax_grad, .scratch = reduce_scratch, .run = amax_run,
+     .flops = reduce_flops},
     {.size = sizeof(sonde_op_def), .name = "expand", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "y = x repeated to a shape it broadcasts to: i0 = rank of y, i1.. = its dims; any dtype",
      .shape = expand_shape, .grad = expand_grad, .run = expand_run, .flops = no_flops},

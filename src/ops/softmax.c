@@ -1,5 +1,5 @@
-/* softmax.c - softmax, log-softmax and cross-entropy over the last axis of logits that are there in full. (The loss
- * over an LM head that never forms all its logits is lm_loss.) A tile is a group of rows. */
+/* softmax.c - softmax, log-softmax and cross-entropy over the last axis of logits that are there in full.
+ * (The loss over an LM head that never forms all its logits is lm_loss.) A tile is a group of rows. */
 #include "ops/common.h"
 
 #include <math.h>
@@ -43,15 +43,16 @@ static int pair_shape(const char *op, const sonde_shape *in, sonde_shape *out, s
   if (!rc) rc = sonde_need_dtype(op, "dy", &in[1], SONDE_F32, err);
   if (rc) return rc;
   if (!sonde_shape_equal(&in[0], &in[1]))
-    return sonde_fail(err, SONDE_ESHAPE, "%s: y is %s and dy %s; they must be equal", op, sonde_shown(&in[0]).text,
-                      sonde_shown(&in[1]).text);
+    return sonde_fail(err, SONDE_ESHAPE, "%s: y is %s and dy %s; they must be equal", op,
+                      sonde_shown(&in[0]).text, sonde_shown(&in[1]).text);
   *out = in[0];
   return SONDE_OK;
 }
 
 /* ---- softmax ----------------------------------------------------------------------------------------- */
 
-static int softmax_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+static int softmax_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
+                         sonde_error *err) {
   (void)n_in, (void)a;
   *out = in[0];
   return need_last_axis("softmax", &in[0], err);
@@ -143,7 +144,8 @@ static void log_softmax_grad_row(const sonde_call *c, int64_t k, int64_t width) 
 static int log_softmax_grad_run(const sonde_call *c) { return run_rows(c, log_softmax_grad_row); }
 
 /* With e the gradient of dx: d/dy = -e e^y sum(dy), d/d dy = e - sum(e e^y) */
-static int log_softmax_grad_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
+static int log_softmax_grad_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout,
+                                 sonde_node **din) {
   sonde_inputs x = sonde_inputs_of(self);
   sonde_node *weighted = sonde_mul(dout[0], sonde_exp(x.in[0]));
   din[0] = sonde_scale(sonde_mul(weighted, sonde_sum_last(x.in[1])), -1);
@@ -178,8 +180,9 @@ static int check_targets(const sonde_call *c, const char *op) {
   int64_t n = sonde_shape_count(&c->in_shape[1]), classes = c->in_shape[0].dim[c->in_shape[0].rank - 1];
   for (int64_t k = 0; k < n; k++)
     if (target[k] < -1 || target[k] >= classes)
-      return sonde_fail(c->err, SONDE_EINVAL, "%s: target %d at position %lld; it must be 0 to %lld, or -1 to ignore",
-                           op, (int)target[k], (long long)k, (long long)classes - 1);
+      return sonde_fail(c->err, SONDE_EINVAL,
+                        "%s: target %d at position %lld; it must be 0 to %lld, or -1 to ignore", op,
+                        (int)target[k], (long long)k, (long long)classes - 1);
   return SONDE_OK;
 }
 
@@ -188,7 +191,8 @@ static float log_sum_exp(const float *x, int64_t n) {
   enum { PIECE = 512 };
   const sonde_simd_table *simd = sonde_simd_get();
   float piece[PIECE], top = simd->common.max(x, n), total = 0;
-  for (int64_t k = 0; k < n; k += PIECE) total += simd->exp_sum(piece, x + k, top, n - k < PIECE ? n - k : PIECE);
+  for (int64_t k = 0; k < n; k += PIECE)
+    total += simd->exp_sum(piece, x + k, top, n - k < PIECE ? n - k : PIECE);
   return top + logf(total);
 }
 
@@ -216,8 +220,7 @@ static sonde_node *as_column(sonde_node *n) {
 static int cross_entropy_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_inputs x = sonde_inputs_of(self);
   sonde_node *lse = sonde_result(self, 1), *by_lse = NULL;
-  if (dout[1])
-    din[0] = by_lse = sonde_mul(as_column(dout[1]), sonde_exp(sonde_sub(x.in[0], as_column(lse))));
+  if (dout[1]) din[0] = by_lse = sonde_mul(as_column(dout[1]), sonde_exp(sonde_sub(x.in[0], as_column(lse))));
   if (dout[0]) {
     sonde_node *in[4] = {x.in[0], x.in[1], lse, dout[0]};
     din[0] = sonde_op(g, "cross_entropy_grad", in, 4, NULL);
@@ -234,8 +237,8 @@ static int cross_entropy_grad_shape(const sonde_shape *in, int n_in, const sonde
   for (int k = 2; !rc && k < 4; k++) {
     rc = sonde_need_dtype("cross_entropy_grad", k == 2 ? "lse" : "dloss", &in[k], SONDE_F32, err);
     if (!rc && !sonde_shape_equal(&in[k], &per_row))
-      rc = sonde_fail(err, SONDE_ESHAPE, "cross_entropy_grad: %s is %s; needed is %s", k == 2 ? "lse" : "dloss",
-                      sonde_shown(&in[k]).text, sonde_shown(&per_row).text);
+      rc = sonde_fail(err, SONDE_ESHAPE, "cross_entropy_grad: %s is %s; needed is %s",
+                      k == 2 ? "lse" : "dloss", sonde_shown(&in[k]).text, sonde_shown(&per_row).text);
   }
   *out = in[0];
   return rc;
@@ -259,7 +262,8 @@ static int cross_entropy_grad_run(const sonde_call *c) {
 }
 
 const sonde_op_def sonde_ops_softmax[] = {
-    {.size = sizeof(sonde_op_def), .name = "softmax", .min_in = 1, .max_in = 1, .n_out = 1, .flags = SONDE_OP_INPLACE,
+    {.size = sizeof(sonde_op_def), .name = "softmax", .min_in = 1, .max_in = 1, .n_out = 1,
+     .flags = SONDE_OP_INPLACE,
      .doc = "y = e^x / sum(e^x) over the last axis: [.., C] -> [.., C]",
      .shape = softmax_shape, .grad = softmax_grad, .run = softmax_run, .flops = exp_flops},
     {.size = sizeof(sonde_op_def), .name = "softmax_grad", .min_in = 2, .max_in = 2, .n_out = 1,
@@ -273,7 +277,7 @@ const sonde_op_def sonde_ops_softmax[] = {
      .shape = log_softmax_grad_shape, .grad = log_softmax_grad_grad, .run = log_softmax_grad_run,
      .flops = exp_flops},
     {.size = sizeof(sonde_op_def), .name = "cross_entropy", .min_in = 2, .max_in = 2, .n_out = 2,
-     .doc = "logits [.., V], targets i32 [..] -> loss = lse - logit of the target (0 where the target is -1), "
+     .doc = "logits [.., V], targets i32 [..] -> loss = lse - logit of the target (0 where that is -1), "
             "lse = ln sum(e^logits), both [..]",
      .shape = cross_entropy_shape, .grad = cross_entropy_grad, .run = cross_entropy_run, .flops = exp_flops},
     {.size = sizeof(sonde_op_def), .name = "cross_entropy_grad", .min_in = 4, .max_in = 4, .n_out = 1,

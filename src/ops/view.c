@@ -1,4 +1,4 @@
-/* view.c - ops that move elements and compute nothing: reshape, permute, slice, concat, pad_slice. Any dtype. */
+/* view.c - ops that move elements of any dtype: reshape, permute, slice, concat, pad_slice. */
 #include "ops/common.h"
 
 #include <string.h>
@@ -31,7 +31,8 @@ static int need_axis(const char *op, const sonde_shape *x, int64_t axis, sonde_e
 
 /* ---- reshape ----------------------------------------------------------------------------------------- */
 
-static int reshape_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+static int reshape_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
+                         sonde_error *err) {
   (void)n_in;
   sonde_attr target = *a;
   int64_t open = 0, known = 1, total = sonde_shape_count(&in[0]);
@@ -47,9 +48,9 @@ static int reshape_shape(const sonde_shape *in, int n_in, const sonde_attr *a, s
   int rc = sonde_target_shape("reshape", &in[0], &target, out, err);
   if (rc) return rc;
   if (sonde_shape_count(out) == total) return SONDE_OK;
-  return sonde_fail(err, SONDE_ESHAPE, "reshape: %s has %lld elements and %s%s does not; the number must stay",
-                    sonde_shown(&in[0]).text, (long long)total, sonde_shown(out).text,
-                    open ? " (one dim inferred)" : "");
+  return sonde_fail(
+      err, SONDE_ESHAPE, "reshape: %s has %lld elements and %s%s does not; the number must stay",
+      sonde_shown(&in[0]).text, (long long)total, sonde_shown(out).text, open ? " (one dim inferred)" : "");
 }
 
 static int reshape_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
@@ -60,7 +61,8 @@ static int reshape_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dou
 
 /* ---- permute ----------------------------------------------------------------------------------------- */
 
-static int permute_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+static int permute_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
+                         sonde_error *err) {
   (void)n_in;
   int64_t seen = 0;
   if (a->i[0] != in[0].rank)
@@ -72,7 +74,8 @@ static int permute_shape(const sonde_shape *in, int n_in, const sonde_attr *a, s
     int rc = need_axis("permute", &in[0], axis, err);
     if (rc) return rc;
     if (seen >> axis & 1)
-      return sonde_fail(err, SONDE_EINVAL, "permute: axis %lld twice for %s; each of its axes must be named once",
+      return sonde_fail(err, SONDE_EINVAL,
+                        "permute: axis %lld twice for %s; each of its axes must be named once",
                         (long long)axis, sonde_shown(&in[0]).text);
     seen |= (int64_t)1 << axis;
     out->dim[k] = in[0].dim[axis];
@@ -88,17 +91,17 @@ static int permute_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dou
   return sonde_rule_end(g);
 }
 
-/* A permutation without the axes of 1 and with axes that stay neighbours joined: for each output axis its length
- * and its stride in the input. */
+/* A permutation without the axes of 1 and with axes that stay neighbours joined: for each output axis its
+ * length and its stride in the input. */
 typedef struct permutation {
   int rank;
   int64_t dim[SONDE_MAX_RANK], from[SONDE_MAX_RANK], to[SONDE_MAX_RANK];
   int64_t bytes;
   const char *x;
   char *out;
-  int across;               /* the output axis that is contiguous in the input */
-  int64_t slabs;            /* combinations of the other axes than `across` and the last */
-  int64_t strips;           /* `across` cut into strips of STRIP */
+  int across;     /* the output axis that is contiguous in the input */
+  int64_t slabs;  /* combinations of the other axes than `across` and the last */
+  int64_t strips; /* `across` cut into strips of STRIP */
 } permutation;
 
 enum { STRIP = 32 };
@@ -133,14 +136,14 @@ static permutation permutation_of(const sonde_shape *x, const sonde_attr *a) {
   return p;
 }
 
-#define TRANSPOSE(type)                                                                                          \
-  static void transpose_##type(type *to, int64_t to_pitch, const type *from, int64_t from_pitch, int64_t rows,   \
-                               int64_t columns) {                                                                \
-    for (int64_t c0 = 0; c0 < columns; c0 += STRIP) {                                                            \
-      int64_t c1 = c0 + STRIP < columns ? c0 + STRIP : columns;                                                  \
-      for (int64_t r = 0; r < rows; r++)                                                                         \
-        for (int64_t c = c0; c < c1; c++) to[r * to_pitch + c] = from[c * from_pitch + r];                       \
-    }                                                                                                            \
+#define TRANSPOSE(type)                                                                          \
+  static void transpose_##type(type *to, int64_t to_pitch, const type *from, int64_t from_pitch, \
+                               int64_t rows, int64_t columns) {                                  \
+    for (int64_t c0 = 0; c0 < columns; c0 += STRIP) {                                            \
+      int64_t c1 = c0 + STRIP < columns ? c0 + STRIP : columns;                                  \
+      for (int64_t r = 0; r < rows; r++)                                                         \
+        for (int64_t c = c0; c < c1; c++) to[r * to_pitch + c] = from[c * from_pitch + r];       \
+    }                                                                                            \
   }
 TRANSPOSE(uint32_t)
 TRANSPOSE(uint16_t)
@@ -160,11 +163,11 @@ static void permute_tile(void *arg, int64_t tile, int worker) {
     slab /= p->dim[k];
   }
   if (p->bytes == 4)
-    transpose_uint32_t((uint32_t *)p->out + to, p->to[p->across], (const uint32_t *)p->x + from, p->from[last], rows,
-                       p->dim[last]);
+    transpose_uint32_t((uint32_t *)p->out + to, p->to[p->across], (const uint32_t *)p->x + from,
+                       p->from[last], rows, p->dim[last]);
   else
-    transpose_uint16_t((uint16_t *)p->out + to, p->to[p->across], (const uint16_t *)p->x + from, p->from[last], rows,
-                       p->dim[last]);
+    transpose_uint16_t((uint16_t *)p->out + to, p->to[p->across], (const uint16_t *)p->x + from,
+                       p->from[last], rows, p->dim[last]);
 }
 
 /* The last axis stays last: rows are copied whole. */
@@ -199,15 +202,16 @@ static int permute_run(const sonde_call *c) {
 
 /* ---- slice and its inverse, pad_slice ---------------------------------------------------------------- */
 
-static int slice_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+static int slice_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
+                       sonde_error *err) {
   (void)n_in;
   int rc = need_axis("slice", &in[0], a->i[0], err);
   if (rc) return rc;
   int64_t start = a->i[1], length = a->i[2], dim = in[0].dim[a->i[0]];
   if (start < 0 || length < 1 || start > dim || length > dim - start)
-    return sonde_fail(err, SONDE_EINVAL, "slice: %lld elements from %lld on axis %lld of %s; the axis has %lld",
-                      (long long)length, (long long)start, (long long)a->i[0], sonde_shown(&in[0]).text,
-                      (long long)dim);
+    return sonde_fail(
+        err, SONDE_EINVAL, "slice: %lld elements from %lld on axis %lld of %s; the axis has %lld",
+        (long long)length, (long long)start, (long long)a->i[0], sonde_shown(&in[0]).text, (long long)dim);
   *out = in[0];
   out->dim[a->i[0]] = length;
   return SONDE_OK;
@@ -225,12 +229,14 @@ static int slice_run(const sonde_call *c) {
   const sonde_shape *x = &c->in_shape[0];
   int64_t axis = c->attr->i[0], skip = c->attr->i[1] * bytes_from(x, axis + 1);
   int64_t width = bytes_from(&c->out_shape[0], axis);
-  sonde_region r = {c->out[0], (const char *)c->in[0] + skip, rows_before(x, axis), width, width, bytes_from(x, axis)};
+  sonde_region r = {c->out[0],          (const char *)c->in[0] + skip, rows_before(x, axis), width, width,
+                    bytes_from(x, axis)};
   sonde_copy_region(c, &r);
   return SONDE_OK;
 }
 
-static int pad_slice_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+static int pad_slice_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
+                           sonde_error *err) {
   (void)n_in;
   int rc = need_axis("pad_slice", &in[0], a->i[0], err);
   if (rc) return rc;
@@ -267,7 +273,8 @@ static int pad_slice_run(const sonde_call *c) {
 
 /* ---- concat ------------------------------------------------------------------------------------------ */
 
-static int concat_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+static int concat_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
+                        sonde_error *err) {
   int64_t axis = a->i[0];
   int rc = need_axis("concat", &in[0], axis, err);
   if (rc) return rc;
@@ -280,7 +287,8 @@ static int concat_shape(const sonde_shape *in, int n_in, const sonde_attr *a, so
                         sonde_shown(&in[n]).text, sonde_shown(&in[0]).text, (long long)axis);
     if (__builtin_add_overflow(out->dim[axis], in[n].dim[axis], &out->dim[axis])) out->dim[axis] = -1;
   }
-  if (sonde_shape_count(out) < 0) return sonde_fail(err, SONDE_ESHAPE, "concat: the result has too many elements");
+  if (sonde_shape_count(out) < 0)
+    return sonde_fail(err, SONDE_ESHAPE, "concat: the result has too many elements");
   return SONDE_OK;
 }
 
@@ -309,7 +317,8 @@ static int concat_run(const sonde_call *c) {
 }
 
 const sonde_op_def sonde_ops_view[] = {
-    {.size = sizeof(sonde_op_def), .name = "reshape", .min_in = 1, .max_in = 1, .n_out = 1, .flags = SONDE_OP_VIEW,
+    {.size = sizeof(sonde_op_def), .name = "reshape", .min_in = 1, .max_in = 1, .n_out = 1,
+     .flags = SONDE_OP_VIEW,
      .doc = "x's elements under another shape: i0 = rank, i1.. = dims, one of which may be -1 (inferred)",
      .shape = reshape_shape, .grad = reshape_grad, .flops = no_flops},
     {.size = sizeof(sonde_op_def), .name = "permute", .min_in = 1, .max_in = 1, .n_out = 1,

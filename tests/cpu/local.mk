@@ -1,1 +1,4 @@
-# Tests of src/cpu. c_tests += %D%/x_test, %C%_x_test_SOURCES = %D%/x_test.c
+# Tests of src/cpu.
+c_tests += %D%/gemm_test %D%/simd_test
+%C%_gemm_test_SOURCES = %D%/gemm_test.c %D%/naive.h
+%C%_simd_test_SOURCES = %D%/simd_test.c %D%/naive.h

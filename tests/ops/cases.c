@@ -44,7 +44,13 @@ static sonde_shape shape_of(const json_t *list, int dtype) {
   return s;
 }
 
-static double value_of(const json_t *o, const char *key) { return json_number_value(json_object_get(o, key)); }
+static double value_of(const json_t *o, const char *key) {
+  return json_number_value(json_object_get(o, key));
+}
+
+static const char *string_of(const json_t *o, const char *key) {
+  return json_string_value(json_object_get(o, key));
+}
 
 static op_expected expected_of(const json_t *o, double **room) {
   const json_t *values = json_object_get(o, "values");
@@ -56,19 +62,20 @@ static op_expected expected_of(const json_t *o, double **room) {
 }
 
 static op_case case_of(const json_t *o, double **room) {
-  op_case c = {.name = json_string_value(json_object_get(o, "name")), .op = json_string_value(json_object_get(o, "op")),
-               .result = (int)value_of(o, "result"), .seed = (uint32_t)value_of(o, "seed"),
+  op_case c = {.name = string_of(o, "name"), .op = string_of(o, "op"), .result = (int)value_of(o, "result"),
+               .seed = (uint32_t)value_of(o, "seed"),
                .differences = json_is_true(json_object_get(o, "differences"))};
   const json_t *list;
   assert_true(c.name && c.op);
   list = json_object_get(o, "f");
   for (size_t k = 0; k < json_array_size(list); k++) c.attr.f[k] = json_number_value(json_array_get(list, k));
   list = json_object_get(o, "i");
-  for (size_t k = 0; k < json_array_size(list); k++) c.attr.i[k] = json_integer_value(json_array_get(list, k));
+  for (size_t k = 0; k < json_array_size(list); k++)
+    c.attr.i[k] = json_integer_value(json_array_get(list, k));
   list = json_object_get(o, "in");
   for (; c.n_in < (int)json_array_size(list); c.n_in++) {
     const json_t *m = json_array_get(list, (size_t)c.n_in);
-    int dtype = strcmp(json_string_value(json_object_get(m, "dtype")), "i32") ? SONDE_F32 : SONDE_I32;
+    int dtype = strcmp(string_of(m, "dtype"), "i32") ? SONDE_F32 : SONDE_I32;
     c.in[c.n_in] = (op_made){shape_of(json_object_get(m, "shape"), dtype), (uint32_t)value_of(m, "seed"),
                              value_of(m, "lo"), value_of(m, "hi"), (int64_t)value_of(m, "steps")};
   }
@@ -138,7 +145,17 @@ static void must(int rc, const char *what, const op_case *c, const sonde_error *
   if (rc) fail_msg("%s: %s: %s", c->name, what, err->text);
 }
 
-static void trace(op_run *r, const op_case *c, int gradient) {
+/* Differentiates y by the inputs of the case; its upstream gradient is input number k of r->up. */
+static void differentiate(op_run *r, const op_case *c, sonde_node *y, int k, sonde_node *const *wrt) {
+  sonde_error err = {0};
+  op_made up = {.shape = sonde_node_shape(y), .seed = c->seed + (uint32_t)k, .lo = -1, .hi = 1};
+  r->up[k] = made_tensor(&up);
+  sonde_node *dy = sonde_input(r->g, (char[]){'u', (char)('0' + k), 0}, &up.shape);
+  must(sonde_grad(y, dy, wrt, c->n_wrt, r->node + r->n_out + r->n_din, &err), "gradient", c, &err);
+  r->n_din += c->n_wrt;
+}
+
+static void trace(op_run *r, const op_case *c, int order) {
   sonde_error err = {0};
   sonde_node *in[SONDE_MAX_IN], *wrt[SONDE_MAX_IN];
   for (int k = 0; k < c->n_in; k++) {
@@ -148,33 +165,29 @@ static void trace(op_run *r, const op_case *c, int gradient) {
   sonde_node *y = sonde_op(r->g, c->op, in, c->n_in, &c->attr);
   must(sonde_graph_error(r->g, &err), "tracing", c, &err);
   for (r->n_out = 0; r->n_out < c->n_out; r->n_out++) r->node[r->n_out] = sonde_result(y, r->n_out);
-  if (gradient && c->n_wrt) {
-    op_made dy = {.shape = sonde_node_shape(r->node[c->result]), .seed = c->seed, .lo = -1, .hi = 1};
-    r->dy = made_tensor(&dy);
-    r->n_din = c->n_wrt;
-    for (int k = 0; k < c->n_wrt; k++) wrt[k] = in[c->wrt[k]];
-    sonde_node *upstream = sonde_input(r->g, "dy", &dy.shape);
-    must(sonde_grad(r->node[c->result], upstream, wrt, c->n_wrt, r->node + r->n_out, &err), "gradient", c, &err);
-  }
+  for (int k = 0; k < c->n_wrt; k++) wrt[k] = in[c->wrt[k]];
+  if (order > 0 && c->n_wrt) differentiate(r, c, r->node[c->result], 0, wrt);
+  if (order > 1 && c->n_wrt) differentiate(r, c, r->node[r->n_out], 1, wrt);
   must(sonde_graph_error(r->g, &err), "tracing", c, &err);
 }
 
-/* An input that no output depends on (the x of a zero gradient) is not part of the plan: that is not an error. */
+/* The upstream gradient of a result that does not depend on the inputs is no part of the plan: no error. */
 static void set_inputs(op_run *r, const op_case *c) {
   sonde_error err = {0};
   for (int k = 0; k < c->n_in; k++)
     must(sonde_plan_set_input(r->plan, (char[]){'x', (char)('0' + k), 0}, sonde_tensor_data(r->in[k]), &err),
          "input", c, &err);
-  if (r->dy) sonde_plan_set_input(r->plan, "dy", sonde_tensor_data(r->dy), &err);
+  for (int k = 0; k < 2 && r->up[k]; k++)
+    sonde_plan_set_input(r->plan, (char[]){'u', (char)('0' + k), 0}, sonde_tensor_data(r->up[k]), &err);
 }
 
-op_run *op_run_new(sonde_ctx *ctx, const op_case *c, int gradient, int no_fuse) {
+op_run *op_run_new(sonde_ctx *ctx, const op_case *c, int order, int no_fuse) {
   sonde_error err = {0};
   op_run *r = calloc(1, sizeof *r);
   assert_non_null(r);
   r->g = sonde_graph_new(ctx, &err);
   if (!r->g) fail_msg("%s: %s", c->name, err.text);
-  trace(r, c, gradient);
+  trace(r, c, order);
   sonde_plan_opts opts = {.no_fuse = no_fuse};
   r->plan = sonde_plan_new(r->g, r->node, NULL, r->n_out + r->n_din, &opts, &err);
   if (!r->plan) fail_msg("%s: plan: %s", c->name, err.text);
@@ -186,8 +199,8 @@ void op_run_free(op_run *r) {
   sonde_plan_free(r->plan);
   sonde_graph_free(r->g);
   for (int k = 0; k < SONDE_MAX_IN; k++) sonde_tensor_free(r->in[k]);
-  for (int k = 0; k < SONDE_MAX_OUT + SONDE_MAX_IN; k++) free(r->as_f32[k]);
-  sonde_tensor_free(r->dy);
+  for (int k = 0; k < OP_MAX_NODES; k++) free(r->as_f32[k]);
+  for (int k = 0; k < 2; k++) sonde_tensor_free(r->up[k]);
   free(r);
 }
 

@@ -49,19 +49,23 @@ op_cases *op_cases_load(void);
 void op_cases_free(op_cases *all);
 
 void op_numbers(float *x, int64_t n, const op_made *made);      /* f32 values */
-double op_projection(const float *x, int64_t n, uint32_t seed); /* inner product with numbers in [-1, 1) of a seed */
+/* The inner product with numbers in [-1, 1) made from a seed. */
+double op_projection(const float *x, int64_t n, uint32_t seed);
 
-/* A case traced, differentiated if `gradient`, planned, its inputs made. Failing is a test failure. */
+/* A case traced, differentiated, planned, its inputs made. Order 1: with the gradients of the result by the
+ * wrt inputs; 2: with those of the first such gradient too. The upstream gradient of order k is made from the
+ * seed of the case plus k - 1. What fails is a test failure. */
+enum { OP_MAX_NODES = SONDE_MAX_OUT + 2 * SONDE_MAX_IN };
 typedef struct op_run {
   sonde_graph *g;
   sonde_plan *plan;
-  sonde_tensor *in[SONDE_MAX_IN], *dy;
-  sonde_node *node[SONDE_MAX_OUT + SONDE_MAX_IN];   /* outputs, then gradients */
-  float *as_f32[SONDE_MAX_OUT + SONDE_MAX_IN];      /* i32 outputs, converted */
+  sonde_tensor *in[SONDE_MAX_IN], *up[2];
+  sonde_node *node[OP_MAX_NODES];   /* outputs, then gradients in the order of wrt, then those of order 2 */
+  float *as_f32[OP_MAX_NODES];      /* i32 outputs, converted */
   int n_out, n_din;
 } op_run;
 
-op_run *op_run_new(sonde_ctx *ctx, const op_case *c, int gradient, int no_fuse);
+op_run *op_run_new(sonde_ctx *ctx, const op_case *c, int order, int no_fuse);
 void op_run_free(op_run *r);
 void op_run_run(op_run *r, uint64_t step);
 const float *op_run_value(op_run *r, int k, int64_t *n);  /* k-th of node[]; valid until the next run */

@@ -1,5 +1,5 @@
-/* reference_test.c - every op's values and gradients against PyTorch's (tests/reference/ops.json), planned with and
- * without fusion; and that no op is left out. */
+/* reference_test.c - every op's values and gradients against PyTorch's (tests/reference/ops.json), planned
+ * with and without fusion; and that no op is left out. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 
 #include "cases.h"
 
-/* Bounds for the squared error over the squared norm. f32 holds 1e-15; a case above the general bound says why. */
+/* Bounds for the squared error over the squared norm (f32 itself: 1e-15). A higher one says why. */
 static const double GENERAL = 1e-12;
 static const struct {
   const char *name;
@@ -24,8 +24,8 @@ static double bound_of(const char *name) {
   return GENERAL;
 }
 
-static void compare(const op_cases *all, const op_case *c, const char *what, int index, const op_expected *want,
-                    const sonde_shape *shape, const float *x) {
+static void compare(const op_cases *all, const op_case *c, const char *what, int index,
+                    const op_expected *want, const sonde_shape *shape, const float *x) {
   assert_int_equal(shape->rank, want->shape.rank);
   for (int k = 0; k < shape->rank; k++) assert_int_equal(shape->dim[k], want->shape.dim[k]);
   int64_t n = sonde_shape_count(shape);
@@ -38,7 +38,8 @@ static void compare(const op_cases *all, const op_case *c, const char *what, int
   /* A sample of zeros says nothing of the scale; the norm does. */
   double scale = fmax(power, want->norm * want->norm * want->n / (double)n);
   double off = op_projection(x, n, all->projection_seed) - want->projection;
-  if (!(error <= bound * scale)) fail_msg("%s: %s %d: NMSE %.3g over %.3g", c->name, what, index, error / scale, bound);
+  if (!(error <= bound * scale))
+    fail_msg("%s: %s %d: NMSE %.3g over %.3g", c->name, what, index, error / scale, bound);
   if (!(off * off <= bound * want->norm * want->norm))
     fail_msg("%s: %s %d: projection off by %.3g of the norm, NMSE over %.3g", c->name, what, index,
              off / want->norm, bound);
@@ -75,7 +76,7 @@ static void test_unfused(void **state) {
   check_all(1);
 }
 
-/* With part of the inputs fixed, a gradient kernel has results that nothing reads: they have no memory then. */
+/* With part of the inputs fixed, a gradient kernel has results that nothing reads: those have no memory. */
 static void test_one_gradient_at_a_time(void **state) {
   (void)state;
   op_cases *all = op_cases_load();

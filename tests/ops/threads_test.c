@@ -8,7 +8,7 @@
 
 #include "cases.h"
 
-typedef struct bits { float *x[SONDE_MAX_OUT + SONDE_MAX_IN]; } bits;
+typedef struct bits { float *x[OP_MAX_NODES]; } bits;
 
 static void keep(op_run *r, bits *b) {
   for (int j = 0; j < r->n_out + r->n_din; j++) {
@@ -26,8 +26,8 @@ static void compare(op_run *r, const bits *b, const op_case *c, int threads) {
     const float *x = op_run_value(r, j, &n);
     for (int64_t k = 0; k < n; k++)
       if (memcmp(&x[k], &b->x[j][k], sizeof *x))
-        fail_msg("%s: result %d, element %lld: %.9g at %d threads, %.9g at 1", c->name, j, (long long)k, x[k], threads,
-                 b->x[j][k]);
+        fail_msg("%s: result %d, element %lld: %.9g at %d threads, %.9g at 1", c->name, j, (long long)k, x[k],
+                 threads, b->x[j][k]);
   }
 }
 
@@ -50,7 +50,7 @@ static void test_same_bits(void **state) {
     sonde_ctx_free(ctx);
   }
   for (int k = 0; k < all->n; k++)
-    for (int j = 0; j < SONDE_MAX_OUT + SONDE_MAX_IN; j++) free(first[k].x[j]);
+    for (int j = 0; j < OP_MAX_NODES; j++) free(first[k].x[j]);
   free(first);
   op_cases_free(all);
 }

@@ -1,1 +1,3 @@
-# Tests of src/plugin. c_tests += %D%/x_test, %C%_x_test_SOURCES = %D%/x_test.c
+# Tests of src/plugin and of the plugins.
+c_tests += %D%/options_test
+%C%_options_test_SOURCES = %D%/options_test.c

@@ -1,0 +1,5 @@
+-- luacheck's view of the tree: lua/ stays in what Lua 5.4 and LuaJIT share; scripts and tests run under Lua 5.4.
+std = "min"
+max_line_length = 140
+files["experiments"] = { std = "lua54" }
+files["tests"] = { std = "lua54" }

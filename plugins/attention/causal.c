@@ -1,0 +1,66 @@
+/* causal.c - causal softmax attention with rotary positions, as in Llama: multi-head (kv_heads = heads), grouped-query
+ * (fewer) or multi-query (one). Projections without bias under Hugging Face's names. The weights of value and output
+ * are published for the other modules of the block as "attn.v_weight" [KV Dh, D] and "attn.o_weight" [D, H Dh]. */
+#include "sonde_plugin.h"
+
+enum { HEADS, KV_HEADS, HEAD_DIM, ROPE_THETA, WINDOW };
+
+static const sonde_option options[] = {
+    [HEADS] = {"heads", 'i', "0", 0, 1024, NULL, "query heads H; 0: one for each 64 of the width, at least one"},
+    [KV_HEADS] = {"kv_heads", 'i', "0", 0, 1024, NULL, "key and value heads KV, of which H is a multiple; 0: as many as heads"},
+    [HEAD_DIM] = {"head_dim", 'i', "0", 0, 256, NULL, "width Dh of a head; 0: width / heads"},
+    [ROPE_THETA] = {"rope_theta", 'f', "10000", 0, 1e9, NULL, "base of the rotary angles; 0: no positions at all"},
+    [WINDOW] = {"window", 'i', "0", 0, 1e9, NULL, "how many tokens back a token sees, itself included; 0: all"},
+};
+
+static sonde_node *heads_of(sonde_node *x, sonde_node *weight, const sonde_place *at, int64_t heads, int64_t head_dim) {
+  int64_t dim[4] = {at->batch, at->context, heads, head_dim};
+  return sonde_reshape(sonde_linear(x, weight), dim, 4);
+}
+
+static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
+  const sonde_place *at = sonde_where(site);
+  int64_t by_width = at->width / 64 > 1 ? at->width / 64 : 1;
+  int64_t heads = opt[HEADS].i ? opt[HEADS].i : by_width;
+  int64_t kv_heads = opt[KV_HEADS].i ? opt[KV_HEADS].i : heads;
+  int64_t head_dim = opt[HEAD_DIM].i ? opt[HEAD_DIM].i : at->width / heads;
+  double theta = opt[ROPE_THETA].f;
+  if (!opt[HEAD_DIM].i && at->width % heads)
+    return sonde_refuse(site, "the width %lld is no multiple of heads %lld; choose other heads, or set head_dim",
+                        (long long)at->width, (long long)heads);
+  if (heads % kv_heads)
+    return sonde_refuse(site, "heads %lld is no multiple of kv_heads %lld", (long long)heads, (long long)kv_heads);
+  if (theta > 0 && head_dim % 2)
+    return sonde_refuse(site, "the head width %lld is odd; rotary positions need an even one", (long long)head_dim);
+
+  sonde_node *wq = sonde_matrix(site, "q_proj.weight", heads * head_dim, at->width, SONDE_ROLE_QK);
+  sonde_node *wk = sonde_matrix(site, "k_proj.weight", kv_heads * head_dim, at->width, SONDE_ROLE_QK);
+  sonde_node *wv = sonde_matrix(site, "v_proj.weight", kv_heads * head_dim, at->width, SONDE_ROLE_V);
+  sonde_node *wo = sonde_matrix(site, "o_proj.weight", at->width, heads * head_dim, SONDE_ROLE_ATTN_OUT);
+  sonde_node *q = heads_of(x, wq, at, heads, head_dim);
+  sonde_node *k = heads_of(x, wk, at, kv_heads, head_dim);
+  sonde_node *v = heads_of(x, wv, at, kv_heads, head_dim);
+  if (theta > 0) q = sonde_rope(q, theta, 0), k = sonde_rope(k, theta, 0);
+  sonde_publish(site, "attn.v_weight", wv);
+  sonde_publish(site, "attn.o_weight", wo);
+  int64_t flat[3] = {at->batch, at->context, heads * head_dim};
+  return sonde_linear(sonde_reshape(sonde_attention(q, k, v, 0, opt[WINDOW].i), flat, 3), wo);
+}
+
+static const sonde_module functions = {sizeof functions, build};
+
+static const sonde_plugin plugin = {
+    .abi_major = SONDE_ABI_MAJOR,
+    .abi_minor = SONDE_ABI_MINOR,
+    .size = sizeof plugin,
+    .name = "causal",
+    .kind = "attention",
+    .version = "1.0",
+    .build = SONDE_BUILD,
+    .summary = "softmax(Q K' / sqrt(Dh)) V over earlier tokens, rotary positions; MHA, GQA and MQA",
+    .citation = "Vaswani et al. 2017, eq. 1; Su et al., RoFormer, 2021, eq. 34; Ainslie et al., GQA, 2023",
+    .options = options,
+    .n_options = sizeof options / sizeof options[0],
+    .functions = &functions,
+};
+SONDE_PLUGIN(plugin)

@@ -1,0 +1,135 @@
+/* site.c - see site.h. */
+#include "plugin/site.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "graph/graph.h"
+
+struct sonde_block {
+  sonde_map *published;
+  int refs;
+};
+
+struct sonde_site {
+  sonde_place place;
+  sonde_graph *graph;
+  sonde_params *params;
+  sonde_policy policy;
+  sonde_block *block;
+  char *slot, *prefix;
+  const char *kind, *name;       /* of the module being built */
+};
+
+sonde_policy sonde_policy_normal(double std) {
+  sonde_policy p;
+  for (int r = 0; r < SONDE_ROLE_COUNT; r++) p.init[r] = (sonde_init){SONDE_INIT_NORMAL, std, 0};
+  return p;
+}
+
+sonde_block *sonde_block_new(sonde_error *err) {
+  sonde_block *b = sonde_alloc(sizeof *b);
+  if (b) b->published = sonde_map_new();
+  if (b && b->published) {
+    b->refs = 1;
+    return b;
+  }
+  sonde_release(b);
+  sonde_fail(err, SONDE_ENOMEM, "no memory for a block");
+  return NULL;
+}
+
+sonde_block *sonde_block_ref(sonde_block *b) {
+  b->refs++;
+  return b;
+}
+
+void sonde_block_free(sonde_block *b) {
+  if (!b || --b->refs > 0) return;
+  sonde_map_free(b->published);
+  sonde_release(b);
+}
+
+sonde_site *sonde_site_new(const sonde_site_spec *spec, sonde_error *err) {
+  sonde_site *s = sonde_alloc(sizeof *s);
+  if (s) {
+    s->slot = sonde_strdup(spec->slot);
+    s->prefix = sonde_strdup(spec->prefix);
+    s->block = spec->block ? sonde_block_ref(spec->block) : sonde_block_new(err);
+  }
+  if (!s || !s->slot || !s->prefix || !s->block) {
+    sonde_site_free(s);
+    sonde_fail(err, SONDE_ENOMEM, "no memory for a site");
+    return NULL;
+  }
+  s->graph = spec->graph;
+  s->params = spec->params;
+  s->policy = spec->policy;
+  s->kind = s->name = "";
+  s->place = (sonde_place){sizeof s->place, spec->layer, spec->depth, s->slot, spec->width, spec->batch, spec->context};
+  return s;
+}
+
+void sonde_site_free(sonde_site *s) {
+  if (!s) return;
+  sonde_block_free(s->block);
+  sonde_release(s->slot);
+  sonde_release(s->prefix);
+  sonde_release(s);
+}
+
+void sonde_site_enter(sonde_site *s, const char *kind, const char *name) {
+  s->kind = kind;
+  s->name = name;
+}
+
+char *sonde_site_text(const sonde_site *s, char *buf, size_t size) {
+  char where[32] = "outside the blocks";
+  if (s->place.layer > 0) snprintf(where, sizeof where, "block %d", s->place.layer);
+  if (strcmp(s->slot, s->kind)) snprintf(buf, size, "%s, %s '%s' (%s)", where, s->kind, s->slot, s->name);
+  else snprintf(buf, size, "%s, %s (%s)", where, s->kind, s->name);
+  return buf;
+}
+
+sonde_graph *sonde_site_graph(const sonde_site *s) { return s->graph; }
+const sonde_place *sonde_site_place(const sonde_site *s) { return &s->place; }
+
+sonde_node *sonde_site_param(sonde_site *s, const char *name, const int64_t *dim, int rank, int role, double value) {
+  char full[400];
+  sonde_error err = {0};
+  if (!name || !*name) return sonde_site_refuse(s, "it asks for a parameter without a name");
+  if (snprintf(full, sizeof full, "%s%s", s->prefix, name) >= (int)sizeof full)
+    return sonde_site_refuse(s, "the parameter name '%.60s...' is too long", name);
+  if (rank < 0 || rank > SONDE_MAX_RANK || role < 0 || role >= SONDE_ROLE_COUNT)
+    return sonde_site_refuse(s, "parameter '%s': rank %d and role %d are not within 0..%d and 0..%d", full, rank, role,
+                             SONDE_MAX_RANK, SONDE_ROLE_COUNT - 1);
+  sonde_shape shape = sonde_shape_make(SONDE_F32, rank, dim);
+  for (int k = 0; k < rank; k++)
+    if (dim[k] < 1) return sonde_site_refuse(s, "parameter '%s': dim %d is %lld; it must be at least 1", full, k + 1, (long long)dim[k]);
+  sonde_init init = s->policy.init[role];
+  if (role == SONDE_ROLE_GAIN || role == SONDE_ROLE_BIAS) init = (sonde_init){SONDE_INIT_FILL, value, 0};
+  const sonde_param *p = sonde_params_need(s->params, full, &shape, role, init, s->place.layer - 1, &err);
+  return p ? sonde_leaf(s->graph, full, p->value) : sonde_site_refuse(s, "%s", err.text);
+}
+
+sonde_node *sonde_site_publish(sonde_site *s, const char *name, sonde_node *n) {
+  if (n && sonde_map_set(s->block->published, name, n)) return sonde_site_refuse(s, "no memory to publish '%s'", name);
+  return n;
+}
+
+sonde_node *sonde_site_lookup(sonde_site *s, const char *name) {
+  sonde_node *n = sonde_map_get(s->block->published, name);
+  return n && sonde_node_graph(n) == s->graph ? n : NULL;
+}
+
+sonde_node *sonde_site_refuse(sonde_site *s, const char *fmt, ...) {
+  char text[700], where[200];
+  va_list ap;
+  if (s->graph->first.code) return NULL;   /* the graph keeps its first reason */
+  va_start(ap, fmt);
+  vsnprintf(text, sizeof text, fmt, ap);
+  va_end(ap);
+  sonde_fail(&s->graph->first, SONDE_EINVAL, "%s: %s", sonde_site_text(s, where, sizeof where), text);
+  return NULL;
+}

@@ -1,0 +1,226 @@
+/* gemm_test.c - products of every layout, type and odd size against a plain loop, on every instruction set, with the
+ * same bits at any thread count. */
+#include "config.h"
+#include "naive.h"
+
+#include <stdio.h>
+
+#include "base/pool.h"
+#include "cpu/gemm.h"
+
+enum { GUARD = 64 };
+
+typedef struct data {
+  sonde_gemm g;
+  void *a, *b, *c, *before;     /* c begins as `before`, guards around the rows included */
+  double *want;
+  int64_t c_bytes;
+} data;
+
+static int64_t size_of(int type) { return type == SONDE_F32 ? 4 : 2; }
+
+static double at(const void *x, int type, int64_t i) {
+  return type == SONDE_F32 ? ((const float *)x)[i] : from_half(((const uint16_t *)x)[i]);
+}
+
+static void *made(int64_t n, int type, uint32_t seed) {
+  float *x = zeros(n * 4);
+  numbers(x, n, seed);
+  if (type == SONDE_F32) return x;
+  uint16_t *h = zeros(n * 2);
+  for (int64_t i = 0; i < n; i++) h[i] = to_half(x[i]);
+  free(x);
+  return h;
+}
+
+static data make(int64_t m, int64_t n, int64_t k, int64_t batch, int ta, int tb, int in, int out, float beta, int64_t slack) {
+  data d = {.g = {.m = m, .n = n, .k = k, .batch = batch, .ta = ta, .tb = tb, .in_type = in, .out_type = out, .beta = beta}};
+  sonde_gemm *g = &d.g;
+  g->lda = (ta ? m : k) + slack, g->ldb = (tb ? k : n) + slack, g->ldc = n + slack;
+  g->stride_a = (ta ? k : m) * g->lda, g->stride_b = (tb ? n : k) * g->ldb, g->stride_c = m * g->ldc;
+  d.a = made(batch * g->stride_a + 1, in, 1), d.b = made(batch * g->stride_b + 1, in, 2);
+  d.c_bytes = (batch * g->stride_c + GUARD) * size_of(out);
+  d.before = made(batch * g->stride_c + GUARD, out, 3), d.c = zeros(d.c_bytes);
+  d.want = zeros(batch * m * n * 8);
+  for (int64_t e = 0; e < batch; e++)
+    for (int64_t i = 0; i < m; i++)
+      for (int64_t j = 0; j < n; j++) {
+        double s = beta ? at(d.before, out, e * g->stride_c + i * g->ldc + j) : 0;
+        for (int64_t p = 0; p < k; p++)
+          s += at(d.a, in, e * g->stride_a + (ta ? p * g->lda + i : i * g->lda + p)) *
+               at(d.b, in, e * g->stride_b + (tb ? j * g->ldb + p : p * g->ldb + j));
+        d.want[(e * m + i) * n + j] = s;
+      }
+  return d;
+}
+
+static void drop(data *d) {
+  free(d->a), free(d->b), free(d->c), free(d->before), free(d->want);
+}
+
+static void run(data *d, sonde_pool *pool) {
+  int64_t need = sonde_gemm_scratch(&d->g, sonde_pool_threads(pool));
+  char *scratch = zeros(need + GUARD);
+  memset(scratch + need, 0x5a, GUARD);
+  memcpy(d->c, d->before, (size_t)d->c_bytes);
+  sonde_gemm_run(&d->g, d->a, d->b, d->c, scratch, pool);
+  for (int i = 0; i < GUARD; i++) assert_int_equal(scratch[need + i], 0x5a);
+  free(scratch);
+}
+
+/* Results are right, and what lies between and behind the rows is as it was. */
+static void check(const data *d, const char *isa) {
+  const sonde_gemm *g = &d->g;
+  char what[160];
+  snprintf(what, sizeof what, "%s: m %d n %d k %d batch %d ta %d tb %d in %d out %d beta %g", isa, (int)g->m, (int)g->n, (int)g->k,
+           (int)g->batch, g->ta, g->tb, g->in_type, g->out_type, g->beta);
+  double tolerance = g->out_type == SONDE_BF16 ? 5e-3 : 2e-6 * sqrt((double)g->k + 1);   /* one chain of k roundings */
+  for (int64_t i = 0; i < g->batch * g->stride_c + GUARD; i++) {
+    int64_t entry = i / (g->stride_c ? g->stride_c : 1), row = g->ldc ? i % g->stride_c / g->ldc : 0, col = g->ldc ? i % g->ldc : 0;
+    if (entry < g->batch && col < g->n)
+      assert_near(at(d->c, g->out_type, i), d->want[(entry * g->m + row) * g->n + col], tolerance, what, i);
+    else if (memcmp((char *)d->c + i * size_of(g->out_type), (char *)d->before + i * size_of(g->out_type), (size_t)size_of(g->out_type)))
+      fail_msg("%s: element %lld outside the rows was written", what, (long long)i);
+  }
+}
+
+static void one(int64_t m, int64_t n, int64_t k, int64_t batch, int64_t slack, sonde_pool *pool, const char *isa) {
+  for (int v = 0; v < 24; v++) {
+    int in = v / 4 % 2, out = v / 8 % 2;
+    float beta = v / 8 == 2 ? 1 : 0;
+    data d = make(m, n, k, batch, v & 1, v >> 1 & 1, in, beta ? SONDE_F32 : out, beta, slack);
+    run(&d, pool);
+    check(&d, isa);
+    drop(&d);
+  }
+}
+
+static void test_sizes(void **state) {
+  (void)state;
+  static const int64_t sizes[][5] = {
+      {1, 1, 1, 1, 0}, {1, 7, 5, 1, 0},  {2, 130, 33, 1, 3}, {3, 64, 64, 2, 0},    {6, 64, 16, 1, 0},  {7, 65, 17, 1, 1},
+      {5, 3, 129, 3, 2}, {97, 63, 31, 1, 0}, {13, 259, 40, 1, 5}, {100, 100, 100, 2, 0}, {24, 16, 1100, 1, 0}, {61, 20, 7, 5, 1}};
+  const sonde_simd_table *t[3];
+  sonde_pool *pool = sonde_pool_new(2, NULL);
+  int n = tables(t);
+  for (int k = 0; k < n; k++) {
+    sonde_simd_use(t[k]);
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+      one(sizes[s][0], sizes[s][1], sizes[s][2], sizes[s][3], sizes[s][4], pool, t[k]->isa);
+  }
+  sonde_pool_free(pool);
+}
+
+/* Large enough to be packed in several portions. */
+static void test_portions(void **state) {
+  (void)state;
+  sonde_pool *pool = sonde_pool_new(2, NULL);
+  const sonde_simd_table *t[3];
+  int n = tables(t);
+  sonde_simd_use(t[n - 1]);
+  for (int in = 0; in < 2; in++) {
+    data wide = make(5, 3000, 1024, 1, 0, 1, in, SONDE_F32, 0, 0), tall = make(3000, 5, 1024, 1, 1, 0, in, SONDE_F32, 1, 0);
+    data many = make(40, 70, 512, 40, 1, 1, in, SONDE_F32, 0, 0);
+    data *all[3] = {&wide, &tall, &many};
+    for (int k = 0; k < 3; k++) {
+      run(all[k], pool);
+      check(all[k], "portions");
+      drop(all[k]);
+    }
+  }
+  sonde_pool_free(pool);
+}
+
+static void test_same_bits(void **state) {
+  (void)state;
+  static const int threads[] = {1, 2, 3, 7};
+  const sonde_simd_table *t[3];
+  int n = tables(t);
+  for (int k = 0; k < n; k++) {
+    sonde_simd_use(t[k]);
+    for (int v = 0; v < 8; v++) {
+      data d = make(203, 190, 77, 2, v & 1, v >> 1 & 1, v >> 2, SONDE_F32, 0, 0);
+      void *first = zeros(d.c_bytes);
+      for (int q = 0; q < 4; q++) {
+        sonde_pool *pool = sonde_pool_new(threads[q], NULL);
+        run(&d, pool);
+        if (q == 0) memcpy(first, d.c, (size_t)d.c_bytes);
+        assert_memory_equal(first, d.c, (size_t)d.c_bytes);
+        sonde_pool_free(pool);
+      }
+      free(first);
+      drop(&d);
+    }
+  }
+}
+
+static void test_empty(void **state) {
+  (void)state;
+  sonde_pool *pool = sonde_pool_new(1, NULL);
+  float c[6] = {1, 2, 3, 4, 5, 6}, x = 1;
+  sonde_gemm g = {.m = 2, .n = 3, .k = 0, .batch = 1, .lda = 1, .ldb = 3, .ldc = 3, .beta = 1};
+  sonde_gemm_run(&g, &x, &x, c, NULL, pool);
+  assert_true(c[0] == 1 && c[5] == 6);
+  g.beta = 0;
+  sonde_gemm_run(&g, &x, &x, c, NULL, pool);
+  assert_true(c[0] == 0 && c[5] == 0);
+  c[0] = 9;
+  g.m = 0;
+  sonde_gemm_run(&g, &x, &x, c, NULL, pool);
+  assert_true(c[0] == 9);
+  sonde_pool_free(pool);
+}
+
+/* A NaN or infinity in one row of A reaches that row of C and no other. */
+static void test_nan(void **state) {
+  (void)state;
+  const sonde_simd_table *t[3];
+  int n = tables(t);
+  sonde_pool *pool = sonde_pool_new(1, NULL);
+  for (int k = 0; k < n; k++)
+    for (int in = 0; in < 2; in++) {
+      sonde_simd_use(t[k]);
+      data d = make(9, 20, 15, 1, 0, 1, in, SONDE_F32, 0, 0);
+      if (in == SONDE_F32) ((float *)d.a)[4 * 15 + 14] = NAN;
+      else ((uint16_t *)d.a)[4 * 15 + 14] = 0x7fc0;
+      run(&d, pool);
+      for (int64_t i = 0; i < 9 * 20; i++) assert_int_equal(isnan(((float *)d.c)[i]) != 0, i / 20 == 4);
+      drop(&d);
+    }
+  sonde_pool_free(pool);
+}
+
+static void test_tile(void **state) {
+  (void)state;
+  const sonde_simd_table *t[3];
+  int n = tables(t);
+  for (int k = 0; k < n; k++) {
+    sonde_simd_use(t[k]);
+    for (int v = 0; v < 8; v++) {
+      data d = make(19, 77, 600, 1, v & 1, v >> 1 & 1, SONDE_F32, SONDE_F32, v >> 2 ? 1 : 0, 3);
+      memcpy(d.c, d.before, (size_t)d.c_bytes);
+      sonde_gemm_tile(d.g.ta, d.g.tb, d.g.m, d.g.n, d.g.k, d.a, d.g.lda, d.b, d.g.ldb, d.g.beta, d.c, d.g.ldc);
+      check(&d, t[k]->isa);
+      drop(&d);
+    }
+  }
+}
+
+static void test_library_is_named(void **state) {
+  (void)state;
+  const sonde_simd_table *t[3];
+  int n = tables(t);
+  for (int k = 0; k < n; k++) {
+    sonde_simd_use(t[k]);
+    assert_true(strlen(sonde_gemm_library(SONDE_F32)) > 3);
+    assert_int_equal(strstr(sonde_gemm_library(SONDE_BF16), "widened") == NULL, t[k]->bf16);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_sizes), cmocka_unit_test(test_portions), cmocka_unit_test(test_same_bits), cmocka_unit_test(test_empty),
+      cmocka_unit_test(test_nan),   cmocka_unit_test(test_tile),     cmocka_unit_test(test_library_is_named)};
+  sonde_gemm_setup();
+  return cmocka_run_group_tests_name("matrix products", tests, NULL, NULL);
+}

@@ -1,0 +1,132 @@
+/* refusals_test.c - what ops refuse: at tracing time shapes and attributes, at run time indices that point
+ * nowhere. Every refusal names the op and what it was given. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cases.h"
+
+#define F(...) SHAPE(SONDE_F32, __VA_ARGS__)
+#define I(...) SHAPE(SONDE_I32, __VA_ARGS__)
+#define SHAPE(dtype, ...) {dtype, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), {__VA_ARGS__}}
+
+typedef struct refusal {
+  const char *op;
+  sonde_shape in[4];
+  int n_in, code;
+  sonde_attr attr;
+  const char *says[3];        /* parts of the message beside the op's name */
+} refusal;
+
+static const refusal refusals[] = {
+    {"add", {F(2, 3), F(4)}, 2, SONDE_ESHAPE, {{0}, {0}}, {"[2, 3]", "[4]"}},
+    {"where", {F(2), F(3), F(1)}, 3, SONDE_ESHAPE, {{0}, {0}}, {"[2]", "[3]"}},
+    {"cast", {F(2)}, 1, SONDE_EINVAL, {{0}, {7}}, {"7"}},
+    {"sum", {F(4, 6)}, 1, SONDE_ESHAPE, {{0}, {2, 4, 5}}, {"[4, 5]", "[4, 6]"}},
+    {"sum", {F(6)}, 1, SONDE_ESHAPE, {{0}, {2, 1, 6}}, {"[1, 6]", "[6]"}},
+    {"sum", {F(6)}, 1, SONDE_EINVAL, {{0}, {6}}, {"rank 6", "5"}},
+    {"sum", {F(6)}, 1, SONDE_EINVAL, {{0}, {1, -2}}, {"[-2]"}},
+    {"sum", {I(6)}, 1, SONDE_ESHAPE, {{0}, {0}}, {"i32 [6]", "f32"}},
+    {"amax", {F(4, 6)}, 1, SONDE_ESHAPE, {{0}, {1, 4}}, {"[4]", "[4, 6]"}},
+    {"expand", {F(4, 1)}, 1, SONDE_ESHAPE, {{0}, {2, 3, 6}}, {"[4, 1]", "[3, 6]"}},
+    {"expand", {F(4)}, 1, SONDE_EINVAL, {{0}, {-1}}, {"rank -1"}},
+    {"expand", {F(1)}, 1, SONDE_EINVAL, {{0}, {3, INT64_MAX / 2, 8, 8}}, {"too many elements"}},
+    {"reshape", {F(4, 6)}, 1, SONDE_ESHAPE, {{0}, {2, 5, 5}}, {"[4, 6]", "24", "[5, 5]"}},
+    {"reshape", {F(4, 6)}, 1, SONDE_ESHAPE, {{0}, {2, 5, -1}}, {"[4, 6]", "24"}},
+    {"reshape", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {2, -1, -1}}, {"two dims"}},
+    {"reshape", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {2, -3, -8}}, {"negative"}},
+    {"permute", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {1, 0}}, {"1 axes", "[4, 6]"}},
+    {"permute", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {2, 1, 1}}, {"axis 1 twice", "[4, 6]"}},
+    {"permute", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {2, 0, 2}}, {"axis 2", "[4, 6]", "0 to 1"}},
+    {"slice", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {1, 4, 3}}, {"3 elements from 4", "[4, 6]", "6"}},
+    {"slice", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {1, -1, 3}}, {"from -1", "[4, 6]"}},
+    {"slice", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {1, 2, INT64_MAX}}, {"[4, 6]"}},
+    {"slice", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {2, 0, 1}}, {"axis 2", "[4, 6]"}},
+    {"slice", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {0, 0, 0}}, {"0 elements", "[4, 6]"}},
+    {"pad_slice", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {0, 3, 6}}, {"[4, 6]", "at 3", "6"}},
+    {"pad_slice", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {-1, 0, 6}}, {"axis -1"}},
+    {"concat", {F(2, 3), F(3, 4)}, 2, SONDE_ESHAPE, {{0}, {0}}, {"[3, 4]", "[2, 3]", "axis 0"}},
+    {"concat", {F(2, 3), F(2)}, 2, SONDE_ESHAPE, {{0}, {0}}, {"[2]", "[2, 3]"}},
+    {"concat", {F(2, 3), I(2, 3)}, 2, SONDE_ESHAPE, {{0}, {0}}, {"i32 [2, 3]", "f32 [2, 3]"}},
+    {"gather", {F(4, 6), F(2)}, 2, SONDE_ESHAPE, {{0}, {0}}, {"f32 [2]", "i32"}},
+    {"gather", {F(4), I(2)}, 2, SONDE_ESHAPE, {{0}, {0}}, {"f32 [4]", "[V, D]"}},
+    {"scatter_add", {I(2), F(3, 6)}, 2, SONDE_ESHAPE, {{0}, {5}}, {"[2]", "[3, 6]"}},
+    {"scatter_add", {I(2), F(2, 6)}, 2, SONDE_EINVAL, {{0}, {0}}, {"0 rows"}},
+    {"softmax", {I(2)}, 1, SONDE_ESHAPE, {{0}, {0}}, {"i32 [2]"}},
+    {"softmax_grad", {F(2, 3), F(3)}, 2, SONDE_ESHAPE, {{0}, {0}}, {"[2, 3]", "[3]"}},
+    {"log_softmax_grad", {F(2, 3), F(2, 2)}, 2, SONDE_ESHAPE, {{0}, {0}}, {"[2, 3]", "[2, 2]"}},
+    {"cross_entropy", {F(2, 3), I(3)}, 2, SONDE_ESHAPE, {{0}, {0}}, {"[2, 3]", "[3]"}},
+    {"cross_entropy", {F(2, 3), F(2)}, 2, SONDE_ESHAPE, {{0}, {0}}, {"f32 [2]", "i32"}},
+    {"cross_entropy_grad", {F(2, 3), I(2), F(3), F(2)}, 4, SONDE_ESHAPE, {{0}, {0}}, {"lse", "[3]", "[2]"}},
+    {"cross_entropy_grad", {F(2, 3), I(2), F(2), F(2, 1)}, 4, SONDE_ESHAPE, {{0}, {0}}, {"dloss", "[2, 1]"}},
+    {"dropout", {F(2)}, 1, SONDE_EINVAL, {{1.0}, {0}}, {"p is 1", "below 1"}},
+    {"dropout", {F(2)}, 1, SONDE_EINVAL, {{-0.1}, {0}}, {"p is -0.1"}},
+    {"dropout", {F(2)}, 1, SONDE_EINVAL, {{__builtin_nan("")}, {0}}, {"p is "}},
+};
+
+static void refused(sonde_ctx *ctx, const refusal *r) {
+  sonde_error err = {0};
+  sonde_node *in[4];
+  sonde_graph *g = sonde_graph_new(ctx, &err);
+  assert_non_null(g);
+  for (int k = 0; k < r->n_in; k++) in[k] = sonde_input(g, (char[]){'x', (char)('0' + k), 0}, &r->in[k]);
+  sonde_node *y = sonde_op(g, r->op, in, r->n_in, &r->attr);
+  if (y) fail_msg("%s: not refused", r->op);
+  assert_int_equal(sonde_graph_error(g, &err), r->code);
+  if (strncmp(err.text, r->op, strlen(r->op)))
+    fail_msg("the refusal does not begin with '%s': %s", r->op, err.text);
+  for (int k = 0; k < 3 && r->says[k]; k++)
+    if (!strstr(err.text, r->says[k])) fail_msg("%s: '%s' is not in: %s", r->op, r->says[k], err.text);
+  sonde_graph_free(g);
+}
+
+static void test_shapes_and_attributes(void **state) {
+  (void)state;
+  sonde_ctx *ctx = op_ctx_new(1);
+  for (size_t k = 0; k < sizeof refusals / sizeof *refusals; k++) refused(ctx, &refusals[k]);
+  sonde_ctx_free(ctx);
+}
+
+/* Runs a case with one index spoilt; then with the index put right, to show that a refusal breaks nothing. */
+static void spoil(sonde_ctx *ctx, const op_case *c, int input, int64_t at, int32_t index, const char *says) {
+  sonde_error err = {0};
+  op_run *r = op_run_new(ctx, c, 0, 0);
+  int32_t *x = sonde_tensor_data(r->in[input]), good = x[at];
+  x[at] = index;
+  assert_int_equal(sonde_plan_run(r->plan, &err), SONDE_EINVAL);
+  if (!strstr(err.text, c->op) || !strstr(err.text, says))
+    fail_msg("%s: '%s' is not in: %s", c->op, says, err.text);
+  x[at] = good;
+  assert_int_equal(sonde_plan_run(r->plan, &err), SONDE_OK);
+  op_run_free(r);
+}
+
+static void test_indices(void **state) {
+  (void)state;
+  sonde_ctx *ctx = op_ctx_new(2);
+  op_made table = {.shape = F(7, 3), .hi = 1}, index = {.shape = I(2, 4), .hi = 7, .steps = 7};
+  op_made rows = {.shape = F(2, 4, 3), .hi = 1}, logits = {.shape = F(2, 4, 7), .hi = 1};
+  op_case gather = {.name = "gather", .op = "gather", .n_in = 2, .n_out = 1, .in = {table, index}};
+  op_case scatter = {.name = "scatter", .op = "scatter_add", .n_in = 2, .n_out = 1, .attr = {{0}, {7}},
+                     .in = {index, rows}};
+  op_case loss = {.name = "loss", .op = "cross_entropy", .n_in = 2, .n_out = 2, .in = {logits, index}};
+  spoil(ctx, &gather, 1, 5, 7, "index 7 at position 5");
+  spoil(ctx, &gather, 1, 0, -1, "index -1 at position 0");
+  spoil(ctx, &gather, 1, 7, INT32_MIN, "index -2147483648 at position 7");
+  spoil(ctx, &scatter, 0, 3, 7, "index 7 at position 3");
+  spoil(ctx, &scatter, 0, 3, -1, "index -1 at position 3");
+  spoil(ctx, &loss, 1, 6, 7, "target 7 at position 6");
+  spoil(ctx, &loss, 1, 6, -2, "target -2 at position 6");
+  sonde_ctx_free(ctx);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_shapes_and_attributes),
+      cmocka_unit_test(test_indices),
+  };
+  return cmocka_run_group_tests_name("what ops refuse", tests, NULL, NULL);
+}
