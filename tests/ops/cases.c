@@ -188,8 +188,13 @@ op_run *op_run_new(sonde_ctx *ctx, const op_case *c, int order, int no_fuse) {
   r->g = sonde_graph_new(ctx, &err);
   if (!r->g) fail_msg("%s: %s", c->name, err.text);
   trace(r, c, order);
+  for (int k = 0; k < r->n_out + r->n_din; k++) {
+    sonde_shape s = sonde_node_shape(r->node[k]);
+    r->value[k] = sonde_tensor_new(&s, &err);
+    if (!r->value[k]) fail_msg("%s: %s", c->name, err.text);
+  }
   sonde_plan_opts opts = {.no_fuse = no_fuse};
-  r->plan = sonde_plan_new(r->g, r->node, NULL, r->n_out + r->n_din, &opts, &err);
+  r->plan = sonde_plan_new(r->g, r->node, r->value, r->n_out + r->n_din, &opts, &err);
   if (!r->plan) fail_msg("%s: plan: %s", c->name, err.text);
   set_inputs(r, c);
   return r;
@@ -199,20 +204,25 @@ void op_run_free(op_run *r) {
   sonde_plan_free(r->plan);
   sonde_graph_free(r->g);
   for (int k = 0; k < SONDE_MAX_IN; k++) sonde_tensor_free(r->in[k]);
-  for (int k = 0; k < OP_MAX_NODES; k++) free(r->as_f32[k]);
+  for (int k = 0; k < OP_MAX_NODES; k++) {
+    free(r->as_f32[k]);
+    sonde_tensor_free(r->value[k]);
+  }
   for (int k = 0; k < 2; k++) sonde_tensor_free(r->up[k]);
   free(r);
 }
 
 void op_run_run(op_run *r, uint64_t step) {
   sonde_error err = {0};
+  for (int k = 0; k < r->n_out + r->n_din; k++)
+    memset(sonde_tensor_data(r->value[k]), 0x7f, (size_t)sonde_tensor_bytes(r->value[k]));
   sonde_plan_set_step(r->plan, step);
   if (sonde_plan_run(r->plan, &err)) fail_msg("run: %s", err.text);
 }
 
 const float *op_run_value(op_run *r, int k, int64_t *n) {
   sonde_shape s = sonde_node_shape(r->node[k]);
-  const void *x = sonde_plan_output(r->plan, k);
+  const void *x = sonde_tensor_data(r->value[k]);
   *n = sonde_shape_count(&s);
   if (s.dtype == SONDE_F32) return x;
   assert_int_equal(s.dtype, SONDE_I32);

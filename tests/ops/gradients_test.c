@@ -86,6 +86,13 @@ static void test_rules(void **state) {
   op_cases_free(all);
 }
 
+static const op_case *case_named(const op_cases *all, const char *name) {
+  for (int k = 0; k < all->n; k++)
+    if (!strcmp(all->at[k].name, name)) return &all->at[k];
+  fail_msg("no case '%s'", name);
+  return NULL;
+}
+
 static void test_rules_of_rules(void **state) {
   (void)state;
   static const char *const names[] = {
@@ -96,13 +103,58 @@ static void test_rules_of_rules(void **state) {
   op_cases *all = op_cases_load();
   sonde_ctx *ctx = op_ctx_new(1);
   for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-    const op_case *c = NULL;
-    for (int j = 0; j < all->n; j++)
-      if (!strcmp(all->at[j].name, names[k])) c = &all->at[j];
-    if (!c) fail_msg("no case '%s'", names[k]);
+    const op_case *c = case_named(all, names[k]);
     double d = worst(ctx, c, 2);
     if (!(d <= BOUND)) fail_msg("%s: second gradient and finite differences are %.3g apart", c->name, d);
   }
+  sonde_ctx_free(ctx);
+  op_cases_free(all);
+}
+
+/* Where several results are used, their gradients add up: of y0.u0 + y1.u1 it is that of y0 by u0 and of y1 by u1. */
+static void check_together(sonde_ctx *ctx, const op_case *c) {
+  sonde_error err = {0};
+  op_run *made = op_run_new(ctx, c, 0, 0);   /* for its inputs */
+  sonde_graph *g = sonde_graph_new(ctx, &err);
+  sonde_node *in[SONDE_MAX_IN], *wrt[SONDE_MAX_IN], *apart[SONDE_MAX_IN], *sum[SONDE_MAX_IN] = {0};
+  sonde_node *total = NULL, *out[2 * SONDE_MAX_IN];
+  for (int k = 0; k < c->n_in; k++) in[k] = sonde_leaf(g, (char[]){'x', (char)('0' + k), 0}, made->in[k]);
+  for (int k = 0; k < c->n_wrt; k++) wrt[k] = in[c->wrt[k]];
+  sonde_node *y = sonde_op(g, c->op, in, c->n_in, &c->attr);
+  for (int j = 0; j < c->n_out; j++) {
+    sonde_node *yj = sonde_result(y, j), *uj = sonde_scale(sonde_sigmoid(yj), j + 1);
+    assert_int_equal(sonde_grad(yj, uj, wrt, c->n_wrt, apart, &err), SONDE_OK);
+    for (int k = 0; k < c->n_wrt; k++) sum[k] = sum[k] ? sonde_add(sum[k], apart[k]) : apart[k];
+    /* softplus is what has sigmoid as its gradient */
+    sonde_node *softplus = sonde_log(sonde_affine(sonde_exp(yj), 1, 1));
+    sonde_node *part = sonde_scale(sonde_sum_all(softplus), j + 1);
+    total = total ? sonde_add(total, part) : part;
+  }
+  assert_int_equal(sonde_grad(total, NULL, wrt, c->n_wrt, out, &err), SONDE_OK);
+  memcpy(out + c->n_wrt, sum, (size_t)c->n_wrt * sizeof *sum);
+  sonde_plan *p = sonde_plan_new(g, out, NULL, 2 * c->n_wrt, NULL, &err);
+  if (!p || sonde_plan_run(p, &err)) fail_msg("%s: %s", c->name, err.text);
+  for (int k = 0; k < c->n_wrt; k++) {
+    sonde_shape s = sonde_node_shape(out[k]);
+    const float *a = sonde_plan_output(p, k), *b = sonde_plan_output(p, c->n_wrt + k);
+    double off = 0, size = 0;
+    for (int64_t e = 0; e < sonde_shape_count(&s); e++) {
+      off += (a[e] - b[e]) * (double)(a[e] - b[e]);
+      size += (double)b[e] * b[e];
+    }
+    if (!(off <= 1e-11 * size)) fail_msg("%s: by input %d off by %.3g", c->name, c->wrt[k], sqrt(off / size));
+  }
+  sonde_plan_free(p);
+  sonde_graph_free(g);
+  op_run_free(made);
+}
+
+static void test_results_together(void **state) {
+  (void)state;
+  static const char *const names[] = {"cross_entropy", "cross_entropy/batched", "rmsnorm", "layernorm"};
+  op_cases *all = op_cases_load();
+  sonde_ctx *ctx = op_ctx_new(1);
+  for (size_t k = 0; k < sizeof names / sizeof *names; k++) check_together(ctx, case_named(all, names[k]));
   sonde_ctx_free(ctx);
   op_cases_free(all);
 }
@@ -160,6 +212,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_rules),
       cmocka_unit_test(test_rules_of_rules),
+      cmocka_unit_test(test_results_together),
       cmocka_unit_test(test_every_rule_is_covered),
       cmocka_unit_test(test_a_wrong_rule_is_found),
   };
