@@ -11,16 +11,20 @@ function current.run()
   return current.stack[#current.stack]
 end
 
---- Calls f(...) with `run` as the current run. Returns what pcall returns: an error does not leave the run behind.
+--- Calls f(...) with `run` as the current run; an error does not leave the run behind.
 ---@param run userdata
 ---@param f function
----@return boolean ok, any result
+---@return boolean ok, any result_or_message, string|nil trace where the error came from
 function current.with(run, f, ...)
-  local depth = #current.stack
+  local depth, trace = #current.stack, nil
+  local given, n = { ... }, select("#", ...)
   current.stack[depth + 1] = run
-  local ok, result = pcall(f, ...)
+  local ok, result = xpcall(function() return f((table.unpack or unpack)(given, 1, n)) end, function(message)
+    trace = debug.traceback(tostring(message), 2)
+    return message
+  end)
   for k = #current.stack, depth + 1, -1 do current.stack[k] = nil end
-  return ok, result
+  return ok, result, trace
 end
 
 return current

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "graph/graph.h"
 #include "record/db.h"
+#include "record/lock.h"
 #include "record/run.h"
 #include "script/script.h"
 
@@ -101,6 +102,13 @@ static int core_run_open(lua_State *L) {
   return 1;
 }
 
+/* core.run_held(root, "experiment/trial") -> whether some process is at work in the folder */
+static int core_run_held(lua_State *L) {
+  lua_pushfstring(L, "%s/%s/lock", luaL_checkstring(L, 1), luaL_checkstring(L, 2));
+  lua_pushboolean(L, sonde_lock_is_held(lua_tostring(L, -1)));
+  return 1;
+}
+
 /* ---- the index ------------------------------------------------------------------------------------------- */
 
 /* Leaves a handle on the database of `root` on the stack. */
@@ -144,6 +152,7 @@ static int core_runs_rebuild(lua_State *L) {
 void sonde_bind_record(lua_State *L);
 void sonde_bind_record(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"run_open", core_run_open}, {"runs", core_runs}, {"runs_rebuild", core_runs_rebuild}, {NULL, NULL}};
+      {"run_open", core_run_open}, {"run_held", core_run_held}, {"runs", core_runs}, {"runs_rebuild", core_runs_rebuild},
+      {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

@@ -1,3 +1,3 @@
 # Tests of sweeps, statistics and the report page.
-lua_tests += %D%/stats.lua %D%/report.lua
+lua_tests += %D%/stats.lua %D%/report.lua %D%/sweep.lua
 EXTRA_DIST += %D%/fixture.lua

@@ -1,0 +1,270 @@
+--- sweep.lua - runs a function for every point of a grid, each in a run folder of its own, and reports on them.
+--
+-- ROOT/NAME/TRIAL is the folder of a trial; its lock decides which process runs it, so that several may work on one
+-- sweep. A trial that is done is never run again; one that was killed goes on from its checkpoint (sonde.train finds
+-- it in the folder); one that failed is kept with its reason and run again only with retry.
+
+local core = require "sonde.core"
+local args = require "sonde.args"
+local current = require "sonde.current"
+local grid = require "sonde.sweep_grid"
+local collect = require "sonde.sweep_collect"
+local sweep_view = require "sonde.sweep_view"
+
+local sweep = {}
+local methods, trial_methods = {}, {}
+methods.__index, trial_methods.__index = methods, trial_methods
+
+local SAME_FAILURES = 3      -- so many in a row with one reason are a mistake in the script
+
+local schema = {
+  { name = "name", type = "string", required = true, doc = "the folder of the sweep's trials below root" },
+  { name = "grid", type = "table", required = true, doc = "a list of values for each parameter" },
+  { name = "root", type = "string", preset = "runs", doc = "the folder of all sweeps" },
+  { name = "over", type = "string", preset = "seed", doc = "the parameter that trials repeat over" },
+  { name = "title", type = "string", doc = "heading of the report" },
+  { name = "question", type = "string", doc = "what the sweep is to answer, for the report" },
+  { name = "settings", type = "table", preset = {}, doc = "what all trials share; recorded, and checked on resuming" },
+  { name = "retry", type = "boolean", preset = false, doc = "run failed trials again" },
+}
+
+--- Declares a sweep. Nothing runs yet.
+---@param options table see `schema` above
+---@return table sweep
+function sweep.new(options)
+  local self = setmetatable(args.check(schema, options, "sweep"), methods)
+  if not self.name:find("^[%w_][%w_.+-]*$") then
+    error(core.where() .. "sweep: the name '" .. self.name .. "' must be a word, it names a folder", 0)
+  end
+  self.axes = grid.axes(self.grid, self.over)
+  self.trials = grid.points(self.axes)
+  self.folder = self.root .. "/" .. self.name
+  for _, trial in ipairs(self.trials) do
+    trial.dir, trial.status, trial.link = self.folder .. "/" .. trial.id, "queued", trial.id
+  end
+  return self
+end
+
+-- ---- one trial ---------------------------------------------------------------------------------------------------
+
+--- Records results: a number, string or boolean goes into the database, a list of numbers or a matrix (a list of
+--- equally long lists) into probes/NAME.json.
+---@param values table<string, any>
+function trial_methods:report(values)
+  if type(values) ~= "table" then
+    error(core.where() .. "trial:report takes a table, such as { perplexity = 41.3 }", 0)
+  end
+  local scalars, any = {}, false
+  for name, value in pairs(values) do
+    if type(name) ~= "string" or not name:find("^[%w_][%w_.-]*$") then
+      error(core.where() .. "trial:report: '" .. tostring(name) .. "' is no name for a result", 0)
+    end
+    if type(value) == "table" then
+      collect.check_array(name, value)
+      core.mkdirs(self.dir .. "/probes")
+      core.write_file(self.dir .. "/probes/" .. name .. ".json", core.json_encode(value) .. "\n")
+    else
+      any = true
+      if type(value) == "number" and value - value ~= 0 then
+        self.not_finite, value = name, nil
+      end
+      scalars[name] = value
+    end
+  end
+  if any then self.run:report(scalars) end
+end
+
+-- What stands in a failed trial's record: the first line; the stack goes into its log.
+local function reason_of(message)
+  return (tostring(message):match("^[^\n]*"))
+end
+
+-- The script as it is now, to be noticed when it changes between two runs of a sweep.
+local function script_mark()
+  local path = arg and arg[0]
+  if not path or not core.exists(path) then return nil end
+  return grid.fingerprint(core.read_file(path))
+end
+
+local function command_line()
+  local words = { "sonde", "run", arg and arg[0] or "-" }
+  for _, pair in ipairs(collect.flat(require("sonde").settings)) do
+    if pair[1] ~= "retry" then words[#words + 1] = "--set " .. pair[1] .. "=" .. tostring(pair[2]) end
+  end
+  for _, word in ipairs(arg or {}) do words[#words + 1] = word end
+  return table.concat(words, " ")
+end
+
+-- A failed trial that never saved anything starts anew, with whatever configuration the mended script has.
+local function begin(self, trial, before)
+  if before == "failed" and not core.exists(trial.dir .. "/checkpoint") then
+    core.remove_tree(trial.dir .. "/probes")
+    core.remove_tree(trial.dir .. "/config.yaml")
+  end
+  trial.status, trial.reason, trial.not_finite = "running", nil, nil
+  trial.run:begin(command_line())
+  trial.run:describe { sweep = { params = trial.params, settings = self.settings, script = script_mark() } }
+end
+
+-- Runs the function of one trial whose folder is open. Returns false and why if the user asked to stop.
+local function perform(trial, f)
+  local run, started = trial.run, core.seconds()
+  local ok, message, trace = current.with(run, f, setmetatable(trial, trial_methods), trial.params)
+  local record = run:record()
+  trial.seconds = (record.seconds or 0) + core.seconds() - started
+  run:describe { seconds = trial.seconds }
+  if not ok and core.interrupted() then
+    run:finish("interrupted", "stopped by the user")
+    trial.status = "interrupted"
+    return false, message
+  end
+  if not ok then
+    trial.status, trial.reason = "failed", reason_of(message)
+    run:note(trace)
+  elseif record.diverged or trial.not_finite then
+    trial.status = "diverged"
+    trial.reason = record.diverged or (trial.not_finite .. " is not finite")
+  else
+    trial.status = "done"
+  end
+  run:finish(trial.status, trial.reason)
+  return true
+end
+
+-- ---- the sweep -----------------------------------------------------------------------------------------------------
+
+-- What other runs of this sweep, and other processes, have done so far.
+local function refresh(self)
+  core.mkdirs(self.folder)
+  local known = {}
+  for _, entry in ipairs(core.runs(self.root, self.name)) do known[entry.trial] = entry end
+  for _, trial in ipairs(self.trials) do
+    local entry = known[trial.id]
+    if entry then trial.status, trial.reason = entry.status, entry.reason end
+  end
+end
+
+local function is_over(self, trial)
+  return trial.status == "done" or trial.status == "diverged" or (trial.status == "failed" and not self.retry)
+    or trial.tried
+end
+
+-- Opens the trial's folder if it is there to be run: not held by another process, not finished by one meanwhile. A
+-- lock may be gone again when we look for it, so a second attempt follows.
+local function claim(self, trial)
+  local name, ok, run = self.name .. "/" .. trial.id, nil, nil
+  for _ = 1, 2 do
+    ok, run = pcall(core.run_open, self.root, name)
+    if ok then break end
+    if core.run_held(self.root, name) then
+      trial.status = "running"
+      return false
+    end
+  end
+  if not ok then error(run, 0) end
+  local record = run:record()
+  if record.status then trial.status, trial.reason = record.status, record.reason end
+  if is_over(self, trial) then
+    run:close()
+    return false
+  end
+  trial.run = run
+  return true
+end
+
+local function check_settings(self)
+  for _, trial in ipairs(self.trials) do
+    if trial.status ~= "queued" and not (trial.status == "failed" and self.retry) then
+      local record = collect.record(trial.dir)
+      local difference = record.sweep and collect.difference(record.sweep.settings or {}, self.settings)
+      if difference then
+        error(("%s: was run with other settings: %s; give the sweep another name, or remove %s"):format(trial.dir,
+          difference, self.folder), 0)
+      end
+    end
+  end
+end
+
+-- Three failures in a row for one reason, and no success: the script is wrong, not the trials.
+local function count_failure(self, trial)
+  if trial.status ~= "failed" then
+    self.failures = 0
+    return
+  end
+  self.failures = trial.reason == self.last_reason and (self.failures or 0) + 1 or 1
+  self.last_reason = trial.reason
+  if self.failures >= SAME_FAILURES then
+    error(("%d trials in a row failed for the same reason: %s; mend it, then run with --set retry=true")
+      :format(SAME_FAILURES, trial.reason), 0)
+  end
+end
+
+-- One pass over the trials; returns how many it ran.
+local function pass(self, f, view)
+  local ran = 0
+  for _, trial in ipairs(self.trials) do
+    if not is_over(self, trial) and claim(self, trial) then
+      trial.tried = true
+      local before = trial.status
+      begin(self, trial, before)
+      view:start(trial, before ~= "queued" and before ~= "failed")
+      local go_on, message = perform(trial, f)
+      trial.run:close()
+      trial.run = nil
+      view:finish(trial)
+      if not go_on then error(message, 0) end
+      count_failure(self, trial)
+      ran = ran + 1
+    end
+  end
+  return ran
+end
+
+--- Runs f(trial, params) for every trial that is not done. An error in f fails its trial and the sweep goes on.
+---@param f fun(trial: table, params: table)
+---@return table sweep
+function methods:run(f)
+  if type(f) ~= "function" then error(core.where() .. "sweep:run takes a function of a trial and its parameters", 0) end
+  if require("sonde").settings.retry ~= nil then self.retry = require("sonde").settings.retry == true end
+  refresh(self)
+  check_settings(self)
+  local view = sweep_view.new(self)
+  view:open()
+  -- Once more as long as something was run: a process that held a trial before may have died meanwhile.
+  repeat
+    local ran = pass(self, f, view)
+    refresh(self)
+  until ran == 0
+  view:close()
+  return self
+end
+
+-- ---- results -------------------------------------------------------------------------------------------------------
+
+local summary_schema = {
+  { name = "by", type = "list", required = true, of = { name = "name", type = "string", doc = "a parameter" },
+    doc = "parameters for the lines and, if there is a second, the columns" },
+  { name = "metric", type = "string", required = true, doc = "the reported number to compare" },
+  { name = "where", type = "table", doc = "fixed values of further parameters" },
+  { name = "higher", type = "boolean", preset = false, doc = "larger is better" },
+  { name = "file", type = "string", preset = "report.html", doc = "name of the page in the sweep's folder" },
+}
+
+--- Prints the table of a metric (mean ± sd over the seeds) and writes the HTML report.
+---@param options table see `summary_schema` above
+---@return string path of the report
+function methods:summary(options)
+  options = args.check(summary_schema, options, "summary")
+  local report = require "sonde.report"
+  refresh(self)
+  local data = collect.data(self, options, command_line())
+  local page, reason = report.render(data)
+  local path = self.folder .. "/" .. options.file
+  core.write_file(path, page)
+  print(report.text(data))
+  if reason then print(reason) end
+  print("report: " .. path)
+  return path
+end
+
+return sweep
