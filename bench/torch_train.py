@@ -1,0 +1,159 @@
+#!/usr/bin/python3
+"""The models of `sonde bench train` in PyTorch, as its fair peer: a plain Llama (RMSNorm, RoPE, SwiGLU, causal
+softmax attention, untied head), forward, backward and AdamW on random tokens of a fixed seed. Prints one JSON object.
+
+Written for Debian's python3-torch. `bench/compare` sets the environment in which it is at its best (OpenMP OpenBLAS,
+AVX-512 kernels, an allocator that keeps its pages); run by hand it uses what the shell has.
+"""
+import argparse
+import json
+import math
+import resource
+import statistics
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+
+# width, heads, depth, ffn, vocabulary, context, batch: the same as in lua/sonde/cmd/bench.lua
+CONFIGS = {
+    "a": (128, 4, 4, 352, 8192, 256, 8),
+    "b": (256, 4, 4, 688, 8192, 256, 8),
+    "c": (256, 4, 24, 688, 8192, 256, 4),
+    "d": (512, 8, 8, 1376, 8192, 512, 4),
+    "e": (768, 12, 12, 2048, 32000, 256, 2),
+}
+
+
+class RMSNorm(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(width))
+
+    def forward(self, x):
+        x32 = x.float()
+        return (x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype) * self.gain
+
+
+def rotate(x, cos, sin):
+    """Rotary embedding of [B, H, T, D], halves rotated as in Llama."""
+    half = x.shape[-1] // 2
+    turned = torch.cat((-x[..., half:], x[..., :half]), -1)
+    return x * cos + turned * sin
+
+
+class Block(torch.nn.Module):
+    def __init__(self, width, heads, ffn):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = RMSNorm(width), RMSNorm(width)
+        self.q, self.k, self.v, self.o = (torch.nn.Linear(width, width, bias=False) for _ in range(4))
+        self.gate, self.up = (torch.nn.Linear(width, ffn, bias=False) for _ in range(2))
+        self.down = torch.nn.Linear(ffn, width, bias=False)
+
+    def attention(self, x, cos, sin, mask):
+        b, t, d = x.shape
+        q, k, v = (w(x).view(b, t, self.heads, -1).transpose(1, 2) for w in (self.q, self.k, self.v))
+        q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
+        scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(d // self.heads)) + mask
+        return self.o((torch.softmax(scores, -1) @ v).transpose(1, 2).reshape(b, t, d))
+
+    def forward(self, x, cos, sin, mask):
+        x = x + self.attention(self.norm1(x), cos, sin, mask)
+        h = self.norm2(x)
+        return x + self.down(F.silu(self.gate(h)) * self.up(h))
+
+
+class Llama(torch.nn.Module):
+    def __init__(self, width, heads, depth, ffn, vocab, context):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(vocab, width)
+        self.blocks = torch.nn.ModuleList(Block(width, heads, ffn) for _ in range(depth))
+        self.norm = RMSNorm(width)
+        self.head = torch.nn.Linear(width, vocab, bias=False)
+        for p in self.parameters():
+            if p.dim() == 2:
+                torch.nn.init.normal_(p, std=0.02)
+        size = width // heads
+        angle = torch.arange(context)[:, None] * 10000.0 ** (-torch.arange(0, size, 2) / size)
+        angle = torch.cat((angle, angle), -1)
+        self.register_buffer("cos", angle.cos())
+        self.register_buffer("sin", angle.sin())
+        self.register_buffer("mask", torch.full((context, context), -math.inf).triu(1))
+
+    def forward(self, tokens):
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = block(x, self.cos, self.sin, self.mask)
+        return self.head(self.norm(x))
+
+
+def train(args):
+    width, heads, depth, ffn, vocab, context, batch = CONFIGS[args.config]
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    model = Llama(width, heads, depth, ffn, vocab, context)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
+    times, loss = [], None
+    for _ in range(args.steps + args.warmup):
+        tokens = torch.randint(vocab, (batch, context + 1))
+        start = time.perf_counter()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.dtype == "bf16"):
+            logits = model(tokens[:, :-1])
+            loss = F.cross_entropy(logits.view(-1, vocab), tokens[:, 1:].reshape(-1))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        times.append(time.perf_counter() - start)
+    params = sum(p.numel() for p in model.parameters())
+    seconds = statistics.median(times[args.warmup:])
+    rate = batch * context / seconds
+    flops = 6 * (params - model.embedding.weight.numel()) + 12 * depth * width * context
+    return {
+        "system": "pytorch " + torch.__version__, "config": args.config, "dtype": args.dtype, "threads": args.threads,
+        "params": params, "tokens_per_s": round(rate, 1), "ms_per_step": round(seconds * 1e3, 3),
+        "gflops": round(rate * flops / 1e9, 1),
+        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "loss": round(float(loss), 6),
+    }
+
+
+def attention(args):
+    """Attention alone, forward and backward, T 1024, 8 heads of 64, batch 2."""
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    dtype = torch.bfloat16 if args.dtype == "bf16" else torch.float32
+    b, h, t, d = 2, 8, 1024, 64
+    q, k, v, grad = (torch.randn(b, h, t, d, dtype=dtype) for _ in range(4))
+    for x in (q, k, v):
+        x.requires_grad_(True)
+    mask = torch.full((t, t), -math.inf, dtype=dtype).triu(1)
+    times = []
+    for _ in range(args.steps + args.warmup):
+        start = time.perf_counter()
+        out = torch.softmax(q @ k.transpose(-2, -1) * (1 / math.sqrt(d)) + mask, -1) @ v
+        out.backward(grad)
+        times.append(time.perf_counter() - start)
+        for x in (q, k, v):
+            x.grad = None
+    return {"system": "pytorch " + torch.__version__, "what": "attention", "dtype": args.dtype, "threads": args.threads,
+            "ms": round(statistics.median(times[args.warmup:]) * 1e3, 3)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", choices=sorted(CONFIGS), default="b")
+    parser.add_argument("--attention", action="store_true", help="measure attention alone instead of training")
+    parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    json.dump(attention(args) if args.attention else train(args), sys.stdout)
+    print()
+
+
+if __name__ == "__main__":
+    main()
