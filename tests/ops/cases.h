@@ -60,7 +60,7 @@ typedef struct op_run {
   sonde_graph *g;
   sonde_plan *plan;
   sonde_tensor *in[SONDE_MAX_IN], *up[2];
-  sonde_node *node[OP_MAX_NODES];      /* outputs, then gradients in the order of wrt, then those of order 2 */
+  sonde_node *node[OP_MAX_NODES];      /* outputs, gradients in the order of wrt, those of order 2 */
   sonde_tensor *value[OP_MAX_NODES];   /* where they are written; full of 3e38 before a run */
   float *as_f32[OP_MAX_NODES];         /* i32 outputs, converted */
   int n_out, n_din;

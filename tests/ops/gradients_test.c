@@ -111,7 +111,7 @@ static void test_rules_of_rules(void **state) {
   op_cases_free(all);
 }
 
-/* Where several results are used, their gradients add up: of y0.u0 + y1.u1 it is that of y0 by u0 and of y1 by u1. */
+/* Where several results are used, their gradients add up: the sum's is that of one and that of the other. */
 static void check_together(sonde_ctx *ctx, const op_case *c) {
   sonde_error err = {0};
   op_run *made = op_run_new(ctx, c, 0, 0);   /* for its inputs */

@@ -1,5 +1,5 @@
-/* moves_test.c - ops that only move elements do so for bf16 and i32 as for f32: moving what was cast gives the bits
- * of casting what was moved. */
+/* moves_test.c - ops that only move elements do so for bf16 and i32 as for f32: moving what was cast gives the
+ * bits of casting what was moved. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -22,7 +22,7 @@ static sonde_node *cast(sonde_node *x, int dtype) {
   return sonde_op(sonde_node_graph(x), "cast", &x, 1, &a);
 }
 
-/* The case's op on inputs scaled to 1000 and, if `early`, cast to the dtype; else its result is cast. Then to f32. */
+/* The case's op on inputs scaled to 1000 and, if `early`, cast to the dtype; else its result is cast. */
 static sonde_node *moved(const op_case *c, sonde_graph *g, int dtype, int early) {
   sonde_node *in[SONDE_MAX_IN];
   for (int k = 0; k < c->n_in; k++) {
@@ -47,9 +47,10 @@ static void check(sonde_ctx *ctx, const op_case *c, int dtype) {
   sonde_shape s = sonde_node_shape(out[0]);
   sonde_plan *p = sonde_plan_new(g, out, NULL, 2, NULL, &err);
   if (!p) fail_msg("%s: %s", c->name, err.text);
-  for (int k = 0; k < c->n_in; k++)
-    assert_int_equal(sonde_plan_set_input(p, (char[]){'x', (char)('0' + k), 0}, sonde_tensor_data(made->in[k]), &err),
-                     SONDE_OK);
+  for (int k = 0; k < c->n_in; k++) {
+    const void *x = sonde_tensor_data(made->in[k]);
+    assert_int_equal(sonde_plan_set_input(p, (char[]){'x', (char)('0' + k), 0}, x, &err), SONDE_OK);
+  }
   if (sonde_plan_run(p, &err)) fail_msg("%s: %s", c->name, err.text);
   const float *a = sonde_plan_output(p, 0), *b = sonde_plan_output(p, 1);
   for (int64_t k = 0; k < sonde_shape_count(&s); k++)
