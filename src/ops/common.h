@@ -7,7 +7,7 @@
 
 #define SONDE_INSIDE 1
 #include "sonde_build.h"
-#include "base/pool.h"
+#include "ops/rows.h"
 #include "tensor/tensor.h"
 
 enum { SONDE_TILE = 16384 };
@@ -18,8 +18,8 @@ typedef struct sonde_shown_shape {
 } sonde_shown_shape;
 sonde_shown_shape sonde_shown(const sonde_shape *s);
 
-int64_t sonde_tiles(int64_t n, int64_t size); /* n / size, rounded up */
-int64_t sonde_row_tile(int64_t width);        /* rows of this width that make one tile */
+int64_t sonde_row_tile(int64_t width);   /* rows of this width that make one tile */
+double sonde_no_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a);   /* 0 */
 
 /* 0 if x has the dtype, else ESHAPE: "<op>: <what> is f32 [..], but must be i32". */
 int sonde_need_dtype(const char *op, const char *what, const sonde_shape *x, int dtype, sonde_error *err);

@@ -159,10 +159,8 @@ static int cast_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, 
 enum { PIECE = 256 };
 
 static const float *as_f32(const void *x, int dtype, int64_t at, float *piece, int64_t n) {
-  if (dtype == SONDE_F32) return (const float *)x + at;
-  if (dtype == SONDE_BF16) sonde_simd_get()->common.from_bf16(piece, (const uint16_t *)x + at, n);
-  else
-    for (int64_t k = 0; k < n; k++) piece[k] = (float)((const int32_t *)x)[at + k];
+  if (dtype != SONDE_I32) return sonde_row_in(sonde_simd_get(), x, dtype, at, n, piece);
+  for (int64_t k = 0; k < n; k++) piece[k] = (float)((const int32_t *)x)[at + k];
   return piece;
 }
 
@@ -195,7 +193,7 @@ static void cast_tile(void *arg, int64_t tile, int worker) {
 }
 
 static int cast_run(const sonde_call *c) {
-  sonde_pool_run(c->pool, sonde_tiles(sonde_shape_count(&c->in_shape[0]), SONDE_TILE), cast_tile,
+  sonde_pool_run(c->pool, sonde_parts(sonde_shape_count(&c->in_shape[0]), SONDE_TILE), cast_tile,
                  (void *)(uintptr_t)c);
   return SONDE_OK;
 }

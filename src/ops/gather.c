@@ -6,11 +6,6 @@
 #include "cpu/simd.h"
 #include "graph/ops.h"
 
-static double no_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
-  (void)in, (void)n_in, (void)out, (void)a;
-  return 0;
-}
-
 static int check_indices(const sonde_call *c, const char *op, const int32_t *index, int64_t n, int64_t rows) {
   for (int64_t k = 0; k < n; k++)
     if (index[k] < 0 || index[k] >= rows)
@@ -69,7 +64,7 @@ static int gather_run(const sonde_call *c) {
               table->dim[1] * sonde_dtype_size(table->dtype),
               sonde_row_tile(table->dim[1])};
   int rc = check_indices(c, "gather", l.index, l.n, table->dim[0]);
-  if (!rc) sonde_pool_run(c->pool, sonde_tiles(l.n, l.group), gather_tile, &l);
+  if (!rc) sonde_pool_run(c->pool, sonde_parts(l.n, l.group), gather_tile, &l);
   return rc;
 }
 
@@ -144,7 +139,7 @@ static int scatter_run(const sonde_call *c) {
     first[v] = first[v - 1]; /* the fill moved each start to the next one's */
   first[0] = 0;
   scatter s = {c->in[1], c->out[0], first, order, rows, width, sonde_row_tile(width)};
-  sonde_pool_run(c->pool, sonde_tiles(rows, s.group), scatter_tile, &s);
+  sonde_pool_run(c->pool, sonde_parts(rows, s.group), scatter_tile, &s);
   return SONDE_OK;
 }
 
@@ -156,7 +151,7 @@ static double scatter_flops(const sonde_shape *in, int n_in, const sonde_shape *
 const sonde_op_def sonde_ops_gather[] = {
     {.size = sizeof(sonde_op_def), .name = "gather", .min_in = 2, .max_in = 2, .n_out = 1,
      .doc = "rows of table [V, D] by index i32 [..] -> [.., D]; a run refuses an index outside [0, V)",
-     .shape = gather_shape, .grad = gather_grad, .run = gather_run, .flops = no_flops},
+     .shape = gather_shape, .grad = gather_grad, .run = gather_run, .flops = sonde_no_flops},
     {.size = sizeof(sonde_op_def), .name = "scatter_add", .min_in = 2, .max_in = 2, .n_out = 1,
      .doc = "index i32 [..], dy [.., D] -> [V, D]: row v is the sum of dy's rows with index v: i0 = V",
      .shape = scatter_shape, .grad = scatter_grad, .scratch = scatter_scratch, .run = scatter_run,

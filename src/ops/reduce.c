@@ -64,8 +64,8 @@ static reduction reduction_of(const sonde_shape *x, const sonde_shape *out) {
     if (r.kept[k]) r.kept_n *= r.dim[k];
     else r.reduced_n *= r.dim[k];
   }
-  r.blocks = sonde_tiles(r.reduced_n, BLOCK);
-  r.chunks = sonde_tiles(r.row, SONDE_TILE);
+  r.blocks = sonde_parts(r.reduced_n, BLOCK);
+  r.chunks = sonde_parts(r.row, SONDE_TILE);
   return r;
 }
 
@@ -147,11 +147,11 @@ static int run_reduction(const sonde_call *c, const kernel *kernel) {
   int whole = partials_of(&j.r) == 1;
   j.partial = whole ? j.out : c->scratch;
   j.group = sonde_row_tile(elements / j.r.kept_n / (j.r.blocks * j.r.chunks));
-  int64_t groups = sonde_tiles(j.r.kept_n, j.group);
+  int64_t groups = sonde_parts(j.r.kept_n, j.group);
   sonde_pool_run(c->pool, groups * j.r.blocks * j.r.chunks, partial_tile, &j);
   if (!whole) {
     j.group = sonde_row_tile(partials_of(&j.r));
-    int64_t tiles = j.r.row_kept ? j.r.kept_n * j.r.chunks : sonde_tiles(j.r.kept_n, j.group);
+    int64_t tiles = j.r.row_kept ? j.r.kept_n * j.r.chunks : sonde_parts(j.r.kept_n, j.group);
     sonde_pool_run(c->pool, tiles, combine_tile, &j);
   }
   return SONDE_OK;
@@ -271,7 +271,7 @@ static int expand_run(const sonde_call *c) {
   expansion e = expansion_of(&c->in_shape[0], &c->out_shape[0]);
   e.x = c->in[0];
   e.out = c->out[0];
-  sonde_pool_run(c->pool, sonde_tiles(e.total, SONDE_TILE), expand_tile, &e);
+  sonde_pool_run(c->pool, sonde_parts(e.total, SONDE_TILE), expand_tile, &e);
   return SONDE_OK;
 }
 
@@ -287,11 +287,6 @@ static int expand_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout
   return sonde_rule_end(g);
 }
 
-static double no_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
-  (void)in, (void)n_in, (void)out, (void)a;
-  return 0;
-}
-
 const sonde_op_def sonde_ops_reduce[] = {
     {.size = sizeof(sonde_op_def), .name = "sum", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "y = x summed over the axes it broadcasts along: i0 = rank of y, i1.. = its dims; x f32",
@@ -303,6 +298,6 @@ const sonde_op_def sonde_ops_reduce[] = {
      .flops = reduce_flops},
     {.size = sizeof(sonde_op_def), .name = "expand", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "y = x repeated to a shape it broadcasts to: i0 = rank of y, i1.. = its dims; any dtype",
-     .shape = expand_shape, .grad = expand_grad, .run = expand_run, .flops = no_flops},
+     .shape = expand_shape, .grad = expand_grad, .run = expand_run, .flops = sonde_no_flops},
     {0},
 };

@@ -23,7 +23,7 @@ static int run_rows(const sonde_call *c, void (*row)(const sonde_call *c, int64_
   const sonde_shape *x = &c->in_shape[0];
   int64_t width = x->dim[x->rank - 1], n = sonde_shape_count(x);
   rows r = {c, n / width, width, sonde_row_tile(width), row};
-  sonde_pool_run(c->pool, sonde_tiles(r.n, r.group), rows_tile, &r);
+  sonde_pool_run(c->pool, sonde_parts(r.n, r.group), rows_tile, &r);
   return SONDE_OK;
 }
 

@@ -5,18 +5,7 @@
 
 #include "graph/ops.h"
 
-static double no_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
-  (void)in, (void)n_in, (void)out, (void)a;
-  return 0;
-}
-
-/* Products of the dims before and from an axis. */
-static int64_t rows_before(const sonde_shape *s, int64_t axis) {
-  int64_t n = 1;
-  for (int64_t k = 0; k < axis; k++) n *= s->dim[k];
-  return n;
-}
-
+/* Bytes of one run of elements along an axis and those after it. */
 static int64_t bytes_from(const sonde_shape *s, int64_t axis) {
   int64_t n = sonde_dtype_size(s->dtype);
   for (int64_t k = axis; k < s->rank; k++) n *= s->dim[k];
@@ -132,7 +121,7 @@ static permutation permutation_of(const sonde_shape *x, const sonde_attr *a) {
   }
   for (int k = 0; k < p.rank - 1; k++)
     if (k != p.across) p.slabs *= p.dim[k];
-  if (p.rank) p.strips = sonde_tiles(p.dim[p.across], STRIP);
+  if (p.rank) p.strips = sonde_parts(p.dim[p.across], STRIP);
   return p;
 }
 
@@ -193,7 +182,7 @@ static int permute_run(const sonde_call *c) {
     sonde_region whole = {p.out, p.x, 1, sonde_shape_bytes(&c->in_shape[0]), 0, 0};
     sonde_copy_region(c, &whole);
   } else if (p.across == p.rank - 1) {
-    sonde_pool_run(c->pool, sonde_tiles(p.slabs, sonde_row_tile(p.dim[p.rank - 1])), permute_rows_tile, &p);
+    sonde_pool_run(c->pool, sonde_parts(p.slabs, sonde_row_tile(p.dim[p.rank - 1])), permute_rows_tile, &p);
   } else {
     sonde_pool_run(c->pool, p.slabs * p.strips, permute_tile, &p);
   }
@@ -229,8 +218,8 @@ static int slice_run(const sonde_call *c) {
   const sonde_shape *x = &c->in_shape[0];
   int64_t axis = c->attr->i[0], skip = c->attr->i[1] * bytes_from(x, axis + 1);
   int64_t width = bytes_from(&c->out_shape[0], axis);
-  sonde_region r = {c->out[0],          (const char *)c->in[0] + skip, rows_before(x, axis), width, width,
-                    bytes_from(x, axis)};
+  sonde_region r = {.dst = c->out[0], .src = (const char *)c->in[0] + skip, .width = width, .dst_pitch = width,
+                    .rows = sonde_leading(x, x->rank - (int)axis), .src_pitch = bytes_from(x, axis)};
   sonde_copy_region(c, &r);
   return SONDE_OK;
 }
@@ -260,7 +249,7 @@ static int pad_slice_grad(sonde_graph *g, sonde_node *self, sonde_node *const *d
 static int pad_slice_run(const sonde_call *c) {
   const sonde_shape *x = &c->in_shape[0];
   int64_t axis = c->attr->i[0], width = bytes_from(x, axis), pitch = bytes_from(&c->out_shape[0], axis);
-  int64_t start = c->attr->i[1] * bytes_from(x, axis + 1), rows = rows_before(x, axis);
+  int64_t start = c->attr->i[1] * bytes_from(x, axis + 1), rows = sonde_leading(x, x->rank - (int)axis);
   char *out = c->out[0];
   sonde_region before = {out, NULL, rows, start, pitch, 0};
   sonde_region middle = {out + start, c->in[0], rows, width, pitch, width};
@@ -308,8 +297,9 @@ static int concat_run(const sonde_call *c) {
   int64_t axis = c->attr->i[0], pitch = bytes_from(&c->out_shape[0], axis);
   char *to = c->out[0];
   for (int n = 0; n < c->n_in; n++) {
-    int64_t width = bytes_from(&c->in_shape[n], axis);
-    sonde_region r = {to, c->in[n], rows_before(&c->in_shape[n], axis), width, pitch, width};
+    const sonde_shape *x = &c->in_shape[n];
+    int64_t width = bytes_from(x, axis);
+    sonde_region r = {to, c->in[n], sonde_leading(x, x->rank - (int)axis), width, pitch, width};
     sonde_copy_region(c, &r);
     to += width;
   }
@@ -320,18 +310,18 @@ const sonde_op_def sonde_ops_view[] = {
     {.size = sizeof(sonde_op_def), .name = "reshape", .min_in = 1, .max_in = 1, .n_out = 1,
      .flags = SONDE_OP_VIEW,
      .doc = "x's elements under another shape: i0 = rank, i1.. = dims, one of which may be -1 (inferred)",
-     .shape = reshape_shape, .grad = reshape_grad, .flops = no_flops},
+     .shape = reshape_shape, .grad = reshape_grad, .flops = sonde_no_flops},
     {.size = sizeof(sonde_op_def), .name = "permute", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "axis k of y is axis i(1+k) of x: i0 = rank, i1.. = axes",
-     .shape = permute_shape, .grad = permute_grad, .run = permute_run, .flops = no_flops},
+     .shape = permute_shape, .grad = permute_grad, .run = permute_run, .flops = sonde_no_flops},
     {.size = sizeof(sonde_op_def), .name = "slice", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "part of x along one axis: i0 = axis, i1 = start, i2 = length",
-     .shape = slice_shape, .grad = slice_grad, .run = slice_run, .flops = no_flops},
+     .shape = slice_shape, .grad = slice_grad, .run = slice_run, .flops = sonde_no_flops},
     {.size = sizeof(sonde_op_def), .name = "pad_slice", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "zeros with x put at a place along one axis: i0 = axis, i1 = start, i2 = length of the result",
-     .shape = pad_slice_shape, .grad = pad_slice_grad, .run = pad_slice_run, .flops = no_flops},
+     .shape = pad_slice_shape, .grad = pad_slice_grad, .run = pad_slice_run, .flops = sonde_no_flops},
     {.size = sizeof(sonde_op_def), .name = "concat", .min_in = 1, .max_in = SONDE_MAX_IN, .n_out = 1,
      .doc = "the inputs one after the other along an axis: i0 = axis; other dims and dtypes equal",
-     .shape = concat_shape, .grad = concat_grad, .run = concat_run, .flops = no_flops},
+     .shape = concat_shape, .grad = concat_grad, .run = concat_run, .flops = sonde_no_flops},
     {0},
 };
