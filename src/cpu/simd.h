@@ -9,6 +9,8 @@
 
 #include "sonde_plugin.h"
 
+enum { SONDE_BLOCK = 64 };
+
 typedef struct sonde_simd_table {
   sonde_simd common;             /* what plugins see too */
   const char *isa;               /* "base", "avx2", "avx512" */
@@ -25,6 +27,13 @@ typedef struct sonde_simd_table {
   /* y = exp(x - shift); returns the sum of y */
   float (*exp_sum)(float *y, const float *x, float shift, int64_t n);
   float (*dot_bf16)(const uint16_t *x, const uint16_t *y, int64_t n);
+
+  /* Blocks of attention scores: [keys, SONDE_BLOCK] of f32, one query a column. top, shift, sum, delta: [SONDE_BLOCK]. */
+  void (*col_max)(float *top, const float *s, int64_t keys);                                     /* top = max(top, s) */
+  void (*col_exp)(float *s, float scale, const float *shift, float *sum, int64_t keys);          /* s = exp(scale s - shift); sum += s */
+  void (*col_grad)(float *ds, const float *p, const float *delta, float scale, int64_t keys);    /* ds = p (ds - delta) scale */
+  /* y [keys/2, SONDE_BLOCK]: words that hold rows 2r and 2r+1 as bf16; an odd last row is paired with zero. */
+  void (*pairs_bf16)(uint32_t *y, const float *x, int64_t keys);
 
   const struct sonde_micro *micro;   /* the register-blocked product (micro.h); NULL: products are the BLAS's */
 

@@ -1,4 +1,4 @@
-/* simd_isa.h - what simd_kernels.c and simd_vec.c share, and the tables that they give. Both files are compiled
+/* simd_isa.h - what simd_kernels.c, simd_blocks.c and simd_vec.c share, and the tables that they give. They are compiled
  * once per instruction set with SONDE_ISA set to base, avx2 or avx512; ISA_NAME(f) gives each copy its own symbol. */
 #ifndef SONDE_CPU_SIMD_ISA_H
 #define SONDE_CPU_SIMD_ISA_H
@@ -23,6 +23,7 @@ const sonde_simd_table *sonde_simd_level(int level);
 #define ISA_TEXT(x) ISA_TEXT2(x)
 
 void (*ISA_NAME(sonde_vec_find)(const char *name))(const sonde_vec *v);
+void ISA_NAME(sonde_blocks)(sonde_simd_table *t);   /* fills in the loops over blocks */
 
 /* The vector versions of these are in glibc's libmvec; the attribute lets gcc call them from a loop. */
 __attribute__((simd("notinbranch"))) float expf(float);

@@ -6,16 +6,11 @@
 #include "config.h"
 #include "cpu/micro.h"
 #include "cpu/simd_isa.h"
+#include "cpu/simd_vector.h"
 
 #include <string.h>
 
-enum { LANES = 16, STRIDE = 2 * LANES };
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef float uvec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
-
-static inline vec load(const float *x) { return *(const uvec *)x; }
-static inline void store(float *y, vec v) { *(uvec *)y = v; }
+enum { STRIDE = 2 * LANES };
 
 /* The first n < LANES elements, `fill` after them. */
 static inline vec load_part(const float *x, int64_t n, float fill) {
@@ -62,12 +57,6 @@ static float dot(const float *x, const float *y, int64_t n) {
 #undef STEP
 #undef LAST
   return fold(a[0] + a[1]);
-}
-
-/* A NaN anywhere is the result: (a > b) is false beside a NaN, so the NaN of either side is kept. */
-static inline vec max_of(vec a, vec b) {
-  ivec keep = (a > b) | (a != a);
-  return (vec)(((ivec)a & keep) | ((ivec)b & ~keep));
 }
 
 static float max(const float *x, int64_t n) {
@@ -187,13 +176,24 @@ static void layer_row_grad(float *dx, float *dg, float *db, const float *x, cons
 }
 
 static float exp_sum(float *y, const float *x, float shift, int64_t n) {
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; i++) y[i] = expf(x[i] - shift);
-  return sum(y, n);
+  vec a[2] = {{0}, {0}};
+  int64_t i = 0;
+  for (; i + STRIDE <= n; i += STRIDE)
+    for (int k = 0; k < 2; k++) {
+      vec e = exp_of(load(x + i + k * LANES) - shift);
+      store(y + i + k * LANES, e);
+      a[k] += e;
+    }
+  for (; i < n; i += LANES) {
+    int64_t left = n - i < LANES ? n - i : LANES;
+    float t[LANES];
+    vec e = exp_of(load_part(x + i, left, -__builtin_inff()) - shift);
+    store(t, e);
+    memcpy(y + i, t, (size_t)left * sizeof *y);
+    a[1] += e;
+  }
+  return fold(a[0] + a[1]);
 }
-
-typedef uint16_t half __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
-typedef uint32_t word __attribute__((vector_size(4 * LANES)));
 
 static inline vec load_bf16(const uint16_t *x) { return (vec)(__builtin_convertvector(*(const half *)x, word) << 16); }
 
@@ -226,5 +226,6 @@ const sonde_simd_table *ISA_NAME(sonde_simd)(int bf16) {
       .isa = ISA_TEXT(SONDE_ISA), .bf16 = bf16, .rms_row = rms_row, .rms_row_grad = rms_row_grad, .layer_row = layer_row,
       .layer_row_grad = layer_row_grad, .exp_sum = exp_sum, .dot_bf16 = dot_bf16, .micro = MICRO(bf16),
       .vec = ISA_NAME(sonde_vec_find)};
+  ISA_NAME(sonde_blocks)(t);
   return t;
 }

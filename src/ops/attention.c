@@ -1,6 +1,9 @@
-/* attention.c - softmax attention without the T x T matrix (Dao et al. 2022, FlashAttention): blocks of queries meet
- * blocks of keys, the softmax is kept up to date row by row, the backward pass computes the probabilities anew
- * from the row's log-sum-exp. Query head h reads key head h / (H / KV) (GQA and MQA). */
+/* attention.c - softmax attention without the T x T matrix (Dao et al. 2022, FlashAttention): the op, and its forward
+ * kernel. Blocks of queries meet blocks of keys, and the softmax is kept up to date query by query. Query head h reads
+ * key head h / (H / KV) (GQA and MQA).
+ *
+ * Scores are kept as [keys, queries]: then no operand of any product has to be transposed but a block of queries,
+ * once, and the softmax runs along the vectors (simd_blocks.c). */
 #include "config.h"
 #include "graph/ops.h"
 
@@ -8,10 +11,9 @@
 #include <string.h>
 
 #include "cpu/gemm.h"
+#include "ops/attention.h"
 #include "ops/rows.h"
 #include "tensor/tensor.h"
-
-enum { BLOCK = 64, MAX_HEAD = 256, CAUSAL = 0, WINDOW = 1 };
 
 /* ---- shapes ------------------------------------------------------------------------------------------- */
 
@@ -26,10 +28,11 @@ static int check(const char *op, const sonde_shape *in, const sonde_attr *at, so
   if (q->rank != 4 || k->rank != 4 || !sonde_shape_equal(k, v) || !sonde_is_real(q) || !sonde_is_real(k) || !sonde_is_real(v))
     return refuse(err, op, in, "needs real numbers: q [B, T, H, Dh], k and v [B, Tk, KV, Dh]");
   if (q->dim[0] != k->dim[0] || q->dim[3] != k->dim[3]) return refuse(err, op, in, "batch and head width must be equal");
-  if (q->dim[3] < 1 || q->dim[3] > MAX_HEAD) return refuse(err, op, in, "the head width must be from 1 to 256");
+  if (q->dim[3] < 1 || q->dim[3] > SONDE_HEAD) return refuse(err, op, in, "the head width must be from 1 to 256");
   if (k->dim[2] < 1 || q->dim[2] % k->dim[2]) return refuse(err, op, in, "the query heads must be a multiple of the key heads");
-  if (k->dim[1] < 1 || (at->i[CAUSAL] && k->dim[1] < q->dim[1])) return refuse(err, op, in, "each query needs a key to look at");
-  if (at->i[WINDOW] < 0 || (at->i[WINDOW] && !at->i[CAUSAL]))
+  if (k->dim[1] < 1 || (at->i[ATTENTION_CAUSAL] && k->dim[1] < q->dim[1])) return refuse(err, op, in, "each query needs a key to look at");
+  if (at->f[0] < 0) return sonde_fail(err, SONDE_EINVAL, "%s: the scale must be positive, or 0 for 1/sqrt(Dh)", op);
+  if (at->i[ATTENTION_WINDOW] < 0 || (at->i[ATTENTION_WINDOW] && !at->i[ATTENTION_CAUSAL]))
     return sonde_fail(err, SONDE_EINVAL, "%s: a window must be 0 (none) or positive, and causal", op);
   return SONDE_OK;
 }
@@ -57,216 +60,191 @@ static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, son
 
 /* ---- blocks ------------------------------------------------------------------------------------------- */
 
-typedef struct task {
-  const sonde_call *c;
-  const sonde_simd_table *simd;
-  int64_t batch, tq, tk, heads, kv, width;
-  int64_t ahead;               /* query i sees keys up to i + ahead */
-  int64_t window;
-  int causal;
-  float scale;
-} task;
-
-static task prepare(const sonde_call *c) {
-  const sonde_shape *q = &c->in_shape[0], *k = &c->in_shape[1];
-  double scale = c->attr->f[0] != 0 ? c->attr->f[0] : 1.0 / sqrt((double)q->dim[3]);
-  return (task){c, sonde_simd_get(), q->dim[0], q->dim[1], k->dim[1], q->dim[2], k->dim[2], q->dim[3],
-                k->dim[1] - q->dim[1], c->attr->i[WINDOW], c->attr->i[CAUSAL] != 0, (float)scale};
+/* bf16 products need all three inputs in bf16 and whole pairs along the head. */
+static int is_narrow(const sonde_shape *in, const sonde_simd_table *simd) {
+  return simd->micro && simd->micro->bf16 && in[IN_Q].dim[3] % 2 == 0 && in[IN_Q].dtype == SONDE_BF16 &&
+         in[IN_K].dtype == SONDE_BF16 && in[IN_V].dtype == SONDE_BF16;
 }
 
-/* `n` rows of one head: f32 data where it is, or bf16 data widened into a dense buffer. */
-typedef struct block {
-  const float *at;
-  int64_t ld, n;
-} block;
+attention sonde_attention_task(const sonde_call *c) {
+  const sonde_shape *q = &c->in_shape[IN_Q], *k = &c->in_shape[IN_K];
+  const sonde_simd_table *simd = sonde_simd_get();
+  double scale = c->attr->f[0] != 0 ? c->attr->f[0] : 1.0 / sqrt((double)q->dim[3]);
+  return (attention){.c = c, .simd = simd, .narrow = is_narrow(c->in_shape, simd) ? simd->micro : NULL, .batch = q->dim[0],
+                     .tq = q->dim[1], .tk = k->dim[1], .heads = q->dim[2], .kv = k->dim[2], .width = q->dim[3],
+                     .ahead = k->dim[1] - q->dim[1], .window = c->attr->i[ATTENTION_WINDOW],
+                     .causal = c->attr->i[ATTENTION_CAUSAL] != 0, .scale = (float)scale};
+}
 
-static block rows(const task *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, float *buf) {
-  const sonde_shape *s = &t->c->in_shape[input];
-  int64_t pitch = s->dim[2] * t->width, at = (b * s->dim[1] + first) * pitch + head * t->width;
-  if (s->dtype == SONDE_F32) return (block){(const float *)t->c->in[input] + at, pitch, n};
+static int64_t pitch_of(const attention *t, int input) { return t->c->in_shape[input].dim[2] * t->width; }
+
+static int64_t place_of(const attention *t, int input, int64_t b, int64_t head, int64_t first) {
+  return (b * t->c->in_shape[input].dim[1] + first) * pitch_of(t, input) + head * t->width;
+}
+
+rows32 sonde_attention_f32(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, float *buf) {
+  int64_t pitch = pitch_of(t, input), at = place_of(t, input, b, head, first);
+  if (t->c->in_shape[input].dtype == SONDE_F32) return (rows32){(const float *)t->c->in[input] + at, pitch};
   for (int64_t i = 0; i < n; i++)
     t->simd->common.from_bf16(buf + i * t->width, (const uint16_t *)t->c->in[input] + at + i * pitch, t->width);
-  return (block){buf, t->width, n};
+  return (rows32){buf, t->width};
 }
 
-/* The keys [*from, *to) that query i sees. */
-static void visible(const task *t, int64_t i, int64_t *from, int64_t *to) {
+rows16 sonde_attention_bf16(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, uint16_t *buf) {
+  int64_t pitch = pitch_of(t, input), at = place_of(t, input, b, head, first);
+  if (t->c->in_shape[input].dtype == SONDE_BF16) return (rows16){(const uint16_t *)t->c->in[input] + at, pitch};
+  for (int64_t i = 0; i < n; i++)
+    t->simd->common.to_bf16(buf + i * t->width, (const float *)t->c->in[input] + at + i * pitch, t->width);
+  return (rows16){buf, t->width};
+}
+
+/* dst [words, SONDE_BLOCK] = the transpose of n rows of 32-bit words, zeros in the columns from n on. */
+static void turn_words(const attention *t, uint32_t *dst, const char *src, int64_t pitch_bytes, int64_t n, int64_t words) {
+  if (n < SONDE_BLOCK) memset(dst, 0, (size_t)(words * SONDE_BLOCK) * sizeof *dst);
+  if (t->simd->micro) {
+    t->simd->micro->transpose(dst, SONDE_BLOCK, src, pitch_bytes, n, words);
+    return;
+  }
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t j = 0; j < words; j++) memcpy(dst + j * SONDE_BLOCK + i, src + i * pitch_bytes + j * 4, 4);
+}
+
+void sonde_attention_turn(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, uint32_t *turned) {
+  if (t->narrow) {
+    uint16_t buf[SONDE_BLOCK * SONDE_HEAD];
+    rows16 r = sonde_attention_bf16(t, input, b, head, first, n, buf);
+    turn_words(t, turned, (const char *)r.at, r.ld * 2, n, t->width / 2);
+  } else {
+    float buf[SONDE_BLOCK * SONDE_HEAD];
+    rows32 r = sonde_attention_f32(t, input, b, head, first, n, buf);
+    turn_words(t, turned, (const char *)r.at, r.ld * 4, n, t->width);
+  }
+}
+
+void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys, const uint32_t *turned,
+                            float *s) {
+  if (t->narrow) {
+    rows16 r = sonde_attention_bf16(t, input, b, kv, at, keys, NULL);   /* bf16 already: no buffer is touched */
+    t->narrow->bf16(keys, SONDE_BLOCK, t->width, r.at, r.ld, 2, turned, SONDE_BLOCK, 0, s, SONDE_BLOCK, SONDE_F32);
+  } else {
+    float buf[KEYS * SONDE_HEAD];
+    rows32 r = sonde_attention_f32(t, input, b, kv, at, keys, buf);
+    sonde_gemm_tile(0, 0, keys, SONDE_BLOCK, t->width, r.at, r.ld, (const float *)(const void *)turned, SONDE_BLOCK, 0, s, SONDE_BLOCK);
+  }
+}
+
+void sonde_attention_range(const attention *t, int64_t first, int64_t n, int64_t *from, int64_t *to) {
   *from = 0, *to = t->tk;
   if (!t->causal) return;
-  int64_t last = i + t->ahead;
-  *to = last + 1;
-  if (t->window && last - t->window + 1 > 0) *from = last - t->window + 1;
+  *to = first + n + t->ahead;
+  if (t->window && first + t->ahead - t->window + 1 > 0) *from = first + t->ahead - t->window + 1;
 }
 
-static void product(const task *t, int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
-                    int64_t ldb, float beta, float *c, int64_t ldc) {
-  (void)t;
-  sonde_gemm_tile(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc);
+void sonde_attention_mask(const attention *t, float *s, int64_t first, int64_t n, int64_t at, int64_t keys) {
+  if (!t->causal) return;
+  for (int64_t j = 0; j < keys; j++, s += SONDE_BLOCK) {
+    int64_t low = at + j - t->ahead - first, high = t->window ? low + t->window : n;   /* queries that see this key */
+    for (int64_t i = 0; i < low && i < n; i++) s[i] = -INFINITY;
+    for (int64_t i = high > 0 ? high : 0; i < n; i++) s[i] = -INFINITY;
+  }
+}
+
+int64_t sonde_attention_paired_words(const attention *t) { return (t->tk + 1) / 2 * t->width; }
+
+void sonde_attention_pair_rows(const attention *t, int input, int64_t b, int64_t kv, uint32_t *paired) {
+  rows16 r = sonde_attention_bf16(t, input, b, kv, 0, t->tk, NULL);
+  t->narrow->interleave(paired, t->width, r.at, r.ld, t->tk, t->width);
 }
 
 /* ---- forward ------------------------------------------------------------------------------------------ */
 
+static void pair_values(void *arg, int64_t tile, int worker) {
+  (void)worker;
+  const attention *t = arg;
+  sonde_attention_pair_rows(t, IN_V, tile / t->kv, tile % t->kv, (uint32_t *)t->c->scratch + tile * sonde_attention_paired_words(t));
+}
+
 typedef struct softmax {         /* one block of queries on its way through the keys */
-  float top[BLOCK], total[BLOCK];
-  float out[BLOCK * MAX_HEAD];
+  float top[SONDE_BLOCK], total[SONDE_BLOCK];
+  float out[SONDE_BLOCK * SONDE_HEAD];
 } softmax;
 
-/* Turns the scores s [n, BLOCK] of queries first.. with keys at.. into exp(score - top), taking the row's older
- * total and output down to the new top. */
-static void update(const task *t, softmax *x, float *s, int64_t first, int64_t n, int64_t at, int64_t keys) {
-  for (int64_t i = 0; i < n; i++) {
-    int64_t from, to;
-    float *row = s + i * BLOCK;
-    visible(t, first + i, &from, &to);
-    from = from > at ? from - at : 0;
-    to = to - at < keys ? to - at : keys;
-    if (from >= to) {
-      memset(row, 0, (size_t)keys * sizeof *row);
-      continue;
+/* Scores to exp(scale score - scale top), taking the older totals and results down to the new top. */
+static void update(const attention *t, softmax *x, float *s, int64_t n, int64_t keys) {
+  float before[SONDE_BLOCK], shift[SONDE_BLOCK];
+  memcpy(before, x->top, sizeof before);
+  t->simd->col_max(x->top, s, keys);
+  for (int64_t i = 0; i < SONDE_BLOCK; i++) shift[i] = t->scale * x->top[i];
+  for (int64_t i = 0; i < n; i++)
+    if (x->total[i] != 0 && before[i] != x->top[i]) {
+      float shrink = expf(t->scale * before[i] - shift[i]);
+      x->total[i] *= shrink;
+      t->simd->common.scale(x->out + i * t->width, x->out + i * t->width, shrink, t->width);
     }
-    for (int64_t j = 0; j < from; j++) row[j] = 0;
-    for (int64_t j = to; j < keys; j++) row[j] = 0;
-    t->simd->common.scale(row + from, row + from, t->scale, to - from);
-    float top = t->simd->common.max(row + from, to - from);
-    if (x->top[i] > top) top = x->top[i];
-    float shrink = expf(x->top[i] - top);
-    x->total[i] = x->total[i] * shrink + t->simd->exp_sum(row + from, row + from, top, to - from);
-    if (shrink != 1) t->simd->common.scale(x->out + i * t->width, x->out + i * t->width, shrink, t->width);
-    x->top[i] = top;
+  t->simd->col_exp(s, t->scale, shift, x->total, keys);
+}
+
+/* out += P V for the keys at.. of a block. */
+static void gather(const attention *t, softmax *x, const float *s, int64_t b, int64_t kv, int64_t n, int64_t at, int64_t keys) {
+  if (t->narrow) {
+    uint32_t p[KEYS / 2 * SONDE_BLOCK];
+    const uint32_t *v = (const uint32_t *)t->c->scratch + (b * t->kv + kv) * sonde_attention_paired_words(t) + at / 2 * t->width;
+    t->simd->pairs_bf16(p, s, keys);
+    t->narrow->bf16(n, t->width, keys, (const uint16_t *)(const void *)p, 2, 2 * SONDE_BLOCK, v, t->width, 1, x->out, t->width, SONDE_F32);
+  } else {
+    float buf[KEYS * SONDE_HEAD];
+    rows32 v = sonde_attention_f32(t, IN_V, b, kv, at, keys, buf);
+    sonde_gemm_tile(1, 0, n, t->width, keys, s, SONDE_BLOCK, v.at, v.ld, 1, x->out, t->width);
   }
 }
 
-static void finish(const task *t, softmax *x, int64_t b, int64_t h, int64_t first, int64_t n) {
+static void finish(const attention *t, softmax *x, int64_t b, int64_t h, int64_t first, int64_t n) {
   const sonde_call *c = t->c;
   for (int64_t i = 0; i < n; i++) {
     float *row = x->out + i * t->width;
-    t->simd->common.scale(row, row, 1.0f / x->total[i], t->width);
     int64_t at = ((b * t->tq + first + i) * t->heads + h) * t->width;
+    t->simd->common.scale(row, row, 1.0f / x->total[i], t->width);
     if (c->out[0] && c->out_shape[0].dtype == SONDE_F32) memcpy((float *)c->out[0] + at, row, (size_t)t->width * sizeof(float));
     else if (c->out[0]) t->simd->common.to_bf16((uint16_t *)c->out[0] + at, row, t->width);
-    if (c->out[1]) ((float *)c->out[1])[(b * t->heads + h) * t->tq + first + i] = x->top[i] + logf(x->total[i]);
+    if (c->out[1]) ((float *)c->out[1])[(b * t->heads + h) * t->tq + first + i] = t->scale * x->top[i] + logf(x->total[i]);
   }
 }
 
 /* A tile is one block of queries of one head. The last blocks have the most keys: they come first. */
 static void forward_tile(void *arg, int64_t tile, int worker) {
   (void)worker;
-  const task *t = arg;
-  int64_t blocks = sonde_parts(t->tq, BLOCK), per = t->batch * t->heads;
-  int64_t first = (blocks - 1 - tile / per) * BLOCK, b = tile % per / t->heads, h = tile % t->heads;
-  int64_t n = t->tq - first < BLOCK ? t->tq - first : BLOCK, start, end, low, high, kv = h / (t->heads / t->kv);
-  float qb[BLOCK * MAX_HEAD], kb[BLOCK * MAX_HEAD], vb[BLOCK * MAX_HEAD], s[BLOCK * BLOCK];
+  const attention *t = arg;
+  int64_t blocks = sonde_parts(t->tq, SONDE_BLOCK), per = t->batch * t->heads;
+  int64_t first = (blocks - 1 - tile / per) * SONDE_BLOCK, b = tile % per / t->heads, h = tile % t->heads;
+  int64_t n = t->tq - first < SONDE_BLOCK ? t->tq - first : SONDE_BLOCK, kv = h / (t->heads / t->kv), from, to;
+  uint32_t turned[SONDE_BLOCK * SONDE_HEAD];
+  float s[KEYS * SONDE_BLOCK];
   softmax x;
-  for (int64_t i = 0; i < n; i++) x.top[i] = -INFINITY, x.total[i] = 0;
+  for (int64_t i = 0; i < SONDE_BLOCK; i++) x.top[i] = -1e30f, x.total[i] = 0;   /* finite: a row may have no key yet */
   memset(x.out, 0, (size_t)(n * t->width) * sizeof(float));
-  block q = rows(t, 0, b, h, first, n, qb);
-  visible(t, first, &start, &low);
-  visible(t, first + n - 1, &high, &end);
-  for (int64_t at = start / BLOCK * BLOCK; at < end; at += BLOCK) {
-    int64_t keys = end - at < BLOCK ? end - at : BLOCK;
-    block k = rows(t, 1, b, kv, at, keys, kb), v = rows(t, 2, b, kv, at, keys, vb);
-    product(t, 0, 1, n, keys, t->width, q.at, q.ld, k.at, k.ld, 0, s, BLOCK);
-    update(t, &x, s, first, n, at, keys);
-    product(t, 0, 0, n, t->width, keys, s, BLOCK, v.at, v.ld, 1, x.out, t->width);
+  sonde_attention_turn(t, IN_Q, b, h, first, n, turned);
+  sonde_attention_range(t, first, n, &from, &to);
+  for (int64_t at = from / KEYS * KEYS; at < to; at += KEYS) {
+    int64_t keys = to - at < KEYS ? to - at : KEYS;
+    sonde_attention_scores(t, IN_K, b, kv, at, keys, turned, s);
+    sonde_attention_mask(t, s, first, n, at, keys);
+    update(t, &x, s, n, keys);
+    gather(t, &x, s, b, kv, n, at, keys);
   }
   finish(t, &x, b, h, first, n);
 }
 
 static int run(const sonde_call *c) {
-  task t = prepare(c);
-  sonde_pool_run(c->pool, sonde_parts(t.tq, BLOCK) * t.batch * t.heads, forward_tile, &t);
+  attention t = sonde_attention_task(c);
+  if (t.narrow) sonde_pool_run(c->pool, t.batch * t.kv, pair_values, &t);
+  sonde_pool_run(c->pool, sonde_parts(t.tq, SONDE_BLOCK) * t.batch * t.heads, forward_tile, &t);
   return SONDE_OK;
 }
 
-/* ---- backward ----------------------------------------------------------------------------------------- */
-
-/* p = exp(scale s - lse) where the query sees the key, else 0; then s is overwritten by it. */
-static void probabilities(const task *t, float *s, const float *lse, int64_t first, int64_t n, int64_t at, int64_t keys) {
-  for (int64_t i = 0; i < n; i++) {
-    int64_t from, to;
-    float *row = s + i * BLOCK;
-    visible(t, first + i, &from, &to);
-    from = from > at ? from - at : 0;
-    to = to - at < keys ? to - at : keys;
-    if (from > to) from = to = 0;
-    for (int64_t j = 0; j < from && j < keys; j++) row[j] = 0;
-    for (int64_t j = to > 0 ? to : 0; j < keys; j++) row[j] = 0;
-    if (from >= to) continue;
-    t->simd->common.scale(row + from, row + from, t->scale, to - from);
-    t->simd->exp_sum(row + from, row + from, lse[i], to - from);
-  }
-}
-
-/* dS = P (dP - delta) scale, into dp. */
-static void score_gradient(float *dp, const float *p, const float *delta, float scale, int64_t n, int64_t keys) {
-  for (int64_t i = 0; i < n; i++) {
-    float *d = dp + i * BLOCK;
-    const float *row = p + i * BLOCK;
-#pragma GCC ivdep
-    for (int64_t j = 0; j < keys; j++) d[j] = row[j] * (d[j] - delta[i]) * scale;
-  }
-}
-
-/* Where a tile's part of a gradient starts; NULL for a gradient that nothing reads, which is then not computed. */
-static float *part(const sonde_call *c, int out, int64_t offset) {
-  return c->out[out] ? (float *)c->out[out] + offset : NULL;
-}
-
-static void clear_rows(float *d, int64_t n, int64_t pitch, int64_t width) {
-  for (int64_t i = 0; d && i < n; i++) memset(d + i * pitch, 0, (size_t)width * sizeof *d);
-}
-
-/* A tile is one key head of one batch entry: its query heads, their blocks of keys and of queries in order, so every
- * sum has one order. dq, dk, dv of the tile are its own. */
-static void backward_tile(void *arg, int64_t tile, int worker) {
-  (void)worker;
-  const task *t = arg;
-  const sonde_call *c = t->c;
-  int64_t b = tile / t->kv, kv = tile % t->kv, group = t->heads / t->kv, qp = t->heads * t->width, kp = t->kv * t->width;
-  float qb[BLOCK * MAX_HEAD], kb[BLOCK * MAX_HEAD], vb[BLOCK * MAX_HEAD], ob[BLOCK * MAX_HEAD], db[BLOCK * MAX_HEAD];
-  float p[BLOCK * BLOCK], dp[BLOCK * BLOCK];
-  float *delta = (float *)c->scratch + b * t->heads * t->tq;
-  float *dk = part(c, 1, (b * t->tk) * kp + kv * t->width), *dv = part(c, 2, (b * t->tk) * kp + kv * t->width);
-  clear_rows(dk, t->tk, kp, t->width);
-  clear_rows(dv, t->tk, kp, t->width);
-  for (int64_t h = kv * group; h < (kv + 1) * group; h++) {
-    float *dq = part(c, 0, (b * t->tq) * qp + h * t->width);
-    const float *lse = (const float *)c->in[4] + (b * t->heads + h) * t->tq;
-    clear_rows(dq, t->tq, qp, t->width);
-    for (int64_t i = 0; i < t->tq; i++) {
-      block o = rows(t, 3, b, h, i, 1, ob), d = rows(t, 5, b, h, i, 1, db);
-      delta[h * t->tq + i] = t->simd->common.dot(o.at, d.at, t->width);
-    }
-    for (int64_t at = 0; at < t->tk; at += BLOCK) {
-      int64_t keys = t->tk - at < BLOCK ? t->tk - at : BLOCK;
-      block k = rows(t, 1, b, kv, at, keys, kb), v = rows(t, 2, b, kv, at, keys, vb);
-      for (int64_t first = 0; first < t->tq; first += BLOCK) {
-        int64_t n = t->tq - first < BLOCK ? t->tq - first : BLOCK, low, high, end, start;
-        visible(t, first, &start, &low);
-        visible(t, first + n - 1, &high, &end);
-        if (end <= at || start >= at + keys) continue;
-        block q = rows(t, 0, b, h, first, n, qb), d = rows(t, 5, b, h, first, n, db);
-        product(t, 0, 1, n, keys, t->width, q.at, q.ld, k.at, k.ld, 0, p, BLOCK);
-        probabilities(t, p, lse + first, first, n, at, keys);
-        if (dv) product(t, 1, 0, keys, t->width, n, p, BLOCK, d.at, d.ld, 1, dv + at * kp, kp);
-        product(t, 0, 1, n, keys, t->width, d.at, d.ld, v.at, v.ld, 0, dp, BLOCK);
-        score_gradient(dp, p, delta + h * t->tq + first, t->scale, n, keys);
-        if (dk) product(t, 1, 0, keys, t->width, n, dp, BLOCK, q.at, q.ld, 1, dk + at * kp, kp);
-        if (dq) product(t, 0, 0, n, t->width, keys, dp, BLOCK, k.at, k.ld, 1, dq + first * qp, qp);
-      }
-    }
-  }
-}
-
-static int64_t grad_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
+/* The pairs of all values (forward) or keys (backward). */
+static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
   (void)n_in, (void)out, (void)at;
-  return in[0].dim[0] * in[0].dim[1] * in[0].dim[2] * (int64_t)sizeof(float);
-}
-
-static int grad_run(const sonde_call *c) {
-  task t = prepare(c);
-  sonde_pool_run(c->pool, t.batch * t.kv, backward_tile, &t);
-  return SONDE_OK;
+  return is_narrow(in, sonde_simd_get()) ? in[IN_V].dim[0] * in[IN_V].dim[2] * ((in[IN_V].dim[1] + 1) / 2) * in[IN_V].dim[3] * 4 : 0;
 }
 
 /* ---- gradient rule and counts --------------------------------------------------------------------------- */
@@ -286,8 +264,8 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
 /* Pairs of a query and a key it sees, over all heads. */
 static double pairs(const sonde_shape *in, const sonde_attr *at) {
   double n = 0;
-  int64_t tq = in[0].dim[1], tk = in[1].dim[1], window = at->i[WINDOW];
-  if (!at->i[CAUSAL]) n = (double)tq * (double)tk;
+  int64_t tq = in[0].dim[1], tk = in[1].dim[1], window = at->i[ATTENTION_WINDOW];
+  if (!at->i[ATTENTION_CAUSAL]) n = (double)tq * (double)tk;
   else
     for (int64_t i = 0; i < tq; i++) {
       int64_t seen = i + tk - tq + 1;
@@ -311,8 +289,8 @@ const sonde_op_def sonde_ops_attention[] = {
      .flags = SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
      .doc = "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], log-sum-exp [B, H, T]. "
             "f0: scale (0: 1/sqrt(Dh)), i0: causal (query i sees keys to i + Tk - T), i1: window, own position included (0: all)",
-     .shape = shape, .grad = grad, .run = run, .flops = flops},
+     .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops},
     {.size = sizeof(sonde_op_def), .name = "attention_grad", .min_in = 6, .max_in = 6, .n_out = 3, .flags = SONDE_OP_BF16_IN,
      .doc = "of attention: q, k, v, its result, its log-sum-exp, the upstream gradient -> dq, dk, dv; attributes as attention",
-     .shape = grad_shape, .scratch = grad_scratch, .run = grad_run, .flops = grad_flops},
+     .shape = grad_shape, .scratch = scratch, .run = sonde_attention_grad_run, .flops = grad_flops},
     {0}};

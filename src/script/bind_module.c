@@ -194,17 +194,30 @@ static void push_values(lua_State *L, const sonde_entry *e, const sonde_value *v
   }
 }
 
+/* The options in the table (or nil) at `index`, checked and completed, in a handle that is pushed. */
+static sonde_lua_box *read_values(lua_State *L, const sonde_entry *e, int index) {
+  sonde_error err = {0};
+  const json_t *given = lua_isnoneornil(L, index) ? NULL : sonde_lua_to_tree(L, index);
+  sonde_lua_box *box = sonde_lua_new(L, &values_type, 0);
+  box->p = sonde_entry_values(e, given, &err);
+  if (!box->p) sonde_lua_check(L, err.code, &err);
+  return box;
+}
+
+/* core.module_values(kind, name[, options]) -> the value of every option of the module; raises what is wrong */
+static int module_values(lua_State *L) {
+  const sonde_entry *e = find(L, luaL_checkstring(L, 1), luaL_checkstring(L, 2));
+  push_values(L, e, read_values(L, e, 3)->p);
+  return 1;
+}
+
 /* core.module_build(kind, name, site, x[, options]) -> node */
 static int module_build(lua_State *L) {
   const sonde_entry *e = find(L, luaL_checkstring(L, 1), luaL_checkstring(L, 2));
   lua_settop(L, 5);
   sonde_site *site = to_site(L, 3);
   sonde_node *x = sonde_lua_to_node(L, 4);
-  sonde_error err = {0};
-  const json_t *given = lua_isnil(L, 5) ? NULL : sonde_lua_to_tree(L, 5);
-  sonde_lua_box *box = sonde_lua_new(L, &values_type, 0);
-  box->p = sonde_entry_values(e, given, &err);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  const sonde_lua_box *box = read_values(L, e, 5);
   sonde_node *y;
   if (e->plugin) {
     y = sonde_entry_build(e, site, box->p, x);
@@ -305,9 +318,9 @@ static int module_register(lua_State *L) {
 void sonde_bind_module(lua_State *L);
 void sonde_bind_module(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"block", core_block},     {"site", core_site},               {"modules", core_modules},
-      {"module", core_module},   {"module_build", module_build},    {"module_register", module_register},
-      {NULL, NULL},
+      {"block", core_block},           {"site", core_site},           {"modules", core_modules},
+      {"module", core_module},         {"module_build", module_build}, {"module_values", module_values},
+      {"module_register", module_register}, {NULL, NULL},
   };
   luaL_setfuncs(L, functions, 0);
   sonde_lua_metatable(L, &site_type);

@@ -1,0 +1,113 @@
+--- block.lua - a block of a transformer while it is traced: what placements build with.
+
+local core = require "sonde.core"
+
+---@class sonde.block
+---@field layer integer     l = 1..L
+---@field depth integer     L
+---@field index integer     l - 1, as in the names "blocks.0.out"
+---@field width integer     D
+---@field batch integer     B
+---@field context integer   T
+---@field options table     the placement's own options
+local block = {}
+block.__index = block
+
+-- Hugging Face's names for the norms of a block; those of the branch outputs are named alike.
+local norm_names = {
+  attn = "input_layernorm", ffn = "post_attention_layernorm",
+  attn_out = "post_self_attn_layernorm", ffn_out = "post_mlp_layernorm",
+}
+
+--- A block at `index` (from 0) of a trace, with the parameters of the block at `source`.
+---@param trace table     the trace under way: graph, params, model, batch, context
+---@param index integer
+---@param source integer
+---@return sonde.block
+function block.new(trace, index, source)
+  local model = trace.model
+  return setmetatable({
+    layer = index + 1, index = index, depth = model.config.depth, width = model.config.width, batch = trace.batch,
+    context = trace.context, options = model.layers[index + 1].placement.options, trace = trace,
+    modules = model.layers[source + 1], prefix = string.format("model.layers.%d.", source),
+    scope = string.format("blocks.%d", index), shared = core.block(),
+  }, block)
+end
+
+-- The site of one module of the block.
+local function site_of(self, slot, name)
+  local trace = self.trace
+  return core.site {
+    graph = trace.graph, params = trace.params, block = self.shared, policy = trace.model:policy(self.layer),
+    layer = self.layer, depth = self.depth, slot = slot, prefix = self.prefix .. name .. ".",
+    width = self.width, batch = self.batch, context = self.context,
+  }
+end
+
+local function build(self, kind, module, slot, name, scope, x)
+  local graph = self.trace.graph
+  graph:scope(self.scope .. "." .. scope, self.index)
+  local y = core.module_build(kind, module.name, site_of(self, slot, name), x, module.options)
+  graph:scope(self.scope, self.index)
+  return y
+end
+
+local function norm(self, slot)
+  if not norm_names[slot] then
+    error(core.where() .. "a block has no norm '" .. tostring(slot) .. "'; known: attn, ffn", 0)
+  end
+  return function(x) return build(self, "norm", self.modules.norm, slot, norm_names[slot], slot .. "_norm", x) end
+end
+
+--- The norm in front of a branch, as a function of x.
+---@param slot "attn"|"ffn"
+---@return fun(x: sonde.node): sonde.node
+function block:norm_in(slot)
+  return norm(self, slot)
+end
+
+--- The norm behind a branch or behind its residual sum, as a function of x.
+---@param slot "attn"|"ffn"
+---@return fun(x: sonde.node): sonde.node
+function block:norm_out(slot)
+  return norm(self, tostring(slot) .. "_out")
+end
+
+-- A branch's output: dropout, the trace's gate for it, and its name as a tap.
+local function branch(self, y, slot)
+  y = self.trace:dropout(y)
+  local gates = self.trace.gate[self.index]
+  local gate = gates and gates[slot]
+  if type(gate) == "function" then
+    y = gate(y, self)
+  elseif gate then
+    y = y * gate
+  end
+  return core.node_name(y, self.scope .. "." .. slot .. ".out")
+end
+
+--- The block's attention layer.
+---@param x sonde.node
+---@return sonde.node
+function block:attention(x)
+  return branch(self, build(self, "attention", self.modules.attention, "attention", "self_attn", "attn", x), "attn")
+end
+
+--- The block's feed-forward layer.
+---@param x sonde.node
+---@return sonde.node
+function block:ffn(x)
+  return branch(self, build(self, "ffn", self.modules.ffn, "ffn", "mlp", "ffn", x), "ffn")
+end
+
+--- A parameter of the placement itself, such as a learnable scale of a branch.
+---@param name string
+---@param dims integer[]
+---@param role string     "gain", "bias" or "other"
+---@param value? number   first value of a gain or bias
+---@return sonde.node
+function block:param(name, dims, role, value)
+  return site_of(self, "placement", "placement"):param(name, dims, role, value)
+end
+
+return block

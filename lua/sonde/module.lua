@@ -1,0 +1,117 @@
+--- module.lua - norms, attentions and feed-forward layers by name: registered in Lua, or brought by plugins.
+
+local core = require "sonde.core"
+local args = require "sonde.args"
+
+local module = {}
+
+---@class sonde.site
+---@field layer integer      l = 1..L; 0 outside the blocks
+---@field depth integer      L
+---@field slot string        of a norm: "attn", "ffn", "attn_out", "ffn_out", "final"; else the kind's name
+---@field width integer      D
+---@field batch integer      B
+---@field context integer    T
+---@field param fun(self, name: string, dims: integer[], role: string, value?: number): sonde.node   a parameter of this site; roles: embed head qk v attn_out ffn_in ffn_out gain bias other
+---@field publish fun(self, name: string, value: sonde.node): sonde.node   names a value for the other modules of the block
+---@field lookup fun(self, name: string): sonde.node|nil                   what another module of the block has published
+
+local option_schema = {
+  { name = "name", type = "string", required = true, doc = "of the option" },
+  { name = "type", type = "string", preset = "number", choices = { "integer", "number", "boolean", "string" }, doc = "of its value" },
+  { name = "preset", type = "number|boolean|string", doc = "value when it is not given" },
+  { name = "min", type = "number", doc = "smallest value" },
+  { name = "max", type = "number", doc = "largest value" },
+  { name = "choices", type = "list", of = { name = "choice", type = "string", doc = "a value" }, doc = "values of a string" },
+  { name = "doc", type = "string", required = true, doc = "one line on what it does" },
+}
+
+local info_schema = {
+  { name = "options", type = "list", preset = {}, doc = "the module's options",
+    of = { name = "option", type = "table", fields = option_schema, doc = "one option" } },
+  { name = "summary", type = "string", preset = "", doc = "one line on what the module computes" },
+  { name = "citation", type = "string", preset = "", doc = "paper and equation" },
+}
+
+local function register(kind, name, info, build)
+  if type(info) == "function" then info, build = {}, info end
+  if type(name) ~= "string" or type(build) ~= "function" then
+    error(core.where() .. "sonde." .. kind .. "(name, [info,] function(site, options, x) ... end)", 0)
+  end
+  info = args.check(info_schema, info, kind .. " '" .. name .. "'")
+  core.module_register(kind, name, info, build)
+end
+
+--- Registers a norm: x [B, T, D] -> [B, T, D]. It then stands beside those of plugins, for every model.
+---@param name string
+---@param info? {options: sonde.field[], summary: string, citation: string}
+---@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
+function module.norm(name, info, build)
+  register("norm", name, info, build)
+end
+
+--- Registers an attention layer: x [B, T, D] -> [B, T, D].
+---@param name string
+---@param info? {options: sonde.field[], summary: string, citation: string}
+---@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
+function module.attention(name, info, build)
+  register("attention", name, info, build)
+end
+
+--- Registers a feed-forward layer: x [B, T, D] -> [B, T, D].
+---@param name string
+---@param info? {options: sonde.field[], summary: string, citation: string}
+---@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
+function module.ffn(name, info, build)
+  register("ffn", name, info, build)
+end
+
+--- Splits "rmsnorm", {"rmsnorm", eps = 1e-5} or {name = "rmsnorm", eps = 1e-5} into a name and options.
+---@param given string|table
+---@param what string            for messages: "norm"
+---@param where fun(): string
+---@return string name, table options
+function module.spec(given, what, where)
+  if type(given) == "string" then return given, {} end
+  local name = given.name or given[1]
+  if type(name) ~= "string" then
+    error(where() .. what .. " needs a name: \"NAME\" or {\"NAME\", option = value}", 0)
+  end
+  local options = {}
+  for key, value in pairs(given) do
+    if key ~= "name" and key ~= 1 then options[key] = value end
+  end
+  return name, options
+end
+
+-- The options that a module of the registry knows, as a set.
+local function known_options(kind, name)
+  local known = {}
+  for _, option in ipairs(core.module(kind, name).options) do known[option.name] = true end
+  return known
+end
+
+--- Resolves a module of a model: every option has its value.
+---@param kind "norm"|"attention"|"ffn"
+---@param given string|table
+---@param shared table<string, any>     options of the model that modules of this kind take when they know them
+---@param asked table<string, string>   those the user has set: option of the module -> option of the model
+---@param where fun(): string
+---@return {name: string, options: table}
+function module.resolve(kind, given, shared, asked, where)
+  local name, options = module.spec(given, kind, where)
+  local known = known_options(kind, name)
+  for key, value in pairs(shared) do
+    if options[key] == nil then
+      if known[key] then
+        options[key] = value
+      elseif asked[key] then
+        error(where() .. "option '" .. asked[key] .. "' of transformer has no effect: " .. kind .. " '" .. name
+          .. "' has no option '" .. key .. "'", 0)
+      end
+    end
+  end
+  return { name = name, options = core.module_values(kind, name, options) }
+end
+
+return module

@@ -1,0 +1,156 @@
+--- trace.lua - a model as a graph for one batch shape, and the edits (interventions) that can be made on the way.
+--
+-- Blocks count from 0, as in the names of their values: "blocks.0.out" is the stream after the first block,
+-- "blocks.0.attn.out" and "blocks.0.ffn.out" what its branches add; "embedding" and "final" (after the last norm) stand
+-- around them, and "loss" [N] is the cross-entropy of each of the N = B T tokens in nats.
+
+local core = require "sonde.core"
+local args = require "sonde.args"
+local block = require "sonde.block"
+
+---@class sonde.trace
+---@field graph sonde.graph
+---@field batch integer
+---@field context integer
+---@field tokens sonde.node       input "tokens", i32 [B, T]
+---@field targets sonde.node      input "targets", i32 [B T]; -1 is not predicted
+---@field embedding sonde.node    [B, T, D]
+---@field blocks sonde.node[]     the stream after each block, [B, T, D]; a skipped block passes it on
+---@field final sonde.node        [B, T, D], after the final norm
+---@field head sonde.node         [V, D]
+---@field loss sonde.node         [N]
+local trace = {}
+trace.__index = trace
+
+local schema = {
+  { name = "batch", type = "integer", min = 1, preset = 1, doc = "sequences B" },
+  { name = "context", type = "integer", min = 1, doc = "tokens T of a sequence; default: the model's context" },
+  { name = "dropout", type = "boolean", preset = false, doc = "apply the model's dropout (training)" },
+  { name = "skip", type = "list", preset = {}, of = { name = "block", type = "integer", min = 0, doc = "a block" },
+    doc = "blocks that only pass the stream on" },
+  { name = "swap", type = "list", preset = {}, doc = "pairs of blocks that exchange their parameters",
+    of = { name = "pair", type = "list", of = { name = "block", type = "integer", min = 0, doc = "a block" }, doc = "two blocks" } },
+  { name = "replace", type = "table", preset = {}, each = { name = "function", type = "function", doc = "of x and the block" },
+    doc = "block -> function(x, block) that stands in for it" },
+  { name = "gate", type = "table", preset = {}, doc = "block -> factors of its branches",
+    each = { name = "gates", type = "table", doc = "attn and ffn", fields = {
+      { name = "attn", type = "number|function", doc = "factor of the attention branch, or function(y, block)" },
+      { name = "ffn", type = "number|function", doc = "factor of the feed-forward branch, or function(y, block)" },
+    } } },
+}
+
+local function check_block(index, depth, what)
+  if type(index) ~= "number" or index < 0 or index >= depth or index ~= math.floor(index) then
+    error(core.where() .. what .. ": there is no block " .. tostring(index) .. "; blocks are 0.." .. (depth - 1), 0)
+  end
+end
+
+-- Which block's parameters each place of the stack uses: place -> block, both from 0.
+local function sources(options, depth)
+  local source = {}
+  for i = 0, depth - 1 do source[i] = i end
+  for _, pair in ipairs(options.swap) do
+    if #pair ~= 2 then error(core.where() .. "swap: a pair is two blocks, not " .. #pair, 0) end
+    check_block(pair[1], depth, "swap")
+    check_block(pair[2], depth, "swap")
+    source[pair[1]], source[pair[2]] = source[pair[2]], source[pair[1]]
+  end
+  return source
+end
+
+--- Dropout with the model's probability, with a stream of its own at each place; nothing when the trace has none.
+---@param x sonde.node
+---@return sonde.node
+function trace:dropout(x)
+  if not self.drops or self.model.config.dropout == 0 then return x end
+  self.n_dropout = self.n_dropout + 1
+  return x:dropout(self.model.config.dropout, (self.model.config.seed % 2147483648) * 65536 + self.n_dropout)
+end
+
+local function embed(self)
+  local config = self.model.config
+  self.graph:scope("embedding")
+  self.table = self.model:leaf(self.graph, "model.embed_tokens.weight", { config.vocab, config.width }, "embed")
+  local x = self.table:gather(self.tokens)
+  self.embedding = self:dropout(x):name("embedding")
+  return self.embedding
+end
+
+local function final_norm(self, x)
+  local config, module = self.model.config, self.model.final
+  self.graph:scope("final")
+  local site = core.site {
+    graph = self.graph, params = self.params, policy = self.model:policy(0), layer = 0, depth = config.depth, slot = "final",
+    prefix = "model.norm.", width = config.width, batch = self.batch, context = self.context,
+  }
+  self.final = core.module_build("norm", module.name, site, x, module.options):name("final")
+end
+
+local function stack(self, options, x)
+  local depth, skipped = self.model.config.depth, {}
+  for _, index in ipairs(options.skip) do
+    check_block(index, depth, "skip")
+    skipped[index] = true
+  end
+  for index in pairs(options.replace) do check_block(index, depth, "replace") end
+  for index in pairs(options.gate) do check_block(index, depth, "gate") end
+  local source = sources(options, depth)
+  for index = 0, depth - 1 do
+    if not skipped[index] then
+      local this = block.new(self, index, source[index])
+      self.graph:scope(this.scope, index)
+      local replacement = options.replace[index]
+      if replacement then
+        x = replacement(x, this)
+      else
+        x = self.model.layers[index + 1].placement.build(this, x)
+      end
+      if not core.is_node(x) then
+        error(core.where() .. "block " .. index .. " gave no node but a " .. type(x) .. "; a placement returns the stream", 0)
+      end
+      x = x:name("blocks." .. index .. ".out")
+    end
+    self.blocks[index + 1] = x
+  end
+  return x
+end
+
+--- Traces a model: appends its computation to a new graph.
+---@param model sonde.model
+---@param options? table
+---@return sonde.trace
+function trace.new(model, options)
+  options = args.check(schema, options, "trace")
+  local config = model.config
+  local self = setmetatable({
+    model = model, params = model:params_handle(), graph = core.graph(), batch = options.batch,
+    context = options.context or config.context, drops = options.dropout, gate = options.gate, blocks = {}, n_dropout = 0,
+  }, trace)
+  self.tokens = self.graph:input("tokens", "i32", { self.batch, self.context })
+  self.targets = self.graph:input("targets", "i32", { self.batch * self.context })
+  final_norm(self, stack(self, options, embed(self)))
+  self.graph:scope("head")
+  self.head = self.table
+  if not config.tie then
+    self.head = model:leaf(self.graph, "lm_head.weight", { config.vocab, config.width }, "head")
+  end
+  local flat = self.final:reshape { self.batch * self.context, config.width }
+  self.loss = flat:lm_loss(self.head, self.targets):name("loss")
+  self.graph:scope(nil)
+  return self
+end
+
+--- Logits [B, T, V]. Large: the loss does not need them.
+---@return sonde.node
+function trace:logits()
+  return self.final:linear(self.head)
+end
+
+--- Mean loss in nats over the tokens that are predicted, as a scalar node; `predicted` is how many those are.
+---@param predicted? integer   default: all of them
+---@return sonde.node
+function trace:mean_loss(predicted)
+  return self.loss:sum() * (1 / (predicted or self.batch * self.context))
+end
+
+return trace

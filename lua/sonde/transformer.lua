@@ -1,0 +1,133 @@
+--- transformer.lua - a decoder-only language model from options: which modules, where the norms stand, how it starts.
+
+local core = require "sonde.core"
+local args = require "sonde.args"
+local initpolicy = require "sonde.initpolicy"
+local model = require "sonde.model"
+local module = require "sonde.module"
+local placement = require "sonde.placement"
+
+local transformer = {}
+
+local function modules_of(kind)
+  return function() return core.modules(kind) end
+end
+
+local module_type = "string|table"
+
+local layer_schema = {
+  { name = "norm", type = module_type, choices = modules_of "norm", doc = "norm of this block" },
+  { name = "placement", type = "string|table|function", choices = placement.names, doc = "where its norms stand" },
+  { name = "attention", type = module_type, choices = modules_of "attention", doc = "attention of this block" },
+  { name = "ffn", type = module_type, choices = modules_of "ffn", doc = "feed-forward layer of this block" },
+}
+
+--- The options of a model. A module is a name, or {name, option = value} (in YAML: {name: ..., option: ...}).
+---@type sonde.schema
+transformer.schema = {
+  { name = "vocab", type = "integer", min = 1, required = true, doc = "tokens V of the vocabulary" },
+  { name = "width", type = "integer", min = 1, required = true, doc = "width D of the residual stream" },
+  { name = "depth", type = "integer", min = 1, required = true, doc = "blocks L" },
+  { name = "heads", type = "integer", min = 1, doc = "query heads H; default: one for each 64 of the width" },
+  { name = "kv_heads", type = "integer", min = 1, doc = "key and value heads; default: as many as heads" },
+  { name = "head_dim", type = "integer", min = 1, doc = "width of a head; default: width / heads" },
+  { name = "ffn_hidden", type = "integer", min = 1, doc = "inner width of the feed-forward layer; default: by its kind" },
+  { name = "norm", type = module_type, preset = "rmsnorm", choices = modules_of "norm", doc = "norm" },
+  { name = "final_norm", type = module_type, choices = modules_of "norm", doc = "norm before the head; default: norm" },
+  { name = "placement", type = "string|table|function", preset = "pre_ln", choices = placement.names, doc = "where the norms stand" },
+  { name = "attention", type = module_type, preset = "causal", choices = modules_of "attention", doc = "attention layer" },
+  { name = "ffn", type = module_type, preset = "swiglu", choices = modules_of "ffn", doc = "feed-forward layer" },
+  { name = "tie", type = "boolean", preset = false, doc = "head and embedding share their weights" },
+  { name = "context", type = "integer", min = 1, preset = 256, doc = "tokens T of a sequence" },
+  { name = "rope_theta", type = "number", min = 0, doc = "base of the rotary angles; default: the attention's" },
+  { name = "norm_eps", type = "number", min = 0, doc = "added to the variance; default: the norm's" },
+  { name = "init", type = "string", choices = initpolicy.names, doc = "initialisation; default: the placement's" },
+  { name = "init_std", type = "number", min = 0, preset = 0.02, doc = "standard deviation of the initialisation" },
+  { name = "dropout", type = "number", min = 0, max = 0.99, preset = 0, doc = "probability, at the embedding and at each branch" },
+  { name = "seed", type = "integer", preset = 0, doc = "of everything random in the model" },
+  { name = "layers", type = "table", preset = {}, doc = "block (from 0) -> options that differ there",
+    each = { name = "layer", type = "table", fields = layer_schema, doc = "one block's options" } },
+}
+
+-- Options of the model that modules take under a name of their own: module's option -> model's option.
+local shared_names = {
+  norm = { eps = "norm_eps" },
+  attention = { heads = "heads", kv_heads = "kv_heads", head_dim = "head_dim", rope_theta = "rope_theta" },
+  ffn = { hidden = "ffn_hidden" },
+}
+
+local function resolve_module(kind, given, config, asked, where)
+  local shared, set = {}, {}
+  for option, name in pairs(shared_names[kind]) do
+    shared[option] = config[name]
+    if asked[name] ~= nil then set[option] = name end
+  end
+  return module.resolve(kind, given, shared, set, where)
+end
+
+local function resolve_placement(given, where)
+  if type(given) == "function" then return { name = "custom", build = given, options = {}, init = "normal" } end
+  local name, options = module.spec(given, "placement", where)
+  local found = placement.find(name)
+  return {
+    name = name, build = found.build, init = found.init, check = found.check,
+    options = args.check(found.options, options, "placement '" .. name .. "'", where),
+  }
+end
+
+-- heads, kv_heads and head_dim follow from each other and the width.
+local function resolve_heads(config, where)
+  config.heads = config.heads or math.max(1, math.floor(config.width / 64))
+  config.kv_heads = config.kv_heads or config.heads
+  if not config.head_dim then
+    if config.width % config.heads ~= 0 then
+      error(where() .. string.format("width %d of transformer is no multiple of heads %d; choose other heads, or set head_dim",
+        config.width, config.heads), 0)
+    end
+    config.head_dim = math.floor(config.width / config.heads)
+  end
+  if config.heads % config.kv_heads ~= 0 then
+    error(where() .. string.format("heads %d of transformer is no multiple of kv_heads %d", config.heads, config.kv_heads), 0)
+  end
+end
+
+local function resolve_layers(config, asked, where)
+  local overrides, layers = {}, {}
+  for key, layer in pairs(config.layers) do
+    local index = tonumber(key)
+    if not index or index ~= math.floor(index) or index < 0 or index >= config.depth then
+      error(where() .. "layers of transformer: there is no block " .. tostring(key) .. "; blocks are 0.." .. (config.depth - 1), 0)
+    end
+    overrides[index] = layer
+  end
+  for index = 0, config.depth - 1 do
+    local own = overrides[index] or {}
+    layers[index + 1] = {
+      norm = resolve_module("norm", own.norm or config.norm, config, asked, where),
+      attention = resolve_module("attention", own.attention or config.attention, config, asked, where),
+      ffn = resolve_module("ffn", own.ffn or config.ffn, config, asked, where),
+      placement = resolve_placement(own.placement or config.placement, where),
+    }
+  end
+  return layers
+end
+
+--- A model. Its parameters get their first values when it is trained or run, or by model:init().
+---@param options table     see transformer.schema
+---@param where? sonde.where   the place of an option, for messages; default: the user's line
+---@return sonde.model
+function transformer.new(options, where)
+  local asked = type(options) == "table" and options or {}
+  local config = args.check(transformer.schema, options, "transformer", where)
+  local function place() return where and where({}) or core.where() end
+  resolve_heads(config, place)
+  local layers = resolve_layers(config, asked, place)
+  local final = resolve_module("norm", config.final_norm or config.norm, config, asked, place)
+  local main = resolve_placement(config.placement, place)
+  config.init = config.init or main.init
+  local warning = main.check and main.check(config)
+  if warning then core.warn(place() .. warning) end
+  return model.new(config, layers, final)
+end
+
+return transformer

@@ -1,0 +1,40 @@
+/* simd_vector.h - gcc's vector type of LANES floats, for the files that are compiled once per instruction set: no
+ * intrinsics, so the same text serves SSE2, AVX2 and AVX-512. */
+#ifndef SONDE_CPU_SIMD_VECTOR_H
+#define SONDE_CPU_SIMD_VECTOR_H
+
+#include <stdint.h>
+
+enum { LANES = 16 };
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef float uvec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef uint32_t word __attribute__((vector_size(4 * LANES)));
+typedef uint16_t half __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+
+static inline vec load(const float *x) { return *(const uvec *)x; }
+static inline void store(float *y, vec v) { *(uvec *)y = v; }
+
+static inline vec choose(ivec where, vec a, vec b) { return (vec)(((ivec)a & where) | ((ivec)b & ~where)); }
+
+/* A NaN anywhere is the result: (a > b) is false beside a NaN, so the NaN of either side is kept. */
+static inline vec max_of(vec a, vec b) { return choose((a > b) | (a != a), a, b); }
+
+/* exp(x) within 2 ulp for x <= 88; smaller than 2^-126 is 0, larger is infinite. x = n ln 2 + r, |r| <= ln(2)/2; the
+ * polynomial for exp(r) is that of Cephes' expf. Rounding by a large number leaves n in the low bits of t. */
+static inline vec exp_of(vec x) {
+  const float large = 12582912.0f;
+  vec t = x * 1.44269504f + large, n = t - large;
+  vec r = x - n * 0.693359375f - n * -2.12194440e-4f;
+  vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  vec e = p * (vec)(((word)t + 127u) << 23);
+  e = choose(x < -87.3f, (vec){0}, e);
+  return choose(x > 88.0f, (vec){0} + __builtin_inff(), e);
+}
+
+#endif

@@ -1,0 +1,51 @@
+/* attention.h - what the forward and the backward kernel of attention share: the task, blocks of rows, the mask. */
+#ifndef SONDE_OPS_ATTENTION_H
+#define SONDE_OPS_ATTENTION_H
+
+#include "cpu/micro.h"
+#include "cpu/simd.h"
+
+/* Keys are taken KEYS at a time, queries SONDE_BLOCK; heads are at most SONDE_HEAD wide. */
+enum { KEYS = 128, SONDE_HEAD = 256 };
+enum { ATTENTION_CAUSAL = 0, ATTENTION_WINDOW = 1 };                        /* places in attr.i */
+enum { IN_Q = 0, IN_K = 1, IN_V = 2, IN_OUT = 3, IN_LSE = 4, IN_DOUT = 5 };   /* inputs */
+
+typedef struct attention {
+  const sonde_call *c;
+  const sonde_simd_table *simd;
+  const sonde_micro *narrow;   /* products of bf16 numbers in hardware; NULL: all products in f32 */
+  int64_t batch, tq, tk, heads, kv, width;
+  int64_t ahead;               /* query i sees keys up to i + ahead */
+  int64_t window;
+  int causal;
+  float scale;
+} attention;
+
+attention sonde_attention_task(const sonde_call *c);
+
+/* Rows [first, first+n) of one head of an input: where they are if of the dtype asked for, else converted into buf. */
+typedef struct rows32 { const float *at; int64_t ld; } rows32;
+typedef struct rows16 { const uint16_t *at; int64_t ld; } rows16;
+rows32 sonde_attention_f32(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, float *buf);
+rows16 sonde_attention_bf16(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, uint16_t *buf);
+
+/* Queries as the right-hand side of the products with keys: [width, SONDE_BLOCK] of f32, or [width/2, SONDE_BLOCK] of
+ * bf16 pairs if narrow; the columns from n on are zero. */
+void sonde_attention_turn(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, uint32_t *turned);
+
+/* s [keys, SONDE_BLOCK] = rows of input (keys or values) times turned queries. */
+void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys, const uint32_t *turned,
+                            float *s);
+
+/* The keys [*from, *to) that some query of [first, first+n) sees. */
+void sonde_attention_range(const attention *t, int64_t first, int64_t n, int64_t *from, int64_t *to);
+/* Sets the scores of keys that a query does not see to -infinity. */
+void sonde_attention_mask(const attention *t, float *s, int64_t first, int64_t n, int64_t at, int64_t keys);
+
+/* One key head's rows of an input as bf16 pairs of neighbouring rows: [(tk+1)/2, width] words. */
+int64_t sonde_attention_paired_words(const attention *t);
+void sonde_attention_pair_rows(const attention *t, int input, int64_t b, int64_t kv, uint32_t *paired);
+
+int sonde_attention_grad_run(const sonde_call *c);
+
+#endif
