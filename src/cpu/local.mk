@@ -27,3 +27,6 @@ libsonde_simd_avx512_la_CPPFLAGS = $(AM_CPPFLAGS) -DSONDE_ISA=avx512
 libsonde_simd_avx512_la_CFLAGS = $(SIMD_CFLAGS) $(ISA_AVX512_CFLAGS)
 libsonde_la_LIBADD += libsonde_simd_avx512.la
 endif
+
+# How fast the CPU could be: for benchmarks.
+libsonde_la_SOURCES += %D%/peak.c %D%/peak.h

@@ -1,0 +1,50 @@
+/* bind_bench.c - what benchmarks ask of the machine. */
+#include "config.h"
+
+#include <string.h>
+#include <sys/resource.h>
+
+#include "cpu/gemm.h"
+#include "cpu/peak.h"
+#include "cpu/simd.h"
+#include "graph/graph.h"
+#include "script/script.h"
+
+static int dtype_of(lua_State *L, int arg) {
+  static const char *const names[] = {"f32", "bf16", NULL};
+  return luaL_checkoption(L, arg, NULL, names) ? SONDE_BF16 : SONDE_F32;
+}
+
+/* core.peak("f32" | "bf16", seconds) -> FLOP/s of multiply-adds in registers on all threads */
+static int core_peak(lua_State *L) {
+  int dtype = dtype_of(L, 1);
+  lua_pushnumber(L, sonde_cpu_peak(sonde_lua_ctx(L)->pool, dtype, luaL_checknumber(L, 2)));
+  return 1;
+}
+
+/* core.peak_rss() -> most bytes of memory that this process ever held */
+static int core_peak_rss(lua_State *L) {
+  struct rusage usage;
+  if (getrusage(RUSAGE_SELF, &usage)) return sonde_lua_fail(L, "the system does not tell how much memory was used");
+  lua_pushinteger(L, (lua_Integer)usage.ru_maxrss * 1024);
+  return 1;
+}
+
+/* core.cpu() -> {isa =, f32 = library of f32 products, bf16 = library of bf16 products} */
+static int core_cpu(lua_State *L) {
+  lua_createtable(L, 0, 3);
+  lua_pushstring(L, sonde_simd_get()->isa);
+  lua_setfield(L, -2, "isa");
+  lua_pushstring(L, sonde_gemm_library(SONDE_F32));
+  lua_setfield(L, -2, "f32");
+  lua_pushstring(L, sonde_gemm_library(SONDE_BF16));
+  lua_setfield(L, -2, "bf16");
+  return 1;
+}
+
+void sonde_bind_bench(lua_State *L);
+void sonde_bind_bench(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"peak", core_peak}, {"peak_rss", core_peak_rss}, {"cpu", core_cpu}, {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+}
