@@ -13,8 +13,8 @@ compile() {   # LANGUAGE HEADER FLAGS...
   local header bad=""
   cd "$abs_srcdir/src"
   for header in $(find . -name '*.h' | sort); do
-    # A plugin's header without a plugin leaves the host table unused: that is what such a file is for.
-    compile c "${header#./}" -std=gnu11 -DSONDE_INSIDE || bad="$bad $header"
+    # -Wno-psabi: the kernels' vector types are wider than the registers that are allowed here.
+    compile c "${header#./}" -std=gnu11 -DSONDE_INSIDE -Wno-psabi || bad="$bad $header"
   done
   echo "not self-contained:$bad"
   [ -z "$bad" ]
