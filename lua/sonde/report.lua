@@ -40,6 +40,15 @@ end
 
 -- ---- result and figures -----------------------------------------------------------------------------------------
 
+local function differences(view)
+  local reference = view.data.reference
+  if reference == nil then return "" end
+  return el("h3", nil, esc(("Difference from %s"):format(tostring(reference)))) .. report_table.differences_html(view)
+    .. el("p", { class = "note" }, esc(("Mean difference in %s from %s at the same %s, paired over seeds (trials of one "
+    .. "seed share their data), with its 95 %% Student interval; bold where that leaves out 0. Not corrected for the "
+    .. "number of comparisons."):format(view.metric, tostring(reference), view.column_name or "settings")))
+end
+
 local function result_section(view)
   local low, high = view:seeds()
   local seeds = low == high and ("%d"):format(high) or ("%d to %d"):format(low, high)
@@ -50,7 +59,7 @@ local function result_section(view)
     .. "the best. Intervals are a cell's own, not corrected for the number of comparisons."):format(view.metric, seeds,
     view.data.higher and "higher" or "lower")
   return section("result", "Result", report_table.html(view), el("ul", { class = "say" }, items),
-    el("p", { class = "note" }, esc(intro)))
+    el("p", { class = "note" }, esc(intro)), differences(view))
 end
 
 local function figures_section(view, program)

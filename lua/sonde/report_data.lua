@@ -4,7 +4,8 @@
 -- cell, what their metric's mean and spread are. It draws and prints nothing.
 --
 --   data = {
---     name, question, command, metric, higher, by = {"placement", "depth"}, over = "seed", where = {..},
+--     name, title, question, command, notes = {..}, metric, higher, by = {"placement", "depth"}, over = "seed",
+--     where = {..}, reference = "pre_ln",                     -- reference: a value of by[1] to compare with, or nil
 --     grid = { { name = "depth", values = {4, 8} }, .. },     -- in the order in which they are shown
 --     trials = { { id, params, status, reason, results = {perplexity = ..}, arrays = {variance = {..}},
 --                  history = { {step = .., tokens = .., loss = ..}, .. }, seconds, link }, .. },
@@ -44,6 +45,14 @@ local function check_parameters(data)
   end
 end
 
+local function check_reference(data, series)
+  if data.reference == nil then return end
+  for _, value in ipairs(series) do
+    if value == data.reference then return end
+  end
+  error(("summary: the reference '%s' is no value of %s"):format(tostring(data.reference), data.by[1]), 0)
+end
+
 local function matches(params, wanted)
   for name, value in pairs(wanted) do
     if params[name] ~= value then return false end
@@ -62,6 +71,7 @@ function report_data.view(data)
   local self = setmetatable({ data = data, metric = data.metric, cells = {} }, view)
   self.series_name, self.column_name = data.by[1], data.by[2]
   self.series = grid_values(data, self.series_name)
+  check_reference(data, self.series)
   self.columns = self.column_name and grid_values(data, self.column_name) or { false }
   return self
 end
@@ -104,6 +114,30 @@ function view:cell(series, column, metric)
   local cell = stats.describe(values)
   cell.values, cell.diverged, cell.failed, cell.missing = values, diverged, failed, missing
   return cell
+end
+
+-- The metric of each seed of a cell, for seeds that have one.
+local function by_seed(self, series, column)
+  local values = {}
+  for _, trial in ipairs(self:trials(series, column)) do
+    local value = trial.status == "done" and trial.results[self.metric]
+    if finite(value) then values[trial.params[self.data.over or "seed"]] = value end
+  end
+  return values
+end
+
+--- The metric of a cell less that of the reference series in the same column, seed by seed: trials of one seed share
+--- data and draws, so their difference varies less than they do.
+---@return table stats.describe of the differences
+function view:difference(series, column)
+  local own, reference, differences = by_seed(self, series, column), by_seed(self, self.data.reference, column), {}
+  local seeds = {}
+  for seed in pairs(own) do
+    if reference[seed] then seeds[#seeds + 1] = seed end
+  end
+  table.sort(seeds)
+  for k, seed in ipairs(seeds) do differences[k] = own[seed] - reference[seed] end
+  return stats.describe(differences)
 end
 
 --- What may be said of a column: `best` (a series value or nil), `tied` (set of those whose interval overlaps

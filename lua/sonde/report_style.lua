@@ -24,6 +24,7 @@ p{margin:.4rem 0 .8rem;max-width:46rem}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .9rem .3rem 0;text-align:left;border-bottom:1px solid var(--rule);white-space:nowrap;vertical-align:top}
 table.main td,table.main thead th+th{text-align:right;padding-left:.9rem;padding-right:.6rem}
+table.main th:first-child{position:sticky;left:0;background:var(--paper)}
 td.best,td.tied{background:var(--mark)}
 td.wrap{white-space:normal;min-width:14rem}
 .swatch{display:inline-block;width:.75em;height:.75em;border-radius:2px;margin-right:.5em}

@@ -158,6 +158,11 @@ end
 
 -- ---- HTML ------------------------------------------------------------------------------------------------
 
+local function row_head(r, series)
+  local swatch = html.element("i", { class = ("swatch b-%d"):format((r - 1) % 8 + 1) }, "")
+  return html.element("th", { scope = "row" }, swatch, html.escape(value_text(series)))
+end
+
 local function cell_html(cell, seeds, how)
   local parts = {}
   local text = html.escape(report_table.mean_sd(cell))
@@ -166,6 +171,45 @@ local function cell_html(cell, seeds, how)
   local note = remarks(cell, seeds)
   if note ~= "" then parts[#parts + 1] = html.element("small", nil, " " .. html.escape(note)) end
   return html.element("td", how and { class = how } or nil, parts)
+end
+
+-- "−0.42 [−0.71, −0.13]": decimals by the width of the interval.
+local function difference_text(d)
+  if not d.mean then return "–" end
+  if not d.lo then return report_table.signed(d.mean, 3) end
+  local decimals = decimals_of((d.hi - d.lo) / 2) or 2
+  local form = "%+." .. math.min(decimals, 6) .. "f"
+  local text = ("%s [%s, %s]"):format(form:format(d.mean), form:format(d.lo), form:format(d.hi))
+  return (text:gsub("%-", "−"))
+end
+
+--- A number with its sign.
+function report_table.signed(v, digits)
+  return (v < 0 and "−" or "+") .. report_table.number(math.abs(v), digits)
+end
+
+--- The table of differences from the reference series; a difference whose interval leaves out 0 is marked.
+---@param view table
+---@return string
+function report_table.differences_html(view)
+  local head, body = { html.element("th", { scope = "col" }, html.escape(view.series_name)) }, {}
+  for _, column in ipairs(view.columns) do
+    head[#head + 1] = html.element("th", { scope = "col" }, html.escape(column_title(view, column)))
+  end
+  for r, series in ipairs(view.series) do
+    if series ~= view.data.reference then
+      local row = { row_head(r, series) }
+      for _, column in ipairs(view.columns) do
+        local d = view:difference(series, column)
+        local sure = d.lo and (d.lo > 0 or d.hi < 0)
+        local text = html.escape(difference_text(d))
+        row[#row + 1] = html.element("td", nil, sure and html.element("strong", nil, text) or text)
+      end
+      body[#body + 1] = html.element("tr", nil, row) .. "\n"
+    end
+  end
+  return html.element("div", { class = "scroll" }, html.element("table", { class = "main" },
+    html.element("thead", nil, html.element("tr", nil, head)), html.element("tbody", nil, body)))
 end
 
 --- The table for the page.
@@ -179,8 +223,7 @@ function report_table.html(view)
     rankings[#rankings + 1] = view:ranking(column)
   end
   for r, series in ipairs(view.series) do
-    local swatch = html.element("i", { class = ("swatch b-%d"):format((r - 1) % 8 + 1) }, "")
-    local row = { html.element("th", { scope = "row" }, swatch, html.escape(value_text(series))) }
+    local row = { row_head(r, series) }
     for k, column in ipairs(view.columns) do
       row[#row + 1] = cell_html(view:cell(series, column), seeds, mark(rankings[k], series))
     end

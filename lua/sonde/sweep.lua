@@ -247,6 +247,7 @@ local summary_schema = {
   { name = "metric", type = "string", required = true, doc = "the reported number to compare" },
   { name = "where", type = "table", doc = "fixed values of further parameters" },
   { name = "higher", type = "boolean", preset = false, doc = "larger is better" },
+  { name = "reference", type = "any", doc = "the value of the first of by that the others are compared with" },
   { name = "file", type = "string", preset = "report.html", doc = "name of the page in the sweep's folder" },
 }
 

@@ -80,6 +80,19 @@ function TestCells:test_an_unknown_parameter_is_refused()
   end)
 end
 
+function TestCells:test_differences_are_paired_over_seeds()
+  local data = fixture.data()
+  data.reference = "pre_ln"
+  for seed, value in pairs { 27, 29, 31 } do fixture.find(data, 2, "lns", seed).results.perplexity = value end
+  for seed, value in pairs { 37, 40, 40 } do fixture.find(data, 2, "pre_ln", seed).results.perplexity = value end
+  local d = report_data.view(data):difference("lns", 2)
+  lu.assertEquals({ d.n, d.mean, d.sd }, { 3, -10, 1 })
+  fixture.find(data, 2, "pre_ln", 2).status = "failed"
+  lu.assertEquals(report_data.view(data):difference("lns", 2).mean, -9.5)
+  data.reference = "preln"
+  lu.assertErrorMsgContains("the reference 'preln' is no value of placement", report_data.view, data)
+end
+
 function TestCells:test_arrays_are_averaged_entry_by_entry()
   local data = fixture.data()
   fixture.find(data, 2, "pre_ln", 1).arrays.variance = { 5, 7 }
@@ -224,6 +237,15 @@ function TestPage:test_a_sweep_without_any_result_still_gives_a_page()
     trial.status, trial.results, trial.arrays, trial.history = "queued", {}, nil, nil
   end
   well_formed((report.render(data)))
+end
+
+function TestPage:test_differences_stand_with_their_intervals()
+  local data = fixture.data()
+  lu.assertNil((report.render(data)):find("Difference from", 1, true))
+  data.reference = "pre_ln"
+  for seed, value in pairs { 27, 29, 31 } do fixture.find(data, 2, "lns", seed).results.perplexity = value end
+  for seed, value in pairs { 37, 40, 40 } do fixture.find(data, 2, "pre_ln", seed).results.perplexity = value end
+  lu.assertStrContains(report.render(data), "<strong>−10.0 [−12.5, −7.5]</strong>")
 end
 
 TestExport = {}
