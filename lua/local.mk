@@ -1,5 +1,5 @@
 # The Lua library: lua/sonde/x.lua lands in $(pkgdatadir)/lua/sonde/x.lua.
-nobase_dist_pkgdata_DATA += %D%/sonde/args.lua %D%/sonde/block.lua %D%/sonde/cli.lua %D%/sonde/init.lua \
+nobase_dist_pkgdata_DATA += %D%/sonde/args.lua %D%/sonde/block.lua %D%/sonde/cli.lua %D%/sonde/folder.lua %D%/sonde/init.lua \
   %D%/sonde/initpolicy.lua %D%/sonde/model.lua %D%/sonde/module.lua %D%/sonde/node.lua %D%/sonde/placement.lua \
   %D%/sonde/trace.lua %D%/sonde/transformer.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/cmd/run.lua %D%/sonde/cmd/version.lua

@@ -1,4 +1,4 @@
---- model.lua - a model: its parameters, its traces, its folder on disk.
+--- model.lua - a model: its parameters and its traces. How it lies on disk is in folder.lua.
 
 local core = require "sonde.core"
 local initpolicy = require "sonde.initpolicy"
@@ -83,6 +83,28 @@ function model:count()
   end
   count.non_embedding = count.total - count.embedding - count.head
   return count
+end
+
+--- Saves the model as a folder: config.json, model.safetensors and, if there is a tokenizer, tokenizer.json.
+---@param dir string
+---@param options? {tokenizer: userdata, dtype: "f32"|"bf16"}
+function model:save(dir, options)
+  self:init()
+  require("sonde.folder").save(self, dir, options)
+end
+
+--- The tokenizer in the model's folder.
+---@return userdata
+function model:tokenizer()
+  if not self.own_tokenizer then
+    local path = self.folder and self.folder .. "/tokenizer.json"
+    if not path or not core.exists(path) then
+      error(core.where() .. (self.folder and path .. ": there is no such file" or "the model was not loaded from a folder")
+        .. "; a tokenizer is needed to read text", 0)
+    end
+    self.own_tokenizer = core.tokenizer(path)
+  end
+  return self.own_tokenizer
 end
 
 return model

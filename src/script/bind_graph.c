@@ -28,6 +28,8 @@ sonde_node *sonde_lua_to_node(lua_State *L, int arg) {
   return box->node;
 }
 
+sonde_node *sonde_lua_kept_node(lua_State *L, int arg) { return ((node_box *)lua_touserdata(L, arg))->node; }
+
 static int raise_first(lua_State *L, sonde_graph *g) {
   sonde_error err = {0};
   if (!sonde_graph_error(g, &err)) sonde_fail(&err, SONDE_EBUG, "an op failed without a reason");

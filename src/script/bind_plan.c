@@ -6,8 +6,9 @@
 #include "graph/graph.h"
 #include "script/script.h"
 
-/* User values of a plan's handle. */
-enum { SLOT_GRAPH = 1, SLOT_INPUTS = 2, SLOT_OUTPUTS = 3, SLOTS = 3 };
+/* User values of a plan's handle: input values by name, and the output nodes. The plan itself keeps the graph's memory,
+ * so it runs on when the graph's handle has been closed. */
+enum { SLOT_INPUTS = 1, SLOT_OUTPUTS = 2, SLOTS = 2 };
 
 static sonde_plan *to_plan(lua_State *L) { return sonde_lua_handle(L, 1, &sonde_lua_plan); }
 
@@ -53,10 +54,6 @@ static int core_plan(lua_State *L) {
     lua_rawseti(L, -2, k + 1);
   }
   lua_setiuservalue(L, -2, SLOT_OUTPUTS);
-  lua_rawgeti(L, 1, 1);
-  lua_getiuservalue(L, -1, 1);
-  lua_setiuservalue(L, -3, SLOT_GRAPH);
-  lua_pop(L, 1);
   sonde_error err = {0};
   box->p = sonde_plan_new(sonde_node_graph(out[0]), out, into, n, &opts, &err);
   if (!box->p) sonde_lua_check(L, err.code, &err);
@@ -66,14 +63,21 @@ static int core_plan(lua_State *L) {
   return 1;
 }
 
+/* The node of that name in the graph of the plan at stack index 1, or NULL. */
+static sonde_node *named_node(lua_State *L, const char *name) {
+  lua_getiuservalue(L, 1, SLOT_OUTPUTS);
+  lua_rawgeti(L, -1, 1);
+  sonde_node *n = sonde_find(sonde_node_graph(sonde_lua_kept_node(L, -1)), name);
+  lua_pop(L, 2);
+  return n;
+}
+
 /* Leaves on the stack a tensor with the values of the table at `value`, for input `name`: the one of the last run if
  * there is one, so that a loop over tables allocates once. */
 static sonde_tensor *input_tensor(lua_State *L, int cache, const char *name, int value) {
   if (lua_getfield(L, cache, name) == LUA_TNIL) {
     lua_pop(L, 1);
-    lua_getiuservalue(L, 1, SLOT_GRAPH);
-    sonde_node *n = sonde_find(sonde_lua_handle(L, -1, &sonde_lua_graph), name);
-    lua_pop(L, 1);
+    sonde_node *n = named_node(L, name);
     if (!n) {
       sonde_lua_fail(L, "the graph has no input '%s'", name);
       return NULL;
@@ -92,9 +96,7 @@ static sonde_tensor *input_tensor(lua_State *L, int cache, const char *name, int
 
 static void check_input(lua_State *L, const char *name, const sonde_tensor *t) {
   char have[160], want[160];
-  lua_getiuservalue(L, 1, SLOT_GRAPH);
-  sonde_node *n = sonde_find(sonde_lua_handle(L, -1, &sonde_lua_graph), name);
-  lua_pop(L, 1);
+  sonde_node *n = named_node(L, name);
   if (!n) return;   /* sonde_plan_set_input says what inputs there are */
   sonde_shape s = sonde_node_shape(n);
   if (s.dtype != t->shape.dtype || !sonde_shape_equal(&s, &t->shape))
@@ -160,7 +162,7 @@ static int plan_output(lua_State *L) {
   lua_Integer i = luaL_checkinteger(L, 2);
   lua_getiuservalue(L, 1, SLOT_OUTPUTS);
   if (i < 1 || lua_rawgeti(L, -1, i) == LUA_TNIL) return sonde_lua_fail(L, "the plan has no output %d", (int)i);
-  sonde_shape shape = sonde_node_shape(sonde_lua_to_node(L, -1));
+  sonde_shape shape = sonde_node_shape(sonde_lua_kept_node(L, -1));
   const void *data = sonde_plan_output(p, (int)i - 1);
   if (!data) return sonde_lua_fail(L, "output %d has no value: the plan has not run", (int)i);
   sonde_tensor *t = sonde_lua_new_tensor(L, &shape);

@@ -105,6 +105,8 @@ extern const sonde_lua_type sonde_lua_plan;     /* sonde_plan; keeps its graph a
 
 /* A node's box keeps its graph's handle alive; both functions raise when that graph has been closed. */
 sonde_node *sonde_lua_to_node(lua_State *L, int arg);
+/* The same without looking whether the graph is closed: for who keeps the graph by other means (a plan does). */
+sonde_node *sonde_lua_kept_node(lua_State *L, int arg);
 /* Pushes a node of the graph whose handle (or one of whose nodes) stands at `owner`. A NULL node raises the graph's
  * first error and clears it, so that a session that caught it goes on with the same graph. */
 void sonde_lua_push_node(lua_State *L, int owner, sonde_node *n);

@@ -1,1 +1,2 @@
-# Tests of the Lua library. lua_tests += %D%/x.lua
+# Tests of the Lua library.
+lua_tests += %D%/graph.lua %D%/model.lua
