@@ -16,8 +16,9 @@
 
 enum {
   PANEL = 64,              /* columns of B that are packed side by side */
-  TILE_M = 96, TILE_N = 256, LEAST_M = 24,
+  TILE_M = 96, TILE_N = 256, LEAST_M = 48,   /* multiples of SONDE_GROUP */
   MIN_TILES = 16,          /* so that a handful of threads share them out evenly */
+  LINE = 16,               /* words of a cache line */
   PACK_K = 32,             /* words of k that are packed by one tile */
   BLOCK_K = 512,           /* words of k at a time: a panel and a strip of A stay in the L2 cache */
   CAP = 4 * 1024 * 1024,   /* bytes of one operand that are packed at a time */
@@ -54,13 +55,14 @@ static void tile_micro(const sonde_micro *micro, int ta, int tb, int64_t m, int6
   for (int64_t p = 0; p < k; p += chunk) {
     int64_t depth = least(chunk, k - p);
     if (!tb) {
-      micro->f32(m, n, depth, a + p * cs, rs, cs, b + p * ldb, ldb, add || p, c, ldc, SONDE_F32);
+      micro->f32(m, n, depth, a + p * cs, rs, cs, 0, b + p * ldb, ldb, add || p, c, ldc, SONDE_F32);
       continue;
     }
     for (int64_t j = 0; j < n; j += PANEL) {
       int64_t width = least(PANEL, n - j);
       micro->transpose(panel, PANEL, b + j * ldb + p, ldb * 4, width, depth);
-      micro->f32(m, width, depth, a + p * cs, rs, cs, (const float *)(void *)panel, PANEL, add || p, c + j, ldc, SONDE_F32);
+      micro->f32(m, width, depth, a + p * cs, rs, cs, 0, (const float *)(void *)panel, PANEL, add || p, c + j, ldc,
+                 SONDE_F32);
     }
   }
 }
@@ -88,7 +90,7 @@ typedef struct product {
   int64_t words;               /* of k: k in f32, pairs of k in bf16 */
   int64_t tile_m, tile_n, down, across;      /* of the rows, columns and batch entries at hand: */
   int64_t row, rows, col, cols, entry, entries;
-  uint32_t *packed_a, *packed_b;
+  uint32_t *pack_a, *pack_b;
 } product;
 
 /* Large tiles run fastest, but there must be enough of them to share out evenly. */
@@ -120,25 +122,26 @@ static place place_of(const product *p, int64_t tile) {
 static int packs_a(const sonde_gemm *g) { return g->ta; }
 static int packs_b(const sonde_gemm *g) { return g->tb || g->in_type == SONDE_BF16; }
 
-/* Words of one packed block of tile_m rows of A, and of one packed panel of B. */
-static int64_t block_a(const product *p) { return p->words * p->tile_m; }
-static int64_t panel_b(const product *p) { return p->words * PANEL; }
+/* Words of one packed group of rows of A and of one packed panel of B, and of all of them for `rows` and `cols`. A cache
+ * line more than the numbers take: at distances of a power of two all groups would compete for the same cache sets. */
+static int64_t group_a(int64_t words) { return words * SONDE_GROUP + LINE; }
+static int64_t panel_b(int64_t words) { return words * PANEL + LINE; }
+static int64_t packed_a(int64_t rows, int64_t words) { return parts(rows, SONDE_GROUP) * group_a(words); }
+static int64_t packed_b(int64_t cols, int64_t words) { return parts(cols, PANEL) * panel_b(words); }
 
-/* Some words of k of all blocks of A, [words, tile_m] each, from A stored [k, m]: whole rows are read. */
-static void pack_blocks(void *arg, int64_t tile, int worker) {
+/* Some words of k of all groups of A, [words, SONDE_GROUP] each, from A stored [k, m]: whole rows are read. */
+static void pack_groups(void *arg, int64_t tile, int worker) {
   (void)worker;
   const product *p = arg;
   const sonde_gemm *g = &p->g;
   int64_t chunks = parts(p->words, PACK_K), entry = tile / chunks, first = tile % chunks * PACK_K;
   int64_t per = g->in_type == SONDE_F32 ? 1 : 2, last = least(first + PACK_K, p->words), size = bytes_of(g->in_type);
+  int64_t step = group_a(p->words);
   for (int64_t q = first; q < last; q++) {
     const char *from = p->a + ((p->entry + entry) * g->stride_a + q * per * g->lda + p->row) * size;
-    uint32_t *to = p->packed_a + entry * p->down * block_a(p) + q * p->tile_m;
-    for (int64_t i = 0; i < p->rows; i += p->tile_m, from += p->tile_m * size, to += block_a(p)) {
-      int64_t m = least(p->tile_m, p->rows - i);
-      if (per == 1) memcpy(to, from, (size_t)m * 4);
-      else p->micro->interleave(to, 0, (const uint16_t *)(const void *)from, g->lda, least(2, g->k - q * 2), m);
-    }
+    uint32_t *to = p->pack_a + entry * packed_a(p->rows, p->words) + q * SONDE_GROUP;
+    if (per == 1) p->micro->spread_f32(to, SONDE_GROUP, step, (const float *)(const void *)from, p->rows);
+    else p->micro->spread_bf16(to, SONDE_GROUP, step, (const uint16_t *)(const void *)from, g->lda, least(2, g->k - q * 2), p->rows);
   }
 }
 
@@ -148,12 +151,11 @@ static void pack_panels(void *arg, int64_t tile, int worker) {
   const product *p = arg;
   const sonde_gemm *g = &p->g;
   int64_t chunks = parts(p->words, PACK_K), entry = tile / chunks, first = tile % chunks * PACK_K;
-  int64_t last = least(first + PACK_K, p->words), panels = parts(p->cols, PANEL);
+  int64_t last = least(first + PACK_K, p->words), step = panel_b(p->words);
   for (int64_t q = first; q < last; q++) {
     const uint16_t *from = (const uint16_t *)(const void *)p->b + (p->entry + entry) * g->stride_b + q * 2 * g->ldb + p->col;
-    uint32_t *to = p->packed_b + entry * panels * panel_b(p) + q * PANEL;
-    for (int64_t j = 0; j < p->cols; j += PANEL, from += PANEL, to += panel_b(p))
-      p->micro->interleave(to, 0, from, g->ldb, least(2, g->k - q * 2), least(PANEL, p->cols - j));
+    uint32_t *to = p->pack_b + entry * packed_b(p->cols, p->words) + q * PANEL;
+    p->micro->spread_bf16(to, PANEL, step, from, g->ldb, least(2, g->k - q * 2), p->cols);
   }
 }
 
@@ -166,7 +168,7 @@ static void turn_panel(void *arg, int64_t tile, int worker) {
   int64_t entry = panel / panels, j = panel % panels * PANEL, n = least(PANEL, p->cols - j), last = least(first + BLOCK_K, p->words);
   int64_t size = bytes_of(g->in_type), per = 4 / size, whole = least(last, g->k / per);
   const char *b = p->b + ((p->entry + entry) * g->stride_b + (p->col + j) * g->ldb) * size;
-  uint32_t *to = p->packed_b + panel * panel_b(p) + first * PANEL;
+  uint32_t *to = p->pack_b + panel * panel_b(p->words) + first * PANEL;
   p->micro->transpose(to, PANEL, b + first * 4, g->ldb * size, n, whole - first);
   if (whole < last)   /* the last pair of an odd k is half outside its row */
     for (int64_t x = 0; x < n; x++) to[(whole - first) * PANEL + x] = ((const uint16_t *)(const void *)b)[x * g->ldb + g->k - 1];
@@ -178,26 +180,27 @@ static void micro_tile(void *arg, int64_t tile, int worker) {
   const sonde_gemm *g = &p->g;
   const int narrow = g->in_type == SONDE_BF16, per = narrow ? 2 : 1;
   place t = place_of(p, tile);
-  int64_t entry = p->entry + t.entry, size = bytes_of(g->in_type), rs = g->lda, cs = per;
+  int64_t entry = p->entry + t.entry, size = bytes_of(g->in_type), rs = g->lda, cs = per, step = 0;
   const char *a = p->a + (entry * g->stride_a + (p->row + t.i) * g->lda) * size;
   if (g->ta) {
-    a = (const char *)(p->packed_a + (t.entry * p->down + t.i / p->tile_m) * block_a(p));
-    rs = per, cs = per * p->tile_m;
+    a = (const char *)(p->pack_a + t.entry * packed_a(p->rows, p->words) + t.i / SONDE_GROUP * group_a(p->words));
+    rs = per, cs = per * SONDE_GROUP, step = per * group_a(p->words);
   }
   char *c = p->c + (entry * g->stride_c + (p->row + t.i) * g->ldc + p->col + t.j) * bytes_of(g->out_type);
-  int64_t chunk = g->out_type == SONDE_F32 ? BLOCK_K : p->words, panels = parts(p->cols, PANEL);
+  int64_t chunk = g->out_type == SONDE_F32 ? BLOCK_K : p->words;
   for (int64_t q = 0; q < p->words; q += chunk)
     for (int64_t j = 0; j < t.n; j += PANEL) {
       int64_t n = least(PANEL, t.n - j), depth = least(chunk * per, g->k - q * per), ldb = PANEL;
-      const void *b = p->packed_b + (t.entry * panels + (t.j + j) / PANEL) * panel_b(p) + q * PANEL;
+      const void *b = p->pack_b + t.entry * packed_b(p->cols, p->words) + (t.j + j) / PANEL * panel_b(p->words) + q * PANEL;
       if (!packs_b(g)) {
         b = (const float *)(const void *)p->b + entry * g->stride_b + q * g->ldb + p->col + t.j + j;
         ldb = g->ldb;
       }
       const char *from = a + q * cs * size;
       int add = g->beta != 0 || q > 0;
-      if (narrow) p->micro->bf16(t.m, n, depth, (const uint16_t *)(const void *)from, rs, cs, b, ldb, add, c + j * bytes_of(g->out_type), g->ldc, g->out_type);
-      else p->micro->f32(t.m, n, depth, (const float *)(const void *)from, rs, cs, b, ldb, add, c + j * bytes_of(g->out_type), g->ldc, g->out_type);
+      char *to = c + j * bytes_of(g->out_type);
+      if (narrow) p->micro->bf16(t.m, n, depth, (const uint16_t *)(const void *)from, rs, cs, step, b, ldb, add, to, g->ldc, g->out_type);
+      else p->micro->f32(t.m, n, depth, (const float *)(const void *)from, rs, cs, step, b, ldb, add, to, g->ldc, g->out_type);
     }
 }
 
@@ -224,8 +227,8 @@ static portion portion_of(const sonde_gemm *g) {
 static int64_t micro_scratch(const sonde_gemm *g) {
   portion x = portion_of(g);
   int64_t words = parts(g->k, g->in_type == SONDE_F32 ? 1 : 2), total = 0;
-  if (packs_a(g)) total += x.entries * parts(x.rows, TILE_M) * TILE_M * words;
-  if (packs_b(g)) total += x.entries * parts(x.cols, PANEL) * PANEL * words;
+  if (packs_a(g)) total += x.entries * packed_a(x.rows, words);
+  if (packs_b(g)) total += x.entries * packed_b(x.cols, words);
   return total * 4;
 }
 
@@ -233,8 +236,8 @@ static void run_micro(product *p, void *scratch, sonde_pool *pool) {
   const sonde_gemm *g = &p->g;
   portion x = portion_of(g);
   p->words = parts(g->k, g->in_type == SONDE_F32 ? 1 : 2);
-  p->packed_a = scratch;
-  p->packed_b = p->packed_a + (packs_a(g) ? x.entries * parts(x.rows, TILE_M) * TILE_M * p->words : 0);
+  p->pack_a = scratch;
+  p->pack_b = p->pack_a + (packs_a(g) ? x.entries * packed_a(x.rows, p->words) : 0);
   int64_t chunks = parts(p->words, PACK_K);
   for (p->entry = 0; p->entry < g->batch; p->entry += x.entries)
     for (p->col = 0; p->col < g->n; p->col += x.cols)
@@ -245,7 +248,7 @@ static void run_micro(product *p, void *scratch, sonde_pool *pool) {
         cut(p, TILE_M, LEAST_M, TILE_N, PANEL);
         if (g->tb && p->row == 0) sonde_pool_run(pool, p->entries * parts(p->cols, PANEL) * parts(p->words, BLOCK_K), turn_panel, p);
         else if (packs_b(g) && p->row == 0) sonde_pool_run(pool, p->entries * chunks, pack_panels, p);
-        if (packs_a(g)) sonde_pool_run(pool, p->entries * chunks, pack_blocks, p);
+        if (packs_a(g)) sonde_pool_run(pool, p->entries * chunks, pack_groups, p);
         sonde_pool_run(pool, p->entries * p->down * p->across, micro_tile, p);
       }
 }

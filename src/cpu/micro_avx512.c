@@ -111,15 +111,19 @@ KERNEL block_bf16(const int mr, const int nv, __mmask16 last, int64_t k, const u
       CASES(block, 1) CASES(block, 2) CASES(block, 3) CASES(block, 4) CASES(block, 5) CASES(block, 6)                   \
     }                                                                                                                   \
   }                                                                                                                     \
-  static void name(int64_t m, int64_t n, int64_t k, const type_a *a, int64_t rs, int64_t cs, const type_b *b, int64_t ldb,\
-                   int accumulate, void *c, int64_t ldc, int out_type) {                                                \
+  static void name(int64_t m, int64_t n, int64_t k, const type_a *a, int64_t rs, int64_t cs, int64_t step,              \
+                   const type_b *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {                  \
     int64_t size = out_type == SONDE_F32 ? 4 : 2;                                                                       \
     for (int64_t j = 0; j < n; j += NR) {                                                                               \
       int64_t width = n - j < NR ? n - j : NR, nv = (width + LANES - 1) / LANES;                                        \
       __mmask16 last = (__mmask16)(0xffffu >> (nv * LANES - width));                                                    \
-      for (int64_t i = 0; i < m; i += MR)                                                                               \
-        name##_block(m - i < MR ? m - i : MR, nv, last, k, a + i * rs, rs, cs, b + j, ldb, accumulate,                  \
-                     (char *)c + (i * ldc + j) * size, ldc, out_type);                                                  \
+      for (int64_t i = 0, mr; i < m; i += mr) {                                                                         \
+        const type_a *from = step ? a + i / SONDE_GROUP * step + i % SONDE_GROUP * rs : a + i * rs;                     \
+        mr = step && i % SONDE_GROUP ? MR - 1 : MR;   /* a group of 16 is 6 + 5 + 5 */                                  \
+        if (mr > m - i) mr = m - i;                                                                                     \
+        name##_block(mr, nv, last, k, from, rs, cs, b + j, ldb, accumulate, (char *)c + (i * ldc + j) * size, ldc,      \
+                     out_type);                                                                                         \
+      }                                                                                                                 \
     }                                                                                                                   \
   }
 
@@ -176,21 +180,42 @@ static void transpose(uint32_t *dst, int64_t ldd, const void *src, int64_t lds_b
     }
 }
 
+static inline __mmask16 first_of(int64_t n) { return n < LANES ? (__mmask16)(0xffffu >> (LANES - n)) : 0xffff; }
+
+static inline __m512i paired(const uint16_t *even, const uint16_t *odd, __mmask16 mask) {
+  __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even));
+  if (!odd) return low;
+  return _mm512_or_si512(low, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, odd)), 16));
+}
+
 static void interleave(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t lds, int64_t rows, int64_t cols) {
-  for (int64_t r = 0; r < rows; r += 2)
+  for (int64_t r = 0; r < rows; r += 2, dst += ldd, src += 2 * lds)
     for (int64_t c = 0; c < cols; c += LANES) {
-      __mmask16 mask = cols - c < LANES ? (__mmask16)(0xffffu >> (LANES - (cols - c))) : 0xffff;
-      const uint16_t *even = src + r * lds + c;
-      __m512i lo = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even)), hi = _mm512_setzero_si512();
-      if (r + 1 < rows) hi = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even + lds));
-      _mm512_mask_storeu_epi32(dst + r / 2 * ldd + c, mask, _mm512_or_si512(lo, _mm512_slli_epi32(hi, 16)));
+      __mmask16 mask = first_of(cols - c);
+      _mm512_mask_storeu_epi32(dst + c, mask, paired(src + c, r + 1 < rows ? src + lds + c : NULL, mask));
+    }
+}
+
+static void spread_f32(uint32_t *dst, int64_t width, int64_t step, const float *src, int64_t cols) {
+  for (int64_t j = 0; j < cols; j += width, dst += step)
+    for (int64_t c = 0; c < width && j + c < cols; c += LANES) {
+      __mmask16 mask = first_of(cols - j - c);
+      _mm512_mask_storeu_epi32(dst + c, mask, _mm512_maskz_loadu_epi32(mask, src + j + c));
+    }
+}
+
+static void spread_bf16(uint32_t *dst, int64_t width, int64_t step, const uint16_t *src, int64_t lds, int64_t rows, int64_t cols) {
+  for (int64_t j = 0; j < cols; j += width, dst += step)
+    for (int64_t c = 0; c < width && j + c < cols; c += LANES) {
+      __mmask16 mask = first_of(cols - j - c);
+      _mm512_mask_storeu_epi32(dst + c, mask, paired(src + j + c, rows > 1 ? src + lds + j + c : NULL, mask));
     }
 }
 
 const sonde_micro *sonde_micro_avx512(int bf16) {
-  static const sonde_micro plain = {product_f32, NULL, transpose, interleave};
+  static const sonde_micro plain = {product_f32, NULL, transpose, interleave, spread_f32, spread_bf16};
 #ifdef __AVX512BF16__
-  static const sonde_micro narrow = {product_f32, product_bf16, transpose, interleave};
+  static const sonde_micro narrow = {product_f32, product_bf16, transpose, interleave, spread_f32, spread_bf16};
   if (bf16) return &narrow;
 #endif
   (void)bf16;

@@ -125,7 +125,7 @@ void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv
                             float *s) {
   if (t->narrow) {
     rows16 r = sonde_attention_bf16(t, input, b, kv, at, keys, NULL);   /* bf16 already: no buffer is touched */
-    t->narrow->bf16(keys, SONDE_BLOCK, t->width, r.at, r.ld, 2, turned, SONDE_BLOCK, 0, s, SONDE_BLOCK, SONDE_F32);
+    t->narrow->bf16(keys, SONDE_BLOCK, t->width, r.at, r.ld, 2, 0, turned, SONDE_BLOCK, 0, s, SONDE_BLOCK, SONDE_F32);
   } else {
     float buf[KEYS * SONDE_HEAD];
     rows32 r = sonde_attention_f32(t, input, b, kv, at, keys, buf);
@@ -190,7 +190,7 @@ static void gather(const attention *t, softmax *x, const float *s, int64_t b, in
     uint32_t p[KEYS / 2 * SONDE_BLOCK];
     const uint32_t *v = (const uint32_t *)t->c->scratch + (b * t->kv + kv) * sonde_attention_paired_words(t) + at / 2 * t->width;
     t->simd->pairs_bf16(p, s, keys);
-    t->narrow->bf16(n, t->width, keys, (const uint16_t *)(const void *)p, 2, 2 * SONDE_BLOCK, v, t->width, 1, x->out, t->width, SONDE_F32);
+    t->narrow->bf16(n, t->width, keys, (const uint16_t *)(const void *)p, 2, 2 * SONDE_BLOCK, 0, v, t->width, 1, x->out, t->width, SONDE_F32);
   } else {
     float buf[KEYS * SONDE_HEAD];
     rows32 v = sonde_attention_f32(t, IN_V, b, kv, at, keys, buf);

@@ -62,15 +62,15 @@ static void add_narrow(const attention *t, const queries *x, const target *g, co
   uint32_t pairs[KEYS / 2 * SONDE_BLOCK];
   if (g->dv) {
     t->simd->common.to_bf16(rows, p, keys * SONDE_BLOCK);
-    m->bf16(keys, t->width, x->n, rows, SONDE_BLOCK, 2, x->dout_pairs, t->width, 1, g->dv + at * g->dkv_ld, g->dkv_ld, SONDE_F32);
+    m->bf16(keys, t->width, x->n, rows, SONDE_BLOCK, 2, 0, x->dout_pairs, t->width, 1, g->dv + at * g->dkv_ld, g->dkv_ld, SONDE_F32);
   }
   if (g->dk) {
     t->simd->common.to_bf16(rows, ds, keys * SONDE_BLOCK);
-    m->bf16(keys, t->width, x->n, rows, SONDE_BLOCK, 2, x->q_pairs, t->width, 1, g->dk + at * g->dkv_ld, g->dkv_ld, SONDE_F32);
+    m->bf16(keys, t->width, x->n, rows, SONDE_BLOCK, 2, 0, x->q_pairs, t->width, 1, g->dk + at * g->dkv_ld, g->dkv_ld, SONDE_F32);
   }
   if (g->dq) {
     t->simd->pairs_bf16(pairs, ds, keys);
-    m->bf16(x->n, t->width, keys, (const uint16_t *)(const void *)pairs, 2, 2 * SONDE_BLOCK, g->k_pairs + at / 2 * t->width,
+    m->bf16(x->n, t->width, keys, (const uint16_t *)(const void *)pairs, 2, 2 * SONDE_BLOCK, 0, g->k_pairs + at / 2 * t->width,
             t->width, 1, g->dq + x->first * g->dq_ld, g->dq_ld, SONDE_F32);
   }
 }
