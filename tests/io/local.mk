@@ -1,1 +1,5 @@
-# Tests of src/io. c_tests += %D%/x_test, %C%_x_test_SOURCES = %D%/x_test.c
+# Tests of src/io.
+c_tests += %D%/json_test %D%/yaml_test %D%/safetensors_test
+%C%_json_test_SOURCES = %D%/json_test.c
+%C%_yaml_test_SOURCES = %D%/yaml_test.c
+%C%_safetensors_test_SOURCES = %D%/safetensors_test.c

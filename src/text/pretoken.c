@@ -1,0 +1,190 @@
+/* pretoken.c - cutting by regexes, one inside the other. */
+#include "config.h"
+
+#include <string.h>
+#include "text/pretoken.h"
+#include "text/unicode.h"
+
+enum { JIT_STACK_FIRST = 32 << 10, JIT_STACK_MOST = 8 << 20 };
+
+/* ---- compiling ------------------------------------------------------------------------------------------- */
+
+/* Patterns come from libraries whose engine is Oniguruma or Rust's: what those and PCRE2 take for different things is
+ * spelled out, and what cannot be is refused. */
+
+#define WORD_CLASS "\\p{L}\\p{M}\\p{Nd}\\p{Pc}"
+
+typedef struct speller {
+  const char *pattern;
+  int64_t n;
+  sonde_bytes *out;
+  int in_class;
+} speller;
+
+static int add_text(speller *s, const char *text) {
+  return sonde_bytes_add(s->out, text, (int64_t)strlen(text));
+}
+
+/* The two bytes at `at` are an escape. Returns 0, SONDE_ENOMEM or SONDE_EUNSUP. */
+static int spell_escape(speller *s, int64_t at) {
+  char c = s->pattern[at + 1];
+  const char *body = c == 's' || c == 'S' ? SONDE_SPACE_CLASS : c == 'w' || c == 'W' ? WORD_CLASS : NULL;
+  int negated = c == 'S' || c == 'W';
+  if (body && s->in_class) {
+    if (negated) return sonde_bytes_add(s->out, s->pattern + at, 2);   /* a class cannot hold a negated list */
+    return add_text(s, body);
+  }
+  if (body) return add_text(s, negated ? "[^" : "[") || add_text(s, body) || add_text(s, "]") ? SONDE_ENOMEM : 0;
+  if (strchr("hHvVbBRXKGNQE", c) && c) return SONDE_EUNSUP;
+  return sonde_bytes_add(s->out, s->pattern + at, 2);
+}
+
+static int spell_pattern(const char *pattern, int64_t n, sonde_bytes *out) {
+  speller s = {pattern, n, out, 0};
+  int64_t class_at = 0;
+  for (int64_t i = 0; i < n; i++) {
+    char c = pattern[i], after = i + 1 < n ? pattern[i + 1] : '\0';
+    int rc = 0;
+    if (c == '\\' && i + 1 < n) {
+      rc = spell_escape(&s, i++);
+    } else if (s.in_class && (c == '[' || (c == '&' && after == '&'))) {
+      rc = SONDE_EUNSUP;       /* classes within classes */
+    } else {
+      if (c == '[') s.in_class = 1, class_at = i;
+      int first = i == class_at + 1 || (i == class_at + 2 && pattern[i - 1] == '^');
+      if (c == ']' && !first) s.in_class = 0;
+      rc = sonde_bytes_add(out, &c, 1);
+    }
+    if (rc) return rc;
+  }
+  return 0;
+}
+
+static int room(sonde_stages *s, const char *where, sonde_error *err) {
+  if (s->n < SONDE_MAX_STAGES) return 0;
+  return sonde_fail(err, SONDE_EUNSUP, "%s: more than %d steps of pre-tokenisation", where, SONDE_MAX_STAGES);
+}
+
+int sonde_stages_add_regex(sonde_stages *s, const char *pattern, int64_t n, int keep_matches, int keep_gaps,
+                           const char *where, sonde_error *err) {
+  sonde_bytes spelled = {0};
+  int code, rc = room(s, where, err);
+  PCRE2_SIZE at;
+  if (rc) return rc;
+  if ((rc = spell_pattern(pattern, n, &spelled))) {
+    sonde_bytes_free(&spelled);
+    return sonde_fail(err, rc, "%s: %s '%.*s'", where,
+                      rc == SONDE_ENOMEM ? "out of memory for" : "regex engines differ on the pattern",
+                      (int)(n < 300 ? n : 300), pattern);
+  }
+  pcre2_code *re = pcre2_compile((PCRE2_SPTR)(spelled.data ? spelled.data : ""), (PCRE2_SIZE)spelled.n,
+                                 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code, &at, NULL);
+  sonde_bytes_free(&spelled);
+  if (!re) {
+    char text[200];
+    pcre2_get_error_message(code, (PCRE2_UCHAR *)text, sizeof text);
+    return sonde_fail(err, SONDE_EFORMAT, "%s: the pattern '%.*s' is not understood: %s", where,
+                      (int)(n < 300 ? n : 300), pattern, text);
+  }
+  /* Where the system allows no generated code this fails, and matching is interpreted: slower, the same matches. */
+  pcre2_jit_compile(re, PCRE2_JIT_COMPLETE);
+  s->stage[s->n++] = (sonde_stage){re, keep_matches, keep_gaps, 0};
+  return 0;
+}
+
+int sonde_stages_add_prefix_space(sonde_stages *s, const char *where, sonde_error *err) {
+  int rc = room(s, where, err);
+  if (!rc) s->stage[s->n++] = (sonde_stage){.prefix_space = 1};
+  return rc;
+}
+
+void sonde_stages_free(sonde_stages *s) {
+  for (int i = 0; i < s->n; i++) pcre2_code_free(s->stage[i].re);
+  s->n = 0;
+}
+
+int sonde_splitter_init(sonde_splitter *s, const sonde_stages *stages, sonde_error *err) {
+  *s = (sonde_splitter){.stages = stages};
+  s->context = pcre2_match_context_create(NULL);
+  s->stack = pcre2_jit_stack_create(JIT_STACK_FIRST, JIT_STACK_MOST, NULL);
+  int ok = s->context != NULL;
+  if (ok && s->stack) pcre2_jit_stack_assign(s->context, NULL, s->stack);
+  for (int i = 0; ok && i < stages->n; i++) {
+    if (!stages->stage[i].re) continue;
+    s->match[i] = pcre2_match_data_create(1, NULL);
+    ok = s->match[i] != NULL;
+  }
+  if (ok) return 0;
+  sonde_splitter_free(s);
+  return sonde_fail(err, SONDE_ENOMEM, "tokenizer: out of memory");
+}
+
+void sonde_splitter_free(sonde_splitter *s) {
+  for (int i = 0; i < SONDE_MAX_STAGES; i++) {
+    pcre2_match_data_free(s->match[i]);
+    sonde_bytes_free(&s->spaced[i]);
+  }
+  pcre2_match_context_free(s->context);
+  pcre2_jit_stack_free(s->stack);
+  *s = (sonde_splitter){0};
+}
+
+/* ---- cutting --------------------------------------------------------------------------------------------- */
+
+typedef struct cut {
+  sonde_splitter *splitter;
+  sonde_piece_fn fn;
+  void *arg;
+  sonde_error *err;
+} cut;
+
+static int split_from(const cut *c, int stage, const char *p, int64_t n);
+
+static int split_by_regex(const cut *c, int k, const char *p, int64_t n) {
+  const sonde_stage *s = &c->splitter->stages->stage[k];
+  pcre2_match_data *match = c->splitter->match[k];
+  PCRE2_SIZE *place = pcre2_get_ovector_pointer(match);
+  int64_t from = 0;            /* where the next gap begins */
+  PCRE2_SIZE search = 0;
+  int rc = 0;
+  while (search < (PCRE2_SIZE)n) {
+    int found = pcre2_match(s->re, (PCRE2_SPTR)p, (PCRE2_SIZE)n, search, PCRE2_NO_UTF_CHECK, match, c->splitter->context);
+    if (found == PCRE2_ERROR_NOMATCH) break;
+    if (found < 0) {
+      char text[200];
+      pcre2_get_error_message(found, (PCRE2_UCHAR *)text, sizeof text);
+      return sonde_fail(c->err, SONDE_EFORMAT, "the tokenizer's pattern cannot be matched here: %s", text);
+    }
+    int64_t begin = (int64_t)place[0], end = (int64_t)place[1];
+    if (begin < from || end < begin) return sonde_fail(c->err, SONDE_EUNSUP, "the tokenizer's pattern uses \\K");
+    if (begin > from && s->keep_gaps && (rc = split_from(c, k + 1, p + from, begin - from))) return rc;
+    if (end > begin && s->keep_matches && (rc = split_from(c, k + 1, p + begin, end - begin))) return rc;
+    from = end;
+    search = (PCRE2_SIZE)end;
+    if (end == begin) {        /* an empty match cuts; the search goes on one character further */
+      do search++;
+      while (search < (PCRE2_SIZE)n && (p[search] & 0xc0) == 0x80);
+    }
+  }
+  return from < n && s->keep_gaps ? split_from(c, k + 1, p + from, n - from) : 0;
+}
+
+static int split_from(const cut *c, int k, const char *p, int64_t n) {
+  const sonde_stages *stages = c->splitter->stages;
+  if (n == 0) return 0;
+  if (k == stages->n) return c->fn(c->arg, p, n);
+  if (stages->stage[k].prefix_space && *p != ' ') {
+    sonde_bytes *b = &c->splitter->spaced[k];
+    b->n = 0;
+    if (sonde_bytes_add(b, " ", 1) || sonde_bytes_add(b, p, n))
+      return sonde_fail(c->err, SONDE_ENOMEM, "tokenizer: out of memory");
+    p = b->data;
+    n = b->n;
+  }
+  return stages->stage[k].re ? split_by_regex(c, k, p, n) : split_from(c, k + 1, p, n);
+}
+
+int sonde_split_text(sonde_splitter *s, const char *text, int64_t n, sonde_piece_fn fn, void *arg, sonde_error *err) {
+  cut c = {s, fn, arg, err};
+  return split_from(&c, 0, text, n);
+}

@@ -1,0 +1,97 @@
+/* tokenizer.c - a loaded tokenizer: life, look-ups, decoding. Loading: tokenizer_load.c; encoding: encode.c. */
+#include "config.h"
+
+#include <string.h>
+#include "base/file.h"
+#include "text/tokenizer_internal.h"
+
+sonde_tokenizer *sonde_tokenizer_ref(sonde_tokenizer *t) {
+  if (t) __atomic_add_fetch(&t->refs, 1, __ATOMIC_RELAXED);
+  return t;
+}
+
+void sonde_tokenizer_free(sonde_tokenizer *t) {
+  if (!t || __atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL)) return;
+  sonde_stages_free(&t->stages);
+  sonde_intern_free(&t->whole);
+  sonde_release(t->whole_id);
+  sonde_release(t->before);
+  sonde_release(t->after);
+  sonde_release(t->merge);
+  sonde_release(t->token);
+  sonde_release(t->json);
+  sonde_arena_free(t->arena);
+  sonde_release(t);
+}
+
+int sonde_tokenizer_save(const sonde_tokenizer *t, const char *path, sonde_error *err) {
+  return sonde_file_write(path, t->json, t->json_bytes, err);
+}
+
+int64_t sonde_tokenizer_vocab(const sonde_tokenizer *t) {
+  return t->vocab;
+}
+
+const char *sonde_tokenizer_hash(const sonde_tokenizer *t) {
+  return t->hash;
+}
+
+int32_t sonde_tokenizer_special(const sonde_tokenizer *t, const char *text) {
+  for (int64_t i = 0; i < t->added_n; i++) {
+    const sonde_token *token = &t->token[t->added[i].id];
+    if (!strcmp(token->bytes, text)) return t->added[i].id;
+  }
+  return -1;
+}
+
+int32_t sonde_tokenizer_eot(const sonde_tokenizer *t) {
+  static const char *const names[] = {SONDE_EOT, "<|end_of_text|>", "</s>", "<eos>"};
+  int32_t id = -1;
+  for (size_t i = 0; i < sizeof names / sizeof *names && id < 0; i++) id = sonde_tokenizer_special(t, names[i]);
+  return id;
+}
+
+const char *sonde_tokenizer_bytes(const sonde_tokenizer *t, int32_t id, int64_t *n) {
+  if (id < 0 || id >= t->vocab || !t->token[id].bytes) return NULL;
+  *n = t->token[id].n;
+  return t->token[id].bytes;
+}
+
+int sonde_decode(const sonde_tokenizer *t, const int32_t *ids, int64_t n, int skip_special, char **text,
+                 int64_t *bytes, sonde_error *err) {
+  sonde_bytes out = {0};
+  int rc = sonde_bytes_add(&out, "", 0);
+  for (int64_t i = 0; i < n && !rc; i++) {
+    int64_t size;
+    const char *p = sonde_tokenizer_bytes(t, ids[i], &size);
+    if (!p) {
+      sonde_bytes_free(&out);
+      return sonde_fail(err, SONDE_EINVAL, "the id %d is no token of this vocabulary of %lld", ids[i], (long long)t->vocab);
+    }
+    if (!(skip_special && t->token[ids[i]].special)) rc = sonde_bytes_add(&out, p, size);
+  }
+  if (rc) {
+    sonde_bytes_free(&out);
+    return sonde_fail(err, rc, "decoding: out of memory");
+  }
+  *text = out.data;
+  *bytes = out.n;
+  return 0;
+}
+
+void sonde_ids_free(sonde_ids *ids) {
+  sonde_release(ids->id);
+  *ids = (sonde_ids){0};
+}
+
+int sonde_ids_push(sonde_ids *ids, int32_t id) {
+  if (ids->n == ids->cap) {
+    int64_t cap = 2 * ids->cap + 256;
+    int32_t *p = sonde_grow(ids->id, (size_t)ids->cap * sizeof *p, (size_t)cap * sizeof *p);
+    if (!p) return SONDE_ENOMEM;
+    ids->id = p;
+    ids->cap = cap;
+  }
+  ids->id[ids->n++] = id;
+  return SONDE_OK;
+}
