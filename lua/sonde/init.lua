@@ -28,14 +28,25 @@ local parts = {
   report = { "sonde.report" },
 }
 
+-- Every name that the library has, loaded or not.
+local function names_of_all()
+  local names, seen = {}, {}
+  for _, list in ipairs { parts, sonde } do
+    for name in pairs(list) do
+      if not seen[name] then names[#names + 1] = name end
+      seen[name] = true
+    end
+  end
+  table.sort(names)
+  return names
+end
+
 setmetatable(sonde, {
+  __names = names_of_all,
   __index = function(_, name)
     local part = parts[name]
     if not part then
-      local names = {}
-      for known in pairs(parts) do names[#names + 1] = known end
-      for known in pairs(sonde) do names[#names + 1] = known end
-      table.sort(names)
+      local names = names_of_all()
       local near = core.nearest(tostring(name), names)
       error(core.where() .. "sonde has no '" .. tostring(name) .. "'" .. (near and "; did you mean '" .. near .. "'?" or ""), 0)
     end

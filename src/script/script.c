@@ -137,6 +137,14 @@ static int core_interrupted(lua_State *L) {
   return 1;
 }
 
+/* core.go_on(): forgets a request to stop, and catches the next one: for a prompt, which outlives what it runs */
+static int core_go_on(lua_State *L) {
+  lua_sethook(L, NULL, 0, 0);
+  stop_flag = 0;
+  sonde_lua_catch_signals(signal_state);
+  return 0;
+}
+
 /* core.set_threads(n): before the runtime is first used; 0 takes the cores the process may use */
 static int core_set_threads(lua_State *L) {
   script_state *s = state_of(L);
@@ -162,8 +170,8 @@ static int core_lua_dir(lua_State *L) {
 }
 
 static const luaL_Reg runtime_functions[] = {
-    {"where", core_where},     {"interrupted", core_interrupted}, {"set_threads", core_set_threads},
-    {"threads", core_threads}, {"lua_dir", core_lua_dir},         {NULL, NULL},
+    {"where", core_where},     {"interrupted", core_interrupted}, {"go_on", core_go_on},
+    {"threads", core_threads}, {"set_threads", core_set_threads}, {"lua_dir", core_lua_dir}, {NULL, NULL},
 };
 
 /* ---- the table ---- */

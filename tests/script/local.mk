@@ -1,1 +1,3 @@
-# Tests of src/script. c_tests += %D%/x_test, %C%_x_test_SOURCES = %D%/x_test.c
+# Tests of the library from another Lua.
+bats_tests += %D%/luajit.bats
+EXTRA_DIST += %D%/luajit_ffi.lua
