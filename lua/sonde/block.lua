@@ -83,7 +83,7 @@ local function branch(self, y, slot)
   elseif gate then
     y = y * gate
   end
-  return core.node_name(y, self.scope .. "." .. slot .. ".out")
+  return self.trace:tap(y, self.scope .. "." .. slot .. ".out")
 end
 
 --- The block's attention layer.

@@ -25,6 +25,7 @@ trace.__index = trace
 local schema = {
   { name = "batch", type = "integer", min = 1, preset = 1, doc = "sequences B" },
   { name = "context", type = "integer", min = 1, doc = "tokens T of a sequence; default: the model's context" },
+  { name = "graph", type = "any", doc = "graph of an earlier trace of the same shape to append to; its values keep their names" },
   { name = "dropout", type = "boolean", preset = false, doc = "apply the model's dropout (training)" },
   { name = "skip", type = "list", preset = {}, of = { name = "block", type = "integer", min = 0, doc = "a block" },
     doc = "blocks that only pass the stream on" },
@@ -67,12 +68,20 @@ function trace:dropout(x)
   return x:dropout(self.model.config.dropout, (self.model.config.seed % 2147483648) * 65536 + self.n_dropout)
 end
 
+--- Names a value, as a tap, unless the graph has an earlier trace's values of these names.
+---@param x sonde.node
+---@param name string
+---@return sonde.node
+function trace:tap(x, name)
+  return self.shares and x or core.node_name(x, name)
+end
+
 local function embed(self)
   local config = self.model.config
   self.graph:scope("embedding")
   self.table = self.model:leaf(self.graph, "model.embed_tokens.weight", { config.vocab, config.width }, "embed")
   local x = self.table:gather(self.tokens)
-  self.embedding = self:dropout(x):name("embedding")
+  self.embedding = self:tap(self:dropout(x), "embedding")
   return self.embedding
 end
 
@@ -83,7 +92,7 @@ local function final_norm(self, x)
     graph = self.graph, params = self.params, policy = self.model:policy(0), layer = 0, depth = config.depth, slot = "final",
     prefix = "model.norm.", width = config.width, batch = self.batch, context = self.context,
   }
-  self.final = core.module_build("norm", module.name, site, x, module.options):name("final")
+  self.final = self:tap(core.module_build("norm", module.name, site, x, module.options), "final")
 end
 
 local function stack(self, options, x)
@@ -108,11 +117,20 @@ local function stack(self, options, x)
       if not core.is_node(x) then
         error(core.where() .. "block " .. index .. " gave no node but a " .. type(x) .. "; a placement returns the stream", 0)
       end
-      x = x:name("blocks." .. index .. ".out")
+      x = self:tap(x, "blocks." .. index .. ".out")
     end
     self.blocks[index + 1] = x
   end
   return x
+end
+
+local function input(self, name, dims)
+  local there = self.shares and self.graph:find(name)
+  if not there then return self.graph:input(name, "i32", dims) end
+  if table.concat(there:dims(), " ") ~= table.concat(dims, " ") then
+    error(core.where() .. "trace: the graph was traced for another batch or context", 0)
+  end
+  return there
 end
 
 --- Traces a model: appends its computation to a new graph.
@@ -123,11 +141,11 @@ function trace.new(model, options)
   options = args.check(schema, options, "trace")
   local config = model.config
   local self = setmetatable({
-    model = model, params = model:params_handle(), graph = core.graph(), batch = options.batch,
-    context = options.context or config.context, drops = options.dropout, gate = options.gate, blocks = {}, n_dropout = 0,
+    model = model, params = model:params_handle(), graph = options.graph or core.graph(), batch = options.batch,
+    shares = options.graph ~= nil, context = options.context or config.context, drops = options.dropout, gate = options.gate, blocks = {}, n_dropout = 0,
   }, trace)
-  self.tokens = self.graph:input("tokens", "i32", { self.batch, self.context })
-  self.targets = self.graph:input("targets", "i32", { self.batch * self.context })
+  self.tokens = input(self, "tokens", { self.batch, self.context })
+  self.targets = input(self, "targets", { self.batch * self.context })
   final_norm(self, stack(self, options, embed(self)))
   self.graph:scope("head")
   self.head = self.table
@@ -135,7 +153,7 @@ function trace.new(model, options)
     self.head = model:leaf(self.graph, "lm_head.weight", { config.vocab, config.width }, "head")
   end
   local flat = self.final:reshape { self.batch * self.context, config.width }
-  self.loss = flat:lm_loss(self.head, self.targets):name("loss")
+  self.loss = self:tap(flat:lm_loss(self.head, self.targets), "loss")
   self.graph:scope(nil)
   return self
 end
