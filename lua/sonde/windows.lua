@@ -1,0 +1,48 @@
+--- windows.lua - where evaluation and probes get their tokens: a corpus, a list of ids, a tensor of ids; and a loop over
+-- them in batches.
+
+local core = require "sonde.core"
+
+local windows = {}
+
+--- Windows of `context` tokens over a source, for a model.
+---@param source sonde.corpus|integer[]|sonde.tensor   a corpus stands for its validation text
+---@param model sonde.model
+---@param context integer
+---@return userdata
+function windows.open(source, model, context)
+  local vocab = model.config.vocab
+  if type(source) == "table" and source.handle then return core.windows(source.handle, context, vocab) end
+  if type(source) == "table" then source = core.tensor("i32", { math.max(1, #source) }, source) end
+  return core.windows(source, context, vocab)
+end
+
+--- Sequences of a batch, so that it has some thousand tokens but no more rows than there are.
+---@param context integer
+---@param rows integer
+---@return integer
+function windows.batch(context, rows)
+  return math.max(1, math.min(rows, math.floor(4096 / context)))
+end
+
+--- Runs a plan of a trace over windows, batch by batch; calls `each(plan, predicted tokens, rows)` after each.
+---@param plan sonde.plan
+---@param stream userdata     of windows.open
+---@param batch integer
+---@param context integer
+---@param rows integer        windows to go over, from the first
+---@param each fun(plan: sonde.plan, predicted: integer, rows: integer)
+---@param progress? fun(share: number)
+function windows.each(plan, stream, batch, context, rows, each, progress)
+  local tokens, targets = core.tensor("i32", { batch, context }), core.tensor("i32", { batch * context })
+  plan:set("tokens", tokens)
+  plan:set("targets", targets)
+  for row = 0, rows - 1, batch do
+    local predicted = stream:fill(row, tokens, targets)
+    plan:run()
+    each(plan, predicted, math.min(batch, rows - row))
+    if progress then progress(math.min(1, (row + batch) / rows)) end
+  end
+end
+
+return windows
