@@ -59,13 +59,16 @@ static float dot(const float *x, const float *y, int64_t n) {
   return fold(a[0] + a[1]);
 }
 
+/* Four maxima side by side: one alone would wait for the comparison before it. */
 static float max(const float *x, int64_t n) {
-  vec a = (vec){0} - __builtin_inff();
+  vec a[4];
   int64_t i = 0;
-  for (; i + LANES <= n; i += LANES) a = max_of(a, load(x + i));
-  if (i < n) a = max_of(a, load_part(x + i, n - i, -__builtin_inff()));
+  for (int k = 0; k < 4; k++) a[k] = (vec){0} - __builtin_inff();
+  for (; i + 4 * LANES <= n; i += 4 * LANES)
+    for (int k = 0; k < 4; k++) a[k] = max_of(load(x + i + k * LANES), a[k]);
+  for (; i < n; i += LANES) a[0] = max_of(n - i < LANES ? load_part(x + i, n - i, -__builtin_inff()) : load(x + i), a[0]);
   float t[LANES], m = -__builtin_inff();
-  store(t, a);
+  store(t, max_of(max_of(a[0], a[1]), max_of(a[2], a[3])));
   for (int k = 0; k < LANES; k++) m = m > t[k] || m != m ? m : t[k];
   return m;
 }

@@ -12,7 +12,7 @@
 #include "ops/rows.h"
 
 /* A chunk has this many logits at most (32 MiB), and at least LEAST_ROWS rows. */
-enum { CHUNK = 8 * 1024 * 1024, LEAST_ROWS = 64, MOST_ROWS = 512, ROWS = 8 };
+enum { CHUNK = 8 * 1024 * 1024, LEAST_ROWS = 64, MOST_ROWS = 512, ROWS = 8, STRETCH = 2048 };
 
 static int64_t chunk_rows(int64_t n, int64_t v) {
   int64_t rows = CHUNK / v / LEAST_ROWS * LEAST_ROWS;
@@ -124,25 +124,37 @@ static int prepare(const sonde_call *c, int gradient, task *t) {
   return SONDE_OK;
 }
 
-/* Row i of the chunk: the loss, and in the gradient (softmax - onehot) dloss in the logits' place. */
+/* z = a z, in place or rounded to bf16, a stretch at a time so that the second step finds the first one's in the cache. */
+static void weigh(const task *t, float *z, uint16_t *narrow, float a) {
+  const sonde_simd *simd = &t->simd->common;
+  float buf[STRETCH];
+  if (!narrow) {
+    simd->scale(z, z, a, t->v);
+    return;
+  }
+  for (int64_t j = 0; j < t->v; j += STRETCH) {
+    int64_t n = t->v - j < STRETCH ? t->v - j : STRETCH;
+    simd->scale(buf, z + j, a, n);
+    simd->to_bf16(narrow + j, buf, n);
+  }
+}
+
+/* Row i of the chunk: the loss, and in the gradient (softmax - onehot) dloss, in the logits' place or as bf16. */
 static void one_row(const task *t, int64_t i) {
   const sonde_simd *simd = &t->simd->common;
-  float *z = t->logits + i * t->v, loss = 0;
+  float *z = t->logits + i * t->v, loss = 0, d = t->dloss ? t->dloss[t->first + i] : 0;
+  uint16_t *narrow = t->narrow ? t->narrow + i * t->v : NULL;
   int32_t target = t->target[t->first + i];
   if (target >= 0) {
-    float top = simd->max(z, t->v), at = z[target];
-    float total = t->simd->exp_sum(z, z, top, t->v);
+    float top = simd->max(z, t->v), at = z[target], total = t->simd->exp_sum(z, z, top, t->v);
     loss = top - at + logf(total);
-    if (t->dloss) {
-      float d = t->dloss[t->first + i];
-      simd->scale(z, z, d / total, t->v);
-      z[target] -= d;
-    }
+    z[target] -= total;   /* total (softmax - onehot) */
+    if (t->dloss) weigh(t, z, narrow, d / total);
   } else if (t->dloss) {
-    memset(z, 0, (size_t)t->v * sizeof *z);
+    if (narrow) memset(narrow, 0, (size_t)t->v * sizeof *narrow);
+    else memset(z, 0, (size_t)t->v * sizeof *z);
   }
   if (t->loss) t->loss[t->first + i] = loss;
-  if (t->narrow) simd->to_bf16(t->narrow + i * t->v, z, t->v);
 }
 
 static void some_rows(void *arg, int64_t tile, int worker) {
