@@ -90,7 +90,7 @@ static void mul(float *y, const float *a, const float *b, int64_t n) {
 
 static void vexp(float *y, const float *x, int64_t n) {
 #pragma GCC ivdep
-  for (int64_t i = 0; i < n; i++) y[i] = expf(x[i]);
+  for (int64_t i = 0; i < n; i++) y[i] = exp_one(x[i]);
 }
 
 static void vtanh(float *y, const float *x, int64_t n) {

@@ -3,6 +3,7 @@
  * everywhere: where a comparison decides, it is written so that the NaN is what is kept. */
 #include "config.h"
 #include "cpu/simd_isa.h"
+#include "cpu/simd_vector.h"
 
 #include <string.h>
 
@@ -45,10 +46,10 @@
     }                                                              \
   }
 
-static inline float sigmoid_of(float x) { return 1.0f / (1.0f + expf(-x)); }
+static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_one(-x)); }
 
 UNARY(vneg, -x)
-UNARY(vexp, expf(x))
+UNARY(vexp, exp_one(x))
 UNARY(vlog, logf(x))
 UNARY(vsqrt, sqrtf(x))
 UNARY(vrsqrt, 1.0f / sqrtf(x))
@@ -90,7 +91,7 @@ static inline float silu_slope(float x) {
   return s * (1.0f + x * (1.0f - s));
 }
 static inline float gelu_slope(float x) {
-  return 0.5f * (1.0f + erff(x * INV_SQRT2)) + x * INV_SQRT_2PI * expf(-0.5f * x * x);
+  return 0.5f * (1.0f + erff(x * INV_SQRT2)) + x * INV_SQRT_2PI * exp_one(-0.5f * x * x);
 }
 static inline float gelu_tanh_slope(float x) {
   float t = tanhf(SQRT_2_PI * (x + 0.044715f * x * x * x));

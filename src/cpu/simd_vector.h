@@ -21,20 +21,40 @@ static inline vec choose(ivec where, vec a, vec b) { return (vec)(((ivec)a & whe
 static inline vec max_of(vec a, vec b) { return choose((a > b) | (a != a), a, b); }
 
 /* exp(x) within 2 ulp for x <= 88; smaller than 2^-126 is 0, larger is infinite. x = n ln 2 + r, |r| <= ln(2)/2; the
- * polynomial for exp(r) is that of Cephes' expf. Rounding by a large number leaves n in the low bits of t. */
+ * polynomial for exp(r) is that of Cephes' expf. Rounding by a large number leaves n in the low bits of t. Written
+ * twice from one text: for vectors, and for loops over single numbers that gcc turns into vectors. */
+#define EXP_BODY(real, bits, pick)                                        \
+  const float large = 12582912.0f;                                        \
+  real t = x * 1.44269504f + large, n = t - large;                        \
+  real r = x - n * 0.693359375f - n * -2.12194440e-4f;                    \
+  real p = r * 1.9875691500e-4f + 1.3981999507e-3f;                       \
+  p = p * r + 8.3334519073e-3f;                                           \
+  p = p * r + 4.1665795894e-2f;                                           \
+  p = p * r + 1.6666665459e-1f;                                           \
+  p = p * r + 5.0000001201e-1f;                                           \
+  p = p * (r * r) + r + 1.0f;                                             \
+  real e = p * pick(real, (bits(uint32_t, t) + 127u) << 23);
+
 static inline vec exp_of(vec x) {
-  const float large = 12582912.0f;
-  vec t = x * 1.44269504f + large, n = t - large;
-  vec r = x - n * 0.693359375f - n * -2.12194440e-4f;
-  vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-  vec e = p * (vec)(((word)t + 127u) << 23);
+#define AS_BITS(type, v) ((word)(v))
+#define AS_REAL(type, v) ((vec)(v))
+  EXP_BODY(vec, AS_BITS, AS_REAL)
+#undef AS_BITS
+#undef AS_REAL
   e = choose(x < -87.3f, (vec){0}, e);
   return choose(x > 88.0f, (vec){0} + __builtin_inff(), e);
+}
+
+typedef union word_or_float { uint32_t u; float f; } word_or_float;
+
+static inline float exp_one(float x) {
+#define AS_BITS(type, v) (((word_or_float){.f = (v)}).u)
+#define AS_REAL(type, v) (((word_or_float){.u = (v)}).f)
+  EXP_BODY(float, AS_BITS, AS_REAL)
+#undef AS_BITS
+#undef AS_REAL
+  e = x < -87.3f ? 0.0f : e;
+  return x > 88.0f ? __builtin_inff() : e;
 }
 
 #endif
