@@ -1,0 +1,212 @@
+/* attention_test.c - attention and its gradient against the T x T matrix in double precision: masks, windows, shared
+ * key heads, more keys than queries, odd sizes, f32 and bf16, on every instruction set, same bits at any thread count. */
+#include "config.h"
+#include "kernel.h"
+
+#include "cpu/gemm.h"
+
+typedef struct setting {
+  int64_t b, t, tk, h, kv, d;
+  int causal;
+  int64_t window;
+  double scale;
+} setting;
+
+static const setting settings[] = {
+    {1, 1, 1, 1, 1, 1, 1, 0, 0},      {2, 5, 5, 2, 2, 4, 1, 0, 0},      {1, 70, 70, 2, 1, 16, 1, 0, 0},  {1, 130, 130, 1, 1, 8, 1, 0, 0.3},
+    {2, 3, 200, 4, 2, 6, 1, 0, 0},    {1, 64, 129, 2, 2, 10, 0, 0, 0},  {1, 150, 150, 3, 1, 8, 1, 33, 0}, {1, 9, 300, 1, 1, 3, 1, 140, 0},
+    {1, 66, 66, 2, 2, 5, 1, 1, 0},    {1, 20, 20, 1, 1, 256, 1, 0, 0},  {1, 193, 193, 2, 2, 64, 1, 0, 0}};
+enum { SETTINGS = sizeof settings / sizeof *settings };
+
+static int sees(const setting *s, int64_t i, int64_t j) {
+  int64_t last = i + s->tk - s->t;
+  return !s->causal || (j <= last && (!s->window || j > last - s->window));
+}
+
+typedef struct truth { double *out, *lse, *p, *dq, *dk, *dv; } truth;
+
+static int64_t place(int64_t b, int64_t t, int64_t h, int64_t length, int64_t heads, int64_t d) { return ((b * length + t) * heads + h) * d; }
+
+/* One query head: probabilities, result, and what it adds to the gradients. dout may be NULL. */
+static void naive_head(const setting *s, const kernel *k, const void *dout, const sonde_shape *dout_shape, truth *w, int64_t b, int64_t h) {
+  int64_t kv = h / (s->h / s->kv), d = s->d;
+  double scale = s->scale != 0 ? s->scale : 1 / sqrt((double)d);
+  for (int64_t i = 0; i < s->t; i++) {
+    int64_t q = place(b, i, h, s->t, s->h, d);
+    double top = -INFINITY, total = 0, delta = 0;
+    for (int64_t j = 0; j < s->tk; j++) {
+      w->p[j] = 0;
+      if (!sees(s, i, j)) continue;
+      for (int64_t c = 0; c < d; c++) w->p[j] += scale * kernel_in(k, 0, q + c) * kernel_in(k, 1, place(b, j, kv, s->tk, s->kv, d) + c);
+      if (w->p[j] > top) top = w->p[j];
+    }
+    for (int64_t j = 0; j < s->tk; j++) total += w->p[j] = sees(s, i, j) ? exp(w->p[j] - top) : 0;
+    w->lse[(b * s->h + h) * s->t + i] = top + log(total);
+    for (int64_t j = 0; j < s->tk; j++) {
+      w->p[j] /= total;
+      for (int64_t c = 0; c < d; c++) w->out[q + c] += w->p[j] * kernel_in(k, 2, place(b, j, kv, s->tk, s->kv, d) + c);
+    }
+    if (!dout) continue;
+    for (int64_t c = 0; c < d; c++) delta += w->out[q + c] * kernel_at(dout, dout_shape, q + c);
+    for (int64_t j = 0; j < s->tk; j++) {
+      int64_t key = place(b, j, kv, s->tk, s->kv, d);
+      double dp = 0;
+      for (int64_t c = 0; c < d; c++) dp += kernel_at(dout, dout_shape, q + c) * kernel_in(k, 2, key + c);
+      double ds = w->p[j] * (dp - delta) * scale;
+      for (int64_t c = 0; c < d; c++) {
+        w->dq[q + c] += ds * kernel_in(k, 1, key + c);
+        w->dk[key + c] += ds * kernel_in(k, 0, q + c);
+        w->dv[key + c] += w->p[j] * kernel_at(dout, dout_shape, q + c);
+      }
+    }
+  }
+}
+
+static truth naive(const setting *s, const kernel *k, const void *dout, const sonde_shape *dout_shape) {
+  int64_t nq = s->b * s->t * s->h * s->d, nk = s->b * s->tk * s->kv * s->d;
+  truth w = {zeros(nq * 8), zeros(s->b * s->h * s->t * 8), zeros(s->tk * 8), zeros(nq * 8), zeros(nk * 8), zeros(nk * 8)};
+  for (int64_t b = 0; b < s->b; b++)
+    for (int64_t h = 0; h < s->h; h++) naive_head(s, k, dout, dout_shape, &w, b, h);
+  return w;
+}
+
+static void drop(truth *w) { free(w->out), free(w->lse), free(w->p), free(w->dq), free(w->dk), free(w->dv); }
+
+static kernel forward_of(const setting *s, int type) {
+  kernel k = {.def = op_named(sonde_ops_attention, "attention"), .attr = {{s->scale}, {s->causal, s->window}}};
+  kernel_input(&k, shape_of(type, 4, s->b, s->t, s->h, s->d), 1);
+  kernel_input(&k, shape_of(type, 4, s->b, s->tk, s->kv, s->d), 2);
+  kernel_input(&k, shape_of(type, 4, s->b, s->tk, s->kv, s->d), 3);
+  return k;
+}
+
+/* The same inputs, the forward results and an upstream gradient. */
+static kernel backward_of(const setting *s, int type, int dout_type, const kernel *f) {
+  kernel k = forward_of(s, type);
+  k.def = op_named(sonde_ops_attention, "attention_grad");
+  for (int r = 0; r < 2; r++) {
+    kernel_input(&k, f->out[r], 9);
+    memcpy(k.x[k.n_in - 1], f->y[r], (size_t)sonde_shape_bytes(&f->out[r]));
+  }
+  kernel_input(&k, shape_of(dout_type, 4, s->b, s->t, s->h, s->d), 4);
+  return k;
+}
+
+static void compare(const kernel *k, int result, const double *want, double tolerance, const char *isa, int at) {
+  char what[80];
+  snprintf(what, sizeof what, "%s, setting %d, %s result %d", isa, at, k->def->name, result);
+  int64_t n = sonde_shape_count(&k->out[result]);
+  for (int64_t i = 0; i < n; i++) assert_near(kernel_out(k, result, i), want[i], tolerance, what, i);
+}
+
+/* bf16: the inputs are exact, what is rounded on the way are probabilities and their gradients (8 bits). */
+static void both_ways(const char *isa, int at, int type, int out_type, int dout_type) {
+  const setting *s = &settings[at];
+  double near = type == SONDE_F32 ? 2e-6 : 6e-3, grad_near = type == SONDE_F32 && out_type == SONDE_F32 ? 1e-5 : 2e-2;
+  kernel f = forward_of(s, type);
+  f.out_type = out_type;
+  assert_int_equal(kernel_run(&f, 2), 0);
+  kernel b = backward_of(s, type, dout_type, &f);
+  assert_int_equal(kernel_run(&b, 2), 0);
+  truth w = naive(s, &f, b.x[5], &b.in[5]);
+  compare(&f, 0, w.out, out_type == SONDE_F32 ? near : 6e-3, isa, at);
+  compare(&f, 1, w.lse, 3e-6, isa, at);
+  compare(&b, 0, w.dq, grad_near, isa, at);
+  compare(&b, 1, w.dk, grad_near, isa, at);
+  compare(&b, 2, w.dv, grad_near * 2, isa, at);
+  drop(&w);
+  kernel_free(&f);
+  kernel_free(&b);
+}
+
+static void against_naive(const char *isa) {
+  for (int at = 0; at < SETTINGS; at++) {
+    both_ways(isa, at, SONDE_F32, SONDE_F32, SONDE_F32);
+    both_ways(isa, at, SONDE_BF16, SONDE_BF16, SONDE_BF16);
+    both_ways(isa, at, SONDE_BF16, SONDE_F32, SONDE_F32);
+  }
+}
+static void test_against_naive(void **state) { (void)state; on_every_isa(against_naive); }
+
+static void same_bits(const char *isa) {
+  (void)isa;
+  for (int type = 0; type < 2; type++) {
+    kernel f = forward_of(&settings[10], type);
+    kernel_same_bits(&f);
+    kernel b = backward_of(&settings[10], type, type, &f);
+    kernel_same_bits(&b);
+    kernel_free(&f);
+    kernel_free(&b);
+  }
+}
+static void test_same_bits(void **state) { (void)state; on_every_isa(same_bits); }
+
+static void test_unread_results(void **state) {
+  (void)state;
+  for (int type = 0; type < 2; type++) {
+    kernel f = forward_of(&settings[2], type);
+    assert_int_equal(kernel_run(&f, 1), 0);
+    kernel b = backward_of(&settings[2], type, type, &f), part = backward_of(&settings[2], type, type, &f);
+    assert_int_equal(kernel_run(&b, 1), 0);
+    for (int unread = 1; unread < 8; unread++) {
+      part.unread = unread;
+      assert_int_equal(kernel_run(&part, 1), 0);
+      for (int r = 0; r < 3; r++)
+        if (!(unread >> r & 1)) assert_memory_equal(part.y[r], b.y[r], (size_t)sonde_shape_bytes(&b.out[r]));
+    }
+    f.unread = 1;
+    assert_int_equal(kernel_run(&f, 1), 0);
+    f.unread = 2;
+    assert_int_equal(kernel_run(&f, 1), 0);
+    kernel_free(&f), kernel_free(&b), kernel_free(&part);
+  }
+}
+
+/* A NaN in a value reaches every query that sees its key. (Queries of the same block may get it too: 0 x NaN is NaN.) */
+static void nan_in_value(const char *isa) {
+  (void)isa;
+  const setting *s = &settings[6];
+  kernel f = forward_of(s, SONDE_F32);
+  ((float *)f.x[2])[place(0, 40, 0, s->tk, s->kv, s->d)] = NAN;
+  assert_int_equal(kernel_run(&f, 2), 0);
+  for (int64_t i = 40; i < 40 + s->window; i++) assert_true(isnan(kernel_out(&f, 0, place(0, i, 1, s->t, s->h, s->d))));
+  kernel_free(&f);
+}
+static void test_nan_in_value(void **state) { (void)state; on_every_isa(nan_in_value); }
+
+static void refused(int64_t tq, int64_t tk, int64_t h, int64_t kv, int64_t d, double scale, int causal, int64_t window, int code) {
+  const sonde_op_def *def = op_named(sonde_ops_attention, "attention");
+  sonde_shape in[3] = {shape_of(SONDE_F32, 4, 1, tq, h, d), shape_of(SONDE_F32, 4, 1, tk, kv, d), shape_of(SONDE_F32, 4, 1, tk, kv, d)}, out[2];
+  sonde_attr at = {{scale}, {causal, window}};
+  sonde_error err = {0};
+  assert_int_equal(def->shape(in, 3, &at, out, &err), code);
+  if (code) assert_non_null(strstr(err.text, "attention"));
+}
+
+static void test_refusals(void **state) {
+  (void)state;
+  refused(4, 4, 2, 1, 8, 0, 1, 0, 0);
+  refused(4, 3, 2, 1, 8, 0, 1, 0, SONDE_ESHAPE);
+  refused(4, 4, 3, 2, 8, 0, 1, 0, SONDE_ESHAPE);
+  refused(4, 4, 2, 2, 257, 0, 1, 0, SONDE_ESHAPE);
+  refused(4, 4, 2, 2, 8, -1, 1, 0, SONDE_EINVAL);
+  refused(4, 4, 2, 2, 8, 0, 0, 3, SONDE_EINVAL);
+  refused(4, 4, 2, 2, 8, 0, 1, -3, SONDE_EINVAL);
+}
+
+static void test_flops(void **state) {
+  (void)state;
+  sonde_shape in[3] = {shape_of(SONDE_F32, 4, 2, 10, 3, 8), shape_of(SONDE_F32, 4, 2, 10, 3, 8), shape_of(SONDE_F32, 4, 2, 10, 3, 8)};
+  sonde_attr at = {{0}, {1, 0}};
+  const sonde_op_def *f = op_named(sonde_ops_attention, "attention"), *b = op_named(sonde_ops_attention, "attention_grad");
+  assert_true(f->flops(in, 3, NULL, &at) == 2 * 3 * 55.0 * (4 * 8 + 4));     /* 55 pairs, two products and the softmax */
+  at.i[1] = 2;
+  assert_true(b->flops(in, 6, NULL, &at) == 2 * 3 * 19.0 * (10 * 8 + 6));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_naive), cmocka_unit_test(test_same_bits), cmocka_unit_test(test_unread_results),
+                                     cmocka_unit_test(test_nan_in_value), cmocka_unit_test(test_refusals), cmocka_unit_test(test_flops)};
+  sonde_gemm_setup();
+  return cmocka_run_group_tests_name("attention", tests, NULL, NULL);
+}
