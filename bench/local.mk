@@ -1,1 +1,2 @@
-# Benchmarks. EXTRA_DIST += %D%/x
+# Benchmarks: PyTorch peers of `sonde bench`, and the program that runs both in turns.
+EXTRA_DIST += %D%/compare %D%/torch_train.py

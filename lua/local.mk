@@ -5,6 +5,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/args.lua %D%/sonde/block.lua %D%/sonde/cli
   %D%/sonde/transformer.lua %D%/sonde/windows.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/cmd/repl.lua %D%/sonde/cmd/run.lua %D%/sonde/cmd/version.lua
 
+nobase_dist_pkgdata_DATA += %D%/sonde/bench.lua %D%/sonde/cmd/bench.lua %D%/sonde/config.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/current.lua %D%/sonde/stats.lua %D%/sonde/plot.lua %D%/sonde/plot_svg.lua \
   %D%/sonde/report.lua %D%/sonde/report_data.lua %D%/sonde/report_export.lua %D%/sonde/report_figures.lua \
   %D%/sonde/report_html.lua %D%/sonde/report_style.lua %D%/sonde/report_table.lua %D%/sonde/sweep.lua \

@@ -24,6 +24,7 @@ local parts = {
   probe = { "sonde.probe", "probe" },
   corpus = { "sonde.corpus", "open" },
   train = { "sonde.train", "train" },
+  config = { "sonde.config", "load" },
   sweep = { "sonde.sweep", "new" },
   report = { "sonde.report" },
 }

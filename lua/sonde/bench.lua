@@ -1,0 +1,188 @@
+--- bench.lua - measures this machine and Sonde on it: the peak, matrix products, attention, training steps.
+--
+-- Every measurement is a plain table of numbers (`sonde bench` prints it). Times are medians: on a shared machine a
+-- mean measures the neighbours. What fraction of the peak is reached is told by a peak from the same run.
+
+local core = require "sonde.core"
+local sonde = require "sonde"
+local stats = require "sonde.stats"
+
+local bench = {}
+
+local PEAK_SECONDS, WARM_UP, MIB = 0.4, 2, 1024 * 1024
+
+--- The models of the speed bars: plain Llamas (bench/torch_train.py has the same).
+bench.configs = {
+  a = { width = 128, heads = 4, depth = 4, ffn_hidden = 352, vocab = 8192, context = 256, batch = 8 },
+  b = { width = 256, heads = 4, depth = 4, ffn_hidden = 688, vocab = 8192, context = 256, batch = 8 },
+  c = { width = 256, heads = 4, depth = 24, ffn_hidden = 688, vocab = 8192, context = 256, batch = 4 },
+  d = { width = 512, heads = 8, depth = 8, ffn_hidden = 1376, vocab = 8192, context = 512, batch = 4 },
+  e = { width = 768, heads = 12, depth = 12, ffn_hidden = 2048, vocab = 32000, context = 256, batch = 2 },
+}
+
+local function rounded(value, digits)
+  return tonumber(string.format("%." .. digits .. "f", value))
+end
+
+--- Multiply-adds in registers, GFLOP/s.
+function bench.peak(options)
+  local cpu = core.cpu()
+  return { what = "peak", dtype = options.dtype, threads = core.threads(), isa = cpu.isa,
+    gflops = rounded(core.peak(options.dtype, 2 * PEAK_SECONDS) / 1e9, 1) }
+end
+
+-- ---- ops ---------------------------------------------------------------------------------------------------------------
+
+-- A tensor of normal values in the dtype to be measured, so that no conversion is timed.
+local function random_tensor(name, dims, dtype, seed)
+  local params = core.params(seed)
+  local values = params:need(name, dims, "gain", { kind = "normal", a = 1, b = 0 })
+  params:init()
+  if dtype == "f32" then return values end
+  local into, graph = core.tensor(dtype, dims), core.graph()
+  local plan = core.plan({ graph:leaf(name, values):cast(dtype) }, nil, { into })
+  plan:run()
+  plan:close()
+  return into
+end
+
+local function median_seconds(plan, steps)
+  local times = {}
+  for k = 1, steps + WARM_UP do
+    local start = core.seconds()
+    plan:run()
+    if k > WARM_UP then times[k - WARM_UP] = core.seconds() - start end
+  end
+  return stats.median(times)
+end
+
+local function time_nodes(nodes, options)
+  local plan = core.plan(nodes, { compute = options.dtype })
+  local seconds = median_seconds(plan, options.steps)
+  plan:close()
+  return seconds
+end
+
+-- The three products of a linear layer K -> N on M tokens, GFLOP/s each.
+local function linear_products(m, k, n, options)
+  local graph = core.graph()
+  local x = graph:leaf("x", random_tensor("x", { m, k }, options.dtype, 1))
+  local w = graph:leaf("w", random_tensor("w", { n, k }, options.dtype, 2))
+  local dy = graph:leaf("dy", random_tensor("dy", { m, n }, options.dtype, 3))
+  local work = 2 * m * k * n / 1e9
+  local rates = {
+    forward = work / time_nodes({ x:linear(w) }, options), dx = work / time_nodes({ dy:matmul(w) }, options),
+    dw = work / time_nodes({ dy:matmul(x, { transpose_a = true }) }, options),
+  }
+  graph:close()
+  return rates
+end
+
+local SHAPES = { { 256, 256 }, { 256, 688 }, { 688, 256 }, { 512, 1376 }, { 768, 2048 }, { 256, 8000 } }
+local TOKENS = 2048
+
+--- Matrix products of a language model's layers: forward, and the gradients of input and weight.
+function bench.gemm(options)
+  local peak, cpu = core.peak(options.dtype, PEAK_SECONDS) / 1e9, core.cpu()
+  local shapes, inverse, count = {}, 0, 0
+  for k, shape in ipairs(SHAPES) do
+    local rates = linear_products(TOKENS, shape[1], shape[2], options)
+    shapes[k] = { k = shape[1], n = shape[2] }
+    for name, rate in pairs(rates) do
+      shapes[k][name] = rounded(rate, 1)
+      inverse, count = inverse + 1 / rate, count + 1
+    end
+  end
+  return { what = "gemm", dtype = options.dtype, threads = core.threads(), library = cpu[options.dtype], tokens = TOKENS,
+    shapes = core.list(shapes), gflops = rounded(count / inverse, 1), peak_gflops = rounded(peak, 1),
+    mfu = rounded(count / inverse / peak, 3) }
+end
+
+--- Causal attention alone, forward and backward: T 1024, 8 heads of 64, batch 2.
+function bench.attention(options)
+  local b, t, h, d = 2, 1024, 8, 64
+  local graph, leaves = core.graph(), {}
+  for k, name in ipairs { "q", "k", "v", "dy" } do
+    leaves[k] = graph:leaf(name, random_tensor(name, { b, t, h, d }, options.dtype, k))
+  end
+  local y = leaves[1]:attention(leaves[2], leaves[3])
+  local grads = core.grad(y, { leaves[1], leaves[2], leaves[3] }, leaves[4])
+  local seconds = time_nodes({ y, grads[1], grads[2], grads[3] }, options)
+  graph:close()
+  return { what = "attention", dtype = options.dtype, threads = core.threads(), batch = b, context = t, heads = h,
+    head_dim = d, ms = rounded(seconds * 1e3, 3), peak_rss_mib = rounded(core.peak_rss() / MIB, 1) }
+end
+
+-- ---- training ------------------------------------------------------------------------------------------------------------
+
+-- Random tokens as a token file, made by a generator of our own so that a seed gives the same ones everywhere.
+local function random_corpus(vocab, tokens, seed)
+  local path = os.tmpname()
+  os.remove(path)
+  path = path .. ".bin"
+  local bytes, state = {}, (seed * 69069 + 12345) % 4294967296
+  local function u32(v)
+    return string.char(v % 256, math.floor(v / 256) % 256, math.floor(v / 65536) % 256, math.floor(v / 16777216) % 256)
+  end
+  -- The header of llm.c's token files: magic, version, tokens; 256 words in all.
+  bytes[1] = u32(20240520) .. u32(1) .. u32(tokens) .. string.rep("\0", 4 * 253)
+  for k = 1, tokens do
+    state = (state * 69069 + 1) % 4294967296
+    local id = math.floor(state / 65536 * vocab / 65536)
+    bytes[k + 1] = string.char(id % 256, math.floor(id / 256))
+  end
+  core.write_file(path, table.concat(bytes))
+  local ok, corpus = pcall(sonde.corpus, path, { validation = 0, vocab = vocab })
+  os.remove(path)
+  if not ok then error(corpus, 0) end
+  return corpus
+end
+
+local function trainer_of(model, corpus, c, options)
+  local trace = model:trace { batch = c.batch, context = c.context }
+  return core.trainer(trace.loss, model:params(), corpus.handle, {
+    steps = options.steps + WARM_UP, context = c.context, lr = 1e-3, schedule = "constant", warmup = 0, min_lr = 1,
+    weight_decay = 0.1, optimizer = "adamw", clip = 1, dtype = options.dtype, blocks = c.depth, log_every = 1,
+    eval_tokens = -1, seed = options.seed, batch_seed = options.seed,
+  })
+end
+
+-- Runs the trainer step by step; returns the step times after the warm-up, in ms, and the last loss.
+local function timed_steps(trainer)
+  local times, loss, event = {}, nil, nil
+  repeat
+    event = trainer:run()
+    if event.logged then
+      loss = event.loss
+      if event.step > WARM_UP then times[#times + 1] = event.ms_per_step end
+    end
+  until event.done or event.diverged or event.interrupted
+  if not event.done then error("bench train: the training did not end: " .. (event.reason or "interrupted"), 0) end
+  return times, loss
+end
+
+--- Training steps of one of bench.configs.
+function bench.train(options)
+  local c = bench.configs[options.config]
+  local peak = core.peak(options.dtype, PEAK_SECONDS) / 1e9
+  local corpus = random_corpus(c.vocab, 64 * c.context + 1, options.seed)
+  local model = sonde.transformer { vocab = c.vocab, width = c.width, heads = c.heads, depth = c.depth,
+    ffn_hidden = c.ffn_hidden, context = c.context, seed = options.seed }
+  local before = core.peak_rss()
+  local trainer = trainer_of(model, corpus, c, options)
+  local memory = trainer:memory()
+  local times, loss = timed_steps(trainer)
+  local count, ms = model:count(), stats.median(times)
+  local rate = c.batch * c.context / ms * 1e3
+  local flops = 6 * (count.total - count.embedding) + 12 * c.depth * c.width * c.context
+  return {
+    what = "train", config = options.config, dtype = options.dtype, threads = core.threads(), params = count.total,
+    tokens_per_s = rounded(rate, 1), ms_per_step = rounded(ms, 3), gflops = rounded(rate * flops / 1e9, 1),
+    mfu = rounded(rate * flops / 1e9 / peak, 3), peak_gflops = rounded(peak, 1),
+    peak_rss_mib = rounded(core.peak_rss() / MIB, 1),
+    planned_mib = rounded((before + memory.arena + memory.state) / MIB, 1),
+    state_sha256 = model:params():sha256(), loss = loss,
+  }
+end
+
+return bench

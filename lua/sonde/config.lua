@@ -1,0 +1,53 @@
+--- config.lua - the settings of an experiment: a YAML file beside the script, changed by `sonde run --set key=value`.
+
+local core = require "sonde.core"
+local args = require "sonde.args"
+
+local config = {}
+
+local function is_map(value)
+  return type(value) == "table" and #value == 0 and next(value) ~= nil
+end
+
+local function keys_of(map)
+  local keys = {}
+  for key in pairs(map) do keys[#keys + 1] = key end
+  table.sort(keys)
+  return keys
+end
+
+local function kind(value)
+  if type(value) == "table" then return is_map(value) and "several settings" or "a list" end
+  return "a " .. type(value)
+end
+
+-- Puts the given values over the file's. A key that the file lacks is a mistake of the command line.
+local function overlay(base, given, path, prefix)
+  for key, value in pairs(given) do
+    local name = prefix .. key
+    if base[key] == nil then
+      error(("--set %s: %s has no such setting%s"):format(name, path, args.hint(key, keys_of(base))), 0)
+    end
+    if kind(base[key]) ~= kind(value) then
+      error(("--set %s: must be %s as in %s, not %s"):format(name, kind(base[key]), path, kind(value)), 0)
+    end
+    if is_map(base[key]) then overlay(base[key], value, path, name .. ".") else base[key] = value end
+  end
+end
+
+--- Loads the settings in `path` (seen from the script's folder) and puts those of `--set` over them.
+---@param path string
+---@return table settings
+function config.load(path)
+  local folder = arg and arg[0] and arg[0]:match("^(.*/)") or ""
+  local full = path:sub(1, 1) == "/" and path or folder .. path
+  if not core.exists(full) then
+    error(core.where() .. full .. ": there is no such file of settings", 0)
+  end
+  local settings = core.yaml_load(full)
+  if not is_map(settings) then error(full .. ": is not a list of settings (key: value)", 0) end
+  overlay(settings, require("sonde").settings, full, "")
+  return settings
+end
+
+return config
