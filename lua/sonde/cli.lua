@@ -16,6 +16,7 @@ local cli = {}
 ---@field example string
 ---@field details? string               paragraph under the summary
 ---@field commands? table<string, sonde.command>   subcommands by name, instead of run
+---@field default? string               the subcommand when none is named
 ---@field run? fun(options: table): integer|nil    raises or returns an exit code; nil is 0
 
 local global = {
@@ -117,6 +118,9 @@ end
 local function start(command, name, words)
   if command.commands then
     local sub = words[1]
+    if command.default and not wants_help(words) and (not sub or string.sub(sub, 1, 1) == "-") then
+      return start(command.commands[command.default], name .. " " .. command.default, words)
+    end
     if not sub or not command.commands[sub] then
       if wants_help(words) then
         help(command, name)
@@ -147,6 +151,7 @@ end
 ---@return integer
 function cli.main(words)
   local first = words[1]
+  cli.words = words          -- for the records of a run
   if not first then
     overview()
     return 2

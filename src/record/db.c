@@ -8,7 +8,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "record/lock.h"
+#include "record/run.h"
 #include "record/scan.h"
 
 enum { BUSY_MS = 20000, SCHEMA = 1, PATH_BYTES = 4096 };
@@ -260,10 +260,9 @@ static json_t *children(sonde_db *db, const char *select, sqlite3_int64 trial, i
 }
 
 static void mark_if_killed(const sonde_db *db, json_t *trial) {
-  char lock[PATH_BYTES];
   const char *status = json_string_value(json_object_get(trial, "status"));
-  snprintf(lock, sizeof lock, "%s/%s/lock", db->root, json_string_value(json_object_get(trial, "dir")));
-  if (status && strcmp(status, "running") == 0 && !sonde_lock_is_held(lock))
+  const char *dir = json_string_value(json_object_get(trial, "dir"));
+  if (status && dir && strcmp(status, "running") == 0 && !sonde_run_held(db->root, dir))
     json_object_set_new(trial, "status", json_string("killed"));
 }
 

@@ -96,6 +96,11 @@ void sonde_run_close(sonde_run *r) {
   sonde_release(r);
 }
 
+int sonde_run_held(const char *root, const char *name) {
+  char path[PATH_BYTES];
+  return snprintf(path, sizeof path, "%s/%s/lock", root, name) < PATH_BYTES && sonde_lock_is_held(path);
+}
+
 const char *sonde_run_dir(const sonde_run *r) { return r->dir; }
 const char *sonde_run_experiment(const sonde_run *r) { return r->experiment; }
 const char *sonde_run_trial(const sonde_run *r) { return r->trial; }
@@ -114,7 +119,13 @@ const char *sonde_run_path(sonde_run *r, const char *name) {
 
 /* ---- configuration ------------------------------------------------------------------------------------ */
 
-/* Appends ", key (old, now new)" to `out` for each entry that the two objects do not share. */
+/* Equal values; 1 and 1.0 are. */
+static int same(const json_t *a, const json_t *b) {
+  if (json_is_number(a) && json_is_number(b)) return json_number_value(a) == json_number_value(b);
+  return json_equal((json_t *)a, (json_t *)b);
+}
+
+/* Appends ", key (was old, now new)" to `out` for each entry that the two objects do not share. */
 static void differing(const json_t *old, const json_t *now, const char *prefix, char *out, size_t n) {
   const char *key;
   json_t *v;
@@ -123,7 +134,7 @@ static void differing(const json_t *old, const json_t *now, const char *prefix, 
     const json_t *was = json_object_get(old, key);
     snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", key);
     if (json_is_object(v) && json_is_object(was)) differing(was, v, path, out, n);
-    else if (!was || !json_equal((json_t *)was, v)) {
+    else if (!was || !same(was, v)) {
       char *a = was ? sonde_json_text(was, 0) : NULL, *b = sonde_json_text(v, 0);
       size_t used = strlen(out);
       snprintf(out + used, n - used, "%s%s (was %.60s, now %.60s)", used ? ", " : "", path, a ? a : "absent", b ? b : "?");

@@ -14,6 +14,7 @@ typedef struct sonde_run sonde_run;
  * has it. */
 sonde_run *sonde_run_open(const char *root, const char *name, sonde_error *err);
 void sonde_run_close(sonde_run *r);
+int sonde_run_held(const char *root, const char *name);   /* 1: some process has its lock */
 const char *sonde_run_dir(const sonde_run *r);
 const char *sonde_run_experiment(const sonde_run *r);   /* "" if there is none */
 const char *sonde_run_trial(const sonde_run *r);

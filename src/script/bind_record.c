@@ -3,10 +3,10 @@
 
 #include <jansson.h>
 
-#include "base/mem.h"
+#include "base/file.h"
+#include "base/sha256.h"
 #include "graph/graph.h"
 #include "record/db.h"
-#include "record/lock.h"
 #include "record/run.h"
 #include "script/script.h"
 
@@ -104,8 +104,23 @@ static int core_run_open(lua_State *L) {
 
 /* core.run_held(root, "experiment/trial") -> whether some process is at work in the folder */
 static int core_run_held(lua_State *L) {
-  lua_pushfstring(L, "%s/%s/lock", luaL_checkstring(L, 1), luaL_checkstring(L, 2));
-  lua_pushboolean(L, sonde_lock_is_held(lua_tostring(L, -1)));
+  lua_pushboolean(L, sonde_run_held(luaL_checkstring(L, 1), luaL_checkstring(L, 2)));
+  return 1;
+}
+
+/* core.file_sha256(path) -> SHA-256 of its bytes, hex */
+static int core_file_sha256(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  char hex[65];
+  sonde_mapping m;
+  sonde_sha256 s;
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_map_file(path, &m, &err), &err);
+  sonde_sha256_init(&s);
+  sonde_sha256_add(&s, m.data, (size_t)m.size);
+  sonde_sha256_hex(&s, hex);
+  sonde_unmap_file(&m);
+  lua_pushstring(L, hex);
   return 1;
 }
 
@@ -152,7 +167,7 @@ static int core_runs_rebuild(lua_State *L) {
 void sonde_bind_record(lua_State *L);
 void sonde_bind_record(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"run_open", core_run_open}, {"run_held", core_run_held}, {"runs", core_runs}, {"runs_rebuild", core_runs_rebuild},
-      {NULL, NULL}};
+      {"run_open", core_run_open},         {"run_held", core_run_held},       {"runs", core_runs},
+      {"runs_rebuild", core_runs_rebuild}, {"file_sha256", core_file_sha256}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

@@ -77,6 +77,7 @@ static sonde_trainer_opts read_opts(lua_State *L, int t) {
   o.eval_every = sonde_lua_field_int(L, t, "eval_every", 0);
   o.checkpoint_every = sonde_lua_field_int(L, t, "checkpoint_every", 0);
   o.probe_every = sonde_lua_field_int(L, t, "probe_every", 0);
+  o.checkpoint_seconds = sonde_lua_field_number(L, t, "checkpoint_seconds", 0);
   o.tick_seconds = sonde_lua_field_number(L, t, "tick_seconds", 0);
   o.flops_per_token = sonde_lua_field_number(L, t, "flops_per_token", 0);
   o.peak_flops = sonde_lua_field_number(L, t, "peak_flops", 0);
@@ -107,12 +108,26 @@ static const sonde_optimizer *read_optimizer(lua_State *L, int t, sonde_value **
   return sonde_entry_optimizer(e, err);
 }
 
+/* The training text; into *valid the validation text, empty when the text is a tensor of tokens. */
+static sonde_stream read_streams(lua_State *L, sonde_stream *valid) {
+  *valid = (sonde_stream){NULL, 4, 0, 0};
+  if (!sonde_lua_is(L, ARG_CORPUS, &sonde_lua_tensor)) {
+    const sonde_corpus *corpus = sonde_lua_handle(L, ARG_CORPUS, &sonde_lua_corpus);
+    *valid = sonde_corpus_stream(corpus, SONDE_VALIDATION);
+    return sonde_corpus_stream(corpus, SONDE_TRAIN);
+  }
+  sonde_tensor *tokens = sonde_lua_handle(L, ARG_CORPUS, &sonde_lua_tensor);
+  sonde_shape shape = sonde_tensor_shape(tokens);
+  if (shape.dtype != SONDE_I32 || shape.rank != 1) sonde_lua_fail(L, "training text is a corpus or an i32 tensor of one axis");
+  return (sonde_stream){sonde_tensor_data(tokens), 4, shape.dim[0], INT32_MAX};
+}
+
 static int64_t bytes_of(const sonde_trainer *t) {
   sonde_trainer_memory m = sonde_trainer_memory_of(t);
   return m.arena + m.state;
 }
 
-/* core.trainer(loss, params, corpus, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with
+/* core.trainer(loss, params, corpus or tensor of tokens, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with
  * probes a list of nodes, optimizer a name and optimizer_options a table, eval_loss a node, batch_seed and context. */
 static int core_trainer(lua_State *L) {
   sonde_error err = {0};
@@ -120,7 +135,6 @@ static int core_trainer(lua_State *L) {
   lua_settop(L, ARG_RUN);
   sonde_node *loss = sonde_lua_to_node(L, ARG_LOSS);
   sonde_params *params = sonde_lua_handle(L, ARG_PARAMS, &sonde_lua_params);
-  const sonde_corpus *corpus = sonde_lua_handle(L, ARG_CORPUS, &sonde_lua_corpus);
   sonde_run *run = sonde_lua_opt_handle(L, ARG_RUN, &sonde_lua_run);
   sonde_trainer_opts o = read_opts(L, ARG_OPTS);
   int64_t context = sonde_lua_field_int(L, ARG_OPTS, "context", 0);
@@ -133,8 +147,8 @@ static int core_trainer(lua_State *L) {
   if (!t) return sonde_lua_fail(L, "no memory for a trainer");
   o.optimizer = read_optimizer(L, ARG_OPTS, &t->values, &err);
   if (!o.optimizer) sonde_lua_check(L, err.code, &err);
-  sonde_lua_check(L, sonde_batches_init(&t->batches, sonde_corpus_stream(corpus, SONDE_TRAIN), context, seed, &err), &err);
-  t->valid = sonde_corpus_stream(corpus, SONDE_VALIDATION);
+  sonde_stream train = read_streams(L, &t->valid);
+  sonde_lua_check(L, sonde_batches_init(&t->batches, train, context, seed, &err), &err);
   if (lua_getfield(L, ARG_OPTS, "eval_loss") != LUA_TNIL) o.eval_loss = sonde_lua_to_node(L, lua_gettop(L));
   o.loss = loss;
   o.params = params;
@@ -206,13 +220,14 @@ static void push_event(lua_State *L, const sonde_train_event *e, int32_t blocks,
   }
 }
 
-/* trainer:run() -> the next event. An interrupted one does not raise: the caller ends its records, then asks
- * core.stop_requested. */
+/* trainer:run() -> the next event. One that was interrupted does not raise: it takes the request as heard, and the
+ * caller ends its records and then raises. */
 static int trainer_run(lua_State *L) {
   training *t = to_training(L);
   sonde_train_event e;
   sonde_error err = {0};
   sonde_lua_check(L, sonde_trainer_run(t->trainer, &e, &err), &err);
+  if (e.what & SONDE_TRAIN_INTERRUPTED) lua_sethook(L, NULL, 0, 0);
   push_event(L, &e, sonde_trainer_blocks(t->trainer), sonde_trainer_probes(t->trainer));
   return 1;
 }

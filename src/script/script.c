@@ -118,6 +118,7 @@ void sonde_lua_catch_signals(lua_State *L) {
   signal_thread = pthread_self();
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
+  signal(SIGXFSZ, SIG_IGN);   /* a file at its limit is a write that fails, with a line that says so */
 }
 
 const volatile int *sonde_lua_stop_flag(void) { return &stop_flag; }

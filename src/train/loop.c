@@ -158,7 +158,14 @@ static int save(sonde_trainer *t, sonde_error *err) {
   if (code) return code;
   t->progress.metrics_bytes = sonde_metrics_size(m);
   t->event.what |= SONDE_TRAIN_CHECKPOINT;
+  t->last_save = sonde_train_clock();
   return sonde_checkpoint_save(sonde_run_dir(t->opts.run), t->opts.params, t->optim, &t->progress, err);
+}
+
+static int save_due(const sonde_trainer *t) {
+  const sonde_trainer_opts *o = &t->opts;
+  return due(o->checkpoint_every, t->progress.step) ||
+         (o->checkpoint_seconds > 0 && sonde_train_clock() - t->last_save >= o->checkpoint_seconds);
 }
 
 static int at_boundary(sonde_trainer *t, sonde_error *err) {
@@ -177,7 +184,7 @@ static int at_boundary(sonde_trainer *t, sonde_error *err) {
     e->what |= SONDE_TRAIN_LOG;
     next_interval(t);
   }
-  if (!diverged && (last || due(o->checkpoint_every, step))) code = save(t, err);
+  if (!diverged && (last || save_due(t))) code = save(t, err);
   return code;
 }
 

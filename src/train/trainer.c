@@ -200,7 +200,7 @@ sonde_trainer *sonde_trainer_new(sonde_ctx *ctx, const sonde_trainer_opts *opts,
   int code = make(t, err);
   if (!code) code = start(t, err);
   if (!code) {
-    t->last_tick = sonde_train_clock();
+    t->last_tick = t->last_save = sonde_train_clock();
     return t;
   }
   sonde_trainer_free(t);
@@ -221,6 +221,8 @@ void sonde_trainer_free(sonde_trainer *t) {
 }
 
 int64_t sonde_trainer_step(const sonde_trainer *t) { return t->progress.step; }
+int32_t sonde_trainer_blocks(const sonde_trainer *t) { return t->opts.blocks; }
+int32_t sonde_trainer_probes(const sonde_trainer *t) { return t->opts.n_probe; }
 
 sonde_trainer_memory sonde_trainer_memory_of(const sonde_trainer *t) {
   sonde_trainer_memory m = {0, 0, 0};

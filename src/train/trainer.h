@@ -38,6 +38,7 @@ typedef struct sonde_trainer_opts {
   int64_t eval_tokens;                 /* evaluation reads the first windows of T that hold so many; 0: all */
   /* what happens when: every so many updates; 0: never (evaluation and checkpoint: at the end only) */
   int64_t log_every, eval_every, checkpoint_every, probe_every;
+  double checkpoint_seconds;           /* and a checkpoint whenever the last is so old; 0: never */
   double tick_seconds;                 /* time between events for a progress display; 0: none */
   double flops_per_token, peak_flops;  /* for MFU; 0: not known */
   const volatile int *stop;            /* not 0: save and stop after the step that is running; may be NULL */
@@ -81,6 +82,8 @@ int sonde_trainer_run(sonde_trainer *t, sonde_train_event *event, sonde_error *e
 int sonde_trainer_evaluate(sonde_trainer *t, double *loss, int64_t *tokens, sonde_error *err);
 
 int64_t sonde_trainer_step(const sonde_trainer *t);    /* updates done: not 0 after a resumed start */
+int32_t sonde_trainer_blocks(const sonde_trainer *t);  /* lengths of an event's block_norm ... */
+int32_t sonde_trainer_probes(const sonde_trainer *t);  /* ... and variance */
 
 /* Bytes: the arena that the plans share, and weights, gradients and optimizer states. */
 typedef struct sonde_trainer_memory { int64_t arena, state; int32_t recomputed_blocks; } sonde_trainer_memory;

@@ -24,7 +24,7 @@ struct sonde_trainer {
   double lr, norm;
   double interval_seconds;       /* of training since the last line of metrics */
   int64_t interval_tokens, interval_steps;
-  double last_tick;              /* sonde_seconds() of the last event */
+  double last_tick, last_save;   /* sonde_train_clock() of the last event and checkpoint */
 };
 
 double sonde_train_clock(void);   /* seconds of a monotonic clock */

@@ -1,0 +1,220 @@
+--- runs - lists, shows and compares the runs that were recorded.
+
+local core = require "sonde.core"
+local args = require "sonde.args"
+
+local root_option = { name = "root", type = "string", preset = "runs", value = "DIR", doc = "folder of the runs" }
+local json_option = { name = "json", type = "boolean", preset = false, doc = "print JSON" }
+
+local function need_root(root)
+  if not core.exists(root) then
+    error("there is no folder '" .. root .. "'; name the folder of the runs with --root DIR", 0)
+  end
+end
+
+local function text_of(value)
+  if type(value) == "number" then return string.format("%.6g", value) end
+  if type(value) == "table" then return core.json_encode(value) end
+  return tostring(value)
+end
+
+local function is_number(text)
+  return tonumber(text) ~= nil
+end
+
+-- Letters on the screen: bytes that continue a UTF-8 sequence take no room.
+local function width_of(text)
+  return #string.gsub(text, "[\128-\191]", "")
+end
+
+--- Prints rows of texts in columns, numbers to the right; the first row is the heading.
+local function print_table(rows)
+  local widths, right = {}, {}
+  for i, row in ipairs(rows) do
+    for k, cell in ipairs(row) do
+      widths[k] = math.max(widths[k] or 0, width_of(cell))
+      if i > 1 then right[k] = right[k] ~= false and (cell == "-" or is_number(cell)) end
+    end
+  end
+  for _, row in ipairs(rows) do
+    local line = {}
+    for k, cell in ipairs(row) do
+      local room = string.rep(" ", widths[k] - width_of(cell))
+      line[k] = right[k] and room .. cell or cell .. room
+    end
+    print((string.gsub(table.concat(line, "  "), " +$", "")))
+  end
+end
+
+local function sorted_keys(t)
+  local keys = {}
+  for key in pairs(t) do keys[#keys + 1] = key end
+  table.sort(keys)
+  return keys
+end
+
+local function trials_of(options)
+  need_root(options.root)
+  local under = options.under and string.gsub(options.under, "/+$", "")
+  local trials = core.runs(options.root, under)
+  if under and #trials == 0 then
+    local names, seen = {}, {}
+    for _, trial in ipairs(core.runs(options.root)) do
+      for _, name in ipairs { trial.experiment, trial.dir } do
+        if name ~= "" and not seen[name] then
+          seen[name] = true
+          names[#names + 1] = name
+        end
+      end
+    end
+    error("no run '" .. under .. "' in " .. options.root .. args.hint(under, names), 0)
+  end
+  return trials
+end
+
+-- ---- list ------------------------------------------------------------------------------------------------------------
+
+local function list(options)
+  local trials = trials_of(options)
+  if options.json then return print(core.json_encode(core.list(trials), 2)) end
+  if #trials == 0 then return print("no runs in " .. options.root) end
+  local rows = { { "RUN", "STATUS", "LOSS", "PERPLEXITY", "TOK/S", "STARTED", "REASON" } }
+  for _, trial in ipairs(trials) do
+    local r = trial.results
+    rows[#rows + 1] = {
+      trial.dir, trial.status, r.loss and string.format("%.4f", r.loss) or "-",
+      r.perplexity and string.format("%.4g", r.perplexity) or "-",
+      r.tokens_per_s and string.format("%.0f", r.tokens_per_s) or "-",
+      trial.started and string.gsub(string.sub(trial.started, 1, 16), "T", " ") or "-", trial.reason or "",
+    }
+  end
+  print_table(rows)
+end
+
+-- ---- show ------------------------------------------------------------------------------------------------------------
+
+local function print_section(title, values)
+  local keys = sorted_keys(values)
+  if #keys == 0 then return end
+  print("\n" .. title)
+  local widest = 0
+  for _, key in ipairs(keys) do widest = math.max(widest, #key) end
+  for _, key in ipairs(keys) do
+    print("  " .. key .. string.rep(" ", widest - #key + 2) .. text_of(values[key]))
+  end
+end
+
+local function show(options)
+  local trials = trials_of { root = options.root, under = options.run }
+  if #trials ~= 1 then
+    error("'" .. options.run .. "' holds " .. #trials .. " runs; name one, such as " .. trials[1].dir, 0)
+  end
+  local trial = trials[1]
+  if options.json then return print(core.json_encode(trial, 2)) end
+  local reason = trial.reason and trial.reason ~= "" and " (" .. trial.reason .. ")" or ""
+  print(trial.dir .. ": " .. trial.status .. reason)
+  print_section("results", trial.results)
+  print_section("provenance", {
+    command = trial.command, version = trial.version, commit = trial.commit_id, machine = trial.machine, threads = trial.threads,
+    corpus = trial.corpus, corpus_sha256 = trial.corpus_sha256, started = trial.started, ended = trial.ended,
+  })
+  local plugins = {}
+  for _, plugin in ipairs(trial.plugins) do
+    plugins[plugin.kind .. "/" .. plugin.name] = (plugin.version or "") .. "  " .. string.sub(plugin.sha256 or "", 1, 16)
+  end
+  print_section("modules", plugins)
+  print_section("parameters", trial.parameters)
+end
+
+-- ---- compare -----------------------------------------------------------------------------------------------------------
+
+local function equal(a, b)
+  return text_of(a) == text_of(b)
+end
+
+-- Keys of a section in which the trials are not all the same.
+local function differing(trials, section)
+  local all = {}
+  for _, trial in ipairs(trials) do
+    for key in pairs(trial[section]) do all[key] = true end
+  end
+  local keys = {}
+  for _, key in ipairs(sorted_keys(all)) do
+    for i = 2, #trials do
+      if not equal(trials[i][section][key], trials[1][section][key]) then
+        keys[#keys + 1] = key
+        break
+      end
+    end
+  end
+  return keys
+end
+
+-- Hashes and lists would push the other columns off the screen.
+local function brief(text)
+  if #text <= 24 then return text end
+  return string.sub(text, 1, 16) .. "..."
+end
+
+local function compare(options)
+  local trials = {}
+  for _, name in ipairs(options.runs) do
+    for _, trial in ipairs(trials_of { root = options.root, under = name }) do trials[#trials + 1] = trial end
+  end
+  if #trials < 2 then error("compare needs two runs or more, or an experiment that holds them", 0) end
+  local keys, rows = { parameters = differing(trials, "parameters"), results = differing(trials, "results") }, { { "" } }
+  if options.json then
+    return print(core.json_encode({ runs = core.list(trials), differing = {
+      parameters = core.list(keys.parameters), results = core.list(keys.results) } }, 2))
+  end
+  for _, trial in ipairs(trials) do rows[1][#rows[1] + 1] = trial.dir end
+  for _, section in ipairs { "parameters", "results" } do
+    for _, key in ipairs(keys[section]) do
+      local row = { key }
+      for _, trial in ipairs(trials) do
+        local value = trial[section][key]
+        row[#row + 1] = value == nil and "-" or brief(text_of(value))
+      end
+      rows[#rows + 1] = row
+    end
+  end
+  print_table(rows)
+end
+
+-- ---- rebuild -----------------------------------------------------------------------------------------------------------
+
+local function rebuild(options)
+  need_root(options.root)
+  local path = options.root .. "/sonde.db"
+  for _, suffix in ipairs { "", "-wal", "-shm" } do core.remove_tree(path .. suffix) end
+  print(string.format("%s: %d runs", path, core.runs_rebuild(options.root)))
+end
+
+local run_field = { name = "run", type = "string", doc = "EXPERIMENT or EXPERIMENT/TRIAL" }
+
+return {
+  summary = "list, show and compare recorded runs",
+  usage = "[list|show|compare|rebuild]",
+  default = "list",
+  example = "sonde runs compare depth/pre_ln-8-1 depth/lns-8-1",
+  commands = {
+    list = {
+      summary = "one line for each run", usage = "[EXPERIMENT]", options = { root_option, json_option },
+      positional = { { name = "under", type = "string", doc = "an experiment" } }, example = "sonde runs list depth", run = list,
+    },
+    show = {
+      summary = "everything about one run", usage = "EXPERIMENT/TRIAL", options = { root_option, json_option },
+      positional = { { name = "run", type = "string", required = true, doc = "EXPERIMENT/TRIAL" } },
+      example = "sonde runs show depth/pre_ln-8-1", run = show,
+    },
+    compare = {
+      summary = "in what runs differ: parameters and results", usage = "RUN RUN ...", options = { root_option, json_option },
+      positional = { { name = "runs", type = "list", repeated = true, required = true, of = run_field, doc = "runs, or experiments" } },
+      example = "sonde runs compare depth", run = compare,
+    },
+    rebuild = {
+      summary = "make the database again from the run folders", usage = "", options = { root_option },
+      example = "sonde runs rebuild", run = rebuild,
+    },
+  },
+}

@@ -1,0 +1,282 @@
+--- train.lua - trains a model on a corpus, in a run folder when there is one: sonde.train(model, corpus, options).
+--
+-- Two runs with the same model, corpus and options give the same bits, at any number of threads and however often they
+-- were stopped in between. A folder that holds a checkpoint of the same configuration is gone on with.
+
+local core = require "sonde.core"
+local args = require "sonde.args"
+local current = require "sonde.current"
+local module = require "sonde.module"
+local progress = require "sonde.progress"
+local record = require "sonde.train_record"
+
+local train = {}
+
+local function optimizers()
+  return core.modules "optimizer"
+end
+
+--- The options of a training.
+---@type sonde.schema
+train.schema = {
+  { name = "tokens", type = "number", min = 1, doc = "train on so many tokens (or give steps)" },
+  { name = "steps", type = "integer", min = 1, doc = "updates" },
+  { name = "batch", type = "integer", min = 1, preset = 16, doc = "sequences of a micro-batch B" },
+  { name = "context", type = "integer", min = 1, doc = "tokens of a sequence T; default: the model's context" },
+  { name = "accumulate", type = "integer", min = 1, preset = 1, doc = "micro-batches of an update" },
+  { name = "lr", type = "number", min = 0, preset = 1e-3, doc = "peak learning rate" },
+  { name = "schedule", type = "string", preset = "cosine", choices = { "constant", "cosine", "wsd" }, doc = "course of the rate" },
+  { name = "warmup", type = "number", min = 0, preset = 0.05, doc = "updates of linear warm-up; below 1: a fraction of all" },
+  { name = "min_lr", type = "number", min = 0, max = 1, preset = 0.1, doc = "last rate as a fraction of lr" },
+  { name = "decay", type = "number", min = 0, preset = 0.2, doc = "wsd: updates of the last phase; below 1: a fraction of all" },
+  { name = "optimizer", type = "string|table", preset = "adamw", choices = optimizers, doc = "NAME or {NAME, option = value}" },
+  { name = "beta1", type = "number", min = 0, max = 1, doc = "of the optimizer" },
+  { name = "beta2", type = "number", min = 0, max = 1, doc = "of the optimizer" },
+  { name = "eps", type = "number", min = 0, doc = "of the optimizer" },
+  { name = "weight_decay", type = "number", min = 0, preset = 0.1, doc = "of matrices" },
+  { name = "decay_all", type = "boolean", preset = false, doc = "decay norm gains, biases and embeddings too" },
+  { name = "clip", type = "number", min = 0, preset = 1, doc = "bound of the gradient's norm; 0: none" },
+  { name = "loss_bound", type = "number", min = 0, doc = "a loss over this has diverged; default: 4 ln V" },
+  { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" }, doc = "of products; weights stay f32" },
+  { name = "memory_budget", type = "integer|string", preset = 0, doc = "bytes, or text such as 8GiB; 0: no bound" },
+  { name = "recompute", type = "string", preset = "budget", choices = { "never", "budget", "always" }, doc = "blocks' activations" },
+  { name = "eval_tokens", type = "integer", min = 0, preset = 65536, doc = "size of the fixed validation set; 0: all" },
+  { name = "eval_every", type = "integer", min = 0, doc = "updates between evaluations; default: 5 in all; 0: at the end" },
+  { name = "log_every", type = "integer", min = 1, doc = "updates between lines of metrics; default: 200 in all" },
+  { name = "probe_every", type = "integer", min = 0, doc = "updates between variances of the blocks; default: 20 in all; 0: never" },
+  { name = "checkpoint_every", type = "integer", min = 0, doc = "updates between checkpoints; default: 10 in all; 0: by time" },
+  { name = "checkpoint_minutes", type = "number", min = 0, preset = 10, doc = "at most so long between checkpoints; 0: any" },
+  { name = "seed", type = "integer", doc = "of the order of the text; default: the model's" },
+  { name = "dir", type = "string", doc = "run folder; default: the sweep's; without one nothing is kept" },
+  { name = "save", type = "string", doc = "folder to save the trained model in" },
+  { name = "progress", type = "boolean", preset = true, doc = "show how far it is" },
+}
+
+-- ---- options ---------------------------------------------------------------------------------------------------------
+
+local units = { B = 1, KB = 1e3, MB = 1e6, GB = 1e9, KIB = 1024, MIB = 1024 ^ 2, GIB = 1024 ^ 3, TIB = 1024 ^ 4, TB = 1e12 }
+
+--- "8GiB" as a number of bytes.
+---@param given integer|string
+---@param where? fun(): string
+---@return integer
+function train.bytes(given, where)
+  if type(given) == "number" then return given end
+  local number, unit = string.match(given, "^%s*([%d.]+)%s*(%a+)%s*$")
+  number, unit = tonumber(number), unit and units[string.upper(unit)]
+  if not number or not unit then
+    error((where or core.where)() .. "memory_budget cannot be '" .. given .. "'; write a size such as 8GiB or 512MiB", 0)
+  end
+  return math.floor(number * unit)
+end
+
+local function at_least_one(x)
+  return math.max(1, math.floor(x + 0.5))
+end
+
+local function count_steps(options, where)
+  if (options.tokens == nil) == (options.steps == nil) then
+    error(where() .. "train needs how long: give either tokens or steps", 0)
+  end
+  return options.steps or math.ceil(options.tokens / (options.batch * options.context * options.accumulate))
+end
+
+local function resolve_optimizer(options, where)
+  local name, given = module.spec(options.optimizer, "optimizer", where)
+  for _, key in ipairs { "beta1", "beta2", "eps" } do
+    if options[key] ~= nil then given[key] = options[key] end
+    options[key] = nil
+  end
+  options.optimizer = core.module_values("optimizer", name, given)
+  options.optimizer.name = name
+end
+
+-- Updates, where a number below 1 is a fraction of them.
+local function part(value, steps)
+  if value < 1 then return math.floor(value * steps + 0.5) end
+  return math.min(math.floor(value + 0.5), steps)
+end
+
+--- Checks options and fills every one in, those that follow from others included.
+---@param model sonde.model
+---@param options table
+---@param where? sonde.where
+---@return table
+function train.resolve(model, options, where)
+  local o = args.check(train.schema, options, "train", where)
+  local function place() return where and where({}) or core.where() end
+  o.context = o.context or model.config.context
+  o.steps = count_steps(o, place)
+  o.tokens = o.steps * o.batch * o.context * o.accumulate
+  resolve_optimizer(o, place)
+  o.warmup = part(o.warmup, o.steps)
+  o.decay = o.schedule == "wsd" and math.min(part(o.decay, o.steps), o.steps - o.warmup) or nil
+  o.loss_bound = o.loss_bound or 4 * math.log(math.max(2, model.config.vocab))
+  o.memory_budget = train.bytes(o.memory_budget, place)
+  o.eval_every = o.eval_every or math.ceil(o.steps / 5)
+  o.log_every = o.log_every or at_least_one(o.steps / 200)
+  o.probe_every = o.probe_every or at_least_one(o.steps / 20)
+  o.checkpoint_every = o.checkpoint_every or math.ceil(o.steps / 10)
+  o.seed = o.seed or model.config.seed
+  return o
+end
+
+--- Operations a token of forward and backward pass: 6 times the parameters that multiply, and attention.
+---@param model sonde.model
+---@param context integer
+---@return number
+function train.flops_per_token(model, context)
+  local count, config = model:count(), model.config
+  local head = config.tie and count.embedding or count.head
+  return 6 * (count.non_embedding + head) + 12 * config.depth * config.width * context
+end
+
+-- ---- the run ---------------------------------------------------------------------------------------------------------
+
+-- How the training will be recorded: without what only concerns where and how it is shown.
+local function configuration(model, corpus, o)
+  local kept = {}
+  for key, value in pairs(o) do
+    if key ~= "dir" and key ~= "save" and key ~= "progress" then kept[key] = value end
+  end
+  return { model = record.model(model), train = kept, corpus = { name = corpus.spec, sha256 = corpus.hash, vocab = corpus.vocab } }
+end
+
+local function command_line()
+  local cli, words = package.loaded["sonde.cli"], { "sonde" }
+  for _, word in ipairs(cli and cli.words or arg or {}) do words[#words + 1] = word end
+  return table.concat(words, " ")
+end
+
+-- Opens the run that options.dir names, or takes the sweep's. The second result: whether the caller ends it.
+local function open_run(model, corpus, o)
+  local run, own = current.run(), false
+  if o.dir then
+    run, own = core.run_open(record.split(o.dir)), true
+    run:begin(command_line())
+  end
+  if run then
+    run:config(configuration(model, corpus, o))
+    run:describe {
+      corpus = { name = corpus.spec, sha256 = corpus.hash }, plugins = core.list(record.plugins(model, o.optimizer.name)),
+    }
+  end
+  return run, own
+end
+
+local peaks = {}
+
+-- FLOP/s that this machine reaches at most, measured once.
+local function peak(dtype)
+  peaks[dtype] = peaks[dtype] or core.peak(dtype, 0.05)
+  return peaks[dtype]
+end
+
+local function make_trainer(model, corpus, o, run)
+  local trace = model:trace { batch = o.batch, context = o.context, dropout = true }
+  local optimizer, steady = {}, nil
+  for key, value in pairs(o.optimizer) do
+    if key ~= "name" then optimizer[key] = value end
+  end
+  if model.config.dropout > 0 then steady = model:trace { batch = o.batch, context = o.context }.loss end
+  local fields = {
+    eval_loss = steady, probes = trace.blocks, blocks = model.config.depth, optimizer = o.optimizer.name,
+    optimizer_options = optimizer, batch_seed = o.seed, seed = model.config.seed, tick_seconds = 0.2,
+    checkpoint_seconds = 60 * o.checkpoint_minutes, flops_per_token = train.flops_per_token(model, o.context),
+    peak_flops = peak(o.dtype),
+  }
+  for _, key in ipairs { "steps", "context", "accumulate", "lr", "schedule", "warmup", "min_lr", "decay", "weight_decay",
+    "decay_all", "clip", "loss_bound", "dtype", "memory_budget", "recompute", "eval_tokens", "eval_every", "log_every",
+    "probe_every", "checkpoint_every" } do
+    fields[key] = o[key]
+  end
+  return core.trainer(trace.loss, model:params(), corpus.handle, fields, run)
+end
+
+---@class sonde.training      what sonde.train returns
+---@field loss number         mean validation loss in nats; of training when there is no validation text
+---@field perplexity number   exp(loss)
+---@field train_loss number   mean over the last updates
+---@field steps integer       updates done
+---@field tokens integer      tokens trained on
+---@field tokens_per_s number
+---@field seconds number      of training, all sessions together
+---@field mfu number          fraction of the machine's peak; 0: not known
+---@field diverged? string    why it ended before its time
+---@field run_dir? string
+---@field state_sha256 string of all weights
+---@field memory table        arena and state, in bytes; recomputed_blocks
+
+local function result_of(model, event, memory, run)
+  local loss = event.val_loss or event.loss
+  return {
+    loss = loss, perplexity = loss and math.exp(loss), train_loss = event.loss, steps = event.step, tokens = event.tokens,
+    tokens_per_s = event.seconds > 0 and event.tokens / event.seconds or 0, seconds = event.seconds, mfu = event.mfu,
+    diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(), memory = memory,
+  }
+end
+
+-- Runs the trainer to its end; raises when it is stopped or fails.
+local function loop(trainer, display)
+  local event
+  repeat
+    event = trainer:run()
+    display:show(event)
+  until event.done or event.diverged or event.interrupted
+  return event
+end
+
+local function report(run, own, result)
+  if result.diverged then run:describe { diverged = result.diverged } end
+  if not own then return end
+  local scalars = {}
+  for _, key in ipairs { "loss", "perplexity", "train_loss", "steps", "tokens", "tokens_per_s", "seconds", "state_sha256" } do
+    scalars[key] = result[key]
+  end
+  run:report(scalars)
+  run:finish(result.diverged and "diverged" or "done", result.diverged or "")
+end
+
+local function perform(model, corpus, o, run, own)
+  local trainer = make_trainer(model, corpus, o, run)
+  local memory = trainer:memory()
+  local display = progress.new(o.progress, memory.arena + memory.state)
+  local ok, event = pcall(loop, trainer, display)
+  display:clear()
+  if not ok then error(event, 0) end
+  if event.interrupted then
+    if own then run:finish("interrupted", "stopped by the user") end
+    local go_on = run and "; the same command goes on from there" or ""
+    error(string.format("stopped at step %d of %d%s", event.step, event.steps, go_on), 0)
+  end
+  local result = result_of(model, event, memory, run)
+  trainer:close()
+  if run then report(run, own, result) end
+  return result
+end
+
+--- Trains a model. Raises when the training cannot go on (a full disk, a stop asked for); a loss that diverges is a
+--- result, with its reason in `diverged`.
+---@param model sonde.model
+---@param corpus sonde.corpus
+---@param options table          see train.schema
+---@param where? sonde.where     the place of an option, for messages; default: the user's line
+---@return sonde.training
+function train.train(model, corpus, options, where)
+  local o = train.resolve(model, options, where)
+  if corpus.vocab > model.config.vocab then
+    error(core.where() .. string.format("the corpus has %d tokens, the model's vocabulary only %d; build it with vocab = corpus.vocab",
+      corpus.vocab, model.config.vocab), 0)
+  end
+  local run, own = open_run(model, corpus, o)
+  local ok, result = pcall(perform, model, corpus, o, run, own)
+  if not ok and own and run:record().status == "running" then
+    pcall(run.finish, run, "failed", (string.gsub(tostring(result), "\n.*", "")))
+  end
+  if own then run:close() end
+  if not ok then error(result, 0) end
+  if o.save then model:save(o.save, { tokenizer = corpus.tokenizer }) end
+  return result
+end
+
+return train
