@@ -86,9 +86,7 @@ static int value(const char *what, const sonde_option *o, const json_t *v, sonde
   return refuse_value(what, o, v, err);
 }
 
-/* The JSON value that a text stands for under the option's type; a text that is none stays a string, which the
- * check of the type then refuses in the same words as everywhere. */
-static json_t *from_text(const sonde_option *o, const char *text) {
+json_t *sonde_option_read(const sonde_option *o, const char *text) {
   char *end;
   errno = 0;
   if (o->type == 'b' && (!strcmp(text, "true") || !strcmp(text, "false"))) return json_boolean(*text == 't');
@@ -135,7 +133,7 @@ static int check_one(const char *what, const sonde_option *o, sonde_error *err) 
   if (!isfinite(o->min) || !isfinite(o->max) || o->min > o->max)
     return sonde_fail(err, SONDE_EINVAL, "%s: option '%s' has the range %g to %g", what, o->name, o->min, o->max);
   if (!o->preset) return 0;
-  json_t *preset = from_text(o, o->preset);
+  json_t *preset = sonde_option_read(o, o->preset);
   int rc = preset ? value(what, o, preset, &v, err) : sonde_fail(err, SONDE_EINVAL, "option '%s': its default is no UTF-8", o->name);
   json_decref(preset);
   return rc ? sonde_wrap(err, "the schema's own default") : 0;
@@ -191,7 +189,7 @@ sonde_value *sonde_options_parse(const char *what, const sonde_option *schema, i
     if (!j && !schema[k].preset)
       rc = sonde_fail(err, SONDE_EINVAL, "%s: option '%s' must be given; it takes: %s", what, schema[k].name,
                       sonde_option_takes(&schema[k], takes, sizeof takes));
-    else if (!j && !(j = preset[k] = from_text(&schema[k], schema[k].preset))) rc = sonde_fail(err, SONDE_ENOMEM, "no memory for options");
+    else if (!j && !(j = preset[k] = sonde_option_read(&schema[k], schema[k].preset))) rc = sonde_fail(err, SONDE_ENOMEM, "no memory for options");
     else rc = value(what, &schema[k], j, &v[k], err);
   }
   if (!rc) out = pack(v, n, err);
@@ -199,8 +197,8 @@ sonde_value *sonde_options_parse(const char *what, const sonde_option *schema, i
   return out;
 }
 
-sonde_value *sonde_options_parse_pairs(const char *what, const sonde_option *schema, int n, const char *const *pair,
-                                       int n_pair, sonde_error *err) {
+json_t *sonde_options_object(const char *what, const sonde_option *schema, int n, const char *const *pair, int n_pair,
+                             sonde_error *err) {
   json_t *given = json_object();
   int rc = given ? 0 : sonde_fail(err, SONDE_ENOMEM, "no memory for options");
   for (int k = 0; k < n_pair && !rc; k++) {
@@ -212,13 +210,13 @@ sonde_value *sonde_options_parse_pairs(const char *what, const sonde_option *sch
     }
     snprintf(key, sizeof key, "%.*s", (int)(eq - pair[k]), pair[k]);
     const sonde_option *o = find(schema, n, key);
-    json_t *v = o ? from_text(o, eq + 1) : NULL;
+    json_t *v = o ? sonde_option_read(o, eq + 1) : NULL;
     if (!o) rc = unknown(what, schema, n, key, err);
     else if (json_object_get(given, key)) rc = sonde_fail(err, SONDE_EINVAL, "%s: option '%s' is given twice", what, key);
     else if (!v || json_object_set(given, key, v)) rc = sonde_fail(err, SONDE_EINVAL, "%s: option '%s': the value is no UTF-8 text", what, key);
     json_decref(v);
   }
-  sonde_value *out = rc ? NULL : sonde_options_parse(what, schema, n, given, err);
+  if (!rc) return given;
   json_decref(given);
-  return out;
+  return NULL;
 }

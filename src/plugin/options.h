@@ -19,9 +19,13 @@ int sonde_options_check(const char *what, const sonde_option *schema, int n, son
 sonde_value *sonde_options_parse(const char *what, const sonde_option *schema, int n, const json_t *given,
                                  sonde_error *err);
 
-/* The same from texts "key=value", the way a command line gives them. */
-sonde_value *sonde_options_parse_pairs(const char *what, const sonde_option *schema, int n, const char *const *pair,
-                                       int n_pair, sonde_error *err);
+/* Texts "key=value", the way a command line gives them, as such a JSON object, each read by its option's type; NULL
+ * for an unknown key, one given twice, or a text that is no pair. A wrong value is left to sonde_options_parse. */
+json_t *sonde_options_object(const char *what, const sonde_option *schema, int n, const char *const *pair, int n_pair,
+                             sonde_error *err);
+
+/* The JSON value that a text stands for under the option's type; a text that does not fit the type stays a string. */
+json_t *sonde_option_read(const sonde_option *o, const char *text);
 
 /* "integer, 1 to 64", "one of sum, mean": what an option takes, in words. Returns buf. */
 char *sonde_option_takes(const sonde_option *o, char *buf, size_t size);

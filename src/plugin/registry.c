@@ -133,9 +133,13 @@ static int scan(sonde_registry *r, sonde_error *err) {
   int n = 0, rc = 0;
   char **folder = sonde_path_plugins(&n, err);
   if (!folder) return err->code;
-  for (int k = 0; k < n && rc != SONDE_ENOMEM; k++) rc = sonde_registry_load_folder(r, folder[k], err);
+  for (int k = 0; k < n && rc != SONDE_ENOMEM; k++) {
+    sonde_error why = {0};   /* a folder of the path that is not there is no failure */
+    rc = sonde_registry_load_folder(r, folder[k], &why);
+    if (rc == SONDE_ENOMEM) *err = why;
+  }
   sonde_release(folder);
-  return rc == SONDE_ENOMEM ? rc : 0;   /* a folder of the path that is not there is no failure */
+  return rc == SONDE_ENOMEM ? rc : 0;
 }
 
 sonde_registry *sonde_registry_new(sonde_ctx *ctx, sonde_error *err) {

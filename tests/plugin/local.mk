@@ -1,3 +1,33 @@
 # Tests of src/plugin and of the plugins.
-c_tests += %D%/options_test
+c_tests += %D%/options_test %D%/registry_test %D%/conformance_test %D%/reference_test
 %C%_options_test_SOURCES = %D%/options_test.c
+%C%_registry_test_SOURCES = %D%/registry_test.c
+%C%_conformance_test_SOURCES = %D%/conformance_test.c
+%C%_reference_test_SOURCES = %D%/reference_test.c
+
+# Plugins that only tests load. They are compiled the way an author does it, without libtool and the tree's flags.
+test_plugins = \
+  %D%/broken/adds_up.c %D%/broken/bad_default.c %D%/broken/climbs.c %D%/broken/crash_in_build.c \
+  %D%/broken/crash_in_run.c %D%/broken/dies_at_load.c %D%/broken/endless.c %D%/broken/exits.c %D%/broken/foreign_op.c \
+  %D%/broken/hangs.c %D%/broken/hidden_state.c %D%/broken/identity.c %D%/broken/idle_option.c %D%/broken/idle_weight.c \
+  %D%/broken/ignores_decay.c %D%/broken/ignores_scale.c %D%/broken/leaks.c %D%/broken/looks_ahead.c \
+  %D%/broken/lost_scale.c %D%/broken/missing_symbol.c %D%/broken/moves_at_rest.c %D%/broken/newer_minor.c \
+  %D%/broken/no_entry.c %D%/broken/no_functions.c %D%/broken/no_gradient.c %D%/broken/no_range.c %D%/broken/no_reason.c \
+  %D%/broken/other_build.c %D%/broken/overrun.c %D%/broken/prints.c %D%/broken/shared_state.c \
+  %D%/broken/short_descriptor.c %D%/broken/state_overrun.c %D%/broken/swallows_nan.c %D%/broken/thread_dependent.c \
+  %D%/broken/tile_dependent.c %D%/broken/twin.c %D%/broken/unknown_kind.c %D%/broken/wrong_gradient.c \
+  %D%/broken/wrong_major.c %D%/broken/wrong_shape.c %D%/modules/bounded.c \
+  plugins/template/attention.c plugins/template/attention_primitive.c plugins/template/ffn.c \
+  plugins/template/ffn_primitive.c plugins/template/norm.c plugins/template/norm_primitive.c plugins/template/optimizer.c
+EXTRA_DIST += $(test_plugins) %D%/broken/broken.h
+
+%D%/broken/.built: $(test_plugins) src/sonde.h src/sonde_plugin.h src/sonde_build.h %D%/broken/broken.h
+	$(AM_V_GEN)$(MKDIR_P) %D%/broken %D%/modules %D%/template && \
+	for f in $(test_plugins); do \
+	  $(CC) $(CFLAGS) -Wall -Wextra -fPIC -shared -fvisibility=hidden -I$(top_srcdir)/src \
+	    -o %D%/`echo $$f | $(SED) 's|^%D%/||; s|^plugins/||; s|c$$|so|'` $(top_srcdir)/$$f -lm || exit 1; \
+	done && touch $@
+EXTRA_%C%_conformance_test_DEPENDENCIES = %D%/broken/.built
+EXTRA_%C%_registry_test_DEPENDENCIES = %D%/broken/.built
+
+MOSTLYCLEANFILES += %D%/broken/.built %D%/broken/*.so %D%/modules/*.so %D%/template/*.so

@@ -22,6 +22,13 @@ static sonde_value *parse(const char *json, sonde_error *err) {
   return v;
 }
 
+static sonde_value *parse_pairs(const char *const *pair, int n, sonde_error *err) {
+  json_t *given = sonde_options_object("norm 'x'", schema, N, pair, n, err);
+  sonde_value *v = given ? sonde_options_parse("norm 'x'", schema, N, given, err) : NULL;
+  json_decref(given);
+  return v;
+}
+
 static void refused(const char *json, const char *text) {
   sonde_error err = {0};
   assert_null(parse(json, &err));
@@ -79,7 +86,7 @@ static void pairs_are_read_by_the_type_of_the_option(void **state) {
   (void)state;
   sonde_error err = {0};
   const char *good[] = {"heads=16", "eps=1e-3", "bias=false", "form=tanh", "label=7"};
-  sonde_value *v = sonde_options_parse_pairs("norm 'x'", schema, N, good, 5, &err);
+  sonde_value *v = parse_pairs(good, 5, &err);
   assert_non_null(v);
   assert_true(v[0].f == 1e-3 && v[1].i == 16 && v[2].i == 0);
   assert_string_equal(v[4].s, "7");
@@ -93,7 +100,7 @@ static void pairs_are_read_by_the_type_of_the_option(void **state) {
       {{"heads=4", "label=\xff"}, "norm 'x': option 'label': the value is no UTF-8 text"},
   };
   for (size_t k = 0; k < sizeof bad / sizeof bad[0]; k++) {
-    assert_null(sonde_options_parse_pairs("norm 'x'", schema, N, bad[k].pair, 2, &err));
+    assert_null(parse_pairs(bad[k].pair, 2, &err));
     assert_string_equal(err.text, bad[k].text);
   }
 }

@@ -1,0 +1,184 @@
+/* conformance.c - see conformance.h: which checks there are for each kind, in which order, and what a finding is. */
+#include "config.h"
+#include "plugin/conformance.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "plugin/kit.h"
+#include "plugin/loader.h"
+#include "plugin/options.h"
+
+typedef struct named_check {
+  const char *name;
+  kit_check fn;
+  int each;                  /* 1: not only with the default options, but with other values of each as well */
+} named_check;
+
+/* From what everything else stands on to what needs the most. */
+static const named_check module_checks[] = {
+    {"schema", check_schema, 0},   {"build", check_build, 0},   {"run", check_run, 1},       {"shapes", check_shapes, 0},
+    {"effect", check_effect, 0},   {"options", check_options, 0}, {"gradient", check_gradient, 1}, {"causal", check_causal, 1},
+    {"threads", check_threads, 1}, {"reload", check_reload, 0}, {"guards", check_guards, 1}, {"leaks", check_leaks, 0},
+    {"nan", check_nan, 1},         {NULL, NULL, 0},
+};
+static const named_check optimizer_checks[] = {
+    {"schema", check_schema, 0}, {"run", check_update, 1},   {"descent", check_descent, 0}, {"options", check_options, 0},
+    {"rest", check_rest, 1},     {"scale", check_scale, 0},  {"decay", check_decay, 0},     {"tiles", check_tiles, 1},
+    {"reload", check_state, 1},  {"guards", check_update_guards, 1}, {"leaks", check_update_leaks, 0},
+    {"nan", check_update_nan, 1}, {NULL, NULL, 0},
+};
+
+#define FINDING(name, outcome)              \
+  int name(kit *k, const char *fmt, ...) {   \
+    va_list ap;                              \
+    va_start(ap, fmt);                       \
+    vsnprintf(k->why, sizeof k->why, fmt, ap); \
+    va_end(ap);                              \
+    return outcome;                          \
+  }
+FINDING(kit_fail, SONDE_FAIL)
+FINDING(kit_skip, SONDE_SKIP)
+FINDING(kit_pass, SONDE_PASS)
+
+int kit_open(kit *k, int threads, sonde_error *err) {
+  k->ctx = sonde_ctx_new(threads, err);
+  if (!k->ctx) return err->code;
+  k->registry = sonde_registry_new(k->ctx, err);
+  if (!k->registry) return err->code;
+  int rc = sonde_registry_load(k->registry, k->path, &k->entry, err);
+  if (rc) return rc;
+  json_t *given = kit_options(k, err);
+  k->values = given ? sonde_entry_values(k->entry, given, err) : NULL;
+  json_decref(given);
+  return k->values ? SONDE_OK : err->code;
+}
+
+void kit_close(kit *k) {
+  sonde_release(k->values);
+  sonde_ctx_free(k->ctx);
+  k->values = NULL;
+  k->ctx = NULL;
+}
+
+typedef struct loaded {
+  sonde_error err;
+  char kind[64], name[64];
+} loaded;
+
+static void try_load(kit *k, const void *arg, void *out) {
+  loaded *l = out;
+  (void)arg;
+  if (kit_open(k, 1, &l->err)) return;
+  snprintf(l->kind, sizeof l->kind, "%s", k->entry->kind);
+  snprintf(l->name, sizeof l->name, "%s", k->entry->name);
+}
+
+/* Beside everything on the search path: is the name free? */
+static void try_name(kit *k, const void *arg, void *out) {
+  sonde_error *err = out;
+  (void)arg;
+  sonde_ctx *ctx = sonde_ctx_new(1, err);
+  sonde_registry *r = ctx ? sonde_registry_of(ctx, err) : NULL;
+  if (r) sonde_registry_load(r, k->path, NULL, err);
+}
+
+typedef struct finding {
+  int outcome;
+  char why[1000];
+} finding;
+
+static void try_check(kit *k, const void *arg, void *out) {
+  finding *f = out;
+  sonde_error err = {0};
+  const named_check *c = arg;
+  f->outcome = kit_open(k, 1, &err) ? kit_fail(k, "%s", err.text) : c->each ? kit_each_variant(k, c->fn) : c->fn(k);
+  snprintf(f->why, sizeof f->why, "%s", k->why);
+}
+
+static sonde_check *add(sonde_conformance *out, const char *name, int outcome, const char *text) {
+  sonde_check *c = &out->check[out->n++];
+  c->name = name;
+  c->outcome = outcome;
+  snprintf(c->text, sizeof c->text, "%s", text);
+  return c;
+}
+
+static int wanted(const kit *k, const char *name) { return !k->opts.only || !strcmp(k->opts.only, name); }
+
+/* After a crash, or when it cannot even be built and run, the checks that follow would all say the same. */
+static int ends_all(const named_check *c) { return c->fn == check_build || c->fn == check_run || c->fn == check_update; }
+
+static void run_check(kit *k, const named_check *c, sonde_conformance *out, const char **ended, char *printed, size_t size) {
+  finding f = {0};
+  sonde_error err = {0};
+  char text[120];
+  if (*ended) {
+    snprintf(text, sizeof text, "not tried after '%s'", *ended);
+    add(out, c->name, SONDE_SKIP, text);
+    return;
+  }
+  kit_child child = {try_check, c, &f, sizeof f, ""};
+  if (kit_in_child(k, &child, &err)) {
+    add(out, c->name, SONDE_FAIL, err.text);
+    *ended = c->name;
+    return;
+  }
+  add(out, c->name, f.outcome, f.why);
+  if (f.outcome == SONDE_FAIL && ends_all(c)) *ended = c->name;
+  if (!*printed) snprintf(printed, size, "%s", child.printed);
+}
+
+static int load(kit *k, sonde_conformance *out) {
+  loaded l = {{0}, "", ""};
+  sonde_error err = {0};
+  kit_child child = {try_load, NULL, &l, sizeof l, ""};
+  if (kit_in_child(k, &child, &err)) add(out, "load", SONDE_FAIL, err.text);
+  else add(out, "load", l.err.code ? SONDE_FAIL : SONDE_PASS, l.err.text);
+  memcpy(out->kind, l.kind, sizeof l.kind);
+  memcpy(out->name, l.name, sizeof l.name);
+  return out->check[0].outcome == SONDE_PASS;
+}
+
+static void measure_speed(kit *k, sonde_conformance *out) {
+  static const named_check speed = {"speed", check_speed, 0};
+  finding f = {0};
+  sonde_error err = {0};
+  kit_child child = {try_check, &speed, &f, sizeof f, ""};
+  if (!kit_in_child(k, &child, &err) && f.outcome == SONDE_PASS) snprintf(out->speed, sizeof out->speed, "%.199s", f.why);
+}
+
+static int no_such_check(const char *only, sonde_error *err) {
+  const char *names[2 * SONDE_CHECKS_MAX];
+  int n = 0;
+  for (int k = 0; module_checks[k].name; k++) names[n++] = module_checks[k].name;
+  for (int k = 0; optimizer_checks[k].name; k++) names[n++] = optimizer_checks[k].name;
+  const char *near = sonde_nearest(only, names, n);
+  return sonde_fail(err, SONDE_EINVAL, "there is no check '%s' for this kind%s%s%s", only, near ? "; did you mean '" : "",
+                    near ? near : "", near ? "'?" : "");
+}
+
+int sonde_conform(const char *path, const sonde_conform_opts *opts, sonde_conformance *out, sonde_error *err) {
+  kit k = {.path = path};
+  sonde_error name = {0}, lost = {0};
+  char printed[200] = "";
+  const char *ended = NULL;
+  memset(out, 0, sizeof *out);
+  if (opts) k.opts = *opts;
+  if (!load(&k, out)) return SONDE_OK;
+  if (wanted(&k, "name")) {
+    kit_child child = {try_name, NULL, &name, sizeof name, ""};
+    if (kit_in_child(&k, &child, &lost)) name = lost;
+    add(out, "name", name.code ? SONDE_FAIL : SONDE_PASS, name.text);
+  }
+  const named_check *c = sonde_kind_is_module(out->kind) ? module_checks : optimizer_checks;
+  for (; c->name; c++)
+    if (wanted(&k, c->name)) run_check(&k, c, out, &ended, printed, sizeof printed);
+  if (k.opts.only && out->n == 1) return no_such_check(k.opts.only, err);
+  if (k.opts.only) return SONDE_OK;
+  char text[300];
+  snprintf(text, sizeof text, "%s%s", *printed ? "it prints, which is the host's business: " : "", printed);
+  add(out, "silent", *printed ? SONDE_FAIL : SONDE_PASS, text);
+  if (!ended) measure_speed(&k, out);
+  return SONDE_OK;
+}

@@ -1,0 +1,129 @@
+/* kit_gradient.c - gradients against finite differences, for the input and every parameter.
+ *
+ * f = sum(y u) with u ~ N(0, 1): a constant u hides whatever a gradient rule does wrong with dy's differences. Four
+ * points (error h^4) keep f32 usable. Two looks at each leaf: single elements, of which the median must be right (a
+ * kink such as ReLU's spoils a few), and random directions over all elements, which see a wrong edge or tail. */
+#include "config.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "plugin/kit.h"
+
+enum { ELEMENTS = 24, DIRECTIONS = 4 };
+static const double STEP = 0.02, MEDIAN_BOUND = 3e-3, DIRECTION_BOUND = 2e-2;
+
+static int at_offset(rig *r, int leaf, const float *start, const float *v, double h, double *f) {
+  float *p = sonde_tensor_data(r->leaf[leaf]);
+  int64_t n = rig_count(r, 1 + leaf);
+  for (int64_t j = 0; j < n; j++) p[j] = (float)((double)start[j] + h * (double)v[j]);
+  int rc = rig_run(r);
+  if (!rc) *f = kit_dot(rig_output(r, 0), sonde_tensor_data(r->u), rig_count(r, 0));
+  return rc;
+}
+
+/* df along v, and how much of it rounding may be. */
+static int slope(rig *r, int leaf, const float *start, const float *v, double *out) {
+  double f[4] = {0};
+  static const double at[4] = {-2, -1, 1, 2};
+  for (int k = 0; k < 4; k++) {
+    int rc = at_offset(r, leaf, start, v, at[k] * STEP, &f[k]);
+    if (rc) return rc;
+  }
+  memcpy(sonde_tensor_data(r->leaf[leaf]), start, (size_t)rig_count(r, 1 + leaf) * sizeof *start);
+  *out = (f[0] - 8 * f[1] + 8 * f[2] - f[3]) / (12 * STEP);
+  return SONDE_OK;
+}
+
+/* f is a sum of f32 results, each rounded: what that can do to a slope. */
+static double rounding(const rig *r) {
+  const float *y = rig_output(r, 0), *u = sonde_tensor_data(r->u);
+  double sum = 0;
+  for (int64_t j = 0; j < rig_count(r, 0); j++) sum += (double)y[j] * (double)y[j] * (double)u[j] * (double)u[j];
+  return 2e-7 * sqrt(sum) / STEP;
+}
+
+static int by_size(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+typedef struct look {
+  double median, worst;     /* errors over the root mean square of the gradient */
+} look;
+
+static int look_at(rig *r, int leaf, const float *grad, const float *start, float *v, look *out) {
+  int64_t n = rig_count(r, 1 + leaf);
+  int tries = n < ELEMENTS ? (int)n : ELEMENTS;
+  double error[ELEMENTS], noise = rounding(r), size = sqrt(kit_dot(grad, grad, n) / (double)n), s = 0;
+  sonde_rng rng = sonde_rng_stream(3, r->name[leaf]);
+  *out = (look){0, 0};
+  for (int t = 0; t < tries; t++) {
+    int64_t j = n <= ELEMENTS ? t : (int64_t)(sonde_rng_u64(rng, (uint64_t)t) % (uint64_t)n);
+    memset(v, 0, (size_t)n * sizeof *v);
+    v[j] = 1;
+    int rc = slope(r, leaf, start, v, &s);
+    if (rc) return rc;
+    error[t] = fmax(0, fabs(s - (double)grad[j]) - noise) / (size + 1e-12);
+    if (isnan(error[t])) error[t] = INFINITY;
+  }
+  qsort(error, (size_t)tries, sizeof error[0], by_size);
+  out->median = error[tries / 2];
+  for (int t = 0; t < DIRECTIONS; t++) {
+    for (int64_t j = 0; j < n; j++)
+      v[j] = (float)((sonde_rng_u64(rng, (uint64_t)(1000 + t * n + j)) & 1 ? 1 : -1) / sqrt((double)n));
+    int rc = slope(r, leaf, start, v, &s);
+    if (rc) return rc;
+    double e = fmax(0, fabs(s - kit_dot(grad, v, n)) - noise) / (size + 1e-12);
+    if (!(e <= out->worst)) out->worst = e;
+  }
+  return SONDE_OK;
+}
+
+/* The largest errors over all leaves with the upstream gradient as it stands in r->u. */
+static int look_at_all(rig *r, const char **leaf, look *out) {
+  *out = (look){0, 0};
+  *leaf = NULL;
+  int rc = rig_run(r);
+  for (int i = 0; !rc && i < r->n; i++) {
+    int64_t n = rig_count(r, 1 + i);
+    float *grad = sonde_alloc((size_t)n * sizeof(float)), *start = sonde_alloc((size_t)n * sizeof(float));
+    float *v = sonde_alloc((size_t)n * sizeof(float));
+    look l;
+    if (!grad || !start || !v) rc = sonde_fail(&r->err, SONDE_ENOMEM, "no memory");
+    else {
+      memcpy(grad, rig_output(r, 1 + i), (size_t)n * sizeof *grad);
+      memcpy(start, sonde_tensor_data(r->leaf[i]), (size_t)n * sizeof *start);
+      rc = look_at(r, i, grad, start, v, &l);
+      if (!rc && (l.median > MEDIAN_BOUND || l.worst > DIRECTION_BOUND) && (!*leaf || l.worst > out->worst)) *out = l, *leaf = r->name[i];
+      if (!rc) rc = rig_run(r);
+    }
+    sonde_release(grad);
+    sonde_release(start);
+    sonde_release(v);
+  }
+  return rc;
+}
+
+int check_gradient(kit *k) {
+  rig_spec spec = rig_usual(k);
+  rig r;
+  look l, flat;
+  const char *leaf = NULL, *flat_leaf = NULL;
+  int outcome = SONDE_PASS;
+  spec.grad = 1;
+  if (rig_make(k, k->ctx, &spec, &r)) outcome = kit_fail(k, "%.600s", r.err.text);
+  else if (!r.has_grad) outcome = kit_fail(k, "it cannot be trained: %.600s", r.err.text);
+  else if (look_at_all(&r, &leaf, &l)) outcome = kit_fail(k, "%.600s", r.err.text);
+  else if (leaf) {
+    float *u = sonde_tensor_data(r.u);
+    for (int64_t j = 0; j < rig_count(&r, 0); j++) u[j] = 1;
+    int constant = !look_at_all(&r, &flat_leaf, &flat) && !flat_leaf;
+    outcome = kit_fail(k, "d/d(%s) is wrong: off by %.2g of its size against finite differences%s", leaf, fmax(l.median, l.worst),
+                       constant ? "; it is right for a constant upstream gradient only" : "");
+  }
+  rig_drop(&r);
+  return outcome;
+}

@@ -1,0 +1,203 @@
+/* kit_guards.c - runs each kernel that a plugin brings between fences: does it write only its outputs and its
+ * scratch, all of them, over whatever was there, and read only its inputs?
+ *
+ * The kernels are those that one trace with gradients needs, on the values that they get there. */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "plugin/kit.h"
+#include "plugin/loader.h"
+
+enum { FENCE = 4096 };
+
+/* size bytes between two fences. */
+typedef struct fenced {
+  unsigned char *all;
+  size_t size;
+} fenced;
+
+static unsigned char fence_byte(size_t i) { return (unsigned char)(0xa7 ^ i * 31); }
+static void *inside(const fenced *f) { return f->all ? f->all + FENCE : NULL; }
+
+static int fenced_make(fenced *f, size_t size, int fill) {
+  f->size = size;
+  f->all = sonde_alloc(size + 2 * FENCE);
+  if (!f->all) return SONDE_ENOMEM;
+  for (size_t i = 0; i < FENCE; i++) f->all[i] = f->all[FENCE + size + i] = fence_byte(i);
+  memset(f->all + FENCE, fill, size);
+  return SONDE_OK;
+}
+
+/* 0, or how far a write went: positive past the end, negative before the start. */
+static int64_t breach(const fenced *f) {
+  int64_t past = 0, before = 0;
+  for (size_t i = 0; i < FENCE; i++) {
+    if (f->all[FENCE + f->size + i] != fence_byte(i)) past = (int64_t)i + 1;
+    if (f->all[i] != fence_byte(i) && !before) before = (int64_t)(FENCE - i);
+  }
+  return past ? past : -before;
+}
+
+/* One kernel and the memory of one run of it. */
+typedef struct trial {
+  const sonde_op_def *def;
+  const sonde_node *node;
+  fenced in[SONDE_MAX_IN], out[SONDE_MAX_OUT], scratch;
+  int n_in, skip;              /* skip: the output that nobody reads, or -1 */
+} trial;
+
+static void trial_drop(trial *t) {
+  for (int i = 0; i < SONDE_MAX_IN; i++) sonde_release(t->in[i].all);
+  for (int i = 0; i < SONDE_MAX_OUT; i++) sonde_release(t->out[i].all);
+  sonde_release(t->scratch.all);
+}
+
+static int is_vec(const sonde_op_def *d) { return (d->flags & SONDE_OP_ELEMENTWISE) != 0; }
+
+static int trial_make(trial *t, const sonde_node *n, const void *const *value, int fill) {
+  sonde_shape in[SONDE_MAX_IN];
+  memset(t, 0, sizeof *t);
+  t->def = n->def;
+  t->node = n;
+  t->n_in = n->n_in;
+  t->skip = -1;
+  int rc = 0;
+  for (int i = 0; i < n->n_in; i++) {
+    in[i] = n->in[i]->shape;
+    /* A stretch function sees inputs of the output's size: they are spread out by the graph before. */
+    size_t size = (size_t)sonde_shape_bytes(is_vec(n->def) ? &n->shape : &in[i]);
+    rc |= fenced_make(&t->in[i], size, 0);
+    if (rc) break;
+    if (is_vec(n->def)) sonde_rng_fill_normal(sonde_rng_stream(4, "guards"), (uint64_t)i << 32, inside(&t->in[i]), (int64_t)size / 4, 0, 1, 0);
+    else memcpy(inside(&t->in[i]), value[i], size);
+  }
+  for (int o = 0; o < n->def->n_out && !rc; o++) rc = fenced_make(&t->out[o], (size_t)sonde_shape_bytes(&n->out_shape[o]), fill);
+  int64_t scratch = n->def->scratch ? n->def->scratch(in, n->n_in, n->out_shape, &n->attr) : 0;
+  return rc ? rc : fenced_make(&t->scratch, (size_t)(scratch > 0 ? scratch : 0), fill);
+}
+
+static int trial_run(kit *k, trial *t) {
+  sonde_shape in_shape[SONDE_MAX_IN];
+  const void *in[SONDE_MAX_IN];
+  void *out[SONDE_MAX_OUT];
+  sonde_error err = {0};
+  for (int i = 0; i < t->n_in; i++) in_shape[i] = t->node->in[i]->shape, in[i] = inside(&t->in[i]);
+  for (int o = 0; o < t->def->n_out; o++) out[o] = o == t->skip ? NULL : inside(&t->out[o]);
+  if (is_vec(t->def)) {
+    sonde_vec v = {.n = sonde_shape_count(&t->node->shape), .out = out[0], .attr = &t->node->attr};
+    for (int i = 0; i < t->n_in; i++) v.in[i] = in[i];
+    t->def->vec(&v);
+    return SONDE_OK;
+  }
+  sonde_call c = {.size = sizeof c, .n_in = t->n_in, .n_out = t->def->n_out, .host = k->ctx->host, .in_shape = in_shape,
+                  .out_shape = t->node->out_shape, .in = in, .out = out, .attr = &t->node->attr,
+                  .scratch = t->scratch.size ? inside(&t->scratch) : NULL, .pool = k->ctx->pool, .err = &err};
+  int rc = t->def->run(&c);
+  return rc ? kit_fail(k, "op '%s' failed: %.400s", t->def->name, err.text), rc : SONDE_OK;
+}
+
+static int check_fence(kit *k, const trial *t, const fenced *f, const char *what, int number) {
+  char text[160];
+  int64_t by = breach(f);
+  if (!by) return SONDE_PASS;
+  return kit_fail(k, "op '%s' writes %lld bytes %s %s %d when its first input is %s", t->def->name, (long long)(by > 0 ? by : -by),
+                  by > 0 ? "past the end of" : "before the start of", what, number,
+                  sonde_shape_text(&t->node->in[0]->shape, text, sizeof text));
+}
+
+static int check_memory(kit *k, const trial *t, const trial *untouched) {
+  int outcome = check_fence(k, t, &t->scratch, "scratch", 0);
+  for (int o = 0; o < t->def->n_out && outcome == SONDE_PASS; o++) outcome = check_fence(k, t, &t->out[o], "output", o);
+  for (int i = 0; i < t->n_in && outcome == SONDE_PASS; i++) {
+    outcome = check_fence(k, t, &t->in[i], "input", i);
+    if (outcome == SONDE_PASS && memcmp(inside(&t->in[i]), inside(&untouched->in[i]), t->in[i].size))
+      outcome = kit_fail(k, "op '%s' changes its input %d", t->def->name, i);
+  }
+  return outcome;
+}
+
+/* Two runs over memory that held other things; `skip` leaves one output out of the second. */
+static int compare_runs(kit *k, const sonde_node *n, const void *const *value, int skip) {
+  trial a, b;
+  int outcome = SONDE_PASS;
+  memset(&b, 0, sizeof b);
+  if (trial_make(&a, n, value, 0x00) || trial_make(&b, n, value, 0xff)) outcome = kit_fail(k, "no memory");
+  b.skip = skip;
+  if (outcome == SONDE_PASS && (trial_run(k, &a) || trial_run(k, &b))) outcome = SONDE_FAIL;
+  if (outcome == SONDE_PASS) outcome = check_memory(k, &b, &a);
+  for (int o = 0; o < n->def->n_out && outcome == SONDE_PASS; o++)
+    if (o != skip && memcmp(inside(&a.out[o]), inside(&b.out[o]), a.out[o].size))
+      outcome = kit_fail(k, skip < 0 ? "op '%s' does not overwrite its output %d: what was there before shows in it"
+                                     : "op '%s': output %d changes when another one is not asked for", n->def->name, o);
+  trial_drop(&a);
+  trial_drop(&b);
+  return outcome;
+}
+
+/* Output 0 in the memory of input 0, where the op says that it may be. */
+static int check_in_place(kit *k, const sonde_node *n, const void *const *value) {
+  trial a, b;
+  int outcome = SONDE_PASS;
+  memset(&b, 0, sizeof b);
+  if (trial_make(&a, n, value, 0x00) || trial_make(&b, n, value, 0xff)) outcome = kit_fail(k, "no memory");
+  else {
+    fenced own = b.out[0];
+    b.out[0] = b.in[0];
+    if (trial_run(k, &a) || trial_run(k, &b)) outcome = SONDE_FAIL;
+    else if (memcmp(inside(&a.out[0]), inside(&b.out[0]), a.out[0].size))
+      outcome = kit_fail(k, "op '%s' gives another result when its output takes the place of its input", n->def->name);
+    b.out[0] = own;
+  }
+  trial_drop(&a);
+  trial_drop(&b);
+  return outcome;
+}
+
+static int check_node(kit *k, sonde_graph *g, sonde_node *n) {
+  sonde_error err = {0};
+  const void *value[SONDE_MAX_IN] = {NULL};
+  sonde_plan *p = sonde_plan_new(g, n->in, NULL, n->n_in, NULL, &err);
+  int outcome = !p || sonde_plan_run(p, &err) ? kit_fail(k, "%.600s", err.text) : SONDE_PASS;
+  for (int i = 0; p && i < n->n_in; i++) value[i] = sonde_plan_output(p, i);
+  if (outcome == SONDE_PASS) outcome = compare_runs(k, n, value, -1);
+  for (int o = 0; n->def->n_out > 1 && o < n->def->n_out && outcome == SONDE_PASS; o++) outcome = compare_runs(k, n, value, o);
+  int same_size = sonde_shape_bytes(&n->shape) == sonde_shape_bytes(&n->in[0]->shape);
+  if (outcome == SONDE_PASS && (is_vec(n->def) || (n->def->flags & SONDE_OP_INPLACE)) && same_size) outcome = check_in_place(k, n, value);
+  sonde_plan_free(p);
+  return outcome;
+}
+
+static int brings(const sonde_plugin *p, const sonde_op_def *d) {
+  for (int k = 0; k < p->n_ops; k++)
+    if (!strcmp(sonde_plugin_op(p, k)->name, d->name)) return 1;
+  return 0;
+}
+
+int check_guards(kit *k) {
+  static const int64_t size[][2] = {{1, 1}, {3, 5}, {2, 67}};
+  int kernels = 0, outcome = SONDE_PASS;
+  if (!k->entry->plugin->n_ops) return kit_skip(k, "it brings no ops of its own");
+  for (size_t s = 0; s < sizeof size / sizeof size[0] && outcome == SONDE_PASS; s++) {
+    rig_spec spec = rig_usual(k);
+    rig r;
+    spec.batch = size[s][0], spec.context = size[s][1], spec.grad = 1;
+    spec.width = spec.width == 24 ? 27 : spec.width;   /* an odd number of elements where the module takes one */
+    if (rig_make(k, k->ctx, &spec, &r)) {
+      rig_drop(&r);
+      spec.width = rig_usual(k).width;
+      if (rig_make(k, k->ctx, &spec, &r)) outcome = kit_fail(k, "%.600s", r.err.text);
+    }
+    for (int64_t id = 0; outcome == SONDE_PASS && id < r.g->count; id++) {
+      sonde_node *n = r.g->node[id];
+      if (n->kind != SONDE_KIND_OP || !brings(k->entry->plugin, n->def) || (n->def->flags & SONDE_OP_VIEW)) continue;
+      kernels++;
+      outcome = check_node(k, r.g, n);
+    }
+    rig_drop(&r);
+  }
+  if (outcome == SONDE_PASS && !kernels) return kit_skip(k, "no op of its own is used under its default options");
+  return outcome;
+}

@@ -1,0 +1,182 @@
+/* kit_module.c - checks of a module's forward side: building, running, shapes, effect, order of time, NaN, leaks. */
+#include "config.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "plugin/kit.h"
+
+static int reason(kit *k, const rig *r, const char *doing) {
+  return kit_fail(k, "%s%.600s", doing, *r->err.text ? r->err.text : "it failed without a reason");
+}
+
+int check_build(kit *k) {
+  rig_spec spec = rig_usual(k);
+  rig r;
+  spec.grad = 0;
+  int rc = rig_make(k, k->ctx, &spec, &r);
+  int outcome = rc ? reason(k, &r, "it can be built for none of the usual widths: ") : SONDE_PASS;
+  rig_drop(&r);
+  return outcome;
+}
+
+static int all_finite(const float *y, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    if (!isfinite(y[i])) return 0;
+  return 1;
+}
+
+int check_run(kit *k) {
+  rig_spec spec = rig_usual(k);
+  rig r;
+  int outcome = SONDE_PASS;
+  if (rig_make(k, k->ctx, &spec, &r) || rig_run(&r)) outcome = reason(k, &r, "");
+  else if (!all_finite(rig_output(&r, 0), rig_count(&r, 0)))
+    outcome = kit_fail(k, "its result for N(0, 1) inputs [%lld, %lld, %lld] is not finite", (long long)spec.batch,
+                       (long long)spec.context, (long long)spec.width);
+  rig_drop(&r);
+  return outcome;
+}
+
+/* 1 built and right, 0 refused, -1 wrong (with k->why). */
+static int one_shape(kit *k, int64_t batch, int64_t context, int64_t width) {
+  rig_spec spec = {.batch = batch, .context = context, .width = width, .layer = 1, .depth = 2, .seed = 7, .grad = 1};
+  rig r;
+  int good = 1, rc = rig_make(k, k->ctx, &spec, &r);
+  if (rc == SONDE_EBUG) good = -1, reason(k, &r, "");
+  else if (rc) good = 0;
+  else if (rig_run(&r)) good = -1, reason(k, &r, "");
+  else
+    for (int i = 0; i < (r.has_grad ? 1 + r.n : 1) && good == 1; i++)
+      if (!all_finite(rig_output(&r, i), rig_count(&r, i))) {
+        good = -1;
+        kit_fail(k, "%s%s is not finite for x [%lld, %lld, %lld]", i ? "the gradient of " : "the result",
+                 i ? r.name[i - 1] : "", (long long)batch, (long long)context, (long long)width);
+      }
+  if (rc && rc != SONDE_EBUG && !*r.err.text) good = -1, kit_fail(k, "it refuses [%lld, %lld, %lld] without a reason",
+                                                               (long long)batch, (long long)context, (long long)width);
+  rig_drop(&r);
+  return good;
+}
+
+int check_shapes(kit *k) {
+  static const int64_t width[] = {1, 2, 3, 6, 8, 15, 16, 24, 33, 64, 65, 128};
+  static const int64_t size[][2] = {{1, 1}, {2, 5}, {3, 17}, {1, 65}};
+  int taken = 0, all = 0;
+  for (size_t w = 0; w < sizeof width / sizeof width[0]; w++)
+    for (size_t s = 0; s < sizeof size / sizeof size[0]; s++) {
+      int good = one_shape(k, size[s][0], size[s][1], width[w]);
+      if (good < 0) return SONDE_FAIL;
+      taken += good;
+      all++;
+    }
+  if (!taken) return kit_fail(k, "it refuses all of %d shapes", all);
+  return kit_pass(k, "%d of %d shapes taken, the others refused with a reason", taken, all);
+}
+
+static double largest(const float *a, const float *b, int64_t n) {
+  double most = 0;
+  for (int64_t i = 0; i < n; i++) {
+    double d = fabs((double)a[i] - (b ? (double)b[i] : 0));
+    if (d > most || isnan(d)) most = d;
+  }
+  return most;
+}
+
+/* Does moving leaf i change the result? 1, 0, or -1: no memory or a run that failed. */
+static int leaf_counts(rig *r, int i) {
+  int64_t n = rig_count(r, 1 + i), ny = rig_count(r, 0);
+  float *v = sonde_tensor_data(r->leaf[i]);
+  float *start = sonde_alloc((size_t)n * sizeof *start), *before = sonde_alloc((size_t)ny * sizeof *before);
+  int changed = start && before && !rig_run(r) ? 0 : -1;
+  if (!changed) {
+    memcpy(start, v, (size_t)n * sizeof *v);
+    memcpy(before, rig_output(r, 0), (size_t)ny * sizeof *before);
+    for (int64_t j = 0; j < n; j++) v[j] = v[j] * 1.5f + 0.25f * (float)(j % 3);
+    changed = rig_run(r) ? -1 : memcmp(before, rig_output(r, 0), (size_t)ny * sizeof *before) != 0;
+    memcpy(v, start, (size_t)n * sizeof *v);
+  }
+  sonde_release(start);
+  sonde_release(before);
+  return changed;
+}
+
+int check_effect(kit *k) {
+  rig_spec spec = rig_usual(k);
+  rig r;
+  int outcome = SONDE_PASS;
+  if (rig_make(k, k->ctx, &spec, &r) || rig_run(&r)) outcome = reason(k, &r, "");
+  else if (largest(rig_output(&r, 0), NULL, rig_count(&r, 0)) == 0) outcome = kit_fail(k, "its result is zero");
+  else if (largest(rig_output(&r, 0), sonde_tensor_data(r.x), rig_count(&r, 0)) < 1e-6)
+    outcome = kit_fail(k, "it does nothing: its result is its input");
+  for (int i = 0; outcome == SONDE_PASS && i < r.n; i++) {
+    int counts = leaf_counts(&r, i);
+    if (counts < 0) outcome = reason(k, &r, "");
+    else if (!counts) outcome = kit_fail(k, "%s '%s' has no effect on the result", i ? "parameter" : "input", r.name[i]);
+  }
+  rig_drop(&r);
+  return outcome;
+}
+
+/* Another value at token t of sequence 0 must leave the tokens before t as they were. */
+int check_causal(kit *k) {
+  rig_spec spec = rig_usual(k);
+  rig r;
+  int outcome = SONDE_PASS;
+  spec.context = 19;
+  int64_t t = 11, n = t * spec.width;
+  float *before = sonde_alloc((size_t)n * sizeof *before);
+  if (!before) return kit_fail(k, "no memory");
+  if (rig_make(k, k->ctx, &spec, &r) || rig_run(&r)) outcome = reason(k, &r, "");
+  else {
+    float *x = sonde_tensor_data(r.x);
+    memcpy(before, rig_output(&r, 0), (size_t)n * sizeof *before);
+    for (int64_t j = 0; j < spec.width; j++) x[t * spec.width + j] += 3;
+    if (rig_run(&r)) outcome = reason(k, &r, "");
+    else if (largest(before, rig_output(&r, 0), n) > 1e-5 * largest(before, NULL, n))
+      outcome = kit_fail(k, "it looks ahead: token %lld changes the result of earlier tokens", (long long)t);
+  }
+  sonde_release(before);
+  rig_drop(&r);
+  return outcome;
+}
+
+int check_nan(kit *k) {
+  rig_spec spec = rig_usual(k);
+  rig r;
+  int outcome = SONDE_PASS, seen = 0;
+  if (rig_make(k, k->ctx, &spec, &r)) outcome = reason(k, &r, "");
+  else {
+    int64_t token = 3;
+    ((float *)sonde_tensor_data(r.x))[token * spec.width + spec.width / 2] = NAN;
+    if (rig_run(&r)) outcome = reason(k, &r, "");
+    else {
+      const float *y = rig_output(&r, 0) + token * spec.width;
+      for (int64_t j = 0; j < spec.width; j++) seen |= isnan(y[j]) != 0;
+      if (!seen) outcome = kit_fail(k, "it swallows NaN: one in a token's input, none in its result");
+    }
+  }
+  rig_drop(&r);
+  return outcome;
+}
+
+int check_leaks(kit *k) {
+  rig_spec spec = rig_usual(k);
+  int64_t live = 0;
+  kit_memory seen = {0};
+  spec.grad = 1;
+  for (int round = 0; round < KIT_ROUNDS; round++) {
+    rig r;
+    int rc = rig_make(k, k->ctx, &spec, &r);
+    if (!rc) rc = rig_run(&r);
+    if (rc) reason(k, &r, "");
+    rig_drop(&r);
+    if (rc) return SONDE_FAIL;
+    if (round == 0) live = sonde_alloc_live();
+    kit_memory_look(&seen, round);
+  }
+  if (sonde_alloc_live() != live)
+    return kit_fail(k, "%lld allocations of the host are left over after %d builds", (long long)(sonde_alloc_live() - live), KIT_ROUNDS - 1);
+  if (kit_memory_lost(&seen)) return kit_fail(k, "it loses memory: %lld bytes with each build, run and free", (long long)kit_memory_lost(&seen));
+  return SONDE_PASS;
+}

@@ -1,0 +1,186 @@
+/* kit_options.c - checks of the option schema: is it fit to be read, and does every option do something? */
+#include "config.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plugin/kit.h"
+#include "plugin/loader.h"
+#include "plugin/options.h"
+
+json_t *kit_options(const kit *k, sonde_error *err) {
+  const sonde_entry *e = k->entry;
+  char what[200], word[200];
+  json_t *given = sonde_options_object(sonde_entry_text(e, what, sizeof what), e->options, e->n_options, k->opts.pair,
+                                       k->opts.n_pair, err);
+  for (int j = 0; given && j < e->n_options; j++) {
+    const sonde_option *o = &e->options[j];
+    if (o->preset || json_object_get(given, o->name)) continue;
+    json_t *v = o->type == 'b' ? json_true()
+                : o->type == 's' ? json_string(sonde_option_choice(o, 0, word, sizeof word) ? word : "text")
+                : o->type == 'i' ? json_integer(o->min > 0 ? (json_int_t)o->min : 4) : json_real(o->min != 0 ? o->min : 0.5);
+    json_object_set_new(given, o->name, v);
+  }
+  return given;
+}
+
+static json_t *other_number(const sonde_option *o, const sonde_value *now, int j) {
+  const double middle = (o->min + o->max) / 2;
+  /* Integers stay small: they are mostly sizes. */
+  const double tries[] = {now->f + 1, now->f * 2, 2,          1,  now->f / 2, 3, 4,
+                          8,          o->min,     now->f * 10, now->f / 10, now->f + 0.25, 0.5, middle, o->max};
+  const int n = o->type == 'i' ? 9 : (int)(sizeof tries / sizeof tries[0]), bounded = o->min != 0 || o->max != 0;
+  for (int t = 0; t < n; t++) {
+    double v = o->type == 'i' ? floor(tries[t]) : tries[t];
+    if (v == now->f || (bounded && (v < o->min || v > o->max)) || !isfinite(v)) continue;
+    if (j-- == 0) return o->type == 'i' ? json_integer((json_int_t)v) : json_real(v);
+  }
+  return NULL;
+}
+
+json_t *kit_other_value(const sonde_option *o, const sonde_value *now, int j) {
+  char word[200];
+  if (o->type == 'b') return j == 0 ? json_boolean(!now->i) : NULL;
+  if (o->type == 'i' || o->type == 'f') return other_number(o, now, j);
+  for (int c = 0; sonde_option_choice(o, c, word, sizeof word); c++)
+    if (strcmp(word, now->s) && j-- == 0) return json_string(word);
+  return NULL;
+}
+
+/* Whether the module can be built with k->values at all; a broken contract is the check's to report. */
+static int is_taken(const kit *k) {
+  rig r;
+  rig_spec spec = rig_usual(k);
+  int rc = sonde_kind_is_module(k->entry->kind) ? rig_make(k, k->ctx, &spec, &r) : SONDE_OK;
+  if (sonde_kind_is_module(k->entry->kind)) rig_drop(&r);
+  return !rc || rc == SONDE_EBUG;
+}
+
+/* The check with option o at v; o goes into the message of a failure. */
+static int with_option(kit *k, kit_check fn, const json_t *base, const sonde_option *o, json_t *v) {
+  json_t *options = json_deep_copy(base);
+  sonde_error err = {0};
+  sonde_value *kept = k->values;
+  int outcome = SONDE_SKIP;
+  json_object_set(options, o->name, v);
+  if ((k->values = sonde_entry_values(k->entry, options, &err)) && is_taken(k)) outcome = fn(k);
+  if (outcome == SONDE_FAIL) {
+    char *text = json_dumps(v, JSON_ENCODE_ANY), why[sizeof k->why];
+    snprintf(why, sizeof why, "%s", k->why);
+    kit_fail(k, "with %s = %.60s: %.600s", o->name, text ? text : "?", why);
+    free(text);
+  }
+  sonde_release(k->values);
+  k->values = kept;
+  json_decref(options);
+  return outcome;
+}
+
+int kit_each_variant(kit *k, kit_check fn) {
+  enum { NUMBERS = 2 };
+  sonde_error err = {0};
+  json_t *base = kit_options(k, &err), *v;
+  int all = base ? fn(k) : kit_fail(k, "%s", err.text);
+  char why[sizeof k->why];
+  snprintf(why, sizeof why, "%s", k->why);
+  for (int j = 0; j < k->entry->n_options && all != SONDE_FAIL; j++) {
+    const sonde_option *o = &k->entry->options[j];
+    int most = o->type == 'i' || o->type == 'f' ? NUMBERS : 100;
+    for (int t = 0; t < most && all != SONDE_FAIL && (v = kit_other_value(o, &k->values[j], t)); t++) {
+      int outcome = with_option(k, fn, base, o, v);
+      json_decref(v);
+      if (outcome == SONDE_FAIL || all == SONDE_SKIP) all = outcome;
+    }
+  }
+  if (all != SONDE_FAIL) snprintf(k->why, sizeof k->why, "%s", all == SONDE_PASS ? "" : why);
+  json_decref(base);
+  return all;
+}
+
+int check_schema(kit *k) {
+  const sonde_entry *e = k->entry;
+  if (strchr(e->summary, '\n') || strlen(e->summary) < 8) return kit_fail(k, "its summary must be one line that says what it does");
+  for (int j = 0; j < e->n_options; j++) {
+    const sonde_option *o = &e->options[j];
+    int numeric = o->type == 'i' || o->type == 'f';
+    if (strlen(o->doc) < 8 || strchr(o->doc, '\n'))
+      return kit_fail(k, "option '%s': its doc must be one line that says what it does", o->name);
+    if (numeric && o->min == 0 && o->max == 0)
+      return kit_fail(k, "option '%s' is a number without a range; give min and max", o->name);
+    if (numeric && o->min == o->max) return kit_fail(k, "option '%s': its range leaves one value, %g", o->name, o->min);
+    if (o->type == 'i' && (o->min != floor(o->min) || o->max != floor(o->max)))
+      return kit_fail(k, "option '%s' is an integer with the range %g to %g", o->name, o->min, o->max);
+  }
+  return SONDE_PASS;
+}
+
+/* What the plugin does with these options, as one number over bits: outputs, gradients and parameters of a module,
+ * weights after a few updates of an optimizer. A refusal is a code. */
+static int effect_bits(kit *k, const json_t *options, uint64_t *bits, sonde_error *err) {
+  sonde_value *v = sonde_entry_values(k->entry, options, err);
+  int rc = v ? SONDE_OK : err->code;
+  if (!rc && !sonde_kind_is_module(k->entry->kind)) rc = kit_update_bits(k, v, bits);
+  else if (!rc) {
+    rig r;
+    rig_spec spec = rig_usual(k);
+    spec.values = v;
+    spec.grad = 1;
+    rc = rig_make(k, k->ctx, &spec, &r);
+    if (!rc) rc = rig_run(&r);
+    if (!rc) *bits = rig_bits(&r);
+    else *err = r.err;
+    rig_drop(&r);
+  }
+  sonde_release(v);
+  return rc;
+}
+
+/* Does another value of option o change anything while the others are as in `base`? 1, 0, or -1: none was taken. */
+static int has_effect(kit *k, const json_t *base, int o, sonde_error *err) {
+  const sonde_option *schema = k->entry->options;
+  uint64_t before = 0, after = 0;
+  int found = -1;
+  if (effect_bits(k, base, &before, err)) return -1;
+  for (int j = 0; found < 1; j++) {
+    json_t *v = kit_other_value(&schema[o], &k->values[o], j), *options = json_deep_copy(base);
+    if (!v || json_object_set_new(options, schema[o].name, v)) {
+      json_decref(options);
+      break;
+    }
+    if (!effect_bits(k, options, &after, err)) found = after != before;
+    json_decref(options);
+  }
+  return found;
+}
+
+/* An option may count only together with another (nesterov with momentum): others are then moved one at a time. */
+static int check_one(kit *k, const json_t *base, int o) {
+  enum { TRIES = 3 };
+  const sonde_option *schema = k->entry->options;
+  sonde_error err = {0}, ignored = {0};
+  int found = has_effect(k, base, o, &err);
+  for (int p = 0; p < k->entry->n_options && found < 1; p++)
+    for (int j = 0; p != o && j < TRIES && found < 1; j++) {
+      json_t *v = kit_other_value(&schema[p], &k->values[p], j), *moved = json_deep_copy(base);
+      if (v && !json_object_set_new(moved, schema[p].name, v)) {
+        int now = has_effect(k, moved, o, &ignored);
+        if (now > found) found = now;
+      }
+      json_decref(moved);
+    }
+  if (found == 0) return kit_fail(k, "option '%s' has no effect: no other value changes any result", schema[o].name);
+  if (found < 0) return kit_fail(k, "option '%s': no value beside its default is taken: %.400s", schema[o].name, err.text);
+  return SONDE_PASS;
+}
+
+int check_options(kit *k) {
+  sonde_error err = {0};
+  json_t *base = kit_options(k, &err);
+  int outcome = base ? SONDE_PASS : kit_fail(k, "%s", err.text);
+  for (int o = 0; o < k->entry->n_options && outcome == SONDE_PASS; o++)
+    if (k->entry->options[o].type != 's' || k->entry->options[o].choices) outcome = check_one(k, base, o);
+  json_decref(base);
+  return outcome == SONDE_PASS && !k->entry->n_options ? kit_skip(k, "it has no options") : outcome;
+}

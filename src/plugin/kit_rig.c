@@ -1,0 +1,136 @@
+/* kit_rig.c - one module in a graph of its own, with parameters, gradients and a plan (kit.h). */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "plugin/kit.h"
+
+/* Every parameter away from where it starts: a gain that stands at 1 hides what multiplies it. */
+static void spread(const sonde_param *p) {
+  char stream[500];
+  snprintf(stream, sizeof stream, "kit/%s", p->name);
+  float mean = p->role == SONDE_ROLE_GAIN ? 1 : 0;
+  sonde_rng_fill_normal(sonde_rng_stream(1, stream), 0, sonde_tensor_data(p->value), sonde_shape_count(&p->value->shape), mean, 0.3f, 0);
+}
+
+static sonde_tensor *noise(const rig_spec *s, const char *stream, sonde_error *err) {
+  sonde_shape shape = {SONDE_F32, 3, {s->batch, s->context, s->width, 1, 1}};
+  sonde_tensor *t = sonde_tensor_new(&shape, err);
+  if (t) sonde_rng_fill_normal(sonde_rng_stream(2, stream), 0, sonde_tensor_data(t), sonde_shape_count(&shape), 0, 1, 0);
+  return t;
+}
+
+static int take_leaves(rig *r) {
+  r->name[0] = "x";
+  r->leaf[0] = r->x;
+  r->n = 1;
+  for (int64_t j = 0; j < sonde_params_count(r->params) && r->n <= RIG_PARAMS; j++) {
+    const sonde_param *p = sonde_params_at(r->params, j);
+    r->name[r->n] = p->name;
+    r->leaf[r->n++] = p->value;
+  }
+  return sonde_params_count(r->params) > RIG_PARAMS
+             ? sonde_fail(&r->err, SONDE_ELIMIT, "it makes more than %d parameters", RIG_PARAMS) : SONDE_OK;
+}
+
+static int differentiate(rig *r, sonde_node *x, sonde_node *u) {
+  sonde_node *wrt[1 + RIG_PARAMS] = {x};
+  for (int i = 1; i < r->n; i++) wrt[i] = sonde_leaf(r->g, r->name[i], r->leaf[i]);
+  int rc = sonde_grad(r->y, u, wrt, r->n, r->grad, &r->err);
+  r->has_grad = !rc;
+  return rc == SONDE_EUNSUP ? SONDE_OK : rc;
+}
+
+static int plan(rig *r) {
+  sonde_node *out[2 + RIG_PARAMS] = {r->y};
+  int n = 1;
+  for (int i = 0; r->has_grad && i < r->n; i++) out[n++] = r->grad[i];
+  r->plan = sonde_plan_new(r->g, out, NULL, n, NULL, &r->err);
+  return r->plan ? SONDE_OK : r->err.code;
+}
+
+static int trace(const kit *k, const rig_spec *spec, rig *r) {
+  sonde_site_spec at = {.graph = r->g, .params = r->params, .policy = sonde_policy_normal(0.3), .layer = spec->layer,
+                        .depth = spec->depth, .prefix = "", .width = spec->width, .batch = spec->batch, .context = spec->context};
+  at.slot = strcmp(k->entry->kind, "norm") ? k->entry->kind : "attn";
+  if (!(r->site = sonde_site_new(&at, &r->err))) return r->err.code;
+  sonde_node *x = sonde_leaf(r->g, "kit.x", r->x), *u = sonde_leaf(r->g, "kit.u", r->u);
+  r->y = sonde_entry_build(k->entry, r->site, spec->values ? spec->values : k->values, x);
+  if (!r->y) return sonde_graph_error(r->g, &r->err);
+  int rc = take_leaves(r);
+  if (!rc && spec->grad) rc = differentiate(r, x, u);
+  return rc ? rc : plan(r);
+}
+
+int rig_make(const kit *k, sonde_ctx *ctx, const rig_spec *spec, rig *r) {
+  memset(r, 0, sizeof *r);
+  r->ctx = ctx;
+  r->params = sonde_params_new(spec->seed, &r->err);
+  r->g = sonde_graph_new(ctx, &r->err);
+  r->x = noise(spec, "x", &r->err);
+  r->u = noise(spec, "u", &r->err);
+  if (!r->params || !r->g || !r->x || !r->u) return r->err.code;
+  int rc = trace(k, spec, r);
+  if (rc) return rc;
+  if (spec->first_values) sonde_params_init(r->params, ctx);
+  else
+    for (int64_t j = 0; j < sonde_params_count(r->params); j++) spread(sonde_params_at(r->params, j));
+  return SONDE_OK;
+}
+
+void rig_drop(rig *r) {
+  sonde_plan_free(r->plan);
+  sonde_site_free(r->site);
+  sonde_graph_free(r->g);
+  sonde_params_free(r->params);
+  sonde_tensor_free(r->x);
+  sonde_tensor_free(r->u);
+  memset(r, 0, sizeof *r);
+}
+
+int rig_run(rig *r) { return sonde_plan_run(r->plan, &r->err); }
+const float *rig_output(const rig *r, int i) { return sonde_plan_output(r->plan, i); }
+
+int64_t rig_count(const rig *r, int i) {
+  sonde_shape s = sonde_tensor_shape(r->leaf[i > 0 ? i - 1 : 0]);   /* y has x's shape */
+  return sonde_shape_count(&s);
+}
+
+static uint64_t hash(uint64_t h, const void *p, size_t n) {
+  const unsigned char *b = p;
+  for (size_t k = 0; k < n; k++) h = (h ^ b[k]) * 0x100000001b3u;
+  return h;
+}
+
+uint64_t rig_bits(const rig *r) {
+  uint64_t h = 0xcbf29ce484222325u;
+  for (int i = 0; i < r->n; i++) {
+    sonde_shape s = sonde_tensor_shape(r->leaf[i]);
+    h = hash(h, r->name[i], strlen(r->name[i]));
+    h = hash(h, s.dim, sizeof s.dim);
+  }
+  for (int i = 0; i < (r->has_grad ? 1 + r->n : 1); i++) h = hash(h, rig_output(r, i), (size_t)rig_count(r, i) * sizeof(float));
+  return h;
+}
+
+rig_spec rig_usual(const kit *k) {
+  static const int64_t widths[] = {24, 32, 16, 64, 48, 128, 256};
+  rig_spec spec = {.batch = 2, .context = 5, .layer = 3, .depth = 6, .seed = 7};
+  for (size_t w = 0; w < sizeof widths / sizeof widths[0]; w++) {
+    rig r;
+    spec.width = widths[w];
+    int rc = rig_make(k, k->ctx, &spec, &r);
+    rig_drop(&r);
+    if (!rc) return spec;
+  }
+  spec.width = widths[0];
+  return spec;
+}
+
+double kit_dot(const float *a, const float *b, int64_t n) {
+  double sum = 0;
+  for (int64_t k = 0; k < n; k++) sum += (double)a[k] * (double)b[k];
+  return sum;
+}

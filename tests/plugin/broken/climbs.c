@@ -1,0 +1,12 @@
+/* Goes up instead of down. */
+#include "broken.h"
+
+static void update(const sonde_update *u, const sonde_value *opt) {
+  (void)opt;
+  for (int64_t k = 0; k < u->n; k++)
+    u->w[k] += (float)u->lr * ((float)u->grad_scale * u->g[k] - (float)u->weight_decay * u->w[k]);
+}
+static const char *const state_names[] = {"momentum"};
+static const sonde_optimizer functions = {sizeof functions, 1, state_names, update};
+static const sonde_plugin plugin = {DESCRIPTOR("optimizer", "climbs", &functions)};
+SONDE_PLUGIN(plugin)

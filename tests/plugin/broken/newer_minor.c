@@ -1,0 +1,13 @@
+/* Was compiled for a minor version that this Sonde does not have yet. */
+#include "broken.h"
+
+static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
+  (void)opt;
+  return sound_norm(site, x);
+}
+static const sonde_module functions = {sizeof functions, build};
+static const sonde_plugin plugin = {
+    .abi_major = SONDE_ABI_MAJOR, .abi_minor = SONDE_ABI_MINOR + 1, .size = sizeof plugin + 64, .name = "newer_minor",
+    .kind = "norm", .version = "1.0", .build = SONDE_BUILD, .summary = "broken on purpose", .citation = "",
+    .functions = &functions};
+SONDE_PLUGIN(plugin)

@@ -1,0 +1,171 @@
+/* conformance_test.c - the conformance kit over Sonde's own plugins and templates, which pass every check, and over
+ * plugins that are broken on purpose, of which each is caught by the check that is made for it. */
+#include "config.h"
+
+#include <dirent.h>
+#include "../base/testing.h"
+#include "plugin/conformance.h"
+#include "plugin/registry.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+enum { SANITIZED = 1 };   /* replaces malloc: what a plugin leaks of its own is then found by the sanitizer alone */
+#else
+enum { SANITIZED = 0 };
+#endif
+
+static void conform(const char *path, int seconds, sonde_conformance *out) {
+  sonde_conform_opts opts = {.seconds = seconds};
+  sonde_error err = {0};
+  if (sonde_conform(path, &opts, out, &err)) fail_msg("%s: %s", path, err.text);
+}
+
+static void passes(const char *path) {
+  sonde_conformance c;
+  conform(path, 0, &c);
+  for (int k = 0; k < c.n; k++)
+    if (c.check[k].outcome == SONDE_FAIL) fail_msg("%s: %s: %s", path, c.check[k].name, c.check[k].text);
+  assert_true(c.n >= 14);
+  assert_string_equal(c.check[0].name, "load");
+  assert_string_equal(c.check[c.n - 1].name, "silent");
+}
+
+static void our_plugins_pass(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  sonde_ctx *ctx = sonde_ctx_new(1, &err);
+  assert_non_null(ctx);
+  sonde_registry *r = sonde_registry_of(ctx, &err);
+  assert_non_null(r);
+  assert_true(sonde_registry_count(r) >= 7);
+  for (int64_t k = 0; k < sonde_registry_count(r); k++) {
+    const sonde_entry *e = sonde_registry_at(r, k);
+    if (e->skipped) fail_msg("%s", e->skipped);
+    passes(e->path);
+  }
+  sonde_ctx_free(ctx);
+}
+
+static void the_templates_pass(void **state) {
+  (void)state;
+  char folder[3000], path[4000];
+  int n = 0;
+  snprintf(folder, sizeof folder, "%s/tests/plugin/template", getenv("abs_builddir"));
+  DIR *d = opendir(folder);
+  assert_non_null(d);
+  for (struct dirent *e; (e = readdir(d));) {
+    if (!strstr(e->d_name, ".so")) continue;
+    snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+    passes(path);
+    n++;
+  }
+  closedir(d);
+  assert_int_equal(n, 7);
+}
+
+typedef struct broken {
+  const char *file, *check, *says;   /* says: a part of the finding */
+  int alone;                         /* 1: no other check may fail */
+} broken;
+
+static const broken plugins[] = {
+    {"wrong_major", "load", "2.0, this Sonde 1.0: the major numbers differ", 1},
+    {"newer_minor", "load", "needs plugin interface 1.1, this Sonde has 1.0", 1},
+    {"short_descriptor", "load", "descriptor has 96 bytes, interface 1.0 has 104", 1},
+    {"other_build", "load", "built for 'real=f64', this Sonde has 'real=f32'", 1},
+    {"no_entry", "load", "exports no 'sonde_plugin_entry'", 1},
+    {"missing_symbol", "load", "undefined symbol: sonde_silu_of_the_library", 1},
+    {"no_functions", "load", "ffn 'no_functions': its sonde_module has no build function", 1},
+    {"unknown_kind", "load", "unknown kind 'nrom'; did you mean 'norm'?", 1},
+    {"bad_default", "load", "option 'eps' is 2.0; it takes: number, 0 to 1", 1},
+    {"foreign_op", "load", "op 1 is called 'silu'", 1},
+    {"dies_at_load", "load", "it crashed: Segmentation fault", 1},
+    {"twin", "name", "norm 'rmsnorm' is there already, from ", 1},
+    {"no_range", "schema", "option 'strength' is a number without a range", 1},
+    {"crash_in_build", "build", "it crashed: Segmentation fault", 1},
+    {"endless", "build", "it crashed: Segmentation fault", 1},
+    {"exits", "build", "it ended the whole process (exit status 3)", 1},
+    {"hangs", "build", "it hangs: no end after 2 seconds", 1},
+    {"crash_in_run", "run", "it crashed: Segmentation fault", 1},
+    {"wrong_shape", "shapes", "its result is f32 [1, 1]; it must have the shape of its input", 1},
+    {"no_reason", "shapes", "it gave no result and no reason", 1},
+    {"identity", "effect", "its result is its input", 1},
+    {"idle_weight", "effect", "parameter 'bias' has no effect", 1},
+    {"idle_option", "options", "option 'strength' has no effect", 1},
+    {"wrong_gradient", "gradient", "right for a constant upstream gradient only", 1},
+    {"no_gradient", "gradient", "op 'no_gradient.twice' has no gradient rule", 1},
+    {"looks_ahead", "causal", "it looks ahead", 1},
+    {"thread_dependent", "threads", "bits", 1},
+    {"lost_scale", "reload", "made anew in the same process, the module starts differently", 1},
+    {"shared_state", "reload", "after another block was built", 1},
+    {"overrun", "guards", "op 'overrun.twice' writes 20 bytes past the end of output 0", 1},
+    {"adds_up", "guards", "does not overwrite its output 0", 0},
+    {"leaks", "leaks", "it loses memory", 1},
+    {"swallows_nan", "nan", "it swallows NaN", 1},
+    {"prints", "silent", "building for width", 1},
+    {"climbs", "descent", "100 steps on a quadratic bowl", 1},
+    {"moves_at_rest", "rest", "weights without gradient and weight decay move", 1},
+    {"ignores_scale", "scale", "grad_scale", 1},
+    {"ignores_decay", "decay", "weight_decay 0.1", 1},
+    {"tile_dependent", "tiles", "how the parameter is cut into tiles", 0},
+    {"hidden_state", "reload", "something is kept outside the states", 0},
+    {"state_overrun", "guards", "it writes past the end of momentum", 0},
+};
+
+static void each_broken_plugin_is_caught_by_its_check(void **state) {
+  (void)state;
+  char path[4000];
+  for (size_t k = 0; k < sizeof plugins / sizeof plugins[0]; k++) {
+    const broken *b = &plugins[k];
+    sonde_conformance c;
+    int caught = 0;
+    if (SANITIZED && !strcmp(b->file, "leaks")) continue;
+    snprintf(path, sizeof path, "%s/tests/plugin/broken/%s.so", getenv("abs_builddir"), b->file);
+    conform(path, strcmp(b->file, "hangs") ? 0 : 2, &c);
+    for (int j = 0; j < c.n; j++) {
+      if (c.check[j].outcome != SONDE_FAIL) continue;
+      if (!strcmp(c.check[j].name, b->check)) {
+        caught = 1;
+        if (!strstr(c.check[j].text, b->says)) fail_msg("%s: %s says '%s', not '%s'", b->file, b->check, c.check[j].text, b->says);
+      } else if (b->alone) fail_msg("%s: '%s' fails as well: %s", b->file, c.check[j].name, c.check[j].text);
+    }
+    if (!caught) fail_msg("%s is not caught by '%s'", b->file, b->check);
+  }
+}
+
+static void one_check_can_be_asked_for(void **state) {
+  (void)state;
+  char path[4000];
+  sonde_conformance c;
+  sonde_error err = {0};
+  sonde_conform_opts opts = {.only = "gradient"};
+  snprintf(path, sizeof path, "%s/tests/plugin/broken/wrong_gradient.so", getenv("abs_builddir"));
+  assert_int_equal(sonde_conform(path, &opts, &c, &err), 0);
+  assert_int_equal(c.n, 2);
+  assert_string_equal(c.check[1].name, "gradient");
+  assert_int_equal(c.check[1].outcome, SONDE_FAIL);
+  opts.only = "gradeint";
+  assert_int_equal(sonde_conform(path, &opts, &c, &err), SONDE_EINVAL);
+  assert_non_null(strstr(err.text, "did you mean 'gradient'?"));
+}
+
+static void options_reach_the_plugin(void **state) {
+  (void)state;
+  char path[4000];
+  sonde_conformance c;
+  sonde_error err = {0};
+  const char *pair[] = {"strength=20"};
+  sonde_conform_opts opts = {.pair = pair, .n_pair = 1};
+  snprintf(path, sizeof path, "%s/tests/plugin/broken/idle_option.so", getenv("abs_builddir"));
+  assert_int_equal(sonde_conform(path, &opts, &c, &err), 0);
+  assert_int_equal(c.check[0].outcome, SONDE_FAIL);
+  assert_non_null(strstr(c.check[0].text, "option 'strength' is 20.0; it takes: number, 0.1 to 10"));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(our_plugins_pass),           cmocka_unit_test(the_templates_pass),
+      cmocka_unit_test(each_broken_plugin_is_caught_by_its_check), cmocka_unit_test(one_check_can_be_asked_for),
+      cmocka_unit_test(options_reach_the_plugin),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

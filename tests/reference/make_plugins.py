@@ -1,0 +1,127 @@
+#!/usr/bin/python3
+"""make_plugins.py - writes plugins.json: what PyTorch says about the modules and optimizers that Sonde brings.
+
+    /usr/bin/python3 make_plugins.py        (Debian's python3-torch; nothing else)
+
+Inputs are not stored: both sides make them by formula (see `wave`), rounded to f32; PyTorch then computes in f64.
+Attention is written out, with the rotation of Hugging Face's Llama; the rest is torch.nn and torch.optim.
+"""
+import json
+import math
+import os
+
+import torch
+import torch.nn.functional as F
+
+B, T, D = 2, 5, 8
+
+
+def wave(start, *shape):
+    n = math.prod(shape)
+    return torch.sin(start + 0.7 * torch.arange(n, dtype=torch.float64)).float().double().reshape(shape)
+
+
+X = wave(1.0, B, T, D)
+modules = []
+
+
+def case(kind, name, options, shapes, build):
+    """Parameter k of the module starts at wave(0.5 + 13 k)."""
+    params = {key: wave(0.5 + 13 * k, *shape) for k, (key, shape) in enumerate(shapes.items())}
+    y = build(**{key.split(".")[0]: value for key, value in params.items()})
+    modules.append({"kind": kind, "name": name, "options": options, "params": list(params), "y": y.reshape(-1).tolist()})
+
+
+def rmsnorm(eps):
+    return lambda weight: weight * X / torch.sqrt((X * X).mean(-1, keepdim=True) + eps)
+
+
+def rotate(x, theta):
+    """x [B, T, H, Dh]: pair j is (x[j], x[j + Dh/2])."""
+    half = x.shape[-1] // 2
+    angle = torch.arange(T).double()[:, None] * theta ** (-torch.arange(half).double() / half)
+    cos, sin = angle.cos()[:, None, :], angle.sin()[:, None, :]
+    a, b = x[..., :half], x[..., half:]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+def causal(heads, kv_heads, head_dim, theta=10000.0, window=0):
+    def build(q_proj, k_proj, v_proj, o_proj):
+        q = (X @ q_proj.T).reshape(B, T, heads, head_dim)
+        k = (X @ k_proj.T).reshape(B, T, kv_heads, head_dim)
+        v = (X @ v_proj.T).reshape(B, T, kv_heads, head_dim)
+        if theta:
+            q, k = rotate(q, theta), rotate(k, theta)
+        k, v = (t.repeat_interleave(heads // kv_heads, dim=2) for t in (k, v))
+        score = torch.einsum("bthd,bshd->bhts", q, k) / math.sqrt(head_dim)
+        t, s = torch.arange(T)[:, None], torch.arange(T)[None, :]
+        seen = (s <= t) & ((s > t - window) if window else (s <= t))
+        p = score.masked_fill(~seen, -math.inf).softmax(-1)
+        return torch.einsum("bhts,bshd->bthd", p, v).reshape(B, T, -1) @ o_proj.T
+    return build
+
+
+def attention_case(heads, kv_heads, head_dim, options, **more):
+    inner, kv = heads * head_dim, kv_heads * head_dim
+    case("attention", "causal", options,
+         {"q_proj.weight": (inner, D), "k_proj.weight": (kv, D), "v_proj.weight": (kv, D), "o_proj.weight": (D, inner)},
+         causal(heads, kv_heads, head_dim, **more))
+
+
+def ffn_case(name, options, hidden, act):
+    shapes = {"up_proj.weight": (hidden, D), "down_proj.weight": (D, hidden)}
+    if name == "swiglu":
+        shapes = {"gate_proj.weight": (hidden, D), **shapes}
+    case("ffn", name, options, shapes, act)
+
+
+case("norm", "rmsnorm", {}, {"weight": (D,)}, rmsnorm(1e-6))
+case("norm", "rmsnorm", {"eps": 0.5}, {"weight": (D,)}, rmsnorm(0.5))
+case("norm", "layernorm", {}, {"weight": (D,), "bias": (D,)}, lambda weight, bias: F.layer_norm(X, (D,), weight, bias, 1e-5))
+case("norm", "layernorm", {"bias": False, "eps": 0.1}, {"weight": (D,)}, lambda weight: F.layer_norm(X, (D,), weight, None, 0.1))
+attention_case(2, 2, 4, {"heads": 2})
+attention_case(4, 2, 2, {"heads": 4, "kv_heads": 2, "rope_theta": 100}, theta=100.0)
+attention_case(4, 1, 6, {"heads": 4, "kv_heads": 1, "head_dim": 6})
+attention_case(1, 1, 8, {"rope_theta": 0, "window": 2}, theta=0, window=2)
+ffn_case("swiglu", {}, 24, lambda gate_proj, up_proj, down_proj: (F.silu(X @ gate_proj.T) * (X @ up_proj.T)) @ down_proj.T)
+ffn_case("gelu", {}, 32, lambda up_proj, down_proj: F.gelu(X @ up_proj.T) @ down_proj.T)
+ffn_case("gelu", {"hidden": 5, "approximate": "tanh"}, 5,
+         lambda up_proj, down_proj: F.gelu(X @ up_proj.T, approximate="tanh") @ down_proj.T)
+
+optimizers = []
+N, STEPS, LR = 11, 5, 0.01
+
+
+def optimizer(name, options, decay, make):
+    w = wave(2.0, N).clone().requires_grad_()
+    o = make([w], LR, decay)
+    after = []
+    for step in range(STEPS):
+        w.grad = wave(3.0 + step, N)
+        o.step()
+        after.append(w.detach().tolist())
+    optimizers.append({"name": name, "options": options, "weight_decay": decay, "lr": LR, "w": after})
+
+
+for decay in (0.0, 0.1):
+    optimizer("adamw", {}, decay, lambda p, lr, d: torch.optim.AdamW(p, lr, (0.9, 0.95), 1e-8, d))
+    optimizer("adamw", {"beta1": 0.5, "beta2": 0.999, "eps": 0.01}, decay, lambda p, lr, d: torch.optim.AdamW(p, lr, (0.5, 0.999), 0.01, d))
+    optimizer("sgd", {}, decay, lambda p, lr, d: torch.optim.SGD(p, lr, 0.9, weight_decay=d))
+    optimizer("sgd", {"momentum": 0}, decay, lambda p, lr, d: torch.optim.SGD(p, lr, 0, weight_decay=d))
+    optimizer("sgd", {"nesterov": True, "momentum": 0.8}, decay, lambda p, lr, d: torch.optim.SGD(p, lr, 0.8, weight_decay=d, nesterov=True))
+
+
+def rounded(x):
+    if isinstance(x, list):
+        return [rounded(v) for v in x]
+    return float(f"{x:.9g}")
+
+
+for c in modules:
+    c["y"] = rounded(c["y"])
+for c in optimizers:
+    c["w"] = rounded(c["w"])
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "plugins.json"), "w") as f:
+    head = {"made_by": "make_plugins.py, PyTorch " + torch.__version__, "batch": B, "context": T, "width": D, "n": N}
+    f.write(json.dumps(head)[:-1] + ',\n"modules": [\n' + ",\n".join(json.dumps(c) for c in modules)
+            + '\n],\n"optimizers": [\n' + ",\n".join(json.dumps(c) for c in optimizers) + "\n]}\n")
