@@ -273,6 +273,11 @@ int sonde_path_exists(const char *path) {
   return !stat(path, &st);
 }
 
+int sonde_is_folder(const char *path) {
+  struct stat st;
+  return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where) {
   (void)st, (void)type, (void)where;
   return remove(path) && errno != ENOENT ? -1 : 0;

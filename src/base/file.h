@@ -20,6 +20,7 @@ void sonde_outfile_abandon(sonde_outfile *f);                   /* frees f */
 
 int sonde_mkdirs(const char *path, sonde_error *err);           /* like mkdir -p */
 int sonde_path_exists(const char *path);
+int sonde_is_folder(const char *path);                          /* 0 too when it does not exist */
 int sonde_remove_tree(const char *path, sonde_error *err);      /* like rm -r; absent is fine */
 
 typedef struct sonde_mapping { const void *data; int64_t size; } sonde_mapping;

@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include "cpu/simd.h"
 #include "io/safetensors_internal.h"
 #include "tensor/tensor.h"
@@ -97,11 +96,6 @@ static int add_index(sonde_st *st, const char *path, sonde_error *err) {
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
-static int is_folder(const char *path) {
-  struct stat s;
-  return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
-}
-
 static int ends_with(const char *s, const char *end) {
   size_t n = strlen(s), m = strlen(end);
   return n >= m && !strcmp(s + n - m, end);
@@ -109,7 +103,7 @@ static int ends_with(const char *s, const char *end) {
 
 static int open_path(sonde_st *st, const char *path, sonde_error *err) {
   char inside[4096];
-  if (!is_folder(path)) return ends_with(path, ".json") ? add_index(st, path, err) : sonde__st_add_file(st, path, err);
+  if (!sonde_is_folder(path)) return ends_with(path, ".json") ? add_index(st, path, err) : sonde__st_add_file(st, path, err);
   if (snprintf(inside, sizeof inside, "%s/model.safetensors.index.json", path) >= (int)sizeof inside)
     return sonde_fail(err, SONDE_EINVAL, "'%s': the path is too long", path);
   char *suffix = inside + strlen(inside) - strlen(".index.json");

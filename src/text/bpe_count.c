@@ -5,9 +5,8 @@
 #include "base/mem.h"
 #include "text/bpe_count.h"
 #include "text/pretoken.h"
+#include "text/tokenize.h"
 #include "text/unicode.h"
-
-enum { TILE_BYTES = 256 << 10 };
 
 void sonde_counts_free(sonde_counts *c) {
   sonde_intern_free(&c->pieces);
@@ -66,18 +65,6 @@ static void count_tile(void *arg, int64_t tile, int k) {
     count_text(w, j->texts[i].data, j->texts[i].n);
 }
 
-/* Tiles of whole texts, each of at least TILE_BYTES but the last. Returns their number; first has n + 1 places. */
-static int64_t make_tiles(const sonde_text *texts, int64_t n, int64_t *first) {
-  int64_t tiles = 0, bytes = 0;
-  for (int64_t i = 0; i < n; i++) {
-    if (bytes == 0) first[tiles++] = i;
-    bytes += texts[i].n;
-    if (bytes >= TILE_BYTES) bytes = 0;
-  }
-  first[tiles] = n;
-  return tiles;
-}
-
 static int add_up(worker *w, int threads, sonde_counts *out, sonde_error *err) {
   for (int k = 0; k < threads; k++) {
     int64_t at = 0, n, i = 0;
@@ -102,7 +89,7 @@ int sonde_count_pieces(const sonde_text *texts, int64_t n, sonde_pool *pool, son
     rc = sonde_stages_add_regex(&stages, SONDE_GPT2_PATTERN, (int64_t)strlen(SONDE_GPT2_PATTERN), 1, 1, "GPT-2", err);
   for (; ready < threads && !rc; ready++) rc = sonde_splitter_init(&j.workers[ready].splitter, &stages, err);
   if (!rc) {
-    sonde_pool_run(pool, make_tiles(texts, n, j.first), count_tile, &j);
+    sonde_pool_run(pool, sonde_text_tiles(texts, n, j.first), count_tile, &j);
     rc = add_up(j.workers, threads, out, err);
   }
   for (int k = 0; k < ready; k++) {

@@ -1,0 +1,115 @@
+/* corpus_cache.c - cache entries: named by what determines them, whole or absent, built by one process at a time. */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+#include "base/file.h"
+#include "base/log.h"
+#include "text/corpus_internal.h"
+
+/* Changes whenever the same text would become other tokens or other files. */
+#define RECIPE "sonde corpus 1"
+
+static int key_of(const sonde_corpus_plan *p, char hex[65], sonde_error *err) {
+  char line[512];
+  sonde_sha256 sha;
+  int n = snprintf(line, sizeof line, RECIPE "\nfield %s\nvalidation %.17g\nmax_bytes %lld\n", p->field, p->validation,
+                   (long long)p->max_bytes);
+  if (n >= (int)sizeof line) return sonde_fail(err, SONDE_EINVAL, "the field name '%.40s...' is too long", p->field);
+  sonde_sha256_init(&sha);
+  sonde_sha256_add(&sha, line, (size_t)n);
+  n = p->tokenizer ? snprintf(line, sizeof line, "tokenizer %s\n", sonde_tokenizer_hash(p->tokenizer))
+                   : snprintf(line, sizeof line, "vocab %lld\n", (long long)p->vocab);
+  sonde_sha256_add(&sha, line, (size_t)n);
+  int rc = p->source->identify(p->spec, &sha, err);
+  if (!rc) sonde_sha256_hex(&sha, hex);
+  return rc;
+}
+
+static int cache_root(const char *given, char *buf, size_t n, sonde_error *err) {
+  const char *own = getenv("SONDE_CACHE"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+  int used;
+  if (given || (own && *own))
+    used = snprintf(buf, n, "%s", given ? given : own);
+  else if (xdg && *xdg)
+    used = snprintf(buf, n, "%s/sonde", xdg);
+  else if (home && *home)
+    used = snprintf(buf, n, "%s/.cache/sonde", home);
+  else
+    return sonde_fail(err, SONDE_EINVAL, "no folder for the corpus cache: set SONDE_CACHE");
+  return used < (int)n ? 0 : sonde_fail(err, SONDE_EINVAL, "the path of the corpus cache is too long");
+}
+
+/* "default-0123456789abcdef": readable, and unique by the hash. */
+static int entry_path(const sonde_corpus_plan *p, const char *root, char *buf, size_t n, sonde_error *err) {
+  char hex[65], label[40];
+  const char *slash = strrchr(p->spec, '/'), *base = slash ? slash + 1 : p->spec;
+  int rc = key_of(p, hex, err);
+  if (rc) return rc;
+  snprintf(label, sizeof label, "%s", base);
+  label[strcspn(label, ".")] = '\0';
+  if (snprintf(buf, n, "%s/%s-%.16s", root, label, hex) < (int)n - 8) return 0;
+  return sonde_fail(err, SONDE_EINVAL, "the path of the corpus cache is too long");
+}
+
+static int is_whole(const char *entry) {
+  static const char *const names[] = {SONDE_CORPUS_TOKENIZER, SONDE_CORPUS_TRAIN, SONDE_CORPUS_VALIDATION};
+  char path[4200];
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    snprintf(path, sizeof path, "%s/%s", entry, names[i]);
+    if (!sonde_path_exists(path)) return 0;
+  }
+  return 1;
+}
+
+/* Holds the lock file of the entry; -1 with *err set. */
+static int lock_entry(const char *entry, sonde_error *err) {
+  char path[4200];
+  snprintf(path, sizeof path, "%s.lock", entry);
+  int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+  int rc = fd < 0 ? -1 : flock(fd, LOCK_EX);
+  if (!rc) return fd;
+  if (fd >= 0 && errno == EINTR)
+    sonde_fail(err, SONDE_EINTR, "interrupted while another process makes the corpus '%s'", entry);
+  else
+    sonde_fail_errno(err, SONDE_EIO, "cannot write '%s'; SONDE_CACHE names the cache folder", path);
+  if (fd >= 0) close(fd);
+  return -1;
+}
+
+/* Under the lock: builds beside the entry and renames, so that a reader sees all of it or nothing. */
+static int make_entry(const sonde_corpus_plan *p, const char *entry, sonde_error *err) {
+  char fresh[4200];
+  snprintf(fresh, sizeof fresh, "%s.new", entry);
+  sonde_info("making the corpus '%s' in %s", p->spec, entry);
+  int rc = sonde_remove_tree(fresh, err);
+  if (!rc) rc = sonde_mkdirs(fresh, err);
+  if (!rc) rc = sonde_corpus_build(p, fresh, err);
+  if (!rc) rc = sonde_remove_tree(entry, err);
+  if (!rc && rename(fresh, entry)) rc = sonde_fail_errno(err, SONDE_EIO, "cannot rename '%s'", fresh);
+  if (rc) {
+    sonde_error kept = *err;
+    sonde_remove_tree(fresh, NULL);
+    *err = kept;
+  }
+  return rc;
+}
+
+int sonde_corpus_entry(const sonde_corpus_plan *p, const char *cache, int damaged, char *buf, size_t n, sonde_error *err) {
+  char root[4096];
+  int rc = cache_root(cache, root, sizeof root, err);
+  if (!rc) rc = entry_path(p, root, buf, n, err);
+  if (rc || (!damaged && is_whole(buf))) return rc;
+  if ((rc = sonde_mkdirs(root, err))) return rc;
+  int lock = lock_entry(buf, err);
+  if (lock < 0) return err->code;
+  /* Whoever held the lock before may have made it. */
+  if (damaged || !is_whole(buf)) rc = make_entry(p, buf, err);
+  close(lock);
+  return rc;
+}

@@ -1,0 +1,42 @@
+/* source.h - documents of text out of files and installed packages. */
+#ifndef SONDE_TEXT_SOURCE_H
+#define SONDE_TEXT_SOURCE_H
+
+#include "base/sha256.h"
+#include "io/bytes.h"
+
+/* Document i is text[start[i]] .. text[start[i + 1]]. Zero it before the first use. */
+typedef struct sonde_documents {
+  sonde_bytes text;
+  int64_t *start;
+  int64_t n, room;
+  int64_t max_bytes;           /* no document is added once there is this much text; 0: no bound */
+} sonde_documents;
+
+void sonde_documents_free(sonde_documents *d);
+int sonde_documents_full(const sonde_documents *d);
+/* Appends a document; an empty one is passed over. 0 or SONDE_ENOMEM. */
+int sonde_documents_add(sonde_documents *d, const char *p, int64_t n);
+
+/* How a spec is read. */
+typedef struct sonde_source {
+  const char *name;            /* "default", "technical", or NULL: by the file's name */
+  const char *suffix;          /* ".txt", ".jsonl"; ".gz" may follow */
+  int (*identify)(const char *spec, sonde_sha256 *sha, sonde_error *err);  /* adds what the text depends on */
+  int (*read)(const char *spec, const char *field, sonde_documents *d, sonde_error *err);
+} sonde_source;
+
+/* The source of a spec, or NULL with EINVAL. */
+const sonde_source *sonde_source_find(const char *spec, sonde_error *err);
+
+/* Adds a file's path, size and time of change: what stands for its content. */
+int sonde_source_identify_file(const char *path, sonde_sha256 *sha, sonde_error *err);
+
+int sonde_read_text_file(const char *spec, const char *field, sonde_documents *d, sonde_error *err);
+int sonde_read_jsonl_file(const char *spec, const char *field, sonde_documents *d, sonde_error *err);
+int sonde_identify_bible(const char *spec, sonde_sha256 *sha, sonde_error *err);
+int sonde_read_bible(const char *spec, const char *field, sonde_documents *d, sonde_error *err);
+int sonde_identify_manuals(const char *spec, sonde_sha256 *sha, sonde_error *err);
+int sonde_read_manuals(const char *spec, const char *field, sonde_documents *d, sonde_error *err);
+
+#endif
