@@ -27,7 +27,7 @@ end
 ---@param sweep table
 ---@return table
 function sweep_view.new(sweep)
-  local self = setmetatable({ sweep = sweep, live = core.is_terminal "stderr", drawn = 0, ran = {} }, view)
+  local self = setmetatable({ sweep = sweep, live = core.is_terminal "stderr" and os.getenv "TERM" ~= "dumb", drawn = 0, ran = {} }, view)
   self.rows, self.columns = sweep_view.layout(sweep)
   return self
 end
