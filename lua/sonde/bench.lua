@@ -115,35 +115,22 @@ end
 
 -- ---- training ------------------------------------------------------------------------------------------------------------
 
--- Random tokens as a token file, made by a generator of our own so that a seed gives the same ones everywhere.
-local function random_corpus(vocab, tokens, seed)
-  local path = os.tmpname()
-  os.remove(path)
-  path = path .. ".bin"
-  local bytes, state = {}, (seed * 69069 + 12345) % 4294967296
-  local function u32(v)
-    return string.char(v % 256, math.floor(v / 256) % 256, math.floor(v / 65536) % 256, math.floor(v / 16777216) % 256)
-  end
-  -- The header of llm.c's token files: magic, version, tokens; 256 words in all.
-  bytes[1] = u32(20240520) .. u32(1) .. u32(tokens) .. string.rep("\0", 4 * 253)
+-- Random tokens, by a generator of our own so that a seed gives the same ones everywhere.
+local function random_tokens(vocab, tokens, seed)
+  local ids, state = {}, (seed * 69069 + 12345) % 4294967296
   for k = 1, tokens do
     state = (state * 69069 + 1) % 4294967296
-    local id = math.floor(state / 65536 * vocab / 65536)
-    bytes[k + 1] = string.char(id % 256, math.floor(id / 256))
+    ids[k] = math.floor(math.floor(state / 65536) * vocab / 65536)
   end
-  core.write_file(path, table.concat(bytes))
-  local ok, corpus = pcall(sonde.corpus, path, { validation = 0, vocab = vocab })
-  os.remove(path)
-  if not ok then error(corpus, 0) end
-  return corpus
+  return core.tensor("i32", { tokens }, ids)
 end
 
-local function trainer_of(model, corpus, c, options)
+local function trainer_of(model, tokens, c, options)
   local trace = model:trace { batch = c.batch, context = c.context }
-  return core.trainer(trace.loss, model:params(), corpus.handle, {
+  return core.trainer(trace.loss, model:params(), tokens, {
     steps = options.steps + WARM_UP, context = c.context, lr = 1e-3, schedule = "constant", warmup = 0, min_lr = 1,
     weight_decay = 0.1, optimizer = "adamw", clip = 1, dtype = options.dtype, blocks = c.depth, log_every = 1,
-    eval_tokens = -1, seed = options.seed, batch_seed = options.seed,
+    seed = options.seed, batch_seed = options.seed,
   })
 end
 
@@ -165,11 +152,11 @@ end
 function bench.train(options)
   local c = bench.configs[options.config]
   local peak = core.peak(options.dtype, PEAK_SECONDS) / 1e9
-  local corpus = random_corpus(c.vocab, 64 * c.context + 1, options.seed)
+  local tokens = random_tokens(c.vocab, 64 * c.context + 1, options.seed)
   local model = sonde.transformer { vocab = c.vocab, width = c.width, heads = c.heads, depth = c.depth,
     ffn_hidden = c.ffn_hidden, context = c.context, seed = options.seed }
   local before = core.peak_rss()
-  local trainer = trainer_of(model, corpus, c, options)
+  local trainer = trainer_of(model, tokens, c, options)
   local memory = trainer:memory()
   local times, loss = timed_steps(trainer)
   local count, ms = model:count(), stats.median(times)

@@ -182,6 +182,27 @@ function view:mean_array(series, column, name)
   return means
 end
 
+--- The same for a list of lists, whose rows may differ in length.
+---@return number[][]|nil means
+function view:mean_matrix(series, column, name)
+  local sums, counts, rows = {}, {}, 0
+  for _, trial in ipairs(self:trials(series, column)) do
+    local matrix = trial.arrays and trial.arrays[name]
+    for r, row in ipairs(type(matrix) == "table" and type(matrix[1]) == "table" and matrix or {}) do
+      rows = math.max(rows, r)
+      sums[r], counts[r] = sums[r] or {}, counts[r] or {}
+      for c, value in ipairs(row) do
+        if finite(value) then sums[r][c], counts[r][c] = (sums[r][c] or 0) + value, (counts[r][c] or 0) + 1 end
+      end
+    end
+  end
+  if rows == 0 then return nil end
+  for r = 1, rows do
+    for c, sum in pairs(sums[r]) do sums[r][c] = sum / counts[r][c] end
+  end
+  return sums
+end
+
 -- Neighbouring points are averaged until at most `most` are left: a figure cannot show more.
 local function thinned(points, most)
   local stride = math.ceil(#points / most)

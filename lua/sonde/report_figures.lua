@@ -31,6 +31,11 @@ local QUANTITIES = {
     is = "arccos of the cosine between the residual stream before and after a block, over π.",
     look = "Values near 0 mark blocks that hardly turn the stream.",
   },
+  angular_distances = {
+    title = "Angular distance over several blocks", axis = "angle / π", x = "first block i", y = "n blocks on",
+    is = "arccos of the cosine between the streams before block i and n blocks on, over π, at the last token of a window.",
+    look = "Dark bands mark spans of blocks that hardly turn the stream: candidates for removal.",
+  },
   layer_removal = {
     title = "What removing one block costs", axis = "rise of the validation loss (nats)", log = false,
     is = "Validation loss without the block less the loss of the whole model.",
@@ -127,7 +132,7 @@ end
 
 local function array_figure(view, name, column)
   local known = quantity(name)
-  local figure = { xlabel = "block", ylabel = known.axis, title = column_text(view, column), series = {} }
+  local figure = { xlabel = "block l", ylabel = known.axis, title = column_text(view, column), series = {} }
   local longest = 0
   for k, series in ipairs(view.series) do
     local means = view:mean_array(series, column, name)
@@ -173,6 +178,32 @@ local function array_group(view, name)
   return #group.figures > 0 and group or nil
 end
 
+-- ---- matrices -----------------------------------------------------------------------------------------------
+
+-- One panel a series, at the last column (the deepest model), all on one scale of colours.
+local function matrix_group(view, name)
+  local known, column = quantity(name), view.columns[#view.columns]
+  local group = { id = "matrix-" .. name, title = known.title or name, figures = {},
+    caption = (known.look .. " " .. known.is .. " Mean over seeds"):gsub("^ ", "") }
+  local low, high
+  for _, series in ipairs(view.series) do
+    local heat = view:mean_matrix(series, column, name)
+    if heat then
+      local title = report_table.value(series)
+      group.figures[#group.figures + 1] = { heat = heat, title = title, xlabel = known.x or "column",
+        ylabel = known.y or "row", key = known.axis, alt = ("%s, %s"):format(known.axis, title) }
+      for _, row in ipairs(heat) do
+        for _, value in pairs(row) do low, high = math.min(low or value, value), math.max(high or value, value) end
+      end
+    end
+  end
+  if not low then return nil end
+  if high == low then high = low + 1 end
+  for _, figure in ipairs(group.figures) do figure.low, figure.high = low, high end
+  group.caption = group.caption .. (column and ", " .. column_text(view, column) or "") .. "."
+  return group
+end
+
 -- ---- curves over training -----------------------------------------------------------------------------------
 
 local CURVES = {
@@ -183,7 +214,7 @@ local CURVES = {
     axis = "variance after the last block", log = true, last = true,
     caption = "A line that keeps rising shows a stream that training inflates. Variance over the features of what "
       .. "leaves the last block, averaged over tokens and seeds." },
-  { field = "grad_norm", title = "Gradient norm of the first block over training",
+  { field = "block_grad_norm", title = "Gradient norm of the first block over training",
     axis = "gradient norm, block 1", log = true, first = true,
     caption = "Spikes come before divergence; a line far below the others is a first block that hardly trains. L2 "
       .. "norm over the block's parameters before clipping, averaged over seeds." },
@@ -230,6 +261,7 @@ function report_figures.groups(view)
     return a < b
   end)
   for _, name in ipairs(names) do groups[#groups + 1] = array_group(view, name) end
+  for _, name in ipairs(view:array_names(true)) do groups[#groups + 1] = matrix_group(view, name) end
   for _, kind in ipairs(CURVES) do groups[#groups + 1] = curve_group(view, kind) end
   return groups
 end

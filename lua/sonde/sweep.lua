@@ -47,8 +47,8 @@ end
 
 -- ---- one trial ---------------------------------------------------------------------------------------------------
 
---- Records results: a number, string or boolean goes into the database, a list of numbers or a matrix (a list of
---- equally long lists) into probes/NAME.json.
+--- Records results: a number, string or boolean goes into the database, a list of numbers or of such lists (a
+--- matrix) into probes/NAME.json.
 ---@param values table<string, any>
 function trial_methods:report(values)
   if type(values) ~= "table" then

@@ -19,14 +19,14 @@ local function check_numbers(name, list)
   end
 end
 
---- Refuses what is neither a list of numbers nor a matrix.
+--- Refuses what is neither a list of numbers nor a list of such lists (a matrix, or a triangle).
 ---@param name string
 ---@param value table
 function collect.check_array(name, value)
   if type(value[1]) ~= "table" then return check_numbers(name, value) end
   for _, row in ipairs(value) do
-    if type(row) ~= "table" or #row ~= #value[1] then
-      error(core.where() .. ("trial:report: the rows of '%s' differ in length"):format(name), 0)
+    if type(row) ~= "table" then
+      error(core.where() .. ("trial:report: '%s' mixes numbers and lists"):format(name), 0)
     end
     check_numbers(name, row)
   end

@@ -101,6 +101,16 @@ function TestCells:test_arrays_are_averaged_entry_by_entry()
   lu.assertEquals(report_data.view(data):mean_array("pre_ln", 2, "variance"), { 3, 7 })
 end
 
+function TestCells:test_triangles_are_averaged_where_they_have_entries()
+  local data = fixture.data()
+  fixture.find(data, 2, "lns", 1).arrays.turn = { { 1, 2 }, { 3 } }
+  fixture.find(data, 2, "lns", 2).arrays.turn = { { 3, 0 / 0 }, { 5 } }
+  local view = report_data.view(data)
+  lu.assertEquals(view:mean_matrix("lns", 2, "turn"), { { 2, 2 }, { 4 } })
+  lu.assertEquals(view:array_names(true), { "turn" })
+  lu.assertNil(view:mean_matrix("pre_ln", 2, "turn"))
+end
+
 function TestCells:test_curves_are_averaged_step_by_step_and_thinned()
   local data = fixture.data()
   for seed = 1, 3 do
@@ -206,7 +216,10 @@ function TestPage:test_figures_are_inside()
 end
 
 function TestPage:test_ids_are_unique()
-  local page, seen = report.render(fixture.data()), {}
+  local data, seen = fixture.data(), {}
+  for _, trial in ipairs(data.trials) do trial.arrays.turn = { { 1, 2, 3 }, { 4, 5 }, { 6 } } end
+  local page = report.render(data)
+  well_formed(page)
   for id in page:gmatch("%sid=[\"'](.-)[\"']") do
     lu.assertNil(seen[id], "id " .. id)
     seen[id] = true

@@ -1,0 +1,20 @@
+--- plot_text.lua - texts and numbers as gnuplot reads them.
+
+local html = require "sonde.report_html"
+
+local text = { FONT = 13 }
+
+--- A text in single quotes, inside which gnuplot interprets nothing. (The terminal runs without markup, "noenhanced".)
+---@param value any
+---@return string
+function text.quote(value)
+  return "'" .. html.clean(value):gsub("%c", " "):gsub("'", "''") .. "'"
+end
+
+---@param v number
+---@return string
+function text.number(v)
+  return string.format("%.8g", v)
+end
+
+return text
