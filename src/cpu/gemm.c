@@ -337,11 +337,10 @@ static int must_widen(const sonde_gemm *g, const sonde_simd_table *simd) {
   return g->in_type == SONDE_BF16 && !is_thin(g) && !(simd->micro && simd->micro->bf16);
 }
 
-int64_t sonde_gemm_scratch(const sonde_gemm *g, int threads) {
+int64_t sonde_gemm_scratch(const sonde_gemm *g) {
   const sonde_simd_table *simd = sonde_simd_get();
   sonde_gemm f = *g;
   int64_t wide = 0;
-  (void)threads;   /* what is packed is shared by all threads */
   if (g->m <= 0 || g->n <= 0 || g->k <= 0 || g->batch <= 0 || is_thin(g)) return 0;
   if (must_widen(g, simd)) {
     wide = (padded(span_a(g)) + padded(span_b(g))) * 4;

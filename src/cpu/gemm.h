@@ -1,5 +1,5 @@
-/* gemm.h - matrix products, cut into tiles by the shape alone, each tile one single-threaded library call, so the
- * bits are the same at any thread count.
+/* gemm.h - matrix products, cut into tiles by the shape alone, each tile computed by one thread, so the bits are the
+ * same at any thread count.
  *
  * C [m,n] = beta C + op(A) op(B), row-major. op(A) is [m,k]: A is stored [m,k] (ta 0) or [k,m] (ta 1); B is
  * stored [k,n] (tb 0) or [n,k] (tb 1). A and B are both f32 or both bf16; accumulation is f32; C is f32 or bf16
@@ -18,8 +18,8 @@ typedef struct sonde_gemm {
   float beta;                       /* 0 or 1 */
 } sonde_gemm;
 
-/* Bytes of scratch that the product needs at any thread count of `threads` or fewer (packing, conversion). */
-int64_t sonde_gemm_scratch(const sonde_gemm *g, int threads);
+/* Bytes of scratch that the product needs, for what is packed or widened: at any number of threads, which share it. */
+int64_t sonde_gemm_scratch(const sonde_gemm *g);
 void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, void *scratch, sonde_pool *pool);
 
 /* One f32 product on the calling thread (for use inside a tile). */
@@ -28,6 +28,6 @@ void sonde_gemm_tile(int ta, int tb, int64_t m, int64_t n, int64_t k, const floa
 
 /* Must be called once before the first product: turns the library's own threads off. */
 void sonde_gemm_setup(void);
-const char *sonde_gemm_library(int dtype);   /* "OpenBLAS 0.3.21", "oneDNN 2.6.3", ...: for summaries and records */
+const char *sonde_gemm_library(int dtype);   /* "Sonde AVX-512", "OpenBLAS 0.3.21 (Haswell)", ...: for records */
 
 #endif

@@ -1,9 +1,8 @@
 /* simd.h - the inner loops of every kernel, in the widest instruction set this CPU has.
  *
- * The file simd_kernels.c is compiled once per instruction set (SONDE_ISA); sonde_simd_get() picks one of the
- * tables at the first call, by what the CPU reports (SONDE_ISA=base|avx2|avx512 in the environment takes a
- * narrower one, for tests). All arrays are f32 unless said; any alignment; n may be 0. Reductions have a fixed
- * order for a given table. */
+ * The files simd_*.c are compiled once per instruction set (SONDE_ISA); sonde_simd_get() picks one of the tables at
+ * the first call, by what the CPU reports (SONDE_ISA=base|avx2|avx512 in the environment takes a narrower one, for
+ * tests). All arrays are f32 unless said; any alignment; n may be 0. Reductions have a fixed order for a given table. */
 #ifndef SONDE_CPU_SIMD_H
 #define SONDE_CPU_SIMD_H
 
@@ -24,6 +23,8 @@ typedef struct sonde_simd_table {
   void (*layer_row)(float *y, const float *x, const float *g, const float *b, float eps, int64_t n, float *mean, float *r);
   void (*layer_row_grad)(float *dx, float *dg, float *db, const float *x, const float *g, const float *dy, float mean,
                          float r, int64_t n);
+  /* y = x [2 half] with each pair (x[j], x[j + half]) turned by the angle of cosine c[j] and sine s[j]; y may be x */
+  void (*turn)(float *y, const float *x, const float *c, const float *s, int64_t half);
   /* y = exp(x - shift); returns the sum of y */
   float (*exp_sum)(float *y, const float *x, float shift, int64_t n);
   float (*dot_bf16)(const uint16_t *x, const uint16_t *y, int64_t n);

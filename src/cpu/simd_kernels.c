@@ -178,6 +178,15 @@ static void layer_row_grad(float *dx, float *dg, float *db, const float *x, cons
   }
 }
 
+static void turn(float *y, const float *x, const float *c, const float *s, int64_t half) {
+#pragma GCC ivdep
+  for (int64_t j = 0; j < half; j++) {
+    float a = x[j], b = x[j + half];
+    y[j] = a * c[j] - b * s[j];
+    y[j + half] = b * c[j] + a * s[j];
+  }
+}
+
 static float exp_sum(float *y, const float *x, float shift, int64_t n) {
   vec a[2] = {{0}, {0}};
   int64_t i = 0;
@@ -227,7 +236,7 @@ const sonde_simd_table *ISA_NAME(sonde_simd)(int bf16) {
   *t = (sonde_simd_table){
       .common = {sizeof(sonde_simd), sum, dot, max, axpy, scale, mul, vexp, vtanh, from_bf16, to_bf16},
       .isa = ISA_TEXT(SONDE_ISA), .bf16 = bf16, .rms_row = rms_row, .rms_row_grad = rms_row_grad, .layer_row = layer_row,
-      .layer_row_grad = layer_row_grad, .exp_sum = exp_sum, .dot_bf16 = dot_bf16, .micro = MICRO(bf16),
+      .layer_row_grad = layer_row_grad, .turn = turn, .exp_sum = exp_sum, .dot_bf16 = dot_bf16, .micro = MICRO(bf16),
       .vec = ISA_NAME(sonde_vec_find)};
   ISA_NAME(sonde_blocks)(t);
   return t;

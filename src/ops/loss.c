@@ -83,7 +83,7 @@ static int64_t product_scratch(int64_t rows, int64_t v, int64_t d, int type, int
   sonde_gemm g[3] = {logits_product(rows, v, d, type), dx_product(rows, v, d, type), dw_product(rows, v, d, type, 0)};
   int64_t most = 0;
   for (int k = 0; k < (gradient ? 3 : 1); k++) {
-    int64_t need = sonde_gemm_scratch(&g[k], 0);
+    int64_t need = sonde_gemm_scratch(&g[k]);
     if (need > most) most = need;
   }
   return most;

@@ -59,7 +59,7 @@ static sonde_gemm describe(const sonde_shape *in, int n_in, const sonde_shape *o
 
 static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
   sonde_gemm g = describe(in, n_in, out, at);
-  return sonde_gemm_scratch(&g, 0);
+  return sonde_gemm_scratch(&g);
 }
 
 static int run(const sonde_call *c) {

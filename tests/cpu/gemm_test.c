@@ -59,7 +59,7 @@ static void drop(data *d) {
 }
 
 static void run(data *d, sonde_pool *pool) {
-  int64_t need = sonde_gemm_scratch(&d->g, sonde_pool_threads(pool));
+  int64_t need = sonde_gemm_scratch(&d->g);
   char *scratch = zeros(need + GUARD);
   memset(scratch + need, 0x5a, GUARD);
   memcpy(d->c, d->before, (size_t)d->c_bytes);
