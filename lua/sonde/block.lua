@@ -19,6 +19,7 @@ local norm_names = {
   attn_out = "post_self_attn_layernorm", ffn_out = "post_mlp_layernorm",
 }
 
+---@private
 --- A block at `index` (from 0) of a trace, with the parameters of the block at `source`.
 ---@param trace table     the trace under way: graph, params, model, batch, context
 ---@param index integer

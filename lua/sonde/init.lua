@@ -1,4 +1,4 @@
---- sonde - studies depth in language models. `local sonde = require "sonde"`.
+--- sonde - studies depth in language models.
 --
 -- What is here: corpora, models and where their norms stand, training, probes, sweeps and reports; below them graphs of
 -- nodes that are traced, differentiated, planned and run. Parts are loaded when they are first used.

@@ -11,6 +11,7 @@ local model = {}
 model.__index = model
 
 --- Called by transformer.new; use that.
+---@private
 function model.new(config, layers, final)
   return setmetatable({
     config = config, layers = layers, final = final, handle = core.params(config.seed), policies = {},
@@ -18,6 +19,7 @@ function model.new(config, layers, final)
 end
 
 --- First values by role for parameters of layer 1..L, or 0 outside the blocks.
+---@private
 ---@param layer integer
 ---@return table
 function model:policy(layer)
@@ -30,6 +32,7 @@ function model:policy(layer)
 end
 
 --- A parameter outside the blocks as a leaf of a graph; made if it is not there yet.
+---@private
 function model:leaf(graph, name, dims, role)
   return graph:leaf(name, self.handle:need(name, dims, role, self:policy(0)[role], -1))
 end
@@ -43,6 +46,7 @@ function model:trace(options)
 end
 
 --- The parameters as they are now, maybe none yet: for traces.
+---@private
 function model:params_handle()
   return self.handle
 end

@@ -84,10 +84,19 @@ function module.spec(given, what, where)
   return name, options
 end
 
+-- Calls a function of the core whose error is about something that stands at `where`, in a file or in the script.
+local function placed(where, f, ...)
+  local ok, result = pcall(f, ...)
+  if ok then return result end
+  local here = core.where()
+  if here ~= "" and string.sub(result, 1, #here) == here then result = string.sub(result, #here + 1) end
+  error(where() .. result, 0)
+end
+
 -- The options that a module of the registry knows, as a set.
-local function known_options(kind, name)
+local function known_options(kind, name, where)
   local known = {}
-  for _, option in ipairs(core.module(kind, name).options) do known[option.name] = true end
+  for _, option in ipairs(placed(where, core.module, kind, name).options) do known[option.name] = true end
   return known
 end
 
@@ -100,7 +109,7 @@ end
 ---@return {name: string, options: table}
 function module.resolve(kind, given, shared, asked, where)
   local name, options = module.spec(given, kind, where)
-  local known = known_options(kind, name)
+  local known = known_options(kind, name, where)
   for key, value in pairs(shared) do
     if options[key] == nil then
       if known[key] then
@@ -111,7 +120,7 @@ function module.resolve(kind, given, shared, asked, where)
       end
     end
   end
-  return { name = name, options = core.module_values(kind, name, options) }
+  return { name = name, options = placed(where, core.module_values, kind, name, options) }
 end
 
 return module

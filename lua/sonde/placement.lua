@@ -39,11 +39,12 @@ end
 
 --- The placement of that name: {build=, init=, options=, check=}.
 ---@param name string
+---@param where? fun(): string   the place of the name, for messages
 ---@return table
-function placement.find(name)
+function placement.find(name, where)
   local found = placements[name]
   if not found then
-    error(core.where() .. "unknown placement '" .. tostring(name) .. "'" .. args.hint(name, placement.names()), 0)
+    error((where or core.where)() .. "unknown placement '" .. tostring(name) .. "'" .. args.hint(name, placement.names()), 0)
   end
   return found
 end

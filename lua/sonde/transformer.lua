@@ -62,16 +62,17 @@ local function resolve_module(kind, given, config, asked, where)
     shared[option] = config[name]
     if asked[name] ~= nil then set[option] = name end
   end
-  return module.resolve(kind, given, shared, set, where)
+  return module.resolve(kind, given, shared, set, function() return where(kind) end)
 end
 
 local function resolve_placement(given, where)
   if type(given) == "function" then return { name = "custom", build = given, options = {}, init = "normal" } end
-  local name, options = module.spec(given, "placement", where)
-  local found = placement.find(name)
+  local function place() return where("placement") end
+  local name, options = module.spec(given, "placement", place)
+  local found = placement.find(name, place)
   return {
     name = name, build = found.build, init = found.init, check = found.check,
-    options = args.check(found.options, options, "placement '" .. name .. "'", where),
+    options = args.check(found.options, options, "placement '" .. name .. "'", place),
   }
 end
 
@@ -81,13 +82,13 @@ local function resolve_heads(config, where)
   config.kv_heads = config.kv_heads or config.heads
   if not config.head_dim then
     if config.width % config.heads ~= 0 then
-      error(where() .. string.format("width %d of transformer is no multiple of heads %d; choose other heads, or set head_dim",
+      error(where("heads") .. string.format("width %d of transformer is no multiple of heads %d; choose other heads, or set head_dim",
         config.width, config.heads), 0)
     end
     config.head_dim = math.floor(config.width / config.heads)
   end
   if config.heads % config.kv_heads ~= 0 then
-    error(where() .. string.format("heads %d of transformer is no multiple of kv_heads %d", config.heads, config.kv_heads), 0)
+    error(where("kv_heads") .. string.format("heads %d of transformer is no multiple of kv_heads %d", config.heads, config.kv_heads), 0)
   end
 end
 
@@ -96,7 +97,7 @@ local function resolve_layers(config, asked, where)
   for key, layer in pairs(config.layers) do
     local index = tonumber(key)
     if not index or index ~= math.floor(index) or index < 0 or index >= config.depth then
-      error(where() .. "layers of transformer: there is no block " .. tostring(key) .. "; blocks are 0.." .. (config.depth - 1), 0)
+      error(where("layers") .. "layers of transformer: there is no block " .. tostring(key) .. "; blocks are 0.." .. (config.depth - 1), 0)
     end
     overrides[index] = layer
   end
@@ -119,7 +120,7 @@ end
 function transformer.new(options, where)
   local asked = type(options) == "table" and options or {}
   local config = args.check(transformer.schema, options, "transformer", where)
-  local function place() return where and where({}) or core.where() end
+  local function place(key) return where and where({ key }) or core.where() end
   resolve_heads(config, place)
   local layers = resolve_layers(config, asked, place)
   local final = resolve_module("norm", config.final_norm or config.norm, config, asked, place)

@@ -1,0 +1,169 @@
+-- gen-lua-api.lua - writes lua-api.md from the annotations in lua/sonde: `sonde run doc/gen-lua-api.lua > doc/lua-api.md`.
+--
+-- A doc comment is a run of lines that begin with ---; it belongs to the function, class or schema under it. Schemas are
+-- shown as the tables that the program itself checks options by.
+
+local core = require "sonde.core"
+
+local library = core.lua_dir() .. "/sonde/"
+
+-- What the page has, in order: {heading, what stands under it, {file, prefix of its functions}...}.
+local pages = {
+  { "The library", "`local sonde = require \"sonde\"`. Parts are loaded when they are first used.", { "init", "sonde." } },
+  { "Models", nil, { "transformer", "sonde.", { new = "transformer" } }, { "model", "model:" }, { "folder", "sonde.", { load = "load" } } },
+  { "Placements and initialisations", nil, { "placement", "sonde.", { register = "placement" } }, { "block", "block:" },
+    { "initpolicy", "sonde.", { register = "init" } } },
+  { "Modules in Lua", nil, { "module", "sonde.", { norm = "norm", attention = "attention", ffn = "ffn" } } },
+  { "Traces and interventions", nil, { "trace", "trace:", { logits = "logits", mean_loss = "mean_loss" } } },
+  { "Corpora", nil, { "corpus", "sonde.", { open = "corpus" } } },
+  { "Training", nil, { "train", "sonde.", { train = "train" } } },
+  { "Evaluation and probes", nil, { "eval", "sonde.", { evaluate = "evaluate" } }, { "probe", "sonde.", { probe = "probe" } } },
+  { "Sweeps and reports", nil, { "sweep", "sonde.", { new = "sweep" } } },
+  { "Nodes", nil, { "node", "node:" } },
+  { "Graphs, tensors, plans, parameters", nil, { "types", nil } },
+}
+
+local out = {}
+local function emit(...)
+  out[#out + 1] = table.concat({ ... })
+end
+
+-- ---- reading ------------------------------------------------------------------------------------------------
+
+-- The doc comments of a file: {text, params, returns, fields, class, name, separator, owner, schema}.
+local function read(path)
+  local docs, doc = {}, nil
+  for line in io.lines(path) do
+    local text = line:match "^%-%-%-%s?(.*)$"
+    if text then
+      doc = doc or { lines = {}, params = {}, returns = {}, fields = {} }
+      local tag, rest = text:match "^@(%a+)%s*(.*)$"
+      if tag == "param" then doc.params[#doc.params + 1] = rest
+      elseif tag == "return" then doc.returns[#doc.returns + 1] = rest
+      elseif tag == "field" then doc.fields[#doc.fields + 1] = rest
+      elseif tag == "class" then doc.class = rest
+      elseif tag == "private" then doc.private = true
+      elseif not tag then doc.lines[#doc.lines + 1] = text end
+    elseif doc then
+      if line:match "^%-%-" then
+        if line ~= "--" then doc.lines[#doc.lines + 1] = (line:gsub("^%-%-%s?", "")) elseif #doc.lines > 0 then doc.lines[#doc.lines + 1] = "" end
+      else
+        doc.owner, doc.separator, doc.name, doc.arguments = line:match "^function ([%w_]+)([.:])([%w_]+)%((.-)%)"
+        doc.schema = line:match "^[%w_]+%.([%w_]*schema) ="
+        docs[#docs + 1] = doc
+        doc = nil
+      end
+    end
+  end
+  return docs
+end
+
+-- "name? type   description" with types that may hold spaces inside brackets.
+local function split(text)
+  local name, rest = text:match "^(%S+)%s+(.*)$"
+  if not name then return text, "", "" end
+  local depth, at = 0, #rest + 1
+  for i = 1, #rest do
+    local c = rest:sub(i, i)
+    if c:match "[%(%{%[<]" then depth = depth + 1 end
+    if c:match "[%)%}%]>]" then depth = depth - 1 end
+    if depth == 0 and rest:sub(i):match "^%s%s" then
+      at = i
+      break
+    end
+    if depth == 0 and c == " " and not rest:sub(1, i - 1):match "[:,|]$" then
+      at = i
+      break
+    end
+  end
+  return name, rest:sub(1, at - 1), (rest:sub(at):gsub("^%s+", ""))
+end
+
+-- ---- writing ------------------------------------------------------------------------------------------------
+
+local function code(text)
+  return "`" .. text .. "`"
+end
+
+local function described(lines)
+  local text = table.concat(lines, "\n"):gsub("%s+$", "")
+  return text
+end
+
+local function emit_rows(rows)
+  for _, row in ipairs(rows) do
+    local name, kind, text = split(row)
+    emit("- ", code(name), kind ~= "" and " " .. code(kind) or "", text ~= "" and ": " .. text or "")
+  end
+  if #rows > 0 then emit "" end
+end
+
+local function emit_function(doc, name)
+  emit("### `", name, "(", doc.arguments, ")`\n")
+  if #doc.lines > 0 then emit(described(doc.lines), "\n") end
+  emit_rows(doc.params)
+  for _, text in ipairs(doc.returns) do
+    emit("Returns ", code(text), ".\n")
+  end
+end
+
+local function emit_class(doc)
+  local name, text = doc.class:match "^(%S+)%s*(.*)$"
+  emit("### ", code(name), "\n")
+  if text ~= "" then emit(text, ".\n") end
+  emit_rows(doc.fields)
+end
+
+-- What a schema's field takes, in words.
+local function takes(field)
+  local words = field.type:gsub("|", " or ")
+  if field.min and field.max then words = words .. (" %g to %g"):format(field.min, field.max)
+  elseif field.min then words = words .. (" from %g"):format(field.min) end
+  local choices = type(field.choices) == "table" and field.choices
+  return choices and table.concat(choices, ", ") or words
+end
+
+local function preset(field)
+  if field.required then return "required" end
+  if field.preset == nil or type(field.preset) == "table" then return "" end
+  return code(tostring(field.preset))
+end
+
+local function emit_schema(doc, file)
+  emit(described(doc.lines), "\n\n| option | takes | default | |\n| --- | --- | --- | --- |")
+  for _, field in ipairs(require("sonde." .. file)[doc.schema]) do
+    if not field.hidden then
+      emit("| ", code(field.name), " | ", takes(field), " | ", preset(field), " | ", (field.doc:gsub("|", "\\|")), " |")
+    end
+  end
+  emit ""
+end
+
+local function emit_file(file, prefix, wanted)
+  for k, doc in ipairs(read(library .. file .. ".lua")) do
+    if k == 1 and not doc.name and not doc.class and not doc.schema then
+      local first = (doc.lines[1] or ""):gsub("^[%w_]+%.?%w* %- ", "")
+      doc.lines[1] = first:sub(1, 1):upper() .. first:sub(2)
+      emit(described(doc.lines), "\n")
+    elseif doc.class then
+      emit_class(doc)
+    elseif doc.schema then
+      emit_schema(doc, file)
+    elseif doc.name and not doc.private and (not wanted or wanted[doc.name]) then
+      local shown = wanted and wanted[doc.name] or doc.name
+      emit_function(doc, (prefix or doc.owner .. doc.separator) .. shown)
+    end
+  end
+end
+
+emit "<!-- Made by doc/gen-lua-api.lua from the comments in lua/sonde; changes belong there. -->\n"
+emit "# The Lua API\n"
+for _, page in ipairs(pages) do
+  emit("## ", page[1], "\n")
+  if page[2] then emit(page[2], "\n") end
+  for k = 3, #page do
+    if core.exists(library .. page[k][1] .. ".lua") then emit_file(page[k][1], page[k][2], page[k][3]) end
+  end
+end
+local text = table.concat(out, "\n"):gsub("\n\n\n+", "\n\n"):gsub("%s+$", "") .. "\n"
+io.stdout:write(text)

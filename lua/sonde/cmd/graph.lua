@@ -1,0 +1,118 @@
+--- graph - what a training step of a configuration costs, before anything is computed.
+
+local core = require "sonde.core"
+
+-- "1.5G" -> bytes
+local function bytes_of(text)
+  local number, unit = string.match(text, "^([%d.]+)%s*([KMG]?)i?B?$")
+  local factor = ({ [""] = 1, K = 1024, M = 1024 ^ 2, G = 1024 ^ 3 })[unit or ""]
+  if not tonumber(number) then error("--memory " .. text .. ": a size is written as in 800M or 1.5G", 0) end
+  return math.floor(tonumber(number) * factor)
+end
+
+local function mib(bytes)
+  return string.format("%.1f MiB", bytes / 1024 ^ 2)
+end
+
+-- What the process holds before the model: the program, its libraries, the runtime.
+local function resident()
+  core.threads()
+  local pages = string.match(core.read_file("/proc/self/statm"), "^%d+ (%d+)")
+  return tonumber(pages) * 4096
+end
+
+-- The nodes of a training step: the summed loss and the gradient of every parameter, which goes to a buffer of its own.
+local function training_step(model, trace)
+  local leaves, outputs, tensors = {}, { trace.loss:sum() }, {}
+  for i, param in ipairs(model:params():list()) do
+    leaves[i] = trace.graph:find(param.name)
+    tensors[i + 1] = core.tensor("f32", param.dims)
+  end
+  for i, gradient in ipairs(outputs[1]:grad(leaves)) do outputs[i + 1] = gradient end
+  return outputs, tensors
+end
+
+local function read_model(path, batch, context)
+  local modelconfig, transformer = require "sonde.modelconfig", require "sonde.transformer"
+  local sections, where = modelconfig.load(path, { model = false, corpus = modelconfig.corpus_schema, train = false })
+  if type(sections.model) ~= "table" then error(path .. ": there is no section 'model'", 0) end
+  local options = sections.model
+  if options.vocab == nil then options.vocab = sections.corpus and sections.corpus.vocab or 8192 end
+  local train = type(sections.train) == "table" and sections.train or {}
+  local model = transformer.new(options, where("model"))
+  return model, batch or tonumber(train.batch) or 8, context or tonumber(train.context) or model.config.context,
+    train.dtype or "f32", tonumber(train.tokens)
+end
+
+local function show(model, info, base, batch, context)
+  local count = model:count()
+  local state = 16 * count.total
+  local rows = {
+    { "parameters", string.format("%d (%d without embedding and head)", count.total, count.non_embedding) },
+    { "tokens a step", string.format("%d (%d sequences of %d)", batch * context, batch, context) },
+    { "nodes", string.format("%d, in %d steps", info.nodes, info.steps) },
+    { "arithmetic", string.format("%.2f GFLOP a step", info.flops / 1e9) },
+    { "memory traffic", string.format("%.2f GB a step", info.bytes / 1e9) },
+    { "arena", mib(info.arena_bytes)
+      .. (info.recomputed_blocks > 0 and string.format(", %d blocks recomputed", info.recomputed_blocks) or "") },
+    { "state", mib(state) .. " (weights, gradients, two moments)" },
+    { "peak memory", mib(info.arena_bytes + state + base) .. " (with " .. mib(base) .. " for the program)" },
+  }
+  for _, row in ipairs(rows) do print(string.format("%-15s %s", row[1], row[2])) end
+end
+
+local function show_nodes(trace)
+  print("\nvalue                    shape")
+  for _, name in ipairs(trace.graph:names()) do
+    local node = trace.graph:find(name)
+    print(string.format("%-24s %s [%s]", name, node:dtype(), table.concat(node:dims(), ", ")))
+  end
+end
+
+return {
+  summary = "what a training step of a configuration costs: nodes, shapes, FLOPs, memory",
+  usage = "CONFIG.yaml [options]",
+  details = "Plans the step (forward, loss, gradients of all parameters) without computing it. Exit status 1 when it does\n"
+    .. "not fit --memory, with what would.",
+  positional = { { name = "config", type = "string", required = true, doc = "a configuration, as for `sonde train`" } },
+  options = {
+    { name = "batch", type = "integer", min = 1, doc = "sequences of a step; default: the configuration's, or 8" },
+    { name = "context", type = "integer", min = 1, doc = "tokens of a sequence; default: the configuration's" },
+    { name = "dtype", type = "string", choices = { "f32", "bf16" }, doc = "of matrix products; default: the configuration's" },
+    { name = "memory", type = "string", value = "SIZE", doc = "memory to stay within, such as 800M or 1.5G" },
+    { name = "dot", type = "boolean", preset = false, doc = "print the graph for Graphviz instead" },
+    { name = "nodes", type = "boolean", preset = false, doc = "list the named values and their shapes too" },
+    { name = "json", type = "boolean", preset = false, doc = "as a JSON object" },
+  },
+  example = "sonde graph model.yaml --batch 8 --memory 1G\n  sonde graph model.yaml --dot | dot -Tsvg > model.svg",
+  run = function(options)
+    require "sonde"
+    local base = resident()
+    local model, batch, context, dtype = read_model(options.config, options.batch, options.context)
+    local budget = options.memory and bytes_of(options.memory)
+    local count = model:count()
+    local left = budget and budget - 16 * count.total - base
+    if left and left <= 0 then
+      error(string.format("%s is too little: weights, gradients and moments take %s, the program %s", mib(budget),
+        mib(16 * count.total), mib(base)), 0)
+    end
+    local trace = model:trace { batch = batch, context = context, dropout = true }
+    local outputs, tensors = training_step(model, trace)
+    local plan = core.plan(outputs, { compute = options.dtype or dtype, memory_budget = left and math.floor(left) }, tensors)
+    local info = plan:info()
+    if options.dot then
+      local path = os.tmpname()
+      plan:dump(path, "dot")
+      io.stdout:write(core.read_file(path))
+      os.remove(path)
+    elseif options.json then
+      info.parameters, info.non_embedding, info.batch, info.context = count.total, count.non_embedding, batch, context
+      info.state_bytes, info.base_bytes = 16 * count.total, base
+      info.peak_bytes = info.arena_bytes + info.state_bytes + base
+      print(core.json_encode(info, 2))
+    else
+      show(model, info, base, batch, context)
+      if options.nodes then show_nodes(trace) end
+    end
+  end,
+}

@@ -1,0 +1,138 @@
+---@meta
+--- types.lua - the handles that the C core makes, for documentation and editors; nothing here is run.
+--
+-- Handles are given back by the collector, by close(), or at the end of a `local x <close>`; a closed one says so when it
+-- is used. A node keeps its graph, a plan keeps its graph and its tensors.
+
+---@class sonde.graph      a computation while it is traced
+local graph = {}
+
+--- An input, given a value before each run.
+---@param name string
+---@param dtype "f32"|"bf16"|"i32"
+---@param dims integer[]     slowest dimension first
+---@return sonde.node
+function graph:input(name, dtype, dims) end
+
+--- A tensor as a value of the graph; runs read what it holds then.
+---@param name string
+---@param tensor sonde.tensor
+---@return sonde.node
+function graph:leaf(name, tensor) end
+
+--- A shape filled with one number; {} is a scalar.
+---@param value number
+---@param dims integer[]
+---@return sonde.node
+function graph:constant(value, dims) end
+
+--- What the nodes from now on belong to: a path for messages and dumps, and the block (from 0, or -1) for recomputation.
+---@param path string|nil
+---@param block? integer
+function graph:scope(path, block) end
+
+--- The value of that name, or nil.
+---@param name string
+---@return sonde.node|nil
+function graph:find(name) end
+
+--- The names of values, in the order they were given.
+---@return string[]
+function graph:names() end
+
+--- No node can be made or looked at any more; plans run on.
+function graph:close() end
+
+---@class sonde.tensor     a buffer with a shape
+local tensor = {}
+
+--- Fills it: a table, nested or flat, in row-major order; or one number for all. Returns the tensor.
+---@param values table|number
+---@return sonde.tensor
+function tensor:fill(values) end
+
+--- The i-th element in row-major order, from 1.
+---@param i integer
+---@return number
+function tensor:get(i) end
+
+---@param i integer
+---@param value number
+function tensor:set(i, value) end
+
+--- All elements as a flat list.
+---@return number[]
+function tensor:values() end
+
+--- The shape, as a list.
+---@return integer[]
+function tensor:dims() end
+
+--- "f32", "bf16" or "i32".
+---@return string
+function tensor:dtype() end
+
+--- How many elements.
+---@return integer
+function tensor:count() end
+
+--- Gives the memory back, once no plan and no graph uses it.
+function tensor:close() end
+
+---@class sonde.plan       a computation with its memory, ready to run
+local plan = {}
+
+--- Computes the outputs from the inputs. Inputs that are not given keep the value of the last run.
+---@param inputs? table<string, sonde.tensor|table>
+---@return sonde.plan
+function plan:run(inputs) end
+
+--- An input's value for the runs to come. A tensor is read at each run; a table is copied now.
+---@param name string
+---@param value sonde.tensor|table
+function plan:set(name, value) end
+
+--- A copy of output i (from 1) of the last run.
+---@param i integer
+---@return sonde.tensor
+function plan:output(i) end
+
+--- How many outputs there are.
+---@return integer
+function plan:outputs() end
+
+--- What random ops (dropout) count by: the same step gives the same mask.
+---@param step integer
+function plan:set_step(step) end
+
+--- Nodes and steps, bytes of the arena and of tensors, FLOPs and memory traffic of one run, blocks that are recomputed.
+---@return {nodes: integer, steps: integer, arena_bytes: integer, leaf_bytes: integer, flops: number, bytes: number, recomputed_blocks: integer}
+function plan:info() end
+
+--- Writes the schedule as text, or the graph for Graphviz.
+---@param path string
+---@param form? "text"|"dot"
+function plan:dump(path, form) end
+
+--- Gives the plan's memory back.
+function plan:close() end
+
+---@class sonde.params     the named parameters of a model
+local params = {}
+
+--- The parameter of that name as a tensor, or nil.
+---@param name string
+---@return sonde.tensor|nil
+function params:find(name) end
+
+--- Name, dims, role and block (from 0; -1: none) of every parameter.
+---@return {name: string, dims: integer[], role: string, block: integer}[]
+function params:list() end
+
+--- How many numbers they hold.
+---@return integer
+function params:elements() end
+
+--- Hash over names, shapes and values.
+---@return string
+function params:sha256() end
