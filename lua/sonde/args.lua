@@ -212,10 +212,12 @@ end
 ---@param field sonde.field
 ---@param value any
 ---@param what string
+---@param where? sonde.where
 ---@return any
-function args.value(field, value, what)
-  if value == nil and field.preset ~= nil then value = field.preset end
-  return check_value(field, value, what, here, { field.name })
+function args.value(field, value, what, where)
+  if value == nil then value = field.preset end
+  if value == nil and not field.required then return nil end
+  return check_value(field, value, what, where or here, { field.name })
 end
 
 -- ---- command lines ---------------------------------------------------------------------------------------

@@ -1,1 +1,2 @@
-# Tests of the command line. bats_tests += %D%/x.bats
+# Tests of the command line.
+bats_tests += %D%/program.bats

@@ -1,6 +1,7 @@
 --- graph - what a training step of a configuration costs, before anything is computed.
 
 local core = require "sonde.core"
+local args = require "sonde.args"
 
 -- "1.5G" -> bytes
 local function bytes_of(text)
@@ -32,24 +33,25 @@ local function training_step(model, trace)
   return outputs, tensors
 end
 
-local function read_model(path, batch, context)
+-- The model of a configuration, and the shape and dtype of its training step.
+local function read_model(options)
   local modelconfig, transformer = require "sonde.modelconfig", require "sonde.transformer"
-  local sections, where = modelconfig.load(path, { model = false, corpus = modelconfig.corpus_schema, train = false })
-  if type(sections.model) ~= "table" then error(path .. ": there is no section 'model'", 0) end
-  local options = sections.model
-  if options.vocab == nil then options.vocab = sections.corpus and sections.corpus.vocab or 8192 end
-  local train = type(sections.train) == "table" and sections.train or {}
-  local model = transformer.new(options, where("model"))
-  return model, batch or tonumber(train.batch) or 8, context or tonumber(train.context) or model.config.context,
-    train.dtype or "f32", tonumber(train.tokens)
+  local sections, where = modelconfig.load(options.config)
+  local train = args.check(require("sonde.train").schema, sections.train, "train", where "train")
+  if sections.model.vocab == nil then sections.model.vocab = sections.corpus and sections.corpus.vocab or 8192 end
+  local model = transformer.new(sections.model, where "model")
+  return model, {
+    batch = options.batch or train.batch, context = options.context or train.context or model.config.context,
+    dtype = options.dtype or train.dtype, recompute = train.recompute,
+  }
 end
 
-local function show(model, info, base, batch, context)
+local function show(model, info, base, step)
   local count = model:count()
   local state = 16 * count.total
   local rows = {
     { "parameters", string.format("%d (%d without embedding and head)", count.total, count.non_embedding) },
-    { "tokens a step", string.format("%d (%d sequences of %d)", batch * context, batch, context) },
+    { "tokens a step", string.format("%d (%d sequences of %d)", step.batch * step.context, step.batch, step.context) },
     { "nodes", string.format("%d, in %d steps", info.nodes, info.steps) },
     { "arithmetic", string.format("%.2f GFLOP a step", info.flops / 1e9) },
     { "memory traffic", string.format("%.2f GB a step", info.bytes / 1e9) },
@@ -88,7 +90,7 @@ return {
   run = function(options)
     require "sonde"
     local base = resident()
-    local model, batch, context, dtype = read_model(options.config, options.batch, options.context)
+    local model, step = read_model(options)
     local budget = options.memory and bytes_of(options.memory)
     local count = model:count()
     local left = budget and budget - 16 * count.total - base
@@ -96,9 +98,11 @@ return {
       error(string.format("%s is too little: weights, gradients and moments take %s, the program %s", mib(budget),
         mib(16 * count.total), mib(base)), 0)
     end
-    local trace = model:trace { batch = batch, context = context, dropout = true }
+    local trace = model:trace { batch = step.batch, context = step.context, dropout = true }
     local outputs, tensors = training_step(model, trace)
-    local plan = core.plan(outputs, { compute = options.dtype or dtype, memory_budget = left and math.floor(left) }, tensors)
+    local plan = core.plan(outputs, {
+      compute = step.dtype, recompute = step.recompute, memory_budget = left and math.floor(left),
+    }, tensors)
     local info = plan:info()
     if options.dot then
       local path = os.tmpname()
@@ -106,12 +110,12 @@ return {
       io.stdout:write(core.read_file(path))
       os.remove(path)
     elseif options.json then
-      info.parameters, info.non_embedding, info.batch, info.context = count.total, count.non_embedding, batch, context
+      info.parameters, info.non_embedding, info.batch, info.context = count.total, count.non_embedding, step.batch, step.context
       info.state_bytes, info.base_bytes = 16 * count.total, base
       info.peak_bytes = info.arena_bytes + info.state_bytes + base
       print(core.json_encode(info, 2))
     else
-      show(model, info, base, batch, context)
+      show(model, info, base, step)
       if options.nodes then show_nodes(trace) end
     end
   end,

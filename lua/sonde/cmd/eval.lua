@@ -1,0 +1,42 @@
+--- eval - loss and perplexity of a model folder on a text file.
+
+local core = require "sonde.core"
+
+-- The tokens of a file: what the tokenizer makes of it as one text, with what it puts before and after.
+local function read_tokens(model, path)
+  local text = core.read_file(path)
+  local tokens = model:tokenizer():encode(text)
+  if tokens:count() < 2 then error(path .. ": a text of " .. tokens:count() .. " tokens has nothing to predict", 0) end
+  return tokens, #text
+end
+
+return {
+  summary = "loss and perplexity of a model folder on a text file",
+  usage = "--model DIR --text FILE [options]",
+  details = "The file is one stream of tokens, cut into windows of the context; nothing is added that the tokenizer does\n"
+    .. "not add. The loss is the mean over the predicted tokens, in nats.",
+  options = {
+    { name = "model", type = "string", required = true, value = "DIR", doc = "a model folder, of Sonde or of Hugging Face's Llama" },
+    { name = "text", type = "string", required = true, value = "FILE", doc = "the text" },
+    { name = "context", type = "integer", min = 1, doc = "tokens of a window; default: the model's context" },
+    { name = "batch", type = "integer", min = 1, doc = "windows computed at once; default: some thousand tokens" },
+    { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
+    { name = "json", type = "boolean", preset = false, doc = "as a JSON object" },
+  },
+  example = "sonde eval --model runs/depth/0/model --text book.txt --json",
+  run = function(options)
+    local sonde, cli = require "sonde", require "sonde.cli"
+    local model = sonde.load(options.model)
+    local tokens, bytes = read_tokens(model, options.text)
+    if not options.json then cli.announce() end
+    local result = sonde.evaluate(model, tokens, {
+      context = options.context, batch = options.batch, dtype = options.dtype, bytes = bytes,
+    })
+    if options.json then
+      print(core.json_encode(result, 2))
+    else
+      print(string.format("loss %.6f  perplexity %.4f  bits per byte %.4f  (%d tokens predicted, %d bytes)", result.loss,
+        result.perplexity, result.bits_per_byte, result.tokens, result.bytes))
+    end
+  end,
+}

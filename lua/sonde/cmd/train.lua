@@ -1,0 +1,56 @@
+--- train - trains the model of a configuration.
+
+local core = require "sonde.core"
+
+local function open_corpus(section, where)
+  local corpus = require "sonde.corpus"
+  section = section or { source = "default" }
+  if type(section.source) ~= "string" then error(where({}) .. "section 'corpus' needs a source: a name or a path", 0) end
+  local options = {}
+  for key, value in pairs(section) do
+    if key ~= "source" then options[key] = value end
+  end
+  return corpus.open(section.source, options, where)
+end
+
+-- The run folder: --dir, or the configuration's, or runs/NAME/0 by the name of the file.
+local function run_dir(options, section)
+  if options.dir or section.dir then return options.dir or section.dir end
+  local name = string.match(options.config, "([^/]+)$")
+  return "runs/" .. string.gsub(name, "%.ya?ml$", "") .. "/0"
+end
+
+return {
+  summary = "train the model of a YAML configuration",
+  usage = "CONFIG.yaml [options]",
+  details = "Sections of the configuration: model (as sonde.transformer), corpus (a name or path, or source: and options),\n"
+    .. "train (as sonde.train). The same command goes on with a run that was stopped or killed; exit status 3 says that it\n"
+    .. "was stopped and can go on.",
+  positional = { { name = "config", type = "string", required = true, doc = "the configuration" } },
+  options = {
+    { name = "dir", type = "string", value = "DIR", doc = "run folder; default: the configuration's, or runs/NAME/0" },
+    { name = "save", type = "string", value = "DIR", doc = "folder to save the model in; default: RUN/model" },
+    { name = "json", type = "boolean", preset = false, doc = "print the result as a JSON object" },
+  },
+  example = "sonde train experiments/small.yaml --threads 2",
+  run = function(options)
+    local sonde, cli = require "sonde", require "sonde.cli"
+    local modelconfig, transformer = require "sonde.modelconfig", require "sonde.transformer"
+    local sections, where = modelconfig.load(options.config)
+    cli.announce()
+    local corpus = open_corpus(sections.corpus, where "corpus")
+    local model_options, train_options = sections.model, sections.train
+    if model_options.vocab == nil then model_options.vocab = corpus.vocab end
+    local model = transformer.new(model_options, where "model")
+    train_options.dir = run_dir(options, train_options)
+    train_options.save = options.save or train_options.save or train_options.dir .. "/model"
+    local result = sonde.train(model, corpus, train_options, where "train")
+    if options.json then
+      print(core.json_encode(result, 2))
+    else
+      print(string.format("loss %.4f  perplexity %.2f  %d steps, %d tokens, %.0f tokens/s  in %s", result.loss, result.perplexity,
+        result.steps, result.tokens, result.tokens_per_s, result.run_dir))
+    end
+    if result.diverged then error("the training diverged: " .. result.diverged, 0) end
+  end,
+}

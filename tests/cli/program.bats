@@ -1,0 +1,179 @@
+#!/usr/bin/env bats
+# The command line: help, exit codes, mistakes in options, scripts and configurations, each with one clear line.
+
+setup() {
+  cd "$BATS_TEST_TMPDIR" || exit 1
+}
+
+# One line on stderr, nothing on stdout.
+refuses() {   # STATUS TEXT COMMAND...
+  local wanted=$1 text=$2
+  shift 2
+  run --separate-stderr "$@"
+  echo "status $status: $stderr"
+  [ "$status" -eq "$wanted" ]
+  [[ "$stderr" == *"$text"* ]]
+  [ "$output" = "" ]
+}
+
+one_line() {
+  [ "$(printf '%s\n' "$stderr" | wc -l)" -eq 1 ]
+}
+
+bats_require_minimum_version 1.5.0
+
+@test "help names every command, and each command's help has usage, options and an example" {
+  run "$SONDE" --help
+  [ "$status" -eq 0 ]
+  for file in "$abs_srcdir"/lua/sonde/cmd/*.lua; do
+    name=$(basename "$file" .lua)
+    [[ "$output" == *"  $name "* ]] || { echo "no $name in the help"; return 1; }
+    "$SONDE" "$name" --help > help.txt || { echo "$name --help fails"; return 1; }
+    for part in "usage: sonde $name" "options:" "--threads N" "example:" "sonde $name"; do
+      grep -qF -- "$part" help.txt || { echo "no '$part' in $name --help"; cat help.txt; return 1; }
+    done
+  done
+}
+
+@test "the version" {
+  run "$SONDE" --version
+  [ "$status" -eq 0 ]
+  [[ "$output" =~ ^sonde\ [0-9]+\.[0-9]+\.[0-9]+\ \(Lua\ 5\.4\)$ ]]
+  run "$SONDE" version --json
+  [[ "$output" == *'"lua": "Lua 5.4"'* ]]
+}
+
+@test "a wrong command line is status 2, with what was meant" {
+  refuses 2 "unknown command 'runn'; did you mean 'run'?" "$SONDE" runn
+  refuses 2 "the command comes first" "$SONDE" --threads 2
+  refuses 2 "unknown option --theads; did you mean --threads?" "$SONDE" version --theads 2
+  refuses 2 "option --threads needs a value" "$SONDE" version --threads
+  refuses 2 "option --threads must be a whole number, not 'many'" "$SONDE" version --threads many
+  refuses 2 "option --threads must be between 0 and 4096, not 5000" "$SONDE" version --threads 5000
+  refuses 2 "unknown option -t; options are written --name" "$SONDE" version -t
+  refuses 2 "'more' is one argument too many" "$SONDE" version more
+  refuses 2 "SCRIPT is missing: the file to run" "$SONDE" run
+  refuses 2 "option --model is missing" "$SONDE" eval --text x
+  refuses 2 "option --dtype cannot be 'f16'; did you mean" "$SONDE" graph x.yaml --dtype f16
+}
+
+@test "a script runs with its arguments and settings" {
+  cat > show.lua <<'LUA'
+local sonde = require "sonde"
+local s = sonde.settings
+print(arg[0], arg[1], arg[2], s.depth, s.name, s.flag, s.list[2], s.train.lr, type(s.depth))
+LUA
+  run "$SONDE" run show.lua --set depth=4 --set name=deep --set flag=true --set "list=[1, 2]" --set train.lr=1e-3 a -- --b
+  [ "$status" -eq 0 ]
+  [ "$output" = "show.lua	a	--b	4	deep	true	2	0.001	number" ]
+  refuses 1 "--set depth: a setting is written key=value" "$SONDE" run show.lua --set depth
+}
+
+@test "errors of a script show its line" {
+  printf 'local x = 1\nerror("boom")\n' > boom.lua
+  refuses 1 "sonde: boom.lua:2: boom" "$SONDE" run boom.lua
+  one_line
+  printf 'local x = = 1\n' > syntax.lua
+  refuses 1 "syntax.lua:1:" "$SONDE" run syntax.lua
+  refuses 1 "nowhere.lua" "$SONDE" run nowhere.lua
+  printf 'local sonde = require "sonde"\n\nlocal model = sonde.transformer {\n  vocab = 10, widht = 4, depth = 1 }\n' > option.lua
+  refuses 1 "option.lua:3: unknown option 'widht' of transformer; did you mean 'width'?" "$SONDE" run option.lua
+  one_line
+  printf 'local sonde = require "sonde"\nlocal g = sonde.graph()\nlocal x = g:input("x", "f32", {2, 3})\nlocal y = x:linear(x:reshape {3, 2})\n' > shape.lua
+  refuses 1 "shape.lua:4: matmul of f32 [2, 3] and f32 [3, 2]" "$SONDE" run shape.lua
+  one_line
+  run --separate-stderr "$SONDE" run boom.lua --traceback
+  [[ "$stderr" == *"stack traceback"* ]]
+}
+
+@test "a request to stop ends a script with status 3" {
+  printf 'io.stdout:write("started\\n") io.stdout:flush()\nwhile true do end\n' > forever.lua
+  "$SONDE" run forever.lua > out.txt 2> err.txt &
+  pid=$!
+  for _ in $(seq 100); do grep -q started out.txt && break; sleep 0.05; done
+  kill -INT "$pid"
+  status=0
+  wait "$pid" || status=$?
+  cat err.txt
+  [ "$status" -eq 3 ]
+  [ "$(cat err.txt)" = "sonde: forever.lua:2: interrupted" ]
+}
+
+@test "the prompt evaluates, shows errors and goes on" {
+  run bash -c "printf '1 + 1\nsonde.version\nfor i = 1, 2 do\nprint(i)\nend\nerror(\"x\")\n3\n' | '$SONDE' repl"
+  [ "$status" -eq 0 ]
+  [ "${lines[0]}" = "2" ]
+  [ "${lines[2]}" = "1" ]
+  [ "${lines[5]}" = "3" ] || [[ "$output" == *"repl:1: x"* ]]
+  [[ "$output" == *$'\n3'* ]]
+}
+
+config() {
+  cat > model.yaml <<'YAML'
+model:
+  vocab: 64
+  width: 16
+  depth: 3
+  heads: 2
+  context: 32
+train:
+  batch: 4
+  steps: 10
+YAML
+}
+
+@test "graph tells the cost of a step without computing it" {
+  config
+  run "$SONDE" graph model.yaml
+  [ "$status" -eq 0 ]
+  for word in parameters nodes arithmetic arena "peak memory" "tokens a step   128 (4 sequences of 32)"; do
+    [[ "$output" == *"$word"* ]] || { echo "no $word"; return 1; }
+  done
+  # embedding and head 2 x 64 x 16; blocks 3 x (4 x 16 x 16 + 3 x 48 x 16 + 2 x 16); final norm 16
+  [[ "$output" == *"parameters      12144 (10096 without embedding and head)"* ]]
+  run "$SONDE" graph model.yaml --nodes
+  [[ "$output" == *"blocks.2.out"*"f32 [4, 32, 16]"* ]]
+  run "$SONDE" graph model.yaml --dot
+  [ "${lines[0]%% *}" = "digraph" ]
+  run "$SONDE" graph model.yaml --json --batch 8
+  [[ "$output" == *'"batch": 8'* ]]
+}
+
+@test "graph refuses what does not fit, with what would" {
+  config
+  sed -i 's/batch: 4/batch: 512/; s/context: 32/context: 512/' model.yaml
+  refuses 1 "sonde: the plan needs" "$SONDE" graph model.yaml --memory 60M
+  [[ "$stderr" == *"the budget is"* ]]
+  one_line
+  refuses 1 "is too little" "$SONDE" graph model.yaml --memory 1M
+  refuses 1 "a size is written as in 800M" "$SONDE" graph model.yaml --memory big
+}
+
+@test "mistakes in a configuration name file and line" {
+  config
+  sed -i 's/width/widht/' model.yaml
+  refuses 1 "sonde: model.yaml:3: unknown option 'widht' of transformer; did you mean 'width'?" "$SONDE" graph model.yaml
+  one_line
+  config
+  sed -i 's/depth: 3/depth: three/' model.yaml
+  refuses 1 "model.yaml:4: option 'depth' of transformer must be a whole number, not 'three'" "$SONDE" graph model.yaml
+  config
+  sed -i 's/batch: 4/batch: 0/' model.yaml
+  refuses 1 "model.yaml:8: option 'batch' of train must be at least 1, not 0" "$SONDE" graph model.yaml
+  config
+  sed -i 's/^train/trian/' model.yaml
+  refuses 1 "model.yaml:7: unknown section 'trian'; did you mean 'train'?" "$SONDE" graph model.yaml
+  config
+  echo "  norm: {name: rmsnorm, esp: 1}" > tail.yaml
+  sed -i '6r tail.yaml' model.yaml
+  refuses 1 "model.yaml:7: norm 'rmsnorm': unknown option 'esp'; did you mean 'eps'?" "$SONDE" graph model.yaml
+  config
+  printf 'model: [1, 2\n' > broken.yaml
+  refuses 1 "broken.yaml" "$SONDE" graph broken.yaml
+  one_line
+  printf 'train: {steps: 1}\n' > empty.yaml
+  refuses 1 "empty.yaml: there is no section 'model'" "$SONDE" graph empty.yaml
+  refuses 1 "absent.yaml" "$SONDE" graph absent.yaml
+  printf 'model: 3\n' > number.yaml
+  refuses 1 "number.yaml:1: section 'model' must hold keys and values, not 3" "$SONDE" graph number.yaml
+}
