@@ -3,3 +3,4 @@ sonde_SOURCES += %D%/script.h %D%/script.c %D%/handle.c %D%/bind_tensor.c %D%/bi
   %D%/bind_params.c %D%/bind_weights.c %D%/bind_module.c %D%/bind_tree.c %D%/bind_files.c %D%/bind_terminal.c
 sonde_SOURCES += %D%/bind_record.c
 sonde_SOURCES += %D%/bind_bench.c
+sonde_SOURCES += %D%/bind_text.c

@@ -1,0 +1,344 @@
+/* bind_text.c - tokenizers, corpora and training batches in Lua. Token ids count from 0, as in every file. */
+#include "config.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "graph/graph.h"
+#include "script/script.h"
+#include "tensor/tensor.h"
+#include "text/batch.h"
+#include "text/bpe_train.h"
+#include "text/corpus.h"
+
+/* ---- tokenizers -------------------------------------------------------------------------------------- */
+
+/* The encoder is made at the first use. */
+typedef struct lua_tokenizer {
+  sonde_tokenizer *t;
+  sonde_encoder *encoder;
+} lua_tokenizer;
+
+static void free_tokenizer(void *p) {
+  lua_tokenizer *k = p;
+  sonde_encoder_free(k->encoder);
+  sonde_tokenizer_free(k->t);
+  sonde_release(k);
+}
+
+static const sonde_lua_type tokenizer_type;
+
+static lua_tokenizer *to_tokenizer(lua_State *L) { return sonde_lua_handle(L, 1, &tokenizer_type); }
+
+/* An empty handle, so that what C makes next has an owner. */
+static lua_tokenizer *new_tokenizer(lua_State *L) {
+  sonde_lua_box *box = sonde_lua_new(L, &tokenizer_type, 0);
+  box->p = sonde_alloc(sizeof(lua_tokenizer));
+  if (!box->p) luaL_error(L, "out of memory");
+  return box->p;
+}
+
+/* core.tokenizer(path) -> tokenizer, from a tokenizer.json */
+static int core_tokenizer(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  sonde_error err = {0};
+  lua_tokenizer *k = new_tokenizer(L);
+  k->t = sonde_tokenizer_load(path, &err);
+  if (!k->t) sonde_lua_check(L, err.code, &err);
+  return 1;
+}
+
+/* The strings of the list at `arg`, pointing into Lua's own: the list keeps them. Pushes the memory. */
+static sonde_text *list_of_texts(lua_State *L, int arg, const char *what, int64_t *n) {
+  luaL_checktype(L, arg, LUA_TTABLE);
+  *n = (int64_t)lua_rawlen(L, arg);
+  sonde_text *texts = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *texts, 0);
+  for (int64_t i = 0; i < *n; i++) {
+    size_t bytes;
+    if (lua_rawgeti(L, arg, i + 1) != LUA_TSTRING) sonde_lua_fail(L, "%s %lld must be a string", what, (long long)i + 1);
+    texts[i].data = lua_tolstring(L, -1, &bytes);
+    texts[i].n = (int64_t)bytes;
+    lua_pop(L, 1);
+  }
+  return texts;
+}
+
+/* core.tokenizer_train(texts, {vocab, special, min_count}) -> tokenizer. texts: a list of strings; special: a list of
+ * special tokens, by default the end-of-text token alone. */
+static int core_tokenizer_train(lua_State *L) {
+  int64_t n, n_special = 0;
+  sonde_error err = {0};
+  lua_settop(L, 2);
+  sonde_bpe_opts opts = {.vocab = sonde_lua_field_int(L, 2, "vocab", 8192), .min_count = sonde_lua_field_int(L, 2, "min_count", 0)};
+  const sonde_text *texts = list_of_texts(L, 1, "text", &n);
+  if (lua_getfield(L, 2, "special") != LUA_TNIL) {
+    const sonde_text *special = list_of_texts(L, lua_gettop(L), "special token", &n_special);
+    const char **names = lua_newuserdatauv(L, (size_t)(n_special + 1) * sizeof *names, 0);
+    for (int64_t i = 0; i < n_special; i++) names[i] = special[i].data;
+    opts.special = names;
+    opts.n_special = (int)n_special;
+  }
+  lua_tokenizer *k = new_tokenizer(L);
+  k->t = sonde_bpe_train(texts, n, &opts, sonde_lua_ctx(L)->pool, &err);
+  if (!k->t) sonde_lua_check(L, err.code, &err);
+  return 1;
+}
+
+static int tokenizer_save(lua_State *L) {
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_tokenizer_save(to_tokenizer(L)->t, luaL_checkstring(L, 2), &err), &err);
+  return 0;
+}
+
+static void free_ids(void *p) {
+  sonde_ids_free(p);
+  sonde_release(p);
+}
+
+static const sonde_lua_type ids_type = {"list of ids", free_ids, NULL};
+
+/* t:encode(text[, {plain, bare}]) -> i32 tensor [n]. plain: special tokens spelled in the text are text; bare: without what
+ * the file's post-processor puts before and after. */
+static int tokenizer_encode(lua_State *L) {
+  size_t n;
+  sonde_error err = {0};
+  lua_settop(L, 3);
+  lua_tokenizer *k = to_tokenizer(L);
+  const char *text = luaL_checklstring(L, 2, &n);
+  int flags = (sonde_lua_field_bool(L, 3, "plain", 0) ? SONDE_ENCODE_PLAIN : 0) |
+              (sonde_lua_field_bool(L, 3, "bare", 0) ? SONDE_ENCODE_BARE : 0);
+  if (!k->encoder && !(k->encoder = sonde_encoder_new(k->t, &err))) sonde_lua_check(L, err.code, &err);
+  sonde_lua_box *box = sonde_lua_new(L, &ids_type, 0);
+  sonde_ids *ids = box->p = sonde_alloc(sizeof *ids);
+  if (!ids) return luaL_error(L, "out of memory");
+  sonde_lua_check(L, sonde_encode(k->encoder, text, (int64_t)n, flags, ids, &err), &err);
+  sonde_shape shape = sonde_shape_make(SONDE_I32, 1, &ids->n);
+  sonde_tensor *t = sonde_lua_new_tensor(L, &shape);
+  if (ids->n) memcpy(t->data, ids->id, (size_t)ids->n * sizeof *ids->id);
+  box->p = NULL;
+  free_ids(ids);
+  return 1;
+}
+
+/* The ids of a list or an i32 tensor at `arg`; a list's memory is pushed. */
+static const int32_t *list_of_ids(lua_State *L, int arg, int64_t *n) {
+  if (sonde_lua_is(L, arg, &sonde_lua_tensor)) {
+    const sonde_tensor *t = sonde_lua_handle(L, arg, &sonde_lua_tensor);
+    if (t->shape.dtype != SONDE_I32) sonde_lua_fail(L, "token ids come in an i32 tensor or a list");
+    *n = sonde_shape_count(&t->shape);
+    return t->data;
+  }
+  luaL_checktype(L, arg, LUA_TTABLE);
+  *n = (int64_t)lua_rawlen(L, arg);
+  int32_t *ids = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *ids, 0);
+  for (int64_t i = 0; i < *n; i++) {
+    int ok;
+    lua_rawgeti(L, arg, i + 1);
+    lua_Integer id = lua_tointegerx(L, -1, &ok);
+    if (!ok || id != (int32_t)id) sonde_lua_fail(L, "token id %lld of the list is none", (long long)i + 1);
+    ids[i] = (int32_t)id;
+    lua_pop(L, 1);
+  }
+  return ids;
+}
+
+static const sonde_lua_type buffer_type = {"buffer", sonde_release, NULL};
+
+/* t:decode(ids[, skip_special]) -> string; ids: a list or an i32 tensor */
+static int tokenizer_decode(lua_State *L) {
+  sonde_error err = {0};
+  int64_t n, bytes;
+  char *text;
+  lua_tokenizer *k = to_tokenizer(L);
+  int skip = lua_toboolean(L, 3);
+  const int32_t *ids = list_of_ids(L, 2, &n);
+  sonde_lua_box *box = sonde_lua_new(L, &buffer_type, 0);
+  sonde_lua_check(L, sonde_decode(k->t, ids, n, skip, &text, &bytes, &err), &err);
+  box->p = text;
+  lua_pushlstring(L, text, (size_t)bytes);
+  box->p = NULL;
+  sonde_release(text);
+  return 1;
+}
+
+static int tokenizer_vocab(lua_State *L) {
+  lua_pushinteger(L, sonde_tokenizer_vocab(to_tokenizer(L)->t));
+  return 1;
+}
+
+static int tokenizer_hash(lua_State *L) {
+  lua_pushstring(L, sonde_tokenizer_hash(to_tokenizer(L)->t));
+  return 1;
+}
+
+static void push_id(lua_State *L, int32_t id) {
+  if (id < 0) lua_pushnil(L);
+  else lua_pushinteger(L, id);
+}
+
+/* t:special(text) -> the id of that added token, or nil */
+static int tokenizer_special(lua_State *L) {
+  push_id(L, sonde_tokenizer_special(to_tokenizer(L)->t, luaL_checkstring(L, 2)));
+  return 1;
+}
+
+/* t:eot() -> the id of the end-of-text token, or nil */
+static int tokenizer_eot(lua_State *L) {
+  push_id(L, sonde_tokenizer_eot(to_tokenizer(L)->t));
+  return 1;
+}
+
+static const luaL_Reg tokenizer_methods[] = {
+    {"save", tokenizer_save}, {"encode", tokenizer_encode},   {"decode", tokenizer_decode}, {"vocab", tokenizer_vocab},
+    {"hash", tokenizer_hash}, {"special", tokenizer_special}, {"eot", tokenizer_eot},       {NULL, NULL},
+};
+
+static const sonde_lua_type tokenizer_type = {"tokenizer", free_tokenizer, tokenizer_methods};
+
+/* ---- corpora ----------------------------------------------------------------------------------------- */
+
+static void free_corpus(void *p) { sonde_corpus_free(p); }
+
+extern const sonde_lua_type sonde_lua_corpus;
+
+static sonde_corpus *to_corpus(lua_State *L) { return sonde_lua_handle(L, 1, &sonde_lua_corpus); }
+
+/* core.corpus(spec[, {tokenizer, vocab, validation, field, max_bytes, cache}]) -> corpus. validation 0: none. */
+static int core_corpus(lua_State *L) {
+  const char *spec = luaL_checkstring(L, 1);
+  sonde_error err = {0};
+  lua_settop(L, 2);
+  sonde_corpus_opts opts = {
+      .tokenizer = sonde_lua_field_string(L, 2, "tokenizer", NULL), .vocab = sonde_lua_field_int(L, 2, "vocab", 0),
+      .validation = sonde_lua_field_number(L, 2, "validation", 0.05), .field = sonde_lua_field_string(L, 2, "field", NULL),
+      .max_bytes = sonde_lua_field_int(L, 2, "max_bytes", 0), .cache = sonde_lua_field_string(L, 2, "cache", NULL)};
+  if (opts.validation == 0) opts.validation = -1;
+  sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_corpus, 0);
+  box->p = sonde_corpus_open(spec, &opts, sonde_lua_ctx(L)->pool, &err);
+  if (!box->p) sonde_lua_check(L, err.code, &err);
+  return 1;
+}
+
+static void push_split(lua_State *L, const sonde_corpus *c, sonde_split split) {
+  lua_createtable(L, 0, 3);
+  lua_pushinteger(L, sonde_corpus_stream(c, split).tokens);
+  lua_setfield(L, -2, "tokens");
+  lua_pushinteger(L, sonde_corpus_documents(c, split));
+  lua_setfield(L, -2, "documents");
+  lua_pushinteger(L, sonde_corpus_text_bytes(c, split));
+  lua_setfield(L, -2, "bytes");
+}
+
+/* c:facts() -> {vocab, hash, train = {tokens, documents, bytes}, validation = {...}}; documents and bytes are 0 where they
+ * are not known */
+static int corpus_facts(lua_State *L) {
+  const sonde_corpus *c = to_corpus(L);
+  lua_createtable(L, 0, 4);
+  lua_pushinteger(L, sonde_corpus_vocab(c));
+  lua_setfield(L, -2, "vocab");
+  lua_pushstring(L, sonde_corpus_hash(c));
+  lua_setfield(L, -2, "hash");
+  push_split(L, c, SONDE_TRAIN);
+  lua_setfield(L, -2, "train");
+  push_split(L, c, SONDE_VALIDATION);
+  lua_setfield(L, -2, "validation");
+  return 1;
+}
+
+/* c:tokenizer() -> tokenizer, or nil for bare shards */
+static int corpus_tokenizer(lua_State *L) {
+  sonde_tokenizer *t = sonde_corpus_tokenizer(to_corpus(L));
+  if (!t) return lua_pushnil(L), 1;
+  new_tokenizer(L)->t = sonde_tokenizer_ref(t);
+  return 1;
+}
+
+static sonde_stream to_stream(lua_State *L, int corpus, int split) {
+  static const char *const names[] = {"train", "validation", NULL};
+  return sonde_corpus_stream(sonde_lua_handle(L, corpus, &sonde_lua_corpus), luaL_checkoption(L, split, "train", names));
+}
+
+/* c:tokens(split, from, n) -> i32 tensor [n] of the tokens from..from + n - 1, counted from 0 */
+static int corpus_tokens(lua_State *L) {
+  sonde_stream s = to_stream(L, 1, 2);
+  int64_t from = luaL_checkinteger(L, 3), n = luaL_checkinteger(L, 4);
+  sonde_error err = {0};
+  if (n < 0 || n > s.tokens) return sonde_lua_fail(L, "%lld tokens of %lld", (long long)n, (long long)s.tokens);
+  sonde_shape shape = sonde_shape_make(SONDE_I32, 1, &n);
+  sonde_tensor *t = sonde_lua_new_tensor(L, &shape);
+  sonde_lua_check(L, sonde_stream_read(&s, from, n, t->data, &err), &err);
+  return 1;
+}
+
+static const luaL_Reg corpus_methods[] = {
+    {"facts", corpus_facts}, {"tokenizer", corpus_tokenizer}, {"tokens", corpus_tokens}, {NULL, NULL},
+};
+
+const sonde_lua_type sonde_lua_corpus = {"corpus", free_corpus, corpus_methods};
+
+/* ---- batches ----------------------------------------------------------------------------------------- */
+
+static void free_batches(void *p) { sonde_release(p); }
+
+static const sonde_lua_type batches_type;
+
+/* core.batches(corpus, context, seed) -> batches of its training text, in the trainer's order */
+static int core_batches(lua_State *L) {
+  lua_settop(L, 3);
+  lua_pushstring(L, "train");
+  sonde_stream s = to_stream(L, 1, 4);
+  int64_t context = luaL_checkinteger(L, 2);
+  uint64_t seed = (uint64_t)luaL_checkinteger(L, 3);
+  sonde_error err = {0};
+  sonde_lua_box *box = sonde_lua_new(L, &batches_type, 1);
+  sonde_lua_keep(L, -1, 1, 1);
+  box->p = sonde_alloc(sizeof(sonde_batches));
+  if (!box->p) return luaL_error(L, "out of memory");
+  sonde_lua_check(L, sonde_batches_init(box->p, s, context, seed, &err), &err);
+  return 1;
+}
+
+/* The batches in argument 1; raises when their corpus has been closed. */
+static const sonde_batches *to_batches(lua_State *L) {
+  const sonde_batches *b = sonde_lua_handle(L, 1, &batches_type);
+  lua_getiuservalue(L, 1, 1);
+  sonde_lua_handle(L, -1, &sonde_lua_corpus);
+  lua_pop(L, 1);
+  return b;
+}
+
+/* b:rows() -> rows in an epoch */
+static int batches_rows(lua_State *L) {
+  lua_pushinteger(L, to_batches(L)->epoch_rows);
+  return 1;
+}
+
+/* b:fill(sequence, tokens, targets): rows sequence, sequence + 1, ... (from 0, on through the epochs) into i32 tensors of
+ * batch x context elements */
+static int batches_fill(lua_State *L) {
+  const sonde_batches *b = to_batches(L);
+  int64_t sequence = luaL_checkinteger(L, 2);
+  sonde_tensor *tokens = sonde_lua_handle(L, 3, &sonde_lua_tensor), *targets = sonde_lua_handle(L, 4, &sonde_lua_tensor);
+  int64_t n = sonde_shape_count(&tokens->shape);
+  sonde_error err = {0};
+  if (tokens->shape.dtype != SONDE_I32 || targets->shape.dtype != SONDE_I32 || n % b->context ||
+      sonde_shape_count(&targets->shape) != n)
+    return sonde_lua_fail(L, "batches of %lld tokens a row need two i32 tensors of B x %lld elements", (long long)b->context,
+                          (long long)b->context);
+  sonde_lua_check(L, sonde_batches_fill(b, sequence, n / b->context, tokens->data, targets->data, &err), &err);
+  return 0;
+}
+
+static const luaL_Reg batches_methods[] = {{"rows", batches_rows}, {"fill", batches_fill}, {NULL, NULL}};
+
+static const sonde_lua_type batches_type = {"batches", free_batches, batches_methods};
+
+void sonde_bind_text(lua_State *L);
+void sonde_bind_text(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"tokenizer", core_tokenizer}, {"tokenizer_train", core_tokenizer_train},
+      {"corpus", core_corpus},       {"batches", core_batches},
+      {NULL, NULL},
+  };
+  luaL_setfuncs(L, functions, 0);
+}
