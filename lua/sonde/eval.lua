@@ -32,7 +32,7 @@ function eval.evaluate(model, source, options)
   local trace = model:trace { batch = batch, context = context }
   local plan = core.plan({ trace.loss:sum() }, { compute = options.dtype })
   local sum, count = 0, 0
-  windows.each(plan, stream, batch, context, rows, function(done, predicted)
+  windows.each(plan, stream, batch, context, rows, true, function(done, predicted)
     sum, count = sum + done:output(1):get(1), count + predicted
   end, options.progress)
   plan:close()

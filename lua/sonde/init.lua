@@ -92,7 +92,17 @@ function sonde.concat(nodes, axis)
   local rank = #core.node_dims(nodes[1])
   axis = axis or rank
   if axis < 0 then axis = rank + 1 + axis end
-  return core.op("concat", nodes, nil, { axis - 1 })
+  -- One op takes eight inputs: longer lists are joined in groups, and the groups again.
+  while #nodes > 1 do
+    local groups = {}
+    for first = 1, #nodes, 8 do
+      local group = {}
+      for i = first, math.min(first + 7, #nodes) do group[#group + 1] = nodes[i] end
+      groups[#groups + 1] = #group > 1 and core.op("concat", group, nil, { axis - 1 }) or group[1]
+    end
+    nodes = groups
+  end
+  return nodes[1]
 end
 
 --- The gradients of sum(y) by each node of the list.

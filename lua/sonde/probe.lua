@@ -23,8 +23,8 @@ local schema = {
   { name = "progress", type = "function", doc = "called with the share that is done" },
 }
 
--- A probe is two functions: `outputs` gives the nodes to compute from the trace, `add` takes their tensors after each
--- batch; `result` turns the sums into what is reported, given the number of batches' rows.
+-- Of a probe, `outputs` gives the nodes to compute from the trace, `add` takes their tensors after each batch, `result`
+-- turns the sums over that many rows into what is reported; `scored` ones need the targets.
 local probes = {}
 
 local function mean_of(nodes)
@@ -108,6 +108,7 @@ probes.angular_distances = {
 
 -- The loss of the whole model, then without each block. The traces share a graph, and so all that they have in common.
 probes.layer_removal = {
+  scored = true,
   outputs = function(trace)
     local losses = { trace:mean_loss() }
     for index = 0, #trace.blocks - 1 do
@@ -131,15 +132,16 @@ local function names()
   return list
 end
 
--- All nodes of the wanted probes in one list, and where each probe's begin.
+-- All nodes of the wanted probes in one list, where each probe's begin, and whether one needs targets.
 local function collect(trace, wanted)
-  local nodes, parts = {}, {}
+  local nodes, parts, scored = {}, {}, false
   for _, name in ipairs(wanted) do
     local own = probes[name].outputs(trace)
+    scored = scored or probes[name].scored == true
     parts[#parts + 1] = { name = name, first = #nodes + 1, count = #own, state = {} }
     for _, node in ipairs(own) do nodes[#nodes + 1] = node end
   end
-  return nodes, parts
+  return nodes, parts, scored
 end
 
 -- In a run folder, what was measured last stays in probes/NAME.json.
@@ -172,9 +174,9 @@ function probe.probe(model, source, wanted, options)
   rows = rows - rows % batch
   model:init()
   local trace = model:trace { batch = batch, context = context }
-  local nodes, parts = collect(trace, wanted)
+  local nodes, parts, scored = collect(trace, wanted)
   local plan = core.plan(nodes)
-  windows.each(plan, stream, batch, context, rows, function(done)
+  windows.each(plan, stream, batch, context, rows, scored, function(done)
     for _, part in ipairs(parts) do
       local tensors = {}
       for i = 1, part.count do tensors[i] = done:output(part.first + i - 1) end

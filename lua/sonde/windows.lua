@@ -31,12 +31,13 @@ end
 ---@param batch integer
 ---@param context integer
 ---@param rows integer        windows to go over, from the first
+---@param scored boolean       whether the plan has the input "targets"
 ---@param each fun(plan: sonde.plan, predicted: integer, rows: integer)
 ---@param progress? fun(share: number)
-function windows.each(plan, stream, batch, context, rows, each, progress)
+function windows.each(plan, stream, batch, context, rows, scored, each, progress)
   local tokens, targets = core.tensor("i32", { batch, context }), core.tensor("i32", { batch * context })
   plan:set("tokens", tokens)
-  plan:set("targets", targets)
+  if scored then plan:set("targets", targets) end
   for row = 0, rows - 1, batch do
     local predicted = stream:fill(row, tokens, targets)
     plan:run()
