@@ -136,3 +136,40 @@ function params:elements() end
 --- Hash over names, shapes and values.
 ---@return string
 function params:sha256() end
+
+---@class sonde.tokenizer  byte-level BPE: text to ids and back
+local tokenizer = {}
+
+--- The ids of a text. `plain`: special tokens spelled in the text are text; `bare`: without what the tokenizer puts before
+--- and after.
+---@param text string
+---@param options? {plain: boolean, bare: boolean}
+---@return sonde.tensor   i32 [n]
+function tokenizer:encode(text, options) end
+
+--- The text of ids.
+---@param ids integer[]|sonde.tensor
+---@param skip_special? boolean
+---@return string
+function tokenizer:decode(ids, skip_special) end
+
+--- Writes it as Hugging Face's tokenizer.json.
+---@param path string
+function tokenizer:save(path) end
+
+--- The id of an added token, or nil.
+---@param text string
+---@return integer|nil
+function tokenizer:special(text) end
+
+--- The id of the end-of-text token, or nil.
+---@return integer|nil
+function tokenizer:eot() end
+
+--- Largest id + 1.
+---@return integer
+function tokenizer:vocab() end
+
+--- SHA-256 of the file it was read from, hex.
+---@return string
+function tokenizer:hash() end
