@@ -121,15 +121,36 @@ void sonde_attention_turn(const attention *t, int input, int64_t b, int64_t head
   }
 }
 
-void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys, const uint32_t *turned,
-                            float *s) {
-  if (t->narrow) {
-    rows16 r = sonde_attention_bf16(t, input, b, kv, at, keys, NULL);   /* bf16 already: no buffer is touched */
-    t->narrow->bf16(keys, SONDE_BLOCK, t->width, r.at, r.ld, 2, 0, turned, SONDE_BLOCK, 0, s, SONDE_BLOCK, SONDE_F32);
-  } else {
-    float buf[KEYS * SONDE_HEAD];
-    rows32 r = sonde_attention_f32(t, input, b, kv, at, keys, buf);
-    sonde_gemm_tile(0, 0, keys, SONDE_BLOCK, t->width, r.at, r.ld, (const float *)(const void *)turned, SONDE_BLOCK, 0, s, SONDE_BLOCK);
+int64_t sonde_attention_key_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, int64_t j, int64_t *end) {
+  int64_t cut = t->causal ? at - t->ahead - first : -KEYS;   /* key j is hidden from queries below j + cut */
+  int64_t low = j + cut > 0 ? (j + cut) / STEP * STEP : 0;
+  *end = low + STEP - cut;
+  if (*end > keys) *end = keys;
+  return low < n ? low : n;
+}
+
+int64_t sonde_attention_query_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, int64_t i, int64_t *end) {
+  int64_t seen = t->causal ? first + i + STEP + t->ahead - at : keys;
+  *end = seen < keys && i + STEP < n ? i + STEP : n;
+  if (*end == n) seen = t->causal ? first + n + t->ahead - at : keys;
+  return seen < 0 ? 0 : seen < keys ? seen : keys;
+}
+
+void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys, int64_t first, int64_t n,
+                            const uint32_t *turned, float *s) {
+  float buf[KEYS * SONDE_HEAD];
+  rows32 wide = {0};
+  rows16 narrow = {0};
+  if (t->narrow) narrow = sonde_attention_bf16(t, input, b, kv, at, keys, NULL);   /* bf16 already: no buffer is touched */
+  else wide = sonde_attention_f32(t, input, b, kv, at, keys, buf);
+  for (int64_t j = 0, end; j < keys; j = end) {
+    int64_t low = sonde_attention_key_strip(t, first, n, at, keys, j, &end), place = j * SONDE_BLOCK + low;
+    if (t->narrow)
+      t->narrow->bf16(end - j, SONDE_BLOCK - low, t->width, narrow.at + j * narrow.ld, narrow.ld, 2, 0, turned + low, SONDE_BLOCK, 0,
+                      s + place, SONDE_BLOCK, SONDE_F32);
+    else
+      sonde_gemm_tile(0, 0, end - j, SONDE_BLOCK - low, t->width, wide.at + j * wide.ld, wide.ld,
+                      (const float *)(const void *)turned + low, SONDE_BLOCK, 0, s + place, SONDE_BLOCK);
   }
 }
 
@@ -185,16 +206,24 @@ static void update(const attention *t, softmax *x, float *s, int64_t n, int64_t 
 }
 
 /* out += P V for the keys at.. of a block. */
-static void gather(const attention *t, softmax *x, const float *s, int64_t b, int64_t kv, int64_t n, int64_t at, int64_t keys) {
+static void gather(const attention *t, softmax *x, const float *s, int64_t b, int64_t kv, int64_t first, int64_t n, int64_t at, int64_t keys) {
+  const uint32_t *pairs = NULL;
+  uint32_t p[KEYS / 2 * SONDE_BLOCK];
+  float buf[KEYS * SONDE_HEAD];
+  rows32 v = {0};
   if (t->narrow) {
-    uint32_t p[KEYS / 2 * SONDE_BLOCK];
-    const uint32_t *v = (const uint32_t *)t->c->scratch + (b * t->kv + kv) * sonde_attention_paired_words(t) + at / 2 * t->width;
+    pairs = (const uint32_t *)t->c->scratch + (b * t->kv + kv) * sonde_attention_paired_words(t) + at / 2 * t->width;
     t->simd->pairs_bf16(p, s, keys);
-    t->narrow->bf16(n, t->width, keys, (const uint16_t *)(const void *)p, 2, 2 * SONDE_BLOCK, 0, v, t->width, 1, x->out, t->width, SONDE_F32);
   } else {
-    float buf[KEYS * SONDE_HEAD];
-    rows32 v = sonde_attention_f32(t, IN_V, b, kv, at, keys, buf);
-    sonde_gemm_tile(1, 0, n, t->width, keys, s, SONDE_BLOCK, v.at, v.ld, 1, x->out, t->width);
+    v = sonde_attention_f32(t, IN_V, b, kv, at, keys, buf);
+  }
+  for (int64_t i = 0, end; i < n; i = end) {
+    int64_t seen = sonde_attention_query_strip(t, first, n, at, keys, i, &end);
+    float *out = x->out + i * t->width;
+    if (t->narrow)
+      t->narrow->bf16(end - i, t->width, seen, (const uint16_t *)(const void *)(p + i), 2, 2 * SONDE_BLOCK, 0, pairs, t->width, 1, out,
+                      t->width, SONDE_F32);
+    else sonde_gemm_tile(1, 0, end - i, t->width, seen, s + i, SONDE_BLOCK, v.at, v.ld, 1, out, t->width);
   }
 }
 
@@ -226,10 +255,10 @@ static void forward_tile(void *arg, int64_t tile, int worker) {
   sonde_attention_range(t, first, n, &from, &to);
   for (int64_t at = from / KEYS * KEYS; at < to; at += KEYS) {
     int64_t keys = to - at < KEYS ? to - at : KEYS;
-    sonde_attention_scores(t, IN_K, b, kv, at, keys, turned, s);
+    sonde_attention_scores(t, IN_K, b, kv, at, keys, first, n, turned, s);
     sonde_attention_mask(t, s, first, n, at, keys);
     update(t, &x, s, n, keys);
-    gather(t, &x, s, b, kv, n, at, keys);
+    gather(t, &x, s, b, kv, first, n, at, keys);
   }
   finish(t, &x, b, h, first, n);
 }

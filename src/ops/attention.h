@@ -6,7 +6,7 @@
 #include "cpu/simd.h"
 
 /* Keys are taken KEYS at a time, queries SONDE_BLOCK; heads are at most SONDE_HEAD wide. */
-enum { KEYS = 128, SONDE_HEAD = 256 };
+enum { KEYS = 128, STEP = 16, SONDE_HEAD = 256 };
 enum { ATTENTION_CAUSAL = 0, ATTENTION_WINDOW = 1 };                        /* places in attr.i */
 enum { IN_Q = 0, IN_K = 1, IN_V = 2, IN_OUT = 3, IN_LSE = 4, IN_DOUT = 5 };   /* inputs */
 
@@ -33,9 +33,15 @@ rows16 sonde_attention_bf16(const attention *t, int input, int64_t b, int64_t he
  * bf16 pairs if narrow; the columns from n on are zero. */
 void sonde_attention_turn(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, uint32_t *turned);
 
-/* s [keys, SONDE_BLOCK] = rows of input (keys or values) times turned queries. */
-void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys, const uint32_t *turned,
-                            float *s);
+/* Under a causal mask the block on the diagonal is done in strips of STEP, so that most of what is masked is not computed:
+ * keys [j, *end) of a block are met by the queries from the returned one on; queries [i, *end) meet the returned number of
+ * the block's keys. Both go up to what the whole block has where the mask does not cut. */
+int64_t sonde_attention_key_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, int64_t j, int64_t *end);
+int64_t sonde_attention_query_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, int64_t i, int64_t *end);
+
+/* s [keys, SONDE_BLOCK] = rows of input (keys or values) times turned queries first.. (n of them); masked scores are left. */
+void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys, int64_t first, int64_t n,
+                            const uint32_t *turned, float *s);
 
 /* The keys [*from, *to) that some query of [first, first+n) sees. */
 void sonde_attention_range(const attention *t, int64_t first, int64_t n, int64_t *from, int64_t *to);

@@ -55,35 +55,36 @@ typedef struct target {
   const uint32_t *k_pairs;
 } target;
 
-/* dv += P dout, dk += dS^T q, dq += dS k, from P and dS [keys, queries]; those that nothing reads are left out. */
-static void add_narrow(const attention *t, const queries *x, const target *g, const float *p, const float *ds, int64_t at, int64_t keys) {
-  const sonde_micro *m = t->narrow;
+/* dkv += P^T b for a block of keys: P [keys, queries] and b (pairs of) the queries' rows. */
+static void add_to_keys(const attention *t, const queries *x, float *dkv, int64_t ld, const float *p, const uint32_t *pairs, rows32 b,
+                        int64_t at, int64_t keys) {
   uint16_t rows[KEYS * SONDE_BLOCK];
-  uint32_t pairs[KEYS / 2 * SONDE_BLOCK];
-  if (g->dv) {
-    t->simd->common.to_bf16(rows, p, keys * SONDE_BLOCK);
-    m->bf16(keys, t->width, x->n, rows, SONDE_BLOCK, 2, 0, x->dout_pairs, t->width, 1, g->dv + at * g->dkv_ld, g->dkv_ld, SONDE_F32);
-  }
-  if (g->dk) {
-    t->simd->common.to_bf16(rows, ds, keys * SONDE_BLOCK);
-    m->bf16(keys, t->width, x->n, rows, SONDE_BLOCK, 2, 0, x->q_pairs, t->width, 1, g->dk + at * g->dkv_ld, g->dkv_ld, SONDE_F32);
-  }
-  if (g->dq) {
-    t->simd->pairs_bf16(pairs, ds, keys);
-    m->bf16(x->n, t->width, keys, (const uint16_t *)(const void *)pairs, 2, 2 * SONDE_BLOCK, 0, g->k_pairs + at / 2 * t->width,
-            t->width, 1, g->dq + x->first * g->dq_ld, g->dq_ld, SONDE_F32);
+  if (!dkv) return;
+  if (t->narrow) t->simd->common.to_bf16(rows, p, keys * SONDE_BLOCK);
+  for (int64_t j = 0, end; j < keys; j = end) {
+    int64_t low = sonde_attention_key_strip(t, x->first, x->n, at, keys, j, &end), from = j * SONDE_BLOCK + low, depth = x->n - low;
+    float *to = dkv + (at + j) * ld;
+    if (t->narrow)
+      t->narrow->bf16(end - j, t->width, depth, rows + from, SONDE_BLOCK, 2, 0, pairs + low / 2 * t->width, t->width, 1, to, ld, SONDE_F32);
+    else sonde_gemm_tile(0, 0, end - j, t->width, depth, p + from, SONDE_BLOCK, b.at + low * b.ld, b.ld, 1, to, ld);
   }
 }
 
-static void add_wide(const attention *t, const queries *x, const target *g, const float *p, const float *ds, int64_t at, int64_t keys) {
+/* dq += dS k for a block of keys. */
+static void add_to_queries(const attention *t, const queries *x, const target *g, const float *ds, int64_t at, int64_t keys) {
+  uint32_t pairs[KEYS / 2 * SONDE_BLOCK];
   float buf[KEYS * SONDE_HEAD];
-  if (g->dv)
-    sonde_gemm_tile(0, 0, keys, t->width, x->n, p, SONDE_BLOCK, x->dout_rows.at, x->dout_rows.ld, 1, g->dv + at * g->dkv_ld, g->dkv_ld);
-  if (g->dk)
-    sonde_gemm_tile(0, 0, keys, t->width, x->n, ds, SONDE_BLOCK, x->q_rows.at, x->q_rows.ld, 1, g->dk + at * g->dkv_ld, g->dkv_ld);
-  if (g->dq) {
-    rows32 k = sonde_attention_f32(t, IN_K, x->b, x->kv, at, keys, buf);
-    sonde_gemm_tile(1, 0, x->n, t->width, keys, ds, SONDE_BLOCK, k.at, k.ld, 1, g->dq + x->first * g->dq_ld, g->dq_ld);
+  rows32 k = {0};
+  if (!g->dq) return;
+  if (t->narrow) t->simd->pairs_bf16(pairs, ds, keys);
+  else k = sonde_attention_f32(t, IN_K, x->b, x->kv, at, keys, buf);
+  for (int64_t i = 0, end; i < x->n; i = end) {
+    int64_t seen = sonde_attention_query_strip(t, x->first, x->n, at, keys, i, &end);
+    float *to = g->dq + (x->first + i) * g->dq_ld;
+    if (t->narrow)
+      t->narrow->bf16(end - i, t->width, seen, (const uint16_t *)(const void *)(pairs + i), 2, 2 * SONDE_BLOCK, 0,
+                      g->k_pairs + at / 2 * t->width, t->width, 1, to, g->dq_ld, SONDE_F32);
+    else sonde_gemm_tile(1, 0, end - i, t->width, seen, ds + i, SONDE_BLOCK, k.at, k.ld, 1, to, g->dq_ld);
   }
 }
 
@@ -93,13 +94,14 @@ static void through_keys(const attention *t, queries *x, const target *g) {
   sonde_attention_range(t, x->first, x->n, &from, &to);
   for (int64_t at = from / KEYS * KEYS; at < to; at += KEYS) {
     int64_t keys = to - at < KEYS ? to - at : KEYS;
-    sonde_attention_scores(t, IN_K, x->b, x->kv, at, keys, x->q, p);
+    sonde_attention_scores(t, IN_K, x->b, x->kv, at, keys, x->first, x->n, x->q, p);
     sonde_attention_mask(t, p, x->first, x->n, at, keys);
     t->simd->col_exp(p, t->scale, x->lse, unused, keys);
-    sonde_attention_scores(t, IN_V, x->b, x->kv, at, keys, x->dout, ds);
+    sonde_attention_scores(t, IN_V, x->b, x->kv, at, keys, x->first, x->n, x->dout, ds);
     t->simd->col_grad(ds, p, x->delta, t->scale, keys);
-    if (t->narrow) add_narrow(t, x, g, p, ds, at, keys);
-    else add_wide(t, x, g, p, ds, at, keys);
+    add_to_keys(t, x, g->dv, g->dkv_ld, p, x->dout_pairs, x->dout_rows, at, keys);
+    add_to_keys(t, x, g->dk, g->dkv_ld, ds, x->q_pairs, x->q_rows, at, keys);
+    add_to_queries(t, x, g, ds, at, keys);
   }
 }
 
