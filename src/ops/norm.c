@@ -260,7 +260,8 @@ static int layer_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout,
 }
 
 const sonde_op_def sonde_ops_norm[] = {
-    {.size = sizeof(sonde_op_def), .name = "rmsnorm", .min_in = 2, .max_in = 2, .n_out = 2, .flags = SONDE_OP_BF16_OUT,
+    {.size = sizeof(sonde_op_def), .name = "rmsnorm", .min_in = 2, .max_in = 2, .n_out = 2,
+     .flags = SONDE_OP_BF16_OUT | SONDE_OP_GAIN,
      .doc = "y = x r gain with r = 1/sqrt(mean(x^2) + eps) over the last axis: x [.., D], gain [D] -> y [.., D], r [..]. f0: eps",
      .shape = rms_shape, .grad = rms_grad, .run = rms_run, .flops = rms_flops},
     {.size = sizeof(sonde_op_def), .name = "rmsnorm_grad", .min_in = 4, .max_in = 4, .n_out = 2,

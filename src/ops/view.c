@@ -1,4 +1,4 @@
-/* view.c - ops that move elements of any dtype: reshape, permute, slice, concat, pad_slice. */
+/* view.c - ops that move elements of any dtype, or leave them: reshape, detach, permute, slice, concat, pad_slice. */
 #include "ops/common.h"
 
 #include <string.h>
@@ -46,6 +46,20 @@ static int reshape_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dou
   sonde_shape s = sonde_node_shape(sonde_inputs_of(self).in[0]);
   din[0] = sonde_reshape(dout[0], s.dim, s.rank);
   return sonde_rule_end(g);
+}
+
+/* ---- detach ------------------------------------------------------------------------------------------- */
+
+static int detach_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+  (void)n_in, (void)a, (void)err;
+  *out = in[0];
+  return SONDE_OK;
+}
+
+/* There is a rule, and it says that nothing flows. */
+static int detach_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
+  (void)g, (void)self, (void)dout, (void)din;
+  return SONDE_OK;
 }
 
 /* ---- permute ----------------------------------------------------------------------------------------- */
@@ -311,6 +325,8 @@ const sonde_op_def sonde_ops_view[] = {
      .flags = SONDE_OP_VIEW,
      .doc = "x's elements under another shape: i0 = rank, i1.. = dims, one of which may be -1 (inferred)",
      .shape = reshape_shape, .grad = reshape_grad, .flops = sonde_no_flops},
+    {.size = sizeof(sonde_op_def), .name = "detach", .min_in = 1, .max_in = 1, .n_out = 1, .flags = SONDE_OP_VIEW,
+     .doc = "x; no gradient flows through it", .shape = detach_shape, .grad = detach_grad, .flops = sonde_no_flops},
     {.size = sizeof(sonde_op_def), .name = "permute", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "axis k of y is axis i(1+k) of x: i0 = rank, i1.. = axes",
      .shape = permute_shape, .grad = permute_grad, .run = permute_run, .flops = sonde_no_flops},
