@@ -85,6 +85,9 @@ SONDE_INLINE sonde_node *sonde_reshape(sonde_node *x, const int64_t *dim, int ra
   return SONDE_DO(op)(SONDE_DO(node_graph)(x), "reshape", &x, 1, &at);
 }
 
+/* x, through which no gradient flows */
+SONDE_INLINE sonde_node *sonde_detach(sonde_node *x) { return sonde_op1("detach", x); }
+
 /* op(a) op(b): the last two axes; b of rank 2 is shared by all leading axes of a, else the leading axes are equal.
  * A linear layer with a weight [out, in] is matmul(x, w, 0, 1). */
 SONDE_INLINE sonde_node *sonde_matmul(sonde_node *a, sonde_node *b, int ta, int tb) {
@@ -135,6 +138,11 @@ SONDE_INLINE sonde_node *sonde_publish(sonde_site *site, const char *name, sonde
   return sonde_the_host->site_publish(site, name, n);
 }
 SONDE_INLINE sonde_node *sonde_lookup(sonde_site *site, const char *name) { return sonde_the_host->site_lookup(site, name); }
+/* State [n] that is computed from parameters, not trained: see site_refresh. Here with the trainer's own rhythm. */
+SONDE_INLINE sonde_node *sonde_buffer(sonde_site *site, const char *name, int64_t n, sonde_node *value) {
+  sonde_node *b = sonde_the_host->site_param(site, name, &n, 1, SONDE_ROLE_BUFFER, 0);
+  return sonde_the_host->site_refresh(site, b, value, 0);
+}
 /* sonde_refuse(site, "heads %d ...", heads): why the module cannot be built here; NULL, for build to return */
 #define sonde_refuse sonde_the_host->site_refuse
 #endif

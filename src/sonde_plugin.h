@@ -53,7 +53,8 @@ enum {
   SONDE_OP_INPLACE = 4,       /* output 0 may be input 0's own buffer */
   SONDE_OP_BF16_OUT = 8,      /* the kernel can write output 0 as bf16 when asked (out_shape[0].dtype) */
   SONDE_OP_BF16_IN = 16,      /* the kernel takes bf16 inputs where it takes f32 */
-  SONDE_OP_RANDOM = 32        /* the result depends on the step */
+  SONDE_OP_RANDOM = 32,       /* the result depends on the step */
+  SONDE_OP_GAIN = 64          /* output 0 is proportional to input 1, a gain: a factor of output 0 is moved into it */
 };
 
 /* One run of an op. Pointers are 64-byte aligned and contiguous, row-major. */
@@ -113,6 +114,7 @@ typedef enum sonde_role {
   SONDE_ROLE_GAIN,        /* starts at 1 (or the value asked for); not decayed */
   SONDE_ROLE_BIAS,        /* starts at 0 (or the value asked for); not decayed */
   SONDE_ROLE_OTHER,       /* any other matrix: N(0, std^2) of the policy */
+  SONDE_ROLE_BUFFER,      /* not trained, but saved with the model: computed from parameters now and then (site_refresh) */
   SONDE_ROLE_COUNT
 } sonde_role;
 
@@ -122,6 +124,7 @@ typedef struct sonde_place {
   const char *slot;           /* norm: "attn", "ffn", "attn_out", "ffn_out", "final"; else the kind's name */
   int64_t width;              /* D */
   int64_t batch, context;     /* B, T of this trace */
+  int64_t trained_context;    /* T of the model's training, whatever this trace's is */
 } sonde_place;
 
 typedef struct sonde_module {
@@ -162,6 +165,8 @@ typedef struct sonde_plugin {
   const sonde_op_def *ops;     /* ops it brings; named "plugin.op", e.g. "rmsnorm.forward" */
   int32_t n_ops;
   const void *functions;       /* sonde_module or sonde_optimizer, by kind */
+  const char *suggests;        /* "option=value ...": options of the whole model that belong to the method, taken where the
+                                  user sets none ("embed_scale=learned"); NULL: none */
 } sonde_plugin;
 
 /* ---- the host's functions ---------------------------------------------------------------------------- */
@@ -203,6 +208,11 @@ struct sonde_host {
   /* Names a value for the other modules of this block ("attn.v_weight") and returns it; NULL stays unpublished. */
   sonde_node *(*site_publish)(sonde_site *site, const char *name, sonde_node *n);
   sonde_node *(*site_lookup)(sonde_site *site, const char *name);   /* NULL when nobody published it */
+  /* Says how a parameter of role BUFFER gets its value: from `value`, a node of its shape made of parameters and constants
+   * alone. It is computed when the model gets its first values (after they are there), and again after every `every`-th
+   * update of a training; 0 leaves that to the trainer: max(1, min(1000, updates of the whole training / 50)). Saved with
+   * the model under its own name; a model that is loaded without it computes it. Returns buffer. */
+  sonde_node *(*site_refresh)(sonde_site *site, sonde_node *buffer, sonde_node *value, int64_t every);
   /* Records why the module cannot be built here (the host adds block, slot and module); returns NULL. */
   sonde_node *(*site_refuse)(sonde_site *site, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
   /* kernels */

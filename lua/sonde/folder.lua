@@ -13,6 +13,7 @@ local folder = {}
 -- Why a model is no Llama; nil if it is one.
 local function not_llama(model)
   local eps = model.final.options.eps
+  if model.config.embed_scale ~= "none" then return "the embedding is scaled" end
   if model.final.name ~= "rmsnorm" then return "its final norm is '" .. model.final.name .. "'" end
   for index, layer in ipairs(model.layers) do
     local at = " in block " .. (index - 1)
@@ -21,6 +22,7 @@ local function not_llama(model)
     if layer.norm.options.eps ~= eps then return "the norms' eps differs" .. at end
     if layer.attention.name ~= "causal" then return "the attention is '" .. layer.attention.name .. "'" .. at end
     if layer.attention.options.window ~= 0 then return "the attention has a window" .. at end
+    if layer.attention.options.qk_norm then return "queries and keys are normalised" .. at end
     if not (layer.attention.options.rope_theta > 0) then return "the attention has no positions" .. at end
     if layer.ffn.name ~= "swiglu" then return "the feed-forward layer is '" .. layer.ffn.name .. "'" .. at end
     for name, value in pairs(layer.attention.options) do
@@ -165,13 +167,15 @@ local function read_weights(model, dir)
   local weights, params, wanted = core.weights_open(dir), model:params(), {}
   for _, param in ipairs(params:list()) do
     local found = weights:find(param.name)
-    if not found then
+    if not found and param.role ~= "buffer" then
       local hint = param.name == "lm_head.weight" and "; are embedding and head tied (tie_word_embeddings)?" or ""
       refuse(dir, "the weights have no '" .. param.name .. "'" .. hint)
     end
     wanted[param.name] = true
-    weights:read(param.name, params:find(param.name))
-    params:loaded(param.name)
+    if found then
+      weights:read(param.name, params:find(param.name))
+      params:loaded(param.name)
+    end
   end
   for _, name in ipairs(weights:names()) do
     local harmless = string.find(name, "rotary_emb.inv_freq", 1, true) or (model.config.tie and name == "lm_head.weight")
@@ -198,7 +202,7 @@ function folder.load(dir)
   local model = require("sonde.transformer").new(options, function() return core.where() .. path .. ": " end)
   read_weights(model, dir)
   model.folder = dir
-  return model
+  return model:init()   -- buffers that the file did not have
 end
 
 return folder

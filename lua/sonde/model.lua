@@ -51,11 +51,26 @@ function model:params_handle()
   return self.handle
 end
 
--- Parameters are made by tracing: the smallest trace makes them all.
+-- A trace that is enough to make every parameter, and to declare how buffers are computed.
+local function smallest(self)
+  return self:trace({ batch = 1, context = math.min(2, self.config.context) }).graph
+end
+
 local function complete(self)
   if not self.completed then
-    self:trace({ batch = 1, context = math.min(2, self.config.context) }).graph:close()
+    smallest(self):close()
     self.completed = true
+  end
+end
+
+-- Buffers (BHyT's variance of the attention) are computed from the parameters, all or those without a value.
+local function refresh(self, all)
+  for _, param in ipairs(self.handle:list()) do
+    if param.role == "buffer" then
+      local graph = smallest(self)
+      self.handle:refresh(graph, all)
+      return graph:close()
+    end
   end
 end
 
@@ -71,6 +86,15 @@ end
 function model:init()
   complete(self)
   self.handle:init()
+  refresh(self, false)
+  return self
+end
+
+--- Computes the buffers anew, for weights that were changed by hand. Training does it by itself. Returns the model.
+---@return sonde.model
+function model:refresh()
+  self:init()
+  refresh(self, true)
   return self
 end
 

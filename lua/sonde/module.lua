@@ -12,7 +12,9 @@ local module = {}
 ---@field width integer      D
 ---@field batch integer      B
 ---@field context integer    T
----@field param fun(self, name: string, dims: integer[], role: string, value?: number): sonde.node   a parameter of this site; roles: embed head qk v attn_out ffn_in ffn_out gain bias other
+---@field trained_context integer    T of the model's training, whatever this trace's is
+---@field param fun(self, name: string, dims: integer[], role: string, value?: number): sonde.node   a parameter of this site; roles: embed head qk v attn_out ffn_in ffn_out gain bias other buffer
+---@field refresh fun(self, buffer: sonde.node, value: sonde.node, every?: integer): sonde.node      how a parameter of role buffer (saved, not trained) is computed from others: at first, and after every so many updates (0: by the length of the training)
 ---@field publish fun(self, name: string, value: sonde.node): sonde.node   names a value for the other modules of the block
 ---@field lookup fun(self, name: string): sonde.node|nil                   what another module of the block has published
 
@@ -31,6 +33,7 @@ local info_schema = {
     of = { name = "option", type = "table", fields = option_schema, doc = "one option" } },
   { name = "summary", type = "string", preset = "", doc = "one line on what the module computes" },
   { name = "citation", type = "string", preset = "", doc = "paper and equation" },
+  { name = "suggests", type = "string", doc = "\"option=value ...\": options of the model that belong to the method" },
 }
 
 local function register(kind, name, info, build)
@@ -44,7 +47,7 @@ end
 
 --- Registers a norm: x [B, T, D] -> [B, T, D]. It then stands beside those of plugins, for every model.
 ---@param name string
----@param info? {options: sonde.field[], summary: string, citation: string}
+---@param info? {options: sonde.field[], summary: string, citation: string, suggests: string}
 ---@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
 function module.norm(name, info, build)
   register("norm", name, info, build)
@@ -52,7 +55,7 @@ end
 
 --- Registers an attention layer: x [B, T, D] -> [B, T, D].
 ---@param name string
----@param info? {options: sonde.field[], summary: string, citation: string}
+---@param info? {options: sonde.field[], summary: string, citation: string, suggests: string}
 ---@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
 function module.attention(name, info, build)
   register("attention", name, info, build)
@@ -60,7 +63,7 @@ end
 
 --- Registers a feed-forward layer: x [B, T, D] -> [B, T, D].
 ---@param name string
----@param info? {options: sonde.field[], summary: string, citation: string}
+---@param info? {options: sonde.field[], summary: string, citation: string, suggests: string}
 ---@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
 function module.ffn(name, info, build)
   register("ffn", name, info, build)

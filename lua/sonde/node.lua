@@ -369,6 +369,12 @@ function node:name(name)
   return core.node_name(self, name)
 end
 
+--- The value, through which no gradient flows.
+---@return sonde.node
+function node:detach()
+  return op("detach", { self })
+end
+
 --- The further result number i (from 1) of an op with several.
 ---@param i integer
 ---@return sonde.node

@@ -37,6 +37,7 @@ void sonde_graph_free(sonde_graph *g) {
   sonde_release(g->node);
   sonde_release(g->scope);
   sonde_release(g->same);
+  sonde_release(g->refresh);
   sonde_map_free(g->names);
   sonde_arena_free(g->arena);
   sonde_release(g);
@@ -138,6 +139,14 @@ sonde_node *sonde_constant(sonde_graph *g, const sonde_shape *shape, double valu
   return n;
 }
 
+/* A norm times a factor (LayerNorm Scaling) is a norm with its gain times that factor: no pass over the result. */
+static sonde_node *into_gain(sonde_node *norm, const sonde_attr *factor) {
+  sonde_node *in[SONDE_MAX_IN];
+  memcpy(in, norm->in, sizeof in);
+  if (!(in[1] = sonde_op(norm->g, "affine", &in[1], 1, factor))) return NULL;
+  return sonde_op(norm->g, norm->def->name, in, norm->n_in, &norm->attr);
+}
+
 /* Values of constants are known while tracing: gradients make many (ones, scaled ones), so fold the usual ones. */
 static sonde_node *fold(sonde_graph *g, const sonde_op_def *d, sonde_node *const *in, const sonde_attr *a,
                         const sonde_shape *shape) {
@@ -149,6 +158,8 @@ static sonde_node *fold(sonde_graph *g, const sonde_op_def *d, sonde_node *const
     if (!strcmp(op, "mul") && in[1]->kind == SONDE_KIND_CONST) return sonde_constant(g, shape, x->value * in[1]->value);
   }
   if (!strcmp(op, "affine") && a->f[0] == 1 && a->f[1] == 0) return x;
+  if (!strcmp(op, "affine") && a->f[1] == 0 && !g->at_backward && x->kind == SONDE_KIND_OP && x->def->flags & SONDE_OP_GAIN)
+    return into_gain(x, a);
   if (!strcmp(op, "mul"))
     for (int k = 0; k < 2; k++)
       if (in[k]->kind == SONDE_KIND_CONST && in[k]->value == 1 && sonde_shape_equal(&in[1 - k]->shape, shape)) return in[1 - k];

@@ -50,6 +50,8 @@ struct sonde_graph {
   const char **scope;           /* scope paths, by number */
   int n_scope, cap_scope, at_scope, at_block, at_backward;
   sonde_node **same;            /* hash table for common subexpressions */
+  struct declared_refresh *refresh;   /* refresh.c */
+  int n_refresh, cap_refresh;
   int refs;
   sonde_error first;            /* the first failure */
 };

@@ -56,7 +56,10 @@ const sonde_param *sonde_params_at(const sonde_params *p, int64_t i) { return so
 
 int64_t sonde_params_elements(const sonde_params *p) {
   int64_t n = 0;
-  for (int64_t k = 0; k < sonde_params_count(p); k++) n += sonde_shape_count(&sonde_params_at(p, k)->value->shape);
+  for (int64_t k = 0; k < sonde_params_count(p); k++) {
+    const sonde_param *e = sonde_params_at(p, k);
+    if (e->role != SONDE_ROLE_BUFFER) n += sonde_shape_count(&e->value->shape);
+  }
   return n;
 }
 
@@ -111,16 +114,23 @@ void sonde_params_init(sonde_params *p, sonde_ctx *ctx) {
     snprintf(stream, sizeof stream, "init/%s", e->p.name);
     const sonde_shape *s = &e->p.value->shape;
     double std = e->p.init.a;
-    if (e->p.init.kind == SONDE_INIT_XAVIER) std *= sqrt(2.0 / (double)(s->dim[0] + (s->rank > 1 ? s->dim[1] : 1)));
+    int64_t fan_in = s->rank > 1 ? s->dim[1] : 1;
+    if (e->p.init.kind == SONDE_INIT_XAVIER) std *= sqrt(2.0 / (double)(s->dim[0] + fan_in));
+    if (e->p.init.kind == SONDE_INIT_FAN_IN) std /= sqrt((double)fan_in);
     fill f = {&e->p, sonde_rng_stream(p->seed, stream), (float)std, sonde_shape_count(s)};
     sonde_pool_run(ctx->pool, (f.n + FILL_TILE - 1) / FILL_TILE, fill_tile, &f);
-    e->set = 1;
+    e->set = e->p.role != SONDE_ROLE_BUFFER;
   }
 }
 
 void sonde_params_loaded(sonde_params *p, const char *name) {
   entry *e = sonde_map_get(p->map, name);
   if (e) e->set = 1;
+}
+
+int sonde_params_is_set(const sonde_params *p, const char *name) {
+  const entry *e = sonde_map_get(p->map, name);
+  return e && e->set;
 }
 
 static int by_name(const void *a, const void *b) {

@@ -5,8 +5,9 @@
 #define SONDE_INSIDE 1
 #include "sonde_plugin.h"
 
-/* First values. NORMAL: N(0, a^2), truncated at b sigmas if b > 0. XAVIER: N(0, a^2 * 2/(fan_in+fan_out)). FILL: a. */
-typedef enum sonde_init_kind { SONDE_INIT_FILL, SONDE_INIT_NORMAL, SONDE_INIT_XAVIER } sonde_init_kind;
+/* First values. FILL: a. NORMAL: N(0, a^2). XAVIER: N(0, a^2 * 2/(fan_in+fan_out)). FAN_IN: N(0, a^2 / fan_in), where a
+ * weight is [fan_out, fan_in]. The last three are truncated at b sigmas if b > 0. */
+typedef enum sonde_init_kind { SONDE_INIT_FILL, SONDE_INIT_NORMAL, SONDE_INIT_XAVIER, SONDE_INIT_FAN_IN } sonde_init_kind;
 typedef struct sonde_init { int32_t kind; double a, b; } sonde_init;
 
 typedef struct sonde_param {
@@ -27,12 +28,14 @@ const sonde_param *sonde_params_need(sonde_params *p, const char *name, const so
 const sonde_param *sonde_params_find(const sonde_params *p, const char *name);
 int64_t sonde_params_count(const sonde_params *p);               /* parameters (tensors) */
 const sonde_param *sonde_params_at(const sonde_params *p, int64_t i);   /* in the order they were made */
-int64_t sonde_params_elements(const sonde_params *p);            /* numbers in all of them */
+int64_t sonde_params_elements(const sonde_params *p);            /* numbers in all that are trained: buffers do not count */
 
-/* Gives every parameter that has no values yet its first values, from the stream "init/<name>" of the seed. */
+/* Gives every parameter that has no values yet its first values, from the stream "init/<name>" of the seed. A buffer's
+ * are computed from the others' (refresh.h); until then it holds init's fill and still counts as without values. */
 void sonde_params_init(sonde_params *p, sonde_ctx *ctx);
-/* Marks values as set (a loader has written them). */
+/* Marks values as set (a loader has written them, a refresh has computed them). */
 void sonde_params_loaded(sonde_params *p, const char *name);
+int sonde_params_is_set(const sonde_params *p, const char *name);
 /* Over names, shapes and values in the order of the names. SONDE_ENOMEM or 0. */
 int sonde_params_sha256(const sonde_params *p, char hex[65]);
 

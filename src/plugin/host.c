@@ -37,6 +37,7 @@ static sonde_host table = {
     .site_param = sonde_site_param,
     .site_publish = sonde_site_publish,
     .site_lookup = sonde_site_lookup,
+    .site_refresh = sonde_site_refresh,
     .site_refuse = sonde_site_refuse,
     .fail = sonde_fail,
     .parallel = parallel,

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "graph/graph.h"
+#include "graph/refresh.h"
 
 struct sonde_block {
   sonde_map *published;
@@ -67,7 +68,8 @@ sonde_site *sonde_site_new(const sonde_site_spec *spec, sonde_error *err) {
   s->params = spec->params;
   s->policy = spec->policy;
   s->kind = s->name = "";
-  s->place = (sonde_place){sizeof s->place, spec->layer, spec->depth, s->slot, spec->width, spec->batch, spec->context};
+  s->place = (sonde_place){sizeof s->place, spec->layer, spec->depth, s->slot, spec->width, spec->batch, spec->context,
+                           spec->trained_context ? spec->trained_context : spec->context};
   return s;
 }
 
@@ -108,7 +110,7 @@ sonde_node *sonde_site_param(sonde_site *s, const char *name, const int64_t *dim
   for (int k = 0; k < rank; k++)
     if (dim[k] < 1) return sonde_site_refuse(s, "parameter '%s': dim %d is %lld; it must be at least 1", full, k + 1, (long long)dim[k]);
   sonde_init init = s->policy.init[role];
-  if (role == SONDE_ROLE_GAIN || role == SONDE_ROLE_BIAS) init = (sonde_init){SONDE_INIT_FILL, value, 0};
+  if (role == SONDE_ROLE_GAIN || role == SONDE_ROLE_BIAS || role == SONDE_ROLE_BUFFER) init = (sonde_init){SONDE_INIT_FILL, value, 0};
   const sonde_param *p = sonde_params_need(s->params, full, &shape, role, init, s->place.layer - 1, &err);
   return p ? sonde_leaf(s->graph, full, p->value) : sonde_site_refuse(s, "%s", err.text);
 }
@@ -121,6 +123,14 @@ sonde_node *sonde_site_publish(sonde_site *s, const char *name, sonde_node *n) {
 sonde_node *sonde_site_lookup(sonde_site *s, const char *name) {
   sonde_node *n = sonde_map_get(s->block->published, name);
   return n && sonde_node_graph(n) == s->graph ? n : NULL;
+}
+
+sonde_node *sonde_site_refresh(sonde_site *s, sonde_node *buffer, sonde_node *value, int64_t every) {
+  sonde_error err = {0};
+  if (!buffer || !value) return NULL;
+  const sonde_param *p = buffer->name ? sonde_params_find(s->params, buffer->name) : NULL;
+  if (!p || p->role != SONDE_ROLE_BUFFER) return sonde_site_refuse(s, "only a parameter of role BUFFER can be refreshed");
+  return sonde_refresh_declare(buffer, value, every, &err) ? sonde_site_refuse(s, "%s", err.text) : buffer;
 }
 
 sonde_node *sonde_site_refuse(sonde_site *s, const char *fmt, ...) {

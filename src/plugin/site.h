@@ -28,6 +28,7 @@ typedef struct sonde_site_spec {
   const char *slot;              /* as in sonde_place; copied */
   const char *prefix;            /* of the parameters' names, with its dot: "model.layers.3.self_attn."; copied */
   int64_t width, batch, context;
+  int64_t trained_context;       /* 0: context */
 } sonde_site_spec;
 
 sonde_site *sonde_site_new(const sonde_site_spec *spec, sonde_error *err);
@@ -46,6 +47,7 @@ const sonde_place *sonde_site_place(const sonde_site *site);
 sonde_node *sonde_site_param(sonde_site *site, const char *name, const int64_t *dim, int rank, int role, double value);
 sonde_node *sonde_site_publish(sonde_site *site, const char *name, sonde_node *n);
 sonde_node *sonde_site_lookup(sonde_site *site, const char *name);
+sonde_node *sonde_site_refresh(sonde_site *site, sonde_node *buffer, sonde_node *value, int64_t every);
 sonde_node *sonde_site_refuse(sonde_site *site, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

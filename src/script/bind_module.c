@@ -53,7 +53,7 @@ static void read_policy(lua_State *L, int table, sonde_policy *policy) {
   lua_pop(L, 1);
 }
 
-/* core.site{graph, params, block, policy, layer, depth, slot, prefix, width, batch, context} -> site */
+/* core.site{graph, params, block, policy, layer, depth, slot, prefix, width, batch, context, trained_context} -> site */
 static int core_site(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
@@ -72,6 +72,7 @@ static int core_site(lua_State *L) {
   spec.width = sonde_lua_field_int(L, 1, "width", 0);
   spec.batch = sonde_lua_field_int(L, 1, "batch", 0);
   spec.context = sonde_lua_field_int(L, 1, "context", 0);
+  spec.trained_context = sonde_lua_field_int(L, 1, "trained_context", 0);
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &site_type, SLOTS);
   sonde_lua_keep(L, -1, 2, SLOT_GRAPH);
@@ -113,13 +114,20 @@ static int site_lookup(lua_State *L) {
   return 1;
 }
 
+/* site:refresh(buffer, value[, every]) -> buffer: how a parameter of role "buffer" gets its value (sonde_plugin.h) */
+static int site_refresh(lua_State *L) {
+  sonde_site *site = to_site(L, 1);
+  sonde_node *buffer = sonde_lua_to_node(L, 2), *value = sonde_lua_to_node(L, 3);
+  return push_site_node(L, sonde_site_refresh(site, buffer, value, luaL_optinteger(L, 4, 0)));
+}
+
 static const luaL_Reg site_methods[] = {
-    {"param", site_param}, {"publish", site_publish}, {"lookup", site_lookup}, {NULL, NULL},
+    {"param", site_param}, {"publish", site_publish}, {"lookup", site_lookup}, {"refresh", site_refresh}, {NULL, NULL},
 };
 
 static const sonde_lua_type site_type = {"site", free_site, site_methods};
 
-/* site.layer, site.depth, site.slot, site.width, site.batch, site.context; or a method (upvalue 1) */
+/* site.layer, site.depth, site.slot, site.width, site.batch, site.context, site.trained_context; or a method (upvalue 1) */
 static int site_index(lua_State *L) {
   const char *key = luaL_checkstring(L, 2);
   lua_getfield(L, lua_upvalueindex(1), key);
@@ -131,8 +139,9 @@ static int site_index(lua_State *L) {
   else if (!strcmp(key, "width")) lua_pushinteger(L, at->width);
   else if (!strcmp(key, "batch")) lua_pushinteger(L, at->batch);
   else if (!strcmp(key, "context")) lua_pushinteger(L, at->context);
-  else return sonde_lua_fail(L, "a site has no '%s'; it has layer, depth, slot, width, batch, context and the functions param, "
-                             "publish, lookup", key);
+  else if (!strcmp(key, "trained_context")) lua_pushinteger(L, at->trained_context);
+  else return sonde_lua_fail(L, "a site has no '%s'; it has layer, depth, slot, width, batch, context, trained_context and the "
+                             "functions param, publish, lookup, refresh", key);
   return 1;
 }
 
@@ -280,7 +289,7 @@ static sonde_option read_option(lua_State *L, int anchors) {
   return o;
 }
 
-/* core.module_register(kind, name, info, build): info has options (a schema), summary, citation. build(site, options, x)
+/* core.module_register(kind, name, info, build): info has options (a schema), summary, citation, suggests. build(site, options, x)
  * gives the module's result. */
 static int module_register(lua_State *L) {
   sonde_entry e = {0};
@@ -293,6 +302,7 @@ static int module_register(lua_State *L) {
   e.summary = sonde_lua_field_string(L, 3, "summary", "");
   e.citation = sonde_lua_field_string(L, 3, "citation", "");
   e.version = sonde_lua_field_string(L, 3, "version", "1.0");
+  e.suggests = sonde_lua_field_string(L, 3, "suggests", NULL);
   e.language = "lua";
   sonde_lua_where(L);
   e.path = lua_tostring(L, 5);

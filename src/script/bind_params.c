@@ -3,11 +3,13 @@
 
 #include <string.h>
 
+#include "graph/refresh.h"
 #include "script/script.h"
 #include "tensor/tensor.h"
 
 static const char *const role_names[SONDE_ROLE_COUNT] = {
     "embed", "head", "qk", "v", "attn_out", "ffn_in", "ffn_out", "gain", "bias", "other",
+    "buffer",
 };
 
 static sonde_params *to_params(lua_State *L) { return sonde_lua_handle(L, 1, &sonde_lua_params); }
@@ -37,8 +39,9 @@ sonde_init sonde_lua_to_init(lua_State *L, int arg) {
   const char *kind = sonde_lua_field_string(L, arg, "kind", "normal");
   sonde_init init = {SONDE_INIT_NORMAL, sonde_lua_field_number(L, arg, "a", 0), sonde_lua_field_number(L, arg, "b", 0)};
   if (!strcmp(kind, "xavier")) init.kind = SONDE_INIT_XAVIER;
+  else if (!strcmp(kind, "fan_in")) init.kind = SONDE_INIT_FAN_IN;
   else if (!strcmp(kind, "fill")) init.kind = SONDE_INIT_FILL;
-  else if (strcmp(kind, "normal")) sonde_lua_fail(L, "unknown initialisation '%s'; known: normal, xavier, fill", kind);
+  else if (strcmp(kind, "normal")) sonde_lua_fail(L, "unknown initialisation '%s'; known: normal, xavier, fan_in, fill", kind);
   return init;
 }
 
@@ -98,6 +101,18 @@ static int params_init(lua_State *L) {
   return 0;
 }
 
+/* p:refresh(graph[, all]): computes the buffers that the graph declares and that have no values yet, or all of them */
+static int params_refresh(lua_State *L) {
+  sonde_params *p = to_params(L);
+  sonde_graph *g = sonde_lua_handle(L, 2, &sonde_lua_graph);
+  sonde_error err = {0};
+  sonde_refresh *r = sonde_refresh_new(g, p, 0, NULL, &err);
+  int code = !r ? err.code : lua_toboolean(L, 3) ? sonde_refresh_all(r, &err) : sonde_refresh_first(r, &err);
+  sonde_refresh_free(r);
+  sonde_lua_check(L, code, &err);
+  return 0;
+}
+
 /* p:loaded(name): its values were written, init leaves them */
 static int params_loaded(lua_State *L) {
   sonde_params_loaded(to_params(L), luaL_checkstring(L, 2));
@@ -127,7 +142,7 @@ static void free_params(void *p) { sonde_params_free(p); }
 
 static const luaL_Reg params_methods[] = {
     {"need", params_need}, {"find", params_find},     {"list", params_list},     {"elements", params_elements},
-    {"init", params_init}, {"loaded", params_loaded}, {"sha256", params_sha256}, {NULL, NULL},
+    {"init", params_init}, {"loaded", params_loaded}, {"sha256", params_sha256}, {"refresh", params_refresh}, {NULL, NULL},
 };
 
 const sonde_lua_type sonde_lua_params = {"params", free_params, params_methods};
