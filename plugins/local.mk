@@ -1,10 +1,13 @@
 # Plugins that are installed, one file each.
 sondeplugin_LTLIBRARIES += \
-  %D%/norm/layernorm.la %D%/norm/rmsnorm.la \
+  %D%/norm/dyt.la %D%/norm/layernorm.la %D%/norm/rmsnorm.la \
   %D%/attention/causal.la \
   %D%/ffn/gelu.la %D%/ffn/swiglu.la \
   %D%/optimizer/adamw.la %D%/optimizer/sgd.la
 
+%C%_norm_dyt_la_SOURCES = %D%/norm/dyt.c %D%/norm/tanh_rows.h
+%C%_norm_dyt_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_norm_dyt_la_LDFLAGS = $(MODFLAGS)
 %C%_norm_layernorm_la_SOURCES = %D%/norm/layernorm.c
 %C%_norm_layernorm_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_norm_layernorm_la_LDFLAGS = $(MODFLAGS)

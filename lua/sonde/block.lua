@@ -41,7 +41,7 @@ local function site_of(self, slot, name)
   return core.site {
     graph = trace.graph, params = trace.params, block = self.shared, policy = trace.model:policy(self.layer),
     layer = self.layer, depth = self.depth, slot = slot, prefix = self.prefix .. name .. ".",
-    width = self.width, batch = self.batch, context = self.context,
+    width = self.width, batch = self.batch, context = self.context, trained_context = trace.model.config.context,
   }
 end
 
@@ -53,25 +53,40 @@ local function build(self, kind, module, slot, name, scope, x)
   return y
 end
 
-local function norm(self, slot)
+-- Modules that reckon with what a norm gives find the factor under "<slot>.norm_factor" [1].
+local function scaled(self, slot, y, factor)
+  local graph = self.trace.graph
+  site_of(self, slot, norm_names[slot]):publish(slot .. ".norm_factor", graph:constant(factor, { 1 }))
+  graph:scope(self.scope .. "." .. slot .. "_norm", self.index)
+  y = y * factor
+  graph:scope(self.scope, self.index)
+  return y
+end
+
+local function norm(self, slot, factor)
   if not norm_names[slot] then
     error(core.where() .. "a block has no norm '" .. tostring(slot) .. "'; known: attn, ffn", 0)
   end
-  return function(x) return build(self, "norm", self.modules.norm, slot, norm_names[slot], slot .. "_norm", x) end
+  return function(x)
+    local y = build(self, "norm", self.modules.norm, slot, norm_names[slot], slot .. "_norm", x)
+    return factor and scaled(self, slot, y, factor) or y
+  end
 end
 
 --- The norm in front of a branch, as a function of x.
 ---@param slot "attn"|"ffn"
+---@param factor? number   multiplies the norm's result
 ---@return fun(x: sonde.node): sonde.node
-function block:norm_in(slot)
-  return norm(self, slot)
+function block:norm_in(slot, factor)
+  return norm(self, slot, factor)
 end
 
 --- The norm behind a branch or behind its residual sum, as a function of x.
 ---@param slot "attn"|"ffn"
+---@param factor? number   multiplies the norm's result
 ---@return fun(x: sonde.node): sonde.node
-function block:norm_out(slot)
-  return norm(self, tostring(slot) .. "_out")
+function block:norm_out(slot, factor)
+  return norm(self, tostring(slot) .. "_out", factor)
 end
 
 -- A branch's output: dropout, the trace's gate for it, and its name as a tap.

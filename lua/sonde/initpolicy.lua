@@ -1,8 +1,9 @@
 --- initpolicy.lua - how a model's parameters start, by their role.
 --
 -- A policy is a function of the place (depth L, layer 1..L or 0 outside the blocks, width, std) that returns a table
--- role -> {kind, a, b}: {"normal", std, truncation in sigmas (0: none)}, {"xavier", gain}, {"fill", value}. The role
--- "default" stands for all that are not named. Gains and biases start at what their module asks for.
+-- role -> {kind, a, b}: {"normal", std, b}, {"xavier", gain, b}, {"fan_in", gain, b} (std = gain / sqrt(columns)), or
+-- {"fill", value}; b is where the normal distribution is cut off, in sigmas (0 or none: nowhere). The role "default"
+-- stands for all that are not named. Gains and biases start at what their module asks for, buffers are computed.
 
 local core = require "sonde.core"
 local args = require "sonde.args"
@@ -62,14 +63,46 @@ initpolicy.register("scaled", function(place)
   return { default = { "normal", place.std }, attn_out = small, ffn_out = small }
 end)
 
--- DeepNet (Wang et al., 2022), decoder only: Xavier-normal, gain beta = (8L)^(-1/4) on what the branches' values pass
--- through, 1 on queries and keys.
-initpolicy.register("deepnorm", function(place)
-  local beta = { "xavier", (8 * place.depth) ^ -0.25 }
+-- Cut off at 3 sigmas in the two that follow, as OLMo has them.
+local CUT = 3
+
+-- The same for the branches, and a head of std 1/sqrt(D) (OLMo's full_megatron).
+initpolicy.register("megatron", function(place)
+  local small = { "normal", place.std / math.sqrt(2 * place.depth), CUT }
+  return {
+    default = { "normal", place.std, CUT }, attn_out = small, ffn_out = small,
+    head = { "normal", 1 / math.sqrt(place.width), CUT },
+  }
+end)
+
+-- By width, and smaller from block to block: 1/sqrt(D), and for the projections that write to the residual stream of
+-- block l 1/sqrt(2 D l) (attention) and 1/sqrt(2 F l) (feed-forward, of inner width F). init_std has no part in it.
+initpolicy.register("mitchell", function(place)
+  local layer = math.max(1, place.layer)
+  return {
+    default = { "normal", 1 / math.sqrt(place.width), CUT },
+    attn_out = { "normal", 1 / math.sqrt(2 * place.width * layer), CUT },
+    ffn_out = { "fan_in", 1 / math.sqrt(2 * layer), CUT },
+  }
+end)
+
+-- Xavier-normal with `gain` on what the values of the branches pass through, 1 on queries and keys.
+local function xavier_branches(place, gain)
+  local values = { "xavier", gain }
   return {
     default = { "normal", place.std },
-    qk = { "xavier", 1 }, v = beta, attn_out = beta, ffn_in = beta, ffn_out = beta,
+    qk = { "xavier", 1 }, v = values, attn_out = values, ffn_in = values, ffn_out = values,
   }
+end
+
+-- DeepNet (Wang et al., 2022), decoder only: beta = (8L)^(-1/4).
+initpolicy.register("deepnorm", function(place)
+  return xavier_branches(place, (8 * place.depth) ^ -0.25)
+end)
+
+-- Its inverse, as the code of Mix-LN and LayerNorm Scaling has it (3.1 instead of 0.32 for 12 blocks).
+initpolicy.register("deepnorm_paper", function(place)
+  return xavier_branches(place, (8 * place.depth) ^ 0.25)
 end)
 
 return initpolicy

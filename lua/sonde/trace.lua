@@ -81,6 +81,12 @@ local function embed(self)
   self.graph:scope("embedding")
   self.table = self.model:leaf(self.graph, "model.embed_tokens.weight", { config.vocab, config.width }, "embed")
   local x = self.table:gather(self.tokens)
+  local root = math.sqrt(config.width)
+  if config.embed_scale == "fixed" then
+    x = x * root
+  elseif config.embed_scale == "learned" then
+    x = x * self.graph:leaf("model.embed_scale", self.params:need("model.embed_scale", { 1 }, "gain", { kind = "fill", a = root }, -1))
+  end
   self.embedding = self:tap(self:dropout(x), "embedding")
   return self.embedding
 end
@@ -90,7 +96,7 @@ local function final_norm(self, x)
   self.graph:scope("final")
   local site = core.site {
     graph = self.graph, params = self.params, policy = self.model:policy(0), layer = 0, depth = config.depth, slot = "final",
-    prefix = "model.norm.", width = config.width, batch = self.batch, context = self.context,
+    prefix = "model.norm.", width = config.width, batch = self.batch, context = self.context, trained_context = config.context,
   }
   self.final = self:tap(core.module_build("norm", module.name, site, x, module.options), "final")
 end

@@ -40,6 +40,8 @@ transformer.schema = {
   { name = "tie", type = "boolean", preset = false, doc = "head and embedding share their weights" },
   { name = "context", type = "integer", min = 1, preset = 256, doc = "tokens T of a sequence" },
   { name = "rope_theta", type = "number", min = 0, doc = "base of the rotary angles; default: the attention's" },
+  { name = "embed_scale", type = "string", choices = { "none", "fixed", "learned" },
+    doc = "embedding times sqrt(D), fixed or as the start of a learned scalar; default: none, or what the norm suggests" },
   { name = "norm_eps", type = "number", min = 0, doc = "added to the variance; default: the norm's" },
   { name = "init", type = "string", choices = initpolicy.names, doc = "initialisation; default: the placement's" },
   { name = "init_std", type = "number", min = 0, preset = 0.02, doc = "standard deviation of the initialisation" },
@@ -74,6 +76,13 @@ local function resolve_placement(given, where)
     name = name, build = found.build, init = found.init, check = found.check,
     options = args.check(found.options, options, "placement '" .. name .. "'", place),
   }
+end
+
+-- Options that belong to the norm's method, where the user has set none.
+local function take_suggestions(config, norm)
+  for key, value in string.gmatch(core.module("norm", norm.name).suggests or "", "([%w_]+)=(%S+)") do
+    if config[key] == nil then config[key] = tonumber(value) or value end
+  end
 end
 
 -- heads, kv_heads and head_dim follow from each other and the width.
@@ -124,6 +133,8 @@ function transformer.new(options, where)
   resolve_heads(config, place)
   local layers = resolve_layers(config, asked, place)
   local final = resolve_module("norm", config.final_norm or config.norm, config, asked, place)
+  take_suggestions(config, resolve_module("norm", config.norm, config, asked, place))
+  config.embed_scale = config.embed_scale or "none"
   local main = resolve_placement(config.placement, place)
   config.init = config.init or main.init
   local warning = main.check and main.check(config)

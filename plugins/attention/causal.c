@@ -1,9 +1,12 @@
 /* causal.c - causal softmax attention with rotary positions, as in Llama: multi-head (kv_heads = heads), grouped-query
- * (fewer) or multi-query (one). Projections without bias under Hugging Face's names. The weights of value and output
- * are published for the other modules of the block as "attn.v_weight" [KV Dh, D] and "attn.o_weight" [D, H Dh]. */
+ * (fewer) or multi-query (one). Projections without bias under Hugging Face's names. With qk_norm, queries and keys
+ * are normalised head by head (RMSNorm over Dh, one gain for all heads) before the rotation.
+ *
+ * Published for the other modules of the block: the weights of value and output, "attn.v_weight" [KV Dh, D] and
+ * "attn.o_weight" [D, H Dh], and the values themselves, "attn.values" [B, T, KV, Dh]. */
 #include "sonde_plugin.h"
 
-enum { HEADS, KV_HEADS, HEAD_DIM, ROPE_THETA, WINDOW };
+enum { HEADS, KV_HEADS, HEAD_DIM, ROPE_THETA, WINDOW, QK_NORM, QK_EPS };
 
 static const sonde_option options[] = {
     [HEADS] = {"heads", 'i', "0", 0, 1024, NULL, "query heads H; 0: one for each 64 of the width, at least one"},
@@ -11,11 +14,18 @@ static const sonde_option options[] = {
     [HEAD_DIM] = {"head_dim", 'i', "0", 0, 256, NULL, "width Dh of a head; 0: width / heads"},
     [ROPE_THETA] = {"rope_theta", 'f', "10000", 0, 1e9, NULL, "base of the rotary angles; 0: no positions at all"},
     [WINDOW] = {"window", 'i', "0", 0, 1e9, NULL, "how many tokens back a token sees, itself included; 0: all"},
+    [QK_NORM] = {"qk_norm", 'b', "false", 0, 0, NULL, "whether queries and keys are normalised over the head width, before the rotation"},
+    [QK_EPS] = {"qk_eps", 'f', "1e-6", 1e-12, 1, NULL, "added to the mean square under the root, of qk_norm"},
 };
 
 static sonde_node *heads_of(sonde_node *x, sonde_node *weight, const sonde_place *at, int64_t heads, int64_t head_dim) {
   int64_t dim[4] = {at->batch, at->context, heads, head_dim};
   return sonde_reshape(sonde_linear(x, weight), dim, 4);
+}
+
+/* Queries or keys [B, T, H, Dh] over the root mean square of each head. */
+static sonde_node *head_norm(sonde_site *site, const sonde_value *opt, const char *gain, int64_t head_dim, sonde_node *x) {
+  return opt[QK_NORM].i ? sonde_rmsnorm(x, sonde_vector(site, gain, head_dim, SONDE_ROLE_GAIN, 1), opt[QK_EPS].f) : x;
 }
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
@@ -40,9 +50,12 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   sonde_node *q = heads_of(x, wq, at, heads, head_dim);
   sonde_node *k = heads_of(x, wk, at, kv_heads, head_dim);
   sonde_node *v = heads_of(x, wv, at, kv_heads, head_dim);
+  q = head_norm(site, opt, "q_norm.weight", head_dim, q);
+  k = head_norm(site, opt, "k_norm.weight", head_dim, k);
   if (theta > 0) q = sonde_rope(q, theta, 0), k = sonde_rope(k, theta, 0);
   sonde_publish(site, "attn.v_weight", wv);
   sonde_publish(site, "attn.o_weight", wo);
+  sonde_publish(site, "attn.values", v);
   int64_t flat[3] = {at->batch, at->context, heads * head_dim};
   return sonde_linear(sonde_reshape(sonde_attention(q, k, v, 0, opt[WINDOW].i), flat, 3), wo);
 }

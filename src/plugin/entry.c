@@ -83,7 +83,7 @@ json_t *sonde_entry_json(const sonde_entry *e) {
   for (int k = 0; k < e->n_options; k++) json_array_append_new(options, option_json(&e->options[k]));
   for (int k = 0; e->plugin && k < e->plugin->n_ops; k++)
     json_array_append_new(ops, json_string(sonde_plugin_op(e->plugin, k)->name));
-  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:o, s:o}", "kind", e->kind, "name", e->name, "version",
+  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:o, s:o}", "kind", e->kind, "name", e->name, "version",
                    e->version, "summary", e->summary, "citation", e->citation, "path", e->path, "language", e->language,
-                   "status", e->skipped ? "skipped" : "loaded", "why", e->skipped, "options", options, "ops", ops);
+                   "status", e->skipped ? "skipped" : "loaded", "why", e->skipped, "suggests", e->suggests, "options", options, "ops", ops);
 }

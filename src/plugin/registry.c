@@ -75,7 +75,7 @@ int sonde_registry_load(sonde_registry *r, const char *path, const sonde_entry *
     if ((rc = sonde_ops_add(r->ctx, sonde_plugin_op(p, k), err))) sonde_wrap(err, "%s", path);
   if (!rc) {
     const char *kept = sonde_arena_strdup(r->arena, whole);
-    sonde_entry e = {p->kind, p->name, p->version, p->summary, p->citation, kept, "c", p->options, p->n_options, p, 0, NULL};
+    sonde_entry e = {p->kind, p->name, p->version, p->summary, p->citation, kept, "c", p->options, p->n_options, p, 0, p->suggests, NULL};
     const sonde_entry *made = kept ? insert(r, &e, err) : NULL;
     if (!made) rc = sonde_fail(err, SONDE_ENOMEM, "%s: no memory to register it", path);
     if (entry) *entry = made;
@@ -175,7 +175,7 @@ static int copy_entry(sonde_arena *a, const sonde_entry *from, sonde_entry *to) 
   to->plugin = NULL;
   to->skipped = NULL;
   int rc = copy_text(a, &to->kind) | copy_text(a, &to->name) | copy_text(a, &to->version) | copy_text(a, &to->summary) |
-           copy_text(a, &to->citation) | copy_text(a, &to->path) | copy_text(a, &to->language);
+           copy_text(a, &to->citation) | copy_text(a, &to->path) | copy_text(a, &to->language) | copy_text(a, &to->suggests);
   sonde_option *o = sonde_arena_alloc(a, (size_t)(from->n_options ? from->n_options : 1) * sizeof *o);
   if (rc || !o) return SONDE_ENOMEM;
   to->options = o;

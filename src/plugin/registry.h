@@ -16,6 +16,7 @@ typedef struct sonde_entry {
   int n_options;
   const sonde_plugin *plugin;    /* NULL for a script's module and for a skipped file */
   int64_t handle;                /* a script's module: what the script side knows it by */
+  const char *suggests;          /* as in sonde_plugin; may be NULL */
   const char *skipped;           /* why a file cannot be used (kind is "" then, name the file's); NULL: usable */
 } sonde_entry;
 

@@ -1,0 +1,130 @@
+/* dyt.c - Dynamic Tanh as its authors use it in Llama: no statistics, no bias, one learned scalar a site. Their Llama
+ * also multiplies the embedding by a learned scalar that starts at sqrt(D): a model with this norm does so unless
+ * told otherwise (embed_scale).
+ *
+ * Where the scalar should start depends on the width, hence three options; the authors' values for attention,
+ * feed-forward and final: 0.8, 0.2, 0.2 at D = 4096; 0.6, 0.15, 0.15 at 5120; 0.2, 0.05, 0.05 at 8192. */
+#include "tanh_rows.h"
+
+#include <string.h>
+
+enum { ALPHA_ATTN, ALPHA_FFN, ALPHA_FINAL };
+
+static const sonde_option options[] = {
+    [ALPHA_ATTN] = {"alpha_attn", 'f', "1", 1e-6, 100, NULL, "first value of alpha at the attention's norms"},
+    [ALPHA_FFN] = {"alpha_ffn", 'f', "1", 1e-6, 100, NULL, "first value of alpha at the feed-forward layer's norms"},
+    [ALPHA_FINAL] = {"alpha_final", 'f', "1", 1e-6, 100, NULL, "first value of alpha at the norm before the head"},
+};
+
+/* ---- kernels: inputs x, gain, alpha; the gradient has dy besides --------------------------------------- */
+
+static int forward_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+  (void)n_in, (void)a;
+  out[0] = in[0];
+  return tanh_rows_check("dyt.forward", &in[0], &in[1], &in[2], err);
+}
+
+static void forward_block(void *arg, int64_t block, int worker) {
+  const sonde_call *c = arg;
+  const float *x = c->in[0], *gain = c->in[1], alpha = *(const float *)c->in[2];
+  int64_t width = width_of(&c->in_shape[0]), end = block_end(&c->in_shape[0], block);
+  int dtype = c->out_shape[0].dtype;
+  (void)worker;
+  for (int64_t i = block * BLOCK_ROWS; i < end; i++)
+    tanh_row(row_at(c->out[0], dtype, i * width), dtype, x + i * width, gain, alpha, width);
+}
+
+static int forward_run(const sonde_call *c) {
+  c->host->parallel(c, blocks_of(&c->in_shape[0]), forward_block, (void *)(uintptr_t)c);
+  return SONDE_OK;
+}
+
+static int forward_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
+  sonde_node *in[SONDE_MAX_IN];
+  sonde_the_host->node_inputs(self, in);
+  in[3] = dout[0];
+  din[0] = sonde_the_host->op(g, "dyt.backward", in, 4, NULL);
+  din[1] = sonde_the_host->result(din[0], 1);
+  din[2] = sonde_the_host->result(din[0], 2);
+  return din[2] ? SONDE_OK : SONDE_ESHAPE;
+}
+
+static int backward_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+  (void)n_in, (void)a;
+  for (int k = 0; k < 3; k++) out[k] = in[k];
+  return tanh_rows_check("dyt.backward", &in[3], &in[1], &in[2], err);
+}
+
+static void backward_block(void *arg, int64_t block, int worker) {
+  const sonde_call *c = arg;
+  const float *x = c->in[0], *gain = c->in[1], alpha = *(const float *)c->in[2], *dy = c->in[3];
+  int64_t width = width_of(&c->in_shape[0]), end = block_end(&c->in_shape[0], block);
+  float *dgain = partial_of(c, block), dalpha = 0;
+  (void)worker;
+  memset(dgain, 0, (size_t)width * sizeof *dgain);
+  for (int64_t i = block * BLOCK_ROWS; i < end; i++)
+    dalpha += tanh_row_grad(c->out[0] ? (float *)c->out[0] + i * width : NULL, dgain, x + i * width, gain,
+                            dy + i * width, alpha, width);
+  dgain[width] = dalpha;
+}
+
+static int backward_run(const sonde_call *c) {
+  c->host->parallel(c, blocks_of(&c->in_shape[0]), backward_block, (void *)(uintptr_t)c);
+  add_partials(c, c->out[1], c->out[2]);
+  return SONDE_OK;
+}
+
+static int64_t backward_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
+  (void)n_in, (void)out, (void)a;
+  return partial_bytes(&in[0]);
+}
+
+/* tanh counts as ten. */
+static double forward_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
+  (void)n_in, (void)out, (void)a;
+  return 12.0 * (double)rows_of(&in[0]) * (double)width_of(&in[0]);
+}
+static double backward_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
+  (void)n_in, (void)out, (void)a;
+  return 20.0 * (double)rows_of(&in[0]) * (double)width_of(&in[0]);
+}
+
+static const sonde_op_def ops[] = {
+    {.size = sizeof(sonde_op_def), .name = "dyt.forward", .min_in = 3, .max_in = 3, .n_out = 1,
+     .flags = SONDE_OP_BF16_OUT | SONDE_OP_GAIN, .doc = "y = gain tanh(alpha x): x [.., D], gain [D], alpha [1]",
+     .shape = forward_shape, .grad = forward_grad, .run = forward_run, .flops = forward_flops},
+    {.size = sizeof(sonde_op_def), .name = "dyt.backward", .min_in = 4, .max_in = 4, .n_out = 3,
+     .doc = "of dyt.forward: x, gain, alpha, dy -> dx, dgain, dalpha",
+     .shape = backward_shape, .scratch = backward_scratch, .run = backward_run, .flops = backward_flops},
+};
+
+/* ---- the module ------------------------------------------------------------------------------------------ */
+
+static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
+  const sonde_place *at = sonde_where(site);
+  int which = !strcmp(at->slot, "final") ? ALPHA_FINAL : !strncmp(at->slot, "ffn", 3) ? ALPHA_FFN : ALPHA_ATTN;
+  sonde_node *in[3] = {x, sonde_vector(site, "weight", at->width, SONDE_ROLE_GAIN, 1),
+                       sonde_vector(site, "alpha", 1, SONDE_ROLE_GAIN, opt[which].f)};
+  return in[1] && in[2] ? sonde_the_host->op(sonde_the_host->node_graph(x), "dyt.forward", in, 3, NULL) : NULL;
+}
+
+static const sonde_module functions = {sizeof functions, build};
+
+static const sonde_plugin plugin = {
+    .abi_major = SONDE_ABI_MAJOR,
+    .abi_minor = SONDE_ABI_MINOR,
+    .size = sizeof plugin,
+    .name = "dyt",
+    .kind = "norm",
+    .version = "1.0",
+    .build = SONDE_BUILD,
+    .summary = "y = weight tanh(alpha x)",
+    .citation = "Zhu, Chen, He, LeCun and Liu, Transformers without Normalization, 2025, eq. 3",
+    .options = options,
+    .n_options = sizeof options / sizeof options[0],
+    .ops = ops,
+    .n_ops = sizeof ops / sizeof ops[0],
+    .functions = &functions,
+    .suggests = "embed_scale=learned",
+};
+SONDE_PLUGIN(plugin)

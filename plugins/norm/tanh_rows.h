@@ -1,0 +1,98 @@
+/* tanh_rows.h - rows y = gain tanh(a x) and their gradients, for the norms that bound their result so (DyT, BHyT).
+ *
+ * tanh is computed again in the backward pass: it costs less than to store it and read it back, and a model then
+ * keeps one array fewer for each norm. Rows are walked in pieces that stay in the L1 cache. Gradients of gain and of
+ * a scalar are sums over all rows: each block of BLOCK_ROWS rows leaves partial sums in scratch, which are added in
+ * the order of the blocks, so the bits do not depend on the threads. */
+#ifndef SONDE_TANH_ROWS_H
+#define SONDE_TANH_ROWS_H
+
+#include "sonde_plugin.h"
+
+enum { PIECE = 1024, BLOCK_ROWS = 32 };
+
+static inline int64_t rows_of(const sonde_shape *x) {
+  int64_t n = 1;
+  for (int k = 0; k < x->rank - 1; k++) n *= x->dim[k];
+  return n;
+}
+static inline int64_t width_of(const sonde_shape *x) { return x->dim[x->rank - 1]; }
+static inline int64_t blocks_of(const sonde_shape *x) { return (rows_of(x) + BLOCK_ROWS - 1) / BLOCK_ROWS; }
+static inline int64_t block_end(const sonde_shape *x, int64_t block) {
+  int64_t end = (block + 1) * BLOCK_ROWS;
+  return end < rows_of(x) ? end : rows_of(x);
+}
+static inline void *row_at(void *y, int dtype, int64_t at) {
+  return (char *)y + at * (dtype == SONDE_F32 ? (int64_t)sizeof(float) : (int64_t)sizeof(uint16_t));
+}
+
+/* f32 [.., D], gain [D], a scalar [1]: what both norms take. */
+static inline int tanh_rows_check(const char *op, const sonde_shape *x, const sonde_shape *gain,
+                                  const sonde_shape *scalar, sonde_error *err) {
+  int fits = x->rank >= 1 && gain->rank == 1 && gain->dim[0] == width_of(x);
+  if (!fits || x->dtype != SONDE_F32 || gain->dtype != SONDE_F32)
+    return sonde_the_host->fail(err, SONDE_ESHAPE, "%s: needs f32 [.., D] and a gain f32 [D]", op);
+  if (scalar->rank != 1 || scalar->dim[0] != 1 || scalar->dtype != SONDE_F32)
+    return sonde_the_host->fail(err, SONDE_ESHAPE, "%s: its factor must be f32 [1]", op);
+  return SONDE_OK;
+}
+
+/* y = gain tanh(a x); y may be bf16. */
+static inline void tanh_row(void *y, int dtype, const float *x, const float *gain, float a, int64_t width) {
+  const sonde_simd *simd = sonde_the_host->simd;
+  float t[PIECE];
+  for (int64_t at = 0; at < width; at += PIECE) {
+    int64_t n = width - at < PIECE ? width - at : PIECE;
+    simd->scale(t, x + at, a, n);
+    simd->tanh(t, t, n);
+    if (dtype == SONDE_F32) {
+      simd->mul((float *)y + at, t, gain + at, n);
+      continue;
+    }
+    simd->mul(t, t, gain + at, n);
+    simd->to_bf16((uint16_t *)y + at, t, n);
+  }
+}
+
+/* With t = tanh(a x) and u = dy gain (1 - t^2): dx = a u, dgain += dy t; returns da = sum(u x). dx may be
+ * NULL. */
+static inline float tanh_row_grad(float *restrict dx, float *restrict dgain, const float *restrict x,
+                                  const float *restrict gain, const float *restrict dy, float a, int64_t width) {
+  const sonde_simd *simd = sonde_the_host->simd;
+  float t[PIECE], u[PIECE], da = 0;
+  for (int64_t at = 0; at < width; at += PIECE) {
+    int64_t n = width - at < PIECE ? width - at : PIECE;
+    simd->scale(t, x + at, a, n);
+    simd->tanh(t, t, n);
+    for (int64_t k = 0; k < n; k++) {
+      float dyt = dy[at + k] * t[k];
+      dgain[at + k] += dyt;
+      u[k] = gain[at + k] * (dy[at + k] - dyt * t[k]);
+    }
+    da += simd->dot(u, x + at, n);
+    if (dx) simd->scale(dx + at, u, a, n);
+  }
+  return da;
+}
+
+/* The partial sums of each block of rows: the gain's [D], then the scalar's. */
+static inline int64_t partial_bytes(const sonde_shape *x) {
+  return blocks_of(x) * (width_of(x) + 1) * (int64_t)sizeof(float);
+}
+static inline float *partial_of(const sonde_call *c, int64_t block) {
+  return (float *)c->scratch + block * (width_of(&c->in_shape[0]) + 1);
+}
+
+/* Adds them up into dgain and dscalar; either may be NULL. */
+static inline void add_partials(const sonde_call *c, float *dgain, float *dscalar) {
+  int64_t width = width_of(&c->in_shape[0]), blocks = blocks_of(&c->in_shape[0]);
+  double sum = 0;
+  for (int64_t k = 0; dgain && k < width; k++) dgain[k] = 0;
+  for (int64_t b = 0; b < blocks; b++) {
+    if (dgain) sonde_the_host->simd->axpy(dgain, partial_of(c, b), 1, width);
+    sum += (double)partial_of(c, b)[width];
+  }
+  if (dscalar) *dscalar = (float)sum;
+}
+
+#endif
