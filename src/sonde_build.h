@@ -27,6 +27,13 @@ SONDE_INLINE sonde_node *sonde_opf(const char *op, sonde_node *a, double f0, dou
   return a ? SONDE_DO(op)(SONDE_DO(node_graph)(a), op, &a, 1, &at) : NULL;
 }
 
+/* ops whose attributes are a rank and as many numbers */
+SONDE_INLINE sonde_node *sonde_dims(const char *op, sonde_node *x, const int64_t *dim, int rank) {
+  sonde_attr at = {{0}, {rank}};
+  for (int k = 0; k < rank && k < SONDE_MAX_RANK; k++) at.i[1 + k] = dim[k];
+  return x ? SONDE_DO(op)(SONDE_DO(node_graph)(x), op, &x, 1, &at) : NULL;
+}
+
 /* elementwise */
 SONDE_INLINE sonde_node *sonde_add(sonde_node *a, sonde_node *b) { return sonde_op2("add", a, b); }
 SONDE_INLINE sonde_node *sonde_sub(sonde_node *a, sonde_node *b) { return sonde_op2("sub", a, b); }
@@ -35,6 +42,19 @@ SONDE_INLINE sonde_node *sonde_div(sonde_node *a, sonde_node *b) { return sonde_
 /* a x + b */
 SONDE_INLINE sonde_node *sonde_affine(sonde_node *x, double a, double b) { return sonde_opf("affine", x, a, b); }
 SONDE_INLINE sonde_node *sonde_scale(sonde_node *x, double a) { return sonde_opf("affine", x, a, 0); }
+SONDE_INLINE sonde_node *sonde_max(sonde_node *a, sonde_node *b) { return sonde_op2("max", a, b); }
+SONDE_INLINE sonde_node *sonde_min(sonde_node *a, sonde_node *b) { return sonde_op2("min", a, b); }
+/* 1 where a > b, else 0; no gradient */
+SONDE_INLINE sonde_node *sonde_greater(sonde_node *a, sonde_node *b) { return sonde_op2("greater", a, b); }
+/* a where c is not 0, else b */
+SONDE_INLINE sonde_node *sonde_select(sonde_node *c, sonde_node *a, sonde_node *b) {
+  sonde_node *in[3] = {c, a, b};
+  return c && a && b ? SONDE_DO(op)(SONDE_DO(node_graph)(a), "where", in, 3, NULL) : NULL;
+}
+SONDE_INLINE sonde_node *sonde_neg(sonde_node *x) { return sonde_op1("neg", x); }
+SONDE_INLINE sonde_node *sonde_abs(sonde_node *x) { return sonde_op1("abs", x); }
+SONDE_INLINE sonde_node *sonde_sign(sonde_node *x) { return sonde_op1("sign", x); }
+SONDE_INLINE sonde_node *sonde_reciprocal(sonde_node *x) { return sonde_op1("reciprocal", x); }
 SONDE_INLINE sonde_node *sonde_exp(sonde_node *x) { return sonde_op1("exp", x); }
 SONDE_INLINE sonde_node *sonde_log(sonde_node *x) { return sonde_op1("log", x); }
 SONDE_INLINE sonde_node *sonde_sqrt(sonde_node *x) { return sonde_op1("sqrt", x); }
@@ -44,18 +64,13 @@ SONDE_INLINE sonde_node *sonde_tanh(sonde_node *x) { return sonde_op1("tanh", x)
 SONDE_INLINE sonde_node *sonde_sigmoid(sonde_node *x) { return sonde_op1("sigmoid", x); }
 SONDE_INLINE sonde_node *sonde_silu(sonde_node *x) { return sonde_op1("silu", x); }
 SONDE_INLINE sonde_node *sonde_gelu(sonde_node *x) { return sonde_op1("gelu", x); }       /* erf form */
+SONDE_INLINE sonde_node *sonde_gelu_tanh(sonde_node *x) { return sonde_op1("gelu_tanh", x); }
 SONDE_INLINE sonde_node *sonde_relu(sonde_node *x) { return sonde_op1("relu", x); }
 SONDE_INLINE sonde_node *sonde_relu2(sonde_node *x) { return sonde_op1("relu2", x); }     /* relu(x)^2 */
 SONDE_INLINE sonde_node *sonde_swiglu(sonde_node *gate, sonde_node *up) { return sonde_op2("swiglu", gate, up); }  /* silu(gate) up */
 
 /* sum and mean down to `rank` dims (numpy's rule backwards: a target dim of 1 or a missing leading one is summed over) */
-SONDE_INLINE sonde_node *sonde_sum_to(sonde_node *x, const int64_t *dim, int rank) {
-  sonde_attr at = {{0}, {0}};
-  if (!x) return NULL;
-  at.i[0] = rank;
-  for (int k = 0; k < rank; k++) at.i[1 + k] = dim[k];
-  return SONDE_DO(op)(SONDE_DO(node_graph)(x), "sum", &x, 1, &at);
-}
+SONDE_INLINE sonde_node *sonde_sum_to(sonde_node *x, const int64_t *dim, int rank) { return sonde_dims("sum", x, dim, rank); }
 /* over the last axis, which stays as a 1: [.., C] -> [.., 1] */
 SONDE_INLINE sonde_node *sonde_sum_last(sonde_node *x) {
   if (!x) return NULL;
@@ -69,21 +84,18 @@ SONDE_INLINE sonde_node *sonde_mean_last(sonde_node *x) {
   return sonde_scale(sonde_sum_last(x), 1.0 / (double)s.dim[s.rank - 1]);
 }
 SONDE_INLINE sonde_node *sonde_sum_all(sonde_node *x) { return sonde_sum_to(x, NULL, 0); }
-SONDE_INLINE sonde_node *sonde_expand(sonde_node *x, const int64_t *dim, int rank) {
-  sonde_attr at = {{0}, {0}};
-  if (!x) return NULL;
-  at.i[0] = rank;
-  for (int k = 0; k < rank; k++) at.i[1 + k] = dim[k];
-  return SONDE_DO(op)(SONDE_DO(node_graph)(x), "expand", &x, 1, &at);
-}
+SONDE_INLINE sonde_node *sonde_expand(sonde_node *x, const int64_t *dim, int rank) { return sonde_dims("expand", x, dim, rank); }
 /* same bytes, another shape; one dim may be -1 */
-SONDE_INLINE sonde_node *sonde_reshape(sonde_node *x, const int64_t *dim, int rank) {
-  sonde_attr at = {{0}, {0}};
-  if (!x) return NULL;
-  at.i[0] = rank;
-  for (int k = 0; k < rank; k++) at.i[1 + k] = dim[k];
-  return SONDE_DO(op)(SONDE_DO(node_graph)(x), "reshape", &x, 1, &at);
+SONDE_INLINE sonde_node *sonde_reshape(sonde_node *x, const int64_t *dim, int rank) { return sonde_dims("reshape", x, dim, rank); }
+
+/* axis k of the result is axis order[k] of x (axes count from 0) */
+SONDE_INLINE sonde_node *sonde_permute(sonde_node *x, const int64_t *order, int rank) { return sonde_dims("permute", x, order, rank); }
+/* `length` entries from `start` along one axis */
+SONDE_INLINE sonde_node *sonde_slice(sonde_node *x, int64_t axis, int64_t start, int64_t length) {
+  sonde_attr at = {{0}, {axis, start, length}};
+  return x ? SONDE_DO(op)(SONDE_DO(node_graph)(x), "slice", &x, 1, &at) : NULL;
 }
+SONDE_INLINE sonde_node *sonde_softmax(sonde_node *x) { return sonde_op1("softmax", x); }   /* over the last axis */
 
 /* x, through which no gradient flows */
 SONDE_INLINE sonde_node *sonde_detach(sonde_node *x) { return sonde_op1("detach", x); }

@@ -1,43 +1,25 @@
-/* template.c - a feed-forward layer with an activation of its own: x sigmoid(slope x).
+/* template.c - a feed-forward layer with an activation of its own: x^2 above zero, slope x below.
  *
  * Primitive: it brings two elementwise ops. The host calls vec on stretches of the values, in parallel and fused with
  * its neighbours; the gradient rule of the first op appends the second. */
 #include "sonde_plugin.h"
 
 enum { HIDDEN, SLOPE };
-enum { STRETCH = 256 };
 
 static const sonde_option options[] = {
     [HIDDEN] = {"hidden", 'i', "0", 0, 1e7, NULL, "inner width; 0: 4 times the width"},
-    [SLOPE] = {"slope", 'f', "1.702", 0.01, 100, NULL, "slope of the sigmoid"},
+    [SLOPE] = {"slope", 'f', "0.1", 0, 1, NULL, "slope below zero"},
 };
 
-/* s = sigmoid(slope x) for up to STRETCH elements */
-static void sigmoid(float *s, const float *x, double slope, int64_t n) {
-  sonde_the_host->simd->scale(s, x, (float)-slope, n);
-  sonde_the_host->simd->exp(s, s, n);
-  for (int64_t k = 0; k < n; k++) s[k] = 1 / (1 + s[k]);
-}
-
+/* out may be one of the inputs, so each element is read before it is written. */
 static void act_vec(const sonde_vec *v) {
-  float s[STRETCH];
-  for (int64_t at = 0; at < v->n; at += STRETCH) {
-    int64_t n = v->n - at < STRETCH ? v->n - at : STRETCH;
-    const float *x = v->in[0] + at;
-    sigmoid(s, x, v->attr->f[0], n);
-    for (int64_t k = 0; k < n; k++) v->out[at + k] = x[k] * s[k];
-  }
+  const float slope = (float)v->attr->f[0], *x = v->in[0];
+  for (int64_t k = 0; k < v->n; k++) v->out[k] = x[k] > 0 ? x[k] * x[k] : slope * x[k];
 }
 
-/* x, dy: dy (s + slope x s (1 - s)) */
 static void act_grad_vec(const sonde_vec *v) {
-  float s[STRETCH], slope = (float)v->attr->f[0];
-  for (int64_t at = 0; at < v->n; at += STRETCH) {
-    int64_t n = v->n - at < STRETCH ? v->n - at : STRETCH;
-    const float *x = v->in[0] + at, *dy = v->in[1] + at;
-    sigmoid(s, x, v->attr->f[0], n);
-    for (int64_t k = 0; k < n; k++) v->out[at + k] = dy[k] * s[k] * (1 + slope * x[k] * (1 - s[k]));
-  }
+  const float slope = (float)v->attr->f[0], *x = v->in[0], *dy = v->in[1];
+  for (int64_t k = 0; k < v->n; k++) v->out[k] = dy[k] * (x[k] > 0 ? 2 * x[k] : slope);
 }
 
 static int act_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
@@ -50,7 +32,7 @@ static int act_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, s
 
 static const sonde_op_def ops[] = {
     {.size = sizeof ops[0], .name = "template.act", .min_in = 1, .max_in = 1, .n_out = 1, .flags = SONDE_OP_ELEMENTWISE,
-     .doc = "x sigmoid(f[0] x)", .grad = act_grad, .vec = act_vec},
+     .doc = "x^2 above zero, f[0] x below", .grad = act_grad, .vec = act_vec},
     {.size = sizeof ops[0], .name = "template.act_grad", .min_in = 2, .max_in = 2, .n_out = 1, .flags = SONDE_OP_ELEMENTWISE,
      .doc = "x, dy: dy times the derivative of template.act", .vec = act_grad_vec},
 };
@@ -72,8 +54,8 @@ static const sonde_plugin plugin = {
     .kind = "ffn",
     .version = "0.1",
     .build = SONDE_BUILD,
-    .summary = "y = W_down act(W_up x), act(x) = x sigmoid(slope x)",
-    .citation = "Hendrycks and Gimpel, Gaussian Error Linear Units, 2016, section 2",
+    .summary = "y = W_down act(W_up x), act(x) = x^2 above zero, slope x below",
+    .citation = "",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .ops = ops,

@@ -87,6 +87,8 @@ ffn_case("swiglu", {}, 24, lambda gate_proj, up_proj, down_proj: (F.silu(X @ gat
 ffn_case("gelu", {}, 32, lambda up_proj, down_proj: F.gelu(X @ up_proj.T) @ down_proj.T)
 ffn_case("gelu", {"hidden": 5, "approximate": "tanh"}, 5,
          lambda up_proj, down_proj: F.gelu(X @ up_proj.T, approximate="tanh") @ down_proj.T)
+ffn_case("gelu", {"hidden": 9, "approximate": "sigmoid"}, 9,
+         lambda up_proj, down_proj: (X @ up_proj.T * torch.sigmoid(1.702 * (X @ up_proj.T))) @ down_proj.T)
 
 optimizers = []
 N, STEPS, LR = 11, 5, 0.01

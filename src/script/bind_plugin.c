@@ -1,0 +1,107 @@
+/* bind_plugin.c - plugins as files: listing, loading, and the conformance kit. Building what they bring is in
+ * bind_module.c. */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "plugin/conformance.h"
+#include "plugin/registry.h"
+#include "script/script.h"
+
+static sonde_registry *registry(lua_State *L) {
+  sonde_error err = {0};
+  sonde_registry *r = sonde_registry_of(sonde_lua_ctx(L), &err);
+  if (!r) sonde_lua_check(L, err.code, &err);
+  return r;
+}
+
+static int push_entry(lua_State *L, const sonde_entry *e) {
+  sonde_lua_box *box = sonde_lua_new_tree(L);
+  box->p = sonde_entry_json(e);
+  if (!box->p) return sonde_lua_fail(L, "no memory for the description of %s", e->path);
+  sonde_lua_push_tree(L, box->p);
+  lua_remove(L, -2);
+  return 1;
+}
+
+/* core.plugins() -> list of everything registered, and of the files that were skipped, as tables */
+static int core_plugins(lua_State *L) {
+  sonde_registry *r = registry(L);
+  int64_t n = sonde_registry_count(r);
+  lua_createtable(L, (int)n, 0);
+  for (int64_t k = 0; k < n; k++) {
+    push_entry(L, sonde_registry_at(r, k));
+    lua_rawseti(L, -2, (lua_Integer)k + 1);
+  }
+  return 1;
+}
+
+/* core.plugin("rmsnorm" or "norm/rmsnorm") -> its description; raises when there is none of that name */
+static int core_plugin(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1), *slash = strchr(name, '/');
+  char kind[64] = "";
+  sonde_error err = {0};
+  if (slash) snprintf(kind, sizeof kind, "%.*s", (int)(slash - name), name);
+  const sonde_entry *e = sonde_registry_find(registry(L), slash ? kind : NULL, slash ? slash + 1 : name, &err);
+  if (!e) sonde_lua_check(L, err.code, &err);
+  return push_entry(L, e);
+}
+
+/* core.plugin_load(path) -> the description of what the file brings, now registered */
+static int plugin_load(lua_State *L) {
+  sonde_error err = {0};
+  const sonde_entry *e = NULL;
+  sonde_lua_check(L, sonde_registry_load(registry(L), luaL_checkstring(L, 1), &e, &err), &err);
+  return push_entry(L, e);
+}
+
+static void push_check(lua_State *L, const sonde_check *c) {
+  static const char *const outcomes[] = {"pass", "fail", "skip"};
+  lua_createtable(L, 0, 3);
+  lua_pushstring(L, c->name);
+  lua_setfield(L, -2, "name");
+  lua_pushstring(L, outcomes[c->outcome]);
+  lua_setfield(L, -2, "outcome");
+  lua_pushstring(L, c->text);
+  lua_setfield(L, -2, "text");
+}
+
+/* core.plugin_test(path, list of "option=value"[, check]) -> {kind, name, speed, checks = list of {name, outcome, text}} */
+static int plugin_test(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  sonde_conform_opts opts = {.n_pair = (int)lua_rawlen(L, 2), .only = luaL_optstring(L, 3, NULL)};
+  const char **pair = lua_newuserdatauv(L, (size_t)(opts.n_pair + 1) * sizeof *pair, 0);
+  for (int k = 0; k < opts.n_pair; k++) {
+    lua_rawgeti(L, 2, k + 1);
+    pair[k] = luaL_checkstring(L, -1);   /* stays in the table */
+    lua_pop(L, 1);
+  }
+  opts.pair = pair;
+  sonde_error err = {0};
+  sonde_conformance *found = lua_newuserdatauv(L, sizeof *found, 0);
+  sonde_lua_check(L, sonde_conform(path, &opts, found, &err), &err);
+  lua_createtable(L, 0, 4);
+  lua_pushstring(L, found->kind);
+  lua_setfield(L, -2, "kind");
+  lua_pushstring(L, found->name);
+  lua_setfield(L, -2, "name");
+  lua_pushstring(L, found->speed);
+  lua_setfield(L, -2, "speed");
+  lua_createtable(L, found->n, 0);
+  for (int k = 0; k < found->n; k++) {
+    push_check(L, &found->check[k]);
+    lua_rawseti(L, -2, k + 1);
+  }
+  lua_setfield(L, -2, "checks");
+  return 1;
+}
+
+void sonde_bind_plugin(lua_State *L);
+void sonde_bind_plugin(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"plugins", core_plugins}, {"plugin", core_plugin}, {"plugin_load", plugin_load}, {"plugin_test", plugin_test}, {NULL, NULL},
+  };
+  luaL_setfuncs(L, functions, 0);
+}
