@@ -15,3 +15,4 @@ nobase_dist_pkgdata_DATA += %D%/sonde/current.lua %D%/sonde/stats.lua %D%/sonde/
   %D%/sonde/sweep_collect.lua %D%/sonde/sweep_grid.lua %D%/sonde/sweep_view.lua
 
 nobase_dist_pkgdata_DATA += %D%/sonde/progress.lua %D%/sonde/train.lua %D%/sonde/train_record.lua %D%/sonde/cmd/runs.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/cmd/plugin.lua

@@ -29,3 +29,10 @@ sondeplugin_LTLIBRARIES += \
 %C%_optimizer_sgd_la_SOURCES = %D%/optimizer/sgd.c
 %C%_optimizer_sgd_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_optimizer_sgd_la_LDFLAGS = $(MODFLAGS)
+
+# What `sonde plugin new` copies.
+nobase_dist_pkgdata_DATA += \
+  %D%/template/Makefile %D%/template/README.md %D%/template/README_lua.md %D%/template/attention.c \
+  %D%/template/attention.lua %D%/template/attention_primitive.c %D%/template/ffn.c %D%/template/ffn.lua \
+  %D%/template/ffn_primitive.c %D%/template/norm.c %D%/template/norm.lua %D%/template/norm_primitive.c \
+  %D%/template/optimizer.c

@@ -4,3 +4,4 @@ sonde_SOURCES += %D%/script.h %D%/script.c %D%/handle.c %D%/bind_tensor.c %D%/bi
 sonde_SOURCES += %D%/bind_record.c
 sonde_SOURCES += %D%/bind_bench.c
 sonde_SOURCES += %D%/bind_text.c
+sonde_SOURCES += %D%/bind_plugin.c

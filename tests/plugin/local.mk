@@ -5,6 +5,8 @@ c_tests += %D%/options_test %D%/registry_test %D%/conformance_test %D%/reference
 %C%_conformance_test_SOURCES = %D%/conformance_test.c
 %C%_reference_test_SOURCES = %D%/reference_test.c
 
+bats_tests += %D%/command.bats
+
 # Plugins that only tests load. They are compiled the way an author does it, without libtool and the tree's flags.
 test_plugins = \
   %D%/broken/adds_up.c %D%/broken/bad_default.c %D%/broken/climbs.c %D%/broken/crash_in_build.c \

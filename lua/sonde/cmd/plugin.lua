@@ -1,0 +1,198 @@
+--- plugin - lists, describes, starts and tests plugins.
+
+local core = require "sonde.core"
+
+local json_option = { name = "json", type = "boolean", preset = false, doc = "print JSON" }
+
+-- ---- list, info ---------------------------------------------------------------------------------------------
+
+local function padded(text, width)
+  return text .. string.rep(" ", width - #text)
+end
+
+--- Prints rows in columns; the last one is left as it is.
+local function columns(rows)
+  local widths = {}
+  for _, row in ipairs(rows) do
+    for k = 1, #row - 1 do widths[k] = math.max(widths[k] or 0, #row[k]) end
+  end
+  for _, row in ipairs(rows) do
+    local cells = {}
+    for k, cell in ipairs(row) do cells[k] = k < #row and padded(cell, widths[k]) or cell end
+    print(table.concat(cells, "  "))
+  end
+end
+
+local function list(options)
+  local all = core.plugins()
+  if options.json then return print(core.json_encode(core.list(all), 2)) end
+  local rows, skipped = {}, {}
+  for _, entry in ipairs(all) do
+    if entry.status == "loaded" then
+      rows[#rows + 1] = { entry.kind, entry.name, entry.version, entry.summary }
+    else
+      skipped[#skipped + 1] = entry
+    end
+  end
+  columns(rows)
+  for _, entry in ipairs(skipped) do print("skipped: " .. entry.why) end
+end
+
+local function show_options(entry)
+  if #entry.options == 0 then return print("\nno options") end
+  print("\noptions:")
+  local rows = {}
+  for _, option in ipairs(entry.options) do
+    local preset = option.default and "default " .. (option.default == "" and "\"\"" or option.default) or "must be given"
+    rows[#rows + 1] = { "  " .. option.name, option.takes .. "; " .. preset, option.doc }
+  end
+  columns(rows)
+end
+
+local function info(options)
+  local entry = core.plugin(options.name)
+  if options.json then return print(core.json_encode(entry, 2)) end
+  print(entry.kind .. " " .. entry.name .. " " .. entry.version)
+  print("  " .. entry.summary)
+  if entry.citation ~= "" then print("  " .. entry.citation) end
+  print("  " .. entry.path)
+  show_options(entry)
+  if #entry.ops > 0 then print("\nops of its own: " .. table.concat(entry.ops, ", ")) end
+end
+
+-- ---- new ------------------------------------------------------------------------------------------------------
+
+local kinds = { "norm", "attention", "ffn", "optimizer" }
+
+local function templates()
+  local folder = core.lua_dir() .. "/../plugins/template"
+  if not core.exists(folder) then error(folder .. ": the templates are not there; is Sonde installed whole?", 0) end
+  return folder
+end
+
+--- The files of a new plugin: name in its folder -> template and what stands for the name there.
+local function files_of(options)
+  local name, kind = options.name, options.kind
+  if options.lua then
+    return { [name .. ".lua"] = { kind .. ".lua", "template" }, ["README.md"] = { "README_lua.md" } }
+  end
+  return {
+    [name .. ".c"] = { kind .. (options.primitive and "_primitive" or "") .. ".c", "template" },
+    ["Makefile"] = { "Makefile" }, ["README.md"] = { "README.md" },
+  }
+end
+
+local function check_new(options)
+  local name = options.name
+  if not string.match(name, "^[a-z][a-z0-9_]*$") or #name > 60 then
+    error("'" .. name .. "' is no plugin name; use a-z, 0-9 and _, a letter first", 0)
+  end
+  if options.kind == "optimizer" and (options.primitive or options.lua) then
+    error("an optimizer is written in C and has no ops of its own: leave out --" .. (options.lua and "lua" or "primitive"), 0)
+  end
+  if options.lua and options.primitive then
+    error("an op of one's own is written in C: leave out --lua or --primitive", 0)
+  end
+end
+
+local function new(options)
+  check_new(options)
+  local folder = (options.dir or ".") .. "/" .. options.name
+  if core.exists(folder) then error(folder .. " is there already; remove it, or choose another name", 0) end
+  local from, files = templates(), files_of(options)
+  local texts, names = {}, {}
+  for file, source in pairs(files) do
+    local text = core.read_file(from .. "/" .. source[1])
+    if source[2] then text = string.gsub(text, source[2], options.name) end
+    text = string.gsub(string.gsub(text, "@NAME@", options.name), "@KIND@", options.kind)
+    texts[file] = text
+    names[#names + 1] = file
+  end
+  table.sort(names)
+  core.mkdirs(folder)
+  for _, file in ipairs(names) do
+    core.write_file(folder .. "/" .. file, texts[file])
+    print(folder .. "/" .. file)
+  end
+  print(options.lua and "next: sonde plugin test " .. folder .. "/" .. options.name .. ".lua" or "next: make -C " .. folder .. " check")
+end
+
+-- ---- test -------------------------------------------------------------------------------------------------------
+
+local function count(checks)
+  local n = { pass = 0, fail = 0, skip = 0 }
+  for _, check in ipairs(checks) do n[check.outcome] = n[check.outcome] + 1 end
+  return n
+end
+
+local function print_tap(result, n)
+  print("1.." .. #result.checks)
+  for k, check in ipairs(result.checks) do
+    local word = check.outcome == "fail" and "not ok " or "ok "
+    print(word .. k .. " - " .. check.name .. (check.outcome == "skip" and " # SKIP " .. check.text or ""))
+    if check.outcome ~= "skip" and check.text ~= "" then print("# " .. check.text) end
+  end
+  if result.speed ~= "" then print("# speed: " .. result.speed) end
+  local what = result.name ~= "" and result.kind .. "/" .. result.name or result.file
+  print(string.format("# %s: %d passed, %d failed, %d skipped", what, n.pass, n.fail, n.skip))
+end
+
+local function test(options)
+  if not core.exists(options.file) then error(options.file .. ": there is no such file", 0) end
+  local result = core.plugin_test(options.file, options.settings or {}, options.only)
+  local n = count(result.checks)
+  result.file, result.passed, result.failed, result.skipped = options.file, n.pass, n.fail, n.skip
+  if options.json then
+    result.checks = core.list(result.checks)
+    print(core.json_encode(result, 2))
+  else
+    print_tap(result, n)
+  end
+  return n.fail > 0 and 1 or 0
+end
+
+-- ---- the command --------------------------------------------------------------------------------------------------
+
+local name_field = { name = "name", type = "string", required = true, doc = "such as rmsnorm, or norm/rmsnorm" }
+local file_field = { name = "file", type = "string", required = true, doc = "the plugin: a shared object, or a script with one module" }
+
+return {
+  summary = "list, describe, start and test plugins",
+  usage = "list | info NAME | new KIND NAME | test FILE",
+  example = "sonde plugin new norm mine && make -C mine check",
+  commands = {
+    list = {
+      summary = "every module and optimizer that there is, and files that were skipped", usage = "[--json]",
+      options = { json_option }, example = "sonde plugin list", run = list,
+    },
+    info = {
+      summary = "what one of them computes, and its options", usage = "NAME [--json]", positional = { name_field },
+      options = { json_option }, example = "sonde plugin info norm/rmsnorm", run = info,
+    },
+    new = {
+      summary = "a folder with a complete plugin to change", usage = "KIND NAME [--primitive | --lua] [--dir DIR]",
+      positional = {
+        { name = "kind", type = "string", required = true, choices = kinds, doc = "norm, attention, ffn or optimizer" },
+        { name = "name", type = "string", required = true, doc = "of the plugin and its folder" },
+      },
+      options = {
+        { name = "primitive", type = "boolean", preset = false, doc = "with ops of its own: shape rule, gradient rule, kernel" },
+        { name = "lua", type = "boolean", preset = false, doc = "a script instead of C" },
+        { name = "dir", type = "string", value = "DIR", doc = "where the folder is made; default: here" },
+      },
+      example = "sonde plugin new norm mine", run = new,
+    },
+    test = {
+      summary = "try out everything a plugin must be able to do", usage = "FILE [OPTION=VALUE ...] [--only CHECK] [--json]",
+      details = "Prints TAP. Each check runs in a process of its own, so that a plugin that crashes is one line. Options of the\n"
+        .. "plugin may be given; the checks try other values of each option by themselves.",
+      positional = {
+        file_field,
+        { name = "settings", type = "list", repeated = true, of = { name = "setting", type = "string", doc = "" },
+          doc = "options of the plugin" },
+      },
+      options = { { name = "only", type = "string", value = "CHECK", doc = "one check, by its name" }, json_option },
+      example = "sonde plugin test ./mine.so eps=1e-3", run = test,
+    },
+  },
+}
