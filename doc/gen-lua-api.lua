@@ -18,7 +18,8 @@ local pages = {
   { "Corpora", nil, { "corpus", "sonde.", { open = "corpus" } } },
   { "Training", nil, { "train", "sonde.", { train = "train" } } },
   { "Evaluation and probes", nil, { "eval", "sonde.", { evaluate = "evaluate" } }, { "probe", "sonde.", { probe = "probe" } } },
-  { "Sweeps and reports", nil, { "sweep", "sonde.", { new = "sweep" } } },
+  { "Sweeps and reports", nil, { "sweep", "", { new = "sonde.sweep", run = "sweep:run", summary = "sweep:summary",
+    report = "trial:report" } }, { "config", "sonde.", { load = "config" } } },
   { "Nodes", nil, { "node", "node:" } },
   { "Graphs, tensors, plans, parameters", nil, { "types", nil } },
 }
@@ -119,7 +120,9 @@ local function takes(field)
   local words = field.type:gsub("|", " or ")
   if field.min and field.max then words = words .. (" %g to %g"):format(field.min, field.max)
   elseif field.min then words = words .. (" from %g"):format(field.min) end
-  local choices = type(field.choices) == "table" and field.choices
+  -- What modules there are depends on the plugins of a machine; placements and initialisations are the library's own.
+  local choices = field.choices
+  if type(choices) == "function" then choices = (field.name == "placement" or field.name == "init") and choices() end
   return choices and table.concat(choices, ", ") or words
 end
 

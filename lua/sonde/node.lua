@@ -65,9 +65,10 @@ end
 
 -- ---- elementwise --------------------------------------------------------------------------------------------
 
----@param a number factor
----@param b number summand
----@return sonde.node  a x + b
+--- a x + b.
+---@param a number
+---@param b number
+---@return sonde.node
 function node:affine(a, b)
   return op("affine", { self }, { a, b })
 end

@@ -56,6 +56,7 @@ function tensor:fill(values) end
 ---@return number
 function tensor:get(i) end
 
+--- Changes the i-th element.
 ---@param i integer
 ---@param value number
 function tensor:set(i, value) end

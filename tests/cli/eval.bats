@@ -1,0 +1,82 @@
+#!/usr/bin/env bats
+# sonde eval: figures of a model folder on a text file, and what it refuses.
+
+bats_require_minimum_version 1.5.0
+
+# A model folder with a tokenizer of its own, and what the library says of it on the same text.
+setup_file() {
+  cd "$BATS_FILE_TMPDIR" || exit 1
+  for _ in $(seq 40); do echo "in the beginning there was a small text, and it said little of itself"; done > text.txt
+  cat > make.lua <<'LUA'
+local sonde, core = require "sonde", require "sonde.core"
+local text = core.read_file "text.txt"
+local tokenizer = core.tokenizer_train({ text }, { vocab = 270 })
+local model = sonde.transformer { vocab = tokenizer:vocab(), width = 16, depth = 2, heads = 2, context = 24, init_std = 0.3 }
+model:save("model", { tokenizer = tokenizer })
+local ids = tokenizer:encode(text)
+local all = ids:values()
+local sum = 0
+for first = 1, #all - 1, 24 do
+  local part = {}
+  for i = first, math.min(first + 24, #all) do part[#part + 1] = all[i] end
+  local result = sonde.evaluate(model, part, { context = #part - 1 })
+  sum = sum + result.loss * result.tokens
+end
+core.json_save("expected.json", { loss = sum / (#all - 1), tokens = #all - 1, bytes = #text })
+LUA
+  "$SONDE" run make.lua
+}
+
+setup() {
+  cd "$BATS_FILE_TMPDIR" || exit 1
+}
+
+@test "the figures are those of each window by itself" {
+  "$SONDE" eval --model model --text text.txt --json > got.json
+  cat > compare.lua <<'LUA'
+local core = require "sonde.core"
+local got, expected = core.json_load "got.json", core.json_load "expected.json"
+assert(got.tokens == expected.tokens, got.tokens .. " tokens for " .. expected.tokens)
+assert(got.bytes == expected.bytes)
+local function close(a, b) assert(math.abs(a - b) < 1e-5 * b, a .. " for " .. b) end
+close(got.loss, expected.loss)
+close(got.perplexity, math.exp(expected.loss))
+close(got.bits_per_byte, expected.loss * expected.tokens / math.log(2) / expected.bytes)
+LUA
+  "$SONDE" run compare.lua
+}
+
+@test "a context of one's own, threads that change nothing, and a line for people" {
+  "$SONDE" eval --model model --text text.txt --json --threads 1 > one.json
+  "$SONDE" eval --model model --text text.txt --json --threads 2 --batch 16 > two.json
+  "$SONDE" eval --model model --text text.txt --json --threads 1 --batch 16 > three.json
+  cmp two.json three.json
+  "$SONDE" eval --model model --text text.txt --json --context 8 > eight.json
+  ! cmp -s one.json eight.json
+  run --separate-stderr "$SONDE" eval --model model --text text.txt --threads 2
+  [[ "$output" =~ ^loss\ [0-9.]+\ +perplexity ]]
+  [ "$stderr" = "threads: 2" ]
+}
+
+refuses() {   # TEXT COMMAND...
+  local text=$1
+  shift
+  run --separate-stderr "$@"
+  echo "status $status: $stderr"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"$text"* ]]
+  [ "$(printf '%s\n' "$stderr" | wc -l)" -eq 1 ]
+}
+
+@test "what cannot be evaluated is refused in one line" {
+  refuses "nowhere: there is no such folder" "$SONDE" eval --model nowhere --text text.txt
+  refuses "absent.txt" "$SONDE" eval --model model --text absent.txt
+  : > empty.txt
+  refuses "empty.txt: a text of 0 tokens has nothing to predict" "$SONDE" eval --model model --text empty.txt
+  cp -r model bare && rm bare/tokenizer.json
+  refuses "bare/tokenizer.json: there is no such file; a tokenizer is needed to read text" "$SONDE" eval --model bare --text text.txt
+  cp -r model cut && head -c 1000 model/model.safetensors > cut/model.safetensors
+  refuses "cut/model.safetensors" "$SONDE" eval --model cut --text text.txt
+  cp -r model bad && echo '{"model_type": ' > bad/config.json
+  refuses "bad/config.json" "$SONDE" eval --model bad --text text.txt
+}
