@@ -26,7 +26,6 @@ __attribute__((target("avx512f"))) static double avx512_f32(void) {
   return 2.0 * 16 * SUMS * STEPS;
 }
 
-#if defined(__GNUC__) && __GNUC__ >= 10
 __attribute__((target("avx512f,avx512bf16"))) static double avx512_bf16(void) {
   __m512 sum[SUMS], half = _mm512_set1_ps(0.5f);
   __m512bh x = _mm512_cvtne2ps_pbh(half, half);
@@ -36,7 +35,6 @@ __attribute__((target("avx512f,avx512bf16"))) static double avx512_bf16(void) {
   EACH_SUM HIDE(sum[k]);
   return 2.0 * 32 * SUMS * STEPS;
 }
-#endif
 
 __attribute__((target("avx2,fma"))) static double avx2_f32(void) {
   __m256 sum[SUMS], x = _mm256_set1_ps(0.5f);

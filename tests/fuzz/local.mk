@@ -1,0 +1,39 @@
+# Fuzz targets for every reader of foreign files. `make check` runs each on its seeds and on a fixed set of mutations
+# (driver.c). Configured with --enable-fuzzing (clang), they are libFuzzer programs: `make fuzz FUZZ_SECONDS=60`.
+fuzz_targets = %D%/fuzz_json %D%/fuzz_safetensors %D%/fuzz_tokenizer %D%/fuzz_yaml
+
+%C%_fuzz_json_SOURCES = %D%/fuzz_json.c %D%/fuzz.h
+%C%_fuzz_safetensors_SOURCES = %D%/fuzz_safetensors.c %D%/fuzz.h
+%C%_fuzz_tokenizer_SOURCES = %D%/fuzz_tokenizer.c %D%/fuzz.h
+%C%_fuzz_yaml_SOURCES = %D%/fuzz_yaml.c %D%/fuzz.h
+
+if FUZZING
+check_helpers += $(fuzz_targets)
+%C%_fuzz_json_LDFLAGS = -fsanitize=fuzzer
+%C%_fuzz_safetensors_LDFLAGS = -fsanitize=fuzzer
+%C%_fuzz_tokenizer_LDFLAGS = -fsanitize=fuzzer
+%C%_fuzz_yaml_LDFLAGS = -fsanitize=fuzzer
+else
+c_tests += $(fuzz_targets)
+%C%_fuzz_json_SOURCES += %D%/driver.c
+%C%_fuzz_safetensors_SOURCES += %D%/driver.c
+%C%_fuzz_tokenizer_SOURCES += %D%/driver.c
+%C%_fuzz_yaml_SOURCES += %D%/driver.c
+endif
+
+# What libFuzzer found goes on from run to run in fuzz-corpus/NAME; an input that fails stays as fuzz-NAME-crash-*.
+# The .trs files have the form of the test harness, so that .ci/run counts these runs too.
+FUZZ_SECONDS = 60
+fuzz: $(BUILT_SOURCES)
+	@$(MAKE) $(AM_MAKEFLAGS) $(fuzz_targets)
+	@bad=0; for f in $(fuzz_targets); do \
+	  name=`basename $$f`; name=$${name#fuzz_}; $(MKDIR_P) fuzz-corpus/$$name; \
+	  if ./$$f -max_total_time=$(FUZZ_SECONDS) -timeout=30 -rss_limit_mb=4096 -artifact_prefix=fuzz-$$name- -verbosity=0 \
+	    fuzz-corpus/$$name $(abs_srcdir)/tests/fuzz/seeds/$$name > $$f.fuzz.log 2>&1; \
+	  then result=PASS; else result=FAIL; bad=1; tail -40 $$f.fuzz.log; fi; \
+	  echo "$$result: $$f ($(FUZZ_SECONDS) s)"; echo ":test-result: $$result $$name" > $$f.fuzz.trs; \
+	done; exit $$bad
+.PHONY: fuzz
+CLEANFILES += %D%/*.fuzz.log %D%/*.fuzz.trs fuzz_*.input
+
+EXTRA_DIST += %D%/make_seeds.py %D%/seeds

@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+"""make_seeds.py - writes the seeds of the fuzz targets that are not text: token shards and safetensors."""
+import hashlib
+import json
+import os
+import struct
+import zlib
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "seeds")
+
+
+def write(name, data):
+    with open(os.path.join(HERE, name), "wb") as f:
+        f.write(data)
+
+
+def shard(ids, offsets, width, vocab):
+    tokens = struct.pack("<%d%s" % (len(ids), "H" if width == 2 else "I"), *ids)
+    body = tokens + b"\0" * (-len(tokens) % 8) + struct.pack("<%dq" % len(offsets), *offsets)
+    head = b"SONDETOK" + struct.pack("<IIqqqq", 1, width, len(ids), len(offsets) - 1, vocab, 4 * len(ids))
+    head += hashlib.sha256(b"tokenizer").digest() + hashlib.sha256(tokens).digest() + struct.pack("<I", zlib.crc32(body))
+    return head.ljust(256, b"\0") + body
+
+
+def safetensors(header, size):
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(i % 251 for i in range(size))
+
+
+write("shard/u16", shard([1, 2, 3, 4, 5, 999, 7], [0, 3, 7], 2, 1000))
+write("shard/u32", shard([70000, 5, 6], [0, 1, 1, 3], 4, 100000))
+write("shard/empty", shard([], [0], 2, 256))
+write("shard/llmc_u16", struct.pack("<3i", 20240520, 1, 5).ljust(1024, b"\0") + struct.pack("<5H", 1, 2, 3, 4, 5))
+write("shard/llmc_u32", struct.pack("<3i", 20240801, 7, 3).ljust(1024, b"\0") + struct.pack("<3I", 1, 2, 3))
+write("shard/bare", struct.pack("<6H", 1, 2, 3, 4, 5, 6))
+write("safetensors/two", safetensors({"__metadata__": {"format": "pt"},
+                                      "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
+                                      "b": {"dtype": "BF16", "shape": [4], "data_offsets": [24, 32]}}, 32))
+write("safetensors/kinds", safetensors({"h": {"dtype": "F16", "shape": [1, 2], "data_offsets": [0, 4]},
+                                        "i": {"dtype": "I32", "shape": [], "data_offsets": [4, 8]},
+                                        "e": {"dtype": "U8", "shape": [0, 5], "data_offsets": [8, 8]}}, 8))
