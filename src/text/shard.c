@@ -35,7 +35,7 @@ struct sonde_shard {
 
 int sonde_stream_read(const sonde_stream *s, int64_t from, int64_t n, int32_t *out, sonde_error *err) {
   if (from < 0 || n < 0 || from > s->tokens - n)
-    return sonde_fail(err, SONDE_EINVAL, "tokens %lld to %lld of %lld", (long long)from, (long long)(from + n),
+    return sonde_fail(err, SONDE_EINVAL, "%lld tokens from %lld on, of %lld in the stream", (long long)n, (long long)from,
                       (long long)s->tokens);
   uint32_t most = 0;
   if (s->width == 2) {

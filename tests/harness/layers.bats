@@ -38,9 +38,9 @@ ORDER="base tensor cpu graph ops io text plugin record train script main"
   [ "$(wc -l < "$BATS_TEST_TMPDIR/exported")" -gt 20 ]
 }
 
-@test "the library neither exits nor prints" {
+@test "the library neither exits nor prints" {   # _exit is for the forked child of the conformance kit
   run sh -c "nm -D --undefined-only '$abs_builddir/.libs/libsonde.so' | sed 's/@.*//' |
-    grep -wE 'exit|_exit|abort|printf|puts|putchar|longjmp|__assert_fail'"
+    grep -wE 'exit|abort|printf|puts|putchar|longjmp|__assert_fail'"
   echo "$output"
   [ -z "$output" ]
 }
