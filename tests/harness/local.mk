@@ -1,5 +1,5 @@
 # Tests of what the other tests stand on, of the headers, and of the tools in the source tree.
-bats_tests += %D%/tap.bats %D%/headers.bats %D%/layers.bats
+bats_tests += %D%/tap.bats %D%/headers.bats %D%/layers.bats %D%/uninstalled.bats
 
 # The public header as LuaJIT's ffi.cdef takes it: no directives, no attributes, nothing of the system's headers.
 check_DATA += sonde.cdef
