@@ -10,10 +10,11 @@ local library = core.lua_dir() .. "/sonde/"
 -- What the page has, in order: {heading, what stands under it, {file, prefix of its functions}...}.
 local pages = {
   { "The library", "`local sonde = require \"sonde\"`. Parts are loaded when they are first used.", { "init", "sonde." } },
-  { "Models", nil, { "transformer", "sonde.", { new = "transformer" } }, { "model", "model:" }, { "folder", "sonde.", { load = "load" } } },
+  { "Models", nil, { "transformer", "sonde.", { new = "transformer" } }, { "model", "model:" },
+    { "folder", "sonde.", { load = "load" } } },
   { "Placements and initialisations", nil, { "placement", "sonde.", { register = "placement" } }, { "block", "block:" },
     { "initpolicy", "sonde.", { register = "init" } } },
-  { "Modules in Lua", nil, { "module", "sonde.", { norm = "norm", attention = "attention", ffn = "ffn" } } },
+  { "Modules in Lua", "What a site offers stands at the end of the page.", { "module", "sonde.", { norm = "norm", attention = "attention", ffn = "ffn" } } },
   { "Traces and interventions", nil, { "trace", "trace:", { logits = "logits", mean_loss = "mean_loss" } } },
   { "Corpora", nil, { "corpus", "sonde.", { open = "corpus" } } },
   { "Training", nil, { "train", "sonde.", { train = "train" } } },
@@ -47,7 +48,7 @@ local function read(path)
       elseif not tag then doc.lines[#doc.lines + 1] = text end
     elseif doc then
       if line:match "^%-%-" then
-        if line ~= "--" then doc.lines[#doc.lines + 1] = (line:gsub("^%-%-%s?", "")) elseif #doc.lines > 0 then doc.lines[#doc.lines + 1] = "" end
+        if line ~= "--" or #doc.lines > 0 then doc.lines[#doc.lines + 1] = (line:gsub("^%-%-%s?", "")) end
       else
         doc.owner, doc.separator, doc.name, doc.arguments = line:match "^function ([%w_]+)([.:])([%w_]+)%((.-)%)"
         doc.schema = line:match "^[%w_]+%.([%w_]*schema) ="

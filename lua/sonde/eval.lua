@@ -6,7 +6,9 @@ local windows = require "sonde.windows"
 
 local eval = {}
 
-local schema = {
+--- The options of an evaluation.
+---@type sonde.schema
+eval.schema = {
   { name = "context", type = "integer", min = 1, doc = "tokens of a window; default: the model's context" },
   { name = "batch", type = "integer", min = 1, doc = "windows computed at once; default: some thousand tokens" },
   { name = "tokens", type = "integer", min = 2, doc = "tokens to take, from the first; default: all" },
@@ -22,7 +24,7 @@ local schema = {
 ---@param options? table
 ---@return {loss: number, perplexity: number, tokens: integer, bytes: integer|nil, bits_per_byte: number|nil}
 function eval.evaluate(model, source, options)
-  options = args.check(schema, options, "evaluate")
+  options = args.check(eval.schema, options, "evaluate")
   local context = options.context or model.config.context
   local stream = windows.open(source, model, context)
   local rows = stream:rows()

@@ -23,7 +23,7 @@ local function not_llama(model)
     if layer.attention.name ~= "causal" then return "the attention is '" .. layer.attention.name .. "'" .. at end
     if layer.attention.options.window ~= 0 then return "the attention has a window" .. at end
     if layer.attention.options.qk_norm then return "queries and keys are normalised" .. at end
-    if not (layer.attention.options.rope_theta > 0) then return "the attention has no positions" .. at end
+    if layer.attention.options.rope_theta == 0 then return "the attention has no positions" .. at end
     if layer.ffn.name ~= "swiglu" then return "the feed-forward layer is '" .. layer.ffn.name .. "'" .. at end
     for name, value in pairs(layer.attention.options) do
       if value ~= model.layers[1].attention.options[name] then return "the attention's " .. name .. " differs" .. at end

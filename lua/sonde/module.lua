@@ -5,19 +5,6 @@ local args = require "sonde.args"
 
 local module = {}
 
----@class sonde.site
----@field layer integer      l = 1..L; 0 outside the blocks
----@field depth integer      L
----@field slot string        of a norm: "attn", "ffn", "attn_out", "ffn_out", "final"; else the kind's name
----@field width integer      D
----@field batch integer      B
----@field context integer    T
----@field trained_context integer    T of the model's training, whatever this trace's is
----@field param fun(self, name: string, dims: integer[], role: string, value?: number): sonde.node   a parameter of this site; roles: embed head qk v attn_out ffn_in ffn_out gain bias other buffer
----@field refresh fun(self, buffer: sonde.node, value: sonde.node, every?: integer): sonde.node      how a parameter of role buffer (saved, not trained) is computed from others: at first, and after every so many updates (0: by the length of the training)
----@field publish fun(self, name: string, value: sonde.node): sonde.node   names a value for the other modules of the block
----@field lookup fun(self, name: string): sonde.node|nil                   what another module of the block has published
-
 local option_schema = {
   { name = "name", type = "string", required = true, doc = "of the option" },
   { name = "type", type = "string", preset = "number", choices = { "integer", "number", "boolean", "string" }, doc = "of its value" },

@@ -16,7 +16,9 @@ local windows = require "sonde.windows"
 
 local probe = {}
 
-local schema = {
+--- The options of a probe.
+---@type sonde.schema
+probe.schema = {
   { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens to measure on, from the first; whole windows" },
   { name = "context", type = "integer", min = 2, doc = "tokens of a window; default: the model's context" },
   { name = "batch", type = "integer", min = 1, doc = "windows computed at once; default: some thousand tokens" },
@@ -163,7 +165,7 @@ end
 function probe.probe(model, source, wanted, options)
   wanted = args.value({ name = "probes", type = "list", of = { name = "probe", type = "string", choices = names, doc = "" }, doc = "" },
     wanted, "probe")
-  options = args.check(schema, options, "probe")
+  options = args.check(probe.schema, options, "probe")
   local context = options.context or model.config.context
   local stream = windows.open(source, model, context)
   local rows = math.min(math.floor((stream:tokens() - 1) / context), math.max(1, math.floor(options.tokens / context)))

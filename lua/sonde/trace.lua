@@ -22,7 +22,9 @@ local block = require "sonde.block"
 local trace = {}
 trace.__index = trace
 
-local schema = {
+--- The options of a trace; all but the shape and dropout are interventions.
+---@type sonde.schema
+trace.schema = {
   { name = "batch", type = "integer", min = 1, preset = 1, doc = "sequences B" },
   { name = "context", type = "integer", min = 1, doc = "tokens T of a sequence; default: the model's context" },
   { name = "graph", type = "any", doc = "graph of an earlier trace of the same shape to append to; its values keep their names" },
@@ -144,11 +146,12 @@ end
 ---@param options? table
 ---@return sonde.trace
 function trace.new(model, options)
-  options = args.check(schema, options, "trace")
+  options = args.check(trace.schema, options, "trace")
   local config = model.config
   local self = setmetatable({
     model = model, params = model:params_handle(), graph = options.graph or core.graph(), batch = options.batch,
-    shares = options.graph ~= nil, context = options.context or config.context, drops = options.dropout, gate = options.gate, blocks = {}, n_dropout = 0,
+    shares = options.graph ~= nil, context = options.context or config.context, drops = options.dropout, gate = options.gate,
+    blocks = {}, n_dropout = 0,
   }, trace)
   self.tokens = input(self, "tokens", { self.batch, self.context })
   self.targets = input(self, "targets", { self.batch * self.context })

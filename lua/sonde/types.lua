@@ -106,8 +106,8 @@ function plan:outputs() end
 ---@param step integer
 function plan:set_step(step) end
 
---- Nodes and steps, bytes of the arena and of tensors, FLOPs and memory traffic of one run, blocks that are recomputed.
----@return {nodes: integer, steps: integer, arena_bytes: integer, leaf_bytes: integer, flops: number, bytes: number, recomputed_blocks: integer}
+--- Nodes and steps, bytes of the arena and of tensors, FLOPs and memory traffic of one run; also recomputed_blocks.
+---@return {nodes: integer, steps: integer, arena_bytes: integer, leaf_bytes: integer, flops: number, bytes: number}
 function plan:info() end
 
 --- Writes the schedule as text, or the graph for Graphviz.
@@ -137,6 +137,42 @@ function params:elements() end
 --- Hash over names, shapes and values.
 ---@return string
 function params:sha256() end
+
+---@class sonde.site       the place in a model that a module is built for
+---@field layer integer      l = 1..L; 0 outside the blocks
+---@field depth integer      L
+---@field slot string        of a norm: "attn", "ffn", "attn_out", "ffn_out", "final"; else the kind's name
+---@field width integer      D
+---@field batch integer      B
+---@field context integer    T
+---@field trained_context integer    T of the model's training, whatever this trace's is
+local site = {}
+
+--- A parameter of this site, made at the first trace. Roles: embed head qk v attn_out ffn_in ffn_out gain bias other buffer.
+---@param name string
+---@param dims integer[]
+---@param role string
+---@param value? number   first value of a gain (default 1), bias or buffer (default 0)
+---@return sonde.node
+function site:param(name, dims, role, value) end
+
+--- Names a value for the other modules of the block. Returns it.
+---@param name string
+---@param value sonde.node
+---@return sonde.node
+function site:publish(name, value) end
+
+--- What another module of the block has published, or nil.
+---@param name string
+---@return sonde.node|nil
+function site:lookup(name) end
+
+--- How a parameter of role buffer (saved, not trained) is computed from others: at first, and after every so many updates.
+---@param buffer sonde.node
+---@param value sonde.node
+---@param every? integer   updates; 0: by the length of the training
+---@return sonde.node
+function site:refresh(buffer, value, every) end
 
 ---@class sonde.tokenizer  byte-level BPE: text to ids and back
 local tokenizer = {}

@@ -99,7 +99,7 @@ return {
   options = {},
   example = "sonde repl",
   run = function()
-    sonde = require "sonde"
+    rawset(_G, "sonde", require "sonde")
     local path = history_path()
     if path then core.history(path, "load") end
     if core.is_terminal "stdin" then print("sonde " .. core.version .. ", " .. _VERSION .. ". Ctrl-D leaves.") end

@@ -40,8 +40,9 @@ return {
   run = function(options)
     local sonde = require "sonde"
     for _, word in ipairs(options.set or {}) do put(sonde.settings, setting(word)) end
-    arg = { [0] = options.script }
-    for i, word in ipairs(options.arguments or {}) do arg[i] = word end
+    local words = { [0] = options.script }
+    for i, word in ipairs(options.arguments or {}) do words[i] = word end
+    rawset(_G, "arg", words)
     local chunk, message = loadfile(options.script)
     if not chunk then error(message, 0) end
     return chunk()
