@@ -254,10 +254,12 @@ function TestClosed:test_to_be_closed_variables()
 end
 
 function TestClosed:test_collecting_everything_at_any_moment()
-  local g = sonde.graph()
-  local w = g:leaf("w", sonde.tensor("f32", { 8, 8 }, 0.5))
-  local plan = sonde.plan { g:input("x", "f32", { 4, 8 }):linear(w):sum() }
-  g, w = nil, nil
+  local function make()
+    local g = sonde.graph()
+    local w = g:leaf("w", sonde.tensor("f32", { 8, 8 }, 0.5))
+    return sonde.plan { g:input("x", "f32", { 4, 8 }):linear(w):sum() }, nil
+  end
+  local plan = make()
   for i = 1, 100 do
     collectgarbage()
     plan:run { x = sonde.tensor("f32", { 4, 8 }, i) }
