@@ -173,8 +173,10 @@ function cli.main(words)
   return wrong("unknown command '" .. first .. "'" .. args.hint(first, names))
 end
 
---- Says how many threads compute; commands that compute call it once.
+--- Says how many threads compute, once; whatever computes calls it.
 function cli.announce()
+  if cli.announced then return end
+  cli.announced = true
   io.stderr:write("threads: ", string.format("%d", core.threads()), "\n")
 end
 

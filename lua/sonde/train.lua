@@ -54,7 +54,9 @@ train.schema = {
 
 -- ---- options ---------------------------------------------------------------------------------------------------------
 
-local units = { B = 1, KB = 1e3, MB = 1e6, GB = 1e9, KIB = 1024, MIB = 1024 ^ 2, GIB = 1024 ^ 3, TIB = 1024 ^ 4, TB = 1e12 }
+local units = {
+  B = 1, KB = 1e3, MB = 1e6, GB = 1e9, TB = 1e12, KIB = 1024, MIB = 1024 ^ 2, GIB = 1024 ^ 3, TIB = 1024 ^ 4,
+}
 
 --- "8GiB" as a number of bytes.
 ---@param given integer|string
@@ -139,7 +141,8 @@ local function configuration(model, corpus, o)
   for key, value in pairs(o) do
     if key ~= "dir" and key ~= "save" and key ~= "progress" then kept[key] = value end
   end
-  return { model = record.model(model), train = kept, corpus = { name = corpus.spec, sha256 = corpus.hash, vocab = corpus.vocab } }
+  local text = { name = corpus.spec, sha256 = corpus.hash, vocab = corpus.vocab }
+  return { model = record.model(model), train = kept, corpus = text }
 end
 
 local function command_line()
@@ -158,11 +161,19 @@ local function open_run(model, corpus, o)
   if run then
     run:config(configuration(model, corpus, o))
     run:describe {
-      corpus = { name = corpus.spec, sha256 = corpus.hash }, plugins = core.list(record.plugins(model, o.optimizer.name)),
+      corpus = { name = corpus.spec, sha256 = corpus.hash },
+      plugins = core.list(record.plugins(model, o.optimizer.name)),
     }
   end
   return run, own
 end
+
+-- Options that the trainer takes as they are.
+local passed_on = {
+  "steps", "context", "accumulate", "lr", "schedule", "warmup", "min_lr", "decay", "weight_decay", "decay_all", "clip",
+  "loss_bound", "dtype", "memory_budget", "recompute", "eval_tokens", "eval_every", "log_every", "probe_every",
+  "checkpoint_every",
+}
 
 local peaks = {}
 
@@ -185,16 +196,12 @@ local function make_trainer(model, corpus, o, run)
     checkpoint_seconds = 60 * o.checkpoint_minutes, flops_per_token = train.flops_per_token(model, o.context),
     peak_flops = peak(o.dtype),
   }
-  for _, key in ipairs { "steps", "context", "accumulate", "lr", "schedule", "warmup", "min_lr", "decay", "weight_decay",
-    "decay_all", "clip", "loss_bound", "dtype", "memory_budget", "recompute", "eval_tokens", "eval_every", "log_every",
-    "probe_every", "checkpoint_every" } do
-    fields[key] = o[key]
-  end
+  for _, key in ipairs(passed_on) do fields[key] = o[key] end
   return core.trainer(trace.loss, model:params(), corpus.handle, fields, run)
 end
 
 ---@class sonde.training      what sonde.train returns
----@field loss number         mean validation loss in nats; of training when there is no validation text
+---@field loss number         mean validation loss in nats; of training when there is none; NaN when it diverged at once
 ---@field perplexity number   exp(loss)
 ---@field train_loss number   mean over the last updates
 ---@field steps integer       updates done
@@ -208,15 +215,16 @@ end
 ---@field memory table        arena and state, in bytes; recomputed_blocks
 
 local function result_of(model, event, memory, run)
-  local loss = event.val_loss or event.loss
+  local train_loss = event.loss or 0 / 0          -- NaN where there is none: it diverged at once
+  local loss = event.val_loss or train_loss
   return {
-    loss = loss, perplexity = loss and math.exp(loss), train_loss = event.loss, steps = event.step, tokens = event.tokens,
+    loss = loss, perplexity = math.exp(loss), train_loss = train_loss, steps = event.step, tokens = event.tokens,
     tokens_per_s = event.seconds > 0 and event.tokens / event.seconds or 0, seconds = event.seconds, mfu = event.mfu,
     diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(), memory = memory,
   }
 end
 
--- Runs the trainer to its end; raises when it is stopped or fails.
+-- Runs the trainer to its end.
 local function loop(trainer, display)
   local event
   repeat
@@ -226,12 +234,16 @@ local function loop(trainer, display)
   return event
 end
 
+local reported = {
+  "loss", "perplexity", "train_loss", "steps", "tokens", "tokens_per_s", "seconds", "mfu", "state_sha256",
+}
+
 local function report(run, own, result)
   if result.diverged then run:describe { diverged = result.diverged } end
   if not own then return end
   local scalars = {}
-  for _, key in ipairs { "loss", "perplexity", "train_loss", "steps", "tokens", "tokens_per_s", "seconds", "state_sha256" } do
-    scalars[key] = result[key]
+  for _, key in ipairs(reported) do
+    if result[key] == result[key] then scalars[key] = result[key] end
   end
   run:report(scalars)
   run:finish(result.diverged and "diverged" or "done", result.diverged or "")
@@ -241,8 +253,12 @@ local function perform(model, corpus, o, run, own)
   local trainer = make_trainer(model, corpus, o, run)
   local memory = trainer:memory()
   local display = progress.new(o.progress, memory.arena + memory.state)
+  local cli = package.loaded["sonde.cli"]
+  if cli and o.progress and not current.run() then cli.announce() end
   local ok, event = pcall(loop, trainer, display)
   display:clear()
+  -- A stop that was asked for between two events raises here and not in the trainer: let it save.
+  if not ok and core.interrupted() then ok, event = pcall(trainer.run, trainer) end
   if not ok then error(event, 0) end
   if event.interrupted then
     if own then run:finish("interrupted", "stopped by the user") end
@@ -265,13 +281,14 @@ end
 function train.train(model, corpus, options, where)
   local o = train.resolve(model, options, where)
   if corpus.vocab > model.config.vocab then
-    error(core.where() .. string.format("the corpus has %d tokens, the model's vocabulary only %d; build it with vocab = corpus.vocab",
-      corpus.vocab, model.config.vocab), 0)
+    error(core.where() .. string.format("the corpus has %d tokens, the model's vocabulary only %d; build it with "
+      .. "vocab = corpus.vocab", corpus.vocab, model.config.vocab), 0)
   end
   local run, own = open_run(model, corpus, o)
   local ok, result = pcall(perform, model, corpus, o, run, own)
   if not ok and own and run:record().status == "running" then
-    pcall(run.finish, run, "failed", (string.gsub(tostring(result), "\n.*", "")))
+    local reason = string.gsub(tostring(result), "\n.*", "")
+    pcall(run.finish, run, core.interrupted() and "interrupted" or "failed", reason)
   end
   if own then run:close() end
   if not ok then error(result, 0) end

@@ -15,7 +15,10 @@ local function plain(value)
   if type(value) == "function" then return function_text(value) end
   if type(value) ~= "table" then return value end
   local copy = {}
-  for key, entry in pairs(value) do copy[type(key) == "number" and #value == 0 and tostring(key) or key] = plain(entry) end
+  for key, entry in pairs(value) do
+    if type(key) == "number" and #value == 0 then key = tostring(key) end
+    copy[key] = plain(entry)
+  end
   return copy
 end
 
@@ -30,7 +33,8 @@ local function block_text(layer)
   placement.name = layer.placement.name
   if placement.name == "custom" then placement.name = function_text(layer.placement.build) end
   return {
-    norm = module_text(layer.norm), attention = module_text(layer.attention), ffn = module_text(layer.ffn), placement = placement,
+    norm = module_text(layer.norm), attention = module_text(layer.attention), ffn = module_text(layer.ffn),
+    placement = placement,
   }
 end
 
@@ -78,8 +82,8 @@ function record.plugins(model, optimizer)
     if seen[kind .. "/" .. name] then return end
     seen[kind .. "/" .. name] = true
     local module = core.module(kind, name)
-    local is_file = core.exists(module.path) == "file"
-    list[#list + 1] = { kind = kind, name = name, version = module.version, sha256 = is_file and core.file_sha256(module.path) or nil }
+    local sha256 = core.exists(module.path) == "file" and core.file_sha256(module.path) or nil
+    list[#list + 1] = { kind = kind, name = name, version = module.version, sha256 = sha256 }
   end
   for _, layer in ipairs(model.layers) do
     for _, kind in ipairs { "norm", "attention", "ffn" } do add(kind, layer[kind].name) end

@@ -3,11 +3,11 @@
 
 #include <sqlite3.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "io/json.h"
 #include "record/run.h"
 #include "record/scan.h"
 
@@ -19,9 +19,9 @@ struct sonde_db {
 };
 
 static const char schema[] =
-    "CREATE TABLE IF NOT EXISTS trials(id INTEGER PRIMARY KEY, dir TEXT NOT NULL UNIQUE, experiment TEXT NOT NULL,"
-    " trial TEXT NOT NULL, status TEXT NOT NULL, reason TEXT, started TEXT, ended TEXT, command TEXT, version TEXT,"
-    " commit_id TEXT, machine TEXT, threads INTEGER, corpus TEXT, corpus_sha256 TEXT);"
+    "CREATE TABLE IF NOT EXISTS trials(id INTEGER PRIMARY KEY, dir TEXT NOT NULL UNIQUE,"
+    " experiment TEXT NOT NULL, trial TEXT NOT NULL, status TEXT NOT NULL, reason TEXT, started TEXT, ended TEXT,"
+    " command TEXT, version TEXT, commit_id TEXT, machine TEXT, threads INTEGER, corpus TEXT, corpus_sha256 TEXT);"
     "CREATE TABLE IF NOT EXISTS parameters(trial INTEGER NOT NULL REFERENCES trials(id) ON DELETE CASCADE,"
     " key TEXT NOT NULL, value, PRIMARY KEY(trial, key));"
     "CREATE TABLE IF NOT EXISTS results(trial INTEGER NOT NULL REFERENCES trials(id) ON DELETE CASCADE,"
@@ -59,8 +59,10 @@ static int prepare_schema(sonde_db *db, sonde_error *err) {
   if (sqlite3_step(s) == SQLITE_ROW) version = sqlite3_column_int(s, 0);
   if (sqlite3_finalize(s) != SQLITE_OK) return failed(db, err);
   if (version > SCHEMA)
-    return sonde_fail(err, SONDE_EFORMAT, "%s: made by a newer Sonde (layout %d, this one knows %d); remove it, and it is made again",
-                      db->path, version, SCHEMA);
+    return sonde_fail(
+        err, SONDE_EFORMAT,
+        "%s: made by a newer Sonde (layout %d, this one knows %d); remove it, and it is made again", db->path,
+        version, SCHEMA);
   int code = run_sql(db, "PRAGMA foreign_keys=ON; PRAGMA synchronous=NORMAL;", err);
   if (version == SCHEMA || code) return code;
   if ((code = enter_wal(db, err)) || (code = run_sql(db, "BEGIN IMMEDIATE", err))) return code;
@@ -105,15 +107,15 @@ static void bind_json(sqlite3_stmt *s, int at, const json_t *v) {
   else if (json_is_boolean(v)) sqlite3_bind_int(s, at, json_is_true(v));
   else if (json_is_string(v)) sqlite3_bind_text(s, at, json_string_value(v), -1, SQLITE_TRANSIENT);
   else if (json_is_array(v) || json_is_object(v)) {
-    char *text = json_dumps(v, JSON_COMPACT | JSON_SORT_KEYS);
+    char *text = sonde_json_text(v, 0);
     sqlite3_bind_text(s, at, text, -1, SQLITE_TRANSIENT);
-    free(text);
+    sonde_release(text);
   } else sqlite3_bind_null(s, at);
 }
 
 /* One row for each entry of an object; a nested object's entries have "outer.inner" as their key. */
-static int add_values(sonde_db *db, sqlite3_stmt *s, sqlite3_int64 trial, const char *prefix, const json_t *object,
-                      sonde_error *err) {
+static int add_values(sonde_db *db, sqlite3_stmt *s, sqlite3_int64 trial, const char *prefix,
+                      const json_t *object, sonde_error *err) {
   const char *key;
   json_t *v;
   int code = SONDE_OK;
@@ -133,7 +135,8 @@ static int add_values(sonde_db *db, sqlite3_stmt *s, sqlite3_int64 trial, const 
   return SONDE_OK;
 }
 
-static int add_table(sonde_db *db, const char *insert, sqlite3_int64 trial, const json_t *object, sonde_error *err) {
+static int add_table(sonde_db *db, const char *insert, sqlite3_int64 trial, const json_t *object,
+                     sonde_error *err) {
   sqlite3_stmt *s;
   if (sqlite3_prepare_v2(db->sql, insert, -1, &s, NULL) != SQLITE_OK) return failed(db, err);
   int code = add_values(db, s, trial, "", object, err);
@@ -147,7 +150,8 @@ static int add_plugins(sonde_db *db, sqlite3_int64 trial, const json_t *plugins,
   size_t i;
   json_t *p;
   int code = SONDE_OK;
-  if (sqlite3_prepare_v2(db->sql, "INSERT INTO plugins VALUES(?,?,?,?,?)", -1, &s, NULL) != SQLITE_OK) return failed(db, err);
+  if (sqlite3_prepare_v2(db->sql, "INSERT INTO plugins VALUES(?,?,?,?,?)", -1, &s, NULL) != SQLITE_OK)
+    return failed(db, err);
   json_array_foreach(plugins, i, p) {
     sqlite3_bind_int64(s, 1, trial);
     for (int k = 0; k < 4; k++) bind_json(s, 2 + k, json_object_get(p, field[k]));
@@ -180,14 +184,16 @@ static int add_trial(sonde_db *db, const char *dir, const json_t *run, sonde_err
 
 static int put_trial(sonde_db *db, const char *dir, const json_t *run, const json_t *config, sonde_error *err) {
   sqlite3_stmt *s;
-  if (sqlite3_prepare_v2(db->sql, "DELETE FROM trials WHERE dir=?", -1, &s, NULL) != SQLITE_OK) return failed(db, err);
+  if (sqlite3_prepare_v2(db->sql, "DELETE FROM trials WHERE dir=?", -1, &s, NULL) != SQLITE_OK)
+    return failed(db, err);
   sqlite3_bind_text(s, 1, dir, -1, SQLITE_TRANSIENT);
   int code = sqlite3_step(s) == SQLITE_DONE ? SONDE_OK : failed(db, err);
   sqlite3_finalize(s);
   if (code || (code = add_trial(db, dir, run, err))) return code;
   sqlite3_int64 id = sqlite3_last_insert_rowid(db->sql);
   if ((code = add_table(db, "INSERT INTO parameters VALUES(?,?,?)", id, config, err))) return code;
-  if ((code = add_table(db, "INSERT INTO results VALUES(?,?,?)", id, json_object_get(run, "results"), err))) return code;
+  if ((code = add_table(db, "INSERT INTO results VALUES(?,?,?)", id, json_object_get(run, "results"), err)))
+    return code;
   return add_plugins(db, id, json_object_get(run, "plugins"), err);
 }
 
@@ -239,7 +245,8 @@ static json_t *column(sqlite3_stmt *s, int at) {
 
 static json_t *row_object(sqlite3_stmt *s) {
   json_t *row = json_object();
-  for (int k = 0; k < sqlite3_column_count(s); k++) json_object_set_new(row, sqlite3_column_name(s, k), column(s, k));
+  for (int k = 0; k < sqlite3_column_count(s); k++)
+    json_object_set_new(row, sqlite3_column_name(s, k), column(s, k));
   return row;
 }
 
@@ -269,17 +276,21 @@ static void mark_if_killed(const sonde_db *db, json_t *trial) {
 static json_t *read_trial(sonde_db *db, sqlite3_stmt *s) {
   json_t *trial = row_object(s);
   sqlite3_int64 id = json_integer_value(json_object_get(trial, "id"));
-  json_object_set_new(trial, "parameters", children(db, "SELECT key, value FROM parameters WHERE trial=? ORDER BY rowid", id, 1));
-  json_object_set_new(trial, "results", children(db, "SELECT key, value FROM results WHERE trial=? ORDER BY rowid", id, 1));
-  json_object_set_new(trial, "plugins",
-                      children(db, "SELECT kind, name, version, sha256 FROM plugins WHERE trial=? ORDER BY rowid", id, 0));
+  json_object_set_new(trial, "parameters",
+                      children(db, "SELECT key, value FROM parameters WHERE trial=? ORDER BY rowid", id, 1));
+  json_object_set_new(trial, "results",
+                      children(db, "SELECT key, value FROM results WHERE trial=? ORDER BY rowid", id, 1));
+  json_object_set_new(
+      trial, "plugins",
+      children(db, "SELECT kind, name, version, sha256 FROM plugins WHERE trial=? ORDER BY rowid", id, 0));
   json_object_del(trial, "id");
   mark_if_killed(db, trial);
   return trial;
 }
 
 json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err) {
-  static const char select[] = "SELECT * FROM trials WHERE ?1 IS NULL OR dir = ?1 OR experiment = ?1 ORDER BY dir";
+  static const char select[] =
+      "SELECT * FROM trials WHERE ?1 IS NULL OR dir = ?1 OR experiment = ?1 ORDER BY dir";
   sqlite3_stmt *s;
   if (sqlite3_prepare_v2(db->sql, select, -1, &s, NULL) != SQLITE_OK) {
     failed(db, err);

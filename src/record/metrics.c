@@ -90,15 +90,16 @@ void sonde_metrics_numbers(sonde_metrics *m, const char *key, const double *valu
 
 int sonde_metrics_end(sonde_metrics *m, sonde_error *err) {
   put(m, "}\n");
-  if (m->overflow) return sonde_fail(err, SONDE_EBUG, "%s: a line is longer than its %lld bytes", m->path, (long long)m->room);
+  if (m->overflow)
+    return sonde_fail(err, SONDE_EBUG, "%s: a line is longer than its %lld bytes", m->path, (long long)m->room);
   ssize_t n = write(m->fd, m->line, (size_t)m->used);
   if (n == m->used) {
     m->size += n;
     return SONDE_OK;
   }
   int code = n < 0 ? sonde_fail_errno(err, SONDE_EIO, "%s: cannot write", m->path)
-                   : sonde_fail(err, SONDE_EIO, "%s: cannot write: the disk took %lld of %lld bytes; make room", m->path,
-                                (long long)n, (long long)m->used);
+                   : sonde_fail(err, SONDE_EIO, "%s: cannot write: the disk took %lld of %lld bytes; make room",
+                                m->path, (long long)n, (long long)m->used);
   if (n > 0 && ftruncate(m->fd, m->size) != 0)
     return sonde_fail_errno(err, SONDE_EIO, "%s: cannot cut off a line that the disk did not take", m->path);
   return code;
@@ -112,8 +113,10 @@ int sonde_metrics_sync(sonde_metrics *m, sonde_error *err) {
 
 int sonde_metrics_rewind(sonde_metrics *m, int64_t size, sonde_error *err) {
   if (size < 0 || size > m->size)
-    return sonde_fail(err, SONDE_EFORMAT, "%s: holds %lld bytes, but the checkpoint was made after %lld; remove the run folder to start anew",
-                      m->path, (long long)m->size, (long long)size);
+    return sonde_fail(
+        err, SONDE_EFORMAT,
+        "%s: holds %lld bytes, but the checkpoint was made after %lld; remove the run folder to start anew",
+        m->path, (long long)m->size, (long long)size);
   if (ftruncate(m->fd, size) != 0) return sonde_fail_errno(err, SONDE_EIO, "%s: cannot cut back", m->path);
   m->size = size;
   return SONDE_OK;

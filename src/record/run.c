@@ -43,7 +43,8 @@ static int set_names(sonde_run *r, const char *root, const char *name, sonde_err
   char dir[PATH_BYTES];
   const char *slash = strchr(name, '/');
   if (!is_name(name))
-    return sonde_fail(err, SONDE_EINVAL, "'%s' cannot name a run in %s; give one such as trial or experiment/trial", name, root);
+    return sonde_fail(err, SONDE_EINVAL,
+                      "'%s' cannot name a run in %s; give one such as trial or experiment/trial", name, root);
   if (snprintf(dir, sizeof dir - 64, "%s/%s", root, name) >= PATH_BYTES - 64)
     return sonde_fail(err, SONDE_EINVAL, "%s/%s: the path is too long", root, name);
   r->dir = sonde_strdup(dir);
@@ -51,7 +52,8 @@ static int set_names(sonde_run *r, const char *root, const char *name, sonde_err
   r->name = sonde_strdup(name);
   r->experiment = sonde_strdup(slash ? name : "");
   r->trial = sonde_strdup(slash ? slash + 1 : name);
-  if (!r->dir || !r->root || !r->name || !r->experiment || !r->trial) return sonde_fail(err, SONDE_ENOMEM, "%s: no memory", dir);
+  if (!r->dir || !r->root || !r->name || !r->experiment || !r->trial)
+    return sonde_fail(err, SONDE_ENOMEM, "%s: no memory", dir);
   if (slash) r->experiment[slash - name] = 0;
   return SONDE_OK;
 }
@@ -137,7 +139,8 @@ static void differing(const json_t *old, const json_t *now, const char *prefix, 
     else if (!was || !same(was, v)) {
       char *a = was ? sonde_json_text(was, 0) : NULL, *b = sonde_json_text(v, 0);
       size_t used = strlen(out);
-      snprintf(out + used, n - used, "%s%s (was %.60s, now %.60s)", used ? ", " : "", path, a ? a : "absent", b ? b : "?");
+      snprintf(out + used, n - used, "%s%s (was %.60s, now %.60s)", used ? ", " : "", path, a ? a : "absent",
+               b ? b : "?");
       sonde_release(a);
       sonde_release(b);
     }
@@ -145,7 +148,8 @@ static void differing(const json_t *old, const json_t *now, const char *prefix, 
   json_object_foreach((json_t *)old, key, v) {
     size_t used = strlen(out);
     if (!json_object_get(now, key))
-      snprintf(out + used, n - used, "%s%s%s%s (now absent)", used ? ", " : "", prefix, *prefix ? "." : "", key);
+      snprintf(out + used, n - used, "%s%s%s%s (now absent)", used ? ", " : "", prefix, *prefix ? "." : "",
+               key);
   }
 }
 
@@ -158,7 +162,8 @@ int sonde_run_config(sonde_run *r, const json_t *config, sonde_error *err) {
   differing(sonde_doc_root(old), config, "", keys, sizeof keys);
   sonde_doc_free(old);
   if (!*keys) return SONDE_OK;
-  return sonde_fail(err, SONDE_EINVAL, "%s: was made with another configuration: %s; use another folder or remove this one",
+  return sonde_fail(err, SONDE_EINVAL,
+                    "%s: was made with another configuration: %s; use another folder or remove this one",
                     r->dir, keys);
 }
 
@@ -242,6 +247,7 @@ void sonde_run_note(sonde_run *r, const char *fmt, ...) {
   va_end(ap);
   strcat(line, "\n");
   int fd = open(sonde_run_path(r, "log.txt"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (fd < 0 || write(fd, line, strlen(line)) < 0) sonde_warn("%s: cannot write: the log lacks a line", r->path);
+  if (fd < 0 || write(fd, line, strlen(line)) < 0)
+    sonde_warn("%s: cannot write: the log lacks a line", r->path);
   if (fd >= 0) close(fd);
 }

@@ -22,7 +22,8 @@ static int list_add(list *l, const char *name, sonde_error *err) {
     l->name = more;
     l->cap = cap;
   }
-  if (!(l->name[l->n] = sonde_strdup(name))) return sonde_fail(err, SONDE_ENOMEM, "no memory for the list of runs");
+  if (!(l->name[l->n] = sonde_strdup(name)))
+    return sonde_fail(err, SONDE_ENOMEM, "no memory for the list of runs");
   l->n++;
   return SONDE_OK;
 }
@@ -39,7 +40,8 @@ static int scan(list *l, const char *root, const char *below, int deeper, sonde_
   int code = SONDE_OK;
   snprintf(path, sizeof path, "%s/%s", root, below);
   DIR *d = opendir(path);
-  if (!d) return deeper ? sonde_fail_errno(err, SONDE_EIO, "%s: cannot read the folder of runs", path) : SONDE_OK;
+  if (!d)
+    return deeper ? sonde_fail_errno(err, SONDE_EIO, "%s: cannot read the folder of runs", path) : SONDE_OK;
   while (!code && (e = readdir(d))) {
     if (e->d_name[0] == '.') continue;
     if (snprintf(dir, sizeof dir, "%s%s%s", below, *below ? "/" : "", e->d_name) >= PATH_BYTES) continue;
@@ -75,7 +77,8 @@ static int read_run(const char *path, json_t **run, sonde_error *err) {
   if (json_is_object(*run) && json_is_string(json_object_get(*run, "status"))) return SONDE_OK;
   json_decref(*run);
   *run = NULL;
-  return sonde_fail(err, SONDE_EFORMAT, "%s: holds no \"status\"; restore the file or remove the run folder", path);
+  return sonde_fail(err, SONDE_EFORMAT, "%s: holds no \"status\"; restore the file or remove the run folder",
+                    path);
 }
 
 int sonde_scan_read(const char *root, const char *dir, json_t **run, json_t **config, sonde_error *err) {

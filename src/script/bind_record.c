@@ -86,8 +86,9 @@ static int run_note(lua_State *L) {
 }
 
 static const luaL_Reg run_methods[] = {
-    {"dir", run_dir},       {"config", run_config}, {"begin", run_begin},     {"describe", run_describe}, {"report", run_report},
-    {"finish", run_finish}, {"record", run_record}, {"is_done", run_is_done}, {"note", run_note},         {NULL, NULL},
+    {"dir", run_dir},       {"config", run_config}, {"begin", run_begin},   {"describe", run_describe},
+    {"report", run_report}, {"finish", run_finish}, {"record", run_record}, {"is_done", run_is_done},
+    {"note", run_note},     {NULL, NULL},
 };
 
 const sonde_lua_type sonde_lua_run = {"run", free_run, run_methods};

@@ -47,7 +47,8 @@ static int one_of(lua_State *L, int table, const char *key, const char *const *n
 static sonde_schedule read_schedule(lua_State *L, int t) {
   sonde_schedule s = {0};
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_schedule_kind_of(sonde_lua_field_string(L, t, "schedule", "cosine"), &s.kind, &err), &err);
+  sonde_lua_check(L, sonde_schedule_kind_of(sonde_lua_field_string(L, t, "schedule", "cosine"), &s.kind, &err),
+                  &err);
   s.lr = sonde_lua_field_number(L, t, "lr", 1e-3);
   s.min_ratio = sonde_lua_field_number(L, t, "min_lr", 0.1);
   s.steps = sonde_lua_field_int(L, t, "steps", 0);
@@ -118,7 +119,8 @@ static sonde_stream read_streams(lua_State *L, sonde_stream *valid) {
   }
   sonde_tensor *tokens = sonde_lua_handle(L, ARG_CORPUS, &sonde_lua_tensor);
   sonde_shape shape = sonde_tensor_shape(tokens);
-  if (shape.dtype != SONDE_I32 || shape.rank != 1) sonde_lua_fail(L, "training text is a corpus or an i32 tensor of one axis");
+  if (shape.dtype != SONDE_I32 || shape.rank != 1)
+    sonde_lua_fail(L, "training text is a corpus or an i32 tensor of one axis");
   return (sonde_stream){sonde_tensor_data(tokens), 4, shape.dim[0], INT32_MAX};
 }
 
@@ -260,8 +262,11 @@ static int trainer_memory(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg trainer_methods[] = {
-    {"run", trainer_run}, {"evaluate", trainer_evaluate}, {"step", trainer_step}, {"memory", trainer_memory}, {NULL, NULL}};
+static const luaL_Reg trainer_methods[] = {{"run", trainer_run},
+                                           {"evaluate", trainer_evaluate},
+                                           {"step", trainer_step},
+                                           {"memory", trainer_memory},
+                                           {NULL, NULL}};
 static const sonde_lua_type trainer_type = {"trainer", free_training, trainer_methods};
 
 void sonde_bind_train(lua_State *L);

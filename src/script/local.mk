@@ -5,3 +5,4 @@ sonde_SOURCES += %D%/bind_record.c
 sonde_SOURCES += %D%/bind_bench.c
 sonde_SOURCES += %D%/bind_text.c
 sonde_SOURCES += %D%/bind_plugin.c
+sonde_SOURCES += %D%/bind_train.c

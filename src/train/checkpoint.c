@@ -48,10 +48,11 @@ static json_t *number_or_null(double v) { return isfinite(v) ? json_real(v) : js
 static int save_state(const char *dir, const sonde_progress *p, sonde_error *err) {
   char path[PATH_BYTES], seed[32];
   snprintf(seed, sizeof seed, "%" PRIu64, p->seed);   /* as text: JSON's integers are signed */
-  json_t *o = json_pack("{s:i, s:I, s:I, s:I, s:s, s:I, s:f, s:f, s:I, s:o, s:o}", "format", FORMAT, "step", (json_int_t)p->step,
-                        "tokens", (json_int_t)p->tokens, "sequence", (json_int_t)p->sequence, "seed", seed, "metrics_bytes",
-                        (json_int_t)p->metrics_bytes, "seconds", p->seconds, "loss_sum", p->loss_sum, "loss_steps",
-                        (json_int_t)p->loss_steps, "loss", number_or_null(p->loss), "val_loss", number_or_null(p->val_loss));
+  json_t *o = json_pack("{s:i, s:I, s:I, s:I, s:s, s:I, s:f, s:f, s:I, s:o, s:o}", "format", FORMAT, "step",
+                        (json_int_t)p->step, "tokens", (json_int_t)p->tokens, "sequence",
+                        (json_int_t)p->sequence, "seed", seed, "metrics_bytes", (json_int_t)p->metrics_bytes,
+                        "seconds", p->seconds, "loss_sum", p->loss_sum, "loss_steps", (json_int_t)p->loss_steps,
+                        "loss", number_or_null(p->loss), "val_loss", number_or_null(p->val_loss));
   if (!o) return sonde_fail(err, SONDE_ENOMEM, "%s: no memory for the checkpoint's state", dir);
   int code = sonde_json_save(o, join(path, dir, "state.json"), 2, err);
   json_decref(o);
@@ -70,9 +71,9 @@ static int load_state(const char *dir, sonde_progress *p, sonde_error *err) {
   int format = 0;
   json_t *o = sonde_json_load(join(path, dir, "state.json"), 1 << 20, err);
   if (!o) return err->code;
-  int bad = json_unpack(o, "{s:i, s:I, s:I, s:I, s:s, s:I, s:F, s:F, s:I}", "format", &format, "step", &step, "tokens", &tokens,
-                        "sequence", &sequence, "seed", &seed, "metrics_bytes", &metrics, "seconds", &p->seconds, "loss_sum",
-                        &p->loss_sum, "loss_steps", &steps);
+  int bad = json_unpack(o, "{s:i, s:I, s:I, s:I, s:s, s:I, s:F, s:F, s:I}", "format", &format, "step", &step,
+                        "tokens", &tokens, "sequence", &sequence, "seed", &seed, "metrics_bytes", &metrics,
+                        "seconds", &p->seconds, "loss_sum", &p->loss_sum, "loss_steps", &steps);
   if (!bad && format == FORMAT && step >= 0 && tokens >= 0 && sequence >= 0 && metrics >= 0 && steps >= 0) {
     p->step = step;
     p->tokens = tokens;
@@ -83,7 +84,8 @@ static int load_state(const char *dir, sonde_progress *p, sonde_error *err) {
     p->loss = number_or_nan(o, "loss");
     p->val_loss = number_or_nan(o, "val_loss");
   } else if (!bad && format > FORMAT) {
-    bad = sonde_fail(err, SONDE_EFORMAT, "%s: made by a newer Sonde (format %d, this one knows %d)", path, format, FORMAT);
+    bad = sonde_fail(err, SONDE_EFORMAT, "%s: made by a newer Sonde (format %d, this one knows %d)", path,
+                     format, FORMAT);
   } else {
     bad = sonde_fail(err, SONDE_EFORMAT, "%s: is no state of a checkpoint", path);
   }
@@ -99,7 +101,8 @@ static int items_alloc(items *l, int64_t n, sonde_error *err) {
   l->item = sonde_alloc((size_t)n * sizeof *l->item);
   l->shape = sonde_alloc((size_t)n * sizeof *l->shape);
   l->name = sonde_alloc((size_t)n * sizeof *l->name);
-  return l->item && l->shape && l->name ? SONDE_OK : sonde_fail(err, SONDE_ENOMEM, "no memory for a checkpoint");
+  return l->item && l->shape && l->name ? SONDE_OK
+                                        : sonde_fail(err, SONDE_ENOMEM, "no memory for a checkpoint");
 }
 
 static void items_free(items *l) {
@@ -112,12 +115,13 @@ static void items_add(items *l, const char *prefix, const char *name, sonde_tens
   int64_t k = l->n++;
   snprintf(l->name[k], NAME_BYTES, "%s%s%s", prefix, *prefix ? "." : "", name);
   l->shape[k] = sonde_tensor_shape(t);
-  l->item[k] = (sonde_st_item){l->name[k], SONDE_ST_F32, l->shape[k].rank, l->shape[k].dim, sonde_tensor_data(t), 0};
+  l->item[k] =
+      (sonde_st_item){l->name[k], SONDE_ST_F32, l->shape[k].rank, l->shape[k].dim, sonde_tensor_data(t), 0};
 }
 
 /* Writes one file: the weights (states 0), or each of the optimizer's `states` of each parameter. */
-static int save_tensors(const char *path, const sonde_params *params, const sonde_optim *optim, int states, int64_t step,
-                        sonde_error *err) {
+static int save_tensors(const char *path, const sonde_params *params, const sonde_optim *optim, int states,
+                        int64_t step, sonde_error *err) {
   char text[32];
   const char *meta[] = {"format", "sonde", "step", text, NULL};
   items l = {0};
@@ -127,15 +131,16 @@ static int save_tensors(const char *path, const sonde_params *params, const sond
   for (int64_t i = 0; i < n && !code; i++) {
     const sonde_param *p = sonde_params_at(params, i);
     if (!states) items_add(&l, "", p->name, p->value);
-    for (int k = 0; k < states; k++) items_add(&l, sonde_optim_state_name(optim, k), p->name, sonde_optim_state(optim, i, k));
+    for (int k = 0; k < states; k++)
+      items_add(&l, sonde_optim_state_name(optim, k), p->name, sonde_optim_state(optim, i, k));
   }
   if (!code) code = sonde_st_save(path, l.item, l.n, meta, err);
   items_free(&l);
   return code;
 }
 
-static int load_tensor(const sonde_st *st, const char *path, const char *prefix, const char *name, sonde_tensor *t,
-                       sonde_error *err) {
+static int load_tensor(const sonde_st *st, const char *path, const char *prefix, const char *name,
+                       sonde_tensor *t, sonde_error *err) {
   char full[NAME_BYTES];
   snprintf(full, sizeof full, "%s%s%s", prefix, *prefix ? "." : "", name);
   const sonde_st_entry *e = sonde_st_find(st, full);
@@ -143,14 +148,17 @@ static int load_tensor(const sonde_st *st, const char *path, const char *prefix,
   return sonde_st_read_tensor(e, t, err) ? sonde_wrap(err, "%s", path) : SONDE_OK;
 }
 
-static int load_tensors(const char *path, sonde_params *params, sonde_optim *optim, int states, int64_t step, sonde_error *err) {
+static int load_tensors(const char *path, sonde_params *params, sonde_optim *optim, int states, int64_t step,
+                        sonde_error *err) {
   int64_t n = sonde_params_count(params), expected = n * (states ? states : 1);
   sonde_st *st = sonde_st_open(path, err);
   if (!st) return err->code;
   const char *saved_step = sonde_st_meta(st, "step");
   int code = SONDE_OK;
   if (!saved_step || strtoll(saved_step, NULL, 10) != step || sonde_st_count(st) != expected)
-    code = sonde_fail(err, SONDE_EFORMAT, "%s: is not of step %" PRId64 " of this model (it holds %" PRId64 " tensors of step %s, %" PRId64 " are needed)",
+    code = sonde_fail(err, SONDE_EFORMAT,
+                      "%s: is not of step %" PRId64 " of this model (it holds %" PRId64
+                      " tensors of step %s, %" PRId64 " are needed)",
                       path, step, sonde_st_count(st), saved_step ? saved_step : "none", expected);
   for (int64_t i = 0; i < n && !code; i++) {
     const sonde_param *p = sonde_params_at(params, i);
@@ -159,7 +167,8 @@ static int load_tensors(const char *path, sonde_params *params, sonde_optim *opt
       sonde_params_loaded(params, p->name);
     }
     for (int k = 0; k < states && !code; k++)
-      code = load_tensor(st, path, sonde_optim_state_name(optim, k), p->name, sonde_optim_state(optim, i, k), err);
+      code =
+          load_tensor(st, path, sonde_optim_state_name(optim, k), p->name, sonde_optim_state(optim, i, k), err);
   }
   sonde_st_free(st);
   return code;
@@ -179,7 +188,8 @@ static int switch_link(const char *run_dir, const char *folder, sonde_error *err
   char fresh[PATH_BYTES], path[PATH_BYTES];
   join(fresh, run_dir, "checkpoint.new");
   join(path, run_dir, link_name);
-  if (unlink(fresh) != 0 && errno != ENOENT) return sonde_fail_errno(err, SONDE_EIO, "%s: cannot remove", fresh);
+  if (unlink(fresh) != 0 && errno != ENOENT)
+    return sonde_fail_errno(err, SONDE_EIO, "%s: cannot remove", fresh);
   if (symlink(folder, fresh) != 0) return sonde_fail_errno(err, SONDE_EIO, "%s: cannot make the link", fresh);
   if (rename(fresh, path) != 0) {
     int code = sonde_fail_errno(err, SONDE_EIO, "%s: cannot switch to the new checkpoint", path);
@@ -214,7 +224,8 @@ int sonde_checkpoint_save(const char *run_dir, const sonde_params *params, const
   if (!code) code = sonde_mkdirs(dir, err);
   if (!code) code = save_tensors(join(path, dir, "model.safetensors"), params, optim, 0, progress->step, err);
   if (!code && sonde_optim_states(optim))
-    code = save_tensors(join(path, dir, "optimizer.safetensors"), params, optim, sonde_optim_states(optim), progress->step, err);
+    code = save_tensors(join(path, dir, "optimizer.safetensors"), params, optim, sonde_optim_states(optim),
+                        progress->step, err);
   if (!code) code = save_state(dir, progress, err);
   if (!code) code = sync_folder(dir, err);
   if (!code) code = switch_link(run_dir, folder, err);
@@ -224,17 +235,20 @@ int sonde_checkpoint_save(const char *run_dir, const sonde_params *params, const
   return code;
 }
 
-int sonde_checkpoint_load(const char *run_dir, sonde_params *params, sonde_optim *optim, sonde_progress *progress,
-                          sonde_error *err) {
+int sonde_checkpoint_load(const char *run_dir, sonde_params *params, sonde_optim *optim,
+                          sonde_progress *progress, sonde_error *err) {
   char now[NAME_BYTES], dir[PATH_BYTES], path[PATH_BYTES];
   int states = sonde_optim_states(optim);
   if (!*target_of(run_dir, now))
-    return sonde_fail(err, SONDE_EFORMAT, "%s/%s: is a folder, not the link it was made as; rename it to %s1 and run ln -s %s1 %s in %s",
-                      run_dir, link_name, folder_prefix, folder_prefix, link_name, run_dir);
+    return sonde_fail(
+        err, SONDE_EFORMAT,
+        "%s/%s: is a folder, not the link it was made as; rename it to %s1 and run ln -s %s1 %s in %s", run_dir,
+        link_name, folder_prefix, folder_prefix, link_name, run_dir);
   join(dir, run_dir, link_name);
   int code = load_state(dir, progress, err);
   if (!code) code = load_tensors(join(path, dir, "model.safetensors"), params, optim, 0, progress->step, err);
-  if (!code && states) code = load_tensors(join(path, dir, "optimizer.safetensors"), params, optim, states, progress->step, err);
+  if (!code && states)
+    code = load_tensors(join(path, dir, "optimizer.safetensors"), params, optim, states, progress->step, err);
   if (!code) return tidy(run_dir, err);
   sonde_wrap(err, "the checkpoint is damaged or of another model; remove %s to start anew", run_dir);
   return err->code;

@@ -27,7 +27,7 @@ int sonde_checkpoint_save(const char *run_dir, const sonde_params *params, const
 
 /* Reads weights and states into params and optim (whose parameters must be those of the checkpoint), and removes what a
  * process that was killed while saving has left. EFORMAT names the file that is damaged or does not fit. */
-int sonde_checkpoint_load(const char *run_dir, sonde_params *params, sonde_optim *optim, sonde_progress *progress,
-                          sonde_error *err);
+int sonde_checkpoint_load(const char *run_dir, sonde_params *params, sonde_optim *optim,
+                          sonde_progress *progress, sonde_error *err);
 
 #endif

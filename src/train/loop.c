@@ -33,8 +33,8 @@ static int has_diverged(sonde_trainer *t, int64_t step, double loss, double norm
   if (what) snprintf(e->reason, sizeof e->reason, "%s is %s at step %lld", what,
                      isnan(isfinite(loss) ? norm : loss) ? "NaN" : "infinite", (long long)step);
   else if (t->opts.loss_bound > 0 && loss > t->opts.loss_bound)
-    snprintf(e->reason, sizeof e->reason, "the loss %.4g at step %lld is over its bound of %.4g", loss, (long long)step,
-             t->opts.loss_bound);
+    snprintf(e->reason, sizeof e->reason, "the loss %.4g at step %lld is over its bound of %.4g", loss,
+             (long long)step, t->opts.loss_bound);
   else return 0;
   return 1;
 }
@@ -87,7 +87,7 @@ int sonde_trainer_evaluate(sonde_trainer *t, double *loss, int64_t *tokens, sond
   for (int64_t row = 0; row < rows; row += t->rows) {
     int64_t n = sonde_windows_fill(text, t->context, row, t->rows, t->tokens, t->targets, err);
     if (n < 0) return (int)n;
-    for (int64_t k = (rows - row) * t->context; k < t->rows * t->context; k++) {   /* rows past those asked for */
+    for (int64_t k = (rows - row) * t->context; k < t->rows * t->context; k++) { /* rows past those asked for */
       n -= t->targets[k] != SONDE_IGNORE;
       t->targets[k] = SONDE_IGNORE;
     }
@@ -138,7 +138,8 @@ static int write_metrics(sonde_trainer *t, sonde_error *err) {
   sonde_metrics_number(m, "tok_per_s", e->tokens_per_s);
   if (e->mfu > 0) sonde_metrics_number(m, "mfu", e->mfu);
   if (t->opts.blocks) sonde_metrics_numbers(m, "block/grad_norm", e->block_norm, t->opts.blocks);
-  if (due(t->opts.probe_every, e->step) && e->variance) sonde_metrics_numbers(m, "block/variance", e->variance, t->opts.n_probe);
+  if (due(t->opts.probe_every, e->step) && e->variance)
+    sonde_metrics_numbers(m, "block/variance", e->variance, t->opts.n_probe);
   return sonde_metrics_end(m, err);
 }
 
@@ -179,7 +180,8 @@ static int at_boundary(sonde_trainer *t, sonde_error *err) {
     e->what |= SONDE_TRAIN_EVAL;
   }
   fill_event(t);
-  if (last || diverged || due(o->log_every, step) || (e->what & SONDE_TRAIN_EVAL) || (o->n_probe && due(o->probe_every, step))) {
+  if (last || diverged || due(o->log_every, step) || (e->what & SONDE_TRAIN_EVAL) ||
+      (o->n_probe && due(o->probe_every, step))) {
     if ((code = write_metrics(t, err))) return code;
     e->what |= SONDE_TRAIN_LOG;
     next_interval(t);

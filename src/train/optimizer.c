@@ -44,7 +44,8 @@ static int make_slot(sonde_optim *o, int64_t i, sonde_error *err) {
   s->decayed = o->opts.decay_all || is_decayed(p->role);
   if (!(s->grad = sonde_tensor_new(&shape, err))) return sonde_wrap(err, "gradient of %s", p->name);
   for (int k = 0; k < o->opts.functions->states; k++)
-    if (!(s->state[k] = sonde_tensor_new(&shape, err))) return sonde_wrap(err, "optimizer state of %s", p->name);
+    if (!(s->state[k] = sonde_tensor_new(&shape, err)))
+      return sonde_wrap(err, "optimizer state of %s", p->name);
   return SONDE_OK;
 }
 
@@ -58,7 +59,8 @@ static int make_tiles(sonde_optim *o, sonde_error *err) {
   o->tiles = sonde_alloc((size_t)o->n_tiles * sizeof *o->tiles);
   o->tile_sum = sonde_alloc((size_t)o->n_tiles * sizeof *o->tile_sum);
   o->block_norm = sonde_alloc((size_t)(o->opts.blocks + 1) * sizeof *o->block_norm);
-  if (!o->tiles || !o->tile_sum || !o->block_norm) return sonde_fail(err, SONDE_ENOMEM, "no memory for the optimizer");
+  if (!o->tiles || !o->tile_sum || !o->block_norm)
+    return sonde_fail(err, SONDE_ENOMEM, "no memory for the optimizer");
   tile *t = o->tiles;
   for (int64_t i = 0; i < o->n_slots; i++) {
     sonde_shape shape = sonde_tensor_shape(o->slots[i].grad);
@@ -69,10 +71,12 @@ static int make_tiles(sonde_optim *o, sonde_error *err) {
   return SONDE_OK;
 }
 
-sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde_optim_opts *opts, sonde_error *err) {
+sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde_optim_opts *opts,
+                             sonde_error *err) {
   const sonde_optimizer *f = opts->functions;
   if (f->states < 0 || f->states > MAX_STATES) {
-    sonde_fail(err, SONDE_EUNSUP, "the optimizer asks for %d states a parameter; 0 to %d are possible", f->states, MAX_STATES);
+    sonde_fail(err, SONDE_EUNSUP, "the optimizer asks for %d states a parameter; 0 to %d are possible",
+               f->states, MAX_STATES);
     return NULL;
   }
   sonde_optim *o = sonde_alloc(sizeof *o);
@@ -108,9 +112,13 @@ void sonde_optim_free(sonde_optim *o) {
 }
 
 sonde_tensor *sonde_optim_grad(const sonde_optim *o, int64_t param) { return o->slots[param].grad; }
-sonde_tensor *sonde_optim_state(const sonde_optim *o, int64_t param, int state) { return o->slots[param].state[state]; }
+sonde_tensor *sonde_optim_state(const sonde_optim *o, int64_t param, int state) {
+  return o->slots[param].state[state];
+}
 int sonde_optim_states(const sonde_optim *o) { return o->opts.functions->states; }
-const char *sonde_optim_state_name(const sonde_optim *o, int state) { return o->opts.functions->state_names[state]; }
+const char *sonde_optim_state_name(const sonde_optim *o, int state) {
+  return o->opts.functions->state_names[state];
+}
 int sonde_optim_decayed(const sonde_optim *o, int64_t param) { return o->slots[param].decayed; }
 
 int64_t sonde_optim_bytes(const sonde_optim *o) {
@@ -135,7 +143,8 @@ static void norm_tile(void *arg, int64_t index, int worker) {
   sonde_optim *o = arg;
   const tile *t = &o->tiles[index];
   (void)worker;
-  o->tile_sum[index] = sum_of_squares((const float *)sonde_tensor_data(o->slots[t->param].grad) + t->offset, t->n);
+  o->tile_sum[index] =
+      sum_of_squares((const float *)sonde_tensor_data(o->slots[t->param].grad) + t->offset, t->n);
 }
 
 sonde_grad_norm sonde_optim_norm(sonde_optim *o, double scale) {
@@ -158,9 +167,11 @@ static void update_tile(void *arg, int64_t index, int worker) {
   const slot *s = &o->slots[t->param];
   float *state[MAX_STATES];
   (void)worker;
-  for (int k = 0; k < o->opts.functions->states; k++) state[k] = (float *)sonde_tensor_data(s->state[k]) + t->offset;
-  sonde_update u = {sizeof u, t->n, s->weight + t->offset, (const float *)sonde_tensor_data(s->grad) + t->offset, state,
-                    o->scale, o->lr, s->decayed ? o->opts.weight_decay : 0, o->step};
+  for (int k = 0; k < o->opts.functions->states; k++)
+    state[k] = (float *)sonde_tensor_data(s->state[k]) + t->offset;
+  const float *grad = (const float *)sonde_tensor_data(s->grad) + t->offset;
+  sonde_update u = {sizeof u, t->n,  s->weight + t->offset, grad, state, o->scale,
+                    o->lr,    s->decayed ? o->opts.weight_decay : 0, o->step};
   o->opts.functions->update(&u, o->opts.values);
 }
 

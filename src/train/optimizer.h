@@ -18,7 +18,8 @@ typedef struct sonde_optim_opts {
 } sonde_optim_opts;
 
 /* Makes the gradient tensors and the zero states of every parameter (all f32). params and pool are borrowed. */
-sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde_optim_opts *opts, sonde_error *err);
+sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde_optim_opts *opts,
+                             sonde_error *err);
 void sonde_optim_free(sonde_optim *o);
 
 sonde_tensor *sonde_optim_grad(const sonde_optim *o, int64_t param);               /* borrowed */

@@ -19,14 +19,17 @@ int sonde_schedule_kind_of(const char *name, int32_t *kind, sonde_error *err) {
 }
 
 int sonde_schedule_check(const sonde_schedule *s, sonde_error *err) {
-  if (s->kind < 0 || s->kind >= N_KINDS) return sonde_fail(err, SONDE_EINVAL, "schedule: no kind of number %d", s->kind);
-  if (!(s->lr >= 0) || isinf(s->lr)) return sonde_fail(err, SONDE_EINVAL, "lr must be a number >= 0, not %g", s->lr);
+  if (s->kind < 0 || s->kind >= N_KINDS)
+    return sonde_fail(err, SONDE_EINVAL, "schedule: no kind of number %d", s->kind);
+  if (!(s->lr >= 0) || isinf(s->lr))
+    return sonde_fail(err, SONDE_EINVAL, "lr must be a number >= 0, not %g", s->lr);
   if (!(s->min_ratio >= 0 && s->min_ratio <= 1))
     return sonde_fail(err, SONDE_EINVAL, "min_lr must be a fraction of lr from 0 to 1, not %g", s->min_ratio);
-  if (s->steps < 1) return sonde_fail(err, SONDE_EINVAL, "steps must be at least 1, not %lld", (long long)s->steps);
+  if (s->steps < 1)
+    return sonde_fail(err, SONDE_EINVAL, "steps must be at least 1, not %lld", (long long)s->steps);
   if (s->warmup < 0 || s->warmup > s->steps)
-    return sonde_fail(err, SONDE_EINVAL, "warmup of %lld steps does not fit a run of %lld", (long long)s->warmup,
-                      (long long)s->steps);
+    return sonde_fail(err, SONDE_EINVAL, "warmup of %lld steps does not fit a run of %lld",
+                      (long long)s->warmup, (long long)s->steps);
   if (s->kind == SONDE_SCHEDULE_WSD && (s->decay < 0 || s->decay > s->steps - s->warmup))
     return sonde_fail(err, SONDE_EINVAL, "decay of %lld steps does not fit a run of %lld with a warmup of %lld",
                       (long long)s->decay, (long long)s->steps, (long long)s->warmup);

@@ -7,7 +7,11 @@
 /* After the warm-up: CONSTANT stays; COSINE falls by half a cosine to min_ratio * lr at the last step (Loshchilov
  * and Hutter, ICLR 2017, eq. 5 without restarts); WSD stays and then falls linearly to min_ratio * lr over the last
  * `decay` steps (warm-up, stable, decay; Hu et al., MiniCPM, 2024, eq. 1 with a linear f). */
-typedef enum sonde_schedule_kind { SONDE_SCHEDULE_CONSTANT, SONDE_SCHEDULE_COSINE, SONDE_SCHEDULE_WSD } sonde_schedule_kind;
+typedef enum sonde_schedule_kind {
+  SONDE_SCHEDULE_CONSTANT,
+  SONDE_SCHEDULE_COSINE,
+  SONDE_SCHEDULE_WSD
+} sonde_schedule_kind;
 
 typedef struct sonde_schedule {
   int32_t kind;        /* sonde_schedule_kind */

@@ -57,8 +57,10 @@ static int differentiate(sonde_trainer *t, parts *p, sonde_error *err) {
   for (int64_t i = 0; i < p->n; i++) {
     const char *name = sonde_params_at(t->opts.params, i)->name;
     if (!(p->leaf[i] = sonde_find(t->graph, name)))
-      return sonde_fail(err, SONDE_EINVAL, "parameter '%s' is not in the traced graph, so it cannot be trained; trace the model that owns it",
-                        name);
+      return sonde_fail(
+          err, SONDE_EINVAL,
+          "parameter '%s' is not in the traced graph, so it cannot be trained; trace the model that owns it",
+          name);
   }
   return sonde_grad(p->loss_sum, NULL, p->leaf, (int)p->n, p->grad, err);
 }
@@ -81,7 +83,7 @@ static sonde_plan *make_plan(sonde_trainer *t, parts *p, int add, int probe, son
     p->tensor[n++] = NULL;
   }
   if (sonde_graph_error(t->graph, err)) return NULL;
-  t->plan_opts.share = t->eval;
+  t->plan_opts.share = t->eval ? t->eval : t->step[0][0];
   return sonde_plan_new(t->graph, p->out, p->tensor, (int)n, &t->plan_opts, err);
 }
 
@@ -102,6 +104,7 @@ static int make_plans(sonde_trainer *t, parts *p, sonde_error *err) {
 
 /* The evaluation's plan comes first: the gradient may put nodes that also compute gradients in place of forward ones. */
 static int make_eval_plan(sonde_trainer *t, sonde_error *err) {
+  if (!t->opts.valid) return SONDE_OK;
   sonde_node *loss = sonde_sum_all(t->opts.eval_loss ? t->opts.eval_loss : t->opts.loss);
   if (!loss) return sonde_graph_error(sonde_node_graph(t->opts.loss), err);
   t->eval = sonde_plan_new(sonde_node_graph(loss), &loss, NULL, 1, &t->plan_opts, err);
@@ -113,10 +116,13 @@ static int make_eval_plan(sonde_trainer *t, sonde_error *err) {
 static int check(const sonde_trainer_opts *o, sonde_error *err) {
   int code = sonde_schedule_check(&o->schedule, err);
   if (code) return code;
-  if (o->accumulate < 1) return sonde_fail(err, SONDE_EINVAL, "accumulate must be at least 1, not %d", o->accumulate);
+  if (o->accumulate < 1)
+    return sonde_fail(err, SONDE_EINVAL, "accumulate must be at least 1, not %d", o->accumulate);
   if (!(o->clip >= 0)) return sonde_fail(err, SONDE_EINVAL, "clip must be at least 0, not %g", o->clip);
-  if (!(o->weight_decay >= 0)) return sonde_fail(err, SONDE_EINVAL, "weight_decay must be at least 0, not %g", o->weight_decay);
-  if (sonde_params_count(o->params) == 0) return sonde_fail(err, SONDE_EINVAL, "the model has no parameters to train");
+  if (!(o->weight_decay >= 0))
+    return sonde_fail(err, SONDE_EINVAL, "weight_decay must be at least 0, not %g", o->weight_decay);
+  if (sonde_params_count(o->params) == 0)
+    return sonde_fail(err, SONDE_EINVAL, "the model has no parameters to train");
   return SONDE_OK;
 }
 
@@ -130,7 +136,9 @@ static int set_budget(sonde_trainer *t, sonde_error *err) {
   t->plan_opts = (sonde_plan_opts){.recompute = t->opts.recompute, .compute = t->opts.compute};
   if (!budget) return SONDE_OK;
   if (state >= budget)
-    return sonde_fail(err, SONDE_ELIMIT, "memory_budget of %.1f MiB: weights, gradients and optimizer states alone take %.1f MiB; raise it or make the model smaller",
+    return sonde_fail(err, SONDE_ELIMIT,
+                      "memory_budget of %.1f MiB: weights, gradients and optimizer states alone take %.1f MiB; "
+                      "raise it or make the model smaller",
                       (double)budget / 0x1p20, (double)state / 0x1p20);
   t->plan_opts.memory_budget = budget - state;
   return SONDE_OK;
@@ -142,12 +150,15 @@ static int make_buffers(sonde_trainer *t, sonde_error *err) {
   t->context = t->opts.train->context;
   t->rows = n / t->context;
   if (t->rows < 1 || n % t->context)
-    return sonde_fail(err, SONDE_ESHAPE, "the model was traced for %lld tokens, which are no whole rows of %lld; trace it with the context of the data",
+    return sonde_fail(err, SONDE_ESHAPE,
+                      "the model was traced for %lld tokens, which are no whole rows of %lld; trace it with "
+                      "the context of the data",
                       (long long)n, (long long)t->context);
   t->tokens = sonde_alloc((size_t)n * sizeof *t->tokens);
   t->targets = sonde_alloc((size_t)n * sizeof *t->targets);
   t->variance = sonde_alloc((size_t)(t->opts.n_probe + 1) * sizeof *t->variance);
-  if (!t->tokens || !t->targets || !t->variance) return sonde_fail(err, SONDE_ENOMEM, "no memory for the trainer");
+  if (!t->tokens || !t->targets || !t->variance)
+    return sonde_fail(err, SONDE_ENOMEM, "no memory for the trainer");
   return SONDE_OK;
 }
 
@@ -172,10 +183,14 @@ static int start(sonde_trainer *t, sonde_error *err) {
   t->progress = (sonde_progress){.seed = t->opts.seed, .loss = NAN, .val_loss = NAN};
   if (!run) return SONDE_OK;
   int resumed = sonde_checkpoint_exists(sonde_run_dir(run));
-  int code = resumed ? sonde_checkpoint_load(sonde_run_dir(run), t->opts.params, t->optim, &t->progress, err) : SONDE_OK;
+  int code = resumed ? sonde_checkpoint_load(sonde_run_dir(run), t->opts.params, t->optim, &t->progress, err)
+                     : SONDE_OK;
   if (code) return code;
-  if (t->progress.sequence != t->progress.step * t->opts.accumulate * t->rows || t->progress.seed != t->opts.seed)
-    return sonde_fail(err, SONDE_EINVAL, "%s: the checkpoint was made with another seed, batch or accumulate; use another folder or remove this one",
+  if (t->progress.sequence != t->progress.step * t->opts.accumulate * t->rows ||
+      t->progress.seed != t->opts.seed)
+    return sonde_fail(err, SONDE_EINVAL,
+                      "%s: the checkpoint was made with another seed, batch or accumulate; use another folder "
+                      "or remove this one",
                       sonde_run_dir(run));
   int64_t line = METRICS_LINE + METRICS_PER_NUMBER * ((int64_t)t->opts.blocks + t->opts.n_probe);
   sonde_metrics *m = sonde_run_metrics(run, line, err);

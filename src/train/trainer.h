@@ -30,7 +30,7 @@ typedef struct sonde_trainer_opts {
   double weight_decay, clip;           /* clip 0: none */
   int32_t decay_all;                   /* 1: gains, biases and embeddings are decayed too */
   double loss_bound;                   /* a mean loss over this has diverged; 0: only NaN and infinity have */
-  int64_t memory_budget;               /* bytes for weights, gradients, states and the plans' arena; 0: no bound */
+  int64_t memory_budget;               /* bytes for weights, gradients, states and arena; 0: no bound */
   int32_t recompute, compute;          /* as in sonde_plan_opts */
   /* the data */
   const sonde_batches *train;          /* rows of T tokens */
@@ -64,7 +64,8 @@ typedef struct sonde_train_event {
   double lr, grad_norm;          /* of the last update; the norm before clipping */
   const double *block_norm;      /* [blocks]; belongs to the trainer */
   const double *variance;        /* [n_probe] of the last update that was probed; NULL: none yet */
-  double tokens_per_s, ms_per_step, mfu;   /* since the last line; mfu is a fraction of the peak, 0: not known */
+  double tokens_per_s, ms_per_step;
+  double mfu;                    /* fraction of the peak; 0: not known. All three since the last line */
   double seconds, eta;           /* of training so far and to come */
   char reason[200];              /* DIVERGED: what, and at which step */
 } sonde_train_event;

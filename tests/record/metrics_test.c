@@ -59,12 +59,14 @@ static void lines_are_appended_and_cut_back(void **state) {
   line(m, 1, 2.5);
   int64_t at = sonde_metrics_size(m);
   line(m, 2, INFINITY);
-  holds("{\"step\":1,\"train/loss\":2.5,\"block\":[1.5,null,3]}\n{\"step\":2,\"train/loss\":null,\"block\":[1.5,null,3]}\n");
+  holds("{\"step\":1,\"train/loss\":2.5,\"block\":[1.5,null,3]}\n{\"step\":2,\"train/"
+        "loss\":null,\"block\":[1.5,null,3]}\n");
   sonde_metrics_close(m);
   m = sonde_metrics_open(path, 200, &err);                       /* as after a crash */
   assert_int_equal(sonde_metrics_rewind(m, at, &err), SONDE_OK);
   line(m, 3, 0.125);
-  holds("{\"step\":1,\"train/loss\":2.5,\"block\":[1.5,null,3]}\n{\"step\":3,\"train/loss\":0.125,\"block\":[1.5,null,3]}\n");
+  holds("{\"step\":1,\"train/loss\":2.5,\"block\":[1.5,null,3]}\n{\"step\":3,\"train/"
+        "loss\":0.125,\"block\":[1.5,null,3]}\n");
   sonde_metrics_close(m);
 }
 
@@ -120,7 +122,8 @@ static void the_lock_names_its_holder_and_falls_with_it(void **state) {
   assert_int_equal(pipe(go) | pipe(ready), 0);
   pid_t child = fork();
   if (child == 0) {
-    int ok = sonde_lock_take(lock, &fd, &err) == SONDE_OK && write(ready[1], "x", 1) == 1 && read(go[0], &byte, 1) >= 0;
+    int ok = sonde_lock_take(lock, &fd, &err) == SONDE_OK && write(ready[1], "x", 1) == 1 &&
+             read(go[0], &byte, 1) >= 0;
     _exit(!ok);
   }
   assert_int_equal(read(ready[0], &byte, 1), 1);

@@ -48,11 +48,13 @@ static int make_run(const char *name, int depth, double loss) {
   sonde_run *r = sonde_run_open(root, name, &err);
   if (!r) return 1;
   json_t *config = json_pack("{s:i, s:{s:i}}", "width", 64, "model", "depth", depth);
-  json_t *what = json_pack("{s:{s:s, s:s}, s:[{s:s, s:s, s:s, s:s}]}", "corpus", "name", "default", "sha256", "c0ffee", "plugins",
-                           "kind", "norm", "name", "rmsnorm", "version", "1.0", "sha256", "beef");
+  json_t *what =
+      json_pack("{s:{s:s, s:s}, s:[{s:s, s:s, s:s, s:s}]}", "corpus", "name", "default", "sha256", "c0ffee",
+                "plugins", "kind", "norm", "name", "rmsnorm", "version", "1.0", "sha256", "beef");
   json_t *result = json_pack("{s:f, s:[f, f]}", "loss", loss, "variance", 1.0, 2.0);
   int bad = sonde_run_config(r, config, &err) || sonde_run_begin(r, "sonde run x.lua", 2, &err) ||
-            sonde_run_describe(r, what, &err) || sonde_run_report(r, result, &err) || sonde_run_end(r, "done", "", &err);
+            sonde_run_describe(r, what, &err) || sonde_run_report(r, result, &err) ||
+            sonde_run_end(r, "done", "", &err);
   if (bad) fprintf(stderr, "%s\n", err.text);
   json_decref(config);
   json_decref(what);
@@ -81,7 +83,8 @@ static void a_run_is_found_again_in_the_index(void **state) {
   assert_int_equal(make_run("depth/pre_ln-4", 4, 2.5), 0);
   json_t *all = trials("depth");
   assert_int_equal(json_array_size(all), 1);
-  const json_t *t = json_array_get(all, 0), *p = json_object_get(t, "parameters"), *r = json_object_get(t, "results");
+  const json_t *t = json_array_get(all, 0), *p = json_object_get(t, "parameters"),
+               *r = json_object_get(t, "results");
   assert_string_equal(text(t, "experiment"), "depth");
   assert_string_equal(text(t, "trial"), "pre_ln-4");
   assert_string_equal(text(t, "status"), "done");

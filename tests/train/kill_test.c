@@ -24,11 +24,15 @@ static void count(void) {
 
 int fsync(int fd) { return count(), (int)syscall(SYS_fsync, fd); }
 int fdatasync(int fd) { return count(), (int)syscall(SYS_fdatasync, fd); }
-int rename(const char *from, const char *to) { return count(), (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0); }
+int rename(const char *from, const char *to) {
+  return count(), (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
 int symlink(const char *to, const char *at) { return count(), (int)syscall(SYS_symlinkat, to, AT_FDCWD, at); }
 int mkdir(const char *path, mode_t mode) { return count(), (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode); }
 int unlink(const char *path) { return count(), (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0); }
-int unlinkat(int at, const char *path, int flags) { return count(), (int)syscall(SYS_unlinkat, at, path, flags); }
+int unlinkat(int at, const char *path, int flags) {
+  return count(), (int)syscall(SYS_unlinkat, at, path, flags);
+}
 int rmdir(const char *path) { return count(), (int)syscall(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR); }
 int ftruncate(int fd, off_t n) { return count(), (int)syscall(SYS_ftruncate, fd, n); }
 ssize_t write(int fd, const void *p, size_t n) { return count(), (ssize_t)syscall(SYS_write, fd, p, n); }
@@ -81,7 +85,8 @@ static int finish(pid_t child, int out[2], char hex[65], long *n_calls) {
   close(out[0]);
   waitpid(child, &status, 0);
   if (n <= 0) {
-    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) fail_msg("a session failed with status %d", status);
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+      fail_msg("a session failed with status %d", status);
     return 0;
   }
   return sscanf(text, "%64s %ld", hex, n_calls) == 2;

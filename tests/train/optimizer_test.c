@@ -61,7 +61,8 @@ static float *weight(fixture *f, int64_t i) { return sonde_tensor_data(sonde_par
 
 static void random_grads(fixture *f) {
   for (int64_t i = 0; i < 5; i++)
-    sonde_rng_fill_normal(sonde_rng_stream(7, "grad"), (uint64_t)i << 32, grad(f, i), sonde_optim_grad(f->optim, i)->bytes / 4, 0, 1, 0);
+    sonde_rng_fill_normal(sonde_rng_stream(7, "grad"), (uint64_t)i << 32, grad(f, i),
+                          sonde_optim_grad(f->optim, i)->bytes / 4, 0, 1, 0);
 }
 
 static void norms_are_those_of_the_formula(void **state) {
@@ -102,7 +103,8 @@ static void clipping_scales_to_the_bound_and_no_further(void **state) {
   sonde_optim_norm(f.optim, 0.01);                               /* 0.5 is under the bound */
   sonde_optim_update(f.optim, 0.01, 1.0, 2);
   assert_true(fabs(weight(&f, 1)[5] - (1 - 3 * 2 / 5.0 - 0.3)) < 1e-6);
-  assert_true(*(float *)sonde_tensor_data(sonde_optim_state(f.optim, 1, 0)) == 3);   /* steps 1 and 2 were counted */
+  assert_true(*(float *)sonde_tensor_data(sonde_optim_state(f.optim, 1, 0)) ==
+              3); /* steps 1 and 2 were counted */
   drop(&f);
 }
 

@@ -46,7 +46,8 @@ static void lay_out_rows(tiny *m) {
 }
 
 static void near(double got, double want, double tolerance, const char *what, int step) {
-  if (!(fabs(got - want) <= tolerance * fabs(want))) fail_msg("%s of step %d: %.9g, PyTorch %.9g", what, step, got, want);
+  if (!(fabs(got - want) <= tolerance * fabs(want)))
+    fail_msg("%s of step %d: %.9g, PyTorch %.9g", what, step, got, want);
 }
 
 static double number(const json_t *step, const char *key, int at) {
@@ -73,7 +74,8 @@ static void compare(int accumulate, int threads, double tolerance) {
     near(e.lr, number(want, "lr", -1), 1e-9, "lr", step);
     near(e.grad_norm, number(want, "grad_norm", -1), 10 * tolerance, "gradient norm", step);
     for (int b = 0; b < DEPTH; b++) {
-      near(e.block_norm[b], number(want, "block_grad_norm", b), 10 * tolerance, "gradient norm of a block", step);
+      near(e.block_norm[b], number(want, "block_grad_norm", b), 10 * tolerance, "gradient norm of a block",
+           step);
       near(e.variance[b], number(want, "block_variance", b), 10 * tolerance, "variance of a block", step);
     }
   }

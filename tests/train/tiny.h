@@ -19,7 +19,8 @@
 #include "tensor/tensor.h"
 #include "train/trainer.h"
 
-enum { VOCAB = 61, WIDTH = 24, HEADS = 3, KV_HEADS = 1, DEPTH = 2, HIDDEN = 40, CONTEXT = 16, TEXT = 3000, VALID = 401 };
+enum { VOCAB = 61, WIDTH = 24, HEADS = 3, KV_HEADS = 1, DEPTH = 2, HIDDEN = 40, CONTEXT = 16 };
+enum { TEXT = 3000, VALID = 401 };   /* tokens of training and validation text */
 
 /* Number i of stream `seed`, in [0, 1): an integer hash that Python has too. */
 static inline double hashed(uint32_t seed, uint32_t i) {
@@ -43,7 +44,8 @@ typedef struct tiny {
 } tiny;
 
 /* A parameter of fixed numbers: gains are 1, weights in [-0.1, 0.1). */
-static inline sonde_node *tiny_param(tiny *m, const char *name, int64_t rows, int64_t columns, int role, int block) {
+static inline sonde_node *tiny_param(tiny *m, const char *name, int64_t rows, int64_t columns, int role,
+                                     int block) {
   sonde_error err = {0};
   int64_t dim[2] = {rows, columns};
   sonde_shape shape = sonde_shape_make(SONDE_F32, columns ? 2 : 1, dim);
@@ -60,16 +62,18 @@ static inline sonde_node *tiny_param(tiny *m, const char *name, int64_t rows, in
 
 static inline sonde_node *tiny_block(tiny *m, sonde_node *x, int b, int64_t batch) {
   char name[64];
-  const int64_t head = WIDTH / HEADS, q_dim[] = {batch, CONTEXT, HEADS, head}, kv_dim[] = {batch, CONTEXT, KV_HEADS, head},
-                out_dim[] = {batch, CONTEXT, WIDTH};
-#define PARAM(n, rows, columns, role) (snprintf(name, sizeof name, "blocks.%d." n, b), tiny_param(m, name, rows, columns, role, b))
+  const int64_t head = WIDTH / HEADS, q_dim[] = {batch, CONTEXT, HEADS, head},
+                kv_dim[] = {batch, CONTEXT, KV_HEADS, head}, out_dim[] = {batch, CONTEXT, WIDTH};
+#define PARAM(n, rows, columns, role)                                                                          \
+  (snprintf(name, sizeof name, "blocks.%d." n, b), tiny_param(m, name, rows, columns, role, b))
   sonde_graph_scope(m->graph, "block", b);
   sonde_node *h = sonde_rmsnorm(x, PARAM("norm1", WIDTH, 0, SONDE_ROLE_GAIN), 1e-6);
   sonde_node *q = sonde_linear(h, PARAM("q", WIDTH, WIDTH, SONDE_ROLE_QK));
   sonde_node *k = sonde_linear(h, PARAM("k", KV_HEADS * head, WIDTH, SONDE_ROLE_QK));
   sonde_node *v = sonde_linear(h, PARAM("v", KV_HEADS * head, WIDTH, SONDE_ROLE_V));
-  sonde_node *a = sonde_attention(sonde_rope(sonde_reshape(q, q_dim, 4), 1e4, 0), sonde_rope(sonde_reshape(k, kv_dim, 4), 1e4, 0),
-                                  sonde_reshape(v, kv_dim, 4), 0, 0);
+  sonde_node *a =
+      sonde_attention(sonde_rope(sonde_reshape(q, q_dim, 4), 1e4, 0),
+                      sonde_rope(sonde_reshape(k, kv_dim, 4), 1e4, 0), sonde_reshape(v, kv_dim, 4), 0, 0);
   x = sonde_add(x, sonde_linear(sonde_reshape(a, out_dim, 3), PARAM("o", WIDTH, WIDTH, SONDE_ROLE_ATTN_OUT)));
   h = sonde_rmsnorm(x, PARAM("norm2", WIDTH, 0, SONDE_ROLE_GAIN), 1e-6);
   sonde_node *gate = sonde_linear(h, PARAM("gate", HIDDEN, WIDTH, SONDE_ROLE_FFN_IN));
@@ -81,14 +85,17 @@ static inline sonde_node *tiny_block(tiny *m, sonde_node *x, int b, int64_t batc
 
 static inline void tiny_trace(tiny *m, int64_t batch) {
   const int64_t tokens_dim[] = {batch, CONTEXT}, n = batch * CONTEXT, flat[] = {n, WIDTH};
-  sonde_shape tokens_shape = sonde_shape_make(SONDE_I32, 2, tokens_dim), targets_shape = sonde_shape_make(SONDE_I32, 1, &n);
-  sonde_node *tokens = sonde_input(m->graph, "tokens", &tokens_shape), *targets = sonde_input(m->graph, "targets", &targets_shape);
+  sonde_shape tokens_shape = sonde_shape_make(SONDE_I32, 2, tokens_dim),
+              targets_shape = sonde_shape_make(SONDE_I32, 1, &n);
+  sonde_node *tokens = sonde_input(m->graph, "tokens", &tokens_shape),
+             *targets = sonde_input(m->graph, "targets", &targets_shape);
   sonde_node *look[] = {tiny_param(m, "embed", VOCAB, WIDTH, SONDE_ROLE_EMBED, -1), tokens};
   sonde_node *x = sonde_op(m->graph, "gather", look, 2, NULL);
   for (int b = 0; b < DEPTH; b++) x = tiny_block(m, x, b, batch);
   sonde_graph_scope(m->graph, "head", -1);
   x = sonde_rmsnorm(x, tiny_param(m, "norm", WIDTH, 0, SONDE_ROLE_GAIN, -1), 1e-6);
-  sonde_node *in[] = {sonde_reshape(x, flat, 2), tiny_param(m, "head", VOCAB, WIDTH, SONDE_ROLE_HEAD, -1), targets};
+  sonde_node *in[] = {sonde_reshape(x, flat, 2), tiny_param(m, "head", VOCAB, WIDTH, SONDE_ROLE_HEAD, -1),
+                      targets};
   m->loss = sonde_op(m->graph, "lm_loss", in, 3, NULL);
 }
 
@@ -120,10 +127,23 @@ static inline void tiny_make(tiny *m, int threads, int64_t batch) {
   const sonde_entry *e = r ? sonde_registry_find(r, "optimizer", "adamw", &err) : NULL;
   if (!e || !(m->values = sonde_entry_values(e, NULL, &err))) fail_msg("%s", err.text);
   m->opts = (sonde_trainer_opts){
-      .loss = m->loss, .params = m->params, .probe = m->probe, .n_probe = DEPTH, .blocks = DEPTH, .seed = 5,
-      .optimizer = sonde_entry_optimizer(e, &err), .optimizer_values = m->values,
-      .schedule = {SONDE_SCHEDULE_COSINE, 1e-2, 0.1, 20, 4, 0}, .accumulate = 1, .weight_decay = 0.1, .clip = 1.0,
-      .recompute = 1, .train = &m->batches, .valid = &m->valid, .log_every = 1, .probe_every = 5,
+      .loss = m->loss,
+      .params = m->params,
+      .probe = m->probe,
+      .n_probe = DEPTH,
+      .blocks = DEPTH,
+      .seed = 5,
+      .optimizer = sonde_entry_optimizer(e, &err),
+      .optimizer_values = m->values,
+      .schedule = {SONDE_SCHEDULE_COSINE, 1e-2, 0.1, 20, 4, 0},
+      .accumulate = 1,
+      .weight_decay = 0.1,
+      .clip = 1.0,
+      .recompute = 1,
+      .train = &m->batches,
+      .valid = &m->valid,
+      .log_every = 1,
+      .probe_every = 5,
   };
 }
 

@@ -350,8 +350,12 @@ static void cut(const char *name, off_t bytes) {
 
 static void a_damaged_checkpoint_is_named_and_not_used(void **state) {
   (void)state;
-  const struct { const char *file; off_t bytes; } damage[] = {
-      {"model.safetensors", -1}, {"optimizer.safetensors", 100}, {"state.json", -20}, {"state.json", 0}, {"model.safetensors", 0}};
+  const struct { const char *file; off_t bytes;
+  } damage[] = {{"model.safetensors", -1},
+                {"optimizer.safetensors", 100},
+                {"state.json", -20},
+                {"state.json", 0},
+                {"model.safetensors", 0}};
   for (size_t i = 0; i < sizeof damage / sizeof *damage; i++) {
     char hex[65], path[128];
     tiny m;

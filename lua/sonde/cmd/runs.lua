@@ -115,8 +115,8 @@ local function show(options)
   print(trial.dir .. ": " .. trial.status .. reason)
   print_section("results", trial.results)
   print_section("provenance", {
-    command = trial.command, version = trial.version, commit = trial.commit_id, machine = trial.machine, threads = trial.threads,
-    corpus = trial.corpus, corpus_sha256 = trial.corpus_sha256, started = trial.started, ended = trial.ended,
+    command = trial.command, version = trial.version, commit = trial.commit_id, machine = trial.machine,
+    threads = trial.threads, corpus = trial.corpus, corpus_sha256 = trial.corpus_sha256, started = trial.started, ended = trial.ended,
   })
   local plugins = {}
   for _, plugin in ipairs(trial.plugins) do
@@ -162,7 +162,8 @@ local function compare(options)
     for _, trial in ipairs(trials_of { root = options.root, under = name }) do trials[#trials + 1] = trial end
   end
   if #trials < 2 then error("compare needs two runs or more, or an experiment that holds them", 0) end
-  local keys, rows = { parameters = differing(trials, "parameters"), results = differing(trials, "results") }, { { "" } }
+  local keys = { parameters = differing(trials, "parameters"), results = differing(trials, "results") }
+  local rows = { { "" } }
   if options.json then
     return print(core.json_encode({ runs = core.list(trials), differing = {
       parameters = core.list(keys.parameters), results = core.list(keys.results) } }, 2))
@@ -200,7 +201,8 @@ return {
   commands = {
     list = {
       summary = "one line for each run", usage = "[EXPERIMENT]", options = { root_option, json_option },
-      positional = { { name = "under", type = "string", doc = "an experiment" } }, example = "sonde runs list depth", run = list,
+      positional = { { name = "under", type = "string", doc = "an experiment" } },
+      example = "sonde runs list depth", run = list,
     },
     show = {
       summary = "everything about one run", usage = "EXPERIMENT/TRIAL", options = { root_option, json_option },
@@ -208,8 +210,11 @@ return {
       example = "sonde runs show depth/pre_ln-8-1", run = show,
     },
     compare = {
-      summary = "in what runs differ: parameters and results", usage = "RUN RUN ...", options = { root_option, json_option },
-      positional = { { name = "runs", type = "list", repeated = true, required = true, of = run_field, doc = "runs, or experiments" } },
+      summary = "in what runs differ: parameters and results", usage = "RUN RUN ...",
+      options = { root_option, json_option },
+      positional = {
+        { name = "runs", type = "list", repeated = true, required = true, of = run_field, doc = "runs, or experiments" },
+      },
       example = "sonde runs compare depth", run = compare,
     },
     rebuild = {

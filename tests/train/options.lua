@@ -1,0 +1,127 @@
+-- The options of a training, its record and its display, from Lua: what is derived from what, and what is refused.
+
+local lu = require "luaunit"
+local sonde = require "sonde"
+local core = require "sonde.core"
+local progress = require "sonde.progress"
+local record = require "sonde.train_record"
+local train = require "sonde.train"
+
+local function assert_fails(text, f, ...)
+  local ok, message = pcall(f, ...)
+  lu.assertFalse(ok, text)
+  lu.assertStrContains(message, text)
+end
+
+local function model(options)
+  local o = { vocab = 50, width = 16, depth = 3, heads = 2, context = 8, seed = 4 }
+  for key, value in pairs(options or {}) do o[key] = value end
+  return sonde.transformer(o)
+end
+
+TestResolve = {}
+
+function TestResolve:test_steps_and_tokens_follow_from_each_other()
+  local o = train.resolve(model(), { tokens = 1000, batch = 4, accumulate = 2 })
+  lu.assertEquals(o.steps, 16)                       -- 1000 / (4 * 8 * 2), rounded up
+  lu.assertEquals(o.tokens, 1024)
+  lu.assertEquals(train.resolve(model(), { steps = 5, batch = 3, context = 7 }).tokens, 105)
+end
+
+function TestResolve:test_fractions_of_the_run()
+  local o = train.resolve(model(), { steps = 200, schedule = "wsd", decay = 0.25 })
+  lu.assertEquals({ o.warmup, o.decay }, { 10, 50 })
+  o = train.resolve(model(), { steps = 200, schedule = "wsd", warmup = 180, decay = 60 })
+  lu.assertEquals({ o.warmup, o.decay }, { 180, 20 })
+  lu.assertNil(train.resolve(model(), { steps = 200 }).decay)
+end
+
+function TestResolve:test_how_often_follows_from_the_steps()
+  local o = train.resolve(model(), { steps = 1000 })
+  lu.assertEquals({ o.eval_every, o.log_every, o.probe_every, o.checkpoint_every }, { 200, 5, 50, 100 })
+  o = train.resolve(model(), { steps = 3 })
+  lu.assertEquals({ o.eval_every, o.log_every, o.probe_every, o.checkpoint_every }, { 1, 1, 1, 1 })
+end
+
+function TestResolve:test_optimizer_options()
+  local o = train.resolve(model(), { steps = 3, optimizer = { "adamw", beta1 = 0.8 }, beta2 = 0.99 })
+  lu.assertEquals(o.optimizer, { name = "adamw", beta1 = 0.8, beta2 = 0.99, eps = 1e-8 })
+  lu.assertNil(o.beta2)
+  assert_fails("beta3", train.resolve, model(), { steps = 3, optimizer = { "adamw", beta3 = 1 } })
+  assert_fails("did you mean 'adamw'?", train.resolve, model(), { steps = 3, optimizer = "adamv" })
+end
+
+function TestResolve:test_seed_and_bound_come_from_the_model()
+  local o = train.resolve(model(), { steps = 3 })
+  lu.assertEquals(o.seed, 4)
+  lu.assertAlmostEquals(o.loss_bound, 4 * math.log(50), 1e-12)
+end
+
+function TestResolve:test_sizes()
+  lu.assertEquals(train.bytes "8GiB", 8 * 2 ^ 30)
+  lu.assertEquals(train.bytes "1.5 MB", 1500000)
+  lu.assertEquals(train.bytes(123), 123)
+  for _, bad in ipairs { "8", "GiB", "8 GiBs", "-1GiB", "" } do assert_fails("memory_budget", train.bytes, bad) end
+end
+
+function TestResolve:test_operations_a_token()
+  local untied, tied = model(), model { tie = true }
+  local blocks = untied:count().non_embedding
+  lu.assertEquals(train.flops_per_token(untied, 8), 6 * (blocks + 50 * 16) + 12 * 3 * 16 * 8)
+  lu.assertEquals(train.flops_per_token(tied, 8), train.flops_per_token(untied, 8))
+end
+
+TestRecord = {}
+
+function TestRecord:test_equal_blocks_are_written_once()
+  local tree = record.model(model { layers = { [1] = { norm = "layernorm" } } })
+  local names = {}
+  for range, block in pairs(tree.blocks) do names[range] = block.norm.name end
+  lu.assertEquals(names, { ["0"] = "rmsnorm", ["1"] = "layernorm", ["2"] = "rmsnorm" })
+  lu.assertNotNil(record.model(model()).blocks["0-2"])
+  lu.assertEquals(core.yaml_decode(core.yaml_encode(tree)), tree)
+end
+
+function TestRecord:test_a_placement_of_ones_own_is_named_by_its_place()
+  local tree = record.model(model { placement = function(_, x) return x end })
+  lu.assertStrContains(tree.blocks["0-2"].placement.name, "options.lua:")
+end
+
+function TestRecord:test_each_module_is_listed_once()
+  local seen = {}
+  for _, plugin in ipairs(record.plugins(model(), "adamw")) do
+    seen[#seen + 1] = plugin.kind .. "/" .. plugin.name
+    lu.assertEquals(#plugin.sha256, 64)
+  end
+  lu.assertEquals(seen, { "norm/rmsnorm", "attention/causal", "ffn/swiglu", "optimizer/adamw" })
+end
+
+function TestRecord:test_where_the_root_of_a_run_is()
+  local cases = {
+    { "runs/depth/a", "runs", "depth/a" }, { "x/runs/depth/a/", "x/runs", "depth/a" }, { "/tmp/out", "/tmp", "out" },
+    { "out", ".", "out" }, { "depth/a", "depth", "a" }, { "/x", "/", "x" }, { "a/b/c", "a/b", "c" },
+  }
+  for _, case in ipairs(cases) do lu.assertEquals({ record.split(case[1]) }, { case[2], case[3] }) end
+end
+
+TestProgress = {}
+
+function TestProgress:test_figures_are_short()
+  lu.assertEquals({ progress.short(0), progress.short(999), progress.short(1000), progress.short(12345), progress.short(4.56e6) },
+    { "0", "999", "1.00k", "12.3k", "4.56M" })
+  lu.assertEquals({ progress.bytes(2048), progress.bytes(1.5 * 2 ^ 30), progress.bytes(200 * 2 ^ 20) },
+    { "2.00 KiB", "1.50 GiB", "200 MiB" })
+  lu.assertEquals({ progress.clock(7.4), progress.clock(750), progress.clock(11100) }, { "0:07", "12:30", "3:05:00" })
+end
+
+function TestProgress:test_a_line_fits_the_terminal()
+  local display = progress.new(false, 2 ^ 30)
+  local event = { step = 120, steps = 1000, loss = 4.25, val_loss = 4.5, tokens_per_s = 12345, mfu = 0.42, eta = 65 }
+  for _, width in ipairs { 20, 60, 80, 100, 200 } do lu.assertTrue(#display:line(event, width) < width) end
+  local line = display:line(event, 120)
+  for _, part in ipairs { "step 120/1000 [===", "loss 4.2500", "val 4.5000", "12.3k tok/s", "MFU 42%", "1.00 GiB", "ETA 1:05" } do
+    lu.assertStrContains(line, part)
+  end
+end
+
+os.exit(lu.LuaUnit.run("-o", "tap"), true)
