@@ -213,26 +213,41 @@ static void skip_expands(const sonde_op_def *d, sonde_node **in, int n_in) {
   }
 }
 
+static sonde_node *unknown_op(sonde_graph *g, const char *name) {
+  const char *names[256];
+  int n = sonde_ops_count(g->ctx);
+  for (int k = 0; k < n && k < 256; k++) names[k] = sonde_ops_at(g->ctx, k)->name;
+  const char *near = sonde_nearest(name, names, n < 256 ? n : 256);
+  return sonde_graph_fail(g, SONDE_EINVAL, "unknown op '%s'%s%s%s", name, near ? "; did you mean '" : "", near ? near : "",
+                          near ? "'?" : "");
+}
+
+/* Shows the op to the graph's edit; 1 if the edit has put *other in its place. */
+static int rewritten(sonde_graph *g, const char *name, sonde_node *const *in, int n_in, const sonde_attr *attr,
+                     sonde_node **other) {
+  sonde_rewrite edit = g->rewrite;
+  int taken = 0;
+  if (!edit) return 0;
+  g->rewrite = NULL;
+  *other = edit(g->rewrite_arg, g, name, in, n_in, attr, &taken);
+  g->rewrite = edit;
+  return taken;
+}
+
 sonde_node *sonde_op(sonde_graph *g, const char *name, sonde_node *const *given, int n_in, const sonde_attr *attr) {
   static const sonde_attr none;
-  sonde_node *in[SONDE_MAX_IN];
+  sonde_node *in[SONDE_MAX_IN], *other = NULL;
   if (!g || g->first.code) return NULL;
   if (!attr) attr = &none;
   const sonde_op_def *d = sonde_ops_find(g->ctx, name);
-  if (!d) {
-    const char *names[256];
-    int n = sonde_ops_count(g->ctx);
-    for (int k = 0; k < n && k < 256; k++) names[k] = sonde_ops_at(g->ctx, k)->name;
-    const char *near = sonde_nearest(name, names, n < 256 ? n : 256);
-    return sonde_graph_fail(g, SONDE_EINVAL, "unknown op '%s'%s%s%s", name, near ? "; did you mean '" : "", near ? near : "",
-                            near ? "'?" : "");
-  }
+  if (!d) return unknown_op(g, name);
   if (n_in < d->min_in || n_in > d->max_in)
     return sonde_graph_fail(g, SONDE_EINVAL, "%s takes %d to %d inputs, not %d", name, d->min_in, d->max_in, n_in);
   for (int k = 0; k < n_in; k++) {
     if (!(in[k] = given[k])) return NULL;
     if (in[k]->g != g) return sonde_graph_fail(g, SONDE_EINVAL, "%s: input %d belongs to another graph", name, k + 1);
   }
+  if (rewritten(g, name, in, n_in, attr, &other)) return other;
   skip_expands(d, in, n_in);
   sonde_shape out[SONDE_MAX_OUT] = {{0}};
   if (infer(g, d, in, n_in, attr, out)) return NULL;

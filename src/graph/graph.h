@@ -41,8 +41,15 @@ struct sonde_node {
   sonde_node *next_same;        /* chain of the common-subexpression table */
 };
 
+/* An edit made while tracing: sees every op before it is appended, and may append something else in its place: then
+ * it sets *taken and returns that. The ops it appends itself are not shown to it again. */
+typedef sonde_node *(*sonde_rewrite)(void *arg, sonde_graph *g, const char *op, sonde_node *const *in, int n_in,
+                                     const sonde_attr *attr, int *taken);
+
 struct sonde_graph {
   sonde_ctx *ctx;
+  sonde_rewrite rewrite;        /* NULL: ops are appended as they are */
+  void *rewrite_arg;
   sonde_arena *arena;
   sonde_node **node;
   int64_t count, cap;

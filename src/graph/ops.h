@@ -15,6 +15,6 @@ const sonde_op_def *sonde_ops_at(const sonde_ctx *ctx, int i);
 /* Each family's table: an array of defs ending in one with a NULL name. */
 extern const sonde_op_def sonde_ops_elementwise[], sonde_ops_reduce[], sonde_ops_view[], sonde_ops_gather[],
     sonde_ops_softmax[], sonde_ops_dropout[], sonde_ops_matmul[], sonde_ops_norm[], sonde_ops_rope[],
-    sonde_ops_attention[], sonde_ops_loss[];
+    sonde_ops_attention[], sonde_ops_cache[], sonde_ops_loss[];
 
 #endif

@@ -12,7 +12,8 @@ enum { POSITIONS = 64, MAX_HEAD = 1024 };
 
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
   char text[96];
-  (void)n_in;
+  if (n_in > 1 && (in[1].dtype != SONDE_I32 || sonde_shape_count(&in[1]) != 1))
+    return sonde_fail(err, SONDE_ESHAPE, "rope: the position must be one i32");
   if (in[0].rank != 4 || !sonde_is_real(&in[0]) || in[0].dim[3] % 2 || in[0].dim[3] < 2 || in[0].dim[3] > MAX_HEAD)
     return sonde_fail(err, SONDE_ESHAPE, "rope of %s: needs [B, T, H, Dh] with an even head width Dh of at most %d",
                       sonde_shape_text(&in[0], text, sizeof text), MAX_HEAD);
@@ -32,10 +33,11 @@ static void turn_positions(void *arg, int64_t tile, int worker) {
   const sonde_shape *x = &call->in_shape[0];
   const int64_t batch = x->dim[0], length = x->dim[1], heads = x->dim[2], width = x->dim[3], half = width / 2;
   const int64_t first = tile * POSITIONS, end = first + POSITIONS < length ? first + POSITIONS : length;
+  const int64_t offset = call->attr->i[0] + (call->n_in > 1 ? *(const int32_t *)call->in[1] : 0);
   double c[MAX_HEAD / 2], s[MAX_HEAD / 2], step_c[MAX_HEAD / 2], step_s[MAX_HEAD / 2];
   float cf[MAX_HEAD / 2], sf[MAX_HEAD / 2], in_buf[MAX_HEAD], out_buf[MAX_HEAD];
   for (int64_t j = 0; j < half; j++) {
-    double w = pow(call->attr->f[0], -2.0 * (double)j / (double)width), at = (double)(call->attr->i[0] + first);
+    double w = pow(call->attr->f[0], -2.0 * (double)j / (double)width), at = (double)(offset + first);
     c[j] = cos(at * w), s[j] = call->attr->f[1] * sin(at * w);
     step_c[j] = cos(w), step_s[j] = call->attr->f[1] * sin(w);
   }
@@ -65,9 +67,12 @@ static int run(const sonde_call *c) {
 /* A rotation's transpose is the rotation back. */
 static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_attr at = *sonde_node_attr(self);
+  sonde_node *in[SONDE_MAX_IN];
   at.f[1] = -at.f[1];
   if (!dout[0]) return SONDE_OK;
-  din[0] = sonde_op(g, "rope", &dout[0], 1, &at);
+  int n_in = sonde_node_inputs(self, in);
+  in[0] = dout[0];
+  din[0] = sonde_op(g, "rope", in, n_in, &at);
   return din[0] ? SONDE_OK : SONDE_ESHAPE;
 }
 
@@ -77,9 +82,9 @@ static double flops(const sonde_shape *in, int n_in, const sonde_shape *out, con
 }
 
 const sonde_op_def sonde_ops_rope[] = {
-    {.size = sizeof(sonde_op_def), .name = "rope", .min_in = 1, .max_in = 1, .n_out = 1,
+    {.size = sizeof(sonde_op_def), .name = "rope", .min_in = 1, .max_in = 2, .n_out = 1,
      .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
      .doc = "x [B, T, H, Dh] with pair (j, j + Dh/2) at position t turned by (t + offset) theta^(-2j/Dh). f0: theta, "
-            "f1: 1, or -1 to turn back, i0: offset",
+            "f1: 1, or -1 to turn back, i0: offset. A second input, one i32, is added to the offset",
      .shape = shape, .grad = grad, .run = run, .flops = flops},
     {0}};

@@ -1,0 +1,117 @@
+/* cache.c - generation with a key-value cache: writing the new keys or values into it, and attention of a few new
+ * queries over all that is in it. The cache is a tensor of the plan's own (a leaf that an output writes back to). */
+#include "graph/ops.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "ops/rows.h"
+#include "tensor/tensor.h"
+
+static int check_position(const char *op, const sonde_shape *at, sonde_error *err) {
+  if (at->dtype == SONDE_I32 && sonde_shape_count(at) == 1) return 0;
+  return sonde_fail(err, SONDE_ESHAPE, "%s: the position must be one i32", op);
+}
+
+/* ---- cache_write ---------------------------------------------------------------------------------------- */
+
+static int write_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+  char t1[96], t2[96];
+  (void)n_in, (void)a;
+  int fits = in[0].rank == 4 && in[1].rank == 4 && in[0].dtype == SONDE_F32 && sonde_is_real(&in[1]);
+  for (int k = 0; fits && k < 4; k++) fits = k == 1 ? in[1].dim[1] <= in[0].dim[1] : in[1].dim[k] == in[0].dim[k];
+  if (!fits)
+    return sonde_fail(err, SONDE_ESHAPE, "cache_write of %s into %s: needs x [B, T, KV, Dh] and a cache f32 [B, S, KV, Dh]",
+                      sonde_shape_text(&in[1], t1, sizeof t1), sonde_shape_text(&in[0], t2, sizeof t2));
+  out[0] = in[0];
+  return check_position("cache_write", &in[2], err);
+}
+
+static int write_run(const sonde_call *c) {
+  const sonde_shape *cache = &c->in_shape[0], *x = &c->in_shape[1];
+  const sonde_simd_table *simd = sonde_simd_get();
+  int64_t row = cache->dim[2] * cache->dim[3], at = *(const int32_t *)c->in[2];
+  if (at < 0 || at + x->dim[1] > cache->dim[1])
+    return sonde_fail(c->err, SONDE_EINVAL, "cache_write: positions %lld to %lld do not fit a cache of %lld", (long long)at,
+                      (long long)(at + x->dim[1] - 1), (long long)cache->dim[1]);
+  if (c->out[0] != c->in[0]) memcpy(c->out[0], c->in[0], (size_t)sonde_shape_bytes(cache));
+  for (int64_t b = 0; b < x->dim[0]; b++) {
+    float *to = (float *)c->out[0] + (b * cache->dim[1] + at) * row;
+    int64_t from = b * x->dim[1] * row, n = x->dim[1] * row;
+    if (x->dtype == SONDE_F32) memcpy(to, (const float *)c->in[1] + from, (size_t)n * sizeof *to);
+    else simd->common.from_bf16(to, (const uint16_t *)c->in[1] + from, n);
+  }
+  return 0;
+}
+
+/* ---- attention_cached ------------------------------------------------------------------------------------ */
+
+static int cached_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+  char q[96], k[96];
+  (void)n_in;
+  if (in[0].rank != 4 || in[1].rank != 4 || !sonde_is_real(&in[0]) || in[1].dtype != SONDE_F32 || in[2].dtype != SONDE_F32 ||
+      !sonde_shape_equal(&in[1], &in[2]) || in[0].dim[0] != in[1].dim[0] || in[0].dim[3] != in[1].dim[3] ||
+      in[0].dim[2] % in[1].dim[2])
+    return sonde_fail(err, SONDE_ESHAPE, "attention_cached of q %s over a cache %s: needs q [B, T, H, Dh] and two caches f32 "
+                      "[B, S, KV, Dh], H a multiple of KV", sonde_shape_text(&in[0], q, sizeof q), sonde_shape_text(&in[1], k, sizeof k));
+  if (a->f[0] < 0 || a->i[1] < 0) return sonde_fail(err, SONDE_EINVAL, "attention_cached: scale and window must not be negative");
+  out[0] = in[0];
+  out[0].dtype = SONDE_F32;
+  return check_position("attention_cached", &in[3], err);
+}
+
+typedef struct job { const sonde_call *c; const sonde_simd_table *simd; int64_t at; float scale; } job;
+
+/* One query of one head: scores over the keys it sees, softmax, weighted sum of the values. */
+static void attend(const job *j, int64_t b, int64_t i, int64_t h, float *score) {
+  const sonde_shape *q = &j->c->in_shape[0], *k = &j->c->in_shape[1];
+  int64_t width = q->dim[3], row = k->dim[2] * width, place = ((b * q->dim[1] + i) * q->dim[2] + h) * width;
+  int64_t end = j->at + i + 1, window = j->c->attr->i[1], start = window && end > window ? end - window : 0;
+  int64_t first = (b * k->dim[1] + start) * row + h / (q->dim[2] / k->dim[2]) * width, n = end - start;
+  float wide[1024];
+  const float *query = sonde_row_in(j->simd, j->c->in[0], q->dtype, place, width, wide);
+  const float *key = (const float *)j->c->in[1] + first, *val = (const float *)j->c->in[2] + first;
+  float *out = (float *)j->c->out[0] + place;
+  for (int64_t s = 0; s < n; s++) score[s] = j->scale * j->simd->common.dot(query, key + s * row, width);
+  float total = j->simd->exp_sum(score, score, j->simd->common.max(score, n), n);
+  memset(out, 0, (size_t)width * sizeof *out);
+  for (int64_t s = 0; s < n; s++) j->simd->common.axpy(out, val + s * row, score[s] / total, width);
+}
+
+static void attend_tile(void *arg, int64_t tile, int worker) {
+  const job *j = arg;
+  const sonde_shape *q = &j->c->in_shape[0];
+  (void)worker;
+  float *score = (float *)j->c->scratch + tile * j->c->in_shape[1].dim[1];
+  for (int64_t i = 0; i < q->dim[1]; i++) attend(j, tile / q->dim[2], i, tile % q->dim[2], score);
+}
+
+static int cached_run(const sonde_call *c) {
+  const sonde_shape *q = &c->in_shape[0], *k = &c->in_shape[1];
+  job j = {c, sonde_simd_get(), *(const int32_t *)c->in[3], (float)(c->attr->f[0] != 0 ? c->attr->f[0] : 1 / sqrt((double)q->dim[3]))};
+  if (j.at < 0 || j.at + q->dim[1] > k->dim[1])
+    return sonde_fail(c->err, SONDE_EINVAL, "attention_cached: position %lld is past the cache of %lld", (long long)j.at,
+                      (long long)k->dim[1]);
+  sonde_pool_run(c->pool, q->dim[0] * q->dim[2], attend_tile, &j);
+  return 0;
+}
+
+static int64_t cached_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
+  (void)n_in, (void)out, (void)a;
+  return in[0].dim[0] * in[0].dim[2] * in[1].dim[1] * (int64_t)sizeof(float);
+}
+
+static double cached_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
+  (void)n_in, (void)out, (void)a;
+  return 4.0 * (double)sonde_shape_count(&in[0]) * (double)in[1].dim[1];
+}
+
+const sonde_op_def sonde_ops_cache[] = {
+    {.size = sizeof(sonde_op_def), .name = "cache_write", .min_in = 3, .max_in = 3, .n_out = 1, .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN,
+     .doc = "cache [B, S, KV, Dh] with x [B, T, KV, Dh] at positions p to p+T-1: cache_write(cache, x, p i32 [1]); no gradient",
+     .shape = write_shape, .run = write_run},
+    {.size = sizeof(sonde_op_def), .name = "attention_cached", .min_in = 4, .max_in = 4, .n_out = 1, .flags = SONDE_OP_BF16_IN,
+     .doc = "attention of q [B, T, H, Dh] at positions p.. over caches of keys and values [B, S, KV, Dh]: query i sees "
+            "positions to p+i. attention_cached(q, k, v, p i32 [1]); f0: scale (0: 1/sqrt(Dh)), i1: window (0: all); no gradient",
+     .shape = cached_shape, .scratch = cached_scratch, .run = cached_run, .flops = cached_flops},
+    {0}};
