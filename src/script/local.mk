@@ -6,3 +6,4 @@ sonde_SOURCES += %D%/bind_bench.c
 sonde_SOURCES += %D%/bind_text.c
 sonde_SOURCES += %D%/bind_plugin.c
 sonde_SOURCES += %D%/bind_train.c
+sonde_SOURCES += %D%/bind_decode.c

@@ -1,4 +1,5 @@
 /* decode.c - see decode.h. */
+#include "config.h"
 #include "train/decode.h"
 
 #include <math.h>
