@@ -16,3 +16,4 @@ nobase_dist_pkgdata_DATA += %D%/sonde/current.lua %D%/sonde/stats.lua %D%/sonde/
 
 nobase_dist_pkgdata_DATA += %D%/sonde/progress.lua %D%/sonde/train.lua %D%/sonde/train_record.lua %D%/sonde/cmd/runs.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/cmd/plugin.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/generate.lua %D%/sonde/cmd/generate.lua

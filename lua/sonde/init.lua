@@ -21,6 +21,7 @@ local parts = {
   ffn = { "sonde.module", "ffn" },
   load = { "sonde.folder", "load" },
   evaluate = { "sonde.eval", "evaluate" },
+  generate = { "sonde.generate", "tokens" },
   probe = { "sonde.probe", "probe" },
   corpus = { "sonde.corpus", "open" },
   train = { "sonde.train", "train" },
