@@ -177,21 +177,14 @@ static const luaL_Reg runtime_functions[] = {
 
 /* ---- the table ---- */
 
-typedef void (*bind_fn)(lua_State *L);
-#define BINDING(area) void sonde_bind_##area(lua_State *L) __attribute__((weak));
-BINDING(tensor) BINDING(graph) BINDING(plan) BINDING(params) BINDING(weights) BINDING(module) BINDING(windows)
-BINDING(tree) BINDING(files) BINDING(terminal) BINDING(plugin) BINDING(text) BINDING(train) BINDING(record) BINDING(bench)
-BINDING(decode)
+#define AREAS(X) X(tensor) X(graph) X(plan) X(params) X(weights) X(module) X(windows) X(tree) X(files) X(terminal) \
+  X(plugin) X(text) X(train) X(record) X(bench) X(decode)
+#define DECLARE(area) void sonde_bind_##area(lua_State *L) __attribute__((weak));
+#define NAME(area) sonde_bind_##area,
+AREAS(DECLARE)
 
 static int open_core(lua_State *L) {
-  const bind_fn all[] = {sonde_bind_tensor, sonde_bind_graph, sonde_bind_plan,   sonde_bind_params,   sonde_bind_weights,
-<<<<<<< HEAD
-                         sonde_bind_module, sonde_bind_windows, sonde_bind_tree,  sonde_bind_files,  sonde_bind_terminal, sonde_bind_plugin,
-                         sonde_bind_text,   sonde_bind_train, sonde_bind_record,  sonde_bind_bench};
-=======
-                         sonde_bind_module, sonde_bind_tree,  sonde_bind_files,  sonde_bind_terminal, sonde_bind_plugin,
-                         sonde_bind_text,   sonde_bind_train, sonde_bind_record,  sonde_bind_bench,    sonde_bind_decode};
->>>>>>> c50b018 (lua: generate tokens with the cache)
+  static void (*const all[])(lua_State *) = {AREAS(NAME)};
   lua_newtable(L);
   luaL_setfuncs(L, runtime_functions, 0);
   lua_pushstring(L, sonde_version());
