@@ -13,19 +13,19 @@
 typedef struct sonde_cache sonde_cache;
 
 /* For `batch` sequences of up to `capacity` tokens. Its tensors are made as attention layers turn up in a trace. */
-SONDE_API sonde_cache *sonde_cache_new(int64_t batch, int64_t capacity, sonde_error *err);
-SONDE_API void sonde_cache_free(sonde_cache *c);
+sonde_cache *sonde_cache_new(int64_t batch, int64_t capacity, sonde_error *err);
+void sonde_cache_free(sonde_cache *c);
 
 /* Prepares a new, empty graph; adds the input "position" i32 [1], the place of the trace's first token. prefill 1: the
  * trace starts at position 0 and attends within itself; 0: it attends to everything in the cache. The cache must stay
  * while the graph is being traced. Layers are told apart by their order, so both traces must be of the same model. */
-SONDE_API int sonde_cache_attach(sonde_cache *c, sonde_graph *g, int prefill, sonde_error *err);
+int sonde_cache_attach(sonde_cache *c, sonde_graph *g, int prefill, sonde_error *err);
 
 /* The nodes that write the cache in the graph attached last, and the tensors they are written to: every plan of that
  * graph must have them as outputs. Returns how many; out and tensor hold at least 2 * SONDE_CACHE_LAYERS. */
 enum { SONDE_CACHE_LAYERS = 512 };
-SONDE_API int sonde_cache_outputs(const sonde_cache *c, sonde_node **out, sonde_tensor **tensor);
-SONDE_API int64_t sonde_cache_bytes(const sonde_cache *c);
+int sonde_cache_outputs(const sonde_cache *c, sonde_node **out, sonde_tensor **tensor);
+int64_t sonde_cache_bytes(const sonde_cache *c);
 
 /* How a token is chosen from logits [V]. */
 typedef struct sonde_sampling {
@@ -36,7 +36,7 @@ typedef struct sonde_sampling {
 
 /* The token for one row of logits; `index` counts the choices of this stream, so that they can be repeated. `order`
  * is scratch for V numbers. Ties go to the smaller token. */
-SONDE_API int32_t sonde_sample(const float *logits, int64_t vocab, const sonde_sampling *s, sonde_rng rng, uint64_t index,
-                               int32_t *order);
+int32_t sonde_sample(const float *logits, int64_t vocab, const sonde_sampling *s, sonde_rng rng, uint64_t index,
+                    int32_t *order);
 
 #endif

@@ -1,2 +1,2 @@
 # Tests of the Lua library.
-lua_tests += %D%/eval.lua %D%/graph.lua %D%/model.lua
+lua_tests += %D%/eval.lua %D%/generate.lua %D%/graph.lua %D%/model.lua

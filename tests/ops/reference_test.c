@@ -97,6 +97,7 @@ static void test_one_gradient_at_a_time(void **state) {
 static const char *const elsewhere[] = {
     "cast",      /* cast_test.c: other dtypes than f32 */
     "dropout",   /* dropout_test.c: random */
+    "cache_write", "attention_cached",   /* tests/lua/generate.lua: against the full forward pass */
 };
 
 static void mark(const sonde_ctx *ctx, sonde_node *n, char *seen) {

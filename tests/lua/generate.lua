@@ -1,0 +1,94 @@
+-- Generation with the cache against the full forward pass, for every way a block can be wired.
+
+local lu = require "luaunit"
+local core = require "sonde.core"
+local sonde = require "sonde"
+
+local vocab = 29
+
+local function small(options)
+  local all = { vocab = vocab, width = 16, depth = 3, heads = 4, context = 32, init_std = 0.4, seed = 5 }
+  for key, value in pairs(options or {}) do all[key] = value end
+  return sonde.transformer(all):init()
+end
+
+-- Logits after the last of `ids`, by a forward pass over all of them.
+local function last_logits(model, ids)
+  local plan = core.plan { model:trace({ batch = 1, context = #ids }):logits() }
+  plan:run { tokens = ids }
+  local values, last = plan:output(1):values(), {}
+  for v = 1, vocab do last[v] = values[(#ids - 1) * vocab + v] end
+  return last
+end
+
+local function likeliest(logits)
+  local best = 1
+  for v = 2, #logits do if logits[v] > logits[best] then best = v end end
+  return best - 1
+end
+
+local function check(options)
+  local model, ids = small(options), { 3, 1, 4, 1, 5 }
+  local tokens = sonde.generate(model, { ids }, { tokens = 12, temperature = 0 })
+  for _, token in ipairs(tokens[1]) do
+    lu.assertEquals(token, likeliest(last_logits(model, ids)))
+    ids[#ids + 1] = token
+  end
+end
+
+TestGenerate = {}
+
+function TestGenerate:test_every_placement()
+  for _, placement in ipairs { "pre_ln", "post_ln", "deepnorm", "mix_ln", "lns", "sandwich" } do check { placement = placement } end
+end
+
+function TestGenerate:test_norms_and_heads()
+  check { norm = "layernorm" }
+  check { kv_heads = 2 }
+  check { kv_heads = 1, tie = true }
+  check { attention = { "causal", window = 4 } }
+  check { attention = { "causal", rope_theta = 0 } }
+end
+
+function TestGenerate:test_a_batch_is_its_sequences()
+  local model = small()
+  local prompts = { { 1, 2, 3 }, { 7, 8, 9 } }
+  local both = sonde.generate(model, prompts, { tokens = 8, temperature = 0 })
+  for k, prompt in ipairs(prompts) do
+    lu.assertEquals(both[k], sonde.generate(model, { prompt }, { tokens = 8, temperature = 0 })[1])
+  end
+end
+
+function TestGenerate:test_a_seed_repeats_its_choices()
+  local model, options = small(), { tokens = 20, temperature = 1.5, seed = 3 }
+  local first = sonde.generate(model, { { 1, 2 } }, options)
+  lu.assertEquals(sonde.generate(model, { { 1, 2 } }, options), first)
+  options.seed = 4
+  lu.assertNotEquals(sonde.generate(model, { { 1, 2 } }, options), first)
+end
+
+function TestGenerate:test_top_k_and_top_p_narrow_the_choice()
+  local model = small()
+  local greedy = sonde.generate(model, { { 1, 2 } }, { tokens = 10, temperature = 0 })
+  lu.assertEquals(sonde.generate(model, { { 1, 2 } }, { tokens = 10, temperature = 2, top_k = 1 }), greedy)
+  lu.assertEquals(sonde.generate(model, { { 1, 2 } }, { tokens = 10, temperature = 2, top_p = 1e-6 }), greedy)
+end
+
+function TestGenerate:test_each_sees_tokens_and_can_stop()
+  local seen = 0
+  local tokens = sonde.generate(small(), { { 1, 2 } }, { tokens = 10, temperature = 0, each = function()
+    seen = seen + 1
+    return seen == 4
+  end })
+  lu.assertEquals(#tokens[1], 4)
+end
+
+function TestGenerate:test_refusals()
+  local model = small()
+  lu.assertErrorMsgContains("equally long", sonde.generate, model, { { 1 }, { 1, 2 } })
+  lu.assertErrorMsgContains("outside the vocabulary", sonde.generate, model, { { vocab } })
+  lu.assertErrorMsgContains("at least one token", sonde.generate, model, { {} })
+  lu.assertErrorMsgContains("did you mean 'temperature'", sonde.generate, model, { { 1 } }, { temprature = 1 })
+end
+
+os.exit(lu.LuaUnit.run("-o", "tap"), true)
