@@ -74,6 +74,20 @@ function sonde.tensor(dtype, dims, values)
   return core.tensor(dtype, dims, values)
 end
 
+--- A tokenizer from a tokenizer.json: byte-level BPE, of Sonde or of Hugging Face.
+---@param path string
+---@return sonde.tokenizer
+function sonde.tokenizer(path)
+  return core.tokenizer(path)
+end
+
+--- The names of the modules and optimizers that can be used, of one kind.
+---@param kind "norm"|"attention"|"ffn"|"optimizer"
+---@return string[]
+function sonde.modules(kind)
+  return core.modules(kind)
+end
+
 --- Appends an op by name, for those that have no method of a node (an op of a plugin). sonde_build.h says what the
 --- numbers and integers mean.
 ---@param name string

@@ -108,6 +108,15 @@ LUA
   [[ "$output" == *$'\n3'* ]]
 }
 
+@test "the prompt completes names" {
+  command -v script > /dev/null || skip "no script(1) to make a terminal"
+  run timeout 20 bash -c "{ printf 'type(sonde.transfo\t)\n'; sleep 1; printf '\004'; } |
+    HOME='$BATS_TEST_TMPDIR' XDG_STATE_HOME='' script -qec '$SONDE repl' /dev/null"
+  echo "$output"
+  [[ "$output" == *"> type(sonde.transformer)"* ]]
+  [[ "$output" == *"function"* ]]
+}
+
 config() {
   cat > model.yaml <<'YAML'
 model:

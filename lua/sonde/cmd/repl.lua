@@ -32,10 +32,11 @@ local function completions(word)
   return names
 end
 
+-- $XDG_STATE_HOME/sonde/history, or under ~/.local/state; none without either.
 local function history_path()
-  local home = os.getenv "HOME"
-  local state = os.getenv "XDG_STATE_HOME" or (home and home .. "/.local/state")
-  if not state or not core.is_terminal "stdin" then return nil end
+  local state, home = os.getenv "XDG_STATE_HOME" or "", os.getenv "HOME" or ""
+  if state == "" and home ~= "" then state = home .. "/.local/state" end
+  if state == "" or not core.is_terminal "stdin" then return nil end
   return pcall(core.mkdirs, state .. "/sonde") and state .. "/sonde/history" or nil
 end
 
