@@ -61,16 +61,24 @@ static int digits_needed(const json_t *v) {
   return most;
 }
 
+/* jansson does not look at the result of every write, so a failure is remembered here. */
+typedef struct output {
+  sonde_bytes text;
+  int failed;
+} output;
+
 static int append(const char *bytes, size_t n, void *arg) {
-  return sonde_bytes_add(arg, bytes, (int64_t)n);
+  output *o = arg;
+  o->failed |= sonde_bytes_add(&o->text, bytes, (int64_t)n) != 0;
+  return o->failed ? -1 : 0;
 }
 
 char *sonde_json_text(const json_t *tree, int indent) {
-  sonde_bytes text = {0};
+  output o = {{0}, 0};
   size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits_needed(tree));
   flags |= indent ? JSON_INDENT(indent) : JSON_COMPACT;
-  if (!json_dump_callback(tree, append, &text, flags)) return text.data;
-  sonde_bytes_free(&text);
+  if (!json_dump_callback(tree, append, &o, flags) && !o.failed) return o.text.data;
+  sonde_bytes_free(&o.text);
   return NULL;
 }
 

@@ -1,1 +1,7 @@
-# Tests of src/text. c_tests += %D%/x_test, %C%_x_test_SOURCES = %D%/x_test.c
+# Tests of src/text.
+c_tests += %D%/batch_test %D%/bpe_train_test %D%/corpus_test %D%/shard_test %D%/tokenizer_test
+%C%_batch_test_SOURCES = %D%/batch_test.c
+%C%_bpe_train_test_SOURCES = %D%/bpe_train_test.c %D%/reference.h
+%C%_corpus_test_SOURCES = %D%/corpus_test.c
+%C%_shard_test_SOURCES = %D%/shard_test.c
+%C%_tokenizer_test_SOURCES = %D%/tokenizer_test.c %D%/reference.h
