@@ -80,7 +80,7 @@ static void anchors_unfold_within_bounds(void **state) {
   b.n = 0;
   sonde_bytes_add(&b, "a0: &a0 [x]\n", 12);
   for (int i = 1; i < 100; i++) sonde_bytes_add(&b, line, snprintf(line, sizeof line, "a%d: &a%d [*a%d]\n", i, i, i - 1));
-  refused(b.data, 62, "deep");
+  refused(b.data, 63, "deep");
   sonde_bytes_free(&b);
 }
 

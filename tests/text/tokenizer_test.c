@@ -94,7 +94,7 @@ static void texts_come_back_whatever_their_bytes(void **state) {
     uint64_t x = (uint64_t)trial * 0x9e3779b97f4a7c15u + 1;
     for (size_t i = 0; i < length; i++) {
       x = x * 6364136223846793005u + 1442695040888963407u;
-      text[i] = trial % 2 ? (char)(x >> 56) : "the \xe6\xb7\xb1\xf0\x9f\x98\x80\r\n\xff"[x >> 60];
+      text[i] = trial % 2 ? (char)(x >> 56) : "the \xe6\xb7\xb1\xf0\x9f\x98\x80\r\n\xff"[(x >> 60) % 14];
     }
     sonde_ids ids = reference_encode(t, text, (int64_t)length, SONDE_ENCODE_PLAIN);
     assert_int_equal(sonde_decode(t, ids.id, ids.n, 0, &back, &n, &err), 0);
