@@ -53,10 +53,10 @@ function progress.new(on, memory)
   return setmetatable({ on = on, live = live, memory = memory, shown = 0, drawn = false, drawn_at = -1 }, progress)
 end
 
-local function figures(event)
+local function figures(event, with_val)
   local parts = {}
   if event.loss then parts[#parts + 1] = string.format("loss %.4f", event.loss) end
-  if event.val_loss then parts[#parts + 1] = string.format("val %.4f", event.val_loss) end
+  if event.val_loss and with_val then parts[#parts + 1] = string.format("val %.4f", event.val_loss) end
   if event.tokens_per_s and event.tokens_per_s > 0 then
     parts[#parts + 1] = progress.short(event.tokens_per_s) .. " tok/s"
   end
@@ -70,7 +70,7 @@ local function bar(fraction, width)
 end
 
 function progress:line(event, width)
-  local parts = figures(event)
+  local parts = figures(event, true)
   parts[#parts + 1] = progress.bytes(self.memory)
   if event.eta and event.eta > 0 then parts[#parts + 1] = "ETA " .. progress.clock(event.eta) end
   local left, right = string.format("step %d/%d ", event.step, event.steps), " " .. table.concat(parts, "  ")
@@ -95,7 +95,7 @@ function progress:show(event)
   local nth = math.floor(event.step * PLAIN_LINES / event.steps)
   if not (event.evaluated or event.done) and nth <= self.shown then return end
   self.shown = nth
-  local parts = figures(event)
+  local parts = figures(event, event.evaluated)
   if event.eta and event.eta > 0 then parts[#parts + 1] = "ETA " .. progress.clock(event.eta) end
   io.stderr:write(string.format("step %d/%d  ", event.step, event.steps), table.concat(parts, "  "), "\n")
 end

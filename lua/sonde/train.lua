@@ -240,13 +240,13 @@ local reported = {
 
 local function report(run, own, result)
   if result.diverged then run:describe { diverged = result.diverged } end
-  if not own then return end
   local scalars = {}
   for _, key in ipairs(reported) do
-    if result[key] == result[key] then scalars[key] = result[key] end
+    local value = result[key]
+    if value == value and not (key == "mfu" and value == 0) then scalars[key] = value end
   end
   run:report(scalars)
-  run:finish(result.diverged and "diverged" or "done", result.diverged or "")
+  if own then run:finish(result.diverged and "diverged" or "done", result.diverged or "") end
 end
 
 local function perform(model, corpus, o, run, own)

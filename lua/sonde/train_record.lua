@@ -38,11 +38,13 @@ local function block_text(layer)
   }
 end
 
--- Runs of equal blocks as "0-11" -> what they are.
+-- Runs of equal blocks as "0-11" -> what they are; "all" where no block differs.
 local function blocks_of(model)
   local blocks, first, text, last_encoded = {}, 0, nil, nil
   local function close(last)
-    blocks[first == last and tostring(first) or first .. "-" .. last] = text
+    local range = first == last and tostring(first) or first .. "-" .. last
+    if first == 0 and last == #model.layers - 1 then range = "all" end
+    blocks[range] = text
   end
   for index, layer in ipairs(model.layers) do
     local this = block_text(layer)

@@ -78,13 +78,13 @@ function TestRecord:test_equal_blocks_are_written_once()
   local names = {}
   for range, block in pairs(tree.blocks) do names[range] = block.norm.name end
   lu.assertEquals(names, { ["0"] = "rmsnorm", ["1"] = "layernorm", ["2"] = "rmsnorm" })
-  lu.assertNotNil(record.model(model()).blocks["0-2"])
+  lu.assertNotNil(record.model(model()).blocks.all)
   lu.assertEquals(core.yaml_decode(core.yaml_encode(tree)), tree)
 end
 
 function TestRecord:test_a_placement_of_ones_own_is_named_by_its_place()
   local tree = record.model(model { placement = function(_, x) return x end })
-  lu.assertStrContains(tree.blocks["0-2"].placement.name, "options.lua:")
+  lu.assertStrContains(tree.blocks.all.placement.name, "options.lua:")
 end
 
 function TestRecord:test_each_module_is_listed_once()
