@@ -41,12 +41,19 @@ FINDING(kit_fail, SONDE_FAIL)
 FINDING(kit_skip, SONDE_SKIP)
 FINDING(kit_pass, SONDE_PASS)
 
+int kit_load(const kit *k, sonde_ctx *ctx, const sonde_entry **entry, sonde_error *err) {
+  size_t n = strlen(k->path);
+  if (k->opts.load && n > 4 && !strcmp(k->path + n - 4, ".lua")) return k->opts.load(k->opts.user, ctx, k->path, entry, err);
+  sonde_registry *r = sonde_registry_of(ctx, err);
+  return r ? sonde_registry_load(r, k->path, entry, err) : err->code;
+}
+
 int kit_open(kit *k, int threads, sonde_error *err) {
   k->ctx = sonde_ctx_new(threads, err);
   if (!k->ctx) return err->code;
   k->registry = sonde_registry_new(k->ctx, err);
   if (!k->registry) return err->code;
-  int rc = sonde_registry_load(k->registry, k->path, &k->entry, err);
+  int rc = kit_load(k, k->ctx, &k->entry, err);
   if (rc) return rc;
   json_t *given = kit_options(k, err);
   k->values = given ? sonde_entry_values(k->entry, given, err) : NULL;
@@ -79,8 +86,8 @@ static void try_name(kit *k, const void *arg, void *out) {
   sonde_error *err = out;
   (void)arg;
   sonde_ctx *ctx = sonde_ctx_new(1, err);
-  sonde_registry *r = ctx ? sonde_registry_of(ctx, err) : NULL;
-  if (r) sonde_registry_load(r, k->path, NULL, err);
+  const sonde_entry *e;
+  if (ctx && sonde_registry_of(ctx, err)) kit_load(k, ctx, &e, err);
 }
 
 typedef struct finding {

@@ -1,10 +1,9 @@
-/* conformance.h - the conformance kit: what a plugin file must be able to do, tried out, each check in a process of
+/* conformance.h - the conformance kit: what a plugin file (or a script with one module) must be able to do, tried out, each check in a process of
  * its own. `sonde plugin test` is its face; the checks and what they look for stand in doc/plugins.md. */
 #ifndef SONDE_PLUGIN_CONFORMANCE_H
 #define SONDE_PLUGIN_CONFORMANCE_H
 
-#include "base/error.h"
-#include "sonde_plugin.h"
+#include "plugin/registry.h"
 
 enum { SONDE_CHECKS_MAX = 24 };
 typedef enum sonde_outcome { SONDE_PASS, SONDE_FAIL, SONDE_SKIP } sonde_outcome;
@@ -27,6 +26,11 @@ typedef struct sonde_conform_opts {
   int n_pair;
   int seconds;               /* a check that takes longer counts as hanging; 0: 60 */
   const char *only;          /* name of one check to run; NULL: all */
+  /* For scripts. load runs the file at `path`, which registers one module with the runtime; build calls that module
+   * between sonde_entry_begin and _end. Both are called in the processes of the checks. NULL: shared objects only. */
+  int (*load)(void *user, sonde_ctx *ctx, const char *path, const sonde_entry **entry, sonde_error *err);
+  sonde_node *(*build)(void *user, const sonde_entry *e, sonde_site *site, const sonde_value *values, sonde_node *x);
+  void *user;
 } sonde_conform_opts;
 
 /* Runs the checks over the plugin at `path`. 0 when they were run, whatever they found; else the kit itself failed

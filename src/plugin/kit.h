@@ -5,7 +5,6 @@
 
 #include "graph/graph.h"
 #include "plugin/conformance.h"
-#include "plugin/registry.h"
 
 typedef struct kit {
   const char *path;
@@ -38,6 +37,8 @@ int kit_in_child(kit *k, kit_child *c, sonde_error *err);
 
 /* Opens runtime, registry and plugin in this process: k->ctx, registry, entry, values. */
 int kit_open(kit *k, int threads, sonde_error *err);
+/* Loads the plugin or script into that runtime's registry. */
+int kit_load(const kit *k, sonde_ctx *ctx, const sonde_entry **entry, sonde_error *err);
 void kit_close(kit *k);
 
 /* The options as JSON: the schema's defaults, a value for what must be given, opts.pair over both. */

@@ -179,7 +179,7 @@ static int brings(const sonde_plugin *p, const sonde_op_def *d) {
 int check_guards(kit *k) {
   static const int64_t size[][2] = {{1, 1}, {3, 5}, {2, 67}};
   int kernels = 0, outcome = SONDE_PASS;
-  if (!k->entry->plugin->n_ops) return kit_skip(k, "it brings no ops of its own");
+  if (!k->entry->plugin || !k->entry->plugin->n_ops) return kit_skip(k, "it brings no ops of its own");
   for (size_t s = 0; s < sizeof size / sizeof size[0] && outcome == SONDE_PASS; s++) {
     rig_spec spec = rig_usual(k);
     rig r;

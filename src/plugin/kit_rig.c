@@ -57,7 +57,10 @@ static int trace(const kit *k, const rig_spec *spec, rig *r) {
   at.slot = strcmp(k->entry->kind, "norm") ? k->entry->kind : "attn";
   if (!(r->site = sonde_site_new(&at, &r->err))) return r->err.code;
   sonde_node *x = sonde_leaf(r->g, "kit.x", r->x), *u = sonde_leaf(r->g, "kit.u", r->u);
-  r->y = sonde_entry_build(k->entry, r->site, spec->values ? spec->values : k->values, x);
+  const sonde_value *values = spec->values ? spec->values : k->values;
+  if (k->entry->plugin) r->y = sonde_entry_build(k->entry, r->site, values, x);
+  else if (!sonde_entry_begin(k->entry, r->site, x))
+    r->y = sonde_entry_end(r->site, x, k->opts.build(k->opts.user, k->entry, r->site, values, x));
   if (!r->y) return sonde_graph_error(r->g, &r->err);
   int rc = take_leaves(r);
   if (!rc && spec->grad) rc = differentiate(r, x, u);

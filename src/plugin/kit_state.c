@@ -19,8 +19,8 @@ static int bits_with(kit *k, int threads, uint64_t *bits) {
   rig r;
   if (!ctx) return kit_fail(k, "%s", err.text), SONDE_ENOMEM;
   /* The ops of the plugin belong to a runtime: this one needs them too. */
-  sonde_registry *own = sonde_registry_new(ctx, &err);
-  int rc = own ? sonde_registry_load(own, k->path, NULL, &err) : err.code;
+  const sonde_entry *ignored;
+  int rc = sonde_registry_new(ctx, &err) ? kit_load(k, ctx, &ignored, &err) : err.code;
   if (rc) kit_fail(k, "%s", err.text);
   else {
     spec.batch = 3, spec.context = 67, spec.grad = 1;

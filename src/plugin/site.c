@@ -95,6 +95,7 @@ char *sonde_site_text(const sonde_site *s, char *buf, size_t size) {
 }
 
 sonde_graph *sonde_site_graph(const sonde_site *s) { return s->graph; }
+sonde_params *sonde_site_params(const sonde_site *s) { return s->params; }
 const sonde_place *sonde_site_place(const sonde_site *s) { return &s->place; }
 
 sonde_node *sonde_site_param(sonde_site *s, const char *name, const int64_t *dim, int rank, int role, double value) {

@@ -40,6 +40,7 @@ void sonde_site_enter(sonde_site *site, const char *kind, const char *name);
 char *sonde_site_text(const sonde_site *site, char *buf, size_t size);
 
 sonde_graph *sonde_site_graph(const sonde_site *site);
+sonde_params *sonde_site_params(const sonde_site *site);
 
 /* What plugins reach through the host table (sonde_plugin.h says what each does). A parameter is a leaf of the graph
  * under its full name: asking twice in one trace gives the same node. */

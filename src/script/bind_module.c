@@ -243,6 +243,51 @@ static int module_build(lua_State *L) {
   return 1;
 }
 
+/* A call of a script's module from C. Its handles are made for it and are empty afterwards: what they point at is the
+ * caller's. */
+typedef struct module_call {
+  const sonde_entry *e;
+  sonde_site *site;
+  const sonde_value *values;
+  sonde_node *x, *y;
+  sonde_lua_box *box[3];
+} module_call;
+
+static int call_module(lua_State *L) {
+  module_call *c = lua_touserdata(L, 1);
+  c->box[0] = sonde_lua_new(L, &sonde_lua_graph, 0);
+  c->box[1] = sonde_lua_new(L, &sonde_lua_params, 0);
+  c->box[2] = sonde_lua_new(L, &site_type, SLOTS);
+  c->box[0]->p = sonde_site_graph(c->site);
+  c->box[1]->p = sonde_site_params(c->site);
+  c->box[2]->p = c->site;
+  sonde_lua_keep(L, 4, 2, SLOT_GRAPH);
+  sonde_lua_keep(L, 4, 3, SLOT_PARAMS);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, (lua_Integer)c->e->handle);
+  lua_pushvalue(L, 4);
+  push_values(L, c->e, c->values);
+  sonde_lua_push_node(L, 2, c->x);
+  lua_call(L, 3, 1);
+  if (!lua_isnil(L, -1)) c->y = sonde_lua_to_node(L, -1);
+  return 0;
+}
+
+sonde_node *sonde_lua_call_module(lua_State *L, const sonde_entry *e, sonde_site *site, const sonde_value *values,
+                                  sonde_node *x) {
+  module_call c = {.e = e, .site = site, .values = values, .x = x};
+  lua_pushcfunction(L, call_module);
+  lua_pushlightuserdata(L, &c);
+  int failed = lua_pcall(L, 1, 0, 0);
+  for (int k = 0; k < 3; k++)
+    if (c.box[k]) c.box[k]->p = NULL;
+  if (failed) {
+    sonde_site_refuse(site, "%s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text");
+    lua_pop(L, 1);
+  }
+  lua_gc(L, LUA_GCCOLLECT);
+  return c.y;
+}
+
 /* ---- modules of a script ---- */
 
 #define BOUND 1e300   /* stands for a bound that a range lacks on one side */

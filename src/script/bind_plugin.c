@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "plugin/conformance.h"
-#include "plugin/registry.h"
 #include "script/script.h"
 
 static sonde_registry *registry(lua_State *L) {
@@ -67,11 +66,37 @@ static void push_check(lua_State *L, const sonde_check *c) {
   lua_setfield(L, -2, "text");
 }
 
+/* ---- the kit ---- */
+
+/* Runs a script in this state with the runtime of a check: it registers the one module that is to be tested. */
+static int load_script(void *user, sonde_ctx *ctx, const char *path, const sonde_entry **entry, sonde_error *err) {
+  lua_State *L = user;
+  sonde_lua_borrow_ctx(L, ctx);
+  if (luaL_loadfile(L, path) || lua_pcall(L, 0, 0, 0)) {
+    const char *text = lua_tostring(L, -1);
+    int rc = sonde_fail(err, SONDE_EINVAL, "%s", text ? text : "the script failed with an error that is no text");
+    lua_pop(L, 1);
+    return rc;
+  }
+  int found = 0;
+  sonde_registry *r = sonde_registry_of(ctx, err);
+  for (int64_t k = 0; r && k < sonde_registry_count(r); k++) {
+    const sonde_entry *e = sonde_registry_at(r, k);
+    if (!strcmp(e->language, "lua") && !e->skipped) *entry = e, found++;
+  }
+  return found == 1 ? SONDE_OK : sonde_fail(err, SONDE_EINVAL, "%s: it registers %d modules; the kit takes one a file", path, found);
+}
+
+static sonde_node *build_script(void *user, const sonde_entry *e, sonde_site *site, const sonde_value *values, sonde_node *x) {
+  return sonde_lua_call_module(user, e, site, values, x);
+}
+
 /* core.plugin_test(path, list of "option=value"[, check]) -> {kind, name, speed, checks = list of {name, outcome, text}} */
 static int plugin_test(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
-  sonde_conform_opts opts = {.n_pair = (int)lua_rawlen(L, 2), .only = luaL_optstring(L, 3, NULL)};
+  sonde_conform_opts opts = {.n_pair = (int)lua_rawlen(L, 2), .only = luaL_optstring(L, 3, NULL), .load = load_script,
+                             .build = build_script, .user = L};
   const char **pair = lua_newuserdatauv(L, (size_t)(opts.n_pair + 1) * sizeof *pair, 0);
   for (int k = 0; k < opts.n_pair; k++) {
     lua_rawgeti(L, 2, k + 1);

@@ -44,6 +44,8 @@ sonde_ctx *sonde_lua_ctx(lua_State *L) {
   return s->ctx;
 }
 
+void sonde_lua_borrow_ctx(lua_State *L, sonde_ctx *ctx) { state_of(L)->ctx = ctx; }
+
 /* ---- errors ---- */
 
 /* A frame of the library: its chunk name is "@<lua_dir>/...". */

@@ -29,6 +29,10 @@ void sonde_lua_open(lua_State *L, const char *lua_dir);
  * process may use). Raises. lua_close gives it back after every handle, so a handle's free function may use it. */
 sonde_ctx *sonde_lua_ctx(lua_State *L);
 
+/* From now on the state computes with this runtime, which the caller keeps and frees: for a process of its own in which
+ * the former one's threads do not exist. */
+void sonde_lua_borrow_ctx(lua_State *L, sonde_ctx *ctx);
+
 /* SIGINT and SIGTERM ask for a clean stop: the flag below is set, and Lua code that runs on is stopped by an error
  * "interrupted" at its next instruction. Whoever reads the flag in C and stops (the trainer) raises EINTR through
  * sonde_lua_check, which takes the request as heard. A second signal ends the process at once. */
@@ -130,6 +134,14 @@ sonde_lua_box *sonde_lua_new_tree(lua_State *L);
 int sonde_lua_to_role(lua_State *L, int arg);
 const char *sonde_lua_role_name(int role);
 sonde_init sonde_lua_to_init(lua_State *L, int arg);
+
+/* Calls the build function of a script's module for a site that C has made; NULL when it failed, with the reason in the
+ * site's graph. The script's handles on the site are of no use afterwards. */
+struct sonde_entry;
+struct sonde_site;
+struct sonde_value;
+sonde_node *sonde_lua_call_module(lua_State *L, const struct sonde_entry *e, struct sonde_site *site,
+                                  const struct sonde_value *values, sonde_node *x);
 
 /* "f32", "bf16" or "i32" and a list of dims, in two arguments. */
 sonde_shape sonde_lua_to_shape(lua_State *L, int dtype_arg, int dims_arg);

@@ -135,3 +135,43 @@ LUA
   run author sonde plugin list
   [[ "$output" == *"ffn        mine "* ]]
 }
+
+@test "a new module in Lua passes every check that does not ask for kernels" {
+  for kind in norm attention ffn; do
+    rm -rf mine
+    "$SONDE" plugin new $kind mine --lua
+    run "$SONDE" plugin test mine/mine.lua
+    echo "$kind: $output"
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"# $kind/mine: 15 passed, 0 failed, 1 skipped"* ]]
+  done
+}
+
+@test "a module in Lua that keeps state outside its parameters is caught" {
+  cat > stale.lua <<'LUA'
+local scale
+require("sonde").norm("stale", function(site, options, x)
+  scale = scale or 1 / math.sqrt(site.layer)
+  return x:rmsnorm(site:param("weight", { site.width }, "gain", 1)) * scale
+end)
+LUA
+  run "$SONDE" plugin test stale.lua --only reload
+  echo "$output"
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"not ok 2 - reload"* ]]
+  [[ "$output" == *"something is kept outside the parameters"* ]]
+}
+
+@test "an error in a module in Lua is one line with the script's place" {
+  printf 'require("sonde").ffn("wrong", function(site, options, x)\n  return x:matmull(x)\nend)\n' > wrong.lua
+  run "$SONDE" plugin test wrong.lua
+  echo "$output"
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"not ok 4 - build"* ]]
+  [[ "$output" == *"wrong.lua:2: "* ]]
+  echo 'local x = ' > syntax.lua
+  run "$SONDE" plugin test syntax.lua
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"not ok 1 - load"* ]]
+  [[ "$output" == *"syntax.lua:1: unexpected symbol near <eof>"* ]]
+}
