@@ -48,6 +48,16 @@ int kit_load(const kit *k, sonde_ctx *ctx, const sonde_entry **entry, sonde_erro
   return r ? sonde_registry_load(r, k->path, entry, err) : err->code;
 }
 
+/* The attention that stands before a norm's second place: the default one, wherever it is installed. */
+static void find_attention(kit *k) {
+  sonde_error ignored = {0};
+  sonde_ctx *ctx = sonde_ctx_new(1, &ignored);
+  sonde_registry *all = ctx ? sonde_registry_of(ctx, &ignored) : NULL;
+  const sonde_entry *e = all ? sonde_registry_find(all, "attention", "causal", &ignored) : NULL;
+  if (e) sonde_registry_load(k->registry, e->path, &k->attention, &ignored);
+  sonde_ctx_free(ctx);
+}
+
 int kit_open(kit *k, int threads, sonde_error *err) {
   k->ctx = sonde_ctx_new(threads, err);
   if (!k->ctx) return err->code;
@@ -55,6 +65,7 @@ int kit_open(kit *k, int threads, sonde_error *err) {
   if (!k->registry) return err->code;
   int rc = kit_load(k, k->ctx, &k->entry, err);
   if (rc) return rc;
+  if (!strcmp(k->entry->kind, "norm")) find_attention(k);
   json_t *given = kit_options(k, err);
   k->values = given ? sonde_entry_values(k->entry, given, err) : NULL;
   json_decref(given);

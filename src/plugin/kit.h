@@ -6,13 +6,19 @@
 #include "graph/graph.h"
 #include "plugin/conformance.h"
 
+/* Where in a block a norm stands; other kinds have one place. The second comes after the first and an attention, which
+ * it may ask for what they published. */
+typedef enum kit_place { AT_ATTENTION, AT_FFN, AT_FINAL, KIT_PLACES } kit_place;
+
 typedef struct kit {
   const char *path;
   sonde_conform_opts opts;
   sonde_ctx *ctx;                /* with one thread */
   sonde_registry *registry;      /* holds the plugin under test alone */
   const sonde_entry *entry;
+  const sonde_entry *attention;  /* for a norm's second place; NULL: there is none */
   sonde_value *values;           /* its defaults with opts.pair over them */
+  int place;                     /* kit_place of the rigs that checks make */
   char why[1000];                 /* of a failure or a skip; a figure of a pass */
 } kit;
 
@@ -45,19 +51,23 @@ void kit_close(kit *k);
 json_t *kit_options(const kit *k, sonde_error *err);
 /* The j-th other value worth trying for an option that is `now`; NULL when there are no more. */
 json_t *kit_other_value(const sonde_option *o, const sonde_value *now, int j);
-/* Runs the check with k->values as they are, then with other values of each option, one at a time; those that a module
- * refuses are left out. The first failure names the option; a skip is one only if all skip. */
+/* Runs the check at each place, with k->values as they are, then with other values of each option, one at a time; what
+ * the module refuses is left out. The first failure names the option and the place; a skip is one only if all skip. */
 int kit_each_variant(kit *k, kit_check fn);
+/* Whether the plugin can be built at k->place with k->values at all (or breaks its contract, for the check to report). */
+int kit_is_taken(const kit *k);
 
 /* ---- one module, built and ready to run (kit_rig.c) ----------------------------------------------------- */
 
 typedef struct rig_spec {
   int64_t batch, context, width;
+  int place;                     /* kit_place */
   int layer, depth;
   uint64_t seed;                 /* of the parameters' first values */
   const sonde_value *values;     /* NULL: the kit's */
   int grad;                      /* also d(sum(y u))/d(x and each parameter), if the ops have gradient rules */
-  int first_values;              /* keep the first values; else every parameter gets values that follow from its name */
+  int first_values;              /* keep the first values; else every parameter gets values that follow from its name;
+                                    buffers are computed from the parameters either way */
 } rig_spec;
 
 enum { RIG_PARAMS = 64 };
@@ -66,11 +76,13 @@ typedef struct rig {
   sonde_ctx *ctx;
   sonde_params *params;
   sonde_graph *g;
-  sonde_site *site;
+  sonde_site *site[3];           /* the last one made is the plugin's own */
+  sonde_block *block;
   sonde_node *y;
   sonde_tensor *x, *u;           /* input and upstream gradient, both N(0, 1) and the same for equal shapes */
   const char *name[1 + RIG_PARAMS];     /* "x" and the parameters that the module asked for */
   sonde_tensor *leaf[1 + RIG_PARAMS];
+  int is_buffer[1 + RIG_PARAMS];
   sonde_node *grad[1 + RIG_PARAMS];
   int n;                         /* leaves */
   int has_grad;                  /* the gradients are outputs too; else err says why, if they were asked for */
@@ -81,6 +93,8 @@ typedef struct rig {
 /* SONDE_OK; EINVAL, ESHAPE or another code when the module refused; EBUG when it broke its contract. */
 int rig_make(const kit *k, sonde_ctx *ctx, const rig_spec *spec, rig *r);
 void rig_drop(rig *r);
+/* From now on values behind `detach` stay what they are now, as the gradient takes them to be. */
+int rig_freeze_detached(rig *r);
 /* Runs it. Output 0 is y, output 1 + i the gradient of leaf i. */
 int rig_run(rig *r);
 const float *rig_output(const rig *r, int i);

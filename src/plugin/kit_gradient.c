@@ -88,6 +88,7 @@ static int look_at_all(rig *r, const char **leaf, look *out) {
   *leaf = NULL;
   int rc = rig_run(r);
   for (int i = 0; !rc && i < r->n; i++) {
+    if (r->is_buffer[i]) continue;
     int64_t n = rig_count(r, 1 + i);
     float *grad = sonde_alloc((size_t)n * sizeof(float)), *start = sonde_alloc((size_t)n * sizeof(float));
     float *v = sonde_alloc((size_t)n * sizeof(float));
@@ -116,7 +117,7 @@ int check_gradient(kit *k) {
   spec.grad = 1;
   if (rig_make(k, k->ctx, &spec, &r)) outcome = kit_fail(k, "%.600s", r.err.text);
   else if (!r.has_grad) outcome = kit_fail(k, "it cannot be trained: %.600s", r.err.text);
-  else if (look_at_all(&r, &leaf, &l)) outcome = kit_fail(k, "%.600s", r.err.text);
+  else if (rig_freeze_detached(&r) || look_at_all(&r, &leaf, &l)) outcome = kit_fail(k, "%.600s", r.err.text);
   else if (leaf) {
     float *u = sonde_tensor_data(r.u);
     for (int64_t j = 0; j < rig_count(&r, 0); j++) u[j] = 1;

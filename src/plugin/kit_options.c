@@ -49,27 +49,32 @@ json_t *kit_other_value(const sonde_option *o, const sonde_value *now, int j) {
   return NULL;
 }
 
-/* Whether the module can be built with k->values at all; a broken contract is the check's to report. */
-static int is_taken(const kit *k) {
+int kit_is_taken(const kit *k) {
   rig r;
   rig_spec spec = rig_usual(k);
-  int rc = sonde_kind_is_module(k->entry->kind) ? rig_make(k, k->ctx, &spec, &r) : SONDE_OK;
-  if (sonde_kind_is_module(k->entry->kind)) rig_drop(&r);
+  if (!sonde_kind_is_module(k->entry->kind)) return 1;
+  int rc = rig_make(k, k->ctx, &spec, &r);
+  rig_drop(&r);
   return !rc || rc == SONDE_EBUG;
 }
 
-/* The check with option o at v; o goes into the message of a failure. */
+static void say_where(kit *k, const char *what, const char *value) {
+  char why[sizeof k->why];
+  snprintf(why, sizeof why, "%s", k->why);
+  kit_fail(k, "with %s = %.60s: %.600s", what, value, why);
+}
+
+/* The check with option o at v. */
 static int with_option(kit *k, kit_check fn, const json_t *base, const sonde_option *o, json_t *v) {
   json_t *options = json_deep_copy(base);
   sonde_error err = {0};
   sonde_value *kept = k->values;
   int outcome = SONDE_SKIP;
   json_object_set(options, o->name, v);
-  if ((k->values = sonde_entry_values(k->entry, options, &err)) && is_taken(k)) outcome = fn(k);
+  if ((k->values = sonde_entry_values(k->entry, options, &err)) && kit_is_taken(k)) outcome = fn(k);
   if (outcome == SONDE_FAIL) {
-    char *text = json_dumps(v, JSON_ENCODE_ANY), why[sizeof k->why];
-    snprintf(why, sizeof why, "%s", k->why);
-    kit_fail(k, "with %s = %.60s: %.600s", o->name, text ? text : "?", why);
+    char *text = json_dumps(v, JSON_ENCODE_ANY);
+    say_where(k, o->name, text ? text : "?");
     free(text);
   }
   sonde_release(k->values);
@@ -78,13 +83,10 @@ static int with_option(kit *k, kit_check fn, const json_t *base, const sonde_opt
   return outcome;
 }
 
-int kit_each_variant(kit *k, kit_check fn) {
+static int each_option(kit *k, kit_check fn, const json_t *base) {
   enum { NUMBERS = 2 };
-  sonde_error err = {0};
-  json_t *base = kit_options(k, &err), *v;
-  int all = base ? fn(k) : kit_fail(k, "%s", err.text);
-  char why[sizeof k->why];
-  snprintf(why, sizeof why, "%s", k->why);
+  int all = fn(k);
+  json_t *v;
   for (int j = 0; j < k->entry->n_options && all != SONDE_FAIL; j++) {
     const sonde_option *o = &k->entry->options[j];
     int most = o->type == 'i' || o->type == 'f' ? NUMBERS : 100;
@@ -94,7 +96,24 @@ int kit_each_variant(kit *k, kit_check fn) {
       if (outcome == SONDE_FAIL || all == SONDE_SKIP) all = outcome;
     }
   }
-  if (all != SONDE_FAIL) snprintf(k->why, sizeof k->why, "%s", all == SONDE_PASS ? "" : why);
+  return all;
+}
+
+static int places(const kit *k) { return strcmp(k->entry->kind, "norm") ? 1 : KIT_PLACES; }
+
+int kit_each_variant(kit *k, kit_check fn) {
+  static const char *const names[KIT_PLACES] = {"attn", "ffn", "final"};
+  sonde_error err = {0};
+  json_t *base = kit_options(k, &err);
+  int all = base ? SONDE_SKIP : kit_fail(k, "%s", err.text);
+  for (k->place = 0; k->place < places(k) && all != SONDE_FAIL; k->place++) {
+    if (k->place && !kit_is_taken(k)) continue;
+    int outcome = each_option(k, fn, base);
+    if (outcome == SONDE_FAIL && k->place) say_where(k, "slot", names[k->place]);
+    if (outcome == SONDE_FAIL || all == SONDE_SKIP) all = outcome;
+  }
+  k->place = 0;
+  if (all == SONDE_PASS) k->why[0] = '\0';
   json_decref(base);
   return all;
 }
@@ -116,23 +135,37 @@ int check_schema(kit *k) {
   return SONDE_PASS;
 }
 
-/* What the plugin does with these options, as one number over bits: outputs, gradients and parameters of a module,
- * weights after a few updates of an optimizer. A refusal is a code. */
-static int effect_bits(kit *k, const json_t *options, uint64_t *bits, sonde_error *err) {
-  sonde_value *v = sonde_entry_values(k->entry, options, err);
-  int rc = v ? SONDE_OK : err->code;
-  if (!rc && !sonde_kind_is_module(k->entry->kind)) rc = kit_update_bits(k, v, bits);
-  else if (!rc) {
+static uint64_t mix(uint64_t a, uint64_t b) { return (a ^ (b + 0x9e3779b97f4a7c15u)) * 0xff51afd7ed558ccdu; }
+
+/* Outputs, gradients and parameters of a module at one place: with its first values, and away from them. */
+static int module_bits(kit *k, const sonde_value *v, uint64_t *bits, sonde_error *err) {
+  int rc = SONDE_OK;
+  for (int first = 0; first < 2 && !rc; first++) {
     rig r;
     rig_spec spec = rig_usual(k);
     spec.values = v;
     spec.grad = 1;
+    spec.first_values = first;
     rc = rig_make(k, k->ctx, &spec, &r);
     if (!rc) rc = rig_run(&r);
-    if (!rc) *bits = rig_bits(&r);
+    if (!rc) *bits = mix(*bits, rig_bits(&r));
     else *err = r.err;
     rig_drop(&r);
   }
+  return rc;
+}
+
+/* What the plugin does with these options, as one number over bits; of an optimizer, the weights after a few updates.
+ * A module counts where it is taken; its first place must take it. */
+static int effect_bits(kit *k, const json_t *options, uint64_t *bits, sonde_error *err) {
+  sonde_value *v = sonde_entry_values(k->entry, options, err);
+  int rc = v ? SONDE_OK : err->code;
+  *bits = 0;
+  if (!rc && !sonde_kind_is_module(k->entry->kind)) rc = kit_update_bits(k, v, bits);
+  else
+    for (k->place = 0; !rc && k->place < places(k); k->place++)
+      if (!k->place || kit_is_taken(k)) rc = module_bits(k, v, bits, err);
+  k->place = 0;
   sonde_release(v);
   return rc;
 }

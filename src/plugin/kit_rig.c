@@ -5,10 +5,12 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "graph/refresh.h"
 #include "plugin/kit.h"
 
 /* Every parameter away from where it starts: a gain that stands at 1 hides what multiplies it. */
 static void spread(const sonde_param *p) {
+  if (p->role == SONDE_ROLE_BUFFER) return;
   char stream[500];
   snprintf(stream, sizeof stream, "kit/%s", p->name);
   float mean = p->role == SONDE_ROLE_GAIN ? 1 : 0;
@@ -29,6 +31,7 @@ static int take_leaves(rig *r) {
   for (int64_t j = 0; j < sonde_params_count(r->params) && r->n <= RIG_PARAMS; j++) {
     const sonde_param *p = sonde_params_at(r->params, j);
     r->name[r->n] = p->name;
+    r->is_buffer[r->n] = p->role == SONDE_ROLE_BUFFER;
     r->leaf[r->n++] = p->value;
   }
   return sonde_params_count(r->params) > RIG_PARAMS
@@ -46,25 +49,62 @@ static int differentiate(rig *r, sonde_node *x, sonde_node *u) {
 static int plan(rig *r) {
   sonde_node *out[2 + RIG_PARAMS] = {r->y};
   int n = 1;
+  sonde_plan_free(r->plan);
   for (int i = 0; r->has_grad && i < r->n; i++) out[n++] = r->grad[i];
   r->plan = sonde_plan_new(r->g, out, NULL, n, NULL, &r->err);
   return r->plan ? SONDE_OK : r->err.code;
 }
 
+typedef struct spot {
+  const char *slot, *prefix;
+} spot;
+
+static sonde_node *build_at(const kit *k, const rig_spec *spec, const sonde_entry *e, const sonde_value *values, spot at,
+                            rig *r, int site, sonde_node *x) {
+  sonde_site_spec s = {.graph = r->g, .params = r->params, .policy = sonde_policy_normal(0.3), .block = r->block,
+                       .layer = spec->place == AT_FINAL ? 0 : spec->layer, .depth = spec->depth, .slot = at.slot,
+                       .prefix = at.prefix, .width = spec->width, .batch = spec->batch, .context = spec->context};
+  if (!x || !(r->site[site] = sonde_site_new(&s, &r->err))) return NULL;
+  if (e->plugin) return sonde_entry_build(e, r->site[site], values, x);
+  if (sonde_entry_begin(e, r->site[site], x)) return NULL;
+  return sonde_entry_end(r->site[site], x, k->opts.build(k->opts.user, e, r->site[site], values, x));
+}
+
+/* x + attention(norm(x)), as in front of a block's second norm. */
+static sonde_node *build_first_half(const kit *k, const rig_spec *spec, const sonde_value *values, rig *r, sonde_node *x) {
+  sonde_value *preset = k->attention ? sonde_entry_values(k->attention, NULL, &r->err) : NULL;
+  if (!preset) {
+    if (!k->attention) sonde_fail(&r->err, SONDE_ENOENT, "there is no attention 'causal' to stand beside");
+    return NULL;
+  }
+  sonde_node *h = build_at(k, spec, k->entry, values, (spot){"attn", "before."}, r, 0, x);
+  h = build_at(k, spec, k->attention, preset, (spot){"attention", "between."}, r, 1, h);
+  if (h) h = sonde_site_publish(r->site[1], "attn.branch", h);
+  sonde_release(preset);
+  return sonde_add(x, h);
+}
+
 static int trace(const kit *k, const rig_spec *spec, rig *r) {
-  sonde_site_spec at = {.graph = r->g, .params = r->params, .policy = sonde_policy_normal(0.3), .layer = spec->layer,
-                        .depth = spec->depth, .prefix = "", .width = spec->width, .batch = spec->batch, .context = spec->context};
-  at.slot = strcmp(k->entry->kind, "norm") ? k->entry->kind : "attn";
-  if (!(r->site = sonde_site_new(&at, &r->err))) return r->err.code;
-  sonde_node *x = sonde_leaf(r->g, "kit.x", r->x), *u = sonde_leaf(r->g, "kit.u", r->u);
+  static const char *const slots[KIT_PLACES] = {"attn", "ffn", "final"};
   const sonde_value *values = spec->values ? spec->values : k->values;
-  if (k->entry->plugin) r->y = sonde_entry_build(k->entry, r->site, values, x);
-  else if (!sonde_entry_begin(k->entry, r->site, x))
-    r->y = sonde_entry_end(r->site, x, k->opts.build(k->opts.user, k->entry, r->site, values, x));
-  if (!r->y) return sonde_graph_error(r->g, &r->err);
+  const char *slot = strcmp(k->entry->kind, "norm") ? k->entry->kind : slots[spec->place];
+  sonde_node *x = sonde_leaf(r->g, "kit.x", r->x), *u = sonde_leaf(r->g, "kit.u", r->u), *in = x;
+  if (spec->place == AT_FFN) in = build_first_half(k, spec, values, r, x);
+  r->y = build_at(k, spec, k->entry, values, (spot){slot, ""}, r, 2, in);
+  if (!r->y) return sonde_graph_error(r->g, &r->err) ? r->err.code : r->err.code ? r->err.code : SONDE_EBUG;
   int rc = take_leaves(r);
   if (!rc && spec->grad) rc = differentiate(r, x, u);
   return rc ? rc : plan(r);
+}
+
+static int fill_buffers(rig *r) {
+  int buffers = 0;
+  for (int i = 0; i < r->n; i++) buffers += r->is_buffer[i];
+  if (!buffers) return SONDE_OK;
+  sonde_refresh *f = sonde_refresh_new(r->g, r->params, 0, NULL, &r->err);
+  int rc = f ? sonde_refresh_all(f, &r->err) : r->err.code;
+  sonde_refresh_free(f);
+  return rc;
 }
 
 int rig_make(const kit *k, sonde_ctx *ctx, const rig_spec *spec, rig *r) {
@@ -72,25 +112,55 @@ int rig_make(const kit *k, sonde_ctx *ctx, const rig_spec *spec, rig *r) {
   r->ctx = ctx;
   r->params = sonde_params_new(spec->seed, &r->err);
   r->g = sonde_graph_new(ctx, &r->err);
+  r->block = sonde_block_new(&r->err);
   r->x = noise(spec, "x", &r->err);
   r->u = noise(spec, "u", &r->err);
-  if (!r->params || !r->g || !r->x || !r->u) return r->err.code;
+  if (!r->params || !r->g || !r->block || !r->x || !r->u) return r->err.code;
   int rc = trace(k, spec, r);
   if (rc) return rc;
   if (spec->first_values) sonde_params_init(r->params, ctx);
   else
     for (int64_t j = 0; j < sonde_params_count(r->params); j++) spread(sonde_params_at(r->params, j));
-  return SONDE_OK;
+  return fill_buffers(r);
 }
 
 void rig_drop(rig *r) {
   sonde_plan_free(r->plan);
-  sonde_site_free(r->site);
+  for (int s = 0; s < 3; s++) sonde_site_free(r->site[s]);
+  sonde_block_free(r->block);
   sonde_graph_free(r->g);
   sonde_params_free(r->params);
   sonde_tensor_free(r->x);
   sonde_tensor_free(r->u);
   memset(r, 0, sizeof *r);
+}
+
+/* Puts a leaf with the node's present value in its place. */
+static int freeze(rig *r, sonde_node *n) {
+  char name[40];
+  sonde_shape shape = sonde_node_shape(n);
+  sonde_plan *p = sonde_plan_new(r->g, &n, NULL, 1, NULL, &r->err);
+  sonde_tensor *t = p ? sonde_tensor_new(&shape, &r->err) : NULL;
+  int rc = t ? sonde_plan_run(p, &r->err) : r->err.code;
+  if (!rc) {
+    memcpy(sonde_tensor_data(t), sonde_plan_output(p, 0), (size_t)sonde_tensor_bytes(t));
+    snprintf(name, sizeof name, "kit.detached.%lld", (long long)sonde_node_id(n));
+    sonde_graph_replace(n, sonde_leaf(r->g, name, t));
+  }
+  sonde_tensor_free(t);
+  sonde_plan_free(p);
+  return rc;
+}
+
+int rig_freeze_detached(rig *r) {
+  int rc = SONDE_OK, found = 0;
+  for (int64_t id = 0, n = r->g->count; id < n && !rc; id++) {
+    sonde_node *node = r->g->node[id];
+    if (node->kind != SONDE_KIND_OP || strcmp(node->def->name, "detach")) continue;
+    found++;
+    rc = freeze(r, node);
+  }
+  return rc || !found ? rc : plan(r);
 }
 
 int rig_run(rig *r) { return sonde_plan_run(r->plan, &r->err); }
@@ -120,7 +190,7 @@ uint64_t rig_bits(const rig *r) {
 
 rig_spec rig_usual(const kit *k) {
   static const int64_t widths[] = {24, 32, 16, 64, 48, 128, 256};
-  rig_spec spec = {.batch = 2, .context = 5, .layer = 3, .depth = 6, .seed = 7};
+  rig_spec spec = {.batch = 2, .context = 5, .place = k->place, .layer = 3, .depth = 6, .seed = 7};
   for (size_t w = 0; w < sizeof widths / sizeof widths[0]; w++) {
     rig r;
     spec.width = widths[w];

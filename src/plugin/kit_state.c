@@ -67,7 +67,7 @@ static const char *const way_text[] = {
 };
 
 typedef struct way_spec {
-  int way;
+  int way, place;
   int64_t width;
 } way_spec;
 
@@ -97,7 +97,7 @@ static void build_in(kit *k, const void *arg, void *result) {
     snprintf(out->why, sizeof out->why, "%.599s", err.text);
     return;
   }
-  rig_spec spec = {.batch = 2, .context = 5, .width = w->width, .layer = 3, .depth = 6, .seed = 7, .first_values = 1, .grad = 1};
+  rig_spec spec = {.batch = 2, .context = 5, .width = w->width, .place = w->place, .layer = 3, .depth = 6, .seed = 7, .first_values = 1, .grad = 1};
   rig_spec before = spec;
   before.layer = 1;
   if (w->way == AFTER_ANOTHER_BLOCK && one_bits(k, &before, &ignored, out)) return;
@@ -112,35 +112,48 @@ static void build_in(kit *k, const void *arg, void *result) {
   one_bits(k, &spec, &out->loaded, out);
 }
 
+/* The usual width, or 0 where the module is not taken at that place. */
 static void find_width(kit *k, const void *arg, void *result) {
   sonde_error err = {0};
-  (void)arg;
-  if (!kit_open(k, 1, &err)) *(int64_t *)result = rig_usual(k).width;
+  if (kit_open(k, 1, &err)) return;
+  k->place = *(const int *)arg;
+  if (kit_is_taken(k)) *(int64_t *)result = rig_usual(k).width;
+}
+
+static int reload_at(kit *k, way_spec *w) {
+  static const char *const say = "something is kept outside the parameters";
+  state_bits fresh = {0};
+  sonde_error err = {0};
+  for (w->way = 0; w->way < WAYS; w->way++) {
+    state_bits now = {0};
+    kit_child child = {build_in, w, &now, sizeof now, ""};
+    const char *text = way_text[w->way];
+    if (kit_in_child(k, &child, &err)) return kit_fail(k, "%s: %.500s", text, err.text);
+    if (now.rc) return kit_fail(k, "%s: %.500s", text, now.why);
+    if (!w->way) fresh = now;
+    if (now.first != fresh.first)
+      return kit_fail(k, "built %s, the module starts differently from one %s: %s", text, way_text[FRESH], say);
+    if (now.loaded != fresh.loaded)
+      return kit_fail(k, "built %s, the same parameters give another result than %s: %s", text, way_text[FRESH], say);
+  }
+  return SONDE_PASS;
 }
 
 /* The plugin is in this process already, but has built nothing yet: each way is a fork of that state. */
 int check_reload(kit *k) {
-  state_bits fresh = {0};
-  sonde_error err = {0};
-  way_spec w = {0, 0};
   kit inner = {.path = k->path, .opts = k->opts};
-  kit_child first = {find_width, NULL, &w.width, sizeof w.width, ""};
-  if (kit_in_child(&inner, &first, &err)) return kit_fail(k, "%.600s", err.text);
-  for (w.way = 0; w.way < WAYS; w.way++) {
-    state_bits now = {0};
-    kit_child child = {build_in, &w, &now, sizeof now, ""};
-    const char *text = way_text[w.way];
-    if (kit_in_child(&inner, &child, &err)) return kit_fail(k, "%s: %.500s", text, err.text);
-    if (now.rc) return kit_fail(k, "%s: %.500s", text, now.why);
-    if (!w.way) fresh = now;
-    if (now.first != fresh.first)
-      return kit_fail(k, "built %s, the module starts differently from one %s: something is kept outside the parameters", text,
-                      way_text[FRESH]);
-    if (now.loaded != fresh.loaded)
-      return kit_fail(k, "built %s, the same parameters give another result than %s: something is kept outside the parameters",
-                      text, way_text[FRESH]);
+  int outcome = SONDE_PASS;
+  for (int place = 0; place < KIT_PLACES && outcome == SONDE_PASS; place++) {
+    way_spec w = {0, place, 0};
+    sonde_error err = {0};
+    kit_child child = {find_width, &place, &w.width, sizeof w.width, ""};
+    if (place && strcmp(k->entry->kind, "norm")) break;
+    if (kit_in_child(&inner, &child, &err)) return kit_fail(k, "%.600s", err.text);
+    if (!w.width) continue;
+    outcome = reload_at(&inner, &w);
+    if (outcome == SONDE_FAIL) kit_fail(k, "%.900s", inner.why);
   }
-  return SONDE_PASS;
+  return outcome;
 }
 
 /* ---- memory --------------------------------------------------------------------------------------------------- */

@@ -169,9 +169,9 @@ LUA
   [ "$status" -eq 1 ]
   [[ "$output" == *"not ok 4 - build"* ]]
   [[ "$output" == *"wrong.lua:2: "* ]]
-  echo 'local x = ' > syntax.lua
+  echo 'local x = )' > syntax.lua
   run "$SONDE" plugin test syntax.lua
   [ "$status" -eq 1 ]
   [[ "$output" == *"not ok 1 - load"* ]]
-  [[ "$output" == *"syntax.lua:1: unexpected symbol near <eof>"* ]]
+  [[ "$output" == *"syntax.lua:1: unexpected symbol near ')'"* ]]
 }

@@ -45,6 +45,13 @@ static void our_plugins_pass(void **state) {
   sonde_ctx_free(ctx);
 }
 
+static void modules_that_talk_pass_as_a_pair(void **state) {
+  (void)state;
+  char path[4000];
+  snprintf(path, sizeof path, "%s/tests/plugin/modules/bounded.so", getenv("abs_builddir"));
+  passes(path);
+}
+
 static void the_templates_pass(void **state) {
   (void)state;
   char folder[3000], path[4000];
@@ -70,7 +77,7 @@ typedef struct broken {
 static const broken plugins[] = {
     {"wrong_major", "load", "2.0, this Sonde 1.0: the major numbers differ", 1},
     {"newer_minor", "load", "needs plugin interface 1.1, this Sonde has 1.0", 1},
-    {"short_descriptor", "load", "descriptor has 96 bytes, interface 1.0 has 104", 1},
+    {"short_descriptor", "load", "set .size = sizeof(sonde_plugin)", 1},
     {"other_build", "load", "built for 'real=f64', this Sonde has 'real=f32'", 1},
     {"no_entry", "load", "exports no 'sonde_plugin_entry'", 1},
     {"missing_symbol", "load", "undefined symbol: sonde_silu_of_the_library", 1},
@@ -94,6 +101,7 @@ static const broken plugins[] = {
     {"wrong_gradient", "gradient", "right for a constant upstream gradient only", 1},
     {"no_gradient", "gradient", "op 'no_gradient.twice' has no gradient rule", 1},
     {"looks_ahead", "causal", "it looks ahead", 1},
+    {"looks_ahead_last", "causal", "with slot = final: it looks ahead", 1},
     {"thread_dependent", "threads", "bits", 1},
     {"lost_scale", "reload", "made anew in the same process, the module starts differently", 1},
     {"shared_state", "reload", "after another block was built", 1},
@@ -163,8 +171,11 @@ static void options_reach_the_plugin(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(our_plugins_pass),           cmocka_unit_test(the_templates_pass),
-      cmocka_unit_test(each_broken_plugin_is_caught_by_its_check), cmocka_unit_test(one_check_can_be_asked_for),
+      cmocka_unit_test(our_plugins_pass),
+      cmocka_unit_test(modules_that_talk_pass_as_a_pair),
+      cmocka_unit_test(the_templates_pass),
+      cmocka_unit_test(each_broken_plugin_is_caught_by_its_check),
+      cmocka_unit_test(one_check_can_be_asked_for),
       cmocka_unit_test(options_reach_the_plugin),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

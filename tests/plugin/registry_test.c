@@ -63,7 +63,7 @@ static void a_name_that_is_not_there_gets_a_hint(void **state) {
   assert_int_equal(err.code, SONDE_ENOENT);
   assert_string_equal(err.text, "unknown norm 'rmsnrom'; did you mean 'rmsnorm'?");
   assert_null(sonde_registry_find(registry, "norm", "swiglu", &err));
-  assert_non_null(strstr(err.text, "unknown norm 'swiglu'; there are: layernorm, rmsnorm"));
+  assert_non_null(strstr(err.text, "unknown norm 'swiglu'; there are: "));
   assert_null(sonde_registry_find(registry, "sparsity", "rigl", &err));
   assert_non_null(strstr(err.text, "there are: none"));
   assert_ptr_equal(sonde_registry_find(registry, NULL, "adamw", &err), entry("optimizer", "adamw"));
@@ -182,7 +182,7 @@ static void place_drop(place *p) {
 static sonde_site *site_at(place *p, const char *slot, const char *prefix) {
   sonde_error err = {0};
   sonde_shape s = sonde_node_shape(p->x);
-  sonde_site_spec spec = {p->g, p->params, sonde_policy_normal(0.02), p->block, 3, 6, slot, prefix, s.dim[2], s.dim[0], s.dim[1]};
+  sonde_site_spec spec = {p->g, p->params, sonde_policy_normal(0.02), p->block, 3, 6, slot, prefix, s.dim[2], s.dim[0], s.dim[1], 0};
   spec.policy.init[SONDE_ROLE_ATTN_OUT] = (sonde_init){SONDE_INIT_NORMAL, 0.005, 0};
   sonde_site *site = sonde_site_new(&spec, &err);
   assert_non_null(site);
