@@ -140,7 +140,7 @@ static void pack_groups(void *arg, int64_t tile, int worker) {
   for (int64_t q = first; q < last; q++) {
     const char *from = p->a + ((p->entry + entry) * g->stride_a + q * per * g->lda + p->row) * size;
     uint32_t *to = p->pack_a + entry * packed_a(p->rows, p->words) + q * SONDE_GROUP;
-    if (per == 1) p->micro->spread_f32(to, SONDE_GROUP, step, (const float *)(const void *)from, p->rows);
+    if (per == 1) p->micro->spread_f32(to, SONDE_GROUP, step, (const float *)(const void *)from, g->lda, p->rows);
     else p->micro->spread_bf16(to, SONDE_GROUP, step, (const uint16_t *)(const void *)from, g->lda, least(2, g->k - q * 2), p->rows);
   }
 }

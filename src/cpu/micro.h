@@ -25,8 +25,8 @@ typedef struct sonde_micro {
   /* dst [rows/2, cols] of pairs (src[2r][c], src[2r+1][c]); an odd last row is paired with zeros. */
   void (*interleave)(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t lds, int64_t rows, int64_t cols);
   /* One word of k of groups of `width` columns (a multiple of 16), `step` words apart: dst[j/width step + j%width] = src[j];
-   * of bf16, the pairs of one or two rows. */
-  void (*spread_f32)(uint32_t *dst, int64_t width, int64_t step, const float *src, int64_t cols);
+   * of bf16, the pairs of one or two rows. lds: to the next row, which will be wanted soon. */
+  void (*spread_f32)(uint32_t *dst, int64_t width, int64_t step, const float *src, int64_t lds, int64_t cols);
   void (*spread_bf16)(uint32_t *dst, int64_t width, int64_t step, const uint16_t *src, int64_t lds, int64_t rows, int64_t cols);
 } sonde_micro;
 
