@@ -99,6 +99,17 @@ KERNEL block_bf16(const int mr, const int nv, __mmask16 last, int64_t k, const u
 
 /* ---- all blocks of a product ---------------------------------------------------------------------------- */
 
+/* Rows are a few lines long and far apart, which the hardware does not foresee: what is wanted next is asked for in time.
+ * Addresses behind the end do no harm. */
+static inline void fetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+
+/* The next strip of A. */
+static inline void fetch_rows(const void *p, int64_t ld_bytes, int64_t bytes, int64_t rows) {
+  enum { MOST = 1024 };   /* from there on the hardware has seen enough of the row */
+  for (int64_t i = 0; i < rows && i < MR; i++)
+    for (int64_t k = 0; k < bytes && k < MOST; k += 64) fetch((const char *)p + i * ld_bytes + k);
+}
+
 /* One compiled block for each height and width: the sizes must be constants for the results to stay in registers. */
 #define CASE(block, mr, nv) \
   case mr * 8 + nv: block(mr, nv, last, k, a, rs, cs, b, ldb, accumulate, c, ldc, out_type); break;
@@ -121,6 +132,8 @@ KERNEL block_bf16(const int mr, const int nv, __mmask16 last, int64_t k, const u
         const type_a *from = step ? a + i / SONDE_GROUP * step + i % SONDE_GROUP * rs : a + i * rs;                     \
         mr = step && i % SONDE_GROUP ? MR - 1 : MR;   /* a group of 16 is 6 + 5 + 5 */                                  \
         if (mr > m - i) mr = m - i;                                                                                     \
+        if (j == 0 && cs * (int64_t)sizeof *a == 4)                                                                     \
+          fetch_rows(from + mr * rs, rs * (int64_t)sizeof *a, k * (int64_t)sizeof *a, m - i - mr);                      \
         name##_block(mr, nv, last, k, from, rs, cs, b + j, ldb, accumulate, (char *)c + (i * ldc + j) * size, ldc,      \
                      out_type);                                                                                         \
       }                                                                                                                 \
@@ -188,10 +201,8 @@ static inline __m512i paired(const uint16_t *even, const uint16_t *odd, __mmask1
   return _mm512_or_si512(low, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, odd)), 16));
 }
 
-/* Rows are a few lines long and far apart, which the hardware does not foresee: asking for the row AHEAD of the one at
- * hand makes packing from memory six times as fast. Addresses behind the end do no harm. */
+/* How many rows ahead of the one at hand packing asks for: packing from memory becomes six times as fast. */
 enum { AHEAD = 16 };
-static inline void fetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 
 static void interleave(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t lds, int64_t rows, int64_t cols) {
   for (int64_t r = 0; r < rows; r += 2, dst += ldd, src += 2 * lds)
