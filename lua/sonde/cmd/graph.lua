@@ -15,7 +15,7 @@ local function mib(bytes)
   return string.format("%.1f MiB", bytes / 1024 ^ 2)
 end
 
--- What the process holds before the model: the program, its libraries, the runtime.
+-- What the process holds now: before the model has any memory, the program, its libraries and the runtime.
 local function resident()
   core.threads()
   local pages = string.match(core.read_file("/proc/self/statm"), "^%d+ (%d+)")
@@ -89,17 +89,16 @@ return {
   example = "sonde graph model.yaml --batch 8 --memory 1G\n  sonde graph model.yaml --dot | dot -Tsvg > model.svg",
   run = function(options)
     require "sonde"
-    local base = resident()
     local model, step = read_model(options)
-    local budget = options.memory and bytes_of(options.memory)
+    local budget, base = options.memory and bytes_of(options.memory), resident()
     local count = model:count()
+    local trace = model:trace { batch = step.batch, context = step.context, dropout = true }
+    local outputs, tensors = training_step(model, trace)
     local left = budget and budget - 16 * count.total - base
     if left and left <= 0 then
       error(string.format("%s is too little: weights, gradients and moments take %s, the program %s", mib(budget),
         mib(16 * count.total), mib(base)), 0)
     end
-    local trace = model:trace { batch = step.batch, context = step.context, dropout = true }
-    local outputs, tensors = training_step(model, trace)
     local plan = core.plan(outputs, {
       compute = step.dtype, recompute = step.recompute, memory_budget = left and math.floor(left),
     }, tensors)
