@@ -42,7 +42,6 @@ static int core_cpu(lua_State *L) {
   return 1;
 }
 
-void sonde_bind_bench(lua_State *L);
 void sonde_bind_bench(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"peak", core_peak}, {"peak_rss", core_peak_rss}, {"cpu", core_cpu}, {NULL, NULL}};

@@ -70,7 +70,6 @@ static int core_sample(lua_State *L) {
   return 0;
 }
 
-void sonde_bind_decode(lua_State *L);
 void sonde_bind_decode(lua_State *L) {
   static const luaL_Reg functions[] = {{"cache", core_cache}, {"sample", core_sample}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

@@ -119,7 +119,6 @@ static int core_info(lua_State *L) {
   return 0;
 }
 
-void sonde_bind_files(lua_State *L);
 void sonde_bind_files(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"list_dir", list_dir},   {"exists", core_exists},   {"mkdirs", core_mkdirs},   {"remove_tree", core_remove_tree},

@@ -266,7 +266,6 @@ static int core_op_doc(lua_State *L) {
   return 1;
 }
 
-void sonde_bind_graph(lua_State *L);
 void sonde_bind_graph(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"graph", core_graph},         {"op", core_op},             {"result", core_result},         {"grad", core_grad},

@@ -370,7 +370,6 @@ static int module_register(lua_State *L) {
   return 0;
 }
 
-void sonde_bind_module(lua_State *L);
 void sonde_bind_module(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"block", core_block},           {"site", core_site},           {"modules", core_modules},

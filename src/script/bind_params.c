@@ -147,7 +147,6 @@ static const luaL_Reg params_methods[] = {
 
 const sonde_lua_type sonde_lua_params = {"params", free_params, params_methods};
 
-void sonde_bind_params(lua_State *L);
 void sonde_bind_params(lua_State *L) {
   static const luaL_Reg functions[] = {{"params", core_params}, {"roles", core_roles}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

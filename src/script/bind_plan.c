@@ -218,7 +218,6 @@ static const luaL_Reg plan_methods[] = {
 
 const sonde_lua_type sonde_lua_plan = {"plan", free_plan, plan_methods};
 
-void sonde_bind_plan(lua_State *L);
 void sonde_bind_plan(lua_State *L) {
   static const luaL_Reg functions[] = {{"plan", core_plan}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

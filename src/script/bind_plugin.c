@@ -123,7 +123,6 @@ static int plugin_test(lua_State *L) {
   return 1;
 }
 
-void sonde_bind_plugin(lua_State *L);
 void sonde_bind_plugin(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"plugins", core_plugins}, {"plugin", core_plugin}, {"plugin_load", plugin_load}, {"plugin_test", plugin_test}, {NULL, NULL},

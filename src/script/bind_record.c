@@ -165,7 +165,6 @@ static int core_runs_rebuild(lua_State *L) {
   return 1;
 }
 
-void sonde_bind_record(lua_State *L);
 void sonde_bind_record(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"run_open", core_run_open},         {"run_held", core_run_held},       {"runs", core_runs},

@@ -192,7 +192,6 @@ static const luaL_Reg tensor_methods[] = {
 
 const sonde_lua_type sonde_lua_tensor = {"tensor", free_tensor, tensor_methods};
 
-void sonde_bind_tensor(lua_State *L);
 void sonde_bind_tensor(lua_State *L) {
   static const luaL_Reg functions[] = {{"tensor", core_tensor}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

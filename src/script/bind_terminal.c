@@ -108,7 +108,6 @@ static int core_columns(lua_State *L) {
   return 1;
 }
 
-void sonde_bind_terminal(lua_State *L);
 void sonde_bind_terminal(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"read_line", read_line},     {"add_history", core_add_history}, {"history", core_history},

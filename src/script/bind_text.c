@@ -333,7 +333,6 @@ static const luaL_Reg batches_methods[] = {{"rows", batches_rows}, {"fill", batc
 
 static const sonde_lua_type batches_type = {"batches", free_batches, batches_methods};
 
-void sonde_bind_text(lua_State *L);
 void sonde_bind_text(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"tokenizer", core_tokenizer}, {"tokenizer_train", core_tokenizer_train},

@@ -269,7 +269,6 @@ static const luaL_Reg trainer_methods[] = {{"run", trainer_run},
                                            {NULL, NULL}};
 static const sonde_lua_type trainer_type = {"trainer", free_training, trainer_methods};
 
-void sonde_bind_train(lua_State *L);
 void sonde_bind_train(lua_State *L) {
   static const luaL_Reg functions[] = {{"trainer", core_trainer}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

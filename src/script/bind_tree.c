@@ -280,7 +280,6 @@ static int yaml_save(lua_State *L) {
   return 0;
 }
 
-void sonde_bind_tree(lua_State *L);
 void sonde_bind_tree(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"json_decode", json_decode}, {"json_load", json_read},     {"json_encode", json_encode}, {"json_save", json_save},

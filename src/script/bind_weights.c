@@ -100,7 +100,6 @@ static int weights_save(lua_State *L) {
   return 0;
 }
 
-void sonde_bind_weights(lua_State *L);
 void sonde_bind_weights(lua_State *L) {
   static const luaL_Reg functions[] = {{"weights_open", weights_open}, {"weights_save", weights_save}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

@@ -88,7 +88,6 @@ static const luaL_Reg windows_methods[] = {
 
 static const sonde_lua_type windows_type = {"windows", NULL, windows_methods};
 
-void sonde_bind_windows(lua_State *L);
 void sonde_bind_windows(lua_State *L) {
   static const luaL_Reg functions[] = {{"windows", core_windows}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

@@ -1,4 +1,4 @@
-/* script.c - the state behind "sonde.core": the runtime, the list of bindings, errors with the user's line, and the
+/* script.c - the state behind "sonde.core": the runtime, the bindings, errors with the user's line, and the
  * two signals. Handles and option tables are in handle.c. */
 #include "config.h"
 
@@ -179,20 +179,15 @@ static const luaL_Reg runtime_functions[] = {
 
 /* ---- the table ---- */
 
-#define AREAS(X) X(tensor) X(graph) X(plan) X(params) X(weights) X(module) X(windows) X(tree) X(files) X(terminal) \
-  X(plugin) X(text) X(train) X(record) X(bench) X(decode)
-#define DECLARE(area) void sonde_bind_##area(lua_State *L) __attribute__((weak));
 #define NAME(area) sonde_bind_##area,
-AREAS(DECLARE)
 
 static int open_core(lua_State *L) {
-  static void (*const all[])(lua_State *) = {AREAS(NAME)};
+  static void (*const all[])(lua_State *) = {SONDE_BINDINGS(NAME)};
   lua_newtable(L);
   luaL_setfuncs(L, runtime_functions, 0);
   lua_pushstring(L, sonde_version());
   lua_setfield(L, -2, "version");
-  for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-    if (all[k]) all[k](L);
+  for (size_t k = 0; k < sizeof all / sizeof *all; k++) all[k](L);
   return 1;
 }
 

@@ -1,7 +1,7 @@
 /* script.h - how C is handed to Lua 5.4: what every binding file stands on. Part of the program, not of libsonde.
  *
  * Each area has one `void sonde_bind_<area>(lua_State *L)` that adds functions to the table on top of the stack,
- * "sonde.core", with luaL_setfuncs and leaves the stack as it was. script.c lists them. The Lua side of the API
+ * "sonde.core", with luaL_setfuncs and leaves the stack as it was. The Lua side of the API
  * (checks of options, defaults, documentation) stands in lua/sonde/ above that table; so a binding takes plain
  * arguments and is as thin as it can be.
  *
@@ -18,6 +18,14 @@
 #include <lua.h>
 #include <lauxlib.h>
 #include "graph/params.h"
+
+/* ---- the areas -------------------------------------------------------------------------------------- */
+
+#define SONDE_BINDINGS(X) X(tensor) X(graph) X(plan) X(params) X(weights) X(module) X(windows) X(tree) X(files) \
+  X(terminal) X(plugin) X(text) X(train) X(record) X(bench) X(decode)
+#define SONDE_DECLARE(area) void sonde_bind_##area(lua_State *L);
+SONDE_BINDINGS(SONDE_DECLARE)
+#undef SONDE_DECLARE
 
 /* ---- the state -------------------------------------------------------------------------------------- */
 
