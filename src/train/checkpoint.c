@@ -131,7 +131,7 @@ static int save_tensors(const char *path, const sonde_params *params, const sond
   for (int64_t i = 0; i < n && !code; i++) {
     const sonde_param *p = sonde_params_at(params, i);
     if (!states) items_add(&l, "", p->name, p->value);
-    for (int k = 0; k < states; k++)
+    for (int k = 0; k < states && sonde_optim_grad(optim, i); k++)
       items_add(&l, sonde_optim_state_name(optim, k), p->name, sonde_optim_state(optim, i, k));
   }
   if (!code) code = sonde_st_save(path, l.item, l.n, meta, err);
@@ -150,9 +150,10 @@ static int load_tensor(const sonde_st *st, const char *path, const char *prefix,
 
 static int load_tensors(const char *path, sonde_params *params, sonde_optim *optim, int states, int64_t step,
                         sonde_error *err) {
-  int64_t n = sonde_params_count(params), expected = n * (states ? states : 1);
+  int64_t n = sonde_params_count(params), expected = 0;
   sonde_st *st = sonde_st_open(path, err);
   if (!st) return err->code;
+  for (int64_t i = 0; i < n; i++) expected += !states ? 1 : sonde_optim_grad(optim, i) ? states : 0;
   const char *saved_step = sonde_st_meta(st, "step");
   int code = SONDE_OK;
   if (!saved_step || strtoll(saved_step, NULL, 10) != step || sonde_st_count(st) != expected)
@@ -166,7 +167,7 @@ static int load_tensors(const char *path, sonde_params *params, sonde_optim *opt
       code = load_tensor(st, path, "", p->name, p->value, err);
       sonde_params_loaded(params, p->name);
     }
-    for (int k = 0; k < states && !code; k++)
+    for (int k = 0; k < states && !code && sonde_optim_grad(optim, i); k++)
       code =
           load_tensor(st, path, sonde_optim_state_name(optim, k), p->name, sonde_optim_state(optim, i, k), err);
   }

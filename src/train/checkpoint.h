@@ -1,5 +1,5 @@
-/* checkpoint.h - everything a training run needs to go on bit for bit, in RUN/checkpoint: model.safetensors (weights),
- * optimizer.safetensors ("<state>.<parameter>") and state.json (the counters below).
+/* checkpoint.h - everything a training run needs to go on bit for bit, in RUN/checkpoint: model.safetensors (weights
+ * and buffers), optimizer.safetensors ("<state>.<parameter>") and state.json (the counters below).
  *
  * A checkpoint is written to a folder of its own, RUN/checkpoint-<step>, and synced; RUN/checkpoint is a symbolic link
  * that a rename switches from the old folder to the new one, so there is a whole checkpoint under that name at any

@@ -19,7 +19,7 @@ static int run_batch(sonde_trainer *t, int add, int probe, double *loss, sonde_e
   sonde_plan_set_step(plan, (uint64_t)(t->progress.sequence / t->rows));
   if ((code = sonde_plan_run(plan, err))) return code;
   *loss += *(const float *)sonde_plan_output(plan, 0);
-  int first = 1 + (int)sonde_params_count(t->opts.params);
+  int first = 1 + (int)t->trained;
   for (int32_t k = 0; probe && k < t->opts.n_probe; k++)
     t->variance[k] += *(const float *)sonde_plan_output(plan, first + k) / t->opts.accumulate;
   t->progress.sequence += t->rows;
@@ -63,6 +63,7 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
   }
   t->lr = sonde_schedule_lr(&t->opts.schedule, step);
   sonde_optim_update(t->optim, scale, t->lr, step);
+  if ((code = sonde_refresh_after(t->refresh, step, err))) return code;
   double seconds = sonde_train_clock() - start;
   p->step = step;
   p->tokens += tokens;

@@ -42,6 +42,7 @@ static int make_slot(sonde_optim *o, int64_t i, sonde_error *err) {
   s->weight = sonde_tensor_data(p->value);
   s->block = p->block;
   s->decayed = o->opts.decay_all || is_decayed(p->role);
+  if (p->role == SONDE_ROLE_BUFFER) return SONDE_OK;
   if (!(s->grad = sonde_tensor_new(&shape, err))) return sonde_wrap(err, "gradient of %s", p->name);
   for (int k = 0; k < o->opts.functions->states; k++)
     if (!(s->state[k] = sonde_tensor_new(&shape, err)))
@@ -49,13 +50,15 @@ static int make_slot(sonde_optim *o, int64_t i, sonde_error *err) {
   return SONDE_OK;
 }
 
-static int64_t tiles_of(const sonde_tensor *t) {
-  sonde_shape shape = sonde_tensor_shape(t);
-  return (sonde_shape_count(&shape) + TILE - 1) / TILE;
+/* Numbers of a parameter that is trained; 0 for a buffer. */
+static int64_t elements(const slot *s) {
+  if (!s->grad) return 0;
+  sonde_shape shape = sonde_tensor_shape(s->grad);
+  return sonde_shape_count(&shape);
 }
 
 static int make_tiles(sonde_optim *o, sonde_error *err) {
-  for (int64_t i = 0; i < o->n_slots; i++) o->n_tiles += tiles_of(o->slots[i].grad);
+  for (int64_t i = 0; i < o->n_slots; i++) o->n_tiles += (elements(&o->slots[i]) + TILE - 1) / TILE;
   o->tiles = sonde_alloc((size_t)o->n_tiles * sizeof *o->tiles);
   o->tile_sum = sonde_alloc((size_t)o->n_tiles * sizeof *o->tile_sum);
   o->block_norm = sonde_alloc((size_t)(o->opts.blocks + 1) * sizeof *o->block_norm);
@@ -63,8 +66,7 @@ static int make_tiles(sonde_optim *o, sonde_error *err) {
     return sonde_fail(err, SONDE_ENOMEM, "no memory for the optimizer");
   tile *t = o->tiles;
   for (int64_t i = 0; i < o->n_slots; i++) {
-    sonde_shape shape = sonde_tensor_shape(o->slots[i].grad);
-    int64_t count = sonde_shape_count(&shape);
+    int64_t count = elements(&o->slots[i]);
     for (int64_t at = 0; at < count; at += TILE)
       *t++ = (tile){(int32_t)i, at, count - at < TILE ? count - at : TILE};
   }
@@ -123,7 +125,7 @@ int sonde_optim_decayed(const sonde_optim *o, int64_t param) { return o->slots[p
 
 int64_t sonde_optim_bytes(const sonde_optim *o) {
   int64_t bytes = 0;
-  for (int64_t i = 0; i < o->n_slots; i++) bytes += sonde_tensor_bytes(o->slots[i].grad);
+  for (int64_t i = 0; i < o->n_slots; i++) bytes += 4 * elements(&o->slots[i]);
   return bytes * (1 + o->opts.functions->states);
 }
 

@@ -28,25 +28,30 @@ static sonde_node *variance_node(sonde_node *x) {
 
 /* What the plans are made of; released when they stand. */
 typedef struct parts {
-  sonde_node **leaf, **grad;     /* by parameter */
+  int64_t *param;                /* numbers of the parameters that are trained: all but buffers */
+  sonde_node **leaf, **grad;     /* of each of them */
   sonde_node **out;              /* loss sum, gradients, variances */
   sonde_tensor **tensor;         /* where they go */
   sonde_node *loss_sum;
-  int64_t n;                     /* parameters */
+  int64_t n;                     /* how many they are */
 } parts;
 
 static int parts_alloc(parts *p, const sonde_trainer *t, sonde_error *err) {
   size_t n = (size_t)sonde_params_count(t->opts.params), all = n + 1 + (size_t)t->opts.n_probe;
-  p->n = (int64_t)n;
+  p->param = sonde_alloc(n * sizeof *p->param);
   p->leaf = sonde_alloc(n * sizeof *p->leaf);
   p->grad = sonde_alloc(n * sizeof *p->grad);
   p->out = sonde_alloc(all * sizeof *p->out);
   p->tensor = sonde_alloc(all * sizeof *p->tensor);
-  if (p->leaf && p->grad && p->out && p->tensor) return SONDE_OK;
-  return sonde_fail(err, SONDE_ENOMEM, "no memory for the trainer");
+  if (!p->param || !p->leaf || !p->grad || !p->out || !p->tensor)
+    return sonde_fail(err, SONDE_ENOMEM, "no memory for the trainer");
+  for (int64_t i = 0; i < (int64_t)n; i++)
+    if (sonde_optim_grad(t->optim, i)) p->param[p->n++] = i;
+  return SONDE_OK;
 }
 
 static void parts_free(parts *p) {
+  sonde_release(p->param);
   sonde_release(p->leaf);
   sonde_release(p->grad);
   sonde_release(p->out);
@@ -55,7 +60,7 @@ static void parts_free(parts *p) {
 
 static int differentiate(sonde_trainer *t, parts *p, sonde_error *err) {
   for (int64_t i = 0; i < p->n; i++) {
-    const char *name = sonde_params_at(t->opts.params, i)->name;
+    const char *name = sonde_params_at(t->opts.params, p->param[i])->name;
     if (!(p->leaf[i] = sonde_find(t->graph, name)))
       return sonde_fail(
           err, SONDE_EINVAL,
@@ -73,8 +78,8 @@ static sonde_plan *make_plan(sonde_trainer *t, parts *p, int add, int probe, son
   p->tensor[n++] = NULL;
   for (int64_t i = 0; i < p->n; i++) {
     char name[512];
-    sonde_tensor *g = sonde_optim_grad(t->optim, i);
-    snprintf(name, sizeof name, "gradient.%s", sonde_params_at(t->opts.params, i)->name);
+    sonde_tensor *g = sonde_optim_grad(t->optim, p->param[i]);
+    snprintf(name, sizeof name, "gradient.%s", sonde_params_at(t->opts.params, p->param[i])->name);
     p->out[n] = add ? sonde_add(sonde_leaf(t->graph, name, g), p->grad[i]) : p->grad[i];
     p->tensor[n++] = g;
   }
@@ -173,15 +178,16 @@ static int make(sonde_trainer *t, sonde_error *err) {
   if (!code) code = parts_alloc(&p, t, err);
   if (!code && !(p.loss_sum = sonde_sum_all(o->loss))) code = sonde_graph_error(t->graph, err);
   if (!code) code = make_plans(t, &p, err);
+  t->trained = p.n;
   parts_free(&p);
-  return code;
+  if (code) return code;
+  t->refresh = sonde_refresh_new(t->graph, o->params, o->schedule.steps, t->step[0][0], err);
+  return t->refresh ? SONDE_OK : err->code;
 }
 
 /* Continues from the run's checkpoint, or sets the run to its beginning. */
-static int start(sonde_trainer *t, sonde_error *err) {
+static int start_run(sonde_trainer *t, sonde_error *err) {
   sonde_run *run = t->opts.run;
-  t->progress = (sonde_progress){.seed = t->opts.seed, .loss = NAN, .val_loss = NAN};
-  if (!run) return SONDE_OK;
   int resumed = sonde_checkpoint_exists(sonde_run_dir(run));
   int code = resumed ? sonde_checkpoint_load(sonde_run_dir(run), t->opts.params, t->optim, &t->progress, err)
                      : SONDE_OK;
@@ -198,6 +204,12 @@ static int start(sonde_trainer *t, sonde_error *err) {
   code = sonde_metrics_rewind(m, t->progress.metrics_bytes, err);
   if (!code && resumed) sonde_run_note(run, "goes on at step %lld", (long long)t->progress.step);
   return code;
+}
+
+static int start(sonde_trainer *t, sonde_error *err) {
+  t->progress = (sonde_progress){.seed = t->opts.seed, .loss = NAN, .val_loss = NAN};
+  int code = t->opts.run ? start_run(t, err) : SONDE_OK;
+  return code ? code : sonde_refresh_first(t->refresh, err);
 }
 
 sonde_trainer *sonde_trainer_new(sonde_ctx *ctx, const sonde_trainer_opts *opts, sonde_error *err) {
@@ -224,6 +236,7 @@ sonde_trainer *sonde_trainer_new(sonde_ctx *ctx, const sonde_trainer_opts *opts,
 
 void sonde_trainer_free(sonde_trainer *t) {
   if (!t) return;
+  sonde_refresh_free(t->refresh);
   for (int k = 0; k < 4; k++) sonde_plan_free(t->step[k / 2][k % 2]);
   sonde_plan_free(t->eval);
   sonde_optim_free(t->optim);
@@ -240,7 +253,7 @@ int32_t sonde_trainer_blocks(const sonde_trainer *t) { return t->opts.blocks; }
 int32_t sonde_trainer_probes(const sonde_trainer *t) { return t->opts.n_probe; }
 
 sonde_trainer_memory sonde_trainer_memory_of(const sonde_trainer *t) {
-  sonde_trainer_memory m = {0, 0, 0};
+  sonde_trainer_memory m = {sonde_refresh_arena(t->refresh), 0, 0};
   const sonde_plan *plan[] = {t->eval, t->step[0][0], t->step[0][1], t->step[1][0], t->step[1][1]};
   for (size_t k = 0; k < sizeof plan / sizeof *plan; k++) {
     sonde_plan_info info = {0};

@@ -2,6 +2,7 @@
 #ifndef SONDE_TRAIN_TRAINER_STATE_H
 #define SONDE_TRAIN_TRAINER_STATE_H
 
+#include "graph/refresh.h"
 #include "train/checkpoint.h"
 #include "train/trainer.h"
 
@@ -11,12 +12,15 @@ struct sonde_trainer {
   sonde_graph *graph;
   sonde_optim *optim;
   int64_t rows, context;         /* B and T of a micro-batch */
+  int64_t trained;               /* parameters that are trained: all but buffers */
   int32_t *tokens, *targets;     /* the micro-batch that runs, [B, T] each */
 
   /* The plans; they share one arena. step[a][p]: a 1 adds to the gradients instead of replacing them, p 1 also gives
    * the variance of each probe. Those that are never needed are NULL. */
   sonde_plan *eval, *step[2][2];
   sonde_plan_opts plan_opts;
+
+  sonde_refresh *refresh;        /* computes the buffers */
 
   sonde_progress progress;
   sonde_train_event event;       /* as last handed out */

@@ -123,6 +123,25 @@ static void gains_biases_and_embeddings_are_not_decayed(void **state) {
   }
 }
 
+static void buffers_are_left_alone(void **state) {
+  (void)state;
+  fixture f = make(2, 0.5, 1, 0);
+  sonde_error err = {0};
+  sonde_optim_free(f.optim);
+  add(&f, "buffer", 20000, SONDE_ROLE_BUFFER, 0);
+  float *buffer = sonde_tensor_data(sonde_params_find(f.params, "buffer")->value);
+  for (int k = 0; k < 20000; k++) buffer[k] = 3;
+  sonde_optim_opts o = {&sgd_functions, NULL, 0.5, 1, 0, 2};
+  f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
+  assert_null(sonde_optim_grad(f.optim, 5));
+  assert_null(sonde_optim_state(f.optim, 5, 0));
+  sonde_optim_norm(f.optim, 1);
+  sonde_optim_update(f.optim, 1, 0.1, 1);
+  for (int k = 0; k < 20000; k++) assert_true(buffer[k] == 3);
+  assert_true(weight(&f, 0)[39999] == 0.95f);
+  drop(&f);
+}
+
 static void bits_do_not_depend_on_the_threads(void **state) {
   (void)state;
   fixture one = make(1, 0.1, 0, 1.0), four = make(4, 0.1, 0, 1.0);
@@ -146,6 +165,7 @@ int main(void) {
       cmocka_unit_test(tiny_and_huge_gradients_keep_their_norm),
       cmocka_unit_test(clipping_scales_to_the_bound_and_no_further),
       cmocka_unit_test(gains_biases_and_embeddings_are_not_decayed),
+      cmocka_unit_test(buffers_are_left_alone),
       cmocka_unit_test(bits_do_not_depend_on_the_threads),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,8 @@
  * divergence, stopping, budgets, and checkpoints that meet a full disk or come back damaged. */
 #include "tiny.h"
 
+#include "graph/refresh.h"
+
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -90,6 +92,49 @@ static void steps_allocate_nothing(void **state) {
   sonde_alloc_fail_at(1);
   while (e.step < 20) assert_int_equal(sonde_trainer_run(t, &e, &err), SONDE_OK);
   sonde_alloc_fail_at(0);
+  sonde_trainer_free(t);
+  tiny_free(&m);
+}
+
+/* ---- buffers --------------------------------------------------------------------------------------------- */
+
+/* A buffer that follows the squares of one matrix every third update, and that the loss reads. */
+static float *add_buffer(tiny *m) {
+  const int64_t one = 1;
+  sonde_error err = {0};
+  sonde_shape shape = sonde_shape_make(SONDE_F32, 1, &one);
+  const sonde_param *p = sonde_params_need(m->params, "squares", &shape, SONDE_ROLE_BUFFER,
+                                           (sonde_init){SONDE_INIT_FILL, 7, 0}, 0, &err);
+  sonde_node *buffer = sonde_leaf(m->graph, "squares", p->value);
+  sonde_node *value = sonde_reshape(sonde_sum_all(sonde_square(sonde_find(m->graph, "blocks.0.o"))), &one, 1);
+  assert_int_equal(sonde_refresh_declare(buffer, value, 3, &err), SONDE_OK);
+  m->opts.loss = sonde_add(m->loss, sonde_scale(buffer, 0.01));
+  return sonde_tensor_data(p->value);
+}
+
+static double squares(const tiny *m) {
+  const float *w = sonde_tensor_data(sonde_params_find(m->params, "blocks.0.o")->value);
+  double sum = 0;
+  for (int k = 0; k < WIDTH * WIDTH; k++) sum += (double)w[k] * w[k];
+  return sum;
+}
+
+static void buffers_follow_the_weights_now_and_then(void **state) {
+  (void)state;
+  tiny m;
+  sonde_error err = {0};
+  sonde_train_event e = {0};
+  double due = 0;
+  tiny_make(&m, 2, 4);
+  float *buffer = add_buffer(&m);
+  sonde_trainer *t = tiny_trainer(&m);
+  assert_true(fabs(*buffer - squares(&m)) < 1e-6 * *buffer);
+  while (e.step < 8) {
+    due = e.step % 3 == 0 ? squares(&m) : due;
+    assert_true(fabs(*buffer - due) < 1e-6 * due);
+    assert_int_equal(sonde_trainer_run(t, &e, &err), SONDE_OK);
+  }
+  assert_true(fabs(due / squares(&m) - 1) > 1e-4);
   sonde_trainer_free(t);
   tiny_free(&m);
 }
@@ -220,6 +265,7 @@ static sonde_train_event train_in(const char *name, int64_t stop_at, int accumul
   sonde_train_event e;
   sonde_run *run = open_run(name);
   tiny_make(&m, 2, 4);
+  add_buffer(&m);
   m.opts.run = run;
   m.opts.stop = &stop;
   m.opts.accumulate = accumulate;
@@ -301,6 +347,7 @@ static void another_accumulation_is_not_resumed(void **state) {
   train_in("other", 7, 1, hex);
   sonde_run *run = open_run("other");
   tiny_make(&m, 1, 4);
+  add_buffer(&m);
   m.opts.run = run;
   m.opts.accumulate = 2;
   assert_null(sonde_trainer_new(m.ctx, &m.opts, &err));
@@ -319,6 +366,7 @@ static void a_full_disk_keeps_the_checkpoint_before(void **state) {
   train_in("undisturbed", 0, 1, whole);
   sonde_run *run = open_run("full");
   tiny_make(&m, 2, 4);
+  add_buffer(&m);
   m.opts.run = run;
   m.opts.checkpoint_every = 6;
   m.opts.log_every = 4;
@@ -365,6 +413,7 @@ static void a_damaged_checkpoint_is_named_and_not_used(void **state) {
     cut(path, damage[i].bytes);
     sonde_run *run = open_run("damaged");
     tiny_make(&m, 1, 4);
+    add_buffer(&m);
     m.opts.run = run;
     assert_null(sonde_trainer_new(m.ctx, &m.opts, &err));
     assert_non_null(strstr(err.text, damage[i].file));
@@ -388,6 +437,7 @@ static void files_of_two_checkpoints_do_not_mix(void **state) {
   assert_int_equal(rename(old, in_root("mixed/checkpoint/optimizer.safetensors")), 0);
   sonde_run *run = open_run("mixed");
   tiny_make(&m, 1, 4);
+  add_buffer(&m);
   m.opts.run = run;
   assert_null(sonde_trainer_new(m.ctx, &m.opts, &err));
   assert_non_null(strstr(err.text, "is not of step 9"));
@@ -400,6 +450,7 @@ int main(void) {
       cmocka_unit_test(bits_do_not_depend_on_threads_events_or_recomputation),
       cmocka_unit_test(bf16_trains_too_with_its_own_bits),
       cmocka_unit_test(steps_allocate_nothing),
+      cmocka_unit_test(buffers_follow_the_weights_now_and_then),
       cmocka_unit_test(evaluation_is_the_mean_over_predicted_tokens),
       cmocka_unit_test(divergence_is_an_event_and_changes_nothing),
       cmocka_unit_test(a_loss_over_its_bound_has_diverged),
