@@ -1,8 +1,9 @@
 /* gemm.c - matrix products as tiles: what a product is cut into, and what computes a tile.
  *
- * Tiles depend on the shape alone. With AVX-512 a tile is a call of the micro product (micro.h), in f32 and, where the
- * CPU has it, in bf16; elsewhere it is a single-threaded call of the BLAS, and bf16 operands are widened to f32 in
- * scratch first, which changes no value (a product of two bf16 numbers is exact in f32). */
+ * Tiles depend on the shape alone. With AVX-512 a tile is a call of the micro product (micro.h), in f32
+ * and, where the CPU has it, in bf16; elsewhere it is a single-threaded call of the BLAS, and bf16 operands
+ * are widened to f32 in scratch first, which changes no value (a product of two bf16 numbers is exact in
+ * f32). */
 #include "config.h"
 #include "cpu/gemm.h"
 
@@ -24,7 +25,7 @@ enum {
   CAP = 4 * 1024 * 1024,   /* bytes of one operand that are packed at a time */
   BLAS_M = 256, BLAS_N = 512, BLAS_LEAST = 64,
   STRETCH = 16 * 1024,
-  THIN = 3                 /* up to so many rows a product is dot products: packing would cost more than it saves */
+  THIN = 3                 /* up to so many rows a product is dot products: packing costs more than it saves */
 };
 
 /* OpenBLAS's own; absent in another BLAS, which then must be single-threaded by itself. */
@@ -45,11 +46,12 @@ static int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t bytes_of(int type) { return type == SONDE_F32 ? 4 : 2; }
 
-/* ---- one product on the calling thread ------------------------------------------------------------------ */
+/* ---- one product on the calling thread ----------------------------------------------------------- */
 
 /* B is transposed panel by panel into a buffer of its own; everything else is read where it is. */
-static void tile_micro(const sonde_micro *micro, int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
-                       const float *b, int64_t ldb, int add, float *c, int64_t ldc) {
+static void tile_micro(const sonde_micro *micro, int ta, int tb, int64_t m, int64_t n, int64_t k,
+                       const float *a, int64_t lda, const float *b, int64_t ldb, int add, float *c,
+                       int64_t ldc) {
   int64_t rs = ta ? 1 : lda, cs = ta ? lda : 1, chunk = tb ? BLOCK_K / 2 : BLOCK_K;
   uint32_t panel[BLOCK_K / 2 * PANEL];
   for (int64_t p = 0; p < k; p += chunk) {
@@ -61,25 +63,25 @@ static void tile_micro(const sonde_micro *micro, int ta, int tb, int64_t m, int6
     for (int64_t j = 0; j < n; j += PANEL) {
       int64_t width = least(PANEL, n - j);
       micro->transpose(panel, PANEL, b + j * ldb + p, ldb * 4, width, depth);
-      micro->f32(m, width, depth, a + p * cs, rs, cs, 0, (const float *)(void *)panel, PANEL, add || p, c + j, ldc,
-                 SONDE_F32);
+      micro->f32(m, width, depth, a + p * cs, rs, cs, 0, (const float *)(void *)panel, PANEL, add || p, c + j,
+                 ldc, SONDE_F32);
     }
   }
 }
 
-void sonde_gemm_tile(int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
-                     int64_t ldb, float beta, float *c, int64_t ldc) {
+void sonde_gemm_tile(int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+                     const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
   const sonde_micro *micro = sonde_simd_get()->micro;
   if (m <= 0 || n <= 0) return;
   if (k > 0 && micro && (beta == 0 || beta == 1)) {
     tile_micro(micro, ta, tb, m, n, k, a, lda, b, ldb, beta == 1, c, ldc);
     return;
   }
-  cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k,
-              1.0f, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+  cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n,
+              (int)k, 1.0f, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
 }
 
-/* ---- the product at hand ---------------------------------------------------------------------------------- */
+/* ---- the product at hand ------------------------------------------------------------------------- */
 
 typedef struct product {
   sonde_gemm g;
@@ -111,37 +113,42 @@ typedef struct place { int64_t entry, i, j, m, n; } place;
 
 static place place_of(const product *p, int64_t tile) {
   int64_t at = tile % (p->down * p->across);
-  place t = {.entry = tile / (p->down * p->across), .i = at % p->down * p->tile_m, .j = at / p->down * p->tile_n};
+  place t = {
+      .entry = tile / (p->down * p->across), .i = at % p->down * p->tile_m, .j = at / p->down * p->tile_n};
   t.m = least(p->tile_m, p->rows - t.i);
   t.n = least(p->tile_n, p->cols - t.j);
   return t;
 }
 
-/* ---- tiles of the micro product ---------------------------------------------------------------------------- */
+/* ---- tiles of the micro product ------------------------------------------------------------------ */
 
 static int packs_a(const sonde_gemm *g) { return g->ta; }
 static int packs_b(const sonde_gemm *g) { return g->tb || g->in_type == SONDE_BF16; }
 
-/* Words of one packed group of rows of A and of one packed panel of B, and of all of them for `rows` and `cols`. A cache
- * line more than the numbers take: at distances of a power of two all groups would compete for the same cache sets. */
+/* Words of one packed group of rows of A and of one packed panel of B, and of all of them for `rows` and
+ * `cols`. A cache line more than the numbers take: at distances of a power of two all groups would compete
+ * for the same cache sets. */
 static int64_t group_a(int64_t words) { return words * SONDE_GROUP + LINE; }
 static int64_t panel_b(int64_t words) { return words * PANEL + LINE; }
 static int64_t packed_a(int64_t rows, int64_t words) { return parts(rows, SONDE_GROUP) * group_a(words); }
 static int64_t packed_b(int64_t cols, int64_t words) { return parts(cols, PANEL) * panel_b(words); }
 
-/* Some words of k of all groups of A, [words, SONDE_GROUP] each, from A stored [k, m]: whole rows are read. */
+/* Some words of k of all groups of A, [words, SONDE_GROUP] each, from A stored [k, m]: whole rows. */
 static void pack_groups(void *arg, int64_t tile, int worker) {
   (void)worker;
   const product *p = arg;
   const sonde_gemm *g = &p->g;
   int64_t chunks = parts(p->words, PACK_K), entry = tile / chunks, first = tile % chunks * PACK_K;
-  int64_t per = g->in_type == SONDE_F32 ? 1 : 2, last = least(first + PACK_K, p->words), size = bytes_of(g->in_type);
+  int64_t size = bytes_of(g->in_type), per = 4 / size, last = least(first + PACK_K, p->words);
   int64_t step = group_a(p->words);
   for (int64_t q = first; q < last; q++) {
     const char *from = p->a + ((p->entry + entry) * g->stride_a + q * per * g->lda + p->row) * size;
     uint32_t *to = p->pack_a + entry * packed_a(p->rows, p->words) + q * SONDE_GROUP;
-    if (per == 1) p->micro->spread_f32(to, SONDE_GROUP, step, (const float *)(const void *)from, g->lda, p->rows);
-    else p->micro->spread_bf16(to, SONDE_GROUP, step, (const uint16_t *)(const void *)from, g->lda, least(2, g->k - q * 2), p->rows);
+    if (per == 1)
+      p->micro->spread_f32(to, SONDE_GROUP, step, (const float *)(const void *)from, g->lda, p->rows);
+    else
+      p->micro->spread_bf16(to, SONDE_GROUP, step, (const uint16_t *)(const void *)from, g->lda,
+                            least(2, g->k - q * 2), p->rows);
   }
 }
 
@@ -153,7 +160,8 @@ static void pack_panels(void *arg, int64_t tile, int worker) {
   int64_t chunks = parts(p->words, PACK_K), entry = tile / chunks, first = tile % chunks * PACK_K;
   int64_t last = least(first + PACK_K, p->words), step = panel_b(p->words);
   for (int64_t q = first; q < last; q++) {
-    const uint16_t *from = (const uint16_t *)(const void *)p->b + (p->entry + entry) * g->stride_b + q * 2 * g->ldb + p->col;
+    const uint16_t *from =
+        (const uint16_t *)(const void *)p->b + (p->entry + entry) * g->stride_b + q * 2 * g->ldb + p->col;
     uint32_t *to = p->pack_b + entry * packed_b(p->cols, p->words) + q * PANEL;
     p->micro->spread_bf16(to, PANEL, step, from, g->ldb, least(2, g->k - q * 2), p->cols);
   }
@@ -164,14 +172,17 @@ static void turn_panel(void *arg, int64_t tile, int worker) {
   (void)worker;
   const product *p = arg;
   const sonde_gemm *g = &p->g;
-  int64_t chunks = parts(p->words, BLOCK_K), panels = parts(p->cols, PANEL), panel = tile / chunks, first = tile % chunks * BLOCK_K;
-  int64_t entry = panel / panels, j = panel % panels * PANEL, n = least(PANEL, p->cols - j), last = least(first + BLOCK_K, p->words);
+  int64_t chunks = parts(p->words, BLOCK_K), panels = parts(p->cols, PANEL), panel = tile / chunks,
+          first = tile % chunks * BLOCK_K;
+  int64_t entry = panel / panels, j = panel % panels * PANEL, n = least(PANEL, p->cols - j),
+          last = least(first + BLOCK_K, p->words);
   int64_t size = bytes_of(g->in_type), per = 4 / size, whole = least(last, g->k / per);
   const char *b = p->b + ((p->entry + entry) * g->stride_b + (p->col + j) * g->ldb) * size;
   uint32_t *to = p->pack_b + panel * panel_b(p->words) + first * PANEL;
   p->micro->transpose(to, PANEL, b + first * 4, g->ldb * size, n, whole - first);
   if (whole < last)   /* the last pair of an odd k is half outside its row */
-    for (int64_t x = 0; x < n; x++) to[(whole - first) * PANEL + x] = ((const uint16_t *)(const void *)b)[x * g->ldb + g->k - 1];
+    for (int64_t x = 0; x < n; x++)
+      to[(whole - first) * PANEL + x] = ((const uint16_t *)(const void *)b)[x * g->ldb + g->k - 1];
 }
 
 static void micro_tile(void *arg, int64_t tile, int worker) {
@@ -183,7 +194,8 @@ static void micro_tile(void *arg, int64_t tile, int worker) {
   int64_t entry = p->entry + t.entry, size = bytes_of(g->in_type), rs = g->lda, cs = per, step = 0;
   const char *a = p->a + (entry * g->stride_a + (p->row + t.i) * g->lda) * size;
   if (g->ta) {
-    a = (const char *)(p->pack_a + t.entry * packed_a(p->rows, p->words) + t.i / SONDE_GROUP * group_a(p->words));
+    a = (const char *)(p->pack_a + t.entry * packed_a(p->rows, p->words) +
+                       t.i / SONDE_GROUP * group_a(p->words));
     rs = per, cs = per * SONDE_GROUP, step = per * group_a(p->words);
   }
   char *c = p->c + (entry * g->stride_c + (p->row + t.i) * g->ldc + p->col + t.j) * bytes_of(g->out_type);
@@ -191,7 +203,8 @@ static void micro_tile(void *arg, int64_t tile, int worker) {
   for (int64_t q = 0; q < p->words; q += chunk)
     for (int64_t j = 0; j < t.n; j += PANEL) {
       int64_t n = least(PANEL, t.n - j), depth = least(chunk * per, g->k - q * per), ldb = PANEL;
-      const void *b = p->pack_b + t.entry * packed_b(p->cols, p->words) + (t.j + j) / PANEL * panel_b(p->words) + q * PANEL;
+      const void *b = p->pack_b + t.entry * packed_b(p->cols, p->words) +
+                      (t.j + j) / PANEL * panel_b(p->words) + q * PANEL;
       if (!packs_b(g)) {
         b = (const float *)(const void *)p->b + entry * g->stride_b + q * g->ldb + p->col + t.j + j;
         ldb = g->ldb;
@@ -199,8 +212,12 @@ static void micro_tile(void *arg, int64_t tile, int worker) {
       const char *from = a + q * cs * size;
       int add = g->beta != 0 || q > 0;
       char *to = c + j * bytes_of(g->out_type);
-      if (narrow) p->micro->bf16(t.m, n, depth, (const uint16_t *)(const void *)from, rs, cs, step, b, ldb, add, to, g->ldc, g->out_type);
-      else p->micro->f32(t.m, n, depth, (const float *)(const void *)from, rs, cs, step, b, ldb, add, to, g->ldc, g->out_type);
+      if (narrow)
+        p->micro->bf16(t.m, n, depth, (const uint16_t *)(const void *)from, rs, cs, step, b, ldb, add, to,
+                       g->ldc, g->out_type);
+      else
+        p->micro->f32(t.m, n, depth, (const float *)(const void *)from, rs, cs, step, b, ldb, add, to, g->ldc,
+                      g->out_type);
     }
 }
 
@@ -246,14 +263,15 @@ static void run_micro(product *p, void *scratch, sonde_pool *pool) {
         p->cols = least(x.cols, g->n - p->col);
         p->rows = least(x.rows, g->m - p->row);
         cut(p, TILE_M, LEAST_M, TILE_N, PANEL);
-        if (g->tb && p->row == 0) sonde_pool_run(pool, p->entries * parts(p->cols, PANEL) * parts(p->words, BLOCK_K), turn_panel, p);
+        if (g->tb && p->row == 0)
+          sonde_pool_run(pool, p->entries * parts(p->cols, PANEL) * parts(p->words, BLOCK_K), turn_panel, p);
         else if (packs_b(g) && p->row == 0) sonde_pool_run(pool, p->entries * chunks, pack_panels, p);
         if (packs_a(g)) sonde_pool_run(pool, p->entries * chunks, pack_groups, p);
         sonde_pool_run(pool, p->entries * p->down * p->across, micro_tile, p);
       }
 }
 
-/* ---- tiles of the BLAS --------------------------------------------------------------------------------------- */
+/* ---- tiles of the BLAS --------------------------------------------------------------------------- */
 
 static void blas_tile(void *arg, int64_t tile, int worker) {
   (void)worker;
@@ -264,19 +282,22 @@ static void blas_tile(void *arg, int64_t tile, int worker) {
   const float *b = (const float *)(const void *)p->b + t.entry * g->stride_b + (g->tb ? t.j * g->ldb : t.j);
   int64_t to = t.entry * g->stride_c + t.i * g->ldc + t.j;
   if (g->out_type == SONDE_F32) {
-    sonde_gemm_tile(g->ta, g->tb, t.m, t.n, g->k, a, g->lda, b, g->ldb, g->beta, (float *)(void *)p->c + to, g->ldc);
+    sonde_gemm_tile(g->ta, g->tb, t.m, t.n, g->k, a, g->lda, b, g->ldb, g->beta, (float *)(void *)p->c + to,
+                    g->ldc);
     return;
   }
   float strip[STRETCH];
   int64_t rows = STRETCH / t.n;
   for (int64_t r = 0; r < t.m; r += rows) {
     int64_t h = least(rows, t.m - r);
-    sonde_gemm_tile(g->ta, g->tb, h, t.n, g->k, a + (g->ta ? r : r * g->lda), g->lda, b, g->ldb, 0, strip, t.n);
-    for (int64_t q = 0; q < h; q++) p->simd->common.to_bf16((uint16_t *)(void *)p->c + to + (r + q) * g->ldc, strip + q * t.n, t.n);
+    sonde_gemm_tile(g->ta, g->tb, h, t.n, g->k, a + (g->ta ? r : r * g->lda), g->lda, b, g->ldb, 0, strip,
+                    t.n);
+    for (int64_t q = 0; q < h; q++)
+      p->simd->common.to_bf16((uint16_t *)(void *)p->c + to + (r + q) * g->ldc, strip + q * t.n, t.n);
   }
 }
 
-/* ---- few rows: dot products ------------------------------------------------------------------------------------ */
+/* ---- few rows: dot products ---------------------------------------------------------------------- */
 
 static int is_thin(const sonde_gemm *g) { return g->m <= THIN && !g->ta && g->tb; }
 
@@ -284,19 +305,20 @@ static void thin_tile(void *arg, int64_t tile, int worker) {
   (void)worker;
   const product *p = arg;
   const sonde_gemm *g = &p->g;
-  int64_t tiles = parts(g->n, PANEL), entry = tile / tiles, end = least(tile % tiles * PANEL + PANEL, g->n);
-  for (int64_t j = tile % tiles * PANEL; j < end; j++)
+  int64_t size = bytes_of(g->in_type), tiles = parts(g->n, PANEL), entry = tile / tiles;
+  int64_t first = tile % tiles * PANEL, end = least(first + PANEL, g->n);
+  for (int64_t j = first; j < end; j++)
     for (int64_t i = 0; i < g->m; i++) {
-      int64_t a = entry * g->stride_a + i * g->lda, b = entry * g->stride_b + j * g->ldb, c = entry * g->stride_c + i * g->ldc + j;
-      float v = g->in_type == SONDE_F32
-                    ? p->simd->common.dot((const float *)(const void *)p->a + a, (const float *)(const void *)p->b + b, g->k)
-                    : p->simd->dot_bf16((const uint16_t *)(const void *)p->a + a, (const uint16_t *)(const void *)p->b + b, g->k);
+      int64_t a = entry * g->stride_a + i * g->lda, b = entry * g->stride_b + j * g->ldb,
+              c = entry * g->stride_c + i * g->ldc + j;
+      const void *x = p->a + a * size, *y = p->b + b * size;
+      float v = g->in_type == SONDE_F32 ? p->simd->common.dot(x, y, g->k) : p->simd->dot_bf16(x, y, g->k);
       if (g->out_type == SONDE_BF16) p->simd->common.to_bf16((uint16_t *)(void *)p->c + c, &v, 1);
       else ((float *)(void *)p->c)[c] = g->beta != 0 ? ((float *)(void *)p->c)[c] + v : v;
     }
 }
 
-/* ---- any product ------------------------------------------------------------------------------------------------ */
+/* ---- any product --------------------------------------------------------------------------------- */
 
 typedef struct widening {
   const sonde_simd_table *simd;
@@ -352,10 +374,12 @@ int64_t sonde_gemm_scratch(const sonde_gemm *g) {
 static void clear(const sonde_gemm *g, char *c) {
   int64_t size = bytes_of(g->out_type);
   for (int64_t b = 0; b < g->batch; b++)
-    for (int64_t i = 0; i < g->m; i++) memset(c + (b * g->stride_c + i * g->ldc) * size, 0, (size_t)(g->n * size));
+    for (int64_t i = 0; i < g->m; i++)
+      memset(c + (b * g->stride_c + i * g->ldc) * size, 0, (size_t)(g->n * size));
 }
 
-void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, void *scratch, sonde_pool *pool) {
+void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, void *scratch,
+                    sonde_pool *pool) {
   product p = {.g = *g, .simd = sonde_simd_get(), .a = a, .b = b, .c = c};
   p.micro = p.simd->micro;
   if (g->m <= 0 || g->n <= 0 || g->batch <= 0) return;
@@ -384,16 +408,18 @@ void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, 
   sonde_pool_run(pool, p.entries * p.down * p.across, blas_tile, &p);
 }
 
-/* ---- what computes -------------------------------------------------------------------------------------------- */
+/* ---- what computes ------------------------------------------------------------------------------- */
 
 const char *sonde_gemm_library(int dtype) {
-  static char text[160];
+  static char text[2][160];   /* one a dtype: the names of both may be wanted at once */
   const sonde_simd_table *simd = sonde_simd_get();
-  if (simd->micro && (dtype == SONDE_F32 || simd->micro->bf16)) return dtype == SONDE_F32 ? "Sonde AVX-512" : "Sonde AVX-512 bf16";
+  if (simd->micro && (dtype == SONDE_F32 || simd->micro->bf16))
+    return dtype == SONDE_F32 ? "Sonde AVX-512" : "Sonde AVX-512 bf16";
   if (simd->micro) return "Sonde AVX-512, bf16 widened to f32";
   char name[32] = "BLAS", version[32] = "";
   if (openblas_get_config) sscanf(openblas_get_config(), "%31s %31s", name, version);
-  snprintf(text, sizeof text, "%s %s (%s)%s", name, version, openblas_get_corename ? openblas_get_corename() : "unknown core",
+  snprintf(text[dtype != SONDE_F32], sizeof *text, "%s %s (%s)%s", name, version,
+           openblas_get_corename ? openblas_get_corename() : "unknown core",
            dtype == SONDE_F32 ? "" : ", bf16 widened to f32");
-  return text;
+  return text[dtype != SONDE_F32];
 }

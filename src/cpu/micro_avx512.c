@@ -1,5 +1,5 @@
-/* micro_avx512.c - the AVX-512 product of micro.h: a block of up to 6 x 64 results stays in registers (24 of the 32)
- * while k runs, fed by loads of B and broadcasts of A from memory. */
+/* micro_avx512.c - the AVX-512 product of micro.h: a block of up to 6 x 64 results stays in registers (24
+ * of the 32) while k runs, fed by loads of B and broadcasts of A from memory. */
 #include "config.h"
 #include "cpu/micro.h"
 
@@ -10,7 +10,7 @@
 enum { MR = 6, LANES = 16, NR = 4 * LANES };
 #define KERNEL static inline __attribute__((always_inline)) void
 
-/* ---- results ------------------------------------------------------------------------------------------ */
+/* ---- results ------------------------------------------------------------------------------------- */
 
 /* Writes one row of the block; `last` masks its last vector. */
 KERNEL put_row(const __m512 *acc, int nv, __mmask16 last, int accumulate, void *c, int64_t at, int out_type) {
@@ -27,15 +27,17 @@ KERNEL put_row(const __m512 *acc, int nv, __mmask16 last, int accumulate, void *
       __m512i r = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
       __mmask16 nan = _mm512_cmp_ps_mask(acc[j], acc[j], _CMP_UNORD_Q);
       r = _mm512_mask_or_epi32(r, nan, u, _mm512_set1_epi32(0x400000));
-      _mm256_mask_storeu_epi16((uint16_t *)c + at + j * LANES, mask, _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
+      _mm256_mask_storeu_epi16((uint16_t *)c + at + j * LANES, mask,
+                               _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
     }
   }
 }
 
-/* ---- f32 ---------------------------------------------------------------------------------------------- */
+/* ---- f32 ----------------------------------------------------------------------------------------- */
 
-KERNEL block_f32(const int mr, const int nv, __mmask16 last, int64_t k, const float *a, int64_t rs, int64_t cs, const float *b,
-                 int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {
+KERNEL block_f32(const int mr, const int nv, __mmask16 last, int64_t k, const float *a, int64_t rs,
+                 int64_t cs, const float *b, int64_t ldb, int accumulate, void *c, int64_t ldc,
+                 int out_type) {
   __m512 acc[MR][4];
 #pragma GCC unroll 6
   for (int i = 0; i < mr; i++)
@@ -44,7 +46,8 @@ KERNEL block_f32(const int mr, const int nv, __mmask16 last, int64_t k, const fl
   for (int64_t p = 0; p < k; p++, a += cs, b += ldb) {
     __m512 v[4];
 #pragma GCC unroll 4
-    for (int j = 0; j < nv; j++) v[j] = j == nv - 1 ? _mm512_maskz_loadu_ps(last, b + j * LANES) : _mm512_loadu_ps(b + j * LANES);
+    for (int j = 0; j < nv; j++)
+      v[j] = j == nv - 1 ? _mm512_maskz_loadu_ps(last, b + j * LANES) : _mm512_loadu_ps(b + j * LANES);
 #pragma GCC unroll 6
     for (int i = 0; i < mr; i++) {
       __m512 x = _mm512_set1_ps(a[i * rs]);
@@ -56,7 +59,7 @@ KERNEL block_f32(const int mr, const int nv, __mmask16 last, int64_t k, const fl
   for (int i = 0; i < mr; i++) put_row(acc[i], nv, last, accumulate, c, i * ldc, out_type);
 }
 
-/* ---- bf16 --------------------------------------------------------------------------------------------- */
+/* ---- bf16 ---------------------------------------------------------------------------------------- */
 
 #ifdef __AVX512BF16__
 static inline __attribute__((always_inline)) __m512bh pair(const uint16_t *a) {
@@ -65,8 +68,9 @@ static inline __attribute__((always_inline)) __m512bh pair(const uint16_t *a) {
   return (__m512bh)_mm512_set1_epi32((int)w);
 }
 
-KERNEL block_bf16(const int mr, const int nv, __mmask16 last, int64_t k, const uint16_t *a, int64_t rs, int64_t cs, const uint32_t *b,
-                  int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {
+KERNEL block_bf16(const int mr, const int nv, __mmask16 last, int64_t k, const uint16_t *a, int64_t rs,
+                  int64_t cs, const uint32_t *b, int64_t ldb, int accumulate, void *c, int64_t ldc,
+                  int out_type) {
   __m512 acc[MR][4];
 #pragma GCC unroll 6
   for (int i = 0; i < mr; i++)
@@ -97,10 +101,10 @@ KERNEL block_bf16(const int mr, const int nv, __mmask16 last, int64_t k, const u
 }
 #endif
 
-/* ---- all blocks of a product ---------------------------------------------------------------------------- */
+/* ---- all blocks of a product --------------------------------------------------------------------- */
 
-/* Rows are a few lines long and far apart, which the hardware does not foresee: what is wanted next is asked for in time.
- * Addresses behind the end do no harm. */
+/* Rows are a few lines long and far apart, which the hardware does not foresee: what is wanted next is
+ * asked for in time. Addresses behind the end do no harm. */
 static inline void fetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 
 /* The next strip of A. */
@@ -110,34 +114,36 @@ static inline void fetch_rows(const void *p, int64_t ld_bytes, int64_t bytes, in
     for (int64_t k = 0; k < bytes && k < MOST; k += 64) fetch((const char *)p + i * ld_bytes + k);
 }
 
-/* One compiled block for each height and width: the sizes must be constants for the results to stay in registers. */
+/* One compiled block for each height and width: the sizes must be constants for the results to stay in
+ * registers. */
 #define CASE(block, mr, nv) \
   case mr * 8 + nv: block(mr, nv, last, k, a, rs, cs, b, ldb, accumulate, c, ldc, out_type); break;
 #define CASES(block, mr) CASE(block, mr, 1) CASE(block, mr, 2) CASE(block, mr, 3) CASE(block, mr, 4)
 
-#define PRODUCT(name, block, type_a, type_b)                                                                            \
-  static __attribute__((noinline)) void name##_block(int64_t mr, int64_t nv, __mmask16 last, int64_t k, const type_a *a, \
-      int64_t rs, int64_t cs, const type_b *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {        \
-    switch (mr * 8 + nv) {                                                                                              \
-      CASES(block, 1) CASES(block, 2) CASES(block, 3) CASES(block, 4) CASES(block, 5) CASES(block, 6)                   \
-    }                                                                                                                   \
-  }                                                                                                                     \
-  static void name(int64_t m, int64_t n, int64_t k, const type_a *a, int64_t rs, int64_t cs, int64_t step,              \
-                   const type_b *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {                  \
-    int64_t size = out_type == SONDE_F32 ? 4 : 2;                                                                       \
-    for (int64_t j = 0; j < n; j += NR) {                                                                               \
-      int64_t width = n - j < NR ? n - j : NR, nv = (width + LANES - 1) / LANES;                                        \
-      __mmask16 last = (__mmask16)(0xffffu >> (nv * LANES - width));                                                    \
-      for (int64_t i = 0, mr; i < m; i += mr) {                                                                         \
-        const type_a *from = step ? a + i / SONDE_GROUP * step + i % SONDE_GROUP * rs : a + i * rs;                     \
-        mr = step && i % SONDE_GROUP ? MR - 1 : MR;   /* a group of 16 is 6 + 5 + 5 */                                  \
-        if (mr > m - i) mr = m - i;                                                                                     \
-        if (j == 0 && cs * (int64_t)sizeof *a == 4)                                                                     \
-          fetch_rows(from + mr * rs, rs * (int64_t)sizeof *a, k * (int64_t)sizeof *a, m - i - mr);                      \
-        name##_block(mr, nv, last, k, from, rs, cs, b + j, ldb, accumulate, (char *)c + (i * ldc + j) * size, ldc,      \
-                     out_type);                                                                                         \
-      }                                                                                                                 \
-    }                                                                                                                   \
+#define PRODUCT(name, block, type_a, type_b)                                                                 \
+  static __attribute__((noinline)) void name##_block(                                                        \
+      int64_t mr, int64_t nv, __mmask16 last, int64_t k, const type_a *a, int64_t rs, int64_t cs,            \
+      const type_b *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {                    \
+    switch (mr * 8 + nv) {                                                                                   \
+      CASES(block, 1) CASES(block, 2) CASES(block, 3) CASES(block, 4) CASES(block, 5) CASES(block, 6)        \
+    }                                                                                                        \
+  }                                                                                                          \
+  static void name(int64_t m, int64_t n, int64_t k, const type_a *a, int64_t rs, int64_t cs, int64_t step,   \
+                   const type_b *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {       \
+    int64_t size = out_type == SONDE_F32 ? 4 : 2;                                                            \
+    for (int64_t j = 0; j < n; j += NR) {                                                                    \
+      int64_t width = n - j < NR ? n - j : NR, nv = (width + LANES - 1) / LANES;                             \
+      __mmask16 last = (__mmask16)(0xffffu >> (nv * LANES - width));                                         \
+      for (int64_t i = 0, mr; i < m; i += mr) {                                                              \
+        const type_a *from = step ? a + i / SONDE_GROUP * step + i % SONDE_GROUP * rs : a + i * rs;          \
+        mr = step && i % SONDE_GROUP ? MR - 1 : MR; /* a group of 16 is 6 + 5 + 5 */                         \
+        if (mr > m - i) mr = m - i;                                                                          \
+        if (j == 0 && cs * (int64_t)sizeof *a == 4)                                                          \
+          fetch_rows(from + mr * rs, rs * (int64_t)sizeof *a, k * (int64_t)sizeof *a, m - i - mr);           \
+        name##_block(mr, nv, last, k, from, rs, cs, b + j, ldb, accumulate,                                  \
+                     (char *)c + (i * ldc + j) * size, ldc, out_type);                                       \
+      }                                                                                                      \
+    }                                                                                                        \
   }
 
 PRODUCT(product_f32, block_f32, float, float)
@@ -145,7 +151,7 @@ PRODUCT(product_f32, block_f32, float, float)
 PRODUCT(product_bf16, block_bf16, uint16_t, uint32_t)
 #endif
 
-/* ---- packing ------------------------------------------------------------------------------------------ */
+/* ---- packing ------------------------------------------------------------------------------------- */
 
 /* 16 x 16 words: four rounds that exchange halves of 1, 2, 4 and 8 words. */
 static void transpose_block(uint32_t *dst, int64_t ldd, const char *src, int64_t lds_bytes) {
@@ -180,7 +186,8 @@ static void transpose_block(uint32_t *dst, int64_t ldd, const char *src, int64_t
   }
 }
 
-static void transpose(uint32_t *dst, int64_t ldd, const void *src, int64_t lds_bytes, int64_t rows, int64_t cols) {
+static void transpose(uint32_t *dst, int64_t ldd, const void *src, int64_t lds_bytes, int64_t rows,
+                      int64_t cols) {
   const char *from = src;
   for (int64_t i = 0; i < rows; i += 16)
     for (int64_t j = 0; j < cols; j += 16) {
@@ -189,22 +196,27 @@ static void transpose(uint32_t *dst, int64_t ldd, const void *src, int64_t lds_b
         continue;
       }
       for (int64_t y = i; y < rows && y < i + 16; y++)
-        for (int64_t x = j; x < cols && x < j + 16; x++) __builtin_memcpy(dst + x * ldd + y, from + y * lds_bytes + x * 4, 4);
+        for (int64_t x = j; x < cols && x < j + 16; x++)
+          __builtin_memcpy(dst + x * ldd + y, from + y * lds_bytes + x * 4, 4);
     }
 }
 
-static inline __mmask16 first_of(int64_t n) { return n < LANES ? (__mmask16)(0xffffu >> (LANES - n)) : 0xffff; }
+static inline __mmask16 first_of(int64_t n) {
+  return n < LANES ? (__mmask16)(0xffffu >> (LANES - n)) : 0xffff;
+}
 
 static inline __m512i paired(const uint16_t *even, const uint16_t *odd, __mmask16 mask) {
   __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even));
   if (!odd) return low;
-  return _mm512_or_si512(low, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, odd)), 16));
+  return _mm512_or_si512(low,
+                         _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, odd)), 16));
 }
 
 /* How many rows ahead of the one at hand packing asks for: packing from memory becomes six times as fast. */
 enum { AHEAD = 16 };
 
-static void interleave(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t lds, int64_t rows, int64_t cols) {
+static void interleave(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t lds, int64_t rows,
+                       int64_t cols) {
   for (int64_t r = 0; r < rows; r += 2, dst += ldd, src += 2 * lds)
     for (int64_t c = 0; c < cols; c += LANES) {
       __mmask16 mask = first_of(cols - c);
@@ -214,7 +226,8 @@ static void interleave(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t 
     }
 }
 
-static void spread_f32(uint32_t *dst, int64_t width, int64_t step, const float *src, int64_t lds, int64_t cols) {
+static void spread_f32(uint32_t *dst, int64_t width, int64_t step, const float *src, int64_t lds,
+                       int64_t cols) {
   for (int64_t j = 0; j < cols; j += width, dst += step)
     for (int64_t c = 0; c < width && j + c < cols; c += LANES) {
       __mmask16 mask = first_of(cols - j - c);
@@ -223,7 +236,8 @@ static void spread_f32(uint32_t *dst, int64_t width, int64_t step, const float *
     }
 }
 
-static void spread_bf16(uint32_t *dst, int64_t width, int64_t step, const uint16_t *src, int64_t lds, int64_t rows, int64_t cols) {
+static void spread_bf16(uint32_t *dst, int64_t width, int64_t step, const uint16_t *src, int64_t lds,
+                        int64_t rows, int64_t cols) {
   for (int64_t j = 0; j < cols; j += width, dst += step)
     for (int64_t c = 0; c < width && j + c < cols; c += LANES) {
       __mmask16 mask = first_of(cols - j - c);
@@ -236,7 +250,8 @@ static void spread_bf16(uint32_t *dst, int64_t width, int64_t step, const uint16
 const sonde_micro *sonde_micro_avx512(int bf16) {
   static const sonde_micro plain = {product_f32, NULL, transpose, interleave, spread_f32, spread_bf16};
 #ifdef __AVX512BF16__
-  static const sonde_micro narrow = {product_f32, product_bf16, transpose, interleave, spread_f32, spread_bf16};
+  static const sonde_micro narrow = {product_f32, product_bf16, transpose,
+                                     interleave,  spread_f32,   spread_bf16};
   if (bf16) return &narrow;
 #endif
   (void)bf16;

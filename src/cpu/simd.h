@@ -1,8 +1,9 @@
 /* simd.h - the inner loops of every kernel, in the widest instruction set this CPU has.
  *
- * The files simd_*.c are compiled once per instruction set (SONDE_ISA); sonde_simd_get() picks one of the tables at
- * the first call, by what the CPU reports (SONDE_ISA=base|avx2|avx512 in the environment takes a narrower one, for
- * tests). All arrays are f32 unless said; any alignment; n may be 0. Reductions have a fixed order for a given table. */
+ * The files simd_*.c are compiled once per instruction set (SONDE_ISA); sonde_simd_get() picks one of the
+ * tables at the first call, by what the CPU reports (SONDE_ISA=base|avx2|avx512 in the environment takes a
+ * narrower one, for tests). All arrays are f32 unless said; any alignment; n may be 0. Reductions have a
+ * fixed order for a given table. */
 #ifndef SONDE_CPU_SIMD_H
 #define SONDE_CPU_SIMD_H
 
@@ -18,25 +19,30 @@ typedef struct sonde_simd_table {
   /* Rows of a norm. rms: r = 1/sqrt(mean(x^2)+eps), y = r x g; returns r. y f32. */
   float (*rms_row)(float *y, const float *x, const float *g, float eps, int64_t n);
   /* dx = r (g dy) - r^3/n dot(g dy, x) x ; dg += r x dy */
-  void (*rms_row_grad)(float *dx, float *dg, const float *x, const float *g, const float *dy, float r, int64_t n);
+  void (*rms_row_grad)(float *dx, float *dg, const float *x, const float *g, const float *dy, float r,
+                       int64_t n);
   /* mean and 1/std go out; y = (x-mean) r g + b */
-  void (*layer_row)(float *y, const float *x, const float *g, const float *b, float eps, int64_t n, float *mean, float *r);
-  void (*layer_row_grad)(float *dx, float *dg, float *db, const float *x, const float *g, const float *dy, float mean,
-                         float r, int64_t n);
-  /* y = x [2 half] with each pair (x[j], x[j + half]) turned by the angle of cosine c[j] and sine s[j]; y may be x */
+  void (*layer_row)(float *y, const float *x, const float *g, const float *b, float eps, int64_t n,
+                    float *mean, float *r);
+  void (*layer_row_grad)(float *dx, float *dg, float *db, const float *x, const float *g, const float *dy,
+                         float mean, float r, int64_t n);
+  /* y = x [2 half] with each pair (x[j], x[j + half]) turned by the angle of cosine c[j] and sine s[j]; y may
+   * be x */
   void (*turn)(float *y, const float *x, const float *c, const float *s, int64_t half);
   /* y = exp(x - shift); returns the sum of y */
   float (*exp_sum)(float *y, const float *x, float shift, int64_t n);
   float (*dot_bf16)(const uint16_t *x, const uint16_t *y, int64_t n);
 
-  /* Blocks of attention scores: [keys, SONDE_BLOCK] of f32, one query a column. top, shift, sum, delta: [SONDE_BLOCK]. */
-  void (*col_max)(float *top, const float *s, int64_t keys);                                     /* top = max(top, s) */
-  void (*col_exp)(float *s, float scale, const float *shift, float *sum, int64_t keys);          /* s = exp(scale s - shift); sum += s */
-  void (*col_grad)(float *ds, const float *p, const float *delta, float scale, int64_t keys);    /* ds = p (ds - delta) scale */
-  /* y [keys/2, SONDE_BLOCK]: words that hold rows 2r and 2r+1 as bf16; an odd last row is paired with zero. */
+  /* Blocks of attention scores: [keys, SONDE_BLOCK] of f32, one query a column; top, shift, sum and delta are
+   * [SONDE_BLOCK]. col_max: top = max(top, s). col_exp: s = exp(scale s - shift), sum += s. col_grad:
+   * ds = p (ds - delta) scale. */
+  void (*col_max)(float *top, const float *s, int64_t keys);
+  void (*col_exp)(float *s, float scale, const float *shift, float *sum, int64_t keys);
+  void (*col_grad)(float *ds, const float *p, const float *delta, float scale, int64_t keys);
+  /* y [keys/2, SONDE_BLOCK]: words that hold rows 2r and 2r+1 as bf16; an odd last row goes with zero. */
   void (*pairs_bf16)(uint32_t *y, const float *x, int64_t keys);
 
-  const struct sonde_micro *micro;   /* the register-blocked product (micro.h); NULL: products are the BLAS's */
+  const struct sonde_micro *micro; /* the register-blocked product (micro.h); NULL: products are the BLAS's */
 
   /* The stretch function of an elementwise op by name ("add", "silu", ...); NULL if there is none. */
   void (*(*vec)(const char *name))(const sonde_vec *v);

@@ -1,5 +1,6 @@
-/* simd_blocks.c - the inner loops of blocked attention, compiled once per instruction set (SONDE_ISA). A block is
- * [keys, SONDE_BLOCK queries]: a query is a lane, so that maxima and sums over keys need no sums across a vector. */
+/* simd_blocks.c - the inner loops of blocked attention, compiled once per instruction set (SONDE_ISA). A
+ * block is [keys, SONDE_BLOCK queries]: a query is a lane, so that maxima and sums over keys need no sums
+ * across a vector. */
 #include "config.h"
 #include "cpu/simd_isa.h"
 #include "cpu/simd_vector.h"
@@ -30,11 +31,13 @@ static void col_grad(float *ds, const float *p, const float *delta, float scale,
   vec shift[WIDE];
   for (int v = 0; v < WIDE; v++) shift[v] = load(delta + v * LANES);
   for (int64_t k = 0; k < keys; k++, ds += SONDE_BLOCK, p += SONDE_BLOCK)
-    for (int v = 0; v < WIDE; v++) store(ds + v * LANES, load(p + v * LANES) * (load(ds + v * LANES) - shift[v]) * scale);
+    for (int v = 0; v < WIDE; v++)
+      store(ds + v * LANES, load(p + v * LANES) * (load(ds + v * LANES) - shift[v]) * scale);
 }
 
 static inline word bf16_of(vec x) {
-  word u = (word)x, rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16, nan = (u >> 16) | 0x40u, keep = (word)(x == x);
+  word u = (word)x, rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16, nan = (u >> 16) | 0x40u,
+       keep = (word)(x == x);
   return (rounded & keep) | (nan & ~keep);
 }
 

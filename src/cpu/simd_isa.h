@@ -1,5 +1,6 @@
-/* simd_isa.h - what simd_kernels.c, simd_blocks.c and simd_vec.c share, and the tables that they give. They are compiled
- * once per instruction set with SONDE_ISA set to base, avx2 or avx512; ISA_NAME(f) gives each copy its own symbol. */
+/* simd_isa.h - what simd_kernels.c, simd_blocks.c and simd_vec.c share, and the tables that they give. They
+ * are compiled once per instruction set with SONDE_ISA set to base, avx2 or avx512; ISA_NAME(f) gives each
+ * copy its own symbol. */
 #ifndef SONDE_CPU_SIMD_ISA_H
 #define SONDE_CPU_SIMD_ISA_H
 

@@ -1,8 +1,8 @@
 /* simd_kernels.c - sums, dots, conversions and norm rows, compiled once per instruction set (SONDE_ISA).
  *
- * Sums run in LANES x 2 partial sums that are added in one fixed order, so the bits depend on n and the instruction
- * set's fused multiply-add only. The loops are plain C on gcc's vector type: no intrinsics, so the base build
- * needs no more than x86-64. */
+ * Sums run in LANES x 2 partial sums that are added in one fixed order, so the bits depend on n and the
+ * instruction set's fused multiply-add only. The loops are plain C on gcc's vector type: no intrinsics, so
+ * the base build needs no more than x86-64. */
 #include "config.h"
 #include "cpu/micro.h"
 #include "cpu/simd_isa.h"
@@ -66,7 +66,8 @@ static float max(const float *x, int64_t n) {
   for (int k = 0; k < 4; k++) a[k] = (vec){0} - __builtin_inff();
   for (; i + 4 * LANES <= n; i += 4 * LANES)
     for (int k = 0; k < 4; k++) a[k] = max_of(load(x + i + k * LANES), a[k]);
-  for (; i < n; i += LANES) a[0] = max_of(n - i < LANES ? load_part(x + i, n - i, -__builtin_inff()) : load(x + i), a[0]);
+  for (; i < n; i += LANES)
+    a[0] = max_of(n - i < LANES ? load_part(x + i, n - i, -__builtin_inff()) : load(x + i), a[0]);
   float t[LANES], m = -__builtin_inff();
   store(t, max_of(max_of(a[0], a[1]), max_of(a[2], a[3])));
   for (int k = 0; k < LANES; k++) m = m > t[k] || m != m ? m : t[k];
@@ -134,7 +135,8 @@ static float dot3(const float *x, const float *y, const float *z, int64_t n) {
   return fold(a[0] + a[1]);
 }
 
-static void rms_row_grad(float *dx, float *dg, const float *x, const float *g, const float *dy, float r, int64_t n) {
+static void rms_row_grad(float *dx, float *dg, const float *x, const float *g, const float *dy, float r,
+                         int64_t n) {
   float c = r * r * r * dot3(g, dy, x, n) / (float)n;
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; i++) {
@@ -144,8 +146,10 @@ static void rms_row_grad(float *dx, float *dg, const float *x, const float *g, c
   }
 }
 
-/* The variance is the mean of squared differences (two passes): the difference of two large sums would cancel. */
-static void layer_row(float *y, const float *x, const float *g, const float *b, float eps, int64_t n, float *mean, float *r) {
+/* The variance is the mean of squared differences (two passes): the difference of two large sums would
+ * cancel. */
+static void layer_row(float *y, const float *x, const float *g, const float *b, float eps, int64_t n,
+                      float *mean, float *r) {
   float m = sum(x, n) / (float)n;
 #define STEP(s, i) do { vec d_ = load(x + (i)) - m; s += d_ * d_; } while (0)
 #define LAST(s, i, c) do { vec d_ = load_part(x + (i), c, m) - m; s += d_ * d_; } while (0)
@@ -160,11 +164,12 @@ static void layer_row(float *y, const float *x, const float *g, const float *b, 
 }
 
 /* With h = (x - mean) r:  dx = r (g dy - mean(g dy) - h mean(g dy h)). */
-static void layer_row_grad(float *dx, float *dg, float *db, const float *x, const float *g, const float *dy, float mean,
-                           float r, int64_t n) {
+static void layer_row_grad(float *dx, float *dg, float *db, const float *x, const float *g, const float *dy,
+                           float mean, float r, int64_t n) {
   float s1 = dot(g, dy, n) / (float)n;
 #define STEP(s, i) s += load(g + (i)) * load(dy + (i)) * (load(x + (i)) - mean)
-#define LAST(s, i, c) s += load_part(g + (i), c, 0) * load_part(dy + (i), c, 0) * (load_part(x + (i), c, mean) - mean)
+#define LAST(s, i, c)                                                                                        \
+  s += load_part(g + (i), c, 0) * load_part(dy + (i), c, 0) * (load_part(x + (i), c, mean) - mean)
   REDUCE(n, a, STEP, LAST);
 #undef STEP
 #undef LAST
@@ -207,7 +212,9 @@ static float exp_sum(float *y, const float *x, float shift, int64_t n) {
   return fold(a[0] + a[1]);
 }
 
-static inline vec load_bf16(const uint16_t *x) { return (vec)(__builtin_convertvector(*(const half *)x, word) << 16); }
+static inline vec load_bf16(const uint16_t *x) {
+  return (vec)(__builtin_convertvector(*(const half *)x, word) << 16);
+}
 
 static inline vec load_part_bf16(const uint16_t *x, int64_t n) {
   uint16_t t[LANES];
@@ -235,8 +242,16 @@ const sonde_simd_table *ISA_NAME(sonde_simd)(int bf16) {
   sonde_simd_table *t = &table[bf16 != 0];
   *t = (sonde_simd_table){
       .common = {sizeof(sonde_simd), sum, dot, max, axpy, scale, mul, vexp, vtanh, from_bf16, to_bf16},
-      .isa = ISA_TEXT(SONDE_ISA), .bf16 = bf16, .rms_row = rms_row, .rms_row_grad = rms_row_grad, .layer_row = layer_row,
-      .layer_row_grad = layer_row_grad, .turn = turn, .exp_sum = exp_sum, .dot_bf16 = dot_bf16, .micro = MICRO(bf16),
+      .isa = ISA_TEXT(SONDE_ISA),
+      .bf16 = bf16,
+      .rms_row = rms_row,
+      .rms_row_grad = rms_row_grad,
+      .layer_row = layer_row,
+      .layer_row_grad = layer_row_grad,
+      .turn = turn,
+      .exp_sum = exp_sum,
+      .dot_bf16 = dot_bf16,
+      .micro = MICRO(bf16),
       .vec = ISA_NAME(sonde_vec_find)};
   ISA_NAME(sonde_blocks)(t);
   return t;

@@ -1,6 +1,6 @@
-/* simd_vec.c - the stretch functions of elementwise ops, compiled once per instruction set (SONDE_ISA). Each is one
- * formula in a loop that gcc vectorises; the formulas are those of src/ops/elementwise.c. NaN comes through
- * everywhere: where a comparison decides, it is written so that the NaN is what is kept. */
+/* simd_vec.c - the stretch functions of elementwise ops, compiled once per instruction set (SONDE_ISA).
+ * Each is one formula in a loop that gcc vectorises; the formulas are those of src/ops/elementwise.c. NaN
+ * comes through everywhere: where a comparison decides, it is written so that the NaN is what is kept. */
 #include "config.h"
 #include "cpu/simd_isa.h"
 #include "cpu/simd_vector.h"
@@ -108,8 +108,9 @@ BINARY(vrelu2_grad, x > 0 ? 2.0f * x * y : x != x ? x : 0.0f)
 TERNARY(vswiglu_dgate, z * y * silu_slope(x))      /* gate, up, dy */
 BINARY(vswiglu_dup, x * sigmoid_of(x) * y)         /* gate, dy */
 
-/* Counter-based: the decision for element `index` at `step` is a hash of (seed, step, index) alone. The mixer is
- * C. Wellons' lowbias32 (32-bit xorshift-multiply), run once on the low word and once more under a second key. */
+/* Counter-based: the decision for element `index` at `step` is a hash of (seed, step, index) alone. The
+ * mixer is C. Wellons' lowbias32 (32-bit xorshift-multiply), run once on the low word and once more under a
+ * second key. */
 static inline uint32_t mix(uint32_t h) {
   h ^= h >> 16;
   h *= 0x7feb352du;

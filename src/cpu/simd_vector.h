@@ -1,5 +1,5 @@
-/* simd_vector.h - gcc's vector type of LANES floats, for the files that are compiled once per instruction set: no
- * intrinsics, so the same text serves SSE2, AVX2 and AVX-512. */
+/* simd_vector.h - gcc's vector type of LANES floats, for the files that are compiled once per instruction
+ * set: no intrinsics, so the same text serves SSE2, AVX2 and AVX-512. */
 #ifndef SONDE_CPU_SIMD_VECTOR_H
 #define SONDE_CPU_SIMD_VECTOR_H
 
@@ -20,9 +20,10 @@ static inline vec choose(ivec where, vec a, vec b) { return (vec)(((ivec)a & whe
 /* A NaN anywhere is the result: (a > b) is false beside a NaN, so the NaN of either side is kept. */
 static inline vec max_of(vec a, vec b) { return choose((a > b) | (a != a), a, b); }
 
-/* exp(x) within 2 ulp for x <= 88; smaller than 2^-126 is 0, larger is infinite. x = n ln 2 + r, |r| <= ln(2)/2; the
- * polynomial for exp(r) is that of Cephes' expf. Rounding by a large number leaves n in the low bits of t. Written
- * twice from one text: for vectors, and for loops over single numbers that gcc turns into vectors. */
+/* exp(x) within 2 ulp for x <= 88; smaller than 2^-126 is 0, larger is infinite. x = n ln 2 + r, |r| <=
+ * ln(2)/2; the polynomial for exp(r) is that of Cephes' expf. Rounding by a large number leaves n in the
+ * low bits of t. Written twice from one text: for vectors, and for loops over single numbers that gcc turns
+ * into vectors. */
 #define EXP_BODY(real, bits, pick)                                        \
   const float large = 12582912.0f;                                        \
   real t = x * 1.44269504f + large, n = t - large;                        \

@@ -1,9 +1,9 @@
-/* attention.c - softmax attention without the T x T matrix (Dao et al. 2022, FlashAttention): the op, and its forward
- * kernel. Blocks of queries meet blocks of keys, and the softmax is kept up to date query by query. Query head h reads
- * key head h / (H / KV) (GQA and MQA).
+/* attention.c - softmax attention without the T x T matrix (Dao et al. 2022, FlashAttention): the op, and
+ * its forward kernel. Blocks of queries meet blocks of keys, and the softmax is kept up to date query by
+ * query. Query head h reads key head h / (H / KV) (GQA and MQA).
  *
- * Scores are kept as [keys, queries]: then no operand of any product has to be transposed but a block of queries,
- * once, and the softmax runs along the vectors (simd_blocks.c). */
+ * Scores are kept as [keys, queries]: then no operand of any product has to be transposed but a block of
+ * queries, once, and the softmax runs along the vectors (simd_blocks.c). */
 #include "config.h"
 #include "graph/ops.h"
 
@@ -15,23 +15,30 @@
 #include "ops/rows.h"
 #include "tensor/tensor.h"
 
-/* ---- shapes ------------------------------------------------------------------------------------------- */
+/* ---- shapes -------------------------------------------------------------------------------------- */
 
 static int refuse(sonde_error *err, const char *op, const sonde_shape *in, const char *why) {
   char q[96], k[96], v[96];
-  return sonde_fail(err, SONDE_ESHAPE, "%s of q %s, k %s, v %s: %s", op, sonde_shape_text(&in[0], q, sizeof q),
-                    sonde_shape_text(&in[1], k, sizeof k), sonde_shape_text(&in[2], v, sizeof v), why);
+  return sonde_fail(err, SONDE_ESHAPE, "%s of q %s, k %s, v %s: %s", op,
+                    sonde_shape_text(&in[0], q, sizeof q), sonde_shape_text(&in[1], k, sizeof k),
+                    sonde_shape_text(&in[2], v, sizeof v), why);
 }
 
 static int check(const char *op, const sonde_shape *in, const sonde_attr *at, sonde_error *err) {
   const sonde_shape *q = &in[0], *k = &in[1], *v = &in[2];
-  if (q->rank != 4 || k->rank != 4 || !sonde_shape_equal(k, v) || !sonde_is_real(q) || !sonde_is_real(k) || !sonde_is_real(v))
+  if (q->rank != 4 || k->rank != 4 || !sonde_shape_equal(k, v) || !sonde_is_real(q) || !sonde_is_real(k) ||
+      !sonde_is_real(v))
     return refuse(err, op, in, "needs real numbers: q [B, T, H, Dh], k and v [B, Tk, KV, Dh]");
-  if (q->dim[0] != k->dim[0] || q->dim[3] != k->dim[3]) return refuse(err, op, in, "batch and head width must be equal");
-  if (q->dim[3] < 1 || q->dim[3] > SONDE_HEAD) return refuse(err, op, in, "the head width must be from 1 to 256");
-  if (k->dim[2] < 1 || q->dim[2] % k->dim[2]) return refuse(err, op, in, "the query heads must be a multiple of the key heads");
-  if (k->dim[1] < 1 || (at->i[ATTENTION_CAUSAL] && k->dim[1] < q->dim[1])) return refuse(err, op, in, "each query needs a key to look at");
-  if (at->f[0] < 0) return sonde_fail(err, SONDE_EINVAL, "%s: the scale must be positive, or 0 for 1/sqrt(Dh)", op);
+  if (q->dim[0] != k->dim[0] || q->dim[3] != k->dim[3])
+    return refuse(err, op, in, "batch and head width must be equal");
+  if (q->dim[3] < 1 || q->dim[3] > SONDE_HEAD)
+    return refuse(err, op, in, "the head width must be from 1 to 256");
+  if (k->dim[2] < 1 || q->dim[2] % k->dim[2])
+    return refuse(err, op, in, "the query heads must be a multiple of the key heads");
+  if (k->dim[1] < 1 || (at->i[ATTENTION_CAUSAL] && k->dim[1] < q->dim[1]))
+    return refuse(err, op, in, "each query needs a key to look at");
+  if (at->f[0] < 0)
+    return sonde_fail(err, SONDE_EINVAL, "%s: the scale must be positive, or 0 for 1/sqrt(Dh)", op);
   if (at->i[ATTENTION_WINDOW] < 0 || (at->i[ATTENTION_WINDOW] && !at->i[ATTENTION_CAUSAL]))
     return sonde_fail(err, SONDE_EINVAL, "%s: a window must be 0 (none) or positive, and causal", op);
   return SONDE_OK;
@@ -46,19 +53,21 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_sh
   return SONDE_OK;
 }
 
-static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,
+                      sonde_error *err) {
   (void)n_in;
   int rc = check("attention_grad", in, at, err);
   if (rc) return rc;
   sonde_shape lse = sonde_shape_make(SONDE_F32, 3, (int64_t[]){in[0].dim[0], in[0].dim[2], in[0].dim[1]});
   if (!sonde_shape_equal(&in[3], &in[0]) || !sonde_shape_equal(&in[4], &lse) || in[4].dtype != SONDE_F32 ||
       !sonde_shape_equal(&in[5], &in[0]))
-    return refuse(err, "attention_grad", in, "the result and its gradient must have q's shape, the log-sum-exp [B, H, T]");
+    return refuse(err, "attention_grad", in,
+                  "the result and its gradient must have q's shape, the log-sum-exp [B, H, T]");
   for (int k = 0; k < 3; k++) out[k] = sonde_shape_make(SONDE_F32, 4, in[k].dim);
   return SONDE_OK;
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------------- */
+/* ---- blocks -------------------------------------------------------------------------------------- */
 
 /* bf16 products need all three inputs in bf16 and whole pairs along the head. */
 static int is_narrow(const sonde_shape *in, const sonde_simd_table *simd) {
@@ -70,9 +79,9 @@ attention sonde_attention_task(const sonde_call *c) {
   const sonde_shape *q = &c->in_shape[IN_Q], *k = &c->in_shape[IN_K];
   const sonde_simd_table *simd = sonde_simd_get();
   double scale = c->attr->f[0] != 0 ? c->attr->f[0] : 1.0 / sqrt((double)q->dim[3]);
-  return (attention){.c = c, .simd = simd, .narrow = is_narrow(c->in_shape, simd) ? simd->micro : NULL, .batch = q->dim[0],
-                     .tq = q->dim[1], .tk = k->dim[1], .heads = q->dim[2], .kv = k->dim[2], .width = q->dim[3],
-                     .ahead = k->dim[1] - q->dim[1], .window = c->attr->i[ATTENTION_WINDOW],
+  return (attention){.c = c, .simd = simd, .narrow = is_narrow(c->in_shape, simd) ? simd->micro : NULL,
+                     .batch = q->dim[0], .tq = q->dim[1], .tk = k->dim[1], .heads = q->dim[2], .kv = k->dim[2],
+                     .width = q->dim[3], .ahead = k->dim[1] - q->dim[1], .window = c->attr->i[ATTENTION_WINDOW],
                      .causal = c->attr->i[ATTENTION_CAUSAL] != 0, .scale = (float)scale};
 }
 
@@ -82,24 +91,29 @@ static int64_t place_of(const attention *t, int input, int64_t b, int64_t head, 
   return (b * t->c->in_shape[input].dim[1] + first) * pitch_of(t, input) + head * t->width;
 }
 
-rows32 sonde_attention_f32(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, float *buf) {
+rows32 sonde_attention_f32(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n,
+                           float *buf) {
   int64_t pitch = pitch_of(t, input), at = place_of(t, input, b, head, first);
   if (t->c->in_shape[input].dtype == SONDE_F32) return (rows32){(const float *)t->c->in[input] + at, pitch};
   for (int64_t i = 0; i < n; i++)
-    t->simd->common.from_bf16(buf + i * t->width, (const uint16_t *)t->c->in[input] + at + i * pitch, t->width);
+    t->simd->common.from_bf16(buf + i * t->width, (const uint16_t *)t->c->in[input] + at + i * pitch,
+                              t->width);
   return (rows32){buf, t->width};
 }
 
-rows16 sonde_attention_bf16(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, uint16_t *buf) {
+rows16 sonde_attention_bf16(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n,
+                            uint16_t *buf) {
   int64_t pitch = pitch_of(t, input), at = place_of(t, input, b, head, first);
-  if (t->c->in_shape[input].dtype == SONDE_BF16) return (rows16){(const uint16_t *)t->c->in[input] + at, pitch};
+  if (t->c->in_shape[input].dtype == SONDE_BF16)
+    return (rows16){(const uint16_t *)t->c->in[input] + at, pitch};
   for (int64_t i = 0; i < n; i++)
     t->simd->common.to_bf16(buf + i * t->width, (const float *)t->c->in[input] + at + i * pitch, t->width);
   return (rows16){buf, t->width};
 }
 
 /* dst [words, SONDE_BLOCK] = the transpose of n rows of 32-bit words, zeros in the columns from n on. */
-static void turn_words(const attention *t, uint32_t *dst, const char *src, int64_t pitch_bytes, int64_t n, int64_t words) {
+static void turn_words(const attention *t, uint32_t *dst, const char *src, int64_t pitch_bytes, int64_t n,
+                       int64_t words) {
   if (n < SONDE_BLOCK) memset(dst, 0, (size_t)(words * SONDE_BLOCK) * sizeof *dst);
   if (t->simd->micro) {
     t->simd->micro->transpose(dst, SONDE_BLOCK, src, pitch_bytes, n, words);
@@ -109,7 +123,8 @@ static void turn_words(const attention *t, uint32_t *dst, const char *src, int64
     for (int64_t j = 0; j < words; j++) memcpy(dst + j * SONDE_BLOCK + i, src + i * pitch_bytes + j * 4, 4);
 }
 
-void sonde_attention_turn(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, uint32_t *turned) {
+void sonde_attention_turn(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n,
+                          uint32_t *turned) {
   if (t->narrow) {
     uint16_t buf[SONDE_BLOCK * SONDE_HEAD];
     rows16 r = sonde_attention_bf16(t, input, b, head, first, n, buf);
@@ -121,7 +136,8 @@ void sonde_attention_turn(const attention *t, int input, int64_t b, int64_t head
   }
 }
 
-int64_t sonde_attention_key_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, int64_t j, int64_t *end) {
+int64_t sonde_attention_key_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys,
+                                  int64_t j, int64_t *end) {
   int64_t cut = t->causal ? at - t->ahead - first : -KEYS;   /* key j is hidden from queries below j + cut */
   int64_t low = j + cut > 0 ? (j + cut) / STEP * STEP : 0;
   *end = low + STEP - cut;
@@ -129,25 +145,27 @@ int64_t sonde_attention_key_strip(const attention *t, int64_t first, int64_t n, 
   return low < n ? low : n;
 }
 
-int64_t sonde_attention_query_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, int64_t i, int64_t *end) {
+int64_t sonde_attention_query_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys,
+                                    int64_t i, int64_t *end) {
   int64_t seen = t->causal ? first + i + STEP + t->ahead - at : keys;
   *end = seen < keys && i + STEP < n ? i + STEP : n;
   if (*end == n) seen = t->causal ? first + n + t->ahead - at : keys;
   return seen < 0 ? 0 : seen < keys ? seen : keys;
 }
 
-void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys, int64_t first, int64_t n,
-                            const uint32_t *turned, float *s) {
+void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys,
+                            int64_t first, int64_t n, const uint32_t *turned, float *s) {
   float buf[KEYS * SONDE_HEAD];
   rows32 wide = {0};
   rows16 narrow = {0};
-  if (t->narrow) narrow = sonde_attention_bf16(t, input, b, kv, at, keys, NULL);   /* bf16 already: no buffer is touched */
+  if (t->narrow)
+    narrow = sonde_attention_bf16(t, input, b, kv, at, keys, NULL);   /* bf16 already: no buffer is touched */
   else wide = sonde_attention_f32(t, input, b, kv, at, keys, buf);
   for (int64_t j = 0, end; j < keys; j = end) {
     int64_t low = sonde_attention_key_strip(t, first, n, at, keys, j, &end), place = j * SONDE_BLOCK + low;
     if (t->narrow)
-      t->narrow->bf16(end - j, SONDE_BLOCK - low, t->width, narrow.at + j * narrow.ld, narrow.ld, 2, 0, turned + low, SONDE_BLOCK, 0,
-                      s + place, SONDE_BLOCK, SONDE_F32);
+      t->narrow->bf16(end - j, SONDE_BLOCK - low, t->width, narrow.at + j * narrow.ld, narrow.ld, 2, 0,
+                      turned + low, SONDE_BLOCK, 0, s + place, SONDE_BLOCK, SONDE_F32);
     else
       sonde_gemm_tile(0, 0, end - j, SONDE_BLOCK - low, t->width, wide.at + j * wide.ld, wide.ld,
                       (const float *)(const void *)turned + low, SONDE_BLOCK, 0, s + place, SONDE_BLOCK);
@@ -164,7 +182,8 @@ void sonde_attention_range(const attention *t, int64_t first, int64_t n, int64_t
 void sonde_attention_mask(const attention *t, float *s, int64_t first, int64_t n, int64_t at, int64_t keys) {
   if (!t->causal) return;
   for (int64_t j = 0; j < keys; j++, s += SONDE_BLOCK) {
-    int64_t low = at + j - t->ahead - first, high = t->window ? low + t->window : n;   /* queries that see this key */
+    /* The queries that see this key. */
+    int64_t low = at + j - t->ahead - first, high = t->window ? low + t->window : n;
     for (int64_t i = 0; i < low && i < n; i++) s[i] = -INFINITY;
     for (int64_t i = high > 0 ? high : 0; i < n; i++) s[i] = -INFINITY;
   }
@@ -177,12 +196,13 @@ void sonde_attention_pair_rows(const attention *t, int input, int64_t b, int64_t
   t->narrow->interleave(paired, t->width, r.at, r.ld, t->tk, t->width);
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------ */
+/* ---- forward ------------------------------------------------------------------------------------- */
 
 static void pair_values(void *arg, int64_t tile, int worker) {
   (void)worker;
   const attention *t = arg;
-  sonde_attention_pair_rows(t, IN_V, tile / t->kv, tile % t->kv, (uint32_t *)t->c->scratch + tile * sonde_attention_paired_words(t));
+  sonde_attention_pair_rows(t, IN_V, tile / t->kv, tile % t->kv,
+                            (uint32_t *)t->c->scratch + tile * sonde_attention_paired_words(t));
 }
 
 typedef struct softmax {         /* one block of queries on its way through the keys */
@@ -206,13 +226,15 @@ static void update(const attention *t, softmax *x, float *s, int64_t n, int64_t 
 }
 
 /* out += P V for the keys at.. of a block. */
-static void gather(const attention *t, softmax *x, const float *s, int64_t b, int64_t kv, int64_t first, int64_t n, int64_t at, int64_t keys) {
+static void gather(const attention *t, softmax *x, const float *s, int64_t b, int64_t kv, int64_t first,
+                   int64_t n, int64_t at, int64_t keys) {
   const uint32_t *pairs = NULL;
   uint32_t p[KEYS / 2 * SONDE_BLOCK];
   float buf[KEYS * SONDE_HEAD];
   rows32 v = {0};
   if (t->narrow) {
-    pairs = (const uint32_t *)t->c->scratch + (b * t->kv + kv) * sonde_attention_paired_words(t) + at / 2 * t->width;
+    pairs = (const uint32_t *)t->c->scratch + (b * t->kv + kv) * sonde_attention_paired_words(t) +
+            at / 2 * t->width;
     t->simd->pairs_bf16(p, s, keys);
   } else {
     v = sonde_attention_f32(t, IN_V, b, kv, at, keys, buf);
@@ -221,8 +243,8 @@ static void gather(const attention *t, softmax *x, const float *s, int64_t b, in
     int64_t seen = sonde_attention_query_strip(t, first, n, at, keys, i, &end);
     float *out = x->out + i * t->width;
     if (t->narrow)
-      t->narrow->bf16(end - i, t->width, seen, (const uint16_t *)(const void *)(p + i), 2, 2 * SONDE_BLOCK, 0, pairs, t->width, 1, out,
-                      t->width, SONDE_F32);
+      t->narrow->bf16(end - i, t->width, seen, (const uint16_t *)(const void *)(p + i), 2, 2 * SONDE_BLOCK, 0,
+                      pairs, t->width, 1, out, t->width, SONDE_F32);
     else sonde_gemm_tile(1, 0, end - i, t->width, seen, s + i, SONDE_BLOCK, v.at, v.ld, 1, out, t->width);
   }
 }
@@ -233,9 +255,11 @@ static void finish(const attention *t, softmax *x, int64_t b, int64_t h, int64_t
     float *row = x->out + i * t->width;
     int64_t at = ((b * t->tq + first + i) * t->heads + h) * t->width;
     t->simd->common.scale(row, row, 1.0f / x->total[i], t->width);
-    if (c->out[0] && c->out_shape[0].dtype == SONDE_F32) memcpy((float *)c->out[0] + at, row, (size_t)t->width * sizeof(float));
+    if (c->out[0] && c->out_shape[0].dtype == SONDE_F32)
+      memcpy((float *)c->out[0] + at, row, (size_t)t->width * sizeof(float));
     else if (c->out[0]) t->simd->common.to_bf16((uint16_t *)c->out[0] + at, row, t->width);
-    if (c->out[1]) ((float *)c->out[1])[(b * t->heads + h) * t->tq + first + i] = t->scale * x->top[i] + logf(x->total[i]);
+    if (c->out[1])
+      ((float *)c->out[1])[(b * t->heads + h) * t->tq + first + i] = t->scale * x->top[i] + logf(x->total[i]);
   }
 }
 
@@ -245,11 +269,13 @@ static void forward_tile(void *arg, int64_t tile, int worker) {
   const attention *t = arg;
   int64_t blocks = sonde_parts(t->tq, SONDE_BLOCK), per = t->batch * t->heads;
   int64_t first = (blocks - 1 - tile / per) * SONDE_BLOCK, b = tile % per / t->heads, h = tile % t->heads;
-  int64_t n = t->tq - first < SONDE_BLOCK ? t->tq - first : SONDE_BLOCK, kv = h / (t->heads / t->kv), from, to;
+  int64_t n = t->tq - first < SONDE_BLOCK ? t->tq - first : SONDE_BLOCK, kv = h / (t->heads / t->kv);
+  int64_t from, to;
   uint32_t turned[SONDE_BLOCK * SONDE_HEAD];
   float s[KEYS * SONDE_BLOCK];
   softmax x;
-  for (int64_t i = 0; i < SONDE_BLOCK; i++) x.top[i] = -1e30f, x.total[i] = 0;   /* finite: a row may have no key yet */
+  /* Not -infinity: a query may have met no key yet, and the difference of two infinities is none. */
+  for (int64_t i = 0; i < SONDE_BLOCK; i++) x.top[i] = -1e30f, x.total[i] = 0;
   memset(x.out, 0, (size_t)(n * t->width) * sizeof(float));
   sonde_attention_turn(t, IN_Q, b, h, first, n, turned);
   sonde_attention_range(t, first, n, &from, &to);
@@ -273,10 +299,12 @@ static int run(const sonde_call *c) {
 /* The pairs of all values (forward) or keys (backward). */
 static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
   (void)n_in, (void)out, (void)at;
-  return is_narrow(in, sonde_simd_get()) ? in[IN_V].dim[0] * in[IN_V].dim[2] * ((in[IN_V].dim[1] + 1) / 2) * in[IN_V].dim[3] * 4 : 0;
+  return is_narrow(in, sonde_simd_get())
+             ? in[IN_V].dim[0] * in[IN_V].dim[2] * ((in[IN_V].dim[1] + 1) / 2) * in[IN_V].dim[3] * 4
+             : 0;
 }
 
-/* ---- gradient rule and counts --------------------------------------------------------------------------- */
+/* ---- gradient rule and counts -------------------------------------------------------------------- */
 
 static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_node *in[SONDE_MAX_IN];
@@ -316,10 +344,13 @@ static double grad_flops(const sonde_shape *in, int n_in, const sonde_shape *out
 const sonde_op_def sonde_ops_attention[] = {
     {.size = sizeof(sonde_op_def), .name = "attention", .min_in = 3, .max_in = 3, .n_out = 2,
      .flags = SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
-     .doc = "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], log-sum-exp [B, H, T]. "
-            "f0: scale (0: 1/sqrt(Dh)), i0: causal (query i sees keys to i + Tk - T), i1: window, own position included (0: all)",
+     .doc = "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], "
+            "log-sum-exp [B, H, T]. f0: scale (0: 1/sqrt(Dh)), i0: causal (query i sees keys to i + Tk - T), "
+            "i1: window, own position included (0: all)",
      .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops},
-    {.size = sizeof(sonde_op_def), .name = "attention_grad", .min_in = 6, .max_in = 6, .n_out = 3, .flags = SONDE_OP_BF16_IN,
-     .doc = "of attention: q, k, v, its result, its log-sum-exp, the upstream gradient -> dq, dk, dv; attributes as attention",
+    {.size = sizeof(sonde_op_def), .name = "attention_grad", .min_in = 6, .max_in = 6, .n_out = 3,
+     .flags = SONDE_OP_BF16_IN,
+     .doc = "of attention: q, k, v, its result, its log-sum-exp, the upstream gradient -> dq, dk, dv; "
+            "attributes as attention",
      .shape = grad_shape, .scratch = scratch, .run = sonde_attention_grad_run, .flops = grad_flops},
     {0}};

@@ -1,4 +1,5 @@
-/* attention.h - what the forward and the backward kernel of attention share: the task, blocks of rows, the mask. */
+/* attention.h - what the forward and the backward kernel of attention share: the task, blocks of rows, the
+ * mask. */
 #ifndef SONDE_OPS_ATTENTION_H
 #define SONDE_OPS_ATTENTION_H
 
@@ -23,25 +24,33 @@ typedef struct attention {
 
 attention sonde_attention_task(const sonde_call *c);
 
-/* Rows [first, first+n) of one head of an input: where they are if of the dtype asked for, else converted into buf. */
+/* Rows [first, first+n) of one head of an input: where they are if of the dtype asked for, else converted
+ * into buf. */
 typedef struct rows32 { const float *at; int64_t ld; } rows32;
 typedef struct rows16 { const uint16_t *at; int64_t ld; } rows16;
-rows32 sonde_attention_f32(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, float *buf);
-rows16 sonde_attention_bf16(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, uint16_t *buf);
+rows32 sonde_attention_f32(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n,
+                           float *buf);
+rows16 sonde_attention_bf16(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n,
+                            uint16_t *buf);
 
-/* Queries as the right-hand side of the products with keys: [width, SONDE_BLOCK] of f32, or [width/2, SONDE_BLOCK] of
- * bf16 pairs if narrow; the columns from n on are zero. */
-void sonde_attention_turn(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n, uint32_t *turned);
+/* Queries as the right-hand side of the products with keys: [width, SONDE_BLOCK] of f32, or [width/2,
+ * SONDE_BLOCK] of bf16 pairs if narrow; the columns from n on are zero. */
+void sonde_attention_turn(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n,
+                          uint32_t *turned);
 
-/* Under a causal mask the block on the diagonal is done in strips of STEP, so that most of what is masked is not computed:
- * keys [j, *end) of a block are met by the queries from the returned one on; queries [i, *end) meet the returned number of
- * the block's keys. Both go up to what the whole block has where the mask does not cut. */
-int64_t sonde_attention_key_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, int64_t j, int64_t *end);
-int64_t sonde_attention_query_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, int64_t i, int64_t *end);
+/* Under a causal mask the block on the diagonal is done in strips of STEP, so that most of what is masked
+ * is not computed: keys [j, *end) of a block are met by the queries from the returned one on; queries [i,
+ * *end) meet the returned number of the block's keys. Both go up to what the whole block has where the mask
+ * does not cut. */
+int64_t sonde_attention_key_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys,
+                                  int64_t j, int64_t *end);
+int64_t sonde_attention_query_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys,
+                                    int64_t i, int64_t *end);
 
-/* s [keys, SONDE_BLOCK] = rows of input (keys or values) times turned queries first.. (n of them); masked scores are left. */
-void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys, int64_t first, int64_t n,
-                            const uint32_t *turned, float *s);
+/* s [keys, SONDE_BLOCK] = rows of input (keys or values) times turned queries first.. (n of them); masked
+ * scores are left. */
+void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys,
+                            int64_t first, int64_t n, const uint32_t *turned, float *s);
 
 /* The keys [*from, *to) that some query of [first, first+n) sees. */
 void sonde_attention_range(const attention *t, int64_t first, int64_t n, int64_t *from, int64_t *to);

@@ -1,5 +1,5 @@
-/* attention_grad.c - the backward kernel of attention: the probabilities are computed anew from the log-sum-exp of each
- * query (Dao et al. 2022, section 3.1 and appendix B.4). */
+/* attention_grad.c - the backward kernel of attention: the probabilities are computed anew from the
+ * log-sum-exp of each query (Dao et al. 2022, section 3.1 and appendix B.4). */
 #include "config.h"
 #include "graph/ops.h"
 
@@ -10,7 +10,8 @@
 #include "ops/attention.h"
 #include "ops/rows.h"
 
-/* Of one block of queries, as the products want it. The words hold f32, or bf16 pairs where products are in bf16. */
+/* Of one block of queries, as the products want it. The words hold f32, or bf16 pairs where products are in
+ * bf16. */
 typedef struct queries {
   int64_t b, kv, h, first, n;
   uint32_t q[SONDE_BLOCK * SONDE_HEAD], dout[SONDE_BLOCK * SONDE_HEAD];              /* turned */
@@ -26,7 +27,8 @@ static void weigh(const attention *t, queries *x) {
   memset(x->lse, 0, sizeof x->lse);
   memset(x->delta, 0, sizeof x->delta);
   for (int64_t i = 0; i < x->n; i++) {
-    rows32 o = sonde_attention_f32(t, IN_OUT, x->b, x->h, x->first + i, 1, a), d = sonde_attention_f32(t, IN_DOUT, x->b, x->h, x->first + i, 1, b);
+    rows32 o = sonde_attention_f32(t, IN_OUT, x->b, x->h, x->first + i, 1, a),
+           d = sonde_attention_f32(t, IN_DOUT, x->b, x->h, x->first + i, 1, b);
     x->delta[i] = t->simd->common.dot(o.at, d.at, t->width);
     x->lse[i] = ((const float *)t->c->in[IN_LSE])[(x->b * t->heads + x->h) * t->tq + x->first + i];
   }
@@ -56,22 +58,27 @@ typedef struct target {
 } target;
 
 /* dkv += P^T b for a block of keys: P [keys, queries] and b (pairs of) the queries' rows. */
-static void add_to_keys(const attention *t, const queries *x, float *dkv, int64_t ld, const float *p, const uint32_t *pairs, rows32 b,
-                        int64_t at, int64_t keys) {
+static void add_to_keys(const attention *t, const queries *x, float *dkv, int64_t ld, const float *p,
+                        const uint32_t *pairs, rows32 b, int64_t at, int64_t keys) {
   uint16_t rows[KEYS * SONDE_BLOCK];
   if (!dkv) return;
   if (t->narrow) t->simd->common.to_bf16(rows, p, keys * SONDE_BLOCK);
   for (int64_t j = 0, end; j < keys; j = end) {
-    int64_t low = sonde_attention_key_strip(t, x->first, x->n, at, keys, j, &end), from = j * SONDE_BLOCK + low, depth = x->n - low;
+    int64_t low = sonde_attention_key_strip(t, x->first, x->n, at, keys, j, &end),
+            from = j * SONDE_BLOCK + low, depth = x->n - low;
     float *to = dkv + (at + j) * ld;
     if (t->narrow)
-      t->narrow->bf16(end - j, t->width, depth, rows + from, SONDE_BLOCK, 2, 0, pairs + low / 2 * t->width, t->width, 1, to, ld, SONDE_F32);
-    else sonde_gemm_tile(0, 0, end - j, t->width, depth, p + from, SONDE_BLOCK, b.at + low * b.ld, b.ld, 1, to, ld);
+      t->narrow->bf16(end - j, t->width, depth, rows + from, SONDE_BLOCK, 2, 0, pairs + low / 2 * t->width,
+                      t->width, 1, to, ld, SONDE_F32);
+    else
+      sonde_gemm_tile(0, 0, end - j, t->width, depth, p + from, SONDE_BLOCK, b.at + low * b.ld, b.ld, 1, to,
+                      ld);
   }
 }
 
 /* dq += dS k for a block of keys. */
-static void add_to_queries(const attention *t, const queries *x, const target *g, const float *ds, int64_t at, int64_t keys) {
+static void add_to_queries(const attention *t, const queries *x, const target *g, const float *ds, int64_t at,
+                           int64_t keys) {
   uint32_t pairs[KEYS / 2 * SONDE_BLOCK];
   float buf[KEYS * SONDE_HEAD];
   rows32 k = {0};
@@ -82,8 +89,9 @@ static void add_to_queries(const attention *t, const queries *x, const target *g
     int64_t seen = sonde_attention_query_strip(t, x->first, x->n, at, keys, i, &end);
     float *to = g->dq + (x->first + i) * g->dq_ld;
     if (t->narrow)
-      t->narrow->bf16(end - i, t->width, seen, (const uint16_t *)(const void *)(pairs + i), 2, 2 * SONDE_BLOCK, 0,
-                      g->k_pairs + at / 2 * t->width, t->width, 1, to, g->dq_ld, SONDE_F32);
+      t->narrow->bf16(end - i, t->width, seen, (const uint16_t *)(const void *)(pairs + i), 2,
+                      2 * SONDE_BLOCK, 0, g->k_pairs + at / 2 * t->width, t->width, 1, to, g->dq_ld,
+                      SONDE_F32);
     else sonde_gemm_tile(1, 0, end - i, t->width, seen, ds + i, SONDE_BLOCK, k.at, k.ld, 1, to, g->dq_ld);
   }
 }
@@ -113,8 +121,8 @@ static float *cleared(void *out, int64_t b, int64_t rows, int64_t heads, int64_t
   return x;
 }
 
-/* A tile is one key head of one batch entry: its query heads, their blocks of queries and of keys in order, so every
- * sum has one order. The tile's parts of dq, dk and dv are its own. */
+/* A tile is one key head of one batch entry: its query heads, their blocks of queries and of keys in order,
+ * so every sum has one order. The tile's parts of dq, dk and dv are its own. */
 static void backward_tile(void *arg, int64_t tile, int worker) {
   (void)worker;
   const attention *t = arg;

@@ -1,7 +1,9 @@
-/* loss.c - the LM head and its cross-entropy as one op, in chunks of tokens: the N x V logits never exist at once.
+/* loss.c - the LM head and its cross-entropy as one op, in chunks of tokens: the N x V logits never exist
+ * at once.
  *
- * lm_loss_grad takes all three results from one pass over the logits: of each chunk it computes the logits once,
- * the loss, the softmax less the one-hot target, and the chunk's part of dx and dw. dw grows chunk after chunk. */
+ * lm_loss_grad takes all three results from one pass over the logits: of each chunk it computes the logits
+ * once, the loss, the softmax less the one-hot target, and the chunk's part of dx and dw. dw grows chunk
+ * after chunk. */
 #include "config.h"
 #include "graph/graph.h"
 
@@ -24,11 +26,14 @@ static int64_t chunk_rows(int64_t n, int64_t v) {
 static int check(const char *op, const sonde_shape *in, sonde_error *err) {
   char x[96], w[96], y[96];
   const sonde_shape *s = in;
-  if (s[0].rank == 2 && s[1].rank == 2 && s[2].rank == 1 && s[0].dim[1] == s[1].dim[1] && s[0].dim[0] == s[2].dim[0] &&
-      sonde_is_real(&s[0]) && s[0].dtype == s[1].dtype && s[2].dtype == SONDE_I32 && s[1].dim[0] > 0)
+  if (s[0].rank == 2 && s[1].rank == 2 && s[2].rank == 1 && s[0].dim[1] == s[1].dim[1] &&
+      s[0].dim[0] == s[2].dim[0] && sonde_is_real(&s[0]) && s[0].dtype == s[1].dtype &&
+      s[2].dtype == SONDE_I32 && s[1].dim[0] > 0)
     return SONDE_OK;
-  return sonde_fail(err, SONDE_ESHAPE, "%s of x %s, w %s, targets %s: needs x [N, D], w [V, D] of x's dtype, targets i32 [N]", op,
-                    sonde_shape_text(&s[0], x, sizeof x), sonde_shape_text(&s[1], w, sizeof w), sonde_shape_text(&s[2], y, sizeof y));
+  return sonde_fail(err, SONDE_ESHAPE,
+                    "%s of x %s, w %s, targets %s: needs x [N, D], w [V, D] of x's dtype, targets i32 [N]",
+                    op, sonde_shape_text(&s[0], x, sizeof x), sonde_shape_text(&s[1], w, sizeof w),
+                    sonde_shape_text(&s[2], y, sizeof y));
 }
 
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
@@ -38,7 +43,8 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_sh
   return rc;
 }
 
-static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,
+                      sonde_error *err) {
   (void)n_in, (void)at;
   int rc = check("lm_loss_grad", in, err);
   if (rc) return rc;
@@ -50,7 +56,7 @@ static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, son
   return SONDE_OK;
 }
 
-/* ---- one chunk ------------------------------------------------------------------------------------------ */
+/* ---- one chunk ----------------------------------------------------------------------------------- */
 
 typedef struct task {
   const sonde_call *c;
@@ -69,18 +75,21 @@ typedef struct task {
 static int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 static sonde_gemm logits_product(int64_t rows, int64_t v, int64_t d, int type) {
-  return (sonde_gemm){.m = rows, .n = v, .k = d, .batch = 1, .tb = 1, .in_type = type, .out_type = SONDE_F32, .lda = d, .ldb = d, .ldc = v};
+  return (sonde_gemm){.m = rows, .n = v, .k = d, .batch = 1, .tb = 1, .in_type = type, .out_type = SONDE_F32,
+                      .lda = d, .ldb = d, .ldc = v};
 }
 static sonde_gemm dx_product(int64_t rows, int64_t v, int64_t d, int type) {
-  return (sonde_gemm){.m = rows, .n = d, .k = v, .batch = 1, .in_type = type, .out_type = SONDE_F32, .lda = v, .ldb = d, .ldc = d};
+  return (sonde_gemm){.m = rows, .n = d, .k = v, .batch = 1, .in_type = type, .out_type = SONDE_F32,
+                      .lda = v, .ldb = d, .ldc = d};
 }
 static sonde_gemm dw_product(int64_t rows, int64_t v, int64_t d, int type, float beta) {
-  return (sonde_gemm){.m = v, .n = d, .k = rows, .batch = 1, .ta = 1, .in_type = type, .out_type = SONDE_F32, .lda = v, .ldb = d,
-                      .ldc = d, .beta = beta};
+  return (sonde_gemm){.m = v, .n = d, .k = rows, .batch = 1, .ta = 1, .in_type = type, .out_type = SONDE_F32,
+                      .lda = v, .ldb = d, .ldc = d, .beta = beta};
 }
 
 static int64_t product_scratch(int64_t rows, int64_t v, int64_t d, int type, int gradient) {
-  sonde_gemm g[3] = {logits_product(rows, v, d, type), dx_product(rows, v, d, type), dw_product(rows, v, d, type, 0)};
+  sonde_gemm g[3] = {logits_product(rows, v, d, type), dx_product(rows, v, d, type),
+                     dw_product(rows, v, d, type, 0)};
   int64_t most = 0;
   for (int k = 0; k < (gradient ? 3 : 1); k++) {
     int64_t need = sonde_gemm_scratch(&g[k]);
@@ -108,8 +117,9 @@ static int64_t grad_scratch(const sonde_shape *in, int n_in, const sonde_shape *
 
 static int prepare(const sonde_call *c, int gradient, task *t) {
   const sonde_shape *in = c->in_shape;
-  *t = (task){.c = c, .simd = sonde_simd_get(), .n = in[0].dim[0], .d = in[0].dim[1], .v = in[1].dim[0], .type = in[0].dtype,
-              .target = c->in[2], .dloss = gradient ? c->in[3] : NULL, .loss = c->out[gradient ? 2 : 0], .logits = c->scratch};
+  *t = (task){.c = c, .simd = sonde_simd_get(), .n = in[0].dim[0], .d = in[0].dim[1], .v = in[1].dim[0],
+              .type = in[0].dtype, .target = c->in[2], .dloss = gradient ? c->in[3] : NULL,
+              .loss = c->out[gradient ? 2 : 0], .logits = c->scratch};
   t->rows = chunk_rows(t->n, t->v);
   char *at = (char *)c->scratch + aligned(t->rows * t->v * 4);
   if (gradient && t->type == SONDE_BF16) {
@@ -119,12 +129,14 @@ static int prepare(const sonde_call *c, int gradient, task *t) {
   t->gemm_scratch = at;
   for (int64_t i = 0; i < t->n; i++)
     if (t->target[i] < -1 || t->target[i] >= t->v)
-      return sonde_fail(c->err, SONDE_EINVAL, "%s: target %d of token %lld is outside the vocabulary of %lld", gradient ? "lm_loss_grad" : "lm_loss",
-                        (int)t->target[i], (long long)i, (long long)t->v);
+      return sonde_fail(c->err, SONDE_EINVAL, "%s: target %d of token %lld is outside the vocabulary of %lld",
+                        gradient ? "lm_loss_grad" : "lm_loss", (int)t->target[i], (long long)i,
+                        (long long)t->v);
   return SONDE_OK;
 }
 
-/* z = a z, in place or rounded to bf16, a stretch at a time so that the second step finds the first one's in the cache. */
+/* z = a z, in place or rounded to bf16, a stretch at a time so that the second step finds the first one's
+ * in the cache. */
 static void weigh(const task *t, float *z, uint16_t *narrow, float a) {
   const sonde_simd *simd = &t->simd->common;
   float buf[STRETCH];
@@ -139,7 +151,8 @@ static void weigh(const task *t, float *z, uint16_t *narrow, float a) {
   }
 }
 
-/* Row i of the chunk: the loss, and in the gradient (softmax - onehot) dloss, in the logits' place or as bf16. */
+/* Row i of the chunk: the loss, and in the gradient (softmax - onehot) dloss, in the logits' place or as
+ * bf16. */
 static void one_row(const task *t, int64_t i) {
   const sonde_simd *simd = &t->simd->common;
   float *z = t->logits + i * t->v, loss = 0, d = t->dloss ? t->dloss[t->first + i] : 0;
@@ -192,14 +205,16 @@ static int grad_run(const sonde_call *c) {
     t.count = t.n - t.first < t.rows ? t.n - t.first : t.rows;
     chunk_loss(&t);
     const void *slope = t.narrow ? (const void *)t.narrow : t.logits;
-    sonde_gemm gx = dx_product(t.count, t.v, t.d, t.type), gw = dw_product(t.count, t.v, t.d, t.type, t.first > 0);
-    if (c->out[0]) sonde_gemm_run(&gx, slope, c->in[1], (float *)c->out[0] + t.first * t.d, t.gemm_scratch, c->pool);
+    sonde_gemm gx = dx_product(t.count, t.v, t.d, t.type),
+               gw = dw_product(t.count, t.v, t.d, t.type, t.first > 0);
+    if (c->out[0])
+      sonde_gemm_run(&gx, slope, c->in[1], (float *)c->out[0] + t.first * t.d, t.gemm_scratch, c->pool);
     if (c->out[1]) sonde_gemm_run(&gw, slope, tokens_of(&t), c->out[1], t.gemm_scratch, c->pool);
   }
   return rc;
 }
 
-/* ---- gradient rule and counts --------------------------------------------------------------------------- */
+/* ---- gradient rule and counts -------------------------------------------------------------------- */
 
 /* The gradient's pass gives the loss as well, so where it runs the forward op need not. */
 static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
@@ -229,13 +244,15 @@ static double grad_flops(const sonde_shape *in, int n_in, const sonde_shape *out
   return 3 * product_flops(in) + 5.0 * (double)in[0].dim[0] * (double)in[1].dim[0];
 }
 
-/* ---- argmax ------------------------------------------------------------------------------------------- */
+/* ---- argmax -------------------------------------------------------------------------------------- */
 
-static int argmax_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+static int argmax_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,
+                        sonde_error *err) {
   char text[96];
   (void)n_in, (void)at;
   if (in[0].rank < 1 || in[0].dtype != SONDE_F32 || in[0].dim[in[0].rank - 1] < 1)
-    return sonde_fail(err, SONDE_ESHAPE, "argmax of %s: needs f32 [.., V] with V over 0", sonde_shape_text(&in[0], text, sizeof text));
+    return sonde_fail(err, SONDE_ESHAPE, "argmax of %s: needs f32 [.., V] with V over 0",
+                      sonde_shape_text(&in[0], text, sizeof text));
   *out = sonde_shape_make(SONDE_I32, in[0].rank - 1, in[0].dim);
   return SONDE_OK;
 }
@@ -267,12 +284,15 @@ static double argmax_flops(const sonde_shape *in, int n_in, const sonde_shape *o
 }
 
 const sonde_op_def sonde_ops_loss[] = {
-    {.size = sizeof(sonde_op_def), .name = "lm_loss", .min_in = 3, .max_in = 3, .n_out = 1, .flags = SONDE_OP_BF16_IN,
-     .doc = "cross-entropy in nats of each token under softmax(x w^T): x [N, D], w [V, D], targets i32 [N] (-1: ignored, "
-            "loss 0) -> [N]",
+    {.size = sizeof(sonde_op_def), .name = "lm_loss", .min_in = 3, .max_in = 3, .n_out = 1,
+     .flags = SONDE_OP_BF16_IN,
+     .doc = "cross-entropy in nats of each token under softmax(x w^T): x [N, D], w [V, D], targets i32 [N] "
+            "(-1: ignored, loss 0) -> [N]",
      .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops},
-    {.size = sizeof(sonde_op_def), .name = "lm_loss_grad", .min_in = 4, .max_in = 4, .n_out = 3, .flags = SONDE_OP_BF16_IN,
-     .doc = "of lm_loss: x [N, D], w [V, D], targets i32 [N], dloss [N] (f32) -> dx [N, D], dw [V, D], the loss [N] itself",
+    {.size = sizeof(sonde_op_def), .name = "lm_loss_grad", .min_in = 4, .max_in = 4, .n_out = 3,
+     .flags = SONDE_OP_BF16_IN,
+     .doc = "of lm_loss: x [N, D], w [V, D], targets i32 [N], dloss [N] (f32) -> dx [N, D], dw [V, D], the "
+            "loss [N] itself",
      .shape = grad_shape, .scratch = grad_scratch, .run = grad_run, .flops = grad_flops},
     {.size = sizeof(sonde_op_def), .name = "argmax", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "place of the largest value along the last axis, the first of equals: x [.., V] -> i32 [..]",

@@ -1,4 +1,4 @@
-/* matmul.c - matrix products of nodes. The product itself is src/cpu/gemm.c; here are shapes and gradients. */
+/* matmul.c - matrix products of nodes: shapes and gradients. The product itself is src/cpu/gemm.c. */
 #include "config.h"
 #include "graph/ops.h"
 
@@ -20,9 +20,12 @@ static int refuse(sonde_error *err, const sonde_shape *a, const sonde_shape *b, 
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
   const sonde_shape *a = &in[0], *b = &in[1];
   if (!sonde_is_real(a) || a->dtype != b->dtype) return refuse(err, a, b, "both must be f32 or both bf16");
-  if (a->rank < 2 || b->rank < 2) return refuse(err, a, b, "both need at least two axes; reshape a vector to [1, n] or [n, 1]");
-  if (b->rank != 2 && b->rank != a->rank) return refuse(err, a, b, "the second must have two axes or as many as the first");
-  if (at->i[TA] && b->rank != a->rank) return refuse(err, a, b, "with the first transposed both need the same number of axes");
+  if (a->rank < 2 || b->rank < 2)
+    return refuse(err, a, b, "both need at least two axes; reshape a vector to [1, n] or [n, 1]");
+  if (b->rank != 2 && b->rank != a->rank)
+    return refuse(err, a, b, "the second must have two axes or as many as the first");
+  if (at->i[TA] && b->rank != a->rank)
+    return refuse(err, a, b, "with the first transposed both need the same number of axes");
   for (int k = 0; k < b->rank - 2; k++)
     if (a->dim[k] != b->dim[k]) return refuse(err, a, b, "the leading axes must be equal");
   int64_t k_a = a->dim[a->rank - (at->i[TA] ? 2 : 1)], k_b = b->dim[b->rank - (at->i[TB] ? 1 : 2)];
@@ -33,13 +36,15 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_sh
     return refuse(err, a, b, why);
   }
   if (at->i[OUT_TYPE] != SONDE_F32 && at->i[OUT_TYPE] != SONDE_BF16)
-    return sonde_fail(err, SONDE_EINVAL, "matmul: the result's dtype must be f32 (0) or bf16 (1), not %lld", (long long)at->i[OUT_TYPE]);
+    return sonde_fail(err, SONDE_EINVAL, "matmul: the result's dtype must be f32 (0) or bf16 (1), not %lld",
+                      (long long)at->i[OUT_TYPE]);
   *out = *a;
   out->dtype = (int32_t)at->i[OUT_TYPE];
   out->dim[a->rank - 2] = a->dim[a->rank - (at->i[TA] ? 1 : 2)];
   out->dim[a->rank - 1] = b->dim[b->rank - (at->i[TB] ? 2 : 1)];
   if (n_in == 3 && (!sonde_shape_equal(&in[2], out) || in[2].dtype != SONDE_F32 || out->dtype != SONDE_F32))
-    return refuse(err, a, b, "the third input (added to the product) and the result must be f32 of the product's shape");
+    return refuse(err, a, b,
+                  "the third input (added to the product) and the result must be f32 of the product's shape");
   return SONDE_OK;
 }
 
@@ -52,9 +57,10 @@ static sonde_gemm describe(const sonde_shape *in, int n_in, const sonde_shape *o
     m *= batch;
     batch = 1;
   }
-  return (sonde_gemm){.m = m, .n = n, .k = k, .batch = batch, .ta = at->i[TA] != 0, .tb = at->i[TB] != 0, .in_type = a->dtype,
-                      .out_type = out->dtype, .lda = at->i[TA] ? m : k, .ldb = at->i[TB] ? k : n, .ldc = n,
-                      .stride_a = m * k, .stride_b = k * n, .stride_c = m * n, .beta = n_in == 3 ? 1.0f : 0.0f};
+  return (sonde_gemm){.m = m, .n = n, .k = k, .batch = batch, .ta = at->i[TA] != 0, .tb = at->i[TB] != 0,
+                      .in_type = a->dtype, .out_type = out->dtype, .lda = at->i[TA] ? m : k,
+                      .ldb = at->i[TB] ? k : n, .ldc = n, .stride_a = m * k, .stride_b = k * n,
+                      .stride_c = m * n, .beta = n_in == 3 ? 1.0f : 0.0f};
 }
 
 static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
@@ -64,7 +70,8 @@ static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, 
 
 static int run(const sonde_call *c) {
   sonde_gemm g = describe(c->in_shape, c->n_in, c->out_shape, c->attr);
-  if (c->n_in == 3 && c->in[2] != c->out[0]) memcpy(c->out[0], c->in[2], (size_t)(g.batch * g.m * g.n) * sizeof(float));
+  if (c->n_in == 3 && c->in[2] != c->out[0])
+    memcpy(c->out[0], c->in[2], (size_t)(g.batch * g.m * g.n) * sizeof(float));
   sonde_gemm_run(&g, c->in[0], c->in[1], c->out[0], c->scratch, c->pool);
   return SONDE_OK;
 }
@@ -100,7 +107,7 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
 const sonde_op_def sonde_ops_matmul[] = {
     {.size = sizeof(sonde_op_def), .name = "matmul", .min_in = 2, .max_in = 3, .n_out = 1,
      .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
-     .doc = "(c +) op(a) op(b) over the last two axes; b [k,n] is shared by a's leading axes. i0: transpose a, i1: "
-            "transpose b, i2: dtype of the result (0 f32, 1 bf16). In place: the result may be c's buffer",
+     .doc = "(c +) op(a) op(b) over the last two axes; b [k,n] is shared by a's leading axes. i0: transpose "
+            "a, i1: transpose b, i2: dtype of the result (0 f32, 1 bf16). In place: the result may be c's buffer",
      .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops},
     {0}};

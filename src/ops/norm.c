@@ -1,7 +1,8 @@
-/* norm.c - RMSNorm (Zhang and Sennrich 2019) and LayerNorm (Ba et al. 2016) over the last axis, and their gradients.
+/* norm.c - RMSNorm (Zhang and Sennrich 2019) and LayerNorm (Ba et al. 2016) over the last axis, and their
+ * gradients.
  *
- * The gradients of gain and bias are sums over all rows: blocks of ROWS rows give partial sums in scratch, which are
- * added in the order of the blocks, so the bits do not depend on who computed which block. */
+ * The gradients of gain and bias are sums over all rows: blocks of ROWS rows give partial sums in scratch,
+ * which are added in the order of the blocks, so the bits do not depend on who computed which block. */
 #include "config.h"
 #include "graph/ops.h"
 
@@ -12,7 +13,7 @@
 
 enum { ROWS = 64, MAX_WIDTH = 16384 };
 
-/* ---- shapes ------------------------------------------------------------------------------------------- */
+/* ---- shapes -------------------------------------------------------------------------------------- */
 
 static int check(const char *op, const sonde_shape *in, int params, sonde_error *err) {
   char tx[96], tg[96];
@@ -37,7 +38,8 @@ static sonde_shape real_like(const sonde_shape *x) {
   return sonde_shape_make(SONDE_F32, x->rank, x->dim);
 }
 
-static int rms_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+static int rms_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,
+                     sonde_error *err) {
   (void)n_in, (void)at;
   int rc = check("rmsnorm", in, 1, err);
   if (rc) return rc;
@@ -46,7 +48,8 @@ static int rms_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sond
   return SONDE_OK;
 }
 
-static int layer_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+static int layer_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,
+                       sonde_error *err) {
   (void)n_in, (void)at;
   int rc = check("layernorm", in, 2, err);
   if (rc) return rc;
@@ -63,27 +66,31 @@ static int grad_shape(const char *op, const sonde_shape *in, int stats, sonde_sh
   sonde_shape rows = rows_of(&in[0]);
   for (int k = 0; k < stats; k++)
     if (!sonde_shape_equal(&in[2 + k], &rows) || in[2 + k].dtype != SONDE_F32)
-      return sonde_fail(err, SONDE_ESHAPE, "%s of %s: the row statistics have another shape", op, sonde_shape_text(&in[0], tx, sizeof tx));
+      return sonde_fail(err, SONDE_ESHAPE, "%s of %s: the row statistics have another shape", op,
+                        sonde_shape_text(&in[0], tx, sizeof tx));
   if (!sonde_shape_equal(&in[2 + stats], &in[0]) || !sonde_is_real(&in[2 + stats]))
-    return sonde_fail(err, SONDE_ESHAPE, "%s of %s: the upstream gradient has another shape", op, sonde_shape_text(&in[0], tx, sizeof tx));
+    return sonde_fail(err, SONDE_ESHAPE, "%s of %s: the upstream gradient has another shape", op,
+                      sonde_shape_text(&in[0], tx, sizeof tx));
   out[0] = real_like(&in[0]);
   out[1] = in[1];
   return SONDE_OK;
 }
 
-static int rms_grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+static int rms_grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,
+                          sonde_error *err) {
   (void)n_in, (void)at;
   return grad_shape("rmsnorm_grad", in, 1, out, err);
 }
 
-static int layer_grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+static int layer_grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,
+                            sonde_error *err) {
   (void)n_in, (void)at;
   int rc = grad_shape("layernorm_grad", in, 2, out, err);
   if (!rc) out[2] = out[1];
   return rc;
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------ */
+/* ---- forward ------------------------------------------------------------------------------------- */
 
 typedef struct norm_run {
   const sonde_call *c;
@@ -130,7 +137,7 @@ static int run_forward(const sonde_call *c, int layer) {
 static int rms_run(const sonde_call *c) { return run_forward(c, 0); }
 static int layer_run(const sonde_call *c) { return run_forward(c, 1); }
 
-/* ---- backward ----------------------------------------------------------------------------------------- */
+/* ---- backward ------------------------------------------------------------------------------------ */
 
 static void backward_block(void *arg, int64_t tile, int worker) {
   (void)worker;
@@ -153,7 +160,8 @@ static void backward_block(void *arg, int64_t tile, int worker) {
   }
 }
 
-/* Adds the blocks' sums in order. One tile per parameter: a few thousand numbers a block, too little to cut further. */
+/* Adds the blocks' sums in order. One tile per parameter: a few thousand numbers a block, too little to cut
+ * further. */
 static void add_blocks(void *arg, int64_t param, int worker) {
   (void)worker;
   const norm_run *r = arg;
@@ -175,15 +183,18 @@ static int rms_grad_run(const sonde_call *c) { return run_backward(c, 0); }
 static int layer_grad_run(const sonde_call *c) { return run_backward(c, 1); }
 
 static int64_t partial_bytes(const sonde_shape *in, int params) {
-  return sonde_parts(sonde_leading(&in[0], 1), ROWS) * params * in[0].dim[in[0].rank - 1] * (int64_t)sizeof(float);
+  return sonde_parts(sonde_leading(&in[0], 1), ROWS) * params * in[0].dim[in[0].rank - 1] *
+         (int64_t)sizeof(float);
 }
 
-static int64_t rms_grad_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
+static int64_t rms_grad_scratch(const sonde_shape *in, int n_in, const sonde_shape *out,
+                                const sonde_attr *at) {
   (void)n_in, (void)out, (void)at;
   return partial_bytes(in, 1);
 }
 
-static int64_t layer_grad_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
+static int64_t layer_grad_scratch(const sonde_shape *in, int n_in, const sonde_shape *out,
+                                  const sonde_attr *at) {
   (void)n_in, (void)out, (void)at;
   return partial_bytes(in, 2);
 }
@@ -202,12 +213,13 @@ static double rms_grad_flops(const sonde_shape *in, int n_in, const sonde_shape 
   (void)n_in, (void)out, (void)at;
   return 9 * elements(in);
 }
-static double layer_grad_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
+static double layer_grad_flops(const sonde_shape *in, int n_in, const sonde_shape *out,
+                               const sonde_attr *at) {
   (void)n_in, (void)out, (void)at;
   return 15 * elements(in);
 }
 
-/* ---- gradient rules ------------------------------------------------------------------------------------ */
+/* ---- gradient rules ------------------------------------------------------------------------------ */
 
 /* A value per row, [..], as [.., 1], to be broadcast along the row. */
 static sonde_node *column(sonde_node *per_row, sonde_node *x) {
@@ -218,10 +230,12 @@ static sonde_node *column(sonde_node *per_row, sonde_node *x) {
 
 static sonde_node *plus(sonde_node *a, sonde_node *b) { return a && b ? sonde_add(a, b) : a ? a : b; }
 
-/* What flows back through r = (mean((x - m)^2) + eps)^(-1/2) itself: dx = -r^3 / D (x - m) dr; m is NULL in RMSNorm. */
+/* What flows back through r = (mean((x - m)^2) + eps)^(-1/2) itself: dx = -r^3 / D (x - m) dr; m is NULL in
+ * RMSNorm. */
 static sonde_node *through_scale(sonde_node *x, sonde_node *m, sonde_node *r, sonde_node *dr) {
   sonde_shape s = sonde_node_shape(x);
-  sonde_node *weight = sonde_scale(sonde_mul(sonde_mul(sonde_square(r), r), dr), -1.0 / (double)s.dim[s.rank - 1]);
+  sonde_node *weight =
+      sonde_scale(sonde_mul(sonde_mul(sonde_square(r), r), dr), -1.0 / (double)s.dim[s.rank - 1]);
   return sonde_mul(m ? sonde_sub(x, column(m, x)) : x, column(weight, x));
 }
 
@@ -262,16 +276,20 @@ static int layer_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout,
 const sonde_op_def sonde_ops_norm[] = {
     {.size = sizeof(sonde_op_def), .name = "rmsnorm", .min_in = 2, .max_in = 2, .n_out = 2,
      .flags = SONDE_OP_BF16_OUT | SONDE_OP_GAIN,
-     .doc = "y = x r gain with r = 1/sqrt(mean(x^2) + eps) over the last axis: x [.., D], gain [D] -> y [.., D], r [..]. f0: eps",
+     .doc = "y = x r gain with r = 1/sqrt(mean(x^2) + eps) over the last axis: x [.., D], gain [D] -> y [.., "
+            "D], r [..]. f0: eps",
      .shape = rms_shape, .grad = rms_grad, .run = rms_run, .flops = rms_flops},
     {.size = sizeof(sonde_op_def), .name = "rmsnorm_grad", .min_in = 4, .max_in = 4, .n_out = 2,
      .doc = "of rmsnorm: x [.., D], gain [D], r [..], dy [.., D] (f32 or bf16) -> dx [.., D], dgain [D]",
      .shape = rms_grad_shape, .scratch = rms_grad_scratch, .run = rms_grad_run, .flops = rms_grad_flops},
-    {.size = sizeof(sonde_op_def), .name = "layernorm", .min_in = 3, .max_in = 3, .n_out = 3, .flags = SONDE_OP_BF16_OUT,
-     .doc = "y = (x - m) r gain + bias with m = mean(x), r = 1/sqrt(var(x) + eps) over the last axis: x [.., D], gain [D], "
-            "bias [D] -> y [.., D], m [..], r [..]. f0: eps",
+    {.size = sizeof(sonde_op_def), .name = "layernorm", .min_in = 3, .max_in = 3, .n_out = 3,
+     .flags = SONDE_OP_BF16_OUT,
+     .doc = "y = (x - m) r gain + bias with m = mean(x), r = 1/sqrt(var(x) + eps) over the last axis: x [.., "
+            "D], gain [D], bias [D] -> y [.., D], m [..], r [..]. f0: eps",
      .shape = layer_shape, .grad = layer_grad, .run = layer_run, .flops = layer_flops},
     {.size = sizeof(sonde_op_def), .name = "layernorm_grad", .min_in = 5, .max_in = 5, .n_out = 3,
-     .doc = "of layernorm: x [.., D], gain [D], m [..], r [..], dy [.., D] (f32 or bf16) -> dx [.., D], dgain [D], dbias [D]",
-     .shape = layer_grad_shape, .scratch = layer_grad_scratch, .run = layer_grad_run, .flops = layer_grad_flops},
+     .doc = "of layernorm: x [.., D], gain [D], m [..], r [..], dy [.., D] (f32 or bf16) -> dx [.., D], "
+            "dgain [D], dbias [D]",
+     .shape = layer_grad_shape, .scratch = layer_grad_scratch, .run = layer_grad_run,
+     .flops = layer_grad_flops},
     {0}};

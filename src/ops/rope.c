@@ -14,18 +14,22 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_sh
   char text[96];
   if (n_in > 1 && (in[1].dtype != SONDE_I32 || sonde_shape_count(&in[1]) != 1))
     return sonde_fail(err, SONDE_ESHAPE, "rope: the position must be one i32");
-  if (in[0].rank != 4 || !sonde_is_real(&in[0]) || in[0].dim[3] % 2 || in[0].dim[3] < 2 || in[0].dim[3] > MAX_HEAD)
-    return sonde_fail(err, SONDE_ESHAPE, "rope of %s: needs [B, T, H, Dh] with an even head width Dh of at most %d",
+  if (in[0].rank != 4 || !sonde_is_real(&in[0]) || in[0].dim[3] % 2 || in[0].dim[3] < 2 ||
+      in[0].dim[3] > MAX_HEAD)
+    return sonde_fail(err, SONDE_ESHAPE,
+                      "rope of %s: needs [B, T, H, Dh] with an even head width Dh of at most %d",
                       sonde_shape_text(&in[0], text, sizeof text), MAX_HEAD);
   if (!(at->f[0] > 0) || (at->f[1] != 1 && at->f[1] != -1))
-    return sonde_fail(err, SONDE_EINVAL, "rope: theta must be over 0 and the direction 1 or -1, not %g and %g", at->f[0], at->f[1]);
+    return sonde_fail(err, SONDE_EINVAL,
+                      "rope: theta must be over 0 and the direction 1 or -1, not %g and %g", at->f[0],
+                      at->f[1]);
   *out = in[0];
   out->dtype = SONDE_F32;
   return SONDE_OK;
 }
 
-/* A tile is POSITIONS positions of all batches. The angles of its first position are taken exactly, the others by
- * turning on in double precision: 64 steps lose less than 1e-13. */
+/* A tile is POSITIONS positions of all batches. The angles of its first position are taken exactly, the
+ * others by turning on in double precision: 64 steps lose less than 1e-13. */
 static void turn_positions(void *arg, int64_t tile, int worker) {
   (void)worker;
   const sonde_call *call = arg;
@@ -84,7 +88,7 @@ static double flops(const sonde_shape *in, int n_in, const sonde_shape *out, con
 const sonde_op_def sonde_ops_rope[] = {
     {.size = sizeof(sonde_op_def), .name = "rope", .min_in = 1, .max_in = 2, .n_out = 1,
      .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
-     .doc = "x [B, T, H, Dh] with pair (j, j + Dh/2) at position t turned by (t + offset) theta^(-2j/Dh). f0: theta, "
-            "f1: 1, or -1 to turn back, i0: offset. A second input, one i32, is added to the offset",
+     .doc = "x [B, T, H, Dh] with pair (j, j + Dh/2) at position t turned by (t + offset) theta^(-2j/Dh). "
+            "f0: theta, f1: 1, or -1 to turn back, i0: offset. A second input, one i32, is added to the offset",
      .shape = shape, .grad = grad, .run = run, .flops = flops},
     {0}};

@@ -6,7 +6,8 @@
 #include "cpu/simd.h"
 
 /* Elements [at, at+n) of x as f32: where they are, or widened into buf. */
-static inline const float *sonde_row_in(const sonde_simd_table *s, const void *x, int dtype, int64_t at, int64_t n, float *buf) {
+static inline const float *sonde_row_in(const sonde_simd_table *s, const void *x, int dtype, int64_t at,
+                                        int64_t n, float *buf) {
   if (dtype == SONDE_F32) return (const float *)x + at;
   s->common.from_bf16(buf, (const uint16_t *)x + at, n);
   return buf;
@@ -17,7 +18,8 @@ static inline float *sonde_row_out(void *y, int dtype, int64_t at, float *buf) {
   return dtype == SONDE_F32 ? (float *)y + at : buf;
 }
 
-static inline void sonde_row_done(const sonde_simd_table *s, void *y, int dtype, int64_t at, int64_t n, const float *buf) {
+static inline void sonde_row_done(const sonde_simd_table *s, void *y, int dtype, int64_t at, int64_t n,
+                                  const float *buf) {
   if (dtype == SONDE_BF16) s->common.to_bf16((uint16_t *)y + at, buf, n);
 }
 
@@ -30,6 +32,8 @@ static inline int64_t sonde_leading(const sonde_shape *s, int keep) {
   return n;
 }
 
-static inline int sonde_is_real(const sonde_shape *s) { return s->dtype == SONDE_F32 || s->dtype == SONDE_BF16; }
+static inline int sonde_is_real(const sonde_shape *s) {
+  return s->dtype == SONDE_F32 || s->dtype == SONDE_BF16;
+}
 
 #endif

@@ -1,5 +1,6 @@
-/* attention_test.c - attention and its gradient against the T x T matrix in double precision: masks, windows, shared
- * key heads, more keys than queries, odd sizes, f32 and bf16, on every instruction set, same bits at any thread count. */
+/* attention_test.c - attention and its gradient against the T x T matrix in double precision: masks,
+ * windows, shared key heads, more keys than queries, odd sizes, f32 and bf16, on every instruction set,
+ * same bits at any thread count. */
 #include "config.h"
 #include "kernel.h"
 
@@ -13,9 +14,10 @@ typedef struct setting {
 } setting;
 
 static const setting settings[] = {
-    {1, 1, 1, 1, 1, 1, 1, 0, 0},      {2, 5, 5, 2, 2, 4, 1, 0, 0},      {1, 70, 70, 2, 1, 16, 1, 0, 0},  {1, 130, 130, 1, 1, 8, 1, 0, 0.3},
-    {2, 3, 200, 4, 2, 6, 1, 0, 0},    {1, 64, 129, 2, 2, 10, 0, 0, 0},  {1, 150, 150, 3, 1, 8, 1, 33, 0}, {1, 9, 300, 1, 1, 3, 1, 140, 0},
-    {1, 66, 66, 2, 2, 5, 1, 1, 0},    {1, 20, 20, 1, 1, 256, 1, 0, 0},  {1, 193, 193, 2, 2, 64, 1, 0, 0}};
+    {1, 1, 1, 1, 1, 1, 1, 0, 0},       {2, 5, 5, 2, 2, 4, 1, 0, 0},     {1, 70, 70, 2, 1, 16, 1, 0, 0},
+    {1, 130, 130, 1, 1, 8, 1, 0, 0.3}, {2, 3, 200, 4, 2, 6, 1, 0, 0},   {1, 64, 129, 2, 2, 10, 0, 0, 0},
+    {1, 150, 150, 3, 1, 8, 1, 33, 0},  {1, 9, 300, 1, 1, 3, 1, 140, 0}, {1, 66, 66, 2, 2, 5, 1, 1, 0},
+    {1, 20, 20, 1, 1, 256, 1, 0, 0},   {1, 193, 193, 2, 2, 64, 1, 0, 0}};
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
 static int sees(const setting *s, int64_t i, int64_t j) {
@@ -25,10 +27,13 @@ static int sees(const setting *s, int64_t i, int64_t j) {
 
 typedef struct truth { double *out, *lse, *p, *dq, *dk, *dv; } truth;
 
-static int64_t place(int64_t b, int64_t t, int64_t h, int64_t length, int64_t heads, int64_t d) { return ((b * length + t) * heads + h) * d; }
+static int64_t place(int64_t b, int64_t t, int64_t h, int64_t length, int64_t heads, int64_t d) {
+  return ((b * length + t) * heads + h) * d;
+}
 
 /* One query head: probabilities, result, and what it adds to the gradients. dout may be NULL. */
-static void naive_head(const setting *s, const kernel *k, const void *dout, const sonde_shape *dout_shape, truth *w, int64_t b, int64_t h) {
+static void naive_head(const setting *s, const kernel *k, const void *dout, const sonde_shape *dout_shape,
+                       truth *w, int64_t b, int64_t h) {
   int64_t kv = h / (s->h / s->kv), d = s->d;
   double scale = s->scale != 0 ? s->scale : 1 / sqrt((double)d);
   for (int64_t i = 0; i < s->t; i++) {
@@ -37,14 +42,16 @@ static void naive_head(const setting *s, const kernel *k, const void *dout, cons
     for (int64_t j = 0; j < s->tk; j++) {
       w->p[j] = 0;
       if (!sees(s, i, j)) continue;
-      for (int64_t c = 0; c < d; c++) w->p[j] += scale * kernel_in(k, 0, q + c) * kernel_in(k, 1, place(b, j, kv, s->tk, s->kv, d) + c);
+      for (int64_t c = 0; c < d; c++)
+        w->p[j] += scale * kernel_in(k, 0, q + c) * kernel_in(k, 1, place(b, j, kv, s->tk, s->kv, d) + c);
       if (w->p[j] > top) top = w->p[j];
     }
     for (int64_t j = 0; j < s->tk; j++) total += w->p[j] = sees(s, i, j) ? exp(w->p[j] - top) : 0;
     w->lse[(b * s->h + h) * s->t + i] = top + log(total);
     for (int64_t j = 0; j < s->tk; j++) {
       w->p[j] /= total;
-      for (int64_t c = 0; c < d; c++) w->out[q + c] += w->p[j] * kernel_in(k, 2, place(b, j, kv, s->tk, s->kv, d) + c);
+      for (int64_t c = 0; c < d; c++)
+        w->out[q + c] += w->p[j] * kernel_in(k, 2, place(b, j, kv, s->tk, s->kv, d) + c);
     }
     if (!dout) continue;
     for (int64_t c = 0; c < d; c++) delta += w->out[q + c] * kernel_at(dout, dout_shape, q + c);
@@ -64,7 +71,8 @@ static void naive_head(const setting *s, const kernel *k, const void *dout, cons
 
 static truth naive(const setting *s, const kernel *k, const void *dout, const sonde_shape *dout_shape) {
   int64_t nq = s->b * s->t * s->h * s->d, nk = s->b * s->tk * s->kv * s->d;
-  truth w = {zeros(nq * 8), zeros(s->b * s->h * s->t * 8), zeros(s->tk * 8), zeros(nq * 8), zeros(nk * 8), zeros(nk * 8)};
+  truth w = {zeros(nq * 8), zeros(s->b * s->h * s->t * 8), zeros(s->tk * 8), zeros(nq * 8), zeros(nk * 8),
+             zeros(nk * 8)};
   for (int64_t b = 0; b < s->b; b++)
     for (int64_t h = 0; h < s->h; h++) naive_head(s, k, dout, dout_shape, &w, b, h);
   return w;
@@ -73,7 +81,8 @@ static truth naive(const setting *s, const kernel *k, const void *dout, const so
 static void drop(truth *w) { free(w->out), free(w->lse), free(w->p), free(w->dq), free(w->dk), free(w->dv); }
 
 static kernel forward_of(const setting *s, int type) {
-  kernel k = {.def = op_named(sonde_ops_attention, "attention"), .attr = {{s->scale}, {s->causal, s->window}}};
+  kernel k = {.def = op_named(sonde_ops_attention, "attention"),
+              .attr = {{s->scale}, {s->causal, s->window}}};
   kernel_input(&k, shape_of(type, 4, s->b, s->t, s->h, s->d), 1);
   kernel_input(&k, shape_of(type, 4, s->b, s->tk, s->kv, s->d), 2);
   kernel_input(&k, shape_of(type, 4, s->b, s->tk, s->kv, s->d), 3);
@@ -92,7 +101,8 @@ static kernel backward_of(const setting *s, int type, int dout_type, const kerne
   return k;
 }
 
-static void compare(const kernel *k, int result, const double *want, double tolerance, const char *isa, int at) {
+static void compare(const kernel *k, int result, const double *want, double tolerance, const char *isa,
+                    int at) {
   char what[80];
   snprintf(what, sizeof what, "%s, setting %d, %s result %d", isa, at, k->def->name, result);
   int64_t n = sonde_shape_count(&k->out[result]);
@@ -102,7 +112,8 @@ static void compare(const kernel *k, int result, const double *want, double tole
 /* bf16: the inputs are exact, what is rounded on the way are probabilities and their gradients (8 bits). */
 static void both_ways(const char *isa, int at, int type, int out_type, int dout_type) {
   const setting *s = &settings[at];
-  double near = type == SONDE_F32 ? 2e-6 : 6e-3, grad_near = type == SONDE_F32 && out_type == SONDE_F32 ? 1e-5 : 2e-2;
+  double near = type == SONDE_F32 ? 2e-6 : 6e-3,
+         grad_near = type == SONDE_F32 && out_type == SONDE_F32 ? 1e-5 : 2e-2;
   kernel f = forward_of(s, type);
   f.out_type = out_type;
   assert_int_equal(kernel_run(&f, 2), 0);
@@ -162,21 +173,26 @@ static void test_unread_results(void **state) {
   }
 }
 
-/* A NaN in a value reaches every query that sees its key. (Queries of the same block may get it too: 0 x NaN is NaN.) */
+/* A NaN in a value reaches every query that sees its key. (Queries of the same block may get it too: 0 x
+ * NaN is NaN.) */
 static void nan_in_value(const char *isa) {
   (void)isa;
   const setting *s = &settings[6];
   kernel f = forward_of(s, SONDE_F32);
   ((float *)f.x[2])[place(0, 40, 0, s->tk, s->kv, s->d)] = NAN;
   assert_int_equal(kernel_run(&f, 2), 0);
-  for (int64_t i = 40; i < 40 + s->window; i++) assert_true(isnan(kernel_out(&f, 0, place(0, i, 1, s->t, s->h, s->d))));
+  for (int64_t i = 40; i < 40 + s->window; i++)
+    assert_true(isnan(kernel_out(&f, 0, place(0, i, 1, s->t, s->h, s->d))));
   kernel_free(&f);
 }
 static void test_nan_in_value(void **state) { (void)state; on_every_isa(nan_in_value); }
 
-static void refused(int64_t tq, int64_t tk, int64_t h, int64_t kv, int64_t d, double scale, int causal, int64_t window, int code) {
+static void refused(int64_t tq, int64_t tk, int64_t h, int64_t kv, int64_t d, double scale, int causal,
+                    int64_t window, int code) {
   const sonde_op_def *def = op_named(sonde_ops_attention, "attention");
-  sonde_shape in[3] = {shape_of(SONDE_F32, 4, 1, tq, h, d), shape_of(SONDE_F32, 4, 1, tk, kv, d), shape_of(SONDE_F32, 4, 1, tk, kv, d)}, out[2];
+  sonde_shape in[3] = {shape_of(SONDE_F32, 4, 1, tq, h, d), shape_of(SONDE_F32, 4, 1, tk, kv, d),
+                       shape_of(SONDE_F32, 4, 1, tk, kv, d)},
+              out[2];
   sonde_attr at = {{scale}, {causal, window}};
   sonde_error err = {0};
   assert_int_equal(def->shape(in, 3, &at, out, &err), code);
@@ -196,17 +212,22 @@ static void test_refusals(void **state) {
 
 static void test_flops(void **state) {
   (void)state;
-  sonde_shape in[3] = {shape_of(SONDE_F32, 4, 2, 10, 3, 8), shape_of(SONDE_F32, 4, 2, 10, 3, 8), shape_of(SONDE_F32, 4, 2, 10, 3, 8)};
+  sonde_shape in[3] = {shape_of(SONDE_F32, 4, 2, 10, 3, 8), shape_of(SONDE_F32, 4, 2, 10, 3, 8),
+                       shape_of(SONDE_F32, 4, 2, 10, 3, 8)};
   sonde_attr at = {{0}, {1, 0}};
-  const sonde_op_def *f = op_named(sonde_ops_attention, "attention"), *b = op_named(sonde_ops_attention, "attention_grad");
-  assert_true(f->flops(in, 3, NULL, &at) == 2 * 3 * 55.0 * (4 * 8 + 4));     /* 55 pairs, two products and the softmax */
+  const sonde_op_def *f = op_named(sonde_ops_attention, "attention"),
+                     *b = op_named(sonde_ops_attention, "attention_grad");
+  assert_true(f->flops(in, 3, NULL, &at) ==
+              2 * 3 * 55.0 * (4 * 8 + 4)); /* 55 pairs, two products and the softmax */
   at.i[1] = 2;
   assert_true(b->flops(in, 6, NULL, &at) == 2 * 3 * 19.0 * (10 * 8 + 6));
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_naive), cmocka_unit_test(test_same_bits), cmocka_unit_test(test_unread_results),
-                                     cmocka_unit_test(test_nan_in_value), cmocka_unit_test(test_refusals), cmocka_unit_test(test_flops)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_against_naive),  cmocka_unit_test(test_same_bits),
+      cmocka_unit_test(test_unread_results), cmocka_unit_test(test_nan_in_value),
+      cmocka_unit_test(test_refusals),       cmocka_unit_test(test_flops)};
   sonde_gemm_setup();
   return cmocka_run_group_tests_name("attention", tests, NULL, NULL);
 }

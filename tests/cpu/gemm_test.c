@@ -1,5 +1,5 @@
-/* gemm_test.c - products of every layout, type and odd size against a plain loop, on every instruction set, with the
- * same bits at any thread count. */
+/* gemm_test.c - products of every layout, type and odd size against a plain loop, on every instruction set,
+ * with the same bits at any thread count. */
 #include "config.h"
 #include "naive.h"
 
@@ -33,8 +33,10 @@ static void *made(int64_t n, int type, uint32_t seed) {
   return h;
 }
 
-static data make(int64_t m, int64_t n, int64_t k, int64_t batch, int ta, int tb, int in, int out, float beta, int64_t slack) {
-  data d = {.g = {.m = m, .n = n, .k = k, .batch = batch, .ta = ta, .tb = tb, .in_type = in, .out_type = out, .beta = beta}};
+static data make(int64_t m, int64_t n, int64_t k, int64_t batch, int ta, int tb, int in, int out, float beta,
+                 int64_t slack) {
+  data d = {.g = {.m = m, .n = n, .k = k, .batch = batch, .ta = ta, .tb = tb, .in_type = in, .out_type = out,
+                  .beta = beta}};
   sonde_gemm *g = &d.g;
   g->lda = (ta ? m : k) + slack, g->ldb = (tb ? k : n) + slack, g->ldc = n + slack;
   g->stride_a = (ta ? k : m) * g->lda, g->stride_b = (tb ? n : k) * g->ldb, g->stride_c = m * g->ldc;
@@ -72,19 +74,23 @@ static void run(data *d, sonde_pool *pool) {
 static void check(const data *d, const char *isa) {
   const sonde_gemm *g = &d->g;
   char what[160];
-  snprintf(what, sizeof what, "%s: m %d n %d k %d batch %d ta %d tb %d in %d out %d beta %g", isa, (int)g->m, (int)g->n, (int)g->k,
-           (int)g->batch, g->ta, g->tb, g->in_type, g->out_type, g->beta);
-  double tolerance = g->out_type == SONDE_BF16 ? 5e-3 : 2e-6 * sqrt((double)g->k + 1);   /* one chain of k roundings */
+  snprintf(what, sizeof what, "%s: m %d n %d k %d batch %d ta %d tb %d in %d out %d beta %g", isa, (int)g->m,
+           (int)g->n, (int)g->k, (int)g->batch, g->ta, g->tb, g->in_type, g->out_type, g->beta);
+  double tolerance =
+      g->out_type == SONDE_BF16 ? 5e-3 : 2e-6 * sqrt((double)g->k + 1); /* one chain of k roundings */
   for (int64_t i = 0; i < g->batch * g->stride_c + GUARD; i++) {
-    int64_t entry = i / (g->stride_c ? g->stride_c : 1), row = g->ldc ? i % g->stride_c / g->ldc : 0, col = g->ldc ? i % g->ldc : 0;
+    int64_t entry = i / (g->stride_c ? g->stride_c : 1), row = g->ldc ? i % g->stride_c / g->ldc : 0,
+            col = g->ldc ? i % g->ldc : 0;
     if (entry < g->batch && col < g->n)
       assert_near(at(d->c, g->out_type, i), d->want[(entry * g->m + row) * g->n + col], tolerance, what, i);
-    else if (memcmp((char *)d->c + i * size_of(g->out_type), (char *)d->before + i * size_of(g->out_type), (size_t)size_of(g->out_type)))
+    else if (memcmp((char *)d->c + i * size_of(g->out_type), (char *)d->before + i * size_of(g->out_type),
+                    (size_t)size_of(g->out_type)))
       fail_msg("%s: element %lld outside the rows was written", what, (long long)i);
   }
 }
 
-static void one(int64_t m, int64_t n, int64_t k, int64_t batch, int64_t slack, sonde_pool *pool, const char *isa) {
+static void one(int64_t m, int64_t n, int64_t k, int64_t batch, int64_t slack, sonde_pool *pool,
+                const char *isa) {
   for (int v = 0; v < 24; v++) {
     int in = v / 4 % 2, out = v / 8 % 2;
     float beta = v / 8 == 2 ? 1 : 0;
@@ -97,9 +103,10 @@ static void one(int64_t m, int64_t n, int64_t k, int64_t batch, int64_t slack, s
 
 static void test_sizes(void **state) {
   (void)state;
-  static const int64_t sizes[][5] = {
-      {1, 1, 1, 1, 0}, {1, 7, 5, 1, 0},  {2, 130, 33, 1, 3}, {3, 64, 64, 2, 0},    {6, 64, 16, 1, 0},  {7, 65, 17, 1, 1},
-      {5, 3, 129, 3, 2}, {97, 63, 31, 1, 0}, {13, 259, 40, 1, 5}, {100, 100, 100, 2, 0}, {24, 16, 1100, 1, 0}, {61, 20, 7, 5, 1}};
+  static const int64_t sizes[][5] = {{1, 1, 1, 1, 0},       {1, 7, 5, 1, 0},      {2, 130, 33, 1, 3},
+                                     {3, 64, 64, 2, 0},     {6, 64, 16, 1, 0},    {7, 65, 17, 1, 1},
+                                     {5, 3, 129, 3, 2},     {97, 63, 31, 1, 0},   {13, 259, 40, 1, 5},
+                                     {100, 100, 100, 2, 0}, {24, 16, 1100, 1, 0}, {61, 20, 7, 5, 1}};
   const sonde_simd_table *t[3];
   sonde_pool *pool = sonde_pool_new(2, NULL);
   int n = tables(t);
@@ -119,7 +126,8 @@ static void test_portions(void **state) {
   int n = tables(t);
   sonde_simd_use(t[n - 1]);
   for (int in = 0; in < 2; in++) {
-    data wide = make(5, 3000, 1024, 1, 0, 1, in, SONDE_F32, 0, 0), tall = make(3000, 5, 1024, 1, 1, 0, in, SONDE_F32, 1, 0);
+    data wide = make(5, 3000, 1024, 1, 0, 1, in, SONDE_F32, 0, 0),
+         tall = make(3000, 5, 1024, 1, 1, 0, in, SONDE_F32, 1, 0);
     data many = make(40, 70, 512, 40, 1, 1, in, SONDE_F32, 0, 0);
     data *all[3] = {&wide, &tall, &many};
     for (int k = 0; k < 3; k++) {
@@ -199,7 +207,8 @@ static void test_tile(void **state) {
     for (int v = 0; v < 8; v++) {
       data d = make(19, 77, 600, 1, v & 1, v >> 1 & 1, SONDE_F32, SONDE_F32, v >> 2 ? 1 : 0, 3);
       memcpy(d.c, d.before, (size_t)d.c_bytes);
-      sonde_gemm_tile(d.g.ta, d.g.tb, d.g.m, d.g.n, d.g.k, d.a, d.g.lda, d.b, d.g.ldb, d.g.beta, d.c, d.g.ldc);
+      sonde_gemm_tile(d.g.ta, d.g.tb, d.g.m, d.g.n, d.g.k, d.a, d.g.lda, d.b, d.g.ldb, d.g.beta, d.c,
+                      d.g.ldc);
       check(&d, t[k]->isa);
       drop(&d);
     }
@@ -218,9 +227,13 @@ static void test_library_is_named(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_sizes), cmocka_unit_test(test_portions), cmocka_unit_test(test_same_bits), cmocka_unit_test(test_empty),
-      cmocka_unit_test(test_nan),   cmocka_unit_test(test_tile),     cmocka_unit_test(test_library_is_named)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes),
+                                     cmocka_unit_test(test_portions),
+                                     cmocka_unit_test(test_same_bits),
+                                     cmocka_unit_test(test_empty),
+                                     cmocka_unit_test(test_nan),
+                                     cmocka_unit_test(test_tile),
+                                     cmocka_unit_test(test_library_is_named)};
   sonde_gemm_setup();
   return cmocka_run_group_tests_name("matrix products", tests, NULL, NULL);
 }

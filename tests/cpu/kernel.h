@@ -54,8 +54,12 @@ static inline double kernel_at(const void *x, const sonde_shape *s, int64_t i) {
   if (s->dtype == SONDE_I32) return ((const int32_t *)x)[i];
   return s->dtype == SONDE_F32 ? ((const float *)x)[i] : from_half(((const uint16_t *)x)[i]);
 }
-static inline double kernel_in(const kernel *k, int input, int64_t i) { return kernel_at(k->x[input], &k->in[input], i); }
-static inline double kernel_out(const kernel *k, int result, int64_t i) { return kernel_at(k->y[result], &k->out[result], i); }
+static inline double kernel_in(const kernel *k, int input, int64_t i) {
+  return kernel_at(k->x[input], &k->in[input], i);
+}
+static inline double kernel_out(const kernel *k, int result, int64_t i) {
+  return kernel_at(k->y[result], &k->out[result], i);
+}
 
 /* Shapes, then the run; returns the kernel's code. Results and scratch must keep their guards. */
 static inline int kernel_run(kernel *k, int threads) {
@@ -64,7 +68,8 @@ static inline int kernel_run(kernel *k, int threads) {
   if (k->def->shape(k->in, k->n_in, &k->attr, k->out, &err)) fail_msg("%s: %s", k->def->name, err.text);
   if (k->out_type) k->out[0].dtype = k->out_type;
   void *out[SONDE_MAX_OUT];
-  int64_t bytes[SONDE_MAX_OUT], scratch = k->def->scratch ? k->def->scratch(k->in, k->n_in, k->out, &k->attr) : 0;
+  int64_t bytes[SONDE_MAX_OUT],
+      scratch = k->def->scratch ? k->def->scratch(k->in, k->n_in, k->out, &k->attr) : 0;
   for (int r = 0; r < k->def->n_out; r++) {
     bytes[r] = sonde_shape_bytes(&k->out[r]);
     free(k->y[r]);
@@ -74,8 +79,17 @@ static inline int kernel_run(kernel *k, int threads) {
   }
   char *room = zeros(scratch + KERNEL_GUARD);
   memset(room, 0x5a, (size_t)scratch + KERNEL_GUARD);
-  sonde_call c = {.size = sizeof c, .n_in = k->n_in, .n_out = k->def->n_out, .in_shape = k->in, .out_shape = k->out,
-                  .in = (const void *const *)k->x, .out = out, .attr = &k->attr, .scratch = room, .pool = pool, .err = &k->err};
+  sonde_call c = {.size = sizeof c,
+                  .n_in = k->n_in,
+                  .n_out = k->def->n_out,
+                  .in_shape = k->in,
+                  .out_shape = k->out,
+                  .in = (const void *const *)k->x,
+                  .out = out,
+                  .attr = &k->attr,
+                  .scratch = room,
+                  .pool = pool,
+                  .err = &k->err};
   int rc = k->def->run(&c);
   for (int g = 0; g < KERNEL_GUARD; g++) {
     if (room[scratch + g] != 0x5a) fail_msg("%s wrote behind its scratch", k->def->name);

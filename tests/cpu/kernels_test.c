@@ -1,5 +1,6 @@
-/* kernels_test.c - the kernels of norms, rope, the LM loss, argmax and matmul against plain loops in double precision:
- * what the cases of tests/ops leave out (bf16 in and out, results that nobody reads, several chunks, hostile targets). */
+/* kernels_test.c - the kernels of norms, rope, the LM loss, argmax and matmul against plain loops in double
+ * precision: what the cases of tests/ops leave out (bf16 in and out, results that nobody reads, several
+ * chunks, hostile targets). */
 #include "config.h"
 #include "kernel.h"
 
@@ -7,7 +8,7 @@
 
 static int last_of(const sonde_shape *s) { return (int)s->dim[s->rank - 1]; }
 
-/* ---- norms -------------------------------------------------------------------------------------------------- */
+/* ---- norms --------------------------------------------------------------------------------------- */
 
 static kernel norm_of(const char *name, int64_t rows, int64_t width, int type) {
   int layer = strstr(name, "layer") != NULL;
@@ -28,7 +29,8 @@ static void naive_row(const kernel *k, int64_t row, double *mean, double *scale)
   *scale = 1 / sqrt(v + k->attr.f[0]);
 }
 
-static void check_norm(const char *isa, const char *name, int64_t rows, int64_t width, int type, int out_type) {
+static void check_norm(const char *isa, const char *name, int64_t rows, int64_t width, int type,
+                       int out_type) {
   kernel k = norm_of(name, rows, width, type);
   k.out_type = out_type;
   assert_int_equal(kernel_run(&k, 2), 0);
@@ -38,8 +40,10 @@ static void check_norm(const char *isa, const char *name, int64_t rows, int64_t 
     assert_near(kernel_out(&k, k.def->n_out - 1, r), scale, 3e-6, isa, r);
     if (k.n_in == 3) assert_near(kernel_out(&k, 1, r), mean, 3e-6, isa, r);
     for (int64_t i = 0; i < width; i++) {
-      double want = (kernel_in(&k, 0, r * width + i) - mean) * scale * kernel_in(&k, 1, i) + (k.n_in == 3 ? kernel_in(&k, 2, i) : 0);
-      assert_near(kernel_out(&k, 0, r * width + i), want, out_type == SONDE_BF16 ? 4e-3 : 5e-6, isa, r * width + i);
+      double want = (kernel_in(&k, 0, r * width + i) - mean) * scale * kernel_in(&k, 1, i) +
+                    (k.n_in == 3 ? kernel_in(&k, 2, i) : 0);
+      assert_near(kernel_out(&k, 0, r * width + i), want, out_type == SONDE_BF16 ? 4e-3 : 5e-6, isa,
+                  r * width + i);
     }
   }
   k.unread = 1;
@@ -84,10 +88,12 @@ static void norm_gradients(const char *isa) {
     assert_int_equal(kernel_run(&f, 1), 0);
     kernel half = norm_grad_of(&f, grads[q], SONDE_BF16), full = norm_grad_of(&f, grads[q], SONDE_F32);
     int last = full.n_in - 1;
-    for (int64_t i = 0; i < 203 * 19; i++) ((float *)full.x[last])[i] = from_half(((uint16_t *)half.x[last])[i]);
+    for (int64_t i = 0; i < 203 * 19; i++)
+      ((float *)full.x[last])[i] = from_half(((uint16_t *)half.x[last])[i]);
     kernel_same_bits(&half);
     kernel_same_bits(&full);
-    for (int r = 0; r < half.def->n_out; r++) assert_memory_equal(half.y[r], full.y[r], (size_t)sonde_shape_bytes(&full.out[r]));
+    for (int r = 0; r < half.def->n_out; r++)
+      assert_memory_equal(half.y[r], full.y[r], (size_t)sonde_shape_bytes(&full.out[r]));
     for (int64_t i = 0; i < 19; i++) {
       double dgain = 0, dbias = 0, mean, scale;
       for (int64_t r = 0; r < 203; r++) {
@@ -107,18 +113,21 @@ static void norm_gradients(const char *isa) {
 }
 static void test_norm_gradients(void **state) { (void)state; on_every_isa(norm_gradients); }
 
-/* ---- rope ---------------------------------------------------------------------------------------------------- */
+/* ---- rope ---------------------------------------------------------------------------------------- */
 
 static void rope(const char *isa) {
   enum { B = 2, T = 131, H = 3, D = 10 };
   for (int v = 0; v < 4; v++) {
-    kernel k = {.def = op_named(sonde_ops_rope, "rope"), .attr = {{100, v & 2 ? -1 : 1}, {v * 1000}}, .out_type = v & 1 ? SONDE_BF16 : 0};
+    kernel k = {.def = op_named(sonde_ops_rope, "rope"),
+                .attr = {{100, v & 2 ? -1 : 1}, {v * 1000}},
+                .out_type = v & 1 ? SONDE_BF16 : 0};
     kernel_input(&k, shape_of(v & 1 ? SONDE_BF16 : SONDE_F32, 4, B, T, H, D), 1);
     kernel_same_bits(&k);
     for (int64_t at = 0; at < B * T * H; at++)
       for (int j = 0; j < D / 2; j++) {
         double angle = (double)(at / H % T + v * 1000) * pow(100, -2.0 * j / D) * k.attr.f[1];
-        double a = kernel_in(&k, 0, at * D + j), b = kernel_in(&k, 0, at * D + j + D / 2), near = v & 1 ? 4e-3 : 1e-6;
+        double a = kernel_in(&k, 0, at * D + j), b = kernel_in(&k, 0, at * D + j + D / 2),
+               near = v & 1 ? 4e-3 : 1e-6;
         assert_near(kernel_out(&k, 0, at * D + j), a * cos(angle) - b * sin(angle), near, isa, at);
         assert_near(kernel_out(&k, 0, at * D + j + D / 2), b * cos(angle) + a * sin(angle), near, isa, at);
       }
@@ -133,15 +142,22 @@ static void test_rope_in_place(void **state) {
   kernel_input(&k, shape_of(SONDE_F32, 4, 1, 70, 2, 8), 1);
   assert_int_equal(kernel_run(&k, 1), 0);
   sonde_pool *pool = sonde_pool_new(2, NULL);
-  sonde_call c = {.size = sizeof c, .n_in = 1, .n_out = 1, .in_shape = k.in, .out_shape = k.out, .in = (const void *const *)k.x, .out = k.x,
-                  .attr = &k.attr, .pool = pool};
+  sonde_call c = {.size = sizeof c,
+                  .n_in = 1,
+                  .n_out = 1,
+                  .in_shape = k.in,
+                  .out_shape = k.out,
+                  .in = (const void *const *)k.x,
+                  .out = k.x,
+                  .attr = &k.attr,
+                  .pool = pool};
   assert_int_equal(k.def->run(&c), 0);
   assert_memory_equal(k.x[0], k.y[0], 70 * 2 * 8 * 4);
   sonde_pool_free(pool);
   kernel_free(&k);
 }
 
-/* ---- the LM loss ------------------------------------------------------------------------------------------------- */
+/* ---- the LM loss --------------------------------------------------------------------------------- */
 
 static kernel loss_of(const char *name, int64_t n, int64_t d, int64_t v, int type) {
   kernel k = {.def = op_named(sonde_ops_loss, name)};
@@ -169,7 +185,8 @@ static void naive_loss(const kernel *k, const float *dloss, double *loss, double
     loss[i] = log(total) - z[target];
     for (int64_t j = 0; dloss && j < v; j++) {
       double dz = dloss[i] * (exp(z[j]) / total - (j == target));
-      for (int64_t c = 0; c < d; c++) dx[i * d + c] += dz * kernel_in(k, 1, j * d + c), dw[j * d + c] += dz * kernel_in(k, 0, i * d + c);
+      for (int64_t c = 0; c < d; c++)
+        dx[i * d + c] += dz * kernel_in(k, 1, j * d + c), dw[j * d + c] += dz * kernel_in(k, 0, i * d + c);
     }
   }
   free(z);
@@ -177,7 +194,8 @@ static void naive_loss(const kernel *k, const float *dloss, double *loss, double
 
 static void check_loss(const char *isa, int64_t n, int64_t d, int64_t v, int type) {
   kernel f = loss_of("lm_loss", n, d, v, type), b = loss_of("lm_loss_grad", n, d, v, type);
-  double *loss = zeros(n * 8), *dx = zeros(n * d * 8), *dw = zeros(v * d * 8), near = type == SONDE_F32 ? 2e-5 : 5e-3;
+  double *loss = zeros(n * 8), *dx = zeros(n * d * 8), *dw = zeros(v * d * 8),
+         near = type == SONDE_F32 ? 2e-5 : 5e-3;
   kernel_same_bits(&f);
   kernel_same_bits(&b);
   naive_loss(&b, b.x[3], loss, dx, dw);
@@ -237,7 +255,7 @@ static void argmaxes(const char *isa) {
 }
 static void test_argmax(void **state) { (void)state; on_every_isa(argmaxes); }
 
-/* ---- matmul ------------------------------------------------------------------------------------------------------ */
+/* ---- matmul -------------------------------------------------------------------------------------- */
 
 static void sums_into(const char *isa) {
   for (int in_place = 0; in_place < 2; in_place++) {
@@ -251,8 +269,16 @@ static void sums_into(const char *isa) {
     if (in_place) {
       sonde_pool *pool = sonde_pool_new(1, NULL);
       void *scratch = zeros(k.def->scratch(k.in, 3, k.out, &k.attr));
-      sonde_call call = {.size = sizeof call, .n_in = 3, .n_out = 1, .in_shape = k.in, .out_shape = k.out, .in = (const void *const *)k.x,
-                         .out = &k.x[2], .attr = &k.attr, .scratch = scratch, .pool = pool};
+      sonde_call call = {.size = sizeof call,
+                         .n_in = 3,
+                         .n_out = 1,
+                         .in_shape = k.in,
+                         .out_shape = k.out,
+                         .in = (const void *const *)k.x,
+                         .out = &k.x[2],
+                         .attr = &k.attr,
+                         .scratch = scratch,
+                         .pool = pool};
       assert_int_equal(k.def->run(&call), 0);
       assert_memory_equal(k.x[2], k.y[0], 84 * 4);
       free(scratch);
@@ -281,7 +307,8 @@ static void product_refused(sonde_shape a, sonde_shape b, int ta, int tb, const 
 
 static void test_refusals(void **state) {
   (void)state;
-  sonde_shape a = shape_of(SONDE_F32, 2, 3, 4, 0, 0), b = shape_of(SONDE_F32, 2, 5, 6, 0, 0), deep = shape_of(SONDE_F32, 3, 2, 3, 4, 0);
+  sonde_shape a = shape_of(SONDE_F32, 2, 3, 4, 0, 0), b = shape_of(SONDE_F32, 2, 5, 6, 0, 0),
+              deep = shape_of(SONDE_F32, 3, 2, 3, 4, 0);
   product_refused(a, b, 0, 0, "inner sizes are 4 and 5");
   product_refused(a, shape_of(SONDE_BF16, 2, 4, 6, 0, 0), 0, 0, "both must be f32 or both bf16");
   product_refused(a, shape_of(SONDE_F32, 1, 4, 0, 0, 0), 0, 0, "at least two axes");
@@ -291,11 +318,11 @@ static void test_refusals(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_norms),      cmocka_unit_test(test_norm_gradients), cmocka_unit_test(test_rope),
-      cmocka_unit_test(test_rope_in_place), cmocka_unit_test(test_losses),      cmocka_unit_test(test_chunks_by_size),
-      cmocka_unit_test(test_bad_target), cmocka_unit_test(test_argmax),         cmocka_unit_test(test_sums_into),
-      cmocka_unit_test(test_refusals)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_norms),      cmocka_unit_test(test_norm_gradients),
+                                     cmocka_unit_test(test_rope),       cmocka_unit_test(test_rope_in_place),
+                                     cmocka_unit_test(test_losses),     cmocka_unit_test(test_chunks_by_size),
+                                     cmocka_unit_test(test_bad_target), cmocka_unit_test(test_argmax),
+                                     cmocka_unit_test(test_sums_into),  cmocka_unit_test(test_refusals)};
   sonde_gemm_setup();
   return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* naive.h - what the tests of src/cpu compare with: plain loops in double precision, and numbers to run them on. */
+/* naive.h - what the tests of src/cpu compare with: plain loops in double precision, and numbers to run
+ * them on. */
 #ifndef SONDE_TESTS_CPU_NAIVE_H
 #define SONDE_TESTS_CPU_NAIVE_H
 

@@ -1,5 +1,5 @@
-/* simd_test.c - the inner loops of every instruction set against plain loops in double precision: every length up to
- * some whole vectors and tails, NaN, infinities, rounding. */
+/* simd_test.c - the inner loops of every instruction set against plain loops in double precision: every
+ * length up to some whole vectors and tails, NaN, infinities, rounding. */
 #include "config.h"
 #include "naive.h"
 
@@ -14,7 +14,7 @@ static void for_each(with_table test) {
   for (int k = 0; k < n; k++) test(t[k]);
 }
 
-/* ---- sums, dots, copies --------------------------------------------------------------------------------- */
+/* ---- sums, dots, copies -------------------------------------------------------------------------- */
 
 static void reductions(const sonde_simd_table *t) {
   float x[MOST], y[MOST];
@@ -85,8 +85,9 @@ static void far_exponents(const sonde_simd_table *t) {
 static void test_far_exponents(void **state) { (void)state; for_each(far_exponents); }
 
 static void bf16(const sonde_simd_table *t) {
-  static const uint32_t bits[] = {0x3f808000, 0x3f818000, 0x3f808001, 0x3f807fff, 0x7f7fffff, 0x7f800000, 0xff800000, 0x7f800001,
-                                  0x7fffffff, 0xffffffff, 0x00000001, 0x80000000, 0x00008000, 0x00018000, 0x007fffff, 0xbf80c000};
+  static const uint32_t bits[] = {0x3f808000, 0x3f818000, 0x3f808001, 0x3f807fff, 0x7f7fffff, 0x7f800000,
+                                  0xff800000, 0x7f800001, 0x7fffffff, 0xffffffff, 0x00000001, 0x80000000,
+                                  0x00008000, 0x00018000, 0x007fffff, 0xbf80c000};
   enum { SPECIAL = sizeof bits / sizeof *bits };
   float x[MOST], back[MOST];
   uint16_t h[MOST + 1];
@@ -103,9 +104,11 @@ static void bf16(const sonde_simd_table *t) {
 }
 static void test_bf16(void **state) { (void)state; for_each(bf16); }
 
-/* ---- rows of norms ------------------------------------------------------------------------------------- */
+/* ---- rows of norms ------------------------------------------------------------------------------- */
 
-typedef struct rows { float x[MOST], g[MOST], b[MOST], dy[MOST], y[MOST], dx[MOST], dg[MOST], db[MOST]; } rows;
+typedef struct rows {
+  float x[MOST], g[MOST], b[MOST], dy[MOST], y[MOST], dx[MOST], dg[MOST], db[MOST];
+} rows;
 
 static void make_rows(rows *r) {
   memset(r, 0, sizeof *r);
@@ -150,7 +153,7 @@ static void norms(const sonde_simd_table *t) {
 }
 static void test_norms(void **state) { (void)state; for_each(norms); }
 
-/* ---- elementwise ops -------------------------------------------------------------------------------------- */
+/* ---- elementwise ops ----------------------------------------------------------------------------- */
 
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static double cube(double x) { return sqrt(2 / M_PI) * (x + 0.044715 * x * x * x); }
@@ -186,7 +189,9 @@ F(f_where) { UNUSED; return x != 0 ? y : z; }
 F(f_swiglu) { UNUSED; return x * sigmoid(x) * y; }
 
 /* The slopes are central differences of the functions above: no formula is written twice. */
-static double slope(double (*f)(double, double, double), double x) { return (f(x + 1e-6, 0, 0) - f(x - 1e-6, 0, 0)) / 2e-6; }
+static double slope(double (*f)(double, double, double), double x) {
+  return (f(x + 1e-6, 0, 0) - f(x - 1e-6, 0, 0)) / 2e-6;
+}
 F(f_silu_grad) { UNUSED; return y * slope(f_silu, x); }
 F(f_gelu_grad) { UNUSED; return y * slope(f_gelu, x); }
 F(f_gelu_tanh_grad) { UNUSED; return y * slope(f_gelu_tanh, x); }
@@ -197,16 +202,23 @@ F(f_relu2_grad) { UNUSED; return y * slope(f_relu2, x); }
 F(f_swiglu_dgate) { UNUSED; return z * y * slope(f_silu, x); }
 F(f_swiglu_dup) { UNUSED; return f_silu(x, 0, 0) * y; }
 
-static const struct { const char *name; double (*f)(double, double, double); double lo, hi; } formulas[] = {
-    {"neg", f_neg, -3, 3}, {"exp", f_exp, -8, 3}, {"log", f_log, 0.01, 9}, {"sqrt", f_sqrt, 0, 9}, {"rsqrt", f_rsqrt, 0.1, 9},
-    {"square", f_square, -3, 3}, {"reciprocal", f_reciprocal, 0.5, 3}, {"abs", f_abs, -3, 3}, {"sign", f_sign, -1, 1},
-    {"tanh", f_tanh, -6, 6}, {"sigmoid", f_sigmoid, -9, 9}, {"silu", f_silu, -9, 9}, {"gelu", f_gelu, -5, 5},
-    {"gelu_tanh", f_gelu_tanh, -5, 5}, {"relu", f_relu, -3, 3}, {"relu2", f_relu2, -3, 3}, {"sin", f_sin, -9, 9},
-    {"cos", f_cos, -9, 9}, {"affine", f_affine, -3, 3}, {"add", f_add, -3, 3}, {"sub", f_sub, -3, 3}, {"mul", f_mul, -3, 3},
-    {"div", f_div, 0.5, 3}, {"max", f_max, -3, 3}, {"min", f_min, -3, 3}, {"greater", f_greater, -3, 3},
-    {"where", f_where, -1, 1}, {"swiglu", f_swiglu, -5, 5}, {"silu_grad", f_silu_grad, -5, 5}, {"gelu_grad", f_gelu_grad, -5, 5},
-    {"gelu_tanh_grad", f_gelu_tanh_grad, -5, 5}, {"tanh_grad", f_tanh_grad, -0.9, 0.9}, {"sigmoid_grad", f_sigmoid_grad, 0.1, 0.9},
-    {"relu_grad", f_relu_grad, -3, 3}, {"relu2_grad", f_relu2_grad, -3, 3}, {"swiglu_dgate", f_swiglu_dgate, -5, 5},
+static const struct {
+  const char *name;
+  double (*f)(double, double, double);
+  double lo, hi;
+} formulas[] = {
+    {"neg", f_neg, -3, 3}, {"exp", f_exp, -8, 3}, {"log", f_log, 0.01, 9}, {"sqrt", f_sqrt, 0, 9},
+    {"rsqrt", f_rsqrt, 0.1, 9}, {"square", f_square, -3, 3}, {"reciprocal", f_reciprocal, 0.5, 3},
+    {"abs", f_abs, -3, 3}, {"sign", f_sign, -1, 1}, {"tanh", f_tanh, -6, 6},
+    {"sigmoid", f_sigmoid, -9, 9}, {"silu", f_silu, -9, 9}, {"gelu", f_gelu, -5, 5},
+    {"gelu_tanh", f_gelu_tanh, -5, 5}, {"relu", f_relu, -3, 3}, {"relu2", f_relu2, -3, 3},
+    {"sin", f_sin, -9, 9}, {"cos", f_cos, -9, 9}, {"affine", f_affine, -3, 3}, {"add", f_add, -3, 3},
+    {"sub", f_sub, -3, 3}, {"mul", f_mul, -3, 3}, {"div", f_div, 0.5, 3}, {"max", f_max, -3, 3},
+    {"min", f_min, -3, 3}, {"greater", f_greater, -3, 3}, {"where", f_where, -1, 1},
+    {"swiglu", f_swiglu, -5, 5}, {"silu_grad", f_silu_grad, -5, 5}, {"gelu_grad", f_gelu_grad, -5, 5},
+    {"gelu_tanh_grad", f_gelu_tanh_grad, -5, 5}, {"tanh_grad", f_tanh_grad, -0.9, 0.9},
+    {"sigmoid_grad", f_sigmoid_grad, 0.1, 0.9}, {"relu_grad", f_relu_grad, -3, 3},
+    {"relu2_grad", f_relu2_grad, -3, 3}, {"swiglu_dgate", f_swiglu_dgate, -5, 5},
     {"swiglu_dup", f_swiglu_dup, -5, 5}};
 enum { FORMULAS = sizeof formulas / sizeof *formulas };
 
@@ -228,7 +240,8 @@ static void elementwise(const sonde_simd_table *t) {
       out[n] = 7;
       run(&v);
       assert_true(out[n] == 7);
-      for (int k = 0; k < n; k++) assert_near(out[k], formulas[f].f(in[0][k], in[1][k], in[2][k]), 5e-6, formulas[f].name, k);
+      for (int k = 0; k < n; k++)
+        assert_near(out[k], formulas[f].f(in[0][k], in[1][k], in[2][k]), 5e-6, formulas[f].name, k);
     }
   }
   assert_null(t->vec("no such op"));
@@ -248,7 +261,8 @@ static void in_place_and_nan(const sonde_simd_table *t) {
     in[0][5] = in[0][MOST - 1] = NAN;
     sonde_vec v = {MOST, out, {in[0], in[1], in[2]}, &at, 0, 0};
     run(&v);
-    if (formulas[f].f != f_greater && formulas[f].f != f_where) assert_true(isnan(out[5]) && isnan(out[MOST - 1]));
+    if (formulas[f].f != f_greater && formulas[f].f != f_where)
+      assert_true(isnan(out[5]) && isnan(out[MOST - 1]));
     v.out = in[0];
     run(&v);
     for (int k = 0; k < MOST; k++) assert_true(out[k] == in[0][k] || (isnan(out[k]) && isnan(in[0][k])));
@@ -256,11 +270,12 @@ static void in_place_and_nan(const sonde_simd_table *t) {
 }
 static void test_in_place_and_nan(void **state) { (void)state; for_each(in_place_and_nan); }
 
-/* ---- dropout ------------------------------------------------------------------------------------------------ */
+/* ---- dropout ------------------------------------------------------------------------------------- */
 
 enum { DROPS = 60000 };
 
-static void dropped(const sonde_simd_table *t, float *out, double p, int64_t seed, uint64_t step, uint64_t index, int64_t n) {
+static void dropped(const sonde_simd_table *t, float *out, double p, int64_t seed, uint64_t step,
+                    uint64_t index, int64_t n) {
   static float ones[DROPS];
   const sonde_attr at = {{p}, {seed}};
   for (int k = 0; k < DROPS; k++) ones[k] = 1;
@@ -290,7 +305,7 @@ static void dropout(const sonde_simd_table *t) {
   assert_true(fabs(agreement(a, b, DROPS) - chance) < 0.015);
   dropped(t, b, p, 1, 6, 0, DROPS);
   assert_true(fabs(agreement(a, b, DROPS) - chance) < 0.015);
-  dropped(t, b, p, 1, 5, 1000, DROPS - 1000);                             /* a stretch is a part of the whole */
+  dropped(t, b, p, 1, 5, 1000, DROPS - 1000); /* a stretch is a part of the whole */
   assert_memory_equal(a + 1000, b, (DROPS - 1000) * sizeof *a);
   dropped(sonde_simd_level(0), reference, p, 1, 5, 0, DROPS);             /* the same on every machine */
   assert_memory_equal(a, reference, sizeof a);
@@ -306,7 +321,7 @@ static void dropout(const sonde_simd_table *t) {
 }
 static void test_dropout(void **state) { (void)state; for_each(dropout); }
 
-/* ---- the choice ------------------------------------------------------------------------------------------------ */
+/* ---- the choice ---------------------------------------------------------------------------------- */
 
 static void test_choice(void **state) {
   (void)state;
@@ -325,9 +340,10 @@ static void test_choice(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_reductions),  cmocka_unit_test(test_nan_in_max),       cmocka_unit_test(test_copies),
-      cmocka_unit_test(test_far_exponents), cmocka_unit_test(test_bf16),           cmocka_unit_test(test_norms),
-      cmocka_unit_test(test_elementwise), cmocka_unit_test(test_in_place_and_nan), cmocka_unit_test(test_dropout),
-      cmocka_unit_test(test_choice)};
+      cmocka_unit_test(test_reductions),  cmocka_unit_test(test_nan_in_max),
+      cmocka_unit_test(test_copies),      cmocka_unit_test(test_far_exponents),
+      cmocka_unit_test(test_bf16),        cmocka_unit_test(test_norms),
+      cmocka_unit_test(test_elementwise), cmocka_unit_test(test_in_place_and_nan),
+      cmocka_unit_test(test_dropout),     cmocka_unit_test(test_choice)};
   return cmocka_run_group_tests_name("inner loops", tests, NULL, NULL);
 }
