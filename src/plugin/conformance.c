@@ -19,8 +19,8 @@ typedef struct named_check {
 static const named_check module_checks[] = {
     {"schema", check_schema, 0},   {"build", check_build, 0},   {"run", check_run, 1},       {"shapes", check_shapes, 0},
     {"effect", check_effect, 0},   {"options", check_options, 0}, {"gradient", check_gradient, 1}, {"causal", check_causal, 1},
-    {"threads", check_threads, 1}, {"reload", check_reload, 0}, {"guards", check_guards, 1}, {"leaks", check_leaks, 0},
-    {"nan", check_nan, 1},         {NULL, NULL, 0},
+    {"threads", check_threads, 1}, {"reload", check_reload, 0}, {"guards", check_guards, 1}, {"bf16", check_bf16, 1},
+    {"leaks", check_leaks, 0},     {"nan", check_nan, 1},       {NULL, NULL, 0},
 };
 static const named_check optimizer_checks[] = {
     {"schema", check_schema, 0}, {"run", check_update, 1},   {"descent", check_descent, 0}, {"options", check_options, 0},

@@ -131,6 +131,7 @@ int check_threads(kit *k);       /* kit_state.c */
 int check_reload(kit *k);
 int check_gradient(kit *k);      /* kit_gradient.c */
 int check_guards(kit *k);        /* kit_guards.c */
+int check_bf16(kit *k);
 int check_update(kit *k);        /* kit_optimizer.c */
 int check_descent(kit *k);
 int check_rest(kit *k);

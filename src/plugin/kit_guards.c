@@ -4,10 +4,11 @@
  * The kernels are those that one trace with gradients needs, on the values that they get there. */
 #include "config.h"
 
-#include <stdio.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/rng.h"
+#include "cpu/simd.h"
 #include "plugin/kit.h"
 #include "plugin/loader.h"
 
@@ -45,6 +46,7 @@ static int64_t breach(const fenced *f) {
 typedef struct trial {
   const sonde_op_def *def;
   const sonde_node *node;
+  sonde_shape in_shape[SONDE_MAX_IN], out_shape[SONDE_MAX_OUT];
   fenced in[SONDE_MAX_IN], out[SONDE_MAX_OUT], scratch;
   int n_in, skip;              /* skip: the output that nobody reads, or -1 */
 } trial;
@@ -57,8 +59,14 @@ static void trial_drop(trial *t) {
 
 static int is_vec(const sonde_op_def *d) { return (d->flags & SONDE_OP_ELEMENTWISE) != 0; }
 
-static int trial_make(trial *t, const sonde_node *n, const void *const *value, int fill) {
-  sonde_shape in[SONDE_MAX_IN];
+/* f32 numbers in the memory of an input, as the dtype that it has there. */
+static void put(const fenced *f, int dtype, const void *value) {
+  if (dtype == SONDE_BF16) sonde_simd_get()->common.to_bf16(inside(f), value, (int64_t)f->size / 2);
+  else memcpy(inside(f), value, f->size);
+}
+
+/* `out_type` is the dtype of output 0, `in_type` that of the f32 inputs. */
+static int trial_make(trial *t, const sonde_node *n, const void *const *value, int fill, int in_type, int out_type) {
   memset(t, 0, sizeof *t);
   t->def = n->def;
   t->node = n;
@@ -66,25 +74,27 @@ static int trial_make(trial *t, const sonde_node *n, const void *const *value, i
   t->skip = -1;
   int rc = 0;
   for (int i = 0; i < n->n_in; i++) {
-    in[i] = n->in[i]->shape;
+    t->in_shape[i] = n->in[i]->shape;
+    if (t->in_shape[i].dtype == SONDE_F32) t->in_shape[i].dtype = in_type;
     /* A stretch function sees inputs of the output's size: they are spread out by the graph before. */
-    size_t size = (size_t)sonde_shape_bytes(is_vec(n->def) ? &n->shape : &in[i]);
+    size_t size = (size_t)sonde_shape_bytes(is_vec(n->def) ? &n->shape : &t->in_shape[i]);
     rc |= fenced_make(&t->in[i], size, 0);
     if (rc) break;
     if (is_vec(n->def)) sonde_rng_fill_normal(sonde_rng_stream(4, "guards"), (uint64_t)i << 32, inside(&t->in[i]), (int64_t)size / 4, 0, 1, 0);
-    else memcpy(inside(&t->in[i]), value[i], size);
+    else put(&t->in[i], t->in_shape[i].dtype, value[i]);
   }
-  for (int o = 0; o < n->def->n_out && !rc; o++) rc = fenced_make(&t->out[o], (size_t)sonde_shape_bytes(&n->out_shape[o]), fill);
-  int64_t scratch = n->def->scratch ? n->def->scratch(in, n->n_in, n->out_shape, &n->attr) : 0;
+  memcpy(t->out_shape, n->out_shape, sizeof t->out_shape);
+  t->out_shape[0].dtype = out_type;
+  for (int o = 0; o < n->def->n_out && !rc; o++) rc = fenced_make(&t->out[o], (size_t)sonde_shape_bytes(&t->out_shape[o]), fill);
+  int64_t scratch = n->def->scratch ? n->def->scratch(t->in_shape, n->n_in, t->out_shape, &n->attr) : 0;
   return rc ? rc : fenced_make(&t->scratch, (size_t)(scratch > 0 ? scratch : 0), fill);
 }
 
 static int trial_run(kit *k, trial *t) {
-  sonde_shape in_shape[SONDE_MAX_IN];
   const void *in[SONDE_MAX_IN];
   void *out[SONDE_MAX_OUT];
   sonde_error err = {0};
-  for (int i = 0; i < t->n_in; i++) in_shape[i] = t->node->in[i]->shape, in[i] = inside(&t->in[i]);
+  for (int i = 0; i < t->n_in; i++) in[i] = inside(&t->in[i]);
   for (int o = 0; o < t->def->n_out; o++) out[o] = o == t->skip ? NULL : inside(&t->out[o]);
   if (is_vec(t->def)) {
     sonde_vec v = {.n = sonde_shape_count(&t->node->shape), .out = out[0], .attr = &t->node->attr};
@@ -92,8 +102,8 @@ static int trial_run(kit *k, trial *t) {
     t->def->vec(&v);
     return SONDE_OK;
   }
-  sonde_call c = {.size = sizeof c, .n_in = t->n_in, .n_out = t->def->n_out, .host = k->ctx->host, .in_shape = in_shape,
-                  .out_shape = t->node->out_shape, .in = in, .out = out, .attr = &t->node->attr,
+  sonde_call c = {.size = sizeof c, .n_in = t->n_in, .n_out = t->def->n_out, .host = k->ctx->host, .in_shape = t->in_shape,
+                  .out_shape = t->out_shape, .in = in, .out = out, .attr = &t->node->attr,
                   .scratch = t->scratch.size ? inside(&t->scratch) : NULL, .pool = k->ctx->pool, .err = &err};
   int rc = t->def->run(&c);
   return rc ? kit_fail(k, "op '%s' failed: %.400s", t->def->name, err.text), rc : SONDE_OK;
@@ -105,7 +115,7 @@ static int check_fence(kit *k, const trial *t, const fenced *f, const char *what
   if (!by) return SONDE_PASS;
   return kit_fail(k, "op '%s' writes %lld bytes %s %s %d when its first input is %s", t->def->name, (long long)(by > 0 ? by : -by),
                   by > 0 ? "past the end of" : "before the start of", what, number,
-                  sonde_shape_text(&t->node->in[0]->shape, text, sizeof text));
+                  sonde_shape_text(&t->in_shape[0], text, sizeof text));
 }
 
 static int check_memory(kit *k, const trial *t, const trial *untouched) {
@@ -124,7 +134,7 @@ static int compare_runs(kit *k, const sonde_node *n, const void *const *value, i
   trial a, b;
   int outcome = SONDE_PASS;
   memset(&b, 0, sizeof b);
-  if (trial_make(&a, n, value, 0x00) || trial_make(&b, n, value, 0xff)) outcome = kit_fail(k, "no memory");
+  if (trial_make(&a, n, value, 0x00, SONDE_F32, n->shape.dtype) || trial_make(&b, n, value, 0xff, SONDE_F32, n->shape.dtype)) outcome = kit_fail(k, "no memory");
   b.skip = skip;
   if (outcome == SONDE_PASS && (trial_run(k, &a) || trial_run(k, &b))) outcome = SONDE_FAIL;
   if (outcome == SONDE_PASS) outcome = check_memory(k, &b, &a);
@@ -142,7 +152,7 @@ static int check_in_place(kit *k, const sonde_node *n, const void *const *value)
   trial a, b;
   int outcome = SONDE_PASS;
   memset(&b, 0, sizeof b);
-  if (trial_make(&a, n, value, 0x00) || trial_make(&b, n, value, 0xff)) outcome = kit_fail(k, "no memory");
+  if (trial_make(&a, n, value, 0x00, SONDE_F32, n->shape.dtype) || trial_make(&b, n, value, 0xff, SONDE_F32, n->shape.dtype)) outcome = kit_fail(k, "no memory");
   else {
     fenced own = b.out[0];
     b.out[0] = b.in[0];
@@ -156,16 +166,68 @@ static int check_in_place(kit *k, const sonde_node *n, const void *const *value)
   return outcome;
 }
 
-static int check_node(kit *k, sonde_graph *g, sonde_node *n) {
+/* ---- bf16 --------------------------------------------------------------------------------------------------- */
+
+/* Output 0 as f32; in the memory of `room` where it is bf16. */
+static const float *as_f32(const trial *t, float *room) {
+  if (t->out_shape[0].dtype != SONDE_BF16) return inside(&t->out[0]);
+  sonde_simd_get()->common.from_bf16(room, inside(&t->out[0]), sonde_shape_count(&t->out_shape[0]));
+  return room;
+}
+
+/* bf16 has 8 bits: what a kernel may lose where it takes or gives it, in parts of the largest result. */
+static int compare_bf16(kit *k, const sonde_node *n, const void *const *value, int in_type, int out_type, const char *what) {
+  const double bound = 0x1p-6;
+  trial a, b;
+  int outcome = SONDE_PASS;
+  int64_t count = sonde_shape_count(&n->shape);
+  float *room = sonde_alloc((size_t)count * sizeof *room);
+  double most = 0, off = 0;
+  memset(&b, 0, sizeof b);
+  if (trial_make(&a, n, value, 0, SONDE_F32, SONDE_F32) || trial_make(&b, n, value, 0, in_type, out_type) || !room) outcome = kit_fail(k, "no memory");
+  if (outcome == SONDE_PASS && (trial_run(k, &a) || trial_run(k, &b))) outcome = SONDE_FAIL;
+  if (outcome == SONDE_PASS) outcome = check_fence(k, &b, &b.out[0], "bf16 output", 0);
+  if (outcome == SONDE_PASS) {
+    const float *x = inside(&a.out[0]), *y = as_f32(&b, room);
+    for (int64_t i = 0; i < count; i++) {
+      most = fmax(most, fabs((double)x[i]));
+      off = fmax(off, isfinite(y[i]) ? fabs((double)x[i] - (double)y[i]) : INFINITY);
+    }
+    if (off > bound * most) outcome = kit_fail(k, "op '%s' with bf16 %s is off by %.2g of its largest result", n->def->name, what, off / most);
+  }
+  sonde_release(room);
+  trial_drop(&a);
+  trial_drop(&b);
+  return outcome;
+}
+
+static int check_node_bf16(kit *k, const sonde_node *n, const void *const *value) {
+  int outcome = SONDE_PASS;
+  if (n->def->flags & SONDE_OP_BF16_OUT) outcome = compare_bf16(k, n, value, SONDE_F32, SONDE_BF16, "output");
+  if (outcome == SONDE_PASS && (n->def->flags & SONDE_OP_BF16_IN)) outcome = compare_bf16(k, n, value, SONDE_BF16, SONDE_F32, "inputs");
+  return outcome;
+}
+
+/* ---- the checks ----------------------------------------------------------------------------------------------- */
+
+static int check_node_guards(kit *k, const sonde_node *n, const void *const *value) {
+  int outcome = compare_runs(k, n, value, -1);
+  for (int o = 0; n->def->n_out > 1 && o < n->def->n_out && outcome == SONDE_PASS; o++) outcome = compare_runs(k, n, value, o);
+  int same_size = sonde_shape_bytes(&n->shape) == sonde_shape_bytes(&n->in[0]->shape);
+  if (outcome == SONDE_PASS && (is_vec(n->def) || (n->def->flags & SONDE_OP_INPLACE)) && same_size) outcome = check_in_place(k, n, value);
+  return outcome;
+}
+
+typedef int (*node_check)(kit *k, const sonde_node *n, const void *const *value);
+
+/* The check on the node with the values that its inputs have in the trace. */
+static int with_values(kit *k, sonde_graph *g, const sonde_node *n, node_check check) {
   sonde_error err = {0};
   const void *value[SONDE_MAX_IN] = {NULL};
   sonde_plan *p = sonde_plan_new(g, n->in, NULL, n->n_in, NULL, &err);
   int outcome = !p || sonde_plan_run(p, &err) ? kit_fail(k, "%.600s", err.text) : SONDE_PASS;
   for (int i = 0; p && i < n->n_in; i++) value[i] = sonde_plan_output(p, i);
-  if (outcome == SONDE_PASS) outcome = compare_runs(k, n, value, -1);
-  for (int o = 0; n->def->n_out > 1 && o < n->def->n_out && outcome == SONDE_PASS; o++) outcome = compare_runs(k, n, value, o);
-  int same_size = sonde_shape_bytes(&n->shape) == sonde_shape_bytes(&n->in[0]->shape);
-  if (outcome == SONDE_PASS && (is_vec(n->def) || (n->def->flags & SONDE_OP_INPLACE)) && same_size) outcome = check_in_place(k, n, value);
+  if (outcome == SONDE_PASS) outcome = check(k, n, value);
   sonde_plan_free(p);
   return outcome;
 }
@@ -176,7 +238,8 @@ static int brings(const sonde_plugin *p, const sonde_op_def *d) {
   return 0;
 }
 
-int check_guards(kit *k) {
+/* The check on every use of an op of the plugin's own with one of these flags (0: any) in traces of three sizes. */
+static int each_own_op(kit *k, node_check check, uint32_t flags) {
   static const int64_t size[][2] = {{1, 1}, {3, 5}, {2, 67}};
   int kernels = 0, outcome = SONDE_PASS;
   if (!k->entry->plugin || !k->entry->plugin->n_ops) return kit_skip(k, "it brings no ops of its own");
@@ -191,13 +254,16 @@ int check_guards(kit *k) {
       if (rig_make(k, k->ctx, &spec, &r)) outcome = kit_fail(k, "%.600s", r.err.text);
     }
     for (int64_t id = 0; outcome == SONDE_PASS && id < r.g->count; id++) {
-      sonde_node *n = r.g->node[id];
+      const sonde_node *n = r.g->node[id];
       if (n->kind != SONDE_KIND_OP || !brings(k->entry->plugin, n->def) || (n->def->flags & SONDE_OP_VIEW)) continue;
+      if (flags && !(n->def->flags & flags)) continue;
       kernels++;
-      outcome = check_node(k, r.g, n);
+      outcome = with_values(k, r.g, n, check);
     }
     rig_drop(&r);
   }
-  if (outcome == SONDE_PASS && !kernels) return kit_skip(k, "no op of its own is used under its default options");
-  return outcome;
+  return outcome == SONDE_PASS && !kernels ? kit_skip(k, flags ? "no op of its own takes or gives bf16" : "no op of its own is used") : outcome;
 }
+
+int check_guards(kit *k) { return each_own_op(k, check_node_guards, 0); }
+int check_bf16(kit *k) { return each_own_op(k, check_node_bf16, SONDE_OP_BF16_OUT | SONDE_OP_BF16_IN); }

@@ -107,6 +107,7 @@ static const broken plugins[] = {
     {"shared_state", "reload", "after another block was built", 1},
     {"overrun", "guards", "op 'overrun.twice' writes 20 bytes past the end of output 0", 1},
     {"adds_up", "guards", "does not overwrite its output 0", 0},
+    {"wrong_bf16", "bf16", "past the end of bf16 output 0", 1},
     {"leaks", "leaks", "it loses memory", 1},
     {"swallows_nan", "nan", "it swallows NaN", 1},
     {"prints", "silent", "building for width", 1},
