@@ -67,10 +67,14 @@ SONDE_INLINE sonde_node *sonde_gelu(sonde_node *x) { return sonde_op1("gelu", x)
 SONDE_INLINE sonde_node *sonde_gelu_tanh(sonde_node *x) { return sonde_op1("gelu_tanh", x); }
 SONDE_INLINE sonde_node *sonde_relu(sonde_node *x) { return sonde_op1("relu", x); }
 SONDE_INLINE sonde_node *sonde_relu2(sonde_node *x) { return sonde_op1("relu2", x); }     /* relu(x)^2 */
-SONDE_INLINE sonde_node *sonde_swiglu(sonde_node *gate, sonde_node *up) { return sonde_op2("swiglu", gate, up); }  /* silu(gate) up */
+SONDE_INLINE sonde_node *sonde_swiglu(sonde_node *gate, sonde_node *up) {
+  return sonde_op2("swiglu", gate, up);
+} /* silu(gate) up */
 
 /* sum and mean down to `rank` dims (numpy's rule backwards: a target dim of 1 or a missing leading one is summed over) */
-SONDE_INLINE sonde_node *sonde_sum_to(sonde_node *x, const int64_t *dim, int rank) { return sonde_dims("sum", x, dim, rank); }
+SONDE_INLINE sonde_node *sonde_sum_to(sonde_node *x, const int64_t *dim, int rank) {
+  return sonde_dims("sum", x, dim, rank);
+}
 /* over the last axis, which stays as a 1: [.., C] -> [.., 1] */
 SONDE_INLINE sonde_node *sonde_sum_last(sonde_node *x) {
   if (!x) return NULL;
@@ -84,12 +88,18 @@ SONDE_INLINE sonde_node *sonde_mean_last(sonde_node *x) {
   return sonde_scale(sonde_sum_last(x), 1.0 / (double)s.dim[s.rank - 1]);
 }
 SONDE_INLINE sonde_node *sonde_sum_all(sonde_node *x) { return sonde_sum_to(x, NULL, 0); }
-SONDE_INLINE sonde_node *sonde_expand(sonde_node *x, const int64_t *dim, int rank) { return sonde_dims("expand", x, dim, rank); }
+SONDE_INLINE sonde_node *sonde_expand(sonde_node *x, const int64_t *dim, int rank) {
+  return sonde_dims("expand", x, dim, rank);
+}
 /* same bytes, another shape; one dim may be -1 */
-SONDE_INLINE sonde_node *sonde_reshape(sonde_node *x, const int64_t *dim, int rank) { return sonde_dims("reshape", x, dim, rank); }
+SONDE_INLINE sonde_node *sonde_reshape(sonde_node *x, const int64_t *dim, int rank) {
+  return sonde_dims("reshape", x, dim, rank);
+}
 
 /* axis k of the result is axis order[k] of x (axes count from 0) */
-SONDE_INLINE sonde_node *sonde_permute(sonde_node *x, const int64_t *order, int rank) { return sonde_dims("permute", x, order, rank); }
+SONDE_INLINE sonde_node *sonde_permute(sonde_node *x, const int64_t *order, int rank) {
+  return sonde_dims("permute", x, order, rank);
+}
 /* `length` entries from `start` along one axis */
 SONDE_INLINE sonde_node *sonde_slice(sonde_node *x, int64_t axis, int64_t start, int64_t length) {
   sonde_attr at = {{0}, {axis, start, length}};
@@ -138,7 +148,8 @@ SONDE_INLINE sonde_node *sonde_attention(sonde_node *q, sonde_node *k, sonde_nod
 #ifndef SONDE_INSIDE
 SONDE_INLINE const sonde_place *sonde_where(const sonde_site *site) { return sonde_the_host->site_place(site); }
 /* A weight [rows, cols] = [out, in], for sonde_linear. */
-SONDE_INLINE sonde_node *sonde_matrix(sonde_site *site, const char *name, int64_t rows, int64_t cols, sonde_role role) {
+SONDE_INLINE sonde_node *sonde_matrix(sonde_site *site, const char *name, int64_t rows, int64_t cols,
+                                      sonde_role role) {
   int64_t dim[2] = {rows, cols};
   return sonde_the_host->site_param(site, name, dim, 2, role, 0);
 }
@@ -149,7 +160,9 @@ SONDE_INLINE sonde_node *sonde_vector(sonde_site *site, const char *name, int64_
 SONDE_INLINE sonde_node *sonde_publish(sonde_site *site, const char *name, sonde_node *n) {
   return sonde_the_host->site_publish(site, name, n);
 }
-SONDE_INLINE sonde_node *sonde_lookup(sonde_site *site, const char *name) { return sonde_the_host->site_lookup(site, name); }
+SONDE_INLINE sonde_node *sonde_lookup(sonde_site *site, const char *name) {
+  return sonde_the_host->site_lookup(site, name);
+}
 /* State [n] that is computed from parameters, not trained: see site_refresh. Here with the trainer's own rhythm. */
 SONDE_INLINE sonde_node *sonde_buffer(sonde_site *site, const char *name, int64_t n, sonde_node *value) {
   sonde_node *b = sonde_the_host->site_param(site, name, &n, 1, SONDE_ROLE_BUFFER, 0);

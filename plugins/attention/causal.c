@@ -10,21 +10,25 @@ enum { HEADS, KV_HEADS, HEAD_DIM, ROPE_THETA, WINDOW, QK_NORM, QK_EPS };
 
 static const sonde_option options[] = {
     [HEADS] = {"heads", 'i', "0", 0, 1024, NULL, "query heads H; 0: one for each 64 of the width, at least one"},
-    [KV_HEADS] = {"kv_heads", 'i', "0", 0, 1024, NULL, "key and value heads KV, of which H is a multiple; 0: as many as heads"},
+    [KV_HEADS] = {"kv_heads", 'i', "0", 0, 1024, NULL,
+                  "key and value heads KV, of which H is a multiple; 0: as many as heads"},
     [HEAD_DIM] = {"head_dim", 'i', "0", 0, 256, NULL, "width Dh of a head; 0: width / heads"},
     [ROPE_THETA] = {"rope_theta", 'f', "10000", 0, 1e9, NULL, "base of the rotary angles; 0: no positions at all"},
     [WINDOW] = {"window", 'i', "0", 0, 1e9, NULL, "how many tokens back a token sees, itself included; 0: all"},
-    [QK_NORM] = {"qk_norm", 'b', "false", 0, 0, NULL, "whether queries and keys are normalised over the head width, before the rotation"},
+    [QK_NORM] = {"qk_norm", 'b', "false", 0, 0, NULL,
+                 "whether queries and keys are normalised over the head width, before the rotation"},
     [QK_EPS] = {"qk_eps", 'f', "1e-6", 1e-12, 1, NULL, "added to the mean square under the root, of qk_norm"},
 };
 
-static sonde_node *heads_of(sonde_node *x, sonde_node *weight, const sonde_place *at, int64_t heads, int64_t head_dim) {
+static sonde_node *heads_of(sonde_node *x, sonde_node *weight, const sonde_place *at, int64_t heads,
+                            int64_t head_dim) {
   int64_t dim[4] = {at->batch, at->context, heads, head_dim};
   return sonde_reshape(sonde_linear(x, weight), dim, 4);
 }
 
 /* Queries or keys [B, T, H, Dh] over the root mean square of each head. */
-static sonde_node *head_norm(sonde_site *site, const sonde_value *opt, const char *gain, int64_t head_dim, sonde_node *x) {
+static sonde_node *head_norm(sonde_site *site, const sonde_value *opt, const char *gain, int64_t head_dim,
+                             sonde_node *x) {
   return opt[QK_NORM].i ? sonde_rmsnorm(x, sonde_vector(site, gain, head_dim, SONDE_ROLE_GAIN, 1), opt[QK_EPS].f) : x;
 }
 

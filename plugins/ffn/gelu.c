@@ -50,10 +50,10 @@ static int sigmoid_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dou
 }
 
 static const sonde_op_def ops[] = {
-    {.size = sizeof ops[0], .name = "gelu.sigmoid", .min_in = 1, .max_in = 1, .n_out = 1, .flags = SONDE_OP_ELEMENTWISE,
-     .doc = "x sigmoid(1.702 x)", .grad = sigmoid_grad, .vec = sigmoid_vec},
-    {.size = sizeof ops[0], .name = "gelu.sigmoid_grad", .min_in = 2, .max_in = 2, .n_out = 1, .flags = SONDE_OP_ELEMENTWISE,
-     .doc = "(x, dy): dy times the derivative of gelu.sigmoid", .vec = sigmoid_grad_vec},
+    {.size = sizeof ops[0], .name = "gelu.sigmoid", .min_in = 1, .max_in = 1, .n_out = 1,
+     .flags = SONDE_OP_ELEMENTWISE, .doc = "x sigmoid(1.702 x)", .grad = sigmoid_grad, .vec = sigmoid_vec},
+    {.size = sizeof ops[0], .name = "gelu.sigmoid_grad", .min_in = 2, .max_in = 2, .n_out = 1,
+     .flags = SONDE_OP_ELEMENTWISE, .doc = "(x, dy): dy times the derivative of gelu.sigmoid", .vec = sigmoid_grad_vec},
 };
 
 static sonde_node *activate(sonde_node *h, const char *approximate) {
@@ -64,7 +64,8 @@ static sonde_node *activate(sonde_node *h, const char *approximate) {
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
   int64_t width = sonde_where(site)->width, hidden = opt[HIDDEN].i ? opt[HIDDEN].i : 4 * width;
   sonde_node *h = sonde_linear(x, sonde_matrix(site, "up_proj.weight", hidden, width, SONDE_ROLE_FFN_IN));
-  return sonde_linear(activate(h, opt[APPROXIMATE].s), sonde_matrix(site, "down_proj.weight", width, hidden, SONDE_ROLE_FFN_OUT));
+  return sonde_linear(activate(h, opt[APPROXIMATE].s),
+                      sonde_matrix(site, "down_proj.weight", width, hidden, SONDE_ROLE_FFN_OUT));
 }
 
 static const sonde_module functions = {sizeof functions, build};

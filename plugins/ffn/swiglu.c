@@ -4,7 +4,8 @@
 enum { HIDDEN };
 
 static const sonde_option options[] = {
-    [HIDDEN] = {"hidden", 'i', "0", 0, 1e7, NULL, "inner width F; 0: 8/3 of the width, rounded up to a multiple of 8"},
+    [HIDDEN] = {"hidden", 'i', "0", 0, 1e7, NULL,
+                "inner width F; 0: 8/3 of the width, rounded up to a multiple of 8"},
 };
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
@@ -12,7 +13,8 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   int64_t hidden = opt[HIDDEN].i ? opt[HIDDEN].i : (third + 7) / 8 * 8;
   sonde_node *gate = sonde_linear(x, sonde_matrix(site, "gate_proj.weight", hidden, width, SONDE_ROLE_FFN_IN));
   sonde_node *up = sonde_linear(x, sonde_matrix(site, "up_proj.weight", hidden, width, SONDE_ROLE_FFN_IN));
-  return sonde_linear(sonde_swiglu(gate, up), sonde_matrix(site, "down_proj.weight", width, hidden, SONDE_ROLE_FFN_OUT));
+  return sonde_linear(sonde_swiglu(gate, up),
+                      sonde_matrix(site, "down_proj.weight", width, hidden, SONDE_ROLE_FFN_OUT));
 }
 
 static const sonde_module functions = {sizeof functions, build};

@@ -27,7 +27,8 @@ static void forward_tile(void *call, int64_t tile, int worker) {
   for (int64_t k = 0; k < width; k++) y[k] = v[k];
   for (int64_t t = 1; t < length; t++)
     for (int64_t k = 0; k < width; k++) y[t * width + k] = y[(t - 1) * width + k] + v[t * width + k];
-  for (int64_t t = 1; t < length; t++) sonde_the_host->simd->scale(y + t * width, y + t * width, 1 / (float)(t + 1), width);
+  for (int64_t t = 1; t < length; t++)
+    sonde_the_host->simd->scale(y + t * width, y + t * width, 1 / (float)(t + 1), width);
 }
 
 static void backward_tile(void *call, int64_t tile, int worker) {
@@ -55,10 +56,10 @@ static int forward_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dou
 }
 
 static const sonde_op_def ops[] = {
-    {.size = sizeof ops[0], .name = "template.forward", .min_in = 1, .max_in = 1, .n_out = 1, .doc = "mean of v up to each token",
-     .shape = shape, .grad = forward_grad, .run = forward_run},
-    {.size = sizeof ops[0], .name = "template.backward", .min_in = 1, .max_in = 1, .n_out = 1, .doc = "dy: dv",
-     .shape = shape, .run = backward_run},
+    {.size = sizeof ops[0], .name = "template.forward", .min_in = 1, .max_in = 1, .n_out = 1,
+     .doc = "mean of v up to each token", .shape = shape, .grad = forward_grad, .run = forward_run},
+    {.size = sizeof ops[0], .name = "template.backward", .min_in = 1, .max_in = 1, .n_out = 1,
+     .doc = "dy: dv", .shape = shape, .run = backward_run},
 };
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {

@@ -17,16 +17,18 @@ typedef struct named_check {
 
 /* From what everything else stands on to what needs the most. */
 static const named_check module_checks[] = {
-    {"schema", check_schema, 0},   {"build", check_build, 0},   {"run", check_run, 1},       {"shapes", check_shapes, 0},
-    {"effect", check_effect, 0},   {"options", check_options, 0}, {"gradient", check_gradient, 1}, {"causal", check_causal, 1},
-    {"threads", check_threads, 1}, {"reload", check_reload, 0}, {"guards", check_guards, 1}, {"bf16", check_bf16, 1},
-    {"leaks", check_leaks, 0},     {"nan", check_nan, 1},       {NULL, NULL, 0},
+    {"schema", check_schema, 0},     {"build", check_build, 0},   {"run", check_run, 1},
+    {"shapes", check_shapes, 0},     {"effect", check_effect, 0}, {"options", check_options, 0},
+    {"gradient", check_gradient, 1}, {"causal", check_causal, 1}, {"threads", check_threads, 1},
+    {"reload", check_reload, 0},     {"guards", check_guards, 1}, {"bf16", check_bf16, 1},
+    {"leaks", check_leaks, 0},       {"nan", check_nan, 1},       {NULL, NULL, 0},
 };
 static const named_check optimizer_checks[] = {
-    {"schema", check_schema, 0}, {"run", check_update, 1},   {"descent", check_descent, 0}, {"options", check_options, 0},
-    {"rest", check_rest, 1},     {"scale", check_scale, 0},  {"decay", check_decay, 0},     {"tiles", check_tiles, 1},
-    {"reload", check_state, 1},  {"guards", check_update_guards, 1}, {"leaks", check_update_leaks, 0},
-    {"nan", check_update_nan, 1}, {NULL, NULL, 0},
+    {"schema", check_schema, 0},        {"run", check_update, 1},           {"descent", check_descent, 0},
+    {"options", check_options, 0},      {"rest", check_rest, 1},            {"scale", check_scale, 0},
+    {"decay", check_decay, 0},          {"tiles", check_tiles, 1},          {"reload", check_state, 1},
+    {"guards", check_update_guards, 1}, {"leaks", check_update_leaks, 0},   {"nan", check_update_nan, 1},
+    {NULL, NULL, 0},
 };
 
 #define FINDING(name, outcome)              \
@@ -43,7 +45,8 @@ FINDING(kit_pass, SONDE_PASS)
 
 int kit_load(const kit *k, sonde_ctx *ctx, const sonde_entry **entry, sonde_error *err) {
   size_t n = strlen(k->path);
-  if (k->opts.load && n > 4 && !strcmp(k->path + n - 4, ".lua")) return k->opts.load(k->opts.user, ctx, k->path, entry, err);
+  if (k->opts.load && n > 4 && !strcmp(k->path + n - 4, ".lua"))
+    return k->opts.load(k->opts.user, ctx, k->path, entry, err);
   sonde_registry *r = sonde_registry_of(ctx, err);
   return r ? sonde_registry_load(r, k->path, entry, err) : err->code;
 }
@@ -125,9 +128,12 @@ static sonde_check *add(sonde_conformance *out, const char *name, int outcome, c
 static int wanted(const kit *k, const char *name) { return !k->opts.only || !strcmp(k->opts.only, name); }
 
 /* After a crash, or when it cannot even be built and run, the checks that follow would all say the same. */
-static int ends_all(const named_check *c) { return c->fn == check_build || c->fn == check_run || c->fn == check_update; }
+static int ends_all(const named_check *c) {
+  return c->fn == check_build || c->fn == check_run || c->fn == check_update;
+}
 
-static void run_check(kit *k, const named_check *c, sonde_conformance *out, const char **ended, char *printed, size_t size) {
+static void run_check(kit *k, const named_check *c, sonde_conformance *out, const char **ended, char *printed,
+                      size_t size) {
   finding f = {0};
   sonde_error err = {0};
   char text[120];
@@ -163,7 +169,8 @@ static void measure_speed(kit *k, sonde_conformance *out) {
   finding f = {0};
   sonde_error err = {0};
   kit_child child = {try_check, &speed, &f, sizeof f, ""};
-  if (!kit_in_child(k, &child, &err) && f.outcome == SONDE_PASS) snprintf(out->speed, sizeof out->speed, "%.199s", f.why);
+  if (!kit_in_child(k, &child, &err) && f.outcome == SONDE_PASS)
+    snprintf(out->speed, sizeof out->speed, "%.199s", f.why);
 }
 
 static int no_such_check(const char *only, sonde_error *err) {
@@ -172,8 +179,8 @@ static int no_such_check(const char *only, sonde_error *err) {
   for (int k = 0; module_checks[k].name; k++) names[n++] = module_checks[k].name;
   for (int k = 0; optimizer_checks[k].name; k++) names[n++] = optimizer_checks[k].name;
   const char *near = sonde_nearest(only, names, n);
-  return sonde_fail(err, SONDE_EINVAL, "there is no check '%s' for this kind%s%s%s", only, near ? "; did you mean '" : "",
-                    near ? near : "", near ? "'?" : "");
+  return sonde_fail(err, SONDE_EINVAL, "there is no check '%s' for this kind%s%s%s", only,
+                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 int sonde_conform(const char *path, const sonde_conform_opts *opts, sonde_conformance *out, sonde_error *err) {

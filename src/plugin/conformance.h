@@ -1,5 +1,5 @@
-/* conformance.h - the conformance kit: what a plugin file (or a script with one module) must be able to do, tried out, each check in a process of
- * its own. `sonde plugin test` is its face; the checks and what they look for stand in doc/plugins.md. */
+/* conformance.h - the conformance kit: what a plugin file (or a script with one module) must be able to do, tried out,
+ * each check in a process of its own. `sonde plugin test` is its face; doc/plugins.md says what the checks look for. */
 #ifndef SONDE_PLUGIN_CONFORMANCE_H
 #define SONDE_PLUGIN_CONFORMANCE_H
 

@@ -24,9 +24,11 @@ int sonde_entry_begin(const sonde_entry *e, sonde_site *site, sonde_node *x) {
   sonde_site_enter(site, e->kind, e->name);
   if (!x) return g->first.code ? g->first.code : SONDE_EINVAL;
   if (x->g != g) sonde_site_refuse(site, "its input belongs to another graph");
-  else if (x->shape.rank != 3 || x->shape.dim[0] != at->batch || x->shape.dim[1] != at->context || x->shape.dim[2] != at->width)
-    sonde_site_refuse(site, "its input is %s; here it must be [%lld, %lld, %lld]", sonde_shape_text(&x->shape, text, sizeof text),
-                      (long long)at->batch, (long long)at->context, (long long)at->width);
+  else if (x->shape.rank != 3 || x->shape.dim[0] != at->batch || x->shape.dim[1] != at->context ||
+           x->shape.dim[2] != at->width)
+    sonde_site_refuse(site, "its input is %s; here it must be [%lld, %lld, %lld]",
+                      sonde_shape_text(&x->shape, text, sizeof text), (long long)at->batch, (long long)at->context,
+                      (long long)at->width);
   return g->first.code;
 }
 
@@ -83,7 +85,8 @@ json_t *sonde_entry_json(const sonde_entry *e) {
   for (int k = 0; k < e->n_options; k++) json_array_append_new(options, option_json(&e->options[k]));
   for (int k = 0; e->plugin && k < e->plugin->n_ops; k++)
     json_array_append_new(ops, json_string(sonde_plugin_op(e->plugin, k)->name));
-  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:o, s:o}", "kind", e->kind, "name", e->name, "version",
-                   e->version, "summary", e->summary, "citation", e->citation, "path", e->path, "language", e->language,
-                   "status", e->skipped ? "skipped" : "loaded", "why", e->skipped, "suggests", e->suggests, "options", options, "ops", ops);
+  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:o, s:o}", "kind", e->kind, "name", e->name,
+                   "version", e->version, "summary", e->summary, "citation", e->citation, "path", e->path, "language",
+                   e->language, "status", e->skipped ? "skipped" : "loaded", "why", e->skipped, "suggests",
+                   e->suggests, "options", options, "ops", ops);
 }

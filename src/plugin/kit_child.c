@@ -115,5 +115,6 @@ int kit_in_child(kit *k, kit_child *c, sonde_error *err) {
   if (late) return sonde_fail(err, SONDE_EINTR, "it hangs: no end after %d seconds", seconds);
   if (WIFSIGNALED(status))
     return sonde_fail(err, SONDE_EBUG, "it crashed: %s%s%s", strsignal(WTERMSIG(status)), said, c->printed);
-  return sonde_fail(err, SONDE_EBUG, "it ended the whole process (exit status %d)%s%s", WEXITSTATUS(status), said, c->printed);
+  return sonde_fail(err, SONDE_EBUG, "it ended the whole process (exit status %d)%s%s", WEXITSTATUS(status), said,
+                    c->printed);
 }

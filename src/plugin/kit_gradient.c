@@ -98,7 +98,8 @@ static int look_at_all(rig *r, const char **leaf, look *out) {
       memcpy(grad, rig_output(r, 1 + i), (size_t)n * sizeof *grad);
       memcpy(start, sonde_tensor_data(r->leaf[i]), (size_t)n * sizeof *start);
       rc = look_at(r, i, grad, start, v, &l);
-      if (!rc && (l.median > MEDIAN_BOUND || l.worst > DIRECTION_BOUND) && (!*leaf || l.worst > out->worst)) *out = l, *leaf = r->name[i];
+      if (!rc && (l.median > MEDIAN_BOUND || l.worst > DIRECTION_BOUND) && (!*leaf || l.worst > out->worst))
+        *out = l, *leaf = r->name[i];
       if (!rc) rc = rig_run(r);
     }
     sonde_release(grad);
@@ -122,8 +123,9 @@ int check_gradient(kit *k) {
     float *u = sonde_tensor_data(r.u);
     for (int64_t j = 0; j < rig_count(&r, 0); j++) u[j] = 1;
     int constant = !look_at_all(&r, &flat_leaf, &flat) && !flat_leaf;
-    outcome = kit_fail(k, "d/d(%s) is wrong: off by %.2g of its size against finite differences%s", leaf, fmax(l.median, l.worst),
-                       constant ? "; it is right for a constant upstream gradient only" : "");
+    outcome =
+        kit_fail(k, "d/d(%s) is wrong: off by %.2g of its size against finite differences%s", leaf,
+                 fmax(l.median, l.worst), constant ? "; it is right for a constant upstream gradient only" : "");
   }
   rig_drop(&r);
   return outcome;

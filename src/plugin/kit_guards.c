@@ -80,12 +80,15 @@ static int trial_make(trial *t, const sonde_node *n, const void *const *value, i
     size_t size = (size_t)sonde_shape_bytes(is_vec(n->def) ? &n->shape : &t->in_shape[i]);
     rc |= fenced_make(&t->in[i], size, 0);
     if (rc) break;
-    if (is_vec(n->def)) sonde_rng_fill_normal(sonde_rng_stream(4, "guards"), (uint64_t)i << 32, inside(&t->in[i]), (int64_t)size / 4, 0, 1, 0);
+    if (is_vec(n->def))
+      sonde_rng_fill_normal(sonde_rng_stream(4, "guards"), (uint64_t)i << 32, inside(&t->in[i]), (int64_t)size / 4, 0,
+                            1, 0);
     else put(&t->in[i], t->in_shape[i].dtype, value[i]);
   }
   memcpy(t->out_shape, n->out_shape, sizeof t->out_shape);
   t->out_shape[0].dtype = out_type;
-  for (int o = 0; o < n->def->n_out && !rc; o++) rc = fenced_make(&t->out[o], (size_t)sonde_shape_bytes(&t->out_shape[o]), fill);
+  for (int o = 0; o < n->def->n_out && !rc; o++)
+    rc = fenced_make(&t->out[o], (size_t)sonde_shape_bytes(&t->out_shape[o]), fill);
   int64_t scratch = n->def->scratch ? n->def->scratch(t->in_shape, n->n_in, t->out_shape, &n->attr) : 0;
   return rc ? rc : fenced_make(&t->scratch, (size_t)(scratch > 0 ? scratch : 0), fill);
 }
@@ -102,8 +105,8 @@ static int trial_run(kit *k, trial *t) {
     t->def->vec(&v);
     return SONDE_OK;
   }
-  sonde_call c = {.size = sizeof c, .n_in = t->n_in, .n_out = t->def->n_out, .host = k->ctx->host, .in_shape = t->in_shape,
-                  .out_shape = t->out_shape, .in = in, .out = out, .attr = &t->node->attr,
+  sonde_call c = {.size = sizeof c, .n_in = t->n_in, .n_out = t->def->n_out, .host = k->ctx->host,
+                  .in_shape = t->in_shape, .out_shape = t->out_shape, .in = in, .out = out, .attr = &t->node->attr,
                   .scratch = t->scratch.size ? inside(&t->scratch) : NULL, .pool = k->ctx->pool, .err = &err};
   int rc = t->def->run(&c);
   return rc ? kit_fail(k, "op '%s' failed: %.400s", t->def->name, err.text), rc : SONDE_OK;
@@ -113,14 +116,15 @@ static int check_fence(kit *k, const trial *t, const fenced *f, const char *what
   char text[160];
   int64_t by = breach(f);
   if (!by) return SONDE_PASS;
-  return kit_fail(k, "op '%s' writes %lld bytes %s %s %d when its first input is %s", t->def->name, (long long)(by > 0 ? by : -by),
-                  by > 0 ? "past the end of" : "before the start of", what, number,
+  return kit_fail(k, "op '%s' writes %lld bytes %s %s %d when its first input is %s", t->def->name,
+                  (long long)(by > 0 ? by : -by), by > 0 ? "past the end of" : "before the start of", what, number,
                   sonde_shape_text(&t->in_shape[0], text, sizeof text));
 }
 
 static int check_memory(kit *k, const trial *t, const trial *untouched) {
   int outcome = check_fence(k, t, &t->scratch, "scratch", 0);
-  for (int o = 0; o < t->def->n_out && outcome == SONDE_PASS; o++) outcome = check_fence(k, t, &t->out[o], "output", o);
+  for (int o = 0; o < t->def->n_out && outcome == SONDE_PASS; o++)
+    outcome = check_fence(k, t, &t->out[o], "output", o);
   for (int i = 0; i < t->n_in && outcome == SONDE_PASS; i++) {
     outcome = check_fence(k, t, &t->in[i], "input", i);
     if (outcome == SONDE_PASS && memcmp(inside(&t->in[i]), inside(&untouched->in[i]), t->in[i].size))
@@ -134,14 +138,18 @@ static int compare_runs(kit *k, const sonde_node *n, const void *const *value, i
   trial a, b;
   int outcome = SONDE_PASS;
   memset(&b, 0, sizeof b);
-  if (trial_make(&a, n, value, 0x00, SONDE_F32, n->shape.dtype) || trial_make(&b, n, value, 0xff, SONDE_F32, n->shape.dtype)) outcome = kit_fail(k, "no memory");
+  if (trial_make(&a, n, value, 0x00, SONDE_F32, n->shape.dtype) ||
+      trial_make(&b, n, value, 0xff, SONDE_F32, n->shape.dtype))
+    outcome = kit_fail(k, "no memory");
   b.skip = skip;
   if (outcome == SONDE_PASS && (trial_run(k, &a) || trial_run(k, &b))) outcome = SONDE_FAIL;
   if (outcome == SONDE_PASS) outcome = check_memory(k, &b, &a);
   for (int o = 0; o < n->def->n_out && outcome == SONDE_PASS; o++)
     if (o != skip && memcmp(inside(&a.out[o]), inside(&b.out[o]), a.out[o].size))
-      outcome = kit_fail(k, skip < 0 ? "op '%s' does not overwrite its output %d: what was there before shows in it"
-                                     : "op '%s': output %d changes when another one is not asked for", n->def->name, o);
+      outcome = kit_fail(k,
+                         skip < 0 ? "op '%s' does not overwrite its output %d: what was there before shows in it"
+                                  : "op '%s': output %d changes when another one is not asked for",
+                         n->def->name, o);
   trial_drop(&a);
   trial_drop(&b);
   return outcome;
@@ -152,13 +160,16 @@ static int check_in_place(kit *k, const sonde_node *n, const void *const *value)
   trial a, b;
   int outcome = SONDE_PASS;
   memset(&b, 0, sizeof b);
-  if (trial_make(&a, n, value, 0x00, SONDE_F32, n->shape.dtype) || trial_make(&b, n, value, 0xff, SONDE_F32, n->shape.dtype)) outcome = kit_fail(k, "no memory");
+  if (trial_make(&a, n, value, 0x00, SONDE_F32, n->shape.dtype) ||
+      trial_make(&b, n, value, 0xff, SONDE_F32, n->shape.dtype))
+    outcome = kit_fail(k, "no memory");
   else {
     fenced own = b.out[0];
     b.out[0] = b.in[0];
     if (trial_run(k, &a) || trial_run(k, &b)) outcome = SONDE_FAIL;
     else if (memcmp(inside(&a.out[0]), inside(&b.out[0]), a.out[0].size))
-      outcome = kit_fail(k, "op '%s' gives another result when its output takes the place of its input", n->def->name);
+      outcome =
+          kit_fail(k, "op '%s' gives another result when its output takes the place of its input", n->def->name);
     b.out[0] = own;
   }
   trial_drop(&a);
@@ -176,7 +187,8 @@ static const float *as_f32(const trial *t, float *room) {
 }
 
 /* bf16 has 8 bits: what a kernel may lose where it takes or gives it, in parts of the largest result. */
-static int compare_bf16(kit *k, const sonde_node *n, const void *const *value, int in_type, int out_type, const char *what) {
+static int compare_bf16(kit *k, const sonde_node *n, const void *const *value, int in_type, int out_type,
+                        const char *what) {
   const double bound = 0x1p-6;
   trial a, b;
   int outcome = SONDE_PASS;
@@ -184,7 +196,8 @@ static int compare_bf16(kit *k, const sonde_node *n, const void *const *value, i
   float *room = sonde_alloc((size_t)count * sizeof *room);
   double most = 0, off = 0;
   memset(&b, 0, sizeof b);
-  if (trial_make(&a, n, value, 0, SONDE_F32, SONDE_F32) || trial_make(&b, n, value, 0, in_type, out_type) || !room) outcome = kit_fail(k, "no memory");
+  if (trial_make(&a, n, value, 0, SONDE_F32, SONDE_F32) || trial_make(&b, n, value, 0, in_type, out_type) || !room)
+    outcome = kit_fail(k, "no memory");
   if (outcome == SONDE_PASS && (trial_run(k, &a) || trial_run(k, &b))) outcome = SONDE_FAIL;
   if (outcome == SONDE_PASS) outcome = check_fence(k, &b, &b.out[0], "bf16 output", 0);
   if (outcome == SONDE_PASS) {
@@ -193,7 +206,9 @@ static int compare_bf16(kit *k, const sonde_node *n, const void *const *value, i
       most = fmax(most, fabs((double)x[i]));
       off = fmax(off, isfinite(y[i]) ? fabs((double)x[i] - (double)y[i]) : INFINITY);
     }
-    if (off > bound * most) outcome = kit_fail(k, "op '%s' with bf16 %s is off by %.2g of its largest result", n->def->name, what, off / most);
+    if (off > bound * most)
+      outcome =
+          kit_fail(k, "op '%s' with bf16 %s is off by %.2g of its largest result", n->def->name, what, off / most);
   }
   sonde_release(room);
   trial_drop(&a);
@@ -204,7 +219,8 @@ static int compare_bf16(kit *k, const sonde_node *n, const void *const *value, i
 static int check_node_bf16(kit *k, const sonde_node *n, const void *const *value) {
   int outcome = SONDE_PASS;
   if (n->def->flags & SONDE_OP_BF16_OUT) outcome = compare_bf16(k, n, value, SONDE_F32, SONDE_BF16, "output");
-  if (outcome == SONDE_PASS && (n->def->flags & SONDE_OP_BF16_IN)) outcome = compare_bf16(k, n, value, SONDE_BF16, SONDE_F32, "inputs");
+  if (outcome == SONDE_PASS && (n->def->flags & SONDE_OP_BF16_IN))
+    outcome = compare_bf16(k, n, value, SONDE_BF16, SONDE_F32, "inputs");
   return outcome;
 }
 
@@ -212,9 +228,11 @@ static int check_node_bf16(kit *k, const sonde_node *n, const void *const *value
 
 static int check_node_guards(kit *k, const sonde_node *n, const void *const *value) {
   int outcome = compare_runs(k, n, value, -1);
-  for (int o = 0; n->def->n_out > 1 && o < n->def->n_out && outcome == SONDE_PASS; o++) outcome = compare_runs(k, n, value, o);
+  for (int o = 0; n->def->n_out > 1 && o < n->def->n_out && outcome == SONDE_PASS; o++)
+    outcome = compare_runs(k, n, value, o);
   int same_size = sonde_shape_bytes(&n->shape) == sonde_shape_bytes(&n->in[0]->shape);
-  if (outcome == SONDE_PASS && (is_vec(n->def) || (n->def->flags & SONDE_OP_INPLACE)) && same_size) outcome = check_in_place(k, n, value);
+  if (outcome == SONDE_PASS && (is_vec(n->def) || (n->def->flags & SONDE_OP_INPLACE)) && same_size)
+    outcome = check_in_place(k, n, value);
   return outcome;
 }
 
@@ -262,7 +280,9 @@ static int each_own_op(kit *k, node_check check, uint32_t flags) {
     }
     rig_drop(&r);
   }
-  return outcome == SONDE_PASS && !kernels ? kit_skip(k, flags ? "no op of its own takes or gives bf16" : "no op of its own is used") : outcome;
+  return outcome == SONDE_PASS && !kernels
+             ? kit_skip(k, flags ? "no op of its own takes or gives bf16" : "no op of its own is used")
+             : outcome;
 }
 
 int check_guards(kit *k) { return each_own_op(k, check_node_guards, 0); }

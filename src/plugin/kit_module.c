@@ -53,8 +53,9 @@ static int one_shape(kit *k, int64_t batch, int64_t context, int64_t width) {
         kit_fail(k, "%s%s is not finite for x [%lld, %lld, %lld]", i ? "the gradient of " : "the result",
                  i ? r.name[i - 1] : "", (long long)batch, (long long)context, (long long)width);
       }
-  if (rc && rc != SONDE_EBUG && !*r.err.text) good = -1, kit_fail(k, "it refuses [%lld, %lld, %lld] without a reason",
-                                                               (long long)batch, (long long)context, (long long)width);
+  if (rc && rc != SONDE_EBUG && !*r.err.text)
+    good = -1, kit_fail(k, "it refuses [%lld, %lld, %lld] without a reason", (long long)batch, (long long)context,
+                        (long long)width);
   rig_drop(&r);
   return good;
 }
@@ -71,7 +72,8 @@ int check_shapes(kit *k) {
       all++;
     }
   if (!taken) return kit_fail(k, "it refuses all of %d shapes", all);
-  return taken == all ? SONDE_PASS : kit_pass(k, "%d of %d shapes taken, the others refused with a reason", taken, all);
+  return taken == all ? SONDE_PASS
+                      : kit_pass(k, "%d of %d shapes taken, the others refused with a reason", taken, all);
 }
 
 static double largest(const float *a, const float *b, int64_t n) {
@@ -112,7 +114,8 @@ int check_effect(kit *k) {
   for (int i = 0; outcome == SONDE_PASS && i < r.n; i++) {
     int counts = leaf_counts(&r, i);
     if (counts < 0) outcome = reason(k, &r, "");
-    else if (!counts) outcome = kit_fail(k, "%s '%s' has no effect on the result", i ? "parameter" : "input", r.name[i]);
+    else if (!counts)
+      outcome = kit_fail(k, "%s '%s' has no effect on the result", i ? "parameter" : "input", r.name[i]);
   }
   rig_drop(&r);
   return outcome;
@@ -176,7 +179,10 @@ int check_leaks(kit *k) {
     kit_memory_look(&seen, round);
   }
   if (sonde_alloc_live() != live)
-    return kit_fail(k, "%lld allocations of the host are left over after %d builds", (long long)(sonde_alloc_live() - live), KIT_ROUNDS - 1);
-  if (kit_memory_lost(&seen)) return kit_fail(k, "it loses memory: %lld bytes with each build, run and free", (long long)kit_memory_lost(&seen));
+    return kit_fail(k, "%lld allocations of the host are left over after %d builds",
+                    (long long)(sonde_alloc_live() - live), KIT_ROUNDS - 1);
+  if (kit_memory_lost(&seen))
+    return kit_fail(k, "it loses memory: %lld bytes with each build, run and free",
+                    (long long)kit_memory_lost(&seen));
   return SONDE_PASS;
 }

@@ -38,7 +38,8 @@ typedef struct setting {
 static const setting usual = {1, 0.01, 0.1};
 
 /* Elements [at, at + n) of one update. */
-static void update_part(const kit *k, const sonde_value *values, weights *p, int64_t at, int64_t n, int64_t step, setting s) {
+static void update_part(const kit *k, const sonde_value *values, weights *p, int64_t at, int64_t n, int64_t step,
+                        setting s) {
   float *state[STATES];
   for (int i = 0; i < p->states; i++) state[i] = part(p, 2 + i) + at;
   sonde_update u = {.size = sizeof u, .n = n, .w = weight(p) + at, .g = gradient(p) + at, .state = state,
@@ -66,7 +67,8 @@ int check_update(kit *k) {
   fill(k, &p, 0);
   update(k, &p, 1, usual);
   for (int j = 0; j < N; j++)
-    if (!isfinite(weight(&p)[j])) return kit_fail(k, "after one update with N(0, 1) weights and gradients a weight is not finite");
+    if (!isfinite(weight(&p)[j]))
+      return kit_fail(k, "after one update with N(0, 1) weights and gradients a weight is not finite");
   return SONDE_PASS;
 }
 
@@ -86,7 +88,8 @@ int check_descent(kit *k) {
     if (!step) first = last;
     if (step < STEPS) update(k, &p, step + 1, (setting){1, 0.01, 0});
   }
-  if (!(last < 0.95 * first)) return kit_fail(k, "%d steps on a quadratic bowl take its height from %.4g to %.4g", STEPS, first, last);
+  if (!(last < 0.95 * first))
+    return kit_fail(k, "%d steps on a quadratic bowl take its height from %.4g to %.4g", STEPS, first, last);
   return SONDE_PASS;
 }
 
@@ -124,7 +127,9 @@ int check_scale(kit *k) {
     update(k, &p, step, usual);
     update(k, &q, step, (setting){1.0 / (1 << step), usual.lr, usual.decay});
   }
-  if (distance(&p, &q) > 1e-6) return kit_fail(k, "grad_scale has no (or another) effect: a gradient of 4 g with grad_scale 1/4 must do what g does");
+  if (distance(&p, &q) > 1e-6)
+    return kit_fail(
+        k, "grad_scale has no (or another) effect: a gradient of 4 g with grad_scale 1/4 must do what g does");
   return SONDE_PASS;
 }
 
@@ -136,7 +141,8 @@ int check_decay(kit *k) {
   before = kit_dot(weight(&p), weight(&p), N);
   for (int step = 1; step <= 3; step++) update(k, &p, step, usual);
   after = kit_dot(weight(&p), weight(&p), N);
-  if (!(after < before)) return kit_fail(k, "weight_decay %g does not make weights without gradient smaller", usual.decay);
+  if (!(after < before))
+    return kit_fail(k, "weight_decay %g does not make weights without gradient smaller", usual.decay);
   return SONDE_PASS;
 }
 
@@ -147,7 +153,8 @@ int check_tiles(kit *k) {
   q = p;
   for (int step = 1; step <= 3; step++) {
     update(k, &p, step, usual);
-    for (int c = (int)(sizeof cut / sizeof cut[0]) - 2; c >= 0; c--) update_part(k, k->values, &q, cut[c], cut[c + 1] - cut[c], step, usual);
+    for (int c = (int)(sizeof cut / sizeof cut[0]) - 2; c >= 0; c--)
+      update_part(k, k->values, &q, cut[c], cut[c + 1] - cut[c], step, usual);
   }
   for (int i = 0; i < 2 + p.states; i++)
     if (memcmp(part(&p, i), part(&q, i), N * sizeof(float)))
@@ -166,7 +173,8 @@ int check_state(kit *k) {
     for (int j = 0; j < 5; j++) update(k, &other, 50 * step + j, usual);
     update(k, &q, step, usual);
   }
-  if (moved(&p, &q)) return kit_fail(k, "the result depends on calls for other parameters: something is kept outside the states");
+  if (moved(&p, &q))
+    return kit_fail(k, "the result depends on calls for other parameters: something is kept outside the states");
   return SONDE_PASS;
 }
 
@@ -180,7 +188,10 @@ int check_update_guards(kit *k) {
     for (int j = 0; j < FENCE + N + FENCE; j++) {
       if (j >= FENCE && j < FENCE + N) continue;
       if (p.all[i][j] == FENCED) continue;
-      const char *name = i == 0 ? "the weights" : i == 1 ? "the gradient" : i - 2 < p.states ? functions(k)->state_names[i - 2] : "its states";
+      const char *name = i == 0             ? "the weights"
+                         : i == 1           ? "the gradient"
+                         : i - 2 < p.states ? functions(k)->state_names[i - 2]
+                                            : "its states";
       return kit_fail(k, "it writes %s %s", j < FENCE ? "before the start of" : "past the end of", name);
     }
   return SONDE_PASS;
@@ -205,6 +216,7 @@ int check_update_leaks(kit *k) {
     update(k, &p, 1 + round, usual);
     kit_memory_look(&seen, round);
   }
-  if (kit_memory_lost(&seen)) return kit_fail(k, "it loses memory: %lld bytes with each update", (long long)kit_memory_lost(&seen));
+  if (kit_memory_lost(&seen))
+    return kit_fail(k, "it loses memory: %lld bytes with each update", (long long)kit_memory_lost(&seen));
   return SONDE_PASS;
 }

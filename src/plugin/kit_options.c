@@ -18,9 +18,10 @@ json_t *kit_options(const kit *k, sonde_error *err) {
   for (int j = 0; given && j < e->n_options; j++) {
     const sonde_option *o = &e->options[j];
     if (o->preset || json_object_get(given, o->name)) continue;
-    json_t *v = o->type == 'b' ? json_true()
+    json_t *v = o->type == 'b'   ? json_true()
                 : o->type == 's' ? json_string(sonde_option_choice(o, 0, word, sizeof word) ? word : "text")
-                : o->type == 'i' ? json_integer(o->min > 0 ? (json_int_t)o->min : 4) : json_real(o->min != 0 ? o->min : 0.5);
+                : o->type == 'i' ? json_integer(o->min > 0 ? (json_int_t)o->min : 4)
+                                 : json_real(o->min != 0 ? o->min : 0.5);
     json_object_set_new(given, o->name, v);
   }
   return given;
@@ -120,7 +121,8 @@ int kit_each_variant(kit *k, kit_check fn) {
 
 int check_schema(kit *k) {
   const sonde_entry *e = k->entry;
-  if (strchr(e->summary, '\n') || strlen(e->summary) < 8) return kit_fail(k, "its summary must be one line that says what it does");
+  if (strchr(e->summary, '\n') || strlen(e->summary) < 8)
+    return kit_fail(k, "its summary must be one line that says what it does");
   for (int j = 0; j < e->n_options; j++) {
     const sonde_option *o = &e->options[j];
     int numeric = o->type == 'i' || o->type == 'f';
@@ -128,7 +130,8 @@ int check_schema(kit *k) {
       return kit_fail(k, "option '%s': its doc must be one line that says what it does", o->name);
     if (numeric && o->min == 0 && o->max == 0)
       return kit_fail(k, "option '%s' is a number without a range; give min and max", o->name);
-    if (numeric && o->min == o->max) return kit_fail(k, "option '%s': its range leaves one value, %g", o->name, o->min);
+    if (numeric && o->min == o->max)
+      return kit_fail(k, "option '%s': its range leaves one value, %g", o->name, o->min);
     if (o->type == 'i' && (o->min != floor(o->min) || o->max != floor(o->max)))
       return kit_fail(k, "option '%s' is an integer with the range %g to %g", o->name, o->min, o->max);
   }
@@ -204,7 +207,8 @@ static int check_one(kit *k, const json_t *base, int o) {
       json_decref(moved);
     }
   if (found == 0) return kit_fail(k, "option '%s' has no effect: no other value changes any result", schema[o].name);
-  if (found < 0) return kit_fail(k, "option '%s': no value beside its default is taken: %.400s", schema[o].name, err.text);
+  if (found < 0)
+    return kit_fail(k, "option '%s': no value beside its default is taken: %.400s", schema[o].name, err.text);
   return SONDE_PASS;
 }
 

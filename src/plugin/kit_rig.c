@@ -14,13 +14,15 @@ static void spread(const sonde_param *p) {
   char stream[500];
   snprintf(stream, sizeof stream, "kit/%s", p->name);
   float mean = p->role == SONDE_ROLE_GAIN ? 1 : 0;
-  sonde_rng_fill_normal(sonde_rng_stream(1, stream), 0, sonde_tensor_data(p->value), sonde_shape_count(&p->value->shape), mean, 0.3f, 0);
+  sonde_rng_fill_normal(sonde_rng_stream(1, stream), 0, sonde_tensor_data(p->value),
+                        sonde_shape_count(&p->value->shape), mean, 0.3f, 0);
 }
 
 static sonde_tensor *noise(const rig_spec *s, const char *stream, sonde_error *err) {
   sonde_shape shape = {SONDE_F32, 3, {s->batch, s->context, s->width, 1, 1}};
   sonde_tensor *t = sonde_tensor_new(&shape, err);
-  if (t) sonde_rng_fill_normal(sonde_rng_stream(2, stream), 0, sonde_tensor_data(t), sonde_shape_count(&shape), 0, 1, 0);
+  if (t)
+    sonde_rng_fill_normal(sonde_rng_stream(2, stream), 0, sonde_tensor_data(t), sonde_shape_count(&shape), 0, 1, 0);
   return t;
 }
 
@@ -59,8 +61,8 @@ typedef struct spot {
   const char *slot, *prefix;
 } spot;
 
-static sonde_node *build_at(const kit *k, const rig_spec *spec, const sonde_entry *e, const sonde_value *values, spot at,
-                            rig *r, int site, sonde_node *x) {
+static sonde_node *build_at(const kit *k, const rig_spec *spec, const sonde_entry *e, const sonde_value *values,
+                            spot at, rig *r, int site, sonde_node *x) {
   sonde_site_spec s = {.graph = r->g, .params = r->params, .policy = sonde_policy_normal(0.3), .block = r->block,
                        .layer = spec->place == AT_FINAL ? 0 : spec->layer, .depth = spec->depth, .slot = at.slot,
                        .prefix = at.prefix, .width = spec->width, .batch = spec->batch, .context = spec->context};
@@ -71,7 +73,8 @@ static sonde_node *build_at(const kit *k, const rig_spec *spec, const sonde_entr
 }
 
 /* x + attention(norm(x)), as in front of a block's second norm. */
-static sonde_node *build_first_half(const kit *k, const rig_spec *spec, const sonde_value *values, rig *r, sonde_node *x) {
+static sonde_node *build_first_half(const kit *k, const rig_spec *spec, const sonde_value *values, rig *r,
+                                    sonde_node *x) {
   sonde_value *preset = k->attention ? sonde_entry_values(k->attention, NULL, &r->err) : NULL;
   if (!preset) {
     if (!k->attention) sonde_fail(&r->err, SONDE_ENOENT, "there is no attention 'causal' to stand beside");
@@ -184,7 +187,8 @@ uint64_t rig_bits(const rig *r) {
     h = hash(h, r->name[i], strlen(r->name[i]));
     h = hash(h, s.dim, sizeof s.dim);
   }
-  for (int i = 0; i < (r->has_grad ? 1 + r->n : 1); i++) h = hash(h, rig_output(r, i), (size_t)rig_count(r, i) * sizeof(float));
+  for (int i = 0; i < (r->has_grad ? 1 + r->n : 1); i++)
+    h = hash(h, rig_output(r, i), (size_t)rig_count(r, i) * sizeof(float));
   return h;
 }
 

@@ -69,7 +69,8 @@ static double optimizer_ms(const kit *k) {
 
 int check_speed(kit *k) {
   int module = sonde_kind_is_module(k->entry->kind);
-  const char *other = default_of(k->entry->kind), *what = module ? "forward and backward of [2, 128, 256]" : "an update of 2^20 numbers";
+  const char *other = default_of(k->entry->kind),
+             *what = module ? "forward and backward of [2, 128, 256]" : "an update of 2^20 numbers";
   double mine = module ? module_ms(k) : optimizer_ms(k), theirs = -1;
   sonde_error err = {0};
   if (mine < 0) return kit_skip(k, "it refuses [2, 128, 256]");
@@ -83,5 +84,6 @@ int check_speed(kit *k) {
   if (peer.values) theirs = module ? module_ms(&peer) : optimizer_ms(&peer);
   kit_close(&peer);
   if (theirs <= 0) return kit_pass(k, "%.3f ms for %s on one thread", mine, what);
-  return kit_pass(k, "%.3f ms for %s on one thread; %s: %.3f ms (%.2f times)", mine, what, other, theirs, mine / theirs);
+  return kit_pass(k, "%.3f ms for %s on one thread; %s: %.3f ms (%.2f times)", mine, what, other, theirs,
+                  mine / theirs);
 }

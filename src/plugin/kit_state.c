@@ -40,7 +40,9 @@ int check_threads(kit *k) {
   if (bits_with(k, 1, &first)) return SONDE_FAIL;
   for (int t = 0; t < 4; t++) {
     if (bits_with(k, threads[t], &bits)) return SONDE_FAIL;
-    if (bits != first) return kit_fail(k, t ? "other bits with %d threads than with one" : "other bits in a second run (%d thread)", threads[t]);
+    if (bits != first)
+      return kit_fail(k, t ? "other bits with %d threads than with one" : "other bits in a second run (%d thread)",
+                      threads[t]);
   }
   /* Real threads may by luck take their tiles in turn; these schedules do not depend on luck. */
   for (int t = 0; t < 4; t++)
@@ -97,7 +99,8 @@ static void build_in(kit *k, const void *arg, void *result) {
     snprintf(out->why, sizeof out->why, "%.599s", err.text);
     return;
   }
-  rig_spec spec = {.batch = 2, .context = 5, .width = w->width, .place = w->place, .layer = 3, .depth = 6, .seed = 7, .first_values = 1, .grad = 1};
+  rig_spec spec = {.batch = 2, .context = 5, .width = w->width, .place = w->place, .layer = 3, .depth = 6,
+                   .seed = 7, .first_values = 1, .grad = 1};
   rig_spec before = spec;
   before.layer = 1;
   if (w->way == AFTER_ANOTHER_BLOCK && one_bits(k, &before, &ignored, out)) return;

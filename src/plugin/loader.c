@@ -40,20 +40,26 @@ static int check_build(const char *path, const char *theirs, sonde_error *err) {
   if (!theirs) return sonde_fail(err, SONDE_EABI, "%s: no build string; set .build = SONDE_BUILD", path);
   for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++)
     if (strcmp(build_field(theirs, keys[k], a, sizeof a), build_field(SONDE_BUILD, keys[k], b, sizeof b)))
-      return sonde_fail(err, SONDE_EABI, "%s: built for '%s', this Sonde has '%s'; compile it again with this Sonde's headers",
-                        path, *a ? a : keys[k], b);
+      return sonde_fail(err, SONDE_EABI,
+                        "%s: built for '%s', this Sonde has '%s'; compile it again with this Sonde's headers", path,
+                        *a ? a : keys[k], b);
   return 0;
 }
 
 static int check_abi(const char *path, const sonde_plugin *p, sonde_error *err) {
   if (p->abi_major != SONDE_ABI_MAJOR)
-    return sonde_fail(err, SONDE_EABI, "%s: speaks plugin interface %d.%d, this Sonde %d.%d: the major numbers differ; "
-                      "compile it again with this Sonde's headers", path, p->abi_major, p->abi_minor, SONDE_ABI_MAJOR, SONDE_ABI_MINOR);
+    return sonde_fail(err, SONDE_EABI,
+                      "%s: speaks plugin interface %d.%d, this Sonde %d.%d: the major numbers differ; "
+                      "compile it again with this Sonde's headers",
+                      path, p->abi_major, p->abi_minor, SONDE_ABI_MAJOR, SONDE_ABI_MINOR);
   if (p->abi_minor > SONDE_ABI_MINOR)
-    return sonde_fail(err, SONDE_EABI, "%s: needs plugin interface %d.%d, this Sonde has %d.%d: use a newer Sonde, or compile "
-                      "it again with this one's headers", path, p->abi_major, p->abi_minor, SONDE_ABI_MAJOR, SONDE_ABI_MINOR);
+    return sonde_fail(err, SONDE_EABI,
+                      "%s: needs plugin interface %d.%d, this Sonde has %d.%d: use a newer Sonde, or compile "
+                      "it again with this one's headers",
+                      path, p->abi_major, p->abi_minor, SONDE_ABI_MAJOR, SONDE_ABI_MINOR);
   if (p->size < sizeof(sonde_plugin))
-    return sonde_fail(err, SONDE_EABI, "%s: its descriptor has %u bytes, interface %d.%d has %zu; set .size = sizeof(sonde_plugin)",
+    return sonde_fail(err, SONDE_EABI,
+                      "%s: its descriptor has %u bytes, interface %d.%d has %zu; set .size = sizeof(sonde_plugin)",
                       path, p->size, SONDE_ABI_MAJOR, SONDE_ABI_MINOR, sizeof(sonde_plugin));
   return check_build(path, p->build, err);
 }
@@ -69,16 +75,21 @@ static int check_functions(const char *path, const sonde_plugin *p, sonde_error 
   if (!p->functions) return sonde_fail(err, SONDE_EINVAL, "%s: %s '%s' has no functions", path, p->kind, p->name);
   if (sonde_kind_is_module(p->kind)) {
     if (m->size < sizeof *m || !m->build)
-      return sonde_fail(err, SONDE_EINVAL, "%s: %s '%s': its sonde_module has no build function (or a wrong size)", path, p->kind, p->name);
+      return sonde_fail(err, SONDE_EINVAL, "%s: %s '%s': its sonde_module has no build function (or a wrong size)",
+                        path, p->kind, p->name);
     return 0;
   }
   if (o->size < sizeof *o || !o->update)
-    return sonde_fail(err, SONDE_EINVAL, "%s: optimizer '%s': its sonde_optimizer has no update function (or a wrong size)", path, p->name);
+    return sonde_fail(err, SONDE_EINVAL,
+                      "%s: optimizer '%s': its sonde_optimizer has no update function (or a wrong size)", path,
+                      p->name);
   if (o->states < 0 || o->states > 8 || (o->states && !o->state_names))
-    return sonde_fail(err, SONDE_EINVAL, "%s: optimizer '%s': %d states; give 0 to 8, with their names", path, p->name, o->states);
+    return sonde_fail(err, SONDE_EINVAL, "%s: optimizer '%s': %d states; give 0 to 8, with their names", path,
+                      p->name, o->states);
   for (int k = 0; k < o->states; k++)
     if (!is_name(o->state_names[k]))
-      return sonde_fail(err, SONDE_EINVAL, "%s: optimizer '%s': state %d needs a name of a-z, 0-9 and _", path, p->name, k + 1);
+      return sonde_fail(err, SONDE_EINVAL, "%s: optimizer '%s': state %d needs a name of a-z, 0-9 and _", path,
+                        p->name, k + 1);
   return 0;
 }
 
@@ -88,10 +99,11 @@ static int check_ops(const char *path, const sonde_plugin *p, sonde_error *err) 
     return sonde_fail(err, SONDE_EINVAL, "%s: %d ops; give a list of 0 to 64", path, p->n_ops);
   for (int k = 0; k < p->n_ops; k++) {
     const sonde_op_def *d = sonde_plugin_op(p, k);
-    if (d->size < sizeof *d || d->size != p->ops->size) return sonde_fail(err, SONDE_EABI, "%s: op %d: set .size = sizeof(sonde_op_def)", path, k + 1);
+    if (d->size < sizeof *d || d->size != p->ops->size)
+      return sonde_fail(err, SONDE_EABI, "%s: op %d: set .size = sizeof(sonde_op_def)", path, k + 1);
     if (!d->name || strncmp(d->name, p->name, n) || d->name[n] != '.' || !is_name(d->name + n + 1))
-      return sonde_fail(err, SONDE_EINVAL, "%s: op %d is called '%s'; a plugin's ops are called '%s.something'", path, k + 1,
-                        d->name ? d->name : "", p->name);
+      return sonde_fail(err, SONDE_EINVAL, "%s: op %d is called '%s'; a plugin's ops are called '%s.something'", path,
+                        k + 1, d->name ? d->name : "", p->name);
   }
   return 0;
 }
@@ -102,16 +114,19 @@ static int check_plugin(const char *path, const sonde_plugin *p, sonde_error *er
   if (rc) return rc;
   while (kinds[n]) n++;
   if (!is_name(p->name))
-    return sonde_fail(err, SONDE_EINVAL, "%s: '%.60s' is no plugin name; use a-z, 0-9 and _, a letter first", path, p->name ? p->name : "");
+    return sonde_fail(err, SONDE_EINVAL, "%s: '%.60s' is no plugin name; use a-z, 0-9 and _, a letter first", path,
+                      p->name ? p->name : "");
   int known = 0;
   for (int k = 0; k < n; k++) known |= p->kind && !strcmp(p->kind, kinds[k]);
   if (!known) {
     const char *near = p->kind ? sonde_nearest(p->kind, kinds, n) : NULL;
-    return sonde_fail(err, SONDE_EINVAL, "%s: '%s' is of unknown kind '%.60s'; %s%s%s", path, p->name, p->kind ? p->kind : "",
-                      near ? "did you mean '" : "kinds are norm, attention, ffn and optimizer", near ? near : "", near ? "'?" : "");
+    return sonde_fail(
+        err, SONDE_EINVAL, "%s: '%s' is of unknown kind '%.60s'; %s%s%s", path, p->name, p->kind ? p->kind : "",
+        near ? "did you mean '" : "kinds are norm, attention, ffn and optimizer", near ? near : "", near ? "'?" : "");
   }
   if (!p->version || !*p->version || !p->summary || !*p->summary || !p->citation)
-    return sonde_fail(err, SONDE_EINVAL, "%s: %s '%s' lacks a version, a summary or a citation (\"\" for none)", path, p->kind, p->name);
+    return sonde_fail(err, SONDE_EINVAL, "%s: %s '%s' lacks a version, a summary or a citation (\"\" for none)", path,
+                      p->kind, p->name);
   snprintf(what, sizeof what, "%s '%s'", p->kind, p->name);
   if ((rc = sonde_options_check(what, p->options, p->n_options, err))) return sonde_wrap(err, "%s", path);
   if ((rc = check_ops(path, p, err))) return rc;
@@ -130,14 +145,18 @@ const sonde_plugin *sonde_load_plugin(const char *path, sonde_error *err) {
   if (!so) {
     const char *why = dlerror(), *lacks = why ? strstr(why, "undefined symbol: ") : NULL;
     if (lacks)
-      sonde_fail(err, SONDE_EABI, "%s: %s; a plugin links nothing of Sonde's and calls it only through sonde_plugin.h", path, lacks);
-    else sonde_fail(err, SONDE_EFORMAT, "%s: is no shared object that can be loaded: %s", path, why ? why : "no reason given");
+      sonde_fail(err, SONDE_EABI,
+                 "%s: %s; a plugin links nothing of Sonde's and calls it only through sonde_plugin.h", path, lacks);
+    else
+      sonde_fail(err, SONDE_EFORMAT, "%s: is no shared object that can be loaded: %s", path,
+                 why ? why : "no reason given");
     return NULL;
   }
   entry_fn entry;
   *(void **)&entry = dlsym(so, SONDE_ENTRY);
   if (!entry) {
-    sonde_fail(err, SONDE_EABI, "%s: exports no '" SONDE_ENTRY "'; end the plugin's source with SONDE_PLUGIN(descriptor)", path);
+    sonde_fail(err, SONDE_EABI,
+               "%s: exports no '" SONDE_ENTRY "'; end the plugin's source with SONDE_PLUGIN(descriptor)", path);
     return NULL;
   }
   const sonde_plugin *p = entry(sonde_host_table());

@@ -53,14 +53,15 @@ static char *as_text(const json_t *v, char *buf, size_t size) {
 
 static int refuse_value(const char *what, const sonde_option *o, const json_t *v, sonde_error *err) {
   char given[WORD], takes[400];
-  return sonde_fail(err, SONDE_EINVAL, "%s: option '%s' is %s; it takes: %s", what, o->name, as_text(v, given, sizeof given),
-                    sonde_option_takes(o, takes, sizeof takes));
+  return sonde_fail(err, SONDE_EINVAL, "%s: option '%s' is %s; it takes: %s", what, o->name,
+                    as_text(v, given, sizeof given), sonde_option_takes(o, takes, sizeof takes));
 }
 
 static int number(const char *what, const sonde_option *o, const json_t *v, sonde_value *out, sonde_error *err) {
   double f = json_number_value(v);
   if (!json_is_number(v) || !isfinite(f)) return refuse_value(what, o, v, err);
-  if (o->type == 'i' && json_is_real(v) && (f != floor(f) || fabs(f) > 9007199254740992.0)) return refuse_value(what, o, v, err);
+  if (o->type == 'i' && json_is_real(v) && (f != floor(f) || fabs(f) > 9007199254740992.0))
+    return refuse_value(what, o, v, err);
   if (bounded(o) && (f < o->min || f > o->max)) return refuse_value(what, o, v, err);
   out->f = f;
   if (o->type == 'i') out->i = json_is_integer(v) ? (int64_t)json_integer_value(v) : (int64_t)f;
@@ -128,13 +129,16 @@ static int check_one(const char *what, const sonde_option *o, sonde_error *err) 
     return sonde_fail(err, SONDE_EINVAL, "%s: option '%s' has the type '%c'; use i, f, b or s", what, o->name,
                       o->type >= ' ' && o->type < 127 ? o->type : '?');
   if (!o->doc || !*o->doc) return sonde_fail(err, SONDE_EINVAL, "%s: option '%s' has no line of doc", what, o->name);
-  if (!numeric && bounded(o)) return sonde_fail(err, SONDE_EINVAL, "%s: option '%s' is no number but has a range", what, o->name);
-  if (o->type != 's' && o->choices) return sonde_fail(err, SONDE_EINVAL, "%s: option '%s' is no text but has choices", what, o->name);
+  if (!numeric && bounded(o))
+    return sonde_fail(err, SONDE_EINVAL, "%s: option '%s' is no number but has a range", what, o->name);
+  if (o->type != 's' && o->choices)
+    return sonde_fail(err, SONDE_EINVAL, "%s: option '%s' is no text but has choices", what, o->name);
   if (!isfinite(o->min) || !isfinite(o->max) || o->min > o->max)
     return sonde_fail(err, SONDE_EINVAL, "%s: option '%s' has the range %g to %g", what, o->name, o->min, o->max);
   if (!o->preset) return 0;
   json_t *preset = sonde_option_read(o, o->preset);
-  int rc = preset ? value(what, o, preset, &v, err) : sonde_fail(err, SONDE_EINVAL, "option '%s': its default is no UTF-8", o->name);
+  int rc = preset ? value(what, o, preset, &v, err)
+                  : sonde_fail(err, SONDE_EINVAL, "option '%s': its default is no UTF-8", o->name);
   json_decref(preset);
   return rc ? sonde_wrap(err, "the schema's own default") : 0;
 }
@@ -143,7 +147,8 @@ int sonde_options_check(const char *what, const sonde_option *schema, int n, son
   if (n < 0 || n > MAX_OPTIONS || (n && !schema))
     return sonde_fail(err, SONDE_EINVAL, "%s: %d options; give a list of 0 to %d", what, n, MAX_OPTIONS);
   for (int k = 0; k < n; k++) {
-    if (!schema[k].name || !*schema[k].name) return sonde_fail(err, SONDE_EINVAL, "%s: option %d has no name", what, k + 1);
+    if (!schema[k].name || !*schema[k].name)
+      return sonde_fail(err, SONDE_EINVAL, "%s: option %d has no name", what, k + 1);
     if (find(schema, k, schema[k].name))
       return sonde_fail(err, SONDE_EINVAL, "%s: the option '%s' is there twice", what, schema[k].name);
     int rc = check_one(what, &schema[k], err);
@@ -179,7 +184,8 @@ sonde_value *sonde_options_parse(const char *what, const sonde_option *schema, i
   const char *key;
   json_t *ignored;
   int rc = 0;
-  if (given && !json_is_object(given)) rc = sonde_fail(err, SONDE_EINVAL, "%s: options must be a table of names and values", what);
+  if (given && !json_is_object(given))
+    rc = sonde_fail(err, SONDE_EINVAL, "%s: options must be a table of names and values", what);
   else if (given)
     json_object_foreach((json_t *)(uintptr_t)given, key, ignored)
       if (!rc && !find(schema, n, key)) rc = unknown(what, schema, n, key, err);
@@ -189,7 +195,8 @@ sonde_value *sonde_options_parse(const char *what, const sonde_option *schema, i
     if (!j && !schema[k].preset)
       rc = sonde_fail(err, SONDE_EINVAL, "%s: option '%s' must be given; it takes: %s", what, schema[k].name,
                       sonde_option_takes(&schema[k], takes, sizeof takes));
-    else if (!j && !(j = preset[k] = sonde_option_read(&schema[k], schema[k].preset))) rc = sonde_fail(err, SONDE_ENOMEM, "no memory for options");
+    else if (!j && !(j = preset[k] = sonde_option_read(&schema[k], schema[k].preset)))
+      rc = sonde_fail(err, SONDE_ENOMEM, "no memory for options");
     else rc = value(what, &schema[k], j, &v[k], err);
   }
   if (!rc) out = pack(v, n, err);
@@ -212,8 +219,10 @@ json_t *sonde_options_object(const char *what, const sonde_option *schema, int n
     const sonde_option *o = find(schema, n, key);
     json_t *v = o ? sonde_option_read(o, eq + 1) : NULL;
     if (!o) rc = unknown(what, schema, n, key, err);
-    else if (json_object_get(given, key)) rc = sonde_fail(err, SONDE_EINVAL, "%s: option '%s' is given twice", what, key);
-    else if (!v || json_object_set(given, key, v)) rc = sonde_fail(err, SONDE_EINVAL, "%s: option '%s': the value is no UTF-8 text", what, key);
+    else if (json_object_get(given, key))
+      rc = sonde_fail(err, SONDE_EINVAL, "%s: option '%s' is given twice", what, key);
+    else if (!v || json_object_set(given, key, v))
+      rc = sonde_fail(err, SONDE_EINVAL, "%s: option '%s': the value is no UTF-8 text", what, key);
     json_decref(v);
   }
   if (!rc) return given;

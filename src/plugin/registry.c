@@ -53,10 +53,12 @@ static const sonde_entry *exact(const sonde_registry *r, const char *kind, const
   return NULL;
 }
 
-static int refuse_twin(const sonde_registry *r, const char *kind, const char *name, const char *path, sonde_error *err) {
+static int refuse_twin(const sonde_registry *r, const char *kind, const char *name, const char *path,
+                       sonde_error *err) {
   const sonde_entry *twin = exact(r, kind, name);
-  return twin ? sonde_fail(err, SONDE_EINVAL, "%s: %s '%s' is there already, from %s; give one of them another name", path,
-                           kind, name, twin->path) : 0;
+  return twin ? sonde_fail(err, SONDE_EINVAL, "%s: %s '%s' is there already, from %s; give one of them another name",
+                           path, kind, name, twin->path)
+              : 0;
 }
 
 int sonde_registry_load(sonde_registry *r, const char *path, const sonde_entry **entry, sonde_error *err) {
@@ -75,7 +77,8 @@ int sonde_registry_load(sonde_registry *r, const char *path, const sonde_entry *
     if ((rc = sonde_ops_add(r->ctx, sonde_plugin_op(p, k), err))) sonde_wrap(err, "%s", path);
   if (!rc) {
     const char *kept = sonde_arena_strdup(r->arena, whole);
-    sonde_entry e = {p->kind, p->name, p->version, p->summary, p->citation, kept, "c", p->options, p->n_options, p, 0, p->suggests, NULL};
+    sonde_entry e = {p->kind,    p->name,      p->version, p->summary, p->citation, kept, "c",
+                     p->options, p->n_options, p,          0,          p->suggests, NULL};
     const sonde_entry *made = kept ? insert(r, &e, err) : NULL;
     if (!made) rc = sonde_fail(err, SONDE_ENOMEM, "%s: no memory to register it", path);
     if (entry) *entry = made;
@@ -174,14 +177,16 @@ static int copy_entry(sonde_arena *a, const sonde_entry *from, sonde_entry *to) 
   *to = *from;
   to->plugin = NULL;
   to->skipped = NULL;
-  int rc = copy_text(a, &to->kind) | copy_text(a, &to->name) | copy_text(a, &to->version) | copy_text(a, &to->summary) |
-           copy_text(a, &to->citation) | copy_text(a, &to->path) | copy_text(a, &to->language) | copy_text(a, &to->suggests);
+  int rc = copy_text(a, &to->kind) | copy_text(a, &to->name) | copy_text(a, &to->version) |
+           copy_text(a, &to->summary) | copy_text(a, &to->citation) | copy_text(a, &to->path) |
+           copy_text(a, &to->language) | copy_text(a, &to->suggests);
   sonde_option *o = sonde_arena_alloc(a, (size_t)(from->n_options ? from->n_options : 1) * sizeof *o);
   if (rc || !o) return SONDE_ENOMEM;
   to->options = o;
   for (int k = 0; k < from->n_options; k++) {
     o[k] = from->options[k];
-    rc |= copy_text(a, &o[k].name) | copy_text(a, &o[k].preset) | copy_text(a, &o[k].choices) | copy_text(a, &o[k].doc);
+    rc |=
+        copy_text(a, &o[k].name) | copy_text(a, &o[k].preset) | copy_text(a, &o[k].choices) | copy_text(a, &o[k].doc);
   }
   return rc ? SONDE_ENOMEM : 0;
 }
@@ -191,7 +196,8 @@ int sonde_registry_add(sonde_registry *r, const sonde_entry *e, const sonde_entr
   sonde_entry copy;
   snprintf(what, sizeof what, "%s '%s'", e->kind, e->name);
   if (!sonde_kind_is_module(e->kind))
-    return sonde_fail(err, SONDE_EINVAL, "%s: '%s' is no kind of module; kinds are norm, attention and ffn", e->path, e->kind);
+    return sonde_fail(err, SONDE_EINVAL, "%s: '%s' is no kind of module; kinds are norm, attention and ffn", e->path,
+                      e->kind);
   int rc = refuse_twin(r, e->kind, e->name, e->path, err);
   if (!rc && (rc = sonde_options_check(what, e->options, e->n_options, err))) sonde_wrap(err, "%s", e->path);
   if (rc) return rc;
@@ -213,7 +219,8 @@ static const sonde_entry *unknown(const sonde_registry *r, const char *kind, con
   for (int64_t k = 0; k < r->count && n < MOST; k++) {
     const sonde_entry *e = r->entry[k];
     if (e->skipped && !strcmp(e->name, name)) {
-      sonde_fail(err, SONDE_ENOENT, "there is no %s '%s'; a file of that name was skipped: %s", noun, name, e->skipped);
+      sonde_fail(err, SONDE_ENOENT, "there is no %s '%s'; a file of that name was skipped: %s", noun, name,
+                 e->skipped);
       return NULL;
     }
     if (e->skipped || (kind && strcmp(e->kind, kind))) continue;
@@ -227,14 +234,16 @@ static const sonde_entry *unknown(const sonde_registry *r, const char *kind, con
   return NULL;
 }
 
-const sonde_entry *sonde_registry_find(const sonde_registry *r, const char *kind, const char *name, sonde_error *err) {
+const sonde_entry *sonde_registry_find(const sonde_registry *r, const char *kind, const char *name,
+                                       sonde_error *err) {
   const sonde_entry *found = NULL;
   if (kind) return (found = exact(r, kind, name)) ? found : unknown(r, kind, name, err);
   for (int64_t k = 0; k < r->count; k++) {
     const sonde_entry *e = r->entry[k];
     if (e->skipped || strcmp(e->name, name)) continue;
     if (found) {
-      sonde_fail(err, SONDE_EINVAL, "'%s' is a name of more than one plugin; say %s/%s or %s/%s", name, found->kind, name, e->kind, name);
+      sonde_fail(err, SONDE_EINVAL, "'%s' is a name of more than one plugin; say %s/%s or %s/%s", name, found->kind,
+                 name, e->kind, name);
       return NULL;
     }
     found = e;

@@ -52,7 +52,8 @@ char *sonde_entry_text(const sonde_entry *e, char *buf, size_t size);
 sonde_value *sonde_entry_values(const sonde_entry *e, const json_t *given, sonde_error *err);
 
 /* Appends the module's nodes for x [B, T, D] and gives the result, checked to be [B, T, D]. NULL: the reason, with the
- * site in front, is the graph's error (EBUG: the module broke its contract, else it refused). For a script's module the caller runs the script between begin and end. */
+ * site in front, is the graph's error (EBUG: the module broke its contract, else it refused). For a script's module
+ * the caller runs the script between begin and end. */
 sonde_node *sonde_entry_build(const sonde_entry *e, sonde_site *site, const sonde_value *values, sonde_node *x);
 int sonde_entry_begin(const sonde_entry *e, sonde_site *site, sonde_node *x);   /* 0 or a code */
 sonde_node *sonde_entry_end(sonde_site *site, sonde_node *x, sonde_node *y);

@@ -68,8 +68,9 @@ sonde_site *sonde_site_new(const sonde_site_spec *spec, sonde_error *err) {
   s->params = spec->params;
   s->policy = spec->policy;
   s->kind = s->name = "";
-  s->place = (sonde_place){sizeof s->place, spec->layer, spec->depth, s->slot, spec->width, spec->batch, spec->context,
-                           spec->trained_context ? spec->trained_context : spec->context};
+  s->place = (sonde_place){
+      sizeof s->place, spec->layer, spec->depth,   s->slot,
+      spec->width,     spec->batch, spec->context, spec->trained_context ? spec->trained_context : spec->context};
   return s;
 }
 
@@ -105,19 +106,23 @@ sonde_node *sonde_site_param(sonde_site *s, const char *name, const int64_t *dim
   if (snprintf(full, sizeof full, "%s%s", s->prefix, name) >= (int)sizeof full)
     return sonde_site_refuse(s, "the parameter name '%.60s...' is too long", name);
   if (rank < 0 || rank > SONDE_MAX_RANK || role < 0 || role >= SONDE_ROLE_COUNT)
-    return sonde_site_refuse(s, "parameter '%s': rank %d and role %d are not within 0..%d and 0..%d", full, rank, role,
-                             SONDE_MAX_RANK, SONDE_ROLE_COUNT - 1);
+    return sonde_site_refuse(s, "parameter '%s': rank %d and role %d are not within 0..%d and 0..%d", full, rank,
+                             role, SONDE_MAX_RANK, SONDE_ROLE_COUNT - 1);
   sonde_shape shape = sonde_shape_make(SONDE_F32, rank, dim);
   for (int k = 0; k < rank; k++)
-    if (dim[k] < 1) return sonde_site_refuse(s, "parameter '%s': dim %d is %lld; it must be at least 1", full, k + 1, (long long)dim[k]);
+    if (dim[k] < 1)
+      return sonde_site_refuse(s, "parameter '%s': dim %d is %lld; it must be at least 1", full, k + 1,
+                               (long long)dim[k]);
   sonde_init init = s->policy.init[role];
-  if (role == SONDE_ROLE_GAIN || role == SONDE_ROLE_BIAS || role == SONDE_ROLE_BUFFER) init = (sonde_init){SONDE_INIT_FILL, value, 0};
+  if (role == SONDE_ROLE_GAIN || role == SONDE_ROLE_BIAS || role == SONDE_ROLE_BUFFER)
+    init = (sonde_init){SONDE_INIT_FILL, value, 0};
   const sonde_param *p = sonde_params_need(s->params, full, &shape, role, init, s->place.layer - 1, &err);
   return p ? sonde_leaf(s->graph, full, p->value) : sonde_site_refuse(s, "%s", err.text);
 }
 
 sonde_node *sonde_site_publish(sonde_site *s, const char *name, sonde_node *n) {
-  if (n && sonde_map_set(s->block->published, name, n)) return sonde_site_refuse(s, "no memory to publish '%s'", name);
+  if (n && sonde_map_set(s->block->published, name, n))
+    return sonde_site_refuse(s, "no memory to publish '%s'", name);
   return n;
 }
 
@@ -130,7 +135,8 @@ sonde_node *sonde_site_refresh(sonde_site *s, sonde_node *buffer, sonde_node *va
   sonde_error err = {0};
   if (!buffer || !value) return NULL;
   const sonde_param *p = buffer->name ? sonde_params_find(s->params, buffer->name) : NULL;
-  if (!p || p->role != SONDE_ROLE_BUFFER) return sonde_site_refuse(s, "only a parameter of role BUFFER can be refreshed");
+  if (!p || p->role != SONDE_ROLE_BUFFER)
+    return sonde_site_refuse(s, "only a parameter of role BUFFER can be refreshed");
   return sonde_refresh_declare(buffer, value, every, &err) ? sonde_site_refuse(s, "%s", err.text) : buffer;
 }
 

@@ -45,7 +45,8 @@ sonde_params *sonde_site_params(const sonde_site *site);
 /* What plugins reach through the host table (sonde_plugin.h says what each does). A parameter is a leaf of the graph
  * under its full name: asking twice in one trace gives the same node. */
 const sonde_place *sonde_site_place(const sonde_site *site);
-sonde_node *sonde_site_param(sonde_site *site, const char *name, const int64_t *dim, int rank, int role, double value);
+sonde_node *sonde_site_param(sonde_site *site, const char *name, const int64_t *dim, int rank, int role,
+                             double value);
 sonde_node *sonde_site_publish(sonde_site *site, const char *name, sonde_node *n);
 sonde_node *sonde_site_lookup(sonde_site *site, const char *name);
 sonde_node *sonde_site_refresh(sonde_site *site, sonde_node *buffer, sonde_node *value, int64_t every);

@@ -84,10 +84,13 @@ static int load_script(void *user, sonde_ctx *ctx, const char *path, const sonde
     const sonde_entry *e = sonde_registry_at(r, k);
     if (!strcmp(e->language, "lua") && !e->skipped) *entry = e, found++;
   }
-  return found == 1 ? SONDE_OK : sonde_fail(err, SONDE_EINVAL, "%s: it registers %d modules; the kit takes one a file", path, found);
+  return found == 1
+             ? SONDE_OK
+             : sonde_fail(err, SONDE_EINVAL, "%s: it registers %d modules; the kit takes one a file", path, found);
 }
 
-static sonde_node *build_script(void *user, const sonde_entry *e, sonde_site *site, const sonde_value *values, sonde_node *x) {
+static sonde_node *build_script(void *user, const sonde_entry *e, sonde_site *site, const sonde_value *values,
+                                sonde_node *x) {
   return sonde_lua_call_module(user, e, site, values, x);
 }
 

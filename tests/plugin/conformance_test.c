@@ -134,7 +134,8 @@ static void each_broken_plugin_is_caught_by_its_check(void **state) {
       if (c.check[j].outcome != SONDE_FAIL) continue;
       if (!strcmp(c.check[j].name, b->check)) {
         caught = 1;
-        if (!strstr(c.check[j].text, b->says)) fail_msg("%s: %s says '%s', not '%s'", b->file, b->check, c.check[j].text, b->says);
+        if (!strstr(c.check[j].text, b->says))
+          fail_msg("%s: %s says '%s', not '%s'", b->file, b->check, c.check[j].text, b->says);
       } else if (b->alone) fail_msg("%s: '%s' fails as well: %s", b->file, c.check[j].name, c.check[j].text);
     }
     if (!caught) fail_msg("%s is not caught by '%s'", b->file, b->check);

@@ -50,7 +50,8 @@ static void defaults_fill_what_is_not_given(void **state) {
 static void given_values_outlive_their_json(void **state) {
   (void)state;
   sonde_error err = {0};
-  sonde_value *v = parse("{\"heads\": 8.0, \"eps\": 1, \"bias\": false, \"form\": \"tanh\", \"label\": \"a b\"}", &err);
+  sonde_value *v =
+      parse("{\"heads\": 8.0, \"eps\": 1, \"bias\": false, \"form\": \"tanh\", \"label\": \"a b\"}", &err);
   assert_non_null(v);
   assert_true(v[0].f == 1.0 && v[1].i == 8 && v[2].i == 0);
   assert_string_equal(v[3].s, "tanh");
@@ -107,15 +108,20 @@ static void pairs_are_read_by_the_type_of_the_option(void **state) {
 
 static void schemas_are_checked_too(void **state) {
   (void)state;
-  const struct { sonde_option o[2]; int n; const char *text; } bad[] = {
+  const struct { sonde_option o[2]; int n; const char *text;
+  } bad[] = {
       {{{"a", 'q', "1", 0, 0, NULL, "doc"}}, 1, "norm 'x': option 'a' has the type 'q'; use i, f, b or s"},
       {{{"a", 'i', "1", 0, 0, NULL, ""}}, 1, "norm 'x': option 'a' has no line of doc"},
       {{{"", 'i', "1", 0, 0, NULL, "doc"}}, 1, "norm 'x': option 1 has no name"},
       {{{"a", 'i', "1", 5, 2, NULL, "doc"}}, 1, "norm 'x': option 'a' has the range 5 to 2"},
       {{{"a", 'b', "true", 0, 1, NULL, "doc"}}, 1, "norm 'x': option 'a' is no number but has a range"},
       {{{"a", 'f', "1", 0, 0, "x|y", "doc"}}, 1, "norm 'x': option 'a' is no text but has choices"},
-      {{{"a", 'i', "9", 1, 5, NULL, "doc"}}, 1, "the schema's own default: norm 'x': option 'a' is 9; it takes: integer, 1 to 5"},
-      {{{"a", 'i', "1", 0, 0, NULL, "doc"}, {"a", 'f', "1", 0, 0, NULL, "doc"}}, 2, "norm 'x': the option 'a' is there twice"},
+      {{{"a", 'i', "9", 1, 5, NULL, "doc"}},
+       1,
+       "the schema's own default: norm 'x': option 'a' is 9; it takes: integer, 1 to 5"},
+      {{{"a", 'i', "1", 0, 0, NULL, "doc"}, {"a", 'f', "1", 0, 0, NULL, "doc"}},
+       2,
+       "norm 'x': the option 'a' is there twice"},
   };
   sonde_error err = {0};
   assert_int_equal(sonde_options_check("norm 'x'", schema, N, &err), 0);

@@ -59,10 +59,12 @@ static const sonde_entry *entry(const char *kind, const char *name) {
 
 static void one_module(const json_t *c) {
   sonde_error err = {0};
-  sonde_shape s = {SONDE_F32, 3, {whole(reference, "batch"), whole(reference, "context"), whole(reference, "width"), 1, 1}};
+  sonde_shape s = {
+      SONDE_F32, 3, {whole(reference, "batch"), whole(reference, "context"), whole(reference, "width"), 1, 1}};
   sonde_graph *g = sonde_graph_new(ctx, &err);
   sonde_params *params = sonde_params_new(1, &err);
-  sonde_site_spec spec = {g, params, sonde_policy_normal(0.02), NULL, 1, 1, "attn", "", s.dim[2], s.dim[0], s.dim[1], 0};
+  sonde_site_spec spec = {g,        params, sonde_policy_normal(0.02), NULL, 1, 1, "attn", "", s.dim[2], s.dim[0],
+                          s.dim[1], 0};
   sonde_site *site = sonde_site_new(&spec, &err);
   const sonde_entry *e = entry(text(c, "kind"), text(c, "name"));
   sonde_value *v = sonde_entry_values(e, json_object_get(c, "options"), &err);
@@ -114,9 +116,15 @@ static void one_optimizer(const json_t *c) {
   for (size_t step = 0; step < json_array_size(steps); step++) {
     wave(3 + (double)step, g, n);
     for (int64_t k = 0; k < n; k++) g[k] *= 8;   /* grad_scale takes it back */
-    sonde_update u = {.size = sizeof u, .n = n, .w = w, .g = g, .state = state, .grad_scale = 0.125,
+    sonde_update u = {.size = sizeof u,
+                      .n = n,
+                      .w = w,
+                      .g = g,
+                      .state = state,
+                      .grad_scale = 0.125,
                       .lr = json_number_value(json_object_get(c, "lr")),
-                      .weight_decay = json_number_value(json_object_get(c, "weight_decay")), .step = (int64_t)step + 1};
+                      .weight_decay = json_number_value(json_object_get(c, "weight_decay")),
+                      .step = (int64_t)step + 1};
     o->update(&u, v);
     same(e->name, w, json_array_get(steps, step), 1e-6);
   }

@@ -41,8 +41,8 @@ static const sonde_entry *entry(const char *kind, const char *name) {
 
 static void the_search_path_is_listed_in_order(void **state) {
   (void)state;
-  static const char *const expected[] = {"attention/causal", "ffn/gelu", "ffn/swiglu", "norm/layernorm", "norm/rmsnorm",
-                                         "optimizer/adamw", "optimizer/sgd"};
+  static const char *const expected[] = {"attention/causal", "ffn/gelu",        "ffn/swiglu",   "norm/layernorm",
+                                         "norm/rmsnorm",     "optimizer/adamw", "optimizer/sgd"};
   size_t seen = 0;
   char name[200], last[200] = "";
   for (int64_t k = 0; k < sonde_registry_count(registry); k++) {
@@ -182,7 +182,8 @@ static void place_drop(place *p) {
 static sonde_site *site_at(place *p, const char *slot, const char *prefix) {
   sonde_error err = {0};
   sonde_shape s = sonde_node_shape(p->x);
-  sonde_site_spec spec = {p->g, p->params, sonde_policy_normal(0.02), p->block, 3, 6, slot, prefix, s.dim[2], s.dim[0], s.dim[1], 0};
+  sonde_site_spec spec = {
+      p->g, p->params, sonde_policy_normal(0.02), p->block, 3, 6, slot, prefix, s.dim[2], s.dim[0], s.dim[1], 0};
   spec.policy.init[SONDE_ROLE_ATTN_OUT] = (sonde_init){SONDE_INIT_NORMAL, 0.005, 0};
   sonde_site *site = sonde_site_new(&spec, &err);
   assert_non_null(site);
@@ -190,8 +191,8 @@ static sonde_site *site_at(place *p, const char *slot, const char *prefix) {
 }
 
 /* Builds a module at its place; NULL with the graph's error in text. */
-static sonde_node *build(place *p, const char *kind, const char *name, const char *slot, const char *prefix, json_t *options,
-                         sonde_node *x, sonde_error *err) {
+static sonde_node *build(place *p, const char *kind, const char *name, const char *slot, const char *prefix,
+                         json_t *options, sonde_node *x, sonde_error *err) {
   sonde_site *site = site_at(p, slot, prefix);
   const sonde_entry *e = entry(kind, name);
   sonde_value *v = sonde_entry_values(e, options, err);
@@ -250,7 +251,8 @@ static void a_parameter_is_one_leaf_and_keeps_its_shape(void **state) {
   assert_ptr_equal(sonde_find(p.g, "n.weight"), a);
   assert_null(sonde_site_param(site, "weight", &nine, 1, SONDE_ROLE_GAIN, 1));
   assert_int_equal(sonde_graph_error(p.g, &err), SONDE_EINVAL);
-  assert_string_equal(err.text, "block 3, norm 'attn' (mine): parameter 'n.weight' is f32 [8]; here it is asked for as f32 [9]");
+  assert_string_equal(
+      err.text, "block 3, norm 'attn' (mine): parameter 'n.weight' is f32 [8]; here it is asked for as f32 [9]");
   sonde_site_free(site);
   place_drop(&p);
 
@@ -259,7 +261,8 @@ static void a_parameter_is_one_leaf_and_keeps_its_shape(void **state) {
   sonde_site_enter(site, "norm", "mine");
   assert_null(sonde_site_param(site, "weight", &none, 1, SONDE_ROLE_GAIN, 1));
   sonde_graph_error(p.g, &err);
-  assert_string_equal(err.text, "block 3, norm 'final' (mine): parameter 'n.weight': dim 1 is 0; it must be at least 1");
+  assert_string_equal(err.text,
+                      "block 3, norm 'final' (mine): parameter 'n.weight': dim 1 is 0; it must be at least 1");
   sonde_site_free(site);
   place_drop(&p);
 }
@@ -269,12 +272,15 @@ static void refusals_say_where(void **state) {
   sonde_error err = {0};
   place p = place_make(10);
   assert_null(build(&p, "attention", "causal", "attention", "a.", json_pack("{s:i}", "heads", 4), p.x, &err));
-  assert_string_equal(err.text, "block 3, attention (causal): the width 10 is no multiple of heads 4; choose other heads, or set head_dim");
+  assert_string_equal(
+      err.text,
+      "block 3, attention (causal): the width 10 is no multiple of heads 4; choose other heads, or set head_dim");
   place_drop(&p);
 
   p = place_make(10);
   assert_null(build(&p, "attention", "causal", "attention", "a.", json_pack("{s:i}", "heads", 2), p.x, &err));
-  assert_string_equal(err.text, "block 3, attention (causal): the head width 5 is odd; rotary positions need an even one");
+  assert_string_equal(err.text,
+                      "block 3, attention (causal): the head width 5 is odd; rotary positions need an even one");
   place_drop(&p);
 
   p = place_make(8);
@@ -286,7 +292,9 @@ static void refusals_say_where(void **state) {
 
 /* ---- modules that talk --------------------------------------------------------------------------------------- */
 
-static const float *values_of(place *p, const char *name) { return sonde_tensor_data(sonde_params_find(p->params, name)->value); }
+static const float *values_of(place *p, const char *name) {
+  return sonde_tensor_data(sonde_params_find(p->params, name)->value);
+}
 
 /* |W_o W_v|^2 */
 static double product_norm(const float *wo, const float *wv, int64_t d) {

@@ -2,7 +2,8 @@
 #include "broken.h"
 
 static void vec(const sonde_vec *v) { sonde_the_host->simd->scale(v->out, v->in[0], 2, v->n); }
-static const sonde_op_def ops[] = {{.size = sizeof ops[0], .name = "no_gradient.twice", .min_in = 1, .max_in = 1, .n_out = 1,
+static const sonde_op_def ops[] = {{.size = sizeof ops[0], .name = "no_gradient.twice",
+                                    .min_in = 1, .max_in = 1, .n_out = 1,
                                     .flags = SONDE_OP_ELEMENTWISE, .doc = "2 x", .vec = vec}};
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {

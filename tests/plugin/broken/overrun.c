@@ -21,7 +21,8 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
   return SONDE_OK;
 }
 
-static const sonde_op_def ops[] = {{.size = sizeof ops[0], .name = "overrun.twice", .min_in = 1, .max_in = 1, .n_out = 1,
+static const sonde_op_def ops[] = {{.size = sizeof ops[0], .name = "overrun.twice",
+                                    .min_in = 1, .max_in = 1, .n_out = 1,
                                     .doc = "2 x", .shape = shape, .grad = grad, .run = run}};
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {

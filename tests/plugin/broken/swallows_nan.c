@@ -13,8 +13,15 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
   return SONDE_OK;
 }
 
-static const sonde_op_def ops[] = {{.size = sizeof ops[0], .name = "swallows_nan.clean", .min_in = 1, .max_in = 1, .n_out = 1,
-                                    .flags = SONDE_OP_ELEMENTWISE, .doc = "x, or 0 where x is no number", .grad = grad, .vec = vec}};
+static const sonde_op_def ops[] = {{.size = sizeof ops[0],
+                                    .name = "swallows_nan.clean",
+                                    .min_in = 1,
+                                    .max_in = 1,
+                                    .n_out = 1,
+                                    .flags = SONDE_OP_ELEMENTWISE,
+                                    .doc = "x, or 0 where x is no number",
+                                    .grad = grad,
+                                    .vec = vec}};
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
   (void)opt;

@@ -6,7 +6,8 @@ enum { WORKERS = 64, MAX_WIDTH = 1024 };
 /* in: x [B, T, D], dy [B, T, D]; out: the gain's gradient [D] */
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
   (void)n_in, (void)a;
-  if (in[0].dim[2] > MAX_WIDTH) return sonde_the_host->fail(err, SONDE_ESHAPE, "the width must be at most %d", MAX_WIDTH);
+  if (in[0].dim[2] > MAX_WIDTH)
+    return sonde_the_host->fail(err, SONDE_ESHAPE, "the width must be at most %d", MAX_WIDTH);
   out[0] = (sonde_shape){SONDE_F32, 1, {in[0].dim[2], 1, 1, 1, 1}};
   return SONDE_OK;
 }

@@ -19,8 +19,16 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
   return SONDE_OK;
 }
 
-static const sonde_op_def ops[] = {{.size = sizeof ops[0], .name = "wrong_bf16.twice", .min_in = 1, .max_in = 1, .n_out = 1,
-                                    .flags = SONDE_OP_BF16_OUT, .doc = "2 x", .shape = shape, .grad = grad, .run = run}};
+static const sonde_op_def ops[] = {{.size = sizeof ops[0],
+                                    .name = "wrong_bf16.twice",
+                                    .min_in = 1,
+                                    .max_in = 1,
+                                    .n_out = 1,
+                                    .flags = SONDE_OP_BF16_OUT,
+                                    .doc = "2 x",
+                                    .shape = shape,
+                                    .grad = grad,
+                                    .run = run}};
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
   (void)opt;
