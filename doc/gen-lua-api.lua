@@ -1,4 +1,4 @@
--- gen-lua-api.lua - writes lua-api.md from the annotations in lua/sonde: `sonde run doc/gen-lua-api.lua > doc/lua-api.md`.
+-- gen-lua-api.lua - writes lua-api.md from the annotations in lua/sonde; `make lua-api` runs it.
 --
 -- A doc comment is a run of lines that begin with ---; it belongs to the function, class or schema under it. Schemas are
 -- shown as the tables that the program itself checks options by.
@@ -9,7 +9,7 @@ local library = core.lua_dir() .. "/sonde/"
 
 -- What the page has, in order: {heading, what stands under it, {file, prefix of its functions}...}.
 local pages = {
-  { "The library", "`local sonde = require \"sonde\"`. Parts are loaded when they are first used.", { "init", "sonde." } },
+  { "The library", "`local sonde = require \"sonde\"`.", { "init", "sonde." } },
   { "Models", nil, { "transformer", "sonde.", { new = "transformer" } }, { "model", "model:" },
     { "folder", "sonde.", { load = "load" } } },
   { "Placements and initialisations", nil, { "placement", "sonde.", { register = "placement" } }, { "block", "block:" },
@@ -19,7 +19,8 @@ local pages = {
   { "Traces and interventions", nil, { "trace", "trace:", { logits = "logits", mean_loss = "mean_loss" } } },
   { "Corpora", nil, { "corpus", "sonde.", { open = "corpus" } } },
   { "Training", nil, { "train", "sonde.", { train = "train" } } },
-  { "Evaluation and probes", nil, { "eval", "sonde.", { evaluate = "evaluate" } }, { "probe", "sonde.", { probe = "probe" } } },
+  { "Evaluation and probes", nil, { "eval", "sonde.", { evaluate = "evaluate" } },
+    { "probe", "sonde.", { probe = "probe" } } },
   { "Sweeps and reports", nil, { "sweep", "", { new = "sonde.sweep", run = "sweep:run", summary = "sweep:summary",
     report = "trial:report" } }, { "config", "sonde.", { load = "config" } } },
   { "Nodes", nil, { "node", "node:" } },

@@ -9,7 +9,7 @@ local args = {}
 
 ---@class sonde.field
 ---@field name string            key of the table, --name on the command line (with - for _)
----@field type string            "integer" "number" "boolean" "string" "list" "table" "function" "any"; alternatives: "string|table"
+---@field type string            integer number boolean string list table function any; alternatives: "string|table"
 ---@field preset? any            value when absent; absent too: the option has none
 ---@field required? boolean
 ---@field min? number            inclusive range of a number

@@ -59,7 +59,8 @@ local function list(rows)
 end
 
 local function overview()
-  say("usage: sonde COMMAND [options]\n\nStudies depth in language models: build, train, probe, sweep, report.\n\ncommands:")
+  say("usage: sonde COMMAND [options]\n\nStudies depth in language models: build, train, probe, sweep, report.")
+  say("\ncommands:")
   local rows = {}
   for i, name in ipairs(command_names()) do rows[i] = { name, require("sonde.cmd." .. name).summary } end
   list(rows)
@@ -126,7 +127,9 @@ local function start(command, name, words)
         help(command, name)
         return 0
       end
-      if not sub then return wrong("what should '" .. name .. "' do? One of: " .. table.concat(sub_names(command), ", "), name) end
+      if not sub then
+        return wrong("what should '" .. name .. "' do? One of: " .. table.concat(sub_names(command), ", "), name)
+      end
       return wrong("unknown command '" .. name .. " " .. sub .. "'" .. args.hint(sub, sub_names(command)), name)
     end
     local rest = {}

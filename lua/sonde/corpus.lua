@@ -10,7 +10,8 @@ local corpus = {}
 corpus.schema = {
   { name = "tokenizer", type = "string", doc = "a tokenizer.json; default: one is trained on the training documents" },
   { name = "vocab", type = "integer", min = 257, preset = 8192, doc = "size of the tokenizer that is trained" },
-  { name = "validation", type = "number", min = 0, max = 0.99, preset = 0.05, doc = "share of the documents kept for validation" },
+  { name = "validation", type = "number", min = 0, max = 0.99, preset = 0.05,
+    doc = "share of the documents kept for validation" },
   { name = "field", type = "string", preset = "text", doc = "text field of .jsonl files" },
   { name = "max_bytes", type = "integer", min = 1, doc = "text to take, from the start; default: all" },
   { name = "cache", type = "string", doc = "folder of what is made; default: $SONDE_CACHE, else ~/.cache/sonde" },
@@ -24,8 +25,8 @@ corpus.schema = {
 ---@field train {tokens: integer, documents: integer, bytes: integer}
 ---@field validation {tokens: integer, documents: integer, bytes: integer}
 
---- Opens a corpus: "default" (the King James Bible, of Debian's bible-kjv), "technical" (the Perl and Python manuals), or a
---- path: .txt, .jsonl, both also .gz, token shards, a folder of shards.
+--- Opens a corpus: "default" (the King James Bible, of Debian's bible-kjv), "technical" (the Perl and Python
+--- manuals), or a path: .txt, .jsonl, both also .gz, token shards, a folder of shards.
 ---@param spec string
 ---@param options? table           see corpus.schema
 ---@param where? sonde.where       the place of an option, for messages; default: the user's line

@@ -98,7 +98,8 @@ local function write_files(model, dir, tokenizer, dtype)
   core.weights_save(dir .. "/model.safetensors", names, tensors, dtype)
 end
 
---- Saves a model as a folder. A new folder appears whole or not at all; in one that is there each file is replaced whole.
+--- Saves a model as a folder. A new folder appears whole or not at all; in one that is there each file is replaced
+--- whole.
 ---@param model sonde.model
 ---@param dir string
 ---@param options? {tokenizer: userdata, dtype: "f32"|"bf16"}
@@ -137,7 +138,9 @@ local function rope_theta(config, path)
   local scaling = config.rope_scaling
   local rope = type(config.rope_parameters) == "table" and config.rope_parameters or {}
   local kind = rope.rope_type or (type(scaling) == "table" and (scaling.rope_type or scaling.type)) or "default"
-  if kind ~= "default" then refuse(path, "the rope scaling '" .. tostring(kind) .. "' is not supported; only plain positions are") end
+  if kind ~= "default" then
+    refuse(path, "the rope scaling '" .. tostring(kind) .. "' is not supported; only plain positions are")
+  end
   return key_of({ theta = rope.rope_theta or config.rope_theta }, path, "theta", "number", 10000)
 end
 
@@ -178,7 +181,8 @@ local function read_weights(model, dir)
     end
   end
   for _, name in ipairs(weights:names()) do
-    local harmless = string.find(name, "rotary_emb.inv_freq", 1, true) or (model.config.tie and name == "lm_head.weight")
+    local harmless = string.find(name, "rotary_emb.inv_freq", 1, true)
+      or (model.config.tie and name == "lm_head.weight")
     if not wanted[name] and not harmless then
       refuse(dir, "the weights have '" .. name .. "', which a model of this config has no place for")
     end
@@ -196,7 +200,7 @@ function folder.load(dir)
   if type(config) ~= "table" then refuse(path, "this is no object") end
   local own = type(config.sonde) == "table" and config.sonde.model
   if type(own) == "table" and type(own.placement) == "table" and own.placement.name == "custom" then
-    refuse(path, "the placement was a function without a name; register it with sonde.placement to save and open such models")
+    refuse(path, "the placement was a function without a name; register it with sonde.placement to open such models")
   end
   local options = own or from_llama(config, path)
   local model = require("sonde.transformer").new(options, function() return core.where() .. path .. ": " end)

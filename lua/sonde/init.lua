@@ -50,7 +50,8 @@ setmetatable(sonde, {
     if not part then
       local names = names_of_all()
       local near = core.nearest(tostring(name), names)
-      error(core.where() .. "sonde has no '" .. tostring(name) .. "'" .. (near and "; did you mean '" .. near .. "'?" or ""), 0)
+      error(core.where() .. "sonde has no '" .. tostring(name) .. "'"
+        .. (near and "; did you mean '" .. near .. "'?" or ""), 0)
     end
     local value = require(part[1])
     if part[2] then value = value[part[2]] end

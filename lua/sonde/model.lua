@@ -127,7 +127,8 @@ function model:tokenizer()
   if not self.own_tokenizer then
     local path = self.folder and self.folder .. "/tokenizer.json"
     if not path or not core.exists(path) then
-      error(core.where() .. (self.folder and path .. ": there is no such file" or "the model was not loaded from a folder")
+      error(core.where()
+        .. (self.folder and path .. ": there is no such file" or "the model was not loaded from a folder")
         .. "; a tokenizer is needed to read text", 0)
     end
     self.own_tokenizer = core.tokenizer(path)

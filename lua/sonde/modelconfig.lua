@@ -16,13 +16,15 @@ local function yaml_path(path)
   return table.concat(parts, ".")
 end
 
---- Reads a configuration. Sections come back unchecked; where(section) gives the places of their keys. A corpus that is a
---- plain text stands for {source = text}.
+--- Reads a configuration. Sections come back unchecked; where(section) gives the places of their keys. A corpus
+--- that is a plain text stands for {source = text}.
 ---@param path string
 ---@return {model: table, corpus: table|nil, train: table}, fun(section: string): sonde.where
 function modelconfig.load(path)
   local tree, document = core.yaml_load(path)
-  if type(tree) ~= "table" then error(path .. ": a configuration has the sections model, corpus, train; this has none", 0) end
+  if type(tree) ~= "table" then
+    error(path .. ": a configuration has the sections model, corpus, train; this has none", 0)
+  end
   local function where(section)
     return function(keys)
       local full = { section }
@@ -32,7 +34,8 @@ function modelconfig.load(path)
   end
   for key in pairs(tree) do
     if key ~= "model" and key ~= "corpus" and key ~= "train" then
-      error(document:where(tostring(key)) .. ": unknown section '" .. tostring(key) .. "'" .. args.hint(key, sections), 0)
+      error(document:where(tostring(key)) .. ": unknown section '" .. tostring(key) .. "'"
+        .. args.hint(key, sections), 0)
     end
   end
   if type(tree.corpus) == "string" then tree.corpus = { source = tree.corpus } end
@@ -40,7 +43,8 @@ function modelconfig.load(path)
   tree.train = tree.train == nil and {} or tree.train
   for _, name in ipairs(sections) do
     if tree[name] ~= nil and type(tree[name]) ~= "table" then
-      error(document:where(name) .. ": section '" .. name .. "' must hold keys and values, not " .. tostring(tree[name]), 0)
+      error(document:where(name) .. ": section '" .. name .. "' must hold keys and values, not "
+        .. tostring(tree[name]), 0)
     end
   end
   return tree, where

@@ -7,11 +7,13 @@ local module = {}
 
 local option_schema = {
   { name = "name", type = "string", required = true, doc = "of the option" },
-  { name = "type", type = "string", preset = "number", choices = { "integer", "number", "boolean", "string" }, doc = "of its value" },
+  { name = "type", type = "string", preset = "number", choices = { "integer", "number", "boolean", "string" },
+    doc = "of its value" },
   { name = "preset", type = "number|boolean|string", doc = "value when it is not given" },
   { name = "min", type = "number", doc = "smallest value" },
   { name = "max", type = "number", doc = "largest value" },
-  { name = "choices", type = "list", of = { name = "choice", type = "string", doc = "a value" }, doc = "values of a string" },
+  { name = "choices", type = "list", doc = "values of a string",
+    of = { name = "choice", type = "string", doc = "a value" } },
   { name = "doc", type = "string", required = true, doc = "one line on what it does" },
 }
 

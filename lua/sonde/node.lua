@@ -284,7 +284,8 @@ end
 ---@return sonde.node
 function node:matmul(w, options)
   options = options or {}
-  return op("matmul", { self, check(w, "matmul") }, nil, { options.transpose_a and 1 or 0, options.transpose_b and 1 or 0 })
+  local flags = { options.transpose_a and 1 or 0, options.transpose_b and 1 or 0 }
+  return op("matmul", { self, check(w, "matmul") }, nil, flags)
 end
 
 --- x w^T for a weight [out, in], as in a linear layer.

@@ -26,7 +26,9 @@ function placement.register(name, build, options)
   if placements[name] then error(core.where() .. "the placement '" .. name .. "' exists already", 0) end
   if type(build) ~= "function" then error(core.where() .. "a placement is a function of a block and x", 0) end
   options = options or {}
-  placements[name] = { build = build, init = options.init or "normal", options = options.options or {}, check = options.check }
+  placements[name] = {
+    build = build, init = options.init or "normal", options = options.options or {}, check = options.check,
+  }
 end
 
 --- The names of all placements.
@@ -45,7 +47,8 @@ end
 function placement.find(name, where)
   local found = placements[name]
   if not found then
-    error((where or core.where)() .. "unknown placement '" .. tostring(name) .. "'" .. args.hint(name, placement.names()), 0)
+    error((where or core.where)() .. "unknown placement '" .. tostring(name) .. "'"
+      .. args.hint(name, placement.names()), 0)
   end
   return found
 end
@@ -92,13 +95,15 @@ placement.register("mix_ln", function(block, x)
   return pre_ln(block, x)
 end, {
   options = {
-    { name = "a", type = "number", min = 0, max = 1, preset = 0.25, doc = "share of the blocks, from the first, that are Post-LN" },
+    { name = "a", type = "number", min = 0, max = 1, preset = 0.25,
+      doc = "share of the blocks, from the first, that are Post-LN" },
   },
 })
 
 local function check_lns(model)
   if model.init == "scaled" or model.init == "megatron" then
-    return "LayerNorm Scaling loses most of its gain with the initialisation '" .. model.init .. "'; 'normal' is meant for it"
+    return "LayerNorm Scaling loses most of its gain with the initialisation '" .. model.init
+      .. "'; 'normal' is meant for it"
   end
 end
 

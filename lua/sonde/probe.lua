@@ -19,7 +19,8 @@ local probe = {}
 --- The options of a probe.
 ---@type sonde.schema
 probe.schema = {
-  { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens to measure on, from the first; whole windows" },
+  { name = "tokens", type = "integer", min = 2, preset = 16384,
+    doc = "tokens to measure on, from the first; whole windows" },
   { name = "context", type = "integer", min = 2, doc = "tokens of a window; default: the model's context" },
   { name = "batch", type = "integer", min = 1, doc = "windows computed at once; default: some thousand tokens" },
   { name = "progress", type = "function", doc = "called with the share that is done" },
@@ -114,7 +115,9 @@ probes.layer_removal = {
   outputs = function(trace)
     local losses = { trace:mean_loss() }
     for index = 0, #trace.blocks - 1 do
-      local without = trace.model:trace { graph = trace.graph, batch = trace.batch, context = trace.context, skip = { index } }
+      local without = trace.model:trace {
+        graph = trace.graph, batch = trace.batch, context = trace.context, skip = { index },
+      }
       losses[index + 2] = without:mean_loss()
     end
     return losses
@@ -156,21 +159,24 @@ local function keep(result, tokens, context)
   end
 end
 
---- Measures a model on tokens; a corpus stands for its validation text. Inside a sweep the values are kept with the run.
+--- Measures a model on tokens; a corpus stands for its validation text. Inside a sweep the values are kept with
+--- the run.
 ---@param model sonde.model
 ---@param source sonde.corpus|integer[]|sonde.tensor
----@param wanted string[]      "variance", "attn_variance", "ffn_variance", "angular_distance", "angular_distances", "layer_removal"
+---@param wanted string[]      variance attn_variance ffn_variance angular_distance angular_distances layer_removal
 ---@param options? {tokens: integer, context: integer, batch: integer, progress: function}
 ---@return table<string, table>   a list for each probe
 function probe.probe(model, source, wanted, options)
-  wanted = args.value({ name = "probes", type = "list", of = { name = "probe", type = "string", choices = names, doc = "" }, doc = "" },
-    wanted, "probe")
+  wanted = args.value({
+    name = "probes", type = "list", of = { name = "probe", type = "string", choices = names, doc = "" }, doc = "",
+  }, wanted, "probe")
   options = args.check(probe.schema, options, "probe")
   local context = options.context or model.config.context
   local stream = windows.open(source, model, context)
   local rows = math.min(math.floor((stream:tokens() - 1) / context), math.max(1, math.floor(options.tokens / context)))
   if rows < 1 then
-    error(core.where() .. "probe: " .. stream:tokens() .. " tokens hold no whole window of " .. context .. " and a target", 0)
+    error(core.where() .. "probe: " .. stream:tokens() .. " tokens hold no whole window of " .. context
+      .. " and a target", 0)
   end
   local batch = math.min(options.batch or windows.batch(context, rows), rows)
   rows = rows - rows % batch

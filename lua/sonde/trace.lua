@@ -27,13 +27,16 @@ trace.__index = trace
 trace.schema = {
   { name = "batch", type = "integer", min = 1, preset = 1, doc = "sequences B" },
   { name = "context", type = "integer", min = 1, doc = "tokens T of a sequence; default: the model's context" },
-  { name = "graph", type = "any", doc = "graph of an earlier trace of the same shape to append to; its values keep their names" },
+  { name = "graph", type = "any",
+    doc = "graph of an earlier trace of the same shape to append to; its values keep their names" },
   { name = "dropout", type = "boolean", preset = false, doc = "apply the model's dropout (training)" },
   { name = "skip", type = "list", preset = {}, of = { name = "block", type = "integer", min = 0, doc = "a block" },
     doc = "blocks that only pass the stream on" },
   { name = "swap", type = "list", preset = {}, doc = "pairs of blocks that exchange their parameters",
-    of = { name = "pair", type = "list", of = { name = "block", type = "integer", min = 0, doc = "a block" }, doc = "two blocks" } },
-  { name = "replace", type = "table", preset = {}, each = { name = "function", type = "function", doc = "of x and the block" },
+    of = { name = "pair", type = "list", of = { name = "block", type = "integer", min = 0, doc = "a block" },
+      doc = "two blocks" } },
+  { name = "replace", type = "table", preset = {},
+    each = { name = "function", type = "function", doc = "of x and the block" },
     doc = "block -> function(x, block) that stands in for it" },
   { name = "gate", type = "table", preset = {}, doc = "block -> factors of its branches",
     each = { name = "gates", type = "table", doc = "attn and ffn", fields = {
@@ -87,7 +90,8 @@ local function embed(self)
   if config.embed_scale == "fixed" then
     x = x * root
   elseif config.embed_scale == "learned" then
-    x = x * self.graph:leaf("model.embed_scale", self.params:need("model.embed_scale", { 1 }, "gain", { kind = "fill", a = root }, -1))
+    local name, first = "model.embed_scale", { kind = "fill", a = root }
+    x = x * self.graph:leaf(name, self.params:need(name, { 1 }, "gain", first, -1))
   end
   self.embedding = self:tap(self:dropout(x), "embedding")
   return self.embedding
@@ -97,8 +101,9 @@ local function final_norm(self, x)
   local config, module = self.model.config, self.model.final
   self.graph:scope("final")
   local site = core.site {
-    graph = self.graph, params = self.params, policy = self.model:policy(0), layer = 0, depth = config.depth, slot = "final",
-    prefix = "model.norm.", width = config.width, batch = self.batch, context = self.context, trained_context = config.context,
+    graph = self.graph, params = self.params, policy = self.model:policy(0), layer = 0, depth = config.depth,
+    slot = "final", prefix = "model.norm.", width = config.width, batch = self.batch, context = self.context,
+    trained_context = config.context,
   }
   self.final = self:tap(core.module_build("norm", module.name, site, x, module.options), "final")
 end
@@ -123,7 +128,8 @@ local function stack(self, options, x)
         x = self.model.layers[index + 1].placement.build(this, x)
       end
       if not core.is_node(x) then
-        error(core.where() .. "block " .. index .. " gave no node but a " .. type(x) .. "; a placement returns the stream", 0)
+        error(core.where() .. "block " .. index .. " gave no node but a " .. type(x)
+          .. "; a placement returns the stream", 0)
       end
       x = self:tap(x, "blocks." .. index .. ".out")
     end
@@ -150,8 +156,8 @@ function trace.new(model, options)
   local config = model.config
   local self = setmetatable({
     model = model, params = model:params_handle(), graph = options.graph or core.graph(), batch = options.batch,
-    shares = options.graph ~= nil, context = options.context or config.context, drops = options.dropout, gate = options.gate,
-    blocks = {}, n_dropout = 0,
+    shares = options.graph ~= nil, context = options.context or config.context, drops = options.dropout,
+    gate = options.gate, blocks = {}, n_dropout = 0,
   }, trace)
   self.tokens = input(self, "tokens", { self.batch, self.context })
   self.targets = input(self, "targets", { self.batch * self.context })

@@ -31,21 +31,25 @@ transformer.schema = {
   { name = "heads", type = "integer", min = 1, doc = "query heads H; default: one for each 64 of the width" },
   { name = "kv_heads", type = "integer", min = 1, doc = "key and value heads; default: as many as heads" },
   { name = "head_dim", type = "integer", min = 1, doc = "width of a head; default: width / heads" },
-  { name = "ffn_hidden", type = "integer", min = 1, doc = "inner width of the feed-forward layer; default: by its kind" },
+  { name = "ffn_hidden", type = "integer", min = 1,
+    doc = "inner width of the feed-forward layer; default: by its kind" },
   { name = "norm", type = module_type, preset = "rmsnorm", choices = modules_of "norm", doc = "norm" },
   { name = "final_norm", type = module_type, choices = modules_of "norm", doc = "norm before the head; default: norm" },
-  { name = "placement", type = "string|table|function", preset = "pre_ln", choices = placement.names, doc = "where the norms stand" },
-  { name = "attention", type = module_type, preset = "causal", choices = modules_of "attention", doc = "attention layer" },
+  { name = "placement", type = "string|table|function", preset = "pre_ln", choices = placement.names,
+    doc = "where the norms stand" },
+  { name = "attention", type = module_type, preset = "causal", choices = modules_of "attention",
+    doc = "attention layer" },
   { name = "ffn", type = module_type, preset = "swiglu", choices = modules_of "ffn", doc = "feed-forward layer" },
   { name = "tie", type = "boolean", preset = false, doc = "head and embedding share their weights" },
   { name = "context", type = "integer", min = 1, preset = 256, doc = "tokens T of a sequence" },
   { name = "rope_theta", type = "number", min = 0, doc = "base of the rotary angles; default: the attention's" },
   { name = "embed_scale", type = "string", choices = { "none", "fixed", "learned" },
-    doc = "embedding times sqrt(D), fixed or as the start of a learned scalar; default: none, or what the norm suggests" },
+    doc = "embedding times sqrt(D), fixed or as the start of a learned scalar; default: what the norm suggests" },
   { name = "norm_eps", type = "number", min = 0, doc = "added to the variance; default: the norm's" },
   { name = "init", type = "string", choices = initpolicy.names, doc = "initialisation; default: the placement's" },
   { name = "init_std", type = "number", min = 0, preset = 0.02, doc = "standard deviation of the initialisation" },
-  { name = "dropout", type = "number", min = 0, max = 0.99, preset = 0, doc = "probability, at the embedding and at each branch" },
+  { name = "dropout", type = "number", min = 0, max = 0.99, preset = 0,
+    doc = "probability, at the embedding and at each branch" },
   { name = "seed", type = "integer", preset = 0, doc = "of everything random in the model" },
   { name = "layers", type = "table", preset = {}, doc = "block (from 0) -> options that differ there",
     each = { name = "layer", type = "table", fields = layer_schema, doc = "one block's options" } },
@@ -91,13 +95,15 @@ local function resolve_heads(config, where)
   config.kv_heads = config.kv_heads or config.heads
   if not config.head_dim then
     if config.width % config.heads ~= 0 then
-      error(where("heads") .. string.format("width %d of transformer is no multiple of heads %d; choose other heads, or set head_dim",
+      error(where("heads")
+        .. string.format("width %d of transformer is no multiple of heads %d; choose other heads, or set head_dim",
         config.width, config.heads), 0)
     end
     config.head_dim = math.floor(config.width / config.heads)
   end
   if config.heads % config.kv_heads ~= 0 then
-    error(where("kv_heads") .. string.format("heads %d of transformer is no multiple of kv_heads %d", config.heads, config.kv_heads), 0)
+    error(where("kv_heads")
+      .. string.format("heads %d of transformer is no multiple of kv_heads %d", config.heads, config.kv_heads), 0)
   end
 end
 
@@ -106,7 +112,8 @@ local function resolve_layers(config, asked, where)
   for key, layer in pairs(config.layers) do
     local index = tonumber(key)
     if not index or index ~= math.floor(index) or index < 0 or index >= config.depth then
-      error(where("layers") .. "layers of transformer: there is no block " .. tostring(key) .. "; blocks are 0.." .. (config.depth - 1), 0)
+      error(where("layers") .. "layers of transformer: there is no block " .. tostring(key) .. "; blocks are 0.."
+        .. (config.depth - 1), 0)
     end
     overrides[index] = layer
   end

@@ -1,8 +1,8 @@
 ---@meta
 --- types.lua - the handles that the C core makes, for documentation and editors; nothing here is run.
 --
--- Handles are given back by the collector, by close(), or at the end of a `local x <close>`; a closed one says so when it
--- is used. A node keeps its graph, a plan keeps its graph and its tensors.
+-- Handles are given back by the collector, by close(), or at the end of a `local x <close>`; a closed one says so
+-- when it is used. A node keeps its graph, a plan keeps its graph and its tensors.
 
 ---@class sonde.graph      a computation while it is traced
 local graph = {}
@@ -26,7 +26,8 @@ function graph:leaf(name, tensor) end
 ---@return sonde.node
 function graph:constant(value, dims) end
 
---- What the nodes from now on belong to: a path for messages and dumps, and the block (from 0, or -1) for recomputation.
+--- What the nodes from now on belong to: a path for messages and dumps, and the block (from 0, or -1) for
+--- recomputation.
 ---@param path string|nil
 ---@param block? integer
 function graph:scope(path, block) end
@@ -148,7 +149,8 @@ function params:sha256() end
 ---@field trained_context integer    T of the model's training, whatever this trace's is
 local site = {}
 
---- A parameter of this site, made at the first trace. Roles: embed head qk v attn_out ffn_in ffn_out gain bias other buffer.
+--- A parameter of this site, made at the first trace. Roles: embed head qk v attn_out ffn_in ffn_out gain bias
+--- other buffer.
 ---@param name string
 ---@param dims integer[]
 ---@param role string
@@ -167,7 +169,8 @@ function site:publish(name, value) end
 ---@return sonde.node|nil
 function site:lookup(name) end
 
---- How a parameter of role buffer (saved, not trained) is computed from others: at first, and after every so many updates.
+--- How a parameter of role buffer (saved, not trained) is computed from others: at first, and after every so many
+--- updates.
 ---@param buffer sonde.node
 ---@param value sonde.node
 ---@param every? integer   updates; 0: by the length of the training
@@ -177,8 +180,8 @@ function site:refresh(buffer, value, every) end
 ---@class sonde.tokenizer  byte-level BPE: text to ids and back
 local tokenizer = {}
 
---- The ids of a text. `plain`: special tokens spelled in the text are text; `bare`: without what the tokenizer puts before
---- and after.
+--- The ids of a text. `plain`: special tokens spelled in the text are text; `bare`: without what the tokenizer
+--- puts before and after.
 ---@param text string
 ---@param options? {plain: boolean, bare: boolean}
 ---@return sonde.tensor   i32 [n]

@@ -1,5 +1,5 @@
---- windows.lua - where evaluation and probes get their tokens: a corpus, a list of ids, a tensor of ids; and a loop over
--- them in batches.
+--- windows.lua - where evaluation and probes get their tokens: a corpus, a list of ids, a tensor of ids; and a
+-- loop over them in batches.
 
 local core = require "sonde.core"
 

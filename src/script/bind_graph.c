@@ -52,7 +52,8 @@ void sonde_lua_push_node(lua_State *L, int owner, sonde_node *n) {
 }
 
 int sonde_lua_nodes(lua_State *L, int arg, const char *what, sonde_node **out, int max) {
-  if (lua_type(L, arg) != LUA_TTABLE) sonde_lua_fail(L, "%s must be a list of nodes, not a %s", what, luaL_typename(L, arg));
+  if (lua_type(L, arg) != LUA_TTABLE)
+    sonde_lua_fail(L, "%s must be a list of nodes, not a %s", what, luaL_typename(L, arg));
   lua_Unsigned n = lua_rawlen(L, arg);
   if (n > (lua_Unsigned)max) sonde_lua_fail(L, "%s: %d nodes; at most %d are possible", what, (int)n, max);
   for (int k = 0; k < (int)n; k++) {
@@ -243,7 +244,8 @@ static int node_tostring(lua_State *L) {
   sonde_node *n = sonde_lua_to_node(L, 1);
   sonde_shape s = sonde_node_shape(n);
   char text[160];
-  lua_pushfstring(L, "node %d: %s %s", (int)sonde_node_id(n), sonde_node_op(n), sonde_shape_text(&s, text, sizeof text));
+  lua_pushfstring(L, "node %d: %s %s", (int)sonde_node_id(n), sonde_node_op(n),
+                  sonde_shape_text(&s, text, sizeof text));
   return 1;
 }
 

@@ -47,13 +47,15 @@ static void read_policy(lua_State *L, int table, sonde_policy *policy) {
   *policy = sonde_policy_normal(0.02);
   if (lua_getfield(L, table, "policy") == LUA_TTABLE)
     for (int role = 0; role < SONDE_ROLE_COUNT; role++) {
-      if (lua_getfield(L, -1, sonde_lua_role_name(role)) == LUA_TTABLE) policy->init[role] = sonde_lua_to_init(L, lua_gettop(L));
+      if (lua_getfield(L, -1, sonde_lua_role_name(role)) == LUA_TTABLE)
+        policy->init[role] = sonde_lua_to_init(L, lua_gettop(L));
       lua_pop(L, 1);
     }
   lua_pop(L, 1);
 }
 
-/* core.site{graph, params, block, policy, layer, depth, slot, prefix, width, batch, context, trained_context} -> site */
+/* core.site{graph, params, block, policy, layer, depth, slot, prefix, width, batch, context, trained_context}
+ * -> site */
 static int core_site(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
@@ -127,7 +129,7 @@ static const luaL_Reg site_methods[] = {
 
 static const sonde_lua_type site_type = {"site", free_site, site_methods};
 
-/* site.layer, site.depth, site.slot, site.width, site.batch, site.context, site.trained_context; or a method (upvalue 1) */
+/* site.layer, .depth, .slot, .width, .batch, .context, .trained_context; or a method (upvalue 1) */
 static int site_index(lua_State *L) {
   const char *key = luaL_checkstring(L, 2);
   lua_getfield(L, lua_upvalueindex(1), key);
@@ -140,8 +142,9 @@ static int site_index(lua_State *L) {
   else if (!strcmp(key, "batch")) lua_pushinteger(L, at->batch);
   else if (!strcmp(key, "context")) lua_pushinteger(L, at->context);
   else if (!strcmp(key, "trained_context")) lua_pushinteger(L, at->trained_context);
-  else return sonde_lua_fail(L, "a site has no '%s'; it has layer, depth, slot, width, batch, context, trained_context and the "
-                             "functions param, publish, lookup, refresh", key);
+  else
+    return sonde_lua_fail(L, "a site has no '%s'; it has layer, depth, slot, width, batch, context, trained_context and "
+                          "the functions param, publish, lookup, refresh", key);
   return 1;
 }
 
@@ -302,7 +305,8 @@ static sonde_option read_option(lua_State *L, int anchors) {
   o.type = !strcmp(type, "integer") ? 'i' : !strcmp(type, "number") ? 'f' : !strcmp(type, "boolean") ? 'b'
            : !strcmp(type, "string") ? 's' : 0;
   if (!o.name) sonde_lua_fail(L, "an option without a name");
-  if (!o.type) sonde_lua_fail(L, "option '%s': unknown type '%s'; known: integer, number, boolean, string", o.name, type);
+  if (!o.type)
+    sonde_lua_fail(L, "option '%s': unknown type '%s'; known: integer, number, boolean, string", o.name, type);
   o.min = sonde_lua_field_number(L, at, "min", -BOUND);
   o.max = sonde_lua_field_number(L, at, "max", BOUND);
   if (o.min == -BOUND && o.max == BOUND) o.min = o.max = 0;   /* any */
@@ -334,8 +338,8 @@ static sonde_option read_option(lua_State *L, int anchors) {
   return o;
 }
 
-/* core.module_register(kind, name, info, build): info has options (a schema), summary, citation, suggests. build(site, options, x)
- * gives the module's result. */
+/* core.module_register(kind, name, info, build): info has options (a schema), summary, citation, suggests.
+ * build(site, options, x) gives the module's result. */
 static int module_register(lua_State *L) {
   sonde_entry e = {0};
   e.kind = luaL_checkstring(L, 1);

@@ -31,7 +31,8 @@ int sonde_lua_to_role(lua_State *L, int arg) {
   for (int k = 0; k < SONDE_ROLE_COUNT; k++)
     if (!strcmp(name, role_names[k])) return k;
   const char *near = sonde_nearest(name, role_names, SONDE_ROLE_COUNT);
-  return sonde_lua_fail(L, "unknown role '%s'%s%s%s", name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+  return sonde_lua_fail(L, "unknown role '%s'%s%s%s", name, near ? "; did you mean '" : "", near ? near : "",
+                        near ? "'?" : "");
 }
 
 sonde_init sonde_lua_to_init(lua_State *L, int arg) {
@@ -41,7 +42,8 @@ sonde_init sonde_lua_to_init(lua_State *L, int arg) {
   if (!strcmp(kind, "xavier")) init.kind = SONDE_INIT_XAVIER;
   else if (!strcmp(kind, "fan_in")) init.kind = SONDE_INIT_FAN_IN;
   else if (!strcmp(kind, "fill")) init.kind = SONDE_INIT_FILL;
-  else if (strcmp(kind, "normal")) sonde_lua_fail(L, "unknown initialisation '%s'; known: normal, xavier, fan_in, fill", kind);
+  else if (strcmp(kind, "normal"))
+    sonde_lua_fail(L, "unknown initialisation '%s'; known: normal, xavier, fan_in, fill", kind);
   return init;
 }
 
@@ -141,8 +143,9 @@ static int core_roles(lua_State *L) {
 static void free_params(void *p) { sonde_params_free(p); }
 
 static const luaL_Reg params_methods[] = {
-    {"need", params_need}, {"find", params_find},     {"list", params_list},     {"elements", params_elements},
-    {"init", params_init}, {"loaded", params_loaded}, {"sha256", params_sha256}, {"refresh", params_refresh}, {NULL, NULL},
+    {"need", params_need},         {"find", params_find},       {"list", params_list},
+    {"elements", params_elements}, {"init", params_init},       {"loaded", params_loaded},
+    {"sha256", params_sha256},     {"refresh", params_refresh}, {NULL, NULL},
 };
 
 const sonde_lua_type sonde_lua_params = {"params", free_params, params_methods};

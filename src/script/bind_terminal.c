@@ -47,8 +47,8 @@ static char **complete(const char *word, int start, int end) {
   return rl_completion_matches(word, next_match);
 }
 
-/* core.read_line(prompt[, completer]) -> the line, or nil at the end of input. completer(word, line so far) gives a list
- * of whole words. Without a terminal the line is read plainly, without a prompt. */
+/* core.read_line(prompt[, completer]) -> the line, or nil at the end of input. completer(word, line so far) gives a
+ * list of whole words. Without a terminal the line is read plainly, without a prompt. */
 static int read_line(lua_State *L) {
   const char *prompt = luaL_checkstring(L, 1);
   lua_settop(L, 2);
@@ -96,7 +96,8 @@ static int core_history(lua_State *L) {
 /* core.is_terminal("stdin" | "stdout" | "stderr") */
 static int is_terminal(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
-  lua_pushboolean(L, isatty(!strcmp(name, "stdin") ? STDIN_FILENO : !strcmp(name, "stdout") ? STDOUT_FILENO : STDERR_FILENO));
+  int file = !strcmp(name, "stdin") ? STDIN_FILENO : !strcmp(name, "stdout") ? STDOUT_FILENO : STDERR_FILENO;
+  lua_pushboolean(L, isatty(file));
   return 1;
 }
 

@@ -91,7 +91,9 @@ static int list_to_json(lua_State *L, int index, int depth, json_t *list, const 
   return 0;
 }
 
-static int compare_keys(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int compare_keys(const void *a, const void *b) {
+  return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 /* Keys in alphabetical order, so that equal tables give equal files. */
 static int object_to_json(lua_State *L, int index, int depth, json_t *object, const char **problem) {
@@ -119,11 +121,13 @@ static int object_to_json(lua_State *L, int index, int depth, json_t *object, co
   return bad;
 }
 
-/* Nothing here raises but for memory: trees under way are freed by hand. NaN and infinities, which JSON lacks, are null. */
+/* Nothing here raises but for memory: trees under way are freed by hand. NaN and infinities, which JSON lacks, are
+ * null. */
 static int to_json(lua_State *L, int index, int depth, json_t **out, const char **problem) {
   json_t *v = NULL;
   size_t n;
-  if (depth > MAX_DEPTH || !lua_checkstack(L, 6)) return *problem = "a table nested too deeply, or one that holds itself", 1;
+  if (depth > MAX_DEPTH || !lua_checkstack(L, 6))
+    return *problem = "a table nested too deeply, or one that holds itself", 1;
   switch (lua_type(L, index)) {
     case LUA_TBOOLEAN: v = json_boolean(lua_toboolean(L, index)); break;
     case LUA_TNUMBER:
@@ -282,8 +286,8 @@ static int yaml_save(lua_State *L) {
 
 void sonde_bind_tree(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"json_decode", json_decode}, {"json_load", json_read},     {"json_encode", json_encode}, {"json_save", json_save},
-      {"yaml_decode", yaml_decode}, {"yaml_load", yaml_load},     {"yaml_encode", yaml_encode}, {"yaml_save", yaml_save},
+      {"json_decode", json_decode}, {"json_load", json_read}, {"json_encode", json_encode}, {"json_save", json_save},
+      {"yaml_decode", yaml_decode}, {"yaml_load", yaml_load}, {"yaml_encode", yaml_encode}, {"yaml_save", yaml_save},
       {"list", core_list},          {NULL, NULL},
   };
   luaL_setfuncs(L, functions, 0);

@@ -78,7 +78,8 @@ static int weights_save(lua_State *L) {
   luaL_checktype(L, 2, LUA_TTABLE);
   luaL_checktype(L, 3, LUA_TTABLE);
   int bf16 = !strcmp(dtype, "bf16");
-  if (!bf16 && strcmp(dtype, "f32")) return sonde_lua_fail(L, "weights cannot be saved as '%s'; known: f32, bf16", dtype);
+  if (!bf16 && strcmp(dtype, "f32"))
+    return sonde_lua_fail(L, "weights cannot be saved as '%s'; known: f32, bf16", dtype);
   int n = (int)lua_rawlen(L, 2);
   sonde_st_item *items = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *items, 0);
   memset(items, 0, (size_t)(n + 1) * sizeof *items);

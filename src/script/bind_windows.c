@@ -25,8 +25,8 @@ static windows *to_windows(lua_State *L) {
   return w;
 }
 
-/* core.windows(source, context, vocab) -> windows of `context` tokens. source: a corpus (its validation stream), or an i32
- * tensor of ids below `vocab`. */
+/* core.windows(source, context, vocab) -> windows of `context` tokens. source: a corpus (its validation stream), or an
+ * i32 tensor of ids below `vocab`. */
 static int core_windows(lua_State *L) {
   sonde_stream stream = {0};
   int64_t context = luaL_checkinteger(L, 2), vocab = luaL_checkinteger(L, 3);
@@ -39,9 +39,11 @@ static int core_windows(lua_State *L) {
   } else {
     stream = sonde_corpus_stream(sonde_lua_handle(L, 1, &sonde_lua_corpus), SONDE_VALIDATION);
     if (stream.vocab > vocab)
-      return sonde_lua_fail(L, "the corpus has a vocabulary of %lld, the model one of %lld", (long long)stream.vocab, (long long)vocab);
+      return sonde_lua_fail(L, "the corpus has a vocabulary of %lld, the model one of %lld", (long long)stream.vocab,
+                            (long long)vocab);
   }
-  if (stream.tokens < 2) return sonde_lua_fail(L, "%lld tokens are too few: at least 2 are needed", (long long)stream.tokens);
+  if (stream.tokens < 2)
+    return sonde_lua_fail(L, "%lld tokens are too few: at least 2 are needed", (long long)stream.tokens);
   windows *w = lua_newuserdatauv(L, sizeof *w, 0);
   *w = (windows){stream, context};
   sonde_lua_box *box = sonde_lua_new(L, &windows_type, 2);
@@ -64,12 +66,13 @@ static int windows_tokens(lua_State *L) {
   return 1;
 }
 
-/* w:fill(row, tokens, targets) -> how many targets count. Windows row.. (from 0) into i32 tensors [B, T] and [B T]; past the
- * end targets are -1. */
+/* w:fill(row, tokens, targets) -> how many targets count. Windows row.. (from 0) into i32 tensors [B, T] and [B T];
+ * past the end targets are -1. */
 static int windows_fill(lua_State *L) {
   const windows *w = to_windows(L);
   int64_t row = luaL_checkinteger(L, 2);
-  sonde_tensor *tokens = sonde_lua_handle(L, 3, &sonde_lua_tensor), *targets = sonde_lua_handle(L, 4, &sonde_lua_tensor);
+  sonde_tensor *tokens = sonde_lua_handle(L, 3, &sonde_lua_tensor),
+               *targets = sonde_lua_handle(L, 4, &sonde_lua_tensor);
   int64_t n = sonde_shape_count(&tokens->shape);
   if (tokens->shape.dtype != SONDE_I32 || targets->shape.dtype != SONDE_I32 || n % w->context ||
       sonde_shape_count(&targets->shape) != n)

@@ -154,7 +154,8 @@ static int core_set_threads(lua_State *L) {
   lua_Integer n = luaL_checkinteger(L, 1);
   if (n < 0 || n > 4096) return sonde_lua_fail(L, "threads must be between 1 and 4096, not %lld", (long long)n);
   if (s->ctx && n && sonde_ctx_threads(s->ctx) != (int)n)
-    return sonde_lua_fail(L, "the runtime already runs with %d threads; set the number before the first graph or corpus",
+    return sonde_lua_fail(L,
+                          "the runtime already runs with %d threads; set the number before the first graph or corpus",
                           sonde_ctx_threads(s->ctx));
   s->threads = (int)n;
   return 0;

@@ -18,3 +18,9 @@ setup() {
 @test "libsonde links no Lua" {
   ! ldd "$LIBRARY" | grep -i lua
 }
+
+@test "the Lua library keeps to what LuaJIT and Lua 5.4 share" {
+  for file in "$abs_srcdir"/lua/sonde/*.lua "$abs_srcdir"/lua/sonde/cmd/*.lua; do
+    "$LUAJIT" -bl "$file" > /dev/null || { echo "$file"; return 1; }
+  done
+}

@@ -13,10 +13,11 @@ end
 return {
   summary = "loss and perplexity of a model folder on a text file",
   usage = "--model DIR --text FILE [options]",
-  details = "The file is one stream of tokens, cut into windows of the context; nothing is added that the tokenizer does\n"
-    .. "not add. The loss is the mean over the predicted tokens, in nats.",
+  details = "The file is one stream of tokens, cut into windows of the context; nothing is added that the tokenizer\n"
+    .. "does not add. The loss is the mean over the predicted tokens, in nats.",
   options = {
-    { name = "model", type = "string", required = true, value = "DIR", doc = "a model folder, of Sonde or of Hugging Face's Llama" },
+    { name = "model", type = "string", required = true, value = "DIR",
+      doc = "a model folder, of Sonde or of Hugging Face's Llama" },
     { name = "text", type = "string", required = true, value = "FILE", doc = "the text" },
     { name = "context", type = "integer", min = 1, doc = "tokens of a window; default: the model's context" },
     { name = "batch", type = "integer", min = 1, doc = "windows computed at once; default: some thousand tokens" },
@@ -35,8 +36,8 @@ return {
     if options.json then
       print(core.json_encode(result, 2))
     else
-      print(string.format("loss %.6f  perplexity %.4f  bits per byte %.4f  (%d tokens predicted, %d bytes)", result.loss,
-        result.perplexity, result.bits_per_byte, result.tokens, result.bytes))
+      print(string.format("loss %.6f  perplexity %.4f  bits per byte %.4f  (%d tokens predicted, %d bytes)",
+        result.loss, result.perplexity, result.bits_per_byte, result.tokens, result.bytes))
     end
   end,
 }

@@ -74,13 +74,14 @@ end
 return {
   summary = "what a training step of a configuration costs: nodes, shapes, FLOPs, memory",
   usage = "CONFIG.yaml [options]",
-  details = "Plans the step (forward, loss, gradients of all parameters) without computing it. Exit status 1 when it does\n"
-    .. "not fit --memory, with what would.",
+  details = "Plans the step (forward, loss, gradients of all parameters) without computing it. Exit status 1 when it\n"
+    .. "does not fit --memory, with what would.",
   positional = { { name = "config", type = "string", required = true, doc = "a configuration, as for `sonde train`" } },
   options = {
     { name = "batch", type = "integer", min = 1, doc = "sequences of a step; default: the configuration's, or 8" },
     { name = "context", type = "integer", min = 1, doc = "tokens of a sequence; default: the configuration's" },
-    { name = "dtype", type = "string", choices = { "f32", "bf16" }, doc = "of matrix products; default: the configuration's" },
+    { name = "dtype", type = "string", choices = { "f32", "bf16" },
+      doc = "of matrix products; default: the configuration's" },
     { name = "memory", type = "string", value = "SIZE", doc = "memory to stay within, such as 800M or 1.5G" },
     { name = "dot", type = "boolean", preset = false, doc = "print the graph for Graphviz instead" },
     { name = "nodes", type = "boolean", preset = false, doc = "list the named values and their shapes too" },
@@ -109,7 +110,8 @@ return {
       io.stdout:write(core.read_file(path))
       os.remove(path)
     elseif options.json then
-      info.parameters, info.non_embedding, info.batch, info.context = count.total, count.non_embedding, step.batch, step.context
+      info.parameters, info.non_embedding = count.total, count.non_embedding
+      info.batch, info.context = step.batch, step.context
       info.state_bytes, info.base_bytes = 16 * count.total, base
       info.peak_bytes = info.arena_bytes + info.state_bytes + base
       print(core.json_encode(info, 2))

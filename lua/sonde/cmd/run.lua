@@ -25,16 +25,16 @@ end
 return {
   summary = "run a Lua script",
   usage = "SCRIPT [--set key=value ...] [ARGUMENT ...]",
-  details = "The script finds its settings in sonde.settings and its arguments in the global `arg`. Values of settings are\n"
-    .. "written as in YAML: 3, 1e-4, true, [4, 8], text.",
+  details = "The script finds its settings in sonde.settings and its arguments in the global `arg`. Values of settings\n"
+    .. "are written as in YAML: 3, 1e-4, true, [4, 8], text.",
   positional = {
     { name = "script", type = "string", required = true, doc = "the file to run" },
     { name = "arguments", type = "list", repeated = true, of = { name = "argument", type = "string", doc = "" },
       doc = "what the script gets in `arg`" },
   },
   options = {
-    { name = "set", type = "list", repeated = true, value = "KEY=VALUE", of = { name = "setting", type = "string", doc = "" },
-      doc = "a setting for the script" },
+    { name = "set", type = "list", repeated = true, value = "KEY=VALUE",
+      of = { name = "setting", type = "string", doc = "" }, doc = "a setting for the script" },
   },
   example = "sonde run experiments/depth_sweep.lua --set scale=demo",
   run = function(options)

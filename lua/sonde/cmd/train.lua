@@ -5,7 +5,9 @@ local core = require "sonde.core"
 local function open_corpus(section, where)
   local corpus = require "sonde.corpus"
   section = section or { source = "default" }
-  if type(section.source) ~= "string" then error(where({}) .. "section 'corpus' needs a source: a name or a path", 0) end
+  if type(section.source) ~= "string" then
+    error(where({}) .. "section 'corpus' needs a source: a name or a path", 0)
+  end
   local options = {}
   for key, value in pairs(section) do
     if key ~= "source" then options[key] = value end
@@ -23,9 +25,9 @@ end
 return {
   summary = "train the model of a YAML configuration",
   usage = "CONFIG.yaml [options]",
-  details = "Sections of the configuration: model (as sonde.transformer), corpus (a name or path, or source: and options),\n"
-    .. "train (as sonde.train). The same command goes on with a run that was stopped or killed; exit status 3 says that it\n"
-    .. "was stopped and can go on.",
+  details = "Sections of the configuration: model (as sonde.transformer), corpus (a name or path, or source: and\n"
+    .. "options), train (as sonde.train). The same command goes on with a run that was stopped or killed; exit status 3\n"
+    .. "says that it was stopped and can go on.",
   positional = { { name = "config", type = "string", required = true, doc = "the configuration" } },
   options = {
     { name = "dir", type = "string", value = "DIR", doc = "run folder; default: the configuration's, or runs/NAME/0" },
@@ -48,8 +50,8 @@ return {
     if options.json then
       print(core.json_encode(result, 2))
     else
-      print(string.format("loss %.4f  perplexity %.2f  %d steps, %d tokens, %.0f tokens/s  in %s", result.loss, result.perplexity,
-        result.steps, result.tokens, result.tokens_per_s, result.run_dir))
+      print(string.format("loss %.4f  perplexity %.2f  %d steps, %d tokens, %.0f tokens/s  in %s", result.loss,
+        result.perplexity, result.steps, result.tokens, result.tokens_per_s, result.run_dir))
     end
     if result.diverged then error("the training diverged: " .. result.diverged, 0) end
   end,
