@@ -24,7 +24,7 @@ static void flatten(char *s) {
     if (*s == '\n' || *s == '\r') *s = ' ';
 }
 
-int sonde_fail(sonde_error *e, int code, const char *fmt, ...) {
+int (sonde_fail)(sonde_error *e, int code, const char *fmt, ...) {
   if (!e) return code;
   va_list ap;
   va_start(ap, fmt);
@@ -35,7 +35,7 @@ int sonde_fail(sonde_error *e, int code, const char *fmt, ...) {
   return code;
 }
 
-int sonde_fail_errno(sonde_error *e, int code, const char *fmt, ...) {
+int (sonde_fail_errno)(sonde_error *e, int code, const char *fmt, ...) {
   int saved = errno;
   if (!e) return code;
   va_list ap;

@@ -18,4 +18,10 @@ int sonde_wrap(sonde_error *e, const char *fmt, ...) __attribute__((format(print
 /* The entry of names[0..n) nearest to `word` by edit distance, or NULL when none is near: for "did you mean". */
 const char *sonde_nearest(const char *word, const char *const *names, int n);
 
+/* To a static analyser a failure is a failure: it cannot see that these return the code they are given. */
+#ifdef __clang_analyzer__
+#define sonde_fail(e, code, ...) ((sonde_fail)(e, code, __VA_ARGS__), (code))
+#define sonde_fail_errno(e, code, ...) ((sonde_fail_errno)(e, code, __VA_ARGS__), (code))
+#endif
+
 #endif
