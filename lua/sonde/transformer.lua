@@ -25,9 +25,9 @@ local layer_schema = {
 --- The options of a model. A module is a name, or {name, option = value} (in YAML: {name: ..., option: ...}).
 ---@type sonde.schema
 transformer.schema = {
-  { name = "vocab", type = "integer", min = 1, required = true, doc = "tokens V of the vocabulary" },
-  { name = "width", type = "integer", min = 1, required = true, doc = "width D of the residual stream" },
-  { name = "depth", type = "integer", min = 1, required = true, doc = "blocks L" },
+  { name = "vocab", type = "integer", min = 1, max = 2147483647, required = true, doc = "tokens V of the vocabulary" },
+  { name = "width", type = "integer", min = 1, max = 1048576, required = true, doc = "width D of the residual stream" },
+  { name = "depth", type = "integer", min = 1, max = 10000, required = true, doc = "blocks L" },
   { name = "heads", type = "integer", min = 1, doc = "query heads H; default: one for each 64 of the width" },
   { name = "kv_heads", type = "integer", min = 1, doc = "key and value heads; default: as many as heads" },
   { name = "head_dim", type = "integer", min = 1, doc = "width of a head; default: width / heads" },
