@@ -5,3 +5,4 @@ c_tests += %D%/batch_test %D%/bpe_train_test %D%/corpus_test %D%/shard_test %D%/
 %C%_corpus_test_SOURCES = %D%/corpus_test.c
 %C%_shard_test_SOURCES = %D%/shard_test.c
 %C%_tokenizer_test_SOURCES = %D%/tokenizer_test.c %D%/reference.h
+lua_tests += %D%/text.lua
