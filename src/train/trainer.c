@@ -180,6 +180,9 @@ static int make(sonde_trainer *t, sonde_error *err) {
   if (!code) code = make_plans(t, &p, err);
   t->trained = p.n;
   parts_free(&p);
+  if (code == SONDE_ELIMIT && t->plan_opts.memory_budget)
+    return sonde_wrap(err, "memory_budget of %.1f MiB, of which weights, gradients and states take %.1f MiB",
+                      (double)o->memory_budget / 0x1p20, (double)state_bytes(t) / 0x1p20);
   if (code) return code;
   t->refresh = sonde_refresh_new(t->graph, o->params, o->schedule.steps, t->step[0][0], err);
   return t->refresh ? SONDE_OK : err->code;
