@@ -1,1 +1,2 @@
-# Experiments. EXTRA_DIST += %D%/x.lua
+# Experiments: a script for each question, its settings beside it.
+EXTRA_DIST += %D%/depth_sweep.lua %D%/depth_sweep/demo.yaml %D%/depth_sweep/paper.yaml %D%/depth_sweep/workstation.yaml

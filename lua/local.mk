@@ -7,12 +7,12 @@ nobase_dist_pkgdata_DATA += %D%/sonde/args.lua %D%/sonde/block.lua %D%/sonde/cli
 nobase_dist_pkgdata_DATA += %D%/sonde/cmd/eval.lua %D%/sonde/cmd/graph.lua %D%/sonde/cmd/repl.lua \
   %D%/sonde/cmd/run.lua %D%/sonde/cmd/train.lua %D%/sonde/cmd/version.lua
 
-nobase_dist_pkgdata_DATA += %D%/sonde/bench.lua %D%/sonde/cmd/bench.lua %D%/sonde/config.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/bench.lua %D%/sonde/cmd/bench.lua %D%/sonde/config.lua %D%/sonde/forecast.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/current.lua %D%/sonde/stats.lua %D%/sonde/plot.lua %D%/sonde/plot_heat.lua \
   %D%/sonde/plot_lines.lua %D%/sonde/plot_svg.lua %D%/sonde/plot_text.lua \
   %D%/sonde/report.lua %D%/sonde/report_data.lua %D%/sonde/report_export.lua %D%/sonde/report_figures.lua \
   %D%/sonde/report_html.lua %D%/sonde/report_style.lua %D%/sonde/report_table.lua %D%/sonde/sweep.lua \
-  %D%/sonde/sweep_collect.lua %D%/sonde/sweep_grid.lua %D%/sonde/sweep_view.lua
+  %D%/sonde/sweep_collect.lua %D%/sonde/sweep_grid.lua %D%/sonde/sweep_plan.lua %D%/sonde/sweep_view.lua
 
 nobase_dist_pkgdata_DATA += %D%/sonde/progress.lua %D%/sonde/train.lua %D%/sonde/train_record.lua %D%/sonde/cmd/runs.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/cmd/plugin.lua

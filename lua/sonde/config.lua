@@ -21,14 +21,15 @@ local function kind(value)
   return "a " .. type(value)
 end
 
--- Puts the given values over the file's. A key that the file lacks is a mistake of the command line.
+-- Puts the given values over the file's. A key that the file lacks is a mistake of the command line; below the top
+-- level it may be an option left at its default, and whoever takes the options checks it.
 local function overlay(base, given, path, prefix)
   for key, value in pairs(given) do
     local name = prefix .. key
-    if base[key] == nil then
+    if base[key] == nil and prefix == "" then
       error(("--set %s: %s has no such setting%s"):format(name, path, args.hint(key, keys_of(base))), 0)
     end
-    if kind(base[key]) ~= kind(value) then
+    if base[key] ~= nil and kind(base[key]) ~= kind(value) then
       error(("--set %s: must be %s as in %s, not %s"):format(name, kind(base[key]), path, kind(value)), 0)
     end
     if is_map(base[key]) then overlay(base[key], value, path, name .. ".") else base[key] = value end

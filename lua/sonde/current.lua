@@ -3,7 +3,9 @@
 -- A sweep opens a trial's folder (and takes its lock) before it calls the trial's function, and says so here;
 -- sonde.train and sonde.probe then write to it without being told. Outside a sweep there is none.
 
-local current = { stack = {} }
+---@class sonde.current
+---@field quiet boolean     whether a sweep reports line by line, so that its trials show no progress of their own
+local current = { stack = {}, quiet = false }
 
 --- The handle of the run that is being written, or nil.
 ---@return userdata|nil

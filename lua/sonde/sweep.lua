@@ -230,13 +230,23 @@ function methods:run(f)
   check_settings(self)
   local view = sweep_view.new(self)
   view:open()
+  current.quiet = not view.live
   -- Once more as long as something was run: a process that held a trial before may have died meanwhile.
   repeat
     local ran = pass(self, f, view)
     refresh(self)
   until ran == 0
+  current.quiet = false
   view:close()
   return self
+end
+
+--- Prints what the trials would need (memory, time), without running them. f(params) gives a model and the options of
+--- its training, as f of sweep:run would train it.
+---@param f fun(params: table): table, table
+---@return table[] models
+function methods:plan(f)
+  return require("sonde.sweep_plan").run(self, f)
 end
 
 -- ---- results -------------------------------------------------------------------------------------------------------

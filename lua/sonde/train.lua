@@ -252,7 +252,7 @@ end
 local function perform(model, corpus, o, run, own)
   local trainer = make_trainer(model, corpus, o, run)
   local memory = trainer:memory()
-  local display = progress.new(o.progress, memory.arena + memory.state)
+  local display = progress.new(o.progress and not current.quiet, memory.arena + memory.state)
   local cli = package.loaded["sonde.cli"]
   if cli and o.progress and not current.run() then cli.announce() end
   local ok, event = pcall(loop, trainer, display)

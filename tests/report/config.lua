@@ -34,7 +34,10 @@ end
 function TestConfig:test_unknown_settings_are_refused()
   lu.assertErrorMsgContains("--set widht: ", load, TEXT, { widht = 96 })
   lu.assertErrorMsgContains("did you mean 'width'?", load, TEXT, { widht = 96 })
-  lu.assertErrorMsgContains("--set train.l_r: ", load, TEXT, { train = { l_r = 1 } })
+end
+
+function TestConfig:test_options_left_at_their_default_can_be_set_below_the_top()
+  lu.assertEquals(load(TEXT, { train = { batch = 8 } }).train, { lr = 0.001, clip = 1, batch = 8 })
 end
 
 function TestConfig:test_a_setting_of_another_kind_is_refused()

@@ -2,6 +2,9 @@
 
 local core = require "sonde.core"
 local args = require "sonde.args"
+local forecast = require "sonde.forecast"
+
+local mib = forecast.mib
 
 -- "1.5G" -> bytes
 local function bytes_of(text)
@@ -9,28 +12,6 @@ local function bytes_of(text)
   local factor = ({ [""] = 1, K = 1024, M = 1024 ^ 2, G = 1024 ^ 3 })[unit or ""]
   if not tonumber(number) then error("--memory " .. text .. ": a size is written as in 800M or 1.5G", 0) end
   return math.floor(tonumber(number) * factor)
-end
-
-local function mib(bytes)
-  return string.format("%.1f MiB", bytes / 1024 ^ 2)
-end
-
--- What the process holds now: before the model has any memory, the program, its libraries and the runtime.
-local function resident()
-  core.threads()
-  local pages = string.match(core.read_file("/proc/self/statm"), "^%d+ (%d+)")
-  return tonumber(pages) * 4096
-end
-
--- The nodes of a training step: the summed loss and the gradient of every parameter, which goes to a buffer of its own.
-local function training_step(model, trace)
-  local leaves, outputs, tensors = {}, { trace.loss:sum() }, {}
-  for i, param in ipairs(model:params():list()) do
-    leaves[i] = trace.graph:find(param.name)
-    tensors[i + 1] = core.tensor("f32", param.dims)
-  end
-  for i, gradient in ipairs(outputs[1]:grad(leaves)) do outputs[i + 1] = gradient end
-  return outputs, tensors
 end
 
 -- The model of a configuration, and the shape and dtype of its training step.
@@ -43,22 +24,21 @@ local function read_model(options)
   return model, {
     batch = options.batch or train.batch, context = options.context or train.context or model.config.context,
     dtype = options.dtype or train.dtype, recompute = train.recompute,
+    memory = options.memory and bytes_of(options.memory),
   }
 end
 
-local function show(model, info, base, step)
-  local count = model:count()
-  local state = 16 * count.total
+local function show(info)
+  local recomputed = info.recomputed_blocks > 0 and string.format(", %d blocks recomputed", info.recomputed_blocks) or ""
   local rows = {
-    { "parameters", string.format("%d (%d without embedding and head)", count.total, count.non_embedding) },
-    { "tokens a step", string.format("%d (%d sequences of %d)", step.batch * step.context, step.batch, step.context) },
+    { "parameters", string.format("%d (%d without embedding and head)", info.parameters, info.non_embedding) },
+    { "tokens a step", string.format("%d (%d sequences of %d)", info.batch * info.context, info.batch, info.context) },
     { "nodes", string.format("%d, in %d steps", info.nodes, info.steps) },
     { "arithmetic", string.format("%.2f GFLOP a step", info.flops / 1e9) },
     { "memory traffic", string.format("%.2f GB a step", info.bytes / 1e9) },
-    { "arena", mib(info.arena_bytes)
-      .. (info.recomputed_blocks > 0 and string.format(", %d blocks recomputed", info.recomputed_blocks) or "") },
-    { "state", mib(state) .. " (weights, gradients, two moments)" },
-    { "peak memory", mib(info.arena_bytes + state + base) .. " (with " .. mib(base) .. " for the program)" },
+    { "arena", mib(info.arena_bytes) .. recomputed },
+    { "state", mib(info.state_bytes) .. " (weights, gradients, two moments)" },
+    { "peak memory", mib(info.peak_bytes) .. " (with " .. mib(info.base_bytes) .. " for the program)" },
   }
   for _, row in ipairs(rows) do print(string.format("%-15s %s", row[1], row[2])) end
 end
@@ -91,32 +71,16 @@ return {
   run = function(options)
     require "sonde"
     local model, step = read_model(options)
-    local budget, base = options.memory and bytes_of(options.memory), resident()
-    local count = model:count()
-    local trace = model:trace { batch = step.batch, context = step.context, dropout = true }
-    local outputs, tensors = training_step(model, trace)
-    local left = budget and budget - 16 * count.total - base
-    if left and left <= 0 then
-      error(string.format("%s is too little: weights, gradients and moments take %s, the program %s", mib(budget),
-        mib(16 * count.total), mib(base)), 0)
-    end
-    local plan = core.plan(outputs, {
-      compute = step.dtype, recompute = step.recompute, memory_budget = left and math.floor(left),
-    }, tensors)
-    local info = plan:info()
+    local info, plan, trace = forecast.step(model, step)
     if options.dot then
       local path = os.tmpname()
       plan:dump(path, "dot")
       io.stdout:write(core.read_file(path))
       os.remove(path)
     elseif options.json then
-      info.parameters, info.non_embedding = count.total, count.non_embedding
-      info.batch, info.context = step.batch, step.context
-      info.state_bytes, info.base_bytes = 16 * count.total, base
-      info.peak_bytes = info.arena_bytes + info.state_bytes + base
       print(core.json_encode(info, 2))
     else
-      show(model, info, base, step)
+      show(info)
       if options.nodes then show_nodes(trace) end
     end
   end,
