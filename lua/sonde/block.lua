@@ -89,7 +89,7 @@ function block:norm_out(slot, factor)
   return norm(self, tostring(slot) .. "_out", factor)
 end
 
--- A branch's output: dropout, the trace's gate for it, and its name as a tap.
+-- A branch's output: dropout, the trace's gate for it, and its name, as a tap and ("attn.branch") for other modules.
 local function branch(self, y, slot)
   y = self.trace:dropout(y)
   local gates = self.trace.gate[self.index]
@@ -99,7 +99,8 @@ local function branch(self, y, slot)
   elseif gate then
     y = y * gate
   end
-  return self.trace:tap(y, self.scope .. "." .. slot .. ".out")
+  y = self.trace:tap(y, self.scope .. "." .. slot .. ".out")
+  return site_of(self, slot, slot):publish(slot .. ".branch", y)
 end
 
 --- The block's attention layer.

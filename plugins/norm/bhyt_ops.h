@@ -1,0 +1,215 @@
+/* bhyt_ops.h - the op of both BHyT norms and its gradient; the including file sets BHYT to the plugin's name, under which
+ * they are registered.
+ *
+ *   y = gain tanh(a x),  a = lambda r,  r = 1 / (kappa sqrt(v + eps))      v: one number a row
+ *
+ * v is the row's own mean square; or the mean square of an earlier stream, s, plus a number for all rows, extra: the
+ * row is then read once and not twice. Gradients flow through all of them. */
+#ifndef SONDE_BHYT_OPS_H
+#define SONDE_BHYT_OPS_H
+
+#include "tanh_rows.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { X, GAIN, LAMBDA, GIVEN, EXTRA };            /* inputs; without GIVEN v is the row's own */
+enum { G_V = 3, G_DY, G_DV };                      /* inputs of the gradient after the first three; G_DV may be missing */
+enum { G_DX, G_DGAIN, G_DLAMBDA, G_DGIVEN };       /* its outputs */
+
+static inline float row_scale(const sonde_call *c, float v) {
+  return (float)(1.0 / (c->attr->f[0] * sqrt((double)v + c->attr->f[1])));
+}
+
+static sonde_shape one_a_row(const sonde_shape *x) {
+  sonde_shape s = *x;
+  s.dtype = SONDE_F32;
+  s.dim[--s.rank] = 1;
+  return s;
+}
+
+static int is_one_a_row(const sonde_shape *x, const sonde_shape *v) {
+  if (v->dtype != SONDE_F32 || v->rank != x->rank - 1) return 0;
+  return !memcmp(v->dim, x->dim, (size_t)v->rank * sizeof v->dim[0]);
+}
+
+/* ---- forward ---------------------------------------------------------------------------------------------- */
+
+static int forward_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+  int rc = tanh_rows_check(BHYT ".forward", &in[X], &in[GAIN], &in[LAMBDA], err);
+  if (rc) return rc;
+  if (!(a->f[0] > 0) || !(a->f[1] > 0))
+    return sonde_the_host->fail(err, SONDE_EINVAL, BHYT ".forward: kappa %g and eps %g must be positive", a->f[0], a->f[1]);
+  if (n_in > GIVEN && !is_one_a_row(&in[X], &in[GIVEN]))
+    return sonde_the_host->fail(err, SONDE_ESHAPE, BHYT ".forward: a given mean square must be f32, one a row");
+  if (n_in > EXTRA && (in[EXTRA].dtype != SONDE_F32 || in[EXTRA].rank != 1 || in[EXTRA].dim[0] != 1))
+    return sonde_the_host->fail(err, SONDE_ESHAPE, BHYT ".forward: what is added to the mean square must be f32 [1]");
+  out[0] = in[X];
+  out[1] = one_a_row(&in[X]);
+  return SONDE_OK;
+}
+
+static void forward_block(void *arg, int64_t block, int worker) {
+  const sonde_call *c = arg;
+  const float *x = c->in[X], *gain = c->in[GAIN], lambda = *(const float *)c->in[LAMBDA];
+  const float *given = c->n_in > GIVEN ? c->in[GIVEN] : NULL, extra = c->n_in > EXTRA ? *(const float *)c->in[EXTRA] : 0;
+  float *v_out = c->out[1];
+  int64_t width = width_of(&c->in_shape[X]), end = block_end(&c->in_shape[X], block);
+  int dtype = c->out_shape[0].dtype;
+  (void)worker;
+  for (int64_t i = block * BLOCK_ROWS; i < end; i++) {
+    const float *row = x + i * width;
+    float v = given ? given[i] + extra : c->host->simd->dot(row, row, width) / (float)width;
+    if (v_out) v_out[i] = v;
+    if (c->out[0]) tanh_row(row_at(c->out[0], dtype, i * width), dtype, row, gain, lambda * row_scale(c, v), width);
+  }
+}
+
+static int forward_run(const sonde_call *c) {
+  c->host->parallel(c, blocks_of(&c->in_shape[X]), forward_block, (void *)(uintptr_t)c);
+  return SONDE_OK;
+}
+
+/* What flows back through v alone: dx = 2/D x dv. */
+static sonde_node *through_mean_square(sonde_node *x, sonde_node *dv) {
+  sonde_shape s = sonde_the_host->node_shape(x);
+  double factor = 2.0 / (double)s.dim[s.rank - 1];
+  s.dim[s.rank - 1] = 1;
+  return sonde_mul(x, sonde_scale(sonde_reshape(dv, s.dim, s.rank), factor));
+}
+
+static int forward_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
+  sonde_node *in[SONDE_MAX_IN], *args[6], *dv = dout[1];
+  int n = sonde_the_host->node_inputs(self, in), own = n <= GIVEN;
+  sonde_attr attr = *sonde_the_host->node_attr(self);
+  attr.i[0] = own;
+  if (dout[0]) {
+    memcpy(args, in, G_V * sizeof *args);
+    args[G_V] = sonde_the_host->result(self, 1);
+    args[G_DY] = dout[0];
+    args[G_DV] = dv;
+    din[X] = sonde_the_host->op(g, BHYT ".backward", args, own && dv ? 6 : 5, &attr);
+    din[GAIN] = sonde_the_host->result(din[X], G_DGAIN);
+    din[LAMBDA] = sonde_the_host->result(din[X], G_DLAMBDA);
+    sonde_node *through = own ? NULL : sonde_the_host->result(din[X], G_DGIVEN);
+    if (!din[LAMBDA] || (!own && !through)) return SONDE_ESHAPE;
+    if (!own) dv = dv ? sonde_add(dv, through) : through;
+  } else if (own) {
+    din[X] = through_mean_square(in[X], dv);
+  }
+  if (own) return din[X] ? SONDE_OK : SONDE_ESHAPE;
+  din[GIVEN] = dv;
+  if (n > EXTRA) din[EXTRA] = sonde_reshape(sonde_sum_all(dv), (int64_t[]){1}, 1);
+  return dv ? SONDE_OK : SONDE_ESHAPE;
+}
+
+/* ---- backward --------------------------------------------------------------------------------------------- */
+
+static int backward_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
+  int rc = tanh_rows_check(BHYT ".backward", &in[G_DY], &in[GAIN], &in[LAMBDA], err);
+  if (rc) return rc;
+  for (int k = G_V; k < n_in; k += 2)
+    if (!is_one_a_row(&in[X], &in[k]))
+      return sonde_the_host->fail(err, SONDE_ESHAPE, BHYT ".backward: input %d must be f32, one a row", k);
+  (void)a;
+  for (int k = 0; k < 3; k++) out[k] = in[k];
+  out[G_DGIVEN] = one_a_row(&in[X]);
+  return SONDE_OK;
+}
+
+static void backward_block(void *arg, int64_t block, int worker) {
+  const sonde_call *c = arg;
+  const float *x = c->in[X], *gain = c->in[GAIN], lambda = *(const float *)c->in[LAMBDA], *v = c->in[G_V], *dy = c->in[G_DY];
+  const float *dv_in = c->n_in > G_DV ? c->in[G_DV] : NULL;
+  int64_t width = width_of(&c->in_shape[X]), end = block_end(&c->in_shape[X], block);
+  float *dx = c->out[G_DX], *dv_out = c->out[G_DGIVEN], *dgain = partial_of(c, block), dlambda = 0;
+  (void)worker;
+  memset(dgain, 0, (size_t)width * sizeof *dgain);
+  for (int64_t i = block * BLOCK_ROWS; i < end; i++) {
+    float r = row_scale(c, v[i]), *to = dx ? dx + i * width : NULL;
+    float da = tanh_row_grad(to, dgain, x + i * width, gain, dy + i * width, lambda * r, width);
+    dlambda += da * r;
+    float dv = (float)(-0.5 * (double)(da * lambda * r) / ((double)v[i] + c->attr->f[1])) + (dv_in ? dv_in[i] : 0);
+    if (dv_out) dv_out[i] = dv;
+    if (to && c->attr->i[0]) c->host->simd->axpy(to, x + i * width, 2 * dv / (float)width, width);
+  }
+  dgain[width] = dlambda;
+}
+
+static int backward_run(const sonde_call *c) {
+  c->host->parallel(c, blocks_of(&c->in_shape[X]), backward_block, (void *)(uintptr_t)c);
+  add_partials(c, c->out[G_DGAIN], c->out[G_DLAMBDA]);
+  return SONDE_OK;
+}
+
+static int64_t backward_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
+  (void)n_in, (void)out, (void)a;
+  return partial_bytes(&in[X]);
+}
+
+/* tanh counts as ten. */
+static double forward_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
+  (void)out, (void)a;
+  return (n_in > GIVEN ? 12.0 : 14.0) * (double)rows_of(&in[X]) * (double)width_of(&in[X]);
+}
+static double backward_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
+  (void)n_in, (void)out;
+  return (a->i[0] ? 22.0 : 20.0) * (double)rows_of(&in[X]) * (double)width_of(&in[X]);
+}
+
+static const sonde_op_def ops[] = {
+    {.size = sizeof(sonde_op_def), .name = BHYT ".forward", .min_in = 3, .max_in = 5, .n_out = 2,
+     .flags = SONDE_OP_BF16_OUT | SONDE_OP_GAIN,
+     .doc = "y = gain tanh(lambda x / (kappa sqrt(v + eps))): x [.., D], gain [D], lambda [1] -> y [.., D], v [..]; v = mean(x^2) "
+            "a row, or s + extra with s [..] and extra [1] given. f0 kappa, f1 eps",
+     .shape = forward_shape, .grad = forward_grad, .run = forward_run, .flops = forward_flops},
+    {.size = sizeof(sonde_op_def), .name = BHYT ".backward", .min_in = 5, .max_in = 6, .n_out = 4,
+     .doc = "of the forward op: x, gain, lambda, v, dy, and dv of its second result if any -> dx, dgain, dlambda, dv; i0 = 1 "
+            "where v is mean(x^2): dx then holds what flows through it",
+     .shape = backward_shape, .scratch = backward_scratch, .run = backward_run, .flops = backward_flops},
+};
+
+/* ---- the module's common part ------------------------------------------------------------------------------ */
+
+enum { KAPPA, LAMBDA_ATTN, LAMBDA_FFN, LAMBDA_FINAL, LEARN, EPS };
+
+static const sonde_option options[] = {
+    [KAPPA] = {"kappa", 'f', "10", 1e-3, 1e6, NULL, "kappa: by Chebyshev, at least 1 - 1/kappa^2 of the values are not saturated"},
+    [LAMBDA_ATTN] = {"lambda_attn", 'f', "1", 1e-6, 1e3, NULL, "first value of lambda at the attention's norms"},
+    [LAMBDA_FFN] = {"lambda_ffn", 'f', "1", 1e-6, 1e3, NULL, "first value of lambda at the feed-forward layer's norms"},
+    [LAMBDA_FINAL] = {"lambda_final", 'f', "0", 0, 1e3, NULL, "first value of lambda at the norm before the head; 0: RMSNorm there"},
+    [LEARN] = {"learn_lambda", 'b', "true", 0, 0, NULL, "whether the lambdas are learned"},
+    [EPS] = {"eps", 'f', "1e-6", 1e-12, 1, NULL, "added to the variance, under the root"},
+};
+
+/* Publishes a value under "<slot>.<what>". */
+static void publish(sonde_site *site, const char *what, sonde_node *n) {
+  char name[64];
+  snprintf(name, sizeof name, "%s.%s", sonde_where(site)->slot, what);
+  sonde_publish(site, name, n);
+}
+
+static sonde_node *lambda_of(sonde_site *site, const sonde_value *opt, double first, sonde_node *x) {
+  static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
+  if (opt[LEARN].i) return sonde_vector(site, "lambda", 1, SONDE_ROLE_GAIN, first);
+  return sonde_the_host->constant(sonde_the_host->node_graph(x), &one, first);
+}
+
+/* The norm with v from given[0] + given[1] (either may be NULL), or exact. */
+static sonde_node *norm(sonde_site *site, const sonde_value *opt, sonde_node *x, sonde_node *const given[2]) {
+  const sonde_place *at = sonde_where(site);
+  int which = !strcmp(at->slot, "final") ? LAMBDA_FINAL : !strncmp(at->slot, "ffn", 3) ? LAMBDA_FFN : LAMBDA_ATTN;
+  sonde_node *gain = sonde_vector(site, "weight", at->width, SONDE_ROLE_GAIN, 1);
+  if (opt[which].f == 0) return sonde_rmsnorm(x, gain, opt[EPS].f);
+  sonde_node *in[5] = {x, gain, lambda_of(site, opt, opt[which].f, x), given[0], given[1]};
+  sonde_attr attr = {{opt[KAPPA].f, opt[EPS].f, 0, 0}, {0}};
+  if (!in[GAIN] || !in[LAMBDA]) return NULL;
+  sonde_node *y = sonde_the_host->op(sonde_the_host->node_graph(x), BHYT ".forward", in, given[1] ? 5 : given[0] ? 4 : 3, &attr);
+  publish(site, "norm_input", x);
+  publish(site, "norm_mean_square", y ? sonde_the_host->result(y, 1) : NULL);
+  publish(site, "norm_lambda", in[LAMBDA]);
+  return y;
+}
+
+#endif
