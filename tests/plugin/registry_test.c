@@ -125,7 +125,8 @@ static void a_scripts_module_stands_beside_the_others(void **state) {
   (void)state;
   sonde_error err = {0};
   sonde_option option = {"strength", 'f', "0.5", 0, 1, NULL, "how much"};
-  sonde_entry e = {"norm", "mine", "1.0", "a norm of a script", "", "x.lua:3", "lua", &option, 1, NULL, 42, NULL};
+  sonde_entry e = {.kind = "norm", .name = "mine", .version = "1.0", .summary = "a norm of a script", .citation = "",
+                   .path = "x.lua:3", .language = "lua", .options = &option, .n_options = 1, .handle = 42};
   const sonde_entry *made = NULL;
   assert_int_equal(sonde_registry_add(registry, &e, &made, &err), 0);
   option.name = "gone";
