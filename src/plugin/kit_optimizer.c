@@ -13,7 +13,7 @@ static const float FENCED = 12345.678f;
 
 /* One parameter of N numbers: weight, gradient, states; FENCE numbers of a known value around each. */
 typedef struct weights {
-  float all[2 + STATES][FENCE + N + FENCE];
+  _Alignas(64) float all[2 + STATES][FENCE + N + FENCE];   /* as a training's arrays are */
   int states;
 } weights;
 

@@ -108,6 +108,14 @@ static void the_first_declaration_counts(void **state) {
   drop(&m);
 }
 
+static void where_nothing_is_said_the_rhythm_is_the_trainings(void **state) {
+  (void)state;
+  assert_int_equal(sonde_refresh_every(10), 1);
+  assert_int_equal(sonde_refresh_every(149), 2);
+  assert_int_equal(sonde_refresh_every(20000), 400);
+  assert_int_equal(sonde_refresh_every(1000000), 1000);
+}
+
 static void what_cannot_be_is_refused_by_name(void **state) {
   (void)state;
   sonde_error err = {0};
@@ -131,6 +139,7 @@ int main(void) {
       cmocka_unit_test(first_values_follow_the_initialised_weights),
       cmocka_unit_test(a_loaded_value_stays_until_it_is_due),
       cmocka_unit_test(the_first_declaration_counts),
+      cmocka_unit_test(where_nothing_is_said_the_rhythm_is_the_trainings),
       cmocka_unit_test(what_cannot_be_is_refused_by_name),
   };
   return cmocka_run_group_tests_name("refresh", tests, NULL, NULL);

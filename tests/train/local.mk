@@ -1,11 +1,10 @@
 # Tests of src/train.
-c_tests += %D%/schedule_test %D%/optimizer_test %D%/reference_test %D%/trainer_test %D%/kill_test %D%/buffers_test
+c_tests += %D%/schedule_test %D%/optimizer_test %D%/reference_test %D%/trainer_test %D%/kill_test
 %C%_schedule_test_SOURCES = %D%/schedule_test.c
 %C%_optimizer_test_SOURCES = %D%/optimizer_test.c
 %C%_reference_test_SOURCES = %D%/reference_test.c %D%/tiny.h
 %C%_trainer_test_SOURCES = %D%/trainer_test.c %D%/tiny.h
 %C%_kill_test_SOURCES = %D%/kill_test.c %D%/tiny.h
-%C%_buffers_test_SOURCES = %D%/buffers_test.c %D%/tiny.h
 bats_tests += %D%/train.bats
 EXTRA_DIST += %D%/fixture.lua
 lua_tests += %D%/options.lua
