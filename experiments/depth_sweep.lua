@@ -47,4 +47,5 @@ sweep:run(function(trial, p)
   trial:report { perplexity = result.perplexity, train_loss = result.train_loss }
 end)
 
-sweep:summary { by = { "placement", config.axis }, metric = "perplexity", reference = "pre_ln" }
+-- The first placement of the list is what the others are compared with.
+sweep:summary { by = { "placement", config.axis }, metric = "perplexity", reference = config.placement[1] }

@@ -86,12 +86,18 @@ local function script_mark()
   return grid.fingerprint(core.read_file(path))
 end
 
+-- A word as a shell takes it.
+local function shell_word(text)
+  if text:find("^[%w_./=:,+@%-]+$") then return text end
+  return "'" .. text:gsub("'", "'\\''") .. "'"
+end
+
 local function command_line()
-  local words = { "sonde", "run", arg and arg[0] or "-" }
+  local words = { "sonde", "run", shell_word(arg and arg[0] or "-") }
   for _, pair in ipairs(collect.flat(require("sonde").settings)) do
-    if pair[1] ~= "retry" then words[#words + 1] = "--set " .. pair[1] .. "=" .. tostring(pair[2]) end
+    if pair[1] ~= "retry" then words[#words + 1] = "--set " .. shell_word(pair[1] .. "=" .. tostring(pair[2])) end
   end
-  for _, word in ipairs(arg or {}) do words[#words + 1] = word end
+  for _, word in ipairs(arg or {}) do words[#words + 1] = shell_word(word) end
   return table.concat(words, " ")
 end
 

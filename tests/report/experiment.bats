@@ -1,0 +1,71 @@
+#!/usr/bin/env bats
+# The experiments, as a user runs them but small: from text to report; going on after a kill; the plan without a run.
+
+setup() {
+  cd "$BATS_TEST_TMPDIR"
+  for i in $(seq 400); do
+    echo "In the beginning of line $i was the word, and the word stood $((i * 7 % 31)) times on the page."
+    [ $((i % 10)) -ne 0 ] || echo
+  done > text.txt
+  small=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set context=16 --set "seed=[1, 2]"
+    --set "models=[{depth: 2, width: 16, heads: 2, ffn_hidden: 32}, {depth: 4, width: 16, heads: 2, ffn_hidden: 32}]"
+    --set train.batch=4 --set train.tokens=2000)
+}
+
+sweep() {
+  "$SONDE" run "$abs_srcdir/experiments/depth_sweep.lua" "${small[@]}" "$@"
+}
+
+@test "the depth sweep trains every placement and writes its page" {
+  run --separate-stderr sweep
+  [ "$status" -eq 0 ]
+  [[ ${lines[0]} == "depth-demo: perplexity, mean ± sd over 2 seeds" ]]
+  for name in pre_ln post_ln deepnorm mix_ln lns; do
+    [[ $output == *"$name"* ]]
+  done
+  page=runs/depth-demo/report.html
+  grep -q "20 trials: 20 done" $page
+  grep -q "Residual variance along the depth" $page
+  grep -q "Difference from pre_ln" $page
+  grep -q "sha256 $(sed -n 's/^  sha256: "\(.*\)"/\1/p' "runs/depth-demo/depth=4,placement=lns,seed=2/config.yaml")" $page
+}
+
+@test "a second run trains nothing and writes the same page" {
+  sweep > first 2> /dev/null
+  cp runs/depth-demo/report.html first.html
+  run --separate-stderr sweep
+  [ "$status" -eq 0 ]
+  [[ $stderr == "depth-demo: 20 done"* ]]
+  cmp first.html runs/depth-demo/report.html
+}
+
+@test "a sweep killed in the middle ends in the bits of one that was not" {
+  sweep --set "placement=[lns]" --set train.tokens=20000 > /dev/null 2>&1
+  mv runs whole
+  for delay in 0.15 0.3; do
+    timeout -s KILL $delay "$SONDE" run "$abs_srcdir/experiments/depth_sweep.lua" "${small[@]}" --set "placement=[lns]" \
+      --set train.tokens=20000 > /dev/null 2>&1 || true
+  done
+  sweep --set "placement=[lns]" --set train.tokens=20000 > /dev/null 2>&1
+  for trial in whole/depth-demo/*/; do
+    name=$(basename "$trial")
+    hash=$(grep state_sha256 "$trial/run.json")
+    [ -n "$hash" ]
+    [ "$hash" = "$(grep state_sha256 "runs/depth-demo/$name/run.json")" ]
+  done
+}
+
+@test "plan_only says what is needed and runs nothing" {
+  run --separate-stderr sweep --set plan_only=true
+  [ "$status" -eq 0 ]
+  [[ $output == *"depth=4,placement=lns"*GiB* ]]
+  [[ $output == *"all: 20 trials"* ]]
+  [ ! -e runs ]
+}
+
+@test "other settings for the same sweep are refused" {
+  sweep > /dev/null 2>&1
+  run sweep --set train.lr=1e-4
+  [ "$status" -eq 1 ]
+  [[ $output == *"train.lr was 0.003, is now 0.0001"* ]]
+}
