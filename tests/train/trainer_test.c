@@ -96,6 +96,26 @@ static void steps_allocate_nothing(void **state) {
   tiny_free(&m);
 }
 
+static void each_allocation_may_fail(void **state) {
+  (void)state;
+  sonde_trainer *t = NULL;
+  int64_t nth = 0;
+  while (!t) {
+    tiny m;
+    sonde_error err = {0};
+    tiny_make(&m, 1, 2);
+    m.opts.accumulate = 2;
+    sonde_alloc_fail_at(++nth);
+    t = sonde_trainer_new(m.ctx, &m.opts, &err);
+    sonde_alloc_fail_at(0);
+    if (!t) assert_int_equal(err.code, SONDE_ENOMEM);
+    sonde_trainer_free(t);
+    tiny_free(&m);
+  }
+  assert_true(nth > 100);
+  assert_int_equal(sonde_alloc_live(), 0);
+}
+
 /* ---- buffers --------------------------------------------------------------------------------------------- */
 
 /* A buffer that follows the squares of one matrix every third update, and that the loss reads. */
@@ -451,6 +471,7 @@ int main(void) {
       cmocka_unit_test(bits_do_not_depend_on_threads_events_or_recomputation),
       cmocka_unit_test(bf16_trains_too_with_its_own_bits),
       cmocka_unit_test(steps_allocate_nothing),
+      cmocka_unit_test(each_allocation_may_fail),
       cmocka_unit_test(buffers_follow_the_weights_now_and_then),
       cmocka_unit_test(evaluation_is_the_mean_over_predicted_tokens),
       cmocka_unit_test(divergence_is_an_event_and_changes_nothing),
