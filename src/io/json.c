@@ -98,7 +98,8 @@ static const char *type_name(const json_t *v) {
   return v ? name[json_typeof(v)] : "missing";
 }
 
-int sonde_json_string(const json_t *obj, const char *key, const char *where, const char **out, sonde_error *err) {
+int sonde_json_string(const json_t *obj, const char *key, const char *where, const char **out,
+                      sonde_error *err) {
   const json_t *v = json_object_get(obj, key);
   if (!json_is_string(v))
     return sonde_fail(err, SONDE_EFORMAT, "%s: '%s' is %s, not a string", where, key, type_name(v));

@@ -1,4 +1,4 @@
-/* safetensors.c - one file's header checked into entries. Opening paths and converting: safetensors_read.c. */
+/* safetensors.c - one file's header, checked. Opening paths and converting: safetensors_read.c. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -48,8 +48,8 @@ static int read_dtype(const source *s, const char *tensor, const json_t *info, s
     e->dtype = d;
     return 0;
   }
-  return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s' has dtype '%s', which is not known", s->name, tensor,
-                    json_string_value(v));
+  return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s' has dtype '%s', which is not known", s->name,
+                    tensor, json_string_value(v));
 }
 
 static int read_shape(const source *s, const char *tensor, const json_t *info, sonde_st_entry *e) {
@@ -58,17 +58,19 @@ static int read_shape(const source *s, const char *tensor, const json_t *info, s
   if (!json_is_array(v))
     return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s' has no shape", s->name, tensor);
   if (json_array_size(v) > SONDE_ST_MAX_RANK)
-    return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s' has %zu dimensions, more than %d", s->name, tensor,
-                      json_array_size(v), SONDE_ST_MAX_RANK);
+    return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s' has %zu dimensions, more than %d", s->name,
+                      tensor, json_array_size(v), SONDE_ST_MAX_RANK);
   for (i = 0; i < SONDE_ST_MAX_RANK; i++) e->dim[i] = 1;
   e->rank = (int32_t)json_array_size(v);
   e->count = 1;
   json_array_foreach(v, i, dim) {
     if (!json_is_integer(dim) || json_integer_value(dim) < 0)
-      return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s': dimension %zu is not a count", s->name, tensor, i);
+      return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s': dimension %zu is not a count", s->name,
+                        tensor, i);
     e->dim[i] = json_integer_value(dim);
     if (__builtin_mul_overflow(e->count, e->dim[i], &e->count))
-      return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s' has more than 2^63 elements", s->name, tensor);
+      return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s' has more than 2^63 elements", s->name,
+                        tensor);
   }
   if (__builtin_mul_overflow(e->count, dtypes[e->dtype].size, &e->bytes))
     return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s' has more than 2^63 bytes", s->name, tensor);
@@ -79,22 +81,25 @@ static int read_offsets(const source *s, const char *tensor, const json_t *info,
   const json_t *v = json_object_get(info, "data_offsets");
   const json_t *a = json_array_get(v, 0), *b = json_array_get(v, 1);
   if (json_array_size(v) != 2 || !json_is_integer(a) || !json_is_integer(b))
-    return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s' needs data_offsets [begin, end]", s->name, tensor);
+    return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s' needs data_offsets [begin, end]", s->name,
+                      tensor);
   x->begin = json_integer_value(a);
   x->end = json_integer_value(b);
   if (x->begin < 0 || x->end < x->begin || x->end > s->size)
     return sonde_fail(s->err, SONDE_EFORMAT,
-                      "%s: tensor '%s' spans bytes %lld to %lld of %lld: the file is cut short or damaged", s->name,
-                      tensor, (long long)x->begin, (long long)x->end, (long long)s->size);
+                      "%s: tensor '%s' spans bytes %lld to %lld of %lld: the file is cut short or damaged",
+                      s->name, tensor, (long long)x->begin, (long long)x->end, (long long)s->size);
   if (x->end - x->begin != x->entry.bytes)
-    return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s' spans %lld bytes, its shape and dtype ask for %lld",
-                      s->name, tensor, (long long)(x->end - x->begin), (long long)x->entry.bytes);
+    return sonde_fail(s->err, SONDE_EFORMAT,
+                      "%s: tensor '%s' spans %lld bytes, its shape and dtype ask for %lld", s->name, tensor,
+                      (long long)(x->end - x->begin), (long long)x->entry.bytes);
   return 0;
 }
 
 static int read_tensor(const source *s, const char *tensor, const json_t *info, extent *x) {
   if (!json_is_object(info))
-    return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s' is not described by an object", s->name, tensor);
+    return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensor '%s' is not described by an object", s->name,
+                      tensor);
   int rc = read_dtype(s, tensor, info, &x->entry);
   if (!rc) rc = read_shape(s, tensor, info, &x->entry);
   if (!rc) rc = read_offsets(s, tensor, info, x);
@@ -108,7 +113,8 @@ static int read_tensor(const source *s, const char *tensor, const json_t *info, 
 static int read_metadata(const source *s, json_t *meta) {
   const char *key;
   json_t *value;
-  if (!json_is_object(meta)) return sonde_fail(s->err, SONDE_EFORMAT, "%s: __metadata__ is not an object", s->name);
+  if (!json_is_object(meta))
+    return sonde_fail(s->err, SONDE_EFORMAT, "%s: __metadata__ is not an object", s->name);
   json_object_foreach(meta, key, value) {
     if (!json_is_string(value))
       return sonde_fail(s->err, SONDE_EFORMAT, "%s: __metadata__ '%s' is not a string", s->name, key);
@@ -132,11 +138,11 @@ static int check_cover(const source *s, extent *x, int64_t n) {
   if (n) qsort(x, (size_t)n, sizeof *x, by_place);
   for (int64_t i = 0; i < n; i++) {
     if (x[i].begin < at)
-      return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensors '%s' and '%s' overlap", s->name, x[i - 1].entry.name,
-                        x[i].entry.name);
+      return sonde_fail(s->err, SONDE_EFORMAT, "%s: tensors '%s' and '%s' overlap", s->name,
+                        x[i - 1].entry.name, x[i].entry.name);
     if (x[i].begin > at)
-      return sonde_fail(s->err, SONDE_EFORMAT, "%s: %lld bytes before tensor '%s' belong to no tensor", s->name,
-                        (long long)(x[i].begin - at), x[i].entry.name);
+      return sonde_fail(s->err, SONDE_EFORMAT, "%s: %lld bytes before tensor '%s' belong to no tensor",
+                        s->name, (long long)(x[i].begin - at), x[i].entry.name);
     at = x[i].end;
   }
   if (at != s->size)
@@ -154,8 +160,8 @@ static int add_entries(const source *s, const extent *x, int64_t n) {
   for (int64_t i = 0; i < n; i++) {
     const sonde_st_entry *twin = sonde_st_find(st, x[i].entry.name);
     if (twin)
-      return sonde_fail(s->err, SONDE_EFORMAT, "tensor '%s' stands in both '%s' and '%s'", twin->name, twin->file,
-                        s->name);
+      return sonde_fail(s->err, SONDE_EFORMAT, "tensor '%s' stands in both '%s' and '%s'", twin->name,
+                        twin->file, s->name);
     st->entry[st->n] = x[i].entry;
     if (sonde_map_set(st->by_name, x[i].entry.name, (void *)(intptr_t)(st->n + 1)))
       return sonde_fail(s->err, SONDE_ENOMEM, "%s: out of memory", s->name);
@@ -169,7 +175,8 @@ static int read_header(const source *s, json_t *header) {
   json_t *value;
   int64_t n = 0;
   int rc = 0;
-  if (!json_is_object(header)) return sonde_fail(s->err, SONDE_EFORMAT, "%s: the header is not an object", s->name);
+  if (!json_is_object(header))
+    return sonde_fail(s->err, SONDE_EFORMAT, "%s: the header is not an object", s->name);
   extent *x = sonde_alloc((json_object_size(header) + 1) * sizeof *x);
   if (!x) return sonde_fail(s->err, SONDE_ENOMEM, "%s: out of memory", s->name);
   json_object_foreach(header, key, value) {
@@ -186,12 +193,15 @@ int sonde__st_add(sonde_st *st, const void *data, int64_t size, const char *name
   const unsigned char *p = data;
   uint64_t length = 0;
   if (size < 8)
-    return sonde_fail(err, SONDE_EFORMAT, "%s: %lld bytes are too few for a safetensors file", name, (long long)size);
+    return sonde_fail(err, SONDE_EFORMAT, "%s: %lld bytes are too few for a safetensors file", name,
+                      (long long)size);
   for (int i = 7; i >= 0; i--) length = length << 8 | p[i];
   if (length > MAX_HEADER || (int64_t)length > size - 8)
-    return sonde_fail(err, SONDE_EFORMAT, "%s: a header of %llu bytes in a file of %lld: cut short, or no safetensors",
-                      name, (unsigned long long)length, (long long)size);
-  source s = {st, sonde_arena_strdup(st->arena, name), (const char *)data + 8 + length, size - 8 - (int64_t)length, err};
+    return sonde_fail(err, SONDE_EFORMAT,
+                      "%s: a header of %llu bytes in a file of %lld: cut short, or no safetensors", name,
+                      (unsigned long long)length, (long long)size);
+  source s = {st, sonde_arena_strdup(st->arena, name), (const char *)data + 8 + length,
+              size - 8 - (int64_t)length, err};
   if (!s.name) return sonde_fail(err, SONDE_ENOMEM, "%s: out of memory", name);
   json_t *header = sonde_json_parse((const char *)data + 8, (int64_t)length, name, err);
   if (!header) return err->code;

@@ -1,8 +1,9 @@
 /* safetensors.h - model weights: reading (memory-mapped, every figure checked) and writing.
  *
- * The format: u64 little-endian header length, a JSON header {name: {dtype, shape, data_offsets: [begin, end]}},
- * then the bytes. A file that is cut short, overlaps, leaves holes, repeats a name or counts past 2^63 is refused at
- * opening, so that reading later cannot leave the mapping. */
+ * The format: u64 little-endian header length, a JSON header
+ * {name: {dtype, shape, data_offsets: [begin, end]}}, then the bytes. A file that is cut short, overlaps,
+ * leaves holes, repeats a name or counts past 2^63 is refused at opening, so that reading later cannot
+ * leave the mapping. */
 #ifndef SONDE_IO_SAFETENSORS_H
 #define SONDE_IO_SAFETENSORS_H
 
@@ -11,8 +12,9 @@
 enum { SONDE_ST_MAX_RANK = 8 };
 
 typedef enum sonde_st_dtype {
-  SONDE_ST_F64, SONDE_ST_F32, SONDE_ST_F16, SONDE_ST_BF16, SONDE_ST_I64, SONDE_ST_I32, SONDE_ST_I16, SONDE_ST_I8,
-  SONDE_ST_U64, SONDE_ST_U32, SONDE_ST_U16, SONDE_ST_U8, SONDE_ST_BOOL, SONDE_ST_F8_E4M3, SONDE_ST_F8_E5M2
+  SONDE_ST_F64, SONDE_ST_F32, SONDE_ST_F16, SONDE_ST_BF16, SONDE_ST_I64, SONDE_ST_I32, SONDE_ST_I16,
+  SONDE_ST_I8, SONDE_ST_U64, SONDE_ST_U32, SONDE_ST_U16, SONDE_ST_U8, SONDE_ST_BOOL, SONDE_ST_F8_E4M3,
+  SONDE_ST_F8_E5M2
 } sonde_st_dtype;
 
 const char *sonde_st_dtype_name(int dtype);         /* "F32"; NULL for a dtype that is none */
@@ -38,9 +40,9 @@ sonde_st *sonde_st_open_memory(const void *data, int64_t size, const char *name,
 void sonde_st_free(sonde_st *st);
 
 int64_t sonde_st_count(const sonde_st *st);
-const sonde_st_entry *sonde_st_at(const sonde_st *st, int64_t i);              /* in the order of the bytes */
-const sonde_st_entry *sonde_st_find(const sonde_st *st, const char *name);     /* NULL if absent */
-const char *sonde_st_meta(const sonde_st *st, const char *key);                /* of __metadata__; NULL if absent */
+const sonde_st_entry *sonde_st_at(const sonde_st *st, int64_t i);           /* in the order of the bytes */
+const sonde_st_entry *sonde_st_find(const sonde_st *st, const char *name);  /* NULL if absent */
+const char *sonde_st_meta(const sonde_st *st, const char *key);             /* NULL if absent */
 
 /* Converts F32, F16 or BF16 to f32: `count` must be the entry's (ESHAPE), another dtype is EUNSUP. */
 int sonde_st_read_f32(const sonde_st_entry *e, float *out, int64_t count, sonde_error *err);
@@ -48,7 +50,7 @@ int sonde_st_read_f32(const sonde_st_entry *e, float *out, int64_t count, sonde_
 /* Into a tensor of equal dimensions: f32 and bf16 tensors take F32, F16 and BF16; i32 ones take I32. */
 int sonde_st_read_tensor(const sonde_st_entry *e, sonde_tensor *t, sonde_error *err);
 
-/* What to write: `data` holds `dtype` as it stands, or f32 to be rounded to F16 or BF16 when from_f32 is set. */
+/* What to write: `data` holds `dtype` as it stands, or, when from_f32 is set, f32 to be rounded to it. */
 typedef struct sonde_st_item {
   const char *name;
   int32_t dtype, rank;
@@ -57,9 +59,11 @@ typedef struct sonde_st_item {
   int32_t from_f32;
 } sonde_st_item;
 
-/* Writes the file whole or not at all, straight from the items' memory. Order in the file: wider dtypes first, so that
- * every tensor is aligned, then by name; so equal content gives equal bytes. `meta` is {key, value, ..., NULL}, or NULL. */
-int sonde_st_save(const char *path, const sonde_st_item *items, int64_t n, const char *const *meta, sonde_error *err);
+/* Writes the file whole or not at all, straight from the items' memory. Order in the file: wider dtypes
+ * first, so that every tensor is aligned, then by name; so equal content gives equal bytes. `meta` is
+ * {key, value, ..., NULL}, or NULL. */
+int sonde_st_save(const char *path, const sonde_st_item *items, int64_t n, const char *const *meta,
+                  sonde_error *err);
 
 /* The dtype a tensor of Sonde's dtype is saved as without conversion. */
 int sonde_st_dtype_of(int sonde_dtype);

@@ -72,7 +72,8 @@ static int add_shards(sonde_st *st, const char *index, json_t *weights, sonde_ma
   json_object_foreach(weights, tensor, file) {
     const sonde_st_entry *e = sonde_st_find(st, tensor);
     if (!e || strcmp(e->file + folder, json_string_value(file)))
-      return sonde_fail(err, SONDE_EFORMAT, "%s: tensor '%s' is not in '%s'", index, tensor, json_string_value(file));
+      return sonde_fail(err, SONDE_EFORMAT, "%s: tensor '%s' is not in '%s'", index, tensor,
+                        json_string_value(file));
   }
   return 0;
 }
@@ -103,7 +104,8 @@ static int ends_with(const char *s, const char *end) {
 
 static int open_path(sonde_st *st, const char *path, sonde_error *err) {
   char inside[4096];
-  if (!sonde_is_folder(path)) return ends_with(path, ".json") ? add_index(st, path, err) : sonde__st_add_file(st, path, err);
+  if (!sonde_is_folder(path))
+    return ends_with(path, ".json") ? add_index(st, path, err) : sonde__st_add_file(st, path, err);
   if (snprintf(inside, sizeof inside, "%s/model.safetensors.index.json", path) >= (int)sizeof inside)
     return sonde_fail(err, SONDE_EINVAL, "'%s': the path is too long", path);
   char *suffix = inside + strlen(inside) - strlen(".index.json");
@@ -111,7 +113,8 @@ static int open_path(sonde_st *st, const char *path, sonde_error *err) {
   if (sonde_path_exists(inside)) return sonde__st_add_file(st, inside, err);
   *suffix = '.';
   if (sonde_path_exists(inside)) return add_index(st, inside, err);
-  return sonde_fail(err, SONDE_ENOENT, "'%s' holds neither model.safetensors nor model.safetensors.index.json", path);
+  return sonde_fail(err, SONDE_ENOENT,
+                    "'%s' holds neither model.safetensors nor model.safetensors.index.json", path);
 }
 
 sonde_st *sonde_st_open(const char *path, sonde_error *err) {
@@ -168,8 +171,8 @@ int sonde_st_read_f32(const sonde_st_entry *e, float *out, int64_t count, sonde_
     return 0;
   }
   if (e->dtype != SONDE_ST_F16 && e->dtype != SONDE_ST_BF16)
-    return sonde_fail(err, SONDE_EUNSUP, "%s: tensor '%s' is %s; F32, F16 or BF16 is needed", e->file, e->name,
-                      sonde_st_dtype_name(e->dtype));
+    return sonde_fail(err, SONDE_EUNSUP, "%s: tensor '%s' is %s; F32, F16 or BF16 is needed", e->file,
+                      e->name, sonde_st_dtype_name(e->dtype));
   const sonde_simd_table *simd = sonde_simd_get();
   uint16_t raw[CHUNK];                   /* the mapping has no alignment to count on */
   for (int64_t at = 0; at < count; at += CHUNK) {
@@ -211,7 +214,8 @@ int sonde_st_read_tensor(const sonde_st_entry *e, sonde_tensor *t, sonde_error *
     sonde_shape s = {.dtype = t->shape.dtype, .rank = e->rank < SONDE_MAX_RANK ? e->rank : SONDE_MAX_RANK};
     for (int i = 0; i < s.rank; i++) s.dim[i] = e->dim[i];
     return sonde_fail(err, SONDE_ESHAPE, "%s: tensor '%s' is %s%s, the model has %s", e->file, e->name,
-                      sonde_shape_text(&s, have, sizeof have), e->rank > SONDE_MAX_RANK ? " and more dimensions" : "",
+                      sonde_shape_text(&s, have, sizeof have),
+                      e->rank > SONDE_MAX_RANK ? " and more dimensions" : "",
                       sonde_shape_text(&t->shape, want, sizeof want));
   }
   if (t->shape.dtype == SONDE_F32) return sonde_st_read_f32(e, t->data, e->count, err);

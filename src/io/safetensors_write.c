@@ -56,21 +56,23 @@ static int by_width_and_name(const void *a, const void *b) {
 static int check_item(const char *path, const sonde_st_item *it, sonde_error *err) {
   if (!sonde_st_dtype_name(it->dtype) || it->rank < 0 || it->rank > SONDE_ST_MAX_RANK || item_count(it) < 0 ||
       !strcmp(it->name, "__metadata__"))
-    return sonde_fail(err, SONDE_EINVAL, "%s: tensor '%s' has no dtype, shape or name that can be saved", path, it->name);
+    return sonde_fail(err, SONDE_EINVAL, "%s: tensor '%s' has no dtype, shape or name that can be saved",
+                      path, it->name);
   if (it->from_f32 && it->dtype != SONDE_ST_F16 && it->dtype != SONDE_ST_BF16)
-    return sonde_fail(err, SONDE_EINVAL, "%s: tensor '%s': f32 is rounded to F16 or BF16 only", path, it->name);
+    return sonde_fail(err, SONDE_EINVAL, "%s: tensor '%s': f32 is rounded to F16 or BF16 only", path,
+                      it->name);
   return 0;
 }
 
 static json_t *describe(const sonde_st_item *it, int64_t begin, int64_t end) {
   json_t *shape = json_array();
   for (int i = 0; shape && i < it->rank; i++) json_array_append_new(shape, json_integer(it->dim[i]));
-  return json_pack("{s:s, s:o, s:[I,I]}", "dtype", sonde_st_dtype_name(it->dtype), "shape", shape, "data_offsets",
-                   (json_int_t)begin, (json_int_t)end);
+  return json_pack("{s:s, s:o, s:[I,I]}", "dtype", sonde_st_dtype_name(it->dtype), "shape", shape,
+                   "data_offsets", (json_int_t)begin, (json_int_t)end);
 }
 
-static json_t *make_header(const char *path, const sonde_st_item *const *item, int64_t n, const char *const *meta,
-                           sonde_error *err) {
+static json_t *make_header(const char *path, const sonde_st_item *const *item, int64_t n,
+                           const char *const *meta, sonde_error *err) {
   json_t *header = json_object();
   int64_t at = 0, failed = !header;
   if (meta && *meta) {
@@ -138,7 +140,8 @@ static int write_file(const char *path, const sonde_st_item *const *item, int64_
   return rc;
 }
 
-int sonde_st_save(const char *path, const sonde_st_item *items, int64_t n, const char *const *meta, sonde_error *err) {
+int sonde_st_save(const char *path, const sonde_st_item *items, int64_t n, const char *const *meta,
+                  sonde_error *err) {
   const sonde_st_item **order = sonde_alloc((size_t)(n + 1) * sizeof *order);
   json_t *header = NULL;
   int rc = order ? 0 : sonde_fail(err, SONDE_ENOMEM, "%s: out of memory", path);

@@ -56,7 +56,8 @@ static int next(reader *r, yaml_event_t *ev) {
   const yaml_parser_t *p = &r->parser;
   if (p->error == YAML_MEMORY_ERROR) return sonde_fail(r->err, SONDE_ENOMEM, "%s: out of memory", r->name);
   return sonde_fail(r->err, SONDE_EFORMAT, "%s:%d: %s%s%s", r->name, (int)p->problem_mark.line + 1,
-                    p->problem ? p->problem : "not YAML", p->context ? ", " : "", p->context ? p->context : "");
+                    p->problem ? p->problem : "not YAML", p->context ? ", " : "",
+                    p->context ? p->context : "");
 }
 
 static int note_line(reader *r, const yaml_event_t *ev) {

@@ -1,8 +1,8 @@
 /* yaml.h - YAML files to json_t trees with line numbers, and back.
  *
- * Scalars follow the core schema of YAML 1.2 (null, true, 12, 0x1f, 1e-3; `yes` and `on` are strings). Keys are
- * strings and may not repeat. Anchors and aliases work, but the tree they unfold to is bounded; merge keys (<<), .inf,
- * .nan, unknown tags and more than one document are refused. Nesting is at most 64 deep. */
+ * Scalars follow the core schema of YAML 1.2 (null, true, 12, 0x1f, 1e-3; `yes` and `on` are strings).
+ * Keys are strings and may not repeat. Anchors and aliases work, but the tree they unfold to is bounded;
+ * merge keys (<<), .inf, .nan, unknown tags, a second document and more than 64 levels are refused. */
 #ifndef SONDE_IO_YAML_H
 #define SONDE_IO_YAML_H
 
@@ -18,7 +18,7 @@ void sonde_doc_free(sonde_doc *d);
 /* The tree; borrowed. An empty file is a null. */
 json_t *sonde_doc_root(const sonde_doc *d);
 
-/* The line (from 1) of the value at a dotted path such as "train.lr" or "grid.depth.0"; 0 if there is none. */
+/* The line (from 1) of the value at a dotted path, "train.lr" or "grid.depth.0"; 0: none there. */
 int sonde_doc_line(const sonde_doc *d, const char *path);
 
 /* "config.yaml:12" for that path, or "config.yaml" when it has no line; into buf, which it returns. */

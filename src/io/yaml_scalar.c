@@ -1,7 +1,7 @@
 /* yaml_scalar.c - scalars of the YAML 1.2 core schema.
  *
- * Decimal numbers go through jansson in JSON's spelling: it converts without regard to the locale and refuses what
- * does not fit. */
+ * Decimal numbers go through jansson in JSON's spelling: it converts without regard to the locale and
+ * refuses what does not fit. */
 #include "config.h"
 
 #include <ctype.h>
@@ -22,8 +22,8 @@ static int is_word(const char *s, const char *lower) {
   return small || upper || capital;
 }
 
-/* [-+]? digits | [-+]? (. digits | digits (. digits*)?) ([eE] [-+]? digits)?, in JSON's spelling into out (which holds
- * at least strlen(s) + 3). 0: not a number; 1: an integer; 2: a real. */
+/* [-+]? digits | [-+]? (. digits | digits (. digits*)?) ([eE] [-+]? digits)?, in JSON's spelling into out
+ * (which holds at least strlen(s) + 3). 0: not a number; 1: an integer; 2: a real. */
 static int json_spelling(const char *s, char *out) {
   int kind = 1;
   if (*s == '-') *out++ = '-';
@@ -76,11 +76,13 @@ enum { MAX_NUMBER = 400 };       /* letters of the longest number that is taken 
 /* Number, or NULL with *reason unset when the text is none. */
 static json_t *read_number(const char *s, const char **reason) {
   const char *unsigned_part = s + (*s == '-' || *s == '+');
-  if (is_word(unsigned_part, ".inf") || is_word(s, ".nan") || !strcmp(unsigned_part, ".Inf") || !strcmp(s, ".NaN")) {
+  if (is_word(unsigned_part, ".inf") || is_word(s, ".nan") || !strcmp(unsigned_part, ".Inf") ||
+      !strcmp(s, ".NaN")) {
     *reason = "infinity and NaN have no place in a configuration";
     return NULL;
   }
-  if (s[0] == '0' && s[1] == 'o' && s[2] && !s[2 + strspn(s + 2, "01234567")]) return read_based(s + 2, 8, reason);
+  if (s[0] == '0' && s[1] == 'o' && s[2] && !s[2 + strspn(s + 2, "01234567")])
+    return read_based(s + 2, 8, reason);
   if (s[0] == '0' && s[1] == 'x' && s[2] && !s[2 + strspn(s + 2, "0123456789abcdefABCDEF")])
     return read_based(s + 2, 16, reason);
   char buf[MAX_NUMBER + 4];
@@ -104,8 +106,9 @@ json_t *sonde_yaml_scalar(const char *text, size_t n, int plain, const char *tag
   if (string || (!tag && !plain)) return json_stringn(text, n);
   json_t *v = read_plain(text, n, reason);
   if (!v || !tag) return v;
-  int fits = (!strcmp(tag, YAML_NULL_TAG) && json_is_null(v)) || (!strcmp(tag, YAML_BOOL_TAG) && json_is_boolean(v)) ||
-             (!strcmp(tag, YAML_INT_TAG) && json_is_integer(v)) || (!strcmp(tag, YAML_FLOAT_TAG) && json_is_real(v));
+  int fits =
+    (!strcmp(tag, YAML_NULL_TAG) && json_is_null(v)) || (!strcmp(tag, YAML_BOOL_TAG) && json_is_boolean(v)) ||
+    (!strcmp(tag, YAML_INT_TAG) && json_is_integer(v)) || (!strcmp(tag, YAML_FLOAT_TAG) && json_is_real(v));
   if (fits) return v;
   if (!strcmp(tag, YAML_FLOAT_TAG) && json_is_integer(v)) {
     json_t *real = json_real((double)json_integer_value(v));

@@ -1,7 +1,7 @@
 /* yaml_write.c - a json_t tree as YAML in block style, through libyaml's emitter.
  *
- * Strings that a reader could take for something else (of the core schema or of YAML 1.1) are quoted, and reals carry
- * a point before the exponent, so that other YAML libraries read the same values. */
+ * Strings that a reader could take for something else (of the core schema or of YAML 1.1) are quoted, and
+ * reals carry a point before the exponent, so that other YAML libraries read the same values. */
 #include "config.h"
 
 #include <string.h>
@@ -74,7 +74,8 @@ static int emit_node(yaml_emitter_t *em, json_t *v, int depth) {
     size_t i;
     json_t *child;
     yaml_sequence_style_t style = all_scalars(v) ? YAML_FLOW_SEQUENCE_STYLE : YAML_BLOCK_SEQUENCE_STYLE;
-    if (!yaml_sequence_start_event_initialize(&ev, NULL, NULL, 1, style) || !yaml_emitter_emit(em, &ev)) return 0;
+    if (!yaml_sequence_start_event_initialize(&ev, NULL, NULL, 1, style) || !yaml_emitter_emit(em, &ev))
+      return 0;
     json_array_foreach(v, i, child) if (!emit_node(em, child, depth + 1)) return 0;
     return yaml_sequence_end_event_initialize(&ev) && yaml_emitter_emit(em, &ev);
   }

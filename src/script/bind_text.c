@@ -55,7 +55,8 @@ static sonde_text *list_of_texts(lua_State *L, int arg, const char *what, int64_
   sonde_text *texts = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *texts, 0);
   for (int64_t i = 0; i < *n; i++) {
     size_t bytes;
-    if (lua_rawgeti(L, arg, i + 1) != LUA_TSTRING) sonde_lua_fail(L, "%s %lld must be a string", what, (long long)i + 1);
+    if (lua_rawgeti(L, arg, i + 1) != LUA_TSTRING)
+      sonde_lua_fail(L, "%s %lld must be a string", what, (long long)i + 1);
     texts[i].data = lua_tolstring(L, -1, &bytes);
     texts[i].n = (int64_t)bytes;
     lua_pop(L, 1);
@@ -63,13 +64,14 @@ static sonde_text *list_of_texts(lua_State *L, int arg, const char *what, int64_
   return texts;
 }
 
-/* core.tokenizer_train(texts, {vocab, special, min_count}) -> tokenizer. texts: a list of strings; special: a list of
- * special tokens, by default the end-of-text token alone. */
+/* core.tokenizer_train(texts, {vocab, special, min_count}) -> tokenizer. texts: a list of strings;
+ * special: a list of special tokens, by default the end-of-text token alone. */
 static int core_tokenizer_train(lua_State *L) {
   int64_t n, n_special = 0;
   sonde_error err = {0};
   lua_settop(L, 2);
-  sonde_bpe_opts opts = {.vocab = sonde_lua_field_int(L, 2, "vocab", 8192), .min_count = sonde_lua_field_int(L, 2, "min_count", 0)};
+  sonde_bpe_opts opts = {.vocab = sonde_lua_field_int(L, 2, "vocab", 8192),
+                         .min_count = sonde_lua_field_int(L, 2, "min_count", 0)};
   const sonde_text *texts = list_of_texts(L, 1, "text", &n);
   if (lua_getfield(L, 2, "special") != LUA_TNIL) {
     const sonde_text *special = list_of_texts(L, lua_gettop(L), "special token", &n_special);
@@ -97,8 +99,8 @@ static void free_ids(void *p) {
 
 static const sonde_lua_type ids_type = {"list of ids", free_ids, NULL};
 
-/* t:encode(text[, {plain, bare}]) -> i32 tensor [n]. plain: special tokens spelled in the text are text; bare: without what
- * the file's post-processor puts before and after. */
+/* t:encode(text[, {plain, bare}]) -> i32 tensor [n]. plain: special tokens spelled in the text are text;
+ * bare: without what the file's post-processor puts before and after. */
 static int tokenizer_encode(lua_State *L) {
   size_t n;
   sonde_error err = {0};
@@ -189,8 +191,10 @@ static int tokenizer_eot(lua_State *L) {
 }
 
 static const luaL_Reg tokenizer_methods[] = {
-    {"save", tokenizer_save}, {"encode", tokenizer_encode},   {"decode", tokenizer_decode}, {"vocab", tokenizer_vocab},
-    {"hash", tokenizer_hash}, {"special", tokenizer_special}, {"eot", tokenizer_eot},       {NULL, NULL},
+  {"save", tokenizer_save},     {"encode", tokenizer_encode},
+  {"decode", tokenizer_decode}, {"vocab", tokenizer_vocab},
+  {"hash", tokenizer_hash},     {"special", tokenizer_special},
+  {"eot", tokenizer_eot},       {NULL, NULL},
 };
 
 static const sonde_lua_type tokenizer_type = {"tokenizer", free_tokenizer, tokenizer_methods};
@@ -203,15 +207,17 @@ extern const sonde_lua_type sonde_lua_corpus;
 
 static sonde_corpus *to_corpus(lua_State *L) { return sonde_lua_handle(L, 1, &sonde_lua_corpus); }
 
-/* core.corpus(spec[, {tokenizer, vocab, validation, field, max_bytes, cache}]) -> corpus. validation 0: none. */
+/* core.corpus(spec[, {tokenizer, vocab, validation, field, max_bytes, cache}]); validation 0: none */
 static int core_corpus(lua_State *L) {
   const char *spec = luaL_checkstring(L, 1);
   sonde_error err = {0};
   lua_settop(L, 2);
-  sonde_corpus_opts opts = {
-      .tokenizer = sonde_lua_field_string(L, 2, "tokenizer", NULL), .vocab = sonde_lua_field_int(L, 2, "vocab", 0),
-      .validation = sonde_lua_field_number(L, 2, "validation", 0.05), .field = sonde_lua_field_string(L, 2, "field", NULL),
-      .max_bytes = sonde_lua_field_int(L, 2, "max_bytes", 0), .cache = sonde_lua_field_string(L, 2, "cache", NULL)};
+  sonde_corpus_opts opts = {.tokenizer = sonde_lua_field_string(L, 2, "tokenizer", NULL),
+                            .vocab = sonde_lua_field_int(L, 2, "vocab", 0),
+                            .validation = sonde_lua_field_number(L, 2, "validation", 0.05),
+                            .field = sonde_lua_field_string(L, 2, "field", NULL),
+                            .max_bytes = sonde_lua_field_int(L, 2, "max_bytes", 0),
+                            .cache = sonde_lua_field_string(L, 2, "cache", NULL)};
   if (opts.validation == 0) opts.validation = -1;
   sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_corpus, 0);
   box->p = sonde_corpus_open(spec, &opts, sonde_lua_ctx(L)->pool, &err);
@@ -229,8 +235,8 @@ static void push_split(lua_State *L, const sonde_corpus *c, sonde_split split) {
   lua_setfield(L, -2, "bytes");
 }
 
-/* c:facts() -> {vocab, hash, train = {tokens, documents, bytes}, validation = {...}}; documents and bytes are 0 where they
- * are not known */
+/* c:facts() -> {vocab, hash, train = {tokens, documents, bytes}, validation = {...}}; documents and bytes
+ * are 0 where they are not known */
 static int corpus_facts(lua_State *L) {
   const sonde_corpus *c = to_corpus(L);
   lua_createtable(L, 0, 4);
@@ -255,7 +261,8 @@ static int corpus_tokenizer(lua_State *L) {
 
 static sonde_stream to_stream(lua_State *L, int corpus, int split) {
   static const char *const names[] = {"train", "validation", NULL};
-  return sonde_corpus_stream(sonde_lua_handle(L, corpus, &sonde_lua_corpus), luaL_checkoption(L, split, "train", names));
+  return sonde_corpus_stream(sonde_lua_handle(L, corpus, &sonde_lua_corpus),
+                             luaL_checkoption(L, split, "train", names));
 }
 
 /* c:tokens(split, from, n) -> i32 tensor [n] of the tokens from..from + n - 1, counted from 0 */
@@ -263,7 +270,8 @@ static int corpus_tokens(lua_State *L) {
   sonde_stream s = to_stream(L, 1, 2);
   int64_t from = luaL_checkinteger(L, 3), n = luaL_checkinteger(L, 4);
   sonde_error err = {0};
-  if (n < 0 || n > s.tokens) return sonde_lua_fail(L, "%lld tokens of %lld", (long long)n, (long long)s.tokens);
+  if (n < 0 || n > s.tokens)
+    return sonde_lua_fail(L, "%lld tokens of %lld", (long long)n, (long long)s.tokens);
   sonde_shape shape = sonde_shape_make(SONDE_I32, 1, &n);
   sonde_tensor *t = sonde_lua_new_tensor(L, &shape);
   sonde_lua_check(L, sonde_stream_read(&s, from, n, t->data, &err), &err);
@@ -313,19 +321,21 @@ static int batches_rows(lua_State *L) {
   return 1;
 }
 
-/* b:fill(sequence, tokens, targets): rows sequence, sequence + 1, ... (from 0, on through the epochs) into i32 tensors of
- * batch x context elements */
+/* b:fill(sequence, tokens, targets): rows sequence, sequence + 1, ... (from 0, on through the epochs) into
+ * i32 tensors of batch x context elements */
 static int batches_fill(lua_State *L) {
   const sonde_batches *b = to_batches(L);
   int64_t sequence = luaL_checkinteger(L, 2);
-  sonde_tensor *tokens = sonde_lua_handle(L, 3, &sonde_lua_tensor), *targets = sonde_lua_handle(L, 4, &sonde_lua_tensor);
+  sonde_tensor *tokens = sonde_lua_handle(L, 3, &sonde_lua_tensor),
+               *targets = sonde_lua_handle(L, 4, &sonde_lua_tensor);
   int64_t n = sonde_shape_count(&tokens->shape);
   sonde_error err = {0};
   if (tokens->shape.dtype != SONDE_I32 || targets->shape.dtype != SONDE_I32 || n % b->context ||
       sonde_shape_count(&targets->shape) != n)
-    return sonde_lua_fail(L, "batches of %lld tokens a row need two i32 tensors of B x %lld elements", (long long)b->context,
-                          (long long)b->context);
-  sonde_lua_check(L, sonde_batches_fill(b, sequence, n / b->context, tokens->data, targets->data, &err), &err);
+    return sonde_lua_fail(L, "batches of %lld tokens a row need two i32 tensors of B x %lld elements",
+                          (long long)b->context, (long long)b->context);
+  sonde_lua_check(L, sonde_batches_fill(b, sequence, n / b->context, tokens->data, targets->data, &err),
+                  &err);
   return 0;
 }
 

@@ -6,11 +6,13 @@
 #include "base/rng.h"
 #include "text/batch.h"
 
-int sonde_batches_init(sonde_batches *b, sonde_stream stream, int64_t context, uint64_t seed, sonde_error *err) {
+int sonde_batches_init(sonde_batches *b, sonde_stream stream, int64_t context, uint64_t seed,
+                       sonde_error *err) {
   if (context < 1) return sonde_fail(err, SONDE_EINVAL, "a context of %lld tokens", (long long)context);
   int64_t rows = (stream.tokens - 1) / context;
   if (stream.tokens < 2 || rows < 1)
-    return sonde_fail(err, SONDE_EINVAL, "%lld tokens of training text are fewer than one row of %lld and its next token",
+    return sonde_fail(err, SONDE_EINVAL,
+                      "%lld tokens of training text are fewer than one row of %lld and its next token",
                       (long long)stream.tokens, (long long)context);
   /* One row less, where there are several, leaves room for any first token from 0 to context - 1. */
   *b = (sonde_batches){stream, context, seed, rows > 1 ? rows - 1 : 1};
@@ -23,8 +25,8 @@ static sonde_rng epoch_rng(uint64_t seed, const char *what, int64_t epoch) {
   return sonde_rng_stream(seed, name);
 }
 
-int sonde_batches_fill(const sonde_batches *b, int64_t sequence, int64_t batch, int32_t *tokens, int32_t *targets,
-                       sonde_error *err) {
+int sonde_batches_fill(const sonde_batches *b, int64_t sequence, int64_t batch, int32_t *tokens,
+                       int32_t *targets, sonde_error *err) {
   int64_t T = b->context, at_epoch = -1, first = 0, slack = b->stream.tokens - 1 - b->epoch_rows * T;
   sonde_rng order = {0, 0};
   if (sequence < 0) return sonde_fail(err, SONDE_EINVAL, "a sequence of %lld", (long long)sequence);
@@ -33,7 +35,8 @@ int sonde_batches_fill(const sonde_batches *b, int64_t sequence, int64_t batch, 
     if (epoch != at_epoch) {
       at_epoch = epoch;
       order = epoch_rng(b->seed, "order", epoch);
-      first = (int64_t)(sonde_rng_u64(epoch_rng(b->seed, "first", epoch), 0) % (uint64_t)((slack < T ? slack : T - 1) + 1));
+      first = (int64_t)(sonde_rng_u64(epoch_rng(b->seed, "first", epoch), 0) %
+                        (uint64_t)((slack < T ? slack : T - 1) + 1));
     }
     int64_t row = (int64_t)sonde_rng_permute(order, (uint64_t)b->epoch_rows, (uint64_t)index);
     int rc = sonde_stream_read(&b->stream, first + row * T, T, tokens + k * T, err);
@@ -47,13 +50,15 @@ int64_t sonde_windows_count(int64_t tokens, int64_t context) {
   return tokens < 2 || context < 1 ? 0 : (tokens - 2) / context + 1;
 }
 
-int64_t sonde_windows_fill(const sonde_stream *s, int64_t context, int64_t row, int64_t batch, int32_t *tokens,
-                           int32_t *targets, sonde_error *err) {
+int64_t sonde_windows_fill(const sonde_stream *s, int64_t context, int64_t row, int64_t batch,
+                           int32_t *tokens, int32_t *targets, sonde_error *err) {
   int64_t counted = 0;
-  if (context < 1 || row < 0) return sonde_fail(err, SONDE_EINVAL, "row %lld of a context of %lld", (long long)row, (long long)context);
+  if (context < 1 || row < 0)
+    return sonde_fail(err, SONDE_EINVAL, "row %lld of a context of %lld", (long long)row, (long long)context);
   for (int64_t k = 0; k < batch; k++) {
     int32_t *x = tokens + k * context, *y = targets + k * context;
-    int64_t from = row + k > INT64_MAX / context ? s->tokens : (row + k) * context, left = s->tokens - 1 - from;
+    int64_t from = row + k > INT64_MAX / context ? s->tokens : (row + k) * context,
+            left = s->tokens - 1 - from;
     int64_t n = left < 0 ? 0 : left < context ? left : context;
     int rc = n ? sonde_stream_read(s, from, n, x, err) : 0;
     if (!rc && n) rc = sonde_stream_read(s, from + 1, n, y, err);

@@ -1,8 +1,8 @@
 /* batch.h - token streams cut into rows of T tokens: shuffled for training, in order for evaluation.
  *
- * A row is tokens [s, s+T) with targets [s+1, s+T+1). Training rows of an epoch do not overlap; where the first one
- * begins, and their order, are functions of (seed, epoch). The position in training is one integer, the sequence:
- * the same for any batch size, thread count and resuming. */
+ * A row is tokens [s, s+T) with targets [s+1, s+T+1). Training rows of an epoch do not overlap; where the
+ * first one begins, and their order, are functions of (seed, epoch). The position in training is one
+ * integer, the sequence: the same for any batch size, thread count and resuming. */
 #ifndef SONDE_TEXT_BATCH_H
 #define SONDE_TEXT_BATCH_H
 
@@ -18,17 +18,18 @@ typedef struct sonde_batches {
 } sonde_batches;
 
 /* EINVAL when the stream has no whole row of context + 1 tokens. Nothing to free. */
-int sonde_batches_init(sonde_batches *b, sonde_stream stream, int64_t context, uint64_t seed, sonde_error *err);
-
-/* Rows [sequence, sequence + batch) into tokens and targets [batch, T]. */
-int sonde_batches_fill(const sonde_batches *b, int64_t sequence, int64_t batch, int32_t *tokens, int32_t *targets,
+int sonde_batches_init(sonde_batches *b, sonde_stream stream, int64_t context, uint64_t seed,
                        sonde_error *err);
 
-/* Evaluation: row i is tokens [iT, iT+T), so every token but the first is predicted exactly once. The last row may be
- * short, and a batch may pass the end: the rest is token 0 with target SONDE_IGNORE. */
+/* Rows [sequence, sequence + batch) into tokens and targets [batch, T]. */
+int sonde_batches_fill(const sonde_batches *b, int64_t sequence, int64_t batch, int32_t *tokens,
+                       int32_t *targets, sonde_error *err);
+
+/* Evaluation: row i is tokens [iT, iT+T), so every token but the first is predicted exactly once. The last
+ * row may be short, and a batch may pass the end: the rest is token 0 with target SONDE_IGNORE. */
 int64_t sonde_windows_count(int64_t tokens, int64_t context);                  /* rows */
 /* Returns the number of targets that count (>= 0), or a negative code. */
-int64_t sonde_windows_fill(const sonde_stream *s, int64_t context, int64_t row, int64_t batch, int32_t *tokens,
-                           int32_t *targets, sonde_error *err);
+int64_t sonde_windows_fill(const sonde_stream *s, int64_t context, int64_t row, int64_t batch,
+                           int32_t *tokens, int32_t *targets, sonde_error *err);
 
 #endif

@@ -74,19 +74,23 @@ static int add_up(worker *w, int threads, sonde_counts *out, sonde_error *err) {
       return err->code;
     }
     while ((p = sonde_intern_next(&w[k].counts.pieces, &at, &n)))
-      if (add(out, p, n, w[k].counts.count[i++])) return sonde_fail(err, SONDE_ENOMEM, "counting words: out of memory");
+      if (add(out, p, n, w[k].counts.count[i++]))
+        return sonde_fail(err, SONDE_ENOMEM, "counting words: out of memory");
     sonde_counts_free(&w[k].counts);
   }
   return 0;
 }
 
-int sonde_count_pieces(const sonde_text *texts, int64_t n, sonde_pool *pool, sonde_counts *out, sonde_error *err) {
+int sonde_count_pieces(const sonde_text *texts, int64_t n, sonde_pool *pool, sonde_counts *out,
+                       sonde_error *err) {
   sonde_stages stages = {0};
   int threads = sonde_pool_threads(pool), rc, ready = 0;
-  job j = {texts, n, sonde_alloc((size_t)(n + 2) * sizeof(int64_t)), sonde_alloc((size_t)threads * sizeof(worker))};
+  job j = {texts, n, sonde_alloc((size_t)(n + 2) * sizeof(int64_t)),
+           sonde_alloc((size_t)threads * sizeof(worker))};
   rc = j.first && j.workers ? 0 : sonde_fail(err, SONDE_ENOMEM, "counting words: out of memory");
   if (!rc)
-    rc = sonde_stages_add_regex(&stages, SONDE_GPT2_PATTERN, (int64_t)strlen(SONDE_GPT2_PATTERN), 1, 1, "GPT-2", err);
+    rc = sonde_stages_add_regex(&stages, SONDE_GPT2_PATTERN, (int64_t)strlen(SONDE_GPT2_PATTERN), 1, 1,
+                                "GPT-2", err);
   for (; ready < threads && !rc; ready++) rc = sonde_splitter_init(&j.workers[ready].splitter, &stages, err);
   if (!rc) {
     sonde_pool_run(pool, sonde_text_tiles(texts, n, j.first), count_tile, &j);

@@ -14,7 +14,9 @@ typedef struct sonde_counts {
 
 void sonde_counts_free(sonde_counts *c);
 
-/* Cuts the texts with GPT-2's pattern, in parallel. The order of the pieces depends on the threads, the counts do not. */
-int sonde_count_pieces(const sonde_text *texts, int64_t n, sonde_pool *pool, sonde_counts *out, sonde_error *err);
+/* Cuts the texts with GPT-2's pattern, in parallel. The order of the pieces depends on the threads, the
+ * counts do not. */
+int sonde_count_pieces(const sonde_text *texts, int64_t n, sonde_pool *pool, sonde_counts *out,
+                       sonde_error *err);
 
 #endif

@@ -21,7 +21,8 @@ static json_t *make_vocab(const sonde_bpe_model *m, const char *const *special, 
   json_t *vocab = json_object();
   sonde_bytes text = {0};
   int failed = !vocab;
-  for (int i = 0; i < n_special && !failed; i++) failed = json_object_set_new(vocab, special[i], json_integer(i)) != 0;
+  for (int i = 0; i < n_special && !failed; i++)
+    failed = json_object_set_new(vocab, special[i], json_integer(i)) != 0;
   for (int64_t k = 0; k < m->tokens && !failed; k++) {
     text.n = 0;
     failed = spell(m, k, &text) || json_object_set_new(vocab, text.data, json_integer(n_special + k));
@@ -38,8 +39,8 @@ static json_t *make_merges(const sonde_bpe_model *m) {
   int failed = !list;
   for (int64_t i = 0; i < m->merges && !failed; i++) {
     text.n = 0;
-    failed = spell(m, m->merge[i][0], &text) || sonde_bytes_add(&text, " ", 1) || spell(m, m->merge[i][1], &text) ||
-             json_array_append_new(list, json_string(text.data));
+    failed = spell(m, m->merge[i][0], &text) || sonde_bytes_add(&text, " ", 1) ||
+             spell(m, m->merge[i][1], &text) || json_array_append_new(list, json_string(text.data));
   }
   sonde_bytes_free(&text);
   if (!failed) return list;
@@ -50,23 +51,27 @@ static json_t *make_merges(const sonde_bpe_model *m) {
 static json_t *make_added(const char *const *special, int n_special) {
   json_t *list = json_array();
   for (int i = 0; i < n_special && list; i++)
-    json_array_append_new(list, json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", i, "content", special[i],
-                                          "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
+    json_array_append_new(list, json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", i, "content",
+                                          special[i], "single_word", 0, "lstrip", 0, "rstrip", 0,
+                                          "normalized", 0, "special", 1));
   return list;
 }
 
 static json_t *byte_level(void) {
-  return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1);
+  return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
+                   "use_regex", 1);
 }
 
 sonde_tokenizer *sonde_bpe_tokenizer(const sonde_bpe_model *m, const char *const *special, int n_special,
                                      sonde_error *err) {
-  json_t *model = json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
-                            "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
-                            "ignore_merges", 0, "vocab", make_vocab(m, special, n_special), "merges", make_merges(m));
-  json_t *tree = json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
-                           "added_tokens", make_added(special, n_special), "normalizer", "pre_tokenizer", byte_level(),
-                           "post_processor", byte_level(), "decoder", byte_level(), "model", model);
+  json_t *model =
+    json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
+              "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
+              "ignore_merges", 0, "vocab", make_vocab(m, special, n_special), "merges", make_merges(m));
+  json_t *tree =
+    json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
+              "added_tokens", make_added(special, n_special), "normalizer", "pre_tokenizer", byte_level(),
+              "post_processor", byte_level(), "decoder", byte_level(), "model", model);
   char *text = tree ? sonde_json_text(tree, 2) : NULL;
   json_decref(tree);
   if (!text) {

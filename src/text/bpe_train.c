@@ -1,7 +1,8 @@
 /* bpe_train.c - merging the most frequent pair, again and again.
  *
- * Words are counted once (bpe_count.h). Every pair knows the words it occurs in, so a merge touches only those; a heap
- * holds the pairs by count, with entries that are checked against the count of the day when they come up. */
+ * Words are counted once (bpe_count.h). Every pair knows the words it occurs in, so a merge touches only
+ * those; a heap holds the pairs by count, with entries that are checked against the count of the day when
+ * they come up. */
 #include "config.h"
 
 #include <string.h>
@@ -51,7 +52,7 @@ static int grow(void **p, int64_t *room, int64_t n, size_t size) {
   return 0;
 }
 
-/* ---- pairs ------------------------------------------------------------------------------------------------- */
+/* ---- pairs --------------------------------------------------------------------------------------------- */
 
 static uint64_t pair_hash(int32_t a, int32_t b) {
   return (((uint64_t)(uint32_t)a << 32 | (uint32_t)b) * 0x9e3779b97f4a7c15u) >> 20;
@@ -101,14 +102,15 @@ static int add_pair(trainer *t, int32_t a, int32_t b, int32_t in_word, int64_t t
 
 static int queue_pair(trainer *t, const pair *p) {
   if (grow((void **)&t->heap, &t->heap_room, t->heap_n, sizeof *t->heap)) return SONDE_ENOMEM;
-  sonde_heap_push(t->heap, &t->heap_n, (sonde_key){~(uint64_t)p->count, (uint64_t)(uint32_t)p->a << 32 | (uint32_t)p->b});
+  sonde_heap_push(t->heap, &t->heap_n,
+                  (sonde_key){~(uint64_t)p->count, (uint64_t)(uint32_t)p->a << 32 | (uint32_t)p->b});
   return 0;
 }
 
-/* ---- the start --------------------------------------------------------------------------------------------- */
+/* ---- the start ----------------------------------------------------------------------------------------- */
 
-/* Token number of text[from..], which the caller has appended: new, or the one with these bytes, and the text goes
- * again. -1 when out of memory. */
+/* Token number of text[from..], which the caller has appended: new, or the one with these bytes, and the
+ * text goes again. -1 when out of memory. */
 static int32_t close_token(trainer *t, int64_t from) {
   sonde_bpe_model *m = &t->model;
   const char *p = m->text.data + from;
@@ -147,7 +149,8 @@ static int start_words(trainer *t, const sonde_counts *counts) {
     int32_t w = (int32_t)t->words_n++;
     t->words[w] = (word){counts->count[w], used, (int32_t)n};
     for (int64_t i = 0; i < n; i++, used++) {
-      t->symbol[used] = t->first_byte + (int32_t)sonde_intern_find(&t->tokens, p + i, 1, sonde_intern_hash(p + i, 1));
+      t->symbol[used] =
+        t->first_byte + (int32_t)sonde_intern_find(&t->tokens, p + i, 1, sonde_intern_hash(p + i, 1));
       if (i && add_pair(t, t->symbol[used - 1], t->symbol[used], w, t->words[w].count)) return SONDE_ENOMEM;
     }
   }
@@ -156,7 +159,7 @@ static int start_words(trainer *t, const sonde_counts *counts) {
   return 0;
 }
 
-/* ---- merging ----------------------------------------------------------------------------------------------- */
+/* ---- merging ------------------------------------------------------------------------------------------- */
 
 static int add_side(sonde_bpe_model *m, int64_t k) {
   int64_t n = m->start[k + 1] - m->start[k];
@@ -245,13 +248,14 @@ static void trainer_free(trainer *t) {
   sonde_release(t->model.merge);
 }
 
-sonde_tokenizer *sonde_bpe_train(const sonde_text *texts, int64_t n, const sonde_bpe_opts *opts, sonde_pool *pool,
-                                 sonde_error *err) {
+sonde_tokenizer *sonde_bpe_train(const sonde_text *texts, int64_t n, const sonde_bpe_opts *opts,
+                                 sonde_pool *pool, sonde_error *err) {
   static const char *const eot[] = {SONDE_EOT};
   const char *const *special = opts->special ? opts->special : eot;
   int n_special = opts->special ? opts->n_special : 1;
   if (opts->vocab < 256 + n_special || opts->vocab > INT32_MAX / 2) {
-    sonde_fail(err, SONDE_EINVAL, "a vocabulary of %lld: it holds 256 bytes and %d special tokens before the first merge",
+    sonde_fail(err, SONDE_EINVAL,
+               "a vocabulary of %lld: it holds 256 bytes and %d special tokens before the first merge",
                (long long)opts->vocab, n_special);
     return NULL;
   }

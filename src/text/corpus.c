@@ -40,13 +40,14 @@ void sonde_corpus_free(sonde_corpus *c) {
   sonde_release(c);
 }
 
-/* ---- shards ------------------------------------------------------------------------------------------------ */
+/* ---- shards -------------------------------------------------------------------------------------------- */
 
 static int check_tokenizer(const sonde_corpus *c, const sonde_shard *s, const char *path, sonde_error *err) {
   const char *made_with = sonde_shard_tokenizer(s);
   if (!c->tokenizer) return 0;
   if (*made_with && strcmp(made_with, sonde_tokenizer_hash(c->tokenizer)))
-    return sonde_fail(err, SONDE_EFORMAT, "%s: made with another tokenizer (%.8s...) than the one at hand (%.8s...)", path,
+    return sonde_fail(err, SONDE_EFORMAT,
+                      "%s: made with another tokenizer (%.8s...) than the one at hand (%.8s...)", path,
                       made_with, sonde_tokenizer_hash(c->tokenizer));
   return 0;
 }
@@ -61,7 +62,7 @@ static int open_part(sonde_corpus *c, sonde_split split, const char *path, int64
   return check_tokenizer(c, p->shard, path, err);
 }
 
-/* One file for both sides: its last documents, or tokens where documents are not known, are for validation. */
+/* One file for both sides: its last documents (or tokens, if those are not known) are validation. */
 static void share_one(sonde_corpus *c, double validation) {
   part *train = &c->part[SONDE_TRAIN], *valid = &c->part[SONDE_VALIDATION];
   const sonde_shard *s = train->shard;
@@ -112,7 +113,7 @@ static int open_folder(sonde_corpus *c, const char *folder, int64_t vocab, sonde
                     (long long)c->part[0].stream.vocab, (long long)c->part[1].stream.vocab);
 }
 
-/* ---- what names the content -------------------------------------------------------------------------------- */
+/* ---- what names the content ---------------------------------------------------------------------------- */
 
 static void add_stream(sonde_sha256 *sha, const part *p) {
   if (p->shard && *sonde_shard_hash(p->shard) && p->stream.tokens == sonde_shard_stream(p->shard).tokens)
@@ -130,24 +131,29 @@ static void name_content(sonde_corpus *c) {
   sonde_sha256_hex(&sha, c->hash);
 }
 
-/* ---- opening ----------------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------------------------------- */
 
 static int is_shard(const char *spec) {
   size_t n = strlen(spec);
   return n > 4 && (!strcmp(spec + n - 4, ".tok") || !strcmp(spec + n - 4, ".bin"));
 }
 
-static int read_plan(const char *spec, const sonde_corpus_opts *o, sonde_pool *pool, sonde_corpus_plan *p, sonde_error *err) {
-  *p = (sonde_corpus_plan){.spec = spec, .field = o->field ? o->field : "text", .pool = pool, .max_bytes = o->max_bytes};
+static int read_plan(const char *spec, const sonde_corpus_opts *o, sonde_pool *pool, sonde_corpus_plan *p,
+                     sonde_error *err) {
+  *p = (sonde_corpus_plan){.spec = spec, .pool = pool, .max_bytes = o->max_bytes};
+  p->field = o->field ? o->field : "text";
   p->validation = o->validation > 0 ? o->validation : o->validation < 0 ? 0 : DEFAULT_VALIDATION;
   p->vocab = o->vocab ? o->vocab : DEFAULT_VOCAB;
-  if (!(p->validation < 1)) return sonde_fail(err, SONDE_EINVAL, "a validation share of %g; it is below 1", o->validation);
+  if (!(p->validation < 1))
+    return sonde_fail(err, SONDE_EINVAL, "a validation share of %g; it is below 1", o->validation);
   if (p->vocab < 0 || p->max_bytes < 0)
-    return sonde_fail(err, SONDE_EINVAL, "a vocabulary of %lld, text of %lld bytes", (long long)p->vocab, (long long)p->max_bytes);
+    return sonde_fail(err, SONDE_EINVAL, "a vocabulary of %lld, text of %lld bytes", (long long)p->vocab,
+                      (long long)p->max_bytes);
   if (!o->tokenizer) return 0;
   if (!(p->tokenizer = sonde_tokenizer_load(o->tokenizer, err))) return err->code;
   if (!o->vocab || o->vocab == sonde_tokenizer_vocab(p->tokenizer)) return 0;
-  return sonde_fail(err, SONDE_EINVAL, "a vocabulary of %lld is asked for, and '%s' has %lld: leave one of them out",
+  return sonde_fail(err, SONDE_EINVAL,
+                    "a vocabulary of %lld is asked for, and '%s' has %lld: leave one of them out",
                     (long long)o->vocab, o->tokenizer, (long long)sonde_tokenizer_vocab(p->tokenizer));
 }
 
@@ -187,7 +193,8 @@ static int open_spec(sonde_corpus *c, sonde_corpus_plan *p, const sonde_corpus_o
   return rc;
 }
 
-sonde_corpus *sonde_corpus_open(const char *spec, const sonde_corpus_opts *opts, sonde_pool *pool, sonde_error *err) {
+sonde_corpus *sonde_corpus_open(const char *spec, const sonde_corpus_opts *opts, sonde_pool *pool,
+                                sonde_error *err) {
   static const sonde_corpus_opts none;
   sonde_corpus_plan p;
   sonde_corpus *c = sonde_alloc(sizeof *c);
@@ -208,7 +215,7 @@ sonde_corpus *sonde_corpus_open(const char *spec, const sonde_corpus_opts *opts,
   return NULL;
 }
 
-/* ---- accessors --------------------------------------------------------------------------------------------- */
+/* ---- accessors ----------------------------------------------------------------------------------------- */
 
 sonde_stream sonde_corpus_stream(const sonde_corpus *c, sonde_split split) {
   return c->part[split].stream;

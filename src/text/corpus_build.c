@@ -15,7 +15,8 @@ typedef struct side {
   int64_t n, bytes;
 } side;
 
-/* The first 60 bits of the text's SHA-256 as a fraction: equal texts fall on the same side, whatever stands around. */
+/* The first 60 bits of the text's SHA-256 as a fraction: equal texts fall on the same side, whatever
+ * stands around. */
 static double place_of(const char *p, int64_t n) {
   sonde_sha256 sha;
   char hex[65];
@@ -38,7 +39,8 @@ static int part(const sonde_corpus_plan *p, const sonde_documents *d, side sides
     s->bytes += t.n;
   }
   if (sides[SONDE_TRAIN].n) return 0;
-  return sonde_fail(err, SONDE_EINVAL, "the corpus '%s' has no document for training (%lld in all)", p->spec, (long long)d->n);
+  return sonde_fail(err, SONDE_EINVAL, "the corpus '%s' has no document for training (%lld in all)", p->spec,
+                    (long long)d->n);
 }
 
 static int write_side(const sonde_corpus_plan *p, sonde_tokenizer *t, const side *s, const char *folder,
@@ -56,7 +58,8 @@ static int write_side(const sonde_corpus_plan *p, sonde_tokenizer *t, const side
   return rc;
 }
 
-static int write_sides(const sonde_corpus_plan *p, const side sides[2], const char *folder, sonde_error *err) {
+static int write_sides(const sonde_corpus_plan *p, const side sides[2], const char *folder,
+                       sonde_error *err) {
   char path[4096];
   sonde_bpe_opts opts = {.vocab = p->vocab};
   sonde_tokenizer *t = p->tokenizer ? sonde_tokenizer_ref(p->tokenizer)

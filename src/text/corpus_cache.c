@@ -1,4 +1,4 @@
-/* corpus_cache.c - cache entries: named by what determines them, whole or absent, built by one process at a time. */
+/* corpus_cache.c - cache entries: named by what determines them, whole or absent. */
 #include "config.h"
 
 #include <errno.h>
@@ -18,9 +18,10 @@
 static int key_of(const sonde_corpus_plan *p, char hex[65], sonde_error *err) {
   char line[512];
   sonde_sha256 sha;
-  int n = snprintf(line, sizeof line, RECIPE "\nfield %s\nvalidation %.17g\nmax_bytes %lld\n", p->field, p->validation,
-                   (long long)p->max_bytes);
-  if (n >= (int)sizeof line) return sonde_fail(err, SONDE_EINVAL, "the field name '%.40s...' is too long", p->field);
+  int n = snprintf(line, sizeof line, RECIPE "\nfield %s\nvalidation %.17g\nmax_bytes %lld\n", p->field,
+                   p->validation, (long long)p->max_bytes);
+  if (n >= (int)sizeof line)
+    return sonde_fail(err, SONDE_EINVAL, "the field name '%.40s...' is too long", p->field);
   sonde_sha256_init(&sha);
   sonde_sha256_add(&sha, line, (size_t)n);
   n = p->tokenizer ? snprintf(line, sizeof line, "tokenizer %s\n", sonde_tokenizer_hash(p->tokenizer))
@@ -100,7 +101,8 @@ static int make_entry(const sonde_corpus_plan *p, const char *entry, sonde_error
   return rc;
 }
 
-int sonde_corpus_entry(const sonde_corpus_plan *p, const char *cache, int damaged, char *buf, size_t n, sonde_error *err) {
+int sonde_corpus_entry(const sonde_corpus_plan *p, const char *cache, int damaged, char *buf, size_t n,
+                       sonde_error *err) {
   char root[4096];
   int rc = cache_root(cache, root, sizeof root, err);
   if (!rc) rc = entry_path(p, root, buf, n, err);

@@ -22,8 +22,10 @@ typedef struct sonde_corpus_plan {
 /* Reads, trains, tokenises, and writes the three files into `folder`, which exists. */
 int sonde_corpus_build(const sonde_corpus_plan *p, const char *folder, sonde_error *err);
 
-/* The cache entry of the plan as a folder that holds the three files, whole: path into buf. It is built when it is not
- * there, and anew when `damaged` says that what is there cannot be used. Two processes build one after the other. */
-int sonde_corpus_entry(const sonde_corpus_plan *p, const char *cache, int damaged, char *buf, size_t n, sonde_error *err);
+/* The cache entry of the plan as a folder that holds the three files, whole: path into buf. It is built
+ * when it is not there, and anew when `damaged` says that what is there cannot be used. Two processes
+ * build one after the other. */
+int sonde_corpus_entry(const sonde_corpus_plan *p, const char *cache, int damaged, char *buf, size_t n,
+                       sonde_error *err);
 
 #endif

@@ -1,7 +1,7 @@
 /* encode.c - text to ids: added tokens first, then pieces, then merges within a piece.
  *
- * Pieces repeat (words do), so a bounded cache keeps the ids of short ones. It is emptied when full: what an encoder
- * has seen before never changes what it returns. */
+ * Pieces repeat (words do), so a bounded cache keeps the ids of short ones. It is emptied when full: what
+ * an encoder has seen before never changes what it returns. */
 #include "config.h"
 
 #include <string.h>
@@ -11,7 +11,7 @@
 
 enum { CACHED_PIECE = 48, CACHED_PIECES = 1 << 16 };
 
-/* A symbol of the piece being merged, in a doubly linked list by index; id < 0: merged into its left neighbour. */
+/* A symbol of the piece being merged, in a list by index; id < 0: merged into its left neighbour. */
 typedef struct symbol { int32_t id, before, after; } symbol;
 
 struct sonde_encoder {
@@ -21,8 +21,8 @@ struct sonde_encoder {
   int64_t *known_at;           /* piece k: ids known_ids[known_at[k]] .. [known_at[k + 1]] */
   sonde_ids known_ids;
   symbol *sym;
-  sonde_key *heap;             /* pairs that may merge: hi is the rank, then the left symbol; lo what it becomes */
-  int64_t room, heap_n;        /* symbols that fit; the heap has twice the room: each merge adds two and takes one */
+  sonde_key *heap;             /* pairs that may merge: hi rank, then left symbol; lo what they become */
+  int64_t room, heap_n;        /* symbols that fit; twice as many keys: a merge adds two and takes one */
   sonde_bytes normal;
   sonde_ids *out;
   sonde_error *err;
@@ -57,17 +57,20 @@ static int no_memory(const sonde_encoder *e) {
   return sonde_fail(e->err, SONDE_ENOMEM, "encoding: out of memory");
 }
 
-/* ---- merging ----------------------------------------------------------------------------------------------- */
+/* ---- merging ------------------------------------------------------------------------------------------- */
 
 static void consider(sonde_encoder *e, int32_t left, int32_t right) {
   if (left < 0 || right < 0) return;
   const sonde_merge *m = sonde_find_merge(e->t, e->sym[left].id, e->sym[right].id);
-  if (m) sonde_heap_push(e->heap, &e->heap_n, (sonde_key){(uint64_t)m->rank << 32 | (uint32_t)left, (uint64_t)m->id});
+  if (m)
+    sonde_heap_push(e->heap, &e->heap_n,
+                    (sonde_key){(uint64_t)m->rank << 32 | (uint32_t)left, (uint64_t)m->id});
 }
 
 static int make_room(sonde_encoder *e, int64_t n) {
   if (n <= e->room) return 0;
-  if (n > INT32_MAX / 2) return sonde_fail(e->err, SONDE_ELIMIT, "a piece of %lld bytes without a break", (long long)n);
+  if (n > INT32_MAX / 2)
+    return sonde_fail(e->err, SONDE_ELIMIT, "a piece of %lld bytes without a break", (long long)n);
   sonde_release(e->sym);
   sonde_release(e->heap);
   e->room = 2 * n;
@@ -82,7 +85,8 @@ static int spell(sonde_encoder *e, const char *p, int64_t n) {
   for (int64_t i = 0; i < n; i++) {
     int32_t id = e->t->byte_id[(unsigned char)p[i]];
     if (id < 0)
-      return sonde_fail(e->err, SONDE_EINVAL, "the byte 0x%02x has no token in this vocabulary", (unsigned char)p[i]);
+      return sonde_fail(e->err, SONDE_EINVAL, "the byte 0x%02x has no token in this vocabulary",
+                        (unsigned char)p[i]);
     e->sym[i] = (symbol){id, (int32_t)i - 1, i + 1 < n ? (int32_t)i + 1 : -1};
   }
   return 0;
@@ -118,7 +122,7 @@ static int merge_piece(sonde_encoder *e, const char *p, int64_t n) {
   return 0;
 }
 
-/* ---- pieces ------------------------------------------------------------------------------------------------ */
+/* ---- pieces -------------------------------------------------------------------------------------------- */
 
 static int encode_new_piece(sonde_encoder *e, const char *p, int64_t n) {
   if (e->t->whole_first) {
@@ -155,7 +159,7 @@ static int encode_piece(void *arg, const char *p, int64_t n) {
   return 0;
 }
 
-/* ---- added tokens ------------------------------------------------------------------------------------------ */
+/* ---- added tokens -------------------------------------------------------------------------------------- */
 
 /* The longest added token that begins at p, or NULL. */
 static const sonde_added *token_at(const sonde_added_set *set, const char *p, int64_t n) {
@@ -174,7 +178,8 @@ static int stands_alone(const char *p, int64_t n, int64_t begin, int64_t end) {
 typedef int (*text_fn)(sonde_encoder *e, const char *p, int64_t n, int flags);
 
 /* Emits the added tokens of a set and hands the text between them to `rest`. */
-static int split_added(sonde_encoder *e, const sonde_added_set *set, const char *p, int64_t n, int flags, text_fn rest) {
+static int split_added(sonde_encoder *e, const sonde_added_set *set, const char *p, int64_t n, int flags,
+                       text_fn rest) {
   int64_t from = 0;
   int rc;
   for (int64_t i = 0; i < n;) {
@@ -185,7 +190,8 @@ static int split_added(sonde_encoder *e, const sonde_added_set *set, const char 
     }
     int64_t begin = i, end = i + a->n;
     i = end;
-    if ((a->special && (flags & SONDE_ENCODE_PLAIN)) || (a->single_word && !stands_alone(p, n, begin, end))) continue;
+    if ((a->special && (flags & SONDE_ENCODE_PLAIN)) || (a->single_word && !stands_alone(p, n, begin, end)))
+      continue;
     if (a->strip_left) {
       begin -= sonde_space_at_end(p, begin);
       if (begin < from) begin = from;

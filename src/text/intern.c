@@ -66,7 +66,8 @@ int64_t sonde_intern_add(sonde_intern *t, const char *p, int64_t n, uint32_t has
   if (2 * (t->n + 1) > t->slots && widen(t)) return -1;
   int64_t at = t->records.n / 8 + 1, padding = -n & 7;
   int32_t head[2] = {(int32_t)t->n, (int32_t)n};
-  if (n > INT32_MAX || t->n == INT32_MAX || at > UINT32_MAX || sonde_bytes_reserve(&t->records, RECORD_HEAD + n + padding))
+  if (n > INT32_MAX || t->n == INT32_MAX || at > UINT32_MAX ||
+      sonde_bytes_reserve(&t->records, RECORD_HEAD + n + padding))
     return -1;
   sonde_bytes_add(&t->records, head, sizeof head);
   sonde_bytes_add(&t->records, p, n);

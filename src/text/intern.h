@@ -4,7 +4,9 @@
 
 #include "io/bytes.h"
 
-typedef struct sonde_intern_slot { uint32_t hash, at; } sonde_intern_slot;   /* at: record / 8 + 1; 0 is free */
+typedef struct sonde_intern_slot {
+  uint32_t hash, at;           /* at: record / 8 + 1; 0 is free */
+} sonde_intern_slot;
 
 /* Zero it before the first use. */
 typedef struct sonde_intern {
@@ -15,9 +17,11 @@ typedef struct sonde_intern {
 } sonde_intern;
 
 uint32_t sonde_intern_hash(const char *p, int64_t n);
-int64_t sonde_intern_find(const sonde_intern *t, const char *p, int64_t n, uint32_t hash);   /* -1 if absent */
-int64_t sonde_intern_add(sonde_intern *t, const char *p, int64_t n, uint32_t hash);          /* known or new; -1: no memory */
-void sonde_intern_clear(sonde_intern *t);                                                    /* keeps the memory */
+/* The string's number; -1 if it is absent. */
+int64_t sonde_intern_find(const sonde_intern *t, const char *p, int64_t n, uint32_t hash);
+/* Its number, known or new; -1 when out of memory. */
+int64_t sonde_intern_add(sonde_intern *t, const char *p, int64_t n, uint32_t hash);
+void sonde_intern_clear(sonde_intern *t);      /* keeps the memory */
 void sonde_intern_free(sonde_intern *t);
 
 /* Goes through the strings in order: *at is 0 at the start; NULL at the end. */

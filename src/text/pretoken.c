@@ -7,10 +7,10 @@
 
 enum { JIT_STACK_FIRST = 32 << 10, JIT_STACK_MOST = 8 << 20 };
 
-/* ---- compiling ------------------------------------------------------------------------------------------- */
+/* ---- compiling ----------------------------------------------------------------------------------------- */
 
-/* Patterns come from libraries whose engine is Oniguruma or Rust's: what those and PCRE2 take for different things is
- * spelled out, and what cannot be is refused. */
+/* Patterns come from libraries whose engine is Oniguruma or Rust's: what those and PCRE2 take for
+ * different things is spelled out, and what cannot be is refused. */
 
 #define WORD_CLASS "\\p{L}\\p{M}\\p{Nd}\\p{Pc}"
 
@@ -31,10 +31,11 @@ static int spell_escape(speller *s, int64_t at) {
   const char *body = c == 's' || c == 'S' ? SONDE_SPACE_CLASS : c == 'w' || c == 'W' ? WORD_CLASS : NULL;
   int negated = c == 'S' || c == 'W';
   if (body && s->in_class) {
-    if (negated) return sonde_bytes_add(s->out, s->pattern + at, 2);   /* a class cannot hold a negated list */
+    if (negated) return sonde_bytes_add(s->out, s->pattern + at, 2); /* a class cannot hold a negated list */
     return add_text(s, body);
   }
-  if (body) return add_text(s, negated ? "[^" : "[") || add_text(s, body) || add_text(s, "]") ? SONDE_ENOMEM : 0;
+  if (body)
+    return add_text(s, negated ? "[^" : "[") || add_text(s, body) || add_text(s, "]") ? SONDE_ENOMEM : 0;
   if (strchr("hHvVbBRXKGNQE", c) && c) return SONDE_EUNSUP;
   return sonde_bytes_add(s->out, s->pattern + at, 2);
 }
@@ -86,7 +87,8 @@ int sonde_stages_add_regex(sonde_stages *s, const char *pattern, int64_t n, int 
     return sonde_fail(err, SONDE_EFORMAT, "%s: the pattern '%.*s' is not understood: %s", where,
                       (int)(n < 300 ? n : 300), pattern, text);
   }
-  /* Where the system allows no generated code this fails, and matching is interpreted: slower, the same matches. */
+  /* Where the system allows no generated code this fails, and matching is interpreted: slower, the same
+   * matches. */
   pcre2_jit_compile(re, PCRE2_JIT_COMPLETE);
   s->stage[s->n++] = (sonde_stage){re, keep_matches, keep_gaps, 0};
   return 0;
@@ -129,7 +131,7 @@ void sonde_splitter_free(sonde_splitter *s) {
   *s = (sonde_splitter){0};
 }
 
-/* ---- cutting --------------------------------------------------------------------------------------------- */
+/* ---- cutting ------------------------------------------------------------------------------------------- */
 
 typedef struct cut {
   sonde_splitter *splitter;
@@ -148,7 +150,8 @@ static int split_by_regex(const cut *c, int k, const char *p, int64_t n) {
   PCRE2_SIZE search = 0;
   int rc = 0;
   while (search < (PCRE2_SIZE)n) {
-    int found = pcre2_match(s->re, (PCRE2_SPTR)p, (PCRE2_SIZE)n, search, PCRE2_NO_UTF_CHECK, match, c->splitter->context);
+    int found = pcre2_match(s->re, (PCRE2_SPTR)p, (PCRE2_SIZE)n, search, PCRE2_NO_UTF_CHECK, match,
+                            c->splitter->context);
     if (found == PCRE2_ERROR_NOMATCH) break;
     if (found < 0) {
       char text[200];
@@ -156,7 +159,8 @@ static int split_by_regex(const cut *c, int k, const char *p, int64_t n) {
       return sonde_fail(c->err, SONDE_EFORMAT, "the tokenizer's pattern cannot be matched here: %s", text);
     }
     int64_t begin = (int64_t)place[0], end = (int64_t)place[1];
-    if (begin < from || end < begin) return sonde_fail(c->err, SONDE_EUNSUP, "the tokenizer's pattern uses \\K");
+    if (begin < from || end < begin)
+      return sonde_fail(c->err, SONDE_EUNSUP, "the tokenizer's pattern uses \\K");
     if (begin > from && s->keep_gaps && (rc = split_from(c, k + 1, p + from, begin - from))) return rc;
     if (end > begin && s->keep_matches && (rc = split_from(c, k + 1, p + begin, end - begin))) return rc;
     from = end;
@@ -184,7 +188,8 @@ static int split_from(const cut *c, int k, const char *p, int64_t n) {
   return stages->stage[k].re ? split_by_regex(c, k, p, n) : split_from(c, k + 1, p, n);
 }
 
-int sonde_split_text(sonde_splitter *s, const char *text, int64_t n, sonde_piece_fn fn, void *arg, sonde_error *err) {
+int sonde_split_text(sonde_splitter *s, const char *text, int64_t n, sonde_piece_fn fn, void *arg,
+                     sonde_error *err) {
   cut c = {s, fn, arg, err};
   return split_from(&c, 0, text, n);
 }

@@ -24,7 +24,7 @@ typedef struct sonde_stages {
   int n;
 } sonde_stages;
 
-/* Compiles the pattern (n bytes) in Unicode mode, \s and \S meaning White_Space. `where` stands in messages. */
+/* Compiles the pattern (n bytes) in Unicode mode, \s meaning White_Space. `where` is for messages. */
 int sonde_stages_add_regex(sonde_stages *s, const char *pattern, int64_t n, int keep_matches, int keep_gaps,
                            const char *where, sonde_error *err);
 int sonde_stages_add_prefix_space(sonde_stages *s, const char *where, sonde_error *err);
@@ -46,6 +46,7 @@ void sonde_splitter_free(sonde_splitter *s);
 typedef int (*sonde_piece_fn)(void *arg, const char *p, int64_t n);
 
 /* Hands the pieces of valid UTF-8 to fn, in order. Returns 0, fn's code, or that of a failed match. */
-int sonde_split_text(sonde_splitter *s, const char *text, int64_t n, sonde_piece_fn fn, void *arg, sonde_error *err);
+int sonde_split_text(sonde_splitter *s, const char *text, int64_t n, sonde_piece_fn fn, void *arg,
+                     sonde_error *err);
 
 #endif

@@ -31,12 +31,12 @@ struct sonde_shard {
   char tokenizer[65], hash[65];
 };
 
-/* ---- ids ------------------------------------------------------------------------------------------------- */
+/* ---- ids ----------------------------------------------------------------------------------------------- */
 
 int sonde_stream_read(const sonde_stream *s, int64_t from, int64_t n, int32_t *out, sonde_error *err) {
   if (from < 0 || n < 0 || from > s->tokens - n)
-    return sonde_fail(err, SONDE_EINVAL, "%lld tokens from %lld on, of %lld in the stream", (long long)n, (long long)from,
-                      (long long)s->tokens);
+    return sonde_fail(err, SONDE_EINVAL, "%lld tokens from %lld on, of %lld in the stream", (long long)n,
+                      (long long)from, (long long)s->tokens);
   uint32_t most = 0;
   if (s->width == 2) {
     const uint16_t *p = (const uint16_t *)s->data + from;
@@ -52,10 +52,11 @@ int sonde_stream_read(const sonde_stream *s, int64_t from, int64_t n, int32_t *o
     }
   }
   if (most < s->vocab || !n) return 0;
-  return sonde_fail(err, SONDE_EFORMAT, "the token id %u in a corpus whose vocabulary is %lld", most, (long long)s->vocab);
+  return sonde_fail(err, SONDE_EFORMAT, "the token id %u in a corpus whose vocabulary is %lld", most,
+                    (long long)s->vocab);
 }
 
-/* ---- opening --------------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------------------------------- */
 
 static void to_hex(const uint8_t *bytes, char *out) {
   int any = 0;
@@ -81,16 +82,18 @@ static int64_t layout(const header *h, int64_t *end) {
 
 static int check_header(const header *h, const sonde_mapping *m, const char *path, sonde_error *err) {
   if (h->version != SHARD_VERSION)
-    return sonde_fail(err, SONDE_EFORMAT, "%s: a token shard of version %u; this Sonde reads %d", path, h->version, SHARD_VERSION);
+    return sonde_fail(err, SONDE_EFORMAT, "%s: a token shard of version %u; this Sonde reads %d", path,
+                      h->version, SHARD_VERSION);
   int fits = h->width == 4 || (h->width == 2 && h->vocab <= 65536);
   for (size_t i = 0; i < sizeof h->zero; i++) fits &= !h->zero[i];
-  if (!fits || h->tokens < 0 || h->documents < 0 || h->documents == INT64_MAX || h->vocab < 1 || h->vocab > MAX_VOCAB ||
-      h->text_bytes < 0)
+  if (!fits || h->tokens < 0 || h->documents < 0 || h->documents == INT64_MAX || h->vocab < 1 ||
+      h->vocab > MAX_VOCAB || h->text_bytes < 0)
     return sonde_fail(err, SONDE_EFORMAT, "%s: the header of the token shard is damaged", path);
   int64_t end, table = layout(h, &end);
   if (table < 0 || end != m->size)
-    return sonde_fail(err, SONDE_EFORMAT, "%s: %lld bytes do not hold %lld tokens in %lld documents: cut short or damaged",
-                      path, (long long)m->size, (long long)h->tokens, (long long)h->documents);
+    return sonde_fail(err, SONDE_EFORMAT,
+                      "%s: %lld bytes do not hold %lld tokens in %lld documents: cut short or damaged", path,
+                      (long long)m->size, (long long)h->tokens, (long long)h->documents);
   return 0;
 }
 
@@ -104,7 +107,8 @@ static int open_own(sonde_shard *s, const char *path, sonde_error *err) {
   header h;
   const char *data = s->map.data;
   if (s->map.size < (int64_t)sizeof h)
-    return sonde_fail(err, SONDE_EFORMAT, "%s: %lld bytes are too few for a token shard", path, (long long)s->map.size);
+    return sonde_fail(err, SONDE_EFORMAT, "%s: %lld bytes are too few for a token shard", path,
+                      (long long)s->map.size);
   memcpy(&h, data, sizeof h);
   int rc = check_header(&h, &s->map, path, err);
   if (rc) return rc;
@@ -123,7 +127,8 @@ static int open_own(sonde_shard *s, const char *path, sonde_error *err) {
 static int open_llmc(sonde_shard *s, const int32_t *head, const char *path, sonde_error *err) {
   int llama = head[0] == LLMC_LLAMA3, width = llama ? 4 : 2;
   if (head[1] != (llama ? 7 : 1) || head[2] < 0 || s->map.size != LLMC_HEADER + (int64_t)head[2] * width)
-    return sonde_fail(err, SONDE_EFORMAT, "%s: an llm.c shard of version %d whose %lld bytes do not hold %d tokens", path,
+    return sonde_fail(err, SONDE_EFORMAT,
+                      "%s: an llm.c shard of version %d whose %lld bytes do not hold %d tokens", path,
                       head[1], (long long)s->map.size, head[2]);
   s->stream = (sonde_stream){(const char *)s->map.data + LLMC_HEADER, width, head[2], llama ? 128256 : 50257};
   return 0;
@@ -134,8 +139,10 @@ static int open_bare(sonde_shard *s, int64_t vocab, const char *path, sonde_erro
   if (n < 4 || strcmp(path + n - 4, ".bin"))
     return sonde_fail(err, SONDE_EFORMAT, "%s: not a token shard", path);
   if (vocab < 1 || vocab > 65536)
-    return sonde_fail(err, SONDE_EINVAL, "%s: bare u16 tokens: give the vocabulary they were made with (1 to 65536)", path);
-  if (s->map.size % 2) return sonde_fail(err, SONDE_EFORMAT, "%s: an odd number of bytes cannot be u16 tokens", path);
+    return sonde_fail(err, SONDE_EINVAL,
+                      "%s: bare u16 tokens: give the vocabulary they were made with (1 to 65536)", path);
+  if (s->map.size % 2)
+    return sonde_fail(err, SONDE_EFORMAT, "%s: an odd number of bytes cannot be u16 tokens", path);
   s->stream = (sonde_stream){s->map.data, 2, s->map.size / 2, vocab};
   return 0;
 }
@@ -196,12 +203,14 @@ const char *sonde_shard_hash(const sonde_shard *s) {
   return s->hash;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------------------- */
 
-static int narrow(const char *path, const int32_t *ids, int64_t n, int64_t vocab, int width, void *out, sonde_error *err) {
+static int narrow(const char *path, const int32_t *ids, int64_t n, int64_t vocab, int width, void *out,
+                  sonde_error *err) {
   for (int64_t i = 0; i < n; i++) {
     if (ids[i] < 0 || ids[i] >= vocab)
-      return sonde_fail(err, SONDE_EINVAL, "%s: the token id %d for a vocabulary of %lld", path, ids[i], (long long)vocab);
+      return sonde_fail(err, SONDE_EINVAL, "%s: the token id %d for a vocabulary of %lld", path, ids[i],
+                        (long long)vocab);
     if (width == 2)
       ((uint16_t *)out)[i] = (uint16_t)ids[i];
     else
@@ -221,16 +230,20 @@ static int write_both(const char *path, const header *h, const void *body, int64
   return rc;
 }
 
-int sonde_shard_write(const char *path, const int32_t *ids, int64_t n, const int64_t *offsets, int64_t documents,
-                      const sonde_shard_info *info, sonde_error *err) {
-  header h = {.version = SHARD_VERSION, .width = info->vocab <= 65536 ? 2 : 4, .tokens = n, .documents = documents,
-              .vocab = info->vocab, .text_bytes = info->text_bytes};
+int sonde_shard_write(const char *path, const int32_t *ids, int64_t n, const int64_t *offsets,
+                      int64_t documents, const sonde_shard_info *info, sonde_error *err) {
+  header h = {.version = SHARD_VERSION,
+              .width = info->vocab <= 65536 ? 2 : 4,
+              .tokens = n,
+              .documents = documents,
+              .vocab = info->vocab,
+              .text_bytes = info->text_bytes};
   sonde_sha256 sha;
   char hex[65];
   int64_t end, table;
   if (info->vocab < 1 || info->vocab > MAX_VOCAB || n < 0 || documents < 0 || (table = layout(&h, &end)) < 0)
-    return sonde_fail(err, SONDE_EINVAL, "%s: %lld tokens of a vocabulary of %lld cannot be a shard", path, (long long)n,
-                      (long long)info->vocab);
+    return sonde_fail(err, SONDE_EINVAL, "%s: %lld tokens of a vocabulary of %lld cannot be a shard", path,
+                      (long long)n, (long long)info->vocab);
   char *body = sonde_alloc((size_t)(end - (int64_t)sizeof h));
   if (!body) return sonde_fail(err, SONDE_ENOMEM, "%s: out of memory", path);
   int rc = narrow(path, ids, n, info->vocab, (int)h.width, body, err);

@@ -1,12 +1,13 @@
 /* shard.h - token shards: u16 or u32 ids in a memory-mapped file with a checked header.
  *
- * Layout, little-endian, 256 bytes of header: magic "SONDETOK", u32 version (1), u32 bytes a token (2 or 4), i64
- * tokens, i64 documents, i64 vocabulary, i64 text bytes, 32 bytes SHA-256 of the tokenizer, 32 bytes SHA-256 of the
- * tokens, u32 CRC-32 of all that follows the header, zeros; then the tokens, zeros up to a multiple of 8, and
- * documents + 1 i64 token offsets. The CRC is verified at each opening; the SHA-256 names the content.
+ * Layout, little-endian, 256 bytes of header: magic "SONDETOK", u32 version (1), u32 bytes a token (2 or
+ * 4), i64 tokens, i64 documents, i64 vocabulary, i64 text bytes, 32 bytes SHA-256 of the tokenizer, 32
+ * bytes SHA-256 of the tokens, u32 CRC-32 of all that follows the header, zeros; then the tokens, zeros up
+ * to a multiple of 8, and documents + 1 i64 token offsets. The CRC is verified at each opening; the
+ * SHA-256 names the content.
  *
- * Read as well: llm.c's files (magic 20240520: u16, 20240801: u32) and, when the vocabulary is given, nanoGPT's bare
- * u16. */
+ * Read as well: llm.c's files (magic 20240520: u16, 20240801: u32) and, when the vocabulary is given,
+ * nanoGPT's bare u16. */
 #ifndef SONDE_TEXT_SHARD_H
 #define SONDE_TEXT_SHARD_H
 
@@ -29,11 +30,12 @@ sonde_shard *sonde_shard_open(const char *path, int64_t vocab, sonde_error *err)
 void sonde_shard_free(sonde_shard *s);
 
 sonde_stream sonde_shard_stream(const sonde_shard *s);
-int64_t sonde_shard_documents(const sonde_shard *s);                   /* 0: not known */
-int64_t sonde_shard_document(const sonde_shard *s, int64_t i);         /* where document i begins; i = documents: tokens */
-int64_t sonde_shard_text_bytes(const sonde_shard *s);                  /* of the text before encoding; 0: not known */
-const char *sonde_shard_tokenizer(const sonde_shard *s);               /* hash, hex; "" if not known */
-const char *sonde_shard_hash(const sonde_shard *s);                    /* SHA-256 of the tokens, hex; "" if not known */
+int64_t sonde_shard_documents(const sonde_shard *s);           /* 0: not known */
+/* Where document i begins; i = documents gives the end. */
+int64_t sonde_shard_document(const sonde_shard *s, int64_t i);
+int64_t sonde_shard_text_bytes(const sonde_shard *s);          /* before encoding; 0: not known */
+const char *sonde_shard_tokenizer(const sonde_shard *s);       /* hash, hex; "" if not known */
+const char *sonde_shard_hash(const sonde_shard *s);            /* of the tokens, hex; "" if not known */
 
 typedef struct sonde_shard_info {
   int64_t vocab, text_bytes;
@@ -41,7 +43,7 @@ typedef struct sonde_shard_info {
 } sonde_shard_info;
 
 /* Writes ids[0..n), u16 when the vocabulary fits, with documents + 1 offsets. Whole or not at all. */
-int sonde_shard_write(const char *path, const int32_t *ids, int64_t n, const int64_t *offsets, int64_t documents,
-                      const sonde_shard_info *info, sonde_error *err);
+int sonde_shard_write(const char *path, const int32_t *ids, int64_t n, const int64_t *offsets,
+                      int64_t documents, const sonde_shard_info *info, sonde_error *err);
 
 #endif

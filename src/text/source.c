@@ -49,14 +49,17 @@ static int ends_with(const char *s, const char *end) {
 
 const sonde_source *sonde_source_find(const char *spec, sonde_error *err) {
   for (int i = 0; i < SOURCES; i++)
-    if (sources[i].name ? !strcmp(spec, sources[i].name) : ends_with(spec, sources[i].suffix)) return &sources[i];
+    if (sources[i].name ? !strcmp(spec, sources[i].name) : ends_with(spec, sources[i].suffix))
+      return &sources[i];
   const char *names[] = {sources[0].name, sources[1].name};
   const char *near = sonde_nearest(spec, names, 2);
   if (near)
     sonde_fail(err, SONDE_EINVAL, "unknown corpus '%s'; did you mean '%s'?", spec, near);
   else
-    sonde_fail(err, SONDE_EINVAL, "unknown corpus '%s': neither \"default\" nor \"technical\", a .txt or .jsonl file (.gz or "
-               "not), a token shard (.tok, .bin) or a folder of those", spec);
+    sonde_fail(err, SONDE_EINVAL,
+               "unknown corpus '%s': neither \"default\" nor \"technical\", a .txt or .jsonl file (.gz or "
+               "not), a token shard (.tok, .bin) or a folder of those",
+               spec);
   return NULL;
 }
 
@@ -66,7 +69,8 @@ int sonde_source_identify_file(const char *path, sonde_sha256 *sha, sonde_error 
   if (stat(path, &st)) return sonde_fail_errno(err, SONDE_ENOENT, "cannot read '%s'", path);
   char *real = realpath(path, NULL);
   if (!real) return sonde_fail_errno(err, SONDE_ENOENT, "cannot read '%s'", path);
-  snprintf(line, sizeof line, " %lld %lld.%09ld\n", (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+  snprintf(line, sizeof line, " %lld %lld.%09ld\n", (long long)st.st_size, (long long)st.st_mtim.tv_sec,
+           st.st_mtim.tv_nsec);
   sonde_sha256_add(sha, real, strlen(real));
   sonde_sha256_add(sha, line, strlen(line));
   free(real);

@@ -12,7 +12,7 @@
 #define MAX_TEXT ((int64_t)64 << 30)
 enum { CHUNK = 1 << 20, SECTION_LEAST = 4 << 10, SECTION_MOST = 64 << 10 };
 
-/* ---- lines ------------------------------------------------------------------------------------------------- */
+/* ---- lines --------------------------------------------------------------------------------------------- */
 
 /* Called for each line, its end included; a result that is not 0 stops the reading: negative codes fail. */
 typedef int (*line_fn)(void *arg, const char *line, int64_t n);
@@ -29,7 +29,8 @@ static int take_chunk(lines *l, const char *p, int64_t n) {
   while (n > 0) {
     const char *end = memchr(p, '\n', (size_t)n);
     int64_t used = end ? end - p + 1 : n;
-    if (sonde_bytes_add(&l->buf, p, used)) return sonde_fail(l->err, SONDE_ENOMEM, "%s: out of memory", l->path);
+    if (sonde_bytes_add(&l->buf, p, used))
+      return sonde_fail(l->err, SONDE_ENOMEM, "%s: out of memory", l->path);
     int rc = end ? l->fn(l->arg, l->buf.data, l->buf.n) : 0;
     if (rc) return rc;
     if (end) l->buf.n = 0;
@@ -45,7 +46,8 @@ static int read_lines(lines *l) {
   int64_t total = 0;
   int got, zcode, rc = 0;
   gzFile f = gzopen(l->path, "rb");
-  if (!f) return sonde_fail_errno(l->err, errno == ENOENT ? SONDE_ENOENT : SONDE_EIO, "cannot read '%s'", l->path);
+  if (!f)
+    return sonde_fail_errno(l->err, errno == ENOENT ? SONDE_ENOENT : SONDE_EIO, "cannot read '%s'", l->path);
   gzbuffer(f, CHUNK);
   while (!rc && (got = gzread(f, chunk, sizeof chunk)) > 0) {
     total += got;
@@ -60,7 +62,7 @@ static int read_lines(lines *l) {
   return rc < 0 ? rc : 0;
 }
 
-/* ---- plain text ---------------------------------------------------------------------------------------------- */
+/* ---- plain text ---------------------------------------------------------------------------------------- */
 
 typedef struct text_reader {
   sonde_documents *d;
@@ -95,7 +97,8 @@ static int find_marker(void *arg, const char *line, int64_t n) {
 static int take_text_line(void *arg, const char *line, int64_t n) {
   text_reader *r = arg;
   if (r->marked && is_marker(line, n)) return close_section(r);
-  if (sonde_bytes_add(&r->section, line, n)) return sonde_fail(r->err, SONDE_ENOMEM, "reading text: out of memory");
+  if (sonde_bytes_add(&r->section, line, n))
+    return sonde_fail(r->err, SONDE_ENOMEM, "reading text: out of memory");
   if (r->marked) return 0;
   int64_t have = r->section.n;
   return (have >= SECTION_LEAST && is_blank(line, n)) || have >= SECTION_MOST ? close_section(r) : 0;
@@ -113,7 +116,7 @@ int sonde_read_text_file(const char *spec, const char *field, sonde_documents *d
   return rc < 0 ? rc : 0;
 }
 
-/* ---- JSON lines ---------------------------------------------------------------------------------------------- */
+/* ---- JSON lines ---------------------------------------------------------------------------------------- */
 
 typedef struct jsonl_reader {
   sonde_documents *d;
@@ -132,11 +135,13 @@ static int take_json_line(void *arg, const char *line, int64_t n) {
   snprintf(where, sizeof where, "%s:%lld", r->path, (long long)r->line);
   if (!v) return sonde_fail(r->err, SONDE_EFORMAT, "%s: not JSON: %s", where, je.text);
   const json_t *text = json_object_get(v, r->field);
-  int rc = json_is_string(text) ? sonde_documents_add(r->d, json_string_value(text), (int64_t)json_string_length(text))
-                                : SONDE_EFORMAT;
+  int rc = json_is_string(text)
+             ? sonde_documents_add(r->d, json_string_value(text), (int64_t)json_string_length(text))
+             : SONDE_EFORMAT;
   json_decref(v);
   if (rc == SONDE_EFORMAT)
-    return sonde_fail(r->err, rc, "%s: no text in the field '%s'; name another with the option 'field'", where, r->field);
+    return sonde_fail(r->err, rc, "%s: no text in the field '%s'; name another with the option 'field'",
+                      where, r->field);
   return rc ? sonde_fail(r->err, rc, "%s: out of memory", where) : sonde_documents_full(r->d);
 }
 

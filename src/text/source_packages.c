@@ -1,4 +1,4 @@
-/* source_packages.c - text that a Debian machine can install: the King James Bible, the manuals of Perl and Python. */
+/* source_packages.c - text of Debian packages: the King James Bible, the manuals of Perl and Python. */
 #include "config.h"
 
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 
 extern char **environ;
 
-/* ---- commands ---------------------------------------------------------------------------------------------- */
+/* ---- commands ------------------------------------------------------------------------------------------ */
 
 static int read_pipe(int fd, const char *name, sonde_bytes *out, sonde_error *err) {
   char chunk[65536];
@@ -40,7 +40,9 @@ static int run_program(char *const argv[], sonde_bytes *out, sonde_error *err) {
   posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
   posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
   errno = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
-  int rc = errno ? sonde_fail_errno(err, errno == ENOENT ? SONDE_ENOENT : SONDE_EIO, "cannot start '%s'", argv[0]) : 0;
+  int rc = errno
+             ? sonde_fail_errno(err, errno == ENOENT ? SONDE_ENOENT : SONDE_EIO, "cannot start '%s'", argv[0])
+             : 0;
   posix_spawn_file_actions_destroy(&actions);
   close(ends[1]);
   if (!rc) {
@@ -48,16 +50,17 @@ static int run_program(char *const argv[], sonde_bytes *out, sonde_error *err) {
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
   }
   close(ends[0]);
-  if (!rc && status) rc = sonde_fail(err, SONDE_EIO, "'%s' failed with status %d", argv[0], WEXITSTATUS(status));
+  if (!rc && status)
+    rc = sonde_fail(err, SONDE_EIO, "'%s' failed with status %d", argv[0], WEXITSTATUS(status));
   return rc;
 }
 
 static int missing(const char *corpus, const char *package, sonde_error *err) {
-  return sonde_fail(err, SONDE_ENOENT, "the corpus \"%s\" needs the Debian package %s: apt install %s", corpus, package,
-                    package);
+  return sonde_fail(err, SONDE_ENOENT, "the corpus \"%s\" needs the Debian package %s: apt install %s",
+                    corpus, package, package);
 }
 
-/* ---- the Bible --------------------------------------------------------------------------------------------- */
+/* ---- the Bible ----------------------------------------------------------------------------------------- */
 
 #define BIBLE_DATA "/usr/lib/bible.data"
 
@@ -108,7 +111,7 @@ int sonde_read_bible(const char *spec, const char *field, sonde_documents *d, so
   return rc;
 }
 
-/* ---- the manuals ------------------------------------------------------------------------------------------- */
+/* ---- the manuals --------------------------------------------------------------------------------------- */
 
 /* Perl pages that are lists made by programs, not prose. */
 static int is_listing(const char *path) {
@@ -129,7 +132,8 @@ typedef int (*path_fn)(void *arg, const char *path, sonde_error *err);
 static int each_pod(const char *spec, path_fn fn, void *arg, sonde_error *err) {
   glob_t pods;
   int rc = 0;
-  if (glob("/usr/share/perl/5.*[0-9].*[0-9]/pod/perl*.pod", 0, NULL, &pods)) return missing(spec, "perl-doc", err);
+  if (glob("/usr/share/perl/5.*[0-9].*[0-9]/pod/perl*.pod", 0, NULL, &pods))
+    return missing(spec, "perl-doc", err);
   for (size_t i = 0; i < pods.gl_pathc && !rc; i++)
     if (!is_listing(pods.gl_pathv[i])) rc = fn(arg, pods.gl_pathv[i], err);
   globfree(&pods);
@@ -143,7 +147,8 @@ static int by_name(const FTSENT **a, const FTSENT **b) {
 static int each_page(const char *spec, path_fn fn, void *arg, sonde_error *err) {
   glob_t roots;
   int rc = 0;
-  if (glob("/usr/share/doc/python3.*[0-9]/html/_sources", 0, NULL, &roots)) return missing(spec, "python3.11-doc", err);
+  if (glob("/usr/share/doc/python3.*[0-9]/html/_sources", 0, NULL, &roots))
+    return missing(spec, "python3.11-doc", err);
   FTS *tree = fts_open(roots.gl_pathv, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
   if (!tree) rc = sonde_fail_errno(err, SONDE_EIO, "cannot read '%s'", roots.gl_pathv[0]);
   for (FTSENT *e; !rc && (e = fts_read(tree));)
@@ -164,7 +169,9 @@ int sonde_identify_manuals(const char *spec, sonde_sha256 *sha, sonde_error *err
 
 static int list_path(void *arg, const char *path, sonde_error *err) {
   sonde_bytes *list = arg;
-  return sonde_bytes_add(list, path, (int64_t)strlen(path) + 1) ? sonde_fail(err, SONDE_ENOMEM, "manuals: out of memory") : 0;
+  return sonde_bytes_add(list, path, (int64_t)strlen(path) + 1)
+           ? sonde_fail(err, SONDE_ENOMEM, "manuals: out of memory")
+           : 0;
 }
 
 static int add_page(void *arg, const char *path, sonde_error *err) {
@@ -192,7 +199,8 @@ static int convert_pods(const sonde_bytes *list, sonde_documents *d, sonde_error
   p = all.data;
   for (int64_t i = 0; i < files && !rc; i++, p += strlen(p) + 1) {
     if (!p || p >= all.data + all.n)
-      rc = sonde_fail(err, SONDE_EFORMAT, "perl converted %lld of %lld manual pages", (long long)i, (long long)files);
+      rc = sonde_fail(err, SONDE_EFORMAT, "perl converted %lld of %lld manual pages", (long long)i,
+                      (long long)files);
     else if (sonde_documents_add(d, p, (int64_t)strlen(p)))
       rc = sonde_fail(err, SONDE_ENOMEM, "manuals: out of memory");
   }

@@ -33,7 +33,8 @@ static void encode_tile(void *arg, int64_t tile, int worker) {
   sonde_error *err = &j->err[worker];
   for (int64_t i = j->first[tile]; i < j->first[tile + 1] && !err->code; i++) {
     int64_t from = ids->n;
-    int rc = sonde_encode(j->encoder[worker], j->texts[i].data, j->texts[i].n, SONDE_ENCODE_PLAIN | SONDE_ENCODE_BARE, ids, err);
+    int rc = sonde_encode(j->encoder[worker], j->texts[i].data, j->texts[i].n,
+                          SONDE_ENCODE_PLAIN | SONDE_ENCODE_BARE, ids, err);
     if (!rc && sonde_ids_push(ids, j->eot)) sonde_fail(err, SONDE_ENOMEM, "encoding: out of memory");
     j->length[i] = ids->n - from;
   }
@@ -61,7 +62,8 @@ int sonde_tokenize(sonde_tokenizer *t, const sonde_text *texts, int64_t n, sonde
   int64_t tiles = 0;
   job j = {.texts = texts, .eot = sonde_tokenizer_eot(t)};
   if (j.eot < 0)
-    return sonde_fail(err, SONDE_EINVAL, "the tokenizer has no end-of-text token (" SONDE_EOT " or </s>) to part documents");
+    return sonde_fail(err, SONDE_EINVAL,
+                      "the tokenizer has no end-of-text token (" SONDE_EOT " or </s>) to part documents");
   j.first = sonde_alloc((size_t)(n + 2) * sizeof *j.first);
   j.length = sonde_alloc((size_t)(n + 1) * sizeof *j.length);
   j.encoder = sonde_alloc((size_t)threads * sizeof *j.encoder);

@@ -4,12 +4,12 @@
 
 #include "text/bpe_train.h"
 
-/* Tiles of whole texts, each of at least 256 KiB but the last: tile k is texts first[k] .. first[k + 1]. Returns their
- * number; `first` has n + 1 places. */
+/* Tiles of whole texts, each of at least 256 KiB but the last: tile k is texts first[k] .. first[k + 1].
+ * Returns their number; `first` has n + 1 places. */
 int64_t sonde_text_tiles(const sonde_text *texts, int64_t n, int64_t *first);
 
-/* Appends the ids of all texts to *out, each followed by the end-of-text token; offsets (n + 1 places) gets where each
- * begins. What special tokens the texts spell is text. */
+/* Appends the ids of all texts to *out, each followed by the end-of-text token; offsets (n + 1 places)
+ * gets where each begins. What special tokens the texts spell is text. */
 int sonde_tokenize(sonde_tokenizer *t, const sonde_text *texts, int64_t n, sonde_pool *pool, sonde_ids *out,
                    int64_t *offsets, sonde_error *err);
 

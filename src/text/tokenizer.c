@@ -1,4 +1,4 @@
-/* tokenizer.c - a loaded tokenizer: life, look-ups, decoding. Loading: tokenizer_load.c; encoding: encode.c. */
+/* tokenizer.c - a loaded tokenizer: life, look-ups, decoding. */
 #include "config.h"
 
 #include <string.h>
@@ -47,7 +47,8 @@ int32_t sonde_tokenizer_special(const sonde_tokenizer *t, const char *text) {
 int32_t sonde_tokenizer_eot(const sonde_tokenizer *t) {
   static const char *const names[] = {SONDE_EOT, "<|end_of_text|>", "</s>", "<eos>"};
   int32_t id = -1;
-  for (size_t i = 0; i < sizeof names / sizeof *names && id < 0; i++) id = sonde_tokenizer_special(t, names[i]);
+  for (size_t i = 0; i < sizeof names / sizeof *names && id < 0; i++)
+    id = sonde_tokenizer_special(t, names[i]);
   return id;
 }
 
@@ -66,7 +67,8 @@ int sonde_decode(const sonde_tokenizer *t, const int32_t *ids, int64_t n, int sk
     const char *p = sonde_tokenizer_bytes(t, ids[i], &size);
     if (!p) {
       sonde_bytes_free(&out);
-      return sonde_fail(err, SONDE_EINVAL, "the id %d is no token of this vocabulary of %lld", ids[i], (long long)t->vocab);
+      return sonde_fail(err, SONDE_EINVAL, "the id %d is no token of this vocabulary of %lld", ids[i],
+                        (long long)t->vocab);
     }
     if (!(skip_special && t->token[ids[i]].special)) rc = sonde_bytes_add(&out, p, size);
   }

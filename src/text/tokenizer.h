@@ -1,8 +1,9 @@
 /* tokenizer.h - byte-level BPE: tokenizer.json files read and written, text to ids and back.
  *
- * The kind is GPT-2's (Radford et al., 2019): text is cut by a regex, each piece is spelled in bytes, and pairs merge
- * in the order of their rank. Files of that kind made elsewhere give the ids their own library gives; whatever such a
- * file asks for beyond it (another model, another normaliser than NFC, ...) is refused by name, never ignored. */
+ * The kind is GPT-2's (Radford et al., 2019): text is cut by a regex, each piece is spelled in bytes, and
+ * pairs merge in the order of their rank. Files of that kind made elsewhere give the ids their own library
+ * gives; whatever such a file asks for beyond it (another model, another normaliser than NFC, ...) is
+ * refused by name, never ignored. */
 #ifndef SONDE_TEXT_TOKENIZER_H
 #define SONDE_TEXT_TOKENIZER_H
 
@@ -23,10 +24,10 @@ int sonde_tokenizer_save(const sonde_tokenizer *t, const char *path, sonde_error
 
 int64_t sonde_tokenizer_vocab(const sonde_tokenizer *t);                 /* largest id + 1 */
 const char *sonde_tokenizer_hash(const sonde_tokenizer *t);              /* SHA-256 of the file, hex */
-int32_t sonde_tokenizer_special(const sonde_tokenizer *t, const char *text); /* id of an added token; -1 if none */
-int32_t sonde_tokenizer_eot(const sonde_tokenizer *t);                   /* the end-of-text token; -1 if none */
+int32_t sonde_tokenizer_special(const sonde_tokenizer *t, const char *text);  /* an added token; -1 if none */
+int32_t sonde_tokenizer_eot(const sonde_tokenizer *t);                   /* end of text; -1 if none */
 
-/* The bytes a token stands for (an added token: its text); NULL for an id that is none. Not NUL-terminated. */
+/* The n bytes a token stands for (an added token: its text), without a NUL; NULL for an id that is none. */
 const char *sonde_tokenizer_bytes(const sonde_tokenizer *t, int32_t id, int64_t *n);
 
 /* Ids, growing; zero it before the first use. */

@@ -64,12 +64,12 @@ static inline const sonde_merge *sonde_find_merge(const sonde_tokenizer *t, int3
   }
 }
 
-/* GPT-2's alphabet: every byte as a printable character below U+0144. Writes it (1 or 2 bytes and a NUL); and back:
- * out gets the bytes of a token's spelling, or the text as it stands when it is not of the alphabet. */
+/* GPT-2's alphabet: every byte as a printable character below U+0144. Writes it (1 or 2 bytes and a NUL);
+ * and back: out gets the bytes of a token's spelling, or the text as it stands when it is not of these. */
 void sonde_byte_char(unsigned char byte, char out[3]);
 int64_t sonde_alphabet_bytes(const char *spelling, int64_t n, char *out);
 
-/* Reads added_tokens, normalizer, pre_tokenizer, post_processor and decoder of the file; `name` stands in messages. */
+/* Reads added_tokens, normalizer, pre_tokenizer, post_processor and decoder; `name` is for messages. */
 int sonde_tokenizer_read_pipeline(sonde_tokenizer *t, const void *json, const char *name, sonde_error *err);
 
 #endif

@@ -1,4 +1,4 @@
-/* tokenizer_load.c - tokenizer.json: the model (vocabulary and merges). The rest of the file: tokenizer_pipeline.c. */
+/* tokenizer_load.c - tokenizer.json: vocabulary and merges. The rest: tokenizer_pipeline.c. */
 #include "config.h"
 
 #include <string.h>
@@ -19,9 +19,10 @@ static int no_memory(const loader *l) {
   return sonde_fail(l->err, SONDE_ENOMEM, "%s: out of memory", l->name);
 }
 
-/* ---- vocabulary -------------------------------------------------------------------------------------------- */
+/* ---- vocabulary ---------------------------------------------------------------------------------------- */
 
-/* Largest id + 1 over model and added tokens; ids may have gaps, but not so many that a small file fills the memory. */
+/* Largest id + 1 over model and added tokens; ids may have gaps, but not so many that a small file fills
+ * the memory. */
 static int count_ids(const loader *l, json_t *vocab, const json_t *added, int64_t *count) {
   const char *key;
   json_t *v;
@@ -39,8 +40,8 @@ static int count_ids(const loader *l, json_t *vocab, const json_t *added, int64_
     if (json_integer_value(id) > most) most = json_integer_value(id);
   }
   if (most >= 8 * entries + SPARE_IDS)
-    return sonde_fail(l->err, SONDE_EFORMAT, "%s: the id %lld in a vocabulary of %lld", l->name, (long long)most,
-                      (long long)entries);
+    return sonde_fail(l->err, SONDE_EFORMAT, "%s: the id %lld in a vocabulary of %lld", l->name,
+                      (long long)most, (long long)entries);
   *count = most + 1;
   return 0;
 }
@@ -76,14 +77,15 @@ static int read_whole_tokens(const loader *l) {
   for (int64_t id = 0; id < t->vocab; id++) {
     const sonde_token *token = &t->token[id];
     if (!token->bytes) continue;
-    int64_t at = sonde_intern_add(&t->whole, token->bytes, token->n, sonde_intern_hash(token->bytes, token->n));
+    int64_t at =
+      sonde_intern_add(&t->whole, token->bytes, token->n, sonde_intern_hash(token->bytes, token->n));
     if (at < 0) return no_memory(l);
     t->whole_id[at] = (int32_t)id;
   }
   return 0;
 }
 
-/* ---- merges ------------------------------------------------------------------------------------------------ */
+/* ---- merges -------------------------------------------------------------------------------------------- */
 
 /* "a b" or ["a", "b"]; *b may come from the middle of a string. */
 static int read_sides(const loader *l, const json_t *v, size_t rank, char *buf, size_t room, const char **a,
@@ -108,21 +110,24 @@ static int read_sides(const loader *l, const json_t *v, size_t rank, char *buf, 
 static int find_id(const loader *l, const json_t *vocab, const char *spelling, size_t rank, int32_t *id) {
   const json_t *v = json_object_get(vocab, spelling);
   if (!v)
-    return sonde_fail(l->err, SONDE_EFORMAT, "%s: merge %zu: '%s' is not in the vocabulary", l->name, rank, spelling);
+    return sonde_fail(l->err, SONDE_EFORMAT, "%s: merge %zu: '%s' is not in the vocabulary", l->name, rank,
+                      spelling);
   *id = (int32_t)json_integer_value(v);
   return 0;
 }
 
 enum { MAX_SPELLING = 1 << 16 };
 
-static int read_merge(const loader *l, const json_t *vocab, const json_t *v, size_t rank, char *buf, sonde_merge *m) {
+static int read_merge(const loader *l, const json_t *vocab, const json_t *v, size_t rank, char *buf,
+                      sonde_merge *m) {
   const char *a = NULL, *b = NULL;
   char *joined = buf + MAX_SPELLING;
   int rc = read_sides(l, v, rank, buf, MAX_SPELLING, &a, &b);
   if (rc) return rc;
   size_t na = strlen(a), nb = strlen(b);
   if (na + nb >= MAX_SPELLING)
-    return sonde_fail(l->err, SONDE_EFORMAT, "%s: merge %zu makes a token of %zu bytes", l->name, rank, na + nb);
+    return sonde_fail(l->err, SONDE_EFORMAT, "%s: merge %zu makes a token of %zu bytes", l->name, rank,
+                      na + nb);
   memcpy(joined, a, na);
   memcpy(joined + na, b, nb + 1);
   m->rank = (int32_t)rank;
@@ -147,7 +152,8 @@ static int read_merges(const loader *l, const json_t *vocab, const json_t *merge
   sonde_tokenizer *t = l->t;
   size_t rank;
   json_t *v;
-  if (!json_is_array(merges)) return sonde_fail(l->err, SONDE_EFORMAT, "%s: the model has no merges", l->name);
+  if (!json_is_array(merges))
+    return sonde_fail(l->err, SONDE_EFORMAT, "%s: the model has no merges", l->name);
   if (json_array_size(merges) > INT32_MAX / 4)
     return sonde_fail(l->err, SONDE_EFORMAT, "%s: %zu merges are too many", l->name, json_array_size(merges));
   t->merge_slots = 16;
@@ -165,7 +171,7 @@ static int read_merges(const loader *l, const json_t *vocab, const json_t *merge
   return rc;
 }
 
-/* ---- the model --------------------------------------------------------------------------------------------- */
+/* ---- the model ----------------------------------------------------------------------------------------- */
 
 /* Options of the model that change ids in ways that byte-level BPE has no place for. */
 static int check_model(const loader *l, const json_t *model) {
@@ -173,7 +179,8 @@ static int check_model(const loader *l, const json_t *model) {
   const char *type = json_string_value(json_object_get(model, "type"));
   int on, rc;
   if (type && strcmp(type, "BPE"))
-    return sonde_fail(l->err, SONDE_EUNSUP, "%s: a model of type '%s'; only byte-level BPE is read", l->name, type);
+    return sonde_fail(l->err, SONDE_EUNSUP, "%s: a model of type '%s'; only byte-level BPE is read", l->name,
+                      type);
   for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) {
     const json_t *v = json_object_get(model, absent[i]);
     if (v && !json_is_null(v) && !(json_is_string(v) && !json_string_length(v)) &&
@@ -181,7 +188,8 @@ static int check_model(const loader *l, const json_t *model) {
       return sonde_fail(l->err, SONDE_EUNSUP, "%s: the model's '%s' is not supported", l->name, absent[i]);
   }
   if ((rc = sonde_json_bool_or(model, "byte_fallback", 0, l->name, &on, l->err))) return rc;
-  if (on) return sonde_fail(l->err, SONDE_EUNSUP, "%s: the model's 'byte_fallback' is not supported", l->name);
+  if (on)
+    return sonde_fail(l->err, SONDE_EUNSUP, "%s: the model's 'byte_fallback' is not supported", l->name);
   return sonde_json_bool_or(model, "ignore_merges", 0, l->name, &l->t->whole_first, l->err);
 }
 
@@ -191,8 +199,8 @@ static int check_unknown(const loader *l, const json_t *model) {
   if (!json_is_string(v)) return 0;
   for (int c = 0; c < 256; c++)
     if (l->t->byte_id[c] < 0)
-      return sonde_fail(l->err, SONDE_EUNSUP, "%s: the model's 'unk_token' is not supported where bytes have no token",
-                        l->name);
+      return sonde_fail(l->err, SONDE_EUNSUP,
+                        "%s: the model's 'unk_token' is not supported where bytes have no token", l->name);
   return 0;
 }
 
@@ -202,7 +210,8 @@ static int read_file(const loader *l, json_t *tree) {
   int rc;
   if (!json_is_object(vocab))
     return sonde_fail(l->err, SONDE_EFORMAT, "%s: no model with a vocabulary: not a tokenizer.json", l->name);
-  if ((rc = check_model(l, model)) || (rc = count_ids(l, vocab, json_object_get(tree, "added_tokens"), &t->vocab)))
+  if ((rc = check_model(l, model)) ||
+      (rc = count_ids(l, vocab, json_object_get(tree, "added_tokens"), &t->vocab)))
     return rc;
   t->token = sonde_alloc((size_t)(t->vocab + 1) * sizeof *t->token);
   if (!t->token) return no_memory(l);

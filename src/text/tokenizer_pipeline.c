@@ -1,6 +1,6 @@
-/* tokenizer_pipeline.c - tokenizer.json beside the model: added tokens, normaliser, pre-tokeniser, post-processor.
+/* tokenizer_pipeline.c - tokenizer.json beside the model: what happens before and after the merges.
  *
- * What is not known is refused by its name: passing over it would give other ids than the file's own library. */
+ * What is not known is refused by its name: passing over it would give other ids than elsewhere. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -41,7 +41,7 @@ static int each_step(const loader *l, const json_t *part, const char *key, step_
   return 0;
 }
 
-/* ---- normaliser -------------------------------------------------------------------------------------------- */
+/* ---- normaliser ---------------------------------------------------------------------------------------- */
 
 static int read_normalizer(const loader *l, const json_t *v) {
   if (strcmp(type_of(v), "NFC")) return unsupported(l, "normaliser", type_of(v));
@@ -49,7 +49,7 @@ static int read_normalizer(const loader *l, const json_t *v) {
   return 0;
 }
 
-/* ---- added tokens ------------------------------------------------------------------------------------------ */
+/* ---- added tokens -------------------------------------------------------------------------------------- */
 
 static int by_length(const void *x, const void *y) {
   const sonde_added *a = *(const sonde_added *const *)x, *b = *(const sonde_added *const *)y;
@@ -75,8 +75,9 @@ static int build_set(const loader *l, sonde_added_set *set, int normalized) {
 static int check_added_id(const loader *l, const json_t *vocab, const char *text, int32_t id) {
   const json_t *known = json_object_get(vocab, text);
   if (known ? json_integer_value(known) == id : !l->t->token[id].bytes) return 0;
-  return sonde_fail(l->err, SONDE_EFORMAT, "%s: added token '%s' has an id, %d, that does not agree with the vocabulary",
-                    l->name, text, id);
+  return sonde_fail(l->err, SONDE_EFORMAT,
+                    "%s: added token '%s' has an id, %d, that does not agree with the vocabulary", l->name,
+                    text, id);
 }
 
 static int read_added_token(const loader *l, const json_t *vocab, const json_t *v, sonde_added *a) {
@@ -120,7 +121,7 @@ static int read_added(const loader *l, const json_t *list, const json_t *vocab) 
   return rc ? rc : build_set(l, &t->normalized, 1);
 }
 
-/* ---- pre-tokeniser ----------------------------------------------------------------------------------------- */
+/* ---- pre-tokeniser ------------------------------------------------------------------------------------- */
 
 /* The bytes of a literal pattern, escaped for a regex. */
 static int quote(const char *s, sonde_bytes *out) {
@@ -144,8 +145,8 @@ static int read_split(const loader *l, const json_t *v) {
   if (!regex && !literal) return sonde_fail(l->err, SONDE_EFORMAT, "%s: a Split without a pattern", l->name);
   if (literal && quote(literal, &quoted)) return no_memory(l);
   const char *text = regex ? regex : quoted.data ? quoted.data : "";
-  rc = sonde_stages_add_regex(&l->t->stages, text, (int64_t)strlen(text), !removed || invert, !removed || !invert,
-                              l->name, l->err);
+  rc = sonde_stages_add_regex(&l->t->stages, text, (int64_t)strlen(text), !removed || invert,
+                              !removed || !invert, l->name, l->err);
   sonde_bytes_free(&quoted);
   return rc;
 }
@@ -164,8 +165,8 @@ static int read_byte_level(const loader *l, const json_t *v) {
   if (!rc) rc = sonde_json_bool_or(v, "use_regex", 1, l->name, &regex, l->err);
   if (!rc && prefix) rc = sonde_stages_add_prefix_space(&l->t->stages, l->name, l->err);
   if (!rc && regex)
-    rc = sonde_stages_add_regex(&l->t->stages, SONDE_GPT2_PATTERN, (int64_t)strlen(SONDE_GPT2_PATTERN), 1, 1, l->name,
-                                l->err);
+    rc = sonde_stages_add_regex(&l->t->stages, SONDE_GPT2_PATTERN, (int64_t)strlen(SONDE_GPT2_PATTERN), 1, 1,
+                                l->name, l->err);
   return rc;
 }
 
@@ -185,11 +186,12 @@ static int check_byte_level(const loader *l, const json_t *part) {
   const json_t *v;
   json_array_foreach(steps, i, v) levels += !strcmp(type_of(v), "ByteLevel");
   if (!strcmp(type_of(last), "ByteLevel") && levels <= 1) return 0;
-  return sonde_fail(l->err, SONDE_EUNSUP, "%s: the pre-tokeniser does not end in one ByteLevel: not a byte-level tokenizer",
+  return sonde_fail(l->err, SONDE_EUNSUP,
+                    "%s: the pre-tokeniser does not end in one ByteLevel: not a byte-level tokenizer",
                     l->name);
 }
 
-/* ---- post-processor ---------------------------------------------------------------------------------------- */
+/* ---- post-processor ------------------------------------------------------------------------------------ */
 
 static int add_id(const loader *l, int32_t **list, int64_t *n, const json_t *id) {
   if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= l->t->vocab)
@@ -203,7 +205,8 @@ static int add_id(const loader *l, int32_t **list, int64_t *n, const json_t *id)
 
 static int read_template(const loader *l, const json_t *v) {
   sonde_tokenizer *t = l->t;
-  const json_t *piece, *id, *specials = json_object_get(v, "special_tokens"), *single = json_object_get(v, "single");
+  const json_t *piece, *id, *specials = json_object_get(v, "special_tokens"),
+                            *single = json_object_get(v, "single");
   size_t i, k;
   int sequences = 0, rc;
   json_array_foreach(single, i, piece) {
@@ -219,7 +222,9 @@ static int read_template(const loader *l, const json_t *v) {
       if (rc) return rc;
     }
   }
-  return sequences == 1 ? 0 : sonde_fail(l->err, SONDE_EFORMAT, "%s: a template without its one sequence", l->name);
+  return sequences == 1
+           ? 0
+           : sonde_fail(l->err, SONDE_EFORMAT, "%s: a template without its one sequence", l->name);
 }
 
 static int read_post_processor(const loader *l, const json_t *v) {
@@ -243,7 +248,9 @@ int sonde_tokenizer_read_pipeline(sonde_tokenizer *t, const void *json, const ch
   const json_t *cut = json_object_get(tree, "truncation");
   if (cut && !json_is_null(cut)) return unsupported(&l, "setting", "truncation");
   int rc = each_step(&l, json_object_get(tree, "normalizer"), "normalizers", read_normalizer);
-  if (!rc) rc = read_added(&l, json_object_get(tree, "added_tokens"), json_object_get(json_object_get(tree, "model"), "vocab"));
+  if (!rc)
+    rc = read_added(&l, json_object_get(tree, "added_tokens"),
+                    json_object_get(json_object_get(tree, "model"), "vocab"));
   if (!rc) rc = check_byte_level(&l, pre);
   if (!rc) rc = each_step(&l, pre, "pretokenizers", read_pre_tokenizer);
   if (!rc) rc = each_step(&l, json_object_get(tree, "post_processor"), "processors", read_post_processor);

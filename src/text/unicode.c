@@ -33,14 +33,21 @@ int64_t sonde_utf8_bad(const char *p, int64_t n) {
 }
 
 static int is_space(int32_t c) {
-  return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
-         c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+  return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f ||
+         c == 0x3000;
 }
 
 static int is_word(int32_t c) {
   switch (utf8proc_category(c)) {
-    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT: case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO: case UTF8PROC_CATEGORY_MN: case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
     case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_PC:
       return 1;
     default:
@@ -101,15 +108,16 @@ static int is_plain(const char *p, int64_t n) {
   return most < 0xcc;
 }
 
-int sonde_utf8_nfc(const char *p, int64_t n, sonde_bytes *buf, const char **out, int64_t *out_n, sonde_error *err) {
+int sonde_utf8_nfc(const char *p, int64_t n, sonde_bytes *buf, const char **out, int64_t *out_n,
+                   sonde_error *err) {
   *out = p;
   *out_n = n;
   if (is_plain(p, n)) return 0;
   utf8proc_uint8_t *text;
   utf8proc_ssize_t size = utf8proc_map(bytes(p), n, &text, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
   if (size < 0)
-    return sonde_fail(err, size == UTF8PROC_ERROR_NOMEM ? SONDE_ENOMEM : SONDE_EFORMAT, "normalising to NFC: %s",
-                      utf8proc_errmsg(size));
+    return sonde_fail(err, size == UTF8PROC_ERROR_NOMEM ? SONDE_ENOMEM : SONDE_EFORMAT,
+                      "normalising to NFC: %s", utf8proc_errmsg(size));
   buf->n = 0;
   int rc = sonde_bytes_add(buf, text, size);
   free(text);

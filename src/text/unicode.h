@@ -4,8 +4,8 @@
 
 #include "io/bytes.h"
 
-/* White_Space of Unicode, as the inside of a regex class. PCRE2's own \s also takes U+180E, which other engines do
- * not: token ids would differ. */
+/* White_Space of Unicode, as the inside of a regex class. PCRE2's own \s also takes U+180E, which other
+ * engines do not: token ids would differ. */
 #define SONDE_SPACE_CLASS \
   "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 
@@ -23,7 +23,9 @@ int64_t sonde_space_at_end(const char *p, int64_t n);
 int sonde_word_at_start(const char *p, int64_t n);
 int sonde_word_at_end(const char *p, int64_t n);
 
-/* Normalisation form C of valid UTF-8. *out points at the text itself when that is in the form already, else into buf. */
-int sonde_utf8_nfc(const char *p, int64_t n, sonde_bytes *buf, const char **out, int64_t *out_n, sonde_error *err);
+/* Normalisation form C of valid UTF-8. *out points at the text itself when that is in the form already,
+ * else into buf. */
+int sonde_utf8_nfc(const char *p, int64_t n, sonde_bytes *buf, const char **out, int64_t *out_n,
+                   sonde_error *err);
 
 #endif

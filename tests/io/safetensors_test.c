@@ -1,4 +1,4 @@
-/* safetensors_test.c - safetensors: values as PyTorch has them, files back as written, hostile files refused. */
+/* safetensors_test.c - values as PyTorch has them, files back as written, hostile files refused. */
 #include <math.h>
 #include "../base/testing.h"
 #include "base/mem.h"
@@ -35,9 +35,12 @@ static void headers_are_checked(void **state) {
   refused("{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, "no shape");
   refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]}}", 4, "not a count");
   refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "not a count");
-  refused("{\"a\":{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,1]}}", 1, "9 dimensions");
-  refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,4]}}", 4, "2^63 elements");
-  refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807],\"data_offsets\":[0,4]}}", 4, "2^63 bytes");
+  refused("{\"a\":{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,1]}}", 1,
+          "9 dimensions");
+  refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,4]}}", 4,
+          "2^63 elements");
+  refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807],\"data_offsets\":[0,4]}}", 4,
+          "2^63 bytes");
   refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775808],\"data_offsets\":[0,4]}}", 4, "integer");
   refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, "data_offsets");
   refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "data_offsets");
@@ -118,7 +121,7 @@ static void empty_tensors_and_scalars_are_fine(void **state) {
   free(p);
 }
 
-/* ---- values ----------------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------------------- */
 
 static sonde_st *open_halves(void) {
   sonde_error err = {0};
@@ -143,7 +146,8 @@ static void half_precision_reads_as_in_pytorch(void **state) {
     assert_int_equal(e->rank, 2);
     assert_int_equal(e->dim[0] * e->dim[1], 40);
     assert_int_equal(sonde_st_read_f32(e, got, 40, &err), 0);
-    assert_int_equal(sonde_st_read_f32(sonde_st_find(st, bf ? "bf16_as_f32" : "f16_as_f32"), want, 40, &err), 0);
+    assert_int_equal(sonde_st_read_f32(sonde_st_find(st, bf ? "bf16_as_f32" : "f16_as_f32"), want, 40, &err),
+                     0);
     assert_memory_equal(got, want, sizeof want);
   }
   assert_int_equal(sonde_st_read_f32(sonde_st_find(st, "odd"), got, 3, &err), SONDE_EUNSUP);
@@ -195,7 +199,7 @@ static void tensors_are_filled_by_shape(void **state) {
   sonde_st_free(st);
 }
 
-/* ---- files ------------------------------------------------------------------------------------------------- */
+/* ---- files --------------------------------------------------------------------------------------------- */
 
 static void equal_content_gives_equal_bytes(void **state) {
   sonde_error err = {0};
@@ -205,8 +209,9 @@ static void equal_content_gives_equal_bytes(void **state) {
   int32_t ids[3] = {7, 8, 9};
   uint8_t bytes[3] = {1, 2, 3};
   (void)state;
-  sonde_st_item items[] = {
-    {"b", SONDE_ST_U8, 1, &d1, bytes, 0}, {"z", SONDE_ST_F32, 2, d2, w, 0}, {"a", SONDE_ST_I32, 1, &d1, ids, 0}};
+  sonde_st_item items[] = {{"b", SONDE_ST_U8, 1, &d1, bytes, 0},
+                           {"z", SONDE_ST_F32, 2, d2, w, 0},
+                           {"a", SONDE_ST_I32, 1, &d1, ids, 0}};
   sonde_st_item other[] = {items[2], items[0], items[1]};
   const char *meta[] = {"format", "pt", NULL};
   test_folder(folder, sizeof folder);
@@ -272,8 +277,10 @@ static void shards_are_one_set_of_tensors(void **state) {
   index_refused(folder, "{\"weight_map\":{\"a\":\"/etc/passwd\"}}", "beside the index");
   index_refused(folder, "{\"weight_map\":{\"a\":\"9.safetensors\"}}", "9.safetensors");
   index_refused(folder, "{\"weight_map\":{\"c\":\"1.safetensors\"}}", "'c' is not in");
-  index_refused(folder, "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"1.safetensors\"}}", "'b' is not in");
-  index_refused(folder, "{\"weight_map\":{\"a\":\"1.safetensors\",\"x\":\"3.safetensors\"}}", "stands in both");
+  index_refused(folder, "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"1.safetensors\"}}",
+                "'b' is not in");
+  index_refused(folder, "{\"weight_map\":{\"a\":\"1.safetensors\",\"x\":\"3.safetensors\"}}",
+                "stands in both");
   write_text(folder, "model.safetensors.index.json",
              "{\"metadata\":{},\"weight_map\":{\"b\":\"2.safetensors\",\"a\":\"1.safetensors\"}}");
   sonde_st *st = sonde_st_open(folder, &err);
@@ -290,8 +297,10 @@ static void any_allocation_may_fail(void **state) {
   int64_t n, live = sonde_alloc_live();
   int failures = 0;
   (void)state;
-  char *p = build("{\"__metadata__\":{\"k\":\"v\"},\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
-                  "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[2,4]}}", 4, &n);
+  char *p =
+    build("{\"__metadata__\":{\"k\":\"v\"},\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
+          "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[2,4]}}",
+          4, &n);
   for (int nth = 1;; nth++) {
     sonde_alloc_fail_at(nth);
     sonde_st *st = sonde_st_open_memory(p, n, "x", &err);

@@ -33,7 +33,8 @@ static void refused(const char *yaml, int line, const char *what) {
 
 static void scalars_follow_the_core_schema(void **state) {
   (void)state;
-  same("a: 1\nb: -7\nc: 0x1f\nd: 0o17\ne: +3\nf: 007", "{\"a\":1,\"b\":-7,\"c\":31,\"d\":15,\"e\":3,\"f\":7}");
+  same("a: 1\nb: -7\nc: 0x1f\nd: 0o17\ne: +3\nf: 007",
+       "{\"a\":1,\"b\":-7,\"c\":31,\"d\":15,\"e\":3,\"f\":7}");
   same("[1.5, 1e-3, .5, 5., -1E+2, 6.02e23]", "[1.5, 0.001, 0.5, 5.0, -100.0, 6.02e23]");
   same("[true, False, TRUE, null, ~, ]", "[true, false, true, null, null]");
   same("a:\nb: ''", "{\"a\":null,\"b\":\"\"}");
@@ -69,17 +70,19 @@ static void anchors_unfold_within_bounds(void **state) {
   sonde_bytes b = {0};
   char line[200];
   (void)state;
-  same("a: &x [1, {b: 2}]\nc: *x\nd: &x 5\ne: *x", "{\"a\":[1,{\"b\":2}],\"c\":[1,{\"b\":2}],\"d\":5,\"e\":5}");
+  same("a: &x [1, {b: 2}]\nc: *x\nd: &x 5\ne: *x",
+       "{\"a\":[1,{\"b\":2}],\"c\":[1,{\"b\":2}],\"d\":5,\"e\":5}");
   sonde_bytes_add(&b, "a0: &a0 [x, x, x, x, x, x, x, x, x]\n", 36);
   for (int i = 1; i < 12; i++) {
-    int n = snprintf(line, sizeof line, "a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i, i - 1,
-                     i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
+    int n = snprintf(line, sizeof line, "a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n",
+                     i, i, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
     sonde_bytes_add(&b, line, n);
   }
   refused(b.data, 7, "million");
   b.n = 0;
   sonde_bytes_add(&b, "a0: &a0 [x]\n", 12);
-  for (int i = 1; i < 100; i++) sonde_bytes_add(&b, line, snprintf(line, sizeof line, "a%d: &a%d [*a%d]\n", i, i, i - 1));
+  for (int i = 1; i < 100; i++)
+    sonde_bytes_add(&b, line, snprintf(line, sizeof line, "a%d: &a%d [*a%d]\n", i, i, i - 1));
   refused(b.data, 63, "deep");
   sonde_bytes_free(&b);
 }
@@ -89,7 +92,8 @@ static void nesting_is_bounded(void **state) {
   (void)state;
   memset(deep, '[', sizeof deep);
   refused((deep[1999] = '\0', deep), 1, "deep");
-  snprintf(text, sizeof text, "%.*s%.*s", 64, deep, 64, "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]");
+  snprintf(text, sizeof text, "%.*s%.*s", 64, deep, 64,
+           "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]");
   sonde_error err = {0};
   sonde_doc *d = parse(text, &err);
   assert_non_null(d);
@@ -100,7 +104,8 @@ static void lines_are_found_by_path(void **state) {
   sonde_error err = {0};
   char buf[64];
   (void)state;
-  sonde_doc *d = parse("# head\nmodel:\n  width: 64\n  heads:\n    - 1\n    - 2\ntrain: &t\n  lr: 1e-3\nmore: *t\n", &err);
+  sonde_doc *d =
+    parse("# head\nmodel:\n  width: 64\n  heads:\n    - 1\n    - 2\ntrain: &t\n  lr: 1e-3\nmore: *t\n", &err);
   assert_non_null(d);
   assert_int_equal(sonde_doc_line(d, "model"), 2);
   assert_int_equal(sonde_doc_line(d, "model.width"), 3);
@@ -119,10 +124,16 @@ static void writing_and_reading_give_the_same_tree(void **state) {
   (void)state;
   static const char *const json[] = {
     "{\"lr\": 0.001, \"small\": 1e-5, \"big\": 1e300, \"n\": 3, \"whole\": 2.0, \"t\": true, \"none\": null}",
-    "{\"strings\": [\"true\", \"null\", \"1\", \"1.5\", \"\", \" lead\", \"trail \", \"a: b\", \"# c\", \"yes\", \"~\", \"-\", \"0x1\"]}",
-    "{\"odd\": [\"two\\nlines\\n\", \"tab\\t\", \"\\u0001\", \"\xc3\xa9\xf0\x9f\x98\x80\", \"'\\\"\", \"*a\", \"&a\", \"!x\", \"%\", \"@\", \"<<\"]}",
+    "{\"strings\": [\"true\", \"null\", \"1\", \"1.5\", \"\", \" lead\", \"trail \", \"a: b\", \"# c\", "
+    "\"yes\", \"~\", \"-\", \"0x1\"]}",
+    "{\"odd\": [\"two\\nlines\\n\", \"tab\\t\", \"\\u0001\", \"\xc3\xa9\xf0\x9f\x98\x80\", \"'\\\"\", "
+    "\"*a\", \"&a\", \"!x\", \"%\", \"@\", \"<<\"]}",
     "{\"true\": 1, \"1\": 2, \"\": 3, \"<<\": 4, \"a b\": {\"c\": [[1, 2], [], {}, [{\"d\": 5}]]}}",
-    "[]", "{}", "\"text\"", "12", "null",
+    "[]",
+    "{}",
+    "\"text\"",
+    "12",
+    "null",
   };
   for (size_t i = 0; i < sizeof json / sizeof *json; i++) {
     json_t *tree = sonde_json_parse(json[i], (int64_t)strlen(json[i]), "json", &err);

@@ -1,4 +1,4 @@
-/* batch_test.c - rows of tokens: every token once, the same rows whatever the batch, targets one further on. */
+/* batch_test.c - rows of tokens: every token once, the same rows whatever the batch. */
 #include "../base/testing.h"
 #include "text/batch.h"
 
@@ -73,7 +73,8 @@ static void too_few_tokens_are_refused(void **state) {
   sonde_batches b;
   int32_t x[T], y[T];
   (void)state;
-  for (int64_t n = 0; n <= T; n++) assert_int_equal(sonde_batches_init(&b, stream(n), T, 5, &err), SONDE_EINVAL);
+  for (int64_t n = 0; n <= T; n++)
+    assert_int_equal(sonde_batches_init(&b, stream(n), T, 5, &err), SONDE_EINVAL);
   assert_int_equal(sonde_batches_init(&b, stream(T + 1), T, 5, &err), 0);
   assert_int_equal(b.epoch_rows, 1);
   assert_int_equal(sonde_batches_fill(&b, 3, 1, x, y, &err), 0);
@@ -114,8 +115,10 @@ static void windows_predict_each_token_once(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(rows_of_an_epoch_do_not_overlap), cmocka_unit_test(order_differs_between_epochs_and_seeds),
-    cmocka_unit_test(the_batch_size_does_not_matter),  cmocka_unit_test(too_few_tokens_are_refused),
+    cmocka_unit_test(rows_of_an_epoch_do_not_overlap),
+    cmocka_unit_test(order_differs_between_epochs_and_seeds),
+    cmocka_unit_test(the_batch_size_does_not_matter),
+    cmocka_unit_test(too_few_tokens_are_refused),
     cmocka_unit_test(windows_predict_each_token_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* bpe_train_test.c - training: the merges of the foreign library, the same at any thread count, files that load. */
+/* bpe_train_test.c - training: the merges of the foreign library, the same at any thread count. */
 #include "reference.h"
 
 static json_t *ref;
@@ -63,7 +63,8 @@ static void merges_are_those_of_the_foreign_library(void **state) {
   assert_true(json_array_size(want) > 250);
   assert_int_equal(json_array_size(got), json_array_size(want));
   for (size_t i = 0; i < json_array_size(want); i++)
-    assert_string_equal(json_string_value(json_array_get(got, i)), json_string_value(json_array_get(want, i)));
+    assert_string_equal(json_string_value(json_array_get(got, i)),
+                        json_string_value(json_array_get(want, i)));
   json_decref(tree);
   sonde_tokenizer_free(t);
   free_texts(texts, n);
@@ -79,7 +80,8 @@ static sonde_text *made_up(int64_t n) {
     while (at + 24 < room) {
       x = x * 6364136223846793005u + 1442695040888963407u;
       uint64_t r = (x >> 33) % 1000, word = r * r * r / 1000000;
-      at += (size_t)snprintf(s + at, room - at, " w%llx%c", (unsigned long long)(word * 2654435761u & 0xfffff), 'a' + (int)(word % 5));
+      at += (size_t)snprintf(s + at, room - at, " w%llx%c",
+                             (unsigned long long)(word * 2654435761u & 0xfffff), 'a' + (int)(word % 5));
     }
     texts[i] = (sonde_text){s, (int64_t)at};
   }

@@ -88,12 +88,13 @@ static void refused(const char *spec, sonde_corpus_opts o, int code, const char 
 #define NONE ((sonde_corpus_opts){0})
 #define TEXT(name, s) make_file(name, s, (int64_t)strlen(s))
 
-/* ---- sources ------------------------------------------------------------------------------------------------- */
+/* ---- sources ------------------------------------------------------------------------------------------- */
 
 static void marked_text_is_cut_at_its_marks(void **state) {
   (void)state;
-  text_is(TEXT("a.txt", "one\n\ntwo\n<|endoftext|>\nthree\n<|endoftext|>\r\n<|endoftext|>\nfour <|endoftext|>"), NONE,
-          "one\n\ntwo\n|three\n|four <|endoftext|>|");
+  text_is(
+    TEXT("a.txt", "one\n\ntwo\n<|endoftext|>\nthree\n<|endoftext|>\r\n<|endoftext|>\nfour <|endoftext|>"),
+    NONE, "one\n\ntwo\n|three\n|four <|endoftext|>|");
 }
 
 static void plain_text_is_cut_at_blank_lines(void **state) {
@@ -131,10 +132,12 @@ static void plain_text_is_cut_at_blank_lines(void **state) {
 
 static void json_lines_give_a_field(void **state) {
   (void)state;
-  TEXT("a.jsonl", "{\"text\": \"one\\ntwo\", \"n\": 1}\n\n{\"n\": 2, \"text\": \"\\u6df1\"}\r\n{\"text\": \"\"}\n{\"text\": \"last\"}");
+  TEXT("a.jsonl", "{\"text\": \"one\\ntwo\", \"n\": 1}\n\n{\"n\": 2, \"text\": \"\\u6df1\"}\r\n{\"text\": "
+                  "\"\"}\n{\"text\": \"last\"}");
   text_is(path, NONE, "one\ntwo|\xe6\xb7\xb1|last|");
   text_is(path, (sonde_corpus_opts){.max_bytes = 8}, "one\ntwo|\xe6\xb7\xb1|");
-  refused(path, (sonde_corpus_opts){.field = "body"}, SONDE_EFORMAT, "a.jsonl:1: no text in the field 'body'");
+  refused(path, (sonde_corpus_opts){.field = "body"}, SONDE_EFORMAT,
+          "a.jsonl:1: no text in the field 'body'");
   text_is(TEXT("b.jsonl", "{\"body\": \"x\"}\n"), (sonde_corpus_opts){.field = "body"}, "x|");
   refused(TEXT("c.jsonl", "{\"text\": \"x\"}\n{\"text\": \n"), NONE, SONDE_EFORMAT, "c.jsonl:2: not JSON");
   refused(TEXT("d.jsonl", "{\"text\": \"x\"}\n[1]\n"), NONE, SONDE_EFORMAT, "d.jsonl:2");
@@ -182,14 +185,15 @@ static void the_bible_has_its_chapters(void **state) {
   }
   sonde_corpus *c = must_open("default", (sonde_corpus_opts){.validation = -1, .max_bytes = 100000});
   char *text = text_of(c, SONDE_TRAIN);
-  assert_ptr_equal(strstr(text, "In the beginning God created the heaven and the earth.\nAnd the earth"), text);
+  assert_ptr_equal(strstr(text, "In the beginning God created the heaven and the earth.\nAnd the earth"),
+                   text);
   assert_non_null(strstr(text, "|Thus the heavens and the earth were finished"));
   assert_null(strstr(text, "Ge1:"));
   sonde_release(text);
   sonde_corpus_free(c);
 }
 
-/* ---- the split ----------------------------------------------------------------------------------------------- */
+/* ---- the split ----------------------------------------------------------------------------------------- */
 
 /* 2000 documents, of which every text stands there twice. */
 static const char *make_pairs(const char *name) {
@@ -222,7 +226,7 @@ static void equal_documents_fall_on_one_side(void **state) {
   sonde_corpus_free(c);
 }
 
-/* ---- the cache ----------------------------------------------------------------------------------------------- */
+/* ---- the cache ----------------------------------------------------------------------------------------- */
 
 static void entry_stat(const sonde_corpus *c, struct stat *st) {
   char file[700];
@@ -324,7 +328,7 @@ static void an_unwritable_cache_says_which_folder(void **state) {
   assert_non_null(strstr(err.text, "/file"));
 }
 
-/* ---- tokenizers and shards ----------------------------------------------------------------------------------- */
+/* ---- tokenizers and shards ----------------------------------------------------------------------------- */
 
 static void a_given_tokenizer_is_used(void **state) {
   char tokenizer[400], spec[300];
@@ -354,10 +358,12 @@ static void an_entry_opens_as_a_folder_and_a_shard_as_a_file(void **state) {
   sonde_corpus_free(d);
   snprintf(file, sizeof file, "%s/train.tok", sonde_corpus_cached(c));
   d = must_open(file, (sonde_corpus_opts){.validation = 0.1});
-  int64_t documents = sonde_corpus_documents(c, SONDE_TRAIN), held = sonde_corpus_documents(d, SONDE_VALIDATION);
+  int64_t documents = sonde_corpus_documents(c, SONDE_TRAIN),
+          held = sonde_corpus_documents(d, SONDE_VALIDATION);
   assert_int_equal(held, (documents + 9) / 10);
   assert_int_equal(sonde_corpus_documents(d, SONDE_TRAIN), documents - held);
-  assert_int_equal(sonde_corpus_stream(d, SONDE_TRAIN).tokens + sonde_corpus_stream(d, SONDE_VALIDATION).tokens,
+  assert_int_equal(sonde_corpus_stream(d, SONDE_TRAIN).tokens +
+                     sonde_corpus_stream(d, SONDE_VALIDATION).tokens,
                    sonde_corpus_stream(c, SONDE_TRAIN).tokens);
   int32_t last;
   sonde_stream s = sonde_corpus_stream(d, SONDE_TRAIN);

@@ -1,4 +1,4 @@
-/* shard_test.c - token shards: what is written comes back, foreign kinds are read, damaged files are refused. */
+/* shard_test.c - what is written comes back, foreign kinds are read, damaged files are refused. */
 #include "../base/testing.h"
 #include "base/mem.h"
 #include "base/sha256.h"

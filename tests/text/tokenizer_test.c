@@ -1,4 +1,4 @@
-/* tokenizer_test.c - tokenizer.json files: ids as the Hugging Face library has them, texts back, files refused. */
+/* tokenizer_test.c - ids as the Hugging Face library has them, texts back, files refused. */
 #include "reference.h"
 
 static json_t *ref;
@@ -22,7 +22,7 @@ static sonde_tokenizer *base(void) {
   return t;
 }
 
-/* ---- ids --------------------------------------------------------------------------------------------------- */
+/* ---- ids ----------------------------------------------------------------------------------------------- */
 
 /* base with the variant's members put in. {"merges": "pairs"} stands for base's merges as lists of two. */
 static json_t *variant_tree(const json_t *replace) {
@@ -45,7 +45,8 @@ static json_t *variant_tree(const json_t *replace) {
 
 static void check_ids(const char *name, const char *text, const sonde_ids *got, const json_t *want) {
   int same = got->n == (int64_t)json_array_size(want);
-  for (int64_t i = 0; same && i < got->n; i++) same = got->id[i] == json_integer_value(json_array_get(want, (size_t)i));
+  for (int64_t i = 0; same && i < got->n; i++)
+    same = got->id[i] == json_integer_value(json_array_get(want, (size_t)i));
   if (same) return;
   char *w = sonde_json_text(want, 0);
   print_error("%s: '%s' wants %s, got:", name, text, w);
@@ -151,7 +152,8 @@ static void special_tokens_can_be_text(void **state) {
   sonde_error err = {0};
   (void)state;
   sonde_tokenizer *t = base();
-  sonde_ids as_token = reference_encode(t, text, 15, 0), as_text = reference_encode(t, text, 15, SONDE_ENCODE_PLAIN);
+  sonde_ids as_token = reference_encode(t, text, 15, 0),
+            as_text = reference_encode(t, text, 15, SONDE_ENCODE_PLAIN);
   assert_int_equal(as_token.n, 3);
   assert_int_equal(as_token.id[1], sonde_tokenizer_eot(t));
   for (int64_t i = 0; i < as_text.n; i++) assert_int_not_equal(as_text.id[i], sonde_tokenizer_eot(t));
@@ -172,7 +174,8 @@ static void special_tokens_can_be_text(void **state) {
 static void what_surrounds_a_text_can_be_left_out(void **state) {
   sonde_error err = {0};
   (void)state;
-  json_t *tree = variant_tree(json_object_get(json_object_get(json_object_get(ref, "variants"), "roberta"), "replace"));
+  json_t *tree =
+    variant_tree(json_object_get(json_object_get(json_object_get(ref, "variants"), "roberta"), "replace"));
   sonde_tokenizer *t = reference_parse(tree, &err);
   assert_non_null(t);
   sonde_ids whole = reference_encode(t, "the", 3, 0), bare = reference_encode(t, "the", 3, SONDE_ENCODE_BARE);
@@ -204,7 +207,7 @@ static void saving_keeps_every_byte(void **state) {
   test_folder_drop(folder);
 }
 
-/* ---- refusals ---------------------------------------------------------------------------------------------- */
+/* ---- refusals ------------------------------------------------------------------------------------------ */
 
 /* base with one member (of the model, when the path begins with "model.") set to a JSON value. */
 static void refused(const char *path, const char *value, int code, const char *what) {
@@ -226,19 +229,28 @@ static void refused(const char *path, const char *value, int code, const char *w
 static void what_is_not_known_is_refused_by_name(void **state) {
   (void)state;
   refused("normalizer", "{\"type\":\"Lowercase\"}", SONDE_EUNSUP, "'Lowercase'");
-  refused("normalizer", "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Strip\"}]}", SONDE_EUNSUP, "'Strip'");
+  refused("normalizer", "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Strip\"}]}",
+          SONDE_EUNSUP, "'Strip'");
   refused("pre_tokenizer", "null", SONDE_EUNSUP, "ByteLevel");
   refused("pre_tokenizer", "{\"type\":\"Metaspace\"}", SONDE_EUNSUP, "ByteLevel");
-  refused("pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Punctuation\"},{\"type\":\"ByteLevel\"}]}",
+  refused("pre_tokenizer",
+          "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Punctuation\"},{\"type\":\"ByteLevel\"}]}",
           SONDE_EUNSUP, "'Punctuation'");
-  refused("pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},"
-          "\"behavior\":\"MergedWithNext\"},{\"type\":\"ByteLevel\"}]}", SONDE_EUNSUP, "'MergedWithNext'");
-  refused("pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a(\"},"
-          "\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\"}]}", SONDE_EFORMAT, "'a('");
-  refused("pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\hx\"},"
-          "\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\"}]}", SONDE_EUNSUP, "'\\hx'");
+  refused("pre_tokenizer",
+          "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},"
+          "\"behavior\":\"MergedWithNext\"},{\"type\":\"ByteLevel\"}]}",
+          SONDE_EUNSUP, "'MergedWithNext'");
+  refused("pre_tokenizer",
+          "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a(\"},"
+          "\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\"}]}",
+          SONDE_EFORMAT, "'a('");
+  refused("pre_tokenizer",
+          "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\hx\"},"
+          "\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\"}]}",
+          SONDE_EUNSUP, "'\\hx'");
   refused("post_processor", "{\"type\":\"Other\"}", SONDE_EUNSUP, "'Other'");
-  refused("post_processor", "{\"type\":\"BertProcessing\",\"cls\":[\"a\",99999],\"sep\":[\"b\",1]}", SONDE_EFORMAT, "id");
+  refused("post_processor", "{\"type\":\"BertProcessing\",\"cls\":[\"a\",99999],\"sep\":[\"b\",1]}",
+          SONDE_EFORMAT, "id");
   refused("decoder", "{\"type\":\"WordPiece\"}", SONDE_EUNSUP, "'WordPiece'");
   refused("truncation", "{\"max_length\":512}", SONDE_EUNSUP, "truncation");
   refused("model.type", "\"WordPiece\"", SONDE_EUNSUP, "'WordPiece'");
@@ -295,7 +307,8 @@ static void any_allocation_may_fail(void **state) {
   sonde_error err = {0};
   int64_t live, failures = 0;
   (void)state;
-  json_t *tree = variant_tree(json_object_get(json_object_get(json_object_get(ref, "variants"), "added_nfc"), "replace"));
+  json_t *tree =
+    variant_tree(json_object_get(json_object_get(json_object_get(ref, "variants"), "added_nfc"), "replace"));
   char *text = sonde_json_text(tree, 0);
   live = sonde_alloc_live();
   for (int nth = 1;; nth++) {
