@@ -82,9 +82,16 @@ local function resolve_placement(given, where)
   }
 end
 
--- Options that belong to the norm's method, where the user has set none.
-local function take_suggestions(config, norm)
+-- Options that belong to the norm's method, where neither the user nor a preset has set them.
+local function take_suggestions(config, norm, where)
   for key, value in string.gmatch(core.module("norm", norm.name).suggests or "", "([%w_]+)=(%S+)") do
+    local names = {}
+    for i, option in ipairs(transformer.schema) do
+      names[i], names[option.name] = option.name, true
+    end
+    if not names[key] then
+      error(where() .. "norm '" .. norm.name .. "' suggests an option '" .. key .. "' that models do not have" .. args.hint(key, names), 0)
+    end
     if config[key] == nil then config[key] = tonumber(value) or value end
   end
 end
@@ -140,7 +147,7 @@ function transformer.new(options, where)
   resolve_heads(config, place)
   local layers = resolve_layers(config, asked, place)
   local final = resolve_module("norm", config.final_norm or config.norm, config, asked, place)
-  take_suggestions(config, resolve_module("norm", config.norm, config, asked, place))
+  take_suggestions(config, resolve_module("norm", config.norm, config, asked, place), place)
   config.embed_scale = config.embed_scale or "none"
   local main = resolve_placement(config.placement, place)
   config.init = config.init or main.init

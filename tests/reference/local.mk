@@ -5,3 +5,4 @@ EXTRA_DIST += %D%/make_safetensors.py %D%/halves.safetensors
 EXTRA_DIST += %D%/make_train.py %D%/train.json
 EXTRA_DIST += %D%/make_plugins.py %D%/plugins.json
 EXTRA_DIST += %D%/make_tokenizers.js %D%/tokenizers.json
+EXTRA_DIST += %D%/make_norms.py %D%/norms.json

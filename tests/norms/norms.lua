@@ -1,0 +1,282 @@
+-- What norms and placements do beside their formulas: first values, the embedding's scale, factors that go into gains,
+-- BHyT's buffer from the first weights to a saved folder, options by place.
+
+local lu = require "luaunit"
+local sonde = require "sonde"
+local core = require "sonde.core"
+
+local function model_of(options)
+  local all = { vocab = 13, width = 8, depth = 2, heads = 4, kv_heads = 2, ffn_hidden = 12, context = 6, seed = 5 }
+  for key, value in pairs(options or {}) do all[key] = value end
+  return sonde.transformer(all)
+end
+
+local function roles(model)
+  local found = {}
+  for _, param in ipairs(model:params():list()) do found[param.name] = param.role end
+  return found
+end
+
+local function loss_of(model, context)
+  local trace = model:trace { batch = 1, context = context or 4 }
+  local tokens, targets = {}, {}
+  for i = 1, context or 4 do tokens[i], targets[i] = i, i + 1 end
+  return sonde.value(trace:mean_loss(), { tokens = tokens, targets = targets })
+end
+
+-- ---- first values -----------------------------------------------------------------------------------------------
+
+TestInit = {}
+
+local WIDTH, HIDDEN, DEPTH = 96, 160, 4
+
+-- Standard deviation and largest size of a parameter's first values.
+local function spread(model, name)
+  local values, square, most = model:params():find(name):values(), 0, 0
+  for _, value in ipairs(values) do
+    square, most = square + value * value, math.max(most, math.abs(value))
+  end
+  return math.sqrt(square / #values), most
+end
+
+local function check_init(init, cut, expected)
+  local model = sonde.transformer { vocab = 300, width = WIDTH, depth = DEPTH, ffn_hidden = HIDDEN, heads = 4, init = init }:init()
+  for name, std in pairs(expected) do
+    local got, most = spread(model, name)
+    lu.assertTrue(math.abs(got / std - 1) < 0.04, init .. ", " .. name .. ": " .. got .. " for " .. std)
+    if cut then lu.assertTrue(most <= 3 * std and most > 2.5 * std, name) end
+  end
+end
+
+function TestInit:test_mitchell_is_by_width_and_block()
+  check_init("mitchell", true, {
+    ["model.embed_tokens.weight"] = WIDTH ^ -0.5, ["lm_head.weight"] = WIDTH ^ -0.5,
+    ["model.layers.0.self_attn.q_proj.weight"] = WIDTH ^ -0.5, ["model.layers.3.mlp.up_proj.weight"] = WIDTH ^ -0.5,
+    ["model.layers.0.self_attn.o_proj.weight"] = (2 * WIDTH) ^ -0.5,
+    ["model.layers.3.self_attn.o_proj.weight"] = (2 * WIDTH * 4) ^ -0.5,
+    ["model.layers.0.mlp.down_proj.weight"] = (2 * HIDDEN) ^ -0.5,
+    ["model.layers.3.mlp.down_proj.weight"] = (2 * HIDDEN * 4) ^ -0.5,
+  })
+end
+
+function TestInit:test_megatron_is_by_depth()
+  check_init("megatron", true, {
+    ["model.embed_tokens.weight"] = 0.02, ["lm_head.weight"] = WIDTH ^ -0.5, ["model.layers.3.self_attn.v_proj.weight"] = 0.02,
+    ["model.layers.0.self_attn.o_proj.weight"] = 0.02 / math.sqrt(2 * DEPTH),
+    ["model.layers.3.mlp.down_proj.weight"] = 0.02 / math.sqrt(2 * DEPTH),
+  })
+end
+
+function TestInit:test_deepnorm_and_its_inverse()
+  for init, beta in pairs { deepnorm = (8 * DEPTH) ^ -0.25, deepnorm_paper = (8 * DEPTH) ^ 0.25 } do
+    local square, wide = math.sqrt(1 / WIDTH), math.sqrt(2 / (WIDTH + HIDDEN))
+    check_init(init, false, {
+      ["model.layers.1.self_attn.q_proj.weight"] = square, ["model.layers.1.self_attn.v_proj.weight"] = beta * square,
+      ["model.layers.1.self_attn.o_proj.weight"] = beta * square, ["model.layers.1.mlp.gate_proj.weight"] = beta * wide,
+      ["model.layers.1.mlp.down_proj.weight"] = beta * wide, ["model.embed_tokens.weight"] = 0.02,
+    })
+  end
+end
+
+function TestInit:test_placements_bring_theirs()
+  for name, init in pairs { pre_ln_scaled = "scaled", pre_ln_mitchell = "mitchell", pre_ln_megatron = "megatron",
+    deepnorm = "deepnorm", deepnorm_paper = "deepnorm_paper", lns = "normal" } do
+    lu.assertEquals(model_of({ placement = name }).config.init, init)
+    lu.assertEquals(model_of({ placement = name, init = "normal" }).config.init, "normal")
+  end
+end
+
+function TestInit:test_learned_scales_start_where_asked()
+  local function first(options)
+    return model_of(options):init():params():find "model.layers.0.placement.attn_scale":values()
+  end
+  lu.assertAlmostEquals(first({ placement = "skipinit" })[1], 1e-3, 1e-9)
+  lu.assertEquals(#first { placement = "skipinit" }, 1)
+  lu.assertEquals(#first { placement = "layerscale" }, 8)
+  lu.assertAlmostEquals(first({ placement = "layerscale" })[8], 0.1, 1e-7)
+  lu.assertAlmostEquals(first({ placement = "layerscale", depth = 19 })[8], 1e-5, 1e-12)
+  lu.assertAlmostEquals(first({ placement = "layerscale", depth = 25 })[8], 1e-6, 1e-12)
+  lu.assertAlmostEquals(first({ placement = { "layerscale", scale = 0.5 } })[8], 0.5, 1e-7)
+end
+
+-- ---- DyT ----------------------------------------------------------------------------------------------------------
+
+TestDyt = {}
+
+function TestDyt:test_the_embedding_is_scaled_unless_told_otherwise()
+  local model = model_of({ norm = "dyt" }):init()
+  lu.assertAlmostEquals(model:params():find "model.embed_scale":get(1), math.sqrt(8), 1e-6)
+  lu.assertEquals(roles(model)["model.embed_scale"], "gain")
+  lu.assertNil(roles(model_of { norm = "dyt", embed_scale = "none" })["model.embed_scale"])
+  lu.assertNil(roles(model_of())["model.embed_scale"])
+  -- Fixed or learned, it starts as the same function.
+  local learned, fixed = loss_of(model), loss_of(model_of({ norm = "dyt", embed_scale = "fixed" }):init())
+  lu.assertAlmostEquals(learned, fixed, 1e-6)
+end
+
+function TestDyt:test_a_norm_in_lua_suggests_too()
+  sonde.norm("with_scale", { suggests = "embed_scale=fixed tie=true" }, function(_, _, x) return x end)
+  local config = model_of({ norm = "with_scale" }).config
+  lu.assertEquals(config.embed_scale, "fixed")
+  lu.assertFalse(config.tie)   -- has a preset of its own
+  sonde.norm("with_typo", { suggests = "embed_scal=fixed" }, function(_, _, x) return x end)
+  local ok, message = pcall(model_of, { norm = "with_typo" })
+  lu.assertFalse(ok)
+  lu.assertStrContains(message, "norm 'with_typo' suggests an option 'embed_scal' that models do not have")
+end
+
+function TestDyt:test_alpha_starts_by_place()
+  local params = model_of({ norm = { "dyt", alpha_attn = 0.8, alpha_ffn = 0.2, alpha_final = 0.1 } }):init():params()
+  lu.assertAlmostEquals(params:find "model.layers.1.input_layernorm.alpha":get(1), 0.8, 1e-6)
+  lu.assertAlmostEquals(params:find "model.layers.1.post_attention_layernorm.alpha":get(1), 0.2, 1e-6)
+  lu.assertAlmostEquals(params:find "model.norm.alpha":get(1), 0.1, 1e-6)
+end
+
+-- ---- factors ------------------------------------------------------------------------------------------------------
+
+TestFactor = {}
+
+function TestFactor:test_a_factor_of_a_norm_goes_into_its_gain()
+  local g = sonde.graph()
+  local x, gain = g:input("x", "f32", { 2, 3 }), g:input("gain", "f32", { 3 })
+  local y, z = x:rmsnorm(gain) * 0.25, 0.25 * (x:rmsnorm(gain) + 0)
+  lu.assertEquals(y:op(), "rmsnorm")
+  local plan = sonde.plan { y, x:rmsnorm(gain), z }
+  plan:run { x = { 1, 2, 3, -4, 5, 6 }, gain = { 1, 0.5, -2 } }
+  for i, value in ipairs(plan:output(2):values()) do
+    lu.assertAlmostEquals(plan:output(1):get(i), 0.25 * value, 1e-7)
+    lu.assertAlmostEquals(plan:output(3):get(i), 0.25 * value, 1e-7)
+  end
+end
+
+function TestFactor:test_scaled_layers_cost_no_more_than_plain_ones()
+  local function bytes(name)
+    local trace = model_of({ placement = name, width = 64 }):trace { batch = 4, context = 6 }
+    return sonde.plan({ trace:mean_loss() }):info().bytes
+  end
+  lu.assertTrue(bytes "lns" < bytes "pre_ln" + 2 * 64 * 4 * 4 * 2)   -- the gains of both norms of two blocks
+end
+
+-- ---- BHyT ---------------------------------------------------------------------------------------------------------
+
+TestBhyt = {}
+
+local C = "model.layers.1.post_attention_layernorm.attention_variance"
+
+-- |W_V W_O|_F^2 / (T D) with W_V repeated for the two query heads of each of the two groups.
+local function naive(model, context)
+  local v = model:params():find "model.layers.1.self_attn.v_proj.weight":values()
+  local o = model:params():find "model.layers.1.self_attn.o_proj.weight":values()
+  local sum = 0
+  for i = 0, 7 do
+    for j = 0, 7 do
+      local entry = 0
+      for head = 0, 3 do
+        for k = 0, 1 do
+          entry = entry + o[i * 8 + head * 2 + k + 1] * v[(math.floor(head / 2) * 2 + k) * 8 + j + 1]
+        end
+      end
+      sum = sum + entry * entry
+    end
+  end
+  return sum / (context * 8)
+end
+
+local function c_of(model)
+  return model:params():find(C):get(1)
+end
+
+local function assert_near(got, expected)
+  lu.assertTrue(math.abs(got / expected - 1) < 1e-5, got .. " for " .. expected)
+end
+
+function TestBhyt:test_the_buffer_starts_from_the_initialised_weights()
+  local a, b = model_of({ norm = "bhyt" }):init(), model_of({ norm = "bhyt", seed = 6 }):init()
+  assert_near(c_of(a), naive(a, 6))
+  assert_near(c_of(b), naive(b, 6))
+  lu.assertNotEquals(c_of(a), c_of(b))
+  lu.assertEquals(roles(a)[C], "buffer")
+  lu.assertEquals(a:count().total, model_of({ norm = "bhyt_star" }):count().total)
+end
+
+function TestBhyt:test_it_does_not_depend_on_what_is_traced()
+  local model = model_of({ norm = "bhyt" }):init()
+  local before, short = c_of(model), loss_of(model, 2)
+  loss_of(model, 6)
+  lu.assertEquals(c_of(model), before)
+  lu.assertEquals(loss_of(model, 2), short)
+end
+
+function TestBhyt:test_training_refreshes_it()
+  local values = {}
+  for i = 1, 400 do values[i] = i * i % 13 end
+  local corpus = { vocab = 13, handle = sonde.tensor("i32", { #values }, values), spec = "made", hash = "made" }
+  local model = model_of { norm = "bhyt" }
+  local options = { steps = 20, batch = 2, lr = 0.05, progress = false, eval_every = 0, probe_every = 0 }
+  local first = naive(model:init(), 6)
+  sonde.train(model, corpus, options)
+  assert_near(c_of(model), naive(model, 6))       -- of 20 updates: after each
+  lu.assertTrue(math.abs(c_of(model) / first - 1) > 1e-3)
+end
+
+function TestBhyt:test_folders_keep_it_and_get_one_where_they_have_none()
+  local dir = os.tmpname()
+  os.remove(dir)
+  local model = model_of({ norm = "bhyt" }):init()
+  model:params():find(C):fill(0.5)
+  model:save(dir)
+  lu.assertEquals(c_of(sonde.load(dir)), 0.5)     -- what it was trained with, not what the weights now give
+  local names, tensors = {}, {}
+  for _, param in ipairs(model:params():list()) do
+    if param.role ~= "buffer" then
+      names[#names + 1], tensors[#tensors + 1] = param.name, model:params():find(param.name)
+    end
+  end
+  core.weights_save(dir .. "/model.safetensors", names, tensors)
+  local loaded = sonde.load(dir)
+  assert_near(c_of(loaded), naive(model, 6))
+  core.remove_tree(dir)
+end
+
+function TestBhyt:test_weights_changed_by_hand_are_followed_when_asked()
+  local model = model_of({ norm = "bhyt" }):init()
+  model:params():find "model.layers.1.self_attn.v_proj.weight":fill(0.1)
+  model:refresh()
+  assert_near(c_of(model), naive(model, 6))
+end
+
+function TestBhyt:test_the_estimate_stands_only_where_it_holds()
+  for _, name in ipairs { "post_ln", "sandwich", "parallel", "skipinit" } do
+    lu.assertNil(roles(model_of { norm = "bhyt", placement = name })[C], name)
+  end
+  lu.assertEquals(roles(model_of { norm = "bhyt", placement = "lns" })[C], "buffer")
+  lu.assertNil(roles(model_of { norm = "bhyt_star" })[C])
+end
+
+function TestBhyt:test_lambdas_by_place()
+  local model = model_of({ norm = { "bhyt", lambda_attn = 2, lambda_ffn = 3 } }):init()
+  lu.assertEquals(model:params():find "model.layers.0.input_layernorm.lambda":get(1), 2)
+  lu.assertEquals(model:params():find "model.layers.0.post_attention_layernorm.lambda":get(1), 3)
+  lu.assertNil(roles(model)["model.norm.lambda"])          -- RMSNorm before the head
+  local final = model_of { norm = { "bhyt", lambda_final = 2 } }
+  lu.assertEquals(roles(final)["model.norm.lambda"], "gain")
+  local fixed = model_of({ norm = { "bhyt", learn_lambda = false, lambda_attn = 2, lambda_ffn = 3 } }):init()
+  lu.assertNil(roles(fixed)["model.layers.0.input_layernorm.lambda"])
+  lu.assertAlmostEquals(loss_of(fixed), loss_of(model), 1e-6)
+end
+
+-- ---- queries and keys ---------------------------------------------------------------------------------------------
+
+TestQkNorm = {}
+
+function TestQkNorm:test_it_has_gains_and_is_no_llama()
+  local model, dir = model_of({ attention = { "causal", qk_norm = true } }):init(), os.tmpname()
+  os.remove(dir)
+  lu.assertEquals(model:params():find "model.layers.0.self_attn.q_norm.weight":values(), { 1, 1 })
+  model:save(dir)
+  lu.assertEquals(core.json_load(dir .. "/config.json").model_type, "sonde")
+  lu.assertEquals(loss_of(sonde.load(dir)), loss_of(model))
+  core.remove_tree(dir)
+end
+
+os.exit(lu.LuaUnit.run("-o", "tap"), true)

@@ -1,0 +1,212 @@
+#!/usr/bin/python3
+"""make_norms.py - writes norms.json: what PyTorch says about small models of every norm and placement.
+
+    /usr/bin/python3 make_norms.py          (Debian's python3-torch; nothing else)
+
+A model has two blocks, grouped queries (four heads, two of keys and values) and a head of its own. Its parameters are
+not stored: both sides make them from their names by the same integer hash (see `numbers`). PyTorch computes in f64.
+Of each case the file keeps the loss of every token and, for every parameter in the order of the names, its
+gradient's inner product with generated numbers and its norm.
+"""
+import json
+import math
+import os
+import sys
+import zlib
+
+import torch
+import torch.nn.functional as F
+
+VOCAB, WIDTH, HEADS, KV, HIDDEN, DEPTH = 13, 8, 4, 2, 12, 2
+BATCH, LENGTH, CONTEXT = 2, 5, 7       # CONTEXT: of the training, which BHyT reckons with
+HEAD = WIDTH // HEADS
+
+
+def numbers(name, shape, lo, hi):
+    """Numbers in [lo, hi) from a 32-bit mixing hash of (name, index)."""
+    mask = 0xFFFFFFFF
+    h = (torch.arange(math.prod(shape), dtype=torch.int64) + zlib.crc32(name.encode())) & mask
+    for factor, shift in ((0x7FEB352D, 16), (0x846CA68B, 15)):
+        h = h ^ (h >> shift)
+        h = (h * factor) & mask
+    u = ((h ^ (h >> 16)) >> 8).double() / 2 ** 24
+    return (lo + (hi - lo) * u).float().double().reshape(shape)
+
+
+def root_mean_square(x, eps):
+    return x / torch.sqrt((x * x).mean(-1, keepdim=True) + eps)
+
+
+class Model:
+    """One case: options as in Sonde, parameters made as they are asked for."""
+
+    def __init__(self, norm="rmsnorm", placement="pre_ln", attention=None):
+        self.norm = dict(norm if isinstance(norm, dict) else {"name": norm})
+        self.placement = dict(placement if isinstance(placement, dict) else {"name": placement})
+        self.qk_norm = bool(attention)
+        self.params = {}
+
+    def param(self, name, *shape, lo=-0.5, hi=0.5):
+        if name not in self.params:
+            self.params[name] = numbers(name, shape, lo, hi).requires_grad_()
+        return self.params[name]
+
+    def gain(self, name, *shape):
+        return self.param(name, *shape, lo=0.5, hi=1.5)
+
+    # ---- norms: prefix is the parameters', slot the place in the block
+
+    def layernorm(self, x, prefix, slot, block):
+        bias = self.param(prefix + "bias", WIDTH) if self.norm.get("bias", True) else 0
+        centred = x - x.mean(-1, keepdim=True)
+        return root_mean_square(centred, 1e-5) * self.gain(prefix + "weight", WIDTH) + bias
+
+    def rmsnorm(self, x, prefix, slot, block):
+        return root_mean_square(x, 1e-6) * self.gain(prefix + "weight", WIDTH)
+
+    def dyt(self, x, prefix, slot, block):
+        return torch.tanh(self.gain(prefix + "alpha", 1) * x) * self.gain(prefix + "weight", WIDTH)
+
+    def bhyt(self, x, prefix, slot, block):
+        kappa, star = self.norm.get("kappa", 10), self.norm["name"] == "bhyt_star"
+        if slot == "final" and not self.norm.get("lambda_final", 0):
+            return self.rmsnorm(x, prefix, slot, block)
+        lam = self.gain(prefix + "lambda", 1)
+        variance = (x * x).mean(-1, keepdim=True)
+        if slot == "attn":
+            block.update(x=x, variance=variance, lam=lam)
+        elif slot == "ffn" and not star and "branch" in block:
+            lam1 = block["lam"].detach() * block.get("factor", 1)
+            variance = block["variance"] + self.attention_variance(block["index"]) * lam1 ** 2 / kappa ** 2
+        elif slot == "ffn" and not star and block.get("x") is x:
+            variance = block["variance"]
+        return torch.tanh(lam / kappa * x / torch.sqrt(variance + 1e-6)) * self.gain(prefix + "weight", WIDTH)
+
+    bhyt_star = bhyt
+
+    def attention_variance(self, index):
+        at = f"model.layers.{index}.self_attn."
+        v, o = self.params[at + "v_proj.weight"].detach(), self.params[at + "o_proj.weight"].detach()
+        v = v.reshape(KV, HEAD, WIDTH).repeat_interleave(HEADS // KV, dim=0).reshape(HEADS * HEAD, WIDTH)
+        return torch.linalg.matrix_norm(o @ v) ** 2 / (CONTEXT * WIDTH)
+
+    def apply_norm(self, x, prefix, slot, block):
+        return getattr(self, self.norm["name"])(x, prefix, slot, block)
+
+    # ---- branches
+
+    def attention(self, x, index):
+        at = f"model.layers.{index}.self_attn."
+        q = (x @ self.param(at + "q_proj.weight", HEADS * HEAD, WIDTH).T).reshape(BATCH, LENGTH, HEADS, HEAD)
+        k = (x @ self.param(at + "k_proj.weight", KV * HEAD, WIDTH).T).reshape(BATCH, LENGTH, KV, HEAD)
+        v = (x @ self.param(at + "v_proj.weight", KV * HEAD, WIDTH).T).reshape(BATCH, LENGTH, KV, HEAD)
+        if self.qk_norm:
+            q = root_mean_square(q, 1e-6) * self.gain(at + "q_norm.weight", HEAD)
+            k = root_mean_square(k, 1e-6) * self.gain(at + "k_norm.weight", HEAD)
+        angle = torch.arange(LENGTH).double()[:, None] * 10000.0 ** (-torch.arange(0, HEAD, 2).double() / HEAD)
+        cos, sin = (torch.cat([f(angle)] * 2, -1)[:, None] for f in (torch.cos, torch.sin))
+        q, k = (z * cos + torch.cat([-z[..., HEAD // 2:], z[..., :HEAD // 2]], -1) * sin for z in (q, k))
+        q, k, v = (z.repeat_interleave(HEADS // z.shape[2], dim=2).transpose(1, 2) for z in (q, k, v))
+        scores = q @ k.transpose(-1, -2) / math.sqrt(HEAD)
+        scores = scores.masked_fill(torch.ones(LENGTH, LENGTH).triu(1).bool(), -math.inf)
+        out = (scores.softmax(-1) @ v).transpose(1, 2).reshape(BATCH, LENGTH, HEADS * HEAD)
+        return out @ self.param(at + "o_proj.weight", WIDTH, HEADS * HEAD).T
+
+    def ffn(self, x, index):
+        at = f"model.layers.{index}.mlp."
+        gate = x @ self.param(at + "gate_proj.weight", HIDDEN, WIDTH).T
+        up = x @ self.param(at + "up_proj.weight", HIDDEN, WIDTH).T
+        return (F.silu(gate) * up) @ self.param(at + "down_proj.weight", WIDTH, HIDDEN).T
+
+    # ---- placements
+
+    def block(self, x, index):
+        at, name, options = f"model.layers.{index}.", self.placement["name"], self.placement
+        shared = {"index": index}
+        names = {"attn": "input_layernorm.", "ffn": "post_attention_layernorm.",
+                 "attn_out": "post_self_attn_layernorm.", "ffn_out": "post_mlp_layernorm."}
+        norm = lambda slot, z: self.apply_norm(z, at + names[slot], slot, shared)
+        branch = {"attn": lambda z: self.attention(z, index), "ffn": lambda z: self.ffn(z, index)}
+        scale = (index + 1) ** -0.5
+        if name == "mix_ln":
+            name = "post_ln" if index < math.floor(options["a"] * DEPTH) else "pre_ln"
+        if name in ("pre_post", "pre_sandwich"):
+            name = "pre_ln" if index < options["first"] else {"pre_post": "post_ln", "pre_sandwich": "sandwich"}[name]
+        if name == "parallel":
+            one = norm("attn", x)
+            attn = branch["attn"](one)
+            return x + attn + branch["ffn"](one if options.get("shared", True) else norm("ffn", x))
+        for slot in ("attn", "ffn"):
+            if name in ("pre_ln", "pre_ln_scaled", "pre_ln_mitchell", "pre_ln_megatron"):
+                y = branch[slot](norm(slot, x))
+                shared["branch"] = y
+                x = x + y
+            elif name == "lns":
+                shared["factor"] = scale
+                y = branch[slot](norm(slot, x) * scale)
+                shared["branch"] = y
+                x = x + y
+            elif name == "post_ln":
+                x = norm(slot + "_out", x + branch[slot](x))
+            elif name in ("deepnorm", "deepnorm_paper"):
+                alpha = (2 * DEPTH) ** 0.25 if name == "deepnorm" else 2.828427
+                x = norm(slot + "_out", alpha * x + branch[slot](x))
+            elif name in ("sandwich", "peri_ln"):
+                x = x + norm(slot + "_out", branch[slot](norm(slot, x)))
+            elif name == "lns_sandwich":
+                after = scale if options.get("both", True) else 1
+                x = x + after * norm(slot + "_out", branch[slot](scale * norm(slot, x)))
+            elif name in ("layerscale", "skipinit"):
+                size = WIDTH if name == "layerscale" else 1
+                x = x + self.gain(at + f"placement.{slot}_scale", size) * branch[slot](norm(slot, x))
+            else:
+                raise ValueError(name)
+        return x
+
+    def losses(self):
+        tokens = torch.arange(BATCH * LENGTH) * 7 % VOCAB
+        targets = (torch.arange(BATCH * LENGTH) * 5 + 3) % VOCAB
+        x = self.param("model.embed_tokens.weight", VOCAB, WIDTH)[tokens].reshape(BATCH, LENGTH, WIDTH)
+        if self.norm["name"] == "dyt":
+            x = x * self.gain("model.embed_scale", 1)
+        for index in range(DEPTH):
+            x = self.block(x, index)
+        x = self.apply_norm(x, "model.norm.", "final", {})
+        logits = x.reshape(-1, WIDTH) @ self.param("lm_head.weight", VOCAB, WIDTH).T
+        return F.cross_entropy(logits, targets, reduction="none")
+
+
+def short(v):
+    return float("%.9g" % v)
+
+
+def case(**options):
+    model = Model(**options)
+    losses = model.losses()
+    names = sorted(model.params)
+    grads = torch.autograd.grad(losses.sum(), [model.params[n] for n in names])
+    weights = [numbers("weight of " + n, g.shape, -1, 1) for n, g in zip(names, grads)]
+    return {**options, "losses": [short(v) for v in losses.tolist()],
+            "gradients": [[short((g * w).sum().item()), short(g.norm().item())] for g, w in zip(grads, weights)]}
+
+
+def main():
+    named = lambda name, **options: {"name": name, **options}
+    norms = ["rmsnorm", "layernorm", named("layernorm", bias=False), "dyt", "bhyt", "bhyt_star",
+             named("bhyt", kappa=2.5, lambda_final=3)]
+    placements = ["pre_ln", "pre_ln_scaled", "pre_ln_mitchell", "pre_ln_megatron", "post_ln", "deepnorm",
+                  "deepnorm_paper", named("mix_ln", a=0.5), "lns", "sandwich", "peri_ln", "lns_sandwich",
+                  named("lns_sandwich", both=False), "parallel", named("parallel", shared=False),
+                  named("pre_post", first=1), named("pre_sandwich", first=1), "layerscale", "skipinit"]
+    cases = [case(norm=n) for n in norms] + [case(placement=p) for p in placements[1:]]
+    cases += [case(norm="bhyt", placement=p) for p in placements[4:]]
+    cases += [case(norm="dyt", placement="lns"), case(norm="layernorm", placement="lns_sandwich"),
+              case(attention=named("causal", qk_norm=True)), case(norm="bhyt", attention=named("causal", qk_norm=True))]
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "norms.json")
+    with open(path, "w") as out:
+        out.write('{"made_by": "make_norms.py", "torch": "%s", "cases": [\n' % torch.__version__)
+        out.write(",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]}\n")
+    print(f"{len(cases)} cases, {os.path.getsize(path)} bytes", file=sys.stderr)
+
+
+main()
