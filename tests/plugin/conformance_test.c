@@ -13,15 +13,15 @@ enum { SANITIZED = 1 };   /* replaces malloc: what a plugin leaks of its own is 
 enum { SANITIZED = 0 };
 #endif
 
-static void conform(const char *path, int seconds, sonde_conformance *out) {
-  sonde_conform_opts opts = {.seconds = seconds};
+static void conform(const char *path, int seconds, const char *only, sonde_conformance *out) {
+  sonde_conform_opts opts = {.seconds = seconds, .only = only};
   sonde_error err = {0};
   if (sonde_conform(path, &opts, out, &err)) fail_msg("%s: %s", path, err.text);
 }
 
 static void passes(const char *path) {
   sonde_conformance c;
-  conform(path, 0, &c);
+  conform(path, 0, NULL, &c);
   for (int k = 0; k < c.n; k++)
     if (c.check[k].outcome == SONDE_FAIL) fail_msg("%s: %s: %s", path, c.check[k].name, c.check[k].text);
   assert_true(c.n >= 14);
@@ -129,7 +129,9 @@ static void each_broken_plugin_is_caught_by_its_check(void **state) {
     int caught = 0;
     if (SANITIZED && !strcmp(b->file, "leaks")) continue;
     snprintf(path, sizeof path, "%s/tests/plugin/broken/%s.so", getenv("abs_builddir"), b->file);
-    conform(path, strcmp(b->file, "hangs") ? 0 : 2, &c);
+    /* A sanitized process is slow to fork: the check in question must do. "silent" looks at all the others. */
+    const char *only = SANITIZED && strcmp(b->check, "silent") ? b->check : NULL;
+    conform(path, strcmp(b->file, "hangs") ? 0 : 2, only, &c);
     for (int j = 0; j < c.n; j++) {
       if (c.check[j].outcome != SONDE_FAIL) continue;
       if (!strcmp(c.check[j].name, b->check)) {

@@ -63,8 +63,8 @@ static void one_module(const json_t *c) {
       SONDE_F32, 3, {whole(reference, "batch"), whole(reference, "context"), whole(reference, "width"), 1, 1}};
   sonde_graph *g = sonde_graph_new(ctx, &err);
   sonde_params *params = sonde_params_new(1, &err);
-  sonde_site_spec spec = {g,        params, sonde_policy_normal(0.02), NULL, 1, 1, "attn", "", s.dim[2], s.dim[0],
-                          s.dim[1], 0};
+  sonde_site_spec spec = {.graph = g, .params = params, .policy = sonde_policy_normal(0.02), .layer = 1, .depth = 1,
+                          .slot = "attn", .prefix = "", .width = s.dim[2], .batch = s.dim[0], .context = s.dim[1]};
   sonde_site *site = sonde_site_new(&spec, &err);
   const sonde_entry *e = entry(text(c, "kind"), text(c, "name"));
   sonde_value *v = sonde_entry_values(e, json_object_get(c, "options"), &err);

@@ -183,8 +183,9 @@ static void place_drop(place *p) {
 static sonde_site *site_at(place *p, const char *slot, const char *prefix) {
   sonde_error err = {0};
   sonde_shape s = sonde_node_shape(p->x);
-  sonde_site_spec spec = {
-      p->g, p->params, sonde_policy_normal(0.02), p->block, 3, 6, slot, prefix, s.dim[2], s.dim[0], s.dim[1], 0};
+  sonde_site_spec spec = {.graph = p->g, .params = p->params, .policy = sonde_policy_normal(0.02), .block = p->block,
+                          .layer = 3, .depth = 6, .slot = slot, .prefix = prefix, .width = s.dim[2],
+                          .batch = s.dim[0], .context = s.dim[1]};
   spec.policy.init[SONDE_ROLE_ATTN_OUT] = (sonde_init){SONDE_INIT_NORMAL, 0.005, 0};
   sonde_site *site = sonde_site_new(&spec, &err);
   assert_non_null(site);
