@@ -166,10 +166,11 @@ void kit_memory_look(kit_memory *m, int round) {
 }
 
 int64_t kit_memory_lost(const kit_memory *m) {
+  const int64_t smallest = 4 * sizeof(void *);   /* that malloc hands out */
   int64_t least = INT64_MAX;
   for (int k = 0; k < KIT_STRETCHES; k++) {
     int64_t grown = (int64_t)m->at[k + 1] - (int64_t)m->at[k];
     if (grown < least) least = grown;
   }
-  return least >= (int64_t)(KIT_STRETCH * sizeof(void *)) ? least / KIT_STRETCH : 0;
+  return least >= KIT_STRETCH * smallest ? least / KIT_STRETCH : 0;
 }

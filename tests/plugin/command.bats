@@ -175,3 +175,14 @@ LUA
   [[ "$output" == *"not ok 1 - load"* ]]
   [[ "$output" == *"syntax.lua:1: unexpected symbol near ')'"* ]]
 }
+
+@test "the commands of doc/plugins.md work as they stand" {
+  sed -n '/^```sh$/,/^```$/ { /^```/d; s/^\$ //; p }' "$abs_srcdir/doc/plugins.md" > walk.sh
+  [ "$(grep -c 'make check' walk.sh)" -eq 3 ]
+  run author bash -e -x walk.sh
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"not ok 8 - options"* ]]
+  [[ "$output" == *"# norm/mine: 15 passed, 0 failed, 2 skipped"* ]]
+  [[ "$output" == *"parameters: "* ]]
+}
