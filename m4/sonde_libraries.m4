@@ -65,40 +65,6 @@ AC_DEFUN([SONDE_BLAS], [
   BLAS: $sonde_blas ($BLAS_LIBS)"
 ])
 
-# --with-onednn: ships no pkg-config file, so header and symbol are tried.
-AC_DEFUN([SONDE_ONEDNN], [
-  AC_ARG_WITH([onednn], [AS_HELP_STRING([--with-onednn], [use oneDNN's matrix products @<:@check@:>@])],
-    [], [with_onednn=check])
-  ONEDNN_LIBS= sonde_onednn=
-  AS_IF([test "$with_onednn" != no], [
-    AC_CHECK_HEADER([oneapi/dnnl/dnnl.h],
-      [AC_CHECK_LIB([dnnl], [dnnl_version], [ONEDNN_LIBS=-ldnnl sonde_onednn=yes])])
-    AS_IF([test "$with_onednn" = yes && test -z "$sonde_onednn"],
-      [AC_MSG_ERROR([--with-onednn: oneDNN is missing; on Debian: apt install libdnnl-dev])])])
-  AS_IF([test -n "$sonde_onednn"], [AC_DEFINE([HAVE_ONEDNN], [1], [oneDNN is there])])
-  AM_CONDITIONAL([HAVE_ONEDNN], [test -n "$sonde_onednn"])
-  AC_SUBST([ONEDNN_LIBS])
-  SONDE_OPTIONAL_FOUND([oneDNN], [$sonde_onednn], [libdnnl-dev])
-])
-
-AC_DEFUN([SONDE_XSMM], [
-  AC_ARG_WITH([xsmm], [AS_HELP_STRING([--with-xsmm], [use libxsmm's matrix products @<:@check@:>@])],
-    [], [with_xsmm=check])
-  XSMM_CFLAGS= XSMM_LIBS= sonde_xsmm=
-  AS_IF([test "$with_xsmm" != no], [
-    AS_IF([$PKG_CONFIG --exists libxsmm], [
-      XSMM_CFLAGS=`$PKG_CONFIG --cflags libxsmm`
-      XSMM_LIBS=`$PKG_CONFIG --libs libxsmm`
-      sonde_xsmm=`$PKG_CONFIG --modversion libxsmm`])
-    AS_IF([test "$with_xsmm" = yes && test -z "$sonde_xsmm"],
-      [AC_MSG_ERROR([--with-xsmm: libxsmm is missing; on Debian: apt install libxsmm-dev])])])
-  AS_IF([test -n "$sonde_xsmm"], [AC_DEFINE([HAVE_XSMM], [1], [libxsmm is there])])
-  AM_CONDITIONAL([HAVE_XSMM], [test -n "$sonde_xsmm"])
-  AC_SUBST([XSMM_CFLAGS])
-  AC_SUBST([XSMM_LIBS])
-  SONDE_OPTIONAL_FOUND([libxsmm], [$sonde_xsmm], [libxsmm-dev])
-])
-
 # --with-cuda: nvcc in PATH, $CUDA_HOME/bin or /usr/local/cuda/bin, and cuBLAS beside it.
 AC_DEFUN([SONDE_CUDA], [
   AC_ARG_WITH([cuda], [AS_HELP_STRING([--with-cuda], [build what runs on CUDA @<:@check@:>@])],
@@ -122,7 +88,7 @@ AC_DEFUN([SONDE_CUDA], [
   AM_CONDITIONAL([HAVE_CUDA], [test -n "$sonde_cuda"])
   AC_SUBST([CUDA_CPPFLAGS])
   AC_SUBST([CUDA_LIBS])
-  SONDE_OPTIONAL_FOUND([CUDA], [$sonde_cuda], [no GPU backend])
+  SONDE_OPTIONAL_FOUND([CUDA], [${sonde_cuda:+$sonde_cuda, for plugins to come}], [for plugins to come])
 ])
 
 AC_DEFUN([SONDE_MPI], [
