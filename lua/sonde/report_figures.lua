@@ -4,7 +4,6 @@
 -- each column, the training curves for each column. sonde.plot draws them.
 
 local report_table = require "sonde.report_table"
-local stats = require "sonde.stats"
 
 local report_figures = {}
 
@@ -81,20 +80,21 @@ local function metric_series(view, k, series)
   return s, dots
 end
 
--- One runaway line presses the others together: then a second figure shows the range of the rest, up to a quarter
--- over the median, and lines leave it at the top.
+-- One runaway line presses the others together. Where the values (sorted) have a gap of more than half, and most lie
+-- below it, a second figure shows those; lines leave it at the top.
 local function close_up(figure)
-  local values, low, high = {}, nil, nil
+  local values = {}
   for _, s in ipairs(figure.series) do
     for _, y in ipairs(s.y) do
-      if y == y and y > 0 then
-        values[#values + 1] = y
-        low, high = math.min(low or y, y), math.max(high or y, y)
-      end
+      if y == y and y > 0 and y ~= math.huge then values[#values + 1] = y end
     end
   end
-  local ceiling = #values > 0 and 1.25 * stats.median(values)
-  if not ceiling or high < 1.5 * ceiling then return nil end
+  table.sort(values)
+  local ceiling
+  for k = math.floor(#values / 2), #values - 1 do
+    if k >= 1 and not ceiling and values[k + 1] > 1.5 * values[k] then ceiling = values[k] end
+  end
+  if not ceiling then return nil end
   local detail = {}
   for key, value in pairs(figure) do detail[key] = value end
   figure.title, detail.title = "all values", "close-up"

@@ -38,12 +38,19 @@ function report_table.mean_sd(cell)
   return string.format(form, cell.mean) .. " ± " .. string.format(form, cell.sd)
 end
 
--- What a cell must say beside its number: seeds that gave none.
+local WIDE = 2      -- seeds that differ by more than this factor are shown with their range
+
+-- What a cell must say beside its number: seeds that gave none, and seeds that hardly belong together.
 local function remarks(cell, seeds)
   local notes = {}
   if cell.diverged > 0 then notes[#notes + 1] = ("%d diverged"):format(cell.diverged) end
   if cell.failed > 0 then notes[#notes + 1] = ("%d failed"):format(cell.failed) end
   if cell.missing > 0 then notes[#notes + 1] = ("%d not done"):format(cell.missing) end
+  local low, high = math.huge, -math.huge
+  for _, value in ipairs(cell.values) do low, high = math.min(low, value), math.max(high, value) end
+  if low > 0 and high > WIDE * low then
+    notes[#notes + 1] = report_table.number(low, 3) .. " to " .. report_table.number(high, 3)
+  end
   if cell.n > 0 and cell.n ~= seeds then notes[#notes + 1] = ("n = %d"):format(cell.n) end
   return table.concat(notes, ", ")
 end

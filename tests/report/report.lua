@@ -155,6 +155,13 @@ function TestTable:test_overlapping_cells_are_not_ranked()
   lu.assertEquals(count(report.text(data), " ~"), 3)
 end
 
+function TestTable:test_seeds_that_differ_widely_show_their_range()
+  local data = fixture.data()
+  for seed, value in pairs { 56, 371, 372 } do fixture.find(data, 4, "lns", seed).results.perplexity = value end
+  lu.assertStrContains(report.text(data), "(56.0 to 372)")
+  lu.assertEquals(count(report.text(data), " to "), 1)
+end
+
 function TestTable:test_one_seed_is_never_ranked()
   local data = fixture.data()
   for _, trial in ipairs(data.trials) do
