@@ -234,6 +234,8 @@ function methods:run(f)
   if require("sonde").settings.retry ~= nil then self.retry = require("sonde").settings.retry == true end
   refresh(self)
   check_settings(self)
+  local cli = package.loaded["sonde.cli"]     -- a script of the program; another front shows what it likes
+  if cli then cli.announce() end
   local view = sweep_view.new(self)
   view:open()
   current.quiet = not view.live

@@ -254,7 +254,7 @@ local function perform(model, corpus, o, run, own)
   local memory = trainer:memory()
   local display = progress.new(o.progress and not current.quiet, memory.arena + memory.state)
   local cli = package.loaded["sonde.cli"]
-  if cli and o.progress and not current.run() then cli.announce() end
+  if cli and o.progress then cli.announce() end
   local ok, event = pcall(loop, trainer, display)
   display:clear()
   -- A stop that was asked for between two events raises here and not in the trainer: let it save.
