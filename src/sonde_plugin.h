@@ -186,6 +186,9 @@ typedef struct sonde_simd {
   void (*tanh)(float *y, const float *x, int64_t n);
   void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
   void (*to_bf16)(uint16_t *y, const float *x, int64_t n);                /* round to nearest even */
+  /* y = g tanh(a x). Of it: with t = tanh(a x) and u = dy g (1 - t^2), dx = a u and dg += dy t; returns da = sum(u x). */
+  void (*tanh_row)(float *y, const float *x, const float *g, float a, int64_t n);
+  float (*tanh_row_grad)(float *dx, float *dg, const float *x, const float *g, const float *dy, float a, int64_t n);
 } sonde_simd;
 
 struct sonde_host {

@@ -1,4 +1,4 @@
---- bench.lua - measures this machine and Sonde on it: the peak, matrix products, attention, training steps.
+--- bench.lua - measures this machine and Sonde on it: the peak, matrix products, attention, norms, training steps.
 --
 -- Every measurement is a plain table of numbers (`sonde bench` prints it). Times are medians: on a shared machine a
 -- mean measures the neighbours. What fraction of the peak is reached is told by a peak from the same run.
@@ -111,6 +111,57 @@ function bench.attention(options)
   graph:close()
   return { what = "attention", dtype = options.dtype, threads = core.threads(), batch = b, context = t, heads = h,
     head_dim = d, ms = rounded(seconds * 1e3, 3), peak_rss_mib = rounded(core.peak_rss() / MIB, 1) }
+end
+
+-- ---- norms ------------------------------------------------------------------------------------------------------------
+
+local NORM_BYTES = 64 * MIB   -- of the stream: more than caches hold
+
+-- What a norm does on [N, D] in memory, beside a copy (which reads and writes as much as any forward pass must) and a
+-- sum of two (as any backward pass must).
+local function norm_plans(name, width)
+  local graph, params = core.graph(), core.params(1)
+  local dims = { 1, math.floor(NORM_BYTES / 4 / width), width }
+  local x, dy = graph:leaf("x", random_tensor("x", dims, "f32", 1)), graph:leaf("dy", random_tensor("dy", dims, "f32", 2))
+  local site = core.site { graph = graph, params = params, layer = 1, depth = 1, slot = "attn", prefix = "",
+    width = width, batch = 1, context = dims[2] }
+  local y, leaves = core.module_build("norm", name, site, x), { x }
+  for _, param in ipairs(params:list()) do leaves[#leaves + 1] = graph:leaf(param.name, params:find(param.name)) end
+  params:init()
+  local into = { core.tensor("f32", dims), core.tensor("f32", dims) }
+  local both = { y }
+  for _, grad in ipairs(core.grad(y, leaves, dy)) do both[#both + 1] = grad end
+  return {
+    forward = core.plan({ y }, nil, { into[1] }), both = core.plan(both, nil, into),
+    copy = core.plan({ x * 2 }, nil, { into[1] }), add = core.plan({ x + dy }, nil, { into[2] }),
+  }
+end
+
+--- Forward and backward passes of a norm: GB/s of the traffic that none can do without (x, y; x, dy, dx), and the time
+--- over that of an elementwise op with this traffic, measured in turns.
+function bench.norm(options)
+  local plans, times, order = norm_plans(options.norm, options.width), {}, { "forward", "both", "copy", "add" }
+  for _, name in ipairs(order) do times[name] = {} end
+  for k = 1, options.steps + WARM_UP do
+    for _, name in ipairs(order) do
+      local start = core.seconds()
+      plans[name]:run()
+      if k > WARM_UP then times[name][k - WARM_UP] = core.seconds() - start end
+    end
+  end
+  local seconds = {}
+  for name, plan in pairs(plans) do
+    seconds[name] = stats.median(times[name])
+    plan:close()
+  end
+  local backward = seconds.both - seconds.forward
+  return {
+    what = "norm", norm = options.norm, width = options.width, threads = core.threads(),
+    forward_gb_s = rounded(2 * NORM_BYTES / seconds.forward / 1e9, 1),
+    backward_gb_s = rounded(3 * NORM_BYTES / backward / 1e9, 1),
+    forward_over_floor = rounded(seconds.forward / seconds.copy, 2),
+    backward_over_floor = rounded(backward / seconds.add, 2),
+  }
 end
 
 -- ---- training ------------------------------------------------------------------------------------------------------------

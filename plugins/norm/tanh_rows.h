@@ -1,9 +1,9 @@
 /* tanh_rows.h - rows y = gain tanh(a x) and their gradients, for the norms that bound their result so (DyT, BHyT).
  *
  * tanh is computed again in the backward pass: it costs less than to store it and read it back, and a model then
- * keeps one array fewer for each norm. Rows are walked in pieces that stay in the L1 cache. Gradients of gain and of
- * a scalar are sums over all rows: each block of BLOCK_ROWS rows leaves partial sums in scratch, which are added in
- * the order of the blocks, so the bits do not depend on the threads. */
+ * keeps one array fewer for each norm. Gradients of gain and of a scalar are sums over all rows: each block of
+ * BLOCK_ROWS rows leaves partial sums in scratch, which are added in the order of the blocks, so the bits do not depend
+ * on the threads. */
 #ifndef SONDE_TANH_ROWS_H
 #define SONDE_TANH_ROWS_H
 
@@ -40,37 +40,27 @@ static inline int tanh_rows_check(const char *op, const sonde_shape *x, const so
 /* y = gain tanh(a x); y may be bf16. */
 static inline void tanh_row(void *y, int dtype, const float *x, const float *gain, float a, int64_t width) {
   const sonde_simd *simd = sonde_the_host->simd;
-  float t[PIECE];
+  float piece[PIECE];
+  if (dtype == SONDE_F32) {
+    simd->tanh_row(y, x, gain, a, width);
+    return;
+  }
   for (int64_t at = 0; at < width; at += PIECE) {
     int64_t n = width - at < PIECE ? width - at : PIECE;
-    simd->scale(t, x + at, a, n);
-    simd->tanh(t, t, n);
-    if (dtype == SONDE_F32) {
-      simd->mul((float *)y + at, t, gain + at, n);
-      continue;
-    }
-    simd->mul(t, t, gain + at, n);
-    simd->to_bf16((uint16_t *)y + at, t, n);
+    simd->tanh_row(piece, x + at, gain + at, a, n);
+    simd->to_bf16((uint16_t *)y + at, piece, n);
   }
 }
 
-/* With t = tanh(a x) and u = dy gain (1 - t^2): dx = a u, dgain += dy t; returns da = sum(u x). dx may be
- * NULL. */
-static inline float tanh_row_grad(float *restrict dx, float *restrict dgain, const float *restrict x,
-                                  const float *restrict gain, const float *restrict dy, float a, int64_t width) {
+/* dx (which may be NULL) and dgain of it; returns da (see sonde_simd). */
+static inline float tanh_row_grad(float *dx, float *dgain, const float *x, const float *gain, const float *dy, float a,
+                                  int64_t width) {
   const sonde_simd *simd = sonde_the_host->simd;
-  float t[PIECE], u[PIECE], da = 0;
+  float piece[PIECE], da = 0;
+  if (dx) return simd->tanh_row_grad(dx, dgain, x, gain, dy, a, width);
   for (int64_t at = 0; at < width; at += PIECE) {
     int64_t n = width - at < PIECE ? width - at : PIECE;
-    simd->scale(t, x + at, a, n);
-    simd->tanh(t, t, n);
-    for (int64_t k = 0; k < n; k++) {
-      float dyt = dy[at + k] * t[k];
-      dgain[at + k] += dyt;
-      u[k] = gain[at + k] * (dy[at + k] - dyt * t[k]);
-    }
-    da += simd->dot(u, x + at, n);
-    if (dx) simd->scale(dx + at, u, a, n);
+    da += simd->tanh_row_grad(piece, dgain + at, x + at, gain + at, dy + at, a, n);
   }
   return da;
 }

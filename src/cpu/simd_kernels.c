@@ -192,6 +192,29 @@ static void turn(float *y, const float *x, const float *c, const float *s, int64
   }
 }
 
+/* Everything in one loop: loads and stores of rows that are in memory go on while tanh is computed. */
+static void tanh_row(float *y, const float *x, const float *g, float a, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) y[i] = g[i] * tanhf(a * x[i]);
+}
+
+static float tanh_row_grad(float *dx, float *dg, const float *x, const float *g, const float *dy, float a, int64_t n) {
+  enum { PIECE = 1024 };
+  float u[PIECE], da = 0;
+  for (int64_t at = 0; at < n; at += PIECE) {
+    int64_t left = n - at < PIECE ? n - at : PIECE;
+#pragma GCC ivdep
+    for (int64_t i = 0; i < left; i++) {
+      float t = tanhf(a * x[at + i]), d = dy[at + i] * t;
+      dg[at + i] += d;
+      u[i] = g[at + i] * (dy[at + i] - d * t);
+      dx[at + i] = a * u[i];
+    }
+    da += dot(u, x + at, left);
+  }
+  return da;
+}
+
 static float exp_sum(float *y, const float *x, float shift, int64_t n) {
   vec a[2] = {{0}, {0}};
   int64_t i = 0;
@@ -241,7 +264,8 @@ const sonde_simd_table *ISA_NAME(sonde_simd)(int bf16) {
   static sonde_simd_table table[2];
   sonde_simd_table *t = &table[bf16 != 0];
   *t = (sonde_simd_table){
-      .common = {sizeof(sonde_simd), sum, dot, max, axpy, scale, mul, vexp, vtanh, from_bf16, to_bf16},
+      .common = {sizeof(sonde_simd), sum, dot, max, axpy, scale, mul, vexp, vtanh, from_bf16, to_bf16,
+                 tanh_row, tanh_row_grad},
       .isa = ISA_TEXT(SONDE_ISA),
       .bf16 = bf16,
       .rms_row = rms_row,

@@ -153,6 +153,29 @@ static void norms(const sonde_simd_table *t) {
 }
 static void test_norms(void **state) { (void)state; for_each(norms); }
 
+static void tanh_rows(const sonde_simd_table *t) {
+  static rows r;
+  const float a = 0.7f;
+  for (int n = 0; n <= MOST; n += n < 40 ? 1 : 31) {
+    double da = 0;
+    make_rows(&r);
+    for (int k = 0; k < n; k++) r.x[k] -= 3;              /* around 0, where tanh bends */
+    r.y[n < MOST ? n : 0] = 77;
+    t->common.tanh_row(r.y, r.x, r.g, a, n);
+    float got = t->common.tanh_row_grad(r.dx, r.dg, r.x, r.g, r.dy, a, n);
+    for (int k = 0; k < n; k++) {
+      double h = tanh((double)a * r.x[k]), u = (double)r.dy[k] * r.g[k] * (1 - h * h);
+      assert_near(r.y[k], r.g[k] * h, 2e-6, "tanh_row", k);
+      assert_near(r.dx[k], a * u, 2e-6, "tanh_row_grad dx", k);
+      assert_near(r.dg[k], 1 + r.dy[k] * h, 2e-6, "tanh_row_grad dg", k);
+      da += u * r.x[k];
+    }
+    assert_near(got, da, 1e-5 * (n + 1), "tanh_row_grad da", n);
+    if (n < MOST) assert_true(r.y[n] == 77);
+  }
+}
+static void test_tanh_rows(void **state) { (void)state; for_each(tanh_rows); }
+
 /* ---- elementwise ops ----------------------------------------------------------------------------- */
 
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
@@ -342,7 +365,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_reductions),  cmocka_unit_test(test_nan_in_max),
       cmocka_unit_test(test_copies),      cmocka_unit_test(test_far_exponents),
-      cmocka_unit_test(test_bf16),        cmocka_unit_test(test_norms),
+      cmocka_unit_test(test_bf16),        cmocka_unit_test(test_norms), cmocka_unit_test(test_tanh_rows),
       cmocka_unit_test(test_elementwise), cmocka_unit_test(test_in_place_and_nan),
       cmocka_unit_test(test_dropout),     cmocka_unit_test(test_choice)};
   return cmocka_run_group_tests_name("inner loops", tests, NULL, NULL);

@@ -25,9 +25,10 @@ local function show(result, as_json)
   end
 end
 
-local function command(what, summary, options)
+local function command(what, summary, options, example)
   return {
-    summary = summary, usage = "[options]", options = options, example = "sonde bench " .. what .. " --dtype bf16 --json",
+    summary = summary, usage = "[options]", options = options,
+    example = "sonde bench " .. what .. (example or " --dtype bf16") .. " --json",
     run = function(given) show(require("sonde.bench")[what](given), given.json) end,
   }
 end
@@ -41,6 +42,11 @@ return {
     peak = command("peak", "multiply-adds in registers: what nothing can exceed", { dtype, json }),
     gemm = command("gemm", "matrix products of a language model's layers", { dtype, steps, json }),
     attention = command("attention", "causal attention, forward and backward", { dtype, steps, json }),
+    norm = command("norm", "a norm, forward and backward, beside the memory traffic that none can do without", {
+      { name = "norm", type = "string", preset = "rmsnorm", choices = function() return core.modules "norm" end,
+        doc = "which one" },
+      { name = "width", type = "integer", min = 1, max = 16384, preset = 512, doc = "of the residual stream" }, steps, json,
+    }, " --norm dyt"),
     train = command("train", "training steps of a plain Llama on random tokens", {
       { name = "config", type = "string", preset = "b", choices = { "a", "b", "c", "d", "e" },
         doc = "model, from 2.9 M (a) to 134 M parameters (e)" },
