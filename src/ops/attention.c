@@ -318,16 +318,14 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
   return din[0] && din[1] && din[2] ? SONDE_OK : SONDE_ESHAPE;
 }
 
-/* Pairs of a query and a key it sees, over all heads. */
+/* Pairs of a query and a key it sees, over all heads. Query i sees i + Tk - T + 1 keys, or the window if that is less. */
 static double pairs(const sonde_shape *in, const sonde_attr *at) {
-  double n = 0;
-  int64_t tq = in[0].dim[1], tk = in[1].dim[1], window = at->i[ATTENTION_WINDOW];
-  if (!at->i[ATTENTION_CAUSAL]) n = (double)tq * (double)tk;
-  else
-    for (int64_t i = 0; i < tq; i++) {
-      int64_t seen = i + tk - tq + 1;
-      n += (double)(window && window < seen ? window : seen);
-    }
+  double tq = (double)in[0].dim[1], tk = (double)in[1].dim[1], window = (double)at->i[ATTENTION_WINDOW];
+  double n = tq * tk, fewest = tk - tq + 1;
+  if (at->i[ATTENTION_CAUSAL]) {
+    double growing = !window || window > tk ? tq : window > fewest ? window - fewest + 1 : 0;   /* queries below the window */
+    n = growing * (fewest + fewest + growing - 1) / 2 + (tq - growing) * window;
+  }
   return n * (double)in[0].dim[0] * (double)in[0].dim[2];
 }
 
