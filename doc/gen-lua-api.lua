@@ -21,8 +21,8 @@ local pages = {
   { "Training", nil, { "train", "sonde.", { train = "train" } } },
   { "Evaluation and probes", nil, { "eval", "sonde.", { evaluate = "evaluate" } },
     { "probe", "sonde.", { probe = "probe" } } },
-  { "Sweeps and reports", nil, { "sweep", "", { new = "sonde.sweep", run = "sweep:run", summary = "sweep:summary",
-    report = "trial:report" } }, { "config", "sonde.", { load = "config" } } },
+  { "Sweeps and reports", nil, { "sweep", "", { new = "sonde.sweep", run = "sweep:run", plan = "sweep:plan",
+    summary = "sweep:summary", report = "trial:report" } }, { "config", "sonde.", { load = "config" } } },
   { "Nodes", nil, { "node", "node:" } },
   { "Graphs, tensors, plans, parameters", nil, { "types", nil } },
 }

@@ -17,7 +17,9 @@ methods.__index, trial_methods.__index = methods, trial_methods
 
 local SAME_FAILURES = 3      -- so many in a row with one reason are a mistake in the script
 
-local schema = {
+--- The options of a sweep.
+---@type sonde.schema
+sweep.schema = {
   { name = "name", type = "string", required = true, doc = "the folder of the sweep's trials below root" },
   { name = "grid", type = "table", required = true, doc = "a list of values for each parameter" },
   { name = "root", type = "string", preset = "runs", doc = "the folder of all sweeps" },
@@ -28,11 +30,23 @@ local schema = {
   { name = "retry", type = "boolean", preset = false, doc = "run failed trials again" },
 }
 
+---@class sonde.sweep
+---@field name string
+---@field folder string        ROOT/NAME, where its trials and reports are
+---@field trials sonde.trial[]
+
+---@class sonde.trial
+---@field id string            made of its parameters: "depth=4,placement=lns,seed=1"
+---@field params table         parameter -> value
+---@field dir string           its run folder
+---@field status string        queued, running, done, diverged, failed, interrupted or killed
+---@field reason string|nil    why it failed or diverged
+
 --- Declares a sweep. Nothing runs yet.
----@param options table see `schema` above
----@return table sweep
+---@param options table     see sweep.schema
+---@return sonde.sweep
 function sweep.new(options)
-  local self = setmetatable(args.check(schema, options, "sweep"), methods)
+  local self = setmetatable(args.check(sweep.schema, options, "sweep"), methods)
   if not self.name:find("^[%w_][%w_.+-]*$") then
     error(core.where() .. "sweep: the name '" .. self.name .. "' must be a word, it names a folder", 0)
   end
@@ -227,8 +241,8 @@ local function pass(self, f, view)
 end
 
 --- Runs f(trial, params) for every trial that is not done. An error in f fails its trial and the sweep goes on.
----@param f fun(trial: table, params: table)
----@return table sweep
+---@param f fun(trial: sonde.trial, params: table)
+---@return sonde.sweep
 function methods:run(f)
   if type(f) ~= "function" then error(core.where() .. "sweep:run takes a function of a trial and its parameters", 0) end
   if require("sonde").settings.retry ~= nil then self.retry = require("sonde").settings.retry == true end
@@ -251,15 +265,17 @@ end
 
 --- Prints what the trials would need (memory, time), without running them. f(params) gives a model and the options of
 --- its training, as f of sweep:run would train it.
----@param f fun(params: table): table, table
----@return table[] models
+---@param f fun(params: table): sonde.model, table
+---@return table[]     a table for each model: name, trials, parameters, peak_bytes, flops, hours
 function methods:plan(f)
   return require("sonde.sweep_plan").run(self, f)
 end
 
 -- ---- results -------------------------------------------------------------------------------------------------------
 
-local summary_schema = {
+--- The options of a summary.
+---@type sonde.schema
+sweep.summary_schema = {
   { name = "by", type = "list", required = true, of = { name = "name", type = "string", doc = "a parameter" },
     doc = "parameters for the lines and, if there is a second, the columns" },
   { name = "metric", type = "string", required = true, doc = "the reported number to compare" },
@@ -270,10 +286,10 @@ local summary_schema = {
 }
 
 --- Prints the table of a metric (mean ± sd over the seeds) and writes the HTML report.
----@param options table see `summary_schema` above
----@return string path of the report
+---@param options table     see sweep.summary_schema
+---@return string      path of the report
 function methods:summary(options)
-  options = args.check(summary_schema, options, "summary")
+  options = args.check(sweep.summary_schema, options, "summary")
   local report = require "sonde.report"
   refresh(self)
   local data = collect.data(self, options, command_line())
