@@ -35,12 +35,8 @@ sweep() {
   cp runs/depth-demo/report.html first.html
   run --separate-stderr sweep
   [ "$status" -eq 0 ]
-<<<<<<< HEAD
-  [[ $stderr == *"depth-demo: 20 done"* ]]
-=======
   echo "$stderr"
-  [[ $stderr == *"depth-demo: 20 done" ]]
->>>>>>> c3b9367 (report: decisions; a test that names the line it reads)
+  [[ $stderr == *"depth-demo: 20 done"* ]]
   cmp first.html runs/depth-demo/report.html
 }
 
