@@ -5,19 +5,19 @@ sondeplugin_LTLIBRARIES += \
   %D%/ffn/gelu.la %D%/ffn/swiglu.la \
   %D%/optimizer/adamw.la %D%/optimizer/sgd.la
 
-%C%_norm_bhyt_la_SOURCES = %D%/norm/bhyt.c %D%/norm/bhyt_ops.h %D%/norm/tanh_rows.h
+%C%_norm_bhyt_la_SOURCES = %D%/norm/bhyt.c %D%/norm/bhyt_ops.h %D%/norm/gain.h %D%/norm/tanh_rows.h
 %C%_norm_bhyt_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_norm_bhyt_la_LDFLAGS = $(MODFLAGS)
-%C%_norm_bhyt_star_la_SOURCES = %D%/norm/bhyt_star.c %D%/norm/bhyt_ops.h %D%/norm/tanh_rows.h
+%C%_norm_bhyt_star_la_SOURCES = %D%/norm/bhyt_star.c %D%/norm/bhyt_ops.h %D%/norm/gain.h %D%/norm/tanh_rows.h
 %C%_norm_bhyt_star_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_norm_bhyt_star_la_LDFLAGS = $(MODFLAGS)
-%C%_norm_dyt_la_SOURCES = %D%/norm/dyt.c %D%/norm/tanh_rows.h
+%C%_norm_dyt_la_SOURCES = %D%/norm/dyt.c %D%/norm/gain.h %D%/norm/tanh_rows.h
 %C%_norm_dyt_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_norm_dyt_la_LDFLAGS = $(MODFLAGS)
 %C%_norm_layernorm_la_SOURCES = %D%/norm/layernorm.c
 %C%_norm_layernorm_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_norm_layernorm_la_LDFLAGS = $(MODFLAGS)
-%C%_norm_rmsnorm_la_SOURCES = %D%/norm/rmsnorm.c
+%C%_norm_rmsnorm_la_SOURCES = %D%/norm/rmsnorm.c %D%/norm/gain.h
 %C%_norm_rmsnorm_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_norm_rmsnorm_la_LDFLAGS = $(MODFLAGS)
 %C%_attention_causal_la_SOURCES = %D%/attention/causal.c

@@ -163,10 +163,11 @@ SONDE_INLINE sonde_node *sonde_publish(sonde_site *site, const char *name, sonde
 SONDE_INLINE sonde_node *sonde_lookup(sonde_site *site, const char *name) {
   return sonde_the_host->site_lookup(site, name);
 }
-/* State [n] that is computed from parameters, not trained: see site_refresh. Here with the trainer's own rhythm. */
+/* State [n] that is computed from parameters, not trained: see site_refresh. Here with the trainer's own rhythm; without
+ * a value (NULL) it stays as it was loaded. */
 SONDE_INLINE sonde_node *sonde_buffer(sonde_site *site, const char *name, int64_t n, sonde_node *value) {
   sonde_node *b = sonde_the_host->site_param(site, name, &n, 1, SONDE_ROLE_BUFFER, 0);
-  return sonde_the_host->site_refresh(site, b, value, 0);
+  return value ? sonde_the_host->site_refresh(site, b, value, 0) : b;
 }
 /* sonde_refuse(site, "heads %d ...", heads): why the module cannot be built here; NULL, for build to return */
 #define sonde_refuse sonde_the_host->site_refuse

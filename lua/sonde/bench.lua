@@ -122,7 +122,8 @@ local NORM_BYTES = 64 * MIB   -- of the stream: more than caches hold
 local function norm_plans(name, width)
   local graph, params = core.graph(), core.params(1)
   local dims = { 1, math.floor(NORM_BYTES / 4 / width), width }
-  local x, dy = graph:leaf("x", random_tensor("x", dims, "f32", 1)), graph:leaf("dy", random_tensor("dy", dims, "f32", 2))
+  local x = graph:leaf("x", random_tensor("x", dims, "f32", 1))
+  local dy = graph:leaf("dy", random_tensor("dy", dims, "f32", 2))
   local site = core.site { graph = graph, params = params, layer = 1, depth = 1, slot = "attn", prefix = "",
     width = width, batch = 1, context = dims[2] }
   local y, leaves = core.module_build("norm", name, site, x), { x }

@@ -19,6 +19,7 @@ local function not_llama(model)
     local at = " in block " .. (index - 1)
     if layer.placement.name ~= "pre_ln" then return "the placement is '" .. layer.placement.name .. "'" .. at end
     if layer.norm.name ~= "rmsnorm" then return "the norm is '" .. layer.norm.name .. "'" .. at end
+    if layer.norm.options.folded then return "the norms' gains are folded" .. at end
     if layer.norm.options.eps ~= eps then return "the norms' eps differs" .. at end
     if layer.attention.name ~= "causal" then return "the attention is '" .. layer.attention.name .. "'" .. at end
     if layer.attention.options.window ~= 0 then return "the attention has a window" .. at end

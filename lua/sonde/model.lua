@@ -98,6 +98,12 @@ function model:refresh()
   return self
 end
 
+--- A copy for inference whose norms have no gains in front of the branches: they are in the weights behind them.
+---@return sonde.model
+function model:fold()
+  return require("sonde.fold").gains(self)
+end
+
 --- How many numbers the parameters hold.
 ---@return {total: integer, embedding: integer, head: integer, non_embedding: integer}
 function model:count()

@@ -1,18 +1,19 @@
-/* bhyt.c - Bounded Hyperbolic Tanh: tanh of the input over kappa times its root mean square, by a learned factor lambda.
+/* bhyt.c - Bounded Hyperbolic Tanh: tanh of the input over kappa times its root mean square, by a learned factor
+ * lambda.
  *
  * In front of the feed-forward layer the mean square is not measured but estimated, from that of the stream in front of
  * the attention, x, and a number a block:
  *
  *   v = mean(x^2) + c lambda1^2 / kappa^2,   c = |W_V W_O|_F^2 / (T D)
  *
- * where lambda1 is the first norm's, T the context of the training, and W_V is repeated for the query heads that share it.
- * No gradient flows through c and lambda1. c is a buffer: computed from the initialised weights, then in training
+ * where lambda1 is the first norm's, T the context of the training, and W_V is repeated for the query heads that share
+ * it. No gradient flows through c and lambda1. c is a buffer: computed from the initialised weights, then in training
  * from those of the moment (sonde_plugin.h, site_refresh), and saved with the model.
  *
- * The estimate holds for a stream x + attention(norm(x)); where the placement does something else before this norm, the mean
- * square is measured. Read from the block: "attn.norm_input", "attn.norm_mean_square", "attn.norm_lambda" of this norm
- * at the first site, "attn.norm_factor" (of the placement) if it scales that norm, "attn.branch", and the attention's
- * "attn.v_weight", "attn.o_weight" and "attn.values". */
+ * The estimate holds for a stream x + attention(norm(x)); where the placement does something else before this norm, the
+ * mean square is measured. Read from the block: "attn.norm_input", "attn.norm_mean_square" and "attn.norm_lambda" of
+ * this norm at the first site, "attn.norm_factor" (of the placement) if it scales that norm, "attn.branch", and the
+ * attention's "attn.v_weight", "attn.o_weight" and "attn.values". */
 #define BHYT "bhyt"
 #include "bhyt_ops.h"
 
@@ -21,15 +22,17 @@ static sonde_node *attention_variance(const sonde_place *at, sonde_node *wv, son
   const sonde_host *host = sonde_the_host;
   sonde_shape v = host->node_shape(values), o = host->node_shape(wo);
   int64_t kv = v.dim[2], head = v.dim[3], group = o.dim[1] / (kv * head);
-  int64_t apart[4] = {at->width, kv, group, head}, summed[4] = {at->width, kv, 1, head}, flat[2] = {at->width, kv * head};
+  int64_t apart[4] = {at->width, kv, group, head}, summed[4] = {at->width, kv, 1, head};
+  int64_t flat[2] = {at->width, kv * head}, one = 1;
   sonde_node *by_group = sonde_reshape(sonde_sum_to(sonde_reshape(wo, apart, 4), summed, 4), flat, 2);
   sonde_node *squares = sonde_sum_all(sonde_square(sonde_matmul(by_group, wv, 0, 0)));
-  return sonde_reshape(sonde_scale(squares, 1.0 / ((double)at->trained_context * (double)at->width)), (int64_t[]){1}, 1);
+  return sonde_reshape(sonde_scale(squares, 1.0 / ((double)at->trained_context * (double)at->width)), &one, 1);
 }
 
 static int is_sum_of(sonde_node *x, const sonde_node *a, const sonde_node *b) {
   sonde_node *in[SONDE_MAX_IN];
-  return a && b && sonde_the_host->node_inputs(x, in) == 2 && ((in[0] == a && in[1] == b) || (in[0] == b && in[1] == a));
+  if (!a || !b || sonde_the_host->node_inputs(x, in) != 2) return 0;
+  return (in[0] == a && in[1] == b) || (in[0] == b && in[1] == a);
 }
 
 /* given[0] and [1] stay NULL where the estimate does not hold. */
@@ -41,7 +44,10 @@ static int estimate(sonde_site *site, const sonde_value *opt, sonde_node *x, son
   if (first == x) given[0] = square;   /* both norms read the same stream: nothing was added */
   if (first == x || !is_sum_of(x, first, sonde_lookup(site, "attn.branch"))) return SONDE_OK;
   if (!square || !lambda || !wv || !wo || !values) return SONDE_OK;
-  sonde_node *c = sonde_buffer(site, "attention_variance", 1, attention_variance(sonde_where(site), wv, wo, values));
+  /* Folded weights are not those that c is of: it stays what it was. */
+  sonde_node *variance = opt[FOLDED].i ? NULL : attention_variance(sonde_where(site), wv, wo, values);
+  sonde_node *c = sonde_buffer(site, "attention_variance", 1, variance);
+  if (!c) return SONDE_EINVAL;
   if (factor) lambda = sonde_mul(lambda, factor);
   given[0] = square;
   given[1] = sonde_mul(c, sonde_scale(sonde_square(sonde_detach(lambda)), 1.0 / (opt[KAPPA].f * opt[KAPPA].f)));

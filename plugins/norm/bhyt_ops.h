@@ -1,5 +1,5 @@
-/* bhyt_ops.h - the op of both BHyT norms and its gradient; the including file sets BHYT to the plugin's name, under which
- * they are registered.
+/* bhyt_ops.h - the op of both BHyT norms and its gradient; the including file sets BHYT to the plugin's name, under
+ * which they are registered.
  *
  *   y = gain tanh(a x),  a = lambda r,  r = 1 / (kappa sqrt(v + eps))      v: one number a row
  *
@@ -8,14 +8,14 @@
 #ifndef SONDE_BHYT_OPS_H
 #define SONDE_BHYT_OPS_H
 
-#include "tanh_rows.h"
-
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
+
+#include "gain.h"
+#include "tanh_rows.h"
 
 enum { X, GAIN, LAMBDA, GIVEN, EXTRA };            /* inputs; without GIVEN v is the row's own */
-enum { G_V = 3, G_DY, G_DV };                      /* inputs of the gradient after the first three; G_DV may be missing */
+enum { G_V = 3, G_DY, G_DV };                      /* inputs of the gradient after these three; G_DV may be missing */
 enum { G_DX, G_DGAIN, G_DLAMBDA, G_DGIVEN };       /* its outputs */
 
 static inline float row_scale(const sonde_call *c, float v) {
@@ -40,7 +40,8 @@ static int forward_shape(const sonde_shape *in, int n_in, const sonde_attr *a, s
   int rc = tanh_rows_check(BHYT ".forward", &in[X], &in[GAIN], &in[LAMBDA], err);
   if (rc) return rc;
   if (!(a->f[0] > 0) || !(a->f[1] > 0))
-    return sonde_the_host->fail(err, SONDE_EINVAL, BHYT ".forward: kappa %g and eps %g must be positive", a->f[0], a->f[1]);
+    return sonde_the_host->fail(err, SONDE_EINVAL, BHYT ".forward: kappa %g and eps %g must be positive", a->f[0],
+                                a->f[1]);
   if (n_in > GIVEN && !is_one_a_row(&in[X], &in[GIVEN]))
     return sonde_the_host->fail(err, SONDE_ESHAPE, BHYT ".forward: a given mean square must be f32, one a row");
   if (n_in > EXTRA && (in[EXTRA].dtype != SONDE_F32 || in[EXTRA].rank != 1 || in[EXTRA].dim[0] != 1))
@@ -53,7 +54,8 @@ static int forward_shape(const sonde_shape *in, int n_in, const sonde_attr *a, s
 static void forward_block(void *arg, int64_t block, int worker) {
   const sonde_call *c = arg;
   const float *x = c->in[X], *gain = c->in[GAIN], lambda = *(const float *)c->in[LAMBDA];
-  const float *given = c->n_in > GIVEN ? c->in[GIVEN] : NULL, extra = c->n_in > EXTRA ? *(const float *)c->in[EXTRA] : 0;
+  const float *given = c->n_in > GIVEN ? c->in[GIVEN] : NULL;
+  const float extra = c->n_in > EXTRA ? *(const float *)c->in[EXTRA] : 0;
   float *v_out = c->out[1];
   int64_t width = width_of(&c->in_shape[X]), end = block_end(&c->in_shape[X], block);
   int dtype = c->out_shape[0].dtype;
@@ -120,7 +122,8 @@ static int backward_shape(const sonde_shape *in, int n_in, const sonde_attr *a, 
 
 static void backward_block(void *arg, int64_t block, int worker) {
   const sonde_call *c = arg;
-  const float *x = c->in[X], *gain = c->in[GAIN], lambda = *(const float *)c->in[LAMBDA], *v = c->in[G_V], *dy = c->in[G_DY];
+  const float *x = c->in[X], *gain = c->in[GAIN], *v = c->in[G_V], *dy = c->in[G_DY];
+  const float lambda = *(const float *)c->in[LAMBDA];
   const float *dv_in = c->n_in > G_DV ? c->in[G_DV] : NULL;
   int64_t width = width_of(&c->in_shape[X]), end = block_end(&c->in_shape[X], block);
   float *dx = c->out[G_DX], *dv_out = c->out[G_DGIVEN], *dgain = partial_of(c, block), dlambda = 0;
@@ -161,26 +164,27 @@ static double backward_flops(const sonde_shape *in, int n_in, const sonde_shape 
 static const sonde_op_def ops[] = {
     {.size = sizeof(sonde_op_def), .name = BHYT ".forward", .min_in = 3, .max_in = 5, .n_out = 2,
      .flags = SONDE_OP_BF16_OUT | SONDE_OP_GAIN,
-     .doc = "y = gain tanh(lambda x / (kappa sqrt(v + eps))): x [.., D], gain [D], lambda [1] -> y [.., D], v [..]; v = mean(x^2) "
-            "a row, or s + extra with s [..] and extra [1] given. f0 kappa, f1 eps",
+     .doc = "y = gain tanh(lambda x / (kappa sqrt(v + eps))): x [.., D], gain [D], lambda [1] -> y [.., D], v [..]; "
+            "v = mean(x^2) a row, or s + extra with s [..] and extra [1] given. f0 kappa, f1 eps",
      .shape = forward_shape, .grad = forward_grad, .run = forward_run, .flops = forward_flops},
     {.size = sizeof(sonde_op_def), .name = BHYT ".backward", .min_in = 5, .max_in = 6, .n_out = 4,
-     .doc = "of the forward op: x, gain, lambda, v, dy, and dv of its second result if any -> dx, dgain, dlambda, dv; i0 = 1 "
-            "where v is mean(x^2): dx then holds what flows through it",
+     .doc = "of the forward op: x, gain, lambda, v, dy, and dv of its second result if any -> dx, dgain, dlambda, dv; "
+            "i0 = 1 where v is mean(x^2): dx then holds what flows through it",
      .shape = backward_shape, .scratch = backward_scratch, .run = backward_run, .flops = backward_flops},
 };
 
 /* ---- the module's common part ------------------------------------------------------------------------------ */
 
-enum { KAPPA, LAMBDA_ATTN, LAMBDA_FFN, LAMBDA_FINAL, LEARN, EPS };
+enum { KAPPA, LAMBDA_ATTN, LAMBDA_FFN, LAMBDA_FINAL, LEARN, EPS, FOLDED };
 
 static const sonde_option options[] = {
-    [KAPPA] = {"kappa", 'f', "10", 1e-3, 1e6, NULL, "kappa: by Chebyshev, at least 1 - 1/kappa^2 of the values are not saturated"},
+    [KAPPA] = {"kappa", 'f', "10", 1e-3, 1e6, NULL, "by Chebyshev, at most 1/kappa^2 of the values exceed kappa sigmas"},
     [LAMBDA_ATTN] = {"lambda_attn", 'f', "1", 1e-6, 1e3, NULL, "first value of lambda at the attention's norms"},
     [LAMBDA_FFN] = {"lambda_ffn", 'f', "1", 1e-6, 1e3, NULL, "first value of lambda at the feed-forward layer's norms"},
-    [LAMBDA_FINAL] = {"lambda_final", 'f', "0", 0, 1e3, NULL, "first value of lambda at the norm before the head; 0: RMSNorm there"},
+    [LAMBDA_FINAL] = {"lambda_final", 'f', "0", 0, 1e3, NULL, "of lambda before the head; 0: RMSNorm is there"},
     [LEARN] = {"learn_lambda", 'b', "true", 0, 0, NULL, "whether the lambdas are learned"},
     [EPS] = {"eps", 'f', "1e-6", 1e-12, 1, NULL, "added to the variance, under the root"},
+    [FOLDED] = FOLDED_OPTION,
 };
 
 /* Publishes a value under "<slot>.<what>". */
@@ -200,12 +204,13 @@ static sonde_node *lambda_of(sonde_site *site, const sonde_value *opt, double fi
 static sonde_node *norm(sonde_site *site, const sonde_value *opt, sonde_node *x, sonde_node *const given[2]) {
   const sonde_place *at = sonde_where(site);
   int which = !strcmp(at->slot, "final") ? LAMBDA_FINAL : !strncmp(at->slot, "ffn", 3) ? LAMBDA_FFN : LAMBDA_ATTN;
-  sonde_node *gain = sonde_vector(site, "weight", at->width, SONDE_ROLE_GAIN, 1);
+  sonde_node *gain = norm_gain(site, &opt[FOLDED], x);
   if (opt[which].f == 0) return sonde_rmsnorm(x, gain, opt[EPS].f);
   sonde_node *in[5] = {x, gain, lambda_of(site, opt, opt[which].f, x), given[0], given[1]};
   sonde_attr attr = {{opt[KAPPA].f, opt[EPS].f, 0, 0}, {0}};
   if (!in[GAIN] || !in[LAMBDA]) return NULL;
-  sonde_node *y = sonde_the_host->op(sonde_the_host->node_graph(x), BHYT ".forward", in, given[1] ? 5 : given[0] ? 4 : 3, &attr);
+  int n = given[1] ? 5 : given[0] ? 4 : 3;
+  sonde_node *y = sonde_the_host->op(sonde_the_host->node_graph(x), BHYT ".forward", in, n, &attr);
   publish(site, "norm_input", x);
   publish(site, "norm_mean_square", y ? sonde_the_host->result(y, 1) : NULL);
   publish(site, "norm_lambda", in[LAMBDA]);

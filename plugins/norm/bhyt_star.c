@@ -1,5 +1,5 @@
-/* bhyt_star.c - BHyT with the exact mean square at every site ("BHyT*"): beside bhyt, it shows what the estimate at the
- * second site of a block costs in quality and gains in speed. */
+/* bhyt_star.c - BHyT with the exact mean square at every site ("BHyT*"): beside bhyt, it shows what the estimate at
+ * the second site of a block costs in quality and gains in speed. */
 #define BHYT "bhyt_star"
 #include "bhyt_ops.h"
 

@@ -4,16 +4,16 @@
  *
  * Where the scalar should start depends on the width, hence three options; the authors' values for attention,
  * feed-forward and final: 0.8, 0.2, 0.2 at D = 4096; 0.6, 0.15, 0.15 at 5120; 0.2, 0.05, 0.05 at 8192. */
+#include "gain.h"
 #include "tanh_rows.h"
 
-#include <string.h>
-
-enum { ALPHA_ATTN, ALPHA_FFN, ALPHA_FINAL };
+enum { ALPHA_ATTN, ALPHA_FFN, ALPHA_FINAL, FOLDED };
 
 static const sonde_option options[] = {
     [ALPHA_ATTN] = {"alpha_attn", 'f', "1", 1e-6, 100, NULL, "first value of alpha at the attention's norms"},
     [ALPHA_FFN] = {"alpha_ffn", 'f', "1", 1e-6, 100, NULL, "first value of alpha at the feed-forward layer's norms"},
     [ALPHA_FINAL] = {"alpha_final", 'f', "1", 1e-6, 100, NULL, "first value of alpha at the norm before the head"},
+    [FOLDED] = FOLDED_OPTION,
 };
 
 /* ---- kernels: inputs x, gain, alpha; the gradient has dy besides --------------------------------------- */
@@ -103,8 +103,8 @@ static const sonde_op_def ops[] = {
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
   const sonde_place *at = sonde_where(site);
   int which = !strcmp(at->slot, "final") ? ALPHA_FINAL : !strncmp(at->slot, "ffn", 3) ? ALPHA_FFN : ALPHA_ATTN;
-  sonde_node *in[3] = {x, sonde_vector(site, "weight", at->width, SONDE_ROLE_GAIN, 1),
-                       sonde_vector(site, "alpha", 1, SONDE_ROLE_GAIN, opt[which].f)};
+  sonde_node *alpha = sonde_vector(site, "alpha", 1, SONDE_ROLE_GAIN, opt[which].f);
+  sonde_node *in[3] = {x, norm_gain(site, &opt[FOLDED], x), alpha};
   return in[1] && in[2] ? sonde_the_host->op(sonde_the_host->node_graph(x), "dyt.forward", in, 3, NULL) : NULL;
 }
 

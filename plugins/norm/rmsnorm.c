@@ -1,14 +1,15 @@
 /* rmsnorm.c - RMSNorm: each token's vector over its root mean square, times a learned gain; no mean, no bias. */
-#include "sonde_plugin.h"
+#include "gain.h"
 
-enum { EPS };
+enum { EPS, FOLDED };
 
 static const sonde_option options[] = {
     [EPS] = {"eps", 'f', "1e-6", 1e-12, 1, NULL, "added to the mean square, under the root"},
+    [FOLDED] = FOLDED_OPTION,
 };
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
-  return sonde_rmsnorm(x, sonde_vector(site, "weight", sonde_where(site)->width, SONDE_ROLE_GAIN, 1), opt[EPS].f);
+  return sonde_rmsnorm(x, norm_gain(site, &opt[FOLDED], x), opt[EPS].f);
 }
 
 static const sonde_module functions = {sizeof functions, build};

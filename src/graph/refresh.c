@@ -43,7 +43,7 @@ static int check(const sonde_node *buffer, const sonde_node *value, int64_t ever
   const sonde_node *input = input_behind(value, seen);
   sonde_release(seen);
   if (!input) return SONDE_OK;
-  return sonde_fail(err, SONDE_EINVAL, "refresh of '%s': its value depends on the input '%s'; it may depend on parameters only",
+  return sonde_fail(err, SONDE_EINVAL, "refresh of '%s': its value depends on the input '%s', not on parameters only",
                     buffer->name, input->name);
 }
 

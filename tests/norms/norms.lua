@@ -40,7 +40,9 @@ local function spread(model, name)
 end
 
 local function check_init(init, cut, expected)
-  local model = sonde.transformer { vocab = 300, width = WIDTH, depth = DEPTH, ffn_hidden = HIDDEN, heads = 4, init = init }:init()
+  local model = sonde.transformer {
+    vocab = 300, width = WIDTH, depth = DEPTH, ffn_hidden = HIDDEN, heads = 4, init = init,
+  }:init()
   for name, std in pairs(expected) do
     local got, most = spread(model, name)
     lu.assertTrue(math.abs(got / std - 1) < 0.04, init .. ", " .. name .. ": " .. got .. " for " .. std)
@@ -61,7 +63,8 @@ end
 
 function TestInit:test_megatron_is_by_depth()
   check_init("megatron", true, {
-    ["model.embed_tokens.weight"] = 0.02, ["lm_head.weight"] = WIDTH ^ -0.5, ["model.layers.3.self_attn.v_proj.weight"] = 0.02,
+    ["model.embed_tokens.weight"] = 0.02, ["lm_head.weight"] = WIDTH ^ -0.5,
+    ["model.layers.3.self_attn.v_proj.weight"] = 0.02,
     ["model.layers.0.self_attn.o_proj.weight"] = 0.02 / math.sqrt(2 * DEPTH),
     ["model.layers.3.mlp.down_proj.weight"] = 0.02 / math.sqrt(2 * DEPTH),
   })

@@ -1,4 +1,4 @@
--- Every placement with every norm: it traces, ten updates lower its loss, and its gradient is that of finite differences.
+-- Every placement with every norm: it traces, ten updates lower its loss, and its gradient is that of differences.
 
 local lu = require "luaunit"
 local sonde = require "sonde"
@@ -45,8 +45,8 @@ function TestTable:test_each_learns()
   local corpus = { vocab = VOCAB, handle = text(3000), spec = "made", hash = "made" }
   each(function(norm, name, what)
     local model = model_of(norm, name)
-    local options = { steps = 10, batch = 8, lr = 0.03, warmup = 0, schedule = "constant", log_every = 1, eval_every = 0,
-      probe_every = 0, progress = false }
+    local options = { steps = 10, batch = 8, lr = 0.03, warmup = 0, schedule = "constant", log_every = 1,
+      eval_every = 0, probe_every = 0, progress = false }
     local result = sonde.train(model, corpus, options)
     lu.assertNil(result.diverged, what)
     lu.assertEquals(result.steps, 10, what)
