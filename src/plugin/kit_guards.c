@@ -14,20 +14,24 @@
 
 enum { FENCE = 4096 };
 
-/* size bytes between two fences. */
+/* size bytes between two fences, whose pattern the salt decides. */
 typedef struct fenced {
   unsigned char *all;
   size_t size;
+  int salt;
 } fenced;
 
-static unsigned char fence_byte(size_t i) { return (unsigned char)(0xa7 ^ i * 31); }
+static unsigned char fence_byte(const fenced *f, size_t i) {
+  return (unsigned char)(0xa7 ^ (i + (size_t)f->salt) * 31);
+}
 static void *inside(const fenced *f) { return f->all ? f->all + FENCE : NULL; }
 
-static int fenced_make(fenced *f, size_t size, int fill) {
+static int fenced_make(fenced *f, size_t size, int fill, int salt) {
   f->size = size;
+  f->salt = salt;
   f->all = sonde_alloc(size + 2 * FENCE);
   if (!f->all) return SONDE_ENOMEM;
-  for (size_t i = 0; i < FENCE; i++) f->all[i] = f->all[FENCE + size + i] = fence_byte(i);
+  for (size_t i = 0; i < FENCE; i++) f->all[i] = f->all[FENCE + size + i] = fence_byte(f, i);
   memset(f->all + FENCE, fill, size);
   return SONDE_OK;
 }
@@ -36,8 +40,8 @@ static int fenced_make(fenced *f, size_t size, int fill) {
 static int64_t breach(const fenced *f) {
   int64_t past = 0, before = 0;
   for (size_t i = 0; i < FENCE; i++) {
-    if (f->all[FENCE + f->size + i] != fence_byte(i)) past = (int64_t)i + 1;
-    if (f->all[i] != fence_byte(i) && !before) before = (int64_t)(FENCE - i);
+    if (f->all[FENCE + f->size + i] != fence_byte(f, i)) past = (int64_t)i + 1;
+    if (f->all[i] != fence_byte(f, i) && !before) before = (int64_t)(FENCE - i);
   }
   return past ? past : -before;
 }
@@ -65,8 +69,12 @@ static void put(const fenced *f, int dtype, const void *value) {
   else memcpy(inside(f), value, f->size);
 }
 
-/* `out_type` is the dtype of output 0, `in_type` that of the f32 inputs. */
-static int trial_make(trial *t, const sonde_node *n, const void *const *value, int fill, int in_type, int out_type) {
+/* What outputs and scratch hold before, the pattern around everything, the dtypes of f32 inputs and of output 0. */
+typedef struct around {
+  int fill, salt, in_type, out_type;
+} around;
+
+static int trial_make(trial *t, const sonde_node *n, const void *const *value, around a) {
   memset(t, 0, sizeof *t);
   t->def = n->def;
   t->node = n;
@@ -75,10 +83,10 @@ static int trial_make(trial *t, const sonde_node *n, const void *const *value, i
   int rc = 0;
   for (int i = 0; i < n->n_in; i++) {
     t->in_shape[i] = n->in[i]->shape;
-    if (t->in_shape[i].dtype == SONDE_F32) t->in_shape[i].dtype = in_type;
+    if (t->in_shape[i].dtype == SONDE_F32) t->in_shape[i].dtype = a.in_type;
     /* A stretch function sees inputs of the output's size: they are spread out by the graph before. */
     size_t size = (size_t)sonde_shape_bytes(is_vec(n->def) ? &n->shape : &t->in_shape[i]);
-    rc |= fenced_make(&t->in[i], size, 0);
+    rc |= fenced_make(&t->in[i], size, 0, a.salt);
     if (rc) break;
     if (is_vec(n->def))
       sonde_rng_fill_normal(sonde_rng_stream(4, "guards"), (uint64_t)i << 32, inside(&t->in[i]), (int64_t)size / 4, 0,
@@ -86,11 +94,11 @@ static int trial_make(trial *t, const sonde_node *n, const void *const *value, i
     else put(&t->in[i], t->in_shape[i].dtype, value[i]);
   }
   memcpy(t->out_shape, n->out_shape, sizeof t->out_shape);
-  t->out_shape[0].dtype = out_type;
+  t->out_shape[0].dtype = a.out_type;
   for (int o = 0; o < n->def->n_out && !rc; o++)
-    rc = fenced_make(&t->out[o], (size_t)sonde_shape_bytes(&t->out_shape[o]), fill);
+    rc = fenced_make(&t->out[o], (size_t)sonde_shape_bytes(&t->out_shape[o]), a.fill, a.salt);
   int64_t scratch = n->def->scratch ? n->def->scratch(t->in_shape, n->n_in, t->out_shape, &n->attr) : 0;
-  return rc ? rc : fenced_make(&t->scratch, (size_t)(scratch > 0 ? scratch : 0), fill);
+  return rc ? rc : fenced_make(&t->scratch, (size_t)(scratch > 0 ? scratch : 0), a.fill, a.salt);
 }
 
 static int trial_run(kit *k, trial *t) {
@@ -133,47 +141,64 @@ static int check_memory(kit *k, const trial *t, const trial *untouched) {
   return outcome;
 }
 
-/* Two runs over memory that held other things; `skip` leaves one output out of the second. */
-static int compare_runs(kit *k, const sonde_node *n, const void *const *value, int skip) {
+static int same_outputs(const trial *a, const trial *b, int skip) {
+  for (int o = 0; o < a->def->n_out; o++)
+    if (o != skip && memcmp(inside(&a->out[o]), inside(&b->out[o]), a->out[o].size)) return 0;
+  return 1;
+}
+
+/* Two runs whose outputs must be the same; `skip` leaves one output out of the second, which is then looked over. */
+static int compare_runs(kit *k, const sonde_node *n, const void *const *value, around first, around second, int skip,
+                        const char *else_text) {
   trial a, b;
   int outcome = SONDE_PASS;
   memset(&b, 0, sizeof b);
-  if (trial_make(&a, n, value, 0x00, SONDE_F32, n->shape.dtype) ||
-      trial_make(&b, n, value, 0xff, SONDE_F32, n->shape.dtype))
-    outcome = kit_fail(k, "no memory");
+  if (trial_make(&a, n, value, first) || trial_make(&b, n, value, second)) outcome = kit_fail(k, "no memory");
   b.skip = skip;
   if (outcome == SONDE_PASS && (trial_run(k, &a) || trial_run(k, &b))) outcome = SONDE_FAIL;
   if (outcome == SONDE_PASS) outcome = check_memory(k, &b, &a);
-  for (int o = 0; o < n->def->n_out && outcome == SONDE_PASS; o++)
-    if (o != skip && memcmp(inside(&a.out[o]), inside(&b.out[o]), a.out[o].size))
-      outcome = kit_fail(k,
-                         skip < 0 ? "op '%s' does not overwrite its output %d: what was there before shows in it"
-                                  : "op '%s': output %d changes when another one is not asked for",
-                         n->def->name, o);
+  if (outcome == SONDE_PASS && !same_outputs(&a, &b, skip))
+    outcome = kit_fail(k, "op '%s' %s", n->def->name, else_text);
   trial_drop(&a);
   trial_drop(&b);
   return outcome;
 }
 
 /* Output 0 in the memory of input 0, where the op says that it may be. */
-static int check_in_place(kit *k, const sonde_node *n, const void *const *value) {
+static int check_in_place(kit *k, const sonde_node *n, const void *const *value, around plain) {
   trial a, b;
   int outcome = SONDE_PASS;
   memset(&b, 0, sizeof b);
-  if (trial_make(&a, n, value, 0x00, SONDE_F32, n->shape.dtype) ||
-      trial_make(&b, n, value, 0xff, SONDE_F32, n->shape.dtype))
-    outcome = kit_fail(k, "no memory");
+  if (trial_make(&a, n, value, plain) || trial_make(&b, n, value, plain)) outcome = kit_fail(k, "no memory");
   else {
     fenced own = b.out[0];
     b.out[0] = b.in[0];
     if (trial_run(k, &a) || trial_run(k, &b)) outcome = SONDE_FAIL;
     else if (memcmp(inside(&a.out[0]), inside(&b.out[0]), a.out[0].size))
-      outcome =
-          kit_fail(k, "op '%s' gives another result when its output takes the place of its input", n->def->name);
+      outcome = kit_fail(k, "op '%s' gives another result in the place of its input", n->def->name);
     b.out[0] = own;
   }
   trial_drop(&a);
   trial_drop(&b);
+  return outcome;
+}
+
+static int check_node_guards(kit *k, const sonde_node *n, const void *const *value) {
+  const around plain = {0x00, 0, SONDE_F32, n->shape.dtype};
+  around filled = plain, fenced_in = plain;
+  filled.fill = 0xff;
+  fenced_in.salt = 77;
+  int outcome =
+      compare_runs(k, n, value, plain, filled, -1, "does not overwrite its outputs: what was there before shows");
+  if (outcome == SONDE_PASS)
+    outcome =
+        compare_runs(k, n, value, plain, fenced_in, -1, "reads outside its inputs: what stands beside them shows");
+  for (int o = 0; n->def->n_out > 1 && o < n->def->n_out && outcome == SONDE_PASS; o++)
+    outcome =
+        compare_runs(k, n, value, plain, filled, o, "gives other values when one of its outputs is not asked for");
+  int same_size = sonde_shape_bytes(&n->shape) == sonde_shape_bytes(&n->in[0]->shape);
+  if (outcome == SONDE_PASS && (is_vec(n->def) || (n->def->flags & SONDE_OP_INPLACE)) && same_size)
+    outcome = check_in_place(k, n, value, plain);
   return outcome;
 }
 
@@ -196,7 +221,8 @@ static int compare_bf16(kit *k, const sonde_node *n, const void *const *value, i
   float *room = sonde_alloc((size_t)count * sizeof *room);
   double most = 0, off = 0;
   memset(&b, 0, sizeof b);
-  if (trial_make(&a, n, value, 0, SONDE_F32, SONDE_F32) || trial_make(&b, n, value, 0, in_type, out_type) || !room)
+  if (trial_make(&a, n, value, (around){0, 0, SONDE_F32, SONDE_F32}) ||
+      trial_make(&b, n, value, (around){0, 0, in_type, out_type}) || !room)
     outcome = kit_fail(k, "no memory");
   if (outcome == SONDE_PASS && (trial_run(k, &a) || trial_run(k, &b))) outcome = SONDE_FAIL;
   if (outcome == SONDE_PASS) outcome = check_fence(k, &b, &b.out[0], "bf16 output", 0);
@@ -225,16 +251,6 @@ static int check_node_bf16(kit *k, const sonde_node *n, const void *const *value
 }
 
 /* ---- the checks ----------------------------------------------------------------------------------------------- */
-
-static int check_node_guards(kit *k, const sonde_node *n, const void *const *value) {
-  int outcome = compare_runs(k, n, value, -1);
-  for (int o = 0; n->def->n_out > 1 && o < n->def->n_out && outcome == SONDE_PASS; o++)
-    outcome = compare_runs(k, n, value, o);
-  int same_size = sonde_shape_bytes(&n->shape) == sonde_shape_bytes(&n->in[0]->shape);
-  if (outcome == SONDE_PASS && (is_vec(n->def) || (n->def->flags & SONDE_OP_INPLACE)) && same_size)
-    outcome = check_in_place(k, n, value);
-  return outcome;
-}
 
 typedef int (*node_check)(kit *k, const sonde_node *n, const void *const *value);
 

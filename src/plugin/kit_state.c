@@ -52,7 +52,7 @@ int check_threads(kit *k) {
       sonde_host_rehearse(0, 0);
       if (rc) return SONDE_FAIL;
       if (bits != first)
-        return kit_fail(k, "the bits depend on which thread takes which tile (%d threads, tiles %s)", threads[t],
+        return kit_fail(k, "the bits depend on which thread takes which tile (schedule of %d, tiles %s)", threads[t],
                         backwards ? "from the last to the first" : "in order");
     }
   return SONDE_PASS;
