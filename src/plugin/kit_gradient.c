@@ -113,7 +113,7 @@ static int look_at_all(rig *r, const char **leaf, look *out) {
   *leaf = NULL;
   int rc = rig_run(r);
   for (int i = 0; !rc && i < r->n; i++) {
-    look l;
+    look l = {0, 0};
     if (r->is_buffer[i]) continue;
     rc = look_with_steps(r, i, &l);
     if (!rc && is_wrong(&l) && (!*leaf || l.worst > out->worst)) *out = l, *leaf = r->name[i];

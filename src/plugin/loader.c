@@ -128,7 +128,7 @@ static int check_plugin(const char *path, const sonde_plugin *p, sonde_error *er
     return sonde_fail(err, SONDE_EINVAL, "%s: %s '%s' lacks a version, a summary or a citation (\"\" for none)", path,
                       p->kind, p->name);
   snprintf(what, sizeof what, "%s '%s'", p->kind, p->name);
-  if ((rc = sonde_options_check(what, p->options, p->n_options, err))) return sonde_wrap(err, "%s", path);
+  if (sonde_options_check(what, p->options, p->n_options, err)) return sonde_wrap(err, "%s", path);
   if ((rc = check_ops(path, p, err))) return rc;
   return check_functions(path, p, err);
 }

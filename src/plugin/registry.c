@@ -72,7 +72,11 @@ int sonde_registry_load(sonde_registry *r, const char *path, const sonde_entry *
     return 0;
   }
   const sonde_plugin *p = sonde_load_plugin(path, err);
-  int rc = p ? refuse_twin(r, p->kind, p->name, path, err) : err->code;
+  if (!p) {
+    free(whole);
+    return err->code;
+  }
+  int rc = refuse_twin(r, p->kind, p->name, path, err);
   for (int k = 0; !rc && k < p->n_ops; k++)
     if ((rc = sonde_ops_add(r->ctx, sonde_plugin_op(p, k), err))) sonde_wrap(err, "%s", path);
   if (!rc) {

@@ -43,8 +43,8 @@ static int core_plugin(lua_State *L) {
   sonde_error err = {0};
   if (slash) snprintf(kind, sizeof kind, "%.*s", (int)(slash - name), name);
   const sonde_entry *e = sonde_registry_find(registry(L), slash ? kind : NULL, slash ? slash + 1 : name, &err);
-  if (!e) sonde_lua_check(L, err.code, &err);
-  return push_entry(L, e);
+  sonde_lua_check(L, e ? SONDE_OK : err.code, &err);
+  return e ? push_entry(L, e) : 0;
 }
 
 /* core.plugin_load(path) -> the description of what the file brings, now registered */
@@ -52,7 +52,7 @@ static int plugin_load(lua_State *L) {
   sonde_error err = {0};
   const sonde_entry *e = NULL;
   sonde_lua_check(L, sonde_registry_load(registry(L), luaL_checkstring(L, 1), &e, &err), &err);
-  return push_entry(L, e);
+  return e ? push_entry(L, e) : 0;
 }
 
 static void push_check(lua_State *L, const sonde_check *c) {
