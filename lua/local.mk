@@ -1,6 +1,6 @@
 # The Lua library: lua/sonde/x.lua lands in $(pkgdatadir)/lua/sonde/x.lua.
 nobase_dist_pkgdata_DATA += %D%/sonde/args.lua %D%/sonde/block.lua %D%/sonde/cli.lua %D%/sonde/corpus.lua \
-  %D%/sonde/eval.lua %D%/sonde/fold.lua %D%/sonde/folder.lua %D%/sonde/init.lua %D%/sonde/initpolicy.lua %D%/sonde/model.lua \
+  %D%/sonde/eval.lua %D%/sonde/fold.lua %D%/sonde/folder.lua %D%/sonde/init.lua %D%/sonde/initpolicy.lua %D%/sonde/machine.lua %D%/sonde/model.lua \
   %D%/sonde/modelconfig.lua %D%/sonde/module.lua %D%/sonde/node.lua %D%/sonde/placement.lua \
   %D%/sonde/probe.lua %D%/sonde/trace.lua %D%/sonde/transformer.lua %D%/sonde/types.lua \
   %D%/sonde/windows.lua

@@ -41,7 +41,11 @@ end
 ---@param names string[]
 ---@return string
 function args.hint(word, names)
-  local near = core.nearest(tostring(word), names)
+  word = tostring(word)
+  local near = core.nearest(word, names)
+  for _, name in ipairs(names) do      -- "memory" is far from "memory_budget", but its beginning
+    if not near and #word > 2 and string.sub(name, 1, #word) == word then near = name end
+  end
   if near then return "; did you mean '" .. near .. "'?" end
   if #names == 0 then return "" end
   return "; known: " .. table.concat(names, ", ")
@@ -67,11 +71,16 @@ local function dotted(path)
   return table.concat(parts)
 end
 
+-- A number as people write it: 1000000000, not 1000000000.0.
+local function digits(value)
+  return math.type(value) == "float" and string.format("%.15g", value) or tostring(value)
+end
+
 local function shown(value)
   if type(value) == "string" then return "'" .. value .. "'" end
   if type(value) == "table" then return "a table" end
   if type(value) == "function" then return "a function" end
-  return tostring(value)
+  return type(value) == "number" and digits(value) or tostring(value)
 end
 
 local type_names = {
@@ -120,9 +129,9 @@ local function check_range(field, value, refuse)
   if type(value) ~= "number" then return end
   local low, high = field.min, field.max
   if (low and value < low) or (high and value > high) or value ~= value then
-    if low and high then refuse("must be between " .. low .. " and " .. high .. ", not " .. tostring(value)) end
-    if low then refuse("must be at least " .. low .. ", not " .. tostring(value)) end
-    refuse("must be at most " .. tostring(high) .. ", not " .. tostring(value))
+    if low and high then refuse("must be between " .. digits(low) .. " and " .. digits(high) .. ", not " .. digits(value)) end
+    if low then refuse("must be at least " .. digits(low) .. ", not " .. digits(value)) end
+    refuse("must be at most " .. digits(high) .. ", not " .. digits(value))
   end
 end
 

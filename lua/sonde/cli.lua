@@ -70,6 +70,13 @@ local function overview()
   say("\n`sonde COMMAND --help` says more.")
 end
 
+local function with_global(options)
+  local schema = {}
+  for _, field in ipairs(options or {}) do schema[#schema + 1] = field end
+  for _, field in ipairs(global) do schema[#schema + 1] = field end
+  return schema
+end
+
 local function help(command, name)
   if command.commands then
     say("usage: sonde ", name, " ", command.usage or "COMMAND [options]", "\n\n", command.summary, "\n\ncommands:")
@@ -82,8 +89,7 @@ local function help(command, name)
   end
   if command.details then say("\n", command.details) end
   say("\noptions:")
-  for _, line in ipairs(args.describe(command.options or {}, command.positional)) do say(line) end
-  for _, line in ipairs(args.describe(global)) do say(line) end
+  for _, line in ipairs(args.describe(with_global(command.options), command.positional)) do say(line) end
   say("\nexample:\n  ", command.example)
 end
 
@@ -140,10 +146,7 @@ local function start(command, name, words)
     help(command, name)
     return 0
   end
-  local schema = {}
-  for _, field in ipairs(command.options or {}) do schema[#schema + 1] = field end
-  for _, field in ipairs(global) do schema[#schema + 1] = field end
-  local options, message = args.parse(schema, command.positional or {}, words)
+  local options, message = args.parse(with_global(command.options), command.positional or {}, words)
   if not options then return wrong(message, name) end
   core.set_threads(options.threads)
   return run(command, options)

@@ -9,8 +9,8 @@ local eval = {}
 --- The options of an evaluation.
 ---@type sonde.schema
 eval.schema = {
-  { name = "context", type = "integer", min = 1, doc = "tokens of a window; default: the model's context" },
-  { name = "batch", type = "integer", min = 1, doc = "windows computed at once; default: some thousand tokens" },
+  { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a window; default: the model's context" },
+  { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
   { name = "tokens", type = "integer", min = 2, doc = "tokens to take, from the first; default: all" },
   { name = "bytes", type = "integer", min = 1, doc = "bytes of the text behind the tokens, for bits_per_byte" },
   { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
@@ -27,6 +27,10 @@ function eval.evaluate(model, source, options)
   options = args.check(eval.schema, options, "evaluate")
   local context = options.context or model.config.context
   local stream = windows.open(source, model, context)
+  if stream:tokens() - 1 < context then      -- nothing is beyond the text
+    context = math.max(1, stream:tokens() - 1)
+    stream = windows.open(source, model, context)
+  end
   local rows = stream:rows()
   if options.tokens then rows = math.min(rows, math.ceil((options.tokens - 1) / context)) end
   local batch = math.min(options.batch or windows.batch(context, rows), rows)

@@ -10,6 +10,12 @@ local initpolicy = require "sonde.initpolicy"
 local model = {}
 model.__index = model
 
+function model:__tostring()
+  local c = self.config
+  return string.format("sonde.model: %d blocks of width %d, %d tokens of vocabulary, %s, %s", c.depth, c.width, c.vocab,
+    self.layers[1].placement.name, self.layers[1].norm.name)
+end
+
 --- Called by transformer.new; use that.
 ---@private
 function model.new(config, layers, final)

@@ -42,9 +42,10 @@ function modelconfig.load(path)
   if tree.model == nil then error(path .. ": there is no section 'model'", 0) end
   tree.train = tree.train == nil and {} or tree.train
   for _, name in ipairs(sections) do
-    if tree[name] ~= nil and type(tree[name]) ~= "table" then
+    local section = tree[name]
+    if section ~= nil and (type(section) ~= "table" or #section > 0) then
       error(document:where(name) .. ": section '" .. name .. "' must hold keys and values, not "
-        .. tostring(tree[name]), 0)
+        .. (type(section) == "table" and "a list" or tostring(section)), 0)
     end
   end
   return tree, where

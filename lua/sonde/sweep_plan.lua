@@ -2,18 +2,12 @@
 
 local core = require "sonde.core"
 local forecast = require "sonde.forecast"
+local machine = require "sonde.machine"
 local train = require "sonde.train"
 
 local sweep_plan = {}
 
 local GIB = 1024 ^ 3
-
--- Memory that the system could give to a process now; nil where it does not say.
-local function available()
-  if not core.exists "/proc/meminfo" then return nil end
-  local kib = core.read_file("/proc/meminfo"):match("MemAvailable:%s+(%d+)")
-  return kib and tonumber(kib) * 1024
-end
 
 -- One trial of each combination of the parameters but the seed: seeds cost the same.
 local function models_of(sweep)
@@ -51,7 +45,7 @@ end
 ---@param f fun(params: table): table, table   gives the model and the options of its training
 ---@return table[] points { name, trials, parameters, peak_bytes, flops, hours }
 function sweep_plan.run(sweep, f)
-  local points, free, peaks = models_of(sweep), available(), {}
+  local points, free, peaks = models_of(sweep), machine.memory(), {}
   local hours, largest = 0, 0
   print(("%-40s %7s %10s %12s %16s"):format("model", "trials", "params", "memory", "hours, at least"))
   for _, point in ipairs(points) do

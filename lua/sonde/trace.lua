@@ -25,8 +25,8 @@ trace.__index = trace
 --- The options of a trace; all but the shape and dropout are interventions.
 ---@type sonde.schema
 trace.schema = {
-  { name = "batch", type = "integer", min = 1, preset = 1, doc = "sequences B" },
-  { name = "context", type = "integer", min = 1, doc = "tokens T of a sequence; default: the model's context" },
+  { name = "batch", type = "integer", min = 1, max = 1048576, preset = 1, doc = "sequences B" },
+  { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens T of a sequence; default: the model's context" },
   { name = "graph", type = "any",
     doc = "graph of an earlier trace of the same shape to append to; its values keep their names" },
   { name = "dropout", type = "boolean", preset = false, doc = "apply the model's dropout (training)" },

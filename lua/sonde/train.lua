@@ -6,6 +6,7 @@
 local core = require "sonde.core"
 local args = require "sonde.args"
 local current = require "sonde.current"
+local machine = require "sonde.machine"
 local module = require "sonde.module"
 local progress = require "sonde.progress"
 local record = require "sonde.train_record"
@@ -19,10 +20,10 @@ end
 --- The options of a training.
 ---@type sonde.schema
 train.schema = {
-  { name = "tokens", type = "number", min = 1, doc = "train on so many tokens (or give steps)" },
-  { name = "steps", type = "integer", min = 1, doc = "updates" },
-  { name = "batch", type = "integer", min = 1, preset = 16, doc = "sequences of a micro-batch B" },
-  { name = "context", type = "integer", min = 1, doc = "tokens of a sequence T; default: the model's context" },
+  { name = "tokens", type = "number", min = 1, max = 1e15, doc = "train on so many tokens (or give steps)" },
+  { name = "steps", type = "integer", min = 1, max = 1000000000, doc = "updates" },
+  { name = "batch", type = "integer", min = 1, max = 1048576, preset = 16, doc = "sequences of a micro-batch B" },
+  { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a sequence T; default: the model's context" },
   { name = "accumulate", type = "integer", min = 1, preset = 1, doc = "micro-batches of an update" },
   { name = "lr", type = "number", min = 0, preset = 1e-3, doc = "peak learning rate" },
   { name = "schedule", type = "string", preset = "cosine", choices = { "constant", "cosine", "wsd" }, doc = "course of the rate" },
@@ -38,7 +39,7 @@ train.schema = {
   { name = "clip", type = "number", min = 0, preset = 1, doc = "bound of the gradient's norm; 0: none" },
   { name = "loss_bound", type = "number", min = 0, doc = "a loss over this has diverged; default: 4 ln V" },
   { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" }, doc = "of products; weights stay f32" },
-  { name = "memory_budget", type = "integer|string", preset = 0, doc = "bytes, or text such as 8GiB; 0: no bound" },
+  { name = "memory_budget", type = "integer|string", preset = 0, doc = "bytes, or text such as 8GiB; 0: what is free" },
   { name = "recompute", type = "string", preset = "budget", choices = { "never", "budget", "always" }, doc = "blocks' activations" },
   { name = "eval_tokens", type = "integer", min = 0, preset = 65536, doc = "size of the fixed validation set; 0: all" },
   { name = "eval_every", type = "integer", min = 0, doc = "updates between evaluations; default: 5 in all; 0: at the end" },
@@ -53,24 +54,6 @@ train.schema = {
 }
 
 -- ---- options ---------------------------------------------------------------------------------------------------------
-
-local units = {
-  B = 1, KB = 1e3, MB = 1e6, GB = 1e9, TB = 1e12, KIB = 1024, MIB = 1024 ^ 2, GIB = 1024 ^ 3, TIB = 1024 ^ 4,
-}
-
---- "8GiB" as a number of bytes.
----@param given integer|string
----@param where? fun(): string
----@return integer
-function train.bytes(given, where)
-  if type(given) == "number" then return given end
-  local number, unit = string.match(given, "^%s*([%d.]+)%s*(%a+)%s*$")
-  number, unit = tonumber(number), unit and units[string.upper(unit)]
-  if not number or not unit then
-    error((where or core.where)() .. "memory_budget cannot be '" .. given .. "'; write a size such as 8GiB or 512MiB", 0)
-  end
-  return math.floor(number * unit)
-end
 
 local function at_least_one(x)
   return math.max(1, math.floor(x + 0.5))
@@ -114,7 +97,7 @@ function train.resolve(model, options, where)
   o.warmup = part(o.warmup, o.steps)
   o.decay = o.schedule == "wsd" and math.min(part(o.decay, o.steps), o.steps - o.warmup) or nil
   o.loss_bound = o.loss_bound or 4 * math.log(math.max(2, model.config.vocab))
-  o.memory_budget = train.bytes(o.memory_budget, place)
+  o.memory_budget = machine.bytes(o.memory_budget, "memory_budget", place)
   o.eval_every = o.eval_every or math.ceil(o.steps / 5)
   o.log_every = o.log_every or at_least_one(o.steps / 200)
   o.probe_every = o.probe_every or at_least_one(o.steps / 20)
@@ -197,6 +180,8 @@ local function make_trainer(model, corpus, o, run)
     peak_flops = peak(o.dtype),
   }
   for _, key in ipairs(passed_on) do fields[key] = o[key] end
+  -- Too much for the machine is refused before the first step; the bound of the day is no part of the configuration.
+  if o.memory_budget == 0 then fields.memory_budget = machine.memory() or 0 end
   return core.trainer(trace.loss, model:params(), corpus.handle, fields, run)
 end
 
@@ -208,7 +193,8 @@ end
 ---@field tokens integer      tokens trained on
 ---@field tokens_per_s number
 ---@field seconds number      of training, all sessions together
----@field mfu number          fraction of the machine's peak; 0: not known
+---@field mfu? number         fraction of the machine's peak; none when nothing was left to train
+---@field validated boolean   whether loss is of validation text
 ---@field diverged? string    why it ended before its time
 ---@field run_dir? string
 ---@field state_sha256 string of all weights
@@ -219,8 +205,8 @@ local function result_of(model, event, memory, run)
   local loss = event.val_loss or train_loss
   return {
     loss = loss, perplexity = math.exp(loss), train_loss = train_loss, steps = event.step, tokens = event.tokens,
-    tokens_per_s = event.seconds > 0 and event.tokens / event.seconds or 0, seconds = event.seconds, mfu = event.mfu,
-    diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(), memory = memory,
+    tokens_per_s = event.seconds > 0 and event.tokens / event.seconds or 0, seconds = event.seconds,
+    mfu = event.mfu and event.mfu > 0 and event.mfu or nil, validated = event.val_loss ~= nil, diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(), memory = memory,
   }
 end
 
@@ -243,7 +229,7 @@ local function report(run, own, result)
   local scalars = {}
   for _, key in ipairs(reported) do
     local value = result[key]
-    if value == value and not (key == "mfu" and value == 0) then scalars[key] = value end
+    if value == value then scalars[key] = value end
   end
   run:report(scalars)
   if own then run:finish(result.diverged and "diverged" or "done", result.diverged or "") end

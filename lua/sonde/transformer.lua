@@ -41,7 +41,7 @@ transformer.schema = {
     doc = "attention layer" },
   { name = "ffn", type = module_type, preset = "swiglu", choices = modules_of "ffn", doc = "feed-forward layer" },
   { name = "tie", type = "boolean", preset = false, doc = "head and embedding share their weights" },
-  { name = "context", type = "integer", min = 1, preset = 256, doc = "tokens T of a sequence" },
+  { name = "context", type = "integer", min = 1, max = 1048576, preset = 256, doc = "tokens T of a sequence" },
   { name = "rope_theta", type = "number", min = 0, doc = "base of the rotary angles; default: the attention's" },
   { name = "embed_scale", type = "string", choices = { "none", "fixed", "learned" },
     doc = "embedding times sqrt(D), fixed or as the start of a learned scalar; default: what the norm suggests" },

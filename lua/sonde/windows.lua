@@ -35,6 +35,8 @@ end
 ---@param each fun(plan: sonde.plan, predicted: integer, rows: integer)
 ---@param progress? fun(share: number)
 function windows.each(plan, stream, batch, context, rows, scored, each, progress)
+  local cli = package.loaded["sonde.cli"]
+  if cli then cli.announce() end
   local tokens, targets = core.tensor("i32", { batch, context }), core.tensor("i32", { batch * context })
   plan:set("tokens", tokens)
   if scored then plan:set("targets", targets) end

@@ -49,6 +49,9 @@ static int read_lines(lines *l) {
   if (!f)
     return sonde_fail_errno(l->err, errno == ENOENT ? SONDE_ENOENT : SONDE_EIO, "cannot read '%s'", l->path);
   gzbuffer(f, CHUNK);
+  size_t length = strlen(l->path);
+  if (length > 3 && !strcmp(l->path + length - 3, ".gz") && gzdirect(f))
+    rc = sonde_fail(l->err, SONDE_EFORMAT, "%s: not a gzip file, whatever its name says", l->path);
   while (!rc && (got = gzread(f, chunk, sizeof chunk)) > 0) {
     total += got;
     rc = total > MAX_TEXT ? sonde_fail(l->err, SONDE_ELIMIT, "%s: more than 64 GiB of text", l->path)

@@ -142,8 +142,8 @@ static int set_budget(sonde_trainer *t, sonde_error *err) {
   if (!budget) return SONDE_OK;
   if (state >= budget)
     return sonde_fail(err, SONDE_ELIMIT,
-                      "memory_budget of %.1f MiB: weights, gradients and optimizer states alone take %.1f MiB; "
-                      "raise it or make the model smaller",
+                      "a memory of %.1f MiB (memory_budget, or what is free) is too little: weights, gradients and optimizer "
+                      "states alone take %.1f MiB; make the model smaller",
                       (double)budget / 0x1p20, (double)state / 0x1p20);
   t->plan_opts.memory_budget = budget - state;
   return SONDE_OK;
@@ -181,7 +181,7 @@ static int make(sonde_trainer *t, sonde_error *err) {
   t->trained = p.n;
   parts_free(&p);
   if (code == SONDE_ELIMIT && t->plan_opts.memory_budget)
-    return sonde_wrap(err, "memory_budget of %.1f MiB, of which weights, gradients and states take %.1f MiB",
+    return sonde_wrap(err, "memory of %.1f MiB (memory_budget, or what is free), of which weights, gradients and states take %.1f MiB",
                       (double)o->memory_budget / 0x1p20, (double)state_bytes(t) / 0x1p20);
   if (code) return code;
   t->refresh = sonde_refresh_new(t->graph, o->params, o->schedule.steps, t->step[0][0], err);

@@ -155,7 +155,7 @@ YAML
   [[ "$stderr" == *"the budget is"* ]]
   one_line
   refuses 1 "is too little" "$SONDE" graph model.yaml --memory 1M
-  refuses 1 "a size is written as in 800M" "$SONDE" graph model.yaml --memory big
+  refuses 1 "write a size such as 800M" "$SONDE" graph model.yaml --memory big
 }
 
 @test "mistakes in a configuration name file and line" {
@@ -168,7 +168,7 @@ YAML
   refuses 1 "model.yaml:4: option 'depth' of transformer must be a whole number, not 'three'" "$SONDE" graph model.yaml
   config
   sed -i 's/batch: 4/batch: 0/' model.yaml
-  refuses 1 "model.yaml:8: option 'batch' of train must be at least 1, not 0" "$SONDE" graph model.yaml
+  refuses 1 "model.yaml:8: option 'batch' of train must be between 1 and 1048576, not 0" "$SONDE" graph model.yaml
   config
   sed -i 's/^train/trian/' model.yaml
   refuses 1 "model.yaml:7: unknown section 'trian'; did you mean 'train'?" "$SONDE" graph model.yaml
@@ -185,4 +185,6 @@ YAML
   refuses 1 "absent.yaml" "$SONDE" graph absent.yaml
   printf 'model: 3\n' > number.yaml
   refuses 1 "number.yaml:1: section 'model' must hold keys and values, not 3" "$SONDE" graph number.yaml
+  printf 'model: {width: 8}\ntrain: [1, 2]\n' > list.yaml
+  refuses 1 "list.yaml:2: section 'train' must hold keys and values, not a list" "$SONDE" graph list.yaml
 }

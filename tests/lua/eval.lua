@@ -80,6 +80,8 @@ function TestEvaluate:test_context_and_tokens()
   local sum, count = naive_loss(model, ids, 4)
   close(sonde.evaluate(model, ids, { context = 4 }).loss, sum / count)
   lu.assertEquals(sonde.evaluate(model, ids, { tokens = 13 }).tokens, 12)
+  sum, count = naive_loss(model, ids, 40)
+  close(sonde.evaluate(model, ids, { context = 1048576 }).loss, sum / count)     -- no window is beyond the text
 end
 
 function TestEvaluate:test_mistakes()

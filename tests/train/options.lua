@@ -5,6 +5,7 @@ local sonde = require "sonde"
 local core = require "sonde.core"
 local progress = require "sonde.progress"
 local record = require "sonde.train_record"
+local machine = require "sonde.machine"
 local train = require "sonde.train"
 
 local function assert_fails(text, f, ...)
@@ -58,10 +59,18 @@ function TestResolve:test_seed_and_bound_come_from_the_model()
 end
 
 function TestResolve:test_sizes()
-  lu.assertEquals(train.bytes "8GiB", 8 * 2 ^ 30)
-  lu.assertEquals(train.bytes "1.5 MB", 1500000)
-  lu.assertEquals(train.bytes(123), 123)
-  for _, bad in ipairs { "8", "GiB", "8 GiBs", "-1GiB", "" } do assert_fails("memory_budget", train.bytes, bad) end
+  lu.assertEquals(machine.bytes("8GiB", "size"), 8 * 2 ^ 30)
+  lu.assertEquals(machine.bytes("1.5G", "size"), 1.5 * 2 ^ 30)
+  lu.assertEquals(machine.bytes("1.5 MB", "size"), 1500000)
+  lu.assertEquals(machine.bytes(123, "size"), 123)
+  for _, bad in ipairs { "GiB", "8 GiBs", "-1GiB", "", "9e30", "1e300T" } do
+    assert_fails("memory_budget cannot be", machine.bytes, bad, "memory_budget")
+  end
+end
+
+function TestResolve:test_free_memory()
+  local free = machine.memory()
+  lu.assertTrue(free > 2 ^ 20 and free < 2 ^ 50, tostring(free))
 end
 
 function TestResolve:test_operations_a_token()

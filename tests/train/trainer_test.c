@@ -257,7 +257,7 @@ static void what_does_not_fit_the_budget_is_refused_with_figures(void **state) {
     m.opts.memory_budget = budgets[k];
     assert_null(sonde_trainer_new(m.ctx, &m.opts, &err));
     assert_int_equal(err.code, SONDE_ELIMIT);
-    assert_non_null(strstr(err.text, "memory_budget of 0."));
+    assert_non_null(strstr(err.text, "memory of 0."));
     tiny_free(&m);
   }
 }

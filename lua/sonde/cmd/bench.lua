@@ -6,22 +6,38 @@ local dtype = { name = "dtype", type = "string", preset = "f32", choices = { "f3
 local steps = { name = "steps", type = "integer", min = 1, preset = 10, doc = "timed runs, after two that are not" }
 local json = { name = "json", type = "boolean", preset = false, doc = "print one JSON object" }
 
--- "key  value" lines; nested lists are shown as JSON.
+local function sorted_keys(record)
+  local keys = {}
+  for key in pairs(record) do keys[#keys + 1] = key end
+  table.sort(keys)
+  return keys
+end
+
+-- A list of records of the same fields, one a line.
+local function show_records(name, records)
+  local keys = sorted_keys(records[1])
+  print("\n" .. name)
+  print((string.rep("%12s", #keys)):format(table.unpack(keys)))
+  for _, record in ipairs(records) do
+    local cells = {}
+    for k, key in ipairs(keys) do cells[k] = tostring(record[key]) end
+    print((string.rep("%12s", #keys)):format(table.unpack(cells)))
+  end
+end
+
+-- "key  value" lines; then what is a list of records, as tables.
 local function show(result, as_json)
   if as_json then
     print(core.json_encode(result))
     return
   end
-  local keys, widest = {}, 0
-  for key in pairs(result) do
-    keys[#keys + 1] = key
-    widest = math.max(widest, #key)
-  end
-  table.sort(keys)
+  local keys, widest = sorted_keys(result), 0
+  for _, key in ipairs(keys) do widest = math.max(widest, #key) end
   for _, key in ipairs(keys) do
-    local value = result[key]
-    if type(value) == "table" then value = core.json_encode(value) end
-    print(key .. string.rep(" ", widest - #key + 2) .. tostring(value))
+    if type(result[key]) ~= "table" then print(key .. string.rep(" ", widest - #key + 2) .. tostring(result[key])) end
+  end
+  for _, key in ipairs(keys) do
+    if type(result[key]) == "table" then show_records(key, result[key]) end
   end
 end
 

@@ -19,17 +19,20 @@ return {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
     { name = "text", type = "string", required = true, value = "FILE", doc = "the text" },
-    { name = "context", type = "integer", min = 1, doc = "tokens of a window; default: the model's context" },
-    { name = "batch", type = "integer", min = 1, doc = "windows computed at once; default: some thousand tokens" },
+    { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a window; default: the model's context" },
+    { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
     { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
     { name = "json", type = "boolean", preset = false, doc = "as a JSON object" },
   },
   example = "sonde eval --model runs/depth/0/model --text book.txt --json",
   run = function(options)
-    local sonde, cli = require "sonde", require "sonde.cli"
+    local sonde = require "sonde"
     local model = sonde.load(options.model)
     local tokens, bytes = read_tokens(model, options.text)
-    if not options.json then cli.announce() end
+    if (options.context or 0) > model.config.context then
+      io.stderr:write(string.format("sonde: note: windows of %d tokens are longer than the %d the model was made for\n",
+        options.context, model.config.context))
+    end
     local result = sonde.evaluate(model, tokens, {
       context = options.context, batch = options.batch, dtype = options.dtype, bytes = bytes,
     })

@@ -3,16 +3,9 @@
 local core = require "sonde.core"
 local args = require "sonde.args"
 local forecast = require "sonde.forecast"
+local machine = require "sonde.machine"
 
 local mib = forecast.mib
-
--- "1.5G" -> bytes
-local function bytes_of(text)
-  local number, unit = string.match(text, "^([%d.]+)%s*([KMG]?)i?B?$")
-  local factor = ({ [""] = 1, K = 1024, M = 1024 ^ 2, G = 1024 ^ 3 })[unit or ""]
-  if not tonumber(number) then error("--memory " .. text .. ": a size is written as in 800M or 1.5G", 0) end
-  return math.floor(tonumber(number) * factor)
-end
 
 -- The model of a configuration, and the shape and dtype of its training step.
 local function read_model(options)
@@ -24,7 +17,7 @@ local function read_model(options)
   return model, {
     batch = options.batch or train.batch, context = options.context or train.context or model.config.context,
     dtype = options.dtype or train.dtype, recompute = train.recompute,
-    memory = options.memory and bytes_of(options.memory),
+    memory = options.memory and machine.bytes(options.memory, "--memory", function() return "" end) or machine.memory(),
   }
 end
 
@@ -58,11 +51,11 @@ return {
     .. "does not fit --memory, with what would.",
   positional = { { name = "config", type = "string", required = true, doc = "a configuration, as for `sonde train`" } },
   options = {
-    { name = "batch", type = "integer", min = 1, doc = "sequences of a step; default: the configuration's, or 8" },
-    { name = "context", type = "integer", min = 1, doc = "tokens of a sequence; default: the configuration's" },
+    { name = "batch", type = "integer", min = 1, max = 1048576, doc = "sequences of a step; default: the configuration's, or 8" },
+    { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a sequence; default: the configuration's" },
     { name = "dtype", type = "string", choices = { "f32", "bf16" },
       doc = "of matrix products; default: the configuration's" },
-    { name = "memory", type = "string", value = "SIZE", doc = "memory to stay within, such as 800M or 1.5G" },
+    { name = "memory", type = "string", value = "SIZE", doc = "memory to stay within, such as 800M or 1.5G; default: what is free" },
     { name = "dot", type = "boolean", preset = false, doc = "print the graph for Graphviz instead" },
     { name = "nodes", type = "boolean", preset = false, doc = "list the named values and their shapes too" },
     { name = "json", type = "boolean", preset = false, doc = "as a JSON object" },

@@ -34,7 +34,7 @@ return {
     { name = "save", type = "string", value = "DIR", doc = "folder to save the model in; default: RUN/model" },
     { name = "json", type = "boolean", preset = false, doc = "print the result as a JSON object" },
   },
-  example = "sonde train experiments/small.yaml --threads 2",
+  example = "sonde train small.yaml --threads 2",
   run = function(options)
     local sonde, cli = require "sonde", require "sonde.cli"
     local modelconfig, transformer = require "sonde.modelconfig", require "sonde.transformer"
@@ -49,9 +49,10 @@ return {
     local result = sonde.train(model, corpus, train_options, where "train")
     if options.json then
       print(core.json_encode(result, 2))
-    else
-      print(string.format("loss %.4f  perplexity %.2f  %d steps, %d tokens, %.0f tokens/s  in %s", result.loss,
-        result.perplexity, result.steps, result.tokens, result.tokens_per_s, result.run_dir))
+    elseif not result.diverged then
+      print(string.format("%s loss %.4f  perplexity %.2f  %d steps, %d tokens, %.0f tokens/s  in %s",
+        result.validated and "validation" or "no validation text: training", result.loss, result.perplexity,
+        result.steps, result.tokens, result.tokens_per_s, result.run_dir))
     end
     if result.diverged then error("the training diverged: " .. result.diverged, 0) end
   end,
