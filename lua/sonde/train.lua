@@ -139,10 +139,10 @@ local function open_run(model, corpus, o)
   local run, own = current.run(), false
   if o.dir then
     run, own = core.run_open(record.split(o.dir)), true
-    run:begin(command_line())
   end
   if run then
-    run:config(configuration(model, corpus, o))
+    run:config(configuration(model, corpus, o))      -- refuses before it changes the record of another one
+    if own then run:begin(command_line()) end
     run:describe {
       corpus = { name = corpus.spec, sha256 = corpus.hash },
       plugins = core.list(record.plugins(model, o.optimizer.name)),

@@ -218,16 +218,16 @@ int sonde_db_index(sonde_db *db, const char *dir, sonde_error *err) {
 }
 
 int sonde_db_rebuild(sonde_db *db, int64_t *count, sonde_error *err) {
-  char **dir;
-  int64_t n;
-  int code = sonde_scan_folders(db->root, &dir, &n, err);
+  char **dir = NULL;
+  int64_t n = 0;
+  int code = run_sql(db, "BEGIN IMMEDIATE", err);
   if (code) return code;
-  if (!(code = run_sql(db, "BEGIN IMMEDIATE", err))) {
-    code = run_sql(db, "DELETE FROM trials", err);
-    for (int64_t i = 0; i < n && !code; i++) code = index_folder(db, dir[i], err);
-    code = in_transaction(db, code, err);
-  }
-  sonde_scan_free(dir, n);
+  /* Under the write lock: a run that another process indexes after an earlier look would be deleted with the rest. */
+  code = sonde_scan_folders(db->root, &dir, &n, err);
+  if (!code) code = run_sql(db, "DELETE FROM trials", err);
+  for (int64_t i = 0; i < n && !code; i++) code = index_folder(db, dir[i], err);
+  code = in_transaction(db, code, err);
+  if (dir) sonde_scan_free(dir, n);
   *count = n;
   return code;
 }

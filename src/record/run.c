@@ -153,10 +153,17 @@ static void differing(const json_t *old, const json_t *now, const char *prefix, 
   }
 }
 
+/* Whether anything was computed here that belongs to the configuration. */
+static int is_used(sonde_run *r) {
+  return sonde_path_exists(sonde_run_path(r, "metrics.jsonl")) || sonde_path_exists(sonde_run_path(r, "checkpoint")) ||
+         sonde_run_is_done(r);
+}
+
 int sonde_run_config(sonde_run *r, const json_t *config, sonde_error *err) {
   char keys[800] = "";
+  int used = is_used(r);
   const char *path = sonde_run_path(r, "config.yaml");
-  if (!sonde_path_exists(path)) return sonde_yaml_save(config, path, err);
+  if (!used || !sonde_path_exists(path)) return sonde_yaml_save(config, path, err);
   sonde_doc *old = sonde_yaml_load(path, err);
   if (!old) return err->code;
   differing(sonde_doc_root(old), config, "", keys, sizeof keys);

@@ -25,7 +25,8 @@ const char *sonde_run_path(sonde_run *r, const char *name);
 /* metrics.jsonl, opened at the first call with room for lines of `line_bytes`; belongs to the run. */
 sonde_metrics *sonde_run_metrics(sonde_run *r, int64_t line_bytes, sonde_error *err);
 
-/* Writes config.yaml, or checks that the one that is there says the same: EINVAL names the keys that differ. */
+/* Writes config.yaml; once something was computed (metrics, a checkpoint), checks that the one that is there says the
+ * same: EINVAL names the keys that differ. */
 int sonde_run_config(sonde_run *r, const json_t *config, sonde_error *err);
 
 /* Records the start: program, machine, time, command line; status "running". Removes the DONE of an earlier end. */

@@ -103,10 +103,12 @@ static void a_run_is_found_again_in_the_index(void **state) {
 static void another_configuration_is_refused_by_its_keys(void **state) {
   (void)state;
   sonde_error err = {0};
-  sonde_run *r = open_run("depth/pre_ln-4");
+  sonde_run *r = open_run("depth/changed");
   json_t *same = json_pack("{s:{s:i}, s:i}", "model", "depth", 4, "width", 64);
   json_t *other = json_pack("{s:{s:i}, s:f, s:i}", "model", "depth", 8, "lr", 0.1, "width", 64);
-  assert_int_equal(sonde_run_config(r, same, &err), SONDE_OK);
+  assert_int_equal(sonde_run_config(r, other, &err), SONDE_OK);
+  assert_int_equal(sonde_run_config(r, same, &err), SONDE_OK);      /* nothing was computed yet */
+  assert_non_null(sonde_run_metrics(r, 100, &err));
   assert_int_equal(sonde_run_config(r, other, &err), SONDE_EINVAL);
   assert_non_null(strstr(err.text, "model.depth (was 4, now 8)"));
   assert_non_null(strstr(err.text, "lr (was absent, now 0.1)"));
