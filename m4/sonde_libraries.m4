@@ -65,6 +65,22 @@ AC_DEFUN([SONDE_BLAS], [
   BLAS: $sonde_blas ($BLAS_LIBS)"
 ])
 
+# LAPACK, as far as it is called: in the BLAS library itself (OpenBLAS, MKL) or beside it. Adds to BLAS_LIBS.
+AC_DEFUN([SONDE_LAPACK], [
+  sonde_lapack= sonde_save_libs=$LIBS
+  for sonde_more in "" -llapack -lflame; do
+    LIBS="$sonde_more $BLAS_LIBS $sonde_save_libs"
+    AC_MSG_CHECKING([for LAPACK in ${sonde_more:-the BLAS}])
+    AC_LINK_IFELSE([AC_LANG_PROGRAM([[char dtpqrt_ (void); char dgelsy_ (void); char dsyevd_ (void);]],
+      [[return dtpqrt_ () + dgelsy_ () + dsyevd_ ();]])], [sonde_lapack=yes])
+    LIBS=$sonde_save_libs
+    AS_IF([test -n "$sonde_lapack"], [AC_MSG_RESULT([yes]); BLAS_LIBS="$sonde_more $BLAS_LIBS"; break],
+      [AC_MSG_RESULT([no])])
+  done
+  AS_IF([test -z "$sonde_lapack"], [AC_MSG_ERROR(
+    [no LAPACK (3.4 or newer) with or beside the BLAS. On Debian: apt install libopenblas-dev, or liblapack-dev])])
+])
+
 # --with-cuda: nvcc in PATH, $CUDA_HOME/bin or /usr/local/cuda/bin, and cuBLAS beside it.
 AC_DEFUN([SONDE_CUDA], [
   AC_ARG_WITH([cuda], [AS_HELP_STRING([--with-cuda], [build what runs on CUDA @<:@check@:>@])],

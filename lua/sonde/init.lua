@@ -23,6 +23,7 @@ local parts = {
   evaluate = { "sonde.eval", "evaluate" },
   generate = { "sonde.generate", "tokens" },
   probe = { "sonde.probe", "probe" },
+  probes = { "sonde.probe", "registry" },
   corpus = { "sonde.corpus", "open" },
   train = { "sonde.train", "train" },
   config = { "sonde.config", "load" },

@@ -30,3 +30,6 @@ endif
 
 # How fast the CPU could be: for benchmarks.
 libsonde_la_SOURCES += %D%/peak.c %D%/peak.h
+
+# Least squares and singular values, by LAPACK: for probes.
+libsonde_la_SOURCES += %D%/linalg.c %D%/linalg.h

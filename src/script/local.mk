@@ -7,3 +7,4 @@ sonde_SOURCES += %D%/bind_text.c
 sonde_SOURCES += %D%/bind_plugin.c
 sonde_SOURCES += %D%/bind_train.c
 sonde_SOURCES += %D%/bind_decode.c
+sonde_SOURCES += %D%/bind_linalg.c

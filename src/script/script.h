@@ -22,7 +22,7 @@
 /* ---- the areas -------------------------------------------------------------------------------------- */
 
 #define SONDE_BINDINGS(X) X(tensor) X(graph) X(plan) X(params) X(weights) X(module) X(windows) X(tree) X(files) \
-  X(terminal) X(plugin) X(text) X(train) X(record) X(bench) X(decode)
+  X(terminal) X(plugin) X(text) X(train) X(record) X(bench) X(decode) X(linalg)
 #define SONDE_DECLARE(area) void sonde_bind_##area(lua_State *L);
 SONDE_BINDINGS(SONDE_DECLARE)
 #undef SONDE_DECLARE

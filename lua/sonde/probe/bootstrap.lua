@@ -1,0 +1,180 @@
+--- bootstrap.lua - means over windows, and percentile intervals from windows drawn anew with replacement.
+--
+-- Windows are the unit: tokens of one window depend on each other. All figures of a measurement see the same draws.
+
+local core = require "sonde.core"
+local stats = require "sonde.stats"
+
+local bootstrap = { LEVEL = 0.95, RESAMPLES = 1000 }
+
+local LARGEST = 4e6               -- numbers of resampled means that are looked at together
+
+--- Random whole numbers 0 .. n - 1 from a seed, the same on every machine (Park and Miller's generator).
+---@param seed integer
+---@return fun(n: integer): integer
+function bootstrap.random(seed)
+  local state = (seed * 7919 + 12345) % 2147483646 + 1
+  return function(n)
+    state = state * 16807 % 2147483647
+    return math.floor((state - 1) / 2147483646 * n)
+  end
+end
+
+--- Weights of the windows: the first row takes each once, the others are draws. Row r has the weights of all slots (of
+--- session:slots), and they sum to 1.
+---@param slots (integer|false)[]
+---@param rows integer         windows
+---@param resamples integer
+---@param seed integer
+---@return number[][]
+function bootstrap.weights(slots, rows, resamples, seed)
+  local random, list = bootstrap.random(seed), {}
+  for r = 0, resamples do
+    local counts = {}
+    for w = 1, rows do counts[w] = r == 0 and 1 or 0 end
+    for _ = 1, r > 0 and rows or 0 do
+      local w = random(rows) + 1
+      counts[w] = counts[w] + 1
+    end
+    local row = {}
+    for i, w in ipairs(slots) do row[i] = w and counts[w] / rows or 0 end
+    list[r + 1] = row
+  end
+  return list
+end
+
+-- Weighted sums [R, K] of the samples of one job (tensors [B, K] of all batches).
+local function sums(weights, samples)
+  local graph = core.graph()
+  local leaves = {}
+  for i, tensor in ipairs(samples) do leaves[i] = graph:leaf("samples." .. i, tensor) end
+  local all = graph:leaf("weights", weights):matmul(require("sonde").concat(leaves, 1))
+  local plan = core.plan({ all })
+  plan:run()
+  local result = plan:output(1)
+  plan:close()
+  graph:close()
+  return result
+end
+
+-- Calls f(means of all jobs) for rows first..last of the weights, where the means of a job are a flat list.
+local function each_mean(jobs, weights, first, last, f)
+  local n, flat = #weights[1], {}
+  for r = first, last do
+    for i = 1, n do flat[#flat + 1] = weights[r][i] end
+  end
+  local tensor = core.tensor("f32", { last - first + 1, n }, flat)
+  local values, size = {}, {}
+  for j, job in ipairs(jobs) do
+    local result = sums(tensor, job.samples)
+    values[j], size[j] = result:values(), result:dims()[2]
+  end
+  for r = 0, last - first do
+    local mean = {}
+    for j = 1, #jobs do
+      local list, at = {}, r * size[j]
+      for k = 1, size[j] do list[k] = values[j][at + k] end
+      mean[j] = list
+    end
+    f(mean)
+  end
+end
+
+-- ---- shapes of results -------------------------------------------------------------------------------------------
+
+local function walk(value, f)
+  if type(value) == "table" then
+    for _, item in ipairs(value) do walk(item, f) end
+  else
+    f(value)
+  end
+end
+
+local function numbers_of(values, names, scalars)
+  local list = {}
+  walk(values, function(x) list[#list + 1] = x end)
+  for _, name in ipairs(names) do list[#list + 1] = scalars[name] end
+  return list
+end
+
+local function like(value, next_item)
+  if type(value) ~= "table" then return next_item() end
+  local list = core.list()
+  for i, item in ipairs(value) do list[i] = like(item, next_item) end
+  return list
+end
+
+-- Draws that hold no number have no order.
+local function interval(draws)
+  local tail, list = (1 - bootstrap.LEVEL) / 2, core.list()
+  for _, x in ipairs(draws) do
+    if x ~= x then
+      list[1], list[2] = x, x
+      return list
+    end
+  end
+  list[1], list[2] = stats.quantile(draws, tail), stats.quantile(draws, 1 - tail)
+  return list
+end
+
+local function sorted_keys(t)
+  local names = {}
+  for name in pairs(t) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
+--- Values with their intervals from a value for each resample: at(0) is the figure itself, at(r) that of draw r.
+---@param resamples integer
+---@param windows integer
+---@param at fun(r: integer): table, table|nil    values (a list, or rows) and scalars
+---@return table      {values, ci, scalars}
+function bootstrap.entry(resamples, windows, at)
+  local values, scalars = at(0)
+  local names = sorted_keys(scalars or {})
+  local draws = {}
+  for i = 1, #numbers_of(values, names, scalars) do draws[i] = {} end
+  for r = 1, windows > 1 and resamples or 0 do
+    local v, s = at(r)
+    for i, x in ipairs(numbers_of(v, names, s)) do draws[i][r] = x end
+  end
+  local k, i = 0, 0
+  local plain = numbers_of(values, {}, {})
+  local entry = { values = like(values, function() k = k + 1; return plain[k] end) }
+  local function next_interval()
+    i = i + 1
+    return interval(draws[i])
+  end
+  if windows > 1 then entry.ci = like(values, next_interval) end
+  if #names > 0 then
+    entry.scalars = {}
+    for _, name in ipairs(names) do
+      entry.scalars[name] = { value = scalars[name], ci = windows > 1 and next_interval() or nil }
+    end
+  end
+  return entry
+end
+
+--- The figures of a probe and their intervals.
+---@param session sonde.session
+---@param jobs table[]       computed ones
+---@param value fun(mean: number[][], session: sonde.session): table, table|nil
+---@param resamples? integer
+---@return table
+function bootstrap.figures(session, jobs, value, resamples)
+  resamples = session.rows > 1 and (resamples or bootstrap.RESAMPLES) or 0
+  local weights = bootstrap.weights(session:slots(), session.rows, resamples, session.options.seed)
+  local width = 0
+  for _, job in ipairs(jobs) do width = width + job.samples[1]:dims()[2] end
+  local portion = math.max(1, math.floor(LARGEST / width))
+  local results = {}
+  for first = 1, resamples + 1, portion do
+    each_mean(jobs, weights, first, math.min(resamples + 1, first + portion - 1), function(mean)
+      local values, scalars = value(mean, session)
+      results[#results + 1] = { values, scalars }
+    end)
+  end
+  return bootstrap.entry(resamples, session.rows, function(r) return results[r + 1][1], results[r + 1][2] end)
+end
+
+return bootstrap

@@ -1,0 +1,73 @@
+--- registry.lua - the probes by name. Those of Sonde stand in files beside this one; a script registers its own alike.
+--
+-- A probe asks for jobs: values of the traced graph, one row of numbers for each window of text. All jobs of all probes
+-- are computed together (session.lua), means over the windows are taken, and `value` makes figures of the means; the
+-- same function on resampled windows gives the intervals (bootstrap.lua).
+
+local core = require "sonde.core"
+local args = require "sonde.args"
+
+local registry = {}
+
+local probes = {}
+
+local schema = {
+  { name = "definition", type = "string", required = true, doc = "what is measured, in a sentence" },
+  { name = "unit", type = "string", preset = "", doc = "of the values; empty: a pure number" },
+  { name = "source", type = "string", preset = "", doc = "paper that it comes from" },
+  { name = "axes", type = "list", preset = { "block" }, doc = "what the values are by: one name, or two for rows and columns",
+    of = { name = "axis", type = "string", doc = "a name" } },
+  { name = "outputs", type = "function",
+    doc = "of a trace: a list of nodes whose first axis is the windows [B, ..]; their means are the values" },
+  { name = "jobs", type = "function", doc = "of a session: a list of jobs, in place of outputs" },
+  { name = "value", type = "function",
+    doc = "of the jobs' means and the session: values (a list, or rows) and a table of scalars; default: the first means" },
+  { name = "prepare", type = "function", doc = "of a session: computes what the jobs need, before them" },
+  { name = "measure", type = "function", doc = "of a session and the finished jobs: the entry itself, in place of value" },
+  { name = "resamples", type = "integer", min = 1, doc = "of the intervals, where value takes long" },
+}
+
+local function taps(outputs)
+  return function() return { { nodes = outputs } } end
+end
+
+local function first_means(mean)
+  return mean[1]
+end
+
+--- Registers a probe under a name that sonde.probe can be asked for. The simplest has a definition and `outputs`, a
+--- function of a trace that gives a node [B] for each block.
+---@param name string
+---@param info table     definition, unit, source, axes; outputs, or jobs, value, prepare, measure
+function registry.register(name, info)
+  if type(name) ~= "string" or not string.find(name, "^[%a][%w_]*$") then
+    error(core.where() .. "'" .. tostring(name) .. "' is no name for a probe; letters, digits and _ make one", 0)
+  end
+  if probes[name] then error(core.where() .. "the probe '" .. name .. "' exists already", 0) end
+  info = args.check(schema, info, "probe '" .. name .. "'")
+  if not info.jobs == not info.outputs then
+    error(core.where() .. "probe '" .. name .. "': either outputs or jobs says what is computed", 0)
+  end
+  info.jobs = info.jobs or taps(info.outputs)
+  info.value = info.value or first_means
+  info.name = name
+  probes[name] = info
+end
+
+--- The names of all probes, in order.
+---@return string[]
+function registry.names()
+  local list = {}
+  for name in pairs(probes) do list[#list + 1] = name end
+  table.sort(list)
+  return list
+end
+
+--- The probe of that name, as it was registered, or nil.
+---@param name string
+---@return table|nil
+function registry.find(name)
+  return probes[name]
+end
+
+return registry

@@ -1,0 +1,77 @@
+--- removal.lua - what the loss does without a block, without a range of blocks, and with two blocks exchanged.
+
+local core = require "sonde.core"
+local register = require("sonde.probe.registry").register
+
+local function losses(session, edits)
+  local jobs = { { scored = true, nodes = function(base) return { session.window_loss(base) } end } }
+  for i, edit in ipairs(edits) do
+    jobs[i + 1] = { edit = edit, scored = true, nodes = function(_, edited) return { session.window_loss(edited) } end }
+  end
+  return jobs
+end
+
+register("layer_removal", {
+  definition = "rise of the mean loss when a block only passes the stream on, one block at a time",
+  unit = "nats", source = "Yin et al., 2024; Sun et al., 2025",
+  jobs = function(session)
+    local edits = {}
+    for block = 0, session.depth - 1 do edits[block + 1] = session:skip(block) end
+    return losses(session, edits)
+  end,
+  value = function(mean, session)
+    local list = core.list()
+    for block = 1, session.depth do list[block] = mean[block + 1][1] - mean[1][1] end
+    return list
+  end,
+})
+
+register("layer_removal_ranges", {
+  definition = "rise of the mean loss without n blocks in a row; row n (from 1) holds the first block removed, "
+    .. "0 .. L - n",
+  unit = "nats", source = "Gromov et al., 2024", axes = { "blocks n", "first block" },
+  jobs = function(session)
+    local edits = {}
+    for n = 1, session.depth do
+      for first = 0, session.depth - n do edits[#edits + 1] = session:skip(first, first + n - 1) end
+    end
+    return losses(session, edits)
+  end,
+  value = function(mean, session)
+    local rows, at = core.list(), 1
+    for n = 1, session.depth do
+      rows[n] = core.list()
+      for first = 0, session.depth - n do
+        at = at + 1
+        rows[n][first + 1] = mean[at][1] - mean[1][1]
+      end
+    end
+    return rows
+  end,
+})
+
+register("permutation", {
+  definition = "|L' - L| / L with the parameters of two blocks exchanged, L the mean loss; high: blocks are special to "
+    .. "their places. Scalar: mean over pairs",
+  source = "the code of Sparsity and the Curse of Depth", axes = { "block", "block" },
+  jobs = function(session)
+    local edits = {}
+    for a = 0, session.depth - 1 do
+      for b = a + 1, session.depth - 1 do edits[#edits + 1] = session:swap(a, b) end
+    end
+    return losses(session, edits)
+  end,
+  value = function(mean, session)
+    local rows, at, sum = core.list(), 1, 0
+    for a = 1, session.depth do rows[a] = core.list() end
+    for a = 1, session.depth do
+      rows[a][a] = 0
+      for b = a + 1, session.depth do
+        at = at + 1
+        local score = math.abs(mean[at][1] - mean[1][1]) / mean[1][1]
+        rows[a][b], rows[b][a], sum = score, score, sum + score
+      end
+    end
+    return rows, { score = at > 1 and sum / (at - 1) or 0 }
+  end,
+})

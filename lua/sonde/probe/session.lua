@@ -1,0 +1,201 @@
+--- session.lua - one measurement: the model, the windows of text, and the passes over them that all probes share.
+--
+-- A job is a table:
+--   nodes     function(base, edited): nodes [B, ..] of the traces of the model as it is and of the edited one
+--   edit      an intervention, made by session:skip, :swap or :edit; nil: the model as it is
+--   compares  whether `nodes` of an edited model uses the base too
+--   scored    whether `nodes` needs the targets, as every loss does
+--   before    function(start): called before each batch with the number (from 0) of its first window
+--   each      function(tensors, start, first): takes the nodes' values after each batch, whose windows before the first-th
+--             were seen already; it may give back a tensor [B, K] to be kept. Without it all values are kept.
+-- After session:compute, job.samples holds a tensor [B, K] for each batch.
+--
+-- Jobs that edit the model alike share its trace, and a graph of several traces computes what they have in common once.
+
+local core = require "sonde.core"
+local windows = require "sonde.windows"
+
+local EDITS = 8                   -- edited models in one graph
+
+---@class sonde.session
+---@field model sonde.model
+---@field depth integer      blocks L
+---@field width integer      D
+---@field context integer    tokens T of a window
+---@field batch integer      windows B computed at once
+---@field rows integer       windows in all
+---@field passes integer     forward passes so far, each over all windows
+---@field options table      of sonde.probe
+local session = {}
+session.__index = session
+
+--- A measurement on the first windows of a source.
+---@param model sonde.model
+---@param source sonde.corpus|integer[]|sonde.tensor   a corpus stands for its validation text
+---@param options table     context, tokens, batch, progress
+---@return sonde.session
+function session.open(model, source, options)
+  local context = options.context or math.min(512, model.config.context)
+  local stream = windows.open(source, model, context)
+  local rows = math.min(math.floor((stream:tokens() - 1) / context), math.max(1, math.floor(options.tokens / context)))
+  if rows < 1 then
+    error(core.where() .. "probe: " .. stream:tokens() .. " tokens hold no whole window of " .. context
+      .. " and a target", 0)
+  end
+  model:init()
+  return setmetatable({
+    model = model, depth = model.config.depth, width = model.config.width, context = context, stream = stream,
+    rows = rows, batch = math.min(options.batch or windows.batch(context, rows), rows), options = options, passes = 0,
+    edits = {}, report = options.progress or function() end,
+  }, session)
+end
+
+--- The intervention of that name, which probes then share.
+---@param name string
+---@param options table     of model:trace
+---@return table
+function session:edit(name, options)
+  self.edits[name] = self.edits[name] or options
+  return self.edits[name]
+end
+
+--- Without the blocks first..last, from 0.
+---@param first integer
+---@param last? integer
+---@return table
+function session:skip(first, last)
+  local list = {}
+  for index = first, last or first do list[#list + 1] = index end
+  return self:edit("skip " .. first .. " " .. (last or first), { skip = list })
+end
+
+--- With the parameters of two blocks exchanged.
+---@param a integer
+---@param b integer
+---@return table
+function session:swap(a, b)
+  return self:edit("swap " .. a .. " " .. b, { swap = { { a, b } } })
+end
+
+--- Mean loss of each window in nats, [B].
+---@param trace sonde.trace
+---@return sonde.node
+function session.window_loss(trace)
+  return trace.loss:reshape({ trace.batch, trace.context }):mean(2):reshape { trace.batch }
+end
+
+-- Jobs in groups that one graph each computes: {jobs, edits (a list), base}. Those of one edit stand together.
+local function grouped(jobs)
+  local groups, place = {}, {}
+  local function open()
+    groups[#groups + 1] = { jobs = {}, edits = {}, base = false }
+    return groups[#groups]
+  end
+  local plain
+  for _, job in ipairs(jobs) do
+    local group
+    if not job.edit then
+      plain = plain or groups[1] or open()
+      group = plain
+    else
+      group = place[job.edit] or groups[#groups]
+      if not place[job.edit] then
+        if not group or #group.edits == EDITS then group = open() end
+        group.edits[#group.edits + 1] = job.edit
+        place[job.edit] = group
+      end
+    end
+    group.base = group.base or not job.edit or job.compares == true
+    group.jobs[#group.jobs + 1] = job
+  end
+  return groups
+end
+
+--- How many forward passes some jobs take.
+---@param jobs table[]
+---@return integer
+function session.count(jobs)
+  local passes = 0
+  for _, group in ipairs(grouped(jobs)) do passes = passes + #group.edits + (group.base and 1 or 0) end
+  return passes
+end
+
+local function flat(nodes, batch)
+  local list = {}
+  for i, node in ipairs(nodes) do list[i] = node:reshape { batch, -1 } end
+  return { require("sonde").concat(list, 2) }
+end
+
+-- The graph of a group: its plan, for each job where its nodes begin and how many they are, and whether targets are needed.
+local function planned(self, group)
+  local shape = { batch = self.batch, context = self.context }
+  local base = self.model:trace(shape)
+  local traces, nodes, parts, scored = {}, {}, {}, false
+  for _, edit in ipairs(group.edits) do
+    local options = { batch = self.batch, context = self.context, graph = base.graph }
+    for key, value in pairs(edit) do options[key] = value end
+    traces[edit] = self.model:trace(options)
+  end
+  for i, job in ipairs(group.jobs) do
+    local own = job.nodes(base, traces[job.edit])
+    if not job.each then own = flat(own, self.batch) end
+    parts[i] = { first = #nodes + 1, count = #own }
+    for _, node in ipairs(own) do nodes[#nodes + 1] = node end
+    scored = scored or job.scored == true
+  end
+  return core.plan(nodes), parts, scored
+end
+
+local function take(plan, job, part, start, first)
+  local tensors = {}
+  for i = 1, part.count do tensors[i] = plan:output(part.first + i - 1) end
+  local kept = tensors[1]
+  if job.each then kept = job.each(tensors, start, first) end
+  job.samples[#job.samples + 1] = kept
+end
+
+-- The last batch begins where it is full; windows that were seen are left out by whoever takes it.
+local function run(self, group, share)
+  local plan, parts, scored = planned(self, group)
+  local tokens = core.tensor("i32", { self.batch, self.context })
+  local targets = core.tensor("i32", { self.batch * self.context })
+  plan:set("tokens", tokens)
+  if scored then plan:set("targets", targets) end
+  for row = 0, self.rows - 1, self.batch do
+    local start = math.min(row, self.rows - self.batch)
+    self.stream:fill(start, tokens, targets)
+    for _, job in ipairs(group.jobs) do
+      if job.before then job.before(start) end
+    end
+    plan:run()
+    for i, job in ipairs(group.jobs) do take(plan, job, parts[i], start, row - start + 1) end
+    share((row + self.batch) / self.rows)
+  end
+  plan:close()
+end
+
+--- Computes jobs over all windows.
+---@param jobs table[]
+function session:compute(jobs)
+  local all, done = self.count(jobs), 0
+  for _, job in ipairs(jobs) do job.samples = {} end
+  for _, group in ipairs(grouped(jobs)) do
+    local passes = #group.edits + (group.base and 1 or 0)
+    run(self, group, function(part) self.report((done + passes * math.min(1, part)) / all) end)
+    done = done + passes
+  end
+  self.passes = self.passes + all
+end
+
+--- Which window (from 1) each row of the batches one after the other is; false where it was seen before.
+---@return (integer|false)[]
+function session:slots()
+  local slots = {}
+  for row = 0, self.rows - 1, self.batch do
+    local start = math.min(row, self.rows - self.batch)
+    for i = 0, self.batch - 1 do slots[#slots + 1] = start + i >= row and start + i + 1 or false end
+  end
+  return slots
+end
+
+return session

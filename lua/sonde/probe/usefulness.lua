@@ -1,0 +1,77 @@
+--- usefulness.lua - whether blocks are worth their nonlinearity: the loss with each replaced by its best affine map.
+
+local core = require "sonde.core"
+local affine = require "sonde.probe.affine"
+local register = require("sonde.probe.registry").register
+
+local USEFUL = 1.10               -- loss ratio above which a block counts as useful
+
+local function ranges_of(run)
+  local ranges = {}
+  for block = 0, run.depth - 1 do ranges[block + 1] = { block, block } end
+  return ranges
+end
+
+-- Both probes use the same pass over the text: maps of the even windows, of the odd ones, and of all.
+local function prepare(run)
+  if run.maps then return end
+  affine.check(run, run.rows > 1 and 2 or 1)
+  local ranges, maps = ranges_of(run), {}
+  for i, folds in ipairs(affine.collect(run, ranges)) do
+    local even = run.rows > 1 and affine.solve(folds[1], ranges[i])
+    local odd = run.rows > 1 and affine.solve(folds[2], ranges[i])
+    maps[i] = { even = even, odd = odd, all = affine.solve(folds[1]:merge(folds[2]), ranges[i]) }
+  end
+  run.maps = maps
+end
+
+local function losses(run, edit_of, before)
+  local jobs = { { scored = true, nodes = function(base) return { run.window_loss(base) } end } }
+  for block = 1, run.depth do
+    jobs[block + 1] = {
+      edit = edit_of(block), scored = true, before = before,
+      nodes = function(_, edited) return { run.window_loss(edited) } end,
+    }
+  end
+  return jobs
+end
+
+local function ratios(mean)
+  local list, useful = core.list(), 0
+  for block = 2, #mean do
+    local ratio = mean[block][1] / mean[1][1]
+    list[block - 1] = ratio
+    if ratio > USEFUL then useful = useful + 1 end
+  end
+  return list, { score = useful / #list }
+end
+
+local text = "loss with the block replaced by the affine map x W + b (least squares over tokens, with the residual path) "
+  .. "over the loss without, "
+
+register("usefulness", {
+  definition = text .. "on the windows of the fit. Score: share of blocks above 1.10",
+  source = "the code of Sparsity and the Curse of Depth, with W the right way round", prepare = prepare,
+  jobs = function(run)
+    return losses(run, function(block) return run:edit("affine " .. block, affine.edit(run.maps[block].all)) end)
+  end,
+  value = ratios,
+})
+
+register("usefulness_held_out", {
+  definition = text .. "each window with the map fitted on the windows of the other parity. Score: share of blocks above "
+    .. "1.10",
+  source = "the same, without scoring a fit on its own rows", prepare = prepare,
+  jobs = function(run)
+    if run.rows < 2 then error(core.where() .. "probe: usefulness_held_out needs 2 windows; give more tokens", 0) end
+    local mask = core.tensor("f32", { run.batch, 1, 1 })
+    local function before(start)      -- 1 for odd windows, which take the map of the even ones
+      for i = 1, run.batch do mask:set(i, (start + i - 1) % 2) end
+    end
+    return losses(run, function(block)
+      local maps = run.maps[block]
+      return run:edit("affine held out " .. block, affine.edit(maps.even, maps.odd, mask))
+    end, before)
+  end,
+  value = ratios,
+})

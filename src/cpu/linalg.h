@@ -1,0 +1,33 @@
+/* linalg.h - the two decompositions that probes need, by LAPACK in f64: least squares over more rows than fit into memory,
+ * and singular values. */
+#ifndef SONDE_CPU_LINALG_H
+#define SONDE_CPU_LINALG_H
+
+#include "base/error.h"
+
+/* Least squares Y ~ X W + b for rows that come in portions. What is kept is the triangle R of the QR decomposition of
+ * [1 X Y], to which each portion is joined, so memory does not grow with the rows and nothing is squared. */
+typedef struct sonde_lstsq sonde_lstsq;
+
+/* For rows of `in` inputs and `out` outputs; NULL when out of memory or too large. */
+sonde_lstsq *sonde_lstsq_new(int64_t in, int64_t out, sonde_error *err);
+void sonde_lstsq_free(sonde_lstsq *s);
+int64_t sonde_lstsq_bytes(const sonde_lstsq *s);
+int64_t sonde_lstsq_in(const sonde_lstsq *s);
+int64_t sonde_lstsq_out(const sonde_lstsq *s);
+int64_t sonde_lstsq_rows(const sonde_lstsq *s);      /* how many were added */
+
+/* Joins rows x [rows, in], y [rows, out]; EINVAL, with nothing joined, when one of them is not finite. */
+int sonde_lstsq_add(sonde_lstsq *s, const float *x, const float *y, int64_t rows, sonde_error *err);
+/* Joins the rows of another one of the same shape. */
+int sonde_lstsq_merge(sonde_lstsq *s, const sonde_lstsq *other, sonde_error *err);
+
+/* W [in, out] and b [out], of least norm among equals: directions of X below 1e-10 of the largest count as none. Into
+ * *residual, if not NULL, ||Y - X W - b|| / ||Y - mean of Y|| over the rows (0 where Y is constant and met). */
+int sonde_lstsq_solve(const sonde_lstsq *s, float *w, float *b, double *residual, sonde_error *err);
+
+/* Singular values of x [m, n], the largest first, min(m, n) of them. They are roots of the eigenvalues of the smaller of
+ * X X' and X' X: good to about 1e-8 of the largest. */
+int sonde_singular_values(const float *x, int64_t m, int64_t n, float *values, sonde_error *err);
+
+#endif

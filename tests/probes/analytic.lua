@@ -1,0 +1,201 @@
+-- Cases whose answer is known without computing: blocks that do nothing, blocks that are affine, blocks that are equal.
+
+local lu = require "luaunit"
+local sonde = require "sonde"
+local core = require "sonde.core"
+local affine = require "sonde.probe.affine"
+
+local DEPTH, WIDTH, CONTEXT = 3, 8, 16
+
+local function small(options)
+  local all = { vocab = 13, width = WIDTH, depth = DEPTH, heads = 2, context = CONTEXT, init_std = 0.5, seed = 5 }
+  for key, value in pairs(options or {}) do all[key] = value end
+  return sonde.transformer(all):init()
+end
+
+local function stream(n)
+  local ids, state = {}, 7
+  for i = 1, n do
+    state = (state * 16807) % 2147483647
+    ids[i] = state % 13
+  end
+  return ids
+end
+
+-- A block whose branches end in zero matrices adds nothing.
+local function silence(model, block)
+  for _, name in ipairs { "self_attn.o_proj.weight", "mlp.down_proj.weight" } do
+    model:params():find("model.layers." .. block .. "." .. name):fill(0)
+  end
+  return model
+end
+
+TestSilentBlock = {}
+
+function TestSilentBlock:test_changes_nothing()
+  local _, details = sonde.probe(silence(small(), 1), stream(16 * 9 + 1),
+    { "layer_removal", "angular_distance", "angular_distance_all", "block_influence", "attn_variance", "ffn_variance" },
+    { batch = 4 })
+  for name, entry in pairs(details.probes) do
+    lu.assertEquals(entry.values[2], 0, name)
+    lu.assertEquals(entry.ci[2], { 0, 0 }, name)
+    lu.assertNotEquals(entry.values[1], 0, name)
+    lu.assertTrue(entry.ci[1][1] < entry.values[1] and entry.values[1] < entry.ci[1][2], name)
+  end
+end
+
+function TestSilentBlock:test_ranges_that_end_in_it()
+  local values = sonde.probe(silence(small(), 1), stream(16 * 5 + 1), { "layer_removal", "layer_removal_ranges" })
+  lu.assertEquals(values.layer_removal_ranges[1], values.layer_removal)
+  lu.assertEquals(values.layer_removal_ranges[2][1], values.layer_removal[1])
+  lu.assertEquals(values.layer_removal_ranges[2][2], values.layer_removal[3])
+  lu.assertEquals(#values.layer_removal_ranges[3], 1)
+end
+
+TestAffineBlock = {}
+
+-- y = 2 x - 1 and so on: a placement that is an affine map of the stream.
+local function affine_model()
+  return small { layers = { [1] = { placement = function(block, x)
+    local mixed = x:reshape({ block.batch * block.context, 2, WIDTH / 2 }):transpose(2, 3)
+    return (x + 0.5 * mixed:reshape(x:dims())) * 1.5 + 0.25
+  end } } }
+end
+
+function TestAffineBlock:test_usefulness_is_one()
+  local values, details = sonde.probe(affine_model(), stream(16 * 21 + 1), { "usefulness", "usefulness_held_out" })
+  for _, name in ipairs { "usefulness", "usefulness_held_out" } do
+    lu.assertAlmostEquals(values[name][2], 1, 1e-5)
+    lu.assertTrue(math.abs(values[name][1] - 1) > 1e-3 and math.abs(values[name][3] - 1) > 1e-3)
+  end
+  lu.assertTrue(values.usefulness_held_out[1] > values.usefulness[1])
+  lu.assertNotNil(details.probes.usefulness.scalars.score)
+end
+
+-- The map is applied as it was fitted: a matrix that is not symmetric would show its transpose.
+function TestAffineBlock:test_map_of_a_block_and_of_a_range()
+  local model, ids = affine_model(), stream(16 * 21 + 1)
+  local maps = affine.fit(model, ids, { { 1, 1 }, { 0, 1 } }, { tokens = 1e6 })
+  lu.assertTrue(maps[1].residual < 1e-5 and maps[2].residual > 1e-3)
+  local w, b = maps[1].weight:values(), maps[1].bias:values()
+  for i = 0, WIDTH - 1 do          -- output j takes x_j and, times 0.5, the entry that the exchange of axes puts there
+    lu.assertAlmostEquals(b[i + 1], 0.25, 1e-4)
+    for j = 0, WIDTH - 1 do
+      local from = (j % 2) * (WIDTH / 2) + math.floor(j / 2)
+      lu.assertAlmostEquals(w[i * WIDTH + j + 1], 1.5 * ((i == j and 1 or 0) + (i == from and 0.5 or 0)), 1e-4)
+    end
+  end
+end
+
+TestEqualBlocks = {}
+
+function TestEqualBlocks:test_permutation_is_nothing()
+  local model = small()
+  local params = model:params()
+  for _, param in ipairs(params:list()) do
+    local rest = string.match(param.name, "^model%.layers%.2%.(.*)")
+    if rest then params:find(param.name):fill(params:find("model.layers.0." .. rest):values()) end
+  end
+  local values, details = sonde.probe(model, stream(16 * 4 + 1), { "permutation" })
+  lu.assertEquals(values.permutation[1][3], 0)
+  lu.assertEquals(values.permutation[3][1], 0)
+  lu.assertTrue(values.permutation[1][2] > 0)
+  lu.assertAlmostEquals(details.probes.permutation.scalars.score.value,
+    (values.permutation[1][2] + values.permutation[2][3]) / 3, 1e-9)
+end
+
+TestLeastSquares = {}
+
+-- Normal equations in f64 by Gaussian elimination, as a check that shares nothing with the QR.
+local function plain(x, y, n, p)
+  local a = {}
+  for i = 1, p + 1 do
+    a[i] = {}
+    for j = 1, p + 2 do a[i][j] = 0 end
+  end
+  for r = 1, n do
+    local row = { 1 }
+    for k = 1, p do row[k + 1] = x[(r - 1) * p + k] end
+    row[p + 2] = y[r]
+    for i = 1, p + 1 do
+      for j = 1, p + 2 do a[i][j] = a[i][j] + row[i] * row[j] end
+    end
+  end
+  for i = 1, p + 1 do
+    for k = 1, p + 1 do
+      if k ~= i then
+        local f = a[k][i] / a[i][i]
+        for j = i, p + 2 do a[k][j] = a[k][j] - f * a[i][j] end
+      end
+    end
+  end
+  local z = {}
+  for i = 1, p + 1 do z[i] = a[i][p + 2] / a[i][i] end
+  return z
+end
+
+local function numbers(n, seed)
+  local list, state = {}, seed
+  for i = 1, n do
+    state = (state * 16807) % 2147483647
+    list[i] = state / 2147483647 - 0.5
+  end
+  return list
+end
+
+function TestLeastSquares:test_against_normal_equations()
+  local n, p = 700, 5                -- more than one portion
+  local x, y = numbers(n * p, 11), numbers(n, 13)
+  local tx, ty = core.tensor("f32", { n, p }, x), core.tensor("f32", { n, 1 }, y)
+  local whole, first, second = core.least_squares(p, 1), core.least_squares(p, 1), core.least_squares(p, 1)
+  whole:add(tx, ty)
+  first:add(tx, ty, 1, 300)
+  second:add(tx, ty, 301, 400)
+  local z = plain(tx:values(), ty:values(), n, p)
+  for _, fit in ipairs { whole, first:merge(second) } do
+    local w, b, residual = fit:solve()
+    lu.assertEquals(fit:rows(), n)
+    lu.assertAlmostEquals(b:get(1), z[1], 1e-6)
+    local left, all, mean = 0, 0, 0
+    for r = 1, n do mean = mean + ty:get(r) / n end
+    for r = 1, n do
+      local e = ty:get(r) - z[1]
+      for k = 1, p do e = e - z[k + 1] * tx:get((r - 1) * p + k) end
+      left, all = left + e * e, all + (ty:get(r) - mean) ^ 2
+    end
+    lu.assertAlmostEquals(residual, math.sqrt(left / all), 1e-6)
+    for k = 1, p do lu.assertAlmostEquals(w:get(k), z[k + 1], 1e-6) end
+  end
+end
+
+-- Two equal inputs: the solution of least norm shares the weight.
+function TestLeastSquares:test_inputs_that_say_the_same()
+  local a, fit = numbers(40, 17), core.least_squares(2, 1)
+  local x, y = {}, {}
+  for i = 1, 40 do x[2 * i - 1], x[2 * i], y[i] = a[i], a[i], 3 * a[i] + 1 end
+  local w, b, residual = fit:add(core.tensor("f32", { 40, 2 }, x), core.tensor("f32", { 40, 1 }, y)):solve()
+  lu.assertAlmostEquals(w:get(1), 1.5, 1e-5)
+  lu.assertAlmostEquals(w:get(2), 1.5, 1e-5)
+  lu.assertAlmostEquals(b:get(1), 1, 1e-5)
+  lu.assertTrue(residual < 1e-5)
+end
+
+function TestLeastSquares:test_mistakes()
+  local fit = core.least_squares(2, 1)
+  local x, y = core.tensor("f32", { 4, 2 }), core.tensor("f32", { 4, 1 })
+  lu.assertErrorMsgContains("there are no rows", fit.solve, fit)
+  lu.assertErrorMsgContains("2 inputs and 1 outputs", fit.add, fit, y, y)
+  lu.assertErrorMsgContains("rows 4.. are not among 4", fit.add, fit, x, y, 4, 2)
+  x:set(3, 0 / 0)
+  lu.assertErrorMsgContains("not finite", fit.add, fit, x, y)
+  lu.assertErrorMsgContains("cannot be joined", fit.merge, fit, core.least_squares(1, 1))
+  lu.assertErrorMsgContains("up to", core.least_squares, 10000, 10000)
+end
+
+function TestLeastSquares:test_singular_values()
+  local s = core.singular_values(core.tensor("f32", { 2, 2, 3 }, { 3, 0, 0, 0, 4, 0, 1, 1, 1, 1, 1, 1 }))
+  lu.assertEquals(s:dims(), { 2, 2 })
+  for i, want in ipairs { 4, 3, math.sqrt(6), 0 } do lu.assertAlmostEquals(s:get(i), want, 1e-6) end
+end
+
+os.exit(lu.LuaUnit.run("-o", "tap"), true)

@@ -1,0 +1,2 @@
+# Tests of the probes.
+lua_tests += %D%/analytic.lua
