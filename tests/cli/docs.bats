@@ -11,3 +11,35 @@
   echo "$output"
   [ "$output" = "" ]
 }
+
+@test "the README's first script is experiments/first.lua, and runs" {
+  sed -n '/^```lua$/,/^```$/ { /^```/d; p }' "$abs_srcdir/README.md" > "$BATS_TEST_TMPDIR/first.lua"
+  diff "$abs_srcdir/experiments/first.lua" "$BATS_TEST_TMPDIR/first.lua"
+  cd "$BATS_TEST_TMPDIR"
+  for i in {1..200}; do echo "In the beginning was word $i, and $((i * i)) words were with it."; echo "<|endoftext|>"; done > text.txt
+  sed -i 's/"default", { vocab = 2048 }/"text.txt", { vocab = 300 }/; s/50000/1000/; s/{ 1, 2 }/{ 1 }/' first.lua
+  run env SONDE_CACHE="$BATS_TEST_TMPDIR" "$SONDE" run first.lua
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"both_sides"* ]]
+  [ -s runs/first/report.html ]
+}
+
+@test "the README's configuration trains, and the model it leaves continues a prompt" {
+  cd "$BATS_TEST_TMPDIR"
+  sed -n '/^```yaml$/,/^```$/ { /^```/d; p }' "$abs_srcdir/README.md" > small.yaml
+  for i in {1..200}; do echo "In the beginning was word $i, and $((i * i)) words were with it."; done > text.txt
+  sed -i 's/source: default, vocab: 2048/source: text.txt, vocab: 300/; s/50000/1000/' small.yaml
+  export SONDE_CACHE="$BATS_TEST_TMPDIR"
+  "$SONDE" graph small.yaml
+  "$SONDE" train small.yaml
+  "$SONDE" generate --model runs/small/0/model --prompt "In the beginning" --tokens 5
+}
+
+@test "the README's plugin commands work against a build that is not installed" {
+  mkdir "$BATS_TEST_TMPDIR/plugin" && cd "$BATS_TEST_TMPDIR/plugin"
+  ln -s "$abs_srcdir/src" src
+  "$SONDE" plugin new norm mine
+  make=$(grep '^make -C mine check' "$abs_srcdir/README.md" | sed 's/ *#.*//; s|\$PWD/build/sonde|$SONDE|')
+  eval "$make"
+}

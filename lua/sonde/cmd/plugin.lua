@@ -172,7 +172,7 @@ return {
     new = {
       summary = "a folder with a complete plugin to change", usage = "KIND NAME [--primitive | --lua] [--dir DIR]",
       positional = {
-        { name = "kind", type = "string", required = true, choices = kinds, doc = "norm, attention, ffn or optimizer" },
+        { name = "kind", type = "string", required = true, choices = kinds, doc = "what kind of module" },
         { name = "name", type = "string", required = true, doc = "of the plugin and its folder" },
       },
       options = {
