@@ -50,7 +50,7 @@ function TestTable:test_each_learns()
     local result = sonde.train(model, corpus, options)
     lu.assertNil(result.diverged, what)
     lu.assertEquals(result.steps, 10, what)
-    lu.assertTrue(result.train_loss < 2, what .. ": loss " .. result.train_loss)   -- at first about ln 13 = 2.56
+    lu.assertTrue(result.train_loss < 2.35, what .. ": loss " .. result.train_loss)   -- at first about ln 13 = 2.56
   end)
 end
 
