@@ -73,11 +73,12 @@ AC_DEFUN([SONDE_COMPILER_OPTIONS], [
   AC_SUBST([SANITIZE_FLAGS])
 ])
 
-# Sets ISA_BASE_CFLAGS, ISA_AVX2_CFLAGS and ISA_AVX512_CFLAGS, the flags that src/cpu compiles its inner loops
-# with, and the conditionals ISA_AVX2 and ISA_AVX512, true where the compiler can make such code at all.
+# Sets ISA_BASE_CFLAGS, ISA_AVX2_CFLAGS, ISA_AVX512_CFLAGS and ISA_AMX_CFLAGS, the flags that src/cpu compiles its
+# inner loops with, and the conditionals ISA_AVX2, ISA_AVX512 and ISA_AMX, true where the compiler can make such code
+# at all.
 AC_DEFUN([SONDE_ISA_FLAGS], [
   AC_CANONICAL_HOST
-  ISA_BASE_CFLAGS= ISA_AVX2_CFLAGS= ISA_AVX512_CFLAGS= sonde_isas=base
+  ISA_BASE_CFLAGS= ISA_AVX2_CFLAGS= ISA_AVX512_CFLAGS= ISA_AMX_CFLAGS= sonde_isas=base
   AS_CASE([$host_cpu], [x86_64|amd64], [
     SONDE_TRY_FLAG([ISA_BASE_CFLAGS], [-march=x86-64])
     SONDE_TRY_FLAG([ISA_AVX2_CFLAGS], [-march=x86-64 -mavx2 -mfma -mf16c -mbmi2])
@@ -88,9 +89,15 @@ AC_DEFUN([SONDE_ISA_FLAGS], [
     AC_DEFINE([HAVE_ISA_AVX2], [1], [The AVX2 and FMA kernels are built in])])
   AS_IF([test -n "$ISA_AVX512_CFLAGS"], [sonde_isas="$sonde_isas avx512"
     AC_DEFINE([HAVE_ISA_AVX512], [1], [The AVX-512 kernels are built in])])
+  AS_CASE([$ISA_AVX512_CFLAGS], [*-mavx512bf16*], [AS_CASE([$host_os], [linux*], [
+    SONDE_TRY_FLAG([ISA_AMX_CFLAGS], [$ISA_AVX512_CFLAGS -mamx-tile -mamx-bf16])])])
+  AS_IF([test -n "$ISA_AMX_CFLAGS"], [sonde_isas="$sonde_isas amx"
+    AC_DEFINE([HAVE_ISA_AMX], [1], [The AMX product is built in])])
+  AM_CONDITIONAL([ISA_AMX], [test -n "$ISA_AMX_CFLAGS"])
   AM_CONDITIONAL([ISA_AVX2], [test -n "$ISA_AVX2_CFLAGS"])
   AM_CONDITIONAL([ISA_AVX512], [test -n "$ISA_AVX512_CFLAGS"])
   AC_SUBST([ISA_BASE_CFLAGS])
   AC_SUBST([ISA_AVX2_CFLAGS])
   AC_SUBST([ISA_AVX512_CFLAGS])
+  AC_SUBST([ISA_AMX_CFLAGS])
 ])

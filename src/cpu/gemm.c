@@ -1,7 +1,7 @@
 /* gemm.c - matrix products as tiles: what a product is cut into, and what computes a tile.
  *
  * Tiles depend on the shape alone. With AVX-512 a tile is a call of the micro product (micro.h), in f32
- * and, where the CPU has it, in bf16; elsewhere it is a single-threaded call of the BLAS, and bf16 operands
+ * and, where the CPU has it (AVX-512 or AMX), in bf16; elsewhere it is a single-threaded call of the BLAS, and bf16 operands
  * are widened to f32 in scratch first, which changes no value (a product of two bf16 numbers is exact in
  * f32). */
 #include "config.h"
@@ -128,28 +128,26 @@ static int packs_b(const sonde_gemm *g) { return g->tb || g->in_type == SONDE_BF
 /* Words of one packed group of rows of A and of one packed panel of B, and of all of them for `rows` and
  * `cols`. A cache line more than the numbers take: at distances of a power of two all groups would compete
  * for the same cache sets. */
-static int64_t group_a(int64_t words) { return words * SONDE_GROUP + LINE; }
+static int64_t group_a(int64_t words) {
+  return parts(words, SONDE_GROUP_WORDS) * SONDE_GROUP_WORDS * SONDE_GROUP + LINE;
+}
 static int64_t panel_b(int64_t words) { return words * PANEL + LINE; }
 static int64_t packed_a(int64_t rows, int64_t words) { return parts(rows, SONDE_GROUP) * group_a(words); }
 static int64_t packed_b(int64_t cols, int64_t words) { return parts(cols, PANEL) * panel_b(words); }
 
-/* Some words of k of all groups of A, [words, SONDE_GROUP] each, from A stored [k, m]: whole rows. */
+/* Some words of k of all groups of A, from A stored [k, m]: whole rows. */
 static void pack_groups(void *arg, int64_t tile, int worker) {
   (void)worker;
   const product *p = arg;
   const sonde_gemm *g = &p->g;
   int64_t chunks = parts(p->words, PACK_K), entry = tile / chunks, first = tile % chunks * PACK_K;
-  int64_t size = bytes_of(g->in_type), per = 4 / size, last = least(first + PACK_K, p->words);
-  int64_t step = group_a(p->words);
-  for (int64_t q = first; q < last; q++) {
-    const char *from = p->a + ((p->entry + entry) * g->stride_a + q * per * g->lda + p->row) * size;
-    uint32_t *to = p->pack_a + entry * packed_a(p->rows, p->words) + q * SONDE_GROUP;
-    if (per == 1)
-      p->micro->spread_f32(to, SONDE_GROUP, step, (const float *)(const void *)from, g->lda, p->rows);
-    else
-      p->micro->spread_bf16(to, SONDE_GROUP, step, (const uint16_t *)(const void *)from, g->lda,
-                            least(2, g->k - q * 2), p->rows);
-  }
+  int64_t size = bytes_of(g->in_type), per = 4 / size, rows = least(PACK_K * per, g->k - first * per);
+  const char *from = p->a + ((p->entry + entry) * g->stride_a + first * per * g->lda + p->row) * size;
+  uint32_t *to = p->pack_a + entry * packed_a(p->rows, p->words) + first * SONDE_GROUP;
+  if (per == 1)
+    p->micro->pack_f32(to, group_a(p->words), (const float *)(const void *)from, g->lda, rows, p->rows);
+  else
+    p->micro->pack_bf16(to, group_a(p->words), (const uint16_t *)(const void *)from, g->lda, rows, p->rows);
 }
 
 /* Some words of k of all panels of a bf16 B stored [k, n]: [words, PANEL] each. */
@@ -191,12 +189,12 @@ static void micro_tile(void *arg, int64_t tile, int worker) {
   const sonde_gemm *g = &p->g;
   const int narrow = g->in_type == SONDE_BF16, per = narrow ? 2 : 1;
   place t = place_of(p, tile);
-  int64_t entry = p->entry + t.entry, size = bytes_of(g->in_type), rs = g->lda, cs = per, step = 0;
+  int64_t entry = p->entry + t.entry, size = bytes_of(g->in_type), next = per, step = 0;   /* word of A */
   const char *a = p->a + (entry * g->stride_a + (p->row + t.i) * g->lda) * size;
   if (g->ta) {
     a = (const char *)(p->pack_a + t.entry * packed_a(p->rows, p->words) +
                        t.i / SONDE_GROUP * group_a(p->words));
-    rs = per, cs = per * SONDE_GROUP, step = per * group_a(p->words);
+    next = per * SONDE_GROUP, step = per * group_a(p->words);
   }
   char *c = p->c + (entry * g->stride_c + (p->row + t.i) * g->ldc + p->col + t.j) * bytes_of(g->out_type);
   int64_t chunk = g->out_type == SONDE_F32 ? BLOCK_K : p->words;
@@ -209,14 +207,14 @@ static void micro_tile(void *arg, int64_t tile, int worker) {
         b = (const float *)(const void *)p->b + entry * g->stride_b + q * g->ldb + p->col + t.j + j;
         ldb = g->ldb;
       }
-      const char *from = a + q * cs * size;
+      const char *from = a + q * next * size;
       int add = g->beta != 0 || q > 0;
       char *to = c + j * bytes_of(g->out_type);
       if (narrow)
-        p->micro->bf16(t.m, n, depth, (const uint16_t *)(const void *)from, rs, cs, step, b, ldb, add, to,
+        p->micro->bf16(t.m, n, depth, (const uint16_t *)(const void *)from, g->lda, step, b, ldb, add, to,
                        g->ldc, g->out_type);
       else
-        p->micro->f32(t.m, n, depth, (const float *)(const void *)from, rs, cs, step, b, ldb, add, to, g->ldc,
+        p->micro->f32(t.m, n, depth, (const float *)(const void *)from, g->lda, 1, step, b, ldb, add, to, g->ldc,
                       g->out_type);
     }
 }
@@ -413,8 +411,8 @@ void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, 
 const char *sonde_gemm_library(int dtype) {
   static char text[2][160];   /* one a dtype: the names of both may be wanted at once */
   const sonde_simd_table *simd = sonde_simd_get();
-  if (simd->micro && (dtype == SONDE_F32 || simd->micro->bf16))
-    return dtype == SONDE_F32 ? "Sonde AVX-512" : "Sonde AVX-512 bf16";
+  if (simd->micro && dtype == SONDE_F32) return "Sonde AVX-512";
+  if (simd->micro && simd->bf16) return simd->bf16 == SONDE_BF16_AMX ? "Sonde AMX bf16" : "Sonde AVX-512 bf16";
   if (simd->micro) return "Sonde AVX-512, bf16 widened to f32";
   char name[32] = "BLAS", version[32] = "";
   if (openblas_get_config) sscanf(openblas_get_config(), "%31s %31s", name, version);

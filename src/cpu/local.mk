@@ -1,7 +1,7 @@
 # CPU kernels: GEMM dispatch and the inner loops, the latter compiled once per instruction set.
 #
 # One source, three archives; -march=native must not reach them, so they take SONDE_CFLAGS instead of AM_CFLAGS.
-libsonde_la_SOURCES += %D%/gemm.c %D%/gemm.h %D%/micro.h %D%/simd.c %D%/simd.h %D%/simd_isa.h %D%/simd_vector.h
+libsonde_la_SOURCES += %D%/gemm.c %D%/gemm.h %D%/micro.h %D%/micro_words.h %D%/simd.c %D%/simd.h %D%/simd_isa.h %D%/simd_vector.h
 SIMD_SOURCES = %D%/simd_blocks.c %D%/simd_kernels.c %D%/simd_vec.c
 # -Wno-psabi: 64-byte vectors pass between inlined functions only, so there is no ABI to keep.
 SIMD_CFLAGS = $(SONDE_CFLAGS) $(SANITIZE_FLAGS) -Wno-psabi
@@ -26,6 +26,14 @@ libsonde_simd_avx512_la_SOURCES = $(SIMD_SOURCES) %D%/micro_avx512.c
 libsonde_simd_avx512_la_CPPFLAGS = $(AM_CPPFLAGS) -DSONDE_ISA=avx512
 libsonde_simd_avx512_la_CFLAGS = $(SIMD_CFLAGS) $(ISA_AVX512_CFLAGS)
 libsonde_la_LIBADD += libsonde_simd_avx512.la
+endif
+
+if ISA_AMX
+noinst_LTLIBRARIES += libsonde_simd_amx.la
+libsonde_simd_amx_la_SOURCES = %D%/micro_amx.c
+libsonde_simd_amx_la_CPPFLAGS = $(AM_CPPFLAGS)
+libsonde_simd_amx_la_CFLAGS = $(SIMD_CFLAGS) $(ISA_AMX_CFLAGS)
+libsonde_la_LIBADD += libsonde_simd_amx.la
 endif
 
 # How fast the CPU could be: for benchmarks.

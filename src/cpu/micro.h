@@ -1,27 +1,32 @@
-/* micro.h - the register-blocked product that AVX-512 machines use instead of the BLAS, and the two
- * packings it needs.
+/* micro.h - the register-blocked product that AVX-512 machines use instead of the BLAS, and the packings it
+ * needs.
  *
  * Both operands are read where they are as long as B's rows are contiguous, so most products pack nothing:
  *   f32:   C [m,n] = (C +) A B, A(i,k) at a[i rs + k cs], B(k,j) at b[k ldb + j];
- *   bf16:  the same over pairs of k: a pair (k, k+1) of A is one 32-bit word at (uint16_t *)a + i rs +
- *          (k/2) cs, a pair of B at b[(k/2) ldb + j]. An odd last k needs its second half in B to be zero;
- *          A's is not read. If step is not 0, A is packed in groups of SONDE_GROUP rows that are `step`
- *          apart: row i is row i%GROUP of its group. k is summed in one chain per element, in order: the
- *          bits depend on the shape only. */
+ *   bf16:  the same over pairs of k, with A(i,k) at a[i rs + k]: a pair (k, k+1) of B is one 32-bit word at
+ *          b[(k/2) ldb + j]. An odd last k needs its second half in B to be zero; A's does not matter.
+ * If step is not 0, A was packed by the same table's pack_f32 or pack_bf16 in groups of SONDE_GROUP rows that
+ * are `step` numbers apart, m begins with a group, and rs and cs are not used. Which numbers are summed in which
+ * order depends on the shape only. */
 #ifndef SONDE_CPU_MICRO_H
 #define SONDE_CPU_MICRO_H
 
 #include <stdint.h>
 
-enum { SONDE_GROUP = 16 };
+enum { SONDE_GROUP = 16, SONDE_GROUP_WORDS = 16 };   /* words of k that are packed are a multiple of the latter */
 
 typedef struct sonde_micro {
   /* out_type: sonde_dtype of C. accumulate: add to C, which then is f32. */
   void (*f32)(int64_t m, int64_t n, int64_t k, const float *a, int64_t rs, int64_t cs, int64_t step,
               const float *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type);
   /* NULL without avx512_bf16. */
-  void (*bf16)(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t rs, int64_t cs, int64_t step,
-               const uint32_t *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type);
+  void (*bf16)(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t rs, int64_t step, const uint32_t *b,
+               int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type);
+  /* Groups of A from src [rows, cols], A stored [k, m]: SONDE_GROUP columns each, `step` words apart, with the
+   * words of k from a multiple of SONDE_GROUP_WORDS on at dst + SONDE_GROUP times that. Only the end of k may
+   * leave SONDE_GROUP_WORDS incomplete; the rest of them is written nevertheless. */
+  void (*pack_f32)(uint32_t *dst, int64_t step, const float *src, int64_t lds, int64_t rows, int64_t cols);
+  void (*pack_bf16)(uint32_t *dst, int64_t step, const uint16_t *src, int64_t lds, int64_t rows, int64_t cols);
   /* dst [cols, rows] = the transpose of src [rows, cols], 32-bit words at any 2-byte boundary (f32, or bf16
    * pairs). */
   void (*transpose)(uint32_t *dst, int64_t ldd, const void *src, int64_t lds_bytes, int64_t rows,
@@ -29,14 +34,17 @@ typedef struct sonde_micro {
   /* dst [rows/2, cols] of pairs (src[2r][c], src[2r+1][c]); an odd last row is paired with zeros. */
   void (*interleave)(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t lds, int64_t rows,
                      int64_t cols);
-  /* One word of k of groups of `width` columns (a multiple of 16), `step` words apart: dst[j/width step +
-   * j%width] = src[j]; of bf16, the pairs of one or two rows. lds: to the next row, which will be wanted
-   * soon. */
-  void (*spread_f32)(uint32_t *dst, int64_t width, int64_t step, const float *src, int64_t lds, int64_t cols);
+  /* One word of k of panels of `width` columns (a multiple of 16), `step` words apart: dst[j/width step +
+   * j%width] = the pair src[j], src[lds + j], or zero with the first if rows is 1. The rows behind will be
+   * wanted soon. */
   void (*spread_bf16)(uint32_t *dst, int64_t width, int64_t step, const uint16_t *src, int64_t lds,
                       int64_t rows, int64_t cols);
 } sonde_micro;
 
 const sonde_micro *sonde_micro_avx512(int bf16);
+const sonde_micro *sonde_micro_amx(void);
+
+/* `steps` times four AMX products between registers, for the peak; returns how many operations that were. */
+double sonde_amx_stretch(int64_t steps);
 
 #endif

@@ -1,13 +1,11 @@
 /* micro_avx512.c - the AVX-512 product of micro.h: a block of up to 6 x 64 results stays in registers (24
  * of the 32) while k runs, fed by loads of B and broadcasts of A from memory. */
 #include "config.h"
-#include "cpu/micro.h"
-
-#include <immintrin.h>
+#include "cpu/micro_words.h"
 
 #include "sonde.h"
 
-enum { MR = 6, LANES = 16, NR = 4 * LANES };
+enum { MR = 6, NR = 4 * LANES };
 #define KERNEL static inline __attribute__((always_inline)) void
 
 /* ---- results ------------------------------------------------------------------------------------- */
@@ -21,14 +19,7 @@ KERNEL put_row(const __m512 *acc, int nv, __mmask16 last, int accumulate, void *
       __m512 v = accumulate ? _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), acc[j]) : acc[j];
       _mm512_mask_storeu_ps(to, mask, v);
     } else {
-      /* Round to nearest even by integer arithmetic; a NaN keeps its top bits and is made quiet. */
-      __m512i u = _mm512_castps_si512(acc[j]);
-      __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-      __m512i r = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-      __mmask16 nan = _mm512_cmp_ps_mask(acc[j], acc[j], _CMP_UNORD_Q);
-      r = _mm512_mask_or_epi32(r, nan, u, _mm512_set1_epi32(0x400000));
-      _mm256_mask_storeu_epi16((uint16_t *)c + at + j * LANES, mask,
-                               _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
+      _mm256_mask_storeu_epi16((uint16_t *)c + at + j * LANES, mask, rounded(acc[j]));
     }
   }
 }
@@ -103,10 +94,6 @@ KERNEL block_bf16(const int mr, const int nv, __mmask16 last, int64_t k, const u
 
 /* ---- all blocks of a product --------------------------------------------------------------------- */
 
-/* Rows are a few lines long and far apart, which the hardware does not foresee: what is wanted next is
- * asked for in time. Addresses behind the end do no harm. */
-static inline void fetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
-
 /* The next strip of A. */
 static inline void fetch_rows(const void *p, int64_t ld_bytes, int64_t bytes, int64_t rows) {
   enum { MOST = 1024 };   /* from there on the hardware has seen enough of the row */
@@ -131,6 +118,7 @@ static inline void fetch_rows(const void *p, int64_t ld_bytes, int64_t bytes, in
   static void name(int64_t m, int64_t n, int64_t k, const type_a *a, int64_t rs, int64_t cs, int64_t step,   \
                    const type_b *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {       \
     int64_t size = out_type == SONDE_F32 ? 4 : 2;                                                            \
+    if (step) rs = 4 / (int64_t)sizeof *a, cs = rs * SONDE_GROUP;                                            \
     for (int64_t j = 0; j < n; j += NR) {                                                                    \
       int64_t width = n - j < NR ? n - j : NR, nv = (width + LANES - 1) / LANES;                             \
       __mmask16 last = (__mmask16)(0xffffu >> (nv * LANES - width));                                         \
@@ -148,43 +136,15 @@ static inline void fetch_rows(const void *p, int64_t ld_bytes, int64_t bytes, in
 
 PRODUCT(product_f32, block_f32, float, float)
 #ifdef __AVX512BF16__
-PRODUCT(product_bf16, block_bf16, uint16_t, uint32_t)
+PRODUCT(pairs_bf16, block_bf16, uint16_t, uint32_t)
+
+static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t rs, int64_t step,
+                         const uint32_t *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {
+  pairs_bf16(m, n, k, a, rs, 2, step, b, ldb, accumulate, c, ldc, out_type);
+}
 #endif
 
 /* ---- packing ------------------------------------------------------------------------------------- */
-
-/* 16 x 16 words: four rounds that exchange halves of 1, 2, 4 and 8 words. */
-static void transpose_block(uint32_t *dst, int64_t ldd, const char *src, int64_t lds_bytes) {
-  __m512i r[16], t[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(src + i * lds_bytes);
-#pragma GCC unroll 8
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; i++) {
-    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; i++) {
-    _mm512_storeu_si512(dst + i * ldd, _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88));
-    _mm512_storeu_si512(dst + (i + 4) * ldd, _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88));
-    _mm512_storeu_si512(dst + (i + 8) * ldd, _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd));
-    _mm512_storeu_si512(dst + (i + 12) * ldd, _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd));
-  }
-}
 
 static void transpose(uint32_t *dst, int64_t ldd, const void *src, int64_t lds_bytes, int64_t rows,
                       int64_t cols) {
@@ -201,17 +161,6 @@ static void transpose(uint32_t *dst, int64_t ldd, const void *src, int64_t lds_b
     }
 }
 
-static inline __mmask16 first_of(int64_t n) {
-  return n < LANES ? (__mmask16)(0xffffu >> (LANES - n)) : 0xffff;
-}
-
-static inline __m512i paired(const uint16_t *even, const uint16_t *odd, __mmask16 mask) {
-  __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even));
-  if (!odd) return low;
-  return _mm512_or_si512(low,
-                         _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, odd)), 16));
-}
-
 /* How many rows ahead of the one at hand packing asks for: packing from memory becomes six times as fast. */
 enum { AHEAD = 16 };
 
@@ -226,13 +175,12 @@ static void interleave(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t 
     }
 }
 
-static void spread_f32(uint32_t *dst, int64_t width, int64_t step, const float *src, int64_t lds,
-                       int64_t cols) {
-  for (int64_t j = 0; j < cols; j += width, dst += step)
-    for (int64_t c = 0; c < width && j + c < cols; c += LANES) {
-      __mmask16 mask = first_of(cols - j - c);
-      fetch(src + AHEAD / 2 * lds + j + c);
-      _mm512_mask_storeu_epi32(dst + c, mask, _mm512_maskz_loadu_epi32(mask, src + j + c));
+static void pack_f32(uint32_t *dst, int64_t step, const float *src, int64_t lds, int64_t rows, int64_t cols) {
+  for (int64_t r = 0; r < rows; r++, dst += SONDE_GROUP, src += lds)
+    for (int64_t j = 0; j < cols; j += SONDE_GROUP) {
+      __mmask16 mask = first_of(cols - j);
+      fetch(src + AHEAD / 2 * lds + j);
+      _mm512_mask_storeu_epi32(dst + j / SONDE_GROUP * step, mask, _mm512_maskz_loadu_epi32(mask, src + j));
     }
 }
 
@@ -247,11 +195,16 @@ static void spread_bf16(uint32_t *dst, int64_t width, int64_t step, const uint16
     }
 }
 
+static void pack_bf16(uint32_t *dst, int64_t step, const uint16_t *src, int64_t lds, int64_t rows, int64_t cols) {
+  for (int64_t r = 0; r < rows; r += 2, dst += SONDE_GROUP, src += 2 * lds)
+    spread_bf16(dst, SONDE_GROUP, step, src, lds, rows - r, cols);
+}
+
 const sonde_micro *sonde_micro_avx512(int bf16) {
-  static const sonde_micro plain = {product_f32, NULL, transpose, interleave, spread_f32, spread_bf16};
+  static const sonde_micro plain = {product_f32, NULL, pack_f32, pack_bf16, transpose, interleave, spread_bf16};
 #ifdef __AVX512BF16__
-  static const sonde_micro narrow = {product_f32, product_bf16, transpose,
-                                     interleave,  spread_f32,   spread_bf16};
+  static const sonde_micro narrow = {product_f32, product_bf16, pack_f32,   pack_bf16,
+                                     transpose,   interleave,   spread_bf16};
   if (bf16) return &narrow;
 #endif
   (void)bf16;

@@ -3,7 +3,9 @@
 
 #include <time.h>
 
+#include "cpu/micro.h"
 #include "cpu/peak.h"
+#include "cpu/simd.h"
 #include "sonde.h"
 
 enum { SUMS = 12, STEPS = 20000, TILES_PER_THREAD = 8, ROUNDS_AT_LEAST = 5 };
@@ -56,7 +58,14 @@ static double base_f32(void) {
   return 2.0 * 4 * SUMS * STEPS;
 }
 
+#ifdef HAVE_ISA_AMX
+static double amx_bf16(void) { return sonde_amx_stretch(STEPS); }
+#endif
+
 static stretch_fn widest(int dtype) {
+#ifdef HAVE_ISA_AMX
+  if (dtype == SONDE_BF16 && sonde_simd_get()->bf16 == SONDE_BF16_AMX) return amx_bf16;
+#endif
 #if defined(__x86_64__)
   if (dtype == SONDE_BF16 && __builtin_cpu_supports("avx512bf16")) return avx512_bf16;
   if (__builtin_cpu_supports("avx512f")) return avx512_f32;

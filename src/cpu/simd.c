@@ -6,8 +6,39 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef HAVE_ISA_AMX
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 static const sonde_simd_table *chosen;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+#ifdef HAVE_ISA_AMX
+static int amx_granted;
+
+/* The CPU has tiles and bf16 products of them, the system saves tiles (bits 17 and 18 of XCR0), and it lets this
+ * process use them, which has to be asked for: threads would need larger signal stacks. */
+static void ask_for_amx(void) {
+  enum { OSXSAVE = 1 << 27, AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, TILE_STATE = 3 << 17 };
+  enum { REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18 };
+  unsigned a, b, c, d, xcr0, high;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OSXSAVE)) return;
+  __asm__("xgetbv" : "=a"(xcr0), "=d"(high) : "c"(0));
+  if ((xcr0 & TILE_STATE) != TILE_STATE || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
+  if (!(d & AMX_BF16) || !(d & AMX_TILE)) return;
+  amx_granted = syscall(SYS_arch_prctl, REQ_XCOMP_PERM, TILE_DATA) == 0;
+}
+
+static int has_amx(void) {
+  static pthread_once_t asked = PTHREAD_ONCE_INIT;
+  pthread_once(&asked, ask_for_amx);
+  return amx_granted;
+}
+#else
+static int has_amx(void) { return 0; }
+#endif
 
 static int level_of_cpu(void) {
 #if defined(__x86_64__)
@@ -17,7 +48,7 @@ static int level_of_cpu(void) {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("fma"))
-    return 2;
+    return __builtin_cpu_supports("avx512bf16") && has_amx() ? 3 : 2;
 #endif
 #ifdef HAVE_ISA_AVX2
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
@@ -31,6 +62,7 @@ static void choose(void) {
   const char *asked = getenv("SONDE_ISA");
   if (asked && !strcmp(asked, "base")) level = 0;
   if (asked && !strcmp(asked, "avx2") && level > 1) level = 1;
+  if (asked && !strcmp(asked, "avx512") && level > 2) level = 2;
   chosen = sonde_simd_level(level);
 }
 
@@ -38,7 +70,9 @@ const sonde_simd_table *sonde_simd_level(int level) {
   int most = level_of_cpu();
   if (level > most) level = most;
 #ifdef HAVE_ISA_AVX512
-  if (level == 2) return sonde_simd_avx512(__builtin_cpu_supports("avx512bf16") != 0);
+  if (level == 3) return sonde_simd_avx512(SONDE_BF16_AMX);
+  if (level == 2)
+    return sonde_simd_avx512(__builtin_cpu_supports("avx512bf16") ? SONDE_BF16_AVX512 : SONDE_BF16_NONE);
 #endif
 #ifdef HAVE_ISA_AVX2
   if (level == 1) return sonde_simd_avx2(0);

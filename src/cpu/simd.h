@@ -2,7 +2,7 @@
  *
  * The files simd_*.c are compiled once per instruction set (SONDE_ISA); sonde_simd_get() picks one of the
  * tables at the first call, by what the CPU reports (SONDE_ISA=base|avx2|avx512 in the environment takes a
- * narrower one, for tests). All arrays are f32 unless said; any alignment; n may be 0. Reductions have a
+ * narrower one, for tests). AMX, which only multiplies bf16, is avx512's table with another product. All arrays are f32 unless said; any alignment; n may be 0. Reductions have a
  * fixed order for a given table. */
 #ifndef SONDE_CPU_SIMD_H
 #define SONDE_CPU_SIMD_H
@@ -10,11 +10,12 @@
 #include "sonde_plugin.h"
 
 enum { SONDE_BLOCK = 64 };
+enum { SONDE_BF16_NONE, SONDE_BF16_AVX512, SONDE_BF16_AMX };   /* what multiplies bf16 in hardware */
 
 typedef struct sonde_simd_table {
   sonde_simd common;             /* what plugins see too */
-  const char *isa;               /* "base", "avx2", "avx512" */
-  int bf16;                      /* 1: the CPU multiplies bf16 in hardware (avx512_bf16) */
+  const char *isa;               /* "base", "avx2", "avx512", "amx" */
+  int bf16;                      /* SONDE_BF16_* */
 
   /* Rows of a norm. rms: r = 1/sqrt(mean(x^2)+eps), y = r x g; returns r. y f32. */
   float (*rms_row)(float *y, const float *x, const float *g, float eps, int64_t n);
@@ -39,8 +40,6 @@ typedef struct sonde_simd_table {
   void (*col_max)(float *top, const float *s, int64_t keys);
   void (*col_exp)(float *s, float scale, const float *shift, float *sum, int64_t keys);
   void (*col_grad)(float *ds, const float *p, const float *delta, float scale, int64_t keys);
-  /* y [keys/2, SONDE_BLOCK]: words that hold rows 2r and 2r+1 as bf16; an odd last row goes with zero. */
-  void (*pairs_bf16)(uint32_t *y, const float *x, int64_t keys);
 
   const struct sonde_micro *micro; /* the register-blocked product (micro.h); NULL: products are the BLAS's */
 

@@ -35,24 +35,8 @@ static void col_grad(float *ds, const float *p, const float *delta, float scale,
       store(ds + v * LANES, load(p + v * LANES) * (load(ds + v * LANES) - shift[v]) * scale);
 }
 
-static inline word bf16_of(vec x) {
-  word u = (word)x, rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16, nan = (u >> 16) | 0x40u,
-       keep = (word)(x == x);
-  return (rounded & keep) | (nan & ~keep);
-}
-
-static void pairs_bf16(uint32_t *y, const float *x, int64_t keys) {
-  for (int64_t k = 0; k < keys; k += 2, y += SONDE_BLOCK, x += 2 * SONDE_BLOCK)
-    for (int v = 0; v < WIDE; v++) {
-      word low = bf16_of(load(x + v * LANES));
-      if (k + 1 < keys) low |= bf16_of(load(x + SONDE_BLOCK + v * LANES)) << 16;
-      store((float *)(void *)(y + v * LANES), (vec)low);
-    }
-}
-
 void ISA_NAME(sonde_blocks)(sonde_simd_table *t) {
   t->col_max = col_max;
   t->col_exp = col_exp;
   t->col_grad = col_grad;
-  t->pairs_bf16 = pairs_bf16;
 }

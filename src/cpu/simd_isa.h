@@ -13,7 +13,8 @@ const sonde_simd_table *sonde_simd_avx512(int bf16);
 /* For tests: from now on sonde_simd_get() gives this table. No kernel may be running. */
 void sonde_simd_use(const sonde_simd_table *table);
 
-/* The table of level 0 base, 1 avx2, 2 avx512, or the widest below it that this CPU runs: for tests. */
+/* The table of level 0 base, 1 avx2, 2 avx512, 3 amx, or the widest below it that this CPU runs: for tests. */
+enum { SONDE_LEVELS = 4 };
 const sonde_simd_table *sonde_simd_level(int level);
 
 #ifdef SONDE_ISA

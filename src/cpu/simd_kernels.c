@@ -254,19 +254,21 @@ static float dot_bf16(const uint16_t *x, const uint16_t *y, int64_t n) {
   return fold(a[0] + a[1]);
 }
 
-#ifdef __AVX512F__
+#if defined(__AVX512F__) && defined(HAVE_ISA_AMX)
+#define MICRO(hardware) (hardware == SONDE_BF16_AMX ? sonde_micro_amx() : sonde_micro_avx512(hardware))
+#elif defined(__AVX512F__)
 #define MICRO(hardware) sonde_micro_avx512(hardware)
 #else
 #define MICRO(hardware) NULL
 #endif
 
 const sonde_simd_table *ISA_NAME(sonde_simd)(int bf16) {
-  static sonde_simd_table table[2];
-  sonde_simd_table *t = &table[bf16 != 0];
+  static sonde_simd_table table[3];
+  sonde_simd_table *t = &table[bf16];
   *t = (sonde_simd_table){
       .common = {sizeof(sonde_simd), sum, dot, max, axpy, scale, mul, vexp, vtanh, from_bf16, to_bf16,
                  tanh_row, tanh_row_grad},
-      .isa = ISA_TEXT(SONDE_ISA),
+      .isa = bf16 == SONDE_BF16_AMX ? "amx" : ISA_TEXT(SONDE_ISA),
       .bf16 = bf16,
       .rms_row = rms_row,
       .rms_row_grad = rms_row_grad,

@@ -164,7 +164,7 @@ void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv
   for (int64_t j = 0, end; j < keys; j = end) {
     int64_t low = sonde_attention_key_strip(t, first, n, at, keys, j, &end), place = j * SONDE_BLOCK + low;
     if (t->narrow)
-      t->narrow->bf16(end - j, SONDE_BLOCK - low, t->width, narrow.at + j * narrow.ld, narrow.ld, 2, 0,
+      t->narrow->bf16(end - j, SONDE_BLOCK - low, t->width, narrow.at + j * narrow.ld, narrow.ld, 0,
                       turned + low, SONDE_BLOCK, 0, s + place, SONDE_BLOCK, SONDE_F32);
     else
       sonde_gemm_tile(0, 0, end - j, SONDE_BLOCK - low, t->width, wide.at + j * wide.ld, wide.ld,
@@ -194,6 +194,17 @@ int64_t sonde_attention_paired_words(const attention *t) { return (t->tk + 1) / 
 void sonde_attention_pair_rows(const attention *t, int input, int64_t b, int64_t kv, uint32_t *paired) {
   rows16 r = sonde_attention_bf16(t, input, b, kv, 0, t->tk, NULL);
   t->narrow->interleave(paired, t->width, r.at, r.ld, t->tk, t->width);
+}
+
+void sonde_attention_pack(const attention *t, const uint16_t *rows, int64_t keys, weights *packed) {
+  t->narrow->pack_bf16(packed->word, WEIGHT_STEP, rows, SONDE_BLOCK, keys, SONDE_BLOCK);
+}
+
+void sonde_attention_weigh(const attention *t, const weights *packed, int64_t i, int64_t end, int64_t seen,
+                           const uint32_t *pairs, float *out, int64_t ld) {
+  const uint32_t *from = packed->word + i / SONDE_GROUP * WEIGHT_STEP;
+  t->narrow->bf16(end - i, t->width, seen, (const uint16_t *)(const void *)from, 0, 2 * WEIGHT_STEP, pairs, t->width,
+                  1, out, ld, SONDE_F32);
 }
 
 /* ---- forward ------------------------------------------------------------------------------------- */
@@ -229,22 +240,22 @@ static void update(const attention *t, softmax *x, float *s, int64_t n, int64_t 
 static void gather(const attention *t, softmax *x, const float *s, int64_t b, int64_t kv, int64_t first,
                    int64_t n, int64_t at, int64_t keys) {
   const uint32_t *pairs = NULL;
-  uint32_t p[KEYS / 2 * SONDE_BLOCK];
+  weights p;
+  uint16_t rounded[KEYS * SONDE_BLOCK];
   float buf[KEYS * SONDE_HEAD];
   rows32 v = {0};
   if (t->narrow) {
     pairs = (const uint32_t *)t->c->scratch + (b * t->kv + kv) * sonde_attention_paired_words(t) +
             at / 2 * t->width;
-    t->simd->pairs_bf16(p, s, keys);
+    t->simd->common.to_bf16(rounded, s, keys * SONDE_BLOCK);
+    sonde_attention_pack(t, rounded, keys, &p);
   } else {
     v = sonde_attention_f32(t, IN_V, b, kv, at, keys, buf);
   }
   for (int64_t i = 0, end; i < n; i = end) {
     int64_t seen = sonde_attention_query_strip(t, first, n, at, keys, i, &end);
     float *out = x->out + i * t->width;
-    if (t->narrow)
-      t->narrow->bf16(end - i, t->width, seen, (const uint16_t *)(const void *)(p + i), 2, 2 * SONDE_BLOCK, 0,
-                      pairs, t->width, 1, out, t->width, SONDE_F32);
+    if (t->narrow) sonde_attention_weigh(t, &p, i, end, seen, pairs, out, t->width);
     else sonde_gemm_tile(1, 0, end - i, t->width, seen, s + i, SONDE_BLOCK, v.at, v.ld, 1, out, t->width);
   }
 }

@@ -7,7 +7,7 @@
 #include "cpu/simd.h"
 
 /* Keys are taken KEYS at a time, queries SONDE_BLOCK; heads are at most SONDE_HEAD wide. */
-enum { KEYS = 128, STEP = 16, SONDE_HEAD = 256 };
+enum { KEYS = 128, STEP = SONDE_GROUP, SONDE_HEAD = 256 };
 enum { ATTENTION_CAUSAL = 0, ATTENTION_WINDOW = 1 };                        /* places in attr.i */
 enum { IN_Q = 0, IN_K = 1, IN_V = 2, IN_OUT = 3, IN_LSE = 4, IN_DOUT = 5 };   /* inputs */
 
@@ -60,6 +60,15 @@ void sonde_attention_mask(const attention *t, float *s, int64_t first, int64_t n
 /* One key head's rows of an input as bf16 pairs of neighbouring rows: [(tk+1)/2, width] words. */
 int64_t sonde_attention_paired_words(const attention *t);
 void sonde_attention_pair_rows(const attention *t, int input, int64_t b, int64_t kv, uint32_t *paired);
+
+/* A block of weights s [keys, SONDE_BLOCK] as the left-hand side [SONDE_BLOCK, keys] of a bf16 product: rounded, in
+ * groups WEIGHT_STEP words apart. */
+enum { WEIGHT_STEP = KEYS / 2 * SONDE_GROUP };
+typedef struct weights { uint32_t word[SONDE_BLOCK / SONDE_GROUP * WEIGHT_STEP]; } weights;
+void sonde_attention_pack(const attention *t, const uint16_t *rows, int64_t keys, weights *packed);
+/* out += weights [i, end) of the queries, `seen` keys deep, times the pairs of the keys' rows. */
+void sonde_attention_weigh(const attention *t, const weights *packed, int64_t i, int64_t end, int64_t seen,
+                           const uint32_t *pairs, float *out, int64_t ld);
 
 int sonde_attention_grad_run(const sonde_call *c);
 

@@ -57,59 +57,66 @@ typedef struct target {
   const uint32_t *k_pairs;
 } target;
 
+/* Weights of a block, [keys, queries], and where products are in bf16 the same rounded. */
+typedef struct block {
+  float wide[KEYS * SONDE_BLOCK];
+  uint16_t narrow[KEYS * SONDE_BLOCK];
+} block;
+
 /* dkv += P^T b for a block of keys: P [keys, queries] and b (pairs of) the queries' rows. */
-static void add_to_keys(const attention *t, const queries *x, float *dkv, int64_t ld, const float *p,
+static void add_to_keys(const attention *t, const queries *x, float *dkv, int64_t ld, const block *p,
                         const uint32_t *pairs, rows32 b, int64_t at, int64_t keys) {
-  uint16_t rows[KEYS * SONDE_BLOCK];
   if (!dkv) return;
-  if (t->narrow) t->simd->common.to_bf16(rows, p, keys * SONDE_BLOCK);
   for (int64_t j = 0, end; j < keys; j = end) {
     int64_t low = sonde_attention_key_strip(t, x->first, x->n, at, keys, j, &end),
             from = j * SONDE_BLOCK + low, depth = x->n - low;
     float *to = dkv + (at + j) * ld;
     if (t->narrow)
-      t->narrow->bf16(end - j, t->width, depth, rows + from, SONDE_BLOCK, 2, 0, pairs + low / 2 * t->width,
+      t->narrow->bf16(end - j, t->width, depth, p->narrow + from, SONDE_BLOCK, 0, pairs + low / 2 * t->width,
                       t->width, 1, to, ld, SONDE_F32);
     else
-      sonde_gemm_tile(0, 0, end - j, t->width, depth, p + from, SONDE_BLOCK, b.at + low * b.ld, b.ld, 1, to,
-                      ld);
+      sonde_gemm_tile(0, 0, end - j, t->width, depth, p->wide + from, SONDE_BLOCK, b.at + low * b.ld, b.ld, 1,
+                      to, ld);
   }
 }
 
 /* dq += dS k for a block of keys. */
-static void add_to_queries(const attention *t, const queries *x, const target *g, const float *ds, int64_t at,
+static void add_to_queries(const attention *t, const queries *x, const target *g, const block *ds, int64_t at,
                            int64_t keys) {
-  uint32_t pairs[KEYS / 2 * SONDE_BLOCK];
+  weights packed;
   float buf[KEYS * SONDE_HEAD];
   rows32 k = {0};
   if (!g->dq) return;
-  if (t->narrow) t->simd->pairs_bf16(pairs, ds, keys);
+  if (t->narrow) sonde_attention_pack(t, ds->narrow, keys, &packed);
   else k = sonde_attention_f32(t, IN_K, x->b, x->kv, at, keys, buf);
   for (int64_t i = 0, end; i < x->n; i = end) {
     int64_t seen = sonde_attention_query_strip(t, x->first, x->n, at, keys, i, &end);
     float *to = g->dq + (x->first + i) * g->dq_ld;
     if (t->narrow)
-      t->narrow->bf16(end - i, t->width, seen, (const uint16_t *)(const void *)(pairs + i), 2,
-                      2 * SONDE_BLOCK, 0, g->k_pairs + at / 2 * t->width, t->width, 1, to, g->dq_ld,
-                      SONDE_F32);
-    else sonde_gemm_tile(1, 0, end - i, t->width, seen, ds + i, SONDE_BLOCK, k.at, k.ld, 1, to, g->dq_ld);
+      sonde_attention_weigh(t, &packed, i, end, seen, g->k_pairs + at / 2 * t->width, to, g->dq_ld);
+    else sonde_gemm_tile(1, 0, end - i, t->width, seen, ds->wide + i, SONDE_BLOCK, k.at, k.ld, 1, to, g->dq_ld);
   }
 }
 
 static void through_keys(const attention *t, queries *x, const target *g) {
-  float p[KEYS * SONDE_BLOCK], ds[KEYS * SONDE_BLOCK], unused[SONDE_BLOCK] = {0};
+  float unused[SONDE_BLOCK] = {0};
+  block p, ds;
   int64_t from, to;
   sonde_attention_range(t, x->first, x->n, &from, &to);
   for (int64_t at = from / KEYS * KEYS; at < to; at += KEYS) {
     int64_t keys = to - at < KEYS ? to - at : KEYS;
-    sonde_attention_scores(t, IN_K, x->b, x->kv, at, keys, x->first, x->n, x->q, p);
-    sonde_attention_mask(t, p, x->first, x->n, at, keys);
-    t->simd->col_exp(p, t->scale, x->lse, unused, keys);
-    sonde_attention_scores(t, IN_V, x->b, x->kv, at, keys, x->first, x->n, x->dout, ds);
-    t->simd->col_grad(ds, p, x->delta, t->scale, keys);
-    add_to_keys(t, x, g->dv, g->dkv_ld, p, x->dout_pairs, x->dout_rows, at, keys);
-    add_to_keys(t, x, g->dk, g->dkv_ld, ds, x->q_pairs, x->q_rows, at, keys);
-    add_to_queries(t, x, g, ds, at, keys);
+    sonde_attention_scores(t, IN_K, x->b, x->kv, at, keys, x->first, x->n, x->q, p.wide);
+    sonde_attention_mask(t, p.wide, x->first, x->n, at, keys);
+    t->simd->col_exp(p.wide, t->scale, x->lse, unused, keys);
+    sonde_attention_scores(t, IN_V, x->b, x->kv, at, keys, x->first, x->n, x->dout, ds.wide);
+    t->simd->col_grad(ds.wide, p.wide, x->delta, t->scale, keys);
+    if (t->narrow) {
+      t->simd->common.to_bf16(p.narrow, p.wide, keys * SONDE_BLOCK);
+      t->simd->common.to_bf16(ds.narrow, ds.wide, keys * SONDE_BLOCK);
+    }
+    add_to_keys(t, x, g->dv, g->dkv_ld, &p, x->dout_pairs, x->dout_rows, at, keys);
+    add_to_keys(t, x, g->dk, g->dkv_ld, &ds, x->q_pairs, x->q_rows, at, keys);
+    add_to_queries(t, x, g, &ds, at, keys);
   }
 }
 

@@ -102,7 +102,9 @@ static int64_t scratch_of(const sonde_shape *in, int gradient) {
   int64_t n = in[0].dim[0], d = in[0].dim[1], v = in[1].dim[0], rows = chunk_rows(n, v);
   int64_t bytes = aligned(rows * v * 4);
   if (gradient && in[0].dtype == SONDE_BF16) bytes += aligned(rows * v * 2);
-  return bytes + product_scratch(rows, v, d, in[0].dtype, gradient);
+  int64_t most = product_scratch(rows, v, d, in[0].dtype, gradient),
+          last = product_scratch(n % rows, v, d, in[0].dtype, gradient);   /* fewer rows may well need more */
+  return bytes + (most > last ? most : last);
 }
 
 static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {

@@ -4,6 +4,8 @@
 #include "naive.h"
 
 #include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/pool.h"
 #include "cpu/gemm.h"
@@ -12,6 +14,7 @@ enum { GUARD = 64 };
 
 typedef struct data {
   sonde_gemm g;
+  struct fence { char *at; size_t bytes; } fence[2];   /* of a and b */
   void *a, *b, *c, *before;     /* c begins as `before`, guards around the rows included */
   double *want;
   int64_t c_bytes;
@@ -33,6 +36,24 @@ static void *made(int64_t n, int type, uint32_t seed) {
   return h;
 }
 
+/* An operand between NaNs that must not matter, and behind it memory that must not be read. Checkers of
+ * addresses do not see what a tile load reads. */
+static void *operand(struct fence *f, int64_t rows, int64_t width, int64_t ld, int64_t stride, int64_t batch,
+                     int type, uint32_t seed) {
+  int64_t n = (batch - 1) * stride + (rows - 1) * ld + width, size = size_of(type);
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), room = ((size_t)(n * size) + page - 1) / page * page;
+  char *base = mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  assert_true(base != MAP_FAILED && !mprotect(base + room, page, PROT_NONE));
+  *f = (struct fence){base, room + page};
+  memset(base, 0xff, room);                              /* NaN in either type */
+  char *to = base + room - n * size, *from = made(batch * stride, type, seed);
+  for (int64_t e = 0; e < batch; e++)
+    for (int64_t r = 0; r < rows; r++)
+      memcpy(to + (e * stride + r * ld) * size, from + (e * stride + r * ld) * size, (size_t)(width * size));
+  free(from);
+  return to;
+}
+
 static data make(int64_t m, int64_t n, int64_t k, int64_t batch, int ta, int tb, int in, int out, float beta,
                  int64_t slack) {
   data d = {.g = {.m = m, .n = n, .k = k, .batch = batch, .ta = ta, .tb = tb, .in_type = in, .out_type = out,
@@ -40,9 +61,11 @@ static data make(int64_t m, int64_t n, int64_t k, int64_t batch, int ta, int tb,
   sonde_gemm *g = &d.g;
   g->lda = (ta ? m : k) + slack, g->ldb = (tb ? k : n) + slack, g->ldc = n + slack;
   g->stride_a = (ta ? k : m) * g->lda, g->stride_b = (tb ? n : k) * g->ldb, g->stride_c = m * g->ldc;
-  d.a = made(batch * g->stride_a + 1, in, 1), d.b = made(batch * g->stride_b + 1, in, 2);
+  d.a = operand(&d.fence[0], ta ? k : m, ta ? m : k, g->lda, g->stride_a, batch, in, 1);
+  d.b = operand(&d.fence[1], tb ? n : k, tb ? k : n, g->ldb, g->stride_b, batch, in, 2);
   d.c_bytes = (batch * g->stride_c + GUARD) * size_of(out);
   d.before = made(batch * g->stride_c + GUARD, out, 3), d.c = zeros(d.c_bytes);
+  if (beta == 0) memset(d.before, 0xff, (size_t)d.c_bytes);   /* what was there does not matter */
   d.want = zeros(batch * m * n * 8);
   for (int64_t e = 0; e < batch; e++)
     for (int64_t i = 0; i < m; i++)
@@ -57,12 +80,14 @@ static data make(int64_t m, int64_t n, int64_t k, int64_t batch, int ta, int tb,
 }
 
 static void drop(data *d) {
-  free(d->a), free(d->b), free(d->c), free(d->before), free(d->want);
+  for (int k = 0; k < 2; k++) munmap(d->fence[k].at, d->fence[k].bytes);
+  free(d->c), free(d->before), free(d->want);
 }
 
 static void run(data *d, sonde_pool *pool) {
   int64_t need = sonde_gemm_scratch(&d->g);
   char *scratch = zeros(need + GUARD);
+  memset(scratch, 0xff, (size_t)need);
   memset(scratch + need, 0x5a, GUARD);
   memcpy(d->c, d->before, (size_t)d->c_bytes);
   sonde_gemm_run(&d->g, d->a, d->b, d->c, scratch, pool);
@@ -106,8 +131,11 @@ static void test_sizes(void **state) {
   static const int64_t sizes[][5] = {{1, 1, 1, 1, 0},       {1, 7, 5, 1, 0},      {2, 130, 33, 1, 3},
                                      {3, 64, 64, 2, 0},     {6, 64, 16, 1, 0},    {7, 65, 17, 1, 1},
                                      {5, 3, 129, 3, 2},     {97, 63, 31, 1, 0},   {13, 259, 40, 1, 5},
-                                     {100, 100, 100, 2, 0}, {24, 16, 1100, 1, 0}, {61, 20, 7, 5, 1}};
-  const sonde_simd_table *t[3];
+                                     {100, 100, 100, 2, 0}, {24, 16, 1100, 1, 0}, {61, 20, 7, 5, 1},
+                                     {16, 16, 32, 1, 0},    {32, 32, 64, 1, 0},   {33, 49, 95, 2, 3},
+                                     {17, 97, 1, 1, 0},     {47, 31, 65, 1, 2},   {129, 80, 33, 2, 1},
+                                     {20, 40, 2100, 1, 0}};
+  const sonde_simd_table *t[SONDE_LEVELS];
   sonde_pool *pool = sonde_pool_new(2, NULL);
   int n = tables(t);
   for (int k = 0; k < n; k++) {
@@ -122,7 +150,7 @@ static void test_sizes(void **state) {
 static void test_portions(void **state) {
   (void)state;
   sonde_pool *pool = sonde_pool_new(2, NULL);
-  const sonde_simd_table *t[3];
+  const sonde_simd_table *t[SONDE_LEVELS];
   int n = tables(t);
   sonde_simd_use(t[n - 1]);
   for (int in = 0; in < 2; in++) {
@@ -142,7 +170,7 @@ static void test_portions(void **state) {
 static void test_same_bits(void **state) {
   (void)state;
   static const int threads[] = {1, 2, 3, 7};
-  const sonde_simd_table *t[3];
+  const sonde_simd_table *t[SONDE_LEVELS];
   int n = tables(t);
   for (int k = 0; k < n; k++) {
     sonde_simd_use(t[k]);
@@ -182,7 +210,7 @@ static void test_empty(void **state) {
 /* A NaN or infinity in one row of A reaches that row of C and no other. */
 static void test_nan(void **state) {
   (void)state;
-  const sonde_simd_table *t[3];
+  const sonde_simd_table *t[SONDE_LEVELS];
   int n = tables(t);
   sonde_pool *pool = sonde_pool_new(1, NULL);
   for (int k = 0; k < n; k++)
@@ -194,13 +222,48 @@ static void test_nan(void **state) {
       run(&d, pool);
       for (int64_t i = 0; i < 9 * 20; i++) assert_int_equal(isnan(((float *)d.c)[i]) != 0, i / 20 == 4);
       drop(&d);
+      d = make(37, 45, 15, 1, 1, 0, in, SONDE_BF16, 0, 0);   /* of B: that column; infinity times what it meets */
+      if (in == SONDE_F32) ((float *)d.b)[14 * 45 + 40] = INFINITY;
+      else ((uint16_t *)d.b)[14 * 45 + 40] = 0x7f80;
+      run(&d, pool);
+      for (int64_t i = 0; i < 37 * 45; i++)
+        assert_int_equal(isfinite(from_half(((uint16_t *)d.c)[i])) == 0, i % 45 == 40);
+      drop(&d);
     }
+  sonde_pool_free(pool);
+}
+
+/* AMX is chosen where the machine has it, is another sum than AVX-512's, and takes denormal numbers as zero. */
+static void test_amx(void **state) {
+  (void)state;
+  const sonde_simd_table *t = sonde_simd_level(SONDE_LEVELS - 1);
+  if (t->bf16 != SONDE_BF16_AMX) {
+    print_message("no AMX: the compiler, the CPU or the system lacks it\n");
+    skip();
+  }
+  sonde_pool *pool = sonde_pool_new(2, NULL);
+  data d = make(64, 64, 512, 1, 0, 1, SONDE_BF16, SONDE_F32, 0, 0);
+  sonde_simd_use(sonde_simd_level(SONDE_LEVELS - 2));
+  run(&d, pool);
+  float *other = zeros(d.c_bytes);
+  memcpy(other, d.c, (size_t)d.c_bytes);
+  sonde_simd_use(t);
+  assert_string_equal(t->isa, "amx");
+  assert_string_equal(sonde_gemm_library(SONDE_BF16), "Sonde AMX bf16");
+  run(&d, pool);
+  check(&d, "amx");
+  assert_true(memcmp(other, d.c, 64 * 64 * sizeof *other));
+  for (int64_t i = 0; i < 64 * 512; i++) ((uint16_t *)d.b)[i] = 0x0001;
+  run(&d, pool);
+  for (int64_t i = 0; i < 64 * 64; i++) assert_true(((float *)d.c)[i] == 0);
+  free(other);
+  drop(&d);
   sonde_pool_free(pool);
 }
 
 static void test_tile(void **state) {
   (void)state;
-  const sonde_simd_table *t[3];
+  const sonde_simd_table *t[SONDE_LEVELS];
   int n = tables(t);
   for (int k = 0; k < n; k++) {
     sonde_simd_use(t[k]);
@@ -217,12 +280,12 @@ static void test_tile(void **state) {
 
 static void test_library_is_named(void **state) {
   (void)state;
-  const sonde_simd_table *t[3];
+  const sonde_simd_table *t[SONDE_LEVELS];
   int n = tables(t);
   for (int k = 0; k < n; k++) {
     sonde_simd_use(t[k]);
     assert_true(strlen(sonde_gemm_library(SONDE_F32)) > 3);
-    assert_int_equal(strstr(sonde_gemm_library(SONDE_BF16), "widened") == NULL, t[k]->bf16);
+    assert_int_equal(strstr(sonde_gemm_library(SONDE_BF16), "widened") == NULL, t[k]->bf16 != SONDE_BF16_NONE);
   }
 }
 
@@ -232,6 +295,7 @@ int main(void) {
                                      cmocka_unit_test(test_same_bits),
                                      cmocka_unit_test(test_empty),
                                      cmocka_unit_test(test_nan),
+                                     cmocka_unit_test(test_amx),
                                      cmocka_unit_test(test_tile),
                                      cmocka_unit_test(test_library_is_named)};
   sonde_gemm_setup();

@@ -127,7 +127,7 @@ static inline void kernel_same_bits(kernel *k) {
 
 typedef void (*kernel_test)(const char *isa);
 static inline void on_every_isa(kernel_test test) {
-  const sonde_simd_table *t[3];
+  const sonde_simd_table *t[SONDE_LEVELS];
   int n = tables(t);
   for (int k = 0; k < n; k++) {
     sonde_simd_use(t[k]);

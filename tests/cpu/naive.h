@@ -55,9 +55,9 @@ static inline void assert_near(double got, double want, double tolerance, const 
 }
 
 /* The tables this machine can run, narrowest first. */
-static inline int tables(const sonde_simd_table *t[3]) {
+static inline int tables(const sonde_simd_table *t[SONDE_LEVELS]) {
   int n = 0;
-  for (int level = 0; level < 3; level++) {
+  for (int level = 0; level < SONDE_LEVELS; level++) {
     const sonde_simd_table *x = sonde_simd_level(level);
     if (n == 0 || t[n - 1] != x) t[n++] = x;
   }

@@ -9,7 +9,7 @@ static const double REAL = 2e-6;     /* relative to 1 or the value: a few units 
 typedef void (*with_table)(const sonde_simd_table *t);
 
 static void for_each(with_table test) {
-  const sonde_simd_table *t[3];
+  const sonde_simd_table *t[SONDE_LEVELS];
   int n = tables(t);
   for (int k = 0; k < n; k++) test(t[k]);
 }
@@ -348,8 +348,8 @@ static void test_dropout(void **state) { (void)state; for_each(dropout); }
 
 static void test_choice(void **state) {
   (void)state;
-  static const char *const names[] = {"base", "avx2", "avx512"};
-  for (int level = 0; level < 3; level++) {
+  static const char *const names[SONDE_LEVELS] = {"base", "avx2", "avx512", "amx"};
+  for (int level = 0; level < SONDE_LEVELS; level++) {
     const sonde_simd_table *t = sonde_simd_level(level);
     int known = 0;
     for (int k = 0; k <= level; k++) known |= !strcmp(t->isa, names[k]);

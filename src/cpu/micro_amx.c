@@ -1,0 +1,189 @@
+/* micro_amx.c - the bf16 product of micro.h with AMX: 32 x 32 results stay in four of the eight tile registers
+ * while k runs, 32 numbers of k a step; two tiles hold A, two B.
+ *
+ * Operands are loaded where they lie, B's words being the order that the tiles want. A tile that reaches over
+ * an edge (of m, n or k) is copied first, with zeros around it: nothing outside the operands is read, and
+ * nothing in them beyond k meets anything but a zero that is our own. The sum of an element begins with C if
+ * that is added to, and takes the even and the odd numbers of k by turns, 32 at a time: the hardware's order.
+ * AMX takes denormal numbers as zero, in C too, and gives zero for them, whatever the rounding mode is.
+ *
+ * Each call loads its own tile configuration and gives the tiles back, so no thread carries their 8 KiB from
+ * one context switch to the next. */
+#include "config.h"
+#include "cpu/micro_words.h"
+
+#include "sonde.h"
+
+enum { T = 16, DEPTH = 32, PART = 2 * T };      /* a tile: 16 rows of 16 words, or of 32 numbers in bf16 */
+
+/* The compiler does not know that loads of tiles read memory. */
+#define SETTLED __asm__ volatile("" ::: "memory")
+
+static const struct __attribute__((packed, aligned(64))) {
+  uint8_t palette, start, unused[14];
+  uint16_t bytes[16];                           /* of a row of each tile */
+  uint8_t rows[16];
+} shape = {.palette = 1,
+           .bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+           .rows = {T, T, T, T, T, T, T, T}};
+
+/* Where a tile is loaded from. */
+typedef struct place { const void *at; int64_t pitch; } place;
+
+static __attribute__((noinline)) place copied(const void *from, int64_t pitch, int64_t rows, __mmask32 mask,
+                                              uint16_t *copy) {
+  SETTLED;
+  for (int64_t r = 0; r < T; r++)
+    _mm512_storeu_si512(copy + r * DEPTH, _mm512_maskz_loadu_epi16(r < rows ? mask : 0,
+                                                                   (const char *)from + (r < rows ? r : 0) * pitch));
+  SETTLED;
+  return (place){copy, 64};
+}
+
+static inline __mmask32 first_halves(int64_t n) { return n < 32 ? 0xffffffffu >> (32 - n) : 0xffffffffu; }
+
+/* `rows` rows of `numbers` in bf16 from a tile of A; the same in words of B and of C. */
+static inline place in_bf16(const void *from, int64_t pitch, int64_t rows, int64_t numbers, uint16_t *copy) {
+  if (rows >= T && numbers >= DEPTH) return (place){from, pitch};
+  return copied(from, pitch, rows, first_halves(numbers), copy);
+}
+static inline place in_words(const void *from, int64_t pitch, int64_t rows, int64_t words, uint16_t *copy) {
+  return in_bf16(from, pitch, rows, 2 * words, copy);
+}
+
+/* ---- a block of results -------------------------------------------------------------------------- */
+
+/* Of one call. */
+typedef struct product {
+  int64_t k, rs, ahead;          /* bytes from a row of A to the next, and from a tile of its row of tiles */
+  int64_t ldb, ldc;              /* in bytes */
+  int accumulate, out_type;
+} product;
+
+static __attribute__((noinline)) void put(const float *x, int64_t rows, int64_t cols, char *c, int64_t ldc,
+                                          int out_type) {
+  for (int64_t r = 0; r < rows && r < T; r++) {
+    __m512 v = _mm512_loadu_ps(x + r * T);
+    if (out_type == SONDE_F32) _mm512_mask_storeu_ps(c + r * ldc, first_of(cols), v);
+    else _mm256_mask_storeu_epi16(c + r * ldc, first_of(cols), rounded(v));
+  }
+}
+
+/* Tile registers are part of the instruction: 0 to 3 hold C, 4 and 5 A, 6 and 7 B. */
+#define LOAD(number, where)                  \
+  do {                                       \
+    place x = where;                         \
+    _tile_loadd(number, x.at, x.pitch);      \
+  } while (0)
+#define BEGIN(number, i, j)                                                                        \
+  do {                                                                                             \
+    if (p->accumulate)                                                                             \
+      LOAD(number, in_words(c + (i) * p->ldc + (j) * 4, p->ldc, rows - (i), cols - (j), copy));    \
+    else _tile_zero(number);                                                                       \
+  } while (0)
+#define END(number, i, j)                                                                          \
+  do {                                                                                             \
+    char *to = c + (i) * p->ldc + (j) * (p->out_type == SONDE_F32 ? 4 : 2);                        \
+    if (p->out_type == SONDE_F32 && rows - (i) >= T && cols - (j) >= T) {                          \
+      _tile_stored(number, to, p->ldc);                                                            \
+    } else {                                                                                       \
+      _tile_stored(number, results, 64);                                                           \
+      put(results, rows - (i), cols - (j), to, p->ldc, p->out_type);                               \
+    }                                                                                              \
+  } while (0)
+
+/* Rows 0..T-1 of A are at a[0], the others at a[1]. */
+static inline __attribute__((always_inline)) void block(const product *p, const int two_rows, const int two_cols,
+                                                        int64_t rows, int64_t cols, const char *const a[2],
+                                                        const char *b, char *c) {
+  uint16_t copy[T * DEPTH] __attribute__((aligned(64)));
+  float results[T * T] __attribute__((aligned(64)));
+  BEGIN(0, 0, 0);
+  if (two_cols) BEGIN(1, 0, T);
+  if (two_rows) BEGIN(2, T, 0);
+  if (two_rows && two_cols) BEGIN(3, T, T);
+  for (int64_t q = 0, at = 0; q < p->k; q += DEPTH, at += p->ahead, b += T * p->ldb) {
+    int64_t numbers = p->k - q, words = (numbers + 1) / 2;
+    LOAD(6, in_words(b, p->ldb, words, cols, copy));
+    LOAD(4, in_bf16(a[0] + at, p->rs, rows, numbers, copy));
+    _tile_dpbf16ps(0, 4, 6);
+    if (two_rows) {
+      LOAD(5, in_bf16(a[1] + at, p->rs, rows - T, numbers, copy));
+      _tile_dpbf16ps(2, 5, 6);
+    }
+    if (two_cols) {
+      LOAD(7, in_words(b + T * 4, p->ldb, words, cols - T, copy));
+      _tile_dpbf16ps(1, 4, 7);
+    }
+    if (two_rows && two_cols) _tile_dpbf16ps(3, 5, 7);
+  }
+  END(0, 0, 0);
+  if (two_cols) END(1, 0, T);
+  if (two_rows) END(2, T, 0);
+  if (two_rows && two_cols) END(3, T, T);
+}
+
+static __attribute__((noinline)) void any_block(const product *p, int64_t rows, int64_t cols,
+                                                const char *const a[2], const char *b, char *c) {
+  if (rows > T && cols > T) block(p, 1, 1, rows, cols, a, b, c);
+  else if (rows > T) block(p, 1, 0, rows, cols, a, b, c);
+  else if (cols > T) block(p, 0, 1, rows, cols, a, b, c);
+  else block(p, 0, 0, rows, cols, a, b, c);
+}
+
+static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t rs, int64_t step,
+                         const uint32_t *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {
+  int64_t size = out_type == SONDE_F32 ? 4 : 2;
+  product p = {.k = k, .rs = step ? 64 : rs * 2, .ahead = step ? T * 64 : 64, .ldb = ldb * 4, .ldc = ldc * size,
+               .accumulate = accumulate, .out_type = out_type};
+  int64_t half = step ? step * 2 : T * p.rs;   /* bytes from 16 rows of A to the next 16 */
+  _tile_loadconfig(&shape);
+  for (int64_t j = 0; j < n; j += PART)
+    for (int64_t i = 0; i < m; i += PART) {
+      const char *from[2] = {(const char *)a + i / T * half, (const char *)a + (i / T + 1) * half};
+      any_block(&p, m - i, n - j, from, (const char *)(b + j), (char *)c + i * p.ldc + j * size);
+    }
+  _tile_release();
+}
+
+/* ---- packing ------------------------------------------------------------------------------------- */
+
+/* A group is a row of tiles, [words/16][16 rows][16 words], the last one filled up with zeros. */
+static void pack_bf16(uint32_t *dst, int64_t step, const uint16_t *src, int64_t lds, int64_t rows, int64_t cols) {
+  uint32_t words[T * T] __attribute__((aligned(64)));
+  for (int64_t q = 0; q < rows; q += DEPTH, dst += T * T, src += DEPTH * lds)
+    for (int64_t i = 0; i < cols; i += T) {
+      __mmask16 mask = first_of(cols - i);
+      for (int64_t r = 0; r < DEPTH; r += 2) {
+        const uint16_t *from = src + r * lds + i;
+        __m512i w = _mm512_setzero_si512();
+        if (q + r < rows) w = paired(from, q + r + 1 < rows ? from + lds : NULL, mask);
+        _mm512_store_si512(words + r / 2 * T, w);
+      }
+      transpose_block(dst + i / T * step, T, (const char *)words, T * 4);
+    }
+}
+
+/* Everything but the bf16 product and its groups of A is as without AMX. */
+const sonde_micro *sonde_micro_amx(void) {
+  static sonde_micro table;
+  table = *sonde_micro_avx512(1);
+  table.bf16 = product_bf16;
+  table.pack_bf16 = pack_bf16;
+  return &table;
+}
+
+/* ---- the peak ------------------------------------------------------------------------------------ */
+
+double sonde_amx_stretch(int64_t steps) {
+  _tile_loadconfig(&shape);
+  /* Loading the configuration has cleared the tiles. */
+  for (int64_t s = 0; s < steps; s++) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+  return 2.0 * T * T * DEPTH * 4 * (double)steps;
+}
