@@ -1,2 +1,4 @@
 # Experiments: a script for each question, its settings beside it.
-EXTRA_DIST += %D%/depth_sweep.lua %D%/first.lua %D%/depth_sweep/demo.yaml %D%/depth_sweep/paper.yaml %D%/depth_sweep/workstation.yaml
+EXTRA_DIST += %D%/bhyt.lua %D%/bhyt/demo.yaml %D%/bhyt/paper.yaml %D%/bhyt/workstation.yaml %D%/curse_of_depth.lua \
+  %D%/curse_of_depth/demo.yaml %D%/curse_of_depth/paper.yaml %D%/curse_of_depth/workstation.yaml %D%/depth_sweep.lua \
+  %D%/depth_sweep/demo.yaml %D%/depth_sweep/paper.yaml %D%/depth_sweep/workstation.yaml %D%/first.lua

@@ -41,22 +41,19 @@ end
 -- ---- result and figures -----------------------------------------------------------------------------------------
 
 local function differences(view)
-  local reference = view.data.reference
-  if reference == nil then return "" end
-  return el("h3", nil, esc(("Difference from %s"):format(tostring(reference)))) .. report_table.differences_html(view)
-    .. el("p", { class = "note" }, esc(("Mean difference in %s from %s at the same %s, paired over seeds (trials of one "
-    .. "seed share their data), with its 95 %% Student interval; bold where that leaves out 0. Not corrected for the "
-    .. "number of comparisons."):format(view.metric, tostring(reference), view.column_name or "settings")))
+  if view.data.reference == nil then return "" end
+  return el("h3", nil, esc((view:difference_name():gsub("^d", "D")))) .. report_table.differences_html(view)
+    .. el("p", { class = "note" }, esc(("Mean %s in %s at the same %s, paired over trials of one %s, "
+    .. "with its 95 %% Student interval; bold where that leaves out 0. Not corrected for the number of comparisons."):format(
+    view:difference_name(), view.metric, view.column_name or "settings", view.data.over or "seed")))
 end
 
 local function result_section(view)
-  local low, high = view:seeds()
-  local seeds = low == high and ("%d"):format(high) or ("%d to %d"):format(low, high)
   local items = {}
   for _, sentence in ipairs(report_table.conclusions(view)) do items[#items + 1] = el("li", nil, esc(sentence)) end
-  local intro = ("Mean ± standard deviation of %s over seeds (%s a cell), %s is better. A value is marked only where "
+  local intro = ("Mean ± standard deviation of %s over %s, %s is better. A value is marked only where "
     .. "its 95 %% Student interval lies apart from every other of its column; ≈ marks those that cannot be told from "
-    .. "the best. Intervals are a cell's own, not corrected for the number of comparisons."):format(view.metric, seeds,
+    .. "the best. Intervals are a cell's own, not corrected for the number of comparisons."):format(view.metric, view:repeats(),
     view.data.higher and "higher" or "lower")
   return section("result", "Result", report_table.html(view), el("ul", { class = "say" }, items),
     el("p", { class = "note" }, esc(intro)), differences(view))

@@ -127,7 +127,7 @@ local function by_seed(self, series, column)
 end
 
 --- The metric of a cell less that of the reference series in the same column, seed by seed: trials of one seed share
---- data and draws, so their difference varies less than they do.
+--- data and draws, so their difference varies less than they do. With `percent`, in percent of the reference.
 ---@return table stats.describe of the differences
 function view:difference(series, column)
   local own, reference, differences = by_seed(self, series, column), by_seed(self, self.data.reference, column), {}
@@ -136,8 +136,17 @@ function view:difference(series, column)
     if reference[seed] then seeds[#seeds + 1] = seed end
   end
   table.sort(seeds)
-  for k, seed in ipairs(seeds) do differences[k] = own[seed] - reference[seed] end
+  for k, seed in ipairs(seeds) do
+    local scale = self.data.percent and 100 / reference[seed] or 1
+    differences[k] = scale * (own[seed] - reference[seed])
+  end
   return stats.describe(differences)
+end
+
+--- What a difference is, in words.
+---@return string
+function view:difference_name()
+  return ("difference from %s%s"):format(tostring(self.data.reference), self.data.percent and " in percent" or "")
 end
 
 --- What may be said of a column: `best` (a series value or nil), `tied` (set of those whose interval overlaps
@@ -251,6 +260,15 @@ function view:array_names(matrix)
   end
   table.sort(names)
   return names
+end
+
+--- "3 seeds", "1 to 3 seeds": how many the cells have, by the name of what trials repeat over.
+---@return string
+function view:repeats()
+  local low, high = self:seeds()
+  local name = self.data.over or "seed"
+  if low ~= high then return ("%d to %d %ss"):format(low, high, name) end
+  return ("%d %s%s"):format(high, name, high == 1 and "" or "s")
 end
 
 --- How many seeds the cells have: the least and the most over all cells with a value.

@@ -44,7 +44,7 @@ local QUANTITIES = {
 
 local function quantity(name)
   return QUANTITIES[name] or { title = name, axis = name, log = "auto",
-    is = ("Reported by the trials as '%s', averaged over seeds."):format(name), look = "" }
+    is = ("Reported by the trials as '%s', averaged over them."):format(name), look = "" }
 end
 
 -- A log axis where the values are positive and span more than a factor of five.
@@ -113,11 +113,9 @@ local function metric_group(view)
   end
   figure.ylog = wants_log(known.log, figure)
   figure.alt = ("%s against %s, one line per %s"):format(view.metric, view.column_name, view.series_name)
-  local low, high = view:seeds()
-  local seeds = low == high and ("%d seeds"):format(high) or ("%d to %d seeds"):format(low, high)
   return { id = "metric", title = ("%s against %s"):format(view.metric, view.column_name),
     figures = { figure, close_up(figure) },
-    caption = ("%s Mean over %s, bars ± 1 sd, dots single seeds; %s"):format(known.look, seeds, known.is) }
+    caption = ("%s Mean over %s, bars ± 1 sd, dots single trials; %s"):format(known.look, view:repeats(), known.is) }
 end
 
 -- ---- arrays along the blocks ----------------------------------------------------------------------------------

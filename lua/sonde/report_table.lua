@@ -94,13 +94,13 @@ function report_table.conclusions(view)
       text = "nothing to compare."
     elseif #tied > 0 then
       local _, most = view:seeds()
-      local why = most < 2 and "a single seed shows no spread" or "their 95 % intervals overlap"
+      local why = most < 2 and "a single value shows no spread" or "their 95 % intervals overlap"
       text = ("no ranking of %s: %s."):format(table.concat(tied, ", "), why)
     else
       text = ("%s is %s; its 95 %% interval lies apart from all others."):format(value_text(ranking.best),
         view.data.higher and "highest" or "lowest")
     end
-    if not ranking.complete and ranking.best ~= nil then text = text .. " Some cells lack seeds." end
+    if not ranking.complete and ranking.best ~= nil then text = text .. " Some cells lack values." end
     sentences[#sentences + 1] = place(column) .. ": " .. text
   end
   return sentences
@@ -135,6 +135,37 @@ local function aligned(rows)
   return lines
 end
 
+-- "−0.42 [−0.71, −0.13]": decimals by the width of the interval.
+local function difference_text(d)
+  if not d.mean then return "–" end
+  if not d.lo then return report_table.signed(d.mean, 3) end
+  local decimals = decimals_of((d.hi - d.lo) / 2) or 2
+  local form = "%+." .. math.min(decimals, 6) .. "f"
+  local text = ("%s [%s, %s]"):format(form:format(d.mean), form:format(d.lo), form:format(d.hi))
+  return (text:gsub("%-", "−"))
+end
+
+--- A number with its sign.
+function report_table.signed(v, digits)
+  return (v < 0 and "−" or "+") .. report_table.number(math.abs(v), digits)
+end
+
+-- The differences from the reference series, for a terminal.
+local function differences_text(view)
+  if view.data.reference == nil then return {} end
+  local header = { view:difference_name() }
+  for _, column in ipairs(view.columns) do header[#header + 1] = column_title(view, column) end
+  local rows = { header }
+  for _, series in ipairs(view.series) do
+    if series ~= view.data.reference then
+      local row = { value_text(series) }
+      for _, column in ipairs(view.columns) do row[#row + 1] = difference_text(view:difference(series, column)) end
+      rows[#rows + 1] = row
+    end
+  end
+  return aligned(rows)
+end
+
 --- The table for a terminal: * marks a best value that stands apart, ~ those that cannot be told from the best.
 ---@param view table
 ---@return string
@@ -154,12 +185,13 @@ function report_table.text(view)
     end
     rows[#rows + 1] = row
   end
-  local low, high = view:seeds()
-  local title = ("%s: %s, mean ± sd over %s"):format(view.data.name, view.metric,
-    low == high and ("%d seed%s"):format(high, high == 1 and "" or "s") or ("%d to %d seeds"):format(low, high))
+  local title = ("%s: %s, mean ± sd over %s"):format(view.data.name, view.metric, view:repeats())
   local lines = aligned(rows)
   table.insert(lines, 1, title)
   lines[#lines + 1] = "* best, apart from all others   ~ not told apart from the best (95 % intervals)"
+  local differences = differences_text(view)
+  if #differences > 0 then lines[#lines + 1] = "" end
+  for _, line in ipairs(differences) do lines[#lines + 1] = line end
   return table.concat(lines, "\n") .. "\n"
 end
 
@@ -178,21 +210,6 @@ local function cell_html(cell, seeds, how)
   local note = remarks(cell, seeds)
   if note ~= "" then parts[#parts + 1] = html.element("small", nil, " " .. html.escape(note)) end
   return html.element("td", how and { class = how } or nil, parts)
-end
-
--- "−0.42 [−0.71, −0.13]": decimals by the width of the interval.
-local function difference_text(d)
-  if not d.mean then return "–" end
-  if not d.lo then return report_table.signed(d.mean, 3) end
-  local decimals = decimals_of((d.hi - d.lo) / 2) or 2
-  local form = "%+." .. math.min(decimals, 6) .. "f"
-  local text = ("%s [%s, %s]"):format(form:format(d.mean), form:format(d.lo), form:format(d.hi))
-  return (text:gsub("%-", "−"))
-end
-
---- A number with its sign.
-function report_table.signed(v, digits)
-  return (v < 0 and "−" or "+") .. report_table.number(math.abs(v), digits)
 end
 
 --- The table of differences from the reference series; a difference whose interval leaves out 0 is marked.

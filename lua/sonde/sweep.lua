@@ -282,6 +282,7 @@ sweep.summary_schema = {
   { name = "where", type = "table", doc = "fixed values of further parameters" },
   { name = "higher", type = "boolean", preset = false, doc = "larger is better" },
   { name = "reference", type = "any", doc = "the value of the first of by that the others are compared with" },
+  { name = "percent", type = "boolean", preset = false, doc = "show differences in percent of the reference" },
   { name = "file", type = "string", preset = "report.html", doc = "name of the page in the sweep's folder" },
 }
 

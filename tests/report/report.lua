@@ -168,7 +168,7 @@ function TestTable:test_one_seed_is_never_ranked()
     if trial.params.seed > 1 then trial.status = "queued" end
   end
   local sentence = report_table.conclusions(report_data.view(data))[1]
-  lu.assertStrContains(sentence, "no ranking of pre_ln, lns: a single seed shows no spread.")
+  lu.assertStrContains(sentence, "no ranking of pre_ln, lns: a single value shows no spread.")
 end
 
 TestPage = {}

@@ -1,0 +1,96 @@
+-- Is BHyT, a bounded tanh in place of the norm, stable at depth, and is it faster than RMSNorm?
+--
+-- Two sweeps. The first trains each method at growing depth with the same data, learning rate and schedule. The second
+-- measures tokens a second of training, of generation, and of generation with the gains folded into the weights: all
+-- methods in turns in one process, so that what the machine does meanwhile falls on all alike, with an interval over the
+-- repeats.
+--
+--   sonde run experiments/bhyt.lua                             minutes on two cores
+--   sonde run experiments/bhyt.lua --set scale=workstation     hours
+--   sonde run experiments/bhyt.lua --set scale=paper           374 M to 3 B: says what it needs, runs nothing
+--
+-- Settings stand in bhyt/SCALE.yaml; each can be changed: --set speed.repeats=20
+
+local sonde = require "sonde"
+
+local scale = sonde.settings.scale or "demo"
+local config = sonde.config("bhyt/" .. scale .. ".yaml")
+local corpus = sonde.corpus(config.corpus, config.text)
+
+local names, methods = {}, {}
+for k, method in ipairs(config.methods) do
+  names[k] = method.name
+  methods[method.name] = method
+end
+
+local function model_of(method, size, seed)
+  return sonde.transformer {
+    vocab = corpus.vocab, width = size.width, depth = size.depth, heads = size.heads, kv_heads = size.kv_heads,
+    ffn_hidden = size.ffn_hidden, context = config.context, norm = method.norm, placement = method.placement, seed = seed,
+  }
+end
+
+-- ---- stability ------------------------------------------------------------------------------------------------
+
+local function at_depth(p)
+  local size = { depth = p.depth }
+  for key, value in pairs(config.size) do size[key] = value end
+  return model_of(methods[p.method], size, p.seed)
+end
+
+local stability = sonde.sweep {
+  name = "bhyt-" .. scale,
+  title = "BHyT and other norms at depth, " .. scale .. " scale",
+  question = "Which norms still train at depth, and what do they do to the variance of the residual stream?",
+  grid = { depth = config.depth, method = names, seed = config.seed },
+  settings = config,
+}
+
+if config.plan_only then return stability:plan(function(p) return at_depth(p), config.train end) end
+
+stability:run(function(trial, p)
+  local result = sonde.train(at_depth(p), corpus, config.train)
+  trial:report { perplexity = result.perplexity, train_loss = result.train_loss }
+end)
+
+-- The first method of the list is what the others are compared with.
+stability:summary { by = { "method", "depth" }, metric = "perplexity", reference = names[1] }
+
+-- ---- speed ----------------------------------------------------------------------------------------------------
+
+local speed, repeats = config.speed, {}
+for k = 1, speed.repeats do repeats[k] = k end
+
+local timing = sonde.sweep {
+  name = "bhyt-speed-" .. scale,
+  title = "Speed of BHyT and other norms, " .. scale .. " scale",
+  question = "How many tokens a second does each method train and generate?",
+  grid = { pass = { "training", "generation", "folded" }, method = names, ["repeat"] = repeats },
+  over = "repeat",
+  settings = config,
+}
+
+local prompt = {}
+for k = 1, speed.prompt do prompt[k] = k * 31 % corpus.vocab end
+
+local function generation(model)
+  local _, measured = sonde.generate(model, { prompt }, { tokens = speed.tokens, temperature = 0, dtype = speed.dtype })
+  return measured.tokens_per_s
+end
+
+local measures = {
+  training = function(model)
+    return sonde.train(model, corpus, {
+      steps = speed.steps, batch = speed.batch, lr = 1e-4, dtype = speed.dtype, eval_every = 0, eval_tokens = 2,
+      probe_every = 0, checkpoint_every = 0, log_every = speed.steps,
+    }).tokens_per_s
+  end,
+  generation = generation,
+  folded = function(model) return generation(require("sonde.fold").gains(model)) end,
+}
+
+timing:run(function(trial, p)
+  trial:report { tokens_per_s = measures[p.pass](model_of(methods[p.method], speed.size, 1)) }
+end)
+
+timing:summary { by = { "method", "pass" }, metric = "tokens_per_s", higher = true, percent = true, reference = names[1] }
