@@ -5,7 +5,7 @@
 -- Their protocol (Adam, no weight decay, no clipping, a tenth of warm-up, cosine to a tenth), packed text instead of padded.
 --
 --   sonde run experiments/curse_of_depth.lua                             minutes on two cores
---   sonde run experiments/curse_of_depth.lua --set scale=workstation     an hour or two: depths to 32 at width 128
+--   sonde run experiments/curse_of_depth.lua --set scale=workstation     an hour: depths to 32 at width 128
 --   sonde run experiments/curse_of_depth.lua --set scale=paper           130 M to 1 B: says what it needs, runs nothing
 --
 -- Settings stand in curse_of_depth/SCALE.yaml; each can be changed: --set placement=[pre_ln,lns,layerscale,skipinit]
