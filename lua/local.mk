@@ -16,6 +16,8 @@ nobase_dist_pkgdata_DATA += %D%/sonde/current.lua %D%/sonde/stats.lua %D%/sonde/
 
 nobase_dist_pkgdata_DATA += %D%/sonde/progress.lua %D%/sonde/train.lua %D%/sonde/train_record.lua %D%/sonde/cmd/runs.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/cmd/plugin.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/lora.lua %D%/sonde/prune.lua %D%/sonde/prune_cut.lua %D%/sonde/prune_strategy.lua \
+  %D%/sonde/cmd/prune.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/generate.lua %D%/sonde/cmd/generate.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/probe/affine.lua %D%/sonde/probe/angle.lua %D%/sonde/probe/bootstrap.lua \
   %D%/sonde/probe/registry.lua %D%/sonde/probe/removal.lua %D%/sonde/probe/session.lua \

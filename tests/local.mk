@@ -17,6 +17,7 @@ include tests/cli/local.mk
 include tests/lua/local.mk
 include tests/report/local.mk
 include tests/norms/local.mk
+include tests/prune/local.mk
 include tests/probes/local.mk
 include tests/reference/local.mk
 

@@ -3,9 +3,9 @@
 local core = require "sonde.core"
 
 ---@class sonde.block
----@field layer integer     l = 1..L
----@field depth integer     L
----@field index integer     l - 1, as in the names "blocks.0.out"
+---@field layer integer     l = 1..L; of the stack it was trained in, for a pruned model
+---@field depth integer     L, likewise
+---@field index integer     its place in this model, from 0, as in the names "blocks.0.out"
 ---@field width integer     D
 ---@field batch integer     B
 ---@field context integer   T
@@ -27,9 +27,10 @@ local norm_names = {
 ---@return sonde.block
 function block.new(trace, index, source)
   local model = trace.model
+  local place = model.layers[index + 1]
   return setmetatable({
-    layer = index + 1, index = index, depth = model.config.depth, width = model.config.width, batch = trace.batch,
-    context = trace.context, options = model.layers[index + 1].placement.options, trace = trace,
+    layer = place.layer, index = index, depth = place.depth, width = model.config.width, batch = trace.batch,
+    context = trace.context, options = place.placement.options, trace = trace,
     modules = model.layers[source + 1], prefix = string.format("model.layers.%d.", source),
     scope = string.format("blocks.%d", index), shared = core.block(),
   }, block)
@@ -39,8 +40,8 @@ end
 local function site_of(self, slot, name)
   local trace = self.trace
   return core.site {
-    graph = trace.graph, params = trace.params, block = self.shared, policy = trace.model:policy(self.layer),
-    layer = self.layer, depth = self.depth, slot = slot, prefix = self.prefix .. name .. ".",
+    graph = trace.graph, params = trace.params, block = self.shared, policy = trace.model:policy(self.layer, self.depth),
+    layer = self.layer, depth = self.depth, number = self.index + 1, slot = slot, prefix = self.prefix .. name .. ".",
     width = self.width, batch = self.batch, context = self.context, trained_context = trace.model.config.context,
   }
 end

@@ -45,8 +45,10 @@ local function plain(model)
   local first = model.layers[1]
   options.norm, options.attention, options.ffn = flat(first.norm), flat(first.attention), flat(first.ffn)
   options.placement, options.final_norm, options.layers = flat(first.placement), flat(model.final), {}
-  for index = 2, #model.layers do
-    local layer, own = model.layers[index], {}
+  for index, layer in ipairs(model.layers) do
+    local own = {}
+    if layer.layer ~= index then own.layer = layer.layer end
+    if layer.depth ~= model.config.depth then own.depth = layer.depth end
     for _, kind in ipairs { "norm", "attention", "ffn", "placement" } do
       local this = flat(layer[kind])
       if core.json_encode(this) ~= core.json_encode(flat(first[kind])) then own[kind] = this end

@@ -29,6 +29,8 @@ local parts = {
   config = { "sonde.config", "load" },
   sweep = { "sonde.sweep", "new" },
   report = { "sonde.report" },
+  prune = { "sonde.prune", "prune" },
+  prune_strategy = { "sonde.prune_strategy", "register" },
 }
 
 -- Every name that the library has, loaded or not.

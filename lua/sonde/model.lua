@@ -24,17 +24,20 @@ function model.new(config, layers, final)
   }, model)
 end
 
---- First values by role for parameters of layer 1..L, or 0 outside the blocks.
+--- First values by role for parameters of layer 1..L of a stack of that depth, or 0 outside the blocks.
 ---@private
 ---@param layer integer
+---@param depth? integer   default: the model's
 ---@return table
-function model:policy(layer)
+function model:policy(layer, depth)
   local config = self.config
-  if not self.policies[layer] then
-    self.policies[layer] = initpolicy.at(config.init,
-      { layer = layer, depth = config.depth, width = config.width, std = config.init_std })
+  depth = depth or config.depth
+  local key = layer .. "/" .. depth
+  if not self.policies[key] then
+    self.policies[key] = initpolicy.at(config.init,
+      { layer = layer, depth = depth, width = config.width, std = config.init_std })
   end
-  return self.policies[layer]
+  return self.policies[key]
 end
 
 --- A parameter outside the blocks as a leaf of a graph; made if it is not there yet.

@@ -181,4 +181,11 @@ end, {
   options = { { name = "scale", type = "number", preset = 1e-3, doc = "first value of the factors" } },
 })
 
+-- No block at all but one linear map of the stream: what a pruned run of blocks may be replaced by. The map is x + x A' + b,
+-- so that weight decay draws it towards passing the stream on.
+placement.register("linear", function(block, x)
+  local map = block:param("weight", { block.width, block.width }, "other")
+  return x + x:linear(map) + block:param("bias", { block.width }, "bias", 0)
+end)
+
 return placement

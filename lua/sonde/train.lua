@@ -36,6 +36,8 @@ train.schema = {
   { name = "eps", type = "number", min = 0, doc = "of the optimizer" },
   { name = "weight_decay", type = "number", min = 0, preset = 0.1, doc = "of matrices" },
   { name = "decay_all", type = "boolean", preset = false, doc = "decay norm gains, biases and embeddings too" },
+  { name = "trainable", type = "list", of = { name = "pattern", type = "string", doc = "a name with *, or ! and such a name" },
+    doc = "names of the parameters to train (* stands for any text; !NAME takes away again; the last that fits counts)" },
   { name = "clip", type = "number", min = 0, preset = 1, doc = "bound of the gradient's norm; 0: none" },
   { name = "loss_bound", type = "number", min = 0, doc = "a loss over this has diverged; default: 4 ln V" },
   { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" }, doc = "of products; weights stay f32" },
@@ -76,6 +78,38 @@ local function resolve_optimizer(options, where)
   options.optimizer.name = name
 end
 
+-- A name with * as a Lua pattern.
+local function glob(text)
+  return "^" .. string.gsub(string.gsub(text, "[%^%$%(%)%%%.%[%]%+%-%?]", "%%%0"), "%*", ".*") .. "$"
+end
+
+--- The names of the parameters that `trainable` leaves as they are, as a set; nil where all are trained.
+---@param params sonde.params
+---@param patterns string[]|nil
+---@param where fun(): string
+---@return table<string, boolean>|nil
+function train.frozen(params, patterns, where)
+  if not patterns then return nil end
+  local frozen, list, trained = {}, params:list(), false
+  local first = string.sub(patterns[1] or "", 1, 1) ~= "!"      -- a list that begins with ! begins with all
+  for _, param in ipairs(list) do frozen[param.name] = first end
+  for _, pattern in ipairs(patterns) do
+    local off, fits = string.sub(pattern, 1, 1) == "!", false
+    for _, param in ipairs(list) do
+      if string.find(param.name, glob(off and string.sub(pattern, 2) or pattern)) then
+        fits, frozen[param.name] = true, off
+      end
+    end
+    if not fits then
+      error(where() .. "option 'trainable' of train: no parameter is called '" .. pattern .. "'; the first is called '"
+        .. list[1].name .. "'", 0)
+    end
+  end
+  for _, param in ipairs(list) do trained = trained or not frozen[param.name] end
+  if not trained then error(where() .. "option 'trainable' of train leaves no parameter to train", 0) end
+  return frozen
+end
+
 -- Updates, where a number below 1 is a fraction of them.
 local function part(value, steps)
   if value < 1 then return math.floor(value * steps + 0.5) end
@@ -103,6 +137,7 @@ function train.resolve(model, options, where)
   o.probe_every = o.probe_every or at_least_one(o.steps / 20)
   o.checkpoint_every = o.checkpoint_every or math.ceil(o.steps / 10)
   o.seed = o.seed or model.config.seed
+  train.frozen(model:params(), o.trainable, place)
   return o
 end
 
@@ -174,7 +209,7 @@ local function make_trainer(model, corpus, o, run)
   end
   if model.config.dropout > 0 then steady = model:trace { batch = o.batch, context = o.context }.loss end
   local fields = {
-    eval_loss = steady, probes = trace.blocks, blocks = model.config.depth, optimizer = o.optimizer.name,
+    frozen = train.frozen(model:params(), o.trainable, core.where), eval_loss = steady, probes = trace.blocks, blocks = model.config.depth, optimizer = o.optimizer.name,
     optimizer_options = optimizer, batch_seed = o.seed, seed = model.config.seed, tick_seconds = 0.2,
     checkpoint_seconds = 60 * o.checkpoint_minutes, flops_per_token = train.flops_per_token(model, o.context),
     peak_flops = peak(o.dtype),

@@ -28,13 +28,14 @@ local function module_text(module)
   return copy
 end
 
-local function block_text(layer)
+local function block_text(layer, index, depth)
   local placement = plain(layer.placement.options)
   placement.name = layer.placement.name
   if placement.name == "custom" then placement.name = function_text(layer.placement.build) end
   return {
     norm = module_text(layer.norm), attention = module_text(layer.attention), ffn = module_text(layer.ffn),
-    placement = placement,
+    placement = placement, layer = layer.layer ~= index and layer.layer or nil,
+    depth = layer.depth ~= depth and layer.depth or nil,
   }
 end
 
@@ -47,7 +48,7 @@ local function blocks_of(model)
     blocks[range] = text
   end
   for index, layer in ipairs(model.layers) do
-    local this = block_text(layer)
+    local this = block_text(layer, index, model.config.depth)
     local encoded = core.json_encode(this)
     if text and encoded ~= last_encoded then
       close(index - 2)

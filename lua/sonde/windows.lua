@@ -21,6 +21,17 @@ function windows.open(source, model, context)
   return core.windows(source, context, vocab)
 end
 
+--- The tokens of a text file: what the model's tokenizer makes of it as one text, with what it puts before and after.
+---@param model sonde.model
+---@param path string
+---@return sonde.tensor tokens, integer bytes
+function windows.read(model, path)
+  local text = core.read_file(path)
+  local tokens = model:tokenizer():encode(text)
+  if tokens:count() < 2 then error(path .. ": a text of " .. tokens:count() .. " tokens has nothing to predict", 0) end
+  return tokens, #text
+end
+
 --- Sequences of a batch, so that it has some thousand tokens but no more rows than there are.
 ---@param context integer
 ---@param rows integer

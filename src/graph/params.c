@@ -92,6 +92,34 @@ const sonde_param *sonde_params_need(sonde_params *p, const char *name, const so
   return &e->p;
 }
 
+static const sonde_param *need_adapter(sonde_params *p, const sonde_param *of, const char *suffix, int64_t rows,
+                                       int64_t columns, sonde_init init, sonde_error *err) {
+  char name[512];
+  int64_t dim[2] = {rows, columns};
+  sonde_shape shape = sonde_shape_make(SONDE_F32, 2, dim);
+  snprintf(name, sizeof name, "%s.%s", of->name, suffix);
+  return sonde_params_need(p, name, &shape, SONDE_ROLE_OTHER, init, of->block, err);
+}
+
+int sonde_params_adapt(sonde_params *p, const char *name, int64_t rank, double scale, sonde_error *err) {
+  entry *e = sonde_map_get(p->map, name);
+  if (!e) return sonde_fail(err, SONDE_EINVAL, "there is no parameter '%s' to put adapters on", name);
+  const sonde_shape *s = &e->p.value->shape;
+  if (s->rank != 2 || rank < 1 || rank > s->dim[0] || rank > s->dim[1])
+    return sonde_fail(err, SONDE_EINVAL,
+                      "adapters of rank %lld do not fit '%s': the rank is 1 to the smaller side of a matrix",
+                      (long long)rank, name);
+  if (e->p.a) return sonde_fail(err, SONDE_EINVAL, "'%s' has adapters already", name);
+  sonde_init fan_in = {SONDE_INIT_FAN_IN, 1, 0}, zero = {SONDE_INIT_FILL, 0, 0};
+  const sonde_param *a = need_adapter(p, &e->p, "lora_a", rank, s->dim[1], fan_in, err);
+  const sonde_param *b = a ? need_adapter(p, &e->p, "lora_b", s->dim[0], rank, zero, err) : NULL;
+  if (!b) return err->code;
+  e->p.a = a;
+  e->p.b = b;
+  e->p.scale = scale;
+  return SONDE_OK;
+}
+
 enum { FILL_TILE = 1 << 16 };
 
 typedef struct fill { const sonde_param *p; sonde_rng rng; float std; int64_t n; } fill;

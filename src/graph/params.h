@@ -16,6 +16,8 @@ typedef struct sonde_param {
   sonde_init init;
   int32_t role;              /* sonde_role */
   int32_t block;             /* 0-based block it belongs to; -1: none */
+  const struct sonde_param *a, *b;   /* adapters: modules see value + scale b a; NULL: none */
+  double scale;
 } sonde_param;
 
 sonde_params *sonde_params_new(uint64_t seed, sonde_error *err);
@@ -25,6 +27,9 @@ void sonde_params_free(sonde_params *p);
 /* The parameter of that name: made if absent, checked against the shape if present (ESHAPE names both). */
 const sonde_param *sonde_params_need(sonde_params *p, const char *name, const sonde_shape *shape, int role,
                                      sonde_init init, int block, sonde_error *err);
+/* Puts adapters on the matrix [out, in] of that name (LoRA; Hu et al., 2022): the parameters NAME.lora_a [rank, in], at
+ * first N(0, 1/in), and NAME.lora_b [out, rank], at first 0. Traces made from then on use them. */
+int sonde_params_adapt(sonde_params *p, const char *name, int64_t rank, double scale, sonde_error *err);
 const sonde_param *sonde_params_find(const sonde_params *p, const char *name);
 int64_t sonde_params_count(const sonde_params *p);               /* parameters (tensors) */
 const sonde_param *sonde_params_at(const sonde_params *p, int64_t i);   /* in the order they were made */

@@ -20,6 +20,7 @@ struct sonde_site {
   sonde_policy policy;
   sonde_block *block;
   char *slot, *prefix;
+  int number;                    /* of the block in its model */
   const char *kind, *name;       /* of the module being built */
 };
 
@@ -67,6 +68,7 @@ sonde_site *sonde_site_new(const sonde_site_spec *spec, sonde_error *err) {
   s->graph = spec->graph;
   s->params = spec->params;
   s->policy = spec->policy;
+  s->number = spec->number ? spec->number : spec->layer;
   s->kind = s->name = "";
   s->place = (sonde_place){
       sizeof s->place, spec->layer, spec->depth,   s->slot,
@@ -89,7 +91,7 @@ void sonde_site_enter(sonde_site *s, const char *kind, const char *name) {
 
 char *sonde_site_text(const sonde_site *s, char *buf, size_t size) {
   char where[32] = "outside the blocks";
-  if (s->place.layer > 0) snprintf(where, sizeof where, "block %d", s->place.layer);
+  if (s->number > 0) snprintf(where, sizeof where, "block %d", s->number);
   if (strcmp(s->slot, s->kind)) snprintf(buf, size, "%s, %s '%s' (%s)", where, s->kind, s->slot, s->name);
   else snprintf(buf, size, "%s, %s (%s)", where, s->kind, s->name);
   return buf;
@@ -98,6 +100,14 @@ char *sonde_site_text(const sonde_site *s, char *buf, size_t size) {
 sonde_graph *sonde_site_graph(const sonde_site *s) { return s->graph; }
 sonde_params *sonde_site_params(const sonde_site *s) { return s->params; }
 const sonde_place *sonde_site_place(const sonde_site *s) { return &s->place; }
+
+/* The parameter as modules see it: with its adapters, if it has any. */
+static sonde_node *value_of(sonde_graph *g, const sonde_param *p) {
+  sonde_node *value = sonde_leaf(g, p->name, p->value);
+  if (!p->a) return value;
+  sonde_node *low = sonde_matmul(sonde_leaf(g, p->b->name, p->b->value), sonde_leaf(g, p->a->name, p->a->value), 0, 0);
+  return sonde_add(value, sonde_scale(low, p->scale));
+}
 
 sonde_node *sonde_site_param(sonde_site *s, const char *name, const int64_t *dim, int rank, int role, double value) {
   char full[400];
@@ -116,8 +126,8 @@ sonde_node *sonde_site_param(sonde_site *s, const char *name, const int64_t *dim
   sonde_init init = s->policy.init[role];
   if (role == SONDE_ROLE_GAIN || role == SONDE_ROLE_BIAS || role == SONDE_ROLE_BUFFER)
     init = (sonde_init){SONDE_INIT_FILL, value, 0};
-  const sonde_param *p = sonde_params_need(s->params, full, &shape, role, init, s->place.layer - 1, &err);
-  return p ? sonde_leaf(s->graph, full, p->value) : sonde_site_refuse(s, "%s", err.text);
+  const sonde_param *p = sonde_params_need(s->params, full, &shape, role, init, s->number - 1, &err);
+  return p ? value_of(s->graph, p) : sonde_site_refuse(s, "%s", err.text);
 }
 
 sonde_node *sonde_site_publish(sonde_site *s, const char *name, sonde_node *n) {

@@ -54,7 +54,7 @@ static void read_policy(lua_State *L, int table, sonde_policy *policy) {
   lua_pop(L, 1);
 }
 
-/* core.site{graph, params, block, policy, layer, depth, slot, prefix, width, batch, context, trained_context}
+/* core.site{graph, params, block, policy, layer, depth, number, slot, prefix, width, batch, context, trained_context}
  * -> site */
 static int core_site(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -69,6 +69,7 @@ static int core_site(lua_State *L) {
   read_policy(L, 1, &spec.policy);
   spec.layer = (int)sonde_lua_field_int(L, 1, "layer", 0);
   spec.depth = (int)sonde_lua_field_int(L, 1, "depth", 0);
+  spec.number = (int)sonde_lua_field_int(L, 1, "number", 0);
   spec.slot = sonde_lua_field_string(L, 1, "slot", "");
   spec.prefix = sonde_lua_field_string(L, 1, "prefix", "");
   spec.width = sonde_lua_field_int(L, 1, "width", 0);

@@ -115,6 +115,15 @@ static int params_refresh(lua_State *L) {
   return 0;
 }
 
+/* p:adapt(name, rank, scale): low-rank adapters on a matrix; traces made from then on have them (params.h) */
+static int params_adapt(lua_State *L) {
+  sonde_error err = {0};
+  sonde_params *p = to_params(L);
+  sonde_lua_check(L, sonde_params_adapt(p, luaL_checkstring(L, 2), luaL_checkinteger(L, 3), luaL_checknumber(L, 4), &err),
+                  &err);
+  return 0;
+}
+
 /* p:loaded(name): its values were written, init leaves them */
 static int params_loaded(lua_State *L) {
   sonde_params_loaded(to_params(L), luaL_checkstring(L, 2));
@@ -145,7 +154,8 @@ static void free_params(void *p) { sonde_params_free(p); }
 static const luaL_Reg params_methods[] = {
     {"need", params_need},         {"find", params_find},       {"list", params_list},
     {"elements", params_elements}, {"init", params_init},       {"loaded", params_loaded},
-    {"sha256", params_sha256},     {"refresh", params_refresh}, {NULL, NULL},
+    {"sha256", params_sha256},     {"refresh", params_refresh}, {"adapt", params_adapt},
+    {NULL, NULL},
 };
 
 const sonde_lua_type sonde_lua_params = {"params", free_params, params_methods};

@@ -152,6 +152,16 @@ static int tensor_set(lua_State *L) {
   return 0;
 }
 
+/* t:copy(from): takes the elements of a tensor of the same dtype and shape */
+static int tensor_copy(lua_State *L) {
+  sonde_tensor *t = to_tensor(L);
+  const sonde_tensor *from = sonde_lua_handle(L, 2, &sonde_lua_tensor);
+  if (t->shape.dtype != from->shape.dtype || !sonde_shape_equal(&t->shape, &from->shape))
+    return sonde_lua_fail(L, "a tensor is copied from one of the same dtype and shape");
+  memmove(t->data, from->data, (size_t)t->bytes);
+  return 0;
+}
+
 /* t:values() -> all elements as a flat list */
 static int tensor_values(lua_State *L) {
   sonde_tensor *t = to_tensor(L);
@@ -186,7 +196,7 @@ static int tensor_count(lua_State *L) {
 static void free_tensor(void *p) { sonde_tensor_free(p); }
 
 static const luaL_Reg tensor_methods[] = {
-    {"fill", tensor_fill}, {"get", tensor_get},     {"set", tensor_set},     {"values", tensor_values},
+    {"copy", tensor_copy}, {"fill", tensor_fill}, {"get", tensor_get},     {"set", tensor_set},     {"values", tensor_values},
     {"dims", tensor_dims}, {"dtype", tensor_dtype}, {"count", tensor_count}, {NULL, NULL},
 };
 

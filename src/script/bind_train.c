@@ -98,6 +98,21 @@ static sonde_node **read_probes(lua_State *L, int t, int32_t *n) {
   return node;
 }
 
+/* The parameters that opts.frozen names ({name = true}), as flags in memory on the stack. */
+static const uint8_t *read_frozen(lua_State *L, int t, const sonde_params *params) {
+  int64_t n = sonde_params_count(params);
+  if (lua_getfield(L, t, "frozen") == LUA_TNIL) return NULL;
+  luaL_checktype(L, -1, LUA_TTABLE);
+  int set = lua_gettop(L);
+  uint8_t *flag = lua_newuserdatauv(L, (size_t)n + 1, 0);
+  for (int64_t k = 0; k < n; k++) {
+    lua_getfield(L, set, sonde_params_at(params, k)->name);
+    flag[k] = (uint8_t)lua_toboolean(L, -1);
+    lua_pop(L, 1);
+  }
+  return flag;
+}
+
 /* Looks the optimizer up and checks its options (the table opts.optimizer_options). */
 static const sonde_optimizer *read_optimizer(lua_State *L, int t, sonde_value **values, sonde_error *err) {
   sonde_registry *r = sonde_registry_of(sonde_lua_ctx(L), err);
@@ -130,7 +145,8 @@ static int64_t bytes_of(const sonde_trainer *t) {
 }
 
 /* core.trainer(loss, params, corpus or tensor of tokens, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with
- * probes a list of nodes, optimizer a name and optimizer_options a table, eval_loss a node, batch_seed and context. */
+ * probes a list of nodes, frozen a set of names, optimizer a name and optimizer_options a table, eval_loss a node,
+ * batch_seed and context. */
 static int core_trainer(lua_State *L) {
   sonde_error err = {0};
   luaL_checktype(L, ARG_OPTS, LUA_TTABLE);
@@ -142,6 +158,7 @@ static int core_trainer(lua_State *L) {
   int64_t context = sonde_lua_field_int(L, ARG_OPTS, "context", 0);
   uint64_t seed = (uint64_t)sonde_lua_field_int(L, ARG_OPTS, "batch_seed", 0);
   sonde_node **probe = read_probes(L, ARG_OPTS, &o.n_probe);
+  o.frozen = read_frozen(L, ARG_OPTS, params);
   sonde_lua_box *box = sonde_lua_new(L, &trainer_type, KEPT);
   int handle = lua_gettop(L);
   for (int k = 1; k <= KEPT; k++) sonde_lua_keep(L, handle, k, k);

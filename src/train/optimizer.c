@@ -42,7 +42,7 @@ static int make_slot(sonde_optim *o, int64_t i, sonde_error *err) {
   s->weight = sonde_tensor_data(p->value);
   s->block = p->block;
   s->decayed = o->opts.decay_all || is_decayed(p->role);
-  if (p->role == SONDE_ROLE_BUFFER) return SONDE_OK;
+  if (p->role == SONDE_ROLE_BUFFER || (o->opts.frozen && o->opts.frozen[i])) return SONDE_OK;
   if (!(s->grad = sonde_tensor_new(&shape, err))) return sonde_wrap(err, "gradient of %s", p->name);
   for (int k = 0; k < o->opts.functions->states; k++)
     if (!(s->state[k] = sonde_tensor_new(&shape, err)))
@@ -50,7 +50,7 @@ static int make_slot(sonde_optim *o, int64_t i, sonde_error *err) {
   return SONDE_OK;
 }
 
-/* Numbers of a parameter that is trained; 0 for a buffer. */
+/* Numbers of a parameter that is trained; 0 for one that is not. */
 static int64_t elements(const slot *s) {
   if (!s->grad) return 0;
   sonde_shape shape = sonde_tensor_shape(s->grad);
@@ -94,6 +94,7 @@ sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde
   int code = o->slots || !o->n_slots ? SONDE_OK : sonde_fail(err, SONDE_ENOMEM, "no memory for the optimizer");
   for (int64_t i = 0; i < o->n_slots && code == SONDE_OK; i++) code = make_slot(o, i, err);
   if (code == SONDE_OK) code = make_tiles(o, err);
+  o->opts.frozen = NULL;
   if (code == SONDE_OK) return o;
   sonde_optim_free(o);
   return NULL;

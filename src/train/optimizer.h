@@ -15,15 +15,17 @@ typedef struct sonde_optim_opts {
   int32_t decay_all;                  /* ... unless this is 1 */
   double clip;                        /* bound of the global gradient norm; 0: none */
   int32_t blocks;                     /* blocks of the model, for the norms per block */
+  const uint8_t *frozen;              /* [parameters] 1: keeps its values; NULL: none does. Only read by _new */
 } sonde_optim_opts;
 
-/* Makes the gradient tensors and the zero states of every parameter (all f32) but buffers, which are not trained.
+/* Makes the gradient tensors and the zero states of every parameter (all f32) that is trained: all but buffers and
+ * frozen ones.
  * pool is borrowed; of params a reference is taken. */
 sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde_optim_opts *opts,
                              sonde_error *err);
 void sonde_optim_free(sonde_optim *o);
 
-sonde_tensor *sonde_optim_grad(const sonde_optim *o, int64_t param);               /* borrowed; NULL for a buffer */
+sonde_tensor *sonde_optim_grad(const sonde_optim *o, int64_t param);               /* borrowed; NULL if not trained */
 sonde_tensor *sonde_optim_state(const sonde_optim *o, int64_t param, int state);   /* likewise */
 int sonde_optim_states(const sonde_optim *o);
 const char *sonde_optim_state_name(const sonde_optim *o, int state);

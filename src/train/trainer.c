@@ -28,7 +28,7 @@ static sonde_node *variance_node(sonde_node *x) {
 
 /* What the plans are made of; released when they stand. */
 typedef struct parts {
-  int64_t *param;                /* numbers of the parameters that are trained: all but buffers */
+  int64_t *param;                /* numbers of the parameters that are trained: all but buffers and frozen ones */
   sonde_node **leaf, **grad;     /* of each of them */
   sonde_node **out;              /* loss sum, gradients, variances */
   sonde_tensor **tensor;         /* where they go */
@@ -47,7 +47,7 @@ static int parts_alloc(parts *p, const sonde_trainer *t, sonde_error *err) {
     return sonde_fail(err, SONDE_ENOMEM, "no memory for the trainer");
   for (int64_t i = 0; i < (int64_t)n; i++)
     if (sonde_optim_grad(t->optim, i)) p->param[p->n++] = i;
-  return SONDE_OK;
+  return p->n ? SONDE_OK : sonde_fail(err, SONDE_EINVAL, "no parameter is left to train: all are frozen");
 }
 
 static void parts_free(parts *p) {
@@ -170,7 +170,8 @@ static int make_buffers(sonde_trainer *t, sonde_error *err) {
 static int make(sonde_trainer *t, sonde_error *err) {
   parts p = {0};
   const sonde_trainer_opts *o = &t->opts;
-  sonde_optim_opts oo = {o->optimizer, o->optimizer_values, o->weight_decay, o->decay_all, o->clip, o->blocks};
+  sonde_optim_opts oo = {o->optimizer, o->optimizer_values, o->weight_decay, o->decay_all, o->clip, o->blocks,
+                         o->frozen};
   if (!(t->optim = sonde_optim_new(o->params, t->ctx->pool, &oo, err))) return err->code;
   int code = set_budget(t, err);
   if (!code) code = make_buffers(t, err);
@@ -179,6 +180,7 @@ static int make(sonde_trainer *t, sonde_error *err) {
   if (!code && !(p.loss_sum = sonde_sum_all(o->loss))) code = sonde_graph_error(t->graph, err);
   if (!code) code = make_plans(t, &p, err);
   t->trained = p.n;
+  t->opts.frozen = NULL;
   parts_free(&p);
   if (code == SONDE_ELIMIT && t->plan_opts.memory_budget)
     return sonde_wrap(err, "memory of %.1f MiB (memory_budget, or what is free), of which weights, gradients and states take %.1f MiB",

@@ -12,7 +12,7 @@ struct sonde_trainer {
   sonde_graph *graph;
   sonde_optim *optim;
   int64_t rows, context;         /* B and T of a micro-batch */
-  int64_t trained;               /* parameters that are trained: all but buffers */
+  int64_t trained;               /* parameters that are trained: all but buffers and frozen ones */
   int32_t *tokens, *targets;     /* the micro-batch that runs, [B, T] each */
 
   /* The plans; they share one arena. step[a][p]: a 1 adds to the gradients instead of replacing them, p 1 also gives

@@ -132,6 +132,9 @@ class Model:
             name = "post_ln" if index < math.floor(options["a"] * DEPTH) else "pre_ln"
         if name in ("pre_post", "pre_sandwich"):
             name = "pre_ln" if index < options["first"] else {"pre_post": "post_ln", "pre_sandwich": "sandwich"}[name]
+        if name == "linear":
+            map_ = self.param(at + "placement.weight", WIDTH, WIDTH)
+            return x + x @ map_.T + self.param(at + "placement.bias", WIDTH)
         if name == "parallel":
             one = norm("attn", x)
             attn = branch["attn"](one)
@@ -197,7 +200,8 @@ def main():
     placements = ["pre_ln", "pre_ln_scaled", "pre_ln_mitchell", "pre_ln_megatron", "post_ln", "deepnorm",
                   "deepnorm_paper", named("mix_ln", a=0.5), "lns", "sandwich", "peri_ln", "lns_sandwich",
                   named("lns_sandwich", both=False), "parallel", named("parallel", shared=False),
-                  named("pre_post", first=1), named("pre_sandwich", first=1), "layerscale", "skipinit"]
+                  named("pre_post", first=1), named("pre_sandwich", first=1), "layerscale", "skipinit",
+                  "linear"]
     cases = [case(norm=n) for n in norms] + [case(placement=p) for p in placements[1:]]
     cases += [case(norm="bhyt", placement=p) for p in placements[4:]]
     cases += [case(norm="dyt", placement="lns"), case(norm="layernorm", placement="lns_sandwich"),

@@ -142,6 +142,26 @@ static void buffers_are_left_alone(void **state) {
   drop(&f);
 }
 
+static void frozen_parameters_are_left_alone_and_do_not_count(void **state) {
+  (void)state;
+  fixture f = make(2, 0.5, 1, 0);
+  sonde_error err = {0};
+  const uint8_t frozen[5] = {1, 0, 0, 1, 0};
+  int64_t all = sonde_optim_bytes(f.optim);
+  sonde_optim_free(f.optim);
+  sonde_optim_opts o = {&sgd_functions, NULL, 0.5, 1, 0, 2, frozen};
+  f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
+  assert_int_equal(all - sonde_optim_bytes(f.optim), 2 * 4 * (40000 + 16384));
+  assert_null(sonde_optim_grad(f.optim, 0));
+  assert_null(sonde_optim_state(f.optim, 3, 0));
+  for (int k = 0; k < 3; k++) grad(&f, 2)[k] = 2;
+  sonde_grad_norm n = sonde_optim_norm(f.optim, 1);
+  assert_true(fabs(n.global - sqrt(12)) < 1e-12 && n.block[1] == 0);
+  sonde_optim_update(f.optim, 1, 0.1, 1);
+  for (int64_t i = 0; i < 5; i++) assert_true(weight(&f, i)[0] == (frozen[i] ? 1.0f : i == 2 ? 0.75f : 0.95f));
+  drop(&f);
+}
+
 static void bits_do_not_depend_on_the_threads(void **state) {
   (void)state;
   fixture one = make(1, 0.1, 0, 1.0), four = make(4, 0.1, 0, 1.0);
@@ -166,6 +186,7 @@ int main(void) {
       cmocka_unit_test(clipping_scales_to_the_bound_and_no_further),
       cmocka_unit_test(gains_biases_and_embeddings_are_not_decayed),
       cmocka_unit_test(buffers_are_left_alone),
+      cmocka_unit_test(frozen_parameters_are_left_alone_and_do_not_count),
       cmocka_unit_test(bits_do_not_depend_on_the_threads),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,14 +2,6 @@
 
 local core = require "sonde.core"
 
--- The tokens of a file: what the tokenizer makes of it as one text, with what it puts before and after.
-local function read_tokens(model, path)
-  local text = core.read_file(path)
-  local tokens = model:tokenizer():encode(text)
-  if tokens:count() < 2 then error(path .. ": a text of " .. tokens:count() .. " tokens has nothing to predict", 0) end
-  return tokens, #text
-end
-
 return {
   summary = "loss and perplexity of a model folder on a text file",
   usage = "--model DIR --text FILE [options]",
@@ -28,7 +20,7 @@ return {
   run = function(options)
     local sonde = require "sonde"
     local model = sonde.load(options.model)
-    local tokens, bytes = read_tokens(model, options.text)
+    local tokens, bytes = require("sonde.windows").read(model, options.text)
     if (options.context or 0) > model.config.context then
       io.stderr:write(string.format("sonde: note: windows of %d tokens are longer than the %d the model was made for\n",
         options.context, model.config.context))

@@ -1,0 +1,138 @@
+--- prune - a smaller model folder: blocks removed by a strategy, replaced by linear maps, healed by a short
+-- training.
+
+local core = require "sonde.core"
+local strategy = require "sonde.prune_strategy"
+
+-- The folder that the model goes to: new, or empty (then it makes room for the rename).
+local function check_out(path)
+  local kind = core.exists(path)
+  if not kind then return end
+  if kind ~= "folder" then error(path .. ": is a file; the pruned model needs a new folder", 0) end
+  if #core.list_dir(path) > 0 then
+    error(path .. ": there is something in this folder; name a new one, or remove it first", 0)
+  end
+end
+
+-- What the command line asks for and lacks, before anything is loaded.
+local function check(options)
+  check_out(options.out)
+  local function need(option, value, why)
+    if value == nil then error(why .. "; give " .. option, 0) end
+  end
+  if strategy.find(options.strategy).text then
+    need("--text FILE", options.text, "strategy '" .. options.strategy .. "' measures the model on text")
+  end
+  if options.replace == "linear" then
+    need("--text FILE", options.text, "--replace linear fits its maps on text")
+  end
+  if options.heal then
+    need("--heal-text FILE (or --text)", options.heal_text or options.text, "--heal trains on text")
+  end
+  for _, name in ipairs { "lora", "heal_text", "lr", "batch" } do
+    if options[name] ~= nil then
+      need("--heal TOKENS too", options.heal, "--" .. name:gsub("_", "-") .. " belongs to healing")
+    end
+  end
+end
+
+-- A text file as a corpus that is trained on from end to end.
+local function training_text(model, path, context)
+  local tokens = require("sonde.windows").read(model, path)
+  if tokens:count() < context + 1 then
+    error(string.format("%s: %d tokens hold no sequence of %d and a target; give a longer text, or a smaller "
+      .. "--context", path, tokens:count(), context), 0)
+  end
+  return { vocab = model.config.vocab, handle = tokens, spec = path, hash = core.file_sha256(path) }
+end
+
+local function pruning_of(model, options)
+  local context = options.context or model.config.context
+  local text = options.text and require("sonde.windows").read(model, options.text)
+  local heal
+  if options.heal then
+    heal = {
+      tokens = options.heal, lora = options.lora, lr = options.lr, context = context, batch = options.batch or 16,
+      seed = options.seed, eval_every = 0, probe_every = 0,
+    }
+  end
+  return {
+    strategy = options.strategy, remove = options.remove, replace = options.replace, seed = options.seed, text = text,
+    tokens = options.tokens, context = options.context, heal = heal,
+    heal_text = heal and training_text(model, options.heal_text or options.text, context),
+  }
+end
+
+-- What --json prints: everything but what only this process can use.
+local function facts_of(options, model, smaller, facts)
+  local healing = facts.healing
+  return {
+    strategy = facts.strategy, replace = facts.replace, removed = facts.removed, kept = facts.kept, scores = facts.scores,
+    maps = facts.maps, loss = facts.loss, out = options.out,
+    depth = { before = model.config.depth, pruned = smaller.config.depth },
+    parameters = { before = model:count().total, pruned = smaller:count().total },
+    healing = healing and { tokens = healing.tokens, train_loss = healing.train_loss, lora = options.lora },
+  }
+end
+
+local function say(facts)
+  local removed = {}
+  for i, block in ipairs(facts.removed) do removed[i] = tostring(block) end
+  print(string.format("removed %s of %d blocks by %s: %d parameters, were %d", table.concat(removed, ", "),
+    facts.depth.before, facts.strategy, facts.parameters.pruned, facts.parameters.before))
+  for _, map in ipairs(facts.maps or {}) do
+    print(string.format("a linear map stands for blocks %d to %d; it leaves %.3f of their output", map.first, map.last,
+      map.residual))
+  end
+  if facts.loss then
+    local healed = facts.loss.healed and string.format(", healed %.4f", facts.loss.healed) or ""
+    print(string.format("loss before %.4f, pruned %.4f%s (nats)", facts.loss.before, facts.loss.pruned, healed))
+  end
+  print("model: " .. facts.out)
+end
+
+return {
+  summary = "a smaller model folder, with blocks removed",
+  usage = "--model DIR --strategy NAME --remove N --out DIR [options]",
+  details = "Which blocks go is the strategy's choice, most often by what it measures on the text. They are\n"
+    .. "dropped, or a linear map fitted on the text takes the place of each run of them; --heal trains what is\n"
+    .. "left. Blocks count from 0.",
+  options = {
+    { name = "model", type = "string", required = true, value = "DIR",
+      doc = "a model folder, of Sonde or of Hugging Face's Llama" },
+    { name = "strategy", type = "string", required = true, choices = strategy.names, doc = "which blocks go" },
+    { name = "remove", type = "integer", min = 1, required = true, doc = "how many blocks go" },
+    { name = "out", type = "string", required = true, value = "DIR", doc = "the new model folder" },
+    { name = "text", type = "string", value = "FILE", doc = "text to measure on, and to tell the loss on" },
+    { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take, from the first" },
+    { name = "context", type = "integer", min = 2, max = 1048576,
+      doc = "tokens of a window; default: the model's context" },
+    { name = "seed", type = "integer", min = 0, preset = 0,
+      doc = "of random choices, and of the order of text in healing" },
+    { name = "replace", type = "string", choices = { "drop", "linear" }, preset = "drop",
+      doc = "what comes in their place" },
+    { name = "heal", type = "integer", min = 1, value = "TOKENS", doc = "train on so many tokens afterwards" },
+    { name = "heal_text", type = "string", value = "FILE", doc = "text to train on; default: that of --text" },
+    { name = "lora", type = "integer", min = 1, value = "RANK",
+      doc = "train low-rank adapters on the blocks next to a cut, nothing else" },
+    { name = "lr", type = "number", min = 0, doc = "peak learning rate of healing; default: 3e-4, with --lora 1e-3" },
+    { name = "batch", type = "integer", min = 1, max = 1048576, doc = "sequences of an update of healing; default: 16" },
+    { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of the saved weights" },
+    { name = "json", type = "boolean", preset = false, doc = "what was done, as a JSON object" },
+  },
+  example = "sonde prune --model runs/depth/0/model --strategy angular --remove 2 --text book.txt --out smaller",
+  run = function(options)
+    local sonde = require "sonde"
+    check(options)
+    local model = sonde.load(options.model)
+    local smaller, facts = sonde.prune(model, pruning_of(model, options))
+    if facts.healing and facts.healing.diverged then
+      error("healing diverged: " .. facts.healing.diverged .. "; try a smaller --lr. Nothing was written", 0)
+    end
+    check_out(options.out)
+    if core.exists(options.out) then os.remove(options.out) end      -- empty; the new one is renamed into its place
+    smaller:save(options.out, { dtype = options.dtype })
+    facts = facts_of(options, model, smaller, facts)
+    if options.json then print(core.json_encode(facts, 2)) else say(facts) end
+  end,
+}

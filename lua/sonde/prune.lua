@@ -1,0 +1,138 @@
+--- prune.lua - a model with fewer blocks: which go (prune_strategy.lua), how they go (dropped, or a linear
+-- map in their place), and a short training afterwards that heals the cut.
+
+local core = require "sonde.core"
+local args = require "sonde.args"
+local cut = require "sonde.prune_cut"
+local strategy = require "sonde.prune_strategy"
+
+local prune = {}
+
+--- The options of a pruning.
+---@type sonde.schema
+prune.schema = {
+  { name = "strategy", type = "string", required = true, choices = strategy.names, doc = "which blocks go" },
+  { name = "remove", type = "integer", min = 1, required = true, doc = "how many blocks go" },
+  { name = "text", type = "any", 
+    doc = "what strategies measure, maps are fitted and the loss is told on: as for sonde.probe" },
+  { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take, from the first" },
+  { name = "context", type = "integer", min = 2, doc = "tokens of a window; default: the model's context" },
+  { name = "seed", type = "integer", min = 0, preset = 0, doc = "of what a strategy draws" },
+  { name = "replace", type = "string", choices = { "drop", "linear" }, preset = "drop",
+    doc = "what comes in the place of a run of blocks: nothing, or one linear map fitted on the text" },
+  { name = "heal", type = "table",
+    doc = "train afterwards: options of sonde.train (tokens or steps), lora = rank, alpha" },
+  { name = "heal_text", type = "any", doc = "corpus to train on" },
+}
+
+local function need_text(options, what)
+  if options.text ~= nil then return end
+  error(core.where() .. what .. " measures the model on text; give one with the option text", 0)
+end
+
+local function measured(model, options)
+  return {
+    tokens = options.tokens, context = options.context or model.config.context,
+  }
+end
+
+local function task_of(model, options)
+  return {
+    model = model, depth = model.config.depth, count = options.remove, seed = options.seed,
+    measure = function(probe)
+      need_text(options, "strategy '" .. options.strategy .. "'")
+      return require("sonde.probe").probe(model, options.text, { probe }, measured(model, options))[probe]
+    end,
+  }
+end
+
+local function check(model, options)
+  if options.remove >= model.config.depth then
+    error(core.where() .. string.format("of %d blocks %d cannot be removed; at least one must stay",
+      model.config.depth, options.remove), 0)
+  end
+  if strategy.find(options.strategy).text then need_text(options, "strategy '" .. options.strategy .. "'") end
+  if options.replace == "linear" then need_text(options, "replace 'linear'") end
+  if options.heal and options.heal_text == nil then
+    error(core.where() .. "healing trains the model; give the option heal_text, a corpus", 0)
+  end
+end
+
+-- Weights after a cut are close to good ones: a small rate, no decay.
+local function heal_options(heal)
+  local all = { lr = heal.lora and 1e-3 or 3e-4, weight_decay = 0 }
+  for key, value in pairs(heal) do
+    if key == "lora" then all.rank = value else all[key] = value end
+  end
+  return all
+end
+
+--- Trains a model after a cut, in place: all of it, or (heal.lora: the rank) only low-rank adapters on some
+--- blocks.
+---@param model sonde.model
+---@param corpus sonde.corpus
+---@param heal table             options of sonde.train, lora, alpha
+---@param neighbours integer[]   the blocks for adapters, from 0
+---@return sonde.training
+function prune.heal(model, corpus, heal, neighbours)
+  local options = heal_options(heal)
+  if options.rank then return require("sonde.lora").train(model, neighbours, corpus, options) end
+  if options.alpha then error(core.where() .. "option 'alpha' of heal belongs to lora, the rank of adapters", 0) end
+  return require("sonde.train").train(model, corpus, options)
+end
+
+---@class sonde.pruned           what sonde.prune says of its work
+---@field strategy string
+---@field removed integer[]      blocks of the model as it was, from 0
+---@field kept integer[]
+---@field neighbours integer[]   blocks of the new model that stand next to a cut
+---@field scores? number[]       what the strategy chose by
+---@field maps? table[]          first, last and residual of each linear map
+---@field loss? table            before, pruned and (after healing) healed, in nats on the text
+---@field healing? sonde.training
+
+-- The smaller model and what was done to get it.
+local function make(model, options)
+  local removed, scores = strategy.choose(options.strategy, task_of(model, options))
+  local maps
+  if options.replace == "linear" then
+    maps = require("sonde.probe.affine").fit(model, options.text, cut.runs(removed), measured(model, options))
+  end
+  local pieces, neighbours = cut.pieces(model.config.depth, removed, maps)
+  local facts = {
+    strategy = options.strategy, replace = options.replace, removed = removed, kept = core.list(),
+    neighbours = neighbours, scores = scores,
+  }
+  for _, piece in ipairs(pieces) do
+    if piece.source then facts.kept[#facts.kept + 1] = piece.source end
+  end
+  for i, map in ipairs(maps or {}) do
+    facts.maps = facts.maps or {}
+    facts.maps[i] = { first = map.first, last = map.last, residual = map.residual }
+  end
+  return cut.build(model, pieces), facts
+end
+
+--- A new model with fewer blocks than `model`, which stays as it is; and what was removed, why, and what it
+--- cost. A kept block computes what it did before: layer numbers that its placement counts with stay those of
+--- the whole model.
+---@param model sonde.model
+---@param options table     see prune.schema
+---@return sonde.model smaller, sonde.pruned facts
+function prune.prune(model, options)
+  options = args.check(prune.schema, options, "prune")
+  check(model, options)
+  local function loss(of)
+    if options.text == nil then return nil end
+    return require("sonde.eval").evaluate(of, options.text, measured(model, options)).loss
+  end
+  local smaller, facts = make(model, options)
+  facts.loss = options.text ~= nil and { before = loss(model), pruned = loss(smaller) } or nil
+  if options.heal then
+    facts.healing = prune.heal(smaller, options.heal_text, options.heal, facts.neighbours)
+    if facts.loss and not facts.healing.diverged then facts.loss.healed = loss(smaller) end
+  end
+  return smaller, facts
+end
+
+return prune

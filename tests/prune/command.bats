@@ -1,0 +1,120 @@
+#!/usr/bin/env bats
+# sonde prune: from a model folder to a smaller one that every other command opens; and what it refuses, in
+# one line.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  cd "$BATS_FILE_TMPDIR" || exit 1
+  for i in $(seq 120); do
+    echo "in the beginning there was a small text of $((i % 17)) words, and it said little of $((i * 7 % 11))"
+  done > text.txt
+  cat > make.lua <<'LUA'
+local sonde, core = require "sonde", require "sonde.core"
+local tokenizer = core.tokenizer_train({ core.read_file "text.txt" }, { vocab = 280 })
+for _, placement in ipairs { "pre_ln", "lns" } do
+  local model = sonde.transformer { vocab = tokenizer:vocab(), width = 16, depth = 5, heads = 2, context = 24,
+    init_std = 0.2, placement = placement }
+  model:init()
+  for _, name in ipairs { "self_attn.o_proj", "mlp.down_proj" } do
+    model:params():find("model.layers.2." .. name .. ".weight"):fill(0)
+  end
+  model:save(placement, { tokenizer = tokenizer })
+end
+LUA
+  "$SONDE" run make.lua
+}
+
+setup() {
+  cd "$BATS_FILE_TMPDIR" || exit 1
+}
+
+loss() { "$SONDE" eval --model "$1" --text text.txt --json 2> /dev/null | sed -n 's/.*"loss": \([0-9.]*\).*/\1/p'; }
+
+field() {   # field FILE EXPRESSION: of a JSON file, in Lua
+  echo "local f = require('sonde.core').json_load(arg[1]) print($2)" > field.lua
+  "$SONDE" run field.lua "$1"
+}
+
+@test "the block that does nothing goes, and nothing changes" {
+  for model in pre_ln lns; do
+    for strategy in angular influence; do
+      "$SONDE" prune --model $model --strategy $strategy --remove 1 --text text.txt --out "$model-$strategy" \
+        --json > facts.json 2> err
+      [ "$(field facts.json "#f.removed .. ' ' .. f.removed[1]")" = "1 2" ]
+      [ "$(field facts.json "f.depth.before .. ' ' .. f.depth.pruned")" = "5 4" ]
+      [ "$(field facts.json "math.abs(f.loss.before - f.loss.pruned) < 1e-6")" = true ]
+      [ "$(loss $model | cut -c1-8)" = "$(loss $model-$strategy | cut -c1-8)" ]
+    done
+  done
+  [ "$(field pre_ln-angular/config.json "f.architectures[1] .. ' ' .. f.num_hidden_layers")" = "LlamaForCausalLM 4" ]
+  [ "$(field lns-angular/config.json "f.sonde.model.layers['2'].layer")" = 4 ]
+  [ ! -e pre_ln-angular.part ]
+}
+
+@test "the pruned folder generates and can be pruned again" {
+  "$SONDE" prune --model lns --strategy last --remove 2 --out twice-a
+  "$SONDE" generate --model twice-a --prompt "in the" --tokens 5 2> /dev/null
+  run --separate-stderr "$SONDE" prune --model twice-a --strategy random --seed 3 --remove 1 --text text.txt --out twice-b
+  [ "$status" -eq 0 ]
+  [[ "${lines[0]}" =~ ^removed\ [0-2]\ of\ 3\ blocks\ by\ random ]]
+  [[ "${lines[1]}" =~ ^loss\ before\ [0-9.]+,\ pruned\ [0-9.]+\ \(nats\)$ ]]
+  [ "${lines[2]}" = "model: twice-b" ]
+}
+
+@test "linear maps and healing, all of it or by adapters" {
+  "$SONDE" prune --model lns --strategy last --remove 2 --replace linear --text text.txt --out maps --json > facts.json
+  [ "$(field facts.json "f.maps[1].first .. ' ' .. f.maps[1].last .. ' ' .. f.depth.pruned")" = "3 4 4" ]
+  [ "$(field maps/config.json "f.sonde.model.layers['3'].placement.name")" = linear ]
+  [ "$(loss maps | cut -c1-6)" = "$(field facts.json "f.loss.pruned" | cut -c1-6)" ]
+  for lora in "" "--lora 2"; do
+    rm -rf healed
+    "$SONDE" prune --model lns --strategy random --remove 2 --text text.txt --heal 6000 --lr 3e-3 --batch 4 $lora \
+      --out healed --json > facts.json 2> err
+    [ "$(field facts.json "f.loss.healed < f.loss.pruned - 0.01")" = true ]
+    [ "$(field healed/config.json "f.sonde.model.depth")" = 3 ]
+    [ "$(loss healed | cut -c1-4)" = "$(field facts.json "f.loss.healed" | cut -c1-4)" ]
+  done
+}
+
+@test "an empty folder is filled, bf16 halves the file, and the same command gives the same bytes" {
+  mkdir empty
+  "$SONDE" prune --model pre_ln --strategy random --seed 1 --remove 2 --out empty --dtype bf16
+  "$SONDE" prune --model pre_ln --strategy random --seed 1 --remove 2 --out again --threads 1
+  "$SONDE" prune --model pre_ln --strategy random --seed 1 --remove 2 --out once-more --threads 2
+  cmp again/model.safetensors once-more/model.safetensors
+  cmp again/config.json once-more/config.json
+  [ "$(stat -c %s empty/model.safetensors)" -lt "$(($(stat -c %s again/model.safetensors) * 6 / 10))" ]
+}
+
+refuses() {   # TEXT OPTIONS...
+  local text=$1
+  shift
+  run --separate-stderr "$SONDE" prune --model pre_ln --out refused "$@"
+  echo "status $status: $stderr"
+  [ "$status" -ne 0 ]
+  [[ "$(printf '%s\n' "$stderr" | grep -v '^threads:\|^try:')" == *"$text"* ]]
+  [ "$(printf '%s\n' "$stderr" | grep -vc '^threads:\|^try:')" -eq 1 ]
+  [ ! -e refused ]
+}
+
+@test "what cannot be done is refused in one line, and nothing is written" {
+  refuses "of 5 blocks 5 cannot be removed; at least one must stay" --strategy last --remove 5
+  refuses "did you mean 'removal'?" --strategy removel --remove 1
+  refuses "strategy 'influence' measures the model on text; give --text FILE" --strategy influence --remove 1
+  refuses "--replace linear fits its maps on text; give --text FILE" --strategy last --remove 1 --replace linear
+  refuses "--heal trains on text; give --heal-text FILE (or --text)" --strategy last --remove 1 --heal 100
+  refuses "--lora belongs to healing; give --heal TOKENS too" --strategy last --remove 1 --lora 2
+  refuses "absent.txt" --strategy influence --remove 1 --text absent.txt
+  refuses "at least 1" --strategy last --remove 0
+  echo "a few words" > short.txt
+  refuses "short.txt" --strategy last --remove 1 --heal 100 --heal-text short.txt
+  refuses "hold no whole window of 24" --strategy influence --remove 1 --text short.txt
+  run "$SONDE" prune --model pre_ln --strategy last --remove 1 --out lns
+  [ "$status" -eq 1 ]
+  [[ "$output" == "sonde: lns: there is something in this folder"* ]]
+  run "$SONDE" prune --model pre_ln --strategy last --remove 1 --out text.txt
+  [[ "$output" == "sonde: text.txt: is a file"* ]]
+  run "$SONDE" prune --model nowhere --strategy last --remove 1 --out refused
+  [[ "$output" == *"nowhere: there is no such folder"* ]]
+}
