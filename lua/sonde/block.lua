@@ -10,6 +10,7 @@ local core = require "sonde.core"
 ---@field batch integer     B
 ---@field context integer   T
 ---@field options table     the placement's own options
+---@field norms table[]     its norms in the order they were built: slot, input, output
 local block = {}
 block.__index = block
 
@@ -32,7 +33,7 @@ function block.new(trace, index, source)
     layer = place.layer, index = index, depth = place.depth, width = model.config.width, batch = trace.batch,
     context = trace.context, options = place.placement.options, trace = trace,
     modules = model.layers[source + 1], prefix = string.format("model.layers.%d.", source),
-    scope = string.format("blocks.%d", index), shared = core.block(),
+    scope = string.format("blocks.%d", index), shared = core.block(), norms = {},
   }, block)
 end
 
@@ -70,6 +71,7 @@ local function norm(self, slot, factor)
   end
   return function(x)
     local y = build(self, "norm", self.modules.norm, slot, norm_names[slot], slot .. "_norm", x)
+    self.norms[#self.norms + 1] = { slot = slot, input = x, output = y }
     return factor and scaled(self, slot, y, factor) or y
   end
 end
@@ -116,6 +118,13 @@ end
 ---@return sonde.node
 function block:ffn(x)
   return branch(self, build(self, "ffn", self.modules.ffn, "ffn", "mlp", "ffn", x), "ffn")
+end
+
+--- What a module of the block has published under a name (site:publish), or nil.
+---@param name string
+---@return sonde.node|nil
+function block:lookup(name)
+  return site_of(self, "placement", "placement"):lookup(name)
 end
 
 --- A parameter of the placement itself, such as a learnable scale of a branch.

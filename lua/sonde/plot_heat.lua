@@ -1,8 +1,9 @@
 --- plot_heat.lua - a table of numbers as coloured cells, in gnuplot commands.
 --
---   figure = { heat = { {row 1}, {row 2}, .. }, title, alt, xlabel, ylabel, key, low, high, width, height }
+--   figure = { heat = { {row 1}, {row 2}, .. }, title, alt, xlabel, ylabel, key, low, high, xticks, yticks, width, height }
 --
--- Row r stands at height r, its entry c at place c; rows may differ in length. `key` names the colours, which run from
+-- Row r stands at height r, its entry c at place c; rows may differ in length. Ticks count from 1, from the number that
+-- `xticks` or `yticks` is, or are the names that it lists. `key` names the colours, which run from
 -- `low` to `high`. The scale (viridis) grows in lightness, so that it reads without hue and on either ground.
 
 local text = require "sonde.plot_text"
@@ -12,10 +13,12 @@ local quote, number = text.quote, text.number
 local WIDTH, HEIGHT, TICKS = 520, 400, 8
 local PALETTE = "0 '#440154', 0.25 '#3b528b', 0.5 '#21918c', 0.75 '#5ec962', 1 '#fde725'"
 
--- Whole numbers from 1 to n, at most about TICKS of them.
-local function ticks(axis, n)
-  local out = {}
-  for k = 1, n, math.max(1, math.ceil(n / TICKS)) do out[#out + 1] = ("'%d' %d"):format(k, k) end
+-- At most about TICKS of n, unless they have names.
+local function ticks(axis, n, from)
+  local out, names = {}, type(from) == "table" and from
+  for k = 1, n, names and 1 or math.max(1, math.ceil(n / TICKS)) do
+    out[#out + 1] = ("%s %d"):format(quote(names and tostring(names[k]) or ("%d"):format(k - 1 + (from or 1))), k)
+  end
   return ("set %stics nomirror scale 0 (%s)"):format(axis, table.concat(out, ", "))
 end
 
@@ -45,8 +48,8 @@ return function(figure, index)
   put("set xrange [0.5:%g]", columns + 0.5)
   put("set yrange [0.5:%g]", #figure.heat + 0.5)
   put("set cbrange [%s:%s]", number(figure.low), number(figure.high))
-  put("%s", ticks("x", columns))
-  put("%s", ticks("y", #figure.heat))
+  put("%s", ticks("x", columns, figure.xticks))
+  put("%s", ticks("y", #figure.heat, figure.yticks))
   put("$cells << END_OF_DATA\n%s\nEND_OF_DATA", table.concat(data, "\n"))
   put("plot $cells using 1:2:3 with image pixels")
   return table.concat(out, "\n")

@@ -11,7 +11,8 @@ local bootstrap = require "sonde.probe.bootstrap"
 local registry = require "sonde.probe.registry"
 local session = require "sonde.probe.session"
 
-for _, file in ipairs { "variance", "angle", "removal", "usefulness" } do require("sonde.probe." .. file) end
+for _, file in ipairs { "variance", "angle", "removal", "causal", "usefulness", "gradient", "jacobian", "lens",
+  "attention" } do require("sonde.probe." .. file) end
 
 local probe = { registry = registry }
 
@@ -20,8 +21,8 @@ local probe = { registry = registry }
 probe.schema = {
   { name = "tokens", type = "integer", min = 2, preset = 51200,
     doc = "tokens to measure on, from the first; whole windows, and no more than the text has" },
-  { name = "context", type = "integer", min = 2, doc = "tokens of a window; default: 512, or the model's context" },
-  { name = "batch", type = "integer", min = 1, doc = "windows computed at once; default: some thousand tokens" },
+  { name = "context", type = "integer", min = 2, max = 1048576, doc = "tokens of a window; default: 512, or the model's context" },
+  { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
   { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the draws behind the intervals, and of random vectors" },
   { name = "progress", type = "function", doc = "called with the share that is done" },
 }
@@ -52,7 +53,8 @@ local function entry_of(run, found, jobs)
   else
     entry = bootstrap.figures(run, jobs, found.value, found.resamples)
   end
-  entry.unit, entry.definition, entry.source, entry.axes = found.unit, found.definition, found.source, found.axes
+  entry.unit, entry.definition, entry.source = found.unit, found.definition, found.source
+  entry.axes, entry.columns = found.axes, found.columns
   return entry
 end
 

@@ -109,4 +109,27 @@ function progress:clear()
   end
 end
 
+--- Shows work of which only the share that is done is known. Gives a function to call with that share, which takes its
+--- line off the terminal when all is done.
+---@param label string
+---@return fun(share: number)
+function progress.share(label)
+  local live = core.is_terminal "stderr" and os.getenv "TERM" ~= "dumb"
+  local began, drawn_at, shown = core.seconds(), -1, 0
+  return function(share)
+    local now = core.seconds()
+    local left = share > 0.01 and "  ETA " .. progress.clock((now - began) * (1 - share) / share) or ""
+    if live then
+      if now - drawn_at < REDRAW_SECONDS and share < 1 then return end
+      drawn_at = now
+      local line = string.format("%s %s %3.0f%%%s", label, bar(share, 30), 100 * share, left)
+      io.stderr:write("\r", share < 1 and string.sub(line, 1, core.columns() - 1) or "", "\27[K")
+      io.stderr:flush()
+    elseif math.floor(share * PLAIN_LINES) > shown and now - began > 5 then
+      shown = math.floor(share * PLAIN_LINES)
+      io.stderr:write(string.format("%s %.0f%%%s\n", label, 100 * share, left))
+    end
+  end
+end
+
 return progress

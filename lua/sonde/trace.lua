@@ -16,6 +16,7 @@ local block = require "sonde.block"
 ---@field targets sonde.node      input "targets", i32 [B T]; -1 is not predicted
 ---@field embedding sonde.node    [B, T, D]
 ---@field blocks sonde.node[]     the stream after each block, [B, T, D]; a skipped block passes it on
+---@field parts sonde.block[]     each block as it was built, for what its modules published; nil for a skipped one
 ---@field final sonde.node        [B, T, D], after the final norm
 ---@field head sonde.node         [V, D]
 ---@field loss sonde.node         [N]
@@ -97,7 +98,10 @@ local function embed(self)
   return self.embedding
 end
 
-local function final_norm(self, x)
+--- The norm before the head, applied to any stream.
+---@param x sonde.node    [B, T, D]
+---@return sonde.node
+function trace:final_norm(x)
   local config, module = self.model.config, self.model.final
   self.graph:scope("final")
   local site = core.site {
@@ -105,7 +109,7 @@ local function final_norm(self, x)
     slot = "final", prefix = "model.norm.", width = config.width, batch = self.batch, context = self.context,
     trained_context = config.context,
   }
-  self.final = self:tap(core.module_build("norm", module.name, site, x, module.options), "final")
+  return core.module_build("norm", module.name, site, x, module.options)
 end
 
 local function stack(self, options, x)
@@ -120,6 +124,7 @@ local function stack(self, options, x)
   for index = 0, depth - 1 do
     if not skipped[index] then
       local this = block.new(self, index, source[index])
+      self.parts[index + 1] = this
       self.graph:scope(this.scope, index)
       local replacement = options.replace[index]
       if replacement then
@@ -157,11 +162,11 @@ function trace.new(model, options)
   local self = setmetatable({
     model = model, params = model:params_handle(), graph = options.graph or core.graph(), batch = options.batch,
     shares = options.graph ~= nil, context = options.context or config.context, drops = options.dropout,
-    gate = options.gate, blocks = {}, n_dropout = 0,
+    gate = options.gate, blocks = {}, parts = {}, n_dropout = 0,
   }, trace)
   self.tokens = input(self, "tokens", { self.batch, self.context })
   self.targets = input(self, "targets", { self.batch * self.context })
-  final_norm(self, stack(self, options, embed(self)))
+  self.final = self:tap(self:final_norm(stack(self, options, embed(self))), "final")
   self.graph:scope("head")
   self.head = self.table
   if not config.tie then

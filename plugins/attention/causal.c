@@ -3,7 +3,8 @@
  * are normalised head by head (RMSNorm over Dh, one gain for all heads) before the rotation.
  *
  * Published for the other modules of the block: the weights of value and output, "attn.v_weight" [KV Dh, D] and
- * "attn.o_weight" [D, H Dh], and the values themselves, "attn.values" [B, T, KV, Dh]. */
+ * "attn.o_weight" [D, H Dh]; and for probes what the weights of the average follow from: "attn.queries" [B, T, H, Dh] and
+ * "attn.keys" [B, T, KV, Dh] after the rotation, "attn.values" [B, T, KV, Dh], and "attn.window" [1] if there is one. */
 #include "sonde_plugin.h"
 
 enum { HEADS, KV_HEADS, HEAD_DIM, ROPE_THETA, WINDOW, QK_NORM, QK_EPS };
@@ -59,7 +60,13 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   if (theta > 0) q = sonde_rope(q, theta, 0), k = sonde_rope(k, theta, 0);
   sonde_publish(site, "attn.v_weight", wv);
   sonde_publish(site, "attn.o_weight", wo);
+  sonde_publish(site, "attn.queries", q);
+  sonde_publish(site, "attn.keys", k);
   sonde_publish(site, "attn.values", v);
+  if (opt[WINDOW].i) {
+    static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
+    sonde_publish(site, "attn.window", sonde_the_host->constant(sonde_the_host->node_graph(x), &one, (double)opt[WINDOW].i));
+  }
   int64_t flat[3] = {at->batch, at->context, heads * head_dim};
   return sonde_linear(sonde_reshape(sonde_attention(q, k, v, 0, opt[WINDOW].i), flat, 3), wo);
 }

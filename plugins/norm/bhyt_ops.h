@@ -214,6 +214,12 @@ static sonde_node *norm(sonde_site *site, const sonde_value *opt, sonde_node *x,
   publish(site, "norm_input", x);
   publish(site, "norm_mean_square", y ? sonde_the_host->result(y, 1) : NULL);
   publish(site, "norm_lambda", in[LAMBDA]);
+  if (y) {
+    int64_t column[3] = {at->batch, at->context, 1};
+    sonde_node *v = sonde_reshape(sonde_the_host->result(y, 1), column, 3);
+    sonde_node *scale = sonde_scale(sonde_mul(sonde_rsqrt(sonde_affine(v, 1, opt[EPS].f)), in[LAMBDA]), 1 / opt[KAPPA].f);
+    publish_tanh(site, sonde_mul(x, scale));
+  }
   return y;
 }
 

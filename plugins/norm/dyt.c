@@ -105,6 +105,7 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   int which = !strcmp(at->slot, "final") ? ALPHA_FINAL : !strncmp(at->slot, "ffn", 3) ? ALPHA_FFN : ALPHA_ATTN;
   sonde_node *alpha = sonde_vector(site, "alpha", 1, SONDE_ROLE_GAIN, opt[which].f);
   sonde_node *in[3] = {x, norm_gain(site, &opt[FOLDED], x), alpha};
+  publish_tanh(site, alpha ? sonde_mul(x, alpha) : NULL);
   return in[1] && in[2] ? sonde_the_host->op(sonde_the_host->node_graph(x), "dyt.forward", in, 3, NULL) : NULL;
 }
 

@@ -7,9 +7,18 @@
 #ifndef SONDE_TANH_ROWS_H
 #define SONDE_TANH_ROWS_H
 
+#include <stdio.h>
+
 #include "sonde_plugin.h"
 
 enum { PIECE = 1024, BLOCK_ROWS = 32 };
+
+/* For probes: what the tanh is taken of, under "<slot>.tanh_input". No step computes it. */
+static inline void publish_tanh(sonde_site *site, sonde_node *argument) {
+  char name[64];
+  snprintf(name, sizeof name, "%s.tanh_input", sonde_where(site)->slot);
+  sonde_publish(site, name, argument);
+}
 
 static inline int64_t rows_of(const sonde_shape *x) {
   int64_t n = 1;

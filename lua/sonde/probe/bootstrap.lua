@@ -43,15 +43,19 @@ function bootstrap.weights(slots, rows, resamples, seed)
   return list
 end
 
--- Weighted sums [R, K] of the samples of one job (tensors [B, K] of all batches).
-local function sums(weights, samples)
+--- Weighted sums [R, K] of samples, tensors [B, K] of all batches; or what `divide` makes of that node.
+---@param weights sonde.tensor    [R, slots]
+---@param samples sonde.tensor[]
+---@param divide? fun(all: sonde.node): sonde.node[]
+---@return sonde.tensor[]
+function bootstrap.sums(weights, samples, divide)
   local graph = core.graph()
   local leaves = {}
   for i, tensor in ipairs(samples) do leaves[i] = graph:leaf("samples." .. i, tensor) end
   local all = graph:leaf("weights", weights):matmul(require("sonde").concat(leaves, 1))
-  local plan = core.plan({ all })
+  local plan, result = core.plan(divide and divide(all) or { all }), {}
   plan:run()
-  local result = plan:output(1)
+  for i = 1, plan:outputs() do result[i] = plan:output(i) end
   plan:close()
   graph:close()
   return result
@@ -66,7 +70,7 @@ local function each_mean(jobs, weights, first, last, f)
   local tensor = core.tensor("f32", { last - first + 1, n }, flat)
   local values, size = {}, {}
   for j, job in ipairs(jobs) do
-    local result = sums(tensor, job.samples)
+    local result = bootstrap.sums(tensor, job.samples)[1]
     values[j], size[j] = result:values(), result:dims()[2]
   end
   for r = 0, last - first do
@@ -158,7 +162,7 @@ end
 --- The figures of a probe and their intervals.
 ---@param session sonde.session
 ---@param jobs table[]       computed ones
----@param value fun(mean: number[][], session: sonde.session): table, table|nil
+---@param value fun(mean: number[][], session: sonde.session, draw: integer): table, table|nil    draw 0: none
 ---@param resamples? integer
 ---@return table
 function bootstrap.figures(session, jobs, value, resamples)
@@ -170,7 +174,7 @@ function bootstrap.figures(session, jobs, value, resamples)
   local results = {}
   for first = 1, resamples + 1, portion do
     each_mean(jobs, weights, first, math.min(resamples + 1, first + portion - 1), function(mean)
-      local values, scalars = value(mean, session)
+      local values, scalars = value(mean, session, #results)
       results[#results + 1] = { values, scalars }
     end)
   end

@@ -17,6 +17,8 @@ local schema = {
   { name = "source", type = "string", preset = "", doc = "paper that it comes from" },
   { name = "axes", type = "list", preset = { "block" }, doc = "what the values are by: one name, or two for rows and columns",
     of = { name = "axis", type = "string", doc = "a name" } },
+  { name = "columns", type = "list", doc = "names of the columns, where they are not numbers from 0",
+    of = { name = "column", type = "string", doc = "a name" } },
   { name = "outputs", type = "function",
     doc = "of a trace: a list of nodes whose first axis is the windows [B, ..]; their means are the values" },
   { name = "jobs", type = "function", doc = "of a session: a list of jobs, in place of outputs" },

@@ -13,6 +13,7 @@
 -- Jobs that edit the model alike share its trace, and a graph of several traces computes what they have in common once.
 
 local core = require "sonde.core"
+local machine = require "sonde.machine"
 local windows = require "sonde.windows"
 
 local EDITS = 8                   -- edited models in one graph
@@ -143,7 +144,7 @@ local function planned(self, group)
     for _, node in ipairs(own) do nodes[#nodes + 1] = node end
     scored = scored or job.scored == true
   end
-  return core.plan(nodes), parts, scored
+  return core.plan(nodes, { memory_budget = machine.memory() or 0 }), parts, scored
 end
 
 local function take(plan, job, part, start, first)
@@ -156,6 +157,8 @@ end
 
 -- The last batch begins where it is full; windows that were seen are left out by whoever takes it.
 local function run(self, group, share)
+  local cli = package.loaded["sonde.cli"]
+  if cli then cli.announce() end
   local plan, parts, scored = planned(self, group)
   local tokens = core.tensor("i32", { self.batch, self.context })
   local targets = core.tensor("i32", { self.batch * self.context })

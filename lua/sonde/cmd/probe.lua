@@ -1,0 +1,52 @@
+--- probe - measures on a text what each block of a model does.
+
+local core = require "sonde.core"
+
+local function known()
+  return require("sonde.probe").names()
+end
+
+local PRESET = { "variance", "angular_distance", "block_influence", "layer_removal" }
+
+return {
+  summary = "measure on a text what each block of a model does",
+  usage = "--model DIR --text FILE [options]",
+  details = "Windows of the context are taken from the start of the text, as `sonde eval` takes them. Every figure has a\n"
+    .. "95 % interval over windows. Probes share their forward passes: ask for all at once. doc/probes.md defines them.",
+  options = {
+    { name = "model", type = "string", required = true, value = "DIR",
+      doc = "a model folder, of Sonde or of Hugging Face's Llama" },
+    { name = "text", type = "string", required = true, value = "FILE", doc = "the text" },
+    { name = "probes", type = "list", value = "A,B,..", of = { name = "probe", type = "string", choices = known, doc = "" },
+      doc = "which; default: " .. table.concat(PRESET, ",") },
+    { name = "tokens", type = "integer", min = 2, preset = 51200, doc = "tokens to measure on, at most" },
+    { name = "context", type = "integer", min = 2, max = 1048576,
+      doc = "tokens of a window; default: 512, or the model's context" },
+    { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
+    { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the intervals and of random vectors" },
+    { name = "json", type = "string", value = "OUT", doc = "write everything as a JSON object" },
+    { name = "html", type = "string", value = "OUT", doc = "write a page with figures" },
+  },
+  example = "sonde probe --model runs/depth/0/model --text book.txt --probes variance,layer_removal --html probes.html",
+  run = function(options)
+    local sonde, windows = require "sonde", require "sonde.windows"
+    local show, progress = require "sonde.probe.show", require "sonde.progress"
+    local model = sonde.load(options.model)
+    local tokens = windows.read(model, options.text)
+    if (options.context or 0) > model.config.context then
+      io.stderr:write(string.format("sonde: note: windows of %d tokens are longer than the %d the model was made for\n",
+        options.context, model.config.context))
+    end
+    local _, details = sonde.probe(model, tokens, options.probes or PRESET, {
+      tokens = options.tokens, context = options.context, batch = options.batch, seed = options.seed,
+      progress = progress.share "probe",
+    })
+    if options.json then core.json_save(options.json, details) end
+    if options.html then
+      local page, reason = show.page(details)
+      core.write_file(options.html, page)
+      if reason then io.stderr:write("sonde: ", reason, "\n") end
+    end
+    if not options.json and not options.html then print(show.text(details)) end
+  end,
+}

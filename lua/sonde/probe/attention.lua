@@ -1,0 +1,92 @@
+--- attention.lua - over how many tokens attention spreads, and how often bounded norms are at their bounds.
+--
+-- Both are computed from what modules publish: attention layers their queries, keys and window, norms with a tanh what
+-- it is taken of (doc/plugins.md). No step of a training computes them.
+
+local core = require "sonde.core"
+local register = require("sonde.probe.registry").register
+
+local FORBIDDEN = -1e9            -- added to scores of tokens that must not be seen
+
+-- 1 where query i may see key j, [T, T].
+local function visible(trace, window)
+  local n, ages = trace.context, {}
+  for i = 0, n - 1 do
+    for j = 0, n - 1 do ages[#ages + 1] = i - j end
+  end
+  local age = trace.graph:find("probe.age") or trace.graph:leaf("probe.age", core.tensor("f32", { n, n }, ages))
+  local seen = age:greater(-0.5)
+  return window and seen * (window - age):greater(0.5) or seen
+end
+
+-- Entropy of each query's weights, mean over queries: [B, H].
+local function entropy(trace, part)
+  local q, k = part:lookup "attn.queries", part:lookup "attn.keys"
+  if not q or not k then
+    error(core.where() .. "probe attention_entropy: attention '" .. part.modules.attention.name .. "' publishes no "
+      .. "\"attn.queries\" and \"attn.keys\"", 0)
+  end
+  local d, kv = q:dims(), k:dims()[3]
+  local batch, tokens, heads, width = d[1], d[2], d[3], d[4]
+  k = k:permute({ 1, 3, 2, 4 }):reshape({ batch, kv, 1, tokens, width }):expand({ batch, kv, heads / kv, tokens, width })
+    :reshape { batch, heads, tokens, width }
+  local scores = q:permute({ 1, 3, 2, 4 }):matmul(k, { transpose_b = true }) * (1 / math.sqrt(width))
+  local hidden = visible(trace, part:lookup "attn.window"):affine(-FORBIDDEN, FORBIDDEN)
+  local logs = (scores + hidden):log_softmax()
+  return (logs:exp() * logs):sum(-1):mean(3):reshape { batch, heads } * -1
+end
+
+register("attention_entropy", {
+  definition = "entropy of the attention weights of a query; mean over tokens, for each head",
+  unit = "nats", source = "Zhai et al., 2023", axes = { "block", "head" },
+  outputs = function(trace)
+    local nodes = {}
+    for i, part in ipairs(trace.parts) do nodes[i] = entropy(trace, part) end
+    return nodes
+  end,
+  value = function(mean, session)
+    local rows, heads = core.list(), session.model.config.heads
+    for block = 1, session.depth do
+      rows[block] = core.list()
+      for head = 1, heads do rows[block][head] = mean[1][(block - 1) * heads + head] end
+    end
+    return rows
+  end,
+})
+
+local SATURATED = 0.95
+
+register("tanh_saturation", {
+  definition = "share of values with |tanh| > 0.95 in each norm of a block that has a tanh (DyT, BHyT), in their order",
+  source = "what BHyT's training logs", axes = { "block", "norm" },
+  jobs = function(session)
+    return { { nodes = function(trace)
+      local nodes = {}
+      session.saturated = {}
+      for i, part in ipairs(trace.parts) do
+        session.saturated[i] = 0
+        for _, norm in ipairs(part.norms) do
+          local x = part:lookup(norm.slot .. ".tanh_input")
+          if x then
+            nodes[#nodes + 1] = x:tanh():abs():greater(SATURATED):mean { 2, 3 }
+            session.saturated[i] = session.saturated[i] + 1
+          end
+        end
+      end
+      if #nodes == 0 then
+        error(core.where() .. "probe tanh_saturation: norm '" .. session.model.layers[1].norm.name
+          .. "' has no tanh; dyt and bhyt have", 0)
+      end
+      return nodes
+    end } }
+  end,
+  value = function(mean, session)
+    local rows, at = core.list(), 0
+    for i, n in ipairs(session.saturated) do
+      rows[i] = core.list()
+      for k = 1, n do rows[i][k] = mean[1][at + k] end
+      at = at + n
+    end
+    return rows
+  end,
+})

@@ -1,0 +1,272 @@
+--- show.lua - the result of sonde.probe for people: a table on the terminal, one static HTML page with figures.
+--
+-- Blocks are put into an order only where their intervals lie apart.
+
+local html = require "sonde.report_html"
+local plot = require "sonde.plot"
+local stats = require "sonde.stats"
+local style = require "sonde.report_style"
+
+local show = {}
+local el, esc = html.element, html.escape
+
+local WIDEST = 10                 -- columns of a matrix that a terminal shows
+
+local function number(x)
+  if x ~= x then return "none" end
+  if x == 0 then return "0" end
+  local size = math.abs(x)
+  if size >= 1e5 or size < 1e-4 then return string.format("%.2e", x) end
+  return string.format("%." .. math.max(0, 3 - math.floor(math.log(size, 10))) .. "f", x)
+end
+
+local function with_interval(value, ci)
+  if not ci then return number(value) end
+  return string.format("%s [%s, %s]", number(value), number(ci[1]), number(ci[2]))
+end
+
+local function is_matrix(entry)
+  return type(entry.values[1]) == "table"
+end
+
+local function names_of(details)
+  local names = {}
+  for name in pairs(details.probes) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
+-- ---- what may be said of the order ----------------------------------------------------------------------------------
+
+local function list(blocks)
+  table.sort(blocks)
+  return (#blocks == 1 and "block " or "blocks ") .. table.concat(blocks, ", ")
+end
+
+local function extreme(described, higher, word, n)
+  local best, tied = stats.leaders(described, higher)
+  local others = {}
+  for key in pairs(tied) do others[#others + 1] = key end
+  if #others == n - 1 then return nil end
+  if #others == 0 then return word .. ": block " .. best end
+  others[#others + 1] = best
+  return word .. " among " .. list(others) .. ", whose intervals overlap"
+end
+
+--- One sentence on which blocks stand out; nil for a matrix, and where there is no interval.
+---@param entry table
+---@return string|nil
+function show.order(entry)
+  if is_matrix(entry) or not entry.ci or #entry.values < 2 then return nil end
+  local described = {}
+  for k, value in ipairs(entry.values) do
+    if value == value then described[k - 1] = { mean = value, lo = entry.ci[k][1], hi = entry.ci[k][2] } end
+  end
+  local parts = {}
+  for _, each in ipairs { { false, "smallest" }, { true, "largest" } } do
+    parts[#parts + 1] = extreme(described, each[1], each[2], #entry.values)
+  end
+  if #parts == 0 then return "no block stands out: the extreme ones' intervals overlap all others" end
+  return table.concat(parts, "; ")
+end
+
+-- ---- terminal ---------------------------------------------------------------------------------------------------
+
+local function aligned(rows)
+  local widths, out = {}, {}
+  for _, row in ipairs(rows) do
+    for k, cell in ipairs(row) do widths[k] = math.max(widths[k] or 0, #cell) end
+  end
+  for r, row in ipairs(rows) do
+    local cells = {}
+    for k, cell in ipairs(row) do cells[k] = string.rep(" ", widths[k] - #cell) .. cell end
+    out[r] = "  " .. table.concat(cells, "  ")
+  end
+  return table.concat(out, "\n")
+end
+
+-- What row r and column c of a matrix are called: distances count from 1, blocks from 0.
+local function label(axis, k)
+  return string.format("%d", axis == "blocks n" and k or k - 1)
+end
+
+local function matrix_text(entry)
+  local widest = 0
+  for _, row in ipairs(entry.values) do widest = math.max(widest, #row) end
+  if widest > WIDEST then
+    return string.format("  a matrix of %d rows, up to %d columns: see --json or --html", #entry.values, widest)
+  end
+  local rows = { { entry.axes[1] } }
+  for c = 1, widest do rows[1][c + 1] = entry.columns and entry.columns[c] or label(entry.axes[2], c) end
+  for r, row in ipairs(entry.values) do
+    rows[r + 1] = { label(entry.axes[1], r) }
+    for c = 1, widest do rows[r + 1][c + 1] = row[c] and number(row[c]) or "" end
+  end
+  return aligned(rows)
+end
+
+local function list_text(entry)
+  local rows = {}
+  for k, value in ipairs(entry.values) do
+    rows[k] = { entry.axes[1] .. " " .. label(entry.axes[1], k), with_interval(value, entry.ci and entry.ci[k]) }
+  end
+  return aligned(rows)
+end
+
+local function scalars_of(entry)
+  local keys, lines = {}, {}
+  for key in pairs(entry.scalars or {}) do keys[#keys + 1] = key end
+  table.sort(keys)
+  for k, key in ipairs(keys) do
+    lines[k] = string.format("%s %s", key, with_interval(entry.scalars[key].value, entry.scalars[key].ci))
+  end
+  return lines
+end
+
+local function facts(details)
+  return string.format("%d windows of %d tokens; %d forward passes over them, %d if each probe ran alone", details.windows,
+    details.context, details.passes, details.passes_alone)
+end
+
+--- The result as text.
+---@param details table     second result of sonde.probe
+---@return string
+function show.text(details)
+  local parts = { facts(details) .. "; 95 % intervals over windows" }
+  for _, name in ipairs(names_of(details)) do
+    local entry = details.probes[name]
+    parts[#parts + 1] = ""
+    parts[#parts + 1] = name .. (entry.unit ~= "" and " (" .. entry.unit .. ")" or "") .. ": " .. entry.definition
+    parts[#parts + 1] = is_matrix(entry) and matrix_text(entry) or list_text(entry)
+    for _, line in ipairs(scalars_of(entry)) do parts[#parts + 1] = "  " .. line end
+    local order = show.order(entry)
+    if order then parts[#parts + 1] = "  " .. order end
+  end
+  return table.concat(parts, "\n")
+end
+
+-- ---- page ---------------------------------------------------------------------------------------------------------
+
+local function line_figure(name, entry)
+  local series = { label = "", colour = 1, x = {}, y = entry.values, markers = true }
+  for k = 1, #entry.values do series.x[k] = k - 1 end
+  if entry.ci then
+    series.lo, series.hi = {}, {}
+    for k, ci in ipairs(entry.ci) do series.lo[k], series.hi[k] = ci[1], ci[2] end
+  end
+  return { title = name, alt = name .. " of each block", xlabel = entry.axes[1], series = { series },
+    ylabel = entry.unit ~= "" and entry.unit or "value" }
+end
+
+local function heat_figure(name, entry)
+  local low, high = math.huge, -math.huge
+  for _, row in ipairs(entry.values) do
+    for _, x in ipairs(row) do
+      if x == x then low, high = math.min(low, x), math.max(high, x) end
+    end
+  end
+  if not (low < high) then low, high = low - 0.5, low + 0.5 end
+  return {
+    heat = entry.values, title = name, alt = name .. " as a matrix", xlabel = entry.axes[2], ylabel = entry.axes[1],
+    key = entry.unit ~= "" and entry.unit or "value", low = low, high = high, xticks = 0,
+    yticks = entry.axes[1] == "blocks n" and 1 or 0,
+  }
+end
+
+-- The columns of a matrix that are different figures, one after the other as lists.
+local function column_entries(name, entry)
+  local entries = {}
+  for c, column in ipairs(entry.columns) do
+    local one = { values = {}, ci = entry.ci and {}, unit = entry.unit, axes = { entry.axes[1] } }
+    for r, row in ipairs(entry.values) do
+      one.values[r] = row[c]
+      if entry.ci then one.ci[r] = entry.ci[r][c] end
+    end
+    entries[c] = { name .. ": " .. column, one }
+  end
+  return entries
+end
+
+local function figures_of(name, entry)
+  if entry.columns then
+    local figures = {}
+    for k, each in ipairs(column_entries(name, entry)) do figures[k] = line_figure(each[1], each[2]) end
+    return figures
+  end
+  return { (is_matrix(entry) and heat_figure or line_figure)(name, entry) }
+end
+
+local function rows_of(entry)
+  local rows = {}
+  for r, value in ipairs(entry.values) do
+    local cells = { el("th", { scope = "row" }, esc(entry.axes[1] .. " " .. label(entry.axes[1], r))) }
+    for c, x in ipairs(is_matrix(entry) and value or { value }) do
+      local ci = entry.ci and entry.ci[r]
+      if ci and is_matrix(entry) then ci = ci[c] end
+      cells[#cells + 1] = el("td", nil, esc(with_interval(x, ci)))
+    end
+    rows[r] = el("tr", nil, cells)
+  end
+  return rows
+end
+
+local function head_of(entry)
+  if not is_matrix(entry) then return "" end
+  local widest, cells = 0, { el("th", { scope = "col" }, esc(entry.axes[1])) }
+  for _, row in ipairs(entry.values) do widest = math.max(widest, #row) end
+  for c = 1, widest do
+    local name = entry.columns and entry.columns[c] or entry.axes[2] .. " " .. label(entry.axes[2], c)
+    cells[c + 1] = el("th", { scope = "col" }, esc(name))
+  end
+  return el("thead", nil, el("tr", nil, cells))
+end
+
+local function section(name, entry, svgs)
+  local panels, caption = {}, entry.definition .. (entry.source ~= "" and " (" .. entry.source .. ")." or ".")
+  for k, svg in ipairs(svgs) do panels[k] = el("div", nil, svg) end
+  local order = show.order(entry)
+  local said = scalars_of(entry)
+  said[#said + 1] = order
+  local items = {}
+  for k, line in ipairs(said) do items[k] = el("li", nil, esc(line)) end
+  return el("section", { id = name }, el("h2", nil, esc(name)),
+    el("figure", nil, el("div", { class = #panels == 1 and "panels wide" or "panels" }, panels),
+      el("figcaption", nil, esc(caption))),
+    #items > 0 and el("ul", { class = "say" }, items) or "",
+    el("details", nil, el("summary", nil, "values with their 95 % intervals"),
+      el("div", { class = "scroll" }, el("table", nil, head_of(entry), el("tbody", nil, rows_of(entry)))))) .. "\n"
+end
+
+--- The result as one HTML page with its figures inside.
+---@param details table     second result of sonde.probe
+---@param gnuplot? string   program to draw with
+---@return string page, string|nil reason why there are no figures
+function show.page(details, gnuplot)
+  local names, all, counts = names_of(details), {}, {}
+  for k, name in ipairs(names) do
+    local figures = figures_of(name, details.probes[name])
+    counts[k] = #figures
+    for _, figure in ipairs(figures) do all[#all + 1] = figure end
+  end
+  local svgs, reason = plot.render(all, gnuplot)
+  local sections, at = {}, 0
+  for k, name in ipairs(names) do
+    local own = {}
+    for i = 1, svgs and counts[k] or 0 do own[i] = svgs[at + i] end
+    at = at + counts[k]
+    sections[k] = section(name, details.probes[name], own)
+  end
+  local title = "Probes of " .. (details.model or "a model")
+  local head = el("head", nil, el("meta", { charset = "utf-8" }),
+    el("meta", { name = "viewport", content = "width=device-width, initial-scale=1" }), el("title", nil, esc(title)),
+    el("style", nil, "\n" .. style))
+  local body = el("body", nil, el("main", nil, el("header", nil, el("h1", nil, esc(title)),
+    el("p", { class = "facts" }, esc(facts(details))),
+    el("p", { class = "note" }, "Blocks count from 0. Bars and brackets are 95 % intervals from windows drawn anew; blocks "
+      .. "are put into an order only where these lie apart."),
+    reason and el("p", { class = "note" }, esc(reason)) or ""), sections))
+  return "<!DOCTYPE html>\n" .. el("html", { lang = "en", xmlns = "http://www.w3.org/1999/xhtml" }, head, "\n", body)
+    .. "\n", reason
+end
+
+return show
