@@ -24,7 +24,7 @@ probe.schema = {
   { name = "context", type = "integer", min = 2, max = 1048576, doc = "tokens of a window; default: 512, or the model's context" },
   { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
   { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the draws behind the intervals, and of random vectors" },
-  { name = "progress", type = "function", doc = "called with the share that is done" },
+  { name = "progress", type = "function", doc = "called with the share that is done, and of what" },
 }
 
 --- The names of all probes.
@@ -58,14 +58,38 @@ local function entry_of(run, found, jobs)
   return entry
 end
 
+local function spread(values, name, entry)
+  if not entry.columns then
+    values[name] = entry.values
+    return
+  end
+  for k, column in ipairs(entry.columns) do
+    local list = core.list()
+    for block, row in ipairs(entry.values) do list[block] = row[k] end
+    values[name .. "_" .. column] = list
+  end
+end
+
+-- Passes that a probe takes before its jobs; those that share the preparation make it once.
+local function prepare(run, found, made)
+  local f = found.prepare
+  if not f then return 0 end
+  if not made[f] then
+    local before = run.passes
+    f(run)
+    made[f] = run.passes - before
+  end
+  return made[f]
+end
+
 -- The jobs of all wanted probes; and how many passes each would take by itself.
 local function collect(run, wanted)
-  local jobs, parts, alone = {}, {}, 0
+  local jobs, parts, alone, made = {}, {}, 0, {}
   for _, name in ipairs(wanted) do
-    local found, before = registry.find(name), run.passes
-    if found.prepare then found.prepare(run) end
+    local found = registry.find(name)
+    local before = prepare(run, found, made)
     local own = found.jobs(run)
-    alone = alone + run.passes - before + run.count(own)
+    alone = alone + before + run.count(own)
     parts[#parts + 1] = { name = name, found = found, jobs = own }
     for _, job in ipairs(own) do jobs[#jobs + 1] = job end
   end
@@ -73,7 +97,7 @@ local function collect(run, wanted)
 end
 
 --- Measures a model on tokens; a corpus stands for its validation text. Gives a list (or rows) of numbers for each
---- probe, and as a second result everything: model, tokens, windows, context, passes and passes_alone (forward passes
+--- probe (of one with several figures a block, a list for each: NAME_FIGURE), and as a second result everything: model, tokens, windows, context, passes and passes_alone (forward passes
 --- made, and what the probes would have made one by one), and probes: for each its values, ci (95 % intervals of the
 --- same shape), scalars, unit and definition. Inside a sweep that is kept with the run.
 ---@param model sonde.model
@@ -88,6 +112,7 @@ function probe.probe(model, source, wanted, options)
   options = args.check(probe.schema, options, "probe")
   local run = session.open(model, source, options)
   local jobs, parts, alone = collect(run, wanted)
+  run:begin("probe", 1)
   run:compute(jobs)
   local details = {
     model = model.folder, tokens = run.rows * run.context, windows = run.rows, context = run.context, seed = options.seed,
@@ -96,7 +121,8 @@ function probe.probe(model, source, wanted, options)
   local values = {}
   for _, part in ipairs(parts) do
     local entry = entry_of(run, part.found, part.jobs)
-    details.probes[part.name], values[part.name] = entry, entry.values
+    details.probes[part.name] = entry
+    spread(values, part.name, entry)
   end
   details.passes, details.passes_alone = run.passes, alone
   keep(details)

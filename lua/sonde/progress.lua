@@ -109,15 +109,15 @@ function progress:clear()
   end
 end
 
---- Shows work of which only the share that is done is known. Gives a function to call with that share, which takes its
---- line off the terminal when all is done.
----@param label string
----@return fun(share: number)
-function progress.share(label)
+--- Shows work of which only the share that is done is known. Gives a function to call with that share and a word for the
+--- work, which may be of several kinds one after the other; it takes its line off the terminal when all is done.
+---@return fun(share: number, label: string)
+function progress.share()
   local live = core.is_terminal "stderr" and os.getenv "TERM" ~= "dumb"
-  local began, drawn_at, shown = core.seconds(), -1, 0
-  return function(share)
+  local began, drawn_at, shown, current
+  return function(share, label)
     local now = core.seconds()
+    if label ~= current then began, drawn_at, shown, current = now, -1, 0, label end
     local left = share > 0.01 and "  ETA " .. progress.clock((now - began) * (1 - share) / share) or ""
     if live then
       if now - drawn_at < REDRAW_SECONDS and share < 1 then return end

@@ -43,6 +43,11 @@ local QUANTITIES = {
 }
 
 local function quantity(name)
+  local probe = require("sonde.probe").registry.find(name)
+  if probe and not QUANTITIES[name] then
+    return { title = name, axis = probe.unit ~= "" and probe.unit or name, log = "auto", is = probe.definition .. ".",
+      look = "", x = probe.axes[2], y = probe.axes[1] }
+  end
   return QUANTITIES[name] or { title = name, axis = name, log = "auto",
     is = ("Reported by the trials as '%s', averaged over them."):format(name), look = "" }
 end

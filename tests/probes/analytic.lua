@@ -44,6 +44,20 @@ function TestSilentBlock:test_changes_nothing()
   end
 end
 
+function TestSilentBlock:test_does_nothing_to_later_blocks_and_has_the_identity_for_a_jacobian()
+  local values, details = sonde.probe(silence(small(), 1), stream(16 * 6 + 1), { "causal", "jacobian", "jacobian_estimate" })
+  lu.assertEquals(values.causal[2][3], 0)
+  lu.assertTrue(values.causal[1][3] > 0)
+  for _, name in ipairs { "jacobian", "jacobian_estimate" } do
+    lu.assertTrue(values[name .. "_deviation"][2] < 1e-7, name)
+    lu.assertTrue(values[name .. "_deviation"][1] > 1e-2, name)
+    lu.assertAlmostEquals(values[name .. "_frobenius"][2], math.sqrt(WIDTH), 1e-6)
+    lu.assertAlmostEquals(values[name .. "_spectral"][2], 1, 1e-5)
+  end
+  lu.assertTrue(details.probes.jacobian.ci[2][1][2] < 1e-7)
+  lu.assertAlmostEquals(values.jacobian_diagonal_mean[2], 1, 1e-6)
+end
+
 function TestSilentBlock:test_ranges_that_end_in_it()
   local values = sonde.probe(silence(small(), 1), stream(16 * 5 + 1), { "layer_removal", "layer_removal_ranges" })
   lu.assertEquals(values.layer_removal_ranges[1], values.layer_removal)

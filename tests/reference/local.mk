@@ -6,3 +6,4 @@ EXTRA_DIST += %D%/make_train.py %D%/train.json
 EXTRA_DIST += %D%/make_plugins.py %D%/plugins.json
 EXTRA_DIST += %D%/make_tokenizers.js %D%/tokenizers.json
 EXTRA_DIST += %D%/make_norms.py %D%/norms.json
+EXTRA_DIST += %D%/make_probes.py %D%/llama_probes

@@ -39,7 +39,7 @@ return {
     end
     local _, details = sonde.probe(model, tokens, options.probes or PRESET, {
       tokens = options.tokens, context = options.context, batch = options.batch, seed = options.seed,
-      progress = progress.share "probe",
+      progress = progress.share(),
     })
     if options.json then core.json_save(options.json, details) end
     if options.html then

@@ -24,6 +24,7 @@ function affine.collect(run, ranges)
   for i = 1, #ranges do
     fits[i] = { core.least_squares(run.width, run.width), core.least_squares(run.width, run.width) }
   end
+  run:begin("least squares", 1)
   run:compute { {
     nodes = function(trace)
       local nodes = {}

@@ -82,6 +82,7 @@ local function matrices(session)
   local weights = group_weights(session)
   local parts = {}
   for block = 1, session.depth do parts[block] = {} end
+  session:begin("Jacobian", math.ceil(session.width / ROWS))
   for first = 1, session.width, ROWS do
     local last = math.min(session.width, first + ROWS - 1)
     local count = (last - first + 1) * session.width
@@ -249,6 +250,7 @@ local function power(session)
     left[block] = { core.tensor("f32", { session.width }) }
     right[block] = { core.tensor("f32", { session.width }, start) }
   end
+  session:begin("power iteration", 2 * POWER_STEPS)
   for _ = 1, POWER_STEPS do
     for block, v in ipairs(means(session, differences(session, right))) do
       normalise(v)

@@ -24,7 +24,7 @@ local schema = {
   { name = "jobs", type = "function", doc = "of a session: a list of jobs, in place of outputs" },
   { name = "value", type = "function",
     doc = "of the jobs' means and the session: values (a list, or rows) and a table of scalars; default: the first means" },
-  { name = "prepare", type = "function", doc = "of a session: computes what the jobs need, before them" },
+  { name = "prepare", type = "function", doc = "of a session: computes what the jobs need, before them; once for all probes with the same function" },
   { name = "measure", type = "function", doc = "of a session and the finished jobs: the entry itself, in place of value" },
   { name = "resamples", type = "integer", min = 1, doc = "of the intervals, where value takes long" },
 }

@@ -47,8 +47,15 @@ function session.open(model, source, options)
   return setmetatable({
     model = model, depth = model.config.depth, width = model.config.width, context = context, stream = stream,
     rows = rows, batch = math.min(options.batch or windows.batch(context, rows), rows), options = options, passes = 0,
-    edits = {}, report = options.progress or function() end,
+    edits = {}, report = options.progress or function() end, label = "probe", part = 0, parts = 1,
   }, session)
+end
+
+--- Names what the next calls of session:compute are for, and how many they are: for the display of progress.
+---@param label string
+---@param parts integer
+function session:begin(label, parts)
+  self.label, self.part, self.parts = label, 0, parts
 end
 
 --- The intervention of that name, which probes then share.
@@ -184,10 +191,12 @@ function session:compute(jobs)
   for _, job in ipairs(jobs) do job.samples = {} end
   for _, group in ipairs(grouped(jobs)) do
     local passes = #group.edits + (group.base and 1 or 0)
-    run(self, group, function(part) self.report((done + passes * math.min(1, part)) / all) end)
+    run(self, group, function(share)
+      self.report((self.part + (done + passes * math.min(1, share)) / all) / self.parts, self.label)
+    end)
     done = done + passes
   end
-  self.passes = self.passes + all
+  self.passes, self.part = self.passes + all, self.part + 1
 end
 
 --- Which window (from 1) each row of the batches one after the other is; false where it was seen before.

@@ -14,7 +14,6 @@ end
 
 -- Both probes use the same pass over the text: maps of the even windows, of the odd ones, and of all.
 local function prepare(run)
-  if run.maps then return end
   affine.check(run, run.rows > 1 and 2 or 1)
   local ranges, maps = ranges_of(run), {}
   for i, folds in ipairs(affine.collect(run, ranges)) do

@@ -1,0 +1,209 @@
+-- What probes share: passes, intervals, the registry, the run they are kept with; and values that modules publish.
+
+local lu = require "luaunit"
+local sonde = require "sonde"
+local core = require "sonde.core"
+local bootstrap = require "sonde.probe.bootstrap"
+local show = require "sonde.probe.show"
+
+local CONTEXT, DEPTH, WIDTH, VOCAB = 10, 4, 8, 13
+
+local function small(options)
+  local all = { vocab = VOCAB, width = WIDTH, depth = DEPTH, heads = 2, context = CONTEXT, init_std = 0.5, seed = 3 }
+  for key, value in pairs(options or {}) do all[key] = value end
+  return sonde.transformer(all):init()
+end
+
+local function stream(windows, state)
+  local ids = {}
+  state = state or 7
+  for i = 1, windows * CONTEXT + 1 do
+    state = (state * 16807) % 2147483647
+    ids[i] = state % VOCAB
+  end
+  return ids
+end
+
+TestPasses = {}
+
+function TestPasses:test_are_shared()
+  local cases = {                       -- probes, passes together, passes one by one
+    { { "variance", "angular_distance", "gradient_norm" }, 1, 3 },
+    { { "layer_removal" }, 1 + DEPTH, 1 + DEPTH },
+    { { "layer_removal", "causal" }, 1 + DEPTH, 1 + DEPTH + DEPTH },
+    { { "layer_removal", "layer_removal_ranges" }, 1 + DEPTH * (DEPTH + 1) / 2, 2 + DEPTH + DEPTH * (DEPTH + 1) / 2 },
+    { { "permutation", "variance" }, 1 + DEPTH * (DEPTH - 1) / 2, 2 + DEPTH * (DEPTH - 1) / 2 },
+    { { "usefulness" }, 2 + DEPTH, 2 + DEPTH },
+    { { "usefulness", "usefulness_held_out" }, 2 + 2 * DEPTH, 4 + 2 * DEPTH },
+  }
+  local model, ids = small(), stream(5)
+  for _, case in ipairs(cases) do
+    local _, details = sonde.probe(model, ids, case[1])
+    local text = table.concat(case[1], " ")
+    lu.assertEquals(details.passes, case[2], text)
+    lu.assertEquals(details.passes_alone, case[3], text)
+  end
+end
+
+function TestPasses:test_company_and_batches_change_nothing()
+  local model, ids = small(), stream(7)
+  local all = { "variance", "causal", "layer_removal", "usefulness_held_out", "effective_rank", "angular_distances_all" }
+  local together, details = sonde.probe(model, ids, all, { batch = 3 })
+  for _, name in ipairs(all) do
+    local alone, own = sonde.probe(model, ids, { name }, { batch = 3 })
+    lu.assertEquals(alone[name], together[name], name)
+    lu.assertEquals(own.probes[name], details.probes[name], name)
+  end
+  local one = sonde.probe(model, ids, all, { batch = 1 })
+  local function close(a, b)
+    if type(a) == "number" then return lu.assertAlmostEquals(a, b, 1e-5) end
+    for i = 1, #a do close(a[i], b[i]) end
+  end
+  for _, name in ipairs(all) do close(one[name], together[name]) end
+end
+
+TestIntervals = {}
+
+-- The mean of n numbers of standard deviation s: an interval about 2 * 1.96 s / sqrt(n) long.
+function TestIntervals:test_width()
+  local n, values = 200, {}
+  local random = bootstrap.random(5)
+  for i = 1, n do values[i] = random(1000) / 1000 end
+  local slots = {}
+  for i = 1, n do slots[i] = i end
+  slots[n + 1] = false                 -- seen before: does not count
+  values[n + 1] = 1e6
+  local session = { rows = n, options = { seed = 1 }, slots = function() return slots end }
+  local job = { samples = { core.tensor("f32", { n + 1, 1 }, values) } }
+  local entry = bootstrap.figures(session, { job }, function(mean) return { mean[1][1] } end)
+  local mean, square = 0, 0
+  for i = 1, n do mean = mean + values[i] / n end
+  for i = 1, n do square = square + (values[i] - mean) ^ 2 / n end
+  lu.assertAlmostEquals(entry.values[1], mean, 1e-6)
+  local expected = 2 * 1.96 * math.sqrt(square / n)
+  lu.assertTrue(math.abs((entry.ci[1][2] - entry.ci[1][1]) / expected - 1) < 0.1)
+  lu.assertTrue(math.abs(entry.ci[1][1] + entry.ci[1][2] - 2 * mean) < 0.1 * expected)
+  lu.assertEquals(bootstrap.figures(session, { job }, function(m) return { m[1][1] } end), entry)
+  session.options.seed = 2
+  lu.assertNotEquals(bootstrap.figures(session, { job }, function(m) return { m[1][1] } end).ci, entry.ci)
+end
+
+function TestIntervals:test_draws_are_even()
+  local random, counts = bootstrap.random(0), {}
+  for _ = 1, 7000 do
+    local k = random(7)
+    counts[k] = (counts[k] or 0) + 1
+  end
+  for k = 0, 6 do lu.assertTrue(math.abs(counts[k] - 1000) < 120, k .. ": " .. counts[k]) end
+end
+
+function TestIntervals:test_one_window_has_none()
+  local values, details = sonde.probe(small(), stream(1), { "variance", "jacobian_estimate", "causal" })
+  lu.assertEquals(#values.variance, DEPTH)
+  for _, entry in pairs(details.probes) do lu.assertNil(entry.ci) end
+end
+
+function TestIntervals:test_no_order_where_they_overlap()
+  local function said(values, ci) return show.order { values = values, ci = ci, axes = { "block" } } end
+  lu.assertEquals(said({ 1, 2, 3 }, { { 0.9, 1.1 }, { 1.9, 2.1 }, { 2.9, 3.1 } }), "smallest: block 0; largest: block 2")
+  lu.assertEquals(said({ 1, 1.1, 3 }, { { 0.9, 1.1 }, { 1, 1.2 }, { 2.9, 3.1 } }),
+    "smallest among blocks 0, 1, whose intervals overlap; largest: block 2")
+  lu.assertStrContains(said({ 1, 1.1, 1.2 }, { { 0, 2 }, { 0, 2 }, { 0, 2 } }), "no block stands out")
+  lu.assertNil(said({ 1, 2 }, nil))
+end
+
+TestRegistry = {}
+
+function TestRegistry:test_a_probe_of_a_script()
+  sonde.probes.register("peak", {
+    definition = "largest magnitude in the stream after each block",
+    outputs = function(trace)
+      local nodes = {}
+      for i, x in ipairs(trace.blocks) do nodes[i] = x:abs():amax { 2, 3 } end
+      return nodes
+    end,
+  })
+  local values, details = sonde.probe(small(), stream(4), { "peak", "variance" })
+  lu.assertEquals(#values.peak, DEPTH)
+  lu.assertEquals(details.passes, 1)
+  lu.assertTrue(values.peak[1] > math.sqrt(values.variance[1]))
+  lu.assertTrue(details.probes.peak.ci[1][1] < values.peak[1])
+  lu.assertErrorMsgContains("exists already", sonde.probes.register, "peak", { definition = "x", outputs = print })
+end
+
+function TestRegistry:test_mistakes()
+  local register = sonde.probes.register
+  lu.assertErrorMsgContains("no name for a probe", register, "a b", { definition = "x", outputs = print })
+  lu.assertErrorMsgContains("either outputs or jobs", register, "none", { definition = "x" })
+  lu.assertErrorMsgContains("definition", register, "none", { outputs = print })
+end
+
+TestPublished = {}
+
+-- A token that sees only itself has entropy 0; two visible tokens at most ln 2.
+function TestPublished:test_entropy_of_a_window()
+  local bounds = { [1] = 0, [2] = math.log(2), [0] = math.log(CONTEXT) }
+  for window, bound in pairs(bounds) do
+    local values = sonde.probe(small { attention = { "causal", window = window } }, stream(3), { "attention_entropy" })
+    for block = 1, DEPTH do
+      for head = 1, 2 do
+        local x = values.attention_entropy[block][head]
+        lu.assertTrue(x <= bound + 1e-6 and x >= -1e-6, x .. " for " .. bound)
+        lu.assertTrue(window == 1 or x > 0.1 * bound)
+      end
+    end
+  end
+end
+
+-- y = gain tanh(.), and gains start at 1: the norm's own output tells how often it is at its bounds.
+function TestPublished:test_saturation()
+  for _, norm in ipairs { { "dyt", alpha_attn = 3, alpha_ffn = 0.01 }, { "bhyt", lambda_attn = 20, lambda_ffn = 20 },
+    { "bhyt_star", lambda_attn = 30, lambda_ffn = 1 } } do
+    local model, ids = small { norm = norm, init_std = 1 }, stream(4)
+    sonde.probes.register("outputs_" .. norm[1], {
+      definition = "share of outputs over the bound", axes = { "block", "norm" },
+      outputs = function(trace)
+        local nodes = {}
+        for _, part in ipairs(trace.parts) do
+          for _, each in ipairs(part.norms) do nodes[#nodes + 1] = each.output:abs():greater(0.95):mean { 2, 3 } end
+        end
+        return nodes
+      end,
+    })
+    local values = sonde.probe(model, ids, { "tanh_saturation", "outputs_" .. norm[1] })
+    local flat = {}
+    for _, row in ipairs(values.tanh_saturation) do
+      lu.assertEquals(#row, 2)
+      for _, x in ipairs(row) do flat[#flat + 1] = x end
+    end
+    for i, x in ipairs(flat) do lu.assertAlmostEquals(x, values["outputs_" .. norm[1]][i], 2e-3) end
+    lu.assertTrue(flat[1] > 0.05, norm[1] .. " " .. flat[1])
+  end
+end
+
+TestKept = {}
+
+function TestKept:test_in_the_run_of_a_sweep()
+  local dir = os.tmpname()
+  os.remove(dir)
+  local sweep = sonde.sweep { name = "kept", grid = { seed = { 1 } }, root = dir }
+  sweep:run(function(trial, p)
+    local values = sonde.probe(small { seed = p.seed }, stream(4), { "variance", "causal", "jacobian" })
+    trial:report(values)
+    trial:report { done = 1 }
+  end)
+  local found
+  for _, name in ipairs(core.list_dir(dir .. "/kept")) do
+    local trial = dir .. "/kept/" .. name
+    if core.exists(trial .. "/probes.json") then found = trial end
+  end
+  local details = core.json_load(found .. "/probes.json")
+  lu.assertEquals(core.json_load(found .. "/probes/variance.json"), details.probes.variance.values)
+  lu.assertEquals(#core.json_load(found .. "/probes/causal.json"), DEPTH)
+  lu.assertEquals(#core.json_load(found .. "/probes/jacobian_deviation.json"), DEPTH)
+  lu.assertAlmostEquals(core.json_load(found .. "/run.json").results.causal_score,
+    details.probes.causal.scalars.score.value, 1e-12)
+  core.remove_tree(dir)
+end
+
+os.exit(lu.LuaUnit.run("-o", "tap"), true)
