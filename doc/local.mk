@@ -6,6 +6,4 @@ lua-api: sonde
 	SONDE_LUA_PATH='$(abs_top_srcdir)/lua' ./sonde run '$(srcdir)/doc/gen-lua-api.lua' > lua-api.tmp
 	mv lua-api.tmp '$(srcdir)/doc/lua-api.md'
 .PHONY: lua-api
-EXTRA_DIST += %D%/plugins.md
-EXTRA_DIST += %D%/norms.md
 EXTRA_DIST += %D%/probes.md

@@ -1,9 +1,10 @@
 --- plot_heat.lua - a table of numbers as coloured cells, in gnuplot commands.
 --
---   figure = { heat = { {row 1}, {row 2}, .. }, title, alt, xlabel, ylabel, key, low, high, xticks, yticks, width, height }
+--   figure = { heat = { {row 1}, {row 2}, .. }, title, alt, xlabel, ylabel, key, low, high, xticks, yticks,
+--     width, height }
 --
--- Row r stands at height r, its entry c at place c; rows may differ in length. Ticks count from 1, from the number that
--- `xticks` or `yticks` is, or are the names that it lists. `key` names the colours, which run from
+-- Row r stands at height r, its entry c at place c; rows may differ in length. Ticks count from 1, from the number
+-- that `xticks` or `yticks` is, or are the names that it lists. `key` names the colours, which run from
 -- `low` to `high`. The scale (viridis) grows in lightness, so that it reads without hue and on either ground.
 
 local text = require "sonde.plot_text"

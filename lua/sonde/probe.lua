@@ -1,8 +1,10 @@
---- probe.lua - what the depth of a model does: measured on the values of its blocks, over tokens it has not seen.
+--- probe.lua - what the depth of a model does: measured on the values of its blocks, over tokens it has not
+-- seen.
 --
--- Blocks count from 0: the first entry of a list is block 0. Probes that are asked for together share their passes over
--- the text (sonde.probe.session); every figure has a 95 % interval from windows drawn anew (sonde.probe.bootstrap). What
--- can be asked for is registered by the files beside this one, and described in doc/probes.md.
+-- Blocks count from 0: the first entry of a list is block 0. Probes that are asked for together share their
+-- passes over the text (sonde.probe.session); every figure has a 95 % interval from windows drawn anew
+-- (sonde.probe.bootstrap). What can be asked for is registered by the files beside this one, and described in
+-- doc/probes.md.
 
 local core = require "sonde.core"
 local args = require "sonde.args"
@@ -21,9 +23,12 @@ local probe = { registry = registry }
 probe.schema = {
   { name = "tokens", type = "integer", min = 2, preset = 51200,
     doc = "tokens to measure on, from the first; whole windows, and no more than the text has" },
-  { name = "context", type = "integer", min = 2, max = 1048576, doc = "tokens of a window; default: 512, or the model's context" },
-  { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
-  { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the draws behind the intervals, and of random vectors" },
+  { name = "context", type = "integer", min = 2, max = 1048576,
+    doc = "tokens of a window; default: 512, or the model's context" },
+  { name = "batch", type = "integer", min = 1, max = 1048576,
+    doc = "windows computed at once; default: some thousand tokens" },
+  { name = "seed", type = "integer", min = 0, preset = 0,
+    doc = "of the draws behind the intervals, and of random vectors" },
   { name = "progress", type = "function", doc = "called with the share that is done, and of what" },
 }
 
@@ -96,10 +101,11 @@ local function collect(run, wanted)
   return jobs, parts, alone
 end
 
---- Measures a model on tokens; a corpus stands for its validation text. Gives a list (or rows) of numbers for each
---- probe (of one with several figures a block, a list for each: NAME_FIGURE), and as a second result everything: model, tokens, windows, context, passes and passes_alone (forward passes
---- made, and what the probes would have made one by one), and probes: for each its values, ci (95 % intervals of the
---- same shape), scalars, unit and definition. Inside a sweep that is kept with the run.
+--- Measures a model on tokens; a corpus stands for its validation text. Gives a list (or rows) of numbers for
+--- each probe (of one with several figures a block, a list for each: NAME_FIGURE), and as a second result
+--- everything: model, tokens, windows, context, passes and passes_alone (forward passes made, and what the
+--- probes would have made one by one), and probes: for each its values, ci (95 % intervals of the same
+--- shape), scalars, unit and definition. Inside a sweep that is kept with the run.
 ---@param model sonde.model
 ---@param source sonde.corpus|integer[]|sonde.tensor
 ---@param wanted string[]      see doc/probes.md
@@ -107,7 +113,8 @@ end
 ---@return table<string, table> values, table details
 function probe.probe(model, source, wanted, options)
   wanted = args.value({
-    name = "probes", type = "list", of = { name = "probe", type = "string", choices = registry.names, doc = "" }, doc = "",
+    name = "probes", type = "list", doc = "",
+    of = { name = "probe", type = "string", choices = registry.names, doc = "" },
   }, wanted, "probe")
   options = args.check(probe.schema, options, "probe")
   local run = session.open(model, source, options)
@@ -115,8 +122,8 @@ function probe.probe(model, source, wanted, options)
   run:begin("probe", 1)
   run:compute(jobs)
   local details = {
-    model = model.folder, tokens = run.rows * run.context, windows = run.rows, context = run.context, seed = options.seed,
-    probes = {},
+    model = model.folder, tokens = run.rows * run.context, windows = run.rows, context = run.context,
+    seed = options.seed, probes = {},
   }
   local values = {}
   for _, part in ipairs(parts) do

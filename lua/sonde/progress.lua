@@ -109,8 +109,9 @@ function progress:clear()
   end
 end
 
---- Shows work of which only the share that is done is known. Gives a function to call with that share and a word for the
---- work, which may be of several kinds one after the other; it takes its line off the terminal when all is done.
+--- Shows work of which only the share that is done is known. Gives a function to call with that share and a word
+--- for the work, which may be of several kinds one after the other; it takes its line off the terminal when all is
+--- done.
 ---@return fun(share: number, label: string)
 function progress.share()
   local live = core.is_terminal "stderr" and os.getenv "TERM" ~= "dumb"

@@ -3,8 +3,9 @@
  * are normalised head by head (RMSNorm over Dh, one gain for all heads) before the rotation.
  *
  * Published for the other modules of the block: the weights of value and output, "attn.v_weight" [KV Dh, D] and
- * "attn.o_weight" [D, H Dh]; and for probes what the weights of the average follow from: "attn.queries" [B, T, H, Dh] and
- * "attn.keys" [B, T, KV, Dh] after the rotation, "attn.values" [B, T, KV, Dh], and "attn.window" [1] if there is one. */
+ * "attn.o_weight" [D, H Dh]; and for probes what the weights of the average follow from: "attn.queries"
+ * [B, T, H, Dh] and "attn.keys" [B, T, KV, Dh] after the rotation, "attn.values" [B, T, KV, Dh], and
+ * "attn.window" [1] if there is one. */
 #include "sonde_plugin.h"
 
 enum { HEADS, KV_HEADS, HEAD_DIM, ROPE_THETA, WINDOW, QK_NORM, QK_EPS };
@@ -65,7 +66,8 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   sonde_publish(site, "attn.values", v);
   if (opt[WINDOW].i) {
     static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
-    sonde_publish(site, "attn.window", sonde_the_host->constant(sonde_the_host->node_graph(x), &one, (double)opt[WINDOW].i));
+    sonde_graph *g = sonde_the_host->node_graph(x);
+    sonde_publish(site, "attn.window", sonde_the_host->constant(g, &one, (double)opt[WINDOW].i));
   }
   int64_t flat[3] = {at->batch, at->context, heads * head_dim};
   return sonde_linear(sonde_reshape(sonde_attention(q, k, v, 0, opt[WINDOW].i), flat, 3), wo);

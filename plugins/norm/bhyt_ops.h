@@ -217,8 +217,8 @@ static sonde_node *norm(sonde_site *site, const sonde_value *opt, sonde_node *x,
   if (y) {
     int64_t column[3] = {at->batch, at->context, 1};
     sonde_node *v = sonde_reshape(sonde_the_host->result(y, 1), column, 3);
-    sonde_node *scale = sonde_scale(sonde_mul(sonde_rsqrt(sonde_affine(v, 1, opt[EPS].f)), in[LAMBDA]), 1 / opt[KAPPA].f);
-    publish_tanh(site, sonde_mul(x, scale));
+    sonde_node *r = sonde_scale(sonde_rsqrt(sonde_affine(v, 1, opt[EPS].f)), 1 / opt[KAPPA].f);
+    publish_tanh(site, sonde_mul(x, sonde_mul(r, in[LAMBDA])));
   }
   return y;
 }

@@ -1,5 +1,5 @@
-/* linalg.h - the two decompositions that probes need, by LAPACK in f64: least squares over more rows than fit into memory,
- * and singular values. */
+/* linalg.h - the two decompositions that probes need, by LAPACK in f64: least squares over more rows than fit
+ * into memory, and singular values. */
 #ifndef SONDE_CPU_LINALG_H
 #define SONDE_CPU_LINALG_H
 
@@ -26,8 +26,8 @@ int sonde_lstsq_merge(sonde_lstsq *s, const sonde_lstsq *other, sonde_error *err
  * *residual, if not NULL, ||Y - X W - b|| / ||Y - mean of Y|| over the rows (0 where Y is constant and met). */
 int sonde_lstsq_solve(const sonde_lstsq *s, float *w, float *b, double *residual, sonde_error *err);
 
-/* Singular values of x [m, n], the largest first, min(m, n) of them. They are roots of the eigenvalues of the smaller of
- * X X' and X' X: good to about 1e-8 of the largest. */
+/* Singular values of x [m, n], the largest first, min(m, n) of them. They are roots of the eigenvalues of the
+ * smaller of X X' and X' X: good to about 1e-8 of the largest. */
 int sonde_singular_values(const float *x, int64_t m, int64_t n, float *values, sonde_error *err);
 
 #endif

@@ -1,4 +1,5 @@
--- Cases whose answer is known without computing: blocks that do nothing, blocks that are affine, blocks that are equal.
+-- Cases whose answer is known without computing: blocks that do nothing, blocks that are affine, blocks that
+-- are equal.
 
 local lu = require "luaunit"
 local sonde = require "sonde"
@@ -45,7 +46,8 @@ function TestSilentBlock:test_changes_nothing()
 end
 
 function TestSilentBlock:test_does_nothing_to_later_blocks_and_has_the_identity_for_a_jacobian()
-  local values, details = sonde.probe(silence(small(), 1), stream(16 * 6 + 1), { "causal", "jacobian", "jacobian_estimate" })
+  local values, details = sonde.probe(silence(small(), 1), stream(16 * 6 + 1),
+    { "causal", "jacobian", "jacobian_estimate" })
   lu.assertEquals(values.causal[2][3], 0)
   lu.assertTrue(values.causal[1][3] > 0)
   for _, name in ipairs { "jacobian", "jacobian_estimate" } do

@@ -10,7 +10,9 @@ setup_file() {
 local sonde, core = require "sonde", require "sonde.core"
 local text = core.read_file "book.txt"
 local tokenizer = core.tokenizer_train({ text }, { vocab = 270 })
-local model = sonde.transformer { vocab = tokenizer:vocab(), width = 16, depth = 3, heads = 2, context = 24, init_std = 0.3 }
+local model = sonde.transformer {
+  vocab = tokenizer:vocab(), width = 16, depth = 3, heads = 2, context = 24, init_std = 0.3,
+}
 model:save("model", { tokenizer = tokenizer })
 LUA
   "$SONDE" run make.lua

@@ -1,4 +1,5 @@
--- What probes share: passes, intervals, the registry, the run they are kept with; and values that modules publish.
+-- What probes share: passes, intervals, the registry, the run they are kept with; and values that modules
+-- publish.
 
 local lu = require "luaunit"
 local sonde = require "sonde"

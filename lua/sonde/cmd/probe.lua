@@ -11,18 +11,21 @@ local PRESET = { "variance", "angular_distance", "block_influence", "layer_remov
 return {
   summary = "measure on a text what each block of a model does",
   usage = "--model DIR --text FILE [options]",
-  details = "Windows of the context are taken from the start of the text, as `sonde eval` takes them. Every figure has a\n"
-    .. "95 % interval over windows. Probes share their forward passes: ask for all at once. doc/probes.md defines them.",
+  details = "Windows of the context are taken from the start of the text, as `sonde eval` takes them. Every figure\n"
+    .. "has a 95 % interval over windows. Probes share their forward passes: ask for all at once.\n"
+    .. "doc/probes.md defines them.",
   options = {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
     { name = "text", type = "string", required = true, value = "FILE", doc = "the text" },
-    { name = "probes", type = "list", value = "A,B,..", of = { name = "probe", type = "string", choices = known, doc = "" },
+    { name = "probes", type = "list", value = "A,B,..",
+      of = { name = "probe", type = "string", choices = known, doc = "" },
       doc = "which; default: " .. table.concat(PRESET, ",") },
     { name = "tokens", type = "integer", min = 2, preset = 51200, doc = "tokens to measure on, at most" },
     { name = "context", type = "integer", min = 2, max = 1048576,
       doc = "tokens of a window; default: 512, or the model's context" },
-    { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
+    { name = "batch", type = "integer", min = 1, max = 1048576,
+      doc = "windows computed at once; default: some thousand tokens" },
     { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the intervals and of random vectors" },
     { name = "json", type = "string", value = "OUT", doc = "write everything as a JSON object" },
     { name = "html", type = "string", value = "OUT", doc = "write a page with figures" },

@@ -1,5 +1,5 @@
---- affine.lua - affine maps y = x W + b in the place of blocks, fitted by least squares on the stream before and after
--- them: what a block does beyond such a map is what its nonlinearities are good for.
+--- affine.lua - affine maps y = x W + b in the place of blocks, fitted by least squares on the stream before
+-- and after them: what a block does beyond such a map is what its nonlinearities are good for.
 
 local core = require "sonde.core"
 local args = require "sonde.args"
@@ -14,8 +14,8 @@ local affine = {}
 ---@field bias sonde.tensor      b [D]
 ---@field residual number        ||Y - X W - b|| / ||Y - mean of Y|| on the rows of the fit
 
---- Adds all tokens of the session's windows to least squares of the blocks first..last of each range; in one pass.
---- Windows of even and of odd number go to fits of their own.
+--- Adds all tokens of the session's windows to least squares of the blocks first..last of each range; in one
+--- pass. Windows of even and of odd number go to fits of their own.
 ---@param run sonde.session
 ---@param ranges integer[][]     {first, last}
 ---@return table[]               for each range {even, odd}
@@ -63,7 +63,8 @@ local function leaf(graph, tensor)
   return graph:leaf("affine." .. made, tensor)
 end
 
---- The intervention that puts a map in the place of its blocks: options of model:trace. With a second map and a mask
+--- The intervention that puts a map in the place of its blocks: options of model:trace. With a second map and
+--- a mask
 --- [B, 1, 1], windows where the mask is 0 take that one.
 ---@param map sonde.affine
 ---@param other? sonde.affine
@@ -85,8 +86,8 @@ function affine.edit(map, other, mask)
   return { replace = { [map.first] = replacement }, skip = skipped }
 end
 
---- Fits maps for ranges of blocks on a source's windows: of sonde.probe's options, tokens, context, batch and progress
---- count.
+--- Fits maps for ranges of blocks on a source's windows: of sonde.probe's options, tokens, context, batch and
+--- progress count.
 ---@param model sonde.model
 ---@param source sonde.corpus|integer[]|sonde.tensor
 ---@param ranges integer[][]     {first, last}, from 0

@@ -1,7 +1,7 @@
 --- angle.lua - how far blocks turn the stream.
 --
--- Of unit vectors u and v, 1 - cos = |u - v|^2 / 2 and 1 + cos = |u + v|^2 / 2: no digits are lost where the angle is
--- small, and a block that changes nothing has distance 0 exactly.
+-- Of unit vectors u and v, 1 - cos = |u - v|^2 / 2 and 1 + cos = |u + v|^2 / 2: no digits are lost where the
+-- angle is small, and a block that changes nothing has distance 0 exactly.
 
 local register = require("sonde.probe.registry").register
 local core = require "sonde.core"
@@ -29,8 +29,8 @@ local function angle(u, v)
   return minus:greater(1):where(sharp:affine(-1, math.pi), sharp) * (1 / math.pi)
 end
 
--- Streams h_0 (the embedding) .. h_L (after the last block, before the final norm), as unit vectors: at the last token
--- of each window, or at all.
+-- Streams h_0 (the embedding) .. h_L (after the last block, before the final norm), as unit vectors: at the
+-- last token of each window, or at all.
 local function streams(trace, last)
   local list = {}
   for i = 0, #trace.blocks do

@@ -1,7 +1,7 @@
 --- attention.lua - over how many tokens attention spreads, and how often bounded norms are at their bounds.
 --
--- Both are computed from what modules publish: attention layers their queries, keys and window, norms with a tanh what
--- it is taken of (doc/plugins.md). No step of a training computes them.
+-- Both are computed from what modules publish: attention layers their queries, keys and window, norms with a
+-- tanh what it is taken of (doc/plugins.md). No step of a training computes them.
 
 local core = require "sonde.core"
 local register = require("sonde.probe.registry").register
@@ -28,8 +28,8 @@ local function entropy(trace, part)
   end
   local d, kv = q:dims(), k:dims()[3]
   local batch, tokens, heads, width = d[1], d[2], d[3], d[4]
-  k = k:permute({ 1, 3, 2, 4 }):reshape({ batch, kv, 1, tokens, width }):expand({ batch, kv, heads / kv, tokens, width })
-    :reshape { batch, heads, tokens, width }
+  k = k:permute({ 1, 3, 2, 4 }):reshape({ batch, kv, 1, tokens, width })
+    :expand({ batch, kv, heads / kv, tokens, width }):reshape { batch, heads, tokens, width }
   local scores = q:permute({ 1, 3, 2, 4 }):matmul(k, { transpose_b = true }) * (1 / math.sqrt(width))
   local hidden = visible(trace, part:lookup "attn.window"):affine(-FORBIDDEN, FORBIDDEN)
   local logs = (scores + hidden):log_softmax()

@@ -1,6 +1,7 @@
 --- bootstrap.lua - means over windows, and percentile intervals from windows drawn anew with replacement.
 --
--- Windows are the unit: tokens of one window depend on each other. All figures of a measurement see the same draws.
+-- Windows are the unit: tokens of one window depend on each other. All figures of a measurement see the same
+-- draws.
 
 local core = require "sonde.core"
 local stats = require "sonde.stats"
@@ -20,8 +21,8 @@ function bootstrap.random(seed)
   end
 end
 
---- Weights of the windows: the first row takes each once, the others are draws. Row r has the weights of all slots (of
---- session:slots), and they sum to 1.
+--- Weights of the windows: the first row takes each once, the others are draws. Row r has the weights of all
+--- slots (of session:slots), and they sum to 1.
 ---@param slots (integer|false)[]
 ---@param rows integer         windows
 ---@param resamples integer
@@ -128,7 +129,8 @@ local function sorted_keys(t)
   return names
 end
 
---- Values with their intervals from a value for each resample: at(0) is the figure itself, at(r) that of draw r.
+--- Values with their intervals from a value for each resample: at(0) is the figure itself, at(r) that of draw
+--- r.
 ---@param resamples integer
 ---@param windows integer
 ---@param at fun(r: integer): table, table|nil    values (a list, or rows) and scalars

@@ -14,8 +14,8 @@ local function norm(g)
 end
 
 register("gradient_norm", {
-  definition = "L2 norm, over all tokens and features of a window, of the gradient of its mean loss by the input of each "
-    .. "block; mean over windows",
+  definition = "L2 norm, over all tokens and features of a window, of the gradient of its mean loss by the "
+    .. "input of each block; mean over windows",
   unit = "nats per unit of the stream", source = "Li et al., Mix-LN, 2024",
   jobs = function()
     return { { scored = true, nodes = function(trace)
@@ -29,8 +29,8 @@ register("gradient_norm", {
 })
 
 register("norm_gradient", {
-  definition = "the same by the input of each norm of a block, in their order in the block, through that norm alone (not "
-    .. "by the residual path beside it)",
+  definition = "the same by the input of each norm of a block, in their order in the block, through that norm "
+    .. "alone (not by the residual path beside it)",
   unit = "nats per unit of the stream", source = "what BHyT's training logs", axes = { "block", "norm" },
   jobs = function(session)
     return { { scored = true, nodes = function(trace)

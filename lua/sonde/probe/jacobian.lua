@@ -1,13 +1,15 @@
 --- jacobian.lua - how near each block is to the identity, by derivatives.
 --
 -- J of a block with input X and output Y (before the final norm) is the mean over windows b and tokens s of
--- sum_t dY[b, t, :] / dX[b, s, :]: a matrix D x D whose row i is the gradient of feature i of all outputs by the inputs,
--- as in the code of Sparsity and the Curse of Depth. It sums what a token does to itself and to later tokens.
+-- sum_t dY[b, t, :] / dX[b, s, :]: a matrix D x D whose row i is the gradient of feature i of all outputs by
+-- the inputs, as in the code of Sparsity and the Curse of Depth. It sums what a token does to itself and to
+-- later tokens.
 --
 --   jacobian            the matrix itself: one gradient for each of D rows, so its cost grows with D
---   jacobian_estimate   from gradients along a few random vectors of signs r (Hutchinson: E ||A' r||^2 = ||A||_F^2, and
---                       E r' A r = trace A), and power iteration on J' J for the spectral norm; cost does not grow
---                       with D. J v is a central difference over the block, as fused ops have no second derivatives.
+--   jacobian_estimate   from gradients along a few random vectors of signs r (Hutchinson: E ||A' r||^2 =
+--                       ||A||_F^2, and E r' A r = trace A), and power iteration on J' J for the spectral norm;
+--                       cost does not grow with D. J v is a central difference over the block, as fused ops
+--                       have no second derivatives.
 
 local core = require "sonde.core"
 local bootstrap = require "sonde.probe.bootstrap"
@@ -165,9 +167,9 @@ end
 local RESAMPLES = 200
 
 register("jacobian", {
-  definition = "of J, the mean over tokens s of sum_t dY_t / dX_s of each block (jacobian.lua): ||J - I||_F / D, RMS off "
-    .. "the diagonal, mean and standard deviation of the diagonal, ||J||_F, largest singular value. Scalars: means over "
-    .. "blocks, share of blocks whose diagonal mean is above 0.5",
+  definition = "of J, the mean over tokens s of sum_t dY_t / dX_s of each block: ||J - I||_F / D, RMS off the "
+    .. "diagonal, mean and standard deviation of the diagonal, ||J||_F, largest singular value. Scalars: means "
+    .. "over blocks, share of blocks whose diagonal mean is above 0.5",
   source = source, axes = { "block", "figure" }, columns = columns,
   prepare = function(session) session.jacobians = matrices(session) end,
   jobs = function() return {} end,
@@ -222,8 +224,8 @@ local function normalise(list)
   return size
 end
 
--- The mean over tokens of J_b v of each window by (Y(X + h v) - Y(X - h v)) / 2h; every block is built twice more, on
--- streams moved by h, which is STEP times the stream's root mean square norm in the window.
+-- The mean over tokens of J_b v of each window by (Y(X + h v) - Y(X - h v)) / 2h; every block is built twice
+-- more, on streams moved by h, which is STEP times the stream's root mean square norm in the window.
 local function differences(session, vectors)
   local moved, replace = {}, {}
   for block = 1, session.depth do
@@ -278,9 +280,9 @@ local function hutchinson(mean, at, vectors, draw, d)
 end
 
 register("jacobian_estimate", {
-  definition = "the same from " .. VECTORS .. " random vectors of signs: ||J - I||_F / D, mean of the diagonal, ||J||_F, and "
-    .. "the largest singular value by " .. POWER_STEPS .. " steps of power iteration (from below). The intervals hold the "
-    .. "choice of vectors too",
+  definition = "of the same J from " .. VECTORS .. " random vectors of signs: ||J - I||_F / D, mean of the "
+    .. "diagonal, ||J||_F, and the largest singular value by " .. POWER_STEPS .. " steps of power iteration (from "
+    .. "below). The intervals hold the choice of vectors too",
   source = "Hutchinson, 1989", axes = { "block", "figure" },
   columns = { "deviation", "diagonal_mean", "frobenius", "spectral" }, resamples = 300,
   prepare = function(session) session.left, session.right = power(session) end,

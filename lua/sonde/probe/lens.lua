@@ -16,7 +16,8 @@ local function normed(trace)
 end
 
 register("lens_loss", {
-  definition = "mean loss of the head on the stream after each block, through the final norm; the last one is the model's",
+  definition = "mean loss of the head on the stream after each block, through the final norm; the last "
+    .. "one is the model's",
   unit = "nats", source = source,
   jobs = function()
     return { { scored = true, nodes = function(trace)
@@ -43,8 +44,8 @@ local function agreement(x, final, head, vocab)
 end
 
 register("lens_agreement", {
-  definition = "share of tokens where the head's likeliest token on the stream after a block, through the final norm, is "
-    .. "the model's",
+  definition = "share of tokens where the head's likeliest token on the stream after a block, through the final "
+    .. "norm, is the model's",
   source = source,
   outputs = function(trace)
     local list, nodes = normed(trace), {}

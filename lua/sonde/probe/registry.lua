@@ -1,8 +1,9 @@
---- registry.lua - the probes by name. Those of Sonde stand in files beside this one; a script registers its own alike.
+--- registry.lua - the probes by name. Those of Sonde stand in files beside this one; a script registers its
+-- own alike.
 --
--- A probe asks for jobs: values of the traced graph, one row of numbers for each window of text. All jobs of all probes
--- are computed together (session.lua), means over the windows are taken, and `value` makes figures of the means; the
--- same function on resampled windows gives the intervals (bootstrap.lua).
+-- A probe asks for jobs: values of the traced graph, one row of numbers for each window of text. All jobs of
+-- all probes are computed together (session.lua), means over the windows are taken, and `value` makes figures
+-- of the means; the same function on resampled windows gives the intervals (bootstrap.lua).
 
 local core = require "sonde.core"
 local args = require "sonde.args"
@@ -15,17 +16,19 @@ local schema = {
   { name = "definition", type = "string", required = true, doc = "what is measured, in a sentence" },
   { name = "unit", type = "string", preset = "", doc = "of the values; empty: a pure number" },
   { name = "source", type = "string", preset = "", doc = "paper that it comes from" },
-  { name = "axes", type = "list", preset = { "block" }, doc = "what the values are by: one name, or two for rows and columns",
-    of = { name = "axis", type = "string", doc = "a name" } },
+  { name = "axes", type = "list", preset = { "block" },
+    doc = "what the values are by: one name, or two for rows and columns", of = { name = "axis", type = "string", doc = "a name" } },
   { name = "columns", type = "list", doc = "names of the columns, where they are not numbers from 0",
     of = { name = "column", type = "string", doc = "a name" } },
   { name = "outputs", type = "function",
     doc = "of a trace: a list of nodes whose first axis is the windows [B, ..]; their means are the values" },
   { name = "jobs", type = "function", doc = "of a session: a list of jobs, in place of outputs" },
   { name = "value", type = "function",
-    doc = "of the jobs' means and the session: values (a list, or rows) and a table of scalars; default: the first means" },
-  { name = "prepare", type = "function", doc = "of a session: computes what the jobs need, before them; once for all probes with the same function" },
-  { name = "measure", type = "function", doc = "of a session and the finished jobs: the entry itself, in place of value" },
+    doc = "of the jobs' means and the session: values (a list, or rows), a table of scalars; default: first means" },
+  { name = "prepare", type = "function",
+    doc = "of a session: computes what the jobs need, before them; once for all probes with the same function" },
+  { name = "measure", type = "function",
+    doc = "of a session and the finished jobs: the entry itself, in place of value" },
   { name = "resamples", type = "integer", min = 1, doc = "of the intervals, where value takes long" },
 }
 
@@ -37,8 +40,8 @@ local function first_means(mean)
   return mean[1]
 end
 
---- Registers a probe under a name that sonde.probe can be asked for. The simplest has a definition and `outputs`, a
---- function of a trace that gives a node [B] for each block.
+--- Registers a probe under a name that sonde.probe can be asked for. The simplest has a definition and
+--- `outputs`, a function of a trace that gives a node [B] for each block.
 ---@param name string
 ---@param info table     definition, unit, source, axes; outputs, or jobs, value, prepare, measure
 function registry.register(name, info)

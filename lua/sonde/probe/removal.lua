@@ -1,4 +1,5 @@
---- removal.lua - what the loss does without a block, without a range of blocks, and with two blocks exchanged.
+--- removal.lua - what the loss does without a block, without a range of blocks, and with two blocks
+-- exchanged.
 
 local core = require "sonde.core"
 local register = require("sonde.probe.registry").register

@@ -1,4 +1,5 @@
---- session.lua - one measurement: the model, the windows of text, and the passes over them that all probes share.
+--- session.lua - one measurement: the model, the windows of text, and the passes over them that all probes
+-- share.
 --
 -- A job is a table:
 --   nodes     function(base, edited): nodes [B, ..] of the traces of the model as it is and of the edited one
@@ -6,11 +7,13 @@
 --   compares  whether `nodes` of an edited model uses the base too
 --   scored    whether `nodes` needs the targets, as every loss does
 --   before    function(start): called before each batch with the number (from 0) of its first window
---   each      function(tensors, start, first): takes the nodes' values after each batch, whose windows before the first-th
---             were seen already; it may give back a tensor [B, K] to be kept. Without it all values are kept.
+--   each      function(tensors, start, first): takes the nodes' values after each batch, whose windows before
+--             the first-th were seen already; it may give back a tensor [B, K] to be kept. Without it all
+--             values are kept.
 -- After session:compute, job.samples holds a tensor [B, K] for each batch.
 --
--- Jobs that edit the model alike share its trace, and a graph of several traces computes what they have in common once.
+-- Jobs that edit the model alike share its trace, and a graph of several traces computes what they have in
+-- common once.
 
 local core = require "sonde.core"
 local machine = require "sonde.machine"
@@ -92,7 +95,8 @@ function session.window_loss(trace)
   return trace.loss:reshape({ trace.batch, trace.context }):mean(2):reshape { trace.batch }
 end
 
--- Jobs in groups that one graph each computes: {jobs, edits (a list), base}. Those of one edit stand together.
+-- Jobs in groups that one graph each computes: {jobs, edits (a list), base}. Those of one edit stand
+-- together.
 local function grouped(jobs)
   local groups, place = {}, {}
   local function open()
@@ -134,7 +138,8 @@ local function flat(nodes, batch)
   return { require("sonde").concat(list, 2) }
 end
 
--- The graph of a group: its plan, for each job where its nodes begin and how many they are, and whether targets are needed.
+-- The graph of a group: its plan, for each job where its nodes begin and how many they are, and whether
+-- targets are needed.
 local function planned(self, group)
   local shape = { batch = self.batch, context = self.context }
   local base = self.model:trace(shape)

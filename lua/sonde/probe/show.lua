@@ -1,4 +1,5 @@
---- show.lua - the result of sonde.probe for people: a table on the terminal, one static HTML page with figures.
+--- show.lua - the result of sonde.probe for people: a table on the terminal, one static HTML page with
+-- figures.
 --
 -- Blocks are put into an order only where their intervals lie apart.
 
@@ -124,8 +125,8 @@ local function scalars_of(entry)
 end
 
 local function facts(details)
-  return string.format("%d windows of %d tokens; %d forward passes over them, %d if each probe ran alone", details.windows,
-    details.context, details.passes, details.passes_alone)
+  return string.format("%d windows of %d tokens; %d forward passes over them, %d if each probe ran alone",
+    details.windows, details.context, details.passes, details.passes_alone)
 end
 
 --- The result as text.
@@ -262,8 +263,8 @@ function show.page(details, gnuplot)
     el("style", nil, "\n" .. style))
   local body = el("body", nil, el("main", nil, el("header", nil, el("h1", nil, esc(title)),
     el("p", { class = "facts" }, esc(facts(details))),
-    el("p", { class = "note" }, "Blocks count from 0. Bars and brackets are 95 % intervals from windows drawn anew; blocks "
-      .. "are put into an order only where these lie apart."),
+    el("p", { class = "note" }, "Blocks count from 0. Bars and brackets are 95 % intervals from windows drawn anew; "
+      .. "blocks are put into an order only where these lie apart."),
     reason and el("p", { class = "note" }, esc(reason)) or ""), sections))
   return "<!DOCTYPE html>\n" .. el("html", { lang = "en", xmlns = "http://www.w3.org/1999/xhtml" }, head, "\n", body)
     .. "\n", reason

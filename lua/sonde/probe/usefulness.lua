@@ -1,4 +1,5 @@
---- usefulness.lua - whether blocks are worth their nonlinearity: the loss with each replaced by its best affine map.
+--- usefulness.lua - whether blocks are worth their nonlinearity: the loss with each replaced by its best
+-- affine map.
 
 local core = require "sonde.core"
 local affine = require "sonde.probe.affine"
@@ -45,8 +46,8 @@ local function ratios(mean)
   return list, { score = useful / #list }
 end
 
-local text = "loss with the block replaced by the affine map x W + b (least squares over tokens, with the residual path) "
-  .. "over the loss without, "
+local text = "loss with the block replaced by the affine map x W + b (least squares over tokens, with the "
+  .. "residual path) over the loss without, "
 
 register("usefulness", {
   definition = text .. "on the windows of the fit. Score: share of blocks above 1.10",
@@ -58,8 +59,8 @@ register("usefulness", {
 })
 
 register("usefulness_held_out", {
-  definition = text .. "each window with the map fitted on the windows of the other parity. Score: share of blocks above "
-    .. "1.10",
+  definition = text .. "each window with the map fitted on the windows of the other parity. Score: share of "
+    .. "blocks above 1.10",
   source = "the same, without scoring a fit on its own rows", prepare = prepare,
   jobs = function(run)
     if run.rows < 2 then error(core.where() .. "probe: usefulness_held_out needs 2 windows; give more tokens", 0) end

@@ -1,4 +1,5 @@
---- variance.lua - how large the stream and what the branches add to it are, and how much of its space it fills.
+--- variance.lua - how large the stream and what the branches add to it are, and how much of its space it
+-- fills.
 
 local core = require "sonde.core"
 local register = require("sonde.probe.registry").register
