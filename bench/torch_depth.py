@@ -14,7 +14,7 @@ import numpy
 import torch
 import torch.nn.functional as F
 
-import torch_train
+import torch_llama
 
 VOCAB, WIDTH, HEADS, FFN, CONTEXT, BATCH = 2048, 64, 4, 176, 64, 8
 TOKENS, RATE, LAST, WARMUP, DECAY, STD, VALIDATION = 256000, 3e-3, 0.1, 0.05, 0.1, 0.02, 32768
@@ -50,7 +50,7 @@ def forward_of(placement, layer, depth):
 
 
 def make_model(placement, depth):
-    model = torch_train.Llama(WIDTH, HEADS, depth, FFN, VOCAB, CONTEXT)
+    model = torch_llama.Llama(WIDTH, HEADS, depth, FFN, VOCAB, CONTEXT)
     for k, block in enumerate(model.blocks):
         block.forward = types.MethodType(forward_of(placement, k + 1, depth), block)
     for p in model.parameters():

@@ -11,7 +11,7 @@ local bench = {}
 
 local PEAK_SECONDS, WARM_UP, MIB = 0.4, 2, 1024 * 1024
 
---- The models of the speed bars: plain Llamas (bench/torch_train.py has the same).
+--- The models of the speed bars: plain Llamas (bench/torch_llama.py has the same).
 bench.configs = {
   a = { width = 128, heads = 4, depth = 4, ffn_hidden = 352, vocab = 8192, context = 256, batch = 8 },
   b = { width = 256, heads = 4, depth = 4, ffn_hidden = 688, vocab = 8192, context = 256, batch = 8 },
@@ -221,6 +221,27 @@ function bench.train(options)
     peak_rss_mib = rounded(core.peak_rss() / MIB, 1),
     planned_mib = rounded((before + memory.arena + memory.state) / MIB, 1),
     state_sha256 = model:params():sha256(), loss = loss,
+  }
+end
+
+-- ---- generation ----------------------------------------------------------------------------------------------------------
+
+local PROMPT = 16
+
+--- Greedy generation, batch 1, with one of bench.configs: the rate, and the memory traffic of the weights alone, which
+--- every token must read.
+function bench.generate(options)
+  local c, prompt = bench.configs[options.config], {}
+  local model = sonde.transformer { vocab = c.vocab, width = c.width, heads = c.heads, depth = c.depth,
+    ffn_hidden = c.ffn_hidden, context = c.context, seed = options.seed }
+  for k = 1, PROMPT do prompt[k] = k * 7919 % c.vocab end
+  local _, speed = sonde.generate(model, { prompt }, { tokens = options.tokens, temperature = 0, dtype = options.dtype })
+  local count = model:count()
+  local bytes = (count.total - count.embedding) * (options.dtype == "bf16" and 2 or 4)
+  return {
+    what = "generate", config = options.config, dtype = options.dtype, threads = core.threads(),
+    tokens_per_s = rounded(speed.tokens_per_s, 1), weights_gb_s = rounded(speed.tokens_per_s * bytes / 1e9, 1),
+    prefill_ms = rounded(speed.prefill_seconds * 1e3, 1), peak_rss_mib = rounded(core.peak_rss() / MIB, 1),
   }
 end
 

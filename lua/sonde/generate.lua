@@ -19,7 +19,8 @@ generate.schema = {
   { name = "each", type = "function", doc = "called with the list of new tokens, one a sequence, after each step; true: stop" },
 }
 
--- A plan of `length` tokens a sequence whose first output is the logits after the last of them.
+-- A plan of `length` tokens a sequence whose first output is the logits after the last of them. The plan that runs for
+-- every token holds what follows from the weights alone.
 local function plan_of(model, cache, batch, length, prefill, dtype)
   local graph = core.graph()
   cache:attach(graph, prefill)
@@ -29,7 +30,7 @@ local function plan_of(model, cache, batch, length, prefill, dtype)
   table.insert(nodes, 1, last:linear(trace.head))
   local into = {}
   for k, tensor in ipairs(tensors) do into[k + 1] = tensor end
-  return core.plan(nodes, { compute = dtype }, into)
+  return core.plan(nodes, { compute = dtype, hold = not prefill }, into)
 end
 
 local function check_prompts(prompts, model, wanted)

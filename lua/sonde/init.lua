@@ -138,6 +138,7 @@ end
 ---@field recompute? "never"|"budget"|"always"
 ---@field compute? "f32"|"bf16"
 ---@field fuse? boolean
+---@field hold? boolean              leaves keep their values between runs: what follows from them alone is computed once
 
 --- Plans the computation of some nodes: memory and order are fixed here, plan:run{...} then computes.
 ---@param outputs sonde.node[]
@@ -150,6 +151,7 @@ function sonde.plan(outputs, options, tensors)
     { name = "recompute", type = "string", choices = { "never", "budget", "always" }, doc = "recompute blocks" },
     { name = "compute", type = "string", choices = { "f32", "bf16" }, doc = "dtype of products" },
     { name = "fuse", type = "boolean", doc = "fuse elementwise ops" },
+    { name = "hold", type = "boolean", doc = "compute what follows from leaves alone once" },
   }, options, "plan")
   return core.plan(outputs, options, tensors)
 end

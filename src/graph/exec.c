@@ -111,10 +111,12 @@ int sonde_plan_run(sonde_plan *p, sonde_error *err) {
   if (err) err->code = 0;
   set_pointers(p);
   for (int32_t k = 0; !rc && k < p->n_step; k++) {
+    if (p->held && p->step[k].held) continue;
     int64_t start = p->profile ? now_ns() : 0;
     rc = run_step(p, &p->step[k], err);
     if (p->profile) p->step[k].ns += now_ns() - start;
   }
+  p->held = p->opts.hold && !rc;
   return rc;
 }
 

@@ -80,6 +80,50 @@ static void begin_storage(sonde_plan *p) {
     }
 }
 
+/* ---- what is held from run to run --------------------------------------------------------------------- */
+
+typedef struct holding { sonde_plan *p; uint8_t *held; int all; } holding;
+
+static int is_written(const sonde_plan *p, const sonde_tensor *t) {
+  for (int i = 0; i < p->n_out; i++)
+    if (p->out_tensor[i] == t) return 1;
+  return 0;
+}
+
+static void ask(void *arg, value v, int stored) {
+  holding *h = arg;
+  value root = h->p->root[v];
+  const storage *s = &h->p->store[root];
+  int fixed = s->place == IN_CONST || (s->place == IN_TENSOR && !is_written(h->p, s->tensor));
+  if (!stored && !fixed && !h->held[root]) h->all = 0;
+}
+
+static void keep(void *arg, value v, int stored) {
+  holding *h = arg;
+  value root = h->p->root[v];
+  if (!stored) return;
+  h->held[root] = 1;
+  h->p->store[root].first = 0;
+  h->p->store[root].last = h->p->n_step + h->p->n_out + 1;      /* never free, never taken over */
+}
+
+/* Steps that read only leaves, constants and results of such steps; before outputs are placed, so that a held result
+ * that is an output is copied to its tensor in every run. */
+static int hold_steps(sonde_plan *p, sonde_error *err) {
+  holding h = {p, sonde_alloc((size_t)p->count * SONDE_MAX_OUT), 0};
+  if (!h.held) return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
+  for (int32_t k = 0; k < p->n_step; k++) {
+    const pnode *n = p->step[k].kind == STEP_OP ? &p->node[p->step[k].node] : NULL;
+    h.all = !n || !(n->def->flags & SONDE_OP_RANDOM);
+    if (h.all) plan_step_values(p, &p->step[k], ask, &h);
+    if (!h.all) continue;
+    plan_step_values(p, &p->step[k], keep, &h);
+    p->step[k].held = 1;
+  }
+  sonde_release(h.held);
+  return 0;
+}
+
 /* Results that take over the buffer of an input that nobody reads afterwards. */
 typedef struct over { sonde_plan *p; step *s; int32_t at; value in[SONDE_MAX_IN + FUSED_MAX_INPUTS]; int n_in; } over;
 
@@ -107,7 +151,7 @@ static void collect(void *arg, value v, int stored) {
 static int write_through(sonde_plan *p, int i) {
   value root = p->root[p->out[i]];
   storage *s = &p->store[root];
-  if (s->place != IN_ARENA || s->bytes != p->out_tensor[i]->bytes) return 0;
+  if (s->place != IN_ARENA || s->bytes != p->out_tensor[i]->bytes || s->last > p->n_step + p->n_out) return 0;
   for (int32_t k = 0; k < p->count; k++) {
     if (p->node[k].kind != SONDE_KIND_LEAF || p->node[k].src->tensor != p->out_tensor[i]) continue;
     const storage *old = &p->store[value_of(k, 0)];
@@ -122,7 +166,7 @@ static int write_through(sonde_plan *p, int i) {
 static void place_outputs(sonde_plan *p) {
   for (int i = 0; i < p->n_out; i++) {
     storage *s = &p->store[p->root[p->out[i]]];
-    s->last = p->n_step + p->n_out;
+    if (s->last < p->n_step + p->n_out) s->last = p->n_step + p->n_out;
     if (p->out_tensor[i] && !write_through(p, i))
       p->step[p->n_step++] = (step){.kind = STEP_COPY, .from = p->out[i], .output = i};
   }
@@ -208,6 +252,7 @@ int plan_memory(sonde_plan *p, sonde_error *err) {
   begin_storage(p);
   life l = {p, 0};
   for (; l.at < p->n_step; l.at++) plan_step_values(p, &p->step[l.at], touch, &l);
+  if (p->opts.hold && hold_steps(p, err)) return SONDE_ENOMEM;
   place_outputs(p);
   for (int32_t k = 0; k < p->n_step; k++) {
     over o = {p, &p->step[k], k, {0}, 0};

@@ -112,10 +112,13 @@ static void measure(sonde_plan *p) {
   p->info.bytes = t.bytes;
 }
 
-static int check_outputs(sonde_graph *g, sonde_node *const *out, sonde_tensor *const *out_tensor, int n_out, sonde_error *err) {
+static int check_outputs(sonde_graph *g, sonde_node *const *out, sonde_tensor *const *out_tensor, int n_out,
+                         const sonde_plan_opts *opts, sonde_error *err) {
   char t1[160], t2[160];
   if (g->first.code) return sonde_graph_error(g, err);
   if (n_out < 1) return sonde_fail(err, SONDE_EINVAL, "a plan needs at least one output");
+  if (opts && opts->hold && opts->share)
+    return sonde_fail(err, SONDE_EINVAL, "a plan that holds results cannot share its arena: the other plan would overwrite them");
   for (int i = 0; i < n_out; i++) {
     if (!out[i]) return sonde_fail(err, SONDE_EINVAL, "plan output %d is no node", i + 1);
     if (out[i]->g != g) return sonde_fail(err, SONDE_EINVAL, "plan output %d belongs to another graph", i + 1);
@@ -143,7 +146,7 @@ static int own_arena(sonde_plan *p, sonde_error *err) {
 
 sonde_plan *sonde_plan_new(sonde_graph *g, sonde_node *const *out, sonde_tensor *const *out_tensor, int n_out,
                            const sonde_plan_opts *opts, sonde_error *err) {
-  if (check_outputs(g, out, out_tensor, n_out, err)) return NULL;
+  if (check_outputs(g, out, out_tensor, n_out, opts, err)) return NULL;
   sonde_plan *p = sonde_alloc(sizeof *p);
   int rc = p ? 0 : sonde_fail(err, SONDE_ENOMEM, "no memory for a plan");
   if (!rc) {

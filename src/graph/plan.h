@@ -38,6 +38,7 @@ typedef struct step {
   value from;                     /* COPY */
   int32_t output;                 /* COPY: which plan output */
   int64_t scratch_bytes, scratch_at;
+  int held;                       /* runs once: its results stay (opts.hold) */
   int64_t ns;                     /* time spent, when the plan is profiled */
 } step;
 
@@ -78,7 +79,7 @@ struct sonde_plan {
   int64_t registers_per_worker;   /* floats */
   uint64_t at_step;
   sonde_plan_info info;
-  int profile, prepared;
+  int profile, prepared, held;    /* held: the steps that run once have run */
 };
 
 /* passes; each returns 0 or a code with *err filled */

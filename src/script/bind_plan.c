@@ -25,10 +25,11 @@ static sonde_plan_opts read_opts(lua_State *L, int table) {
   else if (!strcmp(compute, "f32")) o.compute = SONDE_F32;
   else sonde_lua_fail(L, "compute cannot be '%s'; known: f32, bf16", compute);
   o.no_fuse = !sonde_lua_field_bool(L, table, "fuse", 1);
+  o.hold = sonde_lua_field_bool(L, table, "hold", 0);
   return o;
 }
 
-/* core.plan(outputs[, opts[, tensors]]) -> plan. opts: memory_budget (bytes), recompute, compute, fuse.
+/* core.plan(outputs[, opts[, tensors]]) -> plan. opts: memory_budget (bytes), recompute, compute, fuse, hold.
  * tensors[i], if given, is the tensor that output i is written to. */
 static int core_plan(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);

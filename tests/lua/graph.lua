@@ -169,6 +169,49 @@ function TestPlan:test_info_and_dump()
   os.remove(path)
 end
 
+-- The same numbers as without, run after run; what follows from leaves alone, an output among it, is computed once.
+function TestPlan:test_what_follows_from_leaves_is_held()
+  local g, weights = sonde.graph(), {}
+  for i = 1, 64 do weights[i] = math.sin(i) end
+  local w = sonde.tensor("f32", { 8, 8 }, weights)
+  local x, leaf = g:input("x", "f32", { 8, 8 }), g:leaf("w", w)
+  local square = leaf:matmul(leaf):tanh()
+  local nodes = { x:matmul(square):tanh():matmul(leaf), square, x + square }
+  local into = sonde.tensor("f32", { 8, 8 })
+  for _, compute in ipairs { "f32", "bf16" } do
+    local plain = sonde.plan(nodes, { compute = compute })
+    local held = sonde.plan(nodes, { compute = compute, hold = true }, { [2] = into })
+    for run = 1, 3 do
+      local values = {}
+      for i = 1, 64 do values[i] = math.cos(i * run) end
+      plain:run { x = values }
+      for i = 1, 64 do into:set(i, 7) end
+      held:run { x = values }
+      for k = 1, 3 do lu.assertEquals(held:output(k):values(), plain:output(k):values(), compute .. " " .. run) end
+    end
+    plain:close()
+    local before = held:output(3):values()
+    w:set(1, 100)
+    held:run { x = before }
+    held:run { x = before }
+    lu.assertAlmostEquals(held:output(3):get(1), before[1] + into:get(1), 1e-6)       -- the old square
+    lu.assertTrue(math.abs(into:get(1)) <= 1)
+    w:set(1, weights[1])
+    held:close()
+  end
+end
+
+-- A leaf that the plan itself writes is a state, and nothing of it is held.
+function TestPlan:test_a_state_is_not_held()
+  local g = sonde.graph()
+  local state = sonde.tensor("f32", { 4 }, { 1, 2, 3, 4 })
+  local leaf = g:leaf("state", state)
+  local plan = sonde.plan({ leaf * 2 }, { hold = true }, { state })
+  plan:run()
+  plan:run()
+  lu.assertEquals(state:values(), { 4, 8, 12, 16 })
+end
+
 function TestPlan:test_a_budget_that_cannot_be_met()
   local g = sonde.graph()
   local x = g:input("x", "f32", { 512, 512 })

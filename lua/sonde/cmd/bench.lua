@@ -4,6 +4,9 @@ local core = require "sonde.core"
 
 local dtype = { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" }, doc = "dtype of products" }
 local steps = { name = "steps", type = "integer", min = 1, preset = 10, doc = "timed runs, after two that are not" }
+local config = { name = "config", type = "string", preset = "b", choices = { "a", "b", "c", "d", "e" },
+  doc = "model, from 2.9 M (a) to 134 M parameters (e)" }
+local seed = { name = "seed", type = "integer", min = 0, preset = 1, doc = "of weights and tokens" }
 local json = { name = "json", type = "boolean", preset = false, doc = "print one JSON object" }
 
 local function sorted_keys(record)
@@ -63,10 +66,12 @@ return {
         doc = "which one" },
       { name = "width", type = "integer", min = 1, max = 16384, preset = 512, doc = "of the residual stream" }, steps, json,
     }, " --norm dyt"),
+    generate = command("generate", "tokens a second of a plain Llama, one sequence", {
+      config, dtype, { name = "tokens", type = "integer", min = 2, max = 240, preset = 128, doc = "tokens to generate" },
+      seed, json,
+    }),
     train = command("train", "training steps of a plain Llama on random tokens", {
-      { name = "config", type = "string", preset = "b", choices = { "a", "b", "c", "d", "e" },
-        doc = "model, from 2.9 M (a) to 134 M parameters (e)" },
-      dtype, steps, { name = "seed", type = "integer", min = 0, preset = 1, doc = "of weights and tokens" }, json,
+      config, dtype, steps, seed, json,
     }),
   },
 }

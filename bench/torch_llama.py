@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""The models of `sonde bench train` in PyTorch, as its fair peer: a plain Llama (RMSNorm, RoPE, SwiGLU, causal
-softmax attention, untied head), forward, backward and AdamW on random tokens of a fixed seed. Prints one JSON object.
+"""The models of `sonde bench` in PyTorch, as its fair peer: a plain Llama (RMSNorm, RoPE, SwiGLU, causal softmax
+attention, untied head). Training (forward, backward and AdamW on random tokens of a fixed seed), attention alone, or
+generation with a key-value cache. Prints one JSON object.
 
 Written for Debian's python3-torch. `bench/compare` sets the environment in which it is at its best (OpenMP OpenBLAS,
 AVX-512 kernels, an allocator that keeps its pages); run by hand it uses what the shell has.
@@ -16,7 +17,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-# width, heads, depth, ffn, vocabulary, context, batch: the same as in lua/sonde/cmd/bench.lua
+# width, heads, depth, ffn, vocabulary, context, batch: the same as in lua/sonde/bench.lua
 CONFIGS = {
     "a": (128, 4, 4, 352, 8192, 256, 8),
     "b": (256, 4, 4, 688, 8192, 256, 8),
@@ -24,6 +25,8 @@ CONFIGS = {
     "d": (512, 8, 8, 1376, 8192, 512, 4),
     "e": (768, 12, 12, 2048, 32000, 256, 2),
 }
+
+PROMPT = 16        # tokens in front of those that are generated
 
 
 class RMSNorm(torch.nn.Module):
@@ -59,10 +62,21 @@ class Block(torch.nn.Module):
         scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(d // self.heads)) + mask
         return self.o((torch.softmax(scores, -1) @ v).transpose(1, 2).reshape(b, t, d))
 
-    def forward(self, x, cos, sin, mask):
-        x = x + self.attention(self.norm1(x), cos, sin, mask)
+    def ffn(self, x):
         h = self.norm2(x)
         return x + self.down(F.silu(self.gate(h)) * self.up(h))
+
+    def forward(self, x, cos, sin, mask):
+        return self.ffn(x + self.attention(self.norm1(x), cos, sin, mask))
+
+    def decode(self, x, cos, sin, cache, at):
+        """One token [1, D] at position `at`; cache: keys and values [H, T, D/H], filled up to there."""
+        h, heads = self.norm1(x), self.heads
+        q, k, v = (w(h).view(heads, 1, -1) for w in (self.q, self.k, self.v))
+        cache[0][:, at:at + 1] = rotate(k, cos[at], sin[at])
+        cache[1][:, at:at + 1] = v
+        scores = rotate(q, cos[at], sin[at]) @ cache[0][:, :at + 1].transpose(-2, -1) * q.shape[-1] ** -0.5
+        return self.ffn(x + self.o((torch.softmax(scores, -1) @ cache[1][:, :at + 1]).reshape(1, -1)))
 
 
 class Llama(torch.nn.Module):
@@ -86,6 +100,12 @@ class Llama(torch.nn.Module):
         x = self.embedding(tokens)
         for block in self.blocks:
             x = block(x, self.cos, self.sin, self.mask)
+        return self.head(self.norm(x))
+
+    def decode(self, token, cache, at):
+        x = self.embedding(token)
+        for block, own in zip(self.blocks, cache):
+            x = block.decode(x, self.cos, self.sin, own, at)
         return self.head(self.norm(x))
 
 
@@ -141,17 +161,37 @@ def attention(args):
             "ms": round(statistics.median(times[args.warmup:]) * 1e3, 3)}
 
 
+def generate(args):
+    """Greedy, batch 1, weights and cache in the dtype; the prompt is read token by token and not timed."""
+    width, heads, depth, ffn, vocab, context, _ = CONFIGS[args.config]
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    dtype = torch.bfloat16 if args.dtype == "bf16" else torch.float32
+    model = Llama(width, heads, depth, ffn, vocab, context).to(dtype)
+    cache = [torch.zeros(2, heads, context, width // heads, dtype=dtype) for _ in range(depth)]
+    token, start = torch.tensor([1]), None
+    with torch.inference_mode():
+        for at in range(PROMPT + args.tokens):
+            if at == PROMPT:
+                start = time.perf_counter()
+            token = model.decode(token, cache, at).argmax(-1)
+    rate = args.tokens / (time.perf_counter() - start)
+    return {"system": "pytorch " + torch.__version__, "what": "generate", "config": args.config, "dtype": args.dtype,
+            "threads": args.threads, "tokens_per_s": round(rate, 1)}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", choices=sorted(CONFIGS), default="b")
-    parser.add_argument("--attention", action="store_true", help="measure attention alone instead of training")
+    parser.add_argument("--what", choices=("train", "attention", "generate"), default="train")
     parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--tokens", type=int, default=128, help="that are generated")
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    json.dump(attention(args) if args.attention else train(args), sys.stdout)
+    json.dump({"train": train, "attention": attention, "generate": generate}[args.what](args), sys.stdout)
     print()
 
 
