@@ -5,6 +5,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.args"
+local sorted_keys = require "sonde.sorted_keys"
 
 local cli = {}
 
@@ -93,13 +94,6 @@ local function help(command, name)
   say("\nexample:\n  ", command.example)
 end
 
-local function sub_names(command)
-  local names = {}
-  for name in pairs(command.commands) do names[#names + 1] = name end
-  table.sort(names)
-  return names
-end
-
 local function wants_help(words)
   for _, word in ipairs(words) do
     if word == "--" then return false end
@@ -134,9 +128,9 @@ local function start(command, name, words)
         return 0
       end
       if not sub then
-        return wrong("what should '" .. name .. "' do? One of: " .. table.concat(sub_names(command), ", "), name)
+        return wrong("what should '" .. name .. "' do? One of: " .. table.concat(sorted_keys(command.commands), ", "), name)
       end
-      return wrong("unknown command '" .. name .. " " .. sub .. "'" .. args.hint(sub, sub_names(command)), name)
+      return wrong("unknown command '" .. name .. " " .. sub .. "'" .. args.hint(sub, sorted_keys(command.commands)), name)
     end
     local rest = {}
     for i = 2, #words do rest[i - 1] = words[i] end

@@ -2,18 +2,12 @@
 
 local core = require "sonde.core"
 local args = require "sonde.args"
+local sorted_keys = require "sonde.sorted_keys"
 
 local config = {}
 
 local function is_map(value)
   return type(value) == "table" and #value == 0 and next(value) ~= nil
-end
-
-local function keys_of(map)
-  local keys = {}
-  for key in pairs(map) do keys[#keys + 1] = key end
-  table.sort(keys)
-  return keys
 end
 
 local function kind(value)
@@ -27,7 +21,7 @@ local function overlay(base, given, path, prefix)
   for key, value in pairs(given) do
     local name = prefix .. key
     if base[key] == nil and prefix == "" then
-      error(("--set %s: %s has no such setting%s"):format(name, path, args.hint(key, keys_of(base))), 0)
+      error(("--set %s: %s has no such setting%s"):format(name, path, args.hint(key, sorted_keys(base))), 0)
     end
     if base[key] ~= nil and kind(base[key]) ~= kind(value) then
       error(("--set %s: must be %s as in %s, not %s"):format(name, kind(base[key]), path, kind(value)), 0)

@@ -7,6 +7,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.args"
+local sorted_keys = require "sonde.sorted_keys"
 
 local initpolicy = {}
 
@@ -29,10 +30,7 @@ end
 --- The names of all initialisations.
 ---@return string[]
 function initpolicy.names()
-  local names = {}
-  for name in pairs(policies) do names[#names + 1] = name end
-  table.sort(names)
-  return names
+  return sorted_keys(policies)
 end
 
 --- The policy of that name for one place: role -> {kind=, a=, b=} for every role.

@@ -4,6 +4,7 @@
 -- broadcast by numpy's rule. An operand may be a number wherever an elementwise op takes a second node.
 
 local core = require "sonde.core"
+local sorted_keys = require "sonde.sorted_keys"
 
 ---@class sonde.node
 ---@field neg fun(self): sonde.node           -x
@@ -413,10 +414,7 @@ end
 -- ---- the metatable ------------------------------------------------------------------------------------------
 
 local function unknown_method(_, key)
-  local names = {}
-  for name in pairs(node) do names[#names + 1] = name end
-  table.sort(names)
-  local near = core.nearest(tostring(key), names)
+  local near = core.nearest(tostring(key), sorted_keys(node))
   fail("a node has no method '" .. tostring(key) .. "'" .. (near and "; did you mean '" .. near .. "'?" or ""))
 end
 

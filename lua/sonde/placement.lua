@@ -8,6 +8,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.args"
+local sorted_keys = require "sonde.sorted_keys"
 
 local placement = {}
 
@@ -34,10 +35,7 @@ end
 --- The names of all placements.
 ---@return string[]
 function placement.names()
-  local names = {}
-  for name in pairs(placements) do names[#names + 1] = name end
-  table.sort(names)
-  return names
+  return sorted_keys(placements)
 end
 
 --- The placement of that name: {build=, init=, options=, check=}.

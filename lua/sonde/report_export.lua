@@ -1,5 +1,7 @@
 --- report_export.lua - a sweep's numbers as CSV (RFC 4180), to be taken into other programs.
 
+local sorted_keys = require "sonde.sorted_keys"
+
 local report_export = {}
 
 local function field(value)
@@ -58,13 +60,6 @@ function report_export.trials_csv(data)
     lines[#lines + 1] = line(values, n)
   end
   return table.concat(lines, "\n") .. "\n"
-end
-
-local function sorted_keys(t)
-  local keys = {}
-  for key in pairs(t) do keys[#keys + 1] = key end
-  table.sort(keys)
-  return keys
 end
 
 --- One line an entry of every reported array or matrix: trial, name, row, column, value. nil when there is none.

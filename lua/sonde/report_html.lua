@@ -1,5 +1,7 @@
 --- report_html.lua - builds HTML from Lua values. It is well-formed XML too, so that a parser can check it.
 
+local sorted_keys = require "sonde.sorted_keys"
+
 local html = {}
 
 local ENTITY = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ["\""] = "&quot;", ["'"] = "&#39;" }
@@ -50,10 +52,8 @@ local VOID = { meta = true, br = true, hr = true, img = true, link = true }
 ---@param ... string|string[] children
 ---@return string
 function html.element(tag, attributes, ...)
-  local names, out = {}, { "<", tag }
-  for name in pairs(attributes or {}) do names[#names + 1] = name end
-  table.sort(names)
-  for _, name in ipairs(names) do
+  local out = { "<", tag }
+  for _, name in ipairs(sorted_keys(attributes)) do
     out[#out + 1] = (" %s=\"%s\""):format(name, html.escape(attributes[name]))
   end
   if VOID[tag] then return table.concat(out) .. "/>" end

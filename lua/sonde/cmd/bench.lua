@@ -1,6 +1,7 @@
 --- bench - measures this machine and Sonde on it.
 
 local core = require "sonde.core"
+local sorted_keys = require "sonde.sorted_keys"
 
 local dtype = { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" }, doc = "dtype of products" }
 local steps = { name = "steps", type = "integer", min = 1, preset = 10, doc = "timed runs, after two that are not" }
@@ -8,13 +9,6 @@ local config = { name = "config", type = "string", preset = "b", choices = { "a"
   doc = "model, from 2.9 M (a) to 134 M parameters (e)" }
 local seed = { name = "seed", type = "integer", min = 0, preset = 1, doc = "of weights and tokens" }
 local json = { name = "json", type = "boolean", preset = false, doc = "print one JSON object" }
-
-local function sorted_keys(record)
-  local keys = {}
-  for key in pairs(record) do keys[#keys + 1] = key end
-  table.sort(keys)
-  return keys
-end
 
 -- A list of records of the same fields, one a line.
 local function show_records(name, records)

@@ -2,6 +2,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.args"
+local sorted_keys = require "sonde.sorted_keys"
 
 local root_option = { name = "root", type = "string", preset = "runs", value = "DIR", doc = "folder of the runs" }
 local json_option = { name = "json", type = "boolean", preset = false, doc = "print JSON" }
@@ -44,13 +45,6 @@ local function print_table(rows)
     end
     print((string.gsub(table.concat(line, "  "), " +$", "")))
   end
-end
-
-local function sorted_keys(t)
-  local keys = {}
-  for key in pairs(t) do keys[#keys + 1] = key end
-  table.sort(keys)
-  return keys
 end
 
 local function trials_of(options)
