@@ -14,7 +14,8 @@
 
 #include "sonde.h"
 
-enum { T = 16, DEPTH = 32, PART = 2 * T };      /* a tile: 16 rows of 16 words, or of 32 numbers in bf16 */
+enum { T = 16, DEPTH = 32 };      /* a tile: 16 rows of 16 words, or of 32 numbers in bf16 */
+#define KERNEL static inline __attribute__((always_inline))
 
 /* The compiler does not know that loads of tiles read memory. */
 #define SETTLED __asm__ volatile("" ::: "memory")
@@ -42,13 +43,16 @@ static __attribute__((noinline)) place copied(const void *from, int64_t pitch, i
 
 static inline __mmask32 first_halves(int64_t n) { return n < 32 ? 0xffffffffu >> (32 - n) : 0xffffffffu; }
 
-/* `rows` rows of `numbers` in bf16 from a tile of A; the same in words of B and of C. */
-static inline place in_bf16(const void *from, int64_t pitch, int64_t rows, int64_t numbers, uint16_t *copy) {
-  if (rows >= T && numbers >= DEPTH) return (place){from, pitch};
+/* `rows` rows of `numbers` in bf16 from a tile of A; the same in words of B and of C. whole: it is known that no
+ * edge is near. */
+static inline place in_bf16(int whole, const void *from, int64_t pitch, int64_t rows, int64_t numbers,
+                            uint16_t *copy) {
+  if (whole || (rows >= T && numbers >= DEPTH)) return (place){from, pitch};
   return copied(from, pitch, rows, first_halves(numbers), copy);
 }
-static inline place in_words(const void *from, int64_t pitch, int64_t rows, int64_t words, uint16_t *copy) {
-  return in_bf16(from, pitch, rows, 2 * words, copy);
+static inline place in_words(int whole, const void *from, int64_t pitch, int64_t rows, int64_t words,
+                             uint16_t *copy) {
+  return in_bf16(whole, from, pitch, rows, 2 * words, copy);
 }
 
 /* ---- a block of results -------------------------------------------------------------------------- */
@@ -72,13 +76,13 @@ static __attribute__((noinline)) void put(const float *x, int64_t rows, int64_t 
 /* Tile registers are part of the instruction: 0 to 3 hold C, 4 and 5 A, 6 and 7 B. */
 #define LOAD(number, where)                  \
   do {                                       \
-    place x = where;                         \
-    _tile_loadd(number, x.at, x.pitch);      \
+    place source = where;                    \
+    _tile_loadd(number, source.at, source.pitch); \
   } while (0)
 #define BEGIN(number, i, j)                                                                        \
   do {                                                                                             \
     if (p->accumulate)                                                                             \
-      LOAD(number, in_words(c + (i) * p->ldc + (j) * 4, p->ldc, rows - (i), cols - (j), copy));    \
+      LOAD(number, in_words(0, c + (i) * p->ldc + (j) * 4, p->ldc, rows - (i), cols - (j), copy));    \
     else _tile_zero(number);                                                                       \
   } while (0)
 #define END(number, i, j)                                                                          \
@@ -92,43 +96,62 @@ static __attribute__((noinline)) void put(const float *x, int64_t rows, int64_t 
     }                                                                                              \
   } while (0)
 
-/* Rows 0..T-1 of A are at a[0], the others at a[1]. */
-static inline __attribute__((always_inline)) void block(const product *p, const int two_rows, const int two_cols,
-                                                        int64_t rows, int64_t cols, const char *const a[2],
-                                                        const char *b, char *c) {
+/* Of one block: A's rows from 0 and from T on, how many rows and columns there are (whole tiles or less), and
+ * the rows that will be wanted next. */
+typedef struct operands { const char *a[2], *b, *next; int64_t rows, cols; } operands;
+
+/* Adds the products of k from q on to the tiles of C: those steps that take whole tiles only, or all others.
+ * Returns where it stopped. */
+KERNEL int64_t steps(const product *p, const int mr, const int nr, const int whole, const operands *x, int64_t q) {
   uint16_t copy[T * DEPTH] __attribute__((aligned(64)));
-  float results[T * T] __attribute__((aligned(64)));
-  BEGIN(0, 0, 0);
-  if (two_cols) BEGIN(1, 0, T);
-  if (two_rows) BEGIN(2, T, 0);
-  if (two_rows && two_cols) BEGIN(3, T, T);
-  for (int64_t q = 0, at = 0; q < p->k; q += DEPTH, at += p->ahead, b += T * p->ldb) {
-    int64_t numbers = p->k - q, words = (numbers + 1) / 2;
-    LOAD(6, in_words(b, p->ldb, words, cols, copy));
-    LOAD(4, in_bf16(a[0] + at, p->rs, rows, numbers, copy));
+  const char *a0 = x->a[0] + q / DEPTH * p->ahead, *a1 = x->a[1] + q / DEPTH * p->ahead;
+  const char *b = x->b + q / 2 * p->ldb, *next = x->next + q / DEPTH * p->ahead;
+  const int64_t rs = p->rs, ldb = p->ldb, ahead = p->ahead, k = p->k;
+  for (; whole ? q + DEPTH <= k : q < k; q += DEPTH, a0 += ahead, a1 += ahead, b += T * ldb, next += ahead) {
+    int64_t numbers = k - q, words = (numbers + 1) / 2;
+    if (whole) {
+#pragma GCC unroll 16
+      for (int r = 0; r < T; r++) fetch(next + r * rs);
+    }
+    LOAD(6, in_words(whole, b, ldb, words, x->cols, copy));
+    LOAD(4, in_bf16(whole, a0, rs, x->rows, numbers, copy));
     _tile_dpbf16ps(0, 4, 6);
-    if (two_rows) {
-      LOAD(5, in_bf16(a[1] + at, p->rs, rows - T, numbers, copy));
+    if (mr > 1) {
+      LOAD(5, in_bf16(whole, a1, rs, x->rows - T, numbers, copy));
       _tile_dpbf16ps(2, 5, 6);
     }
-    if (two_cols) {
-      LOAD(7, in_words(b + T * 4, p->ldb, words, cols - T, copy));
+    if (nr > 1) {
+      LOAD(7, in_words(whole, b + T * 4, ldb, words, x->cols - T, copy));
       _tile_dpbf16ps(1, 4, 7);
     }
-    if (two_rows && two_cols) _tile_dpbf16ps(3, 5, 7);
+    if (mr > 1 && nr > 1) _tile_dpbf16ps(3, 5, 7);
   }
-  END(0, 0, 0);
-  if (two_cols) END(1, 0, T);
-  if (two_rows) END(2, T, 0);
-  if (two_rows && two_cols) END(3, T, T);
+  return q;
 }
 
-static __attribute__((noinline)) void any_block(const product *p, int64_t rows, int64_t cols,
-                                                const char *const a[2], const char *b, char *c) {
-  if (rows > T && cols > T) block(p, 1, 1, rows, cols, a, b, c);
-  else if (rows > T) block(p, 1, 0, rows, cols, a, b, c);
-  else if (cols > T) block(p, 0, 1, rows, cols, a, b, c);
-  else block(p, 0, 0, rows, cols, a, b, c);
+/* A block of mr x nr tiles. */
+KERNEL void block(const product *p, const int mr, const int nr, const operands *x, char *c) {
+  uint16_t copy[T * DEPTH] __attribute__((aligned(64)));
+  float results[T * T] __attribute__((aligned(64)));
+  const int64_t rows = x->rows, cols = x->cols;
+  int64_t done = 0;
+  BEGIN(0, 0, 0);
+  if (nr > 1) BEGIN(1, 0, T);
+  if (mr > 1) BEGIN(2, T, 0);
+  if (mr > 1 && nr > 1) BEGIN(3, T, T);
+  if (rows >= mr * T && cols >= nr * T) done = steps(p, mr, nr, 1, x, 0);
+  steps(p, mr, nr, 0, x, done);
+  END(0, 0, 0);
+  if (nr > 1) END(1, 0, T);
+  if (mr > 1) END(2, T, 0);
+  if (mr > 1 && nr > 1) END(3, T, T);
+}
+
+static __attribute__((noinline)) void any_block(const product *p, const operands *x, char *c) {
+  if (x->rows > T && x->cols > T) block(p, 2, 2, x, c);
+  else if (x->rows > T) block(p, 2, 1, x, c);
+  else if (x->cols > T) block(p, 1, 2, x, c);
+  else block(p, 1, 1, x, c);
 }
 
 static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t rs, int64_t step,
@@ -138,10 +161,12 @@ static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int
                .accumulate = accumulate, .out_type = out_type};
   int64_t half = step ? step * 2 : T * p.rs;   /* bytes from 16 rows of A to the next 16 */
   _tile_loadconfig(&shape);
-  for (int64_t j = 0; j < n; j += PART)
-    for (int64_t i = 0; i < m; i += PART) {
-      const char *from[2] = {(const char *)a + i / T * half, (const char *)a + (i / T + 1) * half};
-      any_block(&p, m - i, n - j, from, (const char *)(b + j), (char *)c + i * p.ldc + j * size);
+  for (int64_t i = 0; i < m; i += 2 * T)
+    for (int64_t j = 0; j < n; j += 2 * T) {
+      const char *strip = (const char *)a + i / T * half;
+      operands x = {.a = {strip, strip + half}, .b = (const char *)(b + j), .next = strip + (2 + j / T / 2 % 2) * half,
+                    .rows = m - i, .cols = n - j};
+      any_block(&p, &x, (char *)c + i * p.ldc + j * size);
     }
   _tile_release();
 }

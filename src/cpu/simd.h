@@ -2,8 +2,8 @@
  *
  * The files simd_*.c are compiled once per instruction set (SONDE_ISA); sonde_simd_get() picks one of the
  * tables at the first call, by what the CPU reports (SONDE_ISA=base|avx2|avx512 in the environment takes a
- * narrower one, for tests). AMX, which only multiplies bf16, is avx512's table with another product. All arrays are f32 unless said; any alignment; n may be 0. Reductions have a
- * fixed order for a given table. */
+ * narrower one, for tests). AMX, which only multiplies bf16, is avx512's table with another product. All
+ * arrays are f32 unless said; any alignment; n may be 0. Reductions have a fixed order for a given table. */
 #ifndef SONDE_CPU_SIMD_H
 #define SONDE_CPU_SIMD_H
 
