@@ -1,9 +1,9 @@
 /* gemm.c - matrix products as tiles: what a product is cut into, and what computes a tile.
  *
- * Tiles depend on the shape alone. With AVX-512 a tile is a call of the micro product (micro.h), in f32
- * and, where the CPU has it (AVX-512 or AMX), in bf16; elsewhere it is a single-threaded call of the BLAS, and bf16 operands
- * are widened to f32 in scratch first, which changes no value (a product of two bf16 numbers is exact in
- * f32). */
+ * Tiles depend on the shape alone. With AVX-512 a tile is a call of the micro product (micro.h), in f32 and,
+ * where the CPU has it (AVX-512 or AMX), in bf16; elsewhere it is a single-threaded call of the BLAS, and bf16
+ * operands are widened to f32 in scratch first, which changes no value (a product of two bf16 numbers is exact
+ * in f32). */
 #include "config.h"
 #include "cpu/gemm.h"
 

@@ -1,5 +1,5 @@
 /* micro_amx.c - the bf16 product of micro.h with AMX: 32 x 32 results stay in four of the eight tile registers
- * while k runs, 32 numbers of k a step; two tiles hold A, two B.
+ * while k runs, 32 numbers a step; two tiles hold A, two B.
  *
  * Operands are loaded where they lie, B's words being the order that the tiles want. A tile that reaches over
  * an edge (of m, n or k) is copied first, with zeros around it: nothing outside the operands is read, and
@@ -34,21 +34,21 @@ typedef struct place { const void *at; int64_t pitch; } place;
 static __attribute__((noinline)) place copied(const void *from, int64_t pitch, int64_t rows, __mmask32 mask,
                                               uint16_t *copy) {
   SETTLED;
-  for (int64_t r = 0; r < T; r++)
-    _mm512_storeu_si512(copy + r * DEPTH, _mm512_maskz_loadu_epi16(r < rows ? mask : 0,
-                                                                   (const char *)from + (r < rows ? r : 0) * pitch));
+  for (int64_t r = 0; r < T; r++) {
+    const char *row = (const char *)from + (r < rows ? r * pitch : 0);
+    _mm512_storeu_si512(copy + r * DEPTH, _mm512_maskz_loadu_epi16(r < rows ? mask : 0, row));
+  }
   SETTLED;
   return (place){copy, 64};
 }
 
-static inline __mmask32 first_halves(int64_t n) { return n < 32 ? 0xffffffffu >> (32 - n) : 0xffffffffu; }
-
-/* `rows` rows of `numbers` in bf16 from a tile of A; the same in words of B and of C. whole: it is known that no
- * edge is near. */
+/* Where a tile of A of so many rows of so many numbers (or more) is loaded from; the same in words, for B and C.
+ * whole: it is known that no edge is near. */
 static inline place in_bf16(int whole, const void *from, int64_t pitch, int64_t rows, int64_t numbers,
                             uint16_t *copy) {
   if (whole || (rows >= T && numbers >= DEPTH)) return (place){from, pitch};
-  return copied(from, pitch, rows, first_halves(numbers), copy);
+  __mmask32 mask = numbers < DEPTH ? (1u << numbers) - 1 : 0xffffffffu;
+  return copied(from, pitch, rows, mask, copy);
 }
 static inline place in_words(int whole, const void *from, int64_t pitch, int64_t rows, int64_t words,
                              uint16_t *copy) {
@@ -57,101 +57,107 @@ static inline place in_words(int whole, const void *from, int64_t pitch, int64_t
 
 /* ---- a block of results -------------------------------------------------------------------------- */
 
-/* Of one call. */
+/* Of one call; distances in bytes. */
 typedef struct product {
-  int64_t k, rs, ahead;          /* bytes from a row of A to the next, and from a tile of its row of tiles */
-  int64_t ldb, ldc;              /* in bytes */
+  int64_t k, rs, ahead;          /* from a row of A to the next, and from a tile of it to the next along k */
+  int64_t ldb, ldc;
   int accumulate, out_type;
 } product;
 
-static __attribute__((noinline)) void put(const float *x, int64_t rows, int64_t cols, char *c, int64_t ldc,
-                                          int out_type) {
-  for (int64_t r = 0; r < rows && r < T; r++) {
-    __m512 v = _mm512_loadu_ps(x + r * T);
-    if (out_type == SONDE_F32) _mm512_mask_storeu_ps(c + r * ldc, first_of(cols), v);
-    else _mm256_mask_storeu_epi16(c + r * ldc, first_of(cols), rounded(v));
-  }
-}
+/* Of one block: A's rows from 0 and from T on, how many rows and columns there are, or more. */
+typedef struct operands {
+  const char *a[2], *b;
+  char *c;
+  int64_t rows, cols;
+  int direct;                    /* tiles of C are stored where they belong, not in results */
+  float results[4][T * T] __attribute__((aligned(64)));
+  uint16_t copy[T * DEPTH] __attribute__((aligned(64)));
+} operands;
 
 /* Tile registers are part of the instruction: 0 to 3 hold C, 4 and 5 A, 6 and 7 B. */
-#define LOAD(number, where)                  \
-  do {                                       \
-    place source = where;                    \
+#define LOAD(number, where)                       \
+  do {                                            \
+    place source = where;                         \
     _tile_loadd(number, source.at, source.pitch); \
   } while (0)
-#define BEGIN(number, i, j)                                                                        \
-  do {                                                                                             \
-    if (p->accumulate)                                                                             \
-      LOAD(number, in_words(0, c + (i) * p->ldc + (j) * 4, p->ldc, rows - (i), cols - (j), copy));    \
-    else _tile_zero(number);                                                                       \
+#define BEGIN(number, i, j)                                                                              \
+  do {                                                                                                   \
+    const char *from = x->c + (i) * p->ldc + (j) * 4;                                                    \
+    if (p->accumulate)                                                                                   \
+      LOAD(number, in_words(whole, from, p->ldc, x->rows - (i), x->cols - (j), x->copy));                \
+    else _tile_zero(number);                                                                             \
   } while (0)
-#define END(number, i, j)                                                                          \
-  do {                                                                                             \
-    char *to = c + (i) * p->ldc + (j) * (p->out_type == SONDE_F32 ? 4 : 2);                        \
-    if (p->out_type == SONDE_F32 && rows - (i) >= T && cols - (j) >= T) {                          \
-      _tile_stored(number, to, p->ldc);                                                            \
-    } else {                                                                                       \
-      _tile_stored(number, results, 64);                                                           \
-      put(results, rows - (i), cols - (j), to, p->ldc, p->out_type);                               \
-    }                                                                                              \
+#define END(number, i, j)                                                                                \
+  do {                                                                                                   \
+    if (whole && x->direct) _tile_stored(number, x->c + (i) * p->ldc + (j) * 4, p->ldc);                 \
+    else _tile_stored(number, x->results[number], 64);                                                   \
   } while (0)
 
-/* Of one block: A's rows from 0 and from T on, how many rows and columns there are (whole tiles or less), and
- * the rows that will be wanted next. */
-typedef struct operands { const char *a[2], *b, *next; int64_t rows, cols; } operands;
-
-/* Adds the products of k from q on to the tiles of C: those steps that take whole tiles only, or all others.
- * Returns where it stopped. */
-KERNEL int64_t steps(const product *p, const int mr, const int nr, const int whole, const operands *x, int64_t q) {
-  uint16_t copy[T * DEPTH] __attribute__((aligned(64)));
-  const char *a0 = x->a[0] + q / DEPTH * p->ahead, *a1 = x->a[1] + q / DEPTH * p->ahead;
-  const char *b = x->b + q / 2 * p->ldb, *next = x->next + q / DEPTH * p->ahead;
-  const int64_t rs = p->rs, ldb = p->ldb, ahead = p->ahead, k = p->k;
-  for (; whole ? q + DEPTH <= k : q < k; q += DEPTH, a0 += ahead, a1 += ahead, b += T * ldb, next += ahead) {
-    int64_t numbers = k - q, words = (numbers + 1) / 2;
-    if (whole) {
-#pragma GCC unroll 16
-      for (int r = 0; r < T; r++) fetch(next + r * rs);
-    }
-    LOAD(6, in_words(whole, b, ldb, words, x->cols, copy));
-    LOAD(4, in_bf16(whole, a0, rs, x->rows, numbers, copy));
-    _tile_dpbf16ps(0, 4, 6);
-    if (mr > 1) {
-      LOAD(5, in_bf16(whole, a1, rs, x->rows - T, numbers, copy));
-      _tile_dpbf16ps(2, 5, 6);
-    }
-    if (nr > 1) {
-      LOAD(7, in_words(whole, b + T * 4, ldb, words, x->cols - T, copy));
-      _tile_dpbf16ps(1, 4, 7);
-    }
-    if (mr > 1 && nr > 1) _tile_dpbf16ps(3, 5, 7);
+/* Adds the products of DEPTH numbers of k, or of what is left of it, from q on. The last step stores each tile
+ * of C as soon as it is complete: four stores in a row take half as long again as 24 steps do, where operands
+ * and C are in the L2 cache. */
+KERNEL void one_step(const product *p, const int mr, const int nr, const int whole, const int last, operands *x,
+                     int64_t q) {
+  int64_t numbers = p->k - q, words = (numbers + 1) / 2, at = q / DEPTH * p->ahead;
+  const char *b = x->b + q / 2 * p->ldb;
+  LOAD(6, in_words(whole, b, p->ldb, words, x->cols, x->copy));
+  LOAD(4, in_bf16(whole, x->a[0] + at, p->rs, x->rows, numbers, x->copy));
+  _tile_dpbf16ps(0, 4, 6);
+  if (last) END(0, 0, 0);
+  if (mr > 1) {
+    LOAD(5, in_bf16(whole, x->a[1] + at, p->rs, x->rows - T, numbers, x->copy));
+    _tile_dpbf16ps(2, 5, 6);
+    if (last) END(2, T, 0);
   }
-  return q;
+  if (nr > 1) {
+    LOAD(7, in_words(whole, b + T * 4, p->ldb, words, x->cols - T, x->copy));
+    _tile_dpbf16ps(1, 4, 7);
+    if (last) END(1, 0, T);
+  }
+  if (mr > 1 && nr > 1) {
+    _tile_dpbf16ps(3, 5, 7);
+    if (last) END(3, T, T);
+  }
 }
 
-/* A block of mr x nr tiles. */
-KERNEL void block(const product *p, const int mr, const int nr, const operands *x, char *c) {
-  uint16_t copy[T * DEPTH] __attribute__((aligned(64)));
-  float results[T * T] __attribute__((aligned(64)));
-  const int64_t rows = x->rows, cols = x->cols;
-  int64_t done = 0;
+/* Writes what C has of tile `number` of the results. No number of it is denormal, so the hardware's rounding is
+ * the same as everyone's. */
+static inline void put(const product *p, const operands *x, int number, int64_t i, int64_t j) {
+  int64_t rows = x->rows - i < T ? x->rows - i : T;
+  __mmask16 mask = first_of(x->cols - j);
+  for (int64_t r = 0; r < rows; r++) {
+    __m512 v = _mm512_load_ps(x->results[number] + r * T);
+    char *to = x->c + (i + r) * p->ldc;
+    if (p->out_type == SONDE_F32) _mm512_mask_storeu_ps(to + j * 4, mask, v);
+    else _mm256_mask_storeu_epi16(to + j * 2, mask, (__m256i)_mm512_cvtneps_pbh(v));
+  }
+}
+
+/* A block of mr x nr tiles. whole: rows, columns and k are those of whole tiles. */
+KERNEL void block(const product *p, const int mr, const int nr, const int whole, operands *x) {
+  int64_t q = 0;
   BEGIN(0, 0, 0);
   if (nr > 1) BEGIN(1, 0, T);
   if (mr > 1) BEGIN(2, T, 0);
   if (mr > 1 && nr > 1) BEGIN(3, T, T);
-  if (rows >= mr * T && cols >= nr * T) done = steps(p, mr, nr, 1, x, 0);
-  steps(p, mr, nr, 0, x, done);
-  END(0, 0, 0);
-  if (nr > 1) END(1, 0, T);
-  if (mr > 1) END(2, T, 0);
-  if (mr > 1 && nr > 1) END(3, T, T);
+  for (; q + DEPTH < p->k; q += DEPTH) one_step(p, mr, nr, whole, 0, x, q);
+  one_step(p, mr, nr, whole, 1, x, q);
+  if (whole && x->direct) return;
+  SETTLED;
+  put(p, x, 0, 0, 0);
+  if (nr > 1) put(p, x, 1, 0, T);
+  if (mr > 1) put(p, x, 2, T, 0);
+  if (mr > 1 && nr > 1) put(p, x, 3, T, T);
 }
 
-static __attribute__((noinline)) void any_block(const product *p, const operands *x, char *c) {
-  if (x->rows > T && x->cols > T) block(p, 2, 2, x, c);
-  else if (x->rows > T) block(p, 2, 1, x, c);
-  else if (x->cols > T) block(p, 1, 2, x, c);
-  else block(p, 1, 1, x, c);
+static __attribute__((noinline)) void any_block(const product *p, operands *x) {
+  const int whole = x->cols >= 2 * T && p->k > 0 && p->k % DEPTH == 0;
+  if (whole && x->rows >= 2 * T) block(p, 2, 2, 1, x);
+  else if (whole && x->rows == T) block(p, 1, 2, 1, x);
+  else if (x->rows > T && x->cols > T) block(p, 2, 2, 0, x);
+  else if (x->rows > T) block(p, 2, 1, 0, x);
+  else if (x->cols > T) block(p, 1, 2, 0, x);
+  else block(p, 1, 1, 0, x);
 }
 
 static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t rs, int64_t step,
@@ -160,13 +166,15 @@ static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int
   product p = {.k = k, .rs = step ? 64 : rs * 2, .ahead = step ? T * 64 : 64, .ldb = ldb * 4, .ldc = ldc * size,
                .accumulate = accumulate, .out_type = out_type};
   int64_t half = step ? step * 2 : T * p.rs;   /* bytes from 16 rows of A to the next 16 */
+  operands x;
+  x.direct = out_type == SONDE_F32;
   _tile_loadconfig(&shape);
   for (int64_t i = 0; i < m; i += 2 * T)
     for (int64_t j = 0; j < n; j += 2 * T) {
-      const char *strip = (const char *)a + i / T * half;
-      operands x = {.a = {strip, strip + half}, .b = (const char *)(b + j), .next = strip + (2 + j / T / 2 % 2) * half,
-                    .rows = m - i, .cols = n - j};
-      any_block(&p, &x, (char *)c + i * p.ldc + j * size);
+      x.a[0] = (const char *)a + i / T * half, x.a[1] = x.a[0] + half;
+      x.b = (const char *)(b + j), x.c = (char *)c + i * p.ldc + j * size;
+      x.rows = m - i, x.cols = n - j;
+      any_block(&p, &x);
     }
   _tile_release();
 }
