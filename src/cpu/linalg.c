@@ -35,7 +35,7 @@ struct sonde_lstsq {
 };
 
 sonde_lstsq *sonde_lstsq_new(int64_t in, int64_t out, sonde_error *err) {
-  if (in < 1 || out < 1 || in + out + 1 > LARGEST) {
+  if (in < 1 || out < 1 || in >= LARGEST || out >= LARGEST || in + out + 1 > LARGEST) {
     sonde_fail(err, SONDE_EINVAL, "least squares of %lld inputs and %lld outputs: up to %d in all are possible",
                (long long)in, (long long)out, LARGEST - 1);
     return NULL;

@@ -6,3 +6,5 @@ c_tests += %D%/attention_test
 %C%_attention_test_SOURCES = %D%/attention_test.c %D%/kernel.h %D%/naive.h
 c_tests += %D%/kernels_test
 %C%_kernels_test_SOURCES = %D%/kernels_test.c %D%/kernel.h %D%/naive.h
+c_tests += %D%/linalg_test
+%C%_linalg_test_SOURCES = %D%/linalg_test.c

@@ -92,6 +92,7 @@ end
 function TestAffineBlock:test_map_of_a_block_and_of_a_range()
   local model, ids = affine_model(), stream(16 * 21 + 1)
   local maps = affine.fit(model, ids, { { 1, 1 }, { 0, 1 } }, { tokens = 1e6 })
+  lu.assertErrorMsgContains("give more tokens", affine.fit, model, stream(2 * WIDTH), { { 0, 0 } }, { context = WIDTH })
   lu.assertTrue(maps[1].residual < 1e-5 and maps[2].residual > 1e-3)
   local w, b = maps[1].weight:values(), maps[1].bias:values()
   for i = 0, WIDTH - 1 do          -- output j takes x_j and, times 0.5, the entry that the exchange of axes puts there
@@ -101,6 +102,20 @@ function TestAffineBlock:test_map_of_a_block_and_of_a_range()
       lu.assertAlmostEquals(w[i * WIDTH + j + 1], 1.5 * ((i == j and 1 or 0) + (i == from and 0.5 or 0)), 1e-4)
     end
   end
+end
+
+-- Fits that do not fit into memory together take a pass each, and come out alike.
+function TestAffineBlock:test_fits_in_portions()
+  local model, ids, ranges = affine_model(), stream(16 * 21 + 1), { { 0, 0 }, { 1, 1 }, { 2, 2 } }
+  local together, memory = affine.fit(model, ids, ranges), affine.MEMORY
+  local _, before = sonde.probe(model, ids, { "usefulness" })
+  affine.MEMORY = 1
+  local apart = affine.fit(model, ids, ranges)
+  local _, after = sonde.probe(model, ids, { "usefulness" })
+  affine.MEMORY = memory
+  for i = 1, 3 do lu.assertEquals(apart[i].weight:values(), together[i].weight:values()) end
+  lu.assertEquals(after.probes, before.probes)
+  lu.assertEquals(after.passes, before.passes + DEPTH - 1)
 end
 
 TestEqualBlocks = {}

@@ -5,7 +5,7 @@ local core = require "sonde.core"
 local args = require "sonde.args"
 local session = require "sonde.probe.session"
 
-local affine = {}
+local affine = { MEMORY = 2 ^ 30 }      -- bytes that the fits of one pass may take
 
 ---@class sonde.affine
 ---@field first integer          the blocks it stands for, from 0
@@ -14,17 +14,12 @@ local affine = {}
 ---@field bias sonde.tensor      b [D]
 ---@field residual number        ||Y - X W - b|| / ||Y - mean of Y|| on the rows of the fit
 
---- Adds all tokens of the session's windows to least squares of the blocks first..last of each range; in one
---- pass. Windows of even and of odd number go to fits of their own.
----@param run sonde.session
----@param ranges integer[][]     {first, last}
----@return table[]               for each range {even, odd}
-function affine.collect(run, ranges)
+-- Two fits of [1 X Y] for each range, of windows of even and of odd number, in one pass.
+local function collect(run, ranges)
   local fits, context = {}, run.context
   for i = 1, #ranges do
     fits[i] = { core.least_squares(run.width, run.width), core.least_squares(run.width, run.width) }
   end
-  run:begin("least squares", 1)
   run:compute { {
     nodes = function(trace)
       local nodes = {}
@@ -44,6 +39,26 @@ function affine.collect(run, ranges)
     end,
   } }
   return fits
+end
+
+--- Adds all tokens of the session's windows to least squares of the blocks first..last of each range. Windows of even
+--- and of odd number go to fits of their own; `take` gets both. As many ranges share a pass as fit into affine.MEMORY.
+---@param run sonde.session
+---@param ranges integer[][]     {first, last}
+---@param take fun(i: integer, even: userdata, odd: userdata)
+function affine.collect(run, ranges, take)
+  local bytes = 2 * 8 * (2 * run.width + 1) * (2 * run.width + 257)
+  local portion = math.max(1, math.floor(affine.MEMORY / bytes))
+  run:begin("least squares", math.ceil(#ranges / portion))
+  for first = 1, #ranges, portion do
+    local some = {}
+    for i = first, math.min(#ranges, first + portion - 1) do some[#some + 1] = ranges[i] end
+    for i, fits in ipairs(collect(run, some)) do
+      take(first + i - 1, fits[1], fits[2])
+      fits[1]:close()
+      fits[2]:close()
+    end
+  end
 end
 
 --- The map of a finished least squares.
@@ -98,7 +113,7 @@ function affine.fit(model, source, ranges, options)
   local run = session.open(model, source, options)
   affine.check(run)
   local maps = {}
-  for i, folds in ipairs(affine.collect(run, ranges)) do maps[i] = affine.solve(folds[1]:merge(folds[2]), ranges[i]) end
+  affine.collect(run, ranges, function(i, even, odd) maps[i] = affine.solve(even:merge(odd), ranges[i]) end)
   return maps
 end
 

@@ -53,7 +53,7 @@ register("layer_removal_ranges", {
 
 register("permutation", {
   definition = "|L' - L| / L with the parameters of two blocks exchanged, L the mean loss; high: blocks are special to "
-    .. "their places. Scalar: mean over pairs",
+    .. "their places. Score: mean over pairs",
   source = "the code of Sparsity and the Curse of Depth", axes = { "block", "block" },
   jobs = function(session)
     local edits = {}

@@ -148,18 +148,28 @@ end
 
 -- ---- page ---------------------------------------------------------------------------------------------------------
 
-local function line_figure(name, entry)
+-- A log axis where values and intervals are positive and span more than a factor of ten.
+local function spans(entry)
+  local low, high = math.huge, 0
+  for k, value in ipairs(entry.values) do
+    low = math.min(low, value, entry.ci and entry.ci[k][1] or value)
+    high = math.max(high, value)
+  end
+  return low > 0 and high > 10 * low
+end
+
+local function line_figure(title, name, entry)
   local series = { label = "", colour = 1, x = {}, y = entry.values, markers = true }
   for k = 1, #entry.values do series.x[k] = k - 1 end
   if entry.ci then
     series.lo, series.hi = {}, {}
     for k, ci in ipairs(entry.ci) do series.lo[k], series.hi[k] = ci[1], ci[2] end
   end
-  return { title = name, alt = name .. " of each block", xlabel = entry.axes[1], series = { series },
-    ylabel = entry.unit ~= "" and entry.unit or "value" }
+  return { title = title, alt = name .. " of each block", xlabel = entry.axes[1], series = { series },
+    ylog = spans(entry), ylabel = entry.unit ~= "" and entry.unit or "value" }
 end
 
-local function heat_figure(name, entry)
+local function heat_figure(_, name, entry)
   local low, high = math.huge, -math.huge
   for _, row in ipairs(entry.values) do
     for _, x in ipairs(row) do
@@ -168,14 +178,14 @@ local function heat_figure(name, entry)
   end
   if not (low < high) then low, high = low - 0.5, low + 0.5 end
   return {
-    heat = entry.values, title = name, alt = name .. " as a matrix", xlabel = entry.axes[2], ylabel = entry.axes[1],
+    heat = entry.values, alt = name .. " as a matrix", xlabel = entry.axes[2], ylabel = entry.axes[1],
     key = entry.unit ~= "" and entry.unit or "value", low = low, high = high, xticks = 0,
     yticks = entry.axes[1] == "blocks n" and 1 or 0,
   }
 end
 
 -- The columns of a matrix that are different figures, one after the other as lists.
-local function column_entries(name, entry)
+local function column_entries(entry)
   local entries = {}
   for c, column in ipairs(entry.columns) do
     local one = { values = {}, ci = entry.ci and {}, unit = entry.unit, axes = { entry.axes[1] } }
@@ -183,7 +193,7 @@ local function column_entries(name, entry)
       one.values[r] = row[c]
       if entry.ci then one.ci[r] = entry.ci[r][c] end
     end
-    entries[c] = { name .. ": " .. column, one }
+    entries[c] = { column, one }
   end
   return entries
 end
@@ -191,10 +201,12 @@ end
 local function figures_of(name, entry)
   if entry.columns then
     local figures = {}
-    for k, each in ipairs(column_entries(name, entry)) do figures[k] = line_figure(each[1], each[2]) end
+    for k, each in ipairs(column_entries(entry)) do
+      figures[k] = line_figure(each[1], name .. ", " .. each[1] .. ",", each[2])
+    end
     return figures
   end
-  return { (is_matrix(entry) and heat_figure or line_figure)(name, entry) }
+  return { (is_matrix(entry) and heat_figure or line_figure)(nil, name, entry) }
 end
 
 local function rows_of(entry)

@@ -17,11 +17,12 @@ end
 local function prepare(run)
   affine.check(run, run.rows > 1 and 2 or 1)
   local ranges, maps = ranges_of(run), {}
-  for i, folds in ipairs(affine.collect(run, ranges)) do
-    local even = run.rows > 1 and affine.solve(folds[1], ranges[i])
-    local odd = run.rows > 1 and affine.solve(folds[2], ranges[i])
-    maps[i] = { even = even, odd = odd, all = affine.solve(folds[1]:merge(folds[2]), ranges[i]) }
-  end
+  affine.collect(run, ranges, function(i, even, odd)
+    maps[i] = {
+      even = run.rows > 1 and affine.solve(even, ranges[i]), odd = run.rows > 1 and affine.solve(odd, ranges[i]),
+    }
+    maps[i].all = affine.solve(even:merge(odd), ranges[i])
+  end)
   run.maps = maps
 end
 
