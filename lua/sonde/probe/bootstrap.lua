@@ -4,6 +4,7 @@
 -- draws.
 
 local core = require "sonde.core"
+local sorted_keys = require "sonde.sorted_keys"
 local stats = require "sonde.stats"
 
 local bootstrap = { LEVEL = 0.95, RESAMPLES = 1000 }
@@ -120,13 +121,6 @@ local function interval(draws)
   end
   list[1], list[2] = stats.quantile(draws, tail), stats.quantile(draws, 1 - tail)
   return list
-end
-
-local function sorted_keys(t)
-  local names = {}
-  for name in pairs(t) do names[#names + 1] = name end
-  table.sort(names)
-  return names
 end
 
 --- Values with their intervals from a value for each resample: at(0) is the figure itself, at(r) that of draw

@@ -7,6 +7,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.args"
+local sorted_keys = require "sonde.sorted_keys"
 
 local registry = {}
 
@@ -62,10 +63,7 @@ end
 --- The names of all probes, in order.
 ---@return string[]
 function registry.names()
-  local list = {}
-  for name in pairs(probes) do list[#list + 1] = name end
-  table.sort(list)
-  return list
+  return sorted_keys(probes)
 end
 
 --- The probe of that name, as it was registered, or nil.

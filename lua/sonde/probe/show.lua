@@ -5,6 +5,7 @@
 
 local html = require "sonde.report_html"
 local plot = require "sonde.plot"
+local sorted_keys = require "sonde.sorted_keys"
 local stats = require "sonde.stats"
 local style = require "sonde.report_style"
 
@@ -30,13 +31,6 @@ local function is_matrix(entry)
   return type(entry.values[1]) == "table"
 end
 
-local function names_of(details)
-  local names = {}
-  for name in pairs(details.probes) do names[#names + 1] = name end
-  table.sort(names)
-  return names
-end
-
 -- ---- what may be said of the order ----------------------------------------------------------------------------------
 
 local function list(blocks)
@@ -46,8 +40,7 @@ end
 
 local function extreme(described, higher, word, n)
   local best, tied = stats.leaders(described, higher)
-  local others = {}
-  for key in pairs(tied) do others[#others + 1] = key end
+  local others = sorted_keys(tied)
   if #others == n - 1 then return nil end
   if #others == 0 then return word .. ": block " .. best end
   others[#others + 1] = best
@@ -115,10 +108,8 @@ local function list_text(entry)
 end
 
 local function scalars_of(entry)
-  local keys, lines = {}, {}
-  for key in pairs(entry.scalars or {}) do keys[#keys + 1] = key end
-  table.sort(keys)
-  for k, key in ipairs(keys) do
+  local lines = {}
+  for k, key in ipairs(sorted_keys(entry.scalars or {})) do
     lines[k] = string.format("%s %s", key, with_interval(entry.scalars[key].value, entry.scalars[key].ci))
   end
   return lines
@@ -134,7 +125,7 @@ end
 ---@return string
 function show.text(details)
   local parts = { facts(details) .. "; 95 % intervals over windows" }
-  for _, name in ipairs(names_of(details)) do
+  for _, name in ipairs(sorted_keys(details.probes)) do
     local entry = details.probes[name]
     parts[#parts + 1] = ""
     parts[#parts + 1] = name .. (entry.unit ~= "" and " (" .. entry.unit .. ")" or "") .. ": " .. entry.definition
@@ -255,7 +246,7 @@ end
 ---@param gnuplot? string   program to draw with
 ---@return string page, string|nil reason why there are no figures
 function show.page(details, gnuplot)
-  local names, all, counts = names_of(details), {}, {}
+  local names, all, counts = sorted_keys(details.probes), {}, {}
   for k, name in ipairs(names) do
     local figures = figures_of(name, details.probes[name])
     counts[k] = #figures
