@@ -63,6 +63,20 @@ function TestPasses:test_company_and_batches_change_nothing()
   for _, name in ipairs(all) do close(one[name], together[name]) end
 end
 
+-- 23 windows make 20 groups, of one or two: every window counts alike.
+function TestPasses:test_jacobian_of_unequal_groups()
+  local windows, model = 23, small { depth = 2 }
+  local ids, sums = stream(windows), { 0, 0 }
+  for w = 0, windows - 1 do
+    local own = {}
+    for i = 1, CONTEXT + 1 do own[i] = ids[w * CONTEXT + i] end
+    local values = sonde.probe(model, own, { "jacobian" })
+    for block = 1, 2 do sums[block] = sums[block] + values.jacobian_diagonal_mean[block] end
+  end
+  local values = sonde.probe(model, ids, { "jacobian" }, { batch = 4 })
+  for block = 1, 2 do lu.assertAlmostEquals(values.jacobian_diagonal_mean[block], sums[block] / windows, 1e-5) end
+end
+
 TestIntervals = {}
 
 -- The mean of n numbers of standard deviation s: an interval about 2 * 1.96 s / sqrt(n) long.
