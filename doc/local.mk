@@ -7,3 +7,4 @@ lua-api: sonde
 	mv lua-api.tmp '$(srcdir)/doc/lua-api.md'
 .PHONY: lua-api
 EXTRA_DIST += %D%/probes.md
+EXTRA_DIST += %D%/pruning.md

@@ -30,6 +30,7 @@ local parts = {
   sweep = { "sonde.sweep", "new" },
   report = { "sonde.report" },
   prune = { "sonde.prune", "prune" },
+  heal = { "sonde.prune", "heal" },
   prune_strategy = { "sonde.prune_strategy", "register" },
 }
 

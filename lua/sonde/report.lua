@@ -30,8 +30,9 @@ local function status_counts(trials)
   return table.concat(parts, ", ")
 end
 
-local function header(data)
-  local parts = { el("h1", nil, esc(data.title or data.name)) }
+-- The second sweep of a page has a heading of the second rank.
+local function header(data, rank)
+  local parts = { el("h" .. rank, nil, esc(data.title or data.name)) }
   if data.question then parts[#parts + 1] = el("p", { class = "question" }, esc(data.question)) end
   parts[#parts + 1] = el("p", { class = "facts" }, ("%d trials: %s"):format(#data.trials, status_counts(data.trials)))
   for _, note in ipairs(data.notes or {}) do parts[#parts + 1] = el("p", { class = "note" }, "Note: " .. esc(note)) end
@@ -41,41 +42,70 @@ end
 -- ---- result and figures -----------------------------------------------------------------------------------------
 
 local function differences(view)
-  if view.data.reference == nil then return "" end
+  if not view:compares() then return "" end
   return el("h3", nil, esc((view:difference_name():gsub("^d", "D")))) .. report_table.differences_html(view)
     .. el("p", { class = "note" }, esc(("Mean %s in %s at the same %s, paired over trials of one %s, "
     .. "with its 95 %% Student interval; bold where that leaves out 0. Not corrected for the number of comparisons."):format(
     view:difference_name(), view.metric, view.column_name or "settings", view.data.over or "seed")))
 end
 
-local function result_section(view)
+-- The table of one view, what may be said of it, and its differences; a panel has a heading.
+local function result_of(view)
   local items = {}
   for _, sentence in ipairs(report_table.conclusions(view)) do items[#items + 1] = el("li", nil, esc(sentence)) end
+  local heading = view.panel ~= nil
+    and el("h3", nil, esc(("%s %s"):format(view.data.panels, report_table.value(view.panel)))) or ""
   local intro = ("Mean ± standard deviation of %s over %s, %s is better. A value is marked only where "
     .. "its 95 %% Student interval lies apart from every other of its column; ≈ marks those that cannot be told from "
     .. "the best. Intervals are a cell's own, not corrected for the number of comparisons."):format(view.metric, view:repeats(),
     view.data.higher and "higher" or "lower")
-  return section("result", "Result", report_table.html(view), el("ul", { class = "say" }, items),
-    el("p", { class = "note" }, esc(intro)), differences(view))
+  local note = view.panel == nil and el("p", { class = "note" }, esc(intro)) or ""
+  return table.concat { heading, report_table.html(view), el("ul", { class = "say" }, items), note, differences(view) },
+    intro
 end
 
-local function figures_section(view, program)
-  local groups, all = report_figures.groups(view), {}
-  for _, group in ipairs(groups) do
-    for _, figure in ipairs(group.figures) do all[#all + 1] = figure end
+local function result_sections(sections, prefix)
+  local parts = {}
+  for k, section_ in ipairs(sections) do
+    local known = #sections > 1 and ": " .. report_figures.title(section_.metric) or ""
+    local inside, intro = {}, nil
+    for v, view in ipairs(section_.views) do inside[v], intro = result_of(view) end
+    if section_.views[1].panel ~= nil then inside[#inside + 1] = el("p", { class = "note" }, esc(intro)) end
+    local id = prefix .. "result" .. (#sections > 1 and "-" .. section_.metric or "")
+    parts[k] = section(id, "Result" .. known, inside)
+  end
+  return table.concat(parts)
+end
+
+-- Draws all groups of figures in one run of gnuplot; each group gets its drawings as `svgs`.
+local function draw(lists, program)
+  local all, at = {}, 1
+  for _, groups in ipairs(lists) do
+    for _, group in ipairs(groups) do
+      for _, figure in ipairs(group.figures) do all[#all + 1] = figure end
+    end
   end
   local svgs, reason = plot.render(all, program)
-  if not svgs then return section("figures", "Figures", el("p", { class = "note" }, esc(reason))), reason end
-  local parts, next_svg = {}, 1
+  if not svgs then return reason end
+  for _, groups in ipairs(lists) do
+    for _, group in ipairs(groups) do
+      group.svgs = {}
+      for k = 1, #group.figures do group.svgs[k], at = svgs[at], at + 1 end
+    end
+  end
+end
+
+local function figures_section(groups, reason, prefix)
+  if reason then return section(prefix .. "figures", "Figures", el("p", { class = "note" }, esc(reason))) end
+  local parts = {}
   for _, group in ipairs(groups) do
     local panels = {}
-    for k = 1, #group.figures do panels[k] = el("div", nil, svgs[next_svg + k - 1]) end
-    next_svg = next_svg + #group.figures
-    parts[#parts + 1] = el("figure", { id = group.id }, el("h3", nil, esc(group.title)),
+    for k, svg in ipairs(group.svgs) do panels[k] = el("div", nil, svg) end
+    parts[#parts + 1] = el("figure", { id = prefix .. group.id }, el("h3", nil, esc(group.title)),
       el("div", { class = #panels == 1 and "panels wide" or "panels" }, panels),
       el("figcaption", nil, esc(group.caption)))
   end
-  return section("figures", "Figures", parts)
+  return section(prefix .. "figures", "Figures", parts)
 end
 
 -- ---- trials, provenance, data -------------------------------------------------------------------------------------
@@ -96,23 +126,28 @@ local function trial_links(trial)
   return table.concat(links, " ")
 end
 
-local function trials_section(view)
-  local head = { "trial", "status", view.metric, "time", "files", "reason" }
+local function trials_section(data, sections, prefix)
+  local head = { "trial", "status" }
+  for _, each in ipairs(sections) do head[#head + 1] = each.metric end
+  for _, title in ipairs { "time", "files", "reason" } do head[#head + 1] = title end
   for k, title in ipairs(head) do head[k] = el("th", { scope = "col" }, esc(title)) end
   local rows = {}
-  for _, trial in ipairs(view.data.trials) do
-    local value = trial.results and trial.results[view.metric]
+  for _, trial in ipairs(data.trials) do
+    local values = {}
+    for k, each in ipairs(sections) do
+      local value = trial.results and trial.results[each.metric]
+      values[k] = el("td", nil, type(value) == "number" and esc(report_table.number(value, 5)) or "–")
+    end
     rows[#rows + 1] = el("tr", nil, el("td", nil, el("code", nil, esc(trial.id))), el("td", nil, esc(trial.status)),
-      el("td", nil, type(value) == "number" and esc(report_table.number(value, 5)) or "–"),
-      el("td", nil, duration(trial.seconds)), el("td", nil, trial_links(trial)),
+      values, el("td", nil, duration(trial.seconds)), el("td", nil, trial_links(trial)),
       el("td", { class = "wrap" }, esc(trial.reason or ""))) .. "\n"
   end
-  return section("trials", "Trials", el("details", #rows <= 12 and { open = "open" } or nil,
-    el("summary", nil, ("%d trials, %s"):format(#rows, status_counts(view.data.trials))),
+  return section(prefix .. "trials", "Trials", el("details", #rows <= 12 and { open = "open" } or nil,
+    el("summary", nil, ("%d trials, %s"):format(#rows, status_counts(data.trials))),
     el("div", { class = "scroll" }, el("table", nil, el("thead", nil, el("tr", nil, head)), el("tbody", nil, rows)))))
 end
 
-local function provenance_section(data)
+local function provenance_section(data, prefix)
   local rows = {}
   for _, entry in ipairs(data.provenance or {}) do
     rows[#rows + 1] = el("tr", nil, el("th", { scope = "row" }, esc(entry[1])), el("td", { class = "wrap" }, esc(entry[2])))
@@ -128,20 +163,34 @@ local function provenance_section(data)
   for _, config in ipairs(data.configs or {}) do
     parts[#parts + 1] = el("details", nil, el("summary", nil, esc(config[1])), el("pre", nil, el("code", nil, esc(config[2]))))
   end
-  return section("provenance", "Command, configuration, provenance", parts)
+  return section(prefix .. "provenance", "Command, configuration, provenance", parts)
 end
 
 local function download(file, kind, text)
   return el("a", { download = file, href = html.data_uri(kind, text) }, file)
 end
 
-local function data_section(data)
+local function data_section(data, prefix)
   local trials, arrays = report_export.trials_csv(data), report_export.arrays_csv(data)
   local parts = { el("p", nil, "Every number of the table and of the figures over blocks: ",
     download(data.name .. "-trials.csv", "text/csv", trials), arrays and ", " or "",
     arrays and download(data.name .. "-arrays.csv", "text/csv", arrays) or "", ".") }
   parts[2] = el("details", nil, el("summary", nil, "trials as CSV"), el("pre", nil, el("code", nil, esc(trials))))
-  return section("data", "Data", parts)
+  return section(prefix .. "data", "Data", parts)
+end
+
+-- What a page shows of one sweep, below its header.
+local function content(part)
+  return table.concat {
+    result_sections(part.sections, part.prefix), figures_section(part.groups, part.reason, part.prefix),
+    trials_section(part.data, part.sections, part.prefix), provenance_section(part.data, part.prefix),
+    data_section(part.data, part.prefix),
+  }
+end
+
+local function part_of(data, prefix)
+  local sections = report_data.sections(data)
+  return { data = data, prefix = prefix, sections = sections, groups = report_figures.groups(sections) }
 end
 
 --- Renders the report of a sweep.
@@ -149,22 +198,33 @@ end
 ---@param options? table { gnuplot = program to draw with }
 ---@return string page, string|nil reason why there are no figures
 function report.render(data, options)
-  local view = report_data.view(data)
-  local figures, reason = figures_section(view, options and options.gnuplot)
+  local parts = { part_of(data, "") }
+  parts[2] = data.beside and part_of(data.beside, "beside-")
+  local reason = draw({ parts[1].groups, parts[2] and parts[2].groups or {} }, options and options.gnuplot)
+  local shown = {}
+  for k, part in ipairs(parts) do
+    part.reason = reason
+    shown[k] = header(part.data, k) .. content(part)
+  end
   local head = el("head", nil, el("meta", { charset = "utf-8" }),
     el("meta", { name = "viewport", content = "width=device-width, initial-scale=1" }),
     el("title", nil, esc(data.title or data.name)), el("style", nil, "\n" .. style))
-  local body = el("body", nil, el("main", nil, header(data), result_section(view), figures, trials_section(view),
-    provenance_section(data), data_section(data)))
+  local body = el("body", nil, el("main", nil, shown))
   return "<!DOCTYPE html>\n" .. el("html", { lang = "en", xmlns = "http://www.w3.org/1999/xhtml" }, head, "\n", body)
     .. "\n", reason
 end
 
---- The table of a sweep for a terminal.
+--- The tables of a sweep for a terminal.
 ---@param data table see report_data.lua
 ---@return string
 function report.text(data)
-  return report_table.text(report_data.view(data))
+  local texts = {}
+  for _, part in ipairs { data, data.beside } do
+    for _, each in ipairs(report_data.sections(part)) do
+      for _, view in ipairs(each.views) do texts[#texts + 1] = report_table.text(view) end
+    end
+  end
+  return table.concat(texts, "\n")
 end
 
 return report

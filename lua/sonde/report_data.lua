@@ -6,6 +6,10 @@
 --   data = {
 --     name, title, question, command, notes = {..}, metric, higher, by = {"placement", "depth"}, over = "seed",
 --     where = {..}, reference = "pre_ln",                     -- reference: a value of by[1] to compare with, or nil
+--     panels = "placement",                                   -- a parameter whose values stand side by side; then
+--                                                             -- reference is one of them; metric may be a list
+--     intervals = true,                                       -- bars are 95 % intervals, not sd
+--     beside = data,                                          -- of another sweep, shown below
 --     grid = { { name = "depth", values = {4, 8} }, .. },     -- in the order in which they are shown
 --     trials = { { id, params, status, reason, results = {perplexity = ..}, arrays = {variance = {..}},
 --                  history = { {step = .., tokens = .., loss = ..}, .. }, seconds, link }, .. },
@@ -76,6 +80,44 @@ function report_data.view(data)
   return self
 end
 
+local function copy_with(t, changes)
+  local copy = {}
+  for key, value in pairs(t) do copy[key] = value end
+  for key, value in pairs(changes) do copy[key] = value end
+  return copy
+end
+
+-- One view for each value of the panels' parameter; all but the reference's know that one as `other`.
+local function panel_views(data, metric)
+  local views, reference = {}, nil
+  for k, value in ipairs(grid_values(data, data.panels)) do
+    local own = copy_with(data, { metric = metric, where = copy_with(data.where or {}, { [data.panels] = value }) })
+    own.reference = nil
+    views[k] = report_data.view(own)
+    views[k].panel = value
+    if value == data.reference then reference = views[k] end
+  end
+  if data.reference ~= nil and not reference then
+    error(("summary: the reference '%s' is no value of %s"):format(tostring(data.reference), data.panels), 0)
+  end
+  for _, each in ipairs(views) do
+    if each ~= reference then each.other = reference end
+  end
+  return views
+end
+
+--- The views of a page: for each metric { metric, views }, with one view, or one for each value of `panels`.
+---@param data table see the head of this file
+---@return table[]
+function report_data.sections(data)
+  local sections = {}
+  for k, metric in ipairs(type(data.metric) == "table" and data.metric or { data.metric }) do
+    local views = data.panels and panel_views(data, metric) or { report_data.view(copy_with(data, { metric = metric })) }
+    sections[k] = { metric = metric, views = views }
+  end
+  return sections
+end
+
 --- Whether the columns are numbers, so that the metric can be drawn against them.
 function view:numeric_columns()
   for _, c in ipairs(self.columns) do
@@ -126,11 +168,12 @@ local function by_seed(self, series, column)
   return values
 end
 
---- The metric of a cell less that of the reference series in the same column, seed by seed: trials of one seed share
---- data and draws, so their difference varies less than they do. With `percent`, in percent of the reference.
+--- The metric of a cell less that of the reference (the reference series in the same column, or the same cell of the
+--- reference panel), seed by seed: trials of one seed share data and draws, so their difference varies less than they do. With `percent`, in percent of the reference.
 ---@return table stats.describe of the differences
 function view:difference(series, column)
-  local own, reference, differences = by_seed(self, series, column), by_seed(self, self.data.reference, column), {}
+  local own, differences = by_seed(self, series, column), {}
+  local reference = self.other and by_seed(self.other, series, column) or by_seed(self, self.data.reference, column)
   local seeds = {}
   for seed in pairs(own) do
     if reference[seed] then seeds[#seeds + 1] = seed end
@@ -143,19 +186,28 @@ function view:difference(series, column)
   return stats.describe(differences)
 end
 
+--- Whether a series has differences to show; without one, whether any has.
+---@param series? any
+---@return boolean
+function view:compares(series)
+  if self.other then return true end
+  return self.data.reference ~= nil and (series == nil or series ~= self.data.reference)
+end
+
 --- What a difference is, in words.
 ---@return string
 function view:difference_name()
-  return ("difference from %s%s"):format(tostring(self.data.reference), self.data.percent and " in percent" or "")
+  return ("difference from %s%s"):format(tostring(self.other and self.other.panel or self.data.reference), self.data.percent and " in percent" or "")
 end
 
 --- What may be said of a column: `best` (a series value or nil), `tied` (set of those whose interval overlaps
---- its own), `complete` (every cell has a value of every seed).
+--- its own), `complete` (every trial that the sweep has there gave a value), `count` (cells with a value).
 function view:ranking(column)
-  local described, by_key, complete = {}, {}, true
+  local described, by_key, complete, count = {}, {}, true, 0
   for k, series in ipairs(self.series) do
     local cell = self:cell(series, column)
-    if cell.diverged + cell.failed + cell.missing > 0 or cell.n == 0 then complete = false end
+    if cell.diverged + cell.failed + cell.missing > 0 then complete = false end
+    if cell.n > 0 then count = count + 1 end
     if cell.n > 0 and cell.diverged == 0 then
       local key = string.format("%06d", k)
       described[key], by_key[key] = cell, series
@@ -164,7 +216,7 @@ function view:ranking(column)
   local best, tied = stats.leaders(described, self.data.higher)
   local names = {}
   for key in pairs(tied) do names[by_key[key]] = true end
-  return { best = best and by_key[best], tied = names, complete = complete }
+  return { best = best and by_key[best], tied = names, complete = complete, count = count }
 end
 
 -- ---- curves: means over the seeds of a cell -----------------------------------------------------------

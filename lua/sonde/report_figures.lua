@@ -14,6 +14,21 @@ local QUANTITIES = {
     is = "Perplexity is exp of the mean cross-entropy per validation token, in nats.",
     look = "Lines that fall with depth make use of it; a line that flattens or rises does not, or did not train.",
   },
+  loss_pruned = {
+    title = "Loss without the removed blocks", axis = "validation loss (nats per token)", log = false,
+    is = "Mean cross-entropy of the pruned model, before any training.",
+    look = "A line that stays low has found blocks that the model can do without.",
+  },
+  loss_healed = {
+    title = "Loss after healing", axis = "validation loss (nats per token)", log = false,
+    is = "Mean cross-entropy after a short training of what was left; the whole model was trained on as long.",
+    look = "Strategies that meet again differed in what training mends.",
+  },
+  rise = {
+    title = "What removal costs", axis = "rise of the validation loss (nats)", log = false,
+    is = "Loss of the pruned model, before any training, less that of the whole model of the same seed.",
+    look = "Where removing deep blocks costs little, they did little; compare the panels at the same share.",
+  },
   variance = {
     place = 1, title = "Residual variance along the depth", axis = "variance of the residual stream", log = true,
     is = "Variance over the features of what leaves a block, averaged over tokens, after training.",
@@ -68,6 +83,15 @@ local function column_text(view, column)
   return column and (view.column_name .. " " .. report_table.value(column)) or nil
 end
 
+--- What a metric is called on the page.
+---@param name string
+---@return string
+function report_figures.title(name)
+  return quantity(name).title or name
+end
+
+local COLUMNS = { depth = "depth L (blocks)", share = "share of the blocks removed" }
+
 -- ---- the metric against the columns -------------------------------------------------------------------------
 
 local function metric_series(view, k, series)
@@ -77,7 +101,11 @@ local function metric_series(view, k, series)
     local cell = view:cell(series, column)
     local at = #s.x + 1
     s.x[at], s.y[at] = column, cell.mean or 0 / 0
-    if cell.sd then s.lo[at], s.hi[at] = cell.mean - cell.sd, cell.mean + cell.sd end
+    if cell.lo and view.data.intervals then
+      s.lo[at], s.hi[at] = cell.lo, cell.hi
+    elseif cell.sd then
+      s.lo[at], s.hi[at] = cell.mean - cell.sd, cell.mean + cell.sd
+    end
     for _, value in ipairs(cell.values) do
       dots.x[#dots.x + 1], dots.y[#dots.y + 1] = column, value
     end
@@ -107,20 +135,47 @@ local function close_up(figure)
   return detail
 end
 
-local function metric_group(view)
+local function metric_figure(view)
   local known = quantity(view.metric)
-  local figure = { xlabel = view.column_name == "depth" and "depth L (blocks)" or view.column_name,
-    ylabel = known.axis, xticks = view.columns, series = {} }
+  local figure = { xlabel = COLUMNS[view.column_name] or view.column_name, ylabel = known.axis, xticks = view.columns,
+    title = view.panel ~= nil and ("%s %s"):format(view.data.panels, report_table.value(view.panel)) or nil, series = {} }
   for k, series in ipairs(view.series) do
     local s, dots = metric_series(view, k, series)
     figure.series[#figure.series + 1] = s
     figure.series[#figure.series + 1] = dots
   end
   figure.ylog = wants_log(known.log, figure)
-  figure.alt = ("%s against %s, one line per %s"):format(view.metric, view.column_name, view.series_name)
-  return { id = "metric", title = ("%s against %s"):format(view.metric, view.column_name),
-    figures = { figure, close_up(figure) },
-    caption = ("%s Mean over %s, bars ± 1 sd, dots single trials; %s"):format(known.look, view:repeats(), known.is) }
+  figure.alt = ("%s against %s%s, one line per %s"):format(view.metric, view.column_name,
+    figure.title and ", " .. figure.title or "", view.series_name)
+  return figure
+end
+
+local function metric_group(view, figures)
+  local known = quantity(view.metric)
+  local bars = view.data.intervals and "95 % Student intervals" or "± 1 sd"
+  return { id = "metric", title = known.title or ("%s against %s"):format(view.metric, view.column_name),
+    figures = figures, caption = ("%s Mean over %s, bars %s, dots single trials; %s"):format(known.look, view:repeats(),
+    bars, known.is) }
+end
+
+-- The metric of each panel side by side, on one scale.
+local function panel_group(views)
+  local figures = {}
+  for k, view in ipairs(views) do figures[k] = metric_figure(view) end
+  local low, high
+  for _, figure in ipairs(figures) do
+    for _, s in ipairs(figure.series) do
+      for _, list in ipairs { s.y, s.lo or {}, s.hi or {} } do
+        for _, y in pairs(list) do
+          if y == y and math.abs(y) ~= math.huge then low, high = math.min(low or y, y), math.max(high or y, y) end
+        end
+      end
+    end
+  end
+  for _, figure in ipairs(figures) do figure.ylow, figure.yhigh, figure.ylog = low, high, false end
+  local group = metric_group(views[1], figures)
+  group.id = "metric-" .. views[1].metric
+  return group
 end
 
 -- ---- arrays along the blocks ----------------------------------------------------------------------------------
@@ -251,12 +306,13 @@ local function curve_group(view, kind)
   return #group.figures > 0 and group or nil
 end
 
---- The groups of figures that the data of a view gives, in reading order.
----@param view table from report_data.view
----@return table[] groups { { id, title, caption, figures = { figure of sonde.plot, .. } }, .. }
-function report_figures.groups(view)
+-- The metric, what lies along the blocks, and the training, of a page without panels.
+local function groups_of(view)
   local groups = {}
-  if view:numeric_columns() then groups[1] = metric_group(view) end
+  if view:numeric_columns() then
+    local figure = metric_figure(view)
+    groups[1] = metric_group(view, { figure, close_up(figure) })
+  end
   local names = view:array_names(false)
   table.sort(names, function(a, b)
     local first, second = QUANTITIES[a] and QUANTITIES[a].place or 99, QUANTITIES[b] and QUANTITIES[b].place or 99
@@ -266,6 +322,20 @@ function report_figures.groups(view)
   for _, name in ipairs(names) do groups[#groups + 1] = array_group(view, name) end
   for _, name in ipairs(view:array_names(true)) do groups[#groups + 1] = matrix_group(view, name) end
   for _, kind in ipairs(CURVES) do groups[#groups + 1] = curve_group(view, kind) end
+  return groups
+end
+
+--- The groups of figures that a page's sections give, in reading order. With panels, or several metrics, those are the
+--- metrics alone.
+---@param sections table[] from report_data.sections
+---@return table[] groups { { id, title, caption, figures = { figure of sonde.plot, .. } }, .. }
+function report_figures.groups(sections)
+  local first = sections[1].views[1]
+  if #sections == 1 and first.panel == nil then return groups_of(first) end
+  local groups = {}
+  for _, section in ipairs(sections) do
+    if section.views[1]:numeric_columns() then groups[#groups + 1] = panel_group(section.views) end
+  end
   return groups
 end
 

@@ -67,7 +67,7 @@ end
 
 -- "best", "tied" or nil: how a cell is marked.
 local function mark(ranking, series)
-  if ranking.best == nil then return nil end
+  if ranking.best == nil or ranking.count < 2 then return nil end      -- nothing to compare
   if ranking.tied[series] then return "tied" end
   if series ~= ranking.best then return nil end
   return next(ranking.tied) and "tied" or "best"
@@ -90,7 +90,7 @@ function report_table.conclusions(view)
     local text
     if ranking.best == nil then
       text = "no trial has a result."
-    elseif #view.series == 1 then
+    elseif ranking.count == 1 then
       text = "nothing to compare."
     elseif #tied > 0 then
       local _, most = view:seeds()
@@ -152,12 +152,12 @@ end
 
 -- The differences from the reference series, for a terminal.
 local function differences_text(view)
-  if view.data.reference == nil then return {} end
+  if not view:compares() then return {} end
   local header = { view:difference_name() }
   for _, column in ipairs(view.columns) do header[#header + 1] = column_title(view, column) end
   local rows = { header }
   for _, series in ipairs(view.series) do
-    if series ~= view.data.reference then
+    if view:compares(series) then
       local row = { value_text(series) }
       for _, column in ipairs(view.columns) do row[#row + 1] = difference_text(view:difference(series, column)) end
       rows[#rows + 1] = row
@@ -185,7 +185,8 @@ function report_table.text(view)
     end
     rows[#rows + 1] = row
   end
-  local title = ("%s: %s, mean ± sd over %s"):format(view.data.name, view.metric, view:repeats())
+  local panel = view.panel ~= nil and (", %s %s"):format(view.data.panels, value_text(view.panel)) or ""
+  local title = ("%s: %s%s, mean ± sd over %s"):format(view.data.name, view.metric, panel, view:repeats())
   local lines = aligned(rows)
   table.insert(lines, 1, title)
   lines[#lines + 1] = "* best, apart from all others   ~ not told apart from the best (95 % intervals)"
@@ -221,7 +222,7 @@ function report_table.differences_html(view)
     head[#head + 1] = html.element("th", { scope = "col" }, html.escape(column_title(view, column)))
   end
   for r, series in ipairs(view.series) do
-    if series ~= view.data.reference then
+    if view:compares(series) then
       local row = { row_head(r, series) }
       for _, column in ipairs(view.columns) do
         local d = view:difference(series, column)

@@ -26,6 +26,7 @@ sweep.schema = {
   { name = "over", type = "string", preset = "seed", doc = "the parameter that trials repeat over" },
   { name = "title", type = "string", doc = "heading of the report" },
   { name = "question", type = "string", doc = "what the sweep is to answer, for the report" },
+  { name = "only", type = "function", doc = "of a point's parameters: whether it is a trial; default: every point is" },
   { name = "settings", type = "table", preset = {}, doc = "what all trials share; recorded, and checked on resuming" },
   { name = "retry", type = "boolean", preset = false, doc = "run failed trials again" },
 }
@@ -42,6 +43,15 @@ sweep.schema = {
 ---@field status string        queued, running, done, diverged, failed, interrupted or killed
 ---@field reason string|nil    why it failed or diverged
 
+local function chosen(points, only)
+  local trials = {}
+  for _, point in ipairs(points) do
+    if not only or only(point.params) then trials[#trials + 1] = point end
+  end
+  if #trials == 0 then error(core.where() .. "sweep: 'only' leaves no trial", 0) end
+  return trials
+end
+
 --- Declares a sweep. Nothing runs yet.
 ---@param options table     see sweep.schema
 ---@return sonde.sweep
@@ -51,7 +61,7 @@ function sweep.new(options)
     error(core.where() .. "sweep: the name '" .. self.name .. "' must be a word, it names a folder", 0)
   end
   self.axes = grid.axes(self.grid, self.over)
-  self.trials = grid.points(self.axes)
+  self.trials = chosen(grid.points(self.axes), self.only)
   self.folder = self.root .. "/" .. self.name
   for _, trial in ipairs(self.trials) do
     trial.dir, trial.status, trial.link = self.folder .. "/" .. trial.id, "queued", trial.id
@@ -278,13 +288,27 @@ end
 sweep.summary_schema = {
   { name = "by", type = "list", required = true, of = { name = "name", type = "string", doc = "a parameter" },
     doc = "parameters for the lines and, if there is a second, the columns" },
-  { name = "metric", type = "string", required = true, doc = "the reported number to compare" },
+  { name = "metric", type = "string|list", required = true, of = { name = "name", type = "string", doc = "a metric" },
+    doc = "the reported number to compare, or several" },
   { name = "where", type = "table", doc = "fixed values of further parameters" },
   { name = "higher", type = "boolean", preset = false, doc = "larger is better" },
-  { name = "reference", type = "any", doc = "the value of the first of by that the others are compared with" },
+  { name = "panels", type = "string", doc = "a further parameter whose values stand side by side, in tables and figures" },
+  { name = "reference", type = "any",
+    doc = "the value of panels, or else of the first of by, that the others are compared with" },
   { name = "percent", type = "boolean", preset = false, doc = "show differences in percent of the reference" },
+  { name = "intervals", type = "boolean", preset = false, doc = "bars of figures are 95 % intervals, not ± 1 sd" },
+  { name = "beside", type = "table", doc = "results of another sweep to show below: sweep:results of it" },
   { name = "file", type = "string", preset = "report.html", doc = "name of the page in the sweep's folder" },
 }
+
+--- What the trials have reported so far: results.trials are the sweep's trials, each with status, results and arrays. The
+--- whole, made with the options of a summary, can stand beside another sweep's.
+---@param options? table     see sweep.summary_schema
+---@return table
+function methods:results(options)
+  refresh(self)
+  return collect.data(self, options or {}, command_line())
+end
 
 --- Prints the table of a metric (mean ± sd over the seeds) and writes the HTML report.
 ---@param options table     see sweep.summary_schema
@@ -292,8 +316,7 @@ sweep.summary_schema = {
 function methods:summary(options)
   options = args.check(sweep.summary_schema, options, "summary")
   local report = require "sonde.report"
-  refresh(self)
-  local data = collect.data(self, options, command_line())
+  local data = self:results(options)
   local page, reason = report.render(data)
   local path = self.folder .. "/" .. options.file
   core.write_file(path, page)

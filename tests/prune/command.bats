@@ -118,3 +118,18 @@ refuses() {   # TEXT OPTIONS...
   run "$SONDE" prune --model nowhere --strategy last --remove 1 --out refused
   [[ "$output" == *"nowhere: there is no such folder"* ]]
 }
+
+@test "the commands of doc/pruning.md work as they stand, and its script too" {
+  mkdir walk && cd walk
+  for i in $(seq 300); do echo "In the year $((i * 37 % 91)) a man of the city said to $((i % 7)) others: come, and see line $i."; done > book.txt
+  sed -n '/^```sh$/,/^```$/ { /^```/d; s/^\$ //; p }' "$abs_srcdir/doc/pruning.md" > walk.sh
+  sed -n '/^```lua$/,/^```$/ { /^```/d; p }' "$abs_srcdir/doc/pruning.md" > own.lua
+  [ "$(grep -c '^sonde prune' walk.sh)" -eq 4 ]
+  mkdir bin && ln -s "$SONDE" bin/sonde
+  PATH="$PWD/bin:$PATH" bash -e walk.sh > out 2> err || { cat out err; return 1; }
+  [ "$(grep -c '^removed ' out)" -eq 4 ]
+  run --separate-stderr "$SONDE" run own.lua
+  echo "$output $stderr"
+  [[ "$output" =~ ^[0-5]\ [0-5] ]]
+  [ "$(ls -d smaller mapped healed adapted smallest | wc -l)" -eq 5 ]
+}

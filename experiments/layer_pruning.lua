@@ -1,0 +1,101 @@
+-- Do deep blocks matter more under LayerNorm Scaling than under Pre-LN? Asked by removing them.
+--
+-- The same model is trained under each placement. Then every strategy of sonde.prune removes a share of its blocks; the loss
+-- on text that neither training nor the strategies have seen is taken before and after a short training of what is left
+-- ("healing"). "none" is the whole model, trained on as long: what healing gives without a cut.
+--
+--   sonde run experiments/layer_pruning.lua                             minutes on two cores
+--   sonde run experiments/layer_pruning.lua --set scale=workstation     hours: 16 blocks of width 256
+--   sonde run experiments/layer_pruning.lua --set scale=paper           250 M: says what it needs, runs nothing
+--
+-- Settings stand in layer_pruning/SCALE.yaml; each can be changed: --set replace=linear --set heal.lora=8
+
+local sonde = require "sonde"
+
+local scale = sonde.settings.scale or "demo"
+local config = sonde.config("layer_pruning/" .. scale .. ".yaml")
+local corpus = sonde.corpus(config.corpus, config.text)
+
+local function model_of(p)
+  local size = config.model
+  return sonde.transformer {
+    vocab = corpus.vocab, width = size.width, depth = size.depth, heads = size.heads, ffn_hidden = size.ffn_hidden,
+    context = config.context, placement = p.placement, seed = p.seed,
+  }
+end
+
+-- ---- the whole models ---------------------------------------------------------------------------------------------
+
+local whole = sonde.sweep {
+  name = "layer-pruning-" .. scale .. "-whole",
+  title = "The whole models",
+  question = "What do the blocks of the models do that were pruned above?",
+  grid = { placement = config.placement, seed = config.seed },
+  settings = { corpus = config.corpus, text = config.text, context = config.context, model = config.model,
+    train = config.train, probe = config.probe, eval_tokens = config.eval_tokens },
+}
+
+if config.plan_only then return whole:plan(function(p) return model_of(p), config.train end) end
+
+whole:run(function(trial, p)
+  local model = model_of(p)
+  if sonde.train(model, corpus, config.train).diverged then return end
+  model:save(trial.dir .. "/model")
+  trial:report(sonde.probe(model, corpus, { "layer_removal", "block_influence", "angular_distances" }, config.probe))
+  trial:report { loss = sonde.evaluate(model, corpus, { tokens = config.eval_tokens }).loss }
+end)
+
+local wholes = {}
+for _, trial in ipairs(whole:results().trials) do
+  if trial.status ~= "done" and trial.status ~= "diverged" then
+    error(trial.id .. " of the whole models is " .. trial.status .. "; run this again when it is done", 0)
+  end
+  wholes[trial.params.placement .. "/" .. trial.params.seed] = trial
+end
+
+-- ---- pruned -------------------------------------------------------------------------------------------------------
+
+local strategies, shares = { "none" }, { 0 }
+for _, name in ipairs(config.strategy) do strategies[#strategies + 1] = name end
+for _, share in ipairs(config.share) do shares[#shares + 1] = share end
+
+local sweep = sonde.sweep {
+  name = "layer-pruning-" .. scale,
+  title = "Layer pruning, " .. scale .. " scale",
+  question = "Do deep blocks matter more under LayerNorm Scaling than under Pre-LN?",
+  grid = { placement = config.placement, strategy = strategies, share = shares, seed = config.seed },
+  only = function(p) return (p.strategy == "none") == (p.share == 0) end,
+  settings = config,
+}
+
+-- What strategies measure on and maps are fitted on: the first tokens of the training text.
+local calibration = corpus.handle:tokens("train", 0, config.calibration_tokens + 1)
+
+local function loss_of(model)
+  return sonde.evaluate(model, corpus, { tokens = config.eval_tokens }).loss
+end
+
+sweep:run(function(trial, p)
+  local before = wholes[p.placement .. "/" .. p.seed]
+  if before.status == "diverged" then return trial:report { loss_pruned = 0 / 0, loss_healed = 0 / 0, rise = 0 / 0 } end
+  local model, neighbours = sonde.load(before.dir .. "/model"), {}
+  if p.share > 0 then
+    local smaller, facts = sonde.prune(model, {
+      strategy = p.strategy, remove = math.max(1, math.floor(p.share * config.model.depth + 0.5)), seed = p.seed,
+      text = calibration, tokens = config.calibration_tokens, replace = config.replace,
+    })
+    model, neighbours = smaller, facts.neighbours
+    trial:report { removed = facts.removed }
+  end
+  local pruned = loss_of(model)
+  trial:report { loss_pruned = pruned, rise = pruned - before.results.loss }
+  if sonde.heal(model, corpus, config.heal, neighbours).diverged then return end
+  trial:report { loss_healed = loss_of(model) }
+end)
+
+-- The first placement of the list is what the others are compared with.
+sweep:summary {
+  by = { "strategy", "share" }, panels = "placement", reference = config.placement[1], intervals = true,
+  metric = { "rise", "loss_pruned", "loss_healed" },
+  beside = whole:results { by = { "placement" }, metric = "loss", reference = config.placement[1] },
+}

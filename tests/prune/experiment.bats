@@ -1,0 +1,64 @@
+#!/usr/bin/env bats
+# experiments/layer_pruning.lua, small: from text to page; going on after a kill; a second run changes nothing; the plan.
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+  cd "$BATS_TEST_TMPDIR"
+  for i in $(seq 400); do
+    echo "In the beginning of line $i was the word, and the word stood $((i * 7 % 31)) times on the page."
+    [ $((i % 10)) -ne 0 ] || echo
+  done > text.txt
+  small=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set context=16 --set "seed=[1, 2]"
+    --set "model={depth: 4, width: 16, heads: 2, ffn_hidden: 32}" --set "share=[0.25, 0.5]" --set eval_tokens=512
+    --set calibration_tokens=512 --set train.batch=4 --set train.tokens=4000 --set train.eval_tokens=256
+    --set heal.batch=4 --set heal.tokens=640 --set heal.eval_tokens=256 --set probe.tokens=256)
+}
+
+experiment() {
+  "$SONDE" run "$abs_srcdir/experiments/layer_pruning.lua" "${small[@]}" "$@"
+}
+
+@test "every strategy prunes every model, and the page says what it cost; a second run changes nothing" {
+  run --separate-stderr experiment
+  echo "$stderr"
+  [ "$status" -eq 0 ]
+  [[ ${lines[0]} == "layer-pruning-demo: rise, placement pre_ln, mean ± sd over 2 seeds" ]]
+  page=runs/layer-pruning-demo/report.html
+  grep -q "52 trials: 52 done" $page          # (6 strategies x 2 shares + the whole model) x 2 placements x 2 seeds
+  grep -q "4 trials: 4 done" $page            # the whole models
+  for text in "What removal costs" "Loss after healing" "placement lns" "Difference from pre_ln" "What removing one block costs"; do
+    grep -q "$text" $page
+  done
+  [ "$(grep -c '"removed"\|removed' runs/layer-pruning-demo/*/probes/removed.json | wc -l)" -eq 48 ]
+  [ "$(cat "runs/layer-pruning-demo/placement=lns,share=0.5,strategy=last,seed=2/probes/removed.json")" = "[2,3]" ]
+  ! which xmllint > /dev/null || xmllint --noout $page
+  cp $page first.html
+  run --separate-stderr experiment
+  [[ $stderr == *"layer-pruning-demo: 52 done"* ]]
+  cmp first.html $page
+}
+
+@test "killed in the middle it ends in the bits of one that was not; maps and adapters" {
+  more=(--set "strategy=[last]" --set "share=[0.5]" --set replace=linear --set heal.lora=2 --set heal.tokens=6400)
+  experiment "${more[@]}" > /dev/null 2>&1
+  mv runs whole
+  for delay in 0.4 0.6 0.3; do
+    timeout -s KILL $delay "$SONDE" run "$abs_srcdir/experiments/layer_pruning.lua" "${small[@]}" "${more[@]}" > /dev/null 2>&1 || true
+  done
+  experiment "${more[@]}" > /dev/null 2>&1
+  for trial in whole/layer-pruning-demo/*/; do
+    name=$(basename "$trial")
+    hash=$(grep '"loss_healed"' "$trial/run.json")
+    [ -n "$hash" ]
+    [ "$hash" = "$(grep '"loss_healed"' "runs/layer-pruning-demo/$name/run.json")" ]
+  done
+}
+
+@test "at the paper's scale it says what is needed and runs nothing" {
+  run --separate-stderr experiment --set scale=paper --set "model={depth: 4, width: 16, heads: 2, ffn_hidden: 32}"
+  [ "$status" -eq 0 ]
+  [[ $output == *"placement=lns"*GiB* ]]
+  [[ $output == *"all: 4 trials"* ]]
+  [ ! -e runs ]
+}
