@@ -25,7 +25,7 @@ local pages = {
   { "Pruning", "doc/pruning.md shows it at work.", { "prune", "sonde.", { prune = "prune" } },
     { "prune_strategy", "sonde.", { register = "prune_strategy" } } },
   { "Sweeps and reports", nil, { "sweep", "", { new = "sonde.sweep", run = "sweep:run", plan = "sweep:plan",
-    summary = "sweep:summary", report = "trial:report" } }, { "config", "sonde.", { load = "config" } } },
+    results = "sweep:results", summary = "sweep:summary", report = "trial:report" } }, { "config", "sonde.", { load = "config" } } },
   { "Nodes", nil, { "node", "node:" } },
   { "Graphs, tensors, plans, parameters", nil, { "types", nil } },
 }

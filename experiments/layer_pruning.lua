@@ -79,6 +79,7 @@ sweep:run(function(trial, p)
   local before = wholes[p.placement .. "/" .. p.seed]
   if before.status == "diverged" then return trial:report { loss_pruned = 0 / 0, loss_healed = 0 / 0, rise = 0 / 0 } end
   local model, neighbours = sonde.load(before.dir .. "/model"), {}
+  for block = 0, config.model.depth - 1 do neighbours[block + 1] = block end      -- where a whole model would have adapters
   if p.share > 0 then
     local smaller, facts = sonde.prune(model, {
       strategy = p.strategy, remove = math.max(1, math.floor(p.share * config.model.depth + 0.5)), seed = p.seed,

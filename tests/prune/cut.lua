@@ -125,6 +125,16 @@ function TestLinear:test_is_the_fitted_map_of_the_probe()
   lu.assertEquals(facts.maps[2].last, 4)
 end
 
+function TestLinear:test_probes_measure_a_model_with_maps()
+  local ids = made.ids(600)
+  local smaller = made.without(made.model(), { 1, 2 }, { replace = "linear", text = ids })
+  local values = sonde.probe(smaller, ids, { "variance", "attn_variance", "layer_removal", "usefulness" })
+  lu.assertEquals({ #values.attn_variance, #values.variance }, { 5, 5 })
+  lu.assertEquals(values.attn_variance[2], 0)
+  lu.assertTrue(values.attn_variance[3] > 0)
+  lu.assertAlmostEquals(values.usefulness[2], 1, 1e-5)
+end
+
 TestFolder = {}
 
 local function saved(model, name)

@@ -9,7 +9,7 @@ setup() {
     echo "In the beginning of line $i was the word, and the word stood $((i * 7 % 31)) times on the page."
     [ $((i % 10)) -ne 0 ] || echo
   done > text.txt
-  small=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set context=16 --set "seed=[1, 2]"
+  small=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set text.validation=0.3 --set context=16 --set "seed=[1, 2]"
     --set "model={depth: 4, width: 16, heads: 2, ffn_hidden: 32}" --set "share=[0.25, 0.5]" --set eval_tokens=512
     --set calibration_tokens=512 --set train.batch=4 --set train.tokens=4000 --set train.eval_tokens=256
     --set heal.batch=4 --set heal.tokens=640 --set heal.eval_tokens=256 --set probe.tokens=256)

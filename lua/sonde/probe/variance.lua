@@ -6,10 +6,13 @@ local register = require("sonde.probe.registry").register
 
 local function stream(trace) return trace.blocks end
 
+-- A block without the branch (the placement "linear") adds nothing by it.
 local function branch(name)
   return function(trace)
     local nodes = {}
-    for i = 1, #trace.blocks do nodes[i] = trace.graph:find("blocks." .. (i - 1) .. "." .. name .. ".out") end
+    for i = 1, #trace.blocks do
+      nodes[i] = trace.graph:find("blocks." .. (i - 1) .. "." .. name .. ".out") or trace.blocks[i] * 0
+    end
     return nodes
   end
 end
