@@ -22,7 +22,7 @@ local pages = {
   { "Evaluation and probes", nil, { "eval", "sonde.", { evaluate = "evaluate" } },
     { "probe", "sonde.", { probe = "probe" } },
     { "probe/registry", "sonde.probes.", { register = "register", names = "names", find = "find" } } },
-  { "Pruning", "doc/pruning.md shows it at work.", { "prune", "sonde.", { prune = "prune" } },
+  { "Pruning", "doc/pruning.md shows it at work.", { "prune", "sonde.", { prune = "prune", heal = "heal" } },
     { "prune_strategy", "sonde.", { register = "prune_strategy" } } },
   { "Sweeps and reports", nil, { "sweep", "", { new = "sonde.sweep", run = "sweep:run", plan = "sweep:plan",
     results = "sweep:results", summary = "sweep:summary", report = "trial:report" } }, { "config", "sonde.", { load = "config" } } },

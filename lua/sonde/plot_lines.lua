@@ -1,10 +1,11 @@
 --- plot_lines.lua - a figure of lines as gnuplot commands.
 --
---   figure = { title, alt, xlabel, ylabel, xlog, ylog, ylow, yhigh, ytop, xticks = {..}, width, height, series = {..} }
+--   figure = { title, alt, xlabel, ylabel, xlog, ylog, ylow, yhigh, ytop, ybottom, xticks = {..}, width, height,
+--     series = {..} }
 --   series = { label, colour = 1..8, x = {..}, y = {..}, lo = {..}, hi = {..}, markers, scatter }
 --
--- `lo` and `hi` are the ends of error bars; `ylow` and `yhigh` widen the axis (to share it between figures), `ytop`
--- cuts it. Values that are not finite, or not positive on a log axis, are left out and break the line. Lines are
+-- `lo` and `hi` are the ends of error bars; `ylow` and `yhigh` widen the axis (to share it between figures), `ytop` and
+-- `ybottom` cut it. Values that are not finite, or not positive on a log axis, are left out and break the line. Lines are
 -- labelled at their right end in their own colour; a `scatter` is small marks without a line.
 
 local plot_svg = require "sonde.plot_svg"
@@ -54,6 +55,7 @@ local function axis_range(figure, axis, log, share)
     low, high = math.min(low or figure.ylow, figure.ylow), math.max(high or figure.yhigh, figure.yhigh)
   end
   if axis == "y" and figure.ytop then high = figure.ytop end
+  if axis == "y" and figure.ybottom then low = figure.ybottom end
   if not low then
     if log then return 0.1, 10 end
     return 0, 1

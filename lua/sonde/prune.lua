@@ -23,6 +23,7 @@ prune.schema = {
   { name = "heal", type = "table",
     doc = "train afterwards: options of sonde.train (tokens or steps), lora = rank, alpha" },
   { name = "heal_text", type = "any", doc = "corpus to train on" },
+  { name = "progress", type = "function", doc = "called with the share of the measuring that is done, and a word for it" },
 }
 
 local function need_text(options, what)
@@ -30,9 +31,11 @@ local function need_text(options, what)
   error(core.where() .. what .. " measures the model on text; give one with the option text", 0)
 end
 
-local function measured(model, options)
+-- What everything that reads the text is told: how much, and where to show how far it is.
+local function measured(model, options, label)
+  local function report(share, word) options.progress(share, word or label) end
   return {
-    tokens = options.tokens, context = options.context or model.config.context,
+    tokens = options.tokens, context = options.context or model.config.context, progress = options.progress and report,
   }
 end
 
@@ -41,7 +44,8 @@ local function task_of(model, options)
     model = model, depth = model.config.depth, count = options.remove, seed = options.seed,
     measure = function(probe)
       need_text(options, "strategy '" .. options.strategy .. "'")
-      return require("sonde.probe").probe(model, options.text, { probe }, measured(model, options))[probe]
+      return require("sonde.probe").probe(model, options.text, { probe },
+        measured(model, options, probe))[probe]
     end,
   }
 end
@@ -96,7 +100,8 @@ local function make(model, options)
   local removed, scores = strategy.choose(options.strategy, task_of(model, options))
   local maps
   if options.replace == "linear" then
-    maps = require("sonde.probe.affine").fit(model, options.text, cut.runs(removed), measured(model, options))
+    maps = require("sonde.probe.affine").fit(model, options.text, cut.runs(removed),
+      measured(model, options, "fitting"))
   end
   local pieces, neighbours = cut.pieces(model.config.depth, removed, maps)
   local facts = {
@@ -124,7 +129,7 @@ function prune.prune(model, options)
   check(model, options)
   local function loss(of)
     if options.text == nil then return nil end
-    return require("sonde.eval").evaluate(of, options.text, measured(model, options)).loss
+    return require("sonde.eval").evaluate(of, options.text, measured(model, options, "loss")).loss
   end
   local smaller, facts = make(model, options)
   facts.loss = options.text ~= nil and { before = loss(model), pruned = loss(smaller) } or nil

@@ -158,21 +158,48 @@ local function metric_group(view, figures)
     bars, known.is) }
 end
 
--- The metric of each panel side by side, on one scale.
-local function panel_group(views)
-  local figures = {}
-  for k, view in ipairs(views) do figures[k] = metric_figure(view) end
+-- What the figures' values and bars span, without the series of one colour.
+local function span(figures, without)
   local low, high
   for _, figure in ipairs(figures) do
     for _, s in ipairs(figure.series) do
-      for _, list in ipairs { s.y, s.lo or {}, s.hi or {} } do
+      for _, list in ipairs(s.colour == without and {} or { s.y, s.lo or {}, s.hi or {} }) do
         for _, y in pairs(list) do
           if y == y and math.abs(y) ~= math.huge then low, high = math.min(low or y, y), math.max(high or y, y) end
         end
       end
     end
   end
+  return low or 0, high or 1
+end
+
+-- One series that presses all others together: the figures again at the scale of those. It leaves them where it may.
+local function panel_close_ups(figures, count)
+  local low, high = span(figures)
+  local best, bottom, top = (high - low) / 2.5, nil, nil
+  for colour = 1, count > 2 and count or 0 do
+    local least, most = span(figures, colour)
+    if most - least < best then best, bottom, top = most - least, least, most end
+  end
+  local details = {}
+  for k, figure in ipairs(bottom and figures or {}) do
+    details[k] = {}
+    for key, value in pairs(figure) do details[k][key] = value end
+    details[k].ybottom, details[k].ytop = bottom, top
+    details[k].title, details[k].alt = figure.title .. ", close-up", figure.alt .. ", close-up"
+  end
+  return details
+end
+
+-- The metric of each panel side by side, on one scale.
+local function panel_group(views)
+  local figures = {}
+  for k, view in ipairs(views) do figures[k] = metric_figure(view) end
+  local low, high = span(figures)
   for _, figure in ipairs(figures) do figure.ylow, figure.yhigh, figure.ylog = low, high, false end
+  for _, detail in ipairs(views[1].panel ~= nil and panel_close_ups(figures, #views[1].series) or {}) do
+    figures[#figures + 1] = detail
+  end
   local group = metric_group(views[1], figures)
   group.id = "metric-" .. views[1].metric
   return group

@@ -129,6 +129,33 @@ function TestAdapters:test_change_nothing_at_first_and_then_what_they_say()
   lu.assertAlmostEquals(made.loss(by_hand, ids), adapted, 1e-6)
 end
 
+function TestAdapters:test_gradients_are_finite_differences()
+  local ids, model = made.ids(13), made.model { depth = 2, init_std = 0.1 }
+  local name, params = "model.layers.0.mlp.up_proj.weight", model:params()
+  params:adapt(name, 2, 3)
+  model:init()
+  local b = params:find(name .. ".lora_b")
+  for i = 1, b:count() do b:set(i, 0.05 * math.cos(i)) end
+  local trace, tokens, targets = model:trace { batch = 1, context = 12 }, {}, {}
+  for i = 1, 12 do tokens[i], targets[i] = ids[i], ids[i + 1] end
+  local leaves = { trace.graph:find(name .. ".lora_a"), trace.graph:find(name .. ".lora_b") }
+  local plan = sonde.plan(sonde.grad(trace:mean_loss(), leaves))
+  plan:run { tokens = tokens, targets = targets }
+  for k, suffix in ipairs { ".lora_a", ".lora_b" } do
+    local tensor, gradient, step = params:find(name .. suffix), plan:output(k):values(), 1e-2
+    for _, i in ipairs { 1, 7, 20 } do
+      local value, sum = tensor:get(i), 0
+      for _, sign in ipairs { 1, -1 } do
+        tensor:set(i, value + sign * step)
+        sum = sum + sign * made.loss(model, ids)
+      end
+      tensor:set(i, value)
+      lu.assertAlmostEquals(sum / (2 * step), gradient[i], 2e-4)
+      lu.assertTrue(math.abs(gradient[i]) > 1e-4)
+    end
+  end
+end
+
 function TestAdapters:test_mistakes()
   local params = made.model():params()
   lu.assertErrorMsgContains("there is no parameter 'x'", params.adapt, params, "x", 1, 1)

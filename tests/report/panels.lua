@@ -113,6 +113,20 @@ function TestPanels:test_intervals_or_sd()
   lu.assertAlmostEquals(bar(), 0.01, 1e-9)
 end
 
+function TestPanels:test_a_runaway_series_gets_the_others_a_closer_look()
+  local figures = require "sonde.report_figures"
+  local d = data()
+  for _, trial in ipairs(d.trials) do
+    if trial.params.strategy == "last" then trial.results.rise = 40 + trial.params.seed end
+  end
+  local groups = figures.groups(report_data.sections(d))
+  lu.assertEquals({ #groups[1].figures, #groups[2].figures }, { 4, 2 })
+  local detail = groups[1].figures[4]
+  lu.assertEquals(detail.title, "placement lns, close-up")
+  lu.assertTrue(detail.ytop > 5 and detail.ytop < 6 and detail.ybottom > -0.1, detail.ytop .. " " .. detail.ybottom)
+  lu.assertNil(groups[1].figures[2].ytop)
+end
+
 TestOnly = {}
 
 function TestOnly:test_points_that_are_no_trials()

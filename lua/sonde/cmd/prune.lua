@@ -58,7 +58,7 @@ local function pruning_of(model, options)
   end
   return {
     strategy = options.strategy, remove = options.remove, replace = options.replace, seed = options.seed, text = text,
-    tokens = options.tokens, context = options.context, heal = heal,
+    tokens = options.tokens, context = options.context, heal = heal, progress = require("sonde.progress").share(),
     heal_text = heal and training_text(model, options.heal_text or options.text, context),
   }
 end
