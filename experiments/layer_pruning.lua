@@ -40,7 +40,7 @@ if config.plan_only then return whole:plan(function(p) return model_of(p), confi
 whole:run(function(trial, p)
   local model = model_of(p)
   if sonde.train(model, corpus, config.train).diverged then return end
-  model:save(trial.dir .. "/model")
+  model:save(trial.dir .. "/model", { tokenizer = corpus.tokenizer })
   trial:report(sonde.probe(model, corpus, { "layer_removal", "block_influence", "angular_distances" }, config.probe))
   trial:report { loss = sonde.evaluate(model, corpus, { tokens = config.eval_tokens }).loss }
 end)

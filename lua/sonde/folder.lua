@@ -74,10 +74,21 @@ local function llama_config(model, tokenizer)
   }
 end
 
+-- Adapters are parameters that the options say nothing of: a model is written down without them.
+local function refuse_adapters(model)
+  for _, param in ipairs(model:params():list()) do
+    if string.find(param.name, ".lora_a", 1, true) then
+      error(core.where() .. "'" .. param.name .. "' is an adapter; add it into its weight before the model is saved or "
+        .. "copied (sonde.heal does)", 0)
+    end
+  end
+end
+
 --- The options that make the same model again, every one of them and as plain values: for records and folders.
 ---@param model sonde.model
 ---@return table
 function folder.options(model)
+  refuse_adapters(model)
   return plain(model)
 end
 
@@ -111,6 +122,7 @@ function folder.save(model, dir, options)
     { name = "tokenizer", type = "any", doc = "the tokenizer to put beside the weights; default: the model's own" },
     { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of the saved weights" },
   }, options, "save")
+  refuse_adapters(model)
   local tokenizer = options.tokenizer or model.own_tokenizer
   if core.exists(dir) then return write_files(model, dir, tokenizer, options.dtype) end
   local part = dir .. ".part"

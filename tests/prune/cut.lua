@@ -155,6 +155,17 @@ function TestFolder:test_dropped_blocks_of_a_llama_leave_a_llama()
   close(made.loss(sonde.load(folder .. "/llama"), ids), made.loss(model, ids, { skip = { 1, 4 } }))
 end
 
+function TestFolder:test_a_foreign_llama()
+  local model = sonde.load(os.getenv "abs_srcdir" .. "/tests/reference/llama_gqa")
+  local loaded, config = saved(made.without(model, { 0 }), "foreign")
+  local ids = made.ids(13)
+  lu.assertEquals({ config.model_type, config.num_hidden_layers }, { "llama", model.config.depth - 1 })
+  config.sonde = nil
+  core.json_save(folder .. "/foreign/config.json", config)
+  close(made.loss(sonde.load(folder .. "/foreign"), ids), made.loss(model, ids, { skip = { 0 } }))
+  lu.assertNil(loaded:params():find(("model.layers.%d.input_layernorm.weight"):format(model.config.depth - 1)))
+end
+
 function TestFolder:test_layers_and_maps_load_back()
   local ids, text = made.ids(13), made.ids(600)
   for _, name in ipairs { "lns", "mix_ln", "deepnorm", "pre_ln" } do

@@ -157,6 +157,10 @@ function TestAdapters:test_gradients_are_finite_differences()
 end
 
 function TestAdapters:test_mistakes()
+  local adapted = made.model()
+  adapted:params():adapt("model.layers.0.self_attn.q_proj.weight", 1, 1)
+  lu.assertErrorMsgContains("q_proj.weight.lora_a' is an adapter", made.without, adapted, { 1 })
+  lu.assertErrorMsgContains("is an adapter", adapted.save, adapted, os.tmpname() .. ".model")
   local params = made.model():params()
   lu.assertErrorMsgContains("there is no parameter 'x'", params.adapt, params, "x", 1, 1)
   lu.assertErrorMsgContains("rank 17 do not fit", params.adapt, params, "model.layers.0.self_attn.q_proj.weight", 17, 1)

@@ -81,8 +81,8 @@ local function say(facts)
   print(string.format("removed %s of %d blocks by %s: %d parameters, were %d", table.concat(removed, ", "),
     facts.depth.before, facts.strategy, facts.parameters.pruned, facts.parameters.before))
   for _, map in ipairs(facts.maps or {}) do
-    print(string.format("a linear map stands for blocks %d to %d; it leaves %.3f of their output", map.first, map.last,
-      map.residual))
+    print(string.format("a linear map stands for blocks %d to %d and misses %.3f of their output (norm)", map.first,
+      map.last, map.residual))
   end
   if facts.loss then
     local healed = facts.loss.healed and string.format(", healed %.4f", facts.loss.healed) or ""
