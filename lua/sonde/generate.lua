@@ -67,7 +67,8 @@ function generate.tokens(model, prompts, options)
     for _, token in ipairs(prompt) do flat[#flat + 1] = token end
   end
   local new, position = core.tensor("i32", { batch, 1 }), core.tensor("i32", { 1 })
-  local results, finished, chosen = {}, {}, { temperature = options.temperature, top_k = options.top_k, top_p = options.top_p, seed = options.seed }
+  local results, finished = {}, {}
+  local chosen = { temperature = options.temperature, top_k = options.top_k, top_p = options.top_p, seed = options.seed }
   for r = 1, batch do results[r] = {} end
   local function choose(from, index)
     chosen.index = index

@@ -46,7 +46,7 @@ function plot.render(figures, program)
   program = program or "gnuplot"
   if #figures == 0 then return {} end
   local commands = { "set encoding utf8" }
-  for index, figure in ipairs(figures) do 
+  for index, figure in ipairs(figures) do
     commands[#commands + 1] = (figure.heat and heat_commands or line_commands)(figure, index)
   end
   local output, complaint = run_gnuplot(program, table.concat(commands, "\n"))

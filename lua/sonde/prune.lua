@@ -13,7 +13,7 @@ local prune = {}
 prune.schema = {
   { name = "strategy", type = "string", required = true, choices = strategy.names, doc = "which blocks go" },
   { name = "remove", type = "integer", min = 1, required = true, doc = "how many blocks go" },
-  { name = "text", type = "any", 
+  { name = "text", type = "any",
     doc = "what strategies measure, maps are fitted and the loss is told on: as for sonde.probe" },
   { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take, from the first" },
   { name = "context", type = "integer", min = 2, doc = "tokens of a window; default: the model's context" },

@@ -209,8 +209,8 @@ local function make_trainer(model, corpus, o, run)
   end
   if model.config.dropout > 0 then steady = model:trace { batch = o.batch, context = o.context }.loss end
   local fields = {
-    frozen = train.frozen(model:params(), o.trainable, core.where), eval_loss = steady, probes = trace.blocks, blocks = model.config.depth, optimizer = o.optimizer.name,
-    optimizer_options = optimizer, batch_seed = o.seed, seed = model.config.seed, tick_seconds = 0.2,
+    frozen = train.frozen(model:params(), o.trainable, core.where), eval_loss = steady, probes = trace.blocks,
+    blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer, batch_seed = o.seed, seed = model.config.seed, tick_seconds = 0.2,
     checkpoint_seconds = 60 * o.checkpoint_minutes, flops_per_token = train.flops_per_token(model, o.context),
     peak_flops = peak(o.dtype),
   }
@@ -241,7 +241,8 @@ local function result_of(model, event, memory, run)
   return {
     loss = loss, perplexity = math.exp(loss), train_loss = train_loss, steps = event.step, tokens = event.tokens,
     tokens_per_s = event.seconds > 0 and event.tokens / event.seconds or 0, seconds = event.seconds,
-    mfu = event.mfu and event.mfu > 0 and event.mfu or nil, validated = event.val_loss ~= nil, diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(), memory = memory,
+    mfu = event.mfu and event.mfu > 0 and event.mfu or nil, validated = event.val_loss ~= nil,
+    diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(), memory = memory,
   }
 end
 

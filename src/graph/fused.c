@@ -126,7 +126,7 @@ static void assign_registers(fused *f, const int *last_read) {
     fused_op *o = &f->op[k];
     int direct = o->out >= 0 && o->out_dtype == SONDE_F32;
     if (o->reduce == REDUCE_NONE) o->reg = direct ? -1 : take(&r);
-    for (int j = 0; j < f->n_op; j++)
+    for (int j = 0; j < k; j++)
       if (last_read[j] == k && f->op[j].reg >= 0 && f->op[j].reduce == REDUCE_NONE) give(&r, f->op[j].reg);
     if (o->reduce == REDUCE_NONE && last_read[k] < 0 && o->reg >= 0) give(&r, o->reg);
   }

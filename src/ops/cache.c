@@ -107,7 +107,8 @@ static double cached_flops(const sonde_shape *in, int n_in, const sonde_shape *o
 }
 
 const sonde_op_def sonde_ops_cache[] = {
-    {.size = sizeof(sonde_op_def), .name = "cache_write", .min_in = 3, .max_in = 3, .n_out = 1, .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN,
+    {.size = sizeof(sonde_op_def), .name = "cache_write", .min_in = 3, .max_in = 3, .n_out = 1,
+     .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN,
      .doc = "cache [B, S, KV, Dh] with x [B, T, KV, Dh] at positions p to p+T-1: cache_write(cache, x, p i32 [1]); no gradient",
      .shape = write_shape, .run = write_run},
     {.size = sizeof(sonde_op_def), .name = "attention_cached", .min_in = 4, .max_in = 4, .n_out = 1, .flags = SONDE_OP_BF16_IN,

@@ -36,10 +36,10 @@ grep -q "a model" out || die "a model of plugins said: $(cat out)"
 ok "a model of plugins"
 
 # The folder that plugins are found in must be the installed one, whatever else is on this machine.
-"$BINDIR/sonde" plugin list > list || die "sonde plugin list"
+"$BINDIR/sonde" plugin list > plugins || die "sonde plugin list"
 for module in "$PLUGINDIR"/*.so; do
   name=$(basename "$module" .so)
-  grep -qw "$name" list || die "sonde plugin list does not know $name"
+  grep -qw "$name" plugins || die "sonde plugin list does not know $name"
 done
 ok "plugins: $(find "$PLUGINDIR" -name '*.so' | wc -l)"
 
@@ -49,6 +49,7 @@ cat > use.c <<'C'
 #include <string.h>
 int main(int argc, char **argv) { return argc != 2 || strcmp(sonde_version(), argv[1]); }
 C
+# shellcheck disable=SC2086
 $CC -I"$INCLUDEDIR" use.c -L"$LIBDIR" -lsonde -Wl,-rpath,"$LIBDIR" $SANITIZE_FLAGS -o use || die "linking with -lsonde"
 ./use "$VERSION" || die "a C program with libsonde"
 ok "a C program with libsonde"
