@@ -202,6 +202,22 @@ function check_value(field, value, what, where, path)
   return value
 end
 
+--- Refuses an argument that is not the object it must be: a table that has `field`.
+---@param value any
+---@param field string
+---@param what string   the function
+---@param how string    what it takes, and where one gets it
+function args.object(value, field, what, how)
+  if type(value) ~= "table" or value[field] == nil then
+    error(core.where() .. what .. " takes " .. how .. ", not " .. shown(value), 0)
+  end
+end
+
+--- Refuses what is no model.
+function args.model(value, what)
+  args.object(value, "layers", what, "a model (of sonde.transformer or sonde.load)")
+end
+
 --- Checks `given` against a schema and returns a copy with the defaults filled in. Raises on the first mistake.
 ---@param schema sonde.schema
 ---@param given table|nil

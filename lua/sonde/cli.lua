@@ -102,12 +102,19 @@ local function wants_help(words)
   return false
 end
 
+-- An error of Lua's own inside the library is most likely a wrong argument: it gets the place of the user's line too.
+local function at_users_line(message)
+  local library = core.lua_dir() .. "/"
+  if type(message) ~= "string" or string.sub(message, 1, #library) ~= library then return message end
+  return core.where() .. string.sub(message, #library + 1)
+end
+
 --- Runs a command's function; its error becomes one line on stderr.
 local function run(command, options)
   local trace
   local ok, result = xpcall(command.run, function(message)
     if options.traceback then trace = debug.traceback("", 2) end
-    return message
+    return at_users_line(message)
   end, options)
   if ok then return result or 0 end
   complain(tostring(result))

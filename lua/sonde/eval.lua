@@ -24,6 +24,7 @@ eval.schema = {
 ---@param options? table
 ---@return {loss: number, perplexity: number, tokens: integer, bytes: integer|nil, bits_per_byte: number|nil}
 function eval.evaluate(model, source, options)
+  args.model(model, "evaluate")
   options = args.check(eval.schema, options, "evaluate")
   local context = options.context or model.config.context
   local stream = windows.open(source, model, context)

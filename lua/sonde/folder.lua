@@ -144,19 +144,28 @@ local function key_of(config, path, name, kind, preset)
   local value = config[name]
   if value == nil then value = preset end
   if value == nil then refuse(path, "there is no '" .. name .. "'") end
-  if type(value) ~= kind then refuse(path, "'" .. name .. "' must be a " .. kind .. ", not " .. tostring(value)) end
+  if type(value) ~= kind then refuse(path, "'" .. name .. "' must be a " .. kind .. ", not " .. (type(value) == "table" and "a list or an object" or tostring(value))) end
   return value
+end
+
+-- A key of a foreign config.json that counts something.
+local function count_of(config, path, name, preset)
+  local value = key_of(config, path, name, "number", preset)
+  if value ~= math.floor(value) or value < 1 or value > 2147483647 then
+    refuse(path, "'" .. name .. "' must be a whole number from 1 to 2147483647, not " .. string.format("%.14g", value))
+  end
+  return math.floor(value)
 end
 
 -- The base of the rotary angles, in the old place or the new one; scaled positions are refused.
 local function rope_theta(config, path)
   local scaling = config.rope_scaling
   local rope = type(config.rope_parameters) == "table" and config.rope_parameters or {}
-  local kind = rope.rope_type or (type(scaling) == "table" and (scaling.rope_type or scaling.type)) or "default"
+  local kind = rope.rope_type or (type(scaling) == "table" and (scaling.rope_type or scaling.type)) or scaling or "default"
   if kind ~= "default" then
     refuse(path, "the rope scaling '" .. tostring(kind) .. "' is not supported; only plain positions are")
   end
-  return key_of({ theta = rope.rope_theta or config.rope_theta }, path, "theta", "number", 10000)
+  return key_of({ rope_theta = rope.rope_theta or config.rope_theta }, path, "rope_theta", "number", 10000)
 end
 
 -- The options of a Llama folder made elsewhere; everything that this cannot be is refused by name.
@@ -168,14 +177,15 @@ local function from_llama(config, path)
   end
   local act = key_of(config, path, "hidden_act", "string", "silu")
   if act ~= "silu" then refuse(path, "hidden_act '" .. act .. "' is not supported; known: silu") end
-  local heads = key_of(config, path, "num_attention_heads", "number")
+  local heads = count_of(config, path, "num_attention_heads")
   return {
-    vocab = key_of(config, path, "vocab_size", "number"), width = key_of(config, path, "hidden_size", "number"),
-    depth = key_of(config, path, "num_hidden_layers", "number"), heads = heads,
-    kv_heads = key_of(config, path, "num_key_value_heads", "number", heads), head_dim = config.head_dim,
-    ffn_hidden = key_of(config, path, "intermediate_size", "number"),
+    vocab = count_of(config, path, "vocab_size"), width = count_of(config, path, "hidden_size"),
+    depth = count_of(config, path, "num_hidden_layers"), heads = heads,
+    kv_heads = count_of(config, path, "num_key_value_heads", heads),
+    head_dim = config.head_dim and count_of(config, path, "head_dim"),
+    ffn_hidden = count_of(config, path, "intermediate_size"),
     norm_eps = key_of(config, path, "rms_norm_eps", "number", 1e-6), rope_theta = rope_theta(config, path),
-    context = key_of(config, path, "max_position_embeddings", "number", 2048),
+    context = count_of(config, path, "max_position_embeddings", 2048),
     tie = key_of(config, path, "tie_word_embeddings", "boolean", false),
     norm = "rmsnorm", placement = "pre_ln", attention = "causal", ffn = "swiglu",
   }
@@ -209,6 +219,7 @@ end
 ---@param dir string
 ---@return sonde.model
 function folder.load(dir)
+  if type(dir) ~= "string" then error(core.where() .. "load takes the path of a folder, not " .. tostring(dir), 0) end
   if core.exists(dir) ~= "folder" then error(core.where() .. dir .. ": there is no such folder", 0) end
   local path = dir .. "/config.json"
   local config = core.json_load(path)

@@ -35,10 +35,33 @@ end
 local function left_of(budget, state, base)
   if not budget then return nil end
   if budget - state - base <= 0 then
-    error(string.format("%s is too little: weights, gradients and moments take %s, the program %s", forecast.mib(budget),
-      forecast.mib(state), forecast.mib(base)), 0)
+    error(string.format("%s is too little: weights, gradients and moments take %s, the program %s; a model of less than "
+      .. "%.1f M parameters fits", forecast.mib(budget), forecast.mib(state), forecast.mib(base),
+      math.max(0, budget - base) / STATE_BYTES / 1e6), 0)
   end
   return math.floor(budget - state - base)
+end
+
+local function plan_step(model, step, left)
+  local trace = model:trace { batch = step.batch, context = step.context, dropout = true }
+  local outputs, tensors = training_step(model, trace)
+  local plan = core.plan(outputs, { compute = step.dtype, recompute = step.recompute, memory_budget = left }, tensors)
+  return plan, trace
+end
+
+-- What would fit in the place of a step that does not: a smaller batch, by halving.
+local function what_fits(model, step, left)
+  local batch = math.floor(step.batch / 2)
+  while batch >= 1 do
+    local ok, plan = pcall(plan_step, model,
+      { batch = batch, context = step.context, dtype = step.dtype, recompute = step.recompute }, left)
+    if ok then
+      plan:close()
+      return string.format("; a batch of %d fits", batch)
+    end
+    batch = math.floor(batch / 2)
+  end
+  return string.format("; not even one sequence of %d tokens fits", step.context)
 end
 
 --- Plans a training step. Raises, with what would fit, when it does not fit the budget.
@@ -50,9 +73,8 @@ function forecast.step(model, step)
   local base, count = resident(), model:count()
   local state = STATE_BYTES * count.total
   local left = left_of(step.memory, state, base)
-  local trace = model:trace { batch = step.batch, context = step.context, dropout = true }
-  local outputs, tensors = training_step(model, trace)
-  local plan = core.plan(outputs, { compute = step.dtype, recompute = step.recompute, memory_budget = left }, tensors)
+  local ok, plan, trace = pcall(plan_step, model, step, left)
+  if not ok then error(plan .. (left and what_fits(model, step, left) or ""), 0) end
   local info = plan:info()
   info.parameters, info.non_embedding, info.batch, info.context = count.total, count.non_embedding, step.batch, step.context
   info.state_bytes, info.base_bytes, info.peak_bytes = state, base, info.arena_bytes + state + base

@@ -56,6 +56,7 @@ end
 ---@param options? table
 ---@return integer[][] tokens, { seconds: number, prefill_seconds: number, tokens_per_s: number } speed
 function generate.tokens(model, prompts, options)
+  args.model(model, "generate")
   options = args.check(generate.schema, options, "generate")
   local batch, length, capacity = check_prompts(prompts, model, options.tokens)
   model:init()

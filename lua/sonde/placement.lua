@@ -24,6 +24,7 @@ local placements = {}
 ---@param build fun(block: sonde.block, x: sonde.node): sonde.node
 ---@param options? sonde.placement_options
 function placement.register(name, build, options)
+  if type(name) ~= "string" then error(core.where() .. "placement: the name must be a string, not " .. tostring(name), 0) end
   if placements[name] then error(core.where() .. "the placement '" .. name .. "' exists already", 0) end
   if type(build) ~= "function" then error(core.where() .. "a placement is a function of a block and x", 0) end
   options = options or {}

@@ -112,6 +112,7 @@ end
 ---@param options? {tokens: integer, context: integer, batch: integer, seed: integer, progress: function}
 ---@return table<string, table> values, table details
 function probe.probe(model, source, wanted, options)
+  args.model(model, "probe")
   wanted = args.value({
     name = "probes", type = "list", doc = "",
     of = { name = "probe", type = "string", choices = registry.names, doc = "" },

@@ -63,7 +63,8 @@ end
 
 local function count_steps(options, where)
   if (options.tokens == nil) == (options.steps == nil) then
-    error(where() .. "train needs how long: give either tokens or steps", 0)
+    error(where() .. (options.steps and "train takes either tokens or steps, not both"
+      or "train needs how long: give either tokens or steps"), 0)
   end
   return options.steps or math.ceil(options.tokens / (options.batch * options.context * options.accumulate))
 end
@@ -228,20 +229,21 @@ end
 ---@field tokens integer      tokens trained on
 ---@field tokens_per_s number
 ---@field seconds number      of training, all sessions together
----@field mfu? number         fraction of the machine's peak; none when nothing was left to train
+---@field mfu number          fraction of the machine's peak, over all of it
 ---@field validated boolean   whether loss is of validation text
 ---@field diverged? string    why it ended before its time
 ---@field run_dir? string
 ---@field state_sha256 string of all weights
 ---@field memory table        arena and state, in bytes; recomputed_blocks
 
-local function result_of(model, event, memory, run)
+local function result_of(model, o, event, memory, run)
   local train_loss = event.loss or 0 / 0          -- NaN where there is none: it diverged at once
   local loss = event.val_loss or train_loss
+  local rate = event.seconds > 0 and event.tokens / event.seconds or 0
   return {
     loss = loss, perplexity = math.exp(loss), train_loss = train_loss, steps = event.step, tokens = event.tokens,
-    tokens_per_s = event.seconds > 0 and event.tokens / event.seconds or 0, seconds = event.seconds,
-    mfu = event.mfu and event.mfu > 0 and event.mfu or nil, validated = event.val_loss ~= nil,
+    tokens_per_s = rate, seconds = event.seconds, mfu = rate * train.flops_per_token(model, o.context) / peak(o.dtype),
+    validated = event.val_loss ~= nil,
     diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(), memory = memory,
   }
 end
@@ -287,7 +289,7 @@ local function perform(model, corpus, o, run, own)
     local go_on = run and "; the same command goes on from there" or ""
     error(string.format("stopped at step %d of %d%s", event.step, event.steps, go_on), 0)
   end
-  local result = result_of(model, event, memory, run)
+  local result = result_of(model, o, event, memory, run)
   trainer:close()
   if run then report(run, own, result) end
   return result
@@ -301,7 +303,12 @@ end
 ---@param where? sonde.where     the place of an option, for messages; default: the user's line
 ---@return sonde.training
 function train.train(model, corpus, options, where)
+  args.model(model, "train")
+  args.object(corpus, "vocab", "train", "a corpus (of sonde.corpus)")
   local o = train.resolve(model, options, where)
+  if o.save and core.exists(o.save) == "file" then
+    error(core.where() .. "save: " .. o.save .. " is a file; name a folder", 0)
+  end
   if corpus.vocab > model.config.vocab then
     error(core.where() .. string.format("the corpus has %d tokens, the model's vocabulary only %d; build it with "
       .. "vocab = corpus.vocab", corpus.vocab, model.config.vocab), 0)

@@ -25,6 +25,7 @@ enum {
   CAP = 4 * 1024 * 1024,   /* bytes of one operand that are packed at a time */
   BLAS_M = 256, BLAS_N = 512, BLAS_LEAST = 64,
   STRETCH = 16 * 1024,
+  AHEAD = 2048,            /* bytes of B that dot products ask for in time: they wait for memory, not for sums */
   THIN = 3                 /* up to so many rows a product is dot products: packing costs more than it saves */
 };
 
@@ -305,7 +306,10 @@ static void thin_tile(void *arg, int64_t tile, int worker) {
   const sonde_gemm *g = &p->g;
   int64_t size = bytes_of(g->in_type), tiles = parts(g->n, PANEL), entry = tile / tiles;
   int64_t first = tile % tiles * PANEL, end = least(first + PANEL, g->n);
-  for (int64_t j = first; j < end; j++)
+  int64_t row = g->k * size, ahead = parts(AHEAD, row);
+  for (int64_t j = first; j < end; j++) {
+    const char *soon = p->b + (entry * g->stride_b + (j + ahead) * g->ldb) * size;
+    for (int64_t q = 0; q < row; q += 64) __builtin_prefetch(soon + q);
     for (int64_t i = 0; i < g->m; i++) {
       int64_t a = entry * g->stride_a + i * g->lda, b = entry * g->stride_b + j * g->ldb,
               c = entry * g->stride_c + i * g->ldc + j;
@@ -314,6 +318,7 @@ static void thin_tile(void *arg, int64_t tile, int worker) {
       if (g->out_type == SONDE_BF16) p->simd->common.to_bf16((uint16_t *)(void *)p->c + c, &v, 1);
       else ((float *)(void *)p->c)[c] = g->beta != 0 ? ((float *)(void *)p->c)[c] + v : v;
     }
+  }
 }
 
 /* ---- any product --------------------------------------------------------------------------------- */

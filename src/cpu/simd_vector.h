@@ -10,7 +10,7 @@ typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef float uvec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 typedef uint32_t word __attribute__((vector_size(4 * LANES)));
-typedef uint16_t half __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+typedef uint32_t uword __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
 
 static inline vec load(const float *x) { return *(const uvec *)x; }
 static inline void store(float *y, vec v) { *(uvec *)y = v; }

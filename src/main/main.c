@@ -52,7 +52,7 @@ int main(int argc, char **argv) {
   if (lua_pcall(L, 2, 1, 0) == LUA_OK) code = (int)lua_tointeger(L, -1);
   else fprintf(stderr, "sonde: %s\n", luaL_tolstring(L, -1, NULL));
   lua_close(L);
-  if (fflush(stdout)) {
+  if (fflush(stdout) || ferror(stdout)) {      /* print flushes, and leaves nothing but the mark of an error */
     fprintf(stderr, "sonde: cannot write to the standard output\n");
     if (!code) code = 1;
   }

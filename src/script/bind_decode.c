@@ -65,8 +65,10 @@ static int core_sample(lua_State *L) {
   int64_t rows = sonde_shape_count(&shape);
   if (shape.dtype != SONDE_I32) return sonde_lua_fail(L, "tokens are an i32 tensor");
   int32_t *order = lua_newuserdatauv(L, (size_t)vocab * sizeof *order, 0), *to = sonde_tensor_data(tokens);
-  for (int64_t r = 0; r < rows; r++)
+  for (int64_t r = 0; r < rows; r++) {
     to[r] = sonde_sample(logits + r * vocab, vocab, &s, rng, index * (uint64_t)rows + (uint64_t)r, order);
+    if (to[r] < 0) return sonde_lua_fail(L, "the logits are not finite; the weights hold NaN or infinite values");
+  }
   return 0;
 }
 

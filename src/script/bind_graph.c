@@ -240,7 +240,19 @@ static int node_equal(lua_State *L) {
   return 1;
 }
 
+static int is_open(lua_State *L) {
+  lua_getiuservalue(L, 1, 1);
+  const sonde_lua_box *graph = lua_touserdata(L, -1);
+  int open = graph && graph->p;
+  lua_pop(L, 1);
+  return open;
+}
+
 static int node_tostring(lua_State *L) {
+  if (sonde_lua_is(L, 1, &node_type) && !is_open(L)) {
+    lua_pushliteral(L, "node (of a closed graph)");
+    return 1;
+  }
   sonde_node *n = sonde_lua_to_node(L, 1);
   sonde_shape s = sonde_node_shape(n);
   char text[160];

@@ -47,6 +47,16 @@ static char **complete(const char *word, int start, int end) {
   return rl_completion_matches(word, next_match);
 }
 
+/* Ctrl-C at the prompt drops the line; it stops nothing, for nothing runs. */
+static int drop_line(void) {
+  sonde_lua_go_on();
+  rl_replace_line("", 0);
+  rl_crlf();
+  rl_on_new_line();
+  rl_redisplay();
+  return 0;
+}
+
 /* core.read_line(prompt[, completer]) -> the line, or nil at the end of input. completer(word, line so far) gives a
  * list of whole words. Without a terminal the line is read plainly, without a prompt. */
 static int read_line(lua_State *L) {
@@ -60,6 +70,7 @@ static int read_line(lua_State *L) {
     lua_pushnil(reader);
     rl_basic_word_break_characters = " \t\n\"\\'><=;+-*/%^~#{}()[],";
     rl_attempted_completion_function = complete;
+    rl_signal_event_hook = drop_line;
     box->p = readline(prompt);
     reader = outer;
   } else {

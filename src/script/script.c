@@ -120,6 +120,7 @@ void sonde_lua_catch_signals(lua_State *L) {
   signal_thread = pthread_self();
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
+  signal(SIGHUP, on_signal);  /* the terminal was closed */
   signal(SIGXFSZ, SIG_IGN);   /* a file at its limit is a write that fails, with a line that says so */
 }
 
@@ -140,11 +141,16 @@ static int core_interrupted(lua_State *L) {
   return 1;
 }
 
-/* core.go_on(): forgets a request to stop, and catches the next one: for a prompt, which outlives what it runs */
-static int core_go_on(lua_State *L) {
-  lua_sethook(L, NULL, 0, 0);
+void sonde_lua_go_on(void) {
+  lua_sethook(signal_state, NULL, 0, 0);
   stop_flag = 0;
   sonde_lua_catch_signals(signal_state);
+}
+
+/* core.go_on(): forgets a request to stop, and catches the next one */
+static int core_go_on(lua_State *L) {
+  (void)L;
+  sonde_lua_go_on();
   return 0;
 }
 

@@ -131,8 +131,22 @@ static int by_logit(const void *a, const void *b, void *logits) {
   return p > q ? -1 : p < q ? 1 : x < y ? -1 : x > y;
 }
 
+/* Among all tokens, which need not be sorted for that. */
+static int32_t any_of(const float *logits, int64_t vocab, double temperature, double u) {
+  double top = logits[largest(logits, vocab)] / temperature, total = 0;
+  for (int64_t k = 0; k < vocab; k++) total += exp(logits[k] / temperature - top);
+  double left = u * total;
+  for (int64_t k = 0; k < vocab - 1; k++)
+    if ((left -= exp(logits[k] / temperature - top)) < 0) return (int32_t)k;
+  return (int32_t)vocab - 1;
+}
+
 int32_t sonde_sample(const float *logits, int64_t vocab, const sonde_sampling *s, sonde_rng rng, uint64_t index, int32_t *order) {
+  for (int64_t k = 0; k < vocab; k++)
+    if (!isfinite(logits[k])) return -1;
   if (s->temperature <= 0) return largest(logits, vocab);
+  if ((s->top_k <= 0 || s->top_k >= vocab) && s->top_p >= 1)
+    return any_of(logits, vocab, s->temperature, sonde_rng_uniform(rng, index));
   for (int64_t k = 0; k < vocab; k++) order[k] = (int32_t)k;
   qsort_r(order, (size_t)vocab, sizeof *order, by_logit, (void *)(uintptr_t)logits);
   int64_t n = s->top_k > 0 && s->top_k < vocab ? s->top_k : vocab;

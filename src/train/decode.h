@@ -35,7 +35,7 @@ typedef struct sonde_sampling {
 } sonde_sampling;
 
 /* The token for one row of logits; `index` counts the choices of this stream, so that they can be repeated. `order`
- * is scratch for V numbers. Ties go to the smaller token. */
+ * is scratch for V numbers. Ties go to the smaller token. -1: a logit is not finite. */
 int32_t sonde_sample(const float *logits, int64_t vocab, const sonde_sampling *s, sonde_rng rng, uint64_t index,
                     int32_t *order);
 

@@ -80,3 +80,37 @@ refuses() {   # TEXT COMMAND...
   cp -r model bad && echo '{"model_type": ' > bad/config.json
   refuses "bad/config.json" "$SONDE" eval --model bad --text text.txt
 }
+
+@test "weights that are not finite are told, by eval and by generate" {
+  cat > nan.lua <<'LUA'
+local sonde = require "sonde"
+local model = sonde.load "model"
+local head = model:params():find "lm_head.weight"
+for i = 1, head:count() do head:set(i, 0 / 0) end
+model:save("nan", { tokenizer = model:tokenizer() })
+LUA
+  rm -rf nan
+  "$SONDE" run nan.lua
+  run "$SONDE" eval --model nan --text text.txt
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"nan: the loss is not finite"* ]]
+  run "$SONDE" generate --model nan --prompt "in the" --temperature 0
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"the logits are not finite"* ]]
+}
+
+@test "a foreign config.json is refused by its own keys" {
+  reject() {   # SED-SCRIPT TEXT
+    rm -rf foreign
+    cp -r "$abs_srcdir/tests/reference/llama_gqa" foreign
+    sed -i "$1" foreign/config.json
+    run "$SONDE" eval --model foreign --text text.txt
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"foreign/config.json: $2"* ]]
+  }
+  reject 's/"hidden_size": [0-9]*/"hidden_size": 0/' "'hidden_size' must be a whole number from 1 to 2147483647, not 0"
+  reject 's/"num_key_value_heads": [0-9]*/"num_key_value_heads": 1e300/' "'num_key_value_heads' must be a whole number"
+  reject 's/"vocab_size": [0-9]*/"vocab_size": [1]/' "'vocab_size' must be a number, not a list or an object"
+  reject 's/"model_type"/"rope_scaling": "x", "model_type"/' "the rope scaling 'x' is not supported"
+}

@@ -154,7 +154,9 @@ YAML
   refuses 1 "sonde: the plan needs" "$SONDE" graph model.yaml --memory 60M
   [[ "$stderr" == *"the budget is"* ]]
   one_line
-  refuses 1 "is too little" "$SONDE" graph model.yaml --memory 1M
+  [[ "$stderr" =~ a\ batch\ of\ [0-9]+\ fits ]]
+  "$SONDE" graph model.yaml --memory 60M --batch "$(sed 's/.*a batch of \([0-9]*\) fits.*/\1/' <<< "$stderr")"
+  refuses 1 "M parameters fits" "$SONDE" graph model.yaml --memory 1M
   refuses 1 "write a size such as 800M" "$SONDE" graph model.yaml --memory big
 }
 
@@ -187,4 +189,41 @@ YAML
   refuses 1 "number.yaml:1: section 'model' must hold keys and values, not 3" "$SONDE" graph number.yaml
   printf 'model: {width: 8}\ntrain: [1, 2]\n' > list.yaml
   refuses 1 "list.yaml:2: section 'train' must hold keys and values, not a list" "$SONDE" graph list.yaml
+}
+
+@test "what cannot be written is said, and is a failure" {
+  config
+  for words in "graph model.yaml" "plugin list" "--help"; do
+    run bash -c "'$SONDE' $words > /dev/full"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"cannot write to the standard output"* ]]
+  done
+  run bash -c "printf '1 + 1\n' | '$SONDE' repl > /dev/full"
+  [ "$status" -eq 1 ]
+}
+
+@test "the prompt goes on after an unfinished expression, Ctrl-C, and a value that is gone" {
+  run bash -c "printf '40 +\n2\ng = sonde.graph()\na = g:input(\"a\", \"f32\", { 2 })\ng:close()\na\n7 * 6\n' | '$SONDE' repl"
+  [ "$status" -eq 0 ]
+  [ "${lines[0]}" = 42 ]
+  [ "${lines[1]}" = "node (of a closed graph)" ]
+  [ "${lines[2]}" = 42 ]
+  run bash -c "(sleep 0.5; printf 'nonsense\003'; sleep 0.3; printf '40+2\n'; sleep 0.3; printf '\004') |
+    HOME='$BATS_TEST_TMPDIR' XDG_STATE_HOME='' script -qec '$SONDE repl' /dev/null"
+  [[ "$output" == *42* ]]
+  [[ "$output" != *interrupted* ]]
+}
+
+@test "a missing argument is told at the script's line" {
+  refuse_line() {
+    printf 'local sonde = require "sonde"\n%s\n' "$1" > missing.lua
+    refuses 1 "missing.lua:2: $2" "$SONDE" run missing.lua
+    one_line
+  }
+  refuse_line 'sonde.train(nil, nil, { steps = 3 })' "train takes a model"
+  refuse_line 'sonde.train(sonde.transformer { vocab = 300, width = 8, depth = 1 }, nil, { steps = 3 })' "train takes a corpus"
+  refuse_line 'sonde.evaluate(nil, { 1, 2 })' "evaluate takes a model"
+  refuse_line 'sonde.load()' "load takes the path"
+  refuse_line 'sonde.placement(nil, print)' "placement: the name must be a string"
+  refuse_line 'sonde.tensor(nil, { 1 })' ""
 }

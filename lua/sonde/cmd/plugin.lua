@@ -97,6 +97,12 @@ end
 
 local function new(options)
   check_new(options)
+  for _, name in ipairs(core.modules(options.kind)) do
+    if name == options.name then
+      io.stderr:write("sonde: note: there is a ", options.kind, " '", name, "' already, and a second one is refused when it "
+        .. "is loaded; a name of its own is better\n")
+    end
+  end
   local folder = (options.dir or ".") .. "/" .. options.name
   if core.exists(folder) then error(folder .. " is there already; remove it, or choose another name", 0) end
   local from, files = templates(), files_of(options)

@@ -55,17 +55,20 @@ local function shown(value)
   return "{ " .. table.concat(parts, ", ") .. (more > 0 and ", ... " .. more .. " more" or "") .. " }"
 end
 
+local function is_open(message)
+  return string.find(message, "<eof>", 1, true) ~= nil
+end
+
 -- Reads lines until they are a whole chunk. Nil at the end of the input; else the chunk, or nil and what is wrong.
 local function read_chunk()
   local line = core.read_line("> ", completions)
   if not line then return nil end
   local text = line
-  local chunk = load("return " .. text, "=repl")
-  if chunk then return text, chunk end
   while true do
-    local message
-    chunk, message = load(text, "=repl")
-    if chunk or not string.find(message, "<eof>", 1, true) then return text, chunk, message end
+    local chunk, unfinished = load("return " .. text, "=repl")
+    if chunk then return text, chunk end
+    local statement, message = load(text, "=repl")
+    if statement or not (is_open(message) or is_open(unfinished)) then return text, statement, message end
     line = core.read_line(">> ", completions)
     if not line then return text, nil, message end
     text = text .. "\n" .. line
@@ -88,7 +91,10 @@ local function evaluate(text, chunk, message)
     return
   end
   local words = {}
-  for i = 1, results.n do words[i] = shown(results[i]) end
+  for i = 1, results.n do
+    local ok, text = pcall(shown, results[i])
+    words[i] = ok and text or "(cannot be shown: " .. tostring(text) .. ")"
+  end
   if #words > 0 then print(table.concat(words, "\t")) end
 end
 

@@ -190,6 +190,7 @@ local run_field = { name = "run", type = "string", doc = "EXPERIMENT or EXPERIME
 return {
   summary = "list, show and compare recorded runs",
   usage = "[list|show|compare|rebuild]",
+  details = "A run that `sonde train --dir X` keeps elsewhere is found with --root FOLDER, the folder around X.",
   default = "list",
   example = "sonde runs compare depth/pre_ln-8-1 depth/lns-8-1",
   commands = {
