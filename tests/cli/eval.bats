@@ -112,5 +112,5 @@ LUA
   reject 's/"hidden_size": [0-9]*/"hidden_size": 0/' "'hidden_size' must be a whole number from 1 to 2147483647, not 0"
   reject 's/"num_key_value_heads": [0-9]*/"num_key_value_heads": 1e300/' "'num_key_value_heads' must be a whole number"
   reject 's/"vocab_size": [0-9]*/"vocab_size": [1]/' "'vocab_size' must be a number, not a list or an object"
-  reject 's/"model_type"/"rope_scaling": "x", "model_type"/' "the rope scaling 'x' is not supported"
+  reject 's/"rope_scaling": null/"rope_scaling": "x"/' "the rope scaling 'x' is not supported"
 }

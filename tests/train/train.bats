@@ -111,7 +111,7 @@ steps_of() { sed 's/^{"step":\([0-9]*\),.*}$/\1/' "$root/$1/metrics.jsonl"; }
   run train e/t steps=5 memory_budget=8Gip
   [[ "$output" == *"memory_budget cannot be '8Gip'"* ]]
   run train e/t steps=5 tokens=100
-  [[ "$output" == *"give either tokens or steps"* ]]
+  [[ "$output" == *"takes either tokens or steps, not both"* ]]
   [ ! -e "$root" ]
 }
 
