@@ -118,6 +118,16 @@ static void to_bf16(uint16_t *y, const float *x, int64_t n) {
   }
 }
 
+/* Asks for the row behind this one, to read x (and dy, or NULL) and to write y: the sums over a row hold up the loads of the
+ * next, and the memory stands idle meanwhile. Addresses behind the end do no harm. */
+static inline void ask_for_next(float *y, const float *x, const float *dy, int64_t n) {
+  for (int64_t i = n; i < 2 * n; i += 16) {
+    __builtin_prefetch(x + i);
+    if (dy) __builtin_prefetch(dy + i);
+    __builtin_prefetch(y + i, 1);
+  }
+}
+
 static float rms_row(float *y, const float *x, const float *g, float eps, int64_t n) {
   float r = 1.0f / sqrtf(dot(x, x, n) / (float)n + eps);
 #pragma GCC ivdep
@@ -137,6 +147,7 @@ static float dot3(const float *x, const float *y, const float *z, int64_t n) {
 
 static void rms_row_grad(float *dx, float *dg, const float *x, const float *g, const float *dy, float r,
                          int64_t n) {
+  ask_for_next(dx, x, dy, n);
   float c = r * r * r * dot3(g, dy, x, n) / (float)n;
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; i++) {
@@ -166,6 +177,7 @@ static void layer_row(float *y, const float *x, const float *g, const float *b, 
 /* With h = (x - mean) r:  dx = r (g dy - mean(g dy) - h mean(g dy h)). */
 static void layer_row_grad(float *dx, float *dg, float *db, const float *x, const float *g, const float *dy,
                            float mean, float r, int64_t n) {
+  ask_for_next(dx, x, dy, n);
   float s1 = dot(g, dy, n) / (float)n;
 #define STEP(s, i) s += load(g + (i)) * load(dy + (i)) * (load(x + (i)) - mean)
 #define LAST(s, i, c)                                                                                        \
@@ -194,6 +206,7 @@ static void turn(float *y, const float *x, const float *c, const float *s, int64
 
 /* Everything in one loop: loads and stores of rows that are in memory go on while tanh is computed. */
 static void tanh_row(float *y, const float *x, const float *g, float a, int64_t n) {
+  ask_for_next(y, x, NULL, n);
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; i++) y[i] = g[i] * tanhf(a * x[i]);
 }
@@ -201,6 +214,7 @@ static void tanh_row(float *y, const float *x, const float *g, float a, int64_t 
 static float tanh_row_grad(float *dx, float *dg, const float *x, const float *g, const float *dy, float a, int64_t n) {
   enum { PIECE = 1024 };
   float u[PIECE], da = 0;
+  ask_for_next(dx, x, dy, n);
   for (int64_t at = 0; at < n; at += PIECE) {
     int64_t left = n - at < PIECE ? n - at : PIECE;
 #pragma GCC ivdep
