@@ -32,9 +32,10 @@ local function say(...)
   io.stdout:write("\n")
 end
 
-local function complain(...)
-  io.stderr:write("sonde: ", ...)
-  io.stderr:write("\n")
+-- One line, whatever a script or a name in a file put into the message; as sonde_one_line does it in C.
+local function complain(message)
+  message = string.gsub(message, "%s*[\r\n]%s*", " ")
+  io.stderr:write("sonde: ", (string.gsub(message, "%c", "?")), "\n")
 end
 
 local function command_names()

@@ -18,10 +18,12 @@ const char *sonde_code_name(int code) {
   return code <= 0 && code > -n ? name[-code] : "unknown";
 }
 
-/* One line: whatever came in from a file name or a script must not break it. */
-static void flatten(char *s) {
-  for (; *s; s++)
-    if (*s == '\n' || *s == '\r') *s = ' ';
+/* Control characters are those of ASCII, and of Unicode those from 80 to 9f (in UTF-8 after a byte c2). */
+void sonde_one_line(char *s) {
+  for (unsigned char *p = (unsigned char *)s; *p; p++) {
+    if (*p < ' ' || *p == 127) *p = '?';
+    else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) p[0] = p[1] = '?';
+  }
 }
 
 int (sonde_fail)(sonde_error *e, int code, const char *fmt, ...) {
@@ -31,7 +33,7 @@ int (sonde_fail)(sonde_error *e, int code, const char *fmt, ...) {
   vsnprintf(e->text, sizeof e->text, fmt, ap);
   va_end(ap);
   e->code = code;
-  flatten(e->text);
+  sonde_one_line(e->text);
   return code;
 }
 
@@ -45,7 +47,7 @@ int (sonde_fail_errno)(sonde_error *e, int code, const char *fmt, ...) {
   e->code = code;
   size_t used = strlen(e->text);
   snprintf(e->text + used, sizeof e->text - used, ": %s", strerror(saved));
-  flatten(e->text);
+  sonde_one_line(e->text);
   return code;
 }
 
@@ -65,7 +67,7 @@ int sonde_wrap(sonde_error *e, const char *fmt, ...) {
   memcpy(e->text, head, n);
   memcpy(e->text + n, ": ", 2);
   e->text[n + 2 + keep] = '\0';
-  flatten(e->text);
+  sonde_one_line(e->text);
   return e->code;
 }
 

@@ -6,11 +6,15 @@
 #include "sonde.h"
 
 /* Fills *e (the first failure wins is NOT applied here: it overwrites) and returns `code`, so that a caller
- * writes `return sonde_fail(e, SONDE_EINVAL, "...")`. e may be NULL. The text carries no newline. */
+ * writes `return sonde_fail(e, SONDE_EINVAL, "...")`. e may be NULL. The text is one line. */
 int sonde_fail(sonde_error *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Like sonde_fail with ": <strerror(errno)>" at the end; errno is read before anything else. */
 int sonde_fail_errno(sonde_error *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Shows every control character as '?'. The texts above have been through it: a name out of a file, a key of somebody's
+ * JSON, can neither break the line nor steer the terminal. */
+void sonde_one_line(char *s);
 
 /* Puts "context: " in front of the text that is there, on the way up. Returns e->code. */
 int sonde_wrap(sonde_error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

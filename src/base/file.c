@@ -17,8 +17,9 @@
 
 /* ---- reading ----------------------------------------------------------------------------------------- */
 
+/* O_NONBLOCK: a pipe in the place of a file must be looked at before anybody waits for it. */
 static int open_to_read(const char *path, struct stat *st, sonde_error *err) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0 || fstat(fd, st)) {
     sonde_fail_errno(err, errno == ENOENT ? SONDE_ENOENT : SONDE_EIO, "cannot read '%s'", path);
     if (fd >= 0) close(fd);
@@ -64,35 +65,58 @@ static int read_all(int fd, const char *path, int64_t hint, int64_t limit, char 
   return err ? err->code : SONDE_EIO;
 }
 
+static int refuse_kind(const char *path, const struct stat *st, sonde_error *err) {
+  return sonde_fail(err, SONDE_EINVAL, "cannot read '%s': it is %s", path,
+                    S_ISDIR(st->st_mode) ? "a folder" : S_ISFIFO(st->st_mode) ? "a pipe, not a file" : "not a regular file");
+}
+
+/* A stream that the caller has named on purpose: a device, /dev/stdin, or a shell's <(...). */
+static int is_named_stream(const char *path, const struct stat *st) {
+  return S_ISCHR(st->st_mode) || !strncmp(path, "/dev/", 5) || !strncmp(path, "/proc/", 6);
+}
+
 int sonde_file_read(const char *path, int64_t max_bytes, char **data, int64_t *size, sonde_error *err) {
   sonde_error own;
   struct stat st;
   if (!err) err = &own;
-  int fd = open_to_read(path, &st, err);
+  int fd = open_to_read(path, &st, err), rc = SONDE_OK;
   if (fd < 0) return err->code;
-  int rc = S_ISDIR(st.st_mode)
-             ? sonde_fail(err, SONDE_EINVAL, "cannot read '%s': it is a folder", path)
-             : read_all(fd, path, S_ISREG(st.st_mode) ? st.st_size : 65536, max_bytes > 0 ? max_bytes : DEFAULT_LIMIT,
-                        data, size, err);
+  int regular = S_ISREG(st.st_mode);
+  if (!regular && (S_ISDIR(st.st_mode) || !is_named_stream(path, &st)))
+    rc = refuse_kind(path, &st, err);
+  else if (!regular && fcntl(fd, F_SETFL, 0))   /* what comes through a stream is waited for */
+    rc = sonde_fail_errno(err, SONDE_EIO, "cannot read '%s'", path);
+  else
+    rc = read_all(fd, path, regular ? st.st_size : 65536, max_bytes > 0 ? max_bytes : DEFAULT_LIMIT, data, size, err);
   close(fd);
   return rc;
 }
 
+int sonde_file_open(const char *path, int64_t *size, sonde_error *err) {
+  struct stat st;
+  int fd = open_to_read(path, &st, err);
+  if (fd >= 0 && !S_ISREG(st.st_mode)) {
+    refuse_kind(path, &st, err);
+    close(fd);
+    return -1;
+  }
+  if (fd >= 0 && size) *size = st.st_size;
+  return fd;
+}
+
 int sonde_map_file(const char *path, sonde_mapping *m, sonde_error *err) {
   sonde_error own;
-  struct stat st;
+  int64_t size = 0;
   if (!err) err = &own;
   *m = (sonde_mapping){NULL, 0};
-  int fd = open_to_read(path, &st, err), rc = SONDE_OK;
+  int fd = sonde_file_open(path, &size, err), rc = SONDE_OK;
   if (fd < 0) return err->code;
-  if (!S_ISREG(st.st_mode)) {
-    rc = sonde_fail(err, SONDE_EINVAL, "cannot map '%s': it is not a regular file", path);
-  } else if (st.st_size > 0) {
-    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (size > 0) {
+    void *p = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED)
       rc = sonde_fail_errno(err, SONDE_EIO, "cannot map '%s'", path);
     else
-      *m = (sonde_mapping){p, st.st_size};
+      *m = (sonde_mapping){p, size};
   }
   close(fd);
   return rc;

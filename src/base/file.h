@@ -5,8 +5,13 @@
 #include <stdio.h>
 #include "base/error.h"
 
-/* Reads a whole file of at most `max_bytes` (0: 1 GiB) into memory of sonde_alloc, with a NUL after the end. */
+/* Reads a whole file of at most `max_bytes` (0: 1 GiB) into memory of sonde_alloc, with a NUL after the end. It is a
+ * regular file, a device, or a stream that is open already (/dev/stdin, /proc/self/fd/3); a named pipe, which could let
+ * us wait for ever, is refused. */
 int sonde_file_read(const char *path, int64_t max_bytes, char **data, int64_t *size, sonde_error *err);
+
+/* A descriptor on a regular file, to read; -1 with *err set for anything else. size may be NULL. */
+int sonde_file_open(const char *path, int64_t *size, sonde_error *err);
 
 /* Writes the bytes under a temporary name beside `path`, syncs, renames over it, syncs the folder. */
 int sonde_file_write(const char *path, const void *data, int64_t size, sonde_error *err);

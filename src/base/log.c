@@ -18,8 +18,7 @@ static void say(int level, const char *head, const char *fmt, va_list ap) {
   if (level > atomic_load_explicit(&current, memory_order_relaxed)) return;
   size_t n = (size_t)snprintf(line, sizeof line, "%s", head);
   vsnprintf(line + n, sizeof line - n - 1, fmt, ap);
-  for (char *s = line; *s; s++)
-    if (*s == '\n') *s = ' ';
+  sonde_one_line(line);
   n = strlen(line);
   line[n] = '\n';
   fwrite(line, 1, n + 1, stderr);

@@ -1,10 +1,11 @@
 /* source_file.c - documents of .txt and .jsonl files, compressed or not. */
 #include "config.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
+#include "base/file.h"
 #include "io/json.h"
 #include "text/source.h"
 #include "text/tokenizer.h"
@@ -45,9 +46,13 @@ static int read_lines(lines *l) {
   char chunk[CHUNK / 16];
   int64_t total = 0;
   int got, zcode, rc = 0;
-  gzFile f = gzopen(l->path, "rb");
-  if (!f)
-    return sonde_fail_errno(l->err, errno == ENOENT ? SONDE_ENOENT : SONDE_EIO, "cannot read '%s'", l->path);
+  int fd = sonde_file_open(l->path, NULL, l->err);
+  if (fd < 0) return l->err->code;
+  gzFile f = gzdopen(fd, "rb");
+  if (!f) {
+    close(fd);
+    return sonde_fail(l->err, SONDE_ENOMEM, "no memory to read '%s'", l->path);
+  }
   gzbuffer(f, CHUNK);
   size_t length = strlen(l->path);
   if (length > 3 && !strcmp(l->path + length - 3, ".gz") && gzdirect(f))

@@ -29,7 +29,14 @@ static void texts_stay_on_one_line(void **state) {
   (void)state;
   sonde_error e;
   sonde_fail(&e, SONDE_ENOENT, "no file '%s'", "a\nb\r\nc");
-  assert_string_equal(e.text, "no file 'a b  c'");
+  assert_string_equal(e.text, "no file 'a?b??c'");
+  sonde_fail(&e, SONDE_EINVAL, "tensor '%s'", "\033[2J\t\177 \xc2\x9b" "2J \xc3\xa9");
+  assert_string_equal(e.text, "tensor '?[2J?? ??2J \xc3\xa9'");
+  sonde_wrap(&e, "%s", "a\nfile");
+  assert_string_equal(e.text, "a?file: tensor '?[2J?? ??2J \xc3\xa9'");
+  errno = EIO;
+  sonde_fail_errno(&e, SONDE_EIO, "cannot read '%s'", "a\nb");
+  assert_string_equal(e.text, "cannot read 'a?b': Input/output error");
 }
 
 static void errno_is_read_before_anything_else(void **state) {

@@ -140,6 +140,27 @@ static void files_without_a_size_are_read_to_their_end(void **state) {
   free(block);
 }
 
+/* In a child that an alarm ends: an opening that waits for a writer must fail the test, not hang it. */
+static void a_named_pipe_is_refused_at_once(void **state) {
+  (void)state;
+  assert_int_equal(mkfifo(path, 0600), 0);
+  pid_t child = fork();
+  if (!child) {
+    sonde_error e = {0};
+    char *data;
+    int64_t size;
+    sonde_mapping m;
+    alarm(10);
+    int bad = sonde_file_read(path, 0, &data, &size, &e) != SONDE_EINVAL || !strstr(e.text, "it is a pipe");
+    bad |= sonde_map_file(path, &m, &e) != SONDE_EINVAL || !strstr(e.text, "it is a pipe");
+    bad |= sonde_file_open(path, NULL, &e) != -1 || !strstr(e.text, "it is a pipe");
+    _exit(bad);
+  }
+  int status = 0;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_int_equal(status, 0);
+}
+
 static void abandon_leaves_the_old_file(void **state) {
   (void)state;
   assert_int_equal(sonde_file_write(path, "old", 3, NULL), 0);
@@ -281,7 +302,8 @@ int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
   const struct CMUnitTest tests[] = {
     T(write_then_read), T(mode_follows_umask_and_the_old_file), T(a_link_stays_a_link), T(errors_name_the_file),
-    T(too_large_is_refused), T(files_without_a_size_are_read_to_their_end), T(abandon_leaves_the_old_file),
+    T(too_large_is_refused), T(files_without_a_size_are_read_to_their_end),
+    T(a_named_pipe_is_refused_at_once), T(abandon_leaves_the_old_file),
     T(the_old_file_stands_until_commit), T(a_full_disk_leaves_the_old_file), T(a_full_device_is_an_error),
     T(each_allocation_may_fail), T(folders_come_and_go), T(mapping),
   };

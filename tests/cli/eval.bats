@@ -46,6 +46,35 @@ LUA
   "$SONDE" run compare.lua
 }
 
+@test "a pipe in the place of a model's file is refused, and not waited for" {
+  for file in model.safetensors config.json tokenizer.json; do
+    rm -rf piped
+    cp -r model piped
+    rm "piped/$file"
+    mkfifo "piped/$file"
+    run timeout -k 1 20 "$SONDE" eval --model piped --text text.txt
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"cannot read 'piped/$file': it is a pipe, not a file"* ]]
+  done
+  run timeout -k 1 20 "$SONDE" eval --model model --text <(cat text.txt)
+  [ "$status" -eq 0 ]
+}
+
+@test "names in a foreign file are shown without their control characters" {
+  mkdir -p steering
+  cp model/config.json model/tokenizer.json steering/
+  cat > steer.lua <<'LUA'
+local core = require "sonde.core"
+local header = '{"a\\n\\u001b[2Jb":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}'
+core.write_file("steering/model.safetensors", string.pack("<s8", header) .. "1234")
+LUA
+  "$SONDE" run steer.lua
+  run --separate-stderr "$SONDE" eval --model steering --text text.txt
+  echo "$stderr"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"a??[2Jb"* ]]
+}
+
 @test "a context of one's own, threads that change nothing, and a line for people" {
   "$SONDE" eval --model model --text text.txt --json --threads 1 > one.json
   "$SONDE" eval --model model --text text.txt --json --threads 2 --batch 16 > two.json
