@@ -20,7 +20,7 @@ typedef struct header {
 _Static_assert(sizeof(header) == 256, "the header is 256 bytes on disk");
 
 static const char MAGIC[8] = {'S', 'O', 'N', 'D', 'E', 'T', 'O', 'K'};
-enum { SHARD_VERSION = 1, LLMC_HEADER = 1024, LLMC_GPT2 = 20240520, LLMC_LLAMA3 = 20240801 };
+enum { SHARD_VERSION = 2, LLMC_HEADER = 1024, LLMC_GPT2 = 20240520, LLMC_LLAMA3 = 20240801 };
 #define MAX_VOCAB ((int64_t)1 << 31)
 
 struct sonde_shard {
@@ -69,6 +69,12 @@ static void from_hex(const char *hex, uint8_t *out) {
   for (int i = 0; i < 32 && sscanf(hex + 2 * i, "%2x", &byte) == 1; i++) out[i] = (uint8_t)byte;
 }
 
+/* Of the whole file: the header, its own place taken as zero, and the n bytes that follow. */
+static uint32_t checksum(header h, const void *body, size_t n) {
+  h.crc = 0;
+  return (uint32_t)crc32_z(crc32_z(0, (const Bytef *)&h, sizeof h), body, n);
+}
+
 /* Where the offsets begin, and where the file ends; -1 if that overflows. */
 static int64_t layout(const header *h, int64_t *end) {
   int64_t bytes, table;
@@ -82,8 +88,8 @@ static int64_t layout(const header *h, int64_t *end) {
 
 static int check_header(const header *h, const sonde_mapping *m, const char *path, sonde_error *err) {
   if (h->version != SHARD_VERSION)
-    return sonde_fail(err, SONDE_EFORMAT, "%s: a token shard of version %u; this Sonde reads %d", path,
-                      h->version, SHARD_VERSION);
+    return sonde_fail(err, SONDE_EFORMAT, "%s: a token shard of version %u; this Sonde reads %d: make it again from its text",
+                      path, h->version, SHARD_VERSION);
   int fits = h->width == 4 || (h->width == 2 && h->vocab <= 65536);
   for (size_t i = 0; i < sizeof h->zero; i++) fits &= !h->zero[i];
   if (!fits || h->tokens < 0 || h->documents < 0 || h->documents == INT64_MAX || h->vocab < 1 ||
@@ -112,7 +118,7 @@ static int open_own(sonde_shard *s, const char *path, sonde_error *err) {
   memcpy(&h, data, sizeof h);
   int rc = check_header(&h, &s->map, path, err);
   if (rc) return rc;
-  if (crc32_z(0, (const Bytef *)data + sizeof h, (size_t)s->map.size - sizeof h) != h.crc)
+  if (checksum(h, data + sizeof h, (size_t)s->map.size - sizeof h) != h.crc)
     return sonde_fail(err, SONDE_EFORMAT, "%s: the checksum does not match: the file is damaged", path);
   int64_t end;
   s->stream = (sonde_stream){data + sizeof h, (int32_t)h.width, h.tokens, h.vocab};
@@ -255,7 +261,7 @@ int sonde_shard_write(const char *path, const int32_t *ids, int64_t n, const int
     sonde_sha256_hex(&sha, hex);
     from_hex(hex, h.hash);
     from_hex(info->tokenizer, h.tokenizer);
-    h.crc = (uint32_t)crc32_z(0, (const Bytef *)body, (size_t)(end - (int64_t)sizeof h));
+    h.crc = checksum(h, body, (size_t)(end - (int64_t)sizeof h));
     rc = write_both(path, &h, body, end - (int64_t)sizeof h, err);
   }
   sonde_release(body);

@@ -1,10 +1,10 @@
 /* shard.h - token shards: u16 or u32 ids in a memory-mapped file with a checked header.
  *
- * Layout, little-endian, 256 bytes of header: magic "SONDETOK", u32 version (1), u32 bytes a token (2 or
+ * Layout, little-endian, 256 bytes of header: magic "SONDETOK", u32 version (2), u32 bytes a token (2 or
  * 4), i64 tokens, i64 documents, i64 vocabulary, i64 text bytes, 32 bytes SHA-256 of the tokenizer, 32
- * bytes SHA-256 of the tokens, u32 CRC-32 of all that follows the header, zeros; then the tokens, zeros up
- * to a multiple of 8, and documents + 1 i64 token offsets. The CRC is verified at each opening; the
- * SHA-256 names the content.
+ * bytes SHA-256 of the tokens, u32 CRC-32 of the whole file with zero in its own place, zeros; then the
+ * tokens, zeros up to a multiple of 8, and documents + 1 i64 token offsets. The CRC is verified at each
+ * opening; the SHA-256 names the content.
  *
  * Read as well: llm.c's files (magic 20240520: u16, 20240801: u32) and, when the vocabulary is given,
  * nanoGPT's bare u16. */

@@ -39,7 +39,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   int fd = memfd_create("shard", MFD_CLOEXEC);
   if (fd < 0) return 0;
   if (write(fd, data, size) == (ssize_t)size && size > HEADER && !memcmp(data, "SONDETOK", 8)) {
-    uint32_t crc = (uint32_t)crc32(0, data + HEADER, (uInt)(size - HEADER));
+    unsigned char head[HEADER];
+    memcpy(head, data, HEADER);
+    memset(head + CRC_AT, 0, 4);
+    uint32_t crc = (uint32_t)crc32(crc32(0, head, HEADER), data + HEADER, (uInt)(size - HEADER));
     FUZZ_CHECK(pwrite(fd, &crc, sizeof crc, CRC_AT) == sizeof crc);
   }
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);

@@ -17,9 +17,10 @@ def write(name, data):
 def shard(ids, offsets, width, vocab):
     tokens = struct.pack("<%d%s" % (len(ids), "H" if width == 2 else "I"), *ids)
     body = tokens + b"\0" * (-len(tokens) % 8) + struct.pack("<%dq" % len(offsets), *offsets)
-    head = b"SONDETOK" + struct.pack("<IIqqqq", 1, width, len(ids), len(offsets) - 1, vocab, 4 * len(ids))
-    head += hashlib.sha256(b"tokenizer").digest() + hashlib.sha256(tokens).digest() + struct.pack("<I", zlib.crc32(body))
-    return head.ljust(256, b"\0") + body
+    head = b"SONDETOK" + struct.pack("<IIqqqq", 2, width, len(ids), len(offsets) - 1, vocab, 4 * len(ids))
+    head += hashlib.sha256(b"tokenizer").digest() + hashlib.sha256(tokens).digest()
+    crc = zlib.crc32(body, zlib.crc32(head.ljust(256, b"\0")))
+    return (head + struct.pack("<I", crc)).ljust(256, b"\0") + body
 
 
 def safetensors(header, size):

@@ -113,8 +113,7 @@ static void every_flipped_byte_and_every_length_is_noticed(void **state) {
     sonde_shard_free(s);
     data[i] ^= 0x41;
   }
-  /* Only the vocabulary, the text's size and the two hashes can change without a contradiction. */
-  assert_true(noticed >= n - 8 - 8 - 64);
+  assert_int_equal(noticed, n);
   sonde_release(data);
 }
 
@@ -124,7 +123,7 @@ static void counts_near_2_to_63_are_refused(void **state) {
   char head[264] = {0};
   (void)state;
   memcpy(head, "SONDETOK", 8);
-  int32_t version_width[2] = {1, 2};
+  int32_t version_width[2] = {2, 2};
   int64_t vocab = 300;
   memcpy(head + 8, version_width, 8);
   memcpy(head + 32, &vocab, 8);
