@@ -2,6 +2,7 @@
  * and lua/sonde/cmd/); exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 stopped on request. */
 #include "config.h"
 
+#include <sched.h>
 #include <stdio.h>
 
 #include <lua.h>
@@ -11,6 +12,26 @@
 #include "base/mem.h"
 #include "base/paths.h"
 #include "script/script.h"
+
+/* OpenBLAS starts a thread for every core while it is loaded, and hangs at the exit if it could not. We call it with one
+ * thread a tile, so it shall see one core: this runs before the constructors of libraries, and main gives the cores
+ * back. (The environment cannot be changed here: the C library takes it from the kernel after this.) */
+static cpu_set_t cores;
+
+static void hide_cores(int argc, char **argv, char **env) {
+  (void)argc, (void)argv, (void)env;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  if (sched_getaffinity(0, sizeof cores, &cores)) return;
+  for (int k = 0; k < CPU_SETSIZE; k++)
+    if (CPU_ISSET(k, &cores)) {
+      CPU_SET(k, &one);
+      break;
+    }
+  sched_setaffinity(0, sizeof one, &one);
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const early)(int, char **, char **) = hide_cores;
 
 static int main_lua(lua_State *L) {
   int argc = (int)lua_tointeger(L, 1);
@@ -30,6 +51,7 @@ static int main_lua(lua_State *L) {
 
 int main(int argc, char **argv) {
   sonde_error err = {0};
+  if (CPU_COUNT(&cores)) sched_setaffinity(0, sizeof cores, &cores);
   lua_State *L = luaL_newstate();
   if (!L) {
     fprintf(stderr, "sonde: no memory for the Lua state\n");

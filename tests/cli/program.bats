@@ -86,6 +86,31 @@ LUA
   [[ "$stderr" == *"stack traceback"* ]]
 }
 
+@test "what a message quotes can neither break its line nor steer the terminal" {
+  printf 'error("a\\n  b\\27[2Jc")\n' > steer.lua
+  refuses 1 "sonde: steer.lua:1: a b?[2Jc" "$SONDE" run steer.lua
+  one_line
+}
+
+@test "no thread runs before one is asked for, and the cores are those of the caller" {
+  printf 'for line in io.lines "/proc/self/status" do print(line) end\n' > status.lua
+  "$SONDE" run status.lua > status.txt
+  [ "$(grep ^Threads: status.txt)" = "Threads:	1" ]
+  [ "$(grep ^Cpus_allowed: status.txt)" = "$(grep ^Cpus_allowed: /proc/self/status)" ]
+}
+
+@test "a program without memory for its threads ends with a line" {
+  if grep -q __asan_init "$SONDE"; then skip "the address sanitizer needs more address space"; fi
+  printf 'require("sonde").graph()\n' > graph.lua
+  for kib in 48000 52000 56000 60000; do
+    status=0
+    (ulimit -v $kib && exec timeout -k 1 20 "$SONDE" run graph.lua --threads 2) > out.txt 2>&1 || status=$?
+    echo "$kib KiB: status $status: $(cat out.txt)"
+    [ "$status" -ne 124 ] && [ "$status" -ne 137 ]
+    [ "$(grep -c OpenBLAS out.txt)" -eq 0 ]
+  done
+}
+
 @test "a request to stop ends a script with status 3" {
   printf 'io.stdout:write("started\\n") io.stdout:flush()\nwhile true do end\n' > forever.lua
   "$SONDE" run forever.lua > out.txt 2> err.txt &
