@@ -2,10 +2,12 @@
 #include "plugin/loader.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "plugin/host.h"
 #include "plugin/options.h"
@@ -133,11 +135,51 @@ static int check_plugin(const char *path, const sonde_plugin *p, sonde_error *er
   return check_functions(path, p, err);
 }
 
+/* ---- the file ---- */
+
+static int reaches_past(uint64_t offset, uint64_t length, uint64_t size) {
+  return offset > size || length > size - offset;
+}
+
+/* What the headers of an ELF file of this machine's word size place behind the end of the file. */
+static int is_cut(const char *data, uint64_t size) {
+  ElfW(Ehdr) head;
+  ElfW(Phdr) part;
+  memcpy(&head, data, sizeof head);
+  if (head.e_phentsize != sizeof part) return 0;   /* dlopen has words for that */
+  if (reaches_past(head.e_phoff, (uint64_t)head.e_phnum * sizeof part, size) ||
+      reaches_past(head.e_shoff, (uint64_t)head.e_shnum * head.e_shentsize, size))
+    return 1;
+  for (int k = 0; k < head.e_phnum; k++) {
+    memcpy(&part, data + head.e_phoff + (size_t)k * sizeof part, sizeof part);
+    if (reaches_past(part.p_offset, part.p_filesz, size)) return 1;
+  }
+  return 0;
+}
+
+/* dlopen maps what the headers promise, and touching what lies behind the end of the file is SIGBUS: so a file that was
+ * cut short is found out first. Whether it is a shared object at all is dlopen's to say. */
+static int check_whole(const char *path, sonde_error *err) {
+  static const char start[] = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32};
+  sonde_mapping m;
+  int rc = sonde_map_file(path, &m, err);
+  if (rc) return rc;
+  if (m.size >= (int64_t)sizeof(ElfW(Ehdr)) && !memcmp(m.data, start, sizeof start) && is_cut(m.data, (uint64_t)m.size))
+    rc = sonde_fail(err, SONDE_EFORMAT, "%s: is cut short: its headers promise more than its %lld bytes; build or copy it again",
+                    path, (long long)m.size);
+  sonde_unmap_file(&m);
+  return rc;
+}
+
 const sonde_plugin *sonde_load_plugin(const char *path, sonde_error *err) {
   typedef const sonde_plugin *(*entry_fn)(const sonde_host *);
   char *whole = realpath(path, NULL);   /* with a slash in it, so that dlopen looks nowhere else */
   if (!whole) {
     sonde_fail_errno(err, SONDE_ENOENT, "%s: cannot be opened", path);
+    return NULL;
+  }
+  if (check_whole(path, err)) {
+    free(whole);
     return NULL;
   }
   void *so = dlopen(whole, RTLD_NOW | RTLD_LOCAL);

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "sonde_plugin.h"
 
-/* The descriptor of the plugin at `path`; NULL with the reason: the file cannot be opened or lacks a symbol, it does
+/* The descriptor of the plugin at `path`; NULL with the reason: the file cannot be opened, is cut short or lacks a symbol, it does
  * not export sonde_plugin_entry, its interface differs (major, newer minor, size, a field of the build string; EABI),
  * or the descriptor is not complete. The file stays open to the end of the process: code and constants of a plugin
  * are in use by models, and an unloaded plugin could not be told from a corrupted one in a crash. */
