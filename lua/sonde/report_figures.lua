@@ -300,7 +300,7 @@ local CURVES = {
     caption = "A line that keeps rising shows a stream that training inflates. Variance over the features of what "
       .. "leaves the last block, averaged over tokens and seeds." },
   { field = "block_grad_norm", title = "Gradient norm of the first block over training",
-    axis = "gradient norm, block 1", log = true, first = true,
+    axis = "gradient norm, block 0", log = true, first = true,
     caption = "Spikes come before divergence; a line far below the others is a first block that hardly trains. L2 "
       .. "norm over the block's parameters before clipping, averaged over seeds." },
 }

@@ -158,7 +158,7 @@ static void make_op(fused *f, const sonde_plan *p, const int32_t *member, int at
 
 fused *fused_new(const sonde_plan *p, const int32_t *member, int n_member, const uint8_t *stored, sonde_error *err) {
   fused *f = sonde_alloc(sizeof *f);
-  int last_read[FUSED_MAX_MEMBERS], rows = 0, columns = 0;
+  int last_read[FUSED_MAX_MEMBERS] = {0}, rows = 0, columns = 0;
   if (!f) {
     sonde_fail(err, SONDE_ENOMEM, "no memory for a fused group");
     return NULL;

@@ -148,19 +148,20 @@ static sonde_node *into_gain(sonde_node *norm, const sonde_attr *factor) {
 }
 
 /* Values of constants are known while tracing: gradients make many (ones, scaled ones), so fold the usual ones. */
-static sonde_node *fold(sonde_graph *g, const sonde_op_def *d, sonde_node *const *in, const sonde_attr *a,
+static sonde_node *fold(sonde_graph *g, const sonde_op_def *d, sonde_node *const *in, int n_in, const sonde_attr *a,
                         const sonde_shape *shape) {
   const char *op = d->name;
+  int product = n_in == 2 && !strcmp(op, "mul");
   sonde_node *x = in[0];
   if (x->kind == SONDE_KIND_CONST) {
     if (!strcmp(op, "expand") || !strcmp(op, "reshape")) return sonde_constant(g, shape, x->value);
     if (!strcmp(op, "affine")) return sonde_constant(g, shape, a->f[0] * x->value + a->f[1]);
-    if (!strcmp(op, "mul") && in[1]->kind == SONDE_KIND_CONST) return sonde_constant(g, shape, x->value * in[1]->value);
+    if (product && in[1]->kind == SONDE_KIND_CONST) return sonde_constant(g, shape, x->value * in[1]->value);
   }
   if (!strcmp(op, "affine") && a->f[0] == 1 && a->f[1] == 0) return x;
   if (!strcmp(op, "affine") && a->f[1] == 0 && !g->at_backward && x->kind == SONDE_KIND_OP && x->def->flags & SONDE_OP_GAIN)
     return into_gain(x, a);
-  if (!strcmp(op, "mul"))
+  if (product)
     for (int k = 0; k < 2; k++)
       if (in[k]->kind == SONDE_KIND_CONST && in[k]->value == 1 && sonde_shape_equal(&in[1 - k]->shape, shape)) return in[1 - k];
   if ((!strcmp(op, "expand") || !strcmp(op, "reshape") || !strcmp(op, "sum")) && sonde_shape_equal(&x->shape, shape)) return x;
@@ -241,7 +242,7 @@ sonde_node *sonde_op(sonde_graph *g, const char *name, sonde_node *const *given,
   if (!attr) attr = &none;
   const sonde_op_def *d = sonde_ops_find(g->ctx, name);
   if (!d) return unknown_op(g, name);
-  if (n_in < d->min_in || n_in > d->max_in)
+  if (n_in < 1 || n_in < d->min_in || n_in > d->max_in)
     return sonde_graph_fail(g, SONDE_EINVAL, "%s takes %d to %d inputs, not %d", name, d->min_in, d->max_in, n_in);
   for (int k = 0; k < n_in; k++) {
     if (!(in[k] = given[k])) return NULL;
@@ -251,7 +252,7 @@ sonde_node *sonde_op(sonde_graph *g, const char *name, sonde_node *const *given,
   skip_expands(d, in, n_in);
   sonde_shape out[SONDE_MAX_OUT] = {{0}};
   if (infer(g, d, in, n_in, attr, out)) return NULL;
-  sonde_node *folded = fold(g, d, in, attr, &out[0]);
+  sonde_node *folded = fold(g, d, in, n_in, attr, &out[0]);
   if (folded) return folded;
   uint64_t h = hash_node(d, in, n_in, attr);
   if (!(d->flags & SONDE_OP_RANDOM))
@@ -274,7 +275,7 @@ sonde_node *sonde_op(sonde_graph *g, const char *name, sonde_node *const *given,
 sonde_node *sonde_result(sonde_node *n, int index) {
   if (!n) return NULL;
   if (n->kind != SONDE_KIND_OP || index < 0 || index >= n->def->n_out)
-    return sonde_graph_fail(n->g, SONDE_EINVAL, "%s has no result %d", n->kind == SONDE_KIND_OP ? n->def->name : "a leaf", index);
+    return sonde_graph_fail(n->g, SONDE_EINVAL, "%s has no result %d", n->kind == SONDE_KIND_OP ? n->def->name : "a leaf", index + 1);
   if (!n->result[index]) {
     sonde_node *r = append(n->g, SONDE_KIND_RESULT, &n->out_shape[index]);
     if (!r) return NULL;

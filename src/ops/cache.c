@@ -32,7 +32,7 @@ static int write_run(const sonde_call *c) {
   const sonde_simd_table *simd = sonde_simd_get();
   int64_t row = cache->dim[2] * cache->dim[3], at = *(const int32_t *)c->in[2];
   if (at < 0 || at + x->dim[1] > cache->dim[1])
-    return sonde_fail(c->err, SONDE_EINVAL, "cache_write: positions %lld to %lld do not fit a cache of %lld", (long long)at,
+    return sonde_fail(c->err, SONDE_EINVAL, "positions %lld to %lld do not fit a cache of %lld", (long long)at,
                       (long long)(at + x->dim[1] - 1), (long long)cache->dim[1]);
   if (c->out[0] != c->in[0]) memcpy(c->out[0], c->in[0], (size_t)sonde_shape_bytes(cache));
   for (int64_t b = 0; b < x->dim[0]; b++) {
@@ -90,7 +90,7 @@ static int cached_run(const sonde_call *c) {
   const sonde_shape *q = &c->in_shape[0], *k = &c->in_shape[1];
   job j = {c, sonde_simd_get(), *(const int32_t *)c->in[3], (float)(c->attr->f[0] != 0 ? c->attr->f[0] : 1 / sqrt((double)q->dim[3]))};
   if (j.at < 0 || j.at + q->dim[1] > k->dim[1])
-    return sonde_fail(c->err, SONDE_EINVAL, "attention_cached: position %lld is past the cache of %lld", (long long)j.at,
+    return sonde_fail(c->err, SONDE_EINVAL, "position %lld is past the cache of %lld", (long long)j.at,
                       (long long)k->dim[1]);
   sonde_pool_run(c->pool, q->dim[0] * q->dim[2], attend_tile, &j);
   return 0;

@@ -6,11 +6,11 @@
 #include "cpu/simd.h"
 #include "graph/ops.h"
 
-static int check_indices(const sonde_call *c, const char *op, const int32_t *index, int64_t n, int64_t rows) {
+static int check_indices(const sonde_call *c, const int32_t *index, int64_t n, int64_t rows) {
   for (int64_t k = 0; k < n; k++)
     if (index[k] < 0 || index[k] >= rows)
-      return sonde_fail(c->err, SONDE_EINVAL, "%s: index %d at position %lld; it must be 0 to %lld", op,
-                        (int)index[k], (long long)k, (long long)rows - 1);
+      return sonde_fail(c->err, SONDE_EINVAL, "index %d at position %lld; it must be 0 to %lld", (int)index[k],
+                        (long long)k, (long long)rows - 1);
   return SONDE_OK;
 }
 
@@ -63,7 +63,7 @@ static int gather_run(const sonde_call *c) {
               sonde_shape_count(&c->in_shape[1]),
               table->dim[1] * sonde_dtype_size(table->dtype),
               sonde_row_tile(table->dim[1])};
-  int rc = check_indices(c, "gather", l.index, l.n, table->dim[0]);
+  int rc = check_indices(c, l.index, l.n, table->dim[0]);
   if (!rc) sonde_pool_run(c->pool, sonde_parts(l.n, l.group), gather_tile, &l);
   return rc;
 }
@@ -128,7 +128,7 @@ static int scatter_run(const sonde_call *c) {
   const int32_t *index = c->in[0];
   int64_t n = sonde_shape_count(&c->in_shape[0]), rows = c->out_shape[0].dim[0],
           width = c->out_shape[0].dim[1];
-  int rc = check_indices(c, "scatter_add", index, n, rows);
+  int rc = check_indices(c, index, n, rows);
   if (rc) return rc;
   int64_t *first = c->scratch, *order = first + rows + 1;
   memset(first, 0, (size_t)(rows + 1) * sizeof *first);

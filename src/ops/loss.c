@@ -131,9 +131,8 @@ static int prepare(const sonde_call *c, int gradient, task *t) {
   t->gemm_scratch = at;
   for (int64_t i = 0; i < t->n; i++)
     if (t->target[i] < -1 || t->target[i] >= t->v)
-      return sonde_fail(c->err, SONDE_EINVAL, "%s: target %d of token %lld is outside the vocabulary of %lld",
-                        gradient ? "lm_loss_grad" : "lm_loss", (int)t->target[i], (long long)i,
-                        (long long)t->v);
+      return sonde_fail(c->err, SONDE_EINVAL, "target %d of token %lld is outside the vocabulary of %lld",
+                        (int)t->target[i], (long long)i, (long long)t->v);
   return SONDE_OK;
 }
 

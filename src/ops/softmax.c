@@ -175,13 +175,12 @@ static int cross_entropy_shape(const sonde_shape *in, int n_in, const sonde_attr
   return rc;
 }
 
-static int check_targets(const sonde_call *c, const char *op) {
+static int check_targets(const sonde_call *c) {
   const int32_t *target = c->in[1];
   int64_t n = sonde_shape_count(&c->in_shape[1]), classes = c->in_shape[0].dim[c->in_shape[0].rank - 1];
   for (int64_t k = 0; k < n; k++)
     if (target[k] < -1 || target[k] >= classes)
-      return sonde_fail(c->err, SONDE_EINVAL,
-                        "%s: target %d at position %lld; it must be 0 to %lld, or -1 to ignore", op,
+      return sonde_fail(c->err, SONDE_EINVAL, "target %d at position %lld; it must be 0 to %lld, or -1 to ignore",
                         (int)target[k], (long long)k, (long long)classes - 1);
   return SONDE_OK;
 }
@@ -205,7 +204,7 @@ static void cross_entropy_row(const sonde_call *c, int64_t k, int64_t width) {
 }
 
 static int cross_entropy_run(const sonde_call *c) {
-  int rc = check_targets(c, "cross_entropy");
+  int rc = check_targets(c);
   return rc ? rc : run_rows(c, cross_entropy_row);
 }
 
@@ -257,7 +256,7 @@ static void cross_entropy_grad_row(const sonde_call *c, int64_t k, int64_t width
 }
 
 static int cross_entropy_grad_run(const sonde_call *c) {
-  int rc = check_targets(c, "cross_entropy_grad");
+  int rc = check_targets(c);
   return rc ? rc : run_rows(c, cross_entropy_grad_row);
 }
 

@@ -1,4 +1,6 @@
-/* view.c - ops that move elements of any dtype, or leave them: reshape, detach, permute, slice, concat, pad_slice. */
+/* view.c - ops that move elements of any dtype, or leave them: reshape, detach, permute, slice, concat, pad_slice.
+ *
+ * Attributes count axes and elements from 0; messages, which a script's author reads, count them from 1 as Lua does. */
 #include "ops/common.h"
 
 #include <string.h>
@@ -14,8 +16,8 @@ static int64_t bytes_from(const sonde_shape *s, int64_t axis) {
 
 static int need_axis(const char *op, const sonde_shape *x, int64_t axis, sonde_error *err) {
   if (axis >= 0 && axis < x->rank) return SONDE_OK;
-  return sonde_fail(err, SONDE_EINVAL, "%s: axis %lld of %s; it must be 0 to %d", op, (long long)axis,
-                    sonde_shown(x).text, x->rank - 1);
+  return sonde_fail(err, SONDE_EINVAL, "%s: there is no axis %lld of %s; axes count from 1", op, (long long)axis + 1,
+                    sonde_shown(x).text);
 }
 
 /* ---- reshape ----------------------------------------------------------------------------------------- */
@@ -79,7 +81,7 @@ static int permute_shape(const sonde_shape *in, int n_in, const sonde_attr *a, s
     if (seen >> axis & 1)
       return sonde_fail(err, SONDE_EINVAL,
                         "permute: axis %lld twice for %s; each of its axes must be named once",
-                        (long long)axis, sonde_shown(&in[0]).text);
+                        (long long)axis + 1, sonde_shown(&in[0]).text);
     seen |= (int64_t)1 << axis;
     out->dim[k] = in[0].dim[axis];
   }
@@ -213,8 +215,8 @@ static int slice_shape(const sonde_shape *in, int n_in, const sonde_attr *a, son
   int64_t start = a->i[1], length = a->i[2], dim = in[0].dim[a->i[0]];
   if (start < 0 || length < 1 || start > dim || length > dim - start)
     return sonde_fail(
-        err, SONDE_EINVAL, "slice: %lld elements from %lld on axis %lld of %s; the axis has %lld",
-        (long long)length, (long long)start, (long long)a->i[0], sonde_shown(&in[0]).text, (long long)dim);
+        err, SONDE_EINVAL, "slice: %lld elements from element %lld on, of axis %lld of %s; the axis has 1 to %lld",
+        (long long)length, (long long)start + 1, (long long)a->i[0] + 1, sonde_shown(&in[0]).text, (long long)dim);
   *out = in[0];
   out->dim[a->i[0]] = length;
   return SONDE_OK;
@@ -245,8 +247,8 @@ static int pad_slice_shape(const sonde_shape *in, int n_in, const sonde_attr *a,
   if (rc) return rc;
   int64_t start = a->i[1], total = a->i[2], dim = in[0].dim[a->i[0]];
   if (start < 0 || total < dim || start > total - dim)
-    return sonde_fail(err, SONDE_EINVAL, "pad_slice: %s put at %lld on axis %lld does not fit into %lld",
-                      sonde_shown(&in[0]).text, (long long)start, (long long)a->i[0], (long long)total);
+    return sonde_fail(err, SONDE_EINVAL, "pad_slice: %s put at element %lld of axis %lld does not fit into %lld",
+                      sonde_shown(&in[0]).text, (long long)start + 1, (long long)a->i[0] + 1, (long long)total);
   *out = in[0];
   out->dim[a->i[0]] = total;
   return SONDE_OK;
@@ -287,7 +289,7 @@ static int concat_shape(const sonde_shape *in, int n_in, const sonde_attr *a, so
     if (same.rank == in[0].rank) same.dim[axis] = in[0].dim[axis];
     if (same.dtype != in[0].dtype || !sonde_shape_equal(&same, &in[0]))
       return sonde_fail(err, SONDE_ESHAPE, "concat: %s beside %s; they may differ on axis %lld only",
-                        sonde_shown(&in[n]).text, sonde_shown(&in[0]).text, (long long)axis);
+                        sonde_shown(&in[n]).text, sonde_shown(&in[0]).text, (long long)axis + 1);
     if (__builtin_add_overflow(out->dim[axis], in[n].dim[axis], &out->dim[axis])) out->dim[axis] = -1;
   }
   if (sonde_shape_count(out) < 0)

@@ -53,11 +53,10 @@ static const sonde_entry *exact(const sonde_registry *r, const char *kind, const
   return NULL;
 }
 
-static int refuse_twin(const sonde_registry *r, const char *kind, const char *name, const char *path,
-                       sonde_error *err) {
+static int refuse_twin(const sonde_registry *r, const char *kind, const char *name, sonde_error *err) {
   const sonde_entry *twin = exact(r, kind, name);
-  return twin ? sonde_fail(err, SONDE_EINVAL, "%s: %s '%s' is there already, from %s; give one of them another name",
-                           path, kind, name, twin->path)
+  return twin ? sonde_fail(err, SONDE_EINVAL, "%s '%s' is there already, from %s; give one of them another name", kind,
+                           name, twin->path)
               : 0;
 }
 
@@ -76,9 +75,9 @@ int sonde_registry_load(sonde_registry *r, const char *path, const sonde_entry *
     free(whole);
     return err->code;
   }
-  int rc = refuse_twin(r, p->kind, p->name, path, err);
-  for (int k = 0; !rc && k < p->n_ops; k++)
-    if ((rc = sonde_ops_add(r->ctx, sonde_plugin_op(p, k), err))) sonde_wrap(err, "%s", path);
+  int rc = refuse_twin(r, p->kind, p->name, err);
+  for (int k = 0; !rc && k < p->n_ops; k++) rc = sonde_ops_add(r->ctx, sonde_plugin_op(p, k), err);
+  if (rc) sonde_wrap(err, "%s", path);
   if (!rc) {
     const char *kept = sonde_arena_strdup(r->arena, whole);
     sonde_entry e = {p->kind,    p->name,      p->version, p->summary, p->citation, kept, "c",
@@ -200,10 +199,9 @@ int sonde_registry_add(sonde_registry *r, const sonde_entry *e, const sonde_entr
   sonde_entry copy;
   snprintf(what, sizeof what, "%s '%s'", e->kind, e->name);
   if (!sonde_kind_is_module(e->kind))
-    return sonde_fail(err, SONDE_EINVAL, "%s: '%s' is no kind of module; kinds are norm, attention and ffn", e->path,
-                      e->kind);
-  int rc = refuse_twin(r, e->kind, e->name, e->path, err);
-  if (!rc && (rc = sonde_options_check(what, e->options, e->n_options, err))) sonde_wrap(err, "%s", e->path);
+    return sonde_fail(err, SONDE_EINVAL, "'%s' is no kind of module; kinds are norm, attention and ffn", e->kind);
+  int rc = refuse_twin(r, e->kind, e->name, err);
+  if (!rc) rc = sonde_options_check(what, e->options, e->n_options, err);
   if (rc) return rc;
   const sonde_entry *made = copy_entry(r->arena, e, &copy) ? NULL : insert(r, &copy, err);
   if (!made) return sonde_fail(err, SONDE_ENOMEM, "%s: no memory to register it", what);

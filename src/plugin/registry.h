@@ -35,7 +35,8 @@ sonde_registry *sonde_registry_new(sonde_ctx *ctx, sonde_error *err);
 int sonde_registry_load(sonde_registry *r, const char *path, const sonde_entry **entry, sonde_error *err);
 int sonde_registry_load_folder(sonde_registry *r, const char *folder, sonde_error *err);
 
-/* Registers a script's module; `e` and all it points at are copied; plugin and skipped are ignored. */
+/* Registers a script's module; `e` and all it points at are copied; plugin and skipped are ignored. Messages do not name
+ * e->path: the caller knows its place. */
 int sonde_registry_add(sonde_registry *r, const sonde_entry *e, const sonde_entry **entry, sonde_error *err);
 
 int64_t sonde_registry_count(const sonde_registry *r);

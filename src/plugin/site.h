@@ -37,7 +37,7 @@ void sonde_site_free(sonde_site *site);
 
 /* Names the module that is being built here, for messages: "norm", "rmsnorm". Both are borrowed until the next call. */
 void sonde_site_enter(sonde_site *site, const char *kind, const char *name);
-/* "block 3, norm 'attn' (rmsnorm)". Returns buf. */
+/* "block 2, norm 'attn' (rmsnorm)": blocks count from 0 in messages, as in the names of parameters. Returns buf. */
 char *sonde_site_text(const sonde_site *site, char *buf, size_t size);
 
 sonde_graph *sonde_site_graph(const sonde_site *site);

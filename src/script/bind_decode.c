@@ -15,7 +15,7 @@ static int core_cache(lua_State *L) {
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &cache_type, 1);
   box->p = sonde_cache_new(batch, capacity, &err);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
   return 1;
 }
 

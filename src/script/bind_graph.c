@@ -16,11 +16,10 @@ static void free_graph(void *p) { sonde_graph_free(p); }
 
 static sonde_graph *to_graph(lua_State *L, int arg) { return sonde_lua_handle(L, arg, &sonde_lua_graph); }
 
+int sonde_lua_is_node(lua_State *L, int index) { return sonde_lua_is(L, index, &node_type); }
+
 sonde_node *sonde_lua_to_node(lua_State *L, int arg) {
-  if (!sonde_lua_is(L, arg, &node_type)) {
-    sonde_lua_fail(L, "a node is needed here, not a %s", luaL_typename(L, arg));
-    return NULL;
-  }
+  if (!sonde_lua_is_node(L, arg)) sonde_lua_fail(L, "a node is needed here, not a %s", luaL_typename(L, arg));
   node_box *box = lua_touserdata(L, arg);
   lua_getiuservalue(L, arg, 1);
   to_graph(L, -1);
@@ -40,7 +39,7 @@ static int raise_first(lua_State *L, sonde_graph *g) {
 
 void sonde_lua_push_node(lua_State *L, int owner, sonde_node *n) {
   owner = lua_absindex(L, owner);
-  if (sonde_lua_is(L, owner, &node_type)) lua_getiuservalue(L, owner, 1);
+  if (sonde_lua_is_node(L, owner)) lua_getiuservalue(L, owner, 1);
   else lua_pushvalue(L, owner);
   if (!n) raise_first(L, to_graph(L, -1));
   node_box *box = lua_newuserdatauv(L, sizeof *box, 1);
@@ -72,7 +71,7 @@ static int core_graph(lua_State *L) {
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_graph, 0);
   box->p = sonde_graph_new(ctx, &err);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
   return 1;
 }
 
@@ -230,12 +229,12 @@ static int node_graph(lua_State *L) {
 
 /* core.is_node(value) */
 static int is_node(lua_State *L) {
-  lua_pushboolean(L, sonde_lua_is(L, 1, &node_type));
+  lua_pushboolean(L, sonde_lua_is_node(L, 1));
   return 1;
 }
 
 static int node_equal(lua_State *L) {
-  int both = sonde_lua_is(L, 1, &node_type) && sonde_lua_is(L, 2, &node_type);
+  int both = sonde_lua_is_node(L, 1) && sonde_lua_is_node(L, 2);
   lua_pushboolean(L, both && ((node_box *)lua_touserdata(L, 1))->node == ((node_box *)lua_touserdata(L, 2))->node);
   return 1;
 }

@@ -20,7 +20,7 @@ static int core_least_squares(lua_State *L) {
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &lstsq_type, 0);
   box->p = sonde_lstsq_new(in, out, &err);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
   sonde_lua_account(L, box, sonde_lstsq_bytes(box->p));
   return 1;
 }

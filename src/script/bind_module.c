@@ -21,7 +21,7 @@ static int core_block(lua_State *L) {
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &block_type, 0);
   box->p = sonde_block_new(&err);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
   return 1;
 }
 
@@ -81,7 +81,7 @@ static int core_site(lua_State *L) {
   sonde_lua_keep(L, -1, 2, SLOT_GRAPH);
   sonde_lua_keep(L, -1, 3, SLOT_PARAMS);
   box->p = sonde_site_new(&spec, &err);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
   return 1;
 }
 
@@ -157,14 +157,14 @@ static const sonde_lua_type values_type = {"option values", free_values, NULL};
 static sonde_registry *registry(lua_State *L) {
   sonde_error err = {0};
   sonde_registry *r = sonde_registry_of(sonde_lua_ctx(L), &err);
-  if (!r) sonde_lua_check(L, err.code, &err);
+  if (!r) sonde_lua_raise(L, &err);
   return r;
 }
 
 static const sonde_entry *find(lua_State *L, const char *kind, const char *name) {
   sonde_error err = {0};
   const sonde_entry *e = sonde_registry_find(registry(L), kind, name, &err);
-  if (!e) sonde_lua_check(L, err.code, &err);
+  if (!e) sonde_lua_raise(L, &err);
   return e;
 }
 
@@ -213,7 +213,7 @@ static sonde_lua_box *read_values(lua_State *L, const sonde_entry *e, int index)
   const json_t *given = lua_isnoneornil(L, index) ? NULL : sonde_lua_to_tree(L, index);
   sonde_lua_box *box = sonde_lua_new(L, &values_type, 0);
   box->p = sonde_entry_values(e, given, &err);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
   return box;
 }
 
@@ -222,6 +222,14 @@ static int module_values(lua_State *L) {
   const sonde_entry *e = find(L, luaL_checkstring(L, 1), luaL_checkstring(L, 2));
   push_values(L, e, read_values(L, e, 3)->p);
   return 1;
+}
+
+/* What a script's module has returned, at the top of the stack: NULL if it is no node, with the reason in the site's
+ * graph (for nil sonde_entry_end has one). */
+static sonde_node *result_of(lua_State *L, sonde_site *site) {
+  if (sonde_lua_is_node(L, -1)) return sonde_lua_to_node(L, -1);
+  if (!lua_isnil(L, -1)) sonde_site_refuse(site, "its result is a %s, not a node", luaL_typename(L, -1));
+  return NULL;
 }
 
 /* core.module_build(kind, name, site, x[, options]) -> node */
@@ -241,7 +249,7 @@ static int module_build(lua_State *L) {
     push_values(L, e, box->p);
     lua_pushvalue(L, 4);
     lua_call(L, 3, 1);
-    y = sonde_entry_end(site, x, lua_isnil(L, -1) ? NULL : sonde_lua_to_node(L, -1));
+    y = sonde_entry_end(site, x, result_of(L, site));
   }
   sonde_lua_push_node(L, 4, y);
   return 1;
@@ -272,7 +280,7 @@ static int call_module(lua_State *L) {
   push_values(L, c->e, c->values);
   sonde_lua_push_node(L, 2, c->x);
   lua_call(L, 3, 1);
-  if (!lua_isnil(L, -1)) c->y = sonde_lua_to_node(L, -1);
+  c->y = result_of(L, c->site);
   return 0;
 }
 
@@ -355,7 +363,11 @@ static int module_register(lua_State *L) {
   e.suggests = sonde_lua_field_string(L, 3, "suggests", NULL);
   e.language = "lua";
   sonde_lua_where(L);
-  e.path = lua_tostring(L, 5);
+  size_t length;
+  const char *where = lua_tolstring(L, 5, &length);
+  e.path = length > 2 ? lua_pushlstring(L, where, length - 2) : where;   /* without the colon and the blank */
+  lua_settop(L, 6);
+  lua_replace(L, 5);
   lua_newtable(L);
   if (lua_getfield(L, 3, "options") == LUA_TTABLE) e.n_options = (int)lua_rawlen(L, -1);
   sonde_option *options = lua_newuserdatauv(L, (size_t)(e.n_options + 1) * sizeof *options, 0);

@@ -20,7 +20,7 @@ static int core_params(lua_State *L) {
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_params, 0);
   box->p = sonde_params_new((uint64_t)seed, &err);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
   return 1;
 }
 
@@ -59,7 +59,7 @@ static int params_need(lua_State *L) {
   int block = (int)luaL_optinteger(L, 6, -1);
   sonde_error err = {0};
   const sonde_param *param = sonde_params_need(p, name, &shape, role, init, block, &err);
-  if (!param) sonde_lua_check(L, err.code, &err);
+  if (!param) sonde_lua_raise(L, &err);
   sonde_lua_push_tensor(L, param->value);
   return 1;
 }

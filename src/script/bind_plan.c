@@ -57,7 +57,7 @@ static int core_plan(lua_State *L) {
   lua_setiuservalue(L, -2, SLOT_OUTPUTS);
   sonde_error err = {0};
   box->p = sonde_plan_new(sonde_node_graph(out[0]), out, into, n, &opts, &err);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
   sonde_plan_info info;
   sonde_plan_get_info(box->p, &info);
   sonde_lua_account(L, box, info.arena_bytes);

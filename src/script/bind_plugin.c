@@ -11,7 +11,7 @@
 static sonde_registry *registry(lua_State *L) {
   sonde_error err = {0};
   sonde_registry *r = sonde_registry_of(sonde_lua_ctx(L), &err);
-  if (!r) sonde_lua_check(L, err.code, &err);
+  if (!r) sonde_lua_raise(L, &err);
   return r;
 }
 

@@ -99,7 +99,7 @@ static int core_run_open(lua_State *L) {
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_run, 0);
   box->p = sonde_run_open(root, name, &err);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
   return 1;
 }
 
@@ -132,7 +132,7 @@ static sonde_lua_box *open_db(lua_State *L, const char *root) {
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &db_type, 0);
   box->p = sonde_db_open(root, &err);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
   return box;
 }
 
@@ -148,7 +148,7 @@ static int core_runs(lua_State *L) {
   sonde_lua_box *db = open_db(L, root), *box = sonde_lua_new_tree(L);
   box->p = sonde_db_trials(db->p, under, &err);
   close_db(db);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
   sonde_lua_push_tree(L, box->p);
   return 1;
 }

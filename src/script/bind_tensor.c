@@ -37,7 +37,7 @@ sonde_tensor *sonde_lua_new_tensor(lua_State *L, const sonde_shape *shape) {
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_tensor, 0);
   sonde_tensor *t = box->p = sonde_tensor_new(shape, &err);
-  if (!t) sonde_lua_check(L, err.code, &err);
+  if (!t) sonde_lua_raise(L, &err);
   sonde_lua_account(L, box, t->bytes);
   return t;
 }
@@ -82,13 +82,15 @@ static void take_element(lua_State *L, sonde_tensor *t, int64_t i) {
   else ((float *)t->data)[i] = (float)v;
 }
 
-/* Copies the numbers of a nested table in row-major order; `at` is the next element. */
-static void take_table(lua_State *L, int table, sonde_tensor *t, int64_t count, int64_t *at) {
-  luaL_checkstack(L, 4, "a table nested too deeply");
+/* Copies the numbers of a table, nested `depth` deep so far, in row-major order; `at` is the next element. */
+static void take_table(lua_State *L, int table, int depth, sonde_tensor *t, int64_t count, int64_t *at) {
+  if (depth > SONDE_MAX_RANK)
+    sonde_lua_fail(L, "values nested more than %d deep, or a table that holds itself", SONDE_MAX_RANK);
+  luaL_checkstack(L, 4, "values nested too deeply");
   lua_Unsigned n = lua_rawlen(L, table);
   for (lua_Unsigned k = 1; k <= n; k++) {
     if (lua_rawgeti(L, table, (lua_Integer)k) == LUA_TTABLE) {
-      take_table(L, lua_gettop(L), t, count, at);
+      take_table(L, lua_gettop(L), depth + 1, t, count, at);
     } else {
       if (*at >= count) sonde_lua_fail(L, "too many values: the tensor has %lld elements", (long long)count);
       take_element(L, t, (*at)++);
@@ -108,7 +110,7 @@ static int tensor_fill(lua_State *L) {
     for (; at < count; at++) take_element(L, t, at);
   } else {
     luaL_checktype(L, 2, LUA_TTABLE);
-    take_table(L, 2, t, count, &at);
+    take_table(L, 2, 1, t, count, &at);
     if (at != count)
       return sonde_lua_fail(L, "%lld values for a tensor of %lld elements", (long long)at, (long long)count);
   }

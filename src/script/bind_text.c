@@ -44,7 +44,7 @@ static int core_tokenizer(lua_State *L) {
   sonde_error err = {0};
   lua_tokenizer *k = new_tokenizer(L);
   k->t = sonde_tokenizer_load(path, &err);
-  if (!k->t) sonde_lua_check(L, err.code, &err);
+  if (!k->t) sonde_lua_raise(L, &err);
   return 1;
 }
 
@@ -82,7 +82,7 @@ static int core_tokenizer_train(lua_State *L) {
   }
   lua_tokenizer *k = new_tokenizer(L);
   k->t = sonde_bpe_train(texts, n, &opts, sonde_lua_ctx(L)->pool, &err);
-  if (!k->t) sonde_lua_check(L, err.code, &err);
+  if (!k->t) sonde_lua_raise(L, &err);
   return 1;
 }
 
@@ -109,7 +109,7 @@ static int tokenizer_encode(lua_State *L) {
   const char *text = luaL_checklstring(L, 2, &n);
   int flags = (sonde_lua_field_bool(L, 3, "plain", 0) ? SONDE_ENCODE_PLAIN : 0) |
               (sonde_lua_field_bool(L, 3, "bare", 0) ? SONDE_ENCODE_BARE : 0);
-  if (!k->encoder && !(k->encoder = sonde_encoder_new(k->t, &err))) sonde_lua_check(L, err.code, &err);
+  if (!k->encoder && !(k->encoder = sonde_encoder_new(k->t, &err))) sonde_lua_raise(L, &err);
   sonde_lua_box *box = sonde_lua_new(L, &ids_type, 0);
   sonde_ids *ids = box->p = sonde_alloc(sizeof *ids);
   if (!ids) return luaL_error(L, "out of memory");
@@ -221,7 +221,7 @@ static int core_corpus(lua_State *L) {
   if (opts.validation == 0) opts.validation = -1;
   sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_corpus, 0);
   box->p = sonde_corpus_open(spec, &opts, sonde_lua_ctx(L)->pool, &err);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
   return 1;
 }
 

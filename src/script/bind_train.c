@@ -165,7 +165,7 @@ static int core_trainer(lua_State *L) {
   training *t = box->p = sonde_alloc(sizeof *t);
   if (!t) return sonde_lua_fail(L, "no memory for a trainer");
   o.optimizer = read_optimizer(L, ARG_OPTS, &t->values, &err);
-  if (!o.optimizer) sonde_lua_check(L, err.code, &err);
+  if (!o.optimizer) sonde_lua_raise(L, &err);
   sonde_stream train = read_streams(L, &t->valid);
   sonde_lua_check(L, sonde_batches_init(&t->batches, train, context, seed, &err), &err);
   if (lua_getfield(L, ARG_OPTS, "eval_loss") != LUA_TNIL) o.eval_loss = sonde_lua_to_node(L, lua_gettop(L));
@@ -177,7 +177,7 @@ static int core_trainer(lua_State *L) {
   o.valid = t->valid.tokens > 1 && o.eval_tokens >= 0 ? &t->valid : NULL;
   o.run = run;
   t->trainer = sonde_trainer_new(sonde_lua_ctx(L), &o, &err);
-  if (!t->trainer) sonde_lua_check(L, err.code, &err);
+  if (!t->trainer) sonde_lua_raise(L, &err);
   lua_settop(L, handle);
   sonde_lua_account(L, box, bytes_of(t->trainer));
   return 1;

@@ -172,7 +172,7 @@ sonde_lua_box *sonde_lua_new_tree(lua_State *L) { return sonde_lua_new(L, &tree_
 void sonde_lua_push_tree(lua_State *L, const json_t *tree) { push_json(L, tree, 0); }
 
 static int push_tree(lua_State *L, sonde_lua_box *box, const sonde_error *err) {
-  if (!box->p) sonde_lua_check(L, err->code, err);
+  if (!box->p) sonde_lua_raise(L, err);
   push_json(L, box->p, 0);
   return 1;
 }
@@ -196,7 +196,7 @@ static int json_read(lua_State *L) {
 }
 
 static int push_text(lua_State *L, sonde_lua_box *box, const char *what, const sonde_error *err) {
-  if (!box->p && err->code) sonde_lua_check(L, err->code, err);
+  if (!box->p && err->code) sonde_lua_raise(L, err);
   if (!box->p) return sonde_lua_fail(L, "no memory for %s", what);
   lua_pushstring(L, box->p);
   return 1;
@@ -242,7 +242,7 @@ static int doc_where(lua_State *L) {
 }
 
 static int push_doc(lua_State *L, sonde_lua_box *box, const sonde_error *err) {
-  if (!box->p) sonde_lua_check(L, err->code, err);
+  if (!box->p) sonde_lua_raise(L, err);
   push_json(L, sonde_doc_root(box->p), 0);
   lua_insert(L, -2);
   return 2;

@@ -20,7 +20,7 @@ static int weights_open(lua_State *L) {
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &weights_type, 0);
   box->p = sonde_st_open(path, &err);
-  if (!box->p) sonde_lua_check(L, err.code, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
   return 1;
 }
 

@@ -73,10 +73,7 @@ int sonde_lua_is(lua_State *L, int index, const sonde_lua_type *type) {
 }
 
 void *sonde_lua_handle(lua_State *L, int arg, const sonde_lua_type *type) {
-  if (!sonde_lua_is(L, arg, type)) {
-    sonde_lua_fail(L, "a %s is needed here, not a %s", type->name, luaL_typename(L, arg));
-    return NULL;
-  }
+  if (!sonde_lua_is(L, arg, type)) sonde_lua_fail(L, "a %s is needed here, not a %s", type->name, luaL_typename(L, arg));
   const sonde_lua_box *box = lua_touserdata(L, arg);
   if (!box->p) sonde_lua_fail(L, "this %s has been closed", type->name);
   return box->p;

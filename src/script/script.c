@@ -39,7 +39,7 @@ sonde_ctx *sonde_lua_ctx(lua_State *L) {
   if (!s->ctx) {
     sonde_error err = {0};
     s->ctx = sonde_ctx_new(s->threads, &err);
-    if (!s->ctx) sonde_lua_check(L, err.code, &err);
+    if (!s->ctx) sonde_lua_raise(L, &err);
   }
   return s->ctx;
 }
@@ -72,20 +72,30 @@ int sonde_lua_fail(lua_State *L, const char *fmt, ...) {
   va_start(ap, fmt);
   vsnprintf(text, sizeof text, fmt, ap);
   va_end(ap);
+  sonde_one_line(text);
   sonde_lua_where(L);
   lua_pushstring(L, text);
   lua_concat(L, 2);
-  return lua_error(L);
+  lua_error(L);
+  __builtin_unreachable();   /* lua.h does not say that lua_error never returns */
 }
 
-void sonde_lua_check(lua_State *L, int rc, const sonde_error *err) {
-  if (rc >= 0) return;
+static void raise_with(lua_State *L, int rc, const sonde_error *err) {
   if (rc == SONDE_EINTR) lua_sethook(L, NULL, 0, 0);
   sonde_lua_where(L);
   if (err->text[0]) lua_pushstring(L, err->text);
   else lua_pushfstring(L, "failed (%s)", sonde_code_name(rc));
   lua_concat(L, 2);
   lua_error(L);
+}
+
+void sonde_lua_check(lua_State *L, int rc, const sonde_error *err) {
+  if (rc < 0) raise_with(L, rc, err);
+}
+
+void sonde_lua_raise(lua_State *L, const sonde_error *err) {
+  raise_with(L, err->code, err);
+  __builtin_unreachable();
 }
 
 /* ---- signals ---- */

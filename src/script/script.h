@@ -57,8 +57,11 @@ void sonde_lua_where(lua_State *L);
 /* Raises err->text with that place in front when rc < 0; does nothing otherwise. */
 void sonde_lua_check(lua_State *L, int rc, const sonde_error *err);
 
+/* Raises err->text with that place in front, for a call that gave NULL. Does not return. */
+void sonde_lua_raise(lua_State *L, const sonde_error *err) __attribute__((noreturn));
+
 /* Raises a message of one's own with that place in front. Does not return. */
-int sonde_lua_fail(lua_State *L, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int sonde_lua_fail(lua_State *L, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
 
 /* ---- handles ----------------------------------------------------------------------------------------- */
 
@@ -119,6 +122,8 @@ extern const sonde_lua_type sonde_lua_plan;     /* sonde_plan; keeps its graph a
 
 /* A node's box keeps its graph's handle alive; both functions raise when that graph has been closed. */
 sonde_node *sonde_lua_to_node(lua_State *L, int arg);
+/* Whether a value is a node. */
+int sonde_lua_is_node(lua_State *L, int index);
 /* The same without looking whether the graph is closed: for who keeps the graph by other means (a plan does). */
 sonde_node *sonde_lua_kept_node(lua_State *L, int arg);
 /* Pushes a node of the graph whose handle (or one of whose nodes) stands at `owner`. A NULL node raises the graph's

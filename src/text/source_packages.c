@@ -196,13 +196,16 @@ static int convert_pods(const sonde_bytes *list, sonde_documents *d, sonde_error
   char *p = list->data;
   for (int64_t i = 0; i < files; i++, p += strlen(p) + 1) argv[HEAD + i] = p;
   int rc = run_program(argv, &all, err);
-  p = all.data;
-  for (int64_t i = 0; i < files && !rc; i++, p += strlen(p) + 1) {
-    if (!p || p >= all.data + all.n)
+  int64_t at = 0;
+  for (int64_t i = 0; i < files && !rc; i++) {
+    if (at >= all.n) {
       rc = sonde_fail(err, SONDE_EFORMAT, "perl converted %lld of %lld manual pages", (long long)i,
                       (long long)files);
-    else if (sonde_documents_add(d, p, (int64_t)strlen(p)))
-      rc = sonde_fail(err, SONDE_ENOMEM, "manuals: out of memory");
+      break;
+    }
+    int64_t length = (int64_t)strlen(all.data + at);
+    if (sonde_documents_add(d, all.data + at, length)) rc = sonde_fail(err, SONDE_ENOMEM, "manuals: out of memory");
+    at += length + 1;
   }
   sonde_bytes_free(&all);
   sonde_release(argv);

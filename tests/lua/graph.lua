@@ -395,4 +395,66 @@ function TestMistakes:test_wrong_arguments()
   assert_fails("the plan has no output 2", plan.output, plan, 2)
 end
 
+-- A message of f, which must be one line that names this file's line once.
+local function said(f, ...)
+  local ok, message = pcall(f, ...)
+  lu.assertFalse(ok)
+  lu.assertNotStrContains(message, "\n")
+  local _, places = string.gsub(message, "graph%.lua:%d+: ", "")
+  lu.assertEquals(places, 1, message)
+  return (string.gsub(message, "^.-graph%.lua:%d+: ", ""))
+end
+
+function TestMistakes:test_values_nested_without_end()
+  local cycle, deep = {}, { 1 }
+  cycle[1] = cycle
+  for _ = 1, 150000 do deep = { deep } end
+  local expected = "values nested more than 5 deep, or a table that holds itself"
+  local t = sonde.tensor("f32", { 2 }, { { { { { 1, 2 } } } } })
+  lu.assertEquals(t:values(), { 1, 2 })
+  for _, values in ipairs { cycle, deep } do
+    lu.assertEquals(said(function() return sonde.tensor("f32", { 2 }, values), 1 end), expected)
+    lu.assertEquals(said(function() return t:fill(values), 1 end), expected)
+    for _, encode in ipairs { core.json_encode, core.yaml_encode } do
+      lu.assertStrContains(said(function() return encode(values), 1 end), "a table nested too deeply, or one that holds itself")
+    end
+  end
+end
+
+function TestMistakes:test_axes_count_from_1_in_messages_too()
+  local g = sonde.graph()
+  local x = g:input("x", "f32", { 5 })
+  lu.assertEquals(said(function() return x:slice(1, 2, 9), 1 end),
+    "slice: 8 elements from element 2 on, of axis 1 of f32 [5]; the axis has 1 to 5")
+  lu.assertEquals(said(function() return sonde.op("permute", { x }, nil, { 1, 1 }), 1 end),
+    "permute: there is no axis 2 of f32 [5]; axes count from 1")
+  lu.assertEquals(said(function() return x:tanh():result(2), 1 end), "tanh has no result 2")
+end
+
+function TestMistakes:test_an_op_is_named_once()
+  local g = sonde.graph()
+  local x, i = g:input("x", "f32", { 2, 3 }), g:input("i", "i32", { 2 })
+  local values = { x = { 1, 2, 3, 4, 5, 6 }, i = { 7, 0 } }
+  local rows, loss = sonde.plan { x:gather(i) }, sonde.plan { x:cross_entropy(i) }
+  lu.assertEquals(said(function() rows:run(values) end), "gather: index 7 at position 0; it must be 0 to 1")
+  lu.assertEquals(said(function() loss:run(values) end),
+    "cross_entropy: target 7 at position 0; it must be 0 to 2, or -1 to ignore")
+end
+
+function TestMistakes:test_a_module_is_named_with_what_it_did_wrong()
+  sonde.norm("gives_number", function() return 3 end)
+  sonde.norm("gives_nothing", function() end)
+  local function trace(name)
+    local model = sonde.transformer { vocab = 10, width = 8, depth = 2, heads = 2, context = 4, norm = name }
+    return said(function() sonde.evaluate(model, { 1, 2, 3, 4, 5 }, { context = 4 }) end)
+  end
+  lu.assertEquals(trace("gives_number"), "block 0, norm 'attn' (gives_number): its result is a number, not a node")
+  lu.assertEquals(trace("gives_nothing"), "block 0, norm 'attn' (gives_nothing): it gave no result and no reason")
+  lu.assertStrMatches(said(function() sonde.norm("rmsnorm", function() end) end),
+    "norm 'rmsnorm' is there already, from .*rmsnorm%.so; give one of them another name")
+  local ok, message = pcall(function() sonde.norm("gives_number", function() end) end)
+  lu.assertFalse(ok)
+  lu.assertStrMatches(message, ".-graph%.lua:%d+: norm 'gives_number' is there already, from .-graph%.lua:%d+; give .*")
+end
+
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

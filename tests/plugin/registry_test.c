@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <math.h>
+#include <sys/stat.h>
 #include "../base/testing.h"
 #include "base/mem.h"
 #include "graph/graph.h"
@@ -121,6 +122,31 @@ static void a_folder_with_bad_files_is_loaded_around_them(void **state) {
   test_folder_drop(folder);
 }
 
+/* Cut anywhere: in the headers, in a segment, before the section headers. One that dlopen maps past its end kills. */
+static void a_plugin_cut_short_is_refused(void **state) {
+  (void)state;
+  char folder[200], path[300], *data;
+  int64_t size;
+  sonde_error err = {0};
+  snprintf(path, sizeof path, "%s/cut.so", test_folder(folder, sizeof folder));
+  assert_int_equal(sonde_file_read(built("broken/idle_option.so"), 0, &data, &size, &err), 0);
+  for (int64_t n = 0; n < size; n += n < 1024 ? 61 : size / 64 + 1) {
+    assert_int_equal(sonde_file_write(path, data, n, &err), 0);
+    assert_int_equal(sonde_registry_load(registry, path, NULL, &err), SONDE_EFORMAT);
+    const char *says = n < 64 ? "is no shared object that can be loaded" : "is cut short";
+    if (!strstr(err.text, says)) fail_msg("of %lld bytes %lld: %s", (long long)size, (long long)n, err.text);
+  }
+  assert_int_equal(sonde_file_write(path, data, size - 1, &err), 0);
+  assert_int_equal(sonde_registry_load(registry, path, NULL, &err), SONDE_EFORMAT);
+  assert_non_null(strstr(err.text, "is cut short"));
+  assert_int_equal(remove(path), 0);
+  assert_int_equal(mkfifo(path, 0600), 0);
+  assert_int_equal(sonde_registry_load(registry, path, NULL, &err), SONDE_EINVAL);
+  assert_non_null(strstr(err.text, "it is a pipe"));
+  sonde_release(data);
+  test_folder_drop(folder);
+}
+
 static void a_scripts_module_stands_beside_the_others(void **state) {
   (void)state;
   sonde_error err = {0};
@@ -135,7 +161,7 @@ static void a_scripts_module_stands_beside_the_others(void **state) {
   assert_int_equal(made->handle, 42);
   option.name = "strength";
   assert_int_equal(sonde_registry_add(registry, &e, &made, &err), SONDE_EINVAL);
-  assert_string_equal(err.text, "x.lua:3: norm 'mine' is there already, from x.lua:3; give one of them another name");
+  assert_string_equal(err.text, "norm 'mine' is there already, from x.lua:3; give one of them another name");
   e.name = "other";
   option.preset = "7";
   assert_int_equal(sonde_registry_add(registry, &e, &made, &err), SONDE_EINVAL);
@@ -254,7 +280,7 @@ static void a_parameter_is_one_leaf_and_keeps_its_shape(void **state) {
   assert_null(sonde_site_param(site, "weight", &nine, 1, SONDE_ROLE_GAIN, 1));
   assert_int_equal(sonde_graph_error(p.g, &err), SONDE_EINVAL);
   assert_string_equal(
-      err.text, "block 3, norm 'attn' (mine): parameter 'n.weight' is f32 [8]; here it is asked for as f32 [9]");
+      err.text, "block 2, norm 'attn' (mine): parameter 'n.weight' is f32 [8]; here it is asked for as f32 [9]");
   sonde_site_free(site);
   place_drop(&p);
 
@@ -264,7 +290,7 @@ static void a_parameter_is_one_leaf_and_keeps_its_shape(void **state) {
   assert_null(sonde_site_param(site, "weight", &none, 1, SONDE_ROLE_GAIN, 1));
   sonde_graph_error(p.g, &err);
   assert_string_equal(err.text,
-                      "block 3, norm 'final' (mine): parameter 'n.weight': dim 1 is 0; it must be at least 1");
+                      "block 2, norm 'final' (mine): parameter 'n.weight': dim 1 is 0; it must be at least 1");
   sonde_site_free(site);
   place_drop(&p);
 }
@@ -276,19 +302,19 @@ static void refusals_say_where(void **state) {
   assert_null(build(&p, "attention", "causal", "attention", "a.", json_pack("{s:i}", "heads", 4), p.x, &err));
   assert_string_equal(
       err.text,
-      "block 3, attention (causal): the width 10 is no multiple of heads 4; choose other heads, or set head_dim");
+      "block 2, attention (causal): the width 10 is no multiple of heads 4; choose other heads, or set head_dim");
   place_drop(&p);
 
   p = place_make(10);
   assert_null(build(&p, "attention", "causal", "attention", "a.", json_pack("{s:i}", "heads", 2), p.x, &err));
   assert_string_equal(err.text,
-                      "block 3, attention (causal): the head width 5 is odd; rotary positions need an even one");
+                      "block 2, attention (causal): the head width 5 is odd; rotary positions need an even one");
   place_drop(&p);
 
   p = place_make(8);
   int64_t flat[2] = {6, 8};
   assert_null(build(&p, "norm", "rmsnorm", "ffn", "n.", NULL, sonde_reshape(p.x, flat, 2), &err));
-  assert_string_equal(err.text, "block 3, norm 'ffn' (rmsnorm): its input is f32 [6, 8]; here it must be [2, 3, 8]");
+  assert_string_equal(err.text, "block 2, norm 'ffn' (rmsnorm): its input is f32 [6, 8]; here it must be [2, 3, 8]");
   place_drop(&p);
 }
 
@@ -341,7 +367,7 @@ static void modules_of_a_block_find_each_other_by_name(void **state) {
 
   p = place_make(D);
   assert_null(build(&p, "norm", "bounded", "ffn", "n2.", NULL, p.x, &err));
-  assert_non_null(strstr(err.text, "block 3, norm 'ffn' (bounded): it needs itself in front of the attention"));
+  assert_non_null(strstr(err.text, "block 2, norm 'ffn' (bounded): it needs itself in front of the attention"));
   place_drop(&p);
 }
 
@@ -351,6 +377,7 @@ int main(void) {
       cmocka_unit_test(a_name_that_is_not_there_gets_a_hint),
       cmocka_unit_test(a_second_of_one_name_is_refused_with_both_paths),
       cmocka_unit_test(a_folder_with_bad_files_is_loaded_around_them),
+      cmocka_unit_test(a_plugin_cut_short_is_refused),
       cmocka_unit_test(a_scripts_module_stands_beside_the_others),
       cmocka_unit_test(an_entry_describes_itself),
       cmocka_unit_test(parameters_bear_the_names_and_shapes_of_llama),
