@@ -144,7 +144,10 @@ local function key_of(config, path, name, kind, preset)
   local value = config[name]
   if value == nil then value = preset end
   if value == nil then refuse(path, "there is no '" .. name .. "'") end
-  if type(value) ~= kind then refuse(path, "'" .. name .. "' must be a " .. kind .. ", not " .. (type(value) == "table" and "a list or an object" or tostring(value))) end
+  if type(value) ~= kind then
+    local got = type(value) == "table" and "a list or an object" or tostring(value)
+    refuse(path, "'" .. name .. "' must be a " .. kind .. ", not " .. got)
+  end
   return value
 end
 

@@ -169,7 +169,8 @@ local function by_seed(self, series, column)
 end
 
 --- The metric of a cell less that of the reference (the reference series in the same column, or the same cell of the
---- reference panel), seed by seed: trials of one seed share data and draws, so their difference varies less than they do. With `percent`, in percent of the reference.
+--- reference panel), seed by seed: trials of one seed share data and draws, so their difference varies less than they
+--- do. With `percent`, in percent of the reference.
 ---@return table stats.describe of the differences
 function view:difference(series, column)
   local own, differences = by_seed(self, series, column), {}
@@ -197,7 +198,8 @@ end
 --- What a difference is, in words.
 ---@return string
 function view:difference_name()
-  return ("difference from %s%s"):format(tostring(self.other and self.other.panel or self.data.reference), self.data.percent and " in percent" or "")
+  local reference = self.other and self.other.panel or self.data.reference
+  return ("difference from %s%s"):format(tostring(reference), self.data.percent and " in percent" or "")
 end
 
 --- What may be said of a column: `best` (a series value or nil), `tied` (set of those whose interval overlaps

@@ -211,7 +211,8 @@ local function make_trainer(model, corpus, o, run)
   if model.config.dropout > 0 then steady = model:trace { batch = o.batch, context = o.context }.loss end
   local fields = {
     frozen = train.frozen(model:params(), o.trainable, core.where), eval_loss = steady, probes = trace.blocks,
-    blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer, batch_seed = o.seed, seed = model.config.seed, tick_seconds = 0.2,
+    blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
+    batch_seed = o.seed, seed = model.config.seed, tick_seconds = 0.2,
     checkpoint_seconds = 60 * o.checkpoint_minutes, flops_per_token = train.flops_per_token(model, o.context),
     peak_flops = peak(o.dtype),
   }
