@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/error.h"
 #include "base/log.h"
 
 static _Atomic int current = SONDE_LOG_INFO;

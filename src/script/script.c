@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "script/script.h"
 
 /* Kept in the registry under the address of `state_key`. lua_close runs finalisers from the youngest object to the
