@@ -1,5 +1,5 @@
 # Documentation.
-EXTRA_DIST += README.md %D%/decisions.md %D%/gen-lua-api.lua %D%/img/report.png %D%/lua-api.md %D%/norms.md %D%/plugins.md
+EXTRA_DIST += README.md %D%/decisions.md %D%/gen-lua-api.lua %D%/img/report.png %D%/results/curse_of_depth.md %D%/results/curse_of_depth.png %D%/lua-api.md %D%/norms.md %D%/plugins.md
 
 # The page of the Lua API comes from the comments in lua/sonde: `make lua-api` writes it anew, a test says when it is old.
 lua-api: sonde

@@ -71,8 +71,9 @@ local function norm(self, slot, factor)
   end
   return function(x)
     local y = build(self, "norm", self.modules.norm, slot, norm_names[slot], slot .. "_norm", x)
+    if factor then y = scaled(self, slot, y, factor) end
     self.norms[#self.norms + 1] = { slot = slot, input = x, output = y }
-    return factor and scaled(self, slot, y, factor) or y
+    return y
   end
 end
 

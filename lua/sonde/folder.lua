@@ -123,6 +123,8 @@ function folder.save(model, dir, options)
     { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of the saved weights" },
   }, options, "save")
   refuse_adapters(model)
+  dir = #dir > 1 and string.gsub(dir, "/+$", "") or dir
+  if dir == "" then error(core.where() .. "save: the model needs the name of a folder", 0) end
   local tokenizer = options.tokenizer or model.own_tokenizer
   if core.exists(dir) then return write_files(model, dir, tokenizer, options.dtype) end
   local part = dir .. ".part"
@@ -130,7 +132,10 @@ function folder.save(model, dir, options)
   core.mkdirs(part)
   write_files(model, part, tokenizer, options.dtype)
   local ok, message = os.rename(part, dir)
-  if not ok then error(core.where() .. "cannot put the model at " .. dir .. ": " .. message, 0) end
+  if not ok then
+    core.remove_tree(part)
+    error(core.where() .. "cannot put the model at " .. dir .. ": " .. message, 0)
+  end
 end
 
 -- ---- loading ----------------------------------------------------------------------------------------------

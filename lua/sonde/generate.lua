@@ -88,13 +88,14 @@ function generate.tokens(model, prompts, options)
   end
   local start = core.seconds()
   position:fill { 0 }
-  prompt_plan:set("position", position)
+  -- Blocks of linear maps alone have no cache, and nothing asks for a position.
+  if prompt_plan:reads "position" then prompt_plan:set("position", position) end
   prompt_plan:run { tokens = flat }
   local done = choose(prompt_plan, 0)
   local prefilled, steps = core.seconds(), 0
   prompt_plan:close()
   plan:set("tokens", new)
-  plan:set("position", position)
+  if plan:reads "position" then plan:set("position", position) end
   for index = 1, options.tokens - 1 do
     if done then break end
     position:fill { length + index - 1 }

@@ -168,6 +168,15 @@ local function by_seed(self, series, column)
   return values
 end
 
+-- Ratios in percent less 100, by their logarithms: those of x over y and y over x then tell the same.
+local function ratios(own, reference, seeds)
+  local logs = {}
+  for k, seed in ipairs(seeds) do logs[k] = math.log(own[seed] / reference[seed]) end
+  local d = stats.describe(logs)
+  for _, key in ipairs { "mean", "lo", "hi" } do d[key] = d[key] and 100 * (math.exp(d[key]) - 1) end
+  return d
+end
+
 --- The metric of a cell less that of the reference (the reference series in the same column, or the same cell of the
 --- reference panel), seed by seed: trials of one seed share data and draws, so their difference varies less than they
 --- do. With `percent`, in percent of the reference.
@@ -180,10 +189,8 @@ function view:difference(series, column)
     if reference[seed] then seeds[#seeds + 1] = seed end
   end
   table.sort(seeds)
-  for k, seed in ipairs(seeds) do
-    local scale = self.data.percent and 100 / reference[seed] or 1
-    differences[k] = scale * (own[seed] - reference[seed])
-  end
+  if self.data.percent then return ratios(own, reference, seeds) end
+  for k, seed in ipairs(seeds) do differences[k] = own[seed] - reference[seed] end
   return stats.describe(differences)
 end
 

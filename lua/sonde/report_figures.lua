@@ -324,7 +324,7 @@ local function curve_group(view, kind)
       for i, point in ipairs(view:curve(series, column, "tokens", kind.field, picked(kind))) do
         s.x[i], s.y[i] = point.x / 1e6, point.y
       end
-      if #s.x > 0 then figure.series[#figure.series + 1] = s end
+      if #s.x > 1 then figure.series[#figure.series + 1] = s end
     end
     figure.alt = ("%s against training tokens, %s"):format(kind.axis, figure.title or "all")
     if #figure.series > 0 then group.figures[#group.figures + 1] = figure end

@@ -36,7 +36,7 @@ local function plan_one(point, f, peaks)
   plan:close()
   peaks[o.dtype] = peaks[o.dtype] or core.peak(o.dtype, 0.2)
   point.parameters, point.peak_bytes = info.parameters, info.peak_bytes
-  point.flops = train.flops_per_token(model, o.context) * o.tokens
+  point.flops = 1.0 * train.flops_per_token(model, o.context) * o.tokens      -- more than a 64-bit integer holds
   point.hours = point.flops / peaks[o.dtype] / 3600
 end
 

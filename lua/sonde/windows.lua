@@ -53,7 +53,7 @@ function windows.each(plan, stream, batch, context, rows, scored, each, progress
   local cli = package.loaded["sonde.cli"]
   if cli then cli.announce() end
   local tokens, targets = core.tensor("i32", { batch, context }), core.tensor("i32", { batch * context })
-  plan:set("tokens", tokens)
+  if plan:reads "tokens" then plan:set("tokens", tokens) end      -- the Jacobian of a linear map reads none
   if scored then plan:set("targets", targets) end
   for row = 0, rows - 1, batch do
     local predicted = stream:fill(row, tokens, targets)

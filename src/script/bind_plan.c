@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "graph/graph.h"
+#include "graph/plan.h"
 #include "script/script.h"
 
 /* User values of a plan's handle: input values by name, and the output nodes. The plan itself keeps the graph's memory,
@@ -125,6 +125,16 @@ static int plan_set(lua_State *L) {
   return 0;
 }
 
+/* plan:reads(name) -> whether the plan has that input */
+static int plan_reads(lua_State *L) {
+  const sonde_plan *p = to_plan(L);
+  const char *name = luaL_checkstring(L, 2);
+  int found = 0;
+  for (int32_t k = 0; k < p->n_input; k++) found |= !strcmp(p->input_name[k], name);
+  lua_pushboolean(L, found);
+  return 1;
+}
+
 /* The cached inputs are borrowed by the plan: a tensor that was closed since then must not be read. */
 static void check_inputs_open(lua_State *L) {
   lua_getiuservalue(L, 1, SLOT_INPUTS);
@@ -214,7 +224,8 @@ static void free_plan(void *p) { sonde_plan_free(p); }
 
 static const luaL_Reg plan_methods[] = {
     {"set", plan_set},           {"run", plan_run},   {"output", plan_output}, {"outputs", plan_outputs},
-    {"set_step", plan_set_step}, {"info", plan_info}, {"dump", plan_dump},     {NULL, NULL},
+    {"set_step", plan_set_step}, {"info", plan_info}, {"dump", plan_dump},     {"reads", plan_reads},
+    {NULL, NULL},
 };
 
 const sonde_lua_type sonde_lua_plan = {"plan", free_plan, plan_methods};

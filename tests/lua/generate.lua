@@ -42,6 +42,17 @@ function TestGenerate:test_every_placement()
   for _, placement in ipairs { "pre_ln", "post_ln", "deepnorm", "mix_ln", "lns", "sandwich" } do check { placement = placement } end
 end
 
+-- Pruning leaves such models: no attention, so no cache and nothing that reads a position.
+function TestGenerate:test_blocks_of_linear_maps_alone()
+  local model = small { placement = "linear", depth = 2 }
+  local tokens = sonde.generate(model, { { 3, 1, 4 } }, { tokens = 3, temperature = 0 })
+  local ids = { 3, 1, 4 }
+  for k = 1, 3 do
+    lu.assertEquals(tokens[1][k], likeliest(last_logits(model, ids)))
+    ids[#ids + 1] = tokens[1][k]
+  end
+end
+
 function TestGenerate:test_norms_and_heads()
   check { norm = "layernorm" }
   check { kv_heads = 2 }

@@ -135,6 +135,32 @@ function TestEqualBlocks:test_permutation_is_nothing()
     (values.permutation[1][2] + values.permutation[2][3]) / 3, 1e-9)
 end
 
+TestNormGradient = {}
+
+-- A factor of the placement is a part of its norm: LNS's norms have gradients in every block.
+function TestNormGradient:test_scaled_norms()
+  for _, norm in ipairs { "rmsnorm", "layernorm", "dyt", "bhyt" } do
+    local model = sonde.transformer { vocab = 11, width = 8, depth = 3, heads = 2, context = 8, norm = norm,
+      placement = "lns", init_std = 0.3, seed = 3 }
+    local ids = {}
+    for i = 1, 33 do ids[i] = i * i % 11 end
+    local rows = sonde.probe(model, ids, { "norm_gradient" }).norm_gradient
+    for block = 1, 3 do
+      for k = 1, 2 do lu.assertTrue(rows[block][k] > 1e-6, norm .. " block " .. block - 1) end
+    end
+  end
+end
+
+-- Linear blocks read no tokens in their Jacobian, and have no attention to take the entropy of.
+function TestNormGradient:test_blocks_without_attention()
+  local model = sonde.transformer { vocab = 11, width = 8, depth = 2, heads = 2, context = 8,
+    layers = { [1] = { placement = "linear" } }, seed = 3 }
+  local ids = {}
+  for i = 1, 33 do ids[i] = i * i % 11 end
+  local values = sonde.probe(model, ids, { "attention_entropy", "jacobian" })
+  lu.assertEquals({ #values.attention_entropy[1], #values.attention_entropy[2] }, { 2, 0 })
+end
+
 TestLeastSquares = {}
 
 -- Normal equations in f64 by Gaussian elimination, as a check that shares nothing with the QR.

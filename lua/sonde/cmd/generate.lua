@@ -1,6 +1,7 @@
 --- generate - text from a model folder, as it is chosen.
 
 local core = require "sonde.core"
+local clean = require("sonde.report_html").clean      -- bytes that are no character become U+FFFD
 
 -- Prints the text of a growing list of tokens; an unfinished character waits for its other bytes.
 local function printer(tokenizer)
@@ -52,7 +53,7 @@ return {
       end,
     })
     if options.json then
-      print(core.json_encode({ prompt = options.prompt, text = tokenizer:decode(tokens[1], true), tokens = tokens[1],
+      print(core.json_encode({ prompt = options.prompt, text = clean(tokenizer:decode(tokens[1], true)), tokens = tokens[1],
         tokens_per_s = speed.tokens_per_s, prefill_seconds = speed.prefill_seconds }, 2))
     else
       finish()

@@ -6,6 +6,7 @@ local strategy = require "sonde.prune_strategy"
 
 -- The folder that the model goes to: new, or empty (then it makes room for the rename).
 local function check_out(path)
+  if path == "" then error("--out needs the name of a folder", 0) end
   local kind = core.exists(path)
   if not kind then return end
   if kind ~= "folder" then error(path .. ": is a file; the pruned model needs a new folder", 0) end

@@ -41,14 +41,19 @@ register("attention_entropy", {
   unit = "nats", source = "Zhai et al., 2023", axes = { "block", "head" },
   outputs = function(trace)
     local nodes = {}
-    for i, part in ipairs(trace.parts) do nodes[i] = entropy(trace, part) end
+    for _, part in ipairs(trace.parts) do
+      if part:lookup "attn.branch" then nodes[#nodes + 1] = entropy(trace, part) end
+    end
+    if #nodes == 0 then error(core.where() .. "probe attention_entropy: the blocks have no attention", 0) end
     return nodes
   end,
   value = function(mean, session)
-    local rows, heads = core.list(), session.model.config.heads
+    local rows, heads, at = core.list(), session.model.config.heads, 0
     for block = 1, session.depth do
       rows[block] = core.list()
-      for head = 1, heads do rows[block][head] = mean[1][(block - 1) * heads + head] end
+      local has_attention = session.model.layers[block].placement.name ~= "linear"
+      for head = 1, has_attention and heads or 0 do rows[block][head] = mean[1][at + head] end
+      at = at + #rows[block]
     end
     return rows
   end,
