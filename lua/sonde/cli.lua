@@ -105,9 +105,12 @@ end
 
 -- An error of Lua's own inside the library is most likely a wrong argument: it gets the place of the user's line too.
 local function at_users_line(message)
-  local library = core.lua_dir() .. "/"
-  if type(message) ~= "string" or string.sub(message, 1, #library) ~= library then return message end
-  return core.where() .. string.sub(message, #library + 1)
+  -- Lua shortens a long path to "..." and its end.
+  local path, file, rest = string.match(tostring(message), "^(%S-(sonde/[%w_/]+%.lua))(:%d+: .*)$")
+  local ours = path and core.lua_dir() .. "/" .. file
+  local tail = ours and string.gsub(path, "^%.%.%.", "")
+  if not ours or string.sub(ours, -#tail) ~= tail or not core.exists(ours) then return message end
+  return core.where() .. file .. rest
 end
 
 --- Runs a command's function; its error becomes one line on stderr.
