@@ -233,14 +233,12 @@ static void test_nan(void **state) {
   sonde_pool_free(pool);
 }
 
+static int has_amx(void) { return sonde_simd_level(SONDE_LEVELS - 1)->bf16 == SONDE_BF16_AMX; }
+
 /* AMX is chosen where the machine has it, is another sum than AVX-512's, and takes denormal numbers as zero. */
 static void test_amx(void **state) {
   (void)state;
   const sonde_simd_table *t = sonde_simd_level(SONDE_LEVELS - 1);
-  if (t->bf16 != SONDE_BF16_AMX) {
-    print_message("no AMX: the compiler, the CPU or the system lacks it\n");
-    skip();
-  }
   sonde_pool *pool = sonde_pool_new(2, NULL);
   data d = make(64, 64, 512, 1, 0, 1, SONDE_BF16, SONDE_F32, 0, 0);
   sonde_simd_use(sonde_simd_level(SONDE_LEVELS - 2));
@@ -289,15 +287,17 @@ static void test_library_is_named(void **state) {
   }
 }
 
+/* A test without a function is left out. cmocka's own skip() cannot be used: its TAP calls it "not ok". */
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes),
                                      cmocka_unit_test(test_portions),
                                      cmocka_unit_test(test_same_bits),
                                      cmocka_unit_test(test_empty),
                                      cmocka_unit_test(test_nan),
-                                     cmocka_unit_test(test_amx),
+                                     {"test_amx", has_amx() ? test_amx : NULL, NULL, NULL, NULL},
                                      cmocka_unit_test(test_tile),
                                      cmocka_unit_test(test_library_is_named)};
   sonde_gemm_setup();
+  if (!has_amx()) print_message("# no AMX: the compiler, the CPU or the system lacks it\n");
   return cmocka_run_group_tests_name("matrix products", tests, NULL, NULL);
 }
