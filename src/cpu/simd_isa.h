@@ -29,7 +29,6 @@ void ISA_NAME(sonde_blocks)(sonde_simd_table *t);   /* fills in the loops over b
 
 /* The vector versions of these are in glibc's libmvec; the attribute lets gcc call them from a loop. */
 __attribute__((simd("notinbranch"))) float logf(float);
-__attribute__((simd("notinbranch"))) float tanhf(float);
 __attribute__((simd("notinbranch"))) float sinf(float);
 __attribute__((simd("notinbranch"))) float cosf(float);
 __attribute__((simd("notinbranch"))) float erff(float);

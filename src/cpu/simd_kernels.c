@@ -96,7 +96,7 @@ static void vexp(float *y, const float *x, int64_t n) {
 
 static void vtanh(float *y, const float *x, int64_t n) {
 #pragma GCC ivdep
-  for (int64_t i = 0; i < n; i++) y[i] = tanhf(x[i]);
+  for (int64_t i = 0; i < n; i++) y[i] = tanh_one(x[i]);
 }
 
 static void from_bf16(float *y, const uint16_t *x, int64_t n) {
@@ -208,7 +208,7 @@ static void turn(float *y, const float *x, const float *c, const float *s, int64
 static void tanh_row(float *y, const float *x, const float *g, float a, int64_t n) {
   ask_for_next(y, x, NULL, n);
 #pragma GCC ivdep
-  for (int64_t i = 0; i < n; i++) y[i] = g[i] * tanhf(a * x[i]);
+  for (int64_t i = 0; i < n; i++) y[i] = g[i] * tanh_one(a * x[i]);
 }
 
 static float tanh_row_grad(float *dx, float *dg, const float *x, const float *g, const float *dy, float a, int64_t n) {
@@ -218,7 +218,7 @@ static float tanh_row_grad(float *dx, float *dg, const float *x, const float *g,
     int64_t left = n - at < PIECE ? n - at : PIECE;
 #pragma GCC ivdep
     for (int64_t i = 0; i < left; i++) {
-      float t = tanhf(a * x[at + i]), d = dy[at + i] * t;
+      float t = tanh_one(a * x[at + i]), d = dy[at + i] * t;
       dg[at + i] += d;
       u[i] = g[at + i] * (dy[at + i] - d * t);
       dx[at + i] = a * u[i];

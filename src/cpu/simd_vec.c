@@ -57,11 +57,11 @@ UNARY(vsquare, x * x)
 UNARY(vreciprocal, 1.0f / x)
 UNARY(vabs, fabsf(x))
 UNARY(vsign, x > 0 ? 1.0f : x < 0 ? -1.0f : x)
-UNARY(vtanh, tanhf(x))
+UNARY(vtanh, tanh_one(x))
 UNARY(vsigmoid, sigmoid_of(x))
 UNARY(vsilu, x * sigmoid_of(x))
 UNARY(vgelu, 0.5f * x * (1.0f + erff(x * INV_SQRT2)))
-UNARY(vgelu_tanh, 0.5f * x * (1.0f + tanhf(SQRT_2_PI * (x + 0.044715f * x * x * x))))
+UNARY(vgelu_tanh, 0.5f * x * (1.0f + tanh_one(SQRT_2_PI * (x + 0.044715f * x * x * x))))
 UNARY(vrelu, x < 0 ? 0.0f : x)
 UNARY(vrelu2, x < 0 ? 0.0f : x * x)
 UNARY(vsin, sinf(x))
@@ -94,7 +94,7 @@ static inline float gelu_slope(float x) {
   return 0.5f * (1.0f + erff(x * INV_SQRT2)) + x * INV_SQRT_2PI * exp_one(-0.5f * x * x);
 }
 static inline float gelu_tanh_slope(float x) {
-  float t = tanhf(SQRT_2_PI * (x + 0.044715f * x * x * x));
+  float t = tanh_one(SQRT_2_PI * (x + 0.044715f * x * x * x));
   return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * SQRT_2_PI * (1.0f + 3.0f * 0.044715f * x * x);
 }
 

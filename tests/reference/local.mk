@@ -7,3 +7,4 @@ EXTRA_DIST += %D%/make_plugins.py %D%/plugins.json
 EXTRA_DIST += %D%/make_tokenizers.js %D%/tokenizers.json
 EXTRA_DIST += %D%/make_norms.py %D%/norms.json
 EXTRA_DIST += %D%/make_probes.py %D%/llama_probes
+EXTRA_DIST += %D%/fit_tanh.py
