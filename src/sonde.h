@@ -159,6 +159,8 @@ SONDE_API void sonde_plan_free(sonde_plan *p);
 /* Points an input at `data` (borrowed; must stay until the run is over). EINVAL if the plan has no such input. */
 SONDE_API int sonde_plan_set_input(sonde_plan *p, const char *name, const void *data, sonde_error *err);
 SONDE_API int sonde_plan_run(sonde_plan *p, sonde_error *err);
+/* Computes what opts.hold keeps, as the first run does otherwise, so that all runs take the same time. */
+SONDE_API int sonde_plan_hold(sonde_plan *p, sonde_error *err);
 SONDE_API const void *sonde_plan_output(const sonde_plan *p, int i);  /* valid until the next run or free */
 
 /* `step` counts runs for counter-based random ops (dropout); the same step gives the same bits. */

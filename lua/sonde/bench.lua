@@ -10,6 +10,7 @@ local stats = require "sonde.stats"
 local bench = {}
 
 local PEAK_SECONDS, WARM_UP, MIB = 0.4, 2, 1024 * 1024
+local READ_BYTES = 256 * MIB   -- more than caches hold
 
 --- The models of the speed bars: plain Llamas (bench/torch_llama.py has the same).
 bench.configs = {
@@ -24,11 +25,13 @@ local function rounded(value, digits)
   return tonumber(string.format("%." .. digits .. "f", value))
 end
 
---- Multiply-adds in registers, GFLOP/s.
+local function read_gb_s(seconds) return core.read_rate(READ_BYTES, seconds) / 1e9 end
+
+--- Multiply-adds in registers, GFLOP/s, and reading from memory, GB/s.
 function bench.peak(options)
   local cpu = core.cpu()
   return { what = "peak", dtype = options.dtype, threads = core.threads(), isa = cpu.isa,
-    gflops = rounded(core.peak(options.dtype, 2 * PEAK_SECONDS) / 1e9, 1) }
+    gflops = rounded(core.peak(options.dtype, 2 * PEAK_SECONDS) / 1e9, 1), read_gb_s = rounded(read_gb_s(2 * PEAK_SECONDS), 1) }
 end
 
 -- ---- ops ---------------------------------------------------------------------------------------------------------------
@@ -228,19 +231,22 @@ end
 
 local PROMPT = 16
 
---- Greedy generation, batch 1, with one of bench.configs: the rate, and the memory traffic of the weights alone, which
---- every token must read.
+--- Greedy generation, batch 1, with one of bench.configs: the rate, the memory traffic of the weights alone, which every
+--- token must read, and its share of what the memory gives, measured before and after.
 function bench.generate(options)
   local c, prompt = bench.configs[options.config], {}
   local model = sonde.transformer { vocab = c.vocab, width = c.width, heads = c.heads, depth = c.depth,
     ffn_hidden = c.ffn_hidden, context = c.context, seed = options.seed }
   for k = 1, PROMPT do prompt[k] = k * 7919 % c.vocab end
+  local read = read_gb_s(PEAK_SECONDS)
   local _, speed = sonde.generate(model, { prompt }, { tokens = options.tokens, temperature = 0, dtype = options.dtype })
   local count = model:count()
   local bytes = (count.total - count.embedding) * (options.dtype == "bf16" and 2 or 4)
+  read = math.max(read, read_gb_s(PEAK_SECONDS))
   return {
     what = "generate", config = options.config, dtype = options.dtype, threads = core.threads(),
     tokens_per_s = rounded(speed.tokens_per_s, 1), weights_gb_s = rounded(speed.tokens_per_s * bytes / 1e9, 1),
+    read_gb_s = rounded(read, 1), of_memory = rounded(speed.tokens_per_s * bytes / 1e9 / read, 3),
     prefill_ms = rounded(speed.prefill_seconds * 1e3, 1), peak_rss_mib = rounded(core.peak_rss() / MIB, 1),
   }
 end

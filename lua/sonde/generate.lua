@@ -54,7 +54,7 @@ end
 ---@param model sonde.model
 ---@param prompts integer[][]
 ---@param options? table
----@return integer[][] tokens, { seconds: number, prefill_seconds: number, tokens_per_s: number } speed
+---@return integer[][] tokens, { seconds: number, prefill_seconds: number, tokens_per_s: number } speed of the prompt, and of what follows it
 function generate.tokens(model, prompts, options)
   args.model(model, "generate")
   options = args.check(generate.schema, options, "generate")
@@ -92,8 +92,9 @@ function generate.tokens(model, prompts, options)
   if prompt_plan:reads "position" then prompt_plan:set("position", position) end
   prompt_plan:run { tokens = flat }
   local done = choose(prompt_plan, 0)
-  local prefilled, steps = core.seconds(), 0
   prompt_plan:close()
+  plan:hold()
+  local prefilled, steps = core.seconds(), 0
   plan:set("tokens", new)
   if plan:reads "position" then plan:set("position", position) end
   for index = 1, options.tokens - 1 do

@@ -89,6 +89,9 @@ local plan = {}
 ---@return sonde.plan
 function plan:run(inputs) end
 
+--- Computes now what a plan made with `hold` computes once, instead of in its first run.
+function plan:hold() end
+
 --- An input's value for the runs to come. A tensor is read at each run; a table is copied now.
 ---@param name string
 ---@param value sonde.tensor|table

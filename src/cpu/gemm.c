@@ -25,8 +25,8 @@ enum {
   CAP = 4 * 1024 * 1024,   /* bytes of one operand that are packed at a time */
   BLAS_M = 256, BLAS_N = 512, BLAS_LEAST = 64,
   STRETCH = 16 * 1024,
-  AHEAD = 2048,            /* bytes of B that dot products ask for in time: they wait for memory, not for sums */
-  THIN = 3                 /* up to so many rows a product is dot products: packing costs more than it saves */
+  THIN = 3,                /* up to so many rows a product is dot products: packing costs more than it saves */
+  THIN_SHARE = 2, THIN_LEAST = 16, THIN_MOST = 256   /* tiles a thread then, of so many rows of B */
 };
 
 /* OpenBLAS's own; absent in another BLAS, which then must be single-threaded by itself. */
@@ -300,25 +300,35 @@ static void blas_tile(void *arg, int64_t tile, int worker) {
 
 static int is_thin(const sonde_gemm *g) { return g->m <= THIN && !g->ta && g->tb; }
 
+typedef struct thin { product p; int64_t rows, tiles; } thin;
+
+/* Each result is one sum, whatever tile it is in, so here the tiles may follow the threads: the longer a thread's stretch of B,
+ * the less is asked for twice at the seams. */
 static void thin_tile(void *arg, int64_t tile, int worker) {
   (void)worker;
-  const product *p = arg;
+  const thin *t = arg;
+  const product *p = &t->p;
   const sonde_gemm *g = &p->g;
-  int64_t size = bytes_of(g->in_type), tiles = parts(g->n, PANEL), entry = tile / tiles;
-  int64_t first = tile % tiles * PANEL, end = least(first + PANEL, g->n);
-  int64_t row = g->k * size, ahead = parts(AHEAD, row);
-  for (int64_t j = first; j < end; j++) {
-    const char *soon = p->b + (entry * g->stride_b + (j + ahead) * g->ldb) * size;
-    for (int64_t q = 0; q < row; q += 64) __builtin_prefetch(soon + q);
-    for (int64_t i = 0; i < g->m; i++) {
-      int64_t a = entry * g->stride_a + i * g->lda, b = entry * g->stride_b + j * g->ldb,
-              c = entry * g->stride_c + i * g->ldc + j;
-      const void *x = p->a + a * size, *y = p->b + b * size;
-      float v = g->in_type == SONDE_F32 ? p->simd->common.dot(x, y, g->k) : p->simd->dot_bf16(x, y, g->k);
-      if (g->out_type == SONDE_BF16) p->simd->common.to_bf16((uint16_t *)(void *)p->c + c, &v, 1);
-      else ((float *)(void *)p->c)[c] = g->beta != 0 ? ((float *)(void *)p->c)[c] + v : v;
-    }
+  int64_t size = bytes_of(g->in_type), entry = tile / t->tiles;
+  int64_t first = tile % t->tiles * t->rows, rows = least(t->rows, g->n - first);
+  const void *w = p->b + (entry * g->stride_b + first * g->ldb) * size;
+  for (int64_t i = 0; i < g->m; i++) {
+    const void *x = p->a + (entry * g->stride_a + i * g->lda) * size;
+    int64_t to = entry * g->stride_c + i * g->ldc + first;
+    float sums[THIN_MOST];
+    if (g->in_type == SONDE_F32) p->simd->dots(sums, x, w, g->ldb, rows, g->k);
+    else p->simd->dots_bf16(sums, x, w, g->ldb, rows, g->k);
+    if (g->out_type == SONDE_BF16) p->simd->common.to_bf16((uint16_t *)(void *)p->c + to, sums, rows);
+    else if (g->beta != 0) p->simd->common.axpy((float *)(void *)p->c + to, sums, 1, rows);
+    else memcpy((float *)(void *)p->c + to, sums, (size_t)rows * sizeof *sums);
   }
+}
+
+static void run_thin(const product *p, sonde_pool *pool) {
+  int64_t rows = parts(p->g.n, (int64_t)THIN_SHARE * sonde_pool_threads(pool));
+  thin t = {*p, rows < THIN_LEAST ? THIN_LEAST : least(rows, THIN_MOST), 0};
+  t.tiles = parts(p->g.n, t.rows);
+  sonde_pool_run(pool, p->g.batch * t.tiles, thin_tile, &t);
 }
 
 /* ---- any product --------------------------------------------------------------------------------- */
@@ -391,7 +401,7 @@ void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, 
     return;
   }
   if (is_thin(g)) {
-    sonde_pool_run(pool, g->batch * parts(g->n, PANEL), thin_tile, &p);
+    run_thin(&p, pool);
     return;
   }
   char *room = scratch;

@@ -1,12 +1,14 @@
 /* peak.c - see peak.h. Twelve independent sums hide the latency of any current core's multiply-add units. */
 #include "config.h"
 
+#include <string.h>
 #include <time.h>
 
+#include "base/mem.h"
 #include "cpu/micro.h"
 #include "cpu/peak.h"
 #include "cpu/simd.h"
-#include "sonde.h"
+#include "tensor/tensor.h"
 
 enum { SUMS = 12, STEPS = 20000, TILES_PER_THREAD = 8, ROUNDS_AT_LEAST = 5 };
 
@@ -85,6 +87,48 @@ static double now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- memory --------------------------------------------------------------------------------------------------- */
+
+enum { READ_TILE = 1 << 18, AHEAD = 4096, READ_SUMS = 8 };
+typedef float line __attribute__((vector_size(64), aligned(64)));
+
+typedef struct reading { const char *data; float *result; } reading;
+
+/* Several sums, so that none waits for another; lines are asked for across the page's end, where the hardware stops. */
+static void read_tile(void *arg, int64_t tile, int worker) {
+  const reading *r = arg;
+  const line *x = (const line *)(const void *)(r->data + tile * READ_TILE);
+  line sum[READ_SUMS] = {{0}};
+  (void)worker;
+  for (int64_t i = 0; i < READ_TILE / (int64_t)sizeof *x; i += READ_SUMS)
+    for (int k = 0; k < READ_SUMS; k++) {
+      __builtin_prefetch((const char *)&x[i + k] + AHEAD);
+      sum[k] += x[i + k];
+    }
+  for (int k = 1; k < READ_SUMS; k++) sum[0] += sum[k];
+  r->result[tile] = sum[0][0];
+}
+
+double sonde_cpu_read_rate(sonde_pool *pool, int64_t bytes, double seconds) {
+  int64_t tiles = (bytes + READ_TILE - 1) / READ_TILE;
+  char *data = sonde_pages_alloc(tiles * READ_TILE + AHEAD);
+  float *result = sonde_alloc((size_t)tiles * sizeof *result);
+  double best = 0, begin = now();
+  if (data && result) {
+    memset(data, 0, (size_t)(tiles * READ_TILE + AHEAD));   /* or all pages would be the one page of zeros */
+    reading r = {data, result};
+    for (int round = 0; round < ROUNDS_AT_LEAST || now() - begin < seconds; round++) {
+      double start = now();
+      sonde_pool_run(pool, tiles, read_tile, &r);
+      double rate = (double)(tiles * READ_TILE) / (now() - start);
+      if (rate > best) best = rate;
+    }
+  }
+  sonde_pages_release(data, tiles * READ_TILE + AHEAD);
+  sonde_release(result);
+  return best;
 }
 
 double sonde_cpu_peak(sonde_pool *pool, int dtype, double seconds) {

@@ -32,7 +32,11 @@ typedef struct sonde_simd_table {
   void (*turn)(float *y, const float *x, const float *c, const float *s, int64_t half);
   /* y = exp(x - shift); returns the sum of y */
   float (*exp_sum)(float *y, const float *x, float shift, int64_t n);
-  float (*dot_bf16)(const uint16_t *x, const uint16_t *y, int64_t n);
+  /* y[j] = dot(x [n], row j of w), rows ld numbers apart, each summed in one order whatever `rows` is */
+  void (*dots)(float *y, const float *x, const float *w, int64_t ld, int64_t rows, int64_t n);
+  /* y [n] = sum of p[j] times row j of w, rows ld numbers apart */
+  void (*weigh)(float *y, const float *p, const float *w, int64_t ld, int64_t rows, int64_t n);
+  void (*dots_bf16)(float *y, const uint16_t *x, const uint16_t *w, int64_t ld, int64_t rows, int64_t n);
 
   /* Blocks of attention scores: [keys, SONDE_BLOCK] of f32, one query a column; top, shift, sum and delta are
    * [SONDE_BLOCK]. col_max: top = max(top, s). col_exp: s = exp(scale s - shift), sum += s. col_grad:

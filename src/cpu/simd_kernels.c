@@ -19,12 +19,14 @@ static inline vec load_part(const float *x, int64_t n, float fill) {
   return load(t);
 }
 
+/* The sum of all lanes: halves are added until one is left. */
 static inline float fold(vec a) {
-  float t[LANES];
-  store(t, a);
-  for (int w = LANES / 2; w > 0; w /= 2)
-    for (int k = 0; k < w; k++) t[k] += t[k + w];
-  return t[0];
+  typedef float half __attribute__((vector_size(2 * LANES)));
+  typedef float quarter __attribute__((vector_size(LANES)));
+  union { vec whole; half part[2]; } x = {a};
+  union { half whole; quarter part[2]; } y = {x.part[0] + x.part[1]};
+  quarter q = y.part[0] + y.part[1];
+  return (q[0] + q[2]) + (q[1] + q[3]);
 }
 
 /* Applies STEP(accumulator, offset) over whole vectors, and LAST(accumulator, offset, count) to the rest. */
@@ -248,30 +250,86 @@ static float exp_sum(float *y, const float *x, float shift, int64_t n) {
   return fold(a[0] + a[1]);
 }
 
+/* ---- products of a vector with rows of a matrix ------------------------------------------------------------------
+ * The rows come from memory and pass once. The hardware looks ahead within a page only, so the row that begins some
+ * AHEAD bytes behind is asked for; several rows side by side were no faster. */
+
+enum { AHEAD = 8192 };
+
+static inline int64_t rows_ahead(int64_t ld, size_t size) {
+  int64_t bytes = ld * (int64_t)size;
+  return bytes > 0 ? (AHEAD + bytes - 1) / bytes : 0;
+}
+
+static void dots(float *y, const float *x, const float *w, int64_t ld, int64_t rows, int64_t n) {
+  const int64_t ahead = rows_ahead(ld, sizeof *w) * ld;
+  for (int64_t j = 0; j < rows; j++) {
+    const float *row = w + j * ld;
+#define STEP(s, i)                        \
+  do {                                    \
+    __builtin_prefetch(row + ahead + (i)); \
+    s += load(x + (i)) * load(row + (i)); \
+  } while (0)
+#define LAST(s, i, c) s += load_part(x + (i), c, 0) * load_part(row + (i), c, 0)
+    REDUCE(n, a, STEP, LAST);
+#undef STEP
+#undef LAST
+    y[j] = fold(a[0] + a[1]);
+  }
+}
+
+/* The sums stay in registers while the rows pass: WEIGH columns at a time. */
+static void weigh(float *y, const float *p, const float *w, int64_t ld, int64_t rows, int64_t n) {
+  enum { VECS = 4, WEIGH = VECS * LANES };
+  int64_t i = 0;
+  for (; i + WEIGH <= n; i += WEIGH) {
+    vec a[VECS] = {{0}};
+    for (int64_t j = 0; j < rows; j++)
+      for (int k = 0; k < VECS; k++) a[k] += p[j] * load(w + j * ld + i + k * LANES);
+    for (int k = 0; k < VECS; k++) store(y + i + k * LANES, a[k]);
+  }
+  for (; i < n; i += LANES) {
+    int64_t left = n - i < LANES ? n - i : LANES;
+    vec a = {0};
+    for (int64_t j = 0; j < rows; j++) a += p[j] * load_part(w + j * ld + i, left, 0);
+    float t[LANES];
+    store(t, a);
+    memcpy(y + i, t, (size_t)left * sizeof *y);
+  }
+}
+
 /* A word holds two bf16: the lower half is an even element, the upper an odd one. Taking both from one load is
  * several times as fast as widening, and a sum may go over the even and the odd ones apart. */
 static inline vec even_of(word w) { return (vec)(w << 16); }
 static inline vec odd_of(word w) { return (vec)(w & 0xffff0000u); }
 
-static float dot_bf16(const uint16_t *x, const uint16_t *y, int64_t n) {
-  vec a[4] = {{0}, {0}, {0}, {0}};
-  int64_t i = 0;
-  for (; i + 2 * STRIDE <= n; i += 2 * STRIDE)
-    for (int k = 0; k < 2; k++) {
-      word u = *(const uword *)(x + i + k * STRIDE), v = *(const uword *)(y + i + k * STRIDE);
-      a[2 * k] += even_of(u) * even_of(v);
-      a[2 * k + 1] += odd_of(u) * odd_of(v);
+/* Zeros behind the first n numbers, if that is less than a word's lanes hold. */
+static inline word words_part(const uint16_t *x, int64_t n) {
+  uint16_t t[STRIDE] = {0};
+  memcpy(t, x, (size_t)(n < STRIDE ? n : STRIDE) * sizeof *x);
+  return *(const uword *)t;
+}
+
+static void dots_bf16(float *y, const uint16_t *x, const uint16_t *w, int64_t ld, int64_t rows, int64_t n) {
+  const int64_t ahead = rows_ahead(ld, sizeof *w) * ld;
+  for (int64_t j = 0; j < rows; j++) {
+    const uint16_t *row = w + j * ld;
+    vec a[4] = {{0}, {0}, {0}, {0}};
+    int64_t i = 0;
+    for (; i + 2 * STRIDE <= n; i += 2 * STRIDE)
+      for (int k = 0; k < 2; k++) {
+        word u = *(const uword *)(x + i + k * STRIDE), v = *(const uword *)(row + i + k * STRIDE);
+        __builtin_prefetch(row + ahead + i + k * STRIDE);
+        a[2 * k] += even_of(u) * even_of(v);
+        a[2 * k + 1] += odd_of(u) * odd_of(v);
+      }
+    for (; i < n; i += STRIDE) {
+      word u = words_part(x + i, n - i), v = words_part(row + i, n - i);
+      a[0] += even_of(u) * even_of(v);
+      a[1] += odd_of(u) * odd_of(v);
     }
-  for (; i < n; i += STRIDE) {
-    uint16_t t[2][STRIDE] = {{0}, {0}};
-    size_t left = (size_t)(n - i < STRIDE ? n - i : STRIDE) * sizeof *x;
-    memcpy(t[0], x + i, left);
-    memcpy(t[1], y + i, left);
-    word u = *(const uword *)t[0], v = *(const uword *)t[1];
-    a[0] += even_of(u) * even_of(v);
-    a[1] += odd_of(u) * odd_of(v);
+    y[j] = fold((a[0] + a[1]) + (a[2] + a[3]));
   }
-  return fold((a[0] + a[1]) + (a[2] + a[3]));
 }
 
 #if defined(__AVX512F__) && defined(HAVE_ISA_AMX)
@@ -296,7 +354,9 @@ const sonde_simd_table *ISA_NAME(sonde_simd)(int bf16) {
       .layer_row_grad = layer_row_grad,
       .turn = turn,
       .exp_sum = exp_sum,
-      .dot_bf16 = dot_bf16,
+      .dots = dots,
+      .weigh = weigh,
+      .dots_bf16 = dots_bf16,
       .micro = MICRO(bf16),
       .vec = ISA_NAME(sonde_vec_find)};
   ISA_NAME(sonde_blocks)(t);

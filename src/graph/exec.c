@@ -102,22 +102,43 @@ static int64_t now_ns(void) {
   return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
-int sonde_plan_run(sonde_plan *p, sonde_error *err) {
-  int rc = p->prepared ? 0 : prepare(p, err);
-  if (!rc) rc = take_arena(p, err);
-  if (rc) return rc;
-  for (int32_t k = 0; k < p->n_input; k++)
-    if (!p->input[k]) return sonde_fail(err, SONDE_EINVAL, "the plan's input '%s' has no data; set it before the run", p->input_name[k]);
-  if (err) err->code = 0;
-  set_pointers(p);
+static int run_steps(sonde_plan *p, int held, sonde_error *err) {
+  int rc = 0;
   for (int32_t k = 0; !rc && k < p->n_step; k++) {
-    if (p->held && p->step[k].held) continue;
+    if (p->step[k].held != held) continue;
     int64_t start = p->profile ? now_ns() : 0;
     rc = run_step(p, &p->step[k], err);
     if (p->profile) p->step[k].ns += now_ns() - start;
   }
-  p->held = p->opts.hold && !rc;
   return rc;
+}
+
+/* What is held depends on nothing else, so it can be computed in front of all other steps. */
+static int hold(sonde_plan *p, sonde_error *err) {
+  int rc = p->held || !p->opts.hold ? 0 : run_steps(p, 1, err);
+  p->held = !rc;
+  return rc;
+}
+
+static int begin(sonde_plan *p, sonde_error *err) {
+  int rc = p->prepared ? 0 : prepare(p, err);
+  if (!rc) rc = take_arena(p, err);
+  if (!rc) set_pointers(p);
+  if (!rc && err) err->code = 0;
+  return rc;
+}
+
+int sonde_plan_hold(sonde_plan *p, sonde_error *err) {
+  int rc = begin(p, err);
+  return rc ? rc : hold(p, err);
+}
+
+int sonde_plan_run(sonde_plan *p, sonde_error *err) {
+  for (int32_t k = 0; k < p->n_input; k++)
+    if (!p->input[k]) return sonde_fail(err, SONDE_EINVAL, "the plan's input '%s' has no data; set it before the run", p->input_name[k]);
+  int rc = begin(p, err);
+  if (!rc) rc = hold(p, err);
+  return rc ? rc : run_steps(p, 0, err);
 }
 
 const void *sonde_plan_output(const sonde_plan *p, int i) {

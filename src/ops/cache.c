@@ -72,10 +72,11 @@ static void attend(const job *j, int64_t b, int64_t i, int64_t h, float *score) 
   const float *query = sonde_row_in(j->simd, j->c->in[0], q->dtype, place, width, wide);
   const float *key = (const float *)j->c->in[1] + first, *val = (const float *)j->c->in[2] + first;
   float *out = (float *)j->c->out[0] + place;
-  for (int64_t s = 0; s < n; s++) score[s] = j->scale * j->simd->common.dot(query, key + s * row, width);
+  j->simd->dots(score, query, key, row, n, width);
+  j->simd->common.scale(score, score, j->scale, n);
   float total = j->simd->exp_sum(score, score, j->simd->common.max(score, n), n);
-  memset(out, 0, (size_t)width * sizeof *out);
-  for (int64_t s = 0; s < n; s++) j->simd->common.axpy(out, val + s * row, score[s] / total, width);
+  j->simd->weigh(out, score, val, row, n, width);
+  j->simd->common.scale(out, out, 1 / total, width);
 }
 
 static void attend_tile(void *arg, int64_t tile, int worker) {

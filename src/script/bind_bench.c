@@ -22,6 +22,14 @@ static int core_peak(lua_State *L) {
   return 1;
 }
 
+/* core.read_rate(bytes, seconds) -> bytes/s that all threads read from memory */
+static int core_read_rate(lua_State *L) {
+  int64_t bytes = luaL_checkinteger(L, 1);
+  luaL_argcheck(L, bytes > 0 && bytes <= (int64_t)1 << 36, 1, "must be from 1 to 2^36 bytes");
+  lua_pushnumber(L, sonde_cpu_read_rate(sonde_lua_ctx(L)->pool, bytes, luaL_checknumber(L, 2)));
+  return 1;
+}
+
 /* core.peak_rss() -> most bytes of memory that this process ever held */
 static int core_peak_rss(lua_State *L) {
   struct rusage usage;
@@ -44,6 +52,6 @@ static int core_cpu(lua_State *L) {
 
 void sonde_bind_bench(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"peak", core_peak}, {"peak_rss", core_peak_rss}, {"cpu", core_cpu}, {NULL, NULL}};
+      {"peak", core_peak}, {"read_rate", core_read_rate}, {"peak_rss", core_peak_rss}, {"cpu", core_cpu}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

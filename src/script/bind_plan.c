@@ -167,6 +167,13 @@ static int plan_run(lua_State *L) {
   return 1;
 }
 
+/* plan:hold(): computes what the plan holds, as its first run does otherwise */
+static int plan_hold(lua_State *L) {
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_plan_hold(to_plan(L), &err), &err);
+  return 0;
+}
+
 /* plan:output(i) -> a tensor with a copy of output i of the last run */
 static int plan_output(lua_State *L) {
   sonde_plan *p = to_plan(L);
@@ -225,6 +232,7 @@ static void free_plan(void *p) { sonde_plan_free(p); }
 static const luaL_Reg plan_methods[] = {
     {"set", plan_set},           {"run", plan_run},   {"output", plan_output}, {"outputs", plan_outputs},
     {"set_step", plan_set_step}, {"info", plan_info}, {"dump", plan_dump},     {"reads", plan_reads},
+    {"hold", plan_hold},
     {NULL, NULL},
 };
 

@@ -18,22 +18,49 @@ static void for_each(with_table test) {
 
 static void reductions(const sonde_simd_table *t) {
   float x[MOST], y[MOST];
-  uint16_t hx[MOST], hy[MOST];
   numbers(x, MOST, 1), numbers(y, MOST, 2);
-  for (int k = 0; k < MOST; k++) hx[k] = to_half(x[k]), hy[k] = to_half(y[k]);
   for (int n = 0; n <= MOST; n++) {
-    double sum = 0, dot = 0, half = 0, max = -INFINITY;
+    double sum = 0, dot = 0, max = -INFINITY;
     for (int k = 0; k < n; k++) {
-      sum += x[k], dot += (double)x[k] * y[k], half += (double)from_half(hx[k]) * from_half(hy[k]);
+      sum += x[k], dot += (double)x[k] * y[k];
       if (x[k] > max) max = x[k];
     }
     assert_near(t->common.sum(x, n), sum, REAL, "sum", n);
     assert_near(t->common.dot(x, y, n), dot, REAL, "dot", n);
-    assert_near(t->dot_bf16(hx, hy, n), half, REAL, "dot_bf16", n);
     assert_true((double)t->common.max(x, n) == max);
   }
 }
 static void test_reductions(void **state) { (void)state; for_each(reductions); }
+
+/* A vector with rows of a matrix: dot products, and sums weighted by p. */
+static void matrix_rows(const sonde_simd_table *t) {
+  enum { ROWS = 5, LD = MOST + 3 };
+  static float w[ROWS * LD], x[MOST], y[MOST + 1], p[ROWS] = {0.5f, -2, 0, 3, 0.25f};
+  static uint16_t hw[ROWS * LD], hx[MOST];
+  numbers(w, ROWS * LD, 6), numbers(x, MOST, 7);
+  for (int k = 0; k < ROWS * LD; k++) hw[k] = to_half(w[k]);
+  for (int k = 0; k < MOST; k++) hx[k] = to_half(x[k]);
+  for (int n = 0; n <= MOST; n++) {
+    float sums[ROWS + 1], halves[ROWS + 1];
+    sums[ROWS] = halves[ROWS] = y[n] = 7;
+    t->dots(sums, x, w, LD, ROWS, n);
+    t->dots_bf16(halves, hx, hw, LD, ROWS, n);
+    for (int j = 0; j < ROWS; j++) {
+      double half = 0;
+      for (int k = 0; k < n; k++) half += (double)from_half(hx[k]) * from_half(hw[j * LD + k]);
+      assert_true(sums[j] == t->common.dot(x, w + j * LD, n));
+      assert_near(halves[j], half, REAL * (n + 1), "dots_bf16", j);
+    }
+    t->weigh(y, p, w, LD, ROWS, n);
+    for (int k = 0; k < n; k++) {
+      double sum = 0;
+      for (int j = 0; j < ROWS; j++) sum += (double)p[j] * w[j * LD + k];
+      assert_near(y[k], sum, REAL, "weigh", k);
+    }
+    assert_true(sums[ROWS] == 7 && halves[ROWS] == 7 && y[n] == 7);
+  }
+}
+static void test_matrix_rows(void **state) { (void)state; for_each(matrix_rows); }
 
 static void nan_in_max(const sonde_simd_table *t) {
   float x[MOST];
@@ -385,7 +412,8 @@ static void test_choice(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_reductions),  cmocka_unit_test(test_nan_in_max),
+      cmocka_unit_test(test_reductions),  cmocka_unit_test(test_matrix_rows),
+      cmocka_unit_test(test_nan_in_max),
       cmocka_unit_test(test_copies),      cmocka_unit_test(test_far_exponents),
       cmocka_unit_test(test_bf16),        cmocka_unit_test(test_norms),
       cmocka_unit_test(test_tanh_rows),   cmocka_unit_test(test_tanh_range),

@@ -181,12 +181,17 @@ function TestPlan:test_what_follows_from_leaves_is_held()
   for _, compute in ipairs { "f32", "bf16" } do
     local plain = sonde.plan(nodes, { compute = compute })
     local held = sonde.plan(nodes, { compute = compute, hold = true }, { [2] = into })
+    if compute == "bf16" then         -- at once, not in the first run: what the leaf holds then does not matter
+      held:hold()
+      w:set(1, 100)
+    end
     for run = 1, 3 do
       local values = {}
       for i = 1, 64 do values[i] = math.cos(i * run) end
-      plain:run { x = values }
       for i = 1, 64 do into:set(i, 7) end
       held:run { x = values }
+      w:set(1, weights[1])
+      plain:run { x = values }
       for k = 1, 3 do lu.assertEquals(held:output(k):values(), plain:output(k):values(), compute .. " " .. run) end
     end
     plain:close()
