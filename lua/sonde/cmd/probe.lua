@@ -21,7 +21,7 @@ return {
     { name = "probes", type = "list", value = "A,B,..",
       of = { name = "probe", type = "string", choices = known, doc = "" },
       doc = "which; default: " .. table.concat(PRESET, ",") },
-    { name = "tokens", type = "integer", min = 2, preset = 51200, doc = "tokens to measure on, at most" },
+    { name = "tokens", type = "integer", min = 2, doc = "tokens to measure on, at most, in whole windows; default: 51200" },
     { name = "context", type = "integer", min = 2, max = 1048576,
       doc = "tokens of a window; default: 512, or the model's context" },
     { name = "batch", type = "integer", min = 1, max = 1048576,
@@ -44,6 +44,10 @@ return {
       tokens = options.tokens, context = options.context, batch = options.batch, seed = options.seed,
       progress = progress.share(),
     })
+    if options.tokens and details.tokens < options.tokens then
+      io.stderr:write(string.format("sonde: note: measured on %d tokens, not %d: %d whole windows of %d\n", details.tokens,
+        options.tokens, details.windows, details.context))
+    end
     if options.json then core.json_save(options.json, details) end
     if options.html then
       local page, reason = show.page(details)
