@@ -82,6 +82,24 @@ LUA
   if command -v xmllint > /dev/null; then xmllint --noout page.html; fi
 }
 
+@test "JSON on standard output, alone there" {
+  "$SONDE" probe --model model --text book.txt --probes variance --json file.json
+  "$SONDE" probe --model model --text book.txt --probes variance --json - > stdout.json 2> err
+  cmp file.json stdout.json
+  [ ! -e ./- ]
+}
+
+@test "places that cannot be written are refused before anything is measured" {
+  for option in --json --html; do
+    for place in /no/such/x "$PWD" book.txt/x ""; do
+      run "$SONDE" probe --model no-model --text book.txt $option "$place"
+      [ "$status" -eq 1 ]
+      [ "${#lines[@]}" -eq 1 ]
+      [[ "$output" == "sonde: cannot write '$place'"* ]]
+    done
+  done
+}
+
 @test "mistakes are one line that helps" {
   run "$SONDE" probe --model model --text book.txt --probes varience
   [ "$status" -eq 2 ]
