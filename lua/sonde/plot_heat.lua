@@ -3,9 +3,9 @@
 --   figure = { heat = { {row 1}, {row 2}, .. }, title, alt, xlabel, ylabel, key, low, high, xticks, yticks,
 --     width, height }
 --
--- Row r stands at height r, its entry c at place c; rows may differ in length. Ticks count from 1, from the number
--- that `xticks` or `yticks` is, or are the names that it lists. `key` names the colours, which run from
--- `low` to `high`. The scale (viridis) grows in lightness, so that it reads without hue and on either ground.
+-- Row r stands at height r, its entry c at place c; rows may differ in length. Ticks count from the number that
+-- `xticks` or `yticks` is. `key` names the colours, which run from `low` to `high`. The scale (viridis) grows in
+-- lightness, so that it reads without hue and on either ground.
 
 local text = require "sonde.plot_text"
 
@@ -14,12 +14,10 @@ local quote, number = text.quote, text.number
 local WIDTH, HEIGHT, TICKS = 520, 400, 8
 local PALETTE = "0 '#440154', 0.25 '#3b528b', 0.5 '#21918c', 0.75 '#5ec962', 1 '#fde725'"
 
--- At most about TICKS of n, unless they have names.
+-- At most about TICKS of n.
 local function ticks(axis, n, from)
-  local out, names = {}, type(from) == "table" and from
-  for k = 1, n, names and 1 or math.max(1, math.ceil(n / TICKS)) do
-    out[#out + 1] = ("%s %d"):format(quote(names and tostring(names[k]) or ("%d"):format(k - 1 + (from or 1))), k)
-  end
+  local out = {}
+  for k = 1, n, math.max(1, math.ceil(n / TICKS)) do out[#out + 1] = ("'%d' %d"):format(from + k - 1, k) end
   return ("set %stics nomirror scale 0 (%s)"):format(axis, table.concat(out, ", "))
 end
 

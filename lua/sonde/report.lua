@@ -174,7 +174,8 @@ local function data_section(data, prefix)
   local trials, arrays = report_export.trials_csv(data), report_export.arrays_csv(data)
   local parts = { el("p", nil, "Every number of the table and of the figures over blocks: ",
     download(data.name .. "-trials.csv", "text/csv", trials), arrays and ", " or "",
-    arrays and download(data.name .. "-arrays.csv", "text/csv", arrays) or "", ".") }
+    arrays and download(data.name .. "-arrays.csv", "text/csv", arrays) or "",
+    arrays and " (rows and columns count as in the figures: blocks from 0)" or "", ".") }
   parts[2] = el("details", nil, el("summary", nil, "trials as CSV"), el("pre", nil, el("code", nil, esc(trials))))
   return section(prefix .. "data", "Data", parts)
 end

@@ -1,5 +1,6 @@
 --- report_export.lua - a sweep's numbers as CSV (RFC 4180), to be taken into other programs.
 
+local registry = require("sonde.probe").registry
 local sorted_keys = require "sonde.sorted_keys"
 
 local report_export = {}
@@ -62,16 +63,19 @@ function report_export.trials_csv(data)
   return table.concat(lines, "\n") .. "\n"
 end
 
---- One line an entry of every reported array or matrix: trial, name, row, column, value. nil when there is none.
+--- One line an entry of every reported array or matrix: trial, name, row, column, value. Rows and columns count as in the
+--- figures. nil when there is none.
 ---@param data table see report_data.lua
 ---@return string|nil
 function report_export.arrays_csv(data)
   local lines = { "trial,array,row,column,value" }
   for _, trial in ipairs(data.trials) do
     for _, name in ipairs(sorted_keys(trial.arrays or {})) do
+      local axes = (registry.find(name) or { axes = {} }).axes
+      local top, left = registry.first(axes[1]), registry.first(axes[2])
       for r, row in ipairs(trial.arrays[name]) do
         if type(row) ~= "table" then row = { row } end
-        for c, value in ipairs(row) do lines[#lines + 1] = line({ trial.id, name, r, c, value }, 5) end
+        for c, value in ipairs(row) do lines[#lines + 1] = line({ trial.id, name, top + r - 1, left + c - 1, value }, 5) end
       end
     end
   end

@@ -3,6 +3,7 @@
 -- Figures come in groups that share a caption: the metric against the columns (depth), each per-block array for
 -- each column, the training curves for each column. sonde.plot draws them.
 
+local registry = require("sonde.probe").registry
 local report_table = require "sonde.report_table"
 
 local report_figures = {}
@@ -46,7 +47,7 @@ local QUANTITIES = {
     look = "Values near 0 mark blocks that hardly turn the stream.",
   },
   angular_distances = {
-    title = "Angular distance over several blocks", axis = "angle / π", x = "first block i", y = "n blocks on",
+    title = "Angular distance over several blocks", axis = "angle / π",
     is = "arccos of the cosine between the streams before block i and n blocks on, over π, at the last token of a window.",
     look = "Dark bands mark spans of blocks that hardly turn the stream: candidates for removal.",
   },
@@ -58,10 +59,10 @@ local QUANTITIES = {
 }
 
 local function quantity(name)
-  local probe = require("sonde.probe").registry.find(name)
+  local probe = registry.find(name)
   if probe and not QUANTITIES[name] then
     return { title = name, axis = probe.unit ~= "" and probe.unit or name, log = "auto", is = probe.definition .. ".",
-      look = "", x = probe.axes[2], y = probe.axes[1] }
+      look = "" }
   end
   return QUANTITIES[name] or { title = name, axis = name, log = "auto",
     is = ("Reported by the trials as '%s', averaged over them."):format(name), look = "" }
@@ -207,28 +208,30 @@ end
 
 -- ---- arrays along the blocks ----------------------------------------------------------------------------------
 
--- Whole numbers, at most about eight of them, the first and the last block among them.
-local function block_ticks(n)
+--- Ticks of an axis of n blocks: whole numbers, at most about eight of them, the first and the last block among them.
+---@param n integer
+---@return integer[]
+function report_figures.block_ticks(n)
   local ticks, stride = {}, math.max(1, math.ceil((n - 1) / 7))
-  for b = 1, n - stride, stride do ticks[#ticks + 1] = b end
-  if n > 0 then ticks[#ticks + 1] = n end
+  for b = 0, n - 1 - stride, stride do ticks[#ticks + 1] = b end
+  if n > 0 then ticks[#ticks + 1] = n - 1 end
   return ticks
 end
 
 local function array_figure(view, name, column)
   local known = quantity(name)
-  local figure = { xlabel = "block l", ylabel = known.axis, title = column_text(view, column), series = {} }
+  local figure = { xlabel = "block", ylabel = known.axis, title = column_text(view, column), series = {} }
   local longest = 0
   for k, series in ipairs(view.series) do
     local means = view:mean_array(series, column, name)
     if means then
       local s = { label = report_table.value(series), colour = k, markers = #means <= 32, x = {}, y = means }
-      for b = 1, #means do s.x[b] = b end
+      for b = 1, #means do s.x[b] = b - 1 end
       figure.series[#figure.series + 1] = s
       longest = math.max(longest, #means)
     end
   end
-  figure.xticks = block_ticks(longest)
+  figure.xticks = report_figures.block_ticks(longest)
   figure.ylog = wants_log(known.log, figure)
   figure.alt = ("%s against the block, %s, one line per %s"):format(known.axis, figure.title or "all",
     view.series_name)
@@ -270,13 +273,15 @@ local function matrix_group(view, name)
   local known, column = quantity(name), view.columns[#view.columns]
   local group = { id = "matrix-" .. name, title = known.title or name, figures = {},
     caption = (known.look .. " " .. known.is .. " Mean over seeds"):gsub("^ ", "") }
+  local axes = (registry.find(name) or { axes = { "row", "column" } }).axes
   local low, high
   for _, series in ipairs(view.series) do
     local heat = view:mean_matrix(series, column, name)
     if heat then
       local title = report_table.value(series)
-      group.figures[#group.figures + 1] = { heat = heat, title = title, xlabel = known.x or "column",
-        ylabel = known.y or "row", key = known.axis, alt = ("%s, %s"):format(known.axis, title) }
+      group.figures[#group.figures + 1] = { heat = heat, title = title, xlabel = axes[2], ylabel = axes[1],
+        xticks = registry.first(axes[2]), yticks = registry.first(axes[1]), key = known.axis,
+        alt = ("%s, %s"):format(known.axis, title) }
       for _, row in ipairs(heat) do
         for _, value in pairs(row) do low, high = math.min(low or value, value), math.max(high or value, value) end
       end

@@ -307,9 +307,7 @@ function train.train(model, corpus, options, where)
   args.model(model, "train")
   args.object(corpus, "vocab", "train", "a corpus (of sonde.corpus)")
   local o = train.resolve(model, options, where)
-  if o.save and core.exists(o.save) == "file" then
-    error(core.where() .. "save: " .. o.save .. " is a file; name a folder", 0)
-  end
+  if o.save then core.check_folder(o.save) end
   if corpus.vocab > model.config.vocab then
     error(core.where() .. string.format("the corpus has %d tokens, the model's vocabulary only %d; build it with "
       .. "vocab = corpus.vocab", corpus.vocab, model.config.vocab), 0)

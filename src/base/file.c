@@ -178,6 +178,10 @@ static void outfile_free(sonde_outfile *f) {
 sonde_outfile *sonde_outfile_open(const char *path, sonde_error *err) {
   struct stat st;
   int exists = !stat(path, &st);
+  if (!*path) {
+    sonde_fail(err, SONDE_EIO, "cannot write '': a file needs a name");
+    return NULL;
+  }
   if (exists && S_ISDIR(st.st_mode)) {
     sonde_fail(err, SONDE_EINVAL, "cannot write '%s': it is a folder", path);
     return NULL;
@@ -268,6 +272,19 @@ int sonde_file_write(const char *path, const void *data, int64_t size, sonde_err
   return sonde_outfile_commit(f, err);
 }
 
+int sonde_file_check(const char *path, sonde_error *err) {
+  sonde_error own;
+  struct stat st;
+  if (!err) err = &own;
+  /* A pipe is not opened: its reader would see it end. */
+  if (!stat(path, &st) && !S_ISDIR(st.st_mode) && is_stream(path, &st))
+    return access(path, W_OK) ? sonde_fail_errno(err, SONDE_EIO, "cannot write '%s'", path) : SONDE_OK;
+  sonde_outfile *f = sonde_outfile_open(path, err);
+  if (!f) return err->code;
+  sonde_outfile_abandon(f);
+  return SONDE_OK;
+}
+
 /* ---- folders ----------------------------------------------------------------------------------------- */
 
 int sonde_mkdirs(const char *path, sonde_error *err) {
@@ -288,6 +305,24 @@ int sonde_mkdirs(const char *path, sonde_error *err) {
     }
     *s = kept;
   }
+  sonde_release(p);
+  return rc;
+}
+
+int sonde_folder_check(const char *path, sonde_error *err) {
+  struct stat st;
+  size_t n = strlen(path);
+  char *p = sonde_alloc(n + 48);
+  if (!p) return sonde_fail(err, SONDE_ENOMEM, "no memory to create the folder '%s'", path);
+  memcpy(p, path, n + 1);
+  while (n && stat(p, &st)) {   /* up to what is there; "" is the working folder */
+    while (n && p[n - 1] == '/') n--;
+    while (n && p[n - 1] != '/') n--;
+    while (n > 1 && p[n - 1] == '/') n--;   /* "file/" would not be there, and "file" is */
+    p[n] = '\0';
+  }
+  snprintf(p + n, 48, "%s.tmp-%ld", n ? "/" : "", (long)getpid());
+  int rc = mkdir(p, 0700) || rmdir(p) ? sonde_fail_errno(err, SONDE_EIO, "cannot write the folder '%s'", path) : SONDE_OK;
   sonde_release(p);
   return rc;
 }

@@ -23,6 +23,11 @@ FILE *sonde_outfile_stream(sonde_outfile *f);
 int sonde_outfile_commit(sonde_outfile *f, sonde_error *err);   /* frees f whatever happens */
 void sonde_outfile_abandon(sonde_outfile *f);                   /* frees f */
 
+/* Whether a file could be written at `path`, or a folder made there with those above it: for who has long to compute
+ * first. Leaves nothing behind. */
+int sonde_file_check(const char *path, sonde_error *err);
+int sonde_folder_check(const char *path, sonde_error *err);
+
 int sonde_mkdirs(const char *path, sonde_error *err);           /* like mkdir -p */
 int sonde_path_exists(const char *path);
 int sonde_is_folder(const char *path);                          /* 0 too when it does not exist */

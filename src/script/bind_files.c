@@ -85,6 +85,19 @@ static int write_file(lua_State *L) {
   return 0;
 }
 
+/* core.check_file(path), core.check_folder(path): raise where write_file would, or the making of a folder */
+static int check_file(lua_State *L) {
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_file_check(luaL_checkstring(L, 1), &err), &err);
+  return 0;
+}
+
+static int check_folder(lua_State *L) {
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_folder_check(luaL_checkstring(L, 1), &err), &err);
+  return 0;
+}
+
 /* core.nearest(word, names) -> the name that was probably meant, or nil */
 static int core_nearest(lua_State *L) {
   const char *word = luaL_checkstring(L, 1);
@@ -123,7 +136,8 @@ void sonde_bind_files(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"list_dir", list_dir},   {"exists", core_exists},   {"mkdirs", core_mkdirs},   {"remove_tree", core_remove_tree},
       {"read_file", read_file}, {"write_file", write_file}, {"nearest", core_nearest}, {"seconds", core_seconds},
-      {"warn", core_warn},      {"info", core_info},        {NULL, NULL},
+      {"warn", core_warn},      {"info", core_info},        {"check_file", check_file}, {"check_folder", check_folder},
+      {NULL, NULL},
   };
   luaL_setfuncs(L, functions, 0);
 }

@@ -161,6 +161,34 @@ static void a_named_pipe_is_refused_at_once(void **state) {
   assert_int_equal(status, 0);
 }
 
+static void a_place_is_tried_and_left_as_it_was(void **state) {
+  (void)state;
+  sonde_error e;
+  char name[600];
+  assert_int_equal(sonde_file_check(path, NULL), 0);
+  assert_int_equal(entries(), 0);
+  assert_int_equal(sonde_file_write(path, "old", 3, NULL), 0);
+  assert_int_equal(sonde_file_check(path, NULL), 0);
+  expect_text(path, "old");
+  assert_int_equal(sonde_file_check(folder, &e), SONDE_EINVAL);
+  assert_int_equal(sonde_file_check("", &e), SONDE_EIO);
+  assert_int_equal(sonde_file_check("/dev/null", &e), 0);
+  snprintf(name, sizeof name, "%s/none/file", folder);
+  assert_int_equal(sonde_file_check(name, &e), SONDE_EIO);
+  assert_non_null(strstr(e.text, name));
+  assert_int_equal(sonde_folder_check(name, &e), 0);            /* with the one above it */
+  assert_int_equal(sonde_folder_check(folder, &e), 0);
+  snprintf(name, sizeof name, "%s/file/none/folder/", folder);
+  assert_int_equal(sonde_folder_check(name, &e), SONDE_EIO);
+  assert_non_null(strstr(e.text, name));
+  assert_int_equal(entries(), 1);
+  snprintf(name, sizeof name, "%s/pipe", folder);
+  assert_int_equal(mkfifo(name, 0600), 0);
+  alarm(10);
+  assert_int_equal(sonde_file_check(name, &e), 0);              /* without waiting for a reader */
+  alarm(0);
+}
+
 static void abandon_leaves_the_old_file(void **state) {
   (void)state;
   assert_int_equal(sonde_file_write(path, "old", 3, NULL), 0);
@@ -303,7 +331,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     T(write_then_read), T(mode_follows_umask_and_the_old_file), T(a_link_stays_a_link), T(errors_name_the_file),
     T(too_large_is_refused), T(files_without_a_size_are_read_to_their_end),
-    T(a_named_pipe_is_refused_at_once), T(abandon_leaves_the_old_file),
+    T(a_named_pipe_is_refused_at_once), T(a_place_is_tried_and_left_as_it_was), T(abandon_leaves_the_old_file),
     T(the_old_file_stands_until_commit), T(a_full_disk_leaves_the_old_file), T(a_full_device_is_an_error),
     T(each_allocation_may_fail), T(folders_come_and_go), T(mapping),
   };

@@ -82,5 +82,6 @@ refuses() {   # TEXT COMMAND...
   refuses "wrong.yaml:15: option 'lr' of train must be a number, not 'fast'" "$SONDE" train wrong.yaml --dir runs/w/0
   sed 's/  steps: 60//' book.yaml > wrong.yaml
   refuses "train needs how long: give either tokens or steps" "$SONDE" train wrong.yaml --dir runs/w/0
+  refuses "cannot write the folder 'book.txt/model': Not a directory" "$SONDE" train book.yaml --dir runs/w/0 --save book.txt/model
   [ ! -e runs/w ]
 }

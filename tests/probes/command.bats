@@ -59,6 +59,15 @@ LUA
   "$SONDE" run compare.lua
 }
 
+@test "tokens that are no whole number of windows are rounded down, and a note says so" {
+  run --separate-stderr "$SONDE" probe --model model --text book.txt --probes variance --tokens 250 --json rounded.json
+  [ "$status" -eq 0 ]
+  [[ "$stderr" == *"note: measured on 240 tokens, not 250: 10 whole windows of 24"* ]]
+  grep -q '"tokens": 240,' rounded.json
+  run --separate-stderr "$SONDE" probe --model model --text book.txt --probes variance --tokens 240
+  [[ "$stderr" != *note* ]]
+}
+
 @test "the same bits at any number of threads and in any company" {
   "$SONDE" probe --model model --text book.txt --probes causal,usefulness --json one.json --threads 1
   "$SONDE" probe --model model --text book.txt --probes causal,usefulness --json two.json --threads 2
@@ -73,6 +82,24 @@ LUA
   if command -v xmllint > /dev/null; then xmllint --noout page.html; fi
 }
 
+@test "JSON on standard output, alone there" {
+  "$SONDE" probe --model model --text book.txt --probes variance --json file.json
+  "$SONDE" probe --model model --text book.txt --probes variance --json - > stdout.json 2> err
+  cmp file.json stdout.json
+  [ ! -e ./- ]
+}
+
+@test "places that cannot be written are refused before anything is measured" {
+  for option in --json --html; do
+    for place in /no/such/x "$PWD" book.txt/x ""; do
+      run "$SONDE" probe --model no-model --text book.txt $option "$place"
+      [ "$status" -eq 1 ]
+      [ "${#lines[@]}" -eq 1 ]
+      [[ "$output" == "sonde: cannot write '$place'"* ]]
+    done
+  done
+}
+
 @test "mistakes are one line that helps" {
   run "$SONDE" probe --model model --text book.txt --probes varience
   [ "$status" -eq 2 ]
@@ -83,6 +110,9 @@ LUA
   run "$SONDE" probe --model model --text book.txt --probes usefulness --tokens 16 --context 8
   [ "$status" -eq 1 ]
   [[ "${lines[-1]}" == *"more than 17 tokens in each half, here on 8; give more tokens"* ]]
+  run "$SONDE" probe --model model --text book.txt --tokens 5
+  [ "$status" -eq 1 ]
+  [[ "$output" == "sonde: probe: 5 tokens are less than one window of 24; give more tokens, or a smaller context" ]]
   head -c 4 book.txt > short.txt
   run "$SONDE" probe --model model --text short.txt --probes variance
   [ "$status" -eq 1 ]

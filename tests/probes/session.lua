@@ -127,6 +127,17 @@ function TestIntervals:test_no_order_where_they_overlap()
   lu.assertNil(said({ 1, 2 }, nil))
 end
 
+TestPage = {}
+
+function TestPage:test_blocks_are_whole_numbers_from_0()
+  if os.execute("gnuplot --version >/dev/null 2>&1") ~= true then lu.skip("gnuplot is not installed") end
+  local _, details = sonde.probe(small { depth = 3 }, stream(4), { "variance" })
+  local page, seen = show.page(details), {}
+  for text in page:gmatch ">%s*([%d.]+)%s*</text>" do seen[text] = true end
+  lu.assertTrue(seen["0"] and seen["1"] and seen["2"])
+  lu.assertNil(seen["0.5"])
+end
+
 TestRegistry = {}
 
 function TestRegistry:test_a_probe_of_a_script()

@@ -115,6 +115,8 @@ refuses() {   # TEXT OPTIONS...
   [[ "$output" == "sonde: lns: there is something in this folder"* ]]
   run "$SONDE" prune --model pre_ln --strategy last --remove 1 --out text.txt
   [[ "$output" == "sonde: text.txt: is a file"* ]]
+  run "$SONDE" prune --model nowhere --strategy last --remove 1 --out text.txt/below
+  [[ "$output" == "sonde: cannot write the folder 'text.txt/below': Not a directory" ]]
   run "$SONDE" prune --model nowhere --strategy last --remove 1 --out refused
   [[ "$output" == *"nowhere: there is no such folder"* ]]
 }

@@ -8,6 +8,7 @@ local html = require "sonde.report_html"
 local report = require "sonde.report"
 local report_data = require "sonde.report_data"
 local report_export = require "sonde.report_export"
+local report_figures = require "sonde.report_figures"
 local report_table = require "sonde.report_table"
 
 local has_gnuplot = os.execute("gnuplot --version >/dev/null 2>&1") == true
@@ -268,6 +269,32 @@ function TestPage:test_differences_stand_with_their_intervals()
   lu.assertStrContains(report.render(data), "<strong>−10.0 [−12.5, −7.5]</strong>")
 end
 
+TestBlocks = {}
+
+local function figure_of(data, id)
+  for _, group in ipairs(report_figures.groups(report_data.sections(data))) do
+    if group.id == id then return group.figures[1] end
+  end
+end
+
+-- Blocks count from 0, as in JSON and in commands; how many blocks from 1.
+function TestBlocks:test_count_from_0()
+  local data = fixture.data()
+  for _, trial in ipairs(data.trials) do
+    trial.arrays.angular_distances, trial.arrays.own = { { 0.1, 0.2 }, { 0.3 } }, { { 1 }, { 2 } }
+  end
+  local list = figure_of(data, "array-variance")
+  lu.assertEquals(list.series[1].x, { 0, 1, 2, 3 })
+  lu.assertEquals(list.xticks, { 0, 1, 2, 3 })
+  local heat = figure_of(data, "matrix-angular_distances")
+  lu.assertEquals({ heat.xlabel, heat.xticks, heat.ylabel, heat.yticks }, { "first block", 0, "blocks n", 1 })
+  local commands = require("sonde.plot_heat")(heat, 1)
+  lu.assertStrContains(commands, "set xtics nomirror scale 0 ('0' 1, '1' 2)")
+  lu.assertStrContains(commands, "set ytics nomirror scale 0 ('1' 1, '2' 2)")
+  local own = figure_of(data, "matrix-own")
+  lu.assertEquals({ own.xlabel, own.xticks, own.yticks }, { "column", 0, 0 })
+end
+
 TestExport = {}
 
 function TestExport:test_csv_quotes_what_needs_it()
@@ -281,7 +308,9 @@ end
 function TestExport:test_matrices_become_rows_and_columns()
   local data = { trials = { { id = "t", arrays = { m = { { 1, 2 }, { 3, 4 } }, v = { 5 } } } } }
   lu.assertEquals(report_export.arrays_csv(data),
-    "trial,array,row,column,value\nt,m,1,1,1\nt,m,1,2,2\nt,m,2,1,3\nt,m,2,2,4\nt,v,1,1,5\n")
+    "trial,array,row,column,value\nt,m,0,0,1\nt,m,0,1,2\nt,m,1,0,3\nt,m,1,1,4\nt,v,0,0,5\n")
+  data.trials[1].arrays = { angular_distances = { { 7 } } }      -- by how many blocks, and the first of them
+  lu.assertStrContains(report_export.arrays_csv(data), "\nt,angular_distances,1,0,7\n")
   lu.assertNil(report_export.arrays_csv { trials = { { id = "t" } } })
 end
 

@@ -6,14 +6,23 @@ local function known()
   return require("sonde.probe").names()
 end
 
+-- Where the result goes is tried before anything is measured.
+local function check(path)
+  if path and path ~= "-" then core.check_file(path) end
+end
+
+local function write(path, text)
+  if path == "-" then io.stdout:write(text) else core.write_file(path, text) end
+end
+
 local PRESET = { "variance", "angular_distance", "block_influence", "layer_removal" }
 
 return {
   summary = "measure on a text what each block of a model does",
   usage = "--model DIR --text FILE [options]",
   details = "Windows of the context are taken from the start of the text, as `sonde eval` takes them. Every figure\n"
-    .. "has a 95 % interval over windows. Probes share their forward passes: ask for all at once.\n"
-    .. "doc/probes.md defines them.",
+    .. "has a 95 % interval over windows. Probes share their forward passes: ask for all at once. The table is\n"
+    .. "printed where neither --json nor --html is given. doc/probes.md defines the probes.",
   options = {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
@@ -21,19 +30,21 @@ return {
     { name = "probes", type = "list", value = "A,B,..",
       of = { name = "probe", type = "string", choices = known, doc = "" },
       doc = "which; default: " .. table.concat(PRESET, ",") },
-    { name = "tokens", type = "integer", min = 2, preset = 51200, doc = "tokens to measure on, at most" },
+    { name = "tokens", type = "integer", min = 2, doc = "tokens to measure on, at most, in whole windows; default: 51200" },
     { name = "context", type = "integer", min = 2, max = 1048576,
       doc = "tokens of a window; default: 512, or the model's context" },
     { name = "batch", type = "integer", min = 1, max = 1048576,
       doc = "windows computed at once; default: some thousand tokens" },
     { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the intervals and of random vectors" },
-    { name = "json", type = "string", value = "OUT", doc = "write everything as a JSON object" },
-    { name = "html", type = "string", value = "OUT", doc = "write a page with figures" },
+    { name = "json", type = "string", value = "OUT", doc = "write everything as a JSON object; - is standard output" },
+    { name = "html", type = "string", value = "OUT", doc = "write a page with figures; - is standard output" },
   },
   example = "sonde probe --model runs/depth/0/model --text book.txt --probes variance,layer_removal --html probes.html",
   run = function(options)
     local sonde, windows = require "sonde", require "sonde.windows"
     local show, progress = require "sonde.probe.show", require "sonde.progress"
+    check(options.json)
+    check(options.html)
     local model = sonde.load(options.model)
     local tokens = windows.read(model, options.text)
     if (options.context or 0) > model.config.context then
@@ -44,10 +55,14 @@ return {
       tokens = options.tokens, context = options.context, batch = options.batch, seed = options.seed,
       progress = progress.share(),
     })
-    if options.json then core.json_save(options.json, details) end
+    if options.tokens and details.tokens < options.tokens then
+      io.stderr:write(string.format("sonde: note: measured on %d tokens, not %d: %d whole windows of %d\n", details.tokens,
+        options.tokens, details.windows, details.context))
+    end
+    if options.json then write(options.json, core.json_encode(details, 2) .. "\n") end
     if options.html then
       local page, reason = show.page(details)
-      core.write_file(options.html, page)
+      write(options.html, page)
       if reason then io.stderr:write("sonde: ", reason, "\n") end
     end
     if not options.json and not options.html then print(show.text(details)) end

@@ -8,11 +8,11 @@ local strategy = require "sonde.prune_strategy"
 local function check_out(path)
   if path == "" then error("--out needs the name of a folder", 0) end
   local kind = core.exists(path)
-  if not kind then return end
-  if kind ~= "folder" then error(path .. ": is a file; the pruned model needs a new folder", 0) end
-  if #core.list_dir(path) > 0 then
+  if kind == "file" then error(path .. ": is a file; the pruned model needs a new folder", 0) end
+  if kind and #core.list_dir(path) > 0 then
     error(path .. ": there is something in this folder; name a new one, or remove it first", 0)
   end
+  core.check_folder(path)
 end
 
 -- What the command line asks for and lacks, before anything is loaded.

@@ -73,4 +73,11 @@ function registry.find(name)
   return probes[name]
 end
 
+--- The number of the first entry along an axis: blocks, heads and norms count from 0, how many blocks from 1.
+---@param axis string|nil
+---@return integer
+function registry.first(axis)
+  return axis == "blocks n" and 1 or 0
+end
+
 return registry

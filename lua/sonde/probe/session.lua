@@ -40,8 +40,12 @@ session.__index = session
 ---@return sonde.session
 function session.open(model, source, options)
   local context = options.context or math.min(512, model.config.context)
+  if options.tokens < context then
+    error(core.where() .. string.format("probe: %d tokens are less than one window of %d; give more tokens, or a smaller "
+      .. "context", options.tokens, context), 0)
+  end
   local stream = windows.open(source, model, context)
-  local rows = math.min(math.floor((stream:tokens() - 1) / context), math.max(1, math.floor(options.tokens / context)))
+  local rows = math.min(math.floor((stream:tokens() - 1) / context), math.floor(options.tokens / context))
   if rows < 1 then
     error(core.where() .. "probe: " .. stream:tokens() .. " tokens hold no whole window of " .. context
       .. " and a target", 0)

@@ -5,6 +5,8 @@
 
 local html = require "sonde.report_html"
 local plot = require "sonde.plot"
+local registry = require "sonde.probe.registry"
+local report_figures = require "sonde.report_figures"
 local sorted_keys = require "sonde.sorted_keys"
 local stats = require "sonde.stats"
 local style = require "sonde.report_style"
@@ -79,9 +81,9 @@ local function aligned(rows)
   return table.concat(out, "\n")
 end
 
--- What row r and column c of a matrix are called: distances count from 1, blocks from 0.
+-- What the k-th entry along an axis is called.
 local function label(axis, k)
-  return string.format("%d", axis == "blocks n" and k or k - 1)
+  return string.format("%d", registry.first(axis) + k - 1)
 end
 
 local function matrix_text(entry)
@@ -157,7 +159,8 @@ local function line_figure(title, name, entry)
     for k, ci in ipairs(entry.ci) do series.lo[k], series.hi[k] = ci[1], ci[2] end
   end
   return { title = title, alt = name .. " of each block", xlabel = entry.axes[1], series = { series },
-    ylog = spans(entry), ylabel = entry.unit ~= "" and entry.unit or "value" }
+    xticks = report_figures.block_ticks(#entry.values), ylog = spans(entry),
+    ylabel = entry.unit ~= "" and entry.unit or "value" }
 end
 
 local function heat_figure(_, name, entry)
@@ -170,8 +173,8 @@ local function heat_figure(_, name, entry)
   if not (low < high) then low, high = low - 0.5, low + 0.5 end
   return {
     heat = entry.values, alt = name .. " as a matrix", xlabel = entry.axes[2], ylabel = entry.axes[1],
-    key = entry.unit ~= "" and entry.unit or "value", low = low, high = high, xticks = 0,
-    yticks = entry.axes[1] == "blocks n" and 1 or 0,
+    key = entry.unit ~= "" and entry.unit or "value", low = low, high = high,
+    xticks = registry.first(entry.axes[2]), yticks = registry.first(entry.axes[1]),
   }
 end
 
