@@ -177,6 +177,9 @@ SONDE_API void sonde_plan_get_info(const sonde_plan *p, sonde_plan_info *info);
 
 /* From now on (`on` 1) each run adds up the time of every step; the dump shows it. */
 SONDE_API void sonde_plan_profile(sonde_plan *p, int on);
+/* What step k (from 0, to info.steps - 1) does, an op's name, "fused" or "copy", and the seconds added up for it so far;
+ * NULL where there is no such step. */
+SONDE_API const char *sonde_plan_step_time(const sonde_plan *p, int64_t k, double *seconds);
 
 /* Writes the schedule as text (`dot` 0) or the graph as Graphviz DOT (`dot` 1) to a file. */
 SONDE_API int sonde_plan_dump(const sonde_plan *p, const char *path, int dot, sonde_error *err);

@@ -190,17 +190,32 @@ local function trainer_of(model, tokens, c, options)
 end
 
 -- Runs the trainer step by step; returns the step times after the warm-up, in ms, and the last loss.
-local function timed_steps(trainer)
+local function timed_steps(trainer, profiled)
   local times, loss, event = {}, nil, nil
   repeat
     event = trainer:run()
     if event.logged then
       loss = event.loss
       if event.step > WARM_UP then times[#times + 1] = event.ms_per_step end
+      if event.step == WARM_UP and profiled then trainer:profile() end
     end
   until event.done or event.diverged or event.interrupted
   if not event.done then error("bench train: the training did not end: " .. (event.reason or "interrupted"), 0) end
   return times, loss
+end
+
+-- What a step's time went into, most first; the rest is the optimizer, the gradient's norm and what lies between ops.
+local function profile_of(trainer, times)
+  local ms, list = stats.mean(times), {}
+  local rest = ms
+  for op, seconds in pairs(trainer:profile()) do
+    local each = seconds * 1e3 / #times
+    rest = rest - each
+    list[#list + 1] = { op = op, ms = rounded(each, 3), share = rounded(each / ms, 4) }
+  end
+  list[#list + 1] = { op = "the rest", ms = rounded(rest, 3), share = rounded(rest / ms, 4) }
+  table.sort(list, function(a, b) return a.ms > b.ms or (a.ms == b.ms and a.op < b.op) end)
+  return core.list(list)
 end
 
 --- Training steps of one of bench.configs.
@@ -209,21 +224,22 @@ function bench.train(options)
   local peak = core.peak(options.dtype, PEAK_SECONDS) / 1e9
   local tokens = random_tokens(c.vocab, 64 * c.context + 1, options.seed)
   local model = sonde.transformer { vocab = c.vocab, width = c.width, heads = c.heads, depth = c.depth,
-    ffn_hidden = c.ffn_hidden, context = c.context, seed = options.seed }
+    ffn_hidden = c.ffn_hidden, context = c.context, seed = options.seed, norm = options.norm, placement = options.placement }
   local before = core.peak_rss()
   local trainer = trainer_of(model, tokens, c, options)
   local memory = trainer:memory()
-  local times, loss = timed_steps(trainer)
+  local times, loss = timed_steps(trainer, options.profile)
   local count, ms = model:count(), stats.median(times)
   local rate = c.batch * c.context / ms * 1e3
   local flops = 6 * (count.total - count.embedding) + 12 * c.depth * c.width * c.context
   return {
-    what = "train", config = options.config, dtype = options.dtype, threads = core.threads(), params = count.total,
+    what = "train", config = options.config, norm = options.norm, placement = options.placement, dtype = options.dtype, threads = core.threads(), params = count.total,
     tokens_per_s = rounded(rate, 1), ms_per_step = rounded(ms, 3), gflops = rounded(rate * flops / 1e9, 1),
     mfu = rounded(rate * flops / 1e9 / peak, 3), peak_gflops = rounded(peak, 1),
     peak_rss_mib = rounded(core.peak_rss() / MIB, 1),
     planned_mib = rounded((before + memory.arena + memory.state) / MIB, 1),
     state_sha256 = model:params():sha256(), loss = loss,
+    profile = options.profile and profile_of(trainer, times) or nil,
   }
 end
 

@@ -53,6 +53,7 @@ train.schema = {
   { name = "dir", type = "string", doc = "run folder; default: the sweep's; without one nothing is kept" },
   { name = "save", type = "string", doc = "folder to save the trained model in" },
   { name = "progress", type = "boolean", preset = true, doc = "show how far it is" },
+  { name = "profile", type = "boolean", preset = false, doc = "say what the time of this session's updates went into" },
 }
 
 -- ---- options ---------------------------------------------------------------------------------------------------------
@@ -154,11 +155,13 @@ end
 
 -- ---- the run ---------------------------------------------------------------------------------------------------------
 
+local shown_only = { dir = true, save = true, progress = true, profile = true }
+
 -- How the training will be recorded: without what only concerns where and how it is shown.
 local function configuration(model, corpus, o)
   local kept = {}
   for key, value in pairs(o) do
-    if key ~= "dir" and key ~= "save" and key ~= "progress" then kept[key] = value end
+    if not shown_only[key] then kept[key] = value end
   end
   local text = { name = corpus.spec, sha256 = corpus.hash, vocab = corpus.vocab }
   return { model = record.model(model), train = kept, corpus = text }
@@ -236,6 +239,7 @@ end
 ---@field run_dir? string
 ---@field state_sha256 string of all weights
 ---@field memory table        arena and state, in bytes; recomputed_blocks
+---@field profile? table<string, number> seconds by op (of the option profile): what is fused is "fused"; without the optimizer
 
 local function result_of(model, o, event, memory, run)
   local train_loss = event.loss or 0 / 0          -- NaN where there is none: it diverged at once
@@ -250,8 +254,9 @@ local function result_of(model, o, event, memory, run)
 end
 
 -- Runs the trainer to its end.
-local function loop(trainer, display)
+local function loop(trainer, display, profiled)
   local event
+  if profiled then trainer:profile() end
   repeat
     event = trainer:run()
     display:show(event)
@@ -280,7 +285,7 @@ local function perform(model, corpus, o, run, own)
   local display = progress.new(o.progress and not current.quiet, memory.arena + memory.state)
   local cli = package.loaded["sonde.cli"]
   if cli and o.progress then cli.announce() end
-  local ok, event = pcall(loop, trainer, display)
+  local ok, event = pcall(loop, trainer, display, o.profile)
   display:clear()
   -- A stop that was asked for between two events raises here and not in the trainer: let it save.
   if not ok and core.interrupted() then ok, event = pcall(trainer.run, trainer) end
@@ -291,6 +296,7 @@ local function perform(model, corpus, o, run, own)
     error(string.format("stopped at step %d of %d%s", event.step, event.steps, go_on), 0)
   end
   local result = result_of(model, o, event, memory, run)
+  if o.profile then result.profile = trainer:profile() end
   trainer:close()
   if run then report(run, own, result) end
   return result

@@ -38,6 +38,13 @@ static void dump_step(const sonde_plan *p, const step *s, int32_t k, FILE *out) 
   fprintf(out, "  [%s%s]\n", sonde_node_scope(n->src), n->lazy && n->def && !n->backward && n->block >= 0 ? ", again" : "");
 }
 
+const char *sonde_plan_step_time(const sonde_plan *p, int64_t k, double *seconds) {
+  if (k < 0 || k >= p->n_step) return NULL;
+  const step *s = &p->step[k];
+  *seconds = (double)s->ns * 1e-9;
+  return s->kind == STEP_OP ? p->node[s->node].def->name : s->kind == STEP_FUSED ? "fused" : "copy";
+}
+
 static void dump_text(const sonde_plan *p, FILE *out) {
   const sonde_plan_info *i = &p->info;
   fprintf(out, "nodes %lld, steps %lld, arena %.2f MiB, tensors %.2f MiB, %.4g GFLOP, %.4g GB moved, %d blocks recomputed\n",

@@ -279,7 +279,27 @@ static int trainer_memory(lua_State *L) {
   return 1;
 }
 
+/* trainer:profile() -> {op = seconds} of the updates since the first call, which begins it */
+static int trainer_profile(lua_State *L) {
+  sonde_trainer *t = to_training(L)->trainer;
+  double seconds;
+  const char *op;
+  lua_newtable(L);
+  for (int k = 0; k < 4; k++) {
+    const sonde_plan *plan = sonde_trainer_plan(t, k);
+    for (int64_t s = 0; plan && (op = sonde_plan_step_time(plan, s, &seconds)); s++) {
+      lua_getfield(L, -1, op);
+      lua_pushnumber(L, lua_tonumber(L, -1) + seconds);
+      lua_setfield(L, -3, op);
+      lua_pop(L, 1);
+    }
+  }
+  sonde_trainer_profile(t);
+  return 1;
+}
+
 static const luaL_Reg trainer_methods[] = {{"run", trainer_run},
+                                           {"profile", trainer_profile},
                                            {"evaluate", trainer_evaluate},
                                            {"step", trainer_step},
                                            {"memory", trainer_memory},

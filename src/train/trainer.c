@@ -270,3 +270,10 @@ sonde_trainer_memory sonde_trainer_memory_of(const sonde_trainer *t) {
   m.state = state_bytes(t);
   return m;
 }
+
+void sonde_trainer_profile(sonde_trainer *t) {
+  for (int k = 0; k < 4; k++)
+    if (t->step[k / 2][k % 2]) sonde_plan_profile(t->step[k / 2][k % 2], 1);
+}
+
+const sonde_plan *sonde_trainer_plan(const sonde_trainer *t, int k) { return t->step[k / 2][k % 2]; }

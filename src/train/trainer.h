@@ -91,4 +91,9 @@ int32_t sonde_trainer_probes(const sonde_trainer *t);  /* ... and variance */
 typedef struct sonde_trainer_memory { int64_t arena, state; int32_t recomputed_blocks; } sonde_trainer_memory;
 sonde_trainer_memory sonde_trainer_memory_of(const sonde_trainer *t);
 
+/* From now on the plans of the updates add up the time of their steps. Plan k of these, from 0 to 3, or NULL: see
+ * sonde_plan_step_time. The optimizer is in none of them. */
+void sonde_trainer_profile(sonde_trainer *t);
+const sonde_plan *sonde_trainer_plan(const sonde_trainer *t, int k);
+
 #endif

@@ -26,6 +26,23 @@ has() {   # JSON KEY...: every key is in the object
   has "$output" dtype threads ms peak_rss_mib
 }
 
+@test "bench train tells what the time of a step goes into" {
+  run --separate-stderr "$SONDE" bench train --config a --norm bhyt --placement lns --steps 1 --profile --json
+  [ "$status" -eq 0 ]
+  has "$output" tokens_per_s norm placement profile
+  for op in matmul bhyt.forward bhyt.backward attention "the rest"; do
+    [[ $output == *"\"op\":\"$op\""* ]] || { echo "no $op in $output"; return 1; }
+  done
+  run --separate-stderr "$SONDE" bench train --config a --steps 1 --json
+  [[ $output != *profile* ]]
+}
+
+@test "bench generate tells its share of what the memory gives" {
+  run --separate-stderr "$SONDE" bench generate --config a --tokens 4 --json
+  [ "$status" -eq 0 ]
+  has "$output" tokens_per_s weights_gb_s read_gb_s of_memory
+}
+
 @test "bench refuses an unknown dtype and an unknown measurement" {
   run "$SONDE" bench gemm --dtype f64
   [ "$status" -eq 2 ]

@@ -8,17 +8,19 @@ local steps = { name = "steps", type = "integer", min = 1, preset = 10, doc = "t
 local config = { name = "config", type = "string", preset = "b", choices = { "a", "b", "c", "d", "e" },
   doc = "model, from 2.9 M (a) to 134 M parameters (e)" }
 local seed = { name = "seed", type = "integer", min = 0, preset = 1, doc = "of weights and tokens" }
+local norm = { name = "norm", type = "string", preset = "rmsnorm", choices = function() return core.modules "norm" end,
+  doc = "which one" }
 local json = { name = "json", type = "boolean", preset = false, doc = "print one JSON object" }
 
 -- A list of records of the same fields, one a line.
 local function show_records(name, records)
   local keys = sorted_keys(records[1])
   print("\n" .. name)
-  print((string.rep("%12s", #keys)):format(table.unpack(keys)))
+  print((string.rep("%16s", #keys)):format(table.unpack(keys)))
   for _, record in ipairs(records) do
     local cells = {}
     for k, key in ipairs(keys) do cells[k] = tostring(record[key]) end
-    print((string.rep("%12s", #keys)):format(table.unpack(cells)))
+    print((string.rep("%16s", #keys)):format(table.unpack(cells)))
   end
 end
 
@@ -56,8 +58,7 @@ return {
     gemm = command("gemm", "matrix products of a language model's layers", { dtype, steps, json }),
     attention = command("attention", "causal attention, forward and backward", { dtype, steps, json }),
     norm = command("norm", "a norm, forward and backward, beside the memory traffic that none can do without", {
-      { name = "norm", type = "string", preset = "rmsnorm", choices = function() return core.modules "norm" end,
-        doc = "which one" },
+      norm,
       { name = "width", type = "integer", min = 1, max = 16384, preset = 512, doc = "of the residual stream" }, steps, json,
     }, " --norm dyt"),
     generate = command("generate", "tokens a second of a plain Llama, one sequence", {
@@ -65,7 +66,8 @@ return {
       seed, json,
     }),
     train = command("train", "training steps of a plain Llama on random tokens", {
-      config, dtype, steps, seed, json,
+      config, norm, { name = "placement", type = "string", preset = "pre_ln", doc = "of the norms" }, dtype, steps, seed,
+      { name = "profile", type = "boolean", preset = false, doc = "say what the time of a step goes into" }, json,
     }),
   },
 }
