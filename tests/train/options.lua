@@ -20,6 +20,29 @@ local function model(options)
   return sonde.transformer(o)
 end
 
+-- A text of numbers and a short training on it.
+local function trained(options)
+  local values = {}
+  for i = 1, 400 do values[i] = i * i % 50 end
+  local corpus = { vocab = 50, handle = sonde.tensor("i32", { #values }, values), spec = "made", hash = "made" }
+  options.steps, options.batch, options.progress = 4, 2, false
+  return sonde.train(model(), corpus, options)
+end
+
+TestProfile = {}
+
+function TestProfile:test_the_time_of_the_updates_by_op()
+  local result, sum = trained { profile = true }, 0
+  for _, seconds in pairs(result.profile) do sum = sum + seconds end
+  for _, op in ipairs { "matmul", "rmsnorm", "rmsnorm_grad", "attention", "fused" } do
+    lu.assertTrue((result.profile[op] or 0) > 0, op)
+  end
+  lu.assertTrue(sum <= result.seconds)
+  local plain = trained {}
+  lu.assertNil(plain.profile)
+  lu.assertEquals(plain.state_sha256, result.state_sha256)
+end
+
 TestResolve = {}
 
 function TestResolve:test_steps_and_tokens_follow_from_each_other()
