@@ -120,37 +120,58 @@ static void to_bf16(uint16_t *y, const float *x, int64_t n) {
   }
 }
 
-/* Asks for the row behind this one, to read x (and dy, or NULL) and to write y: the sums over a row hold up the loads of the
- * next, and the memory stands idle meanwhile. Addresses behind the end do no harm. */
-static inline void ask_for_next(float *y, const float *x, const float *dy, int64_t n) {
-  for (int64_t i = n; i < 2 * n; i += 16) {
-    __builtin_prefetch(x + i);
-    if (dy) __builtin_prefetch(dy + i);
-    __builtin_prefetch(y + i, 1);
-  }
-}
-
-static float rms_row(float *y, const float *x, const float *g, float eps, int64_t n) {
-  float r = 1.0f / sqrtf(dot(x, x, n) / (float)n + eps);
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; i++) y[i] = x[i] * r * g[i];
-  return r;
-}
-
-/* sum of a b c */
-static float dot3(const float *x, const float *y, const float *z, int64_t n) {
-#define STEP(s, i) s += load(x + (i)) * load(y + (i)) * load(z + (i))
-#define LAST(s, i, c) s += load_part(x + (i), c, 0) * load_part(y + (i), c, 0) * load_part(z + (i), c, 0)
+/* sum of (x - m)^2 */
+static float square_around(const float *x, float m, int64_t n) {
+#define STEP(s, i) do { vec d_ = load(x + (i)) - m; s += d_ * d_; } while (0)
+#define LAST(s, i, c) do { vec d_ = load_part(x + (i), c, m) - m; s += d_ * d_; } while (0)
   REDUCE(n, a, STEP, LAST);
 #undef STEP
 #undef LAST
   return fold(a[0] + a[1]);
 }
 
-static void rms_row_grad(float *dx, float *dg, const float *x, const float *g, const float *dy, float r,
-                         int64_t n) {
-  ask_for_next(dx, x, dy, n);
-  float c = r * r * r * dot3(g, dy, x, n) / (float)n;
+/* ---- rows of norms --------------------------------------------------------------------------------------------
+ * Rows pass once, from memory and back. The sums over a row hold up the loads of the next one, and the memory would
+ * stand idle meanwhile; so every pass asks for what comes AHEAD numbers later, a stretch at a time: to read x (and dy), to
+ * write y. All at once is worse: a long row's own numbers are then out of the cache before their turn. Addresses behind the
+ * end do no harm. */
+enum { STRETCH = 128, AHEAD = 1024 };
+
+static inline void ask(const float *x, int64_t n) {
+  for (int64_t i = 0; i < n; i += LANES) __builtin_prefetch(x + AHEAD + i);
+}
+static inline void ask_to_write(const float *y, int64_t n) {
+  for (int64_t i = 0; i < n; i += LANES) __builtin_prefetch(y + AHEAD + i, 1);
+}
+
+/* DO(offset, count) over the row; with a constant count gcc makes a loop without a rest of it. */
+#define STRETCHES(n, DO)                                                      \
+  int64_t at_ = 0;                                                            \
+  for (; at_ + STRETCH <= (n); at_ += STRETCH) DO(at_, (int64_t)STRETCH);     \
+  if (at_ < (n)) DO(at_, (n) - at_)
+
+static inline void rms_stretch(float *y, const float *x, const float *g, float r, int64_t n) {
+  ask_to_write(y, n);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) y[i] = x[i] * r * g[i];
+}
+
+static float rms_row(float *y, const float *x, const float *g, float eps, int64_t n) {
+#define STEP(s, i) do { vec v_ = load(x + (i)); ask(x + (i), 1); s += v_ * v_; } while (0)
+#define LAST(s, i, c) do { vec v_ = load_part(x + (i), c, 0); s += v_ * v_; } while (0)
+  REDUCE(n, a, STEP, LAST);
+#undef STEP
+#undef LAST
+  float r = 1.0f / sqrtf(fold(a[0] + a[1]) / (float)n + eps);
+#define DO(at, count) rms_stretch(y + (at), x + (at), g + (at), r, count)
+  STRETCHES(n, DO);
+#undef DO
+  return r;
+}
+
+static inline void rms_grad_stretch(float *dx, float *dg, const float *x, const float *g, const float *dy, float r, float c,
+                                    int64_t n) {
+  ask_to_write(dx, n);
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; i++) {
     float d = dy[i] * r;
@@ -159,35 +180,48 @@ static void rms_row_grad(float *dx, float *dg, const float *x, const float *g, c
   }
 }
 
+static void rms_row_grad(float *dx, float *dg, const float *x, const float *g, const float *dy, float r,
+                         int64_t n) {
+#define STEP(s, i) \
+  do { ask(x + (i), 1); ask(dy + (i), 1); s += load(g + (i)) * load(dy + (i)) * load(x + (i)); } while (0)
+#define LAST(s, i, c) s += load_part(g + (i), c, 0) * load_part(dy + (i), c, 0) * load_part(x + (i), c, 0)
+  REDUCE(n, a, STEP, LAST);
+#undef STEP
+#undef LAST
+  float c = r * r * r * fold(a[0] + a[1]) / (float)n;
+#define DO(at, count) rms_grad_stretch(dx + (at), dg + (at), x + (at), g + (at), dy + (at), r, c, count)
+  STRETCHES(n, DO);
+#undef DO
+}
+
+static inline void layer_stretch(float *y, const float *x, const float *g, const float *b, float m, float r, int64_t n) {
+  ask_to_write(y, n);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) y[i] = (x[i] - m) * r * g[i] + b[i];
+}
+
 /* The variance is the mean of squared differences (two passes): the difference of two large sums would
  * cancel. */
 static void layer_row(float *y, const float *x, const float *g, const float *b, float eps, int64_t n,
                       float *mean, float *r) {
-  float m = sum(x, n) / (float)n;
-#define STEP(s, i) do { vec d_ = load(x + (i)) - m; s += d_ * d_; } while (0)
-#define LAST(s, i, c) do { vec d_ = load_part(x + (i), c, m) - m; s += d_ * d_; } while (0)
-  REDUCE(n, a, STEP, LAST);
+#define STEP(s, i) do { ask(x + (i), 1); s += load(x + (i)); } while (0)
+#define LAST(s, i, c) s += load_part(x + (i), c, 0)
+  REDUCE(n, first, STEP, LAST);
 #undef STEP
 #undef LAST
-  float s = 1.0f / sqrtf(fold(a[0] + a[1]) / (float)n + eps);
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; i++) y[i] = (x[i] - m) * s * g[i] + b[i];
+  float m = fold(first[0] + first[1]) / (float)n;
+  float s = 1.0f / sqrtf(square_around(x, m, n) / (float)n + eps);
+#define DO(at, count) layer_stretch(y + (at), x + (at), g + (at), b + (at), m, s, count)
+  STRETCHES(n, DO);
+#undef DO
   *mean = m;
   *r = s;
 }
 
-/* With h = (x - mean) r:  dx = r (g dy - mean(g dy) - h mean(g dy h)). */
-static void layer_row_grad(float *dx, float *dg, float *db, const float *x, const float *g, const float *dy,
-                           float mean, float r, int64_t n) {
-  ask_for_next(dx, x, dy, n);
-  float s1 = dot(g, dy, n) / (float)n;
-#define STEP(s, i) s += load(g + (i)) * load(dy + (i)) * (load(x + (i)) - mean)
-#define LAST(s, i, c)                                                                                        \
-  s += load_part(g + (i), c, 0) * load_part(dy + (i), c, 0) * (load_part(x + (i), c, mean) - mean)
-  REDUCE(n, a, STEP, LAST);
-#undef STEP
-#undef LAST
-  float s2 = fold(a[0] + a[1]) * r / (float)n;
+static inline void layer_grad_stretch(float *dx, float *dg, float *db, const float *x, const float *g, const float *dy,
+                                      const float stat[4], int64_t n) {
+  const float mean = stat[0], r = stat[1], s1 = stat[2], s2 = stat[3];
+  ask_to_write(dx, n);
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; i++) {
     float h = (x[i] - mean) * r, d = dy[i];
@@ -195,6 +229,33 @@ static void layer_row_grad(float *dx, float *dg, float *db, const float *x, cons
     db[i] += d;
     dx[i] = r * (g[i] * d - s1 - h * s2);
   }
+}
+
+/* With h = (x - mean) r:  dx = r (g dy - mean(g dy) - h mean(g dy h)). Both means in one pass. */
+static void layer_row_grad(float *dx, float *dg, float *db, const float *x, const float *g, const float *dy,
+                           float mean, float r, int64_t n) {
+  vec even[2] = {{0}, {0}};
+#define STEP(s, i)                                   \
+  do {                                               \
+    vec d_ = load(g + (i)) * load(dy + (i));         \
+    ask(x + (i), 1);                                 \
+    ask(dy + (i), 1);                                \
+    even[(i) / LANES % 2] += d_;                     \
+    s += d_ * (load(x + (i)) - mean);                \
+  } while (0)
+#define LAST(s, i, c)                                          \
+  do {                                                         \
+    vec d_ = load_part(g + (i), c, 0) * load_part(dy + (i), c, 0); \
+    even[1] += d_;                                             \
+    s += d_ * (load_part(x + (i), c, mean) - mean);            \
+  } while (0)
+  REDUCE(n, a, STEP, LAST);
+#undef STEP
+#undef LAST
+  const float stat[4] = {mean, r, fold(even[0] + even[1]) / (float)n, fold(a[0] + a[1]) * r / (float)n};
+#define DO(at, count) layer_grad_stretch(dx + (at), dg + (at), db + (at), x + (at), g + (at), dy + (at), stat, count)
+  STRETCHES(n, DO);
+#undef DO
 }
 
 static void turn(float *y, const float *x, const float *c, const float *s, int64_t half) {
@@ -206,27 +267,41 @@ static void turn(float *y, const float *x, const float *c, const float *s, int64
   }
 }
 
-/* Everything in one loop: loads and stores of rows that are in memory go on while tanh is computed. */
-static void tanh_row(float *y, const float *x, const float *g, float a, int64_t n) {
-  ask_for_next(y, x, NULL, n);
+/* Loads and stores of rows that are in memory go on while tanh is computed. */
+static inline void tanh_stretch(float *y, const float *x, const float *g, float a, int64_t n) {
+  ask(x, n);
+  ask_to_write(y, n);
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; i++) y[i] = g[i] * tanh_one(a * x[i]);
 }
 
-static float tanh_row_grad(float *dx, float *dg, const float *x, const float *g, const float *dy, float a, int64_t n) {
-  enum { PIECE = 1024 };
-  float u[PIECE], da = 0;
-  for (int64_t at = 0; at < n; at += PIECE) {
-    int64_t left = n - at < PIECE ? n - at : PIECE;
+static void tanh_row(float *y, const float *x, const float *g, float a, int64_t n) {
+#define DO(at, count) tanh_stretch(y + (at), x + (at), g + (at), a, count)
+  STRETCHES(n, DO);
+#undef DO
+}
+
+static inline float tanh_grad_stretch(float *dx, float *dg, const float *x, const float *g, const float *dy, float a,
+                                      int64_t n) {
+  float u[STRETCH];
+  ask(x, n);
+  ask(dy, n);
+  ask_to_write(dx, n);
 #pragma GCC ivdep
-    for (int64_t i = 0; i < left; i++) {
-      float t = tanh_one(a * x[at + i]), d = dy[at + i] * t;
-      dg[at + i] += d;
-      u[i] = g[at + i] * (dy[at + i] - d * t);
-      dx[at + i] = a * u[i];
-    }
-    da += dot(u, x + at, left);
+  for (int64_t i = 0; i < n; i++) {
+    float t = tanh_one(a * x[i]), d = dy[i] * t;
+    dg[i] += d;
+    u[i] = g[i] * (dy[i] - d * t);
+    dx[i] = a * u[i];
   }
+  return dot(u, x, n);
+}
+
+static float tanh_row_grad(float *dx, float *dg, const float *x, const float *g, const float *dy, float a, int64_t n) {
+  float da = 0;
+#define DO(at, count) da += tanh_grad_stretch(dx + (at), dg + (at), x + (at), g + (at), dy + (at), a, count)
+  STRETCHES(n, DO);
+#undef DO
   return da;
 }
 
@@ -252,13 +327,13 @@ static float exp_sum(float *y, const float *x, float shift, int64_t n) {
 
 /* ---- products of a vector with rows of a matrix ------------------------------------------------------------------
  * The rows come from memory and pass once. The hardware looks ahead within a page only, so the row that begins some
- * AHEAD bytes behind is asked for; several rows side by side were no faster. */
+ * AHEAD_BYTES behind is asked for; several rows side by side were no faster. */
 
-enum { AHEAD = 8192 };
+enum { AHEAD_BYTES = 8192 };
 
 static inline int64_t rows_ahead(int64_t ld, size_t size) {
   int64_t bytes = ld * (int64_t)size;
-  return bytes > 0 ? (AHEAD + bytes - 1) / bytes : 0;
+  return bytes > 0 ? (AHEAD_BYTES + bytes - 1) / bytes : 0;
 }
 
 static void dots(float *y, const float *x, const float *w, int64_t ld, int64_t rows, int64_t n) {
