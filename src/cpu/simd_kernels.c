@@ -1,6 +1,6 @@
 /* simd_kernels.c - sums, dots, conversions and norm rows, compiled once per instruction set (SONDE_ISA).
  *
- * Sums run in LANES x 2 partial sums that are added in one fixed order, so the bits depend on n and the
+ * Sums run in STRIDE partial sums, element i in sum i % STRIDE, that are added in one fixed order, so the bits depend on n and the
  * instruction set's fused multiply-add only. The loops are plain C on gcc's vector type: no intrinsics, so
  * the base build needs no more than x86-64. */
 #include "config.h"
@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { STRIDE = 2 * LANES };
+enum { STRIDE = 32, VECS = STRIDE / LANES };   /* partial sums, and vectors of them */
 
 /* The first n < LANES elements, `fill` after them. */
 static inline vec load_part(const float *x, int64_t n, float fill) {
@@ -19,29 +19,35 @@ static inline vec load_part(const float *x, int64_t n, float fill) {
   return load(t);
 }
 
-/* The sum of all lanes: halves are added until one is left. */
-static inline float fold(vec a) {
-  typedef float half __attribute__((vector_size(2 * LANES)));
-  typedef float quarter __attribute__((vector_size(LANES)));
-  union { vec whole; half part[2]; } x = {a};
-  union { half whole; quarter part[2]; } y = {x.part[0] + x.part[1]};
-  quarter q = y.part[0] + y.part[1];
+static inline void store_part(float *y, vec v, int64_t n) {
+  float t[LANES];
+  store(t, v);
+  memcpy(y, t, (size_t)n * sizeof *y);
+}
+
+/* The sum of all partial sums: the upper half is added to the lower one until one is left. */
+static inline float fold(vec *a) {
+  typedef float four __attribute__((vector_size(16)));
+  for (int w = VECS / 2; w > 0; w /= 2)
+    for (int k = 0; k < w; k++) a[k] += a[k + w];
+  union { vec whole; four part[LANES / 4]; } x = {a[0]};
+  for (int w = LANES / 8; w > 0; w /= 2)
+    for (int k = 0; k < w; k++) x.part[k] += x.part[k + w];
+  four q = x.part[0];
   return (q[0] + q[2]) + (q[1] + q[3]);
 }
 
 /* Applies STEP(accumulator, offset) over whole vectors, and LAST(accumulator, offset, count) to the rest. */
-#define REDUCE(n, a, STEP, LAST)                              \
-  vec a[2] = {{0}, {0}};                                      \
-  int64_t i_ = 0;                                             \
-  for (; i_ + STRIDE <= (n); i_ += STRIDE) {                  \
-    STEP(a[0], i_);                                           \
-    STEP(a[1], i_ + LANES);                                   \
-  }                                                           \
-  if (i_ + LANES <= (n)) {                                    \
-    STEP(a[0], i_);                                           \
-    i_ += LANES;                                              \
-  }                                                           \
-  if (i_ < (n)) LAST(a[1], i_, (n) - i_)
+#define REDUCE(n, a, STEP, LAST)                                         \
+  vec a[VECS] = {{0}};                                                   \
+  int64_t i_ = 0;                                                        \
+  for (; i_ + STRIDE <= (n); i_ += STRIDE)                               \
+    _Pragma("GCC unroll 8") for (int v_ = 0; v_ < VECS; v_++) STEP(a[v_], i_ + v_ * LANES); \
+  _Pragma("GCC unroll 8") for (int v_ = 0; v_ < VECS; v_++) {            \
+    int64_t left_ = (n) - i_ - v_ * LANES;                               \
+    if (left_ >= LANES) STEP(a[v_], i_ + v_ * LANES);                    \
+    else if (left_ > 0) LAST(a[v_], i_ + v_ * LANES, left_);             \
+  }
 
 static float sum(const float *x, int64_t n) {
 #define STEP(s, i) s += load(x + (i))
@@ -49,7 +55,7 @@ static float sum(const float *x, int64_t n) {
   REDUCE(n, a, STEP, LAST);
 #undef STEP
 #undef LAST
-  return fold(a[0] + a[1]);
+  return fold(a);
 }
 
 static float dot(const float *x, const float *y, int64_t n) {
@@ -58,7 +64,7 @@ static float dot(const float *x, const float *y, int64_t n) {
   REDUCE(n, a, STEP, LAST);
 #undef STEP
 #undef LAST
-  return fold(a[0] + a[1]);
+  return fold(a);
 }
 
 /* Four maxima side by side: one alone would wait for the comparison before it. */
@@ -127,7 +133,7 @@ static float square_around(const float *x, float m, int64_t n) {
   REDUCE(n, a, STEP, LAST);
 #undef STEP
 #undef LAST
-  return fold(a[0] + a[1]);
+  return fold(a);
 }
 
 /* ---- rows of norms --------------------------------------------------------------------------------------------
@@ -157,12 +163,12 @@ static inline void rms_stretch(float *y, const float *x, const float *g, float r
 }
 
 static float rms_row(float *y, const float *x, const float *g, float eps, int64_t n) {
-#define STEP(s, i) do { vec v_ = load(x + (i)); ask(x + (i), 1); s += v_ * v_; } while (0)
-#define LAST(s, i, c) do { vec v_ = load_part(x + (i), c, 0); s += v_ * v_; } while (0)
+#define STEP(s, i) do { vec x_ = load(x + (i)); ask(x + (i), 1); s += x_ * x_; } while (0)
+#define LAST(s, i, c) do { vec x_ = load_part(x + (i), c, 0); s += x_ * x_; } while (0)
   REDUCE(n, a, STEP, LAST);
 #undef STEP
 #undef LAST
-  float r = 1.0f / sqrtf(fold(a[0] + a[1]) / (float)n + eps);
+  float r = 1.0f / sqrtf(fold(a) / (float)n + eps);
 #define DO(at, count) rms_stretch(y + (at), x + (at), g + (at), r, count)
   STRETCHES(n, DO);
 #undef DO
@@ -188,7 +194,7 @@ static void rms_row_grad(float *dx, float *dg, const float *x, const float *g, c
   REDUCE(n, a, STEP, LAST);
 #undef STEP
 #undef LAST
-  float c = r * r * r * fold(a[0] + a[1]) / (float)n;
+  float c = r * r * r * fold(a) / (float)n;
 #define DO(at, count) rms_grad_stretch(dx + (at), dg + (at), x + (at), g + (at), dy + (at), r, c, count)
   STRETCHES(n, DO);
 #undef DO
@@ -209,7 +215,7 @@ static void layer_row(float *y, const float *x, const float *g, const float *b, 
   REDUCE(n, first, STEP, LAST);
 #undef STEP
 #undef LAST
-  float m = fold(first[0] + first[1]) / (float)n;
+  float m = fold(first) / (float)n;
   float s = 1.0f / sqrtf(square_around(x, m, n) / (float)n + eps);
 #define DO(at, count) layer_stretch(y + (at), x + (at), g + (at), b + (at), m, s, count)
   STRETCHES(n, DO);
@@ -234,25 +240,25 @@ static inline void layer_grad_stretch(float *dx, float *dg, float *db, const flo
 /* With h = (x - mean) r:  dx = r (g dy - mean(g dy) - h mean(g dy h)). Both means in one pass. */
 static void layer_row_grad(float *dx, float *dg, float *db, const float *x, const float *g, const float *dy,
                            float mean, float r, int64_t n) {
-  vec even[2] = {{0}, {0}};
+  vec gdy[VECS] = {{0}};
 #define STEP(s, i)                                   \
   do {                                               \
     vec d_ = load(g + (i)) * load(dy + (i));         \
     ask(x + (i), 1);                                 \
     ask(dy + (i), 1);                                \
-    even[(i) / LANES % 2] += d_;                     \
+    gdy[v_] += d_;                                   \
     s += d_ * (load(x + (i)) - mean);                \
   } while (0)
 #define LAST(s, i, c)                                          \
   do {                                                         \
     vec d_ = load_part(g + (i), c, 0) * load_part(dy + (i), c, 0); \
-    even[1] += d_;                                             \
+    gdy[v_] += d_;                                             \
     s += d_ * (load_part(x + (i), c, mean) - mean);            \
   } while (0)
   REDUCE(n, a, STEP, LAST);
 #undef STEP
 #undef LAST
-  const float stat[4] = {mean, r, fold(even[0] + even[1]) / (float)n, fold(a[0] + a[1]) * r / (float)n};
+  const float stat[4] = {mean, r, fold(gdy) / (float)n, fold(a) * r / (float)n};
 #define DO(at, count) layer_grad_stretch(dx + (at), dg + (at), db + (at), x + (at), g + (at), dy + (at), stat, count)
   STRETCHES(n, DO);
 #undef DO
@@ -306,23 +312,22 @@ static float tanh_row_grad(float *dx, float *dg, const float *x, const float *g,
 }
 
 static float exp_sum(float *y, const float *x, float shift, int64_t n) {
-  vec a[2] = {{0}, {0}};
-  int64_t i = 0;
-  for (; i + STRIDE <= n; i += STRIDE)
-    for (int k = 0; k < 2; k++) {
-      vec e = exp_of(load(x + i + k * LANES) - shift);
-      store(y + i + k * LANES, e);
-      a[k] += e;
-    }
-  for (; i < n; i += LANES) {
-    int64_t left = n - i < LANES ? n - i : LANES;
-    float t[LANES];
-    vec e = exp_of(load_part(x + i, left, -__builtin_inff()) - shift);
-    store(t, e);
-    memcpy(y + i, t, (size_t)left * sizeof *y);
-    a[1] += e;
-  }
-  return fold(a[0] + a[1]);
+#define STEP(s, i)                          \
+  do {                                      \
+    vec e_ = exp_of(load(x + (i)) - shift); \
+    store(y + (i), e_);                     \
+    s += e_;                                \
+  } while (0)
+#define LAST(s, i, c)                                                   \
+  do {                                                                  \
+    vec e_ = exp_of(load_part(x + (i), c, -__builtin_inff()) - shift);  \
+    store_part(y + (i), e_, c);                                         \
+    s += e_;                                                            \
+  } while (0)
+  REDUCE(n, a, STEP, LAST);
+#undef STEP
+#undef LAST
+  return fold(a);
 }
 
 /* ---- products of a vector with rows of a matrix ------------------------------------------------------------------
@@ -349,27 +354,25 @@ static void dots(float *y, const float *x, const float *w, int64_t ld, int64_t r
     REDUCE(n, a, STEP, LAST);
 #undef STEP
 #undef LAST
-    y[j] = fold(a[0] + a[1]);
+    y[j] = fold(a);
   }
 }
 
 /* The sums stay in registers while the rows pass: WEIGH columns at a time. */
 static void weigh(float *y, const float *p, const float *w, int64_t ld, int64_t rows, int64_t n) {
-  enum { VECS = 4, WEIGH = VECS * LANES };
+  enum { COLUMNS = 4, WEIGH = COLUMNS * LANES };
   int64_t i = 0;
   for (; i + WEIGH <= n; i += WEIGH) {
-    vec a[VECS] = {{0}};
+    vec a[COLUMNS] = {{0}};
     for (int64_t j = 0; j < rows; j++)
-      for (int k = 0; k < VECS; k++) a[k] += p[j] * load(w + j * ld + i + k * LANES);
-    for (int k = 0; k < VECS; k++) store(y + i + k * LANES, a[k]);
+      for (int k = 0; k < COLUMNS; k++) a[k] += p[j] * load(w + j * ld + i + k * LANES);
+    for (int k = 0; k < COLUMNS; k++) store(y + i + k * LANES, a[k]);
   }
   for (; i < n; i += LANES) {
     int64_t left = n - i < LANES ? n - i : LANES;
     vec a = {0};
     for (int64_t j = 0; j < rows; j++) a += p[j] * load_part(w + j * ld + i, left, 0);
-    float t[LANES];
-    store(t, a);
-    memcpy(y + i, t, (size_t)left * sizeof *y);
+    store_part(y + i, a, left);
   }
 }
 
@@ -378,10 +381,10 @@ static void weigh(float *y, const float *p, const float *w, int64_t ld, int64_t 
 static inline vec even_of(word w) { return (vec)(w << 16); }
 static inline vec odd_of(word w) { return (vec)(w & 0xffff0000u); }
 
-/* Zeros behind the first n numbers, if that is less than a word's lanes hold. */
+/* Zeros behind the first n < 2 LANES numbers. */
 static inline word words_part(const uint16_t *x, int64_t n) {
-  uint16_t t[STRIDE] = {0};
-  memcpy(t, x, (size_t)(n < STRIDE ? n : STRIDE) * sizeof *x);
+  uint16_t t[2 * LANES] = {0};
+  memcpy(t, x, (size_t)n * sizeof *x);
   return *(const uword *)t;
 }
 
@@ -389,21 +392,29 @@ static void dots_bf16(float *y, const uint16_t *x, const uint16_t *w, int64_t ld
   const int64_t ahead = rows_ahead(ld, sizeof *w) * ld;
   for (int64_t j = 0; j < rows; j++) {
     const uint16_t *row = w + j * ld;
-    vec a[4] = {{0}, {0}, {0}, {0}};
-    int64_t i = 0;
-    for (; i + 2 * STRIDE <= n; i += 2 * STRIDE)
-      for (int k = 0; k < 2; k++) {
-        word u = *(const uword *)(x + i + k * STRIDE), v = *(const uword *)(row + i + k * STRIDE);
-        __builtin_prefetch(row + ahead + i + k * STRIDE);
-        a[2 * k] += even_of(u) * even_of(v);
-        a[2 * k + 1] += odd_of(u) * odd_of(v);
-      }
-    for (; i < n; i += STRIDE) {
-      word u = words_part(x + i, n - i), v = words_part(row + i, n - i);
-      a[0] += even_of(u) * even_of(v);
-      a[1] += odd_of(u) * odd_of(v);
-    }
-    y[j] = fold((a[0] + a[1]) + (a[2] + a[3]));
+    vec odd[VECS] = {{0}};
+#define ADD(s, u, v)                  \
+  do {                                \
+    s += even_of(u) * even_of(v);     \
+    odd[v_] += odd_of(u) * odd_of(v); \
+  } while (0)
+#define STEP(s, i)                                                                        \
+  do {                                                                                    \
+    word u_ = *(const uword *)(x + 2 * (i)), w_ = *(const uword *)(row + 2 * (i));        \
+    __builtin_prefetch(row + ahead + 2 * (i));                                            \
+    ADD(s, u_, w_);                                                                       \
+  } while (0)
+#define LAST(s, i, c)                                                                     \
+  do {                                                                                    \
+    word u_ = words_part(x + 2 * (i), 2 * (c)), w_ = words_part(row + 2 * (i), 2 * (c));  \
+    ADD(s, u_, w_);                                                                       \
+  } while (0)
+    REDUCE(n / 2, even, STEP, LAST);
+#undef STEP
+#undef LAST
+#undef ADD
+    if (n % 2) even[0] += even_of(words_part(x + n - 1, 1)) * even_of(words_part(row + n - 1, 1));
+    y[j] = fold(even) + fold(odd);
   }
 }
 

@@ -5,7 +5,14 @@
 
 #include <stdint.h>
 
+/* As many as a register holds: of longer vectors gcc keeps sums in memory, piece by piece. */
+#if defined(__AVX512F__)
 enum { LANES = 16 };
+#elif defined(__AVX__)
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef float uvec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
