@@ -11,7 +11,7 @@
 #include "record/run.h"
 #include "record/scan.h"
 
-enum { BUSY_MS = 20000, SCHEMA = 1, PATH_BYTES = 4096 };
+enum { BUSY_MS = 20000, SCHEMA = 1, DIR_COLUMN = 1, PATH_BYTES = 4096 };
 
 struct sonde_db {
   sqlite3 *sql;
@@ -299,7 +299,9 @@ json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err) {
   if (under) sqlite3_bind_text(s, 1, under, -1, SQLITE_TRANSIENT);
   json_t *all = json_array();
   int code;
-  while ((code = sqlite3_step(s)) == SQLITE_ROW) json_array_append_new(all, read_trial(db, s));
+  while ((code = sqlite3_step(s)) == SQLITE_ROW)
+    if (sonde_scan_is_run(db->root, (const char *)sqlite3_column_text(s, DIR_COLUMN)))
+      json_array_append_new(all, read_trial(db, s));
   sqlite3_finalize(s);
   if (code == SQLITE_DONE) return all;
   failed(db, err);

@@ -178,6 +178,18 @@ static void a_lost_database_is_made_again_from_the_folders(void **state) {
   json_decref(after);
 }
 
+static void a_run_whose_folder_is_gone_is_no_run(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  assert_int_equal(make_run("gone/a", 2, 1), 0);
+  assert_int_equal(make_run("gone/b", 2, 1), 0);
+  assert_int_equal(sonde_remove_tree(in_root("gone/a"), &err), SONDE_OK);
+  json_t *all = trials("gone");
+  assert_int_equal(json_array_size(all), 1);
+  assert_string_equal(text(json_array_get(all, 0), "trial"), "b");
+  json_decref(all);
+}
+
 static void a_damaged_database_says_what_to_do(void **state) {
   (void)state;
   sonde_error err = {0};
@@ -240,6 +252,7 @@ int main(void) {
       cmocka_unit_test(names_are_experiment_and_trial),
       cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
       cmocka_unit_test(a_lost_database_is_made_again_from_the_folders),
+      cmocka_unit_test(a_run_whose_folder_is_gone_is_no_run),
       cmocka_unit_test(a_damaged_database_says_what_to_do),
       cmocka_unit_test(writers_at_once_all_get_in),
       cmocka_unit_test(a_folder_that_cannot_be_written_is_named),

@@ -94,6 +94,18 @@ function TestSweep:test_done_trials_are_not_run_again()
   lu.assertEquals({ #calls, calls[5], calls[6] }, { 6, "depth=6,seed=1", "depth=6,seed=2" })
 end
 
+function TestSweep:test_a_trial_whose_folder_was_removed_is_run_again()
+  local root, calls = room(), 0
+  local function f(trial)
+    calls = calls + 1
+    trial:report { score = 1 }
+  end
+  two_by_two(root):run(f)
+  core.remove_tree(root .. "/s/depth=4,seed=1")
+  two_by_two(root):run(f)
+  lu.assertEquals(calls, 5)
+end
+
 function TestSweep:test_failed_trials_are_kept_with_their_reason_and_retried_when_asked()
   local root, broken, calls = room(), true, 0
   local function f(trial, p)
