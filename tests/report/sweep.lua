@@ -135,6 +135,31 @@ function TestSweep:test_a_mistake_in_the_script_stops_the_sweep()
   lu.assertEquals(calls, 3)
 end
 
+-- Two kinds of failure in turns: never three of one kind in a row. A diverged trial is a result.
+function TestSweep:test_a_program_whose_trials_failed_says_so_and_ends_with_1()
+  local root = room()
+  local script = ([[
+    local sonde = require "sonde"
+    local sweep = sonde.sweep { name = "s", root = "%s", grid = { n = { 1, 2, 3, 4 } } }
+    sweep:run(function(trial, p)
+      if p.n > sonde.settings.good then error("no room for " .. p.n, 0) end
+      trial:report { score = p.n == 1 and 0 / 0 or 1 }
+    end)
+    sweep:summary { by = { "n" }, metric = "score" }]]):format(root)
+  local output, status = child(root, "require('sonde').settings.good = 0 " .. script)
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(output, "report: " .. root)                       -- the script went on to its end
+  lu.assertStrContains(output, "sonde: 4 of 4 trials of the sweep 's' failed; `sonde runs list s --root " .. root .. "` says why")
+  core.remove_tree(root .. "/s")
+  output, status = child(root, "require('sonde').settings.good = 3 " .. script)
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(output, "sonde: 1 of 4 trials")
+  core.remove_tree(root .. "/s")
+  output, status = child(root, "require('sonde').settings.good = 4 " .. script)
+  lu.assertEquals(status, 0, output)
+  lu.assertStrContains(output, "n=1 diverged: score is not finite")
+end
+
 function TestSweep:test_other_settings_are_refused()
   local root = room()
   two_by_two(root, { settings = { width = 64, train = { lr = 1e-3 } } }):run(function() end)
