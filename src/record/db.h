@@ -16,6 +16,8 @@ typedef struct sonde_db sonde_db;
 
 /* Opens (makes) the database of a folder of runs; a new one is filled from the folders that are there. */
 sonde_db *sonde_db_open(const char *root, sonde_error *err);
+/* The same for reading: where the database cannot be written (a read-only disk), an index of the folders in memory. */
+sonde_db *sonde_db_view(const char *root, sonde_error *err);
 void sonde_db_close(sonde_db *db);
 
 /* Reads the run folder ROOT/dir and puts its row in place of the one that may be there. */
