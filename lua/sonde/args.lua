@@ -73,7 +73,7 @@ end
 
 -- A number as people write it: 1000000000, not 1000000000.0.
 local function digits(value)
-  return math.type(value) == "float" and string.format("%.15g", value) or tostring(value)
+  return (string.gsub(tostring(value), "%.0$", ""))
 end
 
 local function shown(value)

@@ -191,7 +191,8 @@ end
 
 -- Runs the trainer step by step; returns the step times after the warm-up, in ms, and the last loss.
 local function timed_steps(trainer, profiled)
-  local times, loss, event = {}, nil, nil
+  local times, loss = {}, nil
+  local event
   repeat
     event = trainer:run()
     if event.logged then

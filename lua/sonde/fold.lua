@@ -81,7 +81,7 @@ function fold.gains(model)
   local folded = require("sonde.transformer").new(folded_options(model))
   copy_weights(model, folded)
   local off = distance(final_of(model), final_of(folded))
-  if not (off < BOUND) then
+  if off ~= off or off >= BOUND then
     error(core.where() .. string.format("the gains cannot be folded under placement '%s': without them the model "
       .. "gives something else (%.2g of its size away)", model.layers[1].placement.name, off), 0)
   end

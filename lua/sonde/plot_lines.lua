@@ -71,8 +71,8 @@ end
 
 local function power_label(exponent)
   if exponent >= -2 and exponent <= 4 then return string.format("%.10g", 10 ^ exponent) end
-  local text = string.format("%d", exponent):gsub(".", SUPERSCRIPT)
-  return "10" .. text
+  local digits = string.format("%d", exponent):gsub(".", SUPERSCRIPT)
+  return "10" .. digits
 end
 
 -- Decades on long log axes (at most about six of them), 1-2-5 steps on short ones.

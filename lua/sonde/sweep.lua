@@ -9,12 +9,14 @@ local args = require "sonde.args"
 local current = require "sonde.current"
 local grid = require "sonde.sweep_grid"
 local collect = require "sonde.sweep_collect"
+local sorted_keys = require "sonde.sorted_keys"
 local sweep_view = require "sonde.sweep_view"
 
 local sweep = {}
 local methods, trial_methods = {}, {}
 methods.__index, trial_methods.__index = methods, trial_methods
 
+local finished = {}          -- by folder, the sweeps that this process ran
 local SAME_FAILURES = 3      -- so many in a row with one reason are a mistake in the script
 
 --- The options of a sweep.
@@ -250,7 +252,8 @@ local function pass(self, f, view)
   return ran
 end
 
---- Runs f(trial, params) for every trial that is not done. An error in f fails its trial and the sweep goes on.
+--- Runs f(trial, params) for every trial that is not done. An error in f fails its trial and the sweep goes on;
+--- `sonde run` then ends with status 1.
 ---@param f fun(trial: sonde.trial, params: table)
 ---@return sonde.sweep
 function methods:run(f)
@@ -270,7 +273,25 @@ function methods:run(f)
   until ran == 0
   current.quiet = false
   view:close()
+  finished[self.folder] = self
   return self
+end
+
+--- What failed in the sweeps that this process ran, in one line; nil where nothing did. Diverging is a result.
+---@return string|nil
+function sweep.failures()
+  local parts = {}
+  for _, folder in ipairs(sorted_keys(finished)) do
+    local self, failed = finished[folder], 0
+    for _, trial in ipairs(self.trials) do
+      if trial.status == "failed" then failed = failed + 1 end
+    end
+    if failed > 0 then
+      parts[#parts + 1] = ("%d of %d trials of the sweep '%s' failed; `sonde runs list %s --root %s` says why, log.txt in the "
+        .. "folder of a trial says where"):format(failed, #self.trials, self.name, self.name, shell_word(self.root))
+    end
+  end
+  return #parts > 0 and table.concat(parts, "; ") or nil
 end
 
 --- Prints what the trials would need (memory, time), without running them. f(params) gives a model and the options of

@@ -114,7 +114,8 @@ local function column_points(columns)
     local longer = {}
     for _, point in ipairs(points) do
       for _, value in ipairs(axis.values) do
-        local copy = { (table.unpack or unpack)(point) }
+        local copy = {}
+        for k, earlier in ipairs(point) do copy[k] = earlier end
         copy[#copy + 1] = value
         longer[#longer + 1] = copy
       end

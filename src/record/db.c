@@ -1,9 +1,11 @@
 /* db.c - see db.h. Each folder is one transaction: its old row goes, with what hangs on it, and a new one comes. */
 #include "record/db.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -11,7 +13,7 @@
 #include "record/run.h"
 #include "record/scan.h"
 
-enum { BUSY_MS = 20000, SCHEMA = 1, PATH_BYTES = 4096 };
+enum { BUSY_MS = 20000, SCHEMA = 1, DIR_COLUMN = 1, PATH_BYTES = 4096 };
 
 struct sonde_db {
   sqlite3 *sql;
@@ -71,10 +73,8 @@ static int prepare_schema(sonde_db *db, sonde_error *err) {
   return code;
 }
 
-sonde_db *sonde_db_open(const char *root, sonde_error *err) {
-  char path[PATH_BYTES];
+static sonde_db *open_at(const char *root, const char *path, sonde_error *err) {
   int64_t count;
-  snprintf(path, sizeof path, "%s/sonde.db", root);
   int is_new = !sonde_path_exists(path);
   sonde_db *db = sonde_alloc(sizeof *db);
   if (!db || !(db->root = sonde_strdup(root)) || !(db->path = sonde_strdup(path))) {
@@ -89,6 +89,21 @@ sonde_db *sonde_db_open(const char *root, sonde_error *err) {
   if (!code) return db;
   sonde_db_close(db);
   return NULL;
+}
+
+sonde_db *sonde_db_open(const char *root, sonde_error *err) {
+  char path[PATH_BYTES];
+  snprintf(path, sizeof path, "%s/sonde.db", root);
+  return open_at(root, path, err);
+}
+
+/* SQLite reads a database in WAL mode on a read-only disk only if told that nothing changes it, and then without what a
+ * killed process left in the -wal file. So it is made anew. */
+sonde_db *sonde_db_view(const char *root, sonde_error *err) {
+  char path[PATH_BYTES];
+  snprintf(path, sizeof path, "%s/sonde.db", root);
+  int writable = !access(root, W_OK) && (!access(path, W_OK) || errno == ENOENT);
+  return open_at(root, writable ? path : ":memory:", err);
 }
 
 void sonde_db_close(sonde_db *db) {
@@ -299,7 +314,9 @@ json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err) {
   if (under) sqlite3_bind_text(s, 1, under, -1, SQLITE_TRANSIENT);
   json_t *all = json_array();
   int code;
-  while ((code = sqlite3_step(s)) == SQLITE_ROW) json_array_append_new(all, read_trial(db, s));
+  while ((code = sqlite3_step(s)) == SQLITE_ROW)
+    if (sonde_scan_is_run(db->root, (const char *)sqlite3_column_text(s, DIR_COLUMN)))
+      json_array_append_new(all, read_trial(db, s));
   sqlite3_finalize(s);
   if (code == SQLITE_DONE) return all;
   failed(db, err);

@@ -16,6 +16,8 @@ typedef struct sonde_db sonde_db;
 
 /* Opens (makes) the database of a folder of runs; a new one is filled from the folders that are there. */
 sonde_db *sonde_db_open(const char *root, sonde_error *err);
+/* The same for reading: where the database cannot be written (a read-only disk), an index of the folders in memory. */
+sonde_db *sonde_db_view(const char *root, sonde_error *err);
 void sonde_db_close(sonde_db *db);
 
 /* Reads the run folder ROOT/dir and puts its row in place of the one that may be there. */
@@ -26,7 +28,7 @@ int sonde_db_rebuild(sonde_db *db, int64_t *count, sonde_error *err);
 
 /* Trials as an array of objects (a row of `trials` with "parameters", "results" and "plugins"), ordered by folder:
  * of one experiment or trial folder ("depth", "depth/pre_ln-4"), or all (NULL). A trial that says "running" while no
- * process holds its lock has status "killed". The caller owns the result. */
+ * process holds its lock has status "killed"; one whose folder was removed is left out. The caller owns the result. */
 json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err);
 
 #endif

@@ -28,7 +28,7 @@ static int list_add(list *l, const char *name, sonde_error *err) {
   return SONDE_OK;
 }
 
-static int is_run(const char *root, const char *dir) {
+int sonde_scan_is_run(const char *root, const char *dir) {
   char path[PATH_BYTES];
   return snprintf(path, sizeof path, "%s/%s/run.json", root, dir) < PATH_BYTES && sonde_path_exists(path);
 }
@@ -45,7 +45,7 @@ static int scan(list *l, const char *root, const char *below, int deeper, sonde_
   while (!code && (e = readdir(d))) {
     if (e->d_name[0] == '.') continue;
     if (snprintf(dir, sizeof dir, "%s%s%s", below, *below ? "/" : "", e->d_name) >= PATH_BYTES) continue;
-    if (is_run(root, dir)) code = list_add(l, dir, err);
+    if (sonde_scan_is_run(root, dir)) code = list_add(l, dir, err);
     else if (deeper) code = scan(l, root, dir, 0, err);
   }
   closedir(d);

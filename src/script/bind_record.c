@@ -127,11 +127,11 @@ static int core_file_sha256(lua_State *L) {
 
 /* ---- the index ------------------------------------------------------------------------------------------- */
 
-/* Leaves a handle on the database of `root` on the stack. */
-static sonde_lua_box *open_db(lua_State *L, const char *root) {
+/* Leaves a handle on the database of `root` on the stack; `open` is sonde_db_open or sonde_db_view. */
+static sonde_lua_box *open_db(lua_State *L, sonde_db *open(const char *, sonde_error *), const char *root) {
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &db_type, 0);
-  box->p = sonde_db_open(root, &err);
+  box->p = open(root, &err);
   if (!box->p) sonde_lua_raise(L, &err);
   return box;
 }
@@ -145,7 +145,7 @@ static void close_db(sonde_lua_box *box) {
 static int core_runs(lua_State *L) {
   const char *root = luaL_checkstring(L, 1), *under = luaL_optstring(L, 2, NULL);
   sonde_error err = {0};
-  sonde_lua_box *db = open_db(L, root), *box = sonde_lua_new_tree(L);
+  sonde_lua_box *db = open_db(L, sonde_db_view, root), *box = sonde_lua_new_tree(L);
   box->p = sonde_db_trials(db->p, under, &err);
   close_db(db);
   if (!box->p) sonde_lua_raise(L, &err);
@@ -157,7 +157,7 @@ static int core_runs(lua_State *L) {
 static int core_runs_rebuild(lua_State *L) {
   int64_t count = 0;
   sonde_error err = {0};
-  sonde_lua_box *db = open_db(L, luaL_checkstring(L, 1));
+  sonde_lua_box *db = open_db(L, sonde_db_open, luaL_checkstring(L, 1));
   int code = sonde_db_rebuild(db->p, &count, &err);
   close_db(db);
   sonde_lua_check(L, code, &err);

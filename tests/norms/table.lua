@@ -112,9 +112,9 @@ local DIRECTIONS, BOUND = 2, 2e-3
 
 function TestTable:test_each_has_the_gradient_of_its_differences()
   each(function(norm, name, what)
-    local self = function_of(norm, name)
+    local case = function_of(norm, name)
     for number = 1, DIRECTIONS do
-      local off = distance(self, number)
+      local off = distance(case, number)
       lu.assertTrue(off < BOUND, what .. ": off by " .. off)
     end
   end)

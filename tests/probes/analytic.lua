@@ -135,6 +135,18 @@ function TestEqualBlocks:test_permutation_is_nothing()
     (values.permutation[1][2] + values.permutation[2][3]) / 3, 1e-9)
 end
 
+TestLens = {}
+
+-- 21 windows of 15 tokens: no power of two divides them, as an f32 would like.
+function TestLens:test_the_last_block_agrees_with_the_model_exactly()
+  local values, details = sonde.probe(small { context = 15 }, stream(15 * 21 + 1), { "lens_agreement" }, { batch = 5 })
+  lu.assertEquals(values.lens_agreement[DEPTH], 1)
+  lu.assertEquals(details.probes.lens_agreement.ci[DEPTH], { 1, 1 })
+  local agreed = values.lens_agreement[1] * 15 * 21
+  lu.assertTrue(values.lens_agreement[1] < 1)
+  lu.assertAlmostEquals(agreed, math.floor(agreed + 0.5), 1e-9)
+end
+
 TestNormGradient = {}
 
 -- A factor of the placement is a part of its norm: LNS's norms have gradients in every block.

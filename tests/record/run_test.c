@@ -65,7 +65,7 @@ static int make_run(const char *name, int depth, double loss) {
 
 static json_t *trials(const char *under) {
   sonde_error err = {0};
-  sonde_db *db = sonde_db_open(root, &err);
+  sonde_db *db = sonde_db_view(root, &err);
   if (!db) fail_msg("%s", err.text);
   json_t *all = sonde_db_trials(db, under, &err);
   if (!all) fail_msg("%s", err.text);
@@ -178,6 +178,41 @@ static void a_lost_database_is_made_again_from_the_folders(void **state) {
   json_decref(after);
 }
 
+static void a_run_whose_folder_is_gone_is_no_run(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  assert_int_equal(make_run("gone/a", 2, 1), 0);
+  assert_int_equal(make_run("gone/b", 2, 1), 0);
+  assert_int_equal(sonde_remove_tree(in_root("gone/a"), &err), SONDE_OK);
+  json_t *all = trials("gone");
+  assert_int_equal(json_array_size(all), 1);
+  assert_string_equal(text(json_array_get(all, 0), "trial"), "b");
+  json_decref(all);
+}
+
+/* In a child that is not root, whom no permissions hold. */
+static void a_folder_that_cannot_be_written_is_listed(void **state) {
+  (void)state;
+  assert_int_equal(make_run("archive/a", 2, 1), 0);
+  for (int with_database = 1; with_database >= 0; with_database--) {
+    if (!with_database) assert_int_equal(unlink(in_root("sonde.db")), 0);
+    assert_int_equal(chmod(root, 0555), 0);
+    pid_t child = fork();
+    if (child == 0) {
+      sonde_error err = {0};
+      if (geteuid() == 0 && setuid(65534)) _exit(77);
+      json_t *all = trials("archive");
+      int bad = json_array_size(all) != 1 || sonde_db_open(root, &err) || !strstr(err.text, "sonde.db");
+      _exit(bad);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    assert_int_equal(chmod(root, 0700), 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) return;   /* no other user here */
+    assert_int_equal(status, 0);
+  }
+}
+
 static void a_damaged_database_says_what_to_do(void **state) {
   (void)state;
   sonde_error err = {0};
@@ -240,6 +275,8 @@ int main(void) {
       cmocka_unit_test(names_are_experiment_and_trial),
       cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
       cmocka_unit_test(a_lost_database_is_made_again_from_the_folders),
+      cmocka_unit_test(a_run_whose_folder_is_gone_is_no_run),
+      cmocka_unit_test(a_folder_that_cannot_be_written_is_listed),
       cmocka_unit_test(a_damaged_database_says_what_to_do),
       cmocka_unit_test(writers_at_once_all_get_in),
       cmocka_unit_test(a_folder_that_cannot_be_written_is_named),

@@ -94,6 +94,18 @@ function TestSweep:test_done_trials_are_not_run_again()
   lu.assertEquals({ #calls, calls[5], calls[6] }, { 6, "depth=6,seed=1", "depth=6,seed=2" })
 end
 
+function TestSweep:test_a_trial_whose_folder_was_removed_is_run_again()
+  local root, calls = room(), 0
+  local function f(trial)
+    calls = calls + 1
+    trial:report { score = 1 }
+  end
+  two_by_two(root):run(f)
+  core.remove_tree(root .. "/s/depth=4,seed=1")
+  two_by_two(root):run(f)
+  lu.assertEquals(calls, 5)
+end
+
 function TestSweep:test_failed_trials_are_kept_with_their_reason_and_retried_when_asked()
   local root, broken, calls = room(), true, 0
   local function f(trial, p)
@@ -121,6 +133,31 @@ function TestSweep:test_a_mistake_in_the_script_stops_the_sweep()
     error("a typo", 0)
   end)
   lu.assertEquals(calls, 3)
+end
+
+-- Two kinds of failure in turns: never three of one kind in a row. A diverged trial is a result.
+function TestSweep:test_a_program_whose_trials_failed_says_so_and_ends_with_1()
+  local root = room()
+  local script = ([[
+    local sonde = require "sonde"
+    local sweep = sonde.sweep { name = "s", root = "%s", grid = { n = { 1, 2, 3, 4 } } }
+    sweep:run(function(trial, p)
+      if p.n > sonde.settings.good then error("no room for " .. p.n, 0) end
+      trial:report { score = p.n == 1 and 0 / 0 or 1 }
+    end)
+    sweep:summary { by = { "n" }, metric = "score" }]]):format(root)
+  local output, status = child(root, "require('sonde').settings.good = 0 " .. script)
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(output, "report: " .. root)                       -- the script went on to its end
+  lu.assertStrContains(output, "sonde: 4 of 4 trials of the sweep 's' failed; `sonde runs list s --root " .. root .. "` says why")
+  core.remove_tree(root .. "/s")
+  output, status = child(root, "require('sonde').settings.good = 3 " .. script)
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(output, "sonde: 1 of 4 trials")
+  core.remove_tree(root .. "/s")
+  output, status = child(root, "require('sonde').settings.good = 4 " .. script)
+  lu.assertEquals(status, 0, output)
+  lu.assertStrContains(output, "n=1 diverged: score is not finite")
 end
 
 function TestSweep:test_other_settings_are_refused()

@@ -14,14 +14,14 @@ local json = { name = "json", type = "boolean", preset = false, doc = "print one
 
 -- A list of records of the same fields, one a line.
 local function show_records(name, records)
-  local keys = sorted_keys(records[1])
-  print("\n" .. name)
-  print((string.rep("%16s", #keys)):format(table.unpack(keys)))
-  for _, record in ipairs(records) do
-    local cells = {}
-    for k, key in ipairs(keys) do cells[k] = tostring(record[key]) end
-    print((string.rep("%16s", #keys)):format(table.unpack(cells)))
+  local keys, lines = sorted_keys(records[1]), { "\n" .. name, "" }
+  for _, key in ipairs(keys) do
+    lines[2] = lines[2] .. ("%16s"):format(key)
+    for r, record in ipairs(records) do
+      lines[r + 2] = (lines[r + 2] or "") .. ("%16s"):format(tostring(record[key]))
+    end
   end
+  print(table.concat(lines, "\n"))
 end
 
 -- "key  value" lines; then what is a list of records, as tables.

@@ -92,8 +92,8 @@ local function evaluate(text, chunk, message)
   end
   local words = {}
   for i = 1, results.n do
-    local ok, text = pcall(shown, results[i])
-    words[i] = ok and text or "(cannot be shown: " .. tostring(text) .. ")"
+    local ok, word = pcall(shown, results[i])
+    words[i] = ok and word or "(cannot be shown: " .. tostring(word) .. ")"
   end
   if #words > 0 then print(table.concat(words, "\t")) end
 end

@@ -26,7 +26,7 @@ return {
   summary = "run a Lua script",
   usage = "SCRIPT [--set key=value ...] [ARGUMENT ...]",
   details = "The script finds its settings in sonde.settings and its arguments in the global `arg`. Values of settings\n"
-    .. "are written as in YAML: 3, 1e-4, true, [4, 8], text.",
+    .. "are written as in YAML: 3, 1e-4, true, [4, 8], text. Exit status 1 when it failed, or a trial of a sweep did.",
   positional = {
     { name = "script", type = "string", required = true, doc = "the file to run" },
     { name = "arguments", type = "list", repeated = true, of = { name = "argument", type = "string", doc = "" },
@@ -45,6 +45,9 @@ return {
     rawset(_G, "arg", words)
     local chunk, message = loadfile(options.script)
     if not chunk then error(message, 0) end
-    return chunk()
+    local code = chunk()
+    local failures = require("sonde.sweep").failures()
+    if failures then error(failures, 0) end
+    return code
   end,
 }

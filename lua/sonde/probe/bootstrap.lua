@@ -22,8 +22,8 @@ function bootstrap.random(seed)
   end
 end
 
---- Weights of the windows: the first row takes each once, the others are draws. Row r has the weights of all
---- slots (of session:slots), and they sum to 1.
+--- Weights of the windows: the first row takes each once, the others are draws. Row r says how often it takes each
+--- slot (of session:slots). They are not divided by the windows, so that f32 sums what is counted without an error.
 ---@param slots (integer|false)[]
 ---@param rows integer         windows
 ---@param resamples integer
@@ -39,7 +39,7 @@ function bootstrap.weights(slots, rows, resamples, seed)
       counts[w] = counts[w] + 1
     end
     local row = {}
-    for i, w in ipairs(slots) do row[i] = w and counts[w] / rows or 0 end
+    for i, w in ipairs(slots) do row[i] = w and counts[w] or 0 end
     list[r + 1] = row
   end
   return list
@@ -63,8 +63,9 @@ function bootstrap.sums(weights, samples, divide)
   return result
 end
 
--- Calls f(means of all jobs) for rows first..last of the weights, where the means of a job are a flat list.
-local function each_mean(jobs, weights, first, last, f)
+-- Calls f(means over the windows of all jobs) for rows first..last of the weights, where the means of a job are a flat
+-- list.
+local function each_mean(jobs, weights, windows, first, last, f)
   local n, flat = #weights[1], {}
   for r = first, last do
     for i = 1, n do flat[#flat + 1] = weights[r][i] end
@@ -79,7 +80,7 @@ local function each_mean(jobs, weights, first, last, f)
     local mean = {}
     for j = 1, #jobs do
       local list, at = {}, r * size[j]
-      for k = 1, size[j] do list[k] = values[j][at + k] end
+      for k = 1, size[j] do list[k] = values[j][at + k] / windows end
       mean[j] = list
     end
     f(mean)
@@ -169,7 +170,8 @@ function bootstrap.figures(session, jobs, value, resamples)
   local portion = math.max(1, math.floor(LARGEST / width))
   local results = {}
   for first = 1, resamples + 1, portion do
-    each_mean(jobs, weights, first, math.min(resamples + 1, first + portion - 1), function(mean)
+    local last = math.min(resamples + 1, first + portion - 1)
+    each_mean(jobs, weights, session.rows, first, last, function(mean)
       local values, scalars = value(mean, session, #results)
       results[#results + 1] = { values, scalars }
     end)

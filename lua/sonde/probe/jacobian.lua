@@ -211,7 +211,7 @@ local function means(session, samples)
   local lists = {}
   for block = 1, session.depth do
     lists[block] = {}
-    for i = 1, session.width do lists[block][i] = all[(block - 1) * session.width + i] end
+    for i = 1, session.width do lists[block][i] = all[(block - 1) * session.width + i] / session.rows end
   end
   return lists
 end

@@ -51,8 +51,13 @@ register("lens_agreement", {
     local list, nodes = normed(trace), {}
     for i, x in ipairs(list) do
       nodes[i] = agreement(x, list[#list], trace.head, trace.model.config.vocab):reshape({ trace.batch, trace.context })
-        :mean(2)
+        :sum(2)
     end
     return nodes
+  end,
+  value = function(mean, session)      -- of whole numbers of tokens: exactly 1 where all agree
+    local shares = {}
+    for i, tokens in ipairs(mean[1]) do shares[i] = tokens / session.context end
+    return shares
   end,
 })

@@ -51,7 +51,7 @@ function registry.register(name, info)
   end
   if probes[name] then error(core.where() .. "the probe '" .. name .. "' exists already", 0) end
   info = args.check(schema, info, "probe '" .. name .. "'")
-  if not info.jobs == not info.outputs then
+  if (info.jobs == nil) == (info.outputs == nil) then
     error(core.where() .. "probe '" .. name .. "': either outputs or jobs says what is computed", 0)
   end
   info.jobs = info.jobs or taps(info.outputs)

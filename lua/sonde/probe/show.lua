@@ -170,7 +170,7 @@ local function heat_figure(_, name, entry)
       if x == x then low, high = math.min(low, x), math.max(high, x) end
     end
   end
-  if not (low < high) then low, high = low - 0.5, low + 0.5 end
+  if low >= high then low, high = low - 0.5, low + 0.5 end
   return {
     heat = entry.values, alt = name .. " as a matrix", xlabel = entry.axes[2], ylabel = entry.axes[1],
     key = entry.unit ~= "" and entry.unit or "value", low = low, high = high,
