@@ -115,6 +115,12 @@ static int params_refresh(lua_State *L) {
   return 0;
 }
 
+/* p:seal(): no later need makes a parameter */
+static int params_seal(lua_State *L) {
+  sonde_params_seal(to_params(L));
+  return 0;
+}
+
 /* p:adapt(name, rank, scale): low-rank adapters on a matrix; traces made from then on have them (params.h) */
 static int params_adapt(lua_State *L) {
   sonde_error err = {0};
@@ -155,7 +161,7 @@ static const luaL_Reg params_methods[] = {
     {"need", params_need},         {"find", params_find},       {"list", params_list},
     {"elements", params_elements}, {"init", params_init},       {"loaded", params_loaded},
     {"sha256", params_sha256},     {"refresh", params_refresh}, {"adapt", params_adapt},
-    {NULL, NULL},
+    {"seal", params_seal},         {NULL, NULL},
 };
 
 const sonde_lua_type sonde_lua_params = {"params", free_params, params_methods};

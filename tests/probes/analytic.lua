@@ -135,6 +135,26 @@ function TestEqualBlocks:test_permutation_is_nothing()
     (values.permutation[1][2] + values.permutation[2][3]) / 3, 1e-9)
 end
 
+-- Blocks with norms in other places cannot be exchanged: no score, and a model that is what it was.
+function TestEqualBlocks:test_permutation_of_blocks_with_other_parameters()
+  for _, case in ipairs { { { placement = { "mix_ln", a = 0.5 } }, "(0 | 1,2)", "post_mlp_layernorm" },
+    { { layers = { [0] = { placement = "linear" } } }, "(0 | 1,2)", "placement.bias" } } do
+    local model, ids = small(case[1]), stream(16 * 4 + 1)
+    local before = model:params():sha256()
+    local values, details = sonde.probe(model, ids, { "permutation" })
+    local entry, rows = details.probes.permutation, values.permutation
+    lu.assertStrContains(entry.note, case[2])
+    lu.assertStrContains(entry.note, case[3])
+    lu.assertNaN(rows[1][2])
+    lu.assertNaN(rows[3][1])
+    lu.assertTrue(rows[2][3] > 0 and rows[2][3] < 0.5)
+    lu.assertEquals(entry.scalars.score.value, rows[2][3])
+    lu.assertEquals(core.json_decode(core.json_encode(entry.values))[1], { 0, false, false })
+    lu.assertEquals(model:params():sha256(), before)
+  end
+  lu.assertNil(select(2, sonde.probe(small(), stream(16 * 2 + 1), { "permutation" })).probes.permutation.note)
+end
+
 TestNormGradient = {}
 
 -- A factor of the placement is a part of its norm: LNS's norms have gradients in every block.

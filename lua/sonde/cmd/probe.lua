@@ -1,6 +1,7 @@
 --- probe - measures on a text what each block of a model does.
 
 local core = require "sonde.core"
+local sorted_keys = require "sonde.sorted_keys"
 
 local function known()
   return require("sonde.probe").names()
@@ -58,6 +59,12 @@ return {
     if options.tokens and details.tokens < options.tokens then
       io.stderr:write(string.format("sonde: note: measured on %d tokens, not %d: %d whole windows of %d\n", details.tokens,
         options.tokens, details.windows, details.context))
+    end
+    if options.json or options.html then
+      for _, name in ipairs(sorted_keys(details.probes)) do
+        local text = details.probes[name].note
+        if text then io.stderr:write("sonde: note: ", name, ": ", text, "\n") end
+      end
     end
     if options.json then write(options.json, core.json_encode(details, 2) .. "\n") end
     if options.html then

@@ -30,6 +30,8 @@ local schema = {
     doc = "of a session: computes what the jobs need, before them; once for all probes with the same function" },
   { name = "measure", type = "function",
     doc = "of a session and the finished jobs: the entry itself, in place of value" },
+  { name = "note", type = "function",
+    doc = "of a session whose jobs are done: a line on what the values lack, or nil" },
   { name = "resamples", type = "integer", min = 1, doc = "of the intervals, where value takes long" },
 }
 
@@ -44,7 +46,7 @@ end
 --- Registers a probe under a name that sonde.probe can be asked for. The simplest has a definition and
 --- `outputs`, a function of a trace that gives a node [B] for each block.
 ---@param name string
----@param info table     definition, unit, source, axes; outputs, or jobs, value, prepare, measure
+---@param info table     definition, unit, source, axes, note; outputs, or jobs, value, prepare, measure
 function registry.register(name, info)
   if type(name) ~= "string" or not string.find(name, "^[%a][%w_]*$") then
     error(core.where() .. "'" .. tostring(name) .. "' is no name for a probe; letters, digits and _ make one", 0)

@@ -17,7 +17,7 @@ local el, esc = html.element, html.escape
 local WIDEST = 10                 -- columns of a matrix that a terminal shows
 
 local function number(x)
-  if x ~= x then return "none" end
+  if x ~= x then return "-" end
   if x == 0 then return "0" end
   local size = math.abs(x)
   if size >= 1e5 or size < 1e-4 then return string.format("%.2e", x) end
@@ -25,7 +25,7 @@ local function number(x)
 end
 
 local function with_interval(value, ci)
-  if not ci then return number(value) end
+  if not ci or value ~= value then return number(value) end
   return string.format("%s [%s, %s]", number(value), number(ci[1]), number(ci[2]))
 end
 
@@ -109,11 +109,13 @@ local function list_text(entry)
   return aligned(rows)
 end
 
-local function scalars_of(entry)
+-- Scalars, and what the values lack.
+local function lines_of(entry)
   local lines = {}
   for k, key in ipairs(sorted_keys(entry.scalars or {})) do
     lines[k] = string.format("%s %s", key, with_interval(entry.scalars[key].value, entry.scalars[key].ci))
   end
+  lines[#lines + 1] = entry.note
   return lines
 end
 
@@ -132,7 +134,7 @@ function show.text(details)
     parts[#parts + 1] = ""
     parts[#parts + 1] = name .. (entry.unit ~= "" and " (" .. entry.unit .. ")" or "") .. ": " .. entry.definition
     parts[#parts + 1] = is_matrix(entry) and matrix_text(entry) or list_text(entry)
-    for _, line in ipairs(scalars_of(entry)) do parts[#parts + 1] = "  " .. line end
+    for _, line in ipairs(lines_of(entry)) do parts[#parts + 1] = "  " .. line end
     local order = show.order(entry)
     if order then parts[#parts + 1] = "  " .. order end
   end
@@ -232,7 +234,7 @@ local function section(name, entry, svgs)
   local panels, caption = {}, entry.definition .. (entry.source ~= "" and " (" .. entry.source .. ")." or ".")
   for k, svg in ipairs(svgs) do panels[k] = el("div", nil, svg) end
   local order = show.order(entry)
-  local said = scalars_of(entry)
+  local said = lines_of(entry)
   said[#said + 1] = order
   local items = {}
   for k, line in ipairs(said) do items[k] = el("li", nil, esc(line)) end
