@@ -181,6 +181,25 @@ function TestPublished:test_entropy_of_a_window()
   end
 end
 
+-- Blocks of other numbers of heads, and one without attention: each row is what a probe of its block alone gives.
+function TestPublished:test_entropy_of_unlike_blocks()
+  sonde.placement("ffn_only", function(block, x) return x + block:ffn(block:norm_in "ffn" (x)) end)
+  local model = small { layers = {
+    [0] = { attention = { "causal", heads = 4, kv_heads = 2, head_dim = 2 } }, [1] = { placement = "ffn_only" },
+    [3] = { attention = { "causal", heads = 1, kv_heads = 1, head_dim = 8, window = 2 } },
+  } }
+  local values, details = sonde.probe(model, stream(3), { "attention_entropy" })
+  local heads = {}
+  for block, row in ipairs(values.attention_entropy) do heads[block] = #row end
+  lu.assertEquals(heads, { 4, 0, 2, 1 })
+  lu.assertTrue(values.attention_entropy[4][1] <= math.log(2))
+  lu.assertTrue(values.attention_entropy[3][2] > math.log(2))
+  lu.assertEquals(#details.probes.attention_entropy.ci[2], 0)
+  lu.assertStrContains(core.json_encode(values.attention_entropy), "],[],[")
+  lu.assertStrContains(show.text(details), "attention_entropy")
+  lu.assertStrContains(show.page(details), "attention_entropy")
+end
+
 -- y = gain tanh(.), and gains start at 1: the norm's own output tells how often it is at its bounds.
 function TestPublished:test_saturation()
   for _, norm in ipairs { { "dyt", alpha_attn = 3, alpha_ffn = 0.01 }, { "bhyt", lambda_attn = 20, lambda_ffn = 20 },

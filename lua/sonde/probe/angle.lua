@@ -3,8 +3,7 @@
 -- Of unit vectors u and v, 1 - cos = |u - v|^2 / 2 and 1 + cos = |u + v|^2 / 2: no digits are lost where the
 -- angle is small, and a block that changes nothing has distance 0 exactly.
 
-local register = require("sonde.probe.registry").register
-local core = require "sonde.core"
+local registry = require "sonde.probe.registry"
 
 -- arccos x = sqrt(1 - x) P(x) for 0 <= x <= 1, to 2e-8 (Abramowitz and Stegun, 4.4.46).
 local P = { 1.5707963050, -0.2145988016, 0.0889789874, -0.0501743046, 0.0308918810, -0.0170881256, 0.0066700901,
@@ -49,26 +48,22 @@ local function pairs_of(trace, last, longest, measure)
   return nodes
 end
 
--- The list of means as rows: row n holds i = 0 .. L - n.
+-- Row n holds i = 0 .. L - n.
 local function by_distance(mean, session)
-  local rows, at = core.list(), 0
-  for n = 1, session.depth do
-    rows[n] = core.list()
-    for i = 1, session.depth - n + 1 do rows[n][i] = mean[1][at + i] end
-    at = at + session.depth - n + 1
-  end
-  return rows
+  local counts = {}
+  for n = 1, session.depth do counts[n] = session.depth - n + 1 end
+  return registry.rows(mean[1], counts)
 end
 
 for _, tokens in ipairs { { "", true, "at the last token of each window" }, { "_all", false, "at every token" } } do
   local suffix, last, where = tokens[1], tokens[2], tokens[3]
-  register("angular_distance" .. suffix, {
+  registry.register("angular_distance" .. suffix, {
     definition = "arccos(cos(h, h')) / pi of the stream before and after each block, " .. where
       .. "; mean; before the final norm",
     unit = "half turns", source = "Gromov et al., 2024",
     outputs = function(trace) return pairs_of(trace, last, 1, angle) end,
   })
-  register("angular_distances" .. suffix, {
+  registry.register("angular_distances" .. suffix, {
     definition = "arccos(cos(h_i, h_{i+n})) / pi over n blocks, " .. where
       .. "; row n (from 1) holds i = 0 .. L - n, h_0 the embedding, h_L before the final norm; mean",
     unit = "half turns", source = "Gromov et al., 2024", axes = { "blocks n", "first block" },
@@ -76,7 +71,7 @@ for _, tokens in ipairs { { "", true, "at the last token of each window" }, { "_
   })
 end
 
-register("block_influence", {
+registry.register("block_influence", {
   definition = "1 - cos(h, h') of the stream before and after each block; mean over all tokens; before the final norm",
   source = "Men et al., ShortGPT, 2024",
   outputs = function(trace) return pairs_of(trace, false, 1, one_minus_cos) end,

@@ -1,7 +1,7 @@
 --- gradient.lua - how large gradients are on their way down the stack.
 
 local core = require "sonde.core"
-local register = require("sonde.probe.registry").register
+local registry = require "sonde.probe.registry"
 
 -- The sum over windows of their mean losses: its gradient is every window's own.
 local function total(trace)
@@ -13,7 +13,7 @@ local function norm(g)
   return g:square():sum({ 2, 3 }):sqrt()
 end
 
-register("gradient_norm", {
+registry.register("gradient_norm", {
   definition = "L2 norm, over all tokens and features of a window, of the gradient of its mean loss by the "
     .. "input of each block; mean over windows",
   unit = "nats per unit of the stream", source = "Li et al., Mix-LN, 2024",
@@ -28,7 +28,7 @@ register("gradient_norm", {
   end,
 })
 
-register("norm_gradient", {
+registry.register("norm_gradient", {
   definition = "the same by the input of each norm of a block, in their order in the block, through that norm "
     .. "alone (not by the residual path beside it)",
   unit = "nats per unit of the stream", source = "what BHyT's training logs", axes = { "block", "norm" },
@@ -49,13 +49,5 @@ register("norm_gradient", {
       return nodes
     end } }
   end,
-  value = function(mean, session)
-    local rows, at = core.list(), 0
-    for i, n in ipairs(session.norms) do
-      rows[i] = core.list()
-      for k = 1, n do rows[i][k] = mean[1][at + k] end
-      at = at + n
-    end
-    return rows
-  end,
+  value = function(mean, session) return registry.rows(mean[1], session.norms) end,
 })

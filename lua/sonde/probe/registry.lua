@@ -75,6 +75,20 @@ function registry.find(name)
   return probes[name]
 end
 
+--- A list of means as rows, each of so many.
+---@param list number[]
+---@param counts integer[]
+---@return number[][]
+function registry.rows(list, counts)
+  local rows, at = core.list(), 0
+  for r, n in ipairs(counts) do
+    rows[r] = core.list()
+    for k = 1, n do rows[r][k] = list[at + k] end
+    at = at + n
+  end
+  return rows
+end
+
 --- The number of the first entry along an axis: blocks, heads and norms count from 0, how many blocks from 1.
 ---@param axis string|nil
 ---@return integer
