@@ -168,6 +168,16 @@ int sonde_params_is_set(const sonde_params *p, const char *name) {
   return e && e->set;
 }
 
+const sonde_param *sonde_params_not_finite(const sonde_params *p) {
+  for (int64_t k = 0; k < sonde_params_count(p); k++) {
+    const sonde_param *e = sonde_params_at(p, k);
+    const float *x = e->value->data;
+    for (int64_t i = 0, n = sonde_shape_count(&e->value->shape); i < n; i++)
+      if (!isfinite(x[i])) return e;
+  }
+  return NULL;
+}
+
 static int by_name(const void *a, const void *b) {
   return strcmp((*(const sonde_param *const *)a)->name, (*(const sonde_param *const *)b)->name);
 }

@@ -43,6 +43,8 @@ void sonde_params_init(sonde_params *p, sonde_ctx *ctx);
 /* Marks values as set (a loader has written them, a refresh has computed them). */
 void sonde_params_loaded(sonde_params *p, const char *name);
 int sonde_params_is_set(const sonde_params *p, const char *name);
+/* The first that holds NaN or an infinite value; NULL: none does. */
+const sonde_param *sonde_params_not_finite(const sonde_params *p);
 /* Over names, shapes and values in the order of the names. SONDE_ENOMEM or 0. */
 int sonde_params_sha256(const sonde_params *p, char hex[65]);
 

@@ -115,6 +115,13 @@ static int params_refresh(lua_State *L) {
   return 0;
 }
 
+/* p:not_finite() -> the name of the first that holds NaN or an infinite value, or nil */
+static int params_not_finite(lua_State *L) {
+  const sonde_param *param = sonde_params_not_finite(to_params(L));
+  lua_pushstring(L, param ? param->name : NULL);
+  return 1;
+}
+
 /* p:seal(): no later need makes a parameter */
 static int params_seal(lua_State *L) {
   sonde_params_seal(to_params(L));
@@ -161,7 +168,8 @@ static const luaL_Reg params_methods[] = {
     {"need", params_need},         {"find", params_find},       {"list", params_list},
     {"elements", params_elements}, {"init", params_init},       {"loaded", params_loaded},
     {"sha256", params_sha256},     {"refresh", params_refresh}, {"adapt", params_adapt},
-    {"seal", params_seal},         {NULL, NULL},
+    {"seal", params_seal},         {"not_finite", params_not_finite},
+    {NULL, NULL},
 };
 
 const sonde_lua_type sonde_lua_params = {"params", free_params, params_methods};

@@ -100,6 +100,28 @@ LUA
   done
 }
 
+@test "weights that are not finite are refused by name, a model of zeros is measured" {
+  cat > broken.lua <<'LUA'
+local sonde = require "sonde"
+for name, value in pairs { nan = 0 / 0, inf = 1 / 0 } do
+  local model = sonde.load "model"
+  model:params():find("model.layers.1.mlp.up_proj.weight"):set(7, value)
+  model:save(name, { tokenizer = model:tokenizer() })
+end
+local model = sonde.load "model"
+model:params():find("model.embed_tokens.weight"):fill(0)
+model:save("zeros", { tokenizer = model:tokenizer() })
+LUA
+  "$SONDE" run broken.lua
+  for name in nan inf; do
+    run "$SONDE" probe --model $name --text book.txt
+    [ "$status" -eq 1 ]
+    [ "$output" = "sonde: $name: the weights are not finite: 'model.layers.1.mlp.up_proj.weight' holds NaN or infinite values" ]
+  done
+  "$SONDE" probe --model zeros --text book.txt --html zeros.html
+  "$SONDE" probe --model zeros --text book.txt
+}
+
 @test "mistakes are one line that helps" {
   run "$SONDE" probe --model model --text book.txt --probes varience
   [ "$status" -eq 2 ]

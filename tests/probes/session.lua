@@ -138,6 +138,29 @@ function TestPage:test_blocks_are_whole_numbers_from_0()
   lu.assertNil(seen["0.5"])
 end
 
+-- A block of weights so large that what follows has no figure: "-" for it, null in JSON, and no order.
+function TestPage:test_figures_that_are_none()
+  local model = small { depth = 3 }
+  local weight = model:params():find("model.layers.1.mlp.down_proj.weight")
+  for i = 1, weight:count() do weight:set(i, 3e38 * (-1) ^ math.floor(i / 24)) end
+  local _, details = sonde.probe(model, stream(4), { "variance", "layer_removal", "permutation", "lens_loss" })
+  lu.assertTrue(details.probes.variance.values[1] < 1e6)
+  lu.assertFalse(details.probes.variance.values[2] < 1e30)
+  for _, entry in pairs(details.probes) do lu.assertNil(show.order(entry)) end
+  lu.assertStrContains(core.json_encode(details.probes.variance.values), ",null")
+  local page, reason = show.page(details)
+  lu.assertStrContains(page, "<td>-</td>")
+  if os.execute("gnuplot --version >/dev/null 2>&1") == true then lu.assertNil(reason) end
+  lu.assertStrMatches(show.text(details), ".*block 2 +%-\n.*")
+  local none = 0 / 0
+  for _, values in ipairs { { none, none }, { { none, none }, { none, none } } } do
+    local bare = { values = values, axes = { "block", "block" }, definition = "x", source = "", unit = "" }
+    local drawn = { probes = { x = bare }, windows = 1, context = 1, passes = 1, passes_alone = 1 }
+    lu.assertStrContains(show.page(drawn), "<td>-</td>")
+    if os.execute("gnuplot --version >/dev/null 2>&1") == true then lu.assertNil(select(2, show.page(drawn))) end
+  end
+end
+
 TestRegistry = {}
 
 function TestRegistry:test_a_probe_of_a_script()

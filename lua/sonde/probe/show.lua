@@ -16,6 +16,10 @@ local el, esc = html.element, html.escape
 
 local WIDEST = 10                 -- columns of a matrix that a terminal shows
 
+local function finite(x)
+  return x - x == 0
+end
+
 local function number(x)
   if x ~= x then return "-" end
   if x == 0 then return "0" end
@@ -25,7 +29,7 @@ local function number(x)
 end
 
 local function with_interval(value, ci)
-  if not ci or value ~= value then return number(value) end
+  if not ci or not finite(value) then return number(value) end
   return string.format("%s [%s, %s]", number(value), number(ci[1]), number(ci[2]))
 end
 
@@ -49,14 +53,16 @@ local function extreme(described, higher, word, n)
   return word .. " among " .. list(others) .. ", whose intervals overlap"
 end
 
---- One sentence on which blocks stand out; nil for a matrix, and where there is no interval.
+--- One sentence on which blocks stand out; nil for a matrix, where there is no interval, and where a figure is not finite.
 ---@param entry table
 ---@return string|nil
 function show.order(entry)
   if is_matrix(entry) or not entry.ci or #entry.values < 2 then return nil end
   local described = {}
   for k, value in ipairs(entry.values) do
-    if value == value then described[k - 1] = { mean = value, lo = entry.ci[k][1], hi = entry.ci[k][2] } end
+    local lo, hi = entry.ci[k][1], entry.ci[k][2]
+    if not finite(value) or not finite(hi - lo) then return nil end
+    described[k - 1] = { mean = value, lo = lo, hi = hi }
   end
   local parts = {}
   for _, each in ipairs { { false, "smallest" }, { true, "largest" } } do
@@ -147,8 +153,8 @@ end
 local function spans(entry)
   local low, high = math.huge, 0
   for k, value in ipairs(entry.values) do
-    low = math.min(low, value, entry.ci and entry.ci[k][1] or value)
-    high = math.max(high, value)
+    local lo = entry.ci and entry.ci[k][1] or value
+    if finite(value) and finite(lo) then low, high = math.min(low, value, lo), math.max(high, value) end
   end
   return low > 0 and high > 10 * low
 end
@@ -169,10 +175,11 @@ local function heat_figure(_, name, entry)
   local low, high = math.huge, -math.huge
   for _, row in ipairs(entry.values) do
     for _, x in ipairs(row) do
-      if x == x then low, high = math.min(low, x), math.max(high, x) end
+      if finite(x) then low, high = math.min(low, x), math.max(high, x) end
     end
   end
-  if not (low < high) then low, high = low - 0.5, low + 0.5 end
+  if low > high then low, high = 0, 0 end
+  if low == high then low, high = low - 0.5, low + 0.5 end
   return {
     heat = entry.values, alt = name .. " as a matrix", xlabel = entry.axes[2], ylabel = entry.axes[1],
     key = entry.unit ~= "" and entry.unit or "value", low = low, high = high,
