@@ -10,6 +10,7 @@ local core = require "sonde.core"
 local args = require "sonde.args"
 local current = require "sonde.current"
 local bootstrap = require "sonde.probe.bootstrap"
+local keep = require "sonde.probe.keep"
 local registry = require "sonde.probe.registry"
 local session = require "sonde.probe.session"
 
@@ -36,18 +37,6 @@ probe.schema = {
 ---@return string[]
 function probe.names()
   return registry.names()
-end
-
--- In a run, everything stands in its folder (probes.json) and the scalars in the database.
-local function keep(details)
-  local run = current.run()
-  if not run then return end
-  core.json_save(run:dir() .. "/probes.json", details)
-  local scalars, any = {}, false
-  for name, entry in pairs(details.probes) do
-    for key, scalar in pairs(entry.scalars or {}) do scalars[name .. "_" .. key], any = scalar.value, true end
-  end
-  if any then run:report(scalars) end
 end
 
 -- What a probe has to say of its jobs, described.
@@ -133,7 +122,11 @@ function probe.probe(model, source, wanted, options)
     spread(values, part.name, entry)
   end
   details.passes, details.passes_alone = run.passes, alone
-  keep(details)
+  local kept = current.run()
+  if kept then
+    details.model = details.model or kept:dir()
+    keep.put(kept, details)
+  end
   return values, details
 end
 

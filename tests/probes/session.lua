@@ -251,27 +251,52 @@ end
 
 TestKept = {}
 
+-- Runs f in the one trial of a sweep; gives the trial's folder, whose root is to be removed.
+local function in_a_trial(f)
+  local root = os.tmpname()
+  os.remove(root)
+  local sweep = sonde.sweep { name = "kept", grid = { seed = { 1 } }, root = root }
+  sweep:run(f)
+  lu.assertEquals(sweep.trials[1].status, "done", sweep.trials[1].reason)
+  return sweep.trials[1].dir, root
+end
+
 function TestKept:test_in_the_run_of_a_sweep()
-  local dir = os.tmpname()
-  os.remove(dir)
-  local sweep = sonde.sweep { name = "kept", grid = { seed = { 1 } }, root = dir }
-  sweep:run(function(trial, p)
+  local dir, root = in_a_trial(function(trial, p)
     local values = sonde.probe(small { seed = p.seed }, stream(4), { "variance", "causal", "jacobian" })
     trial:report(values)
     trial:report { done = 1 }
   end)
-  local found
-  for _, name in ipairs(core.list_dir(dir .. "/kept")) do
-    local trial = dir .. "/kept/" .. name
-    if core.exists(trial .. "/probes.json") then found = trial end
-  end
-  local details = core.json_load(found .. "/probes.json")
-  lu.assertEquals(core.json_load(found .. "/probes/variance.json"), details.probes.variance.values)
-  lu.assertEquals(#core.json_load(found .. "/probes/causal.json"), DEPTH)
-  lu.assertEquals(#core.json_load(found .. "/probes/jacobian_deviation.json"), DEPTH)
-  lu.assertAlmostEquals(core.json_load(found .. "/run.json").results.causal_score,
+  local details = core.json_load(dir .. "/probes.json")
+  lu.assertEquals(details.model, dir)
+  lu.assertEquals(core.json_load(dir .. "/probes/variance.json"), details.probes.variance.values)
+  lu.assertEquals(#core.json_load(dir .. "/probes/causal.json"), DEPTH)
+  lu.assertEquals(#core.json_load(dir .. "/probes/jacobian_deviation.json"), DEPTH)
+  lu.assertAlmostEquals(core.json_load(dir .. "/run.json").results.causal_score,
     details.probes.causal.scalars.score.value, 1e-12)
-  core.remove_tree(dir)
+  core.remove_tree(root)
+end
+
+-- A later measurement replaces what it measured anew; the rest says what was otherwise then.
+function TestKept:test_measurements_of_one_run_are_joined()
+  local first, second
+  local dir, root = in_a_trial(function()
+    local model = small { placement = { "mix_ln", a = 0.5 } }
+    first = select(2, sonde.probe(model, stream(4), { "variance", "permutation" }))
+    second = select(2, sonde.probe(model, stream(3), { "variance", "causal" }, { seed = 1 }))
+    sonde.probe(model, stream(3), { "block_influence" }, { seed = 1 })
+  end)
+  local all = core.json_load(dir .. "/probes.json")
+  lu.assertEquals(require("sonde.sorted_keys")(all.probes), { "block_influence", "causal", "permutation", "variance" })
+  lu.assertEquals({ all.tokens, all.seed, all.windows }, { 3 * CONTEXT, 1, 3 })
+  lu.assertEquals(all.probes.variance.values, second.probes.variance.values)
+  lu.assertNil(all.probes.causal.tokens)
+  local kept = all.probes.permutation
+  lu.assertEquals({ kept.tokens, kept.seed, kept.windows, kept.context }, { 4 * CONTEXT, 0, 4, nil })
+  lu.assertEquals(kept.values, core.json_decode(core.json_encode(first.probes.permutation.values)))
+  lu.assertEquals(kept.values[1][4], false)                   -- null as it was
+  lu.assertNotStrContains(core.read_file(dir .. "/probes.json"), "false")
+  core.remove_tree(root)
 end
 
 os.exit(lu.LuaUnit.run("-o", "tap"), true)
