@@ -122,6 +122,48 @@ LUA
   "$SONDE" probe --model zeros --text book.txt
 }
 
+@test "a model of a run: the result is kept with it, and a run that cannot be written is no failure" {
+  cat > run.yaml <<'YAML'
+model: {width: 16, depth: 2, heads: 2, context: 24}
+corpus: {source: book.txt, vocab: 270}
+train: {steps: 2, batch: 2}
+YAML
+  "$SONDE" train run.yaml --dir runs/kept/0
+  run --separate-stderr "$SONDE" probe --model runs/kept/0/model --text book.txt --probes causal
+  [ "$status" -eq 0 ]
+  [[ "$stderr" == *"sonde: note: kept with the run: $(realpath runs/kept/0)/probes.json, and in $(realpath runs)/sonde.db" ]]
+  (cd runs/kept/0 && "$SONDE" probe --model ./model --text ../../../book.txt --probes variance --tokens 240 --json own.json)
+  cat > kept.lua <<'LUA'
+local core = require "sonde.core"
+local all, own = core.json_load "runs/kept/0/probes.json", core.json_load "runs/kept/0/own.json"
+assert(all.model == "./model" and all.tokens == 240 and own.probes.causal == nil)
+assert(core.json_encode(all.probes.variance) == core.json_encode(own.probes.variance))
+assert(all.probes.causal.model == "runs/kept/0/model" and all.probes.causal.tokens > 240)
+local trial = core.runs("runs")[1]
+assert(trial.status == "done" and trial.results.loss)
+assert(trial.results.causal_score == all.probes.causal.scalars.score.value)
+assert(trial.results.variance == core.json_encode(all.probes.variance.values))
+assert(trial.results["variance.ci"] == core.json_encode(all.probes.variance.ci))
+LUA
+  "$SONDE" run kept.lua
+  if command -v sqlite3 > /dev/null; then
+    sed -n "/^\`\`\`sql$/,/^\`\`\`$/ { /^\`\`\`/d; s/'depth'/'kept'/; p }" "$abs_srcdir/doc/probes.md" > page.sql
+    [ "$(sqlite3 runs/sonde.db < page.sql | wc -l)" -eq 2 ]
+  fi
+  run "$SONDE" runs show kept/0
+  [[ "$output" =~ variance\ +\[[0-9.,e-]+"..." ]]
+  rm runs/kept/0/lock
+  mkdir runs/kept/0/lock
+  cp runs/kept/0/probes.json before.json
+  run --separate-stderr "$SONDE" probe --model runs/kept/0/model --text book.txt --probes variance
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"block 1"* ]]
+  [[ "$stderr" == *"sonde: note: not kept with the run $(realpath runs/kept/0): "*"cannot make the lock"* ]]
+  cmp before.json runs/kept/0/probes.json
+  run --separate-stderr "$SONDE" probe --model model --text book.txt --probes variance
+  [[ "$stderr" != *kept* ]]
+}
+
 @test "mistakes are one line that helps" {
   run "$SONDE" probe --model model --text book.txt --probes varience
   [ "$status" -eq 2 ]

@@ -299,4 +299,29 @@ function TestKept:test_measurements_of_one_run_are_joined()
   core.remove_tree(root)
 end
 
+-- Lists and matrices as JSON in the database too, with their intervals; also those that the script made.
+function TestKept:test_in_the_database()
+  local details
+  local dir, root = in_a_trial(function(trial)
+    local model, values = small { layers = { [1] = { placement = "linear" } } }, nil
+    values, details = sonde.probe(model, stream(4), { "variance", "causal", "attention_entropy" })
+    trial:report(values)
+    trial:report { own = { { 1, 2 }, { 0 / 0 } } }
+  end)
+  for round = 1, 2 do
+    local results = core.runs(root)[1].results
+    for _, name in ipairs { "variance", "causal", "attention_entropy" } do
+      local entry = details.probes[name]
+      lu.assertEquals(core.json_decode(results[name]), core.json_decode(core.json_encode(entry.values)), name)
+      lu.assertEquals(core.json_decode(results[name .. ".ci"]), core.json_decode(core.json_encode(entry.ci)), name)
+    end
+    lu.assertEquals(results.causal_score, details.probes.causal.scalars.score.value)
+    lu.assertEquals(#core.json_decode(results["causal_score.ci"]), 2)
+    lu.assertEquals(results.own, "[[1,2],[null]]")
+    if round == 1 then core.runs_rebuild(root) end
+  end
+  lu.assertNotNil(core.exists(dir .. "/probes/attention_entropy.json"))
+  core.remove_tree(root)
+end
+
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

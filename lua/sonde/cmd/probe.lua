@@ -75,5 +75,7 @@ return {
       if reason then io.stderr:write("sonde: ", reason, "\n") end
     end
     if not options.json and not options.html then print(show.text(details)) end
+    local kept = require("sonde.probe.keep").with_model(details)
+    if kept then io.stderr:write("sonde: note: ", kept, "\n") end
   end,
 }

@@ -1,7 +1,8 @@
---- keep.lua - results of sonde.probe in a run folder: all of them in probes.json, scalars in run.json.
+--- keep.lua - results of sonde.probe in a run folder: all of them in probes.json, scalars in run.json, both in the database.
 
 local core = require "sonde.core"
 local collect = require "sonde.sweep_collect"
+local train_record = require "sonde.train_record"
 
 local keep = {}
 
@@ -38,6 +39,25 @@ function keep.put(run, details)
   end
   core.json_save(path, all)
   run:report(scalars)
+end
+
+--- Keeps a result with the run that the model's folder lies in.
+---@param details table
+---@return string|nil note   what was done, in a line; nil where the folder lies in no run
+function keep.with_model(details)
+  local dir = core.real_path(details.model)
+  repeat
+    dir = string.match(dir, "^(.+)/[^/]+$")
+    if not dir then return nil end
+  until core.exists(dir .. "/run.json")
+  local root, name = train_record.split(dir)
+  local ok, message = pcall(function()
+    local run = core.run_open(root, name)
+    keep.put(run, details)
+    run:close()
+  end)
+  if ok then return "kept with the run: " .. dir .. "/probes.json, and in " .. root .. "/sonde.db" end
+  return "not kept with the run " .. dir .. ": " .. message
 end
 
 return keep
