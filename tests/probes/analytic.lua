@@ -68,6 +68,28 @@ function TestSilentBlock:test_ranges_that_end_in_it()
   lu.assertEquals(#values.layer_removal_ranges[3], 1)
 end
 
+TestEstimate = {}
+
+-- Blocks near the identity, whose singular values lie close together: steps that converge slowly would stay below the
+-- exact value, and an interval that knows nothing of it would leave that out.
+function TestEstimate:test_largest_singular_value()
+  for _, width in ipairs { 4, 32 } do
+    local model = small { width = width, depth = 2, init_std = 0.02 }
+    local ids, held, all = stream(16 * 12 + 1), 0, 0
+    local exact = sonde.probe(model, ids, { "jacobian" }).jacobian_spectral
+    for seed = 1, 20 do
+      local values, details = sonde.probe(model, ids, { "jacobian_estimate" }, { seed = seed })
+      for block = 1, 2 do
+        local off = values.jacobian_estimate_spectral[block] / exact[block] - 1
+        lu.assertTrue(math.abs(off) < 1e-4, width .. " " .. seed .. " " .. block .. ": " .. off)
+        local ci = details.probes.jacobian_estimate.ci[block][4]
+        all, held = all + 1, held + (ci[1] <= exact[block] and exact[block] <= ci[2] and 1 or 0)
+      end
+    end
+    lu.assertTrue(held >= 0.95 * all, held .. " of " .. all)
+  end
+end
+
 TestAffineBlock = {}
 
 -- y = 2 x - 1 and so on: a placement that is an affine map of the stream.
