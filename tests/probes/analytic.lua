@@ -90,6 +90,38 @@ function TestEstimate:test_largest_singular_value()
   end
 end
 
+TestAngles = {}
+
+-- Streams of known angles: a zero embedding, block 0 adds nothing, block 1 something, block 2 turns that into half of
+-- its length and block 3 at right angles; all again at scales whose squares are beyond f32.
+function TestAngles:test_zero_and_huge_streams()
+  for _, scale in ipairs { 1, 1e30, 1e-30, 3e37 } do
+    local function vector(list)
+      return function(_, x)
+        return x * 0 + x:graph():leaf("vector " .. table.concat(list, " "), core.tensor("f32", { WIDTH }, list))
+      end
+    end
+    local ones, turned, half = {}, {}, {}
+    for k = 1, WIDTH do
+      ones[k], half[k], turned[k] = scale, scale / 2, scale * (-1) ^ k
+    end
+    local model = small { depth = 4, layers = {
+      [0] = { placement = function(_, x) return x * 1 end }, [1] = { placement = vector(ones) },
+      [2] = { placement = vector(half) }, [3] = { placement = vector(turned) },
+    } }
+    model:params():find("model.embed_tokens.weight"):fill(0)
+    local values = sonde.probe(model, stream(16 * 3 + 1),
+      { "angular_distance", "angular_distance_all", "block_influence", "angular_distances" })
+    for _, name in ipairs { "angular_distance", "angular_distance_all", "block_influence" } do
+      local whole = name == "block_influence" and 1 or 0.5
+      for block, want in ipairs { 0, whole, 0, whole } do
+        lu.assertAlmostEquals(values[name][block], want, 1e-6, scale .. " " .. name .. " " .. block)
+      end
+    end
+    lu.assertAlmostEquals(values.angular_distances[4][1], 0.5, 1e-6)
+  end
+end
+
 TestAffineBlock = {}
 
 -- y = 2 x - 1 and so on: a placement that is an affine map of the stream.

@@ -119,7 +119,8 @@ LUA
     [ "$output" = "sonde: $name: the weights are not finite: 'model.layers.1.mlp.up_proj.weight' holds NaN or infinite values" ]
   done
   "$SONDE" probe --model zeros --text book.txt --html zeros.html
-  "$SONDE" probe --model zeros --text book.txt
+  "$SONDE" probe --model zeros --text book.txt --probes angular_distance,block_influence,jacobian_estimate --json zeros.json
+  ! grep null zeros.json
 }
 
 @test "a model of a run: the result is kept with it, and a run that cannot be written is no failure" {

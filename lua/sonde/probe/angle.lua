@@ -1,7 +1,8 @@
 --- angle.lua - how far blocks turn the stream.
 --
 -- Of unit vectors u and v, 1 - cos = |u - v|^2 / 2 and 1 + cos = |u + v|^2 / 2: no digits are lost where the
--- angle is small, and a block that changes nothing has distance 0 exactly.
+-- angle is small, and a block that changes nothing has distance 0 exactly. A zero vector has no angle: it counts as a
+-- direction of its own, at right angles to all others, so that nothing added to nothing is distance 0 too.
 
 local registry = require "sonde.probe.registry"
 
@@ -9,18 +10,23 @@ local registry = require "sonde.probe.registry"
 local P = { 1.5707963050, -0.2145988016, 0.0889789874, -0.0501743046, 0.0308918810, -0.0170881256, 0.0066700901,
   -0.0012624911 }
 
-local function unit(x)
-  return x * x:square():sum(-1):rsqrt()
+local SMALLEST = 1e-37            -- largest magnitude below which a vector is zero
+
+-- A vector as its direction and, [.., 1], whether it is zero. Scaled first, as squares overflow long before the values.
+local function direction(x)
+  local size = x:abs():amax(-1)
+  local scaled = x * size:max(SMALLEST):reciprocal()
+  return { unit = scaled * scaled:square():sum(-1):max(SMALLEST):rsqrt(), zero = size:greater(SMALLEST):affine(-1, 1) }
 end
 
 -- 1 - cos, [.., 1]
-local function one_minus_cos(u, v)
-  return (u - v):square():sum(-1) * 0.5
+local function one_minus_cos(a, b)
+  return ((a.unit - b.unit):square():sum(-1) + (a.zero - b.zero):square()) * 0.5
 end
 
 -- arccos(cos) / pi, [.., 1]
-local function angle(u, v)
-  local minus, plus = one_minus_cos(u, v), (u + v):square():sum(-1) * 0.5
+local function angle(a, b)
+  local minus, plus = one_minus_cos(a, b), ((a.unit + b.unit):square():sum(-1) + (a.zero + b.zero):square()) * 0.5
   local near = minus:min(plus)
   local x, series = near:affine(-1, 1), nil
   for k = #P, 1, -1 do series = series and series * x + P[k] or x:affine(0, P[k]) end
@@ -28,13 +34,13 @@ local function angle(u, v)
   return minus:greater(1):where(sharp:affine(-1, math.pi), sharp) * (1 / math.pi)
 end
 
--- Streams h_0 (the embedding) .. h_L (after the last block, before the final norm), as unit vectors: at the
+-- Streams h_0 (the embedding) .. h_L (after the last block, before the final norm), as directions: at the
 -- last token of each window, or at all.
 local function streams(trace, last)
   local list = {}
   for i = 0, #trace.blocks do
     local x = i == 0 and trace.embedding or trace.blocks[i]
-    list[i + 1] = unit(last and x:slice(2, trace.context) or x)
+    list[i + 1] = direction(last and x:slice(2, trace.context) or x)
   end
   return list
 end

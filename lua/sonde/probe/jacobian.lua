@@ -20,6 +20,7 @@ local GROUPS = 20                 -- of windows, which are drawn anew for the in
 local VECTORS = 16
 local STEPS = 15                  -- of the bidiagonalisation: products J v and J' u
 local STEP = 1e-2                 -- of a difference, in sizes of the stream
+local LEAST_STEP = 1e-6           -- where the stream is zero
 
 local source = "the code of Sparsity and the Curse of Depth"
 
@@ -246,7 +247,7 @@ local function differences(session, vectors)
   for block = 1, session.depth do
     replace[block - 1] = function(x, this)
       local build = session.model.layers[block].placement.build
-      local h = x:square():sum(-1):mean(2):sqrt() * STEP
+      local h = (x:square():sum(-1):mean(2):sqrt() * STEP):max(LEAST_STEP)
       local v = leaf(x:graph(), vectors[block][1]):reshape { 1, 1, -1 }
       local difference = build(this, x + h * v) - build(this, x - h * v)
       moved[block] = (difference * h:reciprocal() * 0.5):mean(2)
