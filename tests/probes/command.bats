@@ -174,7 +174,11 @@ LUA
   [[ "${lines[-1]}" == *"norm 'rmsnorm' has no tanh"* ]]
   run "$SONDE" probe --model model --text book.txt --probes usefulness --tokens 16 --context 8
   [ "$status" -eq 1 ]
-  [[ "${lines[-1]}" == *"more than 17 tokens in each half, here on 8; give more tokens"* ]]
+  [[ "${lines[-1]}" == *"more than 17 tokens, here on 16; give more tokens"* ]]
+  run "$SONDE" probe --model model --text book.txt --probes usefulness_held_out --tokens 32 --context 8
+  [ "$status" -eq 1 ]
+  [[ "${lines[-1]}" == *"more than 17 tokens in each half, here on 16; give more tokens"* ]]
+  "$SONDE" probe --model model --text book.txt --probes usefulness --tokens 32 --context 8
   run "$SONDE" probe --model model --text book.txt --tokens 5
   [ "$status" -eq 1 ]
   [[ "$output" == "sonde: probe: 5 tokens are less than one window of 24; give more tokens, or a smaller context" ]]

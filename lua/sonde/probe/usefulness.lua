@@ -15,7 +15,7 @@ end
 
 -- Both probes use the same pass over the text: maps of the even windows, of the odd ones, and of all.
 local function prepare(run)
-  affine.check(run, run.rows > 1 and 2 or 1)
+  affine.check(run)
   local ranges, maps = ranges_of(run), {}
   affine.collect(run, ranges, function(i, even, odd)
     maps[i] = {
@@ -65,6 +65,7 @@ register("usefulness_held_out", {
   source = "the same, without scoring a fit on its own rows", prepare = prepare,
   jobs = function(run)
     if run.rows < 2 then error(core.where() .. "probe: usefulness_held_out needs 2 windows; give more tokens", 0) end
+    affine.check(run, 2)
     local mask = core.tensor("f32", { run.batch, 1, 1 })
     local function before(start)      -- 1 for odd windows, which take the map of the even ones
       for i = 1, run.batch do mask:set(i, (start + i - 1) % 2) end
