@@ -102,6 +102,10 @@ end
 ---@return table<string, table> values, table details
 function probe.probe(model, source, wanted, options)
   args.model(model, "probe")
+  if wanted == nil or type(wanted) == "table" and #wanted == 0 then
+    error(core.where() .. "probe takes a list of probes after the tokens, such as { \"variance\" }; "
+      .. "sonde.probes.names() lists them", 0)
+  end
   wanted = args.value({
     name = "probes", type = "list", doc = "",
     of = { name = "probe", type = "string", choices = registry.names, doc = "" },

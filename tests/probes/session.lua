@@ -187,6 +187,14 @@ function TestRegistry:test_mistakes()
   lu.assertErrorMsgContains("definition", register, "none", { outputs = print })
 end
 
+function TestRegistry:test_no_probes_asked_for()
+  for _, wanted in ipairs { {}, false } do
+    local text = wanted and "a list of probes after the tokens" or "must be a list, not false"
+    lu.assertErrorMsgContains(text, sonde.probe, small(), stream(2), wanted)
+  end
+  lu.assertErrorMsgContains("a list of probes after the tokens", sonde.probe, small(), stream(2))
+end
+
 TestPublished = {}
 
 -- A token that sees only itself has entropy 0; two visible tokens at most ln 2.
