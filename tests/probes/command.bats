@@ -25,7 +25,10 @@ setup() {
 @test "help says what there is" {
   run "$SONDE" probe --help
   [ "$status" -eq 0 ]
-  [[ "$output" == *"--probes A,B"* && "$output" == *"layer_removal"* ]]
+  [[ "$output" == *"--probes A,B"* && "$output" == *"block_influence"*"1 - cos(h, h') of the stream"* ]]
+  for line in "${lines[@]}"; do [ "${#line}" -le 120 ]; done
+  "$SONDE" run /dev/stdin <<< 'for _, name in ipairs(require("sonde").probes.names()) do print(name) end' > names.txt
+  while read -r name; do [[ "$output" == *$'\n'"  $name  "* ]]; done < names.txt
 }
 
 @test "a table for people, with intervals and passes" {
@@ -166,6 +169,11 @@ LUA
 }
 
 @test "mistakes are one line that helps" {
+  for none in "" ,; do
+    run "$SONDE" probe --model model --text book.txt --probes "$none"
+    [ "$status" -eq 1 ]
+    [ "$output" = "sonde: --probes names no probe; sonde probe --help lists them" ]
+  done
   run "$SONDE" probe --model model --text book.txt --probes varience
   [ "$status" -eq 2 ]
   [[ "${lines[0]}" == *"did you mean 'variance'"* ]]

@@ -7,6 +7,18 @@ local function known()
   return require("sonde.probe").names()
 end
 
+-- The probes, each with as much of its definition as a line holds.
+local function listed()
+  local lines, widest = known(), 0
+  for _, name in ipairs(lines) do widest = math.max(widest, #name) end
+  for k, name in ipairs(lines) do
+    local text, room = require("sonde.probe").registry.find(name).definition, 110 - widest
+    if #text > room then text = text:sub(1, room - 3):gsub("%s+%S*$", "") .. "..." end
+    lines[k] = "  " .. name .. string.rep(" ", widest - #name + 2) .. text
+  end
+  return lines
+end
+
 -- Where the result goes is tried before anything is measured.
 local function check(path)
   if path and path ~= "-" then core.check_file(path) end
@@ -21,9 +33,12 @@ local PRESET = { "variance", "angular_distance", "block_influence", "layer_remov
 return {
   summary = "measure on a text what each block of a model does",
   usage = "--model DIR --text FILE [options]",
-  details = "Windows of the context are taken from the start of the text, as `sonde eval` takes them. Every figure\n"
-    .. "has a 95 % interval over windows. Probes share their forward passes: ask for all at once. The table is\n"
-    .. "printed where neither --json nor --html is given. doc/probes.md defines the probes.",
+  details = function()
+    return "Windows of the context are taken from the start of the text, as `sonde eval` takes them. Every figure\n"
+      .. "has a 95 % interval over windows. Probes share their forward passes: ask for all at once. The table is\n"
+      .. "printed where neither --json nor --html is given. doc/probes.md defines the probes:\n\n"
+      .. table.concat(listed(), "\n")
+  end,
   options = {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
@@ -44,6 +59,9 @@ return {
   run = function(options)
     local sonde, windows = require "sonde", require "sonde.windows"
     local show, progress = require "sonde.probe.show", require "sonde.progress"
+    if options.probes and #options.probes == 0 then
+      error("--probes names no probe; sonde probe --help lists them", 0)
+    end
     check(options.json)
     check(options.html)
     local model = sonde.load(options.model)

@@ -353,7 +353,7 @@ local function hutchinson(mean, at, vectors, draw, d)
 end
 
 register("jacobian_estimate", {
-  definition = "of the same J from " .. VECTORS .. " random vectors of signs: ||J - I||_F / D, mean of the "
+  definition = "of the J of the probe jacobian, from " .. VECTORS .. " random vectors of signs: ||J - I||_F / D, mean of the "
     .. "diagonal, ||J||_F, and the largest singular value by " .. STEPS .. " steps of bidiagonalisation (from below). "
     .. "The intervals hold the choice of vectors too, and what the steps leave open",
   source = "Hutchinson, 1989; Golub and Kahan, 1965", axes = { "block", "figure" },

@@ -60,8 +60,8 @@ register("usefulness", {
 })
 
 register("usefulness_held_out", {
-  definition = text .. "each window with the map fitted on the windows of the other parity. Score: share of "
-    .. "blocks above 1.10",
+  definition = "the map of the even windows on the odd ones and the other way round: " .. text
+    .. "each window with the map of the other parity. Score: share of blocks above 1.10",
   source = "the same, without scoring a fit on its own rows", prepare = prepare,
   jobs = function(run)
     if run.rows < 2 then error(core.where() .. "probe: usefulness_held_out needs 2 windows; give more tokens", 0) end
