@@ -48,7 +48,8 @@ local function entry_of(run, found, jobs)
     entry = bootstrap.figures(run, jobs, found.value, found.resamples)
   end
   entry.unit, entry.definition, entry.source = found.unit, found.definition, found.source
-  entry.axes, entry.columns, entry.note = found.axes, found.columns, found.note and found.note(run)
+  entry.axes, entry.columns = found.axes, found.columns
+  entry.labels, entry.note = found.labels and found.labels(run), found.note and found.note(run)
   return entry
 end
 

@@ -257,6 +257,25 @@ function TestPublished:test_saturation()
   end
 end
 
+-- Columns are places of norms, also where blocks have them at different ones; null where a block has none there.
+function TestPublished:test_places_of_norms()
+  local model = small { norm = "dyt", placement = { "mix_ln", a = 0.5 }, layers = { [3] = { placement = "linear" } } }
+  local values, details = sonde.probe(model, stream(4), { "tanh_saturation", "norm_gradient" })
+  for _, name in ipairs { "tanh_saturation", "norm_gradient" } do
+    lu.assertEquals(details.probes[name].labels, { "attn_out", "ffn_out", "attn", "ffn" })
+    local known = {}
+    for block, row in ipairs(values[name]) do
+      known[block] = ""
+      for k = 1, 4 do known[block] = known[block] .. (row[k] == row[k] and "x" or "-") end
+    end
+    lu.assertEquals(known, { "xx--", "xx--", "--xx", "----" })
+  end
+  local text, page = show.text(details), show.page(details)
+  lu.assertStrMatches(text, ".*\n +block +attn_out +ffn_out +attn +ffn\n.*")
+  lu.assertStrContains(text, "\n  intervals of the entries: see --json or --html\n")
+  lu.assertStrContains(page, "norm attn_out</th>")
+end
+
 TestKept = {}
 
 -- Runs f in the one trial of a sweep; gives the trial's folder, whose root is to be removed.

@@ -4,6 +4,7 @@
 -- tanh what it is taken of (doc/plugins.md). No step of a training computes them.
 
 local core = require "sonde.core"
+local norms = require "sonde.probe.norms"
 local registry = require "sonde.probe.registry"
 
 local FORBIDDEN = -1e9            -- added to scores of tokens that must not be seen
@@ -60,19 +61,18 @@ registry.register("attention_entropy", {
 local SATURATED = 0.95
 
 registry.register("tanh_saturation", {
-  definition = "share of values with |tanh| > 0.95 in each norm of a block that has a tanh (DyT, BHyT), in their order",
+  definition = "share of values with |tanh| > 0.95 in each norm of a block that has a tanh (DyT, BHyT)",
   source = "what BHyT's training logs", axes = { "block", "norm" },
   jobs = function(session)
     return { { nodes = function(trace)
       local nodes = {}
-      session.saturated = {}
+      session.saturated = norms.new()
       for i, part in ipairs(trace.parts) do
-        session.saturated[i] = 0
         for _, norm in ipairs(part.norms) do
           local x = part:lookup(norm.slot .. ".tanh_input")
           if x then
             nodes[#nodes + 1] = x:tanh():abs():greater(SATURATED):mean { 2, 3 }
-            session.saturated[i] = session.saturated[i] + 1
+            session.saturated:add(i, norm.slot)
           end
         end
       end
@@ -83,5 +83,6 @@ registry.register("tanh_saturation", {
       return nodes
     end } }
   end,
-  value = function(mean, session) return registry.rows(mean[1], session.saturated) end,
+  value = function(mean, session) return session.saturated:rows(mean[1], session.depth) end,
+  labels = function(session) return session.saturated.labels end,
 })

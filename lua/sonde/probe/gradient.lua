@@ -1,7 +1,8 @@
 --- gradient.lua - how large gradients are on their way down the stack.
 
 local core = require "sonde.core"
-local registry = require "sonde.probe.registry"
+local norms = require "sonde.probe.norms"
+local register = require("sonde.probe.registry").register
 
 -- The sum over windows of their mean losses: its gradient is every window's own.
 local function total(trace)
@@ -13,7 +14,7 @@ local function norm(g)
   return g:square():sum({ 2, 3 }):sqrt()
 end
 
-registry.register("gradient_norm", {
+register("gradient_norm", {
   definition = "L2 norm, over all tokens and features of a window, of the gradient of its mean loss by the "
     .. "input of each block; mean over windows",
   unit = "nats per unit of the stream", source = "Li et al., Mix-LN, 2024",
@@ -28,17 +29,17 @@ registry.register("gradient_norm", {
   end,
 })
 
-registry.register("norm_gradient", {
-  definition = "the same by the input of each norm of a block, in their order in the block, through that norm "
-    .. "alone (not by the residual path beside it)",
+register("norm_gradient", {
+  definition = "L2 norm, over all tokens and features of a window, of the gradient of its mean loss by the input of each norm "
+    .. "of a block, through that norm alone (not by the residual path beside it); mean over windows",
   unit = "nats per unit of the stream", source = "what BHyT's training logs", axes = { "block", "norm" },
   jobs = function(session)
     return { { scored = true, nodes = function(trace)
       local outputs, inputs, nodes = {}, {}, {}
-      session.norms = {}
+      session.norms = norms.new()
       for i, part in ipairs(trace.parts) do
-        session.norms[i] = #part.norms
         for _, each in ipairs(part.norms) do
+          session.norms:add(i, each.slot)
           outputs[#outputs + 1], inputs[#inputs + 1] = each.output, each.input
         end
       end
@@ -49,5 +50,6 @@ registry.register("norm_gradient", {
       return nodes
     end } }
   end,
-  value = function(mean, session) return registry.rows(mean[1], session.norms) end,
+  value = function(mean, session) return session.norms:rows(mean[1], session.depth) end,
+  labels = function(session) return session.norms.labels end,
 })

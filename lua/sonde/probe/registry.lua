@@ -21,6 +21,8 @@ local schema = {
     doc = "what the values are by: one name, or two for rows and columns", of = { name = "axis", type = "string", doc = "a name" } },
   { name = "columns", type = "list", doc = "names of the columns, where they are not numbers from 0",
     of = { name = "column", type = "string", doc = "a name" } },
+  { name = "labels", type = "function",
+    doc = "of a session whose jobs are done: names of the columns of one figure, where they are known only then" },
   { name = "outputs", type = "function",
     doc = "of a trace: a list of nodes whose first axis is the windows [B, ..]; their means are the values" },
   { name = "jobs", type = "function", doc = "of a session: a list of jobs, in place of outputs" },

@@ -92,6 +92,12 @@ local function label(axis, k)
   return string.format("%d", registry.first(axis) + k - 1)
 end
 
+-- What the c-th column is called: a name, or a number.
+local function column(entry, c)
+  local names = entry.columns or entry.labels
+  return names and names[c] or label(entry.axes[2], c)
+end
+
 local function matrix_text(entry)
   local widest = 0
   for _, row in ipairs(entry.values) do widest = math.max(widest, #row) end
@@ -99,12 +105,12 @@ local function matrix_text(entry)
     return string.format("  a matrix of %d rows, up to %d columns: see --json or --html", #entry.values, widest)
   end
   local rows = { { entry.axes[1] } }
-  for c = 1, widest do rows[1][c + 1] = entry.columns and entry.columns[c] or label(entry.axes[2], c) end
+  for c = 1, widest do rows[1][c + 1] = column(entry, c) end
   for r, row in ipairs(entry.values) do
     rows[r + 1] = { label(entry.axes[1], r) }
     for c = 1, widest do rows[r + 1][c + 1] = row[c] and number(row[c]) or "" end
   end
-  return aligned(rows)
+  return aligned(rows) .. (entry.ci and "\n  intervals of the entries: see --json or --html" or "")
 end
 
 local function list_text(entry)
@@ -181,7 +187,8 @@ local function heat_figure(_, name, entry)
   if low > high then low, high = 0, 0 end
   if low == high then low, high = low - 0.5, low + 0.5 end
   return {
-    heat = entry.values, alt = name .. " as a matrix", xlabel = entry.axes[2], ylabel = entry.axes[1],
+    heat = entry.values, alt = name .. " as a matrix", ylabel = entry.axes[1],
+    xlabel = entry.axes[2] .. (entry.labels and " (" .. table.concat(entry.labels, ", ") .. ")" or ""),
     key = entry.unit ~= "" and entry.unit or "value", low = low, high = high,
     xticks = registry.first(entry.axes[2]), yticks = registry.first(entry.axes[1]),
   }
@@ -231,7 +238,7 @@ local function head_of(entry)
   local widest, cells = 0, { el("th", { scope = "col" }, esc(entry.axes[1])) }
   for _, row in ipairs(entry.values) do widest = math.max(widest, #row) end
   for c = 1, widest do
-    local name = entry.columns and entry.columns[c] or entry.axes[2] .. " " .. label(entry.axes[2], c)
+    local name = (entry.columns and "" or entry.axes[2] .. " ") .. column(entry, c)
     cells[c + 1] = el("th", { scope = "col" }, esc(name))
   end
   return el("thead", nil, el("tr", nil, cells))

@@ -48,10 +48,10 @@ local function ratios(mean)
 end
 
 local text = "loss with the block replaced by the affine map x W + b (least squares over tokens, with the "
-  .. "residual path) over the loss without, "
+  .. "residual path) over the loss without"
 
 register("usefulness", {
-  definition = text .. "on the windows of the fit. Score: share of blocks above 1.10",
+  definition = text .. ", on the windows of the fit. Score: share of blocks above 1.10",
   source = "the code of Sparsity and the Curse of Depth, with W the right way round", prepare = prepare,
   jobs = function(run)
     return losses(run, function(block) return run:edit("affine " .. block, affine.edit(run.maps[block].all)) end)
@@ -60,8 +60,8 @@ register("usefulness", {
 })
 
 register("usefulness_held_out", {
-  definition = "the map of the even windows on the odd ones and the other way round: " .. text
-    .. "each window with the map of the other parity. Score: share of blocks above 1.10",
+  definition = "each window with the map fitted on those of the other parity: " .. text
+    .. ". Score: share of blocks above 1.10",
   source = "the same, without scoring a fit on its own rows", prepare = prepare,
   jobs = function(run)
     if run.rows < 2 then error(core.where() .. "probe: usefulness_held_out needs 2 windows; give more tokens", 0) end
