@@ -21,7 +21,7 @@ local norm_names = {
 }
 
 ---@private
---- The block at `index` (from 0) of a trace, with the parameters of the block at `source`, whose names and shapes agree.
+--- The block at `index` (from 0) of a trace, with the parameters of the block at `source`: the same names and shapes.
 ---@param trace table     the trace under way: graph, params, model, batch, context
 ---@param index integer
 ---@param source integer

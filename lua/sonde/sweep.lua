@@ -71,8 +71,8 @@ end
 
 -- ---- one trial ---------------------------------------------------------------------------------------------------
 
---- Records results, in the folder and in the database: a number, string or boolean in run.json, a list of numbers or of such
---- lists (a matrix) in probes/NAME.json.
+--- Records results, in the folder and in the database: a number, string or boolean in run.json, a list of numbers or
+--- of such lists (a matrix) in probes/NAME.json.
 ---@param values table<string, any>
 function trial_methods:report(values)
   if type(values) ~= "table" then

@@ -24,7 +24,7 @@ sonde_params *sonde_params_new(uint64_t seed, sonde_error *err);
 sonde_params *sonde_params_ref(sonde_params *p);
 void sonde_params_free(sonde_params *p);
 
-/* The parameter of that name: made if absent (unless sealed), checked against the shape if present (ESHAPE names both). */
+/* The parameter of that name: made if absent (EINVAL if sealed), or checked against the shape (ESHAPE names both). */
 const sonde_param *sonde_params_need(sonde_params *p, const char *name, const sonde_shape *shape, int role,
                                      sonde_init init, int block, sonde_error *err);
 /* From now on need makes nothing: a name that is not there is refused. Adapters may still be put on. */

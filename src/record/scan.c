@@ -127,8 +127,9 @@ static void add_probes(json_t *lists, const char *path) {
   json_object_foreach(json_object_get(all, "probes"), name, probe) {
     put_list(lists, json_object_get(probe, "values"), name, "", "");
     put_list(lists, json_object_get(probe, "ci"), name, "", ".ci");
-    json_object_foreach(json_object_get(probe, "scalars"), field, scalar)
+    json_object_foreach(json_object_get(probe, "scalars"), field, scalar) {
       put_list(lists, json_object_get(scalar, "ci"), name, field, ".ci");
+    }
   }
   json_decref(all);
 }

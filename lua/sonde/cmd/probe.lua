@@ -66,7 +66,9 @@ return {
     check(options.html)
     local model = sonde.load(options.model)
     local broken = model:params():not_finite()
-    if broken then error(options.model .. ": the weights are not finite: '" .. broken .. "' holds NaN or infinite values", 0) end
+    if broken then
+      error(options.model .. ": the weights are not finite: '" .. broken .. "' holds NaN or infinite values", 0)
+    end
     local tokens = windows.read(model, options.text)
     if (options.context or 0) > model.config.context then
       io.stderr:write(string.format("sonde: note: windows of %d tokens are longer than the %d the model was made for\n",

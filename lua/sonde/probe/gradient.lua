@@ -30,8 +30,8 @@ register("gradient_norm", {
 })
 
 register("norm_gradient", {
-  definition = "L2 norm, over all tokens and features of a window, of the gradient of its mean loss by the input of each norm "
-    .. "of a block, through that norm alone (not by the residual path beside it); mean over windows",
+  definition = "L2 norm, over all tokens and features of a window, of the gradient of its mean loss by the input of "
+    .. "each norm of a block, through that norm alone (not by the residual path beside it); mean over windows",
   unit = "nats per unit of the stream", source = "what BHyT's training logs", axes = { "block", "norm" },
   jobs = function(session)
     return { { scored = true, nodes = function(trace)

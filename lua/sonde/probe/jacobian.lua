@@ -353,9 +353,9 @@ local function hutchinson(mean, at, vectors, draw, d)
 end
 
 register("jacobian_estimate", {
-  definition = "of the J of the probe jacobian, from " .. VECTORS .. " random vectors of signs: ||J - I||_F / D, mean of the "
-    .. "diagonal, ||J||_F, and the largest singular value by " .. STEPS .. " steps of bidiagonalisation (from below). "
-    .. "The intervals hold the choice of vectors too, and what the steps leave open",
+  definition = "of the J of the probe jacobian, from " .. VECTORS .. " random vectors of signs: ||J - I||_F / D, mean "
+    .. "of the diagonal, ||J||_F, and the largest singular value by " .. STEPS .. " steps of bidiagonalisation (from "
+    .. "below). The intervals hold the choice of vectors too, and what the steps leave open",
   source = "Hutchinson, 1989; Golub and Kahan, 1965", axes = { "block", "figure" },
   columns = { "deviation", "diagonal_mean", "frobenius", "spectral" }, resamples = 300,
   prepare = function(session) session.left, session.right, session.open = singular(session) end,

@@ -1,4 +1,5 @@
---- keep.lua - results of sonde.probe in a run folder: all of them in probes.json, scalars in run.json, both in the database.
+--- keep.lua - results of sonde.probe in a run folder: all of them in probes.json, scalars in run.json, both in the
+-- database.
 
 local core = require "sonde.core"
 local collect = require "sonde.sweep_collect"
@@ -9,7 +10,7 @@ local keep = {}
 -- What belongs to one measurement, and may differ for the probes of another.
 local MEASURED = { "model", "tokens", "windows", "context", "seed" }
 
--- The probes of an earlier measurement that this one did not repeat; each says itself in what it was measured otherwise.
+-- The probes of an earlier measurement that this one did not repeat; each says what was otherwise then.
 local function earlier(path, details)
   local old, others = core.exists(path) and core.json_load(path) or { probes = {} }, {}
   for name, entry in pairs(old.probes) do

@@ -53,7 +53,7 @@ local function extreme(described, higher, word, n)
   return word .. " among " .. list(others) .. ", whose intervals overlap"
 end
 
---- One sentence on which blocks stand out; nil for a matrix, where there is no interval, and where a figure is not finite.
+--- One sentence on which blocks stand out; nil for a matrix, where there is no interval, or a figure is not finite.
 ---@param entry table
 ---@return string|nil
 function show.order(entry)
@@ -93,7 +93,7 @@ local function label(axis, k)
 end
 
 -- What the c-th column is called: a name, or a number.
-local function column(entry, c)
+local function column_name(entry, c)
   local names = entry.columns or entry.labels
   return names and names[c] or label(entry.axes[2], c)
 end
@@ -105,7 +105,7 @@ local function matrix_text(entry)
     return string.format("  a matrix of %d rows, up to %d columns: see --json or --html", #entry.values, widest)
   end
   local rows = { { entry.axes[1] } }
-  for c = 1, widest do rows[1][c + 1] = column(entry, c) end
+  for c = 1, widest do rows[1][c + 1] = column_name(entry, c) end
   for r, row in ipairs(entry.values) do
     rows[r + 1] = { label(entry.axes[1], r) }
     for c = 1, widest do rows[r + 1][c + 1] = row[c] and number(row[c]) or "" end
@@ -238,7 +238,7 @@ local function head_of(entry)
   local widest, cells = 0, { el("th", { scope = "col" }, esc(entry.axes[1])) }
   for _, row in ipairs(entry.values) do widest = math.max(widest, #row) end
   for c = 1, widest do
-    local name = (entry.columns and "" or entry.axes[2] .. " ") .. column(entry, c)
+    local name = (entry.columns and "" or entry.axes[2] .. " ") .. column_name(entry, c)
     cells[c + 1] = el("th", { scope = "col" }, esc(name))
   end
   return el("thead", nil, el("tr", nil, cells))
