@@ -21,7 +21,7 @@ local norm_names = {
 }
 
 ---@private
---- A block at `index` (from 0) of a trace, with the parameters of the block at `source`.
+--- The block at `index` (from 0) of a trace, with the parameters of the block at `source`: the same names and shapes.
 ---@param trace table     the trace under way: graph, params, model, batch, context
 ---@param index integer
 ---@param source integer
@@ -32,7 +32,7 @@ function block.new(trace, index, source)
   return setmetatable({
     layer = place.layer, index = index, depth = place.depth, width = model.config.width, batch = trace.batch,
     context = trace.context, options = place.placement.options, trace = trace,
-    modules = model.layers[source + 1], prefix = string.format("model.layers.%d.", source),
+    modules = place, prefix = string.format("model.layers.%d.", source),
     scope = string.format("blocks.%d", index), shared = core.block(), norms = {},
   }, block)
 end

@@ -15,7 +15,7 @@ local cli = {}
 ---@field options? sonde.schema
 ---@field positional? sonde.field[]     words in order; the last may be `repeated`
 ---@field example string
----@field details? string               paragraph under the summary
+---@field details? string|fun(): string   paragraph under the summary
 ---@field commands? table<string, sonde.command>   subcommands by name, instead of run
 ---@field default? string               the subcommand when none is named
 ---@field run? fun(options: table): integer|nil    raises or returns an exit code; nil is 0
@@ -89,7 +89,8 @@ local function help(command, name)
   else
     say("usage: sonde ", name, " ", command.usage, "\n\n", command.summary)
   end
-  if command.details then say("\n", command.details) end
+  local details = command.details
+  if details then say("\n", type(details) == "function" and details() or details) end
   say("\noptions:")
   for _, line in ipairs(args.describe(with_global(command.options), command.positional)) do say(line) end
   say("\nexample:\n  ", command.example)

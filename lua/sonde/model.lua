@@ -2,6 +2,7 @@
 
 local core = require "sonde.core"
 local initpolicy = require "sonde.initpolicy"
+local sorted_keys = require "sonde.sorted_keys"
 
 ---@class sonde.model
 ---@field config table     every option with its value (transformer.schema)
@@ -46,29 +47,54 @@ function model:leaf(graph, name, dims, role)
   return graph:leaf(name, self.handle:need(name, dims, role, self:policy(0)[role], -1))
 end
 
+-- A trace that is enough to make every parameter, and to declare how buffers are computed.
+local function smallest(self)
+  return require("sonde.trace").new(self, { batch = 1, context = math.min(2, self.config.context) }).graph
+end
+
+-- Makes every parameter. No trace after it adds one: an intervention that asks for a parameter of its own is wrong.
+local function complete(self)
+  if not self.completed then
+    smallest(self):close()
+    self.handle:seal()
+    self.completed = true
+  end
+end
+
 --- The model's computation for one batch shape, as a graph. Options: batch, context, dropout, and the interventions
 --- skip, swap, replace, gate (trace.lua).
 ---@param options? table
 ---@return sonde.trace
 function model:trace(options)
+  complete(self)
   return require("sonde.trace").new(self, options)
 end
 
---- The parameters as they are now, maybe none yet: for traces.
+-- The parameters of a block: name without the block's number -> shape, as text.
+local function block_shapes(self, index)
+  local shapes, prefix = {}, "model.layers." .. index .. "."
+  for _, param in ipairs(self:params():list()) do
+    if param.name:sub(1, #prefix) == prefix then shapes[param.name:sub(#prefix + 1)] = table.concat(param.dims, " ") end
+  end
+  return shapes
+end
+
+--- Why the parameters of two blocks cannot stand in each other's place; nil where names and shapes agree.
 ---@private
-function model:params_handle()
-  return self.handle
-end
-
--- A trace that is enough to make every parameter, and to declare how buffers are computed.
-local function smallest(self)
-  return self:trace({ batch = 1, context = math.min(2, self.config.context) }).graph
-end
-
-local function complete(self)
-  if not self.completed then
-    smallest(self):close()
-    self.completed = true
+---@param a integer   from 0
+---@param b integer
+---@return string|nil
+function model:mismatch(a, b)
+  local shapes = { [a] = block_shapes(self, a), [b] = block_shapes(self, b) }
+  for _, pair in ipairs { { a, b }, { b, a } } do
+    local here, there = pair[1], pair[2]
+    for _, name in ipairs(sorted_keys(shapes[here])) do
+      local one, other = shapes[here][name], shapes[there][name]
+      if not other then return ("block %d has '%s', block %d has not"):format(here, name, there) end
+      if one ~= other then
+        return ("'%s' is [%s] in block %d, [%s] in block %d"):format(name, one, here, other, there)
+      end
+    end
   end
 end
 

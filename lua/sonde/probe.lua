@@ -10,6 +10,7 @@ local core = require "sonde.core"
 local args = require "sonde.args"
 local current = require "sonde.current"
 local bootstrap = require "sonde.probe.bootstrap"
+local keep = require "sonde.probe.keep"
 local registry = require "sonde.probe.registry"
 local session = require "sonde.probe.session"
 
@@ -38,18 +39,6 @@ function probe.names()
   return registry.names()
 end
 
--- In a run, everything stands in its folder (probes.json) and the scalars in the database.
-local function keep(details)
-  local run = current.run()
-  if not run then return end
-  core.json_save(run:dir() .. "/probes.json", details)
-  local scalars, any = {}, false
-  for name, entry in pairs(details.probes) do
-    for key, scalar in pairs(entry.scalars or {}) do scalars[name .. "_" .. key], any = scalar.value, true end
-  end
-  if any then run:report(scalars) end
-end
-
 -- What a probe has to say of its jobs, described.
 local function entry_of(run, found, jobs)
   local entry
@@ -60,6 +49,7 @@ local function entry_of(run, found, jobs)
   end
   entry.unit, entry.definition, entry.source = found.unit, found.definition, found.source
   entry.axes, entry.columns = found.axes, found.columns
+  entry.labels, entry.note = found.labels and found.labels(run), found.note and found.note(run)
   return entry
 end
 
@@ -113,6 +103,10 @@ end
 ---@return table<string, table> values, table details
 function probe.probe(model, source, wanted, options)
   args.model(model, "probe")
+  if wanted == nil or type(wanted) == "table" and #wanted == 0 then
+    error(core.where() .. "probe takes a list of probes after the tokens, such as { \"variance\" }; "
+      .. "sonde.probes.names() lists them", 0)
+  end
   wanted = args.value({
     name = "probes", type = "list", doc = "",
     of = { name = "probe", type = "string", choices = registry.names, doc = "" },
@@ -133,7 +127,11 @@ function probe.probe(model, source, wanted, options)
     spread(values, part.name, entry)
   end
   details.passes, details.passes_alone = run.passes, alone
-  keep(details)
+  local kept = current.run()
+  if kept then
+    details.model = details.model or kept:dir()
+    keep.put(kept, details)
+  end
   return values, details
 end
 

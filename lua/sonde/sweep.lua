@@ -73,14 +73,14 @@ end
 
 -- ---- one trial ---------------------------------------------------------------------------------------------------
 
---- Records results: a number, string or boolean goes into the database, a list of numbers or of such lists (a
---- matrix) into probes/NAME.json.
+--- Records results, in the folder and in the database: a number, string or boolean in run.json, a list of numbers or
+--- of such lists (a matrix) in probes/NAME.json.
 ---@param values table<string, any>
 function trial_methods:report(values)
   if type(values) ~= "table" then
     error(core.where() .. "trial:report takes a table, such as { perplexity = 41.3 }", 0)
   end
-  local scalars, any = {}, false
+  local scalars = {}
   for name, value in pairs(values) do
     if type(name) ~= "string" or not name:find("^[%w_][%w_.-]*$") then
       error(core.where() .. "trial:report: '" .. tostring(name) .. "' is no name for a result", 0)
@@ -90,14 +90,13 @@ function trial_methods:report(values)
       core.mkdirs(self.dir .. "/probes")
       core.write_file(self.dir .. "/probes/" .. name .. ".json", core.json_encode(value) .. "\n")
     else
-      any = true
       if type(value) == "number" and value - value ~= 0 then
         self.not_finite, value = name, nil
       end
       scalars[name] = value
     end
   end
-  if any then self.run:report(scalars) end
+  self.run:report(scalars)
 end
 
 -- What stands in a failed trial's record: the first line; the stack goes into its log.

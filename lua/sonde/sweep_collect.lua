@@ -6,10 +6,10 @@ local collect = {}
 
 -- ---- what trials may report ---------------------------------------------------------------------------------------
 
-local function check_numbers(name, list)
+local function check_numbers(name, list, least)
   local n = 0
   for _ in pairs(list) do n = n + 1 end
-  if n ~= #list or n == 0 then
+  if n ~= #list or n < least then
     error(core.where() .. ("trial:report: '%s' must be a list of numbers or of lists of numbers"):format(name), 0)
   end
   for _, v in ipairs(list) do
@@ -19,23 +19,25 @@ local function check_numbers(name, list)
   end
 end
 
---- Refuses what is neither a list of numbers nor a list of such lists (a matrix, or a triangle).
+--- Refuses what is neither a list of numbers nor a list of such lists (a matrix, or a triangle); rows may be empty.
 ---@param name string
 ---@param value table
 function collect.check_array(name, value)
-  if type(value[1]) ~= "table" then return check_numbers(name, value) end
+  if type(value[1]) ~= "table" then return check_numbers(name, value, 1) end
   for _, row in ipairs(value) do
     if type(row) ~= "table" then
       error(core.where() .. ("trial:report: '%s' mixes numbers and lists"):format(name), 0)
     end
-    check_numbers(name, row)
+    check_numbers(name, row, 0)
   end
 end
 
--- A null in a list is read as false; here it is a number that is none.
-local function with_nan(value)
+--- A null in a list is read as false; here it is a number that is none.
+---@param value table
+---@return table
+function collect.with_nan(value)
   for k, v in ipairs(value) do
-    if type(v) == "table" then with_nan(v) elseif v == false then value[k] = 0 / 0 end
+    if type(v) == "table" then collect.with_nan(v) elseif v == false then value[k] = 0 / 0 end
   end
   return value
 end
@@ -57,7 +59,7 @@ local function arrays_of(dir)
     local name = file:match("^(.+)%.json$")
     local value = name and core.json_load(dir .. "/probes/" .. file)
     if type(value) == "table" and (type(value[1]) == "number" or value[1] == false or type(value[1]) == "table") then
-      arrays[name] = with_nan(value)
+      arrays[name] = collect.with_nan(value)
     end
   end
   return arrays
@@ -74,7 +76,7 @@ local function history_of(dir)
     local row = core.json_decode(line, path)
     for name, plain in pairs(PLAIN) do row[plain] = row[name] ~= nil and row[name] or row[plain] end
     for _, name in ipairs { "variance", "block_grad_norm" } do
-      if row[name] then with_nan(row[name]) end
+      if row[name] then collect.with_nan(row[name]) end
     end
     rows[#rows + 1] = row
   end

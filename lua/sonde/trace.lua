@@ -33,7 +33,8 @@ trace.schema = {
   { name = "dropout", type = "boolean", preset = false, doc = "apply the model's dropout (training)" },
   { name = "skip", type = "list", preset = {}, of = { name = "block", type = "integer", min = 0, doc = "a block" },
     doc = "blocks that only pass the stream on" },
-  { name = "swap", type = "list", preset = {}, doc = "pairs of blocks that exchange their parameters",
+  { name = "swap", type = "list", preset = {},
+    doc = "pairs of blocks that exchange their parameters, whose names and shapes must agree",
     of = { name = "pair", type = "list", of = { name = "block", type = "integer", min = 0, doc = "a block" },
       doc = "two blocks" } },
   { name = "replace", type = "table", preset = {},
@@ -53,13 +54,17 @@ local function check_block(index, depth, what)
 end
 
 -- Which block's parameters each place of the stack uses: place -> block, both from 0.
-local function sources(options, depth)
+local function sources(model, options, depth)
   local source = {}
   for i = 0, depth - 1 do source[i] = i end
   for _, pair in ipairs(options.swap) do
     if #pair ~= 2 then error(core.where() .. "swap: a pair is two blocks, not " .. #pair, 0) end
     check_block(pair[1], depth, "swap")
     check_block(pair[2], depth, "swap")
+    local why = model:mismatch(pair[1], pair[2])
+    if why then
+      error(core.where() .. ("swap: blocks %d and %d hold different parameters: %s"):format(pair[1], pair[2], why), 0)
+    end
     source[pair[1]], source[pair[2]] = source[pair[2]], source[pair[1]]
   end
   return source
@@ -120,7 +125,7 @@ local function stack(self, options, x)
   end
   for index in pairs(options.replace) do check_block(index, depth, "replace") end
   for index in pairs(options.gate) do check_block(index, depth, "gate") end
-  local source = sources(options, depth)
+  local source = sources(self.model, options, depth)
   for index = 0, depth - 1 do
     if not skipped[index] then
       local this = block.new(self, index, source[index])
@@ -160,7 +165,7 @@ function trace.new(model, options)
   options = args.check(trace.schema, options, "trace")
   local config = model.config
   local self = setmetatable({
-    model = model, params = model:params_handle(), graph = options.graph or core.graph(), batch = options.batch,
+    model = model, params = model.handle, graph = options.graph or core.graph(), batch = options.batch,
     shares = options.graph ~= nil, context = options.context or config.context, drops = options.dropout,
     gate = options.gate, blocks = {}, parts = {}, n_dropout = 0,
   }, trace)

@@ -142,6 +142,10 @@ function params:elements() end
 ---@return string
 function params:sha256() end
 
+--- The name of the first that holds NaN or an infinite value, or nil.
+---@return string|nil
+function params:not_finite() end
+
 ---@class sonde.site       the place in a model that a module is built for
 ---@field layer integer      l = 1..L; 0 outside the blocks
 ---@field depth integer      L

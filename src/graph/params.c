@@ -19,7 +19,7 @@ typedef struct entry {
 struct sonde_params {
   sonde_map *map;
   uint64_t seed;
-  int refs;
+  int refs, sealed;
 };
 
 sonde_params *sonde_params_new(uint64_t seed, sonde_error *err) {
@@ -63,16 +63,8 @@ int64_t sonde_params_elements(const sonde_params *p) {
   return n;
 }
 
-const sonde_param *sonde_params_need(sonde_params *p, const char *name, const sonde_shape *shape, int role,
-                                     sonde_init init, int block, sonde_error *err) {
-  char t1[160], t2[160];
-  const sonde_param *there = sonde_params_find(p, name);
-  if (there) {
-    if (sonde_shape_equal(&there->value->shape, shape)) return there;
-    sonde_fail(err, SONDE_ESHAPE, "parameter '%s' is %s; here it is asked for as %s", name,
-               sonde_shape_text(&there->value->shape, t1, sizeof t1), sonde_shape_text(shape, t2, sizeof t2));
-    return NULL;
-  }
+static const sonde_param *make(sonde_params *p, const char *name, const sonde_shape *shape, int role, sonde_init init,
+                               int block, sonde_error *err) {
   if (role < 0 || role >= SONDE_ROLE_COUNT) {
     sonde_fail(err, SONDE_EINVAL, "parameter '%s': %d is not a role", name, role);
     return NULL;
@@ -92,13 +84,28 @@ const sonde_param *sonde_params_need(sonde_params *p, const char *name, const so
   return &e->p;
 }
 
+const sonde_param *sonde_params_need(sonde_params *p, const char *name, const sonde_shape *shape, int role,
+                                     sonde_init init, int block, sonde_error *err) {
+  char t1[160], t2[160];
+  const sonde_param *there = sonde_params_find(p, name);
+  if (there && sonde_shape_equal(&there->value->shape, shape)) return there;
+  if (!there && !p->sealed) return make(p, name, shape, role, init, block, err);
+  if (there)
+    sonde_fail(err, SONDE_ESHAPE, "parameter '%s' is %s; here it is asked for as %s", name,
+               sonde_shape_text(&there->value->shape, t1, sizeof t1), sonde_shape_text(shape, t2, sizeof t2));
+  else sonde_fail(err, SONDE_EINVAL, "the model has no parameter '%s', and a later trace of it adds none", name);
+  return NULL;
+}
+
+void sonde_params_seal(sonde_params *p) { p->sealed = 1; }
+
 static const sonde_param *need_adapter(sonde_params *p, const sonde_param *of, const char *suffix, int64_t rows,
                                        int64_t columns, sonde_init init, sonde_error *err) {
   char name[512];
   int64_t dim[2] = {rows, columns};
   sonde_shape shape = sonde_shape_make(SONDE_F32, 2, dim);
   snprintf(name, sizeof name, "%s.%s", of->name, suffix);
-  return sonde_params_need(p, name, &shape, SONDE_ROLE_OTHER, init, of->block, err);
+  return make(p, name, &shape, SONDE_ROLE_OTHER, init, of->block, err);
 }
 
 int sonde_params_adapt(sonde_params *p, const char *name, int64_t rank, double scale, sonde_error *err) {
@@ -159,6 +166,16 @@ void sonde_params_loaded(sonde_params *p, const char *name) {
 int sonde_params_is_set(const sonde_params *p, const char *name) {
   const entry *e = sonde_map_get(p->map, name);
   return e && e->set;
+}
+
+const sonde_param *sonde_params_not_finite(const sonde_params *p) {
+  for (int64_t k = 0; k < sonde_params_count(p); k++) {
+    const sonde_param *e = sonde_params_at(p, k);
+    const float *x = e->value->data;
+    for (int64_t i = 0, n = sonde_shape_count(&e->value->shape); i < n; i++)
+      if (!isfinite(x[i])) return e;
+  }
+  return NULL;
 }
 
 static int by_name(const void *a, const void *b) {

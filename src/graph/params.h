@@ -24,9 +24,11 @@ sonde_params *sonde_params_new(uint64_t seed, sonde_error *err);
 sonde_params *sonde_params_ref(sonde_params *p);
 void sonde_params_free(sonde_params *p);
 
-/* The parameter of that name: made if absent, checked against the shape if present (ESHAPE names both). */
+/* The parameter of that name: made if absent (EINVAL if sealed), or checked against the shape (ESHAPE names both). */
 const sonde_param *sonde_params_need(sonde_params *p, const char *name, const sonde_shape *shape, int role,
                                      sonde_init init, int block, sonde_error *err);
+/* From now on need makes nothing: a name that is not there is refused. Adapters may still be put on. */
+void sonde_params_seal(sonde_params *p);
 /* Puts adapters on the matrix [out, in] of that name (LoRA; Hu et al., 2022): the parameters NAME.lora_a [rank, in], at
  * first N(0, 1/in), and NAME.lora_b [out, rank], at first 0. Traces made from then on use them. */
 int sonde_params_adapt(sonde_params *p, const char *name, int64_t rank, double scale, sonde_error *err);
@@ -41,6 +43,8 @@ void sonde_params_init(sonde_params *p, sonde_ctx *ctx);
 /* Marks values as set (a loader has written them, a refresh has computed them). */
 void sonde_params_loaded(sonde_params *p, const char *name);
 int sonde_params_is_set(const sonde_params *p, const char *name);
+/* The first that holds NaN or an infinite value; NULL: none does. */
+const sonde_param *sonde_params_not_finite(const sonde_params *p);
 /* Over names, shapes and values in the order of the names. SONDE_ENOMEM or 0. */
 int sonde_params_sha256(const sonde_params *p, char hex[65]);
 

@@ -197,6 +197,16 @@ static int add_trial(sonde_db *db, const char *dir, const json_t *run, sonde_err
   return code;
 }
 
+/* A scalar of run.json stands before a list of the same name. */
+static int add_results(sonde_db *db, const char *dir, sqlite3_int64 trial, const json_t *scalars, sonde_error *err) {
+  json_t *all = sonde_scan_lists(db->root, dir);
+  if (!all) return sonde_fail(err, SONDE_ENOMEM, "%s/%s: no memory for its results", db->root, dir);
+  json_object_update(all, (json_t *)scalars);
+  int code = add_table(db, "INSERT INTO results VALUES(?,?,?)", trial, all, err);
+  json_decref(all);
+  return code;
+}
+
 static int put_trial(sonde_db *db, const char *dir, const json_t *run, const json_t *config, sonde_error *err) {
   sqlite3_stmt *s;
   if (sqlite3_prepare_v2(db->sql, "DELETE FROM trials WHERE dir=?", -1, &s, NULL) != SQLITE_OK)
@@ -207,8 +217,7 @@ static int put_trial(sonde_db *db, const char *dir, const json_t *run, const jso
   if (code || (code = add_trial(db, dir, run, err))) return code;
   sqlite3_int64 id = sqlite3_last_insert_rowid(db->sql);
   if ((code = add_table(db, "INSERT INTO parameters VALUES(?,?,?)", id, config, err))) return code;
-  if ((code = add_table(db, "INSERT INTO results VALUES(?,?,?)", id, json_object_get(run, "results"), err)))
-    return code;
+  if ((code = add_results(db, dir, id, json_object_get(run, "results"), err))) return code;
   return add_plugins(db, id, json_object_get(run, "plugins"), err);
 }
 

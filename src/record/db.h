@@ -1,10 +1,11 @@
 /* db.h - ROOT/sonde.db: an index over the run folders below ROOT, for listing and comparing trials (SQLite, WAL mode;
- * any number of processes may write). The folders hold the truth: every row is read from a folder's run.json and
- * config.yaml, so that a lost or damaged database is made again from them.
+ * any number of processes may write). The folders hold the truth: every row is read from a folder's run.json,
+ * config.yaml and lists (scan.h), so that a lost or damaged database is made again from them.
  *
  * Tables: trials(id, dir, experiment, trial, status, reason, started, ended, command, version, commit_id, machine,
  * threads, corpus, corpus_sha256), and by trial: parameters(trial, key, value), results(trial, key, value),
- * plugins(trial, kind, name, version, sha256). Keys are dotted paths; values keep the types of the folder. */
+ * plugins(trial, kind, name, version, sha256). Keys are dotted paths; values keep the types of the folder, lists
+ * are JSON text. */
 #ifndef SONDE_RECORD_DB_H
 #define SONDE_RECORD_DB_H
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "io/yaml.h"
 
@@ -101,4 +102,60 @@ int sonde_scan_read(const char *root, const char *dir, json_t **run, json_t **co
   json_decref(*run);
   *run = NULL;
   return err->code;
+}
+
+/* ---- lists ------------------------------------------------------------------------------------------------ */
+
+static json_t *load_or_warn(const char *path) {
+  sonde_error err = {0};
+  if (!sonde_path_exists(path)) return NULL;
+  json_t *v = sonde_json_load(path, 0, &err);
+  if (!v) sonde_warn("%s; the database lacks what it holds", err.text);
+  return v;
+}
+
+/* Puts a list under the key NAME SUFFIX or NAME_FIELD SUFFIX; anything else is no list. */
+static void put_list(json_t *lists, json_t *v, const char *name, const char *field, const char *suffix) {
+  char key[512];
+  snprintf(key, sizeof key, "%s%s%s%s", name, *field ? "_" : "", field, suffix);
+  if (json_is_array(v)) json_object_set(lists, key, v);
+}
+
+static void add_probes(json_t *lists, const char *path) {
+  const char *name, *field;
+  json_t *probe, *scalar, *all = load_or_warn(path);
+  json_object_foreach(json_object_get(all, "probes"), name, probe) {
+    put_list(lists, json_object_get(probe, "values"), name, "", "");
+    put_list(lists, json_object_get(probe, "ci"), name, "", ".ci");
+    json_object_foreach(json_object_get(probe, "scalars"), field, scalar) {
+      put_list(lists, json_object_get(scalar, "ci"), name, field, ".ci");
+    }
+  }
+  json_decref(all);
+}
+
+static void add_files(json_t *lists, const char *folder) {
+  char path[PATH_BYTES], name[256];
+  struct dirent *e;
+  DIR *d = opendir(folder);
+  while (d && (e = readdir(d))) {
+    size_t n = strlen(e->d_name);
+    if (n < 6 || n >= sizeof name || strcmp(e->d_name + n - 5, ".json") != 0) continue;
+    if (snprintf(path, sizeof path, "%s/%s", folder, e->d_name) >= PATH_BYTES) continue;
+    json_t *v = load_or_warn(path);
+    snprintf(name, sizeof name, "%.*s", (int)(n - 5), e->d_name);
+    put_list(lists, v, name, "", "");
+    json_decref(v);
+  }
+  if (d) closedir(d);
+}
+
+json_t *sonde_scan_lists(const char *root, const char *dir) {
+  char path[PATH_BYTES];
+  json_t *lists = json_object();
+  snprintf(path, sizeof path, "%s/%s/probes.json", root, dir);
+  if (lists) add_probes(lists, path);
+  snprintf(path, sizeof path, "%s/%s/probes", root, dir);
+  if (lists) add_files(lists, path);
+  return lists;
 }

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -14,9 +15,11 @@
 
 /* Handles for what C owns while Lua values are made. */
 static void free_text(void *p) { sonde_release(p); }
+static void free_path(void *p) { free(p); }   /* realpath's memory is of malloc */
 static void free_dir(void *p) { closedir(p); }
 
 static const sonde_lua_type text_type = {"text", free_text, NULL};
+static const sonde_lua_type path_type = {"path", free_path, NULL};
 static const sonde_lua_type dir_type = {"folder", free_dir, NULL};
 
 /* core.list_dir(path) -> list of names, sorted, without . and .. */
@@ -45,6 +48,13 @@ static int core_exists(lua_State *L) {
   struct stat st;
   if (stat(luaL_checkstring(L, 1), &st)) lua_pushboolean(L, 0);
   else lua_pushstring(L, S_ISDIR(st.st_mode) ? "folder" : "file");
+  return 1;
+}
+
+/* core.real_path(path) -> the same absolute and without links, or nil where there is nothing */
+static int real_path(lua_State *L) {
+  sonde_lua_box *box = sonde_lua_new(L, &path_type, 0);
+  lua_pushstring(L, box->p = realpath(luaL_checkstring(L, 1), NULL));
   return 1;
 }
 
@@ -137,7 +147,7 @@ void sonde_bind_files(lua_State *L) {
       {"list_dir", list_dir},   {"exists", core_exists},   {"mkdirs", core_mkdirs},   {"remove_tree", core_remove_tree},
       {"read_file", read_file}, {"write_file", write_file}, {"nearest", core_nearest}, {"seconds", core_seconds},
       {"warn", core_warn},      {"info", core_info},        {"check_file", check_file}, {"check_folder", check_folder},
-      {NULL, NULL},
+      {"real_path", real_path}, {NULL, NULL},
   };
   luaL_setfuncs(L, functions, 0);
 }

@@ -115,6 +115,19 @@ static int params_refresh(lua_State *L) {
   return 0;
 }
 
+/* p:not_finite() -> the name of the first that holds NaN or an infinite value, or nil */
+static int params_not_finite(lua_State *L) {
+  const sonde_param *param = sonde_params_not_finite(to_params(L));
+  lua_pushstring(L, param ? param->name : NULL);
+  return 1;
+}
+
+/* p:seal(): no later need makes a parameter */
+static int params_seal(lua_State *L) {
+  sonde_params_seal(to_params(L));
+  return 0;
+}
+
 /* p:adapt(name, rank, scale): low-rank adapters on a matrix; traces made from then on have them (params.h) */
 static int params_adapt(lua_State *L) {
   sonde_error err = {0};
@@ -155,6 +168,7 @@ static const luaL_Reg params_methods[] = {
     {"need", params_need},         {"find", params_find},       {"list", params_list},
     {"elements", params_elements}, {"init", params_init},       {"loaded", params_loaded},
     {"sha256", params_sha256},     {"refresh", params_refresh}, {"adapt", params_adapt},
+    {"seal", params_seal},         {"not_finite", params_not_finite},
     {NULL, NULL},
 };
 

@@ -253,14 +253,38 @@ function TestInterventions:test_skip_equals_a_block_that_passes_on()
   lu.assertNotEquals(skipped, losses(model))
 end
 
+-- What a block does with its parameters (its placement, its heads, its factors) stays where it is.
 function TestInterventions:test_swap_exchanges_parameters()
-  local model, other = small(), small()
-  local swapped = losses(model, { swap = { { 0, 3 } } })
-  for _, param in ipairs(model:params():list()) do
-    local name = param.name:gsub("layers%.(%d)", function(i) return "layers." .. (i == "0" and "3" or i == "3" and "0" or i) end)
-    other:params():find(name):fill(model:params():find(param.name):values())
+  local other_of = { ["0"] = "3", ["3"] = "0" }
+  local heads = { [0] = { attention = { "causal", heads = 4, kv_heads = 4, head_dim = 2 } } }
+  for _, options in ipairs { {}, { placement = { "mix_ln", a = 0 } }, { placement = "lns" }, { layers = heads } } do
+    local model, other = small(options), small(options)
+    local swapped = losses(model, { swap = { { 0, 3 } } })
+    for _, param in ipairs(model:params():list()) do
+      local name = param.name:gsub("layers%.(%d)", function(i) return "layers." .. (other_of[i] or i) end)
+      other:params():find(name):fill(model:params():find(param.name):values())
+    end
+    lu.assertEquals(swapped, losses(other))
   end
-  lu.assertEquals(swapped, losses(other))
+end
+
+function TestInterventions:test_swap_of_blocks_with_other_parameters()
+  local model = small { placement = { "mix_ln", a = 0.5 } }
+  assert_fails("swap: blocks 1 and 2 hold different parameters: block 1 has 'post_mlp_layernorm.weight', "
+    .. "block 2 has not", losses, model, { swap = { { 1, 2 } } })
+  losses(model, { swap = { { 0, 1 }, { 2, 3 } } })
+  assert_fails("'mlp.down_proj.weight' is %[8 16%] in block 0, %[8 24%] in block 2", losses,
+    small { ffn_hidden = 16, layers = { [2] = { ffn = { "swiglu", hidden = 24 } } } }, { swap = { { 0, 2 } } })
+end
+
+-- Not even the first trace of a model.
+function TestInterventions:test_add_no_parameters()
+  local model, plain = small(), small()
+  local function more(x, block) return x * block:param("more", { 8 }, "gain", 1) end
+  assert_fails("the model has no parameter 'model.layers.1.placement.more'", model.trace, model,
+    { replace = { [1] = more } })
+  lu.assertEquals(model:count(), plain:count())
+  lu.assertEquals(#model:params():list(), #plain:params():list())
 end
 
 function TestInterventions:test_gates_scale_branches()

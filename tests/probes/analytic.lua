@@ -68,6 +68,60 @@ function TestSilentBlock:test_ranges_that_end_in_it()
   lu.assertEquals(#values.layer_removal_ranges[3], 1)
 end
 
+TestEstimate = {}
+
+-- Blocks near the identity, whose singular values lie close together: steps that converge slowly would stay below the
+-- exact value, and an interval that knows nothing of it would leave that out.
+function TestEstimate:test_largest_singular_value()
+  for _, width in ipairs { 4, 32 } do
+    local model = small { width = width, depth = 2, init_std = 0.02 }
+    local ids, held, all = stream(16 * 12 + 1), 0, 0
+    local exact = sonde.probe(model, ids, { "jacobian" }).jacobian_spectral
+    for seed = 1, 20 do
+      local values, details = sonde.probe(model, ids, { "jacobian_estimate" }, { seed = seed })
+      for block = 1, 2 do
+        local off = values.jacobian_estimate_spectral[block] / exact[block] - 1
+        lu.assertTrue(math.abs(off) < 1e-4, width .. " " .. seed .. " " .. block .. ": " .. off)
+        local ci = details.probes.jacobian_estimate.ci[block][4]
+        all, held = all + 1, held + (ci[1] <= exact[block] and exact[block] <= ci[2] and 1 or 0)
+      end
+    end
+    lu.assertTrue(held >= 0.95 * all, held .. " of " .. all)
+  end
+end
+
+TestAngles = {}
+
+-- Streams of known angles: a zero embedding, block 0 adds nothing, block 1 something, block 2 turns that into half of
+-- its length and block 3 at right angles; all again at scales whose squares are beyond f32.
+function TestAngles:test_zero_and_huge_streams()
+  for _, scale in ipairs { 1, 1e30, 1e-30, 3e37 } do
+    local function vector(list)
+      return function(_, x)
+        return x * 0 + x:graph():leaf("vector " .. table.concat(list, " "), core.tensor("f32", { WIDTH }, list))
+      end
+    end
+    local ones, turned, half = {}, {}, {}
+    for k = 1, WIDTH do
+      ones[k], half[k], turned[k] = scale, scale / 2, scale * (-1) ^ k
+    end
+    local model = small { depth = 4, layers = {
+      [0] = { placement = function(_, x) return x * 1 end }, [1] = { placement = vector(ones) },
+      [2] = { placement = vector(half) }, [3] = { placement = vector(turned) },
+    } }
+    model:params():find("model.embed_tokens.weight"):fill(0)
+    local values = sonde.probe(model, stream(16 * 3 + 1),
+      { "angular_distance", "angular_distance_all", "block_influence", "angular_distances" })
+    for _, name in ipairs { "angular_distance", "angular_distance_all", "block_influence" } do
+      local whole = name == "block_influence" and 1 or 0.5
+      for block, want in ipairs { 0, whole, 0, whole } do
+        lu.assertAlmostEquals(values[name][block], want, 1e-6, scale .. " " .. name .. " " .. block)
+      end
+    end
+    lu.assertAlmostEquals(values.angular_distances[4][1], 0.5, 1e-6)
+  end
+end
+
 TestAffineBlock = {}
 
 -- y = 2 x - 1 and so on: a placement that is an affine map of the stream.
@@ -133,6 +187,26 @@ function TestEqualBlocks:test_permutation_is_nothing()
   lu.assertTrue(values.permutation[1][2] > 0)
   lu.assertAlmostEquals(details.probes.permutation.scalars.score.value,
     (values.permutation[1][2] + values.permutation[2][3]) / 3, 1e-9)
+end
+
+-- Blocks with norms in other places cannot be exchanged: no score, and a model that is what it was.
+function TestEqualBlocks:test_permutation_of_blocks_with_other_parameters()
+  for _, case in ipairs { { { placement = { "mix_ln", a = 0.5 } }, "(0 | 1,2)", "post_mlp_layernorm" },
+    { { layers = { [0] = { placement = "linear" } } }, "(0 | 1,2)", "placement.bias" } } do
+    local model, ids = small(case[1]), stream(16 * 4 + 1)
+    local before = model:params():sha256()
+    local values, details = sonde.probe(model, ids, { "permutation" })
+    local entry, rows = details.probes.permutation, values.permutation
+    lu.assertStrContains(entry.note, case[2])
+    lu.assertStrContains(entry.note, case[3])
+    lu.assertNaN(rows[1][2])
+    lu.assertNaN(rows[3][1])
+    lu.assertTrue(rows[2][3] > 0 and rows[2][3] < 0.5)
+    lu.assertEquals(entry.scalars.score.value, rows[2][3])
+    lu.assertEquals(core.json_decode(core.json_encode(entry.values))[1], { 0, false, false })
+    lu.assertEquals(model:params():sha256(), before)
+  end
+  lu.assertNil(select(2, sonde.probe(small(), stream(16 * 2 + 1), { "permutation" })).probes.permutation.note)
 end
 
 TestLens = {}

@@ -25,7 +25,10 @@ setup() {
 @test "help says what there is" {
   run "$SONDE" probe --help
   [ "$status" -eq 0 ]
-  [[ "$output" == *"--probes A,B"* && "$output" == *"layer_removal"* ]]
+  [[ "$output" == *"--probes A,B"* && "$output" == *"block_influence"*"1 - cos(h, h') of the stream"* ]]
+  for line in "${lines[@]}"; do [ "${#line}" -le 120 ]; done
+  "$SONDE" run /dev/stdin <<< 'for _, name in ipairs(require("sonde").probes.names()) do print(name) end' > names.txt
+  while read -r name; do [[ "$output" == *$'\n'"  $name  "* ]]; done < names.txt
 }
 
 @test "a table for people, with intervals and passes" {
@@ -100,7 +103,77 @@ LUA
   done
 }
 
+@test "weights that are not finite are refused by name, a model of zeros is measured" {
+  cat > broken.lua <<'LUA'
+local sonde = require "sonde"
+for name, value in pairs { nan = 0 / 0, inf = 1 / 0 } do
+  local model = sonde.load "model"
+  model:params():find("model.layers.1.mlp.up_proj.weight"):set(7, value)
+  model:save(name, { tokenizer = model:tokenizer() })
+end
+local model = sonde.load "model"
+model:params():find("model.embed_tokens.weight"):fill(0)
+model:save("zeros", { tokenizer = model:tokenizer() })
+LUA
+  "$SONDE" run broken.lua
+  for name in nan inf; do
+    run "$SONDE" probe --model $name --text book.txt
+    [ "$status" -eq 1 ]
+    [ "$output" = "sonde: $name: the weights are not finite: 'model.layers.1.mlp.up_proj.weight' holds NaN or infinite values" ]
+  done
+  "$SONDE" probe --model zeros --text book.txt --html zeros.html
+  "$SONDE" probe --model zeros --text book.txt --probes angular_distance,block_influence,jacobian_estimate --json zeros.json
+  ! grep null zeros.json
+}
+
+@test "a model of a run: the result is kept with it, and a run that cannot be written is no failure" {
+  cat > run.yaml <<'YAML'
+model: {width: 16, depth: 2, heads: 2, context: 24}
+corpus: {source: book.txt, vocab: 270}
+train: {steps: 2, batch: 2}
+YAML
+  "$SONDE" train run.yaml --dir runs/kept/0
+  run --separate-stderr "$SONDE" probe --model runs/kept/0/model --text book.txt --probes causal
+  [ "$status" -eq 0 ]
+  [[ "$stderr" == *"sonde: note: kept with the run: $(realpath runs/kept/0)/probes.json, and in $(realpath runs)/sonde.db" ]]
+  (cd runs/kept/0 && "$SONDE" probe --model ./model --text ../../../book.txt --probes variance --tokens 240 --json own.json)
+  cat > kept.lua <<'LUA'
+local core = require "sonde.core"
+local all, own = core.json_load "runs/kept/0/probes.json", core.json_load "runs/kept/0/own.json"
+assert(all.model == "./model" and all.tokens == 240 and own.probes.causal == nil)
+assert(core.json_encode(all.probes.variance) == core.json_encode(own.probes.variance))
+assert(all.probes.causal.model == "runs/kept/0/model" and all.probes.causal.tokens > 240)
+local trial = core.runs("runs")[1]
+assert(trial.status == "done" and trial.results.loss)
+assert(trial.results.causal_score == all.probes.causal.scalars.score.value)
+assert(trial.results.variance == core.json_encode(all.probes.variance.values))
+assert(trial.results["variance.ci"] == core.json_encode(all.probes.variance.ci))
+LUA
+  "$SONDE" run kept.lua
+  if command -v sqlite3 > /dev/null; then
+    sed -n "/^\`\`\`sql$/,/^\`\`\`$/ { /^\`\`\`/d; s/'depth'/'kept'/; p }" "$abs_srcdir/doc/probes.md" > page.sql
+    [ "$(sqlite3 runs/sonde.db < page.sql | wc -l)" -eq 2 ]
+  fi
+  run "$SONDE" runs show kept/0
+  [[ "$output" =~ variance\ +\[[0-9.,e-]+"..." ]]
+  rm runs/kept/0/lock
+  mkdir runs/kept/0/lock
+  cp runs/kept/0/probes.json before.json
+  run --separate-stderr "$SONDE" probe --model runs/kept/0/model --text book.txt --probes variance
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"block 1"* ]]
+  [[ "$stderr" == *"sonde: note: not kept with the run $(realpath runs/kept/0): "*"cannot make the lock"* ]]
+  cmp before.json runs/kept/0/probes.json
+  run --separate-stderr "$SONDE" probe --model model --text book.txt --probes variance
+  [[ "$stderr" != *kept* ]]
+}
+
 @test "mistakes are one line that helps" {
+  for none in "" ,; do
+    run "$SONDE" probe --model model --text book.txt --probes "$none"
+    [ "$status" -eq 1 ]
+    [ "$output" = "sonde: --probes names no probe; sonde probe --help lists them" ]
+  done
   run "$SONDE" probe --model model --text book.txt --probes varience
   [ "$status" -eq 2 ]
   [[ "${lines[0]}" == *"did you mean 'variance'"* ]]
@@ -109,7 +182,11 @@ LUA
   [[ "${lines[-1]}" == *"norm 'rmsnorm' has no tanh"* ]]
   run "$SONDE" probe --model model --text book.txt --probes usefulness --tokens 16 --context 8
   [ "$status" -eq 1 ]
-  [[ "${lines[-1]}" == *"more than 17 tokens in each half, here on 8; give more tokens"* ]]
+  [[ "${lines[-1]}" == *"more than 17 tokens, here on 16; give more tokens"* ]]
+  run "$SONDE" probe --model model --text book.txt --probes usefulness_held_out --tokens 32 --context 8
+  [ "$status" -eq 1 ]
+  [[ "${lines[-1]}" == *"more than 17 tokens in each half, here on 16; give more tokens"* ]]
+  "$SONDE" probe --model model --text book.txt --probes usefulness --tokens 32 --context 8
   run "$SONDE" probe --model model --text book.txt --tokens 5
   [ "$status" -eq 1 ]
   [[ "$output" == "sonde: probe: 5 tokens are less than one window of 24; give more tokens, or a smaller context" ]]

@@ -68,7 +68,7 @@ function TestReference:test_jacobian_estimate()
     lu.assertTrue(math.abs(got[1] / exact[1] - 1) < 0.35, got[1] .. " for " .. exact[1])
     lu.assertTrue(math.abs(got[2] - exact[3]) < 0.3, got[2] .. " for " .. exact[3])
     lu.assertTrue(math.abs(got[3] / exact[5] - 1) < 0.35, got[3] .. " for " .. exact[5])
-    lu.assertTrue(math.abs(got[4] / exact[6] - 1) < 1e-3, got[4] .. " for " .. exact[6])
+    lu.assertTrue(math.abs(got[4] / exact[6] - 1) < 1e-5, got[4] .. " for " .. exact[6])
     lu.assertTrue(ci[1][1] < exact[1] and exact[1] < ci[1][2] * 1.2)
   end
 end

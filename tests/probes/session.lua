@@ -138,6 +138,29 @@ function TestPage:test_blocks_are_whole_numbers_from_0()
   lu.assertNil(seen["0.5"])
 end
 
+-- A block of weights so large that what follows has no figure: "-" for it, null in JSON, and no order.
+function TestPage:test_figures_that_are_none()
+  local model = small { depth = 3 }
+  local weight = model:params():find("model.layers.1.mlp.down_proj.weight")
+  for i = 1, weight:count() do weight:set(i, 3e38 * (-1) ^ math.floor(i / 24)) end
+  local _, details = sonde.probe(model, stream(4), { "variance", "layer_removal", "permutation", "lens_loss" })
+  lu.assertTrue(details.probes.variance.values[1] < 1e6)
+  lu.assertFalse(details.probes.variance.values[2] < 1e30)
+  for _, entry in pairs(details.probes) do lu.assertNil(show.order(entry)) end
+  lu.assertStrContains(core.json_encode(details.probes.variance.values), ",null")
+  local page, reason = show.page(details)
+  lu.assertStrContains(page, "<td>-</td>")
+  if os.execute("gnuplot --version >/dev/null 2>&1") == true then lu.assertNil(reason) end
+  lu.assertStrMatches(show.text(details), ".*block 2 +%-\n.*")
+  local none = 0 / 0
+  for _, values in ipairs { { none, none }, { { none, none }, { none, none } } } do
+    local bare = { values = values, axes = { "block", "block" }, definition = "x", source = "", unit = "" }
+    local drawn = { probes = { x = bare }, windows = 1, context = 1, passes = 1, passes_alone = 1 }
+    lu.assertStrContains(show.page(drawn), "<td>-</td>")
+    if os.execute("gnuplot --version >/dev/null 2>&1") == true then lu.assertNil(select(2, show.page(drawn))) end
+  end
+end
+
 TestRegistry = {}
 
 function TestRegistry:test_a_probe_of_a_script()
@@ -164,6 +187,14 @@ function TestRegistry:test_mistakes()
   lu.assertErrorMsgContains("definition", register, "none", { outputs = print })
 end
 
+function TestRegistry:test_no_probes_asked_for()
+  for _, wanted in ipairs { {}, false } do
+    local text = wanted and "a list of probes after the tokens" or "must be a list, not false"
+    lu.assertErrorMsgContains(text, sonde.probe, small(), stream(2), wanted)
+  end
+  lu.assertErrorMsgContains("a list of probes after the tokens", sonde.probe, small(), stream(2))
+end
+
 TestPublished = {}
 
 -- A token that sees only itself has entropy 0; two visible tokens at most ln 2.
@@ -179,6 +210,25 @@ function TestPublished:test_entropy_of_a_window()
       end
     end
   end
+end
+
+-- Blocks of other numbers of heads, and one without attention: each row is what a probe of its block alone gives.
+function TestPublished:test_entropy_of_unlike_blocks()
+  sonde.placement("ffn_only", function(block, x) return x + block:ffn(block:norm_in "ffn" (x)) end)
+  local model = small { layers = {
+    [0] = { attention = { "causal", heads = 4, kv_heads = 2, head_dim = 2 } }, [1] = { placement = "ffn_only" },
+    [3] = { attention = { "causal", heads = 1, kv_heads = 1, head_dim = 8, window = 2 } },
+  } }
+  local values, details = sonde.probe(model, stream(3), { "attention_entropy" })
+  local heads = {}
+  for block, row in ipairs(values.attention_entropy) do heads[block] = #row end
+  lu.assertEquals(heads, { 4, 0, 2, 1 })
+  lu.assertTrue(values.attention_entropy[4][1] <= math.log(2))
+  lu.assertTrue(values.attention_entropy[3][2] > math.log(2))
+  lu.assertEquals(#details.probes.attention_entropy.ci[2], 0)
+  lu.assertStrContains(core.json_encode(values.attention_entropy), "],[],[")
+  lu.assertStrContains(show.text(details), "attention_entropy")
+  lu.assertStrContains(show.page(details), "attention_entropy")
 end
 
 -- y = gain tanh(.), and gains start at 1: the norm's own output tells how often it is at its bounds.
@@ -207,29 +257,99 @@ function TestPublished:test_saturation()
   end
 end
 
+-- Columns are places of norms, also where blocks have them at different ones; null where a block has none there.
+function TestPublished:test_places_of_norms()
+  local model = small { norm = "dyt", placement = { "mix_ln", a = 0.5 }, layers = { [3] = { placement = "linear" } } }
+  local values, details = sonde.probe(model, stream(4), { "tanh_saturation", "norm_gradient" })
+  for _, name in ipairs { "tanh_saturation", "norm_gradient" } do
+    lu.assertEquals(details.probes[name].labels, { "attn_out", "ffn_out", "attn", "ffn" })
+    local known = {}
+    for block, row in ipairs(values[name]) do
+      known[block] = ""
+      for k = 1, 4 do known[block] = known[block] .. (row[k] == row[k] and "x" or "-") end
+    end
+    lu.assertEquals(known, { "xx--", "xx--", "--xx", "----" })
+  end
+  local text, page = show.text(details), show.page(details)
+  lu.assertStrMatches(text, ".*\n +block +attn_out +ffn_out +attn +ffn\n.*")
+  lu.assertStrContains(text, "\n  intervals of the entries: see --json or --html\n")
+  lu.assertStrContains(page, "norm attn_out</th>")
+end
+
 TestKept = {}
 
+-- Runs f in the one trial of a sweep; gives the trial's folder, whose root is to be removed.
+local function in_a_trial(f)
+  local root = os.tmpname()
+  os.remove(root)
+  local sweep = sonde.sweep { name = "kept", grid = { seed = { 1 } }, root = root }
+  sweep:run(f)
+  lu.assertEquals(sweep.trials[1].status, "done", sweep.trials[1].reason)
+  return sweep.trials[1].dir, root
+end
+
 function TestKept:test_in_the_run_of_a_sweep()
-  local dir = os.tmpname()
-  os.remove(dir)
-  local sweep = sonde.sweep { name = "kept", grid = { seed = { 1 } }, root = dir }
-  sweep:run(function(trial, p)
+  local dir, root = in_a_trial(function(trial, p)
     local values = sonde.probe(small { seed = p.seed }, stream(4), { "variance", "causal", "jacobian" })
     trial:report(values)
     trial:report { done = 1 }
   end)
-  local found
-  for _, name in ipairs(core.list_dir(dir .. "/kept")) do
-    local trial = dir .. "/kept/" .. name
-    if core.exists(trial .. "/probes.json") then found = trial end
-  end
-  local details = core.json_load(found .. "/probes.json")
-  lu.assertEquals(core.json_load(found .. "/probes/variance.json"), details.probes.variance.values)
-  lu.assertEquals(#core.json_load(found .. "/probes/causal.json"), DEPTH)
-  lu.assertEquals(#core.json_load(found .. "/probes/jacobian_deviation.json"), DEPTH)
-  lu.assertAlmostEquals(core.json_load(found .. "/run.json").results.causal_score,
+  local details = core.json_load(dir .. "/probes.json")
+  lu.assertEquals(details.model, dir)
+  lu.assertEquals(core.json_load(dir .. "/probes/variance.json"), details.probes.variance.values)
+  lu.assertEquals(#core.json_load(dir .. "/probes/causal.json"), DEPTH)
+  lu.assertEquals(#core.json_load(dir .. "/probes/jacobian_deviation.json"), DEPTH)
+  lu.assertAlmostEquals(core.json_load(dir .. "/run.json").results.causal_score,
     details.probes.causal.scalars.score.value, 1e-12)
-  core.remove_tree(dir)
+  core.remove_tree(root)
+end
+
+-- A later measurement replaces what it measured anew; the rest says what was otherwise then.
+function TestKept:test_measurements_of_one_run_are_joined()
+  local first, second
+  local dir, root = in_a_trial(function()
+    local model = small { placement = { "mix_ln", a = 0.5 } }
+    first = select(2, sonde.probe(model, stream(4), { "variance", "permutation" }))
+    second = select(2, sonde.probe(model, stream(3), { "variance", "causal" }, { seed = 1 }))
+    sonde.probe(model, stream(3), { "block_influence" }, { seed = 1 })
+  end)
+  local all = core.json_load(dir .. "/probes.json")
+  lu.assertEquals(require("sonde.sorted_keys")(all.probes), { "block_influence", "causal", "permutation", "variance" })
+  lu.assertEquals({ all.tokens, all.seed, all.windows }, { 3 * CONTEXT, 1, 3 })
+  lu.assertEquals(all.probes.variance.values, second.probes.variance.values)
+  lu.assertNil(all.probes.causal.tokens)
+  local kept = all.probes.permutation
+  lu.assertEquals({ kept.tokens, kept.seed, kept.windows, kept.context }, { 4 * CONTEXT, 0, 4, nil })
+  lu.assertEquals(kept.values, core.json_decode(core.json_encode(first.probes.permutation.values)))
+  lu.assertEquals(kept.values[1][4], false)                   -- null as it was
+  lu.assertNotStrContains(core.read_file(dir .. "/probes.json"), "false")
+  core.remove_tree(root)
+end
+
+-- Lists and matrices as JSON in the database too, with their intervals; also those that the script made.
+function TestKept:test_in_the_database()
+  local details
+  local dir, root = in_a_trial(function(trial)
+    local model = small { layers = { [1] = { placement = "linear" } } }
+    local values
+    values, details = sonde.probe(model, stream(4), { "variance", "causal", "attention_entropy" })
+    trial:report(values)
+    trial:report { own = { { 1, 2 }, { 0 / 0 } } }
+  end)
+  for round = 1, 2 do
+    local results = core.runs(root)[1].results
+    for _, name in ipairs { "variance", "causal", "attention_entropy" } do
+      local entry = details.probes[name]
+      lu.assertEquals(core.json_decode(results[name]), core.json_decode(core.json_encode(entry.values)), name)
+      lu.assertEquals(core.json_decode(results[name .. ".ci"]), core.json_decode(core.json_encode(entry.ci)), name)
+    end
+    lu.assertEquals(results.causal_score, details.probes.causal.scalars.score.value)
+    lu.assertEquals(#core.json_decode(results["causal_score.ci"]), 2)
+    lu.assertEquals(results.own, "[[1,2],[null]]")
+    if round == 1 then core.runs_rebuild(root) end
+  end
+  lu.assertNotNil(core.exists(dir .. "/probes/attention_entropy.json"))
+  core.remove_tree(root)
 end
 
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

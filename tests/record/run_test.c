@@ -213,6 +213,32 @@ static void a_folder_that_cannot_be_written_is_listed(void **state) {
   }
 }
 
+/* Lists that stand in files of their own are in the index; a file that is none is left out. */
+static void lists_beside_the_record_are_indexed(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  static const char probes[] = "{\"tokens\": 9, \"probes\": {\"causal\": {\"values\": [[0, null]],"
+                               " \"ci\": [[[0, 0], [1, 2]]], \"unit\": \"x\", \"scalars\": {\"score\": {\"value\": 1.5, \"ci\": [1, 2]}}}}}";
+  assert_int_equal(make_run("lists/t", 8, 2.25), 0);
+  assert_int_equal(sonde_mkdirs(in_root("lists/t/probes"), &err), SONDE_OK);
+  assert_int_equal(sonde_file_write(in_root("lists/t/probes.json"), probes, sizeof probes - 1, &err), SONDE_OK);
+  assert_int_equal(sonde_file_write(in_root("lists/t/probes/own.json"), "[3,4]", 5, &err), SONDE_OK);
+  assert_int_equal(sonde_file_write(in_root("lists/t/probes/variance.json"), "[5,6]", 5, &err), SONDE_OK);
+  assert_int_equal(sonde_file_write(in_root("lists/t/probes/bad.json"), "[3,", 3, &err), SONDE_OK);
+  sonde_db *db = sonde_db_open(root, &err);
+  assert_int_equal(sonde_db_index(db, "lists/t", &err), SONDE_OK);
+  sonde_db_close(db);
+  json_t *all = trials("lists/t");
+  const json_t *r = json_object_get(json_array_get(all, 0), "results");
+  assert_string_equal(text(r, "causal"), "[[0,null]]");
+  assert_string_equal(text(r, "causal.ci"), "[[[0,0],[1,2]]]");
+  assert_string_equal(text(r, "causal_score.ci"), "[1,2]");
+  assert_string_equal(text(r, "own"), "[3,4]");
+  assert_string_equal(text(r, "variance"), "[1.0,2.0]");   /* of run.json */
+  assert_int_equal(json_object_size(r), 6);
+  json_decref(all);
+}
+
 static void a_damaged_database_says_what_to_do(void **state) {
   (void)state;
   sonde_error err = {0};
@@ -277,6 +303,7 @@ int main(void) {
       cmocka_unit_test(a_lost_database_is_made_again_from_the_folders),
       cmocka_unit_test(a_run_whose_folder_is_gone_is_no_run),
       cmocka_unit_test(a_folder_that_cannot_be_written_is_listed),
+      cmocka_unit_test(lists_beside_the_record_are_indexed),
       cmocka_unit_test(a_damaged_database_says_what_to_do),
       cmocka_unit_test(writers_at_once_all_get_in),
       cmocka_unit_test(a_folder_that_cannot_be_written_is_named),

@@ -1,9 +1,22 @@
 --- probe - measures on a text what each block of a model does.
 
 local core = require "sonde.core"
+local sorted_keys = require "sonde.sorted_keys"
 
 local function known()
   return require("sonde.probe").names()
+end
+
+-- The probes, each with as much of its definition as a line holds.
+local function listed()
+  local lines, widest = known(), 0
+  for _, name in ipairs(lines) do widest = math.max(widest, #name) end
+  for k, name in ipairs(lines) do
+    local text, room = require("sonde.probe").registry.find(name).definition, 110 - widest
+    if #text > room then text = text:sub(1, room - 3):gsub("%s+%S*$", "") .. "..." end
+    lines[k] = "  " .. name .. string.rep(" ", widest - #name + 2) .. text
+  end
+  return lines
 end
 
 -- Where the result goes is tried before anything is measured.
@@ -20,9 +33,12 @@ local PRESET = { "variance", "angular_distance", "block_influence", "layer_remov
 return {
   summary = "measure on a text what each block of a model does",
   usage = "--model DIR --text FILE [options]",
-  details = "Windows of the context are taken from the start of the text, as `sonde eval` takes them. Every figure\n"
-    .. "has a 95 % interval over windows. Probes share their forward passes: ask for all at once. The table is\n"
-    .. "printed where neither --json nor --html is given. doc/probes.md defines the probes.",
+  details = function()
+    return "Windows of the context are taken from the start of the text, as `sonde eval` takes them. Every figure\n"
+      .. "has a 95 % interval over windows. Probes share their forward passes: ask for all at once. The table is\n"
+      .. "printed where neither --json nor --html is given. doc/probes.md defines the probes:\n\n"
+      .. table.concat(listed(), "\n")
+  end,
   options = {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
@@ -43,9 +59,16 @@ return {
   run = function(options)
     local sonde, windows = require "sonde", require "sonde.windows"
     local show, progress = require "sonde.probe.show", require "sonde.progress"
+    if options.probes and #options.probes == 0 then
+      error("--probes names no probe; sonde probe --help lists them", 0)
+    end
     check(options.json)
     check(options.html)
     local model = sonde.load(options.model)
+    local broken = model:params():not_finite()
+    if broken then
+      error(options.model .. ": the weights are not finite: '" .. broken .. "' holds NaN or infinite values", 0)
+    end
     local tokens = windows.read(model, options.text)
     if (options.context or 0) > model.config.context then
       io.stderr:write(string.format("sonde: note: windows of %d tokens are longer than the %d the model was made for\n",
@@ -59,6 +82,12 @@ return {
       io.stderr:write(string.format("sonde: note: measured on %d tokens, not %d: %d whole windows of %d\n", details.tokens,
         options.tokens, details.windows, details.context))
     end
+    if options.json or options.html then
+      for _, name in ipairs(sorted_keys(details.probes)) do
+        local text = details.probes[name].note
+        if text then io.stderr:write("sonde: note: ", name, ": ", text, "\n") end
+      end
+    end
     if options.json then write(options.json, core.json_encode(details, 2) .. "\n") end
     if options.html then
       local page, reason = show.page(details)
@@ -66,5 +95,7 @@ return {
       if reason then io.stderr:write("sonde: ", reason, "\n") end
     end
     if not options.json and not options.html then print(show.text(details)) end
+    local kept = require("sonde.probe.keep").with_model(details)
+    if kept then io.stderr:write("sonde: note: ", kept, "\n") end
   end,
 }

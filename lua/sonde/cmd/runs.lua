@@ -19,6 +19,12 @@ local function text_of(value)
   return tostring(value)
 end
 
+-- Hashes and lists would push the other columns off the screen.
+local function brief(text)
+  if #text <= 24 then return text end
+  return string.sub(text, 1, 16) .. "..."
+end
+
 local function is_number(text)
   return tonumber(text) ~= nil
 end
@@ -87,14 +93,14 @@ end
 
 -- ---- show ------------------------------------------------------------------------------------------------------------
 
-local function print_section(title, values)
+local function print_section(title, values, shorten)
   local keys = sorted_keys(values)
   if #keys == 0 then return end
   print("\n" .. title)
   local widest = 0
   for _, key in ipairs(keys) do widest = math.max(widest, #key) end
   for _, key in ipairs(keys) do
-    print("  " .. key .. string.rep(" ", widest - #key + 2) .. text_of(values[key]))
+    print("  " .. key .. string.rep(" ", widest - #key + 2) .. (shorten or tostring)(text_of(values[key])))
   end
 end
 
@@ -107,7 +113,7 @@ local function show(options)
   if options.json then return print(core.json_encode(trial, 2)) end
   local reason = trial.reason and trial.reason ~= "" and " (" .. trial.reason .. ")" or ""
   print(trial.dir .. ": " .. trial.status .. reason)
-  print_section("results", trial.results)
+  print_section("results", trial.results, brief)
   print_section("provenance", {
     command = trial.command, version = trial.version, commit = trial.commit_id, machine = trial.machine,
     threads = trial.threads, corpus = trial.corpus, corpus_sha256 = trial.corpus_sha256, started = trial.started, ended = trial.ended,
@@ -142,12 +148,6 @@ local function differing(trials, section)
     end
   end
   return keys
-end
-
--- Hashes and lists would push the other columns off the screen.
-local function brief(text)
-  if #text <= 24 then return text end
-  return string.sub(text, 1, 16) .. "..."
 end
 
 local function compare(options)

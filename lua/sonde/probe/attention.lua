@@ -4,7 +4,8 @@
 -- tanh what it is taken of (doc/plugins.md). No step of a training computes them.
 
 local core = require "sonde.core"
-local register = require("sonde.probe.registry").register
+local norms = require "sonde.probe.norms"
+local registry = require "sonde.probe.registry"
 
 local FORBIDDEN = -1e9            -- added to scores of tokens that must not be seen
 
@@ -36,45 +37,42 @@ local function entropy(trace, part)
   return (logs:exp() * logs):sum(-1):mean(3):reshape { batch, heads } * -1
 end
 
-register("attention_entropy", {
+registry.register("attention_entropy", {
   definition = "entropy of the attention weights of a query; mean over tokens, for each head",
   unit = "nats", source = "Zhai et al., 2023", axes = { "block", "head" },
-  outputs = function(trace)
-    local nodes = {}
-    for _, part in ipairs(trace.parts) do
-      if part:lookup "attn.branch" then nodes[#nodes + 1] = entropy(trace, part) end
-    end
-    if #nodes == 0 then error(core.where() .. "probe attention_entropy: the blocks have no attention", 0) end
-    return nodes
+  jobs = function(session)
+    return { { nodes = function(trace)
+      local nodes = {}
+      session.heads = {}
+      for i, part in ipairs(trace.parts) do
+        session.heads[i] = 0
+        if part:lookup "attn.branch" then
+          nodes[#nodes + 1] = entropy(trace, part)
+          session.heads[i] = nodes[#nodes]:dims()[2]
+        end
+      end
+      if #nodes == 0 then error(core.where() .. "probe attention_entropy: the blocks have no attention", 0) end
+      return nodes
+    end } }
   end,
-  value = function(mean, session)
-    local rows, heads, at = core.list(), session.model.config.heads, 0
-    for block = 1, session.depth do
-      rows[block] = core.list()
-      local has_attention = session.model.layers[block].placement.name ~= "linear"
-      for head = 1, has_attention and heads or 0 do rows[block][head] = mean[1][at + head] end
-      at = at + #rows[block]
-    end
-    return rows
-  end,
+  value = function(mean, session) return registry.rows(mean[1], session.heads) end,
 })
 
 local SATURATED = 0.95
 
-register("tanh_saturation", {
-  definition = "share of values with |tanh| > 0.95 in each norm of a block that has a tanh (DyT, BHyT), in their order",
+registry.register("tanh_saturation", {
+  definition = "share of values with |tanh| > 0.95 in each norm of a block that has a tanh (DyT, BHyT)",
   source = "what BHyT's training logs", axes = { "block", "norm" },
   jobs = function(session)
     return { { nodes = function(trace)
       local nodes = {}
-      session.saturated = {}
+      session.saturated = norms.new()
       for i, part in ipairs(trace.parts) do
-        session.saturated[i] = 0
         for _, norm in ipairs(part.norms) do
           local x = part:lookup(norm.slot .. ".tanh_input")
           if x then
             nodes[#nodes + 1] = x:tanh():abs():greater(SATURATED):mean { 2, 3 }
-            session.saturated[i] = session.saturated[i] + 1
+            session.saturated:add(i, norm.slot)
           end
         end
       end
@@ -85,13 +83,6 @@ register("tanh_saturation", {
       return nodes
     end } }
   end,
-  value = function(mean, session)
-    local rows, at = core.list(), 0
-    for i, n in ipairs(session.saturated) do
-      rows[i] = core.list()
-      for k = 1, n do rows[i][k] = mean[1][at + k] end
-      at = at + n
-    end
-    return rows
-  end,
+  value = function(mean, session) return session.saturated:rows(mean[1], session.depth) end,
+  labels = function(session) return session.saturated.labels end,
 })

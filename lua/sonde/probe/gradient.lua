@@ -1,6 +1,7 @@
 --- gradient.lua - how large gradients are on their way down the stack.
 
 local core = require "sonde.core"
+local norms = require "sonde.probe.norms"
 local register = require("sonde.probe.registry").register
 
 -- The sum over windows of their mean losses: its gradient is every window's own.
@@ -29,16 +30,16 @@ register("gradient_norm", {
 })
 
 register("norm_gradient", {
-  definition = "the same by the input of each norm of a block, in their order in the block, through that norm "
-    .. "alone (not by the residual path beside it)",
+  definition = "L2 norm, over all tokens and features of a window, of the gradient of its mean loss by the input of "
+    .. "each norm of a block, through that norm alone (not by the residual path beside it); mean over windows",
   unit = "nats per unit of the stream", source = "what BHyT's training logs", axes = { "block", "norm" },
   jobs = function(session)
     return { { scored = true, nodes = function(trace)
       local outputs, inputs, nodes = {}, {}, {}
-      session.norms = {}
+      session.norms = norms.new()
       for i, part in ipairs(trace.parts) do
-        session.norms[i] = #part.norms
         for _, each in ipairs(part.norms) do
+          session.norms:add(i, each.slot)
           outputs[#outputs + 1], inputs[#inputs + 1] = each.output, each.input
         end
       end
@@ -49,13 +50,6 @@ register("norm_gradient", {
       return nodes
     end } }
   end,
-  value = function(mean, session)
-    local rows, at = core.list(), 0
-    for i, n in ipairs(session.norms) do
-      rows[i] = core.list()
-      for k = 1, n do rows[i][k] = mean[1][at + k] end
-      at = at + n
-    end
-    return rows
-  end,
+  value = function(mean, session) return session.norms:rows(mean[1], session.depth) end,
+  labels = function(session) return session.norms.labels end,
 })

@@ -7,9 +7,9 @@
 --
 --   jacobian            the matrix itself: one gradient for each of D rows, so its cost grows with D
 --   jacobian_estimate   from gradients along a few random vectors of signs r (Hutchinson: E ||A' r||^2 =
---                       ||A||_F^2, and E r' A r = trace A), and power iteration on J' J for the spectral norm;
---                       cost does not grow with D. J v is a central difference over the block, as fused ops
---                       have no second derivatives.
+--                       ||A||_F^2, and E r' A r = trace A), and Golub and Kahan's bidiagonalisation for the
+--                       spectral norm; cost does not grow with D. J v is a central difference over the block, as
+--                       fused ops have no second derivatives.
 
 local core = require "sonde.core"
 local bootstrap = require "sonde.probe.bootstrap"
@@ -18,8 +18,9 @@ local register = require("sonde.probe.registry").register
 local ROWS = 16                   -- rows of J whose gradients are taken in one pass
 local GROUPS = 20                 -- of windows, which are drawn anew for the intervals of the exact matrix
 local VECTORS = 16
-local POWER_STEPS = 15
-local STEP = 1e-2                 -- of the difference, in sizes of the stream
+local STEPS = 15                  -- of the bidiagonalisation: products J v and J' u
+local STEP = 1e-2                 -- of a difference, in sizes of the stream
+local LEAST_STEP = 1e-6           -- where the stream is zero
 
 local source = "the code of Sparsity and the Curse of Depth"
 
@@ -216,11 +217,26 @@ local function means(session, samples)
   return lists
 end
 
-local function normalise(list)
+local function dot(a, b)
   local sum = 0
-  for _, x in ipairs(list) do sum = sum + x * x end
-  local size = math.sqrt(sum)
-  for i, x in ipairs(list) do list[i] = size > 0 and x / size or 0 end
+  for i, x in ipairs(a) do sum = sum + x * b[i] end
+  return sum
+end
+
+-- Makes a vector orthogonal to those of a basis and of length 1 (of 0 if nothing is left), and adds it there; gives its
+-- length before.
+local function extend(basis, vector)
+  local whole = math.sqrt(dot(vector, vector))
+  for _ = 1, 2 do                   -- the second time for what rounding left
+    for _, other in ipairs(basis) do
+      local along = dot(vector, other)
+      for i, x in ipairs(other) do vector[i] = vector[i] - along * x end
+    end
+  end
+  local size = math.sqrt(dot(vector, vector))
+  if size <= 1e-10 * whole then size = 0 end
+  for i, x in ipairs(vector) do vector[i] = size > 0 and x / size or 0 end
+  basis[#basis + 1] = vector
   return size
 end
 
@@ -231,7 +247,7 @@ local function differences(session, vectors)
   for block = 1, session.depth do
     replace[block - 1] = function(x, this)
       local build = session.model.layers[block].placement.build
-      local h = x:square():sum(-1):mean(2):sqrt() * STEP
+      local h = (x:square():sum(-1):mean(2):sqrt() * STEP):max(LEAST_STEP)
       local v = leaf(x:graph(), vectors[block][1]):reshape { 1, 1, -1 }
       local difference = build(this, x + h * v) - build(this, x - h * v)
       moved[block] = (difference * h:reciprocal() * 0.5):mean(2)
@@ -241,30 +257,87 @@ local function differences(session, vectors)
   return compute(session, { edit = { replace = replace }, nodes = function() return moved end })
 end
 
--- Left and right singular vectors of the largest singular value of each block's J.
-local function power(session)
-  local left, right = {}, {}
+-- The vector q of length 1 that makes |B q| largest, B of diagonal a and with b beside it: (B' B)^(2^30), by squaring,
+-- has nothing else left.
+local function largest(a, b)
+  local n, m = #a, {}
+  for i = 1, n do
+    m[i] = {}
+    for j = 1, n do m[i][j] = 0 end
+    m[i][i] = a[i] ^ 2 + (i > 1 and b[i - 1] ^ 2 or 0)
+    if i > 1 then
+      m[i][i - 1] = a[i - 1] * b[i - 1]
+      m[i - 1][i] = m[i][i - 1]
+    end
+  end
+  for _ = 1, 30 do
+    local top, square = 0, {}
+    for i = 1, n do top = math.max(top, m[i][i]) end
+    if top == 0 then break end
+    for i = 1, n do
+      square[i] = {}
+      for j = 1, n do square[i][j] = dot(m[i], m[j]) / top ^ 2 end      -- m is symmetric
+    end
+    m = square
+  end
+  local best = m[1]
+  for i = 2, n do best = m[i][i] > best[i] and m[i] or best end
+  local size = math.sqrt(dot(best, best))
+  local q = {}
+  for i = 1, n do q[i] = size > 0 and best[i] / size or 0 end
+  return q
+end
+
+local function combined(basis, factors)
+  local sum = {}
+  for i = 1, #basis[1] do
+    sum[i] = 0
+    for k, factor in ipairs(factors) do sum[i] = sum[i] + factor * basis[k][i] end
+  end
+  return sum
+end
+
+-- Of the bidiagonalisation J V = U B: u and v of the largest singular value of B, and |J' u - s v|, how far that may be
+-- from one of J.
+local function triplet(u, v, a, b)
+  local q, p = largest(a, b), {}
+  for i = 1, #a do p[i] = a[i] * q[i] + (q[i + 1] and b[i] * q[i + 1] or 0) end
+  local s = math.sqrt(dot(p, p))
+  for i, x in ipairs(p) do p[i] = s > 0 and x / s or 0 end
+  return combined(u, p), combined(v, q), b[#b] * math.abs(p[#p])
+end
+
+-- Left and right singular vectors of the largest singular value of each block's J, and what they leave open of it.
+local function singular(session)
+  local left, right, open, u, v, a, b = {}, {}, {}, {}, {}, {}, {}
   local random = bootstrap.random(session.options.seed + 2)
   for block = 1, session.depth do
     local start = {}
     for i = 1, session.width do start[i] = random(1000) / 999 - 0.5 end
-    normalise(start)
+    u[block], v[block], a[block], b[block] = {}, {}, {}, {}
+    extend(v[block], start)
     left[block] = { core.tensor("f32", { session.width }) }
     right[block] = { core.tensor("f32", { session.width }, start) }
   end
-  session:begin("power iteration", 2 * POWER_STEPS)
-  for _ = 1, POWER_STEPS do
-    for block, v in ipairs(means(session, differences(session, right))) do
-      normalise(v)
-      left[block][1]:fill(v)
+  session:begin("singular values", 2 * STEPS)
+  for k = 1, STEPS do
+    for block, vector in ipairs(means(session, differences(session, right))) do
+      a[block][k] = extend(u[block], vector)
+      left[block][1]:fill(vector)
     end
     local samples = compute(session, { nodes = function(trace) return products(trace, left) end })
-    for block, v in ipairs(means(session, samples)) do
-      normalise(v)
-      right[block][1]:fill(v)
+    for block, vector in ipairs(means(session, samples)) do
+      b[block][k] = extend(v[block], vector)
+      right[block][1]:fill(vector)
     end
   end
-  return left, right
+  for block = 1, session.depth do
+    local one, other
+    one, other, open[block] = triplet(u[block], v[block], a[block], b[block])
+    left[block][1]:fill(one)
+    right[block][1]:fill(other)
+  end
+  return left, right, open
 end
 
 -- Of J' r for all vectors r: ||J - I||_F^2, trace J, ||J||_F^2, as sums over draws of the vectors.
@@ -280,12 +353,12 @@ local function hutchinson(mean, at, vectors, draw, d)
 end
 
 register("jacobian_estimate", {
-  definition = "of the same J from " .. VECTORS .. " random vectors of signs: ||J - I||_F / D, mean of the "
-    .. "diagonal, ||J||_F, and the largest singular value by " .. POWER_STEPS .. " steps of power iteration (from "
-    .. "below). The intervals hold the choice of vectors too",
-  source = "Hutchinson, 1989", axes = { "block", "figure" },
+  definition = "of the J of the probe jacobian, from " .. VECTORS .. " random vectors of signs: ||J - I||_F / D, mean "
+    .. "of the diagonal, ||J||_F, and the largest singular value by " .. STEPS .. " steps of bidiagonalisation (from "
+    .. "below). The intervals hold the choice of vectors too, and what the steps leave open",
+  source = "Hutchinson, 1989; Golub and Kahan, 1965", axes = { "block", "figure" },
   columns = { "deviation", "diagonal_mean", "frobenius", "spectral" }, resamples = 300,
-  prepare = function(session) session.left, session.right = power(session) end,
+  prepare = function(session) session.left, session.right, session.open = singular(session) end,
   jobs = function(session)
     session.signs = signs(session)
     local vectors = {}
@@ -310,7 +383,8 @@ register("jacobian_estimate", {
     for k = 1, VECTORS do draw[k] = r == 0 and k or random(VECTORS) + 1 end
     for block = 1, session.depth do
       local apart, trace, all = hutchinson(mean[1], (block - 1) * VECTORS * d, session.signs, draw, d)
-      rows[block] = core.list { math.sqrt(apart) / d, trace / d, math.sqrt(all), mean[2][block] }
+      local open = r % 2 == 1 and session.open[block] or 0      -- half of the draws take the upper end
+      rows[block] = core.list { math.sqrt(apart) / d, trace / d, math.sqrt(all), mean[2][block] + open }
     end
     return rows, summary(rows, 2)
   end,

@@ -21,6 +21,8 @@ local schema = {
     doc = "what the values are by: one name, or two for rows and columns", of = { name = "axis", type = "string", doc = "a name" } },
   { name = "columns", type = "list", doc = "names of the columns, where they are not numbers from 0",
     of = { name = "column", type = "string", doc = "a name" } },
+  { name = "labels", type = "function",
+    doc = "of a session whose jobs are done: names of the columns of one figure, where they are known only then" },
   { name = "outputs", type = "function",
     doc = "of a trace: a list of nodes whose first axis is the windows [B, ..]; their means are the values" },
   { name = "jobs", type = "function", doc = "of a session: a list of jobs, in place of outputs" },
@@ -30,6 +32,8 @@ local schema = {
     doc = "of a session: computes what the jobs need, before them; once for all probes with the same function" },
   { name = "measure", type = "function",
     doc = "of a session and the finished jobs: the entry itself, in place of value" },
+  { name = "note", type = "function",
+    doc = "of a session whose jobs are done: a line on what the values lack, or nil" },
   { name = "resamples", type = "integer", min = 1, doc = "of the intervals, where value takes long" },
 }
 
@@ -44,7 +48,7 @@ end
 --- Registers a probe under a name that sonde.probe can be asked for. The simplest has a definition and
 --- `outputs`, a function of a trace that gives a node [B] for each block.
 ---@param name string
----@param info table     definition, unit, source, axes; outputs, or jobs, value, prepare, measure
+---@param info table     definition, unit, source, axes, note; outputs, or jobs, value, prepare, measure
 function registry.register(name, info)
   if type(name) ~= "string" or not string.find(name, "^[%a][%w_]*$") then
     error(core.where() .. "'" .. tostring(name) .. "' is no name for a probe; letters, digits and _ make one", 0)
@@ -71,6 +75,20 @@ end
 ---@return table|nil
 function registry.find(name)
   return probes[name]
+end
+
+--- A list of means as rows, each of so many.
+---@param list number[]
+---@param counts integer[]
+---@return number[][]
+function registry.rows(list, counts)
+  local rows, at = core.list(), 0
+  for r, n in ipairs(counts) do
+    rows[r] = core.list()
+    for k = 1, n do rows[r][k] = list[at + k] end
+    at = at + n
+  end
+  return rows
 end
 
 --- The number of the first entry along an axis: blocks, heads and norms count from 0, how many blocks from 1.

@@ -51,14 +51,37 @@ register("layer_removal_ranges", {
   end,
 })
 
+-- Blocks whose parameters can be exchanged are of one group: block -> number of its group; and what to say where there
+-- are several.
+local function grouped(model)
+  local groups, place, why = {}, {}, nil
+  for block = 0, model.config.depth - 1 do
+    for g, group in ipairs(groups) do
+      local reason = model:mismatch(group[1], block)
+      if not reason then place[block] = g end
+      why = why or reason
+    end
+    place[block] = place[block] or #groups + 1
+    groups[place[block]] = groups[place[block]] or {}
+    table.insert(groups[place[block]], block)
+  end
+  for g, group in ipairs(groups) do groups[g] = table.concat(group, ",") end
+  return place, why and "no score for blocks of different groups (" .. table.concat(groups, " | ")
+    .. "), which hold different parameters: " .. why
+end
+
 register("permutation", {
   definition = "|L' - L| / L with the parameters of two blocks exchanged, L the mean loss; high: blocks are special to "
     .. "their places. Score: mean over pairs",
   source = "the code of Sparsity and the Curse of Depth", axes = { "block", "block" },
+  note = function(session) return select(2, grouped(session.model)) end,
   jobs = function(session)
     local edits = {}
+    session.group = grouped(session.model)
     for a = 0, session.depth - 1 do
-      for b = a + 1, session.depth - 1 do edits[#edits + 1] = session:swap(a, b) end
+      for b = a + 1, session.depth - 1 do
+        if session.group[a] == session.group[b] then edits[#edits + 1] = session:swap(a, b) end
+      end
     end
     return losses(session, edits)
   end,
@@ -68,11 +91,15 @@ register("permutation", {
     for a = 1, session.depth do
       rows[a][a] = 0
       for b = a + 1, session.depth do
-        at = at + 1
-        local score = math.abs(mean[at][1] - mean[1][1]) / mean[1][1]
-        rows[a][b], rows[b][a], sum = score, score, sum + score
+        local score = 0 / 0
+        if session.group[a - 1] == session.group[b - 1] then
+          at = at + 1
+          score = math.abs(mean[at][1] - mean[1][1]) / mean[1][1]
+          sum = sum + score
+        end
+        rows[a][b], rows[b][a] = score, score
       end
     end
-    return rows, { score = at > 1 and sum / (at - 1) or 0 }
+    return rows, { score = sum / (at - 1) }
   end,
 })

@@ -16,8 +16,12 @@ local el, esc = html.element, html.escape
 
 local WIDEST = 10                 -- columns of a matrix that a terminal shows
 
+local function finite(x)
+  return x - x == 0
+end
+
 local function number(x)
-  if x ~= x then return "none" end
+  if x ~= x then return "-" end
   if x == 0 then return "0" end
   local size = math.abs(x)
   if size >= 1e5 or size < 1e-4 then return string.format("%.2e", x) end
@@ -25,7 +29,7 @@ local function number(x)
 end
 
 local function with_interval(value, ci)
-  if not ci then return number(value) end
+  if not ci or not finite(value) then return number(value) end
   return string.format("%s [%s, %s]", number(value), number(ci[1]), number(ci[2]))
 end
 
@@ -49,14 +53,16 @@ local function extreme(described, higher, word, n)
   return word .. " among " .. list(others) .. ", whose intervals overlap"
 end
 
---- One sentence on which blocks stand out; nil for a matrix, and where there is no interval.
+--- One sentence on which blocks stand out; nil for a matrix, where there is no interval, or a figure is not finite.
 ---@param entry table
 ---@return string|nil
 function show.order(entry)
   if is_matrix(entry) or not entry.ci or #entry.values < 2 then return nil end
   local described = {}
   for k, value in ipairs(entry.values) do
-    if value == value then described[k - 1] = { mean = value, lo = entry.ci[k][1], hi = entry.ci[k][2] } end
+    local lo, hi = entry.ci[k][1], entry.ci[k][2]
+    if not finite(value) or not finite(hi - lo) then return nil end
+    described[k - 1] = { mean = value, lo = lo, hi = hi }
   end
   local parts = {}
   for _, each in ipairs { { false, "smallest" }, { true, "largest" } } do
@@ -86,6 +92,12 @@ local function label(axis, k)
   return string.format("%d", registry.first(axis) + k - 1)
 end
 
+-- What the c-th column is called: a name, or a number.
+local function column_name(entry, c)
+  local names = entry.columns or entry.labels
+  return names and names[c] or label(entry.axes[2], c)
+end
+
 local function matrix_text(entry)
   local widest = 0
   for _, row in ipairs(entry.values) do widest = math.max(widest, #row) end
@@ -93,12 +105,12 @@ local function matrix_text(entry)
     return string.format("  a matrix of %d rows, up to %d columns: see --json or --html", #entry.values, widest)
   end
   local rows = { { entry.axes[1] } }
-  for c = 1, widest do rows[1][c + 1] = entry.columns and entry.columns[c] or label(entry.axes[2], c) end
+  for c = 1, widest do rows[1][c + 1] = column_name(entry, c) end
   for r, row in ipairs(entry.values) do
     rows[r + 1] = { label(entry.axes[1], r) }
     for c = 1, widest do rows[r + 1][c + 1] = row[c] and number(row[c]) or "" end
   end
-  return aligned(rows)
+  return aligned(rows) .. (entry.ci and "\n  intervals of the entries: see --json or --html" or "")
 end
 
 local function list_text(entry)
@@ -109,11 +121,13 @@ local function list_text(entry)
   return aligned(rows)
 end
 
-local function scalars_of(entry)
+-- Scalars, and what the values lack.
+local function lines_of(entry)
   local lines = {}
   for k, key in ipairs(sorted_keys(entry.scalars or {})) do
     lines[k] = string.format("%s %s", key, with_interval(entry.scalars[key].value, entry.scalars[key].ci))
   end
+  lines[#lines + 1] = entry.note
   return lines
 end
 
@@ -132,7 +146,7 @@ function show.text(details)
     parts[#parts + 1] = ""
     parts[#parts + 1] = name .. (entry.unit ~= "" and " (" .. entry.unit .. ")" or "") .. ": " .. entry.definition
     parts[#parts + 1] = is_matrix(entry) and matrix_text(entry) or list_text(entry)
-    for _, line in ipairs(scalars_of(entry)) do parts[#parts + 1] = "  " .. line end
+    for _, line in ipairs(lines_of(entry)) do parts[#parts + 1] = "  " .. line end
     local order = show.order(entry)
     if order then parts[#parts + 1] = "  " .. order end
   end
@@ -145,8 +159,8 @@ end
 local function spans(entry)
   local low, high = math.huge, 0
   for k, value in ipairs(entry.values) do
-    low = math.min(low, value, entry.ci and entry.ci[k][1] or value)
-    high = math.max(high, value)
+    local lo = entry.ci and entry.ci[k][1] or value
+    if finite(value) and finite(lo) then low, high = math.min(low, value, lo), math.max(high, value) end
   end
   return low > 0 and high > 10 * low
 end
@@ -167,12 +181,14 @@ local function heat_figure(_, name, entry)
   local low, high = math.huge, -math.huge
   for _, row in ipairs(entry.values) do
     for _, x in ipairs(row) do
-      if x == x then low, high = math.min(low, x), math.max(high, x) end
+      if finite(x) then low, high = math.min(low, x), math.max(high, x) end
     end
   end
-  if low >= high then low, high = low - 0.5, low + 0.5 end
+  if low > high then low, high = 0, 0 end
+  if low == high then low, high = low - 0.5, low + 0.5 end
   return {
-    heat = entry.values, alt = name .. " as a matrix", xlabel = entry.axes[2], ylabel = entry.axes[1],
+    heat = entry.values, alt = name .. " as a matrix", ylabel = entry.axes[1],
+    xlabel = entry.axes[2] .. (entry.labels and " (" .. table.concat(entry.labels, ", ") .. ")" or ""),
     key = entry.unit ~= "" and entry.unit or "value", low = low, high = high,
     xticks = registry.first(entry.axes[2]), yticks = registry.first(entry.axes[1]),
   }
@@ -222,7 +238,7 @@ local function head_of(entry)
   local widest, cells = 0, { el("th", { scope = "col" }, esc(entry.axes[1])) }
   for _, row in ipairs(entry.values) do widest = math.max(widest, #row) end
   for c = 1, widest do
-    local name = entry.columns and entry.columns[c] or entry.axes[2] .. " " .. label(entry.axes[2], c)
+    local name = (entry.columns and "" or entry.axes[2] .. " ") .. column_name(entry, c)
     cells[c + 1] = el("th", { scope = "col" }, esc(name))
   end
   return el("thead", nil, el("tr", nil, cells))
@@ -232,7 +248,7 @@ local function section(name, entry, svgs)
   local panels, caption = {}, entry.definition .. (entry.source ~= "" and " (" .. entry.source .. ")." or ".")
   for k, svg in ipairs(svgs) do panels[k] = el("div", nil, svg) end
   local order = show.order(entry)
-  local said = scalars_of(entry)
+  local said = lines_of(entry)
   said[#said + 1] = order
   local items = {}
   for k, line in ipairs(said) do items[k] = el("li", nil, esc(line)) end

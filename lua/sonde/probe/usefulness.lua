@@ -15,7 +15,7 @@ end
 
 -- Both probes use the same pass over the text: maps of the even windows, of the odd ones, and of all.
 local function prepare(run)
-  affine.check(run, run.rows > 1 and 2 or 1)
+  affine.check(run)
   local ranges, maps = ranges_of(run), {}
   affine.collect(run, ranges, function(i, even, odd)
     maps[i] = {
@@ -48,10 +48,10 @@ local function ratios(mean)
 end
 
 local text = "loss with the block replaced by the affine map x W + b (least squares over tokens, with the "
-  .. "residual path) over the loss without, "
+  .. "residual path) over the loss without"
 
 register("usefulness", {
-  definition = text .. "on the windows of the fit. Score: share of blocks above 1.10",
+  definition = text .. ", on the windows of the fit. Score: share of blocks above 1.10",
   source = "the code of Sparsity and the Curse of Depth, with W the right way round", prepare = prepare,
   jobs = function(run)
     return losses(run, function(block) return run:edit("affine " .. block, affine.edit(run.maps[block].all)) end)
@@ -60,11 +60,12 @@ register("usefulness", {
 })
 
 register("usefulness_held_out", {
-  definition = text .. "each window with the map fitted on the windows of the other parity. Score: share of "
-    .. "blocks above 1.10",
+  definition = "each window with the map fitted on those of the other parity: " .. text
+    .. ". Score: share of blocks above 1.10",
   source = "the same, without scoring a fit on its own rows", prepare = prepare,
   jobs = function(run)
     if run.rows < 2 then error(core.where() .. "probe: usefulness_held_out needs 2 windows; give more tokens", 0) end
+    affine.check(run, 2)
     local mask = core.tensor("f32", { run.batch, 1, 1 })
     local function before(start)      -- 1 for odd windows, which take the map of the even ones
       for i = 1, run.batch do mask:set(i, (start + i - 1) % 2) end
