@@ -20,9 +20,9 @@ local PRESET = { "variance", "angular_distance", "block_influence", "layer_remov
 return {
   summary = "measure on a text what each block of a model does",
   usage = "--model DIR --text FILE [options]",
-  details = "Windows of the context are taken from the start of the text, as `sonde eval` takes them. Every figure\n"
-    .. "has a 95 % interval over windows. Probes share their forward passes: ask for all at once. The table is\n"
-    .. "printed where neither --json nor --html is given. doc/probes.md defines the probes.",
+  details = "Windows of the context are cut as `sonde eval` cuts them; the sample is spread evenly over the text.\n"
+    .. "Figures have 95 % intervals over windows. Probes share their forward passes: ask for all at once. The table\n"
+    .. "is printed where neither --json nor --html is given. doc/probes.md defines the probes.",
   options = {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
