@@ -125,13 +125,16 @@ function stats.normal_tail(x)
   return sum * math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 end
 
+local half_widths = {}      -- by n, in standard errors
+
 --- Describes a list: n, mean, sd, and the 95 % Student interval [lo, hi] of the mean (nil below two values).
 ---@param xs number[]
 ---@return table
 function stats.describe(xs)
   local d = { n = #xs, mean = stats.mean(xs), sd = stats.sd(xs) }
   if d.sd then
-    local half = stats.t_quantile(0.5 + LEVEL / 2, d.n - 1) * d.sd / math.sqrt(d.n)
+    half_widths[d.n] = half_widths[d.n] or stats.t_quantile(0.5 + LEVEL / 2, d.n - 1)
+    local half = half_widths[d.n] * d.sd / math.sqrt(d.n)
     d.lo, d.hi = d.mean - half, d.mean + half
   end
   return d

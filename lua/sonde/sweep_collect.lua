@@ -63,6 +63,21 @@ local function arrays_of(dir)
   return arrays
 end
 
+-- The intervals, over windows of text, of those arrays that the trial's last sonde.probe measured.
+local function intervals_of(dir, arrays)
+  local path, intervals = dir .. "/probes.json", {}
+  for name, entry in pairs(core.exists(path) and core.json_load(path).probes or {}) do
+    local ci = with_nan(entry.ci or {})
+    if arrays[name] then intervals[name] = ci end
+    for k, column in ipairs(entry.columns or {}) do
+      local list = {}
+      for block, row in ipairs(ci) do list[block] = row[k] end
+      if arrays[name .. "_" .. column] then intervals[name .. "_" .. column] = list end
+    end
+  end
+  return intervals
+end
+
 -- The lines of metrics.jsonl, with the trainer's names made plain. A last line that is being written is left out.
 local PLAIN = { ["train/loss"] = "loss", ["val/loss"] = "val_loss", ["block/variance"] = "variance",
   ["block/grad_norm"] = "block_grad_norm" }
@@ -92,11 +107,12 @@ local function last_arrays(arrays, history)
 end
 
 --- Reads what a trial's folder holds into the trial.
----@param trial table with dir; gets record, results, arrays, history, seconds
+---@param trial table with dir; gets record, results, arrays, intervals, history, seconds
 function collect.trial(trial)
   local record = collect.record(trial.dir)
   trial.record, trial.results, trial.seconds = record, record.results or {}, record.seconds
   trial.arrays, trial.history = arrays_of(trial.dir), history_of(trial.dir)
+  trial.intervals = intervals_of(trial.dir, trial.arrays)
   last_arrays(trial.arrays, trial.history)
 end
 

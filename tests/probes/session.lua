@@ -286,6 +286,9 @@ function TestKept:test_in_the_run_of_a_sweep()
   lu.assertEquals(#core.json_load(found .. "/probes/jacobian_deviation.json"), DEPTH)
   lu.assertAlmostEquals(core.json_load(found .. "/run.json").results.causal_score,
     details.probes.causal.scalars.score.value, 1e-12)
+  local intervals = sweep:results().trials[1].intervals
+  lu.assertEquals(intervals.variance, details.probes.variance.ci)
+  lu.assertEquals(intervals.jacobian_frobenius[2], details.probes.jacobian.ci[2][5])
   core.remove_tree(dir)
 end
 
