@@ -78,31 +78,42 @@ local function power_label(exponent)
   return "10" .. digits
 end
 
--- Decades on long log axes (at most about six of them), 1-2-5 steps on short ones.
+local function tick(v, label)
+  return quote(label or string.format("%.10g", v)) .. " " .. number(v)
+end
+
+-- Four to ten steps of 1, 2 or 5.
+local function even_ticks(low, high)
+  local step, ticks = 10 ^ math.floor(math.log(high - low) / math.log(10)), {}
+  local whole = (high - low) / step
+  step = step * (whole < 2 and 0.2 or whole < 5 and 0.5 or 1)
+  for k = math.ceil(low / step), math.floor(high / step) do ticks[#ticks + 1] = tick(k * step) end
+  return ticks
+end
+
+-- Decades on long log axes (at most about six of them), 1-2-5 steps on short ones, even steps on the shortest.
 local function log_ticks(low, high)
   local first, last = math.floor(math.log(low) / math.log(10)), math.ceil(math.log(high) / math.log(10))
   local span = (math.log(high) - math.log(low)) / math.log(10)
   local steps = span > 2 and { 1 } or span > 0.8 and { 1, 2, 5 } or { 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9 }
-  if span < 0.25 then return nil end
   local stride = math.max(1, math.ceil(span / 6))
   local ticks = {}
   for exponent = first, last do
     for _, m in ipairs(steps) do
       local v = m * 10 ^ exponent
       if v >= low and v <= high and exponent % stride == 0 then
-        local label = m == 1 and power_label(exponent) or string.format("%.10g", v)
-        ticks[#ticks + 1] = quote(label) .. " " .. number(v)
+        ticks[#ticks + 1] = tick(v, m == 1 and power_label(exponent) or nil)
       end
     end
   end
-  return #ticks >= 2 and ticks or nil
+  return #ticks >= 2 and ticks or even_ticks(low, high)
 end
 
 local function ticks_command(axis, low, high, log, fixed)
   local ticks
   if fixed then
     ticks = {}
-    for _, v in ipairs(fixed) do ticks[#ticks + 1] = quote(string.format("%.10g", v)) .. " " .. number(v) end
+    for _, v in ipairs(fixed) do ticks[#ticks + 1] = tick(v) end
   elseif log then
     ticks = log_ticks(low, high)
   end

@@ -358,6 +358,22 @@ function TestBlocks:test_bands_do_not_hide_the_lines()
   lu.assertStrContains(group.caption, "they are cut where they leave the figure")
 end
 
+TestAxes = {}
+
+function TestAxes:test_every_log_axis_has_numbers()
+  local commands = require "sonde.plot_lines"
+  for _, low in ipairs { 1e-7, 0.0731, 0.98, 1.04, 2.03, 3.1, 9.2, 4096 } do
+    for decades = 0, 60 do
+      local high = low * 10 ^ (0.0005 * 1.2 ^ decades - 0.0005)
+      local drawn = commands({ xlabel = "", ylabel = "", ylog = true, series = { { colour = 1, x = { 0, 1 },
+        y = { low, high } } } }, 1)
+      local labels, seen = drawn:match "set ytics nomirror %((.-)%)", {}
+      for label in (labels or ""):gmatch "'([^']+)' " do seen[#seen + 1] = label end
+      lu.assertTrue(#seen >= 2 and #seen <= 14, ("%g to %g: %s"):format(low, high, table.concat(seen, " ")))
+    end
+  end
+end
+
 TestExport = {}
 
 function TestExport:test_csv_quotes_what_needs_it()
