@@ -96,6 +96,7 @@ local function draw(lists, program)
 end
 
 local function figures_section(groups, reason, prefix)
+  if #groups == 0 then return "" end
   if reason then return section(prefix .. "figures", "Figures", el("p", { class = "note" }, esc(reason))) end
   local parts = {}
   for _, group in ipairs(groups) do

@@ -294,8 +294,8 @@ local function array_group(view, name)
   local group = { id = "array-" .. name, title = known.title or name, figures = {},
     caption = (known.look .. " " .. known.is):gsub("^ ", "") }
   local overs = {}
-  for c = #view.columns, 1, -1 do
-    group.figures[#group.figures + 1] = array_figure(view, name, view.columns[c], overs)
+  for _, column in ipairs(view.columns) do
+    group.figures[#group.figures + 1] = array_figure(view, name, column, overs)
   end
   local cut = share_axis(group.figures)
   group.caption = ("%s %s%s."):format(group.caption, interval_note(view, overs, "bands are"),
@@ -370,8 +370,7 @@ end
 
 local function curve_group(view, kind)
   local group = { id = "curve-" .. kind.field, title = kind.title, caption = kind.caption, figures = {} }
-  for c = #view.columns, 1, -1 do
-    local column = view.columns[c]
+  for _, column in ipairs(view.columns) do
     local figure = { xlabel = "training tokens (millions)", ylabel = kind.axis, ylog = kind.log, series = {},
       title = column_text(view, column) }
     for k, series in ipairs(view.series) do

@@ -106,12 +106,20 @@ local function last_arrays(arrays, history)
   end
 end
 
---- Reads what a trial's folder holds into the trial.
----@param trial table with dir; gets record, results, arrays, intervals, history, seconds
-function collect.trial(trial)
+-- Whether a metric, or each of several, is a speed.
+local function is_rate(metric)
+  for _, name in ipairs(type(metric) == "table" and metric or { metric }) do
+    if not name:find "_per_s$" then return false end
+  end
+  return metric ~= nil
+end
+
+-- Reads what a trial's folder holds into the trial (with dir), which gets record, results, arrays, intervals, history,
+-- seconds. What training records by itself has nothing to say where trials train to measure a speed.
+local function read_trial(trial, metric)
   local record = collect.record(trial.dir)
   trial.record, trial.results, trial.seconds = record, record.results or {}, record.seconds
-  trial.arrays, trial.history = arrays_of(trial.dir), history_of(trial.dir)
+  trial.arrays, trial.history = arrays_of(trial.dir), is_rate(metric) and {} or history_of(trial.dir)
   trial.intervals = intervals_of(trial.dir, trial.arrays)
   last_arrays(trial.arrays, trial.history)
 end
@@ -262,7 +270,7 @@ end
 ---@param command string
 ---@return table
 function collect.data(sweep, options, command)
-  for _, trial in ipairs(sweep.trials) do collect.trial(trial) end
+  for _, trial in ipairs(sweep.trials) do read_trial(trial, options.metric) end
   local notes = {}
   return {
     name = sweep.name, title = sweep.title, question = sweep.question, over = sweep.over, grid = sweep.axes,

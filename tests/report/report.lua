@@ -295,25 +295,21 @@ local function group_of(data, id)
   end
 end
 
-local function figure_of(data, id)
-  return group_of(data, id).figures[1]
-end
-
 -- Blocks count from 0, as in JSON and in commands; how many blocks from 1.
 function TestBlocks:test_count_from_0()
   local data = fixture.data()
   for _, trial in ipairs(data.trials) do
     trial.arrays.angular_distances, trial.arrays.own = { { 0.1, 0.2 }, { 0.3 } }, { { 1 }, { 2 } }
   end
-  local list = figure_of(data, "array-variance")
+  local list = group_of(data, "array-variance").figures[2]
   lu.assertEquals(list.series[1].x, { 0, 1, 2, 3 })
   lu.assertEquals(list.xticks, { 0, 1, 2, 3 })
-  local heat = figure_of(data, "matrix-angular_distances")
+  local heat = group_of(data, "matrix-angular_distances").figures[1]
   lu.assertEquals({ heat.xlabel, heat.xticks, heat.ylabel, heat.yticks }, { "first block", 0, "blocks n", 1 })
   local commands = require("sonde.plot_heat")(heat, 1)
   lu.assertStrContains(commands, "set xtics nomirror scale 0 ('0' 1, '1' 2)")
   lu.assertStrContains(commands, "set ytics nomirror scale 0 ('1' 1, '2' 2)")
-  local own = figure_of(data, "matrix-own")
+  local own = group_of(data, "matrix-own").figures[1]
   lu.assertEquals({ own.xlabel, own.xticks, own.yticks }, { "column", 0, 0 })
 end
 
@@ -356,6 +352,14 @@ function TestBlocks:test_bands_do_not_hide_the_lines()
   local group = group_of(data, "array-layer_removal")
   lu.assertAlmostEquals(group.figures[1].yhigh, 100 + (100 - 98 / 3) / 2, 1e-6)
   lu.assertStrContains(group.caption, "they are cut where they leave the figure")
+end
+
+function TestBlocks:test_panels_stand_in_the_order_of_the_grid()
+  local data = fixture.data()
+  for _, id in ipairs { "array-variance", "curve-loss" } do
+    local figures = group_of(data, id).figures
+    lu.assertEquals({ figures[1].title, figures[2].title }, { "depth 2", "depth 4" })
+  end
 end
 
 TestAxes = {}
