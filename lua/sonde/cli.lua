@@ -60,6 +60,12 @@ local function list(rows)
   for _, row in ipairs(rows) do say("  ", row[1], string.rep(" ", widest - #row[1] + 2), row[2]) end
 end
 
+-- An example with the folder of experiments, which stands beside the library's in the source tree and installed.
+local function example(text)
+  local above = string.gsub(core.lua_dir(), "[^/]+/*$", "")
+  return (string.gsub(text, "experiments/", function(folder) return above .. folder end))
+end
+
 local function overview()
   say("usage: sonde COMMAND [options]\n\nStudies depth in language models: build, train, probe, sweep, report.")
   say("\ncommands:")
@@ -68,7 +74,7 @@ local function overview()
   list(rows)
   say("\noptions of every command:")
   for _, line in ipairs(args.describe(global)) do say(line) end
-  say("  --version      show the version\n\nexample:\n  sonde run experiments/depth_sweep.lua --threads 2")
+  say("  --version      show the version\n\nexample:\n  ", example "sonde run experiments/depth_sweep.lua --threads 2")
   say("\n`sonde COMMAND --help` says more.")
 end
 
@@ -93,7 +99,7 @@ local function help(command, name)
   if details then say("\n", type(details) == "function" and details() or details) end
   say("\noptions:")
   for _, line in ipairs(args.describe(with_global(command.options), command.positional)) do say(line) end
-  say("\nexample:\n  ", command.example)
+  say("\nexample:\n  ", example(command.example))
 end
 
 local function wants_help(words)

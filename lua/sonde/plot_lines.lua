@@ -2,11 +2,12 @@
 --
 --   figure = { title, alt, xlabel, ylabel, xlog, ylog, ylow, yhigh, ytop, ybottom, xticks = {..}, width, height,
 --     series = {..} }
---   series = { label, colour = 1..8, x = {..}, y = {..}, lo = {..}, hi = {..}, markers, scatter }
+--   series = { label, colour = 1..8, x = {..}, y = {..}, lo = {..}, hi = {..}, band, markers, scatter }
 --
--- `lo` and `hi` are the ends of error bars; `ylow` and `yhigh` widen the axis (to share it between figures), `ytop` and
--- `ybottom` cut it. Values that are not finite, or not positive on a log axis, are left out and break the line. Lines are
--- labelled at their right end in their own colour; a `scatter` is small marks without a line.
+-- `lo` and `hi` are the ends of error bars, or with `band` of a band, which does not widen the axis; `ylow` and `yhigh`
+-- widen it (to share it between figures), `ytop` and `ybottom` cut it. Values that are not finite, or not positive on a
+-- log axis, are left out and break the line. Lines are labelled at their right end in their own colour; a `scatter` is
+-- small marks without a line.
 
 local plot_svg = require "sonde.plot_svg"
 local text = require "sonde.plot_text"
@@ -40,8 +41,10 @@ local function extent(figure, axis, log)
     for k = 1, #s.x do
       if drawable(s.y[k], figure.ylog) then
         take(s[axis][k])
-        if axis == "y" and s.lo then take(s.lo[k]) end
-        if axis == "y" and s.hi then take(s.hi[k]) end
+        if axis == "y" and s.lo and not s.band then
+          take(s.lo[k])
+          take(s.hi[k])
+        end
       end
     end
   end
@@ -75,31 +78,42 @@ local function power_label(exponent)
   return "10" .. digits
 end
 
--- Decades on long log axes (at most about six of them), 1-2-5 steps on short ones.
+local function tick(v, label)
+  return quote(label or string.format("%.10g", v)) .. " " .. number(v)
+end
+
+-- Four to ten steps of 1, 2 or 5.
+local function even_ticks(low, high)
+  local step, ticks = 10 ^ math.floor(math.log(high - low) / math.log(10)), {}
+  local whole = (high - low) / step
+  step = step * (whole < 2 and 0.2 or whole < 5 and 0.5 or 1)
+  for k = math.ceil(low / step), math.floor(high / step) do ticks[#ticks + 1] = tick(k * step) end
+  return ticks
+end
+
+-- Decades on long log axes (at most about six of them), 1-2-5 steps on short ones, even steps on the shortest.
 local function log_ticks(low, high)
   local first, last = math.floor(math.log(low) / math.log(10)), math.ceil(math.log(high) / math.log(10))
   local span = (math.log(high) - math.log(low)) / math.log(10)
   local steps = span > 2 and { 1 } or span > 0.8 and { 1, 2, 5 } or { 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9 }
-  if span < 0.25 then return nil end
   local stride = math.max(1, math.ceil(span / 6))
   local ticks = {}
   for exponent = first, last do
     for _, m in ipairs(steps) do
       local v = m * 10 ^ exponent
       if v >= low and v <= high and exponent % stride == 0 then
-        local label = m == 1 and power_label(exponent) or string.format("%.10g", v)
-        ticks[#ticks + 1] = quote(label) .. " " .. number(v)
+        ticks[#ticks + 1] = tick(v, m == 1 and power_label(exponent) or nil)
       end
     end
   end
-  return #ticks >= 2 and ticks or nil
+  return #ticks >= 2 and ticks or even_ticks(low, high)
 end
 
 local function ticks_command(axis, low, high, log, fixed)
   local ticks
   if fixed then
     ticks = {}
-    for _, v in ipairs(fixed) do ticks[#ticks + 1] = quote(string.format("%.10g", v)) .. " " .. number(v) end
+    for _, v in ipairs(fixed) do ticks[#ticks + 1] = tick(v) end
   elseif log then
     ticks = log_ticks(low, high)
   end
@@ -166,13 +180,14 @@ end
 
 -- ---- one figure as gnuplot commands ------------------------------------------------------------------
 
-local function data_block(out, name, s, figure)
+-- An end that a log axis has no place for is at the axis.
+local function data_block(out, name, s, figure, y_low)
   out[#out + 1] = "$" .. name .. " << END_OF_DATA"
   for k = 1, #s.x do
     if drawable(s.x[k], figure.xlog) and drawable(s.y[k], figure.ylog) then
       local lo, hi = s.lo and s.lo[k], s.hi and s.hi[k]
-      if not drawable(lo, figure.ylog) then lo = s.y[k] end
-      if not drawable(hi, figure.ylog) then hi = s.y[k] end
+      lo = finite(lo) and (drawable(lo, figure.ylog) and lo or y_low) or s.y[k]
+      hi = finite(hi) and (drawable(hi, figure.ylog) and hi or y_low) or s.y[k]
       out[#out + 1] = table.concat({ number(s.x[k]), number(s.y[k]), number(lo), number(hi) }, " ")
     else
       out[#out + 1] = ""
@@ -185,7 +200,7 @@ end
 local function plot_clauses(name, s)
   local colour = "lc rgb '" .. plot_svg.marker(s.colour) .. "'"
   local clauses = {}
-  if s.lo then
+  if s.lo and not s.band then
     -- Bars as vectors with flat heads: gnuplot's own error bars blank out the ground behind their middle.
     clauses[1] = ("$%s using 1:3:(0):($4-$3) with vectors heads size graph 0.008,90 nofilled lw 1.2 %s notitle")
       :format(name, colour)
@@ -198,6 +213,16 @@ local function plot_clauses(name, s)
       :format(name, MARKS[(s.colour - 1) % #MARKS + 1], s.scatter and "0.3" or "0.6", colour)
   end
   return clauses
+end
+
+-- Edges tell bands apart that lie over each other.
+local function band_clauses(name, s)
+  local colour = "rgb '" .. plot_svg.marker(s.colour) .. "'"
+  return {
+    ("$%s using 1:3:4 with filledcurves fs transparent solid 0.12 noborder fc %s notitle"):format(name, colour),
+    ("$%s using 1:3 with lines lw 0.6 lc %s notitle"):format(name, colour),
+    ("$%s using 1:4 with lines lw 0.6 lc %s notitle"):format(name, colour),
+  }
 end
 
 --- The commands that draw a figure; `index` names it among those of one run.
@@ -229,9 +254,11 @@ return function(figure, index)
   end
   local clauses = {}
   for k, s in ipairs(figure.series) do
-    local name = ("d%d"):format(k)
-    data_block(out, name, s, figure)
-    for _, clause in ipairs(plot_clauses(name, s)) do clauses[#clauses + 1] = clause end
+    data_block(out, "d" .. k, s, figure, y_low)
+    for _, clause in ipairs(s.band and band_clauses("d" .. k, s) or {}) do clauses[#clauses + 1] = clause end
+  end
+  for k, s in ipairs(figure.series) do
+    for _, clause in ipairs(plot_clauses("d" .. k, s)) do clauses[#clauses + 1] = clause end
   end
   put("plot %s", #clauses > 0 and table.concat(clauses, ", \\\n  ") or "NaN notitle")
   return table.concat(out, "\n")

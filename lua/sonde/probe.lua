@@ -23,7 +23,7 @@ local probe = { registry = registry }
 ---@type sonde.schema
 probe.schema = {
   { name = "tokens", type = "integer", min = 2, preset = 51200,
-    doc = "tokens to measure on, from the first: of whole windows, at least one, and no more than the text has" },
+    doc = "tokens to measure on: whole windows, at least one, spread evenly over the text; all where it has no more" },
   { name = "context", type = "integer", min = 2, max = 1048576,
     doc = "tokens of a window; default: 512, or the model's context" },
   { name = "batch", type = "integer", min = 1, max = 1048576,

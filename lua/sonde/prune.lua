@@ -15,7 +15,7 @@ prune.schema = {
   { name = "remove", type = "integer", min = 1, required = true, doc = "how many blocks go" },
   { name = "text", type = "any",
     doc = "what strategies measure, maps are fitted and the loss is told on: as for sonde.probe" },
-  { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take, from the first" },
+  { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take" },
   { name = "context", type = "integer", min = 2, doc = "tokens of a window; default: the model's context" },
   { name = "seed", type = "integer", min = 0, preset = 0, doc = "of what a strategy draws" },
   { name = "replace", type = "string", choices = { "drop", "linear" }, preset = "drop",

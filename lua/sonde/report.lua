@@ -96,6 +96,7 @@ local function draw(lists, program)
 end
 
 local function figures_section(groups, reason, prefix)
+  if #groups == 0 then return "" end
   if reason then return section(prefix .. "figures", "Figures", el("p", { class = "note" }, esc(reason))) end
   local parts = {}
   for _, group in ipairs(groups) do
@@ -170,12 +171,13 @@ local function download(file, kind, text)
   return el("a", { download = file, href = html.data_uri(kind, text) }, file)
 end
 
-local function data_section(data, prefix)
+local function data_section(data, views, prefix)
   local trials, arrays = report_export.trials_csv(data), report_export.arrays_csv(data)
   local parts = { el("p", nil, "Every number of the table and of the figures over blocks: ",
     download(data.name .. "-trials.csv", "text/csv", trials), arrays and ", " or "",
-    arrays and download(data.name .. "-arrays.csv", "text/csv", arrays) or "",
-    arrays and " (rows and columns count as in the figures: blocks from 0)" or "", ".") }
+    arrays and download(data.name .. "-arrays.csv", "text/csv", arrays) or "", arrays and ", " or "",
+    arrays and download(data.name .. "-means.csv", "text/csv", report_export.means_csv(views)) or "",
+    arrays and " (means with 95 % intervals; rows and columns count as in the figures: blocks from 0)" or "", ".") }
   parts[2] = el("details", nil, el("summary", nil, "trials as CSV"), el("pre", nil, el("code", nil, esc(trials))))
   return section(prefix .. "data", "Data", parts)
 end
@@ -185,7 +187,7 @@ local function content(part)
   return table.concat {
     result_sections(part.sections, part.prefix), figures_section(part.groups, part.reason, part.prefix),
     trials_section(part.data, part.sections, part.prefix), provenance_section(part.data, part.prefix),
-    data_section(part.data, part.prefix),
+    data_section(part.data, part.sections[1].views, part.prefix),
   }
 end
 

@@ -12,6 +12,7 @@
 --     beside = data,                                          -- of another sweep, shown below
 --     grid = { { name = "depth", values = {4, 8} }, .. },     -- in the order in which they are shown
 --     trials = { { id, params, status, reason, results = {perplexity = ..}, arrays = {variance = {..}},
+--                  intervals = {layer_removal = {{lo, hi}, ..}},   -- of arrays that a probe measured, over windows
 --                  history = { {step = .., tokens = .., loss = ..}, .. }, seconds, link }, .. },
 --     provenance = { {"version", ".."}, .. }, configs = { {title, text}, .. },
 --   }
@@ -230,47 +231,53 @@ end
 
 -- ---- curves: means over the seeds of a cell -----------------------------------------------------------
 
---- The mean over a cell's done trials of an array that each reported, entry by entry; nil when none did. An
---- entry that some trial lacks is averaged over those that have it.
----@return number[]|nil means
-function view:mean_array(series, column, name)
-  local sums, counts, length = {}, {}, 0
-  for _, trial in ipairs(self:trials(series, column)) do
+-- The arrays of that name that a cell's done trials reported, as rows (a list is one row); and if there is one alone,
+-- its intervals.
+local function arrays_of(trials, name, matrix)
+  local arrays, intervals = {}, nil
+  for _, trial in ipairs(trials) do
     local array = trial.arrays and trial.arrays[name]
-    if type(array) == "table" and type(array[1]) ~= "table" then
-      for k = 1, #array do
-        if finite(array[k]) then
-          sums[k], counts[k] = (sums[k] or 0) + array[k], (counts[k] or 0) + 1
-          length = math.max(length, k)
-        end
-      end
+    if trial.status == "done" and type(array) == "table" and (type(array[1]) == "table") == matrix then
+      local ci = trial.intervals and trial.intervals[name]
+      arrays[#arrays + 1], intervals = matrix and array or { array }, ci and (matrix and ci or { ci })
     end
   end
-  if length == 0 then return nil end
-  local means = {}
-  for k = 1, length do means[k] = counts[k] and sums[k] / counts[k] or 0 / 0 end
-  return means
+  return arrays, #arrays == 1 and intervals or nil
 end
 
---- The same for a list of lists, whose rows may differ in length.
----@return number[][]|nil means
-function view:mean_matrix(series, column, name)
-  local sums, counts, rows = {}, {}, 0
-  for _, trial in ipairs(self:trials(series, column)) do
-    local matrix = trial.arrays and trial.arrays[name]
-    for r, row in ipairs(type(matrix) == "table" and type(matrix[1]) == "table" and matrix or {}) do
-      rows = math.max(rows, r)
-      sums[r], counts[r] = sums[r] or {}, counts[r] or {}
-      for c, value in ipairs(row) do
-        if finite(value) then sums[r][c], counts[r][c] = (sums[r][c] or 0) + value, (counts[r][c] or 0) + 1 end
-      end
-    end
+-- stats.describe of the finite values that arrays have at a place.
+local function described(arrays, r, c)
+  local values = {}
+  for _, rows in ipairs(arrays) do
+    local value = rows[r] and rows[r][c]
+    if finite(value) then values[#values + 1] = value end
   end
-  if rows == 0 then return nil end
+  return stats.describe(values)
+end
+
+--- What a cell's done trials reported as an array, entry by entry: mean, lo and hi (lists, or lists of lists, NaN where
+--- there is none), `over` and `n`. An entry that some trial lacks is averaged over those that have it. The interval is
+--- Student's over n seeds (over = "seed", say), or with one trial its probe's own (over = "window"); else over is nil.
+---@param matrix boolean     whether lists of lists are meant
+---@return table|nil
+function view:array(series, column, name, matrix)
+  local arrays, intervals = arrays_of(self:trials(series, column), name, matrix)
+  if #arrays == 0 then return nil end
+  local over = #arrays > 1 and (self.data.over or "seed") or intervals and "window" or nil
+  local found, rows = { mean = {}, lo = {}, hi = {}, over = over, n = #arrays }, 0
+  for _, array in ipairs(arrays) do rows = math.max(rows, #array) end
   for r = 1, rows do
-    for c, sum in pairs(sums[r]) do sums[r][c] = sum / counts[r][c] end
+    local length, mean, lo, hi = 0, {}, {}, {}
+    for _, array in ipairs(arrays) do length = math.max(length, array[r] and #array[r] or 0) end
+    for c = 1, length do
+      local d = described(arrays, r, c)
+      local ci = intervals and intervals[r] and intervals[r][c] or { d.lo, d.hi }
+      mean[c], lo[c], hi[c] = d.mean or 0 / 0, ci[1] or 0 / 0, ci[2] or 0 / 0
+    end
+    found.mean[r], found.lo[r], found.hi[r] = mean, lo, hi
   end
-  return sums
+  if not matrix then found.mean, found.lo, found.hi = found.mean[1], found.lo[1], found.hi[1] end
+  return found
 end
 
 -- Neighbouring points are averaged until at most `most` are left: a figure cannot show more.

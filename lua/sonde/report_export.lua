@@ -63,6 +63,22 @@ function report_export.trials_csv(data)
   return table.concat(lines, "\n") .. "\n"
 end
 
+-- Calls f(row, column, r, c) for each entry of an array or matrix; rows and columns count as in the figures, r and c
+-- from 1, and c is nil in a list.
+local function each_entry(name, array, f)
+  local axes = (registry.find(name) or { axes = {} }).axes
+  local top, left = registry.first(axes[1]), registry.first(axes[2])
+  for r, row in ipairs(array) do
+    if type(row) ~= "table" then f(top + r - 1, left, r) end
+    for c = 1, type(row) == "table" and #row or 0 do f(top + r - 1, left + c - 1, r, c) end
+  end
+end
+
+local function at(array, r, c)
+  if c then return array[r][c] end
+  return array[r]
+end
+
 --- One line an entry of every reported array or matrix: trial, name, row, column, value. Rows and columns count as in the
 --- figures. nil when there is none.
 ---@param data table see report_data.lua
@@ -71,11 +87,44 @@ function report_export.arrays_csv(data)
   local lines = { "trial,array,row,column,value" }
   for _, trial in ipairs(data.trials) do
     for _, name in ipairs(sorted_keys(trial.arrays or {})) do
-      local axes = (registry.find(name) or { axes = {} }).axes
-      local top, left = registry.first(axes[1]), registry.first(axes[2])
-      for r, row in ipairs(trial.arrays[name]) do
-        if type(row) ~= "table" then row = { row } end
-        for c, value in ipairs(row) do lines[#lines + 1] = line({ trial.id, name, top + r - 1, left + c - 1, value }, 5) end
+      local array = trial.arrays[name]
+      each_entry(name, array, function(row, column, r, c)
+        lines[#lines + 1] = line({ trial.id, name, row, column, at(array, r, c) }, 5)
+      end)
+    end
+  end
+  return #lines > 1 and table.concat(lines, "\n") .. "\n" or nil
+end
+
+-- The lines of one cell; `place` is what says which.
+local function cell_means(lines, view, series, column, place)
+  for _, matrix in ipairs { false, true } do
+    for _, name in ipairs(view:array_names(matrix)) do
+      local found = view:array(series, column, name, matrix)
+      each_entry(name, found and found.mean or {}, function(row, left, r, c)
+        lines[#lines + 1] = place .. line({ name, row, left, found.n, at(found.mean, r, c), at(found.lo, r, c),
+          at(found.hi, r, c), found.over }, 8)
+      end)
+    end
+  end
+end
+
+--- The same over the trials of each cell: how many, mean, and the ends of its 95 % interval, over seeds or, of a single
+--- trial, over windows of text.
+---@param views table[] of report_data.sections
+---@return string|nil
+function report_export.means_csv(views)
+  local names, first = { "array", "row", "column", "trials", "mean", "low", "high", "over" }, views[1]
+  for _, name in ipairs { first.column_name or false, first.series_name, first.data.panels or false } do
+    if name then table.insert(names, 1, name) end
+  end
+  local lines = { line(names, #names) }
+  for _, view in ipairs(views) do
+    for _, series in ipairs(view.series) do
+      for _, column in ipairs(view.columns) do
+        local place = field(series) .. "," .. (column and field(column) .. "," or "")
+        if view.panel ~= nil then place = field(view.panel) .. "," .. place end
+        cell_means(lines, view, series, column, place)
       end
     end
   end

@@ -5,6 +5,7 @@
 
 local registry = require("sonde.probe").registry
 local report_table = require "sonde.report_table"
+local stats = require "sonde.stats"
 
 local report_figures = {}
 
@@ -218,17 +219,19 @@ function report_figures.block_ticks(n)
   return ticks
 end
 
-local function array_figure(view, name, column)
+local function array_figure(view, name, column, overs)
   local known = quantity(name)
   local figure = { xlabel = "block", ylabel = known.axis, title = column_text(view, column), series = {} }
   local longest = 0
   for k, series in ipairs(view.series) do
-    local means = view:mean_array(series, column, name)
-    if means then
-      local s = { label = report_table.value(series), colour = k, markers = #means <= 32, x = {}, y = means }
-      for b = 1, #means do s.x[b] = b - 1 end
+    local found = view:array(series, column, name, false)
+    if found then
+      local s = { label = report_table.value(series), colour = k, markers = #found.mean <= 32, x = {}, y = found.mean,
+        lo = found.lo, hi = found.hi, band = true }
+      for b = 1, #found.mean do s.x[b] = b - 1 end
       figure.series[#figure.series + 1] = s
-      longest = math.max(longest, #means)
+      longest = math.max(longest, #found.mean)
+      overs[found.over or "none"] = true
     end
   end
   figure.xticks = report_figures.block_ticks(longest)
@@ -238,59 +241,106 @@ local function array_figure(view, name, column)
   return #figure.series > 0 and figure or nil
 end
 
--- Panels of one group share their vertical axis, so that they can be compared at a glance.
-local function share_axis(figures)
-  local low, high, log
+-- The least and the largest number of some lists of the series, on a log axis of the positive ones.
+local function reach(figures, lists, log)
+  local low, high
   for _, f in ipairs(figures) do
-    log = log or f.ylog
     for _, s in ipairs(f.series) do
-      for k = 1, #s.y do
-        local y = s.y[k]
-        if y == y and y ~= math.huge and (not f.ylog or y > 0) then
-          low, high = math.min(low or y, y), math.max(high or y, y)
+      for _, list in ipairs(lists) do
+        for _, y in ipairs(s[list] or {}) do
+          if y == y and math.abs(y) ~= math.huge and (not log or y > 0) then
+            low, high = math.min(low or y, y), math.max(high or y, y)
+          end
         end
       end
     end
   end
-  for _, f in ipairs(figures) do f.ylow, f.yhigh, f.ylog = low, high, log and low > 0 end
+  return low, high
+end
+
+-- Panels of one group share their vertical axis, so that they can be compared at a glance. Bands have room above and
+-- below the lines, each half as much as the lines; more would hide these. Tells whether bands are cut.
+local function share_axis(figures)
+  local log = false
+  for _, f in ipairs(figures) do log = log or f.ylog end
+  local low, high = reach(figures, { "y" }, log)
+  log = log and low ~= nil
+  local first, last = reach(figures, { "y", "lo", "hi" }, false)
+  local least, most = reach(figures, { "y", "lo", "hi" }, log)
+  if log then
+    least, most = math.max(least, low * (low / high) ^ 0.5), math.min(most, high * (high / low) ^ 0.5)
+  elseif low and high > low then
+    least, most = math.max(least, 1.5 * low - 0.5 * high), math.min(most, 1.5 * high - 0.5 * low)
+  end
+  for _, f in ipairs(figures) do f.ylow, f.yhigh, f.ylog = least, most, log end
+  return least ~= first or most ~= last
+end
+
+-- What bands and half-widths are, in words: `overs` is a set of what the intervals of a group are over.
+local function interval_note(view, overs, what)
+  local repeated, parts = view.data.over or "seed", {}
+  if overs[repeated] then
+    parts[1] = ("Mean over %ss; %s 95 %% Student intervals over %ss"):format(repeated, what, repeated)
+  end
+  if overs.window then
+    parts[#parts + 1] = ("of one %s: %s the probe's 95 %% intervals over windows of text"):format(repeated, what)
+  end
+  if overs.none then parts[#parts + 1] = ("of one %s, without an interval"):format(repeated) end
+  return (table.concat(parts, "; "):gsub("^o", "O"))
 end
 
 local function array_group(view, name)
   local known = quantity(name)
   local group = { id = "array-" .. name, title = known.title or name, figures = {},
-    caption = (known.look .. " " .. known.is .. " Mean over seeds."):gsub("^ ", "") }
-  for c = #view.columns, 1, -1 do
-    group.figures[#group.figures + 1] = array_figure(view, name, view.columns[c])
+    caption = (known.look .. " " .. known.is):gsub("^ ", "") }
+  local overs = {}
+  for _, column in ipairs(view.columns) do
+    group.figures[#group.figures + 1] = array_figure(view, name, column, overs)
   end
-  share_axis(group.figures)
+  local cut = share_axis(group.figures)
+  group.caption = ("%s %s%s."):format(group.caption, interval_note(view, overs, "bands are"),
+    cut and "; they are cut where they leave the figure" or "")
   return #group.figures > 0 and group or nil
 end
 
 -- ---- matrices -----------------------------------------------------------------------------------------------
 
+local function halves_text(halves)
+  if #halves == 0 then return "" end
+  return (": median %s, largest %s"):format(report_table.number(stats.median(halves), 2),
+    report_table.number(stats.quantile(halves, 1), 2))
+end
+
 -- One panel a series, at the last column (the deepest model), all on one scale of colours.
 local function matrix_group(view, name)
   local known, column = quantity(name), view.columns[#view.columns]
   local group = { id = "matrix-" .. name, title = known.title or name, figures = {},
-    caption = (known.look .. " " .. known.is .. " Mean over seeds"):gsub("^ ", "") }
+    caption = (known.look .. " " .. known.is):gsub("^ ", "") }
   local axes = (registry.find(name) or { axes = { "row", "column" } }).axes
   local low, high
+  local overs, halves = {}, {}
   for _, series in ipairs(view.series) do
-    local heat = view:mean_matrix(series, column, name)
-    if heat then
+    local found = view:array(series, column, name, true)
+    if found then
       local title = report_table.value(series)
-      group.figures[#group.figures + 1] = { heat = heat, title = title, xlabel = axes[2], ylabel = axes[1],
+      overs[found.over or "none"] = true
+      group.figures[#group.figures + 1] = { heat = found.mean, title = title, xlabel = axes[2], ylabel = axes[1],
         xticks = registry.first(axes[2]), yticks = registry.first(axes[1]), key = known.axis,
         alt = ("%s, %s"):format(known.axis, title) }
-      for _, row in ipairs(heat) do
-        for _, value in pairs(row) do low, high = math.min(low or value, value), math.max(high or value, value) end
+      for r, row in ipairs(found.mean) do
+        for c, value in ipairs(row) do
+          local half = (found.hi[r][c] - found.lo[r][c]) / 2
+          if half == half then halves[#halves + 1] = half end
+          if value == value then low, high = math.min(low or value, value), math.max(high or value, value) end
+        end
       end
     end
   end
   if not low then return nil end
   if high == low then high = low + 1 end
   for _, figure in ipairs(group.figures) do figure.low, figure.high = low, high end
-  group.caption = group.caption .. (column and ", " .. column_text(view, column) or "") .. "."
+  group.caption = ("%s %s%s%s."):format(group.caption, column and column_text(view, column) .. ". " or "",
+    interval_note(view, overs, "half-widths (all in the data below) of"), halves_text(halves))
   return group
 end
 
@@ -320,8 +370,7 @@ end
 
 local function curve_group(view, kind)
   local group = { id = "curve-" .. kind.field, title = kind.title, caption = kind.caption, figures = {} }
-  for c = #view.columns, 1, -1 do
-    local column = view.columns[c]
+  for _, column in ipairs(view.columns) do
     local figure = { xlabel = "training tokens (millions)", ylabel = kind.axis, ylog = kind.log, series = {},
       title = column_text(view, column) }
     for k, series in ipairs(view.series) do

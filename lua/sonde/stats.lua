@@ -116,13 +116,25 @@ function stats.t_quantile(p, df)
   return (low + high) / 2
 end
 
+--- The share of the normal distribution above x >= 0, within 1e-7 (Abramowitz and Stegun 26.2.17).
+---@param x number
+---@return number
+function stats.normal_tail(x)
+  local t = 1 / (1 + 0.2316419 * x)
+  local sum = t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
+  return sum * math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+end
+
+local half_widths = {}      -- by n, in standard errors
+
 --- Describes a list: n, mean, sd, and the 95 % Student interval [lo, hi] of the mean (nil below two values).
 ---@param xs number[]
 ---@return table
 function stats.describe(xs)
   local d = { n = #xs, mean = stats.mean(xs), sd = stats.sd(xs) }
   if d.sd then
-    local half = stats.t_quantile(0.5 + LEVEL / 2, d.n - 1) * d.sd / math.sqrt(d.n)
+    half_widths[d.n] = half_widths[d.n] or stats.t_quantile(0.5 + LEVEL / 2, d.n - 1)
+    local half = half_widths[d.n] * d.sd / math.sqrt(d.n)
     d.lo, d.hi = d.mean - half, d.mean + half
   end
   return d

@@ -65,6 +65,21 @@ local function arrays_of(dir)
   return arrays
 end
 
+-- The intervals, over windows of text, of those arrays that the trial's last sonde.probe measured.
+local function intervals_of(dir, arrays)
+  local path, intervals = dir .. "/probes.json", {}
+  for name, entry in pairs(core.exists(path) and core.json_load(path).probes or {}) do
+    local ci = collect.with_nan(entry.ci or {})
+    if arrays[name] then intervals[name] = ci end
+    for k, column in ipairs(entry.columns or {}) do
+      local list = {}
+      for block, row in ipairs(ci) do list[block] = row[k] end
+      if arrays[name .. "_" .. column] then intervals[name .. "_" .. column] = list end
+    end
+  end
+  return intervals
+end
+
 -- The lines of metrics.jsonl, with the trainer's names made plain. A last line that is being written is left out.
 local PLAIN = { ["train/loss"] = "loss", ["val/loss"] = "val_loss", ["block/variance"] = "variance",
   ["block/grad_norm"] = "block_grad_norm" }
@@ -93,12 +108,21 @@ local function last_arrays(arrays, history)
   end
 end
 
---- Reads what a trial's folder holds into the trial.
----@param trial table with dir; gets record, results, arrays, history, seconds
-function collect.trial(trial)
+-- Whether a metric, or each of several, is a speed.
+local function is_rate(metric)
+  for _, name in ipairs(type(metric) == "table" and metric or { metric }) do
+    if not name:find "_per_s$" then return false end
+  end
+  return metric ~= nil
+end
+
+-- Reads what a trial's folder holds into the trial (with dir), which gets record, results, arrays, intervals, history,
+-- seconds. What training records by itself has nothing to say where trials train to measure a speed.
+local function read_trial(trial, metric)
   local record = collect.record(trial.dir)
   trial.record, trial.results, trial.seconds = record, record.results or {}, record.seconds
-  trial.arrays, trial.history = arrays_of(trial.dir), history_of(trial.dir)
+  trial.arrays, trial.history = arrays_of(trial.dir), is_rate(metric) and {} or history_of(trial.dir)
+  trial.intervals = intervals_of(trial.dir, trial.arrays)
   last_arrays(trial.arrays, trial.history)
 end
 
@@ -248,7 +272,7 @@ end
 ---@param command string
 ---@return table
 function collect.data(sweep, options, command)
-  for _, trial in ipairs(sweep.trials) do collect.trial(trial) end
+  for _, trial in ipairs(sweep.trials) do read_trial(trial, options.metric) end
   local notes = {}
   return {
     name = sweep.name, title = sweep.title, question = sweep.question, over = sweep.over, grid = sweep.axes,

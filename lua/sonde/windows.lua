@@ -32,6 +32,17 @@ function windows.read(model, path)
   return tokens, #text
 end
 
+--- The windows (from 0) of a sample of n out of `all`, in the middle of n equal stretches of the text: a text is not
+--- the same throughout, so its beginning would not stand for the rest.
+---@param n integer
+---@param all integer     at least n
+---@return integer[]
+function windows.spread(n, all)
+  local rows = {}
+  for k = 1, n do rows[k] = math.floor((2 * k - 1) * all / (2 * n)) end
+  return rows
+end
+
 --- Sequences of a batch, so that it has some thousand tokens but no more rows than there are.
 ---@param context integer
 ---@param rows integer

@@ -2,6 +2,7 @@
  * in a tensor. */
 #include "config.h"
 
+#include <stdbool.h>
 #include "script/script.h"
 #include "tensor/tensor.h"
 #include "text/batch.h"
@@ -66,11 +67,12 @@ static int windows_tokens(lua_State *L) {
   return 1;
 }
 
-/* w:fill(row, tokens, targets) -> how many targets count. Windows row.. (from 0) into i32 tensors [B, T] and [B T];
- * past the end targets are -1. */
+/* w:fill(row, tokens, targets) -> how many targets count. Windows row.. (from 0), or those of a list of B, into i32
+ * tensors [B, T] and [B T]; past the end targets are -1. */
 static int windows_fill(lua_State *L) {
   const windows *w = to_windows(L);
-  int64_t row = luaL_checkinteger(L, 2);
+  bool listed = lua_istable(L, 2);
+  int64_t row = listed ? 0 : luaL_checkinteger(L, 2);
   sonde_tensor *tokens = sonde_lua_handle(L, 3, &sonde_lua_tensor),
                *targets = sonde_lua_handle(L, 4, &sonde_lua_tensor);
   int64_t n = sonde_shape_count(&tokens->shape);
@@ -78,10 +80,20 @@ static int windows_fill(lua_State *L) {
       sonde_shape_count(&targets->shape) != n)
     return sonde_lua_fail(L, "windows of %lld tokens need two i32 tensors of B x %lld elements", (long long)w->context,
                           (long long)w->context);
-  sonde_error err = {0};
-  int64_t count = sonde_windows_fill(&w->stream, w->context, row, n / w->context, tokens->data, targets->data, &err);
-  if (count < 0) sonde_lua_check(L, (int)count, &err);
-  lua_pushinteger(L, count);
+  int64_t T = w->context, batch = n / T, at_once = listed ? 1 : batch, counted = 0;
+  for (int64_t k = 0; k < batch; k += at_once) {
+    if (listed) {
+      lua_geti(L, 2, k + 1);
+      row = luaL_checkinteger(L, -1);
+      lua_pop(L, 1);
+    }
+    sonde_error err = {0};
+    int64_t count = sonde_windows_fill(&w->stream, T, row, at_once, (int32_t *)tokens->data + k * T,
+                                       (int32_t *)targets->data + k * T, &err);
+    if (count < 0) sonde_lua_check(L, (int)count, &err);
+    counted += count;
+  }
+  lua_pushinteger(L, counted);
   return 1;
 }
 

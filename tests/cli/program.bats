@@ -35,6 +35,15 @@ bats_require_minimum_version 1.5.0
   done
 }
 
+@test "the script of the help's example is there, wherever the program is called" {
+  for words in "--help" "run --help"; do
+    # shellcheck disable=SC2086
+    run "$SONDE" $words
+    [[ "$output" =~ sonde\ run\ ([^ ]*/experiments/depth_sweep\.lua) ]]
+    [ -f "${BASH_REMATCH[1]}" ]
+  done
+}
+
 @test "the version" {
   run "$SONDE" --version
   [ "$status" -eq 0 ]

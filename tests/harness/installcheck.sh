@@ -1,6 +1,7 @@
 #!/bin/sh
 # installcheck.sh - the installed Sonde works without its source and build trees: `make installcheck` runs it with
-# BINDIR, LIBDIR, PLUGINDIR, LUADIR, INCLUDEDIR (all as they are under DESTDIR), CC and LUAJIT in the environment.
+# BINDIR, LIBDIR, PLUGINDIR, LUADIR, DOCDIR, INCLUDEDIR (all as they are under DESTDIR), CC and LUAJIT in the
+# environment.
 set -eu
 unset SONDE_PLUGIN_PATH SONDE_LUA_PATH
 
@@ -42,6 +43,21 @@ for module in "$PLUGINDIR"/*.so; do
   grep -qw "$name" plugins || die "sonde plugin list does not know $name"
 done
 ok "plugins: $(find "$PLUGINDIR" -name '*.so' | wc -l)"
+
+# The experiment that the help names is there and finds its settings; so are the pages that the README leads to.
+"$BINDIR/sonde" --help > help || die "sonde --help"
+script=$(sed -n 's/^  sonde run \([^ ]*\.lua\) .*/\1/p' help)
+case $script in "${LUADIR%/lua}"/*) ;; *) die "the help names '$script', outside of ${LUADIR%/lua}" ;; esac
+for k in 1 2 3 4 5 6 7 8 9; do echo "In the beginning was line $k, and it was short."; echo; done > text.txt
+"$BINDIR/sonde" run "$script" --set scale=paper --set corpus=text.txt --set text.vocab=260 --set text.cache=cache \
+  --set "models=[{size: 1, depth: 2, width: 16, heads: 2, ffn_hidden: 32}]" > plan || die "$script"
+grep -q pre_ln plan || die "$script said: $(cat plan)"
+grep -o '](doc/[^)]*)' "$DOCDIR/README.md" | sed 's/^](//; s/)$//' > pages
+[ -s pages ] || die "$DOCDIR/README.md leads nowhere"
+while read -r page; do
+  [ -f "$DOCDIR/$page" ] || die "there is no $DOCDIR/$page"
+done < pages
+ok "experiments and $(wc -l < pages) pages of documentation"
 
 # Outside Sonde's own build: a C program against the library, and a LuaJIT process.
 cat > use.c <<'C'

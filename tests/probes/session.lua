@@ -77,7 +77,50 @@ function TestPasses:test_jacobian_of_unequal_groups()
   for block = 1, 2 do lu.assertAlmostEquals(values.jacobian_diagonal_mean[block], sums[block] / windows, 1e-5) end
 end
 
+-- Of 7 windows 3 are those in the middle of thirds; all where there is room.
+function TestPasses:test_a_sample_is_spread_over_the_text()
+  local windows = require "sonde.windows"
+  lu.assertEquals(windows.spread(3, 7), { 1, 3, 5 })
+  lu.assertEquals(windows.spread(4, 4), { 0, 1, 2, 3 })
+  local model, ids, sums = small(), stream(7), { 0, 0, 0, 0 }
+  for _, w in ipairs { 1, 3, 5 } do
+    local own = { table.unpack(ids, w * CONTEXT + 1, (w + 1) * CONTEXT + 1) }
+    local cost = sonde.probe(model, own, { "layer_removal" }).layer_removal
+    for block = 1, DEPTH do sums[block] = sums[block] + cost[block] / 3 end
+  end
+  for batch = 1, 3 do
+    local values, details = sonde.probe(model, ids, { "layer_removal" }, { tokens = 3 * CONTEXT + 9, batch = batch })
+    lu.assertEquals({ details.windows, details.tokens }, { 3, 3 * CONTEXT })
+    for block = 1, DEPTH do lu.assertAlmostEquals(values.layer_removal[block], sums[block], 1e-5) end
+  end
+end
+
 TestIntervals = {}
+
+-- Samples of 5 normal numbers, 400 times over: plain percentiles hold the mean 80 % of the time. Of two numbers none
+-- can do better than one half, as no draw lies outside them.
+function TestIntervals:test_few_windows()
+  local random = bootstrap.random(3)
+  local function held(n)
+    local hits, slots = 0, {}
+    for i = 1, n do slots[i] = i end
+    for k = 1, 400 do
+      local values = {}
+      for i = 1, n do
+        values[i] = -6
+        for _ = 1, 12 do values[i] = values[i] + random(1000) / 999 end
+      end
+      local session = { rows = n, options = { seed = k }, slots = function() return slots end }
+      local ci = bootstrap.figures(session, { { samples = { core.tensor("f32", { n, 1 }, values) } } },
+        function(mean) return { mean[1][1] } end, 300).ci[1]
+      if ci[1] <= 0 and ci[2] >= 0 then hits = hits + 1 end
+    end
+    return hits / 400
+  end
+  local five, two = held(5), held(2)
+  lu.assertTrue(five > 0.86 and five < 0.96, five)
+  lu.assertTrue(two > 0.43 and two < 0.57, two)
+end
 
 -- The mean of n numbers of standard deviation s: an interval about 2 * 1.96 s / sqrt(n) long.
 function TestIntervals:test_width()
@@ -119,12 +162,26 @@ function TestIntervals:test_one_window_has_none()
 end
 
 function TestIntervals:test_no_order_where_they_overlap()
-  local function said(values, ci) return show.order { values = values, ci = ci, axes = { "block" } } end
+  local function said(values, ci) return show.order({ values = values, ci = ci, axes = { "block" } }, 10) end
   lu.assertEquals(said({ 1, 2, 3 }, { { 0.9, 1.1 }, { 1.9, 2.1 }, { 2.9, 3.1 } }), "smallest: block 0; largest: block 2")
   lu.assertEquals(said({ 1, 1.1, 3 }, { { 0.9, 1.1 }, { 1, 1.2 }, { 2.9, 3.1 } }),
     "smallest among blocks 0, 1, whose intervals overlap; largest: block 2")
   lu.assertStrContains(said({ 1, 1.1, 1.2 }, { { 0, 2 }, { 0, 2 }, { 0, 2 } }), "no block stands out")
-  lu.assertNil(said({ 1, 2 }, nil))
+end
+
+function TestIntervals:test_few_windows_order_nothing_and_the_page_says_so()
+  local model = small { init_std = 2 }
+  local function both(windows)
+    local _, details = sonde.probe(model, stream(windows), { "variance" })
+    return show.text(details) .. show.page(details, "no-gnuplot")
+  end
+  local one, nine, ten = both(1), both(9), both(10)
+  lu.assertNil(one:find "95 %%")
+  lu.assertStrContains(one, "One window: no intervals, and no order of blocks")
+  lu.assertNil(nine:find "largest")
+  lu.assertStrContains(nine, "too short with fewer than 10 of them: no order of blocks")
+  lu.assertStrContains(ten, "largest: block")
+  lu.assertStrContains(ten, "values with their 95 % intervals")
 end
 
 TestPage = {}
@@ -146,7 +203,7 @@ function TestPage:test_figures_that_are_none()
   local _, details = sonde.probe(model, stream(4), { "variance", "layer_removal", "permutation", "lens_loss" })
   lu.assertTrue(details.probes.variance.values[1] < 1e6)
   lu.assertFalse(details.probes.variance.values[2] < 1e30)
-  for _, entry in pairs(details.probes) do lu.assertNil(show.order(entry)) end
+  for _, entry in pairs(details.probes) do lu.assertNil(show.order(entry, 10)) end
   lu.assertStrContains(core.json_encode(details.probes.variance.values), ",null")
   local page, reason = show.page(details)
   lu.assertStrContains(page, "<td>-</td>")
@@ -285,11 +342,11 @@ local function in_a_trial(f)
   local sweep = sonde.sweep { name = "kept", grid = { seed = { 1 } }, root = root }
   sweep:run(f)
   lu.assertEquals(sweep.trials[1].status, "done", sweep.trials[1].reason)
-  return sweep.trials[1].dir, root
+  return sweep.trials[1].dir, root, sweep
 end
 
 function TestKept:test_in_the_run_of_a_sweep()
-  local dir, root = in_a_trial(function(trial, p)
+  local dir, root, sweep = in_a_trial(function(trial, p)
     local values = sonde.probe(small { seed = p.seed }, stream(4), { "variance", "causal", "jacobian" })
     trial:report(values)
     trial:report { done = 1 }
@@ -301,6 +358,9 @@ function TestKept:test_in_the_run_of_a_sweep()
   lu.assertEquals(#core.json_load(dir .. "/probes/jacobian_deviation.json"), DEPTH)
   lu.assertAlmostEquals(core.json_load(dir .. "/run.json").results.causal_score,
     details.probes.causal.scalars.score.value, 1e-12)
+  local intervals = sweep:results().trials[1].intervals
+  lu.assertEquals(intervals.variance, details.probes.variance.ci)
+  lu.assertEquals(intervals.jacobian_frobenius[2], details.probes.jacobian.ci[2][5])
   core.remove_tree(root)
 end
 

@@ -99,7 +99,12 @@ function TestCells:test_arrays_are_averaged_entry_by_entry()
   fixture.find(data, 2, "pre_ln", 1).arrays.variance = { 5, 7 }
   fixture.find(data, 2, "pre_ln", 2).arrays.variance = { 1, 0 / 0 }
   fixture.find(data, 2, "pre_ln", 3).arrays = nil
-  lu.assertEquals(report_data.view(data):mean_array("pre_ln", 2, "variance"), { 3, 7 })
+  local found = report_data.view(data):array("pre_ln", 2, "variance", false)
+  lu.assertEquals({ found.mean, found.n, found.over }, { { 3, 7 }, 2, "seed" })
+  lu.assertAlmostEquals(found.hi[1], 3 + 12.7062 * 2, 1e-3)              -- Student's interval of 5 and 1
+  lu.assertTrue(found.hi[2] ~= found.hi[2])                              -- 7 alone has none
+  fixture.find(data, 2, "pre_ln", 2).status = "diverged"
+  lu.assertEquals(report_data.view(data):array("pre_ln", 2, "variance", false).mean, { 5, 7 })
 end
 
 function TestCells:test_triangles_are_averaged_where_they_have_entries()
@@ -107,9 +112,22 @@ function TestCells:test_triangles_are_averaged_where_they_have_entries()
   fixture.find(data, 2, "lns", 1).arrays.turn = { { 1, 2 }, { 3 } }
   fixture.find(data, 2, "lns", 2).arrays.turn = { { 3, 0 / 0 }, { 5 } }
   local view = report_data.view(data)
-  lu.assertEquals(view:mean_matrix("lns", 2, "turn"), { { 2, 2 }, { 4 } })
+  local found = view:array("lns", 2, "turn", true)
+  lu.assertEquals(found.mean, { { 2, 2 }, { 4 } })
+  lu.assertAlmostEquals(found.lo[2][1], 4 - 12.7062, 1e-3)
   lu.assertEquals(view:array_names(true), { "turn" })
-  lu.assertNil(view:mean_matrix("pre_ln", 2, "turn"))
+  lu.assertNil(view:array("pre_ln", 2, "turn", true))
+end
+
+function TestCells:test_one_seed_has_the_probes_own_intervals()
+  local data = fixture.data()
+  for seed = 2, 3 do fixture.find(data, 2, "lns", seed).arrays = nil end
+  local trial = fixture.find(data, 2, "lns", 1)
+  trial.arrays.variance, trial.intervals = { 1, 2 }, { variance = { { 0.5, 1.5 }, { 1.8, 2.1 } } }
+  local found = report_data.view(data):array("lns", 2, "variance", false)
+  lu.assertEquals({ found.lo, found.hi, found.over }, { { 0.5, 1.8 }, { 1.5, 2.1 }, "window" })
+  trial.intervals = nil
+  lu.assertNil(report_data.view(data):array("lns", 2, "variance", false).over)
 end
 
 function TestCells:test_curves_are_averaged_step_by_step_and_thinned()
@@ -271,9 +289,9 @@ end
 
 TestBlocks = {}
 
-local function figure_of(data, id)
+local function group_of(data, id)
   for _, group in ipairs(report_figures.groups(report_data.sections(data))) do
-    if group.id == id then return group.figures[1] end
+    if group.id == id then return group end
   end
 end
 
@@ -283,16 +301,81 @@ function TestBlocks:test_count_from_0()
   for _, trial in ipairs(data.trials) do
     trial.arrays.angular_distances, trial.arrays.own = { { 0.1, 0.2 }, { 0.3 } }, { { 1 }, { 2 } }
   end
-  local list = figure_of(data, "array-variance")
+  local list = group_of(data, "array-variance").figures[2]
   lu.assertEquals(list.series[1].x, { 0, 1, 2, 3 })
   lu.assertEquals(list.xticks, { 0, 1, 2, 3 })
-  local heat = figure_of(data, "matrix-angular_distances")
+  local heat = group_of(data, "matrix-angular_distances").figures[1]
   lu.assertEquals({ heat.xlabel, heat.xticks, heat.ylabel, heat.yticks }, { "first block", 0, "blocks n", 1 })
   local commands = require("sonde.plot_heat")(heat, 1)
   lu.assertStrContains(commands, "set xtics nomirror scale 0 ('0' 1, '1' 2)")
   lu.assertStrContains(commands, "set ytics nomirror scale 0 ('1' 1, '2' 2)")
-  local own = figure_of(data, "matrix-own")
+  local own = group_of(data, "matrix-own").figures[1]
   lu.assertEquals({ own.xlabel, own.xticks, own.yticks }, { "column", 0, 0 })
+end
+
+-- Seeds 1, 2, 3 of a mean of 10: 10 ± 4.303 * 0.1 / sqrt(3).
+function TestBlocks:test_figures_have_bands_over_seeds_and_the_caption_says_so()
+  local data = fixture.data()
+  for _, trial in ipairs(data.trials) do
+    trial.arrays.layer_removal = { 9.8 + 0.1 * trial.params.seed, 1 }
+    trial.arrays.turn = { { 9.8 + 0.1 * trial.params.seed } }
+  end
+  local group = group_of(data, "array-layer_removal")
+  local s = group.figures[1].series[1]
+  lu.assertAlmostEquals(s.hi[1] - s.y[1], 0.24841, 1e-4)
+  lu.assertAlmostEquals(s.y[1] - s.lo[1], 0.24841, 1e-4)
+  lu.assertStrContains(group.caption, "Mean over seeds; bands are 95 % Student intervals over seeds.")
+  lu.assertStrContains(require("sonde.plot_lines")(group.figures[1], 1), "with filledcurves")
+  local heat = group_of(data, "matrix-turn")
+  lu.assertStrContains(heat.caption, "95 % Student intervals over seeds: median 0.25, largest 0.25.")
+  local csv = report_export.means_csv(report_data.sections(data)[1].views)
+  lu.assertStrContains(csv, "placement,depth,array,row,column,trials,mean,low,high,over\n")
+  lu.assertStrContains(csv, "\npre_ln,2,turn,0,0,3,10,9.7515")
+end
+
+function TestBlocks:test_bands_of_one_seed_are_the_probes_or_none()
+  local data = fixture.data()
+  for _, trial in ipairs(data.trials) do
+    trial.arrays.layer_removal, trial.intervals = { 1, 2 }, { layer_removal = { { 0, 3 }, { 1, 4 } } }
+    if trial.params.seed > 1 then trial.status = "queued" end
+  end
+  local group = group_of(data, "array-layer_removal")
+  lu.assertEquals({ group.figures[1].series[1].lo, group.figures[1].series[1].hi }, { { 0, 1 }, { 3, 4 } })
+  lu.assertStrContains(group.caption, "Of one seed: bands are the probe's 95 % intervals over windows of text")
+  lu.assertStrContains(group_of(data, "array-variance").caption, "Of one seed, without an interval.")
+end
+
+-- Two seeds far apart have an interval that would press the lines together.
+function TestBlocks:test_bands_do_not_hide_the_lines()
+  local data = fixture.data()
+  for _, trial in ipairs(data.trials) do trial.arrays.layer_removal = { trial.params.seed ^ 4, 100 } end
+  local group = group_of(data, "array-layer_removal")
+  lu.assertAlmostEquals(group.figures[1].yhigh, 100 + (100 - 98 / 3) / 2, 1e-6)
+  lu.assertStrContains(group.caption, "they are cut where they leave the figure")
+end
+
+function TestBlocks:test_panels_stand_in_the_order_of_the_grid()
+  local data = fixture.data()
+  for _, id in ipairs { "array-variance", "curve-loss" } do
+    local figures = group_of(data, id).figures
+    lu.assertEquals({ figures[1].title, figures[2].title }, { "depth 2", "depth 4" })
+  end
+end
+
+TestAxes = {}
+
+function TestAxes:test_every_log_axis_has_numbers()
+  local commands = require "sonde.plot_lines"
+  for _, low in ipairs { 1e-7, 0.0731, 0.98, 1.04, 2.03, 3.1, 9.2, 4096 } do
+    for decades = 0, 60 do
+      local high = low * 10 ^ (0.0005 * 1.2 ^ decades - 0.0005)
+      local drawn = commands({ xlabel = "", ylabel = "", ylog = true, series = { { colour = 1, x = { 0, 1 },
+        y = { low, high } } } }, 1)
+      local labels, seen = drawn:match "set ytics nomirror %((.-)%)", {}
+      for label in (labels or ""):gmatch "'([^']+)' " do seen[#seen + 1] = label end
+      lu.assertTrue(#seen >= 2 and #seen <= 14, ("%g to %g: %s"):format(low, high, table.concat(seen, " ")))
+    end
+  end
 end
 
 TestExport = {}

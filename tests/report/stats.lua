@@ -25,6 +25,12 @@ function TestStats:test_student_quantiles_of_the_tables()
   lu.assertAlmostEquals(stats.t_quantile(0.95, 4), 2.13185, 5e-5)
 end
 
+function TestStats:test_normal_tails_of_the_tables()
+  for x, tail in pairs { [0] = 0.5, [1] = 0.15865525, [1.959964] = 0.025, [3] = 0.00134990 } do
+    lu.assertAlmostEquals(stats.normal_tail(x), tail, 1e-7, "x " .. x)
+  end
+end
+
 function TestStats:test_one_degree_of_freedom_is_cauchy()
   for _, t in ipairs { 0.1, 1, 5, 50 } do
     lu.assertAlmostEquals(stats.t_cdf(t, 1), 0.5 + math.atan(t) / math.pi, 1e-12)

@@ -200,6 +200,31 @@ function TestSweep:test_summary_gathers_numbers_arrays_and_writes_the_page()
   lu.assertIsTrue(sweep.trials[1].arrays.variance[3] ~= sweep.trials[1].arrays.variance[3])
 end
 
+-- What training records by itself is no part of a sweep that measures speed; what its trials report is.
+function TestSweep:test_speeds_have_no_figures_of_training()
+  local sweep = two_by_two(room()):run(function(trial, p)
+    local lines = ""
+    for step = 1, 3 do
+      lines = lines .. ('{"step":%d,"tokens":%d,"train/loss":2,"block/grad_norm":[1,2]}\n'):format(step, step)
+    end
+    core.write_file(trial.dir .. "/metrics.jsonl", lines)
+    trial:report { tokens_per_s = p.depth, perplexity = p.depth }
+    if p.depth == 4 then trial:report { own = { 1, 2 } } end
+  end)
+  local function ids(metric)
+    local data, list = sweep:results { by = { "depth" }, metric = metric }, {}
+    for _, group in ipairs(require("sonde.report_figures").groups(require("sonde.report_data").sections(data))) do
+      list[#list + 1] = group.id
+    end
+    return table.concat(list, " "), (require("sonde.report").render(data, { gnuplot = "no-gnuplot" }))
+  end
+  lu.assertStrContains(ids "perplexity", "array-grad_norm array-own curve-loss")
+  lu.assertEquals((ids "tokens_per_s"), "array-own")
+  for _, trial in ipairs(sweep.trials) do core.remove_tree(trial.dir .. "/probes") end
+  local none, page = ids "tokens_per_s"
+  lu.assertEquals({ none, page:find("id=\"figures\"", 1, true) }, { "" })
+end
+
 function TestSweep:test_a_killed_trial_goes_on_and_done_ones_stay()
   local root = room()
   local script = ([[

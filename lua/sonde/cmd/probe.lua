@@ -34,9 +34,9 @@ return {
   summary = "measure on a text what each block of a model does",
   usage = "--model DIR --text FILE [options]",
   details = function()
-    return "Windows of the context are taken from the start of the text, as `sonde eval` takes them. Every figure\n"
-      .. "has a 95 % interval over windows. Probes share their forward passes: ask for all at once. The table is\n"
-      .. "printed where neither --json nor --html is given. doc/probes.md defines the probes:\n\n"
+    return "Windows of the context are cut as `sonde eval` cuts them; the sample is spread evenly over the text.\n"
+      .. "Figures have 95 % intervals over windows. Probes share their forward passes: ask for all at once. The table\n"
+      .. "is printed where neither --json nor --html is given. doc/probes.md defines the probes:\n\n"
       .. table.concat(listed(), "\n")
   end,
   options = {

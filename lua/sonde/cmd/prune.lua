@@ -105,7 +105,7 @@ return {
     { name = "remove", type = "integer", min = 1, required = true, doc = "how many blocks go" },
     { name = "out", type = "string", required = true, value = "DIR", doc = "the new model folder" },
     { name = "text", type = "string", value = "FILE", doc = "text to measure on, and to tell the loss on" },
-    { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take, from the first" },
+    { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take" },
     { name = "context", type = "integer", min = 2, max = 1048576,
       doc = "tokens of a window; default: the model's context" },
     { name = "seed", type = "integer", min = 0, preset = 0,

@@ -28,12 +28,13 @@ local EDITS = 8                   -- edited models in one graph
 ---@field context integer    tokens T of a window
 ---@field batch integer      windows B computed at once
 ---@field rows integer       windows in all
+---@field places integer[]   which windows of the text they are
 ---@field passes integer     forward passes so far, each over all windows
 ---@field options table      of sonde.probe
 local session = {}
 session.__index = session
 
---- A measurement on the first windows of a source.
+--- A measurement on whole windows spread evenly over a source: all of them where `tokens` allows.
 ---@param model sonde.model
 ---@param source sonde.corpus|integer[]|sonde.tensor   a corpus stands for its validation text
 ---@param options table     context, tokens, batch, progress
@@ -45,16 +46,18 @@ function session.open(model, source, options)
       .. "context", options.tokens, context), 0)
   end
   local stream = windows.open(source, model, context)
-  local rows = math.min(math.floor((stream:tokens() - 1) / context), math.floor(options.tokens / context))
+  local all = math.floor((stream:tokens() - 1) / context)
+  local rows = math.min(all, math.floor(options.tokens / context))
   if rows < 1 then
     error(core.where() .. "probe: " .. stream:tokens() .. " tokens hold no whole window of " .. context
       .. " and a target", 0)
   end
   model:init()
+  local batch = math.min(options.batch or windows.batch(context, rows), rows)
   return setmetatable({
     model = model, depth = model.config.depth, width = model.config.width, context = context, stream = stream,
-    rows = rows, batch = math.min(options.batch or windows.batch(context, rows), rows), options = options, passes = 0,
-    edits = {}, report = options.progress or function() end, label = "probe", part = 0, parts = 1,
+    rows = rows, places = windows.spread(rows, all), batch = batch, options = options, passes = 0, edits = {},
+    report = options.progress or function() end, label = "probe", part = 0, parts = 1,
   }, session)
 end
 
@@ -176,13 +179,14 @@ local function run(self, group, share)
   local cli = package.loaded["sonde.cli"]
   if cli then cli.announce() end
   local plan, parts, scored = planned(self, group)
-  local tokens = core.tensor("i32", { self.batch, self.context })
+  local places, tokens = {}, core.tensor("i32", { self.batch, self.context })
   local targets = core.tensor("i32", { self.batch * self.context })
   plan:set("tokens", tokens)
   if scored then plan:set("targets", targets) end
   for row = 0, self.rows - 1, self.batch do
     local start = math.min(row, self.rows - self.batch)
-    self.stream:fill(start, tokens, targets)
+    for i = 1, self.batch do places[i] = self.places[start + i] end
+    self.stream:fill(places, tokens, targets)
     for _, job in ipairs(group.jobs) do
       if job.before then job.before(start) end
     end

@@ -15,6 +15,7 @@ local show = {}
 local el, esc = html.element, html.escape
 
 local WIDEST = 10                 -- columns of a matrix that a terminal shows
+local LEAST = 10                  -- windows below which intervals are too short to order blocks by
 
 local function finite(x)
   return x - x == 0
@@ -53,11 +54,12 @@ local function extreme(described, higher, word, n)
   return word .. " among " .. list(others) .. ", whose intervals overlap"
 end
 
---- One sentence on which blocks stand out; nil for a matrix, where there is no interval, or a figure is not finite.
+--- One sentence on which blocks stand out; nil for a matrix, where too few windows tell, or a figure is not finite.
 ---@param entry table
+---@param windows integer
 ---@return string|nil
-function show.order(entry)
-  if is_matrix(entry) or not entry.ci or #entry.values < 2 then return nil end
+function show.order(entry, windows)
+  if is_matrix(entry) or windows < LEAST or #entry.values < 2 then return nil end
   local described = {}
   for k, value in ipairs(entry.values) do
     local lo, hi = entry.ci[k][1], entry.ci[k][2]
@@ -136,18 +138,27 @@ local function facts(details)
     details.windows, details.context, details.passes, details.passes_alone)
 end
 
+-- What intervals there are, and whether they may order the blocks.
+local function warranty(windows)
+  if windows == 1 then return "One window: no intervals, and no order of blocks" end
+  if windows < LEAST then
+    return string.format("95 %% intervals over windows, too short with fewer than %d of them: no order of blocks", LEAST)
+  end
+  return "95 % intervals over windows; blocks are put into an order only where these lie apart"
+end
+
 --- The result as text.
 ---@param details table     second result of sonde.probe
 ---@return string
 function show.text(details)
-  local parts = { facts(details) .. "; 95 % intervals over windows" }
+  local parts = { facts(details), warranty(details.windows) }
   for _, name in ipairs(sorted_keys(details.probes)) do
     local entry = details.probes[name]
     parts[#parts + 1] = ""
     parts[#parts + 1] = name .. (entry.unit ~= "" and " (" .. entry.unit .. ")" or "") .. ": " .. entry.definition
     parts[#parts + 1] = is_matrix(entry) and matrix_text(entry) or list_text(entry)
     for _, line in ipairs(lines_of(entry)) do parts[#parts + 1] = "  " .. line end
-    local order = show.order(entry)
+    local order = show.order(entry, details.windows)
     if order then parts[#parts + 1] = "  " .. order end
   end
   return table.concat(parts, "\n")
@@ -244,10 +255,10 @@ local function head_of(entry)
   return el("thead", nil, el("tr", nil, cells))
 end
 
-local function section(name, entry, svgs)
+local function section(name, entry, windows, svgs)
   local panels, caption = {}, entry.definition .. (entry.source ~= "" and " (" .. entry.source .. ")." or ".")
   for k, svg in ipairs(svgs) do panels[k] = el("div", nil, svg) end
-  local order = show.order(entry)
+  local order = show.order(entry, windows)
   local said = lines_of(entry)
   said[#said + 1] = order
   local items = {}
@@ -256,7 +267,7 @@ local function section(name, entry, svgs)
     el("figure", nil, el("div", { class = #panels == 1 and "panels wide" or "panels" }, panels),
       el("figcaption", nil, esc(caption))),
     #items > 0 and el("ul", { class = "say" }, items) or "",
-    el("details", nil, el("summary", nil, "values with their 95 % intervals"),
+    el("details", nil, el("summary", nil, entry.ci and "values with their 95 % intervals" or "values"),
       el("div", { class = "scroll" }, el("table", nil, head_of(entry), el("tbody", nil, rows_of(entry)))))) .. "\n"
 end
 
@@ -277,7 +288,7 @@ function show.page(details, gnuplot)
     local own = {}
     for i = 1, svgs and counts[k] or 0 do own[i] = svgs[at + i] end
     at = at + counts[k]
-    sections[k] = section(name, details.probes[name], own)
+    sections[k] = section(name, details.probes[name], details.windows, own)
   end
   local title = "Probes of " .. (details.model or "a model")
   local head = el("head", nil, el("meta", { charset = "utf-8" }),
@@ -285,8 +296,7 @@ function show.page(details, gnuplot)
     el("style", nil, "\n" .. style))
   local body = el("body", nil, el("main", nil, el("header", nil, el("h1", nil, esc(title)),
     el("p", { class = "facts" }, esc(facts(details))),
-    el("p", { class = "note" }, "Blocks count from 0. Bars and brackets are 95 % intervals from windows drawn anew; "
-      .. "blocks are put into an order only where these lie apart."),
+    el("p", { class = "note" }, "Blocks count from 0. " .. warranty(details.windows) .. "."),
     reason and el("p", { class = "note" }, esc(reason)) or ""), sections))
   return "<!DOCTYPE html>\n" .. el("html", { lang = "en", xmlns = "http://www.w3.org/1999/xhtml" }, head, "\n", body)
     .. "\n", reason
