@@ -60,6 +60,7 @@ function generate.tokens(model, prompts, options)
   options = args.check(generate.schema, options, "generate")
   local batch, length, capacity = check_prompts(prompts, model, options.tokens)
   model:init()
+  if options.tokens > 1 then require("sonde.generate_check").run(model, capacity) end
   local cache = core.cache(batch, capacity)
   local prompt_plan = plan_of(model, cache, batch, length, true, options.dtype)
   local plan = plan_of(model, cache, batch, 1, false, options.dtype)

@@ -36,6 +36,9 @@ local function check(options)
   end
 end
 
+-- For attentions of the tests' own.
+local heads = { options = { { name = "heads", type = "integer", preset = 2, doc = "number of heads" } } }
+
 TestGenerate = {}
 
 function TestGenerate:test_every_placement()
@@ -92,6 +95,45 @@ function TestGenerate:test_each_sees_tokens_and_can_stop()
     return seen == 4
   end })
   lu.assertEquals(#tokens[1], 4)
+end
+
+-- What mixes tokens in a way that the cache does not know of would be another function token by token.
+function TestGenerate:test_what_mixes_tokens_otherwise_is_refused()
+  local function mixed(_, _, x) return x + x:mean(2) end
+  sonde.attention("mean_attention", heads, function(_, _, x) return x:mean(2) * 2 + x end)
+  sonde.norm("mean_norm", mixed)
+  sonde.ffn("mean_ffn", mixed)
+  sonde.placement("mean_stream", function(block, x)
+    return x + x:mean(2) + block:attention(block:norm_in "attn" (x))
+  end)
+  local cases = {
+    { { attention = "mean_attention" }, "block 0's attention 'mean_attention' mixes" },
+    { { layers = { [1] = { attention = "mean_attention" } } }, "block 1's attention 'mean_attention' mixes" },
+    { { norm = "mean_norm" }, "block 0's norm 'mean_norm' mixes" },
+    { { layers = { [2] = { ffn = "mean_ffn" } } }, "block 2's feed-forward layer 'mean_ffn' mixes" },
+    { { placement = "mean_stream" }, "block 0's placement 'mean_stream' mixes" },
+  }
+  for _, case in ipairs(cases) do
+    local model = small(case[1])
+    for _, prompt in ipairs { { 1 }, { 1, 2, 3 } } do
+      lu.assertErrorMsgContains(case[2], sonde.generate, model, { prompt }, { tokens = 2 })
+    end
+    lu.assertEquals(#sonde.generate(model, { { 1, 2, 3 } }, { tokens = 1 })[1], 1)      -- the prompt alone is whole
+  end
+end
+
+-- Whatever is wired by the op "attention" is right.
+function TestGenerate:test_attention_of_the_users_own()
+  sonde.attention("plain", heads, function(site, options, x)
+    local y = x:reshape { site.batch, site.context, options.heads, site.width / options.heads }
+    return y:attention(y, y):reshape { site.batch, site.context, site.width }
+  end)
+  check { attention = "plain" }
+  sonde.placement("twice", function(block, x)
+    x = x + block:attention(block:norm_in "attn" (x))
+    return x + block:attention(block:norm_in "attn" (x))
+  end)
+  check { placement = "twice" }
 end
 
 function TestGenerate:test_refusals()
