@@ -118,6 +118,17 @@ local function make(model, options)
   return cut.build(model, pieces), facts
 end
 
+--- The loss that a pruning tells of a model, on the same text; nil without one.
+---@param of sonde.model
+---@param model sonde.model     the one that was pruned
+---@param options table         of the pruning
+---@return number|nil
+function prune.loss(of, model, options)
+  options = args.check(prune.schema, options, "prune")
+  if options.text == nil then return nil end
+  return require("sonde.eval").evaluate(of, options.text, measured(model, options, "loss")).loss
+end
+
 --- A new model with fewer blocks than `model`, which stays as it is; and what was removed, why, and what it
 --- cost. A kept block computes what it did before: layer numbers that its placement counts with stay those of
 --- the whole model.
@@ -127,10 +138,7 @@ end
 function prune.prune(model, options)
   options = args.check(prune.schema, options, "prune")
   check(model, options)
-  local function loss(of)
-    if options.text == nil then return nil end
-    return require("sonde.eval").evaluate(of, options.text, measured(model, options, "loss")).loss
-  end
+  local function loss(of) return prune.loss(of, model, options) end
   local smaller, facts = make(model, options)
   facts.loss = options.text ~= nil and { before = loss(model), pruned = loss(smaller) } or nil
   if options.heal then

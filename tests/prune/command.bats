@@ -87,6 +87,25 @@ field() {   # field FILE EXPRESSION: of a JSON file, in Lua
   [ "$(stat -c %s empty/model.safetensors)" -lt "$(($(stat -c %s again/model.safetensors) * 6 / 10))" ]
 }
 
+# Of a head whose weights are all near 64, bf16 keeps no difference between tokens.
+@test "the loss that is told is that of the folder, rounded weights and all" {
+  cat > fragile.lua <<'LUA'
+local sonde = require "sonde"
+local model = sonde.load "pre_ln"
+local head = model:params():find "lm_head.weight"
+for i = 1, head:count() do head:set(i, 64 + head:get(i)) end
+model:save("fragile", { tokenizer = model:tokenizer() })
+LUA
+  "$SONDE" run fragile.lua
+  for dtype in f32 bf16; do
+    "$SONDE" prune --model fragile --strategy last --remove 1 --text text.txt --dtype $dtype --out "saved-$dtype" --json > facts.json
+    [ "$(loss saved-$dtype | cut -c1-6)" = "$(field facts.json "f.loss.saved" | cut -c1-6)" ]
+  done
+  [ "$(field facts.json "math.abs(f.loss.saved - f.loss.pruned) > 0.1")" = true ]
+  run --separate-stderr "$SONDE" prune --model fragile --strategy last --remove 1 --text text.txt --dtype bf16 --out saved
+  [ "${lines[2]}" = "loss as saved in bf16 $(field facts.json "string.format('%.4f', f.loss.saved)")" ]
+}
+
 refuses() {   # TEXT OPTIONS...
   local text=$1
   shift

@@ -69,11 +69,17 @@ local function facts_of(options, model, smaller, facts)
   local healing = facts.healing
   return {
     strategy = facts.strategy, replace = facts.replace, removed = facts.removed, kept = facts.kept, scores = facts.scores,
-    maps = facts.maps, loss = facts.loss, out = options.out,
+    maps = facts.maps, loss = facts.loss, out = options.out, dtype = options.dtype,
     depth = { before = model.config.depth, pruned = smaller.config.depth },
     parameters = { before = model:count().total, pruned = smaller:count().total },
     healing = healing and { tokens = healing.tokens, train_loss = healing.train_loss, lora = options.lora },
   }
+end
+
+-- The loss of the folder: rounding to bf16 can cost some, of the large weights of a linear map above all.
+local function saved_loss(model, facts, pruning, options)
+  if options.dtype == "f32" then return facts.loss.healed or facts.loss.pruned end
+  return require("sonde.prune").loss(require("sonde").load(options.out), model, pruning)
 end
 
 local function say(facts)
@@ -88,6 +94,7 @@ local function say(facts)
   if facts.loss then
     local healed = facts.loss.healed and string.format(", healed %.4f", facts.loss.healed) or ""
     print(string.format("loss before %.4f, pruned %.4f%s (nats)", facts.loss.before, facts.loss.pruned, healed))
+    if facts.dtype ~= "f32" then print(string.format("loss as saved in %s %.4f", facts.dtype, facts.loss.saved)) end
   end
   print("model: " .. facts.out)
 end
@@ -126,13 +133,15 @@ return {
     local sonde = require "sonde"
     check(options)
     local model = sonde.load(options.model)
-    local smaller, facts = sonde.prune(model, pruning_of(model, options))
+    local pruning = pruning_of(model, options)
+    local smaller, facts = sonde.prune(model, pruning)
     if facts.healing and facts.healing.diverged then
       error("healing diverged: " .. facts.healing.diverged .. "; try a smaller --lr. Nothing was written", 0)
     end
     check_out(options.out)
     if core.exists(options.out) then os.remove(options.out) end      -- empty; the new one is renamed into its place
     smaller:save(options.out, { dtype = options.dtype })
+    if facts.loss then facts.loss.saved = saved_loss(model, facts, pruning, options) end
     facts = facts_of(options, model, smaller, facts)
     if options.json then print(core.json_encode(facts, 2)) else say(facts) end
   end,
