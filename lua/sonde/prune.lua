@@ -50,6 +50,23 @@ local function task_of(model, options)
   }
 end
 
+-- A choice between values that are not numbers is none.
+local function check_weights(model)
+  local params, graph, sums = model:init():params():list(), core.graph(), {}
+  for i, param in ipairs(params) do
+    sums[i] = (graph:leaf(param.name, model:params():find(param.name)) * 0):sum()
+  end
+  local plan = core.plan(sums)
+  plan:run()
+  for i, param in ipairs(params) do
+    if plan:output(i):get(1) ~= 0 then
+      error(core.where() .. "the weights hold NaN or infinite values: '" .. param.name .. "'", 0)
+    end
+  end
+  plan:close()
+  graph:close()
+end
+
 local function check(model, options)
   if options.remove >= model.config.depth then
     error(core.where() .. string.format("of %d blocks %d cannot be removed; at least one must stay",
@@ -60,6 +77,7 @@ local function check(model, options)
   if options.heal and options.heal_text == nil then
     error(core.where() .. "healing trains the model; give the option heal_text, a corpus", 0)
   end
+  check_weights(model)
 end
 
 -- Weights after a cut are close to good ones: a small rate, no decay.

@@ -140,6 +140,23 @@ refuses() {   # TEXT OPTIONS...
   [[ "$output" == *"nowhere: there is no such folder"* ]]
 }
 
+@test "weights that are no numbers are refused, and named" {
+  cat > broken.lua <<'LUA'
+local model = require("sonde").load "pre_ln"
+model:params():find("model.layers.1.mlp.up_proj.weight"):set(3, tonumber(arg[1]) or 0 / 0)
+model:save("broken", { tokenizer = model:tokenizer() })
+LUA
+  for value in nan 1e999 -1e999; do
+    "$SONDE" run broken.lua -- $value
+    for options in "--strategy last" "--strategy influence --text text.txt"; do
+      run --separate-stderr "$SONDE" prune --model broken --remove 1 --out refused $options
+      [ "$status" -eq 1 ]
+      [ "$stderr" = "sonde: the weights hold NaN or infinite values: 'model.layers.1.mlp.up_proj.weight'" ]
+      [ ! -e refused ]
+    done
+  done
+}
+
 @test "the commands of doc/pruning.md work as they stand, and its script too" {
   mkdir walk && cd walk
   for i in $(seq 300); do echo "In the year $((i * 37 % 91)) a man of the city said to $((i % 7)) others: come, and see line $i."; done > book.txt
