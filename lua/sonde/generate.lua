@@ -19,9 +19,10 @@ generate.schema = {
   { name = "each", type = "function", doc = "called with the list of new tokens, one a sequence, after each step; true: stop" },
 }
 
--- A plan of `length` tokens a sequence whose first output is the logits after the last of them. The plan that runs for
--- every token holds what follows from the weights alone.
-local function plan_of(model, cache, batch, length, prefill, dtype)
+--- A plan of `length` tokens a sequence whose first output is the logits after the last of them. The plan that runs for
+--- every token holds what follows from the weights alone.
+---@private
+function generate.plan(model, cache, batch, length, prefill, dtype)
   local graph = core.graph()
   cache:attach(graph, prefill)
   local trace = model:trace { graph = graph, batch = batch, context = length }
@@ -62,8 +63,8 @@ function generate.tokens(model, prompts, options)
   model:init()
   if options.tokens > 1 then require("sonde.generate_check").run(model, capacity) end
   local cache = core.cache(batch, capacity)
-  local prompt_plan = plan_of(model, cache, batch, length, true, options.dtype)
-  local plan = plan_of(model, cache, batch, 1, false, options.dtype)
+  local prompt_plan = generate.plan(model, cache, batch, length, true, options.dtype)
+  local plan = generate.plan(model, cache, batch, 1, false, options.dtype)
   local flat = {}
   for _, prompt in ipairs(prompts) do
     for _, token in ipairs(prompt) do flat[#flat + 1] = token end

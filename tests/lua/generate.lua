@@ -36,14 +36,103 @@ local function check(options)
   end
 end
 
+-- ---- logits -----------------------------------------------------------------------------------------------------
+
+local BATCH, LENGTH, PROMPT = 2, 9, 4
+
+-- Logits at every place from the prompt's last token on: of plans as generation makes them.
+local function decoded_logits(model, ids)
+  local cache = core.cache(BATCH, LENGTH)
+  local prompt, step = require("sonde.generate").plan(model, cache, BATCH, PROMPT, true, "f32"),
+    require("sonde.generate").plan(model, cache, BATCH, 1, false, "f32")
+  local position, rows = core.tensor("i32", { 1 }), {}
+  local function run(plan, first, last)
+    local tokens = {}
+    for b = 0, BATCH - 1 do
+      for t = first, last do tokens[#tokens + 1] = ids[b * LENGTH + t] end
+    end
+    position:set(1, first - 1)
+    if plan:reads "position" then plan:set("position", position) end
+    plan:run { tokens = tokens }
+    rows[#rows + 1] = plan:output(1):values()
+  end
+  run(prompt, 1, PROMPT)
+  for t = PROMPT + 1, LENGTH do run(step, t, t) end
+  return rows
+end
+
+-- The largest difference of logits to those of a forward pass over everything, over the root of their mean square.
+local function error_of(options)
+  local model, ids, off, size = small(options), {}, 0, 0
+  for k = 1, BATCH * LENGTH do ids[k] = k * k * 7 % vocab end
+  local plan = core.plan { model:trace({ batch = BATCH, context = LENGTH }):logits() }
+  plan:run { tokens = ids }
+  local whole, rows = plan:output(1):values(), decoded_logits(model, ids)
+  for k, row in ipairs(rows) do
+    for i, value in ipairs(row) do
+      local b, v = math.floor((i - 1) / vocab), (i - 1) % vocab + 1
+      local want = whole[(b * LENGTH + PROMPT + k - 2) * vocab + v]
+      off, size = math.max(off, math.abs(value - want)), size + want * want
+    end
+  end
+  return off / math.sqrt(size / (#rows * BATCH * vocab))
+end
+
+TestLogits = {}
+
+local norms = {
+  { norm = "rmsnorm" }, { norm = "layernorm" }, { norm = "dyt" }, { norm = "bhyt" }, { norm = "bhyt_star" },
+  { norm = "rmsnorm", attention = { "causal", qk_norm = true } },
+}
+local variants = {      -- one after the other, so that each meets every norm
+  {}, { kv_heads = 2 }, { kv_heads = 1, window = 3 }, { window = 4 }, { tie = true }, { rope_theta = 0 }, { dropout = 0.5 },
+}
+local placements = require("sonde.placement").names()      -- before tests register theirs
+local own = { mix_ln = { "mix_ln", a = 0.5 }, pre_post = { "pre_post", first = 1 }, pre_sandwich = { "pre_sandwich", first = 1 } }
+
+function TestLogits:test_every_norm_under_every_placement()
+  local at, models = 0, 0
+  for _, placement in ipairs(placements) do
+    for _, norm in ipairs(norms) do
+      at = at % #variants + 1
+      local options = { placement = own[placement] or placement, attention = { "causal" }, init_std = 0.2 }      -- with 0.4 Post-LN amplifies rounding
+      for key, value in pairs(norm) do options[key] = value end
+      for key, value in pairs(variants[at]) do
+        if key == "window" or key == "rope_theta" then options.attention[key] = value else options[key] = value end
+      end
+      local off = error_of(options)
+      lu.assertTrue(off < 1e-4, off .. " with " .. core.json_encode(options))
+      models = models + 1
+    end
+  end
+  lu.assertEquals(models, 6 * 18)
+end
+
+-- What BHyT adds to the mean square follows from lambda, kappa and c alone: it is computed once, not for every token.
+function TestLogits:test_constants_of_bhyt_are_held()
+  local model = small { norm = "bhyt" }
+  local c = model:params():find "model.layers.1.post_attention_layernorm.attention_variance"
+  local function logits(plan)
+    plan:set("position", { 0 })
+    return plan:run({ tokens = { 3 } }):output(1):values()
+  end
+  local function plan_of(of, prefill) return require("sonde.generate").plan(of, core.cache(1, 4), 1, 1, prefill, "f32") end
+  local held, plain = plan_of(model, false), plan_of(model, true)      -- a prompt's plan runs once and holds nothing
+  local first = logits(held)
+  lu.assertEquals(logits(plain), first)
+  c:fill(1e4)
+  lu.assertEquals(logits(held), first)
+  lu.assertNotEquals(logits(plain), first)
+  -- Nor is c itself computed there: three steps more than BHyT* has, one a block, and no product of weights.
+  lu.assertEquals(held:info().steps, plan_of(small { norm = "bhyt_star" }, false):info().steps + 3)
+end
+
+-- ---- text -------------------------------------------------------------------------------------------------------
+
 -- For attentions of the tests' own.
 local heads = { options = { { name = "heads", type = "integer", preset = 2, doc = "number of heads" } } }
 
 TestGenerate = {}
-
-function TestGenerate:test_every_placement()
-  for _, placement in ipairs { "pre_ln", "post_ln", "deepnorm", "mix_ln", "lns", "sandwich" } do check { placement = placement } end
-end
 
 -- Pruning leaves such models: no attention, so no cache and nothing that reads a position.
 function TestGenerate:test_blocks_of_linear_maps_alone()
@@ -56,9 +145,9 @@ function TestGenerate:test_blocks_of_linear_maps_alone()
   end
 end
 
-function TestGenerate:test_norms_and_heads()
-  check { norm = "layernorm" }
-  check { kv_heads = 2 }
+function TestGenerate:test_greedy_choices_are_those_of_the_forward_pass()
+  check {}
+  check { norm = "layernorm", placement = "post_ln" }
   check { kv_heads = 1, tie = true }
   check { attention = { "causal", window = 4 } }
   check { attention = { "causal", rope_theta = 0 } }
