@@ -50,6 +50,18 @@ local function task_of(model, options)
   }
 end
 
+-- Weights after a cut are close to good ones: a small rate, no decay.
+local function heal_options(heal)
+  local all = { lr = heal.lora and 1e-3 or 3e-4, weight_decay = 0 }
+  for key, value in pairs(heal) do
+    if key == "lora" then all.rank = value else all[key] = value end
+  end
+  if all.alpha and not all.rank then
+    error(core.where() .. "option 'alpha' of heal belongs to lora, the rank of adapters", 0)
+  end
+  return all
+end
+
 -- A choice between values that are not numbers is none.
 local function check_weights(model)
   local params, graph, sums = model:init():params():list(), core.graph(), {}
@@ -67,7 +79,19 @@ local function check_weights(model)
   graph:close()
 end
 
-local function check(model, options)
+-- What is wrong with the options of healing, long before it begins. What may name a linear map's weights is for then.
+local function check_heal(model, heal)
+  local options = heal_options(heal)
+  options.rank, options.alpha, options.trainable = nil, nil, nil
+  require("sonde.train").resolve(model, options)
+end
+
+--- Checks the options of a pruning and fills every one in, without measuring anything.
+---@param model sonde.model
+---@param options table     see prune.schema
+---@return table
+function prune.check(model, options)
+  options = args.check(prune.schema, options, "prune")
   if options.remove >= model.config.depth then
     error(core.where() .. string.format("of %d blocks %d cannot be removed; at least one must stay",
       model.config.depth, options.remove), 0)
@@ -77,16 +101,8 @@ local function check(model, options)
   if options.heal and options.heal_text == nil then
     error(core.where() .. "healing trains the model; give the option heal_text, a corpus", 0)
   end
-  check_weights(model)
-end
-
--- Weights after a cut are close to good ones: a small rate, no decay.
-local function heal_options(heal)
-  local all = { lr = heal.lora and 1e-3 or 3e-4, weight_decay = 0 }
-  for key, value in pairs(heal) do
-    if key == "lora" then all.rank = value else all[key] = value end
-  end
-  return all
+  if options.heal then check_heal(model, options.heal) end
+  return options
 end
 
 --- Trains a model after a cut, in place: all of it, or (heal.lora: the rank) only low-rank adapters on some
@@ -99,7 +115,6 @@ end
 function prune.heal(model, corpus, heal, neighbours)
   local options = heal_options(heal)
   if options.rank then return require("sonde.lora").train(model, neighbours, corpus, options) end
-  if options.alpha then error(core.where() .. "option 'alpha' of heal belongs to lora, the rank of adapters", 0) end
   return require("sonde.train").train(model, corpus, options)
 end
 
@@ -154,8 +169,8 @@ end
 ---@param options table     see prune.schema
 ---@return sonde.model smaller, sonde.pruned facts
 function prune.prune(model, options)
-  options = args.check(prune.schema, options, "prune")
-  check(model, options)
+  options = prune.check(model, options)
+  check_weights(model)
   local function loss(of) return prune.loss(of, model, options) end
   local smaller, facts = make(model, options)
   facts.loss = options.text ~= nil and { before = loss(model), pruned = loss(smaller) } or nil
