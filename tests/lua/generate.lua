@@ -170,6 +170,47 @@ function TestGenerate:test_a_seed_repeats_its_choices()
   lu.assertNotEquals(sonde.generate(model, { { 1, 2 } }, options), first)
 end
 
+-- What is drawn for a sequence does not depend on what else is in the batch, nor do sequences share what is drawn.
+function TestGenerate:test_a_batch_does_not_change_what_is_drawn()
+  local model, options = small(), { tokens = 12, temperature = 1.5, seed = 3, top_k = 20 }
+  local one = sonde.generate(model, { { 1, 2 } }, options)
+  local two = sonde.generate(model, { { 1, 2 }, { 1, 2 } }, options)
+  local four = sonde.generate(model, { { 1, 2 }, { 1, 2 }, { 7, 8, 9 }, { 3, 4 } }, options)
+  lu.assertEquals(two[1], one[1])
+  lu.assertNotEquals(two[2], two[1])
+  lu.assertEquals({ four[1], four[2] }, two)
+  lu.assertEquals(#four[3], 12)
+end
+
+function TestGenerate:test_prompts_of_different_lengths()
+  local model = small()
+  local prompts, steps = { { 1, 2, 3 }, { 5 }, { 7, 8, 9 }, { 4 } }, {}
+  local all = sonde.generate(model, prompts, { tokens = 6, temperature = 0, each = function(tokens, numbers)
+    steps[#steps + 1] = #tokens .. ":" .. table.concat(numbers, ",")
+  end })
+  for k, prompt in ipairs(prompts) do
+    lu.assertEquals(all[k], sonde.generate(model, { prompt }, { tokens = 6, temperature = 0 })[1])
+  end
+  lu.assertEquals(#steps, 12)
+  lu.assertEquals({ steps[1], steps[12] }, { "2:1,3", "2:2,4" })
+end
+
+-- The loop's own tables are made once: a step leaves nothing to collect.
+function TestGenerate:test_a_token_allocates_nothing()
+  local model, grown, before = small(), {}, nil
+  collectgarbage()
+  collectgarbage "stop"
+  sonde.generate(model, { { 1 }, { 2 } }, { tokens = 40, temperature = 1, top_k = 5, each = function()
+    local now = collectgarbage "count"
+    if before then grown[#grown + 1] = now - before end
+    before = collectgarbage "count"
+  end })
+  collectgarbage "restart"
+  local total = 0
+  for k = 20, #grown do total = total + grown[k] end
+  lu.assertTrue(total * 1024 < 20 * 64, "bytes in 20 steps: " .. total * 1024)      -- the results' own growth
+end
+
 function TestGenerate:test_top_k_and_top_p_narrow_the_choice()
   local model = small()
   local greedy = sonde.generate(model, { { 1, 2 } }, { tokens = 10, temperature = 0 })
@@ -227,9 +268,15 @@ end
 
 function TestGenerate:test_refusals()
   local model = small()
-  lu.assertErrorMsgContains("equally long", sonde.generate, model, { { 1 }, { 1, 2 } })
-  lu.assertErrorMsgContains("outside the vocabulary", sonde.generate, model, { { vocab } })
-  lu.assertErrorMsgContains("at least one token", sonde.generate, model, { {} })
+  local function refused(text, ...) lu.assertErrorMsgContains(text, sonde.generate, model, ...) end
+  refused("takes a list of prompts, each a list of tokens, not nil")
+  refused("takes a list of prompts, each a list of tokens, not none", {})
+  refused("prompt 1 is 1; a prompt is a list of tokens", { 1, 2 })
+  refused("prompt 2 is empty; a prompt needs at least one token", { { 1 }, {} })
+  refused("prompt 1 holds a, which is no token", { { "a" } })
+  refused("prompt 1 holds 1.5, which is no token", { { 1.5 } })
+  refused("token 29 of prompt 1 is outside the vocabulary of 29", { { vocab } })
+  refused("token -2 of prompt 2 is outside the vocabulary of 29", { { 1 }, { 1, -2 } })
   lu.assertErrorMsgContains("did you mean 'temperature'", sonde.generate, model, { { 1 } }, { temprature = 1 })
 end
 
