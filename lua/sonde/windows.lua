@@ -32,6 +32,16 @@ function windows.read(model, path)
   return tokens, #text
 end
 
+--- Says on standard error that something is longer than the model was made for.
+---@param model sonde.model
+---@param tokens integer
+---@param what string      "windows"
+function windows.note(model, tokens, what)
+  if tokens <= model.config.context then return end
+  io.stderr:write(string.format("sonde: note: %s of %d tokens are longer than the %d the model was made for\n", what,
+    tokens, model.config.context))
+end
+
 --- Sequences of a batch, so that it has some thousand tokens but no more rows than there are.
 ---@param context integer
 ---@param rows integer
