@@ -85,17 +85,21 @@ local norms = {
   { norm = "rmsnorm", attention = { "causal", qk_norm = true } },
 }
 local variants = {      -- one after the other, so that each meets every norm
-  {}, { kv_heads = 2 }, { kv_heads = 1, window = 3 }, { window = 4 }, { tie = true }, { rope_theta = 0 }, { dropout = 0.5 },
+  {}, { kv_heads = 2 }, { kv_heads = 1, window = 3 }, { window = 4 }, { tie = true }, { rope_theta = 0 },
+  { dropout = 0.5 },
 }
 local placements = require("sonde.placement").names()      -- before tests register theirs
-local own = { mix_ln = { "mix_ln", a = 0.5 }, pre_post = { "pre_post", first = 1 }, pre_sandwich = { "pre_sandwich", first = 1 } }
+local own = {
+  mix_ln = { "mix_ln", a = 0.5 }, pre_post = { "pre_post", first = 1 }, pre_sandwich = { "pre_sandwich", first = 1 },
+}
 
 function TestLogits:test_every_norm_under_every_placement()
   local at, models = 0, 0
   for _, placement in ipairs(placements) do
     for _, norm in ipairs(norms) do
       at = at % #variants + 1
-      local options = { placement = own[placement] or placement, attention = { "causal" }, init_std = 0.2 }      -- with 0.4 Post-LN amplifies rounding
+      -- With larger weights Post-LN amplifies rounding.
+      local options = { placement = own[placement] or placement, attention = { "causal" }, init_std = 0.2 }
       for key, value in pairs(norm) do options[key] = value end
       for key, value in pairs(variants[at]) do
         if key == "window" or key == "rope_theta" then options.attention[key] = value else options[key] = value end
@@ -116,7 +120,9 @@ function TestLogits:test_constants_of_bhyt_are_held()
     plan:set("position", { 0 })
     return plan:run({ tokens = { 3 } }):output(1):values()
   end
-  local function plan_of(of, prefill) return require("sonde.generate").plan(of, core.cache(1, 4), 1, 1, prefill, "f32") end
+  local function plan_of(of, prefill)
+    return require("sonde.generate").plan(of, core.cache(1, 4), 1, 1, prefill, "f32")
+  end
   local held, plain = plan_of(model, false), plan_of(model, true)      -- a prompt's plan runs once and holds nothing
   local first = logits(held)
   lu.assertEquals(logits(plain), first)
@@ -277,6 +283,9 @@ function TestGenerate:test_refusals()
   refused("prompt 1 holds 1.5, which is no token", { { 1.5 } })
   refused("token 29 of prompt 1 is outside the vocabulary of 29", { { vocab } })
   refused("token -2 of prompt 2 is outside the vocabulary of 29", { { 1 }, { 1, -2 } })
+  refused("'temperature' of generate must be a finite number, not inf", { { 1 } }, { temperature = 1 / 0 })
+  refused("'tokens' of generate must be a whole number, not 1e+300", { { 1 } }, { tokens = 1e300 })
+  lu.assertErrorMsgContains("the token id -2 ", sonde.evaluate, model, { 1, -2, 3 })
   lu.assertErrorMsgContains("did you mean 'temperature'", sonde.generate, model, { { 1 } }, { temprature = 1 })
 end
 

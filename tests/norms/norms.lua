@@ -282,4 +282,20 @@ function TestQkNorm:test_it_has_gains_and_is_no_llama()
   core.remove_tree(dir)
 end
 
+-- ---- options of placements -----------------------------------------------------------------------------------------
+
+TestPlaces = {}
+
+function TestPlaces:test_options_are_finite()
+  for shown, value in pairs { inf = 1 / 0, ["-inf"] = -1 / 0, NaN = 0 / 0 } do
+    local cases = {
+      ["norm 'bhyt': option 'lambda_attn' must be a finite number"] = { norm = { "bhyt", lambda_attn = value } },
+      ["'scale' of placement 'skipinit' must be a finite number, not " .. shown] = { placement = { "skipinit", scale = value } },
+      ["'init_std' of transformer must be a finite number, not " .. shown] = { init_std = value },
+    }
+    for text, options in pairs(cases) do lu.assertErrorMsgContains(text, model_of, options) end
+  end
+  lu.assertErrorMsgContains("'depth' of transformer must be a whole number, not 1e+20", model_of, { depth = 1e20 })
+end
+
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

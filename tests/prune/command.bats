@@ -126,6 +126,7 @@ refuses() {   # TEXT OPTIONS...
   refuses "--lora belongs to healing; give --heal TOKENS too" --strategy last --remove 1 --lora 2
   refuses "absent.txt" --strategy influence --remove 1 --text absent.txt
   refuses "at least 1" --strategy last --remove 0
+  refuses "--remove must be a whole number, not 1e+20" --strategy last --remove 99999999999999999999
   echo "a few words" > short.txt
   refuses "short.txt" --strategy last --remove 1 --heal 100 --heal-text short.txt
   refuses "hold no whole window of 24" --strategy influence --remove 1 --text short.txt
