@@ -5,6 +5,7 @@ local core = require "sonde.core"
 local args = require "sonde.args"
 local cut = require "sonde.prune_cut"
 local strategy = require "sonde.prune_strategy"
+local windows = require "sonde.windows"
 
 local prune = {}
 
@@ -32,11 +33,23 @@ local function need_text(options, what)
 end
 
 -- What everything that reads the text is told: how much, and where to show how far it is.
-local function measured(model, options, label)
+local function measured(options, label)
   local function report(share, word) options.progress(share, word or label) end
-  return {
-    tokens = options.tokens, context = options.context or model.config.context, progress = options.progress and report,
-  }
+  return { tokens = options.tokens, context = options.context, progress = options.progress and report }
+end
+
+-- Whole windows, as probes have them: everything is measured on the same ones.
+local function check_text(model, options)
+  local context = options.context
+  local there = windows.open(options.text, model, context):tokens() - 1
+  local count = math.floor(math.min(options.tokens, there) / context)
+  if count < 1 then
+    error(core.where() .. string.format("prune: %d tokens are less than one window of %d; give %s, or a smaller "
+      .. "context (--context)", math.min(options.tokens, there), context,
+      there < context and "a longer text" or "more tokens"), 0)
+  end
+  options.tokens = math.min(options.tokens, math.floor(options.tokens / context) * context)
+  options.windows = count
 end
 
 local function task_of(model, options)
@@ -44,8 +57,7 @@ local function task_of(model, options)
     model = model, depth = model.config.depth, count = options.remove, seed = options.seed,
     measure = function(probe)
       need_text(options, "strategy '" .. options.strategy .. "'")
-      return require("sonde.probe").probe(model, options.text, { probe },
-        measured(model, options, probe))[probe]
+      return require("sonde.probe").probe(model, options.text, { probe }, measured(options, probe))[probe]
     end,
   }
 end
@@ -102,6 +114,8 @@ function prune.check(model, options)
     error(core.where() .. "healing trains the model; give the option heal_text, a corpus", 0)
   end
   if options.heal then check_heal(model, options.heal) end
+  options.context = options.context or model.config.context
+  if options.text ~= nil then check_text(model, options) end
   return options
 end
 
@@ -125,6 +139,7 @@ end
 ---@field neighbours integer[]   blocks of the new model that stand next to a cut
 ---@field scores? number[]       what the strategy chose by
 ---@field maps? table[]          first, last and residual of each linear map
+---@field sample? table          tokens, windows and context of what was measured
 ---@field loss? table            before, pruned and (after healing) healed, in nats on the text
 ---@field healing? sonde.training
 
@@ -133,8 +148,7 @@ local function make(model, options)
   local removed, scores = strategy.choose(options.strategy, task_of(model, options))
   local maps
   if options.replace == "linear" then
-    maps = require("sonde.probe.affine").fit(model, options.text, cut.runs(removed),
-      measured(model, options, "fitting"))
+    maps = require("sonde.probe.affine").fit(model, options.text, cut.runs(removed), measured(options, "fitting"))
   end
   local pieces, neighbours = cut.pieces(model.config.depth, removed, maps)
   local facts = {
@@ -151,15 +165,13 @@ local function make(model, options)
   return cut.build(model, pieces), facts
 end
 
---- The loss that a pruning tells of a model, on the same text; nil without one.
+--- The loss that a pruning tells of a model; nil without a text.
 ---@param of sonde.model
----@param model sonde.model     the one that was pruned
----@param options table         of the pruning
+---@param options table         of the pruning, as prune.check gives them
 ---@return number|nil
-function prune.loss(of, model, options)
-  options = args.check(prune.schema, options, "prune")
+function prune.loss(of, options)
   if options.text == nil then return nil end
-  return require("sonde.eval").evaluate(of, options.text, measured(model, options, "loss")).loss
+  return require("sonde.eval").evaluate(of, options.text, measured(options, "loss")).loss
 end
 
 --- A new model with fewer blocks than `model`, which stays as it is; and what was removed, why, and what it
@@ -171,9 +183,12 @@ end
 function prune.prune(model, options)
   options = prune.check(model, options)
   check_weights(model)
-  local function loss(of) return prune.loss(of, model, options) end
+  local function loss(of) return prune.loss(of, options) end
   local smaller, facts = make(model, options)
-  facts.loss = options.text ~= nil and { before = loss(model), pruned = loss(smaller) } or nil
+  if options.text ~= nil then
+    facts.sample = { tokens = options.windows * options.context, windows = options.windows, context = options.context }
+    facts.loss = { before = loss(model), pruned = loss(smaller) }
+  end
   if options.heal then
     facts.healing = prune.heal(smaller, options.heal_text, options.heal, facts.neighbours)
     if facts.loss and not facts.healing.diverged then facts.loss.healed = loss(smaller) end

@@ -129,7 +129,12 @@ refuses() {   # TEXT OPTIONS...
   refuses "--remove must be a whole number, not 1e+20" --strategy last --remove 99999999999999999999
   echo "a few words" > short.txt
   refuses "short.txt" --strategy last --remove 1 --heal 100 --heal-text short.txt
-  refuses "hold no whole window of 24" --strategy influence --remove 1 --text short.txt
+  for strategy in last influence; do
+    refuses "are less than one window of 24; give a longer text, or a smaller context (--context)" --strategy $strategy \
+      --remove 1 --text short.txt
+    refuses "5 tokens are less than one window of 24; give more tokens, or a smaller context (--context)" \
+      --strategy $strategy --remove 1 --text text.txt --tokens 5
+  done
   run "$SONDE" prune --model pre_ln --strategy last --remove 1 --out lns
   [ "$status" -eq 1 ]
   [[ "$output" == "sonde: lns: there is something in this folder"* ]]
@@ -139,6 +144,24 @@ refuses() {   # TEXT OPTIONS...
   [[ "$output" == "sonde: cannot write the folder 'text.txt/below': Not a directory" ]]
   run "$SONDE" prune --model nowhere --strategy last --remove 1 --out refused
   [[ "$output" == *"nowhere: there is no such folder"* ]]
+}
+
+@test "the sample is whole windows, and windows longer than the model's context are noted" {
+  for strategy in last influence; do
+    rm -rf sample
+    run --separate-stderr "$SONDE" prune --model pre_ln --strategy $strategy --remove 1 --text text.txt --tokens 70 --out sample
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"sonde: note: measured on 48 tokens, not 70: 2 whole windows of 24"* ]]
+    rm -rf sample
+    run --separate-stderr "$SONDE" prune --model pre_ln --strategy $strategy --remove 1 --text text.txt --context 30 --out sample
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"sonde: note: windows of 30 tokens are longer than the 24 the model was made for"* ]]
+    [[ $stderr != *"measured on"* ]]
+    run --separate-stderr "$SONDE" prune --model pre_ln --strategy $strategy --remove 1 --text text.txt --context 100000 --out absent
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"less than one window of 100000; give a longer text, or a smaller context (--context)"* ]]
+    [ ! -e absent ]
+  done
 }
 
 @test "weights that are no numbers are refused, and named" {
