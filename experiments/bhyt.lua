@@ -10,12 +10,17 @@
 --   sonde run experiments/bhyt.lua --set scale=paper           374 M to 3 B: says what it needs, runs nothing
 --
 -- Settings stand in bhyt/SCALE.yaml; each can be changed: --set speed.repeats=20
+-- Other settings are another sweep: add --set name=NAME
 
 local sonde = require "sonde"
 
 local scale = sonde.settings.scale or "demo"
 local config = sonde.config("bhyt/" .. scale .. ".yaml")
 local corpus = sonde.corpus(config.corpus, config.text)
+
+-- The sweep's folder below runs/: no setting of its trials.
+local name = config.name
+config.name = nil
 
 local names, methods = {}, {}
 for k, method in ipairs(config.methods) do
@@ -39,7 +44,8 @@ local function at_depth(p)
 end
 
 local stability = sonde.sweep {
-  name = "bhyt-" .. scale,
+  name = name,
+  named_by = "--set name=NAME",
   title = "BHyT and other norms at depth, " .. scale .. " scale",
   question = "Which norms still train at depth, and what do they do to the variance of the residual stream?",
   grid = { depth = config.depth, method = names, seed = config.seed },
@@ -62,7 +68,8 @@ local speed, repeats = config.speed, {}
 for k = 1, speed.repeats do repeats[k] = k end
 
 local timing = sonde.sweep {
-  name = "bhyt-speed-" .. scale,
+  name = name .. "-speed",
+  named_by = "--set name=NAME",
   title = "Speed of BHyT and other norms, " .. scale .. " scale",
   question = "How many tokens a second does each method train and generate?",
   grid = { pass = { "training", "generation", "folded" }, method = names, ["repeat"] = repeats },

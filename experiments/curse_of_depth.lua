@@ -9,12 +9,17 @@
 --   sonde run experiments/curse_of_depth.lua --set scale=paper           130 M to 1 B: says what it needs, runs nothing
 --
 -- Settings stand in curse_of_depth/SCALE.yaml; each can be changed: --set placement=[pre_ln,lns,layerscale,skipinit]
+-- Other settings are another sweep: add --set name=NAME
 
 local sonde = require "sonde"
 
 local scale = sonde.settings.scale or "demo"
 local config = sonde.config("curse_of_depth/" .. scale .. ".yaml")
 local corpus = sonde.corpus(config.corpus, config.text)
+
+-- The sweep's folder below runs/: no setting of its trials.
+local name = config.name
+config.name = nil
 
 local sizes, models = {}, {}
 for k, model in ipairs(config.models) do
@@ -31,7 +36,8 @@ local function model_of(p)
 end
 
 local sweep = sonde.sweep {
-  name = "curse-" .. scale,
+  name = name,
+  named_by = "--set name=NAME",
   title = "The curse of depth, " .. scale .. " scale",
   question = "Do deep blocks matter less under Pre-LN than under other placements of the norm?",
   grid = { [config.axis] = sizes, placement = config.placement, seed = config.seed },

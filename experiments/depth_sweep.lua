@@ -9,12 +9,17 @@
 --   sonde run experiments/depth_sweep.lua --set scale=paper           130 M and more: says what it needs, runs nothing
 --
 -- Settings stand in depth_sweep/SCALE.yaml; each can be changed: --set seed=[1,2,3,4] --set train.lr=2e-3
+-- Other settings are another sweep: add --set name=NAME
 
 local sonde = require "sonde"
 
 local scale = sonde.settings.scale or "demo"
 local config = sonde.config("depth_sweep/" .. scale .. ".yaml")
 local corpus = sonde.corpus(config.corpus, config.text)
+
+-- The sweep's folder below runs/: no setting of its trials.
+local name = config.name
+config.name = nil
 
 local sizes, models = {}, {}
 for k, model in ipairs(config.models) do
@@ -32,7 +37,8 @@ local function model_of(p)
 end
 
 local sweep = sonde.sweep {
-  name = "depth-" .. scale,
+  name = name,
+  named_by = "--set name=NAME",
   title = "Depth sweep, " .. scale .. " scale",
   question = "How do perplexity and the variance of the residual stream change with depth, under five placements of "
     .. "the norm?",

@@ -8,13 +8,20 @@
 --   sonde run experiments/layer_pruning.lua --set scale=workstation     hours: 16 blocks of width 256
 --   sonde run experiments/layer_pruning.lua --set scale=paper           250 M: says what it needs, runs nothing
 --
--- Settings stand in layer_pruning/SCALE.yaml; each can be changed: --set replace=linear --set heal.lora=8
+-- Settings stand in layer_pruning/SCALE.yaml; each can be changed. Other settings are another sweep, of the same whole
+-- models:
+--
+--   sonde run experiments/layer_pruning.lua --set replace=linear --set heal.lora=4 --set name=pruned-linear
 
 local sonde = require "sonde"
 
 local scale = sonde.settings.scale or "demo"
 local config = sonde.config("layer_pruning/" .. scale .. ".yaml")
 local corpus = sonde.corpus(config.corpus, config.text)
+
+-- The sweeps' folders below runs/: no settings of their trials.
+local name, whole_name = config.name, config.whole_name
+config.name, config.whole_name = nil, nil
 
 local function model_of(p)
   local size = config.model
@@ -24,10 +31,35 @@ local function model_of(p)
   }
 end
 
+-- What strategies measure on and maps are fitted on: the first tokens of the training text.
+local calibration = corpus.handle:tokens("train", 0, config.calibration_tokens + 1)
+
+local function pruning(strategy, share, seed)
+  if type(share) ~= "number" or share <= 0 or share >= 1 then
+    error("--set share: a share of the blocks lies between 0 and 1, unlike " .. tostring(share), 0)
+  end
+  local remove = math.max(1, math.floor(share * config.model.depth + 0.5))
+  return {
+    strategy = strategy, remove = remove, seed = seed, text = calibration, tokens = config.calibration_tokens,
+    replace = config.replace,
+  }
+end
+
+-- Mistakes in the settings of what comes last are found before anything is trained.
+local any = model_of { placement = config.placement[1], seed = config.seed[1] }
+for _, strategy in ipairs(config.strategy) do
+  for _, share in ipairs(config.share) do
+    local options = pruning(strategy, share, config.seed[1])
+    options.heal, options.heal_text = config.heal, corpus
+    require("sonde.prune").check(any, options)
+  end
+end
+
 -- ---- the whole models ---------------------------------------------------------------------------------------------
 
 local whole = sonde.sweep {
-  name = "layer-pruning-" .. scale .. "-whole",
+  name = whole_name,
+  named_by = "--set whole_name=NAME",
   title = "The whole models",
   question = "What do the blocks of the models do that were pruned above?",
   grid = { placement = config.placement, seed = config.seed },
@@ -56,20 +88,18 @@ end
 -- ---- pruned -------------------------------------------------------------------------------------------------------
 
 local strategies, shares = { "none" }, { 0 }
-for _, name in ipairs(config.strategy) do strategies[#strategies + 1] = name end
+for _, strategy in ipairs(config.strategy) do strategies[#strategies + 1] = strategy end
 for _, share in ipairs(config.share) do shares[#shares + 1] = share end
 
 local sweep = sonde.sweep {
-  name = "layer-pruning-" .. scale,
+  name = name,
+  named_by = "--set name=NAME",
   title = "Layer pruning, " .. scale .. " scale",
   question = "Do deep blocks matter more under LayerNorm Scaling than under Pre-LN?",
   grid = { placement = config.placement, strategy = strategies, share = shares, seed = config.seed },
   only = function(p) return (p.strategy == "none") == (p.share == 0) end,
   settings = config,
 }
-
--- What strategies measure on and maps are fitted on: the first tokens of the training text.
-local calibration = corpus.handle:tokens("train", 0, config.calibration_tokens + 1)
 
 local function loss_of(model)
   return sonde.evaluate(model, corpus, { tokens = config.eval_tokens }).loss
@@ -81,10 +111,7 @@ sweep:run(function(trial, p)
   local model, neighbours = sonde.load(before.dir .. "/model"), {}
   for block = 0, config.model.depth - 1 do neighbours[block + 1] = block end      -- where a whole model would have adapters
   if p.share > 0 then
-    local smaller, facts = sonde.prune(model, {
-      strategy = p.strategy, remove = math.max(1, math.floor(p.share * config.model.depth + 0.5)), seed = p.seed,
-      text = calibration, tokens = config.calibration_tokens, replace = config.replace,
-    })
+    local smaller, facts = sonde.prune(model, pruning(p.strategy, p.share, p.seed))
     model, neighbours = smaller, facts.neighbours
     trial:report { removed = facts.removed }
   end

@@ -18,7 +18,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/progress.lua %D%/sonde/train.lua %D%/sonde
 nobase_dist_pkgdata_DATA += %D%/sonde/cmd/plugin.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/lora.lua %D%/sonde/prune.lua %D%/sonde/prune_cut.lua %D%/sonde/prune_strategy.lua \
   %D%/sonde/cmd/prune.lua
-nobase_dist_pkgdata_DATA += %D%/sonde/generate.lua %D%/sonde/cmd/generate.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/generate.lua %D%/sonde/generate_check.lua %D%/sonde/cmd/generate.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/probe/affine.lua %D%/sonde/probe/angle.lua %D%/sonde/probe/attention.lua \
   %D%/sonde/probe/bootstrap.lua %D%/sonde/probe/causal.lua %D%/sonde/probe/gradient.lua \
   %D%/sonde/probe/jacobian.lua %D%/sonde/probe/keep.lua %D%/sonde/probe/lens.lua %D%/sonde/probe/norms.lua \

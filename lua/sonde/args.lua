@@ -96,7 +96,7 @@ local function is_list(value)
 end
 
 local fits = {
-  integer = function(v) return type(v) == "number" and v == math.floor(v) and v - v == 0 end,
+  integer = function(v) return type(v) == "number" and v == math.floor(v) and math.abs(v) < 2 ^ 63 end,
   number = function(v) return type(v) == "number" end,
   boolean = function(v) return type(v) == "boolean" end,
   string = function(v) return type(v) == "string" end,
@@ -128,7 +128,8 @@ local check_value
 local function check_range(field, value, refuse)
   if type(value) ~= "number" then return end
   local low, high = field.min, field.max
-  if (low and value < low) or (high and value > high) or value ~= value then
+  if value - value ~= 0 then refuse("must be a finite number, not " .. (value == value and digits(value) or "NaN")) end
+  if (low and value < low) or (high and value > high) then
     if low and high then refuse("must be between " .. digits(low) .. " and " .. digits(high) .. ", not " .. digits(value)) end
     if low then refuse("must be at least " .. digits(low) .. ", not " .. digits(value)) end
     refuse("must be at most " .. digits(high) .. ", not " .. digits(value))

@@ -234,7 +234,8 @@ function bench.train(options)
   local rate = c.batch * c.context / ms * 1e3
   local flops = 6 * (count.total - count.embedding) + 12 * c.depth * c.width * c.context
   return {
-    what = "train", config = options.config, norm = options.norm, placement = options.placement, dtype = options.dtype, threads = core.threads(), params = count.total,
+    what = "train", config = options.config, norm = options.norm, placement = options.placement, dtype = options.dtype,
+    threads = core.threads(), params = count.total,
     tokens_per_s = rounded(rate, 1), ms_per_step = rounded(ms, 3), gflops = rounded(rate * flops / 1e9, 1),
     mfu = rounded(rate * flops / 1e9 / peak, 3), peak_gflops = rounded(peak, 1),
     peak_rss_mib = rounded(core.peak_rss() / MIB, 1),

@@ -88,4 +88,16 @@ function fold.gains(model)
   return folded
 end
 
+--- Refuses to train a model with folded gains: BHyT's c cannot be refreshed from weights that it is not of.
+---@private
+---@param model sonde.model
+function fold.refuse(model)
+  for _, layer in ipairs(model.layers) do
+    if layer.norm.options.folded then
+      error(core.where() .. "a model with folded gains is for inference and cannot be trained; train it first, "
+        .. "then fold it", 0)
+    end
+  end
+end
+
 return fold

@@ -16,12 +16,14 @@ generate.schema = {
   { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the choices" },
   { name = "stop", type = "integer", min = 0, doc = "a token that ends a sequence; default: none" },
   { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
-  { name = "each", type = "function", doc = "called with the list of new tokens, one a sequence, after each step; true: stop" },
+  { name = "each", type = "function",
+    doc = "called after each step with the new tokens and their prompts' numbers, in lists used again; true: stop" },
 }
 
--- A plan of `length` tokens a sequence whose first output is the logits after the last of them. The plan that runs for
--- every token holds what follows from the weights alone.
-local function plan_of(model, cache, batch, length, prefill, dtype)
+--- A plan of `length` tokens a sequence whose first output is the logits after the last of them. The plan that runs for
+--- every token holds what follows from the weights alone.
+---@private
+function generate.plan(model, cache, batch, length, prefill, dtype)
   local graph = core.graph()
   cache:attach(graph, prefill)
   local trace = model:trace { graph = graph, batch = batch, context = length }
@@ -33,81 +35,116 @@ local function plan_of(model, cache, batch, length, prefill, dtype)
   return core.plan(nodes, { compute = dtype, hold = not prefill }, into)
 end
 
-local function check_prompts(prompts, model, wanted)
-  local batch, length = #prompts, prompts[1] and #prompts[1] or 0
-  if batch == 0 or length == 0 then error(core.where() .. "generate: a prompt needs at least one token", 0) end
+local function check_prompts(prompts, model)
+  local function refuse(text, ...) error(core.where() .. "generate: " .. string.format(text, ...), 0) end
+  if type(prompts) ~= "table" or #prompts == 0 then
+    refuse("takes a list of prompts, each a list of tokens, not %s",
+      type(prompts) == "table" and "none" or tostring(prompts))
+  end
   for k, prompt in ipairs(prompts) do
-    if #prompt ~= length then
-      error(core.where() .. "generate: the prompts of a batch are equally long; number " .. k .. " has " .. #prompt
-        .. " tokens, the first " .. length, 0)
-    end
+    if type(prompt) ~= "table" then refuse("prompt %d is %s; a prompt is a list of tokens", k, tostring(prompt)) end
+    if #prompt == 0 then refuse("prompt %d is empty; a prompt needs at least one token", k) end
     for _, token in ipairs(prompt) do
+      if type(token) ~= "number" or token ~= math.floor(token) then
+        refuse("prompt %d holds %s, which is no token", k, tostring(token))
+      end
       if token < 0 or token >= model.config.vocab then
-        error(core.where() .. "generate: token " .. token .. " is outside the vocabulary of " .. model.config.vocab, 0)
+        refuse("token %.0f of prompt %d is outside the vocabulary of %d", token, k, model.config.vocab)
       end
     end
   end
-  return batch, length, length + wanted
 end
 
---- Continues token sequences. All prompts are equally long; returns the new tokens of each.
----@param model sonde.model
----@param prompts integer[][]
----@param options? table
----@return integer[][] tokens, { seconds: number, prefill_seconds: number, tokens_per_s: number } speed of the prompt, and of what follows it
-function generate.tokens(model, prompts, options)
-  args.model(model, "generate")
-  options = args.check(generate.schema, options, "generate")
-  local batch, length, capacity = check_prompts(prompts, model, options.tokens)
-  model:init()
-  local cache = core.cache(batch, capacity)
-  local prompt_plan = plan_of(model, cache, batch, length, true, options.dtype)
-  local plan = plan_of(model, cache, batch, 1, false, options.dtype)
-  local flat = {}
-  for _, prompt in ipairs(prompts) do
-    for _, token in ipairs(prompt) do flat[#flat + 1] = token end
+-- The numbers of the prompts of each length: those are computed together.
+local function groups_of(prompts)
+  local groups, by_length = {}, {}
+  for k, prompt in ipairs(prompts) do
+    local group = by_length[#prompt]
+    if not group then
+      group = { length = #prompt }
+      groups[#groups + 1], by_length[#prompt] = group, group
+    end
+    group[#group + 1] = k
   end
-  local new, position = core.tensor("i32", { batch, 1 }), core.tensor("i32", { 1 })
-  local results, finished = {}, {}
-  local chosen = { temperature = options.temperature, top_k = options.top_k, top_p = options.top_p, seed = options.seed }
-  for r = 1, batch do results[r] = {} end
-  local function choose(from, index)
-    chosen.index = index
-    core.sample(from, 1, model.config.vocab, new, chosen)
-    local list, open = {}, false
-    for r = 1, batch do
-      local token = new:get(r)
+  return groups
+end
+
+-- What becomes of the tokens that were chosen: into the results; returns whether it ends there.
+local function taker(group, new, results, options)
+  local list, finished, left = {}, {}, #group
+  return function()
+    for r, number in ipairs(group) do
+      local token, result = new:get(r), results[number]
       list[r] = token
       if not finished[r] then
         finished[r] = token == options.stop
-        if not finished[r] then table.insert(results[r], token) end
+        if finished[r] then left = left - 1 else result[#result + 1] = token end
       end
-      open = open or not finished[r]
     end
-    return not open or (options.each and options.each(list)) or false
+    local stopped = options.each and options.each(list, group) or false
+    return left == 0 or stopped, stopped
   end
+end
+
+-- Continues the prompts of one length. Nothing is allocated for a token but its place in the results.
+local function continue(model, prompts, group, options, results, speed)
+  local batch, flat, streams = #group, {}, {}
+  for r, number in ipairs(group) do
+    streams[r] = number - 1
+    for _, token in ipairs(prompts[number]) do flat[#flat + 1] = token end
+  end
+  local cache = core.cache(batch, group.length + options.tokens)
+  local prompt_plan = generate.plan(model, cache, batch, group.length, true, options.dtype)
+  local plan = generate.plan(model, cache, batch, 1, false, options.dtype)
+  local sampler = core.sampler(model.config.vocab, streams, options)
+  local new, position = core.tensor("i32", { batch, 1 }), core.tensor("i32", { 1 })
+  local take = taker(group, new, results, options)
   local start = core.seconds()
-  position:fill { 0 }
   -- Blocks of linear maps alone have no cache, and nothing asks for a position.
   if prompt_plan:reads "position" then prompt_plan:set("position", position) end
   prompt_plan:run { tokens = flat }
-  local done = choose(prompt_plan, 0)
+  sampler:choose(prompt_plan, 1, 0, new)
+  local done, stopped = take()
   prompt_plan:close()
   plan:hold()
-  local prefilled, steps = core.seconds(), 0
+  local prefilled = core.seconds()
   plan:set("tokens", new)
   if plan:reads "position" then plan:set("position", position) end
   for index = 1, options.tokens - 1 do
     if done then break end
-    position:fill { length + index - 1 }
+    position:set(1, group.length + index - 1)
     plan:run()
-    steps = index
-    done = choose(plan, index)
+    sampler:choose(plan, 1, index, new)
+    speed.tokens = speed.tokens + batch
+    done, stopped = take()
   end
-  local seconds = core.seconds() - prefilled
+  speed.seconds = speed.seconds + core.seconds() - prefilled
+  speed.prefill_seconds = speed.prefill_seconds + prefilled - start
   plan:close()
+  sampler:close()
   cache:close()
-  return results, { seconds = seconds, prefill_seconds = prefilled - start, tokens_per_s = seconds > 0 and steps * batch / seconds or 0 }
+  return stopped
+end
+
+--- Continues token sequences; returns the new tokens of each. Prompts of one length are a batch. What is drawn for a
+--- prompt depends on the seed and its number alone.
+---@param model sonde.model
+---@param prompts integer[][]
+---@param options? table
+---@return integer[][] tokens, { seconds: number, prefill_seconds: number, tokens_per_s: number } speed
+function generate.tokens(model, prompts, options)
+  args.model(model, "generate")
+  options = args.check(generate.schema, options, "generate")
+  check_prompts(prompts, model)
+  model:init()
+  local results, longest, speed = {}, 0, { seconds = 0, prefill_seconds = 0, tokens = 0 }
+  for k, prompt in ipairs(prompts) do results[k], longest = {}, math.max(longest, #prompt) end
+  if options.tokens > 1 then require("sonde.generate_check").run(model, longest + options.tokens) end
+  for _, group in ipairs(groups_of(prompts)) do
+    if continue(model, prompts, group, options, results, speed) then break end
+  end
+  return results, { seconds = speed.seconds, prefill_seconds = speed.prefill_seconds,
+    tokens_per_s = speed.seconds > 0 and speed.tokens / speed.seconds or 0 }
 end
 
 return generate

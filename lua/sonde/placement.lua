@@ -88,9 +88,9 @@ placement.register("deepnorm_paper", function(block, x)
   return weighted_post_ln(block, x, 2.828427)
 end, { init = "deepnorm_paper" })
 
--- Mix-LN (Li et al., 2024): the first floor(a L) blocks Post-LN, the others Pre-LN.
+-- Mix-LN (Li et al., 2024): the first floor(a L) blocks Post-LN, the others Pre-LN. 0.29 * 100 is 28.999999999999996.
 placement.register("mix_ln", function(block, x)
-  if block.layer <= math.floor(block.options.a * block.depth) then return post_ln(block, x) end
+  if block.layer <= math.floor(block.options.a * block.depth + 1e-9) then return post_ln(block, x) end
   return pre_ln(block, x)
 end, {
   options = {

@@ -5,6 +5,7 @@ local core = require "sonde.core"
 local args = require "sonde.args"
 local cut = require "sonde.prune_cut"
 local strategy = require "sonde.prune_strategy"
+local windows = require "sonde.windows"
 
 local prune = {}
 
@@ -32,11 +33,24 @@ local function need_text(options, what)
 end
 
 -- What everything that reads the text is told: how much, and where to show how far it is.
-local function measured(model, options, label)
+local function measured(options, label)
   local function report(share, word) options.progress(share, word or label) end
-  return {
-    tokens = options.tokens, context = options.context or model.config.context, progress = options.progress and report,
-  }
+  return { tokens = options.tokens, context = options.context, progress = options.progress and report }
+end
+
+-- Whole windows from the first. A longer text ends there from here on: everything is measured on the same ones.
+local function check_text(model, options)
+  local context = options.context
+  local there = windows.open(options.text, model, context):tokens() - 1
+  local count = math.floor(math.min(options.tokens, there) / context)
+  if count < 1 then
+    error(core.where() .. string.format("prune: %d tokens are less than one window of %d; give %s, or a smaller "
+      .. "context (--context)", math.min(options.tokens, there), context,
+      there < context and "a longer text" or "more tokens"), 0)
+  end
+  options.tokens = math.floor(options.tokens / context) * context
+  options.windows = count
+  if there > options.tokens then options.text = windows.first(options.text, options.tokens + 1) end
 end
 
 local function task_of(model, options)
@@ -44,13 +58,53 @@ local function task_of(model, options)
     model = model, depth = model.config.depth, count = options.remove, seed = options.seed,
     measure = function(probe)
       need_text(options, "strategy '" .. options.strategy .. "'")
-      return require("sonde.probe").probe(model, options.text, { probe },
-        measured(model, options, probe))[probe]
+      return require("sonde.probe").probe(model, options.text, { probe }, measured(options, probe))[probe]
     end,
   }
 end
 
-local function check(model, options)
+-- Weights after a cut are close to good ones: a small rate, no decay.
+local function heal_options(heal)
+  local all = { lr = heal.lora and 1e-3 or 3e-4, weight_decay = 0 }
+  for key, value in pairs(heal) do
+    if key == "lora" then all.rank = value else all[key] = value end
+  end
+  if all.alpha and not all.rank then
+    error(core.where() .. "option 'alpha' of heal belongs to lora, the rank of adapters", 0)
+  end
+  return all
+end
+
+-- A choice between values that are not numbers is none.
+local function check_weights(model)
+  local params, graph, sums = model:init():params():list(), core.graph(), {}
+  for i, param in ipairs(params) do
+    sums[i] = (graph:leaf(param.name, model:params():find(param.name)) * 0):sum()
+  end
+  local plan = core.plan(sums)
+  plan:run()
+  for i, param in ipairs(params) do
+    if plan:output(i):get(1) ~= 0 then
+      error(core.where() .. "the weights hold NaN or infinite values: '" .. param.name .. "'", 0)
+    end
+  end
+  plan:close()
+  graph:close()
+end
+
+-- What is wrong with the options of healing, long before it begins. What may name a linear map's weights is for then.
+local function check_heal(model, heal)
+  local options = heal_options(heal)
+  options.rank, options.alpha, options.trainable = nil, nil, nil
+  require("sonde.train").resolve(model, options)
+end
+
+--- Checks the options of a pruning and fills every one in, without measuring anything.
+---@param model sonde.model
+---@param options table     see prune.schema
+---@return table
+function prune.check(model, options)
+  options = args.check(prune.schema, options, "prune")
   if options.remove >= model.config.depth then
     error(core.where() .. string.format("of %d blocks %d cannot be removed; at least one must stay",
       model.config.depth, options.remove), 0)
@@ -60,15 +114,10 @@ local function check(model, options)
   if options.heal and options.heal_text == nil then
     error(core.where() .. "healing trains the model; give the option heal_text, a corpus", 0)
   end
-end
-
--- Weights after a cut are close to good ones: a small rate, no decay.
-local function heal_options(heal)
-  local all = { lr = heal.lora and 1e-3 or 3e-4, weight_decay = 0 }
-  for key, value in pairs(heal) do
-    if key == "lora" then all.rank = value else all[key] = value end
-  end
-  return all
+  if options.heal then check_heal(model, options.heal) end
+  options.context = options.context or model.config.context
+  if options.text ~= nil then check_text(model, options) end
+  return options
 end
 
 --- Trains a model after a cut, in place: all of it, or (heal.lora: the rank) only low-rank adapters on some
@@ -81,7 +130,6 @@ end
 function prune.heal(model, corpus, heal, neighbours)
   local options = heal_options(heal)
   if options.rank then return require("sonde.lora").train(model, neighbours, corpus, options) end
-  if options.alpha then error(core.where() .. "option 'alpha' of heal belongs to lora, the rank of adapters", 0) end
   return require("sonde.train").train(model, corpus, options)
 end
 
@@ -92,6 +140,7 @@ end
 ---@field neighbours integer[]   blocks of the new model that stand next to a cut
 ---@field scores? number[]       what the strategy chose by
 ---@field maps? table[]          first, last and residual of each linear map
+---@field sample? table          tokens, windows and context of what was measured
 ---@field loss? table            before, pruned and (after healing) healed, in nats on the text
 ---@field healing? sonde.training
 
@@ -100,8 +149,7 @@ local function make(model, options)
   local removed, scores = strategy.choose(options.strategy, task_of(model, options))
   local maps
   if options.replace == "linear" then
-    maps = require("sonde.probe.affine").fit(model, options.text, cut.runs(removed),
-      measured(model, options, "fitting"))
+    maps = require("sonde.probe.affine").fit(model, options.text, cut.runs(removed), measured(options, "fitting"))
   end
   local pieces, neighbours = cut.pieces(model.config.depth, removed, maps)
   local facts = {
@@ -118,6 +166,15 @@ local function make(model, options)
   return cut.build(model, pieces), facts
 end
 
+--- The loss that a pruning tells of a model; nil without a text.
+---@param of sonde.model
+---@param options table         of the pruning, as prune.check gives them
+---@return number|nil
+function prune.loss(of, options)
+  if options.text == nil then return nil end
+  return require("sonde.eval").evaluate(of, options.text, measured(options, "loss")).loss
+end
+
 --- A new model with fewer blocks than `model`, which stays as it is; and what was removed, why, and what it
 --- cost. A kept block computes what it did before: layer numbers that its placement counts with stay those of
 --- the whole model.
@@ -125,14 +182,14 @@ end
 ---@param options table     see prune.schema
 ---@return sonde.model smaller, sonde.pruned facts
 function prune.prune(model, options)
-  options = args.check(prune.schema, options, "prune")
-  check(model, options)
-  local function loss(of)
-    if options.text == nil then return nil end
-    return require("sonde.eval").evaluate(of, options.text, measured(model, options, "loss")).loss
-  end
+  options = prune.check(model, options)
+  check_weights(model)
+  local function loss(of) return prune.loss(of, options) end
   local smaller, facts = make(model, options)
-  facts.loss = options.text ~= nil and { before = loss(model), pruned = loss(smaller) } or nil
+  if options.text ~= nil then
+    facts.sample = { tokens = options.windows * options.context, windows = options.windows, context = options.context }
+    facts.loss = { before = loss(model), pruned = loss(smaller) }
+  end
   if options.heal then
     facts.healing = prune.heal(smaller, options.heal_text, options.heal, facts.neighbours)
     if facts.loss and not facts.healing.diverged then facts.loss.healed = loss(smaller) end

@@ -24,6 +24,7 @@ local SAME_FAILURES = 3      -- so many in a row with one reason are a mistake i
 sweep.schema = {
   { name = "name", type = "string", required = true, doc = "the folder of the sweep's trials below root" },
   { name = "grid", type = "table", required = true, doc = "a list of values for each parameter" },
+  { name = "named_by", type = "string", doc = "how it is given another name, for messages: \"--set name=NAME\"" },
   { name = "root", type = "string", preset = "runs", doc = "the folder of all sweeps" },
   { name = "over", type = "string", preset = "seed", doc = "the parameter that trials repeat over" },
   { name = "title", type = "string", doc = "heading of the report" },
@@ -209,8 +210,9 @@ local function check_settings(self)
       local record = collect.record(trial.dir)
       local difference = record.sweep and collect.difference(record.sweep.settings or {}, self.settings)
       if difference then
-        error(("%s: was run with other settings: %s; give the sweep another name, or remove %s"):format(trial.dir,
-          difference, self.folder), 0)
+        local by = self.named_by and " (" .. self.named_by .. ")" or ""
+        error(("%s: was run with other settings: %s; give the sweep another name%s, or remove %s"):format(trial.dir,
+          difference, by, self.folder), 0)
       end
     end
   end

@@ -312,6 +312,7 @@ end
 function train.train(model, corpus, options, where)
   args.model(model, "train")
   args.object(corpus, "vocab", "train", "a corpus (of sonde.corpus)")
+  require("sonde.fold").refuse(model)
   local o = train.resolve(model, options, where)
   if o.save then core.check_folder(o.save) end
   if corpus.vocab > model.config.vocab then

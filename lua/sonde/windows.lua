@@ -43,6 +43,27 @@ function windows.spread(n, all)
   return rows
 end
 
+--- The first n tokens of a source, at least as long, as one.
+---@param source sonde.corpus|integer[]|sonde.tensor
+---@param n integer
+---@return integer[]|sonde.tensor
+function windows.first(source, n)
+  if type(source) == "table" and source.handle then return source.handle:tokens("validation", 0, n) end
+  local ids = {}
+  for i = 1, n do ids[i] = type(source) == "table" and source[i] or source:get(i) end
+  return ids
+end
+
+--- Says on standard error that something is longer than the model was made for.
+---@param model sonde.model
+---@param tokens integer
+---@param what string      "windows"
+function windows.note(model, tokens, what)
+  if tokens <= model.config.context then return end
+  io.stderr:write(string.format("sonde: note: %s of %d tokens are longer than the %d the model was made for\n", what,
+    tokens, model.config.context))
+end
+
 --- Sequences of a batch, so that it has some thousand tokens but no more rows than there are.
 ---@param context integer
 ---@param rows integer

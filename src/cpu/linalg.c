@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include <cblas.h>
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -13,13 +14,17 @@
 
 extern void dtpqrt_(const int *m, const int *n, const int *l, const int *nb, double *a, const int *lda, double *b,
                     const int *ldb, double *t, const int *ldt, double *work, int *info);
+extern void dgeqp3_(const int *m, const int *n, double *a, const int *lda, int *jpvt, double *tau, double *work,
+                    const int *lwork, int *info);
+extern void dormqr_(const char *side, const char *trans, const int *m, const int *n, const int *k, double *a,
+                    const int *lda, const double *tau, double *c, const int *ldc, double *work, const int *lwork,
+                    int *info, size_t, size_t);
 extern void dgelsy_(const int *m, const int *n, const int *nrhs, double *a, const int *lda, double *b, const int *ldb,
                     int *jpvt, const double *rcond, int *rank, double *work, const int *lwork, int *info);
 extern void dsyevd_(const char *job, const char *uplo, const int *n, double *a, const int *lda, double *w,
                     double *work, const int *lwork, int *iwork, const int *liwork, int *info, size_t, size_t);
 
 enum { BLOCK = 32, LARGEST = 1 << 14 };
-static const double RCOND = 1e-10;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -120,19 +125,72 @@ int sonde_lstsq_merge(sonde_lstsq *s, const sonde_lstsq *other, sonde_error *err
   return SONDE_OK;
 }
 
-/* Least squares R11 Z = R12 with R11 [p, p]; solution in `b`. Scratch is allocated here: it is done once. */
-static int solve_triangle(int64_t p64, int64_t out, double *a, double *b, sonde_error *err) {
-  int p = (int)p64, nrhs = (int)out, rank = 0, info = 0, lwork = -1;
-  double size = 0;
-  int *pivot = sonde_alloc((size_t)p * sizeof *pivot);
-  if (!pivot) return sonde_fail(err, SONDE_ENOMEM, "no memory for least squares");
-  dgelsy_(&p, &p, &nrhs, a, &p, b, &p, pivot, &RCOND, &rank, &size, &lwork, &info);
-  lwork = (int)size;
-  double *work = info ? NULL : sonde_alloc((size_t)lwork * sizeof *work);
-  if (work) dgelsy_(&p, &p, &nrhs, a, &p, b, &p, pivot, &RCOND, &rank, work, &lwork, &info);
-  int rc = info ? failed(info, "dgelsy", err)
-                : !work ? sonde_fail(err, SONDE_ENOMEM, "no memory for least squares") : SONDE_OK;
-  sonde_release(work), sonde_release(pivot);
+/* What solving R11 Z = R12 with R11 [p, p] needs; allocated here, as it is done once. */
+typedef struct solver {
+  int p, out, lwork, *pivot;
+  double *a, *b;                     /* R11, R12: the solution in the end */
+  double *rows, *tau, *length, *work;
+} solver;
+
+/* Q R P = A with the columns of A scaled to length 1, and Q' B. */
+static int decompose(solver *s, const char **routine) {
+  int info = 0;
+  for (int j = 0; j < s->p; j++) {
+    double length = cblas_dnrm2(s->p, s->a + (int64_t)j * s->p, 1);
+    s->length[j] = length > 0 ? length : 1;
+    cblas_dscal(s->p, 1 / s->length[j], s->a + (int64_t)j * s->p, 1);
+  }
+  *routine = "dgeqp3";
+  dgeqp3_(&s->p, &s->p, s->a, &s->p, s->pivot, s->tau, s->work, &s->lwork, &info);
+  if (info) return info;
+  *routine = "dormqr";
+  dormqr_("L", "T", &s->p, &s->out, &s->p, s->a, &s->p, s->tau, s->b, &s->p, s->work, &s->lwork, &info, 1, 1);
+  return info;
+}
+
+/* Of the solutions that meet the rows of R above the noise, the one of least norm in the scale of the data. X was
+ * rounded to f32, by some operations after one another: what it says in a direction below some units of that is made of
+ * rounding, and a solution that followed it would be huge. */
+static int solve_rows(solver *s, const char **routine) {
+  double noise = 8 * FLT_EPSILON * sqrt(s->p), none = 0;
+  int rank = 0, found = 0, info = 0;
+  int64_t p = s->p;
+  while (rank < p && fabs(s->a[rank * p + rank]) > noise * fabs(s->a[0])) rank++;
+  for (int64_t k = 0; k < p; k++) {
+    int64_t j = s->pivot[k] - 1;
+    for (int64_t i = 0; i < rank; i++) s->rows[j * p + i] = i <= k ? s->a[k * p + i] * s->length[j] : 0;
+  }
+  memset(s->pivot, 0, (size_t)p * sizeof *s->pivot);
+  *routine = "dgelsy";
+  dgelsy_(&rank, &s->p, &s->out, s->rows, &s->p, s->b, &s->p, s->pivot, &none, &found, s->work, &s->lwork, &info);
+  return info;
+}
+
+static int work_size(const solver *s) {
+  double size[3] = {0}, none = 0;
+  int query = -1, found = 0, info = 0;
+  dgeqp3_(&s->p, &s->p, s->a, &s->p, s->pivot, s->tau, &size[0], &query, &info);
+  dormqr_("L", "T", &s->p, &s->out, &s->p, s->a, &s->p, s->tau, s->b, &s->p, &size[1], &query, &info, 1, 1);
+  dgelsy_(&s->p, &s->p, &s->out, s->a, &s->p, s->b, &s->p, s->pivot, &none, &found, &size[2], &query, &info);
+  return (int)fmax(size[0], fmax(size[1], size[2]));
+}
+
+static int solve_triangle(int64_t p, int64_t out, double *a, double *b, sonde_error *err) {
+  solver s = {.p = (int)p, .out = (int)out, .a = a, .b = b};
+  s.pivot = sonde_alloc((size_t)p * sizeof *s.pivot);
+  s.lwork = work_size(&s);
+  s.rows = sonde_alloc((size_t)(p * p + 2 * p + s.lwork) * sizeof *s.rows);
+  int rc = SONDE_OK;
+  if (s.pivot && s.rows) {
+    s.tau = s.rows + p * p, s.length = s.tau + p, s.work = s.length + p;
+    const char *routine = NULL;
+    int info = decompose(&s, &routine);
+    if (!info) info = solve_rows(&s, &routine);
+    if (info) rc = failed(info, routine, err);
+  } else {
+    rc = sonde_fail(err, SONDE_ENOMEM, "no memory for least squares");
+  }
+  sonde_release(s.pivot), sonde_release(s.rows);
   return rc;
 }
 

@@ -22,7 +22,8 @@ int sonde_lstsq_add(sonde_lstsq *s, const float *x, const float *y, int64_t rows
 /* Joins the rows of another one of the same shape. */
 int sonde_lstsq_merge(sonde_lstsq *s, const sonde_lstsq *other, sonde_error *err);
 
-/* W [in, out] and b [out], of least norm among equals: directions of X below 1e-10 of the largest count as none. Into
+/* W [in, out] and b [out], of least norm among equals: where [1 X], its columns scaled to one length, says nothing that
+ * is above the rounding of f32 (8 eps sqrt(1 + in) of the largest), it counts as saying nothing. Into
  * *residual, if not NULL, ||Y - X W - b|| / ||Y - mean of Y|| over the rows (0 where Y is constant and met). */
 int sonde_lstsq_solve(const sonde_lstsq *s, float *w, float *b, double *residual, sonde_error *err);
 

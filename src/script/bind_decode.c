@@ -49,30 +49,67 @@ static int cache_outputs(lua_State *L) {
 
 static const luaL_Reg cache_methods[] = {{"attach", cache_attach}, {"outputs", cache_outputs}, {NULL, NULL}};
 
-/* core.sample(plan, output, vocab, tokens, options): a token for each row of the output's logits, into the i32 tensor
- * `tokens`. options: temperature, top_k, top_p, seed, index. Allocates nothing but one row's worth of Lua scratch. */
-static int core_sample(lua_State *L) {
-  sonde_plan *p = sonde_lua_handle(L, 1, &sonde_lua_plan);
-  int64_t output = luaL_checkinteger(L, 2), vocab = luaL_checkinteger(L, 3);
-  sonde_tensor *tokens = sonde_lua_handle(L, 4, &sonde_lua_tensor);
-  const float *logits = sonde_plan_output(p, (int)output - 1);
-  if (!logits) return sonde_lua_fail(L, "the plan has not run, or has no output %d", (int)output);
-  sonde_sampling s = {sonde_lua_field_number(L, 5, "temperature", 0), sonde_lua_field_int(L, 5, "top_k", 0),
-                      sonde_lua_field_number(L, 5, "top_p", 1)};
-  sonde_rng rng = sonde_rng_stream((uint64_t)sonde_lua_field_int(L, 5, "seed", 0), "sampling");
-  uint64_t index = (uint64_t)sonde_lua_field_int(L, 5, "index", 0);
-  sonde_shape shape = sonde_tensor_shape(tokens);
-  int64_t rows = sonde_shape_count(&shape);
-  if (shape.dtype != SONDE_I32) return sonde_lua_fail(L, "tokens are an i32 tensor");
-  int32_t *order = lua_newuserdatauv(L, (size_t)vocab * sizeof *order, 0), *to = sonde_tensor_data(tokens);
+/* Chooses tokens for the rows of a plan's logits. `row` says which stream of random numbers a row draws from, so that
+ * its choices do not depend on what else is in the batch. */
+typedef struct sampler {
+  sonde_sampling how;
+  sonde_rng rng;
+  int64_t vocab, rows, *row;
+  int32_t *order;
+} sampler;
+
+static void free_sampler(void *p) {
+  sampler *s = p;
+  sonde_release(s->row), sonde_release(s->order), sonde_release(s);
+}
+static const luaL_Reg sampler_methods[];
+static const sonde_lua_type sampler_type = {"sampler", free_sampler, sampler_methods};
+
+/* core.sampler(vocab, rows, options) -> sampler. rows: the stream of each, from 0; options: temperature, top_k, top_p,
+ * seed */
+static int core_sampler(lua_State *L) {
+  luaL_checktype(L, 2, LUA_TTABLE);
+  int64_t vocab = luaL_checkinteger(L, 1), rows = (int64_t)lua_rawlen(L, 2);
+  sonde_lua_box *box = sonde_lua_new(L, &sampler_type, 0);
+  sampler *s = box->p = sonde_alloc(sizeof *s);
+  if (!s) return sonde_lua_fail(L, "no memory for choosing tokens");
+  s->how = (sonde_sampling){sonde_lua_field_number(L, 3, "temperature", 0), sonde_lua_field_int(L, 3, "top_k", 0),
+                            sonde_lua_field_number(L, 3, "top_p", 1)};
+  s->rng = sonde_rng_stream((uint64_t)sonde_lua_field_int(L, 3, "seed", 0), "sampling");
+  s->vocab = vocab, s->rows = rows;
+  s->row = sonde_alloc((size_t)rows * sizeof *s->row), s->order = sonde_alloc((size_t)vocab * sizeof *s->order);
+  if (!s->row || !s->order) return sonde_lua_fail(L, "no memory for choosing tokens");
   for (int64_t r = 0; r < rows; r++) {
-    to[r] = sonde_sample(logits + r * vocab, vocab, &s, rng, index * (uint64_t)rows + (uint64_t)r, order);
+    lua_rawgeti(L, 2, r + 1);
+    s->row[r] = lua_tointeger(L, -1);
+    lua_pop(L, 1);
+  }
+  return 1;
+}
+
+/* sampler:choose(plan, output, index, tokens): the index-th choice (from 0) of each row, from the logits that are that
+ * output of the plan, into the i32 tensor `tokens`. Allocates nothing. */
+static int sampler_choose(lua_State *L) {
+  const sampler *s = sonde_lua_handle(L, 1, &sampler_type);
+  const float *logits = sonde_plan_output(sonde_lua_handle(L, 2, &sonde_lua_plan), (int)luaL_checkinteger(L, 3) - 1);
+  uint64_t index = (uint64_t)luaL_checkinteger(L, 4);
+  sonde_tensor *tokens = sonde_lua_handle(L, 5, &sonde_lua_tensor);
+  sonde_shape shape = sonde_tensor_shape(tokens);
+  int32_t *to = sonde_tensor_data(tokens);
+  if (!logits) return sonde_lua_fail(L, "the plan has not run, or has no such output");
+  if (shape.dtype != SONDE_I32 || sonde_shape_count(&shape) != s->rows)
+    return sonde_lua_fail(L, "tokens are an i32 tensor with one for each row");
+  for (int64_t r = 0; r < s->rows; r++) {
+    uint64_t draw = ((uint64_t)s->row[r] << 32) + index;
+    to[r] = sonde_sample(logits + r * s->vocab, s->vocab, &s->how, s->rng, draw, s->order);
     if (to[r] < 0) return sonde_lua_fail(L, "the logits are not finite; the weights hold NaN or infinite values");
   }
   return 0;
 }
 
+static const luaL_Reg sampler_methods[] = {{"choose", sampler_choose}, {NULL, NULL}};
+
 void sonde_bind_decode(lua_State *L) {
-  static const luaL_Reg functions[] = {{"cache", core_cache}, {"sample", core_sample}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"cache", core_cache}, {"sampler", core_sampler}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

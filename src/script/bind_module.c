@@ -2,6 +2,7 @@
  * of the registry, those of plugins and those that a script registers alike. */
 #include "config.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -207,9 +208,19 @@ static void push_values(lua_State *L, const sonde_entry *e, const sonde_value *v
   }
 }
 
+/* JSON, by which options pass, has no word for what is not finite. */
+static void refuse_infinite(lua_State *L, const sonde_entry *e, int index) {
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
+    if (lua_type(L, -1) == LUA_TNUMBER && !isfinite(lua_tonumber(L, -1)))
+      sonde_lua_fail(L, "%s '%s': option '%s' must be a finite number, not %s", e->kind, e->name,
+                     lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?",
+                     isnan(lua_tonumber(L, -1)) ? "NaN" : "infinity");
+}
+
 /* The options in the table (or nil) at `index`, checked and completed, in a handle that is pushed. */
 static sonde_lua_box *read_values(lua_State *L, const sonde_entry *e, int index) {
   sonde_error err = {0};
+  if (lua_istable(L, index)) refuse_infinite(L, e, index);
   const json_t *given = lua_isnoneornil(L, index) ? NULL : sonde_lua_to_tree(L, index);
   sonde_lua_box *box = sonde_lua_new(L, &values_type, 0);
   box->p = sonde_entry_values(e, given, &err);

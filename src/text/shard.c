@@ -52,8 +52,8 @@ int sonde_stream_read(const sonde_stream *s, int64_t from, int64_t n, int32_t *o
     }
   }
   if (most < s->vocab || !n) return 0;
-  return sonde_fail(err, SONDE_EFORMAT, "the token id %u in a corpus whose vocabulary is %lld", most,
-                    (long long)s->vocab);
+  return sonde_fail(err, SONDE_EFORMAT, "the token id %d in a corpus whose vocabulary is %lld",
+                    (int32_t)most, (long long)s->vocab);
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------- */

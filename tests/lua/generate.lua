@@ -36,11 +36,109 @@ local function check(options)
   end
 end
 
-TestGenerate = {}
+-- ---- logits -----------------------------------------------------------------------------------------------------
 
-function TestGenerate:test_every_placement()
-  for _, placement in ipairs { "pre_ln", "post_ln", "deepnorm", "mix_ln", "lns", "sandwich" } do check { placement = placement } end
+local BATCH, LENGTH, PROMPT = 2, 9, 4
+
+-- Logits at every place from the prompt's last token on: of plans as generation makes them.
+local function decoded_logits(model, ids)
+  local cache = core.cache(BATCH, LENGTH)
+  local prompt, step = require("sonde.generate").plan(model, cache, BATCH, PROMPT, true, "f32"),
+    require("sonde.generate").plan(model, cache, BATCH, 1, false, "f32")
+  local position, rows = core.tensor("i32", { 1 }), {}
+  local function run(plan, first, last)
+    local tokens = {}
+    for b = 0, BATCH - 1 do
+      for t = first, last do tokens[#tokens + 1] = ids[b * LENGTH + t] end
+    end
+    position:set(1, first - 1)
+    if plan:reads "position" then plan:set("position", position) end
+    plan:run { tokens = tokens }
+    rows[#rows + 1] = plan:output(1):values()
+  end
+  run(prompt, 1, PROMPT)
+  for t = PROMPT + 1, LENGTH do run(step, t, t) end
+  return rows
 end
+
+-- The largest difference of logits to those of a forward pass over everything, over the root of their mean square.
+local function error_of(options)
+  local model, ids, off, size = small(options), {}, 0, 0
+  for k = 1, BATCH * LENGTH do ids[k] = k * k * 7 % vocab end
+  local plan = core.plan { model:trace({ batch = BATCH, context = LENGTH }):logits() }
+  plan:run { tokens = ids }
+  local whole, rows = plan:output(1):values(), decoded_logits(model, ids)
+  for k, row in ipairs(rows) do
+    for i, value in ipairs(row) do
+      local b, v = math.floor((i - 1) / vocab), (i - 1) % vocab + 1
+      local want = whole[(b * LENGTH + PROMPT + k - 2) * vocab + v]
+      off, size = math.max(off, math.abs(value - want)), size + want * want
+    end
+  end
+  return off / math.sqrt(size / (#rows * BATCH * vocab))
+end
+
+TestLogits = {}
+
+local norms = {
+  { norm = "rmsnorm" }, { norm = "layernorm" }, { norm = "dyt" }, { norm = "bhyt" }, { norm = "bhyt_star" },
+  { norm = "rmsnorm", attention = { "causal", qk_norm = true } },
+}
+local variants = {      -- one after the other, so that each meets every norm
+  {}, { kv_heads = 2 }, { kv_heads = 1, window = 3 }, { window = 4 }, { tie = true }, { rope_theta = 0 },
+  { dropout = 0.5 },
+}
+local placements = require("sonde.placement").names()      -- before tests register theirs
+local own = {
+  mix_ln = { "mix_ln", a = 0.5 }, pre_post = { "pre_post", first = 1 }, pre_sandwich = { "pre_sandwich", first = 1 },
+}
+
+function TestLogits:test_every_norm_under_every_placement()
+  local at, models = 0, 0
+  for _, placement in ipairs(placements) do
+    for _, norm in ipairs(norms) do
+      at = at % #variants + 1
+      -- With larger weights Post-LN amplifies rounding.
+      local options = { placement = own[placement] or placement, attention = { "causal" }, init_std = 0.2 }
+      for key, value in pairs(norm) do options[key] = value end
+      for key, value in pairs(variants[at]) do
+        if key == "window" or key == "rope_theta" then options.attention[key] = value else options[key] = value end
+      end
+      local off = error_of(options)
+      lu.assertTrue(off < 1e-4, off .. " with " .. core.json_encode(options))
+      models = models + 1
+    end
+  end
+  lu.assertEquals(models, 6 * 18)
+end
+
+-- What BHyT adds to the mean square follows from lambda, kappa and c alone: it is computed once, not for every token.
+function TestLogits:test_constants_of_bhyt_are_held()
+  local model = small { norm = "bhyt" }
+  local c = model:params():find "model.layers.1.post_attention_layernorm.attention_variance"
+  local function logits(plan)
+    plan:set("position", { 0 })
+    return plan:run({ tokens = { 3 } }):output(1):values()
+  end
+  local function plan_of(of, prefill)
+    return require("sonde.generate").plan(of, core.cache(1, 4), 1, 1, prefill, "f32")
+  end
+  local held, plain = plan_of(model, false), plan_of(model, true)      -- a prompt's plan runs once and holds nothing
+  local first = logits(held)
+  lu.assertEquals(logits(plain), first)
+  c:fill(1e4)
+  lu.assertEquals(logits(held), first)
+  lu.assertNotEquals(logits(plain), first)
+  -- Nor is c itself computed there: three steps more than BHyT* has, one a block, and no product of weights.
+  lu.assertEquals(held:info().steps, plan_of(small { norm = "bhyt_star" }, false):info().steps + 3)
+end
+
+-- ---- text -------------------------------------------------------------------------------------------------------
+
+-- For attentions of the tests' own.
+local heads = { options = { { name = "heads", type = "integer", preset = 2, doc = "number of heads" } } }
+
+TestGenerate = {}
 
 -- Pruning leaves such models: no attention, so no cache and nothing that reads a position.
 function TestGenerate:test_blocks_of_linear_maps_alone()
@@ -53,9 +151,9 @@ function TestGenerate:test_blocks_of_linear_maps_alone()
   end
 end
 
-function TestGenerate:test_norms_and_heads()
-  check { norm = "layernorm" }
-  check { kv_heads = 2 }
+function TestGenerate:test_greedy_choices_are_those_of_the_forward_pass()
+  check {}
+  check { norm = "layernorm", placement = "post_ln" }
   check { kv_heads = 1, tie = true }
   check { attention = { "causal", window = 4 } }
   check { attention = { "causal", rope_theta = 0 } }
@@ -78,6 +176,47 @@ function TestGenerate:test_a_seed_repeats_its_choices()
   lu.assertNotEquals(sonde.generate(model, { { 1, 2 } }, options), first)
 end
 
+-- What is drawn for a sequence does not depend on what else is in the batch, nor do sequences share what is drawn.
+function TestGenerate:test_a_batch_does_not_change_what_is_drawn()
+  local model, options = small(), { tokens = 12, temperature = 1.5, seed = 3, top_k = 20 }
+  local one = sonde.generate(model, { { 1, 2 } }, options)
+  local two = sonde.generate(model, { { 1, 2 }, { 1, 2 } }, options)
+  local four = sonde.generate(model, { { 1, 2 }, { 1, 2 }, { 7, 8, 9 }, { 3, 4 } }, options)
+  lu.assertEquals(two[1], one[1])
+  lu.assertNotEquals(two[2], two[1])
+  lu.assertEquals({ four[1], four[2] }, two)
+  lu.assertEquals(#four[3], 12)
+end
+
+function TestGenerate:test_prompts_of_different_lengths()
+  local model = small()
+  local prompts, steps = { { 1, 2, 3 }, { 5 }, { 7, 8, 9 }, { 4 } }, {}
+  local all = sonde.generate(model, prompts, { tokens = 6, temperature = 0, each = function(tokens, numbers)
+    steps[#steps + 1] = #tokens .. ":" .. table.concat(numbers, ",")
+  end })
+  for k, prompt in ipairs(prompts) do
+    lu.assertEquals(all[k], sonde.generate(model, { prompt }, { tokens = 6, temperature = 0 })[1])
+  end
+  lu.assertEquals(#steps, 12)
+  lu.assertEquals({ steps[1], steps[12] }, { "2:1,3", "2:2,4" })
+end
+
+-- The loop's own tables are made once: a step leaves nothing to collect.
+function TestGenerate:test_a_token_allocates_nothing()
+  local model, grown, before = small(), {}, nil
+  collectgarbage()
+  collectgarbage "stop"
+  sonde.generate(model, { { 1 }, { 2 } }, { tokens = 40, temperature = 1, top_k = 5, each = function()
+    local now = collectgarbage "count"
+    if before then grown[#grown + 1] = now - before end
+    before = collectgarbage "count"
+  end })
+  collectgarbage "restart"
+  local total = 0
+  for k = 20, #grown do total = total + grown[k] end
+  lu.assertTrue(total * 1024 < 20 * 64, "bytes in 20 steps: " .. total * 1024)      -- the results' own growth
+end
+
 function TestGenerate:test_top_k_and_top_p_narrow_the_choice()
   local model = small()
   local greedy = sonde.generate(model, { { 1, 2 } }, { tokens = 10, temperature = 0 })
@@ -94,11 +233,59 @@ function TestGenerate:test_each_sees_tokens_and_can_stop()
   lu.assertEquals(#tokens[1], 4)
 end
 
+-- What mixes tokens in a way that the cache does not know of would be another function token by token.
+function TestGenerate:test_what_mixes_tokens_otherwise_is_refused()
+  local function mixed(_, _, x) return x + x:mean(2) end
+  sonde.attention("mean_attention", heads, function(_, _, x) return x:mean(2) * 2 + x end)
+  sonde.norm("mean_norm", mixed)
+  sonde.ffn("mean_ffn", mixed)
+  sonde.placement("mean_stream", function(block, x)
+    return x + x:mean(2) + block:attention(block:norm_in "attn" (x))
+  end)
+  local cases = {
+    { { attention = "mean_attention" }, "block 0's attention 'mean_attention' mixes" },
+    { { layers = { [1] = { attention = "mean_attention" } } }, "block 1's attention 'mean_attention' mixes" },
+    { { norm = "mean_norm" }, "block 0's norm 'mean_norm' mixes" },
+    { { layers = { [2] = { ffn = "mean_ffn" } } }, "block 2's feed-forward layer 'mean_ffn' mixes" },
+    { { placement = "mean_stream" }, "block 0's placement 'mean_stream' mixes" },
+  }
+  for _, case in ipairs(cases) do
+    local model = small(case[1])
+    for _, prompt in ipairs { { 1 }, { 1, 2, 3 } } do
+      lu.assertErrorMsgContains(case[2], sonde.generate, model, { prompt }, { tokens = 2 })
+    end
+    lu.assertEquals(#sonde.generate(model, { { 1, 2, 3 } }, { tokens = 1 })[1], 1)      -- the prompt alone is whole
+  end
+end
+
+-- Whatever is wired by the op "attention" is right.
+function TestGenerate:test_attention_of_the_users_own()
+  sonde.attention("plain", heads, function(site, options, x)
+    local y = x:reshape { site.batch, site.context, options.heads, site.width / options.heads }
+    return y:attention(y, y):reshape { site.batch, site.context, site.width }
+  end)
+  check { attention = "plain" }
+  sonde.placement("twice", function(block, x)
+    x = x + block:attention(block:norm_in "attn" (x))
+    return x + block:attention(block:norm_in "attn" (x))
+  end)
+  check { placement = "twice" }
+end
+
 function TestGenerate:test_refusals()
   local model = small()
-  lu.assertErrorMsgContains("equally long", sonde.generate, model, { { 1 }, { 1, 2 } })
-  lu.assertErrorMsgContains("outside the vocabulary", sonde.generate, model, { { vocab } })
-  lu.assertErrorMsgContains("at least one token", sonde.generate, model, { {} })
+  local function refused(text, ...) lu.assertErrorMsgContains(text, sonde.generate, model, ...) end
+  refused("takes a list of prompts, each a list of tokens, not nil")
+  refused("takes a list of prompts, each a list of tokens, not none", {})
+  refused("prompt 1 is 1; a prompt is a list of tokens", { 1, 2 })
+  refused("prompt 2 is empty; a prompt needs at least one token", { { 1 }, {} })
+  refused("prompt 1 holds a, which is no token", { { "a" } })
+  refused("prompt 1 holds 1.5, which is no token", { { 1.5 } })
+  refused("token 29 of prompt 1 is outside the vocabulary of 29", { { vocab } })
+  refused("token -2 of prompt 2 is outside the vocabulary of 29", { { 1 }, { 1, -2 } })
+  refused("'temperature' of generate must be a finite number, not inf", { { 1 } }, { temperature = 1 / 0 })
+  refused("'tokens' of generate must be a whole number, not 1e+300", { { 1 } }, { tokens = 1e300 })
+  lu.assertErrorMsgContains("the token id -2 ", sonde.evaluate, model, { 1, -2, 3 })
   lu.assertErrorMsgContains("did you mean 'temperature'", sonde.generate, model, { { 1 } }, { temprature = 1 })
 end
 

@@ -89,4 +89,12 @@ function TestFold:test_what_cannot_be_folded_is_refused()
   assert_fails("cannot be folded under placement 'norm_on_the_stream'", odd.fold, odd)
 end
 
+-- BHyT's c would stay that of the weights before the training.
+function TestFold:test_a_folded_model_is_not_trained()
+  local corpus = { vocab = 13, handle = sonde.tensor("i32", { 40 }), spec = "made", hash = "made" }
+  for _, norm in ipairs { "rmsnorm", "bhyt" } do
+    assert_fails("is for inference and cannot be trained", sonde.train, model_of(norm):fold(), corpus, { steps = 1 })
+  end
+end
+
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

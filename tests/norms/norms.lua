@@ -282,4 +282,47 @@ function TestQkNorm:test_it_has_gains_and_is_no_llama()
   core.remove_tree(dir)
 end
 
+-- ---- options of placements -----------------------------------------------------------------------------------------
+
+TestPlaces = {}
+
+function TestPlaces:test_options_are_finite()
+  for shown, value in pairs { inf = 1 / 0, ["-inf"] = -1 / 0, NaN = 0 / 0 } do
+    local cases = {
+      ["norm 'bhyt': option 'lambda_attn' must be a finite number"] = { norm = { "bhyt", lambda_attn = value } },
+      ["'scale' of placement 'skipinit' must be a finite number, not " .. shown] = {
+        placement = { "skipinit", scale = value },
+      },
+      ["'init_std' of transformer must be a finite number, not " .. shown] = { init_std = value },
+    }
+    for text, options in pairs(cases) do lu.assertErrorMsgContains(text, model_of, options) end
+  end
+  lu.assertErrorMsgContains("'depth' of transformer must be a whole number, not 1e+20", model_of, { depth = 1e20 })
+end
+
+-- The first floor(a L) blocks are Post-LN, as decimals have it.
+function TestPlaces:test_the_share_of_mix_ln()
+  local mix = require("sonde.placement").find("mix_ln").build
+  local function post_blocks(a, depth)
+    local count, norm = 0, function() return function(x) return x end end
+    for layer = 1, depth do
+      local block = { layer = layer, depth = depth, options = { a = a } }
+      block.norm_in = norm
+      block.norm_out = function(_, slot)
+        if slot == "attn" then count = count + 1 end
+        return norm()
+      end
+      block.attention = function(_, x) return x end
+      block.ffn = block.attention
+      mix(block, 0)
+    end
+    return count
+  end
+  lu.assertEquals(post_blocks(0.25, 12), 3)
+  lu.assertEquals(post_blocks(0.25, 11), 2)
+  lu.assertEquals(post_blocks(0.29, 100), 29)
+  lu.assertEquals(post_blocks(0.2899, 100), 28)
+  for percent = 0, 100 do lu.assertEquals(post_blocks(percent / 100, 100), percent) end
+end
+
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

@@ -323,6 +323,26 @@ function TestLeastSquares:test_inputs_that_say_the_same()
   lu.assertTrue(residual < 1e-5)
 end
 
+-- A LayerNorm's outputs depend on each other but for the rounding of f32, which no solution may follow.
+function TestLeastSquares:test_inputs_that_depend_on_each_other_to_rounding()
+  local r = core.json_load(os.getenv("abs_srcdir") .. "/tests/reference/lstsq.json")
+  local x, y = core.tensor("f32", { r.rows, r["in"] }, r.x), core.tensor("f32", { r.rows, r.out }, r.y)
+  local w, b = core.least_squares(r["in"], r.out):add(x, y):solve()
+  for i, want in ipairs(r.w) do lu.assertAlmostEquals(w:get(i), want, 2e-5) end
+  for i, want in ipairs(r.b) do lu.assertAlmostEquals(b:get(i), want, 2e-5) end
+end
+
+-- What counts as rounding is a matter of each input's own size.
+function TestLeastSquares:test_small_inputs_count()
+  local a, fit = numbers(80, 19), core.least_squares(2, 1)
+  local x, y = {}, {}
+  for i = 1, 40 do x[2 * i - 1], x[2 * i], y[i] = a[i], 1e-9 * a[40 + i], 2 * a[i] + 3 * a[40 + i] end
+  local w, _, residual = fit:add(core.tensor("f32", { 40, 2 }, x), core.tensor("f32", { 40, 1 }, y)):solve()
+  lu.assertAlmostEquals(w:get(1), 2, 1e-5)
+  lu.assertAlmostEquals(w:get(2) * 1e-9, 3, 1e-5)
+  lu.assertTrue(residual < 1e-5)
+end
+
 function TestLeastSquares:test_mistakes()
   local fit = core.least_squares(2, 1)
   local x, y = core.tensor("f32", { 4, 2 }), core.tensor("f32", { 4, 1 })

@@ -87,6 +87,25 @@ field() {   # field FILE EXPRESSION: of a JSON file, in Lua
   [ "$(stat -c %s empty/model.safetensors)" -lt "$(($(stat -c %s again/model.safetensors) * 6 / 10))" ]
 }
 
+# Of a head whose weights are all near 64, bf16 keeps no difference between tokens.
+@test "the loss that is told is that of the folder, rounded weights and all" {
+  cat > fragile.lua <<'LUA'
+local sonde = require "sonde"
+local model = sonde.load "pre_ln"
+local head = model:params():find "lm_head.weight"
+for i = 1, head:count() do head:set(i, 64 + head:get(i)) end
+model:save("fragile", { tokenizer = model:tokenizer() })
+LUA
+  "$SONDE" run fragile.lua
+  for dtype in f32 bf16; do
+    "$SONDE" prune --model fragile --strategy last --remove 1 --text text.txt --dtype $dtype --out "saved-$dtype" --json > facts.json
+    [ "$(loss saved-$dtype | cut -c1-6)" = "$(field facts.json "f.loss.saved" | cut -c1-6)" ]
+  done
+  [ "$(field facts.json "math.abs(f.loss.saved - f.loss.pruned) > 0.1")" = true ]
+  run --separate-stderr "$SONDE" prune --model fragile --strategy last --remove 1 --text text.txt --dtype bf16 --out saved
+  [ "${lines[2]}" = "loss as saved in bf16 $(field facts.json "string.format('%.4f', f.loss.saved)")" ]
+}
+
 refuses() {   # TEXT OPTIONS...
   local text=$1
   shift
@@ -107,9 +126,15 @@ refuses() {   # TEXT OPTIONS...
   refuses "--lora belongs to healing; give --heal TOKENS too" --strategy last --remove 1 --lora 2
   refuses "absent.txt" --strategy influence --remove 1 --text absent.txt
   refuses "at least 1" --strategy last --remove 0
+  refuses "--remove must be a whole number, not 1e+20" --strategy last --remove 99999999999999999999
   echo "a few words" > short.txt
   refuses "short.txt" --strategy last --remove 1 --heal 100 --heal-text short.txt
-  refuses "hold no whole window of 24" --strategy influence --remove 1 --text short.txt
+  for strategy in last influence; do
+    refuses "are less than one window of 24; give a longer text, or a smaller context (--context)" --strategy $strategy \
+      --remove 1 --text short.txt
+    refuses "5 tokens are less than one window of 24; give more tokens, or a smaller context (--context)" \
+      --strategy $strategy --remove 1 --text text.txt --tokens 5
+  done
   run "$SONDE" prune --model pre_ln --strategy last --remove 1 --out lns
   [ "$status" -eq 1 ]
   [[ "$output" == "sonde: lns: there is something in this folder"* ]]
@@ -119,6 +144,41 @@ refuses() {   # TEXT OPTIONS...
   [[ "$output" == "sonde: cannot write the folder 'text.txt/below': Not a directory" ]]
   run "$SONDE" prune --model nowhere --strategy last --remove 1 --out refused
   [[ "$output" == *"nowhere: there is no such folder"* ]]
+}
+
+@test "the sample is whole windows, and windows longer than the model's context are noted" {
+  for strategy in last influence; do
+    rm -rf sample
+    run --separate-stderr "$SONDE" prune --model pre_ln --strategy $strategy --remove 1 --text text.txt --tokens 70 --out sample
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"sonde: note: measured on 48 tokens, not 70: 2 whole windows of 24"* ]]
+    rm -rf sample
+    run --separate-stderr "$SONDE" prune --model pre_ln --strategy $strategy --remove 1 --text text.txt --context 30 --out sample
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"sonde: note: windows of 30 tokens are longer than the 24 the model was made for"* ]]
+    [[ $stderr != *"measured on"* ]]
+    run --separate-stderr "$SONDE" prune --model pre_ln --strategy $strategy --remove 1 --text text.txt --context 100000 --out absent
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"less than one window of 100000; give a longer text, or a smaller context (--context)"* ]]
+    [ ! -e absent ]
+  done
+}
+
+@test "weights that are no numbers are refused, and named" {
+  cat > broken.lua <<'LUA'
+local model = require("sonde").load "pre_ln"
+model:params():find("model.layers.1.mlp.up_proj.weight"):set(3, tonumber(arg[1]) or 0 / 0)
+model:save("broken", { tokenizer = model:tokenizer() })
+LUA
+  for value in nan 1e999 -1e999; do
+    "$SONDE" run broken.lua -- $value
+    for options in "--strategy last" "--strategy influence --text text.txt"; do
+      run --separate-stderr "$SONDE" prune --model broken --remove 1 --out refused $options
+      [ "$status" -eq 1 ]
+      [ "$stderr" = "sonde: the weights hold NaN or infinite values: 'model.layers.1.mlp.up_proj.weight'" ]
+      [ ! -e refused ]
+    done
+  done
 }
 
 @test "the commands of doc/pruning.md work as they stand, and its script too" {

@@ -55,6 +55,37 @@ experiment() {
   done
 }
 
+@test "other settings are told how to be another sweep, of the same whole models" {
+  few=(--set "strategy=[last]" --set "share=[0.5]" --set "placement=[lns]" --set "seed=[1]")
+  experiment "${few[@]}" > /dev/null 2>&1
+  other=(--set replace=linear --set heal.lora=2)
+  run --separate-stderr experiment "${few[@]}" "${other[@]}"
+  echo "$stderr"
+  [ "$status" -ne 0 ]
+  [[ $stderr == *"replace was drop, is now linear; give the sweep another name (--set name=NAME), or remove runs/layer-pruning-demo"* ]]
+  run --separate-stderr experiment "${few[@]}" "${other[@]}" --set name=pruned-linear
+  echo "$stderr"
+  [ "$status" -eq 0 ]
+  [[ $stderr == *"layer-pruning-demo-whole: 1 done"* ]]
+  [ -e runs/pruned-linear/report.html ]
+}
+
+@test "mistakes in the settings of pruning are found before anything is trained" {
+  wrong() {   # TEXT SETTING
+    run --separate-stderr experiment --set "$2"
+    echo "$stderr"
+    [ "$status" -ne 0 ]
+    [[ $stderr == *"$1"* ]]
+    [ ! -e runs ]
+  }
+  wrong "cannot be 'nope'; known: angular" "strategy=[nope]"
+  wrong "a share of the blocks lies between 0 and 1, unlike 2" "share=[2]"
+  wrong "a share of the blocks lies between 0 and 1, unlike half" "share=[half]"
+  wrong "of 4 blocks 4 cannot be removed" "share=[0.99]"
+  wrong "replace" "replace=linearly"
+  wrong "unknown option 'looraa' of train" "heal.looraa=4"
+}
+
 @test "at the paper's scale it says what is needed and runs nothing" {
   run --separate-stderr experiment --set scale=paper --set "model={depth: 4, width: 16, heads: 2, ffn_hidden: 32}"
   [ "$status" -eq 0 ]

@@ -217,8 +217,9 @@ static void a_folder_that_cannot_be_written_is_listed(void **state) {
 static void lists_beside_the_record_are_indexed(void **state) {
   (void)state;
   sonde_error err = {0};
-  static const char probes[] = "{\"tokens\": 9, \"probes\": {\"causal\": {\"values\": [[0, null]],"
-                               " \"ci\": [[[0, 0], [1, 2]]], \"unit\": \"x\", \"scalars\": {\"score\": {\"value\": 1.5, \"ci\": [1, 2]}}}}}";
+  static const char probes[] =
+      "{\"tokens\": 9, \"probes\": {\"causal\": {\"values\": [[0, null]], \"ci\": [[[0, 0], [1, 2]]], \"unit\": \"x\","
+      " \"scalars\": {\"score\": {\"value\": 1.5, \"ci\": [1, 2]}}}}}";
   assert_int_equal(make_run("lists/t", 8, 2.25), 0);
   assert_int_equal(sonde_mkdirs(in_root("lists/t/probes"), &err), SONDE_OK);
   assert_int_equal(sonde_file_write(in_root("lists/t/probes.json"), probes, sizeof probes - 1, &err), SONDE_OK);

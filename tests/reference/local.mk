@@ -7,4 +7,5 @@ EXTRA_DIST += %D%/make_plugins.py %D%/plugins.json
 EXTRA_DIST += %D%/make_tokenizers.js %D%/tokenizers.json
 EXTRA_DIST += %D%/make_norms.py %D%/norms.json
 EXTRA_DIST += %D%/make_probes.py %D%/llama_probes
+EXTRA_DIST += %D%/make_lstsq.py %D%/lstsq.json
 EXTRA_DIST += %D%/fit_tanh.py

@@ -20,11 +20,9 @@ return {
   run = function(options)
     local sonde = require "sonde"
     local model = sonde.load(options.model)
-    local tokens, bytes = require("sonde.windows").read(model, options.text)
-    if (options.context or 0) > model.config.context then
-      io.stderr:write(string.format("sonde: note: windows of %d tokens are longer than the %d the model was made for\n",
-        options.context, model.config.context))
-    end
+    local windows = require "sonde.windows"
+    local tokens, bytes = windows.read(model, options.text)
+    windows.note(model, options.context or 0, "windows")
     local result = sonde.evaluate(model, tokens, {
       context = options.context, batch = options.batch, dtype = options.dtype, bytes = bytes,
     })

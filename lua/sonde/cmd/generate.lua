@@ -3,31 +3,76 @@
 local core = require "sonde.core"
 local clean = require("sonde.report_html").clean      -- bytes that are no character become U+FFFD
 
--- Prints the text of a growing list of tokens; an unfinished character waits for its other bytes.
-local function printer(tokenizer)
-  local tokens, shown = {}, 0
-  return function(token)
-    tokens[#tokens + 1] = token
-    local text = tokenizer:decode(tokens, true)
-    local cut = #text
-    while cut > shown and string.byte(text, cut) >= 128 and #text - cut < 3 do cut = cut - 1 end
-    if string.byte(text, #text) and string.byte(text, #text) < 128 then cut = #text end
-    io.write(string.sub(text, shown + 1, cut))
-    io.flush()
-    shown = math.max(shown, cut)
-  end, function()
-    io.write(string.sub(tokenizer:decode(tokens, true), shown + 1))
-    io.flush()
+-- How many bytes of a text are whole characters, if there is a piece of one at its end.
+local function whole(text)
+  for k = 1, math.min(3, #text) do
+    local byte = string.byte(text, -k)
+    if byte < 0x80 then break end
+    if byte >= 0xC0 then
+      local length = byte >= 0xF0 and 4 or byte >= 0xE0 and 3 or 2
+      return k < length and #text - k or #text
+    end
   end
+  return #text
+end
+
+-- Prints the text of tokens as they come; an unfinished character waits for its other bytes.
+local function printer(tokenizer)
+  local one, waiting = {}, ""
+  return function(token)
+    one[1] = token
+    local text = waiting .. tokenizer:decode(one, true)
+    local cut = whole(text)
+    io.write(string.sub(text, 1, cut))
+    io.flush()
+    waiting = string.sub(text, cut + 1)
+  end, function()
+    io.write(waiting, "\n")
+  end
+end
+
+-- The prompts of the command line and of the file, and each as a list of tokens.
+local function prompts_of(options)
+  local prompts = options.prompt or {}
+  if options.prompts then
+    for line in string.gmatch(core.read_file(options.prompts), "[^\r\n]+") do prompts[#prompts + 1] = line end
+  end
+  if #prompts == 0 then error("there is no prompt; give --prompt TEXT, or --prompts FILE with one a line", 0) end
+  for k, prompt in ipairs(prompts) do
+    if options.json and clean(prompt) ~= prompt then
+      error("prompt " .. k .. " is not UTF-8, as JSON must be; leave out --json", 0)
+    end
+  end
+  return prompts
+end
+
+local function encoded(tokenizer, prompts)
+  local lists, longest = {}, 0
+  for k, prompt in ipairs(prompts) do
+    lists[k] = tokenizer:encode(prompt):values()
+    longest = math.max(longest, #lists[k])
+  end
+  return lists, longest
+end
+
+local function as_json(prompts, texts, tokens, speed)
+  local list = core.list()
+  for k, prompt in ipairs(prompts) do list[k] = { prompt = prompt, text = clean(texts[k]), tokens = tokens[k] } end
+  local all = #list == 1 and list[1] or { prompts = list }
+  all.tokens_per_s, all.prefill_seconds = speed.tokens_per_s, speed.prefill_seconds
+  return core.json_encode(all, 2)
 end
 
 return {
   summary = "text from a model folder, continuing a prompt",
   usage = "--model DIR --prompt TEXT [options]",
-  details = "The text is printed as it is chosen. The same seed gives the same text, at any number of threads.",
+  details = "The text is printed as it is chosen; of several prompts when all are done, one below the other. The same\n"
+    .. "seed gives the same text, at any number of threads; prompts of one length are computed together.",
   options = {
     { name = "model", type = "string", required = true, value = "DIR", doc = "a model folder with its tokenizer" },
-    { name = "prompt", type = "string", required = true, value = "TEXT", doc = "what the text begins with" },
+    { name = "prompt", type = "list", repeated = true, value = "TEXT",
+      of = { name = "prompt", type = "string", doc = "" }, doc = "what the text begins with; several are several texts" },
+    { name = "prompts", type = "string", value = "FILE", doc = "a file of prompts, one a line" },
     { name = "tokens", type = "integer", min = 1, preset = 100, doc = "tokens to generate, at most" },
     { name = "temperature", type = "number", min = 0, preset = 0.8, doc = "divides the logits; 0: always the likeliest token" },
     { name = "top_k", type = "integer", min = 0, preset = 0, doc = "choose among the k likeliest; 0: all" },
@@ -38,26 +83,27 @@ return {
   },
   example = 'sonde generate --model runs/depth/0/model --prompt "In the beginning" --temperature 0.7',
   run = function(options)
-    local sonde, generate = require "sonde", require "sonde.generate"
+    local sonde, windows = require "sonde", require "sonde.windows"
+    local prompts = prompts_of(options)
     local model = sonde.load(options.model)
     local tokenizer = model:tokenizer()
-    local encoded, prompt = tokenizer:encode(options.prompt), {}
-    for k = 1, encoded:count() do prompt[k] = encoded:get(k) end
+    local lists, longest = encoded(tokenizer, prompts)
+    windows.note(model, longest + options.tokens, "texts")
+    local streams, begun = #prompts == 1 and not options.json, false
     local show, finish = printer(tokenizer)
-    if not options.json then io.write(options.prompt) end
-    local tokens, speed = generate.tokens(model, { prompt }, {
+    local tokens, speed = sonde.generate(model, lists, {
       tokens = options.tokens, temperature = options.temperature, top_k = options.top_k, top_p = options.top_p,
       seed = options.seed, dtype = options.dtype, stop = tokenizer:eot(),
-      each = function(list)
-        if not options.json and list[1] ~= tokenizer:eot() then show(list[1]) end
-      end,
+      each = streams and function(list)
+        if not begun then io.write(prompts[1]) end      -- only now has nothing failed
+        begun = true
+        if list[1] ~= tokenizer:eot() then show(list[1]) end
+      end or nil,
     })
-    if options.json then
-      print(core.json_encode({ prompt = options.prompt, text = clean(tokenizer:decode(tokens[1], true)), tokens = tokens[1],
-        tokens_per_s = speed.tokens_per_s, prefill_seconds = speed.prefill_seconds }, 2))
-    else
-      finish()
-      io.write("\n")
-    end
+    if streams then return finish() end
+    local texts = {}
+    for k, list in ipairs(tokens) do texts[k] = tokenizer:decode(list, true) end
+    if options.json then return print(as_json(prompts, texts, tokens, speed)) end
+    for k, text in ipairs(texts) do print((k > 1 and "\n" or "") .. prompts[k] .. text) end
   end,
 }

@@ -69,11 +69,18 @@ local function facts_of(options, model, smaller, facts)
   local healing = facts.healing
   return {
     strategy = facts.strategy, replace = facts.replace, removed = facts.removed, kept = facts.kept, scores = facts.scores,
-    maps = facts.maps, loss = facts.loss, out = options.out,
+    maps = facts.maps, sample = facts.sample, loss = facts.loss, out = options.out, dtype = options.dtype,
     depth = { before = model.config.depth, pruned = smaller.config.depth },
     parameters = { before = model:count().total, pruned = smaller:count().total },
     healing = healing and { tokens = healing.tokens, train_loss = healing.train_loss, lora = options.lora },
   }
+end
+
+-- The loss of the folder: rounding to bf16 can cost some, of the large weights of a linear map above all.
+local function saved_loss(model, facts, pruning, options)
+  if options.dtype == "f32" then return facts.loss.healed or facts.loss.pruned end
+  local prune = require "sonde.prune"
+  return prune.loss(require("sonde").load(options.out), prune.check(model, pruning))
 end
 
 local function say(facts)
@@ -88,6 +95,7 @@ local function say(facts)
   if facts.loss then
     local healed = facts.loss.healed and string.format(", healed %.4f", facts.loss.healed) or ""
     print(string.format("loss before %.4f, pruned %.4f%s (nats)", facts.loss.before, facts.loss.pruned, healed))
+    if facts.dtype ~= "f32" then print(string.format("loss as saved in %s %.4f", facts.dtype, facts.loss.saved)) end
   end
   print("model: " .. facts.out)
 end
@@ -105,7 +113,8 @@ return {
     { name = "remove", type = "integer", min = 1, required = true, doc = "how many blocks go" },
     { name = "out", type = "string", required = true, value = "DIR", doc = "the new model folder" },
     { name = "text", type = "string", value = "FILE", doc = "text to measure on, and to tell the loss on" },
-    { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take" },
+    { name = "tokens", type = "integer", min = 2,
+      doc = "tokens of the text to take, from the first, in whole windows; default: 16384" },
     { name = "context", type = "integer", min = 2, max = 1048576,
       doc = "tokens of a window; default: the model's context" },
     { name = "seed", type = "integer", min = 0, preset = 0,
@@ -126,13 +135,21 @@ return {
     local sonde = require "sonde"
     check(options)
     local model = sonde.load(options.model)
-    local smaller, facts = sonde.prune(model, pruning_of(model, options))
+    require("sonde.windows").note(model, options.context or 0, "windows")
+    local pruning = pruning_of(model, options)
+    local smaller, facts = sonde.prune(model, pruning)
+    local sample = facts.sample
+    if options.tokens and sample and sample.tokens < options.tokens then
+      io.stderr:write(string.format("sonde: note: measured on %d tokens, not %d: %d whole windows of %d\n",
+        sample.tokens, options.tokens, sample.windows, sample.context))
+    end
     if facts.healing and facts.healing.diverged then
       error("healing diverged: " .. facts.healing.diverged .. "; try a smaller --lr. Nothing was written", 0)
     end
     check_out(options.out)
     if core.exists(options.out) then os.remove(options.out) end      -- empty; the new one is renamed into its place
     smaller:save(options.out, { dtype = options.dtype })
+    if facts.loss then facts.loss.saved = saved_loss(model, facts, pruning, options) end
     facts = facts_of(options, model, smaller, facts)
     if options.json then print(core.json_encode(facts, 2)) else say(facts) end
   end,

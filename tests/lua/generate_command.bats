@@ -1,0 +1,77 @@
+#!/usr/bin/env bats
+# sonde generate: one prompt as it comes, several below each other, JSON; and what it refuses before anything is printed.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  cd "$BATS_FILE_TMPDIR" || exit 1
+  for i in $(seq 120); do echo "im Anfang war ein größerer Text von $((i % 17)) Wörtern — und mehr nicht: $((i * 7 % 11))"; done > text.txt
+  cat > make.lua <<'LUA'
+local sonde, core = require "sonde", require "sonde.core"
+local tokenizer = core.tokenizer_train({ core.read_file "text.txt" }, { vocab = 270 })
+local model = sonde.transformer { vocab = tokenizer:vocab(), width = 16, depth = 2, heads = 2, context = 24, init_std = 0.4 }
+model:init():save("model", { tokenizer = tokenizer })
+LUA
+  "$SONDE" run make.lua
+}
+
+setup() {
+  cd "$BATS_FILE_TMPDIR" || exit 1
+}
+
+generate() { "$SONDE" generate --model model --tokens 12 --seed 3 "$@"; }
+
+field() {   # FILE EXPRESSION: of a JSON file, in Lua
+  echo "local f = require('sonde.core').json_load(arg[1]) io.write(tostring($2))" > field.lua
+  "$SONDE" run field.lua "$1"
+}
+
+@test "what is printed as it comes is the text of all tokens, byte for byte" {
+  cat > decode.lua <<'LUA'
+local f = require("sonde.core").json_load "json"
+print(f.prompt .. require("sonde").load("model"):tokenizer():decode(f.tokens, true))
+LUA
+  for seed in 1 2 3 4 5 6; do
+    generate --prompt "größer" --seed $seed --temperature 3 > printed
+    generate --prompt "größer" --seed $seed --temperature 3 --json > json
+    "$SONDE" run decode.lua | cmp - printed
+  done
+}
+
+@test "several prompts, of the command line and of a file, are printed each with its text" {
+  printf 'im Anfang\n\nund\n' > prompts.txt
+  generate --prompt "ein" --prompt "im Anfang" --prompts prompts.txt > all 2> err
+  [ "$(grep -c '^$' all)" -ge 3 ]
+  [ "$(head -1 all)" = "$(generate --prompt ein 2> /dev/null | head -1)" ]
+  grep -q "^und" all
+  generate --prompt "ein" --prompt "im Anfang" --prompts prompts.txt --json > json 2> err
+  [ "$(field json "#f.prompts .. f.prompts[2].prompt .. #f.prompts[4].tokens")" = "4im Anfang12" ]
+  [ "$(field json "f.prompts[2].text == f.prompts[3].text")" = false ]      # each draws for itself
+}
+
+refuses() {   # TEXT OPTIONS...
+  local text=$1
+  shift
+  run --separate-stderr generate "$@"
+  echo "$output / $stderr"
+  [ "$status" -ne 0 ]
+  [ -z "$output" ]
+  [[ $stderr == *"$text"* ]]
+}
+
+@test "what cannot be is refused, and nothing stands on standard output" {
+  refuses "there is no prompt; give --prompt TEXT"
+  refuses "prompt 1 is empty; a prompt needs at least one token" --prompt ""
+  refuses "prompt 2 is not UTF-8, as JSON must be; leave out --json" --prompt a --prompt $'b\xff' --json
+  refuses "absent.txt" --prompts absent.txt
+  generate --prompt $'b\xff' > printed
+  grep -q "^b" printed
+}
+
+@test "a text longer than the model's context is noted" {
+  run --separate-stderr generate --prompt ein --tokens 8
+  [[ $stderr != *"note:"* ]]
+  run --separate-stderr generate --prompt ein --tokens 40
+  [ "$status" -eq 0 ]
+  [[ $stderr =~ "sonde: note: texts of "4[1-9]" tokens are longer than the 24 the model was made for" ]]
+}
