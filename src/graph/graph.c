@@ -139,12 +139,15 @@ sonde_node *sonde_constant(sonde_graph *g, const sonde_shape *shape, double valu
   return n;
 }
 
-/* A norm times a factor (LayerNorm Scaling) is a norm with its gain times that factor: no pass over the result. */
+/* A norm times a factor (LayerNorm Scaling) is a norm with its gain times that factor: no pass over the result. Its other
+ * results do not depend on the gain: plans take them from the new one, and do without the old one. */
 static sonde_node *into_gain(sonde_node *norm, const sonde_attr *factor) {
   sonde_node *in[SONDE_MAX_IN];
   memcpy(in, norm->in, sizeof in);
   if (!(in[1] = sonde_op(norm->g, "affine", &in[1], 1, factor))) return NULL;
-  return sonde_op(norm->g, norm->def->name, in, norm->n_in, &norm->attr);
+  sonde_node *scaled = sonde_op(norm->g, norm->def->name, in, norm->n_in, &norm->attr);
+  for (int k = 1; scaled && k < norm->def->n_out; k++) sonde_graph_replace(sonde_result(norm, k), sonde_result(scaled, k));
+  return scaled;
 }
 
 /* Values of constants are known while tracing: gradients make many (ones, scaled ones), so fold the usual ones. */

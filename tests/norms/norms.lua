@@ -248,6 +248,22 @@ function TestBhyt:test_weights_changed_by_hand_are_followed_when_asked()
   assert_near(c_of(model), naive(model, 6))
 end
 
+-- A placement's factor goes into the gain; the mean square that the second norm reads comes from the same pass.
+function TestBhyt:test_a_scaled_norm_is_one_pass()
+  local path = os.tmpname()
+  for _, placement in ipairs { "pre_ln", "lns" } do
+    local trace = sonde.transformer { vocab = 11, width = 8, depth = 3, heads = 2, context = 8, norm = "bhyt",
+      placement = placement }:trace { batch = 1, context = 8 }
+    local plan, count = core.plan { trace.loss:sum() }, 0
+    plan:dump(path)
+    for line in io.lines(path) do count = count + (line:find("bhyt.forward", 1, true) and 1 or 0) end
+    lu.assertEquals(count, 6, placement)
+    plan:close()
+  end
+  os.remove(path)
+end
+
+
 function TestBhyt:test_the_estimate_stands_only_where_it_holds()
   for _, name in ipairs { "post_ln", "sandwich", "parallel", "skipinit" } do
     lu.assertNil(roles(model_of { norm = "bhyt", placement = name })[C], name)
