@@ -3,7 +3,7 @@
 -- Two sweeps. The first trains each method at growing depth with the same data, learning rate and schedule. The second
 -- measures tokens a second of training, of generation, and of generation with the gains folded into the weights: all
 -- methods in turns in one process, so that what the machine does meanwhile falls on all alike, with an interval over the
--- repeats.
+-- repeats; and why: the share of a training's time that goes into the kernels of the norms.
 --
 --   sonde run experiments/bhyt.lua                             minutes on two cores
 --   sonde run experiments/bhyt.lua --set scale=workstation     hours
@@ -80,24 +80,36 @@ local timing = sonde.sweep {
 local prompt = {}
 for k = 1, speed.prompt do prompt[k] = k * 31 % corpus.vocab end
 
+-- The rate, and what the kernels of the norms take of the time: all that a faster norm could gain.
+local function measured(result)
+  local norms = 0
+  for op, seconds in pairs(result.profile) do
+    if op:find "norm" or op:find "^bhyt" or op:find "^dyt" then norms = norms + seconds end
+  end
+  return { tokens_per_s = result.tokens_per_s, norms_time_share = norms / result.seconds }
+end
+
 local function generation(model)
-  local _, measured = sonde.generate(model, { prompt }, { tokens = speed.tokens, temperature = 0, dtype = speed.dtype })
-  return measured.tokens_per_s
+  local options = { tokens = speed.tokens, temperature = 0, dtype = speed.dtype, profile = true }
+  return measured(select(2, sonde.generate(model, { prompt }, options)))
 end
 
 local measures = {
   training = function(model)
-    return sonde.train(model, corpus, {
+    return measured(sonde.train(model, corpus, {
       steps = speed.steps, batch = speed.batch, lr = 1e-4, dtype = speed.dtype, eval_every = 0, eval_tokens = 2,
-      probe_every = 0, checkpoint_every = 0, log_every = speed.steps,
-    }).tokens_per_s
+      probe_every = 0, checkpoint_every = 0, log_every = speed.steps, profile = true,
+    }))
   end,
   generation = generation,
   folded = function(model) return generation(require("sonde.fold").gains(model)) end,
 }
 
 timing:run(function(trial, p)
-  trial:report { tokens_per_s = measures[p.pass](model_of(methods[p.method], speed.size, 1)) }
+  trial:report(measures[p.pass](model_of(methods[p.method], speed.size, 1)))
 end)
 
-timing:summary { by = { "method", "pass" }, metric = "tokens_per_s", higher = true, percent = true, reference = names[1] }
+timing:summary {
+  by = { "method", "pass" }, metric = { "tokens_per_s", "norms_time_share" }, higher = { "tokens_per_s" }, percent = true,
+  reference = names[1],
+}

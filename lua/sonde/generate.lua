@@ -16,6 +16,7 @@ generate.schema = {
   { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the choices" },
   { name = "stop", type = "integer", min = 0, doc = "a token that ends a sequence; default: none" },
   { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
+  { name = "profile", type = "boolean", preset = false, doc = "say what the time behind the prompt went into" },
   { name = "each", type = "function",
     doc = "called after each step with the new tokens and their prompts' numbers, in lists used again; true: stop" },
 }
@@ -107,6 +108,7 @@ local function continue(model, prompts, group, options, results, speed)
   local done, stopped = take()
   prompt_plan:close()
   plan:hold()
+  if options.profile then plan:profile() end
   local prefilled = core.seconds()
   plan:set("tokens", new)
   if plan:reads "position" then plan:set("position", position) end
@@ -120,6 +122,9 @@ local function continue(model, prompts, group, options, results, speed)
   end
   speed.seconds = speed.seconds + core.seconds() - prefilled
   speed.prefill_seconds = speed.prefill_seconds + prefilled - start
+  for op, seconds in pairs(options.profile and plan:profile() or {}) do
+    speed.profile[op] = (speed.profile[op] or 0) + seconds
+  end
   plan:close()
   sampler:close()
   cache:close()
@@ -131,20 +136,20 @@ end
 ---@param model sonde.model
 ---@param prompts integer[][]
 ---@param options? table
----@return integer[][] tokens, { seconds: number, prefill_seconds: number, tokens_per_s: number } speed
+---@return integer[][] tokens, table speed   seconds, prefill_seconds, tokens_per_s; with the option profile, seconds by op
 function generate.tokens(model, prompts, options)
   args.model(model, "generate")
   options = args.check(generate.schema, options, "generate")
   check_prompts(prompts, model)
   model:init()
-  local results, longest, speed = {}, 0, { seconds = 0, prefill_seconds = 0, tokens = 0 }
+  local results, longest, speed = {}, 0, { seconds = 0, prefill_seconds = 0, tokens = 0, profile = {} }
   for k, prompt in ipairs(prompts) do results[k], longest = {}, math.max(longest, #prompt) end
   if options.tokens > 1 then require("sonde.generate_check").run(model, longest + options.tokens) end
   for _, group in ipairs(groups_of(prompts)) do
     if continue(model, prompts, group, options, results, speed) then break end
   end
   return results, { seconds = speed.seconds, prefill_seconds = speed.prefill_seconds,
-    tokens_per_s = speed.seconds > 0 and speed.tokens / speed.seconds or 0 }
+    tokens_per_s = speed.seconds > 0 and speed.tokens / speed.seconds or 0, profile = options.profile and speed.profile or nil }
 end
 
 return generate

@@ -112,8 +112,11 @@ end
 ---@return table[]
 function report_data.sections(data)
   local sections = {}
+  local better = {}
+  for _, metric in ipairs(type(data.higher) == "table" and data.higher or {}) do better[metric] = true end
   for k, metric in ipairs(type(data.metric) == "table" and data.metric or { data.metric }) do
-    local views = data.panels and panel_views(data, metric) or { report_data.view(copy_with(data, { metric = metric })) }
+    local own = copy_with(data, { metric = metric, higher = better[metric] or data.higher == true })
+    local views = data.panels and panel_views(own, metric) or { report_data.view(own) }
     sections[k] = { metric = metric, views = views }
   end
   return sections

@@ -108,10 +108,10 @@ local function last_arrays(arrays, history)
   end
 end
 
--- Whether a metric, or each of several, is a speed.
+-- Whether a metric, or each of several, is a speed or a share of time.
 local function is_rate(metric)
   for _, name in ipairs(type(metric) == "table" and metric or { metric }) do
-    if not name:find "_per_s$" then return false end
+    if not (name:find "_per_s$" or name:find "_time_share$") then return false end
   end
   return metric ~= nil
 end

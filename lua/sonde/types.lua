@@ -89,6 +89,10 @@ local plan = {}
 ---@return sonde.plan
 function plan:run(inputs) end
 
+--- Seconds by op ("fused": elementwise ops in one pass) of the runs since the first call of this, which begins it.
+---@return table<string, number>
+function plan:profile() end
+
 --- Computes now what a plan made with `hold` computes once, instead of in its first run.
 function plan:hold() end
 

@@ -167,6 +167,26 @@ static int plan_run(lua_State *L) {
   return 1;
 }
 
+void sonde_lua_add_times(lua_State *L, const sonde_plan *plan) {
+  double seconds;
+  const char *op;
+  for (int64_t s = 0; (op = sonde_plan_step_time(plan, s, &seconds)); s++) {
+    double before = lua_getfield(L, -1, op) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
+    lua_pushnumber(L, before + seconds);
+    lua_setfield(L, -3, op);
+    lua_pop(L, 1);
+  }
+}
+
+/* plan:profile() -> {op = seconds} of the runs since the first call, which begins it */
+static int plan_profile(lua_State *L) {
+  sonde_plan *p = to_plan(L);
+  lua_newtable(L);
+  sonde_lua_add_times(L, p);
+  sonde_plan_profile(p, 1);
+  return 1;
+}
+
 /* plan:hold(): computes what the plan holds, as its first run does otherwise */
 static int plan_hold(lua_State *L) {
   sonde_error err = {0};
@@ -232,7 +252,7 @@ static void free_plan(void *p) { sonde_plan_free(p); }
 static const luaL_Reg plan_methods[] = {
     {"set", plan_set},           {"run", plan_run},   {"output", plan_output}, {"outputs", plan_outputs},
     {"set_step", plan_set_step}, {"info", plan_info}, {"dump", plan_dump},     {"reads", plan_reads},
-    {"hold", plan_hold},
+    {"hold", plan_hold},         {"profile", plan_profile},
     {NULL, NULL},
 };
 

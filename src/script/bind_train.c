@@ -282,18 +282,9 @@ static int trainer_memory(lua_State *L) {
 /* trainer:profile() -> {op = seconds} of the updates since the first call, which begins it */
 static int trainer_profile(lua_State *L) {
   sonde_trainer *t = to_training(L)->trainer;
-  double seconds;
-  const char *op;
   lua_newtable(L);
-  for (int k = 0; k < 4; k++) {
-    const sonde_plan *plan = sonde_trainer_plan(t, k);
-    for (int64_t s = 0; plan && (op = sonde_plan_step_time(plan, s, &seconds)); s++) {
-      lua_getfield(L, -1, op);
-      lua_pushnumber(L, lua_tonumber(L, -1) + seconds);
-      lua_setfield(L, -3, op);
-      lua_pop(L, 1);
-    }
-  }
+  for (int k = 0; k < 4; k++)
+    if (sonde_trainer_plan(t, k)) sonde_lua_add_times(L, sonde_trainer_plan(t, k));
   sonde_trainer_profile(t);
   return 1;
 }

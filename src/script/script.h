@@ -134,6 +134,9 @@ int sonde_lua_nodes(lua_State *L, int arg, const char *what, sonde_node **out, i
 
 /* Pushes a new handle on a tensor and takes a reference of its own. */
 void sonde_lua_push_tensor(lua_State *L, sonde_tensor *t);
+/* Adds the times of a plan's steps to the table on top of the stack, {op = seconds}. */
+void sonde_lua_add_times(lua_State *L, const sonde_plan *plan);
+
 /* Pushes a new, zero-filled tensor. */
 sonde_tensor *sonde_lua_new_tensor(lua_State *L, const sonde_shape *shape);
 
