@@ -309,8 +309,9 @@ end
 ---@param schema sonde.schema
 ---@param positional sonde.field[]    taken in order; the last may be `repeated` and takes the rest
 ---@param words string[]
+---@param before? fun(value: fun(field: sonde.field): any)   called before the options are checked, with what gives one of them
 ---@return table|nil options, string|nil message
-function args.parse(schema, positional, words)
+function args.parse(schema, positional, words, before)
   local given, place, only_words = {}, 1, false
   local i = 1
   while i <= #words do
@@ -339,7 +340,11 @@ function args.parse(schema, positional, words)
   local all = {}
   for _, field in ipairs(positional) do all[#all + 1] = field end
   for _, field in ipairs(schema) do all[#all + 1] = field end
-  local ok, result = pcall(args.check, all, given, "the command line", function() return "" end)
+  local what, nowhere = "the command line", function() return "" end
+  local ok, result = pcall(function()
+    if before then before(function(field) return args.value(field, given[field.name], what, nowhere) end) end
+    return args.check(all, given, what, nowhere)
+  end)
   if not ok then
     local text = string.gsub(result, "^option '([%w_]+)' of the command line", function(name)
       if find(positional, name) then return string.upper(name) end

@@ -158,9 +158,10 @@ local function start(command, name, words)
     help(command, name)
     return 0
   end
-  local options, message = args.parse(with_global(command.options), command.positional or {}, words)
+  -- The threads first: what other options may be can be a question to the runtime, which then has its threads.
+  local function set_threads(value) core.set_threads(value(global[1])) end
+  local options, message = args.parse(with_global(command.options), command.positional or {}, words, set_threads)
   if not options then return wrong(message, name) end
-  core.set_threads(options.threads)
   return run(command, options)
 end
 

@@ -37,6 +37,12 @@ has() {   # JSON KEY...: every key is in the object
   [[ $output != *profile* ]]
 }
 
+@test "options that ask the runtime what they may be leave the threads to be set" {
+  run --separate-stderr "$SONDE" bench norm --norm dyt --steps 1 --threads 1 --json
+  [ "$status" -eq 0 ]
+  [[ $output == *'"threads":1'* ]]
+}
+
 @test "bench generate tells its share of what the memory gives" {
   run --separate-stderr "$SONDE" bench generate --config a --tokens 4 --json
   [ "$status" -eq 0 ]
