@@ -248,25 +248,29 @@ local function arrays_of(trials, name, matrix)
   return arrays, #arrays == 1 and intervals or nil
 end
 
--- stats.describe of the finite values that arrays have at a place.
+-- stats.describe of the finite values that arrays have at a place. Student's interval of two values is six times as wide as
+-- they lie apart, and a band of it hides all lines: of two the ends are given.
 local function described(arrays, r, c)
   local values = {}
   for _, rows in ipairs(arrays) do
     local value = rows[r] and rows[r][c]
     if finite(value) then values[#values + 1] = value end
   end
-  return stats.describe(values)
+  local d = stats.describe(values)
+  if #values == 2 then d.lo, d.hi = math.min(values[1], values[2]), math.max(values[1], values[2]) end
+  return d
 end
 
 --- What a cell's done trials reported as an array, entry by entry: mean, lo and hi (lists, or lists of lists, NaN where
 --- there is none), `over` and `n`. An entry that some trial lacks is averaged over those that have it. The interval is
---- Student's over n seeds (over = "seed", say), or with one trial its probe's own (over = "window"); else over is nil.
+--- Student's over n seeds (over = "seed", say), of two seeds from one to the other ("pair"), or with one trial its probe's
+--- own ("window"); else over is nil.
 ---@param matrix boolean     whether lists of lists are meant
 ---@return table|nil
 function view:array(series, column, name, matrix)
   local arrays, intervals = arrays_of(self:trials(series, column), name, matrix)
   if #arrays == 0 then return nil end
-  local over = #arrays > 1 and (self.data.over or "seed") or intervals and "window" or nil
+  local over = #arrays == 2 and "pair" or #arrays > 1 and (self.data.over or "seed") or intervals and "window" or nil
   local found, rows = { mean = {}, lo = {}, hi = {}, over = over, n = #arrays }, 0
   for _, array in ipairs(arrays) do rows = math.max(rows, #array) end
   for r = 1, rows do

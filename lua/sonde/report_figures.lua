@@ -282,11 +282,14 @@ local function interval_note(view, overs, what)
   if overs[repeated] then
     parts[1] = ("Mean over %ss; %s 95 %% Student intervals over %ss"):format(repeated, what, repeated)
   end
+  if overs.pair then
+    parts[#parts + 1] = ("mean over two %ss; %s from one to the other"):format(repeated, what)
+  end
   if overs.window then
     parts[#parts + 1] = ("of one %s: %s the probe's 95 %% intervals over windows of text"):format(repeated, what)
   end
   if overs.none then parts[#parts + 1] = ("of one %s, without an interval"):format(repeated) end
-  return (table.concat(parts, "; "):gsub("^o", "O"))
+  return (table.concat(parts, "; "):gsub("^[om]", string.upper))
 end
 
 local function array_group(view, name)
