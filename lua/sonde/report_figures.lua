@@ -156,7 +156,7 @@ local function metric_group(view, figures)
   local known = quantity(view.metric)
   local bars = view.data.intervals and "95 % Student intervals" or "± 1 sd"
   return { id = "metric", title = known.title or ("%s against %s"):format(view.metric, view.column_name),
-    figures = figures, caption = ("%s Mean over %s, bars %s, dots single trials; %s"):format(known.look, view:repeats(),
+    figures = figures, caption = ("%s Mean over %s, bars %s, dots single trials. %s"):format(known.look, view:repeats(),
     bars, known.is) }
 end
 
