@@ -46,14 +46,31 @@ local function pruning(strategy, share, seed)
 end
 
 -- Mistakes in the settings of what comes last are found before anything is trained.
-local any = model_of { placement = config.placement[1], seed = config.seed[1] }
-for _, strategy in ipairs(config.strategy) do
-  for _, share in ipairs(config.share) do
-    local options = pruning(strategy, share, config.seed[1])
-    options.heal, options.heal_text = config.heal, corpus
-    require("sonde.prune").check(any, options)
+if name == whole_name then error("--set name: '" .. name .. "' is the name of the whole models' sweep (whole_name)", 0) end
+for _, placement in ipairs(config.placement) do
+  local any = model_of { placement = placement, seed = config.seed[1] }
+  for _, strategy in ipairs(config.strategy) do
+    for _, share in ipairs(config.share) do
+      local options = pruning(strategy, share, config.seed[1])
+      options.heal, options.heal_text = config.heal, corpus
+      require("sonde.prune").check(any, options)
+    end
   end
 end
+
+local strategies, shares = { "none" }, { 0 }
+for _, strategy in ipairs(config.strategy) do strategies[#strategies + 1] = strategy end
+for _, share in ipairs(config.share) do shares[#shares + 1] = share end
+
+local sweep = sonde.sweep {
+  name = name,
+  named_by = "--set name=NAME",
+  title = "Layer pruning, " .. scale .. " scale",
+  question = "Do deep blocks matter more under LayerNorm Scaling than under Pre-LN?",
+  grid = { placement = config.placement, strategy = strategies, share = shares, seed = config.seed },
+  only = function(p) return (p.strategy == "none") == (p.share == 0) end,
+  settings = config,
+}
 
 -- ---- the whole models ---------------------------------------------------------------------------------------------
 
@@ -68,6 +85,7 @@ local whole = sonde.sweep {
 }
 
 if config.plan_only then return whole:plan(function(p) return model_of(p), config.train end) end
+sweep:check()
 
 whole:run(function(trial, p)
   local model = model_of(p)
@@ -86,20 +104,6 @@ for _, trial in ipairs(whole:results().trials) do
 end
 
 -- ---- pruned -------------------------------------------------------------------------------------------------------
-
-local strategies, shares = { "none" }, { 0 }
-for _, strategy in ipairs(config.strategy) do strategies[#strategies + 1] = strategy end
-for _, share in ipairs(config.share) do shares[#shares + 1] = share end
-
-local sweep = sonde.sweep {
-  name = name,
-  named_by = "--set name=NAME",
-  title = "Layer pruning, " .. scale .. " scale",
-  question = "Do deep blocks matter more under LayerNorm Scaling than under Pre-LN?",
-  grid = { placement = config.placement, strategy = strategies, share = shares, seed = config.seed },
-  only = function(p) return (p.strategy == "none") == (p.share == 0) end,
-  settings = config,
-}
 
 local function loss_of(model)
   return sonde.evaluate(model, corpus, { tokens = config.eval_tokens }).loss

@@ -77,8 +77,9 @@ function check.run(model, length)
   table.sort(whole, function(a, b) return a.id < b.id or (a.id == b.id and a.order < b.order) end)
   for _, mark in ipairs(whole) do
     if differ(mark.values, mark.step) then
-      error(core.where() .. "this model cannot be generated from token by token: " .. mark.what .. " mixes tokens "
-        .. "without the cache, which only the op 'attention' (causal) has", 0)
+      error(core.where() .. "this model cannot be generated from token by token: " .. mark.what .. " gives "
+        .. "another result there: it mixes tokens other than by the op 'attention' (causal), which alone has a cache, or depends on "
+        .. "the context", 0)
     end
   end
 end

@@ -253,6 +253,14 @@ local function pass(self, f, view)
   return ran
 end
 
+--- Refuses to go on where trials were run with other settings, as run does: for scripts that do much before they run it.
+---@return sonde.sweep
+function methods:check()
+  refresh(self)
+  check_settings(self)
+  return self
+end
+
 --- Runs f(trial, params) for every trial that is not done. An error in f fails its trial and the sweep goes on;
 --- `sonde run` then ends with status 1.
 ---@param f fun(trial: sonde.trial, params: table)
@@ -260,8 +268,7 @@ end
 function methods:run(f)
   if type(f) ~= "function" then error(core.where() .. "sweep:run takes a function of a trial and its parameters", 0) end
   if require("sonde").settings.retry ~= nil then self.retry = require("sonde").settings.retry == true end
-  refresh(self)
-  check_settings(self)
+  self:check()
   local cli = package.loaded["sonde.cli"]     -- a script of the program; another front shows what it likes
   if cli then cli.announce() end
   local view = sweep_view.new(self)

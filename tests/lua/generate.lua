@@ -243,11 +243,11 @@ function TestGenerate:test_what_mixes_tokens_otherwise_is_refused()
     return x + x:mean(2) + block:attention(block:norm_in "attn" (x))
   end)
   local cases = {
-    { { attention = "mean_attention" }, "block 0's attention 'mean_attention' mixes" },
-    { { layers = { [1] = { attention = "mean_attention" } } }, "block 1's attention 'mean_attention' mixes" },
-    { { norm = "mean_norm" }, "block 0's norm 'mean_norm' mixes" },
-    { { layers = { [2] = { ffn = "mean_ffn" } } }, "block 2's feed-forward layer 'mean_ffn' mixes" },
-    { { placement = "mean_stream" }, "block 0's placement 'mean_stream' mixes" },
+    { { attention = "mean_attention" }, "block 0's attention 'mean_attention' gives another" },
+    { { layers = { [1] = { attention = "mean_attention" } } }, "block 1's attention 'mean_attention' gives another" },
+    { { norm = "mean_norm" }, "block 0's norm 'mean_norm' gives another" },
+    { { layers = { [2] = { ffn = "mean_ffn" } } }, "block 2's feed-forward layer 'mean_ffn' gives another" },
+    { { placement = "mean_stream" }, "block 0's placement 'mean_stream' gives another" },
   }
   for _, case in ipairs(cases) do
     local model = small(case[1])

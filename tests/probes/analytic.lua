@@ -244,7 +244,8 @@ function TestNormGradient:test_blocks_without_attention()
   local ids = {}
   for i = 1, 33 do ids[i] = i * i % 11 end
   local values = sonde.probe(model, ids, { "attention_entropy", "jacobian" })
-  lu.assertEquals({ #values.attention_entropy[1], #values.attention_entropy[2] }, { 2, 0 })
+  lu.assertEquals({ #values.attention_entropy[1], #values.attention_entropy[2] }, { 2, 2 })
+  lu.assertNaN(values.attention_entropy[2][1])
 end
 
 TestLeastSquares = {}

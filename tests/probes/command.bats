@@ -91,6 +91,10 @@ LUA
   "$SONDE" probe --model model --text book.txt --probes variance --json - > stdout.json 2> err
   cmp file.json stdout.json
   [ ! -e ./- ]
+  run "$SONDE" probe --model model --text book.txt --probes variance --json same --html same
+  [ "$status" -ne 0 ]
+  [[ "$output" == *"--json and --html both name 'same'"* ]]
+  [ ! -e same ]
 }
 
 @test "places that cannot be written are refused before anything is measured" {
@@ -152,7 +156,7 @@ assert(trial.results["variance.ci"] == core.json_encode(all.probes.variance.ci))
 LUA
   "$SONDE" run kept.lua
   if command -v sqlite3 > /dev/null; then
-    sed -n "/^\`\`\`sql$/,/^\`\`\`$/ { /^\`\`\`/d; s/'depth'/'kept'/; p }" "$abs_srcdir/doc/probes.md" > page.sql
+    sed -n "/^\`\`\`sql$/,/^\`\`\`$/ { /^\`\`\`/d; s/'curse-demo'/'kept'/; s/layer_removal/variance/; p }" "$abs_srcdir/doc/probes.md" > page.sql
     [ "$(sqlite3 runs/sonde.db < page.sql | wc -l)" -eq 2 ]
   fi
   run "$SONDE" runs show kept/0

@@ -120,6 +120,8 @@ refuses() {   # TEXT OPTIONS...
 @test "what cannot be done is refused in one line, and nothing is written" {
   refuses "of 5 blocks 5 cannot be removed; at least one must stay" --strategy last --remove 5
   refuses "did you mean 'removal'?" --strategy removel --remove 1
+  run "$SONDE" prune --model pre_ln/ --strategy last --remove 1 --out pre_ln/smaller
+  [[ $status -ne 0 && "$output" == *"is inside the folder of the model"* && ! -e pre_ln/smaller ]]
   refuses "strategy 'influence' measures the model on text; give --text FILE" --strategy influence --remove 1
   refuses "--replace linear fits its maps on text; give --text FILE" --strategy last --remove 1 --replace linear
   refuses "--heal trains on text; give --heal-text FILE (or --text)" --strategy last --remove 1 --heal 100

@@ -68,6 +68,11 @@ experiment() {
   [ "$status" -eq 0 ]
   [[ $stderr == *"layer-pruning-demo-whole: 1 done"* ]]
   [ -e runs/pruned-linear/report.html ]
+  # Settings of a sweep that was run are compared before more whole models are trained.
+  run --separate-stderr experiment "${few[@]}" "${other[@]}" --set name=pruned-linear --set heal.lora=1 --set whole_name=others
+  [ "$status" -ne 0 ]
+  [[ $stderr == *"was run with other settings"* ]]
+  [ ! -e runs/others ]
 }
 
 @test "mistakes in the settings of pruning are found before anything is trained" {
@@ -84,6 +89,9 @@ experiment() {
   wrong "of 4 blocks 4 cannot be removed" "share=[0.99]"
   wrong "replace" "replace=linearly"
   wrong "unknown option 'looraa' of train" "heal.looraa=4"
+  wrong "cannot be 'nope'" "placement=[pre_ln,nope]"
+  wrong "the name 'a/b' must be a word" "name=a/b"
+  wrong "is the name of the whole models' sweep" "name=layer-pruning-demo-whole"
 }
 
 @test "at the paper's scale it says what is needed and runs nothing" {

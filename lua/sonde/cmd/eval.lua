@@ -27,7 +27,7 @@ return {
       context = options.context, batch = options.batch, dtype = options.dtype, bytes = bytes,
     })
     if result.loss - result.loss ~= 0 then
-      error(options.model .. ": the loss is not finite; the weights hold NaN or infinite values", 0)
+      error(options.model .. ": the loss is not finite: the weights hold NaN or infinite values, or are too large", 0)
     end
     if options.json then
       print(core.json_encode(result, 2))

@@ -71,7 +71,7 @@ return {
   options = {
     { name = "model", type = "string", required = true, value = "DIR", doc = "a model folder with its tokenizer" },
     { name = "prompt", type = "list", repeated = true, value = "TEXT",
-      of = { name = "prompt", type = "string", doc = "" }, doc = "what the text begins with; several are several texts" },
+      of = { name = "prompt", type = "string", doc = "" }, doc = "what the text begins with; give it again for each further text" },
     { name = "prompts", type = "string", value = "FILE", doc = "a file of prompts, one a line" },
     { name = "tokens", type = "integer", min = 1, preset = 100, doc = "tokens to generate, at most" },
     { name = "temperature", type = "number", min = 0, preset = 0.8, doc = "divides the logits; 0: always the likeliest token" },

@@ -62,6 +62,9 @@ return {
     if options.probes and #options.probes == 0 then
       error("--probes names no probe; sonde probe --help lists them", 0)
     end
+    if options.json and options.json == options.html then
+      error("--json and --html both name '" .. options.json .. "'; give each a place of its own", 0)
+    end
     check(options.json)
     check(options.html)
     local model = sonde.load(options.model)

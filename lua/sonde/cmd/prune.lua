@@ -5,8 +5,12 @@ local core = require "sonde.core"
 local strategy = require "sonde.prune_strategy"
 
 -- The folder that the model goes to: new, or empty (then it makes room for the rename).
-local function check_out(path)
+local function check_out(path, model)
   if path == "" then error("--out needs the name of a folder", 0) end
+  local inside = model:gsub("/+$", "") .. "/"
+  if (path .. "/"):sub(1, #inside) == inside then
+    error(path .. ": is inside the folder of the model that is pruned; name one beside it", 0)
+  end
   local kind = core.exists(path)
   if kind == "file" then error(path .. ": is a file; the pruned model needs a new folder", 0) end
   if kind and #core.list_dir(path) > 0 then
@@ -17,7 +21,7 @@ end
 
 -- What the command line asks for and lacks, before anything is loaded.
 local function check(options)
-  check_out(options.out)
+  check_out(options.out, options.model)
   local function need(option, value, why)
     if value == nil then error(why .. "; give " .. option, 0) end
   end
@@ -146,7 +150,7 @@ return {
     if facts.healing and facts.healing.diverged then
       error("healing diverged: " .. facts.healing.diverged .. "; try a smaller --lr. Nothing was written", 0)
     end
-    check_out(options.out)
+    check_out(options.out, options.model)
     if core.exists(options.out) then os.remove(options.out) end      -- empty; the new one is renamed into its place
     smaller:save(options.out, { dtype = options.dtype })
     if facts.loss then facts.loss.saved = saved_loss(model, facts, pruning, options) end

@@ -55,7 +55,14 @@ registry.register("attention_entropy", {
       return nodes
     end } }
   end,
-  value = function(mean, session) return registry.rows(mean[1], session.heads) end,
+  value = function(mean, session)      -- NaN for heads that a block does not have
+    local rows, widest = registry.rows(mean[1], session.heads), 0
+    for _, heads in ipairs(session.heads) do widest = math.max(widest, heads) end
+    for _, row in ipairs(rows) do
+      for head = #row + 1, widest do row[head] = 0 / 0 end
+    end
+    return rows
+  end,
 })
 
 local SATURATED = 0.95

@@ -134,8 +134,9 @@ local function lines_of(entry)
 end
 
 local function facts(details)
-  return string.format("%d windows of %d tokens; %d forward passes over them, %d if each probe ran alone",
-    details.windows, details.context, details.passes, details.passes_alone)
+  return string.format("%d window%s of %d tokens; %d forward pass%s over them, %d if each probe ran alone", details.windows,
+    details.windows == 1 and "" or "s", details.context, details.passes, details.passes == 1 and "" or "es",
+    details.passes_alone)
 end
 
 -- What intervals there are, and whether they may order the blocks.
