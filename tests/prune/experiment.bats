@@ -44,9 +44,14 @@ experiment() {
   experiment "${more[@]}" > /dev/null 2>&1
   mv runs whole
   for delay in 0.4 0.6 0.3; do
-    timeout -s KILL $delay "$SONDE" run "$abs_srcdir/experiments/layer_pruning.lua" "${small[@]}" "${more[@]}" > /dev/null 2>&1 || true
+    "$SONDE" run "$abs_srcdir/experiments/layer_pruning.lua" "${small[@]}" "${more[@]}" > /dev/null 2>&1 3>&- &
+    sleep $delay
+    kill -KILL $! 2> /dev/null || true
+    wait $! || true            # until it is gone and holds no run any more
   done
-  experiment "${more[@]}" > /dev/null 2>&1
+  run experiment "${more[@]}"
+  echo "$output"
+  [ "$status" -eq 0 ]
   for trial in whole/layer-pruning-demo/*/; do
     name=$(basename "$trial")
     hash=$(grep '"loss_healed"' "$trial/run.json")
