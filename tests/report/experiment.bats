@@ -44,8 +44,11 @@ sweep() {
   sweep --set "placement=[lns]" --set train.tokens=20000 > /dev/null 2>&1
   mv runs whole
   for delay in 0.15 0.3; do
-    timeout -s KILL $delay "$SONDE" run "$abs_srcdir/experiments/depth_sweep.lua" "${small[@]}" --set "placement=[lns]" \
-      --set train.tokens=20000 > /dev/null 2>&1 || true
+    "$SONDE" run "$abs_srcdir/experiments/depth_sweep.lua" "${small[@]}" --set "placement=[lns]" \
+      --set train.tokens=20000 > /dev/null 2>&1 3>&- &
+    sleep $delay
+    kill -KILL $! 2> /dev/null || true
+    wait $! || true            # until it is gone and holds no run any more
   done
   sweep --set "placement=[lns]" --set train.tokens=20000 > /dev/null 2>&1
   for trial in whole/depth-demo/*/; do
