@@ -11,7 +11,7 @@
 
 #include "sonde_plugin.h"
 
-enum { PIECE = 1024, BLOCK_ROWS = 32 };
+enum { PIECE = 1024, BLOCK_ROWS = 128 };
 
 /* For probes: what the tanh is taken of, under "<slot>.tanh_input". No step computes it. */
 static inline void publish_tanh(sonde_site *site, sonde_node *argument) {
