@@ -16,7 +16,7 @@
 #include "sonde.h"
 
 #define SONDE_ABI_MAJOR 1
-#define SONDE_ABI_MINOR 0
+#define SONDE_ABI_MINOR 1
 
 /* What a plugin was compiled for, readable; the host names the field that differs. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -173,6 +173,7 @@ typedef struct sonde_plugin {
 /* ---- the host's functions ---------------------------------------------------------------------------- */
 
 typedef void (*sonde_tile)(void *arg, int64_t tile, int worker);
+typedef void (*sonde_rows)(void *arg, int64_t begin, int64_t end, float *sums);   /* rows [begin, end) */
 
 /* Vector helpers for kernels, chosen for this machine's instruction set. All arrays f32 unless said. */
 typedef struct sonde_simd {
@@ -225,6 +226,12 @@ struct sonde_host {
   /* C = beta C + op(A) op(B), row-major f32, on the calling thread only (call it from inside a tile). */
   void (*gemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                float beta, float *c, int64_t ldc);
+  /* For a kernel that goes row by row and also sums over all rows (the gradient of a gain): calls fn for blocks of rows of
+   * `width` numbers, in parallel. Each block adds to sums [n] of its own, zero at first; they are added up in the order of
+   * the blocks, which are cut by rows and width alone. Returns the totals [n], which lie in the call's scratch: that must
+   * have rows_scratch(rows, width, n) bytes. n = 0: rows alone; no scratch, returns NULL. */
+  const float *(*rows)(const sonde_call *c, int64_t rows, int64_t width, int64_t n, sonde_rows fn, void *arg);
+  int64_t (*rows_scratch)(int64_t rows, int64_t width, int64_t n);
 };
 
 #define SONDE_ENTRY "sonde_plugin_entry"

@@ -18,8 +18,17 @@ enum { X, GAIN, LAMBDA, GIVEN, EXTRA };            /* inputs; without GIVEN v is
 enum { G_V = 3, G_DY, G_DV };                      /* inputs of the gradient after these three; G_DV may be missing */
 enum { G_DX, G_DGAIN, G_DLAMBDA, G_DGIVEN };       /* its outputs */
 
-static inline float row_scale(const sonde_call *c, float v) {
-  return (float)(1.0 / (c->attr->f[0] * sqrt((double)v + c->attr->f[1])));
+/* What is one number a row (v, r) is computed for a group of rows at a time, about as many numbers as the nearest cache
+ * holds: divisions and roots then wait for each other once a group, not once a row. */
+enum { GROUP = 32, GROUP_NUMBERS = 1024 };
+static inline int64_t group_of(int64_t width, int64_t left) {
+  int64_t n = GROUP_NUMBERS / width < 1 ? 1 : GROUP_NUMBERS / width < GROUP ? GROUP_NUMBERS / width : GROUP;
+  return n < left ? n : left;
+}
+
+static inline void row_scales(const sonde_call *c, float *r, const float *v, int64_t n) {
+  const double kappa = c->attr->f[0], eps = c->attr->f[1];
+  for (int64_t k = 0; k < n; k++) r[k] = (float)(1.0 / (kappa * sqrt((double)v[k] + eps)));
 }
 
 static sonde_shape one_a_row(const sonde_shape *x) {
@@ -51,25 +60,30 @@ static int forward_shape(const sonde_shape *in, int n_in, const sonde_attr *a, s
   return SONDE_OK;
 }
 
-static void forward_block(void *arg, int64_t block, int worker) {
-  const sonde_call *c = arg;
+static void forward_rows(void *call, int64_t begin, int64_t end, float *sums) {
+  const sonde_call *c = call;
   const float *x = c->in[X], *gain = c->in[GAIN], lambda = *(const float *)c->in[LAMBDA];
   const float *given = c->n_in > GIVEN ? c->in[GIVEN] : NULL;
   const float extra = c->n_in > EXTRA ? *(const float *)c->in[EXTRA] : 0;
-  float *v_out = c->out[1];
-  int64_t width = width_of(&c->in_shape[X]), end = block_end(&c->in_shape[X], block);
+  float *v_out = c->out[1], v[GROUP], r[GROUP];
+  int64_t width = width_of(&c->in_shape[X]), n;
   int dtype = c->out_shape[0].dtype;
-  (void)worker;
-  for (int64_t i = block * BLOCK_ROWS; i < end; i++) {
+  (void)sums;
+  for (int64_t i = begin; i < end; i += n) {
     const float *row = x + i * width;
-    float v = given ? given[i] + extra : c->host->simd->dot(row, row, width) / (float)width;
-    if (v_out) v_out[i] = v;
-    if (c->out[0]) tanh_row(row_at(c->out[0], dtype, i * width), dtype, row, gain, lambda * row_scale(c, v), width);
+    n = group_of(width, end - i);
+    for (int64_t k = 0; k < n; k++)
+      v[k] = given ? given[i + k] + extra : c->host->simd->dot(row + k * width, row + k * width, width) / (float)width;
+    if (v_out) memcpy(v_out + i, v, (size_t)n * sizeof *v);
+    row_scales(c, r, v, n);
+    for (int64_t k = 0; c->out[0] && k < n; k++)
+      tanh_row(row_at(c->out[0], dtype, (i + k) * width), dtype, row + k * width, gain, lambda * r[k], width);
   }
 }
 
 static int forward_run(const sonde_call *c) {
-  c->host->parallel(c, blocks_of(&c->in_shape[X]), forward_block, (void *)(uintptr_t)c);
+  const sonde_shape *x = &c->in_shape[X];
+  c->host->rows(c, rows_of(x), width_of(x), 0, forward_rows, (void *)(uintptr_t)c);
   return SONDE_OK;
 }
 
@@ -120,35 +134,36 @@ static int backward_shape(const sonde_shape *in, int n_in, const sonde_attr *a, 
   return SONDE_OK;
 }
 
-static void backward_block(void *arg, int64_t block, int worker) {
-  const sonde_call *c = arg;
+static void backward_rows(void *call, int64_t begin, int64_t end, float *sums) {
+  const sonde_call *c = call;
   const float *x = c->in[X], *gain = c->in[GAIN], *v = c->in[G_V], *dy = c->in[G_DY];
-  const float lambda = *(const float *)c->in[LAMBDA];
-  const float *dv_in = c->n_in > G_DV ? c->in[G_DV] : NULL;
-  int64_t width = width_of(&c->in_shape[X]), end = block_end(&c->in_shape[X], block);
-  float *dx = c->out[G_DX], *dv_out = c->out[G_DGIVEN], *dgain = partial_of(c, block), dlambda = 0;
-  (void)worker;
-  memset(dgain, 0, (size_t)width * sizeof *dgain);
-  for (int64_t i = block * BLOCK_ROWS; i < end; i++) {
-    float r = row_scale(c, v[i]), *to = dx ? dx + i * width : NULL;
-    float da = tanh_row_grad(to, dgain, x + i * width, gain, dy + i * width, lambda * r, width);
-    dlambda += da * r;
-    float dv = (float)(-0.5 * (double)(da * lambda * r) / ((double)v[i] + c->attr->f[1])) + (dv_in ? dv_in[i] : 0);
-    if (dv_out) dv_out[i] = dv;
-    if (to && c->attr->i[0]) c->host->simd->axpy(to, x + i * width, 2 * dv / (float)width, width);
+  const float lambda = *(const float *)c->in[LAMBDA], *dv_in = c->n_in > G_DV ? c->in[G_DV] : NULL;
+  float *dx = c->out[G_DX], *dv_out = c->out[G_DGIVEN], r[GROUP], da[GROUP], dv[GROUP];
+  int64_t width = width_of(&c->in_shape[X]), n;
+  for (int64_t i = begin; i < end; i += n) {
+    n = group_of(width, end - i);
+    row_scales(c, r, v + i, n);
+    for (int64_t k = 0, at = i * width; k < n; k++, at += width)
+      da[k] = tanh_row_grad(dx ? dx + at : NULL, sums, x + at, gain, dy + at, lambda * r[k], width);
+    for (int64_t k = 0; k < n; k++) {
+      sums[width] += da[k] * r[k];
+      dv[k] = (float)(-0.5 * (double)(da[k] * lambda * r[k]) / ((double)v[i + k] + c->attr->f[1]));
+      if (dv_in) dv[k] += dv_in[i + k];
+    }
+    if (dv_out) memcpy(dv_out + i, dv, (size_t)n * sizeof *dv);
+    for (int64_t k = 0, at = i * width; dx && c->attr->i[0] && k < n; k++, at += width)
+      c->host->simd->axpy(dx + at, x + at, 2 * dv[k] / (float)width, width);
   }
-  dgain[width] = dlambda;
 }
 
 static int backward_run(const sonde_call *c) {
-  c->host->parallel(c, blocks_of(&c->in_shape[X]), backward_block, (void *)(uintptr_t)c);
-  add_partials(c, c->out[G_DGAIN], c->out[G_DLAMBDA]);
+  tanh_grad_run(c, backward_rows, c->out[G_DGAIN], c->out[G_DLAMBDA]);
   return SONDE_OK;
 }
 
 static int64_t backward_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
   (void)n_in, (void)out, (void)a;
-  return partial_bytes(&in[X]);
+  return tanh_grad_scratch(&in[X]);
 }
 
 /* tanh counts as ten. */

@@ -24,18 +24,19 @@ static int forward_shape(const sonde_shape *in, int n_in, const sonde_attr *a, s
   return tanh_rows_check("dyt.forward", &in[0], &in[1], &in[2], err);
 }
 
-static void forward_block(void *arg, int64_t block, int worker) {
-  const sonde_call *c = arg;
+static void forward_rows(void *call, int64_t begin, int64_t end, float *sums) {
+  const sonde_call *c = call;
   const float *x = c->in[0], *gain = c->in[1], alpha = *(const float *)c->in[2];
-  int64_t width = width_of(&c->in_shape[0]), end = block_end(&c->in_shape[0], block);
+  int64_t width = width_of(&c->in_shape[0]);
   int dtype = c->out_shape[0].dtype;
-  (void)worker;
-  for (int64_t i = block * BLOCK_ROWS; i < end; i++)
+  (void)sums;
+  for (int64_t i = begin; i < end; i++)
     tanh_row(row_at(c->out[0], dtype, i * width), dtype, x + i * width, gain, alpha, width);
 }
 
 static int forward_run(const sonde_call *c) {
-  c->host->parallel(c, blocks_of(&c->in_shape[0]), forward_block, (void *)(uintptr_t)c);
+  const sonde_shape *x = &c->in_shape[0];
+  c->host->rows(c, rows_of(x), width_of(x), 0, forward_rows, (void *)(uintptr_t)c);
   return SONDE_OK;
 }
 
@@ -55,28 +56,23 @@ static int backward_shape(const sonde_shape *in, int n_in, const sonde_attr *a, 
   return tanh_rows_check("dyt.backward", &in[3], &in[1], &in[2], err);
 }
 
-static void backward_block(void *arg, int64_t block, int worker) {
-  const sonde_call *c = arg;
+static void backward_rows(void *call, int64_t begin, int64_t end, float *sums) {
+  const sonde_call *c = call;
   const float *x = c->in[0], *gain = c->in[1], alpha = *(const float *)c->in[2], *dy = c->in[3];
-  int64_t width = width_of(&c->in_shape[0]), end = block_end(&c->in_shape[0], block);
-  float *dgain = partial_of(c, block), dalpha = 0;
-  (void)worker;
-  memset(dgain, 0, (size_t)width * sizeof *dgain);
-  for (int64_t i = block * BLOCK_ROWS; i < end; i++)
-    dalpha += tanh_row_grad(c->out[0] ? (float *)c->out[0] + i * width : NULL, dgain, x + i * width, gain,
-                            dy + i * width, alpha, width);
-  dgain[width] = dalpha;
+  int64_t width = width_of(&c->in_shape[0]);
+  for (int64_t i = begin; i < end; i++)
+    sums[width] += tanh_row_grad(c->out[0] ? (float *)c->out[0] + i * width : NULL, sums, x + i * width, gain,
+                                 dy + i * width, alpha, width);
 }
 
 static int backward_run(const sonde_call *c) {
-  c->host->parallel(c, blocks_of(&c->in_shape[0]), backward_block, (void *)(uintptr_t)c);
-  add_partials(c, c->out[1], c->out[2]);
+  tanh_grad_run(c, backward_rows, c->out[1], c->out[2]);
   return SONDE_OK;
 }
 
 static int64_t backward_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
   (void)n_in, (void)out, (void)a;
-  return partial_bytes(&in[0]);
+  return tanh_grad_scratch(&in[0]);
 }
 
 /* tanh counts as ten. */

@@ -1,17 +1,17 @@
 /* tanh_rows.h - rows y = gain tanh(a x) and their gradients, for the norms that bound their result so (DyT, BHyT).
  *
  * tanh is computed again in the backward pass: it costs less than to store it and read it back, and a model then
- * keeps one array fewer for each norm. Gradients of gain and of a scalar are sums over all rows: each block of
- * BLOCK_ROWS rows leaves partial sums in scratch, which are added in the order of the blocks, so the bits do not depend
- * on the threads. */
+ * keeps one array fewer for each norm. Gradients of gain and of a scalar are sums over all rows: the gain's [D], then the
+ * scalar's. */
 #ifndef SONDE_TANH_ROWS_H
 #define SONDE_TANH_ROWS_H
 
 #include <stdio.h>
+#include <string.h>
 
 #include "sonde_plugin.h"
 
-enum { PIECE = 1024, BLOCK_ROWS = 128 };
+enum { PIECE = 1024 };
 
 /* For probes: what the tanh is taken of, under "<slot>.tanh_input". No step computes it. */
 static inline void publish_tanh(sonde_site *site, sonde_node *argument) {
@@ -26,11 +26,6 @@ static inline int64_t rows_of(const sonde_shape *x) {
   return n;
 }
 static inline int64_t width_of(const sonde_shape *x) { return x->dim[x->rank - 1]; }
-static inline int64_t blocks_of(const sonde_shape *x) { return (rows_of(x) + BLOCK_ROWS - 1) / BLOCK_ROWS; }
-static inline int64_t block_end(const sonde_shape *x, int64_t block) {
-  int64_t end = (block + 1) * BLOCK_ROWS;
-  return end < rows_of(x) ? end : rows_of(x);
-}
 static inline void *row_at(void *y, int dtype, int64_t at) {
   return (char *)y + at * (dtype == SONDE_F32 ? (int64_t)sizeof(float) : (int64_t)sizeof(uint16_t));
 }
@@ -74,24 +69,16 @@ static inline float tanh_row_grad(float *dx, float *dgain, const float *x, const
   return da;
 }
 
-/* The partial sums of each block of rows: the gain's [D], then the scalar's. */
-static inline int64_t partial_bytes(const sonde_shape *x) {
-  return blocks_of(x) * (width_of(x) + 1) * (int64_t)sizeof(float);
-}
-static inline float *partial_of(const sonde_call *c, int64_t block) {
-  return (float *)c->scratch + block * (width_of(&c->in_shape[0]) + 1);
+static inline int64_t tanh_grad_scratch(const sonde_shape *x) {
+  return sonde_the_host->rows_scratch(rows_of(x), width_of(x), width_of(x) + 1);
 }
 
-/* Adds them up into dgain and dscalar; either may be NULL. */
-static inline void add_partials(const sonde_call *c, float *dgain, float *dscalar) {
-  int64_t width = width_of(&c->in_shape[0]), blocks = blocks_of(&c->in_shape[0]);
-  double sum = 0;
-  for (int64_t k = 0; dgain && k < width; k++) dgain[k] = 0;
-  for (int64_t b = 0; b < blocks; b++) {
-    if (dgain) sonde_the_host->simd->axpy(dgain, partial_of(c, b), 1, width);
-    sum += (double)partial_of(c, b)[width];
-  }
-  if (dscalar) *dscalar = (float)sum;
+/* Runs fn over the rows; what it sums goes to dgain and dscalar, either of which may be NULL. */
+static inline void tanh_grad_run(const sonde_call *c, sonde_rows fn, float *dgain, float *dscalar) {
+  int64_t width = width_of(&c->in_shape[0]);
+  const float *sums = sonde_the_host->rows(c, rows_of(&c->in_shape[0]), width, width + 1, fn, (void *)(uintptr_t)c);
+  if (dgain) memcpy(dgain, sums, (size_t)width * sizeof *dgain);
+  if (dscalar) *dscalar = sums[width];
 }
 
 #endif

@@ -6,7 +6,6 @@
 #include "sonde_plugin.h"
 
 enum { EPS };
-enum { ROWS = 32 };   /* tokens a tile: by the shape alone, never by the number of threads */
 
 static const sonde_option options[] = {
     [EPS] = {"eps", 'f', "1e-6", 1e-12, 1, NULL, "added to the mean square, under the root"},
@@ -14,9 +13,6 @@ static const sonde_option options[] = {
 
 static int64_t width_of(const sonde_call *c) { return c->in_shape[0].dim[2]; }
 static int64_t rows_of(const sonde_call *c) { return c->in_shape[0].dim[0] * c->in_shape[0].dim[1]; }
-static int64_t end_of(const sonde_call *c, int64_t tile) {
-  return (tile + 1) * ROWS < rows_of(c) ? (tile + 1) * ROWS : rows_of(c);
-}
 
 /* forward, x [B, T, D]: y = r x [B, T, D] and r = 1 / sqrt(mean(x^2) + eps) [B, T, 1]
  * backward, y, r and dy: dx = r (dy - y mean(y dy)) [B, T, D] */
@@ -28,12 +24,13 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_sha
   return SONDE_OK;
 }
 
-static void forward_tile(void *call, int64_t tile, int worker) {
+/* Tokens [begin, end); nothing is summed over all of them. */
+static void forward_rows(void *call, int64_t begin, int64_t end, float *sums) {
   const sonde_call *c = call;
   const int64_t width = width_of(c);
   float *y = c->out[0], *r = c->out[1];
-  (void)worker;
-  for (int64_t i = tile * ROWS; i < end_of(c, tile); i++) {
+  (void)sums;
+  for (int64_t i = begin; i < end; i++) {
     const float *x = (const float *)c->in[0] + i * width;
     float scale = 1 / sqrtf(sonde_the_host->simd->dot(x, x, width) / (float)width + (float)c->attr->f[0]);
     if (y) sonde_the_host->simd->scale(y + i * width, x, scale, width);
@@ -41,11 +38,11 @@ static void forward_tile(void *call, int64_t tile, int worker) {
   }
 }
 
-static void backward_tile(void *call, int64_t tile, int worker) {
+static void backward_rows(void *call, int64_t begin, int64_t end, float *sums) {
   const sonde_call *c = call;
   const int64_t width = width_of(c);
-  (void)worker;
-  for (int64_t i = tile * ROWS; i < end_of(c, tile); i++) {
+  (void)sums;
+  for (int64_t i = begin; i < end; i++) {
     const float *y = (const float *)c->in[0] + i * width, *dy = (const float *)c->in[2] + i * width;
     float r = ((const float *)c->in[1])[i], mean = sonde_the_host->simd->dot(y, dy, width) / (float)width;
     float *dx = (float *)c->out[0] + i * width;
@@ -53,12 +50,13 @@ static void backward_tile(void *call, int64_t tile, int worker) {
   }
 }
 
-static int run_tiles(const sonde_call *c, sonde_tile tile) {
-  sonde_the_host->parallel(c, (rows_of(c) + ROWS - 1) / ROWS, tile, (void *)(uintptr_t)c);
+/* Any number of threads, the same bits: the host cuts by the shape alone. */
+static int run(const sonde_call *c, sonde_rows fn) {
+  sonde_the_host->rows(c, rows_of(c), width_of(c), 0, fn, (void *)(uintptr_t)c);
   return SONDE_OK;
 }
-static int forward_run(const sonde_call *c) { return run_tiles(c, forward_tile); }
-static int backward_run(const sonde_call *c) { return run_tiles(c, backward_tile); }
+static int forward_run(const sonde_call *c) { return run(c, forward_rows); }
+static int backward_run(const sonde_call *c) { return run(c, backward_rows); }
 
 static int forward_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_node *in[3] = {self, sonde_the_host->result(self, 1), dout[0]};

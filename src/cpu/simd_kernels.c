@@ -140,7 +140,8 @@ static float square_around(const float *x, float m, int64_t n) {
  * Rows pass once, from memory and back. The sums over a row hold up the loads of the next one, and the memory would
  * stand idle meanwhile; so every pass asks for what comes AHEAD numbers later, a stretch at a time: to read x (and dy), to
  * write y. All at once is worse: a long row's own numbers are then out of the cache before their turn. Addresses behind the
- * end do no harm. */
+ * end do no harm. Where two passes go over x and dy, the first asks for x and the second for the dy of the next row: the
+ * memory is busy in both. */
 enum { STRETCH = 128, AHEAD = 1024 };
 
 static inline void ask(const float *x, int64_t n) {
@@ -176,7 +177,8 @@ static float rms_row(float *y, const float *x, const float *g, float eps, int64_
 }
 
 static inline void rms_grad_stretch(float *dx, float *dg, const float *x, const float *g, const float *dy, float r, float c,
-                                    int64_t n) {
+                                    int64_t far, int64_t n) {
+  ask(dy + far, n);
   ask_to_write(dx, n);
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; i++) {
@@ -189,13 +191,14 @@ static inline void rms_grad_stretch(float *dx, float *dg, const float *x, const 
 static void rms_row_grad(float *dx, float *dg, const float *x, const float *g, const float *dy, float r,
                          int64_t n) {
 #define STEP(s, i) \
-  do { ask(x + (i), 1); ask(dy + (i), 1); s += load(g + (i)) * load(dy + (i)) * load(x + (i)); } while (0)
+  do { ask(x + (i), 1); s += load(g + (i)) * load(dy + (i)) * load(x + (i)); } while (0)
 #define LAST(s, i, c) s += load_part(g + (i), c, 0) * load_part(dy + (i), c, 0) * load_part(x + (i), c, 0)
   REDUCE(n, a, STEP, LAST);
 #undef STEP
 #undef LAST
   float c = r * r * r * fold(a) / (float)n;
-#define DO(at, count) rms_grad_stretch(dx + (at), dg + (at), x + (at), g + (at), dy + (at), r, c, count)
+  const int64_t far = n > AHEAD ? n - AHEAD : 0;   /* to the next row, beyond what ask() looks ahead */
+#define DO(at, count) rms_grad_stretch(dx + (at), dg + (at), x + (at), g + (at), dy + (at), r, c, far, count)
   STRETCHES(n, DO);
 #undef DO
 }
@@ -225,8 +228,9 @@ static void layer_row(float *y, const float *x, const float *g, const float *b, 
 }
 
 static inline void layer_grad_stretch(float *dx, float *dg, float *db, const float *x, const float *g, const float *dy,
-                                      const float stat[4], int64_t n) {
+                                      const float stat[4], int64_t far, int64_t n) {
   const float mean = stat[0], r = stat[1], s1 = stat[2], s2 = stat[3];
+  ask(dy + far, n);
   ask_to_write(dx, n);
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; i++) {
@@ -245,7 +249,6 @@ static void layer_row_grad(float *dx, float *dg, float *db, const float *x, cons
   do {                                               \
     vec d_ = load(g + (i)) * load(dy + (i));         \
     ask(x + (i), 1);                                 \
-    ask(dy + (i), 1);                                \
     gdy[v_] += d_;                                   \
     s += d_ * (load(x + (i)) - mean);                \
   } while (0)
@@ -258,8 +261,9 @@ static void layer_row_grad(float *dx, float *dg, float *db, const float *x, cons
   REDUCE(n, a, STEP, LAST);
 #undef STEP
 #undef LAST
+  const int64_t far = n > AHEAD ? n - AHEAD : 0;   /* to the next row, beyond what ask() looks ahead */
   const float stat[4] = {mean, r, fold(gdy) / (float)n, fold(a) * r / (float)n};
-#define DO(at, count) layer_grad_stretch(dx + (at), dg + (at), db + (at), x + (at), g + (at), dy + (at), stat, count)
+#define DO(at, count) layer_grad_stretch(dx + (at), dg + (at), db + (at), x + (at), g + (at), dy + (at), stat, far, count)
   STRETCHES(n, DO);
 #undef DO
 }

@@ -1,8 +1,5 @@
 /* norm.c - RMSNorm (Zhang and Sennrich 2019) and LayerNorm (Ba et al. 2016) over the last axis, and their
- * gradients.
- *
- * The gradients of gain and bias are sums over all rows: blocks of ROWS rows give partial sums in scratch,
- * which are added in the order of the blocks, so the bits do not depend on who computed which block. */
+ * gradients. */
 #include "config.h"
 #include "graph/ops.h"
 
@@ -11,7 +8,7 @@
 #include "ops/rows.h"
 #include "tensor/tensor.h"
 
-enum { ROWS = 64, MAX_WIDTH = 16384 };
+enum { MAX_WIDTH = 16384 };
 
 /* ---- shapes -------------------------------------------------------------------------------------- */
 
@@ -97,23 +94,21 @@ typedef struct norm_run {
   const sonde_simd_table *simd;
   int64_t rows, width;
   int layer;              /* LayerNorm, else RMSNorm */
-  float *partial;         /* gradients: per block of rows, [layer + 1, width] */
 } norm_run;
 
 static norm_run prepare(const sonde_call *c, int layer) {
   const sonde_shape *x = &c->in_shape[0];
-  return (norm_run){c, sonde_simd_get(), sonde_leading(x, 1), x->dim[x->rank - 1], layer, c->scratch};
+  return (norm_run){c, sonde_simd_get(), sonde_leading(x, 1), x->dim[x->rank - 1], layer};
 }
 
-static void forward_block(void *arg, int64_t tile, int worker) {
-  (void)worker;
+static void forward_rows(void *arg, int64_t begin, int64_t end, float *sums) {
+  (void)sums;
   const norm_run *r = arg;
   const sonde_call *c = r->c;
   const float *gain = c->in[1], eps = (float)c->attr->f[0];
   float in_buf[MAX_WIDTH], out_buf[MAX_WIDTH], mean, scale;
   float *stat = c->out[1], *stat2 = r->layer ? c->out[2] : NULL;
-  int64_t end = (tile + 1) * ROWS < r->rows ? (tile + 1) * ROWS : r->rows;
-  for (int64_t i = tile * ROWS; i < end; i++) {
+  for (int64_t i = begin; i < end; i++) {
     const float *x = sonde_row_in(r->simd, c->in[0], c->in_shape[0].dtype, i * r->width, r->width, in_buf);
     float *y = c->out[0] ? sonde_row_out(c->out[0], c->out_shape[0].dtype, i * r->width, out_buf) : out_buf;
     if (r->layer) {
@@ -130,7 +125,7 @@ static void forward_block(void *arg, int64_t tile, int worker) {
 
 static int run_forward(const sonde_call *c, int layer) {
   norm_run r = prepare(c, layer);
-  sonde_pool_run(c->pool, sonde_parts(r.rows, ROWS), forward_block, &r);
+  sonde_rows_run(c, sonde_on_pool, r.rows, r.width, 0, forward_rows, &r);
   return SONDE_OK;
 }
 
@@ -139,64 +134,48 @@ static int layer_run(const sonde_call *c) { return run_forward(c, 1); }
 
 /* ---- backward ------------------------------------------------------------------------------------ */
 
-static void backward_block(void *arg, int64_t tile, int worker) {
-  (void)worker;
+/* The sums over rows: the gain's gradient [width], then the bias's. */
+static void backward_rows(void *arg, int64_t begin, int64_t end, float *sums) {
   const norm_run *r = arg;
   const sonde_call *c = r->c;
   const int dy_at = r->layer ? 4 : 3;
   const float *gain = c->in[1], *stat = c->in[2], *stat2 = r->layer ? c->in[3] : NULL;
   float x_buf[MAX_WIDTH], dy_buf[MAX_WIDTH], dx_buf[MAX_WIDTH];
-  float *dg = r->partial + tile * (r->layer + 1) * r->width, *db = dg + r->width;
-  memset(dg, 0, (size_t)((r->layer + 1) * r->width) * sizeof(float));
-  int64_t end = (tile + 1) * ROWS < r->rows ? (tile + 1) * ROWS : r->rows;
-  for (int64_t i = tile * ROWS; i < end; i++) {
+  for (int64_t i = begin; i < end; i++) {
     int64_t at = i * r->width;
     const float *x = sonde_row_in(r->simd, c->in[0], c->in_shape[0].dtype, at, r->width, x_buf);
     const float *dy = sonde_row_in(r->simd, c->in[dy_at], c->in_shape[dy_at].dtype, at, r->width, dy_buf);
     float *dx = c->out[0] ? sonde_row_out(c->out[0], c->out_shape[0].dtype, at, dx_buf) : dx_buf;
-    if (r->layer) r->simd->layer_row_grad(dx, dg, db, x, gain, dy, stat[i], stat2[i], r->width);
-    else r->simd->rms_row_grad(dx, dg, x, gain, dy, stat[i], r->width);
+    if (r->layer) r->simd->layer_row_grad(dx, sums, sums + r->width, x, gain, dy, stat[i], stat2[i], r->width);
+    else r->simd->rms_row_grad(dx, sums, x, gain, dy, stat[i], r->width);
     if (c->out[0]) sonde_row_done(r->simd, c->out[0], c->out_shape[0].dtype, at, r->width, dx);
   }
 }
 
-/* Adds the blocks' sums in order. One tile per parameter: a few thousand numbers a block, too little to cut
- * further. */
-static void add_blocks(void *arg, int64_t param, int worker) {
-  (void)worker;
-  const norm_run *r = arg;
-  float *sum = r->c->out[1 + param];
-  if (!sum) return;
-  memset(sum, 0, (size_t)r->width * sizeof(float));
-  for (int64_t b = 0; b < sonde_parts(r->rows, ROWS); b++)
-    r->simd->common.axpy(sum, r->partial + (b * (r->layer + 1) + param) * r->width, 1.0f, r->width);
-}
-
 static int run_backward(const sonde_call *c, int layer) {
   norm_run r = prepare(c, layer);
-  sonde_pool_run(c->pool, sonde_parts(r.rows, ROWS), backward_block, &r);
-  sonde_pool_run(c->pool, layer + 1, add_blocks, &r);
+  const float *sums = sonde_rows_run(c, sonde_on_pool, r.rows, r.width, (layer + 1) * r.width, backward_rows, &r);
+  for (int k = 0; k <= layer; k++)
+    if (c->out[1 + k]) memcpy(c->out[1 + k], sums + k * r.width, (size_t)r.width * sizeof *sums);
   return SONDE_OK;
 }
 
 static int rms_grad_run(const sonde_call *c) { return run_backward(c, 0); }
 static int layer_grad_run(const sonde_call *c) { return run_backward(c, 1); }
 
-static int64_t partial_bytes(const sonde_shape *in, int params) {
-  return sonde_parts(sonde_leading(&in[0], 1), ROWS) * params * in[0].dim[in[0].rank - 1] *
-         (int64_t)sizeof(float);
+static int64_t grad_scratch(const sonde_shape *x, int params) {
+  int64_t width = x->dim[x->rank - 1];
+  return sonde_rows_scratch(sonde_leading(x, 1), width, params * width);
 }
 
-static int64_t rms_grad_scratch(const sonde_shape *in, int n_in, const sonde_shape *out,
-                                const sonde_attr *at) {
+static int64_t rms_grad_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
   (void)n_in, (void)out, (void)at;
-  return partial_bytes(in, 1);
+  return grad_scratch(&in[0], 1);
 }
 
-static int64_t layer_grad_scratch(const sonde_shape *in, int n_in, const sonde_shape *out,
-                                  const sonde_attr *at) {
+static int64_t layer_grad_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
   (void)n_in, (void)out, (void)at;
-  return partial_bytes(in, 2);
+  return grad_scratch(&in[0], 2);
 }
 
 static double elements(const sonde_shape *in) { return (double)sonde_leading(&in[0], 0); }

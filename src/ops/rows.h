@@ -1,4 +1,4 @@
-/* rows.h - rows of f32 or bf16 data, seen as f32 by a kernel. */
+/* rows.h - rows of f32 or bf16 data, seen as f32 by a kernel; kernels that go row by row. */
 #ifndef SONDE_OPS_ROWS_H
 #define SONDE_OPS_ROWS_H
 
@@ -31,6 +31,14 @@ static inline int64_t sonde_leading(const sonde_shape *s, int keep) {
   for (int k = 0; k < s->rank - keep; k++) n *= s->dim[k];
   return n;
 }
+
+/* The host's services `rows` and `rows_scratch` (sonde_plugin.h); tiles are run by `parallel`, which sonde_on_pool is for
+ * the core's own ops: they run without a host too. */
+typedef void (*sonde_parallel)(const sonde_call *c, int64_t tiles, sonde_tile fn, void *arg);
+void sonde_on_pool(const sonde_call *c, int64_t tiles, sonde_tile fn, void *arg);
+const float *sonde_rows_run(const sonde_call *c, sonde_parallel parallel, int64_t rows, int64_t width, int64_t n,
+                            sonde_rows fn, void *arg);
+int64_t sonde_rows_scratch(int64_t rows, int64_t width, int64_t n);
 
 static inline int sonde_is_real(const sonde_shape *s) {
   return s->dtype == SONDE_F32 || s->dtype == SONDE_BF16;

@@ -6,6 +6,7 @@
 #include "base/pool.h"
 #include "cpu/gemm.h"
 #include "cpu/simd.h"
+#include "ops/rows.h"
 #include "plugin/site.h"
 
 static int rehearsed_workers, rehearsed_backwards;
@@ -20,6 +21,10 @@ static void parallel(const sonde_call *c, int64_t tiles, sonde_tile fn, void *ar
   else
     for (int64_t k = 0; k < tiles; k++)
       fn(arg, rehearsed_backwards ? tiles - 1 - k : k, (int)(k % rehearsed_workers));
+}
+
+static const float *rows(const sonde_call *c, int64_t count, int64_t width, int64_t n, sonde_rows fn, void *arg) {
+  return sonde_rows_run(c, parallel, count, width, n, fn, arg);
 }
 
 static sonde_host table = {
@@ -42,6 +47,8 @@ static sonde_host table = {
     .fail = sonde_fail,
     .parallel = parallel,
     .gemm = sonde_gemm_tile,
+    .rows = rows,
+    .rows_scratch = sonde_rows_scratch,
 };
 
 static void take_simd(void) { table.simd = &sonde_simd_get()->common; }

@@ -312,7 +312,7 @@ static json_t *read_trial(sonde_db *db, sqlite3_stmt *s) {
   return trial;
 }
 
-json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err) {
+static json_t *select_trials(sonde_db *db, const char *under, sonde_error *err) {
   static const char select[] =
       "SELECT * FROM trials WHERE ?1 IS NULL OR dir = ?1 OR experiment = ?1 ORDER BY dir";
   sqlite3_stmt *s;
@@ -331,4 +331,31 @@ json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err) {
   failed(db, err);
   json_decref(all);
   return NULL;
+}
+
+/* Whether its process wrote the end of the run into run.json, and was killed before it could put it here. */
+static int is_behind(const sonde_db *db, const json_t *trial) {
+  const char *status = json_string_value(json_object_get(trial, "status"));
+  json_t *run = NULL, *config = NULL;
+  sonde_error err = {0};
+  if (!status || strcmp(status, "killed") != 0) return 0;
+  if (sonde_scan_read(db->root, json_string_value(json_object_get(trial, "dir")), &run, &config, &err)) return 0;
+  int ended = strcmp(json_string_value(json_object_get(run, "status")), "running") != 0;
+  json_decref(run);
+  json_decref(config);
+  return ended;
+}
+
+json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err) {
+  json_t *trial, *all = select_trials(db, under, err);
+  size_t i;
+  int code = SONDE_OK, behind = 0;
+  json_array_foreach(all, i, trial) {
+    if (code || !is_behind(db, trial)) continue;
+    code = sonde_db_index(db, json_string_value(json_object_get(trial, "dir")), err);
+    behind++;
+  }
+  if (!behind) return all;
+  json_decref(all);
+  return code ? NULL : select_trials(db, under, err);
 }

@@ -81,34 +81,41 @@ static kernel norm_grad_of(const kernel *f, const char *name, int dy_type) {
   return k;
 }
 
-static void norm_gradients(const char *isa) {
-  const char *const names[] = {"rmsnorm", "layernorm"}, *const grads[] = {"rmsnorm_grad", "layernorm_grad"};
-  for (int q = 0; q < 2; q++) {
-    kernel f = norm_of(names[q], 203, 19, SONDE_F32);
-    assert_int_equal(kernel_run(&f, 1), 0);
-    kernel half = norm_grad_of(&f, grads[q], SONDE_BF16), full = norm_grad_of(&f, grads[q], SONDE_F32);
-    int last = full.n_in - 1;
-    for (int64_t i = 0; i < 203 * 19; i++)
-      ((float *)full.x[last])[i] = from_half(((uint16_t *)half.x[last])[i]);
-    kernel_same_bits(&half);
-    kernel_same_bits(&full);
-    for (int r = 0; r < half.def->n_out; r++)
-      assert_memory_equal(half.y[r], full.y[r], (size_t)sonde_shape_bytes(&full.out[r]));
-    for (int64_t i = 0; i < 19; i++) {
-      double dgain = 0, dbias = 0, mean, scale;
-      for (int64_t r = 0; r < 203; r++) {
-        naive_row(&f, r, &mean, &scale);
-        dgain += kernel_in(&full, last, r * 19 + i) * (kernel_in(&f, 0, r * 19 + i) - mean) * scale;
-        dbias += kernel_in(&full, last, r * 19 + i);
-      }
-      assert_near(kernel_out(&full, 1, i), dgain, 2e-5, isa, i);
-      if (q) assert_near(kernel_out(&full, 2, i), dbias, 2e-5, isa, i);
+static void check_norm_gradient(const char *isa, int layer, int64_t rows, int64_t width) {
+  enum { ROWS = 203 };
+  double mean[ROWS], scale[ROWS];
+  kernel f = norm_of(layer ? "layernorm" : "rmsnorm", rows, width, SONDE_F32);
+  const char *grad = layer ? "layernorm_grad" : "rmsnorm_grad";
+  assert_int_equal(kernel_run(&f, 1), 0);
+  kernel half = norm_grad_of(&f, grad, SONDE_BF16), full = norm_grad_of(&f, grad, SONDE_F32);
+  int last = full.n_in - 1;
+  for (int64_t i = 0; i < rows * width; i++) ((float *)full.x[last])[i] = from_half(((uint16_t *)half.x[last])[i]);
+  kernel_same_bits(&half);
+  kernel_same_bits(&full);
+  for (int r = 0; r < half.def->n_out; r++)
+    assert_memory_equal(half.y[r], full.y[r], (size_t)sonde_shape_bytes(&full.out[r]));
+  for (int64_t r = 0; r < rows; r++) naive_row(&f, r, &mean[r], &scale[r]);
+  for (int64_t i = 0; i < width; i++) {
+    double dgain = 0, dbias = 0;
+    for (int64_t r = 0; r < rows; r++) {
+      dgain += kernel_in(&full, last, r * width + i) * (kernel_in(&f, 0, r * width + i) - mean[r]) * scale[r];
+      dbias += kernel_in(&full, last, r * width + i);
     }
-    full.unread = 1;
-    assert_int_equal(kernel_run(&full, 2), 0);
-    full.unread = 6;
-    assert_int_equal(kernel_run(&full, 2), 0);
-    kernel_free(&f), kernel_free(&half), kernel_free(&full);
+    assert_near(kernel_out(&full, 1, i), dgain, 2e-5, isa, i);
+    if (layer) assert_near(kernel_out(&full, 2, i), dbias, 2e-5, isa, i);
+  }
+  full.unread = 1;
+  assert_int_equal(kernel_run(&full, 2), 0);
+  full.unread = 6;
+  assert_int_equal(kernel_run(&full, 2), 0);
+  kernel_free(&f), kernel_free(&half), kernel_free(&full);
+}
+
+/* Many blocks of rows; and rows so wide that a block's sums do not fit on the stack. */
+static void norm_gradients(const char *isa) {
+  for (int layer = 0; layer < 2; layer++) {
+    check_norm_gradient(isa, layer, 203, 19);
+    check_norm_gradient(isa, layer, 37, 9001);
   }
 }
 static void test_norm_gradients(void **state) { (void)state; on_every_isa(norm_gradients); }

@@ -75,8 +75,8 @@ typedef struct broken {
 } broken;
 
 static const broken plugins[] = {
-    {"wrong_major", "load", "2.0, this Sonde 1.0: the major numbers differ", 1},
-    {"newer_minor", "load", "needs plugin interface 1.1, this Sonde has 1.0", 1},
+    {"wrong_major", "load", "2.0, this Sonde 1.1: the major numbers differ", 1},
+    {"newer_minor", "load", "needs plugin interface 1.2, this Sonde has 1.1", 1},
     {"short_descriptor", "load", "set .size = sizeof(sonde_plugin)", 1},
     {"other_build", "load", "built for 'real=f64', this Sonde has 'real=f32'", 1},
     {"no_entry", "load", "exports no 'sonde_plugin_entry'", 1},

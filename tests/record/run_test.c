@@ -163,6 +163,25 @@ static void a_killed_run_is_told_from_a_running_one(void **state) {
   close(ready[1]);
 }
 
+static void killed_before_the_index_knew_its_end_a_run_has_ended(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  sonde_run *r = open_run("killed/late");
+  assert_int_equal(sonde_run_begin(r, "x", 1, &err), SONDE_OK);
+  char *path = in_root("killed/late/run.json");
+  json_t *record = json_load_file(path, 0, NULL);
+  json_object_set_new(record, "status", json_string("done"));
+  assert_int_equal(json_dump_file(record, path, 0), 0);
+  json_decref(record);
+  json_t *all = trials("killed/late");
+  assert_string_equal(text(json_array_get(all, 0), "status"), "running");   /* it is still held */
+  json_decref(all);
+  sonde_run_close(r);
+  all = trials("killed/late");
+  assert_string_equal(text(json_array_get(all, 0), "status"), "done");
+  json_decref(all);
+}
+
 static void a_lost_database_is_made_again_from_the_folders(void **state) {
   (void)state;
   assert_int_equal(make_run("depth/lns-8", 8, 2.25), 0);
@@ -301,6 +320,7 @@ int main(void) {
       cmocka_unit_test(another_configuration_is_refused_by_its_keys),
       cmocka_unit_test(names_are_experiment_and_trial),
       cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
+      cmocka_unit_test(killed_before_the_index_knew_its_end_a_run_has_ended),
       cmocka_unit_test(a_lost_database_is_made_again_from_the_folders),
       cmocka_unit_test(a_run_whose_folder_is_gone_is_no_run),
       cmocka_unit_test(a_folder_that_cannot_be_written_is_listed),
