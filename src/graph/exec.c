@@ -4,6 +4,8 @@
 
 #include "graph/fused.h"
 
+enum { LINE = 64 };   /* bytes that a cache takes at once */
+
 static int fill_constants(sonde_plan *p, sonde_error *err) {
   if (!p->const_bytes) return 0;
   if (!(p->constants = sonde_alloc((size_t)p->const_bytes)))
@@ -31,7 +33,11 @@ static int take_arena(sonde_plan *p, sonde_error *err) {
   return 0;
 }
 
+/* A thousand pointers or more: only when one of those that they follow from has changed. */
 static void set_pointers(sonde_plan *p) {
+  if (p->pointed && p->pointed_into == p->arena->data) return;
+  p->pointed = 1;
+  p->pointed_into = p->arena->data;
   for (int32_t v = 0; v < p->count * SONDE_MAX_OUT; v++) {
     if (p->root[v] < 0) continue;
     const storage *s = &p->store[p->root[v]];
@@ -57,6 +63,7 @@ static int prepare(sonde_plan *p, sonde_error *err) {
 int sonde_plan_set_input(sonde_plan *p, const char *name, const void *data, sonde_error *err) {
   for (int32_t k = 0; k < p->n_input; k++)
     if (!strcmp(p->input_name[k], name)) {
+      p->pointed = p->pointed && p->input[k] == data;
       p->input[k] = data;
       return 0;
     }
@@ -102,10 +109,23 @@ static int64_t now_ns(void) {
   return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
+/* The weights of a model push all else out of the caches between two steps of generation, where an op takes about a
+ * microsecond: what the next op is run with is asked for while this one runs. */
+static void ask_for(const sonde_plan *p, const step *s) {
+  if (s->kind != STEP_OP) return;
+  for (size_t at = 0; at < sizeof(pnode); at += LINE) __builtin_prefetch((const char *)&p->node[s->node] + at);
+}
+static void ask_for_shapes(const sonde_plan *p, const step *s) {
+  if (s->kind != STEP_OP) return;
+  const pnode *n = &p->node[s->node];
+  for (int k = 0; k < n->n_in; k++) __builtin_prefetch(plan_shape(p, n->in[k]));
+}
+
 static int run_steps(sonde_plan *p, int held, sonde_error *err) {
   int rc = 0;
   for (int32_t k = 0; !rc && k < p->n_step; k++) {
     if (p->step[k].held != held) continue;
+    if (k + 2 < p->n_step) ask_for(p, &p->step[k + 2]), ask_for_shapes(p, &p->step[k + 1]);
     int64_t start = p->profile ? now_ns() : 0;
     rc = run_step(p, &p->step[k], err);
     if (p->profile) p->step[k].ns += now_ns() - start;

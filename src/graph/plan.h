@@ -80,6 +80,8 @@ struct sonde_plan {
   uint64_t at_step;
   sonde_plan_info info;
   int profile, prepared, held;    /* held: the steps that run once have run */
+  int pointed;                    /* ptr is as the inputs and pointed_into, the arena's place, say */
+  const char *pointed_into;
 };
 
 /* passes; each returns 0 or a code with *err filled */

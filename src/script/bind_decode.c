@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "script/script.h"
 #include "train/decode.h"
+#include "train/sample.h"
 
 static void free_cache(void *p) { sonde_cache_free(p); }
 static const luaL_Reg cache_methods[];
@@ -55,12 +56,12 @@ typedef struct sampler {
   sonde_sampling how;
   sonde_rng rng;
   int64_t vocab, rows, *row;
-  int32_t *order;
+  sonde_candidates scratch;
 } sampler;
 
 static void free_sampler(void *p) {
   sampler *s = p;
-  sonde_release(s->row), sonde_release(s->order), sonde_release(s);
+  sonde_release(s->row), sonde_release(s->scratch.weight), sonde_release(s->scratch.token), sonde_release(s);
 }
 static const luaL_Reg sampler_methods[];
 static const sonde_lua_type sampler_type = {"sampler", free_sampler, sampler_methods};
@@ -77,8 +78,10 @@ static int core_sampler(lua_State *L) {
                             sonde_lua_field_number(L, 3, "top_p", 1)};
   s->rng = sonde_rng_stream((uint64_t)sonde_lua_field_int(L, 3, "seed", 0), "sampling");
   s->vocab = vocab, s->rows = rows;
-  s->row = sonde_alloc((size_t)rows * sizeof *s->row), s->order = sonde_alloc((size_t)vocab * sizeof *s->order);
-  if (!s->row || !s->order) return sonde_lua_fail(L, "no memory for choosing tokens");
+  s->row = sonde_alloc((size_t)rows * sizeof *s->row);
+  s->scratch.weight = sonde_alloc((size_t)vocab * sizeof *s->scratch.weight);
+  s->scratch.token = sonde_alloc((size_t)vocab * sizeof *s->scratch.token);
+  if (!s->row || !s->scratch.weight || !s->scratch.token) return sonde_lua_fail(L, "no memory for choosing tokens");
   for (int64_t r = 0; r < rows; r++) {
     lua_rawgeti(L, 2, r + 1);
     s->row[r] = lua_tointeger(L, -1);
@@ -101,7 +104,7 @@ static int sampler_choose(lua_State *L) {
     return sonde_lua_fail(L, "tokens are an i32 tensor with one for each row");
   for (int64_t r = 0; r < s->rows; r++) {
     uint64_t draw = ((uint64_t)s->row[r] << 32) + index;
-    to[r] = sonde_sample(logits + r * s->vocab, s->vocab, &s->how, s->rng, draw, s->order);
+    to[r] = sonde_sample(logits + r * s->vocab, s->vocab, &s->how, s->rng, draw, s->scratch);
     if (to[r] < 0) return sonde_lua_fail(L, "the logits are not finite: the weights hold NaN or infinite values, or are too large");
   }
   return 0;

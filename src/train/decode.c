@@ -2,7 +2,6 @@
 #include "config.h"
 #include "train/decode.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,52 +113,4 @@ int64_t sonde_cache_bytes(const sonde_cache *c) {
   int64_t n = 0;
   for (int k = 0; k < c->layers; k++) n += c->keys[k]->bytes + c->values[k]->bytes;
   return n;
-}
-
-/* ---- sampling ---------------------------------------------------------------------------------------------- */
-
-static int32_t largest(const float *logits, int64_t vocab) {
-  int32_t best = 0;
-  for (int64_t k = 1; k < vocab; k++)
-    if (logits[k] > logits[best]) best = (int32_t)k;
-  return best;
-}
-
-static int by_logit(const void *a, const void *b, void *logits) {
-  int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-  float p = ((const float *)logits)[x], q = ((const float *)logits)[y];
-  return p > q ? -1 : p < q ? 1 : x < y ? -1 : x > y;
-}
-
-/* Among all tokens, which need not be sorted for that. */
-static int32_t any_of(const float *logits, int64_t vocab, double temperature, double u) {
-  double top = logits[largest(logits, vocab)] / temperature, total = 0;
-  for (int64_t k = 0; k < vocab; k++) total += exp(logits[k] / temperature - top);
-  double left = u * total;
-  for (int64_t k = 0; k < vocab - 1; k++)
-    if ((left -= exp(logits[k] / temperature - top)) < 0) return (int32_t)k;
-  return (int32_t)vocab - 1;
-}
-
-int32_t sonde_sample(const float *logits, int64_t vocab, const sonde_sampling *s, sonde_rng rng, uint64_t index, int32_t *order) {
-  for (int64_t k = 0; k < vocab; k++)
-    if (!isfinite(logits[k])) return -1;
-  if (s->temperature <= 0) return largest(logits, vocab);
-  if ((s->top_k <= 0 || s->top_k >= vocab) && s->top_p >= 1)
-    return any_of(logits, vocab, s->temperature, sonde_rng_uniform(rng, index));
-  for (int64_t k = 0; k < vocab; k++) order[k] = (int32_t)k;
-  qsort_r(order, (size_t)vocab, sizeof *order, by_logit, (void *)(uintptr_t)logits);
-  int64_t n = s->top_k > 0 && s->top_k < vocab ? s->top_k : vocab;
-  double top = logits[order[0]] / s->temperature, total = 0, kept = 0;
-  for (int64_t k = 0; k < n; k++) total += exp(logits[order[k]] / s->temperature - top);
-  if (s->top_p < 1) {
-    int64_t m = 0;
-    while (m < n && kept < s->top_p * total) kept += exp(logits[order[m++]] / s->temperature - top);
-    n = m ? m : 1;
-    total = kept;
-  }
-  double left = sonde_rng_uniform(rng, index) * total;
-  for (int64_t k = 0; k < n - 1; k++)
-    if ((left -= exp(logits[order[k]] / s->temperature - top)) < 0) return order[k];
-  return order[n - 1];
 }

@@ -1,4 +1,4 @@
-/* decode.h - generation: a key-value cache as a state of the graph, and the choice of the next token.
+/* decode.h - generation: a key-value cache as a state of the graph.
  *
  * A cache is attached to a graph before the model is traced into it; from then on the graph's own edits send rotary
  * positions and causal attention through the cache, whatever the module that asks for them: the plugins know nothing
@@ -7,7 +7,6 @@
 #ifndef SONDE_TRAIN_DECODE_H
 #define SONDE_TRAIN_DECODE_H
 
-#include "base/rng.h"
 #include "graph/graph.h"
 
 typedef struct sonde_cache sonde_cache;
@@ -26,17 +25,5 @@ int sonde_cache_attach(sonde_cache *c, sonde_graph *g, int prefill, sonde_error 
 enum { SONDE_CACHE_LAYERS = 512 };
 int sonde_cache_outputs(const sonde_cache *c, sonde_node **out, sonde_tensor **tensor);
 int64_t sonde_cache_bytes(const sonde_cache *c);
-
-/* How a token is chosen from logits [V]. */
-typedef struct sonde_sampling {
-  double temperature;        /* 0: the largest logit (greedy) */
-  int64_t top_k;             /* only the k largest; 0: all */
-  double top_p;              /* only the largest that hold this probability together; 1: all (Holtzman et al. 2020) */
-} sonde_sampling;
-
-/* The token for one row of logits; `index` counts the choices of this stream, so that they can be repeated. `order`
- * is scratch for V numbers. Ties go to the smaller token. -1: a logit is not finite. */
-int32_t sonde_sample(const float *logits, int64_t vocab, const sonde_sampling *s, sonde_rng rng, uint64_t index,
-                    int32_t *order);
 
 #endif
