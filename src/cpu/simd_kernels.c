@@ -418,7 +418,8 @@ static void dots_bf16(float *y, const uint16_t *x, const uint16_t *w, int64_t ld
 #undef LAST
 #undef ADD
     if (n % 2) even[0] += even_of(words_part(x + n - 1, 1)) * even_of(words_part(row + n - 1, 1));
-    y[j] = fold(even) + fold(odd);
+    for (int k = 0; k < VECS; k++) even[k] += odd[k];
+    y[j] = fold(even);
   }
 }
 
