@@ -1,10 +1,9 @@
 /* sample.c - see sample.h. Passes over the whole vocabulary are vectors or plain sums: a token of a small model is computed in
- * a millisecond, and sorting 32,000 logits takes four. */
+ * a millisecond, and sorting 32,000 logits takes five. */
 #include "config.h"
 #include "train/sample.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "cpu/simd.h"
 
@@ -32,41 +31,57 @@ static double total_of(const float *x, int64_t n) {
   return total;
 }
 
-static int by_logit(const void *a, const void *b, void *arg) {
-  const float *logits = arg;
-  int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-  return logits[x] > logits[y] ? -1 : logits[x] < logits[y] ? 1 : x < y ? -1 : x > y;
+/* Whether token x comes before y: the larger logit first, of equal ones the smaller token. */
+static inline int before(const float *logits, int32_t x, int32_t y) {
+  return logits[x] > logits[y] || (logits[x] == logits[y] && x < y);
 }
 
-/* Lists the heaviest tokens, the heaviest first: at least top_k of them, or else those that hold top_p of the total. Only as
- * many are sorted as the threshold that is low enough lets through. Returns how many. */
-static int64_t heaviest(const float *logits, int64_t vocab, const sonde_sampling *s, double total, sonde_candidates c) {
-  int64_t n = 0;
-  for (float threshold = 1.0f / 16;; threshold = threshold > 1e-30f ? threshold / 16 : 0) {
-    double mass = 0;
-    n = 0;
-    for (int64_t k = 0; k < vocab; k++)
-      if (c.weight[k] >= threshold) mass += (double)c.weight[k], c.token[n++] = (int32_t)k;
-    if (n == vocab || threshold <= 0 || (s->top_k > 0 ? n >= s->top_k : mass >= s->top_p * total)) break;
+/* Moves the fewest first tokens whose worth is `want` together to the front of c.token [n], the last of them behind the
+ * others, and returns how many they are. Worth is the weight, or 1 (by_count). A quickselect: each pivot parts the tokens
+ * that are still in question, so that the work is a few times n, where sorting is n log n. */
+static int64_t select_first(const float *logits, sonde_candidates c, int64_t n, double want, int by_count) {
+  int64_t low = 0, high = n;
+  double sure = 0;             /* the worth of [0, low) */
+  while (low < high) {
+    int64_t mid = low;
+    int32_t pivot = c.token[low + (high - low) / 2];
+    double worth = 0, last = by_count ? 1 : (double)c.weight[pivot];
+    for (int64_t k = low; k < high; k++) {
+      int32_t x = c.token[k];
+      if (!before(logits, x, pivot)) continue;
+      c.token[k] = c.token[mid], c.token[mid++] = x;
+      worth += by_count ? 1 : (double)c.weight[x];
+    }
+    if (sure + worth >= want && mid > low) {
+      high = mid;
+      continue;
+    }
+    for (int64_t k = mid; k < high; k++)
+      if (c.token[k] == pivot) c.token[k] = c.token[mid], c.token[mid] = pivot;
+    low = mid + 1;
+    sure += worth + last;
+    if (sure >= want) return low;
   }
-  qsort_r(c.token, (size_t)n, sizeof *c.token, by_logit, (void *)(uintptr_t)logits);
   return n;
 }
 
-/* Draws among the heaviest that top_k and top_p leave. */
-static int32_t draw_heaviest(const float *logits, int64_t vocab, const sonde_sampling *s, double u, sonde_candidates c) {
-  double total = total_of(c.weight, vocab), kept = 0;
-  int64_t n = heaviest(logits, vocab, s, total, c), m = 0;
-  if (s->top_k > 0) {
-    n = n < s->top_k ? n : s->top_k;
-    total = 0;
-    for (int64_t k = 0; k < n; k++) total += (double)c.weight[c.token[k]];
+/* Draws among the first that top_k and top_p leave, in the order of the tokens. */
+static int32_t draw_first(const float *logits, int64_t vocab, const sonde_sampling *s, double u, sonde_candidates c) {
+  double kept = 0;
+  int64_t n = vocab;
+  for (int64_t k = 0; k < vocab; k++) c.token[k] = (int32_t)k;
+  if (s->top_k > 0 && s->top_k < vocab) n = select_first(logits, c, vocab, (double)s->top_k, 1);
+  for (int64_t k = 0; k < n; k++) kept += (double)c.weight[c.token[k]];
+  if (s->top_p < 1) {
+    n = select_first(logits, c, n, s->top_p * kept, 0);
+    kept = 0;
+    for (int64_t k = 0; k < n; k++) kept += (double)c.weight[c.token[k]];
   }
-  while (m < n && (m == 0 || s->top_p >= 1 || kept < s->top_p * total)) kept += (double)c.weight[c.token[m++]];
+  int32_t last = c.token[n - 1], drawn = last;
   double left = u * kept;
-  for (int64_t k = 0; k < m - 1; k++)
-    if ((left -= (double)c.weight[c.token[k]]) < 0) return c.token[k];
-  return c.token[m - 1];
+  for (int32_t x = 0; x < vocab && left >= 0; x++)
+    if (!before(logits, last, x)) left -= (double)c.weight[x], drawn = x;
+  return drawn;
 }
 
 static int32_t draw_any(const float *weight, int64_t vocab, double u) {
@@ -88,5 +103,5 @@ int32_t sonde_sample(const float *logits, int64_t vocab, const sonde_sampling *s
   weigh(scratch.weight, logits, vocab, top, s->temperature);
   double u = sonde_rng_uniform(rng, index);
   int whole = (s->top_k <= 0 || s->top_k >= vocab) && s->top_p >= 1;
-  return whole ? draw_any(scratch.weight, vocab, u) : draw_heaviest(logits, vocab, s, u, scratch);
+  return whole ? draw_any(scratch.weight, vocab, u) : draw_first(logits, vocab, s, u, scratch);
 }

@@ -24,19 +24,22 @@ static int by_logit(const void *a, const void *b) {
   return logits[x] > logits[y] ? -1 : logits[x] < logits[y] ? 1 : x - y;
 }
 
-/* Sorts all; keeps k of them, then the fewest that hold p of what is left; without k and p the tokens stay in their order. */
+/* Sorts all; keeps k of them, then the fewest that hold p of what is left; draws among these in the order of the tokens. */
 static int32_t by_definition(double temperature, int64_t top_k, double top_p, double u) {
-  int order[VOCAB];
-  double p[VOCAB], total = 0, kept = 0, at = 0;
-  int n = VOCAB, m = 0;
+  int order[VOCAB], kept[VOCAB] = {0}, n = VOCAB, m = 0, drawn = 0;
+  double p[VOCAB], total = 0, mass = 0, at = 0;
   for (int k = 0; k < VOCAB; k++) order[k] = k;
-  if ((top_k && top_k < VOCAB) || top_p < 1) qsort(order, VOCAB, sizeof *order, by_logit);
+  qsort(order, VOCAB, sizeof *order, by_logit);
   if (top_k && top_k < n) n = (int)top_k;
-  for (int k = 0; k < n; k++) total += p[k] = exp(((double)logits[order[k]] - 9) / temperature);
-  while (m < n && (top_p >= 1 || kept < top_p * total)) kept += p[m++];
-  for (int k = 0; k < m; k++)
-    if ((at += p[k]) > u * kept) return order[k];
-  return order[m - 1];
+  for (int k = 0; k < VOCAB; k++) p[k] = exp(((double)logits[k] - 9) / temperature);
+  for (int k = 0; k < n; k++) total += p[order[k]];
+  while (m < n && (top_p >= 1 || mass < top_p * total)) kept[order[m]] = 1, mass += p[order[m++]];
+  for (int k = 0; k < VOCAB; k++) {
+    if (!kept[k]) continue;
+    drawn = k;
+    if ((at += p[k]) > u * mass) break;
+  }
+  return drawn;
 }
 
 static void make_logits(float spread) {
