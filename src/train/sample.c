@@ -33,7 +33,7 @@ static double total_of(const float *x, int64_t n) {
 
 /* Whether token x comes before y: the larger logit first, of equal ones the smaller token. */
 static inline int before(const float *logits, int32_t x, int32_t y) {
-  return logits[x] > logits[y] || (logits[x] == logits[y] && x < y);
+  return logits[x] > logits[y] || (x < y && logits[x] == logits[y]);
 }
 
 /* Moves the fewest first tokens whose worth is `want` together to the front of c.token [n], the last of them behind the
