@@ -3,7 +3,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/args.lua %D%/sonde/block.lua %D%/sonde/cli
   %D%/sonde/eval.lua %D%/sonde/fold.lua %D%/sonde/folder.lua %D%/sonde/init.lua %D%/sonde/initpolicy.lua %D%/sonde/machine.lua %D%/sonde/model.lua \
   %D%/sonde/modelconfig.lua %D%/sonde/module.lua %D%/sonde/node.lua %D%/sonde/placement.lua \
   %D%/sonde/probe.lua %D%/sonde/trace.lua %D%/sonde/transformer.lua %D%/sonde/types.lua \
-  %D%/sonde/windows.lua
+  %D%/sonde/whole_folder.lua %D%/sonde/windows.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/cmd/eval.lua %D%/sonde/cmd/graph.lua %D%/sonde/cmd/repl.lua \
   %D%/sonde/cmd/run.lua %D%/sonde/cmd/train.lua %D%/sonde/cmd/version.lua
 

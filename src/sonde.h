@@ -146,7 +146,8 @@ typedef struct sonde_plan_opts {
   sonde_plan *share;       /* plans that never run at the same time can share one arena: the other plan, or NULL;
                               a run of either then overwrites the other's outputs that have no tensor of their own */
   int32_t hold;            /* 1: the leaves that no output is written to keep their values between runs (generation), so
-                              what follows from them alone (weights in bf16) is computed once and kept; not with share */
+                              what follows from them alone (weights in bf16) is computed once and kept; neither this plan
+                              nor one that shares with it can share */
 } sonde_plan_opts;
 
 /* Plans what the outputs need. out_tensor[i], if out_tensor and the entry are not NULL, is where output i is

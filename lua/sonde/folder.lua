@@ -126,16 +126,9 @@ function folder.save(model, dir, options)
   dir = #dir > 1 and string.gsub(dir, "/+$", "") or dir
   if dir == "" then error(core.where() .. "save: the model needs the name of a folder", 0) end
   local tokenizer = options.tokenizer or model.own_tokenizer
-  if core.exists(dir) then return write_files(model, dir, tokenizer, options.dtype) end
-  local part = dir .. ".part"
-  core.remove_tree(part)
-  core.mkdirs(part)
-  write_files(model, part, tokenizer, options.dtype)
-  local ok, message = os.rename(part, dir)
-  if not ok then
-    core.remove_tree(part)
-    error(core.where() .. "cannot put the model at " .. dir .. ": " .. message, 0)
-  end
+  local there = core.exists(dir)
+  if there == "file" or (there and #core.list_dir(dir) > 0) then return write_files(model, dir, tokenizer, options.dtype) end
+  require("sonde.whole_folder")(dir, function(part) write_files(model, part, tokenizer, options.dtype) end)
 end
 
 -- ---- loading ----------------------------------------------------------------------------------------------

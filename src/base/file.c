@@ -327,6 +327,17 @@ int sonde_folder_check(const char *path, sonde_error *err) {
   return rc;
 }
 
+int sonde_folder_new(const char *path, char *made, size_t bytes, sonde_error *err) {
+  enum { TRIES = 1000 };
+  for (int k = 0; k < TRIES; k++) {
+    int n = snprintf(made, bytes, "%s.part-%ld-%d", path, (long)getpid(), k);
+    if (n < 0 || (size_t)n >= bytes) return sonde_fail(err, SONDE_EINVAL, "cannot create the folder '%s': its name is too long", path);
+    if (!mkdir(made, 0777)) return SONDE_OK;
+    if (errno != EEXIST) break;
+  }
+  return sonde_fail_errno(err, SONDE_EIO, "cannot create the folder '%s'", made);
+}
+
 int sonde_path_exists(const char *path) {
   struct stat st;
   return !stat(path, &st);

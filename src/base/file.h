@@ -29,6 +29,9 @@ int sonde_file_check(const char *path, sonde_error *err);
 int sonde_folder_check(const char *path, sonde_error *err);
 
 int sonde_mkdirs(const char *path, sonde_error *err);           /* like mkdir -p */
+/* Makes a folder that nobody has: `path` and, behind it, ".part-", the process and a number; the name goes to `made` [bytes].
+ * For what is to be moved to `path` when it is whole. */
+int sonde_folder_new(const char *path, char *made, size_t bytes, sonde_error *err);
 int sonde_path_exists(const char *path);
 int sonde_is_folder(const char *path);                          /* 0 too when it does not exist */
 int sonde_remove_tree(const char *path, sonde_error *err);      /* like rm -r; absent is fine */

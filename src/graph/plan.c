@@ -117,7 +117,7 @@ static int check_outputs(sonde_graph *g, sonde_node *const *out, sonde_tensor *c
   char t1[160], t2[160];
   if (g->first.code) return sonde_graph_error(g, err);
   if (n_out < 1) return sonde_fail(err, SONDE_EINVAL, "a plan needs at least one output");
-  if (opts && opts->hold && opts->share)
+  if (opts && opts->share && (opts->hold || opts->share->opts.hold))
     return sonde_fail(err, SONDE_EINVAL, "a plan that holds results cannot share its arena: the other plan would overwrite them");
   for (int i = 0; i < n_out; i++) {
     if (!out[i]) return sonde_fail(err, SONDE_EINVAL, "plan output %d is no node", i + 1);

@@ -65,6 +65,15 @@ static int core_mkdirs(lua_State *L) {
   return 0;
 }
 
+/* core.new_folder(path) -> the name of a folder beside it that nobody had */
+static int core_new_folder(lua_State *L) {
+  char made[4096];
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_folder_new(luaL_checkstring(L, 1), made, sizeof made, &err), &err);
+  lua_pushstring(L, made);
+  return 1;
+}
+
 /* core.remove_tree(path) */
 static int core_remove_tree(lua_State *L) {
   sonde_error err = {0};
@@ -147,7 +156,7 @@ void sonde_bind_files(lua_State *L) {
       {"list_dir", list_dir},   {"exists", core_exists},   {"mkdirs", core_mkdirs},   {"remove_tree", core_remove_tree},
       {"read_file", read_file}, {"write_file", write_file}, {"nearest", core_nearest}, {"seconds", core_seconds},
       {"warn", core_warn},      {"info", core_info},        {"check_file", check_file}, {"check_folder", check_folder},
-      {"real_path", real_path}, {NULL, NULL},
+      {"real_path", real_path}, {"new_folder", core_new_folder}, {NULL, NULL},
   };
   luaL_setfuncs(L, functions, 0);
 }

@@ -8,7 +8,7 @@
 
 /* User values of a plan's handle: input values by name, and the output nodes. The plan itself keeps the graph's memory,
  * so it runs on when the graph's handle has been closed. */
-enum { SLOT_INPUTS = 1, SLOT_OUTPUTS = 2, SLOTS = 2 };
+enum { SLOT_INPUTS = 1, SLOT_OUTPUTS = 2, SLOT_OWN = 3, SLOTS = 3 };   /* own: the tensors that tables are copied into */
 
 static sonde_plan *to_plan(lua_State *L) { return sonde_lua_handle(L, 1, &sonde_lua_plan); }
 
@@ -49,6 +49,8 @@ static int core_plan(lua_State *L) {
   sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_plan, SLOTS);
   lua_newtable(L);
   lua_setiuservalue(L, -2, SLOT_INPUTS);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, SLOT_OWN);
   lua_createtable(L, n, 0);
   for (int k = 0; k < n; k++) {
     lua_rawgeti(L, 1, k + 1);
@@ -73,10 +75,10 @@ static sonde_node *named_node(lua_State *L, const char *name) {
   return n;
 }
 
-/* Leaves on the stack a tensor with the values of the table at `value`, for input `name`: the one of the last run if
- * there is one, so that a loop over tables allocates once. */
-static sonde_tensor *input_tensor(lua_State *L, int cache, const char *name, int value) {
-  if (lua_getfield(L, cache, name) == LUA_TNIL) {
+/* Leaves on the stack the plan's own tensor for input `name`, with the values of the table at `value`. It is made at the
+ * first table and kept in `own`, so that a loop over tables allocates once. */
+static sonde_tensor *input_tensor(lua_State *L, int own, const char *name, int value) {
+  if (lua_getfield(L, own, name) == LUA_TNIL) {
     lua_pop(L, 1);
     sonde_node *n = named_node(L, name);
     if (!n) {
@@ -86,7 +88,7 @@ static sonde_tensor *input_tensor(lua_State *L, int cache, const char *name, int
     sonde_shape shape = sonde_node_shape(n);
     sonde_lua_new_tensor(L, &shape);
     lua_pushvalue(L, -1);
-    lua_setfield(L, cache, name);
+    lua_setfield(L, own, name);
   }
   lua_getfield(L, -1, "fill");
   lua_pushvalue(L, -2);
@@ -111,15 +113,16 @@ static int plan_set(lua_State *L) {
   const char *name = luaL_checkstring(L, 2);
   lua_settop(L, 3);
   lua_getiuservalue(L, 1, SLOT_INPUTS);
+  lua_getiuservalue(L, 1, SLOT_OWN);
   sonde_tensor *t;
   if (lua_type(L, 3) == LUA_TTABLE) {
-    t = input_tensor(L, 4, name, 3);
+    t = input_tensor(L, 5, name, 3);
   } else {
     t = sonde_lua_handle(L, 3, &sonde_lua_tensor);
     check_input(L, name, t);
     lua_pushvalue(L, 3);
-    lua_setfield(L, 4, name);
   }
+  lua_setfield(L, 4, name);
   sonde_error err = {0};
   sonde_lua_check(L, sonde_plan_set_input(p, name, sonde_tensor_data(t), &err), &err);
   return 0;

@@ -216,6 +216,15 @@ static void plans_share_an_arena(void **state) {
   sonde_plan_free(a);                       /* the arena stays for b */
   assert_int_equal(sonde_plan_run(b, &err), 0);
   sonde_plan_free(b);
+  sonde_plan_opts keeps = {.hold = 1};      /* what it keeps would be overwritten */
+  sonde_plan *holder = sonde_plan_new(n.g, &n.loss, NULL, 1, &keeps, &err);
+  assert_non_null(holder);
+  keeps.share = holder;
+  assert_null(sonde_plan_new(n.g, &n.loss, NULL, 1, &keeps, &err));
+  keeps.hold = 0;
+  assert_null(sonde_plan_new(n.g, &n.loss, NULL, 1, &keeps, &err));
+  assert_int_equal(err.code, SONDE_EINVAL);
+  sonde_plan_free(holder);
   net_free(&n);
 }
 

@@ -152,6 +152,11 @@ function TestPlan:test_inputs_from_tables_and_tensors()
   plan:run()
   lu.assertEquals(into:get(4), 200)
   lu.assertEquals(plan:outputs(), 2)
+  plan:run { x = { { 5, 6 }, { 7, 8 } } }      -- goes into a tensor of the plan's own, not into the one that was set
+  lu.assertEquals(into:values(), { 10, 12, 14, 16 })
+  lu.assertEquals(kept:values(), { 1, 1, 1, 100 })
+  plan:run { x = kept }
+  lu.assertEquals(into:get(4), 200)
 end
 
 function TestPlan:test_info_and_dump()

@@ -117,6 +117,14 @@ LUA
   [ ! -e mine ]
 }
 
+@test "a new plugin that could not be written whole is not there, and can be asked for again" {
+  run bash -c "ulimit -f 1; '$SONDE' plugin new norm whole --primitive"
+  [ "$status" -eq 1 ]
+  [ -z "$(ls -d whole* 2> /dev/null)" ]
+  "$SONDE" plugin new norm whole --primitive
+  [ -s whole/whole.c ]
+}
+
 @test "a new plugin of each kind builds out of tree, passes every check and is installed" {
   for kind in norm attention ffn optimizer "norm --primitive" "attention --primitive" "ffn --primitive"; do
     rm -rf mine

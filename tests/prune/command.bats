@@ -49,7 +49,7 @@ field() {   # field FILE EXPRESSION: of a JSON file, in Lua
   done
   [ "$(field pre_ln-angular/config.json "f.architectures[1] .. ' ' .. f.num_hidden_layers")" = "LlamaForCausalLM 4" ]
   [ "$(field lns-angular/config.json "f.sonde.model.layers['2'].layer")" = 4 ]
-  [ ! -e pre_ln-angular.part ]
+  [ -z "$(ls -d *.part* 2> /dev/null)" ]
 }
 
 @test "the pruned folder generates and can be pruned again" {
@@ -85,6 +85,20 @@ field() {   # field FILE EXPRESSION: of a JSON file, in Lua
   cmp again/model.safetensors once-more/model.safetensors
   cmp again/config.json once-more/config.json
   [ "$(stat -c %s empty/model.safetensors)" -lt "$(($(stat -c %s again/model.safetensors) * 6 / 10))" ]
+}
+
+@test "a write that fails leaves nothing, and nobody's folder is taken for a half-written one" {
+  mkdir own.part full && echo mine > own.part/precious
+  "$SONDE" prune --model pre_ln --strategy last --remove 1 --out own
+  [ "$(cat own.part/precious)" = mine ]
+  for out in full new; do
+    run bash -c "ulimit -f 8; '$SONDE' prune --model pre_ln --strategy last --remove 1 --out $out"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"cannot write"* ]]
+  done
+  [ -d full ] && [ ! -e new ] && [ "$(ls -d full* new* own.*)" = "$(printf 'full\nown.part')" ]
+  "$SONDE" prune --model pre_ln --strategy last --remove 1 --out full
+  cmp full/model.safetensors own/model.safetensors
 }
 
 # Of a head whose weights are all near 64, bf16 keeps no difference between tokens.

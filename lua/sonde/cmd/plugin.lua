@@ -115,11 +115,10 @@ local function new(options)
     names[#names + 1] = file
   end
   table.sort(names)
-  core.mkdirs(folder)
-  for _, file in ipairs(names) do
-    core.write_file(folder .. "/" .. file, texts[file])
-    print(folder .. "/" .. file)
-  end
+  require("sonde.whole_folder")(folder, function(part)
+    for _, file in ipairs(names) do core.write_file(part .. "/" .. file, texts[file]) end
+  end)
+  for _, file in ipairs(names) do print(folder .. "/" .. file) end
   print(options.lua and "next: sonde plugin test " .. folder .. "/" .. options.name .. ".lua" or "next: make -C " .. folder .. " check")
 end
 

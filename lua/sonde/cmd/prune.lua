@@ -4,7 +4,7 @@
 local core = require "sonde.core"
 local strategy = require "sonde.prune_strategy"
 
--- The folder that the model goes to: new, or empty (then it makes room for the rename).
+-- The folder that the model goes to: new, or empty.
 local function check_out(path, model)
   if path == "" then error("--out needs the name of a folder", 0) end
   local inside = model:gsub("/+$", "") .. "/"
@@ -151,7 +151,6 @@ return {
       error("healing diverged: " .. facts.healing.diverged .. "; try a smaller --lr. Nothing was written", 0)
     end
     check_out(options.out, options.model)
-    if core.exists(options.out) then os.remove(options.out) end      -- empty; the new one is renamed into its place
     smaller:save(options.out, { dtype = options.dtype })
     if facts.loss then facts.loss.saved = saved_loss(model, facts, pruning, options) end
     facts = facts_of(options, model, smaller, facts)
