@@ -52,18 +52,6 @@ local stability = sonde.sweep {
   settings = config,
 }
 
-if config.plan_only then return stability:plan(function(p) return at_depth(p), config.train end) end
-
-stability:run(function(trial, p)
-  local result = sonde.train(at_depth(p), corpus, config.train)
-  trial:report { perplexity = result.perplexity, train_loss = result.train_loss }
-end)
-
--- The first method of the list is what the others are compared with.
-stability:summary { by = { "method", "depth" }, metric = "perplexity", reference = names[1] }
-
--- ---- speed ----------------------------------------------------------------------------------------------------
-
 local speed, repeats = config.speed, {}
 for k = 1, speed.repeats do repeats[k] = k end
 
@@ -76,6 +64,22 @@ local timing = sonde.sweep {
   over = "repeat",
   settings = config,
 }
+
+if config.plan_only then return stability:plan(function(p) return at_depth(p), config.train end) end
+
+-- Mistakes in the settings of either are found before anything is trained.
+local function to_time(p) return model_of(methods[p.method], speed.size, 1) end
+timing:check(to_time)
+
+stability:check(at_depth):run(function(trial, p)
+  local result = sonde.train(at_depth(p), corpus, config.train)
+  trial:report { perplexity = result.perplexity, train_loss = result.train_loss }
+end)
+
+-- The first method of the list is what the others are compared with.
+stability:summary { by = { "method", "depth" }, metric = "perplexity", reference = names[1] }
+
+-- ---- speed ----------------------------------------------------------------------------------------------------
 
 local prompt = {}
 for k = 1, speed.prompt do prompt[k] = k * 31 % corpus.vocab end
@@ -106,7 +110,7 @@ local measures = {
 }
 
 timing:run(function(trial, p)
-  trial:report(measures[p.pass](model_of(methods[p.method], speed.size, 1)))
+  trial:report(measures[p.pass](to_time(p)))
 end)
 
 timing:summary {

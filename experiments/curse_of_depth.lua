@@ -46,7 +46,7 @@ local sweep = sonde.sweep {
 
 if config.plan_only then return sweep:plan(function(p) return model_of(p), config.train end) end
 
-sweep:run(function(trial, p)
+sweep:check(model_of):run(function(trial, p)
   local model = model_of(p)
   local result = sonde.train(model, corpus, config.train)
   trial:report { perplexity = result.perplexity, train_loss = result.train_loss }

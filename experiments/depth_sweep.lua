@@ -48,7 +48,7 @@ local sweep = sonde.sweep {
 
 if config.plan_only then return sweep:plan(function(p) return model_of(p), config.train end) end
 
-sweep:run(function(trial, p)
+sweep:check(model_of):run(function(trial, p)
   local result = sonde.train(model_of(p), corpus, config.train)
   trial:report { perplexity = result.perplexity, train_loss = result.train_loss }
 end)

@@ -32,13 +32,21 @@ local function model_of(p)
 end
 
 -- What strategies measure on and maps are fitted on: the first tokens of the training text.
+if config.calibration_tokens >= corpus.train.tokens then
+  error(("--set calibration_tokens: the training text has %d tokens, and %d and a target are asked for"):format(
+    corpus.train.tokens, config.calibration_tokens), 0)
+end
 local calibration = corpus.handle:tokens("train", 0, config.calibration_tokens + 1)
 
 local function pruning(strategy, share, seed)
   if type(share) ~= "number" or share <= 0 or share >= 1 then
     error("--set share: a share of the blocks lies between 0 and 1, unlike " .. tostring(share), 0)
   end
-  local remove = math.max(1, math.floor(share * config.model.depth + 0.5))
+  local remove = math.floor(share * config.model.depth + 0.5)
+  if remove < 1 or math.abs(remove - share * config.model.depth) > 0.05 then
+    error(("--set share: %g of %d blocks are no whole number of them; %g are %d"):format(share, config.model.depth,
+      math.max(1, remove) / config.model.depth, math.max(1, remove)), 0)
+  end
   return {
     strategy = strategy, remove = remove, seed = seed, text = calibration, tokens = config.calibration_tokens,
     replace = config.replace,

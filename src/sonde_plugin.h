@@ -71,6 +71,7 @@ typedef struct sonde_call {
   uint64_t step;
   void *pool;                 /* for host->parallel */
   sonde_error *err;           /* where a run that fails says why, through host->fail; may be NULL */
+  int64_t scratch_bytes;
 } sonde_call;
 
 /* A stretch of an elementwise op: out[k] = f(in[0][k], in[1][k], ...), k in [0, n), all f32 and contiguous;
@@ -229,7 +230,8 @@ struct sonde_host {
   /* For a kernel that goes row by row and also sums over all rows (the gradient of a gain): calls fn for blocks of rows of
    * `width` numbers, in parallel. Each block adds to sums [n] of its own, zero at first; they are added up in the order of
    * the blocks, which are cut by rows and width alone. Returns the totals [n], which lie in the call's scratch: that must
-   * have rows_scratch(rows, width, n) bytes. n = 0: rows alone; no scratch, returns NULL. */
+   * have rows_scratch(rows, width, n) bytes. With fewer nothing is called, call->err says so, and NULL comes back: return
+   * SONDE_EBUG. n = 0: rows alone; no scratch, returns NULL. */
   const float *(*rows)(const sonde_call *c, int64_t rows, int64_t width, int64_t n, sonde_rows fn, void *arg);
   int64_t (*rows_scratch)(int64_t rows, int64_t width, int64_t n);
 };

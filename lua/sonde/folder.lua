@@ -221,7 +221,10 @@ end
 ---@return sonde.model
 function folder.load(dir)
   if type(dir) ~= "string" then error(core.where() .. "load takes the path of a folder, not " .. tostring(dir), 0) end
-  if core.exists(dir) ~= "folder" then error(core.where() .. dir .. ": there is no such folder", 0) end
+  local there = core.exists(dir)
+  if there ~= "folder" then
+    error(core.where() .. dir .. (there and ": is a file; a model is a folder" or ": there is no such folder"), 0)
+  end
   local path = dir .. "/config.json"
   local config = core.json_load(path)
   if type(config) ~= "table" then refuse(path, "this is no object") end

@@ -162,6 +162,17 @@ function model:save(dir, options)
   require("sonde.folder").save(self, dir, options)
 end
 
+--- Refuses weights that hold NaN or infinite values, by the name of the first parameter that does.
+---@return sonde.model
+function model:check_finite()
+  local broken = self:init():params():not_finite()
+  if broken then
+    error(core.where() .. (self.folder and self.folder .. ": " or "") .. "the weights are not finite: '" .. broken
+      .. "' holds NaN or infinite values", 0)
+  end
+  return self
+end
+
 --- The tokenizer in the model's folder.
 ---@return userdata
 function model:tokenizer()

@@ -75,23 +75,6 @@ local function heal_options(heal)
   return all
 end
 
--- A choice between values that are not numbers is none.
-local function check_weights(model)
-  local params, graph, sums = model:init():params():list(), core.graph(), {}
-  for i, param in ipairs(params) do
-    sums[i] = (graph:leaf(param.name, model:params():find(param.name)) * 0):sum()
-  end
-  local plan = core.plan(sums)
-  plan:run()
-  for i, param in ipairs(params) do
-    if plan:output(i):get(1) ~= 0 then
-      error(core.where() .. "the weights hold NaN or infinite values: '" .. param.name .. "'", 0)
-    end
-  end
-  plan:close()
-  graph:close()
-end
-
 -- What is wrong with the options of healing, long before it begins. What may name a linear map's weights is for then.
 local function check_heal(model, heal)
   local options = heal_options(heal)
@@ -116,6 +99,10 @@ function prune.check(model, options)
   end
   if options.heal then check_heal(model, options.heal) end
   options.context = options.context or model.config.context
+  if options.text ~= nil and options.context < 2 then
+    error(core.where() .. "prune: in windows of one token, as the model was made for, strategies see nothing; give a longer "
+      .. "context (--context)", 0)
+  end
   if options.text ~= nil then check_text(model, options) end
   return options
 end
@@ -183,7 +170,7 @@ end
 ---@return sonde.model smaller, sonde.pruned facts
 function prune.prune(model, options)
   options = prune.check(model, options)
-  check_weights(model)
+  model:check_finite()   -- a choice between values that are not numbers is none
   local function loss(of) return prune.loss(of, options) end
   local smaller, facts = make(model, options)
   if options.text ~= nil then

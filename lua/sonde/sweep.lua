@@ -254,10 +254,18 @@ local function pass(self, f, view)
 end
 
 --- Refuses to go on where trials were run with other settings, as run does: for scripts that do much before they run it.
+--- f(params), if given, is called for every trial that is to be run, to make its model, say: a mistake in the settings of
+--- the last one is then found before the first is trained.
+---@param f? fun(params: table)
 ---@return sonde.sweep
-function methods:check()
+function methods:check(f)
   refresh(self)
   check_settings(self)
+  for _, trial in ipairs(f and self.trials or {}) do
+    local ok, message = true, nil
+    if not is_over(self, trial) then ok, message = pcall(f, trial.params) end
+    if not ok then error(trial.id .. ": " .. tostring(message), 0) end
+  end
   return self
 end
 

@@ -178,20 +178,19 @@ function collect.difference(old, new)
   return #parts > 0 and table.concat(parts, "; ") or nil
 end
 
--- The values that a fact has over the trials, with how many trials have each where they differ.
+-- The values that a fact has over the trials that have it, with how many have each where they differ.
 local function distinct(trials, fact)
-  local counts, order, total = {}, {}, 0
+  local counts, order = {}, {}
   for _, trial in ipairs(trials) do
     local value = trial.record and fact(trial.record)
     if value and value ~= "" then
       if not counts[value] then order[#order + 1] = value end
       counts[value] = (counts[value] or 0) + 1
-      total = total + 1
     end
   end
   if #order <= 1 then return order[1], #order end
   local parts = {}
-  for k, value in ipairs(order) do parts[k] = ("%s (%d of %d trials)"):format(value, counts[value], total) end
+  for k, value in ipairs(order) do parts[k] = ("%s (%d %s)"):format(value, counts[value], counts[value] == 1 and "trial" or "trials") end
   return table.concat(parts, "; "), #order
 end
 

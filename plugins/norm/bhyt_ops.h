@@ -157,8 +157,7 @@ static void backward_rows(void *call, int64_t begin, int64_t end, float *sums) {
 }
 
 static int backward_run(const sonde_call *c) {
-  tanh_grad_run(c, backward_rows, c->out[G_DGAIN], c->out[G_DLAMBDA]);
-  return SONDE_OK;
+  return tanh_grad_run(c, backward_rows, c->out[G_DGAIN], c->out[G_DLAMBDA]);
 }
 
 static int64_t backward_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {

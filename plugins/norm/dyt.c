@@ -66,8 +66,7 @@ static void backward_rows(void *call, int64_t begin, int64_t end, float *sums) {
 }
 
 static int backward_run(const sonde_call *c) {
-  tanh_grad_run(c, backward_rows, c->out[1], c->out[2]);
-  return SONDE_OK;
+  return tanh_grad_run(c, backward_rows, c->out[1], c->out[2]);
 }
 
 static int64_t backward_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {

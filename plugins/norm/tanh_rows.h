@@ -73,12 +73,14 @@ static inline int64_t tanh_grad_scratch(const sonde_shape *x) {
   return sonde_the_host->rows_scratch(rows_of(x), width_of(x), width_of(x) + 1);
 }
 
-/* Runs fn over the rows; what it sums goes to dgain and dscalar, either of which may be NULL. */
-static inline void tanh_grad_run(const sonde_call *c, sonde_rows fn, float *dgain, float *dscalar) {
+/* Runs fn over the rows; what it sums goes to dgain and dscalar, either of which may be NULL. 0, or a code. */
+static inline int tanh_grad_run(const sonde_call *c, sonde_rows fn, float *dgain, float *dscalar) {
   int64_t width = width_of(&c->in_shape[0]);
   const float *sums = sonde_the_host->rows(c, rows_of(&c->in_shape[0]), width, width + 1, fn, (void *)(uintptr_t)c);
+  if (!sums) return SONDE_EBUG;
   if (dgain) memcpy(dgain, sums, (size_t)width * sizeof *dgain);
   if (dscalar) *dscalar = sums[width];
+  return SONDE_OK;
 }
 
 #endif

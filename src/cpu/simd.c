@@ -1,5 +1,6 @@
 /* simd.c - picks the table of inner loops for this CPU. The loops themselves are in simd_kernels.c. */
 #include "config.h"
+#include "base/log.h"
 #include "cpu/simd_isa.h"
 
 #include <pthread.h>
@@ -60,9 +61,12 @@ static int level_of_cpu(void) {
 static void choose(void) {
   int level = level_of_cpu();
   const char *asked = getenv("SONDE_ISA");
-  if (asked && !strcmp(asked, "base")) level = 0;
-  if (asked && !strcmp(asked, "avx2") && level > 1) level = 1;
-  if (asked && !strcmp(asked, "avx512") && level > 2) level = 2;
+  static const char *const names[] = {"base", "avx2", "avx512", "amx"};
+  enum { NAMES = sizeof names / sizeof *names };
+  int k = 0;
+  while (asked && *asked && k < NAMES && strcmp(asked, names[k])) k++;
+  if (k == NAMES) sonde_warn("SONDE_ISA=%s is none of base, avx2, avx512, amx; it is left out of account", asked);
+  else if (asked && *asked && k < level) level = k;
   chosen = sonde_simd_level(level);
 }
 

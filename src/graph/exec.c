@@ -85,7 +85,7 @@ static int run_op(sonde_plan *p, const step *s, sonde_error *err) {
   sonde_call c = {.size = sizeof c, .n_in = n->n_in, .n_out = n->n_out, .host = p->ctx->host, .in_shape = in_shape,
                   .out_shape = n->shape, .in = in, .out = out, .attr = &n->attr,
                   .scratch = s->scratch_bytes ? p->arena->data + s->scratch_at : NULL, .step = p->at_step,
-                  .pool = p->ctx->pool, .err = err};
+                  .pool = p->ctx->pool, .err = err, .scratch_bytes = s->scratch_bytes};
   int rc = n->def->run(&c);
   if (rc && err && !err->code) sonde_fail(err, rc, "it failed");
   if (rc) sonde_wrap(err, "%s%s%s", sonde_node_scope(n->src), n->src->scope >= 0 ? ": " : "", n->def->name);

@@ -11,7 +11,7 @@
 enum { BLOCK = 1 << 18, BLOCKS = 32, ROWS_AT_LEAST = 16, ON_STACK = 8192, COLUMNS = 64, LINE = 16 };
 
 static int64_t rows_a_block(int64_t rows, int64_t width) {
-  int64_t by_size = BLOCK / width, by_count = rows / BLOCKS;
+  int64_t by_size = BLOCK / (width > 0 ? width : 1), by_count = rows / BLOCKS;
   int64_t n = by_size < by_count ? by_size : by_count;
   return n < ROWS_AT_LEAST ? ROWS_AT_LEAST : n;
 }

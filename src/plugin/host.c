@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "base/log.h"
 #include "base/pool.h"
 #include "cpu/gemm.h"
 #include "cpu/simd.h"
@@ -23,7 +24,18 @@ static void parallel(const sonde_call *c, int64_t tiles, sonde_tile fn, void *ar
       fn(arg, rehearsed_backwards ? tiles - 1 - k : k, (int)(k % rehearsed_workers));
 }
 
+/* A kernel that does not look at what it gets back crashes next: then the warning says why. */
 static const float *rows(const sonde_call *c, int64_t count, int64_t width, int64_t n, sonde_rows fn, void *arg) {
+  int64_t need = sonde_rows_scratch(count, width, n);
+  if (c->scratch_bytes < need) {
+    sonde_error err = {0};
+    sonde_fail(&err, SONDE_EBUG, "a kernel sums %lld numbers over %lld rows of %lld with %lld bytes of scratch; its op's scratch "
+               "rule must give rows_scratch(%lld, %lld, %lld), %lld bytes", (long long)n, (long long)count, (long long)width,
+               (long long)c->scratch_bytes, (long long)count, (long long)width, (long long)n, (long long)need);
+    sonde_warn("%s", err.text);
+    if (c->err) *c->err = err;
+    return NULL;
+  }
   return sonde_rows_run(c, parallel, count, width, n, fn, arg);
 }
 

@@ -115,7 +115,8 @@ static int trial_run(kit *k, trial *t) {
   }
   sonde_call c = {.size = sizeof c, .n_in = t->n_in, .n_out = t->def->n_out, .host = k->ctx->host,
                   .in_shape = t->in_shape, .out_shape = t->out_shape, .in = in, .out = out, .attr = &t->node->attr,
-                  .scratch = t->scratch.size ? inside(&t->scratch) : NULL, .pool = k->ctx->pool, .err = &err};
+                  .scratch = t->scratch.size ? inside(&t->scratch) : NULL, .pool = k->ctx->pool, .err = &err,
+                  .scratch_bytes = (int64_t)t->scratch.size};
   int rc = t->def->run(&c);
   return rc ? kit_fail(k, "op '%s' failed: %.400s", t->def->name, err.text), rc : SONDE_OK;
 }

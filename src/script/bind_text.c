@@ -271,7 +271,7 @@ static int corpus_tokens(lua_State *L) {
   int64_t from = luaL_checkinteger(L, 3), n = luaL_checkinteger(L, 4);
   sonde_error err = {0};
   if (n < 0 || n > s.tokens)
-    return sonde_lua_fail(L, "%lld tokens of %lld", (long long)n, (long long)s.tokens);
+    return sonde_lua_fail(L, "%lld tokens are asked for; this part of the corpus has %lld", (long long)n, (long long)s.tokens);
   sonde_shape shape = sonde_shape_make(SONDE_I32, 1, &n);
   sonde_tensor *t = sonde_lua_new_tensor(L, &shape);
   sonde_lua_check(L, sonde_stream_read(&s, from, n, t->data, &err), &err);

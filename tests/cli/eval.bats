@@ -115,17 +115,26 @@ refuses() {   # TEXT COMMAND...
 local sonde = require "sonde"
 local model = sonde.load "model"
 local head = model:params():find "lm_head.weight"
-for i = 1, head:count() do head:set(i, 0 / 0) end
-model:save("nan", { tokenizer = model:tokenizer() })
+for name, value in pairs { nan = 0 / 0, large = 3e38 } do
+  for i = 1, head:count() do head:set(i, value) end
+  model:save(name, { tokenizer = model:tokenizer() })
+end
 LUA
-  rm -rf nan
+  rm -rf nan large
   "$SONDE" run nan.lua
-  run "$SONDE" eval --model nan --text text.txt
+  for command in "eval --text text.txt" "generate --prompt in"; do
+    run "$SONDE" $command --model nan
+    [ "$status" -eq 1 ]
+    [ "$output" = "sonde: nan: the weights are not finite: 'lm_head.weight' holds NaN or infinite values" ]
+  done
+  run "$SONDE" eval --model large --text text.txt
   [ "$status" -eq 1 ]
-  [[ "$output" == *"nan: the loss is not finite"* ]]
-  run "$SONDE" generate --model nan --prompt "in the" --temperature 0
+  [[ "$output" == *"large: the loss is not finite"* ]]
+  run "$SONDE" generate --model large --prompt "in the" --temperature 0
   [ "$status" -eq 1 ]
   [[ "$output" == *"the logits are not finite"* ]]
+  run "$SONDE" eval --model nan.lua --text text.txt
+  [[ "$output" == *"nan.lua: is a file; a model is a folder" ]]
 }
 
 @test "a foreign config.json is refused by its own keys" {

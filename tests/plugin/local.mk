@@ -12,7 +12,7 @@ test_plugins = \
   %D%/broken/adds_up.c %D%/broken/bad_default.c %D%/broken/climbs.c %D%/broken/crash_in_build.c \
   %D%/broken/crash_in_run.c %D%/broken/dies_at_load.c %D%/broken/endless.c %D%/broken/exits.c %D%/broken/foreign_op.c \
   %D%/broken/hangs.c %D%/broken/hidden_state.c %D%/broken/identity.c %D%/broken/idle_option.c %D%/broken/idle_weight.c \
-  %D%/broken/ignores_decay.c %D%/broken/ignores_scale.c %D%/broken/leaks.c %D%/broken/looks_ahead.c \
+  %D%/broken/ignores_decay.c %D%/broken/ignores_scale.c %D%/broken/leaks.c %D%/broken/little_scratch.c %D%/broken/looks_ahead.c \
   %D%/broken/looks_ahead_last.c \
   %D%/broken/lost_scale.c %D%/broken/missing_symbol.c %D%/broken/moves_at_rest.c %D%/broken/newer_minor.c \
   %D%/broken/no_entry.c %D%/broken/no_functions.c %D%/broken/no_gradient.c %D%/broken/no_range.c %D%/broken/no_reason.c \

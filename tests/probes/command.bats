@@ -108,6 +108,16 @@ LUA
   done
 }
 
+@test "the result does not go over what is read" {
+  cp book.txt kept.txt && ln -sf book.txt link.txt
+  for place in book.txt ./book.txt link.txt model/config.json; do
+    run "$SONDE" probe --model model --text book.txt --json "$place"
+    [ "$status" -eq 1 ]
+    [ "$output" = "sonde: $place: is read for this; name another file for the result" ]
+  done
+  cmp book.txt kept.txt
+}
+
 @test "weights that are not finite are refused by name, a model of zeros is measured" {
   cat > broken.lua <<'LUA'
 local sonde = require "sonde"

@@ -191,7 +191,7 @@ LUA
     for options in "--strategy last" "--strategy influence --text text.txt"; do
       run --separate-stderr "$SONDE" prune --model broken --remove 1 --out refused $options
       [ "$status" -eq 1 ]
-      [ "$stderr" = "sonde: the weights hold NaN or infinite values: 'model.layers.1.mlp.up_proj.weight'" ]
+      [ "$stderr" = "sonde: broken: the weights are not finite: 'model.layers.1.mlp.up_proj.weight' holds NaN or infinite values" ]
       [ ! -e refused ]
     done
   done

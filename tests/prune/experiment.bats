@@ -92,6 +92,8 @@ experiment() {
   wrong "a share of the blocks lies between 0 and 1, unlike 2" "share=[2]"
   wrong "a share of the blocks lies between 0 and 1, unlike half" "share=[half]"
   wrong "of 4 blocks 4 cannot be removed" "share=[0.99]"
+  wrong "0.3 of 4 blocks are no whole number of them; 0.25 are 1" "share=[0.25, 0.3]"
+  wrong "the training text has" "calibration_tokens=100000000"
   wrong "replace" "replace=linearly"
   wrong "unknown option 'looraa' of train" "heal.looraa=4"
   wrong "cannot be 'nope'" "placement=[pre_ln,nope]"

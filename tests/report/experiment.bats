@@ -73,3 +73,36 @@ sweep() {
   [ "$status" -eq 1 ]
   [[ $output == *"train.lr was 0.003, is now 0.0001"* ]]
 }
+
+@test "curse_of_depth: perplexity, removal and angles of every placement, and mistakes are told first" {
+  few=("${small[@]}" --set text.validation=0.3 --set "placement=[pre_ln, lns]" --set probe.tokens=256 --set train.eval_tokens=256)
+  run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/curse_of_depth.lua" "${few[@]}" --set "placement=[pre_ln, nope]"
+  [ "$status" -eq 1 ]
+  [[ $stderr == *"placement=nope"*"'nope'"* ]]
+  [ -z "$(ls runs/curse-demo/*/run.json 2> /dev/null)" ]
+  run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/curse_of_depth.lua" "${few[@]}"
+  echo "$stderr"
+  [ "$status" -eq 0 ]
+  page=runs/curse-demo/report.html
+  grep -q "8 trials: 8 done" $page
+  for text in "What removing one block costs" "Angular distance" "Residual variance along the depth"; do grep -q "$text" $page; done
+  ! which xmllint > /dev/null || xmllint --noout $page
+}
+
+@test "bhyt: every method at depth, then its speed in training and generation; mistakes are told first" {
+  few=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set context=16 --set "seed=[1]" --set "depth=[2]"
+    --set "size={width: 16, heads: 2, kv_heads: 1, ffn_hidden: 32}" --set train.batch=4 --set train.tokens=2000
+    --set train.eval_tokens=256 --set speed.repeats=2 --set speed.steps=2 --set speed.batch=2 --set speed.tokens=4)
+  size='{depth: 2, width: 16, heads: 2, kv_heads: 1, ffn_hidden: 32}'
+  run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/bhyt.lua" "${few[@]}" --set "speed.size={depth: 2, width: 15, heads: 2}"
+  [ "$status" -eq 1 ]
+  [[ $stderr == *"pass=training"*"15"* ]]
+  [ -z "$(ls runs/*/*/run.json 2> /dev/null)" ]
+  run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/bhyt.lua" "${few[@]}" --set "speed.size=$size"
+  echo "$stderr"
+  [ "$status" -eq 0 ]
+  grep -q "6 trials: 6 done" runs/bhyt-demo/report.html
+  grep -q "36 trials: 36 done" runs/bhyt-demo-speed/report.html
+  grep -q "norms_time_share" runs/bhyt-demo-speed/report.html
+  ! which xmllint > /dev/null || xmllint --noout runs/bhyt-demo-speed/report.html
+}

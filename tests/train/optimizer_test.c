@@ -44,7 +44,7 @@ static fixture make(int threads, double weight_decay, int decay_all, double clip
     sonde_tensor *w = sonde_params_at(f.params, i)->value;
     for (int64_t k = 0; k < w->bytes / 4; k++) ((float *)w->data)[k] = 1;
   }
-  sonde_optim_opts o = {&sgd_functions, NULL, weight_decay, decay_all, clip, 2};
+  sonde_optim_opts o = {&sgd_functions, NULL, weight_decay, decay_all, clip, 2, NULL};
   f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
   assert_non_null(f.optim);
   return f;
@@ -131,7 +131,7 @@ static void buffers_are_left_alone(void **state) {
   add(&f, "buffer", 20000, SONDE_ROLE_BUFFER, 0);
   float *buffer = sonde_tensor_data(sonde_params_find(f.params, "buffer")->value);
   for (int k = 0; k < 20000; k++) buffer[k] = 3;
-  sonde_optim_opts o = {&sgd_functions, NULL, 0.5, 1, 0, 2};
+  sonde_optim_opts o = {&sgd_functions, NULL, 0.5, 1, 0, 2, NULL};
   f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
   assert_null(sonde_optim_grad(f.optim, 5));
   assert_null(sonde_optim_state(f.optim, 5, 0));

@@ -19,7 +19,7 @@ return {
   example = "sonde eval --model runs/depth/0/model --text book.txt --json",
   run = function(options)
     local sonde = require "sonde"
-    local model = sonde.load(options.model)
+    local model = sonde.load(options.model):check_finite()
     local windows = require "sonde.windows"
     local tokens, bytes = windows.read(model, options.text)
     windows.note(model, options.context or 0, "windows")
@@ -27,7 +27,7 @@ return {
       context = options.context, batch = options.batch, dtype = options.dtype, bytes = bytes,
     })
     if result.loss - result.loss ~= 0 then
-      error(options.model .. ": the loss is not finite: the weights hold NaN or infinite values, or are too large", 0)
+      error(options.model .. ": the loss is not finite: the weights are too large", 0)
     end
     if options.json then
       print(core.json_encode(result, 2))

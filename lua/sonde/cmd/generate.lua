@@ -85,7 +85,7 @@ return {
   run = function(options)
     local sonde, windows = require "sonde", require "sonde.windows"
     local prompts = prompts_of(options)
-    local model = sonde.load(options.model)
+    local model = sonde.load(options.model):check_finite()
     local tokenizer = model:tokenizer()
     local lists, longest = encoded(tokenizer, prompts)
     windows.note(model, longest + options.tokens, "texts")

@@ -19,9 +19,17 @@ local function listed()
   return lines
 end
 
--- Where the result goes is tried before anything is measured.
-local function check(path)
-  if path and path ~= "-" then core.check_file(path) end
+-- Where the result goes is tried before anything is measured; and it does not go over what is read.
+local function check(path, options)
+  if not path or path == "-" then return end
+  local place = core.real_path(path)
+  for _, read in ipairs { options.text, options.model .. "/config.json", options.model .. "/tokenizer.json",
+    options.model .. "/model.safetensors" } do
+    if place and place == core.real_path(read) then
+      error(path .. ": is read for this; name another file for the result", 0)
+    end
+  end
+  core.check_file(path)
 end
 
 local function write(path, text)
@@ -65,13 +73,9 @@ return {
     if options.json and options.json == options.html then
       error("--json and --html both name '" .. options.json .. "'; give each a place of its own", 0)
     end
-    check(options.json)
-    check(options.html)
-    local model = sonde.load(options.model)
-    local broken = model:params():not_finite()
-    if broken then
-      error(options.model .. ": the weights are not finite: '" .. broken .. "' holds NaN or infinite values", 0)
-    end
+    check(options.json, options)
+    check(options.html, options)
+    local model = sonde.load(options.model):check_finite()
     local tokens = windows.read(model, options.text)
     if (options.context or 0) > model.config.context then
       io.stderr:write(string.format("sonde: note: windows of %d tokens are longer than the %d the model was made for\n",
