@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "io/json.h"
 #include "record/run.h"
@@ -346,7 +347,41 @@ static int is_behind(const sonde_db *db, const json_t *trial) {
   return ended;
 }
 
+static int is_under(const char *dir, const char *under) {
+  size_t n = under ? strlen(under) : 0;
+  return !under || (strncmp(dir, under, n) == 0 && (dir[n] == '\0' || dir[n] == '/'));
+}
+
+static int has_row(sqlite3_stmt *s, const char *dir) {
+  sqlite3_bind_text(s, 1, dir, -1, SQLITE_TRANSIENT);
+  int found = sqlite3_step(s) == SQLITE_ROW;
+  sqlite3_reset(s);
+  return found;
+}
+
+/* Run folders that have no row: their process was killed before it could write one, or they were copied here. One that
+ * cannot be read is told, and is no reason to show none. */
+static int index_unknown(sonde_db *db, const char *under, sonde_error *err) {
+  sonde_error broken = {0};
+  sqlite3_stmt *s;
+  char **dir = NULL;
+  int64_t n = 0;
+  int code = sonde_scan_folders(db->root, &dir, &n, err);
+  if (code) return code;
+  if (sqlite3_prepare_v2(db->sql, "SELECT 1 FROM trials WHERE dir=?", -1, &s, NULL) == SQLITE_OK) {
+    for (int64_t i = 0; i < n; i++)
+      if (is_under(dir[i], under) && !has_row(s, dir[i]) && sonde_db_index(db, dir[i], &broken))
+        sonde_warn("%s; it is left out", broken.text);
+  } else {
+    code = failed(db, err);
+  }
+  sqlite3_finalize(s);
+  sonde_scan_free(dir, n);
+  return code;
+}
+
 json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err) {
+  if (index_unknown(db, under, err)) return NULL;
   json_t *trial, *all = select_trials(db, under, err);
   size_t i;
   int code = SONDE_OK, behind = 0;

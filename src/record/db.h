@@ -28,9 +28,9 @@ int sonde_db_index(sonde_db *db, const char *dir, sonde_error *err);
 int sonde_db_rebuild(sonde_db *db, int64_t *count, sonde_error *err);
 
 /* Trials as an array of objects (a row of `trials` with "parameters", "results" and "plugins"), ordered by folder:
- * of one experiment or trial folder ("depth", "depth/pre_ln-4"), or all (NULL). A trial that says "running" while no
- * process holds its lock has status "killed", unless its run.json knows how it ended: that is then taken into the index. One
- * whose folder was removed is left out. The caller owns the result. */
+ * of one experiment or trial folder ("depth", "depth/pre_ln-4"), or all (NULL). Run folders that have no row get one. A trial
+ * that says "running" while no process holds its lock has status "killed", unless its run.json knows how it ended: that is then
+ * taken into the index. One whose folder was removed is left out. The caller owns the result. */
 json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err);
 
 #endif

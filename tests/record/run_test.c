@@ -182,6 +182,27 @@ static void killed_before_the_index_knew_its_end_a_run_has_ended(void **state) {
   json_decref(all);
 }
 
+static void a_run_without_a_row_is_found(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  char elsewhere[64];
+  snprintf(elsewhere, sizeof elsewhere, "%s-elsewhere", root);
+  assert_int_equal(make_run("copied/here", 3, 1.5), 0);
+  assert_int_equal(rename(in_root("copied"), elsewhere), 0);
+  sonde_db *db = sonde_db_view(root, &err);
+  int64_t count;
+  assert_int_equal(sonde_db_rebuild(db, &count, &err), 0);
+  sonde_db_close(db);
+  assert_int_equal(rename(elsewhere, in_root("copied")), 0);
+  assert_int_equal(sonde_mkdirs(in_root("copied/broken"), &err), 0);
+  assert_int_equal(sonde_file_write(in_root("copied/broken/run.json"), "[]", 2, &err), 0);
+  json_t *all = trials("copied");
+  assert_int_equal(json_array_size(all), 1);
+  assert_string_equal(text(json_array_get(all, 0), "trial"), "here");
+  json_decref(all);
+  assert_int_equal(sonde_remove_tree(in_root("copied/broken"), &err), 0);
+}
+
 static void a_lost_database_is_made_again_from_the_folders(void **state) {
   (void)state;
   assert_int_equal(make_run("depth/lns-8", 8, 2.25), 0);
@@ -321,6 +342,7 @@ int main(void) {
       cmocka_unit_test(names_are_experiment_and_trial),
       cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
       cmocka_unit_test(killed_before_the_index_knew_its_end_a_run_has_ended),
+      cmocka_unit_test(a_run_without_a_row_is_found),
       cmocka_unit_test(a_lost_database_is_made_again_from_the_folders),
       cmocka_unit_test(a_run_whose_folder_is_gone_is_no_run),
       cmocka_unit_test(a_folder_that_cannot_be_written_is_listed),
