@@ -103,7 +103,7 @@ static const broken plugins[] = {
     {"looks_ahead", "causal", "it looks ahead", 1},
     {"looks_ahead_last", "causal", "with slot = final: it looks ahead", 1},
     {"thread_dependent", "threads", "bits", 1},
-    {"little_scratch", "run", "little_scratch.copy: a kernel sums 1 numbers over 10 rows of 24 with 0 bytes of scratch; its op's scratch rule must give rows_scratch(", 0},
+    {"little_scratch", "run", "little_scratch.copy: a kernel sums 1 numbers over 10 rows of 24 with 0 bytes of scratch", 0},
     {"lost_scale", "reload", "made anew in the same process, the module starts differently", 1},
     {"shared_state", "reload", "after another block was built", 1},
     {"overrun", "guards", "op 'overrun.twice' writes 20 bytes past the end of output 0", 1},
