@@ -249,7 +249,7 @@ end
 
 local PROMPT = 16
 
---- Greedy generation, batch 1, with one of bench.configs: the rate, the memory traffic of the weights alone, which every
+--- Generation, greedy or with top_p, batch 1, with one of bench.configs: the rate, the memory traffic of the weights alone, which every
 --- token must read, and its share of what the memory gives, measured before and after.
 function bench.generate(options)
   local c, prompt = bench.configs[options.config], {}
@@ -257,7 +257,8 @@ function bench.generate(options)
     ffn_hidden = c.ffn_hidden, context = c.context, seed = options.seed }
   for k = 1, PROMPT do prompt[k] = k * 7919 % c.vocab end
   local read = read_gb_s(PEAK_SECONDS)
-  local _, speed = sonde.generate(model, { prompt }, { tokens = options.tokens, temperature = 0, dtype = options.dtype })
+  local _, speed = sonde.generate(model, { prompt }, { tokens = options.tokens, temperature = options.top_p and 1 or 0,
+    top_p = options.top_p, seed = options.seed, dtype = options.dtype })
   local count = model:count()
   local bytes = (count.total - count.embedding) * (options.dtype == "bf16" and 2 or 4)
   read = math.max(read, read_gb_s(PEAK_SECONDS))

@@ -147,6 +147,7 @@ enum { STRETCH = 128, AHEAD = 1024 };
 static inline void ask(const float *x, int64_t n) {
   for (int64_t i = 0; i < n; i += LANES) __builtin_prefetch(x + AHEAD + i);
 }
+static inline int64_t beyond(int64_t n) { return n > AHEAD ? n - AHEAD : 0; }   /* ask(x + beyond(n)): for the next row */
 static inline void ask_to_write(const float *y, int64_t n) {
   for (int64_t i = 0; i < n; i += LANES) __builtin_prefetch(y + AHEAD + i, 1);
 }
@@ -197,7 +198,7 @@ static void rms_row_grad(float *dx, float *dg, const float *x, const float *g, c
 #undef STEP
 #undef LAST
   float c = r * r * r * fold(a) / (float)n;
-  const int64_t far = n > AHEAD ? n - AHEAD : 0;   /* to the next row, beyond what ask() looks ahead */
+  const int64_t far = beyond(n);
 #define DO(at, count) rms_grad_stretch(dx + (at), dg + (at), x + (at), g + (at), dy + (at), r, c, far, count)
   STRETCHES(n, DO);
 #undef DO
@@ -261,7 +262,7 @@ static void layer_row_grad(float *dx, float *dg, float *db, const float *x, cons
   REDUCE(n, a, STEP, LAST);
 #undef STEP
 #undef LAST
-  const int64_t far = n > AHEAD ? n - AHEAD : 0;   /* to the next row, beyond what ask() looks ahead */
+  const int64_t far = beyond(n);
   const float stat[4] = {mean, r, fold(gdy) / (float)n, fold(a) * r / (float)n};
 #define DO(at, count) layer_grad_stretch(dx + (at), dg + (at), db + (at), x + (at), g + (at), dy + (at), stat, far, count)
   STRETCHES(n, DO);

@@ -31,18 +31,11 @@ static float *sums_of(const row_run *r, int64_t block) { return r->total + (bloc
 static void run_block(void *arg, int64_t block, int worker) {
   const row_run *r = arg;
   int64_t begin = block * r->block, end = begin + r->block;
-  float near[ON_STACK], *kept = sums_of(r, block), *sums = r->n <= ON_STACK ? near : kept;
+  float near[ON_STACK], *kept = r->n ? sums_of(r, block) : near, *sums = r->n <= ON_STACK ? near : kept;
   (void)worker;
   memset(sums, 0, (size_t)r->n * sizeof *sums);
   r->fn(r->arg, begin, end < r->rows ? end : r->rows, sums);
   if (sums != kept) memcpy(kept, sums, (size_t)r->n * sizeof *sums);
-}
-
-static void run_rows_alone(void *arg, int64_t block, int worker) {
-  const row_run *r = arg;
-  int64_t begin = block * r->block, end = begin + r->block;
-  (void)worker;
-  r->fn(r->arg, begin, end < r->rows ? end : r->rows, NULL);
 }
 
 static void add_columns(void *arg, int64_t tile, int worker) {
@@ -65,7 +58,7 @@ const float *sonde_rows_run(const sonde_call *c, sonde_parallel parallel, int64_
                             sonde_rows fn, void *arg) {
   row_run r = {rows, rows_a_block(rows, width), 0, n, fn, arg, c->scratch};
   r.blocks = sonde_parts(rows, r.block);
-  parallel(c, r.blocks, n ? run_block : run_rows_alone, &r);
+  parallel(c, r.blocks, run_block, &r);
   if (!n) return NULL;
   parallel(c, sonde_parts(n, COLUMNS), add_columns, &r);
   return r.total;

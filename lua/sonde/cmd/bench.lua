@@ -63,6 +63,7 @@ return {
     }, " --norm dyt"),
     generate = command("generate", "tokens a second of a plain Llama, one sequence", {
       config, dtype, { name = "tokens", type = "integer", min = 2, max = 240, preset = 128, doc = "tokens to generate" },
+      { name = "top_p", type = "number", min = 0, max = 1, doc = "draw tokens among those that hold this probability; default: greedy" },
       seed, json,
     }),
     train = command("train", "training steps of a plain Llama on random tokens", {

@@ -19,15 +19,23 @@ local function listed()
   return lines
 end
 
+-- The files that the text and the model are read from.
+local function inputs(options)
+  local files = { options.text }
+  for _, name in ipairs(core.exists(options.model) == "folder" and core.list_dir(options.model) or {}) do
+    if name == "config.json" or name == "tokenizer.json" or name:find "%.safetensors" then
+      files[#files + 1] = options.model .. "/" .. name
+    end
+  end
+  return files
+end
+
 -- Where the result goes is tried before anything is measured; and it does not go over what is read.
 local function check(path, options)
   if not path or path == "-" then return end
   local place = core.real_path(path)
-  for _, read in ipairs { options.text, options.model .. "/config.json", options.model .. "/tokenizer.json",
-    options.model .. "/model.safetensors" } do
-    if place and place == core.real_path(read) then
-      error(path .. ": is read for this; name another file for the result", 0)
-    end
+  for _, file in ipairs(place and inputs(options) or {}) do
+    if place == core.real_path(file) then error(path .. ": is read for this; name another file for the result", 0) end
   end
   core.check_file(path)
 end
