@@ -24,7 +24,7 @@ local pages = {
     { "probe/registry", "sonde.probes.", { register = "register", names = "names", find = "find" } } },
   { "Pruning", "doc/pruning.md shows it at work.", { "prune", "sonde.", { prune = "prune", heal = "heal" } },
     { "prune_strategy", "sonde.", { register = "prune_strategy" } } },
-  { "Sweeps and reports", nil, { "sweep", "", { new = "sonde.sweep", run = "sweep:run", plan = "sweep:plan",
+  { "Sweeps and reports", nil, { "sweep", "", { new = "sonde.sweep", run = "sweep:run", check = "sweep:check", plan = "sweep:plan",
     results = "sweep:results", summary = "sweep:summary", report = "trial:report" } }, { "config", "sonde.", { load = "config" } } },
   { "Nodes", nil, { "node", "node:" } },
   { "Graphs, tensors, plans, parameters", nil, { "types", nil } },
