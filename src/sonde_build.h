@@ -135,6 +135,22 @@ SONDE_INLINE sonde_node *sonde_rope(sonde_node *x, double theta, int64_t offset)
   sonde_attr at = {{theta, 1.0}, {offset}};
   return x ? SONDE_DO(op)(SONDE_DO(node_graph)(x), "rope", &x, 1, &at) : NULL;
 }
+/* f32 [head_dim / 2]: what pairs of a head turn by from one position to the next, theta^(-2j/Dh) under a scheme for contexts
+ * longer than a model was trained for: 0 none, 1 linear (factor), 2 Llama 3's (factor, low and high frequency factor,
+ * original context) */
+SONDE_INLINE sonde_node *sonde_rope_frequencies(sonde_graph *g, double theta, int64_t head_dim, int64_t scheme,
+                                                const double number[4]) {
+  static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
+  sonde_attr at = {{number[0], number[1], number[2], number[3]}, {head_dim, scheme}};
+  sonde_node *base = SONDE_DO(constant)(g, &one, theta);
+  return base ? SONDE_DO(op)(g, "rope_frequencies", &base, 1, &at) : NULL;
+}
+/* sonde_rope with frequencies of one's own, f32 [Dh / 2] */
+SONDE_INLINE sonde_node *sonde_rope_by(sonde_node *x, sonde_node *frequencies, int64_t offset) {
+  sonde_node *in[2] = {x, frequencies};
+  sonde_attr at = {{1.0, 1.0}, {offset}};
+  return x && frequencies ? SONDE_DO(op)(SONDE_DO(node_graph)(x), "rope", in, 2, &at) : NULL;
+}
 /* q [B, T, H, Dh], k and v [B, T, KV, Dh], H a multiple of KV -> [B, T, H, Dh]; causal; scale 1/sqrt(Dh) when 0;
  * window: how many positions back a query sees, itself included (0: all) */
 SONDE_INLINE sonde_node *sonde_attention(sonde_node *q, sonde_node *k, sonde_node *v, double scale, int64_t window) {

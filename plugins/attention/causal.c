@@ -8,7 +8,9 @@
  * "attn.window" [1] if there is one. */
 #include "sonde_plugin.h"
 
-enum { HEADS, KV_HEADS, HEAD_DIM, ROPE_THETA, WINDOW, QK_NORM, QK_EPS };
+enum {
+  HEADS, KV_HEADS, HEAD_DIM, ROPE_THETA, WINDOW, QK_NORM, QK_EPS, ROPE_SCALING, ROPE_FACTOR, ROPE_LOW, ROPE_HIGH, ROPE_ORIGINAL
+};
 
 static const sonde_option options[] = {
     [HEADS] = {"heads", 'i', "0", 0, 1024, NULL, "query heads H; 0: one for each 64 of the width, at least one"},
@@ -20,6 +22,14 @@ static const sonde_option options[] = {
     [QK_NORM] = {"qk_norm", 'b', "false", 0, 0, NULL,
                  "whether queries and keys are normalised over the head width, before the rotation"},
     [QK_EPS] = {"qk_eps", 'f', "1e-6", 1e-12, 1, NULL, "added to the mean square under the root, of qk_norm"},
+    [ROPE_SCALING] = {"rope_scaling", 's', "none", 0, 0, "none|linear|llama3",
+                      "slower rotation, for contexts longer than those that a model was trained on"},
+    [ROPE_FACTOR] = {"rope_factor", 'f', "8", 1, 1e6, NULL, "how much slower, of rope_scaling"},
+    [ROPE_LOW] = {"rope_low_freq_factor", 'f', "1", 1e-6, 1e6, NULL,
+                  "llama3: waves longer than the original context over this are slowed"},
+    [ROPE_HIGH] = {"rope_high_freq_factor", 'f', "4", 1e-6, 1e6, NULL,
+                   "llama3: waves shorter than the original context over this stay; between the two it is a blend"},
+    [ROPE_ORIGINAL] = {"rope_original_context", 'i', "8192", 1, 1e9, NULL, "llama3: tokens that the model was trained on"},
 };
 
 static sonde_node *heads_of(sonde_node *x, sonde_node *weight, const sonde_place *at, int64_t heads,
@@ -32,6 +42,16 @@ static sonde_node *heads_of(sonde_node *x, sonde_node *weight, const sonde_place
 static sonde_node *head_norm(sonde_site *site, const sonde_value *opt, const char *gain, int64_t head_dim,
                              sonde_node *x) {
   return opt[QK_NORM].i ? sonde_rmsnorm(x, sonde_vector(site, gain, head_dim, SONDE_ROLE_GAIN, 1), opt[QK_EPS].f) : x;
+}
+
+/* Queries or keys turned by their positions. */
+static sonde_node *turned(const sonde_value *opt, int64_t head_dim, sonde_node *x) {
+  const char *scheme = opt[ROPE_SCALING].s;
+  const double number[4] = {opt[ROPE_FACTOR].f, opt[ROPE_LOW].f, opt[ROPE_HIGH].f, (double)opt[ROPE_ORIGINAL].i};
+  if (opt[ROPE_THETA].f == 0 || !x) return x;
+  if (scheme[0] == 'n') return sonde_rope(x, opt[ROPE_THETA].f, 0);
+  return sonde_rope_by(x, sonde_rope_frequencies(sonde_the_host->node_graph(x), opt[ROPE_THETA].f, head_dim,
+                                                 scheme[1] == 'i' ? 1 : 2, number), 0);
 }
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
@@ -48,6 +68,9 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
     return sonde_refuse(site, "heads %lld is no multiple of kv_heads %lld", (long long)heads, (long long)kv_heads);
   if (theta > 0 && head_dim % 2)
     return sonde_refuse(site, "the head width %lld is odd; rotary positions need an even one", (long long)head_dim);
+  if (!(opt[ROPE_HIGH].f > opt[ROPE_LOW].f))
+    return sonde_refuse(site, "rope_high_freq_factor %g must be over rope_low_freq_factor %g", opt[ROPE_HIGH].f,
+                        opt[ROPE_LOW].f);
 
   sonde_node *wq = sonde_matrix(site, "q_proj.weight", heads * head_dim, at->width, SONDE_ROLE_QK);
   sonde_node *wk = sonde_matrix(site, "k_proj.weight", kv_heads * head_dim, at->width, SONDE_ROLE_QK);
@@ -58,7 +81,7 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   sonde_node *v = heads_of(x, wv, at, kv_heads, head_dim);
   q = head_norm(site, opt, "q_norm.weight", head_dim, q);
   k = head_norm(site, opt, "k_norm.weight", head_dim, k);
-  if (theta > 0) q = sonde_rope(q, theta, 0), k = sonde_rope(k, theta, 0);
+  q = turned(opt, head_dim, q), k = turned(opt, head_dim, k);
   sonde_publish(site, "attn.v_weight", wv);
   sonde_publish(site, "attn.o_weight", wo);
   sonde_publish(site, "attn.queries", q);

@@ -1,5 +1,6 @@
 /* rope.c - rotary position embedding (Su et al. 2021), halves rotated as in Hugging Face's Llama:
- * pair j of a head is (x[j], x[j + Dh/2]), turned at position t by the angle t theta^(-2j/Dh). */
+ * pair j of a head is (x[j], x[j + Dh/2]), turned at position t by the angle t w_j. w_j = theta^(-2j/Dh), or what a second
+ * input says: so a scheme for longer contexts is a rule for frequencies and no concern of the op that turns. */
 #include "config.h"
 #include "graph/ops.h"
 
@@ -10,15 +11,25 @@
 
 enum { POSITIONS = 64, MAX_HEAD = 1024 };
 
+/* The inputs behind x: frequencies (f32), then the position (i32); either may be missing. */
+static int has_frequencies(const sonde_shape *in, int n_in) {
+  return n_in > 1 && in[1].dtype != SONDE_I32;
+}
+
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
   char text[96];
-  if (n_in > 1 && (in[1].dtype != SONDE_I32 || sonde_shape_count(&in[1]) != 1))
-    return sonde_fail(err, SONDE_ESHAPE, "rope: the position must be one i32");
   if (in[0].rank != 4 || !sonde_is_real(&in[0]) || in[0].dim[3] % 2 || in[0].dim[3] < 2 ||
       in[0].dim[3] > MAX_HEAD)
     return sonde_fail(err, SONDE_ESHAPE,
                       "rope of %s: needs [B, T, H, Dh] with an even head width Dh of at most %d",
                       sonde_shape_text(&in[0], text, sizeof text), MAX_HEAD);
+  if (n_in > 1 && (in[n_in - 1].dtype == SONDE_I32 ? sonde_shape_count(&in[n_in - 1]) != 1 : n_in > 2))
+    return sonde_fail(err, SONDE_ESHAPE, "rope: the position must be one i32");
+  if (n_in > 2 && !has_frequencies(in, n_in))
+    return sonde_fail(err, SONDE_ESHAPE, "rope: it takes frequencies and then a position, not a position and then another");
+  if (has_frequencies(in, n_in) && (in[1].dtype != SONDE_F32 || sonde_shape_count(&in[1]) != in[0].dim[3] / 2))
+    return sonde_fail(err, SONDE_ESHAPE, "rope: a head of %lld needs half as many frequencies in f32, not %s",
+                      (long long)in[0].dim[3], sonde_shape_text(&in[1], text, sizeof text));
   if (!(at->f[0] > 0) || (at->f[1] != 1 && at->f[1] != -1))
     return sonde_fail(err, SONDE_EINVAL,
                       "rope: theta must be over 0 and the direction 1 or -1, not %g and %g", at->f[0],
@@ -38,12 +49,15 @@ static void turn_positions(void *arg, int64_t tile, int worker) {
   const sonde_shape *x = &call->in_shape[0];
   const int64_t batch = x->dim[0], length = x->dim[1], heads = x->dim[2], width = x->dim[3], half = width / 2;
   const int64_t first = tile * POSITIONS, end = first + POSITIONS < length ? first + POSITIONS : length;
-  const int64_t offset = call->attr->i[0] + (call->n_in > 1 ? *(const int32_t *)call->in[1] : 0);
+  const int last = call->n_in - 1;
+  const int64_t offset = call->attr->i[0] + (call->in_shape[last].dtype == SONDE_I32 ? *(const int32_t *)call->in[last] : 0);
+  const float *frequency = has_frequencies(call->in_shape, call->n_in) ? call->in[1] : NULL;
   const double ratio = pow(call->attr->f[0], -2.0 / (double)width), side = call->attr->f[1];
   const int one = end - first == 1;   /* position: it turns no further */
   double c[MAX_HEAD / 2], s[MAX_HEAD / 2], step_c[MAX_HEAD / 2], step_s[MAX_HEAD / 2], w = 1;
   float cf[MAX_HEAD / 2], sf[MAX_HEAD / 2], in_buf[MAX_HEAD], out_buf[MAX_HEAD];
   for (int64_t j = 0; j < half; j++, w *= ratio) {
+    if (frequency) w = frequency[j];
     double at = (double)(offset + first) * w;
     c[j] = cos(at), s[j] = side * sin(at);
     step_c[j] = one ? 1 : cos(w), step_s[j] = one ? 0 : side * sin(w);
@@ -88,10 +102,54 @@ static double flops(const sonde_shape *in, int n_in, const sonde_shape *out, con
   return 3.0 * (double)sonde_leading(&in[0], 0);
 }
 
+/* ---- frequencies ----------------------------------------------------------------------------------------- */
+
+enum { PLAIN, LINEAR, LLAMA3, SCHEMES };
+
+static int frequencies_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+  (void)n_in;
+  const int64_t half = at->i[0] / 2, scheme = at->i[1];
+  if (sonde_shape_count(&in[0]) != 1 || in[0].dtype != SONDE_F32)
+    return sonde_fail(err, SONDE_ESHAPE, "rope_frequencies: theta must be one f32");
+  if (half < 1 || half > MAX_HEAD / 2 || at->i[0] % 2 || scheme < 0 || scheme >= SCHEMES)
+    return sonde_fail(err, SONDE_EINVAL, "rope_frequencies: no head width of %lld, or no scheme %lld", (long long)at->i[0],
+                      (long long)scheme);
+  if ((scheme != PLAIN && !(at->f[0] >= 1 && at->f[0] <= 1e9)) ||
+      (scheme == LLAMA3 && !(at->f[1] > 0 && at->f[2] > at->f[1] && at->f[2] <= 1e9 && at->f[3] >= 1)))
+    return sonde_fail(err, SONDE_EINVAL, "rope_frequencies: the factor must be at least 1, the high frequency factor over "
+                      "the low one and the original context at least 1, not %g, %g, %g and %g", at->f[0], at->f[2],
+                      at->f[1], at->f[3]);
+  *out = sonde_shape_make(SONDE_F32, 1, &half);
+  return SONDE_OK;
+}
+
+/* Llama 3.1: waves shorter than O/high stay, those longer than O/low are stretched, and in between it is a blend. */
+static double scaled(const sonde_attr *at, double w) {
+  if (at->i[1] == PLAIN) return w;
+  if (at->i[1] == LINEAR) return w / at->f[0];
+  double waves = at->f[3] * w / (2 * M_PI), share = (waves - at->f[1]) / (at->f[2] - at->f[1]);
+  share = share < 0 ? 0 : share > 1 ? 1 : share;
+  return (1 - share) * w / at->f[0] + share * w;
+}
+
+static int frequencies_run(const sonde_call *c) {
+  const double theta = *(const float *)c->in[0], width = (double)c->attr->i[0];
+  if (!(theta > 0)) return sonde_fail(c->err, SONDE_EINVAL, "rope_frequencies: theta must be over 0, not %g", theta);
+  for (int64_t j = 0; j < c->attr->i[0] / 2; j++)
+    ((float *)c->out[0])[j] = (float)scaled(c->attr, pow(theta, -2.0 * (double)j / width));
+  return SONDE_OK;
+}
+
 const sonde_op_def sonde_ops_rope[] = {
-    {.size = sizeof(sonde_op_def), .name = "rope", .min_in = 1, .max_in = 2, .n_out = 1,
+    {.size = sizeof(sonde_op_def), .name = "rope", .min_in = 1, .max_in = 3, .n_out = 1,
      .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
-     .doc = "x [B, T, H, Dh] with pair (j, j + Dh/2) at position t turned by (t + offset) theta^(-2j/Dh). "
-            "f0: theta, f1: 1, or -1 to turn back, i0: offset. A second input, one i32, is added to the offset",
+     .doc = "x [B, T, H, Dh] with pair (j, j + Dh/2) at position t turned by (t + offset) theta^(-2j/Dh), or by "
+            "(t + offset) w[j] with w f32 [Dh/2] as the second input. f0: theta, f1: 1, or -1 to turn back, i0: offset. "
+            "A last input, one i32, is added to the offset",
      .shape = shape, .grad = grad, .run = run, .flops = flops},
+    {.size = sizeof(sonde_op_def), .name = "rope_frequencies", .min_in = 1, .max_in = 1, .n_out = 1,
+     .doc = "w [Dh/2] for rope, of theta f32 [1]: w_j = theta^(-2j/Dh) under a scheme for longer contexts. i0: Dh, i1: 0 as "
+            "it is, 1 linear (w / f0), 2 llama3 (f0: factor, f1 and f2: low and high frequency factor, f3: original "
+            "context); no gradient",
+     .shape = frequencies_shape, .run = frequencies_run},
     {0}};

@@ -71,10 +71,10 @@ static sonde_node *written(sonde_cache *c, sonde_graph *g, const char *what, son
 static sonde_node *edit(void *arg, sonde_graph *g, const char *op, sonde_node *const *in, int n_in, const sonde_attr *attr,
                         int *taken) {
   sonde_cache *c = arg;
-  if (!strcmp(op, "rope") && n_in == 1) {
-    sonde_node *with[2] = {in[0], c->position};
+  if (!strcmp(op, "rope") && n_in < 3 && in[n_in - 1]->shape.dtype != SONDE_I32) {
+    sonde_node *with[3] = {in[0], n_in > 1 ? in[1] : c->position, c->position};
     *taken = 1;
-    return sonde_op(g, "rope", with, 2, attr);
+    return sonde_op(g, "rope", with, n_in + 1, attr);
   }
   if (strcmp(op, "attention") || !attr->i[0]) return NULL;
   *taken = 1;

@@ -86,7 +86,8 @@ local norms = {
 }
 local variants = {      -- one after the other, so that each meets every norm
   {}, { kv_heads = 2 }, { kv_heads = 1, window = 3 }, { window = 4 }, { tie = true }, { rope_theta = 0 },
-  { dropout = 0.5 },
+  { dropout = 0.5 }, { rope_scaling = "linear", rope_factor = 3 },
+  { rope_scaling = "llama3", rope_factor = 4, rope_original_context = 32 },
 }
 local placements = require("sonde.placement").names()      -- before tests register theirs
 local own = {
@@ -102,7 +103,7 @@ function TestLogits:test_every_norm_under_every_placement()
       local options = { placement = own[placement] or placement, attention = { "causal" }, init_std = 0.2 }
       for key, value in pairs(norm) do options[key] = value end
       for key, value in pairs(variants[at]) do
-        if key == "window" or key == "rope_theta" then options.attention[key] = value else options[key] = value end
+        if key == "window" or string.find(key, "^rope") then options.attention[key] = value else options[key] = value end
       end
       local off = error_of(options)
       lu.assertTrue(off < 1e-4, off .. " with " .. core.json_encode(options))
@@ -157,6 +158,7 @@ function TestGenerate:test_greedy_choices_are_those_of_the_forward_pass()
   check { kv_heads = 1, tie = true }
   check { attention = { "causal", window = 4 } }
   check { attention = { "causal", rope_theta = 0 } }
+  check { attention = { "causal", rope_scaling = "llama3", rope_factor = 4, rope_original_context = 32 } }
 end
 
 function TestGenerate:test_a_batch_is_its_sequences()

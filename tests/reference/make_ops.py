@@ -269,10 +269,26 @@ def norms():
             case("layernorm" + what + name, "layernorm", inputs, layernorm, f=[1e-5], result=result)
 
 
+def frequencies(theta, width, scheme, f):
+    """theta^(-2j/Dh); linear: over the factor; llama3: as the paper's code has it, wave by wave."""
+    plain = theta ** (-torch.arange(width // 2, dtype=torch.float64) * 2 / width)
+    if scheme == 0:
+        return plain
+    if scheme == 1:
+        return plain / f[0]
+    waves, (factor, low, high, original) = 2 * math.pi / plain, f
+    share = (original / waves - low) / (high - low)
+    blend = (1 - share) * plain / factor + share * plain
+    return torch.where(waves < original / high, plain, torch.where(waves > original / low, plain / factor, blend))
+
+
 def rotate(x, theta, offset, sign=1.0):
     """As in Hugging Face's Llama: halves rotated, angle (t + offset) theta^(-2j/Dh)."""
+    return turn(x, frequencies(torch.tensor(theta, dtype=torch.float64), x.shape[-1], 0, []), offset, sign)
+
+
+def turn(x, inverse, offset, sign):
     half = x.shape[-1] // 2
-    inverse = theta ** (-torch.arange(half, dtype=torch.float64) / half)
     angle = torch.outer(torch.arange(x.shape[1], dtype=torch.float64) + offset, inverse)
     angle = torch.cat([angle, angle], -1)[None, :, None, :]
     turned = torch.cat([-x[..., half:], x[..., :half]], -1)
@@ -297,6 +313,11 @@ def attend(q, k, v, scale, causal, window):
 def attentions():
     for name, shape, offset in (("", [2, 5, 3, 8], 0), ("/offset", [1, 3, 2, 6], 1000), ("/large", [1, 150, 3, 64], 0)):
         case("rope" + name, "rope", [f32(*shape)], lambda x: rotate(x, 10000.0, offset), f=[10000.0, 1.0], i=[offset])
+    for name, scheme, f in (("plain", 0, []), ("linear", 1, [2.5]), ("llama3", 2, [8.0, 1.0, 4.0, 64.0])):
+        case("rope_frequencies/" + name, "rope_frequencies", [f32(1, lo=9.0, hi=1e4)],
+             lambda theta: frequencies(theta, 16, scheme, f), i=[16, scheme], f=f, wrt=[])
+    case("rope/frequencies", "rope", [f32(2, 5, 3, 8), f32(4, lo=0.01, hi=2.0)], lambda x, w: turn(x, w, 3, 1.0), f=[1.0, 1.0],
+         i=[3], wrt=[0])
     case("rope/back", "rope", [f32(2, 5, 3, 8)], lambda x: rotate(x, 500.0, 0, -1.0), f=[500.0, -1.0])
     for name, length, keys, heads, kv, width, scale, causal, window in (
             ("mha", 7, 7, 2, 2, 8, 0, 1, 0), ("gqa", 7, 7, 4, 2, 8, 0, 1, 0), ("mqa", 7, 7, 3, 1, 4, 0.3, 1, 0),
