@@ -96,8 +96,15 @@ function record.plugins(model, optimizer)
   return list
 end
 
+-- Whether a folder is a run that was made as EXPERIMENT/TRIAL: then its root is the one it was made under.
+local function is_trial_of(dir, experiment)
+  local ok, made = pcall(core.json_load, dir .. "/run.json")
+  return ok and type(made) == "table" and made.experiment == experiment
+end
+
 --- Splits a run folder's path into the folder of all runs and the run's name below it: "runs/depth/a" is "runs" and
--- "depth/a", because its grandparent is called runs (or holds a sonde.db); any other path's parent is the root.
+-- "depth/a", because its grandparent is called runs (or because it is a run that was made so); any other path's parent is
+-- the root.
 ---@param dir string
 ---@return string root, string name
 function record.split(dir)
@@ -106,7 +113,7 @@ function record.split(dir)
   if not parent then return ".", dir end
   local grand, experiment = string.match(parent, "^(.*)/([^/]+)$")
   if not grand then grand, experiment = ".", parent end
-  if string.match(grand, "([^/]*)$") == "runs" or core.exists(grand .. "/sonde.db") then
+  if string.match(grand, "([^/]*)$") == "runs" or (grand ~= "" and is_trial_of(dir, experiment)) then
     return grand, experiment .. "/" .. trial
   end
   return parent == "" and "/" or parent, trial

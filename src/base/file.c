@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/sha256.h"
 
 #define DEFAULT_LIMIT ((int64_t)1 << 30)
 
@@ -127,6 +128,18 @@ void sonde_unmap_file(sonde_mapping *m) {
   *m = (sonde_mapping){NULL, 0};
 }
 
+int sonde_file_sha256(const char *path, char hex[65], sonde_error *err) {
+  sonde_sha256 s;
+  sonde_mapping m;
+  int rc = sonde_map_file(path, &m, err);
+  if (rc) return rc;
+  sonde_sha256_init(&s);
+  sonde_sha256_add(&s, m.data, (size_t)m.size);
+  sonde_sha256_hex(&s, hex);
+  sonde_unmap_file(&m);
+  return SONDE_OK;
+}
+
 /* ---- writing ----------------------------------------------------------------------------------------- */
 
 struct sonde_outfile {
@@ -210,22 +223,23 @@ FILE *sonde_outfile_stream(sonde_outfile *f) {
   return f->stream;
 }
 
-/* The rename is on disk only when the folder is. Some file systems cannot sync a folder (EINVAL): not an error. */
-static int sync_folder(const char *path) {
+/* Some file systems cannot sync a folder (EINVAL), and one that may be written but not read cannot be opened for it: the
+ * order of writes is then theirs to keep, and no error of ours. */
+int sonde_sync_folder(const char *path, sonde_error *err) {
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0 && errno == EACCES) return SONDE_OK;
+  int rc = fd < 0 || (fsync(fd) && errno != EINVAL) ? sonde_fail_errno(err, SONDE_EIO, "cannot sync the folder '%s'", path) : SONDE_OK;
+  if (fd >= 0) close(fd);
+  return rc;
+}
+
+/* The rename is on disk only when the folder is. */
+static int sync_folder_of(const char *path, sonde_error *err) {
   const char *slash = strrchr(path, '/');
   char *folder = slash ? sonde_strdup(path) : sonde_strdup(".");
-  if (!folder) {
-    errno = ENOMEM;
-    return -1;
-  }
+  if (!folder) return sonde_fail(err, SONDE_ENOMEM, "no memory to write '%s'", path);
   if (slash) folder[slash == path ? 1 : slash - path] = '\0';
-  int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = -1;
-  if (fd >= 0) {
-    rc = fsync(fd) && errno != EINVAL ? -1 : 0;
-    close(fd);
-  } else if (errno == EACCES) {
-    rc = 0;   /* a folder that may be written but not read cannot be synced by us */
-  }
+  int rc = sonde_sync_folder(folder, err);
   sonde_release(folder);
   return rc;
 }
@@ -246,8 +260,8 @@ int sonde_outfile_commit(sonde_outfile *f, sonde_error *err) {
     if (f->temp) unlink(f->temp);
     errno = reason;
     rc = sonde_fail_errno(err, SONDE_EIO, "cannot write '%s'", f->path);
-  } else if (f->temp && sync_folder(f->path)) {
-    rc = sonde_fail_errno(err, SONDE_EIO, "cannot sync the folder of '%s'", f->path);
+  } else if (f->temp) {
+    rc = sync_folder_of(f->path, err);
   }
   outfile_free(f);
   return rc;

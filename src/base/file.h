@@ -13,6 +13,9 @@ int sonde_file_read(const char *path, int64_t max_bytes, char **data, int64_t *s
 /* A descriptor on a regular file, to read; -1 with *err set for anything else. size may be NULL. */
 int sonde_file_open(const char *path, int64_t *size, sonde_error *err);
 
+/* The SHA-256 of a file's bytes, in hex. */
+int sonde_file_sha256(const char *path, char hex[65], sonde_error *err);
+
 /* Writes the bytes under a temporary name beside `path`, syncs, renames over it, syncs the folder. */
 int sonde_file_write(const char *path, const void *data, int64_t size, sonde_error *err);
 
@@ -32,6 +35,8 @@ int sonde_mkdirs(const char *path, sonde_error *err);           /* like mkdir -p
 /* Makes a folder that nobody has: `path` and, behind it, ".part-", the process and a number; the name goes to `made` [bytes].
  * For what is to be moved to `path` when it is whole. */
 int sonde_folder_new(const char *path, char *made, size_t bytes, sonde_error *err);
+/* What was made, renamed or removed in the folder is on disk when this returns; what a file system cannot sync is left to it. */
+int sonde_sync_folder(const char *path, sonde_error *err);
 int sonde_path_exists(const char *path);
 int sonde_is_folder(const char *path);                          /* 0 too when it does not exist */
 int sonde_remove_tree(const char *path, sonde_error *err);      /* like rm -r; absent is fine */

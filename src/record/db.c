@@ -14,7 +14,9 @@
 #include "record/run.h"
 #include "record/scan.h"
 
-enum { BUSY_MS = 20000, SCHEMA = 1, DIR_COLUMN = 1, PATH_BYTES = 4096 };
+enum { BUSY_MS = 10000, SCHEMA = 1, DIR_COLUMN = 1, PATH_BYTES = 4096 };
+
+static const char in_memory[] = ":memory:";
 
 struct sonde_db {
   sqlite3 *sql;
@@ -104,7 +106,7 @@ sonde_db *sonde_db_view(const char *root, sonde_error *err) {
   char path[PATH_BYTES];
   snprintf(path, sizeof path, "%s/sonde.db", root);
   int writable = !access(root, W_OK) && (!access(path, W_OK) || errno == ENOENT);
-  return open_at(root, writable ? path : ":memory:", err);
+  return open_at(root, writable ? path : in_memory, err);
 }
 
 void sonde_db_close(sonde_db *db) {
@@ -237,23 +239,50 @@ static int index_folder(sonde_db *db, const char *dir, sonde_error *err) {
   return code;
 }
 
+static void marker(const sonde_db *db, const char *dir, char out[PATH_BYTES]) {
+  if (snprintf(out, PATH_BYTES, "%s/%s/" SONDE_SCAN_UNINDEXED, db->root, dir) >= PATH_BYTES) *out = 0;
+}
+
+/* The folder's mark that the index lacks it goes, now that the file has it. */
+static void unmark(const sonde_db *db, const char *dir) {
+  char path[PATH_BYTES];
+  marker(db, dir, path);
+  if (strcmp(db->path, in_memory) != 0) unlink(path);
+}
+
 int sonde_db_index(sonde_db *db, const char *dir, sonde_error *err) {
   int code = run_sql(db, "BEGIN IMMEDIATE", err);
-  return code ? code : in_transaction(db, index_folder(db, dir, err), err);
+  if (!code) code = in_transaction(db, index_folder(db, dir, err), err);
+  if (!code) unmark(db, dir);
+  return code;
+}
+
+/* One folder that cannot be read is told, and is no reason to have no index. */
+static int index_or_tell(sonde_db *db, const char *dir, int64_t *count, sonde_error *err) {
+  sonde_error broken = {0};
+  json_t *run = NULL, *config = NULL;
+  int code = sonde_scan_read(db->root, dir, &run, &config, &broken);
+  if (code && code != SONDE_ENOMEM) return sonde_warn("%s; it is left out", broken.text), SONDE_OK;
+  code = code ? (*err = broken, code) : put_trial(db, dir, run, config, err);
+  json_decref(run);
+  json_decref(config);
+  if (!code) ++*count;
+  return code;
 }
 
 int sonde_db_rebuild(sonde_db *db, int64_t *count, sonde_error *err) {
   char **dir = NULL;
   int64_t n = 0;
+  *count = 0;
   int code = run_sql(db, "BEGIN IMMEDIATE", err);
   if (code) return code;
   /* Under the write lock: a run that another process indexes after an earlier look would be deleted with the rest. */
   code = sonde_scan_folders(db->root, &dir, &n, err);
   if (!code) code = run_sql(db, "DELETE FROM trials", err);
-  for (int64_t i = 0; i < n && !code; i++) code = index_folder(db, dir[i], err);
+  for (int64_t i = 0; i < n && !code; i++) code = index_or_tell(db, dir[i], count, err);
   code = in_transaction(db, code, err);
+  for (int64_t i = 0; i < n && !code; i++) unmark(db, dir[i]);
   if (dir) sonde_scan_free(dir, n);
-  *count = n;
   return code;
 }
 
@@ -334,9 +363,12 @@ static json_t *select_trials(sonde_db *db, const char *under, sonde_error *err) 
   return NULL;
 }
 
-/* Whether its process wrote the end of the run into run.json, and was killed before it could put it here. */
+/* Whether its process could not put into the index what it wrote into run.json, or was killed before it could. */
 static int is_behind(const sonde_db *db, const json_t *trial) {
   const char *status = json_string_value(json_object_get(trial, "status"));
+  char path[PATH_BYTES];
+  marker(db, json_string_value(json_object_get(trial, "dir")), path);
+  if (strcmp(db->path, in_memory) != 0 && sonde_path_exists(path)) return 1;
   json_t *run = NULL, *config = NULL;
   sonde_error err = {0};
   if (!status || strcmp(status, "killed") != 0) return 0;
@@ -393,4 +425,18 @@ json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err) {
   if (!behind) return all;
   json_decref(all);
   return code ? NULL : select_trials(db, under, err);
+}
+
+json_t *sonde_db_list(const char *root, const char *under, sonde_error *err) {
+  sonde_error broken = {0};
+  sonde_db *db = sonde_db_view(root, &broken);
+  json_t *all = db ? sonde_db_trials(db, under, &broken) : NULL;
+  int from_file = !db || strcmp(db->path, in_memory) != 0;
+  sonde_db_close(db);
+  if (all || !from_file) return all ? all : (*err = broken, NULL);
+  sonde_warn("%s; the run folders are read instead", broken.text);
+  db = open_at(root, in_memory, err);
+  all = db ? sonde_db_trials(db, under, err) : NULL;
+  sonde_db_close(db);
+  return all;
 }

@@ -24,7 +24,7 @@ void sonde_db_close(sonde_db *db);
 /* Reads the run folder ROOT/dir and puts its row in place of the one that may be there. */
 int sonde_db_index(sonde_db *db, const char *dir, sonde_error *err);
 
-/* Drops all rows and reads every run folder again; *count: how many there are. */
+/* Drops all rows and reads every run folder again; *count: how many there are. One that cannot be read is told and left out. */
 int sonde_db_rebuild(sonde_db *db, int64_t *count, sonde_error *err);
 
 /* Trials as an array of objects (a row of `trials` with "parameters", "results" and "plugins"), ordered by folder:
@@ -32,5 +32,8 @@ int sonde_db_rebuild(sonde_db *db, int64_t *count, sonde_error *err);
  * that says "running" while no process holds its lock has status "killed", unless its run.json knows how it ended: that is then
  * taken into the index. One whose folder was removed is left out. The caller owns the result. */
 json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err);
+
+/* The same of a root: from its database, or, where that cannot be used, from an index of the folders in memory, with a note. */
+json_t *sonde_db_list(const char *root, const char *under, sonde_error *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* metrics.c - see metrics.h. */
 #include "record/metrics.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
@@ -9,11 +10,13 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/sha256.h"
 
 struct sonde_metrics {
   int fd, overflow;
   char *path, *line;
   int64_t room, used, size;
+  sonde_sha256 sum;        /* of the `size` bytes so far */
 };
 
 sonde_metrics *sonde_metrics_open(const char *path, int64_t line_bytes, sonde_error *err) {
@@ -92,9 +95,11 @@ int sonde_metrics_end(sonde_metrics *m, sonde_error *err) {
   put(m, "}\n");
   if (m->overflow)
     return sonde_fail(err, SONDE_EBUG, "%s: a line is longer than its %lld bytes", m->path, (long long)m->room);
-  ssize_t n = write(m->fd, m->line, (size_t)m->used);
+  ssize_t n;
+  while ((n = write(m->fd, m->line, (size_t)m->used)) < 0 && errno == EINTR) {}
   if (n == m->used) {
     m->size += n;
+    sonde_sha256_add(&m->sum, m->line, (size_t)n);
     return SONDE_OK;
   }
   int code = n < 0 ? sonde_fail_errno(err, SONDE_EIO, "%s: cannot write", m->path)
@@ -107,8 +112,27 @@ int sonde_metrics_end(sonde_metrics *m, sonde_error *err) {
 
 int64_t sonde_metrics_size(const sonde_metrics *m) { return m->size; }
 
+void sonde_metrics_sha256(const sonde_metrics *m, char hex[65]) {
+  sonde_sha256 copy = m->sum;
+  sonde_sha256_hex(&copy, hex);
+}
+
 int sonde_metrics_sync(sonde_metrics *m, sonde_error *err) {
   return fdatasync(m->fd) == 0 ? SONDE_OK : sonde_fail_errno(err, SONDE_EIO, "%s: cannot sync", m->path);
+}
+
+static int sum_of_file(sonde_metrics *m, sonde_error *err) {
+  char block[65536];
+  sonde_sha256_init(&m->sum);
+  for (int64_t at = 0; at < m->size; ) {
+    int64_t left = m->size - at;
+    ssize_t n = pread(m->fd, block, left < (int64_t)sizeof block ? (size_t)left : sizeof block, at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return sonde_fail_errno(err, SONDE_EIO, "%s: cannot read", m->path);
+    sonde_sha256_add(&m->sum, block, (size_t)n);
+    at += n;
+  }
+  return SONDE_OK;
 }
 
 int sonde_metrics_rewind(sonde_metrics *m, int64_t size, sonde_error *err) {
@@ -119,5 +143,5 @@ int sonde_metrics_rewind(sonde_metrics *m, int64_t size, sonde_error *err) {
         m->path, (long long)m->size, (long long)size);
   if (ftruncate(m->fd, size) != 0) return sonde_fail_errno(err, SONDE_EIO, "%s: cannot cut back", m->path);
   m->size = size;
-  return SONDE_OK;
+  return sum_of_file(m, err);
 }

@@ -19,6 +19,8 @@ void sonde_metrics_numbers(sonde_metrics *m, const char *key, const double *valu
 int sonde_metrics_end(sonde_metrics *m, sonde_error *err);
 
 int64_t sonde_metrics_size(const sonde_metrics *m);                       /* bytes in the file */
+/* SHA-256 of these bytes, in hex; known from the first rewind on. */
+void sonde_metrics_sha256(const sonde_metrics *m, char hex[65]);
 int sonde_metrics_sync(sonde_metrics *m, sonde_error *err);
 /* Cuts the file back to `size` bytes. EFORMAT: it is shorter than that. */
 int sonde_metrics_rewind(sonde_metrics *m, int64_t size, sonde_error *err);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -23,6 +24,7 @@ struct sonde_run {
   char *dir, *root, *name, *experiment, *trial;   /* dir is root/name, name is experiment/trial */
   char path[PATH_BYTES];
   int lock;
+  int unindexed;           /* 1: the index could not be written, and was told */
   json_t *record;          /* run.json */
   sonde_metrics *metrics;  /* NULL until asked for */
 };
@@ -109,6 +111,15 @@ const char *sonde_run_trial(const sonde_run *r) { return r->trial; }
 const json_t *sonde_run_record(const sonde_run *r) { return r->record; }
 int sonde_run_is_done(sonde_run *r) { return sonde_path_exists(sonde_run_path(r, "DONE")); }
 
+int sonde_run_check(sonde_run *r, sonde_error *err) {
+  struct stat ours, there;
+  if (fstat(r->lock, &ours) == 0 && stat(sonde_run_path(r, "lock"), &there) == 0 && ours.st_dev == there.st_dev &&
+      ours.st_ino == there.st_ino)
+    return SONDE_OK;
+  return sonde_fail(err, SONDE_ENOENT, "%s: the run folder was removed or replaced while it was being written; what was computed "
+                    "since its last checkpoint is lost", r->dir);
+}
+
 sonde_metrics *sonde_run_metrics(sonde_run *r, int64_t line_bytes, sonde_error *err) {
   if (!r->metrics) r->metrics = sonde_metrics_open(sonde_run_path(r, "metrics.jsonl"), line_bytes, err);
   return r->metrics;
@@ -188,13 +199,26 @@ static json_t *text_value(const char *s) {
   return v;
 }
 
+static int put_in_index(const sonde_run *r, sonde_error *err) {
+  sonde_db *db = sonde_db_open(r->root, err);
+  int code = db ? sonde_db_index(db, r->name, err) : err->code;
+  sonde_db_close(db);
+  return code;
+}
+
+static void bring_index_up_to_date(sonde_run *r) {
+  sonde_error err = {0};
+  if (r->unindexed || sonde_scan_is_run(r->root, ".") || !put_in_index(r, &err)) return;
+  r->unindexed = 1;
+  sonde_warn("%s; the run goes on without the index, and the next `sonde runs list` reads its folder", err.text);
+  if (sonde_file_write(sonde_run_path(r, SONDE_SCAN_UNINDEXED), "", 0, &err)) sonde_warn("%s", err.text);
+}
+
 /* Writes run.json and brings the index up to date. */
 static int save(sonde_run *r, sonde_error *err) {
-  int code = sonde_json_save(r->record, sonde_run_path(r, "run.json"), 2, err);
-  sonde_db *db = code ? NULL : sonde_db_open(r->root, err);
-  if (!db) return err->code;
-  code = sonde_db_index(db, r->name, err);
-  sonde_db_close(db);
+  int code = sonde_run_check(r, err);
+  if (!code) code = sonde_json_save(r->record, sonde_run_path(r, "run.json"), 2, err);
+  if (!code) bring_index_up_to_date(r);
   return code;
 }
 

@@ -1,5 +1,8 @@
 /* run.h - one run folder, ROOT/experiment/trial or ROOT/trial: who writes it (a lock), what was asked (config.yaml),
- * where it came from and how it ended (run.json, and the index in ROOT/sonde.db), and its log. */
+ * where it came from and how it ended (run.json, and the index in ROOT/sonde.db), and its log.
+ *
+ * The index is no more than one: where it cannot be written, that is told once, the folder is marked (the file `unindexed`), and
+ * whoever lists the runs next takes it in. A root that is itself a run has none: what is below belongs to that run. */
 #ifndef SONDE_RECORD_RUN_H
 #define SONDE_RECORD_RUN_H
 
@@ -18,6 +21,9 @@ int sonde_run_held(const char *root, const char *name);   /* 1: some process has
 const char *sonde_run_dir(const sonde_run *r);
 const char *sonde_run_experiment(const sonde_run *r);   /* "" if there is none */
 const char *sonde_run_trial(const sonde_run *r);
+
+/* ENOENT: the folder is no longer the one that was opened; somebody removed or replaced it, and what is written goes nowhere. */
+int sonde_run_check(sonde_run *r, sonde_error *err);
 
 /* DIR/name; belongs to the run and is valid until the next call. */
 const char *sonde_run_path(sonde_run *r, const char *name);

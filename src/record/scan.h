@@ -10,6 +10,9 @@
 int sonde_scan_folders(const char *root, char ***dir, int64_t *n, sonde_error *err);
 void sonde_scan_free(char **dir, int64_t n);
 
+/* The file in a run's folder that says that the index lacks what happened there. */
+#define SONDE_SCAN_UNINDEXED "unindexed"
+
 /* 1: ROOT/dir holds a run. */
 int sonde_scan_is_run(const char *root, const char *dir);
 

@@ -4,7 +4,6 @@
 #include <jansson.h>
 
 #include "base/file.h"
-#include "base/sha256.h"
 #include "graph/graph.h"
 #include "record/db.h"
 #include "record/run.h"
@@ -113,14 +112,8 @@ static int core_run_held(lua_State *L) {
 static int core_file_sha256(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   char hex[65];
-  sonde_mapping m;
-  sonde_sha256 s;
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_map_file(path, &m, &err), &err);
-  sonde_sha256_init(&s);
-  sonde_sha256_add(&s, m.data, (size_t)m.size);
-  sonde_sha256_hex(&s, hex);
-  sonde_unmap_file(&m);
+  sonde_lua_check(L, sonde_file_sha256(path, hex, &err), &err);
   lua_pushstring(L, hex);
   return 1;
 }
@@ -145,9 +138,8 @@ static void close_db(sonde_lua_box *box) {
 static int core_runs(lua_State *L) {
   const char *root = luaL_checkstring(L, 1), *under = luaL_optstring(L, 2, NULL);
   sonde_error err = {0};
-  sonde_lua_box *db = open_db(L, sonde_db_view, root), *box = sonde_lua_new_tree(L);
-  box->p = sonde_db_trials(db->p, under, &err);
-  close_db(db);
+  sonde_lua_box *box = sonde_lua_new_tree(L);
+  box->p = sonde_db_list(root, under, &err);
   if (!box->p) sonde_lua_raise(L, &err);
   sonde_lua_push_tree(L, box->p);
   return 1;

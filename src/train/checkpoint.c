@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -13,11 +12,12 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 
-enum { PATH_BYTES = 4096, NAME_BYTES = 512, FORMAT = 1 };
+enum { PATH_BYTES = 4096, NAME_BYTES = SONDE_CHECKPOINT_NAME, FORMAT = 2, SUMS_BYTES = 512 };
 
 static const char *const link_name = "checkpoint", *const folder_prefix = "checkpoint-";
 
@@ -48,11 +48,13 @@ static json_t *number_or_null(double v) { return isfinite(v) ? json_real(v) : js
 static int save_state(const char *dir, const sonde_progress *p, sonde_error *err) {
   char path[PATH_BYTES], seed[32];
   snprintf(seed, sizeof seed, "%" PRIu64, p->seed);   /* as text: JSON's integers are signed */
-  json_t *o = json_pack("{s:i, s:I, s:I, s:I, s:s, s:I, s:f, s:f, s:I, s:o, s:o}", "format", FORMAT, "step",
+  json_t *o = json_pack("{s:i, s:I, s:I, s:I, s:s, s:I, s:s, s:f, s:f, s:I, s:o, s:o, s:o, s:I, s:I, s:I}", "format", FORMAT, "step",
                         (json_int_t)p->step, "tokens", (json_int_t)p->tokens, "sequence",
                         (json_int_t)p->sequence, "seed", seed, "metrics_bytes", (json_int_t)p->metrics_bytes,
-                        "seconds", p->seconds, "loss_sum", p->loss_sum, "loss_steps", (json_int_t)p->loss_steps,
-                        "loss", number_or_null(p->loss), "val_loss", number_or_null(p->val_loss));
+                        "metrics_sha256", p->metrics_sha256, "seconds", p->seconds, "loss_sum", p->loss_sum, "loss_steps", (json_int_t)p->loss_steps,
+                        "loss", number_or_null(p->loss), "val_loss", number_or_null(p->val_loss), "best_loss",
+                        number_or_null(p->best_loss), "stale", (json_int_t)p->stale, "first_sequence",
+                        (json_int_t)p->first_sequence, "first_update", (json_int_t)p->first_update);
   if (!o) return sonde_fail(err, SONDE_ENOMEM, "%s: no memory for the checkpoint's state", dir);
   int code = sonde_json_save(o, join(path, dir, "state.json"), 2, err);
   json_decref(o);
@@ -64,7 +66,17 @@ static double number_or_nan(const json_t *o, const char *key) {
   return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
-static int load_state(const char *dir, sonde_progress *p, sonde_error *err) {
+/* What format 1 does not have. */
+static void load_later_fields(const json_t *o, sonde_progress *p) {
+  const char *sum = json_string_value(json_object_get(o, "metrics_sha256"));
+  p->best_loss = number_or_nan(o, "best_loss");
+  p->stale = json_integer_value(json_object_get(o, "stale"));
+  p->first_sequence = json_integer_value(json_object_get(o, "first_sequence"));
+  p->first_update = json_integer_value(json_object_get(o, "first_update"));
+  snprintf(p->metrics_sha256, sizeof p->metrics_sha256, "%s", sum ? sum : "");
+}
+
+static int load_state(const char *dir, sonde_progress *p, int *found, sonde_error *err) {
   char path[PATH_BYTES];
   const char *seed = NULL;
   json_int_t step, tokens, sequence, metrics, steps;
@@ -74,7 +86,7 @@ static int load_state(const char *dir, sonde_progress *p, sonde_error *err) {
   int bad = json_unpack(o, "{s:i, s:I, s:I, s:I, s:s, s:I, s:F, s:F, s:I}", "format", &format, "step", &step,
                         "tokens", &tokens, "sequence", &sequence, "seed", &seed, "metrics_bytes", &metrics,
                         "seconds", &p->seconds, "loss_sum", &p->loss_sum, "loss_steps", &steps);
-  if (!bad && format == FORMAT && step >= 0 && tokens >= 0 && sequence >= 0 && metrics >= 0 && steps >= 0) {
+  if (!bad && format >= 1 && format <= FORMAT && step >= 0 && tokens >= 0 && sequence >= 0 && metrics >= 0 && steps >= 0) {
     p->step = step;
     p->tokens = tokens;
     p->sequence = sequence;
@@ -83,6 +95,7 @@ static int load_state(const char *dir, sonde_progress *p, sonde_error *err) {
     p->loss_steps = steps;
     p->loss = number_or_nan(o, "loss");
     p->val_loss = number_or_nan(o, "val_loss");
+    load_later_fields(o, p);
   } else if (!bad && format > FORMAT) {
     bad = sonde_fail(err, SONDE_EFORMAT, "%s: made by a newer Sonde (format %d, this one knows %d)", path,
                      format, FORMAT);
@@ -90,6 +103,7 @@ static int load_state(const char *dir, sonde_progress *p, sonde_error *err) {
     bad = sonde_fail(err, SONDE_EFORMAT, "%s: is no state of a checkpoint", path);
   }
   json_decref(o);
+  if (found) *found = format;
   return bad ? err->code : SONDE_OK;
 }
 
@@ -175,14 +189,62 @@ static int load_tensors(const char *path, sonde_params *params, sonde_optim *opt
   return code;
 }
 
-/* ---- the folder --------------------------------------------------------------------------------------- */
+/* ---- checksums ---------------------------------------------------------------------------------------- */
 
-static int sync_folder(const char *path, sonde_error *err) {
-  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  int code = fd >= 0 && fsync(fd) == 0 ? SONDE_OK : sonde_fail_errno(err, SONDE_EIO, "%s: cannot sync", path);
-  if (fd >= 0) close(fd);
+static const char *const summed[] = {"model.safetensors", "optimizer.safetensors", "state.json"};
+enum { N_SUMMED = sizeof summed / sizeof *summed };
+
+/* SHA256SUMS of the files that are there, a line each. */
+static int sums_of(const char *dir, char out[SUMS_BYTES], sonde_error *err) {
+  char path[PATH_BYTES], hex[65];
+  int n = 0;
+  for (int k = 0; k < N_SUMMED; k++) {
+    if (!sonde_path_exists(join(path, dir, summed[k]))) continue;
+    int code = sonde_file_sha256(path, hex, err);
+    if (code) return code;
+    n += snprintf(out + n, SUMS_BYTES - (size_t)n, "%s  %s\n", hex, summed[k]);
+  }
+  return SONDE_OK;
+}
+
+static int save_sums(const char *dir, sonde_error *err) {
+  char path[PATH_BYTES], text[SUMS_BYTES] = "";
+  int code = sums_of(dir, text, err);
+  return code ? code : sonde_file_write(join(path, dir, "SHA256SUMS"), text, (int64_t)strlen(text), err);
+}
+
+/* The file whose line in `sums` is not the one of `now`. */
+static const char *first_difference(const char *sums, const char *now) {
+  for (int k = 0; k < N_SUMMED; k++) {
+    const char *line = strstr(now, summed[k]);
+    while (line && line > now && line[-1] != '\n') line--;
+    size_t n = line ? strcspn(line, "\n") + 1 : 0;
+    if (line ? strncmp(sums, line, n) != 0 : strstr(sums, summed[k]) != NULL) return summed[k];
+    sums += n;
+  }
+  return "SHA256SUMS";
+}
+
+/* EFORMAT or ENOENT: the folder holds no whole checkpoint. A checkpoint of format 1, which has no checksums, passes. */
+static int verify(const char *dir, sonde_error *err) {
+  char path[PATH_BYTES], now[SUMS_BYTES] = "", *sums = NULL;
+  int64_t size;
+  sonde_progress p;
+  if (!sonde_path_exists(join(path, dir, "SHA256SUMS"))) {
+    int format, code = load_state(dir, &p, &format, err);
+    if (code || format == 1) return code;
+    return sonde_fail(err, SONDE_EFORMAT, "%s: is missing", path);
+  }
+  int code = sonde_file_read(path, 1 << 16, &sums, &size, err);
+  if (!code) code = sums_of(dir, now, err);
+  if (!code && (size != (int64_t)strlen(now) || memcmp(sums, now, (size_t)size) != 0))
+    code = sonde_fail(err, SONDE_EFORMAT, "%s/%s: is not what was written (its SHA-256 is another one than in SHA256SUMS)", dir,
+                      first_difference(sums, now));
+  sonde_release(sums);
   return code;
 }
+
+/* ---- the folder --------------------------------------------------------------------------------------- */
 
 /* Points RUN/checkpoint at RUN/folder, in one rename. */
 static int switch_link(const char *run_dir, const char *folder, sonde_error *err) {
@@ -197,60 +259,122 @@ static int switch_link(const char *run_dir, const char *folder, sonde_error *err
     unlink(fresh);
     return code;
   }
-  return sync_folder(run_dir, err);
+  return SONDE_OK;
 }
 
-/* Removes the checkpoint folders that RUN/checkpoint does not point at: older ones, and what a killed process left. */
-static int tidy(const char *run_dir, sonde_error *err) {
-  char keep[NAME_BYTES], path[PATH_BYTES];
+static int64_t step_of(const char *name) {
+  size_t n = strlen(folder_prefix);
+  char *end;
+  if (strncmp(name, folder_prefix, n) != 0 || name[n] < '0' || name[n] > '9') return -1;
+  int64_t step = strtoll(name + n, &end, 10);
+  return *end ? -1 : step;
+}
+
+/* The largest step below `bound` that has a folder here; -1: none. */
+static int64_t newest_below(const char *run_dir, int64_t bound) {
+  int64_t newest = -1;
   struct dirent *e;
-  int code = SONDE_OK;
-  target_of(run_dir, keep);
   DIR *d = opendir(run_dir);
-  if (!d) return sonde_fail_errno(err, SONDE_EIO, "%s: cannot read the run folder", run_dir);
-  while (!code && (e = readdir(d)))
-    if (strncmp(e->d_name, folder_prefix, strlen(folder_prefix)) == 0 && strcmp(e->d_name, keep) != 0)
-      code = sonde_remove_tree(join(path, run_dir, e->d_name), err);
-  closedir(d);
-  return code;
+  while (d && (e = readdir(d))) {
+    int64_t step = step_of(e->d_name);
+    if (step < bound && step > newest) newest = step;
+  }
+  if (d) closedir(d);
+  return newest;
+}
+
+/* Removes the checkpoint folders but the one of that name. What cannot be removed only takes room. */
+static void tidy(const char *run_dir, const char *keep) {
+  char path[PATH_BYTES];
+  struct dirent *e;
+  sonde_error err = {0};
+  DIR *d = opendir(run_dir);
+  while (d && (e = readdir(d)))
+    if (strncmp(e->d_name, folder_prefix, strlen(folder_prefix)) == 0 && strcmp(e->d_name, keep) != 0 &&
+        sonde_remove_tree(join(path, run_dir, e->d_name), &err))
+      sonde_warn("%s; this older checkpoint stays", err.text);
+  if (d) closedir(d);
+}
+
+static int write_folder(const char *dir, const sonde_params *params, const sonde_optim *optim, const sonde_progress *progress,
+                        sonde_error *err) {
+  char path[PATH_BYTES];
+  int states = sonde_optim_states(optim), code = sonde_remove_tree(dir, err);
+  if (!code && mkdir(dir, 0777)) code = sonde_fail_errno(err, SONDE_EIO, "cannot create the folder '%s'", dir);
+  if (!code) code = save_tensors(join(path, dir, summed[0]), params, optim, 0, progress->step, err);
+  if (!code && states) code = save_tensors(join(path, dir, summed[1]), params, optim, states, progress->step, err);
+  if (!code) code = save_state(dir, progress, err);
+  if (!code) code = save_sums(dir, err);
+  return code ? code : sonde_sync_folder(dir, err);
 }
 
 int sonde_checkpoint_save(const char *run_dir, const sonde_params *params, const sonde_optim *optim,
                           const sonde_progress *progress, sonde_error *err) {
-  char folder[NAME_BYTES], now[NAME_BYTES], dir[PATH_BYTES], path[PATH_BYTES];
+  char folder[NAME_BYTES], now[NAME_BYTES], dir[PATH_BYTES];
+  int code = SONDE_OK;
   snprintf(folder, sizeof folder, "%s%" PRId64, folder_prefix, progress->step);
-  if (strcmp(target_of(run_dir, now), folder) == 0) return SONDE_OK;   /* this very step is saved */
-  join(dir, run_dir, folder);
-  int code = sonde_remove_tree(dir, err);
-  if (!code) code = sonde_mkdirs(dir, err);
-  if (!code) code = save_tensors(join(path, dir, "model.safetensors"), params, optim, 0, progress->step, err);
-  if (!code && sonde_optim_states(optim))
-    code = save_tensors(join(path, dir, "optimizer.safetensors"), params, optim, sonde_optim_states(optim),
-                        progress->step, err);
-  if (!code) code = save_state(dir, progress, err);
-  if (!code) code = sync_folder(dir, err);
-  if (!code) code = switch_link(run_dir, folder, err);
-  if (!code) return tidy(run_dir, err);
-  sonde_error ignored;
-  sonde_remove_tree(dir, &ignored);     /* the checkpoint before stays the valid one */
+  if (strcmp(target_of(run_dir, now), folder) != 0) {   /* else this very step is saved */
+    code = write_folder(join(dir, run_dir, folder), params, optim, progress, err);
+    if (!code) code = switch_link(run_dir, folder, err);
+    if (code) {                                         /* the checkpoint before stays the valid one */
+      sonde_error ignored;
+      if (strcmp(target_of(run_dir, now), folder) != 0) sonde_remove_tree(dir, &ignored);
+      return code;
+    }
+  }
+  /* Until the switch is on disk a crash may bring the old link back, so the old folder must be there too. */
+  code = sonde_sync_folder(run_dir, err);
+  if (!code) tidy(run_dir, folder);
   return code;
 }
 
-int sonde_checkpoint_load(const char *run_dir, sonde_params *params, sonde_optim *optim,
-                          sonde_progress *progress, sonde_error *err) {
-  char now[NAME_BYTES], dir[PATH_BYTES], path[PATH_BYTES];
-  int states = sonde_optim_states(optim);
-  if (!*target_of(run_dir, now))
+/* Into `folder` the name of the newest whole checkpoint. A file that cannot be read now (EIO) is no reason to give up the newest
+ * one: that is an error. */
+static int choose(const char *run_dir, char folder[NAME_BYTES], sonde_error *err) {
+  char target[NAME_BYTES], dir[PATH_BYTES];
+  if (!*target_of(run_dir, target))
     return sonde_fail(
         err, SONDE_EFORMAT,
         "%s/%s: is a folder, not the link it was made as; rename it to %s1 and run ln -s %s1 %s in %s", run_dir,
         link_name, folder_prefix, folder_prefix, link_name, run_dir);
-  join(dir, run_dir, link_name);
-  int code = load_state(dir, progress, err);
-  if (!code) code = load_tensors(join(path, dir, "model.safetensors"), params, optim, 0, progress->step, err);
-  if (!code && states)
-    code = load_tensors(join(path, dir, "optimizer.safetensors"), params, optim, states, progress->step, err);
-  if (!code) return tidy(run_dir, err);
-  sonde_wrap(err, "the checkpoint is damaged or of another model; remove %s to start anew", run_dir);
-  return err->code;
+  strcpy(folder, target);
+  int code = verify(join(dir, run_dir, folder), err);
+  for (int64_t step = newest_below(run_dir, INT64_MAX); (code == SONDE_EFORMAT || code == SONDE_ENOENT) && step >= 0;
+       step = newest_below(run_dir, step)) {
+    sonde_error other = {0};
+    snprintf(folder, NAME_BYTES, "%s%" PRId64, folder_prefix, step);
+    if (strcmp(folder, target) == 0) continue;
+    int worse = verify(join(dir, run_dir, folder), &other);
+    if (worse && worse != SONDE_EFORMAT && worse != SONDE_ENOENT) return *err = other, worse;
+    if (worse) continue;
+    sonde_warn("%s; going on from the whole checkpoint before it, %s/%s", err->text, run_dir, folder);
+    *err = (sonde_error){0};
+    return SONDE_OK;
+  }
+  return code;
+}
+
+static int load_folder(const char *dir, sonde_params *params, sonde_optim *optim, sonde_progress *progress, sonde_error *err) {
+  char path[PATH_BYTES];
+  int states = optim ? sonde_optim_states(optim) : 0;
+  int code = load_state(dir, progress, NULL, err);
+  if (!code) code = load_tensors(join(path, dir, summed[0]), params, optim, 0, progress->step, err);
+  if (!code && states) code = load_tensors(join(path, dir, summed[1]), params, optim, states, progress->step, err);
+  return code;
+}
+
+int sonde_checkpoint_load(const char *run_dir, sonde_params *params, sonde_optim *optim, sonde_progress *progress,
+                          char folder[NAME_BYTES], sonde_error *err) {
+  char dir[PATH_BYTES];
+  int code = choose(run_dir, folder, err);
+  if (!code) code = load_folder(join(dir, run_dir, folder), params, optim, progress, err);
+  return code ? sonde_wrap(err, "the checkpoint is damaged or of another model; remove %s to start anew", run_dir) : SONDE_OK;
+}
+
+int sonde_checkpoint_adopt(const char *run_dir, const char *folder, sonde_error *err) {
+  char now[NAME_BYTES];
+  int code = strcmp(target_of(run_dir, now), folder) != 0 ? switch_link(run_dir, folder, err) : SONDE_OK;
+  if (!code) code = sonde_sync_folder(run_dir, err);
+  if (!code) tidy(run_dir, folder);
+  return code;
 }

@@ -128,6 +128,8 @@ static int write_metrics(sonde_trainer *t, sonde_error *err) {
   const sonde_train_event *e = &t->event;
   sonde_metrics *m = t->opts.run ? sonde_run_metrics(t->opts.run, 0, err) : NULL;
   if (!m) return SONDE_OK;
+  int code = sonde_run_check(t->opts.run, err);
+  if (code) return code;
   sonde_metrics_begin(m);
   sonde_metrics_integer(m, "step", e->step);
   sonde_metrics_integer(m, "tokens", e->tokens);
@@ -155,10 +157,11 @@ static void next_interval(sonde_trainer *t) {
 
 static int save(sonde_trainer *t, sonde_error *err) {
   if (!t->opts.run) return SONDE_OK;
-  sonde_metrics *m = sonde_run_metrics(t->opts.run, 0, err);
-  int code = m ? sonde_metrics_sync(m, err) : err->code;
-  if (code) return code;
+  int code = sonde_run_check(t->opts.run, err);
+  sonde_metrics *m = code ? NULL : sonde_run_metrics(t->opts.run, 0, err);
+  if (!m || (code = sonde_metrics_sync(m, err))) return err->code;
   t->progress.metrics_bytes = sonde_metrics_size(m);
+  sonde_metrics_sha256(m, t->progress.metrics_sha256);
   t->event.what |= SONDE_TRAIN_CHECKPOINT;
   t->last_save = sonde_train_clock();
   return sonde_checkpoint_save(sonde_run_dir(t->opts.run), t->opts.params, t->optim, &t->progress, err);

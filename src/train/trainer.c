@@ -1,8 +1,10 @@
 /* trainer.c - makes a trainer: gradient nodes, variance nodes, the plans and the buffers. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "graph/graph.h"
 #include "train/trainer_state.h"
@@ -193,26 +195,33 @@ static int make(sonde_trainer *t, sonde_error *err) {
 /* Continues from the run's checkpoint, or sets the run to its beginning. */
 static int start_run(sonde_trainer *t, sonde_error *err) {
   sonde_run *run = t->opts.run;
-  int resumed = sonde_checkpoint_exists(sonde_run_dir(run));
-  int code = resumed ? sonde_checkpoint_load(sonde_run_dir(run), t->opts.params, t->optim, &t->progress, err)
-                     : SONDE_OK;
+  char folder[SONDE_CHECKPOINT_NAME], sum[65];
+  const char *dir = sonde_run_dir(run);
+  int resumed = sonde_checkpoint_exists(dir), code = SONDE_OK;
+  if (resumed) code = sonde_checkpoint_load(dir, t->opts.params, t->optim, &t->progress, folder, err);
   if (code) return code;
   if (t->progress.sequence != t->progress.step * t->opts.accumulate * t->rows ||
       t->progress.seed != t->opts.seed)
     return sonde_fail(err, SONDE_EINVAL,
                       "%s: the checkpoint was made with another seed, batch or accumulate; use another folder "
                       "or remove this one",
-                      sonde_run_dir(run));
+                      dir);
+  if (resumed && (code = sonde_checkpoint_adopt(dir, folder, err))) return code;
   int64_t line = METRICS_LINE + METRICS_PER_NUMBER * ((int64_t)t->opts.blocks + t->opts.n_probe);
   sonde_metrics *m = sonde_run_metrics(run, line, err);
   if (!m) return err->code;
-  code = sonde_metrics_rewind(m, t->progress.metrics_bytes, err);
-  if (!code && resumed) sonde_run_note(run, "goes on at step %lld", (long long)t->progress.step);
+  if ((code = sonde_metrics_rewind(m, t->progress.metrics_bytes, err))) return code;
+  sonde_metrics_sha256(m, sum);
+  if (*t->progress.metrics_sha256 && strcmp(sum, t->progress.metrics_sha256) != 0) {
+    sonde_warn("%s/metrics.jsonl: is not what was written: it was changed or is damaged, and so are the curves drawn of it", dir);
+    sonde_run_note(run, "metrics.jsonl is not what was written up to step %lld", (long long)t->progress.step);
+  }
+  if (resumed) sonde_run_note(run, "goes on at step %lld", (long long)t->progress.step);
   return code;
 }
 
 static int start(sonde_trainer *t, sonde_error *err) {
-  t->progress = (sonde_progress){.seed = t->opts.seed, .loss = NAN, .val_loss = NAN};
+  t->progress = (sonde_progress){.seed = t->opts.seed, .loss = NAN, .val_loss = NAN, .best_loss = NAN};
   int code = t->opts.run ? start_run(t, err) : SONDE_OK;
   return code ? code : sonde_refresh_first(t->refresh, err);
 }
