@@ -291,6 +291,65 @@ static void a_damaged_database_says_what_to_do(void **state) {
   assert_non_null(strstr(err.text, "rebuild"));
 }
 
+/* An index that is damaged, locked, a folder, or of a newer Sonde: runs are recorded and listed all the same, and it gets what it
+ * lacks when it can be used again. */
+static void without_an_index_runs_go_on(void **state) {
+  (void)state;
+  enum { DAMAGED, FOLDER, WAYS };
+  static const char rubbish[4096] = "this is no database, but it is long enough to be looked at";
+  sonde_error err = {0};
+  for (int way = 0; way < WAYS; way++) {
+    assert_int_equal(sonde_remove_tree(in_root("sonde.db"), &err), SONDE_OK);
+    assert_int_equal(make_run("unindexed/a", 2, 1), 0);
+    char aside[300];
+    snprintf(aside, sizeof aside, "%s", in_root("index-aside"));
+    assert_int_equal(rename(in_root("sonde.db"), aside), 0);
+    if (way == DAMAGED) assert_int_equal(sonde_file_write(in_root("sonde.db"), rubbish, sizeof rubbish, &err), SONDE_OK);
+    if (way == FOLDER) assert_int_equal(sonde_mkdirs(in_root("sonde.db"), &err), SONDE_OK);
+    assert_int_equal(make_run("unindexed/a", 2, 7), 0);      /* a run that the index knows, with another result */
+    assert_int_equal(make_run("unindexed/b", 2, 1), 0);
+    json_t *all = sonde_db_list(root, "unindexed", &err);
+    assert_int_equal(json_array_size(all), 2);
+    json_decref(all);
+    assert_int_equal(sonde_remove_tree(in_root("sonde.db"), &err), SONDE_OK);
+    assert_int_equal(rename(aside, in_root("sonde.db")), 0);
+    all = trials("unindexed");
+    assert_int_equal(json_array_size(all), 2);
+    const json_t *r = json_object_get(json_array_get(all, 0), "results");
+    assert_true(json_number_value(json_object_get(r, "loss")) == 7);
+    json_decref(all);
+    assert_false(sonde_path_exists(in_root("unindexed/a/unindexed")));
+    assert_int_equal(sonde_remove_tree(in_root("unindexed"), &err), SONDE_OK);
+  }
+}
+
+static void a_rebuild_leaves_out_what_it_cannot_read(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  int64_t before, count;
+  sonde_db *db = sonde_db_open(root, &err);
+  assert_int_equal(sonde_db_rebuild(db, &before, &err), SONDE_OK);
+  assert_int_equal(sonde_mkdirs(in_root("unreadable/t"), &err), SONDE_OK);
+  assert_int_equal(sonde_file_write(in_root("unreadable/t/run.json"), "{", 1, &err), SONDE_OK);
+  assert_int_equal(sonde_db_rebuild(db, &count, &err), SONDE_OK);
+  assert_int_equal(count, before);
+  sonde_db_close(db);
+  assert_int_equal(sonde_remove_tree(in_root("unreadable"), &err), SONDE_OK);
+}
+
+/* What is below a run's folder is part of that run. */
+static void a_run_inside_a_run_has_no_index(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  assert_int_equal(make_run("outer/t", 2, 1), 0);
+  sonde_run *r = sonde_run_open(in_root("outer/t"), "inner", &err);
+  assert_non_null(r);
+  assert_int_equal(sonde_run_begin(r, "x", 1, &err), SONDE_OK);
+  sonde_run_close(r);
+  assert_true(sonde_path_exists(in_root("outer/t/inner/run.json")));
+  assert_false(sonde_path_exists(in_root("outer/t/sonde.db")));
+}
+
 static void writers_at_once_all_get_in(void **state) {
   (void)state;
   enum { WRITERS = 8, RUNS = 3 };
@@ -348,6 +407,9 @@ int main(void) {
       cmocka_unit_test(a_folder_that_cannot_be_written_is_listed),
       cmocka_unit_test(lists_beside_the_record_are_indexed),
       cmocka_unit_test(a_damaged_database_says_what_to_do),
+      cmocka_unit_test(without_an_index_runs_go_on),
+      cmocka_unit_test(a_rebuild_leaves_out_what_it_cannot_read),
+      cmocka_unit_test(a_run_inside_a_run_has_no_index),
       cmocka_unit_test(writers_at_once_all_get_in),
       cmocka_unit_test(a_folder_that_cannot_be_written_is_named),
       cmocka_unit_test(command_lines_of_any_bytes_are_kept),
