@@ -48,6 +48,9 @@
 
 static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_one(-x)); }
 
+/* (1 + tanh z) / 2 is sigmoid(2 z), which keeps its digits where tanh is near -1. */
+static inline float gelu_tanh_argument(float x) { return 2.0f * SQRT_2_PI * (x + 0.044715f * x * x * x); }
+
 UNARY(vneg, -x)
 UNARY(vexp, exp_one(x))
 UNARY(vlog, logf(x))
@@ -61,7 +64,7 @@ UNARY(vtanh, tanh_one(x))
 UNARY(vsigmoid, sigmoid_of(x))
 UNARY(vsilu, x * sigmoid_of(x))
 UNARY(vgelu, 0.5f * x * (1.0f + erff(x * INV_SQRT2)))
-UNARY(vgelu_tanh, 0.5f * x * (1.0f + tanh_one(SQRT_2_PI * (x + 0.044715f * x * x * x))))
+UNARY(vgelu_tanh, x * sigmoid_of(gelu_tanh_argument(x)))
 UNARY(vrelu, x < 0 ? 0.0f : x)
 UNARY(vrelu2, x < 0 ? 0.0f : x * x)
 UNARY(vsin, sinf(x))
@@ -94,8 +97,10 @@ static inline float gelu_slope(float x) {
   return 0.5f * (1.0f + erff(x * INV_SQRT2)) + x * INV_SQRT_2PI * exp_one(-0.5f * x * x);
 }
 static inline float gelu_tanh_slope(float x) {
-  float t = tanh_one(SQRT_2_PI * (x + 0.044715f * x * x * x));
-  return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * SQRT_2_PI * (1.0f + 3.0f * 0.044715f * x * x);
+  float c = x > 30.0f ? 30.0f : x;        /* behind 30 the slope is 0 or 1, and x^2 must not become infinite beside a 0 */
+  c = c < -30.0f ? -30.0f : c;
+  float s = sigmoid_of(gelu_tanh_argument(c));
+  return s * (1.0f + c * (1.0f - s) * 2.0f * SQRT_2_PI * (1.0f + 3.0f * 0.044715f * c * c));
 }
 
 BINARY(vsilu_grad, y * silu_slope(x))

@@ -27,10 +27,13 @@ static inline vec choose(ivec where, vec a, vec b) { return (vec)(((ivec)a & whe
 /* A NaN anywhere is the result: (a > b) is false beside a NaN, so the NaN of either side is kept. */
 static inline vec max_of(vec a, vec b) { return choose((a > b) | (a != a), a, b); }
 
-/* exp(x) within 2 ulp for x <= 88; smaller than 2^-126 is 0, larger is infinite. x = n ln 2 + r, |r| <=
+/* exp(x) within 1 ulp where it is an f32; what would be smaller than 2^-126 is 0, larger is infinite. x = n ln 2 + r, |r| <=
  * ln(2)/2; the polynomial for exp(r) is that of Cephes' expf. Rounding by a large number leaves n in the
- * low bits of t. Written twice from one text: for vectors, and for loops over single numbers that gcc turns
- * into vectors. */
+ * low bits of t; 2^n goes into the exponent of exp(r) by an addition of bits, which reaches n = 128, where 2^n alone is no
+ * number. That would lose a NaN. Written twice from one text: for vectors, and for loops over single numbers that gcc turns into
+ * vectors. (The last choice has a constant in it: otherwise gcc contracts the formulas that it is used in differently.) */
+#define EXP_LEAST -87.33654f
+#define EXP_MOST 88.72283f
 #define EXP_BODY(real, bits, pick)                                        \
   const float large = 12582912.0f;                                        \
   real t = x * 1.44269504f + large, n = t - large;                        \
@@ -41,7 +44,7 @@ static inline vec max_of(vec a, vec b) { return choose((a > b) | (a != a), a, b)
   p = p * r + 1.6666665459e-1f;                                           \
   p = p * r + 5.0000001201e-1f;                                           \
   p = p * (r * r) + r + 1.0f;                                             \
-  real e = p * pick(real, (bits(uint32_t, t) + 127u) << 23);
+  real e = pick(real, bits(uint32_t, p) + (bits(uint32_t, t) << 23));
 
 static inline vec exp_of(vec x) {
 #define AS_BITS(type, v) ((word)(v))
@@ -49,8 +52,9 @@ static inline vec exp_of(vec x) {
   EXP_BODY(vec, AS_BITS, AS_REAL)
 #undef AS_BITS
 #undef AS_REAL
-  e = choose(x < -87.3f, (vec){0}, e);
-  return choose(x > 88.0f, (vec){0} + __builtin_inff(), e);
+  e = choose(x < EXP_LEAST, (vec){0}, e);
+  e = choose(x != x, x, e);
+  return choose(x > EXP_MOST, (vec){0} + __builtin_inff(), e);
 }
 
 typedef union word_or_float { uint32_t u; float f; } word_or_float;
@@ -61,15 +65,18 @@ static inline float exp_one(float x) {
   EXP_BODY(float, AS_BITS, AS_REAL)
 #undef AS_BITS
 #undef AS_REAL
-  e = x < -87.3f ? 0.0f : e;
-  return x > 88.0f ? __builtin_inff() : e;
+  e = x < EXP_LEAST ? 0.0f : e;
+  e = x != x ? x : e;
+  return x > EXP_MOST ? __builtin_inff() : e;
 }
 
-/* tanh(x) within 6 ulp and never over 1, as x P(x^2) / Q(x^2) up to 9.02, behind which tanh is 1: ten multiply-adds and a
- * division, half of what libmvec's tanhf takes. P and Q are the minimax fit of the relative error, which is a third of half
- * an ulp (tests/reference/fit_tanh.py); the rest is rounding. A NaN fails every comparison and comes through. */
+/* tanh(x) within 6 ulp and never over 1, as x P(x^2) / Q(x^2) up to 9.01, behind which tanh is 1 in f32, and has to be just
+ * that: with one ulp less, 1 - tanh^2 never vanishes, and an optimizer that divides by the gradient's size takes full steps of
+ * it. Ten multiply-adds and a division, half of what libmvec's tanhf takes. P and Q are the minimax fit of the relative error,
+ * which is a third of half an ulp (tests/reference/fit_tanh.py); the rest is rounding. A NaN fails every comparison and comes
+ * through. */
 static inline float tanh_one(float x) {
-  const float end = 9.02f;
+  const float end = 9.0109f;
   float size = __builtin_fabsf(x);
   size = size > end ? end : size;
   float s = size * size;
@@ -83,7 +90,9 @@ static inline float tanh_one(float x) {
   q = q * s + 0.46713033f;
   q = q * s + 1.0f;
   p = p > q ? q : p;
-  return __builtin_copysignf(p / q, x);
+  float y = p / q;
+  y = size == end ? 1.0f : y;          /* a line of its own: in the condition above it keeps gcc from making vectors */
+  return __builtin_copysignf(y, x);
 }
 
 #endif

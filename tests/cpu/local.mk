@@ -8,3 +8,5 @@ c_tests += %D%/kernels_test
 %C%_kernels_test_SOURCES = %D%/kernels_test.c %D%/kernel.h %D%/naive.h
 c_tests += %D%/linalg_test
 %C%_linalg_test_SOURCES = %D%/linalg_test.c
+c_tests += %D%/range_test
+%C%_range_test_SOURCES = %D%/range_test.c %D%/naive.h

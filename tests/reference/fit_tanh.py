@@ -2,7 +2,7 @@
 """Prints the coefficients of tanh_one in src/cpu/simd_vector.h: P and Q with tanh(x) = x P(x^2) / Q(x^2) on [0, 9.02].
 
 Lawson's iteration towards the least maximum of the relative error: a weighted least-squares fit of P - f Q, its weights
-multiplied by the error of the fit before. Beyond 9.02 tanh is 1 in f32.
+multiplied by the error of the fit before. Beyond 9.0109 tanh is 1 in f32.
 """
 import numpy
 
