@@ -54,8 +54,11 @@ enum {
   SONDE_OP_BF16_OUT = 8,      /* the kernel can write output 0 as bf16 when asked (out_shape[0].dtype) */
   SONDE_OP_BF16_IN = 16,      /* the kernel takes bf16 inputs where it takes f32 */
   SONDE_OP_RANDOM = 32,       /* the result depends on the step */
-  SONDE_OP_GAIN = 64          /* output 0 is proportional to input 1, a gain, and no other output depends on that: a factor of
+  SONDE_OP_GAIN = 64,         /* output 0 is proportional to input 1, a gain, and no other output depends on that: a factor of
                                  output 0 is moved into it */
+  SONDE_OP_GAIN_GRAD = 128    /* of such an op's gradient op: output 1 is the gain's gradient, proportional to the upstream
+                                 gradient (the last input of input 0's shape) and not dependent on the gain, input 1; the
+                                 other outputs depend on these two by their product alone */
 };
 
 /* One run of an op. Pointers are 64-byte aligned and contiguous, row-major. */

@@ -106,7 +106,7 @@ local powers = { [-1] = "reciprocal", [-0.5] = "rsqrt", [0.5] = "sqrt", [2] = "s
 
 local function pow(a, b)
   if type(b) ~= "number" or not core.is_node(a) then fail("x ^ p: x is a node and p a number") end
-  if b == 1 then return a end
+  if b == 1 then return op("affine", { a }, { 1, 0 }) end      -- a value of its own, like every result
   if powers[b] then return op(powers[b], { a }) end
   return op("exp", { op("affine", { op("log", { a }) }, { b, 0 }) })
 end

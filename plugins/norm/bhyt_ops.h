@@ -182,6 +182,7 @@ static const sonde_op_def ops[] = {
             "v = mean(x^2) a row, or s + extra with s [..] and extra [1] given. f0 kappa, f1 eps",
      .shape = forward_shape, .grad = forward_grad, .run = forward_run, .flops = forward_flops},
     {.size = sizeof(sonde_op_def), .name = BHYT ".backward", .min_in = 5, .max_in = 6, .n_out = 4,
+     .flags = SONDE_OP_GAIN_GRAD,
      .doc = "of the forward op: x, gain, lambda, v, dy, and dv of its second result if any -> dx, dgain, dlambda, dv; "
             "i0 = 1 where v is mean(x^2): dx then holds what flows through it",
      .shape = backward_shape, .scratch = backward_scratch, .run = backward_run, .flops = backward_flops},

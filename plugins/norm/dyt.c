@@ -89,6 +89,7 @@ static const sonde_op_def ops[] = {
      .flags = SONDE_OP_BF16_OUT | SONDE_OP_GAIN, .doc = "y = gain tanh(alpha x): x [.., D], gain [D], alpha [1]",
      .shape = forward_shape, .grad = forward_grad, .run = forward_run, .flops = forward_flops},
     {.size = sizeof(sonde_op_def), .name = "dyt.backward", .min_in = 4, .max_in = 4, .n_out = 3,
+     .flags = SONDE_OP_GAIN_GRAD,
      .doc = "of dyt.forward: x, gain, alpha, dy -> dx, dgain, dalpha",
      .shape = backward_shape, .scratch = backward_scratch, .run = backward_run, .flops = backward_flops},
 };

@@ -62,7 +62,7 @@ static int fold_casts(sonde_plan *p, const sonde_op_def *cast, sonde_error *err)
       n->shape[0].dtype = SONDE_BF16;
     for (int j = 0; j < n->n_in; j++) {
       const pnode *x = &p->node[value_node(n->in[j])];
-      if (x->def == cast && plan_shape(p, x->in[0])->dtype == SONDE_BF16) n->in[j] = x->in[0];
+      if (x->def == cast && x->shape[0].dtype == SONDE_BF16 && plan_shape(p, x->in[0])->dtype == SONDE_BF16) n->in[j] = x->in[0];
     }
   }
   sonde_release(casts);

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "cpu/simd.h"
 #include "graph/fused.h"
 
 enum { LINE = 64 };   /* bytes that a cache takes at once */
@@ -14,10 +15,16 @@ static int fill_constants(sonde_plan *p, sonde_error *err) {
     const storage *s = &p->store[value_of(k, 0)];
     if (s->place != IN_CONST) continue;
     void *at = p->constants + s->at;
-    int64_t n = sonde_shape_count(&p->node[k].shape[0]);
-    for (int64_t j = 0; j < n; j++)
-      if (p->node[k].shape[0].dtype == SONDE_I32) ((int32_t *)at)[j] = (int32_t)p->node[k].constant;
-      else if (p->node[k].shape[0].dtype == SONDE_F32) ((float *)at)[j] = (float)p->node[k].constant;
+    const sonde_shape *shape = &p->node[k].shape[0];
+    float x = (float)p->node[k].constant;
+    uint16_t narrow;
+    sonde_simd_get()->common.to_bf16(&narrow, &x, 1);
+    for (int64_t j = 0, n = sonde_shape_count(shape); j < n; j++)
+      switch (shape->dtype) {
+        case SONDE_I32: ((int32_t *)at)[j] = (int32_t)p->node[k].constant; break;
+        case SONDE_BF16: ((uint16_t *)at)[j] = narrow; break;
+        default: ((float *)at)[j] = x;
+      }
   }
   return 0;
 }

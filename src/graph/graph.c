@@ -1,11 +1,13 @@
-/* graph.c - tracing: nodes, names, scopes, shape rules, and one node for one expression. No memory is planned and
- * nothing is computed here. */
+/* graph.c - tracing: nodes, names, scopes, shape rules. Every call makes a node of its own, even one that changes nothing
+ * or repeats another: any node may be tapped, or differentiated by. What need not be computed the plan leaves out
+ * (simplify.c). No memory is planned and nothing is computed here. */
 #include "graph/graph.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { SAME_SLOTS = 4096 };
+#include "cpu/simd.h"
 
 sonde_graph *sonde_graph_new(sonde_ctx *ctx, sonde_error *err) {
   sonde_graph *g = sonde_alloc(sizeof *g);
@@ -13,12 +15,11 @@ sonde_graph *sonde_graph_new(sonde_ctx *ctx, sonde_error *err) {
     g->ctx = ctx;
     g->arena = sonde_arena_new();
     g->names = sonde_map_new();
-    g->same = sonde_alloc(SAME_SLOTS * sizeof *g->same);
     g->refs = 1;
     g->at_block = -1;
     g->at_scope = -1;
   }
-  if (!g || !g->arena || !g->names || !g->same) {
+  if (!g || !g->arena || !g->names) {
     sonde_graph_free(g);
     sonde_fail(err, SONDE_ENOMEM, "no memory for a graph");
     return NULL;
@@ -36,7 +37,6 @@ void sonde_graph_free(sonde_graph *g) {
   for (int64_t k = 0; k < g->count; k++) sonde_tensor_free(g->node[k]->tensor);
   sonde_release(g->node);
   sonde_release(g->scope);
-  sonde_release(g->same);
   sonde_release(g->refresh);
   sonde_map_free(g->names);
   sonde_arena_free(g->arena);
@@ -132,51 +132,23 @@ sonde_node *sonde_leaf(sonde_graph *g, const char *name, sonde_tensor *t) {
   return sonde_name(n, name);
 }
 
+static double rounded_to_bf16(double value) {
+  float x = (float)value;
+  uint16_t narrow;
+  sonde_simd_get()->common.to_bf16(&narrow, &x, 1);
+  sonde_simd_get()->common.from_bf16(&x, &narrow, 1);
+  return x;
+}
+
+/* Constants are computed with while planning, so their values must be those that the dtype holds. */
 sonde_node *sonde_constant(sonde_graph *g, const sonde_shape *shape, double value) {
   if (bad_shape(g, "constant", "", shape)) return NULL;
+  if (shape->dtype == SONDE_I32 && !(value == floor(value) && value >= INT32_MIN && value <= INT32_MAX))
+    return sonde_graph_fail(g, SONDE_EINVAL, "constant: %g is no i32", value);
+  if (shape->dtype == SONDE_BF16) value = rounded_to_bf16(value);
   sonde_node *n = append(g, SONDE_KIND_CONST, shape);
   if (n) n->value = value;
   return n;
-}
-
-/* A norm times a factor (LayerNorm Scaling) is a norm with its gain times that factor: no pass over the result. Its other
- * results do not depend on the gain: plans take them from the new one, and do without the old one. */
-static sonde_node *into_gain(sonde_node *norm, const sonde_attr *factor) {
-  sonde_node *in[SONDE_MAX_IN];
-  memcpy(in, norm->in, sizeof in);
-  if (!(in[1] = sonde_op(norm->g, "affine", &in[1], 1, factor))) return NULL;
-  sonde_node *scaled = sonde_op(norm->g, norm->def->name, in, norm->n_in, &norm->attr);
-  for (int k = 1; scaled && k < norm->def->n_out; k++) sonde_graph_replace(sonde_result(norm, k), sonde_result(scaled, k));
-  return scaled;
-}
-
-/* Values of constants are known while tracing: gradients make many (ones, scaled ones), so fold the usual ones. */
-static sonde_node *fold(sonde_graph *g, const sonde_op_def *d, sonde_node *const *in, int n_in, const sonde_attr *a,
-                        const sonde_shape *shape) {
-  const char *op = d->name;
-  int product = n_in == 2 && !strcmp(op, "mul");
-  sonde_node *x = in[0];
-  if (x->kind == SONDE_KIND_CONST) {
-    if (!strcmp(op, "expand") || !strcmp(op, "reshape")) return sonde_constant(g, shape, x->value);
-    if (!strcmp(op, "affine")) return sonde_constant(g, shape, a->f[0] * x->value + a->f[1]);
-    if (product && in[1]->kind == SONDE_KIND_CONST) return sonde_constant(g, shape, x->value * in[1]->value);
-  }
-  if (!strcmp(op, "affine") && a->f[0] == 1 && a->f[1] == 0) return x;
-  if (!strcmp(op, "affine") && a->f[1] == 0 && !g->at_backward && x->kind == SONDE_KIND_OP && x->def->flags & SONDE_OP_GAIN)
-    return into_gain(x, a);
-  if (product)
-    for (int k = 0; k < 2; k++)
-      if (in[k]->kind == SONDE_KIND_CONST && in[k]->value == 1 && sonde_shape_equal(&in[1 - k]->shape, shape)) return in[1 - k];
-  if ((!strcmp(op, "expand") || !strcmp(op, "reshape") || !strcmp(op, "sum")) && sonde_shape_equal(&x->shape, shape)) return x;
-  return NULL;
-}
-
-static uint64_t hash_node(const sonde_op_def *d, sonde_node *const *in, int n_in, const sonde_attr *a) {
-  uint64_t h = (uint64_t)(uintptr_t)d ^ 0x9e3779b97f4a7c15u;
-  for (int k = 0; k < n_in; k++) h = (h ^ (uint64_t)in[k]->id) * 0xff51afd7ed558ccdu;
-  const unsigned char *b = (const unsigned char *)a;
-  for (size_t k = 0; k < sizeof *a; k++) h = (h ^ b[k]) * 0x100000001b3u;
-  return (h ^ h >> 29) % SAME_SLOTS;
 }
 
 static int infer(sonde_graph *g, const sonde_op_def *d, sonde_node *const *in, int n_in, const sonde_attr *a,
@@ -201,20 +173,6 @@ static int infer(sonde_graph *g, const sonde_op_def *d, sonde_node *const *in, i
   for (int k = 0; !rc && k < d->n_out; k++)
     if (bad_shape(g, "result of", d->name, &out[k])) rc = SONDE_ESHAPE;
   return rc;
-}
-
-/* An elementwise op broadcasts by itself: it reads what an expand has expanded, if the other inputs keep the shape. */
-static void skip_expands(const sonde_op_def *d, sonde_node **in, int n_in) {
-  if (!(d->flags & SONDE_OP_ELEMENTWISE) || d->shape || n_in < 2) return;
-  for (int k = 0; k < n_in; k++) {
-    sonde_node *x = in[k];
-    if (x->kind != SONDE_KIND_OP || strcmp(x->def->name, "expand")) continue;
-    sonde_shape s = x->in[0]->shape;
-    int fits = 1;
-    for (int j = 0; j < n_in; j++)
-      if (j != k) fits = fits && !sonde_shape_broadcast(&s, &in[j]->shape, &s);
-    if (fits && sonde_shape_equal(&s, &x->shape)) in[k] = x->in[0];
-  }
 }
 
 static sonde_node *unknown_op(sonde_graph *g, const char *name) {
@@ -252,17 +210,8 @@ sonde_node *sonde_op(sonde_graph *g, const char *name, sonde_node *const *given,
     if (in[k]->g != g) return sonde_graph_fail(g, SONDE_EINVAL, "%s: input %d belongs to another graph", name, k + 1);
   }
   if (rewritten(g, name, in, n_in, attr, &other)) return other;
-  skip_expands(d, in, n_in);
   sonde_shape out[SONDE_MAX_OUT] = {{0}};
   if (infer(g, d, in, n_in, attr, out)) return NULL;
-  sonde_node *folded = fold(g, d, in, n_in, attr, &out[0]);
-  if (folded) return folded;
-  uint64_t h = hash_node(d, in, n_in, attr);
-  if (!(d->flags & SONDE_OP_RANDOM))
-    for (sonde_node *n = g->same[h]; n; n = n->next_same)
-      if (n->def == d && n->n_in == n_in && !memcmp(n->in, in, (size_t)n_in * sizeof *in) &&
-          !memcmp(&n->attr, attr, sizeof *attr) && n->block == g->at_block)
-        return n;
   sonde_node *n = append(g, SONDE_KIND_OP, &out[0]);
   if (!n) return NULL;
   n->def = d;
@@ -270,8 +219,6 @@ sonde_node *sonde_op(sonde_graph *g, const char *name, sonde_node *const *given,
   memcpy(n->in, in, (size_t)n_in * sizeof *in);
   memcpy(n->out_shape, out, sizeof out);
   n->attr = *attr;
-  n->next_same = g->same[h];
-  g->same[h] = n;
   return n;
 }
 
@@ -292,24 +239,15 @@ sonde_node *sonde_result(sonde_node *n, int index) {
   return n->result[index];
 }
 
-static int reaches(const sonde_node *from, const sonde_node *to, uint8_t *seen) {
-  if (from == to) return 1;
-  if (from->id < to->id || seen[from->id]) return 0;
-  seen[from->id] = 1;
-  for (int k = 0; k < from->n_in; k++)
-    if (reaches(from->in[k], to, seen)) return 1;
-  return 0;
+void sonde_graph_also(sonde_node *now, sonde_node *old) {
+  if (now && old) now->also = old;
 }
 
-void sonde_graph_replace(sonde_node *old, sonde_node *now) {
-  if (!old || !now) return;
-  uint8_t *seen = sonde_alloc((size_t)old->g->count);
-  if (!seen) {
-    sonde_graph_fail(old->g, SONDE_ENOMEM, "no memory to walk the graph");
-    return;
-  }
-  if (!reaches(now, old, seen)) old->replaced = now;
-  sonde_release(seen);
+void sonde_graph_freeze(sonde_node *n, sonde_tensor *value) {
+  n->kind = SONDE_KIND_LEAF;
+  n->def = NULL;
+  n->n_in = 0;
+  n->tensor = sonde_tensor_ref(value);
 }
 
 sonde_graph *sonde_node_graph(const sonde_node *n) { return n ? n->g : NULL; }

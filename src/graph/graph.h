@@ -37,8 +37,7 @@ struct sonde_node {
   const char *name;
   sonde_tensor *tensor;         /* LEAF */
   double value;                 /* CONST */
-  sonde_node *replaced;         /* planners read this node's value from there instead */
-  sonde_node *next_same;        /* chain of the common-subexpression table */
+  sonde_node *also;             /* RESULT: this older node has the same value */
 };
 
 /* An edit made while tracing: sees every op before it is appended, and may append something else in its place: then
@@ -56,7 +55,6 @@ struct sonde_graph {
   sonde_map *names;             /* name -> node */
   const char **scope;           /* scope paths, by number */
   int n_scope, cap_scope, at_scope, at_block, at_backward;
-  sonde_node **same;            /* hash table for common subexpressions */
   struct declared_refresh *refresh;   /* refresh.c */
   int n_refresh, cap_refresh;
   int refs;
@@ -68,9 +66,13 @@ sonde_graph *sonde_graph_ref(sonde_graph *g);
 /* Records a failure (the first one stays) with the current scope in front; returns NULL. */
 sonde_node *sonde_graph_fail(sonde_graph *g, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* From now on plans take `old`'s value from `now`: for a gradient op that computes the forward value along the way.
- * Does nothing when `now` depends on `old`. Gradients are still taken of `old`. */
-void sonde_graph_replace(sonde_node *old, sonde_node *now);
+/* Says that `now`, a result of a gradient op, is the value of `old`, had along the way: a plan that needs that op anyway
+ * takes it from there. */
+void sonde_graph_also(sonde_node *now, sonde_node *old);
+
+/* Turns a computed node into a leaf of this tensor, which has its shape: gradients that were traced stay as they are. For
+ * checks that must hold a value still. */
+void sonde_graph_freeze(sonde_node *n, sonde_tensor *value);
 
 const char *sonde_node_scope(const sonde_node *n);
 

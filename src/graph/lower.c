@@ -19,11 +19,6 @@ pnode *plan_append(sonde_plan *p, const pnode *like, sonde_error *err) {
   return &p->node[p->count++];
 }
 
-static const sonde_node *resolve(const sonde_node *n) {
-  while (n->replaced) n = n->replaced;
-  return n;
-}
-
 typedef struct lowering {
   sonde_plan *p;
   int32_t *at;                    /* graph id -> pnode, or -1 */
@@ -32,7 +27,6 @@ typedef struct lowering {
 } lowering;
 
 static value map_value(const lowering *l, const sonde_node *n) {
-  n = resolve(n);
   return n->kind == SONDE_KIND_RESULT ? value_of(l->at[n->in[0]->id], n->index) : value_of(l->at[n->id], 0);
 }
 
@@ -55,7 +49,7 @@ static int lower_from(lowering *l, const sonde_node *from, int64_t room) {
   int64_t top = 0;
   l->stack[top++] = from;
   while (top) {
-    const sonde_node *n = resolve(l->stack[top - 1]);
+    const sonde_node *n = l->stack[top - 1];
     if (n->kind == SONDE_KIND_RESULT) n = n->in[0];
     if (l->at[n->id] >= 0) {
       top--;
@@ -63,7 +57,7 @@ static int lower_from(lowering *l, const sonde_node *from, int64_t room) {
     }
     int ready = 1;
     for (int k = n->n_in - 1; k >= 0; k--) {
-      const sonde_node *x = resolve(n->in[k]);
+      const sonde_node *x = n->in[k];
       if (x->kind == SONDE_KIND_RESULT) x = x->in[0];
       if (l->at[x->id] >= 0) continue;
       if (top == room) return sonde_fail(l->err, SONDE_EBUG, "the graph is deeper than it has nodes");

@@ -31,6 +31,7 @@ static void forget(sonde_plan *p) {
 static int build(sonde_plan *p, sonde_node *const *out, int blocks, sonde_error *err) {
   forget(p);
   int rc = plan_lower(p, out, p->n_out, err);
+  if (!rc) rc = plan_simplify(p, err);
   if (!rc && blocks > 0) rc = plan_recompute(p, blocks, err);
   if (!rc && p->opts.compute == SONDE_BF16) rc = plan_autocast(p, err);
   if (!rc && !p->opts.no_fuse) rc = plan_accumulate(p, err);

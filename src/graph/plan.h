@@ -1,6 +1,6 @@
 /* plan.h - a plan's insides. A plan is made by passes over its own copy of the graph:
  *
- *   lower -> recompute (if the budget asks) -> autocast (bf16) -> accumulate (add into matmul) -> fuse -> memory
+ *   lower -> simplify -> recompute (if the budget asks) -> autocast (bf16) -> accumulate (add into matmul) -> fuse -> memory
  *
  * The copy is an array of pnodes in the order of the schedule; a value is an output of one, written as a number. */
 #ifndef SONDE_GRAPH_PLAN_H
@@ -86,6 +86,7 @@ struct sonde_plan {
 
 /* passes; each returns 0 or a code with *err filled */
 int plan_lower(sonde_plan *p, sonde_node *const *out, int n_out, sonde_error *err);
+int plan_simplify(sonde_plan *p, sonde_error *err);
 int plan_reorder(sonde_plan *p, sonde_error *err);          /* drops what is not needed, puts lazy nodes where first asked for */
 int plan_recompute(sonde_plan *p, int blocks, sonde_error *err);   /* the first `blocks` blocks are computed again in the backward */
 int plan_autocast(sonde_plan *p, sonde_error *err);

@@ -227,7 +227,7 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
   din[1] = sonde_result(din[0], 1);
   sonde_node *loss = sonde_result(din[0], 2);
   if (!din[0] || !din[1] || !loss) return SONDE_ESHAPE;
-  sonde_graph_replace(self, loss);
+  sonde_graph_also(loss, self);
   return SONDE_OK;
 }
 

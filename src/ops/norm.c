@@ -259,6 +259,7 @@ const sonde_op_def sonde_ops_norm[] = {
             "D], r [..]. f0: eps",
      .shape = rms_shape, .grad = rms_grad, .run = rms_run, .flops = rms_flops},
     {.size = sizeof(sonde_op_def), .name = "rmsnorm_grad", .min_in = 4, .max_in = 4, .n_out = 2,
+     .flags = SONDE_OP_GAIN_GRAD,
      .doc = "of rmsnorm: x [.., D], gain [D], r [..], dy [.., D] (f32 or bf16) -> dx [.., D], dgain [D]",
      .shape = rms_grad_shape, .scratch = rms_grad_scratch, .run = rms_grad_run, .flops = rms_grad_flops},
     {.size = sizeof(sonde_op_def), .name = "layernorm", .min_in = 3, .max_in = 3, .n_out = 3,

@@ -138,17 +138,15 @@ void rig_drop(rig *r) {
   memset(r, 0, sizeof *r);
 }
 
-/* Puts a leaf with the node's present value in its place. */
+/* Makes the node a leaf with its present value. */
 static int freeze(rig *r, sonde_node *n) {
-  char name[40];
   sonde_shape shape = sonde_node_shape(n);
   sonde_plan *p = sonde_plan_new(r->g, &n, NULL, 1, NULL, &r->err);
   sonde_tensor *t = p ? sonde_tensor_new(&shape, &r->err) : NULL;
   int rc = t ? sonde_plan_run(p, &r->err) : r->err.code;
   if (!rc) {
     memcpy(sonde_tensor_data(t), sonde_plan_output(p, 0), (size_t)sonde_tensor_bytes(t));
-    snprintf(name, sizeof name, "kit.detached.%lld", (long long)sonde_node_id(n));
-    sonde_graph_replace(n, sonde_leaf(r->g, name, t));
+    sonde_graph_freeze(n, t);
   }
   sonde_tensor_free(t);
   sonde_plan_free(p);
