@@ -35,7 +35,7 @@ local function header(data, rank)
   local parts = { el("h" .. rank, nil, esc(data.title or data.name)) }
   if data.question then parts[#parts + 1] = el("p", { class = "question" }, esc(data.question)) end
   parts[#parts + 1] = el("p", { class = "facts" }, ("%d trials: %s"):format(#data.trials, status_counts(data.trials)))
-  for _, note in ipairs(data.notes or {}) do parts[#parts + 1] = el("p", { class = "note" }, "Note: " .. esc(note)) end
+  for _, note in ipairs(report_data.notes(data)) do parts[#parts + 1] = el("p", { class = "note" }, "Note: " .. esc(note)) end
   return el("header", nil, parts) .. "\n"
 end
 
@@ -55,10 +55,7 @@ local function result_of(view)
   for _, sentence in ipairs(report_table.conclusions(view)) do items[#items + 1] = el("li", nil, esc(sentence)) end
   local heading = view.panel ~= nil
     and el("h3", nil, esc(("%s %s"):format(view.data.panels, report_table.value(view.panel)))) or ""
-  local intro = ("Mean ± standard deviation of %s over %s, %s is better. A value is marked only where "
-    .. "its 95 %% Student interval lies apart from every other of its column; ≈ marks those that cannot be told from "
-    .. "the best. Intervals are a cell's own, not corrected for the number of comparisons."):format(view.metric, view:repeats(),
-    view.data.higher and "higher" or "lower")
+  local intro = report_table.intro(view)
   local note = view.panel == nil and el("p", { class = "note" }, esc(intro)) or ""
   return table.concat { heading, report_table.html(view), el("ul", { class = "say" }, items), note, differences(view) },
     intro
@@ -167,19 +164,16 @@ local function provenance_section(data, prefix)
   return section(prefix .. "provenance", "Command, configuration, provenance", parts)
 end
 
-local function download(file, kind, text)
-  return el("a", { download = file, href = html.data_uri(kind, text) }, file)
-end
-
-local function data_section(data, views, prefix)
-  local trials, arrays = report_export.trials_csv(data), report_export.arrays_csv(data)
-  local parts = { el("p", nil, "Every number of the table and of the figures over blocks: ",
-    download(data.name .. "-trials.csv", "text/csv", trials), arrays and ", " or "",
-    arrays and download(data.name .. "-arrays.csv", "text/csv", arrays) or "", arrays and ", " or "",
-    arrays and download(data.name .. "-means.csv", "text/csv", report_export.means_csv(views)) or "",
-    arrays and " (means with 95 % intervals; rows and columns count as in the figures: blocks from 0)" or "", ".") }
-  parts[2] = el("details", nil, el("summary", nil, "trials as CSV"), el("pre", nil, el("code", nil, esc(trials))))
-  return section(prefix .. "data", "Data", parts)
+local function data_section(data, sections, prefix)
+  local links, tables = {}, report_export.tables(data, sections)
+  for k, each in ipairs(tables) do
+    local file = data.name .. "-" .. each.name .. ".csv"
+    links[k] = el("li", nil, el("a", { download = file, href = html.data_uri("text/csv", each.text) }, esc(file)), ": ",
+      esc(each.doc))
+  end
+  return section(prefix .. "data", "Data", el("p", nil, "Every number of the tables and of the figures over blocks, which "
+    .. "count from 0 as there:"), el("ul", nil, links),
+    el("details", nil, el("summary", nil, "trials as CSV"), el("pre", nil, el("code", nil, esc(tables[1].text)))))
 end
 
 -- What a page shows of one sweep, below its header.
@@ -187,7 +181,7 @@ local function content(part)
   return table.concat {
     result_sections(part.sections, part.prefix), figures_section(part.groups, part.reason, part.prefix),
     trials_section(part.data, part.sections, part.prefix), provenance_section(part.data, part.prefix),
-    data_section(part.data, part.sections[1].views, part.prefix),
+    data_section(part.data, part.sections, part.prefix),
   }
 end
 

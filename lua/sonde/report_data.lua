@@ -17,6 +17,9 @@
 --     provenance = { {"version", ".."}, .. }, configs = { {title, text}, .. },
 --   }
 
+local args = require "sonde.args"
+local grid = require "sonde.sweep_grid"
+local sorted_keys = require "sonde.sorted_keys"
 local stats = require "sonde.stats"
 
 local report_data = {}
@@ -33,8 +36,7 @@ local function grid_values(data, name)
   end
   local names = {}
   for _, axis in ipairs(data.grid) do names[#names + 1] = axis.name end
-  error(("summary: the sweep '%s' has no parameter '%s'; it has %s"):format(data.name, name,
-    table.concat(names, ", ")), 0)
+  error(("summary: the sweep '%s' has no parameter '%s'%s"):format(data.name, name, args.hint(name, names)), 0)
 end
 
 -- A parameter that is neither shown, averaged over nor fixed would be averaged over in silence.
@@ -50,19 +52,73 @@ local function check_parameters(data)
   end
 end
 
-local function check_reference(data, series)
-  if data.reference == nil then return end
-  for _, value in ipairs(series) do
-    if value == data.reference then return end
+-- The value among those of a parameter that is meant, which of a table is another one.
+local function known_value(data, name, wanted, what)
+  local texts = {}
+  for k, value in ipairs(grid_values(data, name)) do
+    if grid.same(value, wanted) then return value end
+    texts[k] = grid.text(value)
   end
-  error(("summary: the reference '%s' is no value of %s"):format(tostring(data.reference), data.by[1]), 0)
+  error(("summary: %s '%s' is no value of %s%s"):format(what, grid.text(wanted), name,
+    args.hint(grid.text(wanted), texts)), 0)
 end
 
+-- The values are those of the axes themselves, so that tables are compared as such.
 local function matches(params, wanted)
   for name, value in pairs(wanted) do
     if params[name] ~= value then return false end
   end
   return true
+end
+
+-- ---- metrics --------------------------------------------------------------------------------------------------------
+
+-- Whether a number of a trial counts. Of a trial whose training diverged those do that it reported before
+-- (record.sound names them).
+local function value_of(trial, metric)
+  local value = trial.results and trial.results[metric]
+  if not finite(value) then return nil end
+  if trial.status == "done" then return value end
+  for _, name in ipairs(trial.status == "diverged" and trial.record and trial.record.sound or {}) do
+    if name == metric then return value end
+  end
+end
+
+local function is_not_finite(trial, metric)
+  for _, name in ipairs(trial.record and trial.record.not_finite or {}) do
+    if name == metric then return true end
+  end
+  local value = trial.results and trial.results[metric]
+  return type(value) == "number" and not finite(value)
+end
+
+-- What done trials reported under a name that is no number: "a list", "a string"; nil where there is no such thing.
+local function other_kind(trials, name)
+  for _, trial in ipairs(trials) do
+    local value = trial.results and trial.results[name]
+    if trial.arrays and trial.arrays[name] then return "a list" end
+    if value ~= nil and type(value) ~= "number" then return "a " .. type(value) end
+  end
+end
+
+-- A metric that no done trial has is a mistake of whoever asks. Where nothing is done yet, nobody knows.
+local function check_metric(data, metric)
+  local names, done = {}, false
+  for _, trial in ipairs(data.trials) do
+    if value_of(trial, metric) or is_not_finite(trial, metric) then return end
+    done = done or trial.status == "done"
+    for name, value in pairs(trial.results or {}) do
+      if type(value) == "number" then names[name] = true end
+    end
+  end
+  if not done then return end
+  local kind = other_kind(data.trials, metric)
+  if kind then
+    error(("summary of '%s': '%s' is reported as %s; a metric is a number"):format(data.name, metric, kind), 0)
+  end
+  names = sorted_keys(names)
+  error(("summary of '%s': no trial reported '%s'%s"):format(data.name, metric,
+    #names > 0 and args.hint(metric, names) or "; none reported any number"), 0)
 end
 
 --- Builds the view of a sweep's data.
@@ -73,10 +129,11 @@ function report_data.view(data)
     error("summary: by takes one or two parameter names (lines, and columns)", 0)
   end
   check_parameters(data)
-  local self = setmetatable({ data = data, metric = data.metric, cells = {} }, view)
+  local self = setmetatable({ data = data, metric = data.metric, where = {}, cells = {} }, view)
+  for name, value in pairs(data.where or {}) do self.where[name] = known_value(data, name, value, "where: the value") end
   self.series_name, self.column_name = data.by[1], data.by[2]
   self.series = grid_values(data, self.series_name)
-  check_reference(data, self.series)
+  if data.reference ~= nil then self.reference = known_value(data, self.series_name, data.reference, "the reference") end
   self.columns = self.column_name and grid_values(data, self.column_name) or { false }
   return self
 end
@@ -91,15 +148,14 @@ end
 -- One view for each value of the panels' parameter; all but the reference's know that one as `other`.
 local function panel_views(data, metric)
   local views, reference = {}, nil
+  local chosen
+  if data.reference ~= nil then chosen = known_value(data, data.panels, data.reference, "the reference") end
   for k, value in ipairs(grid_values(data, data.panels)) do
     local own = copy_with(data, { metric = metric, where = copy_with(data.where or {}, { [data.panels] = value }) })
     own.reference = nil
     views[k] = report_data.view(own)
     views[k].panel = value
-    if value == data.reference then reference = views[k] end
-  end
-  if data.reference ~= nil and not reference then
-    error(("summary: the reference '%s' is no value of %s"):format(tostring(data.reference), data.panels), 0)
+    if chosen ~= nil and value == chosen then reference = views[k] end
   end
   for _, each in ipairs(views) do
     if each ~= reference then each.other = reference end
@@ -115,11 +171,28 @@ function report_data.sections(data)
   local better = {}
   for _, metric in ipairs(type(data.higher) == "table" and data.higher or {}) do better[metric] = true end
   for k, metric in ipairs(type(data.metric) == "table" and data.metric or { data.metric }) do
+    if sections[metric] then error(("summary: the metric '%s' is named twice"):format(metric), 0) end
+    sections[metric] = true
+    check_metric(data, metric)
     local own = copy_with(data, { metric = metric, higher = better[metric] or data.higher == true })
     local views = data.panels and panel_views(own, metric) or { report_data.view(own) }
     sections[k] = { metric = metric, views = views }
   end
   return sections
+end
+
+--- What is to be said of a sweep before its results: the data's notes, and of how many trials a loss is no validation loss.
+---@param data table see the head of this file
+---@return string[]
+function report_data.notes(data)
+  local notes, without = {}, 0
+  for k, note in ipairs(data.notes or {}) do notes[k] = note end
+  for _, trial in ipairs(data.trials) do without = without + (trial.validated == false and 1 or 0) end
+  if without > 0 then
+    notes[#notes + 1] = ("%d of %d trials had no validation text: what their training reports as loss and perplexity is of "
+      .. "the training text"):format(without, #data.trials)
+  end
+  return notes
 end
 
 --- Whether the columns are numbers, so that the metric can be drawn against them.
@@ -136,40 +209,54 @@ function view:trials(series, column)
   if self.column_name then wanted[self.column_name] = column end
   local found = {}
   for _, trial in ipairs(self.data.trials) do
-    if matches(trial.params, wanted) and matches(trial.params, self.data.where or {}) then found[#found + 1] = trial end
+    if matches(trial.params, wanted) and matches(trial.params, self.where) then found[#found + 1] = trial end
   end
   return found
 end
 
---- Statistics of a metric in a cell: stats.describe over the finite values of done trials, with `values`, and
---- `diverged`, `failed`, `missing` counting the others.
-function view:cell(series, column, metric)
-  metric = metric or self.metric
-  local values, diverged, failed, missing = {}, 0, 0, 0
+-- Why a trial gives a cell no value, as a field of view:cell.
+local function lack_of(trial, metric)
+  if trial.status == "failed" then return "failed" end
+  if trial.status ~= "done" and trial.status ~= "diverged" then return "missing" end
+  if is_not_finite(trial, metric) then return "not_finite" end
+  return trial.status == "diverged" and "diverged" or "unreported"
+end
+
+--- Statistics of the metric in a cell: stats.describe over the values that count, with `values`, and how many trials have
+--- none: `diverged`, `not_finite`, `failed`, `missing` (not done), `unreported` (done, without that number).
+function view:cell(series, column)
+  local row = self.cells[series] or {}
+  self.cells[series] = row
+  if row[column] == nil then row[column] = self:make_cell(series, column) end
+  return row[column]
+end
+
+---@private
+function view:make_cell(series, column)
+  local values, lacks = {}, { diverged = 0, not_finite = 0, failed = 0, missing = 0, unreported = 0 }
   for _, trial in ipairs(self:trials(series, column)) do
-    if trial.status == "failed" then
-      failed = failed + 1
-    elseif trial.status ~= "done" and trial.status ~= "diverged" then
-      missing = missing + 1
-    elseif trial.status == "diverged" or not finite(trial.results[metric]) then
-      diverged = diverged + 1
-    else
-      values[#values + 1] = trial.results[metric]
+    local value = value_of(trial, self.metric)
+    values[#values + 1] = value
+    if not value then
+      local lack = lack_of(trial, self.metric)
+      lacks[lack] = lacks[lack] + 1
     end
   end
   local cell = stats.describe(values)
-  cell.values, cell.diverged, cell.failed, cell.missing = values, diverged, failed, missing
+  cell.values = values
+  for name, n in pairs(lacks) do cell[name] = n end
   return cell
 end
 
--- The metric of each seed of a cell, for seeds that have one.
+-- The metric of each seed of a cell, for seeds that have one, and these seeds in the sweep's order.
 local function by_seed(self, series, column)
-  local values = {}
+  local values, order = {}, {}
   for _, trial in ipairs(self:trials(series, column)) do
-    local value = trial.status == "done" and trial.results[self.metric]
-    if finite(value) then values[trial.params[self.data.over or "seed"]] = value end
+    local value, seed = value_of(trial, self.metric), trial.params[self.data.over or "seed"]
+    if type(seed) == "table" then seed = grid.text(seed) elseif seed == nil then seed = false end
+    if value then values[seed], order[#order + 1] = value, seed end
   end
-  return values
+  return values, order
 end
 
 -- Ratios in percent less 100, by their logarithms: those of x over y and y over x then tell the same.
@@ -186,13 +273,12 @@ end
 --- do. With `percent`, in percent of the reference.
 ---@return table stats.describe of the differences
 function view:difference(series, column)
-  local own, differences = by_seed(self, series, column), {}
-  local reference = self.other and by_seed(self.other, series, column) or by_seed(self, self.data.reference, column)
-  local seeds = {}
-  for seed in pairs(own) do
+  local own, order = by_seed(self, series, column)
+  local reference = by_seed(self.other or self, self.other and series or self.reference, column)
+  local seeds, differences = {}, {}
+  for _, seed in ipairs(order) do
     if reference[seed] then seeds[#seeds + 1] = seed end
   end
-  table.sort(seeds)
   if self.data.percent then return ratios(own, reference, seeds) end
   for k, seed in ipairs(seeds) do differences[k] = own[seed] - reference[seed] end
   return stats.describe(differences)
@@ -203,33 +289,37 @@ end
 ---@return boolean
 function view:compares(series)
   if self.other then return true end
-  return self.data.reference ~= nil and (series == nil or series ~= self.data.reference)
+  return self.reference ~= nil and (series == nil or series ~= self.reference)
 end
 
 --- What a difference is, in words.
 ---@return string
 function view:difference_name()
-  local reference = self.other and self.other.panel or self.data.reference
-  return ("difference from %s%s"):format(tostring(reference), self.data.percent and " in percent" or "")
+  local reference = self.reference
+  if self.other then reference = self.other.panel end
+  return ("difference from %s%s"):format(grid.text(reference), self.data.percent and " in percent" or "")
 end
 
 --- What may be said of a column: `best` (a series value or nil), `tied` (set of those whose interval overlaps
---- its own), `complete` (every trial that the sweep has there gave a value), `count` (cells with a value).
+--- its own), `unknown` (set of those that have one value and so no interval), `complete` (every trial that the sweep has
+--- there gave a value), `count` (cells with a value).
 function view:ranking(column)
   local described, by_key, complete, count = {}, {}, true, 0
   for k, series in ipairs(self.series) do
     local cell = self:cell(series, column)
-    if cell.diverged + cell.failed + cell.missing > 0 then complete = false end
+    if cell.diverged + cell.not_finite + cell.failed + cell.missing + cell.unreported > 0 then complete = false end
     if cell.n > 0 then count = count + 1 end
-    if cell.n > 0 and cell.diverged == 0 then
+    if cell.n > 0 and cell.diverged + cell.not_finite == 0 then
       local key = string.format("%06d", k)
       described[key], by_key[key] = cell, series
     end
   end
-  local best, tied = stats.leaders(described, self.data.higher)
-  local names = {}
-  for key in pairs(tied) do names[by_key[key]] = true end
-  return { best = best and by_key[best], tied = names, complete = complete, count = count }
+  local best, tied, unknown = stats.leaders(described, self.data.higher)
+  local ranking = { tied = {}, unknown = {}, complete = complete, count = count }
+  if best then ranking.best = by_key[best] end
+  for key in pairs(tied) do ranking.tied[by_key[key]] = true end
+  for key in pairs(unknown) do ranking.unknown[by_key[key]] = true end
+  return ranking
 end
 
 -- ---- curves: means over the seeds of a cell -----------------------------------------------------------
@@ -337,13 +427,58 @@ function view:array_names(matrix)
   return names
 end
 
+--- What trials repeat over: "seed", or where the grid has none "trial".
+---@return string
+function view:repeated()
+  for _, axis in ipairs(self.data.grid) do
+    if axis.name == (self.data.over or "seed") then return axis.name end
+  end
+  return "trial"
+end
+
 --- "3 seeds", "1 to 3 seeds": how many the cells have, by the name of what trials repeat over.
 ---@return string
 function view:repeats()
   local low, high = self:seeds()
-  local name = self.data.over or "seed"
+  local name = self:repeated()
   if low ~= high then return ("%d to %d %ss"):format(low, high, name) end
   return ("%d %s%s"):format(high, name, high == 1 and "" or "s")
+end
+
+--- Whether any cell has more than one value.
+---@return boolean
+function view:has_spread()
+  local _, most = self:seeds()
+  return most > 1
+end
+
+--- What a cell's number is: "mean ± sd over 3 seeds", or "of 1 seed", which has no spread.
+---@return string
+function view:spread()
+  local _, most = self:seeds()
+  if most == 0 then return "no value yet" end
+  return (most < 2 and "of " or "mean ± sd over ") .. self:repeats()
+end
+
+--- Whether the trials' losses are of validation text: true, false (the corpus had none, so they are of training text), or
+--- nil where the trials differ or trained nothing.
+---@return boolean|nil
+function view:validated()
+  local yes, no = 0, 0
+  for _, trial in ipairs(self.data.trials) do
+    if trial.validated == true then yes = yes + 1 elseif trial.validated == false then no = no + 1 end
+  end
+  if yes > 0 and no > 0 or yes + no == 0 then return nil end
+  return yes > 0
+end
+
+local OF_A_TEXT = { loss = true, perplexity = true }
+
+--- The metric in words: with the text that a loss is of, where training had no other.
+---@return string
+function view:metric_name()
+  local on_training = OF_A_TEXT[self.metric] and self:validated() == false
+  return self.metric .. (on_training and " of the training text (there is no validation text)" or "")
 end
 
 --- How many seeds the cells have: the least and the most over all cells with a value.

@@ -9,25 +9,29 @@ local stats = require "sonde.stats"
 
 local report_figures = {}
 
---- What is known of a quantity by name: axis, scale, what it is, what to look for.
+--- What is known of a quantity by name: axis, scale, what it is, what to look for. %s stands for the text that a loss is of.
 local QUANTITIES = {
   perplexity = {
-    axis = "validation perplexity", log = "auto",
-    is = "Perplexity is exp of the mean cross-entropy per validation token, in nats.",
+    axis = "%sperplexity", log = "auto",
+    is = "Perplexity is exp of the mean cross-entropy per %stoken, in nats.",
+    look = "Lines that fall with depth make use of it; a line that flattens or rises does not, or did not train.",
+  },
+  loss = {
+    axis = "%sloss (nats per token)", log = "auto", is = "Mean cross-entropy per %stoken.",
     look = "Lines that fall with depth make use of it; a line that flattens or rises does not, or did not train.",
   },
   loss_pruned = {
-    title = "Loss without the removed blocks", axis = "validation loss (nats per token)", log = false,
+    title = "Loss without the removed blocks", axis = "loss (nats per token)", log = false,
     is = "Mean cross-entropy of the pruned model, before any training.",
     look = "A line that stays low has found blocks that the model can do without.",
   },
   loss_healed = {
-    title = "Loss after healing", axis = "validation loss (nats per token)", log = false,
+    title = "Loss after healing", axis = "loss (nats per token)", log = false,
     is = "Mean cross-entropy after a short training of what was left; the whole model was trained on as long.",
     look = "Strategies that meet again differed in what training mends.",
   },
   rise = {
-    title = "What removal costs", axis = "rise of the validation loss (nats)", log = false,
+    title = "What removal costs", axis = "rise of the loss (nats)", log = false,
     is = "Loss of the pruned model, before any training, less that of the whole model of the same seed.",
     look = "Where removing deep blocks costs little, they did little; compare the panels at the same share.",
   },
@@ -53,20 +57,32 @@ local QUANTITIES = {
     look = "Dark bands mark spans of blocks that hardly turn the stream: candidates for removal.",
   },
   layer_removal = {
-    title = "What removing one block costs", axis = "rise of the validation loss (nats)", log = false,
-    is = "Validation loss without the block less the loss of the whole model.",
+    title = "What removing one block costs", axis = "rise of the loss (nats)", log = false,
+    is = "Loss without the block less the loss of the whole model, on the text that was probed.",
     look = "Values near 0 mark blocks that the model does not need.",
   },
 }
 
-local function quantity(name)
-  local probe = registry.find(name)
-  if probe and not QUANTITIES[name] then
+-- What lies along the blocks says so; of any other list only its places are known.
+local function quantity(name, text)
+  local known, probe = QUANTITIES[name], registry.find(name)
+  if known then
+    local copy = {}
+    for key, value in pairs(known) do copy[key] = type(value) == "string" and value:gsub("%%s", text or "") or value end
+    return copy
+  end
+  if probe then
     return { title = name, axis = probe.unit ~= "" and probe.unit or name, log = "auto", is = probe.definition .. ".",
       look = "" }
   end
-  return QUANTITIES[name] or { title = name, axis = name, log = "auto",
+  return { title = name, axis = name, log = "auto", along = "place in the list, from 0",
     is = ("Reported by the trials as '%s', averaged over them."):format(name), look = "" }
+end
+
+-- The quantity of a view's metric: of which text a loss is, where that is known.
+local function metric_quantity(view)
+  local validated = view:validated()
+  return quantity(view.metric, validated and "validation " or validated == false and "training " or "")
 end
 
 -- A log axis where the values are positive and span more than a factor of five.
@@ -81,8 +97,12 @@ local function wants_log(setting, figure)
   return low ~= nil and low > 0 and high / low > 5
 end
 
-local function column_text(view, column)
-  return column and (view.column_name .. " " .. report_table.value(column)) or nil
+-- What a figure of a cell's column is called: "placement lns, depth 8"; nil where there is but one.
+local function place_text(view, column)
+  local parts = {}
+  if view.panel ~= nil then parts[1] = view.data.panels .. " " .. report_table.value(view.panel) end
+  if view.column_name then parts[#parts + 1] = view.column_name .. " " .. report_table.value(column) end
+  return #parts > 0 and table.concat(parts, ", ") or nil
 end
 
 --- What a metric is called on the page.
@@ -138,7 +158,7 @@ local function close_up(figure)
 end
 
 local function metric_figure(view)
-  local known = quantity(view.metric)
+  local known = metric_quantity(view)
   local figure = { xlabel = COLUMNS[view.column_name] or view.column_name, ylabel = known.axis, xticks = view.columns,
     title = view.panel ~= nil and ("%s %s"):format(view.data.panels, report_table.value(view.panel)) or nil, series = {} }
   for k, series in ipairs(view.series) do
@@ -153,11 +173,14 @@ local function metric_figure(view)
 end
 
 local function metric_group(view, figures)
-  local known = quantity(view.metric)
-  local bars = view.data.intervals and "95 % Student intervals" or "± 1 sd"
+  local known = metric_quantity(view)
+  local what = ("Of %s: there are no bars."):format(view:repeats())
+  if view:has_spread() then
+    what = ("Mean over %s, bars %s, dots single trials."):format(view:repeats(),
+      view.data.intervals and "95 % Student intervals" or "± 1 sd")
+  end
   return { id = "metric", title = known.title or ("%s against %s"):format(view.metric, view.column_name),
-    figures = figures, caption = ("%s Mean over %s, bars %s, dots single trials. %s"):format(known.look, view:repeats(),
-    bars, known.is) }
+    figures = figures, caption = (known.look .. " " .. what .. " " .. known.is):gsub("^ ", "") }
 end
 
 -- What the figures' values and bars span, without the series of one colour.
@@ -221,7 +244,7 @@ end
 
 local function array_figure(view, name, column, overs)
   local known = quantity(name)
-  local figure = { xlabel = "block", ylabel = known.axis, title = column_text(view, column), series = {} }
+  local figure = { xlabel = known.along or "block", ylabel = known.axis, title = place_text(view, column), series = {} }
   local longest = 0
   for k, series in ipairs(view.series) do
     local found = view:array(series, column, name, false)
@@ -236,7 +259,7 @@ local function array_figure(view, name, column, overs)
   end
   figure.xticks = report_figures.block_ticks(longest)
   figure.ylog = wants_log(known.log, figure)
-  figure.alt = ("%s against the block, %s, one line per %s"):format(known.axis, figure.title or "all",
+  figure.alt = ("%s against the %s, %s, one line per %s"):format(known.axis, figure.xlabel, figure.title or "all",
     view.series_name)
   return #figure.series > 0 and figure or nil
 end
@@ -292,21 +315,47 @@ local function interval_note(view, overs, what)
   return (table.concat(parts, "; "):gsub("^[om]", string.upper))
 end
 
-local function array_group(view, name)
+-- Calls f(view, column) for each column, and of it for each panel: what is to be compared stands side by side.
+local function each_place(views, f)
+  for _, column in ipairs(views[1].columns) do
+    for _, view in ipairs(views) do f(view, column) end
+  end
+end
+
+local function array_group(views, name)
   local known = quantity(name)
   local group = { id = "array-" .. name, title = known.title or name, figures = {},
     caption = (known.look .. " " .. known.is):gsub("^ ", "") }
   local overs = {}
-  for _, column in ipairs(view.columns) do
+  each_place(views, function(view, column)
     group.figures[#group.figures + 1] = array_figure(view, name, column, overs)
-  end
+  end)
+  if #group.figures == 0 then return nil end
   local cut = share_axis(group.figures)
-  group.caption = ("%s %s%s."):format(group.caption, interval_note(view, overs, "bands are"),
+  group.caption = ("%s %s%s."):format(group.caption, interval_note(views[1], overs, "bands are"),
     cut and "; they are cut where they leave the figure" or "")
-  return #group.figures > 0 and group or nil
+  return group
 end
 
 -- ---- matrices -----------------------------------------------------------------------------------------------
+
+-- Every series of every panel, as { view, series }.
+local function pairs_of(views)
+  local list = {}
+  for _, view in ipairs(views) do
+    for _, series in ipairs(view.series) do list[#list + 1] = { view, series } end
+  end
+  return list
+end
+
+-- The last column in which some cell has a matrix, in a list (columns may be false); nil where none has.
+local function last_column_with(views, name)
+  for k = #views[1].columns, 1, -1 do
+    for _, pair in ipairs(pairs_of(views)) do
+      if pair[1]:array(pair[2], views[1].columns[k], name, true) then return { views[1].columns[k] } end
+    end
+  end
+end
 
 local function halves_text(halves)
   if #halves == 0 then return "" end
@@ -314,18 +363,22 @@ local function halves_text(halves)
     report_table.number(stats.quantile(halves, 1), 2))
 end
 
--- One panel a series, at the last column (the deepest model), all on one scale of colours.
-local function matrix_group(view, name)
-  local known, column = quantity(name), view.columns[#view.columns]
+-- One figure a series, at the last column that has the matrix (the deepest model), all on one scale of colours.
+local function matrix_group(views, name)
+  local known, column = quantity(name), last_column_with(views, name)
+  if not column then return nil end
+  column = column[1]
   local group = { id = "matrix-" .. name, title = known.title or name, figures = {},
     caption = (known.look .. " " .. known.is):gsub("^ ", "") }
   local axes = (registry.find(name) or { axes = { "row", "column" } }).axes
   local low, high
   local overs, halves = {}, {}
-  for _, series in ipairs(view.series) do
+  for _, pair in ipairs(pairs_of(views)) do
+    local view, series = pair[1], pair[2]
     local found = view:array(series, column, name, true)
     if found then
       local title = report_table.value(series)
+      if view.panel ~= nil then title = view.data.panels .. " " .. report_table.value(view.panel) .. ", " .. title end
       overs[found.over or "none"] = true
       group.figures[#group.figures + 1] = { heat = found.mean, title = title, xlabel = axes[2], ylabel = axes[1],
         xticks = registry.first(axes[2]), yticks = registry.first(axes[1]), key = known.axis,
@@ -342,8 +395,10 @@ local function matrix_group(view, name)
   if not low then return nil end
   if high == low then high = low + 1 end
   for _, figure in ipairs(group.figures) do figure.low, figure.high = low, high end
-  group.caption = ("%s %s%s%s."):format(group.caption, column and column_text(view, column) .. ". " or "",
-    interval_note(view, overs, "half-widths (all in the data below) of"), halves_text(halves))
+  local first = views[1]
+  local place = first.column_name and ("%s %s. "):format(first.column_name, report_table.value(column)) or ""
+  group.caption = ("%s %s%s%s."):format(group.caption, place,
+    interval_note(first, overs, "half-widths (all in the data below) of"), halves_text(halves))
   return group
 end
 
@@ -371,11 +426,11 @@ local function picked(kind)
   end
 end
 
-local function curve_group(view, kind)
+local function curve_group(views, kind)
   local group = { id = "curve-" .. kind.field, title = kind.title, caption = kind.caption, figures = {} }
-  for _, column in ipairs(view.columns) do
+  each_place(views, function(view, column)
     local figure = { xlabel = "training tokens (millions)", ylabel = kind.axis, ylog = kind.log, series = {},
-      title = column_text(view, column) }
+      title = place_text(view, column) }
     for k, series in ipairs(view.series) do
       local s = { label = report_table.value(series), colour = k, x = {}, y = {} }
       for i, point in ipairs(view:curve(series, column, "tokens", kind.field, picked(kind))) do
@@ -385,42 +440,39 @@ local function curve_group(view, kind)
     end
     figure.alt = ("%s against training tokens, %s"):format(kind.axis, figure.title or "all")
     if #figure.series > 0 then group.figures[#group.figures + 1] = figure end
-  end
+  end)
+  if #group.figures == 0 then return nil end
   share_axis(group.figures)
-  return #group.figures > 0 and group or nil
+  return group
 end
 
--- The metric, what lies along the blocks, and the training, of a page without panels.
-local function groups_of(view)
-  local groups = {}
-  if view:numeric_columns() then
-    local figure = metric_figure(view)
-    groups[1] = metric_group(view, { figure, close_up(figure) })
-  end
-  local names = view:array_names(false)
+-- What lies along the blocks, and the training, after the groups of the metrics.
+local function add_details(groups, views)
+  local names = views[1]:array_names(false)
   table.sort(names, function(a, b)
     local first, second = QUANTITIES[a] and QUANTITIES[a].place or 99, QUANTITIES[b] and QUANTITIES[b].place or 99
     if first ~= second then return first < second end
     return a < b
   end)
-  for _, name in ipairs(names) do groups[#groups + 1] = array_group(view, name) end
-  for _, name in ipairs(view:array_names(true)) do groups[#groups + 1] = matrix_group(view, name) end
-  for _, kind in ipairs(CURVES) do groups[#groups + 1] = curve_group(view, kind) end
+  for _, name in ipairs(names) do groups[#groups + 1] = array_group(views, name) end
+  for _, name in ipairs(views[1]:array_names(true)) do groups[#groups + 1] = matrix_group(views, name) end
+  for _, kind in ipairs(CURVES) do groups[#groups + 1] = curve_group(views, kind) end
   return groups
 end
 
---- The groups of figures that a page's sections give, in reading order. With panels, or several metrics, those are the
---- metrics alone.
+--- The groups of figures that a page's sections give, in reading order: the metrics, what lies along the blocks, the
+--- training.
 ---@param sections table[] from report_data.sections
 ---@return table[] groups { { id, title, caption, figures = { figure of sonde.plot, .. } }, .. }
 function report_figures.groups(sections)
-  local first = sections[1].views[1]
-  if #sections == 1 and first.panel == nil then return groups_of(first) end
-  local groups = {}
-  for _, section in ipairs(sections) do
-    if section.views[1]:numeric_columns() then groups[#groups + 1] = panel_group(section.views) end
+  local first, groups = sections[1].views[1], {}
+  if first:numeric_columns() and #sections == 1 and first.panel == nil then
+    local figure = metric_figure(first)
+    groups[1] = metric_group(first, { figure, close_up(figure) })
+  elseif first:numeric_columns() then
+    for k, section in ipairs(sections) do groups[k] = panel_group(section.views) end
   end
-  return groups
+  return add_details(groups, sections[1].views)
 end
 
 return report_figures

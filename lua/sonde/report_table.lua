@@ -1,5 +1,6 @@
 --- report_table.lua - the main table (mean ± sd over seeds) as text and as HTML, and what it allows to conclude.
 
+local grid = require "sonde.sweep_grid"
 local html = require "sonde.report_html"
 
 local report_table = {}
@@ -38,14 +39,16 @@ function report_table.mean_sd(cell)
   return string.format(form, cell.mean) .. " ± " .. string.format(form, cell.sd)
 end
 
+local LACKS = { { "diverged", "diverged" }, { "not_finite", "not finite" }, { "failed", "failed" },
+  { "missing", "not done" }, { "unreported", "without this number" } }
 local WIDE = 2      -- seeds that differ by more than this factor are shown with their range
 
 -- What a cell must say beside its number: seeds that gave none, and seeds that hardly belong together.
 local function remarks(cell, seeds)
   local notes = {}
-  if cell.diverged > 0 then notes[#notes + 1] = ("%d diverged"):format(cell.diverged) end
-  if cell.failed > 0 then notes[#notes + 1] = ("%d failed"):format(cell.failed) end
-  if cell.missing > 0 then notes[#notes + 1] = ("%d not done"):format(cell.missing) end
+  for _, lack in ipairs(LACKS) do
+    if cell[lack[1]] > 0 then notes[#notes + 1] = ("%d %s"):format(cell[lack[1]], lack[2]) end
+  end
   local low, high = math.huge, -math.huge
   for _, value in ipairs(cell.values) do low, high = math.min(low, value), math.max(high, value) end
   if low > 0 and high > WIDE * low then
@@ -55,22 +58,48 @@ local function remarks(cell, seeds)
   return table.concat(notes, ", ")
 end
 
-local function value_text(v)
-  return type(v) == "number" and string.format("%.10g", v) or tostring(v)
-end
+local value_text = grid.text
 report_table.value = value_text
 
 local function column_title(view, column)
-  if not column then return view.metric end
+  if not view.column_name then return view.metric end
   return view.column_name .. " " .. value_text(column)
 end
 
--- "best", "tied" or nil: how a cell is marked.
+-- "best", "tied" or nil: how a cell is marked. What has one value and no interval is neither.
 local function mark(ranking, series)
   if ranking.best == nil or ranking.count < 2 then return nil end      -- nothing to compare
   if ranking.tied[series] then return "tied" end
-  if series ~= ranking.best then return nil end
-  return next(ranking.tied) and "tied" or "best"
+  if series ~= ranking.best or ranking.unknown[series] then return nil end
+  if next(ranking.tied) ~= nil then return "tied" end
+  return next(ranking.unknown) == nil and "best" or nil
+end
+
+-- What the marks of a view's cells mean, of those that it has, as a list of sentences; `signs` are those of the medium.
+local function legend(view, signs)
+  local seen, parts = {}, {}
+  for _, column in ipairs(view.columns) do
+    local ranking = view:ranking(column)
+    for _, series in ipairs(view.series) do seen[mark(ranking, series) or "none"] = true end
+    if ranking.count > 1 and next(ranking.unknown) ~= nil then seen.unknown = true end
+  end
+  if seen.best then parts[#parts + 1] = signs.best .. "its 95 % interval lies apart from all others of its column" end
+  if seen.tied then parts[#parts + 1] = signs.tied .. "95 % intervals overlap: not told apart from the best" end
+  if seen.unknown then
+    parts[#parts + 1] = ("a cell of one %s has no spread, and is not ranked"):format(view:repeated())
+  end
+  return parts
+end
+
+--- What a table's numbers and marks are, in a paragraph.
+---@param view table
+---@return string
+function report_table.intro(view)
+  local marks = legend(view, { best = "bold: ", tied = "≈: " })
+  local what = ("%s, %s; %s is better."):format(view:metric_name(), view:spread(), view.data.higher and "higher" or "lower")
+  if #marks > 0 then what = what .. " " .. table.concat(marks, ". ") .. "." end
+  if view:has_spread() then what = what .. " Intervals are a cell's own, not corrected for the number of comparisons." end
+  return what
 end
 
 --- What may be said about the order in each column: one sentence a column.
@@ -78,30 +107,31 @@ end
 ---@return string[]
 function report_table.conclusions(view)
   local sentences = {}
-  local place = function(column) return column and (view.column_name .. " " .. value_text(column)) or view.metric end
   for _, column in ipairs(view.columns) do
     local ranking = view:ranking(column)
-    local tied = {}
+    local tied, unknown = {}, {}
     for _, series in ipairs(view.series) do
-      if ranking.tied[series] or (series == ranking.best and next(ranking.tied)) then
-        tied[#tied + 1] = value_text(series)
-      end
+      if mark(ranking, series) == "tied" then tied[#tied + 1] = value_text(series) end
+      if ranking.unknown[series] then unknown[#unknown + 1] = value_text(series) end
     end
     local text
     if ranking.best == nil then
       text = "no trial has a result."
     elseif ranking.count == 1 then
       text = "nothing to compare."
-    elseif #tied > 0 then
-      local _, most = view:seeds()
-      local why = most < 2 and "a single value shows no spread" or "their 95 % intervals overlap"
-      text = ("no ranking of %s: %s."):format(table.concat(tied, ", "), why)
+    elseif #tied + #unknown > 0 then
+      local whys = {}
+      if #tied > 0 then whys[1] = ("of %s: their 95 %% intervals overlap"):format(table.concat(tied, ", ")) end
+      if #unknown > 0 then
+        whys[#whys + 1] = ("of %s: a single value shows no spread"):format(table.concat(unknown, ", "))
+      end
+      text = "no ranking " .. table.concat(whys, ", nor ") .. "."
     else
       text = ("%s is %s; its 95 %% interval lies apart from all others."):format(value_text(ranking.best),
         view.data.higher and "highest" or "lowest")
     end
     if not ranking.complete and ranking.best ~= nil then text = text .. " Some cells lack values." end
-    sentences[#sentences + 1] = place(column) .. ": " .. text
+    sentences[#sentences + 1] = column_title(view, column) .. ": " .. text
   end
   return sentences
 end
@@ -115,6 +145,9 @@ end
 
 local function aligned(rows)
   local widths = {}
+  for _, row in ipairs(rows) do
+    for k, text in ipairs(row) do row[k] = text:gsub("%c", "?") end
+  end
   for _, row in ipairs(rows) do
     for k, text in ipairs(row) do widths[k] = math.max(widths[k] or 0, shown_width(text)) end
   end
@@ -166,7 +199,8 @@ local function differences_text(view)
   return aligned(rows)
 end
 
---- The table for a terminal: * marks a best value that stands apart, ~ those that cannot be told from the best.
+--- The table for a terminal: * marks a best value that stands apart, ~ those that cannot be told from the best; a line
+--- below says so where there are such.
 ---@param view table
 ---@return string
 function report_table.text(view)
@@ -186,10 +220,10 @@ function report_table.text(view)
     rows[#rows + 1] = row
   end
   local panel = view.panel ~= nil and (", %s %s"):format(view.data.panels, value_text(view.panel)) or ""
-  local title = ("%s: %s%s, mean ± sd over %s"):format(view.data.name, view.metric, panel, view:repeats())
+  local title = ("%s: %s%s, %s"):format(view.data.name, view:metric_name(), panel, view:spread())
   local lines = aligned(rows)
   table.insert(lines, 1, title)
-  lines[#lines + 1] = "* best, apart from all others   ~ not told apart from the best (95 % intervals)"
+  for _, sentence in ipairs(legend(view, { best = "* ", tied = "~ " })) do lines[#lines + 1] = sentence end
   local differences = differences_text(view)
   if #differences > 0 then lines[#lines + 1] = "" end
   for _, line in ipairs(differences) do lines[#lines + 1] = line end

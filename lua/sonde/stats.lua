@@ -140,11 +140,12 @@ function stats.describe(xs)
   return d
 end
 
---- What may be said about the order of some descriptions: the key of the best mean, and a set of the keys
---- whose intervals overlap the best one's. An unknown interval (one seed) counts as overlapping.
+--- What may be said about the order of some descriptions: the key of the best mean, a set of the keys whose intervals
+--- overlap the best one's, and a set of those that have no interval (one seed): these can be put into no order, and
+--- where there is one, no other is the best for certain.
 ---@param described table<string, table> key -> stats.describe result
 ---@param higher boolean whether larger is better
----@return string|nil best, table<string, boolean> tied
+---@return string|nil best, table<string, boolean> tied, table<string, boolean> unknown
 function stats.leaders(described, higher)
   local keys = {}
   for key, d in pairs(described) do
@@ -158,12 +159,16 @@ function stats.leaders(described, higher)
       best = key
     end
   end
-  local tied = {}
+  local tied, unknown = {}, {}
   for _, key in ipairs(keys) do
     local a, b = described[key], described[best]
-    if key ~= best and not (a.lo and b.lo and (a.lo > b.hi or a.hi < b.lo)) then tied[key] = true end
+    if not a.lo then
+      unknown[key] = true
+    elseif key ~= best and b.lo and a.lo <= b.hi and a.hi >= b.lo then
+      tied[key] = true
+    end
   end
-  return best, tied
+  return best, tied, unknown
 end
 
 return stats

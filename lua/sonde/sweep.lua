@@ -55,6 +55,16 @@ local function chosen(points, only)
   return trials
 end
 
+-- What a schema cannot know: that `over` is one of the grid's, and that settings can be recorded.
+local function check_options(self, given)
+  local names = sorted_keys(self.grid)
+  if given.over ~= nil and self.grid[given.over] == nil then
+    error(core.where() .. "sweep: over = '" .. given.over .. "' is no parameter of the grid" .. args.hint(given.over, names), 0)
+  end
+  local ok, message = pcall(core.json_encode, self.settings)
+  if not ok then error(core.where() .. "sweep: the settings: " .. tostring(message), 0) end
+end
+
 --- Declares a sweep. Nothing runs yet.
 ---@param options table     see sweep.schema
 ---@return sonde.sweep
@@ -64,6 +74,7 @@ function sweep.new(options)
     error(core.where() .. "sweep: the name '" .. self.name .. "' must be a word, it names a folder", 0)
   end
   self.axes = grid.axes(self.grid, self.over)
+  check_options(self, options)
   self.trials = chosen(grid.points(self.axes), self.only)
   self.folder = self.root .. "/" .. self.name
   for _, trial in ipairs(self.trials) do
@@ -78,26 +89,30 @@ end
 --- of such lists (a matrix) in probes/NAME.json.
 ---@param values table<string, any>
 function trial_methods:report(values)
-  if type(values) ~= "table" then
-    error(core.where() .. "trial:report takes a table, such as { perplexity = 41.3 }", 0)
-  end
+  collect.check_results(values)
   local scalars = {}
   for name, value in pairs(values) do
-    if type(name) ~= "string" or not name:find("^[%w_][%w_.-]*$") then
-      error(core.where() .. "trial:report: '" .. tostring(name) .. "' is no name for a result", 0)
-    end
     if type(value) == "table" then
-      collect.check_array(name, value)
       core.mkdirs(self.dir .. "/probes")
       core.write_file(self.dir .. "/probes/" .. name .. ".json", core.json_encode(value) .. "\n")
     else
-      if type(value) == "number" and value - value ~= 0 then
-        self.not_finite, value = name, nil
-      end
-      scalars[name] = value
+      scalars[name], self.reported[name] = value, value
     end
   end
-  self.run:report(scalars)
+  self.run:report(scalars)      -- where a number is not finite, null
+end
+
+-- Names of the numbers that a trial reported, in order: of those that are not finite, or of those that are and still stand in
+-- its results (a training that diverged afterwards may have put its own in their place).
+local function reported(trial, results)
+  local finite, others = core.list(), core.list()
+  for _, name in ipairs(sorted_keys(trial.reported)) do
+    local value = trial.reported[name]
+    if type(value) == "number" then
+      if value - value ~= 0 then others[#others + 1] = name elseif results[name] == value then finite[#finite + 1] = name end
+    end
+  end
+  return finite, others
 end
 
 -- What stands in a failed trial's record: the first line; the stack goes into its log.
@@ -127,21 +142,44 @@ local function command_line()
   return table.concat(words, " ")
 end
 
+-- Parameters as JSON holds them.
+local function plain(params)
+  local copy = {}
+  for name, value in pairs(params) do copy[name] = grid.plain(value, error) end
+  return copy
+end
+
 -- A failed trial that never saved anything starts anew, with whatever configuration the mended script has.
 local function begin(self, trial, before)
   if before == "failed" and not core.exists(trial.dir .. "/checkpoint") then
     core.remove_tree(trial.dir .. "/probes")
     core.remove_tree(trial.dir .. "/config.yaml")
   end
-  trial.status, trial.reason, trial.not_finite = "running", nil, nil
+  trial.status, trial.reason, trial.reported = "running", nil, {}
   trial.run:begin(command_line())
-  trial.run:describe { sweep = { params = trial.params, settings = self.settings, script = script_mark() } }
+  trial.run:describe { sweep = { params = plain(trial.params), settings = self.settings, script = script_mark() } }
+end
+
+-- How a trial ended whose function returned. One number that is not finite says nothing of the others: a trial has diverged
+-- when its training did, or when no number that it reported is finite.
+local function judge(trial, record)
+  local finite, others = reported(trial, record.results or {})
+  trial.status, trial.reason = "done", nil
+  if #others > 0 then
+    trial.reason = table.concat(others, ", ") .. (#others == 1 and " is not finite" or " are not finite")
+    trial.run:describe { not_finite = others }
+    if #finite == 0 then trial.status = "diverged" end
+  end
+  if record.diverged then
+    trial.status, trial.reason = "diverged", record.diverged
+    trial.run:describe { sound = finite }
+  end
 end
 
 -- Runs the function of one trial whose folder is open. Returns false and why if the user asked to stop.
 local function perform(trial, f)
   local run, started = trial.run, core.seconds()
-  local ok, message, trace = current.with(run, f, setmetatable(trial, trial_methods), trial.params)
+  local ok, message, trace = current.with(run, f, setmetatable(trial, trial_methods), grid.copy(trial.params))
   local record = run:record()
   trial.seconds = (record.seconds or 0) + core.seconds() - started
   run:describe { seconds = trial.seconds }
@@ -153,11 +191,8 @@ local function perform(trial, f)
   if not ok then
     trial.status, trial.reason = "failed", reason_of(message)
     run:note(trace)
-  elseif record.diverged or trial.not_finite then
-    trial.status = "diverged"
-    trial.reason = record.diverged or (trial.not_finite .. " is not finite")
   else
-    trial.status = "done"
+    judge(trial, record)
   end
   run:finish(trial.status, trial.reason)
   return true
@@ -263,7 +298,7 @@ function methods:check(f)
   check_settings(self)
   for _, trial in ipairs(f and self.trials or {}) do
     local ok, message = true, nil
-    if not is_over(self, trial) then ok, message = pcall(f, trial.params) end
+    if not is_over(self, trial) then ok, message = pcall(f, grid.copy(trial.params)) end
     if not ok then error(trial.id .. ": " .. tostring(message), 0) end
   end
   return self

@@ -4,6 +4,8 @@ local core = require "sonde.core"
 
 local collect = {}
 
+local LONGEST_NAME = 200      -- a list's name is its file's
+
 -- ---- what trials may report ---------------------------------------------------------------------------------------
 
 local function check_numbers(name, list, least)
@@ -32,6 +34,29 @@ function collect.check_array(name, value)
   end
 end
 
+--- Refuses what cannot be kept as a result.
+---@param values table
+function collect.check_results(values)
+  if type(values) ~= "table" then
+    error(core.where() .. "trial:report takes a table, such as { perplexity = 41.3 }", 0)
+  end
+  for name, value in pairs(values) do
+    if type(name) ~= "string" or not name:find("^[%w_][%w_.-]*$") or #name > LONGEST_NAME then
+      error(core.where() .. "trial:report: '" .. tostring(name) .. "' is no name for a result; letters, digits, _, . and - "
+        .. "make one, at most " .. LONGEST_NAME .. " of them", 0)
+    end
+    local kind = type(value)
+    if kind == "table" then
+      collect.check_array(name, value)
+    elseif kind == "string" and (value:find "%z" or not pcall(core.json_encode, { value })) then
+      error(core.where() .. ("trial:report: '%s' is a text that is not UTF-8, or holds a NUL"):format(name), 0)
+    elseif kind ~= "number" and kind ~= "string" and kind ~= "boolean" then
+      error(core.where() .. ("trial:report: '%s' is a %s; results are numbers, texts, booleans and lists of numbers")
+        :format(name, kind), 0)
+    end
+  end
+end
+
 --- A null in a list is read as false; here it is a number that is none.
 ---@param value table
 ---@return table
@@ -52,12 +77,20 @@ function collect.record(dir)
   return core.exists(path) and core.json_load(path) or {}
 end
 
-local function arrays_of(dir)
+-- What a file holds; nil, and a note, where it is damaged: one trial's file is no reason to show none of the others.
+local function load_or_note(path, notes)
+  if not core.exists(path) then return nil end
+  local ok, value = pcall(core.json_load, path)
+  if ok then return value end
+  notes[#notes + 1] = tostring(value) .. "; it is left out"
+end
+
+local function arrays_of(dir, notes)
   local arrays = {}
   if not core.exists(dir .. "/probes") then return arrays end
   for _, file in ipairs(core.list_dir(dir .. "/probes")) do
     local name = file:match("^(.+)%.json$")
-    local value = name and core.json_load(dir .. "/probes/" .. file)
+    local value = name and load_or_note(dir .. "/probes/" .. file, notes)
     if type(value) == "table" and (type(value[1]) == "number" or value[1] == false or type(value[1]) == "table") then
       arrays[name] = collect.with_nan(value)
     end
@@ -66,9 +99,9 @@ local function arrays_of(dir)
 end
 
 -- The intervals, over windows of text, of those arrays that the trial's last sonde.probe measured.
-local function intervals_of(dir, arrays)
-  local path, intervals = dir .. "/probes.json", {}
-  for name, entry in pairs(core.exists(path) and core.json_load(path).probes or {}) do
+local function intervals_of(dir, arrays, notes)
+  local intervals, found = {}, load_or_note(dir .. "/probes.json", notes)
+  for name, entry in pairs(type(found) == "table" and found.probes or {}) do
     local ci = collect.with_nan(entry.ci or {})
     if arrays[name] then intervals[name] = ci end
     for k, column in ipairs(entry.columns or {}) do
@@ -84,11 +117,15 @@ end
 local PLAIN = { ["train/loss"] = "loss", ["val/loss"] = "val_loss", ["block/variance"] = "variance",
   ["block/grad_norm"] = "block_grad_norm" }
 
-local function history_of(dir)
+local function history_of(dir, notes)
   local path, rows = dir .. "/metrics.jsonl", {}
   if not core.exists(path) then return rows end
   for line in core.read_file(path):gmatch("([^\n]*)\n") do
-    local row = core.json_decode(line, path)
+    local ok, row = pcall(core.json_decode, line, path)
+    if not ok or type(row) ~= "table" then
+      notes[#notes + 1] = ("%s: line %d is no JSON object; what follows it is left out"):format(path, #rows + 1)
+      break
+    end
     for name, plain in pairs(PLAIN) do row[plain] = row[name] ~= nil and row[name] or row[plain] end
     for _, name in ipairs { "variance", "block_grad_norm" } do
       if row[name] then collect.with_nan(row[name]) end
@@ -116,13 +153,23 @@ local function is_rate(metric)
   return metric ~= nil
 end
 
+-- Whether the losses of a trial's training are of validation text; nil where it trained nothing.
+local function validated(record, history)
+  if record.validated ~= nil then return record.validated end
+  for _, row in ipairs(history) do
+    if row.val_loss then return true end
+  end
+  if #history > 0 then return false end
+end
+
 -- Reads what a trial's folder holds into the trial (with dir), which gets record, results, arrays, intervals, history,
--- seconds. What training records by itself has nothing to say where trials train to measure a speed.
-local function read_trial(trial, metric)
+-- seconds, validated. What training records by itself has nothing to say where trials train to measure a speed.
+local function read_trial(trial, metric, notes)
   local record = collect.record(trial.dir)
   trial.record, trial.results, trial.seconds = record, record.results or {}, record.seconds
-  trial.arrays, trial.history = arrays_of(trial.dir), is_rate(metric) and {} or history_of(trial.dir)
-  trial.intervals = intervals_of(trial.dir, trial.arrays)
+  trial.arrays, trial.history = arrays_of(trial.dir, notes), is_rate(metric) and {} or history_of(trial.dir, notes)
+  trial.intervals = intervals_of(trial.dir, trial.arrays, notes)
+  trial.validated = validated(record, trial.history)
   last_arrays(trial.arrays, trial.history)
 end
 
@@ -271,8 +318,8 @@ end
 ---@param command string
 ---@return table
 function collect.data(sweep, options, command)
-  for _, trial in ipairs(sweep.trials) do read_trial(trial, options.metric) end
   local notes = {}
+  for _, trial in ipairs(sweep.trials) do read_trial(trial, options.metric, notes) end
   return {
     name = sweep.name, title = sweep.title, question = sweep.question, over = sweep.over, grid = sweep.axes,
     trials = sweep.trials, metric = options.metric, by = options.by, where = options.where, higher = options.higher,

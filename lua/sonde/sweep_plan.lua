@@ -2,6 +2,7 @@
 
 local core = require "sonde.core"
 local forecast = require "sonde.forecast"
+local grid = require "sonde.sweep_grid"
 local machine = require "sonde.machine"
 local train = require "sonde.train"
 
@@ -15,7 +16,7 @@ local function models_of(sweep)
   for _, trial in ipairs(sweep.trials) do
     local parts = {}
     for _, axis in ipairs(sweep.axes) do
-      if axis.name ~= sweep.over then parts[#parts + 1] = axis.name .. "=" .. tostring(trial.params[axis.name]) end
+      if axis.name ~= sweep.over then parts[#parts + 1] = axis.name .. "=" .. grid.text(trial.params[axis.name]) end
     end
     local name = table.concat(parts, ",")
     if seen[name] then
@@ -29,7 +30,7 @@ local function models_of(sweep)
 end
 
 local function plan_one(point, f, peaks)
-  local model, options = f(point.params)
+  local model, options = f(grid.copy(point.params))
   local o = train.resolve(model, options)
   local info, plan = forecast.step(model,
     { batch = o.batch, context = o.context, dtype = o.dtype, recompute = o.recompute })

@@ -1,6 +1,7 @@
 --- sweep_view.lua - shows how far a sweep is: a live table on a terminal, one line a trial elsewhere.
 
 local core = require "sonde.core"
+local grid = require "sonde.sweep_grid"
 
 local sweep_view = {}
 local view = {}
@@ -8,9 +9,7 @@ view.__index = view
 
 local SIGN = { done = "●", running = "◐", diverged = "∞", failed = "✗", queued = "·", interrupted = "◌", killed = "◌" }
 
-local function text_of(value)
-  return type(value) == "number" and string.format("%.10g", value) or tostring(value)
-end
+local text_of = grid.text
 
 local function duration(seconds)
   if seconds < 59.5 then return ("%.0f s"):format(seconds) end
@@ -39,6 +38,7 @@ function sweep_view.layout(sweep)
   for _, axis in ipairs(sweep.axes) do
     if axis.name ~= sweep.over then shown[#shown + 1] = axis end
   end
+  if #shown == 0 then shown[1] = sweep.axes[1] end      -- seeds alone
   local row = shown[1]
   for _, axis in ipairs(shown) do
     if type(axis.values[1]) == "string" and type(row.values[1]) ~= "string" then row = axis end
@@ -195,7 +195,7 @@ function view:finish(trial)
   if self.live then return self:draw() end
   local left = self:eta()
   write(("%s: %s %s after %s%s; %d of %d%s\n"):format(self.sweep.name, trial.id, trial.status, duration(trial.seconds),
-    trial.reason and trial.reason ~= "" and ": " .. trial.reason or "", self:over(), #self.sweep.trials,
+    trial.reason and trial.reason ~= "" and ": " .. text_of(trial.reason) or "", self:over(), #self.sweep.trials,
     left and left > 0 and ", about " .. duration(left) .. " left" or ""))
 end
 
@@ -204,7 +204,7 @@ function view:close()
   if self.live then self:draw() end
   for _, trial in ipairs(self.sweep.trials) do
     if trial.status == "failed" or trial.status == "diverged" then
-      write(("%s %s: %s\n"):format(trial.id, trial.status, trial.reason or ""))
+      write(("%s %s: %s\n"):format(trial.id, trial.status, text_of(trial.reason or "")))
     end
   end
   local counts = self:count()

@@ -269,7 +269,7 @@ local reported = {
 }
 
 local function report(run, own, result)
-  if result.diverged then run:describe { diverged = result.diverged } end
+  run:describe { diverged = result.diverged, validated = result.validated }
   local scalars = {}
   for _, key in ipairs(reported) do
     local value = result[key]

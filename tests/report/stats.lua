@@ -71,9 +71,12 @@ function TestStats:test_overlapping_intervals_are_not_ranked()
   lu.assertEquals(tied, { b = true })
 end
 
+-- What has no interval is neither apart from others nor tied with them.
 function TestStats:test_single_seeds_are_never_ranked()
-  local _, tied = stats.leaders(described { a = { 10 }, b = { 99 } }, false)
-  lu.assertEquals(tied, { b = true })
+  local _, tied, unknown = stats.leaders(described { a = { 10 }, b = { 99 } }, false)
+  lu.assertEquals({ tied, unknown }, { {}, { a = true, b = true } })
+  _, tied, unknown = stats.leaders(described { a = { 10, 11, 12 }, b = { 10.5, 11.5, 12.5 }, c = { 9.5 } }, true)
+  lu.assertEquals({ tied, unknown }, { { a = true }, { c = true } })
 end
 
 os.exit(lu.LuaUnit.run("-o", "tap"))

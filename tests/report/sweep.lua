@@ -68,7 +68,14 @@ function TestGrid:test_mistakes_are_named()
   lu.assertErrorMsgContains("grid.depth must be a list", grid.axes, { depth = 4 }, "seed")
   lu.assertErrorMsgContains("grid.depth must be a list", grid.axes, { depth = {} }, "seed")
   lu.assertErrorMsgContains("has the value 4 twice", grid.axes, { depth = { 4, 8, 4 } }, "seed")
-  lu.assertErrorMsgContains("holds a table", grid.axes, { depth = { {} } }, "seed")
+  lu.assertErrorMsgContains("grid.depth holds a function", grid.axes, { depth = { { print } } }, "seed")
+  lu.assertErrorMsgContains("a number that is not finite", grid.axes, { depth = { 4, 1 / 0 } }, "seed")
+  lu.assertErrorMsgContains("mixes a list with names", grid.axes, { depth = { { 1, 2, a = 3 } } }, "seed")
+  lu.assertErrorMsgContains("has the value swiglu+hidden=8 twice", grid.axes,
+    { ffn = { { "swiglu", hidden = 8 }, { name = "swiglu", hidden = 8 } } }, "seed")
+  local endless = {}
+  endless.again = endless
+  lu.assertErrorMsgContains("nested too deeply", grid.axes, { depth = { endless } }, "seed")
   lu.assertErrorMsgContains("the grid is empty", grid.axes, {}, "seed")
   lu.assertErrorMsgContains("is no name", grid.axes, { ["a=b"] = { 1 } }, "seed")
 end
