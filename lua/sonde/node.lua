@@ -420,9 +420,9 @@ end
 
 setmetatable(node, { __index = unknown_method })
 
-local meta = core.node_meta
-meta.__index = node
-meta.__add, meta.__sub, meta.__mul, meta.__div, meta.__pow = add, sub, mul, div, pow
-meta.__unm = function(a) return op("neg", { a }) end
+core.node_operators {
+  __index = node, __add = add, __sub = sub, __mul = mul, __div = div, __pow = pow,
+  __unm = function(a) return op("neg", { a }) end,
+}
 
 return node

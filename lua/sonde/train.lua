@@ -289,6 +289,7 @@ local function perform(model, corpus, o, run, own)
   display:clear()
   -- A stop that was asked for between two events raises here and not in the trainer: let it save.
   if not ok and core.interrupted() then ok, event = pcall(trainer.run, trainer) end
+  if not ok or event.interrupted then trainer:close() end     -- it holds the run, and so its lock
   if not ok then error(event, 0) end
   if event.interrupted then
     if own then run:finish("interrupted", "stopped by the user") end

@@ -12,21 +12,20 @@
 
 static int dtype_of(lua_State *L, int arg) {
   static const char *const names[] = {"f32", "bf16", NULL};
-  return luaL_checkoption(L, arg, NULL, names) ? SONDE_BF16 : SONDE_F32;
+  return sonde_lua_choice(L, arg, NULL, names) ? SONDE_BF16 : SONDE_F32;
 }
 
 /* core.peak("f32" | "bf16", seconds) -> FLOP/s of multiply-adds in registers on all threads */
 static int core_peak(lua_State *L) {
   int dtype = dtype_of(L, 1);
-  lua_pushnumber(L, sonde_cpu_peak(sonde_lua_ctx(L)->pool, dtype, luaL_checknumber(L, 2)));
+  lua_pushnumber(L, sonde_cpu_peak(sonde_lua_ctx(L)->pool, dtype, sonde_lua_number(L, 2)));
   return 1;
 }
 
 /* core.read_rate(bytes, seconds) -> bytes/s that all threads read from memory */
 static int core_read_rate(lua_State *L) {
-  int64_t bytes = luaL_checkinteger(L, 1);
-  luaL_argcheck(L, bytes > 0 && bytes <= (int64_t)1 << 36, 1, "must be from 1 to 2^36 bytes");
-  lua_pushnumber(L, sonde_cpu_read_rate(sonde_lua_ctx(L)->pool, bytes, luaL_checknumber(L, 2)));
+  int64_t bytes = sonde_lua_integer(L, 1, 1, (int64_t)1 << 36);
+  lua_pushnumber(L, sonde_cpu_read_rate(sonde_lua_ctx(L)->pool, bytes, sonde_lua_number(L, 2)));
   return 1;
 }
 
@@ -53,5 +52,5 @@ static int core_cpu(lua_State *L) {
 void sonde_bind_bench(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"peak", core_peak}, {"read_rate", core_read_rate}, {"peak_rss", core_peak_rss}, {"cpu", core_cpu}, {NULL, NULL}};
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

@@ -12,31 +12,33 @@ static const sonde_lua_type cache_type = {"cache", free_cache, cache_methods};
 
 /* core.cache(batch, capacity) -> cache */
 static int core_cache(lua_State *L) {
-  int64_t batch = luaL_checkinteger(L, 1), capacity = luaL_checkinteger(L, 2);
+  int64_t batch = sonde_lua_integer(L, 1, 1, INT32_MAX), capacity = sonde_lua_integer(L, 2, 1, INT32_MAX);
   sonde_error err = {0};
-  sonde_lua_box *box = sonde_lua_new(L, &cache_type, 1);
+  sonde_lua_box *box = sonde_lua_new(L, &cache_type, 0);
   box->p = sonde_cache_new(batch, capacity, &err);
   if (!box->p) sonde_lua_raise(L, &err);
   return 1;
 }
 
-/* cache:attach(graph, prefill): for the model traced into the graph next */
+/* cache:attach(graph, prefill): for the model traced into the graph next, which keeps the cache */
 static int cache_attach(lua_State *L) {
   sonde_cache *c = sonde_lua_handle(L, 1, &cache_type);
-  sonde_graph *g = sonde_lua_handle(L, 2, &sonde_lua_graph);
+  sonde_lua_box *graph = sonde_lua_box_of(L, 2, &sonde_lua_graph);
+  sonde_graph *g = graph->p;
   sonde_error err = {0};
   sonde_lua_check(L, sonde_cache_attach(c, g, lua_toboolean(L, 3), &err), &err);
-  sonde_lua_keep(L, 1, 2, 1);
+  sonde_lua_keep(L, graph, 1, 0);
   return 0;
 }
 
 /* cache:outputs(graph) -> the nodes that write the cache, and the tensors they are written to */
 static int cache_outputs(lua_State *L) {
   sonde_cache *c = sonde_lua_handle(L, 1, &cache_type);
-  sonde_lua_handle(L, 2, &sonde_lua_graph);
+  const sonde_graph *g = sonde_lua_handle(L, 2, &sonde_lua_graph);
   sonde_node **out = lua_newuserdatauv(L, 2 * SONDE_CACHE_LAYERS * sizeof *out, 0);
   sonde_tensor **tensor = lua_newuserdatauv(L, 2 * SONDE_CACHE_LAYERS * sizeof *tensor, 0);
-  int n = sonde_cache_outputs(c, out, tensor);
+  int n = sonde_cache_outputs(c, g, out, tensor);
+  if (n < 0) return sonde_lua_fail(L, "the cache was attached to another graph last");
   lua_createtable(L, n, 0);
   lua_createtable(L, n, 0);
   for (int k = 0; k < n; k++) {
@@ -69,8 +71,10 @@ static const sonde_lua_type sampler_type = {"sampler", free_sampler, sampler_met
 /* core.sampler(vocab, rows, options) -> sampler. rows: the stream of each, from 0; options: temperature, top_k, top_p,
  * seed */
 static int core_sampler(lua_State *L) {
-  luaL_checktype(L, 2, LUA_TTABLE);
-  int64_t vocab = luaL_checkinteger(L, 1), rows = (int64_t)lua_rawlen(L, 2);
+  int64_t rows, vocab = sonde_lua_integer(L, 1, 1, INT32_MAX);
+  lua_settop(L, 3);
+  sonde_lua_options(L, 3);
+  const int64_t *row = sonde_lua_new_integers(L, 2, "the rows", &rows);
   sonde_lua_box *box = sonde_lua_new(L, &sampler_type, 0);
   sampler *s = box->p = sonde_alloc(sizeof *s);
   if (!s) return sonde_lua_fail(L, "no memory for choosing tokens");
@@ -82,11 +86,7 @@ static int core_sampler(lua_State *L) {
   s->scratch.weight = sonde_alloc((size_t)vocab * sizeof *s->scratch.weight);
   s->scratch.token = sonde_alloc((size_t)vocab * sizeof *s->scratch.token);
   if (!s->row || !s->scratch.weight || !s->scratch.token) return sonde_lua_fail(L, "no memory for choosing tokens");
-  for (int64_t r = 0; r < rows; r++) {
-    lua_rawgeti(L, 2, r + 1);
-    s->row[r] = lua_tointeger(L, -1);
-    lua_pop(L, 1);
-  }
+  for (int64_t r = 0; r < rows; r++) s->row[r] = row[r];
   return 1;
 }
 
@@ -94,12 +94,11 @@ static int core_sampler(lua_State *L) {
  * output of the plan, into the i32 tensor `tokens`. Allocates nothing. */
 static int sampler_choose(lua_State *L) {
   const sampler *s = sonde_lua_handle(L, 1, &sampler_type);
-  const float *logits = sonde_plan_output(sonde_lua_handle(L, 2, &sonde_lua_plan), (int)luaL_checkinteger(L, 3) - 1);
-  uint64_t index = (uint64_t)luaL_checkinteger(L, 4);
+  const float *logits = sonde_lua_logits(L, 2, sonde_lua_integer(L, 3, INT64_MIN, INT64_MAX), s->rows, s->vocab);
+  uint64_t index = (uint64_t)sonde_lua_integer(L, 4, 0, INT64_MAX);
   sonde_tensor *tokens = sonde_lua_handle(L, 5, &sonde_lua_tensor);
   sonde_shape shape = sonde_tensor_shape(tokens);
   int32_t *to = sonde_tensor_data(tokens);
-  if (!logits) return sonde_lua_fail(L, "the plan has not run, or has no such output");
   if (shape.dtype != SONDE_I32 || sonde_shape_count(&shape) != s->rows)
     return sonde_lua_fail(L, "tokens are an i32 tensor with one for each row");
   for (int64_t r = 0; r < s->rows; r++) {
@@ -114,5 +113,5 @@ static const luaL_Reg sampler_methods[] = {{"choose", sampler_choose}, {NULL, NU
 
 void sonde_bind_decode(lua_State *L) {
   static const luaL_Reg functions[] = {{"cache", core_cache}, {"sampler", core_sampler}, {NULL, NULL}};
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

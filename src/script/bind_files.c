@@ -24,7 +24,7 @@ static const sonde_lua_type dir_type = {"folder", free_dir, NULL};
 
 /* core.list_dir(path) -> list of names, sorted, without . and .. */
 static int list_dir(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = sonde_lua_string(L, 1);
   sonde_lua_box *box = sonde_lua_new(L, &dir_type, 0);
   DIR *dir = box->p = opendir(path);
   if (!dir) return sonde_lua_fail(L, "%s: %s", path, strerror(errno));
@@ -46,7 +46,7 @@ static int list_dir(lua_State *L) {
 /* core.exists(path) -> "file", "folder", or false */
 static int core_exists(lua_State *L) {
   struct stat st;
-  if (stat(luaL_checkstring(L, 1), &st)) lua_pushboolean(L, 0);
+  if (stat(sonde_lua_string(L, 1), &st)) lua_pushboolean(L, 0);
   else lua_pushstring(L, S_ISDIR(st.st_mode) ? "folder" : "file");
   return 1;
 }
@@ -54,14 +54,14 @@ static int core_exists(lua_State *L) {
 /* core.real_path(path) -> the same absolute and without links, or nil where there is nothing */
 static int real_path(lua_State *L) {
   sonde_lua_box *box = sonde_lua_new(L, &path_type, 0);
-  lua_pushstring(L, box->p = realpath(luaL_checkstring(L, 1), NULL));
+  lua_pushstring(L, box->p = realpath(sonde_lua_string(L, 1), NULL));
   return 1;
 }
 
 /* core.mkdirs(path) */
 static int core_mkdirs(lua_State *L) {
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_mkdirs(luaL_checkstring(L, 1), &err), &err);
+  sonde_lua_check(L, sonde_mkdirs(sonde_lua_string(L, 1), &err), &err);
   return 0;
 }
 
@@ -69,7 +69,7 @@ static int core_mkdirs(lua_State *L) {
 static int core_new_folder(lua_State *L) {
   char made[4096];
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_folder_new(luaL_checkstring(L, 1), made, sizeof made, &err), &err);
+  sonde_lua_check(L, sonde_folder_new(sonde_lua_string(L, 1), made, sizeof made, &err), &err);
   lua_pushstring(L, made);
   return 1;
 }
@@ -77,13 +77,13 @@ static int core_new_folder(lua_State *L) {
 /* core.remove_tree(path) */
 static int core_remove_tree(lua_State *L) {
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_remove_tree(luaL_checkstring(L, 1), &err), &err);
+  sonde_lua_check(L, sonde_remove_tree(sonde_lua_string(L, 1), &err), &err);
   return 0;
 }
 
 /* core.read_file(path) -> bytes, at most 1 GiB */
 static int read_file(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = sonde_lua_string(L, 1);
   sonde_error err = {0};
   char *data = NULL;
   int64_t size = 0;
@@ -98,7 +98,7 @@ static int read_file(lua_State *L) {
 /* core.write_file(path, bytes): whole or not at all */
 static int write_file(lua_State *L) {
   size_t n;
-  const char *path = luaL_checkstring(L, 1), *data = luaL_checklstring(L, 2, &n);
+  const char *path = sonde_lua_string(L, 1), *data = sonde_lua_bytes(L, 2, &n);
   sonde_error err = {0};
   sonde_lua_check(L, sonde_file_write(path, data, (int64_t)n, &err), &err);
   return 0;
@@ -107,27 +107,22 @@ static int write_file(lua_State *L) {
 /* core.check_file(path), core.check_folder(path): raise where write_file would, or the making of a folder */
 static int check_file(lua_State *L) {
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_file_check(luaL_checkstring(L, 1), &err), &err);
+  sonde_lua_check(L, sonde_file_check(sonde_lua_string(L, 1), &err), &err);
   return 0;
 }
 
 static int check_folder(lua_State *L) {
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_folder_check(luaL_checkstring(L, 1), &err), &err);
+  sonde_lua_check(L, sonde_folder_check(sonde_lua_string(L, 1), &err), &err);
   return 0;
 }
 
 /* core.nearest(word, names) -> the name that was probably meant, or nil */
 static int core_nearest(lua_State *L) {
-  const char *word = luaL_checkstring(L, 1);
-  luaL_checktype(L, 2, LUA_TTABLE);
-  int n = (int)lua_rawlen(L, 2);
-  const char **names = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *names, 0);
-  for (int k = 0; k < n; k++) {
-    if (lua_rawgeti(L, 2, k + 1) != LUA_TSTRING) return sonde_lua_fail(L, "name %d is not a string", k + 1);
-    names[k] = lua_tostring(L, -1);
-    lua_pop(L, 1);
-  }
+  const char *word = sonde_lua_string(L, 1);
+  int n;
+  lua_settop(L, 2);
+  const char **names = sonde_lua_strings(L, 2, "the names", &n);
   lua_pushstring(L, sonde_nearest(word, names, n));
   return 1;
 }
@@ -142,12 +137,12 @@ static int core_seconds(lua_State *L) {
 
 /* core.warn(text), core.info(text): a line for people, on stderr */
 static int core_warn(lua_State *L) {
-  sonde_warn("%s", luaL_checkstring(L, 1));
+  sonde_warn("%s", sonde_lua_string(L, 1));
   return 0;
 }
 
 static int core_info(lua_State *L) {
-  sonde_info("%s", luaL_checkstring(L, 1));
+  sonde_info("%s", sonde_lua_string(L, 1));
   return 0;
 }
 
@@ -158,5 +153,5 @@ void sonde_bind_files(lua_State *L) {
       {"warn", core_warn},      {"info", core_info},        {"check_file", check_file}, {"check_folder", check_folder},
       {"real_path", real_path}, {"new_folder", core_new_folder}, {NULL, NULL},
   };
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

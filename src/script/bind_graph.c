@@ -7,9 +7,7 @@
 #include "graph/graph.h"
 #include "script/script.h"
 
-/* A node belongs to its graph and needs no freeing; user value 1 is the graph's handle. */
-typedef struct node_box { sonde_node *node; } node_box;
-
+/* A node belongs to its graph and needs no freeing. */
 static const sonde_lua_type node_type = {"node", NULL, NULL};
 
 static void free_graph(void *p) { sonde_graph_free(p); }
@@ -19,15 +17,13 @@ static sonde_graph *to_graph(lua_State *L, int arg) { return sonde_lua_handle(L,
 int sonde_lua_is_node(lua_State *L, int index) { return sonde_lua_is(L, index, &node_type); }
 
 sonde_node *sonde_lua_to_node(lua_State *L, int arg) {
-  if (!sonde_lua_is_node(L, arg)) sonde_lua_fail(L, "a node is needed here, not a %s", luaL_typename(L, arg));
-  node_box *box = lua_touserdata(L, arg);
+  sonde_node *n = sonde_lua_inner(L, arg, &node_type);
+  if (!n) sonde_lua_fail(L, "a node is needed here, not a %s", luaL_typename(L, arg));
   lua_getiuservalue(L, arg, 1);
   to_graph(L, -1);
   lua_pop(L, 1);
-  return box->node;
+  return n;
 }
-
-sonde_node *sonde_lua_kept_node(lua_State *L, int arg) { return ((node_box *)lua_touserdata(L, arg))->node; }
 
 static int raise_first(lua_State *L, sonde_graph *g) {
   sonde_error err = {0};
@@ -42,25 +38,14 @@ void sonde_lua_push_node(lua_State *L, int owner, sonde_node *n) {
   if (sonde_lua_is_node(L, owner)) lua_getiuservalue(L, owner, 1);
   else lua_pushvalue(L, owner);
   if (!n) raise_first(L, to_graph(L, -1));
-  node_box *box = lua_newuserdatauv(L, sizeof *box, 1);
-  box->node = n;
-  lua_insert(L, -2);
-  lua_setiuservalue(L, -2, 1);
-  sonde_lua_metatable(L, &node_type);
-  lua_setmetatable(L, -2);
+  sonde_lua_new_inner(L, &node_type, n, -1);
+  lua_remove(L, -2);
 }
 
-int sonde_lua_nodes(lua_State *L, int arg, const char *what, sonde_node **out, int max) {
-  if (lua_type(L, arg) != LUA_TTABLE)
-    sonde_lua_fail(L, "%s must be a list of nodes, not a %s", what, luaL_typename(L, arg));
-  lua_Unsigned n = lua_rawlen(L, arg);
-  if (n > (lua_Unsigned)max) sonde_lua_fail(L, "%s: %d nodes; at most %d are possible", what, (int)n, max);
-  for (int k = 0; k < (int)n; k++) {
-    lua_rawgeti(L, arg, k + 1);
-    out[k] = sonde_lua_to_node(L, -1);
-    lua_pop(L, 1);
-  }
-  return (int)n;
+static void *take_node(lua_State *L, int index) { return sonde_lua_to_node(L, index); }
+
+sonde_node **sonde_lua_nodes(lua_State *L, int arg, const char *what, int *n) {
+  return (sonde_node **)sonde_lua_handles(L, arg, what, n, take_node);
 }
 
 /* ---- the graph ---- */
@@ -69,7 +54,7 @@ int sonde_lua_nodes(lua_State *L, int arg, const char *what, sonde_node **out, i
 static int core_graph(lua_State *L) {
   sonde_ctx *ctx = sonde_lua_ctx(L);
   sonde_error err = {0};
-  sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_graph, 0);
+  sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_graph, 1);
   box->p = sonde_graph_new(ctx, &err);
   if (!box->p) sonde_lua_raise(L, &err);
   return 1;
@@ -78,7 +63,7 @@ static int core_graph(lua_State *L) {
 /* g:input(name, dtype, dims) -> node */
 static int graph_input(lua_State *L) {
   sonde_graph *g = to_graph(L, 1);
-  const char *name = luaL_checkstring(L, 2);
+  const char *name = sonde_lua_string(L, 2);
   sonde_shape shape = sonde_lua_to_shape(L, 3, 4);
   sonde_lua_push_node(L, 1, sonde_input(g, name, &shape));
   return 1;
@@ -87,7 +72,7 @@ static int graph_input(lua_State *L) {
 /* g:leaf(name, tensor) -> node */
 static int graph_leaf(lua_State *L) {
   sonde_graph *g = to_graph(L, 1);
-  const char *name = luaL_checkstring(L, 2);
+  const char *name = sonde_lua_string(L, 2);
   sonde_lua_push_node(L, 1, sonde_leaf(g, name, sonde_lua_handle(L, 3, &sonde_lua_tensor)));
   return 1;
 }
@@ -95,7 +80,7 @@ static int graph_leaf(lua_State *L) {
 /* g:constant(value, dims) -> node of f32 */
 static int graph_constant(lua_State *L) {
   sonde_graph *g = to_graph(L, 1);
-  double value = luaL_checknumber(L, 2);
+  double value = sonde_lua_number(L, 2);
   lua_settop(L, 3);
   lua_pushliteral(L, "f32");
   sonde_shape shape = sonde_lua_to_shape(L, 4, 3);
@@ -106,13 +91,13 @@ static int graph_constant(lua_State *L) {
 /* g:scope(path, block): what nodes from now on belong to; block -1 is none */
 static int graph_scope(lua_State *L) {
   sonde_graph *g = to_graph(L, 1);
-  sonde_graph_scope(g, luaL_optstring(L, 2, NULL), (int)luaL_optinteger(L, 3, -1));
+  sonde_graph_scope(g, sonde_lua_opt_string(L, 2, NULL), (int)sonde_lua_opt_integer(L, 3, -1, -1, INT32_MAX));
   return 0;
 }
 
 /* g:find(name) -> node, or nil */
 static int graph_find(lua_State *L) {
-  sonde_node *n = sonde_find(to_graph(L, 1), luaL_checkstring(L, 2));
+  sonde_node *n = sonde_find(to_graph(L, 1), sonde_lua_string(L, 2));
   if (n) sonde_lua_push_node(L, 1, n);
   else lua_pushnil(L);
   return 1;
@@ -141,14 +126,15 @@ const sonde_lua_type sonde_lua_graph = {"graph", free_graph, graph_methods};
 
 /* core.op(name, nodes[, numbers[, integers]]) -> node: attributes f0.. and i0.. of sonde_build.h */
 static int core_op(lua_State *L) {
-  const char *name = luaL_checkstring(L, 1);
-  sonde_node *in[SONDE_MAX_IN];
+  const char *name = sonde_lua_string(L, 1);
   sonde_attr attr = {{0}, {0}};
-  int n = sonde_lua_nodes(L, 2, "the inputs", in, SONDE_MAX_IN);
-  if (!n) return sonde_lua_fail(L, "%s: no inputs", name);
+  int n;
+  lua_settop(L, 4);
+  sonde_node **in = sonde_lua_nodes(L, 2, "the inputs", &n);
+  if (!n || n > SONDE_MAX_IN) return sonde_lua_fail(L, "%s: %d inputs; from 1 to %d are possible", name, n, SONDE_MAX_IN);
   if (!lua_isnoneornil(L, 3)) sonde_lua_numbers(L, 3, "the numbers", attr.f, 4);
   if (!lua_isnoneornil(L, 4)) sonde_lua_integers(L, 4, "the integers", attr.i, 8);
-  lua_rawgeti(L, 2, 1);
+  lua_rawgeti(L, 2, 1);   /* the list is our own: in[0]'s handle */
   sonde_node *result = sonde_op(sonde_node_graph(in[0]), name, in, n, &attr);
   sonde_lua_push_node(L, -1, result);
   return 1;
@@ -157,23 +143,23 @@ static int core_op(lua_State *L) {
 /* core.result(node, i) -> the further result i (from 1) of an op that has several */
 static int core_result(lua_State *L) {
   sonde_node *n = sonde_lua_to_node(L, 1);
-  sonde_lua_push_node(L, 1, sonde_result(n, (int)luaL_checkinteger(L, 2) - 1));
+  sonde_lua_push_node(L, 1, sonde_result(n, (int)sonde_lua_integer(L, 2, 1, SONDE_MAX_OUT) - 1));
   return 1;
 }
 
 /* core.grad(y, wrt[, dy]) -> list of nodes d(sum(y dy))/d(wrt) */
 static int core_grad(lua_State *L) {
   sonde_node *y = sonde_lua_to_node(L, 1);
-  luaL_checktype(L, 2, LUA_TTABLE);
   sonde_node *dy = lua_isnoneornil(L, 3) ? NULL : sonde_lua_to_node(L, 3);
-  int n = (int)lua_rawlen(L, 2);
-  sonde_node **wrt = lua_newuserdatauv(L, (size_t)(2 * n + 1) * sizeof *wrt, 0);
-  sonde_lua_nodes(L, 2, "what to differentiate by", wrt, n);
+  int n;
+  lua_settop(L, 3);
+  sonde_node **wrt = sonde_lua_nodes(L, 2, "what to differentiate by", &n);
+  sonde_node **by = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *by, 0);
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_grad(y, dy, wrt, n, wrt + n, &err), &err);
+  sonde_lua_check(L, sonde_grad(y, dy, wrt, n, by, &err), &err);
   lua_createtable(L, n, 0);
   for (int k = 0; k < n; k++) {
-    sonde_lua_push_node(L, 1, wrt[n + k]);
+    sonde_lua_push_node(L, 1, by[k]);
     lua_rawseti(L, -2, k + 1);
   }
   return 1;
@@ -204,7 +190,7 @@ static int node_id(lua_State *L) {
 /* core.node_name(node, name) -> node: names the value (a tap) */
 static int node_name(lua_State *L) {
   sonde_node *n = sonde_lua_to_node(L, 1);
-  sonde_lua_push_node(L, 1, sonde_name(n, luaL_checkstring(L, 2)));
+  sonde_lua_push_node(L, 1, sonde_name(n, sonde_lua_string(L, 2)));
   return 1;
 }
 
@@ -234,15 +220,14 @@ static int is_node(lua_State *L) {
 }
 
 static int node_equal(lua_State *L) {
-  int both = sonde_lua_is_node(L, 1) && sonde_lua_is_node(L, 2);
-  lua_pushboolean(L, both && ((node_box *)lua_touserdata(L, 1))->node == ((node_box *)lua_touserdata(L, 2))->node);
+  const void *a = sonde_lua_inner(L, 1, &node_type);
+  lua_pushboolean(L, a && a == sonde_lua_inner(L, 2, &node_type));
   return 1;
 }
 
 static int is_open(lua_State *L) {
   lua_getiuservalue(L, 1, 1);
-  const sonde_lua_box *graph = lua_touserdata(L, -1);
-  int open = graph && graph->p;
+  int open = sonde_lua_is_open(L, -1, &sonde_lua_graph);
   lua_pop(L, 1);
   return open;
 }
@@ -274,9 +259,21 @@ static int core_ops(lua_State *L) {
 
 /* core.op_doc(name) -> the op's line of documentation, or nil */
 static int core_op_doc(lua_State *L) {
-  const sonde_op_def *d = sonde_ops_find(sonde_lua_ctx(L), luaL_checkstring(L, 1));
+  const sonde_op_def *d = sonde_ops_find(sonde_lua_ctx(L), sonde_lua_string(L, 1));
   lua_pushstring(L, d ? d->doc : NULL);
   return 1;
+}
+
+/* core.node_operators(table): the operators and methods of nodes, {__index =, __add =, ...}, which are Lua (node.lua) */
+static int node_operators(lua_State *L) {
+  static const char *const names[] = {"__index", "__add", "__sub", "__mul", "__div", "__pow", "__unm", NULL};
+  sonde_lua_own(L, 1, "the operators");
+  sonde_lua_metatable(L, &node_type);
+  for (int k = 0; names[k]; k++) {
+    lua_getfield(L, 1, names[k]);
+    lua_setfield(L, -2, names[k]);
+  }
+  return 0;
 }
 
 void sonde_bind_graph(lua_State *L) {
@@ -284,18 +281,13 @@ void sonde_bind_graph(lua_State *L) {
       {"graph", core_graph},         {"op", core_op},             {"result", core_result},         {"grad", core_grad},
       {"node_dims", node_dims},      {"node_dtype", node_dtype},  {"node_op", node_op},            {"node_id", node_id},
       {"node_name", node_name},      {"node_graph", node_graph},  {"node_inputs", node_inputs},    {"is_node", is_node},
-      {"ops", core_ops},             {"op_doc", core_op_doc},     {NULL, NULL},
+      {"ops", core_ops},             {"op_doc", core_op_doc},     {"node_operators", node_operators}, {NULL, NULL},
   };
-  luaL_setfuncs(L, functions, 0);
-  /* core.node_meta: the nodes' metatable, which node.lua completes. A node has nothing to free or close. */
+  sonde_lua_functions(L, functions);
   sonde_lua_metatable(L, &node_type);
-  lua_pushnil(L);
-  lua_setfield(L, -2, "__gc");
-  lua_pushnil(L);
-  lua_setfield(L, -2, "__close");
-  lua_pushcfunction(L, node_equal);
+  sonde_lua_push_function(L, "nodes' ==", node_equal, NULL, 0);
   lua_setfield(L, -2, "__eq");
-  lua_pushcfunction(L, node_tostring);
+  sonde_lua_push_function(L, "tostring", node_tostring, NULL, 0);
   lua_setfield(L, -2, "__tostring");
-  lua_setfield(L, -2, "node_meta");
+  lua_pop(L, 1);
 }

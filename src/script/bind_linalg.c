@@ -16,7 +16,7 @@ static const sonde_tensor *to_f32(lua_State *L, int arg) {
 
 /* core.least_squares(in, out) -> s, for rows of so many inputs and outputs */
 static int core_least_squares(lua_State *L) {
-  int64_t in = luaL_checkinteger(L, 1), out = luaL_checkinteger(L, 2);
+  int64_t in = sonde_lua_integer(L, 1, 1, INT32_MAX), out = sonde_lua_integer(L, 2, 1, INT32_MAX);
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &lstsq_type, 0);
   box->p = sonde_lstsq_new(in, out, &err);
@@ -35,8 +35,9 @@ static int lstsq_add(lua_State *L) {
       sonde_shape_count(&y->shape) != rows * out)
     return sonde_lua_fail(L, "least squares: rows of %lld inputs and %lld outputs are needed, as many of each",
                           (long long)in, (long long)out);
-  int64_t first = luaL_optinteger(L, 4, 1) - 1, count = luaL_optinteger(L, 5, rows - first);
-  if (first < 0 || count < 0 || first > rows - count)
+  int64_t first = sonde_lua_opt_integer(L, 4, 1, 1, INT64_MAX) - 1;
+  int64_t count = sonde_lua_opt_integer(L, 5, rows - first, INT64_MIN, INT64_MAX);
+  if (count < 0 || count > rows || first > rows - count)
     return sonde_lua_fail(L, "least squares: rows %lld.. are not among %lld", (long long)first + 1, (long long)rows);
   sonde_error err = {0};
   sonde_lua_check(L, sonde_lstsq_add(s, (const float *)x->data + first * in, (const float *)y->data + first * out,
@@ -98,5 +99,5 @@ static int core_singular_values(lua_State *L) {
 void sonde_bind_linalg(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"least_squares", core_least_squares}, {"singular_values", core_singular_values}, {NULL, NULL}};
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

@@ -28,49 +28,43 @@ static int core_block(lua_State *L) {
 
 /* ---- sites ---- */
 
-enum { SLOT_GRAPH = 1, SLOT_PARAMS = 2, SLOTS = 2 };
+enum { USED_GRAPH, USED_PARAMS, USED };
 
 static void free_site(void *p) { sonde_site_free(p); }
 static const sonde_lua_type site_type;
 
-/* A site points into its graph and parameters, which may have been closed since. */
-static sonde_site *to_site(lua_State *L, int arg) {
-  sonde_site *site = sonde_lua_handle(L, arg, &site_type);
-  lua_getiuservalue(L, arg, SLOT_GRAPH);
-  sonde_lua_handle(L, -1, &sonde_lua_graph);
-  lua_getiuservalue(L, arg, SLOT_PARAMS);
-  sonde_lua_handle(L, -1, &sonde_lua_params);
-  lua_pop(L, 2);
-  return site;
-}
+static sonde_site *to_site(lua_State *L, int arg) { return sonde_lua_handle(L, arg, &site_type); }
 
 static void read_policy(lua_State *L, int table, sonde_policy *policy) {
   *policy = sonde_policy_normal(0.02);
-  if (lua_getfield(L, table, "policy") == LUA_TTABLE)
+  if (lua_getfield(L, table, "policy") != LUA_TNIL) {
+    sonde_lua_own(L, lua_gettop(L), "the policy");
     for (int role = 0; role < SONDE_ROLE_COUNT; role++) {
-      if (lua_getfield(L, -1, sonde_lua_role_name(role)) == LUA_TTABLE)
+      if (lua_getfield(L, -1, sonde_lua_role_name(role)) != LUA_TNIL)
         policy->init[role] = sonde_lua_to_init(L, lua_gettop(L));
       lua_pop(L, 1);
     }
+  }
   lua_pop(L, 1);
 }
 
 /* core.site{graph, params, block, policy, layer, depth, number, slot, prefix, width, batch, context, trained_context}
  * -> site */
 static int core_site(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TTABLE);
+  enum { GRAPH = 2, PARAMS, BLOCK };
   lua_settop(L, 1);
+  sonde_lua_options(L, 1);
   sonde_site_spec spec = {0};
   lua_getfield(L, 1, "graph");
-  spec.graph = sonde_lua_handle(L, 2, &sonde_lua_graph);
   lua_getfield(L, 1, "params");
-  spec.params = sonde_lua_handle(L, 3, &sonde_lua_params);
   lua_getfield(L, 1, "block");
-  spec.block = sonde_lua_opt_handle(L, 4, &block_type);
   read_policy(L, 1, &spec.policy);
-  spec.layer = (int)sonde_lua_field_int(L, 1, "layer", 0);
-  spec.depth = (int)sonde_lua_field_int(L, 1, "depth", 0);
-  spec.number = (int)sonde_lua_field_int(L, 1, "number", 0);
+  spec.graph = sonde_lua_handle(L, GRAPH, &sonde_lua_graph);
+  spec.params = sonde_lua_handle(L, PARAMS, &sonde_lua_params);
+  spec.block = sonde_lua_opt_handle(L, BLOCK, &block_type);
+  spec.layer = (int)sonde_lua_field_integer(L, 1, "layer", 0, 0, INT32_MAX);
+  spec.depth = (int)sonde_lua_field_integer(L, 1, "depth", 0, 0, INT32_MAX);
+  spec.number = (int)sonde_lua_field_integer(L, 1, "number", 0, 0, INT32_MAX);
   spec.slot = sonde_lua_field_string(L, 1, "slot", "");
   spec.prefix = sonde_lua_field_string(L, 1, "prefix", "");
   spec.width = sonde_lua_field_int(L, 1, "width", 0);
@@ -78,16 +72,19 @@ static int core_site(lua_State *L) {
   spec.context = sonde_lua_field_int(L, 1, "context", 0);
   spec.trained_context = sonde_lua_field_int(L, 1, "trained_context", 0);
   sonde_error err = {0};
-  sonde_lua_box *box = sonde_lua_new(L, &site_type, SLOTS);
-  sonde_lua_keep(L, -1, 2, SLOT_GRAPH);
-  sonde_lua_keep(L, -1, 3, SLOT_PARAMS);
+  sonde_lua_box *box = sonde_lua_new(L, &site_type, USED);
+  lua_pushvalue(L, GRAPH);
+  lua_setiuservalue(L, -2, 1);
+  sonde_lua_borrow(L, box, GRAPH, USED_GRAPH);
+  sonde_lua_borrow(L, box, PARAMS, USED_PARAMS);
   box->p = sonde_site_new(&spec, &err);
   if (!box->p) sonde_lua_raise(L, &err);
   return 1;
 }
 
+/* User value 1 of a site's handle is its graph's. */
 static int push_site_node(lua_State *L, sonde_node *n) {
-  lua_getiuservalue(L, 1, SLOT_GRAPH);
+  lua_getiuservalue(L, 1, 1);
   sonde_lua_push_node(L, -1, n);
   return 1;
 }
@@ -95,24 +92,24 @@ static int push_site_node(lua_State *L, sonde_node *n) {
 /* site:param(name, dims, role[, value]) -> node: the parameter, made at the first trace; value is a gain's or bias's */
 static int site_param(lua_State *L) {
   sonde_site *site = to_site(L, 1);
-  const char *name = luaL_checkstring(L, 2);
+  const char *name = sonde_lua_string(L, 2);
   int64_t dim[SONDE_MAX_RANK];
   int rank = sonde_lua_integers(L, 3, "a shape", dim, SONDE_MAX_RANK);
   int role = sonde_lua_to_role(L, 4);
-  double value = luaL_optnumber(L, 5, role == SONDE_ROLE_GAIN);
+  double value = sonde_lua_opt_number(L, 5, role == SONDE_ROLE_GAIN);
   return push_site_node(L, sonde_site_param(site, name, dim, rank, role, value));
 }
 
 /* site:publish(name, node) -> node */
 static int site_publish(lua_State *L) {
   sonde_site *site = to_site(L, 1);
-  const char *name = luaL_checkstring(L, 2);
+  const char *name = sonde_lua_string(L, 2);
   return push_site_node(L, sonde_site_publish(site, name, sonde_lua_to_node(L, 3)));
 }
 
 /* site:lookup(name) -> node, or nil */
 static int site_lookup(lua_State *L) {
-  sonde_node *n = sonde_site_lookup(to_site(L, 1), luaL_checkstring(L, 2));
+  sonde_node *n = sonde_site_lookup(to_site(L, 1), sonde_lua_string(L, 2));
   if (n) return push_site_node(L, n);
   lua_pushnil(L);
   return 1;
@@ -122,7 +119,7 @@ static int site_lookup(lua_State *L) {
 static int site_refresh(lua_State *L) {
   sonde_site *site = to_site(L, 1);
   sonde_node *buffer = sonde_lua_to_node(L, 2), *value = sonde_lua_to_node(L, 3);
-  return push_site_node(L, sonde_site_refresh(site, buffer, value, luaL_optinteger(L, 4, 0)));
+  return push_site_node(L, sonde_site_refresh(site, buffer, value, sonde_lua_opt_integer(L, 4, 0, 0, INT64_MAX)));
 }
 
 static const luaL_Reg site_methods[] = {
@@ -131,10 +128,10 @@ static const luaL_Reg site_methods[] = {
 
 static const sonde_lua_type site_type = {"site", free_site, site_methods};
 
-/* site.layer, .depth, .slot, .width, .batch, .context, .trained_context; or a method (upvalue 1) */
+/* site.layer, .depth, .slot, .width, .batch, .context, .trained_context; or a method (upvalue 2) */
 static int site_index(lua_State *L) {
-  const char *key = luaL_checkstring(L, 2);
-  lua_getfield(L, lua_upvalueindex(1), key);
+  const char *key = sonde_lua_string(L, 2);
+  lua_getfield(L, lua_upvalueindex(2), key);
   if (!lua_isnil(L, -1)) return 1;
   const sonde_place *at = sonde_site_place(to_site(L, 1));
   if (!strcmp(key, "layer")) lua_pushinteger(L, at->layer);
@@ -171,7 +168,7 @@ static const sonde_entry *find(lua_State *L, const char *kind, const char *name)
 
 /* core.modules([kind]) -> list of the usable modules' names, of that kind or as "kind/name" */
 static int core_modules(lua_State *L) {
-  const char *kind = luaL_optstring(L, 1, NULL);
+  const char *kind = sonde_lua_opt_string(L, 1, NULL);
   sonde_registry *r = registry(L);
   lua_newtable(L);
   lua_Integer n = 0;
@@ -187,7 +184,7 @@ static int core_modules(lua_State *L) {
 
 /* core.module(kind, name) -> {kind, name, version, summary, citation, options, ...} */
 static int core_module(lua_State *L) {
-  const sonde_entry *e = find(L, luaL_checkstring(L, 1), luaL_checkstring(L, 2));
+  const sonde_entry *e = find(L, sonde_lua_string(L, 1), sonde_lua_string(L, 2));
   sonde_lua_box *box = sonde_lua_new_tree(L);
   box->p = sonde_entry_json(e);
   if (!box->p) return sonde_lua_fail(L, "no memory for a module's description");
@@ -220,8 +217,12 @@ static void refuse_infinite(lua_State *L, const sonde_entry *e, int index) {
 /* The options in the table (or nil) at `index`, checked and completed, in a handle that is pushed. */
 static sonde_lua_box *read_values(lua_State *L, const sonde_entry *e, int index) {
   sonde_error err = {0};
-  if (lua_istable(L, index)) refuse_infinite(L, e, index);
-  const json_t *given = lua_isnoneornil(L, index) ? NULL : sonde_lua_to_tree(L, index);
+  const json_t *given = NULL;
+  if (!lua_isnoneornil(L, index)) {
+    sonde_lua_own(L, index, "the options");
+    refuse_infinite(L, e, index);
+    given = sonde_lua_to_tree(L, index);
+  }
   sonde_lua_box *box = sonde_lua_new(L, &values_type, 0);
   box->p = sonde_entry_values(e, given, &err);
   if (!box->p) sonde_lua_raise(L, &err);
@@ -230,7 +231,7 @@ static sonde_lua_box *read_values(lua_State *L, const sonde_entry *e, int index)
 
 /* core.module_values(kind, name[, options]) -> the value of every option of the module; raises what is wrong */
 static int module_values(lua_State *L) {
-  const sonde_entry *e = find(L, luaL_checkstring(L, 1), luaL_checkstring(L, 2));
+  const sonde_entry *e = find(L, sonde_lua_string(L, 1), sonde_lua_string(L, 2));
   push_values(L, e, read_values(L, e, 3)->p);
   return 1;
 }
@@ -245,7 +246,7 @@ static sonde_node *result_of(lua_State *L, sonde_site *site) {
 
 /* core.module_build(kind, name, site, x[, options]) -> node */
 static int module_build(lua_State *L) {
-  const sonde_entry *e = find(L, luaL_checkstring(L, 1), luaL_checkstring(L, 2));
+  const sonde_entry *e = find(L, sonde_lua_string(L, 1), sonde_lua_string(L, 2));
   lua_settop(L, 5);
   sonde_site *site = to_site(L, 3);
   sonde_node *x = sonde_lua_to_node(L, 4);
@@ -278,18 +279,21 @@ typedef struct module_call {
 
 static int call_module(lua_State *L) {
   module_call *c = lua_touserdata(L, 1);
-  c->box[0] = sonde_lua_new(L, &sonde_lua_graph, 0);
+  enum { GRAPH = 2, PARAMS, SITE };
+  c->box[0] = sonde_lua_new(L, &sonde_lua_graph, 1);
   c->box[1] = sonde_lua_new(L, &sonde_lua_params, 0);
-  c->box[2] = sonde_lua_new(L, &site_type, SLOTS);
-  c->box[0]->p = sonde_site_graph(c->site);
-  c->box[1]->p = sonde_site_params(c->site);
-  c->box[2]->p = c->site;
-  sonde_lua_keep(L, 4, 2, SLOT_GRAPH);
-  sonde_lua_keep(L, 4, 3, SLOT_PARAMS);
+  c->box[2] = sonde_lua_new(L, &site_type, USED);
+  sonde_lua_lend(c->box[0], sonde_site_graph(c->site));
+  sonde_lua_lend(c->box[1], sonde_site_params(c->site));
+  sonde_lua_lend(c->box[2], c->site);
+  sonde_lua_borrow(L, c->box[2], GRAPH, USED_GRAPH);
+  sonde_lua_borrow(L, c->box[2], PARAMS, USED_PARAMS);
+  lua_pushvalue(L, GRAPH);
+  lua_setiuservalue(L, SITE, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, (lua_Integer)c->e->handle);
-  lua_pushvalue(L, 4);
+  lua_pushvalue(L, SITE);
   push_values(L, c->e, c->values);
-  sonde_lua_push_node(L, 2, c->x);
+  sonde_lua_push_node(L, GRAPH, c->x);
   lua_call(L, 3, 1);
   c->y = result_of(L, c->site);
   return 0;
@@ -302,7 +306,7 @@ sonde_node *sonde_lua_call_module(lua_State *L, const sonde_entry *e, sonde_site
   lua_pushlightuserdata(L, &c);
   int failed = lua_pcall(L, 1, 0, 0);
   for (int k = 0; k < 3; k++)
-    if (c.box[k]) c.box[k]->p = NULL;
+    if (c.box[k]) sonde_lua_unlend(c.box[k]);
   if (failed) {
     sonde_site_refuse(site, "%s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text");
     lua_pop(L, 1);
@@ -315,10 +319,27 @@ sonde_node *sonde_lua_call_module(lua_State *L, const sonde_entry *e, sonde_site
 
 #define BOUND 1e300   /* stands for a bound that a range lacks on one side */
 
-/* The option at the top of the stack; its texts are kept alive in the table at `anchors`. */
+/* Keeps the value on top of the stack in the table at `anchors`, and pops it. */
+static void anchor(lua_State *L, int anchors) { lua_rawseti(L, anchors, (lua_Integer)lua_rawlen(L, anchors) + 1); }
+
+/* The value on top of the stack as the text of a preset. */
+static const char *preset_text(lua_State *L) {
+  char text[40];
+  if (lua_type(L, -1) == LUA_TBOOLEAN) return lua_pushstring(L, lua_toboolean(L, -1) ? "true" : "false");
+  if (lua_type(L, -1) == LUA_TSTRING) return lua_pushvalue(L, -1), lua_tostring(L, -1);
+  if (lua_isinteger(L, -1)) return lua_pushfstring(L, "%I", (LUAI_UACINT)lua_tointeger(L, -1));
+  if (lua_type(L, -1) != LUA_TNUMBER) sonde_lua_fail(L, "an option's preset cannot be %s", sonde_lua_shown(L, -1));
+  snprintf(text, sizeof text, "%.17g", lua_tonumber(L, -1));
+  return lua_pushstring(L, text);
+}
+
+/* The option at the top of the stack, which stays there; its texts are kept alive in the table at `anchors`. */
 static sonde_option read_option(lua_State *L, int anchors) {
-  int at = lua_gettop(L);
+  int at = lua_gettop(L), n;
   sonde_option o = {0};
+  sonde_lua_own(L, at, "an option");
+  lua_pushvalue(L, at);
+  anchor(L, anchors);              /* the copy, which has the strings */
   o.name = sonde_lua_field_string(L, at, "name", NULL);
   o.doc = sonde_lua_field_string(L, at, "doc", NULL);
   const char *type = sonde_lua_field_string(L, at, "type", "number");
@@ -331,28 +352,21 @@ static sonde_option read_option(lua_State *L, int anchors) {
   o.max = sonde_lua_field_number(L, at, "max", BOUND);
   if (o.min == -BOUND && o.max == BOUND) o.min = o.max = 0;   /* any */
   if (lua_getfield(L, at, "preset") != LUA_TNIL) {
-    if (lua_type(L, -1) == LUA_TNUMBER && !lua_isinteger(L, -1)) {
-      char text[40];
-      snprintf(text, sizeof text, "%.17g", lua_tonumber(L, -1));
-      o.preset = lua_pushstring(L, text);
-    } else {
-      o.preset = luaL_tolstring(L, -1, NULL);
-    }
-    luaL_ref(L, anchors);
+    o.preset = preset_text(L);
+    anchor(L, anchors);
   }
   lua_settop(L, at);
-  if (lua_getfield(L, at, "choices") == LUA_TTABLE) {
+  if (lua_getfield(L, at, "choices") != LUA_TNIL) {
     luaL_Buffer b;
-    int list = lua_gettop(L);
+    const char **choice = sonde_lua_strings(L, at + 1, "choices", &n);
     luaL_buffinit(L, &b);
-    for (lua_Integer k = 1, n = (lua_Integer)lua_rawlen(L, list); k <= n; k++) {
-      if (k > 1) luaL_addchar(&b, '|');
-      lua_rawgeti(L, list, k);
-      luaL_addvalue(&b);
+    for (int k = 0; k < n; k++) {
+      if (k) luaL_addchar(&b, '|');
+      luaL_addstring(&b, choice[k]);
     }
     luaL_pushresult(&b);
     o.choices = lua_tostring(L, -1);
-    luaL_ref(L, anchors);
+    anchor(L, anchors);
   }
   lua_settop(L, at);
   return o;
@@ -362,11 +376,11 @@ static sonde_option read_option(lua_State *L, int anchors) {
  * build(site, options, x) gives the module's result. */
 static int module_register(lua_State *L) {
   sonde_entry e = {0};
-  e.kind = luaL_checkstring(L, 1);
-  e.name = luaL_checkstring(L, 2);
-  luaL_checktype(L, 3, LUA_TTABLE);
-  luaL_checktype(L, 4, LUA_TFUNCTION);
+  e.kind = sonde_lua_string(L, 1);
+  e.name = sonde_lua_string(L, 2);
   lua_settop(L, 4);
+  sonde_lua_own(L, 3, "the description");
+  if (lua_type(L, 4) != LUA_TFUNCTION) sonde_lua_refuse(L, 4, "a function");
   if (!sonde_kind_is_module(e.kind)) return sonde_lua_fail(L, "a script cannot register a '%s'", e.kind);
   e.summary = sonde_lua_field_string(L, 3, "summary", "");
   e.citation = sonde_lua_field_string(L, 3, "citation", "");
@@ -380,7 +394,10 @@ static int module_register(lua_State *L) {
   lua_settop(L, 6);
   lua_replace(L, 5);
   lua_newtable(L);
-  if (lua_getfield(L, 3, "options") == LUA_TTABLE) e.n_options = (int)lua_rawlen(L, -1);
+  if (lua_getfield(L, 3, "options") != LUA_TNIL) {
+    sonde_lua_own(L, 7, "options");
+    e.n_options = (int)lua_rawlen(L, 7);
+  }
   sonde_option *options = lua_newuserdatauv(L, (size_t)(e.n_options + 1) * sizeof *options, 0);
   for (int k = 0; k < e.n_options; k++) {
     lua_rawgeti(L, 7, k + 1);
@@ -404,10 +421,10 @@ void sonde_bind_module(lua_State *L) {
       {"module", core_module},         {"module_build", module_build}, {"module_values", module_values},
       {"module_register", module_register}, {NULL, NULL},
   };
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
   sonde_lua_metatable(L, &site_type);
   lua_getfield(L, -1, "__index");
-  lua_pushcclosure(L, site_index, 1);
+  sonde_lua_push_function(L, "site", site_index, NULL, 1);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
 }

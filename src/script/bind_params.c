@@ -16,7 +16,7 @@ static sonde_params *to_params(lua_State *L) { return sonde_lua_handle(L, 1, &so
 
 /* core.params(seed) -> params, empty */
 static int core_params(lua_State *L) {
-  lua_Integer seed = luaL_checkinteger(L, 1);
+  int64_t seed = sonde_lua_integer(L, 1, INT64_MIN, INT64_MAX);
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_params, 0);
   box->p = sonde_params_new((uint64_t)seed, &err);
@@ -27,7 +27,7 @@ static int core_params(lua_State *L) {
 const char *sonde_lua_role_name(int role) { return role_names[role]; }
 
 int sonde_lua_to_role(lua_State *L, int arg) {
-  const char *name = luaL_checkstring(L, arg);
+  const char *name = sonde_lua_string(L, arg);
   for (int k = 0; k < SONDE_ROLE_COUNT; k++)
     if (!strcmp(name, role_names[k])) return k;
   const char *near = sonde_nearest(name, role_names, SONDE_ROLE_COUNT);
@@ -36,7 +36,7 @@ int sonde_lua_to_role(lua_State *L, int arg) {
 }
 
 sonde_init sonde_lua_to_init(lua_State *L, int arg) {
-  luaL_checktype(L, arg, LUA_TTABLE);
+  sonde_lua_own(L, arg, "first values");
   const char *kind = sonde_lua_field_string(L, arg, "kind", "normal");
   sonde_init init = {SONDE_INIT_NORMAL, sonde_lua_field_number(L, arg, "a", 0), sonde_lua_field_number(L, arg, "b", 0)};
   if (!strcmp(kind, "xavier")) init.kind = SONDE_INIT_XAVIER;
@@ -50,13 +50,13 @@ sonde_init sonde_lua_to_init(lua_State *L, int arg) {
 /* p:need(name, dims, role, init[, block]) -> tensor: the parameter of that name, made if absent */
 static int params_need(lua_State *L) {
   sonde_params *p = to_params(L);
-  const char *name = luaL_checkstring(L, 2);
+  const char *name = sonde_lua_string(L, 2);
   int64_t dim[SONDE_MAX_RANK];
   int rank = sonde_lua_integers(L, 3, "a shape", dim, SONDE_MAX_RANK);
   sonde_shape shape = sonde_shape_make(SONDE_F32, rank, dim);
   int role = sonde_lua_to_role(L, 4);
   sonde_init init = sonde_lua_to_init(L, 5);
-  int block = (int)luaL_optinteger(L, 6, -1);
+  int block = (int)sonde_lua_opt_integer(L, 6, -1, -1, INT32_MAX);
   sonde_error err = {0};
   const sonde_param *param = sonde_params_need(p, name, &shape, role, init, block, &err);
   if (!param) sonde_lua_raise(L, &err);
@@ -66,7 +66,7 @@ static int params_need(lua_State *L) {
 
 /* p:find(name) -> tensor, or nil */
 static int params_find(lua_State *L) {
-  const sonde_param *param = sonde_params_find(to_params(L), luaL_checkstring(L, 2));
+  const sonde_param *param = sonde_params_find(to_params(L), sonde_lua_string(L, 2));
   if (param) sonde_lua_push_tensor(L, param->value);
   else lua_pushnil(L);
   return 1;
@@ -99,7 +99,7 @@ static int params_elements(lua_State *L) {
 static int params_init(lua_State *L) {
   sonde_params *p = to_params(L);
   sonde_params_init(p, sonde_lua_ctx(L));
-  sonde_lua_account(L, lua_touserdata(L, 1), sonde_params_elements(p) * (int64_t)sizeof(float));
+  sonde_lua_account(L, sonde_lua_box_of(L, 1, &sonde_lua_params), sonde_params_elements(p) * (int64_t)sizeof(float));
   return 0;
 }
 
@@ -132,14 +132,14 @@ static int params_seal(lua_State *L) {
 static int params_adapt(lua_State *L) {
   sonde_error err = {0};
   sonde_params *p = to_params(L);
-  sonde_lua_check(L, sonde_params_adapt(p, luaL_checkstring(L, 2), luaL_checkinteger(L, 3), luaL_checknumber(L, 4), &err),
+  sonde_lua_check(L, sonde_params_adapt(p, sonde_lua_string(L, 2), sonde_lua_integer(L, 3, INT64_MIN, INT64_MAX), sonde_lua_number(L, 4), &err),
                   &err);
   return 0;
 }
 
 /* p:loaded(name): its values were written, init leaves them */
 static int params_loaded(lua_State *L) {
-  sonde_params_loaded(to_params(L), luaL_checkstring(L, 2));
+  sonde_params_loaded(to_params(L), sonde_lua_string(L, 2));
   return 0;
 }
 
@@ -176,5 +176,5 @@ const sonde_lua_type sonde_lua_params = {"params", free_params, params_methods};
 
 void sonde_bind_params(lua_State *L) {
   static const luaL_Reg functions[] = {{"params", core_params}, {"roles", core_roles}, {NULL, NULL}};
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

@@ -3,14 +3,29 @@
 
 #include <string.h>
 
+#include "base/mem.h"
 #include "graph/plan.h"
 #include "script/script.h"
 
-/* User values of a plan's handle: input values by name, and the output nodes. The plan itself keeps the graph's memory,
- * so it runs on when the graph's handle has been closed. */
-enum { SLOT_INPUTS = 1, SLOT_OUTPUTS = 2, SLOT_OWN = 3, SLOTS = 3 };   /* own: the tensors that tables are copied into */
+/* A plan with what a script gave it. The plan itself keeps the graph's memory, so it runs on when the graph's handle has
+ * been closed. The tensors that inputs were set to are used by the handle's box, in slots numbered like the inputs. */
+typedef struct planned {
+  sonde_plan *plan;
+  sonde_shape *out;              /* [n] shapes of the outputs */
+  sonde_tensor **own;            /* [plan->n_input] the tensors that tables are copied into; NULL until the first */
+} planned;
 
-static sonde_plan *to_plan(lua_State *L) { return sonde_lua_handle(L, 1, &sonde_lua_plan); }
+static const sonde_lua_type plan_type;
+
+static planned *to_planned(lua_State *L) { return sonde_lua_handle(L, 1, &plan_type); }
+static sonde_plan *to_plan(lua_State *L) { return to_planned(L)->plan; }
+
+static void free_plan(void *p) {
+  planned *k = p;
+  for (int32_t i = 0; k->own && i < k->plan->n_input; i++) sonde_tensor_free(k->own[i]);
+  sonde_plan_free(k->plan);
+  sonde_release(k->out), sonde_release(k->own), sonde_release(k);
+}
 
 static sonde_plan_opts read_opts(lua_State *L, int table) {
   sonde_plan_opts o = {0};
@@ -32,138 +47,110 @@ static sonde_plan_opts read_opts(lua_State *L, int table) {
 /* core.plan(outputs[, opts[, tensors]]) -> plan. opts: memory_budget (bytes), recompute, compute, fuse, hold.
  * tensors[i], if given, is the tensor that output i is written to. */
 static int core_plan(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TTABLE);
+  int n;
+  sonde_error err = {0};
   lua_settop(L, 3);
-  int n = (int)lua_rawlen(L, 1);
-  if (!n) return sonde_lua_fail(L, "a plan needs at least one output");
+  sonde_lua_options(L, 2);
   sonde_plan_opts opts = read_opts(L, 2);
-  sonde_node **out = lua_newuserdatauv(L, (size_t)n * sizeof *out, 0);
+  sonde_node **out = sonde_lua_nodes(L, 1, "the outputs", &n);
+  if (!n) return sonde_lua_fail(L, "a plan needs at least one output");
+  sonde_lua_options(L, 3);         /* with gaps */
   sonde_tensor **into = lua_newuserdatauv(L, (size_t)n * sizeof *into, 0);
-  sonde_lua_nodes(L, 1, "the outputs", out, n);
   for (int k = 0; k < n; k++) {
-    into[k] = NULL;
-    if (lua_isnil(L, 3)) continue;
-    if (lua_rawgeti(L, 3, k + 1) != LUA_TNIL) into[k] = sonde_lua_handle(L, -1, &sonde_lua_tensor);
+    lua_rawgeti(L, 3, k + 1);
+    into[k] = sonde_lua_opt_handle(L, -1, &sonde_lua_tensor);
     lua_pop(L, 1);
   }
-  sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_plan, SLOTS);
-  lua_newtable(L);
-  lua_setiuservalue(L, -2, SLOT_INPUTS);
-  lua_newtable(L);
-  lua_setiuservalue(L, -2, SLOT_OWN);
-  lua_createtable(L, n, 0);
-  for (int k = 0; k < n; k++) {
-    lua_rawgeti(L, 1, k + 1);
-    lua_rawseti(L, -2, k + 1);
-  }
-  lua_setiuservalue(L, -2, SLOT_OUTPUTS);
-  sonde_error err = {0};
-  box->p = sonde_plan_new(sonde_node_graph(out[0]), out, into, n, &opts, &err);
-  if (!box->p) sonde_lua_raise(L, &err);
+  sonde_lua_box *box = sonde_lua_new(L, &plan_type, 0);
+  planned *k = box->p = sonde_alloc(sizeof *k);
+  if (!k || !(k->out = sonde_alloc((size_t)n * sizeof *k->out))) return sonde_lua_fail(L, "no memory for a plan");
+  for (int i = 0; i < n; i++) k->out[i] = sonde_node_shape(out[i]);
+  k->plan = sonde_plan_new(sonde_node_graph(out[0]), out, into, n, &opts, &err);
+  if (!k->plan) sonde_lua_raise(L, &err);
+  k->own = sonde_alloc((size_t)(k->plan->n_input + 1) * sizeof *k->own);
+  if (!k->own) return sonde_lua_fail(L, "no memory for a plan");
+  sonde_lua_slots(L, box, k->plan->n_input);
   sonde_plan_info info;
-  sonde_plan_get_info(box->p, &info);
+  sonde_plan_get_info(k->plan, &info);
   sonde_lua_account(L, box, info.arena_bytes);
   return 1;
 }
 
-/* The node of that name in the graph of the plan at stack index 1, or NULL. */
-static sonde_node *named_node(lua_State *L, const char *name) {
-  lua_getiuservalue(L, 1, SLOT_OUTPUTS);
-  lua_rawgeti(L, -1, 1);
-  sonde_node *n = sonde_find(sonde_node_graph(sonde_lua_kept_node(L, -1)), name);
-  lua_pop(L, 2);
-  return n;
+/* The number of the input of that name; raises when there is none. */
+static int32_t input_of(lua_State *L, sonde_plan *p, const char *name) {
+  sonde_error err = {0};
+  for (int32_t k = 0; k < p->n_input; k++)
+    if (!strcmp(p->input_name[k], name)) return k;
+  sonde_lua_check(L, sonde_plan_set_input(p, name, NULL, &err), &err);   /* says what inputs there are */
+  return -1;
 }
 
-/* Leaves on the stack the plan's own tensor for input `name`, with the values of the table at `value`. It is made at the
- * first table and kept in `own`, so that a loop over tables allocates once. */
-static sonde_tensor *input_tensor(lua_State *L, int own, const char *name, int value) {
-  if (lua_getfield(L, own, name) == LUA_TNIL) {
-    lua_pop(L, 1);
-    sonde_node *n = named_node(L, name);
-    if (!n) {
-      sonde_lua_fail(L, "the graph has no input '%s'", name);
-      return NULL;
-    }
-    sonde_shape shape = sonde_node_shape(n);
-    sonde_lua_new_tensor(L, &shape);
-    lua_pushvalue(L, -1);
-    lua_setfield(L, own, name);
-  }
-  lua_getfield(L, -1, "fill");
-  lua_pushvalue(L, -2);
-  lua_pushvalue(L, value);
-  lua_call(L, 2, 0);
-  return sonde_lua_handle(L, lua_gettop(L), &sonde_lua_tensor);
-}
-
-static void check_input(lua_State *L, const char *name, const sonde_tensor *t) {
-  char have[160], want[160];
-  sonde_node *n = named_node(L, name);
-  if (!n) return;   /* sonde_plan_set_input says what inputs there are */
-  sonde_shape s = sonde_node_shape(n);
-  if (s.dtype != t->shape.dtype || !sonde_shape_equal(&s, &t->shape))
-    sonde_lua_fail(L, "input '%s' is %s, and was given %s", name, sonde_shape_text(&s, want, sizeof want),
-                   sonde_shape_text(&t->shape, have, sizeof have));
+/* The plan's own tensor for input k, with the values of the table at `value`: made at the first table, so that a loop over
+ * tables allocates once. */
+static sonde_tensor *own_tensor(lua_State *L, planned *p, int32_t k, const sonde_shape *shape, int value) {
+  sonde_error err = {0};
+  if (!p->own[k] && !(p->own[k] = sonde_tensor_new(shape, &err))) sonde_lua_raise(L, &err);
+  sonde_lua_fill(L, p->own[k], value);
+  return p->own[k];
 }
 
 /* plan:set(name, tensor or table): the input's value for the runs to come */
 static int plan_set(lua_State *L) {
-  sonde_plan *p = to_plan(L);
-  const char *name = luaL_checkstring(L, 2);
+  sonde_lua_box *box = sonde_lua_box_of(L, 1, &plan_type);
+  planned *p = box->p;
+  char have[160], want[160];
+  const char *name = sonde_lua_string(L, 2);
+  int32_t k = input_of(L, p->plan, name);
+  sonde_shape s = sonde_node_shape(sonde_find(p->plan->g, name));
+  const sonde_tensor *t;
   lua_settop(L, 3);
-  lua_getiuservalue(L, 1, SLOT_INPUTS);
-  lua_getiuservalue(L, 1, SLOT_OWN);
-  sonde_tensor *t;
   if (lua_type(L, 3) == LUA_TTABLE) {
-    t = input_tensor(L, 5, name, 3);
+    t = own_tensor(L, p, k, &s, 3);
+    sonde_lua_leave(box, k);
   } else {
     t = sonde_lua_handle(L, 3, &sonde_lua_tensor);
-    check_input(L, name, t);
-    lua_pushvalue(L, 3);
+    if (s.dtype != t->shape.dtype || !sonde_shape_equal(&s, &t->shape))
+      return sonde_lua_fail(L, "input '%s' is %s, and was given %s", name, sonde_shape_text(&s, want, sizeof want),
+                            sonde_shape_text(&t->shape, have, sizeof have));
+    sonde_lua_keep(L, box, 3, k);
   }
-  lua_setfield(L, 4, name);
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_plan_set_input(p, name, sonde_tensor_data(t), &err), &err);
+  sonde_lua_check(L, sonde_plan_set_input(p->plan, name, t->data, &err), &err);
   return 0;
 }
 
 /* plan:reads(name) -> whether the plan has that input */
 static int plan_reads(lua_State *L) {
   const sonde_plan *p = to_plan(L);
-  const char *name = luaL_checkstring(L, 2);
+  const char *name = sonde_lua_string(L, 2);
   int found = 0;
   for (int32_t k = 0; k < p->n_input; k++) found |= !strcmp(p->input_name[k], name);
   lua_pushboolean(L, found);
   return 1;
 }
 
-/* The cached inputs are borrowed by the plan: a tensor that was closed since then must not be read. */
-static void check_inputs_open(lua_State *L) {
-  lua_getiuservalue(L, 1, SLOT_INPUTS);
-  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
-    if (sonde_lua_is(L, -1, &sonde_lua_tensor) && !((sonde_lua_box *)lua_touserdata(L, -1))->p)
-      sonde_lua_fail(L, "the tensor that input '%s' was set to has been closed", lua_tostring(L, -2));
-  lua_pop(L, 1);
+/* Sets the inputs of the table in argument 2. */
+static void set_all(lua_State *L) {
+  sonde_lua_own(L, 2, "the inputs");
+  for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING) sonde_lua_fail(L, "inputs are given by name");
+    lua_pushcfunction(L, plan_set);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, -4);
+    lua_pushvalue(L, -4);
+    lua_call(L, 3, 0);
+  }
 }
 
 /* plan:run([inputs]): inputs is a table name -> tensor or table */
 static int plan_run(lua_State *L) {
+  sonde_lua_box *box = sonde_lua_box_of(L, 1, &plan_type);
   sonde_plan *p = to_plan(L);
   lua_settop(L, 2);
-  if (!lua_isnil(L, 2)) {
-    luaL_checktype(L, 2, LUA_TTABLE);
-    for (lua_pushnil(L); lua_next(L, 2);) {
-      if (lua_type(L, -2) != LUA_TSTRING) return sonde_lua_fail(L, "inputs are given by name");
-      lua_pushcfunction(L, plan_set);
-      lua_pushvalue(L, 1);
-      lua_pushvalue(L, -4);
-      lua_pushvalue(L, -4);
-      lua_call(L, 3, 0);
-      lua_pop(L, 1);
-    }
-  }
-  check_inputs_open(L);
+  if (!lua_isnil(L, 2)) set_all(L);
+  for (int k = 0; k < box->slots; k++)
+    if (box->uses[k].box && box->uses[k].box->closed)
+      return sonde_lua_fail(L, "the tensor that input '%s' was set to has been closed", p->input_name[k]);
   sonde_error err = {0};
   sonde_lua_check(L, sonde_plan_run(p, &err), &err);
   lua_settop(L, 1);
@@ -199,30 +186,38 @@ static int plan_hold(lua_State *L) {
 
 /* plan:output(i) -> a tensor with a copy of output i of the last run */
 static int plan_output(lua_State *L) {
-  sonde_plan *p = to_plan(L);
-  lua_Integer i = luaL_checkinteger(L, 2);
-  lua_getiuservalue(L, 1, SLOT_OUTPUTS);
-  if (i < 1 || lua_rawgeti(L, -1, i) == LUA_TNIL) return sonde_lua_fail(L, "the plan has no output %d", (int)i);
-  sonde_shape shape = sonde_node_shape(sonde_lua_kept_node(L, -1));
-  const void *data = sonde_plan_output(p, (int)i - 1);
+  const planned *p = to_planned(L);
+  int64_t i = sonde_lua_integer(L, 2, INT64_MIN, INT64_MAX);
+  if (i < 1 || i > p->plan->n_out) return sonde_lua_fail(L, "the plan has no output %lld", (long long)i);
+  const void *data = sonde_plan_output(p->plan, (int)i - 1);
   if (!data) return sonde_lua_fail(L, "output %d has no value: the plan has not run", (int)i);
-  sonde_tensor *t = sonde_lua_new_tensor(L, &shape);
+  sonde_tensor *t = sonde_lua_new_tensor(L, &p->out[i - 1]);
   memcpy(t->data, data, (size_t)t->bytes);
   return 1;
 }
 
+const float *sonde_lua_logits(lua_State *L, int arg, int64_t output, int64_t rows, int64_t vocab) {
+  const planned *p = sonde_lua_handle(L, arg, &plan_type);
+  if (output < 1 || output > p->plan->n_out) sonde_lua_fail(L, "the plan has no output %lld", (long long)output);
+  const sonde_shape *s = &p->out[output - 1];
+  if (s->dtype != SONDE_F32 || sonde_shape_count(s) != rows * vocab)
+    sonde_lua_fail(L, "output %lld of the plan is not the f32 logits of %lld rows and %lld tokens", (long long)output,
+                   (long long)rows, (long long)vocab);
+  const float *logits = sonde_plan_output(p->plan, (int)output - 1);
+  if (!logits) sonde_lua_fail(L, "the plan has not run");
+  return logits;
+}
+
 /* plan:outputs() -> how many */
 static int plan_outputs(lua_State *L) {
-  to_plan(L);
-  lua_getiuservalue(L, 1, SLOT_OUTPUTS);
-  lua_pushinteger(L, (lua_Integer)lua_rawlen(L, -1));
+  lua_pushinteger(L, to_plan(L)->n_out);
   return 1;
 }
 
 /* plan:set_step(n): what random ops count by */
 static int plan_set_step(lua_State *L) {
   sonde_plan *p = to_plan(L);
-  sonde_plan_set_step(p, (uint64_t)luaL_checkinteger(L, 2));
+  sonde_plan_set_step(p, (uint64_t)sonde_lua_integer(L, 2, INT64_MIN, INT64_MAX));
   return 0;
 }
 
@@ -244,13 +239,11 @@ static int plan_info(lua_State *L) {
 /* plan:dump(path[, "dot"]): the schedule as text, or the graph for Graphviz */
 static int plan_dump(lua_State *L) {
   sonde_plan *p = to_plan(L);
-  const char *path = luaL_checkstring(L, 2), *form = luaL_optstring(L, 3, "text");
+  const char *path = sonde_lua_string(L, 2), *form = sonde_lua_opt_string(L, 3, "text");
   sonde_error err = {0};
   sonde_lua_check(L, sonde_plan_dump(p, path, !strcmp(form, "dot"), &err), &err);
   return 0;
 }
-
-static void free_plan(void *p) { sonde_plan_free(p); }
 
 static const luaL_Reg plan_methods[] = {
     {"set", plan_set},           {"run", plan_run},   {"output", plan_output}, {"outputs", plan_outputs},
@@ -259,9 +252,9 @@ static const luaL_Reg plan_methods[] = {
     {NULL, NULL},
 };
 
-const sonde_lua_type sonde_lua_plan = {"plan", free_plan, plan_methods};
+static const sonde_lua_type plan_type = {"plan", free_plan, plan_methods};
 
 void sonde_bind_plan(lua_State *L) {
   static const luaL_Reg functions[] = {{"plan", core_plan}, {NULL, NULL}};
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

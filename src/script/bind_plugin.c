@@ -38,7 +38,7 @@ static int core_plugins(lua_State *L) {
 
 /* core.plugin("rmsnorm" or "norm/rmsnorm") -> its description; raises when there is none of that name */
 static int core_plugin(lua_State *L) {
-  const char *name = luaL_checkstring(L, 1), *slash = strchr(name, '/');
+  const char *name = sonde_lua_string(L, 1), *slash = strchr(name, '/');
   char kind[64] = "";
   sonde_error err = {0};
   if (slash) snprintf(kind, sizeof kind, "%.*s", (int)(slash - name), name);
@@ -51,7 +51,7 @@ static int core_plugin(lua_State *L) {
 static int plugin_load(lua_State *L) {
   sonde_error err = {0};
   const sonde_entry *e = NULL;
-  sonde_lua_check(L, sonde_registry_load(registry(L), luaL_checkstring(L, 1), &e, &err), &err);
+  sonde_lua_check(L, sonde_registry_load(registry(L), sonde_lua_string(L, 1), &e, &err), &err);
   return e ? push_entry(L, e) : 0;
 }
 
@@ -96,17 +96,11 @@ static sonde_node *build_script(void *user, const sonde_entry *e, sonde_site *si
 
 /* core.plugin_test(path, list of "option=value"[, check]) -> {kind, name, speed, checks = list of {name, outcome, text}} */
 static int plugin_test(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
-  luaL_checktype(L, 2, LUA_TTABLE);
-  sonde_conform_opts opts = {.n_pair = (int)lua_rawlen(L, 2), .only = luaL_optstring(L, 3, NULL), .load = load_script,
+  const char *path = sonde_lua_string(L, 1);
+  sonde_conform_opts opts = {.only = sonde_lua_opt_string(L, 3, NULL), .load = load_script,
                              .build = build_script, .user = L};
-  const char **pair = lua_newuserdatauv(L, (size_t)(opts.n_pair + 1) * sizeof *pair, 0);
-  for (int k = 0; k < opts.n_pair; k++) {
-    lua_rawgeti(L, 2, k + 1);
-    pair[k] = luaL_checkstring(L, -1);   /* stays in the table */
-    lua_pop(L, 1);
-  }
-  opts.pair = pair;
+  sonde_lua_holds_nothing();
+  opts.pair = sonde_lua_strings(L, 2, "the options", &opts.n_pair);
   sonde_error err = {0};
   sonde_conformance *found = lua_newuserdatauv(L, sizeof *found, 0);
   sonde_lua_check(L, sonde_conform(path, &opts, found, &err), &err);
@@ -130,5 +124,5 @@ void sonde_bind_plugin(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"plugins", core_plugins}, {"plugin", core_plugin}, {"plugin_load", plugin_load}, {"plugin_test", plugin_test}, {NULL, NULL},
   };
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

@@ -12,7 +12,6 @@
 static void free_run(void *p) { sonde_run_close(p); }
 static void free_db(void *p) { sonde_db_close(p); }
 
-extern const sonde_lua_type sonde_lua_run;
 static const sonde_lua_type db_type = {"run database", free_db, NULL};
 
 static sonde_run *to_run(lua_State *L) { return sonde_lua_handle(L, 1, &sonde_lua_run); }
@@ -34,7 +33,7 @@ static int run_config(lua_State *L) {
 /* run:begin(command line) */
 static int run_begin(lua_State *L) {
   sonde_run *r = to_run(L);
-  const char *command = luaL_checkstring(L, 2);
+  const char *command = sonde_lua_string(L, 2);
   sonde_error err = {0};
   sonde_lua_check(L, sonde_run_begin(r, command, sonde_ctx_threads(sonde_lua_ctx(L)), &err), &err);
   return 0;
@@ -60,7 +59,7 @@ static int run_report(lua_State *L) {
 static int run_finish(lua_State *L) {
   static const char *const statuses[] = {"done", "failed", "diverged", "interrupted", NULL};
   sonde_run *r = to_run(L);
-  const char *status = statuses[luaL_checkoption(L, 2, NULL, statuses)], *reason = luaL_optstring(L, 3, "");
+  const char *status = statuses[sonde_lua_choice(L, 2, NULL, statuses)], *reason = sonde_lua_opt_string(L, 3, "");
   sonde_error err = {0};
   sonde_lua_check(L, sonde_run_end(r, status, reason, &err), &err);
   return 0;
@@ -80,7 +79,7 @@ static int run_is_done(lua_State *L) {
 
 /* run:note(text): a line of log.txt */
 static int run_note(lua_State *L) {
-  sonde_run_note(to_run(L), "%s", luaL_checkstring(L, 2));
+  sonde_run_note(to_run(L), "%s", sonde_lua_string(L, 2));
   return 0;
 }
 
@@ -94,7 +93,7 @@ const sonde_lua_type sonde_lua_run = {"run", free_run, run_methods};
 
 /* core.run_open(root, "experiment/trial") -> run: makes the folder and takes its lock */
 static int core_run_open(lua_State *L) {
-  const char *root = luaL_checkstring(L, 1), *name = luaL_checkstring(L, 2);
+  const char *root = sonde_lua_string(L, 1), *name = sonde_lua_string(L, 2);
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_run, 0);
   box->p = sonde_run_open(root, name, &err);
@@ -104,13 +103,13 @@ static int core_run_open(lua_State *L) {
 
 /* core.run_held(root, "experiment/trial") -> whether some process is at work in the folder */
 static int core_run_held(lua_State *L) {
-  lua_pushboolean(L, sonde_run_held(luaL_checkstring(L, 1), luaL_checkstring(L, 2)));
+  lua_pushboolean(L, sonde_run_held(sonde_lua_string(L, 1), sonde_lua_string(L, 2)));
   return 1;
 }
 
 /* core.file_sha256(path) -> SHA-256 of its bytes, hex */
 static int core_file_sha256(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = sonde_lua_string(L, 1);
   char hex[65];
   sonde_error err = {0};
   sonde_lua_check(L, sonde_file_sha256(path, hex, &err), &err);
@@ -136,7 +135,7 @@ static void close_db(sonde_lua_box *box) {
 
 /* core.runs(root[, experiment or folder]) -> list of trials */
 static int core_runs(lua_State *L) {
-  const char *root = luaL_checkstring(L, 1), *under = luaL_optstring(L, 2, NULL);
+  const char *root = sonde_lua_string(L, 1), *under = sonde_lua_opt_string(L, 2, NULL);
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new_tree(L);
   box->p = sonde_db_list(root, under, &err);
@@ -149,7 +148,7 @@ static int core_runs(lua_State *L) {
 static int core_runs_rebuild(lua_State *L) {
   int64_t count = 0;
   sonde_error err = {0};
-  sonde_lua_box *db = open_db(L, sonde_db_open, luaL_checkstring(L, 1));
+  sonde_lua_box *db = open_db(L, sonde_db_open, sonde_lua_string(L, 1));
   int code = sonde_db_rebuild(db->p, &count, &err);
   close_db(db);
   sonde_lua_check(L, code, &err);
@@ -161,5 +160,5 @@ void sonde_bind_record(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"run_open", core_run_open},         {"run_held", core_run_held},       {"runs", core_runs},
       {"runs_rebuild", core_runs_rebuild}, {"file_sha256", core_file_sha256}, {NULL, NULL}};
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

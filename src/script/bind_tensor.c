@@ -10,7 +10,7 @@ static const char *const dtype_names[] = {"f32", "bf16", "i32"};
 
 sonde_shape sonde_lua_to_shape(lua_State *L, int dtype_arg, int dims_arg) {
   int64_t dim[SONDE_MAX_RANK];
-  const char *name = luaL_checkstring(L, dtype_arg);
+  const char *name = sonde_lua_string(L, dtype_arg);
   int dtype = -1;
   for (int k = 0; k < 3; k++)
     if (!strcmp(name, dtype_names[k])) dtype = k;
@@ -72,7 +72,7 @@ static void take_element(lua_State *L, sonde_tensor *t, int64_t i) {
   if (t->shape.dtype == SONDE_I32) {
     lua_Integer v = lua_tointegerx(L, -1, &ok);
     if (!ok || v != (int32_t)v)
-      sonde_lua_fail(L, "element %lld of an i32 tensor cannot be %s", (long long)i + 1, luaL_tolstring(L, -1, NULL));
+      sonde_lua_fail(L, "element %lld of an i32 tensor cannot be %s", (long long)i + 1, sonde_lua_shown(L, -1));
     ((int32_t *)t->data)[i] = (int32_t)v;
     return;
   }
@@ -101,37 +101,37 @@ static void take_table(lua_State *L, int table, int depth, sonde_tensor *t, int6
 
 /* ---- functions ---- */
 
+void sonde_lua_fill(lua_State *L, sonde_tensor *t, int values) {
+  int64_t count = sonde_shape_count(&t->shape), at = 0;
+  if (lua_type(L, values) == LUA_TNUMBER) {
+    lua_pushvalue(L, values);
+    for (; at < count; at++) take_element(L, t, at);
+    lua_pop(L, 1);
+    return;
+  }
+  if (lua_type(L, values) != LUA_TTABLE) sonde_lua_refuse(L, values, "a list of numbers, nested or flat, or one number");
+  take_table(L, values, 1, t, count, &at);
+  if (at != count) sonde_lua_fail(L, "%lld values for a tensor of %lld elements", (long long)at, (long long)count);
+}
+
 /* t:fill(values): a list, nested or flat, in row-major order, or one number for all */
 static int tensor_fill(lua_State *L) {
-  sonde_tensor *t = to_tensor(L);
-  int64_t count = sonde_shape_count(&t->shape), at = 0;
-  if (lua_type(L, 2) == LUA_TNUMBER) {
-    lua_settop(L, 2);
-    for (; at < count; at++) take_element(L, t, at);
-  } else {
-    luaL_checktype(L, 2, LUA_TTABLE);
-    take_table(L, 2, 1, t, count, &at);
-    if (at != count)
-      return sonde_lua_fail(L, "%lld values for a tensor of %lld elements", (long long)at, (long long)count);
-  }
+  sonde_lua_fill(L, to_tensor(L), 2);
   lua_settop(L, 1);
   return 1;
 }
 
 /* core.tensor(dtype, dims[, values]) -> tensor, zero-filled without values */
 static int core_tensor(lua_State *L) {
-  sonde_shape shape = sonde_lua_to_shape(L, 1, 2);
   lua_settop(L, 3);
-  sonde_lua_new_tensor(L, &shape);
-  if (lua_isnil(L, 3)) return 1;
-  lua_replace(L, 1);
-  lua_copy(L, 3, 2);
-  lua_settop(L, 2);
-  return tensor_fill(L);
+  sonde_shape shape = sonde_lua_to_shape(L, 1, 2);
+  sonde_tensor *t = sonde_lua_new_tensor(L, &shape);
+  if (!lua_isnil(L, 3)) sonde_lua_fill(L, t, 3);
+  return 1;
 }
 
 static int64_t element_arg(lua_State *L, const sonde_tensor *t) {
-  lua_Integer i = luaL_checkinteger(L, 2);
+  int64_t i = sonde_lua_integer(L, 2, INT64_MIN, INT64_MAX);
   int64_t count = sonde_shape_count(&t->shape);
   if (i < 1 || i > count)
     sonde_lua_fail(L, "element %lld of a tensor of %lld elements", (long long)i, (long long)count);
@@ -206,5 +206,5 @@ const sonde_lua_type sonde_lua_tensor = {"tensor", free_tensor, tensor_methods};
 
 void sonde_bind_tensor(lua_State *L) {
   static const luaL_Reg functions[] = {{"tensor", core_tensor}, {NULL, NULL}};
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

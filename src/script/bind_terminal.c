@@ -19,23 +19,31 @@ static const char completer_key;
 static void free_line(void *p) { free(p); }
 static const sonde_lua_type line_type = {"line", free_line, NULL};
 
-/* Called by readline once for each match, from 0: the list made at the first call lies on the stack. */
+/* The list of matches for the word that argument 1 points at. */
+static int find_matches(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &completer_key);
+  lua_pushstring(L, lua_touserdata(L, 1));
+  lua_pushlstring(L, rl_line_buffer, (size_t)rl_point);
+  lua_call(L, 2, 1);
+  return 1;
+}
+
+/* Called by readline once for each match, from 0: the list made at the first call lies on the stack. No error may pass
+ * through readline. */
 static char *next_match(const char *word, int index) {
   lua_State *L = reader;
   if (index == 0) {
-    lua_settop(L, 1);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &completer_key);
-    lua_pushstring(L, word);
-    lua_pushlstring(L, rl_line_buffer, (size_t)rl_point);
-    if (lua_pcall(L, 2, 1, 0) != LUA_OK || !lua_istable(L, -1)) {
-      lua_settop(L, 1);
+    lua_settop(L, 0);
+    lua_pushcfunction(L, find_matches);
+    lua_pushlightuserdata(L, (void *)word);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK || !lua_istable(L, 1)) {
+      lua_settop(L, 0);
       return NULL;
     }
   }
   char *match = NULL;
-  if (lua_rawgeti(L, -1, index + 1) == LUA_TSTRING) match = strdup(lua_tostring(L, -1));
-  lua_pop(L, 1);
-  if (!match) lua_settop(L, 1);
+  if (lua_istable(L, 1) && lua_rawgeti(L, 1, index + 1) == LUA_TSTRING) match = strdup(lua_tostring(L, -1));
+  lua_settop(L, match ? 1 : 0);
   return match;
 }
 
@@ -60,14 +68,13 @@ static int drop_line(void) {
 /* core.read_line(prompt[, completer]) -> the line, or nil at the end of input. completer(word, line so far) gives a
  * list of whole words. Without a terminal the line is read plainly, without a prompt. */
 static int read_line(lua_State *L) {
-  const char *prompt = luaL_checkstring(L, 1);
+  const char *prompt = sonde_lua_string(L, 1);
   lua_settop(L, 2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &completer_key);
   sonde_lua_box *box = sonde_lua_new(L, &line_type, 0);
   if (isatty(STDIN_FILENO)) {
     lua_State *outer = reader;
     reader = lua_newthread(L);
-    lua_pushnil(reader);
     rl_basic_word_break_characters = " \t\n\"\\'><=;+-*/%^~#{}()[],";
     rl_attempted_completion_function = complete;
     rl_signal_event_hook = drop_line;
@@ -88,14 +95,14 @@ static int read_line(lua_State *L) {
 
 /* core.add_history(line) */
 static int core_add_history(lua_State *L) {
-  add_history(luaL_checkstring(L, 1));
+  add_history(sonde_lua_string(L, 1));
   return 0;
 }
 
 /* core.history(path, "load" | "save"): best effort; a history that cannot be kept is no error */
 static int core_history(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
-  if (!strcmp(luaL_checkstring(L, 2), "load")) {
+  const char *path = sonde_lua_string(L, 1);
+  if (!strcmp(sonde_lua_string(L, 2), "load")) {
     read_history(path);
   } else {
     stifle_history(1000);
@@ -106,7 +113,7 @@ static int core_history(lua_State *L) {
 
 /* core.is_terminal("stdin" | "stdout" | "stderr") */
 static int is_terminal(lua_State *L) {
-  const char *name = luaL_checkstring(L, 1);
+  const char *name = sonde_lua_string(L, 1);
   int file = !strcmp(name, "stdin") ? STDIN_FILENO : !strcmp(name, "stdout") ? STDOUT_FILENO : STDERR_FILENO;
   lua_pushboolean(L, isatty(file));
   return 1;
@@ -125,5 +132,5 @@ void sonde_bind_terminal(lua_State *L) {
       {"read_line", read_line},     {"add_history", core_add_history}, {"history", core_history},
       {"is_terminal", is_terminal}, {"columns", core_columns},         {NULL, NULL},
   };
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

@@ -34,13 +34,13 @@ static lua_tokenizer *to_tokenizer(lua_State *L) { return sonde_lua_handle(L, 1,
 static lua_tokenizer *new_tokenizer(lua_State *L) {
   sonde_lua_box *box = sonde_lua_new(L, &tokenizer_type, 0);
   box->p = sonde_alloc(sizeof(lua_tokenizer));
-  if (!box->p) luaL_error(L, "out of memory");
+  if (!box->p) sonde_lua_fail(L, "no memory for a tokenizer");
   return box->p;
 }
 
 /* core.tokenizer(path) -> tokenizer, from a tokenizer.json */
 static int core_tokenizer(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = sonde_lua_string(L, 1);
   sonde_error err = {0};
   lua_tokenizer *k = new_tokenizer(L);
   k->t = sonde_tokenizer_load(path, &err);
@@ -50,7 +50,7 @@ static int core_tokenizer(lua_State *L) {
 
 /* The strings of the list at `arg`, pointing into Lua's own: the list keeps them. Pushes the memory. */
 static sonde_text *list_of_texts(lua_State *L, int arg, const char *what, int64_t *n) {
-  luaL_checktype(L, arg, LUA_TTABLE);
+  sonde_lua_own(L, arg, what);
   *n = (int64_t)lua_rawlen(L, arg);
   sonde_text *texts = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *texts, 0);
   for (int64_t i = 0; i < *n; i++) {
@@ -67,18 +67,15 @@ static sonde_text *list_of_texts(lua_State *L, int arg, const char *what, int64_
 /* core.tokenizer_train(texts, {vocab, special, min_count}) -> tokenizer. texts: a list of strings;
  * special: a list of special tokens, by default the end-of-text token alone. */
 static int core_tokenizer_train(lua_State *L) {
-  int64_t n, n_special = 0;
+  int64_t n;
   sonde_error err = {0};
   lua_settop(L, 2);
+  sonde_lua_options(L, 2);
   sonde_bpe_opts opts = {.vocab = sonde_lua_field_int(L, 2, "vocab", 8192),
                          .min_count = sonde_lua_field_int(L, 2, "min_count", 0)};
   const sonde_text *texts = list_of_texts(L, 1, "text", &n);
   if (lua_getfield(L, 2, "special") != LUA_TNIL) {
-    const sonde_text *special = list_of_texts(L, lua_gettop(L), "special token", &n_special);
-    const char **names = lua_newuserdatauv(L, (size_t)(n_special + 1) * sizeof *names, 0);
-    for (int64_t i = 0; i < n_special; i++) names[i] = special[i].data;
-    opts.special = names;
-    opts.n_special = (int)n_special;
+    opts.special = sonde_lua_strings(L, lua_gettop(L), "special tokens", &opts.n_special);
   }
   lua_tokenizer *k = new_tokenizer(L);
   k->t = sonde_bpe_train(texts, n, &opts, sonde_lua_ctx(L)->pool, &err);
@@ -88,7 +85,7 @@ static int core_tokenizer_train(lua_State *L) {
 
 static int tokenizer_save(lua_State *L) {
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_tokenizer_save(to_tokenizer(L)->t, luaL_checkstring(L, 2), &err), &err);
+  sonde_lua_check(L, sonde_tokenizer_save(to_tokenizer(L)->t, sonde_lua_string(L, 2), &err), &err);
   return 0;
 }
 
@@ -105,14 +102,15 @@ static int tokenizer_encode(lua_State *L) {
   size_t n;
   sonde_error err = {0};
   lua_settop(L, 3);
+  sonde_lua_options(L, 3);
   lua_tokenizer *k = to_tokenizer(L);
-  const char *text = luaL_checklstring(L, 2, &n);
+  const char *text = sonde_lua_bytes(L, 2, &n);
   int flags = (sonde_lua_field_bool(L, 3, "plain", 0) ? SONDE_ENCODE_PLAIN : 0) |
               (sonde_lua_field_bool(L, 3, "bare", 0) ? SONDE_ENCODE_BARE : 0);
   if (!k->encoder && !(k->encoder = sonde_encoder_new(k->t, &err))) sonde_lua_raise(L, &err);
   sonde_lua_box *box = sonde_lua_new(L, &ids_type, 0);
   sonde_ids *ids = box->p = sonde_alloc(sizeof *ids);
-  if (!ids) return luaL_error(L, "out of memory");
+  if (!ids) return sonde_lua_fail(L, "no memory for token ids");
   sonde_lua_check(L, sonde_encode(k->encoder, text, (int64_t)n, flags, ids, &err), &err);
   sonde_shape shape = sonde_shape_make(SONDE_I32, 1, &ids->n);
   sonde_tensor *t = sonde_lua_new_tensor(L, &shape);
@@ -130,7 +128,7 @@ static const int32_t *list_of_ids(lua_State *L, int arg, int64_t *n) {
     *n = sonde_shape_count(&t->shape);
     return t->data;
   }
-  luaL_checktype(L, arg, LUA_TTABLE);
+  sonde_lua_own(L, arg, "the ids");
   *n = (int64_t)lua_rawlen(L, arg);
   int32_t *ids = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *ids, 0);
   for (int64_t i = 0; i < *n; i++) {
@@ -150,13 +148,14 @@ static const sonde_lua_type buffer_type = {"buffer", sonde_release, NULL};
 static int tokenizer_decode(lua_State *L) {
   sonde_error err = {0};
   int64_t n, bytes;
-  char *text;
+  char *text = NULL;
   lua_tokenizer *k = to_tokenizer(L);
   int skip = lua_toboolean(L, 3);
   const int32_t *ids = list_of_ids(L, 2, &n);
   sonde_lua_box *box = sonde_lua_new(L, &buffer_type, 0);
-  sonde_lua_check(L, sonde_decode(k->t, ids, n, skip, &text, &bytes, &err), &err);
+  int rc = sonde_decode(k->t, ids, n, skip, &text, &bytes, &err);
   box->p = text;
+  sonde_lua_check(L, rc, &err);
   lua_pushlstring(L, text, (size_t)bytes);
   box->p = NULL;
   sonde_release(text);
@@ -180,7 +179,7 @@ static void push_id(lua_State *L, int32_t id) {
 
 /* t:special(text) -> the id of that added token, or nil */
 static int tokenizer_special(lua_State *L) {
-  push_id(L, sonde_tokenizer_special(to_tokenizer(L)->t, luaL_checkstring(L, 2)));
+  push_id(L, sonde_tokenizer_special(to_tokenizer(L)->t, sonde_lua_string(L, 2)));
   return 1;
 }
 
@@ -203,15 +202,14 @@ static const sonde_lua_type tokenizer_type = {"tokenizer", free_tokenizer, token
 
 static void free_corpus(void *p) { sonde_corpus_free(p); }
 
-extern const sonde_lua_type sonde_lua_corpus;
-
 static sonde_corpus *to_corpus(lua_State *L) { return sonde_lua_handle(L, 1, &sonde_lua_corpus); }
 
 /* core.corpus(spec[, {tokenizer, vocab, validation, field, max_bytes, cache}]); validation 0: none */
 static int core_corpus(lua_State *L) {
-  const char *spec = luaL_checkstring(L, 1);
+  const char *spec = sonde_lua_string(L, 1);
   sonde_error err = {0};
   lua_settop(L, 2);
+  sonde_lua_options(L, 2);
   sonde_corpus_opts opts = {.tokenizer = sonde_lua_field_string(L, 2, "tokenizer", NULL),
                             .vocab = sonde_lua_field_int(L, 2, "vocab", 0),
                             .validation = sonde_lua_field_number(L, 2, "validation", 0.05),
@@ -262,13 +260,13 @@ static int corpus_tokenizer(lua_State *L) {
 static sonde_stream to_stream(lua_State *L, int corpus, int split) {
   static const char *const names[] = {"train", "validation", NULL};
   return sonde_corpus_stream(sonde_lua_handle(L, corpus, &sonde_lua_corpus),
-                             luaL_checkoption(L, split, "train", names));
+                             sonde_lua_choice(L, split, "train", names));
 }
 
 /* c:tokens(split, from, n) -> i32 tensor [n] of the tokens from..from + n - 1, counted from 0 */
 static int corpus_tokens(lua_State *L) {
   sonde_stream s = to_stream(L, 1, 2);
-  int64_t from = luaL_checkinteger(L, 3), n = luaL_checkinteger(L, 4);
+  int64_t from = sonde_lua_integer(L, 3, INT64_MIN, INT64_MAX), n = sonde_lua_integer(L, 4, INT64_MIN, INT64_MAX);
   sonde_error err = {0};
   if (n < 0 || n > s.tokens)
     return sonde_lua_fail(L, "%lld tokens are asked for; this part of the corpus has %lld", (long long)n, (long long)s.tokens);
@@ -295,25 +293,18 @@ static int core_batches(lua_State *L) {
   lua_settop(L, 3);
   lua_pushstring(L, "train");
   sonde_stream s = to_stream(L, 1, 4);
-  int64_t context = luaL_checkinteger(L, 2);
-  uint64_t seed = (uint64_t)luaL_checkinteger(L, 3);
+  int64_t context = sonde_lua_integer(L, 2, INT64_MIN, INT64_MAX);
+  uint64_t seed = (uint64_t)sonde_lua_integer(L, 3, INT64_MIN, INT64_MAX);
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &batches_type, 1);
-  sonde_lua_keep(L, -1, 1, 1);
+  sonde_lua_borrow(L, box, 1, 0);
   box->p = sonde_alloc(sizeof(sonde_batches));
-  if (!box->p) return luaL_error(L, "out of memory");
+  if (!box->p) return sonde_lua_fail(L, "no memory for batches");
   sonde_lua_check(L, sonde_batches_init(box->p, s, context, seed, &err), &err);
   return 1;
 }
 
-/* The batches in argument 1; raises when their corpus has been closed. */
-static const sonde_batches *to_batches(lua_State *L) {
-  const sonde_batches *b = sonde_lua_handle(L, 1, &batches_type);
-  lua_getiuservalue(L, 1, 1);
-  sonde_lua_handle(L, -1, &sonde_lua_corpus);
-  lua_pop(L, 1);
-  return b;
-}
+static const sonde_batches *to_batches(lua_State *L) { return sonde_lua_handle(L, 1, &batches_type); }
 
 /* b:rows() -> rows in an epoch */
 static int batches_rows(lua_State *L) {
@@ -325,7 +316,7 @@ static int batches_rows(lua_State *L) {
  * i32 tensors of batch x context elements */
 static int batches_fill(lua_State *L) {
   const sonde_batches *b = to_batches(L);
-  int64_t sequence = luaL_checkinteger(L, 2);
+  int64_t sequence = sonde_lua_integer(L, 2, 0, INT64_MAX);
   sonde_tensor *tokens = sonde_lua_handle(L, 3, &sonde_lua_tensor),
                *targets = sonde_lua_handle(L, 4, &sonde_lua_tensor);
   int64_t n = sonde_shape_count(&tokens->shape);
@@ -349,5 +340,5 @@ void sonde_bind_text(lua_State *L) {
       {"corpus", core_corpus},       {"batches", core_batches},
       {NULL, NULL},
   };
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

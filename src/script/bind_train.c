@@ -11,10 +11,9 @@
 #include "text/corpus.h"
 #include "train/trainer.h"
 
-extern const sonde_lua_type sonde_lua_run, sonde_lua_corpus;   /* bind_record.c, bind_text.c */
-
-/* Arguments of core.trainer, and the values that its handle keeps alive. */
-enum { ARG_LOSS = 1, ARG_PARAMS = 2, ARG_CORPUS = 3, ARG_OPTS = 4, ARG_RUN = 5, KEPT = 5 };
+/* Arguments of core.trainer, and what its handle uses. */
+enum { ARG_LOSS = 1, ARG_PARAMS = 2, ARG_CORPUS = 3, ARG_OPTS = 4, ARG_RUN = 5 };
+enum { USED_PARAMS, USED_CORPUS, USED_RUN, USED };
 
 /* The trainer with what it borrows. */
 typedef struct training {
@@ -64,8 +63,8 @@ static sonde_trainer_opts read_opts(lua_State *L, int t) {
   sonde_trainer_opts o = {0};
   o.schedule = read_schedule(L, t);
   o.seed = (uint64_t)sonde_lua_field_int(L, t, "seed", 0);
-  o.blocks = (int32_t)sonde_lua_field_int(L, t, "blocks", 0);
-  o.accumulate = (int32_t)sonde_lua_field_int(L, t, "accumulate", 1);
+  o.blocks = (int32_t)sonde_lua_field_integer(L, t, "blocks", 0, 0, 1 << 20);
+  o.accumulate = (int32_t)sonde_lua_field_integer(L, t, "accumulate", 1, 1, INT32_MAX);
   o.weight_decay = sonde_lua_field_number(L, t, "weight_decay", 0);
   o.decay_all = sonde_lua_field_bool(L, t, "decay_all", 0);
   o.clip = sonde_lua_field_number(L, t, "clip", 0);
@@ -89,21 +88,15 @@ static sonde_trainer_opts read_opts(lua_State *L, int t) {
 /* The nodes of opts.probes, in memory on the stack. */
 static sonde_node **read_probes(lua_State *L, int t, int32_t *n) {
   *n = 0;
-  lua_getfield(L, t, "probes");
-  if (lua_isnil(L, -1)) return NULL;
-  luaL_checktype(L, -1, LUA_TTABLE);
-  int list = lua_gettop(L), count = (int)lua_rawlen(L, list);
-  sonde_node **node = lua_newuserdatauv(L, (size_t)(count + 1) * sizeof *node, 0);
-  *n = sonde_lua_nodes(L, list, "probes", node, count);
-  return node;
+  return lua_getfield(L, t, "probes") == LUA_TNIL ? NULL : sonde_lua_nodes(L, lua_gettop(L), "probes", n);
 }
 
 /* The parameters that opts.frozen names ({name = true}), as flags in memory on the stack. */
 static const uint8_t *read_frozen(lua_State *L, int t, const sonde_params *params) {
   int64_t n = sonde_params_count(params);
   if (lua_getfield(L, t, "frozen") == LUA_TNIL) return NULL;
-  luaL_checktype(L, -1, LUA_TTABLE);
   int set = lua_gettop(L);
+  sonde_lua_own(L, set, "frozen");
   uint8_t *flag = lua_newuserdatauv(L, (size_t)n + 1, 0);
   for (int64_t k = 0; k < n; k++) {
     lua_getfield(L, set, sonde_params_at(params, k)->name);
@@ -149,24 +142,27 @@ static int64_t bytes_of(const sonde_trainer *t) {
  * batch_seed and context. */
 static int core_trainer(lua_State *L) {
   sonde_error err = {0};
-  luaL_checktype(L, ARG_OPTS, LUA_TTABLE);
   lua_settop(L, ARG_RUN);
+  sonde_lua_options(L, ARG_OPTS);
   sonde_node *loss = sonde_lua_to_node(L, ARG_LOSS);
   sonde_params *params = sonde_lua_handle(L, ARG_PARAMS, &sonde_lua_params);
   sonde_run *run = sonde_lua_opt_handle(L, ARG_RUN, &sonde_lua_run);
+  sonde_stream valid, train = read_streams(L, &valid);
   sonde_trainer_opts o = read_opts(L, ARG_OPTS);
   int64_t context = sonde_lua_field_int(L, ARG_OPTS, "context", 0);
   uint64_t seed = (uint64_t)sonde_lua_field_int(L, ARG_OPTS, "batch_seed", 0);
   sonde_node **probe = read_probes(L, ARG_OPTS, &o.n_probe);
   o.frozen = read_frozen(L, ARG_OPTS, params);
-  sonde_lua_box *box = sonde_lua_new(L, &trainer_type, KEPT);
+  sonde_lua_box *box = sonde_lua_new(L, &trainer_type, USED);
   int handle = lua_gettop(L);
-  for (int k = 1; k <= KEPT; k++) sonde_lua_keep(L, handle, k, k);
+  sonde_lua_borrow(L, box, ARG_PARAMS, USED_PARAMS);
+  sonde_lua_borrow(L, box, ARG_CORPUS, USED_CORPUS);
+  if (run) sonde_lua_borrow(L, box, ARG_RUN, USED_RUN);
   training *t = box->p = sonde_alloc(sizeof *t);
   if (!t) return sonde_lua_fail(L, "no memory for a trainer");
   o.optimizer = read_optimizer(L, ARG_OPTS, &t->values, &err);
   if (!o.optimizer) sonde_lua_raise(L, &err);
-  sonde_stream train = read_streams(L, &t->valid);
+  t->valid = valid;
   sonde_lua_check(L, sonde_batches_init(&t->batches, train, context, seed, &err), &err);
   if (lua_getfield(L, ARG_OPTS, "eval_loss") != LUA_TNIL) o.eval_loss = sonde_lua_to_node(L, lua_gettop(L));
   o.loss = loss;
@@ -299,5 +295,5 @@ static const sonde_lua_type trainer_type = {"trainer", free_training, trainer_me
 
 void sonde_bind_train(lua_State *L) {
   static const luaL_Reg functions[] = {{"trainer", core_trainer}, {NULL, NULL}};
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

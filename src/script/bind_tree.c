@@ -22,19 +22,6 @@ static const sonde_lua_type text_type = {"text", free_text, NULL};
 
 /* ---- json_t to Lua and back ---- */
 
-/* Marks a table as a list, which an empty one cannot show by itself. */
-static const char list_key;
-
-static void mark_list(lua_State *L) {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &list_key) != LUA_TTABLE) {
-    lua_pop(L, 1);
-    lua_createtable(L, 0, 0);
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &list_key);
-  }
-  lua_setmetatable(L, -2);
-}
-
 /* A null in an object is an absent key; in a list it is false, so that the places of the others stay. */
 static void push_json(lua_State *L, const json_t *v, int depth) {
   luaL_checkstack(L, 6, "a tree nested too deeply");
@@ -57,7 +44,7 @@ static void push_json(lua_State *L, const json_t *v, int depth) {
         push_json(L, json_array_get(v, k), depth + 1);
         lua_rawseti(L, -2, (lua_Integer)k + 1);
       }
-      mark_list(L);
+      sonde_lua_mark_list(L);
       break;
     case JSON_STRING: lua_pushlstring(L, json_string_value(v), json_string_length(v)); break;
     case JSON_INTEGER: lua_pushinteger(L, json_integer_value(v)); break;
@@ -67,67 +54,45 @@ static void push_json(lua_State *L, const json_t *v, int depth) {
   }
 }
 
-static int is_list(lua_State *L, int index) {
-  if (lua_rawlen(L, index) > 0) return 1;
-  if (!lua_getmetatable(L, index)) return 0;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &list_key);
-  int same = lua_rawequal(L, -1, -2);
-  lua_pop(L, 2);
-  return same;
-}
-
-static int to_json(lua_State *L, int index, int depth, json_t **out, const char **problem);
-
-static int list_to_json(lua_State *L, int index, int depth, json_t *list, const char **problem) {
-  lua_Unsigned n = lua_rawlen(L, index);
-  for (lua_Unsigned k = 1; k <= n; k++) {
-    json_t *entry;
-    lua_rawgeti(L, index, (lua_Integer)k);
-    int bad = to_json(L, lua_gettop(L), depth + 1, &entry, problem);
-    lua_pop(L, 1);
-    if (bad) return bad;
-    if (json_array_append_new(list, entry)) return *problem = "no memory for a JSON tree", 1;
-  }
-  return 0;
-}
-
 static int compare_keys(const void *a, const void *b) {
   return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Keys in alphabetical order, so that equal tables give equal files. */
-static int object_to_json(lua_State *L, int index, int depth, json_t *object, const char **problem) {
-  size_t n = 0;
-  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1), n++)
-    if (lua_type(L, -2) != LUA_TSTRING) {
-      lua_pop(L, 2);
-      return *problem = "a table with both a list and keys, or with keys that are no strings", 1;
-    }
-  const char **keys = calloc(n ? n : 1, sizeof *keys);
-  if (!keys) return *problem = "no memory for a JSON tree", 1;
-  n = 0;
-  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) keys[n++] = lua_tostring(L, -2);
-  qsort(keys, n, sizeof *keys, compare_keys);
-  int bad = 0;
-  for (size_t k = 0; !bad && k < n; k++) {
-    json_t *child;
-    lua_pushstring(L, keys[k]);
-    lua_rawget(L, index);
-    bad = to_json(L, lua_gettop(L), depth + 1, &child, problem);
-    lua_pop(L, 1);
-    if (!bad && json_object_set_new(object, keys[k], child)) bad = 1, *problem = "a key that is not UTF-8";
-  }
-  free(keys);
-  return bad;
+static void refuse(lua_State *L, const char *why) { sonde_lua_fail(L, "this cannot be written as JSON or YAML: %s", why); }
+
+static const char *text_at(lua_State *L, int index, size_t *n) {
+  const char *s = lua_tolstring(L, index, n);
+  if (strlen(s) != *n) refuse(L, "a string with a zero byte");
+  return s;
 }
 
-/* Nothing here raises but for memory: trees under way are freed by hand. NaN and infinities, which JSON lacks, are
- * null. */
-static int to_json(lua_State *L, int index, int depth, json_t **out, const char **problem) {
+/* Leaves on the stack the keys of a table, and memory with them in alphabetical order, so that equal tables give equal
+ * files. The table of keys is our own and keeps the strings. */
+static const char **sorted_keys(lua_State *L, int index, size_t *n) {
+  size_t length, count = 0;
+  lua_newtable(L);
+  for (lua_pushnil(L); lua_next(L, index);) {
+    lua_pop(L, 1);
+    if (lua_type(L, -1) != LUA_TSTRING)
+      refuse(L, "a table with both a list and keys, or with keys that are no strings");
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, -3, (lua_Integer)++count);
+  }
+  const char **keys = lua_newuserdatauv(L, (count + 1) * sizeof *keys, 0);
+  for (size_t k = 0; k < count; k++) {
+    lua_rawgeti(L, -2, (lua_Integer)k + 1);
+    keys[k] = text_at(L, -1, &length);
+    lua_pop(L, 1);
+  }
+  qsort(keys, count, sizeof *keys, compare_keys);
+  *n = count;
+  return keys;
+}
+
+/* The value at `index`, of a table an empty one. NaN and infinities, which JSON lacks, are null. */
+static json_t *shallow(lua_State *L, int index) {
   json_t *v = NULL;
   size_t n;
-  if (depth > MAX_DEPTH || !lua_checkstack(L, 6))
-    return *problem = "a table nested too deeply, or one that holds itself", 1;
   switch (lua_type(L, index)) {
     case LUA_TBOOLEAN: v = json_boolean(lua_toboolean(L, index)); break;
     case LUA_TNUMBER:
@@ -135,34 +100,55 @@ static int to_json(lua_State *L, int index, int depth, json_t **out, const char 
       else v = isfinite(lua_tonumber(L, index)) ? json_real(lua_tonumber(L, index)) : json_null();
       break;
     case LUA_TSTRING: {
-      const char *s = lua_tolstring(L, index, &n);
-      v = json_stringn(s, n);
-      if (!v) return *problem = "a string that is not UTF-8", 1;
+      const char *s = text_at(L, index, &n);
+      if (!(v = json_stringn(s, n))) refuse(L, "a string that is not UTF-8");
       break;
     }
-    case LUA_TTABLE: {
-      int list = is_list(L, index);
-      v = list ? json_array() : json_object();
-      if (v && (list ? list_to_json : object_to_json)(L, index, depth, v, problem)) {
-        json_decref(v);
-        return 1;
-      }
+    case LUA_TTABLE:
+      v = lua_rawlen(L, index) > 0 || sonde_lua_is_marked(L, index) ? json_array() : json_object();
       break;
-    }
-    default: return *problem = "a value that is neither number, string, boolean nor table", 1;
+    default: refuse(L, "a value that is neither number, string, boolean nor table");
   }
-  *out = v;
-  return v ? 0 : (*problem = "no memory for a JSON tree", 1);
+  if (!v) sonde_lua_fail(L, "no memory for a JSON tree");
+  return v;
+}
+
+/* Fills what shallow made of the table at `index`; a child belongs to its tree before anything can raise. */
+static void fill(lua_State *L, int index, int depth, json_t *to) {
+  if (!json_is_array(to) && !json_is_object(to)) return;
+  if (depth > MAX_DEPTH || !lua_checkstack(L, 8)) refuse(L, "a table nested too deeply, or one that holds itself");
+  int top = lua_gettop(L);
+  if (json_is_array(to)) {
+    lua_Unsigned n = lua_rawlen(L, index);
+    for (lua_Unsigned k = 1; k <= n; k++) {
+      lua_rawgeti(L, index, (lua_Integer)k);
+      json_t *child = shallow(L, top + 1);
+      if (json_array_append_new(to, child)) sonde_lua_fail(L, "no memory for a JSON tree");
+      fill(L, top + 1, depth + 1, child);
+      lua_settop(L, top);
+    }
+    return;
+  }
+  size_t n;
+  const char **keys = sorted_keys(L, index, &n);
+  for (size_t k = 0; k < n; k++) {
+    lua_pushstring(L, keys[k]);
+    if (lua_rawget(L, index) == LUA_TNIL) refuse(L, "a table that changed while it was read");
+    json_t *child = shallow(L, top + 3);
+    if (json_object_set_new(to, keys[k], child)) refuse(L, "a key that is not UTF-8");
+    fill(L, top + 3, depth + 1, child);
+    lua_settop(L, top + 2);
+  }
+  lua_settop(L, top);
 }
 
 json_t *sonde_lua_to_tree(lua_State *L, int index) {
-  const char *problem = NULL;
-  luaL_checkany(L, index);
+  if (lua_type(L, index) == LUA_TNONE) sonde_lua_refuse(L, index, "a value");
   index = lua_absindex(L, index);
   sonde_lua_box *box = sonde_lua_new(L, &tree_type, 0);
-  json_t *tree = NULL;
-  if (to_json(L, index, 0, &tree, &problem)) sonde_lua_fail(L, "this cannot be written as JSON or YAML: %s", problem);
-  return box->p = tree;
+  box->p = shallow(L, index);
+  fill(L, index, 0, box->p);
+  return box->p;
 }
 
 /* ---- JSON ---- */
@@ -180,7 +166,7 @@ static int push_tree(lua_State *L, sonde_lua_box *box, const sonde_error *err) {
 /* core.json_decode(text[, name]) -> value; core.json_load(path) -> value */
 static int json_decode(lua_State *L) {
   size_t n;
-  const char *text = luaL_checklstring(L, 1, &n), *name = luaL_optstring(L, 2, "JSON text");
+  const char *text = sonde_lua_bytes(L, 1, &n), *name = sonde_lua_opt_string(L, 2, "JSON text");
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &tree_type, 0);
   box->p = sonde_json_parse(text, (int64_t)n, name, &err);
@@ -188,7 +174,7 @@ static int json_decode(lua_State *L) {
 }
 
 static int json_read(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = sonde_lua_string(L, 1);
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &tree_type, 0);
   box->p = sonde_json_load(path, 0, &err);
@@ -204,7 +190,7 @@ static int push_text(lua_State *L, sonde_lua_box *box, const char *what, const s
 
 /* core.json_encode(value[, indent]) -> text; indent 0 is one line */
 static int json_encode(lua_State *L) {
-  int indent = (int)luaL_optinteger(L, 2, 0);
+  int indent = (int)sonde_lua_opt_integer(L, 2, 0, 0, 31);
   sonde_error err = {0};
   json_t *tree = sonde_lua_to_tree(L, 1);
   sonde_lua_box *text = sonde_lua_new(L, &text_type, 0);
@@ -214,7 +200,7 @@ static int json_encode(lua_State *L) {
 
 /* core.json_save(path, value): whole or not at all */
 static int json_save(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = sonde_lua_string(L, 1);
   sonde_error err = {0};
   sonde_lua_check(L, sonde_json_save(sonde_lua_to_tree(L, 2), path, 2, &err), &err);
   return 0;
@@ -223,8 +209,9 @@ static int json_save(lua_State *L) {
 /* core.list([t]) -> t, which JSON and YAML then write as a list even if it is empty */
 static int core_list(lua_State *L) {
   if (lua_isnoneornil(L, 1)) lua_newtable(L);
-  else luaL_checktype(L, 1, LUA_TTABLE), lua_settop(L, 1);
-  mark_list(L);
+  else if (lua_type(L, 1) != LUA_TTABLE) sonde_lua_refuse(L, 1, "a table");
+  else lua_settop(L, 1);
+  sonde_lua_mark_list(L);
   return 1;
 }
 
@@ -237,7 +224,7 @@ static const sonde_lua_type doc_type = {"YAML document", free_doc, doc_methods};
 
 static int doc_where(lua_State *L) {
   char buf[4400];
-  lua_pushstring(L, sonde_doc_where(sonde_lua_handle(L, 1, &doc_type), luaL_checkstring(L, 2), buf, sizeof buf));
+  lua_pushstring(L, sonde_doc_where(sonde_lua_handle(L, 1, &doc_type), sonde_lua_string(L, 2), buf, sizeof buf));
   return 1;
 }
 
@@ -250,7 +237,7 @@ static int push_doc(lua_State *L, sonde_lua_box *box, const sonde_error *err) {
 
 /* core.yaml_load(path) -> value, document (which knows the lines) */
 static int yaml_load(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = sonde_lua_string(L, 1);
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &doc_type, 0);
   box->p = sonde_yaml_load(path, &err);
@@ -260,7 +247,7 @@ static int yaml_load(lua_State *L) {
 /* core.yaml_decode(text[, name]) -> value, document */
 static int yaml_decode(lua_State *L) {
   size_t n;
-  const char *text = luaL_checklstring(L, 1, &n), *name = luaL_optstring(L, 2, "YAML text");
+  const char *text = sonde_lua_bytes(L, 1, &n), *name = sonde_lua_opt_string(L, 2, "YAML text");
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &doc_type, 0);
   box->p = sonde_yaml_parse(text, (int64_t)n, name, &err);
@@ -278,7 +265,7 @@ static int yaml_encode(lua_State *L) {
 
 /* core.yaml_save(path, value) */
 static int yaml_save(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = sonde_lua_string(L, 1);
   sonde_error err = {0};
   sonde_lua_check(L, sonde_yaml_save(sonde_lua_to_tree(L, 2), path, &err), &err);
   return 0;
@@ -290,5 +277,5 @@ void sonde_bind_tree(lua_State *L) {
       {"yaml_decode", yaml_decode}, {"yaml_load", yaml_load}, {"yaml_encode", yaml_encode}, {"yaml_save", yaml_save},
       {"list", core_list},          {NULL, NULL},
   };
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

@@ -16,7 +16,7 @@ static sonde_st *to_weights(lua_State *L) { return sonde_lua_handle(L, 1, &weigh
 
 /* core.weights_open(path) -> weights: a file, an index with its shards, or a folder with either */
 static int weights_open(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = sonde_lua_string(L, 1);
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &weights_type, 0);
   box->p = sonde_st_open(path, &err);
@@ -37,7 +37,7 @@ static int weights_names(lua_State *L) {
 
 /* w:find(name) -> {dims, dtype, file}, or nil */
 static int weights_find(lua_State *L) {
-  const sonde_st_entry *e = sonde_st_find(to_weights(L), luaL_checkstring(L, 2));
+  const sonde_st_entry *e = sonde_st_find(to_weights(L), sonde_lua_string(L, 2));
   if (!e) return lua_pushnil(L), 1;
   lua_createtable(L, 0, 3);
   lua_createtable(L, e->rank, 0);
@@ -56,7 +56,7 @@ static int weights_find(lua_State *L) {
 /* w:read(name, tensor): f32, f16 and bf16 become the tensor's dtype; the dims must be equal */
 static int weights_read(lua_State *L) {
   sonde_st *st = to_weights(L);
-  const char *name = luaL_checkstring(L, 2);
+  const char *name = sonde_lua_string(L, 2);
   sonde_tensor *t = sonde_lua_handle(L, 3, &sonde_lua_tensor);
   const sonde_st_entry *e = sonde_st_find(st, name);
   if (!e) return sonde_lua_fail(L, "there is no tensor '%s' among the weights", name);
@@ -71,30 +71,31 @@ static const luaL_Reg weights_methods[] = {
 
 static const sonde_lua_type weights_type = {"weights file", free_weights, weights_methods};
 
+static void *take_tensor(lua_State *L, int index) { return sonde_lua_handle(L, index, &sonde_lua_tensor); }
+
 /* core.weights_save(path, names, tensors[, dtype]): whole or not at all. dtype "f32" (default) or "bf16" rounds. */
 static int weights_save(lua_State *L) {
   static const char *const meta[] = {"format", "pt", NULL};   /* what Hugging Face's loader asks for */
-  const char *path = luaL_checkstring(L, 1), *dtype = luaL_optstring(L, 4, "f32");
-  luaL_checktype(L, 2, LUA_TTABLE);
-  luaL_checktype(L, 3, LUA_TTABLE);
+  lua_settop(L, 4);
+  const char *path = sonde_lua_string(L, 1), *dtype = sonde_lua_opt_string(L, 4, "f32");
   int bf16 = !strcmp(dtype, "bf16");
   if (!bf16 && strcmp(dtype, "f32"))
     return sonde_lua_fail(L, "weights cannot be saved as '%s'; known: f32, bf16", dtype);
-  int n = (int)lua_rawlen(L, 2);
+  int n, n_tensors;
+  const char **name = sonde_lua_strings(L, 2, "the names", &n);
+  sonde_tensor **tensor = (sonde_tensor **)sonde_lua_handles(L, 3, "the tensors", &n_tensors, take_tensor);
+  if (n != n_tensors) return sonde_lua_fail(L, "%d names for %d tensors", n, n_tensors);
   sonde_st_item *items = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *items, 0);
   memset(items, 0, (size_t)(n + 1) * sizeof *items);
   for (int k = 0; k < n; k++) {
-    lua_rawgeti(L, 2, k + 1);
-    items[k].name = luaL_checkstring(L, -1);
-    lua_rawgeti(L, 3, k + 1);
-    const sonde_tensor *t = sonde_lua_handle(L, lua_gettop(L), &sonde_lua_tensor);
+    const sonde_tensor *t = tensor[k];
+    items[k].name = name[k];
     int round = bf16 && t->shape.dtype == SONDE_F32;
     items[k].dtype = round ? SONDE_ST_BF16 : sonde_st_dtype_of(t->shape.dtype);
     items[k].rank = t->shape.rank;
     items[k].dim = t->shape.dim;
     items[k].data = t->data;
     items[k].from_f32 = round;
-    lua_pop(L, 2);
   }
   sonde_error err = {0};
   sonde_lua_check(L, sonde_st_save(path, items, n, meta, &err), &err);
@@ -103,5 +104,5 @@ static int weights_save(lua_State *L) {
 
 void sonde_bind_weights(lua_State *L) {
   static const luaL_Reg functions[] = {{"weights_open", weights_open}, {"weights_save", weights_save}, {NULL, NULL}};
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

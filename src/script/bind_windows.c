@@ -2,35 +2,26 @@
  * in a tensor. */
 #include "config.h"
 
-#include <stdbool.h>
+#include "base/mem.h"
 #include "script/script.h"
 #include "tensor/tensor.h"
 #include "text/batch.h"
 #include "text/corpus.h"
 
-extern const sonde_lua_type sonde_lua_corpus;   /* bind_text.c */
-
 typedef struct windows {
-  sonde_stream stream;      /* borrowed from the source, which the handle keeps (slot 1) */
+  sonde_stream stream;      /* of the source, which the handle borrows */
   int64_t context;
 } windows;
 
-/* The box owns nothing: its pointer is into a userdata that it keeps (slot 2). */
 static const sonde_lua_type windows_type;
 
-static windows *to_windows(lua_State *L) {
-  windows *w = sonde_lua_handle(L, 1, &windows_type);
-  lua_getiuservalue(L, 1, 1);
-  sonde_lua_handle(L, -1, sonde_lua_is(L, -1, &sonde_lua_tensor) ? &sonde_lua_tensor : &sonde_lua_corpus);
-  lua_pop(L, 1);
-  return w;
-}
+static const windows *to_windows(lua_State *L) { return sonde_lua_handle(L, 1, &windows_type); }
 
 /* core.windows(source, context, vocab) -> windows of `context` tokens. source: a corpus (its validation stream), or an
  * i32 tensor of ids below `vocab`. */
 static int core_windows(lua_State *L) {
   sonde_stream stream = {0};
-  int64_t context = luaL_checkinteger(L, 2), vocab = luaL_checkinteger(L, 3);
+  int64_t context = sonde_lua_integer(L, 2, INT64_MIN, INT64_MAX), vocab = sonde_lua_integer(L, 3, 1, INT64_MAX);
   lua_settop(L, 3);
   if (context < 1) return sonde_lua_fail(L, "a window must have at least 1 token, not %lld", (long long)context);
   if (sonde_lua_is(L, 1, &sonde_lua_tensor)) {
@@ -45,12 +36,11 @@ static int core_windows(lua_State *L) {
   }
   if (stream.tokens < 2)
     return sonde_lua_fail(L, "%lld tokens are too few: at least 2 are needed", (long long)stream.tokens);
-  windows *w = lua_newuserdatauv(L, sizeof *w, 0);
+  sonde_lua_box *box = sonde_lua_new(L, &windows_type, 1);
+  sonde_lua_borrow(L, box, 1, 0);
+  windows *w = box->p = sonde_alloc(sizeof *w);
+  if (!w) return sonde_lua_fail(L, "no memory for windows");
   *w = (windows){stream, context};
-  sonde_lua_box *box = sonde_lua_new(L, &windows_type, 2);
-  sonde_lua_keep(L, -1, 1, 1);
-  sonde_lua_keep(L, -1, 4, 2);
-  box->p = w;
   return 1;
 }
 
@@ -70,9 +60,11 @@ static int windows_tokens(lua_State *L) {
 /* w:fill(row, tokens, targets) -> how many targets count. Windows row.. (from 0), or those of a list of B, into i32
  * tensors [B, T] and [B T]; past the end targets are -1. */
 static int windows_fill(lua_State *L) {
+  int64_t n_listed = 0;
+  lua_settop(L, 4);
+  const int64_t *list = lua_istable(L, 2) ? sonde_lua_new_integers(L, 2, "the windows", &n_listed) : NULL;
+  int64_t row = list ? 0 : sonde_lua_integer(L, 2, INT64_MIN, INT64_MAX);
   const windows *w = to_windows(L);
-  bool listed = lua_istable(L, 2);
-  int64_t row = listed ? 0 : luaL_checkinteger(L, 2);
   sonde_tensor *tokens = sonde_lua_handle(L, 3, &sonde_lua_tensor),
                *targets = sonde_lua_handle(L, 4, &sonde_lua_tensor);
   int64_t n = sonde_shape_count(&tokens->shape);
@@ -80,13 +72,11 @@ static int windows_fill(lua_State *L) {
       sonde_shape_count(&targets->shape) != n)
     return sonde_lua_fail(L, "windows of %lld tokens need two i32 tensors of B x %lld elements", (long long)w->context,
                           (long long)w->context);
-  int64_t T = w->context, batch = n / T, at_once = listed ? 1 : batch, counted = 0;
+  int64_t T = w->context, batch = n / T, at_once = list ? 1 : batch, counted = 0;
+  if (list && n_listed != batch)
+    return sonde_lua_fail(L, "%lld windows are listed for %lld rows", (long long)n_listed, (long long)batch);
   for (int64_t k = 0; k < batch; k += at_once) {
-    if (listed) {
-      lua_geti(L, 2, k + 1);
-      row = luaL_checkinteger(L, -1);
-      lua_pop(L, 1);
-    }
+    if (list) row = list[k];
     sonde_error err = {0};
     int64_t count = sonde_windows_fill(&w->stream, T, row, at_once, (int32_t *)tokens->data + k * T,
                                        (int32_t *)targets->data + k * T, &err);
@@ -101,9 +91,9 @@ static const luaL_Reg windows_methods[] = {
     {"rows", windows_rows}, {"tokens", windows_tokens}, {"fill", windows_fill}, {NULL, NULL},
 };
 
-static const sonde_lua_type windows_type = {"windows", NULL, windows_methods};
+static const sonde_lua_type windows_type = {"windows", sonde_release, windows_methods};
 
 void sonde_bind_windows(lua_State *L) {
   static const luaL_Reg functions[] = {{"windows", core_windows}, {NULL, NULL}};
-  luaL_setfuncs(L, functions, 0);
+  sonde_lua_functions(L, functions);
 }

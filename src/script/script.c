@@ -168,7 +168,7 @@ static int core_go_on(lua_State *L) {
 /* core.set_threads(n): before the runtime is first used; 0 takes the cores the process may use */
 static int core_set_threads(lua_State *L) {
   script_state *s = state_of(L);
-  lua_Integer n = luaL_checkinteger(L, 1);
+  int64_t n = sonde_lua_integer(L, 1, INT64_MIN, INT64_MAX);
   if (n < 0 || n > 4096) return sonde_lua_fail(L, "threads must be between 1 and 4096, not %lld", (long long)n);
   if (s->ctx && n && sonde_ctx_threads(s->ctx) != (int)n)
     return sonde_lua_fail(L,
@@ -202,7 +202,7 @@ static const luaL_Reg runtime_functions[] = {
 static int open_core(lua_State *L) {
   static void (*const all[])(lua_State *) = {SONDE_BINDINGS(NAME)};
   lua_newtable(L);
-  luaL_setfuncs(L, runtime_functions, 0);
+  sonde_lua_functions(L, runtime_functions);
   lua_pushstring(L, sonde_version());
   lua_setfield(L, -2, "version");
   for (size_t k = 0; k < sizeof all / sizeof *all; k++) all[k](L);

@@ -1,14 +1,18 @@
 /* script.h - how C is handed to Lua 5.4: what every binding file stands on. Part of the program, not of libsonde.
  *
  * Each area has one `void sonde_bind_<area>(lua_State *L)` that adds functions to the table on top of the stack,
- * "sonde.core", with luaL_setfuncs and leaves the stack as it was. The Lua side of the API
+ * "sonde.core", with sonde_lua_functions and leaves the stack as it was. The Lua side of the API
  * (checks of options, defaults, documentation) stands in lua/sonde/ above that table; so a binding takes plain
  * arguments and is as thin as it can be.
  *
- * Rules of a binding:
- *  - Check all arguments first, then allocate: a Lua error jumps over the frame and frees nothing.
- *  - Whatever C owns across a call that may raise sits in a handle (sonde_lua_new) before the call: the collector
- *    gives it back. Scratch of a variable size is a lua_newuserdatauv on the stack.
+ * Rules of a binding. Lua code may run wherever Lua allocates (a finaliser), and a Lua error jumps over the frame:
+ *  - Take arguments with the functions below and no others: they check the type, name the function in what they
+ *    refuse, and read tables raw, from copies that nobody else can change.
+ *  - Read option tables and lists first, then fetch handles. A pointer that a handle gave stays good until the function
+ *    returns, even when the handle is closed meanwhile. What stays behind holds what it points at: sonde_lua_borrow.
+ *  - A string is borrowed from an argument or from a copied table; a value that is popped is gone.
+ *  - Check all arguments first, then allocate. Whatever C owns across a call that may raise sits in a handle
+ *    (sonde_lua_new) before the call. Scratch of a variable size is a lua_newuserdatauv on the stack.
  *  - A C function called from Lua returns results or raises; it never returns nil plus a message.
  *  - Bytes that C allocates for a handle are reported to the collector (sonde_lua_account).
  */
@@ -18,6 +22,8 @@
 #include <lua.h>
 #include <lauxlib.h>
 #include "graph/params.h"
+
+typedef struct sonde_lua_type sonde_lua_type;
 
 /* ---- the areas -------------------------------------------------------------------------------------- */
 
@@ -63,74 +69,144 @@ void sonde_lua_raise(lua_State *L, const sonde_error *err) __attribute__((noretu
 /* Raises a message of one's own with that place in front. Does not return. */
 int sonde_lua_fail(lua_State *L, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
 
+/* ---- functions ------------------------------------------------------------------------------------------- */
+
+/* Adds functions to the table on top of the stack. Every function and method that Lua can call is made by this, or by
+ * the list of its type: what a handle has given it is not freed while it runs. */
+void sonde_lua_functions(lua_State *L, const luaL_Reg *list);
+/* Pushes one, with as many more upvalues as stand on top of the stack (from lua_upvalueindex(2)). `self`: what argument 1
+ * must be, or NULL. */
+void sonde_lua_push_function(lua_State *L, const char *name, lua_CFunction run, const sonde_lua_type *self, int upvalues);
+/* The function under way uses no pointer that a handle gave, and will not: for one that runs scripts and takes long. */
+void sonde_lua_holds_nothing(void);
+/* The function under way, for messages; NULL outside all. *method: whether its first argument is the handle. */
+const char *sonde_lua_function_name(int *method);
+
 /* ---- handles ----------------------------------------------------------------------------------------- */
 
-/* A kind of handle. `free` gets the pointer once: at close(), at the end of a to-be-closed variable, or from the
- * collector; it never sees NULL and must not raise. */
-typedef struct sonde_lua_type {
+/* A kind of handle. `free` gets the pointer once, when the handle has been closed or collected and nothing uses it any
+ * more; it never sees NULL and must not raise. */
+struct sonde_lua_type {
   const char *name;                /* "plan": as in "this plan has been closed" */
-  void (*free)(void *p);
+  void (*free)(void *p);           /* NULL: it is inside of what another handle owns, and cannot be closed */
   const luaL_Reg *methods;         /* functions of the handle, h:method(); ended by {NULL, NULL}; may be NULL */
-} sonde_lua_type;
+};
 
+/* What a handle stands for: it outlives the handle while another uses it. */
 typedef struct sonde_lua_box {
-  void *p;                         /* NULL while half-built and after close */
+  void *p;                         /* NULL while half-built */
   const sonde_lua_type *type;
   int64_t bytes;                   /* what was reported to the collector for it */
+  int refs, closed, foreign;       /* closed: by the user; foreign: p is not freed here */
+  int slots;
+  struct sonde_lua_box *next;
+  struct sonde_lua_use { struct sonde_lua_box *box; int open; } *uses;   /* [slots] */
 } sonde_lua_box;
 
-/* Pushes an empty handle with `slots` values it can keep alive (sonde_lua_keep); put the pointer into ->p next. Its
- * metatable is made at the first use and has close(), __gc, __close and a readable __tostring. */
+/* Pushes an empty handle that can use `slots` others; put the pointer into ->p next. Its metatable is made at the first
+ * use and has close(), __gc, __close and a readable __tostring. */
 sonde_lua_box *sonde_lua_new(lua_State *L, const sonde_lua_type *type, int slots);
 
 /* Pushes the metatable of a type (made if need be), to add to it. */
 void sonde_lua_metatable(lua_State *L, const sonde_lua_type *type);
 
-/* The pointer in argument `arg`; raises if it is something else, or closed. */
+/* The pointer in argument `arg`; raises if it is something else, or closed, or if something that it has borrowed is. */
 void *sonde_lua_handle(lua_State *L, int arg, const sonde_lua_type *type);
+sonde_lua_box *sonde_lua_box_of(lua_State *L, int arg, const sonde_lua_type *type);
 /* The same, NULL when the argument is nil or absent. */
 void *sonde_lua_opt_handle(lua_State *L, int arg, const sonde_lua_type *type);
-/* Whether a value is a handle of this type, open or closed. */
+/* Whether a value is a handle of this type, open or closed; and whether it is an open one. */
 int sonde_lua_is(lua_State *L, int index, const sonde_lua_type *type);
+int sonde_lua_is_open(lua_State *L, int index, const sonde_lua_type *type);
 
-/* The handle at `box` keeps the value at `value` alive, in slot 1..slots. */
-void sonde_lua_keep(lua_State *L, int box, int value, int slot);
+/* The box uses the handle at `value`, in slot 0..slots - 1 (and no longer what was there): what it stands for is not
+ * freed before its user. keep: whether it is closed or not. borrow: once it is closed, the user can only be closed too. */
+void sonde_lua_keep(lua_State *L, sonde_lua_box *box, int value, int slot);
+void sonde_lua_borrow(lua_State *L, sonde_lua_box *box, int value, int slot);
+
+/* Gives a box that uses nothing yet so many slots. */
+void sonde_lua_slots(lua_State *L, sonde_lua_box *box, int slots);
+/* Uses nothing in that slot any more. */
+void sonde_lua_leave(sonde_lua_box *box, int slot);
+
+/* Lends the box a pointer that stays the caller's, until unlend: the box stays so long too, whoever closes it. */
+void sonde_lua_lend(sonde_lua_box *box, void *p);
+void sonde_lua_unlend(sonde_lua_box *box);
+
+/* Pushes a handle on something inside of what the handle at `owner` stands for, which becomes its user value 1. */
+void sonde_lua_new_inner(lua_State *L, const sonde_lua_type *type, void *p, int owner);
+void *sonde_lua_inner(lua_State *L, int index, const sonde_lua_type *type);   /* NULL: it is something else */
 
 /* Tells the collector that the handle's C side now holds `bytes`; the debt is paid in batches of GC steps. The
  * handle must be anchored on the stack: a step may run other handles' finalisers. */
 void sonde_lua_account(lua_State *L, sonde_lua_box *box, int64_t bytes);
 
-/* ---- option tables ------------------------------------------------------------------------------------ */
+/* ---- arguments ---------------------------------------------------------------------------------------- */
 
-/* Field `key` of the table at `table` (which may also be nil: everything is preset). A wrong type raises with the
- * key's name. A string is borrowed from the table. Unknown keys are the business of the Lua side (args.lua). */
+/* Raises "function: argument 2 must be `want`, not ...". */
+int sonde_lua_refuse(lua_State *L, int arg, const char *want);
+
+/* A value for a message; pushes something, and calls no __tostring. */
+const char *sonde_lua_shown(lua_State *L, int index);
+
+/* Arguments, checked. A string has no zero bytes; bytes may. opt: the preset when it is nil or absent. */
+const char *sonde_lua_string(lua_State *L, int arg);
+const char *sonde_lua_opt_string(lua_State *L, int arg, const char *preset);
+const char *sonde_lua_bytes(lua_State *L, int arg, size_t *n);
+int64_t sonde_lua_integer(lua_State *L, int arg, int64_t min, int64_t max);
+int64_t sonde_lua_opt_integer(lua_State *L, int arg, int64_t preset, int64_t min, int64_t max);
+double sonde_lua_number(lua_State *L, int arg);
+double sonde_lua_opt_number(lua_State *L, int arg, double preset);
+int sonde_lua_choice(lua_State *L, int arg, const char *preset, const char *const *names);   /* names ended by NULL */
+
+/* ---- tables ------------------------------------------------------------------------------------------- */
+
+/* Replaces the table in argument `arg` by a copy that only the caller has. Raises when it is no table, or one with a
+ * metatable (but for the mark of a list). options: the same where nil is an empty table. */
+void sonde_lua_own(lua_State *L, int arg, const char *what);
+void sonde_lua_options(lua_State *L, int arg);
+
+/* Field `key` of a table of the caller's own. A wrong type raises with the key's name. A string is borrowed from the
+ * table. Unknown keys are the business of the Lua side (args.lua). */
 int64_t sonde_lua_field_int(lua_State *L, int table, const char *key, int64_t preset);
+int64_t sonde_lua_field_integer(lua_State *L, int table, const char *key, int64_t preset, int64_t min, int64_t max);
 double sonde_lua_field_number(lua_State *L, int table, const char *key, double preset);
 int sonde_lua_field_bool(lua_State *L, int table, const char *key, int preset);
 const char *sonde_lua_field_string(lua_State *L, int table, const char *key, const char *preset);
 
-/* A list of numbers in argument `arg`, at most `max`: into out; returns how many. Raises "`what` ...". */
+/* Lists in argument `arg`, which becomes the caller's own. Of at most `max` numbers, into out: how many. */
 int sonde_lua_integers(lua_State *L, int arg, const char *what, int64_t *out, int max);
 int sonde_lua_numbers(lua_State *L, int arg, const char *what, double *out, int max);
+/* Of any length, in memory that is pushed. */
+const int64_t *sonde_lua_new_integers(lua_State *L, int arg, const char *what, int64_t *n);
+const char **sonde_lua_strings(lua_State *L, int arg, const char *what, int *n);
+void **sonde_lua_handles(lua_State *L, int arg, const char *what, int *n, void *take(lua_State *L, int index));
+
+/* Marks the table on top of the stack as a list, which an empty one cannot show by itself. */
+void sonde_lua_mark_list(lua_State *L);
+int sonde_lua_is_marked(lua_State *L, int index);
 
 /* ---- what binding files share --------------------------------------------------------------------------- */
 
 extern const sonde_lua_type sonde_lua_tensor;   /* sonde_tensor */
 extern const sonde_lua_type sonde_lua_params;   /* sonde_params */
 extern const sonde_lua_type sonde_lua_graph;    /* sonde_graph */
-extern const sonde_lua_type sonde_lua_plan;     /* sonde_plan; keeps its graph alive by itself */
+extern const sonde_lua_type sonde_lua_run;      /* sonde_run */
+extern const sonde_lua_type sonde_lua_corpus;   /* sonde_corpus */
 
-/* A node's box keeps its graph's handle alive; both functions raise when that graph has been closed. */
+/* The node in argument `arg`; raises when it is none, or when its graph has been closed. */
 sonde_node *sonde_lua_to_node(lua_State *L, int arg);
 /* Whether a value is a node. */
 int sonde_lua_is_node(lua_State *L, int index);
-/* The same without looking whether the graph is closed: for who keeps the graph by other means (a plan does). */
-sonde_node *sonde_lua_kept_node(lua_State *L, int arg);
 /* Pushes a node of the graph whose handle (or one of whose nodes) stands at `owner`. A NULL node raises the graph's
  * first error and clears it, so that a session that caught it goes on with the same graph. */
 void sonde_lua_push_node(lua_State *L, int owner, sonde_node *n);
-/* A list of nodes in argument `arg`, at most `max`: into out; returns how many. Raises "`what` ...". */
-int sonde_lua_nodes(lua_State *L, int arg, const char *what, sonde_node **out, int max);
+/* The list of nodes in argument `arg`, in memory that is pushed. */
+sonde_node **sonde_lua_nodes(lua_State *L, int arg, const char *what, int *n);
+
+/* The logits [rows, vocab] that are output `output` (from 1) of the last run of the plan in argument `arg`; raises when
+ * it is anything else. */
+const float *sonde_lua_logits(lua_State *L, int arg, int64_t output, int64_t rows, int64_t vocab);
 
 /* Pushes a new handle on a tensor and takes a reference of its own. */
 void sonde_lua_push_tensor(lua_State *L, sonde_tensor *t);
@@ -139,6 +215,9 @@ void sonde_lua_add_times(lua_State *L, const sonde_plan *plan);
 
 /* Pushes a new, zero-filled tensor. */
 sonde_tensor *sonde_lua_new_tensor(lua_State *L, const sonde_shape *shape);
+
+/* The numbers at `values`, a table or one number, into a tensor. */
+void sonde_lua_fill(lua_State *L, sonde_tensor *t, int values);
 
 /* The value at `index` as a tree: leaves a handle that owns it on the stack. Raises what cannot be one. */
 struct json_t *sonde_lua_to_tree(lua_State *L, int index);

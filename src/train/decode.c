@@ -9,6 +9,7 @@
 struct sonde_cache {
   int64_t batch, capacity;
   int prefill, layers, at;                      /* at: the layer that comes next in the trace under way */
+  sonde_graph *graph;                           /* attached to last; the nodes are its */
   sonde_node *position;
   sonde_tensor *keys[SONDE_CACHE_LAYERS], *values[SONDE_CACHE_LAYERS];
   sonde_node *key_out[SONDE_CACHE_LAYERS], *value_out[SONDE_CACHE_LAYERS];
@@ -36,6 +37,7 @@ void sonde_cache_free(sonde_cache *c) {
     sonde_tensor_free(c->keys[k]);
     sonde_tensor_free(c->values[k]);
   }
+  sonde_graph_free(c->graph);
   sonde_release(c);
 }
 
@@ -71,12 +73,17 @@ static sonde_node *written(sonde_cache *c, sonde_graph *g, const char *what, son
 static sonde_node *edit(void *arg, sonde_graph *g, const char *op, sonde_node *const *in, int n_in, const sonde_attr *attr,
                         int *taken) {
   sonde_cache *c = arg;
-  if (!strcmp(op, "rope") && n_in < 3 && in[n_in - 1]->shape.dtype != SONDE_I32) {
+  int rope = !strcmp(op, "rope") && n_in < 3 && in[n_in - 1]->shape.dtype != SONDE_I32;
+  if (!rope && (strcmp(op, "attention") || !attr->i[0])) return NULL;
+  if (g != c->graph) {
+    *taken = 1;
+    return sonde_graph_fail(g, SONDE_EINVAL, "the cache of this graph was attached to another graph since");
+  }
+  if (rope) {
     sonde_node *with[3] = {in[0], n_in > 1 ? in[1] : c->position, c->position};
     *taken = 1;
     return sonde_op(g, "rope", with, n_in + 1, attr);
   }
-  if (strcmp(op, "attention") || !attr->i[0]) return NULL;
   *taken = 1;
   if (layer_tensors(c, g, &in[1]->shape)) return NULL;
   c->key_out[c->at] = written(c, g, "keys", c->keys[c->at], in[1]);
@@ -94,12 +101,15 @@ int sonde_cache_attach(sonde_cache *c, sonde_graph *g, int prefill, sonde_error 
   c->prefill = prefill;
   c->position = sonde_input(g, "position", &s);
   if (!c->position) return sonde_graph_error(g, err);
+  sonde_graph_free(c->graph);
+  c->graph = sonde_graph_ref(g);
   g->rewrite = edit;
   g->rewrite_arg = c;
   return 0;
 }
 
-int sonde_cache_outputs(const sonde_cache *c, sonde_node **out, sonde_tensor **tensor) {
+int sonde_cache_outputs(const sonde_cache *c, const sonde_graph *g, sonde_node **out, sonde_tensor **tensor) {
+  if (g != c->graph) return SONDE_EINVAL;
   for (int k = 0; k < c->at; k++) {
     out[2 * k] = c->key_out[k];
     out[2 * k + 1] = c->value_out[k];

@@ -20,10 +20,11 @@ void sonde_cache_free(sonde_cache *c);
  * while the graph is being traced. Layers are told apart by their order, so both traces must be of the same model. */
 int sonde_cache_attach(sonde_cache *c, sonde_graph *g, int prefill, sonde_error *err);
 
-/* The nodes that write the cache in the graph attached last, and the tensors they are written to: every plan of that
- * graph must have them as outputs. Returns how many; out and tensor hold at least 2 * SONDE_CACHE_LAYERS. */
+/* The nodes that write the cache in the graph attached last, which g must be (else EINVAL), and the tensors they are written
+ * to: every plan of that graph must have them as outputs. Returns how many; out and tensor hold at least
+ * 2 * SONDE_CACHE_LAYERS. */
 enum { SONDE_CACHE_LAYERS = 512 };
-int sonde_cache_outputs(const sonde_cache *c, sonde_node **out, sonde_tensor **tensor);
+int sonde_cache_outputs(const sonde_cache *c, const sonde_graph *g, sonde_node **out, sonde_tensor **tensor);
 int64_t sonde_cache_bytes(const sonde_cache *c);
 
 #endif

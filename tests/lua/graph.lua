@@ -398,7 +398,7 @@ function TestMistakes:test_wrong_arguments()
   assert_fails("cast: unknown dtype 'f16'", x.cast, x, "f16")
   assert_fails("sonde has no 'transfromer'; did you mean 'transformer'?", function() return sonde.transfromer, 1 end)
   local plan = sonde.plan { x * 2 }
-  assert_fails("the graph has no input 'z'", plan.run, plan, { z = { 1 } })
+  assert_fails("the plan has no input 'z'", plan.run, plan, { z = { 1 } })
   assert_fails("no input 'z'", plan.run, plan, { z = sonde.tensor("f32", { 1 }) })
   assert_fails("input 'x' is f32 [2, 3], and was given i32 [2, 3]", plan.run, plan, { x = sonde.tensor("i32", { 2, 3 }) })
   assert_fails("x", plan.run, plan)

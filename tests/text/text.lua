@@ -96,7 +96,7 @@ function TestCorpus:test_facts_and_tokens()
   lu.assertEquals(ends, facts.train.documents)
   lu.assertEquals(#text - ends * #"<|endoftext|>", facts.train.bytes)
   assert_fails("tokens", c.tokens, c, "train", facts.train.tokens, 1)
-  assert_fails("invalid option", c.tokens, c, "test", 0, 1)
+  assert_fails("'test' is not among train, validation", c.tokens, c, "test", 0, 1)
 end
 
 function TestCorpus:test_a_share_of_none()
