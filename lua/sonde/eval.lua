@@ -9,7 +9,7 @@ local eval = {}
 --- The options of an evaluation.
 ---@type sonde.schema
 eval.schema = {
-  { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a window; default: the model's context" },
+  { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a window; default: the model's context, at most 4096" },
   { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
   { name = "tokens", type = "integer", min = 2, doc = "tokens to take, from the first; default: all" },
   { name = "bytes", type = "integer", min = 1, doc = "bytes of the text behind the tokens, for bits_per_byte" },
@@ -17,16 +17,25 @@ eval.schema = {
   { name = "progress", type = "function", doc = "called with the share that is done" },
 }
 
+---@class sonde.evaluation
+---@field loss number            mean over the predicted tokens, in nats
+---@field perplexity number      exp(loss)
+---@field tokens integer         predicted tokens
+---@field context integer        tokens of a window
+---@field windows integer        windows gone over; the last may be short
+---@field bytes? integer         those of the option
+---@field bits_per_byte? number
+
 --- Mean cross-entropy of a model over a stream of tokens, cut into windows of the context: every token but the first of
 --- the stream is predicted exactly once, from what its window holds before it.
 ---@param model sonde.model
 ---@param source sonde.corpus|integer[]|sonde.tensor   a corpus stands for its validation text
 ---@param options? table
----@return {loss: number, perplexity: number, tokens: integer, bytes: integer|nil, bits_per_byte: number|nil}
+---@return sonde.evaluation
 function eval.evaluate(model, source, options)
   args.model(model, "evaluate")
   options = args.check(eval.schema, options, "evaluate")
-  local context = options.context or model.config.context
+  local context = options.context or windows.context(model)
   local stream = windows.open(source, model, context)
   if stream:tokens() - 1 < context then      -- nothing is beyond the text
     context = math.max(1, stream:tokens() - 1)
@@ -44,7 +53,7 @@ function eval.evaluate(model, source, options)
   end, options.progress)
   plan:close()
   local loss = sum / count
-  local result = { loss = loss, perplexity = math.exp(loss), tokens = count }
+  local result = { loss = loss, perplexity = math.exp(loss), tokens = count, context = context, windows = rows }
   if options.bytes then
     result.bytes, result.bits_per_byte = options.bytes, sum / math.log(2) / options.bytes
   end

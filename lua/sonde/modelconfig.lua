@@ -17,7 +17,7 @@ local function yaml_path(path)
 end
 
 --- Reads a configuration. Sections come back unchecked; where(section) gives the places of their keys. A corpus
---- that is a plain text stands for {source = text}.
+--- that is a plain text or a list stands for {source = it}.
 ---@param path string
 ---@return {model: table, corpus: table|nil, train: table}, fun(section: string): sonde.where
 function modelconfig.load(path)
@@ -38,7 +38,9 @@ function modelconfig.load(path)
         .. args.hint(key, sections), 0)
     end
   end
-  if type(tree.corpus) == "string" then tree.corpus = { source = tree.corpus } end
+  if type(tree.corpus) == "string" or type(tree.corpus) == "table" and #tree.corpus > 0 then
+    tree.corpus = { source = tree.corpus }
+  end
   if tree.model == nil then error(path .. ": there is no section 'model'", 0) end
   tree.train = tree.train == nil and {} or tree.train
   for _, name in ipairs(sections) do

@@ -227,7 +227,7 @@ end
 
 ---@class sonde.training      what sonde.train returns
 ---@field loss number         mean validation loss in nats; of training when there is none; NaN when it diverged at once
----@field perplexity number   exp(loss)
+---@field perplexity? number  exp(loss); none where there is no validation text
 ---@field train_loss number   mean over the last updates
 ---@field steps integer       updates done
 ---@field tokens integer      tokens trained on
@@ -246,7 +246,7 @@ local function result_of(model, o, event, memory, run)
   local loss = event.val_loss or train_loss
   local rate = event.seconds > 0 and event.tokens / event.seconds or 0
   return {
-    loss = loss, perplexity = math.exp(loss), train_loss = train_loss, steps = event.step, tokens = event.tokens,
+    loss = loss, perplexity = event.val_loss and math.exp(loss), train_loss = train_loss, steps = event.step, tokens = event.tokens,
     tokens_per_s = rate, seconds = event.seconds, mfu = rate * train.flops_per_token(model, o.context) / peak(o.dtype),
     validated = event.val_loss ~= nil,
     diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(), memory = memory,

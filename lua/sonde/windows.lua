@@ -5,6 +5,16 @@ local core = require "sonde.core"
 
 local windows = {}
 
+-- A model that was made for more is measured in windows of so many tokens: attention's time and memory grow with them.
+local LONGEST = 4096
+
+--- The tokens of a window that evaluation and pruning take where none are asked for.
+---@param model sonde.model
+---@return integer
+function windows.context(model)
+  return math.min(LONGEST, model.config.context)
+end
+
 --- Windows of `context` tokens over a source, for a model.
 ---@param source sonde.corpus|integer[]|sonde.tensor   a corpus stands for its validation text
 ---@param model sonde.model
@@ -21,15 +31,35 @@ function windows.open(source, model, context)
   return core.windows(source, context, vocab)
 end
 
---- The tokens of a text file: what the model's tokenizer makes of it as one text, with what it puts before and after.
+--- The options of reading a text file, of the commands that do.
+---@type sonde.schema
+windows.reading = {
+  { name = "field", type = "string", preset = "text", doc = "text field of a .jsonl" },
+  { name = "skip", type = "boolean", preset = false, doc = "pass over damaged lines of a .jsonl" },
+  { name = "special", type = "boolean", preset = false,
+    doc = "special tokens that the text spells (<|endoftext|>) are tokens, not letters" },
+}
+
+--- Those options behind the ones of a command.
+---@param options sonde.schema
+---@return sonde.schema
+function windows.with_reading(options)
+  for _, field in ipairs(windows.reading) do options[#options + 1] = field end
+  return options
+end
+
+--- The tokens of a text file, packed or not, or of standard input ("-"), by the model's tokenizer. A .jsonl, and a text
+--- with lines that hold only <|endoftext|>, are documents, each ended by the end-of-text token as in a corpus; any other
+--- file is one text.
 ---@param model sonde.model
 ---@param path string
+---@param options? table    field, skip, special
 ---@return sonde.tensor tokens, integer bytes
-function windows.read(model, path)
-  local text = core.read_file(path)
-  local tokens = model:tokenizer():encode(text)
+function windows.read(model, path, options)
+  options = options or {}
+  local tokens, bytes = model:tokenizer():read(path, { field = options.field, skip = options.skip, special = options.special })
   if tokens:count() < 2 then error(path .. ": a text of " .. tokens:count() .. " tokens has nothing to predict", 0) end
-  return tokens, #text
+  return tokens, bytes
 end
 
 --- The windows (from 0) of a sample of n out of `all`, in the middle of n equal stretches of the text: a text is not

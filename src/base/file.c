@@ -76,19 +76,32 @@ static int is_named_stream(const char *path, const struct stat *st) {
   return S_ISCHR(st->st_mode) || !strncmp(path, "/dev/", 5) || !strncmp(path, "/proc/", 6);
 }
 
+/* A stream's descriptor waits for what comes. */
+static int open_stream(const char *path, struct stat *st, sonde_error *err) {
+  int fd = open_to_read(path, st, err), rc = SONDE_OK;
+  if (fd < 0 || S_ISREG(st->st_mode)) return fd;
+  if (S_ISDIR(st->st_mode) || !is_named_stream(path, st))
+    rc = refuse_kind(path, st, err);
+  else if (fcntl(fd, F_SETFL, 0))
+    rc = sonde_fail_errno(err, SONDE_EIO, "cannot read '%s'", path);
+  if (!rc) return fd;
+  close(fd);
+  return -1;
+}
+
+int sonde_file_stream(const char *path, sonde_error *err) {
+  struct stat st;
+  return open_stream(path, &st, err);
+}
+
 int sonde_file_read(const char *path, int64_t max_bytes, char **data, int64_t *size, sonde_error *err) {
   sonde_error own;
   struct stat st;
   if (!err) err = &own;
-  int fd = open_to_read(path, &st, err), rc = SONDE_OK;
+  int fd = open_stream(path, &st, err);
   if (fd < 0) return err->code;
-  int regular = S_ISREG(st.st_mode);
-  if (!regular && (S_ISDIR(st.st_mode) || !is_named_stream(path, &st)))
-    rc = refuse_kind(path, &st, err);
-  else if (!regular && fcntl(fd, F_SETFL, 0))   /* what comes through a stream is waited for */
-    rc = sonde_fail_errno(err, SONDE_EIO, "cannot read '%s'", path);
-  else
-    rc = read_all(fd, path, regular ? st.st_size : 65536, max_bytes > 0 ? max_bytes : DEFAULT_LIMIT, data, size, err);
+  int64_t hint = S_ISREG(st.st_mode) ? st.st_size : 65536;
+  int rc = read_all(fd, path, hint, max_bytes > 0 ? max_bytes : DEFAULT_LIMIT, data, size, err);
   close(fd);
   return rc;
 }

@@ -10,6 +10,9 @@
  * us wait for ever, is refused. */
 int sonde_file_read(const char *path, int64_t max_bytes, char **data, int64_t *size, sonde_error *err);
 
+/* A descriptor on what sonde_file_read reads, waiting for what comes through a stream; -1 with *err set. */
+int sonde_file_stream(const char *path, sonde_error *err);
+
 /* A descriptor on a regular file, to read; -1 with *err set for anything else. size may be NULL. */
 int sonde_file_open(const char *path, int64_t *size, sonde_error *err);
 

@@ -14,6 +14,11 @@ json_t *sonde_json_parse(const char *text, int64_t size, const char *name, sonde
 /* The same from a file of at most max_bytes (0: 256 MiB). ENOENT, EIO, ELIMIT or EFORMAT. */
 json_t *sonde_json_load(const char *path, int64_t max_bytes, sonde_error *err);
 
+/* The member `key` of the object that n bytes of text are (of several, the last): a new reference in *value, NULL where
+ * there is none. What the other members hold is not looked at. `where` stands in messages. EFORMAT or ENOMEM. */
+int sonde_json_member(const char *text, int64_t n, const char *key, const char *where, json_t **value,
+                      sonde_error *err);
+
 /* The tree as text (compact, or with `indent` spaces), in memory of sonde_alloc. Numbers have as few
  * digits, 15 to 17 for the whole tree, as bring every one back equal. NULL when out of memory. */
 char *sonde_json_text(const json_t *tree, int indent);

@@ -10,6 +10,8 @@
 #include "text/batch.h"
 #include "text/bpe_train.h"
 #include "text/corpus.h"
+#include "text/lines.h"
+#include "text/source.h"
 
 /* ---- tokenizers -------------------------------------------------------------------------------------- */
 
@@ -96,6 +98,17 @@ static void free_ids(void *p) {
 
 static const sonde_lua_type ids_type = {"list of ids", free_ids, NULL};
 
+/* Pushes the list as an i32 tensor, and frees it. */
+static int push_ids(lua_State *L, sonde_lua_box *box) {
+  sonde_ids *ids = box->p;
+  sonde_shape shape = sonde_shape_make(SONDE_I32, 1, &ids->n);
+  sonde_tensor *t = sonde_lua_new_tensor(L, &shape);
+  if (ids->n) memcpy(t->data, ids->id, (size_t)ids->n * sizeof *ids->id);
+  box->p = NULL;
+  free_ids(ids);
+  return 1;
+}
+
 /* t:encode(text[, {plain, bare}]) -> i32 tensor [n]. plain: special tokens spelled in the text are text;
  * bare: without what the file's post-processor puts before and after. */
 static int tokenizer_encode(lua_State *L) {
@@ -112,12 +125,52 @@ static int tokenizer_encode(lua_State *L) {
   sonde_ids *ids = box->p = sonde_alloc(sizeof *ids);
   if (!ids) return sonde_lua_fail(L, "no memory for token ids");
   sonde_lua_check(L, sonde_encode(k->encoder, text, (int64_t)n, flags, ids, &err), &err);
-  sonde_shape shape = sonde_shape_make(SONDE_I32, 1, &ids->n);
-  sonde_tensor *t = sonde_lua_new_tensor(L, &shape);
-  if (ids->n) memcpy(t->data, ids->id, (size_t)ids->n * sizeof *ids->id);
-  box->p = NULL;
-  free_ids(ids);
-  return 1;
+  return push_ids(L, box);
+}
+
+static void free_documents(void *p) {
+  sonde_documents_free(p);
+  sonde_release(p);
+}
+
+static const sonde_lua_type documents_type = {"text", free_documents, NULL};
+
+/* The documents as ids: with what the file's post-processor puts around a text, and where a file has several, each ended
+ * by the end-of-text token, as in a corpus. */
+static int encode_documents(lua_tokenizer *k, const sonde_documents *d, int flags, sonde_ids *ids, sonde_error *err) {
+  int32_t eot = sonde_tokenizer_eot(k->t);
+  for (int64_t i = 0; i < d->n; i++) {
+    int rc = sonde_encode(k->encoder, d->text.data + d->start[i], d->start[i + 1] - d->start[i], flags, ids, err);
+    if (rc) return rc;
+    /* One that is there already is the post-processor's, where none can come from the text. */
+    int ended = ids->n && ids->id[ids->n - 1] == eot && (flags & SONDE_ENCODE_PLAIN);
+    if (d->marked && eot >= 0 && !ended && sonde_ids_push(ids, eot))
+      return sonde_fail(err, SONDE_ENOMEM, "encoding: out of memory");
+  }
+  return 0;
+}
+
+/* t:read(path[, {field, skip, special}]) -> i32 tensor [n], bytes of text: a text file, .jsonl by its documents, packed or
+ * not; "-" is standard input. special: special tokens spelled in the text are tokens. */
+static int tokenizer_read(lua_State *L) {
+  sonde_error err = {0};
+  lua_settop(L, 3);
+  sonde_lua_options(L, 3);
+  lua_tokenizer *k = to_tokenizer(L);
+  const char *path = sonde_lua_string(L, 2);
+  sonde_reading how = {sonde_lua_field_string(L, 3, "field", "text"), sonde_lua_field_bool(L, 3, "skip", 0), 1, "reading"};
+  int flags = sonde_lua_field_bool(L, 3, "special", 0) ? 0 : SONDE_ENCODE_PLAIN;
+  if (!k->encoder && !(k->encoder = sonde_encoder_new(k->t, &err))) sonde_lua_raise(L, &err);
+  sonde_lua_box *text = sonde_lua_new(L, &documents_type, 0);
+  sonde_documents *d = text->p = sonde_alloc(sizeof *d);
+  sonde_lua_box *box = sonde_lua_new(L, &ids_type, 0);
+  sonde_ids *ids = box->p = sonde_alloc(sizeof *ids);
+  if (!d || !ids) return sonde_lua_fail(L, "no memory for a text");
+  sonde_lua_check(L, sonde_source_read(path, &how, d, &err), &err);
+  sonde_lua_check(L, encode_documents(k, d, flags, ids, &err), &err);
+  push_ids(L, box);
+  lua_pushinteger(L, d->text.n);
+  return 2;
 }
 
 /* The ids of a list or an i32 tensor at `arg`; a list's memory is pushed. */
@@ -162,6 +215,29 @@ static int tokenizer_decode(lua_State *L) {
   return 1;
 }
 
+static int add_line(void *arg, const char *line, int64_t n) {
+  while (n && (line[n - 1] == '\n' || line[n - 1] == '\r')) n--;
+  return sonde_documents_add(arg, line, n);
+}
+
+/* core.text_lines(path) -> the lines of a text file that are not empty, without their ends; packed or not, "-" too */
+static int core_text_lines(lua_State *L) {
+  const char *path = sonde_lua_string(L, 1);
+  sonde_error err = {0};
+  sonde_lua_box *text = sonde_lua_new(L, &documents_type, 0);
+  sonde_documents *d = text->p = sonde_alloc(sizeof *d);
+  if (!d) return sonde_lua_fail(L, "no memory for a text");
+  int rc = sonde_text_lines(path, add_line, d, &err);
+  if (rc && !err.code) sonde_fail(&err, rc, "%s: out of memory", path);
+  sonde_lua_check(L, rc, &err);
+  lua_newtable(L);
+  for (int64_t i = 0; i < d->n; i++) {
+    lua_pushlstring(L, d->text.data + d->start[i], (size_t)(d->start[i + 1] - d->start[i]));
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
+}
+
 static int tokenizer_vocab(lua_State *L) {
   lua_pushinteger(L, sonde_tokenizer_vocab(to_tokenizer(L)->t));
   return 1;
@@ -193,7 +269,8 @@ static const luaL_Reg tokenizer_methods[] = {
   {"save", tokenizer_save},     {"encode", tokenizer_encode},
   {"decode", tokenizer_decode}, {"vocab", tokenizer_vocab},
   {"hash", tokenizer_hash},     {"special", tokenizer_special},
-  {"eot", tokenizer_eot},       {NULL, NULL},
+  {"eot", tokenizer_eot},       {"read", tokenizer_read},
+  {NULL, NULL},
 };
 
 static const sonde_lua_type tokenizer_type = {"tokenizer", free_tokenizer, tokenizer_methods};
@@ -204,21 +281,50 @@ static void free_corpus(void *p) { sonde_corpus_free(p); }
 
 static sonde_corpus *to_corpus(lua_State *L) { return sonde_lua_handle(L, 1, &sonde_lua_corpus); }
 
-/* core.corpus(spec[, {tokenizer, vocab, validation, field, max_bytes, cache}]); validation 0: none */
+/* The parts of a corpus in argument 1: a source, or a list of {sources = {...}, weight}. What is pushed keeps them. */
+static const sonde_corpus_part *list_of_parts(lua_State *L, int64_t *n) {
+  int one = lua_type(L, 1) == LUA_TSTRING, sources;
+  if (!one) sonde_lua_own(L, 1, "parts of a corpus");
+  *n = one ? 1 : (int64_t)lua_rawlen(L, 1);
+  if (*n > SONDE_CORPUS_PARTS) sonde_lua_fail(L, "%lld parts of a corpus are too many", (long long)*n);
+  sonde_corpus_part *part = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *part, 0);
+  luaL_checkstack(L, 4 * (int)*n + 8, "parts of a corpus");
+  if (one) {
+    const char **name = lua_newuserdatauv(L, sizeof *name, 0);
+    *name = sonde_lua_string(L, 1);
+    *part = (sonde_corpus_part){name, 1, 1};
+    return part;
+  }
+  for (int64_t k = 0; k < *n; k++) {
+    lua_rawgeti(L, 1, k + 1);
+    int table = lua_gettop(L);
+    sonde_lua_own(L, table, "a part of a corpus");
+    part[k].weight = sonde_lua_field_number(L, table, "weight", 1);
+    lua_getfield(L, table, "sources");
+    part[k].source = sonde_lua_strings(L, lua_gettop(L), "sources", &sources);
+    part[k].sources = sources;
+  }
+  return part;
+}
+
+/* core.corpus(source or parts[, {tokenizer, vocab, validation, field, skip, special, max_bytes, cache}]); validation 0: none */
 static int core_corpus(lua_State *L) {
-  const char *spec = sonde_lua_string(L, 1);
   sonde_error err = {0};
+  int64_t parts;
   lua_settop(L, 2);
   sonde_lua_options(L, 2);
   sonde_corpus_opts opts = {.tokenizer = sonde_lua_field_string(L, 2, "tokenizer", NULL),
                             .vocab = sonde_lua_field_int(L, 2, "vocab", 0),
-                            .validation = sonde_lua_field_number(L, 2, "validation", 0.05),
+                            .validation = sonde_lua_field_number(L, 2, "validation", -2),
                             .field = sonde_lua_field_string(L, 2, "field", NULL),
+                            .skip = sonde_lua_field_bool(L, 2, "skip", 0),
+                            .special = sonde_lua_field_bool(L, 2, "special", 0),
                             .max_bytes = sonde_lua_field_int(L, 2, "max_bytes", 0),
                             .cache = sonde_lua_field_string(L, 2, "cache", NULL)};
-  if (opts.validation == 0) opts.validation = -1;
+  opts.validation = opts.validation == -2 ? 0 : opts.validation == 0 ? -1 : opts.validation;
+  const sonde_corpus_part *part = list_of_parts(L, &parts);
   sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_corpus, 0);
-  box->p = sonde_corpus_open(spec, &opts, sonde_lua_ctx(L)->pool, &err);
+  box->p = sonde_corpus_open_parts(part, parts, &opts, sonde_lua_ctx(L)->pool, &err);
   if (!box->p) sonde_lua_raise(L, &err);
   return 1;
 }
@@ -233,11 +339,15 @@ static void push_split(lua_State *L, const sonde_corpus *c, sonde_split split) {
   lua_setfield(L, -2, "bytes");
 }
 
-/* c:facts() -> {vocab, hash, train = {tokens, documents, bytes}, validation = {...}}; documents and bytes
- * are 0 where they are not known */
+/* c:facts() -> {spec, vocab, hash, tokenizer_hash, train = {tokens, documents, bytes}, validation = {...}}; documents and
+ * bytes are 0, and tokenizer_hash "", where they are not known */
 static int corpus_facts(lua_State *L) {
   const sonde_corpus *c = to_corpus(L);
-  lua_createtable(L, 0, 4);
+  lua_createtable(L, 0, 6);
+  lua_pushstring(L, sonde_corpus_spec(c));
+  lua_setfield(L, -2, "spec");
+  lua_pushstring(L, sonde_corpus_tokenizer_hash(c));
+  lua_setfield(L, -2, "tokenizer_hash");
   lua_pushinteger(L, sonde_corpus_vocab(c));
   lua_setfield(L, -2, "vocab");
   lua_pushstring(L, sonde_corpus_hash(c));
@@ -338,6 +448,7 @@ void sonde_bind_text(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"tokenizer", core_tokenizer}, {"tokenizer_train", core_tokenizer_train},
       {"corpus", core_corpus},       {"batches", core_batches},
+      {"text_lines", core_text_lines},
       {NULL, NULL},
   };
   sonde_lua_functions(L, functions);

@@ -119,7 +119,7 @@ static const sonde_optimizer *read_optimizer(lua_State *L, int t, sonde_value **
 
 /* The training text; into *valid the validation text, empty when the text is a tensor of tokens. */
 static sonde_stream read_streams(lua_State *L, sonde_stream *valid) {
-  *valid = (sonde_stream){NULL, 4, 0, 0};
+  *valid = (sonde_stream){.width = 4};
   if (!sonde_lua_is(L, ARG_CORPUS, &sonde_lua_tensor)) {
     const sonde_corpus *corpus = sonde_lua_handle(L, ARG_CORPUS, &sonde_lua_corpus);
     *valid = sonde_corpus_stream(corpus, SONDE_VALIDATION);
@@ -129,7 +129,7 @@ static sonde_stream read_streams(lua_State *L, sonde_stream *valid) {
   sonde_shape shape = sonde_tensor_shape(tokens);
   if (shape.dtype != SONDE_I32 || shape.rank != 1)
     sonde_lua_fail(L, "training text is a corpus or an i32 tensor of one axis");
-  return (sonde_stream){sonde_tensor_data(tokens), 4, shape.dim[0], INT32_MAX};
+  return (sonde_stream){.data = sonde_tensor_data(tokens), .width = 4, .tokens = shape.dim[0], .vocab = INT32_MAX};
 }
 
 static int64_t bytes_of(const sonde_trainer *t) {

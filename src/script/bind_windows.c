@@ -27,7 +27,7 @@ static int core_windows(lua_State *L) {
   if (sonde_lua_is(L, 1, &sonde_lua_tensor)) {
     const sonde_tensor *t = sonde_lua_handle(L, 1, &sonde_lua_tensor);
     if (t->shape.dtype != SONDE_I32) return sonde_lua_fail(L, "token ids come in an i32 tensor");
-    stream = (sonde_stream){t->data, 4, sonde_shape_count(&t->shape), vocab};
+    stream = (sonde_stream){.data = t->data, .width = 4, .tokens = sonde_shape_count(&t->shape), .vocab = vocab};
   } else {
     stream = sonde_corpus_stream(sonde_lua_handle(L, 1, &sonde_lua_corpus), SONDE_VALIDATION);
     if (stream.vocab > vocab)

@@ -6,16 +6,51 @@
 #include "base/rng.h"
 #include "text/batch.h"
 
+/* Rows of a stream that is no mixture. */
+static int init_plain(sonde_batches *b, const sonde_stream *stream, int64_t context, uint64_t seed, sonde_error *err) {
+  int64_t rows = (stream->tokens - 1) / context;
+  if (stream->tokens < 2 || rows < 1)
+    return sonde_fail(err, SONDE_EINVAL,
+                      "%lld tokens of training text are fewer than one row of %lld and its next token",
+                      (long long)stream->tokens, (long long)context);
+  /* One row less, where there are several, leaves room for any first token from 0 to context - 1. */
+  *b = (sonde_batches){.stream = *stream, .context = context, .seed = seed, .epoch_rows = rows > 1 ? rows - 1 : 1};
+  return 0;
+}
+
+/* The weights as places among SONDE_MIX_ROWS, at least one each. */
+static void share_places(sonde_batches *b) {
+  const sonde_stream *s = &b->stream;
+  double sum = 0;
+  for (int32_t k = 0; k < s->parts; k++) {
+    sum += s->weight[k];
+    int32_t end = (int32_t)(sum * SONDE_MIX_ROWS + 0.5), most = SONDE_MIX_ROWS - (s->parts - 1 - k);
+    if (end <= b->share[k]) end = b->share[k] + 1;
+    b->share[k + 1] = end > most || k == s->parts - 1 ? most : end;
+  }
+}
+
+/* Part k of a mixture, with an order of its own. */
+static int init_part(const sonde_batches *mix, int32_t k, sonde_batches *b, sonde_error *err) {
+  char name[32];
+  snprintf(name, sizeof name, "data/part/%d", k);
+  uint64_t seed = sonde_rng_u64(sonde_rng_stream(mix->seed, name), 0);
+  return init_plain(b, &mix->stream.part[k], mix->context, seed, err);
+}
+
 int sonde_batches_init(sonde_batches *b, sonde_stream stream, int64_t context, uint64_t seed,
                        sonde_error *err) {
   if (context < 1) return sonde_fail(err, SONDE_EINVAL, "a context of %lld tokens", (long long)context);
-  int64_t rows = (stream.tokens - 1) / context;
-  if (stream.tokens < 2 || rows < 1)
-    return sonde_fail(err, SONDE_EINVAL,
-                      "%lld tokens of training text are fewer than one row of %lld and its next token",
-                      (long long)stream.tokens, (long long)context);
-  /* One row less, where there are several, leaves room for any first token from 0 to context - 1. */
-  *b = (sonde_batches){stream, context, seed, rows > 1 ? rows - 1 : 1};
+  if (!stream.weight) return init_plain(b, &stream, context, seed, err);
+  if (stream.parts > SONDE_MIX_PARTS) return sonde_fail(err, SONDE_EINVAL, "a mixture of %d parts", stream.parts);
+  sonde_batches part = {0};
+  *b = (sonde_batches){.stream = stream, .context = context, .seed = seed};
+  for (int32_t k = 0; k < stream.parts; k++) {
+    int rc = init_part(b, k, &part, err);
+    if (rc) return rc;
+    b->epoch_rows += part.epoch_rows;
+  }
+  share_places(b);
   return 0;
 }
 
@@ -25,11 +60,10 @@ static sonde_rng epoch_rng(uint64_t seed, const char *what, int64_t epoch) {
   return sonde_rng_stream(seed, name);
 }
 
-int sonde_batches_fill(const sonde_batches *b, int64_t sequence, int64_t batch, int32_t *tokens,
-                       int32_t *targets, sonde_error *err) {
+static int fill_plain(const sonde_batches *b, int64_t sequence, int64_t batch, int32_t *tokens, int32_t *targets,
+                      sonde_error *err) {
   int64_t T = b->context, at_epoch = -1, first = 0, slack = b->stream.tokens - 1 - b->epoch_rows * T;
   sonde_rng order = {0, 0};
-  if (sequence < 0) return sonde_fail(err, SONDE_EINVAL, "a sequence of %lld", (long long)sequence);
   for (int64_t k = 0; k < batch; k++) {
     int64_t epoch = (sequence + k) / b->epoch_rows, index = (sequence + k) % b->epoch_rows;
     if (epoch != at_epoch) {
@@ -41,6 +75,31 @@ int sonde_batches_fill(const sonde_batches *b, int64_t sequence, int64_t batch, 
     int64_t row = (int64_t)sonde_rng_permute(order, (uint64_t)b->epoch_rows, (uint64_t)index);
     int rc = sonde_stream_read(&b->stream, first + row * T, T, tokens + k * T, err);
     if (!rc) rc = sonde_stream_read(&b->stream, first + row * T + 1, T, targets + k * T, err);
+    if (rc) return rc;
+  }
+  return 0;
+}
+
+/* The places of a stretch of sequences are shuffled, so a sequence's place says whose row it is, and which of them:
+ * nothing is counted, and training goes on from anywhere. */
+static int fill_mixed(const sonde_batches *b, int64_t sequence, int32_t *tokens, int32_t *targets, sonde_error *err) {
+  int64_t stretch = sequence / SONDE_MIX_ROWS;
+  int64_t place = (int64_t)sonde_rng_permute(epoch_rng(b->seed, "mix", stretch), SONDE_MIX_ROWS,
+                                             (uint64_t)(sequence % SONDE_MIX_ROWS));
+  int32_t k = 0;
+  while (place >= b->share[k + 1]) k++;
+  sonde_batches part;
+  int rc = init_part(b, k, &part, err);
+  int64_t own = stretch * (b->share[k + 1] - b->share[k]) + place - b->share[k];
+  return rc ? rc : fill_plain(&part, own, 1, tokens, targets, err);
+}
+
+int sonde_batches_fill(const sonde_batches *b, int64_t sequence, int64_t batch, int32_t *tokens,
+                       int32_t *targets, sonde_error *err) {
+  if (sequence < 0) return sonde_fail(err, SONDE_EINVAL, "a sequence of %lld", (long long)sequence);
+  if (!b->stream.weight) return fill_plain(b, sequence, batch, tokens, targets, err);
+  for (int64_t k = 0; k < batch; k++) {
+    int rc = fill_mixed(b, sequence + k, tokens + k * b->context, targets + k * b->context, err);
     if (rc) return rc;
   }
   return 0;

@@ -2,19 +2,23 @@
  *
  * A row is tokens [s, s+T) with targets [s+1, s+T+1). Training rows of an epoch do not overlap; where the
  * first one begins, and their order, are functions of (seed, epoch). The position in training is one
- * integer, the sequence: the same for any batch size, thread count and resuming. */
+ * integer, the sequence: the same for any batch size, thread count and resuming.
+ *
+ * Of a mixture (a stream of weighted parts) every 1024 sequences hold rows of each part in proportion to its weight, in an
+ * order that is a function of the seed; a part's rows come in its own epochs, so a small part is gone over more often. */
 #ifndef SONDE_TEXT_BATCH_H
 #define SONDE_TEXT_BATCH_H
 
 #include "text/shard.h"
 
-enum { SONDE_IGNORE = -1 };      /* a target that is not predicted */
+enum { SONDE_IGNORE = -1, SONDE_MIX_ROWS = 1024, SONDE_MIX_PARTS = 64 };   /* a target that is not predicted, ... */
 
 typedef struct sonde_batches {
   sonde_stream stream;           /* borrowed */
   int64_t context;               /* T */
   uint64_t seed;
-  int64_t epoch_rows;            /* rows in an epoch */
+  int64_t epoch_rows;            /* rows in an epoch; of a mixture, in one epoch of each part */
+  int32_t share[SONDE_MIX_PARTS + 1];   /* of a mixture: part k has places share[k] .. share[k + 1] of SONDE_MIX_ROWS */
 } sonde_batches;
 
 /* EINVAL when the stream has no whole row of context + 1 tokens. Nothing to free. */

@@ -1,16 +1,21 @@
 /* corpus.h - a text made ready for training: tokenizer, and token streams for training and validation.
  *
- * What a spec may be:
+ * What a source may be:
  *   "default"     the King James Bible of Debian's bible-kjv; a document is a chapter
  *   "technical"   the manuals of Perl and Python (perl-doc, python3.11-doc); a document is a page
- *   x.txt[.gz]    cut at lines that hold only <|endoftext|>; without any, into sections of at least 4 KiB
+ *   x.txt         cut at lines that hold only <|endoftext|>; without any, into sections of at least 4 KiB
  *                 that end at a blank line, or at a line end once they pass 64 KiB
- *   x.jsonl[.gz]  a document is the text field of a line
+ *   x.jsonl       a document is the text field of a line
+ *   -             standard input, read as a .txt
  *   x.tok, x.bin  a token shard (text/shard.h); its last documents (bare shards: tokens) are for validation
- *   a folder      train and val/validation shards of either kind
- * Each text document goes to validation by the hash of its text, so equal texts never stand on both sides.
- * Every document is followed by the end-of-text token. What is made is kept in a cache folder under a name
- * that hashes all that determines it; a damaged entry is made anew. */
+ *   a folder      train and val/validation shards of either kind; or, where there are none, every text file in it
+ *   a pattern     with * ? [: the files that fit, in order of their names
+ * Texts may be packed by gzip or zstd (.gz, .zst behind the name).
+ *
+ * Each text document goes to validation by the hash of its text, so equal texts never stand on both sides. Where that
+ * leaves a side empty (there are few documents), the text's tail is for validation instead, cut within a document. Every
+ * document is followed by the end-of-text token. What is made is kept in a cache folder under a name that hashes all
+ * that determines it; a damaged entry is made anew. */
 #ifndef SONDE_TEXT_CORPUS_H
 #define SONDE_TEXT_CORPUS_H
 
@@ -20,18 +25,34 @@
 
 typedef struct sonde_corpus_opts {
   const char *tokenizer;     /* a tokenizer.json; NULL: train one on the training documents */
-  int64_t vocab;             /* size of the tokenizer to train; 0: 8192 */
+  int64_t vocab;             /* of the tokenizer to train (0: 8192), or what the ids of shards must be under (0: they say) */
   double validation;         /* share of validation documents in (0, 1); 0: 0.05; negative: none */
   const char *field;         /* text field of .jsonl; NULL: "text" */
+  int skip;                  /* damaged lines of .jsonl are passed over */
+  int special;               /* special tokens spelled in the text are tokens, not letters */
   int64_t max_bytes;         /* take documents from the start up to this much text; 0: all */
   const char *cache;         /* NULL: $SONDE_CACHE, else $XDG_CACHE_HOME/sonde, else ~/.cache/sonde */
 } sonde_corpus_opts;
+
+/* What is drawn from in one proportion: sources, one behind the other. All are texts, or all token shards. */
+typedef struct sonde_corpus_part {
+  const char *const *source;
+  int64_t sources;
+  double weight;             /* share of the training rows, as a part of all weights; > 0 */
+} sonde_corpus_part;
+
+enum { SONDE_CORPUS_PARTS = 64 };
 
 typedef struct sonde_corpus sonde_corpus;
 
 /* opts may be NULL. A package that is not installed gives ENOENT and names it. */
 sonde_corpus *sonde_corpus_open(const char *spec, const sonde_corpus_opts *opts, sonde_pool *pool,
                                 sonde_error *err);
+
+/* A mixture of parts (of one: those sources). Texts share one tokenizer; the validation tokens of the parts are taken by
+ * weight too, as far as they go. */
+sonde_corpus *sonde_corpus_open_parts(const sonde_corpus_part *part, int64_t parts, const sonde_corpus_opts *opts,
+                                      sonde_pool *pool, sonde_error *err);
 sonde_corpus *sonde_corpus_ref(sonde_corpus *c);
 void sonde_corpus_free(sonde_corpus *c);
 
@@ -42,6 +63,7 @@ int64_t sonde_corpus_text_bytes(const sonde_corpus *c, sonde_split split);    /*
 int64_t sonde_corpus_documents(const sonde_corpus *c, sonde_split split);
 int64_t sonde_corpus_vocab(const sonde_corpus *c);
 sonde_tokenizer *sonde_corpus_tokenizer(const sonde_corpus *c);               /* NULL for bare shards */
+const char *sonde_corpus_tokenizer_hash(const sonde_corpus *c);               /* "" if not known */
 const char *sonde_corpus_hash(const sonde_corpus *c);                         /* SHA-256 of all tokens, hex */
 const char *sonde_corpus_spec(const sonde_corpus *c);
 const char *sonde_corpus_cached(const sonde_corpus *c);                       /* its folder; NULL if none */

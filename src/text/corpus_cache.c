@@ -13,21 +13,29 @@
 #include "text/corpus_internal.h"
 
 /* Changes whenever the same text would become other tokens or other files. */
-#define RECIPE "sonde corpus 2"
+#define RECIPE "sonde corpus 3"
 
 static int key_of(const sonde_corpus_plan *p, char hex[65], sonde_error *err) {
   char line[512];
   sonde_sha256 sha;
-  int n = snprintf(line, sizeof line, RECIPE "\nfield %s\nvalidation %.17g\nmax_bytes %lld\n", p->field,
-                   p->validation, (long long)p->max_bytes);
+  int rc = 0;
+  int n = snprintf(line, sizeof line, RECIPE "\nfield %s\nskip %d special %d\nvalidation %.17g\nmax_bytes %lld\n",
+                   p->reading.field, p->reading.skip, p->special, p->validation, (long long)p->max_bytes);
   if (n >= (int)sizeof line)
-    return sonde_fail(err, SONDE_EINVAL, "the field name '%.40s...' is too long", p->field);
+    return sonde_fail(err, SONDE_EINVAL, "the field name '%.40s...' is too long", p->reading.field);
   sonde_sha256_init(&sha);
   sonde_sha256_add(&sha, line, (size_t)n);
   n = p->tokenizer ? snprintf(line, sizeof line, "tokenizer %s\n", sonde_tokenizer_hash(p->tokenizer))
                    : snprintf(line, sizeof line, "vocab %lld\n", (long long)p->vocab);
   sonde_sha256_add(&sha, line, (size_t)n);
-  int rc = p->source->identify(p->spec, &sha, err);
+  for (int64_t i = 0; i < p->files && !rc; i++) {
+    const sonde_corpus_file *f = &p->file[i];
+    if (f->part) sonde_sha256_add(&sha, line, (size_t)snprintf(line, sizeof line, "part %lld\n", (long long)f->part));
+    if (f->source->identify)
+      rc = f->source->identify(f->path, &sha, err);
+    else
+      sonde_sha256_add(&sha, p->input.text.data, (size_t)p->input.text.n);
+  }
   if (!rc) sonde_sha256_hex(&sha, hex);
   return rc;
 }
@@ -49,7 +57,7 @@ static int cache_root(const char *given, char *buf, size_t n, sonde_error *err) 
 /* "default-0123456789abcdef": readable, and unique by the hash. */
 static int entry_path(const sonde_corpus_plan *p, const char *root, char *buf, size_t n, sonde_error *err) {
   char hex[65], label[40];
-  const char *slash = strrchr(p->spec, '/'), *base = slash ? slash + 1 : p->spec;
+  const char *first = p->file[0].path, *slash = strrchr(first, '/'), *base = slash ? slash + 1 : first;
   int rc = key_of(p, hex, err);
   if (rc) return rc;
   snprintf(label, sizeof label, "%s", base);
@@ -58,14 +66,15 @@ static int entry_path(const sonde_corpus_plan *p, const char *root, char *buf, s
   return sonde_fail(err, SONDE_EINVAL, "the path of the corpus cache is too long");
 }
 
-static int is_whole(const char *entry) {
-  static const char *const names[] = {SONDE_CORPUS_TOKENIZER, SONDE_CORPUS_TRAIN, SONDE_CORPUS_VALIDATION};
-  char path[4200];
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-    snprintf(path, sizeof path, "%s/%s", entry, names[i]);
-    if (!sonde_path_exists(path)) return 0;
+static int is_whole(const sonde_corpus_plan *p, const char *entry) {
+  char path[SONDE_CORPUS_PATH + 64];
+  snprintf(path, sizeof path, "%s/" SONDE_CORPUS_TOKENIZER, entry);
+  int whole = sonde_path_exists(path);
+  for (int64_t k = 0; k < 2 * p->parts && whole; k++) {
+    sonde_corpus_shard_name(path, sizeof path, entry, (sonde_split)(k % 2), k / 2);
+    whole = sonde_path_exists(path);
   }
-  return 1;
+  return whole;
 }
 
 /* Holds the lock file of the entry; -1 with *err set. */
@@ -106,12 +115,12 @@ int sonde_corpus_entry(const sonde_corpus_plan *p, const char *cache, int damage
   char root[4096];
   int rc = cache_root(cache, root, sizeof root, err);
   if (!rc) rc = entry_path(p, root, buf, n, err);
-  if (rc || (!damaged && is_whole(buf))) return rc;
+  if (rc || (!damaged && is_whole(p, buf))) return rc;
   if ((rc = sonde_mkdirs(root, err))) return rc;
   int lock = lock_entry(buf, err);
   if (lock < 0) return err->code;
   /* Whoever held the lock before may have made it. */
-  if (damaged || !is_whole(buf)) rc = make_entry(p, buf, err);
+  if (damaged || !is_whole(p, buf)) rc = make_entry(p, buf, err);
   close(lock);
   return rc;
 }

@@ -20,7 +20,8 @@ typedef struct header {
 _Static_assert(sizeof(header) == 256, "the header is 256 bytes on disk");
 
 static const char MAGIC[8] = {'S', 'O', 'N', 'D', 'E', 'T', 'O', 'K'};
-enum { SHARD_VERSION = 2, LLMC_HEADER = 1024, LLMC_GPT2 = 20240520, LLMC_LLAMA3 = 20240801 };
+enum { SHARD_VERSION = 2, LLMC_HEADER = 1024, LLMC_GPT2 = 20240520, LLMC_LLAMA3 = 20240801,
+       GPT2_VOCAB = 50257, LLAMA3_VOCAB = 128256 };
 #define MAX_VOCAB ((int64_t)1 << 31)
 
 struct sonde_shard {
@@ -33,10 +34,27 @@ struct sonde_shard {
 
 /* ---- ids ----------------------------------------------------------------------------------------------- */
 
+/* Of each part what of [from, from + n) is in it. */
+static int read_parts(const sonde_stream *s, int64_t from, int64_t n, int32_t *out, sonde_error *err) {
+  for (int32_t k = 0; k < s->parts && n; k++) {
+    const sonde_stream *p = &s->part[k];
+    int64_t there = p->tokens - from < n ? p->tokens - from : n;
+    if (there > 0) {
+      int rc = sonde_stream_read(p, from, there, out, err);
+      if (rc) return rc;
+      out += there;
+      n -= there;
+    }
+    from = from > p->tokens ? from - p->tokens : 0;
+  }
+  return 0;
+}
+
 int sonde_stream_read(const sonde_stream *s, int64_t from, int64_t n, int32_t *out, sonde_error *err) {
   if (from < 0 || n < 0 || from > s->tokens - n)
     return sonde_fail(err, SONDE_EINVAL, "%lld tokens from %lld on, of %lld in the stream", (long long)n,
                       (long long)from, (long long)s->tokens);
+  if (s->parts) return read_parts(s, from, n, out, err);
   uint32_t most = 0;
   if (s->width == 2) {
     const uint16_t *p = (const uint16_t *)s->data + from;
@@ -121,7 +139,7 @@ static int open_own(sonde_shard *s, const char *path, sonde_error *err) {
   if (checksum(h, data + sizeof h, (size_t)s->map.size - sizeof h) != h.crc)
     return sonde_fail(err, SONDE_EFORMAT, "%s: the checksum does not match: the file is damaged", path);
   int64_t end;
-  s->stream = (sonde_stream){data + sizeof h, (int32_t)h.width, h.tokens, h.vocab};
+  s->stream = (sonde_stream){.data = data + sizeof h, .width = (int32_t)h.width, .tokens = h.tokens, .vocab = h.vocab};
   s->offsets = (const int64_t *)(data + layout(&h, &end));
   s->documents = h.documents;
   s->text_bytes = h.text_bytes;
@@ -130,14 +148,43 @@ static int open_own(sonde_shard *s, const char *path, sonde_error *err) {
   return check_documents(s, path, err);
 }
 
+/* Files without a checksum: an id beyond the vocabulary is found now, not in the middle of a training. */
+static int check_ids(const sonde_stream *s, const char *path, sonde_error *err) {
+  int32_t id[1024];
+  for (int64_t i = 0; i < s->tokens; i += 1024) {
+    sonde_error why = {0};
+    int64_t n = s->tokens - i < 1024 ? s->tokens - i : 1024;
+    if (!sonde_stream_read(s, i, n, id, &why)) continue;
+    for (int64_t k = 0; k < n; k++)
+      if ((uint32_t)id[k] >= s->vocab)
+        return sonde_fail(err, SONDE_EINVAL, "%s: token %lld is the id %u, and the vocabulary is said to be %lld", path,
+                          (long long)(i + k), (uint32_t)id[k], (long long)s->vocab);
+    return sonde_fail(err, why.code, "%s: %s", path, why.text);
+  }
+  return 0;
+}
+
 static int open_llmc(sonde_shard *s, const int32_t *head, const char *path, sonde_error *err) {
   int llama = head[0] == LLMC_LLAMA3, width = llama ? 4 : 2;
   if (head[1] != (llama ? 7 : 1) || head[2] < 0 || s->map.size != LLMC_HEADER + (int64_t)head[2] * width)
     return sonde_fail(err, SONDE_EFORMAT,
                       "%s: an llm.c shard of version %d whose %lld bytes do not hold %d tokens", path,
                       head[1], (long long)s->map.size, head[2]);
-  s->stream = (sonde_stream){(const char *)s->map.data + LLMC_HEADER, width, head[2], llama ? 128256 : 50257};
-  return 0;
+  s->stream = (sonde_stream){.data = (const char *)s->map.data + LLMC_HEADER, .width = width, .tokens = head[2],
+                             .vocab = llama ? LLAMA3_VOCAB : GPT2_VOCAB};
+  return check_ids(&s->stream, path, err);
+}
+
+/* u32 ids below 2^18, as u16: every other one is the upper half of its number. */
+static int looks_wide(const sonde_mapping *m) {
+  const uint16_t *p = m->data;
+  int64_t n = m->size / 2, lower = 0;
+  if (n < 128 || n % 2) return 0;
+  for (int64_t i = 0; i < n; i += 2) {
+    if (p[i + 1] > 3) return 0;
+    lower += p[i] > 3;
+  }
+  return lower > n / 4;
 }
 
 static int open_bare(sonde_shard *s, int64_t vocab, const char *path, sonde_error *err) {
@@ -146,11 +193,15 @@ static int open_bare(sonde_shard *s, int64_t vocab, const char *path, sonde_erro
     return sonde_fail(err, SONDE_EFORMAT, "%s: not a token shard", path);
   if (vocab < 1 || vocab > 65536)
     return sonde_fail(err, SONDE_EINVAL,
-                      "%s: bare u16 tokens: give the vocabulary they were made with (1 to 65536)", path);
+                      "%s: bare u16 tokens do not say their vocabulary: give it with the option vocab (1 to 65536; GPT-2's "
+                      "is 50257), or their tokenizer",
+                      path);
   if (s->map.size % 2)
     return sonde_fail(err, SONDE_EFORMAT, "%s: an odd number of bytes cannot be u16 tokens", path);
-  s->stream = (sonde_stream){s->map.data, 2, s->map.size / 2, vocab};
-  return 0;
+  if (looks_wide(&s->map))
+    return sonde_fail(err, SONDE_EFORMAT, "%s: these are u32 tokens; bare files are read as u16", path);
+  s->stream = (sonde_stream){.data = s->map.data, .width = 2, .tokens = s->map.size / 2, .vocab = vocab};
+  return check_ids(&s->stream, path, err);
 }
 
 static int open_mapped(sonde_shard *s, int64_t vocab, const char *path, sonde_error *err) {
@@ -164,7 +215,7 @@ static int open_mapped(sonde_shard *s, int64_t vocab, const char *path, sonde_er
     if ((rc = llmc ? open_llmc(s, head, path, err) : open_bare(s, vocab, path, err))) return rc;
   }
   if (!vocab || s->stream.vocab <= vocab) return 0;
-  return sonde_fail(err, SONDE_EINVAL, "%s: made with a vocabulary of %lld, more than %lld", path,
+  return sonde_fail(err, SONDE_EINVAL, "%s: made with a vocabulary of %lld, more than the %lld that it is opened with", path,
                     (long long)s->stream.vocab, (long long)vocab);
 }
 

@@ -6,18 +6,22 @@
  * tokens, zeros up to a multiple of 8, and documents + 1 i64 token offsets. The CRC is verified at each
  * opening; the SHA-256 names the content.
  *
- * Read as well: llm.c's files (magic 20240520: u16, 20240801: u32) and, when the vocabulary is given,
- * nanoGPT's bare u16. */
+ * Read as well: llm.c's files (magic 20240520: u16 of GPT-2's 50257 tokens, 20240801: u32 of Llama 3's 128256) and,
+ * when the vocabulary is given, nanoGPT's bare u16. Their ids are looked at when they are opened. */
 #ifndef SONDE_TEXT_SHARD_H
 #define SONDE_TEXT_SHARD_H
 
 #include "base/error.h"
 
-/* A view of token ids; whoever hands it out keeps the memory. */
+/* A view of token ids; whoever hands it out keeps the memory. Of several streams (parts > 0) it is one behind the other,
+ * and where they have weights, training draws its rows from them in that proportion (text/batch.h). */
 typedef struct sonde_stream {
   const void *data;
   int32_t width;              /* bytes a token: 2 or 4 */
   int64_t tokens, vocab;
+  const struct sonde_stream *part;
+  const double *weight;       /* of each part, all together 1; NULL: not a mixture */
+  int32_t parts;
 } sonde_stream;
 
 /* Copies ids [from, from + n) as int32. EFORMAT when one is not below the vocabulary, EINVAL out of range. */
@@ -25,7 +29,7 @@ int sonde_stream_read(const sonde_stream *s, int64_t from, int64_t n, int32_t *o
 
 typedef struct sonde_shard sonde_shard;
 
-/* vocab: 0, or the vocabulary the ids must be under; needed for bare u16 files. */
+/* vocab: 0, or the vocabulary the ids must be under; needed for bare u16 files, which do not say it. */
 sonde_shard *sonde_shard_open(const char *path, int64_t vocab, sonde_error *err);
 void sonde_shard_free(sonde_shard *s);
 

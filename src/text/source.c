@@ -36,6 +36,7 @@ int sonde_documents_add(sonde_documents *d, const char *p, int64_t n) {
 static const sonde_source sources[] = {
   {"default", NULL, sonde_identify_bible, sonde_read_bible},
   {"technical", NULL, sonde_identify_manuals, sonde_read_manuals},
+  {"-", NULL, NULL, sonde_read_text_file},
   {NULL, ".txt", sonde_source_identify_file, sonde_read_text_file},
   {NULL, ".jsonl", sonde_source_identify_file, sonde_read_jsonl_file},
 };
@@ -44,7 +45,12 @@ enum { SOURCES = sizeof sources / sizeof *sources };
 static int ends_with(const char *s, const char *end) {
   size_t n = strlen(s), m = strlen(end);
   if (n > 3 && !strcmp(s + n - 3, ".gz")) n -= 3;
+  else if (n > 4 && !strcmp(s + n - 4, ".zst")) n -= 4;
   return n > m && !strncmp(s + n - m, end, m);
+}
+
+int sonde_source_read(const char *path, const sonde_reading *how, sonde_documents *d, sonde_error *err) {
+  return (ends_with(path, ".jsonl") ? sonde_read_jsonl_file : sonde_read_text_file)(path, how, d, err);
 }
 
 const sonde_source *sonde_source_find(const char *spec, sonde_error *err) {
@@ -57,8 +63,8 @@ const sonde_source *sonde_source_find(const char *spec, sonde_error *err) {
     sonde_fail(err, SONDE_EINVAL, "unknown corpus '%s'; did you mean '%s'?", spec, near);
   else
     sonde_fail(err, SONDE_EINVAL,
-               "unknown corpus '%s': neither \"default\" nor \"technical\", a .txt or .jsonl file (.gz or "
-               "not), a token shard (.tok, .bin) or a folder of those",
+               "unknown corpus '%s': neither \"default\" nor \"technical\", a .txt or .jsonl file (packed by gzip or "
+               "zstd or not), standard input (-), a token shard (.tok, .bin) or a folder of those",
                spec);
   return NULL;
 }

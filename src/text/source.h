@@ -1,4 +1,4 @@
-/* source.h - documents of text out of files and installed packages. */
+/* source.h - documents of text out of files, standard input and installed packages. */
 #ifndef SONDE_TEXT_SOURCE_H
 #define SONDE_TEXT_SOURCE_H
 
@@ -11,6 +11,7 @@ typedef struct sonde_documents {
   int64_t *start;
   int64_t n, room;
   int64_t max_bytes;           /* no document is added once there is this much text; 0: no bound */
+  int marked;                  /* the documents of the file read last were parted by something in it: marks, lines */
 } sonde_documents;
 
 void sonde_documents_free(sonde_documents *d);
@@ -18,25 +19,37 @@ int sonde_documents_full(const sonde_documents *d);
 /* Appends a document; an empty one is passed over. 0 or SONDE_ENOMEM. */
 int sonde_documents_add(sonde_documents *d, const char *p, int64_t n);
 
+/* How text is read. */
+typedef struct sonde_reading {
+  const char *field;           /* text field of .jsonl */
+  int skip;                    /* lines of .jsonl that are damaged are passed over and counted */
+  int whole;                   /* a .txt without marks is one document, not sections */
+  const char *doing;           /* begins the line that tells what was passed over: "making the corpus" */
+} sonde_reading;
+
 /* How a spec is read. */
 typedef struct sonde_source {
-  const char *name;            /* "default", "technical", or NULL: by the file's name */
-  const char *suffix;          /* ".txt", ".jsonl"; ".gz" may follow */
-  int (*identify)(const char *spec, sonde_sha256 *sha, sonde_error *err);  /* adds what the text depends on */
-  int (*read)(const char *spec, const char *field, sonde_documents *d, sonde_error *err);
+  const char *name;            /* "default", "technical", "-", or NULL: by the file's name */
+  const char *suffix;          /* ".txt", ".jsonl"; ".gz" or ".zst" may follow */
+  int (*identify)(const char *spec, sonde_sha256 *sha, sonde_error *err);  /* adds what the text depends on;
+                                                                              NULL: the text itself does that */
+  int (*read)(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err);
 } sonde_source;
 
 /* The source of a spec, or NULL with EINVAL. */
 const sonde_source *sonde_source_find(const char *spec, sonde_error *err);
 
+/* Reads any file of text, whatever its name: .jsonl by lines, all others as .txt. */
+int sonde_source_read(const char *path, const sonde_reading *how, sonde_documents *d, sonde_error *err);
+
 /* Adds a file's path, size and time of change: what stands for its content. */
 int sonde_source_identify_file(const char *path, sonde_sha256 *sha, sonde_error *err);
 
-int sonde_read_text_file(const char *spec, const char *field, sonde_documents *d, sonde_error *err);
-int sonde_read_jsonl_file(const char *spec, const char *field, sonde_documents *d, sonde_error *err);
+int sonde_read_text_file(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err);
+int sonde_read_jsonl_file(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err);
 int sonde_identify_bible(const char *spec, sonde_sha256 *sha, sonde_error *err);
-int sonde_read_bible(const char *spec, const char *field, sonde_documents *d, sonde_error *err);
+int sonde_read_bible(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err);
 int sonde_identify_manuals(const char *spec, sonde_sha256 *sha, sonde_error *err);
-int sonde_read_manuals(const char *spec, const char *field, sonde_documents *d, sonde_error *err);
+int sonde_read_manuals(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err);
 
 #endif

@@ -1,81 +1,28 @@
-/* source_file.c - documents of .txt and .jsonl files, compressed or not. */
+/* source_file.c - documents of .txt and .jsonl files. */
 #include "config.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
-#include <zlib.h>
-#include "base/file.h"
+#include "base/log.h"
 #include "io/json.h"
+#include "text/lines.h"
 #include "text/source.h"
 #include "text/tokenizer.h"
 
-#define MAX_TEXT ((int64_t)64 << 30)
-enum { CHUNK = 1 << 20, SECTION_LEAST = 4 << 10, SECTION_MOST = 64 << 10 };
+enum { SECTION_LEAST = 4 << 10, SECTION_MOST = 64 << 10 };
 
-/* ---- lines --------------------------------------------------------------------------------------------- */
-
-/* Called for each line, its end included; a result that is not 0 stops the reading: negative codes fail. */
-typedef int (*line_fn)(void *arg, const char *line, int64_t n);
-
-typedef struct lines {
-  const char *path;
-  sonde_bytes buf;             /* the beginning of a line whose end is not read yet */
-  line_fn fn;
-  void *arg;
-  sonde_error *err;
-} lines;
-
-static int take_chunk(lines *l, const char *p, int64_t n) {
-  while (n > 0) {
-    const char *end = memchr(p, '\n', (size_t)n);
-    int64_t used = end ? end - p + 1 : n;
-    if (sonde_bytes_add(&l->buf, p, used))
-      return sonde_fail(l->err, SONDE_ENOMEM, "%s: out of memory", l->path);
-    int rc = end ? l->fn(l->arg, l->buf.data, l->buf.n) : 0;
-    if (rc) return rc;
-    if (end) l->buf.n = 0;
-    p += used;
-    n -= used;
-  }
-  return 0;
-}
-
-/* zlib reads plain files as they are. */
-static int read_lines(lines *l) {
-  char chunk[CHUNK / 16];
-  int64_t total = 0;
-  int got, zcode, rc = 0;
-  int fd = sonde_file_open(l->path, NULL, l->err);
-  if (fd < 0) return l->err->code;
-  gzFile f = gzdopen(fd, "rb");
-  if (!f) {
-    close(fd);
-    return sonde_fail(l->err, SONDE_ENOMEM, "no memory to read '%s'", l->path);
-  }
-  gzbuffer(f, CHUNK);
-  size_t length = strlen(l->path);
-  if (length > 3 && !strcmp(l->path + length - 3, ".gz") && gzdirect(f))
-    rc = sonde_fail(l->err, SONDE_EFORMAT, "%s: not a gzip file, whatever its name says", l->path);
-  while (!rc && (got = gzread(f, chunk, sizeof chunk)) > 0) {
-    total += got;
-    rc = total > MAX_TEXT ? sonde_fail(l->err, SONDE_ELIMIT, "%s: more than 64 GiB of text", l->path)
-                          : take_chunk(l, chunk, got);
-  }
-  if (!rc && (gzerror(f, &zcode), zcode != Z_OK))
-    rc = sonde_fail(l->err, SONDE_EFORMAT, "%s: the compressed data is damaged or cut short", l->path);
-  gzclose(f);
-  if (!rc && l->buf.n) rc = l->fn(l->arg, l->buf.data, l->buf.n);
-  sonde_bytes_free(&l->buf);
-  return rc < 0 ? rc : 0;
+static const char *shown(const char *path) {
+  return strcmp(path, "-") ? path : "standard input";
 }
 
 /* ---- plain text ---------------------------------------------------------------------------------------- */
 
 typedef struct text_reader {
   sonde_documents *d;
+  int64_t first;               /* where the documents of this file begin */
   sonde_bytes section;
   int marked;                  /* an end-of-text line was seen: those alone cut */
+  int whole;
   sonde_error *err;
 } text_reader;
 
@@ -84,77 +31,111 @@ static int is_marker(const char *line, int64_t n) {
   return n == (int64_t)strlen(SONDE_EOT) && !memcmp(line, SONDE_EOT, (size_t)n);
 }
 
-static int is_blank(const char *line, int64_t n) {
-  for (int64_t i = 0; i < n; i++)
-    if (!strchr(" \t\r\n", line[i]) || !line[i]) return 0;
-  return 1;
-}
-
 static int close_section(text_reader *r) {
   int rc = sonde_documents_add(r->d, r->section.data, r->section.n);
   r->section.n = 0;
   return rc ? sonde_fail(r->err, rc, "reading text: out of memory") : sonde_documents_full(r->d);
 }
 
-static int find_marker(void *arg, const char *line, int64_t n) {
-  text_reader *r = arg;
-  r->marked = is_marker(line, n);
-  return r->marked;
+/* The first mark: the sections before it were one document. */
+static int take_marker(text_reader *r) {
+  sonde_documents *d = r->d;
+  int rc = close_section(r);
+  if (rc >= 0 && !r->marked && d->n > r->first + 1) {
+    d->start[r->first + 1] = d->start[d->n];
+    d->n = r->first + 1;
+  }
+  r->marked = 1;
+  return rc;
 }
 
 static int take_text_line(void *arg, const char *line, int64_t n) {
   text_reader *r = arg;
-  if (r->marked && is_marker(line, n)) return close_section(r);
+  if (is_marker(line, n)) return take_marker(r);
   if (sonde_bytes_add(&r->section, line, n))
     return sonde_fail(r->err, SONDE_ENOMEM, "reading text: out of memory");
-  if (r->marked) return 0;
+  if (r->marked || r->whole) return 0;
   int64_t have = r->section.n;
-  return (have >= SECTION_LEAST && is_blank(line, n)) || have >= SECTION_MOST ? close_section(r) : 0;
+  return (have >= SECTION_LEAST && sonde_line_blank(line, n)) || have >= SECTION_MOST ? close_section(r) : 0;
 }
 
-int sonde_read_text_file(const char *spec, const char *field, sonde_documents *d, sonde_error *err) {
-  (void)field;
-  text_reader r = {.d = d, .err = err};
-  lines search = {.path = spec, .fn = find_marker, .arg = &r, .err = err};
-  lines read = {.path = spec, .fn = take_text_line, .arg = &r, .err = err};
-  int rc = read_lines(&search);
-  if (!rc) rc = read_lines(&read);
+int sonde_read_text_file(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err) {
+  text_reader r = {.d = d, .first = d->n, .whole = how->whole, .err = err};
+  int rc = sonde_text_lines(spec, take_text_line, &r, err);
   if (!rc) rc = close_section(&r);
+  d->marked = r.marked;
   sonde_bytes_free(&r.section);
   return rc < 0 ? rc : 0;
 }
 
 /* ---- JSON lines ---------------------------------------------------------------------------------------- */
 
+/* Lines that gave no document: of which there are how many, and which was the first. */
+typedef struct passed_over { int64_t n, first; } passed_over;
+
 typedef struct jsonl_reader {
   sonde_documents *d;
-  const char *path, *field;
-  int64_t line;
+  const sonde_reading *how;
+  const char *path;
+  int64_t line, taken;         /* taken: lines that had the field, with text or without */
+  passed_over absent, damaged;
   sonde_error *err;
 } jsonl_reader;
 
-static int take_json_line(void *arg, const char *line, int64_t n) {
-  jsonl_reader *r = arg;
-  char where[4096];
-  r->line++;
-  if (is_blank(line, n)) return 0;
-  json_error_t je;
-  json_t *v = json_loadb(line, (size_t)n, JSON_ALLOW_NUL, &je);
-  snprintf(where, sizeof where, "%s:%lld", r->path, (long long)r->line);
-  if (!v) return sonde_fail(r->err, SONDE_EFORMAT, "%s: not JSON: %s", where, je.text);
-  const json_t *text = json_object_get(v, r->field);
-  int rc = json_is_string(text)
-             ? sonde_documents_add(r->d, json_string_value(text), (int64_t)json_string_length(text))
-             : SONDE_EFORMAT;
-  json_decref(v);
-  if (rc == SONDE_EFORMAT)
-    return sonde_fail(r->err, rc, "%s: no text in the field '%s'; name another with the option 'field'",
-                      where, r->field);
-  return rc ? sonde_fail(r->err, rc, "%s: out of memory", where) : sonde_documents_full(r->d);
+static void pass_over(passed_over *p, int64_t line) {
+  if (!p->n++) p->first = line;
 }
 
-int sonde_read_jsonl_file(const char *spec, const char *field, sonde_documents *d, sonde_error *err) {
-  jsonl_reader r = {d, spec, field, 0, err};
-  lines l = {.path = spec, .fn = take_json_line, .arg = &r, .err = err};
-  return read_lines(&l);
+/* A line whose field holds no text, or that is no JSON, stops the reading unless such lines are to be passed over. */
+static int take_damaged(jsonl_reader *r, sonde_error *why) {
+  if (why->code == SONDE_ENOMEM || !r->how->skip)
+    return sonde_fail(r->err, why->code, "%s%s", why->text,
+                      why->code == SONDE_ENOMEM ? "" : "; the option skip passes over such lines");
+  pass_over(&r->damaged, r->line);
+  return 0;
+}
+
+static int take_json_line(void *arg, const char *line, int64_t n) {
+  jsonl_reader *r = arg;
+  sonde_error why = {0};
+  char where[4096];
+  json_t *text;
+  r->line++;
+  if (sonde_line_blank(line, n)) return 0;
+  snprintf(where, sizeof where, "%s:%lld", shown(r->path), (long long)r->line);
+  if (sonde_json_member(line, n, r->how->field, where, &text, &why)) return take_damaged(r, &why);
+  int rc = 0;
+  if (json_is_string(text)) {
+    rc = sonde_documents_add(r->d, json_string_value(text), (int64_t)json_string_length(text));
+    if (rc) sonde_fail(r->err, rc, "%s: out of memory", where);
+    r->taken++;
+  } else if (!text || json_is_null(text)) {
+    pass_over(&r->absent, r->line);
+    r->taken += text != NULL;
+  } else {
+    sonde_fail(&why, SONDE_EFORMAT, "%s: the field '%s' holds no text; name another with the option field", where,
+               r->how->field);
+    rc = take_damaged(r, &why);
+  }
+  json_decref(text);
+  return rc ? rc : sonde_documents_full(r->d);
+}
+
+static void tell(const jsonl_reader *r, const passed_over *p, const char *what) {
+  if (p->n)
+    sonde_info("%s: %s: passed over %lld of %lld lines, %s; line %lld is the first", r->how->doing, shown(r->path),
+               (long long)p->n, (long long)r->line, what, (long long)p->first);
+}
+
+int sonde_read_jsonl_file(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err) {
+  jsonl_reader r = {.d = d, .how = how, .path = spec, .err = err};
+  int rc = sonde_text_lines(spec, take_json_line, &r, err);
+  d->marked = 1;
+  if (rc) return rc;
+  if (r.absent.n && !r.taken)
+    return sonde_fail(err, SONDE_EFORMAT, "%s:%lld: no text in the field '%s'; name another with the option field",
+                      shown(spec), (long long)r.absent.first, how->field);
+  tell(&r, &r.absent, "without text in the field");
+  tell(&r, &r.damaged, "damaged");
+  return 0;
 }

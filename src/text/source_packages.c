@@ -100,8 +100,8 @@ static int read_verses(const sonde_bytes *all, sonde_documents *d, sonde_error *
   return rc;
 }
 
-int sonde_read_bible(const char *spec, const char *field, sonde_documents *d, sonde_error *err) {
-  (void)field;
+int sonde_read_bible(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err) {
+  (void)how;
   static char *const argv[] = {"bible", "-f", "gen1:1-rev22:21", NULL};
   sonde_bytes all = {0};
   int rc = run_program(argv, &all, err);
@@ -212,8 +212,8 @@ static int convert_pods(const sonde_bytes *list, sonde_documents *d, sonde_error
   return rc;
 }
 
-int sonde_read_manuals(const char *spec, const char *field, sonde_documents *d, sonde_error *err) {
-  (void)field;
+int sonde_read_manuals(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err) {
+  (void)how;
   sonde_bytes list = {0};
   int rc = each_pod(spec, list_path, &list, err);
   if (!rc) rc = convert_pods(&list, d, err);

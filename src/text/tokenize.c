@@ -25,6 +25,7 @@ typedef struct job {
   sonde_encoder **encoder;     /* of each worker */
   sonde_error *err;            /* of each worker */
   int32_t eot;
+  int flags;
 } job;
 
 static void encode_tile(void *arg, int64_t tile, int worker) {
@@ -34,7 +35,7 @@ static void encode_tile(void *arg, int64_t tile, int worker) {
   for (int64_t i = j->first[tile]; i < j->first[tile + 1] && !err->code; i++) {
     int64_t from = ids->n;
     int rc = sonde_encode(j->encoder[worker], j->texts[i].data, j->texts[i].n,
-                          SONDE_ENCODE_PLAIN | SONDE_ENCODE_BARE, ids, err);
+                          j->flags | SONDE_ENCODE_BARE, ids, err);
     if (!rc && sonde_ids_push(ids, j->eot)) sonde_fail(err, SONDE_ENOMEM, "encoding: out of memory");
     j->length[i] = ids->n - from;
   }
@@ -56,11 +57,11 @@ static int join(const job *j, int64_t tiles, int64_t n, sonde_ids *out, int64_t 
   return 0;
 }
 
-int sonde_tokenize(sonde_tokenizer *t, const sonde_text *texts, int64_t n, sonde_pool *pool, sonde_ids *out,
+int sonde_tokenize(sonde_tokenizer *t, const sonde_text *texts, int64_t n, int flags, sonde_pool *pool, sonde_ids *out,
                    int64_t *offsets, sonde_error *err) {
   int threads = sonde_pool_threads(pool), rc = 0;
   int64_t tiles = 0;
-  job j = {.texts = texts, .eot = sonde_tokenizer_eot(t)};
+  job j = {.texts = texts, .eot = sonde_tokenizer_eot(t), .flags = flags};
   if (j.eot < 0)
     return sonde_fail(err, SONDE_EINVAL,
                       "the tokenizer has no end-of-text token (" SONDE_EOT " or </s>) to part documents");

@@ -9,8 +9,8 @@
 int64_t sonde_text_tiles(const sonde_text *texts, int64_t n, int64_t *first);
 
 /* Appends the ids of all texts to *out, each followed by the end-of-text token; offsets (n + 1 places)
- * gets where each begins. What special tokens the texts spell is text. */
-int sonde_tokenize(sonde_tokenizer *t, const sonde_text *texts, int64_t n, sonde_pool *pool, sonde_ids *out,
+ * gets where each begins. flags: SONDE_ENCODE_PLAIN, or 0. */
+int sonde_tokenize(sonde_tokenizer *t, const sonde_text *texts, int64_t n, int flags, sonde_pool *pool, sonde_ids *out,
                    int64_t *offsets, sonde_error *err);
 
 #endif

@@ -110,6 +110,50 @@ refuses() {   # TEXT COMMAND...
   refuses "bad/config.json" "$SONDE" eval --model bad --text text.txt
 }
 
+@test "a text is read the same by its name, packed, through a pipe, and as a corpus reads it" {
+  "$SONDE" eval --model model --text text.txt --json > plain.json
+  gzip -k text.txt
+  "$SONDE" eval --model model --text text.txt.gz --json | cmp - plain.json
+  "$SONDE" eval --model model --text - --json < text.txt | cmp - plain.json
+  "$SONDE" eval --model model --text - --json < text.txt.gz | cmp - plain.json
+  { echo '{"text": "in the beginning <|endoftext|>"}'; echo '{"text": null}'; echo '{"n": NaN, "text": "and it said"}'; } > two.jsonl
+  cat > same.lua <<'LUA'
+local sonde, core = require "sonde", require "sonde.core"
+for _, special in ipairs { false, true } do
+  local corpus = sonde.corpus("two.jsonl", { tokenizer = "model/tokenizer.json", validation = 0, special = special, cache = "cache" })
+  local tokens, bytes = sonde.load("model"):tokenizer():read("two.jsonl", { special = special })
+  assert(table.concat(tokens:values(), " ") == table.concat(corpus.handle:tokens("train", 0, corpus.train.tokens):values(), " "))
+  assert(bytes == corpus.train.bytes)
+  local name = special and "special.json" or "letters.json"
+  os.execute(os.getenv "SONDE" .. " eval --model model --text two.jsonl --json " .. (special and "--special" or "") .. " > " .. name)
+  assert(core.json_load(name).tokens == corpus.train.tokens - 1)
+end
+LUA
+  "$SONDE" run same.lua
+  ! cmp -s special.json letters.json
+}
+
+@test "what is no text is refused by name, by every command that reads one" {
+  head -c 3000 model/model.safetensors > binary.txt
+  printf 'BZh91AY&SY' > b.txt
+  for command in eval "probe --probes variance" "prune --strategy angular --remove 1 --out never"; do
+    refuses "binary.txt: not a text" "$SONDE" $command --model model --text binary.txt
+    refuses "b.txt: packed by bzip2" "$SONDE" $command --model model --text b.txt
+  done
+  refuses "binary.txt: not a text" "$SONDE" generate --model model --prompts binary.txt
+  [ ! -e never ]
+}
+
+@test "the window is told, and bounded where the model was made for long texts" {
+  sed 's/"max_position_embeddings": [0-9]*/"max_position_embeddings": 131072/; s/"context": 24/"context": 131072/' model/config.json > long.json
+  cp -r model long && mv long.json long/config.json
+  for _ in $(seq 60); do cat text.txt; done > long.txt
+  "$SONDE" eval --model long --text long.txt --json > got.json
+  grep -q '"context": 4096' got.json
+  run --separate-stderr "$SONDE" eval --model model --text text.txt
+  [[ "$output" == *"in windows of 24"* ]]
+}
+
 @test "weights that are not finite are told, by eval and by generate" {
   cat > nan.lua <<'LUA'
 local sonde = require "sonde"

@@ -9,7 +9,7 @@ static uint16_t data[TOKENS];
 
 static sonde_stream stream(int64_t tokens) {
   for (int i = 0; i < TOKENS; i++) data[i] = (uint16_t)i;
-  return (sonde_stream){data, 2, tokens, TOKENS};
+  return (sonde_stream){.data = data, .width = 2, .tokens = tokens, .vocab = TOKENS};
 }
 
 static void rows_of_an_epoch_do_not_overlap(void **state) {

@@ -2,10 +2,12 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <zlib.h>
+#include <zstd.h>
 #include "../base/testing.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "io/bytes.h"
+#include "text/batch.h"
 #include "text/corpus.h"
 
 static char folder[256], cache[300], path[300];
@@ -165,12 +167,125 @@ static void compressed_files_are_read_and_truncated_ones_refused(void **state) {
   sonde_release(data);
 }
 
+/* What stands in fields that nobody reads does not matter, and a line without text is no document. */
+static void odd_lines_do_not_end_a_corpus(void **state) {
+  (void)state;
+  text_is(TEXT("odd.jsonl", "\xef\xbb\xbf{\"text\": \"one\"}\n"
+                            "{\"score\": NaN, \"n\": [-Infinity, 123456789012345678901234567890, 1e999], \"text\": \"two\"}\n"
+                            "{\"url\": \"\\ud83d\", \"text\": \"three\", \"text2\": {\"text\": \"no\"}}\n"
+                            "{\"text\": null}\n{\"other\": 1}\n{\"te\\u0078t\": \"four\", \"a\": \"}\\\"{\"}\n"),
+          NONE, "one|two|three|four|");
+  sonde_corpus_opts skip = {.skip = 1};
+  static const char *const damaged[] = {"{\"text\": \"cut", "{\"text\": 5}", "{\"text\": \"\\ud83d\"}", "[1]", "{\"text\" \"x\"}",
+                                        "{\"text\": \"x\"} {}", "{\"text\": }", "{text: 1}", "{\"a\": [1, \"text\": \"x\"}"};
+  for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
+    char lines[200];
+    snprintf(lines, sizeof lines, "{\"text\": \"before\"}\n%s\n{\"text\": \"after\"}\n", damaged[i]);
+    TEXT("damaged.jsonl", lines);
+    refused(path, NONE, SONDE_EFORMAT, "damaged.jsonl:2: ");
+    text_is(path, skip, "before|after|");
+  }
+}
+
+static void zstd_is_read_and_what_is_no_text_refused(void **state) {
+  static const char text[] = "a text that is packed, and packed again\n";
+  char packed[256], twice[512], random[4000];
+  (void)state;
+  size_t n = ZSTD_compress(packed, sizeof packed, text, sizeof text - 1, 3);
+  memcpy(twice, packed, n);
+  memcpy(twice + n, packed, n);
+  text_is(make_file("z.txt.zst", twice, (int64_t)(2 * n)), NONE,
+          "a text that is packed, and packed again\na text that is packed, and packed again\n|");
+  refused(make_file("cut.txt.zst", packed, (int64_t)n - 3), NONE, SONDE_EFORMAT, "cut.txt.zst: the compressed data");
+  refused(TEXT("no.txt.zst", text), NONE, SONDE_EFORMAT, "not a zstd file");
+  refused(TEXT("b.txt", "BZh91AY&SY"), NONE, SONDE_EFORMAT, "b.txt: packed by bzip2");
+  refused(make_file("x.jsonl", "\xfd" "7zXZ\0\0", 7), NONE, SONDE_EFORMAT, "x.jsonl: packed by xz");
+  for (size_t i = 0; i < sizeof random; i++) random[i] = (char)(i * i * 2654435761u >> 13);
+  refused(make_file("r.txt", random, sizeof random), NONE, SONDE_EFORMAT, "r.txt: not a text");
+  refused(make_file("wide.txt", "\xff\xfe" "a\0t\0e\0x\0t\0", 12), NONE, SONDE_EFORMAT, "wide.txt: not a text");
+  text_is(TEXT("latin.txt", "a caf\xe9 in a text is a slip and not a binary file"), NONE,
+          "a caf\xe9 in a text is a slip and not a binary file|");
+}
+
+static void lists_folders_and_patterns_are_read_in_order(void **state) {
+  sonde_error err = {0};
+  char dir[300], pattern[320];
+  (void)state;
+  snprintf(dir, sizeof dir, "%s/many/below", folder);
+  assert_int_equal(sonde_mkdirs(dir, &err), 0);
+  TEXT("many/b.txt", "second");
+  TEXT("many/a.jsonl", "{\"text\": \"first\"}");
+  TEXT("many/below/c.txt", "third");
+  TEXT("many/readme.pdf", "no");
+  snprintf(dir, sizeof dir, "%s/many", folder);
+  text_is(dir, NONE, "first|second|third|");
+  snprintf(pattern, sizeof pattern, "%s/many/[ab].*", folder);
+  text_is(pattern, NONE, "first|second|");
+  snprintf(pattern, sizeof pattern, "%s/many/*.none", folder);
+  refused(pattern, NONE, SONDE_ENOENT, "no file fits");
+}
+
+static void a_mixture_is_drawn_by_weight(void **state) {
+  sonde_error err = {0};
+  char a[300], b[300];
+  const char *one[] = {a}, *two[] = {b};
+  sonde_bytes text = {0};
+  (void)state;
+  for (int i = 0; i < 3000; i++) sonde_bytes_add(&text, "{\"text\": \"aaaa aaaa\"}\n", 22);
+  snprintf(a, sizeof a, "%s", make_file("a.jsonl", text.data, text.n));
+  text.n = 0;
+  for (int i = 0; i < 300; i++) sonde_bytes_add(&text, "{\"text\": \"bbbb bbbb\"}\n", 22);
+  snprintf(b, sizeof b, "%s", make_file("b.jsonl", text.data, text.n));
+  sonde_bytes_free(&text);
+  sonde_corpus_part parts[] = {{one, 1, 1}, {two, 1, 3}};
+  sonde_corpus_opts o = {.cache = cache, .vocab = 257, .validation = 0.3};
+  sonde_corpus *c = sonde_corpus_open_parts(parts, 2, &o, pool, &err);
+  if (!c) fail_msg("%s", err.text);
+  assert_non_null(strstr(sonde_corpus_spec(c), "0.75 "));
+  char *valid = text_of(c, SONDE_VALIDATION);
+  int64_t as = 0, bs = 0;
+  for (char *p = valid; *p; p++) as += *p == 'a', bs += *p == 'b';
+  assert_true(as > 200 && labs(3 * as - bs) < as / 8);
+  sonde_release(valid);
+  sonde_batches rows;
+  assert_int_equal(sonde_batches_init(&rows, sonde_corpus_stream(c, SONDE_TRAIN), 8, 1, &err), 0);
+  int32_t x[8], y[8], again[8], from_b = 0;
+  for (int64_t i = 0; i < 2048; i++) {
+    int is_b = 0;
+    assert_int_equal(sonde_batches_fill(&rows, i, 1, x, y, &err), 0);
+    for (int k = 0; k < 8; k++) {
+      int64_t n;
+      const char *p = sonde_tokenizer_bytes(sonde_corpus_tokenizer(c), x[k], &n);
+      is_b |= memchr(p, 'b', (size_t)n) && *p != '<';
+    }
+    from_b += is_b;
+    assert_int_equal(sonde_batches_fill(&rows, i, 1, again, y, &err), 0);
+    assert_memory_equal(x, again, sizeof x);
+  }
+  assert_int_equal(from_b, 1536);      /* three quarters, exactly */
+  char hash[65];
+  snprintf(hash, sizeof hash, "%s", sonde_corpus_hash(c));
+  sonde_corpus_free(c);
+  parts[1].weight = 2;
+  c = sonde_corpus_open_parts(parts, 2, &o, pool, &err);
+  assert_non_null(c);
+  assert_string_not_equal(hash, sonde_corpus_hash(c));
+  sonde_corpus_free(c);
+  parts[1].weight = 0;
+  assert_null(sonde_corpus_open_parts(parts, 2, &o, pool, &err));
+  assert_non_null(strstr(err.text, "weight of 0"));
+}
+
 static void what_is_no_corpus_is_refused(void **state) {
   (void)state;
   refused("defualt", NONE, SONDE_EINVAL, "did you mean 'default'?");
   refused("a.pdf", NONE, SONDE_EINVAL, "unknown corpus 'a.pdf'");
   refused("/nonexistent/a.txt", NONE, SONDE_ENOENT, "/nonexistent/a.txt");
-  refused(folder, NONE, SONDE_ENOENT, "train.tok");
+  sonde_error err = {0};
+  char empty[300];
+  snprintf(empty, sizeof empty, "%s/empty", folder);
+  assert_int_equal(sonde_mkdirs(empty, &err), 0);
+  refused(empty, NONE, SONDE_ENOENT, "train.tok");
   TEXT("ok.txt", "some text that is fine, some text that is fine");
   refused(path, (sonde_corpus_opts){.validation = 1}, SONDE_EINVAL, "validation");
   refused(path, (sonde_corpus_opts){.vocab = 12}, SONDE_EINVAL, "vocabulary");
@@ -224,6 +339,28 @@ static void equal_documents_fall_on_one_side(void **state) {
   sonde_release(train);
   sonde_release(valid);
   sonde_corpus_free(c);
+}
+
+/* A text without a second document is cut, and neither side is left empty. */
+static void few_documents_give_their_tail_for_validation(void **state) {
+  static const char line[] = "{\"text\": \"some words of a text, and some more of them\"}\n";
+  (void)state;
+  for (int documents = 1; documents <= 3; documents++)
+    for (int share = 1; share < 10; share += 4) {
+      sonde_bytes b = {0};
+      for (int i = 0; i < documents; i++) sonde_bytes_add(&b, line, sizeof line - 1);
+      sonde_corpus *c = must_open(make_file("few.jsonl", b.data, b.n), (sonde_corpus_opts){.validation = share / 10.0});
+      char *train = text_of(c, SONDE_TRAIN), *valid = text_of(c, SONDE_VALIDATION);
+      assert_true(strlen(train) > 1 && strlen(valid) > 1);
+      int64_t whole = sonde_corpus_text_bytes(c, SONDE_TRAIN) + sonde_corpus_text_bytes(c, SONDE_VALIDATION);
+      assert_int_equal(whole, ((int64_t)sizeof line - 14) * documents);
+      assert_true(llabs(sonde_corpus_text_bytes(c, SONDE_VALIDATION) - whole * share / 10) < 12);
+      sonde_release(train);
+      sonde_release(valid);
+      sonde_bytes_free(&b);
+      sonde_corpus_free(c);
+    }
+  refused(TEXT("tiny.txt", "x"), NONE, SONDE_EINVAL, "no document for");
 }
 
 /* ---- the cache ----------------------------------------------------------------------------------------- */
@@ -373,6 +510,44 @@ static void an_entry_opens_as_a_folder_and_a_shard_as_a_file(void **state) {
   sonde_corpus_free(c);
 }
 
+/* Nothing that is not asked for is taken for asked for, and what is asked for and cannot be is told. */
+static void tokens_say_their_vocabulary(void **state) {
+  sonde_error err = {0};
+  sonde_corpus_opts o = {.cache = cache};
+  int32_t head[256] = {20240520, 1, 3};
+  uint16_t ids[] = {50256, 0, 7}, wide[400];
+  char file[1024 + sizeof ids];
+  (void)state;
+  memcpy(file, head, 1024);
+  memcpy(file + 1024, ids, sizeof ids);
+  make_file("gpt2.bin", file, sizeof file);
+  sonde_corpus *c = sonde_corpus_open(path, &o, pool, &err);
+  if (!c) fail_msg("%s", err.text);
+  assert_int_equal(sonde_corpus_vocab(c), 50257);
+  sonde_corpus_free(c);
+  make_file("bare.bin", ids, sizeof ids);
+  assert_null(sonde_corpus_open(path, &o, pool, &err));
+  assert_non_null(strstr(err.text, "bare u16 tokens do not say their vocabulary"));
+  refused(path, (sonde_corpus_opts){.vocab = 50000}, SONDE_EINVAL, "token 0 is the id 50256");
+  for (int i = 0; i < 400; i++) wide[i] = i % 2 ? 1 : (uint16_t)(i * 97 + 5);
+  refused(make_file("wide.bin", wide, sizeof wide), (sonde_corpus_opts){.vocab = 65536}, SONDE_EFORMAT, "u32 tokens");
+  make_file("bare.bin", ids, sizeof ids);
+  refused(path, (sonde_corpus_opts){.vocab = 50257, .max_bytes = 5}, SONDE_EINVAL, "the option max_bytes is for texts");
+  refused(path, (sonde_corpus_opts){.vocab = 50257, .field = "x"}, SONDE_EINVAL, "the option field is for texts");
+}
+
+static void special_tokens_are_letters_unless_asked_for(void **state) {
+  (void)state;
+  for (int special = 0; special < 2; special++) {
+    sonde_corpus *c = must_open(TEXT("special.jsonl", "{\"text\": \"a<|endoftext|>b\"}"),
+                                (sonde_corpus_opts){.validation = -1, .special = special});
+    char *text = text_of(c, SONDE_TRAIN);
+    assert_string_equal(text, special ? "a|b|" : "a<|endoftext|>b|");
+    sonde_release(text);
+    sonde_corpus_free(c);
+  }
+}
+
 static void bare_shards_open_with_a_vocabulary(void **state) {
   uint16_t ids[100];
   char dir[300];
@@ -406,15 +581,22 @@ int main(void) {
     cmocka_unit_test(plain_text_is_cut_at_blank_lines),
     cmocka_unit_test(json_lines_give_a_field),
     cmocka_unit_test(compressed_files_are_read_and_truncated_ones_refused),
+    cmocka_unit_test(odd_lines_do_not_end_a_corpus),
+    cmocka_unit_test(zstd_is_read_and_what_is_no_text_refused),
+    cmocka_unit_test(lists_folders_and_patterns_are_read_in_order),
+    cmocka_unit_test(a_mixture_is_drawn_by_weight),
     cmocka_unit_test(what_is_no_corpus_is_refused),
     cmocka_unit_test(the_bible_has_its_chapters),
     cmocka_unit_test(equal_documents_fall_on_one_side),
+    cmocka_unit_test(few_documents_give_their_tail_for_validation),
     cmocka_unit_test(a_second_opening_takes_what_is_there),
     cmocka_unit_test(a_damaged_entry_is_made_anew),
     cmocka_unit_test(two_processes_at_once_get_the_same),
     cmocka_unit_test(an_unwritable_cache_says_which_folder),
     cmocka_unit_test(a_given_tokenizer_is_used),
     cmocka_unit_test(an_entry_opens_as_a_folder_and_a_shard_as_a_file),
+    cmocka_unit_test(tokens_say_their_vocabulary),
+    cmocka_unit_test(special_tokens_are_letters_unless_asked_for),
     cmocka_unit_test(bare_shards_open_with_a_vocabulary),
   };
   return cmocka_run_group_tests(tests, setup, teardown);

@@ -35,7 +35,7 @@ static void lay_out_rows(tiny *m) {
   int64_t stride = json_integer_value(json_object_get(reference, "stride"));
   memcpy(original, m->text, sizeof original);
   for (int i = 0; i < TEXT; i++) position[i] = (uint16_t)i;
-  at.stream = (sonde_stream){position, 2, TEXT, TEXT};
+  at.stream = (sonde_stream){.data = position, .width = 2, .tokens = TEXT, .vocab = TEXT};
   assert_true(at.epoch_rows >= ROWS);
   memset(m->text, 0, sizeof m->text);
   for (int64_t n = 0; n < ROWS; n++) {

@@ -120,7 +120,7 @@ static inline void tiny_make(tiny *m, int threads, int64_t batch) {
   if (sonde_graph_error(m->graph, &err)) fail_msg("%s", err.text);
   tiny_text(m->text, TEXT, 11);
   tiny_text(m->valid_text, VALID, 12);
-  m->valid = (sonde_stream){m->valid_text, 2, VALID, VOCAB};
+  m->valid = (sonde_stream){.data = m->valid_text, .width = 2, .tokens = VALID, .vocab = VOCAB};
   sonde_stream train = {m->text, 2, TEXT, VOCAB};
   if (sonde_batches_init(&m->batches, train, CONTEXT, 3, &err)) fail_msg("%s", err.text);
   sonde_registry *r = sonde_registry_of(m->ctx, &err);

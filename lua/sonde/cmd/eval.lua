@@ -5,13 +5,14 @@ local core = require "sonde.core"
 return {
   summary = "loss and perplexity of a model folder on a text file",
   usage = "--model DIR --text FILE [options]",
-  details = "The file is one stream of tokens, cut into windows of the context; nothing is added that the tokenizer\n"
-    .. "does not add. The loss is the mean over the predicted tokens, in nats.",
-  options = {
+  details = "The text is one stream of tokens, cut into windows of the context; nothing is added that the tokenizer\n"
+    .. "does not add, but for the end-of-text token behind each document of a .jsonl, or of a text whose documents\n"
+    .. "are parted by lines that hold only <|endoftext|>. The loss is the mean over the predicted tokens, in nats.",
+  options = require("sonde.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
-    { name = "text", type = "string", required = true, value = "FILE", doc = "the text" },
-    { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a window; default: the model's context" },
+    { name = "text", type = "string", required = true, value = "FILE", doc = "the text; .jsonl, .gz and .zst too; - is standard input" },
+    { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a window; default: the model's context, at most 4096" },
     { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
     { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
     { name = "json", type = "boolean", preset = false, doc = "as a JSON object" },
@@ -21,7 +22,7 @@ return {
     local sonde = require "sonde"
     local model = sonde.load(options.model):check_finite()
     local windows = require "sonde.windows"
-    local tokens, bytes = windows.read(model, options.text)
+    local tokens, bytes = windows.read(model, options.text, options)
     windows.note(model, options.context or 0, "windows")
     local result = sonde.evaluate(model, tokens, {
       context = options.context, batch = options.batch, dtype = options.dtype, bytes = bytes,
@@ -32,8 +33,8 @@ return {
     if options.json then
       print(core.json_encode(result, 2))
     else
-      print(string.format("loss %.6f  perplexity %.4f  bits per byte %.4f  (%d tokens predicted, %d bytes)",
-        result.loss, result.perplexity, result.bits_per_byte, result.tokens, result.bytes))
+      print(string.format("loss %.6f  perplexity %.4f  bits per byte %.4f  (%d tokens predicted in windows of %d, %d bytes)",
+        result.loss, result.perplexity, result.bits_per_byte, result.tokens, result.context, result.bytes))
     end
   end,
 }

@@ -35,7 +35,7 @@ end
 local function prompts_of(options)
   local prompts = options.prompt or {}
   if options.prompts then
-    for line in string.gmatch(core.read_file(options.prompts), "[^\r\n]+") do prompts[#prompts + 1] = line end
+    for _, line in ipairs(core.text_lines(options.prompts)) do prompts[#prompts + 1] = line end
   end
   if #prompts == 0 then error("there is no prompt; give --prompt TEXT, or --prompts FILE with one a line", 0) end
   for k, prompt in ipairs(prompts) do
@@ -72,7 +72,7 @@ return {
     { name = "model", type = "string", required = true, value = "DIR", doc = "a model folder with its tokenizer" },
     { name = "prompt", type = "list", repeated = true, value = "TEXT",
       of = { name = "prompt", type = "string", doc = "" }, doc = "what the text begins with; give it again for each further text" },
-    { name = "prompts", type = "string", value = "FILE", doc = "a file of prompts, one a line" },
+    { name = "prompts", type = "string", value = "FILE", doc = "a file of prompts, one a line; - is standard input" },
     { name = "tokens", type = "integer", min = 1, preset = 100, doc = "tokens to generate, at most" },
     { name = "temperature", type = "number", min = 0, preset = 0.8, doc = "divides the logits; 0: always the likeliest token" },
     { name = "top_k", type = "integer", min = 0, preset = 0, doc = "choose among the k likeliest; 0: all" },

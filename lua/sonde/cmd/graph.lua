@@ -12,7 +12,11 @@ local function read_model(options)
   local modelconfig, transformer = require "sonde.modelconfig", require "sonde.transformer"
   local sections, where = modelconfig.load(options.config)
   local train = args.check(require("sonde.train").schema, sections.train, "train", where "train")
-  if sections.model.vocab == nil then sections.model.vocab = sections.corpus and sections.corpus.vocab or 8192 end
+  if sections.model.vocab == nil then
+    local corpus, place = require "sonde.corpus", where "corpus"
+    local source, corpus_options = corpus.section(sections.corpus, place)
+    sections.model.vocab = corpus.vocab(source, corpus_options, place)
+  end
   local model = transformer.new(sections.model, where "model")
   return model, {
     batch = options.batch or train.batch, context = options.context or train.context or model.config.context,

@@ -55,10 +55,10 @@ return {
       .. "is printed where neither --json nor --html is given. doc/probes.md defines the probes:\n\n"
       .. table.concat(listed(), "\n")
   end,
-  options = {
+  options = require("sonde.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
-    { name = "text", type = "string", required = true, value = "FILE", doc = "the text" },
+    { name = "text", type = "string", required = true, value = "FILE", doc = "the text; .jsonl, .gz and .zst too; - is standard input" },
     { name = "probes", type = "list", value = "A,B,..",
       of = { name = "probe", type = "string", choices = known, doc = "" },
       doc = "which; default: " .. table.concat(PRESET, ",") },
@@ -84,7 +84,7 @@ return {
     check(options.json, options)
     check(options.html, options)
     local model = sonde.load(options.model):check_finite()
-    local tokens = windows.read(model, options.text)
+    local tokens = windows.read(model, options.text, options)
     if (options.context or 0) > model.config.context then
       io.stderr:write(string.format("sonde: note: windows of %d tokens are longer than the %d the model was made for\n",
         options.context, model.config.context))

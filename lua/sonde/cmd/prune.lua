@@ -42,8 +42,8 @@ local function check(options)
 end
 
 -- A text file as a corpus that is trained on from end to end.
-local function training_text(model, path, context)
-  local tokens = require("sonde.windows").read(model, path)
+local function training_text(model, path, context, options)
+  local tokens = require("sonde.windows").read(model, path, options)
   if tokens:count() < context + 1 then
     error(string.format("%s: %d tokens hold no sequence of %d and a target; give a longer text, or a smaller "
       .. "--context", path, tokens:count(), context), 0)
@@ -53,7 +53,7 @@ end
 
 local function pruning_of(model, options)
   local context = options.context or model.config.context
-  local text = options.text and require("sonde.windows").read(model, options.text)
+  local text = options.text and require("sonde.windows").read(model, options.text, options)
   local heal
   if options.heal then
     heal = {
@@ -64,7 +64,7 @@ local function pruning_of(model, options)
   return {
     strategy = options.strategy, remove = options.remove, replace = options.replace, seed = options.seed, text = text,
     tokens = options.tokens, context = options.context, heal = heal, progress = require("sonde.progress").share(),
-    heal_text = heal and training_text(model, options.heal_text or options.text, context),
+    heal_text = heal and training_text(model, options.heal_text or options.text, context, options),
   }
 end
 
@@ -110,7 +110,7 @@ return {
   details = "Which blocks go is the strategy's choice, most often by what it measures on the text. They are\n"
     .. "dropped, or a linear map fitted on the text takes the place of each run of them; --heal trains what is\n"
     .. "left. Blocks count from 0.",
-  options = {
+  options = require("sonde.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
     { name = "strategy", type = "string", required = true, choices = strategy.names, doc = "which blocks go" },

@@ -4,15 +4,8 @@ local core = require "sonde.core"
 
 local function open_corpus(section, where)
   local corpus = require "sonde.corpus"
-  section = section or { source = "default" }
-  if type(section.source) ~= "string" then
-    error(where({}) .. "section 'corpus' needs a source: a name or a path", 0)
-  end
-  local options = {}
-  for key, value in pairs(section) do
-    if key ~= "source" then options[key] = value end
-  end
-  return corpus.open(section.source, options, where)
+  local source, options = corpus.section(section, where)
+  return corpus.open(source, options, where)
 end
 
 -- The run folder: --dir, or the configuration's, or runs/NAME/0 by the name of the file.
@@ -50,9 +43,10 @@ return {
     if options.json then
       print(core.json_encode(result, 2))
     elseif not result.diverged then
-      print(string.format("%s loss %.4f  perplexity %.2f  %d steps, %d tokens, %.0f tokens/s  in %s",
-        result.validated and "validation" or "no validation text: training", result.loss, result.perplexity,
-        result.steps, result.tokens, result.tokens_per_s, result.run_dir))
+      local what = result.validated and string.format("validation loss %.4f  perplexity %.2f", result.loss, result.perplexity)
+        or string.format("no validation text: training loss %.4f", result.loss)
+      print(string.format("%s  %d steps, %d tokens, %.0f tokens/s  in %s", what, result.steps, result.tokens,
+        result.tokens_per_s, result.run_dir))
     end
     if result.diverged then error("the training diverged: " .. result.diverged, 0) end
   end,
