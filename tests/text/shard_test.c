@@ -72,7 +72,7 @@ static void ids_outside_the_vocabulary_are_not_written_nor_read(void **state) {
   ids[1] = -1;
   assert_int_equal(sonde_shard_write(path, ids, 2, offsets, 1, &info, &err), SONDE_EINVAL);
   uint32_t raw[2] = {1, 0x80000001u};
-  sonde_stream s = {raw, 4, 2, 5};
+  sonde_stream s = {.data = raw, .width = 4, .tokens = 2, .vocab = 5};
   assert_int_equal(sonde_stream_read(&s, 0, 2, got, &err), SONDE_EFORMAT);
   assert_int_equal(sonde_stream_read(&s, 0, 1, got, &err), 0);
 }

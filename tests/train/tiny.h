@@ -121,7 +121,7 @@ static inline void tiny_make(tiny *m, int threads, int64_t batch) {
   tiny_text(m->text, TEXT, 11);
   tiny_text(m->valid_text, VALID, 12);
   m->valid = (sonde_stream){.data = m->valid_text, .width = 2, .tokens = VALID, .vocab = VOCAB};
-  sonde_stream train = {m->text, 2, TEXT, VOCAB};
+  sonde_stream train = {.data = m->text, .width = 2, .tokens = TEXT, .vocab = VOCAB};
   if (sonde_batches_init(&m->batches, train, CONTEXT, 3, &err)) fail_msg("%s", err.text);
   sonde_registry *r = sonde_registry_of(m->ctx, &err);
   const sonde_entry *e = r ? sonde_registry_find(r, "optimizer", "adamw", &err) : NULL;
