@@ -14,7 +14,8 @@ nobase_dist_pkgdata_DATA += %D%/sonde/current.lua %D%/sonde/stats.lua %D%/sonde/
   %D%/sonde/report_html.lua %D%/sonde/report_style.lua %D%/sonde/report_table.lua %D%/sonde/sorted_keys.lua %D%/sonde/sweep.lua \
   %D%/sonde/sweep_collect.lua %D%/sonde/sweep_grid.lua %D%/sonde/sweep_plan.lua %D%/sonde/sweep_view.lua
 
-nobase_dist_pkgdata_DATA += %D%/sonde/progress.lua %D%/sonde/train.lua %D%/sonde/train_record.lua %D%/sonde/cmd/runs.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/progress.lua %D%/sonde/train.lua %D%/sonde/schedule.lua %D%/sonde/train_changes.lua %D%/sonde/train_record.lua %D%/sonde/train_start.lua \
+  %D%/sonde/fingerprint.lua %D%/sonde/cmd/runs.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/cmd/plugin.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/lora.lua %D%/sonde/prune.lua %D%/sonde/prune_cut.lua %D%/sonde/prune_strategy.lua \
   %D%/sonde/cmd/prune.lua

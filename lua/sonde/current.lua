@@ -4,8 +4,29 @@
 -- sonde.train and sonde.probe then write to it without being told. Outside a sweep there is none.
 
 ---@class sonde.current
+---@field accept_changes boolean   what the command line says of runs that were made with something else: go on with them
+---@field redo boolean             ... or compute them anew
+---@field trained table<userdata, integer>   trainings in each open run so far
 ---@field quiet boolean     whether a sweep reports line by line, so that its trials show no progress of their own
-local current = { stack = {}, quiet = false }
+local current = {
+  stack = {}, quiet = false, accept_changes = false, redo = false, trained = setmetatable({}, { __mode = "k" }),
+}
+
+--- The flags of commands that compute, for their options.
+current.flags = {
+  { name = "accept_changes", type = "boolean", preset = false,
+    doc = "go on with runs that were made with other code, plugins, text or settings" },
+  { name = "redo", type = "boolean", preset = false, doc = "compute such runs anew: what is there is removed" },
+}
+
+--- Takes the flags of the command line.
+---@param options table
+function current.take_flags(options)
+  if options.accept_changes and options.redo then
+    error("--accept-changes keeps what is there and --redo removes it: give one of them", 0)
+  end
+  current.accept_changes, current.redo = options.accept_changes, options.redo
+end
 
 --- The handle of the run that is being written, or nil.
 ---@return userdata|nil

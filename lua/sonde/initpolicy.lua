@@ -33,6 +33,13 @@ function initpolicy.names()
   return sorted_keys(policies)
 end
 
+--- The function behind a name; nil where there is none.
+---@param name string
+---@return function|nil
+function initpolicy.find(name)
+  return policies[name]
+end
+
 --- The policy of that name for one place: role -> {kind=, a=, b=} for every role.
 ---@param name string
 ---@param place sonde.init_place

@@ -25,6 +25,16 @@ local info_schema = {
   { name = "suggests", type = "string", doc = "\"option=value ...\": options of the model that belong to the method" },
 }
 
+local built = {}      -- "kind/name" -> the function of a module that a script has registered
+
+--- The function of a module that a script has registered; nil for those of plugins.
+---@param kind string
+---@param name string
+---@return function|nil
+function module.build(kind, name)
+  return built[kind .. "/" .. name]
+end
+
 local function register(kind, name, info, build)
   if type(info) == "function" then info, build = {}, info end
   if type(name) ~= "string" or type(build) ~= "function" then
@@ -32,6 +42,7 @@ local function register(kind, name, info, build)
   end
   info = args.check(info_schema, info, kind .. " '" .. name .. "'")
   core.module_register(kind, name, info, build)
+  built[kind .. "/" .. name] = build
 end
 
 --- Registers a norm: x [B, T, D] -> [B, T, D]. It then stands beside those of plugins, for every model.

@@ -5,11 +5,14 @@
 
 local core = require "sonde.core"
 local args = require "sonde.args"
+local changes = require "sonde.train_changes"
 local current = require "sonde.current"
 local machine = require "sonde.machine"
 local module = require "sonde.module"
 local progress = require "sonde.progress"
+local schedule = require "sonde.schedule"
 local record = require "sonde.train_record"
+local start = require "sonde.train_start"
 
 local train = {}
 
@@ -24,9 +27,11 @@ train.schema = {
   { name = "steps", type = "integer", min = 1, max = 1000000000, doc = "updates" },
   { name = "batch", type = "integer", min = 1, max = 1048576, preset = 16, doc = "sequences of a micro-batch B" },
   { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a sequence T; default: the model's context" },
-  { name = "accumulate", type = "integer", min = 1, preset = 1, doc = "micro-batches of an update" },
+  { name = "accumulate", type = "integer", min = 1, max = 1048576, preset = 1, doc = "micro-batches of an update" },
   { name = "lr", type = "number", min = 0, preset = 1e-3, doc = "peak learning rate" },
-  { name = "schedule", type = "string", preset = "cosine", choices = { "constant", "cosine", "wsd" }, doc = "course of the rate" },
+  { name = "schedule", type = "string|function|list", preset = "cosine", choices = { "constant", "cosine", "wsd" },
+    of = { name = "point", type = "list", of = { name = "number", type = "number", doc = "" }, doc = "{update, rate over lr}" },
+    doc = "course of the rate; or a function of update and updates that gives the rate over lr; or points {update, rate over lr}" },
   { name = "warmup", type = "number", min = 0, preset = 0.05, doc = "updates of linear warm-up; below 1: a fraction of all" },
   { name = "min_lr", type = "number", min = 0, max = 1, preset = 0.1, doc = "last rate as a fraction of lr" },
   { name = "decay", type = "number", min = 0, preset = 0.2, doc = "wsd: updates of the last phase; below 1: a fraction of all" },
@@ -43,14 +48,25 @@ train.schema = {
   { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" }, doc = "of products; weights stay f32" },
   { name = "memory_budget", type = "integer|string", preset = 0, doc = "bytes, or text such as 8GiB; 0: what is free" },
   { name = "recompute", type = "string", preset = "budget", choices = { "never", "budget", "always" }, doc = "blocks' activations" },
-  { name = "eval_tokens", type = "integer", min = 0, preset = 65536, doc = "size of the fixed validation set; 0: all" },
-  { name = "eval_every", type = "integer", min = 0, doc = "updates between evaluations; default: 5 in all; 0: at the end" },
-  { name = "log_every", type = "integer", min = 1, doc = "updates between lines of metrics; default: 200 in all" },
-  { name = "probe_every", type = "integer", min = 0, doc = "updates between variances of the blocks; default: 20 in all; 0: never" },
-  { name = "checkpoint_every", type = "integer", min = 0, doc = "updates between checkpoints; default: 10 in all; 0: by time" },
+  { name = "eval_tokens", type = "integer", min = 0, max = 1e15, preset = 65536, doc = "size of the fixed validation set; 0: all" },
+  { name = "eval_every", type = "integer", min = 0, max = 1e15, doc = "updates between evaluations; default: 5 in all; 0: at the end" },
+  { name = "log_every", type = "integer", min = 1, max = 1e15, doc = "updates between lines of metrics; default: 200 in all" },
+  { name = "probe_every", type = "integer", min = 0, max = 1e15,
+    doc = "updates between variances of the blocks; default: 20 in all; 0: never" },
+  { name = "checkpoint_every", type = "integer", min = 0, max = 1e15,
+    doc = "updates between checkpoints; default: 10 in all; 0: by time" },
   { name = "checkpoint_minutes", type = "number", min = 0, preset = 10, doc = "at most so long between checkpoints; 0: any" },
+  { name = "patience", type = "integer", min = 1, max = 1e9,
+    doc = "end after so many evaluations in a row without a lower validation loss" },
+  { name = "max_minutes", type = "number", min = 0, doc = "end after so long a training, all sessions together" },
+  { name = "from", type = "string",
+    doc = "begin with the weights of a run folder's checkpoint (and its optimizer and text, see below) or of a model folder" },
+  { name = "from_optimizer", type = "boolean", doc = "from a run: go on with its optimizer's state; default: true" },
+  { name = "from_text", type = "boolean", doc = "from a run: go on in the text where it was; default: true" },
   { name = "seed", type = "integer", doc = "of the order of the text; default: the model's" },
   { name = "dir", type = "string", doc = "run folder; default: the sweep's; without one nothing is kept" },
+  { name = "accept_changes", type = "boolean", doc = "go on with a run that was made with something else" },
+  { name = "redo", type = "boolean", doc = "compute such a run anew: what is there is removed" },
   { name = "save", type = "string", doc = "folder to save the trained model in" },
   { name = "progress", type = "boolean", preset = true, doc = "show how far it is" },
   { name = "profile", type = "boolean", preset = false, doc = "say what the time of this session's updates went into" },
@@ -112,10 +128,40 @@ function train.frozen(params, patterns, where)
   return frozen
 end
 
--- Updates, where a number below 1 is a fraction of them.
-local function part(value, steps)
-  if value < 1 then return math.floor(value * steps + 0.5) end
-  return math.min(math.floor(value + 0.5), steps)
+-- Updates, where a number below 1 is a fraction of them all; there are `room` for them.
+local function part(name, value, steps, room, where)
+  local updates = math.floor((value < 1 and value * steps or value) + 0.5)
+  if updates > room then
+    error(string.format("%soption '%s' of train: %d updates do not fit into the %d that %s; give fewer, or a fraction below 1",
+      where(), name, updates, room, room < steps and "the warm-up leaves" or "there are"), 0)
+  end
+  return updates
+end
+
+local MOST_TOKENS = 2 ^ 53
+
+-- Steps and tokens, which follow from each other.
+local function resolve_length(o, where)
+  o.steps = count_steps(o, where)
+  if 1.0 * o.steps * o.batch * o.context * o.accumulate > MOST_TOKENS then
+    error(where() .. "train: batch, context, accumulate and steps give more than 2^53 tokens; make one of them smaller", 0)
+  end
+  o.tokens = o.steps * o.batch * o.context * o.accumulate
+end
+
+local function resolve_schedule(o, given, where)
+  if type(o.schedule) == "string" then
+    o.warmup = part("warmup", o.warmup, o.steps, o.steps, where)
+    o.decay = o.schedule == "wsd" and part("decay", o.decay, o.steps, o.steps - o.warmup, where) or nil
+    return
+  end
+  for _, key in ipairs { "warmup", "min_lr", "decay" } do
+    if given[key] ~= nil then
+      error(where() .. "option '" .. key .. "' of train has no effect: the schedule gives every update its rate", 0)
+    end
+    o[key] = nil
+  end
+  o.rates, o.schedule = schedule.sample(o.schedule, o.steps, where)
 end
 
 --- Checks options and fills every one in, those that follow from others included.
@@ -127,11 +173,9 @@ function train.resolve(model, options, where)
   local o = args.check(train.schema, options, "train", where)
   local function place() return where and where({}) or core.where() end
   o.context = o.context or model.config.context
-  o.steps = count_steps(o, place)
-  o.tokens = o.steps * o.batch * o.context * o.accumulate
+  resolve_length(o, place)
   resolve_optimizer(o, place)
-  o.warmup = part(o.warmup, o.steps)
-  o.decay = o.schedule == "wsd" and math.min(part(o.decay, o.steps), o.steps - o.warmup) or nil
+  resolve_schedule(o, options, place)
   o.loss_bound = o.loss_bound or 4 * math.log(math.max(2, model.config.vocab))
   o.memory_budget = machine.bytes(o.memory_budget, "memory_budget", place)
   o.eval_every = o.eval_every or math.ceil(o.steps / 5)
@@ -139,6 +183,13 @@ function train.resolve(model, options, where)
   o.probe_every = o.probe_every or at_least_one(o.steps / 20)
   o.checkpoint_every = o.checkpoint_every or math.ceil(o.steps / 10)
   o.seed = o.seed or model.config.seed
+  o.max_minutes = o.max_minutes ~= 0 and o.max_minutes or nil
+  if o.accept_changes == nil then o.accept_changes = current.accept_changes end
+  if o.redo == nil then o.redo = current.redo end
+  if o.patience and o.eval_every == 0 then
+    error(place() .. "option 'patience' of train waits for a lower validation loss: it needs eval_every, not 0", 0)
+  end
+  start.check(o, place)
   train.frozen(model:params(), o.trainable, place)
   return o
 end
@@ -155,7 +206,9 @@ end
 
 -- ---- the run ---------------------------------------------------------------------------------------------------------
 
-local shown_only = { dir = true, save = true, progress = true, profile = true }
+local shown_only = {
+  dir = true, save = true, progress = true, profile = true, rates = true, accept_changes = true, redo = true,
+}
 
 -- How the training will be recorded: without what only concerns where and how it is shown.
 local function configuration(model, corpus, o)
@@ -173,28 +226,41 @@ local function command_line()
   return table.concat(words, " ")
 end
 
--- Opens the run that options.dir names, or takes the sweep's. The second result: whether the caller ends it.
+-- The folder of this training: the one that options.dir names, or the sweep's, or, for a second training in the sweep's
+-- trial, one inside it. The second result: whether the caller ends the run.
+local function open_folder(o)
+  if o.dir then return core.run_open(record.split(o.dir)), true end
+  local run = current.run()
+  if not run then return nil, false end
+  local n = (current.trained[run] or 0) + 1
+  current.trained[run] = n
+  if n == 1 then return run, false end
+  return core.run_open(run:dir(), string.format("train-%d", n)), true
+end
+
+-- Opens the run and compares it with what is asked for. The third result writes that down.
 local function open_run(model, corpus, o)
-  local run, own = current.run(), false
-  if o.dir then
-    run, own = core.run_open(record.split(o.dir)), true
+  local run, own = open_folder(o)
+  local ok, commit = pcall(function()
+    start.check_source(o, corpus, run)
+    if run then return changes.settle(run, configuration(model, corpus, o), record.plugins(model, o.optimizer.name), o) end
+  end)
+  if not ok then                                     -- the record of another run is as it was
+    if own then run:close() end
+    error(commit, 0)
   end
-  if run then
-    run:config(configuration(model, corpus, o))      -- refuses before it changes the record of another one
-    if own then run:begin(command_line()) end
-    run:describe {
-      corpus = { name = corpus.spec, sha256 = corpus.hash },
-      plugins = core.list(record.plugins(model, o.optimizer.name)),
-    }
+  if not run then return nil, false, nil end
+  if own then run:begin(command_line()) end
+  return run, own, function()
+    run:describe { corpus = { name = corpus.spec, sha256 = corpus.hash }, plugins = commit(), from = start.facts(o, run) }
   end
-  return run, own
 end
 
 -- Options that the trainer takes as they are.
 local passed_on = {
   "steps", "context", "accumulate", "lr", "schedule", "warmup", "min_lr", "decay", "weight_decay", "decay_all", "clip",
   "loss_bound", "dtype", "memory_budget", "recompute", "eval_tokens", "eval_every", "log_every", "probe_every",
-  "checkpoint_every",
+  "checkpoint_every", "patience",
 }
 
 local peaks = {}
@@ -220,6 +286,9 @@ local function make_trainer(model, corpus, o, run)
     peak_flops = peak(o.dtype),
   }
   for _, key in ipairs(passed_on) do fields[key] = o[key] end
+  if o.rates then fields.schedule, fields.rates = "constant", o.rates end
+  fields.max_seconds = o.max_minutes and 60 * o.max_minutes or 0
+  start.prepare(model, o, run, fields)
   -- Too much for the machine is refused before the first step; the bound of the day is no part of the configuration.
   if o.memory_budget == 0 then fields.memory_budget = machine.memory() or 0 end
   return core.trainer(trace.loss, model:params(), corpus.handle, fields, run)
@@ -235,7 +304,9 @@ end
 ---@field seconds number      of training, all sessions together
 ---@field mfu number          fraction of the machine's peak, over all of it
 ---@field validated boolean   whether loss is of validation text
----@field diverged? string    why it ended before its time
+---@field best_loss? number    lowest of the evaluations
+---@field diverged? string    why it could not go on
+---@field stopped? string     why it ended before its last update: out of patience, or of time
 ---@field run_dir? string
 ---@field state_sha256 string of all weights
 ---@field memory table        arena and state, in bytes; recomputed_blocks
@@ -248,7 +319,7 @@ local function result_of(model, o, event, memory, run)
   return {
     loss = loss, perplexity = event.val_loss and math.exp(loss), train_loss = train_loss, steps = event.step, tokens = event.tokens,
     tokens_per_s = rate, seconds = event.seconds, mfu = rate * train.flops_per_token(model, o.context) / peak(o.dtype),
-    validated = event.val_loss ~= nil,
+    validated = event.val_loss ~= nil, best_loss = event.best_loss, stopped = event.stopped,
     diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(), memory = memory,
   }
 end
@@ -265,7 +336,7 @@ local function loop(trainer, display, profiled)
 end
 
 local reported = {
-  "loss", "perplexity", "train_loss", "steps", "tokens", "tokens_per_s", "seconds", "mfu", "state_sha256",
+  "loss", "perplexity", "train_loss", "best_loss", "stopped", "steps", "tokens", "tokens_per_s", "seconds", "mfu", "state_sha256",
 }
 
 local function report(run, own, result)
@@ -279,8 +350,9 @@ local function report(run, own, result)
   if own then run:finish(result.diverged and "diverged" or "done", result.diverged or "") end
 end
 
-local function perform(model, corpus, o, run, own)
+local function perform(model, corpus, o, run, own, commit)
   local trainer = make_trainer(model, corpus, o, run)
+  if commit then commit() end
   local memory = trainer:memory()
   local display = progress.new(o.progress and not current.quiet, memory.arena + memory.state)
   local cli = package.loaded["sonde.cli"]
@@ -320,8 +392,11 @@ function train.train(model, corpus, options, where)
     error(core.where() .. string.format("the corpus has %d tokens, the model's vocabulary only %d; build it with "
       .. "vocab = corpus.vocab", corpus.vocab, model.config.vocab), 0)
   end
-  local run, own = open_run(model, corpus, o)
-  local ok, result = pcall(perform, model, corpus, o, run, own)
+  if o.patience and (not corpus.validation or corpus.validation.tokens < 2) then
+    error(core.where() .. "option 'patience' of train waits for a lower validation loss, and the corpus has no validation text", 0)
+  end
+  local run, own, commit = open_run(model, corpus, o)
+  local ok, result = pcall(perform, model, corpus, o, run, own, commit)
   if not ok and own and run:record().status == "running" then
     local reason = string.gsub(tostring(result), "\n.*", "")
     pcall(run.finish, run, core.interrupted() and "interrupted" or "failed", reason)

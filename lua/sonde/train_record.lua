@@ -2,13 +2,17 @@
 -- and files behind it.
 
 local core = require "sonde.core"
+local fingerprint = require "sonde.fingerprint"
+local initpolicy = require "sonde.initpolicy"
+local modules = require "sonde.module"
+local placements = require "sonde.placement"
 
 local record = {}
 
--- A function cannot be written down; where it is defined can.
+-- A function cannot be written down; the file it stands in can. (Its line moves with every other edit; what it computes is
+-- among the run's modules.)
 local function function_text(f)
-  local info = debug.getinfo(f, "S")
-  return "function at " .. info.short_src .. ":" .. info.linedefined
+  return "function in " .. debug.getinfo(f, "S").short_src
 end
 
 local function plain(value)
@@ -75,26 +79,109 @@ function record.model(model)
   return tree
 end
 
---- The modules that a training uses, each once: {kind, name, version, sha256 of its file}.
+-- ---- the code behind a run --------------------------------------------------------------------------------------------
+--
+-- run.json's "plugins": {kind, name, version, sha256, from, to} for everything that computes: norms, attentions, feed-forward
+-- layers and the optimizer (of a plugin: of its file; of a script: fingerprint.lua), placements and the initialisation. In force
+-- since the update `from`, up to the update `to` where another one took its place.
+
+local finders = {
+  placement = function(name)
+    local ok, found = pcall(placements.find, name)
+    return ok and found.build or nil
+  end,
+  init = initpolicy.find,
+}
+
+-- What stands behind a kind and a name now; nil where nothing does, or nothing that has a hash.
+local function present(kind, name)
+  local find = finders[kind]
+  local f
+  if find then f = find(name) else f = modules.build(kind, name) end
+  if f then return { kind = kind, name = name, version = "", sha256 = fingerprint.of(f) } end
+  if find then return nil end
+  local ok, found = pcall(core.module, kind, name)
+  if not ok then return nil end
+  local sha256 = core.exists(found.path) == "file" and core.file_sha256(found.path) or nil
+  return { kind = kind, name = name, version = found.version, sha256 = sha256 }
+end
+
+--- What a training computes with, each once: {kind, name, version, sha256}.
 ---@param model sonde.model
 ---@param optimizer string
 ---@return table[]
 function record.plugins(model, optimizer)
-  local list, seen = {}, {}
+  local list, seen, custom = {}, {}, {}
   local function add(kind, name)
     if seen[kind .. "/" .. name] then return end
     seen[kind .. "/" .. name] = true
-    local module = core.module(kind, name)
-    local sha256 = core.exists(module.path) == "file" and core.file_sha256(module.path) or nil
-    list[#list + 1] = { kind = kind, name = name, version = module.version, sha256 = sha256 }
+    list[#list + 1] = present(kind, name)
+  end
+  -- Placements without a name are told apart by their order.
+  local function add_custom(build)
+    if custom[build] then return end
+    custom[build], custom.n = true, (custom.n or 0) + 1
+    local name = custom.n > 1 and "custom-" .. custom.n or "custom"
+    list[#list + 1] = { kind = "placement", name = name, version = "", sha256 = fingerprint.of(build) }
   end
   for _, layer in ipairs(model.layers) do
     for _, kind in ipairs { "norm", "attention", "ffn" } do add(kind, layer[kind].name) end
+    if layer.placement.name == "custom" then add_custom(layer.placement.build) else add("placement", layer.placement.name) end
   end
   add("norm", model.final.name)
+  add("init", model.config.init)
   add("optimizer", optimizer)
   return list
 end
+
+local function key_of(entry)
+  return entry.kind .. "/" .. entry.name
+end
+
+--- In which of the code a run was computed with others differ from it now: "norm/mine (was 0123.., now 4567..)".
+---@param old table[]      of run.json
+---@param now? table[]     of record.plugins; default: what stands behind the names now
+---@return string[]
+function record.changed(old, now)
+  local at, texts = {}, {}
+  for _, entry in ipairs(now or {}) do at[key_of(entry)] = entry end
+  for _, was in ipairs(old) do
+    local is = at[key_of(was)]
+    if not now then is = present(was.kind, was.name) end
+    if not was.to and is and was.sha256 and is.sha256 ~= was.sha256 then
+      texts[#texts + 1] = string.format("%s (was %.12s, now %.12s)", key_of(was), was.sha256, is.sha256 or "another version")
+    end
+  end
+  return texts
+end
+
+--- run.json's list after a run has gone on with `now` from the update `step`.
+---@param old table[]
+---@param now table[]
+---@param step integer
+---@return table[]
+function record.merged(old, now, step)
+  local list, in_force = core.list(), {}
+  for _, was in ipairs(old) do
+    if step > 0 or was.to then
+      list[#list + 1] = was
+      if not was.to then in_force[key_of(was)] = was end
+    end
+  end
+  for _, is in ipairs(now) do
+    local was = in_force[key_of(is)]
+    in_force[key_of(is)] = nil
+    if not was or was.sha256 ~= is.sha256 or was.version ~= is.version then
+      if was then was.to = step end
+      is.from = step
+      list[#list + 1] = is
+    end
+  end
+  for _, was in pairs(in_force) do was.to = step end
+  return list
+end
+
+-- ---- where a run is ---------------------------------------------------------------------------------------------------
 
 -- Whether a folder is a run that was made as EXPERIMENT/TRIAL: then its root is the one it was made under.
 local function is_trial_of(dir, experiment)

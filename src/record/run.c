@@ -1,6 +1,7 @@
 /* run.c - see run.h. */
 #include "record/run.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -170,19 +171,20 @@ static int is_used(sonde_run *r) {
          sonde_run_is_done(r);
 }
 
-int sonde_run_config(sonde_run *r, const json_t *config, sonde_error *err) {
-  char keys[800] = "";
-  int used = is_used(r);
-  const char *path = sonde_run_path(r, "config.yaml");
-  if (!used || !sonde_path_exists(path)) return sonde_yaml_save(config, path, err);
+int sonde_run_differs(sonde_run *r, const json_t *config, int *used, char keys[SONDE_RUN_KEYS], sonde_error *err) {
+  const char *path;
+  *keys = 0;
+  *used = is_used(r);
+  if (!*used || !sonde_path_exists(path = sonde_run_path(r, "config.yaml"))) return SONDE_OK;
   sonde_doc *old = sonde_yaml_load(path, err);
   if (!old) return err->code;
-  differing(sonde_doc_root(old), config, "", keys, sizeof keys);
+  differing(sonde_doc_root(old), config, "", keys, SONDE_RUN_KEYS);
   sonde_doc_free(old);
-  if (!*keys) return SONDE_OK;
-  return sonde_fail(err, SONDE_EINVAL,
-                    "%s: was made with another configuration: %s; use another folder or remove this one",
-                    r->dir, keys);
+  return SONDE_OK;
+}
+
+int sonde_run_config(sonde_run *r, const json_t *config, sonde_error *err) {
+  return sonde_yaml_save(config, sonde_run_path(r, "config.yaml"), err);
 }
 
 /* ---- run.json ----------------------------------------------------------------------------------------- */
@@ -266,6 +268,29 @@ int sonde_run_end(sonde_run *r, const char *status, const char *reason, sonde_er
   int code = save(r, err);
   if (code || strcmp(status, "done") != 0) return code;
   return sonde_file_write(sonde_run_path(r, "DONE"), "", 0, err);
+}
+
+int sonde_run_clear(sonde_run *r, sonde_error *err) {
+  static const char *const stays[] = {".", "..", "lock", "log.txt", "run.json", "config.yaml"},
+                           *const results[] = {"results", "plugins", "corpus", "changes", "diverged", "from", "seconds"};
+  char path[PATH_BYTES];
+  struct dirent *e;
+  int code = sonde_run_check(r, err);
+  DIR *d = code ? NULL : opendir(r->dir);
+  if (!code && !d) code = sonde_fail_errno(err, SONDE_EIO, "%s: cannot read the run folder", r->dir);
+  sonde_metrics_close(r->metrics);
+  r->metrics = NULL;
+  while (!code && (e = readdir(d))) {
+    int keep = 0;
+    for (size_t k = 0; k < sizeof stays / sizeof *stays; k++) keep |= strcmp(e->d_name, stays[k]) == 0;
+    if (!keep && snprintf(path, sizeof path, "%s/%s", r->dir, e->d_name) < PATH_BYTES) code = sonde_remove_tree(path, err);
+  }
+  if (d) closedir(d);
+  /* Last: what is half removed must still be seen to have been made with it. */
+  if (!code) code = sonde_remove_tree(sonde_run_path(r, "config.yaml"), err);
+  for (size_t k = 0; k < sizeof results / sizeof *results; k++) json_object_del(r->record, results[k]);
+  sonde_run_note(r, "what was computed here before is removed");
+  return code ? code : save(r, err);
 }
 
 void sonde_run_note(sonde_run *r, const char *fmt, ...) {

@@ -31,9 +31,17 @@ const char *sonde_run_path(sonde_run *r, const char *name);
 /* metrics.jsonl, opened at the first call with room for lines of `line_bytes`; belongs to the run. */
 sonde_metrics *sonde_run_metrics(sonde_run *r, int64_t line_bytes, sonde_error *err);
 
-/* Writes config.yaml; once something was computed (metrics, a checkpoint), checks that the one that is there says the
- * same: EINVAL names the keys that differ. */
+/* In which keys `config` differs from the config.yaml of what was computed here: "lr (was 1, now 2), ..."; "" in none. *used: 1 if
+ * anything was computed (metrics, a checkpoint, an end). */
+enum { SONDE_RUN_KEYS = 800 };
+int sonde_run_differs(sonde_run *r, const json_t *config, int *used, char keys[SONDE_RUN_KEYS], sonde_error *err);
+
+/* Writes config.yaml. */
 int sonde_run_config(sonde_run *r, const json_t *config, sonde_error *err);
+
+/* Removes what was computed here, and what run.json says of it: results, plugins, corpus, changes. What stays is the log, and who
+ * the run is. */
+int sonde_run_clear(sonde_run *r, sonde_error *err);
 
 /* Records the start: program, machine, time, command line; status "running". Removes the DONE of an earlier end. */
 int sonde_run_begin(sonde_run *r, const char *command, int threads, sonde_error *err);

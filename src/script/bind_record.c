@@ -4,6 +4,7 @@
 #include <jansson.h>
 
 #include "base/file.h"
+#include "base/sha256.h"
 #include "graph/graph.h"
 #include "record/db.h"
 #include "record/run.h"
@@ -22,7 +23,27 @@ static int run_dir(lua_State *L) {
   return 1;
 }
 
-/* run:config(table): writes config.yaml, or raises with the keys in which the one that is there differs */
+/* run:difference(table) -> the keys in which what is there was made with another configuration, "" where it was not; nil where
+ * nothing was computed yet */
+static int run_difference(lua_State *L) {
+  sonde_run *r = to_run(L);
+  char keys[SONDE_RUN_KEYS];
+  int used;
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_run_differs(r, sonde_lua_to_tree(L, 2), &used, keys, &err), &err);
+  if (used) lua_pushstring(L, keys);
+  else lua_pushnil(L);
+  return 1;
+}
+
+/* run:clear(): removes what was computed here, for a new beginning */
+static int run_clear(lua_State *L) {
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_run_clear(to_run(L), &err), &err);
+  return 0;
+}
+
+/* run:config(table): writes config.yaml */
 static int run_config(lua_State *L) {
   sonde_run *r = to_run(L);
   sonde_error err = {0};
@@ -85,6 +106,7 @@ static int run_note(lua_State *L) {
 
 static const luaL_Reg run_methods[] = {
     {"dir", run_dir},       {"config", run_config}, {"begin", run_begin},   {"describe", run_describe},
+    {"difference", run_difference}, {"clear", run_clear},
     {"report", run_report}, {"finish", run_finish}, {"record", run_record}, {"is_done", run_is_done},
     {"note", run_note},     {NULL, NULL},
 };
@@ -113,6 +135,19 @@ static int core_file_sha256(lua_State *L) {
   char hex[65];
   sonde_error err = {0};
   sonde_lua_check(L, sonde_file_sha256(path, hex, &err), &err);
+  lua_pushstring(L, hex);
+  return 1;
+}
+
+/* core.sha256(text) -> hex */
+static int core_sha256(lua_State *L) {
+  size_t n;
+  const char *text = sonde_lua_bytes(L, 1, &n);
+  char hex[65];
+  sonde_sha256 s;
+  sonde_sha256_init(&s);
+  sonde_sha256_add(&s, text, n);
+  sonde_sha256_hex(&s, hex);
   lua_pushstring(L, hex);
   return 1;
 }
@@ -159,6 +194,7 @@ static int core_runs_rebuild(lua_State *L) {
 void sonde_bind_record(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"run_open", core_run_open},         {"run_held", core_run_held},       {"runs", core_runs},
-      {"runs_rebuild", core_runs_rebuild}, {"file_sha256", core_file_sha256}, {NULL, NULL}};
+      {"runs_rebuild", core_runs_rebuild}, {"file_sha256", core_file_sha256},
+      {"sha256", core_sha256},             {NULL, NULL}};
   sonde_lua_functions(L, functions);
 }

@@ -21,12 +21,14 @@ typedef struct training {
   sonde_value *values;         /* the optimizer's options */
   sonde_batches batches;
   sonde_stream valid;
+  double *rates;               /* [steps] of a schedule that is a table */
 } training;
 
 static void free_training(void *p) {
   training *t = p;
   sonde_trainer_free(t->trainer);
   sonde_release(t->values);
+  sonde_release(t->rates);
   sonde_release(t);
 }
 
@@ -56,6 +58,23 @@ static sonde_schedule read_schedule(lua_State *L, int t) {
   return s;
 }
 
+/* opts.rates, a rate over lr for each update, instead of a schedule with a name. */
+static void read_rates(lua_State *L, int table, sonde_schedule *s, training *t) {
+  if (lua_getfield(L, table, "rates") == LUA_TNIL) return;
+  if (lua_type(L, -1) != LUA_TTABLE || (int64_t)lua_rawlen(L, -1) != s->steps)
+    sonde_lua_fail(L, "rates must be as many as there are steps");
+  if (!(t->rates = sonde_alloc((size_t)s->steps * sizeof *t->rates))) sonde_lua_fail(L, "no memory for a schedule");
+  for (int64_t k = 0; k < s->steps; k++) {
+    lua_rawgeti(L, -1, k + 1);
+    int ok;
+    t->rates[k] = lua_tonumberx(L, -1, &ok);
+    if (!ok) sonde_lua_fail(L, "rates must be numbers");
+    lua_pop(L, 1);
+  }
+  s->kind = SONDE_SCHEDULE_TABLE;
+  s->table = t->rates;
+}
+
 /* Everything of the options that is a plain value. */
 static sonde_trainer_opts read_opts(lua_State *L, int t) {
   static const char *const recompute[] = {"budget", "never", "always"}, *const compute[] = {"f32", "bf16"};
@@ -81,6 +100,11 @@ static sonde_trainer_opts read_opts(lua_State *L, int t) {
   o.tick_seconds = sonde_lua_field_number(L, t, "tick_seconds", 0);
   o.flops_per_token = sonde_lua_field_number(L, t, "flops_per_token", 0);
   o.peak_flops = sonde_lua_field_number(L, t, "peak_flops", 0);
+  o.patience = sonde_lua_field_integer(L, t, "patience", 0, 0, INT64_MAX);
+  o.max_seconds = sonde_lua_field_number(L, t, "max_seconds", 0);
+  o.from = sonde_lua_field_string(L, t, "from", NULL);
+  o.from_optimizer = sonde_lua_field_bool(L, t, "from_optimizer", 1);
+  o.from_text = sonde_lua_field_bool(L, t, "from_text", 1);
   o.stop = sonde_lua_stop_flag();
   return o;
 }
@@ -139,7 +163,7 @@ static int64_t bytes_of(const sonde_trainer *t) {
 
 /* core.trainer(loss, params, corpus or tensor of tokens, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with
  * probes a list of nodes, frozen a set of names, optimizer a name and optimizer_options a table, eval_loss a node,
- * batch_seed and context. */
+ * batch_seed and context; rates, a list, stands for a schedule. */
 static int core_trainer(lua_State *L) {
   sonde_error err = {0};
   lua_settop(L, ARG_RUN);
@@ -160,6 +184,7 @@ static int core_trainer(lua_State *L) {
   if (run) sonde_lua_borrow(L, box, ARG_RUN, USED_RUN);
   training *t = box->p = sonde_alloc(sizeof *t);
   if (!t) return sonde_lua_fail(L, "no memory for a trainer");
+  read_rates(L, ARG_OPTS, &o.schedule, t);
   o.optimizer = read_optimizer(L, ARG_OPTS, &t->values, &err);
   if (!o.optimizer) sonde_lua_raise(L, &err);
   t->valid = valid;
@@ -220,6 +245,7 @@ static void push_event(lua_State *L, const sonde_train_event *e, int32_t blocks,
   set_integer(L, "tokens", e->tokens);
   set_number(L, "loss", e->loss);
   set_number(L, "val_loss", e->val_loss);
+  set_number(L, "best_loss", e->best_loss);
   set_number(L, "lr", e->lr);
   set_number(L, "grad_norm", e->grad_norm);
   set_list(L, "block_grad_norm", e->block_norm, blocks);
@@ -229,9 +255,9 @@ static void push_event(lua_State *L, const sonde_train_event *e, int32_t blocks,
   set_number(L, "mfu", e->mfu);
   set_number(L, "seconds", e->seconds);
   set_number(L, "eta", e->eta);
-  if (e->what & SONDE_TRAIN_DIVERGED) {
+  if (*e->reason) {
     lua_pushstring(L, e->reason);
-    lua_setfield(L, -2, "reason");
+    lua_setfield(L, -2, e->what & SONDE_TRAIN_DIVERGED ? "reason" : "stopped");
   }
 }
 
@@ -285,6 +311,18 @@ static int trainer_profile(lua_State *L) {
   return 1;
 }
 
+/* core.learning_rate(opts, step) -> the rate of an update by schedule, lr, min_lr, steps, warmup and decay */
+static int core_learning_rate(lua_State *L) {
+  int64_t step = sonde_lua_integer(L, 2, INT64_MIN, INT64_MAX);
+  sonde_lua_options(L, 1);
+  sonde_error err = {0};
+  sonde_schedule s = read_schedule(L, 1);
+  sonde_lua_check(L, sonde_schedule_check(&s, &err), &err);
+  if (step < 1 || step > s.steps) return sonde_lua_fail(L, "the schedule has no update %lld", (long long)step);
+  lua_pushnumber(L, sonde_schedule_lr(&s, step));
+  return 1;
+}
+
 static const luaL_Reg trainer_methods[] = {{"run", trainer_run},
                                            {"profile", trainer_profile},
                                            {"evaluate", trainer_evaluate},
@@ -294,6 +332,6 @@ static const luaL_Reg trainer_methods[] = {{"run", trainer_run},
 static const sonde_lua_type trainer_type = {"trainer", free_training, trainer_methods};
 
 void sonde_bind_train(lua_State *L) {
-  static const luaL_Reg functions[] = {{"trainer", core_trainer}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"trainer", core_trainer}, {"learning_rate", core_learning_rate}, {NULL, NULL}};
   sonde_lua_functions(L, functions);
 }

@@ -121,7 +121,9 @@ static void on_signal(int number) {
     pthread_kill(signal_thread, number);
     return;
   }
-  signal(number, SIG_DFL);
+  /* The user's second request ends the process; a job manager repeats its own, and means the same. */
+  if (number == SIGINT || number == SIGTERM || number == SIGHUP) signal(number, SIG_DFL);
+  else if (stop_flag) return;
   stop_flag = 1;
   lua_sethook(signal_state, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
 }
@@ -132,6 +134,9 @@ void sonde_lua_catch_signals(lua_State *L) {
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
   signal(SIGHUP, on_signal);  /* the terminal was closed */
+  signal(SIGUSR1, on_signal); /* a job manager's warning before the end: Slurm's --signal */
+  signal(SIGUSR2, on_signal);
+  signal(SIGXCPU, on_signal); /* the soft limit of processor time */
   signal(SIGXFSZ, SIG_IGN);   /* a file at its limit is a write that fails, with a line that says so */
 }
 

@@ -62,7 +62,7 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
     return SONDE_OK;
   }
   t->lr = sonde_schedule_lr(&t->opts.schedule, step);
-  sonde_optim_update(t->optim, scale, t->lr, step);
+  sonde_optim_update(t->optim, scale, t->lr, p->first_update + step);
   if ((code = sonde_refresh_after(t->refresh, step, err))) return code;
   double seconds = sonde_train_clock() - start;
   p->step = step;
@@ -113,6 +113,7 @@ static void fill_event(sonde_trainer *t) {
   e->tokens = p->tokens;
   e->loss = p->loss_steps ? p->loss_sum / (double)p->loss_steps : p->loss;
   e->val_loss = p->val_loss;
+  e->best_loss = p->best_loss;
   e->lr = t->lr;
   e->grad_norm = t->norm;
   e->seconds = p->seconds;
@@ -173,16 +174,42 @@ static int save_due(const sonde_trainer *t) {
          (o->checkpoint_seconds > 0 && sonde_train_clock() - t->last_save >= o->checkpoint_seconds);
 }
 
+/* Whether the training ends here, and in the event why, if that is before the last update. */
+static int is_over(sonde_trainer *t) {
+  const sonde_trainer_opts *o = &t->opts;
+  const sonde_progress *p = &t->progress;
+  char *reason = t->event.reason;
+  *reason = 0;
+  if (p->step >= o->schedule.steps) return 1;
+  if (o->patience && p->stale >= o->patience)
+    snprintf(reason, sizeof t->event.reason, "no lower validation loss than %.4f in %lld evaluations, at step %lld of %lld",
+             p->best_loss, (long long)p->stale, (long long)p->step, (long long)o->schedule.steps);
+  else if (o->max_seconds > 0 && p->seconds >= o->max_seconds)
+    snprintf(reason, sizeof t->event.reason, "the %.4g minutes it may take are over, at step %lld of %lld", o->max_seconds / 60,
+             (long long)p->step, (long long)o->schedule.steps);
+  return *reason != 0;
+}
+
+static int evaluate(sonde_trainer *t, sonde_error *err) {
+  sonde_progress *p = &t->progress;
+  int code = sonde_trainer_evaluate(t, &p->val_loss, NULL, err);
+  if (code) return code;
+  t->event.what |= SONDE_TRAIN_EVAL;
+  p->stale = p->val_loss >= p->best_loss ? p->stale + 1 : 0;   /* 0 at the first one: best_loss is NaN */
+  if (!p->stale) p->best_loss = p->val_loss;
+  return SONDE_OK;
+}
+
 static int at_boundary(sonde_trainer *t, sonde_error *err) {
   const sonde_trainer_opts *o = &t->opts;
   sonde_train_event *e = &t->event;
   int64_t step = t->progress.step;
-  int last = step == o->schedule.steps, diverged = e->what & SONDE_TRAIN_DIVERGED, code = SONDE_OK;
-  if (last) e->what |= SONDE_TRAIN_DONE;
+  int diverged = e->what & SONDE_TRAIN_DIVERGED, last = !diverged && is_over(t), code = SONDE_OK;
   if (o->valid && !diverged && (last || due(o->eval_every, step))) {
-    if ((code = sonde_trainer_evaluate(t, &t->progress.val_loss, NULL, err))) return code;
-    e->what |= SONDE_TRAIN_EVAL;
+    if ((code = evaluate(t, err))) return code;
+    last = last || is_over(t);                                 /* out of patience */
   }
+  if (last) e->what |= SONDE_TRAIN_DONE;
   fill_event(t);
   if (last || diverged || due(o->log_every, step) || (e->what & SONDE_TRAIN_EVAL) ||
       (o->n_probe && due(o->probe_every, step))) {
@@ -204,7 +231,7 @@ static int interrupt(sonde_trainer *t, sonde_error *err) {
 int sonde_trainer_run(sonde_trainer *t, sonde_train_event *event, sonde_error *err) {
   int code = SONDE_OK;
   if (!(t->event.what & ENDED)) t->event.what = 0;
-  if (!t->event.what && t->progress.step >= t->opts.schedule.steps) {
+  if (!t->event.what && is_over(t)) {
     fill_event(t);
     t->event.what = SONDE_TRAIN_DONE;
   }

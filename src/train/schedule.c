@@ -19,7 +19,7 @@ int sonde_schedule_kind_of(const char *name, int32_t *kind, sonde_error *err) {
 }
 
 int sonde_schedule_check(const sonde_schedule *s, sonde_error *err) {
-  if (s->kind < 0 || s->kind >= N_KINDS)
+  if (s->kind < 0 || s->kind > SONDE_SCHEDULE_TABLE || (s->kind == SONDE_SCHEDULE_TABLE && !s->table))
     return sonde_fail(err, SONDE_EINVAL, "schedule: no kind of number %d", s->kind);
   if (!(s->lr >= 0) || isinf(s->lr))
     return sonde_fail(err, SONDE_EINVAL, "lr must be a number >= 0, not %g", s->lr);
@@ -27,6 +27,10 @@ int sonde_schedule_check(const sonde_schedule *s, sonde_error *err) {
     return sonde_fail(err, SONDE_EINVAL, "min_lr must be a fraction of lr from 0 to 1, not %g", s->min_ratio);
   if (s->steps < 1)
     return sonde_fail(err, SONDE_EINVAL, "steps must be at least 1, not %lld", (long long)s->steps);
+  for (int64_t k = 0; s->kind == SONDE_SCHEDULE_TABLE && k < s->steps; k++)
+    if (!(s->table[k] >= 0 && isfinite(s->table[k])))
+      return sonde_fail(err, SONDE_EINVAL, "the schedule gives %g at update %lld; a rate over lr is a finite number >= 0",
+                        s->table[k], (long long)k + 1);
   if (s->warmup < 0 || s->warmup > s->steps)
     return sonde_fail(err, SONDE_EINVAL, "warmup of %lld steps does not fit a run of %lld",
                       (long long)s->warmup, (long long)s->steps);
@@ -37,6 +41,7 @@ int sonde_schedule_check(const sonde_schedule *s, sonde_error *err) {
 }
 
 double sonde_schedule_lr(const sonde_schedule *s, int64_t step) {
+  if (s->kind == SONDE_SCHEDULE_TABLE) return s->lr * s->table[step - 1];
   if (step < s->warmup) return s->lr * (double)step / (double)s->warmup;
   double floor = s->lr * s->min_ratio;
   if (s->kind == SONDE_SCHEDULE_COSINE && s->steps > s->warmup) {

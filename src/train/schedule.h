@@ -10,7 +10,8 @@
 typedef enum sonde_schedule_kind {
   SONDE_SCHEDULE_CONSTANT,
   SONDE_SCHEDULE_COSINE,
-  SONDE_SCHEDULE_WSD
+  SONDE_SCHEDULE_WSD,
+  SONDE_SCHEDULE_TABLE     /* given for each update; without warm-up */
 } sonde_schedule_kind;
 
 typedef struct sonde_schedule {
@@ -20,6 +21,7 @@ typedef struct sonde_schedule {
   int64_t steps;       /* updates in all, >= 1 */
   int64_t warmup;      /* updates of linear warm-up, 0 <= warmup <= steps: update s has lr * s / warmup */
   int64_t decay;       /* WSD only: updates of the last phase, 0 <= decay <= steps - warmup */
+  const double *table; /* TABLE only: [steps] rate of each update over lr, >= 0; borrowed */
 } sonde_schedule;
 
 /* The kind of that name ("constant", "cosine", "wsd"); EINVAL names the nearest one. */

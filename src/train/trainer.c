@@ -125,6 +125,11 @@ static int check(const sonde_trainer_opts *o, sonde_error *err) {
   if (code) return code;
   if (o->accumulate < 1)
     return sonde_fail(err, SONDE_EINVAL, "accumulate must be at least 1, not %d", o->accumulate);
+  if (o->patience < 0) return sonde_fail(err, SONDE_EINVAL, "patience must be at least 0, not %lld", (long long)o->patience);
+  if (o->patience && (!o->valid || o->eval_every < 1))
+    return sonde_fail(err, SONDE_EINVAL, "patience waits for a lower validation loss: give %s",
+                      o->valid ? "eval_every, the updates between evaluations" : "a corpus with validation text");
+  if (!(o->max_seconds >= 0)) return sonde_fail(err, SONDE_EINVAL, "max_seconds must be at least 0, not %g", o->max_seconds);
   if (!(o->clip >= 0)) return sonde_fail(err, SONDE_EINVAL, "clip must be at least 0, not %g", o->clip);
   if (!(o->weight_decay >= 0))
     return sonde_fail(err, SONDE_EINVAL, "weight_decay must be at least 0, not %g", o->weight_decay);
@@ -192,38 +197,57 @@ static int make(sonde_trainer *t, sonde_error *err) {
   return t->refresh ? SONDE_OK : err->code;
 }
 
-/* Continues from the run's checkpoint, or sets the run to its beginning. */
-static int start_run(sonde_trainer *t, sonde_error *err) {
-  sonde_run *run = t->opts.run;
-  char folder[SONDE_CHECKPOINT_NAME], sum[65];
-  const char *dir = sonde_run_dir(run);
-  int resumed = sonde_checkpoint_exists(dir), code = SONDE_OK;
-  if (resumed) code = sonde_checkpoint_load(dir, t->opts.params, t->optim, &t->progress, folder, err);
+/* Weights, and what else is asked for, of another run's checkpoint. */
+static int start_from(sonde_trainer *t, sonde_error *err) {
+  const sonde_trainer_opts *o = &t->opts;
+  char folder[SONDE_CHECKPOINT_NAME];
+  sonde_progress there;
+  int code = sonde_checkpoint_load(o->from, o->params, o->from_optimizer ? t->optim : NULL, &there, folder, err);
   if (code) return code;
-  if (t->progress.sequence != t->progress.step * t->opts.accumulate * t->rows ||
-      t->progress.seed != t->opts.seed)
+  if (o->from_optimizer) t->progress.first_update = there.first_update + there.step;
+  if (o->from_text) t->progress.sequence = t->progress.first_sequence = there.sequence;
+  return SONDE_OK;
+}
+
+static int resume(sonde_trainer *t, const char *dir, sonde_error *err) {
+  char folder[SONDE_CHECKPOINT_NAME];
+  sonde_progress *p = &t->progress;
+  int code = sonde_checkpoint_load(dir, t->opts.params, t->optim, p, folder, err);
+  if (code) return code;
+  if (p->sequence != p->first_sequence + p->step * t->opts.accumulate * t->rows || p->seed != t->opts.seed)
     return sonde_fail(err, SONDE_EINVAL,
                       "%s: the checkpoint was made with another seed, batch or accumulate; use another folder "
                       "or remove this one",
                       dir);
-  if (resumed && (code = sonde_checkpoint_adopt(dir, folder, err))) return code;
-  int64_t line = METRICS_LINE + METRICS_PER_NUMBER * ((int64_t)t->opts.blocks + t->opts.n_probe);
-  sonde_metrics *m = sonde_run_metrics(run, line, err);
-  if (!m) return err->code;
-  if ((code = sonde_metrics_rewind(m, t->progress.metrics_bytes, err))) return code;
-  sonde_metrics_sha256(m, sum);
-  if (*t->progress.metrics_sha256 && strcmp(sum, t->progress.metrics_sha256) != 0) {
-    sonde_warn("%s/metrics.jsonl: is not what was written: it was changed or is damaged, and so are the curves drawn of it", dir);
-    sonde_run_note(run, "metrics.jsonl is not what was written up to step %lld", (long long)t->progress.step);
-  }
-  if (resumed) sonde_run_note(run, "goes on at step %lld", (long long)t->progress.step);
-  return code;
+  return sonde_checkpoint_adopt(dir, folder, err);
 }
 
+/* Cuts the metrics back to where the training is. */
+static int rewind_metrics(sonde_trainer *t, sonde_error *err) {
+  sonde_run *run = t->opts.run;
+  char sum[65];
+  int64_t line = METRICS_LINE + METRICS_PER_NUMBER * ((int64_t)t->opts.blocks + t->opts.n_probe);
+  sonde_metrics *m = sonde_run_metrics(run, line, err);
+  if (!m || sonde_metrics_rewind(m, t->progress.metrics_bytes, err)) return err->code;
+  sonde_metrics_sha256(m, sum);
+  if (!*t->progress.metrics_sha256 || strcmp(sum, t->progress.metrics_sha256) == 0) return SONDE_OK;
+  sonde_warn("%s/metrics.jsonl: is not what was written: it was changed or is damaged, and so are the curves drawn of it",
+             sonde_run_dir(run));
+  sonde_run_note(run, "metrics.jsonl is not what was written up to step %lld", (long long)t->progress.step);
+  return SONDE_OK;
+}
+
+/* Goes on from the run's checkpoint, or begins: with what the parameters have, or another run's checkpoint. */
 static int start(sonde_trainer *t, sonde_error *err) {
-  t->progress = (sonde_progress){.seed = t->opts.seed, .loss = NAN, .val_loss = NAN, .best_loss = NAN};
-  int code = t->opts.run ? start_run(t, err) : SONDE_OK;
-  return code ? code : sonde_refresh_first(t->refresh, err);
+  const sonde_trainer_opts *o = &t->opts;
+  const char *dir = o->run ? sonde_run_dir(o->run) : NULL;
+  int resumed = dir && sonde_checkpoint_exists(dir);
+  t->progress = (sonde_progress){.seed = o->seed, .loss = NAN, .val_loss = NAN, .best_loss = NAN};
+  int code = resumed ? resume(t, dir, err) : o->from ? start_from(t, err) : SONDE_OK;
+  if (!code && dir) code = rewind_metrics(t, err);
+  if (code) return code;
+  if (resumed) sonde_run_note(o->run, "goes on at step %lld", (long long)t->progress.step);
+  return sonde_refresh_first(t->refresh, err);
 }
 
 sonde_trainer *sonde_trainer_new(sonde_ctx *ctx, const sonde_trainer_opts *opts, sonde_error *err) {

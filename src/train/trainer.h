@@ -42,7 +42,14 @@ typedef struct sonde_trainer_opts {
   double checkpoint_seconds;           /* and a checkpoint whenever the last is so old; 0: never */
   double tick_seconds;                 /* time between events for a progress display; 0: none */
   double flops_per_token, peak_flops;  /* for MFU; 0: not known */
+  /* when it ends before its last update: as if that had been the last one */
+  int64_t patience;                    /* after so many evaluations in a row without a lower loss; 0: never */
+  double max_seconds;                  /* after so long a training, all sessions together; 0: never */
   const volatile int *stop;            /* not 0: save and stop after the step that is running; may be NULL */
+  /* where a training that has no checkpoint of its own begins */
+  const char *from;                    /* weights of the checkpoint of this run folder; NULL: those that params have */
+  int32_t from_optimizer;              /* 1: the optimizer's states too, which go on counting updates */
+  int32_t from_text;                   /* 1: the text goes on where that run was */
   sonde_run *run;                      /* where metrics and checkpoints go; NULL: nowhere */
 } sonde_trainer_opts;
 
@@ -62,13 +69,14 @@ typedef struct sonde_train_event {
   int64_t step, steps, tokens;   /* updates done and to do; tokens trained on */
   double loss;                   /* mean over the updates since the last line of metrics */
   double val_loss;               /* of the last evaluation; NaN: none yet */
+  double best_loss;              /* the lowest of all evaluations; NaN: none yet */
   double lr, grad_norm;          /* of the last update; the norm before clipping */
   const double *block_norm;      /* [blocks]; belongs to the trainer */
   const double *variance;        /* [n_probe] of the last update that was probed; NULL: none yet */
   double tokens_per_s, ms_per_step;
   double mfu;                    /* fraction of the peak; 0: not known. All three since the last line */
   double seconds, eta;           /* of training so far and to come */
-  char reason[200];              /* DIVERGED: what, and at which step */
+  char reason[200];              /* DIVERGED: what, and at which step. DONE: why before its last update, or "" */
 } sonde_train_event;
 
 /* Makes gradients, plans and states; the handles in opts are borrowed and must stay, but for graph and params, of which

@@ -100,21 +100,47 @@ static void a_run_is_found_again_in_the_index(void **state) {
   assert_true(sonde_path_exists(in_root("depth/pre_ln-4/DONE")));
 }
 
-static void another_configuration_is_refused_by_its_keys(void **state) {
+static void another_configuration_is_told_by_its_keys(void **state) {
   (void)state;
   sonde_error err = {0};
+  char keys[SONDE_RUN_KEYS];
+  int used;
   sonde_run *r = open_run("depth/changed");
   json_t *same = json_pack("{s:{s:i}, s:i}", "model", "depth", 4, "width", 64);
   json_t *other = json_pack("{s:{s:i}, s:f, s:i}", "model", "depth", 8, "lr", 0.1, "width", 64);
-  assert_int_equal(sonde_run_config(r, other, &err), SONDE_OK);
-  assert_int_equal(sonde_run_config(r, same, &err), SONDE_OK);      /* nothing was computed yet */
+  assert_int_equal(sonde_run_config(r, same, &err), SONDE_OK);
+  assert_int_equal(sonde_run_differs(r, other, &used, keys, &err), SONDE_OK);
+  assert_int_equal(used, 0);                                         /* nothing was computed yet */
   assert_non_null(sonde_run_metrics(r, 100, &err));
-  assert_int_equal(sonde_run_config(r, other, &err), SONDE_EINVAL);
-  assert_non_null(strstr(err.text, "model.depth (was 4, now 8)"));
-  assert_non_null(strstr(err.text, "lr (was absent, now 0.1)"));
-  assert_null(strstr(err.text, "width"));
+  assert_int_equal(sonde_run_differs(r, other, &used, keys, &err), SONDE_OK);
+  assert_int_equal(used, 1);
+  assert_string_equal(keys, "model.depth (was 4, now 8), lr (was absent, now 0.1)");
+  assert_int_equal(sonde_run_differs(r, same, &used, keys, &err), SONDE_OK);
+  assert_string_equal(keys, "");
   json_decref(same);
   json_decref(other);
+  sonde_run_close(r);
+}
+
+/* Cleared, a run is one that was begun and has computed nothing. */
+static void a_run_can_begin_anew(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  char keys[SONDE_RUN_KEYS];
+  int used = 1;
+  assert_int_equal(make_run("anew/t", 2, 1), 0);
+  assert_int_equal(sonde_mkdirs(in_root("anew/t/checkpoint-5"), &err), SONDE_OK);
+  sonde_run *r = open_run("anew/t");
+  json_t *config = json_pack("{s:i}", "width", 64);
+  assert_non_null(sonde_run_metrics(r, 100, &err));
+  assert_int_equal(sonde_run_clear(r, &err), SONDE_OK);
+  assert_int_equal(sonde_run_differs(r, config, &used, keys, &err), SONDE_OK);
+  assert_int_equal(used, 0);
+  assert_false(sonde_path_exists(in_root("anew/t/checkpoint-5")) || sonde_path_exists(in_root("anew/t/DONE")));
+  assert_null(json_object_get(sonde_run_record(r), "results"));
+  assert_string_equal(text(sonde_run_record(r), "trial"), "t");
+  assert_true(sonde_path_exists(in_root("anew/t/log.txt")));
+  json_decref(config);
   sonde_run_close(r);
 }
 
@@ -397,7 +423,8 @@ static void command_lines_of_any_bytes_are_kept(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_run_is_found_again_in_the_index),
-      cmocka_unit_test(another_configuration_is_refused_by_its_keys),
+      cmocka_unit_test(another_configuration_is_told_by_its_keys),
+      cmocka_unit_test(a_run_can_begin_anew),
       cmocka_unit_test(names_are_experiment_and_trial),
       cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
       cmocka_unit_test(killed_before_the_index_knew_its_end_a_run_has_ended),

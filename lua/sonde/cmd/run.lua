@@ -1,6 +1,7 @@
 --- run - runs a Lua script with the library at hand.
 
 local core = require "sonde.core"
+local current = require "sonde.current"
 
 --- "lr=1e-3" as a key and what YAML makes of the value: a number, true, a list ([1, 2]), else text.
 local function setting(word)
@@ -26,7 +27,8 @@ return {
   summary = "run a Lua script",
   usage = "SCRIPT [--set key=value ...] [ARGUMENT ...]",
   details = "The script finds its settings in sonde.settings and its arguments in the global `arg`. Values of settings\n"
-    .. "are written as in YAML: 3, 1e-4, true, [4, 8], text. Exit status 1 when it failed, or a trial of a sweep did.",
+    .. "are written as in YAML: 3, 1e-4, true, [4, 8], text. Exit status 1 when it failed, or a trial of a sweep did;\n"
+    .. "3 when it was stopped (INT, TERM, HUP, USR1, USR2, XCPU) and the same command goes on.",
   positional = {
     { name = "script", type = "string", required = true, doc = "the file to run" },
     { name = "arguments", type = "list", repeated = true, of = { name = "argument", type = "string", doc = "" },
@@ -35,10 +37,12 @@ return {
   options = {
     { name = "set", type = "list", repeated = true, value = "KEY=VALUE",
       of = { name = "setting", type = "string", doc = "" }, doc = "a setting for the script" },
+    current.flags[1], current.flags[2],
   },
   example = "sonde run experiments/depth_sweep.lua --set scale=demo",
   run = function(options)
     local sonde = require "sonde"
+    current.take_flags(options)
     for _, word in ipairs(options.set or {}) do put(sonde.settings, setting(word)) end
     local words = { [0] = options.script }
     for i, word in ipairs(options.arguments or {}) do words[i] = word end

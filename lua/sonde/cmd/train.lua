@@ -1,6 +1,7 @@
 --- train - trains the model of a configuration.
 
 local core = require "sonde.core"
+local current = require "sonde.current"
 
 local function open_corpus(section, where)
   local corpus = require "sonde.corpus"
@@ -20,17 +21,19 @@ return {
   usage = "CONFIG.yaml [options]",
   details = "Sections of the configuration: model (as sonde.transformer), corpus (a name or path, or source: and\n"
     .. "options), train (as sonde.train). The same command goes on with a run that was stopped or killed; exit status 3\n"
-    .. "says that it was stopped and can go on.",
+    .. "says that it was stopped (by INT, TERM, HUP, USR1, USR2 or XCPU) after a checkpoint, and can go on.",
   positional = { { name = "config", type = "string", required = true, doc = "the configuration" } },
   options = {
     { name = "dir", type = "string", value = "DIR", doc = "run folder; default: the configuration's, or runs/NAME/0" },
     { name = "save", type = "string", value = "DIR", doc = "folder to save the model in; default: RUN/model" },
     { name = "json", type = "boolean", preset = false, doc = "print the result as a JSON object" },
+    current.flags[1], current.flags[2],
   },
   example = "sonde train small.yaml --threads 2",
   run = function(options)
     local sonde, cli = require "sonde", require "sonde.cli"
     local modelconfig, transformer = require "sonde.modelconfig", require "sonde.transformer"
+    current.take_flags(options)
     local sections, where = modelconfig.load(options.config)
     cli.announce()
     local corpus = open_corpus(sections.corpus, where "corpus")
@@ -47,6 +50,7 @@ return {
         or string.format("no validation text: training loss %.4f", result.loss)
       print(string.format("%s  %d steps, %d tokens, %.0f tokens/s  in %s", what, result.steps, result.tokens,
         result.tokens_per_s, result.run_dir))
+      if result.stopped then print("ended early: " .. result.stopped) end
     end
     if result.diverged then error("the training diverged: " .. result.diverged, 0) end
   end,

@@ -1,0 +1,165 @@
+--- fingerprint.lua - what a function of a script computes with, as named parts that can be compared with those of another day:
+-- its code, the values and functions around it that it uses, and the corpora among them.
+--
+-- Comments, blanks and line numbers are no part of it. Handles and objects of the library are not looked into, functions of
+-- the library and of C are taken as they are: their version stands in the run's record.
+
+local core = require "sonde.core"
+local sorted_keys = require "sonde.sorted_keys"
+
+local fingerprint = {}
+
+local MAX_DEPTH, MAX_PARTS, LONGEST = 8, 4000, 60
+
+local list_mark = getmetatable(core.list())     -- of lists that come from YAML and JSON
+
+-- What every script finds: not its own.
+local given = {}
+for name in pairs(_G) do given[name] = true end
+
+local function is_library(f)
+  local source = debug.getinfo(f, "S").source
+  return source == "=[C]" or string.sub(source, 2, #core.lua_dir() + 1) == core.lua_dir()
+end
+
+-- A constant of the code, as string.dump writes it: a short string has its type, its length + 1 with the highest bit, its bytes.
+local function mentions(code, name)
+  return #name < 40 and string.find(code, "\4" .. string.char(#name + 1 + 128) .. name, 1, true) ~= nil
+end
+
+-- "model.depth", "[3]"; a key of another kind has no place in a comparison.
+local function extended(path, key)
+  if type(key) == "number" then return string.format("%s[%.14g]", path, key) end
+  return path == "" and key or path .. "." .. key
+end
+
+local function comparable_keys(t)
+  local keys = {}
+  for key in next, t do
+    if type(key) == "string" or type(key) == "number" then keys[#keys + 1] = key end
+  end
+  table.sort(keys, function(a, b)
+    if type(a) ~= type(b) then return type(a) == "number" end
+    return a < b
+  end)
+  return keys
+end
+
+local function shown(value)
+  local text = tostring(value)
+  if type(value) == "number" then
+    text = string.format("%.14g", value)
+    if tonumber(text) ~= value then text = string.format("%.17g", value) end
+  end
+  return #text <= LONGEST and text or core.sha256(text)
+end
+
+local add       -- (state, path, value, depth)
+
+-- Global values and required modules of the script that the code names.
+local function add_globals(state, code, depth)
+  for _, name in ipairs(sorted_keys(_G)) do
+    if type(name) == "string" and not given[name] and mentions(code, name) then
+      add(state, "global " .. name, rawget(_G, name), depth)
+    end
+  end
+  for _, name in ipairs(sorted_keys(package.loaded)) do
+    if not given[name] and not string.find(name, "^sonde%f[.%z]") and mentions(code, name) then
+      add(state, "module " .. name, package.loaded[name], depth)
+    end
+  end
+end
+
+local function add_function(state, path, f, depth)
+  local code = string.dump(f, true)
+  state.parts[path] = core.sha256(code)
+  for k = 1, 255 do
+    local name, value = debug.getupvalue(f, k)
+    if not name then break end
+    if name ~= "_ENV" then add(state, path == "function" and name or path .. "/" .. name, value, depth + 1) end
+  end
+  add_globals(state, code, depth + 1)
+end
+
+local function add_table(state, path, t, depth)
+  local corpus = rawget(t, "hash") and rawget(t, "handle") and rawget(t, "spec")
+  if corpus then
+    state.parts[path] = "corpus " .. tostring(t.hash)
+    return
+  end
+  if getmetatable(t) ~= nil and getmetatable(t) ~= list_mark then return end
+  for _, key in ipairs(comparable_keys(t)) do add(state, extended(path, key), rawget(t, key), depth + 1) end
+end
+
+function add(state, path, value, depth)
+  local kind = type(value)
+  if state.count > MAX_PARTS or depth > MAX_DEPTH then return end
+  if kind == "table" or kind == "function" then
+    if state.seen[value] then return end
+    state.seen[value] = true
+    if state.library[value] then return end
+  end
+  state.count = state.count + 1
+  if kind == "function" then
+    if not is_library(value) then add_function(state, path, value, depth) end
+  elseif kind == "table" then
+    add_table(state, path, value, depth)
+  elseif kind == "number" or kind == "string" or kind == "boolean" then
+    state.parts[path] = shown(value)
+  end
+end
+
+-- The modules of Lua and of the library, which scripts hold in their variables.
+local function library_tables()
+  local set = { [_G] = true }
+  for name, module in pairs(package.loaded) do
+    if given[name] or string.find(name, "^sonde%f[.%z]") then set[module] = true end
+  end
+  return set
+end
+
+--- The parts of a function: name -> its value, or the SHA-256 of code and long texts. "function" is the function itself, the
+-- others are called as the script calls them.
+---@param f function
+---@param left_out? table[]   tables that say nothing about what f computes
+---@return table<string, string>
+function fingerprint.parts(f, left_out)
+  local state = { parts = {}, seen = { [f] = true }, library = library_tables(), count = 0 }
+  for _, t in ipairs(left_out or {}) do state.seen[t] = true end
+  add_function(state, "function", f, 0)
+  return state.parts
+end
+
+--- The parts as one SHA-256.
+---@param f function
+---@return string
+function fingerprint.of(f)
+  local parts, lines = fingerprint.parts(f), {}
+  for k, name in ipairs(sorted_keys(parts)) do lines[k] = name .. "=" .. parts[name] end
+  return core.sha256(table.concat(lines, "\n"))
+end
+
+--- What differs between the parts of two days, for a message: "lr (was 0.003, now 0.0001), its code"; nil where nothing does.
+---@param old table<string, string>
+---@param now table<string, string>
+---@return string|nil
+function fingerprint.difference(old, now)
+  local names, texts = {}, {}
+  for name in pairs(old) do names[name] = true end
+  for name in pairs(now) do names[name] = true end
+  local function brief(text)
+    if text == nil then return "absent" end
+    return (#text == 64 and string.find(text, "^%x+$")) and string.sub(text, 1, 12) or text
+  end
+  for _, name in ipairs(sorted_keys(names)) do
+    local a, b = old[name], now[name]
+    if a ~= b then
+      texts[#texts + 1] = name == "function" and "its code" or string.format("%s (was %s, now %s)", name, brief(a), brief(b))
+    end
+  end
+  local n = #texts
+  if n > 5 then texts = { texts[1], texts[2], texts[3], texts[4], string.format("and %d more", n - 4) } end
+  return n > 0 and table.concat(texts, ", ") or nil
+end
+
+return fingerprint
