@@ -62,6 +62,13 @@ make_machine() {
   esac
 }
 
+refuse() {   # WHAT: the end of what it printed, and all that failed
+  grep -E '^(FAIL|ERROR)|[Ww]arning:|[Ee]rror' "$FRESH_INSIDE/out" || true
+  tail -n 20 "$FRESH_INSIDE/out"
+  sed -n '/^not ok/,/^ok/p' "$root$home/sonde/build/test-suite.log" 2> /dev/null || true
+  fail "$1 fails ($base, $who)"
+}
+
 quickstart() {
   account=newcomer
   [ "$who" != root ] || account=root
@@ -79,12 +86,12 @@ command_of_readme() {
   fi
   if ! quickstart "$@"; then
     asked=$(sed -n 's/.*run as root: apt-get install //p' "$FRESH_INSIDE/out")
-    { [ "$who" = user ] && [ -n "$asked" ]; } || { cat "$FRESH_INSIDE/out"; fail "$what fails ($base, $who)"; }
+    { [ "$who" = user ] && [ -n "$asked" ]; } || refuse "$what"
     echo "fresh: as a user: $(tail -1 "$FRESH_INSIDE/out")"
     # shellcheck disable=SC2086
     { inside root apt-get update && inside root apt-get install -y --no-install-recommends $asked; } \
       > "$FRESH_INSIDE/apt.log" 2>&1 || { tail "$FRESH_INSIDE/apt.log"; fail "cannot install: $asked"; }
-    quickstart "$@" || { cat "$FRESH_INSIDE/out"; fail "$what fails ($base, $who)"; }
+    quickstart "$@" || refuse "$what"
   fi
   grep -E '^quickstart: |^# (TOTAL|PASS|SKIP|FAIL|ERROR)|report' "$FRESH_INSIDE/out" || true
   grep -i 'warning:' "$root$home/sonde/build/quickstart.log" && fail "the compiler warns ($base)"
