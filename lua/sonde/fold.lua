@@ -85,6 +85,7 @@ function fold.gains(model)
     error(core.where() .. string.format("the gains cannot be folded under placement '%s': without them the model "
       .. "gives something else (%.2g of its size away)", model.layers[1].placement.name, off), 0)
   end
+  require("sonde.folder_origin").inherit(model, folded)
   return folded
 end
 

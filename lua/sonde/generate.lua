@@ -14,8 +14,11 @@ generate.schema = {
   { name = "top_k", type = "integer", min = 0, preset = 0, doc = "choose among the k likeliest; 0: all" },
   { name = "top_p", type = "number", min = 0, max = 1, preset = 1, doc = "choose among the likeliest that hold this probability" },
   { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the choices" },
-  { name = "stop", type = "integer", min = 0, doc = "a token that ends a sequence; default: none" },
+  { name = "stop", type = "integer|list", min = 0, of = { name = "token", type = "integer", min = 0, doc = "" },
+    doc = "a token that ends a sequence, or a list of them; default: none" },
   { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
+  { name = "ends", type = "function",
+    doc = "called with each new token's prompt number and the token; true: that sequence ends behind it" },
   { name = "profile", type = "boolean", preset = false, doc = "say what the time behind the prompt went into" },
   { name = "each", type = "function",
     doc = "called after each step with the new tokens and their prompts' numbers, in lists used again; true: stop" },
@@ -72,14 +75,16 @@ end
 
 -- What becomes of the tokens that were chosen: into the results; returns whether it ends there.
 local function taker(group, new, results, options)
-  local list, finished, left = {}, {}, #group
+  local list, finished, left, stops = {}, {}, #group, {}
+  for _, token in ipairs(type(options.stop) == "table" and options.stop or { options.stop }) do stops[token] = true end
   return function()
     for r, number in ipairs(group) do
       local token, result = new:get(r), results[number]
       list[r] = token
       if not finished[r] then
-        finished[r] = token == options.stop
-        if finished[r] then left = left - 1 else result[#result + 1] = token end
+        if not stops[token] then result[#result + 1] = token end
+        finished[r] = stops[token] or options.ends and options.ends(number, token)
+        if finished[r] then left = left - 1 end
       end
     end
     local stopped = options.each and options.each(list, group) or false

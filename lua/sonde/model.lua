@@ -154,9 +154,10 @@ function model:count()
   return count
 end
 
---- Saves the model as a folder: config.json, model.safetensors and, if there is a tokenizer, tokenizer.json.
+--- Saves the model as a folder: config.json, model.safetensors, if there is a tokenizer tokenizer.json and
+--- tokenizer_config.json, and what the folder that the model came from holds beside them.
 ---@param dir string
----@param options? {tokenizer: userdata, dtype: "f32"|"bf16"}
+---@param options? {tokenizer: userdata, dtype: "f32"|"bf16"|"f16"}   dtype: default: what the weights were read as, else f32
 function model:save(dir, options)
   self:init()
   require("sonde.folder").save(self, dir, options)
@@ -173,19 +174,33 @@ function model:check_finite()
   return self
 end
 
---- The tokenizer in the model's folder.
+--- Whether the model has a tokenizer: that of the folder that it came from.
+---@return boolean
+function model:has_tokenizer()
+  return self.own_tokenizer ~= nil or self.origin ~= nil and self.origin.files["tokenizer.json"] ~= nil
+end
+
+--- The tokenizer of the folder that the model came from.
 ---@return userdata
 function model:tokenizer()
   if not self.own_tokenizer then
-    local path = self.folder and self.folder .. "/tokenizer.json"
-    if not path or not core.exists(path) then
-      error(core.where()
-        .. (self.folder and path .. ": there is no such file" or "the model was not loaded from a folder")
-        .. "; a tokenizer is needed to read text", 0)
+    local from = self.origin
+    local path = from and from.dir .. "/tokenizer.json"
+    local text = from and from.files["tokenizer.json"]
+    if not text then
+      error(core.where() .. (from and (from.left["tokenizer.json"] or path .. ": there is no such file")
+        or "the model was not loaded from a folder") .. "; a tokenizer is needed to read text", 0)
     end
-    self.own_tokenizer = core.tokenizer(path)
+    self.own_tokenizer = core.tokenizer(path, text)
   end
   return self.own_tokenizer
+end
+
+--- The tokens that end a text, by the folder that the model came from: eos_token_id of generation_config.json, else of
+--- config.json, else the tokenizer's end of text.
+---@return integer[]
+function model:end_tokens()
+  return require("sonde.folder_origin").end_tokens(self)
 end
 
 return model

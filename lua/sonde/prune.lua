@@ -17,7 +17,8 @@ prune.schema = {
   { name = "text", type = "any",
     doc = "what strategies measure, maps are fitted and the loss is told on: as for sonde.probe" },
   { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take" },
-  { name = "context", type = "integer", min = 2, doc = "tokens of a window; default: the model's context" },
+  { name = "context", type = "integer", min = 2, 
+    doc = "tokens of a window; default: the model's context, at most 4096 and what the text and the memory hold" },
   { name = "seed", type = "integer", min = 0, preset = 0, doc = "of what a strategy draws" },
   { name = "replace", type = "string", choices = { "drop", "linear" }, preset = "drop",
     doc = "what comes in the place of a run of blocks: nothing, or one linear map fitted on the text" },
@@ -51,6 +52,13 @@ local function check_text(model, options)
   options.tokens = math.floor(options.tokens / context) * context
   options.windows = count
   if there > options.tokens then options.text = windows.first(options.text, options.tokens + 1) end
+end
+
+-- The context where none was asked for: what the text, or the tokens to take of it, fill at least once.
+local function default_context(model, options)
+  if options.text == nil then return model.config.context end
+  local there = windows.open(options.text, model, 1):tokens()
+  return windows.context(model, math.min(there, options.tokens + 1))
 end
 
 local function task_of(model, options)
@@ -98,7 +106,7 @@ function prune.check(model, options)
     error(core.where() .. "healing trains the model; give the option heal_text, a corpus", 0)
   end
   if options.heal then check_heal(model, options.heal) end
-  options.context = options.context or model.config.context
+  if not options.context then options.context = default_context(model, options) end
   if options.text ~= nil and options.context < 2 then
     error(core.where() .. "prune: in windows of one token, as the model was made for, strategies see nothing; give a longer "
       .. "context (--context)", 0)

@@ -101,11 +101,16 @@ function cut.build(model, pieces)
   model:init()
   local smaller = require("sonde.transformer").new(options_of(model, pieces))
   local from, to = model:params(), smaller:params()
-  for _, param in ipairs(to:list()) do
-    local number, rest = string.match(param.name, "^model%.layers%.(%d+)%.(.*)$")
+  -- The parameter of the old model that one of the new model is; nil for those of linear maps.
+  local function source_name(name)
+    local number, rest = string.match(name, "^model%.layers%.(%d+)%.(.*)$")
     local piece = number and pieces[tonumber(number) + 1]
-    if not piece or piece.source then
-      local name = piece and string.format("model.layers.%d.%s", piece.source, rest) or param.name
+    if not piece then return name end
+    return piece.source and string.format("model.layers.%d.%s", piece.source, rest) or nil
+  end
+  for _, param in ipairs(to:list()) do
+    local name = source_name(param.name)
+    if name then
       to:find(param.name):copy(from:find(name))
       to:loaded(param.name)
     end
@@ -113,9 +118,7 @@ function cut.build(model, pieces)
   for index, piece in ipairs(pieces) do
     if piece.map then write_map(to, string.format("model.layers.%d.", index - 1), piece.map) end
   end
-  if model.own_tokenizer or (model.folder and core.exists(model.folder .. "/tokenizer.json")) then
-    smaller.own_tokenizer = model:tokenizer()
-  end
+  require("sonde.folder_origin").inherit(model, smaller, source_name)
   return smaller:init()
 end
 

@@ -8,11 +8,26 @@ local windows = {}
 -- A model that was made for more is measured in windows of so many tokens: attention's time and memory grow with them.
 local LONGEST = 4096
 
---- The tokens of a window that evaluation and pruning take where none are asked for.
+-- Bytes that the forward pass over one window takes beside the weights.
+local function bytes_of(model, context)
+  local trace = model:trace { batch = 1, context = context }
+  local plan = core.plan { trace.loss:sum() }
+  local bytes = plan:info().arena_bytes
+  plan:close()
+  trace.graph:close()
+  return bytes
+end
+
+--- The tokens of a window that evaluation and pruning take where none are asked for: the model's context, but no more than
+--- LONGEST, than the text holds, and than fits in half of the free memory (512 always do).
 ---@param model sonde.model
+---@param tokens? integer   of the text
 ---@return integer
-function windows.context(model)
-  return math.min(LONGEST, model.config.context)
+function windows.context(model, tokens)
+  local context = math.min(LONGEST, model.config.context, tokens and math.max(1, tokens - 1) or LONGEST)
+  local free = require("sonde.machine").memory()
+  while free and context > 512 and bytes_of(model, context) > free / 2 do context = math.floor(context / 2) end
+  return context
 end
 
 --- Windows of `context` tokens over a source, for a model.

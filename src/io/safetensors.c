@@ -153,10 +153,9 @@ static int check_cover(const source *s, extent *x, int64_t n) {
 
 static int add_entries(const source *s, const extent *x, int64_t n) {
   sonde_st *st = s->st;
-  sonde_st_entry *grown =
-    sonde_grow(st->entry, (size_t)st->n * sizeof *grown, (size_t)(st->n + n) * sizeof *grown);
-  if (n && !grown) return sonde_fail(s->err, SONDE_ENOMEM, "%s: out of memory", s->name);
-  if (n) st->entry = grown;
+  sonde_st_entry *grown = sonde__st_room(st->entry, st->n, n, &st->room, sizeof *grown);
+  if (!grown) return sonde_fail(s->err, SONDE_ENOMEM, "%s: out of memory", s->name);
+  st->entry = grown;
   for (int64_t i = 0; i < n; i++) {
     const sonde_st_entry *twin = sonde_st_find(st, x[i].entry.name);
     if (twin)

@@ -12,12 +12,16 @@ struct sonde_st {
   sonde_map *by_name;          /* name -> index + 1 */
   sonde_map *meta;
   sonde_st_entry *entry;
-  int64_t n;
+  int64_t n, room;
   sonde_mapping *map;          /* one a file */
-  int64_t files;
+  int64_t files, map_room;
 };
 
 sonde_st *sonde__st_new(sonde_error *err);
+
+/* Makes place for `more` elements of `size` bytes behind the n of an array that has *room: twice as much when it must
+ * grow, so that many small additions cost no more than one large one. NULL: no memory, and the array is as before. */
+void *sonde__st_room(void *array, int64_t n, int64_t more, int64_t *room, size_t size);
 
 /* Parses one file's bytes and appends its tensors. */
 int sonde__st_add(sonde_st *st, const void *data, int64_t size, const char *name, sonde_error *err);

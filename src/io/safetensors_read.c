@@ -33,9 +33,16 @@ void sonde_st_free(sonde_st *st) {
   sonde_release(st);
 }
 
+void *sonde__st_room(void *array, int64_t n, int64_t more, int64_t *room, size_t size) {
+  if (array && n + more <= *room) return array;
+  int64_t wanted = 2 * (n + more) + 16;
+  void *grown = sonde_grow(array, (size_t)n * size, (size_t)wanted * size);
+  if (grown) *room = wanted;
+  return grown;
+}
+
 int sonde__st_add_file(sonde_st *st, const char *path, sonde_error *err) {
-  size_t bytes = sizeof *st->map;
-  sonde_mapping *grown = sonde_grow(st->map, (size_t)st->files * bytes, (size_t)(st->files + 1) * bytes);
+  sonde_mapping *grown = sonde__st_room(st->map, st->files, 1, &st->map_room, sizeof *grown);
   if (!grown) return sonde_fail(err, SONDE_ENOMEM, "%s: out of memory", path);
   st->map = grown;
   int rc = sonde_map_file(path, &st->map[st->files], err);

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
@@ -21,7 +22,7 @@ int sonde_st_dtype_of(int dtype) {
   }
 }
 
-/* Round to nearest even, as the hardware does; overflow goes to infinity, NaN stays one. */
+/* Round to nearest even, as the hardware does; overflow goes to infinity (which check_range refuses), NaN stays one. */
 static uint16_t to_f16(float f) {
   uint32_t bits, sign, magnitude;
   memcpy(&bits, &f, sizeof bits);
@@ -108,12 +109,22 @@ static int write_header(FILE *f, const json_t *header) {
   return ok ? 0 : -1;
 }
 
-static int write_item(FILE *f, const sonde_st_item *it) {
+/* Rounding may lose digits, but a number that it makes infinite would break the model silently. */
+static int check_range(const char *path, const sonde_st_item *it, const uint16_t *half, const float *x, size_t n,
+                       sonde_error *err) {
+  const unsigned exponent = it->dtype == SONDE_ST_BF16 ? 0x7f80 : 0x7c00;
+  for (size_t i = 0; i < n; i++)
+    if ((half[i] & exponent) == exponent && isfinite(x[i]))
+      return sonde_fail(err, SONDE_EINVAL, "%s: '%s' holds %g, which is too large for %s; save it as another dtype", path,
+                        it->name, (double)x[i], sonde_st_dtype_name(it->dtype));
+  return 0;
+}
+
+static int write_item(FILE *f, const char *path, const sonde_st_item *it, sonde_error *err) {
   int64_t count = item_count(it);
-  if (!it->from_f32) {
-    size_t bytes = (size_t)(count * sonde_st_dtype_size(it->dtype));
-    return fwrite(it->data, 1, bytes, f) == bytes ? 0 : -1;
-  }
+  size_t bytes = (size_t)(count * sonde_st_dtype_size(it->dtype));
+  if (!it->from_f32)
+    return fwrite(it->data, 1, bytes, f) == bytes ? 0 : sonde_fail_errno(err, SONDE_EIO, "cannot write '%s'", path);
   const float *x = it->data;
   uint16_t half[CHUNK];
   for (int64_t at = 0; at < count; at += CHUNK) {
@@ -122,7 +133,9 @@ static int write_item(FILE *f, const sonde_st_item *it) {
       sonde_simd_get()->common.to_bf16(half, x + at, (int64_t)n);
     else
       for (size_t i = 0; i < n; i++) half[i] = to_f16(x[at + (int64_t)i]);
-    if (fwrite(half, 2, n, f) != n) return -1;
+    int rc = check_range(path, it, half, x + at, n, err);
+    if (rc) return rc;
+    if (fwrite(half, 2, n, f) != n) return sonde_fail_errno(err, SONDE_EIO, "cannot write '%s'", path);
   }
   return 0;
 }
@@ -132,10 +145,9 @@ static int write_file(const char *path, const sonde_st_item *const *item, int64_
   sonde_outfile *out = sonde_outfile_open(path, err);
   if (!out) return err->code;
   FILE *f = sonde_outfile_stream(out);
-  int rc = write_header(f, header);
-  for (int64_t i = 0; i < n && !rc; i++) rc = write_item(f, item[i]);
+  int rc = write_header(f, header) ? sonde_fail_errno(err, SONDE_EIO, "cannot write '%s'", path) : 0;
+  for (int64_t i = 0; i < n && !rc; i++) rc = write_item(f, path, item[i], err);
   if (!rc) return sonde_outfile_commit(out, err);
-  rc = sonde_fail_errno(err, SONDE_EIO, "cannot write '%s'", path);
   sonde_outfile_abandon(out);
   return rc;
 }

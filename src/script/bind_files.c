@@ -81,14 +81,15 @@ static int core_remove_tree(lua_State *L) {
   return 0;
 }
 
-/* core.read_file(path) -> bytes, at most 1 GiB */
+/* core.read_file(path[, most]) -> bytes, at most so many; default 1 GiB */
 static int read_file(lua_State *L) {
   const char *path = sonde_lua_string(L, 1);
+  int64_t most = sonde_lua_opt_integer(L, 2, 0, 0, INT64_MAX);
   sonde_error err = {0};
   char *data = NULL;
   int64_t size = 0;
   sonde_lua_box *box = sonde_lua_new(L, &text_type, 0);
-  int rc = sonde_file_read(path, 0, &data, &size, &err);
+  int rc = sonde_file_read(path, most, &data, &size, &err);
   box->p = data;
   sonde_lua_check(L, rc, &err);
   lua_pushlstring(L, data, (size_t)size);

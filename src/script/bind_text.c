@@ -40,12 +40,13 @@ static lua_tokenizer *new_tokenizer(lua_State *L) {
   return box->p;
 }
 
-/* core.tokenizer(path) -> tokenizer, from a tokenizer.json */
+/* core.tokenizer(path[, json]) -> tokenizer, from a tokenizer.json; json: its text, which is then not read */
 static int core_tokenizer(lua_State *L) {
-  const char *path = sonde_lua_string(L, 1);
+  size_t n = 0;
+  const char *path = sonde_lua_string(L, 1), *json = lua_isnoneornil(L, 2) ? NULL : sonde_lua_bytes(L, 2, &n);
   sonde_error err = {0};
   lua_tokenizer *k = new_tokenizer(L);
-  k->t = sonde_tokenizer_load(path, &err);
+  k->t = json ? sonde_tokenizer_parse(json, (int64_t)n, path, &err) : sonde_tokenizer_load(path, &err);
   if (!k->t) sonde_lua_raise(L, &err);
   return 1;
 }

@@ -22,8 +22,9 @@ static const sonde_lua_type text_type = {"text", free_text, NULL};
 
 /* ---- json_t to Lua and back ---- */
 
-/* A null in an object is an absent key; in a list it is false, so that the places of the others stay. */
-static void push_json(lua_State *L, const json_t *v, int depth) {
+/* Where nulls are not kept, one in an object is an absent key; in a list it is false, so that the places of the others
+ * stay. Kept ones are core.null, which is written as null again. */
+static void push_json(lua_State *L, const json_t *v, int nulls, int depth) {
   luaL_checkstack(L, 6, "a tree nested too deeply");
   if (depth > 2 * MAX_DEPTH) sonde_lua_fail(L, "a tree nested too deeply");
   switch (json_typeof(v)) {
@@ -32,8 +33,8 @@ static void push_json(lua_State *L, const json_t *v, int depth) {
       json_t *child;
       lua_createtable(L, 0, (int)json_object_size(v));
       json_object_foreach((json_t *)v, key, child) {
-        if (json_is_null(child)) continue;
-        push_json(L, child, depth + 1);
+        if (json_is_null(child) && !nulls) continue;
+        push_json(L, child, nulls, depth + 1);
         lua_setfield(L, -2, key);
       }
       break;
@@ -41,7 +42,7 @@ static void push_json(lua_State *L, const json_t *v, int depth) {
     case JSON_ARRAY:
       lua_createtable(L, (int)json_array_size(v), 0);
       for (size_t k = 0; k < json_array_size(v); k++) {
-        push_json(L, json_array_get(v, k), depth + 1);
+        push_json(L, json_array_get(v, k), nulls, depth + 1);
         lua_rawseti(L, -2, (lua_Integer)k + 1);
       }
       sonde_lua_mark_list(L);
@@ -50,6 +51,10 @@ static void push_json(lua_State *L, const json_t *v, int depth) {
     case JSON_INTEGER: lua_pushinteger(L, json_integer_value(v)); break;
     case JSON_REAL: lua_pushnumber(L, json_real_value(v)); break;
     case JSON_TRUE: lua_pushboolean(L, 1); break;
+    case JSON_NULL:
+      if (nulls) lua_pushlightuserdata(L, NULL);
+      else lua_pushboolean(L, 0);
+      break;
     default: lua_pushboolean(L, 0); break;
   }
 }
@@ -107,6 +112,10 @@ static json_t *shallow(lua_State *L, int index) {
     case LUA_TTABLE:
       v = lua_rawlen(L, index) > 0 || sonde_lua_is_marked(L, index) ? json_array() : json_object();
       break;
+    case LUA_TLIGHTUSERDATA:
+      if (lua_touserdata(L, index)) refuse(L, "a pointer");
+      v = json_null();
+      break;
     default: refuse(L, "a value that is neither number, string, boolean nor table");
   }
   if (!v) sonde_lua_fail(L, "no memory for a JSON tree");
@@ -155,30 +164,31 @@ json_t *sonde_lua_to_tree(lua_State *L, int index) {
 
 sonde_lua_box *sonde_lua_new_tree(lua_State *L) { return sonde_lua_new(L, &tree_type, 0); }
 
-void sonde_lua_push_tree(lua_State *L, const json_t *tree) { push_json(L, tree, 0); }
+void sonde_lua_push_tree(lua_State *L, const json_t *tree) { push_json(L, tree, 0, 0); }
 
-static int push_tree(lua_State *L, sonde_lua_box *box, const sonde_error *err) {
+static int push_tree(lua_State *L, sonde_lua_box *box, int nulls, const sonde_error *err) {
   if (!box->p) sonde_lua_raise(L, err);
-  push_json(L, box->p, 0);
+  push_json(L, box->p, nulls, 0);
   return 1;
 }
 
-/* core.json_decode(text[, name]) -> value; core.json_load(path) -> value */
+/* core.json_decode(text[, name]) -> value; core.json_load(path[, nulls]) -> value; nulls: keep them, as core.null */
 static int json_decode(lua_State *L) {
   size_t n;
   const char *text = sonde_lua_bytes(L, 1, &n), *name = sonde_lua_opt_string(L, 2, "JSON text");
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &tree_type, 0);
   box->p = sonde_json_parse(text, (int64_t)n, name, &err);
-  return push_tree(L, box, &err);
+  return push_tree(L, box, 0, &err);
 }
 
 static int json_read(lua_State *L) {
+  int nulls = lua_toboolean(L, 2);
   const char *path = sonde_lua_string(L, 1);
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new(L, &tree_type, 0);
   box->p = sonde_json_load(path, 0, &err);
-  return push_tree(L, box, &err);
+  return push_tree(L, box, nulls, &err);
 }
 
 static int push_text(lua_State *L, sonde_lua_box *box, const char *what, const sonde_error *err) {
@@ -230,7 +240,7 @@ static int doc_where(lua_State *L) {
 
 static int push_doc(lua_State *L, sonde_lua_box *box, const sonde_error *err) {
   if (!box->p) sonde_lua_raise(L, err);
-  push_json(L, sonde_doc_root(box->p), 0);
+  push_json(L, sonde_doc_root(box->p), 0, 0);
   lua_insert(L, -2);
   return 2;
 }
@@ -278,4 +288,6 @@ void sonde_bind_tree(lua_State *L) {
       {"list", core_list},          {NULL, NULL},
   };
   sonde_lua_functions(L, functions);
+  lua_pushlightuserdata(L, NULL);
+  lua_setfield(L, -2, "null");
 }

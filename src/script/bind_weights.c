@@ -65,37 +65,54 @@ static int weights_read(lua_State *L) {
   return 0;
 }
 
+/* w:equal(name, other) -> whether the two tensors have the same shape, dtype and bytes */
+static int weights_equal(lua_State *L) {
+  sonde_st *st = to_weights(L);
+  const sonde_st_entry *a = sonde_st_find(st, sonde_lua_string(L, 2)), *b = sonde_st_find(st, sonde_lua_string(L, 3));
+  lua_pushboolean(L, a && b && a->dtype == b->dtype && a->rank == b->rank && !memcmp(a->dim, b->dim, sizeof a->dim) &&
+                       (!a->bytes || !memcmp(a->data, b->data, (size_t)a->bytes)));
+  return 1;
+}
+
 static const luaL_Reg weights_methods[] = {
-    {"names", weights_names}, {"find", weights_find}, {"read", weights_read}, {NULL, NULL},
+    {"names", weights_names}, {"find", weights_find}, {"read", weights_read}, {"equal", weights_equal}, {NULL, NULL},
 };
 
 static const sonde_lua_type weights_type = {"weights file", free_weights, weights_methods};
 
+/* The dtype that a tensor is saved as: what the text says, for f32 tensors. */
+static void choose_dtype(lua_State *L, sonde_st_item *item, const sonde_tensor *t, const char *dtype) {
+  int half = !strcmp(dtype, "f32") ? 0 : !strcmp(dtype, "bf16") ? SONDE_ST_BF16 : !strcmp(dtype, "f16") ? SONDE_ST_F16 : -1;
+  if (half < 0) sonde_lua_fail(L, "weights cannot be saved as '%s'; known: f32, bf16, f16", dtype);
+  item->from_f32 = half && t->shape.dtype == SONDE_F32;
+  item->dtype = item->from_f32 ? half : sonde_st_dtype_of(t->shape.dtype);
+}
+
 static void *take_tensor(lua_State *L, int index) { return sonde_lua_handle(L, index, &sonde_lua_tensor); }
 
-/* core.weights_save(path, names, tensors[, dtype]): whole or not at all. dtype "f32" (default) or "bf16" rounds. */
+/* core.weights_save(path, names, tensors[, dtypes]): whole or not at all. dtypes has "f32", "bf16" or "f16" for each, to
+ * which f32 tensors are rounded; without it none is. */
 static int weights_save(lua_State *L) {
   static const char *const meta[] = {"format", "pt", NULL};   /* what Hugging Face's loader asks for */
   lua_settop(L, 4);
-  const char *path = sonde_lua_string(L, 1), *dtype = sonde_lua_opt_string(L, 4, "f32");
-  int bf16 = !strcmp(dtype, "bf16");
-  if (!bf16 && strcmp(dtype, "f32"))
-    return sonde_lua_fail(L, "weights cannot be saved as '%s'; known: f32, bf16", dtype);
-  int n, n_tensors;
+  const char *path = sonde_lua_string(L, 1), **dtype = NULL;
+  int n, n_tensors, n_dtypes;
   const char **name = sonde_lua_strings(L, 2, "the names", &n);
   sonde_tensor **tensor = (sonde_tensor **)sonde_lua_handles(L, 3, "the tensors", &n_tensors, take_tensor);
   if (n != n_tensors) return sonde_lua_fail(L, "%d names for %d tensors", n, n_tensors);
+  if (!lua_isnil(L, 4)) {
+    dtype = sonde_lua_strings(L, 4, "the dtypes", &n_dtypes);
+    if (n != n_dtypes) return sonde_lua_fail(L, "%d dtypes for %d tensors", n_dtypes, n);
+  }
   sonde_st_item *items = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *items, 0);
   memset(items, 0, (size_t)(n + 1) * sizeof *items);
   for (int k = 0; k < n; k++) {
     const sonde_tensor *t = tensor[k];
     items[k].name = name[k];
-    int round = bf16 && t->shape.dtype == SONDE_F32;
-    items[k].dtype = round ? SONDE_ST_BF16 : sonde_st_dtype_of(t->shape.dtype);
     items[k].rank = t->shape.rank;
     items[k].dim = t->shape.dim;
     items[k].data = t->data;
-    items[k].from_f32 = round;
+    choose_dtype(L, &items[k], t, dtype ? dtype[k] : "f32");
   }
   sonde_error err = {0};
   sonde_lua_check(L, sonde_st_save(path, items, n, meta, &err), &err);

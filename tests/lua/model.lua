@@ -379,7 +379,9 @@ end
 
 function TestFolder:test_what_cannot_be_opened_is_refused_by_name()
   local cases = {
-    { { rope_scaling = { rope_type = "llama3", factor = 8 } }, "rope scaling 'llama3' is not supported" },
+    { { rope_scaling = { rope_type = "yarn", factor = 8 } }, "rope scaling 'yarn' is not supported; known: default, linear" },
+    { { rope_scaling = { rope_type = "llama3", factor = 8, low_freq_factor = 1 } },
+      "rope scaling 'llama3' of 'rope_scaling' has no 'high_freq_factor'" },
     { { attention_bias = true }, "'attention_bias' is not supported" },
     { { model_type = "qwen2" }, "model_type 'qwen2' is not supported" },
     { { hidden_act = "gelu" }, "hidden_act 'gelu' is not supported" },

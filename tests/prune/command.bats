@@ -57,8 +57,8 @@ field() {   # field FILE EXPRESSION: of a JSON file, in Lua
   "$SONDE" generate --model twice-a --prompt "in the" --tokens 5 2> /dev/null
   run --separate-stderr "$SONDE" prune --model twice-a --strategy random --seed 3 --remove 1 --text text.txt --out twice-b
   [ "$status" -eq 0 ]
-  [[ "${lines[0]}" =~ ^removed\ [0-2]\ of\ 3\ blocks\ by\ random ]]
-  [[ "${lines[1]}" =~ ^loss\ before\ [0-9.]+,\ pruned\ [0-9.]+\ \(nats\)$ ]]
+  [[ "${lines[0]}" =~ ^removed\ block\ [0-2]\ \(blocks\ 0\ to\ 2\)\ by\ random:\ 2\ blocks\ are\ left ]]
+  [[ "${lines[1]}" =~ ^loss\ before\ [0-9.]+,\ pruned\ [0-9.]+\ \(nats,\ [0-9]+\ windows\ of\ [0-9]+\ tokens\)$ ]]
   [ "${lines[2]}" = "model: twice-b" ]
 }
 
@@ -144,12 +144,12 @@ refuses() {   # TEXT OPTIONS...
   refuses "at least 1" --strategy last --remove 0
   refuses "--remove must be a whole number, not 1e+20" --strategy last --remove 99999999999999999999
   echo "a few words" > short.txt
-  refuses "short.txt" --strategy last --remove 1 --heal 100 --heal-text short.txt
+  refuses "short.txt" --strategy last --remove 1 --heal 100 --heal-text short.txt --context 24
   for strategy in last influence; do
     refuses "are less than one window of 24; give a longer text, or a smaller context (--context)" --strategy $strategy \
-      --remove 1 --text short.txt
+      --remove 1 --text short.txt --context 24
     refuses "5 tokens are less than one window of 24; give more tokens, or a smaller context (--context)" \
-      --strategy $strategy --remove 1 --text text.txt --tokens 5
+      --strategy $strategy --remove 1 --text text.txt --tokens 5 --context 24
   done
   run "$SONDE" prune --model pre_ln --strategy last --remove 1 --out lns
   [ "$status" -eq 1 ]
@@ -178,6 +178,23 @@ refuses() {   # TEXT OPTIONS...
     [[ $stderr == *"less than one window of 100000; give a longer text, or a smaller context (--context)"* ]]
     [ ! -e absent ]
   done
+}
+
+@test "windows that nobody asked for are no longer than the text, and are told" {
+  head -c 60 text.txt > short.txt
+  sed 's/"max_position_embeddings": 24/"max_position_embeddings": 131072/; s/"context": 24/"context": 131072/' pre_ln/config.json > long.json
+  cp -r pre_ln long
+  mv long.json long/config.json
+  for text in short.txt text.txt; do
+    rm -rf within
+    run --separate-stderr "$SONDE" prune --model long --strategy influence --remove 1 --text $text --out within --heal 40 --batch 1
+    [ "$status" -eq 0 ]
+    [[ "$output" =~ \(nats,\ 1\ windows\ of\ ([0-9]+)\ tokens\) ]]
+    tokens=${BASH_REMATCH[1]}
+    [ "$tokens" = "$("$SONDE" eval --model long --text $text --json 2> /dev/null | sed -n 's/.*"context": \([0-9]*\).*/\1/p')" ]
+  done
+  [ "$tokens" -le 4096 ]
+  [ "$(field within/config.json f.max_position_embeddings)" = 131072 ]
 }
 
 @test "weights that are no numbers are refused, and named" {

@@ -16,21 +16,6 @@ local function whole(text)
   return #text
 end
 
--- Prints the text of tokens as they come; an unfinished character waits for its other bytes.
-local function printer(tokenizer)
-  local one, waiting = {}, ""
-  return function(token)
-    one[1] = token
-    local text = waiting .. tokenizer:decode(one, true)
-    local cut = whole(text)
-    io.write(string.sub(text, 1, cut))
-    io.flush()
-    waiting = string.sub(text, cut + 1)
-  end, function()
-    io.write(waiting, "\n")
-  end
-end
-
 -- The prompts of the command line and of the file, and each as a list of tokens.
 local function prompts_of(options)
   local prompts = options.prompt or {}
@@ -55,6 +40,78 @@ local function encoded(tokenizer, prompts)
   return lists, longest
 end
 
+-- What ends a text: the folder's end tokens and those of --stop, as a set and a list; and the texts of --stop that are no
+-- tokens.
+local function stops_of(options, model, tokenizer)
+  local set, list, texts = {}, {}, {}
+  local function add(token)
+    if not set[token] then set[token], list[#list + 1] = true, token end
+  end
+  for _, token in ipairs(model:end_tokens()) do
+    if token >= 0 then add(token) end      -- -1 in a folder: there is none
+  end
+  for _, word in ipairs(options.stop or {}) do
+    if word == "" then error("--stop needs a token or a text", 0) end
+    local token = tokenizer:special(word) or string.match(word, "^%d+$") and tonumber(word)
+    if token then add(token) else texts[#texts + 1] = word end
+  end
+  return set, list, texts
+end
+
+-- Where a text ends, by the first of some texts in it: nil where none is.
+local function first_of(texts, text)
+  local first
+  for _, word in ipairs(texts) do
+    local at = string.find(text, word, 1, true)
+    if at and (not first or at < first) then first = at end
+  end
+  return first
+end
+
+-- How many bytes at the end of a text may be the beginning of one of some texts.
+local function begun_at_end(texts, text)
+  local most = 0
+  for _, word in ipairs(texts) do
+    for n = math.min(#word - 1, #text), most + 1, -1 do
+      if string.sub(text, -n) == string.sub(word, 1, n) then
+        most = n
+        break
+      end
+    end
+  end
+  return most
+end
+
+-- Prints the text of tokens as they come, up to the first of some texts; an unfinished character, and what may be the
+-- beginning of such a text, waits for what follows.
+local function printer(tokenizer, texts)
+  local one, waiting, ended = {}, "", false
+  return function(token)
+    one[1] = token
+    local text = waiting .. tokenizer:decode(one, true)
+    local stop = first_of(texts, text)
+    local cut = stop and stop - 1 or math.min(whole(text), #text - begun_at_end(texts, text))
+    if ended then return end
+    io.write(string.sub(text, 1, cut))
+    io.flush()
+    ended, waiting = stop ~= nil, stop and "" or string.sub(text, cut + 1)
+  end, function()
+    io.write(waiting, "\n")
+  end
+end
+
+-- Whether a prompt's text ends with a token, because it then holds one of some texts: for the option `ends`.
+local function watcher(tokenizer, texts)
+  local tail, one, longest = {}, {}, 0
+  for _, word in ipairs(texts) do longest = math.max(longest, #word) end
+  return #texts > 0 and function(number, token)
+    one[1] = token
+    local text = (tail[number] or "") .. tokenizer:decode(one, true)
+    tail[number] = string.sub(text, -math.max(1, longest - 1))
+    return first_of(texts, text) ~= nil
+  end or nil
+end
+
 local function as_json(prompts, texts, tokens, speed)
   local list = core.list()
   for k, prompt in ipairs(prompts) do list[k] = { prompt = prompt, text = clean(texts[k]), tokens = tokens[k] } end
@@ -77,6 +134,8 @@ return {
     { name = "temperature", type = "number", min = 0, preset = 0.8, doc = "divides the logits; 0: always the likeliest token" },
     { name = "top_k", type = "integer", min = 0, preset = 0, doc = "choose among the k likeliest; 0: all" },
     { name = "top_p", type = "number", min = 0, max = 1, preset = 1, doc = "choose among the likeliest that hold this probability" },
+    { name = "stop", type = "list", repeated = true, value = "TOKEN", of = { name = "stop", type = "string", doc = "" },
+      doc = "ends a text too, beside the folder's end tokens: a special token, a token's number, or any text; give it again" },
     { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the choices" },
     { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
     { name = "json", type = "boolean", preset = false, doc = "the result as a JSON object" },
@@ -90,19 +149,23 @@ return {
     local lists, longest = encoded(tokenizer, prompts)
     windows.note(model, longest + options.tokens, "texts")
     local streams, begun = #prompts == 1 and not options.json, false
-    local show, finish = printer(tokenizer)
+    local stops, list_of_stops, stop_texts = stops_of(options, model, tokenizer)
+    local show, finish = printer(tokenizer, stop_texts)
     local tokens, speed = sonde.generate(model, lists, {
       tokens = options.tokens, temperature = options.temperature, top_k = options.top_k, top_p = options.top_p,
-      seed = options.seed, dtype = options.dtype, stop = tokenizer:eot(),
+      seed = options.seed, dtype = options.dtype, stop = list_of_stops, ends = watcher(tokenizer, stop_texts),
       each = streams and function(list)
         if not begun then io.write(prompts[1]) end      -- only now has nothing failed
         begun = true
-        if list[1] ~= tokenizer:eot() then show(list[1]) end
+        if not stops[list[1]] then show(list[1]) end
       end or nil,
     })
     if streams then return finish() end
     local texts = {}
-    for k, list in ipairs(tokens) do texts[k] = tokenizer:decode(list, true) end
+    for k, list in ipairs(tokens) do
+      local text = tokenizer:decode(list, true)
+      texts[k] = string.sub(text, 1, (first_of(stop_texts, text) or #text + 1) - 1)
+    end
     if options.json then return print(as_json(prompts, texts, tokens, speed)) end
     for k, text in ipairs(texts) do print((k > 1 and "\n" or "") .. prompts[k] .. text) end
   end,

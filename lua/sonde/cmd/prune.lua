@@ -42,29 +42,34 @@ local function check(options)
 end
 
 -- A text file as a corpus that is trained on from end to end.
-local function training_text(model, path, context, options)
+local function training_text(model, path, options)
   local tokens = require("sonde.windows").read(model, path, options)
-  if tokens:count() < context + 1 then
-    error(string.format("%s: %d tokens hold no sequence of %d and a target; give a longer text, or a smaller "
-      .. "--context", path, tokens:count(), context), 0)
-  end
   return { vocab = model.config.vocab, handle = tokens, spec = path, hash = core.file_sha256(path) }
 end
 
-local function pruning_of(model, options)
-  local context = options.context or model.config.context
-  local text = options.text and require("sonde.windows").read(model, options.text, options)
-  local heal
-  if options.heal then
-    heal = {
-      tokens = options.heal, lora = options.lora, lr = options.lr, context = context, batch = options.batch or 16,
-      seed = options.seed, eval_every = 0, probe_every = 0,
-    }
+-- The options of healing, and the corpus for it.
+local function healing_of(model, options)
+  if not options.heal then return nil end
+  local windows = require "sonde.windows"
+  local corpus = training_text(model, options.heal_text or options.text, options)
+  local tokens = corpus.handle:count()
+  local context = options.context or windows.context(model, tokens)
+  if tokens < context + 1 then
+    error(string.format("%s: %d tokens hold no sequence of %d and a target; give a longer text, or a smaller "
+      .. "--context", corpus.spec, tokens, context), 0)
   end
   return {
-    strategy = options.strategy, remove = options.remove, replace = options.replace, seed = options.seed, text = text,
-    tokens = options.tokens, context = options.context, heal = heal, progress = require("sonde.progress").share(),
-    heal_text = heal and training_text(model, options.heal_text or options.text, context, options),
+    tokens = options.heal, lora = options.lora, lr = options.lr, context = context, batch = options.batch or 16,
+    seed = options.seed, eval_every = 0, probe_every = 0,
+  }, corpus
+end
+
+local function pruning_of(model, options)
+  local heal, heal_text = healing_of(model, options)
+  return {
+    strategy = options.strategy, remove = options.remove, replace = options.replace, seed = options.seed,
+    text = options.text and require("sonde.windows").read(model, options.text, options), tokens = options.tokens,
+    context = options.context, heal = heal, heal_text = heal_text, progress = require("sonde.progress").share(),
   }
 end
 
@@ -73,16 +78,17 @@ local function facts_of(options, model, smaller, facts)
   local healing = facts.healing
   return {
     strategy = facts.strategy, replace = facts.replace, removed = facts.removed, kept = facts.kept, scores = facts.scores,
-    maps = facts.maps, sample = facts.sample, loss = facts.loss, out = options.out, dtype = options.dtype,
+    maps = facts.maps, sample = facts.sample, loss = facts.loss, out = options.out,
+    dtype = require("sonde.folder").dtype(smaller, options.dtype),
     depth = { before = model.config.depth, pruned = smaller.config.depth },
     parameters = { before = model:count().total, pruned = smaller:count().total },
     healing = healing and { tokens = healing.tokens, train_loss = healing.train_loss, lora = options.lora },
   }
 end
 
--- The loss of the folder: rounding to bf16 can cost some, of the large weights of a linear map above all.
-local function saved_loss(model, facts, pruning, options)
-  if options.dtype == "f32" then return facts.loss.healed or facts.loss.pruned end
+-- The loss of the folder: rounding to 16 bits can cost some, of the large weights of a linear map above all.
+local function saved_loss(model, smaller, facts, pruning, options)
+  if options.dtype == "f32" or not (options.dtype or smaller.stored) then return facts.loss.healed or facts.loss.pruned end
   local prune = require "sonde.prune"
   return prune.loss(require("sonde").load(options.out), prune.check(model, pruning))
 end
@@ -90,15 +96,17 @@ end
 local function say(facts)
   local removed = {}
   for i, block in ipairs(facts.removed) do removed[i] = tostring(block) end
-  print(string.format("removed %s of %d blocks by %s: %d parameters, were %d", table.concat(removed, ", "),
-    facts.depth.before, facts.strategy, facts.parameters.pruned, facts.parameters.before))
+  print(string.format("removed %s %s (blocks 0 to %d) by %s: %d blocks are left, %d parameters of %d",
+    #removed == 1 and "block" or "blocks", table.concat(removed, ", "), facts.depth.before - 1, facts.strategy,
+    facts.depth.pruned, facts.parameters.pruned, facts.parameters.before))
   for _, map in ipairs(facts.maps or {}) do
     print(string.format("a linear map stands for blocks %d to %d and misses %.3f of their output (norm)", map.first,
       map.last, map.residual))
   end
   if facts.loss then
     local healed = facts.loss.healed and string.format(", healed %.4f", facts.loss.healed) or ""
-    print(string.format("loss before %.4f, pruned %.4f%s (nats)", facts.loss.before, facts.loss.pruned, healed))
+    print(string.format("loss before %.4f, pruned %.4f%s (nats, %d windows of %d tokens)", facts.loss.before,
+      facts.loss.pruned, healed, facts.sample.windows, facts.sample.context))
     if facts.dtype ~= "f32" then print(string.format("loss as saved in %s %.4f", facts.dtype, facts.loss.saved)) end
   end
   print("model: " .. facts.out)
@@ -120,7 +128,7 @@ return {
     { name = "tokens", type = "integer", min = 2,
       doc = "tokens of the text to take, from the first, in whole windows; default: 16384" },
     { name = "context", type = "integer", min = 2, max = 1048576,
-      doc = "tokens of a window; default: the model's context" },
+      doc = "tokens of a window; default: the model's context, at most 4096 and what text and memory hold" },
     { name = "seed", type = "integer", min = 0, preset = 0,
       doc = "of random choices, and of the order of text in healing" },
     { name = "replace", type = "string", choices = { "drop", "linear" }, preset = "drop",
@@ -131,7 +139,8 @@ return {
       doc = "train low-rank adapters on the blocks next to a cut, nothing else" },
     { name = "lr", type = "number", min = 0, doc = "peak learning rate of healing; default: 3e-4, with --lora 1e-3" },
     { name = "batch", type = "integer", min = 1, max = 1048576, doc = "sequences of an update of healing; default: 16" },
-    { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of the saved weights" },
+    { name = "dtype", type = "string", choices = { "f32", "bf16", "f16" },
+      doc = "of the saved weights; default: as in the model's folder" },
     { name = "json", type = "boolean", preset = false, doc = "what was done, as a JSON object" },
   },
   example = "sonde prune --model runs/depth/0/model --strategy angular --remove 2 --text book.txt --out smaller",
@@ -152,7 +161,7 @@ return {
     end
     check_out(options.out, options.model)
     smaller:save(options.out, { dtype = options.dtype })
-    if facts.loss then facts.loss.saved = saved_loss(model, facts, pruning, options) end
+    if facts.loss then facts.loss.saved = saved_loss(model, smaller, facts, pruning, options) end
     facts = facts_of(options, model, smaller, facts)
     if options.json then print(core.json_encode(facts, 2)) else say(facts) end
   end,
