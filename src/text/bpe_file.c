@@ -6,6 +6,7 @@
 #include "io/json.h"
 #include "text/bpe_file.h"
 #include "text/tokenizer_internal.h"
+#include "text/unicode.h"
 
 /* The bytes in GPT-2's alphabet: none of its letters is a space, which separates the sides of a merge. */
 static int spell(const sonde_bpe_model *m, int64_t k, sonde_bytes *out) {
@@ -15,6 +16,30 @@ static int spell(const sonde_bpe_model *m, int64_t k, sonde_bytes *out) {
     if (sonde_bytes_add(out, letter, (int64_t)strlen(letter))) return SONDE_ENOMEM;
   }
   return 0;
+}
+
+/* Special tokens stand beside the tokens of the text, so none may be spelled like another. */
+static int check_special(const sonde_bpe_model *m, const char *const *special, int n_special, sonde_error *err) {
+  sonde_map *names = sonde_map_new();
+  sonde_bytes text = {0};
+  int rc = names ? 0 : SONDE_ENOMEM;
+  for (int i = 0; i < n_special && !rc; i++) {
+    int64_t n = (int64_t)strlen(special[i]);
+    if (!n || sonde_utf8_prefix(special[i], n) < n || sonde_map_get(names, special[i]))
+      rc = sonde_fail(err, SONDE_EINVAL, "special token %d, '%.40s', is %s", i + 1, special[i],
+                      !n ? "empty" : sonde_map_get(names, special[i]) ? "there twice" : "no UTF-8");
+    else
+      rc = sonde_map_set(names, special[i], names);
+  }
+  for (int64_t k = 0; k < m->tokens && !rc && n_special; k++) {
+    text.n = 0;
+    if ((rc = spell(m, k, &text)) || !sonde_map_get(names, text.data)) continue;
+    rc = sonde_fail(err, SONDE_EINVAL, "the special token '%.40s' is spelled like a token of the text; write it with marks, as "
+                    "<|%.40s|>", text.data, text.data);
+  }
+  sonde_map_free(names);
+  sonde_bytes_free(&text);
+  return rc == SONDE_ENOMEM ? sonde_fail(err, rc, "training a tokenizer: out of memory") : rc;
 }
 
 static json_t *make_vocab(const sonde_bpe_model *m, const char *const *special, int n_special) {
@@ -64,6 +89,7 @@ static json_t *byte_level(void) {
 
 sonde_tokenizer *sonde_bpe_tokenizer(const sonde_bpe_model *m, const char *const *special, int n_special,
                                      sonde_error *err) {
+  if (check_special(m, special, n_special, err)) return NULL;
   json_t *model =
     json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
               "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
@@ -75,10 +101,16 @@ sonde_tokenizer *sonde_bpe_tokenizer(const sonde_bpe_model *m, const char *const
   char *text = tree ? sonde_json_text(tree, 2) : NULL;
   json_decref(tree);
   if (!text) {
-    sonde_fail(err, SONDE_ENOMEM, "training a tokenizer: out of memory, or a special token that is no UTF-8");
+    sonde_fail(err, SONDE_ENOMEM, "training a tokenizer: out of memory");
     return NULL;
   }
-  sonde_tokenizer *t = sonde_tokenizer_parse(text, (int64_t)strlen(text), "trained tokenizer", err);
+  int64_t size = (int64_t)strlen(text);
+  sonde_tokenizer *t = NULL;
+  if (size > SONDE_TOKENIZER_BYTES)      /* long runs of one character make tokens as long */
+    sonde_fail(err, SONDE_ELIMIT, "a tokenizer of this text would be a file of %lld bytes, more than the %d that are read",
+               (long long)size, SONDE_TOKENIZER_BYTES);
+  else
+    t = sonde_tokenizer_parse(text, size, "trained tokenizer", err);
   sonde_release(text);
   return t;
 }

@@ -161,14 +161,29 @@ static int encode_piece(void *arg, const char *p, int64_t n) {
 
 /* ---- added tokens -------------------------------------------------------------------------------------- */
 
-/* The longest added token that begins at p, or NULL. */
+/* The first of list[lo .. hi), all alike before byte `depth` and longer, whose byte there is at least c. */
+static int32_t first_from(const sonde_added_set *set, int32_t lo, int32_t hi, int64_t depth, int c) {
+  while (lo < hi) {
+    int32_t middle = lo + (hi - lo) / 2;
+    if ((unsigned char)set->list[middle]->text[depth] < c) lo = middle + 1;
+    else hi = middle;
+  }
+  return lo;
+}
+
+/* The longest added token that begins at p, or NULL: byte by byte, the range of those that fit narrows. */
 static const sonde_added *token_at(const sonde_added_set *set, const char *p, int64_t n) {
   unsigned char c = (unsigned char)*p;
-  for (int32_t i = set->first[c]; i < set->first[c + 1]; i++) {
-    const sonde_added *a = set->list[i];
-    if (a->n <= n && !memcmp(a->text, p, (size_t)a->n)) return a;
+  int32_t lo = set->first[c], hi = set->first[c + 1];
+  const sonde_added *best = NULL;
+  for (int64_t depth = 1; lo < hi; depth++) {
+    if (set->list[lo]->n == depth) best = set->list[lo++];
+    if (depth == n) break;
+    int32_t from = first_from(set, lo, hi, depth, (unsigned char)p[depth]);
+    hi = first_from(set, from, hi, depth, (unsigned char)p[depth] + 1);
+    lo = from;
   }
-  return NULL;
+  return best;
 }
 
 static int stands_alone(const char *p, int64_t n, int64_t begin, int64_t end) {
@@ -177,7 +192,8 @@ static int stands_alone(const char *p, int64_t n, int64_t begin, int64_t end) {
 
 typedef int (*text_fn)(sonde_encoder *e, const char *p, int64_t n, int flags);
 
-/* Emits the added tokens of a set and hands the text between them to `rest`. */
+/* Emits the added tokens of a set and hands the text between them to `rest`. The next one is looked for behind the token
+ * itself, not behind the blanks that it takes: one that begins among those is found, as in the library the files are of. */
 static int split_added(sonde_encoder *e, const sonde_added_set *set, const char *p, int64_t n, int flags,
                        text_fn rest) {
   int64_t from = 0;
@@ -197,7 +213,6 @@ static int split_added(sonde_encoder *e, const sonde_added_set *set, const char 
       if (begin < from) begin = from;
     }
     if (a->strip_right) end += sonde_space_at_start(p + end, n - end);
-    i = end;
     if (begin > from && (rc = rest(e, p + from, begin - from, flags))) return rc;
     if (sonde_ids_push(e->out, a->id)) return no_memory(e);
     from = end;

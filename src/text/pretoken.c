@@ -1,6 +1,7 @@
 /* pretoken.c - cutting by regexes, one inside the other. */
 #include "config.h"
 
+#include <stdio.h>
 #include <string.h>
 #include "text/pretoken.h"
 #include "text/unicode.h"
@@ -12,7 +13,15 @@ enum { JIT_STACK_FIRST = 32 << 10, JIT_STACK_MOST = 8 << 20 };
 /* Patterns come from libraries whose engine is Oniguruma or Rust's: what those and PCRE2 take for
  * different things is spelled out, and what cannot be is refused. */
 
-#define WORD_CLASS "\\p{L}\\p{M}\\p{Nd}\\p{Pc}"
+/* Oniguruma's \w: alphabetic characters (those that are no letters, marks or numbers stand in circles and squares), marks,
+ * decimal digits, connectors. By itself, outside a class, it also has six numbers of Latin-1. */
+#define WORD_CLASS \
+  "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+#define WORD_ALONE "\\xb2\\xb3\\xb9\\xbc-\\xbe"
+
+/* From 10.40 on PCRE2 knows the property itself, and has Script and Script_Extensions apart. */
+#define KNOWS_PROPERTIES (PCRE2_MAJOR > 10 || PCRE2_MINOR >= 40)
+#define NO_SPACE (KNOWS_PROPERTIES ? "\\P{wspace}" : "\\S")
 
 typedef struct speller {
   const char *pattern;
@@ -28,16 +37,46 @@ static int add_text(speller *s, const char *text) {
 /* The two bytes at `at` are an escape. Returns 0, SONDE_ENOMEM or SONDE_EUNSUP. */
 static int spell_escape(speller *s, int64_t at) {
   char c = s->pattern[at + 1];
-  const char *body = c == 's' || c == 'S' ? SONDE_SPACE_CLASS : c == 'w' || c == 'W' ? WORD_CLASS : NULL;
-  int negated = c == 'S' || c == 'W';
-  if (body && s->in_class) {
-    if (negated) return sonde_bytes_add(s->out, s->pattern + at, 2); /* a class cannot hold a negated list */
-    return add_text(s, body);
+  int word = c == 'w' || c == 'W', negated = c == 'S' || c == 'W';
+  if (word || c == 's' || c == 'S') {
+    const char *body = word ? WORD_CLASS : SONDE_SPACE_CLASS;
+    if (!s->in_class)
+      return add_text(s, negated ? "[^" : "[") || add_text(s, body) || (word && add_text(s, WORD_ALONE)) || add_text(s, "]")
+               ? SONDE_ENOMEM
+               : 0;
+    if (!negated) return add_text(s, body);
+    return c == 'W' ? SONDE_EUNSUP : add_text(s, NO_SPACE);                         /* a class holds no negated list */
   }
-  if (body)
-    return add_text(s, negated ? "[^" : "[") || add_text(s, body) || add_text(s, "]") ? SONDE_ENOMEM : 0;
   if (strchr("hHvVbBRXKGNQE", c) && c) return SONDE_EUNSUP;
   return sonde_bytes_add(s->out, s->pattern + at, 2);
+}
+
+#if KNOWS_PROPERTIES
+/* Whether the name of a property is a script's. For PCRE2 alone would mean Script_Extensions (many a mark and number is
+ * used by several scripts), elsewhere it means Script. */
+static int is_script(const char *name, int64_t n) {
+  char text[64];
+  int code, length = snprintf(text, sizeof text, "\\p{sc:%.*s}", (int)n, name);
+  PCRE2_SIZE at;
+  if (n < 3 || length >= (int)sizeof text || memchr(name, ':', (size_t)n) || memchr(name, '=', (size_t)n)) return 0;
+  pcre2_code *re = pcre2_compile((PCRE2_SPTR)text, (PCRE2_SIZE)length, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+  pcre2_code_free(re);
+  return re != NULL;
+}
+#else
+static int is_script(const char *name, int64_t n) {      /* here it means Script as it stands */
+  (void)name, (void)n;
+  return 0;
+}
+#endif
+
+/* \p{NAME} or \P{^NAME} at `at`: how many bytes of it stand before the name, where the name is a script's; else 0. */
+static int64_t before_script(const speller *s, int64_t at) {
+  int64_t from = at + 3;
+  if (from >= s->n || (s->pattern[at + 1] != 'p' && s->pattern[at + 1] != 'P') || s->pattern[at + 2] != '{') return 0;
+  if (s->pattern[from] == '^') from++;
+  const char *end = memchr(s->pattern + from, '}', (size_t)(s->n - from));
+  return end && is_script(s->pattern + from, end - s->pattern - from) ? from - at : 0;
 }
 
 static int spell_pattern(const char *pattern, int64_t n, sonde_bytes *out) {
@@ -45,8 +84,12 @@ static int spell_pattern(const char *pattern, int64_t n, sonde_bytes *out) {
   int64_t class_at = 0;
   for (int64_t i = 0; i < n; i++) {
     char c = pattern[i], after = i + 1 < n ? pattern[i + 1] : '\0';
+    int64_t head = c == '\\' ? before_script(&s, i) : 0;
     int rc = 0;
-    if (c == '\\' && i + 1 < n) {
+    if (head) {
+      rc = sonde_bytes_add(out, pattern + i, head) || add_text(&s, "sc:") ? SONDE_ENOMEM : 0;
+      i += head - 1;
+    } else if (c == '\\' && i + 1 < n) {
       rc = spell_escape(&s, i++);
     } else if (s.in_class && (c == '[' || (c == '&' && after == '&'))) {
       rc = SONDE_EUNSUP;       /* classes within classes */

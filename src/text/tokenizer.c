@@ -15,6 +15,7 @@ void sonde_tokenizer_free(sonde_tokenizer *t) {
   sonde_stages_free(&t->stages);
   sonde_intern_free(&t->whole);
   sonde_release(t->whole_id);
+  sonde_map_free(t->by_name);
   sonde_release(t->before);
   sonde_release(t->after);
   sonde_release(t->merge);
@@ -37,11 +38,8 @@ const char *sonde_tokenizer_hash(const sonde_tokenizer *t) {
 }
 
 int32_t sonde_tokenizer_special(const sonde_tokenizer *t, const char *text) {
-  for (int64_t i = 0; i < t->added_n; i++) {
-    const sonde_token *token = &t->token[t->added[i].id];
-    if (!strcmp(token->bytes, text)) return t->added[i].id;
-  }
-  return -1;
+  const sonde_added *a = sonde_map_get(t->by_name, text);
+  return a ? a->id : -1;
 }
 
 int32_t sonde_tokenizer_eot(const sonde_tokenizer *t) {
@@ -65,12 +63,11 @@ int sonde_decode(const sonde_tokenizer *t, const int32_t *ids, int64_t n, int sk
   for (int64_t i = 0; i < n && !rc; i++) {
     int64_t size;
     const char *p = sonde_tokenizer_bytes(t, ids[i], &size);
-    if (!p) {
+    if (ids[i] < 0) {
       sonde_bytes_free(&out);
-      return sonde_fail(err, SONDE_EINVAL, "the id %d is no token of this vocabulary of %lld", ids[i],
-                        (long long)t->vocab);
+      return sonde_fail(err, SONDE_EINVAL, "the id %d is no token", ids[i]);
     }
-    if (!(skip_special && t->token[ids[i]].special)) rc = sonde_bytes_add(&out, p, size);
+    if (p && !(skip_special && t->token[ids[i]].special)) rc = sonde_bytes_add(&out, p, size);
   }
   if (rc) {
     sonde_bytes_free(&out);

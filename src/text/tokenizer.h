@@ -3,7 +3,7 @@
  * The kind is GPT-2's (Radford et al., 2019): text is cut by a regex, each piece is spelled in bytes, and
  * pairs merge in the order of their rank. Files of that kind made elsewhere give the ids their own library
  * gives; whatever such a file asks for beyond it (another model, another normaliser than NFC, ...) is
- * refused by name, never ignored. */
+ * refused by name, never ignored; what has no effect on the ids of a whole text (truncation, padding) is told. */
 #ifndef SONDE_TEXT_TOKENIZER_H
 #define SONDE_TEXT_TOKENIZER_H
 
@@ -46,8 +46,9 @@ void sonde_encoder_free(sonde_encoder *e);
 /* Appends the ids of text[0..n) to *out. Bytes that are no UTF-8 are encoded as bytes. */
 int sonde_encode(sonde_encoder *e, const char *text, int64_t n, int flags, sonde_ids *out, sonde_error *err);
 
-/* The bytes of the ids in memory of sonde_alloc, with a NUL after the end; EINVAL for an id that is none.
- * skip_special leaves special tokens out. */
+/* The bytes of the ids in memory of sonde_alloc, with a NUL after the end. An id that no token has stands for nothing: models
+ * have more rows than tokens (padding, holes), and may choose one. EINVAL for a negative id. skip_special leaves special
+ * tokens out. */
 int sonde_decode(const sonde_tokenizer *t, const int32_t *ids, int64_t n, int skip_special, char **text,
                  int64_t *bytes, sonde_error *err);
 

@@ -7,6 +7,8 @@
 #include "text/pretoken.h"
 #include "text/tokenizer.h"
 
+enum { SONDE_TOKENIZER_BYTES = 256 << 20 };   /* a file that is larger is neither read nor made */
+
 /* A merge of two ids. A free slot of the table has rank -1. */
 typedef struct sonde_merge { int32_t a, b, rank, id; } sonde_merge;
 
@@ -24,7 +26,7 @@ typedef struct sonde_added {
   int special, single_word, strip_left, strip_right, normalized;
 } sonde_added;
 
-/* Added tokens by first byte, longest first: list[first[c]] .. list[first[c + 1]]. */
+/* Added tokens in the order of their bytes; those that begin with c are list[first[c]] .. list[first[c + 1]]. */
 typedef struct sonde_added_set {
   const sonde_added **list;
   int32_t first[257];
@@ -48,6 +50,7 @@ struct sonde_tokenizer {
   sonde_stages stages;
   sonde_added *added;
   int64_t added_n;
+  sonde_map *by_name;          /* the added tokens by what they are called in the file */
   sonde_added_set raw, normalized;
   int32_t *before, *after;     /* the post-processor's tokens */
   int64_t before_n, after_n;

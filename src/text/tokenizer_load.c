@@ -3,11 +3,12 @@
 
 #include <string.h>
 #include "base/file.h"
+#include "base/log.h"
 #include "base/sha256.h"
 #include "io/json.h"
 #include "text/tokenizer_internal.h"
 
-enum { MAX_FILE = 256 << 20, SPARE_IDS = 65536 };
+enum { SPARE_IDS = 65536 };
 
 typedef struct loader {
   sonde_tokenizer *t;
@@ -87,18 +88,18 @@ static int read_whole_tokens(const loader *l) {
 
 /* ---- merges -------------------------------------------------------------------------------------------- */
 
-/* "a b" or ["a", "b"]; *b may come from the middle of a string. */
-static int read_sides(const loader *l, const json_t *v, size_t rank, char *buf, size_t room, const char **a,
-                      const char **b) {
+/* "a b" or ["a", "b"]; the string is copied into buf, and *b comes from its middle. */
+static int read_sides(const loader *l, const json_t *v, size_t rank, sonde_bytes *buf, const char **a, const char **b) {
   const char *s = json_string_value(v);
+  buf->n = 0;
   if (s) {
     const char *space = strchr(s, ' ');
-    if (!space || strchr(space + 1, ' ') || json_string_length(v) >= room)
+    if (!space || strchr(space + 1, ' '))
       return sonde_fail(l->err, SONDE_EFORMAT, "%s: merge %zu is not two tokens", l->name, rank);
-    memcpy(buf, s, json_string_length(v) + 1);
-    buf[space - s] = '\0';
-    *a = buf;
-    *b = buf + (space - s) + 1;
+    if (sonde_bytes_add(buf, s, (int64_t)json_string_length(v))) return no_memory(l);
+    buf->data[space - s] = '\0';
+    *a = buf->data;
+    *b = buf->data + (space - s) + 1;
     return 0;
   }
   *a = json_string_value(json_array_get(v, 0));
@@ -116,24 +117,18 @@ static int find_id(const loader *l, const json_t *vocab, const char *spelling, s
   return 0;
 }
 
-enum { MAX_SPELLING = 1 << 16 };
-
-static int read_merge(const loader *l, const json_t *vocab, const json_t *v, size_t rank, char *buf,
+/* buf: memory for the two sides, and for both in one. */
+static int read_merge(const loader *l, const json_t *vocab, const json_t *v, size_t rank, sonde_bytes buf[2],
                       sonde_merge *m) {
   const char *a = NULL, *b = NULL;
-  char *joined = buf + MAX_SPELLING;
-  int rc = read_sides(l, v, rank, buf, MAX_SPELLING, &a, &b);
+  int rc = read_sides(l, v, rank, &buf[0], &a, &b);
   if (rc) return rc;
-  size_t na = strlen(a), nb = strlen(b);
-  if (na + nb >= MAX_SPELLING)
-    return sonde_fail(l->err, SONDE_EFORMAT, "%s: merge %zu makes a token of %zu bytes", l->name, rank,
-                      na + nb);
-  memcpy(joined, a, na);
-  memcpy(joined + na, b, nb + 1);
+  buf[1].n = 0;
+  if (sonde_bytes_add(&buf[1], a, (int64_t)strlen(a)) || sonde_bytes_add(&buf[1], b, (int64_t)strlen(b))) return no_memory(l);
   m->rank = (int32_t)rank;
   rc = find_id(l, vocab, a, rank, &m->a);
   if (!rc) rc = find_id(l, vocab, b, rank, &m->b);
-  return rc ? rc : find_id(l, vocab, joined, rank, &m->id);
+  return rc ? rc : find_id(l, vocab, buf[1].data, rank, &m->id);
 }
 
 /* A pair that is listed twice has its last rank, as in the library these files come from. */
@@ -159,15 +154,16 @@ static int read_merges(const loader *l, const json_t *vocab, const json_t *merge
   t->merge_slots = 16;
   while (t->merge_slots < 2 * (int64_t)json_array_size(merges)) t->merge_slots *= 2;
   t->merge = sonde_alloc((size_t)t->merge_slots * sizeof *t->merge);
-  char *buf = sonde_alloc(2 * MAX_SPELLING);
-  int rc = t->merge && buf ? 0 : no_memory(l);
+  sonde_bytes buf[2] = {{0}, {0}};
+  int rc = t->merge ? 0 : no_memory(l);
   for (int64_t i = 0; i < t->merge_slots && !rc; i++) t->merge[i].rank = -1;
   if (!rc) json_array_foreach(merges, rank, v) {
     sonde_merge m;
     if ((rc = read_merge(l, vocab, v, rank, buf, &m))) break;
     place_merge(t, &m);
   }
-  sonde_release(buf);
+  sonde_bytes_free(&buf[0]);
+  sonde_bytes_free(&buf[1]);
   return rc;
 }
 
@@ -177,7 +173,6 @@ static int read_merges(const loader *l, const json_t *vocab, const json_t *merge
 static int check_model(const loader *l, const json_t *model) {
   static const char *const absent[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
   const char *type = json_string_value(json_object_get(model, "type"));
-  int on, rc;
   if (type && strcmp(type, "BPE"))
     return sonde_fail(l->err, SONDE_EUNSUP, "%s: a model of type '%s'; only byte-level BPE is read", l->name,
                       type);
@@ -187,20 +182,19 @@ static int check_model(const loader *l, const json_t *model) {
         !(json_is_real(v) && json_real_value(v) == 0))
       return sonde_fail(l->err, SONDE_EUNSUP, "%s: the model's '%s' is not supported", l->name, absent[i]);
   }
-  if ((rc = sonde_json_bool_or(model, "byte_fallback", 0, l->name, &on, l->err))) return rc;
-  if (on)
-    return sonde_fail(l->err, SONDE_EUNSUP, "%s: the model's 'byte_fallback' is not supported", l->name);
   return sonde_json_bool_or(model, "ignore_merges", 0, l->name, &l->t->whole_first, l->err);
 }
 
-/* An unknown token would stand for bytes that have none; with all 256 there it can stay unused. */
+/* What stands for bytes that have no token: with all 256 there it can stay unused. */
 static int check_unknown(const loader *l, const json_t *model) {
-  const json_t *v = json_object_get(model, "unk_token");
-  if (!json_is_string(v)) return 0;
-  for (int c = 0; c < 256; c++)
+  int fallback, rc = sonde_json_bool_or(model, "byte_fallback", 0, l->name, &fallback, l->err);
+  if (rc) return rc;
+  const char *what = fallback ? "byte_fallback" : json_is_string(json_object_get(model, "unk_token")) ? "unk_token" : NULL;
+  for (int c = 0; c < 256 && what; c++)
     if (l->t->byte_id[c] < 0)
-      return sonde_fail(l->err, SONDE_EUNSUP,
-                        "%s: the model's 'unk_token' is not supported where bytes have no token", l->name);
+      return sonde_fail(l->err, SONDE_EUNSUP, "%s: the model's '%s' is not supported where bytes have no token", l->name,
+                        what);
+  if (fallback) sonde_info("note: %s: the setting 'byte_fallback' is not used: every byte has a token", l->name);
   return 0;
 }
 
@@ -249,7 +243,7 @@ sonde_tokenizer *sonde_tokenizer_parse(const char *json, int64_t size, const cha
 sonde_tokenizer *sonde_tokenizer_load(const char *path, sonde_error *err) {
   char *json;
   int64_t size;
-  if (sonde_file_read(path, MAX_FILE, &json, &size, err)) return NULL;
+  if (sonde_file_read(path, SONDE_TOKENIZER_BYTES, &json, &size, err)) return NULL;
   sonde_tokenizer *t = sonde_tokenizer_parse(json, size, path, err);
   sonde_release(json);
   return t;

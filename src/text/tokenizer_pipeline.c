@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/log.h"
 #include "io/json.h"
 #include "text/tokenizer_internal.h"
 #include "text/unicode.h"
@@ -51,22 +52,25 @@ static int read_normalizer(const loader *l, const json_t *v) {
 
 /* ---- added tokens -------------------------------------------------------------------------------------- */
 
-static int by_length(const void *x, const void *y) {
+static int by_text(const void *x, const void *y) {
   const sonde_added *a = *(const sonde_added *const *)x, *b = *(const sonde_added *const *)y;
-  unsigned char ca = (unsigned char)a->text[0], cb = (unsigned char)b->text[0];
-  if (ca != cb) return ca < cb ? -1 : 1;
-  return a->n != b->n ? (a->n > b->n ? -1 : 1) : (a->id > b->id) - (a->id < b->id);
+  int order = memcmp(a->text, b->text, (size_t)(a->n < b->n ? a->n : b->n));
+  if (order) return order;
+  return a->n != b->n ? (a->n > b->n) - (a->n < b->n) : (a->id > b->id) - (a->id < b->id);
 }
 
 static int build_set(const loader *l, sonde_added_set *set, int normalized) {
   sonde_tokenizer *t = l->t;
-  int32_t n = 0;
+  int32_t n = 0, kept = 0;
   set->list = sonde_arena_alloc(t->arena, (size_t)(t->added_n + 1) * sizeof *set->list);
   if (!set->list) return no_memory(l);
   for (int64_t i = 0; i < t->added_n; i++)
     if (t->added[i].n && t->added[i].normalized == normalized) set->list[n++] = &t->added[i];
-  qsort(set->list, (size_t)n, sizeof *set->list, by_length);
-  for (int32_t i = 0; i < n; i++) set->first[(unsigned char)set->list[i]->text[0] + 1]++;
+  qsort(set->list, (size_t)n, sizeof *set->list, by_text);
+  for (int32_t i = 0; i < n; i++)      /* of the same text once */
+    if (!i || set->list[i]->n != set->list[kept - 1]->n || memcmp(set->list[i]->text, set->list[kept - 1]->text, (size_t)set->list[i]->n))
+      set->list[kept++] = set->list[i];
+  for (int32_t i = 0; i < kept; i++) set->first[(unsigned char)set->list[i]->text[0] + 1]++;
   for (int c = 0; c < 256; c++) set->first[c + 1] += set->first[c];
   return 0;
 }
@@ -101,7 +105,8 @@ static int read_added_token(const loader *l, const json_t *vocab, const json_t *
   a->text = sonde_arena_strdup(t->arena, text);
   a->n = n;
   sonde_bytes_free(&buf);
-  return a->text ? 0 : no_memory(l);
+  if (!a->text || (!sonde_map_get(t->by_name, whole) && sonde_map_set(t->by_name, whole, a))) return no_memory(l);
+  return 0;
 }
 
 static int read_added(const loader *l, const json_t *list, const json_t *vocab) {
@@ -112,7 +117,8 @@ static int read_added(const loader *l, const json_t *list, const json_t *vocab) 
   if (list && !json_is_array(list) && !json_is_null(list))
     return sonde_fail(l->err, SONDE_EFORMAT, "%s: added_tokens is not a list", l->name);
   t->added = sonde_arena_alloc(t->arena, (json_array_size(list) + 1) * sizeof *t->added);
-  if (!t->added) return no_memory(l);
+  t->by_name = sonde_map_new();
+  if (!t->added || !t->by_name) return no_memory(l);
   json_array_foreach(list, i, v) {
     if ((rc = read_added_token(l, vocab, v, &t->added[i]))) return rc;
     t->added_n++;
@@ -242,11 +248,17 @@ static int read_decoder(const loader *l, const json_t *v) {
   return strcmp(type_of(v), "ByteLevel") ? unsupported(l, "decoder", type_of(v)) : 0;
 }
 
+/* Settings for batches of texts of one length: none of them changes what a text is encoded to here. */
+static void note_idle(const loader *l, const json_t *tree, const char *name) {
+  const json_t *v = json_object_get(tree, name);
+  if (v && !json_is_null(v)) sonde_info("note: %s: the setting '%s' is not used: texts are encoded whole", l->name, name);
+}
+
 int sonde_tokenizer_read_pipeline(sonde_tokenizer *t, const void *json, const char *name, sonde_error *err) {
   loader l = {t, name, err};
   const json_t *tree = json, *pre = json_object_get(tree, "pre_tokenizer");
-  const json_t *cut = json_object_get(tree, "truncation");
-  if (cut && !json_is_null(cut)) return unsupported(&l, "setting", "truncation");
+  note_idle(&l, tree, "truncation");
+  note_idle(&l, tree, "padding");
   int rc = each_step(&l, json_object_get(tree, "normalizer"), "normalizers", read_normalizer);
   if (!rc)
     rc = read_added(&l, json_object_get(tree, "added_tokens"),

@@ -38,7 +38,12 @@ static int is_space(int32_t c) {
          c == 0x3000;
 }
 
+/* \w of Unicode's rules for expressions (UTS 18): alphabetic, marks, decimal digits, connectors, and the two joiners.
+ * Alphabetic beyond letters, their numbers and marks are only the letters in circles and squares. */
 static int is_word(int32_t c) {
+  if (c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) ||
+      (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189))
+    return 1;
   switch (utf8proc_category(c)) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:

@@ -19,7 +19,7 @@ int64_t sonde_utf8_bad(const char *p, int64_t n);
 int64_t sonde_space_at_start(const char *p, int64_t n);
 int64_t sonde_space_at_end(const char *p, int64_t n);
 
-/* Whether valid UTF-8 begins, or ends, with a letter, mark, digit or connector. 0 when empty. */
+/* Whether valid UTF-8 begins, or ends, with a character of words: letter, mark, digit, connector, joiner. 0 when empty. */
 int sonde_word_at_start(const char *p, int64_t n);
 int sonde_word_at_end(const char *p, int64_t n);
 

@@ -5,6 +5,7 @@ EXTRA_DIST += %D%/make_safetensors.py %D%/halves.safetensors
 EXTRA_DIST += %D%/make_train.py %D%/train.json
 EXTRA_DIST += %D%/make_plugins.py %D%/plugins.json
 EXTRA_DIST += %D%/make_tokenizers.js %D%/tokenizers.json
+EXTRA_DIST += %D%/make_added_tokens.js %D%/added_tokens.json
 EXTRA_DIST += %D%/make_norms.py %D%/norms.json
 EXTRA_DIST += %D%/make_probes.py %D%/llama_probes
 EXTRA_DIST += %D%/make_lstsq.py %D%/lstsq.json

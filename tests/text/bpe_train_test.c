@@ -167,12 +167,58 @@ static void any_allocation_may_fail(void **state) {
   sonde_pool_free(p);
 }
 
+/* Runs of one letter make tokens as long as themselves: whatever is trained is a file that is read. */
+static void what_is_trained_can_be_read(void **state) {
+  enum { LONGEST = (1 << 18) + 1 };
+  sonde_error err = {0};
+  char folder[256], path[300];
+  (void)state;
+  snprintf(path, sizeof path, "%s/t.json", test_folder(folder, sizeof folder));
+  char *run = malloc(LONGEST);
+  memset(run, 'a', LONGEST);
+  for (int64_t n = 1 << 15; n < LONGEST; n *= 2)
+    for (int64_t more = -1; more <= 1; more++) {
+      sonde_text text = {run, n + more};
+      sonde_bpe_opts opts = {.vocab = 300};
+      sonde_tokenizer *t = sonde_bpe_train(&text, 1, &opts, pool, &err);
+      if (!t) fail_msg("%lld: %s", (long long)(n + more), err.text);
+      assert_int_equal(sonde_tokenizer_save(t, path, &err), 0);
+      sonde_tokenizer *again = sonde_tokenizer_load(path, &err);
+      if (!again) fail_msg("%lld: %s", (long long)(n + more), err.text);
+      sonde_ids a = reference_encode(t, run, n + more, 0), b = reference_encode(again, run, n + more, 0);
+      assert_int_equal(a.n, b.n);
+      assert_memory_equal(a.id, b.id, (size_t)a.n * sizeof *a.id);
+      sonde_ids_free(&a);
+      sonde_ids_free(&b);
+      sonde_tokenizer_free(t);
+      sonde_tokenizer_free(again);
+    }
+  free(run);
+  test_folder_drop(folder);
+}
+
+static void special_tokens_are_apart_from_all_others(void **state) {
+  static const struct { const char *names[2], *what; } bad[] = {
+    {{"<s>", ""}, "empty"}, {{"<s>", "<s>"}, "there twice"}, {{"<s>", "a\xff"}, "no UTF-8"}, {{"<s>", "a"}, "spelled like a token"},
+    {{"<s>", "the"}, "spelled like a token"}, {{"\xc4\xa0", "<s>"}, "spelled like a token"}};
+  sonde_text text = {"the then the them", 17};
+  (void)state;
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    sonde_error err = {0};
+    sonde_bpe_opts opts = {.vocab = 264, .special = bad[i].names, .n_special = 2};
+    sonde_tokenizer *t = sonde_bpe_train(&text, 1, &opts, pool, &err);
+    if (t || err.code != SONDE_EINVAL || !strstr(err.text, bad[i].what)) fail_msg("'%s' lacks '%s'", err.text, bad[i].what);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(merges_are_those_of_the_foreign_library),
     cmocka_unit_test(threads_change_nothing),
     cmocka_unit_test(the_vocabulary_has_the_size_asked_for),
     cmocka_unit_test(any_allocation_may_fail),
+    cmocka_unit_test(what_is_trained_can_be_read),
+    cmocka_unit_test(special_tokens_are_apart_from_all_others),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -63,7 +63,8 @@ end
 
 function TestTokenizer:test_mistakes_name_the_line()
   local t = core.tokenizer_train(texts, { vocab = 264 })
-  lu.assertStrContains(assert_fails("the id 264 is no token", t.decode, t, { 264 }), "text.lua:")
+  lu.assertStrContains(assert_fails("the id -1 is no token", t.decode, t, { -1 }), "text.lua:")
+  lu.assertEquals(t:decode({ 264, 1000000 }), "")
   assert_fails("token id 1 of the list is none", t.decode, t, { "x" })
   assert_fails("text 2 must be a string", core.tokenizer_train, { "a", 7 }, { vocab = 264 })
   assert_fails("a vocabulary of 12", core.tokenizer_train, texts, { vocab = 12 })

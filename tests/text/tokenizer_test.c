@@ -1,5 +1,7 @@
 /* tokenizer_test.c - ids as the Hugging Face library has them, texts back, files refused. */
+#include <time.h>
 #include "reference.h"
+#include "base/log.h"
 
 static json_t *ref;
 
@@ -163,7 +165,10 @@ static void special_tokens_can_be_text(void **state) {
   assert_int_equal(sonde_tokenizer_special(t, "<|endoftext|>"), 0);
   assert_int_equal(sonde_tokenizer_special(t, "the"), -1);
   int32_t beyond = (int32_t)sonde_tokenizer_vocab(t);
-  assert_int_equal(sonde_decode(t, &beyond, 1, 0, &back, &n, &err), SONDE_EINVAL);
+  int32_t padded[] = {beyond, as_token.id[0], beyond + 1000, as_token.id[2]};      /* rows of a model that no token has */
+  assert_int_equal(sonde_decode(t, padded, 4, 0, &back, &n, &err), 0);
+  assert_string_equal(back, "ab");
+  sonde_release(back);
   beyond = -1;
   assert_int_equal(sonde_decode(t, &beyond, 1, 0, &back, &n, &err), SONDE_EINVAL);
   sonde_ids_free(&as_token);
@@ -252,11 +257,72 @@ static void what_is_not_known_is_refused_by_name(void **state) {
   refused("post_processor", "{\"type\":\"BertProcessing\",\"cls\":[\"a\",99999],\"sep\":[\"b\",1]}",
           SONDE_EFORMAT, "id");
   refused("decoder", "{\"type\":\"WordPiece\"}", SONDE_EUNSUP, "'WordPiece'");
-  refused("truncation", "{\"max_length\":512}", SONDE_EUNSUP, "truncation");
   refused("model.type", "\"WordPiece\"", SONDE_EUNSUP, "'WordPiece'");
   refused("model.dropout", "0.1", SONDE_EUNSUP, "'dropout'");
   refused("model.continuing_subword_prefix", "\"##\"", SONDE_EUNSUP, "'continuing_subword_prefix'");
-  refused("model.byte_fallback", "true", SONDE_EUNSUP, "'byte_fallback'");
+}
+
+/* Settings that change no ids of a whole text are told and passed over; where they would change some, they are refused. */
+static void settings_without_effect_are_passed_over(void **state) {
+  static const char *const settings[] = {
+    "{\"truncation\":{\"direction\":\"Right\",\"max_length\":4,\"strategy\":\"LongestFirst\",\"stride\":0}}",
+    "{\"padding\":{\"strategy\":{\"Fixed\":64},\"direction\":\"Right\",\"pad_id\":0,\"pad_type_id\":0,\"pad_token\":\"x\"}}",
+    "{\"model\":{\"byte_fallback\":true}}", "{\"model\":{\"unk_token\":\"a\"}}", "{\"model\":{\"fuse_unk\":true}}"};
+  sonde_error err = {0};
+  (void)state;
+  sonde_tokenizer *plain = base();
+  sonde_ids want = reference_encode(plain, "the depth of the sea", 20, 0);
+  for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+    json_t *tree = json_deep_copy(json_object_get(ref, "base")), *setting = json_loads(settings[i], 0, NULL);
+    json_object_update_recursive(tree, setting);
+    sonde_tokenizer *t = reference_parse(tree, &err);
+    if (!t) fail_msg("%s: %s", settings[i], err.text);
+    sonde_ids got = reference_encode(t, "the depth of the sea", 20, 0);
+    assert_int_equal(got.n, want.n);
+    assert_memory_equal(got.id, want.id, (size_t)got.n * sizeof *got.id);
+    sonde_ids_free(&got);
+    sonde_tokenizer_free(t);
+    json_object_del(json_object_get(json_object_get(tree, "model"), "vocab"), "Q");      /* now a byte has no token */
+    t = reference_parse(tree, &err);
+    assert_true(i < 2 || i == 4 ? t != NULL : !t && err.code == SONDE_EUNSUP);
+    sonde_tokenizer_free(t);
+    json_decref(setting);
+    json_decref(tree);
+  }
+  sonde_ids_free(&want);
+  sonde_tokenizer_free(plain);
+}
+
+/* Some work for each added token and each place of the text, and no more: of tokens that begin alike, too. */
+static void many_added_tokens_cost_little(void **state) {
+  enum { MANY = 20000 };
+  sonde_error err = {0};
+  char name[64], text[64 * 200];
+  int n = 0;
+  (void)state;
+  json_t *tree = json_deep_copy(json_object_get(ref, "base")), *added = json_object_get(tree, "added_tokens");
+  int32_t next = (int32_t)json_object_size(json_object_get(json_object_get(tree, "model"), "vocab"));
+  for (int i = 0; i < MANY; i++) {
+    snprintf(name, sizeof name, "<|reserved_token_%d|>", i);
+    json_array_append_new(added, json_pack("{s:i,s:s,s:b,s:b}", "id", next + i, "content", name, "special", 1, "normalized", 0));
+  }
+  sonde_tokenizer *t = reference_parse(tree, &err);
+  if (!t) fail_msg("%s", err.text);
+  for (int i = 0; i < 200; i++) n += snprintf(text + n, sizeof text - (size_t)n, "<|reserved_token_%d|>", i * 97);
+  clock_t begin = clock();
+  for (int round = 0; round < 50; round++) {      /* 10^4 tokens; each was compared with up to all others */
+    sonde_ids ids = reference_encode(t, text, n, 0);
+    assert_int_equal(ids.n, 200);
+    for (int i = 0; i < 200; i++) {
+      assert_int_equal(ids.id[i], next + i * 97);
+      snprintf(name, sizeof name, "<|reserved_token_%d|>", i * 97);
+      assert_int_equal(sonde_tokenizer_special(t, name), next + i * 97);
+    }
+    sonde_ids_free(&ids);
+  }
+  assert_true((double)(clock() - begin) / CLOCKS_PER_SEC < 1);
+  sonde_tokenizer_free(t);
+  json_decref(tree);
 }
 
 static void damaged_files_are_refused(void **state) {
@@ -337,6 +403,8 @@ int main(void) {
     cmocka_unit_test(what_surrounds_a_text_can_be_left_out),
     cmocka_unit_test(saving_keeps_every_byte),
     cmocka_unit_test(what_is_not_known_is_refused_by_name),
+    cmocka_unit_test(settings_without_effect_are_passed_over),
+    cmocka_unit_test(many_added_tokens_cost_little),
     cmocka_unit_test(damaged_files_are_refused),
     cmocka_unit_test(a_byte_without_a_token_is_named_when_it_comes),
     cmocka_unit_test(any_allocation_may_fail),
