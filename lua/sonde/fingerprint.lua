@@ -9,7 +9,7 @@ local sorted_keys = require "sonde.sorted_keys"
 
 local fingerprint = {}
 
-local MAX_DEPTH, MAX_PARTS, LONGEST = 8, 4000, 60
+local MAX_DEPTH, MAX_PARTS, LONGEST = 8, 1000, 60
 
 local list_mark = getmetatable(core.list())     -- of lists that come from YAML and JSON
 
@@ -22,10 +22,72 @@ local function is_library(f)
   return source == "=[C]" or string.sub(source, 2, #core.lua_dir() + 1) == core.lua_dir()
 end
 
--- A constant of the code, as string.dump writes it: a short string has its type, its length + 1 with the highest bit, its bytes.
-local function mentions(code, name)
-  return #name < 40 and string.find(code, "\4" .. string.char(#name + 1 + 128) .. name, 1, true) ~= nil
+-- ---- code ---------------------------------------------------------------------------------------------------------------
+
+-- A reader of what string.dump writes (Lua 5.4, ldump.c).
+local reader = {}
+reader.__index = reader
+
+function reader:byte()
+  self.at = self.at + 1
+  return string.byte(self.code, self.at - 1)
 end
+
+-- Seven bits a byte, the highest first; the last byte has its eighth set.
+function reader:size()
+  local value = 0
+  repeat
+    local b = self:byte()
+    value = value * 128 + b % 128
+  until b >= 128
+  return value
+end
+
+function reader:skip(n)
+  self.at = self.at + n
+end
+
+function reader:text()
+  local n = self:size()
+  if n > 0 then self:skip(n - 1) end
+  return n > 0 and string.sub(self.code, self.at - n + 1, self.at - 1) or nil
+end
+
+local CONSTANT_BYTES = { [0x03] = 8, [0x13] = 8 }      -- integers and floats; strings are read, nil, true and false have none
+
+function reader:constants(names)
+  for _ = 1, self:size() do
+    local kind = self:byte()
+    if kind == 0x04 or kind == 0x14 then names[self:text()] = true else self:skip(CONSTANT_BYTES[kind] or 0) end
+  end
+end
+
+-- One function and those inside it: adds its bytes but for the lines where it stands, and the strings among its constants.
+function reader:add_function(pieces, names)
+  self:text()
+  self:size()
+  self:size()
+  local from = self.at
+  self:skip(3)
+  self:skip(4 * self:size())
+  self:constants(names)
+  self:skip(3 * self:size())
+  local inner = self:size()
+  pieces[#pieces + 1] = string.sub(self.code, from, self.at - 1)
+  for _ = 1, inner do self:add_function(pieces, names) end
+  self:skip(4)                                         -- four empty lists: what is known of lines and names
+end
+
+local HEADER = 32
+
+-- A function's code without the lines where it stands, and the set of strings that it names.
+local function code_of(f)
+  local pieces, names = {}, {}
+  setmetatable({ code = string.dump(f, true), at = HEADER + 1 }, reader):add_function(pieces, names)
+  return table.concat(pieces), names
+end
+
+-- ---- values -------------------------------------------------------------------------------------------------------------
 
 -- "model.depth", "[3]"; a key of another kind has no place in a comparison.
 local function extended(path, key)
@@ -57,28 +119,25 @@ end
 local add       -- (state, path, value, depth)
 
 -- Global values and required modules of the script that the code names.
-local function add_globals(state, code, depth)
-  for _, name in ipairs(sorted_keys(_G)) do
-    if type(name) == "string" and not given[name] and mentions(code, name) then
-      add(state, "global " .. name, rawget(_G, name), depth)
-    end
-  end
-  for _, name in ipairs(sorted_keys(package.loaded)) do
-    if not given[name] and not string.find(name, "^sonde%f[.%z]") and mentions(code, name) then
-      add(state, "module " .. name, package.loaded[name], depth)
+local function add_globals(state, names, depth)
+  for _, name in ipairs(sorted_keys(names)) do
+    if not given[name] then
+      local module = package.loaded[name]
+      if rawget(_G, name) ~= nil then add(state, "global " .. name, rawget(_G, name), depth) end
+      if module ~= nil and not string.find(name, "^sonde%f[.%z]") then add(state, "module " .. name, module, depth) end
     end
   end
 end
 
 local function add_function(state, path, f, depth)
-  local code = string.dump(f, true)
+  local code, names = code_of(f)
   state.parts[path] = core.sha256(code)
   for k = 1, 255 do
     local name, value = debug.getupvalue(f, k)
     if not name then break end
     if name ~= "_ENV" then add(state, path == "function" and name or path .. "/" .. name, value, depth + 1) end
   end
-  add_globals(state, code, depth + 1)
+  add_globals(state, names, depth + 1)
 end
 
 local function add_table(state, path, t, depth)
@@ -97,7 +156,7 @@ function add(state, path, value, depth)
   if kind == "table" or kind == "function" then
     if state.seen[value] then return end
     state.seen[value] = true
-    if state.library[value] then return end
+    if state.library[value] or (kind == "table" and state.leaves_out(value)) then return end
   end
   state.count = state.count + 1
   if kind == "function" then
@@ -121,11 +180,13 @@ end
 --- The parts of a function: name -> its value, or the SHA-256 of code and long texts. "function" is the function itself, the
 -- others are called as the script calls them.
 ---@param f function
----@param left_out? table[]   tables that say nothing about what f computes
+---@param leaves_out? fun(t: table): boolean   of a table: that it says nothing about what f computes
 ---@return table<string, string>
-function fingerprint.parts(f, left_out)
-  local state = { parts = {}, seen = { [f] = true }, library = library_tables(), count = 0 }
-  for _, t in ipairs(left_out or {}) do state.seen[t] = true end
+function fingerprint.parts(f, leaves_out)
+  local state = {
+    parts = {}, seen = { [f] = true }, library = library_tables(), count = 0,
+    leaves_out = leaves_out or function() return false end,
+  }
   add_function(state, "function", f, 0)
   return state.parts
 end
@@ -139,11 +200,31 @@ function fingerprint.of(f)
   return core.sha256(table.concat(lines, "\n"))
 end
 
+local function variable_of(part)
+  return string.match(part, "^[^.%[]+")
+end
+
+--- The variables whose values differ between the parts before and after a call: what the function keeps for itself between calls,
+-- and not what it computes with.
+---@param before table<string, string>
+---@param after table<string, string>
+---@return table<string, boolean>
+function fingerprint.variables(before, after)
+  local set = {}
+  for _, pair in ipairs { { before, after }, { after, before } } do
+    for name, value in pairs(pair[1]) do
+      if pair[2][name] ~= value then set[variable_of(name)] = true end
+    end
+  end
+  return set
+end
+
 --- What differs between the parts of two days, for a message: "lr (was 0.003, now 0.0001), its code"; nil where nothing does.
 ---@param old table<string, string>
 ---@param now table<string, string>
+---@param left_out? table<string, boolean>    variables (of fingerprint.variables) that are not compared
 ---@return string|nil
-function fingerprint.difference(old, now)
+function fingerprint.difference(old, now, left_out)
   local names, texts = {}, {}
   for name in pairs(old) do names[name] = true end
   for name in pairs(now) do names[name] = true end
@@ -153,7 +234,7 @@ function fingerprint.difference(old, now)
   end
   for _, name in ipairs(sorted_keys(names)) do
     local a, b = old[name], now[name]
-    if a ~= b then
+    if a ~= b and not (left_out and left_out[variable_of(name)]) then
       texts[#texts + 1] = name == "function" and "its code" or string.format("%s (was %s, now %s)", name, brief(a), brief(b))
     end
   end

@@ -4,6 +4,7 @@
 -- nodes that are traced, differentiated, planned and run. Parts are loaded when they are first used.
 
 local core = require "sonde.core"
+require "sonde.fingerprint"     -- before a script runs: what is global now is not the script's
 require "sonde.node"
 
 ---@class sonde

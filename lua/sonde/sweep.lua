@@ -10,6 +10,7 @@ local current = require "sonde.current"
 local grid = require "sonde.sweep_grid"
 local collect = require "sonde.sweep_collect"
 local sorted_keys = require "sonde.sorted_keys"
+local sweep_changes = require "sonde.sweep_changes"
 local sweep_view = require "sonde.sweep_view"
 
 local sweep = {}
@@ -151,13 +152,14 @@ end
 
 -- A failed trial that never saved anything starts anew, with whatever configuration the mended script has.
 local function begin(self, trial, before)
+  sweep_changes.redo(self, trial)
   if before == "failed" and not core.exists(trial.dir .. "/checkpoint") then
     core.remove_tree(trial.dir .. "/probes")
     core.remove_tree(trial.dir .. "/config.yaml")
   end
   trial.status, trial.reason, trial.reported = "running", nil, {}
   trial.run:begin(command_line())
-  trial.run:describe { sweep = { params = plain(trial.params), settings = self.settings, script = script_mark() } }
+  trial.run:describe { sweep = { params = plain(trial.params), settings = self.settings, script = self.script, code = self.code } }
 end
 
 -- How a trial ended whose function returned. One number that is not finite says nothing of the others: a trial has diverged
@@ -177,12 +179,13 @@ local function judge(trial, record)
 end
 
 -- Runs the function of one trial whose folder is open. Returns false and why if the user asked to stop.
-local function perform(trial, f)
+local function perform(self, trial, f)
   local run, started = trial.run, core.seconds()
   local ok, message, trace = current.with(run, f, setmetatable(trial, trial_methods), grid.copy(trial.params))
   local record = run:record()
   trial.seconds = (record.seconds or 0) + core.seconds() - started
   run:describe { seconds = trial.seconds }
+  sweep_changes.after(self, trial, f)
   if not ok and core.interrupted() then
     run:finish("interrupted", "stopped by the user")
     trial.status = "interrupted"
@@ -212,6 +215,7 @@ local function refresh(self)
 end
 
 local function is_over(self, trial)
+  if trial.redo then return false end
   return trial.status == "done" or trial.status == "diverged" or (trial.status == "failed" and not self.retry)
     or trial.tried
 end
@@ -276,7 +280,7 @@ local function pass(self, f, view)
       local before = trial.status
       begin(self, trial, before)
       view:start(trial, before ~= "queued" and before ~= "failed")
-      local go_on, message = perform(trial, f)
+      local go_on, message = perform(self, trial, f)
       trial.run:close()
       trial.run = nil
       view:finish(trial)
@@ -312,6 +316,7 @@ function methods:run(f)
   if type(f) ~= "function" then error(core.where() .. "sweep:run takes a function of a trial and its parameters", 0) end
   if require("sonde").settings.retry ~= nil then self.retry = require("sonde").settings.retry == true end
   self:check()
+  sweep_changes.check(self, f, script_mark())
   local cli = package.loaded["sonde.cli"]     -- a script of the program; another front shows what it likes
   if cli then cli.announce() end
   local view = sweep_view.new(self)

@@ -244,8 +244,10 @@ end
 local function plugin_list(record)
   local parts = {}
   for _, plugin in ipairs(record.plugins or {}) do
-    parts[#parts + 1] = ("%s %s %s (%s)"):format(plugin.kind, plugin.name, plugin.version or "",
-      plugin.sha256 and plugin.sha256:sub(1, 12) or "built in")
+    local from = plugin.from or 0
+    local steps = plugin.to and (", steps %d to %d"):format(from + 1, plugin.to) or from > 0 and (", from step %d"):format(from + 1) or ""
+    parts[#parts + 1] = ("%s %s %s (%s%s)"):format(plugin.kind, plugin.name, plugin.version or "",
+      plugin.sha256 and plugin.sha256:sub(1, 12) or "built in", steps)
   end
   table.sort(parts)
   return table.concat(parts, ", ")
