@@ -159,6 +159,14 @@ AC_DEFUN([SONDE_TEST_TOOLS], [
   AM_CONDITIONAL([CAN_CHECK], [test -z "$sonde_no_check"])
 ])
 
+# What was not found may be installed later: make asks again when Debian's list of packages has changed since.
+AC_DEFUN([SONDE_ASK_AGAIN], [
+  CONFIG_STATUS_DEPENDENCIES=
+  AS_IF([test -n "$sonde_no_check" || test -z "$LUAJIT" || test -z "$GNUPLOT"],
+    [AS_IF([test -r /var/lib/dpkg/status], [CONFIG_STATUS_DEPENDENCIES=/var/lib/dpkg/status])])
+  AC_SUBST([CONFIG_STATUS_DEPENDENCIES])
+])
+
 AC_DEFUN([SONDE_SUMMARY], [
   AS_IF([test -n "$sonde_no_check"], [sonde_check="needs$sonde_no_check"], [sonde_check="ready"])
   AS_ECHO(["

@@ -55,5 +55,6 @@ check_PROGRAMS = $(c_tests) $(check_helpers)
 TESTS = $(c_tests) $(lua_tests) $(bats_tests)
 else
 check-local:
-	@echo "make check needs what configure did not find; on Debian: apt install$(CHECK_MISSING)" >&2; exit 1
+	@echo "make check needs what configure did not find; on Debian: apt install $(CHECK_MISSING);" \
+	  "elsewhere run configure again afterwards" >&2; exit 1
 endif

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/crash.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/sha256.h"
@@ -129,14 +130,17 @@ int sonde_map_file(const char *path, sonde_mapping *m, sonde_error *err) {
     void *p = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED)
       rc = sonde_fail_errno(err, SONDE_EIO, "cannot map '%s'", path);
-    else
+    else {
       *m = (sonde_mapping){p, size};
+      sonde_crash_region(p, (size_t)size, SONDE_BACKED_BY_FILE, path);
+    }
   }
   close(fd);
   return rc;
 }
 
 void sonde_unmap_file(sonde_mapping *m) {
+  sonde_crash_forget(m->data);
   if (m->data) munmap((void *)m->data, (size_t)m->size);
   *m = (sonde_mapping){NULL, 0};
 }

@@ -46,19 +46,19 @@ static int own_folder(char *out, size_t size, int *is_library) {
   return snprintf(out, size, "%s", real) < (int)size;
 }
 
-/* The text of <build>/sonde-paths when `folder` is a build tree (or its .libs); NULL otherwise. Lines are
- * "lua FOLDER" and "plugin FOLDER". */
-static char *build_tree(const char *folder) {
+/* *text: <build>/sonde-paths when `folder` is a build tree (or its .libs), lines "lua FOLDER" and "plugin FOLDER"; NULL
+ * when it is none. A tree whose paths cannot be read is a failure: the installed ones are another Sonde's. */
+static int build_tree(const char *folder, char **text, sonde_error *err) {
   char root[PATH_MAX], path[PATH_MAX + 32];
   int64_t size;
-  char *text;
+  *text = NULL;
   snprintf(root, sizeof root, "%s", folder);
   size_t n = strlen(root);
   if (n > 6 && !strcmp(root + n - 6, "/.libs")) root[n - 6] = '\0';
   snprintf(path, sizeof path, "%s/config.status", root);
-  if (!sonde_path_exists(path)) return NULL;
+  if (!sonde_path_exists(path)) return SONDE_OK;
   snprintf(path, sizeof path, "%s/sonde-paths", root);
-  return sonde_file_read(path, 1 << 20, &text, &size, NULL) ? NULL : text;
+  return sonde_path_exists(path) ? sonde_file_read(path, 1 << 20, text, &size, err) : SONDE_OK;
 }
 
 /* The next line of *text that begins with `key` and a space: what stands behind it, as a string; NULL at the end. */
@@ -87,12 +87,14 @@ char *sonde_path_lua(sonde_error *err) {
     return found ? found : no_memory(err);
   }
   if (own_folder(here, sizeof here, &library)) {
-    char *text = build_tree(here);
+    char *text;
+    if (build_tree(here, &text, err)) return NULL;
     if (text) {
       char *rest = text, *line = next_path(&rest, "lua");
-      if (line) found = sonde_strdup(line);
+      found = line ? sonde_strdup(line) : NULL;
       sonde_release(text);
       if (found) return found;
+      if (line) return no_memory(err);
     }
     found = sonde_path_moved(library ? SONDE_LIBDIR : SONDE_BINDIR, SONDE_LUADIR, here);
     if (!found) return no_memory(err);
@@ -103,66 +105,68 @@ char *sonde_path_lua(sonde_error *err) {
   return found ? found : no_memory(err);
 }
 
-/* ---- plugin folders: two passes over the same sources, one to measure and one to fill ------------------- */
+/* ---- plugin folders ----------------------------------------------------------------------------------- */
 
+/* Collected once, each as a string behind the last; the table is made when all are there. */
 typedef struct folders {
-  char **entry;    /* NULL while measuring */
   char *text;
-  int n;
   size_t bytes;
+  int n, failed;
 } folders;
 
 static void add(folders *f, const char *path, size_t length) {
-  if (!length) return;   /* an empty entry would be the current folder */
-  if (f->entry) {
-    for (int i = 0; i < f->n; i++)
-      if (!strncmp(f->entry[i], path, length) && !f->entry[i][length]) return;
-    f->entry[f->n] = memcpy(f->text + f->bytes, path, length);
-    f->text[f->bytes + length] = '\0';
+  if (!length || f->failed) return;   /* an empty entry would be the current folder */
+  for (const char *s = f->text; s && s < f->text + f->bytes; s += strlen(s) + 1)
+    if (strlen(s) == length && !memcmp(s, path, length)) return;
+  char *longer = sonde_grow(f->text, f->bytes, f->bytes + length + 1);
+  if (!longer) {
+    f->failed = 1;
+    return;
   }
-  f->n++;
+  memcpy(longer + f->bytes, path, length);
+  longer[f->bytes + length] = '\0';
+  f->text = longer;
   f->bytes += length + 1;
+  f->n++;
 }
 
-static int add_all(folders *f) {
-  char here[PATH_MAX];
-  int library;
-  const char *env = getenv("SONDE_PLUGIN_PATH");
-  for (const char *s = env ? env : ""; *s; ) {
-    size_t n = strcspn(s, ":");
-    add(f, s, n);
-    s += n + (s[n] == ':');
+/* In a build tree its own folders and no other, whatever the prefix holds. */
+static int add_beside_the_program(folders *f, sonde_error *err) {
+  char here[PATH_MAX], *text = NULL;
+  int library, known = own_folder(here, sizeof here, &library), rc = known ? build_tree(here, &text, err) : SONDE_OK;
+  if (rc) return rc;
+  if (text) {
+    for (char *rest = text, *line; (line = next_path(&rest, "plugin")); ) add(f, line, strlen(line));
+    sonde_release(text);
+    return SONDE_OK;
   }
-  if (own_folder(here, sizeof here, &library)) {
-    char *text = build_tree(here);
-    if (text) {
-      for (char *rest = text, *line; (line = next_path(&rest, "plugin")); ) add(f, line, strlen(line));
-      sonde_release(text);
-    } else {
-      char *moved = sonde_path_moved(library ? SONDE_LIBDIR : SONDE_BINDIR, SONDE_PLUGINDIR, here);
-      if (!moved) return SONDE_ENOMEM;
-      add(f, moved, strlen(moved));
-      sonde_release(moved);
-    }
-  }
+  char *moved = known ? sonde_path_moved(library ? SONDE_LIBDIR : SONDE_BINDIR, SONDE_PLUGINDIR, here) : NULL;
+  if (known && !moved) f->failed = 1;
+  if (moved) add(f, moved, strlen(moved));
+  sonde_release(moved);
   add(f, SONDE_PLUGINDIR, strlen(SONDE_PLUGINDIR));
   return SONDE_OK;
 }
 
 char **sonde_path_plugins(int *n, sonde_error *err) {
-  folders size = {0}, fill = {0};
-  if (add_all(&size)) {
-    no_memory(err);
-    return NULL;
+  folders f = {0};
+  const char *env = getenv("SONDE_PLUGIN_PATH");
+  for (const char *s = env ? env : ""; *s; ) {
+    size_t length = strcspn(s, ":");
+    add(&f, s, length);
+    s += length + (s[length] == ':');
   }
-  size_t table = (size_t)size.n * sizeof(char *);
-  fill.entry = sonde_alloc(table + size.bytes);
-  fill.text = fill.entry ? (char *)fill.entry + table : NULL;
-  if (!fill.entry || add_all(&fill)) {
-    sonde_release(fill.entry);
+  int rc = add_beside_the_program(&f, err);
+  size_t table = (size_t)f.n * sizeof(char *);
+  char **list = rc || f.failed ? NULL : sonde_alloc(table + f.bytes + 1);
+  if (list) {
+    char *at = (char *)list + table;
+    if (f.bytes) memcpy(at, f.text, f.bytes);
+    for (int k = 0; k < f.n; k++, at += strlen(at) + 1) list[k] = at;
+    *n = f.n;
+  } else if (!rc) {
     no_memory(err);
-    return NULL;
   }
-  *n = fill.n;
-  return fill.entry;
+  sonde_release(f.text);
+  return list;
 }

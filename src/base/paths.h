@@ -10,7 +10,8 @@
 char *sonde_path_lua(sonde_error *err);
 
 /* The folders to look for plugins in, first one first: those of $SONDE_PLUGIN_PATH (separated by colons), those beside
- * the program, the installed one. One block, for sonde_release; *n is their number; NULL when out of memory. */
+ * the program, the installed one (not when the program stands in its build tree). One block, for sonde_release; *n is
+ * their number; NULL with *err set when out of memory, or when a build tree's own list cannot be read. */
 char **sonde_path_plugins(int *n, sonde_error *err);
 
 /* What is at `to` seen from `from`, where `from` stands at `here` instead: ("/usr/bin", "/usr/lib/x", "/opt/bin")

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
+#include "base/crash.h"
 #include "base/mem.h"
 #include "base/pool.h"
 
@@ -98,6 +99,8 @@ static void wait_for_work(sonde_pool *p, uint32_t seen) {
 static void *work(void *arg) {
   worker *w = arg;
   sonde_pool *p = w->pool;
+  char stack[SONDE_CRASH_STACK];
+  sonde_crash_thread before = sonde_crash_enter(stack);
   inside.pool = p;
   inside.worker = w->index;
   uint32_t seen = 0;
@@ -106,6 +109,7 @@ static void *work(void *arg) {
     seen = (uint32_t)(atomic_load(&p->ticket) >> 32);
     take_tiles(p, w->index);
   }
+  sonde_crash_leave(before);
   return NULL;
 }
 
@@ -194,11 +198,14 @@ static void stop_workers(sonde_pool *p, int started) {
   sonde_release(p);
 }
 
-/* Signals stay with the threads of the program: an interrupt must not land in a tile. */
+/* Signals stay with the threads of the program: an interrupt must not land in a tile. A tile's own crash does, and the
+ * handler is not called where it is blocked. */
 static int start_workers(sonde_pool *p, int *started) {
+  static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
   sigset_t all, before;
   int rc = 0;
   sigfillset(&all);
+  for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++) sigdelset(&all, crashes[i]);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   for (int i = 0; i < p->threads - 1 && !rc; i++) {
     p->worker[i] = (worker){.pool = p, .index = i + 1};

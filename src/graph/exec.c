@@ -2,6 +2,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/crash.h"
 #include "cpu/simd.h"
 #include "graph/fused.h"
 
@@ -100,6 +101,11 @@ static int run_op(sonde_plan *p, const step *s, sonde_error *err) {
 }
 
 static int run_step(sonde_plan *p, const step *s, sonde_error *err) {
+  if (s->kind != STEP_COPY) {
+    const pnode *n = &p->node[s->kind == STEP_OP ? s->node : s->f->told];
+    sonde_doing(s->kind == STEP_OP ? "the op" : "a group of ops with", n->def->name, sonde_node_scope(n->src),
+                n->def->run ? (const void *)n->def->run : (const void *)n->def->vec);
+  }
   switch (s->kind) {
     case STEP_OP: return run_op(p, s, err);
     case STEP_FUSED: fused_run(p, s->f, s->scratch_bytes ? p->arena->data + s->scratch_at : NULL); return 0;
@@ -137,6 +143,7 @@ static int run_steps(sonde_plan *p, int held, sonde_error *err) {
     rc = run_step(p, &p->step[k], err);
     if (p->profile) p->step[k].ns += now_ns() - start;
   }
+  sonde_doing_nothing();
   return rc;
 }
 

@@ -168,6 +168,7 @@ fused *fused_new(const sonde_plan *p, const int32_t *member, int n_member, const
   f->n_op = n_member;
   for (int k = 0; k < n_member; k++) {
     make_op(f, p, member, k, stored, last_read, &s);
+    if (!k || (strchr(p->node[member[k]].def->name, '.') && !strchr(p->node[f->told].def->name, '.'))) f->told = member[k];
     rows |= f->op[k].reduce == REDUCE_ROWS;
     columns |= f->op[k].reduce == REDUCE_COLUMNS;
     f->n_partial += f->op[k].reduce == REDUCE_COLUMNS || f->op[k].reduce == REDUCE_ALL;

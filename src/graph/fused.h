@@ -43,6 +43,7 @@ struct fused {
   int64_t task_rows, tasks;       /* rows of one task; fixed by the shape */
   int64_t chunk;                  /* flat groups are cut into rows of this many columns */
   int n_in, n_op, n_reg, has_columns, n_partial;
+  int32_t told;                   /* the node that names the group when it crashes: a plugin's op before all others */
   fused_input in[FUSED_MAX_INPUTS];
   fused_op op[FUSED_MAX_MEMBERS];
 };

@@ -2,13 +2,17 @@
  * and lua/sonde/cmd/); exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 stopped on request. */
 #include "config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <lua.h>
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include "base/crash.h"
 #include "base/mem.h"
 #include "base/paths.h"
 #include "script/script.h"
@@ -33,9 +37,32 @@ static void hide_cores(int argc, char **argv, char **env) {
 
 __attribute__((section(".preinit_array"), used)) static void (*const early)(int, char **, char **) = hide_cores;
 
+/* Opens what was closed: else the first file that somebody opens takes the number 0, 1 or 2, and what is meant for the
+ * terminal is written into it. Writing to a closed standard output stays a mistake that is told. */
+static void open_standard_files(void) {
+  static const int mode[] = {O_RDONLY, O_RDONLY, O_WRONLY};
+  for (int fd = 0; fd < 3; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", mode[fd]) != fd) _exit(1);
+}
+
+static void open_library(lua_State *L) {
+  sonde_error err = {0};
+  luaL_openlibs(L);
+  char *lua_dir = sonde_path_lua(&err);
+  if (!lua_dir) {
+    lua_pushstring(L, err.text);
+    lua_error(L);
+  }
+  sonde_lua_open(L, lua_dir);   /* copies it */
+  sonde_release(lua_dir);
+  sonde_lua_catch_signals(L);
+}
+
+/* Everything that can run out of memory: main calls it protected. */
 static int main_lua(lua_State *L) {
   int argc = (int)lua_tointeger(L, 1);
   char **argv = lua_touserdata(L, 2);
+  open_library(L);
   lua_getglobal(L, "require");
   lua_pushliteral(L, "sonde.cli");
   lua_call(L, 1, 1);
@@ -50,29 +77,21 @@ static int main_lua(lua_State *L) {
 }
 
 int main(int argc, char **argv) {
-  sonde_error err = {0};
+  open_standard_files();
+  sonde_crash_watch();
   if (CPU_COUNT(&cores)) sched_setaffinity(0, sizeof cores, &cores);
   lua_State *L = luaL_newstate();
   if (!L) {
     fprintf(stderr, "sonde: no memory for the Lua state\n");
     return 1;
   }
-  luaL_openlibs(L);
-  char *lua_dir = sonde_path_lua(&err);
-  if (!lua_dir) {
-    fprintf(stderr, "sonde: %s\n", err.text);
-    lua_close(L);
-    return 1;
-  }
-  sonde_lua_open(L, lua_dir);
-  sonde_release(lua_dir);
-  sonde_lua_catch_signals(L);
   lua_pushcfunction(L, main_lua);
   lua_pushinteger(L, argc);
   lua_pushlightuserdata(L, argv);
   int code = 1;
   if (lua_pcall(L, 2, 1, 0) == LUA_OK) code = (int)lua_tointeger(L, -1);
-  else fprintf(stderr, "sonde: %s\n", luaL_tolstring(L, -1, NULL));
+  else fprintf(stderr, "sonde: %s\n", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error without words");
+  sonde_doing_nothing();   /* an error may have left it */
   lua_close(L);
   if (fflush(stdout) || ferror(stdout)) {      /* print flushes, and leaves nothing but the mark of an error */
     fprintf(stderr, "sonde: cannot write to the standard output\n");

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "graph/graph.h"
 #include "plugin/loader.h"
 #include "plugin/options.h"
@@ -59,7 +60,12 @@ sonde_node *sonde_entry_end(sonde_site *site, sonde_node *x, sonde_node *y) {
 sonde_node *sonde_entry_build(const sonde_entry *e, sonde_site *site, const sonde_value *values, sonde_node *x) {
   if (sonde_entry_begin(e, site, x)) return NULL;
   if (!e->plugin || !sonde_kind_is_module(e->kind)) return sonde_site_refuse(site, "it has no build function in C");
-  return sonde_entry_end(site, x, ((const sonde_module *)e->plugin->functions)->build(site, values, x));
+  const sonde_module *m = e->plugin->functions;
+  char where[200];
+  sonde_doing("the building of", e->name, sonde_site_text(site, where, sizeof where), m->build);
+  sonde_node *y = m->build(site, values, x);
+  sonde_doing_nothing();
+  return sonde_entry_end(site, x, y);
 }
 
 const sonde_optimizer *sonde_entry_optimizer(const sonde_entry *e, sonde_error *err) {

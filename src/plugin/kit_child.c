@@ -3,6 +3,8 @@
 #include "config.h"
 #include "plugin/kit.h"
 
+#include "base/crash.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -44,6 +46,7 @@ static void set_bounds(void) {
 static void in_child(kit *k, kit_child *c, int fd, FILE *prints) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   /* A crash must end the child, whatever the caller does with signals. */
+  sonde_crash_watch_end();
   static const int signals[] = {SIGINT, SIGTERM, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS};
   for (size_t s = 0; s < sizeof signals / sizeof signals[0]; s++) signal(signals[s], SIG_DFL);
   set_bounds();

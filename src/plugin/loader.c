@@ -1,4 +1,6 @@
 /* loader.c - see loader.h. */
+#include "config.h"
+
 #include "plugin/loader.h"
 
 #include <dlfcn.h>
@@ -7,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "plugin/host.h"
@@ -171,6 +174,22 @@ static int check_whole(const char *path, sonde_error *err) {
   return rc;
 }
 
+typedef struct own_region { ElfW(Addr) base; const char *path; } own_region;
+
+/* Registers the object at r->base, so that a crash in its code has its name. */
+static int add_region(struct dl_phdr_info *info, size_t size, void *arg) {
+  const own_region *r = arg;
+  size_t end = 0;
+  (void)size;
+  if (info->dlpi_addr != r->base) return 0;
+  for (int k = 0; k < info->dlpi_phnum; k++) {
+    const ElfW(Phdr) *part = &info->dlpi_phdr[k];
+    if (part->p_type == PT_LOAD && part->p_vaddr + part->p_memsz > end) end = part->p_vaddr + part->p_memsz;
+  }
+  sonde_crash_region((const void *)r->base, end, SONDE_BACKED_BY_PLUGIN, r->path);
+  return 1;
+}
+
 const sonde_plugin *sonde_load_plugin(const char *path, sonde_error *err) {
   typedef const sonde_plugin *(*entry_fn)(const sonde_host *);
   char *whole = realpath(path, NULL);   /* with a slash in it, so that dlopen looks nowhere else */
@@ -182,7 +201,9 @@ const sonde_plugin *sonde_load_plugin(const char *path, sonde_error *err) {
     free(whole);
     return NULL;
   }
+  sonde_doing_load(path);
   void *so = dlopen(whole, RTLD_NOW | RTLD_LOCAL);
+  sonde_doing_loaded();
   free(whole);
   if (!so) {
     const char *why = dlerror(), *lacks = why ? strstr(why, "undefined symbol: ") : NULL;
@@ -201,7 +222,12 @@ const sonde_plugin *sonde_load_plugin(const char *path, sonde_error *err) {
                "%s: exports no '" SONDE_ENTRY "'; end the plugin's source with SONDE_PLUGIN(descriptor)", path);
     return NULL;
   }
+  struct link_map *map;
+  own_region r = {.path = path};
+  if (!dlinfo(so, RTLD_DI_LINKMAP, &map) && (r.base = map->l_addr)) dl_iterate_phdr(add_region, &r);
+  sonde_doing_load(path);
   const sonde_plugin *p = entry(sonde_host_table());
+  sonde_doing_loaded();
   if (!p) sonde_fail(err, SONDE_EINVAL, "%s: " SONDE_ENTRY " gave no descriptor", path);
   return p && !check_plugin(path, p, err) ? p : NULL;
 }

@@ -63,7 +63,8 @@ static int refuse_twin(const sonde_registry *r, const char *kind, const char *na
 int sonde_registry_load(sonde_registry *r, const char *path, const sonde_entry **entry, sonde_error *err) {
   char *whole = realpath(path, NULL);
   const sonde_entry *there = NULL;
-  for (int64_t k = 0; whole && k < r->count && !there; k++)
+  if (!whole) return sonde_fail_errno(err, errno == ENOMEM ? SONDE_ENOMEM : SONDE_ENOENT, "%s: cannot be opened", path);
+  for (int64_t k = 0; k < r->count && !there; k++)
     if (!strcmp(r->entry[k]->path, whole) && !r->entry[k]->skipped) there = r->entry[k];
   if (entry && there) *entry = there;
   if (there) {

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -83,6 +84,7 @@ sonde_run *sonde_run_open(const char *root, const char *name, sonde_error *err) 
   if (!code) code = sonde_mkdirs(r->dir, err);
   if (!code) code = sonde_lock_take(sonde_run_path(r, "lock"), &r->lock, err);
   if (!code) code = read_record(r, err);
+  if (!code) sonde_crash_run(r->dir);
   if (!code) return r;
   sonde_run_close(r);
   return NULL;
@@ -90,6 +92,7 @@ sonde_run *sonde_run_open(const char *root, const char *name, sonde_error *err) 
 
 void sonde_run_close(sonde_run *r) {
   if (!r) return;
+  sonde_crash_run(NULL);
   sonde_metrics_close(r->metrics);
   sonde_lock_drop(r->lock);
   json_decref(r->record);

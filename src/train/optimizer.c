@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/mem.h"
 
 enum { TILE = 16384, MAX_STATES = 8 };
@@ -183,5 +184,7 @@ void sonde_optim_update(sonde_optim *o, double scale, double lr, int64_t step) {
   o->scale = clip > 0 && o->norm > clip ? scale * (clip / o->norm) : scale;
   o->lr = lr;
   o->step = step;
+  sonde_doing("the optimizer's update", NULL, "", o->opts.functions->update);
   sonde_pool_run(o->pool, o->n_tiles, update_tile, o);
+  sonde_doing_nothing();
 }

@@ -5,16 +5,17 @@ c_tests += %D%/options_test %D%/registry_test %D%/conformance_test %D%/reference
 %C%_conformance_test_SOURCES = %D%/conformance_test.c
 %C%_reference_test_SOURCES = %D%/reference_test.c
 
-bats_tests += %D%/command.bats
+bats_tests += %D%/command.bats %D%/crash.bats
 
 # Plugins that only tests load. They are compiled the way an author does it, without libtool and the tree's flags.
 test_plugins = \
-  %D%/broken/adds_up.c %D%/broken/bad_default.c %D%/broken/climbs.c %D%/broken/crash_in_build.c \
-  %D%/broken/crash_in_run.c %D%/broken/dies_at_load.c %D%/broken/endless.c %D%/broken/exits.c %D%/broken/foreign_op.c \
+  %D%/broken/aborts_at_load.c %D%/broken/adds_up.c %D%/broken/bad_default.c %D%/broken/climbs.c %D%/broken/crash_in_build.c \
+  %D%/broken/crash_in_run.c %D%/broken/crash_in_update.c %D%/broken/deep_stack.c %D%/broken/dies_at_load.c \
+  %D%/broken/endless.c %D%/broken/exits.c %D%/broken/exits_at_load.c %D%/broken/foreign_op.c \
   %D%/broken/hangs.c %D%/broken/hidden_state.c %D%/broken/identity.c %D%/broken/idle_option.c %D%/broken/idle_weight.c \
   %D%/broken/ignores_decay.c %D%/broken/ignores_scale.c %D%/broken/leaks.c %D%/broken/little_scratch.c %D%/broken/looks_ahead.c \
   %D%/broken/looks_ahead_last.c \
-  %D%/broken/lost_scale.c %D%/broken/missing_symbol.c %D%/broken/moves_at_rest.c %D%/broken/newer_minor.c \
+  %D%/broken/loops_at_entry.c %D%/broken/lost_scale.c %D%/broken/missing_symbol.c %D%/broken/moves_at_rest.c %D%/broken/newer_minor.c \
   %D%/broken/no_entry.c %D%/broken/no_functions.c %D%/broken/no_gradient.c %D%/broken/no_range.c %D%/broken/no_reason.c \
   %D%/broken/other_build.c %D%/broken/overrun.c %D%/broken/prints.c %D%/broken/reads_past.c %D%/broken/shared_state.c \
   %D%/broken/short_descriptor.c %D%/broken/state_overrun.c %D%/broken/swallows_nan.c %D%/broken/thread_dependent.c \
