@@ -16,7 +16,7 @@
 #include "sonde.h"
 
 #define SONDE_ABI_MAJOR 1
-#define SONDE_ABI_MINOR 1
+#define SONDE_ABI_MINOR 2
 
 /* What a plugin was compiled for, readable; the host names the field that differs. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -138,23 +138,43 @@ typedef struct sonde_module {
   sonde_node *(*build)(sonde_site *site, const sonde_value *opt, sonde_node *x);
 } sonde_module;
 
-/* One parameter's update, tile by tile: n elements at the same offset of weight, gradient and each state. */
+/* The parameter that an update is of. */
+typedef struct sonde_parameter {
+  uint32_t size;
+  int32_t role;               /* sonde_role */
+  const char *name;           /* "model.layers.0.mlp.down_proj.weight" */
+  sonde_shape shape;          /* of all of it; a matrix is [out, in] */
+} sonde_parameter;
+
+/* One parameter's update, tile by tile: n elements at the same offset of weight, gradient and each state. An optimizer that
+ * asks for it (`whole`) gets all of a parameter at once instead. */
 typedef struct sonde_update {
   uint32_t size;
   int64_t n;
   float *w;
   const float *g;             /* the gradient, not yet scaled */
-  float *const *state;        /* `states` arrays, zero before the first step */
+  float *const *state;        /* `states` arrays, zero before the first step; NULL where state_shape says that there is none */
   double grad_scale;          /* multiply g by this first (mean over tokens, clipping) */
   double lr, weight_decay;    /* of this step and parameter (0 for a parameter that is not decayed) */
   int64_t step;               /* 1 at the first update */
+  const sonde_parameter *parameter;
+  int64_t offset;             /* of element 0 in the parameter; 0 in a whole one */
+  void *scratch;              /* of a whole one: as many bytes as `scratch` gives, 64-byte aligned, with anything in them */
 } sonde_update;
 
+/* Behind `update` any may be NULL. They decide by name, role, shape and options alone. */
 typedef struct sonde_optimizer {
   uint32_t size;
   int32_t states;             /* f32 arrays kept for each parameter */
   const char *const *state_names;
   void (*update)(const sonde_update *u, const sonde_value *opt);
+  /* 1: this parameter comes in one call, on one thread (others are updated beside it): for products of whole matrices
+   * (host->gemm), norms of layers. 0, NULL: in tiles of the host's choice. */
+  int (*whole)(const sonde_parameter *p, const sonde_value *opt);
+  /* Whether the parameter has state k (0: its memory is saved, update finds NULL). `shape` is the parameter's; that of a whole
+   * one may be changed. NULL: every parameter has all states, in its own shape. */
+  int (*state_shape)(const sonde_parameter *p, int k, const sonde_value *opt, sonde_shape *shape);
+  int64_t (*scratch)(const sonde_parameter *p, const sonde_value *opt);   /* bytes that the update of a whole one needs besides */
 } sonde_optimizer;
 
 /* ---- the descriptor ---------------------------------------------------------------------------------- */

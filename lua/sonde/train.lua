@@ -41,6 +41,13 @@ train.schema = {
   { name = "eps", type = "number", min = 0, doc = "of the optimizer" },
   { name = "weight_decay", type = "number", min = 0, preset = 0.1, doc = "of matrices" },
   { name = "decay_all", type = "boolean", preset = false, doc = "decay norm gains, biases and embeddings too" },
+  { name = "groups", type = "list", doc = "parameters with rates of their own; of several groups that fit the last counts",
+    of = { name = "group", type = "table", doc = "parameters, and factors of their rates", fields = {
+      { name = "match", type = "string", doc = "a name, where * stands for any text" },
+      { name = "role", type = "string", choices = core.roles, doc = "what the parameters are for" },
+      { name = "lr", type = "number", min = 0, max = 1e6, preset = 1, doc = "factor of the learning rate" },
+      { name = "weight_decay", type = "number", min = 0, max = 1e6, preset = 1, doc = "factor of the weight decay that they have" },
+    } } },
   { name = "trainable", type = "list", of = { name = "pattern", type = "string", doc = "a name with *, or ! and such a name" },
     doc = "names of the parameters to train (* stands for any text; !NAME takes away again; the last that fits counts)" },
   { name = "clip", type = "number", min = 0, preset = 1, doc = "bound of the gradient's norm; 0: none" },
@@ -128,6 +135,33 @@ function train.frozen(params, patterns, where)
   return frozen
 end
 
+--- What `groups` says of each parameter, by name: {lr=, weight_decay=}, factors; nil where there are no groups.
+---@param params sonde.params
+---@param groups table[]|nil
+---@param where fun(): string
+---@return table<string, {lr: number, weight_decay: number}>|nil
+function train.factors(params, groups, where)
+  if not groups then return nil end
+  local factors = {}
+  for i, group in ipairs(groups) do
+    local said, fits = "option 'groups[" .. i .. "]' of train", false
+    if not group.match and not group.role then
+      error(where() .. said .. " needs match (a name, * for any text) or role (" .. table.concat(core.roles(), ", ") .. ")", 0)
+    end
+    for _, param in ipairs(params:list()) do
+      if (not group.match or string.find(param.name, glob(group.match))) and (not group.role or group.role == param.role) then
+        fits, factors[param.name] = true, { lr = group.lr, weight_decay = group.weight_decay }
+      end
+    end
+    if not fits then
+      error(where() .. said .. ": no parameter " .. (group.match and "is called '" .. group.match .. "'" or "")
+        .. (group.match and group.role and " and " or "") .. (group.role and "has the role '" .. group.role .. "'" or "")
+        .. "; the first is called '" .. params:list()[1].name .. "'", 0)
+    end
+  end
+  return factors
+end
+
 -- Updates, where a number below 1 is a fraction of them all; there are `room` for them.
 local function part(name, value, steps, room, where)
   local updates = math.floor((value < 1 and value * steps or value) + 0.5)
@@ -191,6 +225,7 @@ function train.resolve(model, options, where)
   end
   start.check(o, place)
   train.frozen(model:params(), o.trainable, place)
+  train.factors(model:params(), o.groups, place)
   return o
 end
 
@@ -279,7 +314,8 @@ local function make_trainer(model, corpus, o, run)
   end
   if model.config.dropout > 0 then steady = model:trace { batch = o.batch, context = o.context }.loss end
   local fields = {
-    frozen = train.frozen(model:params(), o.trainable, core.where), eval_loss = steady, probes = trace.blocks,
+    frozen = train.frozen(model:params(), o.trainable, core.where), factors = train.factors(model:params(), o.groups, core.where),
+    eval_loss = steady, probes = trace.blocks,
     blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
     batch_seed = o.seed, seed = model.config.seed, tick_seconds = 0.2,
     checkpoint_seconds = 60 * o.checkpoint_minutes, flops_per_token = train.flops_per_token(model, o.context),

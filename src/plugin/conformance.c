@@ -9,26 +9,29 @@
 #include "plugin/loader.h"
 #include "plugin/options.h"
 
+/* Once; at each place (of an optimizer: with each kind of parameter); there with other values of each option as well. */
+typedef enum extent { ONCE, PLACES, VARIANTS } extent;
+
 typedef struct named_check {
   const char *name;
   kit_check fn;
-  int each;                  /* 1: not only with the default options, but with other values of each as well */
+  extent each;
 } named_check;
 
 /* From what everything else stands on to what needs the most. */
 static const named_check module_checks[] = {
-    {"schema", check_schema, 0},     {"build", check_build, 0},   {"run", check_run, 1},
-    {"shapes", check_shapes, 0},     {"effect", check_effect, 0}, {"options", check_options, 0},
-    {"gradient", check_gradient, 1}, {"causal", check_causal, 1}, {"threads", check_threads, 1},
-    {"reload", check_reload, 0},     {"guards", check_guards, 1}, {"bf16", check_bf16, 1},
-    {"leaks", check_leaks, 0},       {"nan", check_nan, 1},       {NULL, NULL, 0},
+    {"schema", check_schema, ONCE},         {"build", check_build, ONCE},      {"run", check_run, VARIANTS},
+    {"shapes", check_shapes, ONCE},         {"effect", check_effect, ONCE},    {"options", check_options, ONCE},
+    {"gradient", check_gradient, VARIANTS}, {"causal", check_causal, VARIANTS}, {"threads", check_threads, VARIANTS},
+    {"reload", check_reload, ONCE},         {"guards", check_guards, VARIANTS}, {"bf16", check_bf16, VARIANTS},
+    {"leaks", check_leaks, ONCE},           {"nan", check_nan, VARIANTS},      {NULL, NULL, ONCE},
 };
 static const named_check optimizer_checks[] = {
-    {"schema", check_schema, 0},        {"run", check_update, 1},           {"descent", check_descent, 0},
-    {"options", check_options, 0},      {"rest", check_rest, 1},            {"scale", check_scale, 0},
-    {"decay", check_decay, 0},          {"tiles", check_tiles, 1},          {"reload", check_state, 1},
-    {"guards", check_update_guards, 1}, {"leaks", check_update_leaks, 0},   {"nan", check_update_nan, 1},
-    {NULL, NULL, 0},
+    {"schema", check_schema, ONCE},           {"run", check_update, VARIANTS},         {"descent", check_descent, PLACES},
+    {"options", check_options, ONCE},         {"rest", check_rest, VARIANTS},          {"scale", check_scale, VARIANTS},
+    {"decay", check_decay, VARIANTS},         {"tiles", check_tiles, VARIANTS},        {"reload", check_state, VARIANTS},
+    {"guards", check_update_guards, VARIANTS}, {"leaks", check_update_leaks, PLACES},  {"nan", check_update_nan, VARIANTS},
+    {NULL, NULL, ONCE},
 };
 
 #define FINDING(name, outcome)              \
@@ -113,7 +116,8 @@ static void try_check(kit *k, const void *arg, void *out) {
   finding *f = out;
   sonde_error err = {0};
   const named_check *c = arg;
-  f->outcome = kit_open(k, 1, &err) ? kit_fail(k, "%s", err.text) : c->each ? kit_each_variant(k, c->fn) : c->fn(k);
+  if (kit_open(k, 1, &err)) f->outcome = kit_fail(k, "%s", err.text);
+  else f->outcome = c->each == ONCE ? c->fn(k) : c->each == PLACES ? kit_each_place(k, c->fn) : kit_each_variant(k, c->fn);
   snprintf(f->why, sizeof f->why, "%s", k->why);
 }
 
@@ -165,7 +169,7 @@ static int load(kit *k, sonde_conformance *out) {
 }
 
 static void measure_speed(kit *k, sonde_conformance *out) {
-  static const named_check speed = {"speed", check_speed, 0};
+  static const named_check speed = {"speed", check_speed, ONCE};
   finding f = {0};
   sonde_error err = {0};
   kit_child child = {try_check, &speed, &f, sizeof f, ""};

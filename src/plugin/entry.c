@@ -74,6 +74,12 @@ const sonde_optimizer *sonde_entry_optimizer(const sonde_entry *e, sonde_error *
   return NULL;
 }
 
+sonde_optimizer sonde_optimizer_read(const sonde_optimizer *f) {
+  sonde_optimizer all = {0};
+  memcpy(&all, f, f->size < sizeof all ? f->size : sizeof all);
+  return all;
+}
+
 static json_t *option_json(const sonde_option *o) {
   char type[2] = {o->type, '\0'}, takes[400];
   json_t *j = json_pack("{s:s, s:s, s:s, s:s?, s:s}", "name", o->name, "type", type, "takes",

@@ -9,6 +9,7 @@
 /* Where in a block a norm stands; other kinds have one place. The second comes after the first and an attention, which
  * it may ask for what they published. */
 typedef enum kit_place { AT_ATTENTION, AT_FFN, AT_FINAL, KIT_PLACES } kit_place;
+enum { KIT_PARAMETERS = 4 };   /* kinds of parameters that an optimizer is tried with: its places */
 
 typedef struct kit {
   const char *path;
@@ -18,7 +19,7 @@ typedef struct kit {
   const sonde_entry *entry;
   const sonde_entry *attention;  /* for a norm's second place; NULL: there is none */
   sonde_value *values;           /* its defaults with opts.pair over them */
-  int place;                     /* kit_place of the rigs that checks make */
+  int place;                     /* kit_place of the rigs that checks make; of an optimizer, which parameter */
   char why[1000];                 /* of a failure or a skip; a figure of a pass */
 } kit;
 
@@ -54,6 +55,8 @@ json_t *kit_other_value(const sonde_option *o, const sonde_value *now, int j);
 /* Runs the check at each place, with k->values as they are, then with other values of each option, one at a time; what
  * the module refuses is left out. The first failure names the option and the place; a skip is one only if all skip. */
 int kit_each_variant(kit *k, kit_check fn);
+/* The same with k->values alone. */
+int kit_each_place(kit *k, kit_check fn);
 /* Whether the plugin can be built at k->place with k->values at all (or breaks its contract, for the check to report). */
 int kit_is_taken(const kit *k);
 
@@ -144,7 +147,10 @@ int check_update_nan(kit *k);
 int check_update_leaks(kit *k);
 int check_speed(kit *k);         /* kit_speed.c */
 
-/* Whether another value of an option changes what the optimizer does; for check_options. */
+/* Mixes into bits what the optimizer does to the parameter k->place; for check_options. SONDE_OK, or EBUG with k->why. */
 int kit_update_bits(kit *k, const sonde_value *values, uint64_t *bits);
+const char *kit_parameter_name(int place);
+/* Numbers of a parameter's state under k->values; 0: it has none. */
+int64_t kit_state_count(const kit *k, const sonde_parameter *p, int state);
 
 #endif

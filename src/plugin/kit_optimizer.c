@@ -1,4 +1,4 @@
-/* kit_optimizer.c - checks of an optimizer's update function, on vectors of numbers alone. */
+/* kit_optimizer.c - checks of an optimizer's update function, on parameters of N numbers of several kinds, in tiles or whole. */
 #include "config.h"
 
 #include <math.h>
@@ -8,28 +8,63 @@
 #include "base/rng.h"
 #include "plugin/kit.h"
 
-enum { N = 1000, STATES = 8, FENCE = 64 };
+enum { N = 1000, STATES = 8, FENCE = 64, MOST = 4096, SCRATCH_FENCE = 256 };
 static const float FENCED = 12345.678f;
+
+/* What parameters the checks are made with; the kit's place for an optimizer. */
+static const sonde_parameter kinds[KIT_PARAMETERS] = {
+    {sizeof kinds[0], SONDE_ROLE_FFN_IN, "model.layers.0.mlp.up_proj.weight", {SONDE_F32, 2, {40, 25, 1, 1, 1}}},
+    {sizeof kinds[0], SONDE_ROLE_FFN_OUT, "model.layers.0.mlp.down_proj.weight", {SONDE_F32, 2, {25, 40, 1, 1, 1}}},
+    {sizeof kinds[0], SONDE_ROLE_GAIN, "model.norm.weight", {SONDE_F32, 1, {N, 1, 1, 1, 1}}},
+    {sizeof kinds[0], SONDE_ROLE_EMBED, "model.embed_tokens.weight", {SONDE_F32, 2, {50, 20, 1, 1, 1}}},
+};
+
+const char *kit_parameter_name(int place) { return kinds[place].name; }
 
 /* One parameter of N numbers: weight, gradient, states; FENCE numbers of a known value around each. */
 typedef struct weights {
-  _Alignas(64) float all[2 + STATES][FENCE + N + FENCE];   /* as a training's arrays are */
-  int states;
+  _Alignas(64) float all[2 + STATES][FENCE + MOST + FENCE];   /* as a training's arrays are */
+  int64_t count[2 + STATES];     /* numbers of each; 0: there is no such state */
+  const sonde_parameter *is;
+  int states, whole;
+  int scratch_fill, scratch_breach;
 } weights;
 
 static float *part(weights *p, int i) { return p->all[i] + FENCE; }
 static float *weight(weights *p) { return part(p, 0); }
 static float *gradient(weights *p) { return part(p, 1); }
 
-static const sonde_optimizer *functions(const kit *k) { return k->entry->plugin->functions; }
+static sonde_optimizer functions(const kit *k) { return sonde_optimizer_read(k->entry->plugin->functions); }
 
-static void fill(const kit *k, weights *p, int number) {
+int64_t kit_state_count(const kit *k, const sonde_parameter *p, int state) {
+  const sonde_optimizer f = functions(k);
+  sonde_shape shape = p->shape;
+  return !f.state_shape || f.state_shape(p, state, k->values, &shape) ? sonde_shape_count(&shape) : 0;
+}
+
+static void fence(weights *p, int i) {
+  for (int j = 0; j < FENCE; j++) p->all[i][j] = p->all[i][FENCE + p->count[i] + j] = FENCED;
+}
+
+static int fill(kit *k, weights *p, int number) {
   sonde_rng rng = sonde_rng_stream(5, "update");
-  p->states = functions(k)->states;
-  for (int i = 0; i < 2 + STATES; i++)
-    for (int j = 0; j < FENCE + N + FENCE; j++) p->all[i][j] = j < FENCE || j >= FENCE + N ? FENCED : 0;
+  const sonde_optimizer f = functions(k);
+  memset(p, 0, sizeof *p);
+  p->is = &kinds[k->place];
+  p->states = f.states;
+  p->whole = f.whole && f.whole(p->is, k->values);
+  p->scratch_fill = 0xff;
+  p->count[0] = p->count[1] = N;
+  for (int i = 0; i < p->states; i++) {
+    int64_t n = p->count[2 + i] = kit_state_count(k, p->is, i);
+    if (n < 0 || n > MOST || (!p->whole && n && n != N))
+      return kit_fail(k, "state '%s' of %s has %lld numbers; %s", f.state_names[i], p->is->name, (long long)n,
+                      p->whole ? "the kit tries 4096 at most" : "a parameter that comes in tiles must have its own shape there");
+  }
+  for (int i = 0; i < 2 + STATES; i++) fence(p, i);
   sonde_rng_fill_normal(rng, (uint64_t)(10 * number) * N, weight(p), N, 0, 1, 0);
   sonde_rng_fill_normal(rng, (uint64_t)(10 * number + 1) * N, gradient(p), N, 0, 1, 0);
+  return SONDE_PASS;
 }
 
 typedef struct setting {
@@ -37,34 +72,56 @@ typedef struct setting {
 } setting;
 static const setting usual = {1, 0.01, 0.1};
 
+/* Scratch between fences, full of what `fill` says. */
+static unsigned char *make_scratch(const kit *k, const weights *p, int64_t *bytes) {
+  const sonde_optimizer f = functions(k);
+  *bytes = p->whole && f.scratch ? f.scratch(p->is, k->values) : 0;
+  unsigned char *room = sonde_alloc((size_t)*bytes + 2 * SCRATCH_FENCE);
+  if (room) memset(room, 0xa7, (size_t)*bytes + 2 * SCRATCH_FENCE), memset(room + SCRATCH_FENCE, p->scratch_fill, (size_t)*bytes);
+  return room;
+}
+
+static int is_breached(const unsigned char *room, int64_t bytes) {
+  for (int j = 0; j < SCRATCH_FENCE; j++)
+    if (room[j] != 0xa7 || room[SCRATCH_FENCE + bytes + j] != 0xa7) return 1;
+  return 0;
+}
+
 /* Elements [at, at + n) of one update. */
 static void update_part(const kit *k, const sonde_value *values, weights *p, int64_t at, int64_t n, int64_t step,
                         setting s) {
   float *state[STATES];
-  for (int i = 0; i < p->states; i++) state[i] = part(p, 2 + i) + at;
+  int64_t bytes = 0;
+  for (int i = 0; i < p->states; i++) state[i] = p->count[2 + i] ? part(p, 2 + i) + at : NULL;
+  unsigned char *room = make_scratch(k, p, &bytes);
   sonde_update u = {.size = sizeof u, .n = n, .w = weight(p) + at, .g = gradient(p) + at, .state = state,
-                    .grad_scale = s.scale, .lr = s.lr, .weight_decay = s.decay, .step = step};
-  functions(k)->update(&u, values);
+                    .grad_scale = s.scale, .lr = s.lr, .weight_decay = s.decay, .step = step, .parameter = p->is,
+                    .offset = at, .scratch = p->whole && room ? room + SCRATCH_FENCE : NULL};
+  functions(k).update(&u, values);
+  p->scratch_breach |= room && is_breached(room, bytes);
+  sonde_release(room);
 }
 
 static void update(const kit *k, weights *p, int64_t step, setting s) { update_part(k, k->values, p, 0, N, step, s); }
 
 int kit_update_bits(kit *k, const sonde_value *values, uint64_t *bits) {
   weights p;
-  fill(k, &p, 0);
-  for (int step = 1; step <= 3; step++) {
+  sonde_value *kept = k->values;
+  k->values = (sonde_value *)(uintptr_t)values;
+  int outcome = fill(k, &p, 0);
+  for (int step = 1; step <= 3 && outcome == SONDE_PASS; step++) {
     update_part(k, values, &p, 0, N, step, usual);
     for (int j = 0; j < N; j++) gradient(&p)[j] += 0.1f * weight(&p)[j];
   }
-  *bits = 0xcbf29ce484222325u;
+  k->values = kept;
   const unsigned char *b = (const unsigned char *)weight(&p);
   for (size_t j = 0; j < N * sizeof(float); j++) *bits = (*bits ^ b[j]) * 0x100000001b3u;
-  return SONDE_OK;
+  return outcome == SONDE_PASS ? SONDE_OK : SONDE_EBUG;
 }
 
 int check_update(kit *k) {
   weights p;
-  fill(k, &p, 0);
+  if (fill(k, &p, 0)) return SONDE_FAIL;
   update(k, &p, 1, usual);
   for (int j = 0; j < N; j++)
     if (!isfinite(weight(&p)[j]))
@@ -77,7 +134,7 @@ int check_descent(kit *k) {
   enum { STEPS = 100 };
   weights p;
   double first = 0, last = 0;
-  fill(k, &p, 0);
+  if (fill(k, &p, 0)) return SONDE_FAIL;
   for (int step = 0; step <= STEPS; step++) {
     last = 0;
     for (int j = 0; j < N; j++) {
@@ -97,12 +154,12 @@ static int moved(const weights *a, const weights *b) { return memcmp(a->all[0], 
 
 int check_rest(kit *k) {
   weights p, before;
-  fill(k, &p, 0);
+  if (fill(k, &p, 0)) return SONDE_FAIL;
   memset(gradient(&p), 0, N * sizeof(float));
   before = p;
   for (int step = 1; step <= 3; step++) update(k, &p, step, (setting){1, 0.01, 0});
   if (moved(&p, &before)) return kit_fail(k, "weights without gradient and weight decay move");
-  fill(k, &p, 0);
+  if (fill(k, &p, 0)) return SONDE_FAIL;
   before = p;
   update(k, &p, 1, (setting){1, 0, 0.1});
   if (moved(&p, &before)) return kit_fail(k, "a learning rate of 0 moves weights");
@@ -117,7 +174,7 @@ static double distance(weights *a, weights *b) {
 
 int check_scale(kit *k) {
   weights p, q;
-  fill(k, &p, 0);
+  if (fill(k, &p, 0)) return SONDE_FAIL;
   q = p;
   for (int step = 1; step <= 3; step++) {
     for (int j = 0; j < N; j++) {
@@ -136,7 +193,7 @@ int check_scale(kit *k) {
 int check_decay(kit *k) {
   weights p;
   double before = 0, after = 0;
-  fill(k, &p, 0);
+  if (fill(k, &p, 0)) return SONDE_FAIL;
   memset(gradient(&p), 0, N * sizeof(float));
   before = kit_dot(weight(&p), weight(&p), N);
   for (int step = 1; step <= 3; step++) update(k, &p, step, usual);
@@ -149,7 +206,8 @@ int check_decay(kit *k) {
 int check_tiles(kit *k) {
   static const int64_t cut[] = {0, 1, 8, 71, 72, 135, 512, 999, N};
   weights p, q;
-  fill(k, &p, 0);
+  if (fill(k, &p, 0)) return SONDE_FAIL;
+  if (p.whole) return kit_skip(k, "it takes the parameter whole");
   q = p;
   for (int step = 1; step <= 3; step++) {
     update(k, &p, step, usual);
@@ -162,48 +220,52 @@ int check_tiles(kit *k) {
   return SONDE_PASS;
 }
 
-/* Another parameter's updates in between, and a step that is not the number of calls, must not show. */
+/* Another parameter's updates in between, a step that is not the number of calls, and what scratch held must not show. */
 int check_state(kit *k) {
+  static const int fills[] = {0xff, 0x00, 0x47};   /* NaN, 0, 51015 */
   weights p, q, other;
-  fill(k, &p, 0);
-  fill(k, &other, 1);
-  q = p;
+  if (fill(k, &p, 0) || fill(k, &other, 1)) return SONDE_FAIL;
   for (int step = 1; step <= 4; step++) update(k, &p, step, usual);
-  for (int step = 1; step <= 4; step++) {
-    for (int j = 0; j < 5; j++) update(k, &other, 50 * step + j, usual);
-    update(k, &q, step, usual);
+  for (int f = 0; f < 3; f++) {
+    if (fill(k, &q, 0)) return SONDE_FAIL;
+    q.scratch_fill = fills[f];
+    for (int step = 1; step <= 4; step++) {
+      for (int j = 0; j < 5 && !f; j++) update(k, &other, 50 * step + j, usual);
+      update(k, &q, step, usual);
+    }
+    if (moved(&p, &q))
+      return kit_fail(k, f ? "the result depends on what its scratch held before"
+                           : "the result depends on calls for other parameters: something is kept outside the states");
   }
-  if (moved(&p, &q))
-    return kit_fail(k, "the result depends on calls for other parameters: something is kept outside the states");
   return SONDE_PASS;
 }
 
 int check_update_guards(kit *k) {
   weights p, before;
-  fill(k, &p, 0);
+  if (fill(k, &p, 0)) return SONDE_FAIL;
   before = p;
   for (int step = 1; step <= 3; step++) update(k, &p, step, usual);
   if (memcmp(gradient(&p), gradient(&before), N * sizeof(float))) return kit_fail(k, "it changes the gradient");
   for (int i = 0; i < 2 + STATES; i++)
-    for (int j = 0; j < FENCE + N + FENCE; j++) {
-      if (j >= FENCE && j < FENCE + N) continue;
+    for (int64_t j = 0; j < FENCE + p.count[i] + FENCE; j++) {
+      if (j >= FENCE && j < FENCE + p.count[i]) continue;
       if (p.all[i][j] == FENCED) continue;
       const char *name = i == 0             ? "the weights"
                          : i == 1           ? "the gradient"
-                         : i - 2 < p.states ? functions(k)->state_names[i - 2]
+                         : i - 2 < p.states ? functions(k).state_names[i - 2]
                                             : "its states";
       return kit_fail(k, "it writes %s %s", j < FENCE ? "before the start of" : "past the end of", name);
     }
-  return SONDE_PASS;
+  return p.scratch_breach ? kit_fail(k, "it writes outside its scratch") : SONDE_PASS;
 }
 
 int check_update_nan(kit *k) {
   weights p;
-  fill(k, &p, 0);
+  if (fill(k, &p, 0)) return SONDE_FAIL;
   gradient(&p)[17] = NAN;
   update(k, &p, 1, usual);
   if (!isnan(weight(&p)[17])) return kit_fail(k, "it swallows NaN: one in the gradient, none in the weight");
-  for (int j = 0; j < N; j++)
+  for (int j = 0; j < N && !p.whole; j++)
     if (j != 17 && isnan(weight(&p)[j])) return kit_fail(k, "a NaN in one gradient spreads to other weights");
   return SONDE_PASS;
 }
@@ -211,7 +273,7 @@ int check_update_nan(kit *k) {
 int check_update_leaks(kit *k) {
   weights p;
   kit_memory seen = {0};
-  fill(k, &p, 0);
+  if (fill(k, &p, 0)) return SONDE_FAIL;
   for (int round = 0; round < KIT_ROUNDS; round++) {
     update(k, &p, 1 + round, usual);
     kit_memory_look(&seen, round);

@@ -100,21 +100,36 @@ static int each_option(kit *k, kit_check fn, const json_t *base) {
   return all;
 }
 
-static int places(const kit *k) { return strcmp(k->entry->kind, "norm") ? 1 : KIT_PLACES; }
+static int places(const kit *k) {
+  if (!sonde_kind_is_module(k->entry->kind)) return KIT_PARAMETERS;
+  return strcmp(k->entry->kind, "norm") ? 1 : KIT_PLACES;
+}
 
-int kit_each_variant(kit *k, kit_check fn) {
+static void say_place(kit *k) {
   static const char *const names[KIT_PLACES] = {"attn", "ffn", "final"};
-  sonde_error err = {0};
-  json_t *base = kit_options(k, &err);
-  int all = base ? SONDE_SKIP : kit_fail(k, "%s", err.text);
+  if (!sonde_kind_is_module(k->entry->kind)) say_where(k, "parameter", kit_parameter_name(k->place));
+  else say_where(k, "slot", names[k->place]);
+}
+
+static int at_places(kit *k, kit_check fn, const json_t *base) {
+  int all = SONDE_SKIP;
   for (k->place = 0; k->place < places(k) && all != SONDE_FAIL; k->place++) {
     if (k->place && !kit_is_taken(k)) continue;
-    int outcome = each_option(k, fn, base);
-    if (outcome == SONDE_FAIL && k->place) say_where(k, "slot", names[k->place]);
+    int outcome = base ? each_option(k, fn, base) : fn(k);
+    if (outcome == SONDE_FAIL && k->place) say_place(k);
     if (outcome == SONDE_FAIL || all == SONDE_SKIP) all = outcome;
   }
   k->place = 0;
   if (all == SONDE_PASS) k->why[0] = '\0';
+  return all;
+}
+
+int kit_each_place(kit *k, kit_check fn) { return at_places(k, fn, NULL); }
+
+int kit_each_variant(kit *k, kit_check fn) {
+  sonde_error err = {0};
+  json_t *base = kit_options(k, &err);
+  int all = base ? at_places(k, fn, base) : kit_fail(k, "%s", err.text);
   json_decref(base);
   return all;
 }
@@ -163,11 +178,11 @@ static int module_bits(kit *k, const sonde_value *v, uint64_t *bits, sonde_error
 static int effect_bits(kit *k, const json_t *options, uint64_t *bits, sonde_error *err) {
   sonde_value *v = sonde_entry_values(k->entry, options, err);
   int rc = v ? SONDE_OK : err->code;
-  *bits = 0;
-  if (!rc && !sonde_kind_is_module(k->entry->kind)) rc = kit_update_bits(k, v, bits);
-  else
-    for (k->place = 0; !rc && k->place < places(k); k->place++)
-      if (!k->place || kit_is_taken(k)) rc = module_bits(k, v, bits, err);
+  int module = sonde_kind_is_module(k->entry->kind);
+  *bits = module ? 0 : 0xcbf29ce484222325u;
+  for (k->place = 0; !rc && k->place < places(k); k->place++)
+    if (!module) rc = kit_update_bits(k, v, bits);
+    else if (!k->place || kit_is_taken(k)) rc = module_bits(k, v, bits, err);
   k->place = 0;
   sonde_release(v);
   return rc;

@@ -26,10 +26,11 @@ static int by_size(const void *a, const void *b) {
 }
 
 enum { RUNS = 9 };
+static const double ENOUGH_MS = 500;   /* of an optimizer's updates */
 
-static double median(double *ms) {
-  qsort(ms, RUNS, sizeof *ms, by_size);
-  return ms[RUNS / 2];
+static double median(double *ms, int n) {
+  qsort(ms, (size_t)n, sizeof *ms, by_size);
+  return ms[n / 2];
 }
 
 /* Forward and, where there is one, backward over [2, 128, 256]; negative when it cannot be had. */
@@ -45,26 +46,37 @@ static double module_ms(const kit *k) {
     ms[j] = now_ms() - start;
   }
   rig_drop(&r);
-  return rc ? -1 : median(ms);
+  return rc ? -1 : median(ms, RUNS);
 }
 
 static double optimizer_ms(const kit *k) {
   enum { N = 1 << 20 };
-  const sonde_optimizer *f = k->entry->plugin->functions;
-  float *data = sonde_alloc((size_t)(2 + f->states) * N * sizeof *data), *state[8];
-  double ms[RUNS];
-  if (!data) return -1;
-  for (int i = 0; i < f->states; i++) state[i] = data + (size_t)(2 + i) * N;
-  for (int j = 0; j < N; j++) data[j] = data[N + j] = (float)(j % 17) - 8;
-  for (int j = 0; j < RUNS; j++) {
-    sonde_update u = {.size = sizeof u, .n = N, .w = data, .g = data + N, .state = state, .grad_scale = 1, .lr = 1e-3,
-                      .weight_decay = 0.1, .step = j + 1};
-    double start = now_ms();
-    f->update(&u, k->values);
-    ms[j] = now_ms() - start;
+  static const sonde_parameter is = {sizeof is, SONDE_ROLE_FFN_IN, "model.layers.0.mlp.up_proj.weight",
+                                     {SONDE_F32, 2, {1024, 1024, 1, 1, 1}}};
+  const sonde_optimizer f = sonde_optimizer_read(k->entry->plugin->functions);
+  int whole = f.whole && f.whole(&is, k->values), room = 1;
+  float *data = sonde_alloc(2 * N * sizeof *data), *state[8] = {NULL};
+  void *scratch = sonde_alloc(whole && f.scratch ? (size_t)f.scratch(&is, k->values) + 1 : 1);
+  double ms[RUNS], all = 0;
+  int n = 0;
+  for (int i = 0; i < f.states; i++) {
+    int64_t count = kit_state_count(k, &is, i);
+    if (count > 0) room = (state[i] = sonde_alloc((size_t)count * sizeof *data)) && room;
   }
+  if (data && scratch && room) {
+    for (int j = 0; j < N; j++) data[j] = data[N + j] = (float)(j % 17) - 8;
+    for (; n < RUNS && all < ENOUGH_MS; n++) {
+      sonde_update u = {.size = sizeof u, .n = N, .w = data, .g = data + N, .state = state, .grad_scale = 1, .lr = 1e-3,
+                        .weight_decay = 0.1, .step = n + 1, .parameter = &is, .scratch = scratch};
+      double start = now_ms();
+      f.update(&u, k->values);
+      all += ms[n] = now_ms() - start;
+    }
+  }
+  for (int i = 0; i < f.states; i++) sonde_release(state[i]);
+  sonde_release(scratch);
   sonde_release(data);
-  return median(ms);
+  return n ? median(ms, n) : -1;
 }
 
 int check_speed(kit *k) {

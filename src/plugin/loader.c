@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 #include <link.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,7 +85,7 @@ static int check_functions(const char *path, const sonde_plugin *p, sonde_error 
                         path, p->kind, p->name);
     return 0;
   }
-  if (o->size < sizeof *o || !o->update)
+  if (o->size < offsetof(sonde_optimizer, whole) || !o->update)
     return sonde_fail(err, SONDE_EINVAL,
                       "%s: optimizer '%s': its sonde_optimizer has no update function (or a wrong size)", path,
                       p->name);

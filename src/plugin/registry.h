@@ -61,6 +61,8 @@ sonde_node *sonde_entry_end(sonde_site *site, sonde_node *x, sonde_node *y);
 
 /* The update function of an optimizer's entry; NULL with a reason for another kind. */
 const sonde_optimizer *sonde_entry_optimizer(const sonde_entry *e, sonde_error *err);
+/* A copy, with NULL for what the interface did not have when the plugin was built. */
+sonde_optimizer sonde_optimizer_read(const sonde_optimizer *f);
 
 /* Everything above about an entry, as a JSON object (`sonde plugin list --json`, `info`). */
 json_t *sonde_entry_json(const sonde_entry *e);

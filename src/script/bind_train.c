@@ -130,6 +130,24 @@ static const uint8_t *read_frozen(lua_State *L, int t, const sonde_params *param
   return flag;
 }
 
+/* opts.factors ({name = {lr=, weight_decay=}}; 1 where none is given), in memory on the stack. */
+static const sonde_factors *read_factors(lua_State *L, int t, const sonde_params *params) {
+  int64_t n = sonde_params_count(params);
+  if (lua_getfield(L, t, "factors") == LUA_TNIL) return NULL;
+  luaL_checktype(L, -1, LUA_TTABLE);
+  int set = lua_gettop(L);
+  sonde_factors *factors = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *factors, 0);
+  for (int64_t k = 0; k < n; k++) {
+    factors[k] = (sonde_factors){1, 1};
+    if (lua_getfield(L, set, sonde_params_at(params, k)->name) == LUA_TTABLE) {
+      factors[k].lr = sonde_lua_field_number(L, lua_gettop(L), "lr", 1);
+      factors[k].weight_decay = sonde_lua_field_number(L, lua_gettop(L), "weight_decay", 1);
+    }
+    lua_pop(L, 1);
+  }
+  return factors;
+}
+
 /* Looks the optimizer up and checks its options (the table opts.optimizer_options). */
 static const sonde_optimizer *read_optimizer(lua_State *L, int t, sonde_value **values, sonde_error *err) {
   sonde_registry *r = sonde_registry_of(sonde_lua_ctx(L), err);
@@ -162,8 +180,8 @@ static int64_t bytes_of(const sonde_trainer *t) {
 }
 
 /* core.trainer(loss, params, corpus or tensor of tokens, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with
- * probes a list of nodes, frozen a set of names, optimizer a name and optimizer_options a table, eval_loss a node,
- * batch_seed and context; rates, a list, stands for a schedule. */
+ * probes a list of nodes, frozen a set of names, factors a table of {lr=, weight_decay=} by name, optimizer a name and
+ * optimizer_options a table, eval_loss a node, batch_seed and context; rates, a list, stands for a schedule. */
 static int core_trainer(lua_State *L) {
   sonde_error err = {0};
   lua_settop(L, ARG_RUN);
@@ -177,6 +195,7 @@ static int core_trainer(lua_State *L) {
   uint64_t seed = (uint64_t)sonde_lua_field_int(L, ARG_OPTS, "batch_seed", 0);
   sonde_node **probe = read_probes(L, ARG_OPTS, &o.n_probe);
   o.frozen = read_frozen(L, ARG_OPTS, params);
+  o.factors = read_factors(L, ARG_OPTS, params);
   sonde_lua_box *box = sonde_lua_new(L, &trainer_type, USED);
   int handle = lua_gettop(L);
   sonde_lua_borrow(L, box, ARG_PARAMS, USED_PARAMS);

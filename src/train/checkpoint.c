@@ -145,8 +145,9 @@ static int save_tensors(const char *path, const sonde_params *params, const sond
   for (int64_t i = 0; i < n && !code; i++) {
     const sonde_param *p = sonde_params_at(params, i);
     if (!states) items_add(&l, "", p->name, p->value);
-    for (int k = 0; k < states && sonde_optim_grad(optim, i); k++)
-      items_add(&l, sonde_optim_state_name(optim, k), p->name, sonde_optim_state(optim, i, k));
+    for (int k = 0; k < states; k++)
+      if (sonde_optim_state(optim, i, k))
+        items_add(&l, sonde_optim_state_name(optim, k), p->name, sonde_optim_state(optim, i, k));
   }
   if (!code) code = sonde_st_save(path, l.item, l.n, meta, err);
   items_free(&l);
@@ -167,7 +168,10 @@ static int load_tensors(const char *path, sonde_params *params, sonde_optim *opt
   int64_t n = sonde_params_count(params), expected = 0;
   sonde_st *st = sonde_st_open(path, err);
   if (!st) return err->code;
-  for (int64_t i = 0; i < n; i++) expected += !states ? 1 : sonde_optim_grad(optim, i) ? states : 0;
+  for (int64_t i = 0; i < n; i++) {
+    expected += !states;
+    for (int k = 0; k < states; k++) expected += sonde_optim_state(optim, i, k) != NULL;
+  }
   const char *saved_step = sonde_st_meta(st, "step");
   int code = SONDE_OK;
   if (!saved_step || strtoll(saved_step, NULL, 10) != step || sonde_st_count(st) != expected)
@@ -181,9 +185,9 @@ static int load_tensors(const char *path, sonde_params *params, sonde_optim *opt
       code = load_tensor(st, path, "", p->name, p->value, err);
       sonde_params_loaded(params, p->name);
     }
-    for (int k = 0; k < states && !code && sonde_optim_grad(optim, i); k++)
-      code =
-          load_tensor(st, path, sonde_optim_state_name(optim, k), p->name, sonde_optim_state(optim, i, k), err);
+    for (int k = 0; k < states && !code; k++)
+      if (sonde_optim_state(optim, i, k))
+        code = load_tensor(st, path, sonde_optim_state_name(optim, k), p->name, sonde_optim_state(optim, i, k), err);
   }
   sonde_st_free(st);
   return code;

@@ -1,4 +1,4 @@
-/* optimizer.c - the tile table over all parameters, gradient norms in a fixed order, and the update. */
+/* optimizer.c - the tables of tiles over all parameters, gradient norms in a fixed order, and the update. */
 #include "train/optimizer.h"
 
 #include <math.h>
@@ -6,25 +6,32 @@
 
 #include "base/crash.h"
 #include "base/mem.h"
+#include "plugin/registry.h"
+#include "tensor/tensor.h"
 
-enum { TILE = 16384, MAX_STATES = 8 };
+enum { TILE = 16384, MAX_STATES = 8, LINE = 64 };
 
 typedef struct tile { int32_t param; int64_t offset, n; } tile;
 
 typedef struct slot {            /* what belongs to one parameter */
+  sonde_parameter is;            /* as the plugin sees it */
   float *weight;
   sonde_tensor *grad, *state[MAX_STATES];
-  int32_t block, decayed;
+  int32_t block, decayed, whole;
+  sonde_factors factors;
 } slot;
 
 struct sonde_optim {
   sonde_pool *pool;
   sonde_params *params;
   sonde_optim_opts opts;
+  sonde_optimizer plugin;
   slot *slots;
   int64_t n_slots;
-  tile *tiles;
-  int64_t n_tiles;
+  tile *tiles, *work;            /* of gradient norms; of updates, where some parameters come whole */
+  int64_t n_tiles, n_work;
+  char *scratch;                 /* scratch_bytes for each thread */
+  int64_t scratch_bytes;
   double *tile_sum;              /* sum of squares of each tile */
   double *block_norm;
   double norm;                   /* of the last sonde_optim_norm */
@@ -36,19 +43,35 @@ static int is_decayed(int role) {
   return role != SONDE_ROLE_EMBED && role != SONDE_ROLE_GAIN && role != SONDE_ROLE_BIAS;
 }
 
+static int make_states(sonde_optim *o, slot *s, sonde_error *err) {
+  for (int k = 0; k < o->plugin.states; k++) {
+    sonde_shape shape = s->is.shape;
+    if (o->plugin.state_shape && !o->plugin.state_shape(&s->is, k, o->opts.values, &shape)) continue;
+    if (!s->whole && !sonde_shape_equal(&shape, &s->is.shape))
+      return sonde_fail(err, SONDE_EBUG, "the optimizer gives state '%s' of %s another shape, but takes the parameter in tiles",
+                        o->plugin.state_names[k], s->is.name);
+    if (!(s->state[k] = sonde_tensor_new(&shape, err))) return sonde_wrap(err, "optimizer state of %s", s->is.name);
+  }
+  return SONDE_OK;
+}
+
 static int make_slot(sonde_optim *o, int64_t i, sonde_error *err) {
   const sonde_param *p = sonde_params_at(o->params, i);
   slot *s = &o->slots[i];
   sonde_shape shape = sonde_tensor_shape(p->value);
+  s->is = (sonde_parameter){sizeof s->is, p->role, p->name, shape};
   s->weight = sonde_tensor_data(p->value);
   s->block = p->block;
   s->decayed = o->opts.decay_all || is_decayed(p->role);
+  s->factors = o->opts.factors ? o->opts.factors[i] : (sonde_factors){1, 1};
   if (p->role == SONDE_ROLE_BUFFER || (o->opts.frozen && o->opts.frozen[i])) return SONDE_OK;
   if (!(s->grad = sonde_tensor_new(&shape, err))) return sonde_wrap(err, "gradient of %s", p->name);
-  for (int k = 0; k < o->opts.functions->states; k++)
-    if (!(s->state[k] = sonde_tensor_new(&shape, err)))
-      return sonde_wrap(err, "optimizer state of %s", p->name);
-  return SONDE_OK;
+  s->whole = o->plugin.whole && o->plugin.whole(&s->is, o->opts.values);
+  if (s->whole && o->plugin.scratch) {
+    int64_t bytes = (o->plugin.scratch(&s->is, o->opts.values) + LINE - 1) / LINE * LINE;
+    if (bytes > o->scratch_bytes) o->scratch_bytes = bytes;
+  }
+  return make_states(o, s, err);
 }
 
 /* Numbers of a parameter that is trained; 0 for one that is not. */
@@ -58,28 +81,39 @@ static int64_t elements(const slot *s) {
   return sonde_shape_count(&shape);
 }
 
-static int make_tiles(sonde_optim *o, sonde_error *err) {
-  for (int64_t i = 0; i < o->n_slots; i++) o->n_tiles += (elements(&o->slots[i]) + TILE - 1) / TILE;
-  o->tiles = sonde_alloc((size_t)o->n_tiles * sizeof *o->tiles);
-  o->tile_sum = sonde_alloc((size_t)o->n_tiles * sizeof *o->tile_sum);
-  o->block_norm = sonde_alloc((size_t)(o->opts.blocks + 1) * sizeof *o->block_norm);
-  if (!o->tiles || !o->tile_sum || !o->block_norm)
-    return sonde_fail(err, SONDE_ENOMEM, "no memory for the optimizer");
-  tile *t = o->tiles;
+/* Cuts every parameter into tiles; with `whole` those that the plugin asks for come in one. */
+static tile *cut(const sonde_optim *o, int whole, int64_t *n) {
+  *n = 0;
   for (int64_t i = 0; i < o->n_slots; i++) {
     int64_t count = elements(&o->slots[i]);
-    for (int64_t at = 0; at < count; at += TILE)
-      *t++ = (tile){(int32_t)i, at, count - at < TILE ? count - at : TILE};
+    *n += whole && o->slots[i].whole ? count > 0 : (count + TILE - 1) / TILE;
   }
+  tile *tiles = sonde_alloc((size_t)*n * sizeof *tiles), *t = tiles;
+  for (int64_t i = 0; t && i < o->n_slots; i++) {
+    int64_t count = elements(&o->slots[i]), most = whole && o->slots[i].whole ? count : TILE;
+    for (int64_t at = 0; at < count; at += most)
+      *t++ = (tile){(int32_t)i, at, count - at < most ? count - at : most};
+  }
+  return tiles;
+}
+
+static int make_tiles(sonde_optim *o, sonde_error *err) {
+  o->tiles = cut(o, 0, &o->n_tiles);
+  o->work = cut(o, 1, &o->n_work);
+  o->tile_sum = sonde_alloc((size_t)o->n_tiles * sizeof *o->tile_sum);
+  o->block_norm = sonde_alloc((size_t)(o->opts.blocks + 1) * sizeof *o->block_norm);
+  o->scratch = sonde_alloc((size_t)(o->scratch_bytes * sonde_pool_threads(o->pool)) + LINE);
+  if (!o->tiles || !o->work || !o->tile_sum || !o->block_norm || !o->scratch)
+    return sonde_fail(err, SONDE_ENOMEM, "no memory for the optimizer");
   return SONDE_OK;
 }
 
 sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde_optim_opts *opts,
                              sonde_error *err) {
-  const sonde_optimizer *f = opts->functions;
-  if (f->states < 0 || f->states > MAX_STATES) {
+  const sonde_optimizer plugin = sonde_optimizer_read(opts->functions);
+  if (plugin.states < 0 || plugin.states > MAX_STATES) {
     sonde_fail(err, SONDE_EUNSUP, "the optimizer asks for %d states a parameter; 0 to %d are possible",
-               f->states, MAX_STATES);
+               plugin.states, MAX_STATES);
     return NULL;
   }
   sonde_optim *o = sonde_alloc(sizeof *o);
@@ -90,12 +124,14 @@ sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde
   o->pool = pool;
   o->params = sonde_params_ref(params);
   o->opts = *opts;
+  o->plugin = plugin;
   o->n_slots = sonde_params_count(params);
   o->slots = sonde_alloc((size_t)o->n_slots * sizeof *o->slots);
   int code = o->slots || !o->n_slots ? SONDE_OK : sonde_fail(err, SONDE_ENOMEM, "no memory for the optimizer");
   for (int64_t i = 0; i < o->n_slots && code == SONDE_OK; i++) code = make_slot(o, i, err);
   if (code == SONDE_OK) code = make_tiles(o, err);
   o->opts.frozen = NULL;
+  o->opts.factors = NULL;
   if (code == SONDE_OK) return o;
   sonde_optim_free(o);
   return NULL;
@@ -109,6 +145,8 @@ void sonde_optim_free(sonde_optim *o) {
   }
   sonde_release(o->slots);
   sonde_release(o->tiles);
+  sonde_release(o->work);
+  sonde_release(o->scratch);
   sonde_release(o->tile_sum);
   sonde_release(o->block_norm);
   sonde_params_free(o->params);
@@ -119,16 +157,20 @@ sonde_tensor *sonde_optim_grad(const sonde_optim *o, int64_t param) { return o->
 sonde_tensor *sonde_optim_state(const sonde_optim *o, int64_t param, int state) {
   return o->slots[param].state[state];
 }
-int sonde_optim_states(const sonde_optim *o) { return o->opts.functions->states; }
+int sonde_optim_states(const sonde_optim *o) { return o->plugin.states; }
 const char *sonde_optim_state_name(const sonde_optim *o, int state) {
-  return o->opts.functions->state_names[state];
+  return o->plugin.state_names[state];
 }
 int sonde_optim_decayed(const sonde_optim *o, int64_t param) { return o->slots[param].decayed; }
 
 int64_t sonde_optim_bytes(const sonde_optim *o) {
-  int64_t bytes = 0;
-  for (int64_t i = 0; i < o->n_slots; i++) bytes += 4 * elements(&o->slots[i]);
-  return bytes * (1 + o->opts.functions->states);
+  int64_t bytes = o->scratch_bytes * sonde_pool_threads(o->pool);
+  for (int64_t i = 0; i < o->n_slots; i++) {
+    bytes += 4 * elements(&o->slots[i]);
+    for (int k = 0; k < o->plugin.states; k++)
+      if (o->slots[i].state[k]) bytes += sonde_tensor_bytes(o->slots[i].state[k]);
+  }
+  return bytes;
 }
 
 /* Sixteen running sums in f64: one order on every instruction set, and squares that can neither overflow nor vanish. */
@@ -167,16 +209,17 @@ sonde_grad_norm sonde_optim_norm(sonde_optim *o, double scale) {
 
 static void update_tile(void *arg, int64_t index, int worker) {
   sonde_optim *o = arg;
-  const tile *t = &o->tiles[index];
+  const tile *t = &o->work[index];
   const slot *s = &o->slots[t->param];
   float *state[MAX_STATES];
-  (void)worker;
-  for (int k = 0; k < o->opts.functions->states; k++)
-    state[k] = (float *)sonde_tensor_data(s->state[k]) + t->offset;
-  const float *grad = (const float *)sonde_tensor_data(s->grad) + t->offset;
-  sonde_update u = {sizeof u, t->n,  s->weight + t->offset, grad, state, o->scale,
-                    o->lr,    s->decayed ? o->opts.weight_decay : 0, o->step};
-  o->opts.functions->update(&u, o->opts.values);
+  for (int k = 0; k < o->plugin.states; k++)
+    state[k] = s->state[k] ? (float *)sonde_tensor_data(s->state[k]) + t->offset : NULL;
+  const sonde_update u = {
+      .size = sizeof u, .n = t->n, .w = s->weight + t->offset, .g = (const float *)sonde_tensor_data(s->grad) + t->offset,
+      .state = state, .grad_scale = o->scale, .lr = o->lr * s->factors.lr,
+      .weight_decay = s->decayed ? o->opts.weight_decay * s->factors.weight_decay : 0, .step = o->step, .parameter = &s->is,
+      .offset = t->offset, .scratch = s->whole ? o->scratch + worker * o->scratch_bytes : NULL};
+  o->plugin.update(&u, o->opts.values);
 }
 
 void sonde_optim_update(sonde_optim *o, double scale, double lr, int64_t step) {
@@ -184,7 +227,7 @@ void sonde_optim_update(sonde_optim *o, double scale, double lr, int64_t step) {
   o->scale = clip > 0 && o->norm > clip ? scale * (clip / o->norm) : scale;
   o->lr = lr;
   o->step = step;
-  sonde_doing("the optimizer's update", NULL, "", o->opts.functions->update);
-  sonde_pool_run(o->pool, o->n_tiles, update_tile, o);
+  sonde_doing("the optimizer's update", NULL, "", o->plugin.update);
+  sonde_pool_run(o->pool, o->n_work, update_tile, o);
   sonde_doing_nothing();
 }

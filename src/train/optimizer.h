@@ -1,5 +1,6 @@
 /* optimizer.h - drives one optimizer plugin over all parameters of a model: states, weight-decay groups, gradient
- * norms, clipping. Parameters are cut into tiles by their shapes alone, so the bits do not depend on the threads. */
+ * norms, clipping. Parameters are cut into tiles by their shapes alone, or come whole where the plugin asks for it, so the bits do not
+ * depend on the threads. */
 #ifndef SONDE_TRAIN_OPTIMIZER_H
 #define SONDE_TRAIN_OPTIMIZER_H
 
@@ -7,6 +8,8 @@
 #include "graph/params.h"
 
 typedef struct sonde_optim sonde_optim;
+
+typedef struct sonde_factors { double lr, weight_decay; } sonde_factors;   /* of one parameter's rates */
 
 typedef struct sonde_optim_opts {
   const sonde_optimizer *functions;   /* borrowed; stays while the driver lives */
@@ -16,6 +19,7 @@ typedef struct sonde_optim_opts {
   double clip;                        /* bound of the global gradient norm; 0: none */
   int32_t blocks;                     /* blocks of the model, for the norms per block */
   const uint8_t *frozen;              /* [parameters] 1: keeps its values; NULL: none does. Only read by _new */
+  const sonde_factors *factors;       /* [parameters]; NULL: all 1. Only read by _new */
 } sonde_optim_opts;
 
 /* Makes the gradient tensors and the zero states of every parameter (all f32) that is trained: all but buffers and
@@ -26,10 +30,10 @@ sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde
 void sonde_optim_free(sonde_optim *o);
 
 sonde_tensor *sonde_optim_grad(const sonde_optim *o, int64_t param);               /* borrowed; NULL if not trained */
-sonde_tensor *sonde_optim_state(const sonde_optim *o, int64_t param, int state);   /* likewise */
+sonde_tensor *sonde_optim_state(const sonde_optim *o, int64_t param, int state);   /* likewise, or where it has no such state */
 int sonde_optim_states(const sonde_optim *o);
 const char *sonde_optim_state_name(const sonde_optim *o, int state);
-int64_t sonde_optim_bytes(const sonde_optim *o);                                   /* of gradients and states */
+int64_t sonde_optim_bytes(const sonde_optim *o);                                   /* of gradients, states and scratch */
 int sonde_optim_decayed(const sonde_optim *o, int64_t param);                      /* 1: weight decay applies */
 
 typedef struct sonde_grad_norm {

@@ -178,7 +178,7 @@ static int make(sonde_trainer *t, sonde_error *err) {
   parts p = {0};
   const sonde_trainer_opts *o = &t->opts;
   sonde_optim_opts oo = {o->optimizer, o->optimizer_values, o->weight_decay, o->decay_all, o->clip, o->blocks,
-                         o->frozen};
+                         o->frozen, o->factors};
   if (!(t->optim = sonde_optim_new(o->params, t->ctx->pool, &oo, err))) return err->code;
   int code = set_budget(t, err);
   if (!code) code = make_buffers(t, err);
@@ -188,6 +188,7 @@ static int make(sonde_trainer *t, sonde_error *err) {
   if (!code) code = make_plans(t, &p, err);
   t->trained = p.n;
   t->opts.frozen = NULL;
+  t->opts.factors = NULL;
   parts_free(&p);
   if (code == SONDE_ELIMIT && t->plan_opts.memory_budget)
     return sonde_wrap(err, "memory of %.1f MiB (memory_budget, or what is free), of which weights, gradients and states take %.1f MiB",

@@ -75,8 +75,8 @@ typedef struct broken {
 } broken;
 
 static const broken plugins[] = {
-    {"wrong_major", "load", "2.0, this Sonde 1.1: the major numbers differ", 1},
-    {"newer_minor", "load", "needs plugin interface 1.2, this Sonde has 1.1", 1},
+    {"wrong_major", "load", "2.0, this Sonde 1.2: the major numbers differ", 1},
+    {"newer_minor", "load", "needs plugin interface 1.3, this Sonde has 1.2", 1},
     {"short_descriptor", "load", "set .size = sizeof(sonde_plugin)", 1},
     {"other_build", "load", "built for 'real=f64', this Sonde has 'real=f32'", 1},
     {"no_entry", "load", "exports no 'sonde_plugin_entry'", 1},
@@ -119,6 +119,8 @@ static const broken plugins[] = {
     {"ignores_decay", "decay", "weight_decay 0.1", 1},
     {"tile_dependent", "tiles", "how the parameter is cut into tiles", 0},
     {"hidden_state", "reload", "something is kept outside the states", 0},
+    {"scratch_overrun", "guards", "it writes outside its scratch", 1},
+    {"stale_scratch", "reload", "depends on what its scratch held before", 1},
     {"state_overrun", "guards", "it writes past the end of momentum", 0},
 };
 

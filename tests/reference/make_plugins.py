@@ -94,15 +94,15 @@ optimizers = []
 N, STEPS, LR = 11, 5, 0.01
 
 
-def optimizer(name, options, decay, make):
-    w = wave(2.0, N).clone().requires_grad_()
+def optimizer(name, options, decay, make, shape=(N,), role="gain"):
+    w = wave(2.0, *shape).clone().requires_grad_()
     o = make([w], LR, decay)
     after = []
     for step in range(STEPS):
-        w.grad = wave(3.0 + step, N)
+        w.grad = wave(3.0 + step, *shape)
         o.step()
-        after.append(w.detach().tolist())
-    optimizers.append({"name": name, "options": options, "weight_decay": decay, "lr": LR, "w": after})
+        after.append(w.detach().reshape(-1).tolist())
+    optimizers.append({"name": name, "options": options, "shape": shape, "role": role, "weight_decay": decay, "lr": LR, "w": after})
 
 
 for decay in (0.0, 0.1):
@@ -111,6 +111,46 @@ for decay in (0.0, 0.1):
     optimizer("sgd", {}, decay, lambda p, lr, d: torch.optim.SGD(p, lr, 0.9, weight_decay=d))
     optimizer("sgd", {"momentum": 0}, decay, lambda p, lr, d: torch.optim.SGD(p, lr, 0, weight_decay=d))
     optimizer("sgd", {"nesterov": True, "momentum": 0.8}, decay, lambda p, lr, d: torch.optim.SGD(p, lr, 0.8, weight_decay=d, nesterov=True))
+
+
+class Muon:
+    """Keller Jordan's update of a matrix (github.com/KellerJordan/Muon, muon_update), in f64 and with the step's length as Sonde says
+    it: "shape" is the author's, "rms" that of Liu et al. (2025)."""
+
+    def __init__(self, w, lr, decay, momentum=0.95, nesterov=True, ns_steps=5, scale="rms"):
+        self.w, self.lr, self.decay, self.momentum, self.nesterov = w, lr, decay, momentum, nesterov
+        self.ns_steps, self.scale, self.mean = ns_steps, scale, torch.zeros_like(w)
+
+    def orthogonal(self, x):
+        a, b, c = 3.4445, -4.7750, 2.0315
+        tall = x.shape[0] > x.shape[1]
+        x = x.T if tall else x
+        x = x / (x.norm() + 1e-7)
+        for _ in range(self.ns_steps):
+            square = x @ x.T
+            x = a * x + (b * square + c * square @ square) @ x
+        return x.T if tall else x
+
+    @torch.no_grad()
+    def step(self):
+        self.mean.lerp_(self.w.grad, 1 - self.momentum)
+        u = self.orthogonal(self.w.grad.lerp(self.mean, self.momentum) if self.nesterov else self.mean)
+        rows, columns = self.w.shape
+        length = max(1, rows / columns) ** 0.5 if self.scale == "shape" else 0.2 * max(rows, columns) ** 0.5
+        self.w.mul_(1 - self.lr * self.decay).sub_(self.lr * length * u)
+
+
+def muon(shape, options, decay):
+    optimizer("muon", options, decay, lambda p, lr, d: Muon(p[0], lr, d, **options), shape, "ffn_in")
+
+
+muon((4, 7), {}, 0.1)
+muon((7, 4), {}, 0.1)
+muon((5, 5), {"scale": "shape", "momentum": 0.5}, 0.0)
+muon((9, 3), {"scale": "shape", "nesterov": False}, 0.1)
+muon((2, 9), {"ns_steps": 2}, 0.0)
+for shape, role in (((3, 5), "embed"), ((5, 3), "head"), ((N,), "gain")):
+    optimizer("muon", {"adam_lr": 0.5, "eps": 0.01}, 0.1, lambda p, lr, d: torch.optim.AdamW(p, lr / 2, (0.9, 0.95), 0.01, d), shape, role)
 
 
 def rounded(x):

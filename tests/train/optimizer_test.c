@@ -20,7 +20,7 @@ static void sgd(const sonde_update *u, const sonde_value *opt) {
 }
 
 static const char *const sgd_states[] = {"count"};
-static const sonde_optimizer sgd_functions = {sizeof sgd_functions, 1, sgd_states, sgd};
+static const sonde_optimizer sgd_functions = {.size = sizeof sgd_functions, .states = 1, .state_names = sgd_states, .update = sgd};
 
 typedef struct fixture { sonde_params *params; sonde_pool *pool; sonde_optim *optim; } fixture;
 
@@ -44,7 +44,7 @@ static fixture make(int threads, double weight_decay, int decay_all, double clip
     sonde_tensor *w = sonde_params_at(f.params, i)->value;
     for (int64_t k = 0; k < w->bytes / 4; k++) ((float *)w->data)[k] = 1;
   }
-  sonde_optim_opts o = {&sgd_functions, NULL, weight_decay, decay_all, clip, 2, NULL};
+  sonde_optim_opts o = {&sgd_functions, NULL, weight_decay, decay_all, clip, 2, NULL, NULL};
   f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
   assert_non_null(f.optim);
   return f;
@@ -131,7 +131,7 @@ static void buffers_are_left_alone(void **state) {
   add(&f, "buffer", 20000, SONDE_ROLE_BUFFER, 0);
   float *buffer = sonde_tensor_data(sonde_params_find(f.params, "buffer")->value);
   for (int k = 0; k < 20000; k++) buffer[k] = 3;
-  sonde_optim_opts o = {&sgd_functions, NULL, 0.5, 1, 0, 2, NULL};
+  sonde_optim_opts o = {&sgd_functions, NULL, 0.5, 1, 0, 2, NULL, NULL};
   f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
   assert_null(sonde_optim_grad(f.optim, 5));
   assert_null(sonde_optim_state(f.optim, 5, 0));
@@ -149,7 +149,7 @@ static void frozen_parameters_are_left_alone_and_do_not_count(void **state) {
   const uint8_t frozen[5] = {1, 0, 0, 1, 0};
   int64_t all = sonde_optim_bytes(f.optim);
   sonde_optim_free(f.optim);
-  sonde_optim_opts o = {&sgd_functions, NULL, 0.5, 1, 0, 2, frozen};
+  sonde_optim_opts o = {&sgd_functions, NULL, 0.5, 1, 0, 2, frozen, NULL};
   f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
   assert_int_equal(all - sonde_optim_bytes(f.optim), 2 * 4 * (40000 + 16384));
   assert_null(sonde_optim_grad(f.optim, 0));
@@ -179,6 +179,113 @@ static void bits_do_not_depend_on_the_threads(void **state) {
   drop(&four);
 }
 
+/* Factors of the learning rate and of the decay that a parameter has. */
+static void group_factors_multiply(void **state) {
+  (void)state;
+  fixture f = make(2, 0.5, 0, 0);
+  sonde_error err = {0};
+  const sonde_factors factors[5] = {{1, 7}, {0.5, 1}, {2, 1}, {1, 0}, {0, 1}};
+  const float after[5] = {1, 0.975f, 1, 1, 1};                    /* without a gradient: decay alone */
+  sonde_optim_free(f.optim);
+  sonde_optim_opts o = {&sgd_functions, NULL, 0.5, 0, 0, 2, NULL, factors};
+  f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
+  sonde_optim_norm(f.optim, 1);
+  sonde_optim_update(f.optim, 1, 0.1, 1);
+  for (int64_t i = 0; i < 5; i++) assert_true(weight(&f, i)[0] == after[i]);
+  grad(&f, 2)[1] = 1, grad(&f, 4)[1] = 1;
+  sonde_optim_update(f.optim, 1, 0.1, 2);
+  assert_true(weight(&f, 2)[1] == 0.8f && weight(&f, 4)[1] == 1);
+  drop(&f);
+}
+
+/* An optimizer that takes matrices of the FFN whole, has a state of its own shape for them (the sums of the rows of the gradient)
+ * and none for other parameters, and writes what it was told into the weights. */
+enum { ROWS = 300, COLUMNS = 210 };
+
+static int rows_whole(const sonde_parameter *p, const sonde_value *opt) {
+  (void)opt;
+  return p->role == SONDE_ROLE_FFN_IN && p->shape.rank == 2;
+}
+static int rows_state(const sonde_parameter *p, int k, const sonde_value *opt, sonde_shape *shape) {
+  if (!rows_whole(p, opt)) return 0;
+  if (k == 0) shape->rank = 1, shape->dim[1] = 1;
+  return 1;
+}
+static int64_t rows_scratch(const sonde_parameter *p, const sonde_value *opt) {
+  (void)opt;
+  return p->shape.dim[0] * 4 - 3;                                 /* no multiple of a line */
+}
+static void rows_update(const sonde_update *u, const sonde_value *opt) {
+  assert_string_equal(u->parameter->name, rows_whole(u->parameter, opt) ? "m.weight" : "m.gain");
+  if (!rows_whole(u->parameter, opt)) {
+    assert_null(u->state[0]), assert_null(u->state[1]);
+    for (int64_t k = 0; k < u->n; k++) u->w[k] = (float)(u->offset + k);
+    return;
+  }
+  assert_true(u->n == ROWS * COLUMNS && u->offset == 0 && (uintptr_t)u->scratch % 64 == 0);
+  memset(u->scratch, 0xff, (size_t)rows_scratch(u->parameter, opt));
+  for (int64_t i = 0; i < ROWS; i++)
+    for (int64_t j = 0; j < COLUMNS; j++) u->state[0][i] += u->g[i * COLUMNS + j], u->state[1][i * COLUMNS + j] += 1;
+  for (int64_t k = 0; k < u->n; k++) u->w[k] = u->state[0][k / COLUMNS];
+}
+
+static void a_parameter_comes_whole_where_it_is_asked_for(void **state) {
+  (void)state;
+  static const char *const names[] = {"rows", "seen"};
+  static const sonde_optimizer rows = {.size = sizeof rows, .states = 2, .state_names = names, .update = rows_update,
+                                       .whole = rows_whole, .state_shape = rows_state, .scratch = rows_scratch};
+  sonde_error err = {0};
+  for (int threads = 1; threads <= 3; threads += 2) {
+    fixture f = {sonde_params_new(1, &err), sonde_pool_new(threads, &err), NULL};
+    const int64_t dim[2] = {ROWS, COLUMNS};
+    sonde_shape shape = sonde_shape_make(SONDE_F32, 2, dim);
+    assert_non_null(sonde_params_need(f.params, "m.weight", &shape, SONDE_ROLE_FFN_IN, (sonde_init){SONDE_INIT_FILL, 1, 0}, 0, &err));
+    add(&f, "m.gain", 40000, SONDE_ROLE_GAIN, 0);
+    sonde_optim_opts o = {&rows, NULL, 0, 0, 0, 1, NULL, NULL};
+    assert_non_null(f.optim = sonde_optim_new(f.params, f.pool, &o, &err));
+    assert_true(sonde_optim_bytes(f.optim) == 4 * (ROWS * COLUMNS + 40000) + 4 * (ROWS + ROWS * COLUMNS) + threads * 1216);
+    for (int64_t k = 0; k < ROWS * COLUMNS; k++) grad(&f, 0)[k] = (float)(k / COLUMNS);
+    for (int step = 1; step <= 2; step++) sonde_optim_update(f.optim, 1, 1, step);
+    for (int64_t k = 0; k < ROWS * COLUMNS; k++) assert_true(weight(&f, 0)[k] == (float)(2 * COLUMNS * (k / COLUMNS)));
+    for (int64_t k = 0; k < 40000; k++) assert_true(weight(&f, 1)[k] == (float)k);
+    assert_null(sonde_optim_state(f.optim, 1, 0));
+    drop(&f);
+  }
+}
+
+static void a_tiled_parameter_has_states_of_its_shape(void **state) {
+  (void)state;
+  static const char *const names[] = {"rows", "seen"};
+  static const sonde_optimizer rows = {.size = sizeof rows, .states = 1, .state_names = names, .update = rows_update,
+                                       .state_shape = rows_state};
+  sonde_error err = {0};
+  fixture f = {sonde_params_new(1, &err), sonde_pool_new(1, &err), NULL};
+  const int64_t dim[2] = {ROWS, COLUMNS};
+  sonde_shape shape = sonde_shape_make(SONDE_F32, 2, dim);
+  assert_non_null(sonde_params_need(f.params, "m.weight", &shape, SONDE_ROLE_FFN_IN, (sonde_init){SONDE_INIT_FILL, 1, 0}, 0, &err));
+  sonde_optim_opts o = {&rows, NULL, 0, 0, 0, 1, NULL, NULL};
+  assert_null(sonde_optim_new(f.params, f.pool, &o, &err));
+  assert_non_null(strstr(err.text, "gives state 'rows' of m.weight another shape"));
+  drop(&f);
+}
+
+/* A plugin built before `whole` was there. */
+static void an_older_optimizer_still_works(void **state) {
+  (void)state;
+  sonde_optimizer old = sgd_functions;
+  old.size = offsetof(sonde_optimizer, whole);
+  memset((char *)&old + old.size, 0xff, sizeof old - old.size);
+  sonde_error err = {0};
+  fixture f = make(1, 0, 0, 0);
+  sonde_optim_free(f.optim);
+  sonde_optim_opts o = {&old, NULL, 0, 0, 0, 2, NULL, NULL};
+  assert_non_null(f.optim = sonde_optim_new(f.params, f.pool, &o, &err));
+  grad(&f, 2)[0] = 1;
+  sonde_optim_update(f.optim, 1, 0.5, 1);
+  assert_true(weight(&f, 2)[0] == 0.5f);
+  drop(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(norms_are_those_of_the_formula),
@@ -188,6 +295,10 @@ int main(void) {
       cmocka_unit_test(buffers_are_left_alone),
       cmocka_unit_test(frozen_parameters_are_left_alone_and_do_not_count),
       cmocka_unit_test(bits_do_not_depend_on_the_threads),
+      cmocka_unit_test(group_factors_multiply),
+      cmocka_unit_test(a_parameter_comes_whole_where_it_is_asked_for),
+      cmocka_unit_test(a_tiled_parameter_has_states_of_its_shape),
+      cmocka_unit_test(an_older_optimizer_still_works),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,6 +103,42 @@ function TestResolve:test_operations_a_token()
   lu.assertEquals(train.flops_per_token(tied, 8), train.flops_per_token(untied, 8))
 end
 
+TestGroups = {}
+
+function TestGroups:test_the_last_group_that_fits_counts()
+  local m = model()
+  local factors = train.factors(m:params(), {
+    { role = "gain", lr = 0.5, weight_decay = 1 }, { match = "*.1.mlp.*", lr = 2, weight_decay = 0 },
+    { match = "*.1.*", role = "ffn_out", lr = 3, weight_decay = 4 },
+  }, core.where)
+  lu.assertEquals(factors["model.norm.weight"], { lr = 0.5, weight_decay = 1 })
+  lu.assertEquals(factors["model.layers.1.mlp.up_proj.weight"], { lr = 2, weight_decay = 0 })
+  lu.assertEquals(factors["model.layers.1.mlp.down_proj.weight"], { lr = 3, weight_decay = 4 })
+  lu.assertNil(factors["model.layers.0.mlp.down_proj.weight"])
+  lu.assertEquals(train.resolve(m, { steps = 3, groups = { { role = "head", lr = 2 } } }).groups,
+    { { role = "head", lr = 2, weight_decay = 1 } })
+end
+
+function TestGroups:test_what_is_refused()
+  local function groups(...) train.resolve(model(), { steps = 3, groups = { ... } }) end
+  assert_fails("option 'groups[2]' of train needs match", groups, { role = "gain" }, { lr = 2 })
+  assert_fails("option 'groups[1]' of train: no parameter is called 'q_proj'; the first is called", groups, { match = "q_proj" })
+  assert_fails("did you mean 'gain'?", groups, { role = "gian" })
+  assert_fails("option 'groups[1].lr' of train must be between 0", groups, { role = "gain", lr = -1 })
+  assert_fails("unknown option 'groups[1].rate' of train", groups, { role = "gain", rate = 1 })
+end
+
+-- With any optimizer: a rate of 0 keeps parameters, one of 1 changes no bit, and the rest of the model moves.
+function TestGroups:test_rates_reach_every_optimizer()
+  for _, optimizer in ipairs { "adamw", "sgd", "muon" } do
+    local plain = trained { optimizer = optimizer, lr = 1e-3 }.state_sha256
+    lu.assertEquals(trained { optimizer = optimizer, lr = 1e-3, groups = { { match = "*" } } }.state_sha256, plain)
+    lu.assertEquals(trained { optimizer = optimizer, lr = 4e-3, groups = { { match = "*", lr = 0.25, weight_decay = 4 } },
+      weight_decay = 0.025 }.state_sha256, plain)
+    lu.assertNotEquals(trained { optimizer = optimizer, groups = { { match = "*.q_proj.weight", lr = 0.5 } } }.state_sha256, plain)
+  end
+end
+
 TestRecord = {}
 
 function TestRecord:test_equal_blocks_are_written_once()

@@ -60,6 +60,19 @@ steps_of() { sed 's/^{"step":\([0-9]*\),.*}$/\1/' "$root/$1/metrics.jsonl"; }
   [ "$(steps_of e/killed)" = "$(seq 10 10 1500)" ]
 }
 
+@test "an optimizer of whole matrices: the same bits at any number of threads, and killed in between" {
+  whole=$("$SONDE" run "$fixture" --threads 1 --set steps=400 --set optimizer=muon)
+  [ "$("$SONDE" run "$fixture" --threads 3 --set steps=400 --set optimizer=muon)" = "$whole" ]
+  [ "$(train e/plain steps=400)" != "$whole" ]
+  for lines in 3 20; do
+    start e/killed steps=400 log_every=10 checkpoint_every=50 optimizer=muon
+    until_lines e/killed "$lines"
+    kill -9 "$child" || true
+    wait "$child" || true
+  done
+  [ "$(train e/killed steps=400 log_every=10 checkpoint_every=50 optimizer=muon)" = "$whole" ]
+}
+
 @test "a second process on a run is refused with the first one's number" {
   start e/t steps=200000
   until_lines e/t 1
