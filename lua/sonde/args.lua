@@ -270,6 +270,12 @@ local function from_text(field, text)
   return text
 end
 
+-- A hint for those who give --json or --csv a file.
+local function no_file(given)
+  local name = given.json == true and "--json" or given.csv == true and "--csv"
+  return name and "; " .. name .. " prints on standard output, > FILE keeps it" or ""
+end
+
 --- Takes "--name value", "--name=value", "--flag" and "--no-flag" off the words.
 local function take_option(schema, words, i, given)
   local word = words[i]
@@ -300,7 +306,11 @@ local function take_option(schema, words, i, given)
     given[field.name] = given[field.name] or {}
     table.insert(given[field.name], from_text(field.of, text))
   else
-    given[field.name] = from_text(field, text)
+    local value = from_text(field, text)
+    if field.type == "boolean" and type(value) ~= "boolean" then
+      return nil, ("option %s takes no value, not '%s'%s"):format(option_name(field), text, no_file { [field.name] = true })
+    end
+    given[field.name] = value
   end
   return i + 1
 end
@@ -326,7 +336,7 @@ function args.parse(schema, positional, words, before)
       return nil, "unknown option " .. word .. "; options are written --name"
     else
       local field = positional[place]
-      if not field then return nil, "'" .. word .. "' is one argument too many" end
+      if not field then return nil, "'" .. word .. "' is one argument too many" .. no_file(given) end
       if field.repeated then
         given[field.name] = given[field.name] or {}
         table.insert(given[field.name], word)

@@ -8,6 +8,8 @@ local args = require "sonde.args"
 
 local generate = {}
 
+--- The options of sonde.generate.
+---@type sonde.schema
 generate.schema = {
   { name = "tokens", type = "integer", min = 1, preset = 100, doc = "tokens to generate, at most" },
   { name = "temperature", type = "number", min = 0, preset = 1, doc = "divides the logits; 0: always the likeliest token" },
@@ -138,9 +140,14 @@ end
 
 --- Continues token sequences; returns the new tokens of each. Prompts of one length are a batch. What is drawn for a
 --- prompt depends on the seed and its number alone.
+---
+---     local tokenizer = model:tokenizer()
+---     local texts = sonde.generate(model, { tokenizer:encode("In the beginning"):values() }, { tokens = 50, seed = 1 })
+---     print(tokenizer:decode(texts[1]))
+---
 ---@param model sonde.model
----@param prompts integer[][]
----@param options? table
+---@param prompts integer[][]     each a list of at least one token, from 0
+---@param options? table          see generate.schema
 ---@return integer[][] tokens, table speed   seconds, prefill_seconds, tokens_per_s; with the option profile, seconds by op
 function generate.tokens(model, prompts, options)
   args.model(model, "generate")

@@ -23,6 +23,7 @@ local parts = {
   load = { "sonde.folder", "load" },
   evaluate = { "sonde.eval", "evaluate" },
   generate = { "sonde.generate", "tokens" },
+  attention_maps = { "sonde.attention_maps", "maps" },
   probe = { "sonde.probe", "probe" },
   probes = { "sonde.probe", "registry" },
   corpus = { "sonde.corpus", "open" },

@@ -1,22 +1,28 @@
 --- plot_heat.lua - a table of numbers as coloured cells, in gnuplot commands.
 --
 --   figure = { heat = { {row 1}, {row 2}, .. }, title, alt, xlabel, ylabel, key, low, high, xticks, yticks,
---     width, height }
+--     names, down, width, height }
 --
--- Row r stands at height r, its entry c at place c; rows may differ in length. Ticks count from the number that
--- `xticks` or `yticks` is. `key` names the colours, which run from `low` to `high`. The scale (viridis) grows in
--- lightness, so that it reads without hue and on either ground.
+-- Row r stands at height r, or with `down` below row r - 1; its entry c at place c; rows may differ in length. Ticks count
+-- from the number that `xticks` or `yticks` is, or are the `names` of rows and columns where there is room for them.
+-- `key` names the colours, which run from `low` to `high`. The scale (viridis) grows in lightness, so that it reads
+-- without hue and on either ground.
 
 local text = require "sonde.plot_text"
 
 local quote, number = text.quote, text.number
 
-local WIDTH, HEIGHT, TICKS = 520, 400, 8
+local WIDTH, HEIGHT, TICKS, NAMES = 520, 400, 8, 32
 local PALETTE = "0 '#440154', 0.25 '#3b528b', 0.5 '#21918c', 0.75 '#5ec962', 1 '#fde725'"
 
 -- At most about TICKS of n.
-local function ticks(axis, n, from)
+local function ticks(axis, n, from, names)
   local out = {}
+  if names and n <= NAMES then
+    for k = 1, n do out[k] = quote(names[k]) .. " " .. k end
+    return ("set %stics nomirror scale 0 %s(%s)"):format(axis, axis == "x" and "rotate by 90 right " or "",
+      table.concat(out, ", "))
+  end
   for k = 1, n, math.max(1, math.ceil(n / TICKS)) do out[#out + 1] = ("'%d' %d"):format(from + k - 1, k) end
   return ("set %stics nomirror scale 0 (%s)"):format(axis, table.concat(out, ", "))
 end
@@ -45,10 +51,10 @@ return function(figure, index)
   put("set ylabel %s", quote(figure.ylabel))
   put("set cblabel %s", quote(figure.key))
   put("set xrange [0.5:%g]", columns + 0.5)
-  put("set yrange [0.5:%g]", #figure.heat + 0.5)
+  put(figure.down and "set yrange [%g:0.5]" or "set yrange [0.5:%g]", #figure.heat + 0.5)
   put("set cbrange [%s:%s]", number(figure.low), number(figure.high))
-  put("%s", ticks("x", columns, figure.xticks))
-  put("%s", ticks("y", #figure.heat, figure.yticks))
+  put("%s", ticks("x", columns, figure.xticks, figure.names))
+  put("%s", ticks("y", #figure.heat, figure.yticks, figure.names))
   put("$cells << END_OF_DATA\n%s\nEND_OF_DATA", table.concat(data, "\n"))
   put("plot $cells using 1:2:3 with image pixels")
   return table.concat(out, "\n")

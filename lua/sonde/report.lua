@@ -4,12 +4,11 @@
 -- gnuplot is the one program it calls. The data's fields are described in report_data.lua.
 
 local html = require "sonde.report_html"
-local plot = require "sonde.plot"
+local page = require "sonde.report_page"
 local report_data = require "sonde.report_data"
 local report_export = require "sonde.report_export"
 local report_figures = require "sonde.report_figures"
 local report_table = require "sonde.report_table"
-local style = require "sonde.report_style"
 
 local report = {}
 local el, esc = html.element, html.escape
@@ -74,35 +73,11 @@ local function result_sections(sections, prefix)
   return table.concat(parts)
 end
 
--- Draws all groups of figures in one run of gnuplot; each group gets its drawings as `svgs`.
-local function draw(lists, program)
-  local all, at = {}, 1
-  for _, groups in ipairs(lists) do
-    for _, group in ipairs(groups) do
-      for _, figure in ipairs(group.figures) do all[#all + 1] = figure end
-    end
-  end
-  local svgs, reason = plot.render(all, program)
-  if not svgs then return reason end
-  for _, groups in ipairs(lists) do
-    for _, group in ipairs(groups) do
-      group.svgs = {}
-      for k = 1, #group.figures do group.svgs[k], at = svgs[at], at + 1 end
-    end
-  end
-end
-
 local function figures_section(groups, reason, prefix)
   if #groups == 0 then return "" end
   if reason then return section(prefix .. "figures", "Figures", el("p", { class = "note" }, esc(reason))) end
   local parts = {}
-  for _, group in ipairs(groups) do
-    local panels = {}
-    for k, svg in ipairs(group.svgs) do panels[k] = el("div", nil, svg) end
-    parts[#parts + 1] = el("figure", { id = prefix .. group.id }, el("h3", nil, esc(group.title)),
-      el("div", { class = #panels == 1 and "panels wide" or "panels" }, panels),
-      el("figcaption", nil, esc(group.caption)))
-  end
+  for k, group in ipairs(groups) do parts[k] = page.figure(group, prefix) end
   return section(prefix .. "figures", "Figures", parts)
 end
 
@@ -197,18 +172,20 @@ end
 function report.render(data, options)
   local parts = { part_of(data, "") }
   parts[2] = data.beside and part_of(data.beside, "beside-")
-  local reason = draw({ parts[1].groups, parts[2] and parts[2].groups or {} }, options and options.gnuplot)
+  local reason = page.draw({ parts[1].groups, parts[2] and parts[2].groups or {} }, options and options.gnuplot)
   local shown = {}
   for k, part in ipairs(parts) do
     part.reason = reason
     shown[k] = header(part.data, k) .. content(part)
   end
-  local head = el("head", nil, el("meta", { charset = "utf-8" }),
-    el("meta", { name = "viewport", content = "width=device-width, initial-scale=1" }),
-    el("title", nil, esc(data.title or data.name)), el("style", nil, "\n" .. style))
-  local body = el("body", nil, el("main", nil, shown))
-  return "<!DOCTYPE html>\n" .. el("html", { lang = "en", xmlns = "http://www.w3.org/1999/xhtml" }, head, "\n", body)
-    .. "\n", reason
+  return page.document(data.title or data.name, shown), reason
+end
+
+--- The tables of a sweep as CSV.
+---@param data table see report_data.lua
+---@return table[] { { name, doc, text }, .. }
+function report.tables(data)
+  return report_export.tables(data, report_data.sections(data))
 end
 
 --- The tables of a sweep for a terminal.

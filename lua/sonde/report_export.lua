@@ -8,11 +8,10 @@ local report_export = {}
 
 local function field(value)
   if value == nil then return "" end
-  if type(value) == "number" and (math.type or type)(value) ~= "integer" then
-    if value ~= value or value == math.huge or value == -math.huge then return "" end
-    return string.format("%.17g", value)
-  end
   local text = type(value) == "table" and grid.text(value) or tostring(value)
+  if type(value) == "number" and not text:find "^%-?%d+$" then
+    return value - value == 0 and string.format("%.17g", value) or ""
+  end
   if text:find("[,\"\r\n]") then return "\"" .. text:gsub("\"", "\"\"") .. "\"" end
   return text
 end
@@ -138,6 +137,33 @@ end
 local function at(array, r, c)
   if c then return array[r][c] end
   return array[r]
+end
+
+-- A number, or nothing for what is none (null, NaN).
+local function number(value)
+  return type(value) == "number" and value or nil
+end
+
+--- Appends a row for each entry of a list or matrix: `lead`, name, row, column, value and the ends of its interval. A list of
+--- other things gives none.
+---@param rows table[]
+---@param lead any[]
+---@param name string
+---@param values table
+---@param ci? table     { low, high } for each entry
+function report_export.list_rows(rows, lead, name, values, ci)
+  each_entry(name, values, function(row, column, r, c)
+    local value, ends = at(values, r, c), type(ci) == "table" and ci[r] or nil
+    if type(value) == "table" then return end
+    if c and type(ends) == "table" then ends = ends[c] end
+    if type(ends) ~= "table" then ends = {} end
+    local made = {}
+    for k, v in ipairs(lead) do made[k] = v end
+    local n = #lead
+    made[n + 1], made[n + 2], made[n + 3], made[n + 4] = name, row, column, number(value)
+    made[n + 5], made[n + 6] = number(ends[1]), number(ends[2])
+    rows[#rows + 1] = made
+  end)
 end
 
 --- One line an entry of every reported array or matrix: trial, name, row, column, value. Rows and columns count as in the

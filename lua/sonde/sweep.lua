@@ -377,6 +377,7 @@ sweep.summary_schema = {
   { name = "intervals", type = "boolean", preset = false, doc = "bars of figures are 95 % intervals, not ± 1 sd" },
   { name = "beside", type = "table", doc = "results of another sweep to show below: sweep:results of it" },
   { name = "file", type = "string", preset = "report.html", doc = "name of the page in the sweep's folder" },
+  { name = "csv", type = "boolean", preset = false, doc = "write the page's tables as CSV beside it: report-trials.csv, .." },
 }
 
 --- What the trials have reported so far: results.trials are the sweep's trials, each with status, results and arrays. The
@@ -398,6 +399,9 @@ function methods:summary(options)
   local page, reason = report.render(data)
   local path = self.folder .. "/" .. options.file
   core.write_file(path, page)
+  for _, each in ipairs(options.csv and report.tables(data) or {}) do
+    core.write_file((path:gsub("%.html?$", "")) .. "-" .. each.name .. ".csv", each.text)
+  end
   print(report.text(data))
   if reason then print(reason) end
   print("report: " .. path)

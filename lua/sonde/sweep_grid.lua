@@ -79,8 +79,8 @@ end
 
 -- Whole numbers with all their digits, others with so many as `form` says.
 local function scalar_text(value, form)
-  if type(value) ~= "number" or (math.type or type)(value) == "integer" then return tostring(value) end
-  return string.format(form, value)
+  local text = tostring(value)
+  return type(value) == "number" and not text:find "^%-?%d+$" and string.format(form, value) or text
 end
 
 local function exact(value)

@@ -14,13 +14,14 @@
 #include "record/run.h"
 #include "record/scan.h"
 
-enum { BUSY_MS = 10000, SCHEMA = 1, DIR_COLUMN = 1, PATH_BYTES = 4096 };
+enum { BUSY_MS = 10000, SCHEMA = 2, DIR_COLUMN = 1, PATH_BYTES = 4096 };
 
 static const char in_memory[] = ":memory:";
 
 struct sonde_db {
   sqlite3 *sql;
   char *root, *path;
+  int complete;      /* made from all folders when it was opened: what they lack has been told */
 };
 
 static const char schema[] =
@@ -28,13 +29,17 @@ static const char schema[] =
     " experiment TEXT NOT NULL, trial TEXT NOT NULL, status TEXT NOT NULL, reason TEXT, started TEXT, ended TEXT,"
     " command TEXT, version TEXT, commit_id TEXT, machine TEXT, threads INTEGER, corpus TEXT, corpus_sha256 TEXT);"
     "CREATE TABLE IF NOT EXISTS parameters(trial INTEGER NOT NULL REFERENCES trials(id) ON DELETE CASCADE,"
-    " key TEXT NOT NULL, value, PRIMARY KEY(trial, key));"
+    " key TEXT NOT NULL, value, type TEXT, PRIMARY KEY(trial, key));"
     "CREATE TABLE IF NOT EXISTS results(trial INTEGER NOT NULL REFERENCES trials(id) ON DELETE CASCADE,"
-    " key TEXT NOT NULL, value, PRIMARY KEY(trial, key));"
+    " key TEXT NOT NULL, value, type TEXT, PRIMARY KEY(trial, key));"
     "CREATE TABLE IF NOT EXISTS plugins(trial INTEGER NOT NULL REFERENCES trials(id) ON DELETE CASCADE,"
     " kind TEXT, name TEXT NOT NULL, version TEXT, sha256 TEXT);"
     "CREATE INDEX IF NOT EXISTS plugins_trial ON plugins(trial);"
-    "PRAGMA user_version=1;";
+    "PRAGMA user_version=2;";
+/* It is only an index: one of an older layout is made again, not changed. */
+static const char drop_old[] =
+    "DROP TABLE IF EXISTS plugins; DROP TABLE IF EXISTS results; DROP TABLE IF EXISTS parameters;"
+    "DROP TABLE IF EXISTS trials;";
 
 static int failed(const sonde_db *db, sonde_error *err) {
   int code = sqlite3_errcode(db->sql);
@@ -57,7 +62,8 @@ static int enter_wal(sonde_db *db, sonde_error *err) {
   return failed(db, err);
 }
 
-static int prepare_schema(sonde_db *db, sonde_error *err) {
+/* *fresh: whether there are no rows yet, but may be folders. */
+static int prepare_schema(sonde_db *db, int *fresh, sonde_error *err) {
   sqlite3_stmt *s;
   int version = 0;
   if (sqlite3_prepare_v2(db->sql, "PRAGMA user_version", -1, &s, NULL) != SQLITE_OK) return failed(db, err);
@@ -69,16 +75,17 @@ static int prepare_schema(sonde_db *db, sonde_error *err) {
         "%s: made by a newer Sonde (layout %d, this one knows %d); remove it, and it is made again", db->path,
         version, SCHEMA);
   int code = run_sql(db, "PRAGMA foreign_keys=ON; PRAGMA synchronous=NORMAL;", err);
-  if (version == SCHEMA || code) return code;
+  *fresh = version != SCHEMA;
+  if (!*fresh || code) return code;
   if ((code = enter_wal(db, err)) || (code = run_sql(db, "BEGIN IMMEDIATE", err))) return code;
-  if (!(code = run_sql(db, schema, err))) code = run_sql(db, "COMMIT", err);
+  if (!(code = run_sql(db, drop_old, err)) && !(code = run_sql(db, schema, err))) code = run_sql(db, "COMMIT", err);
   if (code) sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL);
   return code;
 }
 
 static sonde_db *open_at(const char *root, const char *path, sonde_error *err) {
   int64_t count;
-  int is_new = !sonde_path_exists(path);
+  int fresh = 0;
   sonde_db *db = sonde_alloc(sizeof *db);
   if (!db || !(db->root = sonde_strdup(root)) || !(db->path = sonde_strdup(path))) {
     sonde_fail(err, SONDE_ENOMEM, "%s: no memory", path);
@@ -87,8 +94,9 @@ static sonde_db *open_at(const char *root, const char *path, sonde_error *err) {
   }
   int code = sqlite3_open(path, &db->sql) == SQLITE_OK ? SONDE_OK : failed(db, err);
   if (!code && sqlite3_busy_timeout(db->sql, BUSY_MS) != SQLITE_OK) code = failed(db, err);
-  if (!code) code = prepare_schema(db, err);
-  if (!code && is_new) code = sonde_db_rebuild(db, &count, err);
+  if (!code) code = prepare_schema(db, &fresh, err);
+  if (!code && fresh) code = sonde_db_rebuild(db, &count, err);
+  db->complete = fresh;
   if (!code) return db;
   sonde_db_close(db);
   return NULL;
@@ -123,12 +131,17 @@ static void bind_json(sqlite3_stmt *s, int at, const json_t *v) {
   if (json_is_integer(v)) sqlite3_bind_int64(s, at, json_integer_value(v));
   else if (json_is_real(v)) sqlite3_bind_double(s, at, json_real_value(v));
   else if (json_is_boolean(v)) sqlite3_bind_int(s, at, json_is_true(v));
-  else if (json_is_string(v)) sqlite3_bind_text(s, at, json_string_value(v), -1, SQLITE_TRANSIENT);
+  else if (json_is_string(v)) sqlite3_bind_text(s, at, json_string_value(v), (int)json_string_length(v), SQLITE_TRANSIENT);
   else if (json_is_array(v) || json_is_object(v)) {
     char *text = sonde_json_text(v, 0);
     sqlite3_bind_text(s, at, text, -1, SQLITE_TRANSIENT);
     sonde_release(text);
   } else sqlite3_bind_null(s, at);
+}
+
+/* What SQLite has no type for. */
+static const char *type_name(const json_t *v) {
+  return json_is_boolean(v) ? "boolean" : json_is_array(v) || json_is_object(v) ? "json" : NULL;
 }
 
 /* One row for each entry of an object; a nested object's entries have "outer.inner" as their key. */
@@ -138,15 +151,16 @@ static int add_values(sonde_db *db, sqlite3_stmt *s, sqlite3_int64 trial, const 
   json_t *v;
   int code = SONDE_OK;
   json_object_foreach((json_t *)object, key, v) {
-    char path[512];
-    snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", key);
-    if (json_is_object(v)) {
+    char path[PATH_BYTES];
+    if (snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", key) >= PATH_BYTES) continue;
+    if (json_is_object(v) && json_object_size(v) > 0) {
       if ((code = add_values(db, s, trial, path, v, err))) return code;
       continue;
     }
     sqlite3_bind_int64(s, 1, trial);
     sqlite3_bind_text(s, 2, path, -1, SQLITE_TRANSIENT);
     bind_json(s, 3, v);
+    sqlite3_bind_text(s, 4, type_name(v), -1, SQLITE_STATIC);
     if (sqlite3_step(s) != SQLITE_DONE) return failed(db, err);
     sqlite3_reset(s);
   }
@@ -171,6 +185,7 @@ static int add_plugins(sonde_db *db, sqlite3_int64 trial, const json_t *plugins,
   if (sqlite3_prepare_v2(db->sql, "INSERT INTO plugins VALUES(?,?,?,?,?)", -1, &s, NULL) != SQLITE_OK)
     return failed(db, err);
   json_array_foreach(plugins, i, p) {
+    if (!json_is_string(json_object_get(p, "name")) || !json_is_string(json_object_get(p, "kind"))) continue;
     sqlite3_bind_int64(s, 1, trial);
     for (int k = 0; k < 4; k++) bind_json(s, 2 + k, json_object_get(p, field[k]));
     if (sqlite3_step(s) != SQLITE_DONE) {
@@ -183,18 +198,22 @@ static int add_plugins(sonde_db *db, sqlite3_int64 trial, const json_t *plugins,
   return code;
 }
 
+/* Experiment and trial are what the folder is called: it may have been copied or renamed. */
 static int add_trial(sonde_db *db, const char *dir, const json_t *run, sonde_error *err) {
-  static const char *const field[] = {"experiment", "trial",   "status",  "reason",  "started",
-                                      "ended",      "command", "version", "commit",  "machine", "threads"};
+  static const char *const field[] = {"status",  "reason",  "started", "ended",  "command",
+                                      "version", "commit",  "machine", "threads"};
+  const char *slash = strchr(dir, '/');
   enum { N = sizeof field / sizeof *field };
   const json_t *corpus = json_object_get(run, "corpus");
   sqlite3_stmt *s;
   static const char insert[] = "INSERT INTO trials VALUES(NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
   if (sqlite3_prepare_v2(db->sql, insert, -1, &s, NULL) != SQLITE_OK) return failed(db, err);
   sqlite3_bind_text(s, 1, dir, -1, SQLITE_TRANSIENT);
-  for (int k = 0; k < N; k++) bind_json(s, 2 + k, json_object_get(run, field[k]));
-  bind_json(s, 2 + N, json_object_get(corpus, "name"));
-  bind_json(s, 3 + N, json_object_get(corpus, "sha256"));
+  sqlite3_bind_text(s, 2, dir, slash ? (int)(slash - dir) : 0, SQLITE_TRANSIENT);
+  sqlite3_bind_text(s, 3, slash ? slash + 1 : dir, -1, SQLITE_TRANSIENT);
+  for (int k = 0; k < N; k++) bind_json(s, 4 + k, json_object_get(run, field[k]));
+  bind_json(s, 4 + N, json_object_get(corpus, "name"));
+  bind_json(s, 5 + N, json_object_get(corpus, "sha256"));
   int code = sqlite3_step(s) == SQLITE_DONE ? SONDE_OK : failed(db, err);
   sqlite3_finalize(s);
   return code;
@@ -205,7 +224,7 @@ static int add_results(sonde_db *db, const char *dir, sqlite3_int64 trial, const
   json_t *all = sonde_scan_lists(db->root, dir);
   if (!all) return sonde_fail(err, SONDE_ENOMEM, "%s/%s: no memory for its results", db->root, dir);
   json_object_update(all, (json_t *)scalars);
-  int code = add_table(db, "INSERT INTO results VALUES(?,?,?)", trial, all, err);
+  int code = add_table(db, "INSERT OR REPLACE INTO results VALUES(?,?,?,?)", trial, all, err);
   json_decref(all);
   return code;
 }
@@ -219,7 +238,7 @@ static int put_trial(sonde_db *db, const char *dir, const json_t *run, const jso
   sqlite3_finalize(s);
   if (code || (code = add_trial(db, dir, run, err))) return code;
   sqlite3_int64 id = sqlite3_last_insert_rowid(db->sql);
-  if ((code = add_table(db, "INSERT INTO parameters VALUES(?,?,?)", id, config, err))) return code;
+  if ((code = add_table(db, "INSERT OR REPLACE INTO parameters VALUES(?,?,?,?)", id, config, err))) return code;
   if ((code = add_results(db, dir, id, json_object_get(run, "results"), err))) return code;
   return add_plugins(db, id, json_object_get(run, "plugins"), err);
 }
@@ -292,9 +311,19 @@ static json_t *column(sqlite3_stmt *s, int at) {
   switch (sqlite3_column_type(s, at)) {
     case SQLITE_INTEGER: return json_integer(sqlite3_column_int64(s, at));
     case SQLITE_FLOAT: return json_real(sqlite3_column_double(s, at));
-    case SQLITE_TEXT: return json_string((const char *)sqlite3_column_text(s, at));
+    case SQLITE_TEXT: return json_stringn((const char *)sqlite3_column_text(s, at), (size_t)sqlite3_column_bytes(s, at));
     default: return json_null();
   }
+}
+
+/* The value in column 1, of the type that column 2 says. */
+static json_t *typed(sqlite3_stmt *s) {
+  const char *type = (const char *)sqlite3_column_text(s, 2);
+  if (type && strcmp(type, "boolean") == 0) return json_boolean(sqlite3_column_int(s, 1));
+  if (!type || strcmp(type, "json") != 0) return column(s, 1);
+  sonde_error err = {0};
+  json_t *v = sonde_json_parse((const char *)sqlite3_column_text(s, 1), sqlite3_column_bytes(s, 1), "the index", &err);
+  return v ? v : json_null();
 }
 
 static json_t *row_object(sqlite3_stmt *s) {
@@ -312,7 +341,7 @@ static json_t *children(sonde_db *db, const char *select, sqlite3_int64 trial, i
   sqlite3_bind_int64(s, 1, trial);
   int code;
   while ((code = sqlite3_step(s)) == SQLITE_ROW)
-    if (keyed) json_object_set_new(all, (const char *)sqlite3_column_text(s, 0), column(s, 1));
+    if (keyed) json_object_set_new(all, (const char *)sqlite3_column_text(s, 0), typed(s));
     else json_array_append_new(all, row_object(s));
   sqlite3_finalize(s);
   if (code == SQLITE_DONE) return all;
@@ -331,9 +360,9 @@ static json_t *read_trial(sonde_db *db, sqlite3_stmt *s) {
   json_t *trial = row_object(s);
   sqlite3_int64 id = json_integer_value(json_object_get(trial, "id"));
   json_object_set_new(trial, "parameters",
-                      children(db, "SELECT key, value FROM parameters WHERE trial=? ORDER BY rowid", id, 1));
+                      children(db, "SELECT key, value, type FROM parameters WHERE trial=? ORDER BY rowid", id, 1));
   json_object_set_new(trial, "results",
-                      children(db, "SELECT key, value FROM results WHERE trial=? ORDER BY rowid", id, 1));
+                      children(db, "SELECT key, value, type FROM results WHERE trial=? ORDER BY rowid", id, 1));
   json_object_set_new(
       trial, "plugins",
       children(db, "SELECT kind, name, version, sha256 FROM plugins WHERE trial=? ORDER BY rowid", id, 0));
@@ -413,7 +442,8 @@ static int index_unknown(sonde_db *db, const char *under, sonde_error *err) {
 }
 
 json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err) {
-  if (index_unknown(db, under, err)) return NULL;
+  if (!db->complete && index_unknown(db, under, err)) return NULL;
+  db->complete = 0;
   json_t *trial, *all = select_trials(db, under, err);
   size_t i;
   int code = SONDE_OK, behind = 0;

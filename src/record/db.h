@@ -3,9 +3,9 @@
  * config.yaml and lists (scan.h), so that a lost or damaged database is made again from them.
  *
  * Tables: trials(id, dir, experiment, trial, status, reason, started, ended, command, version, commit_id, machine,
- * threads, corpus, corpus_sha256), and by trial: parameters(trial, key, value), results(trial, key, value),
- * plugins(trial, kind, name, version, sha256). Keys are dotted paths; values keep the types of the folder, lists
- * are JSON text. */
+ * threads, corpus, corpus_sha256), and by trial: parameters(trial, key, value, type), results(trial, key, value, type),
+ * plugins(trial, kind, name, version, sha256). Keys are dotted paths. Numbers, texts and null are SQLite's own; what it
+ * has no type for says so in `type`: "boolean" (1 or 0), "json" (a list, or an empty object, as text). */
 #ifndef SONDE_RECORD_DB_H
 #define SONDE_RECORD_DB_H
 

@@ -188,7 +188,7 @@ static int core_module(lua_State *L) {
   sonde_lua_box *box = sonde_lua_new_tree(L);
   box->p = sonde_entry_json(e);
   if (!box->p) return sonde_lua_fail(L, "no memory for a module's description");
-  sonde_lua_push_tree(L, box->p);
+  sonde_lua_push_tree(L, box->p, 0);
   return 1;
 }
 

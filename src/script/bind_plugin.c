@@ -19,7 +19,7 @@ static int push_entry(lua_State *L, const sonde_entry *e) {
   sonde_lua_box *box = sonde_lua_new_tree(L);
   box->p = sonde_entry_json(e);
   if (!box->p) return sonde_lua_fail(L, "no memory for the description of %s", e->path);
-  sonde_lua_push_tree(L, box->p);
+  sonde_lua_push_tree(L, box->p, 0);
   lua_remove(L, -2);
   return 1;
 }

@@ -88,7 +88,7 @@ static int run_finish(lua_State *L) {
 
 /* run:record() -> what run.json says */
 static int run_record(lua_State *L) {
-  sonde_lua_push_tree(L, sonde_run_record(to_run(L)));
+  sonde_lua_push_tree(L, sonde_run_record(to_run(L)), 0);
   return 1;
 }
 
@@ -168,14 +168,14 @@ static void close_db(sonde_lua_box *box) {
   box->p = NULL;
 }
 
-/* core.runs(root[, experiment or folder]) -> list of trials */
+/* core.runs(root[, experiment or folder[, keep null]]) -> list of trials; with the third, null is core.null in them */
 static int core_runs(lua_State *L) {
   const char *root = sonde_lua_string(L, 1), *under = sonde_lua_opt_string(L, 2, NULL);
   sonde_error err = {0};
   sonde_lua_box *box = sonde_lua_new_tree(L);
   box->p = sonde_db_list(root, under, &err);
   if (!box->p) sonde_lua_raise(L, &err);
-  sonde_lua_push_tree(L, box->p);
+  sonde_lua_push_tree(L, box->p, lua_toboolean(L, 3));
   return 1;
 }
 

@@ -164,7 +164,7 @@ json_t *sonde_lua_to_tree(lua_State *L, int index) {
 
 sonde_lua_box *sonde_lua_new_tree(lua_State *L) { return sonde_lua_new(L, &tree_type, 0); }
 
-void sonde_lua_push_tree(lua_State *L, const json_t *tree) { push_json(L, tree, 0, 0); }
+void sonde_lua_push_tree(lua_State *L, const json_t *tree, int nulls) { push_json(L, tree, nulls, 0); }
 
 static int push_tree(lua_State *L, sonde_lua_box *box, int nulls, const sonde_error *err) {
   if (!box->p) sonde_lua_raise(L, err);

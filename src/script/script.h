@@ -224,7 +224,7 @@ void sonde_lua_fill(lua_State *L, sonde_tensor *t, int values);
 struct json_t *sonde_lua_to_tree(lua_State *L, int index);
 /* Pushes a tree as Lua values: a null in an object is an absent key, in a list false. A tree that C owns must be in a
  * handle (sonde_lua_new_tree), because this may raise. */
-void sonde_lua_push_tree(lua_State *L, const struct json_t *tree);
+void sonde_lua_push_tree(lua_State *L, const struct json_t *tree, int nulls);
 /* Pushes an empty handle for a tree (json_t); put the pointer into ->p next. */
 sonde_lua_box *sonde_lua_new_tree(lua_State *L);
 

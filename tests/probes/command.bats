@@ -41,7 +41,7 @@ setup() {
 }
 
 @test "JSON: fields, and removal as the difference of two evaluations" {
-  "$SONDE" probe --model model --text book.txt --probes layer_removal --json got.json
+  "$SONDE" probe --model model --text book.txt --probes layer_removal --json > got.json
   cat > compare.lua <<'LUA'
 local sonde, core = require "sonde", require "sonde.core"
 local got = core.json_load "got.json"
@@ -64,17 +64,17 @@ LUA
 }
 
 @test "tokens that are no whole number of windows are rounded down, and a note says so" {
-  run --separate-stderr "$SONDE" probe --model model --text book.txt --probes variance --tokens 250 --json rounded.json
+  run --separate-stderr "$SONDE" probe --model model --text book.txt --probes variance --tokens 250 --json
   [ "$status" -eq 0 ]
   [[ "$stderr" == *"note: measured on 240 tokens, not 250: 10 whole windows of 24"* ]]
-  grep -q '"tokens": 240,' rounded.json
+  [[ "$output" == *'"tokens": 240,'* ]]
   run --separate-stderr "$SONDE" probe --model model --text book.txt --probes variance --tokens 240
   [[ "$stderr" != *note* ]]
 }
 
 @test "the same bits at any number of threads and in any company" {
-  "$SONDE" probe --model model --text book.txt --probes causal,usefulness --json one.json --threads 1
-  "$SONDE" probe --model model --text book.txt --probes causal,usefulness --json two.json --threads 2
+  "$SONDE" probe --model model --text book.txt --probes causal,usefulness --json --threads 1 > one.json
+  "$SONDE" probe --model model --text book.txt --probes causal,usefulness --json --threads 2 > two.json
   cmp one.json two.json
 }
 
@@ -86,32 +86,52 @@ LUA
   if command -v xmllint > /dev/null; then xmllint --noout page.html; fi
 }
 
-@test "JSON on standard output, alone there" {
-  "$SONDE" probe --model model --text book.txt --probes variance --json file.json
-  "$SONDE" probe --model model --text book.txt --probes variance --json - > stdout.json 2> err
-  cmp file.json stdout.json
-  [ ! -e ./- ]
-  run "$SONDE" probe --model model --text book.txt --probes variance --json same --html same
-  [ "$status" -ne 0 ]
-  [[ "$output" == *"--json and --html both name 'same'"* ]]
-  [ ! -e same ]
+@test "one result has standard output, and --json takes no file" {
+  for two in "--json --csv" "--json --html -" "--csv --html -"; do
+    run "$SONDE" probe --model no-model --text book.txt $two
+    [ "$status" -eq 1 ]
+    [ "$output" = "sonde: two of --json, --csv and --html - are asked for: only one can have standard output" ]
+  done
+  for file in "--json out.json" "--json=out.json"; do
+    run "$SONDE" probe --model model --text book.txt $file
+    [ "$status" -eq 2 ]
+    [[ "${lines[0]}" == "sonde: "*"out.json'"*"; --json prints on standard output, > FILE keeps it" ]]
+    [ ! -e out.json ]
+  done
+}
+
+@test "CSV: every entry with its interval" {
+  "$SONDE" probe --model model --text book.txt --probes variance,causal,permutation --csv > got.csv
+  "$SONDE" probe --model model --text book.txt --probes variance,causal,permutation --json > got.json
+  cat > csv.lua <<'LUA'
+local core = require "sonde.core"
+local lines, got = {}, core.json_load "got.json"
+for line in io.lines "got.csv" do lines[line] = true end
+assert(lines["probe,row,column,value,low,high"])
+local function line(name, row, column, value, ci)
+  local text = ("%s,%s,%s,%.17g,%.17g,%.17g"):format(name, row, column, value, ci[1], ci[2])
+  assert(lines[text], text)
+end
+for b = 1, 3 do line("variance", b - 1, 0, got.probes.variance.values[b], got.probes.variance.ci[b]) end
+line("permutation", 0, 2, got.probes.permutation.values[1][3], got.probes.permutation.ci[1][3])
+line("causal.score", "", "", got.probes.causal.scalars.score.value, got.probes.causal.scalars.score.ci)
+LUA
+  "$SONDE" run csv.lua
 }
 
 @test "places that cannot be written are refused before anything is measured" {
-  for option in --json --html; do
-    for place in /no/such/x "$PWD" book.txt/x ""; do
-      run "$SONDE" probe --model no-model --text book.txt $option "$place"
-      [ "$status" -eq 1 ]
-      [ "${#lines[@]}" -eq 1 ]
-      [[ "$output" == "sonde: cannot write '$place'"* ]]
-    done
+  for place in /no/such/x "$PWD" book.txt/x ""; do
+    run "$SONDE" probe --model no-model --text book.txt --html "$place"
+    [ "$status" -eq 1 ]
+    [ "${#lines[@]}" -eq 1 ]
+    [[ "$output" == "sonde: cannot write '$place'"* ]]
   done
 }
 
 @test "the result does not go over what is read" {
   cp book.txt kept.txt && ln -sf book.txt link.txt
   for place in book.txt ./book.txt link.txt model/config.json; do
-    run "$SONDE" probe --model model --text book.txt --json "$place"
+    run "$SONDE" probe --model model --text book.txt --html "$place"
     [ "$status" -eq 1 ]
     [ "$output" = "sonde: $place: is read for this; name another file for the result" ]
   done
@@ -137,7 +157,7 @@ LUA
     [ "$output" = "sonde: $name: the weights are not finite: 'model.layers.1.mlp.up_proj.weight' holds NaN or infinite values" ]
   done
   "$SONDE" probe --model zeros --text book.txt --html zeros.html
-  "$SONDE" probe --model zeros --text book.txt --probes angular_distance,block_influence,jacobian_estimate --json zeros.json
+  "$SONDE" probe --model zeros --text book.txt --probes angular_distance,block_influence,jacobian_estimate --json > zeros.json
   ! grep null zeros.json
 }
 
@@ -151,7 +171,7 @@ YAML
   run --separate-stderr "$SONDE" probe --model runs/kept/0/model --text book.txt --probes causal
   [ "$status" -eq 0 ]
   [[ "$stderr" == *"sonde: note: kept with the run: $(realpath runs/kept/0)/probes.json, and in $(realpath runs)/sonde.db" ]]
-  (cd runs/kept/0 && "$SONDE" probe --model ./model --text ../../../book.txt --probes variance --tokens 240 --json own.json)
+  (cd runs/kept/0 && "$SONDE" probe --model ./model --text ../../../book.txt --probes variance --tokens 240 --json > own.json)
   cat > kept.lua <<'LUA'
 local core = require "sonde.core"
 local all, own = core.json_load "runs/kept/0/probes.json", core.json_load "runs/kept/0/own.json"
@@ -161,8 +181,8 @@ assert(all.probes.causal.model == "runs/kept/0/model" and all.probes.causal.toke
 local trial = core.runs("runs")[1]
 assert(trial.status == "done" and trial.results.loss)
 assert(trial.results.causal_score == all.probes.causal.scalars.score.value)
-assert(trial.results.variance == core.json_encode(all.probes.variance.values))
-assert(trial.results["variance.ci"] == core.json_encode(all.probes.variance.ci))
+assert(core.json_encode(trial.results.variance) == core.json_encode(all.probes.variance.values))
+assert(core.json_encode(trial.results["variance.ci"]) == core.json_encode(all.probes.variance.ci))
 LUA
   "$SONDE" run kept.lua
   if command -v sqlite3 > /dev/null; then

@@ -2,6 +2,7 @@
 
 local core = require "sonde.core"
 local sorted_keys = require "sonde.sorted_keys"
+local output = require "sonde.cmd_output"
 
 local dtype = { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" }, doc = "dtype of products" }
 local steps = { name = "steps", type = "integer", min = 1, preset = 10, doc = "timed runs, after two that are not" }
@@ -10,7 +11,7 @@ local config = { name = "config", type = "string", preset = "b", choices = { "a"
 local seed = { name = "seed", type = "integer", min = 0, preset = 1, doc = "of weights and tokens" }
 local norm = { name = "norm", type = "string", preset = "rmsnorm", choices = function() return core.modules "norm" end,
   doc = "which one" }
-local json = { name = "json", type = "boolean", preset = false, doc = "print one JSON object" }
+local json = output.json
 
 -- A list of records of the same fields, one a line.
 local function show_records(name, records)
@@ -27,7 +28,7 @@ end
 -- "key  value" lines; then what is a list of records, as tables.
 local function show(result, as_json)
   if as_json then
-    print(core.json_encode(result))
+    output.print_json(result)
     return
   end
   local keys, widest = sorted_keys(result), 0

@@ -1,6 +1,6 @@
 --- eval - loss and perplexity of a model folder on a text file.
 
-local core = require "sonde.core"
+local output = require "sonde.cmd_output"
 
 return {
   summary = "loss and perplexity of a model folder on a text file",
@@ -15,7 +15,7 @@ return {
     { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a window; default: the model's context, at most 4096" },
     { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
     { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
-    { name = "json", type = "boolean", preset = false, doc = "as a JSON object" },
+    output.json,
   },
   example = "sonde eval --model runs/depth/0/model --text book.txt --json",
   run = function(options)
@@ -31,7 +31,7 @@ return {
       error(options.model .. ": the loss is not finite: the weights are too large", 0)
     end
     if options.json then
-      print(core.json_encode(result, 2))
+      output.print_json(result)
     else
       print(string.format("loss %.6f  perplexity %.4f  bits per byte %.4f  (%d tokens predicted in windows of %d, %d bytes)",
         result.loss, result.perplexity, result.bits_per_byte, result.tokens, result.context, result.bytes))

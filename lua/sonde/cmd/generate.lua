@@ -1,6 +1,7 @@
 --- generate - text from a model folder, as it is chosen.
 
 local core = require "sonde.core"
+local output = require "sonde.cmd_output"
 local clean = require("sonde.report_html").clean      -- bytes that are no character become U+FFFD
 
 -- How many bytes of a text are whole characters, if there is a piece of one at its end.
@@ -117,7 +118,7 @@ local function as_json(prompts, texts, tokens, speed)
   for k, prompt in ipairs(prompts) do list[k] = { prompt = prompt, text = clean(texts[k]), tokens = tokens[k] } end
   local all = #list == 1 and list[1] or { prompts = list }
   all.tokens_per_s, all.prefill_seconds = speed.tokens_per_s, speed.prefill_seconds
-  return core.json_encode(all, 2)
+  return all
 end
 
 return {
@@ -138,7 +139,7 @@ return {
       doc = "ends a text too, beside the folder's end tokens: a special token, a token's number, or any text; give it again" },
     { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the choices" },
     { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
-    { name = "json", type = "boolean", preset = false, doc = "the result as a JSON object" },
+    output.json,
   },
   example = 'sonde generate --model runs/depth/0/model --prompt "In the beginning" --temperature 0.7',
   run = function(options)
@@ -166,7 +167,7 @@ return {
       local text = tokenizer:decode(list, true)
       texts[k] = string.sub(text, 1, (first_of(stop_texts, text) or #text + 1) - 1)
     end
-    if options.json then return print(as_json(prompts, texts, tokens, speed)) end
+    if options.json then return output.print_json(as_json(prompts, texts, tokens, speed)) end
     for k, text in ipairs(texts) do print((k > 1 and "\n" or "") .. prompts[k] .. text) end
   end,
 }

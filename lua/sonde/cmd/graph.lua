@@ -4,6 +4,7 @@ local core = require "sonde.core"
 local args = require "sonde.args"
 local forecast = require "sonde.forecast"
 local machine = require "sonde.machine"
+local output = require "sonde.cmd_output"
 
 local mib = forecast.mib
 
@@ -62,11 +63,12 @@ return {
     { name = "memory", type = "string", value = "SIZE", doc = "memory to stay within, such as 800M or 1.5G; default: what is free" },
     { name = "dot", type = "boolean", preset = false, doc = "print the graph for Graphviz instead" },
     { name = "nodes", type = "boolean", preset = false, doc = "list the named values and their shapes too" },
-    { name = "json", type = "boolean", preset = false, doc = "as a JSON object" },
+    output.json,
   },
   example = "sonde graph model.yaml --batch 8 --memory 1G\n  sonde graph model.yaml --dot | dot -Tsvg > model.svg",
   run = function(options)
     require "sonde"
+    if options.dot and options.json then error("--dot and --json both print on standard output; give one of them", 0) end
     local model, step = read_model(options)
     local info, plan, trace = forecast.step(model, step)
     if options.dot then
@@ -75,7 +77,7 @@ return {
       io.stdout:write(core.read_file(path))
       os.remove(path)
     elseif options.json then
-      print(core.json_encode(info, 2))
+      output.print_json(info)
     else
       show(info)
       if options.nodes then show_nodes(trace) end

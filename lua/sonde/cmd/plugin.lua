@@ -1,8 +1,9 @@
 --- plugin - lists, describes, starts and tests plugins.
 
 local core = require "sonde.core"
+local output = require "sonde.cmd_output"
 
-local json_option = { name = "json", type = "boolean", preset = false, doc = "print JSON" }
+local json_option = output.json
 
 -- ---- list, info ---------------------------------------------------------------------------------------------
 
@@ -25,7 +26,7 @@ end
 
 local function list(options)
   local all = core.plugins()
-  if options.json then return print(core.json_encode(core.list(all), 2)) end
+  if options.json then return output.print_json(core.list(all)) end
   local rows, skipped = {}, {}
   for _, entry in ipairs(all) do
     if entry.status == "loaded" then
@@ -51,7 +52,7 @@ end
 
 local function info(options)
   local entry = core.plugin(options.name)
-  if options.json then return print(core.json_encode(entry, 2)) end
+  if options.json then return output.print_json(entry) end
   print(entry.kind .. " " .. entry.name .. " " .. entry.version)
   print("  " .. entry.summary)
   if entry.citation ~= "" then print("  " .. entry.citation) end
@@ -149,7 +150,7 @@ local function test(options)
   result.file, result.passed, result.failed, result.skipped = options.file, n.pass, n.fail, n.skip
   if options.json then
     result.checks = core.list(result.checks)
-    print(core.json_encode(result, 2))
+    output.print_json(result)
   else
     print_tap(result, n)
   end

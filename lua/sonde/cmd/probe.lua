@@ -2,6 +2,7 @@
 
 local core = require "sonde.core"
 local sorted_keys = require "sonde.sorted_keys"
+local output = require "sonde.cmd_output"
 
 local function known()
   return require("sonde.probe").names()
@@ -30,7 +31,7 @@ local function inputs(options)
   return files
 end
 
--- Where the result goes is tried before anything is measured; and it does not go over what is read.
+-- Where the page goes is tried before anything is measured; and it does not go over what is read.
 local function check(path, options)
   if not path or path == "-" then return end
   local place = core.real_path(path)
@@ -38,10 +39,6 @@ local function check(path, options)
     if place == core.real_path(file) then error(path .. ": is read for this; name another file for the result", 0) end
   end
   core.check_file(path)
-end
-
-local function write(path, text)
-  if path == "-" then io.stdout:write(text) else core.write_file(path, text) end
 end
 
 local PRESET = { "variance", "angular_distance", "block_influence", "layer_removal" }
@@ -52,7 +49,7 @@ return {
   details = function()
     return "Windows of the context are cut as `sonde eval` cuts them; the sample is spread evenly over the text.\n"
       .. "Figures have 95 % intervals over windows. Probes share their forward passes: ask for all at once. The table\n"
-      .. "is printed where neither --json nor --html is given. doc/probes.md defines the probes:\n\n"
+      .. "is printed where none of --json, --csv and --html is given. doc/probes.md defines the probes:\n\n"
       .. table.concat(listed(), "\n")
   end,
   options = require("sonde.windows").with_reading {
@@ -68,7 +65,7 @@ return {
     { name = "batch", type = "integer", min = 1, max = 1048576,
       doc = "windows computed at once; default: some thousand tokens" },
     { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the intervals and of random vectors" },
-    { name = "json", type = "string", value = "OUT", doc = "write everything as a JSON object; - is standard output" },
+    output.json, output.csv,
     { name = "html", type = "string", value = "OUT", doc = "write a page with figures; - is standard output" },
   },
   example = "sonde probe --model runs/depth/0/model --text book.txt --probes variance,layer_removal --html probes.html",
@@ -78,10 +75,7 @@ return {
     if options.probes and #options.probes == 0 then
       error("--probes names no probe; sonde probe --help lists them", 0)
     end
-    if options.json and options.json == options.html then
-      error("--json and --html both name '" .. options.json .. "'; give each a place of its own", 0)
-    end
-    check(options.json, options)
+    output.check_one(options)
     check(options.html, options)
     local model = sonde.load(options.model):check_finite()
     local tokens = windows.read(model, options.text, options)
@@ -97,19 +91,20 @@ return {
       io.stderr:write(string.format("sonde: note: measured on %d tokens, not %d: %d whole windows of %d\n", details.tokens,
         options.tokens, details.windows, details.context))
     end
-    if options.json or options.html then
+    if options.json or options.csv or options.html then
       for _, name in ipairs(sorted_keys(details.probes)) do
         local text = details.probes[name].note
         if text then io.stderr:write("sonde: note: ", name, ": ", text, "\n") end
       end
     end
-    if options.json then write(options.json, core.json_encode(details, 2) .. "\n") end
+    if options.json then output.print_json(details) end
+    if options.csv then io.stdout:write(show.csv(details)) end
     if options.html then
       local page, reason = show.page(details)
-      write(options.html, page)
+      output.write(options.html, page)
       if reason then io.stderr:write("sonde: ", reason, "\n") end
     end
-    if not options.json and not options.html then print(show.text(details)) end
+    if not options.json and not options.csv and not options.html then print(show.text(details)) end
     local kept = require("sonde.probe.keep").with_model(details)
     if kept then io.stderr:write("sonde: note: ", kept, "\n") end
   end,

@@ -3,6 +3,7 @@
 
 local core = require "sonde.core"
 local strategy = require "sonde.prune_strategy"
+local output = require "sonde.cmd_output"
 
 -- The folder that the model goes to: new, or empty.
 local function check_out(path, model)
@@ -141,7 +142,7 @@ return {
     { name = "batch", type = "integer", min = 1, max = 1048576, doc = "sequences of an update of healing; default: 16" },
     { name = "dtype", type = "string", choices = { "f32", "bf16", "f16" },
       doc = "of the saved weights; default: as in the model's folder" },
-    { name = "json", type = "boolean", preset = false, doc = "what was done, as a JSON object" },
+    output.json,
   },
   example = "sonde prune --model runs/depth/0/model --strategy angular --remove 2 --text book.txt --out smaller",
   run = function(options)
@@ -163,6 +164,6 @@ return {
     smaller:save(options.out, { dtype = options.dtype })
     if facts.loss then facts.loss.saved = saved_loss(model, smaller, facts, pruning, options) end
     facts = facts_of(options, model, smaller, facts)
-    if options.json then print(core.json_encode(facts, 2)) else say(facts) end
+    if options.json then output.print_json(facts) else say(facts) end
   end,
 }

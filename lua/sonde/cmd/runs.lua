@@ -2,10 +2,12 @@
 
 local core = require "sonde.core"
 local args = require "sonde.args"
+local output = require "sonde.cmd_output"
+local grid = require "sonde.sweep_grid"
 local sorted_keys = require "sonde.sorted_keys"
 
 local root_option = { name = "root", type = "string", preset = "runs", value = "DIR", doc = "folder of the runs" }
-local json_option = { name = "json", type = "boolean", preset = false, doc = "print JSON" }
+local json_option = output.json
 
 local function need_root(root)
   if not core.exists(root) then
@@ -14,9 +16,9 @@ local function need_root(root)
 end
 
 local function text_of(value)
-  if type(value) == "number" then return string.format("%.6g", value) end
+  if type(value) == "number" then return grid.text(value) end
   if type(value) == "table" then return core.json_encode(value) end
-  return tostring(value)
+  return (string.gsub(tostring(value), "%c", "?"))
 end
 
 -- Hashes and lists would push the other columns off the screen.
@@ -56,7 +58,7 @@ end
 local function trials_of(options)
   need_root(options.root)
   local under = options.under and string.gsub(options.under, "/+$", "")
-  local trials = core.runs(options.root, under)
+  local trials = core.runs(options.root, under, options.json)
   if under and #trials == 0 then
     local names, seen = {}, {}
     for _, trial in ipairs(core.runs(options.root)) do
@@ -74,17 +76,21 @@ end
 
 -- ---- list ------------------------------------------------------------------------------------------------------------
 
+-- A script may have reported something else under the name.
+local function number_text(value, form)
+  return type(value) == "number" and string.format(form, value) or "-"
+end
+
 local function list(options)
   local trials = trials_of(options)
-  if options.json then return print(core.json_encode(core.list(trials), 2)) end
+  if options.json then return output.print_json(core.list(trials)) end
   if #trials == 0 then return print("no runs in " .. options.root) end
   local rows = { { "RUN", "STATUS", "LOSS", "PERPLEXITY", "TOK/S", "STARTED", "REASON" } }
   for _, trial in ipairs(trials) do
     local r = trial.results
     rows[#rows + 1] = {
-      trial.dir, trial.status, r.loss and string.format("%.4f", r.loss) or "-",
-      r.perplexity and string.format("%.4g", r.perplexity) or "-",
-      r.tokens_per_s and string.format("%.0f", r.tokens_per_s) or "-",
+      trial.dir, trial.status, number_text(r.loss, "%.4f"), number_text(r.perplexity, "%.4g"),
+      number_text(r.tokens_per_s, "%.0f"),
       trial.started and string.gsub(string.sub(trial.started, 1, 16), "T", " ") or "-", trial.reason or "",
     }
   end
@@ -105,12 +111,12 @@ local function print_section(title, values, shorten)
 end
 
 local function show(options)
-  local trials = trials_of { root = options.root, under = options.run }
+  local trials = trials_of { root = options.root, under = options.run, json = options.json }
   if #trials ~= 1 then
     error("'" .. options.run .. "' holds " .. #trials .. " runs; name one, such as " .. trials[1].dir, 0)
   end
   local trial = trials[1]
-  if options.json then return print(core.json_encode(trial, 2)) end
+  if options.json then return output.print_json(trial) end
   local reason = trial.reason and trial.reason ~= "" and " (" .. trial.reason .. ")" or ""
   print(trial.dir .. ": " .. trial.status .. reason)
   print_section("results", trial.results, brief)
@@ -120,7 +126,8 @@ local function show(options)
   })
   local plugins = {}
   for _, plugin in ipairs(trial.plugins) do
-    plugins[plugin.kind .. "/" .. plugin.name] = (plugin.version or "") .. "  " .. string.sub(plugin.sha256 or "", 1, 16)
+    plugins[plugin.kind .. "/" .. plugin.name] = tostring(plugin.version or "") .. "  "
+      .. string.sub(tostring(plugin.sha256 or ""), 1, 16)
   end
   print_section("modules", plugins)
   print_section("parameters", trial.parameters)
@@ -153,14 +160,14 @@ end
 local function compare(options)
   local trials = {}
   for _, name in ipairs(options.runs) do
-    for _, trial in ipairs(trials_of { root = options.root, under = name }) do trials[#trials + 1] = trial end
+    for _, trial in ipairs(trials_of { root = options.root, under = name, json = options.json }) do trials[#trials + 1] = trial end
   end
   if #trials < 2 then error("compare needs two runs or more, or an experiment that holds them", 0) end
   local keys = { parameters = differing(trials, "parameters"), results = differing(trials, "results") }
   local rows = { { "" } }
   if options.json then
-    return print(core.json_encode({ runs = core.list(trials), differing = {
-      parameters = core.list(keys.parameters), results = core.list(keys.results) } }, 2))
+    return output.print_json { runs = core.list(trials), differing = {
+      parameters = core.list(keys.parameters), results = core.list(keys.results) } }
   end
   for _, trial in ipairs(trials) do rows[1][#rows[1] + 1] = trial.dir end
   for _, section in ipairs { "parameters", "results" } do
@@ -185,11 +192,21 @@ local function rebuild(options)
   print(string.format("%s: %d runs", path, core.runs_rebuild(options.root)))
 end
 
+-- ---- export ------------------------------------------------------------------------------------------------------------
+
+local function export(options)
+  local trials = trials_of { root = options.root, under = options.under, json = true }
+  local tables = require "sonde.runs_export"
+  io.stdout:write(tables[options.table](trials, options.root, function(text)
+    io.stderr:write("sonde: note: ", text, "\n")
+  end))
+end
+
 local run_field = { name = "run", type = "string", doc = "EXPERIMENT or EXPERIMENT/TRIAL" }
 
 return {
   summary = "list, show and compare recorded runs",
-  usage = "[list|show|compare|rebuild]",
+  usage = "[list|show|compare|export|rebuild]",
   details = "A run that `sonde train --dir X` keeps elsewhere is found with --root FOLDER, the folder around X.",
   default = "list",
   example = "sonde runs compare depth/pre_ln-8-1 depth/lns-8-1",
@@ -211,6 +228,16 @@ return {
         { name = "runs", type = "list", repeated = true, required = true, of = run_field, doc = "runs, or experiments" },
       },
       example = "sonde runs compare depth", run = compare,
+    },
+    export = {
+      summary = "a table of runs, their metrics or their lists, as CSV", usage = "[EXPERIMENT or RUN]",
+      details = "Prints CSV (RFC 4180, with line feeds). runs: a line for each run, with its parameters and results. metrics: a\n"
+        .. "line for each line of metrics.jsonl. lists: a line for each entry of what probes and trial:report gave as lists and\n"
+        .. "matrices, with its interval. The tables of a sweep's summary: sweep:summary { csv = true }.",
+      options = { root_option, { name = "table", type = "string", preset = "runs", choices = { "runs", "metrics", "lists" },
+        doc = "which table" } },
+      positional = { { name = "under", type = "string", doc = "an experiment or a run; default: all" } },
+      example = "sonde runs export depth --table metrics > metrics.csv", run = export,
     },
     rebuild = {
       summary = "make the database again from the run folders", usage = "", options = { root_option },

@@ -1,7 +1,7 @@
 --- train - trains the model of a configuration.
 
-local core = require "sonde.core"
 local current = require "sonde.current"
+local output = require "sonde.cmd_output"
 
 local function open_corpus(section, where)
   local corpus = require "sonde.corpus"
@@ -26,7 +26,7 @@ return {
   options = {
     { name = "dir", type = "string", value = "DIR", doc = "run folder; default: the configuration's, or runs/NAME/0" },
     { name = "save", type = "string", value = "DIR", doc = "folder to save the model in; default: RUN/model" },
-    { name = "json", type = "boolean", preset = false, doc = "print the result as a JSON object" },
+    output.json,
     current.flags[1], current.flags[2],
   },
   example = "sonde train small.yaml --threads 2",
@@ -44,7 +44,7 @@ return {
     train_options.save = options.save or train_options.save or train_options.dir .. "/model"
     local result = sonde.train(model, corpus, train_options, where "train")
     if options.json then
-      print(core.json_encode(result, 2))
+      output.print_json(result)
     elseif not result.diverged then
       local what = result.validated and string.format("validation loss %.4f  perplexity %.2f", result.loss, result.perplexity)
         or string.format("no validation text: training loss %.4f", result.loss)

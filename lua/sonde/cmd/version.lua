@@ -1,16 +1,17 @@
 --- version - what is running: the program, its Lua, the libraries it computes with.
 
 local core = require "sonde.core"
+local output = require "sonde.cmd_output"
 
 return {
   summary = "the version of the program",
   usage = "[--json]",
-  options = { { name = "json", type = "boolean", preset = false, doc = "as a JSON object" } },
+  options = { output.json },
   example = "sonde version --json",
   run = function(options)
     local facts = { sonde = core.version, lua = _VERSION, library = core.lua_dir() }
     if options.json then
-      print(core.json_encode(facts, 2))
+      output.print_json(facts)
     else
       print("sonde " .. facts.sonde .. " (" .. facts.lua .. ")")
     end

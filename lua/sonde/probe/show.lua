@@ -5,11 +5,12 @@
 
 local html = require "sonde.report_html"
 local plot = require "sonde.plot"
+local page = require "sonde.report_page"
 local registry = require "sonde.probe.registry"
+local export = require "sonde.report_export"
 local report_figures = require "sonde.report_figures"
 local sorted_keys = require "sonde.sorted_keys"
 local stats = require "sonde.stats"
-local style = require "sonde.report_style"
 
 local show = {}
 local el, esc = html.element, html.escape
@@ -104,7 +105,7 @@ local function matrix_text(entry)
   local widest = 0
   for _, row in ipairs(entry.values) do widest = math.max(widest, #row) end
   if widest > WIDEST then
-    return string.format("  a matrix of %d rows, up to %d columns: see --json or --html", #entry.values, widest)
+    return string.format("  a matrix of %d rows, up to %d columns: see --json, --csv or --html", #entry.values, widest)
   end
   local rows = { { entry.axes[1] } }
   for c = 1, widest do rows[1][c + 1] = column_name(entry, c) end
@@ -112,7 +113,7 @@ local function matrix_text(entry)
     rows[r + 1] = { label(entry.axes[1], r) }
     for c = 1, widest do rows[r + 1][c + 1] = row[c] and number(row[c]) or "" end
   end
-  return aligned(rows) .. (entry.ci and "\n  intervals of the entries: see --json or --html" or "")
+  return aligned(rows) .. (entry.ci and "\n  intervals of the entries: see --json, --csv or --html" or "")
 end
 
 local function list_text(entry)
@@ -163,6 +164,24 @@ function show.text(details)
     if order then parts[#parts + 1] = "  " .. order end
   end
   return table.concat(parts, "\n")
+end
+
+-- ---- CSV --------------------------------------------------------------------------------------------------------------
+
+--- The result as CSV: a line for each entry of each probe, and one for each scalar, with their intervals.
+---@param details table     second result of sonde.probe
+---@return string
+function show.csv(details)
+  local rows = {}
+  for _, name in ipairs(sorted_keys(details.probes)) do
+    local entry = details.probes[name]
+    export.list_rows(rows, {}, name, entry.values, entry.ci)
+    for _, key in ipairs(sorted_keys(entry.scalars or {})) do
+      local scalar = entry.scalars[key]
+      rows[#rows + 1] = { name .. "." .. key, nil, nil, scalar.value, scalar.ci and scalar.ci[1], scalar.ci and scalar.ci[2] }
+    end
+  end
+  return export.csv({ "probe", "row", "column", "value", "low", "high" }, rows)
 end
 
 -- ---- page ---------------------------------------------------------------------------------------------------------
@@ -257,15 +276,14 @@ local function head_of(entry)
 end
 
 local function section(name, entry, windows, svgs)
-  local panels, caption = {}, entry.definition .. (entry.source ~= "" and " (" .. entry.source .. ")." or ".")
-  for k, svg in ipairs(svgs) do panels[k] = el("div", nil, svg) end
+  local caption = entry.definition .. (entry.source ~= "" and " (" .. entry.source .. ")." or ".")
   local order = show.order(entry, windows)
   local said = lines_of(entry)
   said[#said + 1] = order
   local items = {}
   for k, line in ipairs(said) do items[k] = el("li", nil, esc(line)) end
   return el("section", { id = name }, el("h2", nil, esc(name)),
-    el("figure", nil, el("div", { class = #panels == 1 and "panels wide" or "panels" }, panels),
+    el("figure", nil, page.panels(svgs),
       el("figcaption", nil, esc(caption))),
     #items > 0 and el("ul", { class = "say" }, items) or "",
     el("details", nil, el("summary", nil, entry.ci and "values with their 95 % intervals" or "values"),
@@ -292,15 +310,10 @@ function show.page(details, gnuplot)
     sections[k] = section(name, details.probes[name], details.windows, own)
   end
   local title = "Probes of " .. (details.model or "a model")
-  local head = el("head", nil, el("meta", { charset = "utf-8" }),
-    el("meta", { name = "viewport", content = "width=device-width, initial-scale=1" }), el("title", nil, esc(title)),
-    el("style", nil, "\n" .. style))
-  local body = el("body", nil, el("main", nil, el("header", nil, el("h1", nil, esc(title)),
+  return page.document(title, { el("header", nil, el("h1", nil, esc(title)),
     el("p", { class = "facts" }, esc(facts(details))),
     el("p", { class = "note" }, "Blocks count from 0. " .. warranty(details.windows) .. "."),
-    reason and el("p", { class = "note" }, esc(reason)) or ""), sections))
-  return "<!DOCTYPE html>\n" .. el("html", { lang = "en", xmlns = "http://www.w3.org/1999/xhtml" }, head, "\n", body)
-    .. "\n", reason
+    reason and el("p", { class = "note" }, esc(reason)) or ""), table.concat(sections) }), reason
 end
 
 return show
