@@ -21,8 +21,9 @@ nobase_dist_pkgdata_DATA += %D%/sonde/cmd/plugin.lua %D%/sonde/cmd/attention.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/lora.lua %D%/sonde/prune.lua %D%/sonde/prune_cut.lua %D%/sonde/prune_strategy.lua \
   %D%/sonde/cmd/prune.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/generate.lua %D%/sonde/generate_check.lua %D%/sonde/cmd/generate.lua
-nobase_dist_pkgdata_DATA += %D%/sonde/probe/affine.lua %D%/sonde/probe/angle.lua %D%/sonde/probe/attention.lua %D%/sonde/probe/attention_weights.lua \
-  %D%/sonde/probe/bootstrap.lua %D%/sonde/probe/causal.lua %D%/sonde/probe/gradient.lua \
+nobase_dist_pkgdata_DATA += %D%/sonde/probe/added.lua %D%/sonde/probe/affine.lua %D%/sonde/probe/angle.lua \
+  %D%/sonde/probe/attention.lua %D%/sonde/probe/attention_weights.lua %D%/sonde/probe/bootstrap.lua \
+  %D%/sonde/probe/causal.lua %D%/sonde/probe/gradient.lua \
   %D%/sonde/probe/jacobian.lua %D%/sonde/probe/keep.lua %D%/sonde/probe/lens.lua %D%/sonde/probe/norms.lua \
   %D%/sonde/probe/registry.lua %D%/sonde/probe/removal.lua %D%/sonde/probe/session.lua \
   %D%/sonde/probe/usefulness.lua %D%/sonde/probe/variance.lua

@@ -131,8 +131,8 @@ SONDE_API sonde_node *sonde_find(sonde_graph *g, const char *name);  /* the valu
 /* ---- graph: differentiate -------------------------------------------------------------------------- */
 
 /* Appends the nodes of d(sum(y * dy))/d(wrt[k]) to the graph and stores them in out[k]; dy NULL stands for
- * ones. A wrt that y does not depend on gets a constant zero. Fails with EUNSUP naming the op that has no
- * gradient rule. */
+ * ones. Gradients are f32, also of bf16 values. A wrt that y does not depend on gets a constant zero. Fails with EUNSUP
+ * naming the op that has no gradient rule. */
 SONDE_API int sonde_grad(sonde_node *y, sonde_node *dy, sonde_node *const *wrt, int n_wrt, sonde_node **out,
                          sonde_error *err);
 

@@ -1,7 +1,7 @@
 --- trace.lua - a model as a graph for one batch shape, and the edits (interventions) that can be made on the way.
 --
 -- Blocks count from 0, as in the names of their values: "blocks.0.out" is the stream after the first block,
--- "blocks.0.attn.out" and "blocks.0.ffn.out" what its branches add; "embedding" and "final" (after the last norm) stand
+-- "blocks.0.attn.out" and "blocks.0.ffn.out" the results of its branches; "embedding" and "final" (after the last norm) stand
 -- around them, and "loss" [N] is the cross-entropy of each of the N = B T tokens in nats.
 
 local core = require "sonde.core"

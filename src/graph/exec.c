@@ -110,7 +110,8 @@ static int run_step(sonde_plan *p, const step *s, sonde_error *err) {
     case STEP_OP: return run_op(p, s, err);
     case STEP_FUSED: fused_run(p, s->f, s->scratch_bytes ? p->arena->data + s->scratch_at : NULL); return 0;
     case STEP_COPY:
-      memcpy(p->out_tensor[s->output]->data, p->ptr[s->from], (size_t)p->out_tensor[s->output]->bytes);
+      if (p->ptr[s->from] != p->out_tensor[s->output]->data)
+        memcpy(p->out_tensor[s->output]->data, p->ptr[s->from], (size_t)p->out_tensor[s->output]->bytes);
       return 0;
   }
   return SONDE_EBUG;
@@ -140,7 +141,9 @@ static int run_steps(sonde_plan *p, int held, sonde_error *err) {
     if (p->step[k].held != held) continue;
     if (k + 2 < p->n_step) ask_for(p, &p->step[k + 2]), ask_for_shapes(p, &p->step[k + 1]);
     int64_t start = p->profile ? now_ns() : 0;
+    if (p->watched) plan_watch_before(p, k);
     rc = run_step(p, &p->step[k], err);
+    if (p->watched) plan_watch_after(p, k);
     if (p->profile) p->step[k].ns += now_ns() - start;
   }
   sonde_doing_nothing();
@@ -158,6 +161,7 @@ static int begin(sonde_plan *p, sonde_error *err) {
   int rc = p->prepared ? 0 : prepare(p, err);
   if (!rc) rc = take_arena(p, err);
   if (!rc) set_pointers(p);
+  if (!rc && p->watched) plan_watch_run(p);
   if (!rc && err) err->code = 0;
   return rc;
 }

@@ -1,5 +1,5 @@
 /* grad.c - reverse-mode differentiation as a graph transformation: walks the nodes from y back to the wrt nodes and
- * appends, for each op on the way, what its gradient rule says. */
+ * appends, for each op on the way, what its gradient rule says. Gradients are f32, also those of bf16 values. */
 #include "graph/graph.h"
 
 #include <string.h>
@@ -58,7 +58,9 @@ static int walk_back(walk *w, sonde_node *y, sonde_node *dy, sonde_node *const *
   }
   for (int k = 0; k < n_wrt && !rc; k++) {
     out[k] = w->d[wrt[k]->id];
-    if (!out[k]) out[k] = sonde_constant(w->g, &wrt[k]->shape, 0);
+    sonde_shape shape = wrt[k]->shape;
+    shape.dtype = SONDE_F32;
+    if (!out[k]) out[k] = sonde_constant(w->g, &shape, 0);
     if (!out[k]) rc = sonde_graph_error(w->g, err);
   }
   return rc;
@@ -70,10 +72,14 @@ int sonde_grad(sonde_node *y, sonde_node *dy, sonde_node *const *wrt, int n_wrt,
   if (g->first.code) return sonde_graph_error(g, err);
   for (int k = 0; k < n_wrt; k++)
     if (!wrt[k] || wrt[k]->g != g) return sonde_fail(err, SONDE_EINVAL, "grad: wrt %d is not a node of the same graph", k + 1);
-  if (!dy) dy = sonde_constant(g, &y->shape, 1);
+  sonde_shape shape = y->shape;
+  shape.dtype = SONDE_F32;
+  if (!dy) dy = sonde_constant(g, &shape, 1);
   if (!dy) return sonde_graph_error(g, err);
   if (dy->g != g || !sonde_shape_equal(&dy->shape, &y->shape))
     return sonde_fail(err, SONDE_ESHAPE, "grad: the upstream gradient must have the shape of the value");
+  sonde_attr f32 = {{0}, {SONDE_F32}};
+  if (dy->shape.dtype != SONDE_F32 && !(dy = sonde_op(g, "cast", &dy, 1, &f32))) return sonde_graph_error(g, err);
   walk w = {g, g->count, NULL, NULL};
   int block = g->at_block, scope = g->at_scope, backward = g->at_backward;
   w.needs = sonde_alloc((size_t)w.n);

@@ -182,6 +182,33 @@ static int order_by_src(sonde_plan *p, sonde_error *err) {
   return rc;
 }
 
+/* An output that is a leaf as it stands is that leaf's value before the run. Where another output is written over it, the
+ * value is copied away first. */
+int plan_save_leaves(sonde_plan *p, sonde_error *err) {
+  const sonde_op_def *copy = sonde_ops_find(p->ctx, "cast");
+  int saved = 0;
+  for (int k = 0; k < p->n_out; k++) {
+    value root = p->out[k];
+    while (plan_is_view(&p->node[value_node(root)])) root = p->node[value_node(root)].in[0];
+    const pnode *leaf = &p->node[value_node(root)];
+    int written = 0;
+    for (int j = 0; j < p->n_out && leaf->kind == SONDE_KIND_LEAF; j++)
+      written |= j != k && p->out_tensor[j] == leaf->src->tensor;
+    if (!written) continue;
+    pnode q = p->node[value_node(p->out[k])];
+    q.shape[0] = *plan_shape(p, p->out[k]);
+    q.def = copy;
+    q.kind = SONDE_KIND_OP;
+    q.n_in = q.n_out = 1;
+    q.in[0] = p->out[k];
+    q.attr = (sonde_attr){{0}, {q.shape[0].dtype}};
+    if (!plan_append(p, &q, err)) return SONDE_ENOMEM;
+    p->out[k] = value_of(p->count - 1, 0);
+    saved = 1;
+  }
+  return saved ? plan_reorder(p, err) : 0;
+}
+
 int plan_count_uses(sonde_plan *p, sonde_error *err) {
   sonde_release(p->uses);
   p->uses = sonde_alloc((size_t)p->count * SONDE_MAX_OUT * sizeof *p->uses);

@@ -104,7 +104,7 @@ static void keep(void *arg, value v, int stored) {
   if (!stored) return;
   h->held[root] = 1;
   h->p->store[root].first = 0;
-  h->p->store[root].last = h->p->n_step + h->p->n_out + 1;      /* never free, never taken over */
+  h->p->store[root].last = HELD;
 }
 
 /* Steps that read only leaves, constants and results of such steps; before outputs are placed, so that a held result
@@ -151,7 +151,7 @@ static void collect(void *arg, value v, int stored) {
 static int write_through(sonde_plan *p, int i) {
   value root = p->root[p->out[i]];
   storage *s = &p->store[root];
-  if (s->place != IN_ARENA || s->bytes != p->out_tensor[i]->bytes || s->last > p->n_step + p->n_out) return 0;
+  if (s->place != IN_ARENA || s->bytes != p->out_tensor[i]->bytes || s->last == HELD) return 0;
   for (int32_t k = 0; k < p->count; k++) {
     if (p->node[k].kind != SONDE_KIND_LEAF || p->node[k].src->tensor != p->out_tensor[i]) continue;
     const storage *old = &p->store[value_of(k, 0)];

@@ -32,6 +32,7 @@ static int build(sonde_plan *p, sonde_node *const *out, int blocks, sonde_error 
   forget(p);
   int rc = plan_lower(p, out, p->n_out, err);
   if (!rc) rc = plan_simplify(p, err);
+  if (!rc) rc = plan_save_leaves(p, err);
   if (!rc && blocks > 0) rc = plan_recompute(p, blocks, err);
   if (!rc && p->opts.compute == SONDE_BF16) rc = plan_autocast(p, err);
   if (!rc && !p->opts.no_fuse) rc = plan_accumulate(p, err);
@@ -176,6 +177,7 @@ void sonde_plan_free(sonde_plan *p) {
   for (int i = 0; p->out_tensor && i < p->n_out; i++) sonde_tensor_free(p->out_tensor[i]);
   sonde_release(p->out);
   sonde_release(p->out_tensor);
+  if (p->watched) plan_watch_end(p);
   if (p->arena && --p->arena->refs == 0) {
     sonde_pages_release(p->arena->data, p->arena->taken);
     sonde_release(p->arena);

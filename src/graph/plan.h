@@ -43,6 +43,7 @@ typedef struct step {
 } step;
 
 /* Where a value's bytes are. Views and values computed in place share one storage. */
+enum { HELD = INT32_MAX };        /* a storage's last step where it is kept from run to run: never free, never taken over */
 typedef enum storage_place { IN_ARENA, IN_TENSOR, IN_INPUT, IN_CONST, NOWHERE } storage_place;
 typedef struct storage {
   storage_place place;
@@ -82,11 +83,13 @@ struct sonde_plan {
   int profile, prepared, held;    /* held: the steps that run once have run */
   int pointed;                    /* ptr is as the inputs and pointed_into, the arena's place, say */
   const char *pointed_into;
+  int watched;                    /* watch.c */
 };
 
 /* passes; each returns 0 or a code with *err filled */
 int plan_lower(sonde_plan *p, sonde_node *const *out, int n_out, sonde_error *err);
 int plan_simplify(sonde_plan *p, sonde_error *err);
+int plan_save_leaves(sonde_plan *p, sonde_error *err);
 int plan_reorder(sonde_plan *p, sonde_error *err);          /* drops what is not needed, puts lazy nodes where first asked for */
 int plan_recompute(sonde_plan *p, int blocks, sonde_error *err);   /* the first `blocks` blocks are computed again in the backward */
 int plan_autocast(sonde_plan *p, sonde_error *err);
@@ -98,6 +101,11 @@ int plan_count_uses(sonde_plan *p, sonde_error *err);
 pnode *plan_append(sonde_plan *p, const pnode *like, sonde_error *err);  /* a copy at the end; may move the array */
 static inline sonde_shape *plan_shape(const sonde_plan *p, value v) { return &p->node[value_node(v)].shape[value_out(v)]; }
 static inline int plan_is_view(const pnode *n) { return n->def && (n->def->flags & SONDE_OP_VIEW); }
+/* For tests: set p->watched before the first run of a plan that shares no arena, and each run calls these (watch.c). */
+void plan_watch_run(sonde_plan *p);
+void plan_watch_before(sonde_plan *p, int32_t step);
+void plan_watch_after(sonde_plan *p, int32_t step);
+void plan_watch_end(sonde_plan *p);
 /* The values that a step reads and stores outside itself: calls fn for each. */
 void plan_step_values(const sonde_plan *p, const step *s, void (*fn)(void *arg, value v, int stored), void *arg);
 /* May value `o`, stored by step s, take the place of value `i`, read by it? (both of the same size) */

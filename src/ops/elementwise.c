@@ -147,10 +147,10 @@ static int cast_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sond
   return SONDE_OK;
 }
 
+/* Gradients are f32, whatever the dtype of what they are of. */
 static int cast_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
-  sonde_attr back = {{0}, {sonde_node_shape(sonde_inputs_of(self).in[0]).dtype}};
-  if (back.i[0] != SONDE_I32 && sonde_node_shape(self).dtype != SONDE_I32)
-    din[0] = sonde_op_attr("cast", dout[0], &back);
+  if (sonde_node_shape(sonde_inputs_of(self).in[0]).dtype != SONDE_I32 && sonde_node_shape(self).dtype != SONDE_I32)
+    din[0] = dout[0];
   return sonde_rule_end(g);
 }
 

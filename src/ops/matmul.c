@@ -88,14 +88,21 @@ static sonde_node *flat(sonde_node *x) {
   return sonde_reshape(x, dim, 2);
 }
 
+/* Products are of two operands of one dtype, and gradients are f32. */
+static sonde_node *wide(sonde_node *x) {
+  sonde_attr f32 = {{0}, {SONDE_F32}};
+  return sonde_node_shape(x).dtype == SONDE_F32 ? x : sonde_op(sonde_node_graph(x), "cast", &x, 1, &f32);
+}
+
 /* Y = A B with A = op(a), B = op(b):  dA = dY B^T, dB = A^T dY, each written so that no operand is copied. */
 static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_node *in[SONDE_MAX_IN], *dy = dout[0];
   const sonde_attr *at = sonde_node_attr(self);
   int n_in = sonde_node_inputs(self, in), ta = at->i[TA] != 0, tb = at->i[TB] != 0;
-  sonde_node *a = in[0], *b = in[1];
-  int shared = sonde_node_shape(b).rank == 2 && sonde_node_shape(a).rank > 2;
   if (!dy) return SONDE_OK;
+  sonde_node *a = wide(in[0]), *b = wide(in[1]);
+  if (!a || !b) return SONDE_ESHAPE;
+  int shared = sonde_node_shape(b).rank == 2 && sonde_node_shape(a).rank > 2;
   din[0] = ta ? sonde_matmul(b, dy, tb, 1) : sonde_matmul(dy, b, 0, !tb);
   sonde_node *rows = shared ? flat(a) : a, *up = shared ? flat(dy) : dy;
   din[1] = tb ? sonde_matmul(up, rows, 1, ta) : sonde_matmul(rows, up, !ta, 0);

@@ -126,7 +126,7 @@ int main(int argc, char **argv) {
   char folder[4096];
   const char *slash = strrchr(argv[0], '/'), *name = slash ? slash + 1 : argv[0], *srcdir = getenv("abs_srcdir");
   if (!strncmp(name, "lt-", 3)) name += 3;
-  int64_t runs = number("FUZZ_RUNS", DEFAULT_RUNS);
+  int64_t runs = number("FUZZ_RUNS", &fuzz_runs ? fuzz_runs : DEFAULT_RUNS);
   rng = sonde_rng_stream((uint64_t)number("FUZZ_SEED", 1), name);
   if (show_in(name)) {
     printf("Bail out! cannot write %s.input here\n", name);

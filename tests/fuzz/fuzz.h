@@ -9,6 +9,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* How many mutations a target without a fuzzer takes, where an input is dear; not defined: the driver's own number. */
+extern const int64_t fuzz_runs __attribute__((weak));
+
 /* Stops where a property does not hold, so that every fuzzer takes it for a crash. */
 #define FUZZ_CHECK(holds) do { if (!(holds)) abort(); } while (0)
 

@@ -159,6 +159,83 @@ static void swapping_two_tensors_works(void **state) {
   sonde_tensor_free(b);
 }
 
+/* An output that is a leaf as it stands has the leaf's value before the run, whatever is written over it. */
+static void swapping_two_tensors_without_arithmetic_works(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  sonde_graph *g = sonde_graph_new(ctx, &err);
+  sonde_tensor *a = filled(1, 50, 1, 1, 1), *b = filled(1, 50, 1, 1, 2), *to[4] = {a, b, NULL, b};
+  float was_a[50], was_b[50];
+  memcpy(was_a, sonde_tensor_data(a), sizeof was_a);
+  memcpy(was_b, sonde_tensor_data(b), sizeof was_b);
+  sonde_node *x = sonde_leaf(g, "a", a), *y = sonde_leaf(g, "b", b), *out[3] = {y, sonde_scale(x, 1), x};
+  sonde_plan *p = sonde_plan_new(g, out, to, 3, NULL, &err);
+  assert_non_null(p);
+  assert_int_equal(sonde_plan_run(p, &err), 0);
+  assert_memory_equal(sonde_tensor_data(a), was_b, sizeof was_b);
+  assert_memory_equal(sonde_tensor_data(b), was_a, sizeof was_a);
+  assert_memory_equal(sonde_plan_output(p, 2), was_a, sizeof was_a);
+  sonde_plan_free(p);
+  p = sonde_plan_new(g, out + 2, to, 1, NULL, &err);            /* and onto itself */
+  assert_non_null(p);
+  assert_int_equal(sonde_plan_run(p, &err), 0);
+  assert_memory_equal(sonde_tensor_data(a), was_b, sizeof was_b);
+  sonde_plan_free(p);
+  sonde_graph_free(g);
+  sonde_tensor_free(a);
+  sonde_tensor_free(b);
+}
+
+/* Held results that are outputs reach their tensors in every run, however many outputs there are. */
+static void held_outputs_are_written_in_every_run(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  enum { N = 4 };
+  sonde_graph *g = sonde_graph_new(ctx, &err);
+  sonde_tensor *a = filled(1, 50, 1, 1, 1), *to[N];
+  sonde_node *x = sonde_leaf(g, "a", a), *out[N] = {sonde_exp(x), sonde_scale(x, 3), sonde_square(x), sonde_neg(x)};
+  for (int k = 0; k < N; k++) to[k] = filled(1, 50, 1, 1, 2);
+  sonde_plan_opts holds = {.hold = 1};
+  sonde_plan *p = sonde_plan_new(g, out, to, N, &holds, &err);
+  assert_non_null(p);
+  for (int run = 0; run < 2; run++) {
+    for (int k = 0; k < N; k++) memset(sonde_tensor_data(to[k]), 0, 50 * sizeof(float));
+    assert_int_equal(sonde_plan_run(p, &err), 0);
+    assert_true(((float *)sonde_tensor_data(to[1]))[0] == 3 * ((float *)sonde_tensor_data(a))[0]);
+    assert_true(((float *)sonde_tensor_data(to[3]))[0] == -((float *)sonde_tensor_data(a))[0]);
+  }
+  sonde_plan_free(p);
+  sonde_graph_free(g);
+  sonde_tensor_free(a);
+  for (int k = 0; k < N; k++) sonde_tensor_free(to[k]);
+}
+
+/* What the user casts stays cast, whatever the plan rounds by itself. */
+static void a_cast_from_bf16_stays_in_a_bf16_plan(void **state) {
+  (void)state;
+  static const char *const ops[] = {"neg", "abs", "softmax", "tanh", "argmax"};
+  sonde_error err = {0};
+  int64_t dims[2] = {4, 16};
+  sonde_shape s = sonde_shape_make(SONDE_BF16, 2, dims);
+  sonde_tensor *t = sonde_tensor_new(&s, &err);
+  for (int k = 0; k < 64; k++) ((uint16_t *)sonde_tensor_data(t))[k] = (uint16_t)(0x3f80 + 16 * (k * 7 % 13));
+  for (size_t k = 0; k < sizeof ops / sizeof ops[0]; k++) {
+    sonde_graph *g = sonde_graph_new(ctx, &err);
+    sonde_node *x = sonde_leaf(g, "x", t), *wide = sonde_op(g, "cast", &x, 1, NULL), *y = sonde_op1(ops[k], wide);
+    sonde_plan_opts half = {.compute = SONDE_BF16};
+    sonde_plan *p = sonde_plan_new(g, &y, NULL, 1, NULL, &err), *q = sonde_plan_new(g, &y, NULL, 1, &half, &err);
+    assert_non_null(p);
+    assert_non_null(q);
+    assert_int_equal(sonde_plan_run(p, &err), 0);
+    assert_int_equal(sonde_plan_run(q, &err), 0);
+    assert_memory_equal(sonde_plan_output(p, 0), sonde_plan_output(q, 0), (size_t)sonde_shape_bytes(&y->shape));
+    sonde_plan_free(p);
+    sonde_plan_free(q);
+    sonde_graph_free(g);
+  }
+  sonde_tensor_free(t);
+}
+
 static void broadcasts_and_sums_of_every_kind(void **state) {
   (void)state;
   sonde_error err = {0};
@@ -273,6 +350,9 @@ int main(void) {
       cmocka_unit_test(bf16_is_close_to_f32),
       cmocka_unit_test(gradients_add_up_in_their_tensor),
       cmocka_unit_test(swapping_two_tensors_works),
+      cmocka_unit_test(swapping_two_tensors_without_arithmetic_works),
+      cmocka_unit_test(held_outputs_are_written_in_every_run),
+      cmocka_unit_test(a_cast_from_bf16_stays_in_a_bf16_plan),
       cmocka_unit_test(broadcasts_and_sums_of_every_kind),
       cmocka_unit_test(plans_share_an_arena),
       cmocka_unit_test(no_memory_anywhere_is_an_error_and_leaks_nothing),

@@ -1,4 +1,5 @@
--- Models of every norm and placement against PyTorch: the loss of each token, and the gradient of each parameter.
+-- Models of every norm and placement against PyTorch: the loss of each token, the gradients by each parameter and by what
+-- is inside, and what probes measure.
 
 local lu = require "luaunit"
 local sonde = require "sonde"
@@ -36,6 +37,47 @@ local function check_gradient(text, name, tensor, expected)
   lu.assertTrue(math.abs(math.sqrt(square) - expected[2]) < BOUND * math.max(expected[2], LEAST), text .. ": " .. name)
 end
 
+-- The stream before and after blocks, and the result of each norm of a block: {name, node}.
+local function inner_of(trace, expected, text)
+  local list, named = {}, 0
+  local function add(name, node)
+    if expected[name] then list[#list + 1] = { name = name, node = node } end
+  end
+  add("embedding", trace.embedding)
+  for i, part in ipairs(trace.parts) do
+    add("blocks." .. i - 1 .. ".out", trace.blocks[i])
+    for _, norm in ipairs(part.norms) do add("blocks." .. i - 1 .. " " .. norm.slot, norm.output) end
+  end
+  for _ in pairs(expected) do named = named + 1 end
+  lu.assertEquals(#list, named, text)
+  return list
+end
+
+local function flat(values)
+  local list = {}
+  for _, value in ipairs(values) do
+    if type(value) == "table" then table.move(value, 1, #value, #list + 1, list) else list[#list + 1] = value end
+  end
+  return list
+end
+
+local function check_probes(text, model, expected)
+  local ids, wanted = {}, {}
+  for i = 0, BATCH * LENGTH do ids[i + 1] = i * 7 % VOCAB end
+  for name in pairs(expected) do wanted[#wanted + 1] = name end
+  local _, details = sonde.probe(model, ids, wanted, { context = LENGTH })
+  for name, want in pairs(expected) do
+    local got, largest = flat(details.probes[name].values), 0
+    want = flat(want)
+    lu.assertEquals(#got, #want, text)
+    for _, value in ipairs(want) do largest = math.max(largest, math.abs(value)) end
+    for i, value in ipairs(want) do
+      local off = math.abs(got[i] - value)
+      lu.assertTrue(off <= BOUND * largest, text .. ": " .. name .. " " .. i .. " is " .. got[i] .. ", not " .. value)
+    end
+  end
+end
+
 local function check(case)
   local text, model = text_of(case), model_of(case)
   local trace = model:trace { batch = BATCH, context = LENGTH }
@@ -46,13 +88,19 @@ local function check(case)
   local trained = made.trained(model)
   lu.assertEquals(#trained, #case.gradients, text)
   for i, param in ipairs(trained) do leaves[i] = trace.graph:find(param.name) end
+  local inner = inner_of(trace, case.inner, text)
+  for _, value in ipairs(inner) do leaves[#leaves + 1] = value.node end
   local plan = sonde.plan { trace.loss, table.unpack(trace.loss:grad(leaves)) }
   plan:run { tokens = tokens, targets = targets }
   for i, loss in ipairs(plan:output(1):values()) do
     lu.assertTrue(math.abs(loss - case.losses[i]) < BOUND * math.max(1, case.losses[i]), text .. ": loss " .. i)
   end
   for i, param in ipairs(trained) do check_gradient(text, param.name, plan:output(1 + i), case.gradients[i]) end
+  for i, value in ipairs(inner) do
+    check_gradient(text, value.name, plan:output(1 + #trained + i), case.inner[value.name])
+  end
   plan:close()
+  if case.probes then check_probes(text, model, case.probes) end
 end
 
 local reference = core.json_load(source .. "/tests/reference/norms.json")

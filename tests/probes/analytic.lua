@@ -90,6 +90,52 @@ function TestEstimate:test_largest_singular_value()
   end
 end
 
+TestAdded = {}
+
+-- What is added is measured behind whatever stands behind the branch; where nothing is added there is no figure.
+function TestAdded:test_placements_of_ones_own()
+  local function of(placement)
+    local model = small { depth = 1, layers = { [0] = { placement = placement } } }
+    local values, details = sonde.probe(model, stream(16 * 5 + 1), { "attn_variance", "ffn_variance", "ffn_variance_uncentred" })
+    return values, details.probes.ffn_variance.note
+  end
+  local function plain(block, x) return x + block:attention(x), block:ffn(x) end
+  local base = of(function(block, x)
+    local y, f = plain(block, x)
+    return y + f
+  end)
+  local bias = sonde.tensor("f32", { WIDTH }, 1)
+  for name, case in pairs {
+    tripled = { 9, function(f, y) return y + 3 * f end }, taken_off = { 4, function(f, y) return y - 2 * f end },
+    gated = { 0.25, function(f, y) return 0.5 * f + 0.5 * y end },
+    with_a_bias = { 1, function(f, y) return (f + f:graph():leaf("bias", bias)) + y end },
+    first_to_each_other = { 1, function(f, y, a, x) return x + (a + f) + y * 0 end },
+  } do
+    local values, note = of(function(block, x)
+      local a, f = block:attention(x), block:ffn(x)
+      return case[2](f, x + a, a, x)
+    end)
+    lu.assertNil(note, name)
+    lu.assertAlmostEquals(values.ffn_variance[1] / base.ffn_variance[1], case[1], 1e-5, name)
+    lu.assertAlmostEquals(values.attn_variance[1] / base.attn_variance[1], 1, 1e-5, name)
+  end
+  local values, note = of(function(block, x)
+    local _, f = plain(block, x)
+    return f:tanh()
+  end)
+  lu.assertNaN(values.ffn_variance[1])
+  lu.assertStrContains(note, "the ffn branch is not added to anything in block 0")
+  lu.assertEquals(values.attn_variance[1], 0)         -- its result goes nowhere
+end
+
+-- A norm behind the branch says what it is: D ones to the square, times the factor's.
+function TestAdded:test_norms_behind_branches()
+  for placement, factor in pairs { sandwich = function() return 1 end, lns_sandwich = function(l) return 1 / l end } do
+    local values = sonde.probe(small { placement = placement }, stream(16 * 5 + 1), { "ffn_variance_uncentred" })
+    for l = 1, DEPTH do lu.assertAlmostEquals(values.ffn_variance_uncentred[l], factor(l), 1e-4, placement) end
+  end
+end
+
 TestAngles = {}
 
 -- Streams of known angles: a zero embedding, block 0 adds nothing, block 1 something, block 2 turns that into half of

@@ -6,7 +6,9 @@
 A model has two blocks, grouped queries (four heads, two of keys and values) and a head of its own. Its parameters are
 not stored: both sides make them from their names by the same integer hash (see `numbers`). PyTorch computes in f64.
 Of each case the file keeps the loss of every token and, for every parameter in the order of the names, its
-gradient's inner product with generated numbers and its norm.
+gradient's inner product with generated numbers and its norm; the same of the gradients by what is inside, the stream
+after each block and the result of each norm in it; and, of the cases that name no norm, what four probes measure on
+the same tokens (doc/probes.md has the definitions).
 """
 import json
 import math
@@ -45,6 +47,7 @@ class Model:
         self.placement = dict(placement if isinstance(placement, dict) else {"name": placement})
         self.qk_norm = bool(attention)
         self.params = {}
+        self.inner, self.added = {}, {}         # name -> value
 
     def param(self, name, *shape, lo=-0.5, hi=0.5):
         if name not in self.params:
@@ -125,8 +128,18 @@ class Model:
         shared = {"index": index}
         names = {"attn": "input_layernorm.", "ffn": "post_attention_layernorm.",
                  "attn_out": "post_self_attn_layernorm.", "ffn_out": "post_mlp_layernorm."}
-        norm = lambda slot, z: self.apply_norm(z, at + names[slot], slot, shared)
         branch = {"attn": lambda z: self.attention(z, index), "ffn": lambda z: self.ffn(z, index)}
+
+        def norm(slot, z, factor=None):
+            y = self.apply_norm(z, at + names[slot], slot, shared)
+            y = y if factor is None else y * factor
+            self.inner[f"blocks.{index} {slot}"] = y
+            return y
+
+        def add(slot, z):
+            self.added[f"blocks.{index} {slot}"] = z
+            return z
+
         scale = (index + 1) ** -0.5
         if name == "mix_ln":
             name = "post_ln" if index < math.floor(options["a"] * DEPTH) else "pre_ln"
@@ -137,43 +150,44 @@ class Model:
             return x + x @ map_.T + self.param(at + "placement.bias", WIDTH)
         if name == "parallel":
             one = norm("attn", x)
-            attn = branch["attn"](one)
-            return x + attn + branch["ffn"](one if options.get("shared", True) else norm("ffn", x))
+            attn = add("attn", branch["attn"](one))
+            return x + attn + add("ffn", branch["ffn"](one if options.get("shared", True) else norm("ffn", x)))
         for slot in ("attn", "ffn"):
             if name in ("pre_ln", "pre_ln_scaled", "pre_ln_mitchell", "pre_ln_megatron"):
-                y = branch[slot](norm(slot, x))
+                y = add(slot, branch[slot](norm(slot, x)))
                 shared["branch"] = y
                 x = x + y
             elif name == "lns":
                 shared["factor"] = scale
-                y = branch[slot](norm(slot, x) * scale)
+                y = add(slot, branch[slot](norm(slot, x, scale)))
                 shared["branch"] = y
                 x = x + y
             elif name == "post_ln":
-                x = norm(slot + "_out", x + branch[slot](x))
+                x = norm(slot + "_out", x + add(slot, branch[slot](x)))
             elif name in ("deepnorm", "deepnorm_paper"):
                 alpha = (2 * DEPTH) ** 0.25 if name == "deepnorm" else 2.828427
-                x = norm(slot + "_out", alpha * x + branch[slot](x))
+                x = norm(slot + "_out", alpha * x + add(slot, branch[slot](x)))
             elif name in ("sandwich", "peri_ln"):
-                x = x + norm(slot + "_out", branch[slot](norm(slot, x)))
+                x = x + add(slot, norm(slot + "_out", branch[slot](norm(slot, x))))
             elif name == "lns_sandwich":
-                after = scale if options.get("both", True) else 1
-                x = x + after * norm(slot + "_out", branch[slot](scale * norm(slot, x)))
+                after = scale if options.get("both", True) else None
+                x = x + add(slot, norm(slot + "_out", branch[slot](norm(slot, x, scale)), after))
             elif name in ("layerscale", "skipinit"):
                 size = WIDTH if name == "layerscale" else 1
-                x = x + self.gain(at + f"placement.{slot}_scale", size) * branch[slot](norm(slot, x))
+                x = x + add(slot, self.gain(at + f"placement.{slot}_scale", size) * branch[slot](norm(slot, x)))
             else:
                 raise ValueError(name)
         return x
 
-    def losses(self):
+    def losses(self, targets):
         tokens = torch.arange(BATCH * LENGTH) * 7 % VOCAB
-        targets = (torch.arange(BATCH * LENGTH) * 5 + 3) % VOCAB
         x = self.param("model.embed_tokens.weight", VOCAB, WIDTH)[tokens].reshape(BATCH, LENGTH, WIDTH)
         if self.norm["name"] == "dyt":
             x = x * self.gain("model.embed_scale", 1)
+        self.inner["embedding"] = x
         for index in range(DEPTH):
             x = self.block(x, index)
+            self.inner[f"blocks.{index}.out"] = x
         x = self.apply_norm(x, "model.norm.", "final", {})
         logits = x.reshape(-1, WIDTH) @ self.param("lm_head.weight", VOCAB, WIDTH).T
         return F.cross_entropy(logits, targets, reduction="none")
@@ -183,14 +197,43 @@ def short(v):
     return float("%.9g" % v)
 
 
+def sizes(names, grads):
+    weights = [numbers("weight of " + n, g.shape, -1, 1) for n, g in zip(names, grads)]
+    return [[short((g * w).sum().item()), short(g.norm().item())] for g, w in zip(grads, weights)]
+
+
+def probes(model):
+    """jacobian, gradient_norm, attn_variance and ffn_variance on windows of the case's tokens, each the next one's target."""
+    ids = torch.arange(BATCH * LENGTH + 1) * 7 % VOCAB
+    loss = model.losses(ids[1:]).reshape(BATCH, LENGTH).mean(1)
+    inputs = [model.inner[n] for n in ["embedding"] + [f"blocks.{i}.out" for i in range(DEPTH - 1)]]
+    found = {"gradient_norm": [short(g.flatten(1).norm(dim=1).mean().item())
+                               for g in torch.autograd.grad(loss.sum(), inputs)]}
+    for slot in "attn", "ffn":
+        nothing = torch.zeros(BATCH, LENGTH, WIDTH)
+        found[slot + "_variance"] = [short(model.added.get(f"blocks.{i} {slot}", nothing).var(-1).mean().item())
+                                     for i in range(DEPTH)]
+    found["jacobian"] = []
+    for i, x in enumerate(inputs):
+        j = torch.autograd.functional.jacobian(lambda z: model.block(z, i).sum((0, 1)), x.detach())   # [D, B, T, D]
+        j = j.sum((1, 2)) / (BATCH * LENGTH)
+        eye, diagonal = torch.eye(WIDTH).double(), j.diagonal()
+        off = (j - diagonal.diag()).norm() / math.sqrt(WIDTH * WIDTH - WIDTH)
+        found["jacobian"].append([short(v.item()) for v in (
+            (j - eye).norm() / WIDTH, off, diagonal.mean(), diagonal.std(), j.norm(), torch.linalg.matrix_norm(j, 2))])
+    return found
+
+
 def case(**options):
     model = Model(**options)
-    losses = model.losses()
+    losses = model.losses((torch.arange(BATCH * LENGTH) * 5 + 3) % VOCAB)
     names = sorted(model.params)
-    grads = torch.autograd.grad(losses.sum(), [model.params[n] for n in names])
-    weights = [numbers("weight of " + n, g.shape, -1, 1) for n, g in zip(names, grads)]
-    return {**options, "losses": [short(v) for v in losses.tolist()],
-            "gradients": [[short((g * w).sum().item()), short(g.norm().item())] for g, w in zip(grads, weights)]}
+    grads = torch.autograd.grad(losses.sum(), [model.params[n] for n in names], retain_graph=True)
+    inner = sorted(model.inner)
+    by_inner = torch.autograd.grad(losses.sum(), [model.inner[n] for n in inner])
+    made = {**options, "losses": [short(v) for v in losses.tolist()], "gradients": sizes(names, grads),
+            "inner": dict(zip(inner, sizes(inner, by_inner)))}
+    return made if "norm" in options or "attention" in options else {**made, "probes": probes(model)}
 
 
 def main():

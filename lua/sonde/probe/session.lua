@@ -181,7 +181,7 @@ local function run(self, group, share)
   local plan, parts, scored = planned(self, group)
   local places, tokens = {}, core.tensor("i32", { self.batch, self.context })
   local targets = core.tensor("i32", { self.batch * self.context })
-  plan:set("tokens", tokens)
+  if plan:reads "tokens" then plan:set("tokens", tokens) end      -- linear blocks' Jacobians do not
   if scored then plan:set("targets", targets) end
   for row = 0, self.rows - 1, self.batch do
     local start = math.min(row, self.rows - self.batch)

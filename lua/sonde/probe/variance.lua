@@ -2,47 +2,60 @@
 -- fills.
 
 local core = require "sonde.core"
+local added = require "sonde.probe.added"
 local register = require("sonde.probe.registry").register
 
 local function stream(trace) return trace.blocks end
 
--- A block without the branch (the placement "linear") adds nothing by it.
-local function branch(name)
-  return function(trace)
-    local nodes = {}
-    for i = 1, #trace.blocks do
-      nodes[i] = trace.graph:find("blocks." .. (i - 1) .. "." .. name .. ".out") or trace.blocks[i] * 0
+local function each(nodes, measure)
+  local list = {}
+  for i, node in ipairs(nodes) do list[i] = measure(node):mean(2) end
+  return list
+end
+
+-- What a branch adds in each block; blocks that it adds nothing to because they have no sum are remembered.
+local function branch(slot)
+  return function(trace, session)
+    local nodes, without = {}, {}
+    for i, x in ipairs(trace.blocks) do
+      local node, replaced = added.node(trace, i, slot)
+      nodes[i] = node or x * (replaced and 0 / 0 or 0)
+      if replaced then without[#without + 1] = i - 1 end
     end
+    session.without_sum = session.without_sum or {}
+    session.without_sum[slot] = without
     return nodes
   end
 end
 
-local function each(of, measure)
-  return function(trace)
-    local nodes = {}
-    for i, node in ipairs(of(trace)) do nodes[i] = measure(node):mean(2) end
-    return nodes
+local function note_of(slot)
+  return function(session)
+    local without = session.without_sum[slot]
+    return #without > 0 and "the " .. slot .. " branch is not added to anything in block"
+      .. (#without > 1 and "s " or " ") .. table.concat(without, ", ") or nil
   end
 end
 
 local function variance(x) return x:variance(-1) end
 local function square(x) return x:square():mean(-1) end
 
-for _, part in ipairs {
-  { "", stream, "the stream after each block, before the final norm" },
-  { "attn_", branch "attn", "what each attention branch adds" },
-  { "ffn_", branch "ffn", "what each feed-forward branch adds" },
-} do
-  register(part[1] .. "variance", {
-    definition = "variance over the features of a token (mean subtracted, divisor D - 1) of " .. part[3]
-      .. "; mean over tokens",
-    source = "Sun et al., The Curse of Depth, 2025", outputs = each(part[2], variance),
-  })
-  register(part[1] .. "variance_uncentred", {
-    definition = "mean square over the features of a token of " .. part[3] .. "; mean over tokens",
-    source = "what RMSNorm divides by", outputs = each(part[2], square),
-  })
+local function register_part(name, definition, info, nodes, note)
+  for _, each_of in ipairs { { "variance", "variance over the features of a token (mean subtracted, divisor D - 1) of ",
+    variance, "Sun et al., The Curse of Depth, 2025" },
+    { "variance_uncentred", "mean square over the features of a token of ", square, "what RMSNorm divides by" } } do
+    register(name .. each_of[1], {
+      definition = each_of[2] .. definition .. "; mean over tokens" .. info, source = each_of[4], note = note,
+      jobs = function(session)
+        return { { nodes = function(trace) return each(nodes(trace, session), each_of[3]) end } }
+      end,
+    })
+  end
 end
+
+local sum = " (through what stands behind the branch, such as a norm or a factor; at a sum with the stream)"
+register_part("", "the stream after each block, before the final norm", "", stream)
+register_part("attn_", "what each attention branch adds", sum, branch "attn", note_of "attn")
+register_part("ffn_", "what each feed-forward branch adds", sum, branch "ffn", note_of "ffn")
 
 -- exp of the entropy of the singular values' shares.
 local function effective_rank(values, first, n)
