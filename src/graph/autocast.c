@@ -69,10 +69,17 @@ static int fold_casts(sonde_plan *p, const sonde_op_def *cast, sonde_error *err)
   return plan_reorder(p, err);
 }
 
-/* May this reader get v in bf16? An add may not: residual and gradient sums keep their f32 terms. */
-static int reads_rounded(const pnode *n) {
+/* May n get its input j in bf16? An add may not: residual and gradient sums keep their f32 terms. An op whose kernel takes
+ * bf16 need not take it everywhere (positions, caches, upstream gradients): its shape rule knows. */
+static int reads_rounded(const sonde_plan *p, const pnode *n, int j) {
   if (plan_is_view(n)) return 1;
-  return fused_elementwise(n) ? strcmp(n->def->name, "add") && strcmp(n->def->name, "sub") : (n->def->flags & SONDE_OP_BF16_IN) != 0;
+  if (fused_elementwise(n)) return strcmp(n->def->name, "add") && strcmp(n->def->name, "sub");
+  if (!(n->def->flags & SONDE_OP_BF16_IN)) return 0;
+  sonde_shape in[SONDE_MAX_IN], out[SONDE_MAX_OUT] = {{0}};
+  sonde_error err = {0};
+  for (int k = 0; k < n->n_in; k++) in[k] = *plan_shape(p, n->in[k]);
+  in[j].dtype = SONDE_BF16;
+  return !n->def->shape(in, n->n_in, &n->attr, out, &err);
 }
 
 static int round_products(sonde_plan *p, sonde_error *err) {
@@ -82,7 +89,7 @@ static int round_products(sonde_plan *p, sonde_error *err) {
   for (int32_t k = 0; !rc && k < p->count; k++) {
     const pnode *n = &p->node[k];
     for (int j = 0; j < n->n_out; j++) root[value_of(k, j)] = plan_is_view(n) ? root[n->in[0]] : value_of(k, j);
-    for (int j = 0; j < n->n_in; j++) keep[root[n->in[j]]] |= !reads_rounded(n);
+    for (int j = 0; j < n->n_in; j++) keep[root[n->in[j]]] |= !reads_rounded(p, n, j);
   }
   for (int i = 0; !rc && i < p->n_out; i++) keep[root[p->out[i]]] = 1;
   for (int32_t k = 0; !rc && k < p->count; k++) {

@@ -236,6 +236,41 @@ static void a_cast_from_bf16_stays_in_a_bf16_plan(void **state) {
   sonde_tensor_free(t);
 }
 
+/* A product may be rounded for a reader that takes bf16, but not where that reader takes f32 alone. */
+static void products_are_rounded_where_their_readers_take_it(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  sonde_graph *g = sonde_graph_new(ctx, &err);
+  int64_t six = 6;
+  sonde_shape ids = sonde_shape_make(SONDE_I32, 1, &six);
+  sonde_tensor *a = filled(2, 1, 5, 1, 1), *b = filled(2, 6, 5, 1, 2), *x = filled(2, 6, 4, 1, 3), *w = filled(2, 7, 4, 1, 4),
+               *y = sonde_tensor_new(&ids, &err);
+  for (int k = 0; k < 6; k++) ((int32_t *)sonde_tensor_data(y))[k] = k;
+  sonde_node *weights = sonde_reshape(sonde_linear(sonde_leaf(g, "a", a), sonde_leaf(g, "b", b)), &six, 1);
+  sonde_node *in[4] = {sonde_leaf(g, "x", x), sonde_leaf(g, "w", w), sonde_leaf(g, "y", y), weights};
+  sonde_node *dx = sonde_op(g, "lm_loss_grad", in, 4, NULL);
+  sonde_node *sum[3] = {in[0], in[1], NULL};                    /* c + a b with c a product of its own */
+  sum[2] = sonde_linear(sonde_scale(in[0], 2), in[1]);
+  sonde_attr turned = {{0}, {0, 1}};
+  sonde_node *added = sonde_op(g, "matmul", sum, 3, &turned), *out[2] = {dx, added};
+  sonde_plan_opts half = {.compute = SONDE_BF16};
+  sonde_plan *p = sonde_plan_new(g, out, NULL, 2, NULL, &err), *q = sonde_plan_new(g, out, NULL, 2, &half, &err);
+  assert_non_null(p);
+  assert_non_null(q);
+  assert_int_equal(sonde_plan_run(p, &err), 0);
+  assert_int_equal(sonde_plan_run(q, &err), 0);
+  for (int i = 0; i < 2; i++)
+    assert_true(nmse(sonde_plan_output(q, i), sonde_plan_output(p, i), sonde_shape_count(&out[i]->shape)) < 1e-3);
+  sonde_plan_free(p);
+  sonde_plan_free(q);
+  sonde_graph_free(g);
+  sonde_tensor_free(a);
+  sonde_tensor_free(b);
+  sonde_tensor_free(x);
+  sonde_tensor_free(w);
+  sonde_tensor_free(y);
+}
+
 static void broadcasts_and_sums_of_every_kind(void **state) {
   (void)state;
   sonde_error err = {0};
@@ -353,6 +388,7 @@ int main(void) {
       cmocka_unit_test(swapping_two_tensors_without_arithmetic_works),
       cmocka_unit_test(held_outputs_are_written_in_every_run),
       cmocka_unit_test(a_cast_from_bf16_stays_in_a_bf16_plan),
+      cmocka_unit_test(products_are_rounded_where_their_readers_take_it),
       cmocka_unit_test(broadcasts_and_sums_of_every_kind),
       cmocka_unit_test(plans_share_an_arena),
       cmocka_unit_test(no_memory_anywhere_is_an_error_and_leaks_nothing),
