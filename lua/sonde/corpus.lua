@@ -98,6 +98,40 @@ function corpus.open(source, options, where)
   return facts
 end
 
+--- Refuses a corpus whose ids are those of another tokenizer than the one that is known of a model: a size alone says
+--- nothing, and the same ids would be other texts. Nothing is refused where either side does not say its tokenizer.
+---@param c sonde.corpus
+---@param known {hash: string, tokenizer: sonde.tokenizer|nil, of: string, path: string|nil}|nil   of: for the message
+function corpus.check_ids(c, known)
+  local hash = c.tokenizer_hash or ""
+  if not known or hash == "" or hash == known.hash then return end
+  if known.tokenizer and c.tokenizer and known.tokenizer:same(c.tokenizer) then return end
+  error(string.format("%scorpus '%s' is of another tokenizer (%.8s..) than %s (%.8s..), so the same ids are other texts; %s",
+    core.where(), c.spec, hash, known.of, known.hash, known.path and "open it with tokenizer = '" .. known.path .. "'"
+    or "open both with the same option tokenizer"), 0)
+end
+
+--- The same for a model: the tokenizer of its folder, or of the corpus that it was trained on first.
+---@param c sonde.corpus
+---@param model sonde.model
+function corpus.check_model(c, model)
+  local known = model.read_with
+  if model:has_tokenizer() then
+    local tokenizer, path = model:tokenizer(), model.origin and model.origin.dir .. "/tokenizer.json"
+    known = { hash = tokenizer:hash(), tokenizer = tokenizer, path = path, of = path and "the model's " .. path or "the model's" }
+  end
+  corpus.check_ids(c, known)
+end
+
+--- Notes that a model is trained on a corpus, so on its ids.
+---@param c sonde.corpus
+---@param model sonde.model
+function corpus.used_by(c, model)
+  if (c.tokenizer_hash or "") == "" or model.read_with then return end
+  model.read_with = { hash = c.tokenizer_hash, tokenizer = c.tokenizer,
+    of = "that of corpus '" .. c.spec .. "', which the model was trained on" }
+end
+
 --- The vocabulary of a corpus as far as it is known without making one: what is asked for, what its tokenizer or its
 --- shards say, or the size that a tokenizer is trained to.
 ---@param source string|table|nil

@@ -96,7 +96,7 @@ end
 ---@param to sonde.model
 ---@param name_of? fun(name: string): string|nil
 function origin.inherit(from, to, name_of)
-  to.origin, to.own_tokenizer = from.origin, from.own_tokenizer
+  to.origin, to.own_tokenizer, to.read_with = from.origin, from.own_tokenizer, from.read_with
   if not from.stored then return end
   to.stored = {}
   for _, param in ipairs(to:params():list()) do

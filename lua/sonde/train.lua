@@ -287,7 +287,10 @@ local function open_run(model, corpus, o)
   if not run then return nil, false, nil end
   if own then run:begin(command_line()) end
   return run, own, function()
-    run:describe { corpus = { name = corpus.spec, sha256 = corpus.hash }, plugins = commit(), from = start.facts(o, run) }
+    run:describe {
+      corpus = { name = corpus.spec, sha256 = corpus.hash, tokenizer = corpus.tokenizer_hash }, plugins = commit(),
+      from = start.facts(o, run),
+    }
   end
 end
 
@@ -428,10 +431,12 @@ function train.train(model, corpus, options, where)
     error(core.where() .. string.format("the corpus has %d tokens, the model's vocabulary only %d; build it with "
       .. "vocab = corpus.vocab", corpus.vocab, model.config.vocab), 0)
   end
+  require("sonde.corpus").check_model(corpus, model)
   if o.patience and (not corpus.validation or corpus.validation.tokens < 2) then
     error(core.where() .. "option 'patience' of train waits for a lower validation loss, and the corpus has no validation text", 0)
   end
   local run, own, commit = open_run(model, corpus, o)
+  require("sonde.corpus").used_by(corpus, model)
   local ok, result = pcall(perform, model, corpus, o, run, own, commit)
   if not ok and own and run:record().status == "running" then
     local reason = string.gsub(tostring(result), "\n.*", "")

@@ -43,6 +43,21 @@ local function check_run(o, corpus)
   if o.from_optimizer then same("from_optimizer", "the optimizer", (was.optimizer or {}).name, o.optimizer.name) end
 end
 
+-- What a run or a folder says of its tokenizer must be the corpus's.
+local function check_tokens(o, corpus)
+  local record = core.exists(o.from .. "/run.json") and core.json_load(o.from .. "/run.json") or {}
+  local hash, path = type(record.corpus) == "table" and record.corpus.tokenizer or "", nil
+  local known = { hash = hash, of = "the one that " .. o.from .. " was trained with" }
+  for _, dir in ipairs { o.from, o.from .. "/model" } do
+    path = not path and core.exists(dir .. "/tokenizer.json") and dir .. "/tokenizer.json" or path
+  end
+  if path then
+    local tokenizer = core.tokenizer(path)
+    known = { hash = tokenizer:hash(), tokenizer = tokenizer, of = path, path = path }
+  end
+  if known.hash ~= "" then require("sonde.corpus").check_ids(corpus, known) end
+end
+
 --- Refuses a `from` that a training without a checkpoint cannot begin with.
 ---@param o table
 ---@param corpus sonde.corpus
@@ -52,6 +67,7 @@ function start.check_source(o, corpus, run)
   if run and core.real_path(o.from) == core.real_path(run:dir()) then
     error(core.where() .. "from " .. o.from .. ": is the run's own folder; choose another dir", 0)
   end
+  check_tokens(o, corpus)
   if is_run(o.from) then
     check_run(o, corpus)
   elseif not core.exists(o.from .. "/config.json") then

@@ -198,7 +198,20 @@ local tokenizer = {}
 ---@return sonde.tensor   i32 [n]
 function tokenizer:encode(text, options) end
 
---- The text of ids.
+--- The ids of a text file, packed (gzip, zstd) or not, and how many bytes of text they are; "-" is standard input. Of a
+--- .jsonl, and of a text with lines that hold only <|endoftext|>, by documents, each ended by the end-of-text token. What
+--- spells a special token is text, unless `special` says otherwise; `skip` passes over damaged lines of a .jsonl.
+---@param path string
+---@param options? {field: string, skip: boolean, special: boolean}
+---@return sonde.tensor ids, integer bytes   i32 [n]
+function tokenizer:read(path, options) end
+
+--- Whether another tokenizer gives every text the same ids: the same file, or one that says the same.
+---@param other sonde.tokenizer
+---@return boolean
+function tokenizer:same(other) end
+
+--- The text of ids; one that no token has (models may have more rows) stands for nothing.
 ---@param ids integer[]|sonde.tensor
 ---@param skip_special? boolean
 ---@return string

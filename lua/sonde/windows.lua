@@ -41,7 +41,10 @@ function windows.open(source, model, context)
     error(core.where() .. "corpus '" .. source.spec .. "' has no validation text: " .. source.train.documents
       .. " documents, of which the option validation keeps a share; give it more, or evaluate on another text", 0)
   end
-  if type(source) == "table" and source.handle then return core.windows(source.handle, context, vocab) end
+  if type(source) == "table" and source.handle then
+    require("sonde.corpus").check_model(source, model)
+    return core.windows(source.handle, context, vocab)
+  end
   if type(source) == "table" then source = core.tensor("i32", { math.max(1, #source) }, source) end
   return core.windows(source, context, vocab)
 end

@@ -254,6 +254,13 @@ static void push_id(lua_State *L, int32_t id) {
   else lua_pushinteger(L, id);
 }
 
+/* t:same(other) -> whether both give every text the same ids */
+static int tokenizer_same(lua_State *L) {
+  const lua_tokenizer *other = sonde_lua_handle(L, 2, &tokenizer_type);
+  lua_pushboolean(L, sonde_tokenizer_same(to_tokenizer(L)->t, other->t));
+  return 1;
+}
+
 /* t:special(text) -> the id of that added token, or nil */
 static int tokenizer_special(lua_State *L) {
   push_id(L, sonde_tokenizer_special(to_tokenizer(L)->t, sonde_lua_string(L, 2)));
@@ -271,7 +278,7 @@ static const luaL_Reg tokenizer_methods[] = {
   {"decode", tokenizer_decode}, {"vocab", tokenizer_vocab},
   {"hash", tokenizer_hash},     {"special", tokenizer_special},
   {"eot", tokenizer_eot},       {"read", tokenizer_read},
-  {NULL, NULL},
+  {"same", tokenizer_same},     {NULL, NULL},
 };
 
 static const sonde_lua_type tokenizer_type = {"tokenizer", free_tokenizer, tokenizer_methods};

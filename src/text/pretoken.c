@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include "text/intern.h"
 #include "text/pretoken.h"
 #include "text/unicode.h"
 
@@ -133,7 +134,7 @@ int sonde_stages_add_regex(sonde_stages *s, const char *pattern, int64_t n, int 
   /* Where the system allows no generated code this fails, and matching is interpreted: slower, the same
    * matches. */
   pcre2_jit_compile(re, PCRE2_JIT_COMPLETE);
-  s->stage[s->n++] = (sonde_stage){re, keep_matches, keep_gaps, 0};
+  s->stage[s->n++] = (sonde_stage){re, keep_matches, keep_gaps, sonde_intern_hash(pattern, n), 0};
   return 0;
 }
 
@@ -146,6 +147,16 @@ int sonde_stages_add_prefix_space(sonde_stages *s, const char *where, sonde_erro
 void sonde_stages_free(sonde_stages *s) {
   for (int i = 0; i < s->n; i++) pcre2_code_free(s->stage[i].re);
   s->n = 0;
+}
+
+int sonde_stages_same(const sonde_stages *a, const sonde_stages *b) {
+  int same = a->n == b->n;
+  for (int i = 0; i < a->n && same; i++) {
+    const sonde_stage *x = &a->stage[i], *y = &b->stage[i];
+    same = !x->re == !y->re && x->keep_matches == y->keep_matches && x->keep_gaps == y->keep_gaps &&
+           x->pattern == y->pattern && x->prefix_space == y->prefix_space;
+  }
+  return same;
 }
 
 int sonde_splitter_init(sonde_splitter *s, const sonde_stages *stages, sonde_error *err) {

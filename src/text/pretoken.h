@@ -14,6 +14,7 @@
 typedef struct sonde_stage {
   pcre2_code *re;              /* NULL: the piece passes whole */
   int keep_matches, keep_gaps;
+  uint32_t pattern;            /* hash of the expression */
   int prefix_space;            /* puts a space before a piece that has none */
 } sonde_stage;
 
@@ -29,6 +30,7 @@ int sonde_stages_add_regex(sonde_stages *s, const char *pattern, int64_t n, int 
                            const char *where, sonde_error *err);
 int sonde_stages_add_prefix_space(sonde_stages *s, const char *where, sonde_error *err);
 void sonde_stages_free(sonde_stages *s);
+int sonde_stages_same(const sonde_stages *a, const sonde_stages *b);      /* whether they cut alike, step by step */
 
 /* One thread's scratch for them. */
 typedef struct sonde_splitter {

@@ -37,6 +37,33 @@ const char *sonde_tokenizer_hash(const sonde_tokenizer *t) {
   return t->hash;
 }
 
+static int same_bytes(const char *a, int64_t n, const char *b, int64_t m) {
+  return !a == !b && (!a || (n == m && !memcmp(a, b, (size_t)n)));
+}
+
+static int same_added(const sonde_added *a, const sonde_added *b) {
+  return a && b && a->id == b->id && a->special == b->special && a->single_word == b->single_word &&
+         a->strip_left == b->strip_left && a->strip_right == b->strip_right && a->normalized == b->normalized;
+}
+
+int sonde_tokenizer_same(const sonde_tokenizer *a, const sonde_tokenizer *b) {
+  if (!strcmp(a->hash, b->hash)) return 1;
+  int64_t merges = 0;
+  int same = a->vocab == b->vocab && a->whole_first == b->whole_first && a->nfc == b->nfc &&
+             sonde_map_count(a->by_name) == sonde_map_count(b->by_name) && sonde_stages_same(&a->stages, &b->stages);
+  for (int64_t id = 0; id < a->vocab && same; id++)
+    same = same_bytes(a->token[id].bytes, a->token[id].n, b->token[id].bytes, b->token[id].n);
+  for (int64_t i = 0; i < sonde_map_count(a->by_name) && same; i++)
+    same = same_added(sonde_map_value(a->by_name, i), sonde_map_get(b->by_name, sonde_map_key(a->by_name, i)));
+  for (int64_t i = 0; i < a->merge_slots && same; i++) {
+    const sonde_merge *m = &a->merge[i], *other = m->rank < 0 ? m : sonde_find_merge(b, m->a, m->b);
+    same = other && other->rank == m->rank;
+    merges += m->rank >= 0;
+  }
+  for (int64_t i = 0; i < b->merge_slots && same; i++) merges -= b->merge[i].rank >= 0;
+  return same && !merges;
+}
+
 int32_t sonde_tokenizer_special(const sonde_tokenizer *t, const char *text) {
   const sonde_added *a = sonde_map_get(t->by_name, text);
   return a ? a->id : -1;
