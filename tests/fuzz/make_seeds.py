@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""make_seeds.py - writes the seeds of the fuzz targets that are not text: token shards and safetensors."""
+"""make_seeds.py - writes the seeds of the fuzz targets that are not text: token shards, safetensors, packed texts."""
+import gzip
 import hashlib
 import json
 import os
@@ -40,3 +41,9 @@ write("safetensors/two", safetensors({"__metadata__": {"format": "pt"},
 write("safetensors/kinds", safetensors({"h": {"dtype": "F16", "shape": [1, 2], "data_offsets": [0, 4]},
                                         "i": {"dtype": "I32", "shape": [], "data_offsets": [4, 8]},
                                         "e": {"dtype": "U8", "shape": [0, 5], "data_offsets": [8, 8]}}, 8))
+
+write("text/gzip", gzip.compress(b'{"text": "one"}\n' * 3, mtime=0) + gzip.compress(b"more\n", mtime=0))
+# A zstd frame of one raw block, by hand (RFC 8878): magic, one segment of 1 byte's size, last raw block.
+raw = b'{"text": "packed"}\n'
+write("text/zstd", b"\x28\xb5\x2f\xfd\x20" + bytes([len(raw)]) + struct.pack("<I", len(raw) << 3 | 1)[:3] + raw)
+write("text/latin", b"caf\xe9 " * 20 + b"\n")
