@@ -206,6 +206,10 @@ function tokenizer:encode(text, options) end
 ---@return sonde.tensor ids, integer bytes   i32 [n]
 function tokenizer:read(path, options) end
 
+--- Settings of its file that change no ids of a whole text and are not used ("truncation, padding"); "" where there are none.
+---@return string
+function tokenizer:unused() end
+
 --- Whether another tokenizer gives every text the same ids: the same file, or one that says the same.
 ---@param other sonde.tokenizer
 ---@return boolean

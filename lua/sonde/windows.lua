@@ -66,6 +66,16 @@ function windows.with_reading(options)
   return options
 end
 
+--- Says on standard error, once for a model, which settings of its tokenizer are not used.
+---@param model sonde.model
+function windows.note_unused(model)
+  local unused = model:tokenizer():unused()
+  if unused ~= "" and not model.told_unused then
+    io.stderr:write("sonde: note: settings of tokenizer.json that are not used here: ", unused, "\n")
+  end
+  model.told_unused = true
+end
+
 --- The tokens of a text file, packed or not, or of standard input ("-"), by the model's tokenizer. A .jsonl, and a text
 --- with lines that hold only <|endoftext|>, are documents, each ended by the end-of-text token as in a corpus; any other
 --- file is one text.
@@ -75,6 +85,7 @@ end
 ---@return sonde.tensor tokens, integer bytes
 function windows.read(model, path, options)
   options = options or {}
+  windows.note_unused(model)
   local tokens, bytes = model:tokenizer():read(path, { field = options.field, skip = options.skip, special = options.special })
   if tokens:count() < 2 then error(path .. ": a text of " .. tokens:count() .. " tokens has nothing to predict", 0) end
   return tokens, bytes

@@ -254,6 +254,12 @@ static void push_id(lua_State *L, int32_t id) {
   else lua_pushinteger(L, id);
 }
 
+/* t:unused() -> the settings of its file that are not used, or "" */
+static int tokenizer_unused(lua_State *L) {
+  lua_pushstring(L, sonde_tokenizer_unused(to_tokenizer(L)->t));
+  return 1;
+}
+
 /* t:same(other) -> whether both give every text the same ids */
 static int tokenizer_same(lua_State *L) {
   const lua_tokenizer *other = sonde_lua_handle(L, 2, &tokenizer_type);
@@ -278,7 +284,8 @@ static const luaL_Reg tokenizer_methods[] = {
   {"decode", tokenizer_decode}, {"vocab", tokenizer_vocab},
   {"hash", tokenizer_hash},     {"special", tokenizer_special},
   {"eot", tokenizer_eot},       {"read", tokenizer_read},
-  {"same", tokenizer_same},     {NULL, NULL},
+  {"same", tokenizer_same},     {"unused", tokenizer_unused},
+  {NULL, NULL},
 };
 
 static const sonde_lua_type tokenizer_type = {"tokenizer", free_tokenizer, tokenizer_methods};

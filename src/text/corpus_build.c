@@ -157,6 +157,8 @@ static int write_all(const sonde_corpus_plan *p, const portion *o, const char *f
   char path[SONDE_CORPUS_PATH + 64];
   sonde_tokenizer *t = p->tokenizer ? sonde_tokenizer_ref(p->tokenizer) : train_tokenizer(p, o, err);
   if (!t) return err->code;
+  if (*sonde_tokenizer_unused(t))
+    sonde_info("making the corpus '%s': settings of the tokenizer that are not used: %s", p->spec, sonde_tokenizer_unused(t));
   snprintf(path, sizeof path, "%s/" SONDE_CORPUS_TOKENIZER, folder);
   int rc = sonde_tokenizer_save(t, path, err);
   for (int64_t k = 0; k < 2 * p->parts && !rc; k++) {

@@ -16,6 +16,7 @@ void sonde_tokenizer_free(sonde_tokenizer *t) {
   sonde_intern_free(&t->whole);
   sonde_release(t->whole_id);
   sonde_map_free(t->by_name);
+  sonde_bytes_free(&t->idle);
   sonde_release(t->before);
   sonde_release(t->after);
   sonde_release(t->merge);
@@ -31,6 +32,15 @@ int sonde_tokenizer_save(const sonde_tokenizer *t, const char *path, sonde_error
 
 int64_t sonde_tokenizer_vocab(const sonde_tokenizer *t) {
   return t->vocab;
+}
+
+int sonde_tokenizer_idle(sonde_tokenizer *t, const char *name) {
+  if (t->idle.n && sonde_bytes_add(&t->idle, ", ", 2)) return SONDE_ENOMEM;
+  return sonde_bytes_add(&t->idle, name, (int64_t)strlen(name));
+}
+
+const char *sonde_tokenizer_unused(const sonde_tokenizer *t) {
+  return t->idle.data ? t->idle.data : "";
 }
 
 const char *sonde_tokenizer_hash(const sonde_tokenizer *t) {

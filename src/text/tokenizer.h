@@ -24,6 +24,8 @@ int sonde_tokenizer_save(const sonde_tokenizer *t, const char *path, sonde_error
 
 int64_t sonde_tokenizer_vocab(const sonde_tokenizer *t);                 /* largest id + 1 */
 const char *sonde_tokenizer_hash(const sonde_tokenizer *t);              /* SHA-256 of the file, hex */
+/* Settings of the file that have no effect on the ids of a whole text and are not used ("truncation, padding"); "". */
+const char *sonde_tokenizer_unused(const sonde_tokenizer *t);
 /* Whether both give every text the same ids, but for what stands before and after it: the same file in another spelling. */
 int sonde_tokenizer_same(const sonde_tokenizer *a, const sonde_tokenizer *b);
 int32_t sonde_tokenizer_special(const sonde_tokenizer *t, const char *text);  /* an added token; -1 if none */

@@ -52,6 +52,7 @@ struct sonde_tokenizer {
   int64_t added_n;
   sonde_map *by_name;          /* the added tokens by what they are called in the file */
   sonde_added_set raw, normalized;
+  sonde_bytes idle;            /* settings of the file that are not used, by name; none: empty */
   int32_t *before, *after;     /* the post-processor's tokens */
   int64_t before_n, after_n;
 };
@@ -71,6 +72,9 @@ static inline const sonde_merge *sonde_find_merge(const sonde_tokenizer *t, int3
  * and back: out gets the bytes of a token's spelling, or the text as it stands when it is not of these. */
 void sonde_byte_char(unsigned char byte, char out[3]);
 int64_t sonde_alphabet_bytes(const char *spelling, int64_t n, char *out);
+
+/* Notes a setting that changes no ids of a whole text. 0 or SONDE_ENOMEM. */
+int sonde_tokenizer_idle(sonde_tokenizer *t, const char *name);
 
 /* Reads added_tokens, normalizer, pre_tokenizer, post_processor and decoder; `name` is for messages. */
 int sonde_tokenizer_read_pipeline(sonde_tokenizer *t, const void *json, const char *name, sonde_error *err);

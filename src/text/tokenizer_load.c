@@ -3,7 +3,6 @@
 
 #include <string.h>
 #include "base/file.h"
-#include "base/log.h"
 #include "base/sha256.h"
 #include "io/json.h"
 #include "text/tokenizer_internal.h"
@@ -194,8 +193,7 @@ static int check_unknown(const loader *l, const json_t *model) {
     if (l->t->byte_id[c] < 0)
       return sonde_fail(l->err, SONDE_EUNSUP, "%s: the model's '%s' is not supported where bytes have no token", l->name,
                         what);
-  if (fallback) sonde_info("note: %s: the setting 'byte_fallback' is not used: every byte has a token", l->name);
-  return 0;
+  return fallback && sonde_tokenizer_idle(l->t, "byte_fallback") ? no_memory(l) : 0;
 }
 
 static int read_file(const loader *l, json_t *tree) {

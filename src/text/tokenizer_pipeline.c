@@ -5,7 +5,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include "base/log.h"
 #include "io/json.h"
 #include "text/tokenizer_internal.h"
 #include "text/unicode.h"
@@ -249,17 +248,17 @@ static int read_decoder(const loader *l, const json_t *v) {
 }
 
 /* Settings for batches of texts of one length: none of them changes what a text is encoded to here. */
-static void note_idle(const loader *l, const json_t *tree, const char *name) {
+static int note_idle(const loader *l, const json_t *tree, const char *name) {
   const json_t *v = json_object_get(tree, name);
-  if (v && !json_is_null(v)) sonde_info("note: %s: the setting '%s' is not used: texts are encoded whole", l->name, name);
+  return v && !json_is_null(v) && sonde_tokenizer_idle(l->t, name) ? no_memory(l) : 0;
 }
 
 int sonde_tokenizer_read_pipeline(sonde_tokenizer *t, const void *json, const char *name, sonde_error *err) {
   loader l = {t, name, err};
   const json_t *tree = json, *pre = json_object_get(tree, "pre_tokenizer");
-  note_idle(&l, tree, "truncation");
-  note_idle(&l, tree, "padding");
-  int rc = each_step(&l, json_object_get(tree, "normalizer"), "normalizers", read_normalizer);
+  int rc = note_idle(&l, tree, "truncation");
+  if (!rc) rc = note_idle(&l, tree, "padding");
+  if (!rc) rc = each_step(&l, json_object_get(tree, "normalizer"), "normalizers", read_normalizer);
   if (!rc)
     rc = read_added(&l, json_object_get(tree, "added_tokens"),
                     json_object_get(json_object_get(tree, "model"), "vocab"));

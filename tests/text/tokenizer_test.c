@@ -1,7 +1,6 @@
 /* tokenizer_test.c - ids as the Hugging Face library has them, texts back, files refused. */
 #include <time.h>
 #include "reference.h"
-#include "base/log.h"
 
 static json_t *ref;
 
@@ -277,6 +276,8 @@ static void settings_without_effect_are_passed_over(void **state) {
     json_object_update_recursive(tree, setting);
     sonde_tokenizer *t = reference_parse(tree, &err);
     if (!t) fail_msg("%s: %s", settings[i], err.text);
+    static const char *const told[] = {"truncation", "padding", "byte_fallback", "", ""};
+    assert_string_equal(sonde_tokenizer_unused(t), told[i]);
     sonde_ids got = reference_encode(t, "the depth of the sea", 20, 0);
     assert_int_equal(got.n, want.n);
     assert_memory_equal(got.id, want.id, (size_t)got.n * sizeof *got.id);

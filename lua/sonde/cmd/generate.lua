@@ -147,6 +147,7 @@ return {
     local prompts = prompts_of(options)
     local model = sonde.load(options.model):check_finite()
     local tokenizer = model:tokenizer()
+    windows.note_unused(model)
     local lists, longest = encoded(tokenizer, prompts)
     windows.note(model, longest + options.tokens, "texts")
     local streams, begun = #prompts == 1 and not options.json, false
