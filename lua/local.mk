@@ -1,6 +1,6 @@
 # The Lua library: lua/sonde/x.lua lands in $(pkgdatadir)/lua/sonde/x.lua.
 nobase_dist_pkgdata_DATA += %D%/sonde/args.lua %D%/sonde/block.lua %D%/sonde/cli.lua %D%/sonde/corpus.lua \
-  %D%/sonde/eval.lua %D%/sonde/fold.lua %D%/sonde/folder.lua %D%/sonde/init.lua %D%/sonde/initpolicy.lua %D%/sonde/machine.lua %D%/sonde/model.lua \
+  %D%/sonde/eval.lua %D%/sonde/fold.lua %D%/sonde/folder.lua %D%/sonde/folder_rope.lua %D%/sonde/folder_origin.lua %D%/sonde/folder_config.lua %D%/sonde/init.lua %D%/sonde/initpolicy.lua %D%/sonde/machine.lua %D%/sonde/model.lua \
   %D%/sonde/modelconfig.lua %D%/sonde/module.lua %D%/sonde/node.lua %D%/sonde/placement.lua \
   %D%/sonde/probe.lua %D%/sonde/trace.lua %D%/sonde/transformer.lua %D%/sonde/types.lua \
   %D%/sonde/whole_folder.lua %D%/sonde/windows.lua
@@ -17,7 +17,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/current.lua %D%/sonde/stats.lua %D%/sonde/
 nobase_dist_pkgdata_DATA += %D%/sonde/progress.lua %D%/sonde/train.lua %D%/sonde/schedule.lua %D%/sonde/train_changes.lua %D%/sonde/train_record.lua %D%/sonde/train_start.lua \
   %D%/sonde/fingerprint.lua %D%/sonde/cmd/runs.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/cmd/plugin.lua %D%/sonde/cmd/attention.lua %D%/sonde/cmd_output.lua %D%/sonde/attention_maps.lua \
-  %D%/sonde/runs_export.lua
+  %D%/sonde/runs_export.lua %D%/sonde/settings.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/lora.lua %D%/sonde/prune.lua %D%/sonde/prune_cut.lua %D%/sonde/prune_strategy.lua \
   %D%/sonde/cmd/prune.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/generate.lua %D%/sonde/generate_check.lua %D%/sonde/cmd/generate.lua

@@ -151,7 +151,8 @@ end
 function attention_maps.page(maps, pieces, title, gnuplot)
   attention_maps.check_drawn(maps)
   local groups, names = {}, {}
-  for k, piece in ipairs(pieces) do names[k] = ("%s %d"):format(piece:gsub("%s", "␣"), k - 1) end
+  for k, piece in ipairs(pieces) do names[k] = ("%d %s"):format(k - 1, (piece:gsub("%s", "·"))) end
+  local side = math.max(400, 130 + 17 * #pieces)      -- room for every token's name
   for _, map in ipairs(maps) do
     local group = groups[#groups]
     if not group or group.block ~= map.block then
@@ -161,7 +162,8 @@ function attention_maps.page(maps, pieces, title, gnuplot)
     end
     local head = "head " .. map.head
     group.figures[#group.figures + 1] = { heat = map.weights, title = head, alt = "attention of block " .. map.block .. ", " .. head,
-      xlabel = "key", ylabel = "query", key = "weight", low = 0, high = 1, xticks = 0, yticks = 0, names = names, down = true }
+      xlabel = "key", ylabel = "query", key = "weight", low = 0, high = 1, xticks = 0, yticks = 0, names = names, down = true,
+      width = side + 100, height = side }
   end
   local facts = ("%d tokens: %s"):format(#pieces, table.concat(pieces))
   return page.figures(title, { html.element("p", { class = "facts" }, html.escape(facts)) }, groups, gnuplot)

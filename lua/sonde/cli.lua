@@ -197,6 +197,8 @@ function cli.announce()
   if cli.announced then return end
   cli.announced = true
   io.stderr:write("threads: ", string.format("%d", core.threads()), "\n")
+  local note = require("sonde.settings").unread(false)
+  if note then io.stderr:write("sonde: note: ", note, "\n") end
 end
 
 return cli

@@ -41,7 +41,7 @@ function config.load(path)
   end
   local settings = core.yaml_load(full)
   if not is_map(settings) then error(full .. ": is not a list of settings (key: value)", 0) end
-  overlay(settings, require("sonde").settings, full, "")
+  overlay(settings, require("sonde.settings").all(), full, "")
   return settings
 end
 

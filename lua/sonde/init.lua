@@ -10,7 +10,7 @@ require "sonde.node"
 ---@class sonde
 ---@field version string
 ---@field settings table     what `sonde run --set key=value` was given
-local sonde = { version = core.version, settings = {} }
+local sonde = { version = core.version, settings = require("sonde.settings").view() }
 
 -- name -> {module, function in it}; no function: the module itself.
 local parts = {

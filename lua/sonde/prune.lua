@@ -17,7 +17,7 @@ prune.schema = {
   { name = "text", type = "any",
     doc = "what strategies measure, maps are fitted and the loss is told on: as for sonde.probe" },
   { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take" },
-  { name = "context", type = "integer", min = 2, 
+  { name = "context", type = "integer", min = 2,
     doc = "tokens of a window; default: the model's context, at most 4096 and what the text and the memory hold" },
   { name = "seed", type = "integer", min = 0, preset = 0, doc = "of what a strategy draws" },
   { name = "replace", type = "string", choices = { "drop", "linear" }, preset = "drop",

@@ -43,9 +43,10 @@ end
 local function differences(view)
   if not view:compares() then return "" end
   return el("h3", nil, esc((view:difference_name():gsub("^d", "D")))) .. report_table.differences_html(view)
-    .. el("p", { class = "note" }, esc(("Mean %s in %s at the same %s, paired over trials of one %s, "
-    .. "with its 95 %% Student interval; bold where that leaves out 0. Not corrected for the number of comparisons."):format(
-    view:difference_name(), view.metric, view.column_name or "settings", view.data.over or "seed")))
+    .. el("p", { class = "note" }, esc(("%s in %s at the same %s, paired over trials of one %s%s."):format(
+    view:has_spread() and "Mean " .. view:difference_name() or view:difference_name():gsub("^d", "D"), view.metric,
+    view.column_name or "settings", view:repeated(), view:has_spread() and ", with its 95 % Student interval; bold where "
+    .. "that leaves out 0. Not corrected for the number of comparisons" or "; one of them has no interval")))
 end
 
 -- The table of one view, what may be said of it, and its differences; a panel has a heading.
@@ -54,19 +55,17 @@ local function result_of(view)
   for _, sentence in ipairs(report_table.conclusions(view)) do items[#items + 1] = el("li", nil, esc(sentence)) end
   local heading = view.panel ~= nil
     and el("h3", nil, esc(("%s %s"):format(view.data.panels, report_table.value(view.panel)))) or ""
-  local intro = report_table.intro(view)
-  local note = view.panel == nil and el("p", { class = "note" }, esc(intro)) or ""
-  return table.concat { heading, report_table.html(view), el("ul", { class = "say" }, items), note, differences(view) },
-    intro
+  local note = view.panel == nil and el("p", { class = "note" }, esc(report_table.intro { view })) or ""
+  return table.concat { heading, report_table.html(view), el("ul", { class = "say" }, items), note, differences(view) }
 end
 
 local function result_sections(sections, prefix)
   local parts = {}
   for k, section_ in ipairs(sections) do
     local known = #sections > 1 and ": " .. report_figures.title(section_.metric) or ""
-    local inside, intro = {}, nil
-    for v, view in ipairs(section_.views) do inside[v], intro = result_of(view) end
-    if section_.views[1].panel ~= nil then inside[#inside + 1] = el("p", { class = "note" }, esc(intro)) end
+    local inside, views = {}, section_.views
+    for v, view in ipairs(views) do inside[v] = result_of(view) end
+    if views[1].panel ~= nil then inside[#inside + 1] = el("p", { class = "note" }, esc(report_table.intro(views))) end
     local id = prefix .. "result" .. (#sections > 1 and "-" .. section_.metric or "")
     parts[k] = section(id, "Result" .. known, inside)
   end

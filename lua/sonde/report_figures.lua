@@ -396,7 +396,7 @@ local function matrix_group(views, name)
   if high == low then high = low + 1 end
   for _, figure in ipairs(group.figures) do figure.low, figure.high = low, high end
   local first = views[1]
-  local place = first.column_name and ("%s %s. "):format(first.column_name, report_table.value(column)) or ""
+  local place = first.column_name and ("At %s %s. "):format(first.column_name, report_table.value(column)) or ""
   group.caption = ("%s %s%s%s."):format(group.caption, place,
     interval_note(first, overs, "half-widths (all in the data below) of"), halves_text(halves))
   return group

@@ -75,31 +75,36 @@ local function mark(ranking, series)
   return next(ranking.unknown) == nil and "best" or nil
 end
 
--- What the marks of a view's cells mean, of those that it has, as a list of sentences; `signs` are those of the medium.
-local function legend(view, signs)
+-- What the marks of some views' cells mean, of those that they have, as a list; `signs` are those of the medium.
+local function legend(views, signs)
   local seen, parts = {}, {}
-  for _, column in ipairs(view.columns) do
-    local ranking = view:ranking(column)
-    for _, series in ipairs(view.series) do seen[mark(ranking, series) or "none"] = true end
-    if ranking.count > 1 and next(ranking.unknown) ~= nil then seen.unknown = true end
+  for _, view in ipairs(views) do
+    for _, column in ipairs(view.columns) do
+      local ranking = view:ranking(column)
+      for _, series in ipairs(view.series) do seen[mark(ranking, series) or "none"] = true end
+      if ranking.count > 1 and next(ranking.unknown) ~= nil then seen.unknown = true end
+    end
   end
-  if seen.best then parts[#parts + 1] = signs.best .. "its 95 % interval lies apart from all others of its column" end
+  if seen.best then parts[#parts + 1] = signs.best .. "best, its 95 % interval lies apart from all others of its column" end
   if seen.tied then parts[#parts + 1] = signs.tied .. "95 % intervals overlap: not told apart from the best" end
   if seen.unknown then
-    parts[#parts + 1] = ("a cell of one %s has no spread, and is not ranked"):format(view:repeated())
+    parts[#parts + 1] = ("a cell of one %s has no spread, and is not ranked"):format(views[1]:repeated())
   end
   return parts
 end
 
---- What a table's numbers and marks are, in a paragraph.
----@param view table
+--- What the numbers and marks of a metric's tables are, in a paragraph.
+---@param views table[]
 ---@return string
-function report_table.intro(view)
-  local marks = legend(view, { best = "bold: ", tied = "≈: " })
-  local what = ("%s, %s; %s is better."):format(view:metric_name(), view:spread(), view.data.higher and "higher" or "lower")
-  if #marks > 0 then what = what .. " " .. table.concat(marks, ". ") .. "." end
-  if view:has_spread() then what = what .. " Intervals are a cell's own, not corrected for the number of comparisons." end
-  return what
+function report_table.intro(views)
+  local marks = legend(views, { best = "Bold: ", tied = "≈: " })
+  local what, spread = views[1]:metric_name(), false
+  for _, view in ipairs(views) do spread = spread or view:has_spread() end
+  table.insert(marks, 1, ("%s; %s is better"):format(spread and "Mean ± standard deviation of " .. what or what:gsub("^%l", string.upper),
+    views[1].data.higher and "higher" or "lower"))
+  if spread then marks[#marks + 1] = "Intervals are a cell's own, not corrected for the number of comparisons" end
+  for k, sentence in ipairs(marks) do marks[k] = sentence:gsub("^a cell", "A cell") .. "." end
+  return table.concat(marks, " ")
 end
 
 --- What may be said about the order in each column: one sentence a column.
@@ -172,6 +177,10 @@ end
 local function difference_text(d)
   if not d.mean then return "–" end
   if not d.lo then return report_table.signed(d.mean, 3) end
+  if (d.hi - d.lo) < 1e-9 * math.abs(d.mean) then      -- rounding alone
+    local text = report_table.signed(d.mean, 4)
+    return ("%s [%s, %s]"):format(text, text, text)
+  end
   local decimals = decimals_of((d.hi - d.lo) / 2) or 2
   local form = "%+." .. math.min(decimals, 6) .. "f"
   local text = ("%s [%s, %s]"):format(form:format(d.mean), form:format(d.lo), form:format(d.hi))
@@ -223,7 +232,7 @@ function report_table.text(view)
   local title = ("%s: %s%s, %s"):format(view.data.name, view:metric_name(), panel, view:spread())
   local lines = aligned(rows)
   table.insert(lines, 1, title)
-  for _, sentence in ipairs(legend(view, { best = "* ", tied = "~ " })) do lines[#lines + 1] = sentence end
+  for _, sentence in ipairs(legend({ view }, { best = "* ", tied = "~ " })) do lines[#lines + 1] = sentence end
   local differences = differences_text(view)
   if #differences > 0 then lines[#lines + 1] = "" end
   for _, line in ipairs(differences) do lines[#lines + 1] = line end

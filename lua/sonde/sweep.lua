@@ -136,7 +136,7 @@ end
 
 local function command_line()
   local words = { "sonde", "run", shell_word(arg and arg[0] or "-") }
-  for _, pair in ipairs(collect.flat(require("sonde").settings)) do
+  for _, pair in ipairs(collect.flat(require("sonde.settings").given)) do
     if pair[1] ~= "retry" then words[#words + 1] = "--set " .. shell_word(pair[1] .. "=" .. tostring(pair[2])) end
   end
   for _, word in ipairs(arg or {}) do words[#words + 1] = shell_word(word) end
@@ -314,7 +314,7 @@ end
 ---@return sonde.sweep
 function methods:run(f)
   if type(f) ~= "function" then error(core.where() .. "sweep:run takes a function of a trial and its parameters", 0) end
-  if require("sonde").settings.retry ~= nil then self.retry = require("sonde").settings.retry == true end
+  if require("sonde.settings").given.retry ~= nil then self.retry = require("sonde").settings.retry == true end
   self:check()
   sweep_changes.check(self, f, script_mark())
   local cli = package.loaded["sonde.cli"]     -- a script of the program; another front shows what it likes

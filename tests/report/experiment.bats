@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # The experiments, as a user runs them but small: from text to report; going on after a kill; the plan without a run.
 
+bats_require_minimum_version 1.5.0
+
 setup() {
   cd "$BATS_TEST_TMPDIR"
   for i in $(seq 400); do
@@ -105,4 +107,26 @@ sweep() {
   grep -q "36 trials: 36 done" runs/bhyt-demo-speed/report.html
   grep -q "norms_time_share" runs/bhyt-demo-speed/report.html
   ! which xmllint > /dev/null || xmllint --noout runs/bhyt-demo-speed/report.html
+}
+
+@test "settings that a script does not read are named" {
+  echo 'print(1)' > none.lua
+  run --separate-stderr "$SONDE" run none.lua --set lr=3 --set scale=demo
+  [ "$status" -eq 0 ]
+  [ "$stderr" = "sonde: note: the script reads no settings, so --set lr, scale changes nothing; a script finds them in sonde.settings, or by sonde.config" ]
+  echo 'print(require("sonde").settings.depth)' > one.lua
+  run --separate-stderr "$SONDE" run one.lua --set dept=3
+  [ "$status" -eq 0 ]
+  [ "$stderr" = "sonde: note: no setting 'dept' is read by the script, so --set changed nothing there; did you mean 'depth'?" ]
+  run --separate-stderr "$SONDE" run one.lua --set depth=3
+  [ "$output$stderr" = 3 ]
+  echo 'for key, value in pairs(require("sonde").settings) do print(key, value) end' > all.lua
+  run --separate-stderr "$SONDE" run all.lua --set depth=3
+  [ "$output$stderr" = $'depth\t3' ]
+  cat > early.lua <<'LUA'
+require("sonde").sweep { name = "early", grid = { n = { 1 } } }:run(function() io.stderr:write("at work\n") end)
+LUA
+  run --separate-stderr "$SONDE" run early.lua --set lr=3
+  [[ "$stderr" == *"note: the script reads no settings"*"at work"* ]]
+  [ "$(grep -c note <<< "$stderr")" -eq 1 ]
 }

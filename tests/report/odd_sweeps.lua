@@ -186,6 +186,21 @@ function TestText:test_a_training_loss_is_never_called_validation()
   lu.assertStrContains(table.concat(report_data.notes(data)), "1 of 12 trials had no validation text")
 end
 
+-- A name that begins with a quote once ended gnuplot's text, and with it all figures.
+function TestText:test_names_of_any_kind_are_drawn()
+  if not has_gnuplot then lu.skip("gnuplot is not installed") end
+  for _, name in ipairs { "'; rm -rf x", "''", "a'b", "`date`", "\\\\", "$(x)", "@x", '"', "größer", "\n'" } do
+    local data = fixture.data()
+    data.grid[2].values[1], data.title = name, name
+    for _, trial in ipairs(data.trials) do
+      if trial.params.placement == "pre_ln" then trial.params.placement = name end
+      trial.arrays.map = { { 1, 2 }, { 3, 4 } }
+    end
+    local _, reason = report.render(data)
+    lu.assertNil(reason)
+  end
+end
+
 TestPanelFigures = {}
 
 function TestPanelFigures:test_panels_and_several_metrics_keep_the_figures_along_the_blocks()

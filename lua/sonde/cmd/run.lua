@@ -41,15 +41,17 @@ return {
   },
   example = "sonde run experiments/depth_sweep.lua --set scale=demo",
   run = function(options)
-    local sonde = require "sonde"
+    require "sonde"
     current.take_flags(options)
-    for _, word in ipairs(options.set or {}) do put(sonde.settings, setting(word)) end
+    for _, word in ipairs(options.set or {}) do put(require("sonde.settings").given, setting(word)) end
     local words = { [0] = options.script }
     for i, word in ipairs(options.arguments or {}) do words[i] = word end
     rawset(_G, "arg", words)
     local chunk, message = loadfile(options.script)
     if not chunk then error(message, 0) end
     local code = chunk()
+    local note = require("sonde.settings").unread(true)
+    if note then io.stderr:write("sonde: note: ", note, "\n") end
     local failures = require("sonde.sweep").failures()
     if failures then error(failures, 0) end
     return code
