@@ -41,7 +41,7 @@ end
 ---@param names string[]
 ---@return string
 function args.hint(word, names)
-  word = tostring(word)
+  word = string.gsub(tostring(word), "%z", "?")
   local near = core.nearest(word, names)
   for _, name in ipairs(names) do      -- "memory" is far from "memory_budget", but its beginning
     if not near and #word > 2 and string.sub(name, 1, #word) == word then near = name end
@@ -186,6 +186,7 @@ function check_value(field, value, what, where, path)
     end
   end
   if not fit then refuse("must be " .. expected(field) .. ", not " .. shown(value)) end
+  if type(value) == "string" and string.find(value, "%z") then refuse("must be a text without zero bytes") end
   check_range(field, value, refuse)
   check_choice(field, value, refuse)
   if fit == "integer" then return math.floor(value) end

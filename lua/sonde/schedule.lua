@@ -12,7 +12,7 @@ local function of_function(f, steps, where)
     local rate = f(update, steps)
     if type(rate) ~= "number" or not (rate >= 0 and rate < math.huge) then
       error(string.format("%sthe schedule gives %s at update %d of %d; it must give a number from 0, the rate over lr", where(),
-        tostring(rate), update, steps), 0)
+        rate ~= rate and "NaN" or tostring(rate), update, steps), 0)
     end
     return rate
   end

@@ -27,6 +27,7 @@ end
 function grid.plain(value, refuse, depth)
   local kind = type(value)
   if kind == "number" and value - value ~= 0 then refuse "a number that is not finite" end
+  if kind == "string" and value:find "%z" then refuse "a text with a zero byte" end
   if kind == "number" or kind == "string" or kind == "boolean" then return value end
   if kind ~= "table" then refuse("a " .. kind) end
   depth = depth or 1

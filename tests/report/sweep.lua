@@ -82,6 +82,10 @@ end
 
 TestSweep = {}
 
+function TestSweep:test_a_value_with_a_zero_byte_is_refused()
+  lu.assertErrorMsgContains("a text with a zero byte", sonde.sweep, { name = "s", root = room(), grid = { name = { "a\0b", "c" } } })
+end
+
 function TestSweep:test_options_are_checked()
   lu.assertErrorMsgContains("did you mean 'grid'?", sonde.sweep, { name = "s", grids = {} })
   lu.assertErrorMsgContains("must be a word", sonde.sweep, { name = "../s", grid = { a = { 1 } } })

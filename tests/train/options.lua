@@ -136,6 +136,75 @@ function TestGroups:test_rates_reach_every_optimizer()
     lu.assertEquals(trained { optimizer = optimizer, lr = 4e-3, groups = { { match = "*", lr = 0.25, weight_decay = 4 } },
       weight_decay = 0.025 }.state_sha256, plain)
     lu.assertNotEquals(trained { optimizer = optimizer, groups = { { match = "*.q_proj.weight", lr = 0.5 } } }.state_sha256, plain)
+
+-- ---- values at their borders -----------------------------------------------------------------------------------------
+
+-- Every whole number among the options, with values that 32 bits, or no training, can hold: refused by its name, or taken as it
+-- is. A training is not run: what is resolved is what C is given, which checks its own 32 bits.
+function TestResolve:test_no_whole_number_is_cut()
+  local huge = { 2 ^ 31, 2 ^ 32 + 1, 2 ^ 53, math.maxinteger, -1, -2 ^ 31 - 1, -2 ^ 53, math.mininteger }
+  local may_be_any = { seed = true }
+  for _, field in ipairs(train.schema) do
+    for _, value in ipairs(string.find(field.type, "integer") and huge or {}) do
+      value = math.tointeger(value) or value
+      local options = { [field.name] = value, batch = 2 }
+      options.batch = field.name == "batch" and value or 2
+      if field.name ~= "steps" then options.steps = 3 end
+      local ok, o = pcall(train.resolve, model(), options)
+      if ok then
+        lu.assertEquals(o[field.name], value, field.name)
+        lu.assertTrue(o.tokens > 0 and o.tokens < 2 ^ 53 and (value > 0 or may_be_any[field.name]), field.name)
+      else
+        lu.assertTrue(string.find(o, field.name, 1, true) ~= nil or string.find(o, "2^53", 1, true) ~= nil, o)
+      end
+    end
+  end
+end
+
+function TestResolve:test_more_tokens_than_can_be_counted_are_refused()
+  assert_fails("2^53", train.resolve, model(), { steps = 1000000000, batch = 1048576, accumulate = 1048576 })
+end
+
+TestSchedule = {}
+
+local function bits(options)
+  return trained(options).state_sha256
+end
+
+function TestSchedule:test_a_rate_of_ones_own()
+  local constant = bits { schedule = "constant", warmup = 0 }
+  lu.assertEquals(bits { schedule = function() return 1 end }, constant)
+  lu.assertEquals(bits { schedule = { { 1, 1 } } }, constant)
+  lu.assertNotEquals(bits { schedule = function(update, updates) return 1 - update / updates end }, constant)
+  lu.assertEquals(bits { schedule = { { 0, 1 }, { 4, 0 } } }, bits { schedule = function(update) return 1 - update / 4 end })
+  local half = bits { schedule = function() return 0.5 end, lr = 2e-3 }
+  lu.assertEquals(half, bits { schedule = "constant", warmup = 0, lr = 1e-3 })
+end
+
+function TestSchedule:test_points_are_joined_by_lines()
+  local schedule = require "sonde.schedule"
+  local rates, text = schedule.sample({ { 2, 1 }, { 4, 3 }, { 5, 0 } }, 6, core.where)
+  lu.assertEquals(rates, { 1, 1, 2, 3, 0, 0 })
+  lu.assertEquals(text.kind, "points")
+  local _, same = schedule.sample(function(u) return ({ 1, 1, 2, 3, 0, 0 })[u] end, 6, core.where)
+  lu.assertEquals(same.sha256, text.sha256)
+end
+
+function TestSchedule:test_what_is_no_rate_is_refused()
+  assert_fails("the schedule gives NaN at update 1 of 4", trained, { schedule = function() return 0 / 0 end })
+  assert_fails("the schedule gives nil at update 3 of 4", trained, { schedule = function(u) return u < 3 and 1 or nil end })
+  assert_fails("the schedule gives -1 at update 1", trained, { schedule = function() return -1 end })
+  assert_fails("option 'warmup' of train has no effect", trained, { schedule = function() return 1 end, warmup = 2 })
+  assert_fails("point 2 must be {update, rate over lr}", trained, { schedule = { { 2, 1 }, { 2, 0 } } })
+  assert_fails("schedule", trained, { schedule = { { 2, "x" } } })
+end
+
+function TestResolve:test_texts_with_a_zero_byte_are_refused()
+  for _, field in ipairs(train.schema) do
+    if field.type == "string" then
+      assert_fails("option '" .. field.name .. "' of train must be a text without zero bytes", train.resolve, model(),
+        { steps = 3, [field.name] = "a\0b" })
+    end
   end
 end
 
@@ -162,6 +231,46 @@ function TestRecord:test_each_module_is_listed_once()
     lu.assertEquals(#plugin.sha256, 64)
   end
   lu.assertEquals(seen, { "norm/rmsnorm", "attention/causal", "ffn/swiglu", "placement/pre_ln", "init/normal", "optimizer/adamw" })
+end
+
+-- Code, numbers and texts around a function are what it is; where it stands and what it is called are not.
+function TestRecord:test_a_function_has_a_fingerprint()
+  local fingerprint = require "sonde.fingerprint"
+  local function made(text, ...) return assert(load(text))(...) end
+  local text = "local a, t, g = ... return function(x) return g(x) * a + t.b[2] end"
+  local function g(x) return x + 1 end
+  local same = fingerprint.of(made(text, 2, { b = { 1, 5 } }, g))
+  lu.assertEquals(fingerprint.of(made("-- a comment\n\n" .. text:gsub("return f", "return  f"), 2, { b = { 1, 5 } }, g)), same)
+  lu.assertNotEquals(fingerprint.of(made(text, 3, { b = { 1, 5 } }, g)), same)
+  lu.assertNotEquals(fingerprint.of(made(text, 2, { b = { 1, 6 } }, g)), same)
+  lu.assertNotEquals(fingerprint.of(made(text, 2, { b = { 1, 5 } }, function(x) return x + 2 end)), same)
+  lu.assertNotEquals(fingerprint.of(made(text:gsub("%*", "/"), 2, { b = { 1, 5 } }, g)), same)
+  local loop = {}
+  loop.self = loop
+  lu.assertEquals(#fingerprint.of(made(text, 2, loop, g)), 64)
+  local long = made("local f = ... return function(x) " .. ("x = f(x, 'text', 1.5, nil, true) "):rep(300) .. " return x end", g)
+  lu.assertEquals(#fingerprint.of(long), 64)
+end
+
+function TestRecord:test_what_has_changed_is_named()
+  local fingerprint = require "sonde.fingerprint"
+  lu.assertNil(fingerprint.difference({ a = "1" }, { a = "1" }))
+  lu.assertEquals(fingerprint.difference({ a = "1", ["function"] = "x" }, { b = "2", ["function"] = "y" }),
+    "a (was 1, now absent), b (was absent, now 2), its code")
+  lu.assertEquals(fingerprint.variables({ ["c[1]"] = "1", d = "1" }, { ["c[2]"] = "1", d = "1" }), { c = true })
+end
+
+function TestRecord:test_code_is_kept_with_its_steps()
+  local function entry(sha256) return { kind = "norm", name = "n", version = "", sha256 = sha256 } end
+  local list = record.merged({}, { entry "a" }, 0)
+  list = record.merged(list, { entry "a" }, 5)
+  list = record.merged(list, { entry "b" }, 7)
+  list = record.merged(list, { entry "a" }, 9)
+  local seen = {}
+  for k, e in ipairs(list) do seen[k] = string.format("%s %d-%s", e.sha256, e.from, tostring(e.to)) end
+  lu.assertEquals(seen, { "a 0-7", "b 7-9", "a 9-nil" })
+  lu.assertEquals(record.changed(list, { entry "c" }), { "norm/n (was a, now c)" })
+  lu.assertEquals(record.changed(list, { entry "a" }), {})
 end
 
 function TestRecord:test_where_the_root_of_a_run_is()
