@@ -136,6 +136,8 @@ function TestGroups:test_rates_reach_every_optimizer()
     lu.assertEquals(trained { optimizer = optimizer, lr = 4e-3, groups = { { match = "*", lr = 0.25, weight_decay = 4 } },
       weight_decay = 0.025 }.state_sha256, plain)
     lu.assertNotEquals(trained { optimizer = optimizer, groups = { { match = "*.q_proj.weight", lr = 0.5 } } }.state_sha256, plain)
+  end
+end
 
 -- ---- values at their borders -----------------------------------------------------------------------------------------
 
