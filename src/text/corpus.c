@@ -86,7 +86,8 @@ static void share_one(const sonde_shard *s, double validation, side pair[2]) {
   side *train = &pair[SONDE_TRAIN], *valid = &pair[SONDE_VALIDATION];
   int64_t documents = train->documents, held = (int64_t)ceil(validation * (double)documents), tokens = train->stream.tokens;
   if (!(validation > 0)) return;
-  int64_t cut = tokens - (int64_t)ceil(validation * (double)tokens);
+  int64_t tail = (int64_t)ceil(validation * (double)tokens), cut = tokens - (tail > 2 ? tail : 2);   /* 2 predict one */
+  if (cut < 0) cut = 0;
   train->text_bytes = valid->text_bytes = 0;      /* not known side by side */
   train->documents = valid->documents = 0;
   if (held < documents) {

@@ -6,7 +6,7 @@
  *   x.txt         cut at lines that hold only <|endoftext|>; without any, into sections of at least 4 KiB
  *                 that end at a blank line, or at a line end once they pass 64 KiB
  *   x.jsonl       a document is the text field of a line
- *   -             standard input, read as a .txt
+ *   -             standard input: a .jsonl where its first line is an object with text in the field, else a .txt
  *   x.tok, x.bin  a token shard (text/shard.h); its last documents (bare shards: tokens) are for validation
  *   a folder      train and val/validation shards of either kind; or, where there are none, every text file in it
  *   a pattern     with * ? [: the files that fit, in order of their names

@@ -67,6 +67,8 @@ static int check(const reader *r, int64_t n) {
   int64_t bad = count_bad(r->block, n);
   if (r->total == 0 && n > 262 && !memcmp(r->block + 257, "ustar", 5))
     return sonde_fail(r->err, SONDE_EFORMAT, "%s: a tar archive, not a text; unpack it", name);
+  if (r->total == 0 && n >= 2 && (!memcmp(r->block, "\xff\xfe", 2) || !memcmp(r->block, "\xfe\xff", 2)))
+    return sonde_fail(r->err, SONDE_EFORMAT, "%s: not a text in UTF-8 but in UTF-16; iconv -t UTF-8 converts it", name);
   if (bad <= FEW || bad * 10 <= n) return 0;
   return sonde_fail(r->err, SONDE_EFORMAT,
                     "%s: not a text: %lld of the %lld bytes from %lld on are no UTF-8; a text in another encoding is "

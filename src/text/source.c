@@ -36,7 +36,7 @@ int sonde_documents_add(sonde_documents *d, const char *p, int64_t n) {
 static const sonde_source sources[] = {
   {"default", NULL, sonde_identify_bible, sonde_read_bible},
   {"technical", NULL, sonde_identify_manuals, sonde_read_manuals},
-  {"-", NULL, NULL, sonde_read_text_file},
+  {"-", NULL, NULL, sonde_read_stream},
   {NULL, ".txt", sonde_source_identify_file, sonde_read_text_file},
   {NULL, ".jsonl", sonde_source_identify_file, sonde_read_jsonl_file},
 };
@@ -50,6 +50,8 @@ static int ends_with(const char *s, const char *end) {
 }
 
 int sonde_source_read(const char *path, const sonde_reading *how, sonde_documents *d, sonde_error *err) {
+  int stream = !strcmp(path, "-") || !strncmp(path, "/dev/", 5) || !strncmp(path, "/proc/", 6);
+  if (stream) return sonde_read_stream(path, how, d, err);
   return (ends_with(path, ".jsonl") ? sonde_read_jsonl_file : sonde_read_text_file)(path, how, d, err);
 }
 

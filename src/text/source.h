@@ -39,13 +39,15 @@ typedef struct sonde_source {
 /* The source of a spec, or NULL with EINVAL. */
 const sonde_source *sonde_source_find(const char *spec, sonde_error *err);
 
-/* Reads any file of text, whatever its name: .jsonl by lines, all others as .txt. */
+/* Reads any file of text, whatever its name: .jsonl by lines, "-" and devices as sonde_read_stream, all others as .txt. */
 int sonde_source_read(const char *path, const sonde_reading *how, sonde_documents *d, sonde_error *err);
 
 /* Adds a file's path, size and time of change: what stands for its content. */
 int sonde_source_identify_file(const char *path, sonde_sha256 *sha, sonde_error *err);
 
 int sonde_read_text_file(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err);
+/* As JSON lines where its first line is an object with text in the field, else as a .txt. */
+int sonde_read_stream(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err);
 int sonde_read_jsonl_file(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err);
 int sonde_identify_bible(const char *spec, sonde_sha256 *sha, sonde_error *err);
 int sonde_read_bible(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err);

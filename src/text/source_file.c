@@ -1,4 +1,4 @@
-/* source_file.c - documents of .txt and .jsonl files. */
+/* source_file.c - documents of .txt and .jsonl files, and of streams that have no name. */
 #include "config.h"
 
 #include <stdio.h>
@@ -59,11 +59,15 @@ static int take_text_line(void *arg, const char *line, int64_t n) {
   return (have >= SECTION_LEAST && sonde_line_blank(line, n)) || have >= SECTION_MOST ? close_section(r) : 0;
 }
 
+static int end_text(text_reader *r) {
+  r->d->marked = r->marked;
+  return close_section(r);
+}
+
 int sonde_read_text_file(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err) {
   text_reader r = {.d = d, .first = d->n, .whole = how->whole, .err = err};
   int rc = sonde_text_lines(spec, take_text_line, &r, err);
-  if (!rc) rc = close_section(&r);
-  d->marked = r.marked;
+  if (!rc) rc = end_text(&r);
   sonde_bytes_free(&r.section);
   return rc < 0 ? rc : 0;
 }
@@ -127,15 +131,49 @@ static void tell(const jsonl_reader *r, const passed_over *p, const char *what) 
                (long long)p->n, (long long)r->line, what, (long long)p->first);
 }
 
+/* What is to be told, or is wrong, when all lines were read. */
+static int end_jsonl(jsonl_reader *r) {
+  r->d->marked = 1;
+  if (r->absent.n && !r->taken)
+    return sonde_fail(r->err, SONDE_EFORMAT, "%s:%lld: no text in the field '%s'; name another with the option field",
+                      shown(r->path), (long long)r->absent.first, r->how->field);
+  tell(r, &r->absent, "without text in the field");
+  tell(r, &r->damaged, "damaged");
+  return 0;
+}
+
 int sonde_read_jsonl_file(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err) {
   jsonl_reader r = {.d = d, .how = how, .path = spec, .err = err};
   int rc = sonde_text_lines(spec, take_json_line, &r, err);
-  d->marked = 1;
-  if (rc) return rc;
-  if (r.absent.n && !r.taken)
-    return sonde_fail(err, SONDE_EFORMAT, "%s:%lld: no text in the field '%s'; name another with the option field",
-                      shown(spec), (long long)r.absent.first, how->field);
-  tell(&r, &r.absent, "without text in the field");
-  tell(&r, &r.damaged, "damaged");
-  return 0;
+  return rc ? rc : end_jsonl(&r);
+}
+
+/* ---- streams ------------------------------------------------------------------------------------------- */
+
+/* What comes without a name says by its first line what it is: an object with text in the field begins JSON lines. */
+typedef struct stream_reader {
+  text_reader text;
+  jsonl_reader jsonl;
+  enum { UNKNOWN, TEXT, JSONL } kind;
+} stream_reader;
+
+static int take_stream_line(void *arg, const char *line, int64_t n) {
+  stream_reader *r = arg;
+  if (r->kind == UNKNOWN && !sonde_line_blank(line, n)) {
+    sonde_error why = {0};
+    json_t *text = NULL;
+    sonde_json_member(line, n, r->jsonl.how->field, "", &text, &why);
+    r->kind = json_is_string(text) ? JSONL : TEXT;
+    json_decref(text);
+  }
+  return r->kind == JSONL ? take_json_line(&r->jsonl, line, n) : take_text_line(&r->text, line, n);
+}
+
+int sonde_read_stream(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err) {
+  stream_reader r = {.text = {.d = d, .first = d->n, .whole = how->whole, .err = err},
+                     .jsonl = {.d = d, .how = how, .path = spec, .err = err}};
+  int rc = sonde_text_lines(spec, take_stream_line, &r, err);
+  if (!rc) rc = r.kind == JSONL ? end_jsonl(&r.jsonl) : end_text(&r.text);
+  sonde_bytes_free(&r.text.section);
+  return rc < 0 ? rc : 0;
 }

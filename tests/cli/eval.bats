@@ -131,6 +131,14 @@ end
 LUA
   "$SONDE" run same.lua
   ! cmp -s special.json letters.json
+  "$SONDE" eval --model model --text - --json < two.jsonl | cmp - letters.json
+  "$SONDE" eval --model model --text <(cat two.jsonl) --json | cmp - letters.json
+  cat > piped.lua <<'LUA'
+local sonde = require "sonde"
+local corpus = sonde.corpus("-", { tokenizer = "model/tokenizer.json", validation = 0, cache = "cache" })
+assert(corpus.train.documents == 2, corpus.train.documents)
+LUA
+  "$SONDE" run piped.lua < two.jsonl
 }
 
 @test "what is no text is refused by name, by every command that reads one" {

@@ -115,6 +115,7 @@ static void zstd_is_read_and_what_is_no_text_refused(void **state) {
   for (size_t i = 0; i < sizeof random; i++) random[i] = (char)(i * i * 2654435761u >> 13);
   refused(make_file("r.txt", random, sizeof random), NONE, SONDE_EFORMAT, "r.txt: not a text");
   refused(make_file("wide.txt", "\xff\xfe" "a\0t\0e\0x\0t\0", 12), NONE, SONDE_EFORMAT, "wide.txt: not a text");
+  refused(make_file("short.txt", "\xff\xfe" "a\0", 4), NONE, SONDE_EFORMAT, "UTF-16");
   text_is(TEXT("latin.txt", "a caf\xe9 in a text is a slip and not a binary file"), NONE,
           "a caf\xe9 in a text is a slip and not a binary file|");
 }

@@ -125,7 +125,8 @@ return {
   summary = "text from a model folder, continuing a prompt",
   usage = "--model DIR --prompt TEXT [options]",
   details = "The text is printed as it is chosen; of several prompts when all are done, one below the other. The same\n"
-    .. "seed gives the same text, at any number of threads; prompts of one length are computed together.",
+    .. "seed gives the same text, at any number of threads; prompts of one length are computed together. Special\n"
+    .. "tokens that a prompt spells are tokens (in texts of eval and training they are letters).",
   options = {
     { name = "model", type = "string", required = true, value = "DIR", doc = "a model folder with its tokenizer" },
     { name = "prompt", type = "list", repeated = true, value = "TEXT",
