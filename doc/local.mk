@@ -1,5 +1,5 @@
 # Documentation, installed as it stands here, so that its links hold: $(docdir)/README.md, $(docdir)/doc/probes.md.
-nobase_dist_doc_DATA = README.md %D%/decisions.md %D%/img/report.png %D%/lua-api.md %D%/norms.md %D%/plugins.md \
+nobase_dist_doc_DATA = README.md %D%/decisions.md %D%/folders.md %D%/img/report.png %D%/lua-api.md %D%/norms.md %D%/plugins.md \
   %D%/probes.md %D%/pruning.md %D%/runs.md %D%/results/bhyt.md %D%/results/bhyt.png %D%/results/curse_of_depth.md %D%/results/curse_of_depth.png \
   %D%/results/layer_pruning.md
 EXTRA_DIST += %D%/gen-lua-api.lua

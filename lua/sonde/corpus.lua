@@ -147,6 +147,14 @@ function corpus.vocab(source, options, where)
   return options.vocab or 8192
 end
 
+--- Whether a source is of token shards, which have a tokenizer already.
+---@param source string|table|nil
+---@param where? sonde.where
+---@return boolean
+function corpus.has_tokens(source, where)
+  return are_shards(parts_of(source or "default", where or core.where)) and true or false
+end
+
 --- A corpus section of a configuration as source and options.
 ---@param section table|nil
 ---@param where sonde.where

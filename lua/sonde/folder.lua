@@ -274,10 +274,8 @@ function folder.check(dir)
   return dir
 end
 
---- Opens a model folder, of Sonde or of Hugging Face's Llama (single or sharded safetensors, f32, f16 or bf16).
----@param dir string
----@return sonde.model
-function folder.load(dir)
+-- The path, config.json and options of a model folder, and what makes a model of options.
+local function described(dir)
   dir = folder.check(dir)
   local path = dir .. "/config.json"
   local tree = core.json_load(path)
@@ -287,7 +285,41 @@ function folder.load(dir)
   end
   local options, note = config.options(tree, path, make)
   if note then io.stderr:write("sonde: note: ", path, ": ", note, "\n") end
-  local model = make(options)
+  return dir, make(options)
+end
+
+--- The options of the model in a folder, as plain values.
+---@param dir string
+---@return table
+function folder.describe(dir)
+  local _, model = described(dir)
+  return config.plain(model)
+end
+
+--- Gives a model the weights of a model folder, with what that holds beside them. Parameters must be the same, by name
+--- and shape; how they are used may be another: that is told.
+---@param model sonde.model
+---@param dir string
+---@return sonde.model
+function folder.begin(model, dir)
+  local there
+  dir, there = described(dir)
+  local list = config.differences(model, there)
+  if #list > 0 then
+    io.stderr:write(string.format("sonde: note: %s: the model that begins with these weights computes something else: %s\n",
+      dir, table.concat(list, ", ")))
+  end
+  folder.read_weights(model, dir)
+  model.origin = origin.read(dir)
+  return model
+end
+
+--- Opens a model folder, of Sonde or of Hugging Face's Llama (single or sharded safetensors, f32, f16 or bf16).
+---@param dir string
+---@return sonde.model
+function folder.load(dir)
+  local model
+  dir, model = described(dir)
   model.folder, model.origin = dir, origin.read(dir)
   return folder.read_weights(model, dir)
 end

@@ -213,6 +213,28 @@ local function changes(now, before)
   return list
 end
 
+--- In what the computation of two models differs beside the shapes of weights: "placement lns, not pre_ln".
+---@param model sonde.model
+---@param other sonde.model
+---@return string[]
+function config.differences(model, other)
+  local list = {}
+  local function compare(name, a, b)
+    if type(a) == "table" and type(b) == "table" and a.name == b.name and name ~= "layers" then
+      for key, value in pairs(a) do compare(name .. "." .. key, value, b[key]) end
+    elseif core.json_encode { a } ~= core.json_encode { b } then
+      local function text(value) return type(value) == "table" and (value.name or "others") or tostring(value) end
+      list[#list + 1] = string.format("%s %s, not %s", name, text(a), text(b))
+    end
+  end
+  local a, b = config.plain(model), config.plain(other)
+  for _, key in ipairs { "norm", "final_norm", "placement", "attention", "ffn", "embed_scale", "tie", "layers" } do
+    compare(key, a[key], b[key])
+  end
+  table.sort(list)
+  return list
+end
+
 -- Options for a Llama's folder that Sonde made: those of the section where Hugging Face's keys agree with it.
 local function merged(theirs, own, path, make)
   local mine = make(own)

@@ -16,6 +16,39 @@ local function yaml_path(path)
   return table.concat(parts, ".")
 end
 
+-- Takes an option that the section gives for the whole model out of a module's own.
+local function give_way(modules, given)
+  for kind, names in pairs(require("sonde.transformer").shared_names) do
+    for option, name in pairs(names) do
+      for _, place in ipairs { kind, "final_" .. kind } do
+        if given[name] ~= nil and type(modules[place]) == "table" then modules[place][option] = nil end
+      end
+    end
+  end
+end
+
+-- The key `from` of the section model: the options of that folder's model, which the other keys change; training begins
+-- with its weights, on text in its tokens.
+local function begin_with(tree, where)
+  local dir, folder, corpus = tree.model.from, require "sonde.folder", require "sonde.corpus"
+  if type(dir) ~= "string" then error(where "model" { "from" } .. "option 'from' must be the path of a model folder", 0) end
+  if tree.train.from ~= nil then
+    error(where "train" { "from" } .. "both the model and the training are 'from' something; keep one", 0)
+  end
+  local ok, options = pcall(folder.describe, dir)
+  if not ok then error(where "model" { "from" } .. options, 0) end
+  tree.model.from, tree.train.from = nil, dir
+  give_way(options, tree.model)
+  for _, layer in pairs(options.layers) do give_way(layer, tree.model) end
+  for key, value in pairs(tree.model) do options[key] = value end
+  tree.model, tree.corpus = options, tree.corpus or { source = "default" }
+  local section = tree.corpus
+  if section.tokenizer == nil and section.vocab == nil and core.exists(dir .. "/tokenizer.json")
+    and not corpus.has_tokens(section.source, where "corpus") then
+    section.tokenizer = dir .. "/tokenizer.json"
+  end
+end
+
 --- Reads a configuration. Sections come back unchecked; where(section) gives the places of their keys. A corpus
 --- that is a plain text or a list stands for {source = it}.
 ---@param path string
@@ -50,6 +83,7 @@ function modelconfig.load(path)
         .. (type(section) == "table" and "a list" or tostring(section)), 0)
     end
   end
+  if tree.model.from ~= nil then begin_with(tree, where) end
   return tree, where
 end
 

@@ -70,23 +70,8 @@ function start.check_source(o, corpus, run)
   check_tokens(o, corpus)
   if is_run(o.from) then
     check_run(o, corpus)
-  elseif not core.exists(o.from .. "/config.json") then
-    error(core.where() .. "from " .. o.from .. (core.exists(o.from) and ": is neither a run folder with a checkpoint nor a model folder"
-      or ": there is no such folder"), 0)
-  end
-end
-
-local function copy_weights(model, dir)
-  local from, to = require("sonde.folder").load(dir):params(), model:params()
-  local same = {}
-  for _, param in ipairs(from:list()) do same[param.name] = core.json_encode(param.dims) end
-  for _, param in ipairs(to:list()) do
-    if same[param.name] ~= core.json_encode(param.dims) then
-      error(string.format("%sfrom %s: its model has %s '%s', so it is another model than this one", core.where(), dir,
-        same[param.name] and "another shape of" or "no", param.name), 0)
-    end
-    to:find(param.name):copy(from:find(param.name))
-    to:loaded(param.name)
+  else
+    require("sonde.folder").check(o.from)
   end
 end
 
@@ -97,7 +82,7 @@ end
 ---@param fields table
 function start.prepare(model, o, run, fields)
   if not o.from or goes_on(run) then return end
-  if not is_run(o.from) then return copy_weights(model, o.from) end
+  if not is_run(o.from) then return require("sonde.folder").begin(model, o.from) end
   for _, key in ipairs { "from", "from_optimizer", "from_text" } do fields[key] = o[key] end
 end
 

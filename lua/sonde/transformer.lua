@@ -57,8 +57,8 @@ transformer.schema = {
     each = { name = "layer", type = "table", fields = layer_schema, doc = "one block's options" } },
 }
 
--- Options of the model that modules take under a name of their own: module's option -> model's option.
-local shared_names = {
+--- Options of the model that modules take under a name of their own: kind -> module's option -> model's option.
+transformer.shared_names = {
   norm = { eps = "norm_eps" },
   attention = { heads = "heads", kv_heads = "kv_heads", head_dim = "head_dim", rope_theta = "rope_theta" },
   ffn = { hidden = "ffn_hidden" },
@@ -66,7 +66,7 @@ local shared_names = {
 
 local function resolve_module(kind, given, config, asked, where)
   local shared, set = {}, {}
-  for option, name in pairs(shared_names[kind]) do
+  for option, name in pairs(transformer.shared_names[kind]) do
     shared[option] = config[name]
     if asked[name] ~= nil then set[option] = name end
   end

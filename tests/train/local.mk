@@ -6,6 +6,6 @@ c_tests += %D%/schedule_test %D%/sample_test %D%/optimizer_test %D%/reference_te
 %C%_reference_test_SOURCES = %D%/reference_test.c %D%/tiny.h
 %C%_trainer_test_SOURCES = %D%/trainer_test.c %D%/tiny.h
 %C%_kill_test_SOURCES = %D%/kill_test.c %D%/tiny.h
-bats_tests += %D%/train.bats %D%/goes_on.bats
+bats_tests += %D%/begin.bats %D%/train.bats %D%/goes_on.bats
 EXTRA_DIST += %D%/fixture.lua
 lua_tests += %D%/options.lua
