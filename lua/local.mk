@@ -11,7 +11,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/bench.lua %D%/sonde/cmd/bench.lua %D%/sond
 nobase_dist_pkgdata_DATA += %D%/sonde/current.lua %D%/sonde/stats.lua %D%/sonde/plot.lua %D%/sonde/plot_heat.lua \
   %D%/sonde/plot_lines.lua %D%/sonde/plot_svg.lua %D%/sonde/plot_text.lua \
   %D%/sonde/report.lua %D%/sonde/report_data.lua %D%/sonde/report_export.lua %D%/sonde/report_figures.lua \
-  %D%/sonde/report_html.lua %D%/sonde/report_page.lua %D%/sonde/report_style.lua %D%/sonde/report_table.lua %D%/sonde/sorted_keys.lua %D%/sonde/sweep.lua \
+  %D%/sonde/report_html.lua %D%/sonde/report_page.lua %D%/sonde/report_style.lua %D%/sonde/report_table.lua %D%/sonde/shown.lua %D%/sonde/sorted_keys.lua %D%/sonde/sweep.lua \
   %D%/sonde/sweep_changes.lua %D%/sonde/sweep_collect.lua %D%/sonde/sweep_grid.lua %D%/sonde/sweep_plan.lua %D%/sonde/sweep_view.lua
 
 nobase_dist_pkgdata_DATA += %D%/sonde/progress.lua %D%/sonde/train.lua %D%/sonde/schedule.lua %D%/sonde/train_changes.lua %D%/sonde/train_record.lua %D%/sonde/train_start.lua \

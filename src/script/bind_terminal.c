@@ -1,6 +1,9 @@
 /* bind_terminal.c - the terminal: line editing with history and completion for the repl, and its width. */
 #include "config.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,30 +58,37 @@ static char **complete(const char *word, int start, int end) {
   return rl_completion_matches(word, next_match);
 }
 
-/* Ctrl-C at the prompt drops the line; it stops nothing, for nothing runs. */
-static int drop_line(void) {
-  sonde_lua_go_on();
-  rl_replace_line("", 0);
-  rl_crlf();
-  rl_on_new_line();
-  rl_redisplay();
-  return 0;
+/* The next byte of the terminal. Ctrl-C ends the line, which read_line then drops; a request to stop ends the input. */
+static int next_byte(FILE *terminal) {
+  struct pollfd ready = {fileno(terminal), POLLIN, 0};
+  for (;;) {
+    int number = sonde_lua_prompt_signal();
+    if (number) return number == SIGINT ? '\n' : EOF;
+    unsigned char c;
+    int n = poll(&ready, 1, -1);   /* which a signal ends, as it does not end a read */
+    if (n < 0 && errno != EINTR) return EOF;
+    if (n < 0) rl_check_signals();   /* readline's handler only takes a note; this calls ours */
+    else if (n > 0) return read(ready.fd, &c, 1) == 1 ? c : EOF;
+  }
 }
 
-/* core.read_line(prompt[, completer]) -> the line, or nil at the end of input. completer(word, line so far) gives a
- * list of whole words. Without a terminal the line is read plainly, without a prompt. */
+/* core.read_line(prompt[, completer]) -> the line; nil at the end of input; nil, true when Ctrl-C dropped it.
+ * completer(word, line so far) gives a list of whole words. Without a terminal the line is read plainly, without a prompt. */
 static int read_line(lua_State *L) {
   const char *prompt = sonde_lua_string(L, 1);
   lua_settop(L, 2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &completer_key);
   sonde_lua_box *box = sonde_lua_new(L, &line_type, 0);
+  int number = 0;
   if (isatty(STDIN_FILENO)) {
     lua_State *outer = reader;
     reader = lua_newthread(L);
     rl_basic_word_break_characters = " \t\n\"\\'><=;+-*/%^~#{}()[],";
     rl_attempted_completion_function = complete;
-    rl_signal_event_hook = drop_line;
+    rl_getc_function = next_byte;
+    sonde_lua_prompt(1);
     box->p = readline(prompt);
+    number = sonde_lua_prompt(0);
     reader = outer;
   } else {
     char *line = NULL;
@@ -88,9 +98,10 @@ static int read_line(lua_State *L) {
     if (n < 0) free(line), line = NULL;
     box->p = line;
   }
-  if (box->p) lua_pushstring(L, box->p);
+  if (box->p && !number) lua_pushstring(L, box->p);
   else lua_pushnil(L);
-  return 1;
+  lua_pushboolean(L, number == SIGINT);
+  return 2;
 }
 
 /* core.add_history(line) */

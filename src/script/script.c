@@ -104,6 +104,7 @@ void sonde_lua_raise(lua_State *L, const sonde_error *err) {
 static lua_State *signal_state;
 static pthread_t signal_thread;
 static volatile int stop_flag;
+static volatile sig_atomic_t prompting, at_prompt;   /* whether a line is being read; the signal that came then */
 
 static void stop_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
@@ -119,6 +120,10 @@ static void stop_hook(lua_State *L, lua_Debug *ar) {
 static void on_signal(int number) {
   if (!pthread_equal(pthread_self(), signal_thread)) {
     pthread_kill(signal_thread, number);
+    return;
+  }
+  if (prompting) {   /* nothing runs that could be stopped: the reader looks */
+    at_prompt = number;
     return;
   }
   /* The user's second request ends the process; a job manager repeats its own, and means the same. */
@@ -157,7 +162,16 @@ static int core_interrupted(lua_State *L) {
   return 1;
 }
 
-void sonde_lua_go_on(void) {
+int sonde_lua_prompt(int on) {
+  prompting = on;
+  int number = at_prompt;
+  at_prompt = 0;
+  return number;
+}
+
+int sonde_lua_prompt_signal(void) { return at_prompt; }
+
+static void go_on(void) {
   lua_sethook(signal_state, NULL, 0, 0);
   stop_flag = 0;
   sonde_lua_catch_signals(signal_state);
@@ -166,7 +180,7 @@ void sonde_lua_go_on(void) {
 /* core.go_on(): forgets a request to stop, and catches the next one */
 static int core_go_on(lua_State *L) {
   (void)L;
-  sonde_lua_go_on();
+  go_on();
   return 0;
 }
 

@@ -53,8 +53,10 @@ void sonde_lua_borrow_ctx(lua_State *L, sonde_ctx *ctx);
  * SIGHUP ends the process at once. */
 void sonde_lua_catch_signals(lua_State *L);
 const volatile int *sonde_lua_stop_flag(void);
-/* Forgets a request to stop, and catches the next one: for a prompt, which outlives what it runs. */
-void sonde_lua_go_on(void);
+/* From on = 1 to on = 0 a line is being read: a signal stops nothing, and the reader asks for its number (0: none came).
+ * Ending gives it too, and forgets it. */
+int sonde_lua_prompt(int on);
+int sonde_lua_prompt_signal(void);
 
 /* ---- errors ------------------------------------------------------------------------------------------ */
 

@@ -249,12 +249,55 @@ YAML
   [ "${lines[2]}" = 42 ]
 }
 
-@test "Ctrl-C at the prompt drops the line" {
+@test "the prompt tells a wrong line at once and waits for the rest of an unfinished one" {
+  for line in 'x = 1 1' 't = = 2' 'x = 1 =' '"a' 'for i = 1 1 do' 'return 1 2' 'a.b = } 1'; do
+    printf '%s\n40 + 2\n' "$line" > lines.txt
+    "$SONDE" repl < lines.txt > out.txt 2> err.txt
+    echo "$line: $(cat out.txt err.txt)"
+    [ "$(cat out.txt)" = 42 ]
+    [ "$(wc -l < err.txt)" -eq 1 ]
+  done
+  for lines in '40 +\n2' 'x =\n42 return x' 'do\nend return (\n42)' 'f = [[a\n]] return 42' '({\n42})[1]'; do
+    printf "$lines\n" > lines.txt
+    "$SONDE" repl < lines.txt > out.txt 2> err.txt
+    echo "$lines: $(cat out.txt err.txt)"
+    [ "$(cat out.txt)" = 42 ]
+  done
+  printf 'for i = 1, 2 do\n' > lines.txt
+  run "$SONDE" repl < lines.txt
+  [[ "$output" == "repl:1: 'end' expected near <eof>" ]]
+}
+
+@test "the prompt shows what is in tables and tensors" {
+  cat > lines.txt <<'LINES'
+{ 1, { 2, { 3 } }, b = "x\ny", [true] = {} }
+u = {} u.u = u return u
+sonde.tensor("f32", { 2, 3 }):fill { 1, 2, 3.5, 4, 5, 6 }
+sonde.tensor("i32", { 100, 100 }):fill(7)
+LINES
+  run "$SONDE" repl < lines.txt
+  echo "$output"
+  [ "${lines[0]}" = '{ 1, { 2, { 3 } }, [true] = {}, b = "x\ny" }' ]
+  [ "${lines[1]}" = '{ u = { ... itself } }' ]
+  [ "${lines[2]}" = 'tensor f32 [2, 3]' ]
+  [ "${lines[3]}" = '    1   2 3.5' ]
+  [ "${lines[4]}" = '    4   5   6' ]
+  [ "${lines[6]}" = '    7   7   7   7 ...   7   7   7   7' ]
+  [ "${#lines[@]}" -eq 15 ]
+}
+
+# What is typed, with a pause before each word.
+typed() {
+  { for word in "$@"; do sleep 0.5; printf "$word"; done; sleep 1; } |
+    HOME="$BATS_TEST_TMPDIR" XDG_STATE_HOME='' timeout 30 script -qec "$SONDE repl" /dev/null
+}
+
+@test "Ctrl-C at the prompt drops the lines, while something runs ends that, and never the session" {
   needs_terminal
-  run bash -c "(sleep 0.5; printf 'nonsense\003'; sleep 0.3; printf '40+2\n'; sleep 0.3; printf '\004') |
-    HOME='$BATS_TEST_TMPDIR' XDG_STATE_HOME='' script -qec '$SONDE repl' /dev/null"
-  [[ "$output" == *42* ]]
-  [[ "$output" != *interrupted* ]]
+  run typed 'nonsense\003' '40+2\n' 'for i = 1, 2 do\n' 'print(\003' '\003\003' '50+5\n' 'while true do end\n' '\003' '60+6\n' '\004'
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [[ "$output" == *42*">> "*55*interrupted*66* ]]
 }
 
 @test "a missing argument is told at the script's line" {

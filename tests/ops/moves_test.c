@@ -24,7 +24,7 @@ static sonde_node *cast(sonde_node *x, int dtype) {
 
 /* The case's op on inputs scaled to 1000 and, if `early`, cast to the dtype; else its result is cast. */
 static sonde_node *moved(const op_case *c, sonde_graph *g, int dtype, int early) {
-  sonde_node *in[SONDE_MAX_IN];
+  sonde_node *in[SONDE_MAX_IN] = {NULL};
   for (int k = 0; k < c->n_in; k++) {
     char name[] = {'x', (char)('0' + k), 0};
     in[k] = sonde_find(g, name);

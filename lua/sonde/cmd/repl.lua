@@ -1,6 +1,7 @@
 --- repl - a prompt with the library at hand.
 
 local core = require "sonde.core"
+local shown = require "sonde.shown"
 
 -- Names that a word such as "sonde.tr" or "model:par" may go on with.
 local function completions(word)
@@ -40,45 +41,36 @@ local function history_path()
   return pcall(core.mkdirs, state .. "/sonde") and state .. "/sonde/history" or nil
 end
 
--- A short look at a result: tables by their first entries.
-local function shown(value)
-  if type(value) ~= "table" or (getmetatable(value) or {}).__tostring then return tostring(value) end
-  local parts, more = {}, 0
-  for key, entry in pairs(value) do
-    if #parts < 12 then
-      local text = type(entry) == "string" and string.format("%q", entry) or tostring(entry)
-      parts[#parts + 1] = type(key) == "number" and text or tostring(key) .. " = " .. text
-    else
-      more = more + 1
-    end
-  end
-  return "{ " .. table.concat(parts, ", ") .. (more > 0 and ", ... " .. more .. " more" or "") .. " }"
-end
-
+-- Whether more lines may mend it: the end of the text is where it went wrong. (That the end was expected, "<eof>
+-- expected near '='", no line mends.)
 local function is_open(message)
-  return string.find(message, "<eof>", 1, true) ~= nil
+  return string.find(message, "near <eof>$") ~= nil
 end
 
--- Reads lines until they are a whole chunk. Nil at the end of the input; else the chunk, or nil and what is wrong.
+-- Reads lines until they are a whole chunk. Nil at the end of the input; else the chunk, or nil and what is wrong. Ctrl-C
+-- drops the lines: "".
 local function read_chunk()
-  local line = core.read_line("> ", completions)
-  if not line then return nil end
-  local text = line
+  local text, problem
   while true do
+    local line, dropped = core.read_line(text and ">> " or "> ", completions)
+    if dropped then return "" end
+    if not line then
+      if text then io.stderr:write(problem, "\n") end
+      return nil
+    end
+    text = text and text .. "\n" .. line or line
     local chunk, unfinished = load("return " .. text, "=repl")
     if chunk then return text, chunk end
     local statement, message = load(text, "=repl")
     if statement or not (is_open(message) or is_open(unfinished)) then return text, statement, message end
-    line = core.read_line(">> ", completions)
-    if not line then return text, nil, message end
-    text = text .. "\n" .. line
+    problem = message
   end
 end
 
 local function evaluate(text, chunk, message)
   if string.find(text, "%S") then core.add_history((string.gsub(text, "\n", " "))) end
   if not chunk then
-    io.stderr:write(message, "\n")
+    if message then io.stderr:write(message, "\n") end
     return
   end
   local results = { n = 0 }
@@ -110,16 +102,20 @@ return {
     local path = history_path()
     if path then core.history(path, "load") end
     if core.is_terminal "stdin" then print("sonde " .. core.version .. ", " .. _VERSION .. ". Ctrl-D leaves.") end
-    while true do
-      local ok, text, chunk, message = pcall(read_chunk)
-      if ok and not text then break end
-      if ok then
-        evaluate(text, chunk, message)
-      else
-        io.stderr:write(tostring(text), "\n")
-      end
-      if core.interrupted() then core.go_on() end
+    -- A Ctrl-C while something is computed ends that; one that comes late ends nothing.
+    local function step()
+      local text, chunk, message = read_chunk()
+      if text then evaluate(text, chunk, message) end
+      return text ~= nil
     end
+    local function session()
+      while true do
+        local ok, more = pcall(step)
+        if core.interrupted() then core.go_on() end
+        if not ok then io.stderr:write(tostring(more), "\n") elseif not more then return end
+      end
+    end
+    while not pcall(session) do core.go_on() end
     if path then core.history(path, "save") end
   end,
 }
