@@ -118,9 +118,10 @@ function plan:set_step(step) end
 ---@return {nodes: integer, steps: integer, arena_bytes: integer, leaf_bytes: integer, flops: number, bytes: number}
 function plan:info() end
 
---- Writes the schedule as text, or the graph for Graphviz.
----@param path string
+--- Writes the schedule as text, or the graph for Graphviz; without a path gives it.
+---@param path string|nil
 ---@param form? "text"|"dot"
+---@return string|nil
 function plan:dump(path, form) end
 
 --- Gives the plan's memory back.

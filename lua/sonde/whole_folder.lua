@@ -8,13 +8,13 @@ local core = require "sonde.core"
 ---@param write fun(part: string)
 return function(dir, write)
   core.mkdirs(dir:match("^(.+)/[^/]*$") or ".")
-  local part = core.new_folder(dir)
+  local part, held = core.new_folder(dir)
   local ok, message = pcall(write, part)
   if ok then
     ok, message = os.rename(part, dir)
     message = not ok and "cannot put " .. part .. " in the place of " .. dir .. ": " .. message or nil
   end
-  if ok then return end
-  core.remove_tree(part)
-  error(message, 0)
+  if not ok then core.remove_tree(part) end
+  held:close()
+  if not ok then error(message, 0) end
 end

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,6 +12,7 @@
 #include "base/crash.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/temp.h"
 #include "base/sha256.h"
 
 #define DEFAULT_LIMIT ((int64_t)1 << 30)
@@ -162,7 +162,7 @@ int sonde_file_sha256(const char *path, char hex[65], sonde_error *err) {
 struct sonde_outfile {
   FILE *stream;
   char *path;      /* where it goes: links followed */
-  char *temp;      /* where it is written; NULL: straight to `path`, which is a device or a pipe */
+  sonde_temp temp; /* where it is written; no path: straight to `path`, which is a device or a pipe */
   int error;       /* errno of a write that failed without stdio */
 };
 
@@ -178,30 +178,23 @@ static char *resolve(const char *path) {
   return copy;
 }
 
-/* Opens a new file beside f->path, with the mode of the one that it will replace. */
+/* Opens a new file beside f->path, with the mode of the one that it will replace. The lock on it is kept by another
+ * descriptor until it has its name: the stream's is closed before. */
 static int open_temp(sonde_outfile *f, const struct stat *old) {
-  static _Atomic unsigned counter;
-  size_t n = strlen(f->path) + 48;
-  f->temp = sonde_alloc(n);
-  if (!f->temp) {
-    errno = ENOMEM;
-    return -1;
-  }
-  snprintf(f->temp, n, "%s.tmp-%ld-%u", f->path, (long)getpid(), atomic_fetch_add(&counter, 1));
-  int fd = open(f->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (fd >= 0 && old && fchmod(fd, old->st_mode & 07777)) {
+  if (sonde_temp_file(f->path, 0666, &f->temp)) return -1;
+  int fd = old && fchmod(f->temp.fd, old->st_mode & 07777) ? -1 : fcntl(f->temp.fd, F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) {
     int saved = errno;
-    close(fd);
-    unlink(f->temp);
+    unlink(f->temp.path);
+    sonde_temp_end(&f->temp);
     errno = saved;
-    return -1;
   }
   return fd;
 }
 
 static void outfile_free(sonde_outfile *f) {
   sonde_release(f->path);
-  sonde_release(f->temp);
+  sonde_temp_end(&f->temp);
   sonde_release(f);
 }
 
@@ -222,13 +215,14 @@ sonde_outfile *sonde_outfile_open(const char *path, sonde_error *err) {
     sonde_release(f);
     return NULL;
   }
+  f->temp.fd = -1;
   int fd = exists && is_stream(path, &st) ? open(path, O_WRONLY | O_CLOEXEC) : open_temp(f, exists ? &st : NULL);
   if (fd >= 0) f->stream = fdopen(fd, "w");
   if (!f->stream) {
     sonde_fail_errno(err, SONDE_EIO, "cannot write '%s'", path);
     if (fd >= 0) {
       close(fd);
-      if (f->temp) unlink(f->temp);
+      if (f->temp.path) unlink(f->temp.path);
     }
     outfile_free(f);
     return NULL;
@@ -264,20 +258,20 @@ static int sync_folder_of(const char *path, sonde_error *err) {
 /* Everything up to the rename; 0 or the errno of what failed. stdio forgets why a write in the middle failed. */
 static int finish(sonde_outfile *f) {
   errno = 0;
-  int bad = f->error || ferror(f->stream) || fflush(f->stream) || (f->temp && fsync(fileno(f->stream)));
+  int bad = f->error || ferror(f->stream) || fflush(f->stream) || (f->temp.path && fsync(fileno(f->stream)));
   int reason = !bad ? 0 : f->error ? f->error : errno ? errno : EIO;
   if (fclose(f->stream) && !reason) reason = errno;
-  if (!reason && f->temp && rename(f->temp, f->path)) reason = errno;
+  if (!reason && f->temp.path && rename(f->temp.path, f->path)) reason = errno;
   return reason;
 }
 
 int sonde_outfile_commit(sonde_outfile *f, sonde_error *err) {
   int rc = SONDE_OK, reason = finish(f);
   if (reason) {
-    if (f->temp) unlink(f->temp);
+    if (f->temp.path) unlink(f->temp.path);
     errno = reason;
     rc = sonde_fail_errno(err, SONDE_EIO, "cannot write '%s'", f->path);
-  } else if (f->temp) {
+  } else if (f->temp.path) {
     rc = sync_folder_of(f->path, err);
   }
   outfile_free(f);
@@ -287,7 +281,7 @@ int sonde_outfile_commit(sonde_outfile *f, sonde_error *err) {
 void sonde_outfile_abandon(sonde_outfile *f) {
   if (!f) return;
   fclose(f->stream);
-  if (f->temp) unlink(f->temp);
+  if (f->temp.path) unlink(f->temp.path);
   outfile_free(f);
 }
 
@@ -352,21 +346,13 @@ int sonde_folder_check(const char *path, sonde_error *err) {
     while (n > 1 && p[n - 1] == '/') n--;   /* "file/" would not be there, and "file" is */
     p[n] = '\0';
   }
-  snprintf(p + n, 48, "%s.tmp-%ld", n ? "/" : "", (long)getpid());
-  int rc = mkdir(p, 0700) || rmdir(p) ? sonde_fail_errno(err, SONDE_EIO, "cannot write the folder '%s'", path) : SONDE_OK;
+  snprintf(p + n, 48, "%s.check", n ? "/" : "");
+  sonde_temp t;
+  int rc = sonde_temp_folder(p, &t) ? -1 : rmdir(t.path);
+  if (rc) rc = sonde_fail_errno(err, SONDE_EIO, "cannot write the folder '%s'", path);
+  sonde_temp_end(&t);
   sonde_release(p);
   return rc;
-}
-
-int sonde_folder_new(const char *path, char *made, size_t bytes, sonde_error *err) {
-  enum { TRIES = 1000 };
-  for (int k = 0; k < TRIES; k++) {
-    int n = snprintf(made, bytes, "%s.part-%ld-%d", path, (long)getpid(), k);
-    if (n < 0 || (size_t)n >= bytes) return sonde_fail(err, SONDE_EINVAL, "cannot create the folder '%s': its name is too long", path);
-    if (!mkdir(made, 0777)) return SONDE_OK;
-    if (errno != EEXIST) break;
-  }
-  return sonde_fail_errno(err, SONDE_EIO, "cannot create the folder '%s'", made);
 }
 
 int sonde_path_exists(const char *path) {

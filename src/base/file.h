@@ -35,9 +35,6 @@ int sonde_file_check(const char *path, sonde_error *err);
 int sonde_folder_check(const char *path, sonde_error *err);
 
 int sonde_mkdirs(const char *path, sonde_error *err);           /* like mkdir -p */
-/* Makes a folder that nobody has: `path` and, behind it, ".part-", the process and a number; the name goes to `made` [bytes].
- * For what is to be moved to `path` when it is whole. */
-int sonde_folder_new(const char *path, char *made, size_t bytes, sonde_error *err);
 /* What was made, renamed or removed in the folder is on disk when this returns; what a file system cannot sync is left to it. */
 int sonde_sync_folder(const char *path, sonde_error *err);
 int sonde_path_exists(const char *path);

@@ -1,5 +1,8 @@
 /* dump.c - a plan for people: the schedule as text, the nodes as Graphviz DOT. */
+#include "config.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/file.h"
 #include "graph/fused.h"
@@ -72,4 +75,16 @@ int sonde_plan_dump(const sonde_plan *p, const char *path, int dot, sonde_error 
   if (dot) dump_dot(p, sonde_outfile_stream(f));
   else dump_text(p, sonde_outfile_stream(f));
   return sonde_outfile_commit(f, err);
+}
+
+char *sonde_plan_text(const sonde_plan *p, int dot, sonde_error *err) {
+  char *text = NULL;
+  size_t size = 0;
+  FILE *f = open_memstream(&text, &size);
+  if (f && dot) dump_dot(p, f);
+  else if (f) dump_text(p, f);
+  if (f && !fclose(f)) return text;
+  free(text);
+  sonde_fail(err, SONDE_ENOMEM, "no memory for the text of a plan");
+  return NULL;
 }

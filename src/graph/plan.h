@@ -86,6 +86,9 @@ struct sonde_plan {
   int watched;                    /* watch.c */
 };
 
+/* What sonde_plan_dump writes, for free(); NULL with *err set. */
+char *sonde_plan_text(const sonde_plan *p, int dot, sonde_error *err);
+
 /* passes; each returns 0 or a code with *err filled */
 int plan_lower(sonde_plan *p, sonde_node *const *out, int n_out, sonde_error *err);
 int plan_simplify(sonde_plan *p, sonde_error *err);

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/temp.h"
 #include "io/yaml.h"
 #include "record/db.h"
 #include "record/lock.h"
@@ -84,6 +85,7 @@ sonde_run *sonde_run_open(const char *root, const char *name, sonde_error *err) 
   if (!code) code = sonde_mkdirs(r->dir, err);
   if (!code) code = sonde_lock_take(sonde_run_path(r, "lock"), &r->lock, err);
   if (!code) code = read_record(r, err);
+  if (!code) sonde_temp_sweep(r->dir);
   if (!code) sonde_crash_run(r->dir);
   if (!code) return r;
   sonde_run_close(r);

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/temp.h"
 #include "script/script.h"
 
 /* Handles for what C owns while Lua values are made. */
@@ -65,13 +66,29 @@ static int core_mkdirs(lua_State *L) {
   return 0;
 }
 
-/* core.new_folder(path) -> the name of a folder beside it that nobody had */
+static void free_temp(void *p) {
+  sonde_temp_end(p);
+  sonde_release(p);
+}
+static const sonde_lua_type temp_type = {"new folder", free_temp, NULL};
+
+/* core.new_folder(path) -> the name of a folder beside it that nobody had, and what holds it: while that is not closed
+ * nobody takes the folder for one that was left behind */
 static int core_new_folder(lua_State *L) {
-  char made[4096];
+  const char *path = sonde_lua_string(L, 1);
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_folder_new(sonde_lua_string(L, 1), made, sizeof made, &err), &err);
-  lua_pushstring(L, made);
-  return 1;
+  sonde_lua_box *box = sonde_lua_new(L, &temp_type, 0);
+  sonde_temp *t = sonde_alloc(sizeof *t);
+  if (!t) sonde_lua_check(L, sonde_fail(&err, SONDE_ENOMEM, "no memory to create the folder '%s'", path), &err);
+  if (sonde_temp_folder(path, t)) {
+    sonde_fail_errno(&err, SONDE_EIO, "cannot create the folder '%s'", path);
+    sonde_release(t);
+    sonde_lua_raise(L, &err);
+  }
+  box->p = t;
+  lua_pushstring(L, t->path);
+  lua_insert(L, -2);
+  return 2;
 }
 
 /* core.remove_tree(path) */

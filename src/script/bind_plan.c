@@ -1,6 +1,7 @@
 /* bind_plan.c - plans in Lua: planned once, run with tensors or tables, results read back. */
 #include "config.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -236,13 +237,23 @@ static int plan_info(lua_State *L) {
   return 1;
 }
 
-/* plan:dump(path[, "dot"]): the schedule as text, or the graph for Graphviz */
+static void free_dump(void *p) { free(p); }   /* of open_memstream */
+static const sonde_lua_type dump_type = {"text", free_dump, NULL};
+
+/* plan:dump(path[, "dot"]): the schedule as text, or the graph for Graphviz; without a path (nil) it is returned */
 static int plan_dump(lua_State *L) {
   sonde_plan *p = to_plan(L);
-  const char *path = sonde_lua_string(L, 2), *form = sonde_lua_opt_string(L, 3, "text");
+  const char *path = sonde_lua_opt_string(L, 2, NULL), *form = sonde_lua_opt_string(L, 3, "text");
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_plan_dump(p, path, !strcmp(form, "dot"), &err), &err);
-  return 0;
+  if (path) {
+    sonde_lua_check(L, sonde_plan_dump(p, path, !strcmp(form, "dot"), &err), &err);
+    return 0;
+  }
+  sonde_lua_box *box = sonde_lua_new(L, &dump_type, 0);
+  box->p = sonde_plan_text(p, !strcmp(form, "dot"), &err);
+  if (!box->p) sonde_lua_raise(L, &err);
+  lua_pushstring(L, box->p);
+  return 1;
 }
 
 static const luaL_Reg plan_methods[] = {

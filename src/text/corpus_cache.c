@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "base/log.h"
+#include "base/temp.h"
 #include "text/corpus_internal.h"
 
 /* Changes whenever the same text would become other tokens or other files. */
@@ -94,19 +95,18 @@ static int lock_entry(const char *entry, sonde_error *err) {
 
 /* Under the lock: builds beside the entry and renames, so that a reader sees all of it or nothing. */
 static int make_entry(const sonde_corpus_plan *p, const char *entry, sonde_error *err) {
-  char fresh[4200];
-  snprintf(fresh, sizeof fresh, "%s.new", entry);
+  sonde_temp fresh;
   sonde_info("making the corpus '%s' in %s", p->spec, entry);
-  int rc = sonde_remove_tree(fresh, err);
-  if (!rc) rc = sonde_mkdirs(fresh, err);
-  if (!rc) rc = sonde_corpus_build(p, fresh, err);
+  if (sonde_temp_folder(entry, &fresh)) return sonde_fail_errno(err, SONDE_EIO, "cannot create the folder '%s'", entry);
+  int rc = sonde_corpus_build(p, fresh.path, err);
   if (!rc) rc = sonde_remove_tree(entry, err);
-  if (!rc && rename(fresh, entry)) rc = sonde_fail_errno(err, SONDE_EIO, "cannot rename '%s'", fresh);
+  if (!rc && rename(fresh.path, entry)) rc = sonde_fail_errno(err, SONDE_EIO, "cannot rename '%s'", fresh.path);
   if (rc) {
     sonde_error kept = *err;
-    sonde_remove_tree(fresh, NULL);
+    sonde_remove_tree(fresh.path, NULL);
     *err = kept;
   }
+  sonde_temp_end(&fresh);
   return rc;
 }
 
@@ -117,6 +117,7 @@ int sonde_corpus_entry(const sonde_corpus_plan *p, const char *cache, int damage
   if (!rc) rc = entry_path(p, root, buf, n, err);
   if (rc || (!damaged && is_whole(p, buf))) return rc;
   if ((rc = sonde_mkdirs(root, err))) return rc;
+  sonde_temp_sweep(root);
   int lock = lock_entry(buf, err);
   if (lock < 0) return err->code;
   /* Whoever held the lock before may have made it. */

@@ -72,10 +72,7 @@ return {
     local model, step = read_model(options)
     local info, plan, trace = forecast.step(model, step)
     if options.dot then
-      local path = os.tmpname()
-      plan:dump(path, "dot")
-      io.stdout:write(core.read_file(path))
-      os.remove(path)
+      io.stdout:write(plan:dump(nil, "dot"))
     elseif options.json then
       output.print_json(info)
     else
