@@ -142,9 +142,10 @@ static int add_beside_the_program(folders *f, sonde_error *err) {
   }
   char *moved = known ? sonde_path_moved(library ? SONDE_LIBDIR : SONDE_BINDIR, SONDE_PLUGINDIR, here) : NULL;
   if (known && !moved) f->failed = 1;
-  if (moved) add(f, moved, strlen(moved));
+  /* An installation that was moved, or installed elsewhere than configured, has its own and no other's. */
+  const char *own = moved && sonde_is_folder(moved) ? moved : SONDE_PLUGINDIR;
+  add(f, own, strlen(own));
   sonde_release(moved);
-  add(f, SONDE_PLUGINDIR, strlen(SONDE_PLUGINDIR));
   return SONDE_OK;
 }
 

@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include "testing.h"
 #include "base/mem.h"
+#include "base/temp.h"
 
 static char folder[256], path[512];
 
@@ -326,6 +328,99 @@ static void mapping(void **state) {
   sonde_unmap_file(&m);
 }
 
+/* ---- what killed processes leave ---- */
+
+static void make_file(const char *name) {
+  char file[600];
+  snprintf(file, sizeof file, "%s/%s", folder, name);
+  close(open(file, O_CREAT | O_WRONLY, 0666));
+}
+
+static int is_there(const char *name) {
+  char file[600];
+  snprintf(file, sizeof file, "%s/%s", folder, name);
+  return sonde_path_exists(file);
+}
+
+static void what_nobody_holds_is_removed_by_the_next(void **state) {
+  (void)state;
+  static const char *const others[] = {"file.tmp-1-2.bak", "file.tmp-a-2", "file.tmp-12", "file2.tmp-1-2", "tmp-1-2"};
+  char held[600];
+  make_file("file.tmp-1-2");
+  make_file("file.tmp-99999999-4");
+  make_file("file.tmp-7-7");
+  for (size_t k = 0; k < sizeof others / sizeof *others; k++) make_file(others[k]);
+  snprintf(held, sizeof held, "%s/file.tmp-7-7", folder);
+  int fd = open(held, O_RDONLY | O_CLOEXEC);
+  assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+  assert_int_equal(sonde_file_write(path, "x", 1, NULL), 0);
+  assert_false(is_there("file.tmp-1-2") || is_there("file.tmp-99999999-4"));
+  assert_true(is_there("file.tmp-7-7"));
+  for (size_t k = 0; k < sizeof others / sizeof *others; k++) assert_true(is_there(others[k]));
+  close(fd);
+  sonde_temp_sweep(folder);   /* whatever they were to become */
+  assert_false(is_there("file.tmp-7-7") || is_there("file2.tmp-1-2"));
+  assert_true(is_there("file.tmp-1-2.bak") && is_there("file"));
+}
+
+static void a_writer_that_was_killed_leaves_nothing_for_long(void **state) {
+  (void)state;
+  for (int folders = 0; folders < 2; folders++) {
+    int ready[2];
+    char c;
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (!pid) {
+      sonde_temp t;
+      if (folders ? sonde_temp_folder(path, &t) : !sonde_outfile_open(path, NULL)) _exit(1);
+      for (; write(ready[1], "r", 1) == 1; ) pause();
+    }
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    assert_int_equal(entries(), 1);
+    sonde_temp mine;
+    assert_int_equal(sonde_temp_file(path, 0666, &mine), 0);   /* it lives: nothing is removed */
+    assert_int_equal(entries(), 2);
+    unlink(mine.path);
+    sonde_temp_end(&mine);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    assert_int_equal(entries(), 1);
+    assert_int_equal(sonde_file_write(path, "y", 1, NULL), 0);
+    assert_int_equal(entries(), 1);
+    assert_int_equal(unlink(path), 0);
+    close(ready[0]), close(ready[1]);
+  }
+}
+
+/* Each takes the others' files for abandoned if it ever can. */
+static void writers_of_one_file_do_not_meet(void **state) {
+  (void)state;
+  enum { WRITERS = 6, ROUNDS = 60 };
+  pid_t pid[WRITERS];
+  for (int w = 0; w < WRITERS; w++)
+    if (!(pid[w] = fork())) {
+      int failed = 0;
+      for (int k = 0; k < ROUNDS && !failed; k++) {
+        sonde_temp t;
+        char inside[700];
+        failed = sonde_file_write(path, "together", 8, NULL) != 0 || sonde_temp_folder(path, &t) != 0;
+        if (failed) break;
+        snprintf(inside, sizeof inside, "%s/x", t.path);
+        failed = sonde_file_write(inside, "x", 1, NULL) != 0 || !sonde_path_exists(inside);
+        sonde_remove_tree(t.path, NULL);
+        sonde_temp_end(&t);
+      }
+      _exit(failed);
+    }
+  for (int w = 0; w < WRITERS; w++) {
+    int status;
+    waitpid(pid[w], &status, 0);
+    assert_int_equal(status, 0);
+  }
+  expect_text(path, "together");
+  assert_int_equal(entries(), 1);
+}
+
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
   const struct CMUnitTest tests[] = {
@@ -334,6 +429,8 @@ int main(void) {
     T(a_named_pipe_is_refused_at_once), T(a_place_is_tried_and_left_as_it_was), T(abandon_leaves_the_old_file),
     T(the_old_file_stands_until_commit), T(a_full_disk_leaves_the_old_file), T(a_full_device_is_an_error),
     T(each_allocation_may_fail), T(folders_come_and_go), T(mapping),
+    T(what_nobody_holds_is_removed_by_the_next), T(a_writer_that_was_killed_leaves_nothing_for_long),
+    T(writers_of_one_file_do_not_meet),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,8 +42,9 @@ local function history_path()
 end
 
 -- Whether more lines may mend it: the end of the text is where it went wrong. (That the end was expected, "<eof>
--- expected near '='", no line mends.)
-local function is_open(message)
+-- expected near '='", no line mends; nor a string in quotes, unless its line ends with a backslash.)
+local function is_open(text, message)
+  if string.find(message, "unfinished string near <eof>$") then return string.sub(text, -1) == "\\" end
   return string.find(message, "near <eof>$") ~= nil
 end
 
@@ -62,7 +63,7 @@ local function read_chunk()
     local chunk, unfinished = load("return " .. text, "=repl")
     if chunk then return text, chunk end
     local statement, message = load(text, "=repl")
-    if statement or not (is_open(message) or is_open(unfinished)) then return text, statement, message end
+    if statement or not (is_open(text, message) or is_open(text, unfinished)) then return text, statement, message end
     problem = message
   end
 end
