@@ -257,7 +257,7 @@ YAML
     [ "$(cat out.txt)" = 42 ]
     [ "$(wc -l < err.txt)" -eq 1 ]
   done
-  for lines in '40 +\n2' 'x =\n42 return x' 'do\nend return (\n42)' 'f = [[a\n]] return 42' 'return #"a\\\\\n" + 40' '({\n42})[1]'; do
+  for lines in '40 +\n2' 'x =\n42 return x' 'do\nend return (\n42)' 'f = [[a\n]] return 42' 'return #"a\\\n" + 40' '({\n42})[1]'; do
     printf "$lines\n" > lines.txt
     "$SONDE" repl < lines.txt > out.txt 2> err.txt
     echo "$lines: $(cat out.txt err.txt)"
