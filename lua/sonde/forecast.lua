@@ -49,6 +49,11 @@ local function plan_step(model, step, left)
   return plan, trace
 end
 
+-- Whether a plan was refused because it needs more than it may take: no other failure says anything about smaller ones.
+local function is_too_large(message)
+  return tostring(message):find("the budget is", 1, true) ~= nil
+end
+
 -- What would fit in the place of a step that does not: a smaller batch, by halving.
 local function what_fits(model, step, left)
   local batch = math.floor(step.batch / 2)
@@ -59,6 +64,7 @@ local function what_fits(model, step, left)
       plan:close()
       return string.format("; a batch of %d fits", batch)
     end
+    if not is_too_large(plan) then error(plan, 0) end
     batch = math.floor(batch / 2)
   end
   return string.format("; not even one sequence of %d tokens fits", step.context)
@@ -74,7 +80,7 @@ function forecast.step(model, step)
   local state = STATE_BYTES * count.total
   local left = left_of(step.memory, state, base)
   local ok, plan, trace = pcall(plan_step, model, step, left)
-  if not ok then error(plan .. (left and what_fits(model, step, left) or ""), 0) end
+  if not ok then error(is_too_large(plan) and plan .. what_fits(model, step, left) or plan, 0) end
   local info = plan:info()
   info.parameters, info.non_embedding, info.batch, info.context = count.total, count.non_embedding, step.batch, step.context
   info.state_bytes, info.base_bytes, info.peak_bytes = state, base, info.arena_bytes + state + base

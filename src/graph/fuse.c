@@ -174,7 +174,7 @@ static int emit_all(fusing *f) {
   int rc = plan_count_uses(p, f->err);
   p->step = sonde_alloc((size_t)(p->count + p->n_out + 1) * sizeof *p->step);
   if (!p->step) return sonde_fail(f->err, SONDE_ENOMEM, "no memory for the schedule");
-  for (int32_t n = 0; n < p->count && !rc; n++)
+  for (int32_t n = 0; n < p->count && !rc && !(rc = plan_stopped(p, f->err)); n++)
     if (f->of[n] < 0 || f->group[f->of[n]].last == n) rc = emit(f, n);
   return rc;
 }
@@ -188,7 +188,7 @@ int plan_fuse(sonde_plan *p, sonde_error *err) {
            : sonde_fail(err, SONDE_ENOMEM, "no memory to fuse the plan");
   for (size_t k = 0; !rc && k < n; k++) f.of[k] = -1;
   for (size_t k = 0; !rc && k < values; k++) f.reader[k] = -1;
-  for (int32_t k = 0; !rc && k < p->count; k++) group_node(&f, k);
+  for (int32_t k = 0; !rc && k < p->count && !(rc = plan_stopped(p, err)); k++) group_node(&f, k);
   if (!rc) rc = emit_all(&f);
   sonde_release(f.group);
   sonde_release(f.of);

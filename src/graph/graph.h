@@ -15,6 +15,7 @@ struct sonde_ctx {
   sonde_map *ops;                               /* name -> const sonde_op_def * */
   sonde_op_def *filled[128];                    /* elementwise defs copied to take this machine's stretch function */
   int n_filled;
+  const volatile int *stop;                     /* not 0: planning ends with EINTR; NULL: nobody asks */
   const sonde_host *host;                       /* the functions that plugins call; set when plugins are opened */
   void *slot[SONDE_CTX_SLOTS];
   void (*slot_free[SONDE_CTX_SLOTS])(void *);

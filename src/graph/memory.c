@@ -188,11 +188,12 @@ static int by_offset(const void *a, const void *b) {
 }
 
 /* Largest first, each at the lowest offset that is free for its whole life. */
-static int64_t pack(block *b, int n, const block **busy) {
-  int64_t top = 0;
+static int pack(const sonde_plan *p, block *b, int n, const block **busy, int64_t *top, sonde_error *err) {
+  *top = 0;
   qsort(b, (size_t)n, sizeof *b, larger_first);
   for (int k = 0; k < n; k++) {
-    int m = 0;
+    int m = 0, rc = plan_stopped(p, err);
+    if (rc) return rc;
     for (int j = 0; j < k; j++)
       if (b[j].first <= b[k].last && b[k].first <= b[j].last) busy[m++] = &b[j];
     qsort(busy, (size_t)m, sizeof *busy, by_offset);
@@ -202,9 +203,9 @@ static int64_t pack(block *b, int n, const block **busy) {
       if (busy[j]->at + busy[j]->bytes > at) at = busy[j]->at + busy[j]->bytes;
     }
     b[k].at = at;
-    if (at + b[k].bytes > top) top = at + b[k].bytes;
+    if (at + b[k].bytes > *top) *top = at + b[k].bytes;
   }
-  return top;
+  return 0;
 }
 
 static int place_arena(sonde_plan *p, sonde_error *err) {
@@ -229,13 +230,13 @@ static int place_arena(sonde_plan *p, sonde_error *err) {
   for (int32_t k = 0; k < p->n_step; k++)
     if (p->step[k].scratch_bytes > 0)
       b[n++] = (block){aligned(p->step[k].scratch_bytes), 0, k, k, -1, k};
-  p->arena_bytes = pack(b, n, busy);
+  int rc = pack(p, b, n, busy, &p->arena_bytes, err);
   for (int k = 0; k < n; k++)
     if (b[k].scratch_of >= 0) p->step[b[k].scratch_of].scratch_at = b[k].at;
     else p->store[b[k].owner].at = b[k].at;
   sonde_release(b);
   sonde_release(busy);
-  return 0;
+  return rc;
 }
 
 int plan_memory(sonde_plan *p, sonde_error *err) {
@@ -255,6 +256,8 @@ int plan_memory(sonde_plan *p, sonde_error *err) {
   if (p->opts.hold && hold_steps(p, err)) return SONDE_ENOMEM;
   place_outputs(p);
   for (int32_t k = 0; k < p->n_step; k++) {
+    int rc = plan_stopped(p, err);
+    if (rc) return rc;
     over o = {p, &p->step[k], k, {0}, 0};
     plan_step_values(p, &p->step[k], collect, &o);
   }

@@ -28,6 +28,10 @@ static void forget(sonde_plan *p) {
   p->arena_bytes = p->const_bytes = p->registers_per_worker = 0;
 }
 
+int plan_stopped(const sonde_plan *p, sonde_error *err) {
+  return p->ctx->stop && *p->ctx->stop ? sonde_fail(err, SONDE_EINTR, "interrupted") : 0;
+}
+
 static int build(sonde_plan *p, sonde_node *const *out, int blocks, sonde_error *err) {
   forget(p);
   int rc = plan_lower(p, out, p->n_out, err);

@@ -100,6 +100,8 @@ int plan_accumulate(sonde_plan *p, sonde_error *err);
 int plan_fuse(sonde_plan *p, sonde_error *err);             /* makes the steps */
 int plan_memory(sonde_plan *p, sonde_error *err);           /* places every storage */
 
+/* EINTR where somebody has asked to stop: for loops that may take long. */
+int plan_stopped(const sonde_plan *p, sonde_error *err);
 int plan_count_uses(sonde_plan *p, sonde_error *err);
 pnode *plan_append(sonde_plan *p, const pnode *like, sonde_error *err);  /* a copy at the end; may move the array */
 static inline sonde_shape *plan_shape(const sonde_plan *p, value v) { return &p->node[value_node(v)].shape[value_out(v)]; }

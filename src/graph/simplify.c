@@ -219,7 +219,7 @@ static int move_factors(simplifying *s) {
   sonde_plan *p = s->p;
   int rc = plan_count_uses(p, s->err);
   start(s);
-  for (int32_t k = 0; k < p->count && !rc; k++) {
+  for (int32_t k = 0; k < p->count && !rc && !(rc = plan_stopped(p, s->err)); k++) {
     pnode *n = &p->node[k];
     int uses = n->n_in ? p->uses[n->in[0]] : 0;
     for (int j = 0; j < n->n_in; j++) n->in[j] = s->to[n->in[j]];
@@ -242,8 +242,9 @@ int plan_simplify(sonde_plan *p, sonde_error *err) {
     start(&s);
     for (int32_t k = 0; k < p->count; k++) simplify_node(&s, k);
     redirect(&s);
-    rc = take_along(&s);
+    rc = plan_stopped(p, err);
   }
+  if (!rc) rc = take_along(&s);
   if (!rc) rc = plan_reorder(p, err);
   if (!rc) rc = move_factors(&s);
   if (!rc) rc = plan_reorder(p, err);

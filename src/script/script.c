@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "graph/graph.h"
 #include "script/script.h"
 
 /* Kept in the registry under the address of `state_key`. lua_close runs finalisers from the youngest object to the
@@ -41,6 +42,7 @@ sonde_ctx *sonde_lua_ctx(lua_State *L) {
     sonde_error err = {0};
     s->ctx = sonde_ctx_new(s->threads, &err);
     if (!s->ctx) sonde_lua_raise(L, &err);
+    s->ctx->stop = sonde_lua_stop_flag();
   }
   return s->ctx;
 }

@@ -313,3 +313,11 @@ typed() {
   refuse_line 'sonde.placement(nil, print)' "placement: the name must be a string"
   refuse_line 'sonde.tensor(nil, { 1 })' ""
 }
+
+@test "a request to stop ends the planning of a step, and is not taken for one that does not fit" {
+  printf 'model: {width: 8, depth: 2000, heads: 1, context: 16, vocab: 260}\ntrain: {steps: 5, batch: 4}\n' > deep.yaml
+  run --separate-stderr timeout --preserve-status -k 25 -s TERM 4 "$SONDE" graph deep.yaml --memory 100M
+  echo "status $status: $stderr"
+  [ "$status" -ne 0 ] && [ "$status" -ne 137 ]
+  [ "$stderr" = "sonde: interrupted" ]
+}

@@ -363,6 +363,26 @@ static void no_memory_anywhere_is_an_error_and_leaks_nothing(void **state) {
   net_free(&n);
 }
 
+static void a_request_to_stop_ends_the_planning(void **state) {
+  (void)state;
+  sonde_error err = {0};
+  volatile int stop = 1;
+  net n;
+  net_make(&n, ctx, 8, 8);
+  int64_t before = sonde_alloc_live();
+  ctx->stop = &stop;
+  sonde_plan_opts opts = {.recompute = 1, .memory_budget = 1000};      /* heard before it is found not to fit */
+  assert_null(sonde_plan_new(n.g, &n.loss, NULL, 1, &opts, &err));
+  assert_int_equal(err.code, SONDE_EINTR);
+  assert_int_equal(sonde_alloc_live(), before);
+  stop = 0;
+  sonde_plan *p = sonde_plan_new(n.g, &n.loss, NULL, 1, NULL, &err);
+  assert_non_null(p);
+  ctx->stop = NULL;
+  sonde_plan_free(p);
+  net_free(&n);
+}
+
 static void an_input_must_be_set_and_known(void **state) {
   (void)state;
   sonde_error err = {0};
@@ -392,6 +412,7 @@ int main(void) {
       cmocka_unit_test(broadcasts_and_sums_of_every_kind),
       cmocka_unit_test(plans_share_an_arena),
       cmocka_unit_test(no_memory_anywhere_is_an_error_and_leaks_nothing),
+      cmocka_unit_test(a_request_to_stop_ends_the_planning),
       cmocka_unit_test(an_input_must_be_set_and_known),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
