@@ -108,10 +108,14 @@ static sonde_node *append(sonde_graph *g, int kind, const sonde_shape *shape) {
   return n;
 }
 
+/* More than an address space holds: sums and small multiples of such sizes are still numbers. */
+static const int64_t LARGEST = (int64_t)1 << 47;
+
 static int bad_shape(sonde_graph *g, const char *what, const char *name, const sonde_shape *s) {
   char text[160];
-  if (sonde_dtype_size(s->dtype) && sonde_shape_bytes(s) > 0) return 0;
-  sonde_graph_fail(g, SONDE_ESHAPE, "%s '%s': %s is not a shape (every dim must be at least 1)", what, name,
+  int64_t bytes = sonde_dtype_size(s->dtype) ? sonde_shape_bytes(s) : 0;
+  if (bytes > 0 && bytes <= LARGEST) return 0;
+  sonde_graph_fail(g, SONDE_ESHAPE, "%s '%s': %s is not a shape that memory can hold (every dim must be at least 1)", what, name,
                    sonde_shape_text(s, text, sizeof text));
   return 1;
 }
@@ -166,7 +170,7 @@ static int infer(sonde_graph *g, const sonde_op_def *d, sonde_node *const *in, i
         return SONDE_ESHAPE;
       }
     out[0].dtype = SONDE_F32;
-    return 0;
+    return bad_shape(g, "result of", d->name, &out[0]) ? SONDE_ESHAPE : 0;
   }
   int rc = d->shape(s, n_in, a, out, &err);
   if (rc) sonde_graph_fail(g, rc, "%s", err.text[0] ? err.text : d->name);

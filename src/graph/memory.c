@@ -203,6 +203,8 @@ static int pack(const sonde_plan *p, block *b, int n, const block **busy, int64_
       if (busy[j]->at + busy[j]->bytes > at) at = busy[j]->at + busy[j]->bytes;
     }
     b[k].at = at;
+    if (at > INT64_MAX / 4 || b[k].bytes > INT64_MAX / 4)
+      return sonde_fail(err, SONDE_ELIMIT, "the plan needs more memory than any machine has: take a smaller batch or context");
     if (at + b[k].bytes > *top) *top = at + b[k].bytes;
   }
   return 0;

@@ -14,9 +14,12 @@ static int64_t bytes_from(const sonde_shape *s, int64_t axis) {
   return n;
 }
 
+/* As a message counts: from 1. */
+static long long from_one(int64_t k) { return k < INT64_MAX ? k + 1 : k; }
+
 static int need_axis(const char *op, const sonde_shape *x, int64_t axis, sonde_error *err) {
   if (axis >= 0 && axis < x->rank) return SONDE_OK;
-  return sonde_fail(err, SONDE_EINVAL, "%s: there is no axis %lld of %s; axes count from 1", op, (long long)axis + 1,
+  return sonde_fail(err, SONDE_EINVAL, "%s: there is no axis %lld of %s; axes count from 1", op, from_one(axis),
                     sonde_shown(x).text);
 }
 
@@ -81,7 +84,7 @@ static int permute_shape(const sonde_shape *in, int n_in, const sonde_attr *a, s
     if (seen >> axis & 1)
       return sonde_fail(err, SONDE_EINVAL,
                         "permute: axis %lld twice for %s; each of its axes must be named once",
-                        (long long)axis + 1, sonde_shown(&in[0]).text);
+                        from_one(axis), sonde_shown(&in[0]).text);
     seen |= (int64_t)1 << axis;
     out->dim[k] = in[0].dim[axis];
   }
@@ -216,7 +219,7 @@ static int slice_shape(const sonde_shape *in, int n_in, const sonde_attr *a, son
   if (start < 0 || length < 1 || start > dim || length > dim - start)
     return sonde_fail(
         err, SONDE_EINVAL, "slice: %lld elements from element %lld on, of axis %lld of %s; the axis has 1 to %lld",
-        (long long)length, (long long)start + 1, (long long)a->i[0] + 1, sonde_shown(&in[0]).text, (long long)dim);
+        (long long)length, from_one(start), from_one(a->i[0]), sonde_shown(&in[0]).text, (long long)dim);
   *out = in[0];
   out->dim[a->i[0]] = length;
   return SONDE_OK;
@@ -248,7 +251,7 @@ static int pad_slice_shape(const sonde_shape *in, int n_in, const sonde_attr *a,
   int64_t start = a->i[1], total = a->i[2], dim = in[0].dim[a->i[0]];
   if (start < 0 || total < dim || start > total - dim)
     return sonde_fail(err, SONDE_EINVAL, "pad_slice: %s put at element %lld of axis %lld does not fit into %lld",
-                      sonde_shown(&in[0]).text, (long long)start + 1, (long long)a->i[0] + 1, (long long)total);
+                      sonde_shown(&in[0]).text, from_one(start), from_one(a->i[0]), (long long)total);
   *out = in[0];
   out->dim[a->i[0]] = total;
   return SONDE_OK;
@@ -289,7 +292,7 @@ static int concat_shape(const sonde_shape *in, int n_in, const sonde_attr *a, so
     if (same.rank == in[0].rank) same.dim[axis] = in[0].dim[axis];
     if (same.dtype != in[0].dtype || !sonde_shape_equal(&same, &in[0]))
       return sonde_fail(err, SONDE_ESHAPE, "concat: %s beside %s; they may differ on axis %lld only",
-                        sonde_shown(&in[n]).text, sonde_shown(&in[0]).text, (long long)axis + 1);
+                        sonde_shown(&in[n]).text, sonde_shown(&in[0]).text, from_one(axis));
     if (__builtin_add_overflow(out->dim[axis], in[n].dim[axis], &out->dim[axis])) out->dim[axis] = -1;
   }
   if (sonde_shape_count(out) < 0)

@@ -1,6 +1,7 @@
 # Tests of src/ops: the cases of tests/reference/ops.json, run in several ways, and what those cannot show.
 c_tests += %D%/reference_test %D%/gradients_test %D%/threads_test %D%/refusals_test %D%/dropout_test %D%/cast_test \
-  %D%/moves_test
+  %D%/moves_test %D%/extremes_test
+%C%_extremes_test_SOURCES = %D%/extremes_test.c
 OPS_CASES = %D%/cases.c %D%/cases.h
 %C%_reference_test_SOURCES = %D%/reference_test.c $(OPS_CASES)
 %C%_gradients_test_SOURCES = %D%/gradients_test.c $(OPS_CASES)
