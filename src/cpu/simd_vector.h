@@ -27,7 +27,7 @@ static inline vec choose(ivec where, vec a, vec b) { return (vec)(((ivec)a & whe
 /* A NaN anywhere is the result: (a > b) is false beside a NaN, so the NaN of either side is kept. */
 static inline vec max_of(vec a, vec b) { return choose((a > b) | (a != a), a, b); }
 
-/* exp(x) within 1 ulp where it is an f32; what would be smaller than 2^-126 is 0, larger is infinite. x = n ln 2 + r, |r| <=
+/* exp(x) within 1.1 ulp where it is an f32; what would be smaller than 2^-126 is 0, larger is infinite. x = n ln 2 + r, |r| <=
  * ln(2)/2; the polynomial for exp(r) is that of Cephes' expf. Rounding by a large number leaves n in the
  * low bits of t; 2^n goes into the exponent of exp(r) by an addition of bits, which reaches n = 128, where 2^n alone is no
  * number. That would lose a NaN. Written twice from one text: for vectors, and for loops over single numbers that gcc turns into

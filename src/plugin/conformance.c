@@ -22,9 +22,10 @@ typedef struct named_check {
 static const named_check module_checks[] = {
     {"schema", check_schema, ONCE},         {"build", check_build, ONCE},      {"run", check_run, VARIANTS},
     {"shapes", check_shapes, ONCE},         {"effect", check_effect, ONCE},    {"options", check_options, ONCE},
-    {"gradient", check_gradient, VARIANTS}, {"causal", check_causal, VARIANTS}, {"threads", check_threads, VARIANTS},
-    {"reload", check_reload, ONCE},         {"guards", check_guards, VARIANTS}, {"bf16", check_bf16, VARIANTS},
-    {"leaks", check_leaks, ONCE},           {"nan", check_nan, VARIANTS},      {NULL, NULL, ONCE},
+    {"gradient", check_gradient, VARIANTS}, {"causal", check_causal, VARIANTS}, {"batch", check_batch, VARIANTS},
+    {"threads", check_threads, VARIANTS},   {"reload", check_reload, ONCE},     {"guards", check_guards, VARIANTS},
+    {"bf16", check_bf16, VARIANTS},         {"leaks", check_leaks, ONCE},       {"nan", check_nan, VARIANTS},
+    {NULL, NULL, ONCE},
 };
 static const named_check optimizer_checks[] = {
     {"schema", check_schema, ONCE},           {"run", check_update, VARIANTS},         {"descent", check_descent, PLACES},

@@ -107,6 +107,12 @@ uint64_t rig_bits(const rig *r);
 /* The spec that checks use unless they need another: the first of a few shapes that the module accepts. */
 rig_spec rig_usual(const kit *k);
 
+/* Does moving leaf i change the result? 1, 0, or -1: no memory or a run that failed. (kit_module.c) */
+int kit_leaf_counts(rig *r, int i);
+/* Slopes along random directions of each leaf against its gradient. *leaf: the first that is wrong, by *off of its size; NULL:
+ * none. 0, or a code with r->err. (kit_gradient.c) */
+int kit_slopes(rig *r, const char **leaf, double *off);
+
 /* sum(a b), a and b of n elements, in f64. */
 double kit_dot(const float *a, const float *b, int64_t n);
 
@@ -128,6 +134,7 @@ int check_run(kit *k);
 int check_shapes(kit *k);
 int check_effect(kit *k);
 int check_causal(kit *k);
+int check_batch(kit *k);
 int check_nan(kit *k);
 int check_leaks(kit *k);
 int check_threads(kit *k);       /* kit_state.c */

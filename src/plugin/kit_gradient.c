@@ -121,15 +121,100 @@ static int look_at_all(rig *r, const char **leaf, look *out) {
   return rc;
 }
 
+/* ---- whether leaf i gets a gradient at all -------------------------------------------------------------- */
+
+/* The first leaf that moves the result and whose gradient is zero everywhere; NULL: there is none. Before anything is frozen: a
+ * value behind `detach` may have a part of its effect without a gradient, but not all of it. */
+static int find_untrained(rig *r, const char **leaf) {
+  *leaf = NULL;
+  int rc = rig_run(r);
+  for (int i = 0; i < r->n && !rc && !*leaf; i++) {
+    const float *grad = rig_output(r, 1 + i);
+    if (r->is_buffer[i] || kit_dot(grad, grad, rig_count(r, 1 + i)) > 0) continue;
+    int counts = kit_leaf_counts(r, i);
+    if (counts < 0) rc = r->err.code ? r->err.code : SONDE_ENOMEM;
+    else if (counts) *leaf = r->name[i];
+    else rc = rig_run(r);
+  }
+  return rc;
+}
+
+/* ---- every shape: directions alone ------------------------------------------------------------------------ */
+
+/* Whether slopes along two random directions of leaf i are those of its gradient; one of less than a hundredth of the upstream
+ * gradient may be nothing but rounding (of LayerNorm over one number, say), and counts as that hundredth. With each smaller step kinks count for less and
+ * rounding for more: a step whose rounding would hide a tenth of the gradient says nothing, unless that is smaller than all
+ * rounding: then the slope has to be so as well. */
+static int agrees(rig *r, int i, const float *grad, const float *start, float *v, double *off) {
+  enum { TRIES = 2 };
+  int64_t n = rig_count(r, 1 + i);
+  int64_t count = rig_count(r, 0);
+  const float *u = sonde_tensor_data(r->u);
+  double size = sqrt(kit_dot(grad, grad, n) / (double)n), s = 0, least = 0.01 * sqrt(kit_dot(u, u, count) / (double)count);
+  sonde_rng rng = sonde_rng_stream(6, r->name[i]);
+  *off = INFINITY;
+  for (size_t step = 0; step < sizeof STEPS / sizeof STEPS[0] && *off > DIRECTION_BOUND; step++) {
+    double noise = 2 * rounding(r, STEPS[step]), worst = 0;
+    if (step && noise > 0.1 * size && size > noise) break;
+    for (int t = 0; t < TRIES; t++) {
+      for (int64_t j = 0; j < n; j++)
+        v[j] = (float)((sonde_rng_u64(rng, (uint64_t)(t * n + j)) & 1 ? 1 : -1) / sqrt((double)n));
+      int rc = slope(r, i, start, v, STEPS[step], &s);
+      if (rc) return rc;
+      double e = fmax(0, fabs(s - kit_dot(grad, v, n)) - noise) / fmax(size, least);
+      worst = e <= worst ? worst : e;
+    }
+    *off = worst;
+  }
+  return SONDE_OK;
+}
+
+/* An upstream gradient that is half the result itself: what projects on it (a norm's second term) is then as large in long rows as in
+ * short ones. */
+static int lean_on_result(rig *r) {
+  int rc = rig_run(r);
+  int64_t n = rig_count(r, 0);
+  const float *y = rig_output(r, 0);
+  float *u = sonde_tensor_data(r->u);
+  double size = rc ? 0 : sqrt(kit_dot(y, y, n) / (double)n);
+  for (int64_t j = 0; size > 0 && j < n; j++) u[j] = 0.7f * (u[j] + (float)((double)y[j] / size));
+  return rc;
+}
+
+int kit_slopes(rig *r, const char **leaf, double *off) {
+  *leaf = NULL;
+  int rc = rig_freeze_detached(r);
+  if (!rc) rc = lean_on_result(r);
+  for (int i = 0; i < r->n && !rc && !*leaf; i++) {
+    size_t size = (size_t)rig_count(r, 1 + i) * sizeof(float);
+    if (r->is_buffer[i]) continue;
+    float *grad = sonde_alloc(size), *start = sonde_alloc(size), *v = sonde_alloc(size);
+    rc = grad && start && v ? rig_run(r) : sonde_fail(&r->err, SONDE_ENOMEM, "no memory");
+    if (!rc) {
+      memcpy(grad, rig_output(r, 1 + i), size);
+      memcpy(start, sonde_tensor_data(r->leaf[i]), size);
+      rc = agrees(r, i, grad, start, v, off);
+    }
+    if (!rc && !(*off <= DIRECTION_BOUND)) *leaf = r->name[i];
+    sonde_release(grad);
+    sonde_release(start);
+    sonde_release(v);
+  }
+  return rc;
+}
+
 int check_gradient(kit *k) {
   rig_spec spec = rig_usual(k);
   rig r;
   look l, flat;
-  const char *leaf = NULL, *flat_leaf = NULL;
+  const char *leaf = NULL, *flat_leaf = NULL, *untrained = NULL;
   int outcome = SONDE_PASS;
   spec.grad = 1;
   if (rig_make(k, k->ctx, &spec, &r)) outcome = kit_fail(k, "%.600s", r.err.text);
   else if (!r.has_grad) outcome = kit_fail(k, "it cannot be trained: %.600s", r.err.text);
+  else if (find_untrained(&r, &untrained)) outcome = kit_fail(k, "%.600s", r.err.text);
+  else if (untrained)
+    outcome = kit_fail(k, "'%s' moves the result, but gets no gradient: let it through, or make it a buffer", untrained);
   else if (rig_freeze_detached(&r) || look_at_all(&r, &leaf, &l)) outcome = kit_fail(k, "%.600s", r.err.text);
   else if (leaf) {
     float *u = sonde_tensor_data(r.u);

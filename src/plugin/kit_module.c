@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "plugin/kit.h"
@@ -42,7 +43,11 @@ int check_run(kit *k) {
 static int one_shape(kit *k, int64_t batch, int64_t context, int64_t width) {
   rig_spec spec = {.batch = batch, .context = context, .width = width, .layer = 1, .depth = 2, .seed = 7, .grad = 1};
   rig r;
+  char x[80];
+  const char *leaf = NULL;
+  double off = 0;
   int good = 1, rc = rig_make(k, k->ctx, &spec, &r);
+  snprintf(x, sizeof x, "x [%lld, %lld, %lld]", (long long)batch, (long long)context, (long long)width);
   if (rc == SONDE_EBUG) good = -1, reason(k, &r, "");
   else if (rc) good = 0;
   else if (rig_run(&r)) good = -1, reason(k, &r, "");
@@ -50,12 +55,11 @@ static int one_shape(kit *k, int64_t batch, int64_t context, int64_t width) {
     for (int i = 0; i < (r.has_grad ? 1 + r.n : 1) && good == 1; i++)
       if (!all_finite(rig_output(&r, i), rig_count(&r, i))) {
         good = -1;
-        kit_fail(k, "%s%s is not finite for x [%lld, %lld, %lld]", i ? "the gradient of " : "the result",
-                 i ? r.name[i - 1] : "", (long long)batch, (long long)context, (long long)width);
+        kit_fail(k, "%s%s is not finite for %s", i ? "the gradient of " : "the result", i ? r.name[i - 1] : "", x);
       }
-  if (rc && rc != SONDE_EBUG && !*r.err.text)
-    good = -1, kit_fail(k, "it refuses [%lld, %lld, %lld] without a reason", (long long)batch, (long long)context,
-                        (long long)width);
+  if (rc && rc != SONDE_EBUG && !*r.err.text) good = -1, kit_fail(k, "it refuses %s without a reason", x);
+  if (good == 1 && r.has_grad && kit_slopes(&r, &leaf, &off)) good = -1, reason(k, &r, "");
+  if (leaf) good = -1, kit_fail(k, "for %s d/d(%s) is off by %.2g of its size against finite differences", x, leaf, off);
   rig_drop(&r);
   return good;
 }
@@ -63,17 +67,19 @@ static int one_shape(kit *k, int64_t batch, int64_t context, int64_t width) {
 int check_shapes(kit *k) {
   static const int64_t width[] = {1, 2, 3, 6, 8, 15, 16, 24, 33, 64, 65, 128};
   static const int64_t size[][2] = {{1, 1}, {2, 5}, {3, 17}, {1, 65}};
-  int taken = 0, all = 0;
-  for (size_t w = 0; w < sizeof width / sizeof width[0]; w++)
-    for (size_t s = 0; s < sizeof size / sizeof size[0]; s++) {
-      int good = one_shape(k, size[s][0], size[s][1], width[w]);
-      if (good < 0) return SONDE_FAIL;
-      taken += good;
-      all++;
-    }
-  if (!taken) return kit_fail(k, "it refuses all of %d shapes", all);
-  return taken == all ? SONDE_PASS
-                      : kit_pass(k, "%d of %d shapes taken, the others refused with a reason", taken, all);
+  static const int64_t large[][3] = {{2, 130, 64}, {1, 2, 257}, {2, 3, 512}};   /* long, or wide */
+  enum { WIDTHS = sizeof width / sizeof width[0], SIZES = sizeof size / sizeof size[0], LARGE = sizeof large / sizeof large[0] };
+  int taken = 0;
+  for (int j = 0; j < WIDTHS * SIZES + LARGE; j++) {
+    const int64_t *s = j < WIDTHS * SIZES ? size[j % SIZES] : large[j - WIDTHS * SIZES];
+    int good = one_shape(k, s[0], s[1], j < WIDTHS * SIZES ? width[j / SIZES] : s[2]);
+    if (good < 0) return SONDE_FAIL;
+    taken += good;
+  }
+  if (!taken) return kit_fail(k, "it refuses all of %d shapes", WIDTHS * SIZES + LARGE);
+  return taken == WIDTHS * SIZES + LARGE ? SONDE_PASS
+                                         : kit_pass(k, "%d of %d shapes taken, the others refused with a reason", taken,
+                                                    WIDTHS * SIZES + LARGE);
 }
 
 static double largest(const float *a, const float *b, int64_t n) {
@@ -85,8 +91,7 @@ static double largest(const float *a, const float *b, int64_t n) {
   return most;
 }
 
-/* Does moving leaf i change the result? 1, 0, or -1: no memory or a run that failed. */
-static int leaf_counts(rig *r, int i) {
+int kit_leaf_counts(rig *r, int i) {
   int64_t n = rig_count(r, 1 + i), ny = rig_count(r, 0);
   float *v = sonde_tensor_data(r->leaf[i]);
   float *start = sonde_alloc((size_t)n * sizeof *start), *before = sonde_alloc((size_t)ny * sizeof *before);
@@ -112,7 +117,7 @@ int check_effect(kit *k) {
   else if (largest(rig_output(&r, 0), sonde_tensor_data(r.x), rig_count(&r, 0)) < 1e-6)
     outcome = kit_fail(k, "it does nothing: its result is its input");
   for (int i = 0; outcome == SONDE_PASS && i < r.n; i++) {
-    int counts = leaf_counts(&r, i);
+    int counts = kit_leaf_counts(&r, i);
     if (counts < 0) outcome = reason(k, &r, "");
     else if (!counts)
       outcome = kit_fail(k, "%s '%s' has no effect on the result", i ? "parameter" : "input", r.name[i]);
@@ -138,6 +143,32 @@ int check_causal(kit *k) {
     if (rig_run(&r)) outcome = reason(k, &r, "");
     else if (largest(before, rig_output(&r, 0), n) > 1e-5 * largest(before, NULL, n))
       outcome = kit_fail(k, "it looks ahead: token %lld changes the result of earlier tokens", (long long)t);
+  }
+  sonde_release(before);
+  rig_drop(&r);
+  return outcome;
+}
+
+/* What is said of sample 1 must leave samples 0 and 2 as they were, results and gradients of x. */
+int check_batch(kit *k) {
+  rig_spec spec = rig_usual(k);
+  rig r;
+  int outcome = SONDE_PASS;
+  spec.batch = 3, spec.context = 7, spec.grad = 1;
+  int64_t sample = spec.context * spec.width, n = spec.batch * sample;
+  float *before = sonde_alloc(2 * (size_t)n * sizeof *before);
+  if (!before) return kit_fail(k, "no memory");
+  if (rig_make(k, k->ctx, &spec, &r) || rig_run(&r)) outcome = reason(k, &r, "");
+  else {
+    float *x = (float *)sonde_tensor_data(r.x) + sample, *u = (float *)sonde_tensor_data(r.u) + sample;
+    for (int i = 0; i <= r.has_grad; i++) memcpy(before + i * n, rig_output(&r, i), (size_t)n * sizeof *before);
+    for (int64_t j = 0; j < sample; j++) x[j] = 3 - x[j], u[j] = 5 + u[j];
+    if (rig_run(&r)) outcome = reason(k, &r, "");
+    for (int i = 0; i <= r.has_grad && outcome == SONDE_PASS; i++)
+      for (int64_t at = 0; at < n && outcome == SONDE_PASS; at += 2 * sample)
+        if (!(largest(before + i * n + at, rig_output(&r, i) + at, sample) <= 1e-5 * largest(before + i * n, NULL, n)))
+          outcome = kit_fail(k, "sample 1 of the batch changes %s sample %lld", i ? "the gradient of x in" : "the result of",
+                             (long long)(at / sample));
   }
   sonde_release(before);
   rig_drop(&r);

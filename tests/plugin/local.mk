@@ -13,7 +13,9 @@ test_plugins = \
   %D%/broken/crash_in_run.c %D%/broken/crash_in_update.c %D%/broken/deep_stack.c %D%/broken/dies_at_load.c \
   %D%/broken/endless.c %D%/broken/exits.c %D%/broken/exits_at_load.c %D%/broken/foreign_op.c \
   %D%/broken/hangs.c %D%/broken/hidden_state.c %D%/broken/identity.c %D%/broken/idle_option.c %D%/broken/idle_weight.c \
-  %D%/broken/ignores_decay.c %D%/broken/ignores_scale.c %D%/broken/leaks.c %D%/broken/little_scratch.c %D%/broken/looks_ahead.c \
+  %D%/broken/ignores_decay.c %D%/broken/ignores_decay_whole.c %D%/broken/ignores_scale_ahead.c \
+  %D%/broken/late_rows.c %D%/broken/leaks_over_batch.c %D%/broken/odd_tail.c %D%/broken/one_column.c \
+  %D%/broken/untrained_gain.c %D%/broken/wide_tail.c %D%/broken/ignores_scale.c %D%/broken/leaks.c %D%/broken/little_scratch.c %D%/broken/looks_ahead.c \
   %D%/broken/looks_ahead_last.c \
   %D%/broken/loops_at_entry.c %D%/broken/lost_scale.c %D%/broken/missing_symbol.c %D%/broken/moves_at_rest.c %D%/broken/newer_minor.c \
   %D%/broken/no_entry.c %D%/broken/no_functions.c %D%/broken/no_gradient.c %D%/broken/no_range.c %D%/broken/no_reason.c \
@@ -24,9 +26,10 @@ test_plugins = \
   %D%/broken/wrong_major.c %D%/broken/wrong_shape.c %D%/modules/bounded.c \
   plugins/template/attention.c plugins/template/attention_primitive.c plugins/template/ffn.c \
   plugins/template/ffn_primitive.c plugins/template/norm.c plugins/template/norm_primitive.c plugins/template/optimizer.c
-EXTRA_DIST += $(test_plugins) %D%/broken/broken.h
+EXTRA_DIST += $(test_plugins) %D%/broken/broken.h %D%/broken/doubled.h
 
-%D%/broken/.built: $(test_plugins) src/sonde.h src/sonde_plugin.h src/sonde_build.h %D%/broken/broken.h
+%D%/broken/.built: $(test_plugins) src/sonde.h src/sonde_plugin.h src/sonde_build.h %D%/broken/broken.h \
+  %D%/broken/doubled.h
 	$(AM_V_GEN)$(MKDIR_P) %D%/broken %D%/modules %D%/template && \
 	for f in $(test_plugins); do \
 	  $(CC) $(CFLAGS) -Wall -Wextra -fPIC -shared -fvisibility=hidden -I$(top_srcdir)/src \
