@@ -270,3 +270,42 @@ LUA
   [ "$status" -eq 1 ]
   [[ "$stderr" == *"from runs/y/base/model: its model has another shape of '"* ]]
 }
+
+@test "a flipped bit anywhere in a run folder: the same bits, or a line that says what is damaged" {
+  whole=$(train a steps=12)
+  cp -a runs kept
+  cat > flip.lua <<'LUA'
+local path, at = arg[1], tonumber(arg[2])
+local file = assert(io.open(path, "rb"))
+local text = file:read "a"
+file:close()
+at = #text > 0 and at * 7919 % #text + 1 or 1
+file = assert(io.open(path, "wb"))
+file:write(text:sub(1, at - 1), string.char((text:byte(at) or 0) ~ 1 << at % 7), text:sub(at + 1))
+file:close()
+LUA
+  (cd kept && find . -type f -not -name 'sonde.db-*') > files
+  [ "$(wc -l < files)" -ge 10 ]
+  same=0 refused=0
+  while read -r file; do
+    for at in 1 2; do
+      rm -r runs
+      cp -a kept runs
+      "$SONDE" run flip.lua "runs/$file" "$at"
+      status=0
+      result=$(train a steps=12) || status=$?
+      echo "$file $at: $status $result"
+      cat err
+      if [ "$status" -eq 0 ]; then
+        [ "$result" = "$whole" ]
+        same=$((same + 1))
+      else
+        [ "$status" -eq 1 ]
+        [ "$(grep -c '^sonde: ' err)" -eq "$((1 + $(grep -c '^sonde: warning' err || true)))" ]
+        refused=$((refused + 1))
+      fi
+      [[ "$file" != */checkpoint-* ]] || [ "$status" -eq 1 ]
+    done
+  done < files
+  [ "$same" -gt 0 ] && [ "$refused" -ge 8 ]
+}
