@@ -299,7 +299,7 @@ function config.write(model, before)
     for name in pairs(rope.keys) do keys[name] = nil end
     for name, value in pairs(rope.write(turned)) do keys[name] = value end
   end
-  for name, value in pairs { attention_bias = false, mlp_bias = false, attention_dropout = 0, use_cache = true,
+  for name, value in pairs { attention_bias = false, mlp_bias = false, attention_dropout = 0,
     initializer_range = model.config.init_std } do
     if keys[name] == nil then keys[name] = value end
   end

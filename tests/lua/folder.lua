@@ -497,6 +497,24 @@ function TestNames:test_a_bare_model_and_tensors_without_effect()
     renamed({}, function(name) return name end, { ["model.layers.0.extra.weight"] = "model.norm.weight" }))
 end
 
+-- More shards than the reader has room for at first, each tensor in its own.
+function TestNames:test_a_shard_for_each_tensor()
+  local dir, map = foreign("bf16", {}, true), {}
+  local model = sonde.load(dir)
+  local whole, list = losses(model), model:params():list()
+  os.remove(dir .. "/model.safetensors")
+  for i, param in ipairs(list) do
+    map[param.name] = string.format("model-%05d-of-%05d.safetensors", i, #list)
+    core.weights_save(dir .. "/" .. map[param.name], { param.name }, { model:params():find(param.name) }, { "bf16" })
+  end
+  lu.assertTrue(#list > 20)
+  core.json_save(dir .. "/model.safetensors.index.json", { metadata = { total_size = 1 }, weight_map = map })
+  lu.assertEquals(losses(sonde.load(dir)), whole)
+  sonde.load(dir):save(dir)
+  for _, file in pairs(map) do lu.assertFalse(core.exists(dir .. "/" .. file)) end
+  lu.assertEquals(losses(sonde.load(dir)), whole)
+end
+
 -- ---- what is no model folder ----------------------------------------------------------------------------------
 
 TestHints = {}

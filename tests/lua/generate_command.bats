@@ -75,3 +75,45 @@ refuses() {   # TEXT OPTIONS...
   [ "$status" -eq 0 ]
   [[ $stderr =~ "sonde: note: texts of "4[1-9]" tokens are longer than the 24 the model was made for" ]]
 }
+
+# A model whose next token is known: its blocks add nothing, its embeddings are one-hot, and its head sends each token on.
+@test "a text ends at the folder's end tokens, and at those of --stop" {
+  cat > chain.lua <<'LUA'
+local sonde, core = require "sonde", require "sonde.core"
+local tokenizer = core.tokenizer_train({ core.read_file "text.txt" }, { vocab = 270, special = { "<|endoftext|>", "<|turn|>" } })
+local V = tokenizer:vocab() + 3      -- padded: three ids without a token
+local model = sonde.transformer { vocab = V, width = V, depth = 1, heads = 1, head_dim = 2, ffn_hidden = 2, context = 64 }
+local params = model:init():params()
+for _, param in ipairs(params:list()) do
+  if not param.name:find "norm" then params:find(param.name):fill(0) end
+end
+local function id(text) return tokenizer:special(text) or tokenizer:encode(text):values()[1] end
+local chain = { "q", "w", "<|turn|>", "y", 271, "z", "<|endoftext|>", "j", "x" }
+for k, word in ipairs(chain) do chain[k] = type(word) == "number" and V - 1 or id(word) end
+for k = 1, V do params:find("model.embed_tokens.weight"):set((k - 1) * V + k, 1) end
+for k = 1, #chain - 1 do params:find("lm_head.weight"):set(chain[k + 1] * V + chain[k] + 1, 9) end
+model:save("chain", { tokenizer = tokenizer })
+LUA
+  "$SONDE" run chain.lua
+  text() { "$SONDE" generate --model chain --prompt q --temperature 0 --tokens 8 "$@" 2> /dev/null; }
+  ids() { sed -i "s/\"eos_token_id\": [^,]*,/\"eos_token_id\": $1,/" chain/config.json; }
+  turn=$(field chain/tokenizer.json "(function() for _, t in ipairs(f.added_tokens) do if t.content == '<|turn|>' then return t.id end end end)()")
+  [ "$(text)" = qwyz ]                       # what has no token is no text
+  [ "$(text --stop "<|turn|>")" = qw ]
+  [ "$(text --stop "$turn")" = qw ]
+  [ "$(text --stop y)" = qw ]
+  [ "$(text --stop yz)" = qw ]
+  [ "$(text --stop zz --stop wy)" = q ]
+  [ "$(text --stop yq)" = qwyz ]             # what only might have been its beginning is printed in the end
+  [ "$(text --prompt w --stop yz | head -1)" = "$(printf 'qw\n' | head -1)" ]
+  ids "$turn"
+  [ "$(text)" = qw ]
+  ids -1
+  [ "$(text)" = qwyzjx ] || [[ "$(text)" == qwyzjx* ]]
+  echo "{\"eos_token_id\": [$turn, 5]}" > chain/generation_config.json
+  [ "$(text)" = qw ]
+  [ "$(text --json | sed -n 's/^ *"text": "\(.*\)".*/\1/p')" = w ]
+  rm chain/generation_config.json
+  run text --stop ""
+  [ "$status" -ne 0 ]
+}
