@@ -1,6 +1,7 @@
 /* plan_alone.c - the values of a graph without a plan: each op's kernel called by itself (see plan_graph.h). */
 #include "config.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,10 +77,22 @@ static double jitter(uint64_t *state) {
   return (double)(*state >> 11) / (double)((uint64_t)1 << 52) - 1;
 }
 
-static void disturb(void *x, const sonde_shape *s, double noise, uint64_t *state) {
+/* The largest input of an op whose kernel may round inside: what cancels to 0 by itself then need not. */
+static double inside(const sonde_node *n, const void *const *in) {
+  double size = 0;
+  if (n->kind != SONDE_KIND_OP || !(n->def->flags & SONDE_OP_BF16_IN)) return 0;
+  for (int j = 0; j < n->n_in; j++)
+    for (int64_t k = 0, count = sonde_shape_count(&n->in[j]->shape); k < count; k++) {
+      double x = fabs(number_at(in[j], n->in[j]->shape.dtype, k));
+      if (x > size && isfinite(x)) size = x;
+    }
+  return size;
+}
+
+static void disturb(void *x, const sonde_shape *s, double noise, double size, uint64_t *state) {
   int64_t n = sonde_shape_count(s);
   for (int64_t k = 0; noise > 0 && s->dtype != SONDE_I32 && k < n; k++) {
-    float v = (float)(number_at(x, s->dtype, k) * (1 + noise * jitter(state)));
+    float v = (float)(number_at(x, s->dtype, k) * (1 + noise * jitter(state)) + 0.2 * noise * size * jitter(state));
     if (s->dtype == SONDE_F32) ((float *)x)[k] = v;
     else sonde_simd_get()->common.to_bf16((uint16_t *)x + k, &v, 1);
   }
@@ -106,7 +119,8 @@ static void compute(const maker *m, alone *a, const sonde_node *n, double noise,
   else if (n->def->flags & SONDE_OP_ELEMENTWISE) run_elementwise(n, in, out[0], step);
   else run_kernel(m, n, in, out, step);
   if (n->kind == SONDE_KIND_CONST) return;
-  for (int k = 0; k < n_out; k++) disturb(out[k], n->kind == SONDE_KIND_OP ? &n->out_shape[k] : &n->shape, noise, state);
+  double size = noise > 0 ? inside(n, in) : 0;
+  for (int k = 0; k < n_out; k++) disturb(out[k], n->kind == SONDE_KIND_OP ? &n->out_shape[k] : &n->shape, noise, size, state);
 }
 
 alone plan_alone(const maker *m, double noise, uint64_t seed, uint64_t step) {
