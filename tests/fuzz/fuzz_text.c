@@ -12,6 +12,8 @@
 #include "io/json.h"
 #include "text/source.h"
 
+const int64_t fuzz_runs = 10000;      /* each input is read four times, through a file */
+
 /* Where jansson takes the object as a whole, sonde_json_member finds in it what jansson does. */
 static void compare_members(const char *text, int64_t size) {
   json_error_t je;
