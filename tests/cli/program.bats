@@ -321,3 +321,57 @@ typed() {
   [ "$status" -ne 0 ] && [ "$status" -ne 137 ]
   [[ "$stderr" == *interrupted && "$stderr" != *fits* ]]
 }
+
+@test "standard files that are closed are no files of ours" {
+  printf 'local sonde = require "sonde"\nlocal core = require "sonde.core"\ncore.warn("a warning")\nprint(1)\n' > words.lua
+  mkdir -p folder
+  (cd folder && "$SONDE" run ../words.lua < ../words.lua 2>&- > ../out.txt)
+  [ "$(cat out.txt)" = 1 ]
+  cat > lock.lua <<'LUA'
+    local sonde = require "sonde"
+    local corpus = sonde.corpus("words.txt", { vocab = 300 })
+    local model = sonde.transformer { vocab = corpus.vocab, width = 8, heads = 1, depth = 1, context = 16 }
+    sonde.train(model, corpus, { steps = 3, batch = 2, dir = "run" })
+LUA
+  for k in $(seq 4000); do printf 'word%d ' $((k * k % 97)); done > words.txt
+  SONDE_CACHE="$PWD/cache" "$SONDE" run lock.lua <&- 2>&- > out.txt
+  grep -qE '^[0-9]+$' run/lock
+  [ "$(wc -l < run/lock)" -eq 1 ]
+  [ "$(tail -c 1 run/config.yaml | wc -l)" -eq 1 ]
+  ! grep -rl "tok/s" run || return 1
+  run --separate-stderr bash -c "'$SONDE' --version >&-"
+  [ "$status" -eq 1 ]
+  [ "$stderr" = "sonde: cannot write to the standard output" ]
+}
+
+@test "memory that runs out at the very start is one line" {
+  ! grep -q '^SANITIZE_FLAGS = *-' "$abs_builddir/Makefile" || skip "a sanitizer has its own realloc"
+  cat > fails.c <<'C'
+    #define _GNU_SOURCE
+    #include <dlfcn.h>
+    #include <errno.h>
+    #include <stdlib.h>
+    void *realloc(void *p, size_t n) {   /* what Lua allocates with */
+      static void *(*next)(void *, size_t);
+      static long calls;
+      if (!next) *(void **)&next = dlsym(RTLD_NEXT, "realloc");
+      if (++calls < atol(getenv("FAIL_AT"))) return next(p, n);
+      errno = ENOMEM;
+      return NULL;
+    }
+C
+  ${CC:-cc} -shared -fPIC -o fails.so fails.c -ldl
+  said=0
+  for at in $(seq 1 3 100) $(seq 101 40 1500); do
+    status=0
+    LD_PRELOAD="$PWD/fails.so" FAIL_AT=$at "$SONDE" --version > out.txt 2> err.txt || status=$?
+    [ "$status" -eq 1 ] && grep -q "^sonde: .*memory" err.txt && [ "$(wc -l < err.txt)" -eq 1 ] || {
+      [ "$status" -eq 0 ] && break
+      echo "at $at: status $status: $(cat err.txt)"
+      return 1
+    }
+    said=$((said + 1))
+  done
+  echo "said $said times"
+  [ "$said" -gt 20 ]
+}
