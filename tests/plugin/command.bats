@@ -194,3 +194,13 @@ LUA
   [[ "$output" == *"# norm/mine: 15 passed, 0 failed, 2 skipped"* ]]
   [[ "$output" == *"parameters: "* ]]
 }
+
+@test "sonde.pc says the prefix that make install is told" {
+  env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C "$abs_builddir" install-pkgconfigDATA prefix=/else/where DESTDIR="$PWD/other"
+  env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C "$abs_builddir" sonde.pc
+  run cat other/else/where/lib/pkgconfig/sonde.pc
+  echo "$output"
+  [ "${lines[0]}" = "prefix=/else/where" ]
+  [[ "$output" == *"plugindir=/else/where/lib/sonde/plugins"* ]]
+  ! grep -q /else/where "$abs_builddir/sonde.pc"
+}
