@@ -99,7 +99,8 @@ static int cached_run(const sonde_call *c) {
 
 static int64_t cached_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
   (void)n_in, (void)out, (void)a;
-  return in[0].dim[0] * in[0].dim[2] * in[1].dim[1] * (int64_t)sizeof(float);
+  double bytes = (double)in[0].dim[0] * (double)in[0].dim[2] * (double)in[1].dim[1] * sizeof(float);
+  return bytes < 1e18 ? (int64_t)bytes : INT64_MAX / 2;      /* which no plan takes */
 }
 
 static double cached_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {

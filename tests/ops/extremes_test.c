@@ -124,7 +124,25 @@ static void every_op_at_the_ends(void **test) {
   sonde_ctx_free(ctx);
 }
 
+/* Inputs that memory could hold, and room to work in that it could not. */
+static void scratch_at_the_ends(void **test) {
+  (void)test;
+  sonde_error err = {0};
+  sonde_ctx *ctx = sonde_ctx_new(1, &err);
+  sonde_graph *g = sonde_graph_new(ctx, &err);
+  const int64_t many = (int64_t)1 << 40, q[4] = {1, 1, many, 2}, cache[4] = {1, many, 1, 2}, one[1] = {1};
+  sonde_shape shapes[3] = {sonde_shape_make(SONDE_F32, 4, q), sonde_shape_make(SONDE_F32, 4, cache), sonde_shape_make(SONDE_I32, 1, one)};
+  sonde_node *in[4] = {sonde_input(g, "q", &shapes[0]), sonde_input(g, "k", &shapes[1]), sonde_input(g, "v", &shapes[1]),
+                       sonde_input(g, "at", &shapes[2])};
+  sonde_node *y = sonde_op(g, "attention_cached", in, 4, NULL);
+  assert_non_null(y);
+  assert_null(sonde_plan_new(g, &y, NULL, 1, NULL, &err));
+  assert_int_equal(err.code, SONDE_ELIMIT);
+  sonde_graph_free(g);
+  sonde_ctx_free(ctx);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_op_at_the_ends)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_op_at_the_ends), cmocka_unit_test(scratch_at_the_ends)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
