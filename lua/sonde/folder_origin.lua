@@ -109,11 +109,12 @@ end
 -- ---- end tokens ----------------------------------------------------------------------------------------------
 
 local function tokens_of(value, where)
-  local list = type(value) == "table" and value or { value }
-  for _, token in ipairs(list) do
+  local list = {}
+  for i, token in ipairs(type(value) == "table" and value or { value }) do
     if type(token) ~= "number" or token ~= math.floor(token) then
       error(core.where() .. where .. ": 'eos_token_id' must be a token or a list of tokens, not " .. tostring(token), 0)
     end
+    list[i] = math.floor(token)
   end
   return list
 end

@@ -58,6 +58,11 @@ local function number(value, name, refuse)
   return value
 end
 
+local function base(value, refuse)
+  if number(value, "rope_theta", refuse) > 0 then return value end
+  refuse("'rope_theta' must be over 0, not " .. tostring(value))      -- 0 would mean no positions at all here
+end
+
 --- The attention's options that a configuration asks for: rope_theta and, where it scales, rope_scaling and its numbers.
 ---@param config table
 ---@param context integer                max_position_embeddings
@@ -66,14 +71,14 @@ end
 function rope.read(config, context, refuse)
   local dict, name = dictionary(config, refuse)
   local outside = config.rope_theta
-  if not dict then return { rope_theta = number(outside == nil and 10000 or outside, "rope_theta", refuse) } end
+  if not dict then return { rope_theta = base(outside == nil and 10000 or outside, refuse) } end
   check_keys(dict, name, refuse)
   local kind = dict.rope_type or dict.type or "default"
   local scheme = schemes[kind]
   if not scheme then
     refuse("the rope scaling '" .. tostring(kind) .. "' is not supported; known: default, linear, llama3")
   end
-  local options, note = { rope_theta = number(dict.rope_theta or outside or 10000, "rope_theta", refuse) }, nil
+  local options, note = { rope_theta = base(dict.rope_theta or outside or 10000, refuse) }, nil
   if outside ~= nil and outside ~= options.rope_theta then
     note = string.format("rope_theta %s does not count: %s has %s", tostring(outside), name, tostring(options.rope_theta))
   end

@@ -425,6 +425,8 @@ function TestKeys:test_other_rotary_schemes_are_refused_by_name()
   } do
     lu.assertErrorMsgContains(case[2], sonde.load, foreign("f32", { rope_parameters = case[1] }))
   end
+  lu.assertErrorMsgContains("'rope_theta' must be over 0, not 0", sonde.load, foreign("f32", { rope_theta = 0 }))
+  lu.assertErrorMsgContains("'rope_theta' must be over 0, not -1", sonde.load, foreign("f32", { rope_parameters = { rope_theta = -1 } }))
 end
 
 -- Both spellings give the same model, which saved and opened again is the same: folded, pruned, by the keys alone.
