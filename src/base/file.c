@@ -239,7 +239,8 @@ FILE *sonde_outfile_stream(sonde_outfile *f) {
 int sonde_sync_folder(const char *path, sonde_error *err) {
   int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0 && errno == EACCES) return SONDE_OK;
-  int rc = fd < 0 || (fsync(fd) && errno != EINVAL) ? sonde_fail_errno(err, SONDE_EIO, "cannot sync the folder '%s'", path) : SONDE_OK;
+  int bad = fd < 0 || (fsync(fd) && errno != EINVAL);
+  int rc = bad ? sonde_fail_errno(err, SONDE_EIO, "cannot sync the folder '%s'", path) : SONDE_OK;
   if (fd >= 0) close(fd);
   return rc;
 }

@@ -48,7 +48,8 @@ static json_t *number_or_null(double v) { return isfinite(v) ? json_real(v) : js
 static int save_state(const char *dir, const sonde_progress *p, sonde_error *err) {
   char path[PATH_BYTES], seed[32];
   snprintf(seed, sizeof seed, "%" PRIu64, p->seed);   /* as text: JSON's integers are signed */
-  json_t *o = json_pack("{s:i, s:I, s:I, s:I, s:s, s:I, s:s, s:f, s:f, s:I, s:o, s:o, s:o, s:I, s:I, s:I}", "format", FORMAT, "step",
+  static const char layout[] = "{s:i, s:I, s:I, s:I, s:s, s:I, s:s, s:f, s:f, s:I, s:o, s:o, s:o, s:I, s:I, s:I}";
+  json_t *o = json_pack(layout, "format", FORMAT, "step",
                         (json_int_t)p->step, "tokens", (json_int_t)p->tokens, "sequence",
                         (json_int_t)p->sequence, "seed", seed, "metrics_bytes", (json_int_t)p->metrics_bytes,
                         "metrics_sha256", p->metrics_sha256, "seconds", p->seconds, "loss_sum", p->loss_sum, "loss_steps", (json_int_t)p->loss_steps,
