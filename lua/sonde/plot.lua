@@ -10,32 +10,24 @@ local plot_svg = require "sonde.plot_svg"
 
 local plot = {}
 
-local function read_all(path)
-  local file = io.open(path, "r")
-  if not file then return "" end
-  local text = file:read("*a")
-  file:close()
-  return text
-end
-
 local function shell_quote(text)
   return "'" .. text:gsub("'", "'\\''") .. "'"
 end
 
+-- The script's file is removed as soon as the shell has opened it: who is killed meanwhile leaves nothing.
+local COMMAND = "exec 3<%s 4>&1; rm -f %s; words=$(LC_ALL=C %s -d - <&3 2>&1 1>&4); printf '\\nwords: %%s' \"$words\""
+
 local function run_gnuplot(program, commands)
-  local script_path, error_path = os.tmpname(), os.tmpname()
-  local script = assert(io.open(script_path, "w"))
+  local path = os.tmpname()
+  local script = assert(io.open(path, "w"))
   script:write(commands, "\n")
   script:close()
   -- -d: no start-up file of the user or the system, so that the same data gives the same bytes everywhere.
-  local pipe = io.popen(("LC_ALL=C %s -d %s 2>%s"):format(shell_quote(program), shell_quote(script_path),
-    shell_quote(error_path)), "r")
+  local pipe = io.popen(COMMAND:format(shell_quote(path), shell_quote(path), shell_quote(program)), "r")
   local output = pipe and pipe:read("*a") or ""
   if pipe then pipe:close() end
-  local complaint = read_all(error_path)
-  os.remove(script_path)
-  os.remove(error_path)
-  return output, complaint
+  os.remove(path)
+  return string.match(output, "^(.*)\nwords: (.*)$")
 end
 
 --- Draws figures in one run of gnuplot.
@@ -50,6 +42,7 @@ function plot.render(figures, program)
     commands[#commands + 1] = (figure.heat and heat_commands or line_commands)(figure, index)
   end
   local output, complaint = run_gnuplot(program, table.concat(commands, "\n"))
+  output, complaint = output or "", complaint or ""
   local svgs = {}
   for document in output:gmatch("<svg.-</svg>") do
     svgs[#svgs + 1] = plot_svg.embed(document, #svgs + 1, figures[#svgs + 1])
