@@ -6,6 +6,7 @@
 local core = require "sonde.core"
 
 local args = {}
+local unpack = table.unpack or unpack    -- luacheck: ignore
 
 ---@class sonde.field
 ---@field name string            key of the table, --name on the command line (with - for _)
@@ -20,6 +21,8 @@ local args = {}
 ---@field fields? sonde.schema   what a table with known keys holds
 ---@field doc string             one line
 ---@field value? string          what help calls the value: "N", "DIR"
+---@field some? boolean          a list must have an entry
+---@field infinite? boolean      a number may be infinite or NaN
 ---@field repeated? boolean      a list that the command line gives one entry at a time
 ---@field hidden? boolean        not shown by help
 
@@ -28,6 +31,15 @@ local args = {}
 
 local function here()
   return core.where()
+end
+
+-- A place is a text, whoever gives it.
+local function placed(where)
+  if not where then return here end
+  return function(path)
+    local at = where(path)
+    return type(at) == "string" and at or ""
+  end
 end
 
 local function find(schema, name)
@@ -80,6 +92,7 @@ local function shown(value)
   if type(value) == "string" then return "'" .. value .. "'" end
   if type(value) == "table" then return "a table" end
   if type(value) == "function" then return "a function" end
+  if type(value) == "userdata" then return "a " .. string.match(tostring(value), "^[^:(]*[^:( ]") end
   return type(value) == "number" and digits(value) or tostring(value)
 end
 
@@ -91,8 +104,11 @@ local type_names = {
 local function is_list(value)
   if type(value) ~= "table" then return false end
   local n = 0
-  for _ in pairs(value) do n = n + 1 end
-  return n == #value
+  for _ in next, value do n = n + 1 end
+  for i = 1, n do
+    if rawget(value, i) == nil then return false end
+  end
+  return true
 end
 
 local fits = {
@@ -105,6 +121,53 @@ local fits = {
   ["function"] = function(v) return type(v) == "function" end,
   any = function() return true end,
 }
+
+--- Makes a kind of object a type of fields: "model", say.
+---@param name string
+---@param words string                    "a model (of sonde.transformer or sonde.load)"
+---@param is fun(value: any): boolean
+function args.kind(name, words, is)
+  type_names[name], fits[name] = words, is
+end
+
+-- The handles of the core, and lists of token ids as they are taken everywhere.
+for name, words in pairs { tensor = "a tensor", graph = "a graph", plan = "a plan", params = "parameters", site = "a site" } do
+  args.kind(name, words, function(v) return type(v) == "userdata" and getmetatable(v) == name end)
+end
+args.kind("node", "a node", core.is_node)
+
+-- Objects of the library: a table is one if it has the class's metatable.
+local classes = {}
+
+for name, words in pairs {
+  model = "a model (of sonde.transformer or sonde.load)", corpus = "a corpus (of sonde.corpus)",
+  sweep = "a sweep (of sonde.sweep)", trial = "a trial, which sweep:run gives its function",
+  block = "the block that a placement is given",
+} do
+  args.kind(name, words, function(v)
+    return type(v) == "table" and classes[name] ~= nil and rawequal(getmetatable(v), classes[name])
+  end)
+end
+
+-- Tokens in a tensor are a text without validation, {handle = tensor, vocab = V}.
+local opened = fits.corpus
+function fits.corpus(v)
+  return opened(v) or type(v) == "table" and getmetatable(v) == nil and fits.tensor(v.handle) and fits.integer(v.vocab)
+end
+
+--- Says what the metatable of a kind of object is. Returns it.
+---@param name string
+---@param class table
+---@return table
+function args.class(name, class)
+  classes[name] = class
+  return class
+end
+
+args.kind("results", "what sweep:results gives with the options of a summary", function(v)
+  return type(v) == "table" and type(rawget(v, "trials")) == "table" and type(rawget(v, "by")) == "table"
+    and rawget(v, "metric") ~= nil
+end)
 
 local function kinds_of(field)
   local kinds = {}
@@ -128,7 +191,9 @@ local check_value
 local function check_range(field, value, refuse)
   if type(value) ~= "number" then return end
   local low, high = field.min, field.max
-  if value - value ~= 0 then refuse("must be a finite number, not " .. (value == value and digits(value) or "NaN")) end
+  if value - value ~= 0 and not field.infinite and field.type ~= "any" then
+    refuse("must be a finite number, not " .. (value == value and digits(value) or "NaN"))
+  end
   if (low and value < low) or (high and value > high) then
     if low and high then refuse("must be between " .. digits(low) .. " and " .. digits(high) .. ", not " .. digits(value)) end
     if low then refuse("must be at least " .. digits(low) .. ", not " .. digits(value)) end
@@ -149,11 +214,12 @@ local function extended(path, key)
   local longer = {}
   for i, part in ipairs(path) do longer[i] = part end
   longer[#longer + 1] = key
+  longer.argument = path.argument
   return longer
 end
 
 local function check_table(schema, given, what, where, path)
-  for key in pairs(given) do
+  for key in next, given do
     if not find(schema, key) then
       local at = extended(path, key)
       error(where(at) .. "unknown option '" .. dotted(at) .. "' of " .. what .. args.hint(key, names_of(schema)), 0)
@@ -176,7 +242,9 @@ end
 
 function check_value(field, value, what, where, path)
   local function refuse(text)
-    error(where(path) .. "option '" .. dotted(path) .. "' of " .. what .. " " .. text, 0)
+    local name = "'" .. dotted(path) .. "'"
+    name = path.argument and what .. ": argument " .. name or "option " .. name .. " of " .. what
+    error(where(path) .. name .. " " .. text, 0)
   end
   local fit
   for _, kind in ipairs(kinds_of(field)) do
@@ -190,34 +258,21 @@ function check_value(field, value, what, where, path)
   check_range(field, value, refuse)
   check_choice(field, value, refuse)
   if fit == "integer" then return math.floor(value) end
+  if fit == "list" and field.some and rawget(value, 1) == nil then refuse("must have at least one entry") end
   if fit == "list" and field.of then
-    local list = {}
-    for i, entry in ipairs(value) do list[i] = check_value(field.of, entry, what, where, extended(path, i)) end
+    local list, i = {}, 1
+    while rawget(value, i) ~= nil do
+      list[i], i = check_value(field.of, rawget(value, i), what, where, extended(path, i)), i + 1
+    end
     return list
   end
   if fit == "table" and field.fields then return check_table(field.fields, value, what, where, path) end
   if fit == "table" and field.each then
     local copy = {}
-    for key, entry in pairs(value) do copy[key] = check_value(field.each, entry, what, where, extended(path, key)) end
+    for key, entry in next, value do copy[key] = check_value(field.each, entry, what, where, extended(path, key)) end
     return copy
   end
   return value
-end
-
---- Refuses an argument that is not the object it must be: a table that has `field`.
----@param value any
----@param field string
----@param what string   the function
----@param how string    what it takes, and where one gets it
-function args.object(value, field, what, how)
-  if type(value) ~= "table" or value[field] == nil then
-    error(core.where() .. what .. " takes " .. how .. ", not " .. shown(value), 0)
-  end
-end
-
---- Refuses what is no model.
-function args.model(value, what)
-  args.object(value, "layers", what, "a model (of sonde.transformer or sonde.load)")
 end
 
 --- Checks `given` against a schema and returns a copy with the defaults filled in. Raises on the first mistake.
@@ -227,7 +282,7 @@ end
 ---@param where? sonde.where    the place of a key; default: the user's line in the script
 ---@return table
 function args.check(schema, given, what, where)
-  where = where or here
+  where = placed(where)
   if given == nil then given = {} end
   if type(given) ~= "table" then
     error(where({}) .. "the options of " .. what .. " must be a table, not " .. shown(given), 0)
@@ -244,7 +299,29 @@ end
 function args.value(field, value, what, where)
   if value == nil then value = field.preset end
   if value == nil and not field.required then return nil end
-  return check_value(field, value, what, where or here, { field.name })
+  return check_value(field, value, what, placed(where), { field.name })
+end
+
+--- Declares what functions of a table take: each becomes one that checks its arguments, by position, and says at the
+--- caller's line what is wrong with which. A list with `of` arrives as a checked copy. takes[name].as: another name.
+---@param t table
+---@param prefix string                       of the functions' names in messages: "sonde.", "model:"
+---@param takes table<string, sonde.schema>
+---@return table t
+function args.declare(t, prefix, takes)
+  for name, fields in pairs(takes) do
+    local f, what = t[name], fields.as or prefix .. name
+    local paths = {}
+    for i, field in ipairs(fields) do paths[i] = { field.name, argument = true } end
+    t[name] = function(...)
+      local given, n = { ... }, math.max(select("#", ...), #fields)
+      for i, field in ipairs(fields) do
+        if given[i] ~= nil or field.required then given[i] = check_value(field, given[i], what, here, paths[i]) end
+      end
+      return f(unpack(given, 1, n))
+    end
+  end
+  return t
 end
 
 -- ---- command lines ---------------------------------------------------------------------------------------

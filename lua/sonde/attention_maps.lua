@@ -98,7 +98,6 @@ end
 ---@param options? table                  see attention_maps.schema
 ---@return sonde.attention_map[]
 function attention_maps.maps(model, tokens, options)
-  args.model(model, "attention_maps")
   options = args.check(attention_maps.schema, options, "attention_maps")
   local ids = check_tokens(model, tokens)
   local n = #ids
@@ -169,4 +168,11 @@ function attention_maps.page(maps, pieces, title, gnuplot)
   return page.figures(title, { html.element("p", { class = "facts" }, html.escape(facts)) }, groups, gnuplot)
 end
 
-return attention_maps
+return args.declare(attention_maps, "sonde.attention_maps.", {
+  maps = {
+    as = "sonde.attention_maps",
+    { name = "model", type = "model", required = true },
+    { name = "tokens", type = "tensor|list", required = true, of = { name = "token", type = "integer" } },
+    { name = "options", type = "table" },
+  },
+})

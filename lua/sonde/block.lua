@@ -1,6 +1,7 @@
 --- block.lua - a block of a transformer while it is traced: what placements build with.
 
 local core = require "sonde.core"
+local args = require "sonde.args"
 
 ---@class sonde.block
 ---@field layer integer     l = 1..L; of the stack it was trained in, for a pruned model
@@ -138,4 +139,17 @@ function block:param(name, dims, role, value)
   return site_of(self, "placement", "placement"):param(name, dims, role, value)
 end
 
-return block
+args.class("block", block)
+
+local self, x = { name = "self", type = "block", required = true }, { name = "x", type = "node", required = true }
+local slot, factor = { name = "slot", type = "string", required = true }, { name = "factor", type = "number" }
+local name = { name = "name", type = "string", required = true }
+
+return args.declare(block, "block:", {
+  norm_in = { self, slot, factor }, norm_out = { self, slot, factor }, attention = { self, x }, ffn = { self, x },
+  lookup = { self, name },
+  param = {
+    self, name, { name = "dims", type = "list", required = true, of = { name = "dim", type = "integer" } },
+    { name = "role", type = "string", required = true }, { name = "value", type = "number" },
+  },
+})

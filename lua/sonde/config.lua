@@ -45,4 +45,6 @@ function config.load(path)
   return settings
 end
 
-return config
+return args.declare(config, "sonde.config.", {
+  load = { as = "sonde.config", { name = "path", type = "string", required = true } },
+})

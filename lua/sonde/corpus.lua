@@ -4,6 +4,7 @@ local core = require "sonde.core"
 local args = require "sonde.args"
 
 local corpus = {}
+local class = args.class("corpus", { __name = "sonde.corpus" })
 
 --- The options of a corpus.
 ---@type sonde.schema
@@ -95,7 +96,7 @@ function corpus.open(source, options, where)
   local facts = handle:facts()
   facts.handle = handle
   facts.tokenizer = handle:tokenizer()
-  return facts
+  return setmetatable(facts, class)
 end
 
 --- Refuses a corpus whose ids are those of another tokenizer than the one that is known of a model: a size alone says
@@ -169,4 +170,9 @@ function corpus.section(section, where)
   return section.source, options
 end
 
-return corpus
+return args.declare(corpus, "sonde.corpus.", {
+  open = {
+    as = "sonde.corpus",
+    { name = "source", type = "string|list" }, { name = "options", type = "table" }, { name = "where", type = "function" },
+  },
+})

@@ -33,7 +33,6 @@ eval.schema = {
 ---@param options? table
 ---@return sonde.evaluation
 function eval.evaluate(model, source, options)
-  args.model(model, "evaluate")
   options = args.check(eval.schema, options, "evaluate")
   local context = options.context or windows.context(model)
   local stream = windows.open(source, model, context)
@@ -60,4 +59,9 @@ function eval.evaluate(model, source, options)
   return result
 end
 
-return eval
+return args.declare(eval, "sonde.", {
+  evaluate = {
+    { name = "model", type = "model", required = true },
+    { name = "source", type = "corpus|tensor|list", required = true }, { name = "options", type = "table" },
+  },
+})

@@ -7,6 +7,7 @@
 local core = require "sonde.core"
 local config = require "sonde.folder_config"
 local origin = require "sonde.folder_origin"
+local args = require "sonde.args"
 
 local folder = {}
 
@@ -324,4 +325,4 @@ function folder.load(dir)
   return folder.read_weights(model, dir)
 end
 
-return folder
+return args.declare(folder, "sonde.", { load = { { name = "dir", type = "string", required = true } } })

@@ -43,17 +43,10 @@ end
 
 local function check_prompts(prompts, model)
   local function refuse(text, ...) error(core.where() .. "generate: " .. string.format(text, ...), 0) end
-  if type(prompts) ~= "table" or #prompts == 0 then
-    refuse("takes a list of prompts, each a list of tokens, not %s",
-      type(prompts) == "table" and "none" or tostring(prompts))
-  end
+  if #prompts == 0 then refuse("takes a list of prompts, each a list of tokens, not none") end
   for k, prompt in ipairs(prompts) do
-    if type(prompt) ~= "table" then refuse("prompt %d is %s; a prompt is a list of tokens", k, tostring(prompt)) end
     if #prompt == 0 then refuse("prompt %d is empty; a prompt needs at least one token", k) end
     for _, token in ipairs(prompt) do
-      if type(token) ~= "number" or token ~= math.floor(token) then
-        refuse("prompt %d holds %s, which is no token", k, tostring(token))
-      end
       if token < 0 or token >= model.config.vocab then
         refuse("token %.0f of prompt %d is outside the vocabulary of %d", token, k, model.config.vocab)
       end
@@ -150,7 +143,6 @@ end
 ---@param options? table          see generate.schema
 ---@return integer[][] tokens, table speed   seconds, prefill_seconds, tokens_per_s; with the option profile, seconds by op
 function generate.tokens(model, prompts, options)
-  args.model(model, "generate")
   options = args.check(generate.schema, options, "generate")
   check_prompts(prompts, model)
   model:init()
@@ -164,4 +156,11 @@ function generate.tokens(model, prompts, options)
     tokens_per_s = speed.seconds > 0 and speed.tokens / speed.seconds or 0, profile = options.profile and speed.profile or nil }
 end
 
-return generate
+local ids = { name = "prompt", type = "list", of = { name = "token", type = "integer" } }
+return args.declare(generate, "sonde.generate.", {
+  tokens = {
+    as = "sonde.generate",
+    { name = "model", type = "model", required = true },
+    { name = "prompts", type = "list", of = ids, required = true }, { name = "options", type = "table" },
+  },
+})

@@ -5,6 +5,7 @@
 
 local core = require "sonde.core"
 require "sonde.fingerprint"     -- before a script runs: what is global now is not the script's
+local args = require "sonde.args"
 require "sonde.node"
 
 ---@class sonde
@@ -111,6 +112,7 @@ end
 ---@param axis? integer   from 1, or negative from the end; default: the last
 ---@return sonde.node
 function sonde.concat(nodes, axis)
+  if not nodes[1] then error(core.where() .. "sonde.concat: there is nothing to put together", 0) end
   local rank = #core.node_dims(nodes[1])
   axis = axis or rank
   if axis < 0 then axis = rank + 1 + axis end
@@ -149,7 +151,7 @@ end
 ---@param tensors? sonde.tensor[]    where outputs are written, by place in the list
 ---@return sonde.plan
 function sonde.plan(outputs, options, tensors)
-  options = require("sonde.args").check({
+  options = args.check({
     { name = "memory_budget", type = "integer", min = 0, doc = "bytes for activations" },
     { name = "recompute", type = "string", choices = { "never", "budget", "always" }, doc = "recompute blocks" },
     { name = "compute", type = "string", choices = { "f32", "bf16" }, doc = "dtype of products" },
@@ -171,5 +173,26 @@ function sonde.value(node, inputs)
   if tensor:count() == 1 then return tensor:get(1) end
   return tensor
 end
+
+-- ---- what they take ----------------------------------------------------------------------------------------
+
+local node, options = { name = "node", type = "node", required = true }, { name = "options", type = "table" }
+local nodes = { name = "nodes", type = "list", of = { name = "entry", type = "node" }, required = true }
+local integers = { name = "integers", type = "list", of = { name = "entry", type = "integer" } }
+
+args.declare(sonde, "sonde.", {
+  tensor = {
+    { name = "dtype", type = "string", required = true },
+    { name = "dims", type = "list", of = integers.of, required = true }, { name = "values", type = "table|number", infinite = true },
+  },
+  tokenizer = { { name = "path", type = "string", required = true } },
+  modules = { { name = "kind", type = "string" } },
+  op = { { name = "name", type = "string", required = true }, nodes,
+    { name = "numbers", type = "list", of = { name = "entry", type = "number", infinite = true } }, integers },
+  concat = { nodes, { name = "axis", type = "integer" } },
+  grad = { node, nodes, { name = "upstream", type = "node" } },
+  plan = { nodes, options, { name = "tensors", type = "table" } },
+  value = { node, { name = "inputs", type = "table" } },
+})
 
 return sonde

@@ -110,4 +110,9 @@ initpolicy.register("deepnorm_paper", function(place)
   return xavier_branches(place, (8 * place.depth) ^ 0.25)
 end)
 
-return initpolicy
+return args.declare(initpolicy, "sonde.init.", {
+  register = {
+    as = "sonde.init",
+    { name = "name", type = "string", required = true }, { name = "policy", type = "function", required = true },
+  },
+})

@@ -1,6 +1,7 @@
 --- model.lua - a model: its parameters and its traces. How it lies on disk is in folder.lua.
 
 local core = require "sonde.core"
+local args = require "sonde.args"
 local initpolicy = require "sonde.initpolicy"
 local sorted_keys = require "sonde.sorted_keys"
 
@@ -202,5 +203,23 @@ end
 function model:end_tokens()
   return require("sonde.folder_origin").end_tokens(self)
 end
+
+args.class("model", model)
+
+local self = { name = "self", type = "model", required = true }
+local options = { name = "options", type = "table" }
+local block = { name = "block", type = "integer", required = true, min = 0 }
+
+args.declare(model, "model:", {
+  __tostring = { self }, params = { self }, init = { self }, refresh = { self }, fold = { self }, count = { self },
+  check_finite = { self }, tokenizer = { self }, end_tokens = { self }, has_tokenizer = { self },
+  trace = { self, options }, mismatch = { self, block, block },
+  policy = { self, { name = "layer", type = "integer", required = true }, { name = "depth", type = "integer" } },
+  leaf = {
+    self, { name = "graph", type = "graph", required = true }, { name = "name", type = "string", required = true },
+    { name = "dims", type = "list", required = true }, { name = "role", type = "string", required = true },
+  },
+  save = { self, { name = "dir", type = "string", required = true }, options },
+})
 
 return model

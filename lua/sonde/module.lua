@@ -37,7 +37,7 @@ end
 
 local function register(kind, name, info, build)
   if type(info) == "function" then info, build = {}, info end
-  if type(name) ~= "string" or type(build) ~= "function" then
+  if type(build) ~= "function" then
     error(core.where() .. "sonde." .. kind .. "(name, [info,] function(site, options, x) ... end)", 0)
   end
   info = args.check(info_schema, info, kind .. " '" .. name .. "'")
@@ -126,4 +126,10 @@ function module.resolve(kind, given, shared, asked, where)
   return { name = name, options = placed(where, core.module_values, kind, name, options) }
 end
 
-return module
+local name = { name = "name", type = "string", required = true }
+local info = { name = "info", type = "table|function", required = true }
+local build = { name = "build", type = "function" }
+
+return args.declare(module, "sonde.", {
+  norm = { name, info, build }, attention = { name, info, build }, ffn = { name, info, build },
+})

@@ -4,6 +4,7 @@
 -- broadcast by numpy's rule. An operand may be a number wherever an elementwise op takes a second node.
 
 local core = require "sonde.core"
+local args = require "sonde.args"
 local sorted_keys = require "sonde.sorted_keys"
 
 ---@class sonde.node
@@ -411,6 +412,48 @@ function node:graph()
   return core.node_graph(self)
 end
 
+-- ---- what they take ----------------------------------------------------------------------------------------
+
+local function required(name, kind) return { name = name, type = kind, required = true } end
+
+local self = required("self", "node")
+local other = { name = "other", type = "node|number", required = true, infinite = true }
+local scale = { name = "a", type = "number", required = true, infinite = true }
+local shift = { name = "b", type = "number", required = true, infinite = true }
+local integer = { name = "entry", type = "integer" }
+local dims = { name = "dims", type = "list", of = integer, required = true }
+local axes = { name = "axes", type = "integer|list", of = integer }
+local options, eps = { name = "options", type = "table" }, { name = "eps", type = "number" }
+
+local takes = {
+  affine = { self, scale, shift },
+  max = { self, other }, min = { self, other }, greater = { self, other },
+  where = { self, required("a", "node"), required("b", "node") },
+  swiglu = { self, required("up", "node") },
+  sum = { self, axes }, mean = { self, axes }, amax = { self, axes },
+  variance = { self, axes, { name = "biased", type = "boolean" } },
+  reshape = { self, dims }, expand = { self, dims },
+  permute = { self, { name = "order", type = "list", of = integer, required = true } },
+  transpose = { self, { name = "a", type = "integer" }, { name = "b", type = "integer" } },
+  slice = { self, required("axis", "integer"), required("first", "integer"), { name = "last", type = "integer" } },
+  cast = { self, required("dtype", "string") },
+  matmul = { self, required("w", "node"), options }, linear = { self, required("w", "node") },
+  gather = { self, required("index", "node") },
+  rmsnorm = { self, required("gain", "node"), eps },
+  layernorm = { self, required("gain", "node"), required("bias", "node"), eps },
+  rope = { self, { name = "theta", type = "number" }, { name = "offset", type = "integer" } },
+  attention = { self, required("k", "node"), required("v", "node"), options },
+  cross_entropy = { self, required("targets", "node") },
+  lm_loss = { self, required("w", "node"), required("targets", "node") },
+  dropout = { self, required("p", "number"), { name = "seed", type = "integer" } },
+  name = { self, required("name", "string") },
+  result = { self, required("i", "integer") },
+  grad = { self, { name = "wrt", type = "list", of = { name = "entry", type = "node" }, required = true },
+    { name = "upstream", type = "node" } },
+}
+for name in pairs(node) do takes[name] = takes[name] or { self } end
+args.declare(node, "node:", takes)
+
 -- ---- the metatable ------------------------------------------------------------------------------------------
 
 local function unknown_method(_, key)
@@ -424,5 +467,6 @@ core.node_operators {
   __index = node, __add = add, __sub = sub, __mul = mul, __div = div, __pow = pow,
   __unm = function(a) return op("neg", { a }) end,
 }
+core.node_operators = nil
 
 return node

@@ -24,9 +24,7 @@ local placements = {}
 ---@param build fun(block: sonde.block, x: sonde.node): sonde.node
 ---@param options? sonde.placement_options
 function placement.register(name, build, options)
-  if type(name) ~= "string" then error(core.where() .. "placement: the name must be a string, not " .. tostring(name), 0) end
   if placements[name] then error(core.where() .. "the placement '" .. name .. "' exists already", 0) end
-  if type(build) ~= "function" then error(core.where() .. "a placement is a function of a block and x", 0) end
   options = options or {}
   placements[name] = {
     build = build, init = options.init or "normal", options = options.options or {}, check = options.check,
@@ -187,4 +185,10 @@ placement.register("linear", function(block, x)
   return x + x:linear(map) + block:param("bias", { block.width }, "bias", 0)
 end)
 
-return placement
+return args.declare(placement, "sonde.placement.", {
+  register = {
+    as = "sonde.placement",
+    { name = "name", type = "string", required = true }, { name = "build", type = "function", required = true },
+    { name = "options", type = "table" },
+  },
+})

@@ -102,7 +102,6 @@ end
 ---@param options? {tokens: integer, context: integer, batch: integer, seed: integer, progress: function}
 ---@return table<string, table> values, table details
 function probe.probe(model, source, wanted, options)
-  args.model(model, "probe")
   if wanted == nil or type(wanted) == "table" and #wanted == 0 then
     error(core.where() .. "probe takes a list of probes after the tokens, such as { \"variance\" }; "
       .. "sonde.probes.names() lists them", 0)
@@ -135,4 +134,10 @@ function probe.probe(model, source, wanted, options)
   return values, details
 end
 
-return probe
+return args.declare(probe, "sonde.", {
+  probe = {
+    { name = "model", type = "model", required = true },
+    { name = "source", type = "corpus|tensor|list", required = true },
+    { name = "probes", type = "list" }, { name = "options", type = "table" },
+  },
+})

@@ -14,7 +14,7 @@ local prune = {}
 prune.schema = {
   { name = "strategy", type = "string", required = true, choices = strategy.names, doc = "which blocks go" },
   { name = "remove", type = "integer", min = 1, required = true, doc = "how many blocks go" },
-  { name = "text", type = "any",
+  { name = "text", type = "corpus|tensor|list",
     doc = "what strategies measure, maps are fitted and the loss is told on: as for sonde.probe" },
   { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take" },
   { name = "context", type = "integer", min = 2,
@@ -24,7 +24,7 @@ prune.schema = {
     doc = "what comes in the place of a run of blocks: nothing, or one linear map fitted on the text" },
   { name = "heal", type = "table",
     doc = "train afterwards: options of sonde.train (tokens or steps), lora = rank, alpha" },
-  { name = "heal_text", type = "any", doc = "corpus to train on" },
+  { name = "heal_text", type = "corpus", doc = "corpus to train on" },
   { name = "progress", type = "function", doc = "called with the share of the measuring that is done, and a word for it" },
 }
 
@@ -192,4 +192,11 @@ function prune.prune(model, options)
   return smaller, facts
 end
 
-return prune
+return args.declare(prune, "sonde.", {
+  prune = { { name = "model", type = "model", required = true }, { name = "options", type = "table" } },
+  heal = {
+    { name = "model", type = "model", required = true }, { name = "corpus", type = "corpus", required = true },
+    { name = "heal", type = "table", required = true },
+    { name = "neighbours", type = "list", of = { name = "block", type = "integer", min = 0 } },
+  },
+})

@@ -28,7 +28,6 @@ local strategies = {}
 ---@param options? sonde.strategy_options
 function strategy.register(name, choose, options)
   if strategies[name] then error(core.where() .. "the strategy '" .. name .. "' exists already", 0) end
-  if type(choose) ~= "function" then error(core.where() .. "a strategy is a function of a task", 0) end
   options = args.check({
     { name = "text", type = "boolean", preset = false, doc = "whether it measures on text" },
     { name = "doc", type = "string", preset = "", doc = "one line on what it removes" },
@@ -142,4 +141,10 @@ strategy.register("random", function(task)
   return chosen
 end, { doc = "blocks drawn by the seed" })
 
-return strategy
+return args.declare(strategy, "sonde.prune_strategy.", {
+  register = {
+    as = "sonde.prune_strategy",
+    { name = "name", type = "string", required = true }, { name = "choose", type = "function", required = true },
+    { name = "options", type = "table" },
+  },
+})

@@ -3,6 +3,7 @@
 -- render is a function of its data alone: the same data gives the same bytes. It reads no clock and no network;
 -- gnuplot is the one program it calls. The data's fields are described in report_data.lua.
 
+local args = require "sonde.args"
 local html = require "sonde.report_html"
 local page = require "sonde.report_page"
 local report_data = require "sonde.report_data"
@@ -200,4 +201,9 @@ function report.text(data)
   return table.concat(texts, "\n")
 end
 
-return report
+local data = { name = "data", type = "results", required = true }
+
+return args.declare(report, "sonde.report.", {
+  render = { data, { name = "options", type = "table" } }, text = { data },
+  tables = { data },
+})

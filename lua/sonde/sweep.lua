@@ -90,6 +90,7 @@ end
 --- of such lists (a matrix) in probes/NAME.json.
 ---@param values table<string, any>
 function trial_methods:report(values)
+  if not self.run then error(core.where() .. "trial:report: the trial '" .. self.id .. "' is not running", 0) end
   collect.check_results(values)
   local scalars = {}
   for name, value in pairs(values) do
@@ -316,7 +317,6 @@ end
 ---@param f fun(trial: sonde.trial, params: table)
 ---@return sonde.sweep
 function methods:run(f)
-  if type(f) ~= "function" then error(core.where() .. "sweep:run takes a function of a trial and its parameters", 0) end
   if require("sonde.settings").given.retry ~= nil then self.retry = require("sonde").settings.retry == true end
   self:check()
   sweep_changes.check(self, f, script_mark())
@@ -366,9 +366,9 @@ end
 --- The options of a summary.
 ---@type sonde.schema
 sweep.summary_schema = {
-  { name = "by", type = "list", required = true, of = { name = "name", type = "string", doc = "a parameter" },
+  { name = "by", type = "list", some = true, required = true, of = { name = "name", type = "string", doc = "a parameter" },
     doc = "parameters for the lines and, if there is a second, the columns" },
-  { name = "metric", type = "string|list", required = true, of = { name = "name", type = "string", doc = "a metric" },
+  { name = "metric", type = "string|list", some = true, required = true, of = { name = "name", type = "string", doc = "a metric" },
     doc = "the reported number to compare, or several" },
   { name = "where", type = "table", doc = "fixed values of further parameters" },
   { name = "higher", type = "boolean|list", preset = false, of = { name = "name", type = "string", doc = "a metric" },
@@ -378,7 +378,7 @@ sweep.summary_schema = {
     doc = "the value of panels, or else of the first of by, that the others are compared with" },
   { name = "percent", type = "boolean", preset = false, doc = "show differences in percent of the reference" },
   { name = "intervals", type = "boolean", preset = false, doc = "bars of figures are 95 % intervals, not ± 1 sd" },
-  { name = "beside", type = "table", doc = "results of another sweep to show below: sweep:results of it" },
+  { name = "beside", type = "results", doc = "results of another sweep to show below: sweep:results of it" },
   { name = "file", type = "string", preset = "report.html", doc = "name of the page in the sweep's folder" },
   { name = "csv", type = "boolean", preset = false, doc = "write the page's tables as CSV beside it: report-trials.csv, .." },
 }
@@ -410,5 +410,22 @@ function methods:summary(options)
   print("report: " .. path)
   return path
 end
+
+args.class("sweep", methods)
+args.class("trial", trial_methods)
+
+local self, options = { name = "self", type = "sweep", required = true }, { name = "options", type = "table" }
+local f = { name = "f", type = "function", required = true }
+
+args.declare(methods, "sweep:", {
+  check = { self, { name = "f", type = "function" } }, run = { self, f }, plan = { self, f },
+  results = { self, options }, summary = { self, options },
+})
+args.declare(trial_methods, "trial:", {
+  report = {
+    { name = "self", type = "trial", required = true },
+    { name = "values", type = "table", required = true, each = { name = "value", type = "any" } },
+  },
+})
 
 return sweep

@@ -28,7 +28,7 @@ trace.__index = trace
 trace.schema = {
   { name = "batch", type = "integer", min = 1, max = 1048576, preset = 1, doc = "sequences B" },
   { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens T of a sequence; default: the model's context" },
-  { name = "graph", type = "any",
+  { name = "graph", type = "graph",
     doc = "graph of an earlier trace of the same shape to append to; its values keep their names" },
   { name = "dropout", type = "boolean", preset = false, doc = "apply the model's dropout (training)" },
   { name = "skip", type = "list", preset = {}, of = { name = "block", type = "integer", min = 0, doc = "a block" },

@@ -422,8 +422,6 @@ end
 ---@param where? sonde.where     the place of an option, for messages; default: the user's line
 ---@return sonde.training
 function train.train(model, corpus, options, where)
-  args.model(model, "train")
-  args.object(corpus, "vocab", "train", "a corpus (of sonde.corpus)")
   require("sonde.fold").refuse(model)
   local o = train.resolve(model, options, where)
   if o.save then core.check_folder(o.save) end
@@ -448,4 +446,9 @@ function train.train(model, corpus, options, where)
   return result
 end
 
-return train
+return args.declare(train, "sonde.", {
+  train = {
+    { name = "model", type = "model", required = true }, { name = "corpus", type = "corpus", required = true },
+    { name = "options", type = "table" }, { name = "where", type = "function" },
+  },
+})

@@ -165,4 +165,6 @@ function transformer.new(options, where)
   return model.new(config, layers, final)
 end
 
-return transformer
+return args.declare(transformer, "sonde.transformer.", {
+  new = { as = "sonde.transformer", { name = "options", type = "any" }, { name = "where", type = "function" } },
+})

@@ -37,7 +37,7 @@ end
 ---@return userdata
 function windows.open(source, model, context)
   local vocab = model.config.vocab
-  if type(source) == "table" and source.handle and source.validation.tokens < 2 then
+  if type(source) == "table" and source.handle and source.validation and source.validation.tokens < 2 then
     error(core.where() .. "corpus '" .. source.spec .. "' has no validation text: " .. source.train.documents
       .. " documents, of which the option validation keeps a share; give it more, or evaluate on another text", 0)
   end

@@ -306,12 +306,12 @@ typed() {
     refuses 1 "missing.lua:2: $2" "$SONDE" run missing.lua
     one_line
   }
-  refuse_line 'sonde.train(nil, nil, { steps = 3 })' "train takes a model"
-  refuse_line 'sonde.train(sonde.transformer { vocab = 300, width = 8, depth = 1 }, nil, { steps = 3 })' "train takes a corpus"
-  refuse_line 'sonde.evaluate(nil, { 1, 2 })' "evaluate takes a model"
-  refuse_line 'sonde.load()' "load takes the path"
-  refuse_line 'sonde.placement(nil, print)' "placement: the name must be a string"
-  refuse_line 'sonde.tensor(nil, { 1 })' ""
+  refuse_line 'sonde.train(nil, nil, { steps = 3 })' "sonde.train: argument 'model' must be a model (of sonde.transformer or sonde.load), not nil"
+  refuse_line 'sonde.train(sonde.transformer { vocab = 300, width = 8, depth = 1 }, nil, { steps = 3 })' "sonde.train: argument 'corpus' must be a corpus (of sonde.corpus), not nil"
+  refuse_line 'sonde.evaluate(nil, { 1, 2 })' "sonde.evaluate: argument 'model' must be a model"
+  refuse_line 'sonde.load()' "sonde.load: argument 'dir' must be a string, not nil"
+  refuse_line 'sonde.placement(nil, print)' "sonde.placement: argument 'name' must be a string, not nil"
+  refuse_line 'sonde.tensor(nil, { 1 })' "sonde.tensor: argument 'dtype' must be a string, not nil"
 }
 
 @test "a request to stop ends the planning of a step, and is not taken for one that does not fit" {

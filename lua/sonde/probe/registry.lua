@@ -50,8 +50,8 @@ end
 ---@param name string
 ---@param info table     definition, unit, source, axes, note; outputs, or jobs, value, prepare, measure
 function registry.register(name, info)
-  if type(name) ~= "string" or not string.find(name, "^[%a][%w_]*$") then
-    error(core.where() .. "'" .. tostring(name) .. "' is no name for a probe; letters, digits and _ make one", 0)
+  if not string.find(name, "^[%a][%w_]*$") then
+    error(core.where() .. "'" .. name .. "' is no name for a probe; letters, digits and _ make one", 0)
   end
   if probes[name] then error(core.where() .. "the probe '" .. name .. "' exists already", 0) end
   info = args.check(schema, info, "probe '" .. name .. "'")
@@ -98,4 +98,10 @@ function registry.first(axis)
   return axis == "blocks n" and 1 or 0
 end
 
-return registry
+return args.declare(registry, "sonde.probes.", {
+  register = { { name = "name", type = "string", required = true }, { name = "info", type = "table", required = true } },
+  rows = {
+    { name = "list", type = "list", required = true },
+    { name = "counts", type = "list", required = true, of = { name = "count", type = "integer", min = 0, max = 1048576 } },
+  },
+})
