@@ -46,8 +46,8 @@ static int own_folder(char *out, size_t size, int *is_library) {
   return snprintf(out, size, "%s", real) < (int)size;
 }
 
-/* *text: <build>/sonde-paths when `folder` is a build tree (or its .libs), lines "lua FOLDER" and "plugin FOLDER"; NULL
- * when it is none. A tree whose paths cannot be read is a failure: the installed ones are another Sonde's. */
+/* *text: <build>/sonde-paths when `folder` is a build tree (or its .libs, or a folder of its tests), lines "lua FOLDER"
+ * and "plugin FOLDER"; NULL when it is none. A tree whose paths cannot be read is a failure: the installed ones are another Sonde's. */
 static int build_tree(const char *folder, char **text, sonde_error *err) {
   char root[PATH_MAX], path[PATH_MAX + 32];
   int64_t size;
@@ -55,6 +55,8 @@ static int build_tree(const char *folder, char **text, sonde_error *err) {
   snprintf(root, sizeof root, "%s", folder);
   size_t n = strlen(root);
   if (n > 6 && !strcmp(root + n - 6, "/.libs")) root[n - 6] = '\0';
+  char *tests = strstr(root, "/tests/");   /* a test's program stands in BUILD/tests/FOLDER */
+  if (tests && !strchr(tests + 7, '/')) *tests = '\0';
   snprintf(path, sizeof path, "%s/config.status", root);
   if (!sonde_path_exists(path)) return SONDE_OK;
   snprintf(path, sizeof path, "%s/sonde-paths", root);
