@@ -388,8 +388,9 @@ sweep.summary_schema = {
 ---@param options? table     see sweep.summary_schema
 ---@return table
 function methods:results(options)
+  options = options and args.check(sweep.summary_schema, options, "results") or {}
   refresh(self)
-  return collect.data(self, options or {}, command_line())
+  return collect.data(self, options, command_line())
 end
 
 --- Prints the table of a metric (mean ± sd over the seeds) and writes the HTML report.

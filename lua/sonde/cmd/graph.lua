@@ -1,6 +1,5 @@
 --- graph - what a training step of a configuration costs, before anything is computed.
 
-local core = require "sonde.core"
 local args = require "sonde.args"
 local forecast = require "sonde.forecast"
 local machine = require "sonde.machine"

@@ -52,10 +52,10 @@ local function register_part(name, definition, info, nodes, note)
   end
 end
 
-local sum = " (through what stands behind the branch, such as a norm or a factor; at a sum with the stream)"
+local at_a_sum = " (through what stands behind the branch, such as a norm or a factor; at a sum with the stream)"
 register_part("", "the stream after each block, before the final norm", "", stream)
-register_part("attn_", "what each attention branch adds", sum, branch "attn", note_of "attn")
-register_part("ffn_", "what each feed-forward branch adds", sum, branch "ffn", note_of "ffn")
+register_part("attn_", "what each attention branch adds", at_a_sum, branch "attn", note_of "attn")
+register_part("ffn_", "what each feed-forward branch adds", at_a_sum, branch "ffn", note_of "ffn")
 
 -- exp of the entropy of the singular values' shares.
 local function effective_rank(values, first, n)
