@@ -14,7 +14,7 @@ static void near(double got, double want) {
 
 static void warmup_rises_in_equal_steps(void **state) {
   (void)state;
-  sonde_schedule s = {SONDE_SCHEDULE_CONSTANT, 8e-4, 0, 100, 4, 0};
+  sonde_schedule s = {SONDE_SCHEDULE_CONSTANT, 8e-4, 0, 100, 4, 0, NULL};
   const double want[] = {2e-4, 4e-4, 6e-4, 8e-4, 8e-4};
   for (int step = 1; step <= 5; step++) near(sonde_schedule_lr(&s, step), want[step - 1]);
   near(sonde_schedule_lr(&s, 100), 8e-4);
@@ -22,7 +22,7 @@ static void warmup_rises_in_equal_steps(void **state) {
 
 static void cosine_goes_from_peak_to_its_floor(void **state) {
   (void)state;
-  sonde_schedule s = {SONDE_SCHEDULE_COSINE, 1.0, 0.1, 110, 10, 0};
+  sonde_schedule s = {SONDE_SCHEDULE_COSINE, 1.0, 0.1, 110, 10, 0, NULL};
   near(sonde_schedule_lr(&s, 10), 1.0);
   near(sonde_schedule_lr(&s, 35), 0.1 + 0.9 * (1 + M_SQRT1_2) / 2);   /* a quarter of the way: cos(pi/4) */
   near(sonde_schedule_lr(&s, 60), 0.55);
@@ -31,7 +31,7 @@ static void cosine_goes_from_peak_to_its_floor(void **state) {
 
 static void wsd_stays_and_then_falls_in_a_line(void **state) {
   (void)state;
-  sonde_schedule s = {SONDE_SCHEDULE_WSD, 2.0, 0.5, 100, 10, 20};
+  sonde_schedule s = {SONDE_SCHEDULE_WSD, 2.0, 0.5, 100, 10, 20, NULL};
   near(sonde_schedule_lr(&s, 5), 1.0);
   near(sonde_schedule_lr(&s, 80), 2.0);
   near(sonde_schedule_lr(&s, 81), 1.95);
@@ -41,7 +41,7 @@ static void wsd_stays_and_then_falls_in_a_line(void **state) {
 
 static void a_warmup_as_long_as_the_run_ends_at_the_peak(void **state) {
   (void)state;
-  sonde_schedule s = {SONDE_SCHEDULE_COSINE, 3.0, 0, 4, 4, 0};
+  sonde_schedule s = {SONDE_SCHEDULE_COSINE, 3.0, 0, 4, 4, 0, NULL};
   near(sonde_schedule_lr(&s, 1), 0.75);
   near(sonde_schedule_lr(&s, 4), 3.0);
 }
@@ -59,9 +59,9 @@ static void names_are_found_or_the_nearest_is_named(void **state) {
 static void what_does_not_fit_is_refused_by_name(void **state) {
   (void)state;
   const struct { sonde_schedule s; const char *names; } bad[] = {
-      {{SONDE_SCHEDULE_COSINE, -1, 0, 10, 0, 0}, "lr"},      {{SONDE_SCHEDULE_COSINE, NAN, 0, 10, 0, 0}, "lr"},
-      {{SONDE_SCHEDULE_COSINE, 1, 1.5, 10, 0, 0}, "min_lr"}, {{SONDE_SCHEDULE_COSINE, 1, 0, 0, 0, 0}, "steps"},
-      {{SONDE_SCHEDULE_COSINE, 1, 0, 10, 11, 0}, "warmup"},  {{SONDE_SCHEDULE_WSD, 1, 0, 10, 5, 6}, "decay"},
+      {{SONDE_SCHEDULE_COSINE, -1, 0, 10, 0, 0, NULL}, "lr"},      {{SONDE_SCHEDULE_COSINE, NAN, 0, 10, 0, 0, NULL}, "lr"},
+      {{SONDE_SCHEDULE_COSINE, 1, 1.5, 10, 0, 0, NULL}, "min_lr"}, {{SONDE_SCHEDULE_COSINE, 1, 0, 0, 0, 0, NULL}, "steps"},
+      {{SONDE_SCHEDULE_COSINE, 1, 0, 10, 11, 0, NULL}, "warmup"},  {{SONDE_SCHEDULE_WSD, 1, 0, 10, 5, 6, NULL}, "decay"},
   };
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     sonde_error err = {0};
