@@ -18,6 +18,9 @@ corpus.schema = {
   { name = "skip", type = "boolean", doc = "pass over damaged lines of .jsonl files; default: they are an error" },
   { name = "special", type = "boolean",
     doc = "special tokens that the text spells (<|endoftext|>) are tokens; default: they are letters" },
+  { name = "end_of_text", type = "string",
+    doc = "special token of the option tokenizer that ends each document; default: what the files beside it say, else "
+      .. "<|endoftext|> or what usually stands for it" },
   { name = "max_bytes", type = "integer", min = 1, doc = "text to take, from the start; default: all" },
   { name = "cache", type = "string", doc = "folder of what is made; default: $SONDE_CACHE, else ~/.cache/sonde" },
 }
@@ -92,6 +95,10 @@ function corpus.open(source, options, where)
   if source == nil then source = "default" end
   local parts = parts_of(source, where)
   options = options_for(parts, options, where)
+  if options.tokenizer and not options.end_of_text and not are_shards(parts) then
+    local _, text = require("sonde.folder_origin").tokenizer(options.tokenizer)
+    options.end_of_text = text
+  end
   local handle = core.corpus(parts, options)
   local facts = handle:facts()
   facts.handle = handle

@@ -119,12 +119,8 @@ local function tokens_of(value, where)
   return list
 end
 
---- The tokens that end a text of the model: eos_token_id of generation_config.json, else of config.json, each a token or a
---- list of them; else the eos_token of tokenizer_config.json; else the tokenizer's end of text.
----@param model sonde.model
----@return integer[]
-function origin.end_tokens(model)
-  local o = model.origin or { dir = "", config = {}, files = {} }
+-- What the files of a folder say: ids, or the text of a token; nil where they say nothing.
+local function said(o)
   local function decoded(name)
     local tree = o.files[name] and core.json_decode(o.files[name], o.dir .. "/" .. name)
     return type(tree) == "table" and tree or {}
@@ -133,12 +129,59 @@ function origin.end_tokens(model)
   if value ~= nil then return tokens_of(value, o.dir .. "/generation_config.json") end
   value = o.config.eos_token_id
   if value ~= nil and value ~= core.null then return tokens_of(value, o.dir .. "/config.json") end
+  local text = decoded("tokenizer_config.json").eos_token or decoded("special_tokens_map.json").eos_token
+  if type(text) == "table" then text = text.content end
+  return nil, type(text) == "string" and text or nil
+end
+
+--- The tokens that end a text of the model: eos_token_id of generation_config.json, else of config.json, each a token or a
+--- list of them; else the eos_token of tokenizer_config.json, else of special_tokens_map.json; else the tokenizer's end of
+--- text.
+---@param model sonde.model
+---@return integer[]
+function origin.end_tokens(model)
+  local list, text = said(model.origin or { dir = "", config = {}, files = {} })
+  if list then return list end
   local tokenizer = model:has_tokenizer() and model:tokenizer()
   if not tokenizer then return {} end
-  local text = decoded("tokenizer_config.json").eos_token
-  if type(text) == "table" then text = text.content end
-  local token = type(text) == "string" and tokenizer:special(text) or tokenizer:eot()
+  local token = text and tokenizer:special(text) or tokenizer:eot()
   return token and { token } or {}
+end
+
+-- What ends a document, of the tokens that end a text by the files of a folder: the one that tokenizers usually have for
+-- it, else the first that is a special token; nil where they say nothing of use.
+local function document_end(o, tokenizer)
+  local list, text = said(o)
+  if text then return tokenizer:special(text) and text or nil end
+  local usual, first = tokenizer:eot(), nil
+  for _, id in ipairs(list or {}) do
+    if id == usual then return nil end
+    local spelling = id >= 0 and id < tokenizer:vocab() and tokenizer:decode { id } or ""
+    if not first and spelling ~= "" and tokenizer:special(spelling) == id then first = spelling end
+  end
+  return first
+end
+
+-- Of the files beside a tokenizer.json, those that say what ends a text.
+local function beside(path)
+  local dir = string.match(path, "^(.*)/[^/]*$") or "."
+  local o, config = { dir = dir, config = {}, files = {}, left = {} }, dir .. "/config.json"
+  for _, name in ipairs { "generation_config.json", "tokenizer_config.json", "special_tokens_map.json" } do
+    read_into(o, dir .. "/" .. name, name, LARGEST)
+  end
+  if core.exists(config) == "file" then o.config = core.json_load(config, true) end
+  return o
+end
+
+--- A tokenizer from a tokenizer.json, with what its folder says of where a text ends: the file itself has no word for it.
+---@param path string
+---@param o? sonde.origin     that folder, where it has been read
+---@return sonde.tokenizer tokenizer, string|nil end_of_text   the token, where it is not the usual one
+function origin.tokenizer(path, o)
+  local tokenizer = core.tokenizer(path, o and o.files["tokenizer.json"])
+  local text = document_end(o or beside(path), tokenizer)
+  if text then tokenizer:end_with(text) end
+  return tokenizer, text
 end
 
 return origin

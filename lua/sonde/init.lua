@@ -82,11 +82,12 @@ function sonde.tensor(dtype, dims, values)
   return core.tensor(dtype, dims, values)
 end
 
---- A tokenizer from a tokenizer.json: byte-level BPE, of Sonde or of Hugging Face.
+--- A tokenizer from a tokenizer.json: byte-level BPE, of Sonde or of Hugging Face. What ends a text there is said by the
+--- files beside it, as for a model folder.
 ---@param path string
 ---@return sonde.tokenizer
 function sonde.tokenizer(path)
-  return core.tokenizer(path)
+  return (require("sonde.folder_origin").tokenizer(path))
 end
 
 --- The names of the modules and optimizers that can be used, of one kind.

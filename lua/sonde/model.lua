@@ -192,13 +192,13 @@ function model:tokenizer()
       error(core.where() .. (from and (from.left["tokenizer.json"] or path .. ": there is no such file")
         or "the model was not loaded from a folder") .. "; a tokenizer is needed to read text", 0)
     end
-    self.own_tokenizer = core.tokenizer(path, text)
+    self.own_tokenizer = require("sonde.folder_origin").tokenizer(path, from)
   end
   return self.own_tokenizer
 end
 
 --- The tokens that end a text, by the folder that the model came from: eos_token_id of generation_config.json, else of
---- config.json, else the tokenizer's end of text.
+--- config.json, else the eos_token of tokenizer_config.json, else the tokenizer's end of text.
 ---@return integer[]
 function model:end_tokens()
   return require("sonde.folder_origin").end_tokens(self)

@@ -235,6 +235,10 @@ function tokenizer:special(text) end
 ---@return integer|nil
 function tokenizer:eot() end
 
+--- Tells it which of its added tokens ends a text: its file cannot say, the files of a folder beside it can.
+---@param text string
+function tokenizer:end_with(text) end
+
 --- Largest id + 1.
 ---@return integer
 function tokenizer:vocab() end

@@ -52,7 +52,7 @@ end
 --- The options of reading a text file, of the commands that do.
 ---@type sonde.schema
 windows.reading = {
-  { name = "field", type = "string", preset = "text", doc = "text field of a .jsonl" },
+  { name = "field", type = "string", doc = "text field of a .jsonl; default: text" },
   { name = "skip", type = "boolean", preset = false, doc = "pass over damaged lines of a .jsonl" },
   { name = "special", type = "boolean", preset = false,
     doc = "special tokens that the text spells (<|endoftext|>) are tokens, not letters" },

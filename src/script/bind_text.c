@@ -159,7 +159,10 @@ static int tokenizer_read(lua_State *L) {
   sonde_lua_options(L, 3);
   lua_tokenizer *k = to_tokenizer(L);
   const char *path = sonde_lua_string(L, 2);
-  sonde_reading how = {sonde_lua_field_string(L, 3, "field", "text"), sonde_lua_field_bool(L, 3, "skip", 0), 1, "reading"};
+  const char *field = sonde_lua_field_string(L, 3, "field", NULL);
+  sonde_reading how = {.field = field ? field : "text", .skip = sonde_lua_field_bool(L, 3, "skip", 0), .whole = 1,
+                       .doing = "reading"};
+  how.asked = sonde_reading_asked(field, how.skip);
   int flags = sonde_lua_field_bool(L, 3, "special", 0) ? 0 : SONDE_ENCODE_PLAIN;
   if (!k->encoder && !(k->encoder = sonde_encoder_new(k->t, &err))) sonde_lua_raise(L, &err);
   sonde_lua_box *text = sonde_lua_new(L, &documents_type, 0);
@@ -279,13 +282,20 @@ static int tokenizer_eot(lua_State *L) {
   return 1;
 }
 
+/* t:end_with(text): the added token that ends a text, which its file cannot say */
+static int tokenizer_end_with(lua_State *L) {
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_tokenizer_end_with(to_tokenizer(L)->t, sonde_lua_string(L, 2), &err), &err);
+  return 0;
+}
+
 static const luaL_Reg tokenizer_methods[] = {
   {"save", tokenizer_save},     {"encode", tokenizer_encode},
   {"decode", tokenizer_decode}, {"vocab", tokenizer_vocab},
   {"hash", tokenizer_hash},     {"special", tokenizer_special},
   {"eot", tokenizer_eot},       {"read", tokenizer_read},
   {"same", tokenizer_same},     {"unused", tokenizer_unused},
-  {NULL, NULL},
+  {"end_with", tokenizer_end_with}, {NULL, NULL},
 };
 
 static const sonde_lua_type tokenizer_type = {"tokenizer", free_tokenizer, tokenizer_methods};
@@ -322,7 +332,8 @@ static const sonde_corpus_part *list_of_parts(lua_State *L, int64_t *n) {
   return part;
 }
 
-/* core.corpus(source or parts[, {tokenizer, vocab, validation, field, skip, special, max_bytes, cache}]); validation 0: none */
+/* core.corpus(source or parts[, {tokenizer, vocab, validation, field, skip, special, end_of_text, max_bytes, cache}]);
+ * validation 0: none */
 static int core_corpus(lua_State *L) {
   sonde_error err = {0};
   int64_t parts;
@@ -334,6 +345,7 @@ static int core_corpus(lua_State *L) {
                             .field = sonde_lua_field_string(L, 2, "field", NULL),
                             .skip = sonde_lua_field_bool(L, 2, "skip", 0),
                             .special = sonde_lua_field_bool(L, 2, "special", 0),
+                            .end_of_text = sonde_lua_field_string(L, 2, "end_of_text", NULL),
                             .max_bytes = sonde_lua_field_int(L, 2, "max_bytes", 0),
                             .cache = sonde_lua_field_string(L, 2, "cache", NULL)};
   opts.validation = opts.validation == -2 ? 0 : opts.validation == 0 ? -1 : opts.validation;

@@ -232,6 +232,7 @@ static int open_entry(sonde_corpus *c, const sonde_corpus_plan *p, const char *e
   char path[SONDE_CORPUS_PATH + 64];
   snprintf(path, sizeof path, "%s/" SONDE_CORPUS_TOKENIZER, entry);
   if (!(c->tokenizer = sonde_tokenizer_load(path, err))) return err->code;
+  if (p->end && sonde_tokenizer_end_with(c->tokenizer, p->end, err)) return err->code;
   snprintf(c->tokenizer_hash, sizeof c->tokenizer_hash, "%s", sonde_tokenizer_hash(c->tokenizer));
   for (int64_t k = 0; k < p->parts; k++)
     for (int s = 0; s < 2; s++) {

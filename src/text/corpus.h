@@ -30,6 +30,7 @@ typedef struct sonde_corpus_opts {
   const char *field;         /* text field of .jsonl; NULL: "text" */
   int skip;                  /* damaged lines of .jsonl are passed over */
   int special;               /* special tokens spelled in the text are tokens, not letters */
+  const char *end_of_text;   /* the added token of the option tokenizer that ends a document; NULL: its usual one */
   int64_t max_bytes;         /* take documents from the start up to this much text; 0: all */
   const char *cache;         /* NULL: $SONDE_CACHE, else $XDG_CACHE_HOME/sonde, else ~/.cache/sonde */
 } sonde_corpus_opts;

@@ -29,6 +29,7 @@ static int key_of(const sonde_corpus_plan *p, char hex[65], sonde_error *err) {
   n = p->tokenizer ? snprintf(line, sizeof line, "tokenizer %s\n", sonde_tokenizer_hash(p->tokenizer))
                    : snprintf(line, sizeof line, "vocab %lld\n", (long long)p->vocab);
   sonde_sha256_add(&sha, line, (size_t)n);
+  if (p->end) sonde_sha256_add(&sha, p->end, strlen(p->end) + 1);
   for (int64_t i = 0; i < p->files && !rc; i++) {
     const sonde_corpus_file *f = &p->file[i];
     if (f->part) sonde_sha256_add(&sha, line, (size_t)snprintf(line, sizeof line, "part %lld\n", (long long)f->part));

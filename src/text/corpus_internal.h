@@ -28,6 +28,7 @@ typedef struct sonde_corpus_plan {
   sonde_reading reading;
   sonde_documents input;       /* of standard input, where it is one of the files */
   sonde_tokenizer *tokenizer;  /* given, or NULL: to be trained */
+  const char *end;             /* what ends a document there, where it is not what the tokenizer says by itself; or NULL */
   int64_t vocab, max_bytes;    /* vocab: 0 where it was not asked for */
   double validation;
   int special;

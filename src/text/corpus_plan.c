@@ -104,7 +104,8 @@ static int add_source(sonde_corpus_plan *p, int64_t part, const char *source, so
 /* ---- options ------------------------------------------------------------------------------------------- */
 
 static int read_opts(sonde_corpus_plan *p, const sonde_corpus_opts *o, sonde_error *err) {
-  p->reading = (sonde_reading){o->field ? o->field : "text", o->skip, 0, "making the corpus"};
+  p->reading = (sonde_reading){.field = o->field ? o->field : "text", .skip = o->skip, .doing = "making the corpus",
+                               .asked = sonde_reading_asked(o->field, o->skip)};
   p->validation = o->validation > 0 ? o->validation : o->validation < 0 ? 0 : DEFAULT_VALIDATION;
   p->vocab = o->vocab;
   p->max_bytes = o->max_bytes;
@@ -114,8 +115,16 @@ static int read_opts(sonde_corpus_plan *p, const sonde_corpus_opts *o, sonde_err
   if (o->vocab < 0 || p->max_bytes < 0)
     return sonde_fail(err, SONDE_EINVAL, "a vocabulary of %lld, text of %lld bytes", (long long)o->vocab,
                       (long long)p->max_bytes);
+  if (!o->tokenizer && o->end_of_text)
+    return sonde_fail(err, SONDE_EINVAL, "the option end_of_text names a token of the option tokenizer: give both");
   if (!o->tokenizer) return 0;
   if (!(p->tokenizer = sonde_tokenizer_load(o->tokenizer, err))) return err->code;
+  int32_t usual = sonde_tokenizer_eot(p->tokenizer);
+  sonde_error why = {0};
+  if (o->end_of_text && sonde_tokenizer_end_with(p->tokenizer, o->end_of_text, &why))
+    return sonde_fail(err, why.code, "%s: %s; see the option end_of_text", o->tokenizer, why.text);
+  if (sonde_tokenizer_eot(p->tokenizer) != usual && !(p->end = sonde_arena_strdup(p->arena, o->end_of_text)))
+    return no_memory(err);
   if (!o->vocab || o->vocab == sonde_tokenizer_vocab(p->tokenizer)) return 0;
   return sonde_fail(err, SONDE_EINVAL,
                     "a vocabulary of %lld is asked for, and '%s' has %lld: leave one of them out",
@@ -129,9 +138,14 @@ static int check_kinds(sonde_corpus_plan *p, const sonde_corpus_opts *o, sonde_e
     if ((p->file[i].source != NULL) != texts)
       return sonde_fail(err, SONDE_EINVAL, "'%s' and '%s': a corpus is of texts or of token shards, not of both",
                         p->file[0].path, p->file[i].path);
-  const char *idle = o->field ? "field" : o->max_bytes ? "max_bytes" : o->skip ? "skip" : o->special ? "special" : NULL;
+  const char *idle = o->field ? "field" : o->max_bytes ? "max_bytes" : o->skip ? "skip" : o->special ? "special" : o->end_of_text ? "end_of_text" : NULL;
   if (!texts && idle)
     return sonde_fail(err, SONDE_EINVAL, "'%s' holds tokens: the option %s is for texts; leave it out", p->spec, idle);
+  int jsonl = !texts || !p->reading.asked;
+  for (int64_t i = 0; i < p->files && !jsonl; i++) jsonl = sonde_source_may_be_jsonl(p->file[i].source);
+  if (!jsonl)
+    return sonde_fail(err, SONDE_EINVAL, "'%s' holds no .jsonl: the option %s is for those; leave it out", p->spec,
+                      p->reading.asked);
   if (texts && !p->tokenizer && !p->vocab) p->vocab = DEFAULT_VOCAB;
   return 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "text/source.h"
 
@@ -49,10 +50,20 @@ static int ends_with(const char *s, const char *end) {
   return n > m && !strncmp(s + n - m, end, m);
 }
 
+const char *sonde_reading_asked(const char *field, int skip) {
+  return field ? "field" : skip ? "skip" : NULL;
+}
+
+int sonde_source_may_be_jsonl(const sonde_source *s) {
+  return s->read == sonde_read_jsonl_file || s->read == sonde_read_stream;
+}
+
 int sonde_source_read(const char *path, const sonde_reading *how, sonde_documents *d, sonde_error *err) {
   int stream = !strcmp(path, "-") || !strncmp(path, "/dev/", 5) || !strncmp(path, "/proc/", 6);
   if (stream) return sonde_read_stream(path, how, d, err);
-  return (ends_with(path, ".jsonl") ? sonde_read_jsonl_file : sonde_read_text_file)(path, how, d, err);
+  if (ends_with(path, ".jsonl")) return sonde_read_jsonl_file(path, how, d, err);
+  if (how->asked) sonde_info("sonde: note: %s is no .jsonl, so the option %s changes nothing there", path, how->asked);
+  return sonde_read_text_file(path, how, d, err);
 }
 
 const sonde_source *sonde_source_find(const char *spec, sonde_error *err) {

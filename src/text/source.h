@@ -23,6 +23,7 @@ int sonde_documents_add(sonde_documents *d, const char *p, int64_t n);
 typedef struct sonde_reading {
   const char *field;           /* text field of .jsonl */
   int skip;                    /* lines of .jsonl that are damaged are passed over and counted */
+  const char *asked;           /* the option that was given though only .jsonl has a use for it: "field", "skip"; or NULL */
   int whole;                   /* a .txt without marks is one document, not sections */
   const char *doing;           /* begins the line that tells what was passed over: "making the corpus" */
 } sonde_reading;
@@ -36,6 +37,12 @@ typedef struct sonde_source {
   int (*read)(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err);
 } sonde_source;
 
+/* "field" or "skip", where one is given; else NULL. */
+const char *sonde_reading_asked(const char *field, int skip);
+
+/* Whether texts of this source may be JSON lines. */
+int sonde_source_may_be_jsonl(const sonde_source *s);
+
 /* The source of a spec, or NULL with EINVAL. */
 const sonde_source *sonde_source_find(const char *spec, sonde_error *err);
 
@@ -46,7 +53,7 @@ int sonde_source_read(const char *path, const sonde_reading *how, sonde_document
 int sonde_source_identify_file(const char *path, sonde_sha256 *sha, sonde_error *err);
 
 int sonde_read_text_file(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err);
-/* As JSON lines where its first line is an object with text in the field, else as a .txt. */
+/* As JSON lines where its first line is an object with text in the field, or options for those are given; else as a .txt. */
 int sonde_read_stream(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err);
 int sonde_read_jsonl_file(const char *spec, const sonde_reading *how, sonde_documents *d, sonde_error *err);
 int sonde_identify_bible(const char *spec, sonde_sha256 *sha, sonde_error *err);

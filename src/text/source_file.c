@@ -163,7 +163,7 @@ static int take_stream_line(void *arg, const char *line, int64_t n) {
     sonde_error why = {0};
     json_t *text = NULL;
     sonde_json_member(line, n, r->jsonl.how->field, "", &text, &why);
-    r->kind = json_is_string(text) ? JSONL : TEXT;
+    r->kind = json_is_string(text) || r->jsonl.how->asked ? JSONL : TEXT;
     json_decref(text);
   }
   return r->kind == JSONL ? take_json_line(&r->jsonl, line, n) : take_text_line(&r->text, line, n);

@@ -11,7 +11,7 @@
 
 #define SONDE_EOT "<|endoftext|>"
 
-typedef struct sonde_tokenizer sonde_tokenizer;   /* immutable: threads share it */
+typedef struct sonde_tokenizer sonde_tokenizer;   /* immutable once it is set up: threads share it */
 typedef struct sonde_encoder sonde_encoder;       /* scratch and cache of one thread */
 
 sonde_tokenizer *sonde_tokenizer_load(const char *path, sonde_error *err);
@@ -29,7 +29,10 @@ const char *sonde_tokenizer_unused(const sonde_tokenizer *t);
 /* Whether both give every text the same ids, but for what stands before and after it: the same file in another spelling. */
 int sonde_tokenizer_same(const sonde_tokenizer *a, const sonde_tokenizer *b);
 int32_t sonde_tokenizer_special(const sonde_tokenizer *t, const char *text);  /* an added token; -1 if none */
-int32_t sonde_tokenizer_eot(const sonde_tokenizer *t);                   /* end of text; -1 if none */
+/* The end of text: what it was told, else <|endoftext|> or a token of another usual spelling; -1 if none. */
+int32_t sonde_tokenizer_eot(const sonde_tokenizer *t);
+/* Tells it which of its added tokens ends a text, which its file cannot say. EINVAL if it has no such token. */
+int sonde_tokenizer_end_with(sonde_tokenizer *t, const char *text, sonde_error *err);
 
 /* The n bytes a token stands for (an added token: its text), without a NUL; NULL for an id that is none. */
 const char *sonde_tokenizer_bytes(const sonde_tokenizer *t, int32_t id, int64_t *n);

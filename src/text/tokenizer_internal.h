@@ -53,6 +53,7 @@ struct sonde_tokenizer {
   sonde_map *by_name;          /* the added tokens by what they are called in the file */
   sonde_added_set raw, normalized;
   sonde_bytes idle;            /* settings of the file that are not used, by name; none: empty */
+  int32_t told_end;            /* the token that ends a text, and 1; 0: not told */
   int32_t *before, *after;     /* the post-processor's tokens */
   int64_t before_n, after_n;
 };

@@ -141,6 +141,30 @@ LUA
   "$SONDE" run piped.lua < two.jsonl
 }
 
+@test "options for JSON lines that meet none of them do not pass without a word" {
+  for option in "--field body" "--skip"; do
+    # shellcheck disable=SC2086
+    run --separate-stderr "$SONDE" eval --model model --text text.txt $option
+    [ "$status" -eq 0 ]
+    word=${option%% *}
+    [[ $stderr == *"text.txt is no .jsonl, so the option ${word#--} changes nothing there"* ]]
+  done
+  run --separate-stderr "$SONDE" eval --model model --text text.txt
+  [[ $stderr != *jsonl* ]]
+  run --separate-stderr "$SONDE" eval --model model --text - --field body < text.txt
+  [ "$status" -eq 1 ]
+  [[ $stderr == *"standard input:1: not JSON"* ]]
+  cat > idle.lua <<'LUA'
+local sonde = require "sonde"
+for _, options in ipairs { { field = "body" }, { skip = true } } do
+  options.cache = "cache"
+  local ok, message = pcall(sonde.corpus, "text.txt", options)
+  assert(not ok and message:find("holds no .jsonl: the option " .. (options.field and "field" or "skip"), 1, true), message)
+end
+LUA
+  "$SONDE" run idle.lua
+}
+
 @test "what is no text is refused by name, by every command that reads one" {
   head -c 3000 model/model.safetensors > binary.txt
   printf 'BZh91AY&SY' > b.txt

@@ -33,7 +33,7 @@ static void compare_members(const char *text, int64_t size) {
 static void read_documents(const char *path, int jsonl, int skip, int whole, int64_t most) {
   sonde_documents d = {.max_bytes = most};
   sonde_error err = {0};
-  sonde_reading how = {"text", skip, whole, "fuzz"};
+  sonde_reading how = {.field = "text", .skip = skip, .whole = whole, .doing = "fuzz"};
   int rc = jsonl ? sonde_read_jsonl_file(path, &how, &d, &err) : sonde_read_text_file(path, &how, &d, &err);
   FUZZ_CHECK(rc <= 0 && (rc ? err.code == rc && err.text[0] : 1));
   for (int64_t i = 0; i < d.n; i++) FUZZ_CHECK(d.start[i] < d.start[i + 1] && d.start[i + 1] <= d.text.n);

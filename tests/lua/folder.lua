@@ -302,6 +302,37 @@ function TestEnds:test_each_of_them_ends_a_text()
   lu.assertEquals(got[#got], all[3])
 end
 
+-- What ends a document, in a text that the model reads and in a corpus of its tokenizer, is what the folder says.
+function TestEnds:test_they_end_documents_too()
+  local turned = core.tokenizer_train({ TEXT }, { vocab = 280, special = { "<|start|>", "<|turn|>", "<|over|>" } })
+  core.write_file(scratch .. "/two.jsonl", '{"text": "a folder"}\n{"text": "and more"}\n')
+  local function ids(changes, usage, options)
+    local dir = foreign("f32", changes, true)
+    turned:save(dir .. "/tokenizer.json")
+    if usage then core.write_file(dir .. "/" .. usage, '{"eos_token": "<|over|>"}') end
+    options = options or {}
+    options.tokenizer, options.validation, options.cache = dir .. "/tokenizer.json", 0, scratch .. "/cache"
+    local corpus = sonde.corpus(scratch .. "/two.jsonl", options)
+    local list = corpus.handle:tokens("train", 0, corpus.train.tokens):values()
+    lu.assertEquals(list[#list], corpus.tokenizer:eot())
+    if not options.end_of_text then
+      local loaded = sonde.load(dir):tokenizer()
+      lu.assertEquals({ loaded:read(scratch .. "/two.jsonl"):values(), loaded:eot() }, { list, list[#list] })
+    end
+    return { list[#list], #list - turned:encode("a folder"):count() - turned:encode("and more"):count() }
+  end
+  local turn, over = turned:special "<|turn|>", turned:special "<|over|>"
+  lu.assertEquals(ids { eos_token_id = turn }, { turn, 2 })
+  lu.assertEquals(ids { eos_token_id = core.list { over, turn } }, { over, 2 })
+  lu.assertEquals(ids({ eos_token_id = core.null }, "tokenizer_config.json"), { over, 2 })
+  lu.assertEquals(ids({ eos_token_id = core.null }, "special_tokens_map.json"), { over, 2 })
+  lu.assertEquals(ids({ eos_token_id = turn }, nil, { end_of_text = "<|over|>" }), { over, 2 })
+  lu.assertErrorMsgContains("name one with the option end_of_text", ids, { eos_token_id = core.null })
+  lu.assertErrorMsgContains("no added token '<|end|>'", ids, { eos_token_id = turn }, nil, { end_of_text = "<|end|>" })
+  lu.assertErrorMsgContains("end_of_text names a token of the option tokenizer", sonde.corpus, scratch .. "/two.jsonl",
+    { end_of_text = "<|over|>", vocab = 280 })
+end
+
 -- ---- which keys count -----------------------------------------------------------------------------------------
 
 TestKeys = {}
@@ -536,7 +567,7 @@ function TestHints:test_what_was_probably_meant_is_named()
     run .. "/model/model.safetensors")
   lu.assertErrorMsgContains("there is no such folder; did you mean '" .. run .. "/model'?", sonde.load, run .. "/modell")
   lu.assertErrorMsgContains("an empty name", sonde.load, "")
-  lu.assertErrorMsgContains("takes the path of a folder, not nil", sonde.load)
+  lu.assertErrorMsgContains("argument 'dir' must be a string, not nil", sonde.load)
 end
 
 local status = lu.LuaUnit.run("-o", "tap")
