@@ -105,10 +105,27 @@ end
 
 local powers = { [-1] = "reciprocal", [-0.5] = "rsqrt", [0.5] = "sqrt", [2] = "square" }
 
+local LARGEST_POWER = 1024                                      -- of those that products make
+
+-- x^n by squaring: right for negative x too, of which there is no logarithm.
+local function product(a, n)
+  local power
+  while true do
+    if n % 2 == 1 then power = power and op("mul", { power, a }) or a end
+    n = n // 2
+    if n == 0 then return power end
+    a = op("square", { a })
+  end
+end
+
 local function pow(a, b)
   if type(b) ~= "number" or not core.is_node(a) then fail("x ^ p: x is a node and p a number") end
-  if b == 1 then return op("affine", { a }, { 1, 0 }) end      -- a value of its own, like every result
+  if b == 0 or b == 1 then return op("affine", { a }, { b, 1 - b }) end      -- a value of its own, like every result
   if powers[b] then return op(powers[b], { a }) end
+  if b == math.floor(b) and math.abs(b) <= LARGEST_POWER then
+    local power = product(a, math.floor(math.abs(b)))
+    return b < 0 and op("reciprocal", { power }) or power
+  end
   return op("exp", { op("affine", { op("log", { a }) }, { b, 0 }) })
 end
 

@@ -134,14 +134,16 @@ static const uint8_t *read_frozen(lua_State *L, int t, const sonde_params *param
 static const sonde_factors *read_factors(lua_State *L, int t, const sonde_params *params) {
   int64_t n = sonde_params_count(params);
   if (lua_getfield(L, t, "factors") == LUA_TNIL) return NULL;
-  luaL_checktype(L, -1, LUA_TTABLE);
   int set = lua_gettop(L);
+  sonde_lua_own(L, set, "factors");
   sonde_factors *factors = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *factors, 0);
   for (int64_t k = 0; k < n; k++) {
     factors[k] = (sonde_factors){1, 1};
-    if (lua_getfield(L, set, sonde_params_at(params, k)->name) == LUA_TTABLE) {
-      factors[k].lr = sonde_lua_field_number(L, lua_gettop(L), "lr", 1);
-      factors[k].weight_decay = sonde_lua_field_number(L, lua_gettop(L), "weight_decay", 1);
+    if (lua_getfield(L, set, sonde_params_at(params, k)->name) != LUA_TNIL) {
+      int own = lua_gettop(L);
+      sonde_lua_own(L, own, "the factors of a parameter");
+      factors[k].lr = sonde_lua_field_number(L, own, "lr", 1);
+      factors[k].weight_decay = sonde_lua_field_number(L, own, "weight_decay", 1);
     }
     lua_pop(L, 1);
   }

@@ -96,7 +96,8 @@ static int fill_mixed(const sonde_batches *b, int64_t sequence, int32_t *tokens,
 
 int sonde_batches_fill(const sonde_batches *b, int64_t sequence, int64_t batch, int32_t *tokens,
                        int32_t *targets, sonde_error *err) {
-  if (sequence < 0) return sonde_fail(err, SONDE_EINVAL, "a sequence of %lld", (long long)sequence);
+  if (sequence < 0 || sequence > INT64_MAX - batch)
+    return sonde_fail(err, SONDE_EINVAL, "a sequence of %lld", (long long)sequence);
   if (!b->stream.weight) return fill_plain(b, sequence, batch, tokens, targets, err);
   for (int64_t k = 0; k < batch; k++) {
     int rc = fill_mixed(b, sequence + k, tokens + k * b->context, targets + k * b->context, err);
@@ -112,7 +113,7 @@ int64_t sonde_windows_count(int64_t tokens, int64_t context) {
 int64_t sonde_windows_fill(const sonde_stream *s, int64_t context, int64_t row, int64_t batch,
                            int32_t *tokens, int32_t *targets, sonde_error *err) {
   int64_t counted = 0;
-  if (context < 1 || row < 0)
+  if (context < 1 || row < 0 || row > INT64_MAX - batch)
     return sonde_fail(err, SONDE_EINVAL, "row %lld of a context of %lld", (long long)row, (long long)context);
   for (int64_t k = 0; k < batch; k++) {
     int32_t *x = tokens + k * context, *y = targets + k * context;

@@ -31,6 +31,18 @@ end
 
 TestNode = {}
 
+function TestNode:test_whole_powers_of_negative_numbers()
+  local x = { -2, 0, 0.5, 3 }
+  for _, p in ipairs { 0, 1, 2, 3, 4, 5, 7, 10 } do
+    local wanted, slope = {}, {}
+    for i, v in ipairs(x) do wanted[i], slope[i] = v ^ p, p == 0 and 0 or p * v ^ (p - 1) end
+    assert_close(values_of(function(a) return a ^ p end, x), wanted)
+    assert_close(values_of(function(a) return (a ^ p):grad({ a })[1] + a * 0 end, x), slope)
+  end
+  assert_close(values_of(function(a) return a ^ -3 end, { -2, 0.5 }), { -0.125, 8 })
+  assert_close(values_of(function(a) return (a ^ -3):grad({ a })[1] end, { -2, 0.5 }), { -3 / 16, -48 })
+end
+
 function TestNode:test_operators()
   local x = { 1, 2, 4 }
   local cases = {

@@ -133,6 +133,16 @@ end
 
 TestCode = {}
 
+function TestCode:test_factors_of_a_trainer_are_plain_tables()
+  local model, ids = small()
+  local name = model:init():params():list()[1].name
+  local function lent() return setmetatable({}, { __index = function() return {} end }) end
+  refused("factors must be a table, not 5", trainer_of, model, ids, nil, { factors = 5 })
+  refused("factors must be a plain table", trainer_of, model, ids, nil, { factors = lent() })
+  refused("the factors of a parameter must be a table, not 2", trainer_of, model, ids, nil, { factors = { [name] = 2 } })
+  refused("the factors of a parameter must be a plain table", trainer_of, model, ids, nil, { factors = { [name] = lent() } })
+end
+
 function TestCode:test_tables_with_metatables_are_refused()
   local closed = false
   local function trap(t)

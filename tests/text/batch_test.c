@@ -80,6 +80,7 @@ static void too_few_tokens_are_refused(void **state) {
   assert_int_equal(sonde_batches_fill(&b, 3, 1, x, y, &err), 0);
   assert_int_equal(x[0], 0);
   assert_int_equal(sonde_batches_fill(&b, -1, 1, x, y, &err), SONDE_EINVAL);
+  assert_int_equal(sonde_batches_fill(&b, INT64_MAX, 1, x, y, &err), SONDE_EINVAL);
   assert_int_equal(sonde_batches_init(&b, stream(TOKENS), 0, 5, &err), SONDE_EINVAL);
 }
 
@@ -111,6 +112,7 @@ static void windows_predict_each_token_once(void **state) {
   sonde_stream s = stream(20);
   assert_int_equal(sonde_windows_fill(&s, T, INT64_MAX - 3, 2, x, y, &err), 0);
   assert_int_equal(sonde_windows_fill(&s, T, -1, 2, x, y, &err), SONDE_EINVAL);
+  assert_int_equal(sonde_windows_fill(&s, T, INT64_MAX, 2, x, y, &err), SONDE_EINVAL);
 }
 
 int main(void) {
