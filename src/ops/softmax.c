@@ -3,6 +3,7 @@
 #include "ops/common.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "cpu/simd.h"
 #include "graph/ops.h"
@@ -186,21 +187,22 @@ static int check_targets(const sonde_call *c) {
 }
 
 /* The exponentials go nowhere, so a piece of them at a time is kept. */
-static float log_sum_exp(const float *x, int64_t n) {
+static float exp_sum_of(const float *x, float top, int64_t n) {
   enum { PIECE = 512 };
   const sonde_simd_table *simd = sonde_simd_get();
-  float piece[PIECE], top = simd->common.max(x, n), total = 0;
+  float piece[PIECE], total = 0;
   for (int64_t k = 0; k < n; k += PIECE)
     total += simd->exp_sum(piece, x + k, top, n - k < PIECE ? n - k : PIECE);
-  return top + logf(total);
+  return total;
 }
 
+/* The loss is not lse less the logit: of large logits lse has lost what the sum adds to the largest of them. */
 static void cross_entropy_row(const sonde_call *c, int64_t k, int64_t width) {
   const float *x = (const float *)c->in[0] + k * width;
   int32_t target = ((const int32_t *)c->in[1])[k];
-  float lse = log_sum_exp(x, width);
-  if (c->out[0]) ((float *)c->out[0])[k] = target < 0 ? 0 : lse - x[target];
-  if (c->out[1]) ((float *)c->out[1])[k] = lse;
+  float top = sonde_simd_get()->common.max(x, width), log_sum = logf(exp_sum_of(x, top, width));
+  if (c->out[0]) ((float *)c->out[0])[k] = target < 0 ? 0 : top - x[target] + log_sum;
+  if (c->out[1]) ((float *)c->out[1])[k] = top + log_sum;
 }
 
 static int cross_entropy_run(const sonde_call *c) {
@@ -218,11 +220,12 @@ static sonde_node *as_column(sonde_node *n) {
 
 static int cross_entropy_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_inputs x = sonde_inputs_of(self);
-  sonde_node *lse = sonde_result(self, 1), *by_lse = NULL;
-  if (dout[1]) din[0] = by_lse = sonde_mul(as_column(dout[1]), sonde_exp(sonde_sub(x.in[0], as_column(lse))));
+  sonde_node *by_lse = NULL;
+  if (dout[1])
+    din[0] = by_lse = sonde_mul(as_column(dout[1]), sonde_exp(sonde_sub(x.in[0], as_column(sonde_result(self, 1)))));
   if (dout[0]) {
-    sonde_node *in[4] = {x.in[0], x.in[1], lse, dout[0]};
-    din[0] = sonde_op(g, "cross_entropy_grad", in, 4, NULL);
+    sonde_node *in[3] = {x.in[0], x.in[1], dout[0]};
+    din[0] = sonde_op(g, "cross_entropy_grad", in, 3, NULL);
   }
   if (dout[0] && dout[1]) din[0] = sonde_add(din[0], by_lse);
   return sonde_rule_end(g);
@@ -233,12 +236,10 @@ static int cross_entropy_grad_shape(const sonde_shape *in, int n_in, const sonde
   (void)n_in, (void)a;
   sonde_shape per_row;
   int rc = targets_shape("cross_entropy_grad", in, &per_row, err);
-  for (int k = 2; !rc && k < 4; k++) {
-    rc = sonde_need_dtype("cross_entropy_grad", k == 2 ? "lse" : "dloss", &in[k], SONDE_F32, err);
-    if (!rc && !sonde_shape_equal(&in[k], &per_row))
-      rc = sonde_fail(err, SONDE_ESHAPE, "cross_entropy_grad: %s is %s; needed is %s",
-                      k == 2 ? "lse" : "dloss", sonde_shown(&in[k]).text, sonde_shown(&per_row).text);
-  }
+  if (!rc) rc = sonde_need_dtype("cross_entropy_grad", "dloss", &in[2], SONDE_F32, err);
+  if (!rc && !sonde_shape_equal(&in[2], &per_row))
+    rc = sonde_fail(err, SONDE_ESHAPE, "cross_entropy_grad: dloss is %s; needed is %s", sonde_shown(&in[2]).text,
+                    sonde_shown(&per_row).text);
   *out = in[0];
   return rc;
 }
@@ -248,11 +249,14 @@ static void cross_entropy_grad_row(const sonde_call *c, int64_t k, int64_t width
   const sonde_simd_table *simd = sonde_simd_get();
   const float *x = (const float *)c->in[0] + k * width;
   int32_t target = ((const int32_t *)c->in[1])[k];
-  float lse = ((const float *)c->in[2])[k], dloss = target < 0 ? 0 : ((const float *)c->in[3])[k];
   float *dx = (float *)c->out[0] + k * width;
-  simd->exp_sum(dx, x, lse, width);
-  simd->common.scale(dx, dx, dloss, width);
-  if (target >= 0) dx[target] = dloss * (expf(x[target] - lse) - 1);
+  if (target < 0) {
+    memset(dx, 0, (size_t)width * sizeof *dx);
+    return;
+  }
+  float total = simd->exp_sum(dx, x, simd->common.max(x, width), width);
+  dx[target] -= total;      /* total (softmax - onehot) */
+  simd->common.scale(dx, dx, ((const float *)c->in[2])[k] / total, width);
 }
 
 static int cross_entropy_grad_run(const sonde_call *c) {
@@ -279,9 +283,9 @@ const sonde_op_def sonde_ops_softmax[] = {
      .doc = "logits [.., V], targets i32 [..] -> loss = lse - logit of the target (0 where that is -1), "
             "lse = ln sum(e^logits), both [..]",
      .shape = cross_entropy_shape, .grad = cross_entropy_grad, .run = cross_entropy_run, .flops = exp_flops},
-    {.size = sizeof(sonde_op_def), .name = "cross_entropy_grad", .min_in = 4, .max_in = 4, .n_out = 1,
-     .doc = "dx = dloss (e^(logits - lse) - onehot(target)), 0 where the target is -1: "
-            "cross_entropy_grad(logits, targets, lse, dloss)",
+    {.size = sizeof(sonde_op_def), .name = "cross_entropy_grad", .min_in = 3, .max_in = 3, .n_out = 1,
+     .doc = "dx = dloss (softmax(logits) - onehot(target)), 0 where the target is -1: "
+            "cross_entropy_grad(logits, targets, dloss)",
      .shape = cross_entropy_grad_shape, .run = cross_entropy_grad_run, .flops = exp_flops},
     {0},
 };

@@ -248,9 +248,9 @@ static sonde_node *cross_entropy(maker *m, const char *op) {
   sonde_shape per = shape(F32, x->shape.rank - 1, x->shape.dim), ids = per;
   ids.dtype = I32;
   sonde_node *targets = integers(m, &ids, -1, x->shape.dim[x->shape.rank - 1] - 1);
-  sonde_node *y = CALL("cross_entropy", NULL, x, targets);
-  if (!strcmp(op, "cross_entropy")) return plan_choice(m, 2) ? y : sonde_result(y, 1);
-  return CALL(op, NULL, x, targets, sonde_result(y, 1), operand(m, per));
+  if (strcmp(op, "cross_entropy")) return CALL(op, NULL, x, targets, operand(m, per));
+  sonde_node *y = CALL(op, NULL, x, targets);
+  return plan_choice(m, 2) ? y : sonde_result(y, 1);
 }
 
 static sonde_node *matmul(maker *m, const char *op) {

@@ -43,6 +43,29 @@ function TestNode:test_whole_powers_of_negative_numbers()
   assert_close(values_of(function(a) return (a ^ -3):grad({ a })[1] end, { -2, 0.5 }), { -3 / 16, -48 })
 end
 
+-- Of classes that are alike each has its share, however large their logits.
+function TestNode:test_losses_of_large_logits()
+  local rows = {
+    { { 1e4, -1e4, 0, 1e4 }, math.log(2), { -0.5, 0, 0, 0.5 } },
+    { { 1e30, 1e30, 1e30, 1e30 }, math.log(4), { -0.75, 0.25, 0.25, 0.25 } },
+    { { -3e38, -3e38, -3e38, -3e38 }, math.log(4), { -0.75, 0.25, 0.25, 0.25 } },
+    { { 300, 299, -math.huge, 298 }, math.log(1 + math.exp(-1) + math.exp(-2)), nil },
+  }
+  for _, row in ipairs(rows) do
+    for _, make in ipairs {
+      function(g, x) return x:reshape { 1, 4 }:cross_entropy(g:leaf("t", core.tensor("i32", { 1 }, 0))) end,
+      function(g, x)
+        local one = g:leaf("one", core.tensor("f32", { 1, 1 }, 1))
+        return one:lm_loss(x:reshape { 4, 1 }, g:leaf("t", core.tensor("i32", { 1 }, 0)))
+      end,
+      function(_, x) return -x:reshape { 1, 4 }:log_softmax():slice(2, 1, 1) end,
+    } do
+      assert_close(values_of(function(x, g) return make(g, x) end, row[1]), { row[2] })
+      if row[3] then assert_close(values_of(function(x, g) return make(g, x):grad({ x })[1] end, row[1]), row[3]) end
+    end
+  end
+end
+
 function TestNode:test_operators()
   local x = { 1, 2, 4 }
   local cases = {

@@ -9,27 +9,15 @@
 
 #include "cases.h"
 
-/* Bounds for the squared error over the squared norm (f32 itself: 1e-15). A higher one says why. */
-static const double GENERAL = 1e-12;
-static const struct {
-  const char *name;
-  double bound;
-} tolerance[] = {
-    {"cross_entropy/far", 1e-9},   /* its lse of 300 is an f32, so off by up to 1.5e-5 */
-};
-
-static double bound_of(const char *name) {
-  for (size_t k = 0; k < sizeof tolerance / sizeof *tolerance; k++)
-    if (!strcmp(tolerance[k].name, name)) return tolerance[k].bound;
-  return GENERAL;
-}
+/* The bound for the squared error over the squared norm (f32 itself: 1e-15). */
+static const double BOUND = 1e-12;
 
 static void compare(const op_cases *all, const op_case *c, const char *what, int index,
                     const op_expected *want, const sonde_shape *shape, const float *x) {
   assert_int_equal(shape->rank, want->shape.rank);
   for (int k = 0; k < shape->rank; k++) assert_int_equal(shape->dim[k], want->shape.dim[k]);
   int64_t n = sonde_shape_count(shape);
-  double error = 0, power = 0, bound = bound_of(c->name);
+  double error = 0, power = 0;
   for (int k = 0; k < want->n; k++) {
     double value = x[want->n < n ? k * all->stride % n : k], off = value - want->values[k];
     error += off * off;
@@ -38,11 +26,11 @@ static void compare(const op_cases *all, const op_case *c, const char *what, int
   /* A sample of zeros says nothing of the scale; the norm does. */
   double scale = fmax(power, want->norm * want->norm * want->n / (double)n);
   double off = op_projection(x, n, all->projection_seed) - want->projection;
-  if (!(error <= bound * scale))
-    fail_msg("%s: %s %d: NMSE %.3g over %.3g", c->name, what, index, error / scale, bound);
-  if (!(off * off <= bound * want->norm * want->norm))
+  if (!(error <= BOUND * scale))
+    fail_msg("%s: %s %d: NMSE %.3g over %.3g", c->name, what, index, error / scale, BOUND);
+  if (!(off * off <= BOUND * want->norm * want->norm))
     fail_msg("%s: %s %d: projection off by %.3g of the norm, NMSE over %.3g", c->name, what, index,
-             off / want->norm, bound);
+             off / want->norm, BOUND);
 }
 
 static void check(sonde_ctx *ctx, const op_cases *all, const op_case *c, int no_fuse) {
