@@ -106,29 +106,42 @@ function corpus.open(source, options, where)
   return setmetatable(facts, class)
 end
 
+--- Whether ids of a tokenizer (hash "" or nil: not known) are those that are known of a model, as far as both are known.
+---@param hash string|nil
+---@param tokenizer sonde.tokenizer|nil
+---@param known table|nil     see corpus.check_ids
+---@return boolean
+function corpus.same_ids(hash, tokenizer, known)
+  if not known or hash == nil or hash == "" or hash == known.hash then return true end
+  return known.tokenizer ~= nil and tokenizer ~= nil and known.tokenizer:same(tokenizer)
+end
+
 --- Refuses a corpus whose ids are those of another tokenizer than the one that is known of a model: a size alone says
 --- nothing, and the same ids would be other texts. Nothing is refused where either side does not say its tokenizer.
 ---@param c sonde.corpus
 ---@param known {hash: string, tokenizer: sonde.tokenizer|nil, of: string, path: string|nil}|nil   of: for the message
 function corpus.check_ids(c, known)
-  local hash = c.tokenizer_hash or ""
-  if not known or hash == "" or hash == known.hash then return end
-  if known.tokenizer and c.tokenizer and known.tokenizer:same(c.tokenizer) then return end
+  local hash = c.tokenizer_hash
+  if corpus.same_ids(hash, c.tokenizer, known) then return end
   error(string.format("%scorpus '%s' is of another tokenizer (%.8s..) than %s (%.8s..), so the same ids are other texts; %s",
     core.where(), c.spec, hash, known.of, known.hash, known.path and "open it with tokenizer = '" .. known.path .. "'"
     or "open both with the same option tokenizer"), 0)
 end
 
---- The same for a model: the tokenizer of its folder, or of the corpus that it was trained on first.
+--- What is known of a model's tokenizer: that of its folder, or of the corpus that it was trained on first.
+---@param model sonde.model
+---@return table|nil known     see corpus.check_ids
+function corpus.known(model)
+  if not model:has_tokenizer() then return model.read_with end
+  local tokenizer, path = model:tokenizer(), model.origin and model.origin.dir .. "/tokenizer.json"
+  return { hash = tokenizer:hash(), tokenizer = tokenizer, path = path, of = path and "the model's " .. path or "the model's" }
+end
+
+--- Refuses a corpus that is of another tokenizer than the model.
 ---@param c sonde.corpus
 ---@param model sonde.model
 function corpus.check_model(c, model)
-  local known = model.read_with
-  if model:has_tokenizer() then
-    local tokenizer, path = model:tokenizer(), model.origin and model.origin.dir .. "/tokenizer.json"
-    known = { hash = tokenizer:hash(), tokenizer = tokenizer, path = path, of = path and "the model's " .. path or "the model's" }
-  end
-  corpus.check_ids(c, known)
+  corpus.check_ids(c, corpus.known(model))
 end
 
 --- Notes that a model is trained on a corpus, so on its ids.

@@ -97,6 +97,15 @@ local function keys_of(model, belonging, tokenizer, main)
   return keys
 end
 
+-- The ids of another tokenizer are other texts to the model: that may be meant, but not without a word.
+local function note_tokenizer(model, tokenizer, dir)
+  local corpus = require "sonde.corpus"
+  local known = corpus.known(model)
+  if corpus.same_ids(tokenizer:hash(), tokenizer, known) then return end
+  io.stderr:write(string.format("sonde: note: %s: the tokenizer saved there (%.8s..) is another than %s (%.8s..), so the same ids "
+    .. "are other texts\n", dir, tokenizer:hash(), known.of, known.hash))
+end
+
 local function write_files(model, dir, tokenizer, dtype)
   local names, tensors, params = {}, {}, model:params()
   for i, param in ipairs(params:list()) do
@@ -148,6 +157,7 @@ function folder.save(model, dir, options)
   if type(dir) ~= "string" then error(core.where() .. "save: the model needs the name of a folder", 0) end
   dir = #dir > 1 and string.gsub(dir, "/+$", "") or dir
   if dir == "" then error(core.where() .. "save: the model needs the name of a folder", 0) end
+  if options.tokenizer then note_tokenizer(model, options.tokenizer, dir) end
   local there = core.exists(dir)
   if there == "file" or (there and #core.list_dir(dir) > 0) then
     write_files(model, dir, options.tokenizer, options.dtype)
@@ -167,13 +177,15 @@ local HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 -- Reads a tensor of the file by a parameter's name: the same, or without "model." in files of the bare model; one that is
 -- shared with the head stands under either name, or both.
 local function names_in(weights, tied, dir)
-  local bare = not weights:find(EMBEDDING) and weights:find "embed_tokens.weight"
-  if tied and not bare and weights:find(HEAD) and weights:find(EMBEDDING) and not weights:equal(HEAD, EMBEDDING) then
-    refuse(dir, "'" .. HEAD .. "' and '" .. EMBEDDING .. "' differ, but are one by the config (tie_word_embeddings)")
+  local bare = true
+  for _, name in ipairs(weights:names()) do bare = bare and string.sub(name, 1, 6) ~= "model." end
+  local embedding = bare and string.sub(EMBEDDING, 7) or EMBEDDING
+  if tied and weights:find(HEAD) and weights:find(embedding) and not weights:equal(HEAD, embedding) then
+    refuse(dir, "'" .. HEAD .. "' and '" .. embedding .. "' differ, but are one by the config (tie_word_embeddings)")
   end
   return function(name)
     if bare then name = string.gsub(name, "^model%.", "") end
-    if tied and name == EMBEDDING and not weights:find(name) then return HEAD end
+    if tied and name == embedding and not weights:find(name) then return HEAD end
     return name
   end
 end

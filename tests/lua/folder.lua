@@ -513,6 +513,11 @@ function TestNames:test_tied_weights_stand_under_either_name()
     return name == embedding and head or name
   end)
   lu.assertEquals(losses(sonde.load(other)), under_one)
+  lu.assertEquals(losses(sonde.load(renamed(tied, function(name)
+    return name ~= embedding and name ~= head and (name:gsub("^model%.", "")) or nil
+  end, { [head] = embedding }))), under_one)
+  lu.assertErrorMsgContains("'lm_head.weight' and 'embed_tokens.weight' differ", sonde.load,
+    renamed(tied, function(name) return (name:gsub("^model%.", "")) end))
   sonde.load(other):save(other .. "-saved")
   lu.assertEquals(losses(sonde.load(other .. "-saved")), under_one)
   lu.assertErrorMsgContains("'lm_head.weight' and 'model.embed_tokens.weight' differ, but are one by the config", sonde.load,

@@ -103,6 +103,22 @@ function TestMeeting:test_files_that_say_the_same()
   lu.assertFalse(self.one.tokenizer:same(core.tokenizer(dir .. "/other.json")))
 end
 
+function TestMeeting:test_another_tokenizer_is_not_saved_without_a_word()
+  local model, stderr, said = model_of(self.one), io.stderr, {}
+  train(model, self.one)
+  io.stderr = { write = function(_, ...) said[#said + 1] = table.concat { ... } end }
+  model:save(dir .. "/its-own", { tokenizer = self.one.tokenizer })
+  local none = #said
+  model:save(dir .. "/others", { tokenizer = self.two.tokenizer })
+  sonde.load(dir .. "/its-own"):save(dir .. "/others-too", { tokenizer = self.two.tokenizer })
+  io.stderr = stderr
+  lu.assertEquals({ none, #said }, { 0, 2 })
+  for _, line in ipairs(said) do
+    lu.assertStrContains(line, "is another than ")
+    lu.assertStrContains(line, string.format("%.8s", self.one.tokenizer_hash))
+  end
+end
+
 function TestMeeting:test_tokens_that_do_not_say_whose_they_are()
   core.write_file(dir .. "/bare.bin", string.rep("\1\0\2\0\3\0", 50))
   local bare = sonde.corpus(dir .. "/bare.bin", { vocab = 270 })
