@@ -49,6 +49,8 @@ static int spell_escape(speller *s, int64_t at) {
     return c == 'W' ? SONDE_EUNSUP : add_text(s, NO_SPACE);                         /* a class holds no negated list */
   }
   if (strchr("hHvVbBRXKGNQE", c) && c) return SONDE_EUNSUP;
+  int braced = at + 2 < s->n && s->pattern[at + 2] == '{';
+  if ((c == 'p' || c == 'P') && !braced) return SONDE_EUNSUP;      /* Oniguruma: the letter */
   return sonde_bytes_add(s->out, s->pattern + at, 2);
 }
 
@@ -80,16 +82,61 @@ static int64_t before_script(const speller *s, int64_t at) {
   return end && is_script(s->pattern + from, end - s->pattern - from) ? from - at : 0;
 }
 
+/* The bytes of "(?imx-imx" at `at`, where that is what stands there; else 0. */
+static int64_t flags_at(const speller *s, int64_t at) {
+  int64_t i = at + 2;
+  if (at + 2 >= s->n || s->pattern[at] != '(' || s->pattern[at + 1] != '?') return 0;
+  while (i < s->n && s->pattern[i] && strchr("imx-", s->pattern[i])) i++;
+  return i > at + 2 && i < s->n && strchr(":)", s->pattern[i]) ? i - at : 0;
+}
+
+/* Oniguruma's m is PCRE2's s; what PCRE2 calls m is always on there. */
+static int spell_flags(speller *s, int64_t at, int64_t n) {
+  int rc = 0;
+  for (int64_t i = at; i < at + n && !rc; i++) rc = sonde_bytes_add(s->out, s->pattern[i] == 'm' ? "s" : s->pattern + i, 1);
+  return rc;
+}
+
+/* The bytes of an interval, {n}, {n,}, {n,m} or {,m}, at `at`; else 0. */
+static int64_t interval_at(const speller *s, int64_t at) {
+  int64_t i = at + 1, digits = 0, commas = 0;
+  if (s->pattern[at] != '{') return 0;
+  for (; i < s->n && ((s->pattern[i] >= '0' && s->pattern[i] <= '9') || s->pattern[i] == ','); i++)
+    if (s->pattern[i] == ',') commas++;
+    else digits++;
+  return i < s->n && s->pattern[i] == '}' && digits && commas < 2 ? i + 1 - at : 0;
+}
+
+/* An interval of n bytes. {,m} begins with 0. Behind one, + repeats it (to PCRE2 it is possessive): from 0 or 1 on, that is
+ * any number; and so does ? behind {n} (to PCRE2: is lazy). Returns how many bytes are done with, or an error. */
+static int64_t spell_interval(speller *s, int64_t at, int64_t n) {
+  char after = at + n < s->n ? s->pattern[at + n] : '\0', least = s->pattern[at + 1] == ',' ? '0' : s->pattern[at + 1];
+  const char *comma = memchr(s->pattern + at, ',', (size_t)n);
+  int any = (least == '0' || least == '1') && comma && comma - (s->pattern + at) <= 2;
+  int more = after == '+' && at + n + 1 < s->n && s->pattern[at + n + 1] && strchr("?+*{", s->pattern[at + n + 1]);
+  if (more || (after == '+' && !any) || (after == '?' && !comma)) return SONDE_EUNSUP;
+  if (after == '+') return add_text(s, least == '0' ? "{0,}" : "{1,}") ? SONDE_ENOMEM : n + 1;
+  return add_text(s, least == '0' ? "{0" : "{") || sonde_bytes_add(s->out, s->pattern + at + 1, n - 1) ? SONDE_ENOMEM : n;
+}
+
 static int spell_pattern(const char *pattern, int64_t n, sonde_bytes *out) {
   speller s = {pattern, n, out, 0};
   int64_t class_at = 0;
   for (int64_t i = 0; i < n; i++) {
     char c = pattern[i], after = i + 1 < n ? pattern[i + 1] : '\0';
-    int64_t head = c == '\\' ? before_script(&s, i) : 0;
+    int64_t head = c == '\\' ? before_script(&s, i) : 0, flags = s.in_class ? 0 : flags_at(&s, i);
+    int64_t interval = s.in_class ? 0 : interval_at(&s, i);
     int rc = 0;
     if (head) {
       rc = sonde_bytes_add(out, pattern + i, head) || add_text(&s, "sc:") ? SONDE_ENOMEM : 0;
       i += head - 1;
+    } else if (flags) {
+      rc = spell_flags(&s, i, flags);
+      i += flags - 1;
+    } else if (interval) {
+      interval = spell_interval(&s, i, interval);
+      rc = interval < 0 ? (int)interval : 0;
+      i += interval - 1;
     } else if (c == '\\' && i + 1 < n) {
       rc = spell_escape(&s, i++);
     } else if (s.in_class && (c == '[' || (c == '&' && after == '&'))) {

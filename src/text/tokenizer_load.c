@@ -178,7 +178,7 @@ static int check_model(const loader *l, const json_t *model) {
   for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) {
     const json_t *v = json_object_get(model, absent[i]);
     if (v && !json_is_null(v) && !(json_is_string(v) && !json_string_length(v)) &&
-        !(json_is_real(v) && json_real_value(v) == 0))
+        !(json_is_number(v) && json_number_value(v) == 0))
       return sonde_fail(l->err, SONDE_EUNSUP, "%s: the model's '%s' is not supported", l->name, absent[i]);
   }
   return sonde_json_bool_or(model, "ignore_merges", 0, l->name, &l->t->whole_first, l->err);

@@ -28,7 +28,7 @@ static const char *type_of(const json_t *v) {
   return type ? type : "(without a type)";
 }
 
-/* Runs fn over the steps of a part that is null, one step, or a Sequence of steps under `key`. */
+/* Runs fn over the steps of a part that is null, one step, or a Sequence under `key` of steps and further Sequences. */
 typedef int (*step_fn)(const loader *l, const json_t *step);
 
 static int each_step(const loader *l, const json_t *part, const char *key, step_fn fn) {
@@ -37,7 +37,7 @@ static int each_step(const loader *l, const json_t *part, const char *key, step_
   int rc = 0;
   if (!part || json_is_null(part)) return 0;
   if (strcmp(type_of(part), "Sequence")) return fn(l, part);
-  json_array_foreach(steps, i, step) if ((rc = fn(l, step))) return rc;
+  json_array_foreach(steps, i, step) if ((rc = each_step(l, step, key, fn))) return rc;
   return 0;
 }
 
@@ -183,14 +183,23 @@ static int read_pre_tokenizer(const loader *l, const json_t *v) {
   return unsupported(l, "pre-tokeniser", type);
 }
 
+/* The last step of a pre-tokeniser; counts the ByteLevels. */
+static const json_t *last_step(const json_t *part, int *levels) {
+  const json_t *step, *last = NULL;
+  size_t i;
+  if (strcmp(type_of(part), "Sequence")) {
+    *levels += !strcmp(type_of(part), "ByteLevel");
+    return part;
+  }
+  json_array_foreach(json_object_get(part, "pretokenizers"), i, step) last = last_step(step, levels);
+  return last;
+}
+
 /* Byte-level means: one ByteLevel step, and it is the last. */
 static int check_byte_level(const loader *l, const json_t *part) {
-  const json_t *steps = json_object_get(part, "pretokenizers");
-  const json_t *last = steps ? json_array_get(steps, json_array_size(steps) - 1) : part;
-  size_t i, levels = 0;
-  const json_t *v;
-  json_array_foreach(steps, i, v) levels += !strcmp(type_of(v), "ByteLevel");
-  if (!strcmp(type_of(last), "ByteLevel") && levels <= 1) return 0;
+  int levels = 0;
+  const json_t *last = last_step(part, &levels);
+  if (!strcmp(type_of(last), "ByteLevel") && levels == 1) return 0;
   return sonde_fail(l->err, SONDE_EUNSUP,
                     "%s: the pre-tokeniser does not end in one ByteLevel: not a byte-level tokenizer",
                     l->name);
@@ -243,8 +252,12 @@ static int read_post_processor(const loader *l, const json_t *v) {
   return rc ? rc : add_id(l, &t->after, &t->after_n, json_array_get(json_object_get(v, "sep"), 1));
 }
 
+/* Beside ByteLevel, what joins the pieces and what stands for bytes without a token: there is nothing for them to do. */
 static int read_decoder(const loader *l, const json_t *v) {
-  return strcmp(type_of(v), "ByteLevel") ? unsupported(l, "decoder", type_of(v)) : 0;
+  const char *type = type_of(v);
+  if (!strcmp(type, "ByteLevel")) return 0;
+  if (strcmp(type, "Fuse") && strcmp(type, "ByteFallback")) return unsupported(l, "decoder", type);
+  return sonde_tokenizer_idle(l->t, !strcmp(type, "Fuse") ? "the decoder Fuse" : "the decoder ByteFallback") ? no_memory(l) : 0;
 }
 
 /* Settings for batches of texts of one length: none of them changes what a text is encoded to here. */

@@ -47,7 +47,9 @@ function base() {
 }
 
 const cutPatterns = ["\\p{Han}+", "\\P{Han}+", "[\\p{Hiragana}\\p{Katakana}]+", "\\p{^Arabic}+", "\\p{Common}", "\\p{Latin}+",
-  "\\w+", "\\s+", "\\d+", "[\\w-]+", "\\p{L}+|\\p{N}", "[^\\s\\w]", "[^\\S\\n]+"];
+  "\\w+", "\\s+", "\\d+", "[\\w-]+", "\\p{L}+|\\p{N}", "[^\\s\\w]", "[^\\S\\n]+",
+  "(?m:\\p{L}.\\p{L})", "(?mi-x)A.", "(?-m).\\p{L}", "\\p{L}{,2}\\p{N}", "\\p{L}{1,2}+", "\\p{L}{,2}+\\p{N}", "\\p{L}{1,2}?\\p{M}",
+  "\\p{L}{2}", "(?:\\p{L}\\p{M}){1,2}+", "a{,}", "[a{,2}]+"];
 /* Characters of one script that others use too, digits, joiners, and what is counted as a letter here and there. */
 const cutPieces = ["a", "\u3001", "\u3002", "\u30fc", "\u6df1", "\u3005", "\u30c6", "\u3055", "\u064b", "\u0660", "\u060c", "\u0640",
   "\u0951", "\u0964", " ", "\u180e", "\u200d", "1", "_", "\u2160", "\u24d0", "\u0301", "\u00b2", "-", "\u10fb", "\u3006", "\u303c", "\u00aa",
