@@ -273,25 +273,29 @@ local function open_folder(o)
   return core.run_open(run:dir(), string.format("train-%d", n)), true
 end
 
--- Opens the run and compares it with what is asked for. The third result writes that down.
+-- Opens the run and compares it with what is asked for. The third result writes that down; the fourth: the run is done, and
+-- nothing of its record changes.
 local function open_run(model, corpus, o)
   local run, own = open_folder(o)
-  local ok, commit = pcall(function()
+  local ok, finished, commit = pcall(function()
     start.check_source(o, corpus, run)
     if run then return changes.settle(run, configuration(model, corpus, o), record.plugins(model, o.optimizer.name), o) end
   end)
   if not ok then                                     -- the record of another run is as it was
     if own then run:close() end
-    error(commit, 0)
+    error(finished, 0)
   end
-  if not run then return nil, false, nil end
-  if own then run:begin(command_line()) end
+  if not run then return nil, false, nil, false end
+  finished = finished and own and run:is_done()
+  if own and not finished then run:begin(command_line()) end
   return run, own, function()
+    local plugins = commit()
+    if finished then return end
     run:describe {
-      corpus = { name = corpus.spec, sha256 = corpus.hash, tokenizer = corpus.tokenizer_hash }, plugins = commit(),
+      corpus = { name = corpus.spec, sha256 = corpus.hash, tokenizer = corpus.tokenizer_hash }, plugins = plugins,
       from = start.facts(o, run),
     }
-  end
+  end, finished
 end
 
 -- Options that the trainer takes as they are.
@@ -389,7 +393,7 @@ local function report(run, own, result)
   if own then run:finish(result.diverged and "diverged" or "done", result.diverged or "") end
 end
 
-local function perform(model, corpus, o, run, own, commit)
+local function perform(model, corpus, o, run, own, commit, finished)
   local trainer = make_trainer(model, corpus, o, run)
   if commit then commit() end
   local memory = trainer:memory()
@@ -410,7 +414,7 @@ local function perform(model, corpus, o, run, own, commit)
   local result = result_of(model, o, event, memory, run)
   if o.profile then result.profile = trainer:profile() end
   trainer:close()
-  if run then report(run, own, result) end
+  if run and not finished then report(run, own, result) end
   return result
 end
 
@@ -433,9 +437,9 @@ function train.train(model, corpus, options, where)
   if o.patience and (not corpus.validation or corpus.validation.tokens < 2) then
     error(core.where() .. "option 'patience' of train waits for a lower validation loss, and the corpus has no validation text", 0)
   end
-  local run, own, commit = open_run(model, corpus, o)
+  local run, own, commit, finished = open_run(model, corpus, o)
   require("sonde.corpus").used_by(corpus, model)
-  local ok, result = pcall(perform, model, corpus, o, run, own, commit)
+  local ok, result = pcall(perform, model, corpus, o, run, own, commit, finished)
   if not ok and own and run:record().status == "running" then
     local reason = string.gsub(tostring(result), "\n.*", "")
     pcall(run.finish, run, core.interrupted() and "interrupted" or "failed", reason)

@@ -50,31 +50,55 @@ local function put_down(run, what, o)
     or string.format("%s: goes on from step %d with changes: %s", dir, step, what), "\n")
 end
 
---- Compares what a run was made with and what is asked for, and refuses or does what the options say. What it returns writes
--- the configuration and the changes down, for when nothing can be wrong with them any more, and gives run.json's "plugins".
+local function differences(run, keys, plugins)
+  local texts = record.changed(keys and run:record().plugins or {}, plugins)
+  if keys and keys ~= "" then table.insert(texts, 1, keys) end
+  return table.concat(texts, ", ")
+end
+
+-- What --redo and --accept-changes cannot do for a run that differs in `what`.
+local function refuse(dir, keys, what, o, step)
+  local other = keys ~= "" and "configuration" or "code"
+  if not o.accept_changes then
+    error(string.format("%s: was made with another %s: %s; use another folder, or --redo computes it anew, or --accept-changes "
+      .. "goes on with it from step %d", dir, other, what, step), 0)
+  end
+  local there = options_there(dir)
+  if there then refuse_fixed(dir, there, o) end
+  if step >= o.steps and keys ~= "" then
+    error(string.format("%s: was made with another configuration: %s; all of its %d updates are done, so that nothing is left to "
+      .. "compute with this one; use another folder, or --redo computes it anew", dir, what, step), 0)
+  end
+end
+
+local function tell(dir, text)
+  io.stderr:write("sonde: note: ", dir, ": ", text, "\n")
+end
+
+--- Compares what a run was made with and what is asked for, and refuses or does what the options say.
 ---@param run userdata
 ---@param config table       the configuration to record
 ---@param plugins table[]    of record.plugins
----@param o table            options of the training: accept_changes, redo, and those of its schedule
----@return fun(): table[]
+---@param o table            options of the training: steps, accept_changes, redo, and those of its schedule
+---@return boolean finished  all updates are done, and what was computed stays as it is
+---@return fun(): table[] commit  writes the configuration and the changes down, for when nothing can be wrong with them any more,
+---                          and gives run.json's "plugins"
 function changes.settle(run, config, plugins, o)
   local dir, keys = run:dir(), run:difference(config)
-  local old = keys and run:record().plugins or {}
-  local texts = record.changed(old, plugins)
-  if keys and keys ~= "" then table.insert(texts, 1, keys) end
-  local what = table.concat(texts, ", ")
+  local old, what = keys and run:record().plugins or {}, differences(run, keys, plugins)
   if what ~= "" and o.redo then
     run:clear()
-    old = {}
-  elseif what ~= "" and o.accept_changes then
-    local there = options_there(dir)
-    if there then refuse_fixed(dir, there, config.train) end
+    old, keys, what = {}, nil, ""
+  elseif keys and o.redo then
+    tell(dir, "nothing differs from what it was made with: it is kept (remove the folder to compute it again)")
   elseif what ~= "" then
-    error(string.format("%s: was made with another %s: %s; use another folder, or --redo computes it anew, or --accept-changes "
-      .. "goes on with it from step %d", dir, keys ~= "" and "configuration" or "code", what, changes.step_of(dir)), 0)
+    refuse(dir, keys, what, o, changes.step_of(dir))
   end
-  return function()
-    if what ~= "" and o.accept_changes then put_down(run, what, o) end
+  local finished = keys ~= nil and changes.step_of(dir) >= o.steps
+  return finished, function()
+    if finished and what ~= "" then tell(dir, "all of its updates were made with other code: " .. what) end
+    if finished then return old end
+    if what ~= "" then put_down(run, what, o) end
     run:config(config)
     return record.merged(old, plugins, keys and changes.step_of(dir) or 0)
   end

@@ -74,10 +74,10 @@ LUA
 @test "test prints TAP, names the check that fails, and its exit status says so" {
   run "$SONDE" plugin test "$abs_builddir/tests/plugin/broken/overrun.so"
   [ "$status" -eq 1 ]
-  [[ "${lines[0]}" == "1..17" ]]
-  [[ "$output" == *"not ok 13 - guards"* ]]
+  [[ "${lines[0]}" == "1..18" ]]
+  [[ "$output" == *"not ok 14 - guards"* ]]
   [[ "$output" == *"# op 'overrun.twice' writes 20 bytes past the end of output 0"* ]]
-  [[ "$output" == *"# norm/overrun: 14 passed, 1 failed, 2 skipped"* ]]
+  [[ "$output" == *"# norm/overrun: 15 passed, 1 failed, 2 skipped"* ]]
 }
 
 @test "a plugin that crashes is one line" {
@@ -151,7 +151,7 @@ LUA
     run "$SONDE" plugin test mine/mine.lua
     echo "$kind: $output"
     [ "$status" -eq 0 ]
-    [[ "$output" == *"# $kind/mine: 15 passed, 0 failed, 2 skipped"* ]]
+    [[ "$output" == *"# $kind/mine: 16 passed, 0 failed, 2 skipped"* ]]
   done
 }
 
@@ -191,7 +191,7 @@ LUA
   echo "$output"
   [ "$status" -eq 0 ]
   [[ "$output" == *"not ok 8 - options"* ]]
-  [[ "$output" == *"# norm/mine: 15 passed, 0 failed, 2 skipped"* ]]
+  [[ "$output" == *"# norm/mine: 16 passed, 0 failed, 2 skipped"* ]]
   [[ "$output" == *"parameters: "* ]]
 }
 

@@ -1,18 +1,19 @@
 -- Settings of an experiment: the YAML file beside the script, and what --set puts over it.
 local lu = require "luaunit"
 local core = require "sonde.core"
+local settings = require "sonde.settings"
 local sonde = require "sonde"
 
 local base = os.tmpname()
 os.remove(base)
 core.mkdirs(base)
 
-local function load(text, settings)
+local function load(text, given)
   core.write_file(base .. "/c.yaml", text)
   local own = arg[0]
-  arg[0], sonde.settings = base .. "/script.lua", settings or {}
+  arg[0], settings.given = base .. "/script.lua", given or {}
   local ok, result = pcall(sonde.config, "c.yaml")
-  arg[0], sonde.settings = own, {}
+  arg[0], settings.given = own, {}
   if not ok then error(result, 0) end
   return result
 end

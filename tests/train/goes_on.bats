@@ -49,6 +49,17 @@ refuses() {   # refuses TEXT train ARGUMENTS
   refuses "batch was 4 and cannot become 8 within a run" train a steps=20 lr=0.01 batch=8 -- --accept-changes
 }
 
+@test "what is done stays as it was recorded, whatever it is shown with" {
+  train a steps=20 -- --threads 2
+  cp runs/e/a/run.json runs/e/a/config.yaml .
+  train a steps=20 -- --threads 1
+  train a steps=20 -- --redo
+  grep -qF "runs/e/a: nothing differs from what it was made with: it is kept" err
+  refuses "train.lr (was 0.003, now 0.01); all of its 20 updates are done" train a steps=20 lr=0.01 -- --accept-changes
+  cmp run.json runs/e/a/run.json
+  cmp config.yaml runs/e/a/config.yaml
+}
+
 @test "a norm, a placement and what they use are compared, and kept with their steps" {
   cat > own.lua <<'LUA'
 local sonde = require "sonde"
@@ -102,7 +113,7 @@ LUA
   grep -q '"step": 40' runs/e/branch/run.json
   rm -r runs/e/base                               # it has a checkpoint of its own now
   [ "$(train branch steps=20 schedule=constant warmup=0 from=runs/e/base)" = "$whole" ]
-  refuses "from runs/e/base: there is no such folder" train new steps=20 from=runs/e/base
+  refuses "runs/e/base: there is no such folder" train new steps=20 from=runs/e/base
   refuses "is another one there (7, here 8)" train new steps=20 from=runs/e/whole seed=8
   refuses "option 'from_text' of train has no effect without the option 'from'" train new steps=20 from_text=true
 }
@@ -268,7 +279,7 @@ LUA
   sed -i 's/width: 16/width: 32/; s#y/cold#y/other#; s/steps: 5,/steps: 5, from: runs\/y\/base\/model,/' small.yaml
   run --separate-stderr "$SONDE" train small.yaml
   [ "$status" -eq 1 ]
-  [[ "$stderr" == *"from runs/y/base/model: its model has another shape of '"* ]]
+  [[ "$stderr" == *"runs/y/base/model/model.safetensors: tensor '"*"' is f32 ["*"], the model has f32 ["* ]]
 }
 
 @test "a flipped bit anywhere in a run folder: the same bits, or a line that says what is damaged" {
