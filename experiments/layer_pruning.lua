@@ -23,11 +23,17 @@ local corpus = sonde.corpus(config.corpus, config.text)
 local name, whole_name = config.name, config.whole_name
 config.name, config.whole_name = nil, nil
 
+-- What the whole models follow from; nothing else of the settings is known to what makes them.
+local whole_settings = {
+  corpus = config.corpus, text = config.text, context = config.context, model = config.model, train = config.train,
+  probe = config.probe, eval_tokens = config.eval_tokens,
+}
+
 local function model_of(p)
-  local size = config.model
+  local size = whole_settings.model
   return sonde.transformer {
     vocab = corpus.vocab, width = size.width, depth = size.depth, heads = size.heads, ffn_hidden = size.ffn_hidden,
-    context = config.context, placement = p.placement, seed = p.seed,
+    context = whole_settings.context, placement = p.placement, seed = p.seed,
   }
 end
 
@@ -88,8 +94,7 @@ local whole = sonde.sweep {
   title = "The whole models",
   question = "What do the blocks of the models do that were pruned above?",
   grid = { placement = config.placement, seed = config.seed },
-  settings = { corpus = config.corpus, text = config.text, context = config.context, model = config.model,
-    train = config.train, probe = config.probe, eval_tokens = config.eval_tokens },
+  settings = whole_settings,
 }
 
 if config.plan_only then return whole:plan(function(p) return model_of(p), config.train end) end
@@ -97,10 +102,10 @@ sweep:check()
 
 whole:run(function(trial, p)
   local model = model_of(p)
-  if sonde.train(model, corpus, config.train).diverged then return end
+  if sonde.train(model, corpus, whole_settings.train).diverged then return end
   model:save(trial.dir .. "/model", { tokenizer = corpus.tokenizer })
-  trial:report(sonde.probe(model, corpus, { "layer_removal", "block_influence", "angular_distances" }, config.probe))
-  trial:report { loss = sonde.evaluate(model, corpus, { tokens = config.eval_tokens }).loss }
+  trial:report(sonde.probe(model, corpus, { "layer_removal", "block_influence", "angular_distances" }, whole_settings.probe))
+  trial:report { loss = sonde.evaluate(model, corpus, { tokens = whole_settings.eval_tokens }).loss }
 end)
 
 local wholes = {}
@@ -108,7 +113,7 @@ for _, trial in ipairs(whole:results().trials) do
   if trial.status ~= "done" and trial.status ~= "diverged" then
     error(trial.id .. " of the whole models is " .. trial.status .. "; run this again when it is done", 0)
   end
-  wholes[trial.params.placement .. "/" .. trial.params.seed] = trial
+  wholes[trial.params.placement .. "/" .. trial.params.seed] = { dir = trial.dir, status = trial.status, loss = trial.results.loss }
 end
 
 -- ---- pruned -------------------------------------------------------------------------------------------------------
@@ -128,7 +133,7 @@ sweep:run(function(trial, p)
     trial:report { removed = facts.removed }
   end
   local pruned = loss_of(model)
-  trial:report { loss_pruned = pruned, rise = pruned - before.results.loss }
+  trial:report { loss_pruned = pruned, rise = pruned - before.loss }
   if sonde.heal(model, corpus, config.heal, neighbours).diverged then return end
   trial:report { loss_healed = loss_of(model) }
 end)

@@ -9,7 +9,7 @@ local sorted_keys = require "sonde.sorted_keys"
 
 local fingerprint = {}
 
-local MAX_DEPTH, MAX_PARTS, LONGEST = 8, 1000, 60
+local MAX_DEPTH, MAX_PARTS, MAX_OF_VARIABLE, LONGEST = 8, 20000, 500, 60
 
 local list_mark = getmetatable(core.list())     -- of lists that come from YAML and JSON
 
@@ -129,6 +129,17 @@ local function add_globals(state, names, depth)
   end
 end
 
+-- A variable around a function. One that holds very many values (a table of results, say) is not compared: only that it is one.
+local function add_variable(state, path, value, depth)
+  local before = state.count
+  add(state, path, value, depth)
+  if state.count - before <= MAX_OF_VARIABLE then return end
+  for name in pairs(state.parts) do
+    if string.sub(name, 1, #path) == path and not string.find(name, "^[%w_]", #path + 1) then state.parts[name] = nil end
+  end
+  state.parts[path] = "more than " .. MAX_OF_VARIABLE .. " values"
+end
+
 local function add_function(state, path, f, depth)
   if debug.getinfo(f, "S").what == "C" then
     state.parts[path] = "a function of C"
@@ -139,7 +150,7 @@ local function add_function(state, path, f, depth)
   for k = 1, 255 do
     local name, value = debug.getupvalue(f, k)
     if not name then break end
-    if name ~= "_ENV" then add(state, path == "function" and name or path .. "/" .. name, value, depth + 1) end
+    if name ~= "_ENV" then add_variable(state, path == "function" and name or path .. "/" .. name, value, depth + 1) end
   end
   add_globals(state, names, depth + 1)
 end
