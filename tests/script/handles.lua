@@ -65,8 +65,10 @@ function TestMetatables:test_a_foreign_userdata_in_our_clothes_is_refused()
   refused("a tensor is needed here, not a", core.graph().leaf, core.graph(), "x", file)
   debug.setmetatable(file, own)
   local params = core.params(1)
+  own = debug.getmetatable(params)
   debug.setmetatable(params, debug.getmetatable(core.tensor("f32", { 1 })))
   lu.assertFalse(pcall(function() return params:get(1) end))
+  debug.setmetatable(params, own)                                  -- or it is never freed
 end
 
 -- ---- closing what is in use --------------------------------------------------------------------------------------
