@@ -66,7 +66,7 @@ static int by_name(const FTSENT **a, const FTSENT **b) {
 static int is_text_name(const char *name) {
   static const char *const fits[] = {"*.txt", "*.jsonl", "*.txt.gz", "*.jsonl.gz", "*.txt.zst", "*.jsonl.zst"};
   for (size_t i = 0; i < sizeof fits / sizeof *fits; i++)
-    if (!fnmatch(fits[i], name, FNM_PERIOD)) return 1;
+    if (!fnmatch(fits[i], name, FNM_PERIOD | FNM_CASEFOLD)) return 1;
   return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <string.h>
+#include "base/log.h"
 #include "base/mem.h"
 #include "io/bytes.h"
 #include "io/unpack.h"
@@ -15,6 +16,7 @@ typedef struct reader {
   sonde_unpack *in;
   char *block;
   int64_t n, total;            /* bytes of the block, and of the text before it */
+  int64_t bad, first_bad;      /* bytes so far that no text has, too few to refuse it */
   int ended;
   sonde_bytes line;            /* the beginning of a line whose end is not read yet */
   sonde_line_fn fn;
@@ -49,27 +51,34 @@ static int64_t whole_characters(const reader *r) {
   return r->n;
 }
 
-/* Bytes that no text has: no UTF-8, or NUL. */
-static int64_t count_bad(const char *p, int64_t n) {
+/* Bytes that no text has: no UTF-8, or NUL; and where the first is. */
+static int64_t count_bad(const char *p, int64_t n, int64_t *first) {
   int64_t bad = 0;
-  for (const char *zero = p; (zero = memchr(zero, '\0', (size_t)(p + n - zero))); zero++) bad++;
+  *first = n;
+  for (const char *zero = p; (zero = memchr(zero, '\0', (size_t)(p + n - zero))); zero++)
+    if (!bad++) *first = zero - p;
   for (int64_t i = 0; i < n;) {
     i += sonde_utf8_prefix(p + i, n - i);
     int64_t wrong = sonde_utf8_bad(p + i, n - i);
     bad += wrong;
+    if (wrong && i < *first) *first = i;
     i += wrong;
   }
   return bad;
 }
 
-static int check(const reader *r, int64_t n) {
+static int check(reader *r, int64_t n) {
   const char *name = sonde_unpack_name(r->in);
-  int64_t bad = count_bad(r->block, n);
+  int64_t first, bad = count_bad(r->block, n, &first);
   if (r->total == 0 && n > 262 && !memcmp(r->block + 257, "ustar", 5))
     return sonde_fail(r->err, SONDE_EFORMAT, "%s: a tar archive, not a text; unpack it", name);
   if (r->total == 0 && n >= 2 && (!memcmp(r->block, "\xff\xfe", 2) || !memcmp(r->block, "\xfe\xff", 2)))
     return sonde_fail(r->err, SONDE_EFORMAT, "%s: not a text in UTF-8 but in UTF-16; iconv -t UTF-8 converts it", name);
-  if (bad <= FEW || bad * 10 <= n) return 0;
+  if (bad <= FEW || bad * 10 <= n) {
+    if (bad && !r->bad) r->first_bad = r->total + first;
+    r->bad += bad;
+    return 0;
+  }
   return sonde_fail(r->err, SONDE_EFORMAT,
                     "%s: not a text: %lld of the %lld bytes from %lld on are no UTF-8; a text in another encoding is "
                     "converted by iconv",
@@ -110,6 +119,10 @@ int sonde_text_lines(const char *path, sonde_line_fn fn, void *arg, sonde_error 
   if (!r.in) return err->code;
   int rc = (r.block = sonde_alloc(BLOCK)) ? read_blocks(&r) : sonde_fail(err, SONDE_ENOMEM, "no memory to read '%s'", path);
   if (!rc && r.line.n) rc = fn(arg, r.line.data, r.line.n);
+  if (rc >= 0 && r.bad)
+    sonde_info("sonde: note: %s: %lld bytes are no UTF-8 and are taken as they are, the first is byte %lld; a text in another "
+               "encoding is converted by iconv",
+               sonde_unpack_name(r.in), (long long)r.bad, (long long)r.first_bad);
   sonde_unpack_close(r.in);
   sonde_release(r.block);
   sonde_bytes_free(&r.line);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include "base/file.h"
 #include "base/log.h"
@@ -45,9 +46,9 @@ enum { SOURCES = sizeof sources / sizeof *sources };
 
 static int ends_with(const char *s, const char *end) {
   size_t n = strlen(s), m = strlen(end);
-  if (n > 3 && !strcmp(s + n - 3, ".gz")) n -= 3;
-  else if (n > 4 && !strcmp(s + n - 4, ".zst")) n -= 4;
-  return n > m && !strncmp(s + n - m, end, m);
+  if (n > 3 && !strcasecmp(s + n - 3, ".gz")) n -= 3;
+  else if (n > 4 && !strcasecmp(s + n - 4, ".zst")) n -= 4;
+  return n > m && !strncasecmp(s + n - m, end, m);
 }
 
 const char *sonde_reading_asked(const char *field, int skip) {

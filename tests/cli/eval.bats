@@ -141,6 +141,23 @@ LUA
   "$SONDE" run piped.lua < two.jsonl
 }
 
+@test "a text with bytes of another encoding is not read without a word, and the case of a name says nothing" {
+  { cat text.txt; printf 'caf\351\n'; } > latin.txt
+  run --separate-stderr "$SONDE" eval --model model --text latin.txt
+  [ "$status" -eq 0 ]
+  [[ $stderr == *"latin.txt: 1 bytes are no UTF-8 and are taken as they are, the first is byte $(($(stat -c %s text.txt) + 3))"* ]]
+  run --separate-stderr "$SONDE" eval --model model --text text.txt
+  [[ $stderr != *UTF-8* ]]
+  for _ in 1 2 3; do echo '{"text": "in the beginning"}'; done > small.jsonl
+  gzip -c small.jsonl > BIG.JSONL.GZ
+  "$SONDE" eval --model model --text BIG.JSONL.GZ --json | cmp - <("$SONDE" eval --model model --text small.jsonl --json)
+  cat > big.lua <<'LUA'
+local corpus = require("sonde").corpus("BIG.JSONL.GZ", { tokenizer = "model/tokenizer.json", validation = 0, cache = "cache" })
+assert(corpus.train.documents == 3, corpus.train.documents)
+LUA
+  "$SONDE" run big.lua
+}
+
 @test "options for JSON lines that meet none of them do not pass without a word" {
   for option in "--field body" "--skip"; do
     # shellcheck disable=SC2086
