@@ -11,7 +11,7 @@ local generate = {}
 --- The options of sonde.generate.
 ---@type sonde.schema
 generate.schema = {
-  { name = "tokens", type = "integer", min = 1, preset = 100, doc = "tokens to generate, at most" },
+  { name = "tokens", type = "integer", min = 1, max = 2 ^ 30, preset = 100, doc = "tokens to generate, at most" },
   { name = "temperature", type = "number", min = 0, preset = 1, doc = "divides the logits; 0: always the likeliest token" },
   { name = "top_k", type = "integer", min = 0, preset = 0, doc = "choose among the k likeliest; 0: all" },
   { name = "top_p", type = "number", min = 0, max = 1, preset = 1, doc = "choose among the likeliest that hold this probability" },

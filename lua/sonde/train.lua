@@ -166,7 +166,7 @@ end
 local function part(name, value, steps, room, where)
   local updates = math.floor((value < 1 and value * steps or value) + 0.5)
   if updates > room then
-    error(string.format("%soption '%s' of train: %d updates do not fit into the %d that %s; give fewer, or a fraction below 1",
+    error(string.format("%soption '%s' of train: %.0f updates do not fit into the %d that %s; give fewer, or a fraction below 1",
       where(), name, updates, room, room < steps and "the warm-up leaves" or "there are"), 0)
   end
   return updates

@@ -140,7 +140,7 @@ void sonde_lua_catch_signals(lua_State *L) {
   signal_thread = pthread_self();
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
-  signal(SIGHUP, on_signal);  /* the terminal was closed */
+  if (signal(SIGHUP, on_signal) == SIG_IGN) signal(SIGHUP, SIG_IGN); /* the terminal was closed; nohup: so be it */
   signal(SIGUSR1, on_signal); /* a job manager's warning before the end: Slurm's --signal */
   signal(SIGUSR2, on_signal);
   signal(SIGXCPU, on_signal); /* the soft limit of processor time */

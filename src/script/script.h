@@ -47,10 +47,10 @@ sonde_ctx *sonde_lua_ctx(lua_State *L);
  * the former one's threads do not exist. */
 void sonde_lua_borrow_ctx(lua_State *L, sonde_ctx *ctx);
 
-/* SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU ask for a clean stop: the flag below is set, and Lua code that runs on is stopped by an error
- * "interrupted" at its next instruction. Whoever reads the flag in C and stops (the trainer) raises EINTR through
- * sonde_lua_check, which takes the request as heard. A second SIGINT, SIGTERM or
- * SIGHUP ends the process at once. */
+/* SIGINT, SIGTERM, SIGHUP (unless nohup has it ignored), SIGUSR1, SIGUSR2 and SIGXCPU ask for a clean stop: the flag below
+ * is set, and Lua code that runs on is stopped by an error "interrupted" at its next instruction. Whoever reads the flag in
+ * C and stops (the trainer) raises EINTR through sonde_lua_check, which takes the request as heard. A second SIGINT,
+ * SIGTERM or SIGHUP ends the process at once. */
 void sonde_lua_catch_signals(lua_State *L);
 const volatile int *sonde_lua_stop_flag(void);
 /* From on = 1 to on = 0 a line is being read: a signal stops nothing, and the reader asks for its number (0: none came).

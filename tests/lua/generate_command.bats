@@ -77,6 +77,14 @@ refuses() {   # TEXT OPTIONS...
 }
 
 # A model whose next token is known: its blocks add nothing, its embeddings are one-hot, and its head sends each token on.
+@test "more tokens than any cache counts are refused by the option's name" {
+  for n in 4294967297 9223372036854775807; do
+    run generate --prompt ein --tokens "$n"
+    [ "$status" -eq 2 ]
+    [[ $output == *"--tokens"*"1073741824"* ]]
+  done
+}
+
 @test "a text ends at the folder's end tokens, and at those of --stop" {
   cat > chain.lua <<'LUA'
 local sonde, core = require "sonde", require "sonde.core"

@@ -148,11 +148,20 @@ LUA
   [ "$(train stopped steps=3000 log_every=10)" = "$whole" ]
 }
 
+@test "nohup has HUP ignored: the run goes on" {
+  (trap '' HUP; exec "$SONDE" run "$fixture" --set dir=runs/e/nohup --set steps=3000 --set log_every=10) > log 2>&1 3>&- &
+  child=$!
+  until [ "$(cat runs/e/nohup/metrics.jsonl 2> /dev/null | wc -l)" -gt 5 ]; do sleep 0.02; done
+  kill -HUP "$child"
+  wait "$child"
+}
+
 @test "a warm-up and a decay that do not fit are refused" {
   refuses "option 'warmup' of train: 30 updates do not fit into the 20 that there are" train a steps=20 warmup=30
   refuses "option 'decay' of train: 15 updates do not fit into the 10 that the warm-up leaves" \
     train a steps=20 warmup=10 schedule=wsd decay=15
   refuses "option 'decay' of train" train a steps=20 warmup=0.9 schedule=wsd decay=0.2
+  refuses "option 'warmup' of train: 9223372036854775808 updates" train a steps=20 warmup=9223372036854775807
   [ ! -e runs ]
 }
 
