@@ -113,6 +113,8 @@ local function write_files(model, dir, tokenizer, dtype)
   end
   local dtypes, main = dtypes_of(model, dtype)
   local belonging, other = belongings(model, tokenizer)
+  local lacks = not tokenizer and origin.lacks(belonging)
+  if lacks then error(core.where() .. "the folder would lack its tokenizer: " .. lacks, 0) end
   if other or not tokenizer then tokenizer = tokenizer or (model:has_tokenizer() and model:tokenizer()) end
   local keys = keys_of(model, belonging, tokenizer, main)
   for name, bytes in pairs(belonging.files) do

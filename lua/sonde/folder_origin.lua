@@ -90,6 +90,15 @@ function origin.without_tokenizer(o)
   return bare
 end
 
+--- Why a folder made of this one would lack its tokenizer: a file of it is there and could not be read.
+---@param o sonde.origin
+---@return string|nil
+function origin.lacks(o)
+  for _, name in ipairs(of_tokenizer) do
+    if o.left[name] then return o.left[name] end
+  end
+end
+
 --- Gives a model made of another one what that one's folder held: name_of gives for each of its parameters the one that
 --- it was.
 ---@param from sonde.model

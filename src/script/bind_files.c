@@ -31,11 +31,13 @@ static int list_dir(lua_State *L) {
   if (!dir) return sonde_lua_fail(L, "%s: %s", path, strerror(errno));
   lua_newtable(L);
   lua_Integer n = 0;
-  for (struct dirent *e = readdir(dir); e; e = readdir(dir)) {
+  struct dirent *e;
+  while (errno = 0, (e = readdir(dir))) {
     if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
     lua_pushstring(L, e->d_name);
     lua_rawseti(L, -2, ++n);
   }
+  if (errno) return sonde_lua_fail(L, "%s: %s", path, strerror(errno));   /* half a list passes for a whole one */
   lua_getglobal(L, "table");
   lua_getfield(L, -1, "sort");
   lua_pushvalue(L, -3);

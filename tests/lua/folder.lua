@@ -196,6 +196,20 @@ function TestKept:test_a_number_that_a_dtype_cannot_hold_is_refused()
   check_dtypes(to, "bf16")
 end
 
+-- A file of the tokenizer that cannot be read (too large here, a failing disk there) leaves no folder without one behind.
+function TestKept:test_a_tokenizer_that_cannot_be_read_is_not_lost()
+  local dir, to = foreign "f32", fresh "saved"
+  local file = io.open(dir .. "/tokenizer.json", "r+")
+  file:seek("end", 65 * 1024 ^ 2)
+  file:write "\n"
+  file:close()
+  local model = sonde.load(dir)
+  lu.assertErrorMsgContains("would lack its tokenizer", model.save, model, to)
+  lu.assertFalse(core.exists(to))
+  model:save(to, { tokenizer = tokenizer })
+  lu.assertEquals(core.exists(to .. "/tokenizer.json"), "file")
+end
+
 function TestKept:test_another_tokenizer_takes_its_own_files_along()
   local other = core.tokenizer_train({ TEXT }, { vocab = 270 })
   local model, to = sonde.load(foreign "f32"), fresh "saved"
