@@ -40,6 +40,26 @@ function initpolicy.find(name)
   return policies[name]
 end
 
+-- What a policy gives, checked: a misspelt role or a number that is missing would pass for an initialisation unseen.
+local function checked(name, given)
+  local roles = core.roles()
+  roles[#roles + 1] = "default"
+  local where = core.where() .. "the initialisation '" .. name .. "' "
+  if type(given) ~= "table" then error(where .. "gives " .. type(given) .. "; it must give a table by role", 0) end
+  local known = {}
+  for _, role in ipairs(roles) do known[role] = true end
+  for role, rule in pairs(given) do
+    if not known[role] then
+      error(where .. "gives values for a role '" .. tostring(role) .. "'" .. args.hint(tostring(role), roles), 0)
+    end
+    local size = type(rule) == "table" and rule[2]
+    if type(size) ~= "number" or type(rule[1]) ~= "string" or size ~= size or math.abs(size) == math.huge then
+      error(where .. "must give the role '" .. role .. "' a kind and a number, such as { \"normal\", 0.02 }", 0)
+    end
+  end
+  return given
+end
+
 --- The policy of that name for one place: role -> {kind=, a=, b=} for every role.
 ---@param name string
 ---@param place sonde.init_place
@@ -49,7 +69,7 @@ function initpolicy.at(name, place)
   if not policy then
     error(core.where() .. "unknown initialisation '" .. tostring(name) .. "'" .. args.hint(name, initpolicy.names()), 0)
   end
-  local given, by_role = policy(place), {}
+  local given, by_role = checked(name, policy(place)), {}
   for _, role in ipairs(core.roles()) do
     local rule = given[role] or given.default or { "normal", place.std }
     by_role[role] = { kind = rule[1], a = rule[2], b = rule[3] or 0 }

@@ -77,13 +77,22 @@ local function prepare(run, found, made)
   return made[f]
 end
 
+local function checked(name, jobs)
+  for _, job in ipairs(type(jobs) == "table" and jobs or { false }) do
+    if type(job) ~= "table" or type(job.nodes) ~= "function" then
+      error(core.where() .. "probe " .. name .. ": its jobs must be a list of tables, each with a function 'nodes'", 0)
+    end
+  end
+  return jobs
+end
+
 -- The jobs of all wanted probes; and how many passes each would take by itself.
 local function collect(run, wanted)
   local jobs, parts, alone, made = {}, {}, 0, {}
   for _, name in ipairs(wanted) do
     local found = registry.find(name)
     local before = prepare(run, found, made)
-    local own = found.jobs(run)
+    local own = checked(name, found.jobs(run))
     alone = alone + before + run.count(own)
     parts[#parts + 1] = { name = name, found = found, jobs = own }
     for _, job in ipairs(own) do jobs[#jobs + 1] = job end

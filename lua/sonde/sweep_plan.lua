@@ -1,6 +1,7 @@
 --- sweep_plan.lua - what the trials of a sweep would need, one line a model, without running any.
 
 local core = require "sonde.core"
+local args = require "sonde.args"
 local forecast = require "sonde.forecast"
 local grid = require "sonde.sweep_grid"
 local machine = require "sonde.machine"
@@ -31,6 +32,7 @@ end
 
 local function plan_one(point, f, peaks)
   local model, options = f(grid.copy(point.params))
+  model = args.value({ name = "model", type = "model", required = true }, model, "what the function of sweep:plan gives")
   local o = train.resolve(model, options)
   local info, plan = forecast.step(model,
     { batch = o.batch, context = o.context, dtype = o.dtype, recompute = o.recompute })

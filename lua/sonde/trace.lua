@@ -141,6 +141,9 @@ local function stack(self, options, x)
         error(core.where() .. "block " .. index .. " gave no node but a " .. type(x)
           .. "; a placement returns the stream", 0)
       end
+      if core.node_graph(x) ~= self.graph then
+        error(core.where() .. "block " .. index .. " gave a node of another graph; a placement returns the stream", 0)
+      end
       x = self:tap(x, "blocks." .. index .. ".out")
     end
     self.blocks[index + 1] = x

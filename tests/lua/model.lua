@@ -121,6 +121,30 @@ function TestPlacement:test_initialisations()
   near(deep, "model.embed_tokens.weight", 0.02)
 end
 
+-- What functions of a script give back is looked at where it comes in.
+function TestPlacement:test_what_functions_give()
+  local function refused(text, f)
+    local ok, message = pcall(f)
+    lu.assertFalse(ok, text)
+    lu.assertStrContains(message, text)
+  end
+  for i, case in ipairs {
+    { nil, "gives nil; it must give a table by role" },
+    { 5, "gives number; it must give a table by role" },
+    { { std = "x" }, "gives values for a role 'std'" },
+    { { qk = { "normal" } }, "must give the role 'qk' a kind and a number" },
+    { { default = { "normal", 0 / 0 } }, "must give the role 'default' a kind and a number" },
+  } do
+    sonde.init("given" .. i, function() return case[1] end)
+    refused("the initialisation 'given" .. i .. "' " .. case[2], function() small { init = "given" .. i } end)
+  end
+  local other = sonde.graph()
+  sonde.placement("other_graph", function() return other:constant(1, { 1 }) end)
+  refused("block 0 gave a node of another graph", function() small { placement = "other_graph" } end)
+  local sweep = sonde.sweep { name = "gives", grid = { seed = { 1 } } }
+  refused("must be a model", function() sweep:plan(function() end) end)
+end
+
 function TestPlacement:test_one_of_ones_own()
   sonde.placement("parallel_test", function(block, x)
     local y = block:norm_in "attn" (x)

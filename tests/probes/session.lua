@@ -220,6 +220,20 @@ end
 
 TestRegistry = {}
 
+function TestRegistry:test_what_jobs_give_is_looked_at()
+  local model, ids = small(), stream(2)
+  for i, case in ipairs {
+    { nil, "its jobs must be a list of tables" }, { { 5 }, "its jobs must be a list of tables" },
+    { { {} }, "each with a function 'nodes'" },
+    { { { nodes = function() return 5 end } }, "a probe's nodes give number; they must give a list of nodes" },
+    { { { nodes = function() return { "x" } end } }, "a probe's nodes hold a string" },
+  } do
+    local name = "given" .. i
+    sonde.probes.register(name, { definition = "x", jobs = function() return case[1] end })
+    lu.assertErrorMsgContains(case[2], sonde.probe, model, ids, { name })
+  end
+end
+
 function TestRegistry:test_a_probe_of_a_script()
   sonde.probes.register("peak", {
     definition = "largest magnitude in the stream after each block",

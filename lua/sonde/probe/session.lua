@@ -141,7 +141,10 @@ end
 
 local function flat(nodes, batch)
   local list = {}
-  for i, node in ipairs(nodes) do list[i] = node:reshape { batch, -1 } end
+  for i, node in ipairs(nodes) do
+    if not core.is_node(node) then error(core.where() .. "a probe's nodes hold a " .. type(node) .. "; they are nodes", 0) end
+    list[i] = node:reshape { batch, -1 }
+  end
   return { require("sonde").concat(list, 2) }
 end
 
@@ -158,6 +161,9 @@ local function planned(self, group)
   end
   for i, job in ipairs(group.jobs) do
     local own = job.nodes(base, traces[job.edit])
+    if type(own) ~= "table" then
+      error(core.where() .. "a probe's nodes give " .. type(own) .. "; they must give a list of nodes", 0)
+    end
     if not job.each then own = flat(own, self.batch) end
     parts[i] = { first = #nodes + 1, count = #own }
     for _, node in ipairs(own) do nodes[#nodes + 1] = node end
