@@ -44,7 +44,7 @@ local entry = {
 -- The parts of a source as core takes them: a source or a list of sources is one part, a list of entries a mixture.
 local function parts_of(source, where)
   local field = { name = "source", type = "string|list", of = { name = "source", type = "string|table", fields = entry, doc = "" },
-    doc = "" }
+    required = true, doc = "" }
   source = args.value(field, source, "corpus", where)
   if type(source) == "string" then return { { sources = { source }, weight = 1 } } end
   local plain, parts = {}, {}
@@ -92,7 +92,6 @@ end
 ---@return sonde.corpus
 function corpus.open(source, options, where)
   where = where or core.where
-  if source == nil then source = "default" end
   local parts = parts_of(source, where)
   options = options_for(parts, options, where)
   if options.tokenizer and not options.end_of_text and not are_shards(parts) then
@@ -193,6 +192,6 @@ end
 return args.declare(corpus, "sonde.corpus.", {
   open = {
     as = "sonde.corpus",
-    { name = "source", type = "string|list" }, { name = "options", type = "table" }, { name = "where", type = "function" },
+    { name = "source", type = "string|list", required = true }, { name = "options", type = "table" }, { name = "where", type = "function" },
   },
 })

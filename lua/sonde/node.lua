@@ -440,7 +440,13 @@ local shift = { name = "b", type = "number", required = true, infinite = true }
 local integer = { name = "entry", type = "integer" }
 local dims = { name = "dims", type = "list", of = integer, required = true }
 local axes = { name = "axes", type = "integer|list", of = integer }
-local options, eps = { name = "options", type = "table" }, { name = "eps", type = "number" }
+local eps = { name = "eps", type = "number" }
+local matmul_options = { name = "options", type = "table", fields = {
+  { name = "transpose_a", type = "boolean" }, { name = "transpose_b", type = "boolean" },
+} }
+local attention_options = { name = "options", type = "table", fields = {
+  { name = "scale", type = "number" }, { name = "causal", type = "boolean" }, { name = "window", type = "integer", min = 0 },
+} }
 
 local takes = {
   affine = { self, scale, shift },
@@ -454,12 +460,12 @@ local takes = {
   transpose = { self, { name = "a", type = "integer" }, { name = "b", type = "integer" } },
   slice = { self, required("axis", "integer"), required("first", "integer"), { name = "last", type = "integer" } },
   cast = { self, required("dtype", "string") },
-  matmul = { self, required("w", "node"), options }, linear = { self, required("w", "node") },
+  matmul = { self, required("w", "node"), matmul_options }, linear = { self, required("w", "node") },
   gather = { self, required("index", "node") },
   rmsnorm = { self, required("gain", "node"), eps },
   layernorm = { self, required("gain", "node"), required("bias", "node"), eps },
   rope = { self, { name = "theta", type = "number" }, { name = "offset", type = "integer" } },
-  attention = { self, required("k", "node"), required("v", "node"), options },
+  attention = { self, required("k", "node"), required("v", "node"), attention_options },
   cross_entropy = { self, required("targets", "node") },
   lm_loss = { self, required("w", "node"), required("targets", "node") },
   dropout = { self, required("p", "number"), { name = "seed", type = "integer" } },

@@ -252,10 +252,12 @@ local function check_settings(self)
     if trial.status ~= "queued" and not (trial.status == "failed" and self.retry) then
       local record = collect.record(trial.dir)
       local difference = record.sweep and collect.difference(record.sweep.settings or {}, self.settings)
-      if difference then
+      if difference and current.redo then
+        trial.redo = true
+      elseif difference then
         local by = self.named_by and " (" .. self.named_by .. ")" or ""
-        error(("%s: was run with other settings: %s; give the sweep another name%s, or remove %s"):format(trial.dir,
-          difference, by, self.folder), 0)
+        error(("%s: was run with other settings: %s; give the sweep another name%s, or --redo runs them again"):format(trial.dir,
+          difference, by), 0)
       end
     end
   end

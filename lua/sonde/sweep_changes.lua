@@ -130,7 +130,10 @@ function sweep_changes.redo(self, trial)
   if not trial.redo then return end
   trial.redo = nil
   local was = trial.run:record()
-  if difference(self, was) or (was.sweep or {}).script ~= self.script then trial.run:clear() end
+  local there = was.sweep or {}
+  if difference(self, was) or there.script ~= self.script or collect.difference(there.settings or {}, self.settings) then
+    trial.run:clear()
+  end
 end
 
 return sweep_changes

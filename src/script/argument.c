@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "script/script.h"
 
 /* ---- single arguments ---- */
@@ -138,6 +139,19 @@ void sonde_lua_options(lua_State *L, int arg) {
     lua_replace(L, arg);
   } else {
     sonde_lua_own(L, arg, "the options");
+  }
+}
+
+void sonde_lua_known(lua_State *L, int table, const char *const *keys) {
+  int n = 0;
+  while (keys[n]) n++;
+  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
+    int k = 0;
+    const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : sonde_lua_shown(L, -2);
+    while (k < n && strcmp(keys[k], key) != 0) k++;
+    if (k < n) continue;
+    const char *near = sonde_nearest(key, keys, n);
+    sonde_lua_fail(L, "unknown option '%s'%s%s%s", key, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
   }
 }
 

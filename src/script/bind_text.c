@@ -115,8 +115,10 @@ static int push_ids(lua_State *L, sonde_lua_box *box) {
 static int tokenizer_encode(lua_State *L) {
   size_t n;
   sonde_error err = {0};
+  static const char *const keys[] = {"plain", "bare", NULL};
   lua_settop(L, 3);
   sonde_lua_options(L, 3);
+  sonde_lua_known(L, 3, keys);
   lua_tokenizer *k = to_tokenizer(L);
   const char *text = sonde_lua_bytes(L, 2, &n);
   int flags = (sonde_lua_field_bool(L, 3, "plain", 0) ? SONDE_ENCODE_PLAIN : 0) |
@@ -155,8 +157,10 @@ static int encode_documents(lua_tokenizer *k, const sonde_documents *d, int flag
  * not; "-" is standard input. special: special tokens spelled in the text are tokens. */
 static int tokenizer_read(lua_State *L) {
   sonde_error err = {0};
+  static const char *const keys[] = {"field", "skip", "special", NULL};
   lua_settop(L, 3);
   sonde_lua_options(L, 3);
+  sonde_lua_known(L, 3, keys);
   lua_tokenizer *k = to_tokenizer(L);
   const char *path = sonde_lua_string(L, 2);
   const char *field = sonde_lua_field_string(L, 3, "field", NULL);

@@ -169,8 +169,12 @@ int sonde_lua_choice(lua_State *L, int arg, const char *preset, const char *cons
 void sonde_lua_own(lua_State *L, int arg, const char *what);
 void sonde_lua_options(lua_State *L, int arg);
 
+/* Raises for a key of a table of the caller's own that is none of `keys` (ended by NULL): for methods that scripts call; what the
+ * library calls has checked its options before (args.lua). */
+void sonde_lua_known(lua_State *L, int table, const char *const *keys);
+
 /* Field `key` of a table of the caller's own. A wrong type raises with the key's name. A string is borrowed from the
- * table. Unknown keys are the business of the Lua side (args.lua). */
+ * table. */
 int64_t sonde_lua_field_int(lua_State *L, int table, const char *key, int64_t preset);
 int64_t sonde_lua_field_integer(lua_State *L, int table, const char *key, int64_t preset, int64_t min, int64_t max);
 double sonde_lua_field_number(lua_State *L, int table, const char *key, double preset);

@@ -119,3 +119,16 @@ LUA
   [ "$status" -eq 1 ]
   [[ "$stderr" == *"norm/ours (was "* ]]
 }
+
+@test "other settings are refused, and redo runs the trials again with them" {
+  sed -i 's/seed = { 1 } }/seed = { 1 } }, settings = { size = sonde.settings.size or 1 }/' sweep.lua
+  rm -r runs
+  again
+  again --set size=2
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"was run with other settings: size was 1, is now 2; give the sweep another name, or --redo runs them again"* ]]
+  again --set size=2 --redo
+  [ "$status" -eq 0 ]
+  again --set size=2
+  [ "$status" -eq 0 ]
+}

@@ -286,6 +286,15 @@ function TestRefusals:test_function_argument_and_what_is_wanted()
     ["sonde.concat: argument 'nodes' must be a list, not nil"] = function() sonde.concat() end,
     ["sonde.prune: argument 'model' must be a model"] = function() sonde.prune({ layers = {}, config = {} }, {}) end,
     ["sonde.placement: argument 'build' must be a function, not nil"] = function() sonde.placement("p") end,
+    ["sonde.corpus: argument 'source' must be a string or a list, not nil"] = function() sonde.corpus() end,
+    ["unknown option 'options.casual' of node:attention; did you mean 'causal'?"] = function()
+      local x = sonde.graph():constant(1, { 1, 1, 1, 2 })
+      x:attention(x, x, { casual = false })
+    end,
+    ["unknown option 'options.transposed' of node:matmul"] = function()
+      local x = sonde.graph():constant(1, { 2, 2 })
+      x:matmul(x, { transposed = true })
+    end,
     ["sweep:run: argument 'f' must be a function, not nil"] = function()
       sonde.sweep({ name = "s", grid = { seed = { 1 } } }):run()
     end,

@@ -58,6 +58,9 @@ end
 local function trials_of(options)
   need_root(options.root)
   local under = options.under and string.gsub(options.under, "/+$", "")
+  if under and string.sub(under, 1, #options.root + 1) == options.root .. "/" then     -- its path, as training prints it
+    under = string.sub(under, #options.root + 2)
+  end
   local trials = core.runs(options.root, under, options.json)
   if under and #trials == 0 then
     local names, seen = {}, {}
