@@ -25,7 +25,7 @@ probe.schema = {
   { name = "tokens", type = "integer", min = 2, preset = 51200,
     doc = "tokens to measure on: whole windows, at least one, spread evenly over the text; all where it has no more" },
   { name = "context", type = "integer", min = 2, max = 1048576,
-    doc = "tokens of a window; default: 512, or the model's context" },
+    doc = "tokens of a window; default: 512, or the model's context, or what the text holds" },
   { name = "batch", type = "integer", min = 1, max = 1048576,
     doc = "windows computed at once; default: some thousand tokens" },
   { name = "seed", type = "integer", min = 0, preset = 0,

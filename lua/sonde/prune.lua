@@ -108,8 +108,8 @@ function prune.check(model, options)
   if options.heal then check_heal(model, options.heal) end
   if not options.context then options.context = default_context(model, options) end
   if options.text ~= nil and options.context < 2 then
-    error(core.where() .. "prune: in windows of one token, as the model was made for, strategies see nothing; give a longer "
-      .. "context (--context)", 0)
+    error(core.where() .. "prune: in windows of one token strategies see nothing; give a longer "
+      .. (model.config.context < 2 and "context (--context) than the model was made for" or "text"), 0)
   end
   if options.text ~= nil then check_text(model, options) end
   return options

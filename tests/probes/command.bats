@@ -222,13 +222,25 @@ LUA
   [ "$status" -eq 1 ]
   [[ "${lines[-1]}" == *"more than 17 tokens in each half, here on 16; give more tokens"* ]]
   "$SONDE" probe --model model --text book.txt --probes usefulness --tokens 32 --context 8
-  run "$SONDE" probe --model model --text book.txt --tokens 5
+  run "$SONDE" probe --model model --text book.txt --tokens 5 --context 24
   [ "$status" -eq 1 ]
   [[ "$output" == "sonde: probe: 5 tokens are less than one window of 24; give more tokens, or a smaller context" ]]
   head -c 4 book.txt > short.txt
-  run "$SONDE" probe --model model --text short.txt --probes variance
+  run "$SONDE" probe --model model --text short.txt --probes variance --context 24
   [ "$status" -eq 1 ]
-  [[ "${lines[-1]}" == *"hold no whole window of 24"* ]]
+  [[ "${lines[-1]}" == *"hold no whole window of 24 and a target; give a longer text, or a smaller context"* ]]
+  # Where no context is asked for it is what the text holds.
+  head -c 60 book.txt > short.txt
+  "$SONDE" probe --model model --text short.txt --probes variance --json > short.json
+  run --separate-stderr "$SONDE" probe --model model --text book.txt --tokens 5 --probes variance --json
+  [ "$status" -eq 0 ]
+  [[ "$output" == *'"context": 5'* ]]
+  cat > short.lua <<'LUA'
+local core = require "sonde.core"
+local facts, tokens = core.json_load "short.json", require("sonde").load("model"):tokenizer():read "short.txt"
+assert(facts.windows >= 1 and facts.context == math.min(24, tokens:count() - 1), facts.context .. " of " .. tokens:count())
+LUA
+  "$SONDE" run short.lua
 }
 
 @test "the commands of doc/probes.md work as they stand" {

@@ -61,7 +61,7 @@ return {
       doc = "which; default: " .. table.concat(PRESET, ",") },
     { name = "tokens", type = "integer", min = 2, doc = "tokens to measure on, at most, in whole windows; default: 51200" },
     { name = "context", type = "integer", min = 2, max = 1048576,
-      doc = "tokens of a window; default: 512, or the model's context" },
+      doc = "tokens of a window; default: 512, or the model's context, or what the text holds" },
     { name = "batch", type = "integer", min = 1, max = 1048576,
       doc = "windows computed at once; default: some thousand tokens" },
     { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the intervals and of random vectors" },

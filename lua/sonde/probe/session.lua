@@ -40,7 +40,11 @@ session.__index = session
 ---@param options table     context, tokens, batch, progress
 ---@return sonde.session
 function session.open(model, source, options)
-  local context = options.context or math.min(512, model.config.context)
+  local context = options.context
+  if not context then      -- no more than the text and the tokens to take of it fill once
+    local there = windows.open(source, model, 1):tokens() - 1
+    context = math.min(512, model.config.context, math.max(2, math.min(there, options.tokens)))
+  end
   if options.tokens < context then
     error(core.where() .. string.format("probe: %d tokens are less than one window of %d; give more tokens, or a smaller "
       .. "context", options.tokens, context), 0)
@@ -50,7 +54,7 @@ function session.open(model, source, options)
   local rows = math.min(all, math.floor(options.tokens / context))
   if rows < 1 then
     error(core.where() .. "probe: " .. stream:tokens() .. " tokens hold no whole window of " .. context
-      .. " and a target", 0)
+      .. " and a target; give a longer text" .. (context > 2 and ", or a smaller context" or ""), 0)
   end
   model:init()
   local batch = math.min(options.batch or windows.batch(context, rows), rows)
