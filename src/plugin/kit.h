@@ -9,7 +9,7 @@
 /* Where in a block a norm stands; other kinds have one place. The second comes after the first and an attention, which
  * it may ask for what they published. */
 typedef enum kit_place { AT_ATTENTION, AT_FFN, AT_FINAL, KIT_PLACES } kit_place;
-enum { KIT_PARAMETERS = 4 };   /* kinds of parameters that an optimizer is tried with: its places */
+enum { KIT_PARAMETERS = 6 };   /* kinds of parameters that an optimizer is tried with: its places */
 
 typedef struct kit {
   const char *path;
@@ -64,6 +64,7 @@ int kit_is_taken(const kit *k);
 
 typedef struct rig_spec {
   int64_t batch, context, width;
+  int64_t trained_context;       /* 0: context */
   int place;                     /* kit_place */
   int layer, depth;
   uint64_t seed;                 /* of the parameters' first values */

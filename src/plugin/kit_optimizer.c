@@ -17,6 +17,8 @@ static const sonde_parameter kinds[KIT_PARAMETERS] = {
     {sizeof kinds[0], SONDE_ROLE_FFN_OUT, "model.layers.0.mlp.down_proj.weight", {SONDE_F32, 2, {25, 40, 1, 1, 1}}},
     {sizeof kinds[0], SONDE_ROLE_GAIN, "model.norm.weight", {SONDE_F32, 1, {N, 1, 1, 1, 1}}},
     {sizeof kinds[0], SONDE_ROLE_EMBED, "model.embed_tokens.weight", {SONDE_F32, 2, {50, 20, 1, 1, 1}}},
+    {sizeof kinds[0], SONDE_ROLE_HEAD, "lm_head.weight", {SONDE_F32, 2, {20, 50, 1, 1, 1}}},
+    {sizeof kinds[0], SONDE_ROLE_BIAS, "model.norm.bias", {SONDE_F32, 1, {N, 1, 1, 1, 1}}},
 };
 
 const char *kit_parameter_name(int place) { return kinds[place].name; }
@@ -152,6 +154,24 @@ int check_descent(kit *k) {
 
 static int moved(const weights *a, const weights *b) { return memcmp(a->all[0], b->all[0], sizeof a->all[0]) != 0; }
 
+static double distance(weights *a, weights *b) {
+  double most = 0;
+  for (int j = 0; j < N; j++) most = fmax(most, fabs((double)weight(a)[j] - (double)weight(b)[j]));
+  return most;
+}
+
+/* The first step goes four times as far with a learning rate four times as high. */
+static int check_rate(kit *k) {
+  weights start, slow, fast;
+  if (fill(k, &start, 0)) return SONDE_FAIL;
+  slow = fast = start;
+  update(k, &slow, 1, (setting){1, 0.01, 0});
+  update(k, &fast, 1, (setting){1, 0.04, 0});
+  double ratio = distance(&fast, &start) / distance(&slow, &start);
+  if (ratio > 3.9 && ratio < 4.1) return SONDE_PASS;
+  return kit_fail(k, "a learning rate four times as high takes %.3g times the step", ratio);
+}
+
 int check_rest(kit *k) {
   weights p, before;
   if (fill(k, &p, 0)) return SONDE_FAIL;
@@ -163,13 +183,7 @@ int check_rest(kit *k) {
   before = p;
   update(k, &p, 1, (setting){1, 0, 0.1});
   if (moved(&p, &before)) return kit_fail(k, "a learning rate of 0 moves weights");
-  return SONDE_PASS;
-}
-
-static double distance(weights *a, weights *b) {
-  double most = 0;
-  for (int j = 0; j < N; j++) most = fmax(most, fabs((double)weight(a)[j] - (double)weight(b)[j]));
-  return most;
+  return check_rate(k);
 }
 
 int check_scale(kit *k) {
@@ -203,6 +217,40 @@ int check_decay(kit *k) {
   return SONDE_PASS;
 }
 
+enum { LARGE = 20000 };
+
+/* Three updates of a large parameter, `all`, in tiles of `tile`. */
+static void update_large(const kit *k, const weights *like, float *all, int64_t tile) {
+  sonde_parameter is = *like->is;
+  is.shape = (sonde_shape){SONDE_F32, 2, {LARGE / 50, 50, 1, 1, 1}};
+  if (like->is->shape.rank == 1) is.shape = (sonde_shape){SONDE_F32, 1, {LARGE, 1, 1, 1, 1}};
+  for (int64_t step = 1; step <= 3; step++)
+    for (int64_t at = 0; at < LARGE; at += tile) {
+      float *state[STATES];
+      for (int i = 0; i < like->states; i++) state[i] = like->count[2 + i] ? all + (2 + i) * LARGE + at : NULL;
+      sonde_update u = {.size = sizeof u, .n = tile < LARGE - at ? tile : LARGE - at, .w = all + at, .g = all + LARGE + at,
+                        .state = state, .grad_scale = usual.scale, .lr = usual.lr, .weight_decay = usual.decay,
+                        .step = step, .parameter = &is, .offset = at};
+      functions(k).update(&u, k->values);
+    }
+}
+
+/* A training's tiles are larger than the kit's parameters. */
+static int check_large(kit *k, weights *like) {
+  int64_t n = (2 + like->states) * LARGE;
+  float *large = sonde_alloc((size_t)(2 * n) * sizeof *large), *small = large + n;
+  if (!large) return kit_fail(k, "no memory");
+  for (int64_t j = 0; j < LARGE; j++) {
+    large[j] = small[j] = weight(like)[j % N];
+    large[LARGE + j] = small[LARGE + j] = gradient(like)[j % N];
+  }
+  update_large(k, like, large, LARGE);
+  update_large(k, like, small, 1000);
+  int same = !memcmp(large, small, (size_t)n * sizeof *large);
+  sonde_release(large);
+  return same ? SONDE_PASS : kit_fail(k, "a tile of %d numbers gets other bits than tiles of 1000", LARGE);
+}
+
 int check_tiles(kit *k) {
   static const int64_t cut[] = {0, 1, 8, 71, 72, 135, 512, 999, N};
   weights p, q;
@@ -217,7 +265,7 @@ int check_tiles(kit *k) {
   for (int i = 0; i < 2 + p.states; i++)
     if (memcmp(part(&p, i), part(&q, i), N * sizeof(float)))
       return kit_fail(k, "the bits depend on how the parameter is cut into tiles");
-  return SONDE_PASS;
+  return fill(k, &p, 0) ? SONDE_FAIL : check_large(k, &p);
 }
 
 /* Another parameter's updates in between, a step that is not the number of calls, and what scratch held must not show. */

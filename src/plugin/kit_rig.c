@@ -65,7 +65,8 @@ static sonde_node *build_at(const kit *k, const rig_spec *spec, const sonde_entr
                             spot at, rig *r, int site, sonde_node *x) {
   sonde_site_spec s = {.graph = r->g, .params = r->params, .policy = sonde_policy_normal(0.3), .block = r->block,
                        .layer = spec->place == AT_FINAL ? 0 : spec->layer, .depth = spec->depth, .slot = at.slot,
-                       .prefix = at.prefix, .width = spec->width, .batch = spec->batch, .context = spec->context};
+                       .prefix = at.prefix, .width = spec->width, .batch = spec->batch, .context = spec->context,
+                       .trained_context = spec->trained_context};
   if (!x || !(r->site[site] = sonde_site_new(&s, &r->err))) return NULL;
   if (e->plugin) return sonde_entry_build(e, r->site[site], values, x);
   if (sonde_entry_begin(e, r->site[site], x)) return NULL;

@@ -16,7 +16,8 @@ test_plugins = \
   %D%/broken/ignores_decay.c %D%/broken/ignores_decay_whole.c %D%/broken/ignores_scale_ahead.c \
   %D%/broken/late_rows.c %D%/broken/leaks_over_batch.c %D%/broken/odd_tail.c %D%/broken/one_column.c \
   %D%/broken/untrained_gain.c %D%/broken/wide_tail.c %D%/broken/ignores_scale.c %D%/broken/leaks.c %D%/broken/little_scratch.c %D%/broken/looks_ahead.c \
-  %D%/broken/looks_ahead_last.c \
+  %D%/broken/looks_ahead_last.c %D%/broken/grows_with_context.c %D%/broken/odd_context.c %D%/broken/large_tile.c \
+  %D%/broken/own_rate.c %D%/broken/skips_head.c \
   %D%/broken/loops_at_entry.c %D%/broken/lost_scale.c %D%/broken/missing_symbol.c %D%/broken/moves_at_rest.c %D%/broken/newer_minor.c \
   %D%/broken/no_entry.c %D%/broken/no_functions.c %D%/broken/no_gradient.c %D%/broken/no_range.c %D%/broken/no_reason.c \
   %D%/broken/other_build.c %D%/broken/overrun.c %D%/broken/prints.c %D%/broken/reads_past.c %D%/broken/scratch_overrun.c \
