@@ -180,7 +180,13 @@ int sonde_run_differs(sonde_run *r, const json_t *config, int *used, char keys[S
   const char *path;
   *keys = 0;
   *used = is_used(r);
-  if (!*used || !sonde_path_exists(path = sonde_run_path(r, "config.yaml"))) return SONDE_OK;
+  if (!*used) return SONDE_OK;
+  if (!sonde_path_exists(path = sonde_run_path(r, "config.yaml"))) {
+    /* It is written before the first checkpoint, so somebody took it away. */
+    if (sonde_path_exists(sonde_run_path(r, "checkpoint")))
+      snprintf(keys, SONDE_RUN_KEYS, "config.yaml, which said with what, is missing");
+    return SONDE_OK;
+  }
   sonde_doc *old = sonde_yaml_load(path, err);
   if (!old) return err->code;
   differing(sonde_doc_root(old), config, "", keys, SONDE_RUN_KEYS);

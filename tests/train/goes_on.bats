@@ -148,6 +148,14 @@ LUA
   [ "$(train stopped steps=3000 log_every=10)" = "$whole" ]
 }
 
+@test "a run whose configuration was removed is not taken for one of this configuration" {
+  train a steps=20
+  rm runs/e/a/config.yaml
+  refuses "was made with another configuration: config.yaml, which said with what, is missing" train a steps=20 lr=1e-5
+  train a steps=20 -- --redo
+  train a steps=20
+}
+
 @test "nohup has HUP ignored: the run goes on" {
   (trap '' HUP; exec "$SONDE" run "$fixture" --set dir=runs/e/nohup --set steps=3000 --set log_every=10) > log 2>&1 3>&- &
   child=$!
