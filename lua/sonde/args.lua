@@ -33,6 +33,8 @@ local function here()
   return core.where()
 end
 
+local list_mark = getmetatable(core.list())     -- of lists that come from YAML and JSON
+
 -- A place is a text, whoever gives it.
 local function placed(where)
   if not where then return here end
@@ -268,6 +270,9 @@ function check_value(field, value, what, where, path)
   end
   if fit == "table" and field.fields then return check_table(field.fields, value, what, where, path) end
   if fit == "table" and field.each then
+    if getmetatable(value) == list_mark and rawget(value, 1) ~= nil then
+      refuse("is a list without keys; give each entry its key (" .. field.doc .. ")")
+    end
     local copy = {}
     for key, entry in next, value do copy[key] = check_value(field.each, entry, what, where, extended(path, key)) end
     return copy

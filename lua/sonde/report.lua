@@ -198,6 +198,8 @@ function report.text(data)
       for _, view in ipairs(each.views) do texts[#texts + 1] = report_table.text(view) end
     end
   end
+  local copies = report_data.copies(data)
+  if copies then texts[#texts + 1] = "note: " .. copies .. "\n" end
   return table.concat(texts, "\n")
 end
 

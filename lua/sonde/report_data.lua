@@ -181,12 +181,42 @@ function report_data.sections(data)
   return sections
 end
 
+-- Trials that repeat one (another seed, nothing else) and ended in the very same weights repeat nothing: the seed did not reach
+-- what was computed, and counting each would make an interval of nothing.
+local function is_copy(trial, seen)
+  local weights = trial.results and trial.results.state_sha256
+  if not weights then return false end
+  local copy = seen[weights]
+  seen[weights] = true
+  return copy
+end
+
+--- A note on trials that only the repeated parameter tells apart and that ended in the same weights; nil where there are none.
+---@param data table see the head of this file
+---@return string|nil
+function report_data.copies(data)
+  local over, seen, copies = data.over or "seed", {}, 0
+  for _, trial in ipairs(data.trials) do
+    local rest = {}
+    for _, axis in ipairs(data.grid) do
+      if axis.name ~= over then rest[#rest + 1] = axis.name .. "=" .. grid.text(trial.params[axis.name]) end
+    end
+    local group = table.concat(rest, ",")
+    seen[group] = seen[group] or {}
+    if is_copy(trial, seen[group]) then copies = copies + 1 end
+  end
+  if copies == 0 then return nil end
+  return ("%d of %d trials ended in the same weights as another that only %s tells apart, so they repeat nothing and count once; "
+    .. "does the function use p.%s?"):format(copies, #data.trials, over, over)
+end
+
 --- What is to be said of a sweep before its results: the data's notes, and of how many trials a loss is no validation loss.
 ---@param data table see the head of this file
 ---@return string[]
 function report_data.notes(data)
-  local notes, without = {}, 0
+  local notes, without, copies = {}, 0, report_data.copies(data)
   for k, note in ipairs(data.notes or {}) do notes[k] = note end
+  notes[#notes + 1] = copies
   for _, trial in ipairs(data.trials) do without = without + (trial.validated == false and 1 or 0) end
   if without > 0 then
     notes[#notes + 1] = ("%d of %d trials had no validation text: what their training reports as loss and perplexity is of "
@@ -203,13 +233,15 @@ function view:numeric_columns()
   return true
 end
 
---- The trials of a cell, in the order of the sweep.
+--- The trials of a cell, in the order of the sweep; of several with the same weights the first.
 function view:trials(series, column)
   local wanted = { [self.series_name] = series }
   if self.column_name then wanted[self.column_name] = column end
-  local found = {}
+  local found, seen = {}, {}
   for _, trial in ipairs(self.data.trials) do
-    if matches(trial.params, wanted) and matches(trial.params, self.where) then found[#found + 1] = trial end
+    if matches(trial.params, wanted) and matches(trial.params, self.where) and not is_copy(trial, seen) then
+      found[#found + 1] = trial
+    end
   end
   return found
 end

@@ -199,4 +199,10 @@ function trace:mean_loss(predicted)
   return self.loss:sum() * (1 / (predicted or self.batch * self.context))
 end
 
-return trace
+args.class("trace", trace)
+
+local self = { name = "self", type = "trace", required = true }
+
+return args.declare(trace, "trace:", {
+  logits = { self }, mean_loss = { self, { name = "predicted", type = "number" } },
+})

@@ -167,6 +167,20 @@ function TestOneSeed:test_nothing_is_told_apart_or_not()
   lu.assertStrContains(page, "no ranking of pre_ln, lns: a single value shows no spread.")
 end
 
+-- Seeds that the function does not use give the same weights: no spread may be made of them.
+function TestOneSeed:test_copies_are_no_repetitions()
+  local data = fixture.data()
+  for _, trial in ipairs(data.trials) do
+    trial.results.state_sha256 = trial.params.placement == "lns" and "same" .. trial.params.depth or trial.id
+  end
+  local text = report.text(data)
+  lu.assertStrContains(text, "4 of 12 trials ended in the same weights as another that only seed tells apart")
+  lu.assertStrContains(text, "does the function use p.seed?")
+  lu.assertNil(text:find("lns[^\n]*±"))
+  lu.assertStrContains(report.render(data, { gnuplot = "no-gnuplot" }), "does the function use p.seed?")
+  lu.assertNil(report.text(fixture.data()):find("same weights", 1, true))
+end
+
 TestText = {}
 
 -- Only where training had validation text may a page speak of it.

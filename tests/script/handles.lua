@@ -295,6 +295,11 @@ function TestRefusals:test_function_argument_and_what_is_wanted()
       local x = sonde.graph():constant(1, { 2, 2 })
       x:matmul(x, { transposed = true })
     end,
+    ["trace:mean_loss: argument 'predicted' must be a number"] = function() model:trace():mean_loss {} end,
+    ["option 'layers' of transformer is a list without keys"] = function()
+      local core = require "sonde.core"
+      sonde.transformer { vocab = 300, width = 16, heads = 2, depth = 2, layers = core.json_decode '[{"norm": "layernorm"}]' }
+    end,
     ["sweep:run: argument 'f' must be a function, not nil"] = function()
       sonde.sweep({ name = "s", grid = { seed = { 1 } } }):run()
     end,
