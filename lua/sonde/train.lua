@@ -41,7 +41,7 @@ train.schema = {
   { name = "eps", type = "number", min = 0, doc = "of the optimizer" },
   { name = "weight_decay", type = "number", min = 0, preset = 0.1, doc = "of matrices" },
   { name = "decay_all", type = "boolean", preset = false, doc = "decay norm gains, biases and embeddings too" },
-  { name = "groups", type = "list", doc = "parameters with rates of their own; of several groups that fit the last counts",
+  { name = "groups", type = "list", doc = "{match or role =, lr =, weight_decay =}: factors of the rates of some parameters; the last that fits counts",
     of = { name = "group", type = "table", doc = "parameters, and factors of their rates", fields = {
       { name = "match", type = "string", doc = "a name, where * stands for any text" },
       { name = "role", type = "string", choices = core.roles, doc = "what the parameters are for" },

@@ -238,7 +238,11 @@ static int put_trial(sonde_db *db, const char *dir, const json_t *run, const jso
   sqlite3_finalize(s);
   if (code || (code = add_trial(db, dir, run, err))) return code;
   sqlite3_int64 id = sqlite3_last_insert_rowid(db->sql);
-  if ((code = add_table(db, "INSERT OR REPLACE INTO parameters VALUES(?,?,?,?)", id, config, err))) return code;
+  const char *parameters = "INSERT OR REPLACE INTO parameters VALUES(?,?,?,?)";
+  /* A trial's place in its sweep's grid, by the names that the script gave; then the configuration. */
+  const json_t *grid = json_object_get(json_object_get(run, "sweep"), "params");
+  if (grid && (code = add_table(db, parameters, id, grid, err))) return code;
+  if ((code = add_table(db, parameters, id, config, err))) return code;
   if ((code = add_results(db, dir, id, json_object_get(run, "results"), err))) return code;
   return add_plugins(db, id, json_object_get(run, "plugins"), err);
 }

@@ -71,7 +71,7 @@ static const sonde_lua_type sampler_type = {"sampler", free_sampler, sampler_met
 /* core.sampler(vocab, rows, options) -> sampler. rows: the stream of each, from 0; options: temperature, top_k, top_p,
  * seed */
 static int core_sampler(lua_State *L) {
-  int64_t rows, vocab = sonde_lua_integer(L, 1, 1, INT32_MAX);
+  int64_t rows, vocab = sonde_lua_integer(L, 1, 1, 1 << 26);
   lua_settop(L, 3);
   sonde_lua_options(L, 3);
   const int64_t *row = sonde_lua_new_integers(L, 2, "the rows", &rows);

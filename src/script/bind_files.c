@@ -49,7 +49,11 @@ static int list_dir(lua_State *L) {
 /* core.exists(path) -> "file", "folder", or false */
 static int core_exists(lua_State *L) {
   struct stat st;
-  if (stat(sonde_lua_string(L, 1), &st)) lua_pushboolean(L, 0);
+  const char *path = sonde_lua_string(L, 1);
+  int missing = stat(path, &st);
+  /* What cannot be looked at may be there: whoever went on without it would lose it. */
+  if (missing && (errno == EACCES || errno == EIO)) return sonde_lua_fail(L, "cannot look at '%s': %s", path, strerror(errno));
+  if (missing) lua_pushboolean(L, 0);
   else lua_pushstring(L, S_ISDIR(st.st_mode) ? "folder" : "file");
   return 1;
 }

@@ -156,3 +156,12 @@ PYTHON
     done
   done
 }
+
+@test "a trial's place in the grid is among its parameters, training or not" {
+  printf '%s\n' 'local s = require("sonde").sweep { name = "g", grid = { frac = { 0.5 }, ffn = { { name = "swiglu", hidden = 8 } } } }' \
+    's:run(function(trial, p) trial:report { x = p.frac } end)' > g.lua
+  "$SONDE" run g.lua 2> /dev/null
+  run --separate-stderr "$SONDE" runs list g --json
+  [[ $output == *'"frac": 0.5'* && $output == *'"ffn.hidden": 8'* ]]
+  [[ $("$SONDE" runs export g | head -1) == *",ffn.hidden,ffn.name,frac,"* ]]
+}
