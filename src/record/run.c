@@ -2,6 +2,7 @@
 #include "record/run.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -291,11 +292,12 @@ int sonde_run_clear(sonde_run *r, sonde_error *err) {
   if (!code && !d) code = sonde_fail_errno(err, SONDE_EIO, "%s: cannot read the run folder", r->dir);
   sonde_metrics_close(r->metrics);
   r->metrics = NULL;
-  while (!code && (e = readdir(d))) {
+  while (!code && (errno = 0, e = readdir(d))) {
     int keep = 0;
     for (size_t k = 0; k < sizeof stays / sizeof *stays; k++) keep |= strcmp(e->d_name, stays[k]) == 0;
     if (!keep && snprintf(path, sizeof path, "%s/%s", r->dir, e->d_name) < PATH_BYTES) code = sonde_remove_tree(path, err);
   }
+  if (!code && errno) code = sonde_fail_errno(err, SONDE_EIO, "%s: cannot read all of the run folder", r->dir);
   if (d) closedir(d);
   /* Last: what is half removed must still be seen to have been made with it. */
   if (!code) code = sonde_remove_tree(sonde_run_path(r, "config.yaml"), err);

@@ -2,6 +2,7 @@
 #include "record/scan.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,12 +44,13 @@ static int scan(list *l, const char *root, const char *below, int deeper, sonde_
   DIR *d = opendir(path);
   if (!d)
     return deeper ? sonde_fail_errno(err, SONDE_EIO, "%s: cannot read the folder of runs", path) : SONDE_OK;
-  while (!code && (e = readdir(d))) {
+  while (!code && (errno = 0, e = readdir(d))) {
     if (e->d_name[0] == '.') continue;
     if (snprintf(dir, sizeof dir, "%s%s%s", below, *below ? "/" : "", e->d_name) >= PATH_BYTES) continue;
     if (sonde_scan_is_run(root, dir)) code = list_add(l, dir, err);
     else if (deeper) code = scan(l, root, dir, 0, err);
   }
+  if (!code && errno) code = sonde_fail_errno(err, SONDE_EIO, "%s: cannot read all of the folder", path);
   closedir(d);
   return code;
 }
