@@ -112,7 +112,7 @@ local function product(a, n)
   local power
   while true do
     if n % 2 == 1 then power = power and op("mul", { power, a }) or a end
-    n = n // 2
+    n = math.floor(n / 2)
     if n == 0 then return power end
     a = op("square", { a })
   end
@@ -126,7 +126,10 @@ local function pow(a, b)
     local power = product(a, math.floor(math.abs(b)))
     return b < 0 and op("reciprocal", { power }) or power
   end
-  return op("exp", { op("affine", { op("log", { a }) }, { b, 0 }) })
+  local function by_logarithm(x) return op("exp", { op("affine", { op("log", { x }) }, { b, 0 }) }) end
+  if b < 1 then return by_logarithm(a) end
+  local one, none = core.node_graph(a):constant(1, {}), core.node_graph(a):constant(0, {})
+  return op("where", { a, by_logarithm(op("where", { a, a, one })), none })        -- at 0 the slope is 0, not 0 times infinity
 end
 
 --- The larger of two values, element by element.

@@ -164,7 +164,7 @@ end
 function TestProbe:test_mistakes()
   local model = small()
   lu.assertErrorMsgContains("cannot be 'varience'; did you mean 'variance'", sonde.probe, model, stream(30), { "varience" })
-  lu.assertErrorMsgContains("hold no whole window of 6", sonde.probe, model, stream(5), { "variance" })
+  lu.assertErrorMsgContains("hold no whole window of 6", sonde.probe, model, stream(5), { "variance" }, { context = 6 })
   lu.assertErrorMsgContains("unknown option 'token' of probe", sonde.probe, model, stream(30), { "variance" }, { token = 1 })
 end
 

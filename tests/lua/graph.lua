@@ -39,6 +39,7 @@ function TestNode:test_whole_powers_of_negative_numbers()
     assert_close(values_of(function(a) return a ^ p end, x), wanted)
     assert_close(values_of(function(a) return (a ^ p):grad({ a })[1] + a * 0 end, x), slope)
   end
+  assert_close(values_of(function(a) return (a ^ 1.5):grad({ a })[1] end, { 0, 4 }), { 0, 3 })
   assert_close(values_of(function(a) return a ^ -3 end, { -2, 0.5 }), { -0.125, 8 })
   assert_close(values_of(function(a) return (a ^ -3):grad({ a })[1] end, { -2, 0.5 }), { -3 / 16, -48 })
 end
