@@ -314,9 +314,10 @@ file:close()
 LUA
   (cd kept && find . -type f -not -name 'sonde.db-*') > files
   [ "$(wc -l < files)" -ge 10 ]
-  same=0 refused=0
+  same=0 refused=0 places="1 2"
+  ! grep -q '^SANITIZE_FLAGS = *-' "$abs_builddir/Makefile" || places=1       # a process takes ten times as long there
   while read -r file; do
-    for at in 1 2; do
+    for at in $places; do
       rm -r runs
       cp -a kept runs
       "$SONDE" run flip.lua "runs/$file" "$at"
@@ -335,5 +336,5 @@ LUA
       [[ "$file" != */checkpoint-* ]] || [ "$status" -eq 1 ]
     done
   done < files
-  [ "$same" -gt 0 ] && [ "$refused" -ge 8 ]
+  [ "$same" -gt 0 ] && [ "$refused" -ge 4 ]
 }
