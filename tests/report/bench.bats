@@ -9,6 +9,10 @@ has() {   # JSON KEY...: every key is in the object
   done
 }
 
+setup() {
+  ! grep -q '^SANITIZE_FLAGS = *-' "$abs_builddir/Makefile" || skip "nothing can be measured with sanitizers"
+}
+
 @test "bench peak prints one object" {
   run --separate-stderr "$SONDE" bench peak --dtype bf16 --threads 1 --json
   [ "$status" -eq 0 ]
