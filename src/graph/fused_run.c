@@ -134,7 +134,7 @@ static void run_task(void *arg, int64_t number, int worker) {
   int64_t at_once = f->chunk || f->cols >= FUSED_STRETCH ? 1 : FUSED_STRETCH / f->cols;
   int first = 1;
   t.number = number;
-  t.reg = t.p->registers + worker * t.p->registers_per_worker;
+  if (t.p->registers) t.reg = t.p->registers + worker * t.p->registers_per_worker;
   for (int k = 0; k < f->n_op; k++)
     if (f->op[k].reduce == REDUCE_COLUMNS) memset(partial_of(&t, k), 0, (size_t)f->cols * sizeof(float));
     else if (f->op[k].reduce == REDUCE_ALL) *partial_of(&t, k) = 0;
