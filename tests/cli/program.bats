@@ -286,18 +286,50 @@ LINES
   [ "${#lines[@]}" -eq 15 ]
 }
 
-# What is typed, with a pause before each word.
-typed() {
-  { for word in "$@"; do sleep 0.5; printf "$word"; done; sleep 1; } |
-    HOME="$BATS_TEST_TMPDIR" XDG_STATE_HOME='' timeout 30 script -qec "$SONDE repl" /dev/null
+# screen_shows PATTERN: waits until the screen shows it, behind what was waited for before.
+screen_shows() {
+  local try text
+  for try in $(seq 600); do
+    text=$(tail -c "+$((seen + 1))" screen | tr -d '\0')
+    if [[ $text == *"$1"* ]]; then
+      text="${text%%"$1"*}$1"
+      seen=$((seen + $(printf '%s' "$text" | wc -c)))
+      return 0
+    fi
+    sleep 0.05
+  done
+  echo "the screen does not show '$1' behind byte $seen of:"
+  cat -v screen
+  return 1
 }
 
 @test "Ctrl-C at the prompt drops the lines, while something runs ends that, and never the session" {
   needs_terminal
-  run typed 'nonsense\003' '40+2\n' 'for i = 1, 2 do\n' 'print(\003' '\003\003' '50+5\n' 'while true do end\n' '\003' '60+6\n' '\004'
-  echo "$output"
-  [ "$status" -eq 0 ]
-  [[ "$output" == *42*">> "*55*interrupted*66* ]]
+  local seen=0 session
+  mkfifo keys
+  : > screen
+  HOME="$BATS_TEST_TMPDIR" XDG_STATE_HOME='' TERM=dumb timeout 60 script -qefc "$SONDE repl" screen < keys > /dev/null 3>&- &
+  session=$!
+  exec 7> keys
+  press() { printf "$1" >&7; screen_shows "$2"; }
+  screen_shows '> '
+  press 'nonsense' nonsense
+  press '\003' '> '                                  # drops the line
+  press '40+2\n' 42
+  screen_shows '> '
+  press 'for i = 1, 2 do\n' '>> '
+  press 'print(' 'print('
+  press '\003' '> '                                  # drops both lines
+  press '\003' '> '
+  press '50+5\n' 55
+  screen_shows '> '
+  press 'print("begun") while true do end\n' 'begun'  # the echo
+  screen_shows 'begun'                               # what it prints
+  press '\003' interrupted
+  screen_shows '> '
+  press '60+6\n' 66
+  exec 7>&-
+  wait "$session"
 }
 
 @test "a missing argument is told at the script's line" {
