@@ -2,8 +2,8 @@
 std = "min"
 max_line_length = 140
 unused_args = false
-files["lua/sonde/current.lua"] = { read_globals = { "unpack", table = { fields = { "unpack" } } } }   -- one or the other
-files["lua/sonde/types.lua"] = { ignore = { "241" } }   -- a variable of a stub only ever gets methods
+files["lua/sonde/base/current.lua"] = { read_globals = { "unpack", table = { fields = { "unpack" } } } }   -- one or the other
+files["lua/sonde/base/types.lua"] = { ignore = { "241" } }   -- a variable of a stub only ever gets methods
 files["experiments"] = { std = "lua54" }
 files["plugins"] = { std = "lua54" }
 files["tests"] = { std = "lua54", allow_defined_top = true }   -- luaunit finds tests among the globals

@@ -10,25 +10,25 @@ local library = core.lua_dir() .. "/sonde/"
 -- What the page has, in order: {heading, what stands under it, {file, prefix of its functions}...}.
 local pages = {
   { "The library", "`local sonde = require \"sonde\"`.", { "init", "sonde." } },
-  { "Models", nil, { "transformer", "sonde.", { new = "transformer" } }, { "model", "model:" },
-    { "folder", "sonde.", { load = "load" } } },
-  { "Placements and initialisations", nil, { "placement", "sonde.", { register = "placement" } }, { "block", "block:" },
-    { "initpolicy", "sonde.", { register = "init" } } },
+  { "Models", nil, { "model/transformer", "sonde.", { new = "transformer" } }, { "model/init", "model:" },
+    { "io/init", "sonde.", { load = "load" } } },
+  { "Placements and initialisations", nil, { "model/placement", "sonde.", { register = "placement" } }, { "model/block", "block:" },
+    { "model/init_policy", "sonde.", { register = "init" } } },
   { "Modules in Lua", "What a site offers stands at the end of the page.",
-    { "module", "sonde.", { norm = "norm", attention = "attention", ffn = "ffn" } } },
-  { "Traces and interventions", nil, { "trace", "trace:", { logits = "logits", mean_loss = "mean_loss" } } },
-  { "Corpora", nil, { "corpus", "sonde.", { open = "corpus" } } },
-  { "Training", nil, { "train", "sonde.", { train = "train" } } },
-  { "Evaluation, generation and probes", nil, { "eval", "sonde.", { evaluate = "evaluate" } },
-    { "generate", "sonde.", { tokens = "generate" } }, { "attention_maps", "sonde.", { maps = "attention_maps" } },
-    { "probe", "sonde.", { probe = "probe" } },
+    { "model/module", "sonde.", { norm = "norm", attention = "attention", ffn = "ffn" } } },
+  { "Traces and interventions", nil, { "model/trace", "trace:", { logits = "logits", mean_loss = "mean_loss" } } },
+  { "Corpora", nil, { "data/init", "sonde.", { open = "corpus" } } },
+  { "Training", nil, { "train/init", "sonde.", { train = "train" } } },
+  { "Evaluation, generation and probes", nil, { "eval/init", "sonde.", { evaluate = "evaluate" } },
+    { "eval/generate", "sonde.", { tokens = "generate" } }, { "probe/attention_maps", "sonde.", { maps = "attention_maps" } },
+    { "probe/init", "sonde.", { probe = "probe" } },
     { "probe/registry", "sonde.probes.", { register = "register", names = "names", find = "find" } } },
-  { "Pruning", "doc/pruning.md shows it at work.", { "prune", "sonde.", { prune = "prune", heal = "heal" } },
-    { "prune_strategy", "sonde.", { register = "prune_strategy" } } },
-  { "Sweeps and reports", nil, { "sweep", "", { new = "sonde.sweep", run = "sweep:run", check = "sweep:check", plan = "sweep:plan",
-    results = "sweep:results", summary = "sweep:summary", report = "trial:report" } }, { "config", "sonde.", { load = "config" } } },
-  { "Nodes", nil, { "node", "node:" } },
-  { "Graphs, tensors, plans, parameters", nil, { "types", nil } },
+  { "Pruning", "doc/pruning.md shows it at work.", { "sparse/init", "sonde.", { prune = "prune", heal = "heal" } },
+    { "sparse/strategy", "sonde.", { register = "prune_strategy" } } },
+  { "Sweeps and reports", nil, { "sweep/init", "", { new = "sonde.sweep", run = "sweep:run", check = "sweep:check", plan = "sweep:plan",
+    results = "sweep:results", summary = "sweep:summary", report = "trial:report" } }, { "base/config", "sonde.", { load = "config" } } },
+  { "Nodes", nil, { "graph/node", "node:" } },
+  { "Graphs, tensors, plans, parameters", nil, { "base/types", nil } },
 }
 
 local out = {}
@@ -139,9 +139,14 @@ local function preset(field)
   return code(tostring(field.preset))
 end
 
+-- "model/init" -> "sonde.model"
+local function module_of(file)
+  return "sonde." .. (file:gsub("/init$", ""):gsub("/", "."))
+end
+
 local function emit_schema(doc, file)
   emit(described(doc.lines), "\n\n| option | takes | default | |\n| --- | --- | --- | --- |")
-  for _, field in ipairs(require("sonde." .. file)[doc.schema]) do
+  for _, field in ipairs(require(module_of(file))[doc.schema]) do
     if not field.hidden then
       emit("| ", code(field.name), " | ", takes(field), " | ", preset(field), " | ", (field.doc:gsub("|", "\\|")), " |")
     end
@@ -172,7 +177,7 @@ for _, page in ipairs(pages) do
   emit("## ", page[1], "\n")
   if page[2] then emit(page[2], "\n") end
   for k = 3, #page do
-    if core.exists(library .. page[k][1] .. ".lua") then emit_file(page[k][1], page[k][2], page[k][3]) end
+    emit_file(page[k][1], page[k][2], page[k][3])
   end
 end
 local text = table.concat(out, "\n"):gsub("\n\n\n+", "\n\n"):gsub("%s+$", "") .. "\n"

@@ -106,7 +106,7 @@ local measures = {
     }))
   end,
   generation = generation,
-  folded = function(model) return generation(require("sonde.fold").gains(model)) end,
+  folded = function(model) return generation(require("sonde.model.fold").gains(model)) end,
 }
 
 timing:run(function(trial, p)

@@ -67,7 +67,7 @@ for _, placement in ipairs(config.placement) do
     for _, share in ipairs(config.share) do
       local options = pruning(strategy, share, config.seed[1])
       options.heal, options.heal_text = config.heal, corpus
-      require("sonde.prune").check(any, options)
+      require("sonde.sparse").check(any, options)
     end
   end
 end

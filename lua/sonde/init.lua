@@ -4,37 +4,37 @@
 -- nodes that are traced, differentiated, planned and run. Parts are loaded when they are first used.
 
 local core = require "sonde.core"
-require "sonde.fingerprint"     -- before a script runs: what is global now is not the script's
-local args = require "sonde.args"
-require "sonde.node"
+require "sonde.base.fingerprint"     -- before a script runs: what is global now is not the script's
+local args = require "sonde.base.args"
+require "sonde.graph.node"
 
 ---@class sonde
 ---@field version string
 ---@field settings table     what `sonde run --set key=value` was given
-local sonde = { version = core.version, settings = require("sonde.settings").view() }
+local sonde = { version = core.version, settings = require("sonde.base.settings").view() }
 
 -- name -> {module, function in it}; no function: the module itself.
 local parts = {
-  transformer = { "sonde.transformer", "new" },
-  placement = { "sonde.placement", "register" },
-  init = { "sonde.initpolicy", "register" },
-  norm = { "sonde.module", "norm" },
-  attention = { "sonde.module", "attention" },
-  ffn = { "sonde.module", "ffn" },
-  load = { "sonde.folder", "load" },
+  transformer = { "sonde.model.transformer", "new" },
+  placement = { "sonde.model.placement", "register" },
+  init = { "sonde.model.init_policy", "register" },
+  norm = { "sonde.model.module", "norm" },
+  attention = { "sonde.model.module", "attention" },
+  ffn = { "sonde.model.module", "ffn" },
+  load = { "sonde.io", "load" },
   evaluate = { "sonde.eval", "evaluate" },
-  generate = { "sonde.generate", "tokens" },
-  attention_maps = { "sonde.attention_maps", "maps" },
+  generate = { "sonde.eval.generate", "tokens" },
+  attention_maps = { "sonde.probe.attention_maps", "maps" },
   probe = { "sonde.probe", "probe" },
   probes = { "sonde.probe", "registry" },
-  corpus = { "sonde.corpus", "open" },
+  corpus = { "sonde.data", "open" },
   train = { "sonde.train", "train" },
-  config = { "sonde.config", "load" },
+  config = { "sonde.base.config", "load" },
   sweep = { "sonde.sweep", "new" },
   report = { "sonde.report" },
-  prune = { "sonde.prune", "prune" },
-  heal = { "sonde.prune", "heal" },
-  prune_strategy = { "sonde.prune_strategy", "register" },
+  prune = { "sonde.sparse", "prune" },
+  heal = { "sonde.sparse", "heal" },
+  prune_strategy = { "sonde.sparse.strategy", "register" },
 }
 
 -- Every name that the library has, loaded or not.
@@ -87,7 +87,7 @@ end
 ---@param path string
 ---@return sonde.tokenizer
 function sonde.tokenizer(path)
-  return (require("sonde.folder_origin").tokenizer(path))
+  return (require("sonde.io.origin").tokenizer(path))
 end
 
 --- The names of the modules and optimizers that can be used, of one kind.

@@ -1,4 +1,4 @@
-/* main.c - the sonde program: a Lua state with the library in it. Commands, options and help are Lua (lua/sonde/cli.lua
+/* main.c - the sonde program: a Lua state with the library in it. Commands, options and help are Lua (lua/sonde/cmd/init.lua
  * and lua/sonde/cmd/); exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 stopped on request. */
 #include "config.h"
 
@@ -64,7 +64,7 @@ static int main_lua(lua_State *L) {
   char **argv = lua_touserdata(L, 2);
   open_library(L);
   lua_getglobal(L, "require");
-  lua_pushliteral(L, "sonde.cli");
+  lua_pushliteral(L, "sonde.cmd");
   lua_call(L, 1, 1);
   lua_getfield(L, -1, "main");
   lua_createtable(L, argc, 0);

@@ -1,4 +1,4 @@
-/* bind_graph.c - tracing and differentiating from Lua. Operators and methods of nodes are Lua (lua/sonde/node.lua);
+/* bind_graph.c - tracing and differentiating from Lua. Operators and methods of nodes are Lua (lua/sonde/graph/node.lua);
  * here are the calls that they stand on. */
 #include "config.h"
 

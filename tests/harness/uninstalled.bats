@@ -23,8 +23,8 @@ setup() {
 }
 
 @test "Lua files of the current folder are not taken for Sonde's" {
-  mkdir -p sonde lua/sonde
-  echo 'error "wrong file"' | tee sonde/cli.lua sonde/init.lua lua/sonde/cli.lua sonde.lua > /dev/null
+  mkdir -p sonde/cmd lua/sonde/cmd
+  echo 'error "wrong file"' | tee sonde/init.lua sonde/cmd/init.lua lua/sonde/cmd/init.lua sonde.lua > /dev/null
   run "$SONDE" --version
   echo "$output"
   [ "$status" = 0 ]

@@ -43,8 +43,8 @@ local BATCH, LENGTH, PROMPT = 2, 9, 4
 -- Logits at every place from the prompt's last token on: of plans as generation makes them.
 local function decoded_logits(model, ids)
   local cache = core.cache(BATCH, LENGTH)
-  local prompt, step = require("sonde.generate").plan(model, cache, BATCH, PROMPT, true, "f32"),
-    require("sonde.generate").plan(model, cache, BATCH, 1, false, "f32")
+  local prompt, step = require("sonde.eval.generate").plan(model, cache, BATCH, PROMPT, true, "f32"),
+    require("sonde.eval.generate").plan(model, cache, BATCH, 1, false, "f32")
   local position, rows = core.tensor("i32", { 1 }), {}
   local function run(plan, first, last)
     local tokens = {}
@@ -89,7 +89,7 @@ local variants = {      -- one after the other, so that each meets every norm
   { dropout = 0.5 }, { rope_scaling = "linear", rope_factor = 3 },
   { rope_scaling = "llama3", rope_factor = 4, rope_original_context = 32 },
 }
-local placements = require("sonde.placement").names()      -- before tests register theirs
+local placements = require("sonde.model.placement").names()      -- before tests register theirs
 local own = {
   mix_ln = { "mix_ln", a = 0.5 }, pre_post = { "pre_post", first = 1 }, pre_sandwich = { "pre_sandwich", first = 1 },
 }
@@ -122,7 +122,7 @@ function TestLogits:test_constants_of_bhyt_are_held()
     return plan:run({ tokens = { 3 } }):output(1):values()
   end
   local function plan_of(of, prefill)
-    return require("sonde.generate").plan(of, core.cache(1, 4), 1, 1, prefill, "f32")
+    return require("sonde.eval.generate").plan(of, core.cache(1, 4), 1, 1, prefill, "f32")
   end
   local held, plain = plan_of(model, false), plan_of(model, true)      -- a prompt's plan runs once and holds nothing
   local first = logits(held)

@@ -317,7 +317,7 @@ end
 
 -- The first floor(a L) blocks are Post-LN, as decimals have it.
 function TestPlaces:test_the_share_of_mix_ln()
-  local mix = require("sonde.placement").find("mix_ln").build
+  local mix = require("sonde.model.placement").find("mix_ln").build
   local function post_blocks(a, depth)
     local count, norm = 0, function() return function(x) return x end end
     for layer = 1, depth do

@@ -133,7 +133,7 @@ function TestReference:test_every_one_has_a_case()
     end
   end
   for _, name in ipairs(core.modules "norm") do lu.assertTrue(seen[name], name) end
-  for _, name in ipairs(require("sonde.placement").names()) do lu.assertTrue(seen[name], name) end
+  for _, name in ipairs(require("sonde.model.placement").names()) do lu.assertTrue(seen[name], name) end
 end
 
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

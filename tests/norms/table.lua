@@ -3,7 +3,7 @@
 local lu = require "luaunit"
 local sonde = require "sonde"
 local core = require "sonde.core"
-local placement = require "sonde.placement"
+local placement = require "sonde.model.placement"
 
 package.path = os.getenv("abs_srcdir") .. "/tests/norms/?.lua;" .. package.path
 local made = require "made"

@@ -4,7 +4,7 @@
 local lu = require "luaunit"
 local sonde = require "sonde"
 local core = require "sonde.core"
-local trace_type = require "sonde.trace"
+local trace_type = require "sonde.model.trace"
 
 package.path = os.getenv("abs_srcdir") .. "/tests/norms/?.lua;" .. package.path
 local made = require "made"
@@ -89,7 +89,7 @@ TestTaps = {}
 
 for _, norm in ipairs(core.modules "norm") do
   TestTaps["test_" .. norm] = function()
-    for _, placement in ipairs(require("sonde.placement").names()) do
+    for _, placement in ipairs(require("sonde.model.placement").names()) do
       lu.assertTrue(check(placement, norm) >= 4, placement)
     end
   end

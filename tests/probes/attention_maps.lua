@@ -1,7 +1,7 @@
 -- sonde.attention_maps: what a head's weights are, where they are zero, which are given, and the bound on their number.
 local lu = require "luaunit"
 local sonde = require "sonde"
-local maps_of = require "sonde.attention_maps"
+local maps_of = require "sonde.probe.attention_maps"
 
 local function model_of(more)
   local options = { vocab = 40, width = 16, depth = 3, heads = 4, kv_heads = 2, context = 12, init_std = 0.5, seed = 3 }

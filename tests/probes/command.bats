@@ -49,7 +49,7 @@ assert(got.tokens == got.windows * 24 and got.context == 24 and got.model == "mo
 local entry = got.probes.layer_removal
 assert(#entry.values == 3 and #entry.ci == 3 and entry.unit == "nats" and #entry.definition > 0)
 local model = sonde.load "model"
-local ids = require("sonde.windows").read(model, "book.txt")
+local ids = require("sonde.data.windows").read(model, "book.txt")
 local all = { tokens = got.tokens + 1 }
 local whole = sonde.evaluate(model, ids, all)
 assert(whole.tokens == got.tokens and ids:count() - 1 - got.tokens < 24)

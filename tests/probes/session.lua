@@ -79,7 +79,7 @@ end
 
 -- Of 7 windows 3 are those in the middle of thirds; all where there is room.
 function TestPasses:test_a_sample_is_spread_over_the_text()
-  local windows = require "sonde.windows"
+  local windows = require "sonde.data.windows"
   lu.assertEquals(windows.spread(3, 7), { 1, 3, 5 })
   lu.assertEquals(windows.spread(4, 4), { 0, 1, 2, 3 })
   local model, ids, sums = small(), stream(7), { 0, 0, 0, 0 }
@@ -390,7 +390,7 @@ function TestKept:test_measurements_of_one_run_are_joined()
     sonde.probe(model, stream(3), { "block_influence" }, { seed = 1 })
   end)
   local all = core.json_load(dir .. "/probes.json")
-  lu.assertEquals(require("sonde.sorted_keys")(all.probes), { "block_influence", "causal", "permutation", "variance" })
+  lu.assertEquals(require("sonde.base.sorted_keys")(all.probes), { "block_influence", "causal", "permutation", "variance" })
   lu.assertEquals({ all.tokens, all.seed, all.windows }, { 3 * CONTEXT, 1, 3 })
   lu.assertEquals(all.probes.variance.values, second.probes.variance.values)
   lu.assertNil(all.probes.causal.tokens)

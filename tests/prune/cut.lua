@@ -4,8 +4,8 @@
 local lu = require "luaunit"
 local core = require "sonde.core"
 local sonde = require "sonde"
-local cut = require "sonde.prune_cut"
-local placement = require "sonde.placement"
+local cut = require "sonde.sparse.cut"
+local placement = require "sonde.model.placement"
 package.path = os.getenv "abs_srcdir" .. "/tests/prune/?.lua;" .. package.path
 local made = require "made"
 

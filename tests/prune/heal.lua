@@ -5,7 +5,7 @@ local lu = require "luaunit"
 local core = require "sonde.core"
 local sonde = require "sonde"
 local train = require "sonde.train"
-local cut = require "sonde.prune_cut"
+local cut = require "sonde.sparse.cut"
 package.path = os.getenv "abs_srcdir" .. "/tests/prune/?.lua;" .. package.path
 local made = require "made"
 

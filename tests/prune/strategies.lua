@@ -2,7 +2,7 @@
 
 local lu = require "luaunit"
 local sonde = require "sonde"
-local strategy = require "sonde.prune_strategy"
+local strategy = require "sonde.sparse.strategy"
 package.path = os.getenv "abs_srcdir" .. "/tests/prune/?.lua;" .. package.path
 local made = require "made"
 

@@ -1,7 +1,7 @@
 -- Settings of an experiment: the YAML file beside the script, and what --set puts over it.
 local lu = require "luaunit"
 local core = require "sonde.core"
-local settings = require "sonde.settings"
+local settings = require "sonde.base.settings"
 local sonde = require "sonde"
 
 local base = os.tmpname()

@@ -7,9 +7,9 @@ local lu = require "luaunit"
 local core = require "sonde.core"
 local fixture = require "fixture"
 local report = require "sonde.report"
-local report_data = require "sonde.report_data"
-local report_export = require "sonde.report_export"
-local report_figures = require "sonde.report_figures"
+local report_data = require "sonde.report.data"
+local report_export = require "sonde.report.export"
+local report_figures = require "sonde.report.figures"
 local sonde = require "sonde"
 
 local has_xmllint = os.execute("xmllint --version >/dev/null 2>&1") == true

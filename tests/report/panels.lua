@@ -6,8 +6,8 @@ local lu = require "luaunit"
 local core = require "sonde.core"
 local fixture = require "fixture"
 local report = require "sonde.report"
-local report_data = require "sonde.report_data"
-local report_table = require "sonde.report_table"
+local report_data = require "sonde.report.data"
+local report_table = require "sonde.report.table"
 local sonde = require "sonde"
 
 local has_gnuplot = os.execute("gnuplot --version >/dev/null 2>&1") == true
@@ -102,7 +102,7 @@ function TestPanels:test_the_page()
 end
 
 function TestPanels:test_intervals_or_sd()
-  local figures = require "sonde.report_figures"
+  local figures = require "sonde.report.figures"
   local d = data()
   local function bar()
     local s = figures.groups(report_data.sections(d))[1].figures[1].series[3]    -- after none and its dots: last
@@ -114,7 +114,7 @@ function TestPanels:test_intervals_or_sd()
 end
 
 function TestPanels:test_a_runaway_series_gets_the_others_a_closer_look()
-  local figures = require "sonde.report_figures"
+  local figures = require "sonde.report.figures"
   local d = data()
   for _, trial in ipairs(d.trials) do
     if trial.params.strategy == "last" then trial.results.rise = 40 + trial.params.seed end

@@ -4,12 +4,12 @@ package.path = source .. "/tests/report/?.lua;" .. package.path
 
 local lu = require "luaunit"
 local fixture = require "fixture"
-local html = require "sonde.report_html"
+local html = require "sonde.report.html"
 local report = require "sonde.report"
-local report_data = require "sonde.report_data"
-local report_export = require "sonde.report_export"
-local report_figures = require "sonde.report_figures"
-local report_table = require "sonde.report_table"
+local report_data = require "sonde.report.data"
+local report_export = require "sonde.report.export"
+local report_figures = require "sonde.report.figures"
+local report_table = require "sonde.report.table"
 
 local has_gnuplot = os.execute("gnuplot --version >/dev/null 2>&1") == true
 local has_xmllint = os.execute("xmllint --version >/dev/null 2>&1") == true
@@ -307,7 +307,7 @@ function TestBlocks:test_count_from_0()
   lu.assertEquals(list.xticks, { 0, 1, 2, 3 })
   local heat = group_of(data, "matrix-angular_distances").figures[1]
   lu.assertEquals({ heat.xlabel, heat.xticks, heat.ylabel, heat.yticks }, { "first block", 0, "blocks n", 1 })
-  local commands = require("sonde.plot_heat")(heat, 1)
+  local commands = require("sonde.report.plot.heat")(heat, 1)
   lu.assertStrContains(commands, "set xtics nomirror scale 0 ('0' 1, '1' 2)")
   lu.assertStrContains(commands, "set ytics nomirror scale 0 ('1' 1, '2' 2)")
   local own = group_of(data, "matrix-own").figures[1]
@@ -326,7 +326,7 @@ function TestBlocks:test_figures_have_bands_over_seeds_and_the_caption_says_so()
   lu.assertAlmostEquals(s.hi[1] - s.y[1], 0.24841, 1e-4)
   lu.assertAlmostEquals(s.y[1] - s.lo[1], 0.24841, 1e-4)
   lu.assertStrContains(group.caption, "Mean over seeds; bands are 95 % Student intervals over seeds.")
-  lu.assertStrContains(require("sonde.plot_lines")(group.figures[1], 1), "with filledcurves")
+  lu.assertStrContains(require("sonde.report.plot.lines")(group.figures[1], 1), "with filledcurves")
   local heat = group_of(data, "matrix-turn")
   lu.assertStrContains(heat.caption, "95 % Student intervals over seeds: median 0.25, largest 0.25.")
   local csv = report_export.means_csv(report_data.sections(data)[1].views)
@@ -366,7 +366,7 @@ end
 TestAxes = {}
 
 function TestAxes:test_every_log_axis_has_numbers()
-  local commands = require "sonde.plot_lines"
+  local commands = require "sonde.report.plot.lines"
   for _, low in ipairs { 1e-7, 0.0731, 0.98, 1.04, 2.03, 3.1, 9.2, 4096 } do
     for decades = 0, 60 do
       local high = low * 10 ^ (0.0005 * 1.2 ^ decades - 0.0005)

@@ -1,6 +1,6 @@
 -- Statistics against numbers worked out by hand or read from tables of Student's t.
 local lu = require "luaunit"
-local stats = require "sonde.stats"
+local stats = require "sonde.base.stats"
 
 TestStats = {}
 

@@ -2,7 +2,7 @@
 local lu = require "luaunit"
 local core = require "sonde.core"
 local sonde = require "sonde"
-local grid = require "sonde.sweep_grid"
+local grid = require "sonde.sweep.grid"
 
 local program = os.getenv "SONDE"
 local base = os.tmpname()
@@ -224,7 +224,7 @@ function TestSweep:test_speeds_have_no_figures_of_training()
   end)
   local function ids(metric)
     local data, list = sweep:results { by = { "depth" }, metric = metric }, {}
-    for _, group in ipairs(require("sonde.report_figures").groups(require("sonde.report_data").sections(data))) do
+    for _, group in ipairs(require("sonde.report.figures").groups(require("sonde.report.data").sections(data))) do
       list[#list + 1] = group.id
     end
     return table.concat(list, " "), (require("sonde.report").render(data, { gnuplot = "no-gnuplot" }))

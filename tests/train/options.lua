@@ -3,9 +3,9 @@
 local lu = require "luaunit"
 local sonde = require "sonde"
 local core = require "sonde.core"
-local progress = require "sonde.progress"
-local record = require "sonde.train_record"
-local machine = require "sonde.machine"
+local progress = require "sonde.base.progress"
+local record = require "sonde.train.record"
+local machine = require "sonde.base.machine"
 local train = require "sonde.train"
 
 local function assert_fails(text, f, ...)
@@ -184,7 +184,7 @@ function TestSchedule:test_a_rate_of_ones_own()
 end
 
 function TestSchedule:test_points_are_joined_by_lines()
-  local schedule = require "sonde.schedule"
+  local schedule = require "sonde.train.schedule"
   local rates, text = schedule.sample({ { 2, 1 }, { 4, 3 }, { 5, 0 } }, 6, core.where)
   lu.assertEquals(rates, { 1, 1, 2, 3, 0, 0 })
   lu.assertEquals(text.kind, "points")
@@ -237,7 +237,7 @@ end
 
 -- Code, numbers and texts around a function are what it is; where it stands and what it is called are not.
 function TestRecord:test_a_function_has_a_fingerprint()
-  local fingerprint = require "sonde.fingerprint"
+  local fingerprint = require "sonde.base.fingerprint"
   local function made(text, ...) return assert(load(text))(...) end
   local text = "local a, t, g = ... return function(x) return g(x) * a + t.b[2] end"
   local function g(x) return x + 1 end
@@ -255,7 +255,7 @@ function TestRecord:test_a_function_has_a_fingerprint()
 end
 
 function TestRecord:test_what_has_changed_is_named()
-  local fingerprint = require "sonde.fingerprint"
+  local fingerprint = require "sonde.base.fingerprint"
   lu.assertNil(fingerprint.difference({ a = "1" }, { a = "1" }))
   lu.assertEquals(fingerprint.difference({ a = "1", ["function"] = "x" }, { b = "2", ["function"] = "y" }),
     "a (was 1, now absent), b (was absent, now 2), its code")

@@ -1,8 +1,8 @@
 --- attention - where each head of a model looks on a text.
 
 local core = require "sonde.core"
-local output = require "sonde.cmd_output"
-local clean = require("sonde.report_html").clean
+local output = require "sonde.base.output"
+local clean = require("sonde.report.html").clean
 
 local block = { name = "block", type = "integer", min = 0, doc = "" }
 
@@ -64,12 +64,12 @@ return {
   },
   example = 'sonde attention --model runs/depth/0/model --prompt "In the beginning" --blocks 0,1 --html attention.html',
   run = function(options)
-    local sonde, maps_of = require "sonde", require "sonde.attention_maps"
+    local sonde, maps_of = require "sonde", require "sonde.probe.attention_maps"
     output.check_one(options)
     if options.html and options.html ~= "-" then core.check_file(options.html) end
     local model = sonde.load(options.model):check_finite()
     local ids = tokens_of(model, options)
-    require("sonde.windows").note(model, #ids, "texts")
+    require("sonde.data.windows").note(model, #ids, "texts")
     local maps = sonde.attention_maps(model, ids, { blocks = options.blocks, heads = options.heads })
     local pieces = pieces_of(model, ids)
     if options.html then

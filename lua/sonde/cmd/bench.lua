@@ -1,8 +1,8 @@
 --- bench - measures this machine and Sonde on it.
 
 local core = require "sonde.core"
-local sorted_keys = require "sonde.sorted_keys"
-local output = require "sonde.cmd_output"
+local sorted_keys = require "sonde.base.sorted_keys"
+local output = require "sonde.base.output"
 
 local dtype = { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" }, doc = "dtype of products" }
 local steps = { name = "steps", type = "integer", min = 1, preset = 10, doc = "timed runs, after two that are not" }
@@ -45,7 +45,7 @@ local function command(what, summary, options, example)
   return {
     summary = summary, usage = "[options]", options = options,
     example = "sonde bench " .. what .. (example or " --dtype bf16") .. " --json",
-    run = function(given) show(require("sonde.bench")[what](given), given.json) end,
+    run = function(given) show(require("sonde.train.bench")[what](given), given.json) end,
   }
 end
 

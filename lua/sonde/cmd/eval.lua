@@ -1,6 +1,6 @@
 --- eval - loss and perplexity of a model folder on a text file.
 
-local output = require "sonde.cmd_output"
+local output = require "sonde.base.output"
 
 return {
   summary = "loss and perplexity of a model folder on a text file",
@@ -8,7 +8,7 @@ return {
   details = "The text is one stream of tokens, cut into windows of the context; nothing is added that the tokenizer\n"
     .. "does not add, but for the end-of-text token behind each document of a .jsonl, or of a text whose documents\n"
     .. "are parted by lines that hold only <|endoftext|>. The loss is the mean over the predicted tokens, in nats.",
-  options = require("sonde.windows").with_reading {
+  options = require("sonde.data.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
     { name = "text", type = "string", required = true, value = "FILE", doc = "the text; .jsonl, .gz and .zst too; - is standard input" },
@@ -21,7 +21,7 @@ return {
   run = function(options)
     local sonde = require "sonde"
     local model = sonde.load(options.model):check_finite()
-    local windows = require "sonde.windows"
+    local windows = require "sonde.data.windows"
     local tokens, bytes = windows.read(model, options.text, options)
     windows.note(model, options.context or 0, "windows")
     local result = sonde.evaluate(model, tokens, {

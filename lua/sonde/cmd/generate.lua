@@ -1,8 +1,8 @@
 --- generate - text from a model folder, as it is chosen.
 
 local core = require "sonde.core"
-local output = require "sonde.cmd_output"
-local clean = require("sonde.report_html").clean      -- bytes that are no character become U+FFFD
+local output = require "sonde.base.output"
+local clean = require("sonde.report.html").clean      -- bytes that are no character become U+FFFD
 
 -- How many bytes of a text are whole characters, if there is a piece of one at its end.
 local function whole(text)
@@ -144,7 +144,7 @@ return {
   },
   example = 'sonde generate --model runs/depth/0/model --prompt "In the beginning" --temperature 0.7',
   run = function(options)
-    local sonde, windows = require "sonde", require "sonde.windows"
+    local sonde, windows = require "sonde", require "sonde.data.windows"
     local prompts = prompts_of(options)
     local model = sonde.load(options.model):check_finite()
     local tokenizer = model:tokenizer()

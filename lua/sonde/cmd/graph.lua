@@ -1,19 +1,19 @@
 --- graph - what a training step of a configuration costs, before anything is computed.
 
-local args = require "sonde.args"
-local forecast = require "sonde.forecast"
-local machine = require "sonde.machine"
-local output = require "sonde.cmd_output"
+local args = require "sonde.base.args"
+local forecast = require "sonde.train.forecast"
+local machine = require "sonde.base.machine"
+local output = require "sonde.base.output"
 
 local mib = forecast.mib
 
 -- The model of a configuration, and the shape and dtype of its training step.
 local function read_model(options)
-  local modelconfig, transformer = require "sonde.modelconfig", require "sonde.transformer"
+  local modelconfig, transformer = require "sonde.train.config", require "sonde.model.transformer"
   local sections, where = modelconfig.load(options.config)
   local train = args.check(require("sonde.train").schema, sections.train, "train", where "train")
   if sections.model.vocab == nil then
-    local corpus, place = require "sonde.corpus", where "corpus"
+    local corpus, place = require "sonde.data", where "corpus"
     local source, corpus_options = corpus.section(sections.corpus, place)
     sections.model.vocab = corpus.vocab(source, corpus_options, place)
   end

@@ -1,7 +1,7 @@
 --- plugin - lists, describes, starts and tests plugins.
 
 local core = require "sonde.core"
-local output = require "sonde.cmd_output"
+local output = require "sonde.base.output"
 
 local json_option = output.json
 
@@ -116,7 +116,7 @@ local function new(options)
     names[#names + 1] = file
   end
   table.sort(names)
-  require("sonde.whole_folder")(folder, function(part)
+  require("sonde.base.whole_folder")(folder, function(part)
     for _, file in ipairs(names) do core.write_file(part .. "/" .. file, texts[file]) end
   end)
   for _, file in ipairs(names) do print(folder .. "/" .. file) end

@@ -1,8 +1,8 @@
 --- probe - measures on a text what each block of a model does.
 
 local core = require "sonde.core"
-local sorted_keys = require "sonde.sorted_keys"
-local output = require "sonde.cmd_output"
+local sorted_keys = require "sonde.base.sorted_keys"
+local output = require "sonde.base.output"
 
 local function known()
   return require("sonde.probe").names()
@@ -52,7 +52,7 @@ return {
       .. "is printed where none of --json, --csv and --html is given. doc/probes.md defines the probes:\n\n"
       .. table.concat(listed(), "\n")
   end,
-  options = require("sonde.windows").with_reading {
+  options = require("sonde.data.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
     { name = "text", type = "string", required = true, value = "FILE", doc = "the text; .jsonl, .gz and .zst too; - is standard input" },
@@ -70,8 +70,8 @@ return {
   },
   example = "sonde probe --model runs/depth/0/model --text book.txt --probes variance,layer_removal --html probes.html",
   run = function(options)
-    local sonde, windows = require "sonde", require "sonde.windows"
-    local show, progress = require "sonde.probe.show", require "sonde.progress"
+    local sonde, windows = require "sonde", require "sonde.data.windows"
+    local show, progress = require "sonde.probe.show", require "sonde.base.progress"
     if options.probes and #options.probes == 0 then
       error("--probes names no probe; sonde probe --help lists them", 0)
     end

@@ -2,8 +2,8 @@
 -- training.
 
 local core = require "sonde.core"
-local strategy = require "sonde.prune_strategy"
-local output = require "sonde.cmd_output"
+local strategy = require "sonde.sparse.strategy"
+local output = require "sonde.base.output"
 
 -- The folder that the model goes to: new, or empty.
 local function check_out(path, model)
@@ -44,14 +44,14 @@ end
 
 -- A text file as a corpus that is trained on from end to end.
 local function training_text(model, path, options)
-  local tokens = require("sonde.windows").read(model, path, options)
+  local tokens = require("sonde.data.windows").read(model, path, options)
   return { vocab = model.config.vocab, handle = tokens, spec = path, hash = core.file_sha256(path) }
 end
 
 -- The options of healing, and the corpus for it.
 local function healing_of(model, options)
   if not options.heal then return nil end
-  local windows = require "sonde.windows"
+  local windows = require "sonde.data.windows"
   local corpus = training_text(model, options.heal_text or options.text, options)
   local tokens = corpus.handle:count()
   local context = options.context or windows.context(model, tokens)
@@ -69,8 +69,8 @@ local function pruning_of(model, options)
   local heal, heal_text = healing_of(model, options)
   return {
     strategy = options.strategy, remove = options.remove, replace = options.replace, seed = options.seed,
-    text = options.text and require("sonde.windows").read(model, options.text, options), tokens = options.tokens,
-    context = options.context, heal = heal, heal_text = heal_text, progress = require("sonde.progress").share(),
+    text = options.text and require("sonde.data.windows").read(model, options.text, options), tokens = options.tokens,
+    context = options.context, heal = heal, heal_text = heal_text, progress = require("sonde.base.progress").share(),
   }
 end
 
@@ -80,7 +80,7 @@ local function facts_of(options, model, smaller, facts)
   return {
     strategy = facts.strategy, replace = facts.replace, removed = facts.removed, kept = facts.kept, scores = facts.scores,
     maps = facts.maps, sample = facts.sample, loss = facts.loss, out = options.out,
-    dtype = require("sonde.folder").dtype(smaller, options.dtype),
+    dtype = require("sonde.io").dtype(smaller, options.dtype),
     depth = { before = model.config.depth, pruned = smaller.config.depth },
     parameters = { before = model:count().total, pruned = smaller:count().total },
     healing = healing and { tokens = healing.tokens, train_loss = healing.train_loss, lora = options.lora },
@@ -90,7 +90,7 @@ end
 -- The loss of the folder: rounding to 16 bits can cost some, of the large weights of a linear map above all.
 local function saved_loss(model, smaller, facts, pruning, options)
   if options.dtype == "f32" or not (options.dtype or smaller.stored) then return facts.loss.healed or facts.loss.pruned end
-  local prune = require "sonde.prune"
+  local prune = require "sonde.sparse"
   return prune.loss(require("sonde").load(options.out), prune.check(model, pruning))
 end
 
@@ -119,7 +119,7 @@ return {
   details = "Which blocks go is the strategy's choice, most often by what it measures on the text. They are\n"
     .. "dropped, or a linear map fitted on the text takes the place of each run of them; --heal trains what is\n"
     .. "left. Blocks count from 0.",
-  options = require("sonde.windows").with_reading {
+  options = require("sonde.data.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
     { name = "strategy", type = "string", required = true, choices = strategy.names, doc = "which blocks go" },
@@ -149,7 +149,7 @@ return {
     local sonde = require "sonde"
     check(options)
     local model = sonde.load(options.model)
-    require("sonde.windows").note(model, options.context or 0, "windows")
+    require("sonde.data.windows").note(model, options.context or 0, "windows")
     local pruning = pruning_of(model, options)
     local smaller, facts = sonde.prune(model, pruning)
     local sample = facts.sample

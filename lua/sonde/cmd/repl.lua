@@ -1,7 +1,7 @@
 --- repl - a prompt with the library at hand.
 
 local core = require "sonde.core"
-local shown = require "sonde.shown"
+local shown = require "sonde.base.shown"
 
 -- Names that a word such as "sonde.tr" or "model:par" may go on with.
 local function completions(word)

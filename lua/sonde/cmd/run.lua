@@ -1,7 +1,7 @@
 --- run - runs a Lua script with the library at hand.
 
 local core = require "sonde.core"
-local current = require "sonde.current"
+local current = require "sonde.base.current"
 
 --- "lr=1e-3" as a key and what YAML makes of the value: a number, true, a list ([1, 2]), else text.
 local function setting(word)
@@ -43,14 +43,14 @@ return {
   run = function(options)
     require "sonde"
     current.take_flags(options)
-    for _, word in ipairs(options.set or {}) do put(require("sonde.settings").given, setting(word)) end
+    for _, word in ipairs(options.set or {}) do put(require("sonde.base.settings").given, setting(word)) end
     local words = { [0] = options.script }
     for i, word in ipairs(options.arguments or {}) do words[i] = word end
     rawset(_G, "arg", words)
     local chunk, message = loadfile(options.script)
     if not chunk then error(message, 0) end
     local code = chunk()
-    local note = require("sonde.settings").unread(true)
+    local note = require("sonde.base.settings").unread(true)
     if note then io.stderr:write("sonde: note: ", note, "\n") end
     local failures = require("sonde.sweep").failures()
     if failures then error(failures, 0) end

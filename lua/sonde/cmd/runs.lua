@@ -1,10 +1,10 @@
 --- runs - lists, shows and compares the runs that were recorded.
 
 local core = require "sonde.core"
-local args = require "sonde.args"
-local output = require "sonde.cmd_output"
-local grid = require "sonde.sweep_grid"
-local sorted_keys = require "sonde.sorted_keys"
+local args = require "sonde.base.args"
+local output = require "sonde.base.output"
+local grid = require "sonde.sweep.grid"
+local sorted_keys = require "sonde.base.sorted_keys"
 
 local root_option = { name = "root", type = "string", preset = "runs", value = "DIR", doc = "folder of the runs" }
 local json_option = output.json
@@ -199,7 +199,7 @@ end
 
 local function export(options)
   local trials = trials_of { root = options.root, under = options.under, json = true }
-  local tables = require "sonde.runs_export"
+  local tables = require "sonde.report.runs"
   io.stdout:write(tables[options.table](trials, options.root, function(text)
     io.stderr:write("sonde: note: ", text, "\n")
   end))

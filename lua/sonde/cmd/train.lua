@@ -1,10 +1,10 @@
 --- train - trains the model of a configuration.
 
-local current = require "sonde.current"
-local output = require "sonde.cmd_output"
+local current = require "sonde.base.current"
+local output = require "sonde.base.output"
 
 local function open_corpus(section, where)
-  local corpus = require "sonde.corpus"
+  local corpus = require "sonde.data"
   local source, options = corpus.section(section, where)
   return corpus.open(source, options, where)
 end
@@ -31,8 +31,8 @@ return {
   },
   example = "sonde train small.yaml --threads 2",
   run = function(options)
-    local sonde, cli = require "sonde", require "sonde.cli"
-    local modelconfig, transformer = require "sonde.modelconfig", require "sonde.transformer"
+    local sonde, cli = require "sonde", require "sonde.cmd"
+    local modelconfig, transformer = require "sonde.train.config", require "sonde.model.transformer"
     current.take_flags(options)
     local sections, where = modelconfig.load(options.config)
     cli.announce()

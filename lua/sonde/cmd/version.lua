@@ -1,7 +1,7 @@
 --- version - what is running: the program, its Lua, the libraries it computes with.
 
 local core = require "sonde.core"
-local output = require "sonde.cmd_output"
+local output = require "sonde.base.output"
 
 return {
   summary = "the version of the program",

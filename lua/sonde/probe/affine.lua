@@ -2,7 +2,7 @@
 -- and after them: what a block does beyond such a map is what its nonlinearities are good for.
 
 local core = require "sonde.core"
-local args = require "sonde.args"
+local args = require "sonde.base.args"
 local session = require "sonde.probe.session"
 
 local affine = { MEMORY = 2 ^ 30 }      -- bytes that the fits of one pass may take

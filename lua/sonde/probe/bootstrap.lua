@@ -6,8 +6,8 @@
 -- interval of a mean as long as Student's (Hesterberg, What Teachers Should Know About the Bootstrap, 2015).
 
 local core = require "sonde.core"
-local sorted_keys = require "sonde.sorted_keys"
-local stats = require "sonde.stats"
+local sorted_keys = require "sonde.base.sorted_keys"
+local stats = require "sonde.base.stats"
 
 local bootstrap = { LEVEL = 0.95, RESAMPLES = 1000 }
 

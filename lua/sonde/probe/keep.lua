@@ -2,8 +2,8 @@
 -- database.
 
 local core = require "sonde.core"
-local collect = require "sonde.sweep_collect"
-local train_record = require "sonde.train_record"
+local collect = require "sonde.sweep.collect"
+local train_record = require "sonde.train.record"
 
 local keep = {}
 

@@ -6,8 +6,8 @@
 -- of the means; the same function on resampled windows gives the intervals (bootstrap.lua).
 
 local core = require "sonde.core"
-local args = require "sonde.args"
-local sorted_keys = require "sonde.sorted_keys"
+local args = require "sonde.base.args"
+local sorted_keys = require "sonde.base.sorted_keys"
 
 local registry = {}
 

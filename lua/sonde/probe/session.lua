@@ -16,8 +16,8 @@
 -- common once.
 
 local core = require "sonde.core"
-local machine = require "sonde.machine"
-local windows = require "sonde.windows"
+local machine = require "sonde.base.machine"
+local windows = require "sonde.data.windows"
 
 local EDITS = 8                   -- edited models in one graph
 
@@ -186,7 +186,7 @@ end
 
 -- The last batch begins where it is full; windows that were seen are left out by whoever takes it.
 local function run(self, group, share)
-  local cli = package.loaded["sonde.cli"]
+  local cli = package.loaded["sonde.cmd"]
   if cli then cli.announce() end
   local plan, parts, scored = planned(self, group)
   local places, tokens = {}, core.tensor("i32", { self.batch, self.context })

@@ -3,14 +3,14 @@
 --
 -- Blocks are put into an order only where their intervals lie apart.
 
-local html = require "sonde.report_html"
-local plot = require "sonde.plot"
-local page = require "sonde.report_page"
+local html = require "sonde.report.html"
+local plot = require "sonde.report.plot"
+local page = require "sonde.report.page"
 local registry = require "sonde.probe.registry"
-local export = require "sonde.report_export"
-local report_figures = require "sonde.report_figures"
-local sorted_keys = require "sonde.sorted_keys"
-local stats = require "sonde.stats"
+local export = require "sonde.report.export"
+local report_figures = require "sonde.report.figures"
+local sorted_keys = require "sonde.base.sorted_keys"
+local stats = require "sonde.base.stats"
 
 local show = {}
 local el, esc = html.element, html.escape

@@ -1,0 +1,166 @@
+--- generate.lua - text from a model, token by token, with a key-value cache.
+--
+-- Two plans share the cache: one of the whole prompt, run once, and one of a single token, run for every token after it.
+-- The cache is a state of the graph (core.cache), so any norm, placement and causal attention can generate.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+
+local generate = {}
+
+--- The options of sonde.generate.
+---@type sonde.schema
+generate.schema = {
+  { name = "tokens", type = "integer", min = 1, max = 2 ^ 30, preset = 100, doc = "tokens to generate, at most" },
+  { name = "temperature", type = "number", min = 0, preset = 1, doc = "divides the logits; 0: always the likeliest token" },
+  { name = "top_k", type = "integer", min = 0, preset = 0, doc = "choose among the k likeliest; 0: all" },
+  { name = "top_p", type = "number", min = 0, max = 1, preset = 1, doc = "choose among the likeliest that hold this probability" },
+  { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the choices" },
+  { name = "stop", type = "integer|list", min = 0, of = { name = "token", type = "integer", min = 0, doc = "" },
+    doc = "a token that ends a sequence, or a list of them; default: none" },
+  { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
+  { name = "ends", type = "function",
+    doc = "called with each new token's prompt number and the token; true: that sequence ends behind it" },
+  { name = "profile", type = "boolean", preset = false, doc = "say what the time behind the prompt went into" },
+  { name = "each", type = "function",
+    doc = "called after each step with the new tokens and their prompts' numbers, in lists used again; true: stop" },
+}
+
+--- A plan of `length` tokens a sequence whose first output is the logits after the last of them. The plan that runs for
+--- every token holds what follows from the weights alone.
+---@private
+function generate.plan(model, cache, batch, length, prefill, dtype)
+  local graph = core.graph()
+  cache:attach(graph, prefill)
+  local trace = model:trace { graph = graph, batch = batch, context = length }
+  local last = length > 1 and trace.final:slice(2, length) or trace.final
+  local nodes, tensors = cache:outputs(graph)
+  table.insert(nodes, 1, last:linear(trace.head))
+  local into = {}
+  for k, tensor in ipairs(tensors) do into[k + 1] = tensor end
+  return core.plan(nodes, { compute = dtype, hold = not prefill }, into)
+end
+
+local function check_prompts(prompts, model)
+  local function refuse(text, ...) error(core.where() .. "generate: " .. string.format(text, ...), 0) end
+  if #prompts == 0 then refuse("takes a list of prompts, each a list of tokens, not none") end
+  for k, prompt in ipairs(prompts) do
+    if #prompt == 0 then refuse("prompt %d is empty; a prompt needs at least one token", k) end
+    for _, token in ipairs(prompt) do
+      if token < 0 or token >= model.config.vocab then
+        refuse("token %.0f of prompt %d is outside the vocabulary of %d", token, k, model.config.vocab)
+      end
+    end
+  end
+end
+
+-- The numbers of the prompts of each length: those are computed together.
+local function groups_of(prompts)
+  local groups, by_length = {}, {}
+  for k, prompt in ipairs(prompts) do
+    local group = by_length[#prompt]
+    if not group then
+      group = { length = #prompt }
+      groups[#groups + 1], by_length[#prompt] = group, group
+    end
+    group[#group + 1] = k
+  end
+  return groups
+end
+
+-- What becomes of the tokens that were chosen: into the results; returns whether it ends there.
+local function taker(group, new, results, options)
+  local list, finished, left, stops = {}, {}, #group, {}
+  for _, token in ipairs(type(options.stop) == "table" and options.stop or { options.stop }) do stops[token] = true end
+  return function()
+    for r, number in ipairs(group) do
+      local token, result = new:get(r), results[number]
+      list[r] = token
+      if not finished[r] then
+        if not stops[token] then result[#result + 1] = token end
+        finished[r] = stops[token] or options.ends and options.ends(number, token)
+        if finished[r] then left = left - 1 end
+      end
+    end
+    local stopped = options.each and options.each(list, group) or false
+    return left == 0 or stopped, stopped
+  end
+end
+
+-- Continues the prompts of one length. Nothing is allocated for a token but its place in the results.
+local function continue(model, prompts, group, options, results, speed)
+  local batch, flat, streams = #group, {}, {}
+  for r, number in ipairs(group) do
+    streams[r] = number - 1
+    for _, token in ipairs(prompts[number]) do flat[#flat + 1] = token end
+  end
+  local cache = core.cache(batch, group.length + options.tokens)
+  local prompt_plan = generate.plan(model, cache, batch, group.length, true, options.dtype)
+  local plan = generate.plan(model, cache, batch, 1, false, options.dtype)
+  local sampler = core.sampler(model.config.vocab, streams, options)
+  local new, position = core.tensor("i32", { batch, 1 }), core.tensor("i32", { 1 })
+  local take = taker(group, new, results, options)
+  local start = core.seconds()
+  -- Blocks of linear maps alone have no cache, and nothing asks for a position.
+  if prompt_plan:reads "position" then prompt_plan:set("position", position) end
+  prompt_plan:run { tokens = flat }
+  sampler:choose(prompt_plan, 1, 0, new)
+  local done, stopped = take()
+  prompt_plan:close()
+  plan:hold()
+  if options.profile then plan:profile() end
+  local prefilled = core.seconds()
+  plan:set("tokens", new)
+  if plan:reads "position" then plan:set("position", position) end
+  for index = 1, options.tokens - 1 do
+    if done then break end
+    position:set(1, group.length + index - 1)
+    plan:run()
+    sampler:choose(plan, 1, index, new)
+    speed.tokens = speed.tokens + batch
+    done, stopped = take()
+  end
+  speed.seconds = speed.seconds + core.seconds() - prefilled
+  speed.prefill_seconds = speed.prefill_seconds + prefilled - start
+  for op, seconds in pairs(options.profile and plan:profile() or {}) do
+    speed.profile[op] = (speed.profile[op] or 0) + seconds
+  end
+  plan:close()
+  sampler:close()
+  cache:close()
+  return stopped
+end
+
+--- Continues token sequences; returns the new tokens of each. Prompts of one length are a batch. What is drawn for a
+--- prompt depends on the seed and its number alone.
+---
+---     local tokenizer = model:tokenizer()
+---     local texts = sonde.generate(model, { tokenizer:encode("In the beginning"):values() }, { tokens = 50, seed = 1 })
+---     print(tokenizer:decode(texts[1]))
+---
+---@param model sonde.model
+---@param prompts integer[][]     each a list of at least one token, from 0
+---@param options? table          see generate.schema
+---@return integer[][] tokens, table speed   seconds, prefill_seconds, tokens_per_s; with the option profile, seconds by op
+function generate.tokens(model, prompts, options)
+  options = args.check(generate.schema, options, "generate")
+  check_prompts(prompts, model)
+  model:init()
+  local results, longest, speed = {}, 0, { seconds = 0, prefill_seconds = 0, tokens = 0, profile = {} }
+  for k, prompt in ipairs(prompts) do results[k], longest = {}, math.max(longest, #prompt) end
+  if options.tokens > 1 then require("sonde.eval.generate_check").run(model, longest + options.tokens) end
+  for _, group in ipairs(groups_of(prompts)) do
+    if continue(model, prompts, group, options, results, speed) then break end
+  end
+  return results, { seconds = speed.seconds, prefill_seconds = speed.prefill_seconds,
+    tokens_per_s = speed.seconds > 0 and speed.tokens / speed.seconds or 0, profile = options.profile and speed.profile or nil }
+end
+
+local ids = { name = "prompt", type = "list", of = { name = "token", type = "integer" } }
+return args.declare(generate, "sonde.generate.", {
+  tokens = {
+    as = "sonde.generate",
+    { name = "model", type = "model", required = true },
+    { name = "prompts", type = "list", of = ids, required = true }, { name = "options", type = "table" },
+  },
+})

@@ -1,0 +1,498 @@
+--- node.lua - values of a graph: operators, and a method for each op.
+--
+-- Shapes are lists, slowest dimension first. Axes count from 1; negative ones from the end (-1 is the last). Shapes
+-- broadcast by numpy's rule. An operand may be a number wherever an elementwise op takes a second node.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+local sorted_keys = require "sonde.base.sorted_keys"
+
+---@class sonde.node
+---@field neg fun(self): sonde.node           -x
+---@field exp fun(self): sonde.node           e^x
+---@field log fun(self): sonde.node           ln x
+---@field sqrt fun(self): sonde.node          x^(1/2)
+---@field rsqrt fun(self): sonde.node         x^(-1/2)
+---@field square fun(self): sonde.node        x^2
+---@field reciprocal fun(self): sonde.node    1/x
+---@field abs fun(self): sonde.node           |x|
+---@field sign fun(self): sonde.node          -1, 0 or 1
+---@field tanh fun(self): sonde.node
+---@field sigmoid fun(self): sonde.node       1/(1 + e^-x)
+---@field silu fun(self): sonde.node          x sigmoid(x)
+---@field gelu fun(self): sonde.node          erf form
+---@field gelu_tanh fun(self): sonde.node     tanh form
+---@field relu fun(self): sonde.node          max(x, 0)
+---@field relu2 fun(self): sonde.node         max(x, 0)^2
+---@field sin fun(self): sonde.node
+---@field cos fun(self): sonde.node
+---@field softmax fun(self): sonde.node       over the last axis
+---@field log_softmax fun(self): sonde.node   over the last axis
+---@field argmax fun(self): sonde.node        i32: place (from 0) of the largest along the last axis
+---@operator add(sonde.node|number): sonde.node
+---@operator sub(sonde.node|number): sonde.node
+---@operator mul(sonde.node|number): sonde.node
+---@operator div(sonde.node|number): sonde.node
+---@operator pow(number): sonde.node
+---@operator unm: sonde.node
+local node = {}
+
+local op = core.op
+
+local function fail(text)
+  error(core.where() .. text, 0)
+end
+
+local function check(value, method)
+  if not core.is_node(value) then fail(method .. ": a node is needed, not a " .. type(value)) end
+  return value
+end
+
+local dtypes = { f32 = 0, bf16 = 1, i32 = 2 }
+
+local function axis_of(dims, axis, method)
+  local k = axis
+  if type(k) == "number" and k < 0 then k = #dims + 1 + k end
+  if type(k) ~= "number" or k ~= math.floor(k) or k < 1 or k > #dims then
+    fail(method .. ": there is no axis " .. tostring(axis) .. " among " .. #dims)
+  end
+  return math.floor(k)
+end
+
+local function with_rank(dims)
+  local list = { #dims }
+  for k, dim in ipairs(dims) do list[k + 1] = dim end
+  return list
+end
+
+-- ---- elementwise --------------------------------------------------------------------------------------------
+
+--- a x + b.
+---@param a number
+---@param b number
+---@return sonde.node
+function node:affine(a, b)
+  return op("affine", { self }, { a, b })
+end
+
+local function binary(name, a, b)
+  return op(name, { check(a, name), check(b, name) })
+end
+
+local function add(a, b)
+  if type(b) == "number" then return op("affine", { a }, { 1, b }) end
+  if type(a) == "number" then return op("affine", { b }, { 1, a }) end
+  return binary("add", a, b)
+end
+
+local function sub(a, b)
+  if type(b) == "number" then return op("affine", { a }, { 1, -b }) end
+  if type(a) == "number" then return op("affine", { b }, { -1, a }) end
+  return binary("sub", a, b)
+end
+
+local function mul(a, b)
+  if type(b) == "number" then return op("affine", { a }, { b, 0 }) end
+  if type(a) == "number" then return op("affine", { b }, { a, 0 }) end
+  return binary("mul", a, b)
+end
+
+local function div(a, b)
+  if type(b) == "number" then return op("affine", { a }, { 1 / b, 0 }) end
+  if type(a) == "number" then return op("affine", { op("reciprocal", { b }) }, { a, 0 }) end
+  return binary("div", a, b)
+end
+
+local powers = { [-1] = "reciprocal", [-0.5] = "rsqrt", [0.5] = "sqrt", [2] = "square" }
+
+local LARGEST_POWER = 1024                                      -- of those that products make
+
+-- x^n by squaring: right for negative x too, of which there is no logarithm.
+local function product(a, n)
+  local power
+  while true do
+    if n % 2 == 1 then power = power and op("mul", { power, a }) or a end
+    n = math.floor(n / 2)
+    if n == 0 then return power end
+    a = op("square", { a })
+  end
+end
+
+local function pow(a, b)
+  if type(b) ~= "number" or not core.is_node(a) then fail("x ^ p: x is a node and p a number") end
+  if b == 0 or b == 1 then return op("affine", { a }, { b, 1 - b }) end      -- a value of its own, like every result
+  if powers[b] then return op(powers[b], { a }) end
+  if b == math.floor(b) and math.abs(b) <= LARGEST_POWER then
+    local power = product(a, math.floor(math.abs(b)))
+    return b < 0 and op("reciprocal", { power }) or power
+  end
+  local function by_logarithm(x) return op("exp", { op("affine", { op("log", { x }) }, { b, 0 }) }) end
+  if b < 1 then return by_logarithm(a) end
+  local one, none = core.node_graph(a):constant(1, {}), core.node_graph(a):constant(0, {})
+  return op("where", { a, by_logarithm(op("where", { a, a, one })), none })        -- at 0 the slope is 0, not 0 times infinity
+end
+
+--- The larger of two values, element by element.
+---@param other sonde.node|number
+---@return sonde.node
+function node:max(other)
+  if type(other) == "number" then other = core.node_graph(self):constant(other, {}) end
+  return binary("max", self, other)
+end
+
+--- The smaller of two values, element by element.
+---@param other sonde.node|number
+---@return sonde.node
+function node:min(other)
+  if type(other) == "number" then other = core.node_graph(self):constant(other, {}) end
+  return binary("min", self, other)
+end
+
+--- 1 where the value is greater than `other`, else 0; no gradient.
+---@param other sonde.node|number
+---@return sonde.node
+function node:greater(other)
+  if type(other) == "number" then other = core.node_graph(self):constant(other, {}) end
+  return binary("greater", self, other)
+end
+
+--- `a` where this value is not 0, else `b`.
+---@param a sonde.node
+---@param b sonde.node
+---@return sonde.node
+function node:where(a, b)
+  return op("where", { self, check(a, "where"), check(b, "where") })
+end
+
+--- silu(self) * up.
+---@param up sonde.node
+---@return sonde.node
+function node:swiglu(up)
+  return binary("swiglu", self, up)
+end
+
+for _, name in ipairs { "neg", "exp", "log", "sqrt", "rsqrt", "square", "reciprocal", "abs", "sign", "tanh", "sigmoid",
+  "silu", "gelu", "gelu_tanh", "relu", "relu2", "sin", "cos", "softmax", "log_softmax", "argmax" } do
+  node[name] = function(self) return op(name, { self }) end
+end
+
+-- ---- reductions ---------------------------------------------------------------------------------------------
+
+-- The shape with the axes (a number, a list, or nil for all of them) reduced to 1; and how many elements each result
+-- is made of. All axes: a scalar.
+local function reduced(self, axes, method)
+  local dims = core.node_dims(self)
+  local count = 1
+  if axes == nil then
+    for _, dim in ipairs(dims) do count = count * dim end
+    return {}, count
+  end
+  if type(axes) == "number" then axes = { axes } end
+  for _, axis in ipairs(axes) do
+    local k = axis_of(dims, axis, method)
+    count = count * dims[k]
+    dims[k] = 1
+  end
+  return dims, count
+end
+
+--- Sum over the axes, which stay as ones; over everything, to a scalar, without axes.
+---@param axes? integer|integer[]
+---@return sonde.node
+function node:sum(axes)
+  return op("sum", { self }, nil, with_rank((reduced(self, axes, "sum"))))
+end
+
+--- Mean over the axes, which stay as ones; over everything, to a scalar, without axes.
+---@param axes? integer|integer[]
+---@return sonde.node
+function node:mean(axes)
+  local dims, count = reduced(self, axes, "mean")
+  return op("sum", { self }, nil, with_rank(dims)) * (1 / count)
+end
+
+--- Largest element over the axes, which stay as ones; over everything, to a scalar, without axes.
+---@param axes? integer|integer[]
+---@return sonde.node
+function node:amax(axes)
+  return op("amax", { self }, nil, with_rank((reduced(self, axes, "amax"))))
+end
+
+--- Variance over the axes, the mean subtracted; unbiased (divided by n - 1) unless `biased`.
+---@param axes? integer|integer[]
+---@param biased? boolean
+---@return sonde.node
+function node:variance(axes, biased)
+  local _, count = reduced(self, axes, "variance")
+  local centred = self - self:mean(axes)
+  return centred:square():sum(axes) * (1 / (biased and count or count - 1))
+end
+
+-- ---- shapes -------------------------------------------------------------------------------------------------
+
+--- The shape, as a list.
+---@return integer[]
+function node:dims()
+  return core.node_dims(self)
+end
+
+--- "f32", "bf16" or "i32".
+---@return string
+function node:dtype()
+  return core.node_dtype(self)
+end
+
+--- The same elements under another shape; one dim may be -1.
+---@param dims integer[]
+---@return sonde.node
+function node:reshape(dims)
+  return op("reshape", { self }, nil, with_rank(dims))
+end
+
+--- Repeats along axes of length 1 (and new leading ones) up to a shape.
+---@param dims integer[]
+---@return sonde.node
+function node:expand(dims)
+  return op("expand", { self }, nil, with_rank(dims))
+end
+
+--- Axis k of the result is axis order[k] of this value.
+---@param order integer[]
+---@return sonde.node
+function node:permute(order)
+  local dims, list = core.node_dims(self), { #order }
+  for k, axis in ipairs(order) do list[k + 1] = axis_of(dims, axis, "permute") - 1 end
+  return op("permute", { self }, nil, list)
+end
+
+--- Exchanges two axes; the last two without arguments.
+---@param a? integer
+---@param b? integer
+---@return sonde.node
+function node:transpose(a, b)
+  local dims, order = core.node_dims(self), {}
+  local i, j = axis_of(dims, a or -2, "transpose"), axis_of(dims, b or -1, "transpose")
+  for k = 1, #dims do order[k] = k end
+  order[i], order[j] = j, i
+  return self:permute(order)
+end
+
+--- The elements first..last (from 1, both included) along one axis.
+---@param axis integer
+---@param first integer
+---@param last? integer   default: the last one
+---@return sonde.node
+function node:slice(axis, first, last)
+  local dims = core.node_dims(self)
+  local k = axis_of(dims, axis, "slice")
+  last = last or dims[k]
+  return op("slice", { self }, nil, { k - 1, first - 1, last - first + 1 })
+end
+
+--- The same numbers as another dtype.
+---@param dtype "f32"|"bf16"|"i32"
+---@return sonde.node
+function node:cast(dtype)
+  local number = dtypes[dtype]
+  if not number then fail("cast: unknown dtype '" .. tostring(dtype) .. "'; known: f32, bf16, i32") end
+  return op("cast", { self }, nil, { number })
+end
+
+-- ---- layers -------------------------------------------------------------------------------------------------
+
+--- Matrix product over the last two axes. `w` of rank 2 is shared by all leading axes.
+---@param w sonde.node
+---@param options? {transpose_a: boolean, transpose_b: boolean}
+---@return sonde.node
+function node:matmul(w, options)
+  options = options or {}
+  local flags = { options.transpose_a and 1 or 0, options.transpose_b and 1 or 0 }
+  return op("matmul", { self, check(w, "matmul") }, nil, flags)
+end
+
+--- x w^T for a weight [out, in], as in a linear layer.
+---@param w sonde.node
+---@return sonde.node
+function node:linear(w)
+  return op("matmul", { self, check(w, "linear") }, nil, { 0, 1 })
+end
+
+--- Rows of this table [V, D] by index (i32) [..] -> [.., D].
+---@param index sonde.node
+---@return sonde.node
+function node:gather(index)
+  return op("gather", { self, check(index, "gather") })
+end
+
+--- x / sqrt(mean(x^2) + eps) * gain over the last axis.
+---@param gain sonde.node   [D]
+---@param eps? number       default 1e-6
+---@return sonde.node
+function node:rmsnorm(gain, eps)
+  return op("rmsnorm", { self, check(gain, "rmsnorm") }, { eps or 1e-6 })
+end
+
+--- (x - mean) / sqrt(variance + eps) * gain + bias over the last axis.
+---@param gain sonde.node   [D]
+---@param bias sonde.node   [D]
+---@param eps? number       default 1e-5
+---@return sonde.node
+function node:layernorm(gain, bias, eps)
+  return op("layernorm", { self, check(gain, "layernorm"), check(bias, "layernorm") }, { eps or 1e-5 })
+end
+
+--- Rotary position embedding of x [B, T, H, Dh], halves rotated as in Hugging Face's Llama.
+---@param theta? number     default 10000
+---@param offset? integer   position of the first token, default 0
+---@return sonde.node
+function node:rope(theta, offset)
+  return op("rope", { self }, { theta or 10000, 1 }, { offset or 0 })
+end
+
+--- softmax(scale q k^T) v for q [B, T, H, Dh] (this value), k and v [B, T, KV, Dh].
+---@param k sonde.node
+---@param v sonde.node
+---@param options? {scale: number, causal: boolean, window: integer}   scale 0: 1/sqrt(Dh); causal by default
+---@return sonde.node
+function node:attention(k, v, options)
+  options = options or {}
+  local causal = options.causal ~= false and 1 or 0
+  return op("attention", { self, check(k, "attention"), check(v, "attention") }, { options.scale or 0 },
+    { causal, options.window or 0 })
+end
+
+--- Cross-entropy of logits [.., V] against targets i32 [..], in nats; 0 where a target is -1.
+---@param targets sonde.node
+---@return sonde.node
+function node:cross_entropy(targets)
+  return op("cross_entropy", { self, check(targets, "cross_entropy") })
+end
+
+--- Cross-entropy of each token under softmax(x w^T) without ever holding all logits: x [N, D], w [V, D] -> [N].
+---@param w sonde.node
+---@param targets sonde.node   i32 [N]; -1: ignored
+---@return sonde.node
+function node:lm_loss(w, targets)
+  return op("lm_loss", { self, check(w, "lm_loss"), check(targets, "lm_loss") })
+end
+
+--- Zero with probability p, else x / (1 - p); another mask each step.
+---@param p number
+---@param seed? integer
+---@return sonde.node
+function node:dropout(p, seed)
+  return op("dropout", { self }, { p }, { seed or 0 })
+end
+
+-- ---- the graph ----------------------------------------------------------------------------------------------
+
+--- Names the value, so that graph:find(name) gives it (a tap). Returns the node.
+---@param name string
+---@return sonde.node
+function node:name(name)
+  return core.node_name(self, name)
+end
+
+--- The value, through which no gradient flows.
+---@return sonde.node
+function node:detach()
+  return op("detach", { self })
+end
+
+--- The further result number i (from 1) of an op with several.
+---@param i integer
+---@return sonde.node
+function node:result(i)
+  return core.result(self, i)
+end
+
+--- The gradients of sum(self * upstream) by each node of the list.
+---@param wrt sonde.node[]
+---@param upstream? sonde.node   default: ones
+---@return sonde.node[]
+function node:grad(wrt, upstream)
+  return core.grad(self, wrt, upstream)
+end
+
+--- The op that made it, or "input", "leaf", "constant".
+---@return string
+function node:op()
+  return core.node_op(self)
+end
+
+--- The nodes it was made from.
+---@return sonde.node[]
+function node:inputs()
+  return core.node_inputs(self)
+end
+
+--- The graph it belongs to.
+---@return sonde.graph
+function node:graph()
+  return core.node_graph(self)
+end
+
+-- ---- what they take ----------------------------------------------------------------------------------------
+
+local function required(name, kind) return { name = name, type = kind, required = true } end
+
+local self = required("self", "node")
+local other = { name = "other", type = "node|number", required = true, infinite = true }
+local scale = { name = "a", type = "number", required = true, infinite = true }
+local shift = { name = "b", type = "number", required = true, infinite = true }
+local integer = { name = "entry", type = "integer" }
+local dims = { name = "dims", type = "list", of = integer, required = true }
+local axes = { name = "axes", type = "integer|list", of = integer }
+local eps = { name = "eps", type = "number" }
+local matmul_options = { name = "options", type = "table", fields = {
+  { name = "transpose_a", type = "boolean" }, { name = "transpose_b", type = "boolean" },
+} }
+local attention_options = { name = "options", type = "table", fields = {
+  { name = "scale", type = "number" }, { name = "causal", type = "boolean" }, { name = "window", type = "integer", min = 0 },
+} }
+
+local takes = {
+  affine = { self, scale, shift },
+  max = { self, other }, min = { self, other }, greater = { self, other },
+  where = { self, required("a", "node"), required("b", "node") },
+  swiglu = { self, required("up", "node") },
+  sum = { self, axes }, mean = { self, axes }, amax = { self, axes },
+  variance = { self, axes, { name = "biased", type = "boolean" } },
+  reshape = { self, dims }, expand = { self, dims },
+  permute = { self, { name = "order", type = "list", of = integer, required = true } },
+  transpose = { self, { name = "a", type = "integer" }, { name = "b", type = "integer" } },
+  slice = { self, required("axis", "integer"), required("first", "integer"), { name = "last", type = "integer" } },
+  cast = { self, required("dtype", "string") },
+  matmul = { self, required("w", "node"), matmul_options }, linear = { self, required("w", "node") },
+  gather = { self, required("index", "node") },
+  rmsnorm = { self, required("gain", "node"), eps },
+  layernorm = { self, required("gain", "node"), required("bias", "node"), eps },
+  rope = { self, { name = "theta", type = "number" }, { name = "offset", type = "integer" } },
+  attention = { self, required("k", "node"), required("v", "node"), attention_options },
+  cross_entropy = { self, required("targets", "node") },
+  lm_loss = { self, required("w", "node"), required("targets", "node") },
+  dropout = { self, required("p", "number"), { name = "seed", type = "integer" } },
+  name = { self, required("name", "string") },
+  result = { self, required("i", "integer") },
+  grad = { self, { name = "wrt", type = "list", of = { name = "entry", type = "node" }, required = true },
+    { name = "upstream", type = "node" } },
+}
+for name in pairs(node) do takes[name] = takes[name] or { self } end
+args.declare(node, "node:", takes)
+
+-- ---- the metatable ------------------------------------------------------------------------------------------
+
+local function unknown_method(_, key)
+  local near = core.nearest(tostring(key), sorted_keys(node))
+  fail("a node has no method '" .. tostring(key) .. "'" .. (near and "; did you mean '" .. near .. "'?" or ""))
+end
+
+setmetatable(node, { __index = unknown_method })
+
+core.node_operators {
+  __index = node, __add = add, __sub = sub, __mul = mul, __div = div, __pow = pow,
+  __unm = function(a) return op("neg", { a }) end,
+}
+core.node_operators = nil
+
+return node

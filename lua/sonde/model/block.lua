@@ -1,0 +1,155 @@
+--- block.lua - a block of a transformer while it is traced: what placements build with.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+
+---@class sonde.block
+---@field layer integer     l = 1..L; of the stack it was trained in, for a pruned model
+---@field depth integer     L, likewise
+---@field index integer     its place in this model, from 0, as in the names "blocks.0.out"
+---@field width integer     D
+---@field batch integer     B
+---@field context integer   T
+---@field options table     the placement's own options
+---@field norms table[]     its norms in the order they were built: slot, input, output
+local block = {}
+block.__index = block
+
+-- Hugging Face's names for the norms of a block; those of the branch outputs are named alike.
+local norm_names = {
+  attn = "input_layernorm", ffn = "post_attention_layernorm",
+  attn_out = "post_self_attn_layernorm", ffn_out = "post_mlp_layernorm",
+}
+
+---@private
+--- The block at `index` (from 0) of a trace, with the parameters of the block at `source`: the same names and shapes.
+---@param trace table     the trace under way: graph, params, model, batch, context
+---@param index integer
+---@param source integer
+---@return sonde.block
+function block.new(trace, index, source)
+  local model = trace.model
+  local place = model.layers[index + 1]
+  return setmetatable({
+    layer = place.layer, index = index, depth = place.depth, width = model.config.width, batch = trace.batch,
+    context = trace.context, options = place.placement.options, trace = trace,
+    modules = place, prefix = string.format("model.layers.%d.", source),
+    scope = string.format("blocks.%d", index), shared = core.block(), norms = {},
+  }, block)
+end
+
+-- The site of one module of the block.
+local function site_of(self, slot, name)
+  local trace = self.trace
+  return core.site {
+    graph = trace.graph, params = trace.params, block = self.shared, policy = trace.model:policy(self.layer, self.depth),
+    layer = self.layer, depth = self.depth, number = self.index + 1, slot = slot, prefix = self.prefix .. name .. ".",
+    width = self.width, batch = self.batch, context = self.context, trained_context = trace.model.config.context,
+  }
+end
+
+local function build(self, kind, module, slot, name, scope, x)
+  local graph = self.trace.graph
+  graph:scope(self.scope .. "." .. scope, self.index)
+  local y = core.module_build(kind, module.name, site_of(self, slot, name), x, module.options)
+  graph:scope(self.scope, self.index)
+  return y
+end
+
+-- Modules that reckon with what a norm gives find the factor under "<slot>.norm_factor" [1].
+local function scaled(self, slot, y, factor)
+  local graph = self.trace.graph
+  site_of(self, slot, norm_names[slot]):publish(slot .. ".norm_factor", graph:constant(factor, { 1 }))
+  graph:scope(self.scope .. "." .. slot .. "_norm", self.index)
+  y = y * factor
+  graph:scope(self.scope, self.index)
+  return y
+end
+
+local function norm(self, slot, factor)
+  if not norm_names[slot] then
+    error(core.where() .. "a block has no norm '" .. tostring(slot) .. "'; known: attn, ffn", 0)
+  end
+  return function(x)
+    local y = build(self, "norm", self.modules.norm, slot, norm_names[slot], slot .. "_norm", x)
+    if factor then y = scaled(self, slot, y, factor) end
+    self.norms[#self.norms + 1] = { slot = slot, input = x, output = y }
+    return y
+  end
+end
+
+--- The norm in front of a branch, as a function of x.
+---@param slot "attn"|"ffn"
+---@param factor? number   multiplies the norm's result
+---@return fun(x: sonde.node): sonde.node
+function block:norm_in(slot, factor)
+  return norm(self, slot, factor)
+end
+
+--- The norm behind a branch or behind its residual sum, as a function of x.
+---@param slot "attn"|"ffn"
+---@param factor? number   multiplies the norm's result
+---@return fun(x: sonde.node): sonde.node
+function block:norm_out(slot, factor)
+  return norm(self, tostring(slot) .. "_out", factor)
+end
+
+-- A branch's output: dropout, the trace's gate for it, and its name, as a tap and ("attn.branch") for other modules.
+local function branch(self, y, slot)
+  y = self.trace:dropout(y)
+  local gates = self.trace.gate[self.index]
+  local gate = gates and gates[slot]
+  if type(gate) == "function" then
+    y = gate(y, self)
+  elseif gate then
+    y = y * gate
+  end
+  y = self.trace:tap(y, self.scope .. "." .. slot .. ".out")
+  return site_of(self, slot, slot):publish(slot .. ".branch", y)
+end
+
+--- The block's attention layer.
+---@param x sonde.node
+---@return sonde.node
+function block:attention(x)
+  return branch(self, build(self, "attention", self.modules.attention, "attention", "self_attn", "attn", x), "attn")
+end
+
+--- The block's feed-forward layer.
+---@param x sonde.node
+---@return sonde.node
+function block:ffn(x)
+  return branch(self, build(self, "ffn", self.modules.ffn, "ffn", "mlp", "ffn", x), "ffn")
+end
+
+--- What a module of the block has published under a name (site:publish), or nil.
+---@param name string
+---@return sonde.node|nil
+function block:lookup(name)
+  return site_of(self, "placement", "placement"):lookup(name)
+end
+
+--- A parameter of the placement itself, such as a learnable scale of a branch.
+---@param name string
+---@param dims integer[]
+---@param role string     "gain", "bias" or "other"
+---@param value? number   first value of a gain or bias
+---@return sonde.node
+function block:param(name, dims, role, value)
+  return site_of(self, "placement", "placement"):param(name, dims, role, value)
+end
+
+args.class("block", block)
+
+local self, x = { name = "self", type = "block", required = true }, { name = "x", type = "node", required = true }
+local slot, factor = { name = "slot", type = "string", required = true }, { name = "factor", type = "number" }
+local name = { name = "name", type = "string", required = true }
+
+return args.declare(block, "block:", {
+  norm_in = { self, slot, factor }, norm_out = { self, slot, factor }, attention = { self, x }, ffn = { self, x },
+  lookup = { self, name },
+  param = {
+    self, name, { name = "dims", type = "list", required = true, of = { name = "dim", type = "integer" } },
+    { name = "role", type = "string", required = true }, { name = "value", type = "number" },
+  },
+})

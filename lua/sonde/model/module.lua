@@ -1,0 +1,135 @@
+--- module.lua - norms, attentions and feed-forward layers by name: registered in Lua, or brought by plugins.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+
+local module = {}
+
+local option_schema = {
+  { name = "name", type = "string", required = true, doc = "of the option" },
+  { name = "type", type = "string", preset = "number", choices = { "integer", "number", "boolean", "string" },
+    doc = "of its value" },
+  { name = "preset", type = "number|boolean|string", doc = "value when it is not given" },
+  { name = "min", type = "number", doc = "smallest value" },
+  { name = "max", type = "number", doc = "largest value" },
+  { name = "choices", type = "list", doc = "values of a string",
+    of = { name = "choice", type = "string", doc = "a value" } },
+  { name = "doc", type = "string", required = true, doc = "one line on what it does" },
+}
+
+local info_schema = {
+  { name = "options", type = "list", preset = {}, doc = "the module's options",
+    of = { name = "option", type = "table", fields = option_schema, doc = "one option" } },
+  { name = "summary", type = "string", preset = "", doc = "one line on what the module computes" },
+  { name = "citation", type = "string", preset = "", doc = "paper and equation" },
+  { name = "suggests", type = "string", doc = "\"option=value ...\": options of the model that belong to the method" },
+}
+
+local built = {}      -- "kind/name" -> the function of a module that a script has registered
+
+--- The function of a module that a script has registered; nil for those of plugins.
+---@param kind string
+---@param name string
+---@return function|nil
+function module.build(kind, name)
+  return built[kind .. "/" .. name]
+end
+
+local function register(kind, name, info, build)
+  if type(info) == "function" then info, build = {}, info end
+  if type(build) ~= "function" then
+    error(core.where() .. "sonde." .. kind .. "(name, [info,] function(site, options, x) ... end)", 0)
+  end
+  info = args.check(info_schema, info, kind .. " '" .. name .. "'")
+  core.module_register(kind, name, info, build)
+  built[kind .. "/" .. name] = build
+end
+
+--- Registers a norm: x [B, T, D] -> [B, T, D]. It then stands beside those of plugins, for every model.
+---@param name string
+---@param info? {options: sonde.field[], summary: string, citation: string, suggests: string}
+---@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
+function module.norm(name, info, build)
+  register("norm", name, info, build)
+end
+
+--- Registers an attention layer: x [B, T, D] -> [B, T, D].
+---@param name string
+---@param info? {options: sonde.field[], summary: string, citation: string, suggests: string}
+---@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
+function module.attention(name, info, build)
+  register("attention", name, info, build)
+end
+
+--- Registers a feed-forward layer: x [B, T, D] -> [B, T, D].
+---@param name string
+---@param info? {options: sonde.field[], summary: string, citation: string, suggests: string}
+---@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
+function module.ffn(name, info, build)
+  register("ffn", name, info, build)
+end
+
+--- Splits "rmsnorm", {"rmsnorm", eps = 1e-5} or {name = "rmsnorm", eps = 1e-5} into a name and options.
+---@param given string|table
+---@param what string            for messages: "norm"
+---@param where fun(): string
+---@return string name, table options
+function module.spec(given, what, where)
+  if type(given) == "string" then return given, {} end
+  local name = given.name or given[1]
+  if type(name) ~= "string" then
+    error(where() .. what .. " needs a name: \"NAME\" or {\"NAME\", option = value}", 0)
+  end
+  local options = {}
+  for key, value in pairs(given) do
+    if key ~= "name" and key ~= 1 then options[key] = value end
+  end
+  return name, options
+end
+
+-- Calls a function of the core whose error is about something that stands at `where`, in a file or in the script.
+local function placed(where, f, ...)
+  local ok, result = pcall(f, ...)
+  if ok then return result end
+  local here = core.where()
+  if here ~= "" and string.sub(result, 1, #here) == here then result = string.sub(result, #here + 1) end
+  error(where() .. result, 0)
+end
+
+-- The options that a module of the registry knows, as a set.
+local function known_options(kind, name, where)
+  local known = {}
+  for _, option in ipairs(placed(where, core.module, kind, name).options) do known[option.name] = true end
+  return known
+end
+
+--- Resolves a module of a model: every option has its value.
+---@param kind "norm"|"attention"|"ffn"
+---@param given string|table
+---@param shared table<string, any>     options of the model that modules of this kind take when they know them
+---@param asked table<string, string>   those the user has set: option of the module -> option of the model
+---@param where fun(): string
+---@return {name: string, options: table}
+function module.resolve(kind, given, shared, asked, where)
+  local name, options = module.spec(given, kind, where)
+  local known = known_options(kind, name, where)
+  for key, value in pairs(shared) do
+    if options[key] == nil then
+      if known[key] then
+        options[key] = value
+      elseif asked[key] then
+        error(where() .. "option '" .. asked[key] .. "' of transformer has no effect: " .. kind .. " '" .. name
+          .. "' has no option '" .. key .. "'", 0)
+      end
+    end
+  end
+  return { name = name, options = placed(where, core.module_values, kind, name, options) }
+end
+
+local name = { name = "name", type = "string", required = true }
+local info = { name = "info", type = "table|function", required = true }
+local build = { name = "build", type = "function" }
+
+return args.declare(module, "sonde.", {
+  norm = { name, info, build }, attention = { name, info, build }, ffn = { name, info, build },
+})

@@ -1,0 +1,194 @@
+--- placement.lua - where the norms of a block stand. One placement, one function of ten lines.
+--
+-- A placement gets the block and the residual stream x [B, T, D] and returns the stream after the block. What a block
+-- offers: block:norm_in(slot[, factor]) and block:norm_out(slot[, factor]) for the slots "attn" and "ffn" give a norm,
+-- a function of x, its result times the factor; block:attention(x) and block:ffn(x); block:param(...) for parameters of
+-- the placement; block.layer (l = 1..L) and block.depth (L). After the last block every model has one norm of its own,
+-- which no placement scales, and then the head. doc/norms.md compares them all.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+local sorted_keys = require "sonde.base.sorted_keys"
+
+local placement = {}
+
+local placements = {}
+
+---@class sonde.placement_options
+---@field init? string                 initialisation of models that name none; default "normal"
+---@field options? sonde.schema        options of the placement itself; their values stand in block.options
+---@field check? fun(model: table): string|nil    a warning about a model's other options
+
+--- Registers a placement under a name that models can ask for.
+---@param name string
+---@param build fun(block: sonde.block, x: sonde.node): sonde.node
+---@param options? sonde.placement_options
+function placement.register(name, build, options)
+  if placements[name] then error(core.where() .. "the placement '" .. name .. "' exists already", 0) end
+  options = options or {}
+  placements[name] = {
+    build = build, init = options.init or "normal", options = options.options or {}, check = options.check,
+  }
+end
+
+--- The names of all placements.
+---@return string[]
+function placement.names()
+  return sorted_keys(placements)
+end
+
+--- The placement of that name: {build=, init=, options=, check=}.
+---@param name string
+---@param where? fun(): string   the place of the name, for messages
+---@return table
+function placement.find(name, where)
+  local found = placements[name]
+  if not found then
+    error((where or core.where)() .. "unknown placement '" .. tostring(name) .. "'"
+      .. args.hint(name, placement.names()), 0)
+  end
+  return found
+end
+
+-- Norm before each branch (GPT-2 and after): the stream itself is never normalised, its variance grows with depth.
+local function pre_ln(block, x)
+  x = x + block:attention(block:norm_in "attn" (x))
+  return x + block:ffn(block:norm_in "ffn" (x))
+end
+placement.register("pre_ln", pre_ln)
+
+-- The same with the initialisations that papers compare it under.
+placement.register("pre_ln_scaled", pre_ln, { init = "scaled" })
+placement.register("pre_ln_mitchell", pre_ln, { init = "mitchell" })
+placement.register("pre_ln_megatron", pre_ln, { init = "megatron" })
+
+-- Norm after each residual sum (Vaswani et al., 2017).
+local function post_ln(block, x)
+  x = block:norm_out "attn" (x + block:attention(x))
+  return block:norm_out "ffn" (x + block:ffn(x))
+end
+placement.register("post_ln", post_ln)
+
+-- Post-LN with the stream times alpha.
+local function weighted_post_ln(block, x, alpha)
+  x = block:norm_out "attn" (alpha * x + block:attention(x))
+  return block:norm_out "ffn" (alpha * x + block:ffn(x))
+end
+
+-- DeepNet (Wang et al., 2022), decoder only: alpha = (2L)^(1/4), and an initialisation of its own.
+placement.register("deepnorm", function(block, x)
+  return weighted_post_ln(block, x, (2 * block.depth) ^ 0.25)
+end, { init = "deepnorm" })
+
+-- What the papers on Mix-LN and LayerNorm Scaling ran under DeepNorm's name: alpha of 32 blocks at every depth, and
+-- the inverse of DeepNet's gain.
+placement.register("deepnorm_paper", function(block, x)
+  return weighted_post_ln(block, x, 2.828427)
+end, { init = "deepnorm_paper" })
+
+-- Mix-LN (Li et al., 2024): the first floor(a L) blocks Post-LN, the others Pre-LN. 0.29 * 100 is 28.999999999999996.
+placement.register("mix_ln", function(block, x)
+  if block.layer <= math.floor(block.options.a * block.depth + 1e-9) then return post_ln(block, x) end
+  return pre_ln(block, x)
+end, {
+  options = {
+    { name = "a", type = "number", min = 0, max = 1, preset = 0.25,
+      doc = "share of the blocks, from the first, that are Post-LN" },
+  },
+})
+
+local function check_lns(model)
+  if model.init == "scaled" or model.init == "megatron" then
+    return "LayerNorm Scaling loses most of its gain with the initialisation '" .. model.init
+      .. "'; 'normal' is meant for it"
+  end
+end
+
+-- LayerNorm Scaling (Sun et al., 2025): both norms of block l times 1/sqrt(l), so that the variance of the stream
+-- grows polynomially.
+placement.register("lns", function(block, x)
+  local scale = 1 / math.sqrt(block.layer)
+  x = x + block:attention(block:norm_in("attn", scale)(x))
+  return x + block:ffn(block:norm_in("ffn", scale)(x))
+end, { check = check_lns })
+
+-- Norm before and after each branch: Sandwich-LN (Ding et al., 2021), Peri-LN (Kim et al., 2025). The factors are
+-- LayerNorm Scaling's, where it is put on top.
+local function sandwich(block, x, before, after)
+  x = x + block:norm_out("attn", after)(block:attention(block:norm_in("attn", before)(x)))
+  return x + block:norm_out("ffn", after)(block:ffn(block:norm_in("ffn", before)(x)))
+end
+placement.register("sandwich", sandwich)
+placement.register("peri_ln", sandwich)
+
+placement.register("lns_sandwich", function(block, x)
+  local scale = 1 / math.sqrt(block.layer)
+  return sandwich(block, x, scale, block.options.both and scale or nil)
+end, {
+  check = check_lns,
+  options = {
+    { name = "both", type = "boolean", preset = true, doc = "scale the norms behind the branches too" },
+  },
+})
+
+-- Attention and feed-forward layer side by side on the same stream (GPT-J, PaLM: one norm for both).
+placement.register("parallel", function(block, x)
+  local attn = block:norm_in "attn" (x)
+  local ffn = block.options.shared and attn or block:norm_in "ffn" (x)
+  return x + block:attention(attn) + block:ffn(ffn)
+end, {
+  options = {
+    { name = "shared", type = "boolean", preset = true, doc = "one norm for both branches; else one each (GPT-NeoX)" },
+  },
+})
+
+-- The first blocks Pre-LN, the others otherwise: the ablations of the LayerNorm Scaling code, which fixes 7 blocks.
+local function pre_then(rest)
+  return function(block, x)
+    if block.layer <= block.options.first then return pre_ln(block, x) end
+    return rest(block, x)
+  end, {
+    options = { { name = "first", type = "integer", min = 0, preset = 7, doc = "how many blocks are Pre-LN" } },
+  }
+end
+placement.register("pre_post", pre_then(post_ln))
+placement.register("pre_sandwich", pre_then(sandwich))
+
+-- Pre-LN with each branch times learned factors: one a channel (LayerScale, Touvron et al., 2021) or one in all
+-- (SkipInit, De and Smith, 2020; "scale_res_pre_norm" in the LayerNorm Scaling code).
+local function scaled_branches(block, x, width, init)
+  x = x + block:param("attn_scale", { width }, "gain", init) * block:attention(block:norm_in "attn" (x))
+  return x + block:param("ffn_scale", { width }, "gain", init) * block:ffn(block:norm_in "ffn" (x))
+end
+
+placement.register("layerscale", function(block, x)
+  local by_depth = block.depth <= 18 and 0.1 or block.depth <= 24 and 1e-5 or 1e-6
+  local first = block.options.scale > 0 and block.options.scale or by_depth
+  return scaled_branches(block, x, block.width, first)
+end, {
+  options = {
+    { name = "scale", type = "number", min = 0, preset = 0,
+      doc = "first value of the factors; 0: the paper's 0.1 up to 18 blocks, 1e-5 up to 24, 1e-6 beyond" },
+  },
+})
+
+placement.register("skipinit", function(block, x)
+  return scaled_branches(block, x, 1, block.options.scale)
+end, {
+  options = { { name = "scale", type = "number", preset = 1e-3, doc = "first value of the factors" } },
+})
+
+-- No block at all but one linear map of the stream: what a pruned run of blocks may be replaced by. The map is x + x A' + b,
+-- so that weight decay draws it towards passing the stream on.
+placement.register("linear", function(block, x)
+  local map = block:param("weight", { block.width, block.width }, "other")
+  return x + x:linear(map) + block:param("bias", { block.width }, "bias", 0)
+end)
+
+return args.declare(placement, "sonde.placement.", {
+  register = {
+    as = "sonde.placement",
+    { name = "name", type = "string", required = true }, { name = "build", type = "function", required = true },
+    { name = "options", type = "table" },
+  },
+})

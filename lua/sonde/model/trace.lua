@@ -1,0 +1,208 @@
+--- trace.lua - a model as a graph for one batch shape, and the edits (interventions) that can be made on the way.
+--
+-- Blocks count from 0, as in the names of their values: "blocks.0.out" is the stream after the first block,
+-- "blocks.0.attn.out" and "blocks.0.ffn.out" the results of its branches; "embedding" and "final" (after the last norm) stand
+-- around them, and "loss" [N] is the cross-entropy of each of the N = B T tokens in nats.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+local block = require "sonde.model.block"
+
+---@class sonde.trace
+---@field graph sonde.graph
+---@field batch integer
+---@field context integer
+---@field tokens sonde.node       input "tokens", i32 [B, T]
+---@field targets sonde.node      input "targets", i32 [B T]; -1 is not predicted
+---@field embedding sonde.node    [B, T, D]
+---@field blocks sonde.node[]     the stream after each block, [B, T, D]; a skipped block passes it on
+---@field parts sonde.block[]     each block as it was built, for what its modules published; nil for a skipped one
+---@field final sonde.node        [B, T, D], after the final norm
+---@field head sonde.node         [V, D]
+---@field loss sonde.node         [N]
+local trace = {}
+trace.__index = trace
+
+--- The options of a trace; all but the shape and dropout are interventions.
+---@type sonde.schema
+trace.schema = {
+  { name = "batch", type = "integer", min = 1, max = 1048576, preset = 1, doc = "sequences B" },
+  { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens T of a sequence; default: the model's context" },
+  { name = "graph", type = "graph",
+    doc = "graph of an earlier trace of the same shape to append to; its values keep their names" },
+  { name = "dropout", type = "boolean", preset = false, doc = "apply the model's dropout (training)" },
+  { name = "skip", type = "list", preset = {}, of = { name = "block", type = "integer", min = 0, doc = "a block" },
+    doc = "blocks that only pass the stream on" },
+  { name = "swap", type = "list", preset = {},
+    doc = "pairs of blocks that exchange their parameters, whose names and shapes must agree",
+    of = { name = "pair", type = "list", of = { name = "block", type = "integer", min = 0, doc = "a block" },
+      doc = "two blocks" } },
+  { name = "replace", type = "table", preset = {},
+    each = { name = "function", type = "function", doc = "of x and the block" },
+    doc = "block -> function(x, block) that stands in for it" },
+  { name = "gate", type = "table", preset = {}, doc = "block -> factors of its branches",
+    each = { name = "gates", type = "table", doc = "attn and ffn", fields = {
+      { name = "attn", type = "number|function", doc = "factor of the attention branch, or function(y, block)" },
+      { name = "ffn", type = "number|function", doc = "factor of the feed-forward branch, or function(y, block)" },
+    } } },
+}
+
+local function check_block(index, depth, what)
+  if type(index) ~= "number" or index < 0 or index >= depth or index ~= math.floor(index) then
+    error(core.where() .. what .. ": there is no block " .. tostring(index) .. "; blocks are 0.." .. (depth - 1), 0)
+  end
+end
+
+-- Which block's parameters each place of the stack uses: place -> block, both from 0.
+local function sources(model, options, depth)
+  local source = {}
+  for i = 0, depth - 1 do source[i] = i end
+  for _, pair in ipairs(options.swap) do
+    if #pair ~= 2 then error(core.where() .. "swap: a pair is two blocks, not " .. #pair, 0) end
+    check_block(pair[1], depth, "swap")
+    check_block(pair[2], depth, "swap")
+    local why = model:mismatch(pair[1], pair[2])
+    if why then
+      error(core.where() .. ("swap: blocks %d and %d hold different parameters: %s"):format(pair[1], pair[2], why), 0)
+    end
+    source[pair[1]], source[pair[2]] = source[pair[2]], source[pair[1]]
+  end
+  return source
+end
+
+--- Dropout with the model's probability, with a stream of its own at each place; nothing when the trace has none.
+---@param x sonde.node
+---@return sonde.node
+function trace:dropout(x)
+  if not self.drops or self.model.config.dropout == 0 then return x end
+  self.n_dropout = self.n_dropout + 1
+  return x:dropout(self.model.config.dropout, (self.model.config.seed % 2147483648) * 65536 + self.n_dropout)
+end
+
+--- Names a value, as a tap, unless the graph has an earlier trace's values of these names.
+---@param x sonde.node
+---@param name string
+---@return sonde.node
+function trace:tap(x, name)
+  return self.shares and x or core.node_name(x, name)
+end
+
+local function embed(self)
+  local config = self.model.config
+  self.graph:scope("embedding")
+  self.table = self.model:leaf(self.graph, "model.embed_tokens.weight", { config.vocab, config.width }, "embed")
+  local x = self.table:gather(self.tokens)
+  local root = math.sqrt(config.width)
+  if config.embed_scale == "fixed" then
+    x = x * root
+  elseif config.embed_scale == "learned" then
+    local name, first = "model.embed_scale", { kind = "fill", a = root }
+    x = x * self.graph:leaf(name, self.params:need(name, { 1 }, "gain", first, -1))
+  end
+  self.embedding = self:tap(self:dropout(x), "embedding")
+  return self.embedding
+end
+
+--- The norm before the head, applied to any stream.
+---@param x sonde.node    [B, T, D]
+---@return sonde.node
+function trace:final_norm(x)
+  local config, module = self.model.config, self.model.final
+  self.graph:scope("final")
+  local site = core.site {
+    graph = self.graph, params = self.params, policy = self.model:policy(0), layer = 0, depth = config.depth,
+    slot = "final", prefix = "model.norm.", width = config.width, batch = self.batch, context = self.context,
+    trained_context = config.context,
+  }
+  return core.module_build("norm", module.name, site, x, module.options)
+end
+
+local function stack(self, options, x)
+  local depth, skipped = self.model.config.depth, {}
+  for _, index in ipairs(options.skip) do
+    check_block(index, depth, "skip")
+    skipped[index] = true
+  end
+  for index in pairs(options.replace) do check_block(index, depth, "replace") end
+  for index in pairs(options.gate) do check_block(index, depth, "gate") end
+  local source = sources(self.model, options, depth)
+  for index = 0, depth - 1 do
+    if not skipped[index] then
+      local this = block.new(self, index, source[index])
+      self.parts[index + 1] = this
+      self.graph:scope(this.scope, index)
+      local replacement = options.replace[index]
+      if replacement then
+        x = replacement(x, this)
+      else
+        x = self.model.layers[index + 1].placement.build(this, x)
+      end
+      if not core.is_node(x) then
+        error(core.where() .. "block " .. index .. " gave no node but a " .. type(x)
+          .. "; a placement returns the stream", 0)
+      end
+      if core.node_graph(x) ~= self.graph then
+        error(core.where() .. "block " .. index .. " gave a node of another graph; a placement returns the stream", 0)
+      end
+      x = self:tap(x, "blocks." .. index .. ".out")
+    end
+    self.blocks[index + 1] = x
+  end
+  return x
+end
+
+local function input(self, name, dims)
+  local there = self.shares and self.graph:find(name)
+  if not there then return self.graph:input(name, "i32", dims) end
+  if table.concat(there:dims(), " ") ~= table.concat(dims, " ") then
+    error(core.where() .. "trace: the graph was traced for another batch or context", 0)
+  end
+  return there
+end
+
+--- Traces a model: appends its computation to a new graph.
+---@param model sonde.model
+---@param options? table
+---@return sonde.trace
+function trace.new(model, options)
+  options = args.check(trace.schema, options, "trace")
+  local config = model.config
+  local self = setmetatable({
+    model = model, params = model.handle, graph = options.graph or core.graph(), batch = options.batch,
+    shares = options.graph ~= nil, context = options.context or config.context, drops = options.dropout,
+    gate = options.gate, blocks = {}, parts = {}, n_dropout = 0,
+  }, trace)
+  self.tokens = input(self, "tokens", { self.batch, self.context })
+  self.targets = input(self, "targets", { self.batch * self.context })
+  self.final = self:tap(self:final_norm(stack(self, options, embed(self))), "final")
+  self.graph:scope("head")
+  self.head = self.table
+  if not config.tie then
+    self.head = model:leaf(self.graph, "lm_head.weight", { config.vocab, config.width }, "head")
+  end
+  local flat = self.final:reshape { self.batch * self.context, config.width }
+  self.loss = self:tap(flat:lm_loss(self.head, self.targets), "loss")
+  self.graph:scope(nil)
+  return self
+end
+
+--- Logits [B, T, V]. Large: the loss does not need them.
+---@return sonde.node
+function trace:logits()
+  return self.final:linear(self.head)
+end
+
+--- Mean loss in nats over the tokens that are predicted, as a scalar node; `predicted` is how many those are.
+---@param predicted? integer   default: all of them
+---@return sonde.node
+function trace:mean_loss(predicted)
+  return self.loss:sum() * (1 / (predicted or self.batch * self.context))
+end
+
+args.class("trace", trace)
+
+local self = { name = "self", type = "trace", required = true }
+
+return args.declare(trace, "trace:", {
+  logits = { self }, mean_loss = { self, { name = "predicted", type = "number" } },
+})

@@ -1,0 +1,170 @@
+--- transformer.lua - a decoder-only language model from options: which modules, where the norms stand, how it starts.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+local initpolicy = require "sonde.model.init_policy"
+local model = require "sonde.model"
+local module = require "sonde.model.module"
+local placement = require "sonde.model.placement"
+
+local transformer = {}
+
+local function modules_of(kind)
+  return function() return core.modules(kind) end
+end
+
+local module_type = "string|table"
+
+local layer_schema = {
+  { name = "norm", type = module_type, choices = modules_of "norm", doc = "norm of this block" },
+  { name = "placement", type = "string|table|function", choices = placement.names, doc = "where its norms stand" },
+  { name = "attention", type = module_type, choices = modules_of "attention", doc = "attention of this block" },
+  { name = "ffn", type = module_type, choices = modules_of "ffn", doc = "feed-forward layer of this block" },
+  { name = "layer", type = "integer", min = 1, doc = "the place l of L that its placement counts with; default: its own" },
+  { name = "depth", type = "integer", min = 1, doc = "the L that its placement counts with; default: the model's depth" },
+}
+
+--- The options of a model. A module is a name, or {name, option = value} (in YAML: {name: ..., option: ...}).
+---@type sonde.schema
+transformer.schema = {
+  { name = "vocab", type = "integer", min = 1, max = 2147483647, required = true, doc = "tokens V of the vocabulary" },
+  { name = "width", type = "integer", min = 1, max = 1048576, required = true, doc = "width D of the residual stream" },
+  { name = "depth", type = "integer", min = 1, max = 10000, required = true, doc = "blocks L" },
+  { name = "heads", type = "integer", min = 1, doc = "query heads H; default: one for each 64 of the width" },
+  { name = "kv_heads", type = "integer", min = 1, doc = "key and value heads; default: as many as heads" },
+  { name = "head_dim", type = "integer", min = 1, doc = "width of a head; default: width / heads" },
+  { name = "ffn_hidden", type = "integer", min = 1,
+    doc = "inner width of the feed-forward layer; default: by its kind" },
+  { name = "norm", type = module_type, preset = "rmsnorm", choices = modules_of "norm", doc = "norm" },
+  { name = "final_norm", type = module_type, choices = modules_of "norm", doc = "norm before the head; default: norm" },
+  { name = "placement", type = "string|table|function", preset = "pre_ln", choices = placement.names,
+    doc = "where the norms stand" },
+  { name = "attention", type = module_type, preset = "causal", choices = modules_of "attention",
+    doc = "attention layer" },
+  { name = "ffn", type = module_type, preset = "swiglu", choices = modules_of "ffn", doc = "feed-forward layer" },
+  { name = "tie", type = "boolean", preset = false, doc = "head and embedding share their weights" },
+  { name = "context", type = "integer", min = 1, max = 1048576, preset = 256, doc = "tokens T of a sequence" },
+  { name = "rope_theta", type = "number", min = 0, doc = "base of the rotary angles; default: the attention's" },
+  { name = "embed_scale", type = "string", choices = { "none", "fixed", "learned" },
+    doc = "embedding times sqrt(D), fixed or as the start of a learned scalar; default: what the norm suggests" },
+  { name = "norm_eps", type = "number", min = 0, doc = "added to the variance; default: the norm's" },
+  { name = "init", type = "string", choices = initpolicy.names, doc = "initialisation; default: the placement's" },
+  { name = "init_std", type = "number", min = 0, preset = 0.02, doc = "standard deviation of the initialisation" },
+  { name = "dropout", type = "number", min = 0, max = 0.99, preset = 0,
+    doc = "probability, at the embedding and at each branch" },
+  { name = "seed", type = "integer", preset = 0, doc = "of everything random in the model" },
+  { name = "layers", type = "table", preset = {}, doc = "block (from 0) -> options that differ there",
+    each = { name = "layer", type = "table", fields = layer_schema, doc = "one block's options" } },
+}
+
+--- Options of the model that modules take under a name of their own: kind -> module's option -> model's option.
+transformer.shared_names = {
+  norm = { eps = "norm_eps" },
+  attention = { heads = "heads", kv_heads = "kv_heads", head_dim = "head_dim", rope_theta = "rope_theta" },
+  ffn = { hidden = "ffn_hidden" },
+}
+
+local function resolve_module(kind, given, config, asked, where)
+  local shared, set = {}, {}
+  for option, name in pairs(transformer.shared_names[kind]) do
+    shared[option] = config[name]
+    if asked[name] ~= nil then set[option] = name end
+  end
+  return module.resolve(kind, given, shared, set, function() return where(kind) end)
+end
+
+local function resolve_placement(given, where)
+  if type(given) == "function" then return { name = "custom", build = given, options = {}, init = "normal" } end
+  local function place() return where("placement") end
+  local name, options = module.spec(given, "placement", place)
+  local found = placement.find(name, place)
+  return {
+    name = name, build = found.build, init = found.init, check = found.check,
+    options = args.check(found.options, options, "placement '" .. name .. "'", place),
+  }
+end
+
+-- Options that belong to the norm's method, where neither the user nor a preset has set them.
+local function take_suggestions(config, norm, where)
+  for key, value in string.gmatch(core.module("norm", norm.name).suggests or "", "([%w_]+)=(%S+)") do
+    local names = {}
+    for i, option in ipairs(transformer.schema) do
+      names[i], names[option.name] = option.name, true
+    end
+    if not names[key] then
+      error(where() .. "norm '" .. norm.name .. "' suggests an option '" .. key .. "' that models do not have"
+        .. args.hint(key, names), 0)
+    end
+    if config[key] == nil then config[key] = tonumber(value) or value end
+  end
+end
+
+-- heads, kv_heads and head_dim follow from each other and the width.
+local function resolve_heads(config, where)
+  config.heads = config.heads or math.max(1, math.floor(config.width / 64))
+  config.kv_heads = config.kv_heads or config.heads
+  if not config.head_dim then
+    if config.width % config.heads ~= 0 then
+      error(where("heads")
+        .. string.format("width %d of transformer is no multiple of heads %d; choose other heads, or set head_dim",
+        config.width, config.heads), 0)
+    end
+    config.head_dim = math.floor(config.width / config.heads)
+  end
+  if config.heads % config.kv_heads ~= 0 then
+    error(where("kv_heads")
+      .. string.format("heads %d of transformer is no multiple of kv_heads %d", config.heads, config.kv_heads), 0)
+  end
+end
+
+local function resolve_layers(config, asked, where)
+  local overrides, layers = {}, {}
+  for key, layer in pairs(config.layers) do
+    local index = tonumber(key)
+    if not index or index ~= math.floor(index) or index < 0 or index >= config.depth then
+      error(where("layers") .. "layers of transformer: there is no block " .. tostring(key) .. "; blocks are 0.."
+        .. (config.depth - 1), 0)
+    end
+    overrides[index] = layer
+  end
+  for index = 0, config.depth - 1 do
+    local own = overrides[index] or {}
+    layers[index + 1] = {
+      norm = resolve_module("norm", own.norm or config.norm, config, asked, where),
+      attention = resolve_module("attention", own.attention or config.attention, config, asked, where),
+      ffn = resolve_module("ffn", own.ffn or config.ffn, config, asked, where),
+      placement = resolve_placement(own.placement or config.placement, where),
+      layer = own.layer or index + 1, depth = own.depth or config.depth,
+    }
+    local layer = layers[index + 1]
+    if layer.layer > layer.depth then
+      error(where("layers") .. string.format("layers of transformer: block %d cannot count as layer %d of %d", index,
+        layer.layer, layer.depth), 0)
+    end
+  end
+  return layers
+end
+
+--- A model. Its parameters get their first values when it is trained or run, or by model:init().
+---@param options table     see transformer.schema
+---@param where? sonde.where   the place of an option, for messages; default: the user's line
+---@return sonde.model
+function transformer.new(options, where)
+  local asked = type(options) == "table" and options or {}
+  local config = args.check(transformer.schema, options, "transformer", where)
+  local function place(key) return where and where({ key }) or core.where() end
+  resolve_heads(config, place)
+  local layers = resolve_layers(config, asked, place)
+  local final = resolve_module("norm", config.final_norm or config.norm, config, asked, place)
+  take_suggestions(config, resolve_module("norm", config.norm, config, asked, place), place)
+  config.embed_scale = config.embed_scale or "none"
+  local main = resolve_placement(config.placement, place)
+  config.init = config.init or main.init
+  local warning = main.check and main.check(config)
+  if warning then core.warn(place() .. warning) end
+  return model.new(config, layers, final)
+end
+
+return args.declare(transformer, "sonde.transformer.", {
+  new = { as = "sonde.transformer", { name = "options", type = "any" }, { name = "where", type = "function" } },
+})

@@ -1,0 +1,202 @@
+--- sonde.sparse - a model with fewer blocks: which go (sparse/strategy.lua), how they go (dropped, or a linear
+-- map in their place), and a short training afterwards that heals the cut.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+local cut = require "sonde.sparse.cut"
+local strategy = require "sonde.sparse.strategy"
+local windows = require "sonde.data.windows"
+
+local prune = {}
+
+--- The options of a pruning.
+---@type sonde.schema
+prune.schema = {
+  { name = "strategy", type = "string", required = true, choices = strategy.names, doc = "which blocks go" },
+  { name = "remove", type = "integer", min = 1, required = true, doc = "how many blocks go" },
+  { name = "text", type = "corpus|tensor|list",
+    doc = "what strategies measure, maps are fitted and the loss is told on: as for sonde.probe" },
+  { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take" },
+  { name = "context", type = "integer", min = 2,
+    doc = "tokens of a window; default: the model's context, at most 4096 and what the text and the memory hold" },
+  { name = "seed", type = "integer", min = 0, preset = 0, doc = "of what a strategy draws" },
+  { name = "replace", type = "string", choices = { "drop", "linear" }, preset = "drop",
+    doc = "what comes in the place of a run of blocks: nothing, or one linear map fitted on the text" },
+  { name = "heal", type = "table",
+    doc = "train afterwards: options of sonde.train (tokens or steps), lora = rank, alpha" },
+  { name = "heal_text", type = "corpus", doc = "corpus to train on" },
+  { name = "progress", type = "function", doc = "called with the share of the measuring that is done, and a word for it" },
+}
+
+local function need_text(options, what)
+  if options.text ~= nil then return end
+  error(core.where() .. what .. " measures the model on text; give one with the option text", 0)
+end
+
+-- What everything that reads the text is told: how much, and where to show how far it is.
+local function measured(options, label)
+  local function report(share, word) options.progress(share, word or label) end
+  return { tokens = options.tokens, context = options.context, progress = options.progress and report }
+end
+
+-- Whole windows from the first. A longer text ends there from here on: everything is measured on the same ones.
+local function check_text(model, options)
+  local context = options.context
+  local there = windows.open(options.text, model, context):tokens() - 1
+  local count = math.floor(math.min(options.tokens, there) / context)
+  if count < 1 then
+    error(core.where() .. string.format("prune: %d tokens are less than one window of %d; give %s, or a smaller "
+      .. "context (--context)", math.min(options.tokens, there), context,
+      there < context and "a longer text" or "more tokens"), 0)
+  end
+  options.tokens = math.floor(options.tokens / context) * context
+  options.windows = count
+  if there > options.tokens then options.text = windows.first(options.text, options.tokens + 1) end
+end
+
+-- The context where none was asked for: what the text, or the tokens to take of it, fill at least once.
+local function default_context(model, options)
+  if options.text == nil then return model.config.context end
+  local there = windows.open(options.text, model, 1):tokens()
+  return windows.context(model, math.min(there, options.tokens + 1))
+end
+
+local function task_of(model, options)
+  return {
+    model = model, depth = model.config.depth, count = options.remove, seed = options.seed,
+    measure = function(probe)
+      need_text(options, "strategy '" .. options.strategy .. "'")
+      return require("sonde.probe").probe(model, options.text, { probe }, measured(options, probe))[probe]
+    end,
+  }
+end
+
+-- Weights after a cut are close to good ones: a small rate, no decay.
+local function heal_options(heal)
+  local all = { lr = heal.lora and 1e-3 or 3e-4, weight_decay = 0 }
+  for key, value in pairs(heal) do
+    if key == "lora" then all.rank = value else all[key] = value end
+  end
+  if all.alpha and not all.rank then
+    error(core.where() .. "option 'alpha' of heal belongs to lora, the rank of adapters", 0)
+  end
+  return all
+end
+
+-- What is wrong with the options of healing, long before it begins. What may name a linear map's weights is for then.
+local function check_heal(model, heal)
+  local options = heal_options(heal)
+  options.rank, options.alpha, options.trainable = nil, nil, nil
+  require("sonde.train").resolve(model, options)
+end
+
+--- Checks the options of a pruning and fills every one in, without measuring anything.
+---@param model sonde.model
+---@param options table     see prune.schema
+---@return table
+function prune.check(model, options)
+  options = args.check(prune.schema, options, "prune")
+  if options.remove >= model.config.depth then
+    error(core.where() .. string.format("of %d blocks %d cannot be removed; at least one must stay",
+      model.config.depth, options.remove), 0)
+  end
+  if strategy.find(options.strategy).text then need_text(options, "strategy '" .. options.strategy .. "'") end
+  if options.replace == "linear" then need_text(options, "replace 'linear'") end
+  if options.heal and options.heal_text == nil then
+    error(core.where() .. "healing trains the model; give the option heal_text, a corpus", 0)
+  end
+  if options.heal then check_heal(model, options.heal) end
+  if not options.context then options.context = default_context(model, options) end
+  if options.text ~= nil and options.context < 2 then
+    error(core.where() .. "prune: in windows of one token strategies see nothing; give a longer "
+      .. (model.config.context < 2 and "context (--context) than the model was made for" or "text"), 0)
+  end
+  if options.text ~= nil then check_text(model, options) end
+  return options
+end
+
+--- Trains a model after a cut, in place: all of it, or (heal.lora: the rank) only low-rank adapters on some
+--- blocks.
+---@param model sonde.model
+---@param corpus sonde.corpus
+---@param heal table             options of sonde.train, lora, alpha
+---@param neighbours integer[]   the blocks for adapters, from 0
+---@return sonde.training
+function prune.heal(model, corpus, heal, neighbours)
+  local options = heal_options(heal)
+  if options.rank then return require("sonde.sparse.lora").train(model, neighbours, corpus, options) end
+  return require("sonde.train").train(model, corpus, options)
+end
+
+---@class sonde.pruned           what sonde.prune says of its work
+---@field strategy string
+---@field removed integer[]      blocks of the model as it was, from 0
+---@field kept integer[]
+---@field neighbours integer[]   blocks of the new model that stand next to a cut
+---@field scores? number[]       what the strategy chose by
+---@field maps? table[]          first, last and residual of each linear map
+---@field sample? table          tokens, windows and context of what was measured
+---@field loss? table            before, pruned and (after healing) healed, in nats on the text
+---@field healing? sonde.training
+
+-- The smaller model and what was done to get it.
+local function make(model, options)
+  local removed, scores = strategy.choose(options.strategy, task_of(model, options))
+  local maps
+  if options.replace == "linear" then
+    maps = require("sonde.probe.affine").fit(model, options.text, cut.runs(removed), measured(options, "fitting"))
+  end
+  local pieces, neighbours = cut.pieces(model.config.depth, removed, maps)
+  local facts = {
+    strategy = options.strategy, replace = options.replace, removed = removed, kept = core.list(),
+    neighbours = neighbours, scores = scores,
+  }
+  for _, piece in ipairs(pieces) do
+    if piece.source then facts.kept[#facts.kept + 1] = piece.source end
+  end
+  for i, map in ipairs(maps or {}) do
+    facts.maps = facts.maps or {}
+    facts.maps[i] = { first = map.first, last = map.last, residual = map.residual }
+  end
+  return cut.build(model, pieces), facts
+end
+
+--- The loss that a pruning tells of a model; nil without a text.
+---@param of sonde.model
+---@param options table         of the pruning, as prune.check gives them
+---@return number|nil
+function prune.loss(of, options)
+  if options.text == nil then return nil end
+  return require("sonde.eval").evaluate(of, options.text, measured(options, "loss")).loss
+end
+
+--- A new model with fewer blocks than `model`, which stays as it is; and what was removed, why, and what it
+--- cost. A kept block computes what it did before: layer numbers that its placement counts with stay those of
+--- the whole model.
+---@param model sonde.model
+---@param options table     see prune.schema
+---@return sonde.model smaller, sonde.pruned facts
+function prune.prune(model, options)
+  options = prune.check(model, options)
+  model:check_finite()   -- a choice between values that are not numbers is none
+  local function loss(of) return prune.loss(of, options) end
+  local smaller, facts = make(model, options)
+  if options.text ~= nil then
+    facts.sample = { tokens = options.windows * options.context, windows = options.windows, context = options.context }
+    facts.loss = { before = loss(model), pruned = loss(smaller) }
+  end
+  if options.heal then
+    facts.healing = prune.heal(smaller, options.heal_text, options.heal, facts.neighbours)
+    if facts.loss and not facts.healing.diverged then facts.loss.healed = loss(smaller) end
+  end
+  return smaller, facts
+end
+
+return args.declare(prune, "sonde.", {
+  prune = { { name = "model", type = "model", required = true }, { name = "options", type = "table" } },
+  heal = {
+    { name = "model", type = "model", required = true }, { name = "corpus", type = "corpus", required = true },
+    { name = "heal", type = "table", required = true },
+    { name = "neighbours", type = "list", of = { name = "block", type = "integer", min = 0 } },
+  },
+})

@@ -1,0 +1,273 @@
+--- bench.lua - measures this machine and Sonde on it: the peak, matrix products, attention, norms, training steps.
+--
+-- Every measurement is a plain table of numbers (`sonde bench` prints it). Times are medians: on a shared machine a
+-- mean measures the neighbours. What fraction of the peak is reached is told by a peak from the same run.
+
+local core = require "sonde.core"
+local sonde = require "sonde"
+local stats = require "sonde.base.stats"
+
+local bench = {}
+
+local PEAK_SECONDS, WARM_UP, MIB = 0.4, 2, 1024 * 1024
+local READ_BYTES = 256 * MIB   -- more than caches hold
+
+--- The models of the speed bars: plain Llamas (bench/torch_llama.py has the same).
+bench.configs = {
+  a = { width = 128, heads = 4, depth = 4, ffn_hidden = 352, vocab = 8192, context = 256, batch = 8 },
+  b = { width = 256, heads = 4, depth = 4, ffn_hidden = 688, vocab = 8192, context = 256, batch = 8 },
+  c = { width = 256, heads = 4, depth = 24, ffn_hidden = 688, vocab = 8192, context = 256, batch = 4 },
+  d = { width = 512, heads = 8, depth = 8, ffn_hidden = 1376, vocab = 8192, context = 512, batch = 4 },
+  e = { width = 768, heads = 12, depth = 12, ffn_hidden = 2048, vocab = 32000, context = 256, batch = 2 },
+}
+
+local function rounded(value, digits)
+  return tonumber(string.format("%." .. digits .. "f", value))
+end
+
+local function read_gb_s(seconds) return core.read_rate(READ_BYTES, seconds) / 1e9 end
+
+--- Multiply-adds in registers, GFLOP/s, and reading from memory, GB/s.
+function bench.peak(options)
+  local cpu = core.cpu()
+  return { what = "peak", dtype = options.dtype, threads = core.threads(), isa = cpu.isa,
+    gflops = rounded(core.peak(options.dtype, 2 * PEAK_SECONDS) / 1e9, 1), read_gb_s = rounded(read_gb_s(2 * PEAK_SECONDS), 1) }
+end
+
+-- ---- ops ---------------------------------------------------------------------------------------------------------------
+
+-- A tensor of normal values in the dtype to be measured, so that no conversion is timed.
+local function random_tensor(name, dims, dtype, seed)
+  local params = core.params(seed)
+  local values = params:need(name, dims, "gain", { kind = "normal", a = 1, b = 0 })
+  params:init()
+  if dtype == "f32" then return values end
+  local into, graph = core.tensor(dtype, dims), core.graph()
+  local plan = core.plan({ graph:leaf(name, values):cast(dtype) }, nil, { into })
+  plan:run()
+  plan:close()
+  return into
+end
+
+local function median_seconds(plan, steps)
+  local times = {}
+  for k = 1, steps + WARM_UP do
+    local start = core.seconds()
+    plan:run()
+    if k > WARM_UP then times[k - WARM_UP] = core.seconds() - start end
+  end
+  return stats.median(times)
+end
+
+local function time_nodes(nodes, options)
+  local plan = core.plan(nodes, { compute = options.dtype })
+  local seconds = median_seconds(plan, options.steps)
+  plan:close()
+  return seconds
+end
+
+-- The three products of a linear layer K -> N on M tokens, GFLOP/s each.
+local function linear_products(m, k, n, options)
+  local graph = core.graph()
+  local x = graph:leaf("x", random_tensor("x", { m, k }, options.dtype, 1))
+  local w = graph:leaf("w", random_tensor("w", { n, k }, options.dtype, 2))
+  local dy = graph:leaf("dy", random_tensor("dy", { m, n }, options.dtype, 3))
+  local work = 2 * m * k * n / 1e9
+  local rates = {
+    forward = work / time_nodes({ x:linear(w) }, options), dx = work / time_nodes({ dy:matmul(w) }, options),
+    dw = work / time_nodes({ dy:matmul(x, { transpose_a = true }) }, options),
+  }
+  graph:close()
+  return rates
+end
+
+local SHAPES = { { 256, 256 }, { 256, 688 }, { 688, 256 }, { 512, 1376 }, { 768, 2048 }, { 256, 8000 } }
+local TOKENS = 2048
+
+--- Matrix products of a language model's layers: forward, and the gradients of input and weight.
+function bench.gemm(options)
+  local peak, cpu = core.peak(options.dtype, PEAK_SECONDS) / 1e9, core.cpu()
+  local shapes, inverse, count = {}, 0, 0
+  for k, shape in ipairs(SHAPES) do
+    local rates = linear_products(TOKENS, shape[1], shape[2], options)
+    shapes[k] = { k = shape[1], n = shape[2] }
+    for name, rate in pairs(rates) do
+      shapes[k][name] = rounded(rate, 1)
+      inverse, count = inverse + 1 / rate, count + 1
+    end
+  end
+  return { what = "gemm", dtype = options.dtype, threads = core.threads(), library = cpu[options.dtype], tokens = TOKENS,
+    shapes = core.list(shapes), gflops = rounded(count / inverse, 1), peak_gflops = rounded(peak, 1),
+    mfu = rounded(count / inverse / peak, 3) }
+end
+
+--- Causal attention alone, forward and backward: T 1024, 8 heads of 64, batch 2.
+function bench.attention(options)
+  local b, t, h, d = 2, 1024, 8, 64
+  local graph, leaves = core.graph(), {}
+  for k, name in ipairs { "q", "k", "v", "dy" } do
+    leaves[k] = graph:leaf(name, random_tensor(name, { b, t, h, d }, options.dtype, k))
+  end
+  local y = leaves[1]:attention(leaves[2], leaves[3])
+  local grads = core.grad(y, { leaves[1], leaves[2], leaves[3] }, leaves[4])
+  local seconds = time_nodes({ y, grads[1], grads[2], grads[3] }, options)
+  graph:close()
+  return { what = "attention", dtype = options.dtype, threads = core.threads(), batch = b, context = t, heads = h,
+    head_dim = d, ms = rounded(seconds * 1e3, 3), peak_rss_mib = rounded(core.peak_rss() / MIB, 1) }
+end
+
+-- ---- norms ------------------------------------------------------------------------------------------------------------
+
+local NORM_BYTES = 64 * MIB   -- of the stream: more than caches hold
+
+-- What a norm does on [N, D] in memory, beside a copy (which reads and writes as much as any forward pass must) and a
+-- sum of two (as any backward pass must).
+local function norm_plans(name, width)
+  local graph, params = core.graph(), core.params(1)
+  local dims = { 1, math.floor(NORM_BYTES / 4 / width), width }
+  local x = graph:leaf("x", random_tensor("x", dims, "f32", 1))
+  local dy = graph:leaf("dy", random_tensor("dy", dims, "f32", 2))
+  local site = core.site { graph = graph, params = params, layer = 1, depth = 1, slot = "attn", prefix = "",
+    width = width, batch = 1, context = dims[2] }
+  local y, leaves = core.module_build("norm", name, site, x), { x }
+  for _, param in ipairs(params:list()) do leaves[#leaves + 1] = graph:leaf(param.name, params:find(param.name)) end
+  params:init()
+  local into = { core.tensor("f32", dims), core.tensor("f32", dims) }
+  local both = { y }
+  for _, grad in ipairs(core.grad(y, leaves, dy)) do both[#both + 1] = grad end
+  return {
+    forward = core.plan({ y }, nil, { into[1] }), both = core.plan(both, nil, into),
+    copy = core.plan({ x * 2 }, nil, { into[1] }), add = core.plan({ x + dy }, nil, { into[2] }),
+  }
+end
+
+--- Forward and backward passes of a norm: GB/s of the traffic that none can do without (x, y; x, dy, dx), and the time
+--- over that of an elementwise op with this traffic, measured in turns.
+function bench.norm(options)
+  local plans, times, order = norm_plans(options.norm, options.width), {}, { "forward", "both", "copy", "add" }
+  for _, name in ipairs(order) do times[name] = {} end
+  for k = 1, options.steps + WARM_UP do
+    for _, name in ipairs(order) do
+      local start = core.seconds()
+      plans[name]:run()
+      if k > WARM_UP then times[name][k - WARM_UP] = core.seconds() - start end
+    end
+  end
+  local seconds = {}
+  for name, plan in pairs(plans) do
+    seconds[name] = stats.median(times[name])
+    plan:close()
+  end
+  local backward = seconds.both - seconds.forward
+  return {
+    what = "norm", norm = options.norm, width = options.width, threads = core.threads(),
+    forward_gb_s = rounded(2 * NORM_BYTES / seconds.forward / 1e9, 1),
+    backward_gb_s = rounded(3 * NORM_BYTES / backward / 1e9, 1),
+    forward_over_floor = rounded(seconds.forward / seconds.copy, 2),
+    backward_over_floor = rounded(backward / seconds.add, 2),
+  }
+end
+
+-- ---- training ------------------------------------------------------------------------------------------------------------
+
+-- Random tokens, by a generator of our own so that a seed gives the same ones everywhere.
+local function random_tokens(vocab, tokens, seed)
+  local ids, state = {}, (seed * 69069 + 12345) % 4294967296
+  for k = 1, tokens do
+    state = (state * 69069 + 1) % 4294967296
+    ids[k] = math.floor(math.floor(state / 65536) * vocab / 65536)
+  end
+  return core.tensor("i32", { tokens }, ids)
+end
+
+local function trainer_of(model, tokens, c, options)
+  local trace = model:trace { batch = c.batch, context = c.context }
+  return core.trainer(trace.loss, model:params(), tokens, {
+    steps = options.steps + WARM_UP, context = c.context, lr = 1e-3, schedule = "constant", warmup = 0, min_lr = 1,
+    weight_decay = 0.1, optimizer = "adamw", clip = 1, dtype = options.dtype, blocks = c.depth, log_every = 1,
+    seed = options.seed, batch_seed = options.seed,
+  })
+end
+
+-- Runs the trainer step by step; returns the step times after the warm-up, in ms, and the last loss.
+local function timed_steps(trainer, profiled)
+  local times, loss = {}, nil
+  local event
+  repeat
+    event = trainer:run()
+    if event.logged then
+      loss = event.loss
+      if event.step > WARM_UP then times[#times + 1] = event.ms_per_step end
+      if event.step == WARM_UP and profiled then trainer:profile() end
+    end
+  until event.done or event.diverged or event.interrupted
+  if not event.done then error("bench train: the training did not end: " .. (event.reason or "interrupted"), 0) end
+  return times, loss
+end
+
+-- What a step's time went into, most first; the rest is the optimizer, the gradient's norm and what lies between ops.
+local function profile_of(trainer, times)
+  local ms, list = stats.mean(times), {}
+  local rest = ms
+  for op, seconds in pairs(trainer:profile()) do
+    local each = seconds * 1e3 / #times
+    rest = rest - each
+    list[#list + 1] = { op = op, ms = rounded(each, 3), share = rounded(each / ms, 4) }
+  end
+  list[#list + 1] = { op = "the rest", ms = rounded(rest, 3), share = rounded(rest / ms, 4) }
+  table.sort(list, function(a, b) return a.ms > b.ms or (a.ms == b.ms and a.op < b.op) end)
+  return core.list(list)
+end
+
+--- Training steps of one of bench.configs.
+function bench.train(options)
+  local c = bench.configs[options.config]
+  local peak = core.peak(options.dtype, PEAK_SECONDS) / 1e9
+  local tokens = random_tokens(c.vocab, 64 * c.context + 1, options.seed)
+  local model = sonde.transformer { vocab = c.vocab, width = c.width, heads = c.heads, depth = c.depth,
+    ffn_hidden = c.ffn_hidden, context = c.context, seed = options.seed, norm = options.norm, placement = options.placement }
+  local before = core.peak_rss()
+  local trainer = trainer_of(model, tokens, c, options)
+  local memory = trainer:memory()
+  local times, loss = timed_steps(trainer, options.profile)
+  local count, ms = model:count(), stats.median(times)
+  local rate = c.batch * c.context / ms * 1e3
+  local flops = 6 * (count.total - count.embedding) + 12 * c.depth * c.width * c.context
+  return {
+    what = "train", config = options.config, norm = options.norm, placement = options.placement, dtype = options.dtype,
+    threads = core.threads(), params = count.total,
+    tokens_per_s = rounded(rate, 1), ms_per_step = rounded(ms, 3), gflops = rounded(rate * flops / 1e9, 1),
+    mfu = rounded(rate * flops / 1e9 / peak, 3), peak_gflops = rounded(peak, 1),
+    peak_rss_mib = rounded(core.peak_rss() / MIB, 1),
+    planned_mib = rounded((before + memory.arena + memory.state) / MIB, 1),
+    state_sha256 = model:params():sha256(), loss = loss,
+    profile = options.profile and profile_of(trainer, times) or nil,
+  }
+end
+
+-- ---- generation ----------------------------------------------------------------------------------------------------------
+
+local PROMPT = 16
+
+--- Generation, greedy or with top_p, batch 1, with one of bench.configs: the rate, the memory traffic of the weights alone, which every
+--- token must read, and its share of what the memory gives, measured before and after.
+function bench.generate(options)
+  local c, prompt = bench.configs[options.config], {}
+  local model = sonde.transformer { vocab = c.vocab, width = c.width, heads = c.heads, depth = c.depth,
+    ffn_hidden = c.ffn_hidden, context = c.context, seed = options.seed }
+  for k = 1, PROMPT do prompt[k] = k * 7919 % c.vocab end
+  local read = read_gb_s(PEAK_SECONDS)
+  local _, speed = sonde.generate(model, { prompt }, { tokens = options.tokens, temperature = options.top_p and 1 or 0,
+    top_p = options.top_p, seed = options.seed, dtype = options.dtype })
+  local count = model:count()
+  local bytes = (count.total - count.embedding) * (options.dtype == "bf16" and 2 or 4)
+  read = math.max(read, read_gb_s(PEAK_SECONDS))
+  return {
+    what = "generate", config = options.config, dtype = options.dtype, threads = core.threads(),
+    tokens_per_s = rounded(speed.tokens_per_s, 1), weights_gb_s = rounded(speed.tokens_per_s * bytes / 1e9, 1),
+    read_gb_s = rounded(read, 1), of_memory = rounded(speed.tokens_per_s * bytes / 1e9 / read, 3),
+    prefill_ms = rounded(speed.prefill_seconds * 1e3, 1), peak_rss_mib = rounded(core.peak_rss() / MIB, 1),
+  }
+end
+
+return bench

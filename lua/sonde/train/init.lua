@@ -1,0 +1,458 @@
+--- sonde.train - trains a model on a corpus, in a run folder when there is one: sonde.train(model, corpus, options).
+--
+-- Two runs with the same model, corpus and options give the same bits, at any number of threads and however often they
+-- were stopped in between. A folder that holds a checkpoint of the same configuration is gone on with.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+local changes = require "sonde.train.changes"
+local current = require "sonde.base.current"
+local machine = require "sonde.base.machine"
+local module = require "sonde.model.module"
+local progress = require "sonde.base.progress"
+local schedule = require "sonde.train.schedule"
+local record = require "sonde.train.record"
+local start = require "sonde.train.start"
+
+local train = {}
+
+local function optimizers()
+  return core.modules "optimizer"
+end
+
+--- The options of a training.
+---@type sonde.schema
+train.schema = {
+  { name = "tokens", type = "number", min = 1, max = 1e15, doc = "train on so many tokens (or give steps)" },
+  { name = "steps", type = "integer", min = 1, max = 1000000000, doc = "updates" },
+  { name = "batch", type = "integer", min = 1, max = 1048576, preset = 16, doc = "sequences of a micro-batch B" },
+  { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a sequence T; default: the model's context" },
+  { name = "accumulate", type = "integer", min = 1, max = 1048576, preset = 1, doc = "micro-batches of an update" },
+  { name = "lr", type = "number", min = 0, preset = 1e-3, doc = "peak learning rate" },
+  { name = "schedule", type = "string|function|list", preset = "cosine", choices = { "constant", "cosine", "wsd" },
+    of = { name = "point", type = "list", of = { name = "number", type = "number", doc = "" }, doc = "{update, rate over lr}" },
+    doc = "course of the rate; or a function of update and updates that gives the rate over lr; or points {update, rate over lr}" },
+  { name = "warmup", type = "number", min = 0, preset = 0.05, doc = "updates of linear warm-up; below 1: a fraction of all" },
+  { name = "min_lr", type = "number", min = 0, max = 1, preset = 0.1, doc = "last rate as a fraction of lr" },
+  { name = "decay", type = "number", min = 0, preset = 0.2, doc = "wsd: updates of the last phase; below 1: a fraction of all" },
+  { name = "optimizer", type = "string|table", preset = "adamw", choices = optimizers, doc = "NAME or {NAME, option = value}" },
+  { name = "beta1", type = "number", min = 0, max = 1, doc = "of the optimizer" },
+  { name = "beta2", type = "number", min = 0, max = 1, doc = "of the optimizer" },
+  { name = "eps", type = "number", min = 0, doc = "of the optimizer" },
+  { name = "weight_decay", type = "number", min = 0, preset = 0.1, doc = "of matrices" },
+  { name = "decay_all", type = "boolean", preset = false, doc = "decay norm gains, biases and embeddings too" },
+  { name = "groups", type = "list", doc = "{match or role =, lr =, weight_decay =}: factors of the rates of some parameters; the last that fits counts",
+    of = { name = "group", type = "table", doc = "parameters, and factors of their rates", fields = {
+      { name = "match", type = "string", doc = "a name, where * stands for any text" },
+      { name = "role", type = "string", choices = core.roles, doc = "what the parameters are for" },
+      { name = "lr", type = "number", min = 0, max = 1e6, preset = 1, doc = "factor of the learning rate" },
+      { name = "weight_decay", type = "number", min = 0, max = 1e6, preset = 1, doc = "factor of the weight decay that they have" },
+    } } },
+  { name = "trainable", type = "list", of = { name = "pattern", type = "string", doc = "a name with *, or ! and such a name" },
+    doc = "names of the parameters to train (* stands for any text; !NAME takes away again; the last that fits counts)" },
+  { name = "clip", type = "number", min = 0, preset = 1, doc = "bound of the gradient's norm; 0: none" },
+  { name = "loss_bound", type = "number", min = 0, doc = "a loss over this has diverged; default: 4 ln V" },
+  { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" }, doc = "of products; weights stay f32" },
+  { name = "memory_budget", type = "integer|string", preset = 0, doc = "bytes, or text such as 8GiB; 0: what is free" },
+  { name = "recompute", type = "string", preset = "budget", choices = { "never", "budget", "always" }, doc = "blocks' activations" },
+  { name = "eval_tokens", type = "integer", min = 0, max = 1e15, preset = 65536, doc = "size of the fixed validation set; 0: all" },
+  { name = "eval_every", type = "integer", min = 0, max = 1e15, doc = "updates between evaluations; default: 5 in all; 0: at the end" },
+  { name = "log_every", type = "integer", min = 1, max = 1e15, doc = "updates between lines of metrics; default: 200 in all" },
+  { name = "probe_every", type = "integer", min = 0, max = 1e15,
+    doc = "updates between variances of the blocks; default: 20 in all; 0: never" },
+  { name = "checkpoint_every", type = "integer", min = 0, max = 1e15,
+    doc = "updates between checkpoints; default: 10 in all; 0: by time" },
+  { name = "checkpoint_minutes", type = "number", min = 0, preset = 10, doc = "at most so long between checkpoints; 0: any" },
+  { name = "patience", type = "integer", min = 1, max = 1e9,
+    doc = "end after so many evaluations in a row without a lower validation loss" },
+  { name = "max_minutes", type = "number", min = 0, doc = "end after so long a training, all sessions together" },
+  { name = "from", type = "string",
+    doc = "begin with the weights of a run folder's checkpoint (and its optimizer and text, see below) or of a model folder" },
+  { name = "from_optimizer", type = "boolean", doc = "from a run: go on with its optimizer's state; default: true" },
+  { name = "from_text", type = "boolean", doc = "from a run: go on in the text where it was; default: true" },
+  { name = "seed", type = "integer", doc = "of the order of the text; default: the model's" },
+  { name = "dir", type = "string", doc = "run folder; default: the sweep's; without one nothing is kept" },
+  { name = "accept_changes", type = "boolean", doc = "go on with a run that was made with something else" },
+  { name = "redo", type = "boolean", doc = "compute such a run anew: what is there is removed" },
+  { name = "save", type = "string", doc = "folder to save the trained model in" },
+  { name = "progress", type = "boolean", preset = true, doc = "show how far it is" },
+  { name = "profile", type = "boolean", preset = false, doc = "say what the time of this session's updates went into" },
+}
+
+-- ---- options ---------------------------------------------------------------------------------------------------------
+
+local function at_least_one(x)
+  return math.max(1, math.floor(x + 0.5))
+end
+
+local function count_steps(options, where)
+  if (options.tokens == nil) == (options.steps == nil) then
+    error(where() .. (options.steps and "train takes either tokens or steps, not both"
+      or "train needs how long: give either tokens or steps"), 0)
+  end
+  return options.steps or math.ceil(options.tokens / (options.batch * options.context * options.accumulate))
+end
+
+local function resolve_optimizer(options, where)
+  local name, given = module.spec(options.optimizer, "optimizer", where)
+  for _, key in ipairs { "beta1", "beta2", "eps" } do
+    if options[key] ~= nil then given[key] = options[key] end
+    options[key] = nil
+  end
+  options.optimizer = core.module_values("optimizer", name, given)
+  options.optimizer.name = name
+end
+
+-- A name with * as a Lua pattern.
+local function glob(text)
+  return "^" .. string.gsub(string.gsub(text, "[%^%$%(%)%%%.%[%]%+%-%?]", "%%%0"), "%*", ".*") .. "$"
+end
+
+--- The names of the parameters that `trainable` leaves as they are, as a set; nil where all are trained.
+---@param params sonde.params
+---@param patterns string[]|nil
+---@param where fun(): string
+---@return table<string, boolean>|nil
+function train.frozen(params, patterns, where)
+  if not patterns then return nil end
+  local frozen, list, trained = {}, params:list(), false
+  local first = string.sub(patterns[1] or "", 1, 1) ~= "!"      -- a list that begins with ! begins with all
+  for _, param in ipairs(list) do frozen[param.name] = first end
+  for _, pattern in ipairs(patterns) do
+    local off, fits = string.sub(pattern, 1, 1) == "!", false
+    for _, param in ipairs(list) do
+      if string.find(param.name, glob(off and string.sub(pattern, 2) or pattern)) then
+        fits, frozen[param.name] = true, off
+      end
+    end
+    if not fits then
+      error(where() .. "option 'trainable' of train: no parameter is called '" .. pattern .. "'; the first is called '"
+        .. list[1].name .. "'", 0)
+    end
+  end
+  for _, param in ipairs(list) do trained = trained or not frozen[param.name] end
+  if not trained then error(where() .. "option 'trainable' of train leaves no parameter to train", 0) end
+  return frozen
+end
+
+--- What `groups` says of each parameter, by name: {lr=, weight_decay=}, factors; nil where there are no groups.
+---@param params sonde.params
+---@param groups table[]|nil
+---@param where fun(): string
+---@return table<string, {lr: number, weight_decay: number}>|nil
+function train.factors(params, groups, where)
+  if not groups then return nil end
+  local factors = {}
+  for i, group in ipairs(groups) do
+    local said, fits = "option 'groups[" .. i .. "]' of train", false
+    if not group.match and not group.role then
+      error(where() .. said .. " needs match (a name, * for any text) or role (" .. table.concat(core.roles(), ", ") .. ")", 0)
+    end
+    for _, param in ipairs(params:list()) do
+      if (not group.match or string.find(param.name, glob(group.match))) and (not group.role or group.role == param.role) then
+        fits, factors[param.name] = true, { lr = group.lr, weight_decay = group.weight_decay }
+      end
+    end
+    if not fits then
+      error(where() .. said .. ": no parameter " .. (group.match and "is called '" .. group.match .. "'" or "")
+        .. (group.match and group.role and " and " or "") .. (group.role and "has the role '" .. group.role .. "'" or "")
+        .. "; the first is called '" .. params:list()[1].name .. "'", 0)
+    end
+  end
+  return factors
+end
+
+-- Updates, where a number below 1 is a fraction of them all; there are `room` for them.
+local function part(name, value, steps, room, where)
+  local updates = math.floor((value < 1 and value * steps or value) + 0.5)
+  if updates > room then
+    error(string.format("%soption '%s' of train: %.0f updates do not fit into the %d that %s; give fewer, or a fraction below 1",
+      where(), name, updates, room, room < steps and "the warm-up leaves" or "there are"), 0)
+  end
+  return updates
+end
+
+local MOST_TOKENS = 2 ^ 53
+
+-- Steps and tokens, which follow from each other.
+local function resolve_length(o, where)
+  o.steps = count_steps(o, where)
+  if 1.0 * o.steps * o.batch * o.context * o.accumulate > MOST_TOKENS then
+    error(where() .. "train: batch, context, accumulate and steps give more than 2^53 tokens; make one of them smaller", 0)
+  end
+  o.tokens = o.steps * o.batch * o.context * o.accumulate
+end
+
+local function resolve_schedule(o, given, where)
+  if type(o.schedule) == "string" then
+    o.warmup = part("warmup", o.warmup, o.steps, o.steps, where)
+    o.decay = o.schedule == "wsd" and part("decay", o.decay, o.steps, o.steps - o.warmup, where) or nil
+    return
+  end
+  for _, key in ipairs { "warmup", "min_lr", "decay" } do
+    if given[key] ~= nil then
+      error(where() .. "option '" .. key .. "' of train has no effect: the schedule gives every update its rate", 0)
+    end
+    o[key] = nil
+  end
+  o.rates, o.schedule = schedule.sample(o.schedule, o.steps, where)
+end
+
+--- Checks options and fills every one in, those that follow from others included.
+---@param model sonde.model
+---@param options table
+---@param where? sonde.where
+---@return table
+function train.resolve(model, options, where)
+  local o = args.check(train.schema, options, "train", where)
+  local function place() return where and where({}) or core.where() end
+  o.context = o.context or model.config.context
+  resolve_length(o, place)
+  resolve_optimizer(o, place)
+  resolve_schedule(o, options, place)
+  o.loss_bound = o.loss_bound or 4 * math.log(math.max(2, model.config.vocab))
+  o.memory_budget = machine.bytes(o.memory_budget, "memory_budget", place)
+  o.eval_every = o.eval_every or math.ceil(o.steps / 5)
+  o.log_every = o.log_every or at_least_one(o.steps / 200)
+  o.probe_every = o.probe_every or at_least_one(o.steps / 20)
+  o.checkpoint_every = o.checkpoint_every or math.ceil(o.steps / 10)
+  o.seed = o.seed or model.config.seed
+  o.max_minutes = o.max_minutes ~= 0 and o.max_minutes or nil
+  if o.accept_changes == nil then o.accept_changes = current.accept_changes end
+  if o.redo == nil then o.redo = current.redo end
+  if o.patience and o.eval_every == 0 then
+    error(place() .. "option 'patience' of train waits for a lower validation loss: it needs eval_every, not 0", 0)
+  end
+  start.check(o, place)
+  train.frozen(model:params(), o.trainable, place)
+  train.factors(model:params(), o.groups, place)
+  return o
+end
+
+--- Operations a token of forward and backward pass: 6 times the parameters that multiply, and attention.
+---@param model sonde.model
+---@param context integer
+---@return number
+function train.flops_per_token(model, context)
+  local count, config = model:count(), model.config
+  local head = config.tie and count.embedding or count.head
+  return 6 * (count.non_embedding + head) + 12 * config.depth * config.width * context
+end
+
+-- ---- the run ---------------------------------------------------------------------------------------------------------
+
+local shown_only = {
+  dir = true, save = true, progress = true, profile = true, rates = true, accept_changes = true, redo = true,
+}
+
+-- How the training will be recorded: without what only concerns where and how it is shown.
+local function configuration(model, corpus, o)
+  local kept = {}
+  for key, value in pairs(o) do
+    if not shown_only[key] then kept[key] = value end
+  end
+  local text = { name = corpus.spec, sha256 = corpus.hash, vocab = corpus.vocab }
+  return { model = record.model(model), train = kept, corpus = text }
+end
+
+local function command_line()
+  local cli, words = package.loaded["sonde.cmd"], { "sonde" }
+  for _, word in ipairs(cli and cli.words or arg or {}) do words[#words + 1] = word end
+  return table.concat(words, " ")
+end
+
+-- The folder of this training: the one that options.dir names, or the sweep's, or, for a second training in the sweep's
+-- trial, one inside it. The second result: whether the caller ends the run.
+local function open_folder(o)
+  if o.dir then return core.run_open(record.split(o.dir)), true end
+  local run = current.run()
+  if not run then return nil, false end
+  local n = (current.trained[run] or 0) + 1
+  current.trained[run] = n
+  if n == 1 then return run, false end
+  return core.run_open(run:dir(), string.format("train-%d", n)), true
+end
+
+-- Opens the run and compares it with what is asked for. The third result writes that down; the fourth: the run is done, and
+-- nothing of its record changes.
+local function open_run(model, corpus, o)
+  local run, own = open_folder(o)
+  local ok, finished, commit = pcall(function()
+    start.check_source(o, corpus, run)
+    if run then return changes.settle(run, configuration(model, corpus, o), record.plugins(model, o.optimizer.name), o) end
+  end)
+  if not ok then                                     -- the record of another run is as it was
+    if own then run:close() end
+    error(finished, 0)
+  end
+  if not run then return nil, false, nil, false end
+  finished = finished and own and run:is_done()
+  if own and not finished then run:begin(command_line()) end
+  return run, own, function()
+    local plugins = commit()
+    if finished then return end
+    run:describe {
+      corpus = { name = corpus.spec, sha256 = corpus.hash, tokenizer = corpus.tokenizer_hash }, plugins = plugins,
+      from = start.facts(o, run),
+    }
+  end, finished
+end
+
+-- Options that the trainer takes as they are.
+local passed_on = {
+  "steps", "context", "accumulate", "lr", "schedule", "warmup", "min_lr", "decay", "weight_decay", "decay_all", "clip",
+  "loss_bound", "dtype", "memory_budget", "recompute", "eval_tokens", "eval_every", "log_every", "probe_every",
+  "checkpoint_every", "patience",
+}
+
+local peaks = {}
+
+-- FLOP/s that this machine reaches at most, measured once.
+local function peak(dtype)
+  peaks[dtype] = peaks[dtype] or core.peak(dtype, 0.05)
+  return peaks[dtype]
+end
+
+local function make_trainer(model, corpus, o, run)
+  local trace = model:trace { batch = o.batch, context = o.context, dropout = true }
+  local optimizer, steady = {}, nil
+  for key, value in pairs(o.optimizer) do
+    if key ~= "name" then optimizer[key] = value end
+  end
+  if model.config.dropout > 0 then steady = model:trace { batch = o.batch, context = o.context }.loss end
+  local fields = {
+    frozen = train.frozen(model:params(), o.trainable, core.where), factors = train.factors(model:params(), o.groups, core.where),
+    eval_loss = steady, probes = trace.blocks,
+    blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
+    batch_seed = o.seed, seed = model.config.seed, tick_seconds = 0.2,
+    checkpoint_seconds = 60 * o.checkpoint_minutes, flops_per_token = train.flops_per_token(model, o.context),
+    peak_flops = peak(o.dtype),
+  }
+  for _, key in ipairs(passed_on) do fields[key] = o[key] end
+  if o.rates then fields.schedule, fields.rates = "constant", o.rates end
+  fields.max_seconds = o.max_minutes and 60 * o.max_minutes or 0
+  start.prepare(model, o, run, fields)
+  -- Too much for the machine is refused before the first step; the bound of the day is no part of the configuration.
+  if o.memory_budget == 0 then fields.memory_budget = machine.memory() or 0 end
+  return core.trainer(trace.loss, model:params(), corpus.handle, fields, run)
+end
+
+---@class sonde.training      what sonde.train returns
+---@field loss number         mean validation loss in nats; of training when there is none; NaN when it diverged at once
+---@field perplexity? number  exp(loss); none where there is no validation text
+---@field train_loss number   mean over the last updates
+---@field steps integer       updates done
+---@field tokens integer      tokens trained on
+---@field tokens_per_s number
+---@field seconds number      of training, all sessions together
+---@field mfu number          fraction of the machine's peak, over all of it
+---@field validated boolean   whether loss is of validation text
+---@field best_loss? number    lowest of the evaluations
+---@field diverged? string    why it could not go on
+---@field stopped? string     why it ended before its last update: out of patience, or of time
+---@field run_dir? string
+---@field state_sha256 string of all weights
+---@field memory table        arena and state, in bytes; recomputed_blocks
+---@field profile? table<string, number> seconds by op (of the option profile): what is fused is "fused"; without the optimizer
+
+local function result_of(model, o, event, memory, run)
+  local train_loss = event.loss or 0 / 0          -- NaN where there is none: it diverged at once
+  local loss = event.val_loss or train_loss
+  local rate = event.seconds > 0 and event.tokens / event.seconds or 0
+  return {
+    loss = loss, perplexity = event.val_loss and math.exp(loss), train_loss = train_loss, steps = event.step, tokens = event.tokens,
+    tokens_per_s = rate, seconds = event.seconds, mfu = rate * train.flops_per_token(model, o.context) / peak(o.dtype),
+    validated = event.val_loss ~= nil, best_loss = event.best_loss, stopped = event.stopped,
+    diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(), memory = memory,
+  }
+end
+
+-- Runs the trainer to its end.
+local function loop(trainer, display, profiled)
+  local event
+  if profiled then trainer:profile() end
+  repeat
+    event = trainer:run()
+    display:show(event)
+  until event.done or event.diverged or event.interrupted
+  return event
+end
+
+local reported = {
+  "loss", "perplexity", "train_loss", "best_loss", "stopped", "steps", "tokens", "tokens_per_s", "seconds", "mfu", "state_sha256",
+}
+
+local function report(run, own, result)
+  run:describe { diverged = result.diverged, validated = result.validated }
+  local scalars = {}
+  for _, key in ipairs(reported) do
+    local value = result[key]
+    if value == value then scalars[key] = value end
+  end
+  run:report(scalars)
+  if own then run:finish(result.diverged and "diverged" or "done", result.diverged or "") end
+end
+
+local function perform(model, corpus, o, run, own, commit, finished)
+  local trainer = make_trainer(model, corpus, o, run)
+  if commit then commit() end
+  local memory = trainer:memory()
+  local display = progress.new(o.progress and not current.quiet, memory.arena + memory.state)
+  local cli = package.loaded["sonde.cmd"]
+  if cli and o.progress then cli.announce() end
+  local ok, event = pcall(loop, trainer, display, o.profile)
+  display:clear()
+  -- A stop that was asked for between two events raises here and not in the trainer: let it save.
+  if not ok and core.interrupted() then ok, event = pcall(trainer.run, trainer) end
+  if not ok or event.interrupted then trainer:close() end     -- it holds the run, and so its lock
+  if not ok then error(event, 0) end
+  if event.interrupted then
+    if own then run:finish("interrupted", "stopped by the user") end
+    local go_on = run and "; the same command goes on from there" or ""
+    error(string.format("stopped at step %d of %d%s", event.step, event.steps, go_on), 0)
+  end
+  local result = result_of(model, o, event, memory, run)
+  if o.profile then result.profile = trainer:profile() end
+  trainer:close()
+  if run and not finished then report(run, own, result) end
+  return result
+end
+
+--- Trains a model. Raises when the training cannot go on (a full disk, a stop asked for); a loss that diverges is a
+--- result, with its reason in `diverged`.
+---@param model sonde.model
+---@param corpus sonde.corpus
+---@param options table          see train.schema
+---@param where? sonde.where     the place of an option, for messages; default: the user's line
+---@return sonde.training
+function train.train(model, corpus, options, where)
+  require("sonde.model.fold").refuse(model)
+  local o = train.resolve(model, options, where)
+  if o.save then core.check_folder(o.save) end
+  if corpus.vocab > model.config.vocab then
+    error(core.where() .. string.format("the corpus has %d tokens, the model's vocabulary only %d; build it with "
+      .. "vocab = corpus.vocab", corpus.vocab, model.config.vocab), 0)
+  end
+  require("sonde.data").check_model(corpus, model)
+  if o.patience and (not corpus.validation or corpus.validation.tokens < 2) then
+    error(core.where() .. "option 'patience' of train waits for a lower validation loss, and the corpus has no validation text", 0)
+  end
+  local run, own, commit, finished = open_run(model, corpus, o)
+  require("sonde.data").used_by(corpus, model)
+  local ok, result = pcall(perform, model, corpus, o, run, own, commit, finished)
+  if not ok and own and run:record().status == "running" then
+    local reason = string.gsub(tostring(result), "\n.*", "")
+    pcall(run.finish, run, core.interrupted() and "interrupted" or "failed", reason)
+  end
+  if own then run:close() end
+  if not ok then error(result, 0) end
+  if o.save then model:save(o.save, { tokenizer = corpus.tokenizer }) end
+  return result
+end
+
+return args.declare(train, "sonde.", {
+  train = {
+    { name = "model", type = "model", required = true }, { name = "corpus", type = "corpus", required = true },
+    { name = "options", type = "table" }, { name = "where", type = "function" },
+  },
+})

@@ -1,0 +1,102 @@
+--- start.lua - where a training begins: with another run's checkpoint (weights, and by choice its optimizer's state and
+-- its place in the text) or with the weights of a model folder. A run that has a checkpoint of its own goes on with that.
+
+local core = require "sonde.core"
+
+local start = {}
+
+local function is_run(dir)
+  return core.exists(dir .. "/checkpoint") ~= false and core.exists(dir .. "/run.json") ~= false
+end
+
+-- Whether the run goes on with a checkpoint of its own.
+local function goes_on(run)
+  return run ~= nil and core.exists(run:dir() .. "/checkpoint") ~= false
+end
+
+--- Fills from_optimizer and from_text in, which say nothing without `from`.
+---@param o table
+---@param where fun(): string
+function start.check(o, where)
+  for _, key in ipairs { "from_optimizer", "from_text" } do
+    if o[key] ~= nil and not o.from then
+      error(where() .. "option '" .. key .. "' of train has no effect without the option 'from'", 0)
+    end
+    if o.from and o[key] == nil then o[key] = true end
+  end
+end
+
+-- What must be the same for a place in a text, or an optimizer's state, to mean the same.
+local function check_run(o, corpus)
+  local there = core.yaml_load(o.from .. "/config.yaml")
+  local was, text = there.train or {}, there.corpus or {}
+  local function same(option, what, a, b)
+    if a == b then return end
+    error(string.format("%sfrom %s: %s is another one there (%s, here %s); %s = false begins that anew", core.where(), o.from, what,
+      tostring(a), tostring(b), option), 0)
+  end
+  if o.from_text then
+    same("from_text", "the text", text.sha256, corpus.hash)
+    same("from_text", "the context", was.context, o.context)
+    same("from_text", "the seed", was.seed, o.seed)
+  end
+  if o.from_optimizer then same("from_optimizer", "the optimizer", (was.optimizer or {}).name, o.optimizer.name) end
+end
+
+-- What a run or a folder says of its tokenizer must be the corpus's.
+local function check_tokens(o, corpus)
+  local record = core.exists(o.from .. "/run.json") and core.json_load(o.from .. "/run.json") or {}
+  local hash, path = type(record.corpus) == "table" and record.corpus.tokenizer or "", nil
+  local known = { hash = hash, of = "the one that " .. o.from .. " was trained with" }
+  for _, dir in ipairs { o.from, o.from .. "/model" } do
+    path = not path and core.exists(dir .. "/tokenizer.json") and dir .. "/tokenizer.json" or path
+  end
+  if path then
+    local tokenizer = core.tokenizer(path)
+    known = { hash = tokenizer:hash(), tokenizer = tokenizer, of = path, path = path }
+  end
+  if known.hash ~= "" then require("sonde.data").check_ids(corpus, known) end
+end
+
+--- Refuses a `from` that a training without a checkpoint cannot begin with.
+---@param o table
+---@param corpus sonde.corpus
+---@param run userdata|nil
+function start.check_source(o, corpus, run)
+  if not o.from or goes_on(run) then return end
+  if run and core.real_path(o.from) == core.real_path(run:dir()) then
+    error(core.where() .. "from " .. o.from .. ": is the run's own folder; choose another dir", 0)
+  end
+  check_tokens(o, corpus)
+  if is_run(o.from) then
+    check_run(o, corpus)
+  else
+    require("sonde.io").check(o.from)
+  end
+end
+
+--- Puts into the trainer's fields, or into the model, what the training begins with.
+---@param model sonde.model
+---@param o table
+---@param run userdata|nil
+---@param fields table
+function start.prepare(model, o, run, fields)
+  if not o.from or goes_on(run) then return end
+  if not is_run(o.from) then return require("sonde.io").begin(model, o.from) end
+  for _, key in ipairs { "from", "from_optimizer", "from_text" } do fields[key] = o[key] end
+end
+
+--- What a run's record says of its beginning; nil where it has said so or there is nothing to say.
+---@param o table
+---@param run userdata
+---@return table|nil
+function start.facts(o, run)
+  if not o.from or goes_on(run) then return nil end
+  local inner = is_run(o.from) and "/checkpoint" or ""
+  local weights, facts = o.from .. inner .. "/model.safetensors", { dir = o.from }
+  if core.exists(weights) then facts.sha256 = core.file_sha256(weights) end
+  if inner ~= "" then facts.step = core.json_load(o.from .. "/checkpoint/state.json").step end
+  return facts
+end
+
+return start
