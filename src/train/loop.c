@@ -11,17 +11,19 @@ static int due(int64_t every, int64_t step) { return every > 0 && step % every =
 
 /* ---- one update --------------------------------------------------------------------------------------- */
 
-/* Runs one micro-batch; adds its summed loss to *loss and its variances to t->variance. */
-static int run_batch(sonde_trainer *t, int add, int probe, double *loss, sonde_error *err) {
-  sonde_plan *plan = t->step[add][probe];
+/* Runs micro-batch k of an update; adds its gradients and its loss, which becomes *loss, to their trees and its variances to
+ * t->variance. */
+static int run_batch(sonde_trainer *t, int32_t k, int probe, double *loss, sonde_error *err) {
+  sonde_plan *plan = t->step[sonde_tree_aside(t->tree, k)][probe];
   int code = sonde_batches_fill(t->opts.train, t->progress.sequence, t->rows, t->tokens, t->targets, err);
   if (code) return code;
   sonde_plan_set_step(plan, (uint64_t)(t->progress.sequence / t->rows));
   if ((code = sonde_plan_run(plan, err))) return code;
-  *loss += *(const float *)sonde_plan_output(plan, 0);
+  sonde_tree_add(t->tree, k);
+  *loss = sonde_tree_number(t->loss, k, t->opts.accumulate, *(const float *)sonde_plan_output(plan, 0));
   int first = 1 + (int)t->trained;
-  for (int32_t k = 0; probe && k < t->opts.n_probe; k++)
-    t->variance[k] += *(const float *)sonde_plan_output(plan, first + k) / t->opts.accumulate;
+  for (int32_t j = 0; probe && j < t->opts.n_probe; j++)
+    t->variance[j] += *(const float *)sonde_plan_output(plan, first + j) / t->opts.accumulate;
   t->progress.sequence += t->rows;
   return SONDE_OK;
 }
@@ -46,7 +48,7 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
   int probe = t->step[0][1] && due(t->opts.probe_every, step), code = SONDE_OK;
   double start = sonde_train_clock(), loss = 0;
   if (probe) memset(t->variance, 0, (size_t)t->opts.n_probe * sizeof *t->variance);
-  for (int32_t k = 0; k < t->opts.accumulate && !code; k++) code = run_batch(t, k > 0, probe, &loss, err);
+  for (int32_t k = 0; k < t->opts.accumulate && !code; k++) code = run_batch(t, k, probe, &loss, err);
   if (code) return code;
   loss /= (double)tokens;
   double scale = 1.0 / (double)tokens;

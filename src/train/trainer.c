@@ -74,16 +74,13 @@ static int differentiate(sonde_trainer *t, parts *p, sonde_error *err) {
 
 /* ---- plans -------------------------------------------------------------------------------------------- */
 
-static sonde_plan *make_plan(sonde_trainer *t, parts *p, int add, int probe, sonde_error *err) {
+static sonde_plan *make_plan(sonde_trainer *t, parts *p, int aside, int probe, sonde_error *err) {
   int64_t n = 0;
   p->out[n] = p->loss_sum;
   p->tensor[n++] = NULL;
   for (int64_t i = 0; i < p->n; i++) {
-    char name[512];
-    sonde_tensor *g = sonde_optim_grad(t->optim, p->param[i]);
-    snprintf(name, sizeof name, "gradient.%s", sonde_params_at(t->opts.params, p->param[i])->name);
-    p->out[n] = add ? sonde_add(sonde_leaf(t->graph, name, g), p->grad[i]) : p->grad[i];
-    p->tensor[n++] = g;
+    p->out[n] = p->grad[i];
+    p->tensor[n++] = sonde_tree_target(t->tree, i, aside);
   }
   for (int32_t k = 0; probe && k < t->opts.n_probe; k++) {
     p->out[n] = variance_node(t->opts.probe[k]);
@@ -101,10 +98,10 @@ static int set_inputs(const sonde_trainer *t, sonde_plan *plan, sonde_error *err
 
 static int make_plans(sonde_trainer *t, parts *p, sonde_error *err) {
   int code = differentiate(t, p, err);
-  for (int add = 0; add < (t->opts.accumulate > 1 ? 2 : 1) && !code; add++)
+  for (int aside = 0; aside < (t->opts.accumulate > 1 ? 2 : 1) && !code; aside++)
     for (int probe = 0; probe < (t->opts.probe_every && t->opts.n_probe ? 2 : 1) && !code; probe++) {
-      t->step[add][probe] = make_plan(t, p, add, probe, err);
-      code = t->step[add][probe] ? set_inputs(t, t->step[add][probe], err) : err->code;
+      t->step[aside][probe] = make_plan(t, p, aside, probe, err);
+      code = t->step[aside][probe] ? set_inputs(t, t->step[aside][probe], err) : err->code;
     }
   return code;
 }
@@ -139,7 +136,7 @@ static int check(const sonde_trainer_opts *o, sonde_error *err) {
 }
 
 static int64_t state_bytes(const sonde_trainer *t) {
-  return 4 * sonde_params_elements(t->opts.params) + sonde_optim_bytes(t->optim);
+  return 4 * sonde_params_elements(t->opts.params) + sonde_optim_bytes(t->optim) + sonde_tree_bytes(t->tree);
 }
 
 /* The plans may have what weights, gradients and states leave of the budget. */
@@ -174,16 +171,23 @@ static int make_buffers(sonde_trainer *t, sonde_error *err) {
   return SONDE_OK;
 }
 
+static int make_tree(sonde_trainer *t, const parts *p, sonde_error *err) {
+  for (int64_t i = 0; i < p->n; i++) p->tensor[i] = sonde_optim_grad(t->optim, p->param[i]);
+  t->tree = sonde_tree_new(t->ctx->pool, p->tensor, p->n, t->opts.accumulate, err);
+  return t->tree ? SONDE_OK : err->code;
+}
+
 static int make(sonde_trainer *t, sonde_error *err) {
   parts p = {0};
   const sonde_trainer_opts *o = &t->opts;
   sonde_optim_opts oo = {o->optimizer, o->optimizer_values, o->weight_decay, o->decay_all, o->clip, o->blocks,
                          o->frozen, o->factors};
   if (!(t->optim = sonde_optim_new(o->params, t->ctx->pool, &oo, err))) return err->code;
-  int code = set_budget(t, err);
+  int code = parts_alloc(&p, t, err);
+  if (!code) code = make_tree(t, &p, err);
+  if (!code) code = set_budget(t, err);
   if (!code) code = make_buffers(t, err);
   if (!code) code = make_eval_plan(t, err);
-  if (!code) code = parts_alloc(&p, t, err);
   if (!code && !(p.loss_sum = sonde_sum_all(o->loss))) code = sonde_graph_error(t->graph, err);
   if (!code) code = make_plans(t, &p, err);
   t->trained = p.n;
@@ -278,6 +282,7 @@ void sonde_trainer_free(sonde_trainer *t) {
   sonde_refresh_free(t->refresh);
   for (int k = 0; k < 4; k++) sonde_plan_free(t->step[k / 2][k % 2]);
   sonde_plan_free(t->eval);
+  sonde_tree_free(t->tree);
   sonde_optim_free(t->optim);
   sonde_params_free(t->opts.params);
   sonde_graph_free(t->graph);

@@ -28,7 +28,7 @@ typedef struct sonde_trainer_opts {
   const sonde_optimizer *optimizer;
   const sonde_value *optimizer_values;
   sonde_schedule schedule;             /* schedule.steps: how many updates there are */
-  int32_t accumulate;                  /* micro-batches an update, >= 1 */
+  int32_t accumulate;                  /* micro-batches an update, >= 1; their sums are trees (tree.h) */
   double weight_decay, clip;           /* clip 0: none */
   int32_t decay_all;                   /* 1: gains, biases and embeddings are decayed too */
   double loss_bound;                   /* a mean loss over this has diverged; 0: only NaN and infinity have */

@@ -5,18 +5,20 @@
 #include "graph/refresh.h"
 #include "train/checkpoint.h"
 #include "train/trainer.h"
+#include "train/tree.h"
 
 struct sonde_trainer {
   sonde_ctx *ctx;
   sonde_trainer_opts opts;
   sonde_graph *graph;
   sonde_optim *optim;
+  sonde_tree *tree;              /* sums the gradients of micro-batches */
   int64_t rows, context;         /* B and T of a micro-batch */
   int64_t trained;               /* parameters that are trained: all but buffers and frozen ones */
   int32_t *tokens, *targets;     /* the micro-batch that runs, [B, T] each */
 
-  /* The plans; they share one arena. step[a][p]: a 1 adds to the gradients instead of replacing them, p 1 also gives
-   * the variance of each probe. Those that are never needed are NULL. */
+  /* The plans; they share one arena. step[a][p]: a 1 writes the gradients aside, for the tree; p 1 also gives the
+   * variance of each probe. Those that are never needed are NULL. */
   sonde_plan *eval, *step[2][2];
   sonde_plan_opts plan_opts;
 
@@ -25,6 +27,7 @@ struct sonde_trainer {
   sonde_progress progress;
   sonde_train_event event;       /* as last handed out */
   double *variance;              /* [n_probe] */
+  double loss[SONDE_TREE_LEVELS];/* partial sums over micro-batches */
   double lr, norm;
   double interval_seconds;       /* of training since the last line of metrics */
   int64_t interval_tokens, interval_steps;

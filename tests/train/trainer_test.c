@@ -332,7 +332,7 @@ static char *metrics_of(const char *name) {
 
 static void a_stopped_run_ends_as_one_that_was_not(void **state) {
   (void)state;
-  for (int accumulate = 1; accumulate <= 2; accumulate++) {
+  for (int accumulate = 1; accumulate <= 3; accumulate++) {
     char whole[65], parts[65], name[32];
     sonde_error err = {0};
     snprintf(name, sizeof name, "whole-%d", accumulate);
