@@ -38,12 +38,12 @@ def forward_of(placement, layer, depth):
     alpha = (2 * depth) ** 0.25 if placement == "deepnorm" else 1.0
     after = placement in ("post_ln", "deepnorm") or (placement == "mix_ln" and layer <= depth // 4)
 
-    def norm_after(self, x, cos, sin, mask):
-        x = self.norm1(alpha * x + self.attention(x, cos, sin, mask))
+    def norm_after(self, x, cos, sin):
+        x = self.norm1(alpha * x + self.attention(x, cos, sin))
         return self.norm2(alpha * x + ffn(self, x))
 
-    def norm_before(self, x, cos, sin, mask):
-        x = x + self.attention(scale * self.norm1(x), cos, sin, mask)
+    def norm_before(self, x, cos, sin):
+        x = x + self.attention(scale * self.norm1(x), cos, sin)
         return x + ffn(self, scale * self.norm2(x))
 
     return norm_after if after else norm_before

@@ -3,10 +3,13 @@
 attention, untied head). Training (forward, backward and AdamW on random tokens of a fixed seed), attention alone, or
 generation with a key-value cache. Prints one JSON object.
 
-Written for Debian's python3-torch. `bench/compare` sets the environment in which it is at its best (OpenMP OpenBLAS,
-AVX-512 kernels, an allocator that keeps its pages); run by hand it uses what the shell has.
+Runs on PyTorch 1.13 and later (Debian 12 has 1.13, Debian 13 has 2.6) and uses what a version has: its fused AdamW, its
+rms_norm, and of explicit and fused attention whichever is faster here for the shape and dtype, which is measured first.
+`bench/compare` sets the environment in which it is at its best (OpenMP OpenBLAS, AVX-512 kernels, an allocator that keeps
+its pages); run by hand it uses what the shell has.
 """
 import argparse
+import functools
 import json
 import math
 import resource
@@ -35,6 +38,8 @@ class RMSNorm(torch.nn.Module):
         self.gain = torch.nn.Parameter(torch.ones(width))
 
     def forward(self, x):
+        if hasattr(F, "rms_norm"):
+            return F.rms_norm(x, x.shape[-1:], self.gain, 1e-6)
         x32 = x.float()
         return (x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype) * self.gain
 
@@ -46,28 +51,70 @@ def rotate(x, cos, sin):
     return x * cos + turned * sin
 
 
+@functools.lru_cache
+def causal_mask(t, dtype):
+    return torch.full((t, t), -math.inf, dtype=dtype).triu(1)
+
+
+def explicit_attention(q, k, v):
+    t, d = q.shape[-2:]
+    return torch.softmax(q @ k.transpose(-2, -1) * (1 / math.sqrt(d)) + causal_mask(t, q.dtype), -1) @ v
+
+
+def fused_attention(q, k, v):
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def time_attention(attention, shape, dtype, steps=3):
+    """Seconds of a forward and backward pass, the best of a few."""
+    q, k, v, grad = (torch.randn(shape, dtype=dtype) for _ in range(4))
+    best = math.inf
+    for _ in range(steps):
+        for x in (q, k, v):
+            x.grad = None
+            x.requires_grad_(True)
+        start = time.perf_counter()
+        attention(q, k, v).backward(grad)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def faster_attention(shape, dtype):
+    """The faster of this version's attentions for [B, H, T, D]."""
+    if not hasattr(F, "scaled_dot_product_attention"):
+        return explicit_attention
+    return min((explicit_attention, fused_attention), key=lambda attention: time_attention(attention, shape, dtype))
+
+
+def adamw(parameters, **options):
+    """AdamW in one kernel where this version has that for a CPU."""
+    try:
+        return torch.optim.AdamW(parameters, fused=True, **options)
+    except (RuntimeError, TypeError):
+        return torch.optim.AdamW(parameters, **options)
+
+
 class Block(torch.nn.Module):
-    def __init__(self, width, heads, ffn):
+    def __init__(self, width, heads, ffn, attend):
         super().__init__()
-        self.heads = heads
+        self.heads, self.attend = heads, attend
         self.norm1, self.norm2 = RMSNorm(width), RMSNorm(width)
         self.q, self.k, self.v, self.o = (torch.nn.Linear(width, width, bias=False) for _ in range(4))
         self.gate, self.up = (torch.nn.Linear(width, ffn, bias=False) for _ in range(2))
         self.down = torch.nn.Linear(ffn, width, bias=False)
 
-    def attention(self, x, cos, sin, mask):
+    def attention(self, x, cos, sin):
         b, t, d = x.shape
         q, k, v = (w(x).view(b, t, self.heads, -1).transpose(1, 2) for w in (self.q, self.k, self.v))
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
-        scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(d // self.heads)) + mask
-        return self.o((torch.softmax(scores, -1) @ v).transpose(1, 2).reshape(b, t, d))
+        return self.o(self.attend(q, k, v).transpose(1, 2).reshape(b, t, d))
 
     def ffn(self, x):
         h = self.norm2(x)
         return x + self.down(F.silu(self.gate(h)) * self.up(h))
 
-    def forward(self, x, cos, sin, mask):
-        return self.ffn(x + self.attention(self.norm1(x), cos, sin, mask))
+    def forward(self, x, cos, sin):
+        return self.ffn(x + self.attention(self.norm1(x), cos, sin))
 
     def decode(self, x, cos, sin, cache, at):
         """One token [1, D] at position `at`; cache: keys and values [H, T, D/H], filled up to there."""
@@ -80,10 +127,10 @@ class Block(torch.nn.Module):
 
 
 class Llama(torch.nn.Module):
-    def __init__(self, width, heads, depth, ffn, vocab, context):
+    def __init__(self, width, heads, depth, ffn, vocab, context, attend=explicit_attention):
         super().__init__()
         self.embedding = torch.nn.Embedding(vocab, width)
-        self.blocks = torch.nn.ModuleList(Block(width, heads, ffn) for _ in range(depth))
+        self.blocks = torch.nn.ModuleList(Block(width, heads, ffn, attend) for _ in range(depth))
         self.norm = RMSNorm(width)
         self.head = torch.nn.Linear(width, vocab, bias=False)
         for p in self.parameters():
@@ -94,12 +141,11 @@ class Llama(torch.nn.Module):
         angle = torch.cat((angle, angle), -1)
         self.register_buffer("cos", angle.cos())
         self.register_buffer("sin", angle.sin())
-        self.register_buffer("mask", torch.full((context, context), -math.inf).triu(1))
 
     def forward(self, tokens):
         x = self.embedding(tokens)
         for block in self.blocks:
-            x = block(x, self.cos, self.sin, self.mask)
+            x = block(x, self.cos, self.sin)
         return self.head(self.norm(x))
 
     def decode(self, token, cache, at):
@@ -113,8 +159,10 @@ def train(args):
     width, heads, depth, ffn, vocab, context, batch = CONFIGS[args.config]
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    model = Llama(width, heads, depth, ffn, vocab, context)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
+    attend = faster_attention((batch, heads, context, width // heads),
+                              torch.bfloat16 if args.dtype == "bf16" else torch.float32)
+    model = Llama(width, heads, depth, ffn, vocab, context, attend)
+    optimizer = adamw(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
     times, loss = [], None
     for _ in range(args.steps + args.warmup):
         tokens = torch.randint(vocab, (batch, context + 1))
@@ -135,7 +183,7 @@ def train(args):
         "params": params, "tokens_per_s": round(rate, 1), "ms_per_step": round(seconds * 1e3, 3),
         "gflops": round(rate * flops / 1e9, 1),
         "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-        "loss": round(float(loss), 6),
+        "loss": round(float(loss), 6), "attention": attend.__name__,
     }
 
 
@@ -148,17 +196,15 @@ def attention(args):
     q, k, v, grad = (torch.randn(b, h, t, d, dtype=dtype) for _ in range(4))
     for x in (q, k, v):
         x.requires_grad_(True)
-    mask = torch.full((t, t), -math.inf, dtype=dtype).triu(1)
-    times = []
+    attend, times = faster_attention((b, h, t, d), dtype), []
     for _ in range(args.steps + args.warmup):
         start = time.perf_counter()
-        out = torch.softmax(q @ k.transpose(-2, -1) * (1 / math.sqrt(d)) + mask, -1) @ v
-        out.backward(grad)
+        attend(q, k, v).backward(grad)
         times.append(time.perf_counter() - start)
         for x in (q, k, v):
             x.grad = None
     return {"system": "pytorch " + torch.__version__, "what": "attention", "dtype": args.dtype, "threads": args.threads,
-            "ms": round(statistics.median(times[args.warmup:]) * 1e3, 3)}
+            "attention": attend.__name__, "ms": round(statistics.median(times[args.warmup:]) * 1e3, 3)}
 
 
 def generate(args):
