@@ -3,7 +3,7 @@ sondeplugin_LTLIBRARIES += \
   %D%/norm/bhyt.la %D%/norm/bhyt_star.la %D%/norm/dyt.la %D%/norm/layernorm.la %D%/norm/rmsnorm.la \
   %D%/attention/causal.la \
   %D%/ffn/gelu.la %D%/ffn/swiglu.la \
-  %D%/optimizer/adamw.la %D%/optimizer/muon.la %D%/optimizer/sgd.la
+  %D%/optimizer/adamw.la %D%/optimizer/lion.la %D%/optimizer/muon.la %D%/optimizer/sgd.la
 
 %C%_norm_bhyt_la_SOURCES = %D%/norm/bhyt.c %D%/norm/bhyt_ops.h %D%/norm/gain.h %D%/norm/tanh_rows.h
 %C%_norm_bhyt_la_CPPFLAGS = $(MODCPPFLAGS)
@@ -32,6 +32,9 @@ sondeplugin_LTLIBRARIES += \
 %C%_optimizer_adamw_la_SOURCES = %D%/optimizer/adamw.c
 %C%_optimizer_adamw_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_optimizer_adamw_la_LDFLAGS = $(MODFLAGS)
+%C%_optimizer_lion_la_SOURCES = %D%/optimizer/lion.c
+%C%_optimizer_lion_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_optimizer_lion_la_LDFLAGS = $(MODFLAGS)
 %C%_optimizer_muon_la_SOURCES = %D%/optimizer/muon.c
 %C%_optimizer_muon_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_optimizer_muon_la_LDFLAGS = $(MODFLAGS)

@@ -54,7 +54,10 @@ static sonde_schedule read_schedule(lua_State *L, int t) {
   s.min_ratio = sonde_lua_field_number(L, t, "min_lr", 0.1);
   s.steps = sonde_lua_field_int(L, t, "steps", 0);
   s.warmup = sonde_lua_field_int(L, t, "warmup", 0);
+  s.warmup_from = sonde_lua_field_number(L, t, "warmup_from", 0);
   s.decay = sonde_lua_field_int(L, t, "decay", 0);
+  s.cycles = sonde_lua_field_int(L, t, "cycles", 1);
+  s.growth = sonde_lua_field_number(L, t, "cycle_growth", 1);
   return s;
 }
 
@@ -332,7 +335,8 @@ static int trainer_profile(lua_State *L) {
   return 1;
 }
 
-/* core.learning_rate(opts, step) -> the rate of an update by schedule, lr, min_lr, steps, warmup and decay */
+/* core.learning_rate(opts, step) -> the rate of an update by schedule, lr, min_lr, steps, warmup, warmup_from, decay, cycles and
+ * cycle_growth */
 static int core_learning_rate(lua_State *L) {
   int64_t step = sonde_lua_integer(L, 2, INT64_MIN, INT64_MAX);
   sonde_lua_options(L, 1);

@@ -152,7 +152,7 @@ static void optimizers_give_pytorchs_weights(void **state) {
   (void)state;
   size_t k;
   json_t *c;
-  assert_true(json_array_size(json_object_get(reference, "optimizers")) >= 18);
+  assert_true(json_array_size(json_object_get(reference, "optimizers")) >= 22);
   json_array_foreach(json_object_get(reference, "optimizers"), k, c) one_optimizer(c);
 }
 

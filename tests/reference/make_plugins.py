@@ -113,6 +113,24 @@ for decay in (0.0, 0.1):
     optimizer("sgd", {"nesterov": True, "momentum": 0.8}, decay, lambda p, lr, d: torch.optim.SGD(p, lr, 0.8, weight_decay=d, nesterov=True))
 
 
+class Lion:
+    """Chen et al. (2023), algorithm 2, with the published code's order of operations: decay, step, then the mean."""
+
+    def __init__(self, w, lr, decay, beta1=0.9, beta2=0.99):
+        self.w, self.lr, self.decay, self.beta1, self.beta2, self.mean = w, lr, decay, beta1, beta2, torch.zeros_like(w)
+
+    @torch.no_grad()
+    def step(self):
+        self.w.mul_(1 - self.lr * self.decay)
+        self.w.sub_(self.lr * torch.sign(self.beta1 * self.mean + (1 - self.beta1) * self.w.grad))
+        self.mean.mul_(self.beta2).add_((1 - self.beta2) * self.w.grad)
+
+
+for decay in (0.0, 0.1):
+    optimizer("lion", {}, decay, lambda p, lr, d: Lion(p[0], lr, d))
+    optimizer("lion", {"beta1": 0.2, "beta2": 0.5}, decay, lambda p, lr, d: Lion(p[0], lr, d, 0.2, 0.5), (3, 4), "ffn_in")
+
+
 class Muon:
     """Keller Jordan's update of a matrix (github.com/KellerJordan/Muon, muon_update), in f64 and with the step's length as Sonde says
     it: "shape" is the author's, "rms" that of Liu et al. (2025)."""

@@ -135,7 +135,7 @@ static inline void tiny_make(tiny *m, int threads, int64_t batch) {
       .seed = 5,
       .optimizer = sonde_entry_optimizer(e, &err),
       .optimizer_values = m->values,
-      .schedule = {SONDE_SCHEDULE_COSINE, 1e-2, 0.1, 20, 4, 0},
+      .schedule = {.kind = SONDE_SCHEDULE_COSINE, .lr = 1e-2, .min_ratio = 0.1, .steps = 20, .warmup = 4},
       .accumulate = 1,
       .weight_decay = 0.1,
       .clip = 1.0,
