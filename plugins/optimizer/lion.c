@@ -5,7 +5,7 @@
 enum { BETA1, BETA2 };
 
 static const sonde_option options[] = {
-    [BETA1] = {"beta1", 'f', "0.9", 0, 0.99999, NULL, "share of the mean in what the sign is taken of; the rest is the gradient"},
+    [BETA1] = {"beta1", 'f', "0.9", 0, 0.99999, NULL, "share of the mean in what the sign is of; the rest is the gradient"},
     [BETA2] = {"beta2", 'f', "0.99", 0, 0.99999, NULL, "decay rate of the mean of the gradients"},
 };
 
@@ -32,7 +32,8 @@ static void update(const sonde_update *u, const sonde_value *opt) {
 }
 
 static const char *const state_names[] = {"exp_avg"};
-static const sonde_optimizer functions = {.size = sizeof functions, .states = 1, .state_names = state_names, .update = update};
+static const sonde_optimizer functions = {
+    .size = sizeof functions, .states = 1, .state_names = state_names, .update = update};
 
 static const sonde_plugin plugin = {
     .abi_major = SONDE_ABI_MAJOR,

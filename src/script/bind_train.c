@@ -88,7 +88,8 @@ static sonde_trainer_opts read_opts(lua_State *L, int t) {
   o.blocks = (int32_t)sonde_lua_field_integer(L, t, "blocks", 0, 0, 1 << 20);
   o.accumulate = (int32_t)sonde_lua_field_integer(L, t, "accumulate", 1, 1, INT32_MAX);
   o.weight_decay = sonde_lua_field_number(L, t, "weight_decay", 0);
-  o.decay_all = sonde_lua_field_bool(L, t, "decay_all", 0);
+  o.decay_embeddings = sonde_lua_field_bool(L, t, "decay_embeddings", 0);
+  o.decay_gains = sonde_lua_field_bool(L, t, "decay_gains", 0);
   o.clip = sonde_lua_field_number(L, t, "clip", 0);
   o.loss_bound = sonde_lua_field_number(L, t, "loss_bound", 0);
   o.memory_budget = sonde_lua_field_int(L, t, "memory_budget", 0);
@@ -335,8 +336,8 @@ static int trainer_profile(lua_State *L) {
   return 1;
 }
 
-/* core.learning_rate(opts, step) -> the rate of an update by schedule, lr, min_lr, steps, warmup, warmup_from, decay, cycles and
- * cycle_growth */
+/* core.learning_rate(opts, step) -> the rate of an update by schedule, lr, min_lr, steps, warmup, warmup_from, decay,
+ * cycles and cycle_growth */
 static int core_learning_rate(lua_State *L) {
   int64_t step = sonde_lua_integer(L, 2, INT64_MIN, INT64_MAX);
   sonde_lua_options(L, 1);

@@ -39,8 +39,13 @@ struct sonde_optim {
   int64_t step;
 };
 
-static int is_decayed(int role) {
-  return role != SONDE_ROLE_EMBED && role != SONDE_ROLE_GAIN && role != SONDE_ROLE_BIAS;
+static int is_decayed(const sonde_optim_opts *o, int role) {
+  switch (role) {
+    case SONDE_ROLE_EMBED: return o->decay_embeddings;
+    case SONDE_ROLE_GAIN:
+    case SONDE_ROLE_BIAS: return o->decay_gains;
+    default: return 1;
+  }
 }
 
 static int make_states(sonde_optim *o, slot *s, sonde_error *err) {
@@ -62,7 +67,7 @@ static int make_slot(sonde_optim *o, int64_t i, sonde_error *err) {
   s->is = (sonde_parameter){sizeof s->is, p->role, p->name, shape};
   s->weight = sonde_tensor_data(p->value);
   s->block = p->block;
-  s->decayed = o->opts.decay_all || is_decayed(p->role);
+  s->decayed = is_decayed(&o->opts, p->role);
   s->factors = o->opts.factors ? o->opts.factors[i] : (sonde_factors){1, 1};
   if (p->role == SONDE_ROLE_BUFFER || (o->opts.frozen && o->opts.frozen[i])) return SONDE_OK;
   if (!(s->grad = sonde_tensor_new(&shape, err))) return sonde_wrap(err, "gradient of %s", p->name);

@@ -14,8 +14,9 @@ typedef struct sonde_factors { double lr, weight_decay; } sonde_factors;   /* of
 typedef struct sonde_optim_opts {
   const sonde_optimizer *functions;   /* borrowed; stays while the driver lives */
   const sonde_value *values;          /* options in the order of the plugin's schema; borrowed likewise */
-  double weight_decay;                /* of matrices; gains, biases and embeddings have 0 ... */
-  int32_t decay_all;                  /* ... unless this is 1 */
+  double weight_decay;                /* of matrices ... */
+  int32_t decay_embeddings;           /* ... of parameters of role EMBED too if 1, else they have 0 ... */
+  int32_t decay_gains;                /* ... and so of the roles GAIN and BIAS */
   double clip;                        /* bound of the global gradient norm; 0: none */
   int32_t blocks;                     /* blocks of the model, for the norms per block */
   const uint8_t *frozen;              /* [parameters] 1: keeps its values; NULL: none does. Only read by _new */

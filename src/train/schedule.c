@@ -15,8 +15,8 @@ int sonde_schedule_kind_of(const char *name, int32_t *kind, sonde_error *err) {
     }
   const char *near = sonde_nearest(name, kind_names, N_KINDS);
   if (near) return sonde_fail(err, SONDE_EINVAL, "unknown schedule '%s'; did you mean '%s'?", name, near);
-  return sonde_fail(err, SONDE_EINVAL, "unknown schedule '%s'; choose constant, cosine, wsd, linear, inverse_sqrt or cosine_restarts",
-                    name);
+  return sonde_fail(err, SONDE_EINVAL,
+                    "unknown schedule '%s'; choose constant, cosine, wsd, linear, inverse_sqrt or cosine_restarts", name);
 }
 
 int sonde_schedule_check(const sonde_schedule *s, sonde_error *err) {
@@ -41,7 +41,8 @@ int sonde_schedule_check(const sonde_schedule *s, sonde_error *err) {
     return sonde_fail(err, SONDE_EINVAL, "decay of %lld steps does not fit a run of %lld with a warmup of %lld",
                       (long long)s->decay, (long long)s->steps, (long long)s->warmup);
   if (s->kind == SONDE_SCHEDULE_COSINE_RESTARTS && (s->cycles < 1 || s->cycles > SONDE_SCHEDULE_CYCLES))
-    return sonde_fail(err, SONDE_EINVAL, "cycles must be from 1 to %d, not %lld", SONDE_SCHEDULE_CYCLES, (long long)s->cycles);
+    return sonde_fail(err, SONDE_EINVAL, "cycles must be from 1 to %d, not %lld", SONDE_SCHEDULE_CYCLES,
+                      (long long)s->cycles);
   if (s->kind == SONDE_SCHEDULE_COSINE_RESTARTS && !(s->growth >= 1 && isfinite(pow(s->growth, (double)s->cycles))))
     return sonde_fail(err, SONDE_EINVAL, "cycle_growth must be at least 1 and small enough for %lld cycles, not %g",
                       (long long)s->cycles, s->growth);
@@ -50,13 +51,16 @@ int sonde_schedule_check(const sonde_schedule *s, sonde_error *err) {
 
 static double cosine(double from, double to, double t) { return to + (from - to) * 0.5 * (1.0 + cos(M_PI * t)); }
 
-/* Where in its cycle update `at` of `all` is, 0..1. Cycle i takes growth^i of sum(growth^j) parts; the products are exact
- * for whole growths, so a cycle of whole updates ends where it should. */
+/* Where in its cycle update `at` of `all` is, 0..1. Cycle i takes growth^i of sum(growth^j) parts; the products are
+ * exact for whole growths, so a cycle of whole updates ends where it should. */
 static double place_in_cycle(const sonde_schedule *s, double at, double all) {
   double parts = 0, length = 1, before = 0;
   for (int64_t i = 0; i < s->cycles; i++, length *= s->growth) parts += length;
   length = 1;
-  for (int64_t i = 1; i < s->cycles && at * parts >= all * (before + length); i++, length *= s->growth) before += length;
+  for (int64_t i = 1; i < s->cycles && at * parts >= all * (before + length); i++) {
+    before += length;
+    length *= s->growth;
+  }
   return (at * parts - all * before) / (all * length);
 }
 
@@ -67,7 +71,8 @@ double sonde_schedule_lr(const sonde_schedule *s, int64_t step) {
     return from + (s->lr - from) * (double)step / (double)s->warmup;
   }
   const double floor = s->lr * s->min_ratio, at = (double)(step - s->warmup), all = (double)(s->steps - s->warmup);
-  if (s->kind == SONDE_SCHEDULE_INVERSE_SQRT) return fmax(floor, s->lr * sqrt(fmax(1, (double)s->warmup) / (double)step));
+  if (s->kind == SONDE_SCHEDULE_INVERSE_SQRT)
+    return fmax(floor, s->lr * sqrt(fmax(1, (double)s->warmup) / (double)step));
   if (all == 0) return s->lr;
   switch (s->kind) {
     case SONDE_SCHEDULE_COSINE: return cosine(s->lr, floor, at / all);

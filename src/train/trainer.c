@@ -180,8 +180,10 @@ static int make_tree(sonde_trainer *t, const parts *p, sonde_error *err) {
 static int make(sonde_trainer *t, sonde_error *err) {
   parts p = {0};
   const sonde_trainer_opts *o = &t->opts;
-  sonde_optim_opts oo = {o->optimizer, o->optimizer_values, o->weight_decay, o->decay_all, o->clip, o->blocks,
-                         o->frozen, o->factors};
+  sonde_optim_opts oo = {
+      .functions = o->optimizer, .values = o->optimizer_values, .weight_decay = o->weight_decay,
+      .decay_embeddings = o->decay_embeddings, .decay_gains = o->decay_gains, .clip = o->clip, .blocks = o->blocks,
+      .frozen = o->frozen, .factors = o->factors};
   if (!(t->optim = sonde_optim_new(o->params, t->ctx->pool, &oo, err))) return err->code;
   int code = parts_alloc(&p, t, err);
   if (!code) code = make_tree(t, &p, err);

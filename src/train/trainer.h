@@ -30,7 +30,7 @@ typedef struct sonde_trainer_opts {
   sonde_schedule schedule;             /* schedule.steps: how many updates there are */
   int32_t accumulate;                  /* micro-batches an update, >= 1; their sums are trees (tree.h) */
   double weight_decay, clip;           /* clip 0: none */
-  int32_t decay_all;                   /* 1: gains, biases and embeddings are decayed too */
+  int32_t decay_embeddings, decay_gains;   /* as in sonde_optim_opts */
   double loss_bound;                   /* a mean loss over this has diverged; 0: only NaN and infinity have */
   int64_t memory_budget;               /* bytes for weights, gradients, states and arena; 0: no bound */
   int32_t recompute, compute;          /* as in sonde_plan_opts */

@@ -128,7 +128,8 @@ class Lion:
 
 for decay in (0.0, 0.1):
     optimizer("lion", {}, decay, lambda p, lr, d: Lion(p[0], lr, d))
-    optimizer("lion", {"beta1": 0.2, "beta2": 0.5}, decay, lambda p, lr, d: Lion(p[0], lr, d, 0.2, 0.5), (3, 4), "ffn_in")
+    optimizer("lion", {"beta1": 0.2, "beta2": 0.5}, decay, lambda p, lr, d: Lion(p[0], lr, d, 0.2, 0.5), (3, 4),
+              "ffn_in")
 
 
 class Muon:

@@ -32,7 +32,7 @@ static void add(fixture *f, const char *name, int64_t n, int role, int block) {
 }
 
 /* Five parameters of several sizes, the weights all 1, over two blocks. */
-static fixture make(int threads, double weight_decay, int decay_all, double clip) {
+static fixture make_with(int threads, const sonde_optim_opts *opts) {
   sonde_error err = {0};
   fixture f = {sonde_params_new(1, &err), sonde_pool_new(threads, &err), NULL};
   add(&f, "embed", 40000, SONDE_ROLE_EMBED, -1);
@@ -44,10 +44,16 @@ static fixture make(int threads, double weight_decay, int decay_all, double clip
     sonde_tensor *w = sonde_params_at(f.params, i)->value;
     for (int64_t k = 0; k < w->bytes / 4; k++) ((float *)w->data)[k] = 1;
   }
-  sonde_optim_opts o = {&sgd_functions, NULL, weight_decay, decay_all, clip, 2, NULL, NULL};
+  sonde_optim_opts o = *opts;
+  o.functions = &sgd_functions;
+  o.blocks = 2;
   f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
   assert_non_null(f.optim);
   return f;
+}
+
+static fixture make(int threads, double weight_decay, double clip) {
+  return make_with(threads, &(sonde_optim_opts){.weight_decay = weight_decay, .clip = clip});
 }
 
 static void drop(fixture *f) {
@@ -67,7 +73,7 @@ static void random_grads(fixture *f) {
 
 static void norms_are_those_of_the_formula(void **state) {
   (void)state;
-  fixture f = make(2, 0, 0, 0);
+  fixture f = make(2, 0, 0);
   for (int64_t k = 0; k < 40000; k++) grad(&f, 0)[k] = 0.5f;      /* 40000 / 4 = 10000 */
   grad(&f, 1)[70000] = 30;                                       /* the last of a ragged tile */
   grad(&f, 2)[0] = 40;
@@ -81,7 +87,7 @@ static void norms_are_those_of_the_formula(void **state) {
 
 static void tiny_and_huge_gradients_keep_their_norm(void **state) {
   (void)state;
-  fixture f = make(1, 0, 0, 0);
+  fixture f = make(1, 0, 0);
   grad(&f, 2)[0] = 3e-30f;
   assert_true(fabs(sonde_optim_norm(f.optim, 1).block[0] / 3e-30 - 1) < 1e-6);
   grad(&f, 2)[0] = 3e30f;
@@ -93,7 +99,7 @@ static void tiny_and_huge_gradients_keep_their_norm(void **state) {
 
 static void clipping_scales_to_the_bound_and_no_further(void **state) {
   (void)state;
-  fixture f = make(2, 0, 0, 2.0);
+  fixture f = make(2, 0, 2.0);
   grad(&f, 1)[5] = 30;
   grad(&f, 3)[6] = 40;                                           /* norm 50, times 0.1 is 5: clipped to 2 */
   sonde_optim_norm(f.optim, 0.1);
@@ -108,16 +114,17 @@ static void clipping_scales_to_the_bound_and_no_further(void **state) {
   drop(&f);
 }
 
-static void gains_biases_and_embeddings_are_not_decayed(void **state) {
+static void embeddings_and_gains_are_decayed_where_it_says_so(void **state) {
   (void)state;
-  const int decayed[2][5] = {{0, 1, 0, 1, 0}, {1, 1, 1, 1, 1}};
-  for (int all = 0; all < 2; all++) {
-    fixture f = make(2, 0.5, all, 0);
+  const int decayed[4][5] = {{0, 1, 0, 1, 0}, {1, 1, 0, 1, 0}, {0, 1, 1, 1, 1}, {1, 1, 1, 1, 1}};
+  for (int k = 0; k < 4; k++) {
+    const sonde_optim_opts o = {.weight_decay = 0.5, .decay_embeddings = k & 1, .decay_gains = k >> 1};
+    fixture f = make_with(2, &o);
     sonde_optim_norm(f.optim, 1);
     sonde_optim_update(f.optim, 1, 0.1, 1);
     for (int64_t i = 0; i < 5; i++) {
-      assert_int_equal(sonde_optim_decayed(f.optim, i), decayed[all][i]);
-      assert_true(weight(&f, i)[0] == (decayed[all][i] ? 0.95f : 1.0f));
+      assert_int_equal(sonde_optim_decayed(f.optim, i), decayed[k][i]);
+      assert_true(weight(&f, i)[0] == (decayed[k][i] ? 0.95f : 1.0f));
     }
     drop(&f);
   }
@@ -125,13 +132,13 @@ static void gains_biases_and_embeddings_are_not_decayed(void **state) {
 
 static void buffers_are_left_alone(void **state) {
   (void)state;
-  fixture f = make(2, 0.5, 1, 0);
+  fixture f = make(2, 0.5, 0);
   sonde_error err = {0};
   sonde_optim_free(f.optim);
   add(&f, "buffer", 20000, SONDE_ROLE_BUFFER, 0);
   float *buffer = sonde_tensor_data(sonde_params_find(f.params, "buffer")->value);
   for (int k = 0; k < 20000; k++) buffer[k] = 3;
-  sonde_optim_opts o = {&sgd_functions, NULL, 0.5, 1, 0, 2, NULL, NULL};
+  sonde_optim_opts o = {.functions = &sgd_functions, .weight_decay = 0.5, .decay_embeddings = 1, .blocks = 2};
   f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
   assert_null(sonde_optim_grad(f.optim, 5));
   assert_null(sonde_optim_state(f.optim, 5, 0));
@@ -144,12 +151,13 @@ static void buffers_are_left_alone(void **state) {
 
 static void frozen_parameters_are_left_alone_and_do_not_count(void **state) {
   (void)state;
-  fixture f = make(2, 0.5, 1, 0);
+  fixture f = make(2, 0.5, 0);
   sonde_error err = {0};
   const uint8_t frozen[5] = {1, 0, 0, 1, 0};
   int64_t all = sonde_optim_bytes(f.optim);
   sonde_optim_free(f.optim);
-  sonde_optim_opts o = {&sgd_functions, NULL, 0.5, 1, 0, 2, frozen, NULL};
+  sonde_optim_opts o = {
+      .functions = &sgd_functions, .weight_decay = 0.5, .decay_gains = 1, .blocks = 2, .frozen = frozen};
   f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
   assert_int_equal(all - sonde_optim_bytes(f.optim), 2 * 4 * (40000 + 16384));
   assert_null(sonde_optim_grad(f.optim, 0));
@@ -164,7 +172,7 @@ static void frozen_parameters_are_left_alone_and_do_not_count(void **state) {
 
 static void bits_do_not_depend_on_the_threads(void **state) {
   (void)state;
-  fixture one = make(1, 0.1, 0, 1.0), four = make(4, 0.1, 0, 1.0);
+  fixture one = make(1, 0.1, 1.0), four = make(4, 0.1, 1.0);
   random_grads(&one);
   random_grads(&four);
   for (int step = 1; step <= 3; step++) {
@@ -182,12 +190,12 @@ static void bits_do_not_depend_on_the_threads(void **state) {
 /* Factors of the learning rate and of the decay that a parameter has. */
 static void group_factors_multiply(void **state) {
   (void)state;
-  fixture f = make(2, 0.5, 0, 0);
+  fixture f = make(2, 0.5, 0);
   sonde_error err = {0};
   const sonde_factors factors[5] = {{1, 7}, {0.5, 1}, {2, 1}, {1, 0}, {0, 1}};
   const float after[5] = {1, 0.975f, 1, 1, 1};                    /* without a gradient: decay alone */
   sonde_optim_free(f.optim);
-  sonde_optim_opts o = {&sgd_functions, NULL, 0.5, 0, 0, 2, NULL, factors};
+  sonde_optim_opts o = {.functions = &sgd_functions, .weight_decay = 0.5, .blocks = 2, .factors = factors};
   f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
   sonde_optim_norm(f.optim, 1);
   sonde_optim_update(f.optim, 1, 0.1, 1);
@@ -241,7 +249,7 @@ static void a_parameter_comes_whole_where_it_is_asked_for(void **state) {
     sonde_shape shape = sonde_shape_make(SONDE_F32, 2, dim);
     assert_non_null(sonde_params_need(f.params, "m.weight", &shape, SONDE_ROLE_FFN_IN, (sonde_init){SONDE_INIT_FILL, 1, 0}, 0, &err));
     add(&f, "m.gain", 40000, SONDE_ROLE_GAIN, 0);
-    sonde_optim_opts o = {&rows, NULL, 0, 0, 0, 1, NULL, NULL};
+    sonde_optim_opts o = {.functions = &rows, .blocks = 1};
     assert_non_null(f.optim = sonde_optim_new(f.params, f.pool, &o, &err));
     assert_true(sonde_optim_bytes(f.optim) == 4 * (ROWS * COLUMNS + 40000) + 4 * (ROWS + ROWS * COLUMNS) + threads * 1216);
     for (int64_t k = 0; k < ROWS * COLUMNS; k++) grad(&f, 0)[k] = (float)(k / COLUMNS);
@@ -263,7 +271,7 @@ static void a_tiled_parameter_has_states_of_its_shape(void **state) {
   const int64_t dim[2] = {ROWS, COLUMNS};
   sonde_shape shape = sonde_shape_make(SONDE_F32, 2, dim);
   assert_non_null(sonde_params_need(f.params, "m.weight", &shape, SONDE_ROLE_FFN_IN, (sonde_init){SONDE_INIT_FILL, 1, 0}, 0, &err));
-  sonde_optim_opts o = {&rows, NULL, 0, 0, 0, 1, NULL, NULL};
+  sonde_optim_opts o = {.functions = &rows, .blocks = 1};
   assert_null(sonde_optim_new(f.params, f.pool, &o, &err));
   assert_non_null(strstr(err.text, "gives state 'rows' of m.weight another shape"));
   drop(&f);
@@ -276,9 +284,9 @@ static void an_older_optimizer_still_works(void **state) {
   old.size = offsetof(sonde_optimizer, whole);
   memset((char *)&old + old.size, 0xff, sizeof old - old.size);
   sonde_error err = {0};
-  fixture f = make(1, 0, 0, 0);
+  fixture f = make(1, 0, 0);
   sonde_optim_free(f.optim);
-  sonde_optim_opts o = {&old, NULL, 0, 0, 0, 2, NULL, NULL};
+  sonde_optim_opts o = {.functions = &old, .blocks = 2};
   assert_non_null(f.optim = sonde_optim_new(f.params, f.pool, &o, &err));
   grad(&f, 2)[0] = 1;
   sonde_optim_update(f.optim, 1, 0.5, 1);
@@ -291,7 +299,7 @@ int main(void) {
       cmocka_unit_test(norms_are_those_of_the_formula),
       cmocka_unit_test(tiny_and_huge_gradients_keep_their_norm),
       cmocka_unit_test(clipping_scales_to_the_bound_and_no_further),
-      cmocka_unit_test(gains_biases_and_embeddings_are_not_decayed),
+      cmocka_unit_test(embeddings_and_gains_are_decayed_where_it_says_so),
       cmocka_unit_test(buffers_are_left_alone),
       cmocka_unit_test(frozen_parameters_are_left_alone_and_do_not_count),
       cmocka_unit_test(bits_do_not_depend_on_the_threads),

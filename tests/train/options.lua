@@ -60,6 +60,56 @@ function TestResolve:test_fractions_of_the_run()
   lu.assertNil(train.resolve(model(), { steps = 200 }).decay)
 end
 
+function TestResolve:test_schedules_and_their_options()
+  local o = train.resolve(model(), { steps = 100, schedule = "cosine_restarts", warmup = 20, min_lr = 0.25, lr = 1 })
+  lu.assertEquals({ o.cycles, o.cycle_growth }, { 4, 1 })
+  lu.assertEquals(core.learning_rate(o, 20), 1)
+  lu.assertAlmostEquals(core.learning_rate(o, 30), 0.625, 1e-12)
+  lu.assertEquals(core.learning_rate(o, 40), 1)
+  lu.assertEquals(core.learning_rate(o, 100), 0.25)
+  o = train.resolve(model(), { steps = 100, schedule = "linear", warmup = 20, warmup_from = 0.5, min_lr = 0, lr = 1 })
+  lu.assertEquals(core.learning_rate(o, 10), 0.75)
+  lu.assertEquals({ core.learning_rate(o, 60), core.learning_rate(o, 100) }, { 0.5, 0 })
+  o = train.resolve(model(), { steps = 100, schedule = "inverse_sqrt", warmup = 4, lr = 1 })
+  lu.assertEquals(core.learning_rate(o, 16), 0.5)
+  lu.assertNil(train.resolve(model(), { steps = 100 }).cycles)
+  for key, value in pairs { cycles = 2, cycle_growth = 2 } do
+    assert_fails("option '" .. key .. "' of train has no effect: the schedule is 'cosine'", train.resolve, model(),
+      { steps = 9, [key] = value })
+  end
+  assert_fails("option 'warmup_from' of train must be between 0 and 1", train.resolve, model(),
+    { steps = 9, warmup_from = 2 })
+  assert_fails("option 'cycle_growth' of train must be between 1", train.resolve, model(),
+    { steps = 9, schedule = "cosine_restarts", cycle_growth = 0.5 })
+  assert_fails("did you mean 'inverse_sqrt'?", train.resolve, model(), { steps = 9, schedule = "inverse_sqr" })
+end
+
+-- What is decayed has smaller weights after training by little but decay: the rate is small, the decay large.
+function TestResolve:test_what_is_decayed()
+  local function decayed(tie, options)
+    local m = sonde.transformer { vocab = 50, width = 16, depth = 1, heads = 2, context = 8, seed = 4, tie = tie }:init()
+    local start = {}
+    for _, param in ipairs(m:params():list()) do start[param.name] = m:params():find(param.name):values() end
+    local values = {}
+    for i = 1, 400 do values[i] = i * i % 50 end
+    local o = { steps = 1, batch = 2, progress = false, lr = 1e-6, weight_decay = 5e5, schedule = "constant", warmup = 0,
+      eval_every = 0 }
+    for key, value in pairs(options) do o[key] = value end
+    sonde.train(m, { vocab = 50, handle = sonde.tensor("i32", { #values }, values), spec = "made", hash = "made" }, o)
+    local function halved(name)
+      return math.abs(m:params():find(name):get(1) / start[name][1] - 0.5) < 0.01
+    end
+    lu.assertTrue(halved "model.layers.0.mlp.up_proj.weight")
+    if not tie then lu.assertTrue(halved "lm_head.weight") end
+    return { halved "model.embed_tokens.weight", halved "model.norm.weight" }
+  end
+  lu.assertEquals(decayed(false, {}), { false, false })
+  lu.assertEquals(decayed(true, {}), { true, false })
+  lu.assertEquals(decayed(true, { decay_embeddings = false }), { false, false })
+  lu.assertEquals(decayed(false, { decay_embeddings = true }), { true, false })
+  lu.assertEquals(decayed(false, { decay_gains = true }), { false, true })
+end
+
 function TestResolve:test_how_often_follows_from_the_steps()
   local o = train.resolve(model(), { steps = 1000 })
   lu.assertEquals({ o.eval_every, o.log_every, o.probe_every, o.checkpoint_every }, { 200, 5, 50, 100 })
@@ -130,7 +180,7 @@ end
 
 -- With any optimizer: a rate of 0 keeps parameters, one of 1 changes no bit, and the rest of the model moves.
 function TestGroups:test_rates_reach_every_optimizer()
-  for _, optimizer in ipairs { "adamw", "sgd", "muon" } do
+  for _, optimizer in ipairs { "adamw", "lion", "sgd", "muon" } do
     local plain = trained { optimizer = optimizer, lr = 1e-3 }.state_sha256
     lu.assertEquals(trained { optimizer = optimizer, lr = 1e-3, groups = { { match = "*" } } }.state_sha256, plain)
     lu.assertEquals(trained { optimizer = optimizer, lr = 4e-3, groups = { { match = "*", lr = 0.25, weight_decay = 4 } },

@@ -79,8 +79,8 @@ static void inverse_sqrt_falls_with_the_root_of_the_step(void **state) {
 
 static void restarts_begin_at_the_peak_again(void **state) {
   (void)state;
-  sonde_schedule s = {.kind = SONDE_SCHEDULE_COSINE_RESTARTS, .lr = 1, .min_ratio = 0.2, .steps = 70, .warmup = 10, .cycles = 3,
-                      .growth = 1};
+  sonde_schedule s = {.kind = SONDE_SCHEDULE_COSINE_RESTARTS, .lr = 1, .min_ratio = 0.2, .steps = 70, .warmup = 10,
+                      .cycles = 3, .growth = 1};
   for (int cycle = 0; cycle < 3; cycle++) {   /* 20 updates each */
     near(sonde_schedule_lr(&s, 10 + 20 * cycle), 1);
     near(sonde_schedule_lr(&s, 15 + 20 * cycle), 0.2 + 0.8 * (1 + M_SQRT1_2) / 2);
@@ -109,7 +109,8 @@ static void every_kind_warms_up_and_ends_within_its_bounds(void **state) {
                               SONDE_SCHEDULE_INVERSE_SQRT, SONDE_SCHEDULE_COSINE_RESTARTS};
   for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
     for (int64_t warmup = 0; warmup <= 30; warmup += 15) {
-      sonde_schedule s = {.kind = kinds[k], .lr = 1, .min_ratio = 0.1, .steps = 30, .warmup = warmup, .cycles = 4, .growth = 1.5};
+      sonde_schedule s = {.kind = kinds[k], .lr = 1, .min_ratio = 0.1, .steps = 30, .warmup = warmup, .cycles = 4,
+                          .growth = 1.5};
       sonde_error err = {0};
       assert_int_equal(sonde_schedule_check(&s, &err), SONDE_OK);
       for (int64_t step = 1; step <= s.steps; step++) {
@@ -134,7 +135,8 @@ static void names_are_found_or_the_nearest_is_named(void **state) {
 
 static void what_does_not_fit_is_refused_by_name(void **state) {
   (void)state;
-  const sonde_schedule good = {.kind = SONDE_SCHEDULE_COSINE_RESTARTS, .lr = 1, .steps = 10, .warmup = 5, .cycles = 2, .growth = 1};
+  const sonde_schedule good = {.kind = SONDE_SCHEDULE_COSINE_RESTARTS, .lr = 1, .steps = 10, .warmup = 5, .cycles = 2,
+                               .growth = 1};
   enum { CASES = 12 };
   sonde_schedule bad[CASES];
   const char *const names[CASES] = {"lr",          "lr",          "min_lr", "steps",  "warmup",       "decay",

@@ -29,18 +29,27 @@ train.schema = {
   { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a sequence T; default: the model's context" },
   { name = "accumulate", type = "integer", min = 1, max = 1048576, preset = 1, doc = "micro-batches of an update" },
   { name = "lr", type = "number", min = 0, preset = 1e-3, doc = "peak learning rate" },
-  { name = "schedule", type = "string|function|list", preset = "cosine", choices = { "constant", "cosine", "wsd" },
+  { name = "schedule", type = "string|function|list", preset = "cosine",
+    choices = { "constant", "cosine", "wsd", "linear", "inverse_sqrt", "cosine_restarts" },
     of = { name = "point", type = "list", of = { name = "number", type = "number", doc = "" }, doc = "{update, rate over lr}" },
     doc = "course of the rate; or a function of update and updates that gives the rate over lr; or points {update, rate over lr}" },
   { name = "warmup", type = "number", min = 0, preset = 0.05, doc = "updates of linear warm-up; below 1: a fraction of all" },
-  { name = "min_lr", type = "number", min = 0, max = 1, preset = 0.1, doc = "last rate as a fraction of lr" },
+  { name = "warmup_from", type = "number", min = 0, max = 1,
+    doc = "rate that the warm-up begins from, as a fraction of lr; default: 0" },
+  { name = "min_lr", type = "number", min = 0, max = 1, preset = 0.1,
+    doc = "last rate as a fraction of lr; the lowest of inverse_sqrt" },
   { name = "decay", type = "number", min = 0, preset = 0.2, doc = "wsd: updates of the last phase; below 1: a fraction of all" },
+  { name = "cycles", type = "integer", min = 1, max = 1000, doc = "cosine_restarts: how many cosines; default: 4" },
+  { name = "cycle_growth", type = "number", min = 1, max = 1000,
+    doc = "cosine_restarts: length of a cycle over that of the one before; default: 1" },
   { name = "optimizer", type = "string|table", preset = "adamw", choices = optimizers, doc = "NAME or {NAME, option = value}" },
   { name = "beta1", type = "number", min = 0, max = 1, doc = "of the optimizer" },
   { name = "beta2", type = "number", min = 0, max = 1, doc = "of the optimizer" },
   { name = "eps", type = "number", min = 0, doc = "of the optimizer" },
   { name = "weight_decay", type = "number", min = 0, preset = 0.1, doc = "of matrices" },
-  { name = "decay_all", type = "boolean", preset = false, doc = "decay norm gains, biases and embeddings too" },
+  { name = "decay_embeddings", type = "boolean",
+    doc = "decay the embedding; default: where the head shares it (tie), as other heads are" },
+  { name = "decay_gains", type = "boolean", preset = false, doc = "decay the norms' gains, and biases" },
   { name = "groups", type = "list", doc = "{match or role =, lr =, weight_decay =}: factors of the rates of some parameters; the last that fits counts",
     of = { name = "group", type = "table", doc = "parameters, and factors of their rates", fields = {
       { name = "match", type = "string", doc = "a name, where * stands for any text" },
@@ -187,9 +196,15 @@ local function resolve_schedule(o, given, where)
   if type(o.schedule) == "string" then
     o.warmup = part("warmup", o.warmup, o.steps, o.steps, where)
     o.decay = o.schedule == "wsd" and part("decay", o.decay, o.steps, o.steps - o.warmup, where) or nil
+    if o.schedule == "cosine_restarts" then
+      o.cycles, o.cycle_growth = o.cycles or 4, o.cycle_growth or 1
+    elseif o.cycles or o.cycle_growth then
+      error(string.format("%soption '%s' of train has no effect: the schedule is '%s'; cosine_restarts has cycles", where(),
+        o.cycles and "cycles" or "cycle_growth", o.schedule), 0)
+    end
     return
   end
-  for _, key in ipairs { "warmup", "min_lr", "decay" } do
+  for _, key in ipairs { "warmup", "warmup_from", "min_lr", "decay", "cycles", "cycle_growth" } do
     if given[key] ~= nil then
       error(where() .. "option '" .. key .. "' of train has no effect: the schedule gives every update its rate", 0)
     end
@@ -210,6 +225,7 @@ function train.resolve(model, options, where)
   resolve_length(o, place)
   resolve_optimizer(o, place)
   resolve_schedule(o, options, place)
+  if o.decay_embeddings == nil then o.decay_embeddings = model.config.tie end
   o.loss_bound = o.loss_bound or 4 * math.log(math.max(2, model.config.vocab))
   o.memory_budget = machine.bytes(o.memory_budget, "memory_budget", place)
   o.eval_every = o.eval_every or math.ceil(o.steps / 5)
@@ -300,8 +316,8 @@ end
 
 -- Options that the trainer takes as they are.
 local passed_on = {
-  "steps", "context", "accumulate", "lr", "schedule", "warmup", "min_lr", "decay", "weight_decay", "decay_all", "clip",
-  "loss_bound", "dtype", "memory_budget", "recompute", "eval_tokens", "eval_every", "log_every", "probe_every",
+  "steps", "context", "accumulate", "lr", "schedule", "warmup", "warmup_from", "min_lr", "decay", "cycles",
+  "cycle_growth", "weight_decay", "decay_embeddings", "decay_gains", "clip", "loss_bound", "dtype", "memory_budget", "recompute", "eval_tokens", "eval_every", "log_every", "probe_every",
   "checkpoint_every", "patience",
 }
 
