@@ -1,4 +1,4 @@
-/* conformance.c - see conformance.h: which checks there are for each kind, in which order, and what a finding is. */
+/* conformance.c - see conformance.h: runs the checks of the plugin's kind, in their order, and collects the findings. */
 #include "config.h"
 #include "plugin/conformance.h"
 
@@ -6,34 +6,7 @@
 #include <string.h>
 
 #include "plugin/kit.h"
-#include "plugin/loader.h"
 #include "plugin/options.h"
-
-/* Once; at each place (of an optimizer: with each kind of parameter); there with other values of each option as well. */
-typedef enum extent { ONCE, PLACES, VARIANTS } extent;
-
-typedef struct named_check {
-  const char *name;
-  kit_check fn;
-  extent each;
-} named_check;
-
-/* From what everything else stands on to what needs the most. */
-static const named_check module_checks[] = {
-    {"schema", check_schema, ONCE},         {"build", check_build, ONCE},      {"run", check_run, VARIANTS},
-    {"shapes", check_shapes, ONCE},         {"effect", check_effect, ONCE},    {"options", check_options, ONCE},
-    {"gradient", check_gradient, VARIANTS}, {"causal", check_causal, VARIANTS}, {"batch", check_batch, VARIANTS},
-    {"threads", check_threads, VARIANTS},   {"reload", check_reload, ONCE},     {"guards", check_guards, VARIANTS},
-    {"bf16", check_bf16, VARIANTS},         {"leaks", check_leaks, ONCE},       {"nan", check_nan, VARIANTS},
-    {NULL, NULL, ONCE},
-};
-static const named_check optimizer_checks[] = {
-    {"schema", check_schema, ONCE},           {"run", check_update, VARIANTS},         {"descent", check_descent, PLACES},
-    {"options", check_options, ONCE},         {"rest", check_rest, VARIANTS},          {"scale", check_scale, VARIANTS},
-    {"decay", check_decay, VARIANTS},         {"tiles", check_tiles, VARIANTS},        {"reload", check_state, VARIANTS},
-    {"guards", check_update_guards, VARIANTS}, {"leaks", check_update_leaks, PLACES},  {"nan", check_update_nan, VARIANTS},
-    {NULL, NULL, ONCE},
-};
 
 #define FINDING(name, outcome)              \
   int name(kit *k, const char *fmt, ...) {   \
@@ -55,12 +28,12 @@ int kit_load(const kit *k, sonde_ctx *ctx, const sonde_entry **entry, sonde_erro
   return r ? sonde_registry_load(r, k->path, entry, err) : err->code;
 }
 
-/* The attention that stands before a norm's second place: the default one, wherever it is installed. */
+/* The attention in front of places behind one: the default, wherever it is installed. */
 static void find_attention(kit *k) {
   sonde_error ignored = {0};
   sonde_ctx *ctx = sonde_ctx_new(1, &ignored);
   sonde_registry *all = ctx ? sonde_registry_of(ctx, &ignored) : NULL;
-  const sonde_entry *e = all ? sonde_registry_find(all, "attention", "causal", &ignored) : NULL;
+  const sonde_entry *e = all ? sonde_registry_find(all, "attention", sonde_kind_find("attention")->preset, &ignored) : NULL;
   if (e) sonde_registry_load(k->registry, e->path, &k->attention, &ignored);
   sonde_ctx_free(ctx);
 }
@@ -72,7 +45,10 @@ int kit_open(kit *k, int threads, sonde_error *err) {
   if (!k->registry) return err->code;
   int rc = kit_load(k, k->ctx, &k->entry, err);
   if (rc) return rc;
-  if (!strcmp(k->entry->kind, "norm")) find_attention(k);
+  k->kind = sonde_kind_find(k->entry->kind);
+  int behind = 0;
+  for (int p = 0; p < k->kind->kit->places; p++) behind |= k->kind->kit->place[p].after;
+  if (behind) find_attention(k);
   json_t *given = kit_options(k, err);
   k->values = given ? sonde_entry_values(k->entry, given, err) : NULL;
   json_decref(given);
@@ -116,9 +92,9 @@ typedef struct finding {
 static void try_check(kit *k, const void *arg, void *out) {
   finding *f = out;
   sonde_error err = {0};
-  const named_check *c = arg;
+  const kit_named *c = arg;
   if (kit_open(k, 1, &err)) f->outcome = kit_fail(k, "%s", err.text);
-  else f->outcome = c->each == ONCE ? c->fn(k) : c->each == PLACES ? kit_each_place(k, c->fn) : kit_each_variant(k, c->fn);
+  else f->outcome = c->each == KIT_ONCE ? c->fn(k) : c->each == KIT_PLACES ? kit_each_place(k, c->fn) : kit_each_variant(k, c->fn);
   snprintf(f->why, sizeof f->why, "%s", k->why);
 }
 
@@ -133,11 +109,7 @@ static sonde_check *add(sonde_conformance *out, const char *name, int outcome, c
 static int wanted(const kit *k, const char *name) { return !k->opts.only || !strcmp(k->opts.only, name); }
 
 /* After a crash, or when it cannot even be built and run, the checks that follow would all say the same. */
-static int ends_all(const named_check *c) {
-  return c->fn == check_build || c->fn == check_run || c->fn == check_update;
-}
-
-static void run_check(kit *k, const named_check *c, sonde_conformance *out, const char **ended, char *printed,
+static void run_check(kit *k, const kit_named *c, sonde_conformance *out, const char **ended, char *printed,
                       size_t size) {
   finding f = {0};
   sonde_error err = {0};
@@ -154,7 +126,7 @@ static void run_check(kit *k, const named_check *c, sonde_conformance *out, cons
     return;
   }
   add(out, c->name, f.outcome, f.why);
-  if (f.outcome == SONDE_FAIL && ends_all(c)) *ended = c->name;
+  if (f.outcome == SONDE_FAIL && c->ends) *ended = c->name;
   if (!*printed) snprintf(printed, size, "%s", child.printed);
 }
 
@@ -170,7 +142,7 @@ static int load(kit *k, sonde_conformance *out) {
 }
 
 static void measure_speed(kit *k, sonde_conformance *out) {
-  static const named_check speed = {"speed", check_speed, ONCE};
+  static const kit_named speed = {"speed", check_speed, KIT_ONCE, 0};
   finding f = {0};
   sonde_error err = {0};
   kit_child child = {try_check, &speed, &f, sizeof f, ""};
@@ -178,11 +150,10 @@ static void measure_speed(kit *k, sonde_conformance *out) {
     snprintf(out->speed, sizeof out->speed, "%.199s", f.why);
 }
 
-static int no_such_check(const char *only, sonde_error *err) {
-  const char *names[2 * SONDE_CHECKS_MAX];
+static int no_such_check(const kit_named *checks, const char *only, sonde_error *err) {
+  const char *names[SONDE_CHECKS_MAX];
   int n = 0;
-  for (int k = 0; module_checks[k].name; k++) names[n++] = module_checks[k].name;
-  for (int k = 0; optimizer_checks[k].name; k++) names[n++] = optimizer_checks[k].name;
+  for (; n < SONDE_CHECKS_MAX && checks[n].name; n++) names[n] = checks[n].name;
   const char *near = sonde_nearest(only, names, n);
   return sonde_fail(err, SONDE_EINVAL, "there is no check '%s' for this kind%s%s%s", only,
                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
@@ -201,14 +172,14 @@ int sonde_conform(const char *path, const sonde_conform_opts *opts, sonde_confor
     if (kit_in_child(&k, &child, &lost)) name = lost;
     add(out, "name", name.code ? SONDE_FAIL : SONDE_PASS, name.text);
   }
-  const named_check *c = sonde_kind_is_module(out->kind) ? module_checks : optimizer_checks;
-  for (; c->name; c++)
+  const kit_kind *of = sonde_kind_find(out->kind)->kit;
+  for (const kit_named *c = of->checks; c->name; c++)
     if (wanted(&k, c->name)) run_check(&k, c, out, &ended, printed, sizeof printed);
-  if (k.opts.only && out->n == 1) return no_such_check(k.opts.only, err);
+  if (k.opts.only && out->n == 1) return no_such_check(of->checks, k.opts.only, err);
   if (k.opts.only) return SONDE_OK;
   char text[300];
   snprintf(text, sizeof text, "%s%s", *printed ? "it prints, which is the host's business: " : "", printed);
   add(out, "silent", *printed ? SONDE_FAIL : SONDE_PASS, text);
-  if (!ended) measure_speed(&k, out);
+  if (!ended && of->ms) measure_speed(&k, out);
   return SONDE_OK;
 }

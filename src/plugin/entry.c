@@ -4,7 +4,7 @@
 
 #include "base/crash.h"
 #include "graph/graph.h"
-#include "plugin/loader.h"
+#include "plugin/kind.h"
 #include "plugin/options.h"
 #include "plugin/registry.h"
 
@@ -68,16 +68,10 @@ sonde_node *sonde_entry_build(const sonde_entry *e, sonde_site *site, const sond
   return sonde_entry_end(site, x, y);
 }
 
-const sonde_optimizer *sonde_entry_optimizer(const sonde_entry *e, sonde_error *err) {
-  if (e->plugin && !strcmp(e->kind, "optimizer")) return e->plugin->functions;
-  sonde_fail(err, SONDE_EINVAL, "%s '%s' is no optimizer", e->kind, e->name);
+const void *sonde_entry_functions(const sonde_entry *e, const char *kind, sonde_error *err) {
+  if (e->plugin && !strcmp(e->kind, kind)) return e->plugin->functions;
+  sonde_fail(err, SONDE_EINVAL, "%s '%s' is no %s in C", e->kind, e->name, kind);
   return NULL;
-}
-
-sonde_optimizer sonde_optimizer_read(const sonde_optimizer *f) {
-  sonde_optimizer all = {0};
-  memcpy(&all, f, f->size < sizeof all ? f->size : sizeof all);
-  return all;
 }
 
 static json_t *option_json(const sonde_option *o) {
@@ -96,7 +90,7 @@ json_t *sonde_entry_json(const sonde_entry *e) {
   json_t *options = json_array(), *ops = json_array();
   for (int k = 0; k < e->n_options; k++) json_array_append_new(options, option_json(&e->options[k]));
   for (int k = 0; e->plugin && k < e->plugin->n_ops; k++)
-    json_array_append_new(ops, json_string(sonde_plugin_op(e->plugin, k)->name));
+    json_array_append_new(ops, json_string(e->plugin->ops[k].name));
   return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:o, s:o}", "kind", e->kind, "name", e->name,
                    "version", e->version, "summary", e->summary, "citation", e->citation, "path", e->path, "language",
                    e->language, "status", e->skipped ? "skipped" : "loaded", "why", e->skipped, "suggests",

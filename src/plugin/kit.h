@@ -5,11 +5,17 @@
 
 #include "graph/graph.h"
 #include "plugin/conformance.h"
+#include "plugin/kind.h"
 
-/* Where in a block a norm stands; other kinds have one place. The second comes after the first and an attention, which
- * it may ask for what they published. */
-typedef enum kit_place { AT_ATTENTION, AT_FFN, AT_FINAL, KIT_PLACES } kit_place;
-enum { KIT_PARAMETERS = 6 };   /* kinds of parameters that an optimizer is tried with: its places */
+/* One of the situations that the plugins of a kind are tried in. */
+typedef struct kit_place {
+  const char *text;              /* for messages, where it is not the first: "slot = final" */
+  /* of modules */
+  const char *slot;
+  int layer;                     /* of 6; 0: outside the blocks */
+  int after;                     /* 1: behind the first half of a block, x + attention(norm(x)), whose modules it may ask for
+                                    what they published; for norms */
+} kit_place;
 
 typedef struct kit {
   const char *path;
@@ -17,13 +23,45 @@ typedef struct kit {
   sonde_ctx *ctx;                /* with one thread */
   sonde_registry *registry;      /* holds the plugin under test alone */
   const sonde_entry *entry;
-  const sonde_entry *attention;  /* for a norm's second place; NULL: there is none */
+  const sonde_kind *kind;        /* its row */
+  const sonde_entry *attention;  /* for places behind one; NULL: there is none */
   sonde_value *values;           /* its defaults with opts.pair over them */
-  int place;                     /* kit_place of the rigs that checks make; of an optimizer, which parameter */
+  int place;                     /* among its kind's places: where checks try it now */
   char why[1000];                 /* of a failure or a skip; a figure of a pass */
 } kit;
 
 typedef int (*kit_check)(kit *k);
+
+/* A check, and how often it is made. The first one that crashes, or that is marked `ends` and fails, ends the test. */
+typedef struct kit_named {
+  const char *name;
+  kit_check fn;
+  enum { KIT_ONCE, KIT_PLACES, KIT_VARIANTS } each;   /* at the first place; at each; there with other options as well */
+  int ends;
+} kit_named;
+
+/* What the kit does with plugins of one kind. */
+typedef struct kit_kind {
+  const kit_named *checks;       /* from what everything else stands on to what needs the most; ends in a NULL name */
+  const kit_place *place;
+  int places;
+  /* Whether the plugin accepts k->place with k->values (or breaks its contract there, for a check to report). NULL: it
+   * has no choice. */
+  int (*is_taken)(kit *k);
+  /* Mixes into *bits all that options may change at k->place; for the check of options. 0 or a code. */
+  int (*bits)(kit *k, const sonde_value *values, uint64_t *bits, sonde_error *err);
+  double (*ms)(const kit *k);    /* of the work that speed is measured by; negative: it cannot be done. NULL: not measured */
+  const char *work;              /* "an update of 2^20 numbers" */
+} kit_kind;
+
+extern const kit_kind kit_optimizer;
+/* The members that modules of all kinds share: a row adds its places. (kit_module.c) */
+#define KIT_MODULE .checks = kit_module_checks, .is_taken = kit_module_taken, .bits = kit_module_bits, .ms = kit_module_ms, \
+  .work = "forward and backward of [2, 128, 256]"
+extern const kit_named kit_module_checks[];
+int kit_module_taken(kit *k);
+int kit_module_bits(kit *k, const sonde_value *values, uint64_t *bits, sonde_error *err);
+double kit_module_ms(const kit *k);
 
 /* Writes k->why and gives the outcome. */
 int kit_fail(kit *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -57,15 +95,17 @@ json_t *kit_other_value(const sonde_option *o, const sonde_value *now, int j);
 int kit_each_variant(kit *k, kit_check fn);
 /* The same with k->values alone. */
 int kit_each_place(kit *k, kit_check fn);
-/* Whether the plugin can be built at k->place with k->values at all (or breaks its contract, for the check to report). */
-int kit_is_taken(const kit *k);
+int kit_is_taken(kit *k);        /* the kind's is_taken, 1 where that has none */
+double kit_now_ms(void);
+double kit_median(double *ms, int n);   /* sorts them */
+uint64_t kit_mix(uint64_t a, uint64_t b);
 
 /* ---- one module, built and ready to run (kit_rig.c) ----------------------------------------------------- */
 
 typedef struct rig_spec {
   int64_t batch, context, width;
   int64_t trained_context;       /* 0: context */
-  int place;                     /* kit_place */
+  int place;                     /* among the places of the kind */
   int layer, depth;
   uint64_t seed;                 /* of the parameters' first values */
   const sonde_value *values;     /* NULL: the kit's */
@@ -143,22 +183,6 @@ int check_reload(kit *k);
 int check_gradient(kit *k);      /* kit_gradient.c */
 int check_guards(kit *k);        /* kit_guards.c */
 int check_bf16(kit *k);
-int check_update(kit *k);        /* kit_optimizer.c */
-int check_descent(kit *k);
-int check_rest(kit *k);
-int check_scale(kit *k);
-int check_decay(kit *k);
-int check_tiles(kit *k);
-int check_state(kit *k);
-int check_update_guards(kit *k);
-int check_update_nan(kit *k);
-int check_update_leaks(kit *k);
-int check_speed(kit *k);         /* kit_speed.c */
-
-/* Mixes into bits what the optimizer does to the parameter k->place; for check_options. SONDE_OK, or EBUG with k->why. */
-int kit_update_bits(kit *k, const sonde_value *values, uint64_t *bits);
-const char *kit_parameter_name(int place);
-/* Numbers of a parameter's state under k->values; 0: it has none. */
-int64_t kit_state_count(const kit *k, const sonde_parameter *p, int state);
+int check_speed(kit *k);         /* kit_speed.c: a figure, never a verdict; no part of the list */
 
 #endif

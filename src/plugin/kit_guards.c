@@ -10,7 +10,6 @@
 #include "base/rng.h"
 #include "cpu/simd.h"
 #include "plugin/kit.h"
-#include "plugin/loader.h"
 
 enum { FENCE = 4096 };
 
@@ -269,7 +268,7 @@ static int with_values(kit *k, sonde_graph *g, const sonde_node *n, node_check c
 
 static int brings(const sonde_plugin *p, const sonde_op_def *d) {
   for (int k = 0; k < p->n_ops; k++)
-    if (!strcmp(sonde_plugin_op(p, k)->name, d->name)) return 1;
+    if (!strcmp(p->ops[k].name, d->name)) return 1;
   return 0;
 }
 

@@ -1,4 +1,5 @@
-/* kit_module.c - checks of a module's forward side: building, running, shapes, effect, order of time, NaN, leaks. */
+/* kit_module.c - checks of a module's forward side: building, running, shapes, effect, order of time, NaN, leaks; and the
+ * list of all checks of modules. */
 #include "config.h"
 
 #include <math.h>
@@ -247,3 +248,57 @@ int check_leaks(kit *k) {
                     (long long)kit_memory_lost(&seen));
   return SONDE_PASS;
 }
+
+int kit_module_taken(kit *k) {
+  rig r;
+  rig_spec spec = rig_usual(k);
+  int rc = rig_make(k, k->ctx, &spec, &r);
+  rig_drop(&r);
+  return !rc || rc == SONDE_EBUG;
+}
+
+/* Outputs, gradients and parameters at one place: with the first values, and away from them. */
+int kit_module_bits(kit *k, const sonde_value *values, uint64_t *bits, sonde_error *err) {
+  int rc = SONDE_OK;
+  for (int first = 0; first < 2 && !rc; first++) {
+    rig r;
+    rig_spec spec = rig_usual(k);
+    spec.values = values;
+    spec.grad = 1;
+    spec.first_values = first;
+    rc = rig_make(k, k->ctx, &spec, &r);
+    if (!rc) rc = rig_run(&r);
+    if (!rc) *bits = kit_mix(*bits, rig_bits(&r));
+    else *err = r.err;
+    rig_drop(&r);
+  }
+  return rc;
+}
+
+/* Forward and, where there is one, backward over [2, 128, 256]. */
+double kit_module_ms(const kit *k) {
+  enum { RUNS = 9 };
+  rig_spec spec = {.batch = 2, .context = 128, .width = 256, .layer = 1, .depth = 2, .seed = 7, .grad = 1};
+  double ms[RUNS];
+  rig r;
+  int rc = rig_make(k, k->ctx, &spec, &r);
+  if (!rc) rc = rig_run(&r);
+  for (int j = 0; j < RUNS && !rc; j++) {
+    double start = kit_now_ms();
+    rc = rig_run(&r);
+    ms[j] = kit_now_ms() - start;
+  }
+  rig_drop(&r);
+  return rc ? -1 : kit_median(ms, RUNS);
+}
+
+const kit_named kit_module_checks[] = {
+    {"schema", check_schema, KIT_ONCE, 0},         {"build", check_build, KIT_ONCE, 1},
+    {"run", check_run, KIT_VARIANTS, 1},           {"shapes", check_shapes, KIT_ONCE, 0},
+    {"effect", check_effect, KIT_ONCE, 0},         {"options", check_options, KIT_ONCE, 0},
+    {"gradient", check_gradient, KIT_VARIANTS, 0}, {"causal", check_causal, KIT_VARIANTS, 0},
+    {"batch", check_batch, KIT_VARIANTS, 0},       {"threads", check_threads, KIT_VARIANTS, 0},
+    {"reload", check_reload, KIT_ONCE, 0},         {"guards", check_guards, KIT_VARIANTS, 0},
+    {"bf16", check_bf16, KIT_VARIANTS, 0},         {"leaks", check_leaks, KIT_ONCE, 0},
+    {"nan", check_nan, KIT_VARIANTS, 0},           {NULL, NULL, KIT_ONCE, 0},
+};

@@ -11,8 +11,8 @@
 enum { N = 1000, STATES = 8, FENCE = 64, MOST = 4096, SCRATCH_FENCE = 256 };
 static const float FENCED = 12345.678f;
 
-/* What parameters the checks are made with; the kit's place for an optimizer. */
-static const sonde_parameter kinds[KIT_PARAMETERS] = {
+/* What parameters the checks are made with: the kit's places for an optimizer. */
+static const sonde_parameter kinds[] = {
     {sizeof kinds[0], SONDE_ROLE_FFN_IN, "model.layers.0.mlp.up_proj.weight", {SONDE_F32, 2, {40, 25, 1, 1, 1}}},
     {sizeof kinds[0], SONDE_ROLE_FFN_OUT, "model.layers.0.mlp.down_proj.weight", {SONDE_F32, 2, {25, 40, 1, 1, 1}}},
     {sizeof kinds[0], SONDE_ROLE_GAIN, "model.norm.weight", {SONDE_F32, 1, {N, 1, 1, 1, 1}}},
@@ -20,8 +20,6 @@ static const sonde_parameter kinds[KIT_PARAMETERS] = {
     {sizeof kinds[0], SONDE_ROLE_HEAD, "lm_head.weight", {SONDE_F32, 2, {20, 50, 1, 1, 1}}},
     {sizeof kinds[0], SONDE_ROLE_BIAS, "model.norm.bias", {SONDE_F32, 1, {N, 1, 1, 1, 1}}},
 };
-
-const char *kit_parameter_name(int place) { return kinds[place].name; }
 
 /* One parameter of N numbers: weight, gradient, states; FENCE numbers of a known value around each. */
 typedef struct weights {
@@ -36,12 +34,13 @@ static float *part(weights *p, int i) { return p->all[i] + FENCE; }
 static float *weight(weights *p) { return part(p, 0); }
 static float *gradient(weights *p) { return part(p, 1); }
 
-static sonde_optimizer functions(const kit *k) { return sonde_optimizer_read(k->entry->plugin->functions); }
+static const sonde_optimizer *functions(const kit *k) { return k->entry->plugin->functions; }
 
-int64_t kit_state_count(const kit *k, const sonde_parameter *p, int state) {
-  const sonde_optimizer f = functions(k);
+/* Numbers of a parameter's state under k->values; 0: it has none. */
+static int64_t state_count(const kit *k, const sonde_parameter *p, int state) {
+  const sonde_optimizer *f = functions(k);
   sonde_shape shape = p->shape;
-  return !f.state_shape || f.state_shape(p, state, k->values, &shape) ? sonde_shape_count(&shape) : 0;
+  return !f->state_shape || f->state_shape(p, state, k->values, &shape) ? sonde_shape_count(&shape) : 0;
 }
 
 static void fence(weights *p, int i) {
@@ -50,17 +49,17 @@ static void fence(weights *p, int i) {
 
 static int fill(kit *k, weights *p, int number) {
   sonde_rng rng = sonde_rng_stream(5, "update");
-  const sonde_optimizer f = functions(k);
+  const sonde_optimizer *f = functions(k);
   memset(p, 0, sizeof *p);
   p->is = &kinds[k->place];
-  p->states = f.states;
-  p->whole = f.whole && f.whole(p->is, k->values);
+  p->states = f->states;
+  p->whole = f->whole && f->whole(p->is, k->values);
   p->scratch_fill = 0xff;
   p->count[0] = p->count[1] = N;
   for (int i = 0; i < p->states; i++) {
-    int64_t n = p->count[2 + i] = kit_state_count(k, p->is, i);
+    int64_t n = p->count[2 + i] = state_count(k, p->is, i);
     if (n < 0 || n > MOST || (!p->whole && n && n != N))
-      return kit_fail(k, "state '%s' of %s has %lld numbers; %s", f.state_names[i], p->is->name, (long long)n,
+      return kit_fail(k, "state '%s' of %s has %lld numbers; %s", f->state_names[i], p->is->name, (long long)n,
                       p->whole ? "the kit tries 4096 at most" : "a parameter that comes in tiles must have its own shape there");
   }
   for (int i = 0; i < 2 + STATES; i++) fence(p, i);
@@ -76,8 +75,8 @@ static const setting usual = {1, 0.01, 0.1};
 
 /* Scratch between fences, full of what `fill` says. */
 static unsigned char *make_scratch(const kit *k, const weights *p, int64_t *bytes) {
-  const sonde_optimizer f = functions(k);
-  *bytes = p->whole && f.scratch ? f.scratch(p->is, k->values) : 0;
+  const sonde_optimizer *f = functions(k);
+  *bytes = p->whole && f->scratch ? f->scratch(p->is, k->values) : 0;
   unsigned char *room = sonde_alloc((size_t)*bytes + 2 * SCRATCH_FENCE);
   if (room) memset(room, 0xa7, (size_t)*bytes + 2 * SCRATCH_FENCE), memset(room + SCRATCH_FENCE, p->scratch_fill, (size_t)*bytes);
   return room;
@@ -99,14 +98,14 @@ static void update_part(const kit *k, const sonde_value *values, weights *p, int
   sonde_update u = {.size = sizeof u, .n = n, .w = weight(p) + at, .g = gradient(p) + at, .state = state,
                     .grad_scale = s.scale, .lr = s.lr, .weight_decay = s.decay, .step = step, .parameter = p->is,
                     .offset = at, .scratch = p->whole && room ? room + SCRATCH_FENCE : NULL};
-  functions(k).update(&u, values);
+  functions(k)->update(&u, values);
   p->scratch_breach |= room && is_breached(room, bytes);
   sonde_release(room);
 }
 
 static void update(const kit *k, weights *p, int64_t step, setting s) { update_part(k, k->values, p, 0, N, step, s); }
 
-int kit_update_bits(kit *k, const sonde_value *values, uint64_t *bits) {
+static int update_bits(kit *k, const sonde_value *values, uint64_t *bits, sonde_error *err) {
   weights p;
   sonde_value *kept = k->values;
   k->values = (sonde_value *)(uintptr_t)values;
@@ -118,10 +117,10 @@ int kit_update_bits(kit *k, const sonde_value *values, uint64_t *bits) {
   k->values = kept;
   const unsigned char *b = (const unsigned char *)weight(&p);
   for (size_t j = 0; j < N * sizeof(float); j++) *bits = (*bits ^ b[j]) * 0x100000001b3u;
-  return outcome == SONDE_PASS ? SONDE_OK : SONDE_EBUG;
+  return outcome == SONDE_PASS ? SONDE_OK : sonde_fail(err, SONDE_EBUG, "%.600s", k->why);
 }
 
-int check_update(kit *k) {
+static int check_update(kit *k) {
   weights p;
   if (fill(k, &p, 0)) return SONDE_FAIL;
   update(k, &p, 1, usual);
@@ -132,7 +131,7 @@ int check_update(kit *k) {
 }
 
 /* f = sum_j h_j w_j^2 / 2 with h between 0.1 and 1. */
-int check_descent(kit *k) {
+static int check_descent(kit *k) {
   enum { STEPS = 100 };
   weights p;
   double first = 0, last = 0;
@@ -172,7 +171,7 @@ static int check_rate(kit *k) {
   return kit_fail(k, "a learning rate four times as high takes %.3g times the step", ratio);
 }
 
-int check_rest(kit *k) {
+static int check_rest(kit *k) {
   weights p, before;
   if (fill(k, &p, 0)) return SONDE_FAIL;
   memset(gradient(&p), 0, N * sizeof(float));
@@ -186,7 +185,7 @@ int check_rest(kit *k) {
   return check_rate(k);
 }
 
-int check_scale(kit *k) {
+static int check_scale(kit *k) {
   weights p, q;
   if (fill(k, &p, 0)) return SONDE_FAIL;
   q = p;
@@ -204,7 +203,7 @@ int check_scale(kit *k) {
   return SONDE_PASS;
 }
 
-int check_decay(kit *k) {
+static int check_decay(kit *k) {
   weights p;
   double before = 0, after = 0;
   if (fill(k, &p, 0)) return SONDE_FAIL;
@@ -231,7 +230,7 @@ static void update_large(const kit *k, const weights *like, float *all, int64_t 
       sonde_update u = {.size = sizeof u, .n = tile < LARGE - at ? tile : LARGE - at, .w = all + at, .g = all + LARGE + at,
                         .state = state, .grad_scale = usual.scale, .lr = usual.lr, .weight_decay = usual.decay,
                         .step = step, .parameter = &is, .offset = at};
-      functions(k).update(&u, k->values);
+      functions(k)->update(&u, k->values);
     }
 }
 
@@ -251,7 +250,7 @@ static int check_large(kit *k, weights *like) {
   return same ? SONDE_PASS : kit_fail(k, "a tile of %d numbers gets other bits than tiles of 1000", LARGE);
 }
 
-int check_tiles(kit *k) {
+static int check_tiles(kit *k) {
   static const int64_t cut[] = {0, 1, 8, 71, 72, 135, 512, 999, N};
   weights p, q;
   if (fill(k, &p, 0)) return SONDE_FAIL;
@@ -269,7 +268,7 @@ int check_tiles(kit *k) {
 }
 
 /* Another parameter's updates in between, a step that is not the number of calls, and what scratch held must not show. */
-int check_state(kit *k) {
+static int check_state(kit *k) {
   static const int fills[] = {0xff, 0x00, 0x47};   /* NaN, 0, 51015 */
   weights p, q, other;
   if (fill(k, &p, 0) || fill(k, &other, 1)) return SONDE_FAIL;
@@ -288,7 +287,7 @@ int check_state(kit *k) {
   return SONDE_PASS;
 }
 
-int check_update_guards(kit *k) {
+static int check_update_guards(kit *k) {
   weights p, before;
   if (fill(k, &p, 0)) return SONDE_FAIL;
   before = p;
@@ -300,14 +299,14 @@ int check_update_guards(kit *k) {
       if (p.all[i][j] == FENCED) continue;
       const char *name = i == 0             ? "the weights"
                          : i == 1           ? "the gradient"
-                         : i - 2 < p.states ? functions(k).state_names[i - 2]
+                         : i - 2 < p.states ? functions(k)->state_names[i - 2]
                                             : "its states";
       return kit_fail(k, "it writes %s %s", j < FENCE ? "before the start of" : "past the end of", name);
     }
   return p.scratch_breach ? kit_fail(k, "it writes outside its scratch") : SONDE_PASS;
 }
 
-int check_update_nan(kit *k) {
+static int check_update_nan(kit *k) {
   weights p;
   if (fill(k, &p, 0)) return SONDE_FAIL;
   gradient(&p)[17] = NAN;
@@ -318,7 +317,7 @@ int check_update_nan(kit *k) {
   return SONDE_PASS;
 }
 
-int check_update_leaks(kit *k) {
+static int check_update_leaks(kit *k) {
   weights p;
   kit_memory seen = {0};
   if (fill(k, &p, 0)) return SONDE_FAIL;
@@ -330,3 +329,67 @@ int check_update_leaks(kit *k) {
     return kit_fail(k, "it loses memory: %lld bytes with each update", (long long)kit_memory_lost(&seen));
   return SONDE_PASS;
 }
+
+static double update_ms(const kit *k) {
+  enum { LONG = 1 << 20, RUNS = 9 };
+  static const double enough_ms = 500;
+  static const sonde_parameter is = {sizeof is, SONDE_ROLE_FFN_IN, "model.layers.0.mlp.up_proj.weight",
+                                     {SONDE_F32, 2, {1024, 1024, 1, 1, 1}}};
+  const sonde_optimizer *f = functions(k);
+  int whole = f->whole && f->whole(&is, k->values), room = 1;
+  float *data = sonde_alloc(2 * LONG * sizeof *data), *state[8] = {NULL};
+  void *scratch = sonde_alloc(whole && f->scratch ? (size_t)f->scratch(&is, k->values) + 1 : 1);
+  double ms[RUNS], all = 0;
+  int n = 0;
+  for (int i = 0; i < f->states; i++) {
+    int64_t count = state_count(k, &is, i);
+    if (count > 0) room = (state[i] = sonde_alloc((size_t)count * sizeof *data)) && room;
+  }
+  if (data && scratch && room) {
+    for (int j = 0; j < LONG; j++) data[j] = data[LONG + j] = (float)(j % 17) - 8;
+    for (; n < RUNS && all < enough_ms; n++) {
+      sonde_update u = {.size = sizeof u, .n = LONG, .w = data, .g = data + LONG, .state = state, .grad_scale = 1, .lr = 1e-3,
+                        .weight_decay = 0.1, .step = n + 1, .parameter = &is, .scratch = scratch};
+      double start = kit_now_ms();
+      f->update(&u, k->values);
+      all += ms[n] = kit_now_ms() - start;
+    }
+  }
+  for (int i = 0; i < f->states; i++) sonde_release(state[i]);
+  sonde_release(scratch);
+  sonde_release(data);
+  return n ? kit_median(ms, n) : -1;
+}
+
+static const kit_named checks[] = {
+    {"schema", check_schema, KIT_ONCE, 0},
+    {"run", check_update, KIT_VARIANTS, 1},
+    {"descent", check_descent, KIT_PLACES, 0},
+    {"options", check_options, KIT_ONCE, 0},
+    {"rest", check_rest, KIT_VARIANTS, 0},
+    {"scale", check_scale, KIT_VARIANTS, 0},
+    {"decay", check_decay, KIT_VARIANTS, 0},
+    {"tiles", check_tiles, KIT_VARIANTS, 0},
+    {"reload", check_state, KIT_VARIANTS, 0},
+    {"guards", check_update_guards, KIT_VARIANTS, 0},
+    {"leaks", check_update_leaks, KIT_PLACES, 0},
+    {"nan", check_update_nan, KIT_VARIANTS, 0},
+    {NULL, NULL, KIT_ONCE, 0},
+};
+
+/* In the order of the parameters. */
+static const kit_place places[] = {
+    {.text = "parameter = model.layers.0.mlp.up_proj.weight"}, {.text = "parameter = model.layers.0.mlp.down_proj.weight"},
+    {.text = "parameter = model.norm.weight"},                 {.text = "parameter = model.embed_tokens.weight"},
+    {.text = "parameter = lm_head.weight"},                    {.text = "parameter = model.norm.bias"},
+};
+_Static_assert(sizeof places / sizeof places[0] == sizeof kinds / sizeof kinds[0], "a place for each parameter");
+
+const kit_kind kit_optimizer = {
+    .checks = checks,
+    .place = places,
+    .places = sizeof places / sizeof places[0],
+    .bits = update_bits,
+    .ms = update_ms,
+    .work = "an update of 2^20 numbers",
+};

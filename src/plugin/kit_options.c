@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "plugin/kit.h"
-#include "plugin/loader.h"
 #include "plugin/options.h"
 
 json_t *kit_options(const kit *k, sonde_error *err) {
@@ -50,14 +49,7 @@ json_t *kit_other_value(const sonde_option *o, const sonde_value *now, int j) {
   return NULL;
 }
 
-int kit_is_taken(const kit *k) {
-  rig r;
-  rig_spec spec = rig_usual(k);
-  if (!sonde_kind_is_module(k->entry->kind)) return 1;
-  int rc = rig_make(k, k->ctx, &spec, &r);
-  rig_drop(&r);
-  return !rc || rc == SONDE_EBUG;
-}
+int kit_is_taken(kit *k) { return !k->kind->kit->is_taken || k->kind->kit->is_taken(k); }
 
 static void say_where(kit *k, const char *what, const char *value) {
   char why[sizeof k->why];
@@ -100,20 +92,15 @@ static int each_option(kit *k, kit_check fn, const json_t *base) {
   return all;
 }
 
-static int places(const kit *k) {
-  if (!sonde_kind_is_module(k->entry->kind)) return KIT_PARAMETERS;
-  return strcmp(k->entry->kind, "norm") ? 1 : KIT_PLACES;
-}
-
 static void say_place(kit *k) {
-  static const char *const names[KIT_PLACES] = {"attn", "ffn", "final"};
-  if (!sonde_kind_is_module(k->entry->kind)) say_where(k, "parameter", kit_parameter_name(k->place));
-  else say_where(k, "slot", names[k->place]);
+  char why[sizeof k->why];
+  snprintf(why, sizeof why, "%s", k->why);
+  kit_fail(k, "with %.80s: %.700s", k->kind->kit->place[k->place].text, why);
 }
 
 static int at_places(kit *k, kit_check fn, const json_t *base) {
   int all = SONDE_SKIP;
-  for (k->place = 0; k->place < places(k) && all != SONDE_FAIL; k->place++) {
+  for (k->place = 0; k->place < k->kind->kit->places && all != SONDE_FAIL; k->place++) {
     if (k->place && !kit_is_taken(k)) continue;
     int outcome = base ? each_option(k, fn, base) : fn(k);
     if (outcome == SONDE_FAIL && k->place) say_place(k);
@@ -153,36 +140,15 @@ int check_schema(kit *k) {
   return SONDE_PASS;
 }
 
-static uint64_t mix(uint64_t a, uint64_t b) { return (a ^ (b + 0x9e3779b97f4a7c15u)) * 0xff51afd7ed558ccdu; }
-
-/* Outputs, gradients and parameters of a module at one place: with its first values, and away from them. */
-static int module_bits(kit *k, const sonde_value *v, uint64_t *bits, sonde_error *err) {
-  int rc = SONDE_OK;
-  for (int first = 0; first < 2 && !rc; first++) {
-    rig r;
-    rig_spec spec = rig_usual(k);
-    spec.values = v;
-    spec.grad = 1;
-    spec.first_values = first;
-    rc = rig_make(k, k->ctx, &spec, &r);
-    if (!rc) rc = rig_run(&r);
-    if (!rc) *bits = mix(*bits, rig_bits(&r));
-    else *err = r.err;
-    rig_drop(&r);
-  }
-  return rc;
-}
-
-/* What the plugin does with these options, as one number over bits; of an optimizer, the weights after a few updates.
- * A module counts where it is taken; its first place must take it. */
+/* What the plugin does with these options, as one number over bits. A place counts where it is accepted; the first one
+ * must be. */
 static int effect_bits(kit *k, const json_t *options, uint64_t *bits, sonde_error *err) {
+  const kit_kind *of = k->kind->kit;
   sonde_value *v = sonde_entry_values(k->entry, options, err);
   int rc = v ? SONDE_OK : err->code;
-  int module = sonde_kind_is_module(k->entry->kind);
-  *bits = module ? 0 : 0xcbf29ce484222325u;
-  for (k->place = 0; !rc && k->place < places(k); k->place++)
-    if (!module) rc = kit_update_bits(k, v, bits);
-    else if (!k->place || kit_is_taken(k)) rc = module_bits(k, v, bits, err);
+  *bits = 0xcbf29ce484222325u;
+  for (k->place = 0; !rc && k->place < of->places; k->place++)
+    if (!k->place || kit_is_taken(k)) rc = of->bits(k, v, bits, err);
   k->place = 0;
   sonde_release(v);
   return rc;

@@ -64,7 +64,7 @@ typedef struct spot {
 static sonde_node *build_at(const kit *k, const rig_spec *spec, const sonde_entry *e, const sonde_value *values,
                             spot at, rig *r, int site, sonde_node *x) {
   sonde_site_spec s = {.graph = r->g, .params = r->params, .policy = sonde_policy_normal(0.3), .block = r->block,
-                       .layer = spec->place == AT_FINAL ? 0 : spec->layer, .depth = spec->depth, .slot = at.slot,
+                       .layer = k->kind->kit->place[spec->place].layer ? spec->layer : 0, .depth = spec->depth, .slot = at.slot,
                        .prefix = at.prefix, .width = spec->width, .batch = spec->batch, .context = spec->context,
                        .trained_context = spec->trained_context};
   if (!x || !(r->site[site] = sonde_site_new(&s, &r->err))) return NULL;
@@ -78,7 +78,7 @@ static sonde_node *build_first_half(const kit *k, const rig_spec *spec, const so
                                     sonde_node *x) {
   sonde_value *preset = k->attention ? sonde_entry_values(k->attention, NULL, &r->err) : NULL;
   if (!preset) {
-    if (!k->attention) sonde_fail(&r->err, SONDE_ENOENT, "there is no attention 'causal' to stand beside");
+    if (!k->attention) sonde_fail(&r->err, SONDE_ENOENT, "there is no attention for the first half of a block");
     return NULL;
   }
   sonde_node *h = build_at(k, spec, k->entry, values, (spot){"attn", "before."}, r, 0, x);
@@ -89,12 +89,11 @@ static sonde_node *build_first_half(const kit *k, const rig_spec *spec, const so
 }
 
 static int trace(const kit *k, const rig_spec *spec, rig *r) {
-  static const char *const slots[KIT_PLACES] = {"attn", "ffn", "final"};
+  const kit_place *place = &k->kind->kit->place[spec->place];
   const sonde_value *values = spec->values ? spec->values : k->values;
-  const char *slot = strcmp(k->entry->kind, "norm") ? k->entry->kind : slots[spec->place];
   sonde_node *x = sonde_leaf(r->g, "kit.x", r->x), *u = sonde_leaf(r->g, "kit.u", r->u), *in = x;
-  if (spec->place == AT_FFN) in = build_first_half(k, spec, values, r, x);
-  r->y = build_at(k, spec, k->entry, values, (spot){slot, ""}, r, 2, in);
+  if (place->after) in = build_first_half(k, spec, values, r, x);
+  r->y = build_at(k, spec, k->entry, values, (spot){place->slot, ""}, r, 2, in);
   if (!r->y) return sonde_graph_error(r->g, &r->err) ? r->err.code : r->err.code ? r->err.code : SONDE_EBUG;
   int rc = take_leaves(r);
   if (!rc && spec->grad) rc = differentiate(r, x, u);
@@ -193,7 +192,8 @@ uint64_t rig_bits(const rig *r) {
 
 rig_spec rig_usual(const kit *k) {
   static const int64_t widths[] = {24, 32, 16, 64, 48, 128, 256};
-  rig_spec spec = {.batch = 2, .context = 5, .place = k->place, .layer = 3, .depth = 6, .seed = 7};
+  rig_spec spec = {.batch = 2, .context = 5, .place = k->place, .layer = k->kind->kit->place[k->place].layer,
+                   .depth = 6, .seed = 7};
   for (size_t w = 0; w < sizeof widths / sizeof widths[0]; w++) {
     rig r;
     spec.width = widths[w];
@@ -204,6 +204,8 @@ rig_spec rig_usual(const kit *k) {
   spec.width = widths[0];
   return spec;
 }
+
+uint64_t kit_mix(uint64_t a, uint64_t b) { return (a ^ (b + 0x9e3779b97f4a7c15u)) * 0xff51afd7ed558ccdu; }
 
 double kit_dot(const float *a, const float *b, int64_t n) {
   double sum = 0;

@@ -100,8 +100,8 @@ static void build_in(kit *k, const void *arg, void *result) {
     snprintf(out->why, sizeof out->why, "%.599s", err.text);
     return;
   }
-  rig_spec spec = {.batch = 2, .context = 5, .width = w->width, .place = w->place, .layer = 3, .depth = 6,
-                   .seed = 7, .first_values = 1, .grad = 1};
+  rig_spec spec = {.batch = 2, .context = 5, .width = w->width, .place = w->place, .layer = k->kind->kit->place[w->place].layer,
+                   .depth = 6, .seed = 7, .first_values = 1, .grad = 1};
   rig_spec before = spec;
   before.layer = 1;
   if (w->way == AFTER_ANOTHER_BLOCK && one_bits(k, &before, &ignored, out)) return;
@@ -147,11 +147,10 @@ static int reload_at(kit *k, way_spec *w) {
 int check_reload(kit *k) {
   kit inner = {.path = k->path, .opts = k->opts};
   int outcome = SONDE_PASS;
-  for (int place = 0; place < KIT_PLACES && outcome == SONDE_PASS; place++) {
+  for (int place = 0; place < k->kind->kit->places && outcome == SONDE_PASS; place++) {
     way_spec w = {0, place, 0};
     sonde_error err = {0};
     kit_child child = {find_width, &place, &w.width, sizeof w.width, ""};
-    if (place && strcmp(k->entry->kind, "norm")) break;
     if (kit_in_child(&inner, &child, &err)) return kit_fail(k, "%.600s", err.text);
     if (!w.width) continue;
     outcome = reload_at(&inner, &w);

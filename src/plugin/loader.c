@@ -5,30 +5,21 @@
 
 #include <dlfcn.h>
 #include <link.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/crash.h"
 #include "base/file.h"
-#include "base/mem.h"
 #include "plugin/host.h"
+#include "plugin/kind.h"
 #include "plugin/options.h"
 
-static const char *const kinds[] = {"norm", "attention", "ffn", "optimizer", NULL};
-
-const char *sonde_plugin_kind(int k) { return k >= 0 && k < (int)(sizeof kinds / sizeof kinds[0]) ? kinds[k] : NULL; }
-
-int sonde_kind_is_module(const char *kind) {
-  for (int k = 0; kinds[k]; k++)
-    if (!strcmp(kinds[k], kind)) return strcmp(kind, "optimizer") != 0;
-  return 0;
-}
-
-const sonde_op_def *sonde_plugin_op(const sonde_plugin *p, int k) {
-  return (const sonde_op_def *)((const char *)p->ops + (size_t)k * p->ops->size);
-}
+/* What a plugin of the first release with this major number has of each struct. */
+enum {
+  FIRST_PLUGIN = SONDE_SIZE_WITH(sonde_plugin, suggests),
+  FIRST_OP = SONDE_SIZE_WITH(sonde_op_def, flops),
+};
 
 /* The word of `key` in a build string "key=value key=value", or "" when it is not there. */
 static char *build_field(const char *build, const char *key, char *buf, size_t size) {
@@ -63,80 +54,88 @@ static int check_abi(const char *path, const sonde_plugin *p, sonde_error *err) 
                       "%s: needs plugin interface %d.%d, this Sonde has %d.%d: use a newer Sonde, or compile "
                       "it again with this one's headers",
                       path, p->abi_major, p->abi_minor, SONDE_ABI_MAJOR, SONDE_ABI_MINOR);
-  if (p->size < sizeof(sonde_plugin))
+  if (p->size < FIRST_PLUGIN)
     return sonde_fail(err, SONDE_EABI,
-                      "%s: its descriptor has %u bytes, interface %d.%d has %zu; set .size = sizeof(sonde_plugin)",
-                      path, p->size, SONDE_ABI_MAJOR, SONDE_ABI_MINOR, sizeof(sonde_plugin));
+                      "%s: its descriptor has %u bytes, in interface %d.0 it had %d; set .size = sizeof(sonde_plugin)",
+                      path, p->size, SONDE_ABI_MAJOR, FIRST_PLUGIN);
   return check_build(path, p->build, err);
 }
 
-static int is_name(const char *s) {
-  if (!s || !(*s >= 'a' && *s <= 'z') || strlen(s) > 60) return 0;
-  return s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
+/* ---- the copy: whole structs, with zeros where the plugin knew no member yet ---- */
+
+/* Of a struct of `from` bytes, one of `size`. */
+static void *copy(sonde_arena *arena, const void *p, size_t from, size_t size, sonde_error *err) {
+  void *own = sonde_arena_alloc(arena, size);
+  if (own) memcpy(own, p, from < size ? from : size);
+  else sonde_fail(err, SONDE_ENOMEM, "no memory for what it brings");
+  return own;
 }
 
-static int check_functions(const char *path, const sonde_plugin *p, sonde_error *err) {
-  const sonde_module *m = p->functions;
-  const sonde_optimizer *o = p->functions;
-  if (!p->functions) return sonde_fail(err, SONDE_EINVAL, "%s: %s '%s' has no functions", path, p->kind, p->name);
-  if (sonde_kind_is_module(p->kind)) {
-    if (m->size < sizeof *m || !m->build)
-      return sonde_fail(err, SONDE_EINVAL, "%s: %s '%s': its sonde_module has no build function (or a wrong size)",
-                        path, p->kind, p->name);
-    return 0;
-  }
-  if (o->size < offsetof(sonde_optimizer, whole) || !o->update)
-    return sonde_fail(err, SONDE_EINVAL,
-                      "%s: optimizer '%s': its sonde_optimizer has no update function (or a wrong size)", path,
-                      p->name);
-  if (o->states < 0 || o->states > 8 || (o->states && !o->state_names))
-    return sonde_fail(err, SONDE_EINVAL, "%s: optimizer '%s': %d states; give 0 to 8, with their names", path,
-                      p->name, o->states);
-  for (int k = 0; k < o->states; k++)
-    if (!is_name(o->state_names[k]))
-      return sonde_fail(err, SONDE_EINVAL, "%s: optimizer '%s': state %d needs a name of a-z, 0-9 and _", path,
-                        p->name, k + 1);
-  return 0;
+static int take_functions(sonde_plugin *p, const sonde_kind *kind, sonde_arena *arena, sonde_error *err) {
+  uint32_t size;
+  if (!p->functions) return sonde_fail(err, SONDE_EINVAL, "it has no functions; give a %s", kind->functions);
+  memcpy(&size, p->functions, sizeof size);
+  if (size < kind->least)
+    return sonde_fail(err, SONDE_EABI, "its functions have %u bytes, a %s has %zu at least; set .size = sizeof(%s)", size,
+                      kind->functions, kind->least, kind->functions);
+  p->functions = copy(arena, p->functions, size, kind->size, err);
+  return !p->functions ? err->code : kind->check ? kind->check(p->functions, err) : 0;
 }
 
-static int check_ops(const char *path, const sonde_plugin *p, sonde_error *err) {
+static int take_ops(sonde_plugin *p, sonde_arena *arena, sonde_error *err) {
+  const char *at = (const char *)p->ops;
   size_t n = strlen(p->name);
   if (p->n_ops < 0 || p->n_ops > 64 || (p->n_ops && !p->ops))
-    return sonde_fail(err, SONDE_EINVAL, "%s: %d ops; give a list of 0 to 64", path, p->n_ops);
-  for (int k = 0; k < p->n_ops; k++) {
-    const sonde_op_def *d = sonde_plugin_op(p, k);
-    if (d->size < sizeof *d || d->size != p->ops->size)
-      return sonde_fail(err, SONDE_EABI, "%s: op %d: set .size = sizeof(sonde_op_def)", path, k + 1);
-    if (!d->name || strncmp(d->name, p->name, n) || d->name[n] != '.' || !is_name(d->name + n + 1))
-      return sonde_fail(err, SONDE_EINVAL, "%s: op %d is called '%s'; a plugin's ops are called '%s.something'", path,
-                        k + 1, d->name ? d->name : "", p->name);
+    return sonde_fail(err, SONDE_EINVAL, "%d ops; give a list of 0 to 64", p->n_ops);
+  sonde_op_def *own = sonde_arena_alloc(arena, (size_t)(p->n_ops + 1) * sizeof *own);
+  if (!own) return sonde_fail(err, SONDE_ENOMEM, "no memory for its ops");
+  uint32_t size = p->n_ops ? p->ops->size : 0;
+  for (int k = 0; k < p->n_ops; k++, at += size) {
+    sonde_op_def *d = &own[k];
+    memcpy(&d->size, at, sizeof d->size);
+    if (d->size < FIRST_OP || d->size != size)
+      return sonde_fail(err, SONDE_EABI, "op %d: set .size = sizeof(sonde_op_def)", k + 1);
+    memcpy(d, at, size < sizeof *d ? size : sizeof *d);
+    d->size = sizeof *d;
+    if (!d->name || strncmp(d->name, p->name, n) || d->name[n] != '.' || !sonde_is_name(d->name + n + 1))
+      return sonde_fail(err, SONDE_EINVAL, "op %d is called '%s'; a plugin's ops are called '%s.something'", k + 1,
+                        d->name ? d->name : "", p->name);
   }
+  p->ops = own;
   return 0;
 }
 
-static int check_plugin(const char *path, const sonde_plugin *p, sonde_error *err) {
+static int check_kind(const sonde_plugin *p, sonde_error *err) {
+  const char *names[64], *near;
+  char all[200];
+  int n = 0;
+  if (sonde_kind_find(p->kind)) return 0;
+  for (; n < 64 && sonde_kind_at(n); n++) names[n] = sonde_kind_at(n)->name;
+  near = p->kind ? sonde_nearest(p->kind, names, n) : NULL;
+  return sonde_fail(err, SONDE_EINVAL, "'%s' is of unknown kind '%.60s'; %s%s%s", p->name, p->kind ? p->kind : "",
+                    near ? "did you mean '" : "kinds are ", near ? near : sonde_kind_names(0, all, sizeof all), near ? "'?" : "");
+}
+
+/* The copy of a descriptor whose interface is known to fit; NULL with the reason. */
+static const sonde_plugin *take(const char *path, const sonde_plugin *from, sonde_arena *arena, sonde_error *err) {
   char what[200];
-  int n = 0, rc = check_abi(path, p, err);
-  if (rc) return rc;
-  while (kinds[n]) n++;
-  if (!is_name(p->name))
-    return sonde_fail(err, SONDE_EINVAL, "%s: '%.60s' is no plugin name; use a-z, 0-9 and _, a letter first", path,
-                      p->name ? p->name : "");
-  int known = 0;
-  for (int k = 0; k < n; k++) known |= p->kind && !strcmp(p->kind, kinds[k]);
-  if (!known) {
-    const char *near = p->kind ? sonde_nearest(p->kind, kinds, n) : NULL;
-    return sonde_fail(
-        err, SONDE_EINVAL, "%s: '%s' is of unknown kind '%.60s'; %s%s%s", path, p->name, p->kind ? p->kind : "",
-        near ? "did you mean '" : "kinds are norm, attention, ffn and optimizer", near ? near : "", near ? "'?" : "");
+  sonde_plugin *p = copy(arena, from, from->size, sizeof *from, err);
+  if (p && !sonde_is_name(p->name))
+    sonde_fail(err, SONDE_EINVAL, "'%.60s' is no plugin name; use a-z, 0-9 and _, a letter first", p->name ? p->name : "");
+  else if (p && !check_kind(p, err)) {
+    snprintf(what, sizeof what, "%s '%s'", p->kind, p->name);
+    if (!p->version || !*p->version || !p->summary || !*p->summary || !p->citation)
+      sonde_fail(err, SONDE_EINVAL, "%s lacks a version, a summary or a citation (\"\" for none)", what);
+    else if (!sonde_options_check(what, p->options, p->n_options, err)) {
+      if (!take_ops(p, arena, err) && !take_functions(p, sonde_kind_find(p->kind), arena, err)) {
+        p->size = sizeof *p;
+        return p;
+      }
+      sonde_wrap(err, "%s", what);
+    }
   }
-  if (!p->version || !*p->version || !p->summary || !*p->summary || !p->citation)
-    return sonde_fail(err, SONDE_EINVAL, "%s: %s '%s' lacks a version, a summary or a citation (\"\" for none)", path,
-                      p->kind, p->name);
-  snprintf(what, sizeof what, "%s '%s'", p->kind, p->name);
-  if (sonde_options_check(what, p->options, p->n_options, err)) return sonde_wrap(err, "%s", path);
-  if ((rc = check_ops(path, p, err))) return rc;
-  return check_functions(path, p, err);
+  sonde_wrap(err, "%s", path);
+  return NULL;
 }
 
 /* ---- the file ---- */
@@ -191,7 +190,7 @@ static int add_region(struct dl_phdr_info *info, size_t size, void *arg) {
   return 1;
 }
 
-const sonde_plugin *sonde_load_plugin(const char *path, sonde_error *err) {
+const sonde_plugin *sonde_load_plugin(const char *path, sonde_arena *arena, sonde_error *err) {
   typedef const sonde_plugin *(*entry_fn)(const sonde_host *);
   char *whole = realpath(path, NULL);   /* with a slash in it, so that dlopen looks nowhere else */
   if (!whole) {
@@ -230,5 +229,5 @@ const sonde_plugin *sonde_load_plugin(const char *path, sonde_error *err) {
   const sonde_plugin *p = entry(sonde_host_table());
   sonde_doing_loaded();
   if (!p) sonde_fail(err, SONDE_EINVAL, "%s: " SONDE_ENTRY " gave no descriptor", path);
-  return p && !check_plugin(path, p, err) ? p : NULL;
+  return p && !check_abi(path, p, err) ? take(path, p, arena, err) : NULL;
 }

@@ -11,6 +11,7 @@
 #include "base/paths.h"
 #include "graph/graph.h"
 #include "plugin/host.h"
+#include "plugin/kind.h"
 #include "plugin/loader.h"
 #include "plugin/options.h"
 
@@ -71,13 +72,13 @@ int sonde_registry_load(sonde_registry *r, const char *path, const sonde_entry *
     free(whole);
     return 0;
   }
-  const sonde_plugin *p = sonde_load_plugin(path, err);
+  const sonde_plugin *p = sonde_load_plugin(path, r->arena, err);
   if (!p) {
     free(whole);
     return err->code;
   }
   int rc = refuse_twin(r, p->kind, p->name, err);
-  for (int k = 0; !rc && k < p->n_ops; k++) rc = sonde_ops_add(r->ctx, sonde_plugin_op(p, k), err);
+  for (int k = 0; !rc && k < p->n_ops; k++) rc = sonde_ops_add(r->ctx, &p->ops[k], err);
   if (rc) sonde_wrap(err, "%s", path);
   if (!rc) {
     const char *kept = sonde_arena_strdup(r->arena, whole);
@@ -200,7 +201,8 @@ int sonde_registry_add(sonde_registry *r, const sonde_entry *e, const sonde_entr
   sonde_entry copy;
   snprintf(what, sizeof what, "%s '%s'", e->kind, e->name);
   if (!sonde_kind_is_module(e->kind))
-    return sonde_fail(err, SONDE_EINVAL, "'%s' is no kind of module; kinds are norm, attention and ffn", e->kind);
+    return sonde_fail(err, SONDE_EINVAL, "'%s' is no kind of module; kinds are %s", e->kind,
+                      sonde_kind_names(SONDE_KIND_MODULE, what, sizeof what));
   int rc = refuse_twin(r, e->kind, e->name, err);
   if (!rc) rc = sonde_options_check(what, e->options, e->n_options, err);
   if (rc) return rc;

@@ -59,10 +59,9 @@ sonde_node *sonde_entry_build(const sonde_entry *e, sonde_site *site, const sond
 int sonde_entry_begin(const sonde_entry *e, sonde_site *site, sonde_node *x);   /* 0 or a code */
 sonde_node *sonde_entry_end(sonde_site *site, sonde_node *x, sonde_node *y);
 
-/* The update function of an optimizer's entry; NULL with a reason for another kind. */
-const sonde_optimizer *sonde_entry_optimizer(const sonde_entry *e, sonde_error *err);
-/* A copy, with NULL for what the interface did not have when the plugin was built. */
-sonde_optimizer sonde_optimizer_read(const sonde_optimizer *f);
+/* The functions of a plugin of that kind (a sonde_optimizer of "optimizer"), all members there: NULL in those that the
+ * plugin was built without. They live as long as the registry. NULL with a reason for another kind or a script's module. */
+const void *sonde_entry_functions(const sonde_entry *e, const char *kind, sonde_error *err);
 
 /* Everything above about an entry, as a JSON object (`sonde plugin list --json`, `info`). */
 json_t *sonde_entry_json(const sonde_entry *e);

@@ -8,7 +8,7 @@
 
 #include "base/mem.h"
 #include "graph/graph.h"
-#include "plugin/loader.h"
+#include "plugin/kind.h"
 #include "plugin/registry.h"
 #include "script/script.h"
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "plugin/conformance.h"
+#include "plugin/kind.h"
 #include "script/script.h"
 
 static sonde_registry *registry(lua_State *L) {
@@ -53,6 +54,27 @@ static int plugin_load(lua_State *L) {
   const sonde_entry *e = NULL;
   sonde_lua_check(L, sonde_registry_load(registry(L), sonde_lua_string(L, 1), &e, &err), &err);
   return e ? push_entry(L, e) : 0;
+}
+
+/* core.kinds() -> list of the kinds of plugins: {name, doc, preset, module, ops}; module: scripts may register one */
+static int core_kinds(lua_State *L) {
+  const sonde_kind *kind;
+  lua_newtable(L);
+  for (int k = 0; (kind = sonde_kind_at(k)); k++) {
+    lua_createtable(L, 0, 5);
+    lua_pushstring(L, kind->name);
+    lua_setfield(L, -2, "name");
+    lua_pushstring(L, kind->doc);
+    lua_setfield(L, -2, "doc");
+    lua_pushstring(L, kind->preset);
+    lua_setfield(L, -2, "preset");
+    lua_pushboolean(L, (kind->flags & SONDE_KIND_MODULE) != 0);
+    lua_setfield(L, -2, "module");
+    lua_pushboolean(L, (kind->flags & SONDE_KIND_OPS) != 0);
+    lua_setfield(L, -2, "ops");
+    lua_rawseti(L, -2, k + 1);
+  }
+  return 1;
 }
 
 static void push_check(lua_State *L, const sonde_check *c) {
@@ -122,7 +144,8 @@ static int plugin_test(lua_State *L) {
 
 void sonde_bind_plugin(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"plugins", core_plugins}, {"plugin", core_plugin}, {"plugin_load", plugin_load}, {"plugin_test", plugin_test}, {NULL, NULL},
+      {"kinds", core_kinds},       {"plugins", core_plugins},         {"plugin", core_plugin},
+      {"plugin_load", plugin_load}, {"plugin_test", plugin_test}, {NULL, NULL},
   };
   sonde_lua_functions(L, functions);
 }

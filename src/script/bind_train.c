@@ -162,7 +162,7 @@ static const sonde_optimizer *read_optimizer(lua_State *L, int t, sonde_value **
   json_t *given = lua_isnil(L, -1) ? NULL : sonde_lua_to_tree(L, lua_gettop(L));
   const sonde_entry *e = r ? sonde_registry_find(r, "optimizer", name, err) : NULL;
   if (!e || !(*values = sonde_entry_values(e, given, err))) return NULL;
-  return sonde_entry_optimizer(e, err);
+  return sonde_entry_functions(e, "optimizer", err);
 }
 
 /* The training text; into *valid the validation text, empty when the text is a tensor of tokens. */

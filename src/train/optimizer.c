@@ -6,7 +6,6 @@
 
 #include "base/crash.h"
 #include "base/mem.h"
-#include "plugin/registry.h"
 #include "tensor/tensor.h"
 
 enum { TILE = 16384, MAX_STATES = 8, LINE = 64 };
@@ -115,7 +114,7 @@ static int make_tiles(sonde_optim *o, sonde_error *err) {
 
 sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde_optim_opts *opts,
                              sonde_error *err) {
-  const sonde_optimizer plugin = sonde_optimizer_read(opts->functions);
+  const sonde_optimizer plugin = *opts->functions;
   if (plugin.states < 0 || plugin.states > MAX_STATES) {
     sonde_fail(err, SONDE_EUNSUP, "the optimizer asks for %d states a parameter; 0 to %d are possible",
                plugin.states, MAX_STATES);

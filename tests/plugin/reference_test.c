@@ -122,7 +122,7 @@ static void one_optimizer(const json_t *c) {
   float w[MOST], g[MOST], first[MOST] = {0}, second[MOST] = {0}, *state[2] = {first, second};
   _Alignas(64) static char scratch[1 << 16];
   const sonde_entry *e = entry("optimizer", text(c, "name"));
-  const sonde_optimizer *o = sonde_entry_optimizer(e, &err);
+  const sonde_optimizer *o = sonde_entry_functions(e, "optimizer", &err);
   sonde_value *v = sonde_entry_values(e, json_object_get(c, "options"), &err);
   if (!v) fail_msg("%s", err.text);
   assert_true(o->states <= 2 && (!o->scratch || o->scratch(&p, v) <= (int64_t)sizeof scratch));

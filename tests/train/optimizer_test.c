@@ -277,23 +277,6 @@ static void a_tiled_parameter_has_states_of_its_shape(void **state) {
   drop(&f);
 }
 
-/* A plugin built before `whole` was there. */
-static void an_older_optimizer_still_works(void **state) {
-  (void)state;
-  sonde_optimizer old = sgd_functions;
-  old.size = offsetof(sonde_optimizer, whole);
-  memset((char *)&old + old.size, 0xff, sizeof old - old.size);
-  sonde_error err = {0};
-  fixture f = make(1, 0, 0);
-  sonde_optim_free(f.optim);
-  sonde_optim_opts o = {.functions = &old, .blocks = 2};
-  assert_non_null(f.optim = sonde_optim_new(f.params, f.pool, &o, &err));
-  grad(&f, 2)[0] = 1;
-  sonde_optim_update(f.optim, 1, 0.5, 1);
-  assert_true(weight(&f, 2)[0] == 0.5f);
-  drop(&f);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(norms_are_those_of_the_formula),
@@ -306,7 +289,6 @@ int main(void) {
       cmocka_unit_test(group_factors_multiply),
       cmocka_unit_test(a_parameter_comes_whole_where_it_is_asked_for),
       cmocka_unit_test(a_tiled_parameter_has_states_of_its_shape),
-      cmocka_unit_test(an_older_optimizer_still_works),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

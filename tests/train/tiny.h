@@ -133,7 +133,7 @@ static inline void tiny_make(tiny *m, int threads, int64_t batch) {
       .n_probe = DEPTH,
       .blocks = DEPTH,
       .seed = 5,
-      .optimizer = sonde_entry_optimizer(e, &err),
+      .optimizer = sonde_entry_functions(e, "optimizer", &err),
       .optimizer_values = m->values,
       .schedule = {.kind = SONDE_SCHEDULE_COSINE, .lr = 1e-2, .min_ratio = 0.1, .steps = 20, .warmup = 4},
       .accumulate = 1,

@@ -63,7 +63,17 @@ end
 
 -- ---- new ------------------------------------------------------------------------------------------------------
 
-local kinds = { "norm", "attention", "ffn", "optimizer" }
+local function kinds()
+  local names = {}
+  for k, kind in ipairs(core.kinds()) do names[k] = kind.name end
+  return names
+end
+
+local function kind_of(name)
+  for _, kind in ipairs(core.kinds()) do
+    if kind.name == name then return kind end
+  end
+end
 
 local function templates()
   local folder = core.lua_dir() .. "/../plugins/template"
@@ -88,8 +98,12 @@ local function check_new(options)
   if not string.match(name, "^[a-z][a-z0-9_]*$") or #name > 60 then
     error("'" .. name .. "' is no plugin name; use a-z, 0-9 and _, a letter first", 0)
   end
-  if options.kind == "optimizer" and (options.primitive or options.lua) then
-    error("an optimizer is written in C and has no ops of its own: leave out --" .. (options.lua and "lua" or "primitive"), 0)
+  local kind = kind_of(options.kind)
+  if options.lua and not kind.module then
+    error("a plugin of the kind '" .. kind.name .. "' is written in C: leave out --lua", 0)
+  end
+  if options.primitive and not kind.ops then
+    error("a plugin of the kind '" .. kind.name .. "' brings no ops: leave out --primitive", 0)
   end
   if options.lua and options.primitive then
     error("an op of one's own is written in C: leave out --lua or --primitive", 0)
