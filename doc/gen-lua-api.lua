@@ -7,26 +7,30 @@ local core = require "sonde.core"
 
 local library = core.lua_dir() .. "/sonde/"
 
--- What the page has, in order: {heading, what stands under it, {file, prefix of its functions}...}.
+-- What the page has, in order: {heading, what is under it, {file, prefix of its functions}...}; `registry`: and what the
+-- file's registry holds.
 local pages = {
   { "The library", "`local sonde = require \"sonde\"`.", { "init", "sonde." } },
   { "Models", nil, { "model/transformer", "sonde.", { new = "transformer" } }, { "model/init", "model:" },
     { "io/init", "sonde.", { load = "load" } } },
-  { "Placements and initialisations", nil, { "model/placement", "sonde.", { register = "placement" } }, { "model/block", "block:" },
-    { "model/init_policy", "sonde.", { register = "init" } } },
+  { "Placements and initialisations", nil,
+    { "model/placement", "sonde.", { register = "placement" }, registry = true }, { "model/block", "block:" },
+    { "model/init_policy", "sonde.", { register = "init" }, registry = true } },
   { "Modules in Lua", "What a site offers stands at the end of the page.",
     { "model/module", "sonde.", { norm = "norm", attention = "attention", ffn = "ffn" } } },
   { "Traces and interventions", nil, { "model/trace", "trace:", { logits = "logits", mean_loss = "mean_loss" } } },
   { "Corpora", nil, { "data/init", "sonde.", { open = "corpus" } } },
   { "Training", nil, { "train/init", "sonde.", { train = "train" } } },
   { "Evaluation, generation and probes", nil, { "eval/init", "sonde.", { evaluate = "evaluate" } },
-    { "eval/generate", "sonde.", { tokens = "generate" } }, { "probe/attention_maps", "sonde.", { maps = "attention_maps" } },
+    { "eval/generate", "sonde.", { tokens = "generate" } },
+    { "probe/attention_maps", "sonde.", { maps = "attention_maps" } },
     { "probe/init", "sonde.", { probe = "probe" } },
-    { "probe/registry", "sonde.probes.", { register = "register", names = "names", find = "find" } } },
+    { "probe/registry", "sonde.probes.", { register = "register", names = "names", find = "find" }, registry = true } },
   { "Pruning", "doc/pruning.md shows it at work.", { "sparse/init", "sonde.", { prune = "prune", heal = "heal" } },
-    { "sparse/strategy", "sonde.", { register = "prune_strategy" } } },
-  { "Sweeps and reports", nil, { "sweep/init", "", { new = "sonde.sweep", run = "sweep:run", check = "sweep:check", plan = "sweep:plan",
-    results = "sweep:results", summary = "sweep:summary", report = "trial:report" } }, { "base/config", "sonde.", { load = "config" } } },
+    { "sparse/strategy", "sonde.", { register = "prune_strategy" }, registry = true } },
+  { "Sweeps and reports", nil, { "sweep/init", "", { new = "sonde.sweep", run = "sweep:run", check = "sweep:check",
+    plan = "sweep:plan", results = "sweep:results", summary = "sweep:summary", report = "trial:report" } },
+    { "base/config", "sonde.", { load = "config" } } },
   { "Nodes", nil, { "graph/node", "node:" } },
   { "Graphs, tensors, plans, parameters", nil, { "base/types", nil } },
 }
@@ -154,6 +158,12 @@ local function emit_schema(doc, file)
   emit ""
 end
 
+local function emit_registry(registry)
+  emit("| ", registry.kind, " | |\n| --- | --- |")
+  for _, row in ipairs(registry:described()) do emit("| ", code(row[1]), " | ", (row[2]:gsub("|", "\\|")), " |") end
+  emit ""
+end
+
 local function emit_file(file, prefix, wanted)
   for k, doc in ipairs(read(library .. file .. ".lua")) do
     if k == 1 and not doc.name and not doc.class and not doc.schema then
@@ -178,6 +188,7 @@ for _, page in ipairs(pages) do
   if page[2] then emit(page[2], "\n") end
   for k = 3, #page do
     emit_file(page[k][1], page[k][2], page[k][3])
+    if page[k].registry then emit_registry(require(module_of(page[k][1])).registry) end
   end
 end
 local text = table.concat(out, "\n"):gsub("\n\n\n+", "\n\n"):gsub("%s+$", "") .. "\n"

@@ -1,8 +1,9 @@
 # The Lua library: lua/sonde/x.lua lands in $(pkgdatadir)/lua/sonde/x.lua.
 nobase_dist_pkgdata_DATA += %D%/sonde/base/args.lua %D%/sonde/base/config.lua %D%/sonde/base/current.lua \
-  %D%/sonde/base/fingerprint.lua %D%/sonde/base/machine.lua %D%/sonde/base/output.lua %D%/sonde/base/progress.lua \
-  %D%/sonde/base/settings.lua %D%/sonde/base/shown.lua %D%/sonde/base/sorted_keys.lua %D%/sonde/base/stats.lua \
-  %D%/sonde/base/types.lua %D%/sonde/base/whole_folder.lua
+  %D%/sonde/base/fingerprint.lua %D%/sonde/base/front.lua %D%/sonde/base/listed.lua %D%/sonde/base/machine.lua \
+  %D%/sonde/base/output.lua %D%/sonde/base/progress.lua %D%/sonde/base/registry.lua %D%/sonde/base/settings.lua \
+  %D%/sonde/base/shown.lua %D%/sonde/base/sorted_keys.lua %D%/sonde/base/stats.lua %D%/sonde/base/types.lua \
+  %D%/sonde/base/whole_folder.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/cmd/attention.lua %D%/sonde/cmd/bench.lua %D%/sonde/cmd/eval.lua \
   %D%/sonde/cmd/generate.lua %D%/sonde/cmd/graph.lua %D%/sonde/cmd/init.lua %D%/sonde/cmd/plugin.lua \
   %D%/sonde/cmd/probe.lua %D%/sonde/cmd/prune.lua %D%/sonde/cmd/repl.lua %D%/sonde/cmd/run.lua \
@@ -28,7 +29,9 @@ nobase_dist_pkgdata_DATA += %D%/sonde/report/data.lua %D%/sonde/report/export.lu
   %D%/sonde/report/plot/init.lua %D%/sonde/report/plot/lines.lua %D%/sonde/report/plot/svg.lua \
   %D%/sonde/report/plot/text.lua %D%/sonde/report/runs.lua %D%/sonde/report/style.lua %D%/sonde/report/table.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/sparse/cut.lua %D%/sonde/sparse/init.lua %D%/sonde/sparse/lora.lua \
-  %D%/sonde/sparse/strategy.lua
+  %D%/sonde/sparse/strategies/angular.lua %D%/sonde/sparse/strategies/influence.lua \
+  %D%/sonde/sparse/strategies/last.lua %D%/sonde/sparse/strategies/random.lua \
+  %D%/sonde/sparse/strategies/removal.lua %D%/sonde/sparse/strategies/usefulness.lua %D%/sonde/sparse/strategy.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/sweep/changes.lua %D%/sonde/sweep/collect.lua %D%/sonde/sweep/grid.lua \
   %D%/sonde/sweep/init.lua %D%/sonde/sweep/plan.lua %D%/sonde/sweep/view.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/bench.lua %D%/sonde/train/changes.lua %D%/sonde/train/config.lua \

@@ -253,7 +253,7 @@ end
 
 function TestRegistry:test_mistakes()
   local register = sonde.probes.register
-  lu.assertErrorMsgContains("no name for a probe", register, "a b", { definition = "x", outputs = print })
+  lu.assertErrorMsgContains("cannot name a thing of the kind probe", register, "a b", { definition = "x", outputs = print })
   lu.assertErrorMsgContains("either outputs or jobs", register, "none", { definition = "x" })
   lu.assertErrorMsgContains("definition", register, "none", { outputs = print })
 end

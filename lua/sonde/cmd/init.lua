@@ -5,6 +5,8 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local front = require "sonde.base.front"
+local listed = require "sonde.base.listed"
 local sorted_keys = require "sonde.base.sorted_keys"
 
 local cli = {}
@@ -39,13 +41,7 @@ local function complain(message)
 end
 
 local function command_names()
-  local names = {}
-  for _, file in ipairs(core.list_dir(core.lua_dir() .. "/sonde/cmd")) do
-    local name = string.match(file, "^([%w_]+)%.lua$")
-    if name and name ~= "init" then names[#names + 1] = name end
-  end
-  table.sort(names)
-  return names
+  return listed "sonde/cmd"
 end
 
 local function wrong(message, name)
@@ -165,12 +161,22 @@ local function start(command, name, words)
   return run(command, options)
 end
 
+-- Says how many threads compute, once, before anything does.
+local announced = false
+local function announce()
+  if announced then return end
+  announced = true
+  io.stderr:write("threads: ", string.format("%d", core.threads()), "\n")
+  local note = require("sonde.base.settings").unread(false)
+  if note then io.stderr:write("sonde: note: ", note, "\n") end
+end
+
 --- Runs `sonde WORDS...`; returns the exit code.
 ---@param words string[]
 ---@return integer
 function cli.main(words)
   local first = words[1]
-  cli.words = words          -- for the records of a run
+  front.words, front.begin = words, announce
   if not first then
     overview()
     return 2
@@ -190,15 +196,6 @@ function cli.main(words)
     end
   end
   return wrong("unknown command '" .. first .. "'" .. args.hint(first, names))
-end
-
---- Says how many threads compute, once; whatever computes calls it.
-function cli.announce()
-  if cli.announced then return end
-  cli.announced = true
-  io.stderr:write("threads: ", string.format("%d", core.threads()), "\n")
-  local note = require("sonde.base.settings").unread(false)
-  if note then io.stderr:write("sonde: note: ", note, "\n") end
 end
 
 return cli

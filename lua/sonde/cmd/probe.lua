@@ -8,18 +8,6 @@ local function known()
   return require("sonde.probe").names()
 end
 
--- The probes, each with as much of its definition as a line holds.
-local function listed()
-  local lines, widest = known(), 0
-  for _, name in ipairs(lines) do widest = math.max(widest, #name) end
-  for k, name in ipairs(lines) do
-    local text, room = require("sonde.probe").registry.find(name).definition, 110 - widest
-    if #text > room then text = text:sub(1, room - 3):gsub("%s+%S*$", "") .. "..." end
-    lines[k] = "  " .. name .. string.rep(" ", widest - #name + 2) .. text
-  end
-  return lines
-end
-
 -- The files that the text and the model are read from.
 local function inputs(options)
   local files = { options.text }
@@ -50,7 +38,7 @@ return {
     return "Windows of the context are cut as `sonde eval` cuts them; the sample is spread evenly over the text.\n"
       .. "Figures have 95 % intervals over windows. Probes share their forward passes: ask for all at once. The table\n"
       .. "is printed where none of --json, --csv and --html is given. doc/probes.md defines the probes:\n\n"
-      .. table.concat(listed(), "\n")
+      .. table.concat(require("sonde.probe.registry").registry:lines(114), "\n")
   end,
   options = require("sonde.data.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",

@@ -116,9 +116,11 @@ end
 return {
   summary = "a smaller model folder, with blocks removed",
   usage = "--model DIR --strategy NAME --remove N --out DIR [options]",
-  details = "Which blocks go is the strategy's choice, most often by what it measures on the text. They are\n"
-    .. "dropped, or a linear map fitted on the text takes the place of each run of them; --heal trains what is\n"
-    .. "left. Blocks count from 0.",
+  details = function()
+    return "Which blocks go is the strategy's choice, most often by what it measures on the text. They are\n"
+      .. "dropped, or a linear map fitted on the text takes the place of each run of them; --heal trains what is\n"
+      .. "left. Blocks count from 0. The strategies:\n\n" .. table.concat(strategy.registry:lines(114), "\n")
+  end,
   options = require("sonde.data.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },

@@ -31,11 +31,11 @@ return {
   },
   example = "sonde train small.yaml --threads 2",
   run = function(options)
-    local sonde, cli = require "sonde", require "sonde.cmd"
+    local sonde, front = require "sonde", require "sonde.base.front"
     local modelconfig, transformer = require "sonde.train.config", require "sonde.model.transformer"
     current.take_flags(options)
     local sections, where = modelconfig.load(options.config)
-    cli.announce()
+    front.begin()
     local corpus = open_corpus(sections.corpus, where "corpus")
     local model_options, train_options = sections.model, sections.train
     if model_options.vocab == nil then model_options.vocab = corpus.vocab end

@@ -2,6 +2,7 @@
 -- loop over them in batches.
 
 local core = require "sonde.core"
+local front = require "sonde.base.front"
 
 local windows = {}
 
@@ -141,8 +142,7 @@ end
 ---@param each fun(plan: sonde.plan, predicted: integer, rows: integer)
 ---@param progress? fun(share: number)
 function windows.each(plan, stream, batch, context, rows, scored, each, progress)
-  local cli = package.loaded["sonde.cmd"]
-  if cli then cli.announce() end
+  front.begin()
   local tokens, targets = core.tensor("i32", { batch, context }), core.tensor("i32", { batch * context })
   if plan:reads "tokens" then plan:set("tokens", tokens) end      -- the Jacobian of a linear map reads none
   if scored then plan:set("targets", targets) end

@@ -7,11 +7,16 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
-local sorted_keys = require "sonde.base.sorted_keys"
+local registry = require "sonde.base.registry"
 
-local initpolicy = {}
-
-local policies = {}
+local policies = registry.new {
+  kind = "initialisation",
+  schema = {
+    { name = "policy", type = "function", required = true, doc = "of a place: how parameters start, by role" },
+    { name = "doc", type = "string", preset = "", doc = "one line on it" },
+  },
+}
+local initpolicy = { registry = policies }
 
 ---@class sonde.init_place
 ---@field layer integer     1..L; 0 outside the blocks
@@ -22,22 +27,23 @@ local policies = {}
 --- Registers an initialisation under a name that models can ask for.
 ---@param name string
 ---@param policy fun(place: sonde.init_place): table<string, table>
-function initpolicy.register(name, policy)
-  if policies[name] then error(core.where() .. "the initialisation '" .. name .. "' exists already", 0) end
-  policies[name] = policy
+---@param doc? string     one line on it
+function initpolicy.register(name, policy, doc)
+  policies:add(name, { policy = policy, doc = doc })
 end
 
 --- The names of all initialisations.
 ---@return string[]
 function initpolicy.names()
-  return sorted_keys(policies)
+  return policies:names()
 end
 
 --- The function behind a name; nil where there is none.
 ---@param name string
 ---@return function|nil
 function initpolicy.find(name)
-  return policies[name]
+  local found = policies:get(name)
+  return found and found.policy
 end
 
 -- What a policy gives, checked: a misspelt role or a number that is missing would pass for an initialisation unseen.
@@ -65,11 +71,7 @@ end
 ---@param place sonde.init_place
 ---@return table<string, {kind: string, a: number, b: number}>
 function initpolicy.at(name, place)
-  local policy = policies[name]
-  if not policy then
-    error(core.where() .. "unknown initialisation '" .. tostring(name) .. "'" .. args.hint(name, initpolicy.names()), 0)
-  end
-  local given, by_role = checked(name, policy(place)), {}
+  local given, by_role = checked(name, policies:find(name).policy(place)), {}
   for _, role in ipairs(core.roles()) do
     local rule = given[role] or given.default or { "normal", place.std }
     by_role[role] = { kind = rule[1], a = rule[2], b = rule[3] or 0 }
@@ -80,13 +82,13 @@ end
 -- Everything N(0, std^2), embedding and head included.
 initpolicy.register("normal", function(place)
   return { default = { "normal", place.std } }
-end)
+end, "N(0, init_std^2) everywhere")
 
 -- The projections that write to the residual stream are smaller by sqrt(2L): it has 2L summands (Megatron).
 initpolicy.register("scaled", function(place)
   local small = { "normal", place.std / math.sqrt(2 * place.depth) }
   return { default = { "normal", place.std }, attn_out = small, ffn_out = small }
-end)
+end, "normal, the branches' last projections smaller by sqrt(2L) (Megatron)")
 
 -- Cut off at 3 sigmas in the two that follow, as OLMo has them.
 local CUT = 3
@@ -98,7 +100,7 @@ initpolicy.register("megatron", function(place)
     default = { "normal", place.std, CUT }, attn_out = small, ffn_out = small,
     head = { "normal", 1 / math.sqrt(place.width), CUT },
   }
-end)
+end, "scaled, with a head of std 1/sqrt(D), cut at 3 sigmas (OLMo)")
 
 -- By width, and smaller from block to block: 1/sqrt(D), and for the projections that write to the residual stream of
 -- block l 1/sqrt(2 D l) (attention) and 1/sqrt(2 F l) (feed-forward, of inner width F). init_std has no part in it.
@@ -109,7 +111,7 @@ initpolicy.register("mitchell", function(place)
     attn_out = { "normal", 1 / math.sqrt(2 * place.width * layer), CUT },
     ffn_out = { "fan_in", 1 / math.sqrt(2 * layer), CUT },
   }
-end)
+end, "by width, the branches' last projections smaller from block to block, cut at 3 sigmas (OLMo)")
 
 -- Xavier-normal with `gain` on what the values of the branches pass through, 1 on queries and keys.
 local function xavier_branches(place, gain)
@@ -123,16 +125,17 @@ end
 -- DeepNet (Wang et al., 2022), decoder only: beta = (8L)^(-1/4).
 initpolicy.register("deepnorm", function(place)
   return xavier_branches(place, (8 * place.depth) ^ -0.25)
-end)
+end, "Xavier with the gain (8L)^(-1/4) in the branches (Wang et al., DeepNet, 2022)")
 
 -- Its inverse, as the code of Mix-LN and LayerNorm Scaling has it (3.1 instead of 0.32 for 12 blocks).
 initpolicy.register("deepnorm_paper", function(place)
   return xavier_branches(place, (8 * place.depth) ^ 0.25)
-end)
+end, "deepnorm with the inverse gain, as the papers on Mix-LN and LayerNorm Scaling ran it")
 
 return args.declare(initpolicy, "sonde.init.", {
   register = {
     as = "sonde.init",
     { name = "name", type = "string", required = true }, { name = "policy", type = "function", required = true },
+    { name = "doc", type = "string" },
   },
 })

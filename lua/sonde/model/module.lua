@@ -2,6 +2,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local registry = require "sonde.base.registry"
 
 local module = {}
 
@@ -18,6 +19,7 @@ local option_schema = {
 }
 
 local info_schema = {
+  { name = "build", type = "function", required = true, doc = "the module's function" },
   { name = "options", type = "list", preset = {}, doc = "the module's options",
     of = { name = "option", type = "table", fields = option_schema, doc = "one option" } },
   { name = "summary", type = "string", preset = "", doc = "one line on what the module computes" },
@@ -25,14 +27,21 @@ local info_schema = {
   { name = "suggests", type = "string", doc = "\"option=value ...\": options of the model that belong to the method" },
 }
 
-local built = {}      -- "kind/name" -> the function of a module that a script has registered
+-- What scripts have registered, by kind; what plugins bring is in the core's list, which has both.
+local registries = {}
+for _, kind in ipairs { "norm", "attention", "ffn" } do
+  registries[kind] = registry.new {
+    kind = kind, schema = info_schema, doc = "summary", others = function() return core.modules(kind) end,
+  }
+end
 
 --- The function of a module that a script has registered; nil for those of plugins.
 ---@param kind string
 ---@param name string
 ---@return function|nil
 function module.build(kind, name)
-  return built[kind .. "/" .. name]
+  local found = registries[kind] and registries[kind]:get(name)
+  return found and found.build
 end
 
 local function register(kind, name, info, build)
@@ -40,9 +49,9 @@ local function register(kind, name, info, build)
   if type(build) ~= "function" then
     error(core.where() .. "sonde." .. kind .. "(name, [info,] function(site, options, x) ... end)", 0)
   end
-  info = args.check(info_schema, info, kind .. " '" .. name .. "'")
-  core.module_register(kind, name, info, build)
-  built[kind .. "/" .. name] = build
+  local described = { build = build }
+  for key, value in pairs(info) do described[key] = value end
+  core.module_register(kind, name, registries[kind]:add(name, described), build)
 end
 
 --- Registers a norm: x [B, T, D] -> [B, T, D]. It then stands beside those of plugins, for every model.

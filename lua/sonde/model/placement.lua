@@ -6,15 +6,23 @@
 -- the placement; block.layer (l = 1..L) and block.depth (L). After the last block every model has one norm of its own,
 -- which no placement scales, and then the head. doc/norms.md compares them all.
 
-local core = require "sonde.core"
 local args = require "sonde.base.args"
-local sorted_keys = require "sonde.base.sorted_keys"
+local registry = require "sonde.base.registry"
 
-local placement = {}
-
-local placements = {}
+local placements = registry.new {
+  kind = "placement",
+  schema = {
+    { name = "build", type = "function", required = true, doc = "the block's function" },
+    { name = "doc", type = "string", preset = "", doc = "one line on where the norms are" },
+    { name = "init", type = "string", preset = "normal", doc = "initialisation of models that name none" },
+    { name = "options", type = "list", preset = {}, doc = "the schema of the placement's options" },
+    { name = "check", type = "function", doc = "of a model's other options: a warning about them, or nil" },
+  },
+}
+local placement = { registry = placements }
 
 ---@class sonde.placement_options
+---@field doc? string                  one line on where the norms are
 ---@field init? string                 initialisation of models that name none; default "normal"
 ---@field options? sonde.schema        options of the placement itself; their values stand in block.options
 ---@field check? fun(model: table): string|nil    a warning about a model's other options
@@ -24,17 +32,15 @@ local placements = {}
 ---@param build fun(block: sonde.block, x: sonde.node): sonde.node
 ---@param options? sonde.placement_options
 function placement.register(name, build, options)
-  if placements[name] then error(core.where() .. "the placement '" .. name .. "' exists already", 0) end
-  options = options or {}
-  placements[name] = {
-    build = build, init = options.init or "normal", options = options.options or {}, check = options.check,
-  }
+  local info = { build = build }
+  for key, value in pairs(options or {}) do info[key] = value end
+  placements:add(name, info)
 end
 
 --- The names of all placements.
 ---@return string[]
 function placement.names()
-  return sorted_keys(placements)
+  return placements:names()
 end
 
 --- The placement of that name: {build=, init=, options=, check=}.
@@ -42,12 +48,7 @@ end
 ---@param where? fun(): string   the place of the name, for messages
 ---@return table
 function placement.find(name, where)
-  local found = placements[name]
-  if not found then
-    error((where or core.where)() .. "unknown placement '" .. tostring(name) .. "'"
-      .. args.hint(name, placement.names()), 0)
-  end
-  return found
+  return placements:find(name, where)
 end
 
 -- Norm before each branch (GPT-2 and after): the stream itself is never normalised, its variance grows with depth.
@@ -55,19 +56,25 @@ local function pre_ln(block, x)
   x = x + block:attention(block:norm_in "attn" (x))
   return x + block:ffn(block:norm_in "ffn" (x))
 end
-placement.register("pre_ln", pre_ln)
+placement.register("pre_ln", pre_ln, { doc = "a norm before each branch (GPT-2, Llama)" })
 
 -- The same with the initialisations that papers compare it under.
-placement.register("pre_ln_scaled", pre_ln, { init = "scaled" })
-placement.register("pre_ln_mitchell", pre_ln, { init = "mitchell" })
-placement.register("pre_ln_megatron", pre_ln, { init = "megatron" })
+placement.register("pre_ln_scaled", pre_ln, {
+  init = "scaled", doc = "pre_ln with the initialisation scaled",
+})
+placement.register("pre_ln_mitchell", pre_ln, {
+  init = "mitchell", doc = "pre_ln with the initialisation mitchell",
+})
+placement.register("pre_ln_megatron", pre_ln, {
+  init = "megatron", doc = "pre_ln with the initialisation megatron",
+})
 
 -- Norm after each residual sum (Vaswani et al., 2017).
 local function post_ln(block, x)
   x = block:norm_out "attn" (x + block:attention(x))
   return block:norm_out "ffn" (x + block:ffn(x))
 end
-placement.register("post_ln", post_ln)
+placement.register("post_ln", post_ln, { doc = "a norm after each residual sum (Vaswani et al., 2017)" })
 
 -- Post-LN with the stream times alpha.
 local function weighted_post_ln(block, x, alpha)
@@ -78,19 +85,22 @@ end
 -- DeepNet (Wang et al., 2022), decoder only: alpha = (2L)^(1/4), and an initialisation of its own.
 placement.register("deepnorm", function(block, x)
   return weighted_post_ln(block, x, (2 * block.depth) ^ 0.25)
-end, { init = "deepnorm" })
+end, { init = "deepnorm", doc = "post_ln with the stream times (2L)^(1/4) (Wang et al., DeepNet, 2022)" })
 
 -- What the papers on Mix-LN and LayerNorm Scaling ran under DeepNorm's name: alpha of 32 blocks at every depth, and
 -- the inverse of DeepNet's gain.
 placement.register("deepnorm_paper", function(block, x)
   return weighted_post_ln(block, x, 2.828427)
-end, { init = "deepnorm_paper" })
+end, {
+  init = "deepnorm_paper", doc = "deepnorm as the papers on Mix-LN and LayerNorm Scaling ran it: the factor of 32 blocks",
+})
 
 -- Mix-LN (Li et al., 2024): the first floor(a L) blocks Post-LN, the others Pre-LN. 0.29 * 100 is 28.999999999999996.
 placement.register("mix_ln", function(block, x)
   if block.layer <= math.floor(block.options.a * block.depth + 1e-9) then return post_ln(block, x) end
   return pre_ln(block, x)
 end, {
+  doc = "the first blocks post_ln, the others pre_ln (Li et al., Mix-LN, 2024)",
   options = {
     { name = "a", type = "number", min = 0, max = 1, preset = 0.25,
       doc = "share of the blocks, from the first, that are Post-LN" },
@@ -110,7 +120,7 @@ placement.register("lns", function(block, x)
   local scale = 1 / math.sqrt(block.layer)
   x = x + block:attention(block:norm_in("attn", scale)(x))
   return x + block:ffn(block:norm_in("ffn", scale)(x))
-end, { check = check_lns })
+end, { check = check_lns, doc = "pre_ln, the norms of block l times 1/sqrt(l) (Sun et al., 2025)" })
 
 -- Norm before and after each branch: Sandwich-LN (Ding et al., 2021), Peri-LN (Kim et al., 2025). The factors are
 -- LayerNorm Scaling's, where it is put on top.
@@ -118,14 +128,14 @@ local function sandwich(block, x, before, after)
   x = x + block:norm_out("attn", after)(block:attention(block:norm_in("attn", before)(x)))
   return x + block:norm_out("ffn", after)(block:ffn(block:norm_in("ffn", before)(x)))
 end
-placement.register("sandwich", sandwich)
-placement.register("peri_ln", sandwich)
+placement.register("sandwich", sandwich, { doc = "a norm before and after each branch (Ding et al., 2021)" })
+placement.register("peri_ln", sandwich, { doc = "the same as sandwich (Kim et al., Peri-LN, 2025)" })
 
 placement.register("lns_sandwich", function(block, x)
   local scale = 1 / math.sqrt(block.layer)
   return sandwich(block, x, scale, block.options.both and scale or nil)
 end, {
-  check = check_lns,
+  check = check_lns, doc = "sandwich with LayerNorm Scaling's factors",
   options = {
     { name = "both", type = "boolean", preset = true, doc = "scale the norms behind the branches too" },
   },
@@ -137,22 +147,24 @@ placement.register("parallel", function(block, x)
   local ffn = block.options.shared and attn or block:norm_in "ffn" (x)
   return x + block:attention(attn) + block:ffn(ffn)
 end, {
+  doc = "both branches side by side on the same stream (GPT-J, PaLM)",
   options = {
     { name = "shared", type = "boolean", preset = true, doc = "one norm for both branches; else one each (GPT-NeoX)" },
   },
 })
 
 -- The first blocks Pre-LN, the others otherwise: the ablations of the LayerNorm Scaling code, which fixes 7 blocks.
-local function pre_then(rest)
+local function pre_then(rest, doc)
   return function(block, x)
     if block.layer <= block.options.first then return pre_ln(block, x) end
     return rest(block, x)
   end, {
+    doc = doc,
     options = { { name = "first", type = "integer", min = 0, preset = 7, doc = "how many blocks are Pre-LN" } },
   }
 end
-placement.register("pre_post", pre_then(post_ln))
-placement.register("pre_sandwich", pre_then(sandwich))
+placement.register("pre_post", pre_then(post_ln, "the first blocks pre_ln, the others post_ln"))
+placement.register("pre_sandwich", pre_then(sandwich, "the first blocks pre_ln, the others sandwich"))
 
 -- Pre-LN with each branch times learned factors: one a channel (LayerScale, Touvron et al., 2021) or one in all
 -- (SkipInit, De and Smith, 2020; "scale_res_pre_norm" in the LayerNorm Scaling code).
@@ -166,6 +178,7 @@ placement.register("layerscale", function(block, x)
   local first = block.options.scale > 0 and block.options.scale or by_depth
   return scaled_branches(block, x, block.width, first)
 end, {
+  doc = "pre_ln, each branch times a learned factor a channel (Touvron et al., 2021)",
   options = {
     { name = "scale", type = "number", min = 0, preset = 0,
       doc = "first value of the factors; 0: the paper's 0.1 up to 18 blocks, 1e-5 up to 24, 1e-6 beyond" },
@@ -175,6 +188,7 @@ end, {
 placement.register("skipinit", function(block, x)
   return scaled_branches(block, x, 1, block.options.scale)
 end, {
+  doc = "pre_ln, each branch times one learned factor (De and Smith, 2020)",
   options = { { name = "scale", type = "number", preset = 1e-3, doc = "first value of the factors" } },
 })
 
@@ -183,7 +197,7 @@ end, {
 placement.register("linear", function(block, x)
   local map = block:param("weight", { block.width, block.width }, "other")
   return x + x:linear(map) + block:param("bias", { block.width }, "bias", 0)
-end)
+end, { doc = "no branches: one linear map of the stream, in place of pruned blocks" })
 
 return args.declare(placement, "sonde.placement.", {
   register = {

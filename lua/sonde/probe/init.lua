@@ -3,8 +3,7 @@
 --
 -- Blocks count from 0: the first entry of a list is block 0. Probes that are asked for together share their
 -- passes over the text (session.lua); every figure has a 95 % interval from windows drawn anew
--- (bootstrap.lua). What can be asked for is registered by the files in measures/, and described in
--- doc/probes.md.
+-- (bootstrap.lua). What can be asked for is registered by the files of measures/, and described in doc/probes.md.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
@@ -13,9 +12,6 @@ local bootstrap = require "sonde.probe.bootstrap"
 local keep = require "sonde.probe.keep"
 local registry = require "sonde.probe.registry"
 local session = require "sonde.probe.session"
-
-for _, file in ipairs { "variance", "angle", "removal", "causal", "usefulness", "gradient", "jacobian", "lens",
-  "attention" } do require("sonde.probe.measures." .. file) end
 
 local probe = { registry = registry }
 

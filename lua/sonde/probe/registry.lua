@@ -1,5 +1,4 @@
---- registry.lua - the probes by name. Those of Sonde stand in files beside this one; a script registers its
--- own alike.
+--- registry.lua - the probes by name. Those of Sonde are the files of measures/; a script registers its own alike.
 --
 -- A probe asks for jobs: values of the traced graph, one row of numbers for each window of text. All jobs of
 -- all probes are computed together (session.lua), means over the windows are taken, and `value` makes figures
@@ -7,11 +6,9 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
-local sorted_keys = require "sonde.base.sorted_keys"
+local base = require "sonde.base.registry"
 
 local registry = {}
-
-local probes = {}
 
 local schema = {
   { name = "definition", type = "string", required = true, doc = "what is measured, in a sentence" },
@@ -37,6 +34,9 @@ local schema = {
   { name = "resamples", type = "integer", min = 1, doc = "of the intervals, where value takes long" },
 }
 
+local probes = base.new { kind = "probe", schema = schema, doc = "definition", folder = "sonde/probe/measures" }
+registry.registry = probes
+
 local function taps(outputs)
   return function() return { { nodes = outputs } } end
 end
@@ -50,31 +50,25 @@ end
 ---@param name string
 ---@param info table     definition, unit, source, axes, note; outputs, or jobs, value, prepare, measure
 function registry.register(name, info)
-  if not string.find(name, "^[%a][%w_]*$") then
-    error(core.where() .. "'" .. name .. "' is no name for a probe; letters, digits and _ make one", 0)
-  end
-  if probes[name] then error(core.where() .. "the probe '" .. name .. "' exists already", 0) end
-  info = args.check(schema, info, "probe '" .. name .. "'")
   if (info.jobs == nil) == (info.outputs == nil) then
     error(core.where() .. "probe '" .. name .. "': either outputs or jobs says what is computed", 0)
   end
-  info.jobs = info.jobs or taps(info.outputs)
-  info.value = info.value or first_means
-  info.name = name
-  probes[name] = info
+  local probe = probes:add(name, info)
+  probe.jobs = probe.jobs or taps(probe.outputs)
+  probe.value = probe.value or first_means
 end
 
 --- The names of all probes, in order.
 ---@return string[]
 function registry.names()
-  return sorted_keys(probes)
+  return probes:names()
 end
 
 --- The probe of that name, as it was registered, or nil.
 ---@param name string
 ---@return table|nil
 function registry.find(name)
-  return probes[name]
+  return probes:get(name)
 end
 
 --- A list of means as rows, each of so many.

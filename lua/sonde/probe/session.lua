@@ -16,6 +16,7 @@
 -- common once.
 
 local core = require "sonde.core"
+local front = require "sonde.base.front"
 local machine = require "sonde.base.machine"
 local windows = require "sonde.data.windows"
 
@@ -186,8 +187,7 @@ end
 
 -- The last batch begins where it is full; windows that were seen are left out by whoever takes it.
 local function run(self, group, share)
-  local cli = package.loaded["sonde.cmd"]
-  if cli then cli.announce() end
+  front.begin()
   local plan, parts, scored = planned(self, group)
   local places, tokens = {}, core.tensor("i32", { self.batch, self.context })
   local targets = core.tensor("i32", { self.batch * self.context })

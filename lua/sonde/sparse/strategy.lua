@@ -1,15 +1,22 @@
---- strategy.lua - which blocks a model can do without: strategies by name. One strategy, one function
--- of ten lines.
+--- strategy.lua - which blocks a model can do without: strategies by name. One strategy, one function of ten lines; those
+-- of Sonde are the files of strategies/.
 --
 -- A strategy gets the task (sonde.prune_task) and returns a list of task.count different blocks, from 0, and
 -- if it has them the scores that it chose by: a number for each block, or for each first block of a range.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local registry = require "sonde.base.registry"
 
-local strategy = {}
-
-local strategies = {}
+local strategies = registry.new {
+  kind = "strategy", folder = "sonde/sparse/strategies",
+  schema = {
+    { name = "choose", type = "function", required = true, doc = "of a task: the blocks" },
+    { name = "text", type = "boolean", preset = false, doc = "whether it measures on text" },
+    { name = "doc", type = "string", preset = "", doc = "one line on what it removes" },
+  },
+}
+local strategy = { registry = strategies }
 
 ---@class sonde.prune_task
 ---@field model sonde.model
@@ -27,32 +34,22 @@ local strategies = {}
 ---@param choose fun(task: sonde.prune_task): integer[], number[]|nil
 ---@param options? sonde.strategy_options
 function strategy.register(name, choose, options)
-  if strategies[name] then error(core.where() .. "the strategy '" .. name .. "' exists already", 0) end
-  options = args.check({
-    { name = "text", type = "boolean", preset = false, doc = "whether it measures on text" },
-    { name = "doc", type = "string", preset = "", doc = "one line on what it removes" },
-  }, options, "strategy '" .. name .. "'")
-  strategies[name] = { name = name, choose = choose, text = options.text, doc = options.doc }
+  local info = { choose = choose }
+  for key, value in pairs(options or {}) do info[key] = value end
+  strategies:add(name, info)
 end
 
 --- The names of all strategies.
 ---@return string[]
 function strategy.names()
-  local names = {}
-  for name in pairs(strategies) do names[#names + 1] = name end
-  table.sort(names)
-  return names
+  return strategies:names()
 end
 
 --- The strategy of that name: {name=, choose=, text=, doc=}.
 ---@param name string
 ---@return table
 function strategy.find(name)
-  local found = strategies[name]
-  if not found then
-    error(core.where() .. "unknown strategy '" .. tostring(name) .. "'" .. args.hint(name, strategy.names()), 0)
-  end
-  return found
+  return strategies:find(name)
 end
 
 -- What a strategy gave, checked: so many different blocks of the model, in order.
@@ -83,7 +80,7 @@ function strategy.choose(name, task)
   return checked(found, blocks, task), scores
 end
 
--- ---- Sonde's own --------------------------------------------------------------------------------
+-- ---- what strategies share -----------------------------------------------------------------------
 
 --- The blocks of the n lowest scores; of equal ones the deepest.
 ---@param scores number[]
@@ -101,45 +98,26 @@ function strategy.lowest(scores, n)
   return blocks
 end
 
-local function range(first, n)
+--- n blocks in a row.
+---@param first integer
+---@param n integer
+---@return integer[]
+function strategy.range(first, n)
   local blocks = {}
   for i = 1, n do blocks[i] = first + i - 1 end
   return blocks
 end
 
-local function lowest_of(probe, doc)
-  return function(task)
+--- Registers a strategy that removes the blocks of the lowest values of a probe.
+---@param name string
+---@param probe string
+---@param doc string
+function strategy.register_lowest(name, probe, doc)
+  strategy.register(name, function(task)
     local scores = task.measure(probe)
     return strategy.lowest(scores, task.count), scores
-  end, { text = true, doc = doc }
+  end, { text = true, doc = doc })
 end
-
--- Gromov et al. (2024): the n blocks in a row over which the stream turns least, the i of least d(i, n).
-strategy.register("angular", function(task)
-  local distances = task.measure("angular_distances")[task.count]
-  return range(strategy.lowest(distances, 1)[1], task.count), distances
-end, { text = true, doc = "the blocks in a row over which the stream turns least" })
-
--- Men et al. (ShortGPT, 2024).
-strategy.register("influence", lowest_of("block_influence", "the blocks of lowest influence, 1 - cos(in, out)"))
-strategy.register("removal", lowest_of("layer_removal", "the blocks whose removal, one at a time, costs least loss"))
-strategy.register("usefulness", lowest_of("usefulness", "the blocks that a linear map replaces at least loss"))
-
-strategy.register("last", function(task)
-  return range(task.depth - task.count, task.count)
-end, { doc = "the last blocks" })
-
--- Uniformly, by Fisher and Yates; Park and Miller's numbers are exact in doubles, on both fronts of Lua.
-strategy.register("random", function(task)
-  local state = (task.seed * 2654435 + 12345) % 2147483646 + 1
-  local blocks, chosen = range(0, task.depth), {}
-  for _ = 1, 8 do state = state * 16807 % 2147483647 end
-  for i = 1, task.count do
-    state = state * 16807 % 2147483647
-    chosen[i] = table.remove(blocks, state % #blocks + 1)
-  end
-  return chosen
-end, { doc = "blocks drawn by the seed" })
 
 return args.declare(strategy, "sonde.prune_strategy.", {
   register = {

@@ -7,6 +7,7 @@
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local current = require "sonde.base.current"
+local front = require "sonde.base.front"
 local grid = require "sonde.sweep.grid"
 local collect = require "sonde.sweep.collect"
 local sorted_keys = require "sonde.base.sorted_keys"
@@ -322,8 +323,7 @@ function methods:run(f)
   if require("sonde.base.settings").given.retry ~= nil then self.retry = require("sonde").settings.retry == true end
   self:check()
   sweep_changes.check(self, f, script_mark())
-  local cli = package.loaded["sonde.cmd"]     -- a script of the program; another front shows what it likes
-  if cli then cli.announce() end
+  front.begin()
   local view = sweep_view.new(self)
   view:open()
   current.quiet = not view.live

@@ -7,6 +7,7 @@ local core = require "sonde.core"
 local args = require "sonde.base.args"
 local changes = require "sonde.train.changes"
 local current = require "sonde.base.current"
+local front = require "sonde.base.front"
 local machine = require "sonde.base.machine"
 local module = require "sonde.model.module"
 local progress = require "sonde.base.progress"
@@ -272,8 +273,8 @@ local function configuration(model, corpus, o)
 end
 
 local function command_line()
-  local cli, words = package.loaded["sonde.cmd"], { "sonde" }
-  for _, word in ipairs(cli and cli.words or arg or {}) do words[#words + 1] = word end
+  local words = { "sonde" }
+  for _, word in ipairs(front.words or arg or {}) do words[#words + 1] = word end
   return table.concat(words, " ")
 end
 
@@ -414,8 +415,7 @@ local function perform(model, corpus, o, run, own, commit, finished)
   if commit then commit() end
   local memory = trainer:memory()
   local display = progress.new(o.progress and not current.quiet, memory.arena + memory.state)
-  local cli = package.loaded["sonde.cmd"]
-  if cli and o.progress then cli.announce() end
+  if o.progress then front.begin() end
   local ok, event = pcall(loop, trainer, display, o.profile)
   display:clear()
   -- A stop that was asked for between two events raises here and not in the trainer: let it save.
