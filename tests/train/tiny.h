@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "graph/refresh.h"
 #include "plugin/registry.h"
 #include "sonde_build.h"
 #include "tensor/tensor.h"
@@ -147,6 +148,20 @@ static inline void tiny_make(tiny *m, int threads, int64_t batch) {
   };
 }
 
+/* A buffer that follows the squares of one matrix every third update, and that the loss reads. */
+static inline float *tiny_buffer(tiny *m) {
+  const int64_t one = 1;
+  sonde_error err = {0};
+  sonde_shape shape = sonde_shape_make(SONDE_F32, 1, &one);
+  const sonde_param *p = sonde_params_need(m->params, "squares", &shape, SONDE_ROLE_BUFFER,
+                                           (sonde_init){SONDE_INIT_FILL, 7, 0}, 0, &err);
+  sonde_node *buffer = sonde_leaf(m->graph, "squares", p->value);
+  sonde_node *value = sonde_reshape(sonde_sum_all(sonde_square(sonde_find(m->graph, "blocks.0.o"))), &one, 1);
+  assert_int_equal(sonde_refresh_declare(buffer, value, 3, &err), SONDE_OK);
+  m->opts.loss = sonde_add(m->loss, sonde_scale(buffer, 0.01));
+  return sonde_tensor_data(p->value);
+}
+
 static inline sonde_trainer *tiny_trainer(tiny *m) {
   sonde_error err = {0};
   sonde_trainer *t = sonde_trainer_new(m->ctx, &m->opts, &err);
@@ -163,6 +178,11 @@ static inline sonde_train_event tiny_train(sonde_trainer *t, double *losses) {
     if (losses && (e.what & SONDE_TRAIN_LOG)) losses[e.step - 1] = e.loss;
   } while (!(e.what & (SONDE_TRAIN_DONE | SONDE_TRAIN_DIVERGED | SONDE_TRAIN_INTERRUPTED)));
   return e;
+}
+
+/* The SHA-256 of the weights. */
+static inline void tiny_sha256(const tiny *m, char hex[65]) {
+  assert_int_equal(sonde_params_sha256(m->params, hex), 0);
 }
 
 static inline void tiny_free(tiny *m) {
