@@ -11,13 +11,18 @@
 #include "base/sha256.h"
 #include "graph/graph.h"
 
+enum { MOST_VIEWS = 4 };        /* one of each kind */
+
 typedef struct entry {
-  sonde_param p;              /* first: the public view */
+  sonde_param p;              /* first: what others see */
+  sonde_view view[MOST_VIEWS];
   int set;                    /* has values: by init or by a loader */
 } entry;
 
 struct sonde_params {
   sonde_map *map;
+  entry **own;                /* those with values of their own, in the order they were made */
+  int64_t n_own, cap_own;
   uint64_t seed;
   int refs, sealed;
 };
@@ -47,12 +52,15 @@ void sonde_params_free(sonde_params *p) {
     sonde_release(e);
   }
   sonde_map_free(p->map);
+  sonde_release(p->own);
   sonde_release(p);
 }
 
 const sonde_param *sonde_params_find(const sonde_params *p, const char *name) { return sonde_map_get(p->map, name); }
-int64_t sonde_params_count(const sonde_params *p) { return sonde_map_count(p->map); }
-const sonde_param *sonde_params_at(const sonde_params *p, int64_t i) { return sonde_map_value(p->map, i); }
+int64_t sonde_params_count(const sonde_params *p) { return p->n_own; }
+const sonde_param *sonde_params_at(const sonde_params *p, int64_t i) { return &p->own[i]->p; }
+int64_t sonde_params_names(const sonde_params *p) { return sonde_map_count(p->map); }
+const sonde_param *sonde_params_named(const sonde_params *p, int64_t i) { return sonde_map_value(p->map, i); }
 
 int64_t sonde_params_elements(const sonde_params *p) {
   int64_t n = 0;
@@ -63,7 +71,17 @@ int64_t sonde_params_elements(const sonde_params *p) {
   return n;
 }
 
-static const sonde_param *make(sonde_params *p, const char *name, const sonde_shape *shape, int role, sonde_init init,
+static int make_room(sonde_params *p) {
+  if (p->n_own < p->cap_own) return 1;
+  int64_t cap = p->cap_own ? 2 * p->cap_own : 64;
+  entry **bigger = sonde_grow(p->own, (size_t)p->cap_own * sizeof *bigger, (size_t)cap * sizeof *bigger);
+  if (!bigger) return 0;
+  p->own = bigger;
+  p->cap_own = cap;
+  return 1;
+}
+
+static entry *make(sonde_params *p, const char *name, const sonde_shape *shape, int role, sonde_init init,
                                int block, sonde_error *err) {
   if (role < 0 || role >= SONDE_ROLE_COUNT) {
     sonde_fail(err, SONDE_EINVAL, "parameter '%s': %d is not a role", name, role);
@@ -71,7 +89,7 @@ static const sonde_param *make(sonde_params *p, const char *name, const sonde_sh
   }
   entry *e = sonde_alloc(sizeof *e);
   if (e) e->p.value = sonde_tensor_new(shape, err);
-  if (!e || !e->p.value || sonde_map_set(p->map, name, e)) {
+  if (!e || !e->p.value || !make_room(p) || sonde_map_set(p->map, name, e)) {
     if (!e || e->p.value) sonde_fail(err, SONDE_ENOMEM, "parameter '%s': no memory", name);
     if (e) sonde_tensor_free(e->p.value);
     sonde_release(e);
@@ -81,7 +99,9 @@ static const sonde_param *make(sonde_params *p, const char *name, const sonde_sh
   e->p.init = init;
   e->p.role = role;
   e->p.block = block;
-  return &e->p;
+  e->p.view = e->view;
+  p->own[p->n_own++] = e;
+  return e;
 }
 
 const sonde_param *sonde_params_need(sonde_params *p, const char *name, const sonde_shape *shape, int role,
@@ -89,7 +109,10 @@ const sonde_param *sonde_params_need(sonde_params *p, const char *name, const so
   char t1[160], t2[160];
   const sonde_param *there = sonde_params_find(p, name);
   if (there && sonde_shape_equal(&there->value->shape, shape)) return there;
-  if (!there && !p->sealed) return make(p, name, shape, role, init, block, err);
+  if (!there && !p->sealed) {
+    const entry *e = make(p, name, shape, role, init, block, err);
+    return e ? &e->p : NULL;
+  }
   if (there)
     sonde_fail(err, SONDE_ESHAPE, "parameter '%s' is %s; here it is asked for as %s", name,
                sonde_shape_text(&there->value->shape, t1, sizeof t1), sonde_shape_text(shape, t2, sizeof t2));
@@ -99,33 +122,123 @@ const sonde_param *sonde_params_need(sonde_params *p, const char *name, const so
 
 void sonde_params_seal(sonde_params *p) { p->sealed = 1; }
 
-static const sonde_param *need_adapter(sonde_params *p, const sonde_param *of, const char *suffix, int64_t rows,
-                                       int64_t columns, sonde_init init, sonde_error *err) {
-  char name[512];
-  int64_t dim[2] = {rows, columns};
-  sonde_shape shape = sonde_shape_make(SONDE_F32, 2, dim);
-  snprintf(name, sizeof name, "%s.%s", of->name, suffix);
-  return make(p, name, &shape, SONDE_ROLE_OTHER, init, of->block, err);
+/* ---- views -------------------------------------------------------------------------------------------- */
+
+const sonde_view *sonde_param_view(const sonde_param *p, int kind) {
+  for (int32_t k = 0; k < p->views; k++)
+    if (p->view[k].kind == kind) return &p->view[k];
+  return NULL;
 }
 
-int sonde_params_adapt(sonde_params *p, const char *name, int64_t rank, double scale, sonde_error *err) {
+int sonde_param_trained(const sonde_param *p) {
+  return p->role != SONDE_ROLE_BUFFER && !sonde_param_view(p, SONDE_VIEW_FREEZE) && !sonde_param_view(p, SONDE_VIEW_SHARE);
+}
+
+/* The parameter that is to get a view of that kind; NULL where that cannot be. */
+static entry *to_view(sonde_params *p, const char *name, int kind, sonde_error *err) {
+  static const char *const what[] = {"shares a value", "has a mask", "has low-rank factors", "is frozen"};
   entry *e = sonde_map_get(p->map, name);
-  if (!e) return sonde_fail(err, SONDE_EINVAL, "there is no parameter '%s' to put adapters on", name);
+  if (!e) sonde_fail(err, SONDE_EINVAL, "there is no parameter '%s' to put a view on", name);
+  else if (e->p.role == SONDE_ROLE_BUFFER) sonde_fail(err, SONDE_EINVAL, "'%s' is a buffer: it is computed, and has no views", name);
+  else if (sonde_param_view(&e->p, kind)) sonde_fail(err, SONDE_EINVAL, "'%s' %s already", name, what[kind]);
+  else return e;
+  return NULL;
+}
+
+static void put_view(entry *e, sonde_view view) { e->view[e->p.views++] = view; }
+
+/* A parameter that serves a view of `of`. */
+static entry *make_part(sonde_params *p, const entry *of, const char *suffix, const sonde_shape *shape, int role,
+                        sonde_init init, sonde_error *err) {
+  char name[512];
+  snprintf(name, sizeof name, "%s.%s", of->p.name, suffix);
+  entry *e = make(p, name, shape, role, init, of->p.block, err);
+  if (e) e->p.of = &of->p;
+  return e;
+}
+
+int sonde_params_mask(sonde_params *p, const char *name, sonde_error *err) {
+  entry *e = to_view(p, name, SONDE_VIEW_MASK, err);
+  if (!e) return err->code;
+  entry *mask = make_part(p, e, "mask", &e->p.value->shape, SONDE_ROLE_BUFFER, (sonde_init){SONDE_INIT_FILL, 1, 0}, err);
+  if (!mask) return err->code;
+  float *m = mask->p.value->data;
+  for (int64_t k = 0, n = sonde_shape_count(&mask->p.value->shape); k < n; k++) m[k] = 1;
+  mask->set = 1;
+  put_view(e, (sonde_view){SONDE_VIEW_MASK, &mask->p, NULL, 0});
+  return SONDE_OK;
+}
+
+int sonde_params_low_rank(sonde_params *p, const char *name, int64_t rank, double scale, sonde_error *err) {
+  entry *e = to_view(p, name, SONDE_VIEW_LOW_RANK, err);
+  if (!e) return err->code;
   const sonde_shape *s = &e->p.value->shape;
   if (s->rank != 2 || rank < 1 || rank > s->dim[0] || rank > s->dim[1])
     return sonde_fail(err, SONDE_EINVAL,
-                      "adapters of rank %lld do not fit '%s': the rank is 1 to the smaller side of a matrix",
+                      "low-rank factors of rank %lld do not fit '%s': the rank is 1 to the smaller side of a matrix",
                       (long long)rank, name);
-  if (e->p.a) return sonde_fail(err, SONDE_EINVAL, "'%s' has adapters already", name);
   sonde_init fan_in = {SONDE_INIT_FAN_IN, 1, 0}, zero = {SONDE_INIT_FILL, 0, 0};
-  const sonde_param *a = need_adapter(p, &e->p, "lora_a", rank, s->dim[1], fan_in, err);
-  const sonde_param *b = a ? need_adapter(p, &e->p, "lora_b", s->dim[0], rank, zero, err) : NULL;
+  int64_t a_dim[2] = {rank, s->dim[1]}, b_dim[2] = {s->dim[0], rank};
+  sonde_shape a_shape = sonde_shape_make(SONDE_F32, 2, a_dim), b_shape = sonde_shape_make(SONDE_F32, 2, b_dim);
+  const entry *a = make_part(p, e, "lora_a", &a_shape, SONDE_ROLE_OTHER, fan_in, err);
+  const entry *b = a ? make_part(p, e, "lora_b", &b_shape, SONDE_ROLE_OTHER, zero, err) : NULL;
   if (!b) return err->code;
-  e->p.a = a;
-  e->p.b = b;
-  e->p.scale = scale;
+  put_view(e, (sonde_view){SONDE_VIEW_LOW_RANK, &a->p, &b->p, scale});
   return SONDE_OK;
 }
+
+/* The parameter whose value this one reads. */
+static entry *root_of(sonde_params *p, entry *e) {
+  const sonde_view *share = e ? sonde_param_view(&e->p, SONDE_VIEW_SHARE) : NULL;
+  return share ? sonde_map_get(p->map, share->a->name) : e;
+}
+
+int sonde_params_share(sonde_params *p, const char *name, const char *source, sonde_error *err) {
+  char t1[160], t2[160];
+  entry *e = to_view(p, name, SONDE_VIEW_SHARE, err), *other = root_of(p, sonde_map_get(p->map, source));
+  if (!e) return err->code;
+  if (!other) return sonde_fail(err, SONDE_EINVAL, "there is no parameter '%s' for '%s' to share", source, name);
+  if (e == other) return sonde_fail(err, SONDE_EINVAL, "'%s' cannot share its own value", name);
+  if (e->p.views || e->p.of)
+    return sonde_fail(err, SONDE_EINVAL, "'%s' has views or serves one: it must share a value before that", name);
+  for (int64_t k = 0; k < sonde_params_names(p); k++) {
+    const sonde_view *share = sonde_param_view(sonde_params_named(p, k), SONDE_VIEW_SHARE);
+    if (share && share->a == &e->p)
+      return sonde_fail(err, SONDE_EINVAL, "'%s' cannot share '%s': '%s' shares it itself", name, source,
+                        sonde_params_named(p, k)->name);
+  }
+  if (other->p.role == SONDE_ROLE_BUFFER || !sonde_shape_equal(&e->p.value->shape, &other->p.value->shape))
+    return sonde_fail(err, SONDE_EINVAL, "'%s' %s cannot share '%s' %s%s", name,
+                      sonde_shape_text(&e->p.value->shape, t1, sizeof t1), source,
+                      sonde_shape_text(&other->p.value->shape, t2, sizeof t2),
+                      other->p.role == SONDE_ROLE_BUFFER ? ", a buffer" : "");
+  int64_t at = 0;
+  while (p->own[at] != e) at++;
+  memmove(p->own + at, p->own + at + 1, (size_t)(--p->n_own - at) * sizeof *p->own);
+  sonde_tensor_free(e->p.value);
+  e->p.value = sonde_tensor_ref(other->p.value);
+  put_view(e, (sonde_view){SONDE_VIEW_SHARE, &other->p, NULL, 0});
+  return SONDE_OK;
+}
+
+int sonde_params_freeze(sonde_params *p, const char *name, int on, sonde_error *err) {
+  entry *e = sonde_map_get(p->map, name);
+  if (!on && e) {
+    int32_t kept = 0;
+    for (int32_t k = 0; k < e->p.views; k++)
+      if (e->view[k].kind != SONDE_VIEW_FREEZE) e->view[kept++] = e->view[k];
+    e->p.views = kept;
+    return SONDE_OK;
+  }
+  if (e && sonde_param_view(&e->p, SONDE_VIEW_SHARE))
+    return sonde_fail(err, SONDE_EINVAL, "'%s' shares the value of '%s': freeze that", name,
+                      sonde_param_view(&e->p, SONDE_VIEW_SHARE)->a->name);
+  if (!(e = to_view(p, name, SONDE_VIEW_FREEZE, err))) return err->code;
+  put_view(e, (sonde_view){SONDE_VIEW_FREEZE, NULL, NULL, 0});
+  return SONDE_OK;
+}
+
+/* ---- values ------------------------------------------------------------------------------------------- */
 
 enum { FILL_TILE = 1 << 16 };
 
@@ -142,8 +255,8 @@ static void fill_tile(void *arg, int64_t tile, int worker) {
 }
 
 void sonde_params_init(sonde_params *p, sonde_ctx *ctx) {
-  for (int64_t k = 0; k < sonde_params_count(p); k++) {
-    entry *e = sonde_map_value(p->map, k);
+  for (int64_t k = 0; k < p->n_own; k++) {
+    entry *e = p->own[k];
     if (e->set) continue;
     char stream[512];
     snprintf(stream, sizeof stream, "init/%s", e->p.name);
@@ -159,12 +272,12 @@ void sonde_params_init(sonde_params *p, sonde_ctx *ctx) {
 }
 
 void sonde_params_loaded(sonde_params *p, const char *name) {
-  entry *e = sonde_map_get(p->map, name);
+  entry *e = root_of(p, sonde_map_get(p->map, name));
   if (e) e->set = 1;
 }
 
-int sonde_params_is_set(const sonde_params *p, const char *name) {
-  const entry *e = sonde_map_get(p->map, name);
+int sonde_params_is_set(sonde_params *p, const char *name) {
+  const entry *e = root_of(p, sonde_map_get(p->map, name));
   return e && e->set;
 }
 

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "graph/graph.h"
 #include "graph/refresh.h"
+#include "graph/views.h"
 
 struct sonde_block {
   sonde_map *published;
@@ -101,14 +102,6 @@ sonde_graph *sonde_site_graph(const sonde_site *s) { return s->graph; }
 sonde_params *sonde_site_params(const sonde_site *s) { return s->params; }
 const sonde_place *sonde_site_place(const sonde_site *s) { return &s->place; }
 
-/* The parameter as modules see it: with its adapters, if it has any. */
-static sonde_node *value_of(sonde_graph *g, const sonde_param *p) {
-  sonde_node *value = sonde_leaf(g, p->name, p->value);
-  if (!p->a) return value;
-  sonde_node *low = sonde_matmul(sonde_leaf(g, p->b->name, p->b->value), sonde_leaf(g, p->a->name, p->a->value), 0, 0);
-  return sonde_add(value, sonde_scale(low, p->scale));
-}
-
 sonde_node *sonde_site_param(sonde_site *s, const char *name, const int64_t *dim, int rank, int role, double value) {
   char full[400];
   sonde_error err = {0};
@@ -127,7 +120,7 @@ sonde_node *sonde_site_param(sonde_site *s, const char *name, const int64_t *dim
   if (role == SONDE_ROLE_GAIN || role == SONDE_ROLE_BIAS || role == SONDE_ROLE_BUFFER)
     init = (sonde_init){SONDE_INIT_FILL, value, 0};
   const sonde_param *p = sonde_params_need(s->params, full, &shape, role, init, s->number - 1, &err);
-  return p ? value_of(s->graph, p) : sonde_site_refuse(s, "%s", err.text);
+  return p ? sonde_param_node(s->graph, p) : sonde_site_refuse(s, "%s", err.text);
 }
 
 sonde_node *sonde_site_publish(sonde_site *s, const char *name, sonde_node *n) {

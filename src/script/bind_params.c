@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "graph/refresh.h"
+#include "graph/views.h"
 #include "script/script.h"
 #include "tensor/tensor.h"
 
@@ -72,20 +73,72 @@ static int params_find(lua_State *L) {
   return 1;
 }
 
-/* p:list() -> list of {name, dims, role, block} in the order they were made */
+static void push_param(lua_State *L, const sonde_param *param) {
+  static const char *const kind[] = {"share", "mask", "low_rank", "freeze"};
+  const sonde_view *share = sonde_param_view(param, SONDE_VIEW_SHARE);
+  lua_createtable(L, 0, 7);
+  lua_pushstring(L, param->name), lua_setfield(L, -2, "name");
+  sonde_lua_push_dims(L, &param->value->shape), lua_setfield(L, -2, "dims");
+  lua_pushstring(L, role_names[param->role]), lua_setfield(L, -2, "role");
+  lua_pushinteger(L, param->block), lua_setfield(L, -2, "block");
+  lua_createtable(L, param->views, 0);
+  for (int32_t k = 0; k < param->views; k++) {
+    lua_pushstring(L, kind[param->view[k].kind]);
+    lua_rawseti(L, -2, k + 1);
+  }
+  lua_setfield(L, -2, "views");
+  lua_pushstring(L, share ? share->a->name : NULL), lua_setfield(L, -2, "shares");
+  lua_pushstring(L, param->of ? param->of->name : NULL), lua_setfield(L, -2, "of");
+}
+
+/* p:list() -> list of {name, dims, role, block, views, of} of those with values of their own, in the order they were made:
+ * what is trained and kept in checkpoints; `of` is the parameter whose view one serves */
 static int params_list(lua_State *L) {
   sonde_params *p = to_params(L);
   int64_t n = sonde_params_count(p);
   lua_createtable(L, (int)n, 0);
   for (int64_t k = 0; k < n; k++) {
-    const sonde_param *param = sonde_params_at(p, k);
-    lua_createtable(L, 0, 4);
-    lua_pushstring(L, param->name), lua_setfield(L, -2, "name");
-    sonde_lua_push_dims(L, &param->value->shape), lua_setfield(L, -2, "dims");
-    lua_pushstring(L, role_names[param->role]), lua_setfield(L, -2, "role");
-    lua_pushinteger(L, param->block), lua_setfield(L, -2, "block");
+    push_param(L, sonde_params_at(p, k));
     lua_rawseti(L, -2, k + 1);
   }
+  return 1;
+}
+
+/* p:weights() -> the same of what modules read (p:read gives its values): those that share another's value (`shares`) too,
+ * none that serves a view */
+static int params_weights(lua_State *L) {
+  sonde_params *p = to_params(L);
+  lua_Integer n = 0;
+  lua_createtable(L, (int)sonde_params_names(p), 0);
+  for (int64_t k = 0; k < sonde_params_names(p); k++) {
+    if (sonde_params_named(p, k)->of) continue;
+    push_param(L, sonde_params_named(p, k));
+    lua_rawseti(L, -2, ++n);
+  }
+  return 1;
+}
+
+static const sonde_param *to_param(lua_State *L, const sonde_params *p, int arg) {
+  const char *name = sonde_lua_string(L, arg);
+  const sonde_param *param = sonde_params_find(p, name);
+  if (!param) sonde_lua_fail(L, "there is no parameter '%s'", name);
+  return param;
+}
+
+/* p:read(name) -> tensor: what modules read of the parameter, through its views. Its own tensor where they change nothing */
+static int params_read(lua_State *L) {
+  sonde_error err = {0};
+  sonde_tensor *t = sonde_param_read(sonde_lua_ctx(L), to_param(L, to_params(L), 2), &err);
+  if (!t) sonde_lua_raise(L, &err);
+  sonde_lua_push_tensor(L, t);
+  sonde_tensor_free(t);
+  return 1;
+}
+
+/* p:node(graph, name) -> node: what modules read of the parameter */
+static int params_node(lua_State *L) {
+  sonde_graph *g = sonde_lua_handle(L, 2, &sonde_lua_graph);
+  sonde_lua_push_node(L, 2, sonde_param_node(g, to_param(L, to_params(L), 3)));
   return 1;
 }
 
@@ -128,12 +181,43 @@ static int params_seal(lua_State *L) {
   return 0;
 }
 
-/* p:adapt(name, rank, scale): low-rank adapters on a matrix; traces made from then on have them (params.h) */
-static int params_adapt(lua_State *L) {
+/* Views on a parameter (params.h); traces made from then on read them. */
+
+/* p:mask(name) -> tensor: the mask, of ones, to be written */
+static int params_mask(lua_State *L) {
   sonde_error err = {0};
   sonde_params *p = to_params(L);
-  sonde_lua_check(L, sonde_params_adapt(p, sonde_lua_string(L, 2), sonde_lua_integer(L, 3, INT64_MIN, INT64_MAX), sonde_lua_number(L, 4), &err),
-                  &err);
+  const char *name = sonde_lua_string(L, 2);
+  sonde_lua_check(L, sonde_params_mask(p, name, &err), &err);
+  sonde_lua_push_tensor(L, sonde_param_view(sonde_params_find(p, name), SONDE_VIEW_MASK)->a->value);
+  return 1;
+}
+
+/* p:low_rank(name, rank, scale) */
+static int params_low_rank(lua_State *L) {
+  sonde_error err = {0};
+  sonde_params *p = to_params(L);
+  const char *name = sonde_lua_string(L, 2);
+  int64_t rank = sonde_lua_integer(L, 3, INT64_MIN, INT64_MAX);
+  sonde_lua_check(L, sonde_params_low_rank(p, name, rank, sonde_lua_number(L, 4), &err), &err);
+  return 0;
+}
+
+/* p:share(name, source): name gives up its own value for that of source */
+static int params_share(lua_State *L) {
+  sonde_error err = {0};
+  sonde_params *p = to_params(L);
+  const char *name = sonde_lua_string(L, 2);
+  sonde_lua_check(L, sonde_params_share(p, name, sonde_lua_string(L, 3), &err), &err);
+  return 0;
+}
+
+/* p:freeze(name[, on]): on false takes it off */
+static int params_freeze(lua_State *L) {
+  sonde_error err = {0};
+  sonde_params *p = to_params(L);
+  const char *name = sonde_lua_string(L, 2);
+  sonde_lua_check(L, sonde_params_freeze(p, name, lua_isnone(L, 3) || lua_toboolean(L, 3), &err), &err);
   return 0;
 }
 
@@ -167,8 +251,9 @@ static void free_params(void *p) { sonde_params_free(p); }
 static const luaL_Reg params_methods[] = {
     {"need", params_need},         {"find", params_find},       {"list", params_list},
     {"elements", params_elements}, {"init", params_init},       {"loaded", params_loaded},
-    {"sha256", params_sha256},     {"refresh", params_refresh}, {"adapt", params_adapt},
-    {"seal", params_seal},         {"not_finite", params_not_finite},
+    {"sha256", params_sha256},     {"refresh", params_refresh}, {"weights", params_weights},
+    {"seal", params_seal},         {"not_finite", params_not_finite}, {"read", params_read}, {"node", params_node},
+    {"mask", params_mask},         {"low_rank", params_low_rank}, {"share", params_share}, {"freeze", params_freeze},
     {NULL, NULL},
 };
 

@@ -119,21 +119,6 @@ static sonde_node **read_probes(lua_State *L, int t, int32_t *n) {
   return lua_getfield(L, t, "probes") == LUA_TNIL ? NULL : sonde_lua_nodes(L, lua_gettop(L), "probes", n);
 }
 
-/* The parameters that opts.frozen names ({name = true}), as flags in memory on the stack. */
-static const uint8_t *read_frozen(lua_State *L, int t, const sonde_params *params) {
-  int64_t n = sonde_params_count(params);
-  if (lua_getfield(L, t, "frozen") == LUA_TNIL) return NULL;
-  int set = lua_gettop(L);
-  sonde_lua_own(L, set, "frozen");
-  uint8_t *flag = lua_newuserdatauv(L, (size_t)n + 1, 0);
-  for (int64_t k = 0; k < n; k++) {
-    lua_getfield(L, set, sonde_params_at(params, k)->name);
-    flag[k] = (uint8_t)lua_toboolean(L, -1);
-    lua_pop(L, 1);
-  }
-  return flag;
-}
-
 /* opts.factors ({name = {lr=, weight_decay=}}; 1 where none is given), in memory on the stack. */
 static const sonde_factors *read_factors(lua_State *L, int t, const sonde_params *params) {
   int64_t n = sonde_params_count(params);
@@ -186,7 +171,7 @@ static int64_t bytes_of(const sonde_trainer *t) {
 }
 
 /* core.trainer(loss, params, corpus or tensor of tokens, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with
- * probes a list of nodes, frozen a set of names, factors a table of {lr=, weight_decay=} by name, optimizer a name and
+ * probes a list of nodes, factors a table of {lr=, weight_decay=} by name, optimizer a name and
  * optimizer_options a table, eval_loss a node, batch_seed and context; rates, a list, stands for a schedule. */
 static int core_trainer(lua_State *L) {
   sonde_error err = {0};
@@ -200,7 +185,6 @@ static int core_trainer(lua_State *L) {
   int64_t context = sonde_lua_field_int(L, ARG_OPTS, "context", 0);
   uint64_t seed = (uint64_t)sonde_lua_field_int(L, ARG_OPTS, "batch_seed", 0);
   sonde_node **probe = read_probes(L, ARG_OPTS, &o.n_probe);
-  o.frozen = read_frozen(L, ARG_OPTS, params);
   o.factors = read_factors(L, ARG_OPTS, params);
   sonde_lua_box *box = sonde_lua_new(L, &trainer_type, USED);
   int handle = lua_gettop(L);

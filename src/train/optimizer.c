@@ -68,7 +68,7 @@ static int make_slot(sonde_optim *o, int64_t i, sonde_error *err) {
   s->block = p->block;
   s->decayed = is_decayed(&o->opts, p->role);
   s->factors = o->opts.factors ? o->opts.factors[i] : (sonde_factors){1, 1};
-  if (p->role == SONDE_ROLE_BUFFER || (o->opts.frozen && o->opts.frozen[i])) return SONDE_OK;
+  if (!sonde_param_trained(p)) return SONDE_OK;
   if (!(s->grad = sonde_tensor_new(&shape, err))) return sonde_wrap(err, "gradient of %s", p->name);
   s->whole = o->plugin.whole && o->plugin.whole(&s->is, o->opts.values);
   if (s->whole && o->plugin.scratch) {
@@ -134,7 +134,6 @@ sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde
   int code = o->slots || !o->n_slots ? SONDE_OK : sonde_fail(err, SONDE_ENOMEM, "no memory for the optimizer");
   for (int64_t i = 0; i < o->n_slots && code == SONDE_OK; i++) code = make_slot(o, i, err);
   if (code == SONDE_OK) code = make_tiles(o, err);
-  o->opts.frozen = NULL;
   o->opts.factors = NULL;
   if (code == SONDE_OK) return o;
   sonde_optim_free(o);

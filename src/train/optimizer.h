@@ -19,13 +19,11 @@ typedef struct sonde_optim_opts {
   int32_t decay_gains;                /* ... and so of the roles GAIN and BIAS */
   double clip;                        /* bound of the global gradient norm; 0: none */
   int32_t blocks;                     /* blocks of the model, for the norms per block */
-  const uint8_t *frozen;              /* [parameters] 1: keeps its values; NULL: none does. Only read by _new */
   const sonde_factors *factors;       /* [parameters]; NULL: all 1. Only read by _new */
 } sonde_optim_opts;
 
-/* Makes the gradient tensors and the zero states of every parameter (all f32) that is trained: all but buffers and
- * frozen ones.
- * pool is borrowed; of params a reference is taken. */
+/* Makes the gradient tensors and the zero states of every parameter (all f32) that is trained
+ * (sonde_param_trained). pool is borrowed; of params a reference is taken. */
 sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde_optim_opts *opts,
                              sonde_error *err);
 void sonde_optim_free(sonde_optim *o);

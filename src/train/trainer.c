@@ -30,7 +30,7 @@ static sonde_node *variance_node(sonde_node *x) {
 
 /* What the plans are made of; released when they stand. */
 typedef struct parts {
-  int64_t *param;                /* numbers of the parameters that are trained: all but buffers and frozen ones */
+  int64_t *param;                /* numbers of the parameters that are trained */
   sonde_node **leaf, **grad;     /* of each of them */
   sonde_node **out;              /* loss sum, gradients, variances */
   sonde_tensor **tensor;         /* where they go */
@@ -183,7 +183,7 @@ static int make(sonde_trainer *t, sonde_error *err) {
   sonde_optim_opts oo = {
       .functions = o->optimizer, .values = o->optimizer_values, .weight_decay = o->weight_decay,
       .decay_embeddings = o->decay_embeddings, .decay_gains = o->decay_gains, .clip = o->clip, .blocks = o->blocks,
-      .frozen = o->frozen, .factors = o->factors};
+      .factors = o->factors};
   if (!(t->optim = sonde_optim_new(o->params, t->ctx->pool, &oo, err))) return err->code;
   int code = parts_alloc(&p, t, err);
   if (!code) code = make_tree(t, &p, err);
@@ -193,7 +193,6 @@ static int make(sonde_trainer *t, sonde_error *err) {
   if (!code && !(p.loss_sum = sonde_sum_all(o->loss))) code = sonde_graph_error(t->graph, err);
   if (!code) code = make_plans(t, &p, err);
   t->trained = p.n;
-  t->opts.frozen = NULL;
   t->opts.factors = NULL;
   parts_free(&p);
   if (code == SONDE_ELIMIT && t->plan_opts.memory_budget)

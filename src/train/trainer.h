@@ -18,7 +18,6 @@ typedef struct sonde_trainer_opts {
   sonde_node *loss;
   sonde_node *eval_loss;               /* [N], traced without dropout; NULL: `loss` */
   sonde_params *params;
-  const uint8_t *frozen;               /* [parameters] 1: keeps its values; NULL: none does. Only read by _new */
   const sonde_factors *factors;        /* [parameters] of lr and weight_decay; NULL: all 1. Only read by _new */
   sonde_node *const *probe;            /* block outputs [.., D] whose variance is recorded; may be NULL */
   int32_t n_probe;

@@ -14,7 +14,7 @@ struct sonde_trainer {
   sonde_optim *optim;
   sonde_tree *tree;              /* sums the gradients of micro-batches */
   int64_t rows, context;         /* B and T of a micro-batch */
-  int64_t trained;               /* parameters that are trained: all but buffers and frozen ones */
+  int64_t trained;               /* parameters that are trained */
   int32_t *tokens, *targets;     /* the micro-batch that runs, [B, T] each */
 
   /* The plans; they share one arena. step[a][p]: a 1 writes the gradients aside, for the tree; p 1 also gives the

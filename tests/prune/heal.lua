@@ -108,7 +108,7 @@ function TestAdapters:test_change_nothing_at_first_and_then_what_they_say()
   local ids, model = made.ids(13), made.model { depth = 2 }
   local plain = made.loss(model, ids)
   local name = "model.layers.1.self_attn.v_proj.weight"
-  model:params():adapt(name, 2, 0.5)
+  model:params():low_rank(name, 2, 0.5)
   model:init()
   lu.assertEquals(made.loss(model, ids), plain)
   local params = model:params()
@@ -132,7 +132,7 @@ end
 function TestAdapters:test_gradients_are_finite_differences()
   local ids, model = made.ids(13), made.model { depth = 2, init_std = 0.1 }
   local name, params = "model.layers.0.mlp.up_proj.weight", model:params()
-  params:adapt(name, 2, 3)
+  params:low_rank(name, 2, 3)
   model:init()
   local b = params:find(name .. ".lora_b")
   for i = 1, b:count() do b:set(i, 0.05 * math.cos(i)) end
@@ -157,16 +157,12 @@ function TestAdapters:test_gradients_are_finite_differences()
 end
 
 function TestAdapters:test_mistakes()
-  local adapted = made.model()
-  adapted:params():adapt("model.layers.0.self_attn.q_proj.weight", 1, 1)
-  lu.assertErrorMsgContains("q_proj.weight.lora_a' is an adapter", made.without, adapted, { 1 })
-  lu.assertErrorMsgContains("is an adapter", adapted.save, adapted, os.tmpname() .. ".model")
   local params = made.model():params()
-  lu.assertErrorMsgContains("there is no parameter 'x'", params.adapt, params, "x", 1, 1)
-  lu.assertErrorMsgContains("rank 17 do not fit", params.adapt, params, "model.layers.0.self_attn.q_proj.weight", 17, 1)
-  lu.assertErrorMsgContains("do not fit", params.adapt, params, "model.norm.weight", 1, 1)
-  params:adapt("model.layers.0.self_attn.q_proj.weight", 1, 1)
-  lu.assertErrorMsgContains("adapters already", params.adapt, params, "model.layers.0.self_attn.q_proj.weight", 1, 1)
+  lu.assertErrorMsgContains("there is no parameter 'x'", params.low_rank, params, "x", 1, 1)
+  lu.assertErrorMsgContains("rank 17 do not fit", params.low_rank, params, "model.layers.0.self_attn.q_proj.weight", 17, 1)
+  lu.assertErrorMsgContains("do not fit", params.low_rank, params, "model.norm.weight", 1, 1)
+  params:low_rank("model.layers.0.self_attn.q_proj.weight", 1, 1)
+  lu.assertErrorMsgContains("has low-rank factors already", params.low_rank, params, "model.layers.0.self_attn.q_proj.weight", 1, 1)
 end
 
 TestHeal = {}
@@ -224,7 +220,7 @@ end
 function TestHeal:test_mistakes()
   lu.assertErrorMsgContains("unknown option 'loraa' of train", healed, { loraa = 2 })
   lu.assertErrorMsgContains("option 'alpha' of heal belongs to lora", healed, { alpha = 2 })
-  lu.assertErrorMsgContains("adapters of rank 40 do not fit", healed, { lora = 40 })
+  lu.assertErrorMsgContains("low-rank factors of rank 40 do not fit", healed, { lora = 40 })
 end
 
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

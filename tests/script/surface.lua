@@ -23,7 +23,7 @@ core.threads()                      -- the runtime is made: no call of set_threa
 -- Functions that are right to take long when they are asked to: their numbers stay small.
 local long = {}
 for name in string.gmatch([[core.peak core.read_rate core.trainer core.cache core.sampler core.least_squares core.site
-    core.tokenizer_train core.corpus core.plugin_test trainer:run trainer:evaluate params:need params:adapt site:param
+    core.tokenizer_train core.corpus core.plugin_test trainer:run trainer:evaluate params:need params:low_rank site:param
     sonde.train sonde.evaluate sonde.generate sonde.probe sonde.prune sonde.heal sonde.transformer sonde.corpus sonde.sweep
     sonde.load sonde.report sonde.config model:trace sweep:run sweep:check sweep:plan sweep:summary tokenizer:encode
     core.op core.tensor graph:input graph:constant sonde.tensor sonde.op]], "%S+") do

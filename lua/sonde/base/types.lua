@@ -135,9 +135,49 @@ local params = {}
 ---@return sonde.tensor|nil
 function params:find(name) end
 
---- Name, dims, role and block (from 0; -1: none) of every parameter.
----@return {name: string, dims: integer[], role: string, block: integer}[]
+--- Every parameter that has values of its own: what is trained and kept in checkpoints. Block counts from 0 (-1: none);
+--- `views` are the kinds of its views in the order they apply, `of` is the parameter whose view it serves (masks, low-rank
+--- factors).
+---@return {name: string, dims: integer[], role: string, block: integer, views: string[], of: string|nil}[]
 function params:list() end
+
+--- The same of every weight that modules read: those that share another's value (`shares`) too, none that serves a view.
+---@return {name: string, dims: integer[], role: string, block: integer, views: string[], shares: string|nil}[]
+function params:weights() end
+
+--- What modules read of a parameter, through its views: its own tensor where they change nothing, else a computed one.
+---@param name string
+---@return sonde.tensor
+function params:read(name) end
+
+--- The same as a node of a graph.
+---@param graph sonde.graph
+---@param name string
+---@return sonde.node
+function params:node(graph, name) end
+
+--- View: modules read the value times a mask of the same shape. Gives the mask, of ones, to be written: 0 takes a weight
+--- out, and its gradient. Traces made from then on have it, as with all views.
+---@param name string
+---@return sonde.tensor
+function params:mask(name) end
+
+--- View: modules read W + scale B A (LoRA; Hu et al., 2022), with the new parameters NAME.lora_b [out, rank], zero at first,
+--- and NAME.lora_a [rank, in].
+---@param name string     a matrix [out, in]
+---@param rank integer
+---@param scale number
+function params:low_rank(name, rank, scale) end
+
+--- View: a parameter gives up its own value for another's, of the same shape. The gradient of that is the sum.
+---@param name string
+---@param source string
+function params:share(name, source) end
+
+--- View: the parameter keeps its values in training; `on` false takes that off again.
+---@param name string
+---@param on? boolean
+function params:freeze(name, on) end
 
 --- How many numbers they hold.
 ---@return integer

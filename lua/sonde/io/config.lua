@@ -20,6 +20,7 @@ function config.not_llama(model)
   if model.final.name ~= "rmsnorm" then return "its final norm is '" .. model.final.name .. "'" end
   for index, layer in ipairs(model.layers) do
     local at = " in block " .. (index - 1)
+    if layer.share then return "the weights are those of block " .. layer.share .. at end
     if layer.placement.name ~= "pre_ln" then return "the placement is '" .. layer.placement.name .. "'" .. at end
     if layer.norm.name ~= "rmsnorm" then return "the norm is '" .. layer.norm.name .. "'" .. at end
     if layer.norm.options.folded then return "the norms' gains are folded" .. at end
@@ -54,6 +55,7 @@ function config.plain(model)
     local own = {}
     if layer.layer ~= index then own.layer = layer.layer end
     if layer.depth ~= model.config.depth then own.depth = layer.depth end
+    own.share = layer.share
     for _, kind in ipairs { "norm", "attention", "ffn", "placement" } do
       local this = flat(layer[kind])
       if core.json_encode(this) ~= core.json_encode(flat(first[kind])) then own[kind] = this end

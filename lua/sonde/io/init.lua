@@ -11,21 +11,10 @@ local args = require "sonde.base.args"
 
 local folder = {}
 
--- Adapters are parameters that the options say nothing of: a model is written down without them.
-local function refuse_adapters(model)
-  for _, param in ipairs(model:params():list()) do
-    if string.find(param.name, ".lora_a", 1, true) then
-      error(core.where() .. "'" .. param.name .. "' is an adapter; add it into its weight before the model is saved or "
-        .. "copied (sonde.heal does)", 0)
-    end
-  end
-end
-
 --- The options that make the same model again, every one of them and as plain values: for records and folders.
 ---@param model sonde.model
 ---@return table
 function folder.options(model)
-  refuse_adapters(model)
   return config.plain(model)
 end
 
@@ -33,10 +22,20 @@ end
 
 local torch_names = { f32 = "float32", bf16 = "bfloat16", f16 = "float16" }
 
--- The dtype of each parameter, what was asked for or what it was read as (f32 where it was not), and that of most numbers.
+-- The weights that a folder holds: what modules read, so that other programs compute the same. Views are in the numbers
+-- (masked, low-rank factors added), but for what the options say too: there the folder has a shared value once.
+local function saved(model)
+  local list, shared = {}, model:shared()
+  for _, param in ipairs(model:params():weights()) do
+    if not shared[param.name] then list[#list + 1] = param end
+  end
+  return list
+end
+
+-- The dtype of each weight, what was asked for or what it was read as (f32 where it was not), and that of most numbers.
 local function dtypes_of(model, asked)
   local list, counts, main = {}, {}, "f32"
-  for i, param in ipairs(model:params():list()) do
+  for i, param in ipairs(saved(model)) do
     local dtype, count = asked or (model.stored and model.stored[param.name]), 1
     for _, dim in ipairs(param.dims) do count = count * dim end
     list[i] = dtype or false
@@ -108,8 +107,8 @@ end
 
 local function write_files(model, dir, tokenizer, dtype)
   local names, tensors, params = {}, {}, model:params()
-  for i, param in ipairs(params:list()) do
-    names[i], tensors[i] = param.name, params:find(param.name)
+  for i, param in ipairs(saved(model)) do
+    names[i], tensors[i] = param.name, params:read(param.name)
   end
   local dtypes, main = dtypes_of(model, dtype)
   local belonging, other = belongings(model, tokenizer)
@@ -155,7 +154,6 @@ function folder.save(model, dir, options)
     { name = "dtype", type = "string", choices = { "f32", "bf16", "f16" },
       doc = "of the saved weights; default: what they were read as, else f32" },
   }, options, "save")
-  refuse_adapters(model)
   if type(dir) ~= "string" then error(core.where() .. "save: the model needs the name of a folder", 0) end
   dir = #dir > 1 and string.gsub(dir, "/+$", "") or dir
   if dir == "" then error(core.where() .. "save: the model needs the name of a folder", 0) end

@@ -28,21 +28,23 @@ local function folded_options(model)
   return options
 end
 
--- The gain that goes into a parameter of a block, by what reads which norm; a block with one norm reads it everywhere.
+-- The name of the gain that goes into a parameter of a block, by what reads which norm; a block with one norm reads it everywhere.
 local function gain_of(params, param)
   local prefix = string.match(param.name, "^model%.layers%.%d+%.")
   local reads = { qk = "input_layernorm", v = "input_layernorm", ffn_in = "post_attention_layernorm" }
   local norm = reads[param.role]
   if not prefix or not norm or #param.dims ~= 2 then return nil end
-  return params:find(prefix .. norm .. ".weight") or params:find(prefix .. "input_layernorm.weight")
+  for _, name in ipairs { norm, "input_layernorm" } do
+    if params:find(prefix .. name .. ".weight") then return prefix .. name .. ".weight" end
+  end
 end
 
 local function copy_weights(model, into)
   local from, to = model:params(), into:params()
   for _, param in ipairs(to:list()) do
     local graph = core.graph()
-    local value, gain = graph:leaf("weight", from:find(param.name)), gain_of(from, param)
-    if gain then value = value * graph:leaf("gain", gain) end
+    local value, gain = from:node(graph, param.name), gain_of(from, param)
+    if gain then value = value * from:node(graph, gain) end
     local plan = core.plan({ value * 1 }, nil, { to:find(param.name) })
     plan:run()
     plan:close()

@@ -45,7 +45,8 @@ end
 --- A parameter outside the blocks as a leaf of a graph; made if it is not there yet.
 ---@private
 function model:leaf(graph, name, dims, role)
-  return graph:leaf(name, self.handle:need(name, dims, role, self:policy(0)[role], -1))
+  self.handle:need(name, dims, role, self:policy(0)[role], -1)
+  return self.handle:node(graph, name)
 end
 
 -- A trace that is enough to make every parameter, and to declare how buffers are computed.
@@ -53,11 +54,32 @@ local function smallest(self)
   return require("sonde.model.trace").new(self, { batch = 1, context = math.min(2, self.config.context) }).graph
 end
 
+--- The parameters that share another's value by the options (tie, and share of a block): name -> the other's name.
+---@private
+---@return table<string, string>
+function model:shared()
+  local of = {}
+  if self.config.tie then of["lm_head.weight"] = "model.embed_tokens.weight" end
+  for index, layer in ipairs(self.layers) do
+    local prefix = "model.layers." .. (index - 1) .. "."
+    for _, param in ipairs(layer.share and self.handle:weights() or {}) do
+      if param.role ~= "buffer" and param.name:sub(1, #prefix) == prefix then
+        of[param.name] = "model.layers." .. layer.share .. "." .. param.name:sub(#prefix + 1)
+      end
+    end
+  end
+  return of
+end
+
 -- Makes every parameter. No trace after it adds one: an intervention that asks for a parameter of its own is wrong.
 local function complete(self)
   if not self.completed then
     smallest(self):close()
     self.handle:seal()
+    local of = self:shared()
+    for _, param in ipairs(self.handle:weights()) do
+      if of[param.name] then self.handle:share(param.name, of[param.name]) end
+    end
     self.completed = true
   end
 end
@@ -74,7 +96,7 @@ end
 -- The parameters of a block: name without the block's number -> shape, as text.
 local function block_shapes(self, index)
   local shapes, prefix = {}, "model.layers." .. index .. "."
-  for _, param in ipairs(self:params():list()) do
+  for _, param in ipairs(self:params():weights()) do
     if param.name:sub(1, #prefix) == prefix then shapes[param.name:sub(#prefix + 1)] = table.concat(param.dims, " ") end
   end
   return shapes
@@ -211,7 +233,7 @@ local options = { name = "options", type = "table" }
 local block = { name = "block", type = "integer", required = true, min = 0 }
 
 args.declare(model, "model:", {
-  __tostring = { self }, params = { self }, init = { self }, refresh = { self }, fold = { self }, count = { self },
+  __tostring = { self }, shared = { self }, params = { self }, init = { self }, refresh = { self }, fold = { self }, count = { self },
   check_finite = { self }, tokenizer = { self }, end_tokens = { self }, has_tokenizer = { self },
   trace = { self, options }, mismatch = { self, block, block },
   policy = { self, { name = "layer", type = "integer", required = true }, { name = "depth", type = "integer" } },

@@ -90,14 +90,13 @@ end
 local function embed(self)
   local config = self.model.config
   self.graph:scope("embedding")
-  self.table = self.model:leaf(self.graph, "model.embed_tokens.weight", { config.vocab, config.width }, "embed")
-  local x = self.table:gather(self.tokens)
+  local x = self.model:leaf(self.graph, "model.embed_tokens.weight", { config.vocab, config.width }, "embed"):gather(self.tokens)
   local root = math.sqrt(config.width)
   if config.embed_scale == "fixed" then
     x = x * root
   elseif config.embed_scale == "learned" then
-    local name, first = "model.embed_scale", { kind = "fill", a = root }
-    x = x * self.graph:leaf(name, self.params:need(name, { 1 }, "gain", first, -1))
+    self.params:need("model.embed_scale", { 1 }, "gain", { kind = "fill", a = root }, -1)
+    x = x * self.params:node(self.graph, "model.embed_scale")
   end
   self.embedding = self:tap(self:dropout(x), "embedding")
   return self.embedding
@@ -176,10 +175,7 @@ function trace.new(model, options)
   self.targets = input(self, "targets", { self.batch * self.context })
   self.final = self:tap(self:final_norm(stack(self, options, embed(self))), "final")
   self.graph:scope("head")
-  self.head = self.table
-  if not config.tie then
-    self.head = model:leaf(self.graph, "lm_head.weight", { config.vocab, config.width }, "head")
-  end
+  self.head = model:leaf(self.graph, "lm_head.weight", { config.vocab, config.width }, "head")
   local flat = self.final:reshape { self.batch * self.context, config.width }
   self.loss = self:tap(flat:lm_loss(self.head, self.targets), "loss")
   self.graph:scope(nil)

@@ -22,6 +22,7 @@ local layer_schema = {
   { name = "ffn", type = module_type, choices = modules_of "ffn", doc = "feed-forward layer of this block" },
   { name = "layer", type = "integer", min = 1, doc = "the place l of L that its placement counts with; default: its own" },
   { name = "depth", type = "integer", min = 1, doc = "the L that its placement counts with; default: the model's depth" },
+  { name = "share", type = "integer", min = 0, doc = "an earlier block whose weights it has" },
 }
 
 --- The options of a model. A module is a name, or {name, option = value} (in YAML: {name: ..., option: ...}).
@@ -134,12 +135,16 @@ local function resolve_layers(config, asked, where)
       attention = resolve_module("attention", own.attention or config.attention, config, asked, where),
       ffn = resolve_module("ffn", own.ffn or config.ffn, config, asked, where),
       placement = resolve_placement(own.placement or config.placement, where),
-      layer = own.layer or index + 1, depth = own.depth or config.depth,
+      layer = own.layer or index + 1, depth = own.depth or config.depth, share = own.share,
     }
     local layer = layers[index + 1]
     if layer.layer > layer.depth then
       error(where("layers") .. string.format("layers of transformer: block %d cannot count as layer %d of %d", index,
         layer.layer, layer.depth), 0)
+    end
+    if layer.share and layer.share >= index then
+      error(where("layers") .. string.format("layers of transformer: block %d can only share the weights of an earlier block, not of %d",
+        index, layer.share), 0)
     end
   end
   return layers

@@ -51,7 +51,7 @@ function cut.pieces(depth, removed, maps)
 end
 
 local function options_of(model, pieces)
-  local options, layers = folder.options(model), {}
+  local options, layers, place = folder.options(model), {}, {}
   for index, layer in ipairs(model.layers) do
     if layer.placement.name == "custom" then
       error(core.where() .. "block " .. (index - 1) .. " has a placement without a name; register it with "
@@ -59,9 +59,13 @@ local function options_of(model, pieces)
     end
   end
   for index, piece in ipairs(pieces) do
+    if piece.source then place[piece.source] = index - 1 end
+  end
+  for index, piece in ipairs(pieces) do
     local source, own = piece.source or piece.first, {}
     for key, value in pairs(options.layers[tostring(source)] or {}) do own[key] = value end
     own.layer, own.depth = model.layers[source + 1].layer, model.layers[source + 1].depth
+    own.share = own.share and place[own.share]      -- with a block that is gone nothing is shared
     if piece.map then own.placement = { name = "linear" } end
     layers[tostring(index - 1)] = own
   end
@@ -111,7 +115,7 @@ function cut.build(model, pieces)
   for _, param in ipairs(to:list()) do
     local name = source_name(param.name)
     if name then
-      to:find(param.name):copy(from:find(name))
+      to:find(param.name):copy(from:read(name))
       to:loaded(param.name)
     end
   end

@@ -12,7 +12,7 @@ local ROLES = { qk = true, v = true, attn_out = true, ffn_in = true, ffn_out = t
 local function weights_of(model, blocks)
   local wanted, list = {}, {}
   for _, block in ipairs(blocks) do wanted[block] = true end
-  for _, param in ipairs(model:params():list()) do
+  for _, param in ipairs(model:params():list()) do      -- shared weights once
     local block = string.match(param.name, "^model%.layers%.(%d+)%.")
     if block and wanted[tonumber(block)] and ROLES[param.role] and #param.dims == 2 then
       list[#list + 1] = param.name
@@ -21,14 +21,8 @@ local function weights_of(model, blocks)
   return list
 end
 
-local function merge(adapted, model, names, scale)
-  local from = adapted:params()
-  for _, name in ipairs(names) do
-    cut.compute(function(graph)
-      local function leaf(suffix) return graph:leaf("w" .. suffix, from:find(name .. suffix)) end
-      return leaf "" + leaf(".lora_b"):matmul(leaf ".lora_a") * scale
-    end, model:params():find(name))
-  end
+local function merge(adapted, model, names)
+  for _, name in ipairs(names) do model:params():find(name):copy(adapted:params():read(name)) end
   model:refresh()
 end
 
@@ -46,11 +40,11 @@ function lora.train(model, blocks, corpus, options)
   local names, adapted = weights_of(model, blocks), cut.copy(model)
   if #names == 0 then error(core.where() .. "lora: there are no weights in these blocks to put adapters on", 0) end
   local scale = (options.alpha or rank) / rank
-  for _, name in ipairs(names) do adapted:params():adapt(name, rank, scale) end
+  for _, name in ipairs(names) do adapted:params():low_rank(name, rank, scale) end
   adapted:init()
   train_options.trainable = { "*.lora_a", "*.lora_b" }
   local result = require("sonde.train").train(adapted, corpus, train_options)
-  if not result.diverged then merge(adapted, model, names, scale) end
+  if not result.diverged then merge(adapted, model, names) end
   return result
 end
 

@@ -330,6 +330,20 @@ local function peak(dtype)
   return peaks[dtype]
 end
 
+-- Calls f with the parameters frozen that `trainable` leaves out: for this training, beside those that are anyway.
+local function with_frozen(params, trainable, f)
+  local frozen, put = train.frozen(params, trainable, core.where) or {}, {}
+  for _, param in ipairs(params:list()) do
+    local is = param.role == "buffer" or table.concat(param.views, " "):find "freeze"
+    if frozen[param.name] and not is then put[#put + 1] = param.name end
+  end
+  for _, name in ipairs(put) do params:freeze(name) end
+  local ok, result = pcall(f)
+  for _, name in ipairs(put) do params:freeze(name, false) end
+  if not ok then error(result, 0) end
+  return result
+end
+
 local function make_trainer(model, corpus, o, run)
   local trace = model:trace { batch = o.batch, context = o.context, dropout = true }
   local optimizer, steady = {}, nil
@@ -338,7 +352,7 @@ local function make_trainer(model, corpus, o, run)
   end
   if model.config.dropout > 0 then steady = model:trace { batch = o.batch, context = o.context }.loss end
   local fields = {
-    frozen = train.frozen(model:params(), o.trainable, core.where), factors = train.factors(model:params(), o.groups, core.where),
+    factors = train.factors(model:params(), o.groups, core.where),
     eval_loss = steady, probes = trace.blocks,
     blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
     batch_seed = o.seed, seed = model.config.seed, tick_seconds = 0.2,
@@ -351,7 +365,9 @@ local function make_trainer(model, corpus, o, run)
   start.prepare(model, o, run, fields)
   -- Too much for the machine is refused before the first step; the bound of the day is no part of the configuration.
   if o.memory_budget == 0 then fields.memory_budget = machine.memory() or 0 end
-  return core.trainer(trace.loss, model:params(), corpus.handle, fields, run)
+  return with_frozen(model:params(), o.trainable, function()
+    return core.trainer(trace.loss, model:params(), corpus.handle, fields, run)
+  end)
 end
 
 ---@class sonde.training      what sonde.train returns

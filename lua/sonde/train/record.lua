@@ -39,7 +39,7 @@ local function block_text(layer, index, depth)
   return {
     norm = module_text(layer.norm), attention = module_text(layer.attention), ffn = module_text(layer.ffn),
     placement = placement, layer = layer.layer ~= index and layer.layer or nil,
-    depth = layer.depth ~= depth and layer.depth or nil,
+    depth = layer.depth ~= depth and layer.depth or nil, share = layer.share,
   }
 end
 
@@ -64,6 +64,15 @@ local function blocks_of(model)
   return blocks
 end
 
+-- The views that were put on parameters, name -> their kinds; nil without any. What the options say is not among them.
+local function views_of(model)
+  local views, shared = {}, model:shared()
+  for _, param in ipairs(model:params():weights()) do
+    if not shared[param.name] and #param.views > 0 then views[param.name] = table.concat(param.views, " ") end
+  end
+  return next(views) and views
+end
+
 local built = { norm = true, final_norm = true, attention = true, ffn = true, placement = true, layers = true }
 
 --- A model's configuration with everything resolved: scalar options as they are, modules with all their options.
@@ -76,6 +85,7 @@ function record.model(model)
   end
   tree.blocks = blocks_of(model)
   tree.final_norm = module_text(model.final)
+  tree.views = views_of(model)
   return tree
 end
 
