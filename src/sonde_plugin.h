@@ -103,6 +103,9 @@ typedef struct sonde_op_def {
   int (*run)(const sonde_call *c);            /* 0 or a code; NULL for elementwise ops and views */
   void (*vec)(const sonde_vec *v);            /* elementwise ops */
   double (*flops)(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a);  /* NULL: one a result element */
+  /* Not 0: the number of an optional input, the last, that is added to output 0: in f32, in which output 0 is then written too.
+   * With SONDE_OP_INPLACE its buffer, and not input 0's, may become output 0's. */
+  int32_t adds;
 } sonde_op_def;
 
 /* ---- what a module builds on ------------------------------------------------------------------------ */

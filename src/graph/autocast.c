@@ -58,7 +58,7 @@ static int fold_casts(sonde_plan *p, const sonde_op_def *cast, sonde_error *err)
     pnode *n = &p->node[k];
     value v = value_of(k, 0);
     if (n->def && (n->def->flags & SONDE_OP_BF16_OUT) && !(n->def->flags & SONDE_OP_ELEMENTWISE) &&
-        n->shape[0].dtype == SONDE_F32 && casts[v] && casts[v] == p->uses[v] && n->n_in < 3)
+        n->shape[0].dtype == SONDE_F32 && casts[v] && casts[v] == p->uses[v] && !plan_adds(n))
       n->shape[0].dtype = SONDE_BF16;
     for (int j = 0; j < n->n_in; j++) {
       const pnode *x = &p->node[value_node(n->in[j])];

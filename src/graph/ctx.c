@@ -15,6 +15,7 @@ static int check_def(const sonde_op_def *d, sonde_error *err) {
   if (!d->name || !*d->name) return sonde_fail(err, SONDE_EINVAL, "op without a name");
   if (d->min_in < 1 || d->max_in < d->min_in || d->max_in > SONDE_MAX_IN) lacks = "min_in and max_in within 1..8";
   else if (d->n_out < 1 || d->n_out > SONDE_MAX_OUT) lacks = "n_out within 1..4";
+  else if (d->adds && (d->adds < d->min_in || d->adds != d->max_in - 1)) lacks = "an optional last input to add (adds)";
   else if (d->flags & SONDE_OP_ELEMENTWISE) {
     if (!d->vec) lacks = "vec (it is flagged elementwise)";
     else if (d->n_out != 1 || d->max_in > 4) lacks = "one output and at most 4 inputs (it is flagged elementwise)";

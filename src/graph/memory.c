@@ -25,7 +25,7 @@ void plan_step_values(const sonde_plan *p, const step *s, void (*fn)(void *arg, 
 int plan_in_place(const sonde_plan *p, const step *s, value i, value o) {
   if (s->kind == STEP_OP) {
     const pnode *n = &p->node[s->node];
-    int slot = !strcmp(n->def->name, "matmul") ? 2 : 0;      /* c + a b: c is what the sum goes into */
+    int slot = n->def->adds;                                 /* c + a b: c is what the sum goes into */
     if (!(n->def->flags & SONDE_OP_INPLACE) || value_out(o) || n->n_in <= slot || p->root[n->in[slot]] != p->root[i]) return 0;
     for (int k = 0; k < n->n_in; k++)
       if (k != slot && p->root[n->in[k]] == p->root[i]) return 0;

@@ -116,5 +116,5 @@ const sonde_op_def sonde_ops_matmul[] = {
      .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
      .doc = "(c +) op(a) op(b) over the last two axes; b [k,n] is shared by a's leading axes. i0: transpose "
             "a, i1: transpose b, i2: dtype of the result (0 f32, 1 bf16). In place: the result may be c's buffer",
-     .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops},
+     .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops, .adds = 2},
     {0}};
