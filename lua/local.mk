@@ -12,11 +12,12 @@ nobase_dist_pkgdata_DATA += %D%/sonde/data/init.lua %D%/sonde/data/windows.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/eval/generate.lua %D%/sonde/eval/generate_check.lua %D%/sonde/eval/init.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/graph/node.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/init.lua
-nobase_dist_pkgdata_DATA += %D%/sonde/io/config.lua %D%/sonde/io/init.lua %D%/sonde/io/origin.lua \
-  %D%/sonde/io/rope.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/io/arch/init.lua %D%/sonde/io/arch/llama.lua %D%/sonde/io/arch/parts/keys.lua \
+  %D%/sonde/io/arch/parts/rope.lua %D%/sonde/io/arch/parts/tokens.lua %D%/sonde/io/arch/sonde.lua \
+  %D%/sonde/io/config.lua %D%/sonde/io/init.lua %D%/sonde/io/origin.lua %D%/sonde/io/weights.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/model/block.lua %D%/sonde/model/fold.lua %D%/sonde/model/init.lua \
-  %D%/sonde/model/init_policy.lua %D%/sonde/model/module.lua %D%/sonde/model/placement.lua %D%/sonde/model/trace.lua \
-  %D%/sonde/model/transformer.lua
+  %D%/sonde/model/init_policy.lua %D%/sonde/model/module.lua %D%/sonde/model/names.lua %D%/sonde/model/placement.lua \
+  %D%/sonde/model/trace.lua %D%/sonde/model/transformer.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/probe/added.lua %D%/sonde/probe/affine.lua %D%/sonde/probe/attention_maps.lua \
   %D%/sonde/probe/attention_weights.lua %D%/sonde/probe/bootstrap.lua %D%/sonde/probe/init.lua \
   %D%/sonde/probe/keep.lua %D%/sonde/probe/measures/angle.lua %D%/sonde/probe/measures/attention.lua \

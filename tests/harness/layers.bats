@@ -44,3 +44,20 @@ ORDER="base tensor cpu graph ops io text plugin record train script main"
   echo "$output"
   [ -z "$output" ]
 }
+
+# Keys of config.json and names of tensors: what other programs call things is known in lua/sonde/io/arch. Parameters have
+# names of their own, in model/names.lua, that a Llama's tensors share.
+@test "only io/arch knows Hugging Face's names" {
+  local keys="vocab_size|hidden_size|num_hidden_layers|num_attention_heads|num_key_value_heads|intermediate_size"
+  keys="$keys|max_position_embeddings|rms_norm_eps|layer_norm_eps|hidden_act|tie_word_embeddings|torch_dtype|rope_parameters"
+  keys="$keys|bos_token_id|eos_token_id|[A-Za-z0-9]+ForCausalLM|PreTrainedTokenizer"
+  local tensors="embed_tokens|input_layernorm|post_attention_layernorm|self_attn|lm_head|model\.(layers|embed|norm)|[a-z]+_proj\.weight"
+  cd "$abs_srcdir/lua/sonde"
+  run grep -rnE "\b($keys)\b" --include=*.lua --exclude-dir=arch .
+  echo "$output"
+  [ "$status" -eq 1 ]
+  run sh -c "grep -rnE '[\"'\''\`]($tensors)' --include=*.lua --exclude-dir=arch . | grep -v '^\./model/names\.lua:'"
+  echo "$output"
+  [ -z "$output" ]
+  grep -qE "$keys" io/arch/llama.lua
+}

@@ -5,6 +5,7 @@
 -- became of the folder.
 
 local core = require "sonde.core"
+local tokens = require "sonde.io.arch.parts.tokens"
 
 local origin = {}
 
@@ -81,7 +82,7 @@ end
 function origin.without_tokenizer(o)
   local bare = { dir = o.dir, config = {}, files = {}, left = o.left }
   for name, value in pairs(o.config) do
-    if not name:find "_token_ids?$" then bare.config[name] = value end
+    if not tokens.owns(name) then bare.config[name] = value end
   end
   for name, bytes in pairs(o.files) do
     if name:sub(1, #TEMPLATES + 1) ~= TEMPLATES .. "/" then bare.files[name] = bytes end
@@ -117,39 +118,12 @@ end
 
 -- ---- end tokens ----------------------------------------------------------------------------------------------
 
-local function tokens_of(value, where)
-  local list = {}
-  for i, token in ipairs(type(value) == "table" and value or { value }) do
-    if type(token) ~= "number" or token ~= math.floor(token) then
-      error(core.where() .. where .. ": 'eos_token_id' must be a token or a list of tokens, not " .. tostring(token), 0)
-    end
-    list[i] = math.floor(token)
-  end
-  return list
-end
-
--- What the files of a folder say: ids, or the text of a token; nil where they say nothing.
-local function said(o)
-  local function decoded(name)
-    local tree = o.files[name] and core.json_decode(o.files[name], o.dir .. "/" .. name)
-    return type(tree) == "table" and tree or {}
-  end
-  local value = decoded("generation_config.json").eos_token_id
-  if value ~= nil then return tokens_of(value, o.dir .. "/generation_config.json") end
-  value = o.config.eos_token_id
-  if value ~= nil and value ~= core.null then return tokens_of(value, o.dir .. "/config.json") end
-  local text = decoded("tokenizer_config.json").eos_token or decoded("special_tokens_map.json").eos_token
-  if type(text) == "table" then text = text.content end
-  return nil, type(text) == "string" and text or nil
-end
-
---- The tokens that end a text of the model: eos_token_id of generation_config.json, else of config.json, each a token or a
---- list of them; else the eos_token of tokenizer_config.json, else of special_tokens_map.json; else the tokenizer's end of
---- text.
+--- The tokens that end a text of the model: those that the files of its folder name (arch/parts/tokens.lua), else the
+--- tokenizer's end of text.
 ---@param model sonde.model
 ---@return integer[]
 function origin.end_tokens(model)
-  local list, text = said(model.origin or { dir = "", config = {}, files = {} })
+  local list, text = tokens.ends(model.origin or { dir = "", config = {}, files = {} })
   if list then return list end
   local tokenizer = model:has_tokenizer() and model:tokenizer()
   if not tokenizer then return {} end
@@ -160,7 +134,7 @@ end
 -- What ends a document, of the tokens that end a text by the files of a folder: the one that tokenizers usually have for
 -- it, else the first that is a special token; nil where they say nothing of use.
 local function document_end(o, tokenizer)
-  local list, text = said(o)
+  local list, text = tokens.ends(o)
   if text then return tokenizer:special(text) and text or nil end
   local usual, first = tokenizer:eot(), nil
   for _, id in ipairs(list or {}) do

@@ -2,6 +2,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local names = require "sonde.model.names"
 
 ---@class sonde.block
 ---@field layer integer     l = 1..L; of the stack it was trained in, for a pruned model
@@ -15,12 +16,6 @@ local args = require "sonde.base.args"
 local block = {}
 block.__index = block
 
--- Hugging Face's names for the norms of a block; those of the branch outputs are named alike.
-local norm_names = {
-  attn = "input_layernorm", ffn = "post_attention_layernorm",
-  attn_out = "post_self_attn_layernorm", ffn_out = "post_mlp_layernorm",
-}
-
 ---@private
 --- The block at `index` (from 0) of a trace, with the parameters of the block at `source`: the same names and shapes.
 ---@param trace table     the trace under way: graph, params, model, batch, context
@@ -33,7 +28,7 @@ function block.new(trace, index, source)
   return setmetatable({
     layer = place.layer, index = index, depth = place.depth, width = model.config.width, batch = trace.batch,
     context = trace.context, options = place.placement.options, trace = trace,
-    modules = place, prefix = string.format("model.layers.%d.", source),
+    modules = place, prefix = names.block(source),
     scope = string.format("blocks.%d", index), shared = core.block(), norms = {},
   }, block)
 end
@@ -59,7 +54,7 @@ end
 -- Modules that reckon with what a norm gives find the factor under "<slot>.norm_factor" [1].
 local function scaled(self, slot, y, factor)
   local graph = self.trace.graph
-  site_of(self, slot, norm_names[slot]):publish(slot .. ".norm_factor", graph:constant(factor, { 1 }))
+  site_of(self, slot, names.norms[slot]):publish(slot .. ".norm_factor", graph:constant(factor, { 1 }))
   graph:scope(self.scope .. "." .. slot .. "_norm", self.index)
   y = y * factor
   graph:scope(self.scope, self.index)
@@ -67,11 +62,11 @@ local function scaled(self, slot, y, factor)
 end
 
 local function norm(self, slot, factor)
-  if not norm_names[slot] then
+  if not names.norms[slot] then
     error(core.where() .. "a block has no norm '" .. tostring(slot) .. "'; known: attn, ffn", 0)
   end
   return function(x)
-    local y = build(self, "norm", self.modules.norm, slot, norm_names[slot], slot .. "_norm", x)
+    local y = build(self, "norm", self.modules.norm, slot, names.norms[slot], slot .. "_norm", x)
     if factor then y = scaled(self, slot, y, factor) end
     self.norms[#self.norms + 1] = { slot = slot, input = x, output = y }
     return y
@@ -112,14 +107,14 @@ end
 ---@param x sonde.node
 ---@return sonde.node
 function block:attention(x)
-  return branch(self, build(self, "attention", self.modules.attention, "attention", "self_attn", "attn", x), "attn")
+  return branch(self, build(self, "attention", self.modules.attention, "attention", names.attention, "attn", x), "attn")
 end
 
 --- The block's feed-forward layer.
 ---@param x sonde.node
 ---@return sonde.node
 function block:ffn(x)
-  return branch(self, build(self, "ffn", self.modules.ffn, "ffn", "mlp", "ffn", x), "ffn")
+  return branch(self, build(self, "ffn", self.modules.ffn, "ffn", names.ffn, "ffn", x), "ffn")
 end
 
 --- What a module of the block has published under a name (site:publish), or nil.

@@ -6,6 +6,7 @@
 
 local core = require "sonde.core"
 local folder = require "sonde.io"
+local names = require "sonde.model.names"
 
 local fold = {}
 
@@ -28,14 +29,18 @@ local function folded_options(model)
   return options
 end
 
--- The name of the gain that goes into a parameter of a block, by what reads which norm; a block with one norm reads it everywhere.
+-- The norm in front of what a role multiplies.
+local reads = { qk = names.norms.attn, v = names.norms.attn, ffn_in = names.norms.ffn }
+
+-- The name of the gain that goes into a parameter of a block, by what reads which norm; a block with one norm reads it
+-- everywhere.
 local function gain_of(params, param)
-  local prefix = string.match(param.name, "^model%.layers%.%d+%.")
-  local reads = { qk = "input_layernorm", v = "input_layernorm", ffn_in = "post_attention_layernorm" }
+  local block = names.in_block(param.name)
   local norm = reads[param.role]
-  if not prefix or not norm or #param.dims ~= 2 then return nil end
-  for _, name in ipairs { norm, "input_layernorm" } do
-    if params:find(prefix .. name .. ".weight") then return prefix .. name .. ".weight" end
+  if not block or not norm or #param.dims ~= 2 then return nil end
+  for _, each in ipairs { norm, names.norms.attn } do
+    local name = names.block(block) .. each .. ".weight"
+    if params:find(name) then return name end
   end
 end
 

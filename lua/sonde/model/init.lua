@@ -1,8 +1,9 @@
---- sonde.model - a model: its parameters and its traces. How it lies on disk is in io/init.lua.
+--- sonde.model - a model: its parameters and its traces. How it lies on disk is in io.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local initpolicy = require "sonde.model.init_policy"
+local names = require "sonde.model.names"
 local sorted_keys = require "sonde.base.sorted_keys"
 
 ---@class sonde.model
@@ -59,12 +60,12 @@ end
 ---@return table<string, string>
 function model:shared()
   local of = {}
-  if self.config.tie then of["lm_head.weight"] = "model.embed_tokens.weight" end
+  if self.config.tie then of[names.head] = names.embedding end
   for index, layer in ipairs(self.layers) do
-    local prefix = "model.layers." .. (index - 1) .. "."
+    local prefix = names.block(index - 1)
     for _, param in ipairs(layer.share and self.handle:weights() or {}) do
       if param.role ~= "buffer" and param.name:sub(1, #prefix) == prefix then
-        of[param.name] = "model.layers." .. layer.share .. "." .. param.name:sub(#prefix + 1)
+        of[param.name] = names.block(layer.share) .. param.name:sub(#prefix + 1)
       end
     end
   end
@@ -95,7 +96,7 @@ end
 
 -- The parameters of a block: name without the block's number -> shape, as text.
 local function block_shapes(self, index)
-  local shapes, prefix = {}, "model.layers." .. index .. "."
+  local shapes, prefix = {}, names.block(index)
   for _, param in ipairs(self:params():weights()) do
     if param.name:sub(1, #prefix) == prefix then shapes[param.name:sub(#prefix + 1)] = table.concat(param.dims, " ") end
   end
@@ -219,8 +220,7 @@ function model:tokenizer()
   return self.own_tokenizer
 end
 
---- The tokens that end a text, by the folder that the model came from: eos_token_id of generation_config.json, else of
---- config.json, else the eos_token of tokenizer_config.json, else the tokenizer's end of text.
+--- The tokens that end a text, by the folder that the model came from, else by its tokenizer (doc/folders.md).
 ---@return integer[]
 function model:end_tokens()
   return require("sonde.io.origin").end_tokens(self)

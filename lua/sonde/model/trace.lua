@@ -7,6 +7,7 @@
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local block = require "sonde.model.block"
+local names = require "sonde.model.names"
 
 ---@class sonde.trace
 ---@field graph sonde.graph
@@ -90,13 +91,13 @@ end
 local function embed(self)
   local config = self.model.config
   self.graph:scope("embedding")
-  local x = self.model:leaf(self.graph, "model.embed_tokens.weight", { config.vocab, config.width }, "embed"):gather(self.tokens)
+  local x = self.model:leaf(self.graph, names.embedding, { config.vocab, config.width }, "embed"):gather(self.tokens)
   local root = math.sqrt(config.width)
   if config.embed_scale == "fixed" then
     x = x * root
   elseif config.embed_scale == "learned" then
-    self.params:need("model.embed_scale", { 1 }, "gain", { kind = "fill", a = root }, -1)
-    x = x * self.params:node(self.graph, "model.embed_scale")
+    self.params:need(names.embed_scale, { 1 }, "gain", { kind = "fill", a = root }, -1)
+    x = x * self.params:node(self.graph, names.embed_scale)
   end
   self.embedding = self:tap(self:dropout(x), "embedding")
   return self.embedding
@@ -110,7 +111,7 @@ function trace:final_norm(x)
   self.graph:scope("final")
   local site = core.site {
     graph = self.graph, params = self.params, policy = self.model:policy(0), layer = 0, depth = config.depth,
-    slot = "final", prefix = "model.norm.", width = config.width, batch = self.batch, context = self.context,
+    slot = "final", prefix = names.final_norm, width = config.width, batch = self.batch, context = self.context,
     trained_context = config.context,
   }
   return core.module_build("norm", module.name, site, x, module.options)
@@ -175,7 +176,7 @@ function trace.new(model, options)
   self.targets = input(self, "targets", { self.batch * self.context })
   self.final = self:tap(self:final_norm(stack(self, options, embed(self))), "final")
   self.graph:scope("head")
-  self.head = model:leaf(self.graph, "lm_head.weight", { config.vocab, config.width }, "head")
+  self.head = model:leaf(self.graph, names.head, { config.vocab, config.width }, "head")
   local flat = self.final:reshape { self.batch * self.context, config.width }
   self.loss = self:tap(flat:lm_loss(self.head, self.targets), "loss")
   self.graph:scope(nil)

@@ -7,6 +7,7 @@
 
 local core = require "sonde.core"
 local folder = require "sonde.io"
+local names = require "sonde.model.names"
 
 local cut = {}
 
@@ -107,10 +108,10 @@ function cut.build(model, pieces)
   local from, to = model:params(), smaller:params()
   -- The parameter of the old model that one of the new model is; nil for those of linear maps.
   local function source_name(name)
-    local number, rest = string.match(name, "^model%.layers%.(%d+)%.(.*)$")
-    local piece = number and pieces[tonumber(number) + 1]
+    local block, rest = names.in_block(name)
+    local piece = block and pieces[block + 1]
     if not piece then return name end
-    return piece.source and string.format("model.layers.%d.%s", piece.source, rest) or nil
+    return piece.source and names.block(piece.source) .. rest or nil
   end
   for _, param in ipairs(to:list()) do
     local name = source_name(param.name)
@@ -120,7 +121,7 @@ function cut.build(model, pieces)
     end
   end
   for index, piece in ipairs(pieces) do
-    if piece.map then write_map(to, string.format("model.layers.%d.", index - 1), piece.map) end
+    if piece.map then write_map(to, names.block(index - 1), piece.map) end
   end
   require("sonde.io.origin").inherit(model, smaller, source_name)
   return smaller:init()

@@ -3,6 +3,7 @@
 
 local core = require "sonde.core"
 local cut = require "sonde.sparse.cut"
+local param_names = require "sonde.model.names"
 
 local lora = {}
 
@@ -13,8 +14,8 @@ local function weights_of(model, blocks)
   local wanted, list = {}, {}
   for _, block in ipairs(blocks) do wanted[block] = true end
   for _, param in ipairs(model:params():list()) do      -- shared weights once
-    local block = string.match(param.name, "^model%.layers%.(%d+)%.")
-    if block and wanted[tonumber(block)] and ROLES[param.role] and #param.dims == 2 then
+    local block = param_names.in_block(param.name)
+    if block and wanted[block] and ROLES[param.role] and #param.dims == 2 then
       list[#list + 1] = param.name
     end
   end

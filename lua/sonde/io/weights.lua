@@ -1,0 +1,143 @@
+--- weights.lua - the weights of a model folder: read into a model's parameters, and written from them.
+
+local core = require "sonde.core"
+local arch = require "sonde.io.arch"
+
+local weights = {}
+
+local function refuse(path, text)
+  error(core.where() .. path .. ": " .. text, 0)
+end
+
+-- The tensors that a graph makes of others: f(nodes) gives their nodes. They are written to the tensors of `to`, if given.
+local function convert(from, f, to)
+  local graph, nodes, made = core.graph(), {}, {}
+  for k, tensor in ipairs(from) do nodes[k] = graph:leaf("tensor " .. k, tensor) end
+  for k, node in ipairs(f(nodes)) do made[k] = node * 1 end      -- a leaf or a view is written nowhere
+  local plan = core.plan(made, nil, to)
+  plan:run()
+  to = to or { plan:output(1) }
+  plan:close()
+  graph:close()
+  return to
+end
+
+-- The name in the files of a tensor of the architecture: the same, or without the prefix in files of the bare model; one
+-- that is shared with the head has either name, or both.
+local function names_in(file, of, tied, dir)
+  local bare = true
+  for _, name in ipairs(file:names()) do bare = bare and string.sub(name, 1, #of.prefix) ~= of.prefix end
+  bare = bare and of.prefix ~= ""
+  local function without(name)
+    if bare and string.sub(name, 1, #of.prefix) == of.prefix then return string.sub(name, #of.prefix + 1) end
+    return name
+  end
+  local embedding = without(of.embedding)
+  if tied and file:find(of.head) and file:find(embedding) and not file:equal(of.head, embedding) then
+    refuse(dir, "'" .. of.head .. "' and '" .. embedding .. "' differ, but are one by the config (" .. of.tied_by .. ")")
+  end
+  return function(name)
+    name = without(name)
+    if tied and name == embedding and not file:find(name) then return of.head end
+    return name
+  end
+end
+
+-- What a model of this config has no place for, but for what every program passes over.
+local function check_rest(file, of, wanted, model, dir)
+  local function harmless(name)
+    for _, part in ipairs(of.passes_over) do
+      if string.find(name, part, 1, true) then return true end
+    end
+    return model.config.tie and name == of.head
+  end
+  for _, name in ipairs(file:names()) do
+    if not wanted[name] and not harmless(name) then
+      refuse(dir, "the weights have '" .. name .. "', which a model of this config has no place for")
+    end
+  end
+end
+
+local function tensors_of(params, names)
+  local list = {}
+  for k, name in ipairs(names) do list[k] = params:find(name) end
+  return list
+end
+
+local function read_entry(file, name, found, entry, params)
+  local to = tensors_of(params, entry.params)
+  if not entry.split then return file:read(name, to[1]) end
+  local whole = core.tensor("f32", found.dims)
+  file:read(name, whole)
+  convert({ whole }, function(nodes) return entry.split(nodes[1]) end, to)
+  whole:close()
+end
+
+local dtype_names = { F32 = "f32", BF16 = "bf16", F16 = "f16" }
+
+--- Reads the weights of a folder into a model that is there. Every parameter of the model must be in the folder with its
+--- shape, and every tensor of the folder in the model; buffers that it lacks are computed.
+---@param model sonde.model
+---@param dir string
+---@param of sonde.architecture
+---@return sonde.model
+function weights.read(model, dir, of)
+  local file, params, wanted, roles = core.weights_open(dir), model:params(), {}, {}
+  local name_of, stored = names_in(file, of, model.config.tie, dir), {}
+  for _, param in ipairs(params:list()) do roles[param.name] = param.role end
+  for _, entry in ipairs(arch.tensors(of, model, params:list())) do
+    local name = name_of(entry.tensor)
+    local found = file:find(name)
+    if not found and roles[entry.params[1]] ~= "buffer" then
+      local hint = entry.tensor == of.head and "; are embedding and head tied (" .. of.tied_by .. ")?" or ""
+      refuse(dir, "the weights have no '" .. entry.tensor .. "'" .. hint)
+    end
+    wanted[name] = true
+    if found then
+      read_entry(file, name, found, entry, params)
+      for _, each in ipairs(entry.params) do
+        params:loaded(each)
+        stored[each] = dtype_names[found.dtype]
+      end
+    end
+  end
+  check_rest(file, of, wanted, model, dir)
+  file:close()
+  model.stored = stored
+  return model:init()
+end
+
+--- The weights that a folder holds: what modules read, so that other programs compute the same. Views are in the numbers
+--- (masked, low-rank factors added), but for what the options say too: there the folder has a shared value once.
+---@param model sonde.model
+---@return table[]
+function weights.saved(model)
+  local list, shared = {}, model:shared()
+  for _, param in ipairs(model:params():weights()) do
+    if not shared[param.name] then list[#list + 1] = param end
+  end
+  return list
+end
+
+-- A tensor of the file out of its parameters.
+local function joined(entry, params)
+  local from = {}
+  for k, name in ipairs(entry.params) do from[k] = params:read(name) end
+  if not entry.join then return from[1] end
+  return convert(from, function(nodes) return { entry.join(nodes) } end)[1]
+end
+
+--- Writes the weights of a model.
+---@param model sonde.model
+---@param path string
+---@param of sonde.architecture
+---@param dtypes table<string, string>    of the parameters, by name
+function weights.write(model, path, of, dtypes)
+  local names, tensors, types = {}, {}, {}
+  for k, entry in ipairs(arch.tensors(of, model, weights.saved(model))) do
+    names[k], tensors[k], types[k] = entry.tensor, joined(entry, model:params()), dtypes[entry.params[1]]
+  end
+  core.weights_save(path, names, tensors, types)
+end
+
+return weights
