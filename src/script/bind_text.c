@@ -423,62 +423,10 @@ static const luaL_Reg corpus_methods[] = {
 
 const sonde_lua_type sonde_lua_corpus = {"corpus", free_corpus, corpus_methods};
 
-/* ---- batches ----------------------------------------------------------------------------------------- */
-
-static void free_batches(void *p) { sonde_release(p); }
-
-static const sonde_lua_type batches_type;
-
-/* core.batches(corpus, context, seed) -> batches of its training text, in the trainer's order */
-static int core_batches(lua_State *L) {
-  lua_settop(L, 3);
-  lua_pushstring(L, "train");
-  sonde_stream s = to_stream(L, 1, 4);
-  int64_t context = sonde_lua_integer(L, 2, INT64_MIN, INT64_MAX);
-  uint64_t seed = (uint64_t)sonde_lua_integer(L, 3, INT64_MIN, INT64_MAX);
-  sonde_error err = {0};
-  sonde_lua_box *box = sonde_lua_new(L, &batches_type, 1);
-  sonde_lua_borrow(L, box, 1, 0);
-  box->p = sonde_alloc(sizeof(sonde_batches));
-  if (!box->p) return sonde_lua_fail(L, "no memory for batches");
-  sonde_lua_check(L, sonde_batches_init(box->p, s, context, seed, &err), &err);
-  return 1;
-}
-
-static const sonde_batches *to_batches(lua_State *L) { return sonde_lua_handle(L, 1, &batches_type); }
-
-/* b:rows() -> rows in an epoch */
-static int batches_rows(lua_State *L) {
-  lua_pushinteger(L, to_batches(L)->epoch_rows);
-  return 1;
-}
-
-/* b:fill(sequence, tokens, targets): rows sequence, sequence + 1, ... (from 0, on through the epochs) into
- * i32 tensors of batch x context elements */
-static int batches_fill(lua_State *L) {
-  const sonde_batches *b = to_batches(L);
-  int64_t sequence = sonde_lua_integer(L, 2, 0, INT64_MAX);
-  sonde_tensor *tokens = sonde_lua_handle(L, 3, &sonde_lua_tensor),
-               *targets = sonde_lua_handle(L, 4, &sonde_lua_tensor);
-  int64_t n = sonde_shape_count(&tokens->shape);
-  sonde_error err = {0};
-  if (tokens->shape.dtype != SONDE_I32 || targets->shape.dtype != SONDE_I32 || n % b->context ||
-      sonde_shape_count(&targets->shape) != n)
-    return sonde_lua_fail(L, "batches of %lld tokens a row need two i32 tensors of B x %lld elements",
-                          (long long)b->context, (long long)b->context);
-  sonde_lua_check(L, sonde_batches_fill(b, sequence, n / b->context, tokens->data, targets->data, &err),
-                  &err);
-  return 0;
-}
-
-static const luaL_Reg batches_methods[] = {{"rows", batches_rows}, {"fill", batches_fill}, {NULL, NULL}};
-
-static const sonde_lua_type batches_type = {"batches", free_batches, batches_methods};
-
 void sonde_bind_text(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"tokenizer", core_tokenizer}, {"tokenizer_train", core_tokenizer_train},
-      {"corpus", core_corpus},       {"batches", core_batches},
+      {"corpus", core_corpus},
       {"text_lines", core_text_lines},
       {NULL, NULL},
   };

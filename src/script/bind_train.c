@@ -8,20 +8,22 @@
 #include "graph/graph.h"
 #include "plugin/registry.h"
 #include "script/script.h"
-#include "text/corpus.h"
 #include "train/trainer.h"
 
 /* Arguments of core.trainer, and what its handle uses. */
-enum { ARG_LOSS = 1, ARG_PARAMS = 2, ARG_CORPUS = 3, ARG_OPTS = 4, ARG_RUN = 5 };
-enum { USED_PARAMS, USED_CORPUS, USED_RUN, USED };
+enum { ARG_LOSS = 1, ARG_PARAMS = 2, ARG_FEED = 3, ARG_OPTS = 4, ARG_RUN = 5 };
+enum { USED_PARAMS, USED_FEED, USED_RUN, USED };
+
+enum { MOST_HOOKS = 64 };
 
 /* The trainer with what it borrows. */
 typedef struct training {
   sonde_trainer *trainer;
   sonde_value *values;         /* the optimizer's options */
-  sonde_batches batches;
-  sonde_stream valid;
   double *rates;               /* [steps] of a schedule that is a table */
+  sonde_metric metric[SONDE_METRICS_MOST];
+  int64_t hook_every[MOST_HOOKS];
+  int32_t n_metrics;
 } training;
 
 static void free_training(void *p) {
@@ -106,6 +108,9 @@ static sonde_trainer_opts read_opts(lua_State *L, int t) {
   o.peak_flops = sonde_lua_field_number(L, t, "peak_flops", 0);
   o.patience = sonde_lua_field_integer(L, t, "patience", 0, 0, INT64_MAX);
   o.max_seconds = sonde_lua_field_number(L, t, "max_seconds", 0);
+  o.targets = sonde_lua_field_string(L, t, "targets", NULL);
+  o.hook_eval = sonde_lua_field_bool(L, t, "hook_eval", 0);
+  o.forget_stop = sonde_lua_field_bool(L, t, "forget_stop", 0);
   o.from = sonde_lua_field_string(L, t, "from", NULL);
   o.from_optimizer = sonde_lua_field_bool(L, t, "from_optimizer", 1);
   o.from_text = sonde_lua_field_bool(L, t, "from_text", 1);
@@ -150,19 +155,34 @@ static const sonde_optimizer *read_optimizer(lua_State *L, int t, sonde_value **
   return sonde_entry_functions(e, "optimizer", err);
 }
 
-/* The training text; into *valid the validation text, empty when the text is a tensor of tokens. */
-static sonde_stream read_streams(lua_State *L, sonde_stream *valid) {
-  *valid = (sonde_stream){.width = 4};
-  if (!sonde_lua_is(L, ARG_CORPUS, &sonde_lua_tensor)) {
-    const sonde_corpus *corpus = sonde_lua_handle(L, ARG_CORPUS, &sonde_lua_corpus);
-    *valid = sonde_corpus_stream(corpus, SONDE_VALIDATION);
-    return sonde_corpus_stream(corpus, SONDE_TRAIN);
+/* The nodes of opts.metrics, a list of {name, node, eval}, in memory on the stack; either node may be absent. The names live
+ * as long as the list, which the trainer's handle keeps. */
+static sonde_metric *read_metrics(lua_State *L, int t, int32_t *n) {
+  *n = 0;
+  if (lua_getfield(L, t, "metrics") == LUA_TNIL) return NULL;
+  int list = lua_gettop(L);
+  sonde_lua_own(L, list, "metrics");
+  *n = (int32_t)lua_rawlen(L, list);
+  sonde_metric *metrics = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *metrics, 0);
+  for (int32_t k = 0; k < *n; k++) {
+    lua_rawgeti(L, list, k + 1);
+    int at = lua_gettop(L);
+    sonde_lua_own(L, at, "a metric");
+    metrics[k] = (sonde_metric){.name = sonde_lua_field_string(L, at, "name", "")};
+    if (lua_getfield(L, at, "node") != LUA_TNIL) metrics[k].node = sonde_lua_to_node(L, lua_gettop(L));
+    if (lua_getfield(L, at, "eval") != LUA_TNIL) metrics[k].eval = sonde_lua_to_node(L, lua_gettop(L));
+    lua_settop(L, list + 1);
   }
-  sonde_tensor *tokens = sonde_lua_handle(L, ARG_CORPUS, &sonde_lua_tensor);
-  sonde_shape shape = sonde_tensor_shape(tokens);
-  if (shape.dtype != SONDE_I32 || shape.rank != 1)
-    sonde_lua_fail(L, "training text is a corpus or an i32 tensor of one axis");
-  return (sonde_stream){.data = sonde_tensor_data(tokens), .width = 4, .tokens = shape.dim[0], .vocab = INT32_MAX};
+  return metrics;
+}
+
+/* The numbers of opts.hook_every, in memory on the stack. */
+static const int64_t *read_hooks(lua_State *L, int t, int32_t *n) {
+  int64_t count = 0;
+  const int64_t *every = lua_getfield(L, t, "hook_every") == LUA_TNIL ? NULL
+                             : sonde_lua_new_integers(L, lua_gettop(L), "hook_every", &count);
+  *n = (int32_t)count;
+  return every;
 }
 
 static int64_t bytes_of(const sonde_trainer *t) {
@@ -170,9 +190,9 @@ static int64_t bytes_of(const sonde_trainer *t) {
   return m.arena + m.state;
 }
 
-/* core.trainer(loss, params, corpus or tensor of tokens, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with
- * probes a list of nodes, factors a table of {lr=, weight_decay=} by name, optimizer a name and
- * optimizer_options a table, eval_loss a node, batch_seed and context; rates, a list, stands for a schedule. */
+/* core.trainer(loss, params, feed, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with probes a list
+ * of nodes, metrics a list of {name=, node=, eval=}, factors a table of {lr=, weight_decay=} by name, optimizer a name and
+ * optimizer_options a table, eval_loss and total nodes, hook_every a list; rates, a list, stands for a schedule. */
 static int core_trainer(lua_State *L) {
   sonde_error err = {0};
   lua_settop(L, ARG_RUN);
@@ -180,31 +200,38 @@ static int core_trainer(lua_State *L) {
   sonde_node *loss = sonde_lua_to_node(L, ARG_LOSS);
   sonde_params *params = sonde_lua_handle(L, ARG_PARAMS, &sonde_lua_params);
   sonde_run *run = sonde_lua_opt_handle(L, ARG_RUN, &sonde_lua_run);
-  sonde_stream valid, train = read_streams(L, &valid);
+  const sonde_feed *feed = sonde_lua_handle(L, ARG_FEED, &sonde_lua_feed);
   sonde_trainer_opts o = read_opts(L, ARG_OPTS);
-  int64_t context = sonde_lua_field_int(L, ARG_OPTS, "context", 0);
-  uint64_t seed = (uint64_t)sonde_lua_field_int(L, ARG_OPTS, "batch_seed", 0);
   sonde_node **probe = read_probes(L, ARG_OPTS, &o.n_probe);
+  const sonde_metric *metric = read_metrics(L, ARG_OPTS, &o.n_metrics);
+  const int64_t *hook_every = read_hooks(L, ARG_OPTS, &o.n_hooks);
+  if (o.n_metrics > SONDE_METRICS_MOST) return sonde_lua_fail(L, "%d metrics; at most %d are possible", o.n_metrics, SONDE_METRICS_MOST);
+  if (o.n_hooks > MOST_HOOKS) return sonde_lua_fail(L, "%d hooks; at most %d are possible", o.n_hooks, MOST_HOOKS);
   o.factors = read_factors(L, ARG_OPTS, params);
   sonde_lua_box *box = sonde_lua_new(L, &trainer_type, USED);
   int handle = lua_gettop(L);
+  lua_getfield(L, ARG_OPTS, "metrics");
+  lua_setiuservalue(L, handle, 1);
   sonde_lua_borrow(L, box, ARG_PARAMS, USED_PARAMS);
-  sonde_lua_borrow(L, box, ARG_CORPUS, USED_CORPUS);
+  sonde_lua_borrow(L, box, ARG_FEED, USED_FEED);
   if (run) sonde_lua_borrow(L, box, ARG_RUN, USED_RUN);
   training *t = box->p = sonde_alloc(sizeof *t);
   if (!t) return sonde_lua_fail(L, "no memory for a trainer");
+  for (int32_t k = 0; k < o.n_metrics; k++) t->metric[k] = metric[k];
+  for (int32_t k = 0; k < o.n_hooks; k++) t->hook_every[k] = hook_every[k];
+  t->n_metrics = o.n_metrics;
+  o.metric = t->metric;
+  o.hook_every = t->hook_every;
   read_rates(L, ARG_OPTS, &o.schedule, t);
   o.optimizer = read_optimizer(L, ARG_OPTS, &t->values, &err);
   if (!o.optimizer) sonde_lua_raise(L, &err);
-  t->valid = valid;
-  sonde_lua_check(L, sonde_batches_init(&t->batches, train, context, seed, &err), &err);
   if (lua_getfield(L, ARG_OPTS, "eval_loss") != LUA_TNIL) o.eval_loss = sonde_lua_to_node(L, lua_gettop(L));
+  if (lua_getfield(L, ARG_OPTS, "total") != LUA_TNIL) o.total = sonde_lua_to_node(L, lua_gettop(L));
   o.loss = loss;
   o.params = params;
   o.probe = probe;
   o.optimizer_values = t->values;
-  o.train = &t->batches;
-  o.valid = t->valid.tokens > 1 && o.eval_tokens >= 0 ? &t->valid : NULL;
+  o.feed = feed;
   o.run = run;
   t->trainer = sonde_trainer_new(sonde_lua_ctx(L), &o, &err);
   if (!t->trainer) sonde_lua_raise(L, &err);
@@ -241,24 +268,35 @@ static void set_list(lua_State *L, const char *key, const double *value, int64_t
   lua_setfield(L, -2, key);
 }
 
-static void push_event(lua_State *L, const sonde_train_event *e, int32_t blocks, int32_t probes) {
+/* {name = value} of the metrics that have one. */
+static void set_metrics(lua_State *L, const char *key, const training *t, const double *value) {
+  lua_createtable(L, 0, t->n_metrics);
+  for (int32_t k = 0; k < t->n_metrics && value; k++) set_number(L, t->metric[k].name, value[k]);
+  lua_setfield(L, -2, key);
+}
+
+static void push_event(lua_State *L, const sonde_train_event *e, const training *t) {
   lua_createtable(L, 0, 24);
   set_flag(L, "logged", (e->what & SONDE_TRAIN_LOG) != 0);
   set_flag(L, "evaluated", (e->what & SONDE_TRAIN_EVAL) != 0);
   set_flag(L, "saved", (e->what & SONDE_TRAIN_CHECKPOINT) != 0);
   set_flag(L, "done", (e->what & SONDE_TRAIN_DONE) != 0);
   set_flag(L, "diverged", (e->what & SONDE_TRAIN_DIVERGED) != 0);
+  set_flag(L, "hook", (e->what & SONDE_TRAIN_HOOK) != 0);
   set_flag(L, "interrupted", (e->what & SONDE_TRAIN_INTERRUPTED) != 0);
   set_integer(L, "step", e->step);
   set_integer(L, "steps", e->steps);
   set_integer(L, "tokens", e->tokens);
   set_number(L, "loss", e->loss);
+  set_number(L, "update_loss", e->update_loss);
+  set_metrics(L, "metrics", t, e->metric);
+  set_metrics(L, "val_metrics", t, e->val_metric);
   set_number(L, "val_loss", e->val_loss);
   set_number(L, "best_loss", e->best_loss);
   set_number(L, "lr", e->lr);
   set_number(L, "grad_norm", e->grad_norm);
-  set_list(L, "block_grad_norm", e->block_norm, blocks);
-  set_list(L, "block_variance", e->variance, probes);
+  set_list(L, "block_grad_norm", e->block_norm, sonde_trainer_blocks(t->trainer));
+  set_list(L, "block_variance", e->variance, sonde_trainer_probes(t->trainer));
   set_number(L, "tokens_per_s", e->tokens_per_s);
   set_number(L, "ms_per_step", e->ms_per_step);
   set_number(L, "mfu", e->mfu);
@@ -278,20 +316,31 @@ static int trainer_run(lua_State *L) {
   sonde_error err = {0};
   sonde_lua_check(L, sonde_trainer_run(t->trainer, &e, &err), &err);
   if (e.what & SONDE_TRAIN_INTERRUPTED) lua_sethook(L, NULL, 0, 0);
-  push_event(L, &e, sonde_trainer_blocks(t->trainer), sonde_trainer_probes(t->trainer));
+  push_event(L, &e, t);
   return 1;
 }
 
-/* trainer:evaluate() -> loss, tokens */
+/* trainer:stop(reason): the training ends at the update that was last made, as if that had been the last one */
+static int trainer_stop(lua_State *L) {
+  training *t = to_training(L);
+  sonde_trainer_stop(t->trainer, sonde_lua_string(L, 2));
+  return 0;
+}
+
+/* trainer:evaluate() -> loss, items, {metric = value} */
 static int trainer_evaluate(lua_State *L) {
   training *t = to_training(L);
-  double loss;
-  int64_t tokens;
+  double loss, metric[SONDE_METRICS_MOST];
+  int64_t items;
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_trainer_evaluate(t->trainer, &loss, &tokens, &err), &err);
+  sonde_lua_check(L, sonde_trainer_evaluate(t->trainer, &loss, metric, &items, &err), &err);
+  lua_newtable(L);
+  set_metrics(L, "metrics", t, metric);
+  lua_getfield(L, -1, "metrics");
   lua_pushnumber(L, loss);
-  lua_pushinteger(L, tokens);
-  return 2;
+  lua_pushinteger(L, items);
+  lua_rotate(L, -3, 2);
+  return 3;
 }
 
 /* trainer:step() -> updates done */
@@ -336,6 +385,7 @@ static int core_learning_rate(lua_State *L) {
 static const luaL_Reg trainer_methods[] = {{"run", trainer_run},
                                            {"profile", trainer_profile},
                                            {"evaluate", trainer_evaluate},
+                                           {"stop", trainer_stop},
                                            {"step", trainer_step},
                                            {"memory", trainer_memory},
                                            {NULL, NULL}};

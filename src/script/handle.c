@@ -225,16 +225,24 @@ int sonde_lua_is_open(lua_State *L, int index, const sonde_lua_type *type) {
   return box && box->p;
 }
 
+/* What a box has borrowed, itself or through what it has borrowed, and has been closed; NULL: nothing. */
+static const sonde_lua_box *closed_behind(const sonde_lua_box *box) {
+  for (int k = 0; k < box->slots; k++) {
+    const sonde_lua_box *used = box->uses[k].box;
+    if (!used || !box->uses[k].open) continue;
+    const sonde_lua_box *closed = used->closed || !used->p ? used : closed_behind(used);
+    if (closed) return closed;
+  }
+  return NULL;
+}
+
 sonde_lua_box *sonde_lua_box_of(lua_State *L, int arg, const sonde_lua_type *type) {
   const handle *h = handle_at(L, arg, type);
   if (!h) sonde_lua_fail(L, "a %s is needed here, not a %s", type->name, luaL_typename(L, arg));
   sonde_lua_box *box = h->box;
   if (!box || !box->p) sonde_lua_fail(L, "this %s has been closed", type->name);
-  for (int k = 0; k < box->slots; k++) {
-    const sonde_lua_box *used = box->uses[k].box;
-    if (used && box->uses[k].open && (used->closed || !used->p))
-      sonde_lua_fail(L, "the %s of this %s has been closed", used->type->name, type->name);
-  }
+  const sonde_lua_box *closed = closed_behind(box);
+  if (closed) sonde_lua_fail(L, "the %s of this %s has been closed", closed->type->name, type->name);
   return box;
 }
 

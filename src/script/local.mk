@@ -5,6 +5,6 @@ sonde_SOURCES += %D%/bind_record.c
 sonde_SOURCES += %D%/bind_bench.c
 sonde_SOURCES += %D%/bind_text.c
 sonde_SOURCES += %D%/bind_plugin.c
-sonde_SOURCES += %D%/bind_train.c
+sonde_SOURCES += %D%/bind_feed.c %D%/bind_train.c
 sonde_SOURCES += %D%/bind_decode.c
 sonde_SOURCES += %D%/bind_linalg.c

@@ -28,7 +28,7 @@ typedef struct sonde_lua_type sonde_lua_type;
 /* ---- the areas -------------------------------------------------------------------------------------- */
 
 #define SONDE_BINDINGS(X) X(tensor) X(graph) X(plan) X(params) X(weights) X(module) X(windows) X(tree) X(files) \
-  X(terminal) X(plugin) X(text) X(train) X(record) X(bench) X(decode) X(linalg)
+  X(terminal) X(plugin) X(text) X(feed) X(train) X(record) X(bench) X(decode) X(linalg)
 #define SONDE_DECLARE(area) void sonde_bind_##area(lua_State *L);
 SONDE_BINDINGS(SONDE_DECLARE)
 #undef SONDE_DECLARE
@@ -200,6 +200,7 @@ extern const sonde_lua_type sonde_lua_params;   /* sonde_params */
 extern const sonde_lua_type sonde_lua_graph;    /* sonde_graph */
 extern const sonde_lua_type sonde_lua_run;      /* sonde_run */
 extern const sonde_lua_type sonde_lua_corpus;   /* sonde_corpus */
+extern const sonde_lua_type sonde_lua_feed;     /* sonde_feed */
 
 /* The node in argument `arg`; raises when it is none, or when its graph has been closed. */
 sonde_node *sonde_lua_to_node(lua_State *L, int arg);

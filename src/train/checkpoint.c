@@ -45,36 +45,53 @@ int sonde_checkpoint_exists(const char *run_dir) {
 
 static json_t *number_or_null(double v) { return isfinite(v) ? json_real(v) : json_null(); }
 
+/* {name: [sum, last, val]} */
+static json_t *metrics_tree(const sonde_progress *p) {
+  json_t *all = json_object();
+  for (int32_t k = 0; k < p->n_metrics && all; k++) {
+    const sonde_metric_state *m = &p->metric[k];
+    json_object_set_new(all, p->metric_name[k],
+                        json_pack("[o, o, o]", number_or_null(m->sum), number_or_null(m->last), number_or_null(m->val)));
+  }
+  return all;
+}
+
 static int save_state(const char *dir, const sonde_progress *p, sonde_error *err) {
   char path[PATH_BYTES], seed[32];
   snprintf(seed, sizeof seed, "%" PRIu64, p->seed);   /* as text: JSON's integers are signed */
-  static const char layout[] = "{s:i, s:I, s:I, s:I, s:s, s:I, s:s, s:f, s:f, s:I, s:o, s:o, s:o, s:I, s:I, s:I}";
+  static const char layout[] = "{s:i, s:I, s:I, s:I, s:s, s:I, s:s, s:f, s:f, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:s}";
   json_t *o = json_pack(layout, "format", FORMAT, "step",
                         (json_int_t)p->step, "tokens", (json_int_t)p->tokens, "sequence",
                         (json_int_t)p->sequence, "seed", seed, "metrics_bytes", (json_int_t)p->metrics_bytes,
                         "metrics_sha256", p->metrics_sha256, "seconds", p->seconds, "loss_sum", p->loss_sum, "loss_steps", (json_int_t)p->loss_steps,
                         "loss", number_or_null(p->loss), "val_loss", number_or_null(p->val_loss), "best_loss",
                         number_or_null(p->best_loss), "stale", (json_int_t)p->stale, "first_sequence",
-                        (json_int_t)p->first_sequence, "first_update", (json_int_t)p->first_update);
+                        (json_int_t)p->first_sequence, "first_update", (json_int_t)p->first_update, "metrics", metrics_tree(p),
+                        "stopped", p->stopped);
   if (!o) return sonde_fail(err, SONDE_ENOMEM, "%s: no memory for the checkpoint's state", dir);
   int code = sonde_json_save(o, join(path, dir, "state.json"), 2, err);
   json_decref(o);
   return code;
 }
 
-static double number_or_nan(const json_t *o, const char *key) {
-  const json_t *v = json_object_get(o, key);
-  return json_is_number(v) ? json_number_value(v) : NAN;
-}
+static double value_or_nan(const json_t *v) { return json_is_number(v) ? json_number_value(v) : NAN; }
+static double number_or_nan(const json_t *o, const char *key) { return value_or_nan(json_object_get(o, key)); }
 
-/* What format 1 does not have. */
+/* What older ones may lack. */
 static void load_later_fields(const json_t *o, sonde_progress *p) {
-  const char *sum = json_string_value(json_object_get(o, "metrics_sha256"));
+  const char *sum = json_string_value(json_object_get(o, "metrics_sha256")),
+             *stopped = json_string_value(json_object_get(o, "stopped"));
   p->best_loss = number_or_nan(o, "best_loss");
   p->stale = json_integer_value(json_object_get(o, "stale"));
   p->first_sequence = json_integer_value(json_object_get(o, "first_sequence"));
   p->first_update = json_integer_value(json_object_get(o, "first_update"));
   snprintf(p->metrics_sha256, sizeof p->metrics_sha256, "%s", sum ? sum : "");
+  snprintf(p->stopped, sizeof p->stopped, "%s", stopped ? stopped : "");
+  for (int32_t k = 0; k < p->n_metrics; k++) {
+    const json_t *m = json_object_get(json_object_get(o, "metrics"), p->metric_name[k]);
+    p->metric[k] = (sonde_metric_state){json_number_value(json_array_get(m, 0)), value_or_nan(json_array_get(m, 1)),
+                                        value_or_nan(json_array_get(m, 2))};
+  }
 }
 
 static int load_state(const char *dir, sonde_progress *p, int *found, sonde_error *err) {
@@ -234,7 +251,7 @@ static const char *first_difference(const char *sums, const char *now) {
 static int verify(const char *dir, sonde_error *err) {
   char path[PATH_BYTES], now[SUMS_BYTES] = "", *sums = NULL;
   int64_t size;
-  sonde_progress p;
+  sonde_progress p = {0};
   if (!sonde_path_exists(join(path, dir, "SHA256SUMS"))) {
     int format, code = load_state(dir, &p, &format, err);
     if (code || format == 1) return code;

@@ -12,6 +12,10 @@
 #include "train/optimizer.h"
 
 enum { SONDE_CHECKPOINT_NAME = 512 };   /* bytes of the name of a checkpoint's folder */
+enum { SONDE_METRICS_MOST = 16 };       /* metrics beside the loss */
+
+/* A metric as the loss: the sum over the updates since the last line of metrics, the last mean, that of the last evaluation. */
+typedef struct sonde_metric_state { double sum, last, val; } sonde_metric_state;
 
 typedef struct sonde_progress {
   int64_t step;              /* updates done */
@@ -25,6 +29,10 @@ typedef struct sonde_progress {
   double loss, val_loss;     /* last values, for a result that is asked for again; NaN: none yet */
   double best_loss;          /* the lowest of the evaluations; NaN: none yet */
   int64_t stale;             /* evaluations since then */
+  int32_t n_metrics;
+  const char *metric_name[SONDE_METRICS_MOST];   /* set by the caller, for loading too: only these are read */
+  sonde_metric_state metric[SONDE_METRICS_MOST];
+  char stopped[200];         /* why it was ended before its last update, by sonde_trainer_stop; "": it was not */
   int64_t first_sequence;    /* where the text began, and how many updates the optimizer's states had seen: 0, or those ... */
   int64_t first_update;      /* ... of the run whose checkpoint this one started from */
   char metrics_sha256[65];   /* of metrics.jsonl's metrics_bytes; "" in a checkpoint of format 1 */

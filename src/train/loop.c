@@ -11,17 +11,43 @@ static int due(int64_t every, int64_t step) { return every > 0 && step % every =
 
 /* ---- one update --------------------------------------------------------------------------------------- */
 
-/* Runs micro-batch k of an update; adds its gradients and its loss, which becomes *loss, to their trees and its variances to
- * t->variance. */
-static int run_batch(sonde_trainer *t, int32_t k, int probe, double *loss, sonde_error *err) {
+/* The items of a micro-batch that count, when its first `rows` rows are data. What else fills it is marked as such. */
+static int64_t count_items(sonde_trainer *t, int64_t rows) {
+  int64_t of_rows = rows * (t->items / t->rows), n = of_rows;
+  for (int64_t k = 0; t->counted && k < t->rows; k++) t->counted[k] = k < rows;
+  if (!t->targets) return n;
+  for (int64_t k = 0; k < of_rows; k++) n -= t->targets[k] == SONDE_IGNORE;
+  for (int64_t k = of_rows; k < t->items; k++) t->targets[k] = SONDE_IGNORE;
+  return n;
+}
+
+/* A metric's sum over a micro-batch, from output `at` of its plan: a node of one number is a mean. */
+static double metric_sum(sonde_plan *plan, int at, const sonde_node *node, int64_t counted) {
+  sonde_shape shape = sonde_node_shape(node);
+  double x = *(const float *)sonde_plan_output(plan, at);
+  return sonde_shape_count(&shape) > 1 ? x : x * (double)counted;
+}
+
+/* Sums over an update's micro-batches. */
+typedef struct sums { double loss, metric[SONDE_METRICS_MOST]; int64_t counted; } sums;
+
+/* Runs micro-batch k of an update; adds its gradients, its loss and its metrics to their trees, so that after the last one s has
+ * the sums, and its variances to t->variance. */
+static int run_batch(sonde_trainer *t, int32_t k, int probe, sums *s, sonde_error *err) {
   sonde_plan *plan = t->step[sonde_tree_aside(t->tree, k)][probe];
-  int code = sonde_batches_fill(t->opts.train, t->progress.sequence, t->rows, t->tokens, t->targets, err);
+  int code = t->opts.feed->train(t->opts.feed, t->progress.sequence, t->rows, t->data, err);
   if (code) return code;
+  int64_t counted = count_items(t, t->rows);
+  s->counted += counted;
   sonde_plan_set_step(plan, (uint64_t)(t->progress.sequence / t->rows));
   if ((code = sonde_plan_run(plan, err))) return code;
   sonde_tree_add(t->tree, k);
-  *loss = sonde_tree_number(t->loss, k, t->opts.accumulate, *(const float *)sonde_plan_output(plan, 0));
+  s->loss = sonde_tree_number(t->loss, k, t->opts.accumulate, *(const float *)sonde_plan_output(plan, 0));
   int first = 1 + (int)t->trained;
+  for (int32_t j = 0; j < t->opts.n_metrics; j++)
+    if (t->opts.metric[j].node)
+      s->metric[j] = sonde_tree_number(t->metric[j], k, t->opts.accumulate,
+                                       metric_sum(plan, first++, t->opts.metric[j].node, counted));
   for (int32_t j = 0; probe && j < t->opts.n_probe; j++)
     t->variance[j] += *(const float *)sonde_plan_output(plan, first + j) / t->opts.accumulate;
   t->progress.sequence += t->rows;
@@ -44,14 +70,16 @@ static int has_diverged(sonde_trainer *t, int64_t step, double loss, double norm
 /* One update. SONDE_OK with t->event.what DIVERGED leaves weights and counters as they were. */
 static int run_step(sonde_trainer *t, sonde_error *err) {
   sonde_progress *p = &t->progress, before = *p;
-  int64_t step = p->step + 1, tokens = t->rows * t->context * t->opts.accumulate;
+  int64_t step = p->step + 1, tokens = t->items * t->opts.accumulate;
   int probe = t->step[0][1] && due(t->opts.probe_every, step), code = SONDE_OK;
-  double start = sonde_train_clock(), loss = 0;
+  double start = sonde_train_clock();
+  sums s = {0};
   if (probe) memset(t->variance, 0, (size_t)t->opts.n_probe * sizeof *t->variance);
-  for (int32_t k = 0; k < t->opts.accumulate && !code; k++) code = run_batch(t, k, probe, &loss, err);
+  for (int32_t k = 0; k < t->opts.accumulate && !code; k++) code = run_batch(t, k, probe, &s, err);
   if (code) return code;
-  loss /= (double)tokens;
-  double scale = 1.0 / (double)tokens;
+  if (!s.counted) return sonde_fail(err, SONDE_EINVAL, "update %lld has no item that counts: all of its targets are %d", (long long)step, SONDE_IGNORE);
+  double loss = s.loss / (double)s.counted, scale = 1.0 / (double)s.counted;
+  t->event.update_loss = loss;
   sonde_grad_norm norm = sonde_optim_norm(t->optim, scale);
   t->norm = norm.global;
   t->event.block_norm = norm.block;
@@ -72,6 +100,7 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
   p->seconds += seconds;
   p->loss_sum += loss;
   p->loss_steps++;
+  for (int32_t k = 0; k < t->opts.n_metrics; k++) p->metric[k].sum += s.metric[k] * scale;
   t->interval_seconds += seconds;
   t->interval_tokens += tokens;
   t->interval_steps++;
@@ -80,28 +109,28 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
 
 /* ---- evaluation --------------------------------------------------------------------------------------- */
 
-int sonde_trainer_evaluate(sonde_trainer *t, double *loss, int64_t *tokens, sonde_error *err) {
-  const sonde_stream *text = t->opts.valid;
-  if (!text) return sonde_fail(err, SONDE_EINVAL, "there is no validation text to evaluate on");
-  int64_t rows = sonde_windows_count(text->tokens, t->context), predicted = 0;
-  int64_t asked = (t->opts.eval_tokens + t->context - 1) / t->context;
-  double sum = 0;
-  if (asked > 0 && asked < rows) rows = asked;
+int sonde_trainer_evaluate(sonde_trainer *t, double *loss, double *metric, int64_t *items, sonde_error *err) {
+  const sonde_feed *feed = t->opts.feed;
+  if (!sonde_trainer_evaluates(t)) return sonde_fail(err, SONDE_EINVAL, "there are no validation data to evaluate on");
+  int64_t rows = feed->valid_rows, per_row = t->items / t->rows, wanted = (t->opts.eval_tokens + per_row - 1) / per_row;
+  sums s = {0};
+  if (wanted > 0 && wanted < rows) rows = wanted;
   for (int64_t row = 0; row < rows; row += t->rows) {
-    int64_t n = sonde_windows_fill(text, t->context, row, t->rows, t->tokens, t->targets, err);
-    if (n < 0) return (int)n;
-    for (int64_t k = (rows - row) * t->context; k < t->rows * t->context; k++) { /* rows past those asked for */
-      n -= t->targets[k] != SONDE_IGNORE;
-      t->targets[k] = SONDE_IGNORE;
-    }
-    int code = sonde_plan_run(t->eval, err);
+    int64_t n = rows - row < t->rows ? rows - row : t->rows;
+    int code = feed->valid(feed, row, n, t->data, err), at = 1;
     if (code) return code;
-    sum += *(const float *)sonde_plan_output(t->eval, 0);
-    predicted += n;
+    int64_t counted = count_items(t, n);
+    if ((code = sonde_plan_run(t->eval, err))) return code;
+    s.loss += *(const float *)sonde_plan_output(t->eval, 0);
+    for (int32_t k = 0; k < t->opts.n_metrics; k++)
+      if (t->opts.metric[k].eval) s.metric[k] += metric_sum(t->eval, at++, t->opts.metric[k].eval, counted);
+    s.counted += counted;
   }
-  if (!predicted) return sonde_fail(err, SONDE_EINVAL, "the validation text has no token to predict");
-  *loss = sum / (double)predicted;
-  if (tokens) *tokens = predicted;
+  if (!s.counted) return sonde_fail(err, SONDE_EINVAL, "the validation data have no item that counts");
+  *loss = s.loss / (double)s.counted;
+  for (int32_t k = 0; metric && k < t->opts.n_metrics; k++)
+    metric[k] = t->opts.metric[k].eval ? s.metric[k] / (double)s.counted : NAN;
+  if (items) *items = s.counted;
   return SONDE_OK;
 }
 
@@ -114,6 +143,13 @@ static void fill_event(sonde_trainer *t) {
   e->steps = t->opts.schedule.steps;
   e->tokens = p->tokens;
   e->loss = p->loss_steps ? p->loss_sum / (double)p->loss_steps : p->loss;
+  for (int32_t k = 0; k < t->opts.n_metrics; k++) {
+    double last = p->loss_steps ? p->metric[k].sum / (double)p->loss_steps : p->metric[k].last;
+    t->mean[k] = t->opts.metric[k].node ? last : NAN;
+    t->val_mean[k] = p->metric[k].val;
+  }
+  e->metric = t->mean;
+  e->val_metric = t->val_mean;
   e->val_loss = p->val_loss;
   e->best_loss = p->best_loss;
   e->lr = t->lr;
@@ -127,6 +163,14 @@ static void fill_event(sonde_trainer *t) {
   e->eta = (double)(e->steps - e->step) * e->ms_per_step * 1e-3;
 }
 
+static void write_means(const sonde_trainer *t, sonde_metrics *m, const char *of, const double *mean) {
+  for (int32_t k = 0; k < t->opts.n_metrics; k++) {
+    char key[128];
+    snprintf(key, sizeof key, "%s/%s", of, t->opts.metric[k].name);
+    if (!isnan(mean[k])) sonde_metrics_number(m, key, mean[k]);
+  }
+}
+
 static int write_metrics(sonde_trainer *t, sonde_error *err) {
   const sonde_train_event *e = &t->event;
   sonde_metrics *m = t->opts.run ? sonde_run_metrics(t->opts.run, 0, err) : NULL;
@@ -138,7 +182,11 @@ static int write_metrics(sonde_trainer *t, sonde_error *err) {
   sonde_metrics_integer(m, "tokens", e->tokens);
   sonde_metrics_number(m, "wall", e->seconds);
   sonde_metrics_number(m, "train/loss", e->loss);
-  if (e->what & SONDE_TRAIN_EVAL) sonde_metrics_number(m, "val/loss", e->val_loss);
+  write_means(t, m, "train", t->mean);
+  if (e->what & SONDE_TRAIN_EVAL) {
+    sonde_metrics_number(m, "val/loss", e->val_loss);
+    write_means(t, m, "val", t->val_mean);
+  }
   sonde_metrics_number(m, "lr", e->lr);
   sonde_metrics_number(m, "grad_norm", e->grad_norm);
   sonde_metrics_number(m, "tok_per_s", e->tokens_per_s);
@@ -153,6 +201,8 @@ static int write_metrics(sonde_trainer *t, sonde_error *err) {
 static void next_interval(sonde_trainer *t) {
   t->progress.loss = t->event.loss;
   t->progress.loss_sum = 0;
+  for (int32_t k = 0; k < t->opts.n_metrics; k++)
+    t->progress.metric[k] = (sonde_metric_state){0, t->mean[k], t->progress.metric[k].val};
   t->progress.loss_steps = 0;
   t->interval_seconds = 0;
   t->interval_tokens = t->interval_steps = 0;
@@ -183,7 +233,8 @@ static int is_over(sonde_trainer *t) {
   char *reason = t->event.reason;
   *reason = 0;
   if (p->step >= o->schedule.steps) return 1;
-  if (o->patience && p->stale >= o->patience)
+  if (*p->stopped) snprintf(reason, sizeof t->event.reason, "%s", p->stopped);
+  else if (o->patience && p->stale >= o->patience)
     snprintf(reason, sizeof t->event.reason, "no lower validation loss than %.4f in %lld evaluations, at step %lld of %lld",
              p->best_loss, (long long)p->stale, (long long)p->step, (long long)o->schedule.steps);
   else if (o->max_seconds > 0 && p->seconds >= o->max_seconds)
@@ -194,12 +245,31 @@ static int is_over(sonde_trainer *t) {
 
 static int evaluate(sonde_trainer *t, sonde_error *err) {
   sonde_progress *p = &t->progress;
-  int code = sonde_trainer_evaluate(t, &p->val_loss, NULL, err);
+  double metric[SONDE_METRICS_MOST];
+  int code = sonde_trainer_evaluate(t, &p->val_loss, metric, NULL, err);
   if (code) return code;
+  for (int32_t k = 0; k < t->opts.n_metrics; k++) p->metric[k].val = metric[k];
   t->event.what |= SONDE_TRAIN_EVAL;
   p->stale = p->val_loss >= p->best_loss ? p->stale + 1 : 0;   /* 0 at the first one: best_loss is NaN */
   if (!p->stale) p->best_loss = p->val_loss;
   return SONDE_OK;
+}
+
+static int log_line(sonde_trainer *t, sonde_error *err) {
+  int code = write_metrics(t, err);
+  if (code) return code;
+  t->event.what |= SONDE_TRAIN_LOG;
+  next_interval(t);
+  return SONDE_OK;
+}
+
+/* Whether a hook comes after this update, before it is saved: a stop that the hook wants is in the checkpoint then, and a
+ * training that is killed in between comes back to the hook. */
+static int hook_due(const sonde_trainer *t) {
+  if (t->opts.hook_eval && (t->event.what & SONDE_TRAIN_EVAL)) return 1;
+  for (int32_t k = 0; k < t->opts.n_hooks; k++)
+    if (due(t->opts.hook_every[k], t->progress.step)) return 1;
+  return 0;
 }
 
 static int at_boundary(sonde_trainer *t, sonde_error *err) {
@@ -207,20 +277,42 @@ static int at_boundary(sonde_trainer *t, sonde_error *err) {
   sonde_train_event *e = &t->event;
   int64_t step = t->progress.step;
   int diverged = e->what & SONDE_TRAIN_DIVERGED, last = !diverged && is_over(t), code = SONDE_OK;
-  if (o->valid && !diverged && (last || due(o->eval_every, step))) {
+  if (sonde_trainer_evaluates(t) && !diverged && (last || due(o->eval_every, step))) {
     if ((code = evaluate(t, err))) return code;
     last = last || is_over(t);                                 /* out of patience */
   }
-  if (last) e->what |= SONDE_TRAIN_DONE;
   fill_event(t);
   if (last || diverged || due(o->log_every, step) || (e->what & SONDE_TRAIN_EVAL) ||
-      (o->n_probe && due(o->probe_every, step))) {
-    if ((code = write_metrics(t, err))) return code;
-    e->what |= SONDE_TRAIN_LOG;
-    next_interval(t);
+      (o->n_probe && due(o->probe_every, step)))
+    if ((code = log_line(t, err))) return code;
+  if (!diverged && hook_due(t)) {
+    e->what |= SONDE_TRAIN_HOOK;
+    t->pending = 1;
+    return SONDE_OK;
   }
+  if (last) e->what |= SONDE_TRAIN_DONE;
   if (!diverged && (last || save_due(t))) code = save(t, err);
   return code;
+}
+
+/* What is left to do at a boundary after its hooks, which may have ended the training. */
+static int after_hooks(sonde_trainer *t, sonde_error *err) {
+  uint32_t before = t->event.what;
+  int last = is_over(t), code = SONDE_OK;
+  t->event.what = 0;
+  t->pending = 0;
+  if (!last) return save_due(t) ? save(t, err) : SONDE_OK;
+  if (sonde_trainer_evaluates(t) && !(before & SONDE_TRAIN_EVAL) && (code = evaluate(t, err))) return code;
+  fill_event(t);
+  if (((t->event.what & SONDE_TRAIN_EVAL) || !(before & SONDE_TRAIN_LOG)) && (code = log_line(t, err))) return code;
+  t->event.what |= SONDE_TRAIN_DONE;
+  return save(t, err);
+}
+
+void sonde_trainer_stop(sonde_trainer *t, const char *reason) {
+  if (t->event.what & ENDED) return;
+  snprintf(t->progress.stopped, sizeof t->progress.stopped, "%s", reason);
+  t->pending = 1;
 }
 
 /* A stop asked for from outside: nothing of the run is lost. */
@@ -232,8 +324,9 @@ static int interrupt(sonde_trainer *t, sonde_error *err) {
 
 int sonde_trainer_run(sonde_trainer *t, sonde_train_event *event, sonde_error *err) {
   int code = SONDE_OK;
-  if (!(t->event.what & ENDED)) t->event.what = 0;
-  if (!t->event.what && is_over(t)) {
+  if (t->pending) code = after_hooks(t, err);
+  else if (!(t->event.what & ENDED)) t->event.what = 0;
+  if (!code && !t->event.what && is_over(t)) {
     fill_event(t);
     t->event.what = SONDE_TRAIN_DONE;
   }

@@ -7,9 +7,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "graph/graph.h"
+#include "graph/plan.h"
 #include "train/trainer_state.h"
 
-enum { METRICS_LINE = 512, METRICS_PER_NUMBER = 24 };
+enum { METRICS_LINE = 512, METRICS_NAME = 128, METRICS_PER_NUMBER = 24 };
+
+static const char counted_name[] = "counted";
 
 double sonde_train_clock(void) {
   struct timespec t;
@@ -32,14 +35,14 @@ static sonde_node *variance_node(sonde_node *x) {
 typedef struct parts {
   int64_t *param;                /* numbers of the parameters that are trained */
   sonde_node **leaf, **grad;     /* of each of them */
-  sonde_node **out;              /* loss sum, gradients, variances */
+  sonde_node **out;              /* loss sum, gradients, metrics, variances */
   sonde_tensor **tensor;         /* where they go */
-  sonde_node *loss_sum;
+  sonde_node *loss_sum, *total;  /* reported, and minimised */
   int64_t n;                     /* how many they are */
 } parts;
 
 static int parts_alloc(parts *p, const sonde_trainer *t, sonde_error *err) {
-  size_t n = (size_t)sonde_params_count(t->opts.params), all = n + 1 + (size_t)t->opts.n_probe;
+  size_t n = (size_t)sonde_params_count(t->opts.params), all = n + 1 + (size_t)(t->opts.n_metrics + t->opts.n_probe);
   p->param = sonde_alloc(n * sizeof *p->param);
   p->leaf = sonde_alloc(n * sizeof *p->leaf);
   p->grad = sonde_alloc(n * sizeof *p->grad);
@@ -69,7 +72,7 @@ static int differentiate(sonde_trainer *t, parts *p, sonde_error *err) {
           "parameter '%s' is not in the traced graph, so it cannot be trained; trace the model that owns it",
           name);
   }
-  return sonde_grad(p->loss_sum, NULL, p->leaf, (int)p->n, p->grad, err);
+  return sonde_grad(p->total, NULL, p->leaf, (int)p->n, p->grad, err);
 }
 
 /* ---- plans -------------------------------------------------------------------------------------------- */
@@ -82,6 +85,11 @@ static sonde_plan *make_plan(sonde_trainer *t, parts *p, int aside, int probe, s
     p->out[n] = p->grad[i];
     p->tensor[n++] = sonde_tree_target(t->tree, i, aside);
   }
+  for (int32_t k = 0; k < t->opts.n_metrics; k++)
+    if (t->opts.metric[k].node) {
+      p->out[n] = sonde_sum_all(t->opts.metric[k].node);
+      p->tensor[n++] = NULL;
+    }
   for (int32_t k = 0; probe && k < t->opts.n_probe; k++) {
     p->out[n] = variance_node(t->opts.probe[k]);
     p->tensor[n++] = NULL;
@@ -91,9 +99,25 @@ static sonde_plan *make_plan(sonde_trainer *t, parts *p, int aside, int probe, s
   return sonde_plan_new(t->graph, p->out, p->tensor, (int)n, &t->plan_opts, err);
 }
 
+/* Where the data of a graph's input are; NULL: the feed has none of that name. */
+static void *data_of(const sonde_trainer *t, const char *input) {
+  if (t->counted && !strcmp(input, counted_name)) return t->counted;
+  for (int32_t k = 0; k < t->opts.feed->inputs; k++)
+    if (!strcmp(t->opts.feed->input[k].name, input)) return t->data[k];
+  return NULL;
+}
+
 static int set_inputs(const sonde_trainer *t, sonde_plan *plan, sonde_error *err) {
-  int code = sonde_plan_set_input(plan, "tokens", t->tokens, err);
-  return code ? code : sonde_plan_set_input(plan, "targets", t->targets, err);
+  const sonde_feed *f = t->opts.feed;
+  int code = SONDE_OK;
+  for (int32_t k = 0; k < plan->n_input && !code; k++) {
+    void *data = data_of(t, plan->input_name[k]);
+    code = data ? sonde_plan_set_input(plan, plan->input_name[k], data, err)
+                : sonde_fail(err, SONDE_EINVAL, "the model reads the input '%s', which the data do not have; they have %s%s%s%s",
+                             plan->input_name[k], f->input[0].name, f->inputs > 1 ? ", " : "",
+                             f->inputs > 1 ? f->input[1].name : "", f->inputs > 2 ? ", ..." : "");
+  }
+  return code;
 }
 
 static int make_plans(sonde_trainer *t, parts *p, sonde_error *err) {
@@ -108,14 +132,20 @@ static int make_plans(sonde_trainer *t, parts *p, sonde_error *err) {
 
 /* The evaluation's plan comes first: the gradient may put nodes that also compute gradients in place of forward ones. */
 static int make_eval_plan(sonde_trainer *t, sonde_error *err) {
-  if (!t->opts.valid) return SONDE_OK;
-  sonde_node *loss = sonde_sum_all(t->opts.eval_loss ? t->opts.eval_loss : t->opts.loss);
-  if (!loss) return sonde_graph_error(sonde_node_graph(t->opts.loss), err);
-  t->eval = sonde_plan_new(sonde_node_graph(loss), &loss, NULL, 1, &t->plan_opts, err);
+  sonde_node *out[1 + SONDE_METRICS_MOST] = {sonde_sum_all(t->opts.eval_loss ? t->opts.eval_loss : t->opts.loss)};
+  int n = 1;
+  if (!sonde_trainer_evaluates(t)) return SONDE_OK;
+  for (int32_t k = 0; k < t->opts.n_metrics; k++)
+    if (t->opts.metric[k].eval) out[n++] = sonde_sum_all(t->opts.metric[k].eval);
+  for (int k = 0; k < n; k++)
+    if (!out[k]) return sonde_graph_error(sonde_node_graph(t->opts.loss), err);
+  t->eval = sonde_plan_new(sonde_node_graph(out[0]), out, NULL, n, &t->plan_opts, err);
   return t->eval ? set_inputs(t, t->eval, err) : err->code;
 }
 
 /* ---- the trainer -------------------------------------------------------------------------------------- */
+
+int sonde_trainer_evaluates(const sonde_trainer *t) { return t->opts.feed->valid_rows > 0 && t->opts.eval_tokens >= 0; }
 
 static int check(const sonde_trainer_opts *o, sonde_error *err) {
   int code = sonde_schedule_check(&o->schedule, err);
@@ -123,9 +153,12 @@ static int check(const sonde_trainer_opts *o, sonde_error *err) {
   if (o->accumulate < 1)
     return sonde_fail(err, SONDE_EINVAL, "accumulate must be at least 1, not %d", o->accumulate);
   if (o->patience < 0) return sonde_fail(err, SONDE_EINVAL, "patience must be at least 0, not %lld", (long long)o->patience);
-  if (o->patience && (!o->valid || o->eval_every < 1))
+  int evaluates = o->feed->valid_rows > 0 && o->eval_tokens >= 0;
+  if (o->n_metrics > SONDE_METRICS_MOST)
+    return sonde_fail(err, SONDE_EINVAL, "%d metrics; at most %d are possible", o->n_metrics, SONDE_METRICS_MOST);
+  if (o->patience && (!evaluates || o->eval_every < 1))
     return sonde_fail(err, SONDE_EINVAL, "patience waits for a lower validation loss: give %s",
-                      o->valid ? "eval_every, the updates between evaluations" : "a corpus with validation text");
+                      evaluates ? "eval_every, the updates between evaluations" : "a corpus with validation text");
   if (!(o->max_seconds >= 0)) return sonde_fail(err, SONDE_EINVAL, "max_seconds must be at least 0, not %g", o->max_seconds);
   if (!(o->clip >= 0)) return sonde_fail(err, SONDE_EINVAL, "clip must be at least 0, not %g", o->clip);
   if (!(o->weight_decay >= 0))
@@ -153,20 +186,52 @@ static int set_budget(sonde_trainer *t, sonde_error *err) {
   return SONDE_OK;
 }
 
-static int make_buffers(sonde_trainer *t, sonde_error *err) {
+/* The input of the graph that the feed's input k fills; NULL: the model does not read it. */
+static const sonde_node *input_of(const sonde_trainer *t, int32_t k) {
+  const sonde_node *n = sonde_find(t->graph, t->opts.feed->input[k].name);
+  return n && n->kind == SONDE_KIND_INPUT ? n : NULL;
+}
+
+/* How many rows a micro-batch has. */
+static int find_rows(sonde_trainer *t, sonde_error *err) {
   sonde_shape loss = sonde_node_shape(t->opts.loss);
-  int64_t n = sonde_shape_count(&loss);
-  t->context = t->opts.train->context;
-  t->rows = n / t->context;
-  if (t->rows < 1 || n % t->context)
-    return sonde_fail(err, SONDE_ESHAPE,
-                      "the model was traced for %lld tokens, which are no whole rows of %lld; trace it with "
-                      "the context of the data",
-                      (long long)n, (long long)t->context);
-  t->tokens = sonde_alloc((size_t)n * sizeof *t->tokens);
-  t->targets = sonde_alloc((size_t)n * sizeof *t->targets);
+  char t1[160], t2[160];
+  t->items = sonde_shape_count(&loss);
+  for (int32_t k = 0; k < t->opts.feed->inputs; k++) {
+    const sonde_feed_input *in = &t->opts.feed->input[k];
+    const sonde_node *node = input_of(t, k);
+    if (!node) continue;
+    int64_t all = sonde_shape_count(&node->shape), row = sonde_shape_count(&in->shape);
+    if (!t->rows && row) t->rows = all / row;
+    if (node->shape.dtype != in->shape.dtype || t->rows < 1 || all != t->rows * row)
+      return sonde_fail(err, SONDE_ESHAPE, "the model was traced for the input '%s' %s, which is no whole number of the data's rows, "
+                        "%s; trace it with the context of the data",
+                        in->name, sonde_shape_text(&node->shape, t1, sizeof t1), sonde_shape_text(&in->shape, t2, sizeof t2));
+    if (t->opts.targets && !strcmp(in->name, t->opts.targets) && (in->shape.dtype != SONDE_I32 || all != t->items))
+      return sonde_fail(err, SONDE_ESHAPE, "the targets '%s' %s are not one i32 for each of the %lld items of the loss", in->name,
+                        sonde_shape_text(&node->shape, t1, sizeof t1), (long long)t->items);
+  }
+  if (!t->rows || t->items % t->rows)
+    return sonde_fail(err, SONDE_ESHAPE, "a loss of %lld items is not as many for each of the %lld rows of the data",
+                      (long long)t->items, (long long)t->rows);
+  return SONDE_OK;
+}
+
+static int make_buffers(sonde_trainer *t, sonde_error *err) {
+  int code = find_rows(t, err);
+  for (int32_t k = 0; k < t->opts.feed->inputs && !code; k++) {
+    const sonde_feed_input *in = &t->opts.feed->input[k];
+    if (!(t->data[k] = sonde_alloc((size_t)(t->rows * sonde_shape_bytes(&in->shape)))))
+      code = sonde_fail(err, SONDE_ENOMEM, "no memory for the trainer");
+    if (t->opts.targets && !strcmp(in->name, t->opts.targets)) t->targets = t->data[k];
+  }
+  if (code) return code;
+  const sonde_node *counted = sonde_find(t->graph, counted_name);
+  if (counted && counted->kind == SONDE_KIND_INPUT) t->counted = sonde_alloc((size_t)t->rows * sizeof *t->counted);
+  if (t->counted && (counted->shape.dtype != SONDE_F32 || sonde_shape_count(&counted->shape) != t->rows))
+    return sonde_fail(err, SONDE_ESHAPE, "the input '%s' must be f32 [%lld], a number a row", counted_name, (long long)t->rows);
   t->variance = sonde_alloc((size_t)(t->opts.n_probe + 1) * sizeof *t->variance);
-  if (!t->tokens || !t->targets || !t->variance)
+  if (!t->variance || (counted && counted->kind == SONDE_KIND_INPUT && !t->counted))
     return sonde_fail(err, SONDE_ENOMEM, "no memory for the trainer");
   return SONDE_OK;
 }
@@ -191,6 +256,7 @@ static int make(sonde_trainer *t, sonde_error *err) {
   if (!code) code = make_buffers(t, err);
   if (!code) code = make_eval_plan(t, err);
   if (!code && !(p.loss_sum = sonde_sum_all(o->loss))) code = sonde_graph_error(t->graph, err);
+  p.total = o->total ? o->total : p.loss_sum;
   if (!code) code = make_plans(t, &p, err);
   t->trained = p.n;
   t->opts.factors = NULL;
@@ -207,7 +273,7 @@ static int make(sonde_trainer *t, sonde_error *err) {
 static int start_from(sonde_trainer *t, sonde_error *err) {
   const sonde_trainer_opts *o = &t->opts;
   char folder[SONDE_CHECKPOINT_NAME];
-  sonde_progress there;
+  sonde_progress there = {0};
   int code = sonde_checkpoint_load(o->from, o->params, o->from_optimizer ? t->optim : NULL, &there, folder, err);
   if (code) return code;
   if (o->from_optimizer) t->progress.first_update = there.first_update + there.step;
@@ -225,6 +291,7 @@ static int resume(sonde_trainer *t, const char *dir, sonde_error *err) {
                       "%s: the checkpoint was made with another seed, batch or accumulate; use another folder "
                       "or remove this one",
                       dir);
+  if (t->opts.forget_stop) *p->stopped = 0;
   return sonde_checkpoint_adopt(dir, folder, err);
 }
 
@@ -232,7 +299,8 @@ static int resume(sonde_trainer *t, const char *dir, sonde_error *err) {
 static int rewind_metrics(sonde_trainer *t, sonde_error *err) {
   sonde_run *run = t->opts.run;
   char sum[65];
-  int64_t line = METRICS_LINE + METRICS_PER_NUMBER * ((int64_t)t->opts.blocks + t->opts.n_probe);
+  int64_t line = METRICS_LINE + METRICS_PER_NUMBER * ((int64_t)t->opts.blocks + t->opts.n_probe) +
+                 2 * METRICS_NAME * t->opts.n_metrics;
   sonde_metrics *m = sonde_run_metrics(run, line, err);
   if (!m || sonde_metrics_rewind(m, t->progress.metrics_bytes, err)) return err->code;
   sonde_metrics_sha256(m, sum);
@@ -249,6 +317,12 @@ static int start(sonde_trainer *t, sonde_error *err) {
   const char *dir = o->run ? sonde_run_dir(o->run) : NULL;
   int resumed = dir && sonde_checkpoint_exists(dir);
   t->progress = (sonde_progress){.seed = o->seed, .loss = NAN, .val_loss = NAN, .best_loss = NAN};
+  t->progress.n_metrics = o->n_metrics;
+  for (int32_t k = 0; k < o->n_metrics; k++) {
+    t->progress.metric_name[k] = o->metric[k].name;
+    t->progress.metric[k] = (sonde_metric_state){0, NAN, NAN};
+  }
+  t->event.update_loss = NAN;
   int code = resumed ? resume(t, dir, err) : o->from ? start_from(t, err) : SONDE_OK;
   if (!code && dir) code = rewind_metrics(t, err);
   if (code) return code;
@@ -287,8 +361,8 @@ void sonde_trainer_free(sonde_trainer *t) {
   sonde_optim_free(t->optim);
   sonde_params_free(t->opts.params);
   sonde_graph_free(t->graph);
-  sonde_release(t->tokens);
-  sonde_release(t->targets);
+  for (int32_t k = 0; k < SONDE_FEED_INPUTS; k++) sonde_release(t->data[k]);
+  sonde_release(t->counted);
   sonde_release(t->variance);
   sonde_release(t);
 }

@@ -6,17 +6,27 @@
 #define SONDE_TRAIN_TRAINER_H
 
 #include "record/run.h"
-#include "text/batch.h"
+#include "train/feed.h"
+#include "train/checkpoint.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 
 typedef struct sonde_trainer sonde_trainer;
 
+/* What is reported beside the loss: the mean of `node`, [N] (a value an item, 0 for items that do not count) or one number (a
+ * mean already). `eval` is the same of the evaluation; either may be NULL: not there. */
+typedef struct sonde_metric { const char *name; sonde_node *node, *eval; } sonde_metric;
+
 typedef struct sonde_trainer_opts {
-  /* The model, traced for one micro-batch: the graph of `loss` [N] has the inputs "tokens" i32 [B, T] and "targets"
-   * i32 [N], and a leaf named as each of the parameters. */
+  /* The model, traced for one micro-batch of B rows: the graph of `loss` [N], the loss of each item, has inputs that the feed
+   * fills, and a leaf named as each of the parameters. If it has an input "counted" f32 [B], that is 1 for a row of data and 0
+   * for one that only fills an evaluation's last micro-batch up. */
   sonde_node *loss;
   sonde_node *eval_loss;               /* [N], traced without dropout; NULL: `loss` */
+  sonde_node *total;                   /* the sum that is minimised, one number; NULL: that of `loss` */
+  const sonde_metric *metric;          /* [n_metrics], at most SONDE_METRICS_MOST; the names are borrowed */
+  int32_t n_metrics;
+  const char *targets;                 /* the input i32 [N] whose SONDE_IGNORE are items that do not count; NULL: all count */
   sonde_params *params;
   const sonde_factors *factors;        /* [parameters] of lr and weight_decay; NULL: all 1. Only read by _new */
   sonde_node *const *probe;            /* block outputs [.., D] whose variance is recorded; may be NULL */
@@ -34,19 +44,22 @@ typedef struct sonde_trainer_opts {
   int64_t memory_budget;               /* bytes for weights, gradients, states and arena; 0: no bound */
   int32_t recompute, compute;          /* as in sonde_plan_opts */
   /* the data */
-  const sonde_batches *train;          /* rows of T tokens */
-  const sonde_stream *valid;           /* validation text; NULL: no evaluation */
-  int64_t eval_tokens;                 /* evaluation reads the first windows of T that hold so many; 0: all */
+  const sonde_feed *feed;
+  int64_t eval_tokens;                 /* evaluation reads the first rows that hold so many items; 0: all; below: none at all */
   /* what happens when: every so many updates; 0: never (evaluation and checkpoint: at the end only) */
   int64_t log_every, eval_every, checkpoint_every, probe_every;
   double checkpoint_seconds;           /* and a checkpoint whenever the last is so old; 0: never */
   double tick_seconds;                 /* time between events for a progress display; 0: none */
+  const int64_t *hook_every;           /* [n_hooks] a HOOK event after each update whose number one of these divides */
+  int32_t n_hooks;
+  int32_t hook_eval;                   /* 1: and after each evaluation */
   double flops_per_token, peak_flops;  /* for MFU; 0: not known */
   /* when it ends before its last update: as if that had been the last one */
   int64_t patience;                    /* after so many evaluations in a row without a lower loss; 0: never */
   double max_seconds;                  /* after so long a training, all sessions together; 0: never */
   const volatile int *stop;            /* not 0: save and stop after the step that is running; may be NULL */
   /* where a training that has no checkpoint of its own begins */
+  int32_t forget_stop;                 /* 1: a checkpoint that sonde_trainer_stop ended goes on */
   const char *from;                    /* weights of the checkpoint of this run folder; NULL: those that params have */
   int32_t from_optimizer;              /* 1: the optimizer's states too, which go on counting updates */
   int32_t from_text;                   /* 1: the text goes on where that run was */
@@ -61,13 +74,17 @@ enum {
   SONDE_TRAIN_CHECKPOINT = 8,
   SONDE_TRAIN_DONE = 16,         /* all updates are done */
   SONDE_TRAIN_DIVERGED = 32,     /* the loss or a gradient is not finite, or the loss is over its bound */
-  SONDE_TRAIN_INTERRUPTED = 64   /* *stop was set; the checkpoint is written */
+  SONDE_TRAIN_INTERRUPTED = 64,  /* *stop was set; the checkpoint is written */
+  SONDE_TRAIN_HOOK = 128         /* a hook is due: what follows at this update (checkpoint, end) waits for the next call */
 };
 
 typedef struct sonde_train_event {
   uint32_t what;
   int64_t step, steps, tokens;   /* updates done and to do; tokens trained on */
   double loss;                   /* mean over the updates since the last line of metrics */
+  double update_loss;            /* of the last update; NaN: none in this session */
+  const double *metric;          /* [n_metrics] like loss, of the metrics; NaN: none. Belongs to the trainer ... */
+  const double *val_metric;      /* ... as does this, of the last evaluation */
   double val_loss;               /* of the last evaluation; NaN: none yet */
   double best_loss;              /* the lowest of all evaluations; NaN: none yet */
   double lr, grad_norm;          /* of the last update; the norm before clipping */
@@ -88,8 +105,13 @@ void sonde_trainer_free(sonde_trainer *t);
  * is full) leave the last checkpoint as it was. */
 int sonde_trainer_run(sonde_trainer *t, sonde_train_event *event, sonde_error *err);
 
-/* Mean loss in nats over the predicted tokens of the validation set; *tokens (may be NULL): how many they are. */
-int sonde_trainer_evaluate(sonde_trainer *t, double *loss, int64_t *tokens, sonde_error *err);
+/* Ends the training after the update that was last made, as if that had been the last one, for this reason: the next
+ * sonde_trainer_run evaluates, saves and gives DONE. Of a training that has ended nothing changes. */
+void sonde_trainer_stop(sonde_trainer *t, const char *reason);
+
+/* Mean loss over the items of the evaluation that count; *items (may be NULL): how many they are. metric (may be NULL):
+ * [n_metrics] the means of the metrics, NaN for one that evaluation does not have. */
+int sonde_trainer_evaluate(sonde_trainer *t, double *loss, double *metric, int64_t *items, sonde_error *err);
 
 int64_t sonde_trainer_step(const sonde_trainer *t);    /* updates done: not 0 after a resumed start */
 int32_t sonde_trainer_blocks(const sonde_trainer *t);  /* lengths of an event's block_norm ... */

@@ -13,9 +13,11 @@ struct sonde_trainer {
   sonde_graph *graph;
   sonde_optim *optim;
   sonde_tree *tree;              /* sums the gradients of micro-batches */
-  int64_t rows, context;         /* B and T of a micro-batch */
+  int64_t rows, items;           /* of a micro-batch: B, and N, those of the loss */
   int64_t trained;               /* parameters that are trained */
-  int32_t *tokens, *targets;     /* the micro-batch that runs, [B, T] each */
+  void *data[SONDE_FEED_INPUTS]; /* the micro-batch that runs, for each input of the feed */
+  int32_t *targets;              /* that of opts.targets among them, or NULL */
+  float *counted;                /* [B] the input "counted"; NULL: the graph has none */
 
   /* The plans; they share one arena. step[a][p]: a 1 writes the gradients aside, for the tree; p 1 also gives the
    * variance of each probe. Those that are never needed are NULL. */
@@ -28,12 +30,16 @@ struct sonde_trainer {
   sonde_train_event event;       /* as last handed out */
   double *variance;              /* [n_probe] */
   double loss[SONDE_TREE_LEVELS];/* partial sums over micro-batches */
+  double metric[SONDE_METRICS_MOST][SONDE_TREE_LEVELS];
+  double mean[SONDE_METRICS_MOST], val_mean[SONDE_METRICS_MOST];   /* what the event points at */
+  int pending;                   /* the last event was a HOOK, after which the boundary is not done yet */
   double lr, norm;
   double interval_seconds;       /* of training since the last line of metrics */
   int64_t interval_tokens, interval_steps;
   double last_tick, last_save;   /* sonde_train_clock() of the last event and checkpoint */
 };
 
+int sonde_trainer_evaluates(const sonde_trainer *t);
 double sonde_train_clock(void);   /* seconds of a monotonic clock */
 
 #endif

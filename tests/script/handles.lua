@@ -23,7 +23,7 @@ local function trainer_of(model, ids, run, more)
   local options = { context = 4, steps = 3, log_every = 1, checkpoint_every = run and 1 or nil }
   for key, value in pairs(more or {}) do options[key] = value end
   local trace, params = model:trace { batch = 2 }, model:init():params()
-  return core.trainer(trace.loss, params, ids, options, run), trace, params
+  return core.trainer(trace.loss, params, core.feed_tokens(ids, 4, 0), options, run), trace, params
 end
 
 -- ---- metatables -------------------------------------------------------------------------------------------------

@@ -126,11 +126,12 @@ TestBatches = {}
 
 function TestBatches:test_targets_are_one_further()
   local c = open(write("e.jsonl", documents(100)))
-  local b = core.batches(c, 8, 1)
+  local b = core.feed_tokens(c, 8, 1)
   local x, y = core.tensor("i32", { 4, 8 }), core.tensor("i32", { 32 })
   local train = c:tokens("train", 0, c:facts().train.tokens):values()
   local stream = table.concat(train, " ")
-  b:fill(b:rows() - 2, x, y)        -- over the end of the epoch
+  local epoch = math.floor((c:facts().train.tokens - 1) / 8) - 1
+  b:train(epoch - 2, { tokens = x, targets = y })        -- over the end of the epoch
   local tokens, targets = x:values(), y:values()
   for row = 0, 3 do
     local part = { table.unpack(tokens, row * 8 + 1, row * 8 + 8) }
@@ -138,10 +139,12 @@ function TestBatches:test_targets_are_one_further()
     part[9] = targets[row * 8 + 8]
     lu.assertStrContains(stream, table.concat(part, " "))
   end
-  assert_fails("i32 tensors", b.fill, b, 0, core.tensor("i32", { 7 }), core.tensor("i32", { 7 }))
-  assert_fails("fewer than one row", core.batches, c, 1000000, 1)
+  assert_fails("does not take rows i32 [8] of 'tokens'", b.train, b, 0, { tokens = core.tensor("i32", { 7 }), targets = y })
+  assert_fails("does not take rows i32 [8] of 'targets'", b.train, b, 0, { tokens = x, targets = core.tensor("i32", { 31 }) })
+  assert_fails("no tensor for the input 'targets'", b.train, b, 0, { tokens = x })
+  assert_fails("fewer than one row", core.feed_tokens, c, 1000000, 1)
   c:close()
-  assert_fails("closed", b.fill, b, 0, x, y)
+  assert_fails("closed", b.train, b, 0, { tokens = x, targets = y })
 end
 
 local status = lu.LuaUnit.run("-o", "tap")

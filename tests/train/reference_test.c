@@ -64,7 +64,7 @@ static void compare(int accumulate, int threads, double tolerance) {
   lay_out_rows(&m);
   m.opts.accumulate = accumulate;
   m.opts.probe_every = 1;
-  m.opts.valid = NULL;
+  m.opts.eval_tokens = -1;
   sonde_trainer *t = tiny_trainer(&m);
   for (int step = 1; step <= STEPS; step++) {
     const json_t *want = json_array_get(json_object_get(reference, "steps"), (size_t)step - 1);

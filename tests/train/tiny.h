@@ -37,8 +37,8 @@ typedef struct tiny {
   sonde_graph *graph;
   sonde_node *loss, *probe[DEPTH];
   uint16_t text[TEXT], valid_text[VALID];
-  sonde_stream valid;
   sonde_batches batches;
+  sonde_feed *feed;
   sonde_value *values;           /* the optimizer's options */
   sonde_trainer_opts opts;
   int made;                      /* parameters so far: the seed of the next one's numbers */
@@ -121,9 +121,10 @@ static inline void tiny_make(tiny *m, int threads, int64_t batch) {
   if (sonde_graph_error(m->graph, &err)) fail_msg("%s", err.text);
   tiny_text(m->text, TEXT, 11);
   tiny_text(m->valid_text, VALID, 12);
-  m->valid = (sonde_stream){.data = m->valid_text, .width = 2, .tokens = VALID, .vocab = VOCAB};
+  sonde_stream valid = {.data = m->valid_text, .width = 2, .tokens = VALID, .vocab = VOCAB};
   sonde_stream train = {.data = m->text, .width = 2, .tokens = TEXT, .vocab = VOCAB};
   if (sonde_batches_init(&m->batches, train, CONTEXT, 3, &err)) fail_msg("%s", err.text);
+  if (!(m->feed = sonde_feed_tokens(&m->batches, &valid, &err))) fail_msg("%s", err.text);
   sonde_registry *r = sonde_registry_of(m->ctx, &err);
   const sonde_entry *e = r ? sonde_registry_find(r, "optimizer", "adamw", &err) : NULL;
   if (!e || !(m->values = sonde_entry_values(e, NULL, &err))) fail_msg("%s", err.text);
@@ -141,8 +142,8 @@ static inline void tiny_make(tiny *m, int threads, int64_t batch) {
       .weight_decay = 0.1,
       .clip = 1.0,
       .recompute = 1,
-      .train = &m->batches,
-      .valid = &m->valid,
+      .feed = m->feed,
+      .targets = "targets",
       .log_every = 1,
       .probe_every = 5,
   };
@@ -186,6 +187,7 @@ static inline void tiny_sha256(const tiny *m, char hex[65]) {
 }
 
 static inline void tiny_free(tiny *m) {
+  sonde_feed_free(m->feed);
   sonde_release(m->values);
   sonde_graph_free(m->graph);
   sonde_params_free(m->params);

@@ -151,7 +151,7 @@ static void evaluation_is_the_mean_over_predicted_tokens(void **state) {
     tiny_make(&m, 2, 4);
     m.opts.eval_tokens = cases[i].eval_tokens;
     sonde_trainer *t = tiny_trainer(&m);
-    assert_int_equal(sonde_trainer_evaluate(t, &loss, &tokens, &err), SONDE_OK);
+    assert_int_equal(sonde_trainer_evaluate(t, &loss, NULL, &tokens, &err), SONDE_OK);
     double want = naive_validation(cases[i].windows, &expected);
     assert_int_equal(expected, cases[i].tokens);
     assert_int_equal(tokens, expected);

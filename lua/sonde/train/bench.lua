@@ -182,10 +182,10 @@ end
 
 local function trainer_of(model, tokens, c, options)
   local trace = model:trace { batch = c.batch, context = c.context }
-  return core.trainer(trace.loss, model:params(), tokens, {
-    steps = options.steps + WARM_UP, context = c.context, lr = 1e-3, schedule = "constant", warmup = 0, min_lr = 1,
+  return core.trainer(trace.loss, model:params(), core.feed_tokens(tokens, c.context, options.seed), {
+    steps = options.steps + WARM_UP, targets = "targets", lr = 1e-3, schedule = "constant", warmup = 0, min_lr = 1,
     weight_decay = 0.1, optimizer = "adamw", clip = 1, dtype = options.dtype, blocks = c.depth, log_every = 1,
-    seed = options.seed, batch_seed = options.seed,
+    seed = options.seed,
   })
 end
 

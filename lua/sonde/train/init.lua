@@ -317,7 +317,7 @@ end
 
 -- Options that the trainer takes as they are.
 local passed_on = {
-  "steps", "context", "accumulate", "lr", "schedule", "warmup", "warmup_from", "min_lr", "decay", "cycles",
+  "steps", "accumulate", "lr", "schedule", "warmup", "warmup_from", "min_lr", "decay", "cycles",
   "cycle_growth", "weight_decay", "decay_embeddings", "decay_gains", "clip", "loss_bound", "dtype", "memory_budget", "recompute", "eval_tokens", "eval_every", "log_every", "probe_every",
   "checkpoint_every", "patience",
 }
@@ -355,7 +355,7 @@ local function make_trainer(model, corpus, o, run)
     factors = train.factors(model:params(), o.groups, core.where),
     eval_loss = steady, probes = trace.blocks,
     blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
-    batch_seed = o.seed, seed = model.config.seed, tick_seconds = 0.2,
+    targets = "targets", seed = model.config.seed, tick_seconds = 0.2,
     checkpoint_seconds = 60 * o.checkpoint_minutes, flops_per_token = train.flops_per_token(model, o.context),
     peak_flops = peak(o.dtype),
   }
@@ -366,7 +366,7 @@ local function make_trainer(model, corpus, o, run)
   -- Too much for the machine is refused before the first step; the bound of the day is no part of the configuration.
   if o.memory_budget == 0 then fields.memory_budget = machine.memory() or 0 end
   return with_frozen(model:params(), o.trainable, function()
-    return core.trainer(trace.loss, model:params(), corpus.handle, fields, run)
+    return core.trainer(trace.loss, model:params(), core.feed_tokens(corpus.handle, o.context, o.seed), fields, run)
   end)
 end
 

@@ -1,0 +1,48 @@
+/* feed.h - where a training gets its data: a feed names the inputs of the graph that it fills, and gives the rows of each by
+ * their number. The first is of tokens, the second of arrays; another one is a struct with the same functions.
+ *
+ * A row is what one place of a micro-batch holds: T tokens and their targets, or the features of one sequence and its labels.
+ * The position in training is one integer, the sequence: row number `sequence` is the same for any batch size, thread count
+ * and resuming. A fill allocates nothing. */
+#ifndef SONDE_TRAIN_FEED_H
+#define SONDE_TRAIN_FEED_H
+
+#include "text/batch.h"
+
+enum { SONDE_FEED_INPUTS = 8 };
+
+typedef struct sonde_feed_input {
+  const char *name;              /* of the graph's input */
+  sonde_shape shape;             /* of one row, with the dtype: i32 [T] */
+} sonde_feed_input;
+
+typedef struct sonde_feed sonde_feed;
+struct sonde_feed {
+  int32_t inputs;
+  sonde_feed_input input[SONDE_FEED_INPUTS];
+  int64_t valid_rows;            /* rows of evaluation; 0: none */
+  /* Rows [sequence, sequence + rows) of training into data[k], of input k, one after the other. SONDE_OK or a code. */
+  int (*train)(const sonde_feed *f, int64_t sequence, int64_t rows, void *const *data, sonde_error *err);
+  /* Rows [row, row + rows) of evaluation, all below valid_rows, likewise. */
+  int (*valid)(const sonde_feed *f, int64_t row, int64_t rows, void *const *data, sonde_error *err);
+  void (*free)(sonde_feed *f);
+};
+
+void sonde_feed_free(sonde_feed *f);
+
+/* "tokens" i32 [T] and "targets" i32 [T], the next token of each: rows of `train`, and of evaluation the windows of `valid`
+ * (batch.h), where a target past the end of the text is SONDE_IGNORE. What the streams read from is borrowed. */
+sonde_feed *sonde_feed_tokens(const sonde_batches *train, const sonde_stream *valid, sonde_error *err);
+
+/* Arrays whose first axis counts rows. */
+typedef struct sonde_array {
+  const char *name;              /* of the input; copied */
+  sonde_tensor *train;           /* [rows, ...]; of all arrays as many rows */
+  sonde_tensor *valid;           /* [rows, ...] of the same dtype and shape; NULL in all: no evaluation */
+} sonde_array;
+
+/* An epoch takes every training row once, in an order that is a function of (seed, epoch). References are taken of the
+ * tensors. EINVAL or ESHAPE names the array that does not fit. */
+sonde_feed *sonde_feed_arrays(const sonde_array *array, int32_t n, uint64_t seed, sonde_error *err);
+
+#endif
