@@ -5,10 +5,28 @@
 
 #include "sonde_plugin.h"
 
-#ifdef SONDE_INSIDE
-#define SONDE_DO(f) sonde_##f
-#else
-#define SONDE_DO(f) sonde_the_host->f
+/* ---- the host's functions by their short names; inside libsonde they are the functions themselves -------- */
+
+#ifndef SONDE_INSIDE
+#define sonde_op sonde_the_host->op
+#define sonde_result sonde_the_host->result
+#define sonde_constant sonde_the_host->constant
+#define sonde_node_graph sonde_the_host->node_graph
+#define sonde_node_shape sonde_the_host->node_shape
+#define sonde_node_inputs sonde_the_host->node_inputs
+#define sonde_node_attr sonde_the_host->node_attr
+#define sonde_where sonde_the_host->site_place         /* sonde_where(site)->layer */
+#define sonde_site_param sonde_the_host->site_param    /* of any rank; sonde_matrix and sonde_vector are shorter */
+#define sonde_publish sonde_the_host->site_publish
+#define sonde_lookup sonde_the_host->site_lookup
+#define sonde_site_refresh sonde_the_host->site_refresh /* of any rank and rhythm; sonde_buffer is shorter */
+#define sonde_refuse sonde_the_host->site_refuse       /* return sonde_refuse(site, "heads %d ...", heads); in build */
+#define sonde_fail sonde_the_host->fail                /* return sonde_fail(err, SONDE_ESHAPE, "..."); in shape and run */
+#define sonde_parallel sonde_the_host->parallel
+#define sonde_gemm sonde_the_host->gemm
+#define sonde_over_rows sonde_the_host->rows
+#define sonde_rows_scratch sonde_the_host->rows_scratch
+#define sonde_math sonde_the_host->simd                /* sonde_math->dot(x, y, n) */
 #endif
 
 #define SONDE_INLINE static inline __attribute__((unused))
@@ -16,22 +34,22 @@
 /* ---- ops ---------------------------------------------------------------------------------------------- */
 
 SONDE_INLINE sonde_node *sonde_op1(const char *op, sonde_node *a) {
-  return a ? SONDE_DO(op)(SONDE_DO(node_graph)(a), op, &a, 1, NULL) : NULL;
+  return a ? sonde_op(sonde_node_graph(a), op, &a, 1, NULL) : NULL;
 }
 SONDE_INLINE sonde_node *sonde_op2(const char *op, sonde_node *a, sonde_node *b) {
   sonde_node *in[2] = {a, b};
-  return a && b ? SONDE_DO(op)(SONDE_DO(node_graph)(a), op, in, 2, NULL) : NULL;
+  return a && b ? sonde_op(sonde_node_graph(a), op, in, 2, NULL) : NULL;
 }
 SONDE_INLINE sonde_node *sonde_opf(const char *op, sonde_node *a, double f0, double f1) {
   sonde_attr at = {{f0, f1, 0, 0}, {0}};
-  return a ? SONDE_DO(op)(SONDE_DO(node_graph)(a), op, &a, 1, &at) : NULL;
+  return a ? sonde_op(sonde_node_graph(a), op, &a, 1, &at) : NULL;
 }
 
 /* ops whose attributes are a rank and as many numbers */
 SONDE_INLINE sonde_node *sonde_dims(const char *op, sonde_node *x, const int64_t *dim, int rank) {
   sonde_attr at = {{0}, {rank}};
   for (int k = 0; k < rank && k < SONDE_MAX_RANK; k++) at.i[1 + k] = dim[k];
-  return x ? SONDE_DO(op)(SONDE_DO(node_graph)(x), op, &x, 1, &at) : NULL;
+  return x ? sonde_op(sonde_node_graph(x), op, &x, 1, &at) : NULL;
 }
 
 /* elementwise */
@@ -49,7 +67,7 @@ SONDE_INLINE sonde_node *sonde_greater(sonde_node *a, sonde_node *b) { return so
 /* a where c is not 0, else b */
 SONDE_INLINE sonde_node *sonde_select(sonde_node *c, sonde_node *a, sonde_node *b) {
   sonde_node *in[3] = {c, a, b};
-  return c && a && b ? SONDE_DO(op)(SONDE_DO(node_graph)(a), "where", in, 3, NULL) : NULL;
+  return c && a && b ? sonde_op(sonde_node_graph(a), "where", in, 3, NULL) : NULL;
 }
 SONDE_INLINE sonde_node *sonde_neg(sonde_node *x) { return sonde_op1("neg", x); }
 SONDE_INLINE sonde_node *sonde_abs(sonde_node *x) { return sonde_op1("abs", x); }
@@ -78,13 +96,13 @@ SONDE_INLINE sonde_node *sonde_sum_to(sonde_node *x, const int64_t *dim, int ran
 /* over the last axis, which stays as a 1: [.., C] -> [.., 1] */
 SONDE_INLINE sonde_node *sonde_sum_last(sonde_node *x) {
   if (!x) return NULL;
-  sonde_shape s = SONDE_DO(node_shape)(x);
+  sonde_shape s = sonde_node_shape(x);
   s.dim[s.rank - 1] = 1;
   return sonde_sum_to(x, s.dim, s.rank);
 }
 SONDE_INLINE sonde_node *sonde_mean_last(sonde_node *x) {
   if (!x) return NULL;
-  sonde_shape s = SONDE_DO(node_shape)(x);
+  sonde_shape s = sonde_node_shape(x);
   return sonde_scale(sonde_sum_last(x), 1.0 / (double)s.dim[s.rank - 1]);
 }
 SONDE_INLINE sonde_node *sonde_sum_all(sonde_node *x) { return sonde_sum_to(x, NULL, 0); }
@@ -103,7 +121,7 @@ SONDE_INLINE sonde_node *sonde_permute(sonde_node *x, const int64_t *order, int 
 /* `length` entries from `start` along one axis */
 SONDE_INLINE sonde_node *sonde_slice(sonde_node *x, int64_t axis, int64_t start, int64_t length) {
   sonde_attr at = {{0}, {axis, start, length}};
-  return x ? SONDE_DO(op)(SONDE_DO(node_graph)(x), "slice", &x, 1, &at) : NULL;
+  return x ? sonde_op(sonde_node_graph(x), "slice", &x, 1, &at) : NULL;
 }
 SONDE_INLINE sonde_node *sonde_softmax(sonde_node *x) { return sonde_op1("softmax", x); }   /* over the last axis */
 
@@ -115,7 +133,7 @@ SONDE_INLINE sonde_node *sonde_detach(sonde_node *x) { return sonde_op1("detach"
 SONDE_INLINE sonde_node *sonde_matmul(sonde_node *a, sonde_node *b, int ta, int tb) {
   sonde_node *in[2] = {a, b};
   sonde_attr at = {{0}, {ta, tb}};
-  return a && b ? SONDE_DO(op)(SONDE_DO(node_graph)(a), "matmul", in, 2, &at) : NULL;
+  return a && b ? sonde_op(sonde_node_graph(a), "matmul", in, 2, &at) : NULL;
 }
 SONDE_INLINE sonde_node *sonde_linear(sonde_node *x, sonde_node *w) { return sonde_matmul(x, w, 0, 1); }
 
@@ -123,17 +141,17 @@ SONDE_INLINE sonde_node *sonde_linear(sonde_node *x, sonde_node *w) { return son
 SONDE_INLINE sonde_node *sonde_rmsnorm(sonde_node *x, sonde_node *gain, double eps) {
   sonde_node *in[2] = {x, gain};
   sonde_attr at = {{eps}, {0}};
-  return x && gain ? SONDE_DO(op)(SONDE_DO(node_graph)(x), "rmsnorm", in, 2, &at) : NULL;
+  return x && gain ? sonde_op(sonde_node_graph(x), "rmsnorm", in, 2, &at) : NULL;
 }
 SONDE_INLINE sonde_node *sonde_layernorm(sonde_node *x, sonde_node *gain, sonde_node *bias, double eps) {
   sonde_node *in[3] = {x, gain, bias};
   sonde_attr at = {{eps}, {0}};
-  return x && gain && bias ? SONDE_DO(op)(SONDE_DO(node_graph)(x), "layernorm", in, 3, &at) : NULL;
+  return x && gain && bias ? sonde_op(sonde_node_graph(x), "layernorm", in, 3, &at) : NULL;
 }
 /* x [B, T, H, Dh]: rotary embedding of position t (+ offset), halves rotated as in Hugging Face's Llama */
 SONDE_INLINE sonde_node *sonde_rope(sonde_node *x, double theta, int64_t offset) {
   sonde_attr at = {{theta, 1.0}, {offset}};
-  return x ? SONDE_DO(op)(SONDE_DO(node_graph)(x), "rope", &x, 1, &at) : NULL;
+  return x ? sonde_op(sonde_node_graph(x), "rope", &x, 1, &at) : NULL;
 }
 /* f32 [head_dim / 2]: what pairs of a head turn by from one position to the next, theta^(-2j/Dh) under a scheme for contexts
  * longer than a model was trained for: 0 none, 1 linear (factor), 2 Llama 3's (factor, low and high frequency factor,
@@ -142,51 +160,42 @@ SONDE_INLINE sonde_node *sonde_rope_frequencies(sonde_graph *g, double theta, in
                                                 const double number[4]) {
   static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
   sonde_attr at = {{number[0], number[1], number[2], number[3]}, {head_dim, scheme}};
-  sonde_node *base = SONDE_DO(constant)(g, &one, theta);
-  return base ? SONDE_DO(op)(g, "rope_frequencies", &base, 1, &at) : NULL;
+  sonde_node *base = sonde_constant(g, &one, theta);
+  return base ? sonde_op(g, "rope_frequencies", &base, 1, &at) : NULL;
 }
 /* sonde_rope with frequencies of one's own, f32 [Dh / 2] */
 SONDE_INLINE sonde_node *sonde_rope_by(sonde_node *x, sonde_node *frequencies, int64_t offset) {
   sonde_node *in[2] = {x, frequencies};
   sonde_attr at = {{1.0, 1.0}, {offset}};
-  return x && frequencies ? SONDE_DO(op)(SONDE_DO(node_graph)(x), "rope", in, 2, &at) : NULL;
+  return x && frequencies ? sonde_op(sonde_node_graph(x), "rope", in, 2, &at) : NULL;
 }
 /* q [B, T, H, Dh], k and v [B, T, KV, Dh], H a multiple of KV -> [B, T, H, Dh]; causal; scale 1/sqrt(Dh) when 0;
  * window: how many positions back a query sees, itself included (0: all) */
 SONDE_INLINE sonde_node *sonde_attention(sonde_node *q, sonde_node *k, sonde_node *v, double scale, int64_t window) {
   sonde_node *in[3] = {q, k, v};
   sonde_attr at = {{scale}, {1, window}};
-  return q && k && v ? SONDE_DO(op)(SONDE_DO(node_graph)(q), "attention", in, 3, &at) : NULL;
+  return q && k && v ? sonde_op(sonde_node_graph(q), "attention", in, 3, &at) : NULL;
 }
 
 /* ---- the site, for modules: parameters and the other modules of the block ------------------------------ */
 
 #ifndef SONDE_INSIDE
-SONDE_INLINE const sonde_place *sonde_where(const sonde_site *site) { return sonde_the_host->site_place(site); }
 /* A weight [rows, cols] = [out, in], for sonde_linear. */
 SONDE_INLINE sonde_node *sonde_matrix(sonde_site *site, const char *name, int64_t rows, int64_t cols,
                                       sonde_role role) {
   int64_t dim[2] = {rows, cols};
-  return sonde_the_host->site_param(site, name, dim, 2, role, 0);
+  return sonde_site_param(site, name, dim, 2, role, 0);
 }
 /* A vector [n] that starts at `value`: a gain (usually 1) or a bias (usually 0). */
 SONDE_INLINE sonde_node *sonde_vector(sonde_site *site, const char *name, int64_t n, sonde_role role, double value) {
-  return sonde_the_host->site_param(site, name, &n, 1, role, value);
-}
-SONDE_INLINE sonde_node *sonde_publish(sonde_site *site, const char *name, sonde_node *n) {
-  return sonde_the_host->site_publish(site, name, n);
-}
-SONDE_INLINE sonde_node *sonde_lookup(sonde_site *site, const char *name) {
-  return sonde_the_host->site_lookup(site, name);
+  return sonde_site_param(site, name, &n, 1, role, value);
 }
 /* State [n] that is computed from parameters, not trained: see site_refresh. Here with the trainer's own rhythm; without
  * a value (NULL) it stays as it was loaded. */
 SONDE_INLINE sonde_node *sonde_buffer(sonde_site *site, const char *name, int64_t n, sonde_node *value) {
-  sonde_node *b = sonde_the_host->site_param(site, name, &n, 1, SONDE_ROLE_BUFFER, 0);
-  return value ? sonde_the_host->site_refresh(site, b, value, 0) : b;
+  sonde_node *b = sonde_site_param(site, name, &n, 1, SONDE_ROLE_BUFFER, 0);
+  return value ? sonde_site_refresh(site, b, value, 0) : b;
 }
-/* sonde_refuse(site, "heads %d ...", heads): why the module cannot be built here; NULL, for build to return */
-#define sonde_refuse sonde_the_host->site_refuse
 #endif
 
 #endif

@@ -1,22 +1,56 @@
 /* sonde_plugin.h - what the author of a plugin includes; nothing else is needed, and nothing is linked.
  *
- * A plugin is one shared object with one exported function, made by SONDE_PLUGIN(descriptor). It is either
+ * A plugin is one shared object, of one source file or of several, with one exported function, made by
+ * SONDE_PLUGIN(descriptor) in one of them. It is either
  *   composed:  its build function appends existing ops (sonde_build.h names them); the gradient comes for free;
  *   primitive: it also brings ops of its own (descriptor.ops) with a shape rule, a gradient rule and a kernel.
  * Kinds: "norm", "attention", "ffn" (functions: sonde_module) and "optimizer" (functions: sonde_optimizer).
  *
- * Rules: a kernel writes its outputs and nothing else (gradients of inputs overwrite; the graph adds where paths
- * meet); its result does not depend on the number of threads: cut work into tiles by the shape alone. Plugins
- * never print, exit, start threads or read the environment. All structs only ever grow at their end; the host
- * reads no further than the `size` that the plugin was built with.
+ * Rules
+ *  - A kernel writes its outputs and nothing else (gradients of inputs overwrite; the graph adds where paths meet); its
+ *    result does not depend on the number of threads: cut work into tiles by the shape alone.
+ *  - Plugins never print, exit, start threads or read the environment.
+ *
+ * Lifetimes
+ *  - The descriptor is read once, when sonde_plugin_entry returns it: the host copies it, its ops and its functions. What
+ *    they point at (texts, options, state_names) is not copied: it must stay as it is to the end of the process, as static
+ *    constants do. A plugin is never unloaded.
+ *  - The host's table, and what hangs on it, stays to the end of the process.
+ *  - A site, its place, and the option values of a build function are valid until that function returns. The option values
+ *    of an optimizer are valid while it trains.
+ *  - A node belongs to the graph of one trace. Use it while the function that was given it (or that made it) runs, publish
+ *    it for other modules of the block, and keep it nowhere else: a static variable with a node points at freed memory in
+ *    the next trace. The same holds for what node_attr returns.
+ *  - A sonde_call and all that it points at, the scratch and what `rows` returns there included, is valid until `run` returns;
+ *    nothing in scratch lasts from one run to the next.
+ *
+ * Threads
+ *  - build, shape, grad, scratch, flops, whole and state_shape are called by the thread that builds a model, plans it or makes
+ *    an optimizer; other threads may do the same for other models meanwhile, so keep no state in static variables.
+ *  - run is called by one thread at a time for each plan; what it passes to `parallel` and `rows` runs on several at once.
+ *  - vec and update are called by several threads at once, each with a part of its own.
+ *
+ * Errors
+ *  - shape and run return 0 or a code of sonde.h, best through fail(err, code, "text"): SONDE_ESHAPE for shapes and dtypes that
+ *    do not fit, SONDE_EINVAL for attributes and values, SONDE_EUNSUP for what the op does not do, SONDE_EBUG for what cannot
+ *    happen. The text of a shape rule begins with the op's name (the host adds block, slot and module); to that of a run the
+ *    host adds the module and the op. A code without a text is reported as "it failed".
+ *  - grad returns 0 or a code; a node that is NULL has left its reason in the graph already: return 0 then.
+ *
+ * Shapes: every dim of every node is at least 1, so no function ever sees an empty one; rank 0 is a scalar of one element.
+ *
+ * Growing: within one major number, structs with a `size`, and those that only the host makes (sonde_vec), grow at their end;
+ * the host takes 0 for what a plugin was built without, and a plugin that needs a newer minor number is refused. sonde_option,
+ * sonde_value, sonde_shape, sonde_attr and sonde_error have no size and are frozen.
  */
 #ifndef SONDE_PLUGIN_H
 #define SONDE_PLUGIN_H
 
 #include "sonde.h"
 
+/* 1.1: rows, rows_scratch. 1.2: optimizers with whole parameters. 1.3: what an op's definition says for the planner. */
 #define SONDE_ABI_MAJOR 1
-#define SONDE_ABI_MINOR 2
+#define SONDE_ABI_MINOR 3
 
 /* What a plugin was compiled for, readable; the host names the field that differs. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -61,7 +95,7 @@ enum {
                                  other outputs depend on these two by their product alone */
 };
 
-/* One run of an op. Pointers are 64-byte aligned and contiguous, row-major. */
+/* One run of an op; the host makes it. Pointers are 64-byte aligned and contiguous, row-major. */
 typedef struct sonde_call {
   uint32_t size;
   int32_t n_in, n_out;
@@ -77,7 +111,7 @@ typedef struct sonde_call {
   int64_t scratch_bytes;
 } sonde_call;
 
-/* A stretch of an elementwise op: out[k] = f(in[0][k], in[1][k], ...), k in [0, n), all f32 and contiguous;
+/* A stretch of an elementwise op, on any thread; the host makes it: out[k] = f(in[0][k], in[1][k], ...), k in [0, n), all f32 and contiguous;
  * out may be one of the inputs. `index` is the position of element 0 in the whole output (row-major). */
 typedef struct sonde_vec {
   int64_t n;
@@ -87,12 +121,13 @@ typedef struct sonde_vec {
   uint64_t index, step;
 } sonde_vec;
 
+/* `sonde plugin ops` lists all that there are, `sonde plugin ops NAME` says what one takes: its inputs, and its attributes. */
 typedef struct sonde_op_def {
   uint32_t size;              /* sizeof(sonde_op_def) */
-  const char *name;
+  const char *name;           /* of a plugin's op: "plugin.op" */
   int32_t min_in, max_in, n_out;
   uint32_t flags;
-  const char *doc;            /* one line: formula, shapes, attributes */
+  const char *doc;            /* one line: formula, shapes, and what each attribute means: "i0: axis, f0: eps" */
   /* Shapes (and dtypes) of the n_out outputs from those of the inputs. NULL for elementwise ops. Return
    * host->fail(err, SONDE_ESHAPE, "what is wrong and what is needed") to refuse. */
   int (*shape)(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err);
@@ -102,7 +137,9 @@ typedef struct sonde_op_def {
   int64_t (*scratch)(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a);  /* bytes; may be NULL */
   int (*run)(const sonde_call *c);            /* 0 or a code; NULL for elementwise ops and views */
   void (*vec)(const sonde_vec *v);            /* elementwise ops */
-  double (*flops)(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a);  /* NULL: one a result element */
+  /* Floating-point operations of a run: an addition, a multiplication, a comparison and any other function of a number
+   * (division, exp) count 1 each, a multiply-add 2; moving and converting count nothing. NULL: one an element of output 0. */
+  double (*flops)(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a);
   /* Not 0: the number of an optional input, the last, that is added to output 0: in f32, in which output 0 is then written too.
    * With SONDE_OP_INPLACE its buffer, and not input 0's, may become output 0's. */
   int32_t adds;
@@ -170,6 +207,7 @@ typedef struct sonde_optimizer {
   uint32_t size;
   int32_t states;             /* f32 arrays kept for each parameter */
   const char *const *state_names;
+  /* Several threads call it at once, for tiles of one parameter and for other parameters. */
   void (*update)(const sonde_update *u, const sonde_value *opt);
   /* 1: this parameter comes in one call, on one thread (others are updated beside it): for products of whole matrices
    * (host->gemm), norms of layers. 0, NULL: in tiles of the host's choice. */
@@ -265,8 +303,10 @@ struct sonde_host {
 #define SONDE_ENTRY "sonde_plugin_entry"
 
 #ifndef SONDE_INSIDE   /* a plugin: calls go through the table that the host hands over at load */
-static const sonde_host *sonde_the_host;
+/* One for all files of a plugin, and none of another plugin's business. */
+extern const sonde_host *sonde_the_host __attribute__((visibility("hidden")));
 #define SONDE_PLUGIN(descriptor)                                                         \
+  const sonde_host *sonde_the_host;                                                      \
   SONDE_API const sonde_plugin *sonde_plugin_entry(const sonde_host *host);              \
   const sonde_plugin *sonde_plugin_entry(const sonde_host *host) {                       \
     sonde_the_host = host;                                                               \

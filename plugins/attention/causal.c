@@ -50,7 +50,7 @@ static sonde_node *turned(const sonde_value *opt, int64_t head_dim, sonde_node *
   const double number[4] = {opt[ROPE_FACTOR].f, opt[ROPE_LOW].f, opt[ROPE_HIGH].f, (double)opt[ROPE_ORIGINAL].i};
   if (opt[ROPE_THETA].f == 0 || !x) return x;
   if (scheme[0] == 'n') return sonde_rope(x, opt[ROPE_THETA].f, 0);
-  return sonde_rope_by(x, sonde_rope_frequencies(sonde_the_host->node_graph(x), opt[ROPE_THETA].f, head_dim,
+  return sonde_rope_by(x, sonde_rope_frequencies(sonde_node_graph(x), opt[ROPE_THETA].f, head_dim,
                                                  scheme[1] == 'i' ? 1 : 2, number), 0);
 }
 
@@ -89,8 +89,8 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   sonde_publish(site, "attn.values", v);
   if (opt[WINDOW].i) {
     static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
-    sonde_graph *g = sonde_the_host->node_graph(x);
-    sonde_publish(site, "attn.window", sonde_the_host->constant(g, &one, (double)opt[WINDOW].i));
+    sonde_graph *g = sonde_node_graph(x);
+    sonde_publish(site, "attn.window", sonde_constant(g, &one, (double)opt[WINDOW].i));
   }
   int64_t flat[3] = {at->batch, at->context, heads * head_dim};
   return sonde_linear(sonde_reshape(sonde_attention(q, k, v, 0, opt[WINDOW].i), flat, 3), wo);

@@ -15,8 +15,8 @@ static const float SLOPE = 1.702f;
 
 /* s = sigmoid(SLOPE x) for up to STRETCH elements */
 static void sigmoid(float *s, const float *x, int64_t n) {
-  sonde_the_host->simd->scale(s, x, -SLOPE, n);
-  sonde_the_host->simd->exp(s, s, n);
+  sonde_math->scale(s, x, -SLOPE, n);
+  sonde_math->exp(s, s, n);
   for (int64_t k = 0; k < n; k++) s[k] = 1 / (1 + s[k]);
 }
 
@@ -44,7 +44,7 @@ static void sigmoid_grad_vec(const sonde_vec *v) {
 static int sigmoid_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_node *x[SONDE_MAX_IN];
   (void)g;
-  sonde_the_host->node_inputs(self, x);
+  sonde_node_inputs(self, x);
   din[0] = sonde_op2("gelu.sigmoid_grad", x[0], dout[0]);
   return SONDE_OK;
 }

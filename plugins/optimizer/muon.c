@@ -51,13 +51,12 @@ static void transpose(float *y, const float *x, int64_t m, int64_t n) {
  * result. */
 static float *orthogonal(float *x, float *y, float *square, float *product, int64_t m, int64_t n, int64_t steps) {
   const float a = 3.4445f, b = -4.7750f, c = 2.0315f;
-  const sonde_host *host = sonde_the_host;
   for (int64_t s = 0; s < steps; s++) {
-    host->gemm(0, 1, m, m, n, x, n, x, n, 0, square, m);
-    host->gemm(0, 0, m, m, m, square, m, square, m, 0, product, m);
+    sonde_gemm(0, 1, m, m, n, x, n, x, n, 0, square, m);
+    sonde_gemm(0, 0, m, m, m, square, m, square, m, 0, product, m);
     for (int64_t k = 0; k < m * m; k++) square[k] = b * square[k] + c * product[k];
-    host->simd->scale(y, x, a, m * n);
-    host->gemm(0, 0, m, n, m, square, m, x, n, 1, y, n);
+    sonde_math->scale(y, x, a, m * n);
+    sonde_gemm(0, 0, m, n, m, square, m, x, n, 1, y, n);
     float *next = x;
     x = y, y = next;
   }
@@ -82,7 +81,7 @@ static void update_matrix(const sonde_update *u, const sonde_value *opt) {
     mean[k] = momentum * mean[k] + (1 - momentum) * g;
     x[k] = opt[NESTEROV].i ? momentum * mean[k] + (1 - momentum) * g : mean[k];
   }
-  sonde_the_host->simd->scale(x, x, to_unit(x, m * n), m * n);
+  sonde_math->scale(x, x, to_unit(x, m * n), m * n);
   if (m > n) {
     transpose(y, x, m, n);
     float *other = x;

@@ -12,7 +12,7 @@ static const sonde_option options[] = {
 /* forward, v [B, T, D]: y_t = (v_0 + .. + v_t) / (t + 1); backward, dy: dv_s = sum over t >= s of dy_t / (t + 1) */
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
   (void)n_in, (void)a;
-  if (in[0].rank != 3) return sonde_the_host->fail(err, SONDE_ESHAPE, "template needs v [B, T, D]");
+  if (in[0].rank != 3) return sonde_fail(err, SONDE_ESHAPE, "template needs v [B, T, D]");
   out[0] = in[0];
   return SONDE_OK;
 }
@@ -28,7 +28,7 @@ static void forward_tile(void *call, int64_t tile, int worker) {
   for (int64_t t = 1; t < length; t++)
     for (int64_t k = 0; k < width; k++) y[t * width + k] = y[(t - 1) * width + k] + v[t * width + k];
   for (int64_t t = 1; t < length; t++)
-    sonde_the_host->simd->scale(y + t * width, y + t * width, 1 / (float)(t + 1), width);
+    sonde_math->scale(y + t * width, y + t * width, 1 / (float)(t + 1), width);
 }
 
 static void backward_tile(void *call, int64_t tile, int worker) {
@@ -43,7 +43,7 @@ static void backward_tile(void *call, int64_t tile, int worker) {
 }
 
 static int run_tiles(const sonde_call *c, sonde_tile tile) {
-  sonde_the_host->parallel(c, c->in_shape[0].dim[0], tile, (void *)(uintptr_t)c);
+  sonde_parallel(c, c->in_shape[0].dim[0], tile, (void *)(uintptr_t)c);
   return SONDE_OK;
 }
 static int forward_run(const sonde_call *c) { return run_tiles(c, forward_tile); }

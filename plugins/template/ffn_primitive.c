@@ -24,9 +24,9 @@ static void act_grad_vec(const sonde_vec *v) {
 
 static int act_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_node *in[SONDE_MAX_IN];
-  sonde_the_host->node_inputs(self, in);
+  sonde_node_inputs(self, in);
   in[1] = dout[0];
-  din[0] = sonde_the_host->op(g, "template.act_grad", in, 2, sonde_the_host->node_attr(self));
+  din[0] = sonde_op(g, "template.act_grad", in, 2, sonde_node_attr(self));
   return SONDE_OK;
 }
 

@@ -18,7 +18,7 @@ static int64_t rows_of(const sonde_call *c) { return c->in_shape[0].dim[0] * c->
  * backward, y, r and dy: dx = r (dy - y mean(y dy)) [B, T, D] */
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
   (void)a;
-  if (in[0].rank != 3) return sonde_the_host->fail(err, SONDE_ESHAPE, "template needs x [B, T, D]");
+  if (in[0].rank != 3) return sonde_fail(err, SONDE_ESHAPE, "template needs x [B, T, D]");
   out[0] = in[0];
   if (n_in == 1) out[1] = in[0], out[1].dim[2] = 1;
   return SONDE_OK;
@@ -32,8 +32,8 @@ static void forward_rows(void *call, int64_t begin, int64_t end, float *sums) {
   (void)sums;
   for (int64_t i = begin; i < end; i++) {
     const float *x = (const float *)c->in[0] + i * width;
-    float scale = 1 / sqrtf(sonde_the_host->simd->dot(x, x, width) / (float)width + (float)c->attr->f[0]);
-    if (y) sonde_the_host->simd->scale(y + i * width, x, scale, width);
+    float scale = 1 / sqrtf(sonde_math->dot(x, x, width) / (float)width + (float)c->attr->f[0]);
+    if (y) sonde_math->scale(y + i * width, x, scale, width);
     if (r) r[i] = scale;
   }
 }
@@ -44,7 +44,7 @@ static void backward_rows(void *call, int64_t begin, int64_t end, float *sums) {
   (void)sums;
   for (int64_t i = begin; i < end; i++) {
     const float *y = (const float *)c->in[0] + i * width, *dy = (const float *)c->in[2] + i * width;
-    float r = ((const float *)c->in[1])[i], mean = sonde_the_host->simd->dot(y, dy, width) / (float)width;
+    float r = ((const float *)c->in[1])[i], mean = sonde_math->dot(y, dy, width) / (float)width;
     float *dx = (float *)c->out[0] + i * width;
     for (int64_t k = 0; k < width; k++) dx[k] = r * (dy[k] - y[k] * mean);
   }
@@ -52,15 +52,15 @@ static void backward_rows(void *call, int64_t begin, int64_t end, float *sums) {
 
 /* Any number of threads, the same bits: the host cuts by the shape alone. */
 static int run(const sonde_call *c, sonde_rows fn) {
-  sonde_the_host->rows(c, rows_of(c), width_of(c), 0, fn, (void *)(uintptr_t)c);
+  sonde_over_rows(c, rows_of(c), width_of(c), 0, fn, (void *)(uintptr_t)c);
   return SONDE_OK;
 }
 static int forward_run(const sonde_call *c) { return run(c, forward_rows); }
 static int backward_run(const sonde_call *c) { return run(c, backward_rows); }
 
 static int forward_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
-  sonde_node *in[3] = {self, sonde_the_host->result(self, 1), dout[0]};
-  if (dout[0]) din[0] = sonde_the_host->op(g, "template.backward", in, 3, NULL);
+  sonde_node *in[3] = {self, sonde_result(self, 1), dout[0]};
+  if (dout[0]) din[0] = sonde_op(g, "template.backward", in, 3, NULL);
   return SONDE_OK;
 }
 

@@ -5,7 +5,7 @@ c_tests += %D%/options_test %D%/registry_test %D%/conformance_test %D%/reference
 %C%_conformance_test_SOURCES = %D%/conformance_test.c
 %C%_reference_test_SOURCES = %D%/reference_test.c
 
-bats_tests += %D%/command.bats %D%/crash.bats
+bats_tests += %D%/command.bats %D%/crash.bats %D%/old_header.bats
 
 # Plugins that only tests load. They are compiled the way an author does it, without libtool and the tree's flags.
 test_plugins = \
@@ -24,10 +24,15 @@ test_plugins = \
   %D%/broken/shared_state.c %D%/broken/stale_scratch.c \
   %D%/broken/short_descriptor.c %D%/broken/state_overrun.c %D%/broken/swallows_nan.c %D%/broken/thread_dependent.c \
   %D%/broken/tile_dependent.c %D%/broken/twin.c %D%/broken/unknown_kind.c %D%/broken/wrong_bf16.c %D%/broken/wrong_gradient.c \
-  %D%/broken/wrong_major.c %D%/broken/wrong_shape.c %D%/modules/bounded.c \
+  %D%/broken/wrong_major.c %D%/broken/wrong_shape.c %D%/modules/bounded.c %D%/modules/larger.c \
   plugins/template/attention.c plugins/template/attention_primitive.c plugins/template/ffn.c \
   plugins/template/ffn_primitive.c plugins/template/norm.c plugins/template/norm_primitive.c plugins/template/optimizer.c
-EXTRA_DIST += $(test_plugins) %D%/broken/broken.h %D%/broken/doubled.h
+EXTRA_DIST += $(test_plugins) %D%/broken/broken.h %D%/broken/doubled.h \
+  %D%/old_header/1.0/sonde.h %D%/old_header/1.0/sonde_build.h %D%/old_header/1.0/sonde_plugin.h \
+  %D%/old_header/1.1/sonde.h %D%/old_header/1.1/sonde_build.h %D%/old_header/1.1/sonde_plugin.h \
+  %D%/old_header/1.2/sonde.h %D%/old_header/1.2/sonde_build.h %D%/old_header/1.2/sonde_plugin.h \
+  %D%/old_header/attention.c %D%/old_header/ffn.c %D%/old_header/norm.c %D%/old_header/old.h %D%/old_header/optimizer.c \
+  %D%/old_header/train.lua %D%/two_files/kernel.c %D%/two_files/plugin.c %D%/two_files/two_files.h
 
 %D%/broken/.built: $(test_plugins) src/sonde.h src/sonde_plugin.h src/sonde_build.h %D%/broken/broken.h \
   %D%/broken/doubled.h

@@ -9,7 +9,7 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_sha
 
 static int run(const sonde_call *c) {
   int64_t n = c->in_shape[0].dim[0] * c->in_shape[0].dim[1] * c->in_shape[0].dim[2];
-  sonde_the_host->simd->axpy(c->out[0], c->in[0], 2, n);
+  sonde_math->axpy(c->out[0], c->in[0], 2, n);
   return SONDE_OK;
 }
 

@@ -13,7 +13,7 @@ static void tile(void *arg, int64_t k, int worker) {
   for (int64_t at = sizeof room; at > 0; at -= 4096) room[at - 1] = (char)k;
 }
 static int run(const sonde_call *c) {
-  c->host->parallel(c, 64, tile, NULL);
+  sonde_parallel(c, 64, tile, NULL);
   return SONDE_OK;
 }
 static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {

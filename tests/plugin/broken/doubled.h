@@ -10,7 +10,7 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_sha
 
 static int forward(const sonde_call *c) {
   const int64_t *dim = c->in_shape[0].dim;
-  sonde_the_host->simd->scale(c->out[0], c->in[0], 2, dim[0] * dim[1] * dim[2]);
+  sonde_math->scale(c->out[0], c->in[0], 2, dim[0] * dim[1] * dim[2]);
   return SONDE_OK;
 }
 

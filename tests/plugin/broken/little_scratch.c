@@ -18,7 +18,7 @@ static void copy_rows(void *call, int64_t begin, int64_t end, float *sums) {
 
 static int run(const sonde_call *c) {
   const int64_t *dim = c->in_shape[0].dim;
-  return c->host->rows(c, dim[0] * dim[1], dim[2], 1, copy_rows, (void *)(uintptr_t)c) ? SONDE_OK : SONDE_EBUG;
+  return sonde_over_rows(c, dim[0] * dim[1], dim[2], 1, copy_rows, (void *)(uintptr_t)c) ? SONDE_OK : SONDE_EBUG;
 }
 
 static const sonde_op_def ops[] = {{.size = sizeof ops[0], .name = "little_scratch.copy", .min_in = 1, .max_in = 1, .n_out = 1,

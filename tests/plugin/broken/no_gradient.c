@@ -1,7 +1,7 @@
 /* Its op has no gradient rule: it runs, but nothing can be trained through it. */
 #include "broken.h"
 
-static void vec(const sonde_vec *v) { sonde_the_host->simd->scale(v->out, v->in[0], 2, v->n); }
+static void vec(const sonde_vec *v) { sonde_math->scale(v->out, v->in[0], 2, v->n); }
 static const sonde_op_def ops[] = {{.size = sizeof ops[0], .name = "no_gradient.twice",
                                     .min_in = 1, .max_in = 1, .n_out = 1,
                                     .flags = SONDE_OP_ELEMENTWISE, .doc = "2 x", .vec = vec}};

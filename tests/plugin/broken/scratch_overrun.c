@@ -11,7 +11,7 @@ static void update(const sonde_update *u, const sonde_value *opt) {
   float *sum = u->scratch;
   (void)opt;
   for (int64_t k = 0; whole(u->parameter, opt) && k < u->n; k += columns)
-    sum[k / columns] = sonde_the_host->simd->sum(u->g + k, columns);
+    sum[k / columns] = sonde_math->sum(u->g + k, columns);
   for (int64_t k = 0; k < u->n; k++)
     u->w[k] -= (float)u->lr * ((float)u->grad_scale * u->g[k] + (float)u->weight_decay * u->w[k]);
 }

@@ -7,7 +7,7 @@ enum { WORKERS = 64, MAX_WIDTH = 1024 };
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
   (void)n_in, (void)a;
   if (in[0].dim[2] > MAX_WIDTH)
-    return sonde_the_host->fail(err, SONDE_ESHAPE, "the width must be at most %d", MAX_WIDTH);
+    return sonde_fail(err, SONDE_ESHAPE, "the width must be at most %d", MAX_WIDTH);
   out[0] = (sonde_shape){SONDE_F32, 1, {in[0].dim[2], 1, 1, 1, 1}};
   return SONDE_OK;
 }
@@ -29,18 +29,18 @@ static int run(const sonde_call *c) {
   int64_t width = c->in_shape[0].dim[2], rows = c->in_shape[0].dim[0] * c->in_shape[0].dim[1];
   float *partial = c->scratch, *out = c->out[0];
   for (int64_t k = 0; k < WORKERS * width; k++) partial[k] = 0;
-  sonde_the_host->parallel(c, rows, sum_row, (void *)(uintptr_t)c);
+  sonde_parallel(c, rows, sum_row, (void *)(uintptr_t)c);
   for (int64_t k = 0; k < width; k++) out[k] = 0;
-  for (int w = 0; w < WORKERS; w++) sonde_the_host->simd->axpy(out, partial + w * width, 1, width);
+  for (int w = 0; w < WORKERS; w++) sonde_math->axpy(out, partial + w * width, 1, width);
   return SONDE_OK;
 }
 
-static void scale_vec(const sonde_vec *v) { sonde_the_host->simd->mul(v->out, v->in[0], v->in[1], v->n); }
+static void scale_vec(const sonde_vec *v) { sonde_math->mul(v->out, v->in[0], v->in[1], v->n); }
 
 static int scale_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_node *in[SONDE_MAX_IN];
   (void)g;
-  sonde_the_host->node_inputs(self, in);
+  sonde_node_inputs(self, in);
   din[0] = sonde_mul(dout[0], in[1]);
   din[1] = sonde_op2("thread_dependent.gain_grad", in[0], dout[0]);
   return SONDE_OK;

@@ -4,7 +4,7 @@
 #include "broken.h"
 
 static void update(const sonde_update *u, const sonde_value *opt) {
-  float square = sonde_the_host->simd->dot(u->g, u->g, u->n) / (float)u->n * (float)(u->grad_scale * u->grad_scale);
+  float square = sonde_math->dot(u->g, u->g, u->n) / (float)u->n * (float)(u->grad_scale * u->grad_scale);
   float rate = (float)u->lr / (sqrtf(square) + 1e-8f);
   (void)opt;
   for (int64_t k = 0; k < u->n; k++)

@@ -16,17 +16,17 @@ static int forward_run(const sonde_call *c) {
   int64_t width = c->in_shape[0].dim[2], rows = c->in_shape[0].dim[0] * c->in_shape[0].dim[1];
   for (int64_t i = 0; i < rows; i++) {
     const float *x = (const float *)c->in[0] + i * width;
-    float r = 1 / sqrtf(sonde_the_host->simd->dot(x, x, width) / (float)width + 1e-6f);
-    if (c->out[0]) sonde_the_host->simd->scale((float *)c->out[0] + i * width, x, r, width);
+    float r = 1 / sqrtf(sonde_math->dot(x, x, width) / (float)width + 1e-6f);
+    if (c->out[0]) sonde_math->scale((float *)c->out[0] + i * width, x, r, width);
     if (c->out[1]) ((float *)c->out[1])[i] = r;
   }
   return SONDE_OK;
 }
 
 static int forward_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
-  sonde_node *x[SONDE_MAX_IN], *r = sonde_the_host->result(self, 1);
+  sonde_node *x[SONDE_MAX_IN], *r = sonde_result(self, 1);
   (void)g;
-  sonde_the_host->node_inputs(self, x);
+  sonde_node_inputs(self, x);
   sonde_node *mean = sonde_mul(sonde_mean_last(x[0]), sonde_mean_last(dout[0]));   /* should be mean(x dy) */
   sonde_node *cube = sonde_mul(r, sonde_square(r));
   din[0] = sonde_sub(sonde_mul(dout[0], r), sonde_mul(x[0], sonde_mul(cube, mean)));
