@@ -8,7 +8,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/cmd/attention.lua %D%/sonde/cmd/bench.lua 
   %D%/sonde/cmd/generate.lua %D%/sonde/cmd/graph.lua %D%/sonde/cmd/init.lua %D%/sonde/cmd/plugin.lua \
   %D%/sonde/cmd/probe.lua %D%/sonde/cmd/prune.lua %D%/sonde/cmd/repl.lua %D%/sonde/cmd/run.lua \
   %D%/sonde/cmd/runs.lua %D%/sonde/cmd/train.lua %D%/sonde/cmd/version.lua
-nobase_dist_pkgdata_DATA += %D%/sonde/data/init.lua %D%/sonde/data/windows.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/data/init.lua %D%/sonde/data/documents.lua %D%/sonde/data/windows.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/eval/generate.lua %D%/sonde/eval/generate_check.lua %D%/sonde/eval/init.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/graph/node.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/init.lua

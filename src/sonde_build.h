@@ -169,12 +169,23 @@ SONDE_INLINE sonde_node *sonde_rope_by(sonde_node *x, sonde_node *frequencies, i
   sonde_attr at = {{1.0, 1.0}, {offset}};
   return x && frequencies ? sonde_op(sonde_node_graph(x), "rope", in, 2, &at) : NULL;
 }
+/* The same at positions of one's own, i32 [B, T]; x itself where they are NULL is turned by 0, 1, 2, .. */
+SONDE_INLINE sonde_node *sonde_rope_at(sonde_node *x, sonde_node *frequencies, sonde_node *positions) {
+  sonde_node *in[3] = {x, frequencies, positions};
+  sonde_attr at = {{1.0, 1.0}, {0}};
+  return x && frequencies ? sonde_op(sonde_node_graph(x), "rope", in, positions ? 3 : 2, &at) : NULL;
+}
 /* q [B, T, H, Dh], k and v [B, T, KV, Dh], H a multiple of KV -> [B, T, H, Dh]; causal; scale 1/sqrt(Dh) when 0;
- * window: how many positions back a query sees, itself included (0: all) */
-SONDE_INLINE sonde_node *sonde_attention(sonde_node *q, sonde_node *k, sonde_node *v, double scale, int64_t window) {
-  sonde_node *in[3] = {q, k, v};
+ * window: how many positions back a query sees, itself included (0: all); starts: i32 [B, T], the first position that each
+ * query sees ("documents.starts" of the site), or NULL */
+SONDE_INLINE sonde_node *sonde_attention_from(sonde_node *q, sonde_node *k, sonde_node *v, double scale, int64_t window,
+                                              sonde_node *starts) {
+  sonde_node *in[4] = {q, k, v, starts};
   sonde_attr at = {{scale}, {1, window}};
-  return q && k && v ? sonde_op(sonde_node_graph(q), "attention", in, 3, &at) : NULL;
+  return q && k && v ? sonde_op(sonde_node_graph(q), "attention", in, starts ? 4 : 3, &at) : NULL;
+}
+SONDE_INLINE sonde_node *sonde_attention(sonde_node *q, sonde_node *k, sonde_node *v, double scale, int64_t window) {
+  return sonde_attention_from(q, k, v, scale, window, NULL);
 }
 
 /* ---- the site, for modules: parameters and the other modules of the block ------------------------------ */

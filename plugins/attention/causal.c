@@ -2,6 +2,9 @@
  * (fewer) or multi-query (one). Projections without bias under Hugging Face's names. With qk_norm, queries and keys
  * are normalised head by head (RMSNorm over Dh, one gain for all heads) before the rotation.
  *
+ * In rows of several documents ("documents.starts" of the block) a token sees its own document alone, and with
+ * "documents.positions" it counts its position from there.
+ *
  * Published for the other modules of the block: the weights of value and output, "attn.v_weight" [KV Dh, D] and
  * "attn.o_weight" [D, H Dh]; and for probes what the weights of the average follow from: "attn.queries"
  * [B, T, H, Dh] and "attn.keys" [B, T, KV, Dh] after the rotation, "attn.values" [B, T, KV, Dh], and
@@ -44,14 +47,15 @@ static sonde_node *head_norm(sonde_site *site, const sonde_value *opt, const cha
   return opt[QK_NORM].i ? sonde_rmsnorm(x, sonde_vector(site, gain, head_dim, SONDE_ROLE_GAIN, 1), opt[QK_EPS].f) : x;
 }
 
-/* Queries or keys turned by their positions. */
-static sonde_node *turned(const sonde_value *opt, int64_t head_dim, sonde_node *x) {
+/* Queries or keys turned by their positions, those in the row where `positions` is NULL. */
+static sonde_node *turned(const sonde_value *opt, int64_t head_dim, sonde_node *positions, sonde_node *x) {
   const char *scheme = opt[ROPE_SCALING].s;
   const double number[4] = {opt[ROPE_FACTOR].f, opt[ROPE_LOW].f, opt[ROPE_HIGH].f, (double)opt[ROPE_ORIGINAL].i};
   if (opt[ROPE_THETA].f == 0 || !x) return x;
-  if (scheme[0] == 'n') return sonde_rope(x, opt[ROPE_THETA].f, 0);
-  return sonde_rope_by(x, sonde_rope_frequencies(sonde_node_graph(x), opt[ROPE_THETA].f, head_dim,
-                                                 scheme[1] == 'i' ? 1 : 2, number), 0);
+  if (scheme[0] == 'n' && !positions) return sonde_rope(x, opt[ROPE_THETA].f, 0);
+  int64_t rule = scheme[0] == 'n' ? 0 : scheme[1] == 'i' ? 1 : 2;
+  sonde_graph *g = sonde_node_graph(x);
+  return sonde_rope_at(x, sonde_rope_frequencies(g, opt[ROPE_THETA].f, head_dim, rule, number), positions);
 }
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
@@ -81,7 +85,8 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   sonde_node *v = heads_of(x, wv, at, kv_heads, head_dim);
   q = head_norm(site, opt, "q_norm.weight", head_dim, q);
   k = head_norm(site, opt, "k_norm.weight", head_dim, k);
-  q = turned(opt, head_dim, q), k = turned(opt, head_dim, k);
+  sonde_node *positions = sonde_lookup(site, "documents.positions");
+  q = turned(opt, head_dim, positions, q), k = turned(opt, head_dim, positions, k);
   sonde_publish(site, "attn.v_weight", wv);
   sonde_publish(site, "attn.o_weight", wo);
   sonde_publish(site, "attn.queries", q);
@@ -93,7 +98,8 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
     sonde_publish(site, "attn.window", sonde_constant(g, &one, (double)opt[WINDOW].i));
   }
   int64_t flat[3] = {at->batch, at->context, heads * head_dim};
-  return sonde_linear(sonde_reshape(sonde_attention(q, k, v, 0, opt[WINDOW].i), flat, 3), wo);
+  sonde_node *y = sonde_attention_from(q, k, v, 0, opt[WINDOW].i, sonde_lookup(site, "documents.starts"));
+  return sonde_linear(sonde_reshape(y, flat, 3), wo);
 }
 
 static const sonde_module functions = {sizeof functions, build};

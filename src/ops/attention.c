@@ -24,7 +24,9 @@ static int refuse(sonde_error *err, const char *op, const sonde_shape *in, const
                     sonde_shape_text(&in[2], v, sizeof v), why);
 }
 
-static int check(const char *op, const sonde_shape *in, const sonde_attr *at, sonde_error *err) {
+/* `starts`: the shape of that input, or NULL. */
+static int check(const char *op, const sonde_shape *in, const sonde_shape *starts, const sonde_attr *at,
+                 sonde_error *err) {
   const sonde_shape *q = &in[0], *k = &in[1], *v = &in[2];
   if (q->rank != 4 || k->rank != 4 || !sonde_shape_equal(k, v) || !sonde_is_real(q) || !sonde_is_real(k) ||
       !sonde_is_real(v))
@@ -41,12 +43,16 @@ static int check(const char *op, const sonde_shape *in, const sonde_attr *at, so
     return sonde_fail(err, SONDE_EINVAL, "%s: the scale must be positive, or 0 for 1/sqrt(Dh)", op);
   if (at->i[ATTENTION_WINDOW] < 0 || (at->i[ATTENTION_WINDOW] && !at->i[ATTENTION_CAUSAL]))
     return sonde_fail(err, SONDE_EINVAL, "%s: a window must be 0 (none) or positive, and causal", op);
+  if (!starts) return SONDE_OK;
+  if (!at->i[ATTENTION_CAUSAL])
+    return sonde_fail(err, SONDE_EINVAL, "%s: starts (the first key that each query sees) need a causal attention", op);
+  if (starts->dtype != SONDE_I32 || starts->rank != 2 || starts->dim[0] != q->dim[0] || starts->dim[1] != q->dim[1])
+    return refuse(err, op, in, "the starts must be i32 [B, T]");
   return SONDE_OK;
 }
 
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
-  (void)n_in;
-  int rc = check("attention", in, at, err);
+  int rc = check("attention", in, n_in > IN_STARTS ? &in[IN_STARTS] : NULL, at, err);
   if (rc) return rc;
   out[0] = sonde_shape_make(SONDE_F32, 4, in[0].dim);
   out[1] = sonde_shape_make(SONDE_F32, 3, (int64_t[]){in[0].dim[0], in[0].dim[2], in[0].dim[1]});
@@ -55,8 +61,7 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_sh
 
 static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,
                       sonde_error *err) {
-  (void)n_in;
-  int rc = check("attention_grad", in, at, err);
+  int rc = check("attention_grad", in, n_in > IN_GRAD_STARTS ? &in[IN_GRAD_STARTS] : NULL, at, err);
   if (rc) return rc;
   sonde_shape lse = sonde_shape_make(SONDE_F32, 3, (int64_t[]){in[0].dim[0], in[0].dim[2], in[0].dim[1]});
   if (!sonde_shape_equal(&in[3], &in[0]) || !sonde_shape_equal(&in[4], &lse) || in[4].dtype != SONDE_F32 ||
@@ -75,13 +80,14 @@ static int is_narrow(const sonde_shape *in, const sonde_simd_table *simd) {
          in[IN_K].dtype == SONDE_BF16 && in[IN_V].dtype == SONDE_BF16;
 }
 
-attention sonde_attention_task(const sonde_call *c) {
+attention sonde_attention_task(const sonde_call *c, int starts) {
   const sonde_shape *q = &c->in_shape[IN_Q], *k = &c->in_shape[IN_K];
   const sonde_simd_table *simd = sonde_simd_get();
   double scale = c->attr->f[0] != 0 ? c->attr->f[0] : 1.0 / sqrt((double)q->dim[3]);
   return (attention){.c = c, .simd = simd, .narrow = is_narrow(c->in_shape, simd) ? simd->micro : NULL,
                      .batch = q->dim[0], .tq = q->dim[1], .tk = k->dim[1], .heads = q->dim[2], .kv = k->dim[2],
                      .width = q->dim[3], .ahead = k->dim[1] - q->dim[1], .window = c->attr->i[ATTENTION_WINDOW],
+                     .starts = starts < c->n_in ? c->in[starts] : NULL,
                      .causal = c->attr->i[ATTENTION_CAUSAL] != 0, .scale = (float)scale};
 }
 
@@ -172,14 +178,38 @@ void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv
   }
 }
 
-void sonde_attention_range(const attention *t, int64_t first, int64_t n, int64_t *from, int64_t *to) {
+/* The first key that query i of batch entry b sees by its start: its own at the latest, so that it sees one. */
+static int64_t start_of(const attention *t, int64_t b, int64_t i) {
+  int64_t start = t->starts[b * t->tq + i], own = i + t->ahead;
+  return start < own ? start : own;
+}
+
+void sonde_attention_range(const attention *t, int64_t b, int64_t first, int64_t n, int64_t *from, int64_t *to) {
   *from = 0, *to = t->tk;
   if (!t->causal) return;
   *to = first + n + t->ahead;
   if (t->window && first + t->ahead - t->window + 1 > 0) *from = first + t->ahead - t->window + 1;
+  if (!t->starts) return;
+  int64_t earliest = start_of(t, b, first);
+  for (int64_t i = first + 1; i < first + n; i++)
+    if (start_of(t, b, i) < earliest) earliest = start_of(t, b, i);
+  if (earliest > *from) *from = earliest;
 }
 
-void sonde_attention_mask(const attention *t, float *s, int64_t first, int64_t n, int64_t at, int64_t keys) {
+/* Hides from each query the keys in front of its start. */
+static void mask_starts(const attention *t, float *s, int64_t b, int64_t first, int64_t n, int64_t at, int64_t keys) {
+  int64_t hidden[SONDE_BLOCK], most = 0;   /* keys of this block */
+  for (int64_t i = 0; i < n; i++) {
+    hidden[i] = start_of(t, b, first + i) - at;
+    if (hidden[i] > most) most = hidden[i];
+  }
+  for (int64_t j = 0; j < keys && j < most; j++, s += SONDE_BLOCK)
+    for (int64_t i = 0; i < n; i++)
+      if (j < hidden[i]) s[i] = -INFINITY;
+}
+
+void sonde_attention_mask(const attention *t, float *s, int64_t b, int64_t first, int64_t n, int64_t at, int64_t keys) {
+  if (t->starts) mask_starts(t, s, b, first, n, at, keys);
   if (!t->causal) return;
   for (int64_t j = 0; j < keys; j++, s += SONDE_BLOCK) {
     /* The queries that see this key. */
@@ -289,11 +319,11 @@ static void forward_tile(void *arg, int64_t tile, int worker) {
   for (int64_t i = 0; i < SONDE_BLOCK; i++) x.top[i] = -1e30f, x.total[i] = 0;
   memset(x.out, 0, (size_t)(n * t->width) * sizeof(float));
   sonde_attention_turn(t, IN_Q, b, h, first, n, turned);
-  sonde_attention_range(t, first, n, &from, &to);
+  sonde_attention_range(t, b, first, n, &from, &to);
   for (int64_t at = from / KEYS * KEYS; at < to; at += KEYS) {
     int64_t keys = to - at < KEYS ? to - at : KEYS;
     sonde_attention_scores(t, IN_K, b, kv, at, keys, first, n, turned, s);
-    sonde_attention_mask(t, s, first, n, at, keys);
+    sonde_attention_mask(t, s, b, first, n, at, keys);
     update(t, &x, s, n, keys);
     gather(t, &x, s, b, kv, first, n, at, keys);
   }
@@ -301,7 +331,7 @@ static void forward_tile(void *arg, int64_t tile, int worker) {
 }
 
 static int run(const sonde_call *c) {
-  attention t = sonde_attention_task(c);
+  attention t = sonde_attention_task(c, IN_STARTS);
   if (t.narrow) sonde_pool_run(c->pool, t.batch * t.kv, pair_values, &t);
   sonde_pool_run(c->pool, sonde_parts(t.tq, SONDE_BLOCK) * t.batch * t.heads, forward_tile, &t);
   return SONDE_OK;
@@ -319,17 +349,18 @@ static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, 
 
 static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_node *in[SONDE_MAX_IN];
-  sonde_node_inputs(self, in);
+  int starts = sonde_node_inputs(self, in) > IN_STARTS;
   if (dout[1]) return SONDE_EUNSUP;
   if (!dout[0]) return SONDE_OK;
-  sonde_node *args[6] = {in[0], in[1], in[2], self, sonde_result(self, 1), dout[0]};
-  din[0] = sonde_op(g, "attention_grad", args, 6, sonde_node_attr(self));
+  sonde_node *args[7] = {in[0], in[1], in[2], self, sonde_result(self, 1), dout[0], starts ? in[IN_STARTS] : NULL};
+  din[0] = sonde_op(g, "attention_grad", args, IN_GRAD_STARTS + starts, sonde_node_attr(self));
   din[1] = sonde_result(din[0], 1);
   din[2] = sonde_result(din[0], 2);
   return din[0] && din[1] && din[2] ? SONDE_OK : SONDE_ESHAPE;
 }
 
-/* Pairs of a query and a key it sees, over all heads. Query i sees i + Tk - T + 1 keys, or the window if that is less. */
+/* Pairs of a query and a key it sees, over all heads. Query i sees i + Tk - T + 1 keys, or the window if that is less; what
+ * starts hide is known at the run only, and counted. */
 static double pairs(const sonde_shape *in, const sonde_attr *at) {
   double tq = (double)in[0].dim[1], tk = (double)in[1].dim[1], window = (double)at->i[ATTENTION_WINDOW];
   double n = tq * tk, fewest = tk - tq + 1;
@@ -351,15 +382,20 @@ static double grad_flops(const sonde_shape *in, int n_in, const sonde_shape *out
 }
 
 const sonde_op_def sonde_ops_attention[] = {
-    {.size = sizeof(sonde_op_def), .name = "attention", .min_in = 3, .max_in = 3, .n_out = 2,
+    {.size = sizeof(sonde_op_def), .name = "attention", .min_in = 3, .max_in = 4, .n_out = 2,
      .flags = SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
      .doc = "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], "
             "log-sum-exp [B, H, T]. f0: scale (0: 1/sqrt(Dh)), i0: causal (query i sees keys to i + Tk - T), "
-            "i1: window, own position included (0: all)",
+            "i1: window, own position included (0: all). A fourth input, starts i32 [B, T], with causal: query i sees no "
+            "key in front of its start (its own key always), as in rows of several documents",
      .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops},
-    {.size = sizeof(sonde_op_def), .name = "attention_grad", .min_in = 6, .max_in = 6, .n_out = 3,
+    {.size = sizeof(sonde_op_def), .name = "attention_grad", .min_in = 6, .max_in = 7, .n_out = 3,
      .flags = SONDE_OP_BF16_IN,
-     .doc = "of attention: q, k, v, its result, its log-sum-exp, the upstream gradient -> dq, dk, dv; "
-            "attributes as attention",
+     .doc = "of attention: q, k, v, its result, its log-sum-exp, the upstream gradient, its starts if it has any -> dq, dk, "
+            "dv; attributes as attention",
      .shape = grad_shape, .scratch = scratch, .run = sonde_attention_grad_run, .flops = grad_flops},
+    {.size = sizeof(sonde_op_def), .name = "document_starts", .min_in = 1, .max_in = 1, .n_out = 2,
+     .doc = "tokens i32 [B, T] of rows that hold several documents, each ended by the token i0 -> for each position where its "
+            "document starts in the row, and how far it is from there, i32 [B, T] both; no gradient",
+     .shape = sonde_document_starts_shape, .run = sonde_document_starts_run},
     {0}};

@@ -9,7 +9,8 @@
 /* Keys are taken KEYS at a time, queries SONDE_BLOCK; heads are at most SONDE_HEAD wide. */
 enum { KEYS = 128, STEP = SONDE_GROUP, SONDE_HEAD = 256 };
 enum { ATTENTION_CAUSAL = 0, ATTENTION_WINDOW = 1 };                        /* places in attr.i */
-enum { IN_Q = 0, IN_K = 1, IN_V = 2, IN_OUT = 3, IN_LSE = 4, IN_DOUT = 5 };   /* inputs */
+/* Inputs; the forward op has the starts as its fourth one, the backward op as its seventh. */
+enum { IN_Q = 0, IN_K = 1, IN_V = 2, IN_STARTS = 3, IN_OUT = 3, IN_LSE = 4, IN_DOUT = 5, IN_GRAD_STARTS = 6 };
 
 typedef struct attention {
   const sonde_call *c;
@@ -18,11 +19,13 @@ typedef struct attention {
   int64_t batch, tq, tk, heads, kv, width;
   int64_t ahead;               /* query i sees keys up to i + ahead */
   int64_t window;
+  const int32_t *starts;       /* [B, T] the first key that each query sees; NULL: 0 */
   int causal;
   float scale;
 } attention;
 
-attention sonde_attention_task(const sonde_call *c);
+/* `starts`: the number of the input of that name, which may be missing. */
+attention sonde_attention_task(const sonde_call *c, int starts);
 
 /* Rows [first, first+n) of one head of an input: where they are if of the dtype asked for, else converted
  * into buf. */
@@ -52,10 +55,10 @@ int64_t sonde_attention_query_strip(const attention *t, int64_t first, int64_t n
 void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys,
                             int64_t first, int64_t n, const uint32_t *turned, float *s);
 
-/* The keys [*from, *to) that some query of [first, first+n) sees. */
-void sonde_attention_range(const attention *t, int64_t first, int64_t n, int64_t *from, int64_t *to);
+/* The keys [*from, *to) that some query of [first, first+n) of batch entry b sees: what lies outside costs nothing. */
+void sonde_attention_range(const attention *t, int64_t b, int64_t first, int64_t n, int64_t *from, int64_t *to);
 /* Sets the scores of keys that a query does not see to -infinity. */
-void sonde_attention_mask(const attention *t, float *s, int64_t first, int64_t n, int64_t at, int64_t keys);
+void sonde_attention_mask(const attention *t, float *s, int64_t b, int64_t first, int64_t n, int64_t at, int64_t keys);
 
 /* One key head's rows of an input as bf16 pairs of neighbouring rows: [(tk+1)/2, width] words. */
 int64_t sonde_attention_paired_words(const attention *t);
@@ -71,5 +74,9 @@ void sonde_attention_weigh(const attention *t, const weights *packed, int64_t i,
                            const uint32_t *pairs, float *out, int64_t ld);
 
 int sonde_attention_grad_run(const sonde_call *c);
+
+/* The op document_starts (documents.c). */
+int sonde_document_starts_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err);
+int sonde_document_starts_run(const sonde_call *c);
 
 #endif

@@ -102,11 +102,11 @@ static void through_keys(const attention *t, queries *x, const target *g) {
   float unused[SONDE_BLOCK] = {0};
   block p, ds;
   int64_t from, to;
-  sonde_attention_range(t, x->first, x->n, &from, &to);
+  sonde_attention_range(t, x->b, x->first, x->n, &from, &to);
   for (int64_t at = from / KEYS * KEYS; at < to; at += KEYS) {
     int64_t keys = to - at < KEYS ? to - at : KEYS;
     sonde_attention_scores(t, IN_K, x->b, x->kv, at, keys, x->first, x->n, x->q, p.wide);
-    sonde_attention_mask(t, p.wide, x->first, x->n, at, keys);
+    sonde_attention_mask(t, p.wide, x->b, x->first, x->n, at, keys);
     t->simd->col_exp(p.wide, t->scale, x->lse, unused, keys);
     sonde_attention_scores(t, IN_V, x->b, x->kv, at, keys, x->first, x->n, x->dout, ds.wide);
     t->simd->col_grad(ds.wide, p.wide, x->delta, t->scale, keys);
@@ -155,7 +155,7 @@ static void backward_tile(void *arg, int64_t tile, int worker) {
 }
 
 int sonde_attention_grad_run(const sonde_call *c) {
-  attention t = sonde_attention_task(c);
+  attention t = sonde_attention_task(c, IN_GRAD_STARTS);
   sonde_pool_run(c->pool, t.batch * t.kv, backward_tile, &t);
   return SONDE_OK;
 }

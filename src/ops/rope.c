@@ -11,9 +11,14 @@
 
 enum { POSITIONS = 64, MAX_HEAD = 1024 };
 
-/* The inputs behind x: frequencies (f32), then the position (i32); either may be missing. */
+/* The inputs behind x: frequencies (f32), then the position or those of all tokens (i32); either may be missing. */
 static int has_frequencies(const sonde_shape *in, int n_in) {
   return n_in > 1 && in[1].dtype != SONDE_I32;
+}
+
+static int is_offset(const sonde_shape *s) { return sonde_shape_count(s) == 1; }
+static int is_positions(const sonde_shape *s, const sonde_shape *x) {
+  return s->rank == 2 && s->dim[0] == x->dim[0] && s->dim[1] == x->dim[1];
 }
 
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
@@ -23,8 +28,8 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_sh
     return sonde_fail(err, SONDE_ESHAPE,
                       "rope of %s: needs [B, T, H, Dh] with an even head width Dh of at most %d",
                       sonde_shape_text(&in[0], text, sizeof text), MAX_HEAD);
-  if (n_in > 1 && (in[n_in - 1].dtype == SONDE_I32 ? sonde_shape_count(&in[n_in - 1]) != 1 : n_in > 2))
-    return sonde_fail(err, SONDE_ESHAPE, "rope: the position must be one i32");
+  if (n_in > 1 && (in[n_in - 1].dtype == SONDE_I32 ? !is_offset(&in[n_in - 1]) && !is_positions(&in[n_in - 1], &in[0]) : n_in > 2))
+    return sonde_fail(err, SONDE_ESHAPE, "rope: the position must be one i32, or one for each token, [B, T]");
   if (n_in > 2 && !has_frequencies(in, n_in))
     return sonde_fail(err, SONDE_ESHAPE, "rope: it takes frequencies and then a position, not a position and then another");
   if (has_frequencies(in, n_in) && (in[1].dtype != SONDE_F32 || sonde_shape_count(&in[1]) != in[0].dim[3] / 2))
@@ -39,45 +44,85 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_sh
   return SONDE_OK;
 }
 
-/* A tile is POSITIONS positions of all batches. The angles of its first position are taken exactly, the
- * others by turning on in double precision: 64 steps lose less than 1e-13. theta^(-2j/Dh) is a power of j = 1's: that loses
- * no more, and in generation, where a call turns one position, the powers would be most of the time. */
+/* The angles of one position: cos and sin of pair j. */
+typedef struct angles {
+  int64_t half, position;
+  int turns;                          /* whether step_c and step_s are there */
+  double side, w[MAX_HEAD / 2], c[MAX_HEAD / 2], s[MAX_HEAD / 2], step_c[MAX_HEAD / 2], step_s[MAX_HEAD / 2];
+  float rounded_c[MAX_HEAD / 2], rounded_s[MAX_HEAD / 2];
+} angles;
+
+/* theta^(-2j/Dh) is a power of j = 1's: that loses no more than turning on does, and in generation, where a call turns one
+ * position, the powers would be most of the time. */
+static void init_angles(angles *a, const sonde_call *call) {
+  const int64_t width = call->in_shape[0].dim[3];
+  const float *frequency = has_frequencies(call->in_shape, call->n_in) ? call->in[1] : NULL;
+  const double ratio = pow(call->attr->f[0], -2.0 / (double)width);
+  double w = 1;
+  a->half = width / 2, a->turns = 0, a->side = call->attr->f[1];
+  for (int64_t j = 0; j < a->half; j++, w *= ratio) a->w[j] = frequency ? (double)frequency[j] : w;
+}
+
+static void take_angles(angles *a, int64_t position) {
+  for (int64_t j = 0; j < a->half; j++) {
+    double at = (double)position * a->w[j];
+    a->c[j] = cos(at), a->s[j] = a->side * sin(at);
+  }
+  a->position = position;
+}
+
+/* To the position behind, in double precision: 64 steps lose less than 1e-13. */
+static void turn_on(angles *a) {
+  if (!a->turns)
+    for (int64_t j = 0; j < a->half; j++) a->step_c[j] = cos(a->w[j]), a->step_s[j] = a->side * sin(a->w[j]);
+  a->turns = 1;
+  for (int64_t j = 0; j < a->half; j++) {
+    double next = a->c[j] * a->step_c[j] - a->s[j] * a->step_s[j];
+    a->s[j] = a->s[j] * a->step_c[j] + a->c[j] * a->step_s[j];
+    a->c[j] = next;
+  }
+  a->position++;
+}
+
+static void round_angles(angles *a) {
+  for (int64_t j = 0; j < a->half; j++) a->rounded_c[j] = (float)a->c[j], a->rounded_s[j] = (float)a->s[j];
+}
+
+/* All heads of position t of a batch entry. */
+static void turn_heads(const sonde_call *call, const angles *a, int64_t b, int64_t t) {
+  const sonde_simd_table *simd = sonde_simd_get();
+  const sonde_shape *x = &call->in_shape[0];
+  const int64_t heads = x->dim[2], width = x->dim[3];
+  float in_buf[MAX_HEAD], out_buf[MAX_HEAD];
+  for (int64_t h = 0; h < heads; h++) {
+    int64_t at = ((b * x->dim[1] + t) * heads + h) * width;
+    const float *from = sonde_row_in(simd, call->in[0], x->dtype, at, width, in_buf);
+    float *to = sonde_row_out(call->out[0], call->out_shape[0].dtype, at, out_buf);
+    simd->turn(to, from, a->rounded_c, a->rounded_s, a->half);
+    sonde_row_done(simd, call->out[0], call->out_shape[0].dtype, at, width, to);
+  }
+}
+
+/* A tile is POSITIONS places of all rows. Where all rows have the same positions, their angles are taken once. */
 static void turn_positions(void *arg, int64_t tile, int worker) {
   (void)worker;
   const sonde_call *call = arg;
-  const sonde_simd_table *simd = sonde_simd_get();
-  const sonde_shape *x = &call->in_shape[0];
-  const int64_t batch = x->dim[0], length = x->dim[1], heads = x->dim[2], width = x->dim[3], half = width / 2;
+  const sonde_shape *x = &call->in_shape[0], *last = &call->in_shape[call->n_in - 1];
+  const int64_t batch = x->dim[0], length = x->dim[1];
   const int64_t first = tile * POSITIONS, end = first + POSITIONS < length ? first + POSITIONS : length;
-  const int last = call->n_in - 1;
-  const int64_t offset = call->attr->i[0] + (call->in_shape[last].dtype == SONDE_I32 ? *(const int32_t *)call->in[last] : 0);
-  const float *frequency = has_frequencies(call->in_shape, call->n_in) ? call->in[1] : NULL;
-  const double ratio = pow(call->attr->f[0], -2.0 / (double)width), side = call->attr->f[1];
-  const int one = end - first == 1;   /* position: it turns no further */
-  double c[MAX_HEAD / 2], s[MAX_HEAD / 2], step_c[MAX_HEAD / 2], step_s[MAX_HEAD / 2], w = 1;
-  float cf[MAX_HEAD / 2], sf[MAX_HEAD / 2], in_buf[MAX_HEAD], out_buf[MAX_HEAD];
-  for (int64_t j = 0; j < half; j++, w *= ratio) {
-    if (frequency) w = frequency[j];
-    double at = (double)(offset + first) * w;
-    c[j] = cos(at), s[j] = side * sin(at);
-    step_c[j] = one ? 1 : cos(w), step_s[j] = one ? 0 : side * sin(w);
-  }
-  for (int64_t t = first; t < end; t++) {
-    for (int64_t j = 0; j < half; j++) {
-      cf[j] = (float)c[j], sf[j] = (float)s[j];
-      double next = c[j] * step_c[j] - s[j] * step_s[j];
-      s[j] = s[j] * step_c[j] + c[j] * step_s[j];
-      c[j] = next;
+  const int32_t *given = last->dtype == SONDE_I32 ? call->in[call->n_in - 1] : NULL;
+  const int apart = given && !is_offset(last);          /* positions of each token */
+  const int64_t offset = call->attr->i[0] + (given && !apart ? *given : 0), sweeps = apart ? batch : 1;
+  angles a;
+  init_angles(&a, call);
+  for (int64_t sweep = 0; sweep < sweeps; sweep++)
+    for (int64_t t = first; t < end; t++) {
+      int64_t position = offset + (apart ? given[sweep * length + t] : t);
+      if (t > first && position == a.position + 1) turn_on(&a);
+      else take_angles(&a, position);
+      round_angles(&a);
+      for (int64_t b = apart ? sweep : 0; b < (apart ? sweep + 1 : batch); b++) turn_heads(call, &a, b, t);
     }
-    for (int64_t b = 0; b < batch; b++)
-      for (int64_t h = 0; h < heads; h++) {
-        int64_t at = ((b * length + t) * heads + h) * width;
-        const float *from = sonde_row_in(simd, call->in[0], x->dtype, at, width, in_buf);
-        float *to = sonde_row_out(call->out[0], call->out_shape[0].dtype, at, out_buf);
-        simd->turn(to, from, cf, sf, half);
-        sonde_row_done(simd, call->out[0], call->out_shape[0].dtype, at, width, to);
-      }
-  }
 }
 
 static int run(const sonde_call *c) {
@@ -145,7 +190,7 @@ const sonde_op_def sonde_ops_rope[] = {
      .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
      .doc = "x [B, T, H, Dh] with pair (j, j + Dh/2) at position t turned by (t + offset) theta^(-2j/Dh), or by "
             "(t + offset) w[j] with w f32 [Dh/2] as the second input. f0: theta, f1: 1, or -1 to turn back, i0: offset. "
-            "A last input, one i32, is added to the offset",
+            "A last input, i32: one number, which is added to the offset, or [B, T], the position of each token in place of t",
      .shape = shape, .grad = grad, .run = run, .flops = flops},
     {.size = sizeof(sonde_op_def), .name = "rope_frequencies", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "w [Dh/2] for rope, of theta f32 [1]: w_j = theta^(-2j/Dh) under a scheme for longer contexts. i0: Dh, i1: 0 as "

@@ -85,6 +85,8 @@ static sonde_node *edit(void *arg, sonde_graph *g, const char *op, sonde_node *c
     return sonde_op(g, "rope", with, n_in + 1, attr);
   }
   *taken = 1;
+  if (n_in > 3)
+    return sonde_graph_fail(g, SONDE_EINVAL, "a cache holds one document: trace without document_end, or without the cache");
   if (layer_tensors(c, g, &in[1]->shape)) return NULL;
   c->key_out[c->at] = written(c, g, "keys", c->keys[c->at], in[1]);
   c->value_out[c->at] = written(c, g, "values", c->values[c->at], in[2]);

@@ -1,5 +1,5 @@
 /* attention_test.c - attention and its gradient against the T x T matrix in double precision: masks,
- * windows, shared key heads, more keys than queries, odd sizes, f32 and bf16, on every instruction set,
+ * windows, starts of documents, shared key heads, more keys than queries, odd sizes, f32 and bf16, on every instruction set,
  * same bits at any thread count. */
 #include "config.h"
 #include "kernel.h"
@@ -11,18 +11,32 @@ typedef struct setting {
   int causal;
   int64_t window;
   double scale;
+  int starts;      /* DOCUMENTS, ANY; 0: none */
 } setting;
+
+/* Rows cut into documents of growing length, and starts in no order, past the end and below 0 too. */
+enum { DOCUMENTS = 1, ANY = 2 };
 
 static const setting settings[] = {
     {1, 1, 1, 1, 1, 1, 1, 0, 0},       {2, 5, 5, 2, 2, 4, 1, 0, 0},     {1, 70, 70, 2, 1, 16, 1, 0, 0},
     {1, 130, 130, 1, 1, 8, 1, 0, 0.3}, {2, 3, 200, 4, 2, 6, 1, 0, 0},   {1, 64, 129, 2, 2, 10, 0, 0, 0},
     {1, 150, 150, 3, 1, 8, 1, 33, 0},  {1, 9, 300, 1, 1, 3, 1, 140, 0}, {1, 66, 66, 2, 2, 5, 1, 1, 0},
-    {1, 20, 20, 1, 1, 256, 1, 0, 0},   {1, 193, 193, 2, 2, 64, 1, 0, 0}};
+    {1, 20, 20, 1, 1, 256, 1, 0, 0},   {1, 193, 193, 2, 2, 64, 1, 0, 0}, {2, 420, 420, 2, 1, 8, 1, 0, 0, DOCUMENTS},
+    {2, 150, 150, 2, 2, 6, 1, 0, 0, ANY}, {2, 70, 260, 2, 1, 8, 1, 0, 0, DOCUMENTS}, {1, 300, 300, 1, 1, 4, 1, 50, 0, DOCUMENTS}};
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
-static int sees(const setting *s, int64_t i, int64_t j) {
+/* The input `starts`: key places in row b, by query. */
+static int32_t start_at(const setting *s, int64_t b, int64_t i) {
+  int64_t start = 0, length = 1 + 2 * b, last = i + s->tk - s->t;
+  if (s->starts == ANY) return (int32_t)((i * 37 + b * 11) % (s->tk + 40)) - 20;
+  for (; start + length <= last; length += 5) start += length;
+  return (int32_t)start;
+}
+
+static int sees(const setting *s, int64_t b, int64_t i, int64_t j) {
   int64_t last = i + s->tk - s->t;
-  return !s->causal || (j <= last && (!s->window || j > last - s->window));
+  return !s->causal || (j <= last && (!s->window || j > last - s->window) &&
+                        (!s->starts || j == last || j >= start_at(s, b, i)));
 }
 
 typedef struct truth { double *out, *lse, *p, *dq, *dk, *dv; } truth;
@@ -41,12 +55,12 @@ static void naive_head(const setting *s, const kernel *k, const void *dout, cons
     double top = -INFINITY, total = 0, delta = 0;
     for (int64_t j = 0; j < s->tk; j++) {
       w->p[j] = 0;
-      if (!sees(s, i, j)) continue;
+      if (!sees(s, b, i, j)) continue;
       for (int64_t c = 0; c < d; c++)
         w->p[j] += scale * kernel_in(k, 0, q + c) * kernel_in(k, 1, place(b, j, kv, s->tk, s->kv, d) + c);
       if (w->p[j] > top) top = w->p[j];
     }
-    for (int64_t j = 0; j < s->tk; j++) total += w->p[j] = sees(s, i, j) ? exp(w->p[j] - top) : 0;
+    for (int64_t j = 0; j < s->tk; j++) total += w->p[j] = sees(s, b, i, j) ? exp(w->p[j] - top) : 0;
     w->lse[(b * s->h + h) * s->t + i] = top + log(total);
     for (int64_t j = 0; j < s->tk; j++) {
       w->p[j] /= total;
@@ -80,7 +94,13 @@ static truth naive(const setting *s, const kernel *k, const void *dout, const so
 
 static void drop(truth *w) { free(w->out), free(w->lse), free(w->p), free(w->dq), free(w->dk), free(w->dv); }
 
-static kernel forward_of(const setting *s, int type) {
+static void add_starts(kernel *k, const setting *s) {
+  if (!s->starts) return;
+  kernel_input(k, shape_of(SONDE_I32, 2, s->b, s->t, 0, 0), 5);
+  for (int64_t at = 0; at < s->b * s->t; at++) ((int32_t *)k->x[k->n_in - 1])[at] = start_at(s, at / s->t, at % s->t);
+}
+
+static kernel inputs_of(const setting *s, int type) {
   kernel k = {.def = op_named(sonde_ops_attention, "attention"),
               .attr = {{s->scale}, {s->causal, s->window}}};
   kernel_input(&k, shape_of(type, 4, s->b, s->t, s->h, s->d), 1);
@@ -89,15 +109,22 @@ static kernel forward_of(const setting *s, int type) {
   return k;
 }
 
+static kernel forward_of(const setting *s, int type) {
+  kernel k = inputs_of(s, type);
+  add_starts(&k, s);
+  return k;
+}
+
 /* The same inputs, the forward results and an upstream gradient. */
 static kernel backward_of(const setting *s, int type, int dout_type, const kernel *f) {
-  kernel k = forward_of(s, type);
+  kernel k = inputs_of(s, type);
   k.def = op_named(sonde_ops_attention, "attention_grad");
   for (int r = 0; r < 2; r++) {
     kernel_input(&k, f->out[r], 9);
     memcpy(k.x[k.n_in - 1], f->y[r], (size_t)sonde_shape_bytes(&f->out[r]));
   }
   kernel_input(&k, shape_of(dout_type, 4, s->b, s->t, s->h, s->d), 4);
+  add_starts(&k, s);
   return k;
 }
 
@@ -141,10 +168,11 @@ static void test_against_naive(void **state) { (void)state; on_every_isa(against
 
 static void same_bits(const char *isa) {
   (void)isa;
-  for (int type = 0; type < 2; type++) {
-    kernel f = forward_of(&settings[10], type);
+  for (int v = 0; v < 4; v++) {
+    const setting *s = &settings[10 + v / 2];
+    kernel f = forward_of(s, v % 2);
     kernel_same_bits(&f);
-    kernel b = backward_of(&settings[10], type, type, &f);
+    kernel b = backward_of(s, v % 2, v % 2, &f);
     kernel_same_bits(&b);
     kernel_free(&f);
     kernel_free(&b);
@@ -187,6 +215,53 @@ static void nan_in_value(const char *isa) {
 }
 static void test_nan_in_value(void **state) { (void)state; on_every_isa(nan_in_value); }
 
+/* Documents in one row give what each of them gives alone, to rounding; with starts that cut nothing, the same bits. */
+static void alone(const char *isa) {
+  enum { T = 300, CUT = 131, D = 8 };
+  const setting whole = {1, T, T, 1, 1, D, 1, 0, 0, 0}, part = {1, T - CUT, T - CUT, 1, 1, D, 1, 0, 0, 0};
+  for (int type = 0; type < 2; type++) {
+    kernel row = inputs_of(&whole, type), own = inputs_of(&part, type), plain = inputs_of(&whole, type);
+    kernel_input(&row, shape_of(SONDE_I32, 2, 1, T, 0, 0), 5);
+    int32_t *start = row.x[3];
+    memset(start, 0, T * sizeof *start);
+    assert_int_equal(kernel_run(&row, 2), 0);
+    assert_int_equal(kernel_run(&plain, 2), 0);
+    for (int r = 0; r < 2; r++) assert_memory_equal(row.y[r], plain.y[r], (size_t)sonde_shape_bytes(&row.out[r]));
+    for (int t = CUT; t < T; t++) start[t] = CUT;
+    for (int in = 0; in < 3; in++) {
+      int64_t size = type == SONDE_F32 ? 4 : 2;
+      memcpy(own.x[in], (char *)row.x[in] + CUT * D * size, (size_t)((T - CUT) * D * size));
+    }
+    assert_int_equal(kernel_run(&row, 2), 0);
+    assert_int_equal(kernel_run(&own, 2), 0);
+    for (int64_t i = 0; i < (T - CUT) * D; i++)
+      assert_near(kernel_out(&row, 0, CUT * D + i), kernel_out(&own, 0, i), type == SONDE_F32 ? 1e-6 : 6e-3, isa, i);
+    kernel_free(&row), kernel_free(&own), kernel_free(&plain);
+  }
+}
+static void test_alone(void **state) { (void)state; on_every_isa(alone); }
+
+/* A block of keys that no query of a block sees is not computed with: NaN there would come through, as 0 x NaN. */
+static void skipped(const char *isa) {
+  enum { T = 512, CUT = 256 };
+  const setting s = {1, T, T, 1, 1, 4, 1, 0, 0, 0};
+  (void)isa;
+  for (int type = 0; type < 2; type++) {
+    kernel f = inputs_of(&s, type);
+    kernel_input(&f, shape_of(SONDE_I32, 2, 1, T, 0, 0), 5);
+    for (int t = 0; t < T; t++) ((int32_t *)f.x[3])[t] = t < CUT ? 0 : CUT;
+    for (int i = 0; i < CUT * 4; i++)
+      for (int in = 1; in < 3; in++) {
+        if (type == SONDE_F32) ((float *)f.x[in])[i] = NAN;
+        else ((uint16_t *)f.x[in])[i] = 0x7fc0;
+      }
+    assert_int_equal(kernel_run(&f, 2), 0);
+    for (int64_t i = 0; i < T * 4; i++) assert_int_equal(!!isnan(kernel_out(&f, 0, i)), i < CUT * 4);
+    kernel_free(&f);
+  }
+}
+static void test_skipped(void **state) { (void)state; on_every_isa(skipped); }
+
 static void refused(int64_t tq, int64_t tk, int64_t h, int64_t kv, int64_t d, double scale, int causal,
                     int64_t window, int code) {
   const sonde_op_def *def = op_named(sonde_ops_attention, "attention");
@@ -210,6 +285,22 @@ static void test_refusals(void **state) {
   refused(4, 4, 2, 2, 8, 0, 1, -3, SONDE_EINVAL);
 }
 
+static void test_starts_refused(void **state) {
+  (void)state;
+  const setting s = {2, 4, 4, 1, 1, 8, 1, 0, 0, 0};
+  const sonde_shape wrong[] = {shape_of(SONDE_F32, 2, 2, 4, 0, 0), shape_of(SONDE_I32, 2, 2, 5, 0, 0),
+                               shape_of(SONDE_I32, 1, 8, 0, 0, 0)};
+  sonde_error err = {0};
+  for (int v = 0; v < 4; v++) {
+    kernel k = inputs_of(&s, SONDE_F32);
+    k.in[3] = v < 3 ? wrong[v] : shape_of(SONDE_I32, 2, 2, 4, 0, 0);
+    k.attr.i[0] = v < 3;
+    assert_int_equal(k.def->shape(k.in, 4, &k.attr, k.out, &err), v < 3 ? SONDE_ESHAPE : SONDE_EINVAL);
+    assert_non_null(strstr(err.text, "starts"));
+    kernel_free(&k);
+  }
+}
+
 static void test_flops(void **state) {
   (void)state;
   sonde_shape in[3] = {shape_of(SONDE_F32, 4, 2, 10, 3, 8), shape_of(SONDE_F32, 4, 2, 10, 3, 8),
@@ -227,7 +318,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_against_naive),  cmocka_unit_test(test_same_bits),
       cmocka_unit_test(test_unread_results), cmocka_unit_test(test_nan_in_value),
-      cmocka_unit_test(test_refusals),       cmocka_unit_test(test_flops)};
+      cmocka_unit_test(test_alone),          cmocka_unit_test(test_skipped),
+      cmocka_unit_test(test_refusals),       cmocka_unit_test(test_starts_refused),
+      cmocka_unit_test(test_flops)};
   sonde_gemm_setup();
   return cmocka_run_group_tests_name("attention", tests, NULL, NULL);
 }

@@ -143,6 +143,31 @@ static void rope(const char *isa) {
 }
 static void test_rope(void **state) { (void)state; on_every_isa(rope); }
 
+/* A position for each token: documents that begin anew, jumps, and the same bits as without where they are 0, 1, 2, .. */
+static void rope_positions(const char *isa) {
+  enum { B = 2, T = 150, H = 2, D = 6 };
+  kernel k = {.def = op_named(sonde_ops_rope, "rope"), .attr = {{100, 1}, {3}}}, plain = k;
+  kernel_input(&k, shape_of(SONDE_F32, 4, B, T, H, D), 1);
+  kernel_input(&k, shape_of(SONDE_I32, 2, B, T, 0, 0), 1);
+  kernel_input(&plain, k.in[0], 1);
+  int32_t *position = k.x[1];
+  for (int at = 0; at < B * T; at++) position[at] = at % T;
+  assert_int_equal(kernel_run(&k, 2), 0);
+  assert_int_equal(kernel_run(&plain, 2), 0);
+  assert_memory_equal(k.y[0], plain.y[0], B * T * H * D * 4);
+  for (int at = 0; at < B * T; at++) position[at] = at < T ? at % 47 : at * 31 % 200;
+  kernel_same_bits(&k);
+  for (int64_t at = 0; at < B * T * H; at++)
+    for (int j = 0; j < D / 2; j++) {
+      double angle = (double)(position[at / H] + 3) * pow(100, -2.0 * j / D);
+      double a = kernel_in(&k, 0, at * D + j), b = kernel_in(&k, 0, at * D + j + D / 2);
+      assert_near(kernel_out(&k, 0, at * D + j), a * cos(angle) - b * sin(angle), 1e-6, isa, at);
+      assert_near(kernel_out(&k, 0, at * D + j + D / 2), b * cos(angle) + a * sin(angle), 1e-6, isa, at);
+    }
+  kernel_free(&k), kernel_free(&plain);
+}
+static void test_rope_positions(void **state) { (void)state; on_every_isa(rope_positions); }
+
 static void test_rope_in_place(void **state) {
   (void)state;
   kernel k = {.def = op_named(sonde_ops_rope, "rope"), .attr = {{10000, 1}, {5}}};
@@ -326,7 +351,8 @@ static void test_refusals(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_norms),      cmocka_unit_test(test_norm_gradients),
-                                     cmocka_unit_test(test_rope),       cmocka_unit_test(test_rope_in_place),
+                                     cmocka_unit_test(test_rope),       cmocka_unit_test(test_rope_positions),
+      cmocka_unit_test(test_rope_in_place),
                                      cmocka_unit_test(test_losses),     cmocka_unit_test(test_chunks_by_size),
                                      cmocka_unit_test(test_bad_target), cmocka_unit_test(test_argmax),
                                      cmocka_unit_test(test_sums_into),  cmocka_unit_test(test_refusals)};

@@ -293,7 +293,10 @@ static sonde_node *rope(maker *m, const char *op) {
   sonde_node *in[3] = {operand(m, x), NULL, NULL};
   int n = 1;
   if (plan_choice(m, 2)) in[n++] = operand(m, SHAPE(F32, x.dim[3] / 2));
-  if (plan_choice(m, 2)) in[n++] = integers(m, &one, 0, 9);
+  if (plan_choice(m, 2)) {
+    sonde_shape each = SHAPE(I32, x.dim[0], x.dim[1]);
+    in[n++] = integers(m, plan_choice(m, 2) ? &one : &each, 0, 9);
+  }
   return call(m, op, n, in, &at);
 }
 
@@ -302,6 +305,14 @@ static sonde_node *frequencies(maker *m, const char *op) {
   sonde_shape one = SHAPE(F32, 1);
   return CALL(op, &at, sonde_constant(m->g, &one, 100 + (double)plan_choice(m, 100)));
 }
+
+static sonde_node *starts_of(maker *m, const char *op, int64_t batch, int64_t length) {
+  sonde_shape tokens = SHAPE(I32, batch, length);
+  sonde_attr at = {{0}, {1}};
+  sonde_node *in[1] = {integers(m, &tokens, 0, 4)};
+  return sonde_result(call(m, op, 1, in, &at), (int)plan_choice(m, 2));
+}
+static sonde_node *documents(maker *m, const char *op) { return starts_of(m, op, 1 + plan_choice(m, 3), 1 + plan_choice(m, 9)); }
 
 static sonde_node *attention(maker *m, const char *op) {
   int64_t groups = 1 + plan_choice(m, 2);
@@ -312,13 +323,15 @@ static sonde_node *attention(maker *m, const char *op) {
   q.dim[2] *= groups;
   sonde_attr at = {{0.5 * (double)plan_choice(m, 3)}, {causal, causal ? plan_choice(m, 4) : 0}};
   int dq = real(m), dk = real(m), dv = plan_choice(m, 2) ? dk : real(m);
-  sonde_node *in[6] = {operand(m, shape(dq, 4, q.dim)), operand(m, shape(dk, 4, k.dim)), operand(m, shape(dv, 4, k.dim))};
-  sonde_node *y = call(m, "attention", 3, in, &at);
+  sonde_node *in[7] = {operand(m, shape(dq, 4, q.dim)), operand(m, shape(dk, 4, k.dim)), operand(m, shape(dv, 4, k.dim))};
+  int starts = causal && plan_choice(m, 2);
+  if (starts) in[3] = in[6] = starts_of(m, "document_starts", q.dim[0], q.dim[1]);
+  sonde_node *y = call(m, "attention", 3 + starts, in, &at);
   if (!y) return NULL;
   in[3] = y;
   in[4] = sonde_result(y, 1);
   in[5] = operand(m, shape(real(m), 4, q.dim));
-  if (!strcmp(op, "attention_grad")) return sonde_result(call(m, op, 6, in, &at), (int)plan_choice(m, 3));
+  if (!strcmp(op, "attention_grad")) return sonde_result(call(m, op, 6 + starts, in, &at), (int)plan_choice(m, 3));
   return sonde_result(y, !plan_choice(m, 4));
 }
 
@@ -350,7 +363,7 @@ static const struct { const char *op; make_fn make; } makers[] = {
     {"scatter_add", gather}, {"softmax", by_row}, {"softmax_grad", row_pair}, {"log_softmax", by_row},
     {"log_softmax_grad", row_pair}, {"cross_entropy", cross_entropy}, {"cross_entropy_grad", cross_entropy}, {"matmul", matmul},
     {"rmsnorm", norm}, {"rmsnorm_grad", norm}, {"layernorm", norm}, {"layernorm_grad", norm}, {"rope", rope},
-    {"rope_frequencies", frequencies}, {"attention", attention}, {"attention_grad", attention}, {"attention_cached", cached},
+    {"rope_frequencies", frequencies}, {"attention", attention}, {"attention_grad", attention}, {"attention_cached", cached}, {"document_starts", documents},
     {"cache_write", cached}, {"lm_loss", loss}, {"lm_loss_grad", loss}, {"argmax", by_row},
 };
 

@@ -402,6 +402,17 @@ function TestKept:test_measurements_of_one_run_are_joined()
   core.remove_tree(root)
 end
 
+function TestKept:test_a_mask_of_documents_is_said()
+  local dir, root = in_a_trial(function()
+    sonde.probe(small(), stream(3), { "variance" })
+    sonde.probe(small(), stream(3), { "block_influence" }, { document_mask = 2 })
+  end)
+  local all = core.json_load(dir .. "/probes.json")
+  lu.assertEquals({ all.document_mask, all.probes.variance.document_mask, all.probes.block_influence.document_mask },
+    { 2, false, nil })
+  core.remove_tree(root)
+end
+
 -- Lists and matrices as JSON in the database too, with their intervals; also those that the script made.
 function TestKept:test_in_the_database()
   local details

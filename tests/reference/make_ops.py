@@ -288,15 +288,21 @@ def rotate(x, theta, offset, sign=1.0):
 
 
 def turn(x, inverse, offset, sign):
+    return turn_by(x, inverse, torch.arange(x.shape[1], dtype=torch.float64).expand(x.shape[0], -1) + offset, sign)
+
+
+def turn_by(x, inverse, positions, sign):
+    """The same with a position for each token, [B, T]."""
     half = x.shape[-1] // 2
-    angle = torch.outer(torch.arange(x.shape[1], dtype=torch.float64) + offset, inverse)
-    angle = torch.cat([angle, angle], -1)[None, :, None, :]
+    angle = positions.double()[:, :, None] * inverse
+    angle = torch.cat([angle, angle], -1)[:, :, None, :]
     turned = torch.cat([-x[..., half:], x[..., :half]], -1)
     return x * angle.cos() + turned * angle.sin() * sign
 
 
-def attend(q, k, v, scale, causal, window):
-    """q [B, T, H, Dh], k and v [B, Tk, KV, Dh]; every score written out."""
+def attend(q, k, v, scale, causal, window, starts=None):
+    """q [B, T, H, Dh], k and v [B, Tk, KV, Dh]; every score written out. starts [B, T]: the first key of each query, its
+    own at the latest."""
     length, keys, heads = q.shape[1], k.shape[1], q.shape[2]
     k, v = (t.repeat_interleave(heads // t.shape[2], 2) for t in (k, v))
     scores = torch.einsum("bthd,bshd->bhts", q, k) * (scale or q.shape[-1] ** -0.5)
@@ -306,6 +312,9 @@ def attend(q, k, v, scale, causal, window):
         hidden |= back < 0
     if window:
         hidden |= back >= window
+    if starts is not None:
+        own = torch.arange(length) + (keys - length)
+        hidden = hidden | (torch.arange(keys) < torch.minimum(starts, own)[:, :, None])[:, None]
     scores = scores.masked_fill(hidden, -math.inf)
     return torch.einsum("bhts,bshd->bthd", torch.softmax(scores, -1), v), torch.logsumexp(scores, -1)
 
@@ -328,6 +337,25 @@ def attentions():
                   f32(2, keys, kv, width)]
         case("attention/" + name, "attention", inputs, lambda q, k, v: attend(q, k, v, scale, causal, window),
              f=[scale], i=[causal, window], wrt=[2] if name == "one" else None)   # of one key: 0 by q and k
+    for name, length, keys, heads, kv, width, window in (("starts", 9, 9, 4, 2, 8, 0), ("starts_window", 9, 12, 2, 2, 8, 4),
+                                                         ("starts_large", 300, 300, 2, 1, 32, 0)):
+        inputs = [f32(2, length, heads, width), f32(2, keys, kv, width), f32(2, keys, kv, width), i32(2, length, hi=min(keys, 60))]
+        case("attention/" + name, "attention", inputs, lambda q, k, v, starts: attend(q, k, v, 0, 1, window, starts), f=[0],
+             i=[1, window], wrt=[0, 1, 2])
+    case("rope/positions", "rope", [f32(2, 70, 3, 8), i32(2, 70, hi=40)],
+         lambda x, at: turn_by(x, frequencies(torch.tensor(100.0, dtype=torch.float64), 8, 0, []), at + 3, 1.0), f=[100.0, 1.0],
+         i=[3], wrt=[0])
+    for result, what in enumerate(("", "/positions")):
+        case("document_starts" + what, "document_starts", [i32(3, 40, hi=9)], documents, i=[4], result=result, wrt=[])
+
+
+def documents(tokens):
+    """Where the document of each token starts in its row, and how far it is from there; token 4 ends a document."""
+    starts = torch.zeros_like(tokens)
+    for row in range(tokens.shape[0]):
+        for t in range(1, tokens.shape[1]):
+            starts[row, t] = t if tokens[row, t - 1] == 4 else starts[row, t - 1]
+    return starts.double(), (torch.arange(tokens.shape[1]) - starts).double()
 
 
 def losses():

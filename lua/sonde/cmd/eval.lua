@@ -15,6 +15,10 @@ return {
     { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a window; default: the model's context, at most 4096" },
     { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
     { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
+    { name = "document_mask", type = "boolean", preset = false,
+      doc = "attention keeps the documents of a window apart (end-of-text parts them)" },
+    { name = "document_positions", type = "boolean", preset = false,
+      doc = "with --document-mask: positions count in each document anew" },
     output.json,
   },
   example = "sonde eval --model runs/depth/0/model --text book.txt --json",
@@ -26,6 +30,7 @@ return {
     windows.note(model, options.context or 0, "windows")
     local result = sonde.evaluate(model, tokens, {
       context = options.context, batch = options.batch, dtype = options.dtype, bytes = bytes,
+      document_mask = options.document_mask, document_positions = options.document_positions,
     })
     if result.loss - result.loss ~= 0 then
       error(options.model .. ": the loss is not finite: the weights are too large", 0)

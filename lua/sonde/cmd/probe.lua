@@ -53,6 +53,10 @@ return {
     { name = "batch", type = "integer", min = 1, max = 1048576,
       doc = "windows computed at once; default: some thousand tokens" },
     { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the intervals and of random vectors" },
+    { name = "document_mask", type = "boolean", preset = false,
+      doc = "attention keeps the documents of a window apart (end-of-text parts them)" },
+    { name = "document_positions", type = "boolean", preset = false,
+      doc = "with --document-mask: positions count in each document anew" },
     output.json, output.csv,
     { name = "html", type = "string", value = "OUT", doc = "write a page with figures; - is standard output" },
   },
@@ -73,7 +77,7 @@ return {
     end
     local _, details = sonde.probe(model, tokens, options.probes or PRESET, {
       tokens = options.tokens, context = options.context, batch = options.batch, seed = options.seed,
-      progress = progress.share(),
+      document_mask = options.document_mask, document_positions = options.document_positions, progress = progress.share(),
     })
     if options.tokens and details.tokens < options.tokens then
       io.stderr:write(string.format("sonde: note: measured on %d tokens, not %d: %d whole windows of %d\n", details.tokens,

@@ -2,13 +2,14 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local documents = require "sonde.data.documents"
 local windows = require "sonde.data.windows"
 
 local eval = {}
 
 --- The options of an evaluation.
 ---@type sonde.schema
-eval.schema = {
+eval.schema = documents.with {
   { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a window; default: the model's context, at most 4096" },
   { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
   { name = "tokens", type = "integer", min = 2, doc = "tokens to take, from the first; default: all" },
@@ -24,6 +25,7 @@ eval.schema = {
 ---@field context integer        tokens of a window
 ---@field windows integer        windows gone over; the last may be short
 ---@field bytes? integer         those of the option
+---@field document_mask? integer  the token that ended documents, where attention kept them apart
 ---@field bits_per_byte? number
 
 --- Mean cross-entropy of a model over a stream of tokens, cut into windows of the context: every token but the first of
@@ -44,7 +46,9 @@ function eval.evaluate(model, source, options)
   if options.tokens then rows = math.min(rows, math.ceil((options.tokens - 1) / context)) end
   local batch = math.min(options.batch or windows.batch(context, rows), rows)
   model:init()
-  local trace = model:trace { batch = batch, context = context }
+  local traced = documents.of_trace(options, source, model, "evaluate")
+  traced.batch, traced.context = batch, context
+  local trace = model:trace(traced)
   local plan = core.plan({ trace.loss:sum() }, { compute = options.dtype })
   local sum, count = 0, 0
   windows.each(plan, stream, batch, context, rows, true, function(done, predicted)
@@ -53,6 +57,7 @@ function eval.evaluate(model, source, options)
   plan:close()
   local loss = sum / count
   local result = { loss = loss, perplexity = math.exp(loss), tokens = count, context = context, windows = rows }
+  result.document_mask = traced.document_end
   if options.bytes then
     result.bytes, result.bits_per_byte = options.bytes, sum / math.log(2) / options.bytes
   end

@@ -344,21 +344,31 @@ end
 --- Rotary position embedding of x [B, T, H, Dh], halves rotated as in Hugging Face's Llama.
 ---@param theta? number     default 10000
 ---@param offset? integer   position of the first token, default 0
+---@param positions? sonde.node   i32 [B, T]: the position of each token, to which offset is added; default: 0, 1, 2, ..
 ---@return sonde.node
-function node:rope(theta, offset)
-  return op("rope", { self }, { theta or 10000, 1 }, { offset or 0 })
+function node:rope(theta, offset, positions)
+  return op("rope", { self, positions }, { theta or 10000, 1 }, { offset or 0 })
 end
 
 --- softmax(scale q k^T) v for q [B, T, H, Dh] (this value), k and v [B, T, KV, Dh].
 ---@param k sonde.node
 ---@param v sonde.node
----@param options? {scale: number, causal: boolean, window: integer}   scale 0: 1/sqrt(Dh); causal by default
+---@param options? {scale: number, causal: boolean, window: integer, starts: sonde.node}   scale 0: 1/sqrt(Dh); causal by
+---  default; starts: i32 [B, T], the first key that each query sees (node:document_starts)
 ---@return sonde.node
 function node:attention(k, v, options)
   options = options or {}
   local causal = options.causal ~= false and 1 or 0
-  return op("attention", { self, check(k, "attention"), check(v, "attention") }, { options.scale or 0 },
+  return op("attention", { self, check(k, "attention"), check(v, "attention"), options.starts }, { options.scale or 0 },
     { causal, options.window or 0 })
+end
+
+--- Of tokens i32 [B, T] (this value) in rows of several documents: where the document of each token starts in its row; its
+--- result(2) is how far each token is from there.
+---@param last integer     the token that ends a document
+---@return sonde.node
+function node:document_starts(last)
+  return op("document_starts", { self }, nil, { last })
 end
 
 --- Cross-entropy of logits [.., V] against targets i32 [..], in nats; 0 where a target is -1.
@@ -449,6 +459,7 @@ local matmul_options = { name = "options", type = "table", fields = {
 } }
 local attention_options = { name = "options", type = "table", fields = {
   { name = "scale", type = "number" }, { name = "causal", type = "boolean" }, { name = "window", type = "integer", min = 0 },
+  { name = "starts", type = "node" },
 } }
 
 local takes = {
@@ -467,7 +478,8 @@ local takes = {
   gather = { self, required("index", "node") },
   rmsnorm = { self, required("gain", "node"), eps },
   layernorm = { self, required("gain", "node"), required("bias", "node"), eps },
-  rope = { self, { name = "theta", type = "number" }, { name = "offset", type = "integer" } },
+  rope = { self, { name = "theta", type = "number" }, { name = "offset", type = "integer" }, { name = "positions", type = "node" } },
+  document_starts = { self, required("last", "integer") },
   attention = { self, required("k", "node"), required("v", "node"), attention_options },
   cross_entropy = { self, required("targets", "node") },
   lm_loss = { self, required("w", "node"), required("targets", "node") },

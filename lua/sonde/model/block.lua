@@ -16,6 +16,16 @@ local names = require "sonde.model.names"
 local block = {}
 block.__index = block
 
+-- The site of one module of the block.
+local function site_of(self, slot, name)
+  local trace = self.trace
+  return core.site {
+    graph = trace.graph, params = trace.params, block = self.shared, policy = trace.model:policy(self.layer, self.depth),
+    layer = self.layer, depth = self.depth, number = self.index + 1, slot = slot, prefix = self.prefix .. name .. ".",
+    width = self.width, batch = self.batch, context = self.context, trained_context = trace.model.config.context,
+  }
+end
+
 ---@private
 --- The block at `index` (from 0) of a trace, with the parameters of the block at `source`: the same names and shapes.
 ---@param trace table     the trace under way: graph, params, model, batch, context
@@ -25,22 +35,15 @@ block.__index = block
 function block.new(trace, index, source)
   local model = trace.model
   local place = model.layers[index + 1]
-  return setmetatable({
+  local self = setmetatable({
     layer = place.layer, index = index, depth = place.depth, width = model.config.width, batch = trace.batch,
     context = trace.context, options = place.placement.options, trace = trace,
     modules = place, prefix = names.block(source),
     scope = string.format("blocks.%d", index), shared = core.block(), norms = {},
   }, block)
-end
-
--- The site of one module of the block.
-local function site_of(self, slot, name)
-  local trace = self.trace
-  return core.site {
-    graph = trace.graph, params = trace.params, block = self.shared, policy = trace.model:policy(self.layer, self.depth),
-    layer = self.layer, depth = self.depth, number = self.index + 1, slot = slot, prefix = self.prefix .. name .. ".",
-    width = self.width, batch = self.batch, context = self.context, trained_context = trace.model.config.context,
-  }
+  if trace.starts then site_of(self, "placement", "placement"):publish("documents.starts", trace.starts) end
+  if trace.positions then site_of(self, "placement", "placement"):publish("documents.positions", trace.positions) end
+  return self
 end
 
 local function build(self, kind, module, slot, name, scope, x)
@@ -103,11 +106,31 @@ local function branch(self, y, slot)
   return site_of(self, slot, slot):publish(slot .. ".branch", y)
 end
 
+-- Whether y was made with `wanted`, looking no further back than x.
+local function made_with(y, wanted, x)
+  local oldest, seen, stack = core.node_id(x), {}, { y }
+  while #stack > 0 do
+    local node = table.remove(stack)
+    local id = core.node_id(node)
+    if node == wanted then return true end
+    if id > oldest and not seen[id] then
+      for _, input in ipairs(node:inputs()) do stack[#stack + 1] = input end
+    end
+    seen[id] = true
+  end
+  return false
+end
+
 --- The block's attention layer.
 ---@param x sonde.node
 ---@return sonde.node
 function block:attention(x)
-  return branch(self, build(self, "attention", self.modules.attention, "attention", names.attention, "attn", x), "attn")
+  local y = build(self, "attention", self.modules.attention, "attention", names.attention, "attn", x)
+  if self.trace.starts and not made_with(y, self.trace.starts, x) then
+    error(core.where() .. ("block %d: attention '%s' does not keep documents apart (it looks up no \"documents.starts\"); "
+      .. "use another, or no document mask"):format(self.index, self.modules.attention.name), 0)
+  end
+  return branch(self, y, "attn")
 end
 
 --- The block's feed-forward layer.

@@ -15,6 +15,8 @@ local names = require "sonde.model.names"
 ---@field context integer
 ---@field tokens sonde.node       input "tokens", i32 [B, T]
 ---@field targets sonde.node      input "targets", i32 [B T]; -1 is not predicted
+---@field starts sonde.node|nil   with document_end: where each token's document starts in its row, i32 [B, T]
+---@field positions sonde.node|nil   with document_positions: the position of each token, i32 [B, T]
 ---@field embedding sonde.node    [B, T, D]
 ---@field blocks sonde.node[]     the stream after each block, [B, T, D]; a skipped block passes it on
 ---@field parts sonde.block[]     each block as it was built, for what its modules published; nil for a skipped one
@@ -32,6 +34,10 @@ trace.schema = {
   { name = "graph", type = "graph",
     doc = "graph of an earlier trace of the same shape to append to; its values keep their names" },
   { name = "dropout", type = "boolean", preset = false, doc = "apply the model's dropout (training)" },
+  { name = "document_end", type = "integer", min = 0, max = 2147483647,
+    doc = "the token that ends a document: attention does not look across it" },
+  { name = "document_positions", type = "boolean", preset = false,
+    doc = "positions count from the first token of each document; needs document_end" },
   { name = "skip", type = "list", preset = {}, of = { name = "block", type = "integer", min = 0, doc = "a block" },
     doc = "blocks that only pass the stream on" },
   { name = "swap", type = "list", preset = {},
@@ -160,6 +166,22 @@ local function input(self, name, dims)
   return there
 end
 
+-- Where the documents of each row start, for attention (block.lua publishes it).
+local function find_documents(self, options)
+  local last = options.document_end
+  if not last then
+    if options.document_positions then error(core.where() .. "trace: document_positions needs document_end", 0) end
+    return
+  end
+  if last >= self.model.config.vocab then
+    error(core.where() .. string.format("trace: document_end %d is no token of a vocabulary of %d", last,
+      self.model.config.vocab), 0)
+  end
+  self.graph:scope("documents")
+  self.starts = self.tokens:document_starts(last)
+  self.positions = options.document_positions and self.starts:result(2) or nil
+end
+
 --- Traces a model: appends its computation to a new graph.
 ---@param model sonde.model
 ---@param options? table
@@ -174,6 +196,7 @@ function trace.new(model, options)
   }, trace)
   self.tokens = input(self, "tokens", { self.batch, self.context })
   self.targets = input(self, "targets", { self.batch * self.context })
+  find_documents(self, options)
   self.final = self:tap(self:final_norm(stack(self, options, embed(self))), "final")
   self.graph:scope("head")
   self.head = model:leaf(self.graph, names.head, { config.vocab, config.width }, "head")

@@ -7,7 +7,7 @@ local weights = {}
 
 local FORBIDDEN = -1e9            -- added to scores of tokens that must not be seen
 
--- 1 where query i may see key j, [T, T].
+-- 1 where query i may see key j, [T, T], or with documents [B, 1, T, T].
 local function visible(trace, window)
   local n, ages = trace.context, {}
   for i = 0, n - 1 do
@@ -15,7 +15,12 @@ local function visible(trace, window)
   end
   local age = trace.graph:find("probe.age") or trace.graph:leaf("probe.age", core.tensor("f32", { n, n }, ages))
   local seen = age:greater(-0.5)
-  return window and seen * (window - age):greater(0.5) or seen
+  if window then seen = seen * (window - age):greater(0.5) end
+  if not trace.starts then return seen end
+  local positions = {}
+  for j = 0, n - 1 do positions[j + 1] = j end
+  local key = trace.graph:find("probe.key") or trace.graph:leaf("probe.key", core.tensor("f32", { n }, positions))
+  return seen * key:greater(trace.starts:cast("f32"):reshape { trace.batch, 1, n, 1 } - 0.5)
 end
 
 --- The logarithms of the weights of a block: [B, H, T, T], by query and key.

@@ -8,6 +8,7 @@
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local current = require "sonde.base.current"
+local documents = require "sonde.data.documents"
 local bootstrap = require "sonde.probe.bootstrap"
 local keep = require "sonde.probe.keep"
 local registry = require "sonde.probe.registry"
@@ -17,7 +18,7 @@ local probe = { registry = registry }
 
 --- The options of a probe.
 ---@type sonde.schema
-probe.schema = {
+probe.schema = documents.with {
   { name = "tokens", type = "integer", min = 2, preset = 51200,
     doc = "tokens to measure on: whole windows, at least one, spread evenly over the text; all where it has no more" },
   { name = "context", type = "integer", min = 2, max = 1048576,
@@ -104,7 +105,7 @@ end
 ---@param model sonde.model
 ---@param source sonde.corpus|integer[]|sonde.tensor
 ---@param wanted string[]      see doc/probes.md
----@param options? {tokens: integer, context: integer, batch: integer, seed: integer, progress: function}
+---@param options? see probe.schema
 ---@return table<string, table> values, table details
 function probe.probe(model, source, wanted, options)
   if wanted == nil or type(wanted) == "table" and #wanted == 0 then
@@ -122,7 +123,8 @@ function probe.probe(model, source, wanted, options)
   run:compute(jobs)
   local details = {
     model = model.folder, tokens = run.rows * run.context, windows = run.rows, context = run.context,
-    seed = options.seed, probes = {},
+    seed = options.seed, document_mask = run.documents.document_end, document_positions = run.documents.document_positions,
+    probes = {},
   }
   local values = {}
   for _, part in ipairs(parts) do

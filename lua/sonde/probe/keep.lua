@@ -9,6 +9,8 @@ local keep = {}
 
 -- What belongs to one measurement, and may differ for the probes of another.
 local MEASURED = { "model", "tokens", "windows", "context", "seed" }
+-- Likewise; absent without a mask.
+local MASK = { "document_mask", "document_positions" }
 
 -- The probes of an earlier measurement that this one did not repeat; each says what was otherwise then.
 local function earlier(path, details)
@@ -17,6 +19,9 @@ local function earlier(path, details)
     if not details.probes[name] then
       for _, key in ipairs(MEASURED) do
         if entry[key] == nil and old[key] ~= details[key] then entry[key] = old[key] end
+      end
+      for _, key in ipairs(MASK) do
+        if entry[key] == nil and old[key] ~= details[key] then entry[key] = old[key] or false end
       end
       collect.with_nan(entry.values)
       collect.with_nan(entry.ci or {})

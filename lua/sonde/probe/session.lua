@@ -16,6 +16,7 @@
 -- common once.
 
 local core = require "sonde.core"
+local documents = require "sonde.data.documents"
 local front = require "sonde.base.front"
 local machine = require "sonde.base.machine"
 local windows = require "sonde.data.windows"
@@ -62,6 +63,7 @@ function session.open(model, source, options)
   return setmetatable({
     model = model, depth = model.config.depth, width = model.config.width, context = context, stream = stream,
     rows = rows, places = windows.spread(rows, all), batch = batch, options = options, passes = 0, edits = {},
+    documents = documents.of_trace(options, source, model, "probe"),
     report = options.progress or function() end, label = "probe", part = 0, parts = 1,
   }, session)
 end
@@ -156,14 +158,15 @@ end
 -- The graph of a group: its plan, for each job where its nodes begin and how many they are, and whether
 -- targets are needed.
 local function planned(self, group)
-  local shape = { batch = self.batch, context = self.context }
-  local base = self.model:trace(shape)
-  local traces, nodes, parts, scored = {}, {}, {}, false
-  for _, edit in ipairs(group.edits) do
-    local options = { batch = self.batch, context = self.context, graph = base.graph }
+  local function traced(graph, edit)
+    local options = { batch = self.batch, context = self.context, graph = graph }
+    for key, value in pairs(self.documents) do options[key] = value end
     for key, value in pairs(edit) do options[key] = value end
-    traces[edit] = self.model:trace(options)
+    return self.model:trace(options)
   end
+  local base = traced(nil, {})
+  local traces, nodes, parts, scored = {}, {}, {}, false
+  for _, edit in ipairs(group.edits) do traces[edit] = traced(base.graph, edit) end
   for i, job in ipairs(group.jobs) do
     local own = job.nodes(base, traces[job.edit])
     if type(own) ~= "table" then

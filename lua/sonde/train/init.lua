@@ -6,6 +6,7 @@
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local changes = require "sonde.train.changes"
+local documents = require "sonde.data.documents"
 local current = require "sonde.base.current"
 local front = require "sonde.base.front"
 local machine = require "sonde.base.machine"
@@ -23,7 +24,7 @@ end
 
 --- The options of a training.
 ---@type sonde.schema
-train.schema = {
+train.schema = documents.with {
   { name = "tokens", type = "number", min = 1, max = 1e15, doc = "train on so many tokens (or give steps)" },
   { name = "steps", type = "integer", min = 1, max = 1000000000, doc = "updates" },
   { name = "batch", type = "integer", min = 1, max = 1048576, preset = 16, doc = "sequences of a micro-batch B" },
@@ -344,13 +345,20 @@ local function with_frozen(params, trainable, f)
   return result
 end
 
+-- The options of a trace that is trained, or evaluated beside it.
+local function traced(model, corpus, o, dropout)
+  local options = documents.of_trace(o, corpus, model, "train")
+  options.batch, options.context, options.dropout = o.batch, o.context, dropout
+  return options
+end
+
 local function make_trainer(model, corpus, o, run)
-  local trace = model:trace { batch = o.batch, context = o.context, dropout = true }
+  local trace = model:trace(traced(model, corpus, o, true))
   local optimizer, steady = {}, nil
   for key, value in pairs(o.optimizer) do
     if key ~= "name" then optimizer[key] = value end
   end
-  if model.config.dropout > 0 then steady = model:trace { batch = o.batch, context = o.context }.loss end
+  if model.config.dropout > 0 then steady = model:trace(traced(model, corpus, o, false)).loss end
   local fields = {
     factors = train.factors(model:params(), o.groups, core.where),
     eval_loss = steady, probes = trace.blocks,
@@ -466,6 +474,7 @@ function train.train(model, corpus, options, where)
       .. "vocab = corpus.vocab", corpus.vocab, model.config.vocab), 0)
   end
   require("sonde.data").check_model(corpus, model)
+  documents.of_trace(o, corpus, model, "train", where and function() return where {} end)
   if o.patience and (not corpus.validation or corpus.validation.tokens < 2) then
     error(core.where() .. "option 'patience' of train waits for a lower validation loss, and the corpus has no validation text", 0)
   end
