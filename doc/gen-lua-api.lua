@@ -30,7 +30,9 @@ local pages = {
     { "sparse/strategy", "sonde.", { register = "prune_strategy" }, registry = true } },
   { "Sweeps and reports", nil, { "sweep/init", "", { new = "sonde.sweep", run = "sweep:run", check = "sweep:check",
     plan = "sweep:plan", results = "sweep:results", summary = "sweep:summary", report = "trial:report" } },
-    { "base/config", "sonde.", { load = "config" } } },
+    { "base/config", "sonde.", { load = "config" } },
+    { "sweep/experiment", "", { open = "sonde.experiment", model = "experiment:model", sweep = "experiment:sweep",
+      run = "experiment:run" } } },
   { "Nodes", nil, { "graph/node", "node:" } },
   { "Graphs, tensors, plans, parameters", nil, { "base/types", nil } },
 }

@@ -14,13 +14,8 @@
 
 local sonde = require "sonde"
 
-local scale = sonde.settings.scale or "demo"
-local config = sonde.config("bhyt/" .. scale .. ".yaml")
-local corpus = sonde.corpus(config.corpus, config.text)
-
--- The sweep's folder below runs/: no setting of its trials.
-local name = config.name
-config.name = nil
+local study = sonde.experiment "bhyt"
+local config, corpus = study.settings, study.corpus
 
 local names, methods = {}, {}
 for k, method in ipairs(config.methods) do
@@ -29,10 +24,7 @@ for k, method in ipairs(config.methods) do
 end
 
 local function model_of(method, size, seed)
-  return sonde.transformer {
-    vocab = corpus.vocab, width = size.width, depth = size.depth, heads = size.heads, kv_heads = size.kv_heads,
-    ffn_hidden = size.ffn_hidden, context = config.context, norm = method.norm, placement = method.placement, seed = seed,
-  }
+  return study:model(size, { norm = method.norm, placement = method.placement, seed = seed })
 end
 
 -- ---- stability ------------------------------------------------------------------------------------------------
@@ -43,29 +35,24 @@ local function at_depth(p)
   return model_of(methods[p.method], size, p.seed)
 end
 
-local stability = sonde.sweep {
-  name = name,
-  named_by = "--set name=NAME",
-  title = "BHyT and other norms at depth, " .. scale .. " scale",
+local stability = study:sweep {
+  title = "BHyT and other norms at depth",
   question = "Which norms still train at depth, and what do they do to the variance of the residual stream?",
   grid = { depth = config.depth, method = names, seed = config.seed },
-  settings = config,
 }
 
 local speed, repeats = config.speed, {}
 for k = 1, speed.repeats do repeats[k] = k end
 
-local timing = sonde.sweep {
-  name = name .. "-speed",
-  named_by = "--set name=NAME",
-  title = "Speed of BHyT and other norms, " .. scale .. " scale",
+local timing = study:sweep {
+  name = study.name .. "-speed",
+  title = "Speed of BHyT and other norms",
   question = "How many tokens a second does each method train and generate?",
   grid = { pass = { "training", "generation", "folded" }, method = names, ["repeat"] = repeats },
   over = "repeat",
-  settings = config,
 }
 
-if config.plan_only then return stability:plan(function(p) return at_depth(p), config.train end) end
+if study.plan_only then return stability:plan(function(p) return at_depth(p), config.train end) end
 
 -- Mistakes in the settings of either are found before anything is trained.
 local function to_time(p) return model_of(methods[p.method], speed.size, 1) end
@@ -82,15 +69,11 @@ stability:summary { by = { "method", "depth" }, metric = "perplexity", reference
 -- ---- speed ----------------------------------------------------------------------------------------------------
 
 local prompt = {}
-for k = 1, speed.prompt do prompt[k] = k * 31 % corpus.vocab end
+for k = 1, speed.prompt do prompt[k] = k * 31 % study.vocab end
 
--- The rate, and what the kernels of the norms take of the time: all that a faster norm could gain.
+-- The rate, and what the norms take of the time: all that a faster norm could gain.
 local function measured(result)
-  local norms = 0
-  for op, seconds in pairs(result.profile) do
-    if op:find "norm" or op:find "^bhyt" or op:find "^dyt" then norms = norms + seconds end
-  end
-  return { tokens_per_s = result.tokens_per_s, norms_time_share = norms / result.seconds }
+  return { tokens_per_s = result.tokens_per_s, norms_time_share = result.profile_modules.norm / result.seconds }
 end
 
 local function generation(model)

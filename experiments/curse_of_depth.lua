@@ -13,46 +13,16 @@
 
 local sonde = require "sonde"
 
-local scale = sonde.settings.scale or "demo"
-local config = sonde.config("curse_of_depth/" .. scale .. ".yaml")
-local corpus = sonde.corpus(config.corpus, config.text)
+local study = sonde.experiment "curse_of_depth"
+local settings = study.settings
 
--- The sweep's folder below runs/: no setting of its trials.
-local name = config.name
-config.name = nil
-
-local sizes, models = {}, {}
-for k, model in ipairs(config.models) do
-  sizes[k] = model[config.axis]
-  models[sizes[k]] = model
-end
-
-local function model_of(p)
-  local size = models[p[config.axis]]
-  return sonde.transformer {
-    vocab = corpus.vocab, width = size.width, depth = size.depth, heads = size.heads, ffn_hidden = size.ffn_hidden,
-    context = config.context, placement = p.placement, seed = p.seed,
-  }
-end
-
-local sweep = sonde.sweep {
-  name = name,
-  named_by = "--set name=NAME",
-  title = "The curse of depth, " .. scale .. " scale",
+study:run {
+  title = "The curse of depth",
   question = "Do deep blocks matter less under Pre-LN than under other placements of the norm?",
-  grid = { [config.axis] = sizes, placement = config.placement, seed = config.seed },
-  settings = config,
+  trial = function(trial, model)
+    local result = sonde.train(model, study.corpus, settings.train)
+    trial:report { perplexity = result.perplexity, train_loss = result.train_loss }
+    if result.diverged then return end
+    trial:report(sonde.probe(model, study.corpus, { "layer_removal", "angular_distances" }, settings.probe))
+  end,
 }
-
-if config.plan_only then return sweep:plan(function(p) return model_of(p), config.train end) end
-
-sweep:check(model_of):run(function(trial, p)
-  local model = model_of(p)
-  local result = sonde.train(model, corpus, config.train)
-  trial:report { perplexity = result.perplexity, train_loss = result.train_loss }
-  if result.diverged then return end
-  trial:report(sonde.probe(model, corpus, { "layer_removal", "angular_distances" }, config.probe))
-end)
-
--- The first placement of the list is what the others are compared with.
-sweep:summary { by = { "placement", config.axis }, metric = "perplexity", reference = config.placement[1] }

@@ -13,45 +13,15 @@
 
 local sonde = require "sonde"
 
-local scale = sonde.settings.scale or "demo"
-local config = sonde.config("depth_sweep/" .. scale .. ".yaml")
-local corpus = sonde.corpus(config.corpus, config.text)
+local study = sonde.experiment "depth_sweep"
 
--- The sweep's folder below runs/: no setting of its trials.
-local name = config.name
-config.name = nil
-
-local sizes, models = {}, {}
-for k, model in ipairs(config.models) do
-  sizes[k] = model[config.axis]
-  models[sizes[k]] = model
-end
-
-local function model_of(p)
-  local size = models[p[config.axis]]
-  return sonde.transformer {
-    vocab = corpus.vocab, width = size.width, depth = size.depth, heads = size.heads, ffn_hidden = size.ffn_hidden,
-    context = config.context, placement = p.placement, norm = "rmsnorm", attention = "causal", ffn = "swiglu",
-    seed = p.seed,
-  }
-end
-
-local sweep = sonde.sweep {
-  name = name,
-  named_by = "--set name=NAME",
-  title = "Depth sweep, " .. scale .. " scale",
+study:run {
+  title = "Depth sweep",
   question = "How do perplexity and the variance of the residual stream change with depth, under five placements of "
     .. "the norm?",
-  grid = { [config.axis] = sizes, placement = config.placement, seed = config.seed },
-  settings = config,
+  model = { norm = "rmsnorm", attention = "causal", ffn = "swiglu" },
+  trial = function(trial, model)
+    local result = sonde.train(model, study.corpus, study.settings.train)
+    trial:report { perplexity = result.perplexity, train_loss = result.train_loss }
+  end,
 }
-
-if config.plan_only then return sweep:plan(function(p) return model_of(p), config.train end) end
-
-sweep:check(model_of):run(function(trial, p)
-  local result = sonde.train(model_of(p), corpus, config.train)
-  trial:report { perplexity = result.perplexity, train_loss = result.train_loss }
-end)
-
--- The first placement of the list is what the others are compared with.
-sweep:summary { by = { "placement", config.axis }, metric = "perplexity", reference = config.placement[1] }

@@ -15,13 +15,12 @@
 
 local sonde = require "sonde"
 
-local scale = sonde.settings.scale or "demo"
-local config = sonde.config("layer_pruning/" .. scale .. ".yaml")
-local corpus = sonde.corpus(config.corpus, config.text)
+local study = sonde.experiment "layer_pruning"
+local config, corpus = study.settings, study.corpus
 
--- The sweeps' folders below runs/: no settings of their trials.
-local name, whole_name = config.name, config.whole_name
-config.name, config.whole_name = nil, nil
+-- The folder of the whole models' sweep below runs/: no setting of its trials.
+local name, whole_name = study.name, config.whole_name
+config.whole_name = nil
 
 -- What the whole models follow from; nothing else of the settings is known to what makes them.
 local whole_settings = {
@@ -30,12 +29,19 @@ local whole_settings = {
 }
 
 local function model_of(p)
-  local size = whole_settings.model
-  return sonde.transformer {
-    vocab = corpus.vocab, width = size.width, depth = size.depth, heads = size.heads, ffn_hidden = size.ffn_hidden,
-    context = whole_settings.context, placement = p.placement, seed = p.seed,
-  }
+  return study:model(whole_settings.model, { placement = p.placement, seed = p.seed })
 end
+
+local whole = sonde.sweep {
+  name = whole_name,
+  named_by = "--set whole_name=NAME",
+  title = "The whole models",
+  question = "What do the blocks of the models do that were pruned above?",
+  grid = { placement = config.placement, seed = config.seed },
+  settings = whole_settings,
+}
+
+if study.plan_only then return whole:plan(function(p) return model_of(p), config.train end) end
 
 -- What strategies measure on and maps are fitted on: the first tokens of the training text.
 if config.calibration_tokens >= corpus.train.tokens then
@@ -76,35 +82,23 @@ local strategies, shares = { "none" }, { 0 }
 for _, strategy in ipairs(config.strategy) do strategies[#strategies + 1] = strategy end
 for _, share in ipairs(config.share) do shares[#shares + 1] = share end
 
-local sweep = sonde.sweep {
-  name = name,
-  named_by = "--set name=NAME",
-  title = "Layer pruning, " .. scale .. " scale",
+local sweep = study:sweep {
+  title = "Layer pruning",
   question = "Do deep blocks matter more under LayerNorm Scaling than under Pre-LN?",
   grid = { placement = config.placement, strategy = strategies, share = shares, seed = config.seed },
   only = function(p) return (p.strategy == "none") == (p.share == 0) end,
-  settings = config,
 }
 
 -- ---- the whole models ---------------------------------------------------------------------------------------------
 
-local whole = sonde.sweep {
-  name = whole_name,
-  named_by = "--set whole_name=NAME",
-  title = "The whole models",
-  question = "What do the blocks of the models do that were pruned above?",
-  grid = { placement = config.placement, seed = config.seed },
-  settings = whole_settings,
-}
-
-if config.plan_only then return whole:plan(function(p) return model_of(p), config.train end) end
 sweep:check()
 
 whole:run(function(trial, p)
   local model = model_of(p)
   if sonde.train(model, corpus, whole_settings.train).diverged then return end
   model:save(trial.dir .. "/model", { tokenizer = corpus.tokenizer })
-  trial:report(sonde.probe(model, corpus, { "layer_removal", "block_influence", "angular_distances" }, whole_settings.probe))
+  local probes = { "layer_removal", "block_influence", "angular_distances" }
+  trial:report(sonde.probe(model, corpus, probes, whole_settings.probe))
   trial:report { loss = sonde.evaluate(model, corpus, { tokens = whole_settings.eval_tokens }).loss }
 end)
 
@@ -113,7 +107,9 @@ for _, trial in ipairs(whole:results().trials) do
   if trial.status ~= "done" and trial.status ~= "diverged" then
     error(trial.id .. " of the whole models is " .. trial.status .. "; run this again when it is done", 0)
   end
-  wholes[trial.params.placement .. "/" .. trial.params.seed] = { dir = trial.dir, status = trial.status, loss = trial.results.loss }
+  wholes[trial.params.placement .. "/" .. trial.params.seed] = {
+    dir = trial.dir, status = trial.status, loss = trial.results.loss,
+  }
 end
 
 -- ---- pruned -------------------------------------------------------------------------------------------------------
@@ -124,9 +120,11 @@ end
 
 sweep:run(function(trial, p)
   local before = wholes[p.placement .. "/" .. p.seed]
-  if before.status == "diverged" then return trial:report { loss_pruned = 0 / 0, loss_healed = 0 / 0, rise = 0 / 0 } end
+  if before.status == "diverged" then
+    return trial:report { loss_pruned = 0 / 0, loss_healed = 0 / 0, rise = 0 / 0 }
+  end
   local model, neighbours = sonde.load(before.dir .. "/model"), {}
-  for block = 0, config.model.depth - 1 do neighbours[block + 1] = block end      -- where a whole model would have adapters
+  for block = 0, config.model.depth - 1 do neighbours[block + 1] = block end      -- adapters of a whole model
   if p.share > 0 then
     local smaller, facts = sonde.prune(model, pruning(p.strategy, p.share, p.seed))
     model, neighbours = smaller, facts.neighbours

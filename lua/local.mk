@@ -33,8 +33,8 @@ nobase_dist_pkgdata_DATA += %D%/sonde/sparse/cut.lua %D%/sonde/sparse/init.lua %
   %D%/sonde/sparse/strategies/angular.lua %D%/sonde/sparse/strategies/influence.lua \
   %D%/sonde/sparse/strategies/last.lua %D%/sonde/sparse/strategies/random.lua \
   %D%/sonde/sparse/strategies/removal.lua %D%/sonde/sparse/strategies/usefulness.lua %D%/sonde/sparse/strategy.lua
-nobase_dist_pkgdata_DATA += %D%/sonde/sweep/changes.lua %D%/sonde/sweep/collect.lua %D%/sonde/sweep/grid.lua \
-  %D%/sonde/sweep/init.lua %D%/sonde/sweep/plan.lua %D%/sonde/sweep/view.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/sweep/changes.lua %D%/sonde/sweep/collect.lua %D%/sonde/sweep/experiment.lua \
+  %D%/sonde/sweep/grid.lua %D%/sonde/sweep/init.lua %D%/sonde/sweep/plan.lua %D%/sonde/sweep/view.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/bench.lua %D%/sonde/train/changes.lua %D%/sonde/train/config.lua \
   %D%/sonde/train/forecast.lua %D%/sonde/train/init.lua %D%/sonde/train/record.lua %D%/sonde/train/schedule.lua \
   %D%/sonde/train/start.lua

@@ -181,6 +181,10 @@ SONDE_API void sonde_plan_profile(sonde_plan *p, int on);
 /* What step k (from 0, to info.steps - 1) does, an op's name, "fused" or "copy", and the seconds added up for it so far;
  * NULL where there is no such step. */
 SONDE_API const char *sonde_plan_step_time(const sonde_plan *p, int64_t k, double *seconds);
+/* The module that step k belongs to, by the scope in which its node (of a fused step: its last one) was traced, such as
+ * "blocks.3.attn_norm"; a gradient belongs to the module that it is of. "" outside all scopes, NULL where there is no such
+ * step. */
+SONDE_API const char *sonde_plan_step_module(const sonde_plan *p, int64_t k);
 
 /* Writes the schedule as text (`dot` 0) or the graph as Graphviz DOT (`dot` 1) to a file. */
 SONDE_API int sonde_plan_dump(const sonde_plan *p, const char *path, int dot, sonde_error *err);

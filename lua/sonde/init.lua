@@ -31,6 +31,7 @@ local parts = {
   train = { "sonde.train", "train" },
   config = { "sonde.base.config", "load" },
   sweep = { "sonde.sweep", "new" },
+  experiment = { "sonde.sweep.experiment", "open" },
   report = { "sonde.report" },
   prune = { "sonde.sparse", "prune" },
   heal = { "sonde.sparse", "heal" },

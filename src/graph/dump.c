@@ -48,6 +48,10 @@ const char *sonde_plan_step_time(const sonde_plan *p, int64_t k, double *seconds
   return s->kind == STEP_OP ? p->node[s->node].def->name : s->kind == STEP_FUSED ? "fused" : "copy";
 }
 
+const char *sonde_plan_step_module(const sonde_plan *p, int64_t k) {
+  return k >= 0 && k < p->n_step ? sonde_node_scope(p->node[p->step[k].node].src) : NULL;
+}
+
 static void dump_text(const sonde_plan *p, FILE *out) {
   const sonde_plan_info *i = &p->info;
   fprintf(out, "nodes %lld, steps %lld, arena %.2f MiB, tensors %.2f MiB, %.4g GFLOP, %.4g GB moved, %d blocks recomputed\n",

@@ -158,24 +158,31 @@ static int plan_run(lua_State *L) {
   return 1;
 }
 
-void sonde_lua_add_times(lua_State *L, const sonde_plan *plan) {
+static void add_time(lua_State *L, int table, const char *key, double seconds) {
+  double before = lua_getfield(L, table, key) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
+  lua_pop(L, 1);
+  lua_pushnumber(L, before + seconds);
+  lua_setfield(L, table, key);
+}
+
+void sonde_lua_add_times(lua_State *L, int ops, int modules, const sonde_plan *plan) {
   double seconds;
   const char *op;
   for (int64_t s = 0; (op = sonde_plan_step_time(plan, s, &seconds)); s++) {
-    double before = lua_getfield(L, -1, op) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
-    lua_pushnumber(L, before + seconds);
-    lua_setfield(L, -3, op);
-    lua_pop(L, 1);
+    add_time(L, ops, op, seconds);
+    add_time(L, modules, sonde_plan_step_module(plan, s), seconds);
   }
 }
 
-/* plan:profile() -> {op = seconds} of the runs since the first call, which begins it */
+/* plan:profile() -> {op = seconds}, {module = seconds} of the runs since the first call, which begins it */
 static int plan_profile(lua_State *L) {
   sonde_plan *p = to_plan(L);
+  lua_settop(L, 1);
   lua_newtable(L);
-  sonde_lua_add_times(L, p);
+  lua_newtable(L);
+  sonde_lua_add_times(L, 2, 3, p);
   sonde_plan_profile(p, 1);
-  return 1;
+  return 2;
 }
 
 /* plan:hold(): computes what the plan holds, as its first run does otherwise */

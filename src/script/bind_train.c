@@ -359,14 +359,16 @@ static int trainer_memory(lua_State *L) {
   return 1;
 }
 
-/* trainer:profile() -> {op = seconds} of the updates since the first call, which begins it */
+/* trainer:profile() -> {op = seconds}, {module = seconds} of the updates since the first call, which begins it */
 static int trainer_profile(lua_State *L) {
   sonde_trainer *t = to_training(L)->trainer;
+  lua_settop(L, 1);
+  lua_newtable(L);
   lua_newtable(L);
   for (int k = 0; k < 4; k++)
-    if (sonde_trainer_plan(t, k)) sonde_lua_add_times(L, sonde_trainer_plan(t, k));
+    if (sonde_trainer_plan(t, k)) sonde_lua_add_times(L, 2, 3, sonde_trainer_plan(t, k));
   sonde_trainer_profile(t);
-  return 1;
+  return 2;
 }
 
 /* core.learning_rate(opts, step) -> the rate of an update by schedule, lr, min_lr, steps, warmup, warmup_from, decay,

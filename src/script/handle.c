@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include <stdint.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "script/script.h"
@@ -236,13 +237,21 @@ static const sonde_lua_box *closed_behind(const sonde_lua_box *box) {
   return NULL;
 }
 
+/* Some kinds of handles are several things by their names ("params", "windows"). */
+static int is_plural(const sonde_lua_type *type) {
+  return type->name[strlen(type->name) - 1] == 's';
+}
+
 sonde_lua_box *sonde_lua_box_of(lua_State *L, int arg, const sonde_lua_type *type) {
   const handle *h = handle_at(L, arg, type);
   if (!h) sonde_lua_fail(L, "a %s is needed here, not a %s", type->name, luaL_typename(L, arg));
   sonde_lua_box *box = h->box;
-  if (!box || !box->p) sonde_lua_fail(L, "this %s has been closed", type->name);
+  if (!box || !box->p)
+    sonde_lua_fail(L, is_plural(type) ? "these %s have been closed" : "this %s has been closed", type->name);
   const sonde_lua_box *closed = closed_behind(box);
-  if (closed) sonde_lua_fail(L, "the %s of this %s has been closed", closed->type->name, type->name);
+  if (closed)
+    sonde_lua_fail(L, "the %s of %s %s %s been closed", closed->type->name, is_plural(type) ? "these" : "this",
+                   type->name, is_plural(closed->type) ? "have" : "has");
   return box;
 }
 

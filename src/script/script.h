@@ -218,8 +218,8 @@ const float *sonde_lua_logits(lua_State *L, int arg, int64_t output, int64_t row
 
 /* Pushes a new handle on a tensor and takes a reference of its own. */
 void sonde_lua_push_tensor(lua_State *L, sonde_tensor *t);
-/* Adds the times of a plan's steps to the table on top of the stack, {op = seconds}. */
-void sonde_lua_add_times(lua_State *L, const sonde_plan *plan);
+/* Adds the times of a plan's steps to two tables by their places on the stack: {op = seconds}, {module = seconds}. */
+void sonde_lua_add_times(lua_State *L, int ops, int modules, const sonde_plan *plan);
 
 /* Pushes a new, zero-filled tensor. */
 sonde_tensor *sonde_lua_new_tensor(lua_State *L, const sonde_shape *shape);

@@ -58,6 +58,7 @@ again() { run --separate-stderr "$SONDE" run sweep.lua "$@"; echo "$status: $out
   [[ "$stderr" != *"another version"* ]]
   again --redo
   [ "$status" -eq 0 ]
+  [[ "$stderr" != *"going on where it stopped"* ]]
   grep -q '"score": 2' 'runs/s/n=1,seed=1/run.json'
   started=$(grep started 'runs/s/n=1,seed=1/run.json')
   again --redo

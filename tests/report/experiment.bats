@@ -69,6 +69,17 @@ sweep() {
   [ ! -e runs ]
 }
 
+@test "the scale of the paper is planned without its text" {
+  for experiment in depth_sweep curse_of_depth layer_pruning bhyt; do
+    run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/$experiment.lua" \
+      --set scale=paper --set corpus=there-is-no-such-text --set "seed=[1]"
+    echo "$experiment: $output $stderr"
+    [ "$status" -eq 0 ]
+    [[ $output == *"trials; "*" hours is what they take at least"* ]]
+    [ ! -e runs ]
+  done
+}
+
 @test "other settings for the same sweep are refused" {
   sweep > /dev/null 2>&1
   run sweep --set train.lr=1e-4

@@ -88,7 +88,7 @@ function TestClosing:test_a_trainer_says_what_of_its_was_closed()
   local other, more = small()
   trainer = trainer_of(other, more)
   other:params():close()
-  refused("the params of this trainer has been closed", trainer.run, trainer)
+  refused("the params of this trainer have been closed", trainer.run, trainer)
 end
 
 function TestClosing:test_a_run_that_is_closed_is_let_go_with_its_trainer()
@@ -107,12 +107,12 @@ function TestClosing:test_windows_and_sites()
   local ids = core.tensor("i32", { 40 }, 1)
   local windows = core.windows(ids, 4, 30)
   ids:close()
-  refused("the tensor of this windows has been closed", windows.rows, windows)
+  refused("the tensor of these windows has been closed", windows.rows, windows)
   local g, params = core.graph(), core.params(1)
   local site = core.site { graph = g, params = params, layer = 1, depth = 1, number = 1, slot = "attn", prefix = "x.",
     width = 4, batch = 1, context = 2, trained_context = 2 }
   params:close()
-  refused("the params of this site has been closed", site.param, site, "w", { 4 }, "gain")
+  refused("the params of this site have been closed", site.param, site, "w", { 4 }, "gain")
 end
 
 -- The graph that a cache is attached to traces through it.

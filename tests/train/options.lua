@@ -38,6 +38,14 @@ function TestProfile:test_the_time_of_the_updates_by_op()
     lu.assertTrue((result.profile[op] or 0) > 0, op)
   end
   lu.assertTrue(sum <= result.seconds)
+  -- Every step is of some module: the same seconds by another key.
+  local by_module = 0
+  for _, seconds in pairs(result.profile_modules) do by_module = by_module + seconds end
+  lu.assertAlmostEquals(by_module, sum, 1e-9)
+  lu.assertTrue(result.profile_modules.norm >= result.profile.rmsnorm + result.profile.rmsnorm_grad)
+  for _, kind in ipairs { "attention", "ffn", "head", "embedding" } do
+    lu.assertTrue((result.profile_modules[kind] or 0) > 0, kind)
+  end
   local plain = trained {}
   lu.assertNil(plain.profile)
   lu.assertEquals(plain.state_sha256, result.state_sha256)

@@ -143,7 +143,8 @@ local classes = {}
 
 for name, words in pairs {
   model = "a model (of sonde.transformer or sonde.load)", corpus = "a corpus (of sonde.corpus)",
-  sweep = "a sweep (of sonde.sweep)", trial = "a trial, which sweep:run gives its function",
+  experiment = "an experiment (of sonde.experiment)", sweep = "a sweep (of sonde.sweep)",
+  trial = "a trial, which sweep:run gives its function",
   block = "the block that a placement is given", trace = "a trace (of model:trace)",
 } do
   args.kind(name, words, function(v)

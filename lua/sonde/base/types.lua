@@ -89,8 +89,9 @@ local plan = {}
 ---@return sonde.plan
 function plan:run(inputs) end
 
---- Seconds by op ("fused": elementwise ops in one pass) of the runs since the first call of this, which begins it.
----@return table<string, number>
+--- Seconds by op ("fused": elementwise ops in one pass), and by module ("blocks.0.attn_norm": the scope in which a step's
+--- node was traced), of the runs since the first call of this, which begins it.
+---@return table<string, number> ops, table<string, number> modules
 function plan:profile() end
 
 --- Computes now what a plan made with `hold` computes once, instead of in its first run.

@@ -87,6 +87,10 @@ local function taker(group, new, results, options)
   end
 end
 
+local function add(sums, seconds)
+  for key, each in pairs(seconds) do sums[key] = (sums[key] or 0) + each end
+end
+
 -- Continues the prompts of one length. Nothing is allocated for a token but its place in the results.
 local function continue(model, prompts, group, options, results, speed)
   local batch, flat, streams = #group, {}, {}
@@ -122,8 +126,10 @@ local function continue(model, prompts, group, options, results, speed)
   end
   speed.seconds = speed.seconds + core.seconds() - prefilled
   speed.prefill_seconds = speed.prefill_seconds + prefilled - start
-  for op, seconds in pairs(options.profile and plan:profile() or {}) do
-    speed.profile[op] = (speed.profile[op] or 0) + seconds
+  if options.profile then
+    local ops, modules = plan:profile()
+    add(speed.profile, ops)
+    add(speed.profile_modules, require("sonde.model.trace").by_kind(modules))
   end
   plan:close()
   sampler:close()
@@ -141,19 +147,23 @@ end
 ---@param model sonde.model
 ---@param prompts integer[][]     each a list of at least one token, from 0
 ---@param options? table          see generate.schema
----@return integer[][] tokens, table speed   seconds, prefill_seconds, tokens_per_s; with the option profile, seconds by op
+---@return integer[][] tokens, table speed   seconds, prefill_seconds, tokens_per_s; profile and profile_modules if asked
 function generate.tokens(model, prompts, options)
   options = args.check(generate.schema, options, "generate")
   check_prompts(prompts, model)
   model:init()
-  local results, longest, speed = {}, 0, { seconds = 0, prefill_seconds = 0, tokens = 0, profile = {} }
+  local results, longest, speed = {}, 0, { seconds = 0, prefill_seconds = 0, tokens = 0, profile = {}, profile_modules = {} }
   for k, prompt in ipairs(prompts) do results[k], longest = {}, math.max(longest, #prompt) end
   if options.tokens > 1 then require("sonde.eval.generate_check").run(model, longest + options.tokens) end
   for _, group in ipairs(groups_of(prompts)) do
     if continue(model, prompts, group, options, results, speed) then break end
   end
-  return results, { seconds = speed.seconds, prefill_seconds = speed.prefill_seconds,
-    tokens_per_s = speed.seconds > 0 and speed.tokens / speed.seconds or 0, profile = options.profile and speed.profile or nil }
+  return results, {
+    seconds = speed.seconds, prefill_seconds = speed.prefill_seconds,
+    tokens_per_s = speed.seconds > 0 and speed.tokens / speed.seconds or 0,
+    profile = options.profile and speed.profile or nil,
+    profile_modules = options.profile and speed.profile_modules or nil,
+  }
 end
 
 local ids = { name = "prompt", type = "list", of = { name = "token", type = "integer" } }

@@ -94,6 +94,25 @@ function trace:tap(x, name)
   return self.shares and x or core.node_name(x, name)
 end
 
+-- What the last part of a scope is of.
+local kinds = {
+  embedding = "embedding", head = "head", final = "norm", attn = "attention", ffn = "ffn",
+  attn_norm = "norm", ffn_norm = "norm", attn_out_norm = "norm", ffn_out_norm = "norm",
+}
+
+--- Seconds by module, as a profile has them, summed by kind: "norm", "attention", "ffn", "embedding", "head" (with the loss),
+--- "stream" (what placements compute in a block, such as residual sums) and "other".
+---@param modules table<string, number>
+---@return table<string, number>
+function trace.by_kind(modules)
+  local sums = {}
+  for module, seconds in pairs(modules) do
+    local kind = kinds[string.match(module, "[^.]*$")] or string.find(module, "^blocks%.%d+$") and "stream" or "other"
+    sums[kind] = (sums[kind] or 0) + seconds
+  end
+  return sums
+end
+
 local function embed(self)
   local config = self.model.config
   self.graph:scope("embedding")

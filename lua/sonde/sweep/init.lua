@@ -285,8 +285,9 @@ local function pass(self, f, view)
     if not is_over(self, trial) and claim(self, trial) then
       trial.tried = true
       local before = trial.status
+      local resumed = not trial.redo and before ~= "queued" and before ~= "failed"
       begin(self, trial, before)
-      view:start(trial, before ~= "queued" and before ~= "failed")
+      view:start(trial, resumed)
       local go_on, message = perform(self, trial, f)
       trial.run:close()
       trial.run = nil

@@ -394,7 +394,8 @@ end
 ---@field run_dir? string
 ---@field state_sha256 string of all weights
 ---@field memory table        arena and state, in bytes; recomputed_blocks
----@field profile? table<string, number> seconds by op (of the option profile): what is fused is "fused"; without the optimizer
+---@field profile? table<string, number> seconds by op (of the option profile): "fused" is several; without the optimizer
+---@field profile_modules? table<string, number> the same by kind of module: norm, attention, ffn, embedding, head, stream
 
 local function result_of(model, o, event, memory, run)
   local train_loss = event.loss or 0 / 0          -- NaN where there is none: it diverged at once
@@ -452,7 +453,10 @@ local function perform(model, corpus, o, run, own, commit, finished)
     error(string.format("stopped at step %d of %d%s", event.step, event.steps, go_on), 0)
   end
   local result = result_of(model, o, event, memory, run)
-  if o.profile then result.profile = trainer:profile() end
+  if o.profile then
+    local ops, parts = trainer:profile()
+    result.profile, result.profile_modules = ops, require("sonde.model.trace").by_kind(parts)
+  end
   trainer:close()
   if run and not finished then report(run, own, result) end
   return result
