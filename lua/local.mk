@@ -21,7 +21,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/model/block.lua %D%/sonde/model/fold.lua %
 nobase_dist_pkgdata_DATA += %D%/sonde/probe/added.lua %D%/sonde/probe/affine.lua %D%/sonde/probe/attention_maps.lua \
   %D%/sonde/probe/attention_weights.lua %D%/sonde/probe/bootstrap.lua %D%/sonde/probe/init.lua \
   %D%/sonde/probe/keep.lua %D%/sonde/probe/measures/angle.lua %D%/sonde/probe/measures/attention.lua \
-  %D%/sonde/probe/measures/causal.lua %D%/sonde/probe/measures/gradient.lua %D%/sonde/probe/measures/jacobian.lua \
+  %D%/sonde/probe/measures/causal.lua %D%/sonde/probe/measures/cka.lua %D%/sonde/probe/measures/gradient.lua %D%/sonde/probe/measures/jacobian.lua \
   %D%/sonde/probe/measures/lens.lua %D%/sonde/probe/measures/removal.lua %D%/sonde/probe/measures/usefulness.lua \
   %D%/sonde/probe/measures/variance.lua %D%/sonde/probe/norms.lua %D%/sonde/probe/registry.lua \
   %D%/sonde/probe/session.lua %D%/sonde/probe/show.lua

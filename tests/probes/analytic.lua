@@ -249,10 +249,59 @@ function TestEqualBlocks:test_permutation_of_blocks_with_other_parameters()
     lu.assertNaN(rows[3][1])
     lu.assertTrue(rows[2][3] > 0 and rows[2][3] < 0.5)
     lu.assertEquals(entry.scalars.score.value, rows[2][3])
+    lu.assertAlmostEquals(entry.scalars.weighted.value, (0.9 + 0.81) / 2 * rows[2][3], 1e-9)      -- block 0 has no pair
     lu.assertEquals(core.json_decode(core.json_encode(entry.values))[1], { 0, false, false })
     lu.assertEquals(model:params():sha256(), before)
   end
   lu.assertNil(select(2, sonde.probe(small(), stream(16 * 2 + 1), { "permutation" })).probes.permutation.note)
+end
+
+-- The same stream twice; a stream that is turned and scaled; streams that have nothing to do with each other.
+TestCka = {}
+
+function TestCka:test_alike_and_unlike_streams()
+  local width, context = 64, 48          -- fewer tokens than features: biased estimates see likeness everywhere
+  local model = sonde.transformer { vocab = 512, width = width, depth = 4, heads = 1, context = context, init_std = 1, seed = 2,
+    placement = "linear" }:init()
+  local params = model:params()
+  local function weight(block) return params:find("model.layers." .. block .. ".placement.weight") end
+  weight(1):fill(0)                       -- y = x + x A' + b
+  for i = 1, width do
+    for j = 1, width do
+      local flip = i == width + 1 - j and 3 or 0
+      weight(2):set((i - 1) * width + j, flip - (i == j and 1 or 0))      -- y = 3 (x backwards)
+    end
+  end
+  local ids = {}
+  for i = 1, 20 * context + 1 do ids[i] = (i * i * 31 + i * 7) % 509 end
+  local values = sonde.probe(model, ids, { "cka", "cka_unbiased" })
+  for name, bound in pairs { cka = 1e-5, cka_unbiased = 1e-4 } do
+    lu.assertAlmostEquals(values[name][1][1], 1, bound)
+    lu.assertAlmostEquals(values[name][1][2], 1, bound)
+    lu.assertAlmostEquals(values[name][2][3], 1, bound)
+    lu.assertAlmostEquals(values[name][3][1], values[name][1][3], bound)
+    lu.assertTrue(values[name][4][1] < 0.99)
+  end
+end
+
+-- A block that gives another table's rows, which know nothing of its input: near 0 without bias, far from it with.
+function TestCka:test_unrelated_streams()
+  sonde.placement("another_table", function(block)
+    return block:param("table", { 512, block.width }, "other"):gather(block.trace.tokens)
+  end)
+  local model = sonde.transformer { vocab = 512, width = 64, depth = 2, heads = 1, context = 48, init_std = 1, seed = 2,
+    placement = "another_table" }:init()
+  local ids = {}
+  for i = 1, 40 * 48 + 1 do ids[i] = i * 31 % 509 end      -- all different in a window
+  local values = sonde.probe(model, ids, { "cka", "cka_unbiased" })
+  lu.assertTrue(math.abs(values.cka_unbiased[1][2]) < 0.03, values.cka_unbiased[1][2])
+  lu.assertTrue(values.cka[1][2] > 0.35, values.cka[1][2])
+end
+
+function TestCka:test_short_windows_are_refused()
+  local ok, message = pcall(sonde.probe, small(), stream(40), { "cka_unbiased" }, { context = 3 })
+  lu.assertFalse(ok)
+  lu.assertStrContains(message, "probe cka_unbiased: windows of 3 tokens are too short; it needs 4 at least")
 end
 
 TestLens = {}

@@ -124,6 +124,24 @@ def measure(w, c, windows):
     out["permutation"] = [[abs(mean_loss(swapped(a, b)) - whole) / whole if a != b else 0.0 for b in each] for a in each]
     out["permutation score"] = sum(map(sum, out["permutation"])) / (depth * (depth - 1))
 
+    means = [sum(row) / (depth - 1) for row in out["permutation"]]
+    out["permutation weighted"] = sum(0.9**i * m for i, m in enumerate(means)) / depth
+
+    def hsic_0(x, y):
+        centre = torch.eye(T).double() - 1 / T
+        return torch.trace(x @ x.T @ centre @ y @ y.T @ centre) / (T - 1) ** 2
+
+    def hsic_1(x, y):
+        a, b, one = x @ x.T, y @ y.T, torch.ones(T).double()
+        a, b = a - a.diagonal().diag(), b - b.diagonal().diag()
+        return (torch.trace(a @ b) + (one @ a @ one) * (one @ b @ one) / ((T - 1) * (T - 2))
+                - 2 / (T - 2) * (one @ a @ b @ one)) / (T * (T - 3))
+
+    for name, hsic in ("cka", hsic_0), ("cka_unbiased", hsic_1):
+        both = [[mean([hsic(h[i + 1], h[j + 1]) for h in streams]) for j in each] for i in each]
+        out[name] = [[both[i][j] / math.sqrt(both[i][i] * both[j][j]) for j in each] for i in each]
+        out[name + " neighbours"] = sum(out[name][i][i + 1] for i in range(depth - 1)) / (depth - 1)
+
     def causal(s, later):
         if later <= s:
             return 0.0

@@ -72,7 +72,7 @@ end
 
 register("permutation", {
   definition = "|L' - L| / L with the parameters of two blocks exchanged, L the mean loss; high: blocks are special to "
-    .. "their places. Score: mean over pairs",
+    .. "their places. Score: mean over pairs; weighted: mean over blocks i of 0.9^i times the mean over their pairs",
   source = "the code of Sparsity and the Curse of Depth", axes = { "block", "block" },
   note = function(session) return select(2, grouped(session.model)) end,
   jobs = function(session)
@@ -87,7 +87,8 @@ register("permutation", {
   end,
   value = function(mean, session)
     local rows, at, sum = core.list(), 1, 0
-    for a = 1, session.depth do rows[a] = core.list() end
+    local own, pairs_with = {}, {}      -- of each block
+    for a = 1, session.depth do rows[a], own[a], pairs_with[a] = core.list(), 0, 0 end
     for a = 1, session.depth do
       rows[a][a] = 0
       for b = a + 1, session.depth do
@@ -96,10 +97,19 @@ register("permutation", {
           at = at + 1
           score = math.abs(mean[at][1] - mean[1][1]) / mean[1][1]
           sum = sum + score
+          for _, block in ipairs { a, b } do
+            own[block], pairs_with[block] = own[block] + score, pairs_with[block] + 1
+          end
         end
         rows[a][b], rows[b][a] = score, score
       end
     end
-    return rows, { score = sum / (at - 1) }
+    local weighted, blocks = 0, 0
+    for a = 1, session.depth do
+      if pairs_with[a] > 0 then
+        weighted, blocks = weighted + 0.9 ^ (a - 1) * own[a] / pairs_with[a], blocks + 1
+      end
+    end
+    return rows, { score = sum / (at - 1), weighted = weighted / blocks }
   end,
 })
