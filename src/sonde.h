@@ -103,7 +103,7 @@ SONDE_API sonde_graph *sonde_graph_new(sonde_ctx *ctx, sonde_error *err);
 SONDE_API void sonde_graph_free(sonde_graph *g);
 SONDE_API int sonde_graph_error(const sonde_graph *g, sonde_error *err); /* the first failure; SONDE_OK if none */
 
-/* Leaves. An input is given a pointer before each run; a leaf reads (and a store writes) a tensor, of which
+/* Leaves. An input is copied in before a run; a leaf reads (and a store writes) a tensor, of which
  * the graph takes a reference; a constant fills a shape with one value. `name` is copied. */
 SONDE_API sonde_node *sonde_input(sonde_graph *g, const char *name, const sonde_shape *shape);
 SONDE_API sonde_node *sonde_leaf(sonde_graph *g, const char *name, sonde_tensor *t);
@@ -157,7 +157,8 @@ SONDE_API sonde_plan *sonde_plan_new(sonde_graph *g, sonde_node *const *out, son
                                      int n_out, const sonde_plan_opts *opts, sonde_error *err);
 SONDE_API void sonde_plan_free(sonde_plan *p);
 
-/* Points an input at `data` (borrowed; must stay until the run is over). EINVAL if the plan has no such input. */
+/* Copies `data` into the input's place, where it stays until it is set again. EINVAL if the plan has no such input, or for an
+ * index, target or position that the op which reads it cannot take. */
 SONDE_API int sonde_plan_set_input(sonde_plan *p, const char *name, const void *data, sonde_error *err);
 SONDE_API int sonde_plan_run(sonde_plan *p, sonde_error *err);
 /* Computes what opts.hold keeps, as the first run does otherwise, so that all runs take the same time. */

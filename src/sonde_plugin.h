@@ -95,6 +95,13 @@ enum {
                                  other outputs depend on these two by their product alone */
 };
 
+/* The scalars that change from run to run. They lie in memory that kernels can read, and a run that was recorded is replayed
+ * with other values there: a kernel reads them through the pointer while it runs, and keeps no copy. */
+typedef struct sonde_step_block {
+  uint32_t size;
+  uint64_t number;            /* of the run: random ops count by it */
+} sonde_step_block;
+
 /* One run of an op; the host makes it. Pointers are 64-byte aligned and contiguous, row-major. */
 typedef struct sonde_call {
   uint32_t size;
@@ -105,10 +112,11 @@ typedef struct sonde_call {
   void *const *out;           /* NULL for a result that nothing reads */
   const sonde_attr *attr;
   void *scratch;              /* of def->scratch bytes */
-  uint64_t step;
+  uint64_t step;              /* block->number, for plugins built before `block` was there */
   void *pool;                 /* for host->parallel */
   sonde_error *err;           /* where a run that fails says why, through host->fail; may be NULL */
   int64_t scratch_bytes;
+  const sonde_step_block *block;
 } sonde_call;
 
 /* A stretch of an elementwise op, on any thread; the host makes it: out[k] = f(in[0][k], in[1][k], ...), k in [0, n), all f32 and contiguous;
@@ -118,7 +126,9 @@ typedef struct sonde_vec {
   float *out;
   const float *in[4];
   const sonde_attr *attr;
-  uint64_t index, step;
+  uint64_t index;
+  uint64_t step;              /* block->number, for plugins built before `block` was there */
+  const sonde_step_block *block;
 } sonde_vec;
 
 /* `sonde plugin ops` lists all that there are, `sonde plugin ops NAME` says what one takes: its inputs, and its attributes. */
@@ -143,6 +153,9 @@ typedef struct sonde_op_def {
   /* Not 0: the number of an optional input, the last, that is added to output 0: in f32, in which output 0 is then written too.
    * With SONDE_OP_INPLACE its buffer, and not input 0's, may become output 0's. */
   int32_t adds;
+  /* 1 if input k, of i32, must hold numbers from *low to *high (indices, targets, positions): a plan's inputs are checked when
+   * they are set. What is computed is not: the kernel refuses it. NULL: no input has such bounds. */
+  int (*range)(const sonde_shape *in, int n_in, const sonde_attr *a, int k, int64_t *low, int64_t *high);
 } sonde_op_def;
 
 /* ---- what a module builds on ------------------------------------------------------------------------ */

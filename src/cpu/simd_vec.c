@@ -126,11 +126,11 @@ static inline uint32_t mix(uint32_t h) {
 
 static void vdropout(const sonde_vec *v) {
   const float p = (float)v->attr->f[0], keep = p < 1 ? 1.0f / (1.0f - p) : 0.0f, *x = v->in[0];
-  const uint64_t seed = (uint64_t)v->attr->i[0];
+  const uint64_t seed = (uint64_t)v->attr->i[0], step = v->block->number;
   const double cut = (double)p * 4294967296.0;
   const uint32_t limit = cut < 4294967295.0 ? (uint32_t)cut : 4294967295u;
-  const uint32_t key0 = mix((uint32_t)seed ^ mix((uint32_t)v->step));
-  const uint32_t key1 = mix((uint32_t)(seed >> 32) + mix((uint32_t)(v->step >> 32) ^ key0));
+  const uint32_t key0 = mix((uint32_t)seed ^ mix((uint32_t)step));
+  const uint32_t key1 = mix((uint32_t)(seed >> 32) + mix((uint32_t)(step >> 32) ^ key0));
   int64_t done = 0;
   while (done < v->n) {   /* the high word of the index is the same for up to 2^32 elements */
     uint64_t at = v->index + (uint64_t)done;

@@ -41,7 +41,7 @@ static int take_arena(sonde_plan *p, sonde_error *err) {
   return 0;
 }
 
-/* A thousand pointers or more: only when one of those that they follow from has changed. */
+/* A thousand pointers or more: only when what they follow from has changed. */
 static void set_pointers(sonde_plan *p) {
   if (p->pointed && p->pointed_into == p->arena->data) return;
   p->pointed = 1;
@@ -52,7 +52,7 @@ static void set_pointers(sonde_plan *p) {
     switch (s->place) {
       case IN_ARENA: p->ptr[v] = p->arena->data + s->at; break;
       case IN_TENSOR: p->ptr[v] = s->tensor->data; break;
-      case IN_INPUT: p->ptr[v] = (void *)(uintptr_t)p->input[s->input]; break;
+      case IN_INPUT: p->ptr[v] = p->inputs + s->at; break;
       case IN_CONST: p->ptr[v] = p->constants + s->at; break;
       case NOWHERE: p->ptr[v] = NULL; break;
     }
@@ -68,14 +68,36 @@ static int prepare(sonde_plan *p, sonde_error *err) {
   return rc;
 }
 
+static int check_range(const plan_input *in, const int32_t *x, sonde_error *err) {
+  for (int64_t k = 0; k < in->bytes / (int64_t)sizeof *x; k++)
+    if (x[k] < in->low || x[k] > in->high)
+      return sonde_fail(err, SONDE_EINVAL, "input '%s': %d at position %lld; %s takes %lld to %lld", in->name, (int)x[k],
+                        (long long)k, in->bound_by, (long long)in->low, (long long)in->high);
+  return 0;
+}
+
+int plan_set_input(sonde_plan *p, int32_t k, const void *data, sonde_error *err) {
+  plan_input *in = &p->input[k];
+  int rc = in->bound_by ? check_range(in, data, err) : 0;
+  if (!rc && !p->inputs) {
+    if (!(p->inputs = sonde_alloc((size_t)p->input_bytes + 1)))
+      return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan's inputs");
+    p->pointed = 0;
+  }
+  if (rc) return rc;
+  memcpy(p->inputs + in->at, data, (size_t)in->bytes);
+  in->set = 1;
+  return 0;
+}
+
 int sonde_plan_set_input(sonde_plan *p, const char *name, const void *data, sonde_error *err) {
-  for (int32_t k = 0; k < p->n_input; k++)
-    if (!strcmp(p->input_name[k], name)) {
-      p->pointed = p->pointed && p->input[k] == data;
-      p->input[k] = data;
-      return 0;
-    }
-  const char *near = sonde_nearest(name, p->input_name, p->n_input);
+  const char *known[64];
+  int n = 0;
+  for (int32_t k = 0; k < p->n_input; k++) {
+    if (!strcmp(p->input[k].name, name)) return plan_set_input(p, k, data, err);
+    if (n < (int)(sizeof known / sizeof *known)) known[n++] = p->input[k].name;
+  }
+  const char *near = sonde_nearest(name, known, n);
   return sonde_fail(err, SONDE_EINVAL, "the plan has no input '%s'%s%s%s", name, near ? "; did you mean '" : "",
                     near ? near : "", near ? "'?" : "");
 }
@@ -92,8 +114,8 @@ static int run_op(sonde_plan *p, const step *s, sonde_error *err) {
   for (int k = 0; k < n->n_out; k++) out[k] = p->ptr[value_of(s->node, k)];
   sonde_call c = {.size = sizeof c, .n_in = n->n_in, .n_out = n->n_out, .host = p->ctx->host, .in_shape = in_shape,
                   .out_shape = n->shape, .in = in, .out = out, .attr = &n->attr,
-                  .scratch = s->scratch_bytes ? p->arena->data + s->scratch_at : NULL, .step = p->at_step,
-                  .pool = p->ctx->pool, .err = err, .scratch_bytes = s->scratch_bytes};
+                  .scratch = s->scratch_bytes ? p->arena->data + s->scratch_at : NULL, .step = p->block.number,
+                  .pool = p->ctx->pool, .err = err, .scratch_bytes = s->scratch_bytes, .block = &p->block};
   int rc = n->def->run(&c);
   if (rc && err && !err->code) sonde_fail(err, rc, "it failed");
   if (rc) sonde_wrap(err, "%s%s%s", sonde_node_scope(n->src), n->src->scope >= 0 ? ": " : "", n->def->name);
@@ -173,7 +195,8 @@ int sonde_plan_hold(sonde_plan *p, sonde_error *err) {
 
 int sonde_plan_run(sonde_plan *p, sonde_error *err) {
   for (int32_t k = 0; k < p->n_input; k++)
-    if (!p->input[k]) return sonde_fail(err, SONDE_EINVAL, "the plan's input '%s' has no data; set it before the run", p->input_name[k]);
+    if (!p->input[k].set)
+      return sonde_fail(err, SONDE_EINVAL, "the plan's input '%s' has no data; set it before the run", p->input[k].name);
   int rc = begin(p, err);
   if (!rc) rc = hold(p, err);
   return rc ? rc : run_steps(p, 0, err);

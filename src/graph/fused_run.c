@@ -101,7 +101,7 @@ static void reduce(task *t, const fused_op *o, int op, const float *x) {
 
 static void run_op(task *t, int k) {
   const fused_op *o = &t->f->op[k];
-  sonde_vec v = {.n = t->n, .attr = o->attr, .step = t->p->at_step};
+  sonde_vec v = {.n = t->n, .attr = o->attr, .step = t->p->block.number, .block = &t->p->block};
   v.index = (uint64_t)(t->f->chunk ? t->row * t->f->chunk : t->row * t->f->cols + t->col);
   for (int j = 0; j < o->n_in; j++) v.in[j] = o->in[j] < 0 ? t->operand[-1 - o->in[j]] : t->result[o->in[j]];
   if (o->reduce != REDUCE_NONE) {

@@ -64,20 +64,46 @@ static void begin_storage(sonde_plan *p) {
       value v = value_of(k, j);
       p->root[v] = plan_is_view(n) ? p->root[n->in[0]] : v;
       storage *s = &p->store[v];
-      *s = (storage){.place = NOWHERE, .bytes = sonde_shape_bytes(&n->shape[j]), .first = -1, .last = -1, .input = -1};
+      *s = (storage){.place = NOWHERE, .bytes = sonde_shape_bytes(&n->shape[j]), .first = -1, .last = -1};
       if (n->kind == SONDE_KIND_LEAF) {
         s->place = IN_TENSOR;
         s->tensor = n->src->tensor;
       } else if (n->kind == SONDE_KIND_INPUT) {
         s->place = IN_INPUT;
-        s->input = p->n_input;
-        p->input_name[p->n_input++] = n->src->name;
+        s->at = p->input_bytes;
+        p->input[p->n_input++] = (plan_input){.name = n->src->name, .bytes = s->bytes, .at = s->at, .low = INT32_MIN, .high = INT32_MAX};
+        p->input_bytes += aligned(s->bytes);
       } else if (n->kind == SONDE_KIND_CONST) {
         s->place = IN_CONST;
       } else if (!plan_is_view(n)) {
         s->place = p->uses[v] ? IN_ARENA : NOWHERE;
       }
     }
+}
+
+/* ---- what inputs may hold ----------------------------------------------------------------------------- */
+
+static plan_input *input_behind(const sonde_plan *p, value v) {
+  const storage *s = &p->store[p->root[v]];
+  for (int32_t k = 0; s->place == IN_INPUT && k < p->n_input; k++)
+    if (p->input[k].at == s->at && p->input[k].bytes == s->bytes) return &p->input[k];
+  return NULL;
+}
+
+static void bound_inputs(sonde_plan *p) {
+  for (int32_t k = 0; k < p->count; k++) {
+    const pnode *n = &p->node[k];
+    sonde_shape in[SONDE_MAX_IN];
+    int64_t low, high;
+    if (!n->def || !n->def->range) continue;
+    for (int j = 0; j < n->n_in; j++) in[j] = *plan_shape(p, n->in[j]);
+    for (int j = 0; j < n->n_in; j++) {
+      plan_input *input = input_behind(p, n->in[j]);
+      if (!input || !n->def->range(in, n->n_in, &n->attr, j, &low, &high)) continue;
+      if (low > input->low) input->low = low, input->bound_by = n->def->name;
+      if (high < input->high) input->high = high, input->bound_by = n->def->name;
+    }
+  }
 }
 
 /* ---- what is held from run to run --------------------------------------------------------------------- */
@@ -246,13 +272,14 @@ int plan_memory(sonde_plan *p, sonde_error *err) {
   p->root = sonde_alloc(values * sizeof *p->root);
   p->store = sonde_alloc(values * sizeof *p->store);
   p->ptr = sonde_alloc(values * sizeof *p->ptr);
-  p->input_name = sonde_alloc(((size_t)p->count + 1) * sizeof *p->input_name);
-  if (!p->root || !p->store || !p->ptr || !p->input_name) return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
+  p->input = sonde_alloc(((size_t)p->count + 1) * sizeof *p->input);
+  if (!p->root || !p->store || !p->ptr || !p->input) return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
   for (size_t v = 0; v < values; v++) {
     p->root[v] = -1;
     p->store[v].place = NOWHERE;
   }
   begin_storage(p);
+  bound_inputs(p);
   life l = {p, 0};
   for (; l.at < p->n_step; l.at++) plan_step_values(p, &p->step[l.at], touch, &l);
   if (p->opts.hold && hold_steps(p, err)) return SONDE_ENOMEM;
@@ -263,6 +290,5 @@ int plan_memory(sonde_plan *p, sonde_error *err) {
     over o = {p, &p->step[k], k, {0}, 0};
     plan_step_values(p, &p->step[k], collect, &o);
   }
-  p->input = sonde_alloc(((size_t)p->n_input + 1) * sizeof *p->input);
-  return p->input ? place_arena(p, err) : sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
+  return place_arena(p, err);
 }

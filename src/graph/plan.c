@@ -15,7 +15,6 @@ static void forget(sonde_plan *p) {
   sonde_release(p->store);
   sonde_release(p->ptr);
   sonde_release(p->input);
-  sonde_release(p->input_name);
   p->node = NULL;
   p->step = NULL;
   p->uses = NULL;
@@ -23,9 +22,8 @@ static void forget(sonde_plan *p) {
   p->store = NULL;
   p->ptr = NULL;
   p->input = NULL;
-  p->input_name = NULL;
   p->count = p->cap = p->n_step = p->n_input = 0;
-  p->arena_bytes = p->const_bytes = p->registers_per_worker = 0;
+  p->arena_bytes = p->const_bytes = p->input_bytes = p->registers_per_worker = 0;
 }
 
 int plan_stopped(const sonde_plan *p, sonde_error *err) {
@@ -107,7 +105,7 @@ static void measure(sonde_plan *p) {
   traffic t = {p, 0};
   p->info.nodes = p->count;
   p->info.steps = p->n_step;
-  p->info.arena_bytes = p->arena_bytes + p->const_bytes;
+  p->info.arena_bytes = p->arena_bytes + p->const_bytes + p->input_bytes;
   for (int32_t k = 0; k < p->count; k++) {
     if (p->node[k].def) p->info.flops += node_flops(p, &p->node[k]);
     if (p->node[k].kind == SONDE_KIND_LEAF) p->info.leaf_bytes += sonde_shape_bytes(&p->node[k].shape[0]);
@@ -158,6 +156,7 @@ sonde_plan *sonde_plan_new(sonde_graph *g, sonde_node *const *out, sonde_tensor 
   if (!rc) {
     p->g = sonde_graph_ref(g);
     p->ctx = g->ctx;
+    p->block.size = sizeof p->block;
     if (opts) p->opts = *opts;
     p->n_out = n_out;
     p->out = sonde_alloc((size_t)n_out * sizeof *p->out);
@@ -187,6 +186,7 @@ void sonde_plan_free(sonde_plan *p) {
     sonde_release(p->arena);
   }
   sonde_release(p->constants);
+  sonde_release(p->inputs);
   sonde_release(p->registers);
   sonde_graph_free(p->g);
   sonde_release(p);
@@ -194,4 +194,4 @@ void sonde_plan_free(sonde_plan *p) {
 
 void sonde_plan_get_info(const sonde_plan *p, sonde_plan_info *info) { *info = p->info; }
 void sonde_plan_profile(sonde_plan *p, int on) { p->profile = on; }
-void sonde_plan_set_step(sonde_plan *p, uint64_t step) { p->at_step = step; }
+void sonde_plan_set_step(sonde_plan *p, uint64_t step) { p->block.number = step; }

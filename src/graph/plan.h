@@ -47,11 +47,19 @@ enum { HELD = INT32_MAX };        /* a storage's last step where it is kept from
 typedef enum storage_place { IN_ARENA, IN_TENSOR, IN_INPUT, IN_CONST, NOWHERE } storage_place;
 typedef struct storage {
   storage_place place;
-  int64_t bytes, at;              /* at: offset in the arena or in the constants */
+  int64_t bytes, at;              /* at: offset in the arena, the inputs or the constants */
   int32_t first, last;            /* steps */
   sonde_tensor *tensor;
-  int32_t input;                  /* number of the plan's input */
 } storage;
+
+/* An input of the plan: a slot of fixed place, which set_input copies into. */
+typedef struct plan_input {
+  const char *name;
+  int64_t bytes, at;              /* at: offset in `inputs` */
+  int64_t low, high;              /* of i32: what the ops that read it allow */
+  const char *bound_by;           /* the op that says so */
+  int set;
+} plan_input;
 
 typedef struct arena_memory { int refs; int64_t bytes, taken; char *data; } arena_memory;
 
@@ -70,18 +78,17 @@ struct sonde_plan {
   value *root;                    /* value -> the value that owns its bytes */
   storage *store;                 /* by root value */
   void **ptr;                     /* value -> pointer, of this run */
-  const void **input;             /* pointers set by the user */
-  const char **input_name;
+  plan_input *input;
   int32_t n_input;
-  int64_t arena_bytes, const_bytes;
+  int64_t arena_bytes, const_bytes, input_bytes;
   arena_memory *arena;
-  char *constants;
+  char *constants, *inputs;
   float *registers;               /* of the fused groups: per worker */
   int64_t registers_per_worker;   /* floats */
-  uint64_t at_step;
+  sonde_step_block block;         /* of the run */
   sonde_plan_info info;
   int profile, prepared, held;    /* held: the steps that run once have run */
-  int pointed;                    /* ptr is as the inputs and pointed_into, the arena's place, say */
+  int pointed;                    /* ptr is as pointed_into, the arena's place, says */
   const char *pointed_into;
   int watched;                    /* watch.c */
 };
@@ -99,6 +106,9 @@ int plan_autocast(sonde_plan *p, sonde_error *err);
 int plan_accumulate(sonde_plan *p, sonde_error *err);
 int plan_fuse(sonde_plan *p, sonde_error *err);             /* makes the steps */
 int plan_memory(sonde_plan *p, sonde_error *err);           /* places every storage */
+
+/* Copies `data` into the slot of input k. EINVAL for a number that an op of the plan cannot take. */
+int plan_set_input(sonde_plan *p, int32_t k, const void *data, sonde_error *err);
 
 /* EINTR where somebody has asked to stop: for loops that may take long. */
 int plan_stopped(const sonde_plan *p, sonde_error *err);

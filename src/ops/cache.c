@@ -44,6 +44,12 @@ static int write_run(const sonde_call *c) {
   return 0;
 }
 
+static int write_range(const sonde_shape *in, int n_in, const sonde_attr *a, int k, int64_t *low, int64_t *high) {
+  (void)n_in, (void)a;
+  *low = 0, *high = in[0].dim[1] - in[1].dim[1];
+  return k == 2;
+}
+
 /* ---- attention_cached ------------------------------------------------------------------------------------ */
 
 static int cached_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
@@ -97,6 +103,12 @@ static int cached_run(const sonde_call *c) {
   return 0;
 }
 
+static int cached_range(const sonde_shape *in, int n_in, const sonde_attr *a, int k, int64_t *low, int64_t *high) {
+  (void)n_in, (void)a;
+  *low = 0, *high = in[1].dim[1] - in[0].dim[1];
+  return k == 3;
+}
+
 static int64_t cached_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
   (void)n_in, (void)out, (void)a;
   double bytes = (double)in[0].dim[0] * (double)in[0].dim[2] * (double)in[1].dim[1] * sizeof(float);
@@ -112,9 +124,10 @@ const sonde_op_def sonde_ops_cache[] = {
     {.size = sizeof(sonde_op_def), .name = "cache_write", .min_in = 3, .max_in = 3, .n_out = 1,
      .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN,
      .doc = "cache [B, S, KV, Dh] with x [B, T, KV, Dh] at positions p to p+T-1: cache_write(cache, x, p i32 [1]); no gradient",
-     .shape = write_shape, .run = write_run},
+     .shape = write_shape, .run = write_run, .range = write_range},
     {.size = sizeof(sonde_op_def), .name = "attention_cached", .min_in = 4, .max_in = 4, .n_out = 1, .flags = SONDE_OP_BF16_IN,
      .doc = "attention of q [B, T, H, Dh] at positions p.. over caches of keys and values [B, S, KV, Dh]: query i sees "
             "positions to p+i. attention_cached(q, k, v, p i32 [1]); f0: scale (0: 1/sqrt(Dh)), i1: window (0: all); no gradient",
-     .shape = cached_shape, .scratch = cached_scratch, .run = cached_run, .flops = cached_flops},
+     .shape = cached_shape, .scratch = cached_scratch, .run = cached_run, .flops = cached_flops,
+     .range = cached_range},
     {0}};

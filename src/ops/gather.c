@@ -41,6 +41,12 @@ static int gather_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout
   return sonde_rule_end(g);
 }
 
+static int gather_range(const sonde_shape *in, int n_in, const sonde_attr *a, int k, int64_t *low, int64_t *high) {
+  (void)n_in, (void)a;
+  *low = 0, *high = in[0].dim[0] - 1;
+  return k == 1;
+}
+
 typedef struct lookup {
   const char *table;
   const int32_t *index;
@@ -87,6 +93,12 @@ static int scatter_shape(const sonde_shape *in, int n_in, const sonde_attr *a, s
     return sonde_fail(err, SONDE_EINVAL, "scatter_add: %lld rows in the result; it must be 1 to %d",
                       (long long)a->i[0], INT32_MAX);
   return SONDE_OK;
+}
+
+static int scatter_range(const sonde_shape *in, int n_in, const sonde_attr *a, int k, int64_t *low, int64_t *high) {
+  (void)in, (void)n_in;
+  *low = 0, *high = a->i[0] - 1;
+  return k == 0;
 }
 
 static int scatter_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
@@ -151,10 +163,11 @@ static double scatter_flops(const sonde_shape *in, int n_in, const sonde_shape *
 const sonde_op_def sonde_ops_gather[] = {
     {.size = sizeof(sonde_op_def), .name = "gather", .min_in = 2, .max_in = 2, .n_out = 1,
      .doc = "rows of table [V, D] by index i32 [..] -> [.., D]; a run refuses an index outside [0, V)",
-     .shape = gather_shape, .grad = gather_grad, .run = gather_run, .flops = sonde_no_flops},
+     .shape = gather_shape, .grad = gather_grad, .run = gather_run, .flops = sonde_no_flops,
+     .range = gather_range},
     {.size = sizeof(sonde_op_def), .name = "scatter_add", .min_in = 2, .max_in = 2, .n_out = 1,
      .doc = "index i32 [..], dy [.., D] -> [V, D]: row v is the sum of dy's rows with index v: i0 = V",
      .shape = scatter_shape, .grad = scatter_grad, .scratch = scatter_scratch, .run = scatter_run,
-     .flops = scatter_flops},
+     .flops = scatter_flops, .range = scatter_range},
     {0},
 };

@@ -56,6 +56,12 @@ static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, son
   return SONDE_OK;
 }
 
+static int range(const sonde_shape *in, int n_in, const sonde_attr *at, int k, int64_t *low, int64_t *high) {
+  (void)n_in, (void)at;
+  *low = -1, *high = in[1].dim[0] - 1;
+  return k == 2;
+}
+
 /* ---- one chunk ----------------------------------------------------------------------------------- */
 
 typedef struct task {
@@ -289,12 +295,14 @@ const sonde_op_def sonde_ops_loss[] = {
      .flags = SONDE_OP_BF16_IN,
      .doc = "cross-entropy in nats of each token under softmax(x w^T): x [N, D], w [V, D], targets i32 [N] "
             "(-1: ignored, loss 0) -> [N]",
-     .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops},
+     .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops,
+     .range = range},
     {.size = sizeof(sonde_op_def), .name = "lm_loss_grad", .min_in = 4, .max_in = 4, .n_out = 3,
      .flags = SONDE_OP_BF16_IN,
      .doc = "of lm_loss: x [N, D], w [V, D], targets i32 [N], dloss [N] (f32) -> dx [N, D], dw [V, D], the "
             "loss [N] itself",
-     .shape = grad_shape, .scratch = grad_scratch, .run = grad_run, .flops = grad_flops},
+     .shape = grad_shape, .scratch = grad_scratch, .run = grad_run, .flops = grad_flops,
+     .range = range},
     {.size = sizeof(sonde_op_def), .name = "argmax", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "place of the largest value along the last axis, the first of equals: x [.., V] -> i32 [..]",
      .shape = argmax_shape, .run = argmax_run, .flops = argmax_flops},

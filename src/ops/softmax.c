@@ -176,6 +176,12 @@ static int cross_entropy_shape(const sonde_shape *in, int n_in, const sonde_attr
   return rc;
 }
 
+static int targets_range(const sonde_shape *in, int n_in, const sonde_attr *a, int k, int64_t *low, int64_t *high) {
+  (void)n_in, (void)a;
+  *low = -1, *high = in[0].dim[in[0].rank - 1] - 1;
+  return k == 1;
+}
+
 static int check_targets(const sonde_call *c) {
   const int32_t *target = c->in[1];
   int64_t n = sonde_shape_count(&c->in_shape[1]), classes = c->in_shape[0].dim[c->in_shape[0].rank - 1];
@@ -282,10 +288,12 @@ const sonde_op_def sonde_ops_softmax[] = {
     {.size = sizeof(sonde_op_def), .name = "cross_entropy", .min_in = 2, .max_in = 2, .n_out = 2,
      .doc = "logits [.., V], targets i32 [..] -> loss = lse - logit of the target (0 where that is -1), "
             "lse = ln sum(e^logits), both [..]",
-     .shape = cross_entropy_shape, .grad = cross_entropy_grad, .run = cross_entropy_run, .flops = exp_flops},
+     .shape = cross_entropy_shape, .grad = cross_entropy_grad, .run = cross_entropy_run, .flops = exp_flops,
+     .range = targets_range},
     {.size = sizeof(sonde_op_def), .name = "cross_entropy_grad", .min_in = 3, .max_in = 3, .n_out = 1,
      .doc = "dx = dloss (softmax(logits) - onehot(target)), 0 where the target is -1: "
             "cross_entropy_grad(logits, targets, dloss)",
-     .shape = cross_entropy_grad_shape, .run = cross_entropy_grad_run, .flops = exp_flops},
+     .shape = cross_entropy_grad_shape, .run = cross_entropy_grad_run, .flops = exp_flops,
+     .range = targets_range},
     {0},
 };

@@ -9,11 +9,13 @@
 #include "script/script.h"
 
 /* A plan with what a script gave it. The plan itself keeps the graph's memory, so it runs on when the graph's handle has
- * been closed. The tensors that inputs were set to are used by the handle's box, in slots numbered like the inputs. */
+ * been closed. The tensors that inputs were set to are used by the handle's box, in slots numbered like the inputs; each run
+ * reads what they hold then. */
 typedef struct planned {
   sonde_plan *plan;
   sonde_shape *out;              /* [n] shapes of the outputs */
   sonde_tensor **own;            /* [plan->n_input] the tensors that tables are copied into; NULL until the first */
+  const sonde_tensor **set;      /* [plan->n_input] what each input was set to; NULL: nothing yet */
 } planned;
 
 static const sonde_lua_type plan_type;
@@ -25,7 +27,7 @@ static void free_plan(void *p) {
   planned *k = p;
   for (int32_t i = 0; k->own && i < k->plan->n_input; i++) sonde_tensor_free(k->own[i]);
   sonde_plan_free(k->plan);
-  sonde_release(k->out), sonde_release(k->own), sonde_release(k);
+  sonde_release(k->out), sonde_release(k->own), sonde_release(k->set), sonde_release(k);
 }
 
 static sonde_plan_opts read_opts(lua_State *L, int table) {
@@ -69,7 +71,8 @@ static int core_plan(lua_State *L) {
   k->plan = sonde_plan_new(sonde_node_graph(out[0]), out, into, n, &opts, &err);
   if (!k->plan) sonde_lua_raise(L, &err);
   k->own = sonde_alloc((size_t)(k->plan->n_input + 1) * sizeof *k->own);
-  if (!k->own) return sonde_lua_fail(L, "no memory for a plan");
+  k->set = sonde_alloc((size_t)(k->plan->n_input + 1) * sizeof *k->set);
+  if (!k->own || !k->set) return sonde_lua_fail(L, "no memory for a plan");
   sonde_lua_slots(L, box, k->plan->n_input);
   sonde_plan_info info;
   sonde_plan_get_info(k->plan, &info);
@@ -81,7 +84,7 @@ static int core_plan(lua_State *L) {
 static int32_t input_of(lua_State *L, sonde_plan *p, const char *name) {
   sonde_error err = {0};
   for (int32_t k = 0; k < p->n_input; k++)
-    if (!strcmp(p->input_name[k], name)) return k;
+    if (!strcmp(p->input[k].name, name)) return k;
   sonde_lua_check(L, sonde_plan_set_input(p, name, NULL, &err), &err);   /* says what inputs there are */
   return -1;
 }
@@ -115,8 +118,7 @@ static int plan_set(lua_State *L) {
                             sonde_shape_text(&t->shape, have, sizeof have));
     sonde_lua_keep(L, box, 3, k);
   }
-  sonde_error err = {0};
-  sonde_lua_check(L, sonde_plan_set_input(p->plan, name, t->data, &err), &err);
+  p->set[k] = t;
   return 0;
 }
 
@@ -125,7 +127,7 @@ static int plan_reads(lua_State *L) {
   const sonde_plan *p = to_plan(L);
   const char *name = sonde_lua_string(L, 2);
   int found = 0;
-  for (int32_t k = 0; k < p->n_input; k++) found |= !strcmp(p->input_name[k], name);
+  for (int32_t k = 0; k < p->n_input; k++) found |= !strcmp(p->input[k].name, name);
   lua_pushboolean(L, found);
   return 1;
 }
@@ -146,13 +148,16 @@ static void set_all(lua_State *L) {
 /* plan:run([inputs]): inputs is a table name -> tensor or table */
 static int plan_run(lua_State *L) {
   sonde_lua_box *box = sonde_lua_box_of(L, 1, &plan_type);
-  sonde_plan *p = to_plan(L);
+  const planned *given = box->p;
+  sonde_plan *p = given->plan;
   lua_settop(L, 2);
   if (!lua_isnil(L, 2)) set_all(L);
   for (int k = 0; k < box->slots; k++)
     if (box->uses[k].box && box->uses[k].box->closed)
-      return sonde_lua_fail(L, "the tensor that input '%s' was set to has been closed", p->input_name[k]);
+      return sonde_lua_fail(L, "the tensor that input '%s' was set to has been closed", p->input[k].name);
   sonde_error err = {0};
+  for (int32_t k = 0; k < p->n_input; k++)
+    if (given->set[k]) sonde_lua_check(L, plan_set_input(p, k, given->set[k]->data, &err), &err);
   sonde_lua_check(L, sonde_plan_run(p, &err), &err);
   lua_settop(L, 1);
   return 1;

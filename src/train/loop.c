@@ -40,7 +40,9 @@ static int run_batch(sonde_trainer *t, int32_t k, int probe, sums *s, sonde_erro
   int64_t counted = count_items(t, t->rows);
   s->counted += counted;
   sonde_plan_set_step(plan, (uint64_t)(t->progress.sequence / t->rows));
-  if ((code = sonde_plan_run(plan, err))) return code;
+  code = sonde_trainer_set_inputs(t, plan, err);
+  if (!code) code = sonde_plan_run(plan, err);
+  if (code) return code;
   sonde_tree_add(t->tree, k);
   s->loss = sonde_tree_number(t->loss, k, t->opts.accumulate, *(const float *)sonde_plan_output(plan, 0));
   int first = 1 + (int)t->trained;
@@ -120,7 +122,9 @@ int sonde_trainer_evaluate(sonde_trainer *t, double *loss, double *metric, int64
     int code = feed->valid(feed, row, n, t->data, err), at = 1;
     if (code) return code;
     int64_t counted = count_items(t, n);
-    if ((code = sonde_plan_run(t->eval, err))) return code;
+    code = sonde_trainer_set_inputs(t, t->eval, err);
+    if (!code) code = sonde_plan_run(t->eval, err);
+    if (code) return code;
     s.loss += *(const float *)sonde_plan_output(t->eval, 0);
     for (int32_t k = 0; k < t->opts.n_metrics; k++)
       if (t->opts.metric[k].eval) s.metric[k] += metric_sum(t->eval, at++, t->opts.metric[k].eval, counted);

@@ -107,14 +107,14 @@ static void *data_of(const sonde_trainer *t, const char *input) {
   return NULL;
 }
 
-static int set_inputs(const sonde_trainer *t, sonde_plan *plan, sonde_error *err) {
+int sonde_trainer_set_inputs(const sonde_trainer *t, sonde_plan *plan, sonde_error *err) {
   const sonde_feed *f = t->opts.feed;
   int code = SONDE_OK;
   for (int32_t k = 0; k < plan->n_input && !code; k++) {
-    void *data = data_of(t, plan->input_name[k]);
-    code = data ? sonde_plan_set_input(plan, plan->input_name[k], data, err)
+    void *data = data_of(t, plan->input[k].name);
+    code = data ? sonde_plan_set_input(plan, plan->input[k].name, data, err)
                 : sonde_fail(err, SONDE_EINVAL, "the model reads the input '%s', which the data do not have; they have %s%s%s%s",
-                             plan->input_name[k], f->input[0].name, f->inputs > 1 ? ", " : "",
+                             plan->input[k].name, f->input[0].name, f->inputs > 1 ? ", " : "",
                              f->inputs > 1 ? f->input[1].name : "", f->inputs > 2 ? ", ..." : "");
   }
   return code;
@@ -125,7 +125,7 @@ static int make_plans(sonde_trainer *t, parts *p, sonde_error *err) {
   for (int aside = 0; aside < (t->opts.accumulate > 1 ? 2 : 1) && !code; aside++)
     for (int probe = 0; probe < (t->opts.probe_every && t->opts.n_probe ? 2 : 1) && !code; probe++) {
       t->step[aside][probe] = make_plan(t, p, aside, probe, err);
-      code = t->step[aside][probe] ? set_inputs(t, t->step[aside][probe], err) : err->code;
+      code = t->step[aside][probe] ? SONDE_OK : err->code;
     }
   return code;
 }
@@ -140,7 +140,7 @@ static int make_eval_plan(sonde_trainer *t, sonde_error *err) {
   for (int k = 0; k < n; k++)
     if (!out[k]) return sonde_graph_error(sonde_node_graph(t->opts.loss), err);
   t->eval = sonde_plan_new(sonde_node_graph(out[0]), out, NULL, n, &t->plan_opts, err);
-  return t->eval ? set_inputs(t, t->eval, err) : err->code;
+  return t->eval ? sonde_trainer_set_inputs(t, t->eval, err) : err->code;
 }
 
 /* ---- the trainer -------------------------------------------------------------------------------------- */

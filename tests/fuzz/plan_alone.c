@@ -50,7 +50,8 @@ static float *broadcast(const void *x, const sonde_shape *from, const sonde_shap
 
 static void run_elementwise(const sonde_node *n, const void *const *in, void *out, uint64_t step) {
   float *wide[4] = {0};
-  sonde_vec v = {.n = sonde_shape_count(&n->shape), .out = out, .attr = &n->attr, .step = step};
+  const sonde_step_block block = {sizeof block, step};
+  sonde_vec v = {.n = sonde_shape_count(&n->shape), .out = out, .attr = &n->attr, .step = step, .block = &block};
   for (int k = 0; k < n->n_in; k++) v.in[k] = wide[k] = broadcast(in[k], &n->in[k]->shape, &n->shape);
   n->def->vec(&v);
   for (int k = 0; k < n->n_in; k++) free(wide[k]);
@@ -59,12 +60,13 @@ static void run_elementwise(const sonde_node *n, const void *const *in, void *ou
 static void run_kernel(const maker *m, const sonde_node *n, const void *const *in, void *const *out, uint64_t step) {
   sonde_shape shape[SONDE_MAX_IN];
   sonde_error err = {0};
+  const sonde_step_block block = {sizeof block, step};
   for (int k = 0; k < n->n_in; k++) shape[k] = n->in[k]->shape;
   int64_t bytes = n->def->scratch ? n->def->scratch(shape, n->n_in, n->out_shape, &n->attr) : 0;
   void *scratch = buffer(bytes);
   sonde_call c = {.size = sizeof c, .n_in = n->n_in, .n_out = n->def->n_out, .host = m->ctx->host, .in_shape = shape,
                   .out_shape = n->out_shape, .in = in, .out = out, .attr = &n->attr, .scratch = bytes ? scratch : NULL,
-                  .step = step, .pool = m->ctx->pool, .err = &err, .scratch_bytes = bytes};
+                  .step = step, .pool = m->ctx->pool, .err = &err, .scratch_bytes = bytes, .block = &block};
   if (n->def->run(&c)) {
     fprintf(stderr, "%s by itself: %s\n", n->def->name, err.text);
     abort();

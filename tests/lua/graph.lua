@@ -482,9 +482,11 @@ function TestMistakes:test_an_op_is_named_once()
   local x, i = g:input("x", "f32", { 2, 3 }), g:input("i", "i32", { 2 })
   local values = { x = { 1, 2, 3, 4, 5, 6 }, i = { 7, 0 } }
   local rows, loss = sonde.plan { x:gather(i) }, sonde.plan { x:cross_entropy(i) }
-  lu.assertEquals(said(function() rows:run(values) end), "gather: index 7 at position 0; it must be 0 to 1")
+  lu.assertEquals(said(function() rows:run(values) end), "input 'i': 7 at position 0; gather takes 0 to 1")
   lu.assertEquals(said(function() loss:run(values) end),
-    "cross_entropy: target 7 at position 0; it must be 0 to 2, or -1 to ignore")
+    "input 'i': 7 at position 0; cross_entropy takes -1 to 2")
+  local computed = sonde.plan { x:gather(sonde.op("cast", { i * 1 }, nil, { 2 })) }
+  lu.assertEquals(said(function() computed:run(values) end), "gather: index 7 at position 0; it must be 0 to 1")
 end
 
 function TestMistakes:test_a_module_is_named_with_what_it_did_wrong()

@@ -172,13 +172,15 @@ static void trace(op_run *r, const op_case *c, int order) {
 }
 
 /* The upstream gradient of a result that does not depend on the inputs is no part of the plan: no error. */
-static void set_inputs(op_run *r, const op_case *c) {
-  sonde_error err = {0};
-  for (int k = 0; k < c->n_in; k++)
-    must(sonde_plan_set_input(r->plan, (char[]){'x', (char)('0' + k), 0}, sonde_tensor_data(r->in[k]), &err),
-         "input", c, &err);
-  for (int k = 0; k < 2 && r->up[k]; k++)
-    sonde_plan_set_input(r->plan, (char[]){'u', (char)('0' + k), 0}, sonde_tensor_data(r->up[k]), &err);
+int op_run_set(op_run *r, sonde_error *err) {
+  int rc = 0;
+  for (int k = 0; k < SONDE_MAX_IN && r->in[k] && !rc; k++)
+    rc = sonde_plan_set_input(r->plan, (char[]){'x', (char)('0' + k), 0}, sonde_tensor_data(r->in[k]), err);
+  for (int k = 0; k < 2 && r->up[k] && !rc; k++) {
+    sonde_error none = {0};
+    sonde_plan_set_input(r->plan, (char[]){'u', (char)('0' + k), 0}, sonde_tensor_data(r->up[k]), &none);
+  }
+  return rc;
 }
 
 op_run *op_run_new(sonde_ctx *ctx, const op_case *c, int order, int no_fuse) {
@@ -196,7 +198,6 @@ op_run *op_run_new(sonde_ctx *ctx, const op_case *c, int order, int no_fuse) {
   sonde_plan_opts opts = {.no_fuse = no_fuse};
   r->plan = sonde_plan_new(r->g, r->node, r->value, r->n_out + r->n_din, &opts, &err);
   if (!r->plan) fail_msg("%s: plan: %s", c->name, err.text);
-  set_inputs(r, c);
   return r;
 }
 
@@ -214,6 +215,7 @@ void op_run_free(op_run *r) {
 
 void op_run_run(op_run *r, uint64_t step) {
   sonde_error err = {0};
+  if (op_run_set(r, &err)) fail_msg("input: %s", err.text);
   for (int k = 0; k < r->n_out + r->n_din; k++)
     memset(sonde_tensor_data(r->value[k]), 0x7f, (size_t)sonde_tensor_bytes(r->value[k]));
   sonde_plan_set_step(r->plan, step);

@@ -68,6 +68,7 @@ typedef struct op_run {
 
 op_run *op_run_new(sonde_ctx *ctx, const op_case *c, int order, int no_fuse);
 void op_run_free(op_run *r);
+int op_run_set(op_run *r, sonde_error *err);   /* copies the inputs into the plan, as each run does */
 void op_run_run(op_run *r, uint64_t step);
 const float *op_run_value(op_run *r, int k, int64_t *n);  /* k-th of node[]; valid until the next run */
 sonde_ctx *op_ctx_new(int threads);

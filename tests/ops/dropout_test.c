@@ -110,7 +110,8 @@ static void test_stretches(void **state) {
   op_numbers(x, LENGTH, &made);
   static const uint64_t starts[] = {0, 123, (1ull << 32) - 200};
   for (int s = 0; s < 3; s++) {
-    sonde_vec whole = {.n = LENGTH, .out = y, .in = {x}, .attr = &attr, .index = starts[s], .step = 9};
+    const sonde_step_block block = {sizeof block, 9};
+    sonde_vec whole = {.n = LENGTH, .out = y, .in = {x}, .attr = &attr, .index = starts[s], .block = &block};
     def->vec(&whole);
     for (int64_t at = 0; at < LENGTH; at += 7) {
       sonde_vec part = whole;
