@@ -156,6 +156,9 @@ typedef struct sonde_op_def {
   /* 1 if input k, of i32, must hold numbers from *low to *high (indices, targets, positions): a plan's inputs are checked when
    * they are set. What is computed is not: the kernel refuses it. NULL: no input has such bounds. */
   int (*range)(const sonde_shape *in, int n_in, const sonde_attr *a, int k, int64_t *low, int64_t *high);
+  /* Elementwise ops: `vec` as a C expression of floats, for devices that generate code: x, y, z are the inputs, f0 to f3 the
+   * attributes; the functions it may use are listed in src/cpu/formulas.h. NULL: only the CPU can run it. */
+  const char *formula;
 } sonde_op_def;
 
 /* ---- what a module builds on ------------------------------------------------------------------------ */

@@ -1,7 +1,7 @@
 /* simd_vec.c - the stretch functions of elementwise ops, compiled once per instruction set (SONDE_ISA).
- * Each is one formula in a loop that gcc vectorises; the formulas are those of src/ops/elementwise.c. NaN
- * comes through everywhere: where a comparison decides, it is written so that the NaN is what is kept. */
+ * Each is one formula of formulas.h in a loop that gcc vectorises. */
 #include "config.h"
+#include "cpu/formulas.h"
 #include "cpu/simd_isa.h"
 #include "cpu/simd_vector.h"
 
@@ -11,9 +11,8 @@
 #define INV_SQRT_2PI 0.39894228040143268f
 #define SQRT_2_PI 0.79788456080286536f
 
-/* x, y, z name the inputs' elements, f0 and f1 the attributes. */
 #define UNARY(name, formula)                                       \
-  static void name(const sonde_vec *v) {                           \
+  static void v##name(const sonde_vec *v) {                          \
     const float *in0 = v->in[0];                                   \
     float *out = v->out;                                           \
     int64_t n = v->n;                                              \
@@ -24,7 +23,7 @@
     }                                                              \
   }
 #define BINARY(name, formula)                                      \
-  static void name(const sonde_vec *v) {                           \
+  static void v##name(const sonde_vec *v) {                          \
     const float *in0 = v->in[0], *in1 = v->in[1];                  \
     float *out = v->out;                                           \
     int64_t n = v->n;                                              \
@@ -35,7 +34,7 @@
     }                                                              \
   }
 #define TERNARY(name, formula)                                     \
-  static void name(const sonde_vec *v) {                           \
+  static void v##name(const sonde_vec *v) {                          \
     const float *in0 = v->in[0], *in1 = v->in[1], *in2 = v->in[2]; \
     float *out = v->out;                                           \
     int64_t n = v->n;                                              \
@@ -51,44 +50,7 @@ static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_one(-x)); }
 /* (1 + tanh z) / 2 is sigmoid(2 z), which keeps its digits where tanh is near -1. */
 static inline float gelu_tanh_argument(float x) { return 2.0f * SQRT_2_PI * (x + 0.044715f * x * x * x); }
 
-UNARY(vneg, -x)
-UNARY(vexp, exp_one(x))
-UNARY(vlog, logf(x))
-UNARY(vsqrt, sqrtf(x))
-UNARY(vrsqrt, 1.0f / sqrtf(x))
-UNARY(vsquare, x * x)
-UNARY(vreciprocal, 1.0f / x)
-UNARY(vabs, fabsf(x))
-UNARY(vsign, x > 0 ? 1.0f : x < 0 ? -1.0f : x)
-UNARY(vtanh, tanh_one(x))
-UNARY(vsigmoid, sigmoid_of(x))
-UNARY(vsilu, x * sigmoid_of(x))
-UNARY(vgelu, 0.5f * x * (1.0f + erff(x * INV_SQRT2)))
-UNARY(vgelu_tanh, x * sigmoid_of(gelu_tanh_argument(x)))
-UNARY(vrelu, x < 0 ? 0.0f : x)
-UNARY(vrelu2, x < 0 ? 0.0f : x * x)
-UNARY(vsin, sinf(x))
-UNARY(vcos, cosf(x))
-
-static void vaffine(const sonde_vec *v) {
-  const float a = (float)v->attr->f[0], b = (float)v->attr->f[1], *x = v->in[0];
-  float *out = v->out;
-  int64_t n = v->n;
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; i++) out[i] = a * x[i] + b;
-}
-
-BINARY(vadd, x + y)
-BINARY(vsub, x - y)
-BINARY(vmul, x * y)
-BINARY(vdiv, x / y)
-BINARY(vmax, x > y || x != x ? x : y)
-BINARY(vmin, x < y || x != x ? x : y)
-BINARY(vgreater, x > y ? 1.0f : 0.0f)
-TERNARY(vwhere, x != 0 ? y : z)
-BINARY(vswiglu, x * sigmoid_of(x) * y)
-
-/* Backward helpers; y is the upstream gradient unless the comment says otherwise. */
+/* Slopes, for gradients. */
 static inline float silu_slope(float x) {
   float s = sigmoid_of(x);
   return s * (1.0f + x * (1.0f - s));
@@ -103,15 +65,20 @@ static inline float gelu_tanh_slope(float x) {
   return s * (1.0f + c * (1.0f - s) * 2.0f * SQRT_2_PI * (1.0f + 3.0f * 0.044715f * c * c));
 }
 
-BINARY(vsilu_grad, y * silu_slope(x))
-BINARY(vgelu_grad, y * gelu_slope(x))
-BINARY(vgelu_tanh_grad, y * gelu_tanh_slope(x))
-BINARY(vtanh_grad, y * (1.0f - x * x))             /* x: tanh's result */
-BINARY(vsigmoid_grad, y * x * (1.0f - x))          /* x: sigmoid's result */
-BINARY(vrelu_grad, x > 0 ? y : x != x ? x : 0.0f)
-BINARY(vrelu2_grad, x > 0 ? 2.0f * x * y : x != x ? x : 0.0f)
-TERNARY(vswiglu_dgate, z * y * silu_slope(x))      /* gate, up, dy */
-BINARY(vswiglu_dup, x * sigmoid_of(x) * y)         /* gate, dy */
+#define AFFINE(name, formula)                                      \
+  static void v##name(const sonde_vec *v) {                        \
+    const float *in0 = v->in[0];                                   \
+    const float f0 = (float)v->attr->f[0], f1 = (float)v->attr->f[1]; \
+    float *out = v->out;                                           \
+    int64_t n = v->n;                                              \
+    _Pragma("GCC ivdep")                                           \
+    for (int64_t i = 0; i < n; i++) {                              \
+      float x = in0[i];                                            \
+      out[i] = (formula);                                          \
+    }                                                              \
+  }
+SONDE_FORMULAS(UNARY, BINARY, TERNARY)
+SONDE_AFFINE(AFFINE)
 
 /* Counter-based: the decision for element `index` at `step` is a hash of (seed, step, index) alone. The
  * mixer is C. Wellons' lowbias32 (32-bit xorshift-multiply), run once on the low word and once more under a
@@ -148,20 +115,11 @@ static void vdropout(const sonde_vec *v) {
   }
 }
 
+#define ENTRY(name, formula) {#name, v##name},
 static const struct {
   const char *name;
   void (*run)(const sonde_vec *v);
-} table[] = {
-    {"neg", vneg}, {"exp", vexp}, {"log", vlog}, {"sqrt", vsqrt}, {"rsqrt", vrsqrt}, {"square", vsquare},
-    {"reciprocal", vreciprocal}, {"abs", vabs}, {"sign", vsign}, {"tanh", vtanh}, {"sigmoid", vsigmoid},
-    {"silu", vsilu}, {"gelu", vgelu}, {"gelu_tanh", vgelu_tanh}, {"relu", vrelu}, {"relu2", vrelu2},
-    {"sin", vsin}, {"cos", vcos}, {"affine", vaffine}, {"add", vadd}, {"sub", vsub}, {"mul", vmul},
-    {"div", vdiv}, {"max", vmax}, {"min", vmin}, {"greater", vgreater}, {"where", vwhere},
-    {"swiglu", vswiglu}, {"silu_grad", vsilu_grad}, {"gelu_grad", vgelu_grad},
-    {"gelu_tanh_grad", vgelu_tanh_grad}, {"tanh_grad", vtanh_grad}, {"sigmoid_grad", vsigmoid_grad},
-    {"relu_grad", vrelu_grad}, {"relu2_grad", vrelu2_grad}, {"swiglu_dgate", vswiglu_dgate},
-    {"swiglu_dup", vswiglu_dup}, {"dropout", vdropout},
-};
+} table[] = {SONDE_FORMULAS(ENTRY, ENTRY, ENTRY) SONDE_AFFINE(ENTRY){"dropout", vdropout}};
 
 void (*ISA_NAME(sonde_vec_find)(const char *name))(const sonde_vec *v) {
   for (size_t k = 0; k < sizeof table / sizeof *table; k++)

@@ -57,8 +57,8 @@ static int fold_casts(sonde_plan *p, const sonde_op_def *cast, sonde_error *err)
   for (int32_t k = 0; k < p->count; k++) {
     pnode *n = &p->node[k];
     value v = value_of(k, 0);
-    if (n->def && (n->def->flags & SONDE_OP_BF16_OUT) && !(n->def->flags & SONDE_OP_ELEMENTWISE) &&
-        n->shape[0].dtype == SONDE_F32 && casts[v] && casts[v] == p->uses[v] && !plan_adds(n))
+    if (n->def && n->shape[0].dtype == SONDE_F32 && casts[v] && casts[v] == p->uses[v] && !plan_adds(n) &&
+        (plan_kernel_flags(p, k) & SONDE_KERNEL_BF16_OUT))
       n->shape[0].dtype = SONDE_BF16;
     for (int j = 0; j < n->n_in; j++) {
       const pnode *x = &p->node[value_node(n->in[j])];
@@ -74,7 +74,7 @@ static int fold_casts(sonde_plan *p, const sonde_op_def *cast, sonde_error *err)
 static int reads_rounded(const sonde_plan *p, const pnode *n, int j) {
   if (plan_is_view(n)) return 1;
   if (fused_elementwise(n)) return strcmp(n->def->name, "add") && strcmp(n->def->name, "sub");
-  if (!(n->def->flags & SONDE_OP_BF16_IN)) return 0;
+  if (!(plan_kernel_flags(p, (int32_t)(n - p->node)) & SONDE_KERNEL_BF16_IN)) return 0;
   sonde_shape in[SONDE_MAX_IN], out[SONDE_MAX_OUT] = {{0}};
   sonde_error err = {0};
   for (int k = 0; k < n->n_in; k++) in[k] = *plan_shape(p, n->in[k]);

@@ -1,5 +1,5 @@
 /* ctx.c - the runtime: the thread pool and the table of ops. */
-#include "cpu/gemm.h"
+#include "cpu/backend.h"
 #include "cpu/simd.h"
 #include "graph/graph.h"
 
@@ -49,6 +49,19 @@ const sonde_op_def *sonde_ops_find(const sonde_ctx *ctx, const char *name) { ret
 int sonde_ops_count(const sonde_ctx *ctx) { return (int)sonde_map_count(ctx->ops); }
 const sonde_op_def *sonde_ops_at(const sonde_ctx *ctx, int i) { return sonde_map_value(ctx->ops, i); }
 
+/* The device that was opened last is where plans run. */
+static int open_device(sonde_ctx *ctx, sonde_device *d, const sonde_backend *backend, int number, sonde_error *err) {
+  int rc = backend->open(number, ctx->pool, &d->state, err);
+  if (rc) return rc;
+  d->backend = backend;
+  ctx->device = d;
+  return 0;
+}
+
+static void close_device(sonde_device *d) {
+  if (d->backend) d->backend->close(d->state);
+}
+
 sonde_ctx *sonde_ctx_new(int threads, sonde_error *err) {
   sonde_ctx *ctx = sonde_alloc(sizeof *ctx);
   if (!ctx || !(ctx->ops = sonde_map_new())) {
@@ -56,9 +69,9 @@ sonde_ctx *sonde_ctx_new(int threads, sonde_error *err) {
     sonde_fail(err, SONDE_ENOMEM, "no memory for a runtime");
     return NULL;
   }
-  sonde_gemm_setup();
   ctx->pool = sonde_pool_new(threads, err);
   int rc = ctx->pool ? 0 : err ? err->code : SONDE_ENOMEM;
+  if (!rc) rc = open_device(ctx, &ctx->cpu, &sonde_cpu_backend, 0, err);
   for (size_t f = 0; !rc && f < sizeof families / sizeof families[0]; f++)
     for (const sonde_op_def *d = families[f]; !rc && d->name; d++) rc = sonde_ops_add(ctx, d, err);
   if (rc) {
@@ -68,12 +81,21 @@ sonde_ctx *sonde_ctx_new(int threads, sonde_error *err) {
   return ctx;
 }
 
+sonde_ctx *sonde_ctx_new_on(const sonde_backend *backend, int number, int threads, sonde_error *err) {
+  sonde_ctx *ctx = sonde_ctx_new(threads, err);
+  if (!ctx || !open_device(ctx, &ctx->other, backend, number, err)) return ctx;
+  sonde_ctx_free(ctx);
+  return NULL;
+}
+
 void sonde_ctx_free(sonde_ctx *ctx) {
   if (!ctx) return;
   for (int s = 0; s < SONDE_CTX_SLOTS; s++)
     if (ctx->slot[s] && ctx->slot_free[s]) ctx->slot_free[s](ctx->slot[s]);
   for (int k = 0; k < ctx->n_filled; k++) sonde_release(ctx->filled[k]);
   sonde_map_free(ctx->ops);
+  close_device(&ctx->other);
+  close_device(&ctx->cpu);
   sonde_pool_free(ctx->pool);
   sonde_release(ctx);
 }

@@ -29,14 +29,14 @@ static void dump_step(const sonde_plan *p, const step *s, int32_t k, FILE *out) 
     for (int j = 0; j < n->n_in; j++) fprintf(out, " %%%d %s", n->in[j], sonde_shape_text(plan_shape(p, n->in[j]), t, sizeof t));
   } else {
     fprintf(out, "fused (");
-    for (int j = 0; j < s->f->n_op; j++) fprintf(out, "%s%s", j ? " " : "", p->node[s->f->op[j].node].def->name);
+    const fused *f = s->f;
+    for (int j = 0; j < f->program.n_op; j++) fprintf(out, "%s%s", j ? " " : "", f->program.op[j].def->name);
     fprintf(out, ")");
-    for (int j = 0; j < s->f->n_op; j++)
-      if (s->f->op[j].out >= 0)
-        fprintf(out, " %%%d %s", s->f->op[j].out, sonde_shape_text(plan_shape(p, s->f->op[j].out), t, sizeof t));
+    for (int j = 0; j < f->program.n_out; j++)
+      fprintf(out, " %%%d %s", f->out[j], sonde_shape_text(plan_shape(p, f->out[j]), t, sizeof t));
     fprintf(out, " <-");
-    for (int j = 0; j < s->f->n_in; j++)
-      fprintf(out, " %%%d %s", s->f->in[j].v, sonde_shape_text(plan_shape(p, s->f->in[j].v), t, sizeof t));
+    for (int j = 0; j < f->program.n_in; j++)
+      fprintf(out, " %%%d %s", f->in[j], sonde_shape_text(plan_shape(p, f->in[j]), t, sizeof t));
   }
   fprintf(out, "  [%s%s]\n", sonde_node_scope(n->src), n->lazy && n->def && !n->backward && n->block >= 0 ? ", again" : "");
 }

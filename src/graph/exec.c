@@ -3,40 +3,34 @@
 #include <time.h>
 
 #include "base/crash.h"
-#include "cpu/simd.h"
 #include "graph/fused.h"
 
 enum { LINE = 64 };   /* bytes that a cache takes at once */
 
 static int fill_constants(sonde_plan *p, sonde_error *err) {
-  if (!p->const_bytes) return 0;
-  if (!(p->constants = sonde_alloc((size_t)p->const_bytes)))
-    return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan's constants");
-  for (int32_t k = 0; k < p->count; k++) {
+  const sonde_device *d = p->ctx->device;
+  void *at = NULL;
+  int rc = p->const_bytes ? plan_take(p, p->const_bytes, SONDE_MEMORY_CONSTANTS, &at, err) : 0;
+  p->constants = at;
+  for (int32_t k = 0; k < p->count && !rc; k++) {
     const storage *s = &p->store[value_of(k, 0)];
-    if (s->place != IN_CONST) continue;
-    void *at = p->constants + s->at;
     const sonde_shape *shape = &p->node[k].shape[0];
-    float x = (float)p->node[k].constant;
-    uint16_t narrow;
-    sonde_simd_get()->common.to_bf16(&narrow, &x, 1);
-    for (int64_t j = 0, n = sonde_shape_count(shape); j < n; j++)
-      switch (shape->dtype) {
-        case SONDE_I32: ((int32_t *)at)[j] = (int32_t)p->node[k].constant; break;
-        case SONDE_BF16: ((uint16_t *)at)[j] = narrow; break;
-        default: ((float *)at)[j] = x;
-      }
+    if (s->place != IN_CONST) continue;
+    rc = d->backend->fill(d->state, p->constants + s->at, p->node[k].constant, shape->dtype, sonde_shape_count(shape), err);
   }
-  return 0;
+  return rc;
 }
 
 static int take_arena(sonde_plan *p, sonde_error *err) {
   arena_memory *a = p->arena;
+  void *at = NULL;
   if (a->taken >= a->bytes && (a->data || !a->bytes)) return 0;
-  sonde_pages_release(a->data, a->taken);
+  plan_give(a->device, a->data, a->taken, SONDE_MEMORY_ARENA);
+  a->data = NULL;
   a->taken = 0;
-  if (!(a->data = sonde_pages_alloc(a->bytes)))
+  if (plan_take(p, a->bytes, SONDE_MEMORY_ARENA, &at, err))
     return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan's %.1f MiB of activations", (double)a->bytes / (1 << 20));
+  a->data = at;
   a->taken = a->bytes;
   return 0;
 }
@@ -60,10 +54,7 @@ static void set_pointers(sonde_plan *p) {
 }
 
 static int prepare(sonde_plan *p, sonde_error *err) {
-  int64_t regs = p->registers_per_worker * sonde_pool_threads(p->ctx->pool);
   int rc = fill_constants(p, err);
-  if (!rc && regs && !(p->registers = sonde_alloc((size_t)regs * sizeof(float))))
-    rc = sonde_fail(err, SONDE_ENOMEM, "no memory for the plan's registers");
   p->prepared = !rc;
   return rc;
 }
@@ -80,12 +71,14 @@ int plan_set_input(sonde_plan *p, int32_t k, const void *data, sonde_error *err)
   plan_input *in = &p->input[k];
   int rc = in->bound_by ? check_range(in, data, err) : 0;
   if (!rc && !p->inputs) {
-    if (!(p->inputs = sonde_alloc((size_t)p->input_bytes + 1)))
-      return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan's inputs");
+    void *at = NULL;
+    rc = plan_take(p, p->input_bytes, SONDE_MEMORY_INPUTS, &at, err);
+    p->inputs = at;
     p->pointed = 0;
   }
+  const sonde_device *d = p->ctx->device;
+  if (!rc) rc = d->backend->copy(d->state, p->inputs + in->at, data, in->bytes, SONDE_COPY_IN, err);
   if (rc) return rc;
-  memcpy(p->inputs + in->at, data, (size_t)in->bytes);
   in->set = 1;
   return 0;
 }
@@ -102,41 +95,60 @@ int sonde_plan_set_input(sonde_plan *p, const char *name, const void *data, sond
                     near ? near : "", near ? "'?" : "");
 }
 
-static int run_op(sonde_plan *p, const step *s, sonde_error *err) {
-  const pnode *n = &p->node[s->node];
+/* The pointers and shapes that a kernel is called with; in exec.c's stack, for one call. */
+typedef struct operands {
+  const void *in[SONDE_PROGRAM_INPUTS];
+  void *out[SONDE_PROGRAM_OPS];
   sonde_shape in_shape[SONDE_MAX_IN];
-  const void *in[SONDE_MAX_IN];
-  void *out[SONDE_MAX_OUT];
+} operands;
+
+static void point_op(const sonde_plan *p, const step *s, operands *o, sonde_call *c) {
+  const pnode *n = &p->node[s->node];
   for (int k = 0; k < n->n_in; k++) {
-    in_shape[k] = *plan_shape(p, n->in[k]);
-    in[k] = p->ptr[n->in[k]];
+    o->in_shape[k] = *plan_shape(p, n->in[k]);
+    o->in[k] = p->ptr[n->in[k]];
   }
-  for (int k = 0; k < n->n_out; k++) out[k] = p->ptr[value_of(s->node, k)];
-  sonde_call c = {.size = sizeof c, .n_in = n->n_in, .n_out = n->n_out, .host = p->ctx->host, .in_shape = in_shape,
-                  .out_shape = n->shape, .in = in, .out = out, .attr = &n->attr,
-                  .scratch = s->scratch_bytes ? p->arena->data + s->scratch_at : NULL, .step = p->block.number,
-                  .pool = p->ctx->pool, .err = err, .scratch_bytes = s->scratch_bytes, .block = &p->block};
-  int rc = n->def->run(&c);
-  if (rc && err && !err->code) sonde_fail(err, rc, "it failed");
-  if (rc) sonde_wrap(err, "%s%s%s", sonde_node_scope(n->src), n->src->scope >= 0 ? ": " : "", n->def->name);
-  return rc;
+  for (int k = 0; k < n->n_out; k++) o->out[k] = p->ptr[value_of(s->node, k)];
+  c->n_in = n->n_in;
+  c->n_out = n->n_out;
+  c->in_shape = o->in_shape;
+  c->out_shape = n->shape;
+  c->attr = &n->attr;
+}
+
+static void point_program(const sonde_plan *p, const step *s, operands *o, sonde_call *c) {
+  c->n_in = s->f->program.n_in;
+  c->n_out = s->f->program.n_out;
+  for (int k = 0; k < c->n_in; k++) o->in[k] = p->ptr[s->f->in[k]];
+  for (int k = 0; k < c->n_out; k++) o->out[k] = p->ptr[s->f->out[k]];
+}
+
+static int run_kernel(sonde_plan *p, const step *s, sonde_error *err) {
+  operands o;
+  sonde_call c = {.size = sizeof c, .host = p->ctx->host, .in = o.in, .out = o.out, .pool = p->ctx->pool, .err = err,
+                  .scratch = s->kernel.scratch ? p->arena->data + s->scratch_at : NULL, .scratch_bytes = s->kernel.scratch,
+                  .step = p->block.number, .block = &p->block};
+  if (s->kind == STEP_OP) point_op(p, s, &o, &c);
+  else point_program(p, s, &o, &c);
+  return s->kernel.run(&s->kernel, &c);
+}
+
+static int copy_out(const sonde_plan *p, const step *s, sonde_error *err) {
+  const sonde_device *d = p->ctx->device;
+  const sonde_tensor *to = p->out_tensor[s->output];
+  if (p->ptr[s->from] == to->data) return 0;
+  return d->backend->copy(d->state, to->data, p->ptr[s->from], to->bytes, SONDE_COPY_INSIDE, err);
 }
 
 static int run_step(sonde_plan *p, const step *s, sonde_error *err) {
-  if (s->kind != STEP_COPY) {
-    const pnode *n = &p->node[s->kind == STEP_OP ? s->node : s->f->told];
-    sonde_doing(s->kind == STEP_OP ? "the op" : "a group of ops with", n->def->name, sonde_node_scope(n->src),
-                n->def->run ? (const void *)n->def->run : (const void *)n->def->vec);
-  }
-  switch (s->kind) {
-    case STEP_OP: return run_op(p, s, err);
-    case STEP_FUSED: fused_run(p, s->f, s->scratch_bytes ? p->arena->data + s->scratch_at : NULL); return 0;
-    case STEP_COPY:
-      if (p->ptr[s->from] != p->out_tensor[s->output]->data)
-        memcpy(p->out_tensor[s->output]->data, p->ptr[s->from], (size_t)p->out_tensor[s->output]->bytes);
-      return 0;
-  }
-  return SONDE_EBUG;
+  if (s->kind == STEP_COPY) return copy_out(p, s, err);
+  const pnode *n = &p->node[s->kind == STEP_OP ? s->node : s->f->told];
+  sonde_doing(s->kind == STEP_OP ? "the op" : "a group of ops with", n->def->name, sonde_node_scope(n->src),
+              n->def->run ? (const void *)n->def->run : (const void *)n->def->vec);
+  int rc = run_kernel(p, s, err);
+  if (rc && err && !err->code) sonde_fail(err, rc, "it failed");
+  if (rc) sonde_wrap(err, "%s%s%s", sonde_node_scope(n->src), n->src->scope >= 0 ? ": " : "", n->def->name);
+  return rc;
 }
 
 static int64_t now_ns(void) {
@@ -167,6 +179,7 @@ static int run_steps(sonde_plan *p, int held, sonde_error *err) {
     rc = run_step(p, &p->step[k], err);
     if (p->watched) plan_watch_after(p, k);
     if (p->profile) p->step[k].ns += now_ns() - start;
+    if (p->after && !rc) p->after(p->after_arg, k);
   }
   sonde_doing_nothing();
   return rc;

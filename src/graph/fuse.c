@@ -8,7 +8,7 @@
 
 typedef struct group {
   sonde_shape space;
-  int32_t member[FUSED_MAX_MEMBERS];
+  int32_t member[SONDE_PROGRAM_OPS];
   int n_member, n_input;           /* n_input: at most; counts repeated inputs */
   int32_t last;                    /* the youngest node */
 } group;
@@ -59,9 +59,15 @@ static int reads_a_sum_of(const fusing *f, int32_t n, int32_t to) {
   return 0;
 }
 
+/* What the device cannot have in a program is a group by itself, for the CPU. */
+static int fusable(const fusing *f, int32_t n) {
+  const sonde_device *d = f->p->ctx->device;
+  return d->backend->fusable(d->state, f->p->node[n].def);
+}
+
 static int can_join(fusing *f, int32_t n, int32_t to) {
   const group *g = &f->group[to];
-  return to >= 0 && g->n_member < FUSED_MAX_MEMBERS && g->n_input + f->p->node[n].n_in <= FUSED_MAX_INPUTS &&
+  return to >= 0 && fusable(f, n) && fusable(f, g->member[0]) && g->n_member < SONDE_PROGRAM_OPS && g->n_input + f->p->node[n].n_in <= SONDE_PROGRAM_INPUTS &&
          sonde_shape_equal(&g->space, &f->p->node[n].shape[0]) && !reads_a_sum_of(f, n, to) && !waits(f, n, to);
 }
 
@@ -100,8 +106,9 @@ static void group_node(fusing *f, int32_t n) {
   if (!q->def || strcmp(q->def->name, "sum") || f->p->opts.no_fuse) return;
   /* A sum ends the group that makes what it sums; otherwise its own kernel does it. */
   int32_t to = f->of[value_node(q->in[0])];
-  if (to >= 0 && fused_elementwise(&f->p->node[value_node(q->in[0])]) && f->group[to].n_member < FUSED_MAX_MEMBERS &&
-      fused_reduce_kind(q, &f->group[to].space) != REDUCE_NONE)
+  if (to >= 0 && fusable(f, n) && fusable(f, f->group[to].member[0]) && fused_elementwise(&f->p->node[value_node(q->in[0])]) &&
+      f->group[to].n_member < SONDE_PROGRAM_OPS &&
+      fused_reduction(q, &f->group[to].space) != SONDE_REDUCE_NONE)
     join(f, n, to);
 }
 
@@ -133,7 +140,7 @@ static int stored_outside(const fusing *f, int32_t n, int32_t group) {
 static int emit_group(fusing *f, int32_t at) {
   group *g = &f->group[at];
   sonde_plan *p = f->p;
-  uint8_t stored[FUSED_MAX_MEMBERS];
+  uint8_t stored[SONDE_PROGRAM_OPS];
   for (int k = 0; k < g->n_member; k++) {
     int rc = emit_inputs(f, g->member[k], at);
     if (rc) return rc;
@@ -144,17 +151,9 @@ static int emit_group(fusing *f, int32_t at) {
   }
   fused *made = fused_new(p, g->member, g->n_member, stored, f->err);
   if (!made) return SONDE_ENOMEM;
-  p->step[p->n_step++] = (step){.kind = STEP_FUSED, .node = g->member[0], .f = made, .scratch_bytes = fused_scratch(made)};
-  if (made->n_reg * (int64_t)FUSED_STRETCH > p->registers_per_worker)
-    p->registers_per_worker = made->n_reg * (int64_t)FUSED_STRETCH;
-  return 0;
-}
-
-static int64_t op_scratch(const sonde_plan *p, const pnode *n) {
-  sonde_shape in[SONDE_MAX_IN];
-  if (!n->def->scratch) return 0;
-  for (int k = 0; k < n->n_in; k++) in[k] = *plan_shape(p, n->in[k]);
-  return n->def->scratch(in, n->n_in, n->shape, &n->attr);
+  step *s = &p->step[p->n_step++];
+  *s = (step){.kind = STEP_FUSED, .node = g->member[0], .f = made};
+  return plan_find_kernel(p, s, f->err);
 }
 
 static int emit(fusing *f, int32_t n) {
@@ -164,9 +163,10 @@ static int emit(fusing *f, int32_t n) {
   int rc = emit_inputs(f, n, -1);
   if (rc) return rc;
   f->done[n] = 1;
-  if (p->node[n].def && !plan_is_view(&p->node[n]))
-    p->step[p->n_step++] = (step){.kind = STEP_OP, .node = n, .scratch_bytes = op_scratch(p, &p->node[n])};
-  return 0;
+  if (!p->node[n].def || plan_is_view(&p->node[n])) return 0;
+  step *s = &p->step[p->n_step++];
+  *s = (step){.kind = STEP_OP, .node = n};
+  return plan_find_kernel(p, s, f->err);
 }
 
 static int emit_all(fusing *f) {

@@ -5,13 +5,20 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "graph/ops.h"
+#include "sonde_backend.h"
 #include "tensor/tensor.h"
 
 /* Things that upper layers hang on a runtime (the plugin registry): freed with it. */
 enum { SONDE_CTX_SLOTS = 4, SONDE_CTX_PLUGINS = 0 };
 
+/* An open device of a backend. */
+typedef struct sonde_device { const sonde_backend *backend; void *state; } sonde_device;
+
 struct sonde_ctx {
   sonde_pool *pool;
+  sonde_device cpu;
+  const sonde_device *device;                   /* where plans run: &cpu, or `other` */
+  sonde_device other;
   sonde_map *ops;                               /* name -> const sonde_op_def * */
   sonde_op_def *filled[128];                    /* elementwise defs copied to take this machine's stretch function */
   int n_filled;
@@ -76,5 +83,8 @@ void sonde_graph_also(sonde_node *now, sonde_node *old);
 void sonde_graph_freeze(sonde_node *n, sonde_tensor *value);
 
 const char *sonde_node_scope(const sonde_node *n);
+
+/* A runtime whose plans run on device `number` of that backend (borrowed), and on the CPU what it has no kernel for. */
+sonde_ctx *sonde_ctx_new_on(const sonde_backend *backend, int number, int threads, sonde_error *err);
 
 #endif

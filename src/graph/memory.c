@@ -4,16 +4,12 @@
 
 #include "graph/fused.h"
 
-enum { ALIGN = 64 };
-static int64_t aligned(int64_t n) { return (n + ALIGN - 1) & ~(int64_t)(ALIGN - 1); }
-
 void plan_step_values(const sonde_plan *p, const step *s, void (*fn)(void *arg, value v, int stored), void *arg) {
   if (s->kind == STEP_COPY) {
     fn(arg, s->from, 0);
   } else if (s->kind == STEP_FUSED) {
-    for (int k = 0; k < s->f->n_in; k++) fn(arg, s->f->in[k].v, 0);
-    for (int k = 0; k < s->f->n_op; k++)
-      if (s->f->op[k].out >= 0) fn(arg, s->f->op[k].out, 1);
+    for (int k = 0; k < s->f->program.n_in; k++) fn(arg, s->f->in[k], 0);
+    for (int k = 0; k < s->f->program.n_out; k++) fn(arg, s->f->out[k], 1);
   } else {
     const pnode *n = &p->node[s->node];
     for (int k = 0; k < n->n_in; k++) fn(arg, n->in[k], 0);
@@ -26,24 +22,25 @@ int plan_in_place(const sonde_plan *p, const step *s, value i, value o) {
   if (s->kind == STEP_OP) {
     const pnode *n = &p->node[s->node];
     int slot = n->def->adds;                                 /* c + a b: c is what the sum goes into */
-    if (!(n->def->flags & SONDE_OP_INPLACE) || value_out(o) || n->n_in <= slot || p->root[n->in[slot]] != p->root[i]) return 0;
+    if (!(s->kernel.flags & SONDE_KERNEL_INPLACE) || value_out(o) || n->n_in <= slot || p->root[n->in[slot]] != p->root[i]) return 0;
     for (int k = 0; k < n->n_in; k++)
       if (k != slot && p->root[n->in[k]] == p->root[i]) return 0;
     return plan_shape(p, n->in[slot])->dtype == n->shape[0].dtype;
   }
-  if (s->kind != STEP_FUSED) return 0;
+  if (s->kind != STEP_FUSED || !(s->kernel.flags & SONDE_KERNEL_INPLACE)) return 0;
   const fused *f = s->f;
   int made = -1, in = -1;
-  for (int k = 0; k < f->n_op; k++)
-    if (f->op[k].out == o) made = k;
-  for (int k = 0; k < f->n_in; k++)
-    if (p->root[f->in[k].v] == p->root[i]) {
+  for (int k = 0; k < f->program.n_out; k++)
+    if (f->out[k] == o) made = f->made_by[k];
+  for (int k = 0; k < f->program.n_in; k++)
+    if (p->root[f->in[k]] == p->root[i]) {
       if (in >= 0) return 0;                                 /* read twice, under two shapes */
       in = k;
     }
   /* Read in place and element by element, and not again after the result is written over it. */
-  return made >= 0 && in >= 0 && f->in[in].full && f->in[in].dtype == SONDE_F32 && f->op[made].out_dtype == SONDE_F32 &&
-         f->op[made].reduce == REDUCE_NONE && f->in[in].last_use <= made;
+  return made >= 0 && in >= 0 && sonde_program_is_full(&f->program, in) && f->program.in[in].dtype == SONDE_F32 &&
+         f->program.op[made].out_dtype == SONDE_F32 && f->program.op[made].reduce == SONDE_REDUCE_NONE &&
+         f->program.in[in].last_use <= made;
 }
 
 /* ---- lifetimes ---------------------------------------------------------------------------------------- */
@@ -72,7 +69,7 @@ static void begin_storage(sonde_plan *p) {
         s->place = IN_INPUT;
         s->at = p->input_bytes;
         p->input[p->n_input++] = (plan_input){.name = n->src->name, .bytes = s->bytes, .at = s->at, .low = INT32_MIN, .high = INT32_MAX};
-        p->input_bytes += aligned(s->bytes);
+        p->input_bytes += plan_aligned(p, s->bytes);
       } else if (n->kind == SONDE_KIND_CONST) {
         s->place = IN_CONST;
       } else if (!plan_is_view(n)) {
@@ -151,7 +148,7 @@ static int hold_steps(sonde_plan *p, sonde_error *err) {
 }
 
 /* Results that take over the buffer of an input that nobody reads afterwards. */
-typedef struct over { sonde_plan *p; step *s; int32_t at; value in[SONDE_MAX_IN + FUSED_MAX_INPUTS]; int n_in; } over;
+typedef struct over { sonde_plan *p; step *s; int32_t at; value in[SONDE_MAX_IN + SONDE_PROGRAM_INPUTS]; int n_in; } over;
 
 static void collect(void *arg, value v, int stored) {
   over *o = arg;
@@ -250,14 +247,14 @@ static int place_arena(sonde_plan *p, sonde_error *err) {
     storage *s = &p->store[v];
     if (s->place == IN_CONST) {
       s->at = p->const_bytes;
-      p->const_bytes += aligned(s->bytes);
+      p->const_bytes += plan_aligned(p, s->bytes);
     }
     if (s->place == IN_ARENA && s->first >= 0)
-      b[n++] = (block){aligned(s->bytes), 0, s->first, s->last, (value)v, -1};
+      b[n++] = (block){plan_aligned(p, s->bytes), 0, s->first, s->last, (value)v, -1};
   }
   for (int32_t k = 0; k < p->n_step; k++)
-    if (p->step[k].scratch_bytes > 0)
-      b[n++] = (block){aligned(p->step[k].scratch_bytes), 0, k, k, -1, k};
+    if (p->step[k].kernel.scratch > 0)
+      b[n++] = (block){plan_aligned(p, p->step[k].kernel.scratch), 0, k, k, -1, k};
   int rc = pack(p, b, n, busy, &p->arena_bytes, err);
   for (int k = 0; k < n; k++)
     if (b[k].scratch_of >= 0) p->step[b[k].scratch_of].scratch_at = b[k].at;

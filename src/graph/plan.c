@@ -7,7 +7,10 @@
 #include "graph/fused.h"
 
 static void forget(sonde_plan *p) {
-  for (int32_t k = 0; k < p->n_step; k++) sonde_release(p->step[k].f);
+  for (int32_t k = 0; k < p->n_step; k++) {
+    plan_drop_kernel(&p->step[k]);
+    sonde_release(p->step[k].f);
+  }
   sonde_release(p->node);
   sonde_release(p->step);
   sonde_release(p->uses);
@@ -23,7 +26,7 @@ static void forget(sonde_plan *p) {
   p->ptr = NULL;
   p->input = NULL;
   p->count = p->cap = p->n_step = p->n_input = 0;
-  p->arena_bytes = p->const_bytes = p->input_bytes = p->registers_per_worker = 0;
+  p->arena_bytes = p->const_bytes = p->input_bytes = 0;
 }
 
 int plan_stopped(const sonde_plan *p, sonde_error *err) {
@@ -142,6 +145,7 @@ static int own_arena(sonde_plan *p, sonde_error *err) {
     return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
   } else {
     p->arena->refs = 1;
+    p->arena->device = p->ctx->device;
   }
   if (p->arena_bytes > p->arena->bytes) p->arena->bytes = p->arena_bytes;
   p->opts.share = NULL;              /* the other plan may be gone later; its arena is not */
@@ -176,18 +180,19 @@ sonde_plan *sonde_plan_new(sonde_graph *g, sonde_node *const *out, sonde_tensor 
 
 void sonde_plan_free(sonde_plan *p) {
   if (!p) return;
+  if (p->ctx) {
+    plan_give(p->ctx->device, p->constants, p->const_bytes, SONDE_MEMORY_CONSTANTS);
+    plan_give(p->ctx->device, p->inputs, p->input_bytes, SONDE_MEMORY_INPUTS);
+  }
   forget(p);
   for (int i = 0; p->out_tensor && i < p->n_out; i++) sonde_tensor_free(p->out_tensor[i]);
   sonde_release(p->out);
   sonde_release(p->out_tensor);
   if (p->watched) plan_watch_end(p);
   if (p->arena && --p->arena->refs == 0) {
-    sonde_pages_release(p->arena->data, p->arena->taken);
+    plan_give(p->arena->device, p->arena->data, p->arena->taken, SONDE_MEMORY_ARENA);
     sonde_release(p->arena);
   }
-  sonde_release(p->constants);
-  sonde_release(p->inputs);
-  sonde_release(p->registers);
   sonde_graph_free(p->g);
   sonde_release(p);
 }

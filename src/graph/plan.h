@@ -35,9 +35,11 @@ typedef struct step {
   step_kind kind;
   int32_t node;                   /* OP: the pnode */
   fused *f;                       /* FUSED */
+  sonde_kernel kernel;            /* OP, FUSED */
+  const sonde_device *by;         /* whose kernel that is */
   value from;                     /* COPY */
   int32_t output;                 /* COPY: which plan output */
-  int64_t scratch_bytes, scratch_at;
+  int64_t scratch_at;             /* of kernel.scratch bytes */
   int held;                       /* runs once: its results stay (opts.hold) */
   int64_t ns;                     /* time spent, when the plan is profiled */
 } step;
@@ -61,7 +63,7 @@ typedef struct plan_input {
   int set;
 } plan_input;
 
-typedef struct arena_memory { int refs; int64_t bytes, taken; char *data; } arena_memory;
+typedef struct arena_memory { int refs; int64_t bytes, taken; char *data; const sonde_device *device; } arena_memory;
 
 struct sonde_plan {
   sonde_graph *g;
@@ -83,14 +85,14 @@ struct sonde_plan {
   int64_t arena_bytes, const_bytes, input_bytes;
   arena_memory *arena;
   char *constants, *inputs;
-  float *registers;               /* of the fused groups: per worker */
-  int64_t registers_per_worker;   /* floats */
   sonde_step_block block;         /* of the run */
   sonde_plan_info info;
   int profile, prepared, held;    /* held: the steps that run once have run */
   int pointed;                    /* ptr is as pointed_into, the arena's place, says */
   const char *pointed_into;
   int watched;                    /* watch.c */
+  void (*after)(void *arg, int32_t step);   /* called when a step has run or is queued; NULL: nobody asks */
+  void *after_arg;
 };
 
 /* What sonde_plan_dump writes, for free(); NULL with *err set. */
@@ -109,6 +111,14 @@ int plan_memory(sonde_plan *p, sonde_error *err);           /* places every stor
 
 /* Copies `data` into the slot of input k. EINVAL for a number that an op of the plan cannot take. */
 int plan_set_input(sonde_plan *p, int32_t k, const void *data, sonde_error *err);
+
+/* What the device gives (device.c). The kernel of an OP's or FUSED's step, the CPU's where the device has none. */
+int plan_find_kernel(sonde_plan *p, step *s, sonde_error *err);
+void plan_drop_kernel(step *s);
+uint32_t plan_kernel_flags(const sonde_plan *p, int32_t node);   /* of the op's kernel for the node's shapes as they are; 0: none */
+int64_t plan_aligned(const sonde_plan *p, int64_t bytes);
+int plan_take(const sonde_plan *p, int64_t bytes, int use, void **at, sonde_error *err);
+void plan_give(const sonde_device *d, void *at, int64_t bytes, int use);
 
 /* EINTR where somebody has asked to stop: for loops that may take long. */
 int plan_stopped(const sonde_plan *p, sonde_error *err);

@@ -49,12 +49,12 @@ void plan_watch_run(sonde_plan *p) {
 void plan_watch_before(sonde_plan *p, int32_t at) {
   const step *s = &p->step[at];
   each(p, at, begins, take);
-  if (s->scratch_bytes > 0) take(p, s->scratch_at, s->scratch_bytes);
+  if (s->kernel.scratch > 0) take(p, s->scratch_at, s->kernel.scratch);
 }
 
 void plan_watch_after(sonde_plan *p, int32_t at) {
   const step *s = &p->step[at];
-  if (s->scratch_bytes > 0) give(p, s->scratch_at, s->scratch_bytes);
+  if (s->kernel.scratch > 0) give(p, s->scratch_at, s->kernel.scratch);
   each(p, at, ends, give);
 }
 

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "cpu/formulas.h"
 #include "cpu/simd.h"
 #include "graph/ops.h"
 
@@ -129,10 +130,15 @@ TERNARY(swiglu_dgate, mul3(silu_second(a), MUL(b, c), dy), sonde_op2("silu_grad"
         sonde_op2("silu_grad", a, MUL(b, dy)))
 BINARY(swiglu_dup, sonde_op2("silu_grad", a, MUL(b, dy)), sonde_op2("swiglu_dup", a, dy))
 
+#define FORMULA(name, formula) static const char formula_##name[] = #formula;
+SONDE_FORMULAS(FORMULA, FORMULA, FORMULA)
+SONDE_AFFINE(FORMULA)
+
 #define DEF(op, inputs, text)                                                                  \
   {                                                                                            \
     .size = sizeof(sonde_op_def), .name = #op, .min_in = inputs, .max_in = inputs, .n_out = 1, \
-    .flags = SONDE_OP_ELEMENTWISE | SONDE_OP_INPLACE, .doc = text, .grad = grad_##op           \
+    .flags = SONDE_OP_ELEMENTWISE | SONDE_OP_INPLACE, .doc = text, .grad = grad_##op,          \
+    .formula = formula_##op                                                                    \
   }
 
 /* ---- cast: a kernel of its own, as it reads and writes other dtypes than f32 --------------------------- */

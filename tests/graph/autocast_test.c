@@ -113,9 +113,10 @@ static int written_as(const sonde_plan *p, const char *op) {
 static int passes_to_round(const sonde_plan *p, const char *op) {
   int n = 0;
   for (int32_t k = 0; k < p->n_step; k++)
-    for (int j = 0; p->step[k].kind == STEP_FUSED && j < p->step[k].f->n_in; j++) {
-      const pnode *x = &p->node[value_node(p->step[k].f->in[j].v)];
-      n += x->def && !strcmp(x->def->name, op) && p->step[k].f->n_op == 1 && p->step[k].f->op[0].round;
+    for (int j = 0; p->step[k].kind == STEP_FUSED && j < p->step[k].f->program.n_in; j++) {
+      const fused *f = p->step[k].f;
+      const pnode *x = &p->node[value_node(f->in[j])];
+      n += x->def && !strcmp(x->def->name, op) && f->program.n_op == 1 && f->program.op[0].round;
     }
   return n;
 }
