@@ -88,12 +88,30 @@ enum {
   SONDE_OP_BF16_OUT = 8,      /* the kernel can write output 0 as bf16 when asked (out_shape[0].dtype) */
   SONDE_OP_BF16_IN = 16,      /* the kernel takes bf16 inputs where it takes f32 */
   SONDE_OP_RANDOM = 32,       /* the result depends on the step */
-  SONDE_OP_GAIN = 64,         /* output 0 is proportional to input 1, a gain, and no other output depends on that: a factor of
-                                 output 0 is moved into it */
-  SONDE_OP_GAIN_GRAD = 128    /* of such an op's gradient op: output 1 is the gain's gradient, proportional to the upstream
+  SONDE_OP_GAIN = 64,         /* output 0 is proportional to input 1, a gain, and no other output depends on that: a factor
+                                 of output 0 is moved into it */
+  SONDE_OP_GAIN_GRAD = 128,   /* of such an op's gradient op: output 1 is the gain's gradient, proportional to the upstream
                                  gradient (the last input of input 0's shape) and not dependent on the gain, input 1; the
                                  other outputs depend on these two by their product alone */
+  SONDE_OP_PRODUCT = 256,     /* output 0 is a product: with bf16 compute it is rounded where no reader needs f32 */
+  SONDE_OP_F32_TERMS = 512    /* of an elementwise op: a sum, whose terms stay f32 with bf16 compute */
 };
+
+/* What output 0, y, is in terms of the inputs x, or a and b: enough for the planner to compute with. Any op may declare
+ * the form that it has, and is then simplified, folded and fused by it. Of each form the runtime's first op is the one
+ * that the planner and the gradient append themselves. */
+typedef enum sonde_form {
+  SONDE_FORM_NONE = 0,
+  SONDE_FORM_ADD,             /* y = a + b, elementwise */
+  SONDE_FORM_MUL,             /* y = a b, elementwise */
+  SONDE_FORM_AFFINE,          /* y = f0 x + f1, elementwise */
+  SONDE_FORM_SUM,             /* y = x, f32, summed over the axes along which y broadcasts to it (numpy's rule) */
+  SONDE_FORM_EXPAND,          /* y = x broadcast to y's shape */
+  SONDE_FORM_RESHAPE,         /* y = x's elements under y's shape: a view */
+  SONDE_FORM_CAST,            /* y = x in the dtype i0 */
+  SONDE_FORM_DETACH,          /* y = x, through which no gradient flows: a view */
+  SONDE_FORM_COUNT
+} sonde_form;
 
 /* The scalars that change from run to run. They lie in memory that kernels can read, and a run that was recorded is replayed
  * with other values there: a kernel reads them through the pointer while it runs, and keeps no copy. */
@@ -159,6 +177,18 @@ typedef struct sonde_op_def {
   /* Elementwise ops: `vec` as a C expression of floats, for devices that generate code: x, y, z are the inputs, f0 to f3 the
    * attributes; the functions it may use are listed in src/cpu/formulas.h. NULL: only the CPU can run it. */
   const char *formula;
+  int32_t form;               /* sonde_form */
+  /* Bit k: input k is an operand of products that are added up in f32. With bf16 compute it is rounded to bf16 (once
+   * for all its readers), which shape and run must take: set SONDE_OP_BF16_IN too. */
+  uint32_t bf16_operands;
+  /* Generation token by token, for an op whose result for a token depends on the token's position or on earlier tokens.
+   * `step` is the name of the op (this one, or another) that takes this one's inputs and attributes and one more input
+   * behind them, the position of the first token, i32 [1]. Bit k of `cached`: input k has one entry a token along axis
+   * 1, [B, T, ..], and `step` takes in its place the cache of all tokens so far, f32 [B, S, ..]: entries from the
+   * position + T on are not there yet. Its shape rule refuses what does not decode step by step. Where an op that is its
+   * own step ends in an i32 input already, that is its position. An op without `step` is run on the new tokens alone. */
+  const char *step;
+  uint32_t cached;
 } sonde_op_def;
 
 /* ---- what a module builds on ------------------------------------------------------------------------ */

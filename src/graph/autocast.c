@@ -2,20 +2,7 @@
  * go through elementwise functions (not into sums). Sums are f32, and so are weights, gradients of weights, norms,
  * softmax and the residual stream. A value is rounded once for all its readers, and by the op that makes it where
  * that op can: half the memory, half the traffic. */
-#include <string.h>
-
 #include "graph/fused.h"
-
-/* Which inputs of which ops are multiplied. */
-static const struct { const char *op; unsigned inputs; } table[] = {
-    {"matmul", 3}, {"lm_loss", 3}, {"lm_loss_grad", 3}, {"attention", 7}, {"attention_grad", 47},
-};
-
-static unsigned cast_mask(const pnode *n) {
-  for (size_t k = 0; n->def && k < sizeof table / sizeof table[0]; k++)
-    if (!strcmp(n->def->name, table[k].op)) return table[k].inputs;
-  return 0;
-}
 
 typedef struct casting { sonde_plan *p; value *cast; const sonde_op_def *op; sonde_error *err; } casting;
 
@@ -73,7 +60,7 @@ static int fold_casts(sonde_plan *p, const sonde_op_def *cast, sonde_error *err)
  * bf16 need not take it everywhere (positions, caches, upstream gradients): its shape rule knows. */
 static int reads_rounded(const sonde_plan *p, const pnode *n, int j) {
   if (plan_is_view(n)) return 1;
-  if (fused_elementwise(n)) return strcmp(n->def->name, "add") && strcmp(n->def->name, "sub");
+  if (fused_elementwise(n)) return !(n->def->flags & SONDE_OP_F32_TERMS);
   if (!(plan_kernel_flags(p, (int32_t)(n - p->node)) & SONDE_KERNEL_BF16_IN)) return 0;
   sonde_shape in[SONDE_MAX_IN], out[SONDE_MAX_OUT] = {{0}};
   sonde_error err = {0};
@@ -95,7 +82,8 @@ static int round_products(sonde_plan *p, sonde_error *err) {
   for (int32_t k = 0; !rc && k < p->count; k++) {
     pnode *n = &p->node[k];
     if (plan_is_view(n)) n->shape[0].dtype = plan_shape(p, n->in[0])->dtype;
-    else if (n->def && !strcmp(n->def->name, "matmul") && n->n_in == 2 && n->shape[0].dtype == SONDE_F32 && !keep[value_of(k, 0)])
+    else if (n->def && n->def->flags & SONDE_OP_PRODUCT && !plan_adds(n) && n->shape[0].dtype == SONDE_F32 &&
+             !keep[value_of(k, 0)])
       n->shape[0].dtype = SONDE_BF16;
   }
   sonde_release(root);
@@ -105,12 +93,13 @@ static int round_products(sonde_plan *p, sonde_error *err) {
 
 int plan_autocast(sonde_plan *p, sonde_error *err) {
   int32_t n = p->count;
-  casting c = {p, sonde_alloc((size_t)n * SONDE_MAX_OUT * sizeof *c.cast), sonde_ops_find(p->ctx, "cast"), err};
-  int rc = c.cast ? 0 : sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
+  casting c = {p, sonde_alloc((size_t)n * SONDE_MAX_OUT * sizeof *c.cast),
+               sonde_ops_of_form(p->ctx, SONDE_FORM_CAST, err), err};
+  int rc = !c.op ? SONDE_EUNSUP : c.cast ? 0 : sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
   for (int32_t k = 0; !rc && k < n * SONDE_MAX_OUT; k++) c.cast[k] = -1;
   for (int32_t k = 0; !rc && k < n; k++) {
-    unsigned mask = cast_mask(&p->node[k]);
-    for (int j = 0; !rc && mask >> j; j++) {
+    uint32_t mask = p->node[k].def ? p->node[k].def->bf16_operands : 0;
+    for (int j = 0; !rc && j < p->node[k].n_in; j++) {
       if (!(mask >> j & 1)) continue;
       value r = rounded(&c, p->node[k].in[j]);
       if (r < 0) rc = SONDE_ENOMEM;

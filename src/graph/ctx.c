@@ -5,22 +5,48 @@
 
 #include <string.h>
 
-static const sonde_op_def *const families[] = {
-    sonde_ops_elementwise, sonde_ops_reduce, sonde_ops_view, sonde_ops_gather, sonde_ops_softmax, sonde_ops_dropout,
-    sonde_ops_matmul,      sonde_ops_norm,   sonde_ops_rope, sonde_ops_attention, sonde_ops_cache, sonde_ops_loss,
-};
+/* What an op of a form must be besides; NULL: it is. */
+static const char *check_form(const sonde_op_def *d) {
+  static const struct { int n_in; uint32_t flags; const char *lacks; } is[SONDE_FORM_COUNT] = {
+      [SONDE_FORM_ADD] = {2, SONDE_OP_ELEMENTWISE, "two inputs, or the flag elementwise (its form is a + b)"},
+      [SONDE_FORM_MUL] = {2, SONDE_OP_ELEMENTWISE, "two inputs, or the flag elementwise (its form is a b)"},
+      [SONDE_FORM_AFFINE] = {1, SONDE_OP_ELEMENTWISE, "one input, or the flag elementwise (its form is f0 x + f1)"},
+      [SONDE_FORM_SUM] = {1, 0, "one input (its form is a sum)"},
+      [SONDE_FORM_EXPAND] = {1, 0, "one input (its form is an expansion)"},
+      [SONDE_FORM_RESHAPE] = {1, SONDE_OP_VIEW, "one input, or the flag view (its form is a reshape)"},
+      [SONDE_FORM_CAST] = {1, 0, "one input (its form is a cast)"},
+      [SONDE_FORM_DETACH] = {1, SONDE_OP_VIEW, "one input, or the flag view (its form is a detachment)"},
+  };
+  if (d->form < 0 || d->form >= SONDE_FORM_COUNT) return "a form of the list (sonde_form)";
+  if (d->form == SONDE_FORM_NONE) return NULL;
+  uint32_t flags = is[d->form].flags;
+  int fits = d->min_in == is[d->form].n_in && d->max_in == d->min_in && d->n_out == 1 && (d->flags & flags) == flags;
+  return fits ? NULL : is[d->form].lacks;
+}
+
+/* What its planning facts lack; NULL: nothing. */
+static const char *check_planning(const sonde_op_def *d) {
+  uint32_t inputs = (1u << d->max_in) - 1;
+  if (d->adds && (d->adds < d->min_in || d->adds != d->max_in - 1)) return "an optional last input to add (adds)";
+  if (d->bf16_operands & ~inputs) return "inputs to round (bf16_operands names more than max_in)";
+  if (d->bf16_operands && !(d->flags & SONDE_OP_BF16_IN)) return "the flag bf16-in (it has bf16_operands)";
+  if ((d->flags & SONDE_OP_PRODUCT) && !(d->flags & SONDE_OP_BF16_OUT))
+    return "the flag bf16-out (it is flagged a product)";
+  if (d->cached && (!d->step || d->cached & ~inputs)) return "a step for its cached inputs, or these inputs";
+  return check_form(d);
+}
 
 static int check_def(const sonde_op_def *d, sonde_error *err) {
   const char *lacks = NULL;
   if (!d->name || !*d->name) return sonde_fail(err, SONDE_EINVAL, "op without a name");
   if (d->min_in < 1 || d->max_in < d->min_in || d->max_in > SONDE_MAX_IN) lacks = "min_in and max_in within 1..8";
   else if (d->n_out < 1 || d->n_out > SONDE_MAX_OUT) lacks = "n_out within 1..4";
-  else if (d->adds && (d->adds < d->min_in || d->adds != d->max_in - 1)) lacks = "an optional last input to add (adds)";
   else if (d->flags & SONDE_OP_ELEMENTWISE) {
     if (!d->vec) lacks = "vec (it is flagged elementwise)";
     else if (d->n_out != 1 || d->max_in > 4) lacks = "one output and at most 4 inputs (it is flagged elementwise)";
   } else if (!d->shape) lacks = "shape";
   else if (!(d->flags & SONDE_OP_VIEW) && !d->run) lacks = "run";
+  if (!lacks) lacks = check_planning(d);
   return lacks ? sonde_fail(err, SONDE_EINVAL, "op '%s' lacks %s", d->name, lacks) : 0;
 }
 
@@ -42,10 +68,19 @@ int sonde_ops_add(sonde_ctx *ctx, const sonde_op_def *def, sonde_error *err) {
   if (rc) return rc;
   if (sonde_map_set(ctx->ops, def->name, (void *)(uintptr_t)def))
     return sonde_fail(err, SONDE_ENOMEM, "op '%s': no memory to register it", def->name);
+  if (!ctx->form[def->form]) ctx->form[def->form] = def;
   return 0;
 }
 
 const sonde_op_def *sonde_ops_find(const sonde_ctx *ctx, const char *name) { return sonde_map_get(ctx->ops, name); }
+
+const sonde_op_def *sonde_ops_of_form(const sonde_ctx *ctx, sonde_form form, sonde_error *err) {
+  static const char *const does[SONDE_FORM_COUNT] = {"nothing", "adds",     "multiplies", "scales",  "sums",
+                                                     "expands", "reshapes", "casts",      "detaches"};
+  if (!ctx->form[form]) sonde_fail(err, SONDE_EUNSUP, "the runtime has no op that %s: give it Sonde's ops", does[form]);
+  return ctx->form[form];
+}
+
 int sonde_ops_count(const sonde_ctx *ctx) { return (int)sonde_map_count(ctx->ops); }
 const sonde_op_def *sonde_ops_at(const sonde_ctx *ctx, int i) { return sonde_map_value(ctx->ops, i); }
 
@@ -62,7 +97,7 @@ static void close_device(sonde_device *d) {
   if (d->backend) d->backend->close(d->state);
 }
 
-sonde_ctx *sonde_ctx_new(int threads, sonde_error *err) {
+sonde_ctx *sonde_ctx_bare(int threads, sonde_error *err) {
   sonde_ctx *ctx = sonde_alloc(sizeof *ctx);
   if (!ctx || !(ctx->ops = sonde_map_new())) {
     sonde_release(ctx);
@@ -70,22 +105,14 @@ sonde_ctx *sonde_ctx_new(int threads, sonde_error *err) {
     return NULL;
   }
   ctx->pool = sonde_pool_new(threads, err);
-  int rc = ctx->pool ? 0 : err ? err->code : SONDE_ENOMEM;
-  if (!rc) rc = open_device(ctx, &ctx->cpu, &sonde_cpu_backend, 0, err);
-  for (size_t f = 0; !rc && f < sizeof families / sizeof families[0]; f++)
-    for (const sonde_op_def *d = families[f]; !rc && d->name; d++) rc = sonde_ops_add(ctx, d, err);
-  if (rc) {
-    sonde_ctx_free(ctx);
-    return NULL;
-  }
-  return ctx;
-}
-
-sonde_ctx *sonde_ctx_new_on(const sonde_backend *backend, int number, int threads, sonde_error *err) {
-  sonde_ctx *ctx = sonde_ctx_new(threads, err);
-  if (!ctx || !open_device(ctx, &ctx->other, backend, number, err)) return ctx;
+  int rc = ctx->pool ? open_device(ctx, &ctx->cpu, &sonde_cpu_backend, 0, err) : SONDE_ENOMEM;
+  if (!rc) return ctx;
   sonde_ctx_free(ctx);
   return NULL;
+}
+
+int sonde_ctx_open(sonde_ctx *ctx, const sonde_backend *backend, int number, sonde_error *err) {
+  return open_device(ctx, &ctx->other, backend, number, err);
 }
 
 void sonde_ctx_free(sonde_ctx *ctx) {

@@ -103,7 +103,7 @@ static void group_node(fusing *f, int32_t n) {
     new_group(f, n, &q->shape[0]);
     return;
   }
-  if (!q->def || strcmp(q->def->name, "sum") || f->p->opts.no_fuse) return;
+  if (!plan_is(q, SONDE_FORM_SUM) || f->p->opts.no_fuse) return;
   /* A sum ends the group that makes what it sums; otherwise its own kernel does it. */
   int32_t to = f->of[value_node(q->in[0])];
   if (to >= 0 && fusable(f, n) && fusable(f, f->group[to].member[0]) && fused_elementwise(&f->p->node[value_node(q->in[0])]) &&

@@ -5,7 +5,7 @@
 
 sonde_reduction fused_reduction(const pnode *n, const sonde_shape *s) {
   const sonde_shape *t = &n->shape[0];
-  if (!n->def || strcmp(n->def->name, "sum") || !s->rank) return SONDE_REDUCE_NONE;
+  if (!plan_is(n, SONDE_FORM_SUM) || !s->rank) return SONDE_REDUCE_NONE;
   if (sonde_shape_count(t) == 1) return SONDE_REDUCE_ALL;
   int lead = s->rank - t->rank, same = 1, ones = 1;
   if (lead < 0) return SONDE_REDUCE_NONE;
@@ -20,7 +20,8 @@ sonde_reduction fused_reduction(const pnode *n, const sonde_shape *s) {
 }
 
 int fused_elementwise(const pnode *n) {
-  return n->def && ((n->def->flags & SONDE_OP_ELEMENTWISE) || (!strcmp(n->def->name, "cast") && n->shape[0].dtype != SONDE_I32));
+  return n->def &&
+         ((n->def->flags & SONDE_OP_ELEMENTWISE) || (plan_is(n, SONDE_FORM_CAST) && n->shape[0].dtype != SONDE_I32));
 }
 
 /* Strides of a value over the index space s: 0 where it is broadcast. */
@@ -78,7 +79,7 @@ static void make_op(fused *f, const sonde_plan *p, const int32_t *member, int at
   sonde_program_op *o = &f->program.op[at];
   *o = (sonde_program_op){.def = n->def, .attr = &n->attr, .n_in = n->n_in, .out = -1, .out_dtype = n->shape[0].dtype};
   o->reduce = fused_elementwise(n) ? SONDE_REDUCE_NONE : fused_reduction(n, s);
-  o->round = !strcmp(n->def->name, "cast") && n->shape[0].dtype == SONDE_BF16;
+  o->round = plan_is(n, SONDE_FORM_CAST) && n->shape[0].dtype == SONDE_BF16;
   f->member[at] = member[at];
   if (stored) {
     o->out = f->program.n_out++;

@@ -15,7 +15,7 @@ typedef struct walk {
 static void flow(walk *w, sonde_node *to, sonde_node *dy) {
   if (!dy || !w->needs[to->id]) return;
   sonde_node *in[2] = {w->d[to->id], dy};
-  w->d[to->id] = in[0] ? sonde_op(w->g, "add", in, 2, NULL) : dy;
+  w->d[to->id] = in[0] ? sonde_op_of_form(w->g, SONDE_FORM_ADD, in, 2, NULL) : dy;
 }
 
 static int step_back(walk *w, sonde_node *n, sonde_error *err) {
@@ -79,7 +79,8 @@ int sonde_grad(sonde_node *y, sonde_node *dy, sonde_node *const *wrt, int n_wrt,
   if (dy->g != g || !sonde_shape_equal(&dy->shape, &y->shape))
     return sonde_fail(err, SONDE_ESHAPE, "grad: the upstream gradient must have the shape of the value");
   sonde_attr f32 = {{0}, {SONDE_F32}};
-  if (dy->shape.dtype != SONDE_F32 && !(dy = sonde_op(g, "cast", &dy, 1, &f32))) return sonde_graph_error(g, err);
+  if (dy->shape.dtype != SONDE_F32 && !(dy = sonde_op_of_form(g, SONDE_FORM_CAST, &dy, 1, &f32)))
+    return sonde_graph_error(g, err);
   walk w = {g, g->count, NULL, NULL};
   int block = g->at_block, scope = g->at_scope, backward = g->at_backward;
   w.needs = sonde_alloc((size_t)w.n);

@@ -189,31 +189,30 @@ static sonde_node *unknown_op(sonde_graph *g, const char *name) {
 }
 
 /* Shows the op to the graph's edit; 1 if the edit has put *other in its place. */
-static int rewritten(sonde_graph *g, const char *name, sonde_node *const *in, int n_in, const sonde_attr *attr,
+static int rewritten(sonde_graph *g, const sonde_op_def *op, sonde_node *const *in, int n_in, const sonde_attr *attr,
                      sonde_node **other) {
   sonde_rewrite edit = g->rewrite;
   int taken = 0;
   if (!edit) return 0;
   g->rewrite = NULL;
-  *other = edit(g->rewrite_arg, g, name, in, n_in, attr, &taken);
+  *other = edit(g->rewrite_arg, g, op, in, n_in, attr, &taken);
   g->rewrite = edit;
   return taken;
 }
 
-sonde_node *sonde_op(sonde_graph *g, const char *name, sonde_node *const *given, int n_in, const sonde_attr *attr) {
+static sonde_node *append_op(sonde_graph *g, const sonde_op_def *d, sonde_node *const *given, int n_in,
+                             const sonde_attr *attr) {
   static const sonde_attr none;
+  const char *name = d->name;
   sonde_node *in[SONDE_MAX_IN], *other = NULL;
-  if (!g || g->first.code) return NULL;
   if (!attr) attr = &none;
-  const sonde_op_def *d = sonde_ops_find(g->ctx, name);
-  if (!d) return unknown_op(g, name);
   if (n_in < 1 || n_in < d->min_in || n_in > d->max_in)
     return sonde_graph_fail(g, SONDE_EINVAL, "%s takes %d to %d inputs, not %d", name, d->min_in, d->max_in, n_in);
   for (int k = 0; k < n_in; k++) {
     if (!(in[k] = given[k])) return NULL;
     if (in[k]->g != g) return sonde_graph_fail(g, SONDE_EINVAL, "%s: input %d belongs to another graph", name, k + 1);
   }
-  if (rewritten(g, name, in, n_in, attr, &other)) return other;
+  if (rewritten(g, d, in, n_in, attr, &other)) return other;
   sonde_shape out[SONDE_MAX_OUT] = {{0}};
   if (infer(g, d, in, n_in, attr, out)) return NULL;
   sonde_node *n = append(g, SONDE_KIND_OP, &out[0]);
@@ -224,6 +223,19 @@ sonde_node *sonde_op(sonde_graph *g, const char *name, sonde_node *const *given,
   memcpy(n->out_shape, out, sizeof out);
   n->attr = *attr;
   return n;
+}
+
+sonde_node *sonde_op(sonde_graph *g, const char *name, sonde_node *const *in, int n_in, const sonde_attr *attr) {
+  if (!g || g->first.code) return NULL;
+  const sonde_op_def *d = sonde_ops_find(g->ctx, name);
+  return d ? append_op(g, d, in, n_in, attr) : unknown_op(g, name);
+}
+
+sonde_node *sonde_op_of_form(sonde_graph *g, sonde_form form, sonde_node *const *in, int n_in, const sonde_attr *attr) {
+  sonde_error err = {0};
+  if (!g || g->first.code) return NULL;
+  const sonde_op_def *d = sonde_ops_of_form(g->ctx, form, &err);
+  return d ? append_op(g, d, in, n_in, attr) : sonde_graph_fail(g, err.code, "%s", err.text);
 }
 
 sonde_node *sonde_result(sonde_node *n, int index) {

@@ -20,6 +20,7 @@ struct sonde_ctx {
   const sonde_device *device;                   /* where plans run: &cpu, or `other` */
   sonde_device other;
   sonde_map *ops;                               /* name -> const sonde_op_def * */
+  const sonde_op_def *form[SONDE_FORM_COUNT];   /* the first op of each form */
   sonde_op_def *filled[128];                    /* elementwise defs copied to take this machine's stretch function */
   int n_filled;
   const volatile int *stop;                     /* not 0: planning ends with EINTR; NULL: nobody asks */
@@ -27,6 +28,11 @@ struct sonde_ctx {
   void *slot[SONDE_CTX_SLOTS];
   void (*slot_free[SONDE_CTX_SLOTS])(void *);
 };
+
+/* A runtime without ops, to which src/ops adds Sonde's (sonde_ctx_new). */
+sonde_ctx *sonde_ctx_bare(int threads, sonde_error *err);
+/* Opens a second device, on which plans run from then on. */
+int sonde_ctx_open(sonde_ctx *ctx, const sonde_backend *backend, int number, sonde_error *err);
 
 typedef enum sonde_node_kind { SONDE_KIND_OP, SONDE_KIND_RESULT, SONDE_KIND_INPUT, SONDE_KIND_LEAF, SONDE_KIND_CONST }
     sonde_node_kind;
@@ -50,7 +56,7 @@ struct sonde_node {
 
 /* An edit made while tracing: sees every op before it is appended, and may append something else in its place: then
  * it sets *taken and returns that. The ops it appends itself are not shown to it again. */
-typedef sonde_node *(*sonde_rewrite)(void *arg, sonde_graph *g, const char *op, sonde_node *const *in, int n_in,
+typedef sonde_node *(*sonde_rewrite)(void *arg, sonde_graph *g, const sonde_op_def *op, sonde_node *const *in, int n_in,
                                      const sonde_attr *attr, int *taken);
 
 struct sonde_graph {
@@ -81,6 +87,9 @@ void sonde_graph_also(sonde_node *now, sonde_node *old);
 /* Turns a computed node into a leaf of this tensor, which has its shape: gradients that were traced stay as they are. For
  * checks that must hold a value still. */
 void sonde_graph_freeze(sonde_node *n, sonde_tensor *value);
+
+/* Appends the runtime's op of that form, as sonde_op does one by its name. */
+sonde_node *sonde_op_of_form(sonde_graph *g, sonde_form form, sonde_node *const *in, int n_in, const sonde_attr *attr);
 
 const char *sonde_node_scope(const sonde_node *n);
 

@@ -185,8 +185,7 @@ static int order_by_src(sonde_plan *p, sonde_error *err) {
 /* An output that is a leaf as it stands is that leaf's value before the run. Where another output is written over it, the
  * value is copied away first. */
 int plan_save_leaves(sonde_plan *p, sonde_error *err) {
-  const sonde_op_def *copy = sonde_ops_find(p->ctx, "cast");
-  int saved = 0;
+  const sonde_op_def *copy = NULL;
   for (int k = 0; k < p->n_out; k++) {
     value root = p->out[k];
     while (plan_is_view(&p->node[value_node(root)])) root = p->node[value_node(root)].in[0];
@@ -195,6 +194,7 @@ int plan_save_leaves(sonde_plan *p, sonde_error *err) {
     for (int j = 0; j < p->n_out && leaf->kind == SONDE_KIND_LEAF; j++)
       written |= j != k && p->out_tensor[j] == leaf->src->tensor;
     if (!written) continue;
+    if (!copy && !(copy = sonde_ops_of_form(p->ctx, SONDE_FORM_CAST, err))) return SONDE_EUNSUP;
     pnode q = p->node[value_node(p->out[k])];
     q.shape[0] = *plan_shape(p, p->out[k]);
     q.def = copy;
@@ -204,9 +204,8 @@ int plan_save_leaves(sonde_plan *p, sonde_error *err) {
     q.attr = (sonde_attr){{0}, {q.shape[0].dtype}};
     if (!plan_append(p, &q, err)) return SONDE_ENOMEM;
     p->out[k] = value_of(p->count - 1, 0);
-    saved = 1;
   }
-  return saved ? plan_reorder(p, err) : 0;
+  return copy ? plan_reorder(p, err) : 0;
 }
 
 int plan_count_uses(sonde_plan *p, sonde_error *err) {

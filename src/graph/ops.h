@@ -1,4 +1,5 @@
-/* ops.h - the table of ops a runtime knows. Filled from src/ops at start and by plugins as they load. */
+/* ops.h - the table of ops a runtime knows. Filled from above: by src/ops as a runtime is made, by plugins as they
+ * load. */
 #ifndef SONDE_GRAPH_OPS_H
 #define SONDE_GRAPH_OPS_H
 
@@ -12,9 +13,8 @@ const sonde_op_def *sonde_ops_find(const sonde_ctx *ctx, const char *name);
 int sonde_ops_count(const sonde_ctx *ctx);
 const sonde_op_def *sonde_ops_at(const sonde_ctx *ctx, int i);
 
-/* Each family's table: an array of defs ending in one with a NULL name. */
-extern const sonde_op_def sonde_ops_elementwise[], sonde_ops_reduce[], sonde_ops_view[], sonde_ops_gather[],
-    sonde_ops_softmax[], sonde_ops_dropout[], sonde_ops_matmul[], sonde_ops_norm[], sonde_ops_rope[],
-    sonde_ops_attention[], sonde_ops_cache[], sonde_ops_loss[];
+/* The op of a form that planner and gradient append themselves: the first that was added. NULL with *err set: there is
+ * none. */
+const sonde_op_def *sonde_ops_of_form(const sonde_ctx *ctx, sonde_form form, sonde_error *err);
 
 #endif

@@ -126,6 +126,7 @@ int plan_count_uses(sonde_plan *p, sonde_error *err);
 pnode *plan_append(sonde_plan *p, const pnode *like, sonde_error *err);  /* a copy at the end; may move the array */
 static inline sonde_shape *plan_shape(const sonde_plan *p, value v) { return &p->node[value_node(v)].shape[value_out(v)]; }
 static inline int plan_is_view(const pnode *n) { return n->def && (n->def->flags & SONDE_OP_VIEW); }
+static inline int plan_is(const pnode *n, sonde_form form) { return n->def && n->def->form == (int32_t)form; }
 /* The input that the node adds to its result; 0: none. */
 static inline int plan_adds(const pnode *n) { return n->def && n->n_in > n->def->adds ? n->def->adds : 0; }
 /* For tests: set p->watched before the first run of a plan that shares no arena, and each run calls these (watch.c). */

@@ -22,15 +22,14 @@ static void start(simplifying *s) {
   for (int32_t v = 0; v < s->p->count * SONDE_MAX_OUT; v++) s->to[v] = v;
 }
 
-static int is_op(const pnode *n, const char *name) { return n->def && !strcmp(n->def->name, name); }
-static int is_scale(const pnode *n) { return is_op(n, "affine") && n->attr.f[1] == 0; }
+static int is_scale(const pnode *n) { return plan_is(n, SONDE_FORM_AFFINE) && n->attr.f[1] == 0; }
 
 /* An elementwise op reads what an expand has expanded, if the other inputs keep the shape. */
 static void skip_expands(const sonde_plan *p, pnode *n) {
   if (!(n->def->flags & SONDE_OP_ELEMENTWISE) || n->def->shape || n->n_in < 2) return;
   for (int k = 0; k < n->n_in; k++) {
     const pnode *x = &p->node[value_node(n->in[k])];
-    if (!is_op(x, "expand")) continue;
+    if (!plan_is(x, SONDE_FORM_EXPAND)) continue;
     sonde_shape s = *plan_shape(p, x->in[0]);
     int fits = 1;
     for (int j = 0; j < n->n_in; j++)
@@ -44,9 +43,9 @@ static int fold_constant(const sonde_plan *p, pnode *n) {
   const pnode *x = &p->node[value_node(n->in[0])], *y = n->n_in > 1 ? &p->node[value_node(n->in[1])] : NULL;
   if (x->kind != SONDE_KIND_CONST) return 0;
   double v;
-  if (is_op(n, "expand") || is_op(n, "reshape")) v = x->constant;
-  else if (is_op(n, "affine")) v = n->attr.f[0] * x->constant + n->attr.f[1];
-  else if (is_op(n, "mul") && y->kind == SONDE_KIND_CONST) v = x->constant * y->constant;
+  if (plan_is(n, SONDE_FORM_EXPAND) || plan_is(n, SONDE_FORM_RESHAPE)) v = x->constant;
+  else if (plan_is(n, SONDE_FORM_AFFINE)) v = n->attr.f[0] * x->constant + n->attr.f[1];
+  else if (plan_is(n, SONDE_FORM_MUL) && y->kind == SONDE_KIND_CONST) v = x->constant * y->constant;
   else return 0;
   n->def = NULL;
   n->kind = SONDE_KIND_CONST;
@@ -60,10 +59,12 @@ static value same_as(const sonde_plan *p, const pnode *n) {
   for (int k = 0; k < n->n_in && k < 2; k++) {
     const sonde_shape *s = plan_shape(p, n->in[k]);
     if (!sonde_shape_equal(s, &n->shape[0]) || s->dtype != n->shape[0].dtype) continue;
-    const pnode *other = is_op(n, "mul") ? &p->node[value_node(n->in[1 - k])] : NULL;
+    const pnode *other = plan_is(n, SONDE_FORM_MUL) ? &p->node[value_node(n->in[1 - k])] : NULL;
     if (other && other->kind == SONDE_KIND_CONST && other->constant == 1) return n->in[k];
     if (is_scale(n) && n->attr.f[0] == 1) return n->in[k];
-    if (is_op(n, "expand") || is_op(n, "reshape") || is_op(n, "sum") || is_op(n, "cast")) return n->in[k];
+    if (n->def->form == SONDE_FORM_EXPAND || n->def->form == SONDE_FORM_RESHAPE || n->def->form == SONDE_FORM_SUM ||
+        n->def->form == SONDE_FORM_CAST)
+      return n->in[k];
   }
   return -1;
 }

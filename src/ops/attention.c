@@ -5,7 +5,7 @@
  * Scores are kept as [keys, queries]: then no operand of any product has to be transposed but a block of
  * queries, once, and the softmax runs along the vectors (simd_blocks.c). */
 #include "config.h"
-#include "graph/ops.h"
+#include "ops/families.h"
 
 #include <math.h>
 #include <string.h>
@@ -388,12 +388,14 @@ const sonde_op_def sonde_ops_attention[] = {
             "log-sum-exp [B, H, T]. f0: scale (0: 1/sqrt(Dh)), i0: causal (query i sees keys to i + Tk - T), "
             "i1: window, own position included (0: all). A fourth input, starts i32 [B, T], with causal: query i sees no "
             "key in front of its start (its own key always), as in rows of several documents",
-     .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops},
+     .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops,
+     .bf16_operands = 1 << IN_Q | 1 << IN_K | 1 << IN_V, .step = "attention_cached", .cached = 1 << IN_K | 1 << IN_V},
     {.size = sizeof(sonde_op_def), .name = "attention_grad", .min_in = 6, .max_in = 7, .n_out = 3,
      .flags = SONDE_OP_BF16_IN,
      .doc = "of attention: q, k, v, its result, its log-sum-exp, the upstream gradient, its starts if it has any -> dq, dk, "
             "dv; attributes as attention",
-     .shape = grad_shape, .scratch = scratch, .run = sonde_attention_grad_run, .flops = grad_flops},
+     .shape = grad_shape, .scratch = scratch, .run = sonde_attention_grad_run, .flops = grad_flops,
+     .bf16_operands = 1 << IN_Q | 1 << IN_K | 1 << IN_V | 1 << IN_OUT | 1 << IN_DOUT},
     {.size = sizeof(sonde_op_def), .name = "document_starts", .min_in = 1, .max_in = 1, .n_out = 2,
      .doc = "tokens i32 [B, T] of rows that hold several documents, each ended by the token i0 -> for each position where its "
             "document starts in the row, and how far it is from there, i32 [B, T] both; no gradient",

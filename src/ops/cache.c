@@ -1,10 +1,11 @@
 /* cache.c - generation with a key-value cache: writing the new keys or values into it, and attention of a few new
  * queries over all that is in it. The cache is a tensor of the plan's own (a leaf that an output writes back to). */
-#include "graph/ops.h"
+#include "ops/families.h"
 
 #include <math.h>
 #include <string.h>
 
+#include "ops/attention.h"
 #include "ops/rows.h"
 #include "tensor/tensor.h"
 
@@ -18,10 +19,11 @@ static int check_position(const char *op, const sonde_shape *at, sonde_error *er
 static int write_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
   char t1[96], t2[96];
   (void)n_in, (void)a;
-  int fits = in[0].rank == 4 && in[1].rank == 4 && in[0].dtype == SONDE_F32 && sonde_is_real(&in[1]);
-  for (int k = 0; fits && k < 4; k++) fits = k == 1 ? in[1].dim[1] <= in[0].dim[1] : in[1].dim[k] == in[0].dim[k];
+  int fits = in[0].rank >= 2 && in[1].rank == in[0].rank && in[0].dtype == SONDE_F32 && sonde_is_real(&in[1]);
+  for (int k = 0; fits && k < in[0].rank; k++)
+    fits = k == 1 ? in[1].dim[1] <= in[0].dim[1] : in[1].dim[k] == in[0].dim[k];
   if (!fits)
-    return sonde_fail(err, SONDE_ESHAPE, "cache_write of %s into %s: needs x [B, T, KV, Dh] and a cache f32 [B, S, KV, Dh]",
+    return sonde_fail(err, SONDE_ESHAPE, "cache_write of %s into %s: needs x [B, T, ..] and a cache f32 [B, S, ..]",
                       sonde_shape_text(&in[1], t1, sizeof t1), sonde_shape_text(&in[0], t2, sizeof t2));
   out[0] = in[0];
   return check_position("cache_write", &in[2], err);
@@ -30,7 +32,7 @@ static int write_shape(const sonde_shape *in, int n_in, const sonde_attr *a, son
 static int write_run(const sonde_call *c) {
   const sonde_shape *cache = &c->in_shape[0], *x = &c->in_shape[1];
   const sonde_simd_table *simd = sonde_simd_get();
-  int64_t row = cache->dim[2] * cache->dim[3], at = *(const int32_t *)c->in[2];
+  int64_t row = sonde_shape_count(cache) / (cache->dim[0] * cache->dim[1]), at = *(const int32_t *)c->in[2];
   if (at < 0 || at + x->dim[1] > cache->dim[1])
     return sonde_fail(c->err, SONDE_EINVAL, "positions %lld to %lld do not fit a cache of %lld", (long long)at,
                       (long long)(at + x->dim[1] - 1), (long long)cache->dim[1]);
@@ -54,13 +56,18 @@ static int write_range(const sonde_shape *in, int n_in, const sonde_attr *a, int
 
 static int cached_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
   char q[96], k[96];
-  (void)n_in;
+  if (n_in > 4)
+    return sonde_fail(err, SONDE_EINVAL, "a cache holds one document: trace without document_end, or without the cache");
   if (in[0].rank != 4 || in[1].rank != 4 || !sonde_is_real(&in[0]) || in[1].dtype != SONDE_F32 || in[2].dtype != SONDE_F32 ||
       !sonde_shape_equal(&in[1], &in[2]) || in[0].dim[0] != in[1].dim[0] || in[0].dim[3] != in[1].dim[3] ||
       in[0].dim[2] % in[1].dim[2])
     return sonde_fail(err, SONDE_ESHAPE, "attention_cached of q %s over a cache %s: needs q [B, T, H, Dh] and two caches f32 "
                       "[B, S, KV, Dh], H a multiple of KV", sonde_shape_text(&in[0], q, sizeof q), sonde_shape_text(&in[1], k, sizeof k));
-  if (a->f[0] < 0 || a->i[1] < 0) return sonde_fail(err, SONDE_EINVAL, "attention_cached: scale and window must not be negative");
+  if (!a->i[ATTENTION_CAUSAL])
+    return sonde_fail(err, SONDE_EINVAL,
+                      "attention_cached: attention that is not causal cannot be computed token by token");
+  if (a->f[0] < 0 || a->i[ATTENTION_WINDOW] < 0)
+    return sonde_fail(err, SONDE_EINVAL, "attention_cached: scale and window must not be negative");
   out[0] = in[0];
   out[0].dtype = SONDE_F32;
   return check_position("attention_cached", &in[3], err);
@@ -72,7 +79,8 @@ typedef struct job { const sonde_call *c; const sonde_simd_table *simd; int64_t 
 static void attend(const job *j, int64_t b, int64_t i, int64_t h, float *score) {
   const sonde_shape *q = &j->c->in_shape[0], *k = &j->c->in_shape[1];
   int64_t width = q->dim[3], row = k->dim[2] * width, place = ((b * q->dim[1] + i) * q->dim[2] + h) * width;
-  int64_t end = j->at + i + 1, window = j->c->attr->i[1], start = window && end > window ? end - window : 0;
+  int64_t end = j->at + i + 1, window = j->c->attr->i[ATTENTION_WINDOW],
+          start = window && end > window ? end - window : 0;
   int64_t first = (b * k->dim[1] + start) * row + h / (q->dim[2] / k->dim[2]) * width, n = end - start;
   float wide[1024];
   const float *query = sonde_row_in(j->simd, j->c->in[0], q->dtype, place, width, wide);
@@ -123,11 +131,12 @@ static double cached_flops(const sonde_shape *in, int n_in, const sonde_shape *o
 const sonde_op_def sonde_ops_cache[] = {
     {.size = sizeof(sonde_op_def), .name = "cache_write", .min_in = 3, .max_in = 3, .n_out = 1,
      .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN,
-     .doc = "cache [B, S, KV, Dh] with x [B, T, KV, Dh] at positions p to p+T-1: cache_write(cache, x, p i32 [1]); no gradient",
+     .doc = "cache [B, S, ..] with x [B, T, ..] at positions p to p+T-1: cache_write(cache, x, p i32 [1]); no gradient",
      .shape = write_shape, .run = write_run, .range = write_range},
-    {.size = sizeof(sonde_op_def), .name = "attention_cached", .min_in = 4, .max_in = 4, .n_out = 1, .flags = SONDE_OP_BF16_IN,
+    {.size = sizeof(sonde_op_def), .name = "attention_cached", .min_in = 4, .max_in = 5, .n_out = 1, .flags = SONDE_OP_BF16_IN,
      .doc = "attention of q [B, T, H, Dh] at positions p.. over caches of keys and values [B, S, KV, Dh]: query i sees "
-            "positions to p+i. attention_cached(q, k, v, p i32 [1]); f0: scale (0: 1/sqrt(Dh)), i1: window (0: all); no gradient",
+            "positions to p+i. attention_cached(q, k, v, p i32 [1]); attributes as attention, causal. One more input "
+            "between, starts, is refused: a cache holds one document; no gradient",
      .shape = cached_shape, .scratch = cached_scratch, .run = cached_run, .flops = cached_flops,
      .range = cached_range},
     {0}};

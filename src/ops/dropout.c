@@ -3,7 +3,7 @@
  * with the function, is in src/cpu, like that of every elementwise op. */
 #include "ops/common.h"
 
-#include "graph/ops.h"
+#include "ops/families.h"
 
 static int dropout_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out,
                          sonde_error *err) {

@@ -11,7 +11,7 @@
 
 #include "cpu/formulas.h"
 #include "cpu/simd.h"
-#include "graph/ops.h"
+#include "ops/families.h"
 
 #define RULE_HEAD(op)                                                                                 \
   static int grad_##op(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) { \
@@ -134,12 +134,13 @@ BINARY(swiglu_dup, sonde_op2("silu_grad", a, MUL(b, dy)), sonde_op2("swiglu_dup"
 SONDE_FORMULAS(FORMULA, FORMULA, FORMULA)
 SONDE_AFFINE(FORMULA)
 
-#define DEF(op, inputs, text)                                                                  \
-  {                                                                                            \
-    .size = sizeof(sonde_op_def), .name = #op, .min_in = inputs, .max_in = inputs, .n_out = 1, \
-    .flags = SONDE_OP_ELEMENTWISE | SONDE_OP_INPLACE, .doc = text, .grad = grad_##op,          \
-    .formula = formula_##op                                                                    \
+#define DEF_OF_FORM(op, inputs, text, which, more)                                                             \
+  {                                                                                                            \
+    .size = sizeof(sonde_op_def), .name = #op, .min_in = inputs, .max_in = inputs, .n_out = 1,                 \
+    .flags = SONDE_OP_ELEMENTWISE | SONDE_OP_INPLACE | (more), .doc = text, .grad = grad_##op, .form = which,  \
+    .formula = formula_##op                                                                                    \
   }
+#define DEF(op, inputs, text) DEF_OF_FORM(op, inputs, text, SONDE_FORM_NONE, 0)
 
 /* ---- cast: a kernel of its own, as it reads and writes other dtypes than f32 --------------------------- */
 
@@ -223,10 +224,10 @@ const sonde_op_def sonde_ops_elementwise[] = {
     DEF(relu2, 1, "y = max(x, 0)^2"),
     DEF(sin, 1, "y = sin x"),
     DEF(cos, 1, "y = cos x"),
-    DEF(affine, 1, "y = f0 x + f1"),
-    DEF(add, 2, "y = a + b"),
-    DEF(sub, 2, "y = a - b"),
-    DEF(mul, 2, "y = a b"),
+    DEF_OF_FORM(affine, 1, "y = f0 x + f1", SONDE_FORM_AFFINE, 0),
+    DEF_OF_FORM(add, 2, "y = a + b", SONDE_FORM_ADD, SONDE_OP_F32_TERMS),
+    DEF_OF_FORM(sub, 2, "y = a - b", SONDE_FORM_NONE, SONDE_OP_F32_TERMS),
+    DEF_OF_FORM(mul, 2, "y = a b", SONDE_FORM_MUL, 0),
     DEF(div, 2, "y = a/b"),
     DEF(max, 2, "y = max(a, b); equals share the gradient"),
     DEF(min, 2, "y = min(a, b); equals share the gradient"),
@@ -244,6 +245,6 @@ const sonde_op_def sonde_ops_elementwise[] = {
     DEF(swiglu_dup, 2, "d up = dy silu(gate): swiglu_dup(gate, dy)"),
     {.size = sizeof(sonde_op_def), .name = "cast", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "x as another dtype: i0 = 0 f32, 1 bf16 (rounded to nearest even), 2 i32 (fraction cut off)",
-     .shape = cast_shape, .grad = cast_grad, .run = cast_run},
+     .shape = cast_shape, .grad = cast_grad, .run = cast_run, .form = SONDE_FORM_CAST},
     {0},
 };

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "cpu/simd.h"
-#include "graph/ops.h"
+#include "ops/families.h"
 
 static int check_indices(const sonde_call *c, const int32_t *index, int64_t n, int64_t rows) {
   for (int64_t k = 0; k < n; k++)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cpu/gemm.h"
+#include "ops/families.h"
 #include "ops/rows.h"
 
 /* A chunk has this many logits at most (32 MiB), and at least LEAST_ROWS rows. */
@@ -296,13 +297,13 @@ const sonde_op_def sonde_ops_loss[] = {
      .doc = "cross-entropy in nats of each token under softmax(x w^T): x [N, D], w [V, D], targets i32 [N] "
             "(-1: ignored, loss 0) -> [N]",
      .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops,
-     .range = range},
+     .range = range, .bf16_operands = 1 | 2},
     {.size = sizeof(sonde_op_def), .name = "lm_loss_grad", .min_in = 4, .max_in = 4, .n_out = 3,
      .flags = SONDE_OP_BF16_IN,
      .doc = "of lm_loss: x [N, D], w [V, D], targets i32 [N], dloss [N] (f32) -> dx [N, D], dw [V, D], the "
             "loss [N] itself",
      .shape = grad_shape, .scratch = grad_scratch, .run = grad_run, .flops = grad_flops,
-     .range = range},
+     .range = range, .bf16_operands = 1 | 2},
     {.size = sizeof(sonde_op_def), .name = "argmax", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "place of the largest value along the last axis, the first of equals: x [.., V] -> i32 [..]",
      .shape = argmax_shape, .run = argmax_run, .flops = argmax_flops},

@@ -1,6 +1,6 @@
 /* matmul.c - matrix products of nodes: shapes and gradients. The product itself is src/cpu/gemm.c. */
 #include "config.h"
-#include "graph/ops.h"
+#include "ops/families.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -113,8 +113,8 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
 
 const sonde_op_def sonde_ops_matmul[] = {
     {.size = sizeof(sonde_op_def), .name = "matmul", .min_in = 2, .max_in = 3, .n_out = 1,
-     .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
+     .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT | SONDE_OP_PRODUCT,
      .doc = "(c +) op(a) op(b) over the last two axes; b [k,n] is shared by a's leading axes. i0: transpose "
             "a, i1: transpose b, i2: dtype of the result (0 f32, 1 bf16). In place: the result may be c's buffer",
-     .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops, .adds = 2},
+     .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops, .adds = 2, .bf16_operands = 1 | 2},
     {0}};

@@ -1,7 +1,7 @@
 /* norm.c - RMSNorm (Zhang and Sennrich 2019) and LayerNorm (Ba et al. 2016) over the last axis, and their
  * gradients. */
 #include "config.h"
-#include "graph/ops.h"
+#include "ops/families.h"
 
 #include <string.h>
 

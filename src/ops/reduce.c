@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "cpu/simd.h"
-#include "graph/ops.h"
+#include "ops/families.h"
 
 enum { BLOCK = 64 };
 
@@ -290,7 +290,8 @@ static int expand_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout
 const sonde_op_def sonde_ops_reduce[] = {
     {.size = sizeof(sonde_op_def), .name = "sum", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "y = x summed over the axes it broadcasts along: i0 = rank of y, i1.. = its dims; x f32",
-     .shape = sum_shape, .grad = sum_grad, .scratch = reduce_scratch, .run = sum_run, .flops = reduce_flops},
+     .shape = sum_shape, .grad = sum_grad, .scratch = reduce_scratch, .run = sum_run, .flops = reduce_flops,
+     .form = SONDE_FORM_SUM},
     {.size = sizeof(sonde_op_def), .name = "amax", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "y = maximum of x over the axes it broadcasts along: i0 = rank of y, i1.. = its dims; equals "
             "share the gradient; x f32",
@@ -298,6 +299,7 @@ const sonde_op_def sonde_ops_reduce[] = {
      .flops = reduce_flops},
     {.size = sizeof(sonde_op_def), .name = "expand", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "y = x repeated to a shape it broadcasts to: i0 = rank of y, i1.. = its dims; any dtype",
-     .shape = expand_shape, .grad = expand_grad, .run = expand_run, .flops = sonde_no_flops},
+     .shape = expand_shape, .grad = expand_grad, .run = expand_run, .flops = sonde_no_flops,
+     .form = SONDE_FORM_EXPAND},
     {0},
 };

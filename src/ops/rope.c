@@ -2,7 +2,7 @@
  * pair j of a head is (x[j], x[j + Dh/2]), turned at position t by the angle t w_j. w_j = theta^(-2j/Dh), or what a second
  * input says: so a scheme for longer contexts is a rule for frequencies and no concern of the op that turns. */
 #include "config.h"
-#include "graph/ops.h"
+#include "ops/families.h"
 
 #include <math.h>
 
@@ -191,7 +191,7 @@ const sonde_op_def sonde_ops_rope[] = {
      .doc = "x [B, T, H, Dh] with pair (j, j + Dh/2) at position t turned by (t + offset) theta^(-2j/Dh), or by "
             "(t + offset) w[j] with w f32 [Dh/2] as the second input. f0: theta, f1: 1, or -1 to turn back, i0: offset. "
             "A last input, i32: one number, which is added to the offset, or [B, T], the position of each token in place of t",
-     .shape = shape, .grad = grad, .run = run, .flops = flops},
+     .shape = shape, .grad = grad, .run = run, .flops = flops, .step = "rope"},
     {.size = sizeof(sonde_op_def), .name = "rope_frequencies", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "w [Dh/2] for rope, of theta f32 [1]: w_j = theta^(-2j/Dh) under a scheme for longer contexts. i0: Dh, i1: 0 as "
             "it is, 1 linear (w / f0), 2 llama3 (f0: factor, f1 and f2: low and high frequency factor, f3: original "

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "cpu/simd.h"
-#include "graph/ops.h"
+#include "ops/families.h"
 
 typedef struct rows {
   const sonde_call *c;

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "graph/ops.h"
+#include "ops/families.h"
 
 /* Bytes of one run of elements along an axis and those after it. */
 static int64_t bytes_from(const sonde_shape *s, int64_t axis) {
@@ -327,11 +327,12 @@ static int concat_run(const sonde_call *c) {
 
 const sonde_op_def sonde_ops_view[] = {
     {.size = sizeof(sonde_op_def), .name = "reshape", .min_in = 1, .max_in = 1, .n_out = 1,
-     .flags = SONDE_OP_VIEW,
+     .flags = SONDE_OP_VIEW, .form = SONDE_FORM_RESHAPE,
      .doc = "x's elements under another shape: i0 = rank, i1.. = dims, one of which may be -1 (inferred)",
      .shape = reshape_shape, .grad = reshape_grad, .flops = sonde_no_flops},
     {.size = sizeof(sonde_op_def), .name = "detach", .min_in = 1, .max_in = 1, .n_out = 1, .flags = SONDE_OP_VIEW,
-     .doc = "x; no gradient flows through it", .shape = detach_shape, .grad = detach_grad, .flops = sonde_no_flops},
+     .doc = "x; no gradient flows through it", .shape = detach_shape, .grad = detach_grad, .flops = sonde_no_flops,
+     .form = SONDE_FORM_DETACH},
     {.size = sizeof(sonde_op_def), .name = "permute", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "axis k of y is axis i(1+k) of x: i0 = rank, i1.. = axes",
      .shape = permute_shape, .grad = permute_grad, .run = permute_run, .flops = sonde_no_flops},

@@ -157,7 +157,7 @@ int rig_freeze_detached(rig *r) {
   int rc = SONDE_OK, found = 0;
   for (int64_t id = 0, n = r->g->count; id < n && !rc; id++) {
     sonde_node *node = r->g->node[id];
-    if (node->kind != SONDE_KIND_OP || strcmp(node->def->name, "detach")) continue;
+    if (node->kind != SONDE_KIND_OP || node->def->form != SONDE_FORM_DETACH) continue;
     found++;
     rc = freeze(r, node);
   }

@@ -35,8 +35,8 @@ static int cache_attach(lua_State *L) {
 static int cache_outputs(lua_State *L) {
   sonde_cache *c = sonde_lua_handle(L, 1, &cache_type);
   const sonde_graph *g = sonde_lua_handle(L, 2, &sonde_lua_graph);
-  sonde_node **out = lua_newuserdatauv(L, 2 * SONDE_CACHE_LAYERS * sizeof *out, 0);
-  sonde_tensor **tensor = lua_newuserdatauv(L, 2 * SONDE_CACHE_LAYERS * sizeof *tensor, 0);
+  sonde_node **out = lua_newuserdatauv(L, SONDE_CACHE_TENSORS * sizeof *out, 0);
+  sonde_tensor **tensor = lua_newuserdatauv(L, SONDE_CACHE_TENSORS * sizeof *tensor, 0);
   int n = sonde_cache_outputs(c, g, out, tensor);
   if (n < 0) return sonde_lua_fail(L, "the cache was attached to another graph last");
   lua_createtable(L, n, 0);

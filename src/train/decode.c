@@ -6,13 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What one cached input of one op leaves for later tokens: [batch, capacity, ..]. */
+typedef struct kept { sonde_tensor *tensor; sonde_node *out; } kept;
+
 struct sonde_cache {
   int64_t batch, capacity;
-  int prefill, layers, at;                      /* at: the layer that comes next in the trace under way */
+  int prefill, count, at;                       /* at: the one that comes next in the trace under way */
   sonde_graph *graph;                           /* attached to last; the nodes are its */
   sonde_node *position;
-  sonde_tensor *keys[SONDE_CACHE_LAYERS], *values[SONDE_CACHE_LAYERS];
-  sonde_node *key_out[SONDE_CACHE_LAYERS], *value_out[SONDE_CACHE_LAYERS];
+  kept kept[SONDE_CACHE_TENSORS];
 };
 
 sonde_cache *sonde_cache_new(int64_t batch, int64_t capacity, sonde_error *err) {
@@ -33,66 +35,60 @@ sonde_cache *sonde_cache_new(int64_t batch, int64_t capacity, sonde_error *err) 
 
 void sonde_cache_free(sonde_cache *c) {
   if (!c) return;
-  for (int k = 0; k < c->layers; k++) {
-    sonde_tensor_free(c->keys[k]);
-    sonde_tensor_free(c->values[k]);
-  }
+  for (int k = 0; k < c->count; k++) sonde_tensor_free(c->kept[k].tensor);
   sonde_graph_free(c->graph);
   sonde_release(c);
 }
 
-/* The cache's two tensors of layer `at`, made at the first trace and checked at the next. */
-static int layer_tensors(sonde_cache *c, sonde_graph *g, const sonde_shape *k) {
+/* The tensor of the cached input that comes next, `x`: made at the first trace and checked at the next. */
+static sonde_tensor *next_tensor(sonde_cache *c, sonde_graph *g, const char *op, const sonde_shape *x) {
   sonde_error err = {0};
-  int64_t dim[4] = {c->batch, c->capacity, k->dim[2], k->dim[3]};
-  sonde_shape s = sonde_shape_make(SONDE_F32, 4, dim);
-  if (c->at == SONDE_CACHE_LAYERS) {
-    sonde_graph_fail(g, SONDE_ELIMIT, "a cache holds at most %d attention layers", SONDE_CACHE_LAYERS);
-    return SONDE_ELIMIT;
+  if (c->at == SONDE_CACHE_TENSORS) {
+    sonde_graph_fail(g, SONDE_ELIMIT, "a cache holds at most %d inputs of ops", SONDE_CACHE_TENSORS);
+    return NULL;
   }
-  if (k->dim[0] != c->batch || (c->at < c->layers && !sonde_shape_equal(&c->keys[c->at]->shape, &s))) {
-    sonde_graph_fail(g, SONDE_ESHAPE, "attention layer %d does not fit the cache it is traced with", c->at);
-    return SONDE_ESHAPE;
+  sonde_shape s = *x;
+  s.dtype = SONDE_F32;
+  s.dim[1] = c->capacity;
+  kept *k = &c->kept[c->at];
+  if (x->rank < 2 || x->dim[0] != c->batch || (c->at < c->count && !sonde_shape_equal(&k->tensor->shape, &s))) {
+    sonde_graph_fail(g, SONDE_ESHAPE, "%s: cached input %d of the model does not fit the cache it is traced with", op,
+                     c->at + 1);
+    return NULL;
   }
-  if (c->at < c->layers) return 0;
-  c->keys[c->at] = sonde_tensor_new(&s, &err);
-  c->values[c->at] = sonde_tensor_new(&s, &err);
-  c->layers = c->at + 1;
-  if (c->keys[c->at] && c->values[c->at]) return 0;
-  sonde_graph_fail(g, err.code, "%s", err.text);
-  return err.code;
+  if (c->at < c->count) return k->tensor;
+  if ((k->tensor = sonde_tensor_new(&s, &err))) c->count = c->at + 1;
+  else sonde_graph_fail(g, err.code, "%s", err.text);
+  return k->tensor;
 }
 
-static sonde_node *written(sonde_cache *c, sonde_graph *g, const char *what, sonde_tensor *t, sonde_node *x) {
+/* The cache of x with x in it, at the position. */
+static sonde_node *written(sonde_cache *c, sonde_graph *g, const char *op, sonde_node *x) {
   char name[64];
-  snprintf(name, sizeof name, "cache.%d.%s", c->at, what);
-  sonde_node *in[3] = {sonde_leaf(g, name, t), x, c->position};
-  return sonde_op(g, "cache_write", in, 3, NULL);
+  sonde_tensor *t = next_tensor(c, g, op, &x->shape);
+  snprintf(name, sizeof name, "cache.%d", c->at);
+  sonde_node *in[3] = {t ? sonde_leaf(g, name, t) : NULL, x, c->position};
+  return t ? c->kept[c->at++].out = sonde_op(g, "cache_write", in, 3, NULL) : NULL;
 }
 
-static sonde_node *edit(void *arg, sonde_graph *g, const char *op, sonde_node *const *in, int n_in, const sonde_attr *attr,
-                        int *taken) {
+/* An op that is its own step needs nothing more where it has a position already. */
+static int has_position(const sonde_op_def *op, sonde_node *const *in, int n_in) {
+  return !strcmp(op->step, op->name) && (n_in == op->max_in || in[n_in - 1]->shape.dtype == SONDE_I32);
+}
+
+static sonde_node *edit(void *arg, sonde_graph *g, const sonde_op_def *op, sonde_node *const *in, int n_in,
+                        const sonde_attr *attr, int *taken) {
   sonde_cache *c = arg;
-  int rope = !strcmp(op, "rope") && n_in < 3 && in[n_in - 1]->shape.dtype != SONDE_I32;
-  if (!rope && (strcmp(op, "attention") || !attr->i[0])) return NULL;
-  if (g != c->graph) {
-    *taken = 1;
-    return sonde_graph_fail(g, SONDE_EINVAL, "the cache of this graph was attached to another graph since");
-  }
-  if (rope) {
-    sonde_node *with[3] = {in[0], n_in > 1 ? in[1] : c->position, c->position};
-    *taken = 1;
-    return sonde_op(g, "rope", with, n_in + 1, attr);
-  }
+  sonde_node *with[SONDE_MAX_IN + 1];
+  if (!op->step || has_position(op, in, n_in)) return NULL;
   *taken = 1;
-  if (n_in > 3)
-    return sonde_graph_fail(g, SONDE_EINVAL, "a cache holds one document: trace without document_end, or without the cache");
-  if (layer_tensors(c, g, &in[1]->shape)) return NULL;
-  c->key_out[c->at] = written(c, g, "keys", c->keys[c->at], in[1]);
-  c->value_out[c->at] = written(c, g, "values", c->values[c->at], in[2]);
-  sonde_node *cached[4] = {in[0], c->key_out[c->at], c->value_out[c->at], c->position};
-  c->at++;
-  return c->prefill ? sonde_op(g, "attention", in, n_in, attr) : sonde_op(g, "attention_cached", cached, 4, attr);
+  if (g != c->graph)
+    return sonde_graph_fail(g, SONDE_EINVAL, "the cache of this graph was attached to another graph since");
+  for (int k = 0; k < n_in; k++)
+    if (!(with[k] = op->cached >> k & 1 ? written(c, g, op->name, in[k]) : in[k])) return NULL;
+  with[n_in] = c->position;
+  sonde_node *step = sonde_op(g, op->step, with, n_in + 1, attr);   /* in a prompt too: it refuses what does not decode */
+  return c->prefill && step ? sonde_op(g, op->name, in, n_in, attr) : step;
 }
 
 int sonde_cache_attach(sonde_cache *c, sonde_graph *g, int prefill, sonde_error *err) {
@@ -113,16 +109,8 @@ int sonde_cache_attach(sonde_cache *c, sonde_graph *g, int prefill, sonde_error 
 int sonde_cache_outputs(const sonde_cache *c, const sonde_graph *g, sonde_node **out, sonde_tensor **tensor) {
   if (g != c->graph) return SONDE_EINVAL;
   for (int k = 0; k < c->at; k++) {
-    out[2 * k] = c->key_out[k];
-    out[2 * k + 1] = c->value_out[k];
-    tensor[2 * k] = c->keys[k];
-    tensor[2 * k + 1] = c->values[k];
+    out[k] = c->kept[k].out;
+    tensor[k] = c->kept[k].tensor;
   }
-  return 2 * c->at;
-}
-
-int64_t sonde_cache_bytes(const sonde_cache *c) {
-  int64_t n = 0;
-  for (int k = 0; k < c->layers; k++) n += c->keys[k]->bytes + c->values[k]->bytes;
-  return n;
+  return c->at;
 }

@@ -7,7 +7,7 @@
 #include "naive.h"
 
 #include "base/pool.h"
-#include "graph/ops.h"
+#include "ops/families.h"
 #include "tensor/tensor.h"
 
 enum { KERNEL_GUARD = 64 };

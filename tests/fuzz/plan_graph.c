@@ -341,7 +341,7 @@ static sonde_node *cached(maker *m, const char *op) {
   cache.dim[1] += 3;
   sonde_node *at = integers(m, &one, 0, 3), *k = operand(m, cache), *v = operand(m, cache);
   if (!strcmp(op, "cache_write")) return CALL(op, NULL, k, operand(m, x), at);
-  sonde_attr a = {{0}, {0, plan_choice(m, 4)}};
+  sonde_attr a = {{0}, {1, plan_choice(m, 4)}};
   x.dim[2] *= 1 + plan_choice(m, 2);
   return CALL(op, &a, operand(m, x), k, v, at);
 }

@@ -17,6 +17,50 @@ ORDER="base tensor cpu graph ops io text plugin record train script main"
   [ -z "$bad" ]
 }
 
+# What the objects of a folder of src/ define (--defined-only) or use (--undefined-only). A build keeps the objects of
+# sources that are gone: these do not count.
+symbols() {   # FOLDER OPTION
+  local o source
+  for o in "$abs_builddir/src/$1"/.libs/*.o "$abs_builddir/src/$1"/*.o; do
+    source="${o##*-}"
+    [ ! -f "$abs_srcdir/src/$1/${source%.o}.c" ] || [ ! -f "$o" ] || echo "$o"
+  done | xargs -r nm -g "$2" | awk 'NF > 1 { print $NF }' | sort -u
+}
+
+@test "no folder uses a symbol from below" {   # an include is not needed for that: a table may be declared above
+  local folder other seen="" bad=""
+  cd "$BATS_TEST_TMPDIR"
+  for folder in $ORDER; do
+    symbols "$folder" --defined-only > "$folder.defined"
+    symbols "$folder" --undefined-only > "$folder.used"
+    [ -s "$folder.defined" ]
+  done
+  for folder in $ORDER; do
+    for other in $ORDER; do
+      case " $seen $folder " in *" $other "*) continue ;; esac
+      bad="$bad$(comm -12 "$folder.used" "$other.defined" | sed "s,^,$folder uses of $other: ,")"
+    done
+    seen="$seen $folder"
+  done
+  echo "$bad"
+  [ -z "$bad" ]
+  [ "$(comm -12 ops.used graph.defined | wc -l)" -gt 10 ]   # upwards there are many: the lists are what they should be
+}
+
+@test "the graph knows no op by its name" {
+  cd "$abs_srcdir/src"
+  sed -nE \
+    's/.*\.name = "([a-z0-9_]+)".*/\1/p; s/^ *DEF(_OF_FORM)?\(([a-z0-9_]+),.*/\2/p' ops/*.c |
+    sort -u > "$BATS_TEST_TMPDIR/ops"
+  [ "$(wc -l < "$BATS_TEST_TMPDIR/ops")" -gt 60 ]
+  run sh -c "grep -ohE '\"[a-z0-9_]+\"' graph/*.[ch] | tr -d '\"' | sort -u | comm -12 - '$BATS_TEST_TMPDIR/ops'"
+  echo "$output"
+  [ -z "$output" ]
+  run grep -nE '(def|op)->name, *"' */*.c   # nor does anybody else ask which op it is
+  echo "$output"
+  [ -z "$output" ]
+}
+
 @test "the library knows no Lua" {
   cd "$abs_srcdir/src"
   run grep -slE '#include *[<"](lua|lauxlib|lualib)' base/*.[ch] tensor/*.[ch] cpu/*.[ch] graph/*.[ch] ops/*.[ch] \

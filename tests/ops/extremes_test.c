@@ -134,7 +134,8 @@ static void scratch_at_the_ends(void **test) {
   sonde_shape shapes[3] = {sonde_shape_make(SONDE_F32, 4, q), sonde_shape_make(SONDE_F32, 4, cache), sonde_shape_make(SONDE_I32, 1, one)};
   sonde_node *in[4] = {sonde_input(g, "q", &shapes[0]), sonde_input(g, "k", &shapes[1]), sonde_input(g, "v", &shapes[1]),
                        sonde_input(g, "at", &shapes[2])};
-  sonde_node *y = sonde_op(g, "attention_cached", in, 4, NULL);
+  const sonde_attr causal = {{0}, {1}};
+  sonde_node *y = sonde_op(g, "attention_cached", in, 4, &causal);
   assert_non_null(y);
   assert_null(sonde_plan_new(g, &y, NULL, 1, NULL, &err));
   assert_int_equal(err.code, SONDE_ELIMIT);

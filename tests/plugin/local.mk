@@ -1,8 +1,9 @@
 # Tests of src/plugin and of the plugins.
-c_tests += %D%/options_test %D%/registry_test %D%/conformance_test %D%/reference_test
+c_tests += %D%/options_test %D%/registry_test %D%/conformance_test %D%/planning_test %D%/reference_test
 %C%_options_test_SOURCES = %D%/options_test.c
 %C%_registry_test_SOURCES = %D%/registry_test.c
 %C%_conformance_test_SOURCES = %D%/conformance_test.c
+%C%_planning_test_SOURCES = %D%/planning_test.c tests/graph/make.h
 %C%_reference_test_SOURCES = %D%/reference_test.c
 
 bats_tests += %D%/command.bats %D%/crash.bats %D%/old_header.bats
@@ -24,7 +25,7 @@ test_plugins = \
   %D%/broken/shared_state.c %D%/broken/stale_scratch.c \
   %D%/broken/short_descriptor.c %D%/broken/state_overrun.c %D%/broken/swallows_nan.c %D%/broken/thread_dependent.c \
   %D%/broken/tile_dependent.c %D%/broken/twin.c %D%/broken/unknown_kind.c %D%/broken/wrong_bf16.c %D%/broken/wrong_gradient.c \
-  %D%/broken/wrong_major.c %D%/broken/wrong_shape.c %D%/modules/bounded.c %D%/modules/larger.c \
+  %D%/broken/wrong_major.c %D%/broken/wrong_shape.c %D%/modules/bounded.c %D%/modules/larger.c %D%/modules/masked.c \
   plugins/template/attention.c plugins/template/attention_primitive.c plugins/template/ffn.c \
   plugins/template/ffn_primitive.c plugins/template/norm.c plugins/template/norm_primitive.c plugins/template/optimizer.c
 EXTRA_DIST += $(test_plugins) %D%/broken/broken.h %D%/broken/doubled.h \
@@ -43,5 +44,6 @@ EXTRA_DIST += $(test_plugins) %D%/broken/broken.h %D%/broken/doubled.h \
 	done && touch $@
 EXTRA_%C%_conformance_test_DEPENDENCIES = %D%/broken/.built
 EXTRA_%C%_registry_test_DEPENDENCIES = %D%/broken/.built
+EXTRA_%C%_planning_test_DEPENDENCIES = %D%/broken/.built
 
 MOSTLYCLEANFILES += %D%/broken/.built %D%/broken/*.so %D%/modules/*.so %D%/template/*.so
