@@ -81,52 +81,6 @@ AC_DEFUN([SONDE_LAPACK], [
     [no LAPACK (3.4 or newer) with or beside the BLAS. On Debian: apt install libopenblas-dev, or liblapack-dev])])
 ])
 
-# --with-cuda: nvcc in PATH, $CUDA_HOME/bin or /usr/local/cuda/bin, and cuBLAS beside it.
-AC_DEFUN([SONDE_CUDA], [
-  AC_ARG_WITH([cuda], [AS_HELP_STRING([--with-cuda], [build what runs on CUDA @<:@check@:>@])],
-    [], [with_cuda=check])
-  AC_ARG_VAR([CUDA_HOME], [folder of the CUDA toolkit])
-  CUDA_CPPFLAGS= CUDA_LIBS= NVCC= sonde_cuda=
-  AS_IF([test "$with_cuda" != no], [
-    AC_PATH_PROG([NVCC], [nvcc], [], [$PATH:${CUDA_HOME:-/usr/local/cuda}/bin])
-    AS_IF([test -n "$NVCC"], [
-      sonde_cuda_home=`dirname "$NVCC"`
-      sonde_cuda_home=`dirname "$sonde_cuda_home"`
-      sonde_save_ldflags=$LDFLAGS
-      LDFLAGS="$LDFLAGS -L$sonde_cuda_home/lib64"
-      AC_CHECK_LIB([cublas], [cublasCreate_v2], [
-        CUDA_CPPFLAGS="-I$sonde_cuda_home/include"
-        CUDA_LIBS="-L$sonde_cuda_home/lib64 -lcublas -lcudart"
-        sonde_cuda=$NVCC], [], [-L$sonde_cuda_home/lib64 -lcudart])
-      LDFLAGS=$sonde_save_ldflags])
-    AS_IF([test "$with_cuda" = yes && test -z "$sonde_cuda"],
-      [AC_MSG_ERROR([--with-cuda: no nvcc with cuBLAS in PATH, CUDA_HOME or /usr/local/cuda])])])
-  AM_CONDITIONAL([HAVE_CUDA], [test -n "$sonde_cuda"])
-  AC_SUBST([CUDA_CPPFLAGS])
-  AC_SUBST([CUDA_LIBS])
-  SONDE_OPTIONAL_FOUND([CUDA], [${sonde_cuda:+$sonde_cuda, for plugins to come}], [for plugins to come])
-])
-
-AC_DEFUN([SONDE_MPI], [
-  AC_ARG_WITH([mpi], [AS_HELP_STRING([--with-mpi], [build what runs over MPI @<:@check@:>@])],
-    [], [with_mpi=check])
-  MPI_CFLAGS= MPI_LIBS= sonde_mpi=
-  AS_IF([test "$with_mpi" != no], [
-    for sonde_name in ompi-c ompi mpich mpi-c mpi; do
-      AS_IF([$PKG_CONFIG --exists $sonde_name], [
-        MPI_CFLAGS=`$PKG_CONFIG --cflags $sonde_name`
-        MPI_LIBS=`$PKG_CONFIG --libs $sonde_name`
-        sonde_mpi="$sonde_name `$PKG_CONFIG --modversion $sonde_name`"
-        break])
-    done
-    AS_IF([test "$with_mpi" = yes && test -z "$sonde_mpi"],
-      [AC_MSG_ERROR([--with-mpi: no MPI; on Debian: apt install libopenmpi-dev])])])
-  AM_CONDITIONAL([HAVE_MPI], [test -n "$sonde_mpi"])
-  AC_SUBST([MPI_CFLAGS])
-  AC_SUBST([MPI_LIBS])
-  SONDE_OPTIONAL_FOUND([MPI], [$sonde_mpi], [one machine only])
-])
-
 # SONDE_PROGRAM(VARIABLE, NAME, WHAT IS LOST WITHOUT IT)
 AC_DEFUN([SONDE_PROGRAM], [
   AC_PATH_PROG([$1], [$2])

@@ -1,15 +1,15 @@
 /* sonde.h - the public C interface of libsonde: trace, differentiate, plan, run.
  *
- * The header is parsed as it stands by LuaJIT's ffi.cdef (after `cpp -P`), so it holds opaque handles,
- * plain C types and functions only: no callbacks, no inline code, no macro in a prototype but SONDE_API.
+ * LuaJIT's ffi.cdef parses the header (after `cpp -P`), so it has only opaque handles, plain C types and functions: no
+ * callbacks, no inline code, no macro in a prototype but SONDE_API.
  *
- * Conventions, once for all of it:
+ * Conventions:
  *  - Functions that can fail return 0 (SONDE_OK) or a negative code, or NULL; the reason is in *err
  *    (never NULL unless a function says so): one line with what, where and what to do.
- *  - `_new` and `_open` hand out an owned handle that `_free` gives back; `_free(NULL)` does nothing.
- *    Every other pointer is borrowed and lives as long as the handle it came from.
+ *  - `_new` and `_open` return an owned handle, to be freed with `_free`; `_free(NULL)` does nothing. Every other
+ *    pointer is borrowed and valid as long as the handle it came from.
  *  - Shapes are listed slowest dimension first (row-major); sizes and counts are int64_t.
- *  - Letters: B batch, T sequence length, D model width, H heads, V vocabulary, N = B*T tokens.
+ *  - Letters: B batch, T sequence length, D hidden size, H heads, V vocabulary, N = B*T tokens.
  */
 #ifndef SONDE_H
 #define SONDE_H
@@ -30,18 +30,18 @@ extern "C" {
 enum {
   SONDE_OK = 0,
   SONDE_EINVAL = -1,    /* an argument, option or key is wrong */
-  SONDE_ENOMEM = -2,    /* the system has no memory left */
-  SONDE_EIO = -3,       /* the system refused to read or write */
-  SONDE_EFORMAT = -4,   /* a file is not what it should be */
+  SONDE_ENOMEM = -2,    /* out of memory */
+  SONDE_EIO = -3,       /* reading or writing failed */
+  SONDE_EFORMAT = -4,   /* a file is damaged or of another format */
   SONDE_ENOENT = -5,    /* a file, plugin or name does not exist */
   SONDE_ESHAPE = -6,    /* shapes or dtypes do not fit */
   SONDE_EUNSUP = -7,    /* not applicable here (no gradient rule, no such backend) */
   SONDE_ELIMIT = -8,    /* over a budget the user set (memory) */
-  SONDE_ELOCK = -9,     /* another process holds the run */
+  SONDE_ELOCK = -9,     /* another process has the lock of the run */
   SONDE_EABI = -10,     /* a plugin was built for another interface */
   SONDE_EDIVERGED = -11,/* the loss is NaN, infinite or over its bound */
   SONDE_EINTR = -12,    /* the user asked to stop */
-  SONDE_EBUG = -13      /* a promise inside Sonde is broken: report it */
+  SONDE_EBUG = -13      /* an internal invariant is violated: a bug in Sonde */
 };
 
 typedef struct sonde_error {
@@ -50,7 +50,7 @@ typedef struct sonde_error {
 } sonde_error;
 
 SONDE_API const char *sonde_version(void);
-SONDE_API const char *sonde_code_name(int code);   /* "EINVAL"; "unknown" for a code that is none */
+SONDE_API const char *sonde_code_name(int code);   /* "EINVAL"; "unknown" for any other number */
 
 /* ---- dtypes and shapes ---------------------------------------------------------------------------- */
 
@@ -64,7 +64,7 @@ typedef struct sonde_shape {
   int64_t dim[5];                /* SONDE_MAX_RANK entries; the unused ones are 1 */
 } sonde_shape;
 
-/* Attributes of an op: what they mean stands at the op's definition in src/ops. Unused ones are zero. */
+/* Attributes of an op; the op's definition in src/ops documents their meaning. Unused ones are zero. */
 typedef struct sonde_attr {
   double f[4];
   int64_t i[8];
@@ -98,7 +98,7 @@ SONDE_API int64_t sonde_shape_count(const sonde_shape *s);  /* elements; -1 if i
 /* ---- graph: trace --------------------------------------------------------------------------------- */
 
 /* A graph is append-only. An op that cannot be built returns NULL, and any op given a NULL input returns
- * NULL too; the graph keeps the first reason, so a builder may chain calls and check once at its end. */
+ * NULL too; the graph keeps the first error, so a builder may chain calls and check once at its end. */
 SONDE_API sonde_graph *sonde_graph_new(sonde_ctx *ctx, sonde_error *err);
 SONDE_API void sonde_graph_free(sonde_graph *g);
 SONDE_API int sonde_graph_error(const sonde_graph *g, sonde_error *err); /* the first failure; SONDE_OK if none */
@@ -140,14 +140,15 @@ SONDE_API int sonde_grad(sonde_node *y, sonde_node *dy, sonde_node *const *wrt, 
 
 typedef struct sonde_plan_opts {
   int64_t memory_budget;   /* bytes for the arena; 0 = no bound */
-  int32_t recompute;       /* 0 never, 1 when the budget asks for it, 2 every block */
+  int32_t recompute;       /* 0 never, 1 if the budget requires it, 2 every block */
   int32_t compute;         /* SONDE_F32, or SONDE_BF16: matmul and attention inputs are rounded to bf16 */
-  int32_t no_fuse;         /* 1: every node is a step of its own (to debug) */
-  sonde_plan *share;       /* plans that never run at the same time can share one arena: the other plan, or NULL;
-                              a run of either then overwrites the other's outputs that have no tensor of their own */
-  int32_t hold;            /* 1: the leaves that no output is written to keep their values between runs (generation), so
-                              what follows from them alone (weights in bf16) is computed once and kept; neither this plan
-                              nor one that shares with it can share */
+  int32_t no_fuse;         /* 1: every node is a step of its own (for debugging) */
+  /* Another plan that never runs at the same time, with which this one shares its arena, or NULL. A run of either then
+   * overwrites the other's outputs that have no tensor of their own. */
+  sonde_plan *share;
+  /* 1: leaves that no output is written to keep their values between runs (generation), so values that depend only on
+   * them (weights in bf16) are computed once and kept. Such a plan cannot share its arena. */
+  int32_t hold;
 } sonde_plan_opts;
 
 /* Plans what the outputs need. out_tensor[i], if out_tensor and the entry are not NULL, is where output i is
@@ -179,8 +180,8 @@ SONDE_API void sonde_plan_get_info(const sonde_plan *p, sonde_plan_info *info);
 
 /* From now on (`on` 1) each run adds up the time of every step; the dump shows it. */
 SONDE_API void sonde_plan_profile(sonde_plan *p, int on);
-/* What step k (from 0, to info.steps - 1) does, an op's name, "fused" or "copy", and the seconds added up for it so far;
- * NULL where there is no such step. */
+/* What step k (from 0, to info.steps - 1) does, an op's name, "fused" or "copy", and the seconds added up for it so
+ * far; NULL where there is no such step. */
 SONDE_API const char *sonde_plan_step_time(const sonde_plan *p, int64_t k, double *seconds);
 /* The module that step k belongs to, by the scope in which its node (of a fused step: its last one) was traced, such as
  * "blocks.3.attn_norm"; a gradient belongs to the module that it is of. "" outside all scopes, NULL where there is no such

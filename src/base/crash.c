@@ -155,7 +155,8 @@ static void on_alarm(int number) {
   (void)number;
   if (atomic_load(&sonde_doing_now.what) != loading) return;
   SAY(&w, "sonde: the plugin '", atomic_load(&sonde_doing_now.name),
-      "' does not come to an end of its loading; remove it or mend it (a slow disk: SONDE_PLUGIN_SECONDS gives it more time)");
+      "' does not come to an end of its loading; remove it or mend it (a slow disk: SONDE_PLUGIN_SECONDS gives it more "
+      "time)");
   send(&w);
   _exit(1);
 }

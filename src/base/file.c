@@ -31,7 +31,8 @@ static int open_to_read(const char *path, struct stat *st, sonde_error *err) {
 }
 
 /* Pipes and /proc have no size to trust: reads until the end, growing, never past `limit` bytes. */
-static int read_all(int fd, const char *path, int64_t hint, int64_t limit, char **data, int64_t *size, sonde_error *err) {
+static int read_all(int fd, const char *path, int64_t hint, int64_t limit, char **data, int64_t *size,
+                    sonde_error *err) {
   int64_t room = hint < limit ? hint + 1 : limit + 1, n = 0;
   char *p = sonde_alloc((size_t)room + 1);
   if (!p) return sonde_fail(err, SONDE_ENOMEM, "no memory to read '%s' (%lld bytes)", path, (long long)room);
@@ -44,7 +45,8 @@ static int read_all(int fd, const char *path, int64_t hint, int64_t limit, char 
     }
     n += got;
     if (n > limit) {
-      sonde_fail(err, SONDE_ELIMIT, "'%s' is larger than the %lld bytes that are read of such a file", path, (long long)limit);
+      sonde_fail(err, SONDE_ELIMIT, "'%s' is larger than the %lld bytes that are read of such a file", path,
+                 (long long)limit);
       break;
     }
     if (got == 0) {
@@ -69,7 +71,9 @@ static int read_all(int fd, const char *path, int64_t hint, int64_t limit, char 
 
 static int refuse_kind(const char *path, const struct stat *st, sonde_error *err) {
   return sonde_fail(err, SONDE_EINVAL, "cannot read '%s': it is %s", path,
-                    S_ISDIR(st->st_mode) ? "a folder" : S_ISFIFO(st->st_mode) ? "a pipe, not a file" : "not a regular file");
+                    S_ISDIR(st->st_mode)    ? "a folder"
+                    : S_ISFIFO(st->st_mode) ? "a pipe, not a file"
+                                            : "not a regular file");
 }
 
 /* A stream that the caller has named on purpose: a device, /dev/stdin, or a shell's <(...). */
@@ -234,8 +238,8 @@ FILE *sonde_outfile_stream(sonde_outfile *f) {
   return f->stream;
 }
 
-/* Some file systems cannot sync a folder (EINVAL), and one that may be written but not read cannot be opened for it: the
- * order of writes is then theirs to keep, and no error of ours. */
+/* Some file systems cannot sync a folder (EINVAL), and one that may be written but not read cannot be opened for it:
+ * the order of writes is then theirs to keep, and no error of ours. */
 int sonde_sync_folder(const char *path, sonde_error *err) {
   int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0 && errno == EACCES) return SONDE_OK;

@@ -38,10 +38,3 @@ void sonde_info(const char *fmt, ...) {
   say(SONDE_LOG_INFO, "", fmt, ap);
   va_end(ap);
 }
-
-void sonde_debug(const char *fmt, ...) {
-  va_list ap;
-  va_start(ap, fmt);
-  say(SONDE_LOG_DEBUG, "sonde: debug: ", fmt, ap);
-  va_end(ap);
-}

@@ -1,4 +1,4 @@
-/* mem.h - allocation with a failure that can be tested, a bump arena, and a string-keyed hash map. */
+/* mem.h - allocation whose failure can be tested, a bump arena, and a string-keyed hash map. */
 #ifndef SONDE_BASE_MEM_H
 #define SONDE_BASE_MEM_H
 
@@ -7,7 +7,7 @@
 /* All of libsonde allocates through these. sonde_alloc zero-fills and is 64-byte aligned; NULL when out of
  * memory (or when a test asked the n-th allocation to fail). Freed by sonde_release; release(NULL) is fine. */
 void *sonde_alloc(size_t bytes);
-void *sonde_grow(void *p, size_t old_bytes, size_t new_bytes); /* realloc; the new tail is zeroed; p is kept on failure */
+void *sonde_grow(void *p, size_t old_bytes, size_t new_bytes); /* realloc with a zeroed tail; on failure p stays */
 char *sonde_strdup(const char *s);
 void sonde_release(void *p);
 void sonde_alloc_fail_at(int64_t nth);  /* tests: the nth call from now fails; 0 turns it off */

@@ -47,7 +47,8 @@ static int own_folder(char *out, size_t size, int *is_library) {
 }
 
 /* *text: <build>/sonde-paths when `folder` is a build tree (or its .libs, or a folder of its tests), lines "lua FOLDER"
- * and "plugin FOLDER"; NULL when it is none. A tree whose paths cannot be read is a failure: the installed ones are another Sonde's. */
+ * and "plugin FOLDER"; NULL when it is none. A tree whose paths cannot be read is a failure: the installed ones are
+ * another Sonde's. */
 static int build_tree(const char *folder, char **text, sonde_error *err) {
   char root[PATH_MAX], path[PATH_MAX + 32];
   int64_t size;

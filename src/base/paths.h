@@ -5,17 +5,17 @@
 
 #include "base/error.h"
 
-/* The folder that holds sonde/init.lua and its kin: $SONDE_LUA_PATH (one folder), else beside the program, else the
- * installed one. To be given to sonde_release; NULL when out of memory. The folder need not exist. */
+/* The folder of the Lua library (sonde/init.lua): $SONDE_LUA_PATH (one folder), else beside the program, else the
+ * installed one. Free with sonde_release; NULL if out of memory. The folder need not exist. */
 char *sonde_path_lua(sonde_error *err);
 
-/* The folders to look for plugins in, first one first: those of $SONDE_PLUGIN_PATH (separated by colons), those beside
- * the program, the installed one (not when the program stands in its build tree). One block, for sonde_release; *n is
- * their number; NULL with *err set when out of memory, or when a build tree's own list cannot be read. */
+/* The folders to search for plugins, in order: those of $SONDE_PLUGIN_PATH (separated by colons), those beside the
+ * program, the installed one (not for a program in its build tree). One block, free with sonde_release; *n is their
+ * number; NULL with *err set if out of memory, or if a build tree's own list cannot be read. */
 char **sonde_path_plugins(int *n, sonde_error *err);
 
-/* What is at `to` seen from `from`, where `from` stands at `here` instead: ("/usr/bin", "/usr/lib/x", "/opt/bin")
- * gives "/opt/lib/x". The compiled-in relation of program and data survives a moved tree. NULL when out of memory. */
+/* The path of `to` after `from` was moved to `here`: ("/usr/bin", "/usr/lib/x", "/opt/bin") gives "/opt/lib/x". So an
+ * installation can be moved as a whole. Free with sonde_release; NULL if out of memory. */
 char *sonde_path_moved(const char *from, const char *to, const char *here);
 
 #endif

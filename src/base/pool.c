@@ -89,7 +89,8 @@ static void wait_for_work(sonde_pool *p, uint32_t seen) {
     }
   } while (p->spin && now_ns() < end && !atomic_load_explicit(&p->stop, memory_order_relaxed));
   pthread_mutex_lock(&p->lock);
-  atomic_fetch_add(&p->sleepers, 1);   /* before the check: the caller looks for sleepers after it has raised the ticket */
+  /* before the check: the caller looks for sleepers after it has raised the ticket */
+  atomic_fetch_add(&p->sleepers, 1);
   while ((uint32_t)(atomic_load(&p->ticket) >> 32) == seen && !atomic_load(&p->stop))
     pthread_cond_wait(&p->work, &p->lock);
   atomic_fetch_sub(&p->sleepers, 1);

@@ -1,5 +1,6 @@
-/* pool.h - one thread pool for the process's tiles. The number of tiles is the caller's and must not depend on
- * the number of threads: that, and each tile writing its own output, is what makes results the same bits. */
+/* pool.h - a thread pool that runs the tiles of a kernel. The caller chooses the number of tiles, which must not depend
+ * on the number of threads; each tile writes its own part of the output. So results are bitwise the same at any number
+ * of threads. */
 #ifndef SONDE_BASE_POOL_H
 #define SONDE_BASE_POOL_H
 
@@ -12,8 +13,9 @@ sonde_pool *sonde_pool_new(int threads, sonde_error *err);   /* 0: as many as th
 void sonde_pool_free(sonde_pool *p);
 int sonde_pool_threads(const sonde_pool *p);
 
-/* Runs fn for every tile in [0, tiles), the caller taking part, and returns when all are done. Tiles are taken in
- * order by whoever is free. A call from inside a tile runs its tiles in place. Workers spin briefly, then sleep. */
+/* Runs fn for every tile in [0, tiles), on the calling thread too, and returns when all are done. Free threads take the
+ * tiles in order. A call from inside a tile runs its tiles on the calling thread. Idle workers spin briefly, then
+ * sleep. */
 void sonde_pool_run(sonde_pool *p, int64_t tiles, sonde_tile_fn fn, void *arg);
 
 #endif

@@ -40,16 +40,6 @@ double sonde_rng_uniform(sonde_rng r, uint64_t index) {
   return (double)(sonde_rng_u64(r, index) >> 11) * 0x1p-53;
 }
 
-void sonde_rng_fill_uniform(sonde_rng r, uint64_t offset, float *x, int64_t n, float lo, float hi) {
-  uint32_t w[4];
-  for (int64_t i = 0; i < n; i++) {
-    uint64_t at = offset + (uint64_t)i;
-    if (i == 0 || at % 4 == 0) sonde_rng_block(r, at / 4, w);
-    float v = lo + (hi - lo) * ((float)(w[at % 4] >> 8) * 0x1p-24f);
-    x[i] = v < hi || hi <= lo ? v : nextafterf(hi, lo);   /* the sum may have been rounded up to hi */
-  }
-}
-
 /* Two standard normal values from two words (Box and Muller 1958). (w0+1) 2^-32 is in (0, 1]: the log is finite. */
 static void normal_pair(uint32_t w0, uint32_t w1, float out[2]) {
   float radius = sqrtf(-2.0f * logf(((float)w0 + 1.0f) * 0x1p-32f));

@@ -5,9 +5,9 @@
 #include <stdint.h>
 #include <stddef.h>
 
-typedef struct sonde_sha256 { uint64_t state[16]; } sonde_sha256;   /* the library's own, out of sight */
+typedef struct sonde_sha256 { uint64_t state[16]; } sonde_sha256;   /* opaque: nettle's state */
 void sonde_sha256_init(sonde_sha256 *s);
 void sonde_sha256_add(sonde_sha256 *s, const void *data, size_t n);
-void sonde_sha256_hex(sonde_sha256 *s, char out[65]);   /* finishes */
+void sonde_sha256_hex(sonde_sha256 *s, char out[65]);   /* the digest; ends the computation */
 
 #endif

@@ -1,6 +1,6 @@
-/* temp.h - names for what is not whole yet, beside the place it will have: PATH.tmp-PROCESS-NUMBER. Who writes there
- * holds a lock on it, which falls with the process; so whoever next makes such a name for the same PATH removes those
- * that killed processes left, and no others: not those of another machine or container with the same process numbers. */
+/* temp.h - temporary files and folders that are later renamed to PATH: PATH.tmp-PROCESS-NUMBER. The writer keeps a lock
+ * on it, which the system releases when the process ends. The next writer of the same PATH removes those whose lock is
+ * free, left by killed processes, and no others: process numbers of another machine or container mean nothing here. */
 #ifndef SONDE_BASE_TEMP_H
 #define SONDE_BASE_TEMP_H
 
@@ -15,10 +15,10 @@ typedef struct sonde_temp {
 int sonde_temp_file(const char *path, int mode, sonde_temp *t);
 int sonde_temp_folder(const char *path, sonde_temp *t);
 
-/* Gives the lock and the memory back. What is still at t->path by then is left to the next. */
+/* Releases the lock and the memory. A file that is still at t->path is removed by the next writer. */
 void sonde_temp_end(sonde_temp *t);
 
-/* Removes all that was left behind in a folder where nobody but Sonde writes: a run's, the cache of corpora. */
+/* Removes all leftovers in a folder that only Sonde writes: a run folder, the cache of corpora. */
 void sonde_temp_sweep(const char *folder);
 
 #endif

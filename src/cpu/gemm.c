@@ -302,8 +302,8 @@ static int is_thin(const sonde_gemm *g) { return g->m <= THIN && !g->ta && g->tb
 
 typedef struct thin { product p; int64_t rows, tiles; } thin;
 
-/* Each result is one sum, whatever tile it is in, so here the tiles may follow the threads: the longer a thread's stretch of B,
- * the less is asked for twice at the seams. */
+/* Each result is one sum, whatever tile it is in, so here the tiles may follow the threads: the longer a thread's
+ * stretch of B, the less is asked for twice at the seams. */
 static void thin_tile(void *arg, int64_t tile, int worker) {
   (void)worker;
   const thin *t = arg;

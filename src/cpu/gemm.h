@@ -1,5 +1,5 @@
-/* gemm.h - matrix products, cut into tiles by the shape alone, each tile computed by one thread, so the
- * bits are the same at any thread count.
+/* gemm.h - matrix products. They are split into tiles by shape only, each computed by one thread, so results are
+ * bitwise the same at any thread count.
  *
  * C [m,n] = beta C + op(A) op(B), row-major. op(A) is [m,k]: A is stored [m,k] (ta 0) or [k,m] (ta 1); B is
  * stored [k,n] (tb 0) or [n,k] (tb 1). A and B are both f32 or both bf16; accumulation is f32; C is f32 or
@@ -19,8 +19,7 @@ typedef struct sonde_gemm {
   float beta;                       /* 0 or 1 */
 } sonde_gemm;
 
-/* Bytes of scratch that the product needs, for what is packed or widened: at any number of threads, which
- * share it. */
+/* Bytes of scratch for packed or widened operands: the same at any number of threads, which share it. */
 int64_t sonde_gemm_scratch(const sonde_gemm *g);
 void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, void *scratch,
                     sonde_pool *pool);
@@ -29,9 +28,9 @@ void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, 
 void sonde_gemm_tile(int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
                      const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 
-/* Must be called once before the first product: turns the library's own threads off. */
+/* To be called once before the first product: turns off the BLAS's own threads. */
 void sonde_gemm_setup(void);
-/* What computes products of this dtype, for records: "Sonde AVX-512", "OpenBLAS 0.3.21 (Haswell)", ... */
+/* The library or kernels for products of this dtype, for records: "Sonde AVX-512", "OpenBLAS 0.3.21 (Haswell)", ... */
 const char *sonde_gemm_library(int dtype);
 
 #endif

@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 
-/* Least squares Y ~ X W + b for rows that come in portions. What is kept is the triangle R of the QR decomposition of
- * [1 X Y], to which each portion is joined, so memory does not grow with the rows and nothing is squared. */
+/* Least squares Y ~ X W + b for rows that are added in portions. The state is the triangle R of the QR decomposition of
+ * [1 X Y], updated by each portion, so memory does not grow with the rows and the condition number is not squared. */
 typedef struct sonde_lstsq sonde_lstsq;
 
 /* For rows of `in` inputs and `out` outputs; NULL when out of memory or too large. */
@@ -17,18 +17,18 @@ int64_t sonde_lstsq_in(const sonde_lstsq *s);
 int64_t sonde_lstsq_out(const sonde_lstsq *s);
 int64_t sonde_lstsq_rows(const sonde_lstsq *s);      /* how many were added */
 
-/* Joins rows x [rows, in], y [rows, out]; EINVAL, with nothing joined, when one of them is not finite. */
+/* Adds rows x [rows, in], y [rows, out]; EINVAL, with nothing added, if a number is not finite. */
 int sonde_lstsq_add(sonde_lstsq *s, const float *x, const float *y, int64_t rows, sonde_error *err);
-/* Joins the rows of another one of the same shape. */
+/* Adds the rows of another one of the same shape. */
 int sonde_lstsq_merge(sonde_lstsq *s, const sonde_lstsq *other, sonde_error *err);
 
-/* W [in, out] and b [out], of least norm among equals: where [1 X], its columns scaled to one length, says nothing that
- * is above the rounding of f32 (8 eps sqrt(1 + in) of the largest), it counts as saying nothing. Into
- * *residual, if not NULL, ||Y - X W - b|| / ||Y - mean of Y|| over the rows (0 where Y is constant and met). */
+/* W [in, out] and b [out], the solution of least norm: singular values of [1 X], its columns scaled to equal length,
+ * below 8 eps sqrt(1 + in) of the largest (eps of f32) count as zero. *residual, if not NULL: ||Y - X W - b|| / ||Y -
+ * mean of Y|| over the rows (0 if Y is constant and fitted). */
 int sonde_lstsq_solve(const sonde_lstsq *s, float *w, float *b, double *residual, sonde_error *err);
 
-/* Singular values of x [m, n], the largest first, min(m, n) of them. They are roots of the eigenvalues of the
- * smaller of X X' and X' X: good to about 1e-8 of the largest. */
+/* Singular values of x [m, n], the largest first, min(m, n) of them. They are square roots of the eigenvalues of
+ * the smaller of X X' and X' X: accurate to about 1e-8 of the largest. */
 int sonde_singular_values(const float *x, int64_t m, int64_t n, float *values, sonde_error *err);
 
 #endif

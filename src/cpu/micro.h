@@ -1,13 +1,13 @@
-/* micro.h - the register-blocked product that AVX-512 machines use instead of the BLAS, and the packings it
- * needs.
+/* micro.h - the register-blocked matrix product that AVX-512 machines use instead of the BLAS, and its packing
+ * functions.
  *
  * Both operands are read where they are as long as B's rows are contiguous, so most products pack nothing:
  *   f32:   C [m,n] = (C +) A B, A(i,k) at a[i rs + k cs], B(k,j) at b[k ldb + j];
  *   bf16:  the same over pairs of k, with A(i,k) at a[i rs + k]: a pair (k, k+1) of B is one 32-bit word at
  *          b[(k/2) ldb + j]. An odd last k needs its second half in B to be zero; A's does not matter.
  * If step is not 0, A was packed by the same table's pack_f32 or pack_bf16 in groups of SONDE_GROUP rows that
- * are `step` numbers apart, m begins with a group, and rs and cs are not used. Which numbers are summed in which
- * order depends on the shape only. */
+ * are `step` numbers apart, m begins with a group, and rs and cs are not used. The order of
+ * summation depends on the shape only. */
 #ifndef SONDE_CPU_MICRO_H
 #define SONDE_CPU_MICRO_H
 
@@ -35,8 +35,8 @@ typedef struct sonde_micro {
   void (*interleave)(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t lds, int64_t rows,
                      int64_t cols);
   /* One word of k of panels of `width` columns (a multiple of 16), `step` words apart: dst[j/width step +
-   * j%width] = the pair src[j], src[lds + j], or zero with the first if rows is 1. The rows behind will be
-   * wanted soon. */
+   * j%width] = the pair src[j], src[lds + j], or zero with the first if rows is 1. The next rows are
+   * prefetched. */
   void (*spread_bf16)(uint32_t *dst, int64_t width, int64_t step, const uint16_t *src, int64_t lds,
                       int64_t rows, int64_t cols);
 } sonde_micro;
@@ -44,7 +44,7 @@ typedef struct sonde_micro {
 const sonde_micro *sonde_micro_avx512(int bf16);
 const sonde_micro *sonde_micro_amx(void);
 
-/* `steps` times four AMX products between registers, for the peak; returns how many operations that were. */
+/* `steps` times four AMX products between registers, for measuring the peak; returns the number of operations. */
 double sonde_amx_stretch(int64_t steps);
 
 #endif

@@ -1,5 +1,5 @@
-/* micro_words.h - what the AVX-512 and the AMX product share: vectors of 16 words, their rounding, pairing
- * and transposition. */
+/* micro_words.h - shared by the AVX-512 and the AMX product: vectors of 16 words, their rounding, pairing and
+ * transposition. */
 #ifndef SONDE_CPU_MICRO_WORDS_H
 #define SONDE_CPU_MICRO_WORDS_H
 
@@ -9,8 +9,8 @@
 
 enum { LANES = 16 };
 
-/* Rows are a few lines long and far apart, which the hardware does not foresee: what is wanted next is
- * asked for in time. Addresses behind the end do no harm. */
+/* Prefetch: rows are a few cache lines long and far apart, which the hardware does not predict. Addresses past the end
+ * do no harm. */
 static inline void fetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 
 static inline __mmask16 first_of(int64_t n) {

@@ -1,19 +1,19 @@
-/* simd.h - the inner loops of every kernel, in the widest instruction set this CPU has.
+/* simd.h - the inner loops of the kernels, in the widest instruction set of this CPU.
  *
- * The files simd_*.c are compiled once per instruction set (SONDE_ISA); sonde_simd_get() picks one of the
- * tables at the first call, by what the CPU reports (SONDE_ISA=base|avx2|avx512 in the environment takes a
- * narrower one, for tests). AMX, which only multiplies bf16, is avx512's table with another product. All
- * arrays are f32 unless said; any alignment; n may be 0. Reductions have a fixed order for a given table. */
+ * The files simd_*.c are compiled once per instruction set (SONDE_ISA); sonde_simd_get() selects one of the tables at
+ * the first call, by CPUID (SONDE_ISA=base|avx2|avx512 in the environment selects a narrower one, for tests). AMX,
+ * which only multiplies bf16, is avx512's table with another product. Arrays are f32 unless stated otherwise, with any
+ * alignment; n may be 0. Reductions have a fixed order for a given table. */
 #ifndef SONDE_CPU_SIMD_H
 #define SONDE_CPU_SIMD_H
 
 #include "sonde_plugin.h"
 
 enum { SONDE_BLOCK = 64 };
-enum { SONDE_BF16_NONE, SONDE_BF16_AVX512, SONDE_BF16_AMX };   /* what multiplies bf16 in hardware */
+enum { SONDE_BF16_NONE, SONDE_BF16_AVX512, SONDE_BF16_AMX };   /* instructions for bf16 products */
 
 typedef struct sonde_simd_table {
-  sonde_simd common;             /* what plugins see too */
+  sonde_simd common;             /* the part that plugins use too */
   const char *isa;               /* "base", "avx2", "avx512", "amx" */
   int bf16;                      /* SONDE_BF16_* */
 

@@ -1,6 +1,6 @@
-/* simd_isa.h - what simd_kernels.c, simd_blocks.c and simd_vec.c share, and the tables that they give. They
- * are compiled once per instruction set with SONDE_ISA set to base, avx2 or avx512; ISA_NAME(f) gives each
- * copy its own symbol. */
+/* simd_isa.h - shared by simd_kernels.c, simd_blocks.c and simd_vec.c, and the tables that they define. They are
+ * compiled once per instruction set with SONDE_ISA set to base, avx2 or avx512; ISA_NAME(f) gives each copy its own
+ * symbol. */
 #ifndef SONDE_CPU_SIMD_ISA_H
 #define SONDE_CPU_SIMD_ISA_H
 
@@ -10,7 +10,7 @@ const sonde_simd_table *sonde_simd_base(int bf16);
 const sonde_simd_table *sonde_simd_avx2(int bf16);
 const sonde_simd_table *sonde_simd_avx512(int bf16);
 
-/* For tests: from now on sonde_simd_get() gives this table. No kernel may be running. */
+/* For tests: makes sonde_simd_get() return this table. No kernel may be running. */
 void sonde_simd_use(const sonde_simd_table *table);
 
 /* The table of level 0 base, 1 avx2, 2 avx512, 3 amx, or the widest below it that this CPU runs: for tests. */

@@ -1,7 +1,7 @@
 /* simd_kernels.c - sums, dots, conversions and norm rows, compiled once per instruction set (SONDE_ISA).
  *
- * Sums run in STRIDE partial sums, element i in sum i % STRIDE, that are added in one fixed order, so the bits depend on n and the
- * instruction set's fused multiply-add only. The loops are plain C on gcc's vector type: no intrinsics, so
+ * Sums run in STRIDE partial sums, element i in sum i % STRIDE, that are added in one fixed order, so the bits depend
+ * on n and the instruction set's fused multiply-add only. The loops are plain C on gcc's vector type: no intrinsics, so
  * the base build needs no more than x86-64. */
 #include "config.h"
 #include "cpu/micro.h"
@@ -137,17 +137,18 @@ static float square_around(const float *x, float m, int64_t n) {
 }
 
 /* ---- rows of norms --------------------------------------------------------------------------------------------
- * Rows pass once, from memory and back. The sums over a row hold up the loads of the next one, and the memory would
- * stand idle meanwhile; so every pass asks for what comes AHEAD numbers later, a stretch at a time: to read x (and dy), to
- * write y. All at once is worse: a long row's own numbers are then out of the cache before their turn. Addresses behind the
- * end do no harm. Where two passes go over x and dy, the first asks for x and the second for the dy of the next row: the
- * memory is busy in both. */
+ * Each row is read from memory and written once. The sums over a row delay the loads of the next one, and the memory
+ * would be idle meanwhile; so every pass prefetches AHEAD numbers ahead, a stretch at a time: x (and dy) for reading, y
+ * for writing. Prefetching a whole row is worse: a long row's own numbers are then evicted before they are used.
+ * Addresses past the end do no harm. If two passes read x and dy, the first prefetches x and the second dy of the next
+ * row, so that the memory is busy in both. */
 enum { STRETCH = 128, AHEAD = 1024 };
 
 static inline void ask(const float *x, int64_t n) {
   for (int64_t i = 0; i < n; i += LANES) __builtin_prefetch(x + AHEAD + i);
 }
-static inline int64_t beyond(int64_t n) { return n > AHEAD ? n - AHEAD : 0; }   /* ask(x + beyond(n)): for the next row */
+/* ask(x + beyond(n)): for the next row */
+static inline int64_t beyond(int64_t n) { return n > AHEAD ? n - AHEAD : 0; }
 static inline void ask_to_write(const float *y, int64_t n) {
   for (int64_t i = 0; i < n; i += LANES) __builtin_prefetch(y + AHEAD + i, 1);
 }
@@ -177,8 +178,8 @@ static float rms_row(float *y, const float *x, const float *g, float eps, int64_
   return r;
 }
 
-static inline void rms_grad_stretch(float *dx, float *dg, const float *x, const float *g, const float *dy, float r, float c,
-                                    int64_t far, int64_t n) {
+static inline void rms_grad_stretch(float *dx, float *dg, const float *x, const float *g, const float *dy, float r,
+                                    float c, int64_t far, int64_t n) {
   ask(dy + far, n);
   ask_to_write(dx, n);
 #pragma GCC ivdep
@@ -204,7 +205,8 @@ static void rms_row_grad(float *dx, float *dg, const float *x, const float *g, c
 #undef DO
 }
 
-static inline void layer_stretch(float *y, const float *x, const float *g, const float *b, float m, float r, int64_t n) {
+static inline void layer_stretch(float *y, const float *x, const float *g, const float *b, float m, float r,
+                                 int64_t n) {
   ask_to_write(y, n);
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; i++) y[i] = (x[i] - m) * r * g[i] + b[i];
@@ -264,7 +266,8 @@ static void layer_row_grad(float *dx, float *dg, float *db, const float *x, cons
 #undef LAST
   const int64_t far = beyond(n);
   const float stat[4] = {mean, r, fold(gdy) / (float)n, fold(a) * r / (float)n};
-#define DO(at, count) layer_grad_stretch(dx + (at), dg + (at), db + (at), x + (at), g + (at), dy + (at), stat, far, count)
+#define DO(at, count)                                                                                                  \
+  layer_grad_stretch(dx + (at), dg + (at), db + (at), x + (at), g + (at), dy + (at), stat, far, count)
   STRETCHES(n, DO);
 #undef DO
 }
@@ -294,7 +297,8 @@ static void tanh_row(float *y, const float *x, const float *g, float a, int64_t 
 
 static inline float tanh_grad_stretch(float *dx, float *dg, const float *x, const float *g, const float *dy, float a,
                                       int64_t n) {
-  float u[STRETCH + STRIDE];   /* gcc 14 does not see that nothing is left behind a whole stretch, and warns of dot's rest */
+  /* gcc 14 does not see that nothing is left behind a whole stretch, and warns of dot's rest */
+  float u[STRETCH + STRIDE];
   ask(x, n);
   ask(dy, n);
   ask_to_write(dx, n);

@@ -59,7 +59,8 @@ static inline float gelu_slope(float x) {
   return 0.5f * (1.0f + erff(x * INV_SQRT2)) + x * INV_SQRT_2PI * exp_one(-0.5f * x * x);
 }
 static inline float gelu_tanh_slope(float x) {
-  float c = x > 30.0f ? 30.0f : x;        /* behind 30 the slope is 0 or 1, and x^2 must not become infinite beside a 0 */
+  /* behind 30 the slope is 0 or 1, and x^2 must not become infinite beside a 0 */
+  float c = x > 30.0f ? 30.0f : x;
   c = c < -30.0f ? -30.0f : c;
   float s = sigmoid_of(gelu_tanh_argument(c));
   return s * (1.0f + c * (1.0f - s) * 2.0f * SQRT_2_PI * (1.0f + 3.0f * 0.044715f * c * c));

@@ -1,11 +1,11 @@
 /* simd_vector.h - gcc's vector type of LANES floats, for the files that are compiled once per instruction
- * set: no intrinsics, so the same text serves SSE2, AVX2 and AVX-512. */
+ * set: no intrinsics, so the same source serves SSE2, AVX2 and AVX-512. */
 #ifndef SONDE_CPU_SIMD_VECTOR_H
 #define SONDE_CPU_SIMD_VECTOR_H
 
 #include <stdint.h>
 
-/* As many as a register holds: of longer vectors gcc keeps sums in memory, piece by piece. */
+/* The length of a register: gcc would keep sums of longer vectors in memory. */
 #if defined(__AVX512F__)
 enum { LANES = 16 };
 #elif defined(__AVX__)
@@ -27,11 +27,11 @@ static inline vec choose(ivec where, vec a, vec b) { return (vec)(((ivec)a & whe
 /* A NaN anywhere is the result: (a > b) is false beside a NaN, so the NaN of either side is kept. */
 static inline vec max_of(vec a, vec b) { return choose((a > b) | (a != a), a, b); }
 
-/* exp(x) within 1.1 ulp where it is an f32; what would be smaller than 2^-126 is 0, larger is infinite. x = n ln 2 + r, |r| <=
- * ln(2)/2; the polynomial for exp(r) is that of Cephes' expf. Rounding by a large number leaves n in the
- * low bits of t; 2^n goes into the exponent of exp(r) by an addition of bits, which reaches n = 128, where 2^n alone is no
- * number. That would lose a NaN. Written twice from one text: for vectors, and for loops over single numbers that gcc turns into
- * vectors. (The last choice has a constant in it: otherwise gcc contracts the formulas that it is used in differently.) */
+/* exp(x) within 1.1 ulp where it is a normal f32; below 2^-126 it is 0, above the largest f32 infinite. x = n ln 2 + r,
+ * |r| <= ln(2)/2; the polynomial for exp(r) is that of Cephes' expf. Adding a large number leaves n in the low bits of
+ * t; adding n to the exponent bits of exp(r) reaches n = 128, where 2^n itself is not an f32. That would lose a NaN, so
+ * NaNs are selected at the end. One macro for two uses: vectors, and loops over single numbers that gcc vectorises.
+ * (The last selection has a constant in it: otherwise gcc contracts the formulas around it differently.) */
 #define EXP_LEAST -87.33654f
 #define EXP_MOST 88.72283f
 #define EXP_BODY(real, bits, pick)                                        \
@@ -70,11 +70,11 @@ static inline float exp_one(float x) {
   return x > EXP_MOST ? __builtin_inff() : e;
 }
 
-/* tanh(x) within 6 ulp and never over 1, as x P(x^2) / Q(x^2) up to 9.01, behind which tanh is 1 in f32, and has to be just
- * that: with one ulp less, 1 - tanh^2 never vanishes, and an optimizer that divides by the gradient's size takes full steps of
- * it. Ten multiply-adds and a division, half of what libmvec's tanhf takes. P and Q are the minimax fit of the relative error,
- * which is a third of half an ulp (tests/reference/fit_tanh.py); the rest is rounding. A NaN fails every comparison and comes
- * through. */
+/* tanh(x) within 6 ulp and at most 1, as x P(x^2) / Q(x^2) up to 9.01; from there on tanh is 1 in f32 and must be
+ * exactly 1: with one ulp less, 1 - tanh^2 never vanishes, and an optimizer that divides by the gradient's magnitude
+ * takes full steps of it. Ten multiply-adds and a division, half the cost of libmvec's tanhf. P and Q are the minimax
+ * fit of the relative error, which is a third of half an ulp (tests/reference/fit_tanh.py); the rest is rounding. A NaN
+ * fails every comparison and is propagated. */
 static inline float tanh_one(float x) {
   const float end = 9.0109f;
   float size = __builtin_fabsf(x);

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-/* Zero it before the first use. A NUL, not counted in n, stands behind what was added. */
+/* Initialise with zeros. A NUL, not counted in n, follows the bytes that were added. */
 typedef struct sonde_bytes { char *data; int64_t n, cap; } sonde_bytes;
 
 int sonde_bytes_reserve(sonde_bytes *b, int64_t more);                    /* 0 or SONDE_ENOMEM */

@@ -107,6 +107,7 @@ int sonde_json_member(const char *text, int64_t n, const char *key, const char *
   json_error_t je;
   *value = read_piece(from, to, &je);
   if (*value) return 0;
-  if (json_error_code(&je) == json_error_out_of_memory) return sonde_fail(err, SONDE_ENOMEM, "%s: out of memory", where);
+  if (json_error_code(&je) == json_error_out_of_memory)
+    return sonde_fail(err, SONDE_ENOMEM, "%s: out of memory", where);
   return sonde_fail(err, SONDE_EFORMAT, "%s: '%s' is not JSON: %s", where, key, je.text);
 }

@@ -1,9 +1,9 @@
-/* safetensors.h - model weights: reading (memory-mapped, every figure checked) and writing.
+/* safetensors.h - model weights: reading (memory-mapped, all fields checked) and writing.
  *
  * The format: u64 little-endian header length, a JSON header
- * {name: {dtype, shape, data_offsets: [begin, end]}}, then the bytes. A file that is cut short, overlaps,
- * leaves holes, repeats a name or counts past 2^63 is refused at opening, so that reading later cannot
- * leave the mapping. */
+ * {name: {dtype, shape, data_offsets: [begin, end]}}, then the bytes. A file that is truncated, has
+ * overlapping tensors, gaps or repeated names, or sizes beyond 2^63 is refused when it is opened, so that later reads
+ * stay inside the mapping. */
 #ifndef SONDE_IO_SAFETENSORS_H
 #define SONDE_IO_SAFETENSORS_H
 
@@ -17,7 +17,7 @@ typedef enum sonde_st_dtype {
   SONDE_ST_F8_E5M2
 } sonde_st_dtype;
 
-const char *sonde_st_dtype_name(int dtype);         /* "F32"; NULL for a dtype that is none */
+const char *sonde_st_dtype_name(int dtype);         /* "F32"; NULL for an unknown dtype */
 int64_t sonde_st_dtype_size(int dtype);             /* bytes */
 
 typedef struct sonde_st_entry {
@@ -27,15 +27,15 @@ typedef struct sonde_st_entry {
   int64_t dim[8];                                   /* SONDE_ST_MAX_RANK entries; the unused ones are 1 */
   int64_t count, bytes;
   const void *data;                                 /* in the mapping: any alignment, little-endian */
-  const char *file;                                 /* the file it stands in */
+  const char *file;                                 /* the file that contains it */
 } sonde_st_entry;
 
 typedef struct sonde_st sonde_st;
 
-/* Opens a .safetensors file, a model.safetensors.index.json with its shards, or a folder that holds either
- * (model.safetensors, then the index). */
+/* Opens a .safetensors file, a model.safetensors.index.json with its shards, or a folder that contains
+ * either (model.safetensors is preferred). */
 sonde_st *sonde_st_open(const char *path, sonde_error *err);
-/* One file's bytes in memory, borrowed until the free; `name` stands in messages. */
+/* One file's bytes in memory, borrowed until sonde_st_free; `name` is used in messages. */
 sonde_st *sonde_st_open_memory(const void *data, int64_t size, const char *name, sonde_error *err);
 void sonde_st_free(sonde_st *st);
 
@@ -47,10 +47,10 @@ const char *sonde_st_meta(const sonde_st *st, const char *key);             /* N
 /* Converts F32, F16 or BF16 to f32: `count` must be the entry's (ESHAPE), another dtype is EUNSUP. */
 int sonde_st_read_f32(const sonde_st_entry *e, float *out, int64_t count, sonde_error *err);
 
-/* Into a tensor of equal dimensions: f32 and bf16 tensors take F32, F16 and BF16; i32 ones take I32. */
+/* Reads into a tensor of equal dimensions: f32 and bf16 tensors take F32, F16 and BF16; i32 ones take I32. */
 int sonde_st_read_tensor(const sonde_st_entry *e, sonde_tensor *t, sonde_error *err);
 
-/* What to write: `data` holds `dtype` as it stands, or, when from_f32 is set, f32 to be rounded to it. */
+/* A tensor to write: `data` has elements of `dtype`, or, if from_f32 is set, f32 that are rounded to it. */
 typedef struct sonde_st_item {
   const char *name;
   int32_t dtype, rank;
@@ -59,7 +59,7 @@ typedef struct sonde_st_item {
   int32_t from_f32;
 } sonde_st_item;
 
-/* Writes the file whole or not at all, straight from the items' memory. Order in the file: wider dtypes
+/* Writes the file atomically, straight from the items' memory. Order in the file: wider dtypes
  * first, so that every tensor is aligned, then by name; so equal content gives equal bytes. `meta` is
  * {key, value, ..., NULL}, or NULL. */
 int sonde_st_save(const char *path, const sonde_st_item *items, int64_t n, const char *const *meta,

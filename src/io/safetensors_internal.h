@@ -19,8 +19,8 @@ struct sonde_st {
 
 sonde_st *sonde__st_new(sonde_error *err);
 
-/* Makes place for `more` elements of `size` bytes behind the n of an array that has *room: twice as much when it must
- * grow, so that many small additions cost no more than one large one. NULL: no memory, and the array is as before. */
+/* Makes room for `more` elements of `size` bytes after the n of an array with capacity *room, which doubles when it
+ * must grow. NULL: out of memory, the array is unchanged. */
 void *sonde__st_room(void *array, int64_t n, int64_t more, int64_t *room, size_t size);
 
 /* Parses one file's bytes and appends its tensors. */

@@ -115,8 +115,8 @@ static int check_range(const char *path, const sonde_st_item *it, const uint16_t
   const unsigned exponent = it->dtype == SONDE_ST_BF16 ? 0x7f80 : 0x7c00;
   for (size_t i = 0; i < n; i++)
     if ((half[i] & exponent) == exponent && isfinite(x[i]))
-      return sonde_fail(err, SONDE_EINVAL, "%s: '%s' holds %g, which is too large for %s; save it as another dtype", path,
-                        it->name, (double)x[i], sonde_st_dtype_name(it->dtype));
+      return sonde_fail(err, SONDE_EINVAL, "%s: '%s' holds %g, which is too large for %s; save it as another dtype",
+                        path, it->name, (double)x[i], sonde_st_dtype_name(it->dtype));
   return 0;
 }
 

@@ -77,8 +77,8 @@ static int start(sonde_unpack *u, sonde_error *err) {
   if (rc) return rc;
   for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
     if (begins(u, foreign[i].bytes, foreign[i].n))
-      return sonde_fail(err, SONDE_EFORMAT, "%s: packed by %s, which is not read; unpack it, or use gzip or zstd", u->name,
-                        foreign[i].what);
+      return sonde_fail(err, SONDE_EFORMAT, "%s: packed by %s, which is not read; unpack it, or use gzip or zstd",
+                        u->name, foreign[i].what);
   if (begins(u, GZIP, 2)) {
     u->z = sonde_alloc(sizeof *u->z);
     if (u->z && inflateInit2(u->z, 15 + 16) == Z_OK) return 0;

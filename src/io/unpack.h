@@ -1,4 +1,4 @@
-/* unpack.h - the bytes of a file or of standard input, unpacked where they are gzip's or zstd's. */
+/* unpack.h - the bytes of a file or of standard input, decompressed if they are gzip or zstd. */
 #ifndef SONDE_IO_UNPACK_H
 #define SONDE_IO_UNPACK_H
 
@@ -6,8 +6,8 @@
 
 typedef struct sonde_unpack sonde_unpack;
 
-/* path: a file, a named stream (as in sonde_file_stream), or "-", standard input. What packs the bytes is told by how they
- * begin; other packers are refused by name, and so is a name that ends in .gz or .zst over bytes that are neither. */
+/* path: a file, a named stream (as in sonde_file_stream), or "-", standard input. The compression is recognised by the
+ * first bytes. Other compressed formats are refused by name, as is a name in .gz or .zst whose bytes are neither. */
 sonde_unpack *sonde_unpack_open(const char *path, sonde_error *err);
 
 /* Up to n > 0 bytes into buf; returns how many, 0 at the end, or a negative code: EFORMAT for damaged data. */

@@ -1,5 +1,6 @@
-/* main.c - the sonde program: a Lua state with the library in it. Commands, options and help are Lua (lua/sonde/cmd/init.lua
- * and lua/sonde/cmd/); exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 stopped on request. */
+/* main.c - the sonde program: a Lua state with the library in it. Commands, options and help are Lua
+ * (lua/sonde/cmd/init.lua and lua/sonde/cmd/); exit codes: 0 done, 1 failed, 2 the command line is wrong, 3 stopped on
+ * request. */
 #include "config.h"
 
 #include <errno.h>
@@ -17,8 +18,8 @@
 #include "base/paths.h"
 #include "script/script.h"
 
-/* OpenBLAS starts a thread for every core while it is loaded, and hangs at the exit if it could not. We call it with one
- * thread a tile, so it shall see one core: this runs before the constructors of libraries, and main gives the cores
+/* OpenBLAS starts a thread for every core while it is loaded, and hangs at the exit if it could not. We call it with
+ * one thread a tile, so it shall see one core: this runs before the constructors of libraries, and main gives the cores
  * back. (The environment cannot be changed here: the C library takes it from the kernel after this.) */
 static cpu_set_t cores;
 

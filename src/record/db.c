@@ -131,7 +131,8 @@ static void bind_json(sqlite3_stmt *s, int at, const json_t *v) {
   if (json_is_integer(v)) sqlite3_bind_int64(s, at, json_integer_value(v));
   else if (json_is_real(v)) sqlite3_bind_double(s, at, json_real_value(v));
   else if (json_is_boolean(v)) sqlite3_bind_int(s, at, json_is_true(v));
-  else if (json_is_string(v)) sqlite3_bind_text(s, at, json_string_value(v), (int)json_string_length(v), SQLITE_TRANSIENT);
+  else if (json_is_string(v))
+    sqlite3_bind_text(s, at, json_string_value(v), (int)json_string_length(v), SQLITE_TRANSIENT);
   else if (json_is_array(v) || json_is_object(v)) {
     char *text = sonde_json_text(v, 0);
     sqlite3_bind_text(s, at, text, -1, SQLITE_TRANSIENT);
@@ -315,7 +316,8 @@ static json_t *column(sqlite3_stmt *s, int at) {
   switch (sqlite3_column_type(s, at)) {
     case SQLITE_INTEGER: return json_integer(sqlite3_column_int64(s, at));
     case SQLITE_FLOAT: return json_real(sqlite3_column_double(s, at));
-    case SQLITE_TEXT: return json_stringn((const char *)sqlite3_column_text(s, at), (size_t)sqlite3_column_bytes(s, at));
+    case SQLITE_TEXT:
+      return json_stringn((const char *)sqlite3_column_text(s, at), (size_t)sqlite3_column_bytes(s, at));
     default: return json_null();
   }
 }

@@ -1,13 +1,13 @@
-/* lock.h - one process at a time in a run folder. The kernel drops the lock when the process ends, however it ends. */
+/* lock.h - one process at a time writes a run folder. The kernel releases the lock when the process ends. */
 #ifndef SONDE_RECORD_LOCK_H
 #define SONDE_RECORD_LOCK_H
 
 #include "base/error.h"
 
-/* Takes the lock file (made if absent) and writes this process's id into it. The descriptor goes to *fd.
- * ELOCK names the process that holds it; EIO a folder that cannot be written. */
+/* Locks the file (created if absent) and writes this process's id into it. *fd is its descriptor. ELOCK names the
+ * process that has the lock; EIO: the folder cannot be written. */
 int sonde_lock_take(const char *path, int *fd, sonde_error *err);
-void sonde_lock_drop(int fd);           /* -1 is fine */
-int sonde_lock_is_held(const char *path);   /* 1: some process holds it */
+void sonde_lock_drop(int fd);           /* -1: nothing to do */
+int sonde_lock_is_held(const char *path);   /* 1: a process has the lock */
 
 #endif

@@ -1,4 +1,4 @@
-/* metrics.h - metrics.jsonl: one JSON object a line, appended whole, cut back to a known length on resuming. */
+/* metrics.h - metrics.jsonl: one JSON object per line, appended as a whole, truncated to a known length on resuming. */
 #ifndef SONDE_RECORD_METRICS_H
 #define SONDE_RECORD_METRICS_H
 
@@ -6,12 +6,12 @@
 
 typedef struct sonde_metrics sonde_metrics;
 
-/* Opens (makes) the file. `line_bytes` is the room of the longest line: writing allocates nothing. */
+/* Opens (creates) the file. `line_bytes` is the size of the longest line: writing allocates nothing. */
 sonde_metrics *sonde_metrics_open(const char *path, int64_t line_bytes, sonde_error *err);
 void sonde_metrics_close(sonde_metrics *m);
 
 /* A line: begin, any number of fields in order, end (which writes it). A number that is not finite becomes null. A
- * line that the disk does not take is cut off again, so that the file holds whole lines only. */
+ * line that cannot be written completely is truncated again, so that the file has complete lines only. */
 void sonde_metrics_begin(sonde_metrics *m);
 void sonde_metrics_integer(sonde_metrics *m, const char *key, int64_t value);
 void sonde_metrics_number(sonde_metrics *m, const char *key, double value);
@@ -19,10 +19,10 @@ void sonde_metrics_numbers(sonde_metrics *m, const char *key, const double *valu
 int sonde_metrics_end(sonde_metrics *m, sonde_error *err);
 
 int64_t sonde_metrics_size(const sonde_metrics *m);                       /* bytes in the file */
-/* SHA-256 of these bytes, in hex; known from the first rewind on. */
+/* SHA-256 of these bytes, in hex; available after the first rewind. */
 void sonde_metrics_sha256(const sonde_metrics *m, char hex[65]);
 int sonde_metrics_sync(sonde_metrics *m, sonde_error *err);
-/* Cuts the file back to `size` bytes. EFORMAT: it is shorter than that. */
+/* Truncates the file to `size` bytes. EFORMAT: it is shorter than that. */
 int sonde_metrics_rewind(sonde_metrics *m, int64_t size, sonde_error *err);
 
 #endif

@@ -64,9 +64,15 @@ static int set_names(sonde_run *r, const char *root, const char *name, sonde_err
   return SONDE_OK;
 }
 
+/* A path in the run folder, valid until the next call. */
+static const char *path_of(sonde_run *r, const char *name) {
+  snprintf(r->path, sizeof r->path, "%s/%s", r->dir, name);
+  return r->path;
+}
+
 static int read_record(sonde_run *r, sonde_error *err) {
   json_t *config;
-  if (!sonde_path_exists(sonde_run_path(r, "run.json"))) {
+  if (!sonde_path_exists(path_of(r, "run.json"))) {
     r->record = json_object();
     return SONDE_OK;
   }
@@ -84,7 +90,7 @@ sonde_run *sonde_run_open(const char *root, const char *name, sonde_error *err) 
   r->lock = -1;
   int code = set_names(r, root, name, err);
   if (!code) code = sonde_mkdirs(r->dir, err);
-  if (!code) code = sonde_lock_take(sonde_run_path(r, "lock"), &r->lock, err);
+  if (!code) code = sonde_lock_take(path_of(r, "lock"), &r->lock, err);
   if (!code) code = read_record(r, err);
   if (!code) sonde_temp_sweep(r->dir);
   if (!code) sonde_crash_run(r->dir);
@@ -113,28 +119,23 @@ int sonde_run_held(const char *root, const char *name) {
 }
 
 const char *sonde_run_dir(const sonde_run *r) { return r->dir; }
-const char *sonde_run_experiment(const sonde_run *r) { return r->experiment; }
-const char *sonde_run_trial(const sonde_run *r) { return r->trial; }
 const json_t *sonde_run_record(const sonde_run *r) { return r->record; }
-int sonde_run_is_done(sonde_run *r) { return sonde_path_exists(sonde_run_path(r, "DONE")); }
+int sonde_run_is_done(sonde_run *r) { return sonde_path_exists(path_of(r, "DONE")); }
 
 int sonde_run_check(sonde_run *r, sonde_error *err) {
   struct stat ours, there;
-  if (fstat(r->lock, &ours) == 0 && stat(sonde_run_path(r, "lock"), &there) == 0 && ours.st_dev == there.st_dev &&
+  if (fstat(r->lock, &ours) == 0 && stat(path_of(r, "lock"), &there) == 0 && ours.st_dev == there.st_dev &&
       ours.st_ino == there.st_ino)
     return SONDE_OK;
-  return sonde_fail(err, SONDE_ENOENT, "%s: the run folder was removed or replaced while it was being written; what was computed "
-                    "since its last checkpoint is lost", r->dir);
+  return sonde_fail(err, SONDE_ENOENT,
+                    "%s: the run folder was removed or replaced while it was being written; what was computed "
+                    "since its last checkpoint is lost",
+                    r->dir);
 }
 
 sonde_metrics *sonde_run_metrics(sonde_run *r, int64_t line_bytes, sonde_error *err) {
-  if (!r->metrics) r->metrics = sonde_metrics_open(sonde_run_path(r, "metrics.jsonl"), line_bytes, err);
+  if (!r->metrics) r->metrics = sonde_metrics_open(path_of(r, "metrics.jsonl"), line_bytes, err);
   return r->metrics;
-}
-
-const char *sonde_run_path(sonde_run *r, const char *name) {
-  snprintf(r->path, sizeof r->path, "%s/%s", r->dir, name);
-  return r->path;
 }
 
 /* ---- configuration ------------------------------------------------------------------------------------ */
@@ -173,7 +174,7 @@ static void differing(const json_t *old, const json_t *now, const char *prefix, 
 
 /* Whether anything was computed here that belongs to the configuration. */
 static int is_used(sonde_run *r) {
-  return sonde_path_exists(sonde_run_path(r, "metrics.jsonl")) || sonde_path_exists(sonde_run_path(r, "checkpoint")) ||
+  return sonde_path_exists(path_of(r, "metrics.jsonl")) || sonde_path_exists(path_of(r, "checkpoint")) ||
          sonde_run_is_done(r);
 }
 
@@ -182,9 +183,9 @@ int sonde_run_differs(sonde_run *r, const json_t *config, int *used, char keys[S
   *keys = 0;
   *used = is_used(r);
   if (!*used) return SONDE_OK;
-  if (!sonde_path_exists(path = sonde_run_path(r, "config.yaml"))) {
+  if (!sonde_path_exists(path = path_of(r, "config.yaml"))) {
     /* It is written before the first checkpoint, so somebody took it away. */
-    if (sonde_path_exists(sonde_run_path(r, "checkpoint")))
+    if (sonde_path_exists(path_of(r, "checkpoint")))
       snprintf(keys, SONDE_RUN_KEYS, "config.yaml, which said with what, is missing");
     return SONDE_OK;
   }
@@ -196,7 +197,7 @@ int sonde_run_differs(sonde_run *r, const json_t *config, int *used, char keys[S
 }
 
 int sonde_run_config(sonde_run *r, const json_t *config, sonde_error *err) {
-  return sonde_yaml_save(config, sonde_run_path(r, "config.yaml"), err);
+  return sonde_yaml_save(config, path_of(r, "config.yaml"), err);
 }
 
 /* ---- run.json ----------------------------------------------------------------------------------------- */
@@ -225,13 +226,13 @@ static void bring_index_up_to_date(sonde_run *r) {
   if (r->unindexed || sonde_scan_is_run(r->root, ".") || !put_in_index(r, &err)) return;
   r->unindexed = 1;
   sonde_warn("%s; the run goes on without the index, and the next `sonde runs list` reads its folder", err.text);
-  if (sonde_file_write(sonde_run_path(r, SONDE_SCAN_UNINDEXED), "", 0, &err)) sonde_warn("%s", err.text);
+  if (sonde_file_write(path_of(r, SONDE_SCAN_UNINDEXED), "", 0, &err)) sonde_warn("%s", err.text);
 }
 
 /* Writes run.json and brings the index up to date. */
 static int save(sonde_run *r, sonde_error *err) {
   int code = sonde_run_check(r, err);
-  if (!code) code = sonde_json_save(r->record, sonde_run_path(r, "run.json"), 2, err);
+  if (!code) code = sonde_json_save(r->record, path_of(r, "run.json"), 2, err);
   if (!code) bring_index_up_to_date(r);
   return code;
 }
@@ -241,7 +242,7 @@ int sonde_run_begin(sonde_run *r, const char *command, int threads, sonde_error 
   sonde_origin_machine(machine, sizeof machine);
   sonde_origin_time(now);
   json_t *o = r->record;
-  if (unlink(sonde_run_path(r, "DONE")) == 0) sonde_run_note(r, "a finished run is opened again");
+  if (unlink(path_of(r, "DONE")) == 0) sonde_run_note(r, "a finished run is opened again");
   json_object_set_new(o, "format", json_integer(1));
   json_object_set_new(o, "experiment", text_value(r->experiment));
   json_object_set_new(o, "trial", text_value(r->trial));
@@ -279,12 +280,12 @@ int sonde_run_end(sonde_run *r, const char *status, const char *reason, sonde_er
   sonde_run_note(r, "%s%s%s", status, *reason ? ": " : "", reason);
   int code = save(r, err);
   if (code || strcmp(status, "done") != 0) return code;
-  return sonde_file_write(sonde_run_path(r, "DONE"), "", 0, err);
+  return sonde_file_write(path_of(r, "DONE"), "", 0, err);
 }
 
 int sonde_run_clear(sonde_run *r, sonde_error *err) {
-  static const char *const stays[] = {".", "..", "lock", "log.txt", "run.json", "config.yaml"},
-                           *const results[] = {"results", "plugins", "corpus", "changes", "diverged", "from", "seconds"};
+  static const char *const stays[] = {".", "..", "lock", "log.txt", "run.json", "config.yaml"};
+  static const char *const results[] = {"results", "plugins", "corpus", "changes", "diverged", "from", "seconds"};
   char path[PATH_BYTES];
   struct dirent *e;
   int code = sonde_run_check(r, err);
@@ -295,12 +296,13 @@ int sonde_run_clear(sonde_run *r, sonde_error *err) {
   while (!code && (errno = 0, e = readdir(d))) {
     int keep = 0;
     for (size_t k = 0; k < sizeof stays / sizeof *stays; k++) keep |= strcmp(e->d_name, stays[k]) == 0;
-    if (!keep && snprintf(path, sizeof path, "%s/%s", r->dir, e->d_name) < PATH_BYTES) code = sonde_remove_tree(path, err);
+    if (!keep && snprintf(path, sizeof path, "%s/%s", r->dir, e->d_name) < PATH_BYTES)
+      code = sonde_remove_tree(path, err);
   }
   if (!code && errno) code = sonde_fail_errno(err, SONDE_EIO, "%s: cannot read all of the run folder", r->dir);
   if (d) closedir(d);
   /* Last: what is half removed must still be seen to have been made with it. */
-  if (!code) code = sonde_remove_tree(sonde_run_path(r, "config.yaml"), err);
+  if (!code) code = sonde_remove_tree(path_of(r, "config.yaml"), err);
   for (size_t k = 0; k < sizeof results / sizeof *results; k++) json_object_del(r->record, results[k]);
   sonde_run_note(r, "what was computed here before is removed");
   return code ? code : save(r, err);
@@ -315,7 +317,7 @@ void sonde_run_note(sonde_run *r, const char *fmt, ...) {
   vsnprintf(line + n, sizeof line - 1 - (size_t)n, fmt, ap);
   va_end(ap);
   strcat(line, "\n");
-  int fd = open(sonde_run_path(r, "log.txt"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  int fd = open(path_of(r, "log.txt"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (fd < 0 || write(fd, line, strlen(line)) < 0)
     sonde_warn("%s: cannot write: the log lacks a line", r->path);
   if (fd >= 0) close(fd);

@@ -1,8 +1,9 @@
-/* run.h - one run folder, ROOT/experiment/trial or ROOT/trial: who writes it (a lock), what was asked (config.yaml),
- * where it came from and how it ended (run.json, and the index in ROOT/sonde.db), and its log.
+/* run.h - one run folder, ROOT/experiment/trial or ROOT/trial: the lock of its writer, the configuration (config.yaml),
+ * provenance and outcome (run.json, and the index in ROOT/sonde.db), and a log.
  *
- * The index is no more than one: where it cannot be written, that is told once, the folder is marked (the file `unindexed`), and
- * whoever lists the runs next takes it in. A root that is itself a run has none: what is below belongs to that run. */
+ * The folder is authoritative, the index is not: if the index cannot be written, a warning is printed once, the folder
+ * is marked (the file `unindexed`), and the next listing of runs adds it. A root that is itself a run folder has no
+ * index: folders below it belong to that run. */
 #ifndef SONDE_RECORD_RUN_H
 #define SONDE_RECORD_RUN_H
 
@@ -13,34 +14,29 @@
 
 typedef struct sonde_run sonde_run;
 
-/* Opens (makes) ROOT/name, where name is "experiment/trial" or "trial", and takes its lock: ELOCK if another process
+/* Opens (creates) ROOT/name, where name is "experiment/trial" or "trial", and takes its lock: ELOCK if another process
  * has it. */
 sonde_run *sonde_run_open(const char *root, const char *name, sonde_error *err);
 void sonde_run_close(sonde_run *r);
 int sonde_run_held(const char *root, const char *name);   /* 1: some process has its lock */
 const char *sonde_run_dir(const sonde_run *r);
-const char *sonde_run_experiment(const sonde_run *r);   /* "" if there is none */
-const char *sonde_run_trial(const sonde_run *r);
 
-/* ENOENT: the folder is no longer the one that was opened; somebody removed or replaced it, and what is written goes nowhere. */
+/* ENOENT: the folder was removed or replaced since it was opened, so that writes would be lost. */
 int sonde_run_check(sonde_run *r, sonde_error *err);
-
-/* DIR/name; belongs to the run and is valid until the next call. */
-const char *sonde_run_path(sonde_run *r, const char *name);
 
 /* metrics.jsonl, opened at the first call with room for lines of `line_bytes`; belongs to the run. */
 sonde_metrics *sonde_run_metrics(sonde_run *r, int64_t line_bytes, sonde_error *err);
 
-/* In which keys `config` differs from the config.yaml of what was computed here: "lr (was 1, now 2), ..."; "" in none. *used: 1 if
- * anything was computed (metrics, a checkpoint, an end). */
+/* The keys in which `config` differs from config.yaml: "lr (was 1, now 2), ..."; "" if none. *used: 1 if the folder has
+ * results (metrics, a checkpoint, an outcome). */
 enum { SONDE_RUN_KEYS = 800 };
 int sonde_run_differs(sonde_run *r, const json_t *config, int *used, char keys[SONDE_RUN_KEYS], sonde_error *err);
 
 /* Writes config.yaml. */
 int sonde_run_config(sonde_run *r, const json_t *config, sonde_error *err);
 
-/* Removes what was computed here, and what run.json says of it: results, plugins, corpus, changes. What stays is the log, and who
- * the run is. */
+/* Removes the results, and their entries in run.json: results, plugins, corpus, changes. The log and the run's identity
+ * stay. */
 int sonde_run_clear(sonde_run *r, sonde_error *err);
 
 /* Records the start: program, machine, time, command line; status "running". Removes the DONE of an earlier end. */
@@ -53,11 +49,11 @@ int sonde_run_report(sonde_run *r, const json_t *results, sonde_error *err);
  * the file DONE). */
 int sonde_run_end(sonde_run *r, const char *status, const char *reason, sonde_error *err);
 
-/* What run.json says: borrowed, valid until the next of the calls above. */
+/* The content of run.json: borrowed, valid until the next of the calls above. */
 const json_t *sonde_run_record(const sonde_run *r);
 int sonde_run_is_done(sonde_run *r);
 
-/* Appends a line with the time in front to log.txt. A log that cannot be written is not worth ending a run for. */
+/* Appends a line with the time to log.txt. Failures are ignored: they are no reason to end a run. */
 void sonde_run_note(sonde_run *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -124,7 +124,8 @@ void sonde_lua_own(lua_State *L, int arg, const char *what) {
   }
   luaL_checkstack(L, 4, "too many tables");
   lua_createtable(L, (int)lua_rawlen(L, arg), 0);
-  for (lua_pushnil(L); lua_next(L, arg);) {      /* into the copy, and the key stays; a table of our own grows: no error */
+  /* into the copy, and the key stays; a table of our own grows: no error */
+  for (lua_pushnil(L); lua_next(L, arg);) {
     lua_pushvalue(L, -2);
     lua_insert(L, -2);
     lua_rawset(L, -4);
@@ -151,7 +152,8 @@ void sonde_lua_known(lua_State *L, int table, const char *const *keys) {
     while (k < n && strcmp(keys[k], key) != 0) k++;
     if (k < n) continue;
     const char *near = sonde_nearest(key, keys, n);
-    sonde_lua_fail(L, "unknown option '%s'%s%s%s", key, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    sonde_lua_fail(L, "unknown option '%s'%s%s%s", key, near ? "; did you mean '" : "", near ? near : "",
+                   near ? "'?" : "");
   }
 }
 

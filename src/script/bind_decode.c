@@ -104,7 +104,8 @@ static int sampler_choose(lua_State *L) {
   for (int64_t r = 0; r < s->rows; r++) {
     uint64_t draw = ((uint64_t)s->row[r] << 32) + index;
     to[r] = sonde_sample(logits + r * s->vocab, s->vocab, &s->how, s->rng, draw, s->scratch);
-    if (to[r] < 0) return sonde_lua_fail(L, "the logits are not finite: the weights hold NaN or infinite values, or are too large");
+    if (to[r] < 0)
+      return sonde_lua_fail(L, "the logits are not finite: the weights hold NaN or infinite values, or are too large");
   }
   return 0;
 }

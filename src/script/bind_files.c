@@ -52,7 +52,8 @@ static int core_exists(lua_State *L) {
   const char *path = sonde_lua_string(L, 1);
   int missing = stat(path, &st);
   /* What cannot be looked at may be there: whoever went on without it would lose it. */
-  if (missing && (errno == EACCES || errno == EIO)) return sonde_lua_fail(L, "cannot look at '%s': %s", path, strerror(errno));
+  if (missing && (errno == EACCES || errno == EIO))
+    return sonde_lua_fail(L, "cannot look at '%s': %s", path, strerror(errno));
   if (missing) lua_pushboolean(L, 0);
   else lua_pushstring(L, S_ISDIR(st.st_mode) ? "folder" : "file");
   return 1;

@@ -1,5 +1,5 @@
-/* bind_graph.c - tracing and differentiating from Lua. Operators and methods of nodes are Lua (lua/sonde/graph/node.lua);
- * here are the calls that they stand on. */
+/* bind_graph.c - tracing and differentiating from Lua. Operators and methods of nodes are Lua
+ * (lua/sonde/graph/node.lua); here are the calls that they stand on. */
 #include "config.h"
 
 #include <string.h>
@@ -131,7 +131,8 @@ static int core_op(lua_State *L) {
   int n;
   lua_settop(L, 4);
   sonde_node **in = sonde_lua_nodes(L, 2, "the inputs", &n);
-  if (!n || n > SONDE_MAX_IN) return sonde_lua_fail(L, "%s: %d inputs; from 1 to %d are possible", name, n, SONDE_MAX_IN);
+  if (!n || n > SONDE_MAX_IN)
+    return sonde_lua_fail(L, "%s: %d inputs; from 1 to %d are possible", name, n, SONDE_MAX_IN);
   if (!lua_isnoneornil(L, 3)) sonde_lua_numbers(L, 3, "the numbers", attr.f, 4);
   if (!lua_isnoneornil(L, 4)) sonde_lua_integers(L, 4, "the integers", attr.i, 8);
   lua_rawgeti(L, 2, 1);   /* the list is our own: in[0]'s handle */
@@ -264,7 +265,8 @@ static int core_op_doc(lua_State *L) {
   return 1;
 }
 
-/* core.node_operators(table): the operators and methods of nodes, {__index =, __add =, ...}, which are Lua (node.lua) */
+/* core.node_operators(table): the operators and methods of nodes, {__index =, __add =, ...}, which are Lua (node.lua)
+ * */
 static int node_operators(lua_State *L) {
   static const char *const names[] = {"__index", "__add", "__sub", "__mul", "__div", "__pow", "__unm", NULL};
   sonde_lua_own(L, 1, "the operators");

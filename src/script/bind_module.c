@@ -142,8 +142,10 @@ static int site_index(lua_State *L) {
   else if (!strcmp(key, "context")) lua_pushinteger(L, at->context);
   else if (!strcmp(key, "trained_context")) lua_pushinteger(L, at->trained_context);
   else
-    return sonde_lua_fail(L, "a site has no '%s'; it has layer, depth, slot, width, batch, context, trained_context and "
-                          "the functions param, publish, lookup, refresh", key);
+    return sonde_lua_fail(L,
+                          "a site has no '%s'; it has layer, depth, slot, width, batch, context, trained_context and "
+                          "the functions param, publish, lookup, refresh",
+                          key);
   return 1;
 }
 

@@ -91,8 +91,8 @@ static void push_param(lua_State *L, const sonde_param *param) {
   lua_pushstring(L, param->of ? param->of->name : NULL), lua_setfield(L, -2, "of");
 }
 
-/* p:list() -> list of {name, dims, role, block, views, of} of those with values of their own, in the order they were made:
- * what is trained and kept in checkpoints; `of` is the parameter whose view one serves */
+/* p:list() -> list of {name, dims, role, block, views, of} of those with values of their own, in the order they were
+ * made: what is trained and kept in checkpoints; `of` is the parameter whose view one serves */
 static int params_list(lua_State *L) {
   sonde_params *p = to_params(L);
   int64_t n = sonde_params_count(p);
@@ -104,8 +104,8 @@ static int params_list(lua_State *L) {
   return 1;
 }
 
-/* p:weights() -> the same of what modules read (p:read gives its values): those that share another's value (`shares`) too,
- * none that serves a view */
+/* p:weights() -> the same of what modules read (p:read gives its values): those that share another's value (`shares`)
+ * too, none that serves a view */
 static int params_weights(lua_State *L) {
   sonde_params *p = to_params(L);
   lua_Integer n = 0;
@@ -125,7 +125,8 @@ static const sonde_param *to_param(lua_State *L, const sonde_params *p, int arg)
   return param;
 }
 
-/* p:read(name) -> tensor: what modules read of the parameter, through its views. Its own tensor where they change nothing */
+/* p:read(name) -> tensor: what modules read of the parameter, through its views. Its own tensor where they change
+ * nothing */
 static int params_read(lua_State *L) {
   sonde_error err = {0};
   sonde_tensor *t = sonde_param_read(sonde_lua_ctx(L), to_param(L, to_params(L), 2), &err);

@@ -89,8 +89,8 @@ static int32_t input_of(lua_State *L, sonde_plan *p, const char *name) {
   return -1;
 }
 
-/* The plan's own tensor for input k, with the values of the table at `value`: made at the first table, so that a loop over
- * tables allocates once. */
+/* The plan's own tensor for input k, with the values of the table at `value`: made at the first table, so that a loop
+ * over tables allocates once. */
 static sonde_tensor *own_tensor(lua_State *L, planned *p, int32_t k, const sonde_shape *shape, int value) {
   sonde_error err = {0};
   if (!p->own[k] && !(p->own[k] = sonde_tensor_new(shape, &err))) sonde_lua_raise(L, &err);

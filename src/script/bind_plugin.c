@@ -116,7 +116,8 @@ static sonde_node *build_script(void *user, const sonde_entry *e, sonde_site *si
   return sonde_lua_call_module(user, e, site, values, x);
 }
 
-/* core.plugin_test(path, list of "option=value"[, check]) -> {kind, name, speed, checks = list of {name, outcome, text}} */
+/* core.plugin_test(path, list of "option=value"[, check]) -> {kind, name, speed, checks = list of {name, outcome,
+ * text}} */
 static int plugin_test(lua_State *L) {
   const char *path = sonde_lua_string(L, 1);
   sonde_conform_opts opts = {.only = sonde_lua_opt_string(L, 3, NULL), .load = load_script,

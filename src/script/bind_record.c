@@ -23,8 +23,8 @@ static int run_dir(lua_State *L) {
   return 1;
 }
 
-/* run:difference(table) -> the keys in which what is there was made with another configuration, "" where it was not; nil where
- * nothing was computed yet */
+/* run:difference(table) -> the keys in which what is there was made with another configuration, "" where it was not;
+ * nil where nothing was computed yet */
 static int run_difference(lua_State *L) {
   sonde_run *r = to_run(L);
   char keys[SONDE_RUN_KEYS];

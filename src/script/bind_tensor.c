@@ -109,7 +109,8 @@ void sonde_lua_fill(lua_State *L, sonde_tensor *t, int values) {
     lua_pop(L, 1);
     return;
   }
-  if (lua_type(L, values) != LUA_TTABLE) sonde_lua_refuse(L, values, "a list of numbers, nested or flat, or one number");
+  if (lua_type(L, values) != LUA_TTABLE)
+    sonde_lua_refuse(L, values, "a list of numbers, nested or flat, or one number");
   take_table(L, values, 1, t, count, &at);
   if (at != count) sonde_lua_fail(L, "%lld values for a tensor of %lld elements", (long long)at, (long long)count);
 }
@@ -198,8 +199,9 @@ static int tensor_count(lua_State *L) {
 static void free_tensor(void *p) { sonde_tensor_free(p); }
 
 static const luaL_Reg tensor_methods[] = {
-    {"copy", tensor_copy}, {"fill", tensor_fill}, {"get", tensor_get},     {"set", tensor_set},     {"values", tensor_values},
-    {"dims", tensor_dims}, {"dtype", tensor_dtype}, {"count", tensor_count}, {NULL, NULL},
+    {"copy", tensor_copy},   {"fill", tensor_fill},     {"get", tensor_get},
+    {"set", tensor_set},     {"values", tensor_values}, {"dims", tensor_dims},
+    {"dtype", tensor_dtype}, {"count", tensor_count},   {NULL, NULL},
 };
 
 const sonde_lua_type sonde_lua_tensor = {"tensor", free_tensor, tensor_methods};

@@ -73,7 +73,8 @@ static int next_byte(FILE *terminal) {
 }
 
 /* core.read_line(prompt[, completer]) -> the line; nil at the end of input; nil, true when Ctrl-C dropped it.
- * completer(word, line so far) gives a list of whole words. Without a terminal the line is read plainly, without a prompt. */
+ * completer(word, line so far) gives a list of whole words. Without a terminal the line is read plainly, without a
+ * prompt. */
 static int read_line(lua_State *L) {
   const char *prompt = sonde_lua_string(L, 1);
   lua_settop(L, 2);

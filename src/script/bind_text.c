@@ -1,4 +1,4 @@
-/* bind_text.c - tokenizers, corpora and training batches in Lua. Token ids count from 0, as in every file. */
+/* bind_text.c - tokenizers and corpora in Lua. Token ids count from 0, as in every file. */
 #include "config.h"
 
 #include <string.h>
@@ -138,8 +138,8 @@ static void free_documents(void *p) {
 
 static const sonde_lua_type documents_type = {"text", free_documents, NULL};
 
-/* The documents as ids: with what the file's post-processor puts around a text, and where a file has several, each ended
- * by the end-of-text token, as in a corpus. */
+/* The documents as ids: with what the file's post-processor puts around a text, and where a file has several, each
+ * ended by the end-of-text token, as in a corpus. */
 static int encode_documents(lua_tokenizer *k, const sonde_documents *d, int flags, sonde_ids *ids, sonde_error *err) {
   int32_t eot = sonde_tokenizer_eot(k->t);
   for (int64_t i = 0; i < d->n; i++) {
@@ -153,8 +153,8 @@ static int encode_documents(lua_tokenizer *k, const sonde_documents *d, int flag
   return 0;
 }
 
-/* t:read(path[, {field, skip, special}]) -> i32 tensor [n], bytes of text: a text file, .jsonl by its documents, packed or
- * not; "-" is standard input. special: special tokens spelled in the text are tokens. */
+/* t:read(path[, {field, skip, special}]) -> i32 tensor [n], bytes of text: a text file, .jsonl by its documents, packed
+ * or not; "-" is standard input. special: special tokens spelled in the text are tokens. */
 static int tokenizer_read(lua_State *L) {
   sonde_error err = {0};
   static const char *const keys[] = {"field", "skip", "special", NULL};
@@ -355,7 +355,7 @@ static int core_corpus(lua_State *L) {
   opts.validation = opts.validation == -2 ? 0 : opts.validation == 0 ? -1 : opts.validation;
   const sonde_corpus_part *part = list_of_parts(L, &parts);
   sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_corpus, 0);
-  box->p = sonde_corpus_open_parts(part, parts, &opts, sonde_lua_ctx(L)->pool, &err);
+  box->p = sonde_corpus_open(part, parts, &opts, sonde_lua_ctx(L)->pool, &err);
   if (!box->p) sonde_lua_raise(L, &err);
   return 1;
 }
@@ -370,8 +370,8 @@ static void push_split(lua_State *L, const sonde_corpus *c, sonde_split split) {
   lua_setfield(L, -2, "bytes");
 }
 
-/* c:facts() -> {spec, vocab, hash, tokenizer_hash, train = {tokens, documents, bytes}, validation = {...}}; documents and
- * bytes are 0, and tokenizer_hash "", where they are not known */
+/* c:facts() -> {spec, vocab, hash, tokenizer_hash, train = {tokens, documents, bytes}, validation = {...}}; documents
+ * and bytes are 0, and tokenizer_hash "", where they are not known */
 static int corpus_facts(lua_State *L) {
   const sonde_corpus *c = to_corpus(L);
   lua_createtable(L, 0, 6);
@@ -410,7 +410,8 @@ static int corpus_tokens(lua_State *L) {
   int64_t from = sonde_lua_integer(L, 3, INT64_MIN, INT64_MAX), n = sonde_lua_integer(L, 4, INT64_MIN, INT64_MAX);
   sonde_error err = {0};
   if (n < 0 || n > s.tokens)
-    return sonde_lua_fail(L, "%lld tokens are asked for; this part of the corpus has %lld", (long long)n, (long long)s.tokens);
+    return sonde_lua_fail(L, "%lld tokens are asked for; this part of the corpus has %lld", (long long)n,
+                          (long long)s.tokens);
   sonde_shape shape = sonde_shape_make(SONDE_I32, 1, &n);
   sonde_tensor *t = sonde_lua_new_tensor(L, &shape);
   sonde_lua_check(L, sonde_stream_read(&s, from, n, t->data, &err), &err);

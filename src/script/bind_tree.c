@@ -63,7 +63,9 @@ static int compare_keys(const void *a, const void *b) {
   return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static void refuse(lua_State *L, const char *why) { sonde_lua_fail(L, "this cannot be written as JSON or YAML: %s", why); }
+static void refuse(lua_State *L, const char *why) {
+  sonde_lua_fail(L, "this cannot be written as JSON or YAML: %s", why);
+}
 
 static const char *text_at(lua_State *L, int index, size_t *n) {
   const char *s = lua_tolstring(L, index, n);
@@ -273,19 +275,11 @@ static int yaml_encode(lua_State *L) {
   return push_text(L, text, "the YAML text", &err);
 }
 
-/* core.yaml_save(path, value) */
-static int yaml_save(lua_State *L) {
-  const char *path = sonde_lua_string(L, 1);
-  sonde_error err = {0};
-  sonde_lua_check(L, sonde_yaml_save(sonde_lua_to_tree(L, 2), path, &err), &err);
-  return 0;
-}
-
 void sonde_bind_tree(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"json_decode", json_decode}, {"json_load", json_read}, {"json_encode", json_encode}, {"json_save", json_save},
-      {"yaml_decode", yaml_decode}, {"yaml_load", yaml_load}, {"yaml_encode", yaml_encode}, {"yaml_save", yaml_save},
-      {"list", core_list},          {NULL, NULL},
+      {"yaml_decode", yaml_decode}, {"yaml_load", yaml_load}, {"yaml_encode", yaml_encode}, {"list", core_list},
+      {NULL, NULL},
   };
   sonde_lua_functions(L, functions);
   lua_pushlightuserdata(L, NULL);

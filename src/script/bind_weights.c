@@ -82,7 +82,10 @@ static const sonde_lua_type weights_type = {"weights file", free_weights, weight
 
 /* The dtype that a tensor is saved as: what the text says, for f32 tensors. */
 static void choose_dtype(lua_State *L, sonde_st_item *item, const sonde_tensor *t, const char *dtype) {
-  int half = !strcmp(dtype, "f32") ? 0 : !strcmp(dtype, "bf16") ? SONDE_ST_BF16 : !strcmp(dtype, "f16") ? SONDE_ST_F16 : -1;
+  int half = !strcmp(dtype, "f32")    ? 0
+             : !strcmp(dtype, "bf16") ? SONDE_ST_BF16
+             : !strcmp(dtype, "f16")  ? SONDE_ST_F16
+                                      : -1;
   if (half < 0) sonde_lua_fail(L, "weights cannot be saved as '%s'; known: f32, bf16, f16", dtype);
   item->from_f32 = half && t->shape.dtype == SONDE_F32;
   item->dtype = item->from_f32 ? half : sonde_st_dtype_of(t->shape.dtype);
@@ -90,8 +93,8 @@ static void choose_dtype(lua_State *L, sonde_st_item *item, const sonde_tensor *
 
 static void *take_tensor(lua_State *L, int index) { return sonde_lua_handle(L, index, &sonde_lua_tensor); }
 
-/* core.weights_save(path, names, tensors[, dtypes]): whole or not at all. dtypes has "f32", "bf16" or "f16" for each, to
- * which f32 tensors are rounded; without it none is. */
+/* core.weights_save(path, names, tensors[, dtypes]): whole or not at all. dtypes has "f32", "bf16" or "f16" for each,
+ * to which f32 tensors are rounded; without it none is. */
 static int weights_save(lua_State *L) {
   static const char *const meta[] = {"format", "pt", NULL};   /* what Hugging Face's loader asks for */
   lua_settop(L, 4);

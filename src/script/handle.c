@@ -11,7 +11,8 @@
 #include "base/mem.h"
 #include "script/script.h"
 
-/* What Lua holds. It has one user value, for whom it anchors. A node has no box: its pointer belongs to the graph, whose handle is its user value. */
+/* What Lua holds. It has one user value, for whom it anchors. A node has no box: its pointer belongs to the graph,
+ * whose handle is its user value. */
 typedef struct handle {
   const sonde_lua_type *type;
   void *box;                     /* sonde_lua_box, NULL once closed; of a node the sonde_node */
@@ -84,7 +85,8 @@ void sonde_lua_holds_nothing(void) {
   if (!n_calls) free_unused();
 }
 
-void sonde_lua_push_function(lua_State *L, const char *name, lua_CFunction run, const sonde_lua_type *self, int upvalues) {
+void sonde_lua_push_function(lua_State *L, const char *name, lua_CFunction run, const sonde_lua_type *self,
+                             int upvalues) {
   int k = 0;
   while (k < n_functions && !(functions[k].run == run && functions[k].self == self)) k++;
   if (k == MAX_FUNCTIONS) luaL_error(L, "too many functions");
@@ -109,7 +111,8 @@ void sonde_lua_functions(lua_State *L, const luaL_Reg *list) { add_functions(L, 
 /* Neither a userdata of somebody else's, nor one of ours that was given another metatable, passes. */
 static handle *handle_at(lua_State *L, int index, const sonde_lua_type *type) {
   handle *h = lua_touserdata(L, index);
-  if (lua_type(L, index) != LUA_TUSERDATA || lua_rawlen(L, index) != sizeof *h || !lua_getmetatable(L, index)) return NULL;
+  if (lua_type(L, index) != LUA_TUSERDATA || lua_rawlen(L, index) != sizeof *h || !lua_getmetatable(L, index))
+    return NULL;
   lua_rawgetp(L, LUA_REGISTRYINDEX, type);
   int same = lua_rawequal(L, -1, -2) && h->type == type;
   lua_pop(L, 2);

@@ -5,7 +5,7 @@
 #include "text/bpe_train.h"
 #include "text/intern.h"
 
-/* Pieces by number, and their counts. Zero it before the first use. */
+/* Pieces by number, and their counts. Initialise with zeros. */
 typedef struct sonde_counts {
   sonde_intern pieces;
   int64_t *count;

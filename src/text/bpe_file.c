@@ -34,8 +34,10 @@ static int check_special(const sonde_bpe_model *m, const char *const *special, i
   for (int64_t k = 0; k < m->tokens && !rc && n_special; k++) {
     text.n = 0;
     if ((rc = spell(m, k, &text)) || !sonde_map_get(names, text.data)) continue;
-    rc = sonde_fail(err, SONDE_EINVAL, "the special token '%.40s' is spelled like a token of the text; write it with marks, as "
-                    "<|%.40s|>", text.data, text.data);
+    rc = sonde_fail(err, SONDE_EINVAL,
+                    "the special token '%.40s' is spelled like a token of the text; write it with marks, as "
+                    "<|%.40s|>",
+                    text.data, text.data);
   }
   sonde_map_free(names);
   sonde_bytes_free(&text);
@@ -107,7 +109,8 @@ sonde_tokenizer *sonde_bpe_tokenizer(const sonde_bpe_model *m, const char *const
   int64_t size = (int64_t)strlen(text);
   sonde_tokenizer *t = NULL;
   if (size > SONDE_TOKENIZER_BYTES)      /* long runs of one character make tokens as long */
-    sonde_fail(err, SONDE_ELIMIT, "a tokenizer of this text would be a file of %lld bytes, more than the %d that are read",
+    sonde_fail(err, SONDE_ELIMIT,
+               "a tokenizer of this text would be a file of %lld bytes, more than the %d that are read",
                (long long)size, SONDE_TOKENIZER_BYTES);
   else
     t = sonde_tokenizer_parse(text, size, "trained tokenizer", err);

@@ -1,11 +1,11 @@
-/* bpe_file.h - what training found, as a tokenizer.json. */
+/* bpe_file.h - a trained BPE model as a tokenizer.json. */
 #ifndef SONDE_TEXT_BPE_FILE_H
 #define SONDE_TEXT_BPE_FILE_H
 
 #include "io/bytes.h"
 #include "text/tokenizer.h"
 
-/* Tokens by number: the 256 bytes in the order of their spelling, then what merges made. */
+/* Tokens by number: the 256 bytes in the order of their spelling, then the merged tokens. */
 typedef struct sonde_bpe_model {
   sonde_bytes text;            /* token k is text[start[k]] .. text[start[k + 1]] */
   int64_t *start;

@@ -14,7 +14,6 @@ typedef struct side {
 } side;
 
 struct sonde_corpus {
-  int refs;                          /* changed atomically */
   sonde_arena *arena;                /* of lists of streams */
   char *spec, *cached;
   sonde_shard **shard;               /* all that the streams lie in */
@@ -29,11 +28,6 @@ static int no_memory(sonde_error *err) {
   return sonde_fail(err, SONDE_ENOMEM, "corpus: out of memory");
 }
 
-sonde_corpus *sonde_corpus_ref(sonde_corpus *c) {
-  if (c) __atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
-  return c;
-}
-
 static void drop_shards(sonde_corpus *c) {
   for (int64_t i = 0; i < c->shards; i++) sonde_shard_free(c->shard[i]);
   sonde_tokenizer_free(c->tokenizer);
@@ -44,7 +38,7 @@ static void drop_shards(sonde_corpus *c) {
 }
 
 void sonde_corpus_free(sonde_corpus *c) {
-  if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL)) return;
+  if (!c) return;
   drop_shards(c);
   sonde_release(c->shard);
   sonde_release(c->mixed);
@@ -62,8 +56,8 @@ static int check_tokenizer(sonde_corpus *c, const sonde_shard *s, const char *pa
   if (!*made_with) return 0;
   if (!*c->tokenizer_hash) snprintf(c->tokenizer_hash, sizeof c->tokenizer_hash, "%s", made_with);
   if (!strcmp(made_with, c->tokenizer_hash)) return 0;
-  return sonde_fail(err, SONDE_EFORMAT, "%s: made with another tokenizer (%.8s...) than the one at hand (%.8s...)", path,
-                    made_with, c->tokenizer_hash);
+  return sonde_fail(err, SONDE_EFORMAT, "%s: made with another tokenizer (%.8s...) than the one at hand (%.8s...)",
+                    path, made_with, c->tokenizer_hash);
 }
 
 static const sonde_shard *open_shard(sonde_corpus *c, const char *path, int64_t vocab, side *out, sonde_error *err) {
@@ -84,7 +78,8 @@ static const sonde_shard *open_shard(sonde_corpus *c, const char *path, int64_t 
 /* One file for both sides: its last documents (or tokens, if those are not known or too few) are validation. */
 static void share_one(const sonde_shard *s, double validation, side pair[2]) {
   side *train = &pair[SONDE_TRAIN], *valid = &pair[SONDE_VALIDATION];
-  int64_t documents = train->documents, held = (int64_t)ceil(validation * (double)documents), tokens = train->stream.tokens;
+  int64_t documents = train->documents, held = (int64_t)ceil(validation * (double)documents),
+          tokens = train->stream.tokens;
   if (!(validation > 0)) return;
   int64_t tail = (int64_t)ceil(validation * (double)tokens), cut = tokens - (tail > 2 ? tail : 2);   /* 2 predict one */
   if (cut < 0) cut = 0;
@@ -109,7 +104,8 @@ static int open_folder(sonde_corpus *c, const char *folder, int64_t vocab, side 
   if (!c->tokenizer && sonde_corpus_find(folder, tokenizer, 1, path, sizeof path)) {
     c->tokenizer = sonde_tokenizer_load(path, err);
     if (!c->tokenizer) return err->code;
-    if (!*c->tokenizer_hash) snprintf(c->tokenizer_hash, sizeof c->tokenizer_hash, "%s", sonde_tokenizer_hash(c->tokenizer));
+    if (!*c->tokenizer_hash)
+      snprintf(c->tokenizer_hash, sizeof c->tokenizer_hash, "%s", sonde_tokenizer_hash(c->tokenizer));
   }
   if (c->tokenizer && !vocab) vocab = sonde_tokenizer_vocab(c->tokenizer);
   if (!sonde_corpus_find(folder, train, 2, path, sizeof path))
@@ -194,7 +190,8 @@ static int combine(sonde_corpus *c, const sonde_corpus_plan *p, side (*parts)[2]
   memcpy(weight, p->weight, (size_t)p->parts * sizeof *weight);
   for (int64_t k = 0; k < p->parts; k++)
     if (parts[k][SONDE_VALIDATION].stream.tokens < 2 && c->side[SONDE_VALIDATION].stream.tokens)
-      return sonde_fail(err, SONDE_EINVAL, "part %lld of the corpus has no validation tokens, and others have", (long long)k + 1);
+      return sonde_fail(err, SONDE_EINVAL, "part %lld of the corpus has no validation tokens, and others have",
+                        (long long)k + 1);
   c->side[SONDE_TRAIN].stream.weight = weight;
   return mix_validation(c, weight, err);
 }
@@ -260,7 +257,8 @@ static int open_texts(sonde_corpus *c, const sonde_corpus_plan *p, const char *c
 }
 
 /* Both sides of the shards of part k. */
-static int open_part(sonde_corpus *c, const sonde_corpus_plan *p, int64_t k, int held_back, side pair[2], sonde_error *err) {
+static int open_part(sonde_corpus *c, const sonde_corpus_plan *p, int64_t k, int held_back, side pair[2],
+                     sonde_error *err) {
   int64_t n = 0, vocab = p->tokenizer ? sonde_tokenizer_vocab(p->tokenizer) : p->vocab;
   side *list[2];
   for (int s = 0; s < 2; s++)
@@ -290,8 +288,8 @@ static int check_vocab(const sonde_corpus *c, const sonde_corpus_plan *p, sonde_
   int64_t vocab = sonde_shard_stream(c->shard[0]).vocab;
   for (int64_t i = 1; i < c->shards; i++)
     if (sonde_shard_stream(c->shard[i]).vocab != vocab)
-      return sonde_fail(err, SONDE_EFORMAT, "'%s': the shards have vocabularies of %lld and %lld", p->spec, (long long)vocab,
-                        (long long)sonde_shard_stream(c->shard[i]).vocab);
+      return sonde_fail(err, SONDE_EFORMAT, "'%s': the shards have vocabularies of %lld and %lld", p->spec,
+                        (long long)vocab, (long long)sonde_shard_stream(c->shard[i]).vocab);
   return 0;
 }
 
@@ -305,7 +303,7 @@ static int open_shards(sonde_corpus *c, const sonde_corpus_plan *p, int held_bac
   return rc ? rc : combine(c, p, parts, err);
 }
 
-sonde_corpus *sonde_corpus_open_parts(const sonde_corpus_part *part, int64_t parts, const sonde_corpus_opts *opts,
+sonde_corpus *sonde_corpus_open(const sonde_corpus_part *part, int64_t parts, const sonde_corpus_opts *opts,
                                       sonde_pool *pool, sonde_error *err) {
   sonde_corpus_plan p = {0};
   sonde_error own;
@@ -317,7 +315,6 @@ sonde_corpus *sonde_corpus_open_parts(const sonde_corpus_part *part, int64_t par
     sonde_release(c);
     return NULL;
   }
-  c->refs = 1;
   int rc = sonde_corpus_plan_make(&p, part, parts, opts, pool, err);
   if (!rc && !(c->spec = sonde_strdup(p.spec))) rc = no_memory(err);
   if (!rc)
@@ -330,12 +327,6 @@ sonde_corpus *sonde_corpus_open_parts(const sonde_corpus_part *part, int64_t par
   }
   sonde_corpus_free(c);
   return NULL;
-}
-
-sonde_corpus *sonde_corpus_open(const char *spec, const sonde_corpus_opts *opts, sonde_pool *pool,
-                                sonde_error *err) {
-  sonde_corpus_part one = {&spec, 1, 1};
-  return sonde_corpus_open_parts(&one, 1, opts, pool, err);
 }
 
 /* ---- accessors ----------------------------------------------------------------------------------------- */

@@ -1,21 +1,21 @@
-/* corpus.h - a text made ready for training: tokenizer, and token streams for training and validation.
+/* corpus.h - text prepared for training: a tokenizer, and token streams for training and validation.
  *
- * What a source may be:
+ * A source is one of:
  *   "default"     the King James Bible of Debian's bible-kjv; a document is a chapter
  *   "technical"   the manuals of Perl and Python (perl-doc, python3.11-doc); a document is a page
- *   x.txt         cut at lines that hold only <|endoftext|>; without any, into sections of at least 4 KiB
- *                 that end at a blank line, or at a line end once they pass 64 KiB
+ *   x.txt         split at lines that are only <|endoftext|>; without any, into sections of at least 4 KiB
+ *                 that end at a blank line, or at a line end from 64 KiB on
  *   x.jsonl       a document is the text field of a line
- *   -             standard input: a .jsonl where its first line is an object with text in the field, else a .txt
+ *   -             standard input: a .jsonl if its first line is an object with text in the field, else a .txt
  *   x.tok, x.bin  a token shard (text/shard.h); its last documents (bare shards: tokens) are for validation
  *   a folder      train and val/validation shards of either kind; or, where there are none, every text file in it
  *   a pattern     with * ? [: the files that fit, in order of their names
- * Texts may be packed by gzip or zstd (.gz, .zst behind the name).
+ * Texts may be compressed with gzip or zstd (names end in .gz, .zst).
  *
- * Each text document goes to validation by the hash of its text, so equal texts never stand on both sides. Where that
- * leaves a side empty (there are few documents), the text's tail is for validation instead, cut within a document. Every
- * document is followed by the end-of-text token. What is made is kept in a cache folder under a name that hashes all
- * that determines it; a damaged entry is made anew. */
+ * The hash of its text decides whether a document is for training or validation, so equal texts are never in both. If
+ * that leaves one of them empty (few documents), the tail of the text is the validation set, split within a document if
+ * necessary. Every document is followed by the end-of-text token. The result is cached in a folder whose name is a hash
+ * of everything that determines it; a damaged entry is rebuilt. */
 #ifndef SONDE_TEXT_CORPUS_H
 #define SONDE_TEXT_CORPUS_H
 
@@ -25,17 +25,17 @@
 
 typedef struct sonde_corpus_opts {
   const char *tokenizer;     /* a tokenizer.json; NULL: train one on the training documents */
-  int64_t vocab;             /* of the tokenizer to train (0: 8192), or what the ids of shards must be under (0: they say) */
+  int64_t vocab;             /* of the tokenizer to train (0: 8192); for shards the bound of the ids (0: the shards') */
   double validation;         /* share of validation documents in (0, 1); 0: 0.05; negative: none */
   const char *field;         /* text field of .jsonl; NULL: "text" */
-  int skip;                  /* damaged lines of .jsonl are passed over */
-  int special;               /* special tokens spelled in the text are tokens, not letters */
+  int skip;                  /* damaged lines of .jsonl are skipped */
+  int special;               /* special tokens in the text are tokens, not letters */
   const char *end_of_text;   /* the added token of the option tokenizer that ends a document; NULL: its usual one */
   int64_t max_bytes;         /* take documents from the start up to this much text; 0: all */
   const char *cache;         /* NULL: $SONDE_CACHE, else $XDG_CACHE_HOME/sonde, else ~/.cache/sonde */
 } sonde_corpus_opts;
 
-/* What is drawn from in one proportion: sources, one behind the other. All are texts, or all token shards. */
+/* A part of a mixture: concatenated sources, either all texts or all token shards. */
 typedef struct sonde_corpus_part {
   const char *const *source;
   int64_t sources;
@@ -46,15 +46,11 @@ enum { SONDE_CORPUS_PARTS = 64 };
 
 typedef struct sonde_corpus sonde_corpus;
 
-/* opts may be NULL. A package that is not installed gives ENOENT and names it. */
-sonde_corpus *sonde_corpus_open(const char *spec, const sonde_corpus_opts *opts, sonde_pool *pool,
-                                sonde_error *err);
-
-/* A mixture of parts (of one: those sources). Texts share one tokenizer; the validation tokens of the parts are taken by
- * weight too, as far as they go. */
-sonde_corpus *sonde_corpus_open_parts(const sonde_corpus_part *part, int64_t parts, const sonde_corpus_opts *opts,
-                                      sonde_pool *pool, sonde_error *err);
-sonde_corpus *sonde_corpus_ref(sonde_corpus *c);
+/* A mixture of parts; one part is its sources, concatenated. Texts share one tokenizer; the validation tokens of the
+ * parts are in proportion to the weights too, as far as there are enough. opts may be NULL. ENOENT: a file, or a
+ * package that is not installed, which the message names. Free with sonde_corpus_free. */
+sonde_corpus *sonde_corpus_open(const sonde_corpus_part *part, int64_t parts, const sonde_corpus_opts *opts,
+                                sonde_pool *pool, sonde_error *err);
 void sonde_corpus_free(sonde_corpus *c);
 
 typedef enum sonde_split { SONDE_TRAIN = 0, SONDE_VALIDATION = 1 } sonde_split;

@@ -89,8 +89,9 @@ static int part(const sonde_corpus_plan *p, portion *o, sonde_error *err) {
   part_by_hash(o, p->validation);
   if (p->validation > 0 && o->d.n && (!o->side[0].n || !o->side[1].n)) {
     part_by_tail(o, p->validation);
-    sonde_info("making the corpus '%s': too few documents (%lld) to part them; the last %.3g of the text is for validation",
-               p->spec, (long long)o->d.n, p->validation);
+    sonde_info(
+        "making the corpus '%s': too few documents (%lld) to part them; the last %.3g of the text is for validation",
+        p->spec, (long long)o->d.n, p->validation);
   }
   if (o->side[SONDE_TRAIN].n && (!(p->validation > 0) || o->side[SONDE_VALIDATION].n)) return 0;
   return sonde_fail(err, SONDE_EINVAL, "the corpus '%s' has no document for %s (%lld in all)", p->spec,
@@ -141,7 +142,8 @@ static sonde_tokenizer *train_tokenizer(const sonde_corpus_plan *p, const portio
   return t;
 }
 
-static int write_side(const sonde_corpus_plan *p, sonde_tokenizer *t, const side *s, const char *path, sonde_error *err) {
+static int write_side(const sonde_corpus_plan *p, sonde_tokenizer *t, const side *s, const char *path,
+                      sonde_error *err) {
   sonde_ids ids = {0};
   int64_t *offsets = sonde_alloc((size_t)(s->n + 1) * sizeof *offsets);
   if (!offsets) return sonde_fail(err, SONDE_ENOMEM, "corpus: out of memory");
@@ -158,7 +160,8 @@ static int write_all(const sonde_corpus_plan *p, const portion *o, const char *f
   sonde_tokenizer *t = p->tokenizer ? sonde_tokenizer_ref(p->tokenizer) : train_tokenizer(p, o, err);
   if (!t) return err->code;
   if (*sonde_tokenizer_unused(t))
-    sonde_info("making the corpus '%s': settings of the tokenizer that are not used: %s", p->spec, sonde_tokenizer_unused(t));
+    sonde_info("making the corpus '%s': settings of the tokenizer that are not used: %s", p->spec,
+               sonde_tokenizer_unused(t));
   snprintf(path, sizeof path, "%s/" SONDE_CORPUS_TOKENIZER, folder);
   int rc = sonde_tokenizer_save(t, path, err);
   for (int64_t k = 0; k < 2 * p->parts && !rc; k++) {

@@ -1,4 +1,4 @@
-/* corpus_internal.h - how a corpus is planned, made and found; corpus.c opens what stands here. */
+/* corpus_internal.h - how a corpus is planned, built and cached; corpus.c opens the result. */
 #ifndef SONDE_TEXT_CORPUS_INTERNAL_H
 #define SONDE_TEXT_CORPUS_INTERNAL_H
 
@@ -28,8 +28,8 @@ typedef struct sonde_corpus_plan {
   sonde_reading reading;
   sonde_documents input;       /* of standard input, where it is one of the files */
   sonde_tokenizer *tokenizer;  /* given, or NULL: to be trained */
-  const char *end;             /* what ends a document there, where it is not what the tokenizer says by itself; or NULL */
-  int64_t vocab, max_bytes;    /* vocab: 0 where it was not asked for */
+  const char *end;             /* the end-of-text token, if it is not the tokenizer's own; else NULL */
+  int64_t vocab, max_bytes;    /* vocab: 0 if not given */
   double validation;
   int special;
   sonde_pool *pool;
@@ -40,7 +40,7 @@ int sonde_corpus_plan_make(sonde_corpus_plan *p, const sonde_corpus_part *part, 
                            const sonde_corpus_opts *opts, sonde_pool *pool, sonde_error *err);
 void sonde_corpus_plan_free(sonde_corpus_plan *p);
 
-/* The first of the names that is in the folder, into buf; or NULL. */
+/* The path of the first of the names that exists in the folder, in buf; or NULL. */
 const char *sonde_corpus_find(const char *folder, const char *const *names, int n, char *buf, size_t size);
 
 /* The name of a side's shard: of the first part "train.tok", of the others "train-1.tok" and so on. */
@@ -49,8 +49,8 @@ void sonde_corpus_shard_name(char *buf, size_t size, const char *folder, sonde_s
 /* Reads, trains, tokenises, and writes tokenizer and shards into `folder`, which exists. */
 int sonde_corpus_build(const sonde_corpus_plan *p, const char *folder, sonde_error *err);
 
-/* The cache entry of the plan as a folder that holds its files, whole: path into buf. It is built when it is
- * not there, and anew when `damaged` says that what is there cannot be used. Two processes build one after the other. */
+/* The folder of the plan's cache entry, complete: path into buf. It is built if it does not exist, and rebuilt if
+ * `damaged`. Processes that build the same entry wait for each other. */
 int sonde_corpus_entry(const sonde_corpus_plan *p, const char *cache, int damaged, char *buf, size_t n,
                        sonde_error *err);
 

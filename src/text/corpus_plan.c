@@ -38,7 +38,8 @@ static int is_shard_folder(const char *path) {
   return sonde_is_folder(path) && sonde_corpus_find(path, names, 2, buf, sizeof buf);
 }
 
-static int add_file(sonde_corpus_plan *p, int64_t part, const char *path, const sonde_source *source, sonde_error *err) {
+static int add_file(sonde_corpus_plan *p, int64_t part, const char *path, const sonde_source *source,
+                    sonde_error *err) {
   if (p->files == p->room) {
     int64_t room = 2 * p->room + 16;
     sonde_corpus_file *grown = sonde_grow(p->file, (size_t)p->room * sizeof *grown, (size_t)room * sizeof *grown);
@@ -81,8 +82,8 @@ static int add_folder(sonde_corpus_plan *p, int64_t part, const char *folder, so
     if (e->fts_info == FTS_F && is_text_name(e->fts_name)) rc = add_path(p, part, e->fts_path, err);
   fts_close(tree);
   if (rc || p->files > before) return rc;
-  return sonde_fail(err, SONDE_ENOENT, "'%s' holds neither token shards (train.tok, train.bin) nor a .txt or .jsonl file",
-                    folder);
+  return sonde_fail(err, SONDE_ENOENT,
+                    "'%s' holds neither token shards (train.tok, train.bin) nor a .txt or .jsonl file", folder);
 }
 
 static int add_pattern(sonde_corpus_plan *p, int64_t part, const char *pattern, sonde_error *err) {
@@ -138,7 +139,12 @@ static int check_kinds(sonde_corpus_plan *p, const sonde_corpus_opts *o, sonde_e
     if ((p->file[i].source != NULL) != texts)
       return sonde_fail(err, SONDE_EINVAL, "'%s' and '%s': a corpus is of texts or of token shards, not of both",
                         p->file[0].path, p->file[i].path);
-  const char *idle = o->field ? "field" : o->max_bytes ? "max_bytes" : o->skip ? "skip" : o->special ? "special" : o->end_of_text ? "end_of_text" : NULL;
+  const char *idle = o->field         ? "field"
+                     : o->max_bytes   ? "max_bytes"
+                     : o->skip        ? "skip"
+                     : o->special     ? "special"
+                     : o->end_of_text ? "end_of_text"
+                                      : NULL;
   if (!texts && idle)
     return sonde_fail(err, SONDE_EINVAL, "'%s' holds tokens: the option %s is for texts; leave it out", p->spec, idle);
   int jsonl = !texts || !p->reading.asked;
@@ -167,7 +173,8 @@ static int name_plan(sonde_corpus_plan *p, const sonde_corpus_part *part, sonde_
   return failed ? no_memory(err) : 0;
 }
 
-/* What comes through standard input comes once, and its name says nothing of it: it is read before the cache is asked. */
+/* What comes through standard input comes once, and its name says nothing of it: it is read before the cache is
+ * asked. */
 static int read_input(sonde_corpus_plan *p, sonde_error *err) {
   p->input.max_bytes = p->max_bytes;
   for (int64_t i = 0; i < p->files; i++)
@@ -184,18 +191,20 @@ int sonde_corpus_plan_make(sonde_corpus_plan *p, const sonde_corpus_part *part, 
   *p = (sonde_corpus_plan){.pool = pool, .parts = parts};
   if (!(p->arena = sonde_arena_new())) return no_memory(err);
   if (parts < 1 || parts > SONDE_CORPUS_PARTS)
-    return sonde_fail(err, SONDE_EINVAL, "a corpus of %lld parts; there may be 1 to %d", (long long)parts, SONDE_CORPUS_PARTS);
+    return sonde_fail(err, SONDE_EINVAL, "a corpus of %lld parts; there may be 1 to %d", (long long)parts,
+                      SONDE_CORPUS_PARTS);
   for (int64_t k = 0; k < parts; k++) {
     if (!(part[k].weight > 0) || !isfinite(part[k].weight))
-      return sonde_fail(err, SONDE_EINVAL, "part %lld of the corpus has a weight of %g; it is above 0", (long long)k + 1,
-                        part[k].weight);
+      return sonde_fail(err, SONDE_EINVAL, "part %lld of the corpus has a weight of %g; it is above 0",
+                        (long long)k + 1, part[k].weight);
     sum += part[k].weight;
   }
   for (int64_t k = 0; k < parts; k++) p->weight[k] = part[k].weight / sum;
   int rc = name_plan(p, part, err);
   if (!rc) rc = read_opts(p, o, err);
   for (int64_t k = 0; k < parts && !rc; k++) {
-    if (part[k].sources < 1) rc = sonde_fail(err, SONDE_EINVAL, "part %lld of the corpus names no source", (long long)k + 1);
+    if (part[k].sources < 1)
+      rc = sonde_fail(err, SONDE_EINVAL, "part %lld of the corpus names no source", (long long)k + 1);
     for (int64_t i = 0; i < part[k].sources && !rc; i++) rc = add_source(p, k, part[k].source[i], err);
   }
   return rc || (rc = check_kinds(p, o, err)) ? rc : read_input(p, err);

@@ -192,8 +192,9 @@ static int stands_alone(const char *p, int64_t n, int64_t begin, int64_t end) {
 
 typedef int (*text_fn)(sonde_encoder *e, const char *p, int64_t n, int flags);
 
-/* Emits the added tokens of a set and hands the text between them to `rest`. The next one is looked for behind the token
- * itself, not behind the blanks that it takes: one that begins among those is found, as in the library the files are of. */
+/* Emits the added tokens of a set and hands the text between them to `rest`. The next one is looked for behind the
+ * token itself, not behind the blanks that it takes: one that begins among those is found, as in the library the files
+ * are of. */
 static int split_added(sonde_encoder *e, const sonde_added_set *set, const char *p, int64_t n, int flags,
                        text_fn rest) {
   int64_t from = 0;

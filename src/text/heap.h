@@ -1,4 +1,4 @@
-/* heap.h - a binary heap of 128-bit keys, the smallest first. The caller owns the array and its room. */
+/* heap.h - a binary heap of 128-bit keys, the smallest first. The caller owns the array, which must be large enough. */
 #ifndef SONDE_TEXT_HEAP_H
 #define SONDE_TEXT_HEAP_H
 

@@ -8,7 +8,7 @@ typedef struct sonde_intern_slot {
   uint32_t hash, at;           /* at: record / 8 + 1; 0 is free */
 } sonde_intern_slot;
 
-/* Zero it before the first use. */
+/* Initialise with zeros. */
 typedef struct sonde_intern {
   sonde_intern_slot *slot;
   int64_t slots;               /* a power of two */
@@ -19,12 +19,12 @@ typedef struct sonde_intern {
 uint32_t sonde_intern_hash(const char *p, int64_t n);
 /* The string's number; -1 if it is absent. */
 int64_t sonde_intern_find(const sonde_intern *t, const char *p, int64_t n, uint32_t hash);
-/* Its number, known or new; -1 when out of memory. */
+/* Its number, existing or new; -1 if out of memory. */
 int64_t sonde_intern_add(sonde_intern *t, const char *p, int64_t n, uint32_t hash);
 void sonde_intern_clear(sonde_intern *t);      /* keeps the memory */
 void sonde_intern_free(sonde_intern *t);
 
-/* Goes through the strings in order: *at is 0 at the start; NULL at the end. */
+/* Iterates over the strings in order: start with *at = 0; NULL after the last. */
 const char *sonde_intern_next(const sonde_intern *t, int64_t *at, int64_t *n);
 
 #endif

@@ -117,12 +117,14 @@ static int read_blocks(reader *r) {
 int sonde_text_lines(const char *path, sonde_line_fn fn, void *arg, sonde_error *err) {
   reader r = {.in = sonde_unpack_open(path, err), .fn = fn, .arg = arg, .err = err};
   if (!r.in) return err->code;
-  int rc = (r.block = sonde_alloc(BLOCK)) ? read_blocks(&r) : sonde_fail(err, SONDE_ENOMEM, "no memory to read '%s'", path);
+  int rc =
+      (r.block = sonde_alloc(BLOCK)) ? read_blocks(&r) : sonde_fail(err, SONDE_ENOMEM, "no memory to read '%s'", path);
   if (!rc && r.line.n) rc = fn(arg, r.line.data, r.line.n);
   if (rc >= 0 && r.bad)
-    sonde_info("sonde: note: %s: %lld bytes are no UTF-8 and are taken as they are, the first is byte %lld; a text in another "
-               "encoding is converted by iconv",
-               sonde_unpack_name(r.in), (long long)r.bad, (long long)r.first_bad);
+    sonde_info(
+        "sonde: note: %s: %lld bytes are no UTF-8 and are taken as they are, the first is byte %lld; a text in another "
+        "encoding is converted by iconv",
+        sonde_unpack_name(r.in), (long long)r.bad, (long long)r.first_bad);
   sonde_unpack_close(r.in);
   sonde_release(r.block);
   sonde_bytes_free(&r.line);

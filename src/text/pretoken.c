@@ -14,8 +14,8 @@ enum { JIT_STACK_FIRST = 32 << 10, JIT_STACK_MOST = 8 << 20 };
 /* Patterns come from libraries whose engine is Oniguruma or Rust's: what those and PCRE2 take for
  * different things is spelled out, and what cannot be is refused. */
 
-/* Oniguruma's \w: alphabetic characters (those that are no letters, marks or numbers stand in circles and squares), marks,
- * decimal digits, connectors. By itself, outside a class, it also has six numbers of Latin-1. */
+/* Oniguruma's \w: alphabetic characters (those that are no letters, marks or numbers stand in circles and squares),
+ * marks, decimal digits, connectors. By itself, outside a class, it also has six numbers of Latin-1. */
 #define WORD_CLASS \
   "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 #define WORD_ALONE "\\xb2\\xb3\\xb9\\xbc-\\xbe"
@@ -42,9 +42,10 @@ static int spell_escape(speller *s, int64_t at) {
   if (word || c == 's' || c == 'S') {
     const char *body = word ? WORD_CLASS : SONDE_SPACE_CLASS;
     if (!s->in_class)
-      return add_text(s, negated ? "[^" : "[") || add_text(s, body) || (word && add_text(s, WORD_ALONE)) || add_text(s, "]")
-               ? SONDE_ENOMEM
-               : 0;
+      return add_text(s, negated ? "[^" : "[") || add_text(s, body) || (word && add_text(s, WORD_ALONE)) ||
+                     add_text(s, "]")
+                 ? SONDE_ENOMEM
+                 : 0;
     if (!negated) return add_text(s, body);
     return c == 'W' ? SONDE_EUNSUP : add_text(s, NO_SPACE);                         /* a class holds no negated list */
   }
@@ -93,7 +94,8 @@ static int64_t flags_at(const speller *s, int64_t at) {
 /* Oniguruma's m is PCRE2's s; what PCRE2 calls m is always on there. */
 static int spell_flags(speller *s, int64_t at, int64_t n) {
   int rc = 0;
-  for (int64_t i = at; i < at + n && !rc; i++) rc = sonde_bytes_add(s->out, s->pattern[i] == 'm' ? "s" : s->pattern + i, 1);
+  for (int64_t i = at; i < at + n && !rc; i++)
+    rc = sonde_bytes_add(s->out, s->pattern[i] == 'm' ? "s" : s->pattern + i, 1);
   return rc;
 }
 
@@ -107,8 +109,9 @@ static int64_t interval_at(const speller *s, int64_t at) {
   return i < s->n && s->pattern[i] == '}' && digits && commas < 2 ? i + 1 - at : 0;
 }
 
-/* An interval of n bytes. {,m} begins with 0. Behind one, + repeats it (to PCRE2 it is possessive): from 0 or 1 on, that is
- * any number; and so does ? behind {n} (to PCRE2: is lazy). Returns how many bytes are done with, or an error. */
+/* An interval of n bytes. {,m} begins with 0. Behind one, + repeats it (to PCRE2 it is possessive): from 0 or 1 on,
+ * that is any number; and so does ? behind {n} (to PCRE2: is lazy). Returns how many bytes are done with, or an
+ * error. */
 static int64_t spell_interval(speller *s, int64_t at, int64_t n) {
   char after = at + n < s->n ? s->pattern[at + n] : '\0', least = s->pattern[at + 1] == ',' ? '0' : s->pattern[at + 1];
   const char *comma = memchr(s->pattern + at, ',', (size_t)n);
@@ -116,7 +119,8 @@ static int64_t spell_interval(speller *s, int64_t at, int64_t n) {
   int more = after == '+' && at + n + 1 < s->n && s->pattern[at + n + 1] && strchr("?+*{", s->pattern[at + n + 1]);
   if (more || (after == '+' && !any) || (after == '?' && !comma)) return SONDE_EUNSUP;
   if (after == '+') return add_text(s, least == '0' ? "{0,}" : "{1,}") ? SONDE_ENOMEM : n + 1;
-  return add_text(s, least == '0' ? "{0" : "{") || sonde_bytes_add(s->out, s->pattern + at + 1, n - 1) ? SONDE_ENOMEM : n;
+  return add_text(s, least == '0' ? "{0" : "{") || sonde_bytes_add(s->out, s->pattern + at + 1, n - 1) ? SONDE_ENOMEM
+                                                                                                       : n;
 }
 
 static int spell_pattern(const char *pattern, int64_t n, sonde_bytes *out) {

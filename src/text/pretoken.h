@@ -1,4 +1,4 @@
-/* pretoken.h - cutting text into the pieces within which BPE merges. */
+/* pretoken.h - splitting text into the pieces within which BPE merges (pre-tokenisation). */
 #ifndef SONDE_TEXT_PRETOKEN_H
 #define SONDE_TEXT_PRETOKEN_H
 
@@ -10,12 +10,12 @@
 #define SONDE_GPT2_PATTERN \
   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
-/* One step of cutting: matches of `re` and what lies between them become pieces (or fall away). */
+/* One stage: matches of `re` and the gaps between them become pieces, or are dropped. */
 typedef struct sonde_stage {
-  pcre2_code *re;              /* NULL: the piece passes whole */
+  pcre2_code *re;              /* NULL: the piece is not split */
   int keep_matches, keep_gaps;
   uint32_t pattern;            /* hash of the expression */
-  int prefix_space;            /* puts a space before a piece that has none */
+  int prefix_space;            /* prepends a space to a piece without one */
 } sonde_stage;
 
 enum { SONDE_MAX_STAGES = 8 };
@@ -30,7 +30,7 @@ int sonde_stages_add_regex(sonde_stages *s, const char *pattern, int64_t n, int 
                            const char *where, sonde_error *err);
 int sonde_stages_add_prefix_space(sonde_stages *s, const char *where, sonde_error *err);
 void sonde_stages_free(sonde_stages *s);
-int sonde_stages_same(const sonde_stages *a, const sonde_stages *b);      /* whether they cut alike, step by step */
+int sonde_stages_same(const sonde_stages *a, const sonde_stages *b);      /* whether all stages are equal */
 
 /* One thread's scratch for them. */
 typedef struct sonde_splitter {
@@ -44,10 +44,10 @@ typedef struct sonde_splitter {
 int sonde_splitter_init(sonde_splitter *s, const sonde_stages *stages, sonde_error *err);
 void sonde_splitter_free(sonde_splitter *s);
 
-/* Takes one piece; stops the cutting with a code that is not 0. */
+/* Receives one piece; a code other than 0 stops the splitting. */
 typedef int (*sonde_piece_fn)(void *arg, const char *p, int64_t n);
 
-/* Hands the pieces of valid UTF-8 to fn, in order. Returns 0, fn's code, or that of a failed match. */
+/* Calls fn for the pieces of valid UTF-8, in order. Returns 0, fn's code, or that of a failed match. */
 int sonde_split_text(sonde_splitter *s, const char *text, int64_t n, sonde_piece_fn fn, void *arg,
                      sonde_error *err);
 

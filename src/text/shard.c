@@ -106,8 +106,9 @@ static int64_t layout(const header *h, int64_t *end) {
 
 static int check_header(const header *h, const sonde_mapping *m, const char *path, sonde_error *err) {
   if (h->version != SHARD_VERSION)
-    return sonde_fail(err, SONDE_EFORMAT, "%s: a token shard of version %u; this Sonde reads %d: make it again from its text",
-                      path, h->version, SHARD_VERSION);
+    return sonde_fail(err, SONDE_EFORMAT,
+                      "%s: a token shard of version %u; this Sonde reads %d: make it again from its text", path,
+                      h->version, SHARD_VERSION);
   int fits = h->width == 4 || (h->width == 2 && h->vocab <= 65536);
   for (size_t i = 0; i < sizeof h->zero; i++) fits &= !h->zero[i];
   if (!fits || h->tokens < 0 || h->documents < 0 || h->documents == INT64_MAX || h->vocab < 1 ||
@@ -192,10 +193,11 @@ static int open_bare(sonde_shard *s, int64_t vocab, const char *path, sonde_erro
   if (n < 4 || strcmp(path + n - 4, ".bin"))
     return sonde_fail(err, SONDE_EFORMAT, "%s: not a token shard", path);
   if (vocab < 1 || vocab > 65536)
-    return sonde_fail(err, SONDE_EINVAL,
-                      "%s: bare u16 tokens do not say their vocabulary: give it with the option vocab (1 to 65536; GPT-2's "
-                      "is 50257), or their tokenizer",
-                      path);
+    return sonde_fail(
+        err, SONDE_EINVAL,
+        "%s: bare u16 tokens do not say their vocabulary: give it with the option vocab (1 to 65536; GPT-2's "
+        "is 50257), or their tokenizer",
+        path);
   if (s->map.size % 2)
     return sonde_fail(err, SONDE_EFORMAT, "%s: an odd number of bytes cannot be u16 tokens", path);
   if (looks_wide(&s->map))
@@ -215,8 +217,8 @@ static int open_mapped(sonde_shard *s, int64_t vocab, const char *path, sonde_er
     if ((rc = llmc ? open_llmc(s, head, path, err) : open_bare(s, vocab, path, err))) return rc;
   }
   if (!vocab || s->stream.vocab <= vocab) return 0;
-  return sonde_fail(err, SONDE_EINVAL, "%s: made with a vocabulary of %lld, more than the %lld that it is opened with", path,
-                    (long long)s->stream.vocab, (long long)vocab);
+  return sonde_fail(err, SONDE_EINVAL, "%s: made with a vocabulary of %lld, more than the %lld that it is opened with",
+                    path, (long long)s->stream.vocab, (long long)vocab);
 }
 
 sonde_shard *sonde_shard_open(const char *path, int64_t vocab, sonde_error *err) {

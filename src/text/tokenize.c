@@ -64,7 +64,8 @@ int sonde_tokenize(sonde_tokenizer *t, const sonde_text *texts, int64_t n, int f
   job j = {.texts = texts, .eot = sonde_tokenizer_eot(t), .flags = flags};
   if (j.eot < 0)
     return sonde_fail(err, SONDE_EINVAL,
-                      "the tokenizer has no end-of-text token (" SONDE_EOT " or </s>) to part documents; name one with the option "
+                      "the tokenizer has no end-of-text token (" SONDE_EOT
+                      " or </s>) to part documents; name one with the option "
                       "end_of_text");
   j.first = sonde_alloc((size_t)(n + 2) * sizeof *j.first);
   j.length = sonde_alloc((size_t)(n + 1) * sizeof *j.length);

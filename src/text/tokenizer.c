@@ -81,7 +81,7 @@ int32_t sonde_tokenizer_special(const sonde_tokenizer *t, const char *text) {
 
 int32_t sonde_tokenizer_eot(const sonde_tokenizer *t) {
   static const char *const names[] = {SONDE_EOT, "<|end_of_text|>", "</s>", "<eos>"};
-  int32_t id = t->told_end - 1;
+  int32_t id = t->end_plus_one - 1;
   for (size_t i = 0; i < sizeof names / sizeof *names && id < 0; i++)
     id = sonde_tokenizer_special(t, names[i]);
   return id;
@@ -90,7 +90,7 @@ int32_t sonde_tokenizer_eot(const sonde_tokenizer *t) {
 int sonde_tokenizer_end_with(sonde_tokenizer *t, const char *text, sonde_error *err) {
   int32_t id = sonde_tokenizer_special(t, text);
   if (id < 0) return sonde_fail(err, SONDE_EINVAL, "the tokenizer has no added token '%s' to end a text with", text);
-  t->told_end = id + 1;
+  t->end_plus_one = id + 1;
   return 0;
 }
 

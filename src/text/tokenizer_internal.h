@@ -1,4 +1,4 @@
-/* tokenizer_internal.h - what a tokenizer is made of, for the files that load it and encode with it. */
+/* tokenizer_internal.h - the structure of a tokenizer, for the files that load it and encode with it. */
 #ifndef SONDE_TEXT_TOKENIZER_INTERNAL_H
 #define SONDE_TEXT_TOKENIZER_INTERNAL_H
 
@@ -7,7 +7,7 @@
 #include "text/pretoken.h"
 #include "text/tokenizer.h"
 
-enum { SONDE_TOKENIZER_BYTES = 256 << 20 };   /* a file that is larger is neither read nor made */
+enum { SONDE_TOKENIZER_BYTES = 256 << 20 };   /* the limit of files that are read or written */
 
 /* A merge of two ids. A free slot of the table has rank -1. */
 typedef struct sonde_merge { int32_t a, b, rank, id; } sonde_merge;
@@ -18,7 +18,7 @@ typedef struct sonde_token {
   int special;
 } sonde_token;
 
-/* A token that is found in the text before anything is cut. */
+/* A token that is matched in the text before the regex splits it. */
 typedef struct sonde_added {
   const char *text;
   int64_t n;
@@ -44,16 +44,16 @@ struct sonde_tokenizer {
   sonde_merge *merge;
   int64_t merge_slots;         /* a power of two */
   int whole_first;             /* ignore_merges: a piece that is a token is that token */
-  sonde_intern whole;          /* then: the tokens' bytes, numbered by place in whole_id */
+  sonde_intern whole;          /* then: the tokens' bytes, numbered by index in whole_id */
   int32_t *whole_id;
   int nfc;
   sonde_stages stages;
   sonde_added *added;
   int64_t added_n;
-  sonde_map *by_name;          /* the added tokens by what they are called in the file */
+  sonde_map *by_name;          /* the added tokens by their text in the file */
   sonde_added_set raw, normalized;
   sonde_bytes idle;            /* settings of the file that are not used, by name; none: empty */
-  int32_t told_end;            /* the token that ends a text, and 1; 0: not told */
+  int32_t end_plus_one;        /* the end-of-text token that was set, plus 1; 0: not set */
   int32_t *before, *after;     /* the post-processor's tokens */
   int64_t before_n, after_n;
 };
@@ -69,12 +69,12 @@ static inline const sonde_merge *sonde_find_merge(const sonde_tokenizer *t, int3
   }
 }
 
-/* GPT-2's alphabet: every byte as a printable character below U+0144. Writes it (1 or 2 bytes and a NUL);
- * and back: out gets the bytes of a token's spelling, or the text as it stands when it is not of these. */
+/* GPT-2's alphabet, each byte as a printable character below U+0144: the character of a byte (1 or 2 bytes and a NUL),
+ * and the bytes of a token's spelling, or the spelling itself if it has other characters. */
 void sonde_byte_char(unsigned char byte, char out[3]);
 int64_t sonde_alphabet_bytes(const char *spelling, int64_t n, char *out);
 
-/* Notes a setting that changes no ids of a whole text. 0 or SONDE_ENOMEM. */
+/* Records a setting without effect on the ids of a whole text. 0 or SONDE_ENOMEM. */
 int sonde_tokenizer_idle(sonde_tokenizer *t, const char *name);
 
 /* Reads added_tokens, normalizer, pre_tokenizer, post_processor and decoder; `name` is for messages. */

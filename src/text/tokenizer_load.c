@@ -123,7 +123,8 @@ static int read_merge(const loader *l, const json_t *vocab, const json_t *v, siz
   int rc = read_sides(l, v, rank, &buf[0], &a, &b);
   if (rc) return rc;
   buf[1].n = 0;
-  if (sonde_bytes_add(&buf[1], a, (int64_t)strlen(a)) || sonde_bytes_add(&buf[1], b, (int64_t)strlen(b))) return no_memory(l);
+  if (sonde_bytes_add(&buf[1], a, (int64_t)strlen(a)) || sonde_bytes_add(&buf[1], b, (int64_t)strlen(b)))
+    return no_memory(l);
   m->rank = (int32_t)rank;
   rc = find_id(l, vocab, a, rank, &m->a);
   if (!rc) rc = find_id(l, vocab, b, rank, &m->b);
@@ -188,11 +189,13 @@ static int check_model(const loader *l, const json_t *model) {
 static int check_unknown(const loader *l, const json_t *model) {
   int fallback, rc = sonde_json_bool_or(model, "byte_fallback", 0, l->name, &fallback, l->err);
   if (rc) return rc;
-  const char *what = fallback ? "byte_fallback" : json_is_string(json_object_get(model, "unk_token")) ? "unk_token" : NULL;
+  const char *what = fallback                                              ? "byte_fallback"
+                     : json_is_string(json_object_get(model, "unk_token")) ? "unk_token"
+                                                                           : NULL;
   for (int c = 0; c < 256 && what; c++)
     if (l->t->byte_id[c] < 0)
-      return sonde_fail(l->err, SONDE_EUNSUP, "%s: the model's '%s' is not supported where bytes have no token", l->name,
-                        what);
+      return sonde_fail(l->err, SONDE_EUNSUP, "%s: the model's '%s' is not supported where bytes have no token",
+                        l->name, what);
   return fallback && sonde_tokenizer_idle(l->t, "byte_fallback") ? no_memory(l) : 0;
 }
 

@@ -67,7 +67,8 @@ static int build_set(const loader *l, sonde_added_set *set, int normalized) {
     if (t->added[i].n && t->added[i].normalized == normalized) set->list[n++] = &t->added[i];
   qsort(set->list, (size_t)n, sizeof *set->list, by_text);
   for (int32_t i = 0; i < n; i++)      /* of the same text once */
-    if (!i || set->list[i]->n != set->list[kept - 1]->n || memcmp(set->list[i]->text, set->list[kept - 1]->text, (size_t)set->list[i]->n))
+    if (!i || set->list[i]->n != set->list[kept - 1]->n ||
+        memcmp(set->list[i]->text, set->list[kept - 1]->text, (size_t)set->list[i]->n))
       set->list[kept++] = set->list[i];
   for (int32_t i = 0; i < kept; i++) set->first[(unsigned char)set->list[i]->text[0] + 1]++;
   for (int c = 0; c < 256; c++) set->first[c + 1] += set->first[c];
@@ -252,12 +253,15 @@ static int read_post_processor(const loader *l, const json_t *v) {
   return rc ? rc : add_id(l, &t->after, &t->after_n, json_array_get(json_object_get(v, "sep"), 1));
 }
 
-/* Beside ByteLevel, what joins the pieces and what stands for bytes without a token: there is nothing for them to do. */
+/* Beside ByteLevel, what joins the pieces and what stands for bytes without a token: there is nothing for them to
+ * do. */
 static int read_decoder(const loader *l, const json_t *v) {
   const char *type = type_of(v);
   if (!strcmp(type, "ByteLevel")) return 0;
   if (strcmp(type, "Fuse") && strcmp(type, "ByteFallback")) return unsupported(l, "decoder", type);
-  return sonde_tokenizer_idle(l->t, !strcmp(type, "Fuse") ? "the decoder Fuse" : "the decoder ByteFallback") ? no_memory(l) : 0;
+  return sonde_tokenizer_idle(l->t, !strcmp(type, "Fuse") ? "the decoder Fuse" : "the decoder ByteFallback")
+             ? no_memory(l)
+             : 0;
 }
 
 /* Settings for batches of texts of one length: none of them changes what a text is encoded to here. */

@@ -1,4 +1,4 @@
-/* unicode.h - the little of Unicode that tokenizers need: UTF-8, white space, word characters, NFC. */
+/* unicode.h - the parts of Unicode that tokenizers need: UTF-8, white space, word characters, NFC. */
 #ifndef SONDE_TEXT_UNICODE_H
 #define SONDE_TEXT_UNICODE_H
 
@@ -19,11 +19,12 @@ int64_t sonde_utf8_bad(const char *p, int64_t n);
 int64_t sonde_space_at_start(const char *p, int64_t n);
 int64_t sonde_space_at_end(const char *p, int64_t n);
 
-/* Whether valid UTF-8 begins, or ends, with a character of words: letter, mark, digit, connector, joiner. 0 when empty. */
+/* Whether valid UTF-8 begins, or ends, with a character of words: letter, mark, digit, connector, joiner. 0 when
+ * empty. */
 int sonde_word_at_start(const char *p, int64_t n);
 int sonde_word_at_end(const char *p, int64_t n);
 
-/* Normalisation form C of valid UTF-8. *out points at the text itself when that is in the form already,
+/* Normalisation form C of valid UTF-8. *out points to the text itself if it is already in that form,
  * else into buf. */
 int sonde_utf8_nfc(const char *p, int64_t n, sonde_bytes *buf, const char **out, int64_t *out_n,
                    sonde_error *err);

@@ -36,10 +36,15 @@ static inline const char *make_file(const char *name, const void *data, int64_t 
   return path;
 }
 
+/* One source, with these options and threads. */
+static inline sonde_corpus *open_one(const char *spec, const sonde_corpus_opts *o, sonde_pool *threads, sonde_error *err) {
+  return sonde_corpus_open(&(sonde_corpus_part){&spec, 1, 1}, 1, o, threads, err);
+}
+
 static inline sonde_corpus *open_with(const char *spec, sonde_corpus_opts o, sonde_error *err) {
   o.cache = cache;
   if (!o.vocab && !o.tokenizer) o.vocab = 300;
-  return sonde_corpus_open(spec, &o, pool, err);
+  return open_one(spec, &o, pool, err);
 }
 
 static inline sonde_corpus *must_open(const char *spec, sonde_corpus_opts o) {

@@ -134,7 +134,7 @@ static void two_processes_at_once_get_the_same(void **state) {
     sonde_error err = {0};
     sonde_corpus_opts o = {.cache = cache, .vocab = 300};
     sonde_pool *own = sonde_pool_new(1, &err);
-    sonde_corpus *c = sonde_corpus_open(path, &o, own, &err);
+    sonde_corpus *c = open_one(path, &o, own, &err);
     _exit(!c || write(ends[1], sonde_corpus_hash(c), 64) != 64);
   }
   for (int k = 0; k < CHILDREN; k++) {
@@ -156,7 +156,7 @@ static void an_unwritable_cache_says_which_folder(void **state) {
   snprintf(blocked, sizeof blocked, "%s/inside", path);
   TEXT("w.txt", "text text text");
   sonde_corpus_opts o = {.cache = blocked, .vocab = 300};
-  assert_null(sonde_corpus_open(path, &o, pool, &err));
+  assert_null(open_one(path, &o, pool, &err));
   assert_non_null(strstr(err.text, "/file"));
 }
 
@@ -216,12 +216,12 @@ static void tokens_say_their_vocabulary(void **state) {
   memcpy(file, head, 1024);
   memcpy(file + 1024, ids, sizeof ids);
   make_file("gpt2.bin", file, sizeof file);
-  sonde_corpus *c = sonde_corpus_open(path, &o, pool, &err);
+  sonde_corpus *c = open_one(path, &o, pool, &err);
   if (!c) fail_msg("%s", err.text);
   assert_int_equal(sonde_corpus_vocab(c), 50257);
   sonde_corpus_free(c);
   make_file("bare.bin", ids, sizeof ids);
-  assert_null(sonde_corpus_open(path, &o, pool, &err));
+  assert_null(open_one(path, &o, pool, &err));
   assert_non_null(strstr(err.text, "bare u16 tokens do not say their vocabulary"));
   refused(path, (sonde_corpus_opts){.vocab = 50000}, SONDE_EINVAL, "token 0 is the id 50256");
   for (int i = 0; i < 400; i++) wide[i] = i % 2 ? 1 : (uint16_t)(i * 97 + 5);

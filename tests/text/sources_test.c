@@ -152,7 +152,7 @@ static void a_mixture_is_drawn_by_weight(void **state) {
   sonde_bytes_free(&text);
   sonde_corpus_part parts[] = {{one, 1, 1}, {two, 1, 3}};
   sonde_corpus_opts o = {.cache = cache, .vocab = 257, .validation = 0.3};
-  sonde_corpus *c = sonde_corpus_open_parts(parts, 2, &o, pool, &err);
+  sonde_corpus *c = sonde_corpus_open(parts, 2, &o, pool, &err);
   if (!c) fail_msg("%s", err.text);
   assert_non_null(strstr(sonde_corpus_spec(c), "0.75 "));
   char *valid = text_of(c, SONDE_VALIDATION);
@@ -180,12 +180,12 @@ static void a_mixture_is_drawn_by_weight(void **state) {
   snprintf(hash, sizeof hash, "%s", sonde_corpus_hash(c));
   sonde_corpus_free(c);
   parts[1].weight = 2;
-  c = sonde_corpus_open_parts(parts, 2, &o, pool, &err);
+  c = sonde_corpus_open(parts, 2, &o, pool, &err);
   assert_non_null(c);
   assert_string_not_equal(hash, sonde_corpus_hash(c));
   sonde_corpus_free(c);
   parts[1].weight = 0;
-  assert_null(sonde_corpus_open_parts(parts, 2, &o, pool, &err));
+  assert_null(sonde_corpus_open(parts, 2, &o, pool, &err));
   assert_non_null(strstr(err.text, "weight of 0"));
 }
 

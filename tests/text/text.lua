@@ -1,4 +1,4 @@
--- Tokenizers, corpora and batches from Lua.
+-- Tokenizers and corpora from Lua.
 
 local lu = require "luaunit"
 local core = require "sonde.core"
