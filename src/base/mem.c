@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/hash.h"
 #include "base/mem.h"
 
 enum { ALIGN = 64, ARENA_ALIGN = 16, ARENA_FIRST = 4096, ARENA_LARGEST = 1 << 20 };
@@ -124,9 +125,8 @@ struct sonde_map {
   int64_t slots;   /* a power of two, at least twice `room`; 0 before the first entry */
 };
 
-static uint64_t hash_text(const char *s) {   /* FNV-1a */
-  uint64_t h = 0xcbf29ce484222325u;
-  for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
+static uint64_t hash_text(const char *s) {
+  uint64_t h = sonde_hash(SONDE_HASH_START, s, strlen(s));
   return h ^ h >> 32;
 }
 

@@ -12,7 +12,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <time.h>
+#include "base/clock.h"
 #include "base/crash.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -53,12 +53,6 @@ static void relax(void) {
 #endif
 }
 
-static int64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* Does tiles of the region until it has none left, or is over. */
 static void take_tiles(sonde_pool *p, int me) {
   uint64_t t = atomic_load(&p->ticket);
@@ -81,13 +75,13 @@ static void take_tiles(sonde_pool *p, int me) {
 
 /* Waits until the region is another one than `seen` or the pool stops. */
 static void wait_for_work(sonde_pool *p, uint32_t seen) {
-  int64_t end = p->spin ? now_ns() + SPIN_NS : 0;
+  int64_t end = p->spin ? sonde_clock_ns() + SPIN_NS : 0;
   do {
     for (int i = 0; i < SPIN_BATCH; i++) {
       if ((uint32_t)(atomic_load_explicit(&p->ticket, memory_order_acquire) >> 32) != seen) return;
       relax();
     }
-  } while (p->spin && now_ns() < end && !atomic_load_explicit(&p->stop, memory_order_relaxed));
+  } while (p->spin && sonde_clock_ns() < end && !atomic_load_explicit(&p->stop, memory_order_relaxed));
   pthread_mutex_lock(&p->lock);
   /* before the check: the caller looks for sleepers after it has raised the ticket */
   atomic_fetch_add(&p->sleepers, 1);
@@ -115,13 +109,13 @@ static void *work(void *arg) {
 }
 
 static void wait_until_done(sonde_pool *p, int64_t tiles) {
-  int64_t end = p->spin ? now_ns() + SPIN_NS : 0;
+  int64_t end = p->spin ? sonde_clock_ns() + SPIN_NS : 0;
   do {
     for (int i = 0; i < SPIN_BATCH; i++) {
       if (atomic_load_explicit(&p->done, memory_order_acquire) == tiles) return;
       relax();
     }
-  } while (p->spin && now_ns() < end);
+  } while (p->spin && sonde_clock_ns() < end);
   pthread_mutex_lock(&p->lock);
   atomic_store(&p->caller_sleeps, 1);
   while (atomic_load(&p->done) != tiles) pthread_cond_wait(&p->finished, &p->lock);

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "cpu/gemm.h"
 #include "cpu/linalg.h"
+#include "tensor/tensor.h"
 
 extern void dtpqrt_(const int *m, const int *n, const int *l, const int *nb, double *a, const int *lda, double *b,
                     const int *ldb, double *t, const int *ldt, double *work, int *info);
@@ -86,14 +87,8 @@ static int join(sonde_lstsq *s, int64_t rows, sonde_error *err) {
   return info ? failed(info, "dtpqrt", err) : SONDE_OK;
 }
 
-static int all_finite(const float *x, int64_t n) {
-  float sum = 0;
-  for (int64_t i = 0; i < n; i++) sum += x[i] * 0.0f;   /* a NaN as soon as one of them is not finite */
-  return sum == 0;
-}
-
 int sonde_lstsq_add(sonde_lstsq *s, const float *x, const float *y, int64_t rows, sonde_error *err) {
-  if (!all_finite(x, rows * s->in) || !all_finite(y, rows * s->out))
+  if (!sonde_all_finite(x, rows * s->in) || !sonde_all_finite(y, rows * s->out))
     return sonde_fail(err, SONDE_EINVAL, "least squares: a value is not finite");
   for (int64_t first = 0; first < rows; first += s->portion) {
     int64_t m = least(s->portion, rows - first);
@@ -248,7 +243,7 @@ int sonde_singular_values(const float *x, int64_t m, int64_t n, float *values, s
   int64_t k = least(m, n), other = most(m, n);
   if (k < 1 || other > INT32_MAX || k > LARGEST)
     return sonde_fail(err, SONDE_EINVAL, "singular values of a matrix of %lld x %lld", (long long)m, (long long)n);
-  if (!all_finite(x, m * n)) return sonde_fail(err, SONDE_EINVAL, "singular values: a value is not finite");
+  if (!sonde_all_finite(x, m * n)) return sonde_fail(err, SONDE_EINVAL, "singular values: a value is not finite");
   sonde_gemm_setup();
   double *wide = sonde_alloc((size_t)(m * n + k * k + k) * sizeof *wide);
   if (!wide) return sonde_fail(err, SONDE_ENOMEM, "no memory for singular values of %lld x %lld", (long long)m,

@@ -2,8 +2,8 @@
 #include "config.h"
 
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "cpu/micro.h"
 #include "cpu/peak.h"
@@ -83,12 +83,6 @@ static void run_tile(void *arg, int64_t tile, int worker) {
   (*(stretch_fn *)arg)();
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- memory --------------------------------------------------------------------------------------------------- */
 
 enum { READ_TILE = 1 << 18, AHEAD = 4096, READ_SUMS = 8 };
@@ -115,14 +109,14 @@ double sonde_cpu_read_rate(sonde_pool *pool, int64_t bytes, double seconds) {
   int64_t tiles = (bytes + READ_TILE - 1) / READ_TILE;
   char *data = sonde_pages_alloc(tiles * READ_TILE + AHEAD);
   float *result = sonde_alloc((size_t)tiles * sizeof *result);
-  double best = 0, begin = now();
+  double best = 0, begin = sonde_clock_seconds();
   if (data && result) {
     memset(data, 0, (size_t)(tiles * READ_TILE + AHEAD));   /* or all pages would be the one page of zeros */
     reading r = {data, result};
-    for (int round = 0; round < ROUNDS_AT_LEAST || now() - begin < seconds; round++) {
-      double start = now();
+    for (int round = 0; round < ROUNDS_AT_LEAST || sonde_clock_seconds() - begin < seconds; round++) {
+      double start = sonde_clock_seconds();
       sonde_pool_run(pool, tiles, read_tile, &r);
-      double rate = (double)(tiles * READ_TILE) / (now() - start);
+      double rate = (double)(tiles * READ_TILE) / (sonde_clock_seconds() - start);
       if (rate > best) best = rate;
     }
   }
@@ -134,11 +128,11 @@ double sonde_cpu_read_rate(sonde_pool *pool, int64_t bytes, double seconds) {
 double sonde_cpu_peak(sonde_pool *pool, int dtype, double seconds) {
   stretch_fn stretch = widest(dtype);
   int64_t tiles = (int64_t)TILES_PER_THREAD * sonde_pool_threads(pool);
-  double work = stretch() * (double)tiles, best = 0, begin = now();
-  for (int round = 0; round < ROUNDS_AT_LEAST || now() - begin < seconds; round++) {
-    double start = now();
+  double work = stretch() * (double)tiles, best = 0, begin = sonde_clock_seconds();
+  for (int round = 0; round < ROUNDS_AT_LEAST || sonde_clock_seconds() - begin < seconds; round++) {
+    double start = sonde_clock_seconds();
     sonde_pool_run(pool, tiles, run_tile, &stretch);
-    double rate = work / (now() - start);
+    double rate = work / (sonde_clock_seconds() - start);
     if (rate > best) best = rate;
   }
   return best;

@@ -1,7 +1,7 @@
 /* exec.c - runs a plan: takes the memory at the first run, then only walks the schedule. */
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/crash.h"
 #include "graph/fused.h"
 
@@ -151,12 +151,6 @@ static int run_step(sonde_plan *p, const step *s, sonde_error *err) {
   return rc;
 }
 
-static int64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
-
 /* The weights of a model push all else out of the caches between two steps of generation, where an op takes about a
  * microsecond: what the next op is run with is asked for while this one runs. */
 static void ask_for(const sonde_plan *p, const step *s) {
@@ -174,7 +168,7 @@ static int run_steps(sonde_plan *p, int held, sonde_error *err) {
   for (int32_t k = 0; !rc && k < p->n_step; k++) {
     if (p->step[k].held != held) continue;
     if (k + 2 < p->n_step) ask_for(p, &p->step[k + 2]), ask_for_shapes(p, &p->step[k + 1]);
-    int64_t start = p->profile ? now_ns() : 0;
+    int64_t start = p->profile ? sonde_clock_ns() : 0;
     if (p->watched) plan_watch_before(p, k);
     rc = run_step(p, &p->step[k], err);
     if (p->watched) plan_watch_after(p, k);

@@ -284,9 +284,7 @@ int sonde_params_is_set(sonde_params *p, const char *name) {
 const sonde_param *sonde_params_not_finite(const sonde_params *p) {
   for (int64_t k = 0; k < sonde_params_count(p); k++) {
     const sonde_param *e = sonde_params_at(p, k);
-    const float *x = e->value->data;
-    for (int64_t i = 0, n = sonde_shape_count(&e->value->shape); i < n; i++)
-      if (!isfinite(x[i])) return e;
+    if (!sonde_all_finite(e->value->data, sonde_shape_count(&e->value->shape))) return e;
   }
   return NULL;
 }

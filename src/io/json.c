@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,8 @@ char *sonde_json_text(const json_t *tree, int indent) {
   sonde_bytes_free(&o.text);
   return NULL;
 }
+
+json_t *sonde_json_number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 int sonde_json_save(const json_t *tree, const char *path, int indent, sonde_error *err) {
   char *s = sonde_json_text(tree, indent);

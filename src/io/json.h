@@ -24,6 +24,9 @@ int sonde_json_member(const char *text, int64_t n, const char *key, const char *
  * the tree have the fewest digits, 15 to 17, with which each is read back equal. NULL if out of memory. */
 char *sonde_json_text(const json_t *tree, int indent);
 
+/* A number, or null for NaN and infinities, which JSON lacks. A new reference; NULL if out of memory. */
+json_t *sonde_json_number(double x);
+
 /* Writes the text and a newline to `path`, atomically. */
 int sonde_json_save(const json_t *tree, const char *path, int indent, sonde_error *err);
 

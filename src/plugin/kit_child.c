@@ -1,6 +1,7 @@
 /* kit_child.c - a function in a process of its own, so that a plugin that crashes, hangs, ends the program or prints
  * is reported in one line by a parent that stays whole. */
 #include "config.h"
+#include "base/clock.h"
 #include "plugin/kit.h"
 
 #include "base/crash.h"
@@ -13,16 +14,9 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { STACK_BYTES = 64 << 20 };
-
-static int64_t now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static int write_all(int fd, const char *p, size_t n) {
   while (n > 0) {
@@ -59,10 +53,10 @@ static void in_child(kit *k, kit_child *c, int fd, FILE *prints) {
 
 /* Bytes that came before the end, the time-out or a failure. */
 static size_t read_all(int fd, char *p, size_t n, int seconds, int *late) {
-  int64_t end = now_ms() + (int64_t)seconds * 1000;
+  int64_t end = sonde_clock_ns() / 1000000 + (int64_t)seconds * 1000;
   size_t got = 0;
   while (got < n) {
-    int64_t left = end - now_ms();
+    int64_t left = end - sonde_clock_ns() / 1000000;
     struct pollfd f = {fd, POLLIN, 0};
     int ready = left > 0 ? poll(&f, 1, (int)left) : 0;
     if (ready < 0 && errno == EINTR) continue;

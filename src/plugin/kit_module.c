@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "plugin/kit.h"
+#include "tensor/tensor.h"
 
 static int reason(kit *k, const rig *r, const char *doing) {
   return kit_fail(k, "%s%.600s", doing, *r->err.text ? r->err.text : "it failed without a reason");
@@ -22,18 +23,12 @@ int check_build(kit *k) {
   return outcome;
 }
 
-static int all_finite(const float *y, int64_t n) {
-  for (int64_t i = 0; i < n; i++)
-    if (!isfinite(y[i])) return 0;
-  return 1;
-}
-
 int check_run(kit *k) {
   rig_spec spec = rig_usual(k);
   rig r;
   int outcome = SONDE_PASS;
   if (rig_make(k, k->ctx, &spec, &r) || rig_run(&r)) outcome = reason(k, &r, "");
-  else if (!all_finite(rig_output(&r, 0), rig_count(&r, 0)))
+  else if (!sonde_all_finite(rig_output(&r, 0), rig_count(&r, 0)))
     outcome = kit_fail(k, "its result for N(0, 1) inputs [%lld, %lld, %lld] is not finite", (long long)spec.batch,
                        (long long)spec.context, (long long)spec.width);
   rig_drop(&r);
@@ -54,7 +49,7 @@ static int one_shape(kit *k, int64_t batch, int64_t context, int64_t width) {
   else if (rig_run(&r)) good = -1, reason(k, &r, "");
   else
     for (int i = 0; i < (r.has_grad ? 1 + r.n : 1) && good == 1; i++)
-      if (!all_finite(rig_output(&r, i), rig_count(&r, i))) {
+      if (!sonde_all_finite(rig_output(&r, i), rig_count(&r, i))) {
         good = -1;
         kit_fail(k, "%s%s is not finite for %s", i ? "the gradient of " : "the result", i ? r.name[i - 1] : "", x);
       }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/rng.h"
 #include "graph/refresh.h"
 #include "plugin/kit.h"
@@ -172,21 +173,15 @@ int64_t rig_count(const rig *r, int i) {
   return sonde_shape_count(&s);
 }
 
-static uint64_t hash(uint64_t h, const void *p, size_t n) {
-  const unsigned char *b = p;
-  for (size_t k = 0; k < n; k++) h = (h ^ b[k]) * 0x100000001b3u;
-  return h;
-}
-
 uint64_t rig_bits(const rig *r) {
-  uint64_t h = 0xcbf29ce484222325u;
+  uint64_t h = SONDE_HASH_START;
   for (int i = 0; i < r->n; i++) {
     sonde_shape s = sonde_tensor_shape(r->leaf[i]);
-    h = hash(h, r->name[i], strlen(r->name[i]));
-    h = hash(h, s.dim, sizeof s.dim);
+    h = sonde_hash(h, r->name[i], strlen(r->name[i]));
+    h = sonde_hash(h, s.dim, sizeof s.dim);
   }
   for (int i = 0; i < (r->has_grad ? 1 + r->n : 1); i++)
-    h = hash(h, rig_output(r, i), (size_t)rig_count(r, i) * sizeof(float));
+    h = sonde_hash(h, rig_output(r, i), (size_t)rig_count(r, i) * sizeof(float));
   return h;
 }
 

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -152,11 +152,9 @@ static int core_nearest(lua_State *L) {
   return 1;
 }
 
-/* core.seconds() -> a clock that only goes forward, for durations */
+/* core.seconds() -> a monotonic clock, for durations */
 static int core_seconds(lua_State *L) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  lua_pushnumber(L, (double)t.tv_sec + 1e-9 * (double)t.tv_nsec);
+  lua_pushnumber(L, sonde_clock_seconds());
   return 1;
 }
 

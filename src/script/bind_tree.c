@@ -104,7 +104,7 @@ static json_t *shallow(lua_State *L, int index) {
     case LUA_TBOOLEAN: v = json_boolean(lua_toboolean(L, index)); break;
     case LUA_TNUMBER:
       if (lua_isinteger(L, index)) v = json_integer(lua_tointeger(L, index));
-      else v = isfinite(lua_tonumber(L, index)) ? json_real(lua_tonumber(L, index)) : json_null();
+      else v = sonde_json_number(lua_tonumber(L, index));
       break;
     case LUA_TSTRING: {
       const char *s = text_at(L, index, &n);

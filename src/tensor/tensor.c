@@ -2,6 +2,8 @@
  * only being checked takes no memory, and so that huge pages spare the GEMMs their TLB misses. */
 #include "tensor/tensor.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <sys/mman.h>
 
@@ -74,6 +76,12 @@ int sonde_shape_broadcast(const sonde_shape *a, const sonde_shape *b, sonde_shap
 }
 
 static size_t whole_pages(int64_t bytes) { return ((size_t)bytes + PAGE - 1) & ~(size_t)(PAGE - 1); }
+
+int sonde_all_finite(const float *x, int64_t n) {
+  int finite = 1;
+  for (int64_t k = 0; k < n; k++) finite &= fabsf(x[k]) <= FLT_MAX;   /* no branch, so that gcc vectorises it */
+  return finite;
+}
 
 void *sonde_pages_alloc(int64_t bytes) {
   size_t want = whole_pages(bytes), size = want + HUGE_PAGE;   /* room to move the start to a huge-page boundary */

@@ -8,19 +8,22 @@ struct sonde_tensor {
   sonde_shape shape;
   int64_t bytes;
   int refs;               /* changed atomically */
-  void *data;             /* 64-byte aligned; pages of a large buffer are taken when first touched */
+  void *data;             /* 64-byte aligned; pages of a large buffer are allocated when first touched */
 };
 
-int64_t sonde_dtype_size(int dtype);              /* bytes; 0 for a dtype that is none */
+int64_t sonde_dtype_size(int dtype);              /* bytes; 0 for an unknown dtype */
 const char *sonde_dtype_name(int dtype);          /* "f32", "bf16", "i32" */
 
 sonde_shape sonde_shape_make(int dtype, int rank, const int64_t *dim);
-int sonde_shape_equal(const sonde_shape *a, const sonde_shape *b);       /* dims only, dtype aside */
+int sonde_shape_equal(const sonde_shape *a, const sonde_shape *b);       /* the dims; dtypes may differ */
 int64_t sonde_shape_bytes(const sonde_shape *s);                         /* -1 if it overflows */
 /* "f32 [8, 256, 64]" into buf; returns buf. */
 char *sonde_shape_text(const sonde_shape *s, char *buf, size_t n);
-/* numpy's rule; ESHAPE when the two do not go together. The dtype of *out is a's. */
+/* Broadcasting by numpy's rule; ESHAPE if the two do not match. The dtype of *out is a's. */
 int sonde_shape_broadcast(const sonde_shape *a, const sonde_shape *b, sonde_shape *out);
+
+/* 1: none of the n numbers is NaN or infinite. */
+int sonde_all_finite(const float *x, int64_t n);
 
 /* Pages from the system for `bytes`, zero when first touched, on a huge-page boundary; NULL when out of memory. */
 void *sonde_pages_alloc(int64_t bytes);

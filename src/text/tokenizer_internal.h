@@ -74,6 +74,17 @@ static inline const sonde_merge *sonde_find_merge(const sonde_tokenizer *t, int3
 void sonde_byte_char(unsigned char byte, char out[3]);
 int64_t sonde_alphabet_bytes(const char *spelling, int64_t n, char *out);
 
+/* The state of reading a tokenizer.json. */
+typedef struct sonde_tokenizer_loader {
+  sonde_tokenizer *t;
+  const char *name;            /* for messages */
+  sonde_error *err;
+} sonde_tokenizer_loader;
+
+static inline int sonde_tokenizer_no_memory(const sonde_tokenizer_loader *l) {
+  return sonde_fail(l->err, SONDE_ENOMEM, "%s: out of memory", l->name);
+}
+
 /* Records a setting without effect on the ids of a whole text. 0 or SONDE_ENOMEM. */
 int sonde_tokenizer_idle(sonde_tokenizer *t, const char *name);
 

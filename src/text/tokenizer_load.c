@@ -9,15 +9,7 @@
 
 enum { SPARE_IDS = 65536 };
 
-typedef struct loader {
-  sonde_tokenizer *t;
-  const char *name;
-  sonde_error *err;
-} loader;
-
-static int no_memory(const loader *l) {
-  return sonde_fail(l->err, SONDE_ENOMEM, "%s: out of memory", l->name);
-}
+typedef sonde_tokenizer_loader loader;
 
 /* ---- vocabulary ---------------------------------------------------------------------------------------- */
 
@@ -54,7 +46,7 @@ static int read_vocab(const loader *l, json_t *vocab) {
     sonde_token *token = &t->token[json_integer_value(v)];
     int64_t n = (int64_t)strlen(key);
     char *bytes = sonde_arena_alloc(t->arena, (size_t)n + 1);
-    if (!bytes) return no_memory(l);
+    if (!bytes) return sonde_tokenizer_no_memory(l);
     if (token->bytes)
       return sonde_fail(l->err, SONDE_EFORMAT, "%s: two tokens have the id %lld", l->name,
                         (long long)json_integer_value(v));
@@ -73,13 +65,13 @@ static int read_vocab(const loader *l, json_t *vocab) {
 static int read_whole_tokens(const loader *l) {
   sonde_tokenizer *t = l->t;
   t->whole_id = sonde_alloc((size_t)(t->vocab + 1) * sizeof *t->whole_id);
-  if (!t->whole_id) return no_memory(l);
+  if (!t->whole_id) return sonde_tokenizer_no_memory(l);
   for (int64_t id = 0; id < t->vocab; id++) {
     const sonde_token *token = &t->token[id];
     if (!token->bytes) continue;
     int64_t at =
       sonde_intern_add(&t->whole, token->bytes, token->n, sonde_intern_hash(token->bytes, token->n));
-    if (at < 0) return no_memory(l);
+    if (at < 0) return sonde_tokenizer_no_memory(l);
     t->whole_id[at] = (int32_t)id;
   }
   return 0;
@@ -95,7 +87,7 @@ static int read_sides(const loader *l, const json_t *v, size_t rank, sonde_bytes
     const char *space = strchr(s, ' ');
     if (!space || strchr(space + 1, ' '))
       return sonde_fail(l->err, SONDE_EFORMAT, "%s: merge %zu is not two tokens", l->name, rank);
-    if (sonde_bytes_add(buf, s, (int64_t)json_string_length(v))) return no_memory(l);
+    if (sonde_bytes_add(buf, s, (int64_t)json_string_length(v))) return sonde_tokenizer_no_memory(l);
     buf->data[space - s] = '\0';
     *a = buf->data;
     *b = buf->data + (space - s) + 1;
@@ -124,7 +116,7 @@ static int read_merge(const loader *l, const json_t *vocab, const json_t *v, siz
   if (rc) return rc;
   buf[1].n = 0;
   if (sonde_bytes_add(&buf[1], a, (int64_t)strlen(a)) || sonde_bytes_add(&buf[1], b, (int64_t)strlen(b)))
-    return no_memory(l);
+    return sonde_tokenizer_no_memory(l);
   m->rank = (int32_t)rank;
   rc = find_id(l, vocab, a, rank, &m->a);
   if (!rc) rc = find_id(l, vocab, b, rank, &m->b);
@@ -155,7 +147,7 @@ static int read_merges(const loader *l, const json_t *vocab, const json_t *merge
   while (t->merge_slots < 2 * (int64_t)json_array_size(merges)) t->merge_slots *= 2;
   t->merge = sonde_alloc((size_t)t->merge_slots * sizeof *t->merge);
   sonde_bytes buf[2] = {{0}, {0}};
-  int rc = t->merge ? 0 : no_memory(l);
+  int rc = t->merge ? 0 : sonde_tokenizer_no_memory(l);
   for (int64_t i = 0; i < t->merge_slots && !rc; i++) t->merge[i].rank = -1;
   if (!rc) json_array_foreach(merges, rank, v) {
     sonde_merge m;
@@ -196,7 +188,7 @@ static int check_unknown(const loader *l, const json_t *model) {
     if (l->t->byte_id[c] < 0)
       return sonde_fail(l->err, SONDE_EUNSUP, "%s: the model's '%s' is not supported where bytes have no token",
                         l->name, what);
-  return fallback && sonde_tokenizer_idle(l->t, "byte_fallback") ? no_memory(l) : 0;
+  return fallback && sonde_tokenizer_idle(l->t, "byte_fallback") ? sonde_tokenizer_no_memory(l) : 0;
 }
 
 static int read_file(const loader *l, json_t *tree) {
@@ -209,7 +201,7 @@ static int read_file(const loader *l, json_t *tree) {
       (rc = count_ids(l, vocab, json_object_get(tree, "added_tokens"), &t->vocab)))
     return rc;
   t->token = sonde_alloc((size_t)(t->vocab + 1) * sizeof *t->token);
-  if (!t->token) return no_memory(l);
+  if (!t->token) return sonde_tokenizer_no_memory(l);
   if ((rc = read_vocab(l, vocab)) || (rc = check_unknown(l, model))) return rc;
   if ((rc = read_merges(l, vocab, json_object_get(model, "merges")))) return rc;
   if (t->whole_first && (rc = read_whole_tokens(l))) return rc;
@@ -220,7 +212,7 @@ sonde_tokenizer *sonde_tokenizer_parse(const char *json, int64_t size, const cha
   sonde_tokenizer *t = sonde_alloc(sizeof *t);
   loader l = {t, name, err};
   if (!t || !(t->arena = sonde_arena_new()) || !(t->json = sonde_alloc((size_t)size + 1))) {
-    no_memory(&l);
+    sonde_tokenizer_no_memory(&l);
     sonde_release(t ? t->json : NULL);
     if (t) sonde_arena_free(t->arena);
     sonde_release(t);

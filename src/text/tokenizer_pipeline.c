@@ -9,15 +9,7 @@
 #include "text/tokenizer_internal.h"
 #include "text/unicode.h"
 
-typedef struct loader {
-  sonde_tokenizer *t;
-  const char *name;
-  sonde_error *err;
-} loader;
-
-static int no_memory(const loader *l) {
-  return sonde_fail(l->err, SONDE_ENOMEM, "%s: out of memory", l->name);
-}
+typedef sonde_tokenizer_loader loader;
 
 static int unsupported(const loader *l, const char *part, const char *what) {
   return sonde_fail(l->err, SONDE_EUNSUP, "%s: the %s '%s' is not supported", l->name, part, what);
@@ -62,7 +54,7 @@ static int build_set(const loader *l, sonde_added_set *set, int normalized) {
   sonde_tokenizer *t = l->t;
   int32_t n = 0, kept = 0;
   set->list = sonde_arena_alloc(t->arena, (size_t)(t->added_n + 1) * sizeof *set->list);
-  if (!set->list) return no_memory(l);
+  if (!set->list) return sonde_tokenizer_no_memory(l);
   for (int64_t i = 0; i < t->added_n; i++)
     if (t->added[i].n && t->added[i].normalized == normalized) set->list[n++] = &t->added[i];
   qsort(set->list, (size_t)n, sizeof *set->list, by_text);
@@ -98,14 +90,14 @@ static int read_added_token(const loader *l, const json_t *vocab, const json_t *
   int64_t n = (int64_t)strlen(text);
   char *whole = sonde_arena_strdup(t->arena, text);
   a->id = (int32_t)json_integer_value(json_object_get(v, "id"));
-  if (!whole) return no_memory(l);
+  if (!whole) return sonde_tokenizer_no_memory(l);
   if ((rc = check_added_id(l, vocab, text, a->id))) return rc;
   t->token[a->id] = (sonde_token){whole, n, a->special};
   if (a->normalized && t->nfc && (rc = sonde_utf8_nfc(text, n, &buf, &text, &n, l->err))) return rc;
   a->text = sonde_arena_strdup(t->arena, text);
   a->n = n;
   sonde_bytes_free(&buf);
-  if (!a->text || (!sonde_map_get(t->by_name, whole) && sonde_map_set(t->by_name, whole, a))) return no_memory(l);
+  if (!a->text || (!sonde_map_get(t->by_name, whole) && sonde_map_set(t->by_name, whole, a))) return sonde_tokenizer_no_memory(l);
   return 0;
 }
 
@@ -118,7 +110,7 @@ static int read_added(const loader *l, const json_t *list, const json_t *vocab) 
     return sonde_fail(l->err, SONDE_EFORMAT, "%s: added_tokens is not a list", l->name);
   t->added = sonde_arena_alloc(t->arena, (json_array_size(list) + 1) * sizeof *t->added);
   t->by_name = sonde_map_new();
-  if (!t->added || !t->by_name) return no_memory(l);
+  if (!t->added || !t->by_name) return sonde_tokenizer_no_memory(l);
   json_array_foreach(list, i, v) {
     if ((rc = read_added_token(l, vocab, v, &t->added[i]))) return rc;
     t->added_n++;
@@ -149,7 +141,7 @@ static int read_split(const loader *l, const json_t *v) {
   if (!removed && strcmp(behavior, "Isolated")) return unsupported(l, "split behaviour", behavior);
   sonde_bytes quoted = {0};
   if (!regex && !literal) return sonde_fail(l->err, SONDE_EFORMAT, "%s: a Split without a pattern", l->name);
-  if (literal && quote(literal, &quoted)) return no_memory(l);
+  if (literal && quote(literal, &quoted)) return sonde_tokenizer_no_memory(l);
   const char *text = regex ? regex : quoted.data ? quoted.data : "";
   rc = sonde_stages_add_regex(&l->t->stages, text, (int64_t)strlen(text), !removed || invert,
                               !removed || !invert, l->name, l->err);
@@ -212,7 +204,7 @@ static int add_id(const loader *l, int32_t **list, int64_t *n, const json_t *id)
   if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= l->t->vocab)
     return sonde_fail(l->err, SONDE_EFORMAT, "%s: the post-processor names an id that is none", l->name);
   int32_t *grown = sonde_grow(*list, (size_t)*n * sizeof **list, (size_t)(*n + 1) * sizeof **list);
-  if (!grown) return no_memory(l);
+  if (!grown) return sonde_tokenizer_no_memory(l);
   *list = grown;
   grown[(*n)++] = (int32_t)json_integer_value(id);
   return 0;
@@ -260,14 +252,14 @@ static int read_decoder(const loader *l, const json_t *v) {
   if (!strcmp(type, "ByteLevel")) return 0;
   if (strcmp(type, "Fuse") && strcmp(type, "ByteFallback")) return unsupported(l, "decoder", type);
   return sonde_tokenizer_idle(l->t, !strcmp(type, "Fuse") ? "the decoder Fuse" : "the decoder ByteFallback")
-             ? no_memory(l)
+             ? sonde_tokenizer_no_memory(l)
              : 0;
 }
 
 /* Settings for batches of texts of one length: none of them changes what a text is encoded to here. */
 static int note_idle(const loader *l, const json_t *tree, const char *name) {
   const json_t *v = json_object_get(tree, name);
-  return v && !json_is_null(v) && sonde_tokenizer_idle(l->t, name) ? no_memory(l) : 0;
+  return v && !json_is_null(v) && sonde_tokenizer_idle(l->t, name) ? sonde_tokenizer_no_memory(l) : 0;
 }
 
 int sonde_tokenizer_read_pipeline(sonde_tokenizer *t, const void *json, const char *name, sonde_error *err) {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "train/trainer_state.h"
 
 enum { ENDED = SONDE_TRAIN_DONE | SONDE_TRAIN_DIVERGED | SONDE_TRAIN_INTERRUPTED };
@@ -96,7 +97,7 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
   t->lr = sonde_schedule_lr(&t->opts.schedule, step);
   sonde_optim_update(t->optim, scale, t->lr, p->first_update + step);
   if ((code = sonde_refresh_after(t->refresh, step, err))) return code;
-  double seconds = sonde_train_clock() - start;
+  double seconds = sonde_clock_seconds() - start;
   p->step = step;
   p->tokens += tokens;
   p->seconds += seconds;
@@ -220,14 +221,14 @@ static int save(sonde_trainer *t, sonde_error *err) {
   t->progress.metrics_bytes = sonde_metrics_size(m);
   sonde_metrics_sha256(m, t->progress.metrics_sha256);
   t->event.what |= SONDE_TRAIN_CHECKPOINT;
-  t->last_save = sonde_train_clock();
+  t->last_save = sonde_clock_seconds();
   return sonde_checkpoint_save(sonde_run_dir(t->opts.run), t->opts.params, t->optim, &t->progress, err);
 }
 
 static int save_due(const sonde_trainer *t) {
   const sonde_trainer_opts *o = &t->opts;
   return due(o->checkpoint_every, t->progress.step) ||
-         (o->checkpoint_seconds > 0 && sonde_train_clock() - t->last_save >= o->checkpoint_seconds);
+         (o->checkpoint_seconds > 0 && sonde_clock_seconds() - t->last_save >= o->checkpoint_seconds);
 }
 
 /* Whether the training ends here, and in the event why, if that is before the last update. */
@@ -340,7 +341,7 @@ int sonde_trainer_run(sonde_trainer *t, sonde_train_event *event, sonde_error *e
       break;
     }
     if ((code = run_step(t, err)) || (code = at_boundary(t, err))) break;
-    double now = sonde_train_clock();
+    double now = sonde_clock_seconds();
     if (!t->event.what && t->opts.tick_seconds > 0 && now - t->last_tick >= t->opts.tick_seconds)
       t->event.what |= SONDE_TRAIN_TICK;
     if (t->event.what) t->last_tick = now;

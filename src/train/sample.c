@@ -1,17 +1,12 @@
 /* sample.c - see sample.h. Passes over the whole vocabulary are vectors or plain sums: a token of a small model is computed in
  * a millisecond, and sorting 32,000 logits takes five. */
 #include "config.h"
+#include "tensor/tensor.h"
 #include "train/sample.h"
 
 #include <math.h>
 
 #include "cpu/simd.h"
-
-static int all_finite(const float *x, int64_t n) {
-  int finite = 1;
-  for (int64_t k = 0; k < n; k++) finite &= fabsf(x[k]) <= 3.402823466e38f;
-  return finite;
-}
 
 /* weight = exp((logit - top) / temperature): 1 for the largest. */
 static void weigh(float *weight, const float *logits, int64_t n, float top, double temperature) {
@@ -95,7 +90,7 @@ int32_t sonde_sample(const float *logits, int64_t vocab, const sonde_sampling *s
                      sonde_candidates scratch) {
   float top = sonde_simd_get()->common.max(logits, vocab);
   int32_t first = 0;
-  if (!all_finite(logits, vocab)) return -1;
+  if (!sonde_all_finite(logits, vocab)) return -1;
   if (s->temperature <= 0) {
     while (logits[first] < top) first++;
     return first;

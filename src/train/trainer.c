@@ -2,8 +2,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "graph/graph.h"
@@ -13,12 +13,6 @@
 enum { METRICS_LINE = 512, METRICS_NAME = 128, METRICS_PER_NUMBER = 24 };
 
 static const char counted_name[] = "counted";
-
-double sonde_train_clock(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- nodes -------------------------------------------------------------------------------------------- */
 
@@ -345,7 +339,7 @@ sonde_trainer *sonde_trainer_new(sonde_ctx *ctx, const sonde_trainer_opts *opts,
   int code = make(t, err);
   if (!code) code = start(t, err);
   if (!code) {
-    t->last_tick = t->last_save = sonde_train_clock();
+    t->last_tick = t->last_save = sonde_clock_seconds();
     return t;
   }
   sonde_trainer_free(t);

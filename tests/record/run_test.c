@@ -1,40 +1,14 @@
 /* run_test.c - run folders and their index: configuration, results, provenance, writers at once, a lost database. */
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
-#include <cmocka.h>
 #include <sqlite3.h>
 
+#include "../base/root.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "record/db.h"
 #include "record/run.h"
-
-static char root[] = "/tmp/sonde-runs-XXXXXX";
-
-static int setup(void **state) {
-  (void)state;
-  return mkdtemp(root) == NULL;
-}
-
-static int teardown(void **state) {
-  sonde_error err;
-  (void)state;
-  return sonde_remove_tree(root, &err);
-}
-
-static char *in_root(const char *name) {
-  static char path[256];
-  snprintf(path, sizeof path, "%s/%s", root, name);
-  return path;
-}
 
 static sonde_run *open_run(const char *name) {
   sonde_error err = {0};
@@ -493,5 +467,5 @@ int main(void) {
       cmocka_unit_test(a_folder_that_cannot_be_written_is_named),
       cmocka_unit_test(command_lines_of_any_bytes_are_kept),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, root_setup, root_teardown);
 }

@@ -2,6 +2,7 @@
  * or are removed. */
 #include "tiny.h"
 
+#include "../base/root.h"
 #include "io/json.h"
 
 #include <signal.h>
@@ -9,24 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char root[] = "/tmp/sonde-train-XXXXXX";
-
 static int setup(void **state) {
-  (void)state;
   signal(SIGXFSZ, SIG_IGN);
-  return mkdtemp(root) == NULL;
-}
-
-static int teardown(void **state) {
-  sonde_error err;
-  (void)state;
-  return sonde_remove_tree(root, &err);
-}
-
-static const char *in_root(const char *name) {
-  static char path[512];
-  snprintf(path, sizeof path, "%s/%s", root, name);
-  return path;
+  return root_setup(state);
 }
 
 static sonde_run *open_run(const char *name) {
@@ -376,5 +362,5 @@ int main(void) {
       cmocka_unit_test(a_run_folder_that_is_removed_ends_the_training),
       cmocka_unit_test(files_of_two_checkpoints_do_not_mix),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, setup, root_teardown);
 }
