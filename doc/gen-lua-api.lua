@@ -1,14 +1,14 @@
 -- gen-lua-api.lua - writes lua-api.md from the annotations in lua/sonde; `make lua-api` runs it.
 --
--- A doc comment is a run of lines that begin with ---; it belongs to the function, class or schema under it. Schemas are
--- shown as the tables that the program itself checks options by.
+-- A doc comment is a run of lines that begin with ---; it belongs to the function, class or schema under it. Schemas
+-- are shown as the tables that the program itself checks options by.
 
 local core = require "sonde.core"
 
 local library = core.lua_dir() .. "/sonde/"
 
--- What the page has, in order: {heading, what is under it, {file, prefix of its functions}...}; `registry`: and what the
--- file's registry holds.
+-- What the page has, in order: {heading, what is under it, {file, prefix of its functions}...}; `registry`: and what
+-- the file's registry holds.
 local pages = {
   { "The library", "`local sonde = require \"sonde\"`.", { "init", "sonde." } },
   { "Models", nil, { "model/transformer", "sonde.", { new = "transformer" } }, { "model/init", "model:" },

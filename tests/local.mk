@@ -36,17 +36,12 @@ AM_BATS_LOG_FLAGS = --formatter tap
 
 # Test programs stand in folders of their own, so the look-up beside the program does not help them. Leak checks
 # are off where another program loads the library (LuaJIT frees nothing at its end).
-AM_TESTS_ENVIRONMENT = \
-  SONDE_PLUGIN_PATH=`$(SED) -n 's/^plugin //p' '$(abs_top_builddir)/sonde-paths' | tr '\n' ':'`; export SONDE_PLUGIN_PATH; \
-  SONDE_LUA_PATH='$(abs_top_srcdir)/lua'; export SONDE_LUA_PATH; \
-  SONDE='$(abs_top_builddir)/sonde'; export SONDE; \
-  abs_srcdir='$(abs_top_srcdir)'; export abs_srcdir; \
-  abs_builddir='$(abs_top_builddir)'; export abs_builddir; \
-  LUAJIT='$(LUAJIT)'; export LUAJIT; \
-  CC='$(CC)'; export CC; \
-  LUA_CFLAGS='$(LUA_CFLAGS)'; export LUA_CFLAGS; \
-  CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT; \
-  TERM=dumb; export TERM;
+AM_TESTS_ENVIRONMENT = SONDE_PLUGIN_PATH=`$(SED) -n 's/^plugin //p' '$(abs_top_builddir)/sonde-paths' | tr '\n' ':'`; \
+  export SONDE_PLUGIN_PATH; SONDE_LUA_PATH='$(abs_top_srcdir)/lua'; export SONDE_LUA_PATH; \
+  SONDE='$(abs_top_builddir)/sonde'; export SONDE; abs_srcdir='$(abs_top_srcdir)'; export abs_srcdir; \
+  abs_builddir='$(abs_top_builddir)'; export abs_builddir; LUAJIT='$(LUAJIT)'; export LUAJIT; CC='$(CC)'; export CC; \
+  LUA_CFLAGS='$(LUA_CFLAGS)'; export LUA_CFLAGS; CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT; TERM=dumb; \
+  export TERM;
 
 EXTRA_DIST += $(lua_tests) $(bats_tests)
 

@@ -22,7 +22,8 @@ static void known_answers(void **state) {
 
 static void streams_differ_by_name_and_seed(void **state) {
   (void)state;
-  static const char *const name[] = {"", "a", "b", "init/blocks.0.wq", "init/blocks.1.wq", "data", "dropout", "sampling"};
+  static const char *const name[] = {"", "a", "b", "init/blocks.0.wq", "init/blocks.1.wq", "data", "dropout",
+                                     "sampling"};
   enum { N = sizeof name / sizeof name[0] };
   uint64_t first[2 * N];
   for (int i = 0; i < 2 * N; i++) first[i] = sonde_rng_u64(sonde_rng_stream((uint64_t)(i / N), name[i % N]), 0);

@@ -1,8 +1,9 @@
-/* range_test.c - every function of one number that the kernels compute, over all f32, on every instruction set: the error
- * against double precision, whether it is monotone where the function is, what it gives at the ends and of no number.
+/* range_test.c - every function of one number that the kernels compute, over all f32, on every instruction set: the
+ * error against double precision, whether it is monotone where the function is, what it gives at the ends and of no
+ * number.
  *
- * Blocks of neighbours are tried, so far apart that a run takes a second. SONDE_RANGE_STEP=1 tries all 2^32 numbers and prints
- * what was found (minutes for each function); an argument is the name of one function. */
+ * Blocks of neighbours are tried, so far apart that a run takes a second. SONDE_RANGE_STEP=1 tries all 2^32 numbers and
+ * prints what was found (minutes for each function); an argument is the name of one function. */
 #include "config.h"
 #include "naive.h"
 
@@ -37,10 +38,10 @@ static double sigmoid_slope(double y) { return y * (1 - y); }
 
 /* ---- what is asked of each ------------------------------------------------------------------------------------------ */
 
-/* Of errors: `ulps` units in the last place of the result, and `share` of 2^-24 |x| besides, for differences of numbers near
- * each other. A result (or a factor of x in it) below 2^-126 may be 0. Between neighbours below `turn` and above it the result may go against the
- * function's direction (1 rises, -1 falls, 0 is not said) by `slip` units in the last place. Where lo is -3e38, a factor 0
- * meets -infinity in the formula, and the result is NaN as it is in PyTorch. */
+/* Of errors: `ulps` units in the last place of the result, and `share` of 2^-24 |x| besides, for differences of numbers
+ * near each other. A result (or a factor of x in it) below 2^-126 may be 0. Between neighbours below `turn` and above
+ * it the result may go against the function's direction (1 rises, -1 falls, 0 is not said) by `slip` units in the last
+ * place. Where lo is -3e38, a factor 0 meets -infinity in the formula, and the result is NaN as it is in PyTorch. */
 typedef struct range {
   const char *name;
   double (*f)(double);
@@ -164,7 +165,8 @@ static void at_ends(const range *r, const sonde_simd_table *t) {
   if (isnan(r->at_low)) return;
   for (int k = 0; k < 2; k++)
     if (!same(y[k], k ? r->at_high : r->at_low))
-      fail_msg("%s(%g) is %.9g, not %g (%s)", r->name, (double)x[k], (double)y[k], (double)(k ? r->at_high : r->at_low), t->isa);
+      fail_msg("%s(%g) is %.9g, not %g (%s)", r->name, (double)x[k], (double)y[k], (double)(k ? r->at_high : r->at_low),
+               t->isa);
 }
 
 static void test_ranges(void **state) {
@@ -179,8 +181,8 @@ static void test_ranges(void **state) {
     for (int s = 0; s < n; s++) {
       int wrong = !(found[s].error <= r->ulps) || found[s].fall > r->slip;
       if (wrong || getenv("SONDE_RANGE_STEP"))
-        printf("# %s, %s: %.2f ulp at %.9g; against its direction by %.1f ulp at %.9g\n", r->name, t[s]->isa, found[s].error,
-               (double)found[s].error_at, found[s].fall, (double)found[s].fall_at);
+        printf("# %s, %s: %.2f ulp at %.9g; against its direction by %.1f ulp at %.9g\n", r->name, t[s]->isa,
+               found[s].error, (double)found[s].error_at, found[s].fall, (double)found[s].fall_at);
       bad += wrong;
       at_ends(r, t[s]);
     }

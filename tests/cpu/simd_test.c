@@ -201,7 +201,8 @@ static void tanh_rows(const sonde_simd_table *t) {
     if (n < MOST) assert_true(r.y[n] == 77);
   }
 }
-/* Where tanh is 1 in f32 nothing flows back: one ulp less would be a gradient for ever, of which Adam makes full steps. */
+/* Where tanh is 1 in f32 nothing flows back: one ulp less would be a gradient for ever, of which Adam makes full
+ * steps. */
 static void saturated_rows(const sonde_simd_table *t) {
   static rows r;
   make_rows(&r);

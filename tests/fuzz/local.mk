@@ -1,5 +1,6 @@
-# Fuzz targets for every reader of foreign files, and for plans. `make check` runs each on its seeds and on a fixed set of mutations
-# (driver.c). Configured with --enable-fuzzing (clang), they are libFuzzer programs: `make fuzz FUZZ_SECONDS=60`.
+# Fuzz targets for every reader of foreign files, and for plans. `make check` runs each on its seeds and on a fixed set
+# of mutations (driver.c). Configured with --enable-fuzzing (clang), they are libFuzzer programs: `make fuzz
+# FUZZ_SECONDS=60`.
 fuzz_targets = %D%/fuzz_json %D%/fuzz_plan %D%/fuzz_safetensors %D%/fuzz_shard %D%/fuzz_text %D%/fuzz_tokenizer \
   %D%/fuzz_yaml
 

@@ -1,5 +1,5 @@
--- Models of every norm and placement against PyTorch: the loss of each token, the gradients by each parameter and by what
--- is inside, and what probes measure.
+-- Models of every norm and placement against PyTorch: the loss of each token, the gradients by each parameter and by
+-- what is inside, and what probes measure.
 
 local lu = require "luaunit"
 local sonde = require "sonde"

@@ -1,5 +1,5 @@
--- Gradients by values inside, by finite differences: of every placement with every norm, by each tap of the trace and by
--- the result of each module (norms, attention, feed-forward layer).
+-- Gradients by values inside, by finite differences: of every placement with every norm, by each tap of the trace and
+-- by the result of each module (norms, attention, feed-forward layer).
 
 local lu = require "luaunit"
 local sonde = require "sonde"
@@ -11,8 +11,8 @@ local made = require "made"
 
 local BATCH, CONTEXT, VOCAB, STEP, BOUND = 1, 4, 11, 1e-2, 0.02
 
--- A trace, and its places {name, node}: as it is; or with each of these values followed by the sum with a leaf of zeros,
--- which what comes after reads, and which stands in the place too.
+-- A trace, and its places {name, node}: as it is; or with each of these values followed by the sum with a leaf of
+-- zeros, which what comes after reads, and which stands in the place too.
 local function trace_of(model, moves)
   local places = {}
   local function moved(name, x)
@@ -40,7 +40,8 @@ end
 
 local function check(placement, norm)
   local model = made.fill(sonde.transformer {
-    vocab = VOCAB, width = 8, depth = 2, heads = 2, ffn_hidden = 12, context = CONTEXT, norm = norm, placement = placement,
+    vocab = VOCAB, width = 8, depth = 2, heads = 2, ffn_hidden = 12, context = CONTEXT, norm = norm,
+    placement = placement,
   })
   local plain, values = trace_of(model, false)
   local trace, places = trace_of(model, true)
@@ -77,7 +78,8 @@ local function check(placement, norm)
     place.leaf:fill(0)
     local got = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * place.step)
     local off = math.abs(got - want)
-    lu.assertTrue(off <= BOUND * math.sqrt(size) + 1e-5 / place.step, placement .. ", " .. norm .. ", " .. place.name .. ": " .. want
+    lu.assertTrue(off <= BOUND * math.sqrt(size) + 1e-5 / place.step,
+      placement .. ", " .. norm .. ", " .. place.name .. ": " .. want
       .. ", by differences " .. got)
   end
   plan:close()

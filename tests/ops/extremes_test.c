@@ -1,5 +1,6 @@
-/* extremes_test.c - every op with sizes, axes and numbers at the ends of their ranges: refused with a reason, or a node whose
- * size is one that memory can be asked for; and planned: refused, or planned. Nothing is run. The sanitizers watch. */
+/* extremes_test.c - every op with sizes, axes and numbers at the ends of their ranges: refused with a reason, or a node
+ * whose size is one that memory can be asked for; and planned: refused, or planned. Nothing is run. The sanitizers
+ * watch. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,14 +22,17 @@ static int64_t choice(int64_t n) {
 }
 
 static int64_t extreme(void) {
-  static const int64_t ends[] = {0, 1, 2, 3, 4, 8, -1, -2, 1 << 15, INT32_MAX, (int64_t)INT32_MAX + 1, (int64_t)1 << 32, (int64_t)1 << 61,
-                                 (int64_t)1 << 62, INT64_MAX, INT64_MAX - 1, INT64_MAX / 2, INT64_MAX / 4, INT64_MIN, INT64_MIN + 1};
+  static const int64_t ends[] = {0, 1, 2, 3, 4, 8, -1, -2, 1 << 15, INT32_MAX, (int64_t)INT32_MAX + 1, (int64_t)1 << 32,
+                                 (int64_t)1 << 61,
+                                 (int64_t)1 << 62, INT64_MAX, INT64_MAX - 1, INT64_MAX / 2, INT64_MAX / 4, INT64_MIN,
+                                 INT64_MIN + 1};
   return ends[choice((int64_t)(sizeof ends / sizeof *ends))];
 }
 
 /* Large dims that an input can have: the product in bytes is one. */
 static sonde_shape shape(void) {
-  static const int64_t dims[] = {1, 2, 3, 4, 8, 16, 1 << 14, 1 << 20, INT32_MAX, (int64_t)1 << 40, (int64_t)1 << 59, ((int64_t)1 << 60) + 1};
+  static const int64_t dims[] = {1, 2, 3, 4, 8, 16, 1 << 14, 1 << 20, INT32_MAX, (int64_t)1 << 40, (int64_t)1 << 59,
+                                 ((int64_t)1 << 60) + 1};
   static const int dtypes[] = {SONDE_F32, SONDE_F32, SONDE_F32, SONDE_BF16, SONDE_I32};
   int64_t d[SONDE_MAX_RANK];
   int rank = (int)choice(SONDE_MAX_RANK + 1);
@@ -131,8 +135,10 @@ static void scratch_at_the_ends(void **test) {
   sonde_ctx *ctx = sonde_ctx_new(1, &err);
   sonde_graph *g = sonde_graph_new(ctx, &err);
   const int64_t many = (int64_t)1 << 40, q[4] = {1, 1, many, 2}, cache[4] = {1, many, 1, 2}, one[1] = {1};
-  sonde_shape shapes[3] = {sonde_shape_make(SONDE_F32, 4, q), sonde_shape_make(SONDE_F32, 4, cache), sonde_shape_make(SONDE_I32, 1, one)};
-  sonde_node *in[4] = {sonde_input(g, "q", &shapes[0]), sonde_input(g, "k", &shapes[1]), sonde_input(g, "v", &shapes[1]),
+  sonde_shape shapes[3] = {sonde_shape_make(SONDE_F32, 4, q), sonde_shape_make(SONDE_F32, 4, cache),
+                           sonde_shape_make(SONDE_I32, 1, one)};
+  sonde_node *in[4] = {sonde_input(g, "q", &shapes[0]), sonde_input(g, "k", &shapes[1]),
+                       sonde_input(g, "v", &shapes[1]),
                        sonde_input(g, "at", &shapes[2])};
   const sonde_attr causal = {{0}, {1}};
   sonde_node *y = sonde_op(g, "attention_cached", in, 4, &causal);

@@ -263,7 +263,8 @@ static void a_folder_that_cannot_be_written_is_listed(void **state) {
 static void values_keep_their_types(void **state) {
   (void)state;
   static const char *const value[] = {"true", "false", "null", "0", "1", "9007199254740993", "-9223372036854775808",
-                                      "0.1", "1.0", "1e308", "5e-324", "\"true\"", "\"[1]\"", "\"\"", "\"gr\\u00f6\\u00dfe\"",
+                                      "0.1", "1.0", "1e308", "5e-324", "\"true\"", "\"[1]\"", "\"\"",
+                                      "\"gr\\u00f6\\u00dfe\"",
                                       "[]", "[1,2.5,null,true,[\"x\"]]", "{}", "[{\"a\":{\"b\":false}}]"};
   enum { N = sizeof value / sizeof *value };
   char key[32];
@@ -295,8 +296,10 @@ static void an_index_of_an_older_layout_is_made_again(void **state) {
   sqlite3 *sql;
   assert_int_equal(make_run("old/t", 4, 2.5), 0);
   assert_int_equal(sqlite3_open(in_root("sonde.db"), &sql), SQLITE_OK);
-  assert_int_equal(sqlite3_exec(sql, "DROP TABLE results; CREATE TABLE results(trial, key, value); PRAGMA user_version=1",
-                                NULL, NULL, NULL), SQLITE_OK);
+  assert_int_equal(sqlite3_exec(sql,
+                                "DROP TABLE results; CREATE TABLE results(trial, key, value); PRAGMA user_version=1",
+                                NULL, NULL, NULL),
+                   SQLITE_OK);
   sqlite3_close(sql);
   json_t *all = trials("old/t");
   assert_true(is(json_object_get(json_array_get(all, 0), "results"), "loss", "2.5"));
@@ -341,8 +344,8 @@ static void a_damaged_database_says_what_to_do(void **state) {
   assert_non_null(strstr(err.text, "rebuild"));
 }
 
-/* An index that is damaged, locked, a folder, or of a newer Sonde: runs are recorded and listed all the same, and it gets what it
- * lacks when it can be used again. */
+/* An index that is damaged, locked, a folder, or of a newer Sonde: runs are recorded and listed all the same, and it
+ * gets what it lacks when it can be used again. */
 static void without_an_index_runs_go_on(void **state) {
   (void)state;
   enum { DAMAGED, FOLDER, WAYS };
@@ -354,7 +357,8 @@ static void without_an_index_runs_go_on(void **state) {
     char aside[300];
     snprintf(aside, sizeof aside, "%s", in_root("index-aside"));
     assert_int_equal(rename(in_root("sonde.db"), aside), 0);
-    if (way == DAMAGED) assert_int_equal(sonde_file_write(in_root("sonde.db"), rubbish, sizeof rubbish, &err), SONDE_OK);
+    if (way == DAMAGED)
+      assert_int_equal(sonde_file_write(in_root("sonde.db"), rubbish, sizeof rubbish, &err), SONDE_OK);
     if (way == FOLDER) assert_int_equal(sonde_mkdirs(in_root("sonde.db"), &err), SONDE_OK);
     assert_int_equal(make_run("unindexed/a", 2, 7), 0);      /* a run that the index knows, with another result */
     assert_int_equal(make_run("unindexed/b", 2, 1), 0);

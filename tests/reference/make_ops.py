@@ -171,7 +171,8 @@ def reductions():
 
 def moves():
     case("reshape", "reshape", [f32(4, 6)], lambda x: x.reshape(3, 8), i=[2, 3, 8])
-    case("detach", "detach", [f32(3, 8)], lambda x: x.detach().clone(), differences=False)   # moves, but has no gradient
+    # moves, but has no gradient
+    case("detach", "detach", [f32(3, 8)], lambda x: x.detach().clone(), differences=False)
     case("reshape/inferred", "reshape", [f32(4, 6)], lambda x: x.reshape(2, 3, 4), i=[3, 2, -1, 4])
     for axes, shape in (([1, 0], [5, 7]), ([1, 0], [131, 67]), ([0, 2, 1, 3], [2, 33, 5, 7]), ([2, 0, 1], [5, 35, 40]),
                         ([2, 1, 0], [9, 1, 70]), ([0, 1, 2], [2, 3, 4]), ([3, 0, 2, 1], [3, 34, 5, 66]),

@@ -1,4 +1,5 @@
--- Handles: shut metatables, closing what is in use, tables that run code, arguments of the wrong kind, memory that ends.
+-- Handles: shut metatables, closing what is in use, tables that run code, arguments of the wrong kind, memory that
+-- ends.
 
 local lu = require "luaunit"
 local sonde = require "sonde"
@@ -52,7 +53,9 @@ function TestMetatables:test_each_metamethod_checks_its_argument()
     end
     for name, method in pairs(meta.__index) do
       for _, other in ipairs(others) do
-        if name ~= "close" and getmetatable(other) ~= getmetatable(handle) then lu.assertFalse(pcall(method, other), name) end
+        if name ~= "close" and getmetatable(other) ~= getmetatable(handle) then
+          lu.assertFalse(pcall(method, other), name)
+        end
       end
     end
   end
@@ -141,14 +144,17 @@ function TestCode:test_factors_of_a_trainer_are_plain_tables()
   local function lent() return setmetatable({}, { __index = function() return {} end }) end
   refused("factors must be a table, not 5", trainer_of, model, ids, nil, { factors = 5 })
   refused("factors must be a plain table", trainer_of, model, ids, nil, { factors = lent() })
-  refused("the factors of a parameter must be a table, not 2", trainer_of, model, ids, nil, { factors = { [name] = 2 } })
-  refused("the factors of a parameter must be a plain table", trainer_of, model, ids, nil, { factors = { [name] = lent() } })
+  refused("the factors of a parameter must be a table, not 2", trainer_of, model, ids, nil,
+    { factors = { [name] = 2 } })
+  refused("the factors of a parameter must be a plain table", trainer_of, model, ids, nil,
+    { factors = { [name] = lent() } })
 end
 
 function TestCode:test_tables_with_metatables_are_refused()
   local closed = false
   local function trap(t)
-    return setmetatable(t or {}, { __index = function() closed = true end, __len = function() closed = true return 1 end })
+    return setmetatable(t or {}, { __index = function() closed = true end,
+      __len = function() closed = true return 1 end })
   end
   local ids = core.tensor("i32", { 100 }, 1)
   local windows = core.windows(ids, 4, 30)
@@ -229,7 +235,8 @@ function TestNumbers:test_numbers_at_the_ends()
   local g = core.graph()
   local x, t = g:input("x", "f32", { 2, 3 }), core.tensor("f32", { 3 }, 1)
   local plan = core.plan { x }
-  for _, n in ipairs { math.maxinteger, math.mininteger, 2 ^ 62, 2 ^ 32 + 1, -1, 0, 2 ^ 63, -2 ^ 63, 0 / 0, 1 / 0, 1.5 } do
+  for _, n in ipairs { math.maxinteger, math.mininteger, 2 ^ 62, 2 ^ 32 + 1, -1, 0, 2 ^ 63, -2 ^ 63, 0 / 0, 1 / 0,
+      1.5 } do
     lu.assertFalse(pcall(core.result, x, n))
     lu.assertFalse(pcall(t.get, t, n))
     lu.assertFalse(pcall(plan.output, plan, n))
@@ -273,7 +280,9 @@ function TestRefusals:test_function_argument_and_what_is_wanted()
   local model = small()
   local here = "handles.lua:"
   for text, f in pairs {
-    ["sonde.train: argument 'model' must be a model (of sonde.transformer or sonde.load), not nil"] = function() sonde.train() end,
+    ["sonde.train: argument 'model' must be a model (of sonde.transformer or sonde.load), not nil"] = function()
+      sonde.train()
+    end,
     ["sonde.evaluate: argument 'source' must be"] = function() sonde.evaluate(model) end,
     ["sonde.load: argument 'dir' must be a string, not nil"] = function() sonde.load() end,
     ["sonde.norm: argument 'name' must be a string, not 1"] = function() sonde.norm(1, print) end,
@@ -298,7 +307,8 @@ function TestRefusals:test_function_argument_and_what_is_wanted()
     ["trace:mean_loss: argument 'predicted' must be a number"] = function() model:trace():mean_loss {} end,
     ["option 'layers' of transformer is a list without keys"] = function()
       local core = require "sonde.core"
-      sonde.transformer { vocab = 300, width = 16, heads = 2, depth = 2, layers = core.json_decode '[{"norm": "layernorm"}]' }
+      sonde.transformer { vocab = 300, width = 16, heads = 2, depth = 2,
+        layers = core.json_decode '[{"norm": "layernorm"}]' }
     end,
     ["sweep:run: argument 'f' must be a function, not nil"] = function()
       sonde.sweep({ name = "s", grid = { seed = { 1 } } }):run()

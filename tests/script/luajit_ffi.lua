@@ -1,5 +1,5 @@
--- Run by LuaJIT: loads libsonde.so through the FFI with the public header as it stands, traces, differentiates, plans and
--- runs one small graph. Arguments: the library, the header after the preprocessor. Prints TAP.
+-- Run by LuaJIT: loads libsonde.so through the FFI with the public header as it stands, traces, differentiates, plans
+-- and runs one small graph. Arguments: the library, the header after the preprocessor. Prints TAP.
 
 local ffi = require "ffi"
 
@@ -49,11 +49,13 @@ check(y ~= nil and C.sonde_graph_error(graph, err) == C.SONDE_OK, "a graph is tr
 local grad = ffi.new("sonde_node *[1]")
 check(C.sonde_grad(y, nil, ffi.new("sonde_node *[1]", { leaf }), 1, grad, err) == C.SONDE_OK, "and differentiated")
 
-local plan = ffi.gc(C.sonde_plan_new(graph, ffi.new("sonde_node *[2]", { y, grad[0] }), nil, 2, nil, err), C.sonde_plan_free)
+local plan = ffi.gc(C.sonde_plan_new(graph, ffi.new("sonde_node *[2]", { y, grad[0] }), nil, 2, nil, err),
+  C.sonde_plan_free)
 check(plan ~= nil, "and planned")
 
 local input = ffi.new("float[2]", { 0.5, -1 })
-check(C.sonde_plan_set_input(plan, "x", input, err) == C.SONDE_OK and C.sonde_plan_run(plan, err) == C.SONDE_OK, "and run")
+check(C.sonde_plan_set_input(plan, "x", input, err) == C.SONDE_OK and C.sonde_plan_run(plan, err) == C.SONDE_OK,
+  "and run")
 
 local value, expected = ffi.cast("const float *", C.sonde_plan_output(plan, 0))[0], 0
 local gradient, worst = ffi.cast("const float *", C.sonde_plan_output(plan, 1)), 0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Whatever a script does with the functions it can reach, the program goes on: surface.lua calls them all, at fixed seeds.
-# By hand, for longer: sonde run tests/script/surface.lua --set seed=N --set calls=100000, in an empty folder.
+# Whatever a script does with the functions it can reach, the program goes on: surface.lua calls them all, at fixed
+# seeds. By hand, for longer: sonde run tests/script/surface.lua --set seed=N --set calls=100000, in an empty folder.
 
 setup() {
   cd "$BATS_TEST_TMPDIR" || return

@@ -39,7 +39,9 @@ local skipped = {
 local targets, names = {}, {}       -- name -> function; the names in order
 
 local function add(name, f)
-  if type(f) ~= "function" or targets[name] or skipped[name] or (only and not string.find(name, only, 1, true)) then return end
+  if type(f) ~= "function" or targets[name] or skipped[name] or (only and not string.find(name, only, 1, true)) then
+    return
+  end
   targets[name] = f
   names[#names + 1] = name
 end
@@ -91,9 +93,11 @@ local numbers = {
 }
 local words = {
   "", "a", "x", "f32", "bf16", "i32", "f64", "tokens", "targets", "norm", "rmsnorm", "attn", "gain", "other", "train",
-  "validation", "embed", "steps", "loss", "done", "dot", "load", "a\0b", "\255\254", "%s%n%d", string.rep("long ", 2000),
+  "validation", "embed", "steps", "loss", "done", "dot", "load", "a\0b", "\255\254", "%s%n%d",
+  string.rep("long ", 2000),
   "pre_ln", "variance", "layer_removal", "f1", "f2", "dir", "runs", "model", "weights.safetensors", "tokenizer.json",
-  "text.jsonl", "c.yaml", "kit.lua", "blocks.*", "nil", "-1", "1e999", "0x10", "close", "__gc", "__index", "width", "vocab",
+  "text.jsonl", "c.yaml", "kit.lua", "blocks.*", "nil", "-1", "1e999", "0x10", "close", "__gc", "__index", "width",
+  "vocab",
 }
 
 local hostile, value, call_random
@@ -170,7 +174,8 @@ function value(level)
     return t
   end
   if what == 12 then return hostile(random(2) == 1 and a_list(level) or {}) end
-  return any { disturb, print == nil and disturb or quiet, coroutine.create(disturb), io.stdout, coroutine.wrap(disturb),
+  return any { disturb, print == nil and disturb or quiet, coroutine.create(disturb), io.stdout,
+    coroutine.wrap(disturb),
     function() return value(level + 1) end, function(...) return ... end }
 end
 
@@ -202,7 +207,9 @@ local function sample(name, list)
   of[#of < 12 and #of + 1 or random(#of)] = list
   for i = 1, list.n do
     keep(list[i])
-    if type(list[i]) == "table" and #option_names < 300 and debug.getmetatable(list[i]) == nil then note_keys(list[i], 1) end
+    if type(list[i]) == "table" and #option_names < 300 and debug.getmetatable(list[i]) == nil then
+      note_keys(list[i], 1)
+    end
   end
 end
 
@@ -452,7 +459,8 @@ local function run_study()
   study.model, study.corpus = model, corpus
   listen("model:", debug.getmetatable(model), undo)
   if debug.getmetatable(corpus) then listen("corpus:", debug.getmetatable(corpus), undo) end
-  sonde.norm("fuzzed", { options = { { name = "eps", type = "number", preset = 1e-5, doc = "small" } } }, function(site, o, x)
+  sonde.norm("fuzzed", { options = { { name = "eps", type = "number", preset = 1e-5, doc = "small" } } },
+    function(site, o, x)
     return x:rmsnorm(site:param("gain", { site.width }, "gain"), o.eps)
   end)
   sonde.placement("fuzzed", function(block, x)

@@ -199,7 +199,8 @@ static void what_is_trained_can_be_read(void **state) {
 
 static void special_tokens_are_apart_from_all_others(void **state) {
   static const struct { const char *names[2], *what; } bad[] = {
-    {{"<s>", ""}, "empty"}, {{"<s>", "<s>"}, "there twice"}, {{"<s>", "a\xff"}, "no UTF-8"}, {{"<s>", "a"}, "spelled like a token"},
+    {{"<s>", ""}, "empty"}, {{"<s>", "<s>"}, "there twice"}, {{"<s>", "a\xff"}, "no UTF-8"},
+    {{"<s>", "a"}, "spelled like a token"},
     {{"<s>", "the"}, "spelled like a token"}, {{"\xc4\xa0", "<s>"}, "spelled like a token"}};
   sonde_text text = {"the then the them", 17};
   (void)state;
@@ -207,7 +208,8 @@ static void special_tokens_are_apart_from_all_others(void **state) {
     sonde_error err = {0};
     sonde_bpe_opts opts = {.vocab = 264, .special = bad[i].names, .n_special = 2};
     sonde_tokenizer *t = sonde_bpe_train(&text, 1, &opts, pool, &err);
-    if (t || err.code != SONDE_EINVAL || !strstr(err.text, bad[i].what)) fail_msg("'%s' lacks '%s'", err.text, bad[i].what);
+    if (t || err.code != SONDE_EINVAL || !strstr(err.text, bad[i].what))
+      fail_msg("'%s' lacks '%s'", err.text, bad[i].what);
   }
 }
 

@@ -37,7 +37,8 @@ static inline const char *make_file(const char *name, const void *data, int64_t 
 }
 
 /* One source, with these options and threads. */
-static inline sonde_corpus *open_one(const char *spec, const sonde_corpus_opts *o, sonde_pool *threads, sonde_error *err) {
+static inline sonde_corpus *open_one(const char *spec, const sonde_corpus_opts *o, sonde_pool *threads,
+                                     sonde_error *err) {
   return sonde_corpus_open(&(sonde_corpus_part){&spec, 1, 1}, 1, o, threads, err);
 }
 

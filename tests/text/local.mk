@@ -1,5 +1,6 @@
 # Tests of src/text.
-c_tests += %D%/added_test %D%/batch_test %D%/bpe_train_test %D%/corpus_test %D%/shard_test %D%/sources_test %D%/tokenizer_test
+c_tests += %D%/added_test %D%/batch_test %D%/bpe_train_test %D%/corpus_test %D%/shard_test %D%/sources_test \
+  %D%/tokenizer_test
 %C%_added_test_SOURCES = %D%/added_test.c %D%/reference.h
 %C%_batch_test_SOURCES = %D%/batch_test.c
 %C%_bpe_train_test_SOURCES = %D%/bpe_train_test.c %D%/reference.h

@@ -82,14 +82,17 @@ static void compressed_files_are_read_and_truncated_ones_refused(void **state) {
 /* What stands in fields that nobody reads does not matter, and a line without text is no document. */
 static void odd_lines_do_not_end_a_corpus(void **state) {
   (void)state;
-  text_is(TEXT("odd.jsonl", "\xef\xbb\xbf{\"text\": \"one\"}\n"
-                            "{\"score\": NaN, \"n\": [-Infinity, 123456789012345678901234567890, 1e999], \"text\": \"two\"}\n"
-                            "{\"url\": \"\\ud83d\", \"text\": \"three\", \"text2\": {\"text\": \"no\"}}\n"
-                            "{\"text\": null}\n{\"other\": 1}\n{\"te\\u0078t\": \"four\", \"a\": \"}\\\"{\"}\n"),
+  text_is(TEXT("odd.jsonl",
+               "\xef\xbb\xbf{\"text\": \"one\"}\n"
+               "{\"score\": NaN, \"n\": [-Infinity, 123456789012345678901234567890, 1e999], \"text\": \"two\"}\n"
+               "{\"url\": \"\\ud83d\", \"text\": \"three\", \"text2\": {\"text\": \"no\"}}\n"
+               "{\"text\": null}\n{\"other\": 1}\n{\"te\\u0078t\": \"four\", \"a\": \"}\\\"{\"}\n"),
           NONE, "one|two|three|four|");
   sonde_corpus_opts skip = {.skip = 1};
-  static const char *const damaged[] = {"{\"text\": \"cut", "{\"text\": 5}", "{\"text\": \"\\ud83d\"}", "[1]", "{\"text\" \"x\"}",
-                                        "{\"text\": \"x\"} {}", "{\"text\": }", "{text: 1}", "{\"a\": [1, \"text\": \"x\"}"};
+  static const char *const damaged[] = {"{\"text\": \"cut", "{\"text\": 5}", "{\"text\": \"\\ud83d\"}", "[1]",
+                                        "{\"text\" \"x\"}",
+                                        "{\"text\": \"x\"} {}", "{\"text\": }", "{text: 1}",
+                                        "{\"a\": [1, \"text\": \"x\"}"};
   for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
     char lines[200];
     snprintf(lines, sizeof lines, "{\"text\": \"before\"}\n%s\n{\"text\": \"after\"}\n", damaged[i]);

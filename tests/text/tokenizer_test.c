@@ -164,7 +164,8 @@ static void special_tokens_can_be_text(void **state) {
   assert_int_equal(sonde_tokenizer_special(t, "<|endoftext|>"), 0);
   assert_int_equal(sonde_tokenizer_special(t, "the"), -1);
   int32_t beyond = (int32_t)sonde_tokenizer_vocab(t);
-  int32_t padded[] = {beyond, as_token.id[0], beyond + 1000, as_token.id[2]};      /* rows of a model that no token has */
+  /* rows of a model that no token has */
+  int32_t padded[] = {beyond, as_token.id[0], beyond + 1000, as_token.id[2]};
   assert_int_equal(sonde_decode(t, padded, 4, 0, &back, &n, &err), 0);
   assert_string_equal(back, "ab");
   sonde_release(back);
@@ -231,7 +232,8 @@ static void refused(const char *path, const char *value, int code, const char *w
 }
 
 static void what_is_not_known_is_refused_by_name(void **state) {
-  static const char *const differing[] = {"\\\\pL+", "\\\\PN", "a{2}+", "a{2,3}+", "a{11,}+", "a{2}?", "a{1,2}+?", "[[:alpha:]]", "\\\\b"};
+  static const char *const differing[] = {"\\\\pL+", "\\\\PN", "a{2}+", "a{2,3}+", "a{11,}+", "a{2}?", "a{1,2}+?",
+                                          "[[:alpha:]]", "\\\\b"};
   (void)state;
   refused("normalizer", "{\"type\":\"Lowercase\"}", SONDE_EUNSUP, "'Lowercase'");
   refused("normalizer", "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Strip\"}]}",
@@ -270,15 +272,20 @@ static void what_is_not_known_is_refused_by_name(void **state) {
   refused("model.continuing_subword_prefix", "\"##\"", SONDE_EUNSUP, "'continuing_subword_prefix'");
 }
 
-/* Settings that change no ids of a whole text are told and passed over; where they would change some, they are refused. */
+/* Settings that change no ids of a whole text are told and passed over; where they would change some, they are
+ * refused. */
 static void settings_without_effect_are_passed_over(void **state) {
   static const char *const settings[] = {
-    "{\"truncation\":{\"direction\":\"Right\",\"max_length\":4,\"strategy\":\"LongestFirst\",\"stride\":0}}",
-    "{\"padding\":{\"strategy\":{\"Fixed\":64},\"direction\":\"Right\",\"pad_id\":0,\"pad_type_id\":0,\"pad_token\":\"x\"}}",
-    "{\"model\":{\"byte_fallback\":true}}", "{\"model\":{\"unk_token\":\"a\"}}", "{\"model\":{\"fuse_unk\":true}}",
-    "{\"model\":{\"dropout\":0}}", "{\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteLevel\"},{\"type\":\"Fuse\"}]}}",
-    "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Sequence\",\"pretokenizers\":["
-    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}]}]}}"};
+      "{\"truncation\":{\"direction\":\"Right\",\"max_length\":4,\"strategy\":\"LongestFirst\",\"stride\":0}}",
+      "{\"padding\":{\"strategy\":{\"Fixed\":64},\"direction\":\"Right\",\"pad_id\":0,\"pad_type_id\":0,\"pad_token\":"
+      "\"x\"}}",
+      "{\"model\":{\"byte_fallback\":true}}",
+      "{\"model\":{\"unk_token\":\"a\"}}",
+      "{\"model\":{\"fuse_unk\":true}}",
+      "{\"model\":{\"dropout\":0}}",
+      "{\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteLevel\"},{\"type\":\"Fuse\"}]}}",
+      "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Sequence\",\"pretokenizers\":["
+      "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}]}]}}"};
   sonde_error err = {0};
   (void)state;
   sonde_tokenizer *plain = base();
@@ -317,7 +324,8 @@ static void many_added_tokens_cost_little(void **state) {
   int32_t next = (int32_t)json_object_size(json_object_get(json_object_get(tree, "model"), "vocab"));
   for (int i = 0; i < MANY; i++) {
     snprintf(name, sizeof name, "<|reserved_token_%d|>", i);
-    json_array_append_new(added, json_pack("{s:i,s:s,s:b,s:b}", "id", next + i, "content", name, "special", 1, "normalized", 0));
+    json_array_append_new(
+        added, json_pack("{s:i,s:s,s:b,s:b}", "id", next + i, "content", name, "special", 1, "normalized", 0));
   }
   sonde_tokenizer *t = reference_parse(tree, &err);
   if (!t) fail_msg("%s", err.text);
