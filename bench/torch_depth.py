@@ -33,7 +33,8 @@ def ffn(block, x):
 
 
 def forward_of(placement, layer, depth):
-    """The forward function of block `layer` (from 1) under a placement; formulas as in lua/sonde/model/placement.lua."""
+    """The forward function of block `layer` (from 1) under a placement, by the formulas of
+    lua/sonde/model/placement.lua."""
     scale = 1 / math.sqrt(layer) if placement == "lns" else 1.0
     alpha = (2 * depth) ** 0.25 if placement == "deepnorm" else 1.0
     after = placement in ("post_ln", "deepnorm") or (placement == "mix_ln" and layer <= depth // 4)

@@ -5,8 +5,8 @@ generation with a key-value cache. Prints one JSON object.
 
 Runs on PyTorch 1.13 and later (Debian 12 has 1.13, Debian 13 has 2.6) and uses what a version has: its fused AdamW, its
 rms_norm, and of explicit and fused attention whichever is faster here for the shape and dtype, which is measured first.
-`bench/compare` sets the environment in which it is at its best (OpenMP OpenBLAS, AVX-512 kernels, an allocator that keeps
-its pages); run by hand it uses what the shell has.
+`bench/compare` sets the environment in which it is fastest (OpenMP OpenBLAS, AVX-512 kernels, an allocator that keeps
+its pages); run by hand it uses the environment of the shell.
 """
 import argparse
 import functools

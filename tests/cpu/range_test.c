@@ -36,7 +36,7 @@ static double gelu_tanh_slope(double x) {
 static double tanh_slope(double y) { return (1 - y) * (1 + y); }
 static double sigmoid_slope(double y) { return y * (1 - y); }
 
-/* ---- what is asked of each ------------------------------------------------------------------------------------------ */
+/* ---- what is asked of each ----------------------------------------------------------------------------------- */
 
 /* Of errors: `ulps` units in the last place of the result, and `share` of 2^-24 |x| besides, for differences of numbers
  * near each other. A result (or a factor of x in it) below 2^-126 may be 0. Between neighbours below `turn` and above
@@ -83,7 +83,7 @@ static const range ranges[] = {
 };
 enum { RANGES = sizeof ranges / sizeof *ranges };
 
-/* ---- numbers in their order ----------------------------------------------------------------------------------------- */
+/* ---- numbers in their order ---------------------------------------------------------------------------------- */
 
 static int64_t place_of(float x) {
   int32_t i;
@@ -100,7 +100,7 @@ static float at_place(int64_t place) {
 
 static double ulp_of(double x) { return ldexp(1, fabs(x) >= 0x1p-126 ? ilogb(x) - 23 : -149); }
 
-/* ---- the test ---------------------------------------------------------------------------------------------------------- */
+/* ---- the test ------------------------------------------------------------------------------------------------ */
 
 typedef struct finding { double error, fall; float error_at, fall_at; } finding;
 

@@ -19,7 +19,8 @@ def save_safetensors(path, tensors):
             raw = t.view(torch.int16).numpy().tobytes()
         else:
             raw = t.numpy().tobytes()
-        header[name] = {"dtype": names[t.dtype], "shape": list(t.shape), "data_offsets": [len(body), len(body) + len(raw)]}
+        header[name] = {"dtype": names[t.dtype], "shape": list(t.shape),
+            "data_offsets": [len(body), len(body) + len(raw)]}
         body += raw
     text = json.dumps(header).encode()
     with open(path, "wb") as f:
@@ -86,7 +87,8 @@ def weights(c, tied, generator):
 def make(folder, tied, dtype, shards, **changes):
     generator = torch.Generator().manual_seed(len(folder))
     c = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 23, "hidden_size": 16,
-         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4, "intermediate_size": 24,
+         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4,
+         "intermediate_size": 24,
          "rms_norm_eps": 1e-5, "rope_theta": 500.0, "max_position_embeddings": 32, "hidden_act": "silu",
          "tie_word_embeddings": tied, "rope_scaling": None, "attention_bias": False,
          "torch_dtype": str(dtype).split(".")[1]}
@@ -109,10 +111,12 @@ def make(folder, tied, dtype, shards, **changes):
     exact = {name: t.double() for name, t in w.items()}
     tokens = torch.randint(c["vocab_size"], (2, 11), generator=generator)
     logits = torch.stack([forward(exact, c, row[:-1]) for row in tokens])
-    loss = torch.nn.functional.cross_entropy(logits.view(-1, c["vocab_size"]), tokens[:, 1:].reshape(-1), reduction="none")
+    loss = torch.nn.functional.cross_entropy(logits.view(-1, c["vocab_size"]), tokens[:, 1:].reshape(-1),
+        reduction="none")
     with open(f"{folder}/expected.json", "w") as f:
         json.dump({"tokens": tokens[:, :-1].reshape(-1).tolist(), "targets": tokens[:, 1:].reshape(-1).tolist(),
-                   "logits": [round(x, 7) for x in logits.reshape(-1).tolist()], "loss": [round(x, 7) for x in loss.tolist()]}, f)
+                   "logits": [round(x, 7) for x in logits.reshape(-1).tolist()],
+                   "loss": [round(x, 7) for x in loss.tolist()]}, f)
 
 
 if __name__ == "__main__":

@@ -203,7 +203,8 @@ def sizes(names, grads):
 
 
 def probes(model):
-    """jacobian, gradient_norm, attn_variance and ffn_variance on windows of the case's tokens, each the next one's target."""
+    """jacobian, gradient_norm, attn_variance and ffn_variance on windows of the case's tokens, each the target of the one
+    before."""
     ids = torch.arange(BATCH * LENGTH + 1) * 7 % VOCAB
     loss = model.losses(ids[1:]).reshape(BATCH, LENGTH).mean(1)
     inputs = [model.inner[n] for n in ["embedding"] + [f"blocks.{i}.out" for i in range(DEPTH - 1)]]

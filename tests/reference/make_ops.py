@@ -133,7 +133,8 @@ def elementwise():
     for op, fn, values in (("silu", F.silu, smooth), ("gelu", F.gelu, smooth), ("gelu_tanh", gelu_tanh, smooth),
                            ("relu", F.relu, away), ("relu2", relu2, away)):
         case(op + "_grad", op + "_grad", [f32(3, 37, **values), f32(3, 37)], slope(fn))
-    case("silu_grad/row", "silu_grad", [f32(37, **smooth), f32(3, 37)], lambda x, dy: slope(F.silu)(x.expand(3, 37), dy))
+    case("silu_grad/row", "silu_grad", [f32(37, **smooth), f32(3, 37)],
+        lambda x, dy: slope(F.silu)(x.expand(3, 37), dy))
     case("swiglu_dgate", "swiglu_dgate", [f32(3, 37, **smooth), f32(3, 37), f32(3, 37)],
          lambda g, u, dy: slope(F.silu)(g, u * dy))
     case("swiglu_dup", "swiglu_dup", [f32(3, 37, **smooth), f32(3, 37)], lambda g, dy: F.silu(g) * dy)
@@ -326,7 +327,8 @@ def attentions():
     for name, scheme, f in (("plain", 0, []), ("linear", 1, [2.5]), ("llama3", 2, [8.0, 1.0, 4.0, 64.0])):
         case("rope_frequencies/" + name, "rope_frequencies", [f32(1, lo=9.0, hi=1e4)],
              lambda theta: frequencies(theta, 16, scheme, f), i=[16, scheme], f=f, wrt=[])
-    case("rope/frequencies", "rope", [f32(2, 5, 3, 8), f32(4, lo=0.01, hi=2.0)], lambda x, w: turn(x, w, 3, 1.0), f=[1.0, 1.0],
+    case("rope/frequencies", "rope", [f32(2, 5, 3, 8), f32(4, lo=0.01, hi=2.0)], lambda x, w: turn(x, w, 3, 1.0),
+        f=[1.0, 1.0],
          i=[3], wrt=[0])
     case("rope/back", "rope", [f32(2, 5, 3, 8)], lambda x: rotate(x, 500.0, 0, -1.0), f=[500.0, -1.0])
     for name, length, keys, heads, kv, width, scale, causal, window in (

@@ -29,7 +29,8 @@ def case(kind, name, options, shapes, build):
     """Parameter k of the module starts at wave(0.5 + 13 k)."""
     params = {key: wave(0.5 + 13 * k, *shape) for k, (key, shape) in enumerate(shapes.items())}
     y = build(**{key.split(".")[0]: value for key, value in params.items()})
-    modules.append({"kind": kind, "name": name, "options": options, "params": list(params), "y": y.reshape(-1).tolist()})
+    modules.append({"kind": kind, "name": name, "options": options, "params": list(params),
+        "y": y.reshape(-1).tolist()})
 
 
 def rmsnorm(eps):
@@ -77,13 +78,16 @@ def ffn_case(name, options, hidden, act):
 
 case("norm", "rmsnorm", {}, {"weight": (D,)}, rmsnorm(1e-6))
 case("norm", "rmsnorm", {"eps": 0.5}, {"weight": (D,)}, rmsnorm(0.5))
-case("norm", "layernorm", {}, {"weight": (D,), "bias": (D,)}, lambda weight, bias: F.layer_norm(X, (D,), weight, bias, 1e-5))
-case("norm", "layernorm", {"bias": False, "eps": 0.1}, {"weight": (D,)}, lambda weight: F.layer_norm(X, (D,), weight, None, 0.1))
+case("norm", "layernorm", {}, {"weight": (D,), "bias": (D,)},
+    lambda weight, bias: F.layer_norm(X, (D,), weight, bias, 1e-5))
+case("norm", "layernorm", {"bias": False, "eps": 0.1}, {"weight": (D,)},
+    lambda weight: F.layer_norm(X, (D,), weight, None, 0.1))
 attention_case(2, 2, 4, {"heads": 2})
 attention_case(4, 2, 2, {"heads": 4, "kv_heads": 2, "rope_theta": 100}, theta=100.0)
 attention_case(4, 1, 6, {"heads": 4, "kv_heads": 1, "head_dim": 6})
 attention_case(1, 1, 8, {"rope_theta": 0, "window": 2}, theta=0, window=2)
-ffn_case("swiglu", {}, 24, lambda gate_proj, up_proj, down_proj: (F.silu(X @ gate_proj.T) * (X @ up_proj.T)) @ down_proj.T)
+ffn_case("swiglu", {}, 24,
+    lambda gate_proj, up_proj, down_proj: (F.silu(X @ gate_proj.T) * (X @ up_proj.T)) @ down_proj.T)
 ffn_case("gelu", {}, 32, lambda up_proj, down_proj: F.gelu(X @ up_proj.T) @ down_proj.T)
 ffn_case("gelu", {"hidden": 5, "approximate": "tanh"}, 5,
          lambda up_proj, down_proj: F.gelu(X @ up_proj.T, approximate="tanh") @ down_proj.T)
@@ -102,15 +106,18 @@ def optimizer(name, options, decay, make, shape=(N,), role="gain"):
         w.grad = wave(3.0 + step, *shape)
         o.step()
         after.append(w.detach().reshape(-1).tolist())
-    optimizers.append({"name": name, "options": options, "shape": shape, "role": role, "weight_decay": decay, "lr": LR, "w": after})
+    optimizers.append({"name": name, "options": options, "shape": shape, "role": role, "weight_decay": decay, "lr": LR,
+        "w": after})
 
 
 for decay in (0.0, 0.1):
     optimizer("adamw", {}, decay, lambda p, lr, d: torch.optim.AdamW(p, lr, (0.9, 0.95), 1e-8, d))
-    optimizer("adamw", {"beta1": 0.5, "beta2": 0.999, "eps": 0.01}, decay, lambda p, lr, d: torch.optim.AdamW(p, lr, (0.5, 0.999), 0.01, d))
+    optimizer("adamw", {"beta1": 0.5, "beta2": 0.999, "eps": 0.01}, decay,
+        lambda p, lr, d: torch.optim.AdamW(p, lr, (0.5, 0.999), 0.01, d))
     optimizer("sgd", {}, decay, lambda p, lr, d: torch.optim.SGD(p, lr, 0.9, weight_decay=d))
     optimizer("sgd", {"momentum": 0}, decay, lambda p, lr, d: torch.optim.SGD(p, lr, 0, weight_decay=d))
-    optimizer("sgd", {"nesterov": True, "momentum": 0.8}, decay, lambda p, lr, d: torch.optim.SGD(p, lr, 0.8, weight_decay=d, nesterov=True))
+    optimizer("sgd", {"nesterov": True, "momentum": 0.8}, decay,
+        lambda p, lr, d: torch.optim.SGD(p, lr, 0.8, weight_decay=d, nesterov=True))
 
 
 class Lion:
@@ -133,8 +140,8 @@ for decay in (0.0, 0.1):
 
 
 class Muon:
-    """Keller Jordan's update of a matrix (github.com/KellerJordan/Muon, muon_update), in f64 and with the step's length as Sonde says
-    it: "shape" is the author's, "rms" that of Liu et al. (2025)."""
+    """Keller Jordan's update of a matrix (github.com/KellerJordan/Muon, muon_update), in f64, with Sonde's names of the
+    step's length: "shape" is the author's, "rms" that of Liu et al. (2025)."""
 
     def __init__(self, w, lr, decay, momentum=0.95, nesterov=True, ns_steps=5, scale="rms"):
         self.w, self.lr, self.decay, self.momentum, self.nesterov = w, lr, decay, momentum, nesterov
@@ -169,7 +176,8 @@ muon((5, 5), {"scale": "shape", "momentum": 0.5}, 0.0)
 muon((9, 3), {"scale": "shape", "nesterov": False}, 0.1)
 muon((2, 9), {"ns_steps": 2}, 0.0)
 for shape, role in (((3, 5), "embed"), ((5, 3), "head"), ((N,), "gain")):
-    optimizer("muon", {"adam_lr": 0.5, "eps": 0.01}, 0.1, lambda p, lr, d: torch.optim.AdamW(p, lr / 2, (0.9, 0.95), 0.01, d), shape, role)
+    optimizer("muon", {"adam_lr": 0.5, "eps": 0.01}, 0.1,
+        lambda p, lr, d: torch.optim.AdamW(p, lr / 2, (0.9, 0.95), 0.01, d), shape, role)
 
 
 def rounded(x):

@@ -1,7 +1,7 @@
 """Writes a tiny Llama folder and what every probe must find in it, from the definitions in doc/probes.md.
 
-Plain PyTorch in float64, one window and one intervention at a time; Jacobians and gradients by autograd, least squares and
-singular values by torch.linalg. Only the architecture comes from make_llama.py. Run in this folder:
+Plain PyTorch in float64, one window and one intervention at a time; Jacobians and gradients by autograd, least squares
+and singular values by torch.linalg. Only the architecture comes from make_llama.py. Run in this folder:
 /usr/bin/python3 make_probes.py
 """
 import json
@@ -121,7 +121,8 @@ def measure(w, c, windows):
         order[a], order[b] = b, a
         return [layers[i] for i in order]
 
-    out["permutation"] = [[abs(mean_loss(swapped(a, b)) - whole) / whole if a != b else 0.0 for b in each] for a in each]
+    out["permutation"] = [[abs(mean_loss(swapped(a, b)) - whole) / whole if a != b else 0.0 for b in each]
+        for a in each]
     out["permutation score"] = sum(map(sum, out["permutation"])) / (depth * (depth - 1))
 
     means = [sum(row) / (depth - 1) for row in out["permutation"]]
@@ -167,7 +168,8 @@ def measure(w, c, windows):
     out["usefulness"] = [mean_loss(fitted(i, n)) / whole for i in each]
     halves = [n[0::2], n[1::2]]
     out["usefulness_held_out"] = [
-        sum(mean_loss(fitted(i, halves[1 - k]), [windows[j] for j in halves[k]]) * len(halves[k]) for k in (0, 1)) / len(n)
+        sum(mean_loss(fitted(i, halves[1 - k]), [windows[j] for j in halves[k]]) * len(halves[k])
+            for k in (0, 1)) / len(n)
         / whole for i in each]
     for name in "usefulness", "usefulness_held_out":
         out[name + " score"] = sum(x > 1.10 for x in out[name]) / depth
@@ -207,7 +209,8 @@ def measure(w, c, windows):
     for i in each:
         j = jacobian(i)
         eye, diagonal = torch.eye(d).double(), j.diagonal()
-        out["jacobian"].append([((j - eye).norm() / d).item(), ((j - diagonal.diag()).norm() / math.sqrt(d * d - d)).item(),
+        out["jacobian"].append([((j - eye).norm() / d).item(),
+            ((j - diagonal.diag()).norm() / math.sqrt(d * d - d)).item(),
                                 diagonal.mean().item(), diagonal.std().item(), j.norm().item(),
                                 torch.linalg.matrix_norm(j, 2).item()])
 
@@ -261,4 +264,5 @@ if __name__ == "__main__":
     windows = [(ids[k * T : (k + 1) * T], ids[k * T + 1 : (k + 1) * T + 1]) for k in range(WINDOWS)]
     found = measure(exact, config, windows)
     with open(f"{FOLDER}/expected.json", "w") as f:
-        json.dump({"context": T, "tokens": ids.tolist(), "probes": {k: rounded(v) for k, v in found.items()}}, f, indent=1)
+        json.dump({"context": T, "tokens": ids.tolist(), "probes": {k: rounded(v) for k, v in found.items()}}, f,
+            indent=1)

@@ -17,23 +17,31 @@ const lines = [
   "caf\u00e9 na\u00efve \u00e9tude \u00e9t\u00e9 \u00c5ngstr\u00f6m stra\u00dfe \u017f\u0131\u0130 \ufb01n",
   "\u6df1\u3055 \u6df1\u3044\u6d77 \u6df1\u5ea6 \u30c6\u30b9\u30c8 \ud55c\uad6d\uc5b4 \ud55c\uae00",
   "\ud83d\ude00\ud83d\ude00 \ud83d\udc69\u200d\ud83d\udc69\u200d\ud83d\udc67 \ud83c\udde9\ud83c\uddea ---- ==== ----",
-  "\tindented\twith\ttabs\r", "   three spaces, then   three more   ", "aaaa aaaaaaaa aaaaaaaaaaaa bbbb aaab abab ababab",
+  "\tindented\twith\ttabs\r", "   three spaces, then   three more   ",
+  "aaaa aaaaaaaa aaaaaaaaaaaa bbbb aaab abab ababab",
   "deep deeper deepest depth depths the the the the there then them these those",
 ];
 
 const texts = [
-  "The deepest network in the sea.", "  two  spaces   three ", "don't I'll we've WE'RE it'd 's 'S", "one\r\ntwo\r\n\r\n\tthree\n\n\n",
-  "", " ", "\n", "x", "404 + 1234567 = 3.14159 \u00bd \u00b2 \u0661\u0662\u0663 \u2167", "caf\u00e9 cafe\u0301 \u00c5 A\u030a q\u0323\u0307 e\u0323\u0302",
-  "\u6df1\u3055 \u30c6\u30b9\u30c8 \ud55c\uad6d\uc5b4 \u0e44\u0e17\u0e22", "\ud83d\ude00 \ud83d\udc69\u200d\ud83d\udc69\u200d\ud83d\udc67\ud83c\udde9\ud83c\uddea!",
-  "nbsp\u00a0x\u2003y\u2028z\u3000w\u180ev\u200bu\u0085t", "\u0001\u001f\u007f control", "\ufeffmark", "\u017f 's \ufb01 stra\u00dfe \u0130",
-  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "{\"json\": [1, 2.5e-3]} https://a.b/?c=d&e=%20#f",
-  "<|endoftext|>The<|endoftext|> end", "[MASK] the   [MASK]", "foo[WORD]bar [WORD] x,[WORD], _[WORD] [WORD]\u00e9 [WORD]", "a   [L]   y[L]",
+  "The deepest network in the sea.", "  two  spaces   three ", "don't I'll we've WE'RE it'd 's 'S",
+  "one\r\ntwo\r\n\r\n\tthree\n\n\n",
+  "", " ", "\n", "x", "404 + 1234567 = 3.14159 \u00bd \u00b2 \u0661\u0662\u0663 \u2167",
+  "caf\u00e9 cafe\u0301 \u00c5 A\u030a q\u0323\u0307 e\u0323\u0302",
+  "\u6df1\u3055 \u30c6\u30b9\u30c8 \ud55c\uad6d\uc5b4 \u0e44\u0e17\u0e22",
+  "\ud83d\ude00 \ud83d\udc69\u200d\ud83d\udc69\u200d\ud83d\udc67\ud83c\udde9\ud83c\uddea!",
+  "nbsp\u00a0x\u2003y\u2028z\u3000w\u180ev\u200bu\u0085t", "\u0001\u001f\u007f control", "\ufeffmark",
+  "\u017f 's \ufb01 stra\u00dfe \u0130",
+  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+  "{\"json\": [1, 2.5e-3]} https://a.b/?c=d&e=%20#f",
+  "<|endoftext|>The<|endoftext|> end", "[MASK] the   [MASK]",
+  "foo[WORD]bar [WORD] x,[WORD], _[WORD] [WORD]\u00e9 [WORD]", "a   [L]   y[L]",
   "x [R]   y[R]", "a   [LR]   b  [LR][LR] ", "a\u0301b[N\u00e9]x[Ne\u0301]y", "the\u3000[L] [R]\u2003the",
 ];
 
 const added = (id, content, more) => Object.assign({ id, content, single_word: false, lstrip: false, rstrip: false,
   normalized: false, special: true }, more);
-const byteLevel = (more) => Object.assign({ type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true }, more);
+const byteLevel = (more) => Object.assign({ type: "ByteLevel", add_prefix_space: false, trim_offsets: true,
+  use_regex: true }, more);
 const split = (pattern, behavior, invert) => ({ type: "Split", pattern, behavior, invert: !!invert });
 const sequence = (...pretokenizers) => ({ type: "Sequence", pretokenizers });
 
@@ -63,13 +71,16 @@ function makeBase(merges) {
 
 function makeVariants(base) {
   const next = Object.keys(base.model.vocab).length;
-  const regex = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" +
-    "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+  const regex = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|" +
+    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
   const tokens = [base.added_tokens[0], added(next, "[MASK]", { lstrip: true }),
     added(next + 1, "[WORD]", { single_word: true, special: false }),
-    added(next + 2, "[L]", { lstrip: true, normalized: true, special: false }), added(next + 3, "[R]", { rstrip: true }),
-    added(next + 4, "[LR]", { lstrip: true, rstrip: true }), added(next + 5, "[N\u00e9]", { normalized: true, special: false }),
-    added(next + 6, "  ", { normalized: true, special: false }), added(next + 7, "   ", { normalized: true, special: false })];
+    added(next + 2, "[L]", { lstrip: true, normalized: true, special: false }),
+    added(next + 3, "[R]", { rstrip: true }),
+    added(next + 4, "[LR]", { lstrip: true, rstrip: true }),
+    added(next + 5, "[N\u00e9]", { normalized: true, special: false }),
+    added(next + 6, "  ", { normalized: true, special: false }),
+    added(next + 7, "   ", { normalized: true, special: false })];
   return {
     plain: {},
     added_nfc: { added_tokens: tokens, normalizer: { type: "NFC" } },
@@ -80,8 +91,10 @@ function makeVariants(base) {
         single: [{ SpecialToken: { id: "<|endoftext|>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
         pair: [{ Sequence: { id: "A", type_id: 0 } }, { Sequence: { id: "B", type_id: 1 } }],
         special_tokens: { "<|endoftext|>": { id: "<|endoftext|>", ids: [0], tokens: ["<|endoftext|>"] } } }] } },
-    matches_only: { pre_tokenizer: sequence(split({ Regex: regex }, "Removed", true), byteLevel({ use_regex: false })) },
-    digits: { pre_tokenizer: sequence({ type: "Digits", individual_digits: true }, byteLevel({ add_prefix_space: true })) },
+    matches_only: { pre_tokenizer: sequence(split({ Regex: regex }, "Removed", true),
+      byteLevel({ use_regex: false })) },
+    digits: { pre_tokenizer: sequence({ type: "Digits", individual_digits: true },
+      byteLevel({ add_prefix_space: true })) },
     steps: { normalizer: { type: "Sequence", normalizers: [{ type: "NFC" }] }, pre_tokenizer: sequence(
       { type: "Digits", individual_digits: false }, split({ String: "e" }, "Removed"),
       split({ Regex: "(?=[aoA])|\\s|\\w+$" }, "Isolated"), byteLevel({ use_regex: false })) },

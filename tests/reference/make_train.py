@@ -116,17 +116,20 @@ def main():
         losses, outputs = model.loss(tokens, targets)
         optimizer.zero_grad()
         losses.mean().backward()
-        blocks = [math.sqrt(sum(float((p.grad ** 2).sum()) for n, p in model.params.items() if n.startswith(f"blocks.{b}.")))
+        blocks = [math.sqrt(sum(float((p.grad ** 2).sum()) for n, p in model.params.items()
+            if n.startswith(f"blocks.{b}.")))
                   for b in range(DEPTH)]
         norm = torch.nn.utils.clip_grad_norm_(list(model.params.values()), CLIP)
         for group in optimizer.param_groups:
             group["lr"] = rate(step)
         optimizer.step()
-        steps.append({"loss": float(losses.mean()), "lr": rate(step), "grad_norm": float(norm), "block_grad_norm": blocks,
+        steps.append({"loss": float(losses.mean()), "lr": rate(step), "grad_norm": float(norm),
+            "block_grad_norm": blocks,
                       "block_variance": [float(y.var(-1, unbiased=True).mean()) for y in outputs]})
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "train.json")
     with open(path, "w") as f:
-        json.dump({"made_by": "make_train.py", "torch": torch.__version__, "batch": BATCH, "stride": STRIDE, "steps": steps}, f, indent=1)
+        json.dump({"made_by": "make_train.py", "torch": torch.__version__, "batch": BATCH, "stride": STRIDE,
+            "steps": steps}, f, indent=1)
         f.write("\n")
 
 
