@@ -25,8 +25,8 @@ static sonde_stream read_streams(lua_State *L, sonde_stream *valid) {
   return (sonde_stream){.data = tokens->data, .width = 4, .tokens = tokens->shape.dim[0], .vocab = INT32_MAX};
 }
 
-/* core.feed_tokens(corpus or i32 tensor of tokens, context, seed) -> feed of the inputs "tokens" and "targets"; evaluation is
- * the corpus's validation text */
+/* core.feed_tokens(corpus or i32 tensor of tokens, context, seed) -> feed of the inputs "tokens" and "targets";
+ * evaluation is the corpus's validation text */
 static int core_feed_tokens(lua_State *L) {
   lua_settop(L, 3);
   sonde_error err = {0};
@@ -42,15 +42,16 @@ static int core_feed_tokens(lua_State *L) {
   return 1;
 }
 
-/* core.feed_arrays(arrays, seed) -> feed of a list of {name, train = tensor, valid = tensor or nil}, whose first axes count
- * rows */
+/* core.feed_arrays(arrays, seed) -> feed of a list of {name, train = tensor, valid = tensor or nil}, whose first axes
+ * count rows */
 static int core_feed_arrays(lua_State *L) {
   lua_settop(L, 2);
   sonde_lua_own(L, 1, "the arrays");
   sonde_array array[SONDE_FEED_INPUTS];
   int64_t n = (int64_t)lua_rawlen(L, 1);
   uint64_t seed = (uint64_t)sonde_lua_integer(L, 2, INT64_MIN, INT64_MAX);
-  if (n > SONDE_FEED_INPUTS) return sonde_lua_fail(L, "%lld arrays; at most %d are possible", (long long)n, SONDE_FEED_INPUTS);
+  if (n > SONDE_FEED_INPUTS)
+    return sonde_lua_fail(L, "%lld arrays; at most %d are possible", (long long)n, SONDE_FEED_INPUTS);
   for (int64_t k = 0; k < n; k++) {
     lua_rawgeti(L, 1, k + 1);
     int at = lua_gettop(L);
@@ -108,7 +109,8 @@ static int64_t read_targets(lua_State *L, int arg, const sonde_feed *f, void *da
   return rows;
 }
 
-/* feed:train(sequence, {input = tensor}): rows sequence, sequence + 1, ... (from 0, on through the epochs) of training */
+/* feed:train(sequence, {input = tensor}): rows sequence, sequence + 1, ... (from 0, on through the epochs) of
+ * training */
 static int feed_train(lua_State *L) {
   void *data[SONDE_FEED_INPUTS];
   const sonde_feed *f = to_feed(L);
@@ -118,7 +120,8 @@ static int feed_train(lua_State *L) {
   return 0;
 }
 
-/* feed:valid(row, {input = tensor}) -> rows that were filled: row (from 0), row + 1, ... of evaluation, as far as there are any */
+/* feed:valid(row, {input = tensor}) -> rows that were filled: row (from 0), row + 1, ... of evaluation, as far as there
+ * are any */
 static int feed_valid(lua_State *L) {
   void *data[SONDE_FEED_INPUTS];
   const sonde_feed *f = to_feed(L);
@@ -137,6 +140,7 @@ static const luaL_Reg feed_methods[] = {{"inputs", feed_inputs}, {"rows", feed_r
 const sonde_lua_type sonde_lua_feed = {"feed", free_feed, feed_methods};
 
 void sonde_bind_feed(lua_State *L) {
-  static const luaL_Reg functions[] = {{"feed_tokens", core_feed_tokens}, {"feed_arrays", core_feed_arrays}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"feed_tokens", core_feed_tokens}, {"feed_arrays", core_feed_arrays},
+                                       {NULL, NULL}};
   sonde_lua_functions(L, functions);
 }

@@ -155,8 +155,8 @@ static const sonde_optimizer *read_optimizer(lua_State *L, int t, sonde_value **
   return sonde_entry_functions(e, "optimizer", err);
 }
 
-/* The nodes of opts.metrics, a list of {name, node, eval}, in memory on the stack; either node may be absent. The names live
- * as long as the list, which the trainer's handle keeps. */
+/* The nodes of opts.metrics, a list of {name, node, eval}, in memory on the stack; either node may be absent. The names
+ * live as long as the list, which the trainer's handle keeps. */
 static sonde_metric *read_metrics(lua_State *L, int t, int32_t *n) {
   *n = 0;
   if (lua_getfield(L, t, "metrics") == LUA_TNIL) return NULL;
@@ -190,9 +190,10 @@ static int64_t bytes_of(const sonde_trainer *t) {
   return m.arena + m.state;
 }
 
-/* core.trainer(loss, params, feed, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with probes a list
- * of nodes, metrics a list of {name=, node=, eval=}, factors a table of {lr=, weight_decay=} by name, optimizer a name and
- * optimizer_options a table, eval_loss and total nodes, hook_every a list; rates, a list, stands for a schedule. */
+/* core.trainer(loss, params, feed, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with
+ * probes a list of nodes, metrics a list of {name=, node=, eval=}, factors a table of {lr=, weight_decay=} by name,
+ * optimizer a name and optimizer_options a table, eval_loss and total nodes, hook_every a list; rates, a list, stands
+ * for a schedule. */
 static int core_trainer(lua_State *L) {
   sonde_error err = {0};
   lua_settop(L, ARG_RUN);
@@ -205,7 +206,8 @@ static int core_trainer(lua_State *L) {
   sonde_node **probe = read_probes(L, ARG_OPTS, &o.n_probe);
   const sonde_metric *metric = read_metrics(L, ARG_OPTS, &o.n_metrics);
   const int64_t *hook_every = read_hooks(L, ARG_OPTS, &o.n_hooks);
-  if (o.n_metrics > SONDE_METRICS_MOST) return sonde_lua_fail(L, "%d metrics; at most %d are possible", o.n_metrics, SONDE_METRICS_MOST);
+  if (o.n_metrics > SONDE_METRICS_MOST)
+    return sonde_lua_fail(L, "%d metrics; at most %d are possible", o.n_metrics, SONDE_METRICS_MOST);
   if (o.n_hooks > MOST_HOOKS) return sonde_lua_fail(L, "%d hooks; at most %d are possible", o.n_hooks, MOST_HOOKS);
   o.factors = read_factors(L, ARG_OPTS, params);
   sonde_lua_box *box = sonde_lua_new(L, &trainer_type, USED);

@@ -102,7 +102,8 @@ sonde_tensor *sonde_tensor_new(const sonde_shape *shape, sonde_error *err) {
   char text[160];
   int64_t bytes = sonde_shape_bytes(shape);
   if (bytes < 0 || !sonde_dtype_size(shape->dtype)) {
-    sonde_fail(err, SONDE_ESHAPE, "tensor %s: not a shape that memory can hold", sonde_shape_text(shape, text, sizeof text));
+    sonde_fail(err, SONDE_ESHAPE, "tensor %s: not a shape that memory can hold",
+               sonde_shape_text(shape, text, sizeof text));
     return NULL;
   }
   sonde_tensor *t = sonde_alloc(sizeof *t);

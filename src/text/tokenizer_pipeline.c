@@ -97,7 +97,8 @@ static int read_added_token(const loader *l, const json_t *vocab, const json_t *
   a->text = sonde_arena_strdup(t->arena, text);
   a->n = n;
   sonde_bytes_free(&buf);
-  if (!a->text || (!sonde_map_get(t->by_name, whole) && sonde_map_set(t->by_name, whole, a))) return sonde_tokenizer_no_memory(l);
+  if (!a->text || (!sonde_map_get(t->by_name, whole) && sonde_map_set(t->by_name, whole, a)))
+    return sonde_tokenizer_no_memory(l);
   return 0;
 }
 

@@ -43,15 +43,14 @@ int sonde_checkpoint_exists(const char *run_dir) {
 
 /* ---- state.json --------------------------------------------------------------------------------------- */
 
-static json_t *number_or_null(double v) { return isfinite(v) ? json_real(v) : json_null(); }
-
 /* {name: [sum, last, val]} */
 static json_t *metrics_tree(const sonde_progress *p) {
   json_t *all = json_object();
   for (int32_t k = 0; k < p->n_metrics && all; k++) {
     const sonde_metric_state *m = &p->metric[k];
-    json_object_set_new(all, p->metric_name[k],
-                        json_pack("[o, o, o]", number_or_null(m->sum), number_or_null(m->last), number_or_null(m->val)));
+    json_object_set_new(
+        all, p->metric_name[k],
+        json_pack("[o, o, o]", sonde_json_number(m->sum), sonde_json_number(m->last), sonde_json_number(m->val)));
   }
   return all;
 }
@@ -59,15 +58,15 @@ static json_t *metrics_tree(const sonde_progress *p) {
 static int save_state(const char *dir, const sonde_progress *p, sonde_error *err) {
   char path[PATH_BYTES], seed[32];
   snprintf(seed, sizeof seed, "%" PRIu64, p->seed);   /* as text: JSON's integers are signed */
-  static const char layout[] = "{s:i, s:I, s:I, s:I, s:s, s:I, s:s, s:f, s:f, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:s}";
-  json_t *o = json_pack(layout, "format", FORMAT, "step",
-                        (json_int_t)p->step, "tokens", (json_int_t)p->tokens, "sequence",
-                        (json_int_t)p->sequence, "seed", seed, "metrics_bytes", (json_int_t)p->metrics_bytes,
-                        "metrics_sha256", p->metrics_sha256, "seconds", p->seconds, "loss_sum", p->loss_sum, "loss_steps", (json_int_t)p->loss_steps,
-                        "loss", number_or_null(p->loss), "val_loss", number_or_null(p->val_loss), "best_loss",
-                        number_or_null(p->best_loss), "stale", (json_int_t)p->stale, "first_sequence",
-                        (json_int_t)p->first_sequence, "first_update", (json_int_t)p->first_update, "metrics", metrics_tree(p),
-                        "stopped", p->stopped);
+  static const char layout[] =
+      "{s:i, s:I, s:I, s:I, s:s, s:I, s:s, s:f, s:f, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:s}";
+  json_t *o = json_pack(
+      layout, "format", FORMAT, "step", (json_int_t)p->step, "tokens", (json_int_t)p->tokens, "sequence",
+      (json_int_t)p->sequence, "seed", seed, "metrics_bytes", (json_int_t)p->metrics_bytes, "metrics_sha256",
+      p->metrics_sha256, "seconds", p->seconds, "loss_sum", p->loss_sum, "loss_steps", (json_int_t)p->loss_steps,
+      "loss", sonde_json_number(p->loss), "val_loss", sonde_json_number(p->val_loss), "best_loss",
+      sonde_json_number(p->best_loss), "stale", (json_int_t)p->stale, "first_sequence", (json_int_t)p->first_sequence,
+      "first_update", (json_int_t)p->first_update, "metrics", metrics_tree(p), "stopped", p->stopped);
   if (!o) return sonde_fail(err, SONDE_ENOMEM, "%s: no memory for the checkpoint's state", dir);
   int code = sonde_json_save(o, join(path, dir, "state.json"), 2, err);
   json_decref(o);
@@ -104,7 +103,8 @@ static int load_state(const char *dir, sonde_progress *p, int *found, sonde_erro
   int bad = json_unpack(o, "{s:i, s:I, s:I, s:I, s:s, s:I, s:F, s:F, s:I}", "format", &format, "step", &step,
                         "tokens", &tokens, "sequence", &sequence, "seed", &seed, "metrics_bytes", &metrics,
                         "seconds", &p->seconds, "loss_sum", &p->loss_sum, "loss_steps", &steps);
-  if (!bad && format >= 1 && format <= FORMAT && step >= 0 && tokens >= 0 && sequence >= 0 && metrics >= 0 && steps >= 0) {
+  if (!bad && format >= 1 && format <= FORMAT && step >= 0 && tokens >= 0 && sequence >= 0 && metrics >= 0 &&
+      steps >= 0) {
     p->step = step;
     p->tokens = tokens;
     p->sequence = sequence;
@@ -260,8 +260,9 @@ static int verify(const char *dir, sonde_error *err) {
   int code = sonde_file_read(path, 1 << 16, &sums, &size, err);
   if (!code) code = sums_of(dir, now, err);
   if (!code && (size != (int64_t)strlen(now) || memcmp(sums, now, (size_t)size) != 0))
-    code = sonde_fail(err, SONDE_EFORMAT, "%s/%s: is not what was written (its SHA-256 is another one than in SHA256SUMS)", dir,
-                      first_difference(sums, now));
+    code =
+        sonde_fail(err, SONDE_EFORMAT, "%s/%s: is not what was written (its SHA-256 is another one than in SHA256SUMS)",
+                   dir, first_difference(sums, now));
   sonde_release(sums);
   return code;
 }
@@ -318,8 +319,8 @@ static void tidy(const char *run_dir, const char *keep) {
   if (d) closedir(d);
 }
 
-static int write_folder(const char *dir, const sonde_params *params, const sonde_optim *optim, const sonde_progress *progress,
-                        sonde_error *err) {
+static int write_folder(const char *dir, const sonde_params *params, const sonde_optim *optim,
+                        const sonde_progress *progress, sonde_error *err) {
   char path[PATH_BYTES];
   int states = sonde_optim_states(optim), code = sonde_remove_tree(dir, err);
   if (!code && mkdir(dir, 0777)) code = sonde_fail_errno(err, SONDE_EIO, "cannot create the folder '%s'", dir);
@@ -350,8 +351,8 @@ int sonde_checkpoint_save(const char *run_dir, const sonde_params *params, const
   return code;
 }
 
-/* Into `folder` the name of the newest whole checkpoint. A file that cannot be read now (EIO) is no reason to give up the newest
- * one: that is an error. */
+/* Into `folder` the name of the newest whole checkpoint. A file that cannot be read now (EIO) is no reason to give up
+ * the newest one: that is an error. */
 static int choose(const char *run_dir, char folder[NAME_BYTES], sonde_error *err) {
   char target[NAME_BYTES], dir[PATH_BYTES];
   if (!*target_of(run_dir, target))
@@ -376,7 +377,8 @@ static int choose(const char *run_dir, char folder[NAME_BYTES], sonde_error *err
   return code;
 }
 
-static int load_folder(const char *dir, sonde_params *params, sonde_optim *optim, sonde_progress *progress, sonde_error *err) {
+static int load_folder(const char *dir, sonde_params *params, sonde_optim *optim, sonde_progress *progress,
+                       sonde_error *err) {
   char path[PATH_BYTES];
   int states = optim ? sonde_optim_states(optim) : 0;
   int code = load_state(dir, progress, NULL, err);
@@ -390,7 +392,8 @@ int sonde_checkpoint_load(const char *run_dir, sonde_params *params, sonde_optim
   char dir[PATH_BYTES];
   int code = choose(run_dir, folder, err);
   if (!code) code = load_folder(join(dir, run_dir, folder), params, optim, progress, err);
-  return code ? sonde_wrap(err, "the checkpoint is damaged or of another model; remove %s to start anew", run_dir) : SONDE_OK;
+  return code ? sonde_wrap(err, "the checkpoint is damaged or of another model; remove %s to start anew", run_dir)
+              : SONDE_OK;
 }
 
 int sonde_checkpoint_adopt(const char *run_dir, const char *folder, sonde_error *err) {

@@ -75,7 +75,7 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
   sonde_progress *p = &t->progress, before = *p;
   int64_t step = p->step + 1, tokens = t->items * t->opts.accumulate;
   int probe = t->step[0][1] && due(t->opts.probe_every, step), code = SONDE_OK;
-  double start = sonde_train_clock();
+  double start = sonde_clock_seconds();
   sums s = {0};
   if (probe) memset(t->variance, 0, (size_t)t->opts.n_probe * sizeof *t->variance);
   for (int32_t k = 0; k < t->opts.accumulate && !code; k++) code = run_batch(t, k, probe, &s, err);

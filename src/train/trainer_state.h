@@ -36,7 +36,7 @@ struct sonde_trainer {
   double lr, norm;
   double interval_seconds;       /* of training since the last line of metrics */
   int64_t interval_tokens, interval_steps;
-  double last_tick, last_save;   /* sonde_train_clock() of the last event and checkpoint */
+  double last_tick, last_save;   /* sonde_clock_seconds() at the last event and checkpoint */
 };
 
 int sonde_trainer_evaluates(const sonde_trainer *t);

@@ -1,4 +1,4 @@
--- Tokenizers and corpora from Lua.
+-- Tokenizers, corpora and the token feed from Lua.
 
 local lu = require "luaunit"
 local core = require "sonde.core"
@@ -139,8 +139,10 @@ function TestBatches:test_targets_are_one_further()
     part[9] = targets[row * 8 + 8]
     lu.assertStrContains(stream, table.concat(part, " "))
   end
-  assert_fails("does not take rows i32 [8] of 'tokens'", b.train, b, 0, { tokens = core.tensor("i32", { 7 }), targets = y })
-  assert_fails("does not take rows i32 [8] of 'targets'", b.train, b, 0, { tokens = x, targets = core.tensor("i32", { 31 }) })
+  assert_fails("does not take rows i32 [8] of 'tokens'", b.train, b, 0,
+    { tokens = core.tensor("i32", { 7 }), targets = y })
+  assert_fails("does not take rows i32 [8] of 'targets'", b.train, b, 0,
+    { tokens = x, targets = core.tensor("i32", { 31 }) })
   assert_fails("no tensor for the input 'targets'", b.train, b, 0, { tokens = x })
   assert_fails("fewer than one row", core.feed_tokens, c, 1000000, 1)
   c:close()

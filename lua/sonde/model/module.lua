@@ -50,7 +50,7 @@ local function register(kind, name, info, build)
     error(core.where() .. "sonde." .. kind .. "(name, [info,] function(site, options, x) ... end)", 0)
   end
   local described = { build = build }
-  for key, value in pairs(info) do described[key] = value end
+  for key, value in next, info do described[key] = value end
   core.module_register(kind, name, registries[kind]:add(name, described), build)
 end
 

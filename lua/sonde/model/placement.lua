@@ -33,7 +33,7 @@ local placement = { registry = placements }
 ---@param options? sonde.placement_options
 function placement.register(name, build, options)
   local info = { build = build }
-  for key, value in pairs(options or {}) do info[key] = value end
+  for key, value in next, options or {} do info[key] = value end
   placements:add(name, info)
 end
 

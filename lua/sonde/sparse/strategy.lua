@@ -35,7 +35,7 @@ local strategy = { registry = strategies }
 ---@param options? sonde.strategy_options
 function strategy.register(name, choose, options)
   local info = { choose = choose }
-  for key, value in pairs(options or {}) do info[key] = value end
+  for key, value in next, options or {} do info[key] = value end
   strategies:add(name, info)
 end
 
