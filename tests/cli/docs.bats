@@ -7,7 +7,8 @@
 }
 
 @test "every function of the library that the page shows has a sentence" {
-  run awk '/^### `.*\(.*\)`$/ { name = $0; getline; getline; if ($0 ~ /^(- |### |Returns |$)/) print name }' "$abs_srcdir/doc/lua-api.md"
+  run awk '/^### `.*\(.*\)`$/ { name = $0; getline; getline; if ($0 ~ /^(- |### |Returns |$)/) print name }' \
+    "$abs_srcdir/doc/lua-api.md"
   echo "$output"
   [ "$output" = "" ]
 }
@@ -16,7 +17,9 @@
   sed -n '/^```lua$/,/^```$/ { /^```/d; p }' "$abs_srcdir/README.md" > "$BATS_TEST_TMPDIR/first.lua"
   diff "$abs_srcdir/experiments/first.lua" "$BATS_TEST_TMPDIR/first.lua"
   cd "$BATS_TEST_TMPDIR"
-  for i in {1..200}; do echo "In the beginning was word $i, and $((i * i)) words were with it."; echo "<|endoftext|>"; done > text.txt
+  for i in {1..200}; do
+    echo "In the beginning was word $i, and $((i * i)) words were with it."; echo "<|endoftext|>"
+  done > text.txt
   sed -i 's/"default", { vocab = 2048 }/"text.txt", { vocab = 300 }/; s/50000/1000/; s/{ 1, 2 }/{ 1 }/' first.lua
   run env SONDE_CACHE="$BATS_TEST_TMPDIR" "$SONDE" run first.lua
   echo "$output"

@@ -11,7 +11,8 @@ setup_file() {
 local sonde, core = require "sonde", require "sonde.core"
 local text = core.read_file "text.txt"
 local tokenizer = core.tokenizer_train({ text }, { vocab = 270 })
-local model = sonde.transformer { vocab = tokenizer:vocab(), width = 16, depth = 2, heads = 2, context = 24, init_std = 0.3 }
+local model = sonde.transformer { vocab = tokenizer:vocab(), width = 16, depth = 2, heads = 2, context = 24,
+  init_std = 0.3 }
 model:save("model", { tokenizer = tokenizer })
 local ids = tokenizer:encode(text)
 local all = ids:values()
@@ -103,7 +104,8 @@ refuses() {   # TEXT COMMAND...
   : > empty.txt
   refuses "empty.txt: a text of 0 tokens has nothing to predict" "$SONDE" eval --model model --text empty.txt
   cp -r model bare && rm bare/tokenizer.json
-  refuses "bare/tokenizer.json: there is no such file; a tokenizer is needed to read text" "$SONDE" eval --model bare --text text.txt
+  refuses "bare/tokenizer.json: there is no such file; a tokenizer is needed to read text" "$SONDE" eval --model bare \
+    --text text.txt
   cp -r model cut && head -c 1000 model/model.safetensors > cut/model.safetensors
   refuses "cut/model.safetensors" "$SONDE" eval --model cut --text text.txt
   cp -r model bad && echo '{"model_type": ' > bad/config.json
@@ -120,12 +122,15 @@ refuses() {   # TEXT COMMAND...
   cat > same.lua <<'LUA'
 local sonde, core = require "sonde", require "sonde.core"
 for _, special in ipairs { false, true } do
-  local corpus = sonde.corpus("two.jsonl", { tokenizer = "model/tokenizer.json", validation = 0, special = special, cache = "cache" })
+  local corpus = sonde.corpus("two.jsonl",
+    { tokenizer = "model/tokenizer.json", validation = 0, special = special, cache = "cache" })
   local tokens, bytes = sonde.load("model"):tokenizer():read("two.jsonl", { special = special })
-  assert(table.concat(tokens:values(), " ") == table.concat(corpus.handle:tokens("train", 0, corpus.train.tokens):values(), " "))
+  assert(table.concat(tokens:values(),
+    " ") == table.concat(corpus.handle:tokens("train", 0, corpus.train.tokens):values(), " "))
   assert(bytes == corpus.train.bytes)
   local name = special and "special.json" or "letters.json"
-  os.execute(os.getenv "SONDE" .. " eval --model model --text two.jsonl --json " .. (special and "--special" or "") .. " > " .. name)
+  os.execute(os.getenv "SONDE" .. " eval --model model --text two.jsonl --json " .. (special and "--special" or "")
+    .. " > " .. name)
   assert(core.json_load(name).tokens == corpus.train.tokens - 1)
 end
 LUA
@@ -150,9 +155,11 @@ LUA
   [[ $stderr != *UTF-8* ]]
   for _ in 1 2 3; do echo '{"text": "in the beginning"}'; done > small.jsonl
   gzip -c small.jsonl > BIG.JSONL.GZ
-  "$SONDE" eval --model model --text BIG.JSONL.GZ --json | cmp - <("$SONDE" eval --model model --text small.jsonl --json)
+  "$SONDE" eval --model model --text BIG.JSONL.GZ --json |
+    cmp - <("$SONDE" eval --model model --text small.jsonl --json)
   cat > big.lua <<'LUA'
-local corpus = require("sonde").corpus("BIG.JSONL.GZ", { tokenizer = "model/tokenizer.json", validation = 0, cache = "cache" })
+local corpus = require("sonde").corpus("BIG.JSONL.GZ",
+  { tokenizer = "model/tokenizer.json", validation = 0, cache = "cache" })
 assert(corpus.train.documents == 3, corpus.train.documents)
 LUA
   "$SONDE" run big.lua
@@ -176,7 +183,8 @@ local sonde = require "sonde"
 for _, options in ipairs { { field = "body" }, { skip = true } } do
   options.cache = "cache"
   local ok, message = pcall(sonde.corpus, "text.txt", options)
-  assert(not ok and message:find("holds no .jsonl: the option " .. (options.field and "field" or "skip"), 1, true), message)
+  assert(not ok and message:find("holds no .jsonl: the option " .. (options.field and "field" or "skip"), 1, true),
+    message)
 end
 LUA
   "$SONDE" run idle.lua
@@ -194,7 +202,8 @@ LUA
 }
 
 @test "the window is told, and bounded where the model was made for long texts" {
-  sed 's/"max_position_embeddings": [0-9]*/"max_position_embeddings": 131072/; s/"context": 24/"context": 131072/' model/config.json > long.json
+  sed 's/"max_position_embeddings": [0-9]*/"max_position_embeddings": 131072/; s/"context": 24/"context": 131072/' \
+    model/config.json > long.json
   cp -r model long && mv long.json long/config.json
   for _ in $(seq 60); do cat text.txt; done > long.txt
   "$SONDE" eval --model long --text long.txt --json > got.json

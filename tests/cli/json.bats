@@ -5,7 +5,9 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
-  for k in $(seq 60); do echo "in the beginning there was a small text, and line $k said little of itself"; done > book.txt
+  for k in $(seq 60); do
+    echo "in the beginning there was a small text, and line $k said little of itself"
+  done > book.txt
   printf 'model: {width: 16, depth: 2, heads: 2, context: 24}\ncorpus: {source: book.txt, vocab: 270}\ntrain: {steps: 2, batch: 2}\n' > a.yaml
   "$SONDE" train a.yaml --dir runs/a/0 > train.out 2>&1
 }
@@ -75,7 +77,10 @@ CASES
     line=$("$SONDE" $name --help | grep -e '^  --json' || true)
     [ -n "$line" ] || continue
     cases | grep -q "^$name|" || { echo "$name is not tried"; return 1; }
-    [[ "$line" == "  --json "*"print the result as JSON on standard output, nothing else" ]] || { echo "$name: $line"; return 1; }
+    [[ "$line" == "  --json "*"print the result as JSON on standard output, nothing else" ]] || {
+      echo "$name: $line"
+      return 1
+    }
   done < names
   [ "$(wc -l < names)" -ge 20 ]
 }
@@ -106,7 +111,8 @@ PYTHON
 
 @test "runs export: tables that another reader takes" {
   printf '{"step":1,"tokens":48,"train/loss":2.5,"block/variance":[1,2,3]}\n{"step":2,"tok' > metrics.tail
-  mkdir -p runs/cut/0 && cp runs/a/0/run.json runs/a/0/config.yaml runs/cut/0 && cp metrics.tail runs/cut/0/metrics.jsonl
+  mkdir -p runs/cut/0 && cp runs/a/0/run.json runs/a/0/config.yaml runs/cut/0 &&
+    cp metrics.tail runs/cut/0/metrics.jsonl
   run --separate-stderr "$SONDE" runs export cut --table metrics
   [ "$status" -eq 0 ]
   [ "$stderr" = "sonde: note: runs/cut/0/metrics.jsonl: the last line is not whole and is left out" ]
@@ -144,7 +150,8 @@ PYTHON
   echo '{"status": "done", "results": {"loss": "low", "perplexity": [1], "tokens_per_s": true}, "plugins": [1, {"kind": 2}],
     "threads": "many", "corpus": 7, "started": 5, "reason": {"a": 1}}' > hurt/odd/0/run.json
   echo '{"status": "done", "results": {"loss": 1.5}}' > hurt/good/0/run.json
-  for words in "list" "show good/0" "compare good odd" "show odd/0" "export" "export --table metrics" "export --table lists"; do
+  for words in "list" "show good/0" "compare good odd" "show odd/0" "export" "export --table metrics" \
+    "export --table lists"; do
     for json in "" --json; do
       [[ "$words" == export* && -n "$json" ]] && continue
       rm -f hurt/sonde.db*

@@ -73,7 +73,8 @@ local sonde = require "sonde"
 local s = sonde.settings
 print(arg[0], arg[1], arg[2], s.depth, s.name, s.flag, s.list[2], s.train.lr, type(s.depth))
 LUA
-  run "$SONDE" run show.lua --set depth=4 --set name=deep --set flag=true --set "list=[1, 2]" --set train.lr=1e-3 a -- --b
+  run "$SONDE" run show.lua --set depth=4 --set name=deep --set flag=true --set "list=[1, 2]" --set train.lr=1e-3 a \
+    -- --b
   [ "$status" -eq 0 ]
   [ "$output" = "show.lua	a	--b	4	deep	true	2	0.001	number" ]
   refuses 1 "--set depth: a setting is written key=value" "$SONDE" run show.lua --set depth
@@ -203,7 +204,8 @@ YAML
 @test "mistakes in a configuration name file and line" {
   config
   sed -i 's/width/widht/' model.yaml
-  refuses 1 "sonde: model.yaml:3: unknown option 'widht' of transformer; did you mean 'width'?" "$SONDE" graph model.yaml
+  refuses 1 "sonde: model.yaml:3: unknown option 'widht' of transformer; did you mean 'width'?" "$SONDE" graph \
+    model.yaml
   one_line
   config
   sed -i 's/depth: 3/depth: three/' model.yaml
@@ -258,7 +260,8 @@ YAML
     [ "$(cat out.txt)" = 42 ]
     [ "$(wc -l < err.txt)" -eq 1 ]
   done
-  for lines in '40 +\n2' 'x =\n42 return x' 'do\nend return (\n42)' 'f = [[a\n]] return 42' 'return #"a\\\n" + 40' '({\n42})[1]'; do
+  for lines in '40 +\n2' 'x =\n42 return x' 'do\nend return (\n42)' 'f = [[a\n]] return 42' 'return #"a\\\n" + 40' \
+    '({\n42})[1]'; do
     printf "$lines\n" > lines.txt
     "$SONDE" repl < lines.txt > out.txt 2> err.txt
     echo "$lines: $(cat out.txt err.txt)"
@@ -309,7 +312,8 @@ screen_shows() {
   local seen=0 session
   mkfifo keys
   : > screen
-  HOME="$BATS_TEST_TMPDIR" XDG_STATE_HOME='' TERM=dumb timeout 60 script -qefc "$SONDE repl" screen < keys > /dev/null 3>&- &
+  HOME="$BATS_TEST_TMPDIR" XDG_STATE_HOME='' TERM=dumb timeout 60 script -qefc "$SONDE repl" screen < keys > /dev/null \
+    3>&- &
   session=$!
   exec 7> keys
   press() { printf "$1" >&7; screen_shows "$2"; }
@@ -339,8 +343,10 @@ screen_shows() {
     refuses 1 "missing.lua:2: $2" "$SONDE" run missing.lua
     one_line
   }
-  refuse_line 'sonde.train(nil, nil, { steps = 3 })' "sonde.train: argument 'model' must be a model (of sonde.transformer or sonde.load), not nil"
-  refuse_line 'sonde.train(sonde.transformer { vocab = 300, width = 8, depth = 1 }, nil, { steps = 3 })' "sonde.train: argument 'corpus' must be a corpus (of sonde.corpus), not nil"
+  refuse_line 'sonde.train(nil, nil, { steps = 3 })' \
+    "sonde.train: argument 'model' must be a model (of sonde.transformer or sonde.load), not nil"
+  refuse_line 'sonde.train(sonde.transformer { vocab = 300, width = 8, depth = 1 }, nil, { steps = 3 })' \
+    "sonde.train: argument 'corpus' must be a corpus (of sonde.corpus), not nil"
   refuse_line 'sonde.evaluate(nil, { 1, 2 })' "sonde.evaluate: argument 'model' must be a model"
   refuse_line 'sonde.load()' "sonde.load: argument 'dir' must be a string, not nil"
   refuse_line 'sonde.placement(nil, print)' "sonde.placement: argument 'name' must be a string, not nil"
@@ -356,7 +362,8 @@ screen_shows() {
 }
 
 @test "standard files that are closed are no files of ours" {
-  printf 'local sonde = require "sonde"\nlocal core = require "sonde.core"\ncore.warn("a warning")\nprint(1)\n' > words.lua
+  printf 'local sonde = require "sonde"\nlocal core = require "sonde.core"\ncore.warn("a warning")\nprint(1)\n' > \
+    words.lua
   mkdir -p folder
   (cd folder && "$SONDE" run ../words.lua < ../words.lua 2>&- > ../out.txt)
   [ "$(cat out.txt)" = 1 ]

@@ -73,7 +73,8 @@ refuses() {   # TEXT COMMAND...
 
 @test "mistakes name file and line" {
   sed 's/batch: 4/btach: 4/' book.yaml > wrong.yaml
-  refuses "wrong.yaml:14: unknown option 'btach' of train; did you mean 'batch'?" "$SONDE" train wrong.yaml --dir runs/w/0
+  refuses "wrong.yaml:14: unknown option 'btach' of train; did you mean 'batch'?" "$SONDE" train wrong.yaml \
+    --dir runs/w/0
   sed 's/vocab: 300/vocab: 30/' book.yaml > wrong.yaml
   refuses "wrong.yaml:9: option 'vocab' of corpus must be at least 257, not 30" "$SONDE" train wrong.yaml --dir runs/w/0
   sed 's/source: book.txt/source: nobook.txt/' book.yaml > wrong.yaml
@@ -82,6 +83,7 @@ refuses() {   # TEXT COMMAND...
   refuses "wrong.yaml:15: option 'lr' of train must be a number, not 'fast'" "$SONDE" train wrong.yaml --dir runs/w/0
   sed 's/  steps: 60//' book.yaml > wrong.yaml
   refuses "train needs how long: give either tokens or steps" "$SONDE" train wrong.yaml --dir runs/w/0
-  refuses "cannot write the folder 'book.txt/model': Not a directory" "$SONDE" train book.yaml --dir runs/w/0 --save book.txt/model
+  refuses "cannot write the folder 'book.txt/model': Not a directory" "$SONDE" train book.yaml --dir runs/w/0 \
+    --save book.txt/model
   [ ! -e runs/w ]
 }

@@ -101,6 +101,7 @@ command_of_readme() {
 make_machine
 command_of_readme "$first"
 if [ "$first" = demo ]; then   # or nothing is shown here
-  grep -q '^CHECK_MISSING = *[a-z]' "$root$home/sonde/build/Makefile" || fail "the test packages were there from the start"
+  grep -q '^CHECK_MISSING = *[a-z]' "$root$home/sonde/build/Makefile" ||
+    fail "the test packages were there from the start"
 fi
 command_of_readme "$second"

@@ -1,15 +1,19 @@
 #!/usr/bin/env bats
-# sonde generate: one prompt as it comes, several below each other, JSON; and what it refuses before anything is printed.
+# sonde generate: one prompt as it comes, several below each other, JSON; and what it refuses before anything is
+# printed.
 
 bats_require_minimum_version 1.5.0
 
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
-  for i in $(seq 120); do echo "im Anfang war ein größerer Text von $((i % 17)) Wörtern — und mehr nicht: $((i * 7 % 11))"; done > text.txt
+  for i in $(seq 120); do
+    echo "im Anfang war ein größerer Text von $((i % 17)) Wörtern — und mehr nicht: $((i * 7 % 11))"
+  done > text.txt
   cat > make.lua <<'LUA'
 local sonde, core = require "sonde", require "sonde.core"
 local tokenizer = core.tokenizer_train({ core.read_file "text.txt" }, { vocab = 270 })
-local model = sonde.transformer { vocab = tokenizer:vocab(), width = 16, depth = 2, heads = 2, context = 24, init_std = 0.4 }
+local model = sonde.transformer { vocab = tokenizer:vocab(), width = 16, depth = 2, heads = 2, context = 24,
+  init_std = 0.4 }
 model:init():save("model", { tokenizer = tokenizer })
 LUA
   "$SONDE" run make.lua
@@ -76,7 +80,8 @@ refuses() {   # TEXT OPTIONS...
   [[ $stderr =~ "sonde: note: texts of "4[1-9]" tokens are longer than the 24 the model was made for" ]]
 }
 
-# A model whose next token is known: its blocks add nothing, its embeddings are one-hot, and its head sends each token on.
+# A model whose next token is known: its blocks add nothing, its embeddings are one-hot, and its head sends each token
+# on.
 @test "more tokens than any cache counts are refused by the option's name" {
   for n in 4294967297 9223372036854775807; do
     run generate --prompt ein --tokens "$n"
@@ -88,9 +93,11 @@ refuses() {   # TEXT OPTIONS...
 @test "a text ends at the folder's end tokens, and at those of --stop" {
   cat > chain.lua <<'LUA'
 local sonde, core = require "sonde", require "sonde.core"
-local tokenizer = core.tokenizer_train({ core.read_file "text.txt" }, { vocab = 270, special = { "<|endoftext|>", "<|turn|>" } })
+local tokenizer = core.tokenizer_train({ core.read_file "text.txt" },
+  { vocab = 270, special = { "<|endoftext|>", "<|turn|>" } })
 local V = tokenizer:vocab() + 3      -- padded: three ids without a token
-local model = sonde.transformer { vocab = V, width = V, depth = 1, heads = 1, head_dim = 2, ffn_hidden = 2, context = 64 }
+local model = sonde.transformer { vocab = V, width = V, depth = 1, heads = 1, head_dim = 2, ffn_hidden = 2,
+  context = 64 }
 local params = model:init():params()
 for _, param in ipairs(params:list()) do
   if not param.name:find "norm" then params:find(param.name):fill(0) end
@@ -105,7 +112,8 @@ LUA
   "$SONDE" run chain.lua
   text() { "$SONDE" generate --model chain --prompt q --temperature 0 --tokens 8 "$@" 2> /dev/null; }
   ids() { sed -i "s/\"eos_token_id\": [^,]*,/\"eos_token_id\": $1,/" chain/config.json; }
-  turn=$(field chain/tokenizer.json "(function() for _, t in ipairs(f.added_tokens) do if t.content == '<|turn|>' then return t.id end end end)()")
+  turn=$(field chain/tokenizer.json \
+    "(function() for _, t in ipairs(f.added_tokens) do if t.content == '<|turn|>' then return t.id end end end)()")
   [ "$(text)" = qwyz ]                       # what has no token is no text
   [ "$(text --stop "<|turn|>")" = qw ]
   [ "$(text --stop "$turn")" = qw ]

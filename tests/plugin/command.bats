@@ -196,7 +196,8 @@ LUA
 }
 
 @test "sonde.pc says the prefix that make install is told" {
-  env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C "$abs_builddir" install-pkgconfigDATA prefix=/else/where DESTDIR="$PWD/other"
+  env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C "$abs_builddir" install-pkgconfigDATA prefix=/else/where \
+    DESTDIR="$PWD/other"
   env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C "$abs_builddir" sonde.pc
   run cat other/else/where/lib/pkgconfig/sonde.pc
   echo "$output"

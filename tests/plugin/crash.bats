@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# What ends the program is named: a plugin that crashes, aborts, exits or loops, wherever it runs, and a file that is cut
-# while it is mapped. And the program still ends by the signal.
+# What ends the program is named: a plugin that crashes, aborts, exits or loops, wherever it runs, and a file that is
+# cut while it is mapped. And the program still ends by the signal.
 
 setup() {
   cd "$BATS_TEST_TMPDIR"
@@ -26,7 +26,11 @@ ended() {
   run --separate-stderr "$@"
   words=$(printf '%s\n' "$stderr" | grep -m 1 '^sonde: ')
   echo "status $status: $stderr"
-  if grep -q '^SANITIZE_FLAGS = *-' "$abs_builddir/Makefile"; then [ "$status" -ne 0 ]; else [ "$status" -eq "$wanted" ]; fi
+  if grep -q '^SANITIZE_FLAGS = *-' "$abs_builddir/Makefile"; then
+    [ "$status" -ne 0 ]
+  else
+    [ "$status" -eq "$wanted" ]
+  fi
 }
 
 with() {   # PLUGIN COMMAND...: only this broken one is found

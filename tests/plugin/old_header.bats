@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Plugins of every kind that were built with the headers of earlier releases: this Sonde loads them, they pass the kit, and a
-# training with them has the bits of one with the same sources and today's header.
+# Plugins of every kind that were built with the headers of earlier releases: this Sonde loads them, they pass the kit,
+# and a training with them has the bits of one with the same sources and today's header.
 
 setup_file() {
   cd "$abs_srcdir/tests/plugin/old_header"

@@ -5,7 +5,9 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
-  for k in $(seq 60); do echo "in the beginning there was a small text, and line $k said little of itself"; done > book.txt
+  for k in $(seq 60); do
+    echo "in the beginning there was a small text, and line $k said little of itself"
+  done > book.txt
   cat > make.lua <<'LUA'
 local sonde, core = require "sonde", require "sonde.core"
 local text = core.read_file "book.txt"
@@ -238,7 +240,8 @@ LUA
   cat > short.lua <<'LUA'
 local core = require "sonde.core"
 local facts, tokens = core.json_load "short.json", require("sonde").load("model"):tokenizer():read "short.txt"
-assert(facts.windows >= 1 and facts.context == math.min(24, tokens:count() - 1), facts.context .. " of " .. tokens:count())
+assert(facts.windows >= 1 and facts.context == math.min(24, tokens:count() - 1),
+  facts.context .. " of " .. tokens:count())
 LUA
   "$SONDE" run short.lua
 }

@@ -55,7 +55,8 @@ field() {   # field FILE EXPRESSION: of a JSON file, in Lua
 @test "the pruned folder generates and can be pruned again" {
   "$SONDE" prune --model lns --strategy last --remove 2 --out twice-a
   "$SONDE" generate --model twice-a --prompt "in the" --tokens 5 2> /dev/null
-  run --separate-stderr "$SONDE" prune --model twice-a --strategy random --seed 3 --remove 1 --text text.txt --out twice-b
+  run --separate-stderr "$SONDE" prune --model twice-a --strategy random --seed 3 --remove 1 --text text.txt \
+    --out twice-b
   [ "$status" -eq 0 ]
   [[ "${lines[0]}" =~ ^removed\ block\ [0-2]\ \(blocks\ 0\ to\ 2\)\ by\ random:\ 2\ blocks\ are\ left ]]
   [[ "${lines[1]}" =~ ^loss\ before\ [0-9.]+,\ pruned\ [0-9.]+\ \(nats,\ [0-9]+\ windows\ of\ [0-9]+\ tokens\)$ ]]
@@ -112,11 +113,13 @@ model:save("fragile", { tokenizer = model:tokenizer() })
 LUA
   "$SONDE" run fragile.lua
   for dtype in f32 bf16; do
-    "$SONDE" prune --model fragile --strategy last --remove 1 --text text.txt --dtype $dtype --out "saved-$dtype" --json > facts.json
+    "$SONDE" prune --model fragile --strategy last --remove 1 --text text.txt --dtype $dtype --out "saved-$dtype" \
+      --json > facts.json
     [ "$(loss saved-$dtype | cut -c1-6)" = "$(field facts.json "f.loss.saved" | cut -c1-6)" ]
   done
   [ "$(field facts.json "math.abs(f.loss.saved - f.loss.pruned) > 0.1")" = true ]
-  run --separate-stderr "$SONDE" prune --model fragile --strategy last --remove 1 --text text.txt --dtype bf16 --out saved
+  run --separate-stderr "$SONDE" prune --model fragile --strategy last --remove 1 --text text.txt --dtype bf16 \
+    --out saved
   [ "${lines[2]}" = "loss as saved in bf16 $(field facts.json "string.format('%.4f', f.loss.saved)")" ]
 }
 
@@ -165,15 +168,18 @@ refuses() {   # TEXT OPTIONS...
 @test "the sample is whole windows, and windows longer than the model's context are noted" {
   for strategy in last influence; do
     rm -rf sample
-    run --separate-stderr "$SONDE" prune --model pre_ln --strategy $strategy --remove 1 --text text.txt --tokens 70 --out sample
+    run --separate-stderr "$SONDE" prune --model pre_ln --strategy $strategy --remove 1 --text text.txt --tokens 70 \
+      --out sample
     [ "$status" -eq 0 ]
     [[ $stderr == *"sonde: note: measured on 48 tokens, not 70: 2 whole windows of 24"* ]]
     rm -rf sample
-    run --separate-stderr "$SONDE" prune --model pre_ln --strategy $strategy --remove 1 --text text.txt --context 30 --out sample
+    run --separate-stderr "$SONDE" prune --model pre_ln --strategy $strategy --remove 1 --text text.txt --context 30 \
+      --out sample
     [ "$status" -eq 0 ]
     [[ $stderr == *"sonde: note: windows of 30 tokens are longer than the 24 the model was made for"* ]]
     [[ $stderr != *"measured on"* ]]
-    run --separate-stderr "$SONDE" prune --model pre_ln --strategy $strategy --remove 1 --text text.txt --context 100000 --out absent
+    run --separate-stderr "$SONDE" prune --model pre_ln --strategy $strategy --remove 1 --text text.txt \
+      --context 100000 --out absent
     [ "$status" -eq 1 ]
     [[ $stderr == *"less than one window of 100000; give a longer text, or a smaller context (--context)"* ]]
     [ ! -e absent ]
@@ -182,12 +188,14 @@ refuses() {   # TEXT OPTIONS...
 
 @test "windows that nobody asked for are no longer than the text, and are told" {
   head -c 60 text.txt > short.txt
-  sed 's/"max_position_embeddings": 24/"max_position_embeddings": 131072/; s/"context": 24/"context": 131072/' pre_ln/config.json > long.json
+  sed 's/"max_position_embeddings": 24/"max_position_embeddings": 131072/; s/"context": 24/"context": 131072/' \
+    pre_ln/config.json > long.json
   cp -r pre_ln long
   mv long.json long/config.json
   for text in short.txt text.txt; do
     rm -rf within
-    run --separate-stderr "$SONDE" prune --model long --strategy influence --remove 1 --text $text --out within --heal 40 --batch 1
+    run --separate-stderr "$SONDE" prune --model long --strategy influence --remove 1 --text $text --out within \
+      --heal 40 --batch 1
     [ "$status" -eq 0 ]
     [[ "$output" =~ \(nats,\ 1\ windows\ of\ ([0-9]+)\ tokens\) ]]
     tokens=${BASH_REMATCH[1]}
@@ -216,7 +224,9 @@ LUA
 
 @test "the commands of doc/pruning.md work as they stand, and its script too" {
   mkdir walk && cd walk
-  for i in $(seq 300); do echo "In the year $((i * 37 % 91)) a man of the city said to $((i % 7)) others: come, and see line $i."; done > book.txt
+  for i in $(seq 300); do
+    echo "In the year $((i * 37 % 91)) a man of the city said to $((i % 7)) others: come, and see line $i."
+  done > book.txt
   sed -n '/^```sh$/,/^```$/ { /^```/d; s/^\$ //; p }' "$abs_srcdir/doc/pruning.md" > walk.sh
   sed -n '/^```lua$/,/^```$/ { /^```/d; p }' "$abs_srcdir/doc/pruning.md" > own.lua
   [ "$(grep -c '^sonde prune' walk.sh)" -eq 4 ]

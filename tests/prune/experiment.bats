@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# experiments/layer_pruning.lua, small: from text to page; going on after a kill; a second run changes nothing; the plan.
+# experiments/layer_pruning.lua, small: from text to page; going on after a kill; a second run changes nothing; the
+# plan.
 
 bats_require_minimum_version 1.5.0
 
@@ -9,7 +10,8 @@ setup() {
     echo "In the beginning of line $i was the word, and the word stood $((i * 7 % 31)) times on the page."
     [ $((i % 10)) -ne 0 ] || echo
   done > text.txt
-  small=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set text.validation=0.3 --set context=16 --set "seed=[1, 2]"
+  small=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set text.validation=0.3 --set context=16 \
+    --set "seed=[1, 2]"
     --set "model={depth: 4, width: 16, heads: 2, ffn_hidden: 32}" --set "share=[0.25, 0.5]" --set eval_tokens=512
     --set calibration_tokens=512 --set train.batch=4 --set train.tokens=4000 --set train.eval_tokens=256
     --set heal.batch=4 --set heal.tokens=640 --set heal.eval_tokens=256 --set probe.tokens=256)
@@ -27,7 +29,8 @@ experiment() {
   page=runs/layer-pruning-demo/report.html
   grep -q "52 trials: 52 done" $page          # (6 strategies x 2 shares + the whole model) x 2 placements x 2 seeds
   grep -q "4 trials: 4 done" $page            # the whole models
-  for text in "What removal costs" "Loss after healing" "placement lns" "Difference from pre_ln" "What removing one block costs"; do
+  for text in "What removal costs" "Loss after healing" "placement lns" "Difference from pre_ln" \
+    "What removing one block costs"; do
     grep -q "$text" $page
   done
   [ "$(grep -c '"removed"\|removed' runs/layer-pruning-demo/*/probes/removed.json | wc -l)" -eq 48 ]
@@ -74,7 +77,8 @@ experiment() {
   [[ $stderr == *"layer-pruning-demo-whole: 1 done"* ]]
   [ -e runs/pruned-linear/report.html ]
   # Settings of a sweep that was run are compared before more whole models are trained.
-  run --separate-stderr experiment "${few[@]}" "${other[@]}" --set name=pruned-linear --set heal.lora=1 --set whole_name=others
+  run --separate-stderr experiment "${few[@]}" "${other[@]}" --set name=pruned-linear --set heal.lora=1 \
+    --set whole_name=others
   [ "$status" -ne 0 ]
   [[ $stderr == *"was run with other settings"* ]]
   [ ! -e runs/others ]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# changes.bats - a sweep's script that was edited, run again: what its trials computed before is not shown as if it were new.
+# changes.bats - a sweep's script that was edited, run again: what its trials computed before is not shown as if it were
+# new.
 
 bats_require_minimum_version 1.5.0
 

@@ -29,7 +29,8 @@ sweep() {
   grep -q "20 trials: 20 done" $page
   grep -q "Residual variance along the depth" $page
   grep -q "Difference from pre_ln" $page
-  grep -q "sha256 $(sed -n 's/^  sha256: "\(.*\)"/\1/p' "runs/depth-demo/depth=4,placement=lns,seed=2/config.yaml")" $page
+  grep -q "sha256 $(sed -n 's/^  sha256: "\(.*\)"/\1/p' "runs/depth-demo/depth=4,placement=lns,seed=2/config.yaml")" \
+    $page
 }
 
 @test "a second run trains nothing and writes the same page" {
@@ -88,8 +89,10 @@ sweep() {
 }
 
 @test "curse_of_depth: perplexity, removal and angles of every placement, and mistakes are told first" {
-  few=("${small[@]}" --set text.validation=0.3 --set "placement=[pre_ln, lns]" --set probe.tokens=256 --set train.eval_tokens=256)
-  run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/curse_of_depth.lua" "${few[@]}" --set "placement=[pre_ln, nope]"
+  few=("${small[@]}" --set text.validation=0.3 --set "placement=[pre_ln, lns]" --set probe.tokens=256 \
+    --set train.eval_tokens=256)
+  run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/curse_of_depth.lua" "${few[@]}" \
+    --set "placement=[pre_ln, nope]"
   [ "$status" -eq 1 ]
   [[ $stderr == *"placement=nope"*"'nope'"* ]]
   [ -z "$(ls runs/curse-demo/*/run.json 2> /dev/null)" ]
@@ -98,16 +101,20 @@ sweep() {
   [ "$status" -eq 0 ]
   page=runs/curse-demo/report.html
   grep -q "8 trials: 8 done" $page
-  for text in "What removing one block costs" "Angular distance" "Residual variance along the depth"; do grep -q "$text" $page; done
+  for text in "What removing one block costs" "Angular distance" "Residual variance along the depth"; do
+    grep -q "$text" $page
+  done
   ! which xmllint > /dev/null || xmllint --noout $page
 }
 
 @test "bhyt: every method at depth, then its speed in training and generation; mistakes are told first" {
-  few=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set context=16 --set "seed=[1]" --set "depth=[2]"
+  few=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set context=16 --set "seed=[1]" \
+    --set "depth=[2]"
     --set "size={width: 16, heads: 2, kv_heads: 1, ffn_hidden: 32}" --set train.batch=4 --set train.tokens=2000
     --set train.eval_tokens=256 --set speed.repeats=2 --set speed.steps=2 --set speed.batch=2 --set speed.tokens=4)
   size='{depth: 2, width: 16, heads: 2, kv_heads: 1, ffn_hidden: 32}'
-  run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/bhyt.lua" "${few[@]}" --set "speed.size={depth: 2, width: 15, heads: 2}"
+  run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/bhyt.lua" "${few[@]}" \
+    --set "speed.size={depth: 2, width: 15, heads: 2}"
   [ "$status" -eq 1 ]
   [[ $stderr == *"pass=training"*"15"* ]]
   [ -z "$(ls runs/*/*/run.json 2> /dev/null)" ]

@@ -8,7 +8,8 @@ setup() {
 
 @test "luajit traces, differentiates and runs a graph through the public header" {
   preload=$(ldd "$LIBRARY" | awk '/libasan/ { print $3 }')
-  run env LD_PRELOAD="$preload" ASAN_OPTIONS=detect_leaks=0 "$LUAJIT" "$abs_srcdir/tests/script/luajit_ffi.lua" "$LIBRARY" "$abs_builddir/sonde.cdef"
+  run env LD_PRELOAD="$preload" ASAN_OPTIONS=detect_leaks=0 "$LUAJIT" "$abs_srcdir/tests/script/luajit_ffi.lua" \
+    "$LIBRARY" "$abs_builddir/sonde.cdef"
   echo "$output"
   [ "$status" -eq 0 ]
   [[ "$output" == *"1..9" ]]

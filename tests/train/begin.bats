@@ -1,13 +1,15 @@
 #!/usr/bin/env bats
-# A training that begins with the weights of a model folder: in a configuration (from, of the model or of the training), and
-# what it refuses or tells.
+# A training that begins with the weights of a model folder: in a configuration (from, of the model or of the training),
+# and what it refuses or tells.
 
 bats_require_minimum_version 1.5.0
 
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
   export SONDE_CACHE="$PWD/cache"
-  for i in $(seq 300); do echo "the ship and its $i sails went to the north and said unto them $((i * 7 % 13)) words"; done > text.txt
+  for i in $(seq 300); do
+    echo "the ship and its $i sails went to the north and said unto them $((i * 7 % 13)) words"
+  done > text.txt
   cat > first.yaml <<'YAML'
 model: {width: 32, depth: 2, heads: 2, context: 32, rope_theta: 500, norm_eps: 1e-4, seed: 5}
 corpus: {source: text.txt, vocab: 300}
@@ -21,10 +23,13 @@ setup() {
 }
 
 config() {   # config MODEL TRAIN: writes c.yaml
-  printf 'model: {%s}\ncorpus: {source: text.txt}\ntrain: {steps: 2, batch: 4, lr: 1e-9, weight_decay: 0%s}\n' "$1" "$2" > c.yaml
+  printf 'model: {%s}\ncorpus: {source: text.txt}\ntrain: {steps: 2, batch: 4, lr: 1e-9, weight_decay: 0%s}\n' "$1" \
+    "$2" > c.yaml
 }
 
-loss() { "$SONDE" eval --model "$1" --text text.txt --json 2> /dev/null | sed -n 's/.*"loss": \([0-9.]*\).*/\1/p' | cut -c1-6; }
+loss() {
+  "$SONDE" eval --model "$1" --text text.txt --json 2> /dev/null | sed -n 's/.*"loss": \([0-9.]*\).*/\1/p' | cut -c1-6
+}
 
 @test "the folder's model, weights and tokenizer, at a rate that moves nothing" {
   config "from: runs/first/0/model, dropout: 0.1"
@@ -54,8 +59,10 @@ refuses() {   # TEXT MODEL [TRAIN]
 }
 
 @test "what does not fit is refused, with the name of what differs" {
-  refuses "runs/first/0: holds no config.json, so it is no model folder; there is one in runs/first/0/model" "from: runs/first/0"
-  refuses "c.yaml:1: runs/first/0/modle: there is no such folder; did you mean 'runs/first/0/model'?" "from: runs/first/0/modle"
+  refuses "runs/first/0: holds no config.json, so it is no model folder; there is one in runs/first/0/model" \
+    "from: runs/first/0"
+  refuses "c.yaml:1: runs/first/0/modle: there is no such folder; did you mean 'runs/first/0/model'?" \
+    "from: runs/first/0/modle"
   refuses "both the model and the training are 'from' something" "from: runs/first/0/model" ", from: runs/first/0/model"
   refuses "'from' must be the path of a model folder" "from: 3"
   refuses "the weights have no 'model.layers.2.input_layernorm.weight'" "from: runs/first/0/model, depth: 3"

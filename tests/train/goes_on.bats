@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# goes_on.bats - runs that go on under other circumstances: another configuration or code, past their planned end, from another
-# run's checkpoint, after signals; that end early; and whose folder or index is lost meanwhile.
+# goes_on.bats - runs that go on under other circumstances: another configuration or code, past their planned end, from
+# another run's checkpoint, after signals; that end early; and whose folder or index is lost meanwhile.
 
 bats_require_minimum_version 1.5.0
 
@@ -75,7 +75,8 @@ end
 local values = {}
 for i = 1, 400 do values[i] = i * i % 61 end
 local corpus = { vocab = 61, spec = "made", hash = "made", handle = sonde.tensor("i32", { #values }, values) }
-local model = sonde.transformer { vocab = 61, width = 16, depth = 2, heads = 1, context = 8, norm = "own", placement = place, seed = 1 }
+local model = sonde.transformer { vocab = 61, width = 16, depth = 2, heads = 1, context = 8, norm = "own",
+  placement = place, seed = 1 }
 print(sonde.train(model, corpus, { steps = sonde.settings.steps, batch = 2, dir = "runs/own/a" }).state_sha256)
 LUA
   "$SONDE" run own.lua --set steps=8
@@ -95,7 +96,9 @@ LUA
   cat > record.lua <<'LUA'
 local core, seen = require "sonde.core", {}
 for _, entry in ipairs(core.json_load "runs/own/a/run.json".plugins) do
-  if entry.kind == "placement" then seen[#seen + 1] = string.format("%s %d-%s", entry.name, entry.from, tostring(entry.to)) end
+  if entry.kind == "placement" then
+    seen[#seen + 1] = string.format("%s %d-%s", entry.name, entry.from, tostring(entry.to))
+  end
 end
 print(table.concat(seen, ", "))
 LUA
@@ -157,7 +160,8 @@ LUA
 }
 
 @test "nohup has HUP ignored: the run goes on" {
-  (trap '' HUP; exec "$SONDE" run "$fixture" --set dir=runs/e/nohup --set steps=3000 --set log_every=10) > log 2>&1 3>&- &
+  (trap '' HUP; exec "$SONDE" run "$fixture" --set dir=runs/e/nohup --set steps=3000 --set log_every=10) > log 2>&1 \
+    3>&- &
   child=$!
   until [ "$(cat runs/e/nohup/metrics.jsonl 2> /dev/null | wc -l)" -gt 5 ]; do sleep 0.02; done
   kill -HUP "$child"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# train.bats - trainings from the command line: stopped, killed, locked out, refused; and what `sonde runs` says of them.
+# train.bats - trainings from the command line: stopped, killed, locked out, refused; and what `sonde runs` says of
+# them.
 
 setup() {
   cd "$BATS_TEST_TMPDIR"
