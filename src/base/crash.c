@@ -105,7 +105,7 @@ static int is_foreign(const void *at) {
 
 static void say_how_to_go_on(words *w) {
   const char *run = atomic_load(&run_folder);
-  if (run) SAY(w, "; the same command goes on from the last checkpoint in ", run);
+  if (run) SAY(w, "; the same command resumes from the last checkpoint in ", run);
 }
 
 /* ---- signals ---------------------------------------------------------------------------------------------- */
@@ -155,7 +155,7 @@ static void on_alarm(int number) {
   (void)number;
   if (atomic_load(&sonde_doing_now.what) != loading) return;
   SAY(&w, "sonde: the plugin '", atomic_load(&sonde_doing_now.name),
-      "' does not come to an end of its loading; remove it or mend it (a slow disk: SONDE_PLUGIN_SECONDS gives it more "
+      "' did not finish loading; remove or repair it (on a slow disk set SONDE_PLUGIN_SECONDS to a longer "
       "time)");
   send(&w);
   _exit(1);

@@ -65,7 +65,7 @@ static void choose(void) {
   enum { NAMES = sizeof names / sizeof *names };
   int k = 0;
   while (asked && *asked && k < NAMES && strcmp(asked, names[k])) k++;
-  if (k == NAMES) sonde_warn("SONDE_ISA=%s is none of base, avx2, avx512, amx; it is left out of account", asked);
+  if (k == NAMES) sonde_warn("SONDE_ISA=%s is none of base, avx2, avx512, amx; it is ignored", asked);
   else if (asked && *asked && k < level) level = k;
   chosen = sonde_simd_level(level);
 }

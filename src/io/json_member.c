@@ -93,7 +93,7 @@ static const char *find_member(scan *s, const char *key, const char **from, cons
     blanks(s);
   }
   blanks(s);
-  return s->p < s->end ? "something stands behind the object" : NULL;
+  return s->p < s->end ? "there is text after the object" : NULL;
 }
 
 int sonde_json_member(const char *text, int64_t n, const char *key, const char *where, json_t **value,

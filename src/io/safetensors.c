@@ -159,7 +159,7 @@ static int add_entries(const source *s, const extent *x, int64_t n) {
   for (int64_t i = 0; i < n; i++) {
     const sonde_st_entry *twin = sonde_st_find(st, x[i].entry.name);
     if (twin)
-      return sonde_fail(s->err, SONDE_EFORMAT, "tensor '%s' stands in both '%s' and '%s'", twin->name,
+      return sonde_fail(s->err, SONDE_EFORMAT, "tensor '%s' is in both '%s' and '%s'", twin->name,
                         twin->file, s->name);
     st->entry[st->n] = x[i].entry;
     if (sonde_map_set(st->by_name, x[i].entry.name, (void *)(intptr_t)(st->n + 1)))

@@ -121,7 +121,7 @@ static int open_path(sonde_st *st, const char *path, sonde_error *err) {
   *suffix = '.';
   if (sonde_path_exists(inside)) return add_index(st, inside, err);
   return sonde_fail(err, SONDE_ENOENT,
-                    "'%s' holds neither model.safetensors nor model.safetensors.index.json", path);
+                    "'%s' contains neither model.safetensors nor model.safetensors.index.json", path);
 }
 
 sonde_st *sonde_st_open(const char *path, sonde_error *err) {

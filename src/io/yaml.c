@@ -130,7 +130,7 @@ static int check_key(reader *r, const yaml_event_t *ev, const json_t *map) {
   if (!strcmp(key, "<<") && ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
     return refuse(r, ev, "merge keys (<<) are not read; write the keys out");
   if (json_object_get(map, key))
-    return sonde_fail(r->err, SONDE_EFORMAT, "%s:%d: the key '%s' stands here a second time", r->name,
+    return sonde_fail(r->err, SONDE_EFORMAT, "%s:%d: the key '%s' is repeated here", r->name,
                       (int)ev->start_mark.line + 1, key);
   return 0;
 }

@@ -139,7 +139,7 @@ int sonde_metrics_rewind(sonde_metrics *m, int64_t size, sonde_error *err) {
   if (size < 0 || size > m->size)
     return sonde_fail(
         err, SONDE_EFORMAT,
-        "%s: holds %lld bytes, but the checkpoint was made after %lld; remove the run folder to start anew",
+        "%s: holds %lld bytes, but the checkpoint was made after %lld; remove the run folder to start again",
         m->path, (long long)m->size, (long long)size);
   if (ftruncate(m->fd, size) != 0) return sonde_fail_errno(err, SONDE_EIO, "%s: cannot cut back", m->path);
   m->size = size;

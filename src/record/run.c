@@ -225,7 +225,7 @@ static void bring_index_up_to_date(sonde_run *r) {
   sonde_error err = {0};
   if (r->unindexed || sonde_scan_is_run(r->root, ".") || !put_in_index(r, &err)) return;
   r->unindexed = 1;
-  sonde_warn("%s; the run goes on without the index, and the next `sonde runs list` reads its folder", err.text);
+  sonde_warn("%s; the run continues without the index, and the next `sonde runs list` reads its folder", err.text);
   if (sonde_file_write(path_of(r, SONDE_SCAN_UNINDEXED), "", 0, &err)) sonde_warn("%s", err.text);
 }
 

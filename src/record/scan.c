@@ -80,7 +80,7 @@ static int read_run(const char *path, json_t **run, sonde_error *err) {
   if (json_is_object(*run) && json_is_string(json_object_get(*run, "status"))) return SONDE_OK;
   json_decref(*run);
   *run = NULL;
-  return sonde_fail(err, SONDE_EFORMAT, "%s: holds no \"status\"; restore the file or remove the run folder",
+  return sonde_fail(err, SONDE_EFORMAT, "%s: contains no \"status\"; restore the file or remove the run folder",
                     path);
 }
 
@@ -112,7 +112,7 @@ static json_t *load_or_warn(const char *path) {
   sonde_error err = {0};
   if (!sonde_path_exists(path)) return NULL;
   json_t *v = sonde_json_load(path, 0, &err);
-  if (!v) sonde_warn("%s; the database lacks what it holds", err.text);
+  if (!v) sonde_warn("%s; the database lacks its contents", err.text);
   return v;
 }
 

@@ -410,7 +410,7 @@ static int corpus_tokens(lua_State *L) {
   int64_t from = sonde_lua_integer(L, 3, INT64_MIN, INT64_MAX), n = sonde_lua_integer(L, 4, INT64_MIN, INT64_MAX);
   sonde_error err = {0};
   if (n < 0 || n > s.tokens)
-    return sonde_lua_fail(L, "%lld tokens are asked for; this part of the corpus has %lld", (long long)n,
+    return sonde_lua_fail(L, "%lld tokens are requested; this part of the corpus has %lld", (long long)n,
                           (long long)s.tokens);
   sonde_shape shape = sonde_shape_make(SONDE_I32, 1, &n);
   sonde_tensor *t = sonde_lua_new_tensor(L, &shape);

@@ -255,7 +255,7 @@ sonde_tokenizer *sonde_bpe_train(const sonde_text *texts, int64_t n, const sonde
   int n_special = opts->special ? opts->n_special : 1;
   if (opts->vocab < 256 + n_special || opts->vocab > INT32_MAX / 2) {
     sonde_fail(err, SONDE_EINVAL,
-               "a vocabulary of %lld: it holds 256 bytes and %d special tokens before the first merge",
+               "a vocabulary of %lld: it includes 256 bytes and %d special tokens before the first merge",
                (long long)opts->vocab, n_special);
     return NULL;
   }

@@ -109,10 +109,10 @@ static int open_folder(sonde_corpus *c, const char *folder, int64_t vocab, side 
   }
   if (c->tokenizer && !vocab) vocab = sonde_tokenizer_vocab(c->tokenizer);
   if (!sonde_corpus_find(folder, train, 2, path, sizeof path))
-    return sonde_fail(err, SONDE_ENOENT, "'%s' holds neither train.tok nor train.bin", folder);
+    return sonde_fail(err, SONDE_ENOENT, "'%s' contains neither train.tok nor train.bin", folder);
   if (!open_shard(c, path, vocab, &pair[SONDE_TRAIN], err)) return err->code;
   if (!sonde_corpus_find(folder, valid, 4, path, sizeof path))
-    return sonde_fail(err, SONDE_ENOENT, "'%s' holds no validation.tok, validation.bin, val.tok or val.bin", folder);
+    return sonde_fail(err, SONDE_ENOENT, "'%s' contains no validation.tok, validation.bin, val.tok or val.bin", folder);
   return open_shard(c, path, vocab, &pair[SONDE_VALIDATION], err) ? 0 : err->code;
 }
 
@@ -248,7 +248,7 @@ static int open_texts(sonde_corpus *c, const sonde_corpus_plan *p, const char *c
     rc = open_entry(c, p, entry, err);
     if (!rc) break;
     if (attempt || (rc != SONDE_EFORMAT && rc != SONDE_EINVAL && rc != SONDE_ENOENT)) return rc;
-    sonde_warn("the cached corpus is damaged and is made anew: %s", err->text);
+    sonde_warn("the cached corpus is damaged and is rebuilt: %s", err->text);
     *err = (sonde_error){0};
     drop_shards(c);
   }

@@ -83,7 +83,7 @@ static int add_folder(sonde_corpus_plan *p, int64_t part, const char *folder, so
   fts_close(tree);
   if (rc || p->files > before) return rc;
   return sonde_fail(err, SONDE_ENOENT,
-                    "'%s' holds neither token shards (train.tok, train.bin) nor a .txt or .jsonl file", folder);
+                    "'%s' contains neither token shards (train.tok, train.bin) nor a .txt or .jsonl file", folder);
 }
 
 static int add_pattern(sonde_corpus_plan *p, int64_t part, const char *pattern, sonde_error *err) {
@@ -128,7 +128,7 @@ static int read_opts(sonde_corpus_plan *p, const sonde_corpus_opts *o, sonde_err
     return no_memory(err);
   if (!o->vocab || o->vocab == sonde_tokenizer_vocab(p->tokenizer)) return 0;
   return sonde_fail(err, SONDE_EINVAL,
-                    "a vocabulary of %lld is asked for, and '%s' has %lld: leave one of them out",
+                    "a vocabulary of %lld is given, and '%s' has %lld: leave one of them out",
                     (long long)o->vocab, o->tokenizer, (long long)sonde_tokenizer_vocab(p->tokenizer));
 }
 
@@ -146,11 +146,11 @@ static int check_kinds(sonde_corpus_plan *p, const sonde_corpus_opts *o, sonde_e
                      : o->end_of_text ? "end_of_text"
                                       : NULL;
   if (!texts && idle)
-    return sonde_fail(err, SONDE_EINVAL, "'%s' holds tokens: the option %s is for texts; leave it out", p->spec, idle);
+    return sonde_fail(err, SONDE_EINVAL, "'%s' contains tokens: the option %s is for texts; leave it out", p->spec, idle);
   int jsonl = !texts || !p->reading.asked;
   for (int64_t i = 0; i < p->files && !jsonl; i++) jsonl = sonde_source_may_be_jsonl(p->file[i].source);
   if (!jsonl)
-    return sonde_fail(err, SONDE_EINVAL, "'%s' holds no .jsonl: the option %s is for those; leave it out", p->spec,
+    return sonde_fail(err, SONDE_EINVAL, "'%s' contains no .jsonl: the option %s is for those; leave it out", p->spec,
                       p->reading.asked);
   if (texts && !p->tokenizer && !p->vocab) p->vocab = DEFAULT_VOCAB;
   return 0;

@@ -117,7 +117,7 @@ static int take_json_line(void *arg, const char *line, int64_t n) {
     pass_over(&r->absent, r->line);
     r->taken += text != NULL;
   } else {
-    sonde_fail(&why, SONDE_EFORMAT, "%s: the field '%s' holds no text; name another with the option field", where,
+    sonde_fail(&why, SONDE_EFORMAT, "%s: the field '%s' contains no text; name another with the option field", where,
                r->how->field);
     rc = take_damaged(r, &why);
   }
@@ -127,7 +127,7 @@ static int take_json_line(void *arg, const char *line, int64_t n) {
 
 static void tell(const jsonl_reader *r, const passed_over *p, const char *what) {
   if (p->n)
-    sonde_info("%s: %s: passed over %lld of %lld lines, %s; line %lld is the first", r->how->doing, shown(r->path),
+    sonde_info("%s: %s: skipped %lld of %lld lines, %s; line %lld is the first", r->how->doing, shown(r->path),
                (long long)p->n, (long long)r->line, what, (long long)p->first);
 }
 

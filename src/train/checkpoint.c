@@ -392,7 +392,7 @@ int sonde_checkpoint_load(const char *run_dir, sonde_params *params, sonde_optim
   char dir[PATH_BYTES];
   int code = choose(run_dir, folder, err);
   if (!code) code = load_folder(join(dir, run_dir, folder), params, optim, progress, err);
-  return code ? sonde_wrap(err, "the checkpoint is damaged or of another model; remove %s to start anew", run_dir)
+  return code ? sonde_wrap(err, "the checkpoint is damaged or of another model; remove %s to start again", run_dir)
               : SONDE_OK;
 }
 

@@ -118,7 +118,8 @@ refuses() {   # TEXT COMMAND...
   "$SONDE" eval --model model --text text.txt.gz --json | cmp - plain.json
   "$SONDE" eval --model model --text - --json < text.txt | cmp - plain.json
   "$SONDE" eval --model model --text - --json < text.txt.gz | cmp - plain.json
-  { echo '{"text": "in the beginning <|endoftext|>"}'; echo '{"text": null}'; echo '{"n": NaN, "text": "and it said"}'; } > two.jsonl
+  printf '%s\n' '{"text": "in the beginning <|endoftext|>"}' '{"text": null}' '{"n": NaN, "text": "and it said"}' \
+    > two.jsonl
   cat > same.lua <<'LUA'
 local sonde, core = require "sonde", require "sonde.core"
 for _, special in ipairs { false, true } do
@@ -150,7 +151,8 @@ LUA
   { cat text.txt; printf 'caf\351\n'; } > latin.txt
   run --separate-stderr "$SONDE" eval --model model --text latin.txt
   [ "$status" -eq 0 ]
-  [[ $stderr == *"latin.txt: 1 bytes are no UTF-8 and are taken as they are, the first is byte $(($(stat -c %s text.txt) + 3))"* ]]
+  first=$(($(stat -c %s text.txt) + 3))
+  [[ $stderr == *"latin.txt: 1 bytes are no UTF-8 and are taken as they are, the first is byte $first"* ]]
   run --separate-stderr "$SONDE" eval --model model --text text.txt
   [[ $stderr != *UTF-8* ]]
   for _ in 1 2 3; do echo '{"text": "in the beginning"}'; done > small.jsonl
@@ -183,7 +185,7 @@ local sonde = require "sonde"
 for _, options in ipairs { { field = "body" }, { skip = true } } do
   options.cache = "cache"
   local ok, message = pcall(sonde.corpus, "text.txt", options)
-  assert(not ok and message:find("holds no .jsonl: the option " .. (options.field and "field" or "skip"), 1, true),
+  assert(not ok and message:find("contains no .jsonl: the option " .. (options.field and "field" or "skip"), 1, true),
     message)
 end
 LUA

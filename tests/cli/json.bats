@@ -8,7 +8,8 @@ setup_file() {
   for k in $(seq 60); do
     echo "in the beginning there was a small text, and line $k said little of itself"
   done > book.txt
-  printf 'model: {width: 16, depth: 2, heads: 2, context: 24}\ncorpus: {source: book.txt, vocab: 270}\ntrain: {steps: 2, batch: 2}\n' > a.yaml
+  printf '%s\n' 'model: {width: 16, depth: 2, heads: 2, context: 24}' 'corpus: {source: book.txt, vocab: 270}' \
+    'train: {steps: 2, batch: 2}' > a.yaml
   "$SONDE" train a.yaml --dir runs/a/0 > train.out 2>&1
 }
 
@@ -147,8 +148,8 @@ PYTHON
   { printf '%0.s[' $(seq 100000); } > hurt/deep/0/run.json
   printf '{"status": "\xff\xfe"}' > hurt/bytes/0/run.json
   mkdir -p hurt/good/0 hurt/odd/0
-  echo '{"status": "done", "results": {"loss": "low", "perplexity": [1], "tokens_per_s": true}, "plugins": [1, {"kind": 2}],
-    "threads": "many", "corpus": 7, "started": 5, "reason": {"a": 1}}' > hurt/odd/0/run.json
+  echo '{"status": "done", "results": {"loss": "low", "perplexity": [1], "tokens_per_s": true},
+    "plugins": [1, {"kind": 2}], "threads": "many", "corpus": 7, "started": 5, "reason": {"a": 1}}' > hurt/odd/0/run.json
   echo '{"status": "done", "results": {"loss": 1.5}}' > hurt/good/0/run.json
   for words in "list" "show good/0" "compare good odd" "show odd/0" "export" "export --table metrics" \
     "export --table lists"; do
@@ -165,7 +166,8 @@ PYTHON
 }
 
 @test "a trial's place in the grid is among its parameters, training or not" {
-  printf '%s\n' 'local s = require("sonde").sweep { name = "g", grid = { frac = { 0.5 }, ffn = { { name = "swiglu", hidden = 8 } } } }' \
+  printf '%s\n' 'local s = require("sonde").sweep { name = "g",' \
+    '  grid = { frac = { 0.5 }, ffn = { { name = "swiglu", hidden = 8 } } } }' \
     's:run(function(trial, p) trial:report { x = p.frac } end)' > g.lua
   "$SONDE" run g.lua 2> /dev/null
   run --separate-stderr "$SONDE" runs list g --json

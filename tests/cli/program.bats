@@ -87,10 +87,12 @@ LUA
   printf 'local x = = 1\n' > syntax.lua
   refuses 1 "syntax.lua:1:" "$SONDE" run syntax.lua
   refuses 1 "nowhere.lua" "$SONDE" run nowhere.lua
-  printf 'local sonde = require "sonde"\n\nlocal model = sonde.transformer {\n  vocab = 10, widht = 4, depth = 1 }\n' > option.lua
+  printf '%s\n' 'local sonde = require "sonde"' '' 'local model = sonde.transformer {' \
+    '  vocab = 10, widht = 4, depth = 1 }' > option.lua
   refuses 1 "option.lua:3: unknown option 'widht' of transformer; did you mean 'width'?" "$SONDE" run option.lua
   one_line
-  printf 'local sonde = require "sonde"\nlocal g = sonde.graph()\nlocal x = g:input("x", "f32", {2, 3})\nlocal y = x:linear(x:reshape {3, 2})\n' > shape.lua
+  printf '%s\n' 'local sonde = require "sonde"' 'local g = sonde.graph()' 'local x = g:input("x", "f32", {2, 3})' \
+    'local y = x:linear(x:reshape {3, 2})' > shape.lua
   refuses 1 "shape.lua:4: matmul of f32 [2, 3] and f32 [3, 2]" "$SONDE" run shape.lua
   one_line
   run --separate-stderr "$SONDE" run boom.lua --traceback
@@ -245,7 +247,8 @@ YAML
 }
 
 @test "the prompt goes on after an unfinished expression and a value that is gone" {
-  run bash -c "printf '40 +\n2\ng = sonde.graph()\na = g:input(\"a\", \"f32\", { 2 })\ng:close()\na\n7 * 6\n' | '$SONDE' repl"
+  printf '%s\n' '40 +' 2 'g = sonde.graph()' 'a = g:input("a", "f32", { 2 })' 'g:close()' a '7 * 6' > lines
+  run "$SONDE" repl < lines
   [ "$status" -eq 0 ]
   [ "${lines[0]}" = 42 ]
   [ "${lines[1]}" = "node (of a closed graph)" ]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# lint.sh SRCDIR BUILDDIR - the house rules and the checkers that are installed; `make lint` runs it.
+# lint.sh SRCDIR BUILDDIR - rules of style and the installed checkers; `make lint` runs it. (source.bats checks lengths.)
 set -u
 srcdir=$1 builddir=$(cd "$2" && pwd) bad=0
 cd "$srcdir" || exit
@@ -16,18 +16,12 @@ have() {
 sources=$(find src plugins tests bench -name '*.c' -o -name '*.h' | sort)
 scripts=$(find lua experiments plugins tests -name '*.lua' | sort)
 
-for file in $sources $scripts; do
-  lines=$(wc -l < "$file")
-  [ "$lines" -le 600 ] || complain "$file: $lines lines (at most 600)"
-done
 # shellcheck disable=SC2086
 grep -nE '\b(TODO|FIXME|XXX|HACK)\b' $sources $scripts && complain "unfinished work in the lines above"
 # shellcheck disable=SC2086
 grep -nP '\t| +$' $sources $scripts && complain "tabs or trailing blanks in the lines above"
-# shellcheck disable=SC2086
-awk 'length > 140 { print FILENAME ":" FNR ": " length " columns" }' $sources $scripts | grep . && complain "lines over 140 columns"
-grep -rnE '\b(malloc|calloc|realloc|strdup) *\(' src/base src/tensor src/cpu src/graph src/ops src/io src/text src/plugin \
-  src/record src/train --include='*.c' | grep -vE 'src/base/mem.c|/\*.*alloc' &&
+grep -rnE '\b(malloc|calloc|realloc|strdup) *\(' src/base src/tensor src/cpu src/graph src/ops src/io src/text \
+  src/plugin src/record src/train --include='*.c' | grep -vE 'src/base/mem.c|/\*.*alloc' &&
   complain "allocation that does not go through base/mem.h in the lines above"
 
 if have shellcheck; then
@@ -38,7 +32,8 @@ if have luacheck; then
   # shellcheck disable=SC2086
   luacheck -q --no-color $scripts || bad=1
 fi
-if have cppcheck; then   # the suppressed ones take sonde_fail for a success, or a pointer from a function for a temporary
+# The suppressed checks take sonde_fail for a success, or a pointer from a function for a temporary.
+if have cppcheck; then
   cppcheck -q --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,portability -Isrc -I"$builddir" \
     -DSONDE_INSIDE -DSONDE_ISA=base --suppress=missingIncludeSystem --suppress=invalidFunctionArg \
     --suppress=nullPointerRedundantCheck --suppress=uninitvar --suppress=danglingTemporaryLifetime \

@@ -291,7 +291,7 @@ static void shards_are_one_set_of_tensors(void **state) {
   index_refused(folder, "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"1.safetensors\"}}",
                 "'b' is not in");
   index_refused(folder, "{\"weight_map\":{\"a\":\"1.safetensors\",\"x\":\"3.safetensors\"}}",
-                "stands in both");
+                "is in both");
   write_text(folder, "model.safetensors.index.json",
              "{\"metadata\":{},\"weight_map\":{\"b\":\"2.safetensors\",\"a\":\"1.safetensors\"}}");
   sonde_st *st = sonde_st_open(folder, &err);

@@ -56,7 +56,7 @@ static void what_cannot_be_kept_is_refused(void **state) {
   refused("a: !!int x", 1, "tag");
   refused("a: !thing 1", 1, "tag");
   refused("a: !thing [1]", 1, "tag");
-  refused("a: 1\nb: 2\n\na: 3", 4, "'a' stands here a second time");
+  refused("a: 1\nb: 2\n\na: 3", 4, "'a' is repeated here");
   refused("a: &x {b: 1}\nc:\n  <<: *x", 3, "merge keys");
   refused("? [a]\n: 1", 1, "key");
   refused("a: 1\n---\nb: 2", 2, "second document");

@@ -1,5 +1,5 @@
--- What a model folder holds goes with the model: through loading and saving, pruning, folding, healing and training, dtype
--- by dtype and key by key; and Hugging Face's keys count before what Sonde wrote beside them.
+-- What a model folder holds goes with the model: through loading and saving, pruning, folding, healing and training,
+-- dtype by dtype and key by key; and Hugging Face's keys count before what Sonde wrote beside them.
 
 local lu = require "luaunit"
 local sonde = require "sonde"
@@ -196,7 +196,8 @@ function TestKept:test_a_number_that_a_dtype_cannot_hold_is_refused()
   check_dtypes(to, "bf16")
 end
 
--- A file of the tokenizer that cannot be read (too large here, a failing disk there) leaves no folder without one behind.
+-- A file of the tokenizer that cannot be read (too large here, a failing disk there) leaves no folder without one
+-- behind.
 function TestKept:test_a_tokenizer_that_cannot_be_read_is_not_lost()
   local dir, to = foreign "f32", fresh "saved"
   local file = io.open(dir .. "/tokenizer.json", "r+")
@@ -575,10 +576,10 @@ function TestHints:test_what_was_probably_meant_is_named()
   local run = scratch .. "/runs/small/0"
   core.mkdirs(run)
   core.json_save(run .. "/run.json", {})
-  lu.assertErrorMsgContains("/0: holds no config.json, so it is no model folder; it is a run that has saved none yet", sonde.load, run)
+  lu.assertErrorMsgContains("/0: contains no config.json, so it is no model folder; it is a run that has saved none yet", sonde.load, run)
   small():save(run .. "/model")
   for _, slash in ipairs { "", "/" } do
-    lu.assertErrorMsgContains("/0: holds no config.json, so it is no model folder; there is one in " .. run .. "/model",
+    lu.assertErrorMsgContains("/0: contains no config.json, so it is no model folder; there is one in " .. run .. "/model",
       sonde.load, run .. slash)
   end
   lu.assertErrorMsgContains("there is one in " .. run .. "/model", sonde.load, scratch .. "/runs/small")

@@ -4,7 +4,8 @@
 setup_file() {
   STAGE="$BATS_FILE_TMPDIR/stage"
   export STAGE
-  env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -C "$abs_builddir" install DESTDIR="$STAGE" > "$BATS_FILE_TMPDIR/install.log" 2>&1 \
+  env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -C "$abs_builddir" install DESTDIR="$STAGE" \
+    > "$BATS_FILE_TMPDIR/install.log" 2>&1 \
     || { cat "$BATS_FILE_TMPDIR/install.log"; return 1; }
   PREFIX=$(dirname "$(dirname "$(find "$STAGE" -name sonde.pc)")")
   PREFIX=$(dirname "$PREFIX")

@@ -45,14 +45,15 @@ bats_require_minimum_version 1.5.0
 @test "a crash in a kernel names op, module and plugin" {
   for threads in 1 3; do
     ended 139 with crash_in_run "$SONDE" run train.lua --set norm=crash_in_run --set only=evaluate --threads $threads
-    [[ "$words" == "sonde: segmentation fault in "*"crash_in_run.read' ("*") of the plugin $PWD/found/crash_in_run.so" ]]
+    [[ "$words" == "sonde: segmentation fault in "*"crash_in_run.read' ("*") of the plugin "*/found/crash_in_run.so ]]
   done
 }
 
 @test "a kernel that needs more stack than there is, on any thread; and how to go on" {
   for threads in 1 3; do
     ended 139 with deep_stack "$SONDE" run train.lua --set norm=deep_stack --threads $threads
-    [[ "$words" == "sonde: segmentation fault in the op 'deep_stack.run' ("*") of the plugin $PWD/found/deep_stack.so; the same command goes on from the last checkpoint in ./run" ]]
+    [[ "$words" == "sonde: segmentation fault in the op 'deep_stack.run' ("*") of the plugin "*/deep_stack.so";"* ]]
+    [[ "$words" == *"; the same command resumes from the last checkpoint in ./run" ]]
   done
 }
 
@@ -63,10 +64,11 @@ bats_require_minimum_version 1.5.0
 
 @test "a crash or an exit while a module is built names its place" {
   ended 139 with crash_in_build "$SONDE" run train.lua --set norm=crash_in_build
-  [[ "$words" == "sonde: segmentation fault in the building of 'crash_in_build' (block 0, norm 'attn' "*") of the plugin "*/crash_in_build.so* ]]
+  [[ "$words" == "sonde: segmentation fault in the building of 'crash_in_build' (block 0, norm 'attn' "*") of "* ]]
+  [[ "$words" == *" of the plugin "*/crash_in_build.so* ]]
   run --separate-stderr with exits "$SONDE" run train.lua --set norm=exits
   [ "$status" -eq 1 ]
-  [[ "$stderr" == *"the program was ended in the building of 'exits' ("*") of the plugin "*"/exits.so, which called exit"* ]]
+  [[ "$stderr" == *"the program was ended in the building of 'exits' ("*") of "*"/exits.so, which called exit"* ]]
 }
 
 @test "a plugin that crashes, aborts, exits or loops while it is loaded is named" {
@@ -83,7 +85,7 @@ bats_require_minimum_version 1.5.0
   SONDE_PLUGIN_SECONDS=1 run --separate-stderr with loops_at_entry timeout 60 "$SONDE" plugin list
   echo "status $status: $stderr"
   [ "$status" -eq 1 ]
-  [[ "$stderr" == "sonde: the plugin '$PWD/found/loops_at_entry.so' does not come to an end of its loading;"* ]]
+  [[ "$stderr" == "sonde: the plugin '$PWD/found/loops_at_entry.so' did not finish loading;"* ]]
 }
 
 @test "a mapped file that is cut is named" {
@@ -92,7 +94,7 @@ bats_require_minimum_version 1.5.0
   rm -rf run
   ended 135 "$SONDE" run train.lua --set "cut=$shard"
   [[ "$words" == "sonde: bus error: '$shard' became shorter, or could not be read, while it was in use"* ]]
-  [[ "$words" == *"; the same command goes on from the last checkpoint in ./run" ]]
+  [[ "$words" == *"; the same command resumes from the last checkpoint in ./run" ]]
   "$SONDE" run train.lua       # the damaged entry is built again
 }
 

@@ -149,7 +149,8 @@ refuses() {   # TEXT OPTIONS...
   echo "a few words" > short.txt
   refuses "short.txt" --strategy last --remove 1 --heal 100 --heal-text short.txt --context 24
   for strategy in last influence; do
-    refuses "are less than one window of 24; give a longer text, or a smaller context (--context)" --strategy $strategy \
+    refuses "are less than one window of 24; give a longer text, or a smaller context (--context)" \
+      --strategy $strategy \
       --remove 1 --text short.txt --context 24
     refuses "5 tokens are less than one window of 24; give more tokens, or a smaller context (--context)" \
       --strategy $strategy --remove 1 --text text.txt --tokens 5 --context 24
@@ -199,7 +200,8 @@ refuses() {   # TEXT OPTIONS...
     [ "$status" -eq 0 ]
     [[ "$output" =~ \(nats,\ 1\ windows\ of\ ([0-9]+)\ tokens\) ]]
     tokens=${BASH_REMATCH[1]}
-    [ "$tokens" = "$("$SONDE" eval --model long --text $text --json 2> /dev/null | sed -n 's/.*"context": \([0-9]*\).*/\1/p')" ]
+    context=$("$SONDE" eval --model long --text $text --json 2> /dev/null | sed -n 's/.*"context": \([0-9]*\).*/\1/p')
+    [ "$tokens" = "$context" ]
   done
   [ "$tokens" -le 4096 ]
   [ "$(field within/config.json f.max_position_embeddings)" = 131072 ]
@@ -216,7 +218,7 @@ LUA
     for options in "--strategy last" "--strategy influence --text text.txt"; do
       run --separate-stderr "$SONDE" prune --model broken --remove 1 --out refused $options
       [ "$status" -eq 1 ]
-      [ "$stderr" = "sonde: broken: the weights are not finite: 'model.layers.1.mlp.up_proj.weight' holds NaN or infinite values" ]
+      [[ "$stderr" == "sonde: broken: the weights are not finite: "*".1.mlp.up_proj.weight' holds NaN or infinite"* ]]
       [ ! -e refused ]
     done
   done

@@ -70,7 +70,8 @@ experiment() {
   run --separate-stderr experiment "${few[@]}" "${other[@]}"
   echo "$stderr"
   [ "$status" -ne 0 ]
-  [[ $stderr == *"replace was drop, is now linear; give the sweep another name (--set name=NAME), or --redo runs them again"* ]]
+  [[ $stderr == *"replace was drop, is now linear; give the sweep another name (--set name=NAME), or"* ]]
+  [[ $stderr == *", or --redo runs them again"* ]]
   run --separate-stderr experiment "${few[@]}" "${other[@]}" --set name=pruned-linear
   echo "$stderr"
   [ "$status" -eq 0 ]

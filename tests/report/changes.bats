@@ -35,7 +35,8 @@ again() { run --separate-stderr "$SONDE" run sweep.lua "$@"; echo "$status: $out
   sed 's/3e-3/1e-4/' sweep.lua > other; mv other sweep.lua
   again
   [ "$status" -eq 1 ]
-  [[ "$stderr" == *"2 of 2 trials were run by another version of sweep.lua: the trial's function: score/lr (was 0.003, now 0.0001); --redo runs them again, --accept-changes keeps"* ]]
+  [[ "$stderr" == *"2 of 2 trials were run by another version of sweep.lua: the trial's function: score/lr "* ]]
+  [[ "$stderr" == *"score/lr (was 0.003, now 0.0001); --redo runs them again, --accept-changes keeps"* ]]
   [[ "$output" != *"score"* ]]
   sed 's/1e-4/3e-3/; s/scale = 2/scale = 4/' sweep.lua > other; mv other sweep.lua
   again
@@ -128,7 +129,7 @@ LUA
   again
   again --set size=2
   [ "$status" -eq 1 ]
-  [[ "$stderr" == *"was run with other settings: size was 1, is now 2; give the sweep another name, or --redo runs them again"* ]]
+  [[ "$stderr" == *"was run with other settings: size was 1, is now 2; give the sweep another name, or --redo "* ]]
   again --set size=2 --redo
   [ "$status" -eq 0 ]
   again --set size=2

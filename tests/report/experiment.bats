@@ -131,11 +131,13 @@ sweep() {
   echo 'print(1)' > none.lua
   run --separate-stderr "$SONDE" run none.lua --set lr=3 --set scale=demo
   [ "$status" -eq 0 ]
-  [ "$stderr" = "sonde: note: the script reads no settings, so --set lr, scale changes nothing; a script finds them in sonde.settings, or by sonde.config" ]
+  want="sonde: note: the script reads no settings, so --set lr, scale changes nothing; "
+  [ "$stderr" = "${want}a script finds them in sonde.settings, or by sonde.config" ]
   echo 'print(require("sonde").settings.depth)' > one.lua
   run --separate-stderr "$SONDE" run one.lua --set dept=3
   [ "$status" -eq 0 ]
-  [ "$stderr" = "sonde: note: no setting 'dept' is read by the script, so --set changed nothing there; did you mean 'depth'?" ]
+  want="sonde: note: no setting 'dept' is read by the script, so --set changed nothing there"
+  [ "$stderr" = "$want; did you mean 'depth'?" ]
   run --separate-stderr "$SONDE" run one.lua --set depth=3
   [ "$output$stderr" = 3 ]
   echo 'for key, value in pairs(require("sonde").settings) do print(key, value) end' > all.lua

@@ -33,7 +33,7 @@ refuses() {   # refuses TEXT train ARGUMENTS
   refuses "train.steps (was 40, now 60)" train short steps=60 schedule=constant warmup=0
   grep -qF -- "--redo computes it anew, or --accept-changes goes on with it from step 40" err
   [ "$(train short steps=60 schedule=constant warmup=0 -- --accept-changes)" = "$whole" ]
-  grep -qF "goes on past its planned end of 40 updates to 60; the rate follows the schedule of 60, which at update 41 is 0.003" err
+  grep -qF "planned end of 40 updates to 60; the rate follows the schedule of 60, which at update 41 is 0.003" err
   grep -q '"step": 40' runs/e/short/run.json
   [ "$(train short steps=60 schedule=constant warmup=0)" = "$whole" ]
 }
@@ -146,7 +146,7 @@ LUA
     status=0
     wait "$child" || status=$?
     [ "$status" -eq 3 ]
-    grep -q 'the same command goes on from there' log
+    grep -q 'the same command resumes it' log
   done
   [ "$(train stopped steps=3000 log_every=10)" = "$whole" ]
 }
@@ -194,7 +194,7 @@ LUA
   mkdir runs
   head -c 5000 /dev/zero | tr '\0' x > runs/sonde.db
   train a steps=20
-  grep -q "sonde.db: file is not a database.*the run goes on without the index" err
+  grep -q "sonde.db: file is not a database.*the run continues without the index" err
   [ -e runs/e/a/DONE ]
   run --separate-stderr "$SONDE" runs list
   [ "$status" -eq 0 ]

@@ -41,7 +41,7 @@ steps_of() { sed 's/^{"step":\([0-9]*\),.*}$/\1/' "$root/$1/metrics.jsonl"; }
   status=0
   wait "$child" || status=$?
   [ "$status" -eq 3 ]
-  grep -q 'stopped at step [0-9]* of 3000; the same command goes on from there' log
+  grep -q 'stopped at step [0-9]* of 3000; the same command resumes it' log
   grep -q '"status": "interrupted"' "$root/e/stopped/run.json"
   [ -e "$root/e/stopped/checkpoint/state.json" ]
   [ "$(train e/stopped steps=3000 log_every=10)" = "$whole" ]

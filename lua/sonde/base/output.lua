@@ -18,7 +18,7 @@ end
 ---@param options table     of a command with json, csv and html
 function output.check_one(options)
   if (options.json and 1 or 0) + (options.csv and 1 or 0) + (options.html == "-" and 1 or 0) > 1 then
-    error("two of --json, --csv and --html - are asked for: only one can have standard output", 0)
+    error("two of --json, --csv and --html - are given: only one can have standard output", 0)
   end
 end
 

@@ -28,7 +28,7 @@ return {
   usage = "SCRIPT [--set key=value ...] [ARGUMENT ...]",
   details = "The script finds its settings in sonde.settings and its arguments in the global `arg`. Values of settings\n"
     .. "are written as in YAML: 3, 1e-4, true, [4, 8], text. Exit status 1 when it failed, or a trial of a sweep did;\n"
-    .. "3 when it was stopped (INT, TERM, HUP, USR1, USR2, XCPU) and the same command goes on.",
+    .. "3 when it was stopped (INT, TERM, HUP, USR1, USR2, XCPU) and the same command resumes it.",
   positional = {
     { name = "script", type = "string", required = true, doc = "the file to run" },
     { name = "arguments", type = "list", repeated = true, of = { name = "argument", type = "string", doc = "" },

@@ -20,7 +20,7 @@ return {
   summary = "train the model of a YAML configuration",
   usage = "CONFIG.yaml [options]",
   details = "Sections of the configuration: model (as sonde.transformer), corpus (a name or path, or source: and\n"
-    .. "options), train (as sonde.train). The same command goes on with a run that was stopped or killed; exit status 3\n"
+    .. "options), train (as sonde.train). The same command resumes a run that was stopped or killed; exit status 3\n"
     .. "says that it was stopped (by INT, TERM, HUP, USR1, USR2 or XCPU) after a checkpoint, and can go on.",
   positional = { { name = "config", type = "string", required = true, doc = "the configuration" } },
   options = {

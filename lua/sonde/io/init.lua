@@ -182,7 +182,7 @@ function folder.check(dir)
       .. (core.exists(parent .. "/config.json") and "; that of this file is " .. parent or ""))
   end
   if not core.exists(dir .. "/config.json") then
-    refuse(dir, "holds no config.json, so it is no model folder" .. hint_inside(dir))
+    refuse(dir, "contains no config.json, so it is no model folder" .. hint_inside(dir))
   end
   return dir
 end

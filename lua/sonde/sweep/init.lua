@@ -273,7 +273,7 @@ local function count_failure(self, trial)
   self.failures = trial.reason == self.last_reason and (self.failures or 0) + 1 or 1
   self.last_reason = trial.reason
   if self.failures >= SAME_FAILURES then
-    error(("%d trials in a row failed for the same reason: %s; mend it, then run with --set retry=true")
+    error(("%d trials in a row failed for the same reason: %s; correct it, then run with --set retry=true")
       :format(SAME_FAILURES, trial.reason), 0)
   end
 end

@@ -449,7 +449,7 @@ local function perform(model, corpus, o, run, own, commit, finished)
   if not ok then error(event, 0) end
   if event.interrupted then
     if own then run:finish("interrupted", "stopped by the user") end
-    local go_on = run and "; the same command goes on from there" or ""
+    local go_on = run and "; the same command resumes it" or ""
     error(string.format("stopped at step %d of %d%s", event.step, event.steps, go_on), 0)
   end
   local result = result_of(model, o, event, memory, run)
