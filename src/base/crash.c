@@ -23,7 +23,7 @@ void sonde_crash_run(const char *folder) { atomic_store(&run_folder, folder); }
 
 /* ---- regions: a table that a handler can read while other threads change it ------------------------------ */
 
-enum { REGIONS = 256 };   /* what is beyond has no name in the last words */
+enum { REGIONS = 256 };   /* further ones are not named in the message */
 
 static struct region {
   _Atomic(const char *) start;    /* NULL: free */
@@ -149,7 +149,7 @@ static void on_deadly(int number, siginfo_t *info, void *context) {
   if (info->si_code <= 0) raise(number);   /* by abort or kill: it would not come again */
 }
 
-/* A loop without end in a constructor can be left in no other way: the loader holds its locks. */
+/* An endless loop in a constructor can only be ended with the process, since the loader keeps its locks. */
 static void on_alarm(int number) {
   static words w;
   (void)number;

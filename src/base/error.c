@@ -58,7 +58,7 @@ int sonde_wrap(sonde_error *e, const char *fmt, ...) {
   va_start(ap, fmt);
   vsnprintf(head, sizeof head, fmt, ap);
   va_end(ap);
-  /* When both do not fit, the tail of the old text goes: the place comes first for the reader. */
+  /* If both do not fit, the end of the old text is cut: the context comes first. */
   size_t n = strlen(head), old = strlen(e->text);
   if (n + 2 >= sizeof e->text) n = sizeof e->text - 3;
   size_t keep = old;

@@ -1,4 +1,4 @@
-/* file.c - reading whole files, writing files that are whole or absent, folders, mappings. */
+/* file.c - reading whole files, writing files atomically, folders, mappings. */
 #include "config.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@
 
 /* ---- reading ----------------------------------------------------------------------------------------- */
 
-/* O_NONBLOCK: a pipe in the place of a file must be looked at before anybody waits for it. */
+/* O_NONBLOCK: opening a pipe would block before its type can be checked. */
 static int open_to_read(const char *path, struct stat *st, sonde_error *err) {
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0 || fstat(fd, st)) {
@@ -345,7 +345,7 @@ int sonde_folder_check(const char *path, sonde_error *err) {
   char *p = sonde_alloc(n + 48);
   if (!p) return sonde_fail(err, SONDE_ENOMEM, "no memory to create the folder '%s'", path);
   memcpy(p, path, n + 1);
-  while (n && stat(p, &st)) {   /* up to what is there; "" is the working folder */
+  while (n && stat(p, &st)) {   /* up to the first that exists; "" is the working folder */
     while (n && p[n - 1] == '/') n--;
     while (n && p[n - 1] != '/') n--;
     while (n > 1 && p[n - 1] == '/') n--;   /* "file/" would not be there, and "file" is */

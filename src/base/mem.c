@@ -117,7 +117,7 @@ typedef struct entry {
   uint64_t hash;
 } entry;
 
-/* Entries stand in the order they came; `slot` is an open-addressing table of entry numbers plus one. */
+/* Entries are in order of insertion; `slot` is an open-addressing table of entry numbers plus one. */
 struct sonde_map {
   entry *entry;
   int64_t count, room;
@@ -142,7 +142,7 @@ void sonde_map_free(sonde_map *m) {
   sonde_release(m);
 }
 
-/* The slot that holds `key`, or the empty one where it would go. */
+/* The slot of `key`, or the empty slot for it. */
 static int64_t *find_slot(const sonde_map *m, const char *key, uint64_t hash) {
   uint64_t mask = (uint64_t)m->slots - 1;
   for (uint64_t i = hash & mask;; i = (i + 1) & mask) {

@@ -47,8 +47,8 @@ static int own_folder(char *out, size_t size, int *is_library) {
 }
 
 /* *text: <build>/sonde-paths when `folder` is a build tree (or its .libs, or a folder of its tests), lines "lua FOLDER"
- * and "plugin FOLDER"; NULL when it is none. A tree whose paths cannot be read is a failure: the installed ones are
- * another Sonde's. */
+ * and "plugin FOLDER"; NULL if it is not a build tree. A tree whose paths cannot be read is a failure: the installed
+ * ones are another Sonde's. */
 static int build_tree(const char *folder, char **text, sonde_error *err) {
   char root[PATH_MAX], path[PATH_MAX + 32];
   int64_t size;
@@ -56,7 +56,7 @@ static int build_tree(const char *folder, char **text, sonde_error *err) {
   snprintf(root, sizeof root, "%s", folder);
   size_t n = strlen(root);
   if (n > 6 && !strcmp(root + n - 6, "/.libs")) root[n - 6] = '\0';
-  char *tests = strstr(root, "/tests/");   /* a test's program stands in BUILD/tests/FOLDER */
+  char *tests = strstr(root, "/tests/");   /* a test's program is in BUILD/tests/FOLDER */
   if (tests && !strchr(tests + 7, '/')) *tests = '\0';
   snprintf(path, sizeof path, "%s/config.status", root);
   if (!sonde_path_exists(path)) return SONDE_OK;
@@ -64,7 +64,7 @@ static int build_tree(const char *folder, char **text, sonde_error *err) {
   return sonde_path_exists(path) ? sonde_file_read(path, 1 << 20, text, &size, err) : SONDE_OK;
 }
 
-/* The next line of *text that begins with `key` and a space: what stands behind it, as a string; NULL at the end. */
+/* The rest of the next line of *text that begins with `key` and a space, as a string; NULL at the end. */
 static char *next_path(char **text, const char *key) {
   size_t n = strlen(key);
   while (**text) {
@@ -133,7 +133,7 @@ static void add(folders *f, const char *path, size_t length) {
   f->n++;
 }
 
-/* In a build tree its own folders and no other, whatever the prefix holds. */
+/* In a build tree only its own folders, not those of the prefix. */
 static int add_beside_the_program(folders *f, sonde_error *err) {
   char here[PATH_MAX], *text = NULL;
   int library, known = own_folder(here, sizeof here, &library), rc = known ? build_tree(here, &text, err) : SONDE_OK;

@@ -1,6 +1,6 @@
 /* pool.c - the thread pool.
  *
- * One 64-bit ticket holds (region number, next tile). A worker takes a tile by raising it with compare-and-swap:
+ * A 64-bit ticket is (region number, next tile). A worker takes a tile by incrementing it with compare-and-swap:
  * success proves that this region still has a tile nobody did, so that the function and argument it read before are
  * this region's. A region therefore ends when its tiles are done, and never waits for a worker that is asleep or was
  * descheduled: on a busy machine the caller simply does more of the tiles itself. */
@@ -42,7 +42,7 @@ struct sonde_pool {
   _Atomic int caller_sleeps, stop;
 };
 
-/* The pool whose tile this thread is running, and as which worker: calls from inside run in place. */
+/* The pool whose tile this thread runs, and its worker number: nested calls run on this thread. */
 static _Thread_local struct { const sonde_pool *pool; int worker; } inside;
 
 static void relax(void) {

@@ -27,7 +27,7 @@ static int is_temp_of(const char *name, const char *base) {
   return process && number && !s[process + 1 + number];
 }
 
-/* Removes `name` in `folder` unless somebody holds it, or it cannot be told. */
+/* Removes `name` in `folder` unless it is locked, or that is unknown. */
 static void remove_abandoned(const char *folder, const char *name) {
   size_t n = strlen(folder) + strlen(name) + 2;
   char *path = sonde_alloc(n);

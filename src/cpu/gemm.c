@@ -220,10 +220,10 @@ static void micro_tile(void *arg, int64_t tile, int worker) {
     }
 }
 
-/* How much is packed at a time: all, or as many batch entries, else rows or columns, as CAP holds. */
+/* The amount packed at a time: all, or as many batch entries, rows or columns as fit into CAP. */
 typedef struct portion { int64_t entries, rows, cols; } portion;
 
-/* n in equal shares of whole tiles, each at most `most` if that holds one tile. */
+/* n in equal shares of whole tiles, each at most `most` if that is at least one tile. */
 static int64_t share(int64_t n, int64_t most, int64_t tile) {
   int64_t tiles = most / tile > 0 ? most / tile : 1, shares = parts(parts(n, tile), tiles);
   return least(n, parts(parts(n, tile), shares) * tile);
@@ -302,8 +302,8 @@ static int is_thin(const sonde_gemm *g) { return g->m <= THIN && !g->ta && g->tb
 
 typedef struct thin { product p; int64_t rows, tiles; } thin;
 
-/* Each result is one sum, whatever tile it is in, so here the tiles may follow the threads: the longer a thread's
- * stretch of B, the less is asked for twice at the seams. */
+/* Each result is one sum, whatever its tile, so here the tiles may depend on the threads: the longer a thread's stretch
+ * of B, the less is prefetched twice at the boundaries. */
 static void thin_tile(void *arg, int64_t tile, int worker) {
   (void)worker;
   const thin *t = arg;

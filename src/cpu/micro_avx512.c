@@ -161,7 +161,7 @@ static void transpose(uint32_t *dst, int64_t ldd, const void *src, int64_t lds_b
     }
 }
 
-/* How many rows ahead of the one at hand packing asks for: packing from memory becomes six times as fast. */
+/* Rows that packing prefetches ahead: packing from memory becomes six times as fast. */
 enum { AHEAD = 16 };
 
 static void interleave(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t lds, int64_t rows,

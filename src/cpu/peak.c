@@ -90,7 +90,7 @@ typedef float line __attribute__((vector_size(64), aligned(64)));
 
 typedef struct reading { const char *data; float *result; } reading;
 
-/* Several sums, so that none waits for another; lines are asked for across the page's end, where the hardware stops. */
+/* Several sums, so that none waits for another; prefetches cross the page's end, where the hardware's stop. */
 static void read_tile(void *arg, int64_t tile, int worker) {
   const reading *r = arg;
   const line *x = (const line *)(const void *)(r->data + tile * READ_TILE);

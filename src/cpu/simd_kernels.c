@@ -341,7 +341,7 @@ static float exp_sum(float *y, const float *x, float shift, int64_t n) {
 
 /* ---- products of a vector with rows of a matrix ------------------------------------------------------------------
  * The rows come from memory and pass once. The hardware looks ahead within a page only, so the row that begins some
- * AHEAD_BYTES behind is asked for; several rows side by side were no faster. */
+ * AHEAD_BYTES further is prefetched; several rows side by side were no faster. */
 
 enum { AHEAD_BYTES = 8192 };
 

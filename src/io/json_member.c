@@ -27,7 +27,7 @@ static int step_string(scan *s) {
   return 0;
 }
 
-/* Behind the value that begins here; 0 when there is none, or it does not end. */
+/* The end of the value that begins here; 0 if there is none, or it has no end. */
 static int step_value(scan *s) {
   const char *from = s->p;
   int64_t depth = 0;
@@ -66,7 +66,7 @@ static int is_key(const char *from, const char *end, const char *key) {
   return same;
 }
 
-/* Steps over all members; the last one of that key becomes [*from, *to). Returns what is wrong, or NULL. */
+/* Skips all members; the value of the last one with that key is [*from, *to). Returns the error, or NULL. */
 static const char *find_member(scan *s, const char *key, const char **from, const char **to) {
   blanks(s);
   if (!at(s, '{')) return "not an object";

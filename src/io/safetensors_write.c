@@ -1,4 +1,4 @@
-/* safetensors_write.c - writing safetensors, streamed from where the tensors stand. */
+/* safetensors_write.c - writing safetensors, straight from the tensors' memory. */
 #include "config.h"
 
 #include <errno.h>

@@ -126,7 +126,7 @@ static int damaged(const sonde_unpack *u, sonde_error *err) {
   return sonde_fail(err, SONDE_EFORMAT, "%s: the compressed data is damaged or cut short", u->name);
 }
 
-/* Bytes that zlib makes of what is at hand, or a negative code. */
+/* Bytes that zlib decompresses from the buffered input, or a negative code. */
 static int64_t inflate_some(sonde_unpack *u, char *buf, int64_t n, sonde_error *err) {
   z_stream *z = u->z;
   if (!u->inside && inflateReset(z) != Z_OK) return damaged(u, err);
@@ -161,7 +161,7 @@ int64_t sonde_unpack_read(sonde_unpack *u, char *buf, int64_t n, sonde_error *er
       u->at += there;
       return there;
     }
-    /* What a packer still holds comes out without more input, so it is asked at the end of the file too. */
+    /* Buffered output needs no more input, so the decompressor is called at the end of the file too. */
     if (!there && !u->inside) return 0;
     int64_t before = u->at;
     got = u->z ? inflate_some(u, buf, n, err) : unzstd_some(u, buf, n, err);

@@ -73,12 +73,12 @@ static json_t *read_based(const char *digits, int base, const char **reason) {
 
 enum { MAX_NUMBER = 400 };       /* letters of the longest number that is taken for one */
 
-/* Number, or NULL with *reason unset when the text is none. */
+/* The number, or NULL with *reason unset if the text is not a number. */
 static json_t *read_number(const char *s, const char **reason) {
   const char *unsigned_part = s + (*s == '-' || *s == '+');
   if (is_word(unsigned_part, ".inf") || is_word(s, ".nan") || !strcmp(unsigned_part, ".Inf") ||
       !strcmp(s, ".NaN")) {
-    *reason = "infinity and NaN have no place in a configuration";
+    *reason = "infinity and NaN are not allowed in a configuration";
     return NULL;
   }
   if (s[0] == '0' && s[1] == 'o' && s[2] && !s[2 + strspn(s + 2, "01234567")])

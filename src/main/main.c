@@ -38,8 +38,8 @@ static void hide_cores(int argc, char **argv, char **env) {
 
 __attribute__((section(".preinit_array"), used)) static void (*const early)(int, char **, char **) = hide_cores;
 
-/* Opens what was closed: else the first file that somebody opens takes the number 0, 1 or 2, and what is meant for the
- * terminal is written into it. Writing to a closed standard output stays a mistake that is told. */
+/* Opens closed standard streams: otherwise the first opened file would get the number 0, 1 or 2, and output for the
+ * terminal would be written into it. Writing to a closed standard output is still reported as an error. */
 static void open_standard_files(void) {
   static const int mode[] = {O_RDONLY, O_RDONLY, O_WRONLY};
   for (int fd = 0; fd < 3; fd++)

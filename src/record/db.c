@@ -21,7 +21,7 @@ static const char in_memory[] = ":memory:";
 struct sonde_db {
   sqlite3 *sql;
   char *root, *path;
-  int complete;      /* made from all folders when it was opened: what they lack has been told */
+  int complete;      /* built from all folders when it was opened: their errors were reported */
 };
 
 static const char schema[] =
@@ -108,8 +108,8 @@ sonde_db *sonde_db_open(const char *root, sonde_error *err) {
   return open_at(root, path, err);
 }
 
-/* SQLite reads a database in WAL mode on a read-only disk only if told that nothing changes it, and then without what a
- * killed process left in the -wal file. So it is made anew. */
+/* SQLite reads a database in WAL mode on a read-only disk only if it is opened as immutable, and then without the data
+ * that a killed process left in the -wal file. So it is rebuilt in memory. */
 sonde_db *sonde_db_view(const char *root, sonde_error *err) {
   char path[PATH_BYTES];
   snprintf(path, sizeof path, "%s/sonde.db", root);
@@ -220,7 +220,7 @@ static int add_trial(sonde_db *db, const char *dir, const json_t *run, sonde_err
   return code;
 }
 
-/* A scalar of run.json stands before a list of the same name. */
+/* A scalar of run.json takes precedence over a list of the same name. */
 static int add_results(sonde_db *db, const char *dir, sqlite3_int64 trial, const json_t *scalars, sonde_error *err) {
   json_t *all = sonde_scan_lists(db->root, dir);
   if (!all) return sonde_fail(err, SONDE_ENOMEM, "%s/%s: no memory for its results", db->root, dir);
@@ -240,7 +240,7 @@ static int put_trial(sonde_db *db, const char *dir, const json_t *run, const jso
   if (code || (code = add_trial(db, dir, run, err))) return code;
   sqlite3_int64 id = sqlite3_last_insert_rowid(db->sql);
   const char *parameters = "INSERT OR REPLACE INTO parameters VALUES(?,?,?,?)";
-  /* A trial's place in its sweep's grid, by the names that the script gave; then the configuration. */
+  /* A trial's grid values, by the names in the script; then the configuration. */
   const json_t *grid = json_object_get(json_object_get(run, "sweep"), "params");
   if (grid && (code = add_table(db, parameters, id, grid, err))) return code;
   if ((code = add_table(db, parameters, id, config, err))) return code;
@@ -281,7 +281,7 @@ int sonde_db_index(sonde_db *db, const char *dir, sonde_error *err) {
   return code;
 }
 
-/* One folder that cannot be read is told, and is no reason to have no index. */
+/* A folder that cannot be read is reported and left out of the index. */
 static int index_or_tell(sonde_db *db, const char *dir, int64_t *count, sonde_error *err) {
   sonde_error broken = {0};
   json_t *run = NULL, *config = NULL;

@@ -11,7 +11,7 @@
 
 const char *sonde_origin_commit(void) { return SONDE_COMMIT; }
 
-/* The CPU's name as Linux gives it; the architecture where there is none (as on ARM). */
+/* The CPU's name from Linux; the architecture if there is none (as on ARM). */
 static void cpu_name(char *out, size_t n, const char *architecture) {
   char line[256];
   snprintf(out, n, "%s", architecture);

@@ -28,9 +28,9 @@ struct sonde_run {
   char *dir, *root, *name, *experiment, *trial;   /* dir is root/name, name is experiment/trial */
   char path[PATH_BYTES];
   int lock;
-  int unindexed;           /* 1: the index could not be written, and was told */
+  int unindexed;           /* 1: the index could not be written, which was reported */
   json_t *record;          /* run.json */
-  sonde_metrics *metrics;  /* NULL until asked for */
+  sonde_metrics *metrics;  /* NULL until the first use */
 };
 
 /* ---- opening ------------------------------------------------------------------------------------------ */
@@ -184,7 +184,7 @@ int sonde_run_differs(sonde_run *r, const json_t *config, int *used, char keys[S
   *used = is_used(r);
   if (!*used) return SONDE_OK;
   if (!sonde_path_exists(path = path_of(r, "config.yaml"))) {
-    /* It is written before the first checkpoint, so somebody took it away. */
+    /* It is written before the first checkpoint, so it was removed. */
     if (sonde_path_exists(path_of(r, "checkpoint")))
       snprintf(keys, SONDE_RUN_KEYS, "config.yaml, which said with what, is missing");
     return SONDE_OK;
@@ -301,7 +301,7 @@ int sonde_run_clear(sonde_run *r, sonde_error *err) {
   }
   if (!code && errno) code = sonde_fail_errno(err, SONDE_EIO, "%s: cannot read all of the run folder", r->dir);
   if (d) closedir(d);
-  /* Last: what is half removed must still be seen to have been made with it. */
+  /* Last: after an interrupted removal the rest must still be known to belong to it. */
   if (!code) code = sonde_remove_tree(path_of(r, "config.yaml"), err);
   for (size_t k = 0; k < sizeof results / sizeof *results; k++) json_object_del(r->record, results[k]);
   sonde_run_note(r, "what was computed here before is removed");

@@ -35,7 +35,7 @@ int sonde_scan_is_run(const char *root, const char *dir) {
   return snprintf(path, sizeof path, "%s/%s/run.json", root, dir) < PATH_BYTES && sonde_path_exists(path);
 }
 
-/* Adds the runs directly in ROOT/below; `deeper` names that are none are searched in turn. */
+/* Adds the runs directly in ROOT/below; `deeper`: folders that are not runs are searched too. */
 static int scan(list *l, const char *root, const char *below, int deeper, sonde_error *err) {
   char path[PATH_BYTES], dir[PATH_BYTES];
   struct dirent *e;

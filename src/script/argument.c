@@ -209,7 +209,7 @@ const char *sonde_lua_field_string(lua_State *L, int table, const char *key, con
     v = lua_tolstring(L, -1, &n);
     if (strlen(v) != n) sonde_lua_fail(L, "%s must be a string without zero bytes", key);
   }
-  lua_pop(L, 1);   /* the table, which nobody else has, keeps the string */
+  lua_pop(L, 1);   /* the private table keeps the string alive */
   return v;
 }
 

@@ -29,7 +29,7 @@ static int core_read_rate(lua_State *L) {
   return 1;
 }
 
-/* core.peak_rss() -> most bytes of memory that this process ever held */
+/* core.peak_rss() -> the peak resident memory of this process, in bytes */
 static int core_peak_rss(lua_State *L) {
   struct rusage usage;
   if (getrusage(RUSAGE_SELF, &usage)) return sonde_lua_fail(L, "the system does not tell how much memory was used");

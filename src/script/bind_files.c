@@ -1,4 +1,4 @@
-/* bind_files.c - what the Lua library needs of the system: folders, whole files, a clock, "did you mean". */
+/* bind_files.c - system functions for the Lua library: folders, files, a clock, "did you mean". */
 #include "config.h"
 
 #include <dirent.h>
@@ -37,7 +37,7 @@ static int list_dir(lua_State *L) {
     lua_pushstring(L, e->d_name);
     lua_rawseti(L, -2, ++n);
   }
-  if (errno) return sonde_lua_fail(L, "%s: %s", path, strerror(errno));   /* half a list passes for a whole one */
+  if (errno) return sonde_lua_fail(L, "%s: %s", path, strerror(errno));   /* an incomplete list would look complete */
   lua_getglobal(L, "table");
   lua_getfield(L, -1, "sort");
   lua_pushvalue(L, -3);
@@ -51,7 +51,7 @@ static int core_exists(lua_State *L) {
   struct stat st;
   const char *path = sonde_lua_string(L, 1);
   int missing = stat(path, &st);
-  /* What cannot be looked at may be there: whoever went on without it would lose it. */
+  /* A path that cannot be examined may exist, and the caller could overwrite it. */
   if (missing && (errno == EACCES || errno == EIO))
     return sonde_lua_fail(L, "cannot look at '%s': %s", path, strerror(errno));
   if (missing) lua_pushboolean(L, 0);
@@ -79,8 +79,8 @@ static void free_temp(void *p) {
 }
 static const sonde_lua_type temp_type = {"new folder", free_temp, NULL};
 
-/* core.new_folder(path) -> the name of a folder beside it that nobody had, and what holds it: while that is not closed
- * nobody takes the folder for one that was left behind */
+/* core.new_folder(path) -> the name of a new folder beside it, and its lock: while that is not closed the folder does
+ * not count as left behind */
 static int core_new_folder(lua_State *L) {
   const char *path = sonde_lua_string(L, 1);
   sonde_error err = {0};
@@ -120,7 +120,7 @@ static int read_file(lua_State *L) {
   return 1;
 }
 
-/* core.write_file(path, bytes): whole or not at all */
+/* core.write_file(path, bytes): atomically */
 static int write_file(lua_State *L) {
   size_t n;
   const char *path = sonde_lua_string(L, 1), *data = sonde_lua_bytes(L, 2, &n);

@@ -1,5 +1,5 @@
 /* bind_graph.c - tracing and differentiating from Lua. Operators and methods of nodes are Lua
- * (lua/sonde/graph/node.lua); here are the calls that they stand on. */
+ * (lua/sonde/graph/node.lua); this file has the functions they call. */
 #include "config.h"
 
 #include <string.h>
@@ -88,7 +88,7 @@ static int graph_constant(lua_State *L) {
   return 1;
 }
 
-/* g:scope(path, block): what nodes from now on belong to; block -1 is none */
+/* g:scope(path, block): scope and block of the following nodes; block -1: none */
 static int graph_scope(lua_State *L) {
   sonde_graph *g = to_graph(L, 1);
   sonde_graph_scope(g, sonde_lua_opt_string(L, 2, NULL), (int)sonde_lua_opt_integer(L, 3, -1, -1, INT32_MAX));

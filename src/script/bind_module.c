@@ -207,7 +207,7 @@ static void push_values(lua_State *L, const sonde_entry *e, const sonde_value *v
   }
 }
 
-/* JSON, by which options pass, has no word for what is not finite. */
+/* Options are passed as JSON, which has no NaN or infinity. */
 static void refuse_infinite(lua_State *L, const sonde_entry *e, int index) {
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
     if (lua_type(L, -1) == LUA_TNUMBER && !isfinite(lua_tonumber(L, -1)))
@@ -231,7 +231,7 @@ static sonde_lua_box *read_values(lua_State *L, const sonde_entry *e, int index)
   return box;
 }
 
-/* core.module_values(kind, name[, options]) -> the value of every option of the module; raises what is wrong */
+/* core.module_values(kind, name[, options]) -> the values of all options of the module; raises on errors */
 static int module_values(lua_State *L) {
   const sonde_entry *e = find(L, sonde_lua_string(L, 1), sonde_lua_string(L, 2));
   push_values(L, e, read_values(L, e, 3)->p);
@@ -319,7 +319,7 @@ sonde_node *sonde_lua_call_module(lua_State *L, const sonde_entry *e, sonde_site
 
 /* ---- modules of a script ---- */
 
-#define BOUND 1e300   /* stands for a bound that a range lacks on one side */
+#define BOUND 1e300   /* in place of a missing bound of a range */
 
 /* Keeps the value on top of the stack in the table at `anchors`, and pops it. */
 static void anchor(lua_State *L, int anchors) { lua_rawseti(L, anchors, (lua_Integer)lua_rawlen(L, anchors) + 1); }

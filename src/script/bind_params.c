@@ -169,7 +169,7 @@ static int params_refresh(lua_State *L) {
   return 0;
 }
 
-/* p:not_finite() -> the name of the first that holds NaN or an infinite value, or nil */
+/* p:not_finite() -> the name of the first parameter with a NaN or infinite value, or nil */
 static int params_not_finite(lua_State *L) {
   const sonde_param *param = sonde_params_not_finite(to_params(L));
   lua_pushstring(L, param ? param->name : NULL);

@@ -80,7 +80,7 @@ static int core_plan(lua_State *L) {
   return 1;
 }
 
-/* The number of the input of that name; raises when there is none. */
+/* The number of the input with that name; raises if there is none. */
 static int32_t input_of(lua_State *L, sonde_plan *p, const char *name) {
   sonde_error err = {0};
   for (int32_t k = 0; k < p->n_input; k++)
@@ -190,7 +190,7 @@ static int plan_profile(lua_State *L) {
   return 2;
 }
 
-/* plan:hold(): computes what the plan holds, as its first run does otherwise */
+/* plan:hold(): computes the kept values now instead of in the first run */
 static int plan_hold(lua_State *L) {
   sonde_error err = {0};
   sonde_lua_check(L, sonde_plan_hold(to_plan(L), &err), &err);

@@ -37,7 +37,7 @@ static int core_plugins(lua_State *L) {
   return 1;
 }
 
-/* core.plugin("rmsnorm" or "norm/rmsnorm") -> its description; raises when there is none of that name */
+/* core.plugin("rmsnorm" or "norm/rmsnorm") -> its description; raises if there is none */
 static int core_plugin(lua_State *L) {
   const char *name = sonde_lua_string(L, 1), *slash = strchr(name, '/');
   char kind[64] = "";

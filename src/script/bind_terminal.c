@@ -131,7 +131,7 @@ static int is_terminal(lua_State *L) {
   return 1;
 }
 
-/* core.columns() -> width of the terminal behind stderr, 80 if there is none */
+/* core.columns() -> width of the terminal at stderr, 80 if there is none */
 static int core_columns(lua_State *L) {
   struct winsize size;
   int known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;

@@ -210,7 +210,7 @@ static int json_encode(lua_State *L) {
   return push_text(L, text, "the JSON text", &err);
 }
 
-/* core.json_save(path, value): whole or not at all */
+/* core.json_save(path, value): atomically */
 static int json_save(lua_State *L) {
   const char *path = sonde_lua_string(L, 1);
   sonde_error err = {0};

@@ -96,7 +96,7 @@ static void *take_tensor(lua_State *L, int index) { return sonde_lua_handle(L, i
 /* core.weights_save(path, names, tensors[, dtypes]): whole or not at all. dtypes has "f32", "bf16" or "f16" for each,
  * to which f32 tensors are rounded; without it none is. */
 static int weights_save(lua_State *L) {
-  static const char *const meta[] = {"format", "pt", NULL};   /* what Hugging Face's loader asks for */
+  static const char *const meta[] = {"format", "pt", NULL};   /* required by Hugging Face's loader */
   lua_settop(L, 4);
   const char *path = sonde_lua_string(L, 1), **dtype = NULL;
   int n, n_tensors, n_dtypes;

@@ -1,8 +1,8 @@
 /* handle.c - C objects as Lua userdata, and the calls that work with them: who uses what, and when it may be freed.
  *
  * Lua code can run in the middle of any function here: a step of the collector runs finalisers at every allocation.
- * It may close a handle whose pointer a function holds. So close() and the collector only take a handle away from
- * Lua; what is behind it is freed when nothing uses it any more and no function of ours is under way (`calls`). */
+ * It may close a handle whose pointer a running function uses. So close() and the collector only invalidate the handle;
+ * its object is freed when nothing uses it any more and no function of the binding is running (`calls`). */
 #include "config.h"
 
 #include <stdint.h>
@@ -35,7 +35,7 @@ static int n_functions;
  * its address: all frames deeper than the one that asks have gone. (Lua's coroutines share one C stack.) */
 static struct call { uintptr_t frame; int function; } calls[MAX_CALLS];
 static int n_calls;
-static sonde_lua_box *unused;    /* boxes that nobody uses, to be freed */
+static sonde_lua_box *unused;    /* unused boxes, to be freed */
 
 static int under_way(const void *frame) {
   while (n_calls && calls[n_calls - 1].frame <= (uintptr_t)frame) n_calls--;
@@ -108,7 +108,7 @@ void sonde_lua_functions(lua_State *L, const luaL_Reg *list) { add_functions(L, 
 
 /* ---- handles ---- */
 
-/* Neither a userdata of somebody else's, nor one of ours that was given another metatable, passes. */
+/* Refuses userdata of other libraries, and those of Sonde with a changed metatable. */
 static handle *handle_at(lua_State *L, int index, const sonde_lua_type *type) {
   handle *h = lua_touserdata(L, index);
   if (lua_type(L, index) != LUA_TUSERDATA || lua_rawlen(L, index) != sizeof *h || !lua_getmetatable(L, index))
@@ -119,7 +119,7 @@ static handle *handle_at(lua_State *L, int index, const sonde_lua_type *type) {
   return same ? h : NULL;
 }
 
-/* The handle at `index`, of whatever type; NULL: it is none. */
+/* The handle at `index`, of any type; NULL: it is not a handle. */
 static handle *any_handle(lua_State *L, int index) {
   handle *h = lua_touserdata(L, index);
   return lua_type(L, index) == LUA_TUSERDATA && lua_rawlen(L, index) == sizeof *h ? handle_at(L, index, h->type) : NULL;

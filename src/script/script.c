@@ -157,7 +157,7 @@ static int core_where(lua_State *L) {
   return 1;
 }
 
-/* core.interrupted() -> whether a stop was asked for. Asking takes the request as heard: the caller ends cleanly. */
+/* core.interrupted() -> whether a stop was requested. The call clears the request: the caller ends cleanly. */
 static int core_interrupted(lua_State *L) {
   if (stop_flag) lua_sethook(L, NULL, 0, 0);
   lua_pushboolean(L, stop_flag);

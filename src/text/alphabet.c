@@ -4,7 +4,7 @@
 #include <string.h>
 #include "text/tokenizer_internal.h"
 
-/* Printable bytes stand for themselves (as Latin-1), the 68 others for U+0100 and up in their order. */
+/* Printable bytes are themselves (as Latin-1), the 68 others U+0100 and up in their order. */
 static int is_itself(int c) {
   return (c >= 33 && c <= 126) || (c >= 161 && c <= 172) || c >= 174;
 }

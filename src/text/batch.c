@@ -18,7 +18,7 @@ static int init_plain(sonde_batches *b, const sonde_stream *stream, int64_t cont
   return 0;
 }
 
-/* The weights as places among SONDE_MIX_ROWS, at least one each. */
+/* The weights as numbers of rows out of SONDE_MIX_ROWS, at least one each. */
 static void share_places(sonde_batches *b) {
   const sonde_stream *s = &b->stream;
   double sum = 0;
@@ -80,8 +80,8 @@ static int fill_plain(const sonde_batches *b, int64_t sequence, int64_t batch, i
   return 0;
 }
 
-/* The places of a stretch of sequences are shuffled, so a sequence's place says whose row it is, and which of them:
- * nothing is counted, and training goes on from anywhere. */
+/* The positions in a stretch of sequences are shuffled; a sequence's position determines its part, and the row of that
+ * part. So nothing is counted, and training can resume from any sequence. */
 static int fill_mixed(const sonde_batches *b, int64_t sequence, int32_t *tokens, int32_t *targets, sonde_error *err) {
   int64_t stretch = sequence / SONDE_MIX_ROWS;
   int64_t place = (int64_t)sonde_rng_permute(epoch_rng(b->seed, "mix", stretch), SONDE_MIX_ROWS,

@@ -18,7 +18,7 @@ static int spell(const sonde_bpe_model *m, int64_t k, sonde_bytes *out) {
   return 0;
 }
 
-/* Special tokens stand beside the tokens of the text, so none may be spelled like another. */
+/* Special tokens are in the same vocabulary as the tokens of the text, so no two may be spelled alike. */
 static int check_special(const sonde_bpe_model *m, const char *const *special, int n_special, sonde_error *err) {
   sonde_map *names = sonde_map_new();
   sonde_bytes text = {0};

@@ -1,4 +1,4 @@
-/* corpus.c - opening a corpus: its shards, what they hold together, its accessors. */
+/* corpus.c - opening a corpus: its shards, their consistency, its accessors. */
 #include "config.h"
 
 #include <math.h>
@@ -239,7 +239,7 @@ static int open_entry(sonde_corpus *c, const sonde_corpus_plan *p, const char *e
   return combine(c, p, parts, err);
 }
 
-/* An entry that turns out to be damaged is made anew, once. */
+/* An entry that turns out to be damaged is rebuilt, once. */
 static int open_texts(sonde_corpus *c, const sonde_corpus_plan *p, const char *cache, sonde_error *err) {
   char entry[SONDE_CORPUS_PATH];
   for (int attempt = 0;; attempt++) {

@@ -57,7 +57,7 @@ static void part_by_hash(portion *o, double validation) {
   }
 }
 
-/* A place to cut at: behind a line end, else behind a blank, near before `at`; else between characters. */
+/* A position to cut at: after a line end, else after a blank, shortly before `at`; else between characters. */
 static int64_t cut_near(const char *p, int64_t n, int64_t at) {
   enum { FAR = 4096 };
   static const char ends[] = {'\n', ' '};

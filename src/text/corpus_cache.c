@@ -1,4 +1,4 @@
-/* corpus_cache.c - cache entries: named by what determines them, whole or absent. */
+/* corpus_cache.c - cache entries: named by a hash of their inputs, complete or absent. */
 #include "config.h"
 
 #include <errno.h>
@@ -79,7 +79,7 @@ static int is_whole(const sonde_corpus_plan *p, const char *entry) {
   return whole;
 }
 
-/* Holds the lock file of the entry; -1 with *err set. */
+/* Locks the entry; returns the descriptor, or -1 with *err set. */
 static int lock_entry(const char *entry, sonde_error *err) {
   char path[4200];
   snprintf(path, sizeof path, "%s.lock", entry);
@@ -121,7 +121,7 @@ int sonde_corpus_entry(const sonde_corpus_plan *p, const char *cache, int damage
   sonde_temp_sweep(root);
   int lock = lock_entry(buf, err);
   if (lock < 0) return err->code;
-  /* Whoever held the lock before may have made it. */
+  /* The previous owner of the lock may have built it. */
   if (damaged || !is_whole(p, buf)) rc = make_entry(p, buf, err);
   close(lock);
   return rc;

@@ -1,4 +1,4 @@
-/* corpus_plan.c - from what was asked for to the files that are to be read. */
+/* corpus_plan.c - from the specification of a corpus to the list of files to read. */
 #include "config.h"
 
 #include <fnmatch.h>
@@ -53,7 +53,7 @@ static int add_file(sonde_corpus_plan *p, int64_t part, const char *path, const 
   return 0;
 }
 
-/* One path that stands for itself. */
+/* A single path. */
 static int add_path(sonde_corpus_plan *p, int64_t part, const char *path, sonde_error *err) {
   const sonde_source *source = NULL;
   if (!is_shard(path) && !is_shard_folder(path) && !(source = sonde_source_find(path, err))) return err->code;
@@ -146,7 +146,8 @@ static int check_kinds(sonde_corpus_plan *p, const sonde_corpus_opts *o, sonde_e
                      : o->end_of_text ? "end_of_text"
                                       : NULL;
   if (!texts && idle)
-    return sonde_fail(err, SONDE_EINVAL, "'%s' contains tokens: the option %s is for texts; leave it out", p->spec, idle);
+    return sonde_fail(err, SONDE_EINVAL, "'%s' contains tokens: the option %s is for texts; leave it out", p->spec,
+                      idle);
   int jsonl = !texts || !p->reading.asked;
   for (int64_t i = 0; i < p->files && !jsonl; i++) jsonl = sonde_source_may_be_jsonl(p->file[i].source);
   if (!jsonl)

@@ -1,4 +1,4 @@
-/* intern.c - open addressing over records that stand one behind the other. */
+/* intern.c - open addressing over consecutive records. */
 #include "config.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* lines.c - blocks of whole characters, looked at and cut into lines. */
+/* lines.c - reads blocks of whole characters, checks them and splits them into lines. */
 #include "config.h"
 
 #include <string.h>

@@ -68,13 +68,13 @@ static int is_script(const char *name, int64_t n) {
   return re != NULL;
 }
 #else
-static int is_script(const char *name, int64_t n) {      /* here it means Script as it stands */
+static int is_script(const char *name, int64_t n) {      /* here it means Script itself */
   (void)name, (void)n;
   return 0;
 }
 #endif
 
-/* \p{NAME} or \P{^NAME} at `at`: how many bytes of it stand before the name, where the name is a script's; else 0. */
+/* \p{NAME} or \P{^NAME} at `at`: the bytes before the name if it is a script's; else 0. */
 static int64_t before_script(const speller *s, int64_t at) {
   int64_t from = at + 3;
   if (from >= s->n || (s->pattern[at + 1] != 'p' && s->pattern[at + 1] != 'P') || s->pattern[at + 2] != '{') return 0;
@@ -83,7 +83,7 @@ static int64_t before_script(const speller *s, int64_t at) {
   return end && is_script(s->pattern + from, end - s->pattern - from) ? from - at : 0;
 }
 
-/* The bytes of "(?imx-imx" at `at`, where that is what stands there; else 0. */
+/* The length of "(?imx-imx" at `at`; 0 if it is something else. */
 static int64_t flags_at(const speller *s, int64_t at) {
   int64_t i = at + 2;
   if (at + 2 >= s->n || s->pattern[at] != '(' || s->pattern[at + 1] != '?') return 0;

@@ -87,7 +87,7 @@ static void from_hex(const char *hex, uint8_t *out) {
   for (int i = 0; i < 32 && sscanf(hex + 2 * i, "%2x", &byte) == 1; i++) out[i] = (uint8_t)byte;
 }
 
-/* Of the whole file: the header, its own place taken as zero, and the n bytes that follow. */
+/* The checksum of the whole file: the header with a zero checksum, and the n bytes that follow. */
 static uint32_t checksum(header h, const void *body, size_t n) {
   h.crc = 0;
   return (uint32_t)crc32_z(crc32_z(0, (const Bytef *)&h, sizeof h), body, n);

@@ -90,7 +90,7 @@ static void pass_over(passed_over *p, int64_t line) {
   if (!p->n++) p->first = line;
 }
 
-/* A line whose field holds no text, or that is no JSON, stops the reading unless such lines are to be passed over. */
+/* A line whose field is not a text, or that is not JSON, stops reading unless such lines are skipped. */
 static int take_damaged(jsonl_reader *r, sonde_error *why) {
   if (why->code == SONDE_ENOMEM || !r->how->skip)
     return sonde_fail(r->err, why->code, "%s%s", why->text,
@@ -131,7 +131,7 @@ static void tell(const jsonl_reader *r, const passed_over *p, const char *what) 
                (long long)p->n, (long long)r->line, what, (long long)p->first);
 }
 
-/* What is to be told, or is wrong, when all lines were read. */
+/* The message, or error, after all lines were read. */
 static int end_jsonl(jsonl_reader *r) {
   r->d->marked = 1;
   if (r->absent.n && !r->taken)

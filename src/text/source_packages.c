@@ -69,7 +69,7 @@ int sonde_identify_bible(const char *spec, sonde_sha256 *sha, sonde_error *err) 
   return sonde_source_identify_file(BIBLE_DATA, sha, err);
 }
 
-/* Lines are "Ge1:1 In the beginning ..."; what stands before the colon names book and chapter. */
+/* Lines are "Ge1:1 In the beginning ..."; the part before the colon is book and chapter. */
 static int read_verses(const sonde_bytes *all, sonde_documents *d, sonde_error *err) {
   sonde_bytes chapter = {0};
   const char *p = all->data, *end = p + all->n, *name = NULL;

@@ -1,4 +1,4 @@
-/* tokenize.c - tiles of documents, encoded by whoever is free and put together in order. */
+/* tokenize.c - tiles of documents, encoded in parallel and concatenated in order. */
 #include "config.h"
 
 #include <string.h>

@@ -161,7 +161,7 @@ static int read_merges(const loader *l, const json_t *vocab, const json_t *merge
 
 /* ---- the model ----------------------------------------------------------------------------------------- */
 
-/* Options of the model that change ids in ways that byte-level BPE has no place for. */
+/* Options of the model that change ids in ways that byte-level BPE does not support. */
 static int check_model(const loader *l, const json_t *model) {
   static const char *const absent[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
   const char *type = json_string_value(json_object_get(model, "type"));
@@ -177,7 +177,7 @@ static int check_model(const loader *l, const json_t *model) {
   return sonde_json_bool_or(model, "ignore_merges", 0, l->name, &l->t->whole_first, l->err);
 }
 
-/* What stands for bytes that have no token: with all 256 there it can stay unused. */
+/* The fallback for bytes without a token: with tokens for all 256 it is unused. */
 static int check_unknown(const loader *l, const json_t *model) {
   int fallback, rc = sonde_json_bool_or(model, "byte_fallback", 0, l->name, &fallback, l->err);
   if (rc) return rc;

@@ -1,6 +1,6 @@
 /* tokenizer_pipeline.c - tokenizer.json beside the model: what happens before and after the merges.
  *
- * What is not known is refused by its name: passing over it would give other ids than elsewhere. */
+ * Unknown parts are refused by name: ignoring them would give other ids than the original library. */
 #include "config.h"
 
 #include <stdlib.h>
@@ -67,7 +67,7 @@ static int build_set(const loader *l, sonde_added_set *set, int normalized) {
   return 0;
 }
 
-/* An added token may stand in the vocabulary too, under the same id; nothing else may. */
+/* An added token may also be in the vocabulary, with the same id; no other id may be shared. */
 static int check_added_id(const loader *l, const json_t *vocab, const char *text, int32_t id) {
   const json_t *known = json_object_get(vocab, text);
   if (known ? json_integer_value(known) == id : !l->t->token[id].bytes) return 0;

@@ -60,7 +60,7 @@ static int is_word(int32_t c) {
   }
 }
 
-/* The character that begins at, or ends before, a place; returns its length. */
+/* The character that begins at, or ends before, a position; returns its length. */
 static int64_t first_char(const char *p, int64_t n, int32_t *c) {
   return utf8proc_iterate(bytes(p), n, c);
 }
