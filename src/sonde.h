@@ -158,8 +158,8 @@ SONDE_API sonde_plan *sonde_plan_new(sonde_graph *g, sonde_node *const *out, son
                                      int n_out, const sonde_plan_opts *opts, sonde_error *err);
 SONDE_API void sonde_plan_free(sonde_plan *p);
 
-/* Copies `data` into the input's place, where it stays until it is set again. EINVAL if the plan has no such input, or for an
- * index, target or position that the op which reads it cannot take. */
+/* Copies `data` into the input's place, where it stays until it is set again. EINVAL if the plan has no such input, or
+ * for an index, target or position that the op which reads it cannot take. */
 SONDE_API int sonde_plan_set_input(sonde_plan *p, const char *name, const void *data, sonde_error *err);
 SONDE_API int sonde_plan_run(sonde_plan *p, sonde_error *err);
 /* Computes what opts.hold keeps, as the first run does otherwise, so that all runs take the same time. */
@@ -184,8 +184,8 @@ SONDE_API void sonde_plan_profile(sonde_plan *p, int on);
  * far; NULL where there is no such step. */
 SONDE_API const char *sonde_plan_step_time(const sonde_plan *p, int64_t k, double *seconds);
 /* The module that step k belongs to, by the scope in which its node (of a fused step: its last one) was traced, such as
- * "blocks.3.attn_norm"; a gradient belongs to the module that it is of. "" outside all scopes, NULL where there is no such
- * step. */
+ * "blocks.3.attn_norm"; a gradient belongs to the module that it is of. "" outside all scopes, NULL where there is no
+ * such step. */
 SONDE_API const char *sonde_plan_step_module(const sonde_plan *p, int64_t k);
 
 /* Writes the schedule as text (`dot` 0) or the graph as Graphviz DOT (`dot` 1) to a file. */

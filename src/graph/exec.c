@@ -172,7 +172,7 @@ static int run_steps(sonde_plan *p, int held, sonde_error *err) {
     if (p->watched) plan_watch_before(p, k);
     rc = run_step(p, &p->step[k], err);
     if (p->watched) plan_watch_after(p, k);
-    if (p->profile) p->step[k].ns += now_ns() - start;
+    if (p->profile) p->step[k].ns += sonde_clock_ns() - start;
     if (p->after && !rc) p->after(p->after_arg, k);
   }
   sonde_doing_nothing();

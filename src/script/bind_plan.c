@@ -8,9 +8,9 @@
 #include "graph/plan.h"
 #include "script/script.h"
 
-/* A plan with what a script gave it. The plan itself keeps the graph's memory, so it runs on when the graph's handle has
- * been closed. The tensors that inputs were set to are used by the handle's box, in slots numbered like the inputs; each run
- * reads what they hold then. */
+/* A plan with what a script gave it. The plan itself keeps the graph's memory, so it runs on when the graph's handle
+ * has been closed. The tensors that inputs were set to are used by the handle's box, in slots numbered like the inputs;
+ * each run reads what they hold then. */
 typedef struct planned {
   sonde_plan *plan;
   sonde_shape *out;              /* [n] shapes of the outputs */

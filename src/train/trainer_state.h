@@ -42,6 +42,5 @@ struct sonde_trainer {
 int sonde_trainer_evaluates(const sonde_trainer *t);
 /* Copies the data of the micro-batch into a plan; EINVAL names an input that the data do not have. */
 int sonde_trainer_set_inputs(const sonde_trainer *t, sonde_plan *plan, sonde_error *err);
-double sonde_train_clock(void);   /* seconds of a monotonic clock */
 
 #endif
