@@ -8,7 +8,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/cmd/attention.lua %D%/sonde/cmd/bench.lua 
   %D%/sonde/cmd/generate.lua %D%/sonde/cmd/graph.lua %D%/sonde/cmd/init.lua %D%/sonde/cmd/plugin.lua \
   %D%/sonde/cmd/probe.lua %D%/sonde/cmd/prune.lua %D%/sonde/cmd/repl.lua %D%/sonde/cmd/run.lua \
   %D%/sonde/cmd/runs.lua %D%/sonde/cmd/train.lua %D%/sonde/cmd/version.lua
-nobase_dist_pkgdata_DATA += %D%/sonde/data/init.lua %D%/sonde/data/documents.lua %D%/sonde/data/windows.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/data/init.lua %D%/sonde/data/documents.lua %D%/sonde/data/feed.lua %D%/sonde/data/windows.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/eval/generate.lua %D%/sonde/eval/generate_check.lua %D%/sonde/eval/init.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/graph/node.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/init.lua
@@ -16,7 +16,8 @@ nobase_dist_pkgdata_DATA += %D%/sonde/io/arch/init.lua %D%/sonde/io/arch/llama.l
   %D%/sonde/io/arch/parts/rope.lua %D%/sonde/io/arch/parts/tokens.lua %D%/sonde/io/arch/sonde.lua \
   %D%/sonde/io/config.lua %D%/sonde/io/init.lua %D%/sonde/io/origin.lua %D%/sonde/io/weights.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/model/block.lua %D%/sonde/model/fold.lua %D%/sonde/model/init.lua \
-  %D%/sonde/model/init_policy.lua %D%/sonde/model/module.lua %D%/sonde/model/names.lua %D%/sonde/model/placement.lua \
+  %D%/sonde/model/init_policy.lua %D%/sonde/model/module.lua %D%/sonde/model/names.lua %D%/sonde/model/objective.lua \
+  %D%/sonde/model/objectives/classifier.lua %D%/sonde/model/objectives/language_model.lua %D%/sonde/model/placement.lua \
   %D%/sonde/model/trace.lua %D%/sonde/model/transformer.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/probe/added.lua %D%/sonde/probe/affine.lua %D%/sonde/probe/attention_maps.lua \
   %D%/sonde/probe/attention_weights.lua %D%/sonde/probe/bootstrap.lua %D%/sonde/probe/init.lua \
@@ -36,5 +37,5 @@ nobase_dist_pkgdata_DATA += %D%/sonde/sparse/cut.lua %D%/sonde/sparse/init.lua %
 nobase_dist_pkgdata_DATA += %D%/sonde/sweep/changes.lua %D%/sonde/sweep/collect.lua %D%/sonde/sweep/experiment.lua \
   %D%/sonde/sweep/grid.lua %D%/sonde/sweep/init.lua %D%/sonde/sweep/plan.lua %D%/sonde/sweep/view.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/bench.lua %D%/sonde/train/changes.lua %D%/sonde/train/config.lua \
-  %D%/sonde/train/forecast.lua %D%/sonde/train/init.lua %D%/sonde/train/record.lua %D%/sonde/train/schedule.lua \
+  %D%/sonde/train/forecast.lua %D%/sonde/train/hooks.lua %D%/sonde/train/init.lua %D%/sonde/train/record.lua %D%/sonde/train/schedule.lua \
   %D%/sonde/train/start.lua

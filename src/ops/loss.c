@@ -1,9 +1,13 @@
 /* loss.c - the LM head and its cross-entropy as one op, in chunks of tokens: the N x V logits never exist
  * at once.
  *
- * lm_loss_grad takes all three results from one pass over the logits: of each chunk it computes the logits
+ * lm_loss_grad takes all its results from one pass over the logits: of each chunk it computes the logits
  * once, the loss, the softmax less the one-hot target, and the chunk's part of dx and dw. dw grows chunk
- * after chunk. */
+ * after chunk.
+ *
+ * Beside the loss stand the terms that regularise it, with lse = log sum_v exp z_v of a token's logits z: lse^2, whose
+ * gradient is 2 lse softmax(z) (z-loss), and the mean over the classes of -log p_v = lse - mean z, whose gradient is
+ * softmax(z) - 1/V (label smoothing). Both are 0 for an ignored token. */
 #include "config.h"
 #include "graph/graph.h"
 
@@ -37,23 +41,34 @@ static int check(const char *op, const sonde_shape *in, sonde_error *err) {
                     sonde_shape_text(&s[2], y, sizeof y));
 }
 
+static sonde_shape terms_shape(const sonde_shape *in) {
+  const int64_t dim[2] = {2, in[2].dim[0]};
+  return sonde_shape_make(SONDE_F32, 2, dim);
+}
+
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
   (void)n_in, (void)at;
   int rc = check("lm_loss", in, err);
-  if (!rc) out[0] = sonde_shape_make(SONDE_F32, 1, in[2].dim);
-  return rc;
+  if (rc) return rc;
+  out[0] = sonde_shape_make(SONDE_F32, 1, in[2].dim);
+  out[1] = terms_shape(in);
+  return SONDE_OK;
 }
 
 static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,
                       sonde_error *err) {
-  (void)n_in, (void)at;
+  (void)at;
   int rc = check("lm_loss_grad", in, err);
   if (rc) return rc;
+  const sonde_shape terms = terms_shape(in);
   if (in[3].rank != 1 || in[3].dim[0] != in[2].dim[0] || in[3].dtype != SONDE_F32)
     return sonde_fail(err, SONDE_ESHAPE, "lm_loss_grad: the upstream gradient must be f32 [N], one a token");
+  if (n_in > 4 && (!sonde_shape_equal(&in[4], &terms) || in[4].dtype != SONDE_F32))
+    return sonde_fail(err, SONDE_ESHAPE, "lm_loss_grad: the upstream gradient of the terms must be f32 [2, N]");
   out[0] = sonde_shape_make(SONDE_F32, 2, in[0].dim);
   out[1] = sonde_shape_make(SONDE_F32, 2, in[1].dim);
   out[2] = sonde_shape_make(SONDE_F32, 1, in[2].dim);
+  out[3] = terms;
   return SONDE_OK;
 }
 
@@ -72,7 +87,8 @@ typedef struct task {
   int type;                    /* of x and w */
   const int32_t *target;
   const float *dloss;          /* NULL: only the loss is wanted */
-  float *loss;                 /* may be NULL */
+  const float *dterms;         /* [2, N]; NULL: nothing flows from them */
+  float *loss, *terms;         /* [N] and [2, N]; may be NULL */
   float *logits;               /* [rows, V] */
   uint16_t *narrow;            /* the same rounded to bf16, for the products of the gradient */
   void *gemm_scratch;
@@ -128,7 +144,8 @@ static int prepare(const sonde_call *c, int gradient, task *t) {
   const sonde_shape *in = c->in_shape;
   *t = (task){.c = c, .simd = sonde_simd_get(), .n = in[0].dim[0], .d = in[0].dim[1], .v = in[1].dim[0],
               .type = in[0].dtype, .target = c->in[2], .dloss = gradient ? c->in[3] : NULL,
-              .loss = c->out[gradient ? 2 : 0], .logits = c->scratch};
+              .dterms = gradient && c->n_in > 4 ? c->in[4] : NULL, .loss = c->out[gradient ? 2 : 0],
+              .terms = c->out[gradient ? 3 : 1], .logits = c->scratch};
   t->rows = chunk_rows(t->n, t->v);
   char *at = (char *)c->scratch + aligned(t->rows * t->v * 4);
   if (gradient && t->type == SONDE_BF16) {
@@ -159,23 +176,45 @@ static void weigh(const task *t, float *z, uint16_t *narrow, float a) {
   }
 }
 
-/* Row i of the chunk: the loss, and in the gradient (softmax - onehot) dloss, in the logits' place or as
- * bf16. */
+/* The same with what flows from the terms: all = dloss + 2 lse dterms[0] + dterms[1] weighs the softmax, in z times total. */
+static void weigh_terms(const task *t, float *z, uint16_t *narrow, int32_t target, float d, float all, float total,
+                        float each) {
+  const sonde_simd *simd = &t->simd->common;
+  simd->scale(z, z, all / total, t->v);
+  for (int64_t j = 0; j < t->v; j++) z[j] -= each;
+  z[target] -= d;
+  if (narrow) simd->to_bf16(narrow, z, t->v);
+}
+
+/* Row i of the chunk: the loss, its terms, and in the gradient (softmax - onehot) dloss and what flows from the terms, in the
+ * logits' place or as bf16. */
 static void one_row(const task *t, int64_t i) {
   const sonde_simd *simd = &t->simd->common;
-  float *z = t->logits + i * t->v, loss = 0, d = t->dloss ? t->dloss[t->first + i] : 0;
+  int64_t k = t->first + i;
+  float *z = t->logits + i * t->v, loss = 0, square = 0, uniform = 0, d = t->dloss ? t->dloss[k] : 0;
   uint16_t *narrow = t->narrow ? t->narrow + i * t->v : NULL;
-  int32_t target = t->target[t->first + i];
+  int32_t target = t->target[k];
   if (target >= 0) {
-    float top = simd->max(z, t->v), at = z[target], total = t->simd->exp_sum(z, z, top, t->v);
+    float mean = t->terms ? simd->sum(z, t->v) / (float)t->v : 0;
+    float top = simd->max(z, t->v), at = z[target], total = t->simd->exp_sum(z, z, top, t->v), lse = top + logf(total);
     loss = top - at + logf(total);
-    z[target] -= total;   /* total (softmax - onehot) */
-    if (t->dloss) weigh(t, z, narrow, d / total);
+    square = lse * lse;
+    uniform = lse - mean;
+    if (t->dterms) {
+      float smooth = t->dterms[t->n + k];
+      weigh_terms(t, z, narrow, target, d, d + 2 * lse * t->dterms[k] + smooth, total, smooth / (float)t->v);
+    } else {
+      z[target] -= total;   /* total (softmax - onehot) */
+      if (t->dloss) weigh(t, z, narrow, d / total);
+    }
   } else if (t->dloss) {
     if (narrow) memset(narrow, 0, (size_t)t->v * sizeof *narrow);
     else memset(z, 0, (size_t)t->v * sizeof *z);
   }
-  if (t->loss) t->loss[t->first + i] = loss;
+  if (t->loss) t->loss[k] = loss;
+  if (!t->terms) return;
+  t->terms[k] = square;
+  t->terms[t->n + k] = uniform;
 }
 
 static void some_rows(void *arg, int64_t tile, int worker) {
@@ -228,13 +267,18 @@ static int grad_run(const sonde_call *c) {
 static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_node *in[SONDE_MAX_IN];
   sonde_node_inputs(self, in);
-  if (!dout[0]) return SONDE_OK;
-  sonde_node *args[4] = {in[0], in[1], in[2], dout[0]};
-  din[0] = sonde_op(g, "lm_loss_grad", args, 4, NULL);
+  if (!dout[0] && !dout[1]) return SONDE_OK;
+  sonde_shape items = sonde_node_shape(self);
+  sonde_node *args[5] = {in[0], in[1], in[2], dout[0] ? dout[0] : sonde_constant(g, &items, 0), dout[1]};
+  din[0] = sonde_op(g, "lm_loss_grad", args, dout[1] ? 5 : 4, NULL);
   din[1] = sonde_result(din[0], 1);
   sonde_node *loss = sonde_result(din[0], 2);
   if (!din[0] || !din[1] || !loss) return SONDE_ESHAPE;
   sonde_graph_also(loss, self);
+  if (!dout[1]) return SONDE_OK;
+  sonde_node *terms = sonde_result(din[0], 3);
+  if (!terms) return SONDE_ESHAPE;
+  sonde_graph_also(terms, sonde_result(self, 1));
   return SONDE_OK;
 }
 
@@ -292,16 +336,17 @@ static double argmax_flops(const sonde_shape *in, int n_in, const sonde_shape *o
 }
 
 const sonde_op_def sonde_ops_loss[] = {
-    {.size = sizeof(sonde_op_def), .name = "lm_loss", .min_in = 3, .max_in = 3, .n_out = 1,
+    {.size = sizeof(sonde_op_def), .name = "lm_loss", .min_in = 3, .max_in = 3, .n_out = 2,
      .flags = SONDE_OP_BF16_IN,
      .doc = "cross-entropy in nats of each token under softmax(x w^T): x [N, D], w [V, D], targets i32 [N] "
-            "(-1: ignored, loss 0) -> [N]",
+            "(-1: ignored, loss 0) -> [N], and the terms [2, N]: the squared log-sum-exp, and the mean over the classes "
+            "of -log p",
      .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops,
      .range = range, .bf16_operands = 1 | 2},
-    {.size = sizeof(sonde_op_def), .name = "lm_loss_grad", .min_in = 4, .max_in = 4, .n_out = 3,
+    {.size = sizeof(sonde_op_def), .name = "lm_loss_grad", .min_in = 4, .max_in = 5, .n_out = 4,
      .flags = SONDE_OP_BF16_IN,
-     .doc = "of lm_loss: x [N, D], w [V, D], targets i32 [N], dloss [N] (f32) -> dx [N, D], dw [V, D], the "
-            "loss [N] itself",
+     .doc = "of lm_loss: x [N, D], w [V, D], targets i32 [N], dloss [N] (f32), and dterms [2, N] where "
+            "something flows from the terms -> dx [N, D], dw [V, D], the loss [N] and the terms [2, N] themselves",
      .shape = grad_shape, .scratch = grad_scratch, .run = grad_run, .flops = grad_flops,
      .range = range, .bf16_operands = 1 | 2},
     {.size = sizeof(sonde_op_def), .name = "argmax", .min_in = 1, .max_in = 1, .n_out = 1,

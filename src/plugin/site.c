@@ -54,6 +54,13 @@ void sonde_block_free(sonde_block *b) {
   sonde_release(b);
 }
 
+int64_t sonde_block_count(const sonde_block *b) { return sonde_map_count(b->published); }
+
+sonde_node *sonde_block_at(const sonde_block *b, int64_t k, const char **name) {
+  *name = sonde_map_key(b->published, k);
+  return sonde_map_value(b->published, k);
+}
+
 sonde_site *sonde_site_new(const sonde_site_spec *spec, sonde_error *err) {
   sonde_site *s = sonde_alloc(sizeof *s);
   if (s) {
@@ -121,6 +128,16 @@ sonde_node *sonde_site_param(sonde_site *s, const char *name, const int64_t *dim
     init = (sonde_init){SONDE_INIT_FILL, value, 0};
   const sonde_param *p = sonde_params_need(s->params, full, &shape, role, init, s->number - 1, &err);
   return p ? sonde_param_node(s->graph, p) : sonde_site_refuse(s, "%s", err.text);
+}
+
+sonde_node *sonde_site_input(sonde_site *s, const char *name, const sonde_shape *shape) {
+  char t1[160], t2[160];
+  sonde_node *there = sonde_find(s->graph, name);
+  if (!there) return sonde_input(s->graph, name, shape);
+  if (there->kind == SONDE_KIND_INPUT && there->shape.dtype == shape->dtype && sonde_shape_equal(&there->shape, shape)) return there;
+  return sonde_site_refuse(s, "it reads the input '%s' as %s, which is %s%s", name, sonde_shape_text(shape, t1, sizeof t1),
+                           sonde_shape_text(&there->shape, t2, sizeof t2),
+                           there->kind == SONDE_KIND_INPUT ? " here" : " and no input");
 }
 
 sonde_node *sonde_site_publish(sonde_site *s, const char *name, sonde_node *n) {

@@ -18,6 +18,9 @@ typedef struct sonde_block sonde_block;
 sonde_block *sonde_block_new(sonde_error *err);
 sonde_block *sonde_block_ref(sonde_block *b);
 void sonde_block_free(sonde_block *b);
+/* What has been published, in order: how many, and the name (into *name) and node of number k. */
+int64_t sonde_block_count(const sonde_block *b);
+sonde_node *sonde_block_at(const sonde_block *b, int64_t k, const char **name);
 
 typedef struct sonde_site_spec {
   sonde_graph *graph;            /* of the trace; must outlive the site */
@@ -48,6 +51,8 @@ sonde_params *sonde_site_params(const sonde_site *site);
 const sonde_place *sonde_site_place(const sonde_site *site);
 sonde_node *sonde_site_param(sonde_site *site, const char *name, const int64_t *dim, int rank, int role,
                              double value);
+/* The graph's input of that name, made if it is not there; refused where it is there with another dtype or shape. */
+sonde_node *sonde_site_input(sonde_site *site, const char *name, const sonde_shape *shape);
 sonde_node *sonde_site_publish(sonde_site *site, const char *name, sonde_node *n);
 sonde_node *sonde_site_lookup(sonde_site *site, const char *name);
 sonde_node *sonde_site_refresh(sonde_site *site, sonde_node *buffer, sonde_node *value, int64_t every);

@@ -15,7 +15,28 @@
 /* ---- blocks ---- */
 
 static void free_block(void *p) { sonde_block_free(p); }
-static const sonde_lua_type block_type = {"block", free_block, NULL};
+static const sonde_lua_type block_type;
+
+/* block:published(graph) -> list of {name, node}, in the order in which they were published */
+static int block_published(lua_State *L) {
+  const sonde_block *b = sonde_lua_handle(L, 1, &block_type);
+  const sonde_graph *g = sonde_lua_handle(L, 2, &sonde_lua_graph);
+  lua_Integer n = 0;
+  lua_newtable(L);
+  for (int64_t k = 0; k < sonde_block_count(b); k++) {
+    const char *name;
+    sonde_node *node = sonde_block_at(b, k, &name);
+    if (sonde_node_graph(node) != g) continue;
+    lua_createtable(L, 0, 2);
+    lua_pushstring(L, name), lua_setfield(L, -2, "name");
+    sonde_lua_push_node(L, 2, node), lua_setfield(L, -2, "node");
+    lua_rawseti(L, -2, ++n);
+  }
+  return 1;
+}
+
+static const luaL_Reg block_methods[] = {{"published", block_published}, {NULL, NULL}};
+static const sonde_lua_type block_type = {"block", free_block, block_methods};
 
 /* core.block() -> what the modules of one call of a block have published */
 static int core_block(lua_State *L) {
@@ -100,6 +121,14 @@ static int site_param(lua_State *L) {
   return push_site_node(L, sonde_site_param(site, name, dim, rank, role, value));
 }
 
+/* site:input(name, dtype, dims) -> node: the graph's input of that name, made if it is not there */
+static int site_input(lua_State *L) {
+  sonde_site *site = to_site(L, 1);
+  const char *name = sonde_lua_string(L, 2);
+  sonde_shape shape = sonde_lua_to_shape(L, 3, 4);
+  return push_site_node(L, sonde_site_input(site, name, &shape));
+}
+
 /* site:publish(name, node) -> node */
 static int site_publish(lua_State *L) {
   sonde_site *site = to_site(L, 1);
@@ -123,7 +152,7 @@ static int site_refresh(lua_State *L) {
 }
 
 static const luaL_Reg site_methods[] = {
-    {"param", site_param}, {"publish", site_publish}, {"lookup", site_lookup}, {"refresh", site_refresh}, {NULL, NULL},
+    {"param", site_param}, {"input", site_input}, {"publish", site_publish}, {"lookup", site_lookup}, {"refresh", site_refresh}, {NULL, NULL},
 };
 
 static const sonde_lua_type site_type = {"site", free_site, site_methods};
@@ -144,7 +173,7 @@ static int site_index(lua_State *L) {
   else
     return sonde_lua_fail(L,
                           "a site has no '%s'; it has layer, depth, slot, width, batch, context, trained_context and "
-                          "the functions param, publish, lookup, refresh",
+                          "the functions param, input, publish, lookup, refresh",
                           key);
   return 1;
 }

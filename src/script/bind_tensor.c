@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/sha256.h"
 #include "script/script.h"
 #include "tensor/tensor.h"
 
@@ -196,12 +197,27 @@ static int tensor_count(lua_State *L) {
   return 1;
 }
 
+/* t:sha256() -> hex, over dtype, shape and elements */
+static int tensor_sha256(lua_State *L) {
+  const sonde_tensor *t = to_tensor(L);
+  char hex[65];
+  sonde_sha256 s;
+  sonde_sha256_init(&s);
+  sonde_sha256_add(&s, &t->shape.dtype, sizeof t->shape.dtype);
+  sonde_sha256_add(&s, t->shape.dim, (size_t)t->shape.rank * sizeof t->shape.dim[0]);
+  sonde_sha256_add(&s, t->data, (size_t)t->bytes);
+  sonde_sha256_hex(&s, hex);
+  lua_pushstring(L, hex);
+  return 1;
+}
+
 static void free_tensor(void *p) { sonde_tensor_free(p); }
 
 static const luaL_Reg tensor_methods[] = {
     {"copy", tensor_copy},   {"fill", tensor_fill},     {"get", tensor_get},
     {"set", tensor_set},     {"values", tensor_values}, {"dims", tensor_dims},
-    {"dtype", tensor_dtype}, {"count", tensor_count},   {NULL, NULL},
+    {"dtype", tensor_dtype}, {"count", tensor_count},   {"sha256", tensor_sha256},
+    {NULL, NULL},
 };
 
 const sonde_lua_type sonde_lua_tensor = {"tensor", free_tensor, tensor_methods};

@@ -12,6 +12,14 @@ void sonde_feed_free(sonde_feed *f) {
   if (f) f->free(f);
 }
 
+char *sonde_feed_text(const sonde_feed *f, char *buf, size_t size) {
+  size_t at = 0;
+  *buf = '\0';
+  for (int32_t k = 0; k < f->inputs && at < size; k++)
+    at += (size_t)snprintf(buf + at, size - at, "%s%s", k ? ", " : "", f->input[k].name);
+  return buf;
+}
+
 /* ---- tokens ------------------------------------------------------------------------------------------- */
 
 enum { TOKENS, TARGETS };

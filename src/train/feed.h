@@ -29,6 +29,8 @@ struct sonde_feed {
 };
 
 void sonde_feed_free(sonde_feed *f);
+/* "tokens, targets": the names of its inputs, into buf, which it returns. */
+char *sonde_feed_text(const sonde_feed *f, char *buf, size_t size);
 
 /* "tokens" i32 [T] and "targets" i32 [T], the next token of each: rows of `train`, and of evaluation the windows of `valid`
  * (batch.h), where a target past the end of the text is SONDE_IGNORE. What the streams read from is borrowed. */

@@ -102,14 +102,13 @@ static void *data_of(const sonde_trainer *t, const char *input) {
 }
 
 int sonde_trainer_set_inputs(const sonde_trainer *t, sonde_plan *plan, sonde_error *err) {
-  const sonde_feed *f = t->opts.feed;
+  char names[200];
   int code = SONDE_OK;
   for (int32_t k = 0; k < plan->n_input && !code; k++) {
     void *data = data_of(t, plan->input[k].name);
     code = data ? sonde_plan_set_input(plan, plan->input[k].name, data, err)
-                : sonde_fail(err, SONDE_EINVAL, "the model reads the input '%s', which the data do not have; they have %s%s%s%s",
-                             plan->input[k].name, f->input[0].name, f->inputs > 1 ? ", " : "",
-                             f->inputs > 1 ? f->input[1].name : "", f->inputs > 2 ? ", ..." : "");
+                : sonde_fail(err, SONDE_EINVAL, "the model reads the input '%s', which the data do not have; they have %s",
+                             plan->input[k].name, sonde_feed_text(t->opts.feed, names, sizeof names));
   }
   return code;
 }
@@ -205,7 +204,10 @@ static int find_rows(sonde_trainer *t, sonde_error *err) {
       return sonde_fail(err, SONDE_ESHAPE, "the targets '%s' %s are not one i32 for each of the %lld items of the loss", in->name,
                         sonde_shape_text(&node->shape, t1, sizeof t1), (long long)t->items);
   }
-  if (!t->rows || t->items % t->rows)
+  if (!t->rows)
+    return sonde_fail(err, SONDE_EINVAL, "the model reads no input that the data have; they have %s",
+                      sonde_feed_text(t->opts.feed, t1, sizeof t1));
+  if (t->items % t->rows)
     return sonde_fail(err, SONDE_ESHAPE, "a loss of %lld items is not as many for each of the %lld rows of the data",
                       (long long)t->items, (long long)t->rows);
   return SONDE_OK;

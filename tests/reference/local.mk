@@ -10,3 +10,4 @@ EXTRA_DIST += %D%/make_norms.py %D%/norms.json
 EXTRA_DIST += %D%/make_probes.py %D%/llama_probes
 EXTRA_DIST += %D%/make_lstsq.py %D%/lstsq.json
 EXTRA_DIST += %D%/fit_tanh.py
+EXTRA_DIST += %D%/make_objectives.py %D%/objectives.json

@@ -286,7 +286,7 @@ end
 
 function TestRecord:test_each_module_is_listed_once()
   local seen = {}
-  for _, plugin in ipairs(record.plugins(model(), "adamw")) do
+  for _, plugin in ipairs(record.plugins(model(), { optimizer = { name = "adamw" } })) do
     seen[#seen + 1] = plugin.kind .. "/" .. plugin.name
     lu.assertEquals(#plugin.sha256, 64)
   end

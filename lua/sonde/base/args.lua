@@ -142,7 +142,7 @@ args.kind("node", "a node", core.is_node)
 local classes = {}
 
 for name, words in pairs {
-  model = "a model (of sonde.transformer or sonde.load)", corpus = "a corpus (of sonde.corpus)",
+  model = "a model (of sonde.transformer or sonde.load)", corpus = "a corpus (of sonde.corpus)", feed = "a feed (of sonde.feed)",
   experiment = "an experiment (of sonde.experiment)", sweep = "a sweep (of sonde.sweep)",
   trial = "a trial, which sweep:run gives its function",
   block = "the block that a placement is given", trace = "a trace (of model:trace)",

@@ -1,6 +1,7 @@
 --- progress.lua - how far a training is: one line that redraws itself on a terminal, plain lines elsewhere; on stderr.
 
 local core = require "sonde.core"
+local sorted_keys = require "sonde.base.sorted_keys"
 
 local progress = {}
 progress.__index = progress
@@ -57,6 +58,9 @@ local function figures(event, with_val)
   local parts = {}
   if event.loss then parts[#parts + 1] = string.format("loss %.4f", event.loss) end
   if event.val_loss and with_val then parts[#parts + 1] = string.format("val %.4f", event.val_loss) end
+  for _, name in ipairs(with_val and sorted_keys(event.val_metrics or {}) or {}) do
+    parts[#parts + 1] = string.format("%s %.4f", name, event.val_metrics[name])
+  end
   if event.tokens_per_s and event.tokens_per_s > 0 then
     parts[#parts + 1] = progress.short(event.tokens_per_s) .. " tok/s"
   end

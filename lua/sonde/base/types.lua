@@ -78,6 +78,10 @@ function tensor:dtype() end
 ---@return integer
 function tensor:count() end
 
+--- SHA-256 over dtype, shape and elements, hex.
+---@return string
+function tensor:sha256() end
+
 --- Gives the memory back, once no plan and no graph uses it.
 function tensor:close() end
 
@@ -211,7 +215,15 @@ local site = {}
 ---@return sonde.node
 function site:param(name, dims, role, value) end
 
---- Names a value for the other modules of the block. Returns it.
+--- An input of the graph, which the training's data fill; made if it is not there.
+---@param name string
+---@param dtype "f32"|"i32"
+---@param dims integer[]
+---@return sonde.node
+function site:input(name, dtype, dims) end
+
+--- Names a value for the other modules of the block. Returns it. "loss.NAME" is added to the loss (one number, or one for each
+--- item), "metric.NAME" is reported beside it: doc/training.md.
 ---@param name string
 ---@param value sonde.node
 ---@return sonde.node

@@ -38,6 +38,10 @@ end
 ---@return userdata
 function windows.open(source, model, context)
   local vocab = model.config.vocab
+  if not vocab or model.objective.name ~= "language_model" then
+    error(core.where() .. "this is for language models; the model's objective is '" .. model.objective.name .. "'"
+      .. (vocab and "" or ", and it reads features"), 0)
+  end
   if type(source) == "table" and source.handle and source.validation and source.validation.tokens < 2 then
     error(core.where() .. "corpus '" .. source.spec .. "' has no validation text: " .. source.train.documents
       .. " documents, of which the option validation keeps a share; give it more, or evaluate on another text", 0)

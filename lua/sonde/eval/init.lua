@@ -3,6 +3,8 @@
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local documents = require "sonde.data.documents"
+local feeds = require "sonde.data.feed"
+local objectives = require "sonde.model.objective"
 local windows = require "sonde.data.windows"
 
 local eval = {}
@@ -20,7 +22,8 @@ eval.schema = documents.with {
 
 ---@class sonde.evaluation
 ---@field loss number            mean over the predicted tokens, in nats
----@field perplexity number      exp(loss)
+---@field perplexity? number     exp(loss), where the objective has one
+---@field metrics? table<string, number>  of a feed: the objective's and the modules', means over the items
 ---@field tokens integer         predicted tokens
 ---@field context integer        tokens of a window
 ---@field windows integer        windows gone over; the last may be short
@@ -28,14 +31,61 @@ eval.schema = documents.with {
 ---@field document_mask? integer  the token that ended documents, where attention kept them apart
 ---@field bits_per_byte? number
 
+-- Sums of the loss, the items that count and the metrics over rows first..last (from 0) of a feed, so many at once.
+local function add_rows(model, feed, rows, context, options, sums)
+  local trace = model:trace { batch = rows.batch, context = context }
+  local nodes, tensors = { trace.loss:sum(), trace:counted() }, {}
+  for i, metric in ipairs(trace.metrics) do
+    nodes[i + 2] = metric.node:dims()[1] > 1 and metric.node:sum() or metric.node * trace:counted()
+  end
+  local plan = core.plan(nodes, { compute = options.dtype })
+  for _, input in ipairs(feed:inputs()) do
+    local read, count = plan:reads(input.name), rows.batch
+    for _, dim in ipairs(input.dims) do count = count * dim end
+    tensors[input.name] = core.tensor(input.dtype, read and trace.graph:find(input.name):dims() or { count })
+    if read then plan:set(input.name, tensors[input.name]) end
+  end
+  for row = rows.first, rows.last, rows.batch do
+    feed:valid(row, tensors)
+    plan:run()
+    for i = 1, #nodes do sums[i] = (sums[i] or 0) + plan:output(i):get(1) end
+    if options.progress then options.progress(math.min(1, (row + rows.batch) / rows.all)) end
+  end
+  plan:close()
+  local names = {}
+  for i, metric in ipairs(trace.metrics) do names[i] = metric.name end
+  return names
+end
+
+-- The same of a feed's validation rows: whole batches, then what is left.
+local function of_feed(model, source, options)
+  if not feeds.validates(source) then error(core.where() .. "the feed has no validation rows to evaluate on", 0) end
+  local context, feed = options.context or model.config.context, nil
+  feed = feeds.open(source, context, 0)
+  local all, sums, names = feed:rows(), {}, {}
+  if options.tokens then all = math.min(all, math.ceil(options.tokens / context)) end
+  local batch = math.min(options.batch or windows.batch(context, all), all)
+  local whole = math.floor(all / batch) * batch
+  model:init()
+  names = add_rows(model, feed, { first = 0, last = whole - 1, batch = batch, all = all }, context, options, sums)
+  if whole < all then
+    add_rows(model, feed, { first = whole, last = all - 1, batch = all - whole, all = all }, context, options, sums)
+  end
+  local result = { loss = sums[1] / sums[2], tokens = math.floor(sums[2] + 0.5), context = context, windows = all, metrics = {} }
+  for i, name in ipairs(names) do result.metrics[name] = sums[i + 2] / sums[2] end
+  if objectives.find(model.objective.name).perplexity then result.perplexity = math.exp(result.loss) end
+  return result
+end
+
 --- Mean cross-entropy of a model over a stream of tokens, cut into windows of the context: every token but the first of
 --- the stream is predicted exactly once, from what its window holds before it.
 ---@param model sonde.model
----@param source sonde.corpus|integer[]|sonde.tensor   a corpus stands for its validation text
+---@param source sonde.corpus|sonde.feed|integer[]|sonde.tensor   a corpus or a feed stands for its validation data
 ---@param options? table
 ---@return sonde.evaluation
 function eval.evaluate(model, source, options)
   options = args.check(eval.schema, options, "evaluate")
+  if feeds.is(source) then return of_feed(model, source, options) end
   local context = options.context or windows.context(model)
   local stream = windows.open(source, model, context)
   if stream:tokens() - 1 < context then      -- nothing is beyond the text
@@ -67,6 +117,6 @@ end
 return args.declare(eval, "sonde.", {
   evaluate = {
     { name = "model", type = "model", required = true },
-    { name = "source", type = "corpus|tensor|list", required = true }, { name = "options", type = "table" },
+    { name = "source", type = "corpus|feed|tensor|list", required = true }, { name = "options", type = "table" },
   },
 })

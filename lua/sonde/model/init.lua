@@ -10,20 +10,22 @@ local sorted_keys = require "sonde.base.sorted_keys"
 ---@field config table     every option with its value (transformer.schema)
 ---@field layers table[]   for each block, what it is built of: norm, attention, ffn, placement
 ---@field final table      the norm before the head
+---@field objective table  what it is trained for: its name and options
 local model = {}
 model.__index = model
 
 function model:__tostring()
   local c = self.config
-  return string.format("sonde.model: %d blocks of width %d, %d tokens of vocabulary, %s, %s", c.depth, c.width, c.vocab,
+  local reads = c.vocab and c.vocab .. " tokens of vocabulary" or c.features .. " features"
+  return string.format("sonde.model: %d blocks of width %d, %s, %s, %s", c.depth, c.width, reads,
     self.layers[1].placement.name, self.layers[1].norm.name)
 end
 
 --- Called by transformer.new; use that.
 ---@private
-function model.new(config, layers, final)
+function model.new(config, layers, final, objective)
   return setmetatable({
-    config = config, layers = layers, final = final, handle = core.params(config.seed), policies = {},
+    config = config, layers = layers, final = final, objective = objective, handle = core.params(config.seed), policies = {},
   }, model)
 end
 

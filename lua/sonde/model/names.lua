@@ -5,6 +5,7 @@
 
 local names = {
   embedding = "model.embed_tokens.weight",
+  features = "model.embed_features.weight",
   embed_scale = "model.embed_scale",
   final_norm = "model.norm.",
   head = "lm_head.weight",

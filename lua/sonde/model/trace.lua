@@ -2,27 +2,31 @@
 --
 -- Blocks count from 0, as in the names of their values: "blocks.0.out" is the stream after the first block,
 -- "blocks.0.attn.out" and "blocks.0.ffn.out" the results of its branches; "embedding" and "final" (after the last norm) stand
--- around them, and "loss" [N] is the cross-entropy of each of the N = B T tokens in nats.
+-- around them, and "loss" [N] is the objective's loss of each item: the cross-entropy of each of the N = B T tokens in nats.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local block = require "sonde.model.block"
 local names = require "sonde.model.names"
+local objective = require "sonde.model.objective"
 
 ---@class sonde.trace
 ---@field graph sonde.graph
 ---@field batch integer
 ---@field context integer
----@field tokens sonde.node       input "tokens", i32 [B, T]
----@field targets sonde.node      input "targets", i32 [B T]; -1 is not predicted
+---@field tokens sonde.node|nil   input "tokens", i32 [B, T]; nil where the model reads features
+---@field targets sonde.node|nil  the objective's targets, "targets" i32 [B T]; -1 is not predicted
 ---@field starts sonde.node|nil   with document_end: where each token's document starts in its row, i32 [B, T]
 ---@field positions sonde.node|nil   with document_positions: the position of each token, i32 [B, T]
 ---@field embedding sonde.node    [B, T, D]
 ---@field blocks sonde.node[]     the stream after each block, [B, T, D]; a skipped block passes it on
 ---@field parts sonde.block[]     each block as it was built, for what its modules published; nil for a skipped one
 ---@field final sonde.node        [B, T, D], after the final norm
----@field head sonde.node         [V, D]
+---@field head sonde.node|nil     [V, D]
 ---@field loss sonde.node         [N]
+---@field losses {name: string, node: sonde.node, weight: number}[]   what is added to it
+---@field metrics {name: string, node: sonde.node}[]   what is reported beside it
+---@field total sonde.node|nil    the sum that is minimised, where something is added to the loss
 local trace = {}
 trace.__index = trace
 
@@ -38,6 +42,9 @@ trace.schema = {
     doc = "the token that ends a document: attention does not look across it" },
   { name = "document_positions", type = "boolean", preset = false,
     doc = "positions count from the first token of each document; needs document_end" },
+  { name = "objective", type = "string|table", doc = "what the loss is of, NAME or {NAME, option = value}; default: the model's" },
+  { name = "loss_weights", type = "table", preset = {}, each = { name = "weight", type = "number", doc = "a factor" },
+    doc = "name -> factor of a loss that modules or the objective add; default: 1 each; 0 leaves it out" },
   { name = "skip", type = "list", preset = {}, of = { name = "block", type = "integer", min = 0, doc = "a block" },
     doc = "blocks that only pass the stream on" },
   { name = "swap", type = "list", preset = {},
@@ -113,10 +120,26 @@ function trace.by_kind(modules)
   return sums
 end
 
+-- An input that every trace of the graph has once.
+local function input(self, name, dtype, dims)
+  local there = self.shares and self.graph:find(name)
+  if not there then return self.graph:input(name, dtype, dims) end
+  if table.concat(there:dims(), " ") ~= table.concat(dims, " ") then
+    error(core.where() .. "trace: the graph was traced for another batch or context", 0)
+  end
+  return there
+end
+
 local function embed(self)
-  local config = self.model.config
+  local config, model = self.model.config, self.model
   self.graph:scope("embedding")
-  local x = self.model:leaf(self.graph, names.embedding, { config.vocab, config.width }, "embed"):gather(self.tokens)
+  local x
+  if config.features then
+    x = input(self, "features", "f32", { self.batch, self.context, config.features })
+    x = x:linear(model:leaf(self.graph, names.features, { config.width, config.features }, "embed"))
+  else
+    x = model:leaf(self.graph, names.embedding, { config.vocab, config.width }, "embed"):gather(self.tokens)
+  end
   local root = math.sqrt(config.width)
   if config.embed_scale == "fixed" then
     x = x * root
@@ -128,18 +151,23 @@ local function embed(self)
   return self.embedding
 end
 
+-- The site of a module outside the blocks.
+local function site_of(self, slot, prefix)
+  local config = self.model.config
+  return core.site {
+    graph = self.graph, params = self.params, block = self.shared, policy = self.model:policy(0), layer = 0,
+    depth = config.depth, slot = slot, prefix = prefix, width = config.width, batch = self.batch, context = self.context,
+    trained_context = config.context,
+  }
+end
+
 --- The norm before the head, applied to any stream.
 ---@param x sonde.node    [B, T, D]
 ---@return sonde.node
 function trace:final_norm(x)
-  local config, module = self.model.config, self.model.final
+  local module = self.model.final
   self.graph:scope("final")
-  local site = core.site {
-    graph = self.graph, params = self.params, policy = self.model:policy(0), layer = 0, depth = config.depth,
-    slot = "final", prefix = names.final_norm, width = config.width, batch = self.batch, context = self.context,
-    trained_context = config.context,
-  }
-  return core.module_build("norm", module.name, site, x, module.options)
+  return core.module_build("norm", module.name, site_of(self, "final", names.final_norm), x, module.options)
 end
 
 local function stack(self, options, x)
@@ -176,13 +204,80 @@ local function stack(self, options, x)
   return x
 end
 
-local function input(self, name, dims)
-  local there = self.shares and self.graph:find(name)
-  if not there then return self.graph:input(name, "i32", dims) end
-  if table.concat(there:dims(), " ") ~= table.concat(dims, " ") then
-    error(core.where() .. "trace: the graph was traced for another batch or context", 0)
+-- The loss of each item, by the objective.
+local function score(self, options)
+  local spec = options.objective and objective.resolve(options.objective, core.where) or self.model.objective
+  local found, site, values = objective.find(spec.name), site_of(self, "objective", ""), {}
+  for key, value in pairs(spec) do values[key] = value end
+  self.graph:scope("head")
+  local loss = found.build(site, values, self.final, self.model.config)
+  if not core.is_node(loss) or #loss:dims() ~= 1 then
+    error(core.where() .. "objective '" .. spec.name .. "' gave " .. (core.is_node(loss) and "a node of "
+      .. #loss:dims() .. " axes" or "a " .. type(loss)) .. "; it returns the loss of each item, [N]", 0)
   end
-  return there
+  self.head, self.targets = site:lookup "head", site:lookup "targets"
+  return self:tap(loss, "loss")
+end
+
+-- What modules have published under "KIND.NAME", the sum of those of one name, in the order of their first.
+local function published(self, kind)
+  local list, at, items = {}, {}, self.loss:dims()[1]
+  local function take(block)
+    for _, each in ipairs(block:published(self.graph)) do
+      local name = string.match(each.name, "^" .. kind .. "%.(.+)$")
+      local count = 1
+      for _, dim in ipairs(name and each.node:dims() or {}) do count = count * dim end
+      if name and count ~= items and count ~= 1 then
+        error(core.where() .. "'" .. each.name .. "' holds " .. count .. " numbers; it is one for each of the " .. items
+          .. " items of the loss, or one number", 0)
+      end
+      if name then
+        local node = each.node:reshape { count }
+        local there = at[name]
+        if there and #there.node:dims() == 1 and there.node:dims()[1] ~= count then
+          error(core.where() .. "'" .. each.name .. "' is published as one number and as one for each item", 0)
+        end
+        if not there then
+          at[name] = { name = name, node = node }
+          list[#list + 1] = at[name]
+        else
+          there.node = there.node + node
+        end
+      end
+    end
+  end
+  for index = 1, self.model.config.depth do
+    if self.parts[index] then take(self.parts[index].shared) end
+  end
+  take(self.shared)
+  return list
+end
+
+--- How many items count, as a node of one number.
+---@return sonde.node
+function trace:counted()
+  if not self.targets then return self.graph:constant(self.loss:dims()[1], { 1 }) end
+  return self.targets:cast("f32"):greater(-0.5):sum():reshape { 1 }
+end
+
+-- Adds the losses that modules publish; one of one number counts once for each item, as the others do.
+local function add_losses(self, weights)
+  local known, added = {}, {}
+  for _, loss in ipairs(self.losses) do
+    known[#known + 1], known[loss.name] = loss.name, true
+    loss.weight = weights[loss.name] or 1
+    if loss.weight ~= 0 then
+      local sum = loss.node:dims()[1] == 1 and loss.node * self:counted() or loss.node:sum():reshape { 1 }
+      self.total = (self.total or self.loss:sum():reshape { 1 }) + sum * loss.weight
+      added[#added + 1] = loss
+    end
+  end
+  self.losses = added
+  for name in pairs(weights) do
+    if not known[name] then
+      error(core.where() .. "loss_weights: the model adds no loss '" .. tostring(name) .. "'" .. args.hint(name, known), 0)
+    end
+  end
 end
 
 -- Where the documents of each row start, for attention (block.lua publishes it).
@@ -192,6 +287,7 @@ local function find_documents(self, options)
     if options.document_positions then error(core.where() .. "trace: document_positions needs document_end", 0) end
     return
   end
+  if not self.tokens then error(core.where() .. "trace: a model that reads features has no token that ends documents", 0) end
   if last >= self.model.config.vocab then
     error(core.where() .. string.format("trace: document_end %d is no token of a vocabulary of %d", last,
       self.model.config.vocab), 0)
@@ -211,16 +307,14 @@ function trace.new(model, options)
   local self = setmetatable({
     model = model, params = model.handle, graph = options.graph or core.graph(), batch = options.batch,
     shares = options.graph ~= nil, context = options.context or config.context, drops = options.dropout,
-    gate = options.gate, blocks = {}, parts = {}, n_dropout = 0,
+    gate = options.gate, blocks = {}, parts = {}, n_dropout = 0, shared = core.block(),
   }, trace)
-  self.tokens = input(self, "tokens", { self.batch, self.context })
-  self.targets = input(self, "targets", { self.batch * self.context })
+  if not config.features then self.tokens = input(self, "tokens", "i32", { self.batch, self.context }) end
   find_documents(self, options)
   self.final = self:tap(self:final_norm(stack(self, options, embed(self))), "final")
-  self.graph:scope("head")
-  self.head = model:leaf(self.graph, names.head, { config.vocab, config.width }, "head")
-  local flat = self.final:reshape { self.batch * self.context, config.width }
-  self.loss = self:tap(flat:lm_loss(self.head, self.targets), "loss")
+  self.loss = score(self, options)
+  self.losses, self.metrics = published(self, "loss"), published(self, "metric")
+  add_losses(self, options.loss_weights)
   self.graph:scope(nil)
   return self
 end
@@ -228,6 +322,9 @@ end
 --- Logits [B, T, V]. Large: the loss does not need them.
 ---@return sonde.node
 function trace:logits()
+  if not self.head then
+    error(core.where() .. "the objective '" .. self.model.objective.name .. "' publishes no head, so there are no logits", 0)
+  end
   return self.final:linear(self.head)
 end
 
@@ -243,5 +340,5 @@ args.class("trace", trace)
 local self = { name = "self", type = "trace", required = true }
 
 return args.declare(trace, "trace:", {
-  logits = { self }, mean_loss = { self, { name = "predicted", type = "number" } },
+  logits = { self }, counted = { self }, mean_loss = { self, { name = "predicted", type = "number" } },
 })

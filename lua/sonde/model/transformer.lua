@@ -5,6 +5,7 @@ local args = require "sonde.base.args"
 local initpolicy = require "sonde.model.init_policy"
 local model = require "sonde.model"
 local module = require "sonde.model.module"
+local objective = require "sonde.model.objective"
 local placement = require "sonde.model.placement"
 
 local transformer = {}
@@ -28,7 +29,11 @@ local layer_schema = {
 --- The options of a model. A module is a name, or {name, option = value} (in YAML: {name: ..., option: ...}).
 ---@type sonde.schema
 transformer.schema = {
-  { name = "vocab", type = "integer", min = 1, max = 2147483647, required = true, doc = "tokens V of the vocabulary" },
+  { name = "vocab", type = "integer", min = 1, max = 2147483647, doc = "tokens V of the vocabulary (needed, but for a model of features)" },
+  { name = "features", type = "integer", min = 1, max = 1048576,
+    doc = "numbers F of each position, in place of tokens: the input \"features\" f32 [B, T, F], through a matrix [D, F]" },
+  { name = "objective", type = "string|table", choices = objective.names,
+    doc = "what it is trained for, NAME or {NAME, option = value}; default: language_model" },
   { name = "width", type = "integer", min = 1, max = 1048576, required = true, doc = "width D of the residual stream" },
   { name = "depth", type = "integer", min = 1, max = 10000, required = true, doc = "blocks L" },
   { name = "heads", type = "integer", min = 1, doc = "query heads H; default: one for each 64 of the width" },
@@ -150,6 +155,23 @@ local function resolve_layers(config, asked, where)
   return layers
 end
 
+-- What the model reads and what it learns go together.
+local function resolve_objective(config, where)
+  if config.objective then config.objective = objective.resolve(config.objective, function() return where "objective" end) end
+  local found = config.objective or objective.resolve("language_model", where)
+  if not config.vocab and not config.features then
+    error(where "vocab" .. "option 'vocab' of transformer is missing: tokens V of the vocabulary (or features, for a model that reads "
+      .. "numbers)", 0)
+  end
+  if config.vocab and config.features then
+    error(where "features" .. "a transformer reads either tokens (vocab) or features, not both", 0)
+  end
+  if not config.vocab and found.name == "language_model" then
+    error(where "objective" .. "a transformer of features has no next token to predict; give another objective, such as classifier", 0)
+  end
+  return found
+end
+
 --- A model. Its parameters get their first values when it is trained or run, or by model:init().
 ---@param options table     see transformer.schema
 ---@param where? sonde.where   the place of an option, for messages; default: the user's line
@@ -158,6 +180,7 @@ function transformer.new(options, where)
   local asked = type(options) == "table" and options or {}
   local config = args.check(transformer.schema, options, "transformer", where)
   local function place(key) return where and where({ key }) or core.where() end
+  local learns = resolve_objective(config, place)
   resolve_heads(config, place)
   local layers = resolve_layers(config, asked, place)
   local final = resolve_module("norm", config.final_norm or config.norm, config, asked, place)
@@ -167,7 +190,7 @@ function transformer.new(options, where)
   config.init = config.init or main.init
   local warning = main.check and main.check(config)
   if warning then core.warn(place() .. warning) end
-  return model.new(config, layers, final)
+  return model.new(config, layers, final, learns)
 end
 
 return args.declare(transformer, "sonde.transformer.", {

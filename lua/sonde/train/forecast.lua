@@ -22,7 +22,7 @@ end
 
 -- The nodes of a training step: the summed loss and the gradient of every parameter, which goes to a buffer of its own.
 local function training_step(model, trace)
-  local leaves, outputs, tensors = {}, { trace.loss:sum() }, {}
+  local leaves, outputs, tensors = {}, { trace.total or trace.loss:sum() }, {}
   for i, param in ipairs(model:params():list()) do
     leaves[i] = trace.graph:find(param.name)
     tensors[i + 1] = core.tensor("f32", param.dims)

@@ -8,9 +8,12 @@ local args = require "sonde.base.args"
 local changes = require "sonde.train.changes"
 local documents = require "sonde.data.documents"
 local current = require "sonde.base.current"
+local feeds = require "sonde.data.feed"
+local hooks = require "sonde.train.hooks"
 local front = require "sonde.base.front"
 local machine = require "sonde.base.machine"
 local module = require "sonde.model.module"
+local objectives = require "sonde.model.objective"
 local progress = require "sonde.base.progress"
 local schedule = require "sonde.train.schedule"
 local record = require "sonde.train.record"
@@ -61,8 +64,12 @@ train.schema = documents.with {
     } } },
   { name = "trainable", type = "list", of = { name = "pattern", type = "string", doc = "a name with *, or ! and such a name" },
     doc = "names of the parameters to train (* stands for any text; !NAME takes away again; the last that fits counts)" },
+  { name = "objective", type = "string|table", choices = objectives.names,
+    doc = "what the loss is of, NAME or {NAME, option = value}; default: the model's" },
+  { name = "loss_weights", type = "table", each = { name = "weight", type = "number", doc = "a factor" },
+    doc = "name -> factor of a loss that the objective or a module adds (\"z_loss\"); default: 1 each; 0 leaves it out" },
   { name = "clip", type = "number", min = 0, preset = 1, doc = "bound of the gradient's norm; 0: none" },
-  { name = "loss_bound", type = "number", min = 0, doc = "a loss over this has diverged; default: 4 ln V" },
+  { name = "loss_bound", type = "number", min = 0, doc = "a loss over this has diverged; default: the objective's, 4 ln V of a language model" },
   { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" }, doc = "of products; weights stay f32" },
   { name = "memory_budget", type = "integer|string", preset = 0, doc = "bytes, or text such as 8GiB; 0: what is free" },
   { name = "recompute", type = "string", preset = "budget", choices = { "never", "budget", "always" }, doc = "blocks' activations" },
@@ -81,6 +88,8 @@ train.schema = documents.with {
     doc = "begin with the weights of a run folder's checkpoint (and its optimizer and text, see below) or of a model folder" },
   { name = "from_optimizer", type = "boolean", doc = "from a run: go on with its optimizer's state; default: true" },
   { name = "from_text", type = "boolean", doc = "from a run: go on in the text where it was; default: true" },
+  { name = "hooks", type = "list", doc = "functions that are called between updates (doc/training.md)",
+    of = { name = "hook", type = "table", doc = "one of them", fields = hooks.schema } },
   { name = "seed", type = "integer", doc = "of the order of the text; default: the model's" },
   { name = "dir", type = "string", doc = "run folder; default: the sweep's; without one nothing is kept" },
   { name = "accept_changes", type = "boolean", doc = "go on with a run that was made with something else" },
@@ -215,6 +224,11 @@ local function resolve_schedule(o, given, where)
   o.rates, o.schedule = schedule.sample(o.schedule, o.steps, where)
 end
 
+local function default_bound(learns, config)
+  local bound = objectives.find(learns.name).bound
+  return bound and bound(learns, config) or 0
+end
+
 --- Checks options and fills every one in, those that follow from others included.
 ---@param model sonde.model
 ---@param options table
@@ -228,7 +242,9 @@ function train.resolve(model, options, where)
   resolve_optimizer(o, place)
   resolve_schedule(o, options, place)
   if o.decay_embeddings == nil then o.decay_embeddings = model.config.tie end
-  o.loss_bound = o.loss_bound or 4 * math.log(math.max(2, model.config.vocab))
+  o.objective = o.objective and objectives.resolve(o.objective, place)
+  o.loss_bound = o.loss_bound or default_bound(o.objective or model.objective, model.config)
+  hooks.check(o.hooks, place)
   o.memory_budget = machine.bytes(o.memory_budget, "memory_budget", place)
   o.eval_every = o.eval_every or math.ceil(o.steps / 5)
   o.log_every = o.log_every or at_least_one(o.steps / 200)
@@ -261,6 +277,7 @@ end
 
 local shown_only = {
   dir = true, save = true, progress = true, profile = true, rates = true, accept_changes = true, redo = true,
+  hooks = true,
 }
 
 -- How the training will be recorded: without what only concerns where and how it is shown.
@@ -297,7 +314,7 @@ local function open_run(model, corpus, o)
   local run, own = open_folder(o)
   local ok, finished, commit = pcall(function()
     start.check_source(o, corpus, run)
-    if run then return changes.settle(run, configuration(model, corpus, o), record.plugins(model, o.optimizer.name), o) end
+    if run then return changes.settle(run, configuration(model, corpus, o), record.plugins(model, o), o) end
   end)
   if not ok then                                     -- the record of another run is as it was
     if own then run:close() end
@@ -349,38 +366,60 @@ end
 local function traced(model, corpus, o, dropout)
   local options = documents.of_trace(o, corpus, model, "train")
   options.batch, options.context, options.dropout = o.batch, o.context, dropout
+  options.objective, options.loss_weights = o.objective, o.loss_weights
   return options
 end
 
+-- What is reported beside the loss: the losses that are added, in training, and the objective's and the modules' metrics.
+local function reported_of(trace, steady)
+  local list = {}
+  for _, loss in ipairs(trace.losses) do list[#list + 1] = { name = "loss." .. loss.name, node = loss.node * loss.weight } end
+  for i, metric in ipairs(trace.metrics) do
+    list[#list + 1] = { name = metric.name, node = metric.node, eval = steady.metrics[i].node }
+  end
+  return list
+end
+
+-- The name of the feed's input that the targets are.
+local function targets_of(trace, feed)
+  for _, input in ipairs(trace.targets and feed:inputs() or {}) do
+    local node = trace.graph:find(input.name)
+    if node and core.node_id(node) == core.node_id(trace.targets) then return input.name end
+  end
+end
+
 local function make_trainer(model, corpus, o, run)
-  local trace = model:trace(traced(model, corpus, o, true))
-  local optimizer, steady = {}, nil
+  local optimizer, feed = {}, feeds.open(corpus, o.context, o.seed)
   for key, value in pairs(o.optimizer) do
     if key ~= "name" then optimizer[key] = value end
   end
-  if model.config.dropout > 0 then steady = model:trace(traced(model, corpus, o, false)).loss end
+  local trace = model:trace(traced(model, corpus, o, true))
+  local steady = model.config.dropout > 0 and model:trace(traced(model, corpus, o, false))
   local fields = {
     factors = train.factors(model:params(), o.groups, core.where),
-    eval_loss = steady, probes = trace.blocks,
+    eval_loss = steady and steady.loss or nil, total = trace.total, metrics = reported_of(trace, steady or trace), probes = trace.blocks,
     blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
-    targets = "targets", seed = model.config.seed, tick_seconds = 0.2,
+    targets = targets_of(trace, feed), seed = model.config.seed, tick_seconds = 0.2,
     checkpoint_seconds = 60 * o.checkpoint_minutes, flops_per_token = train.flops_per_token(model, o.context),
     peak_flops = peak(o.dtype),
   }
   for _, key in ipairs(passed_on) do fields[key] = o[key] end
   if o.rates then fields.schedule, fields.rates = "constant", o.rates end
   fields.max_seconds = o.max_minutes and 60 * o.max_minutes or 0
+  fields.forget_stop = o.accept_changes or false
+  hooks.prepare(o.hooks, fields)
   start.prepare(model, o, run, fields)
   -- Too much for the machine is refused before the first step; the bound of the day is no part of the configuration.
   if o.memory_budget == 0 then fields.memory_budget = machine.memory() or 0 end
   return with_frozen(model:params(), o.trainable, function()
-    return core.trainer(trace.loss, model:params(), core.feed_tokens(corpus.handle, o.context, o.seed), fields, run)
+    return core.trainer(trace.loss, model:params(), feed, fields, run)
   end)
 end
 
 ---@class sonde.training      what sonde.train returns
 ---@field loss number         mean validation loss in nats; of training when there is none; NaN when it diverged at once
 ---@field perplexity? number  exp(loss); none where there is no validation text
+---@field metrics table<string, number>   of the objective and the modules, like loss; "loss.NAME": what was added to the training loss
 ---@field train_loss number   mean over the last updates
 ---@field steps integer       updates done
 ---@field tokens integer      tokens trained on
@@ -399,10 +438,14 @@ end
 
 local function result_of(model, o, event, memory, run)
   local train_loss = event.loss or 0 / 0          -- NaN where there is none: it diverged at once
-  local loss = event.val_loss or train_loss
+  local loss, metrics = event.val_loss or train_loss, {}
+  for _, of in ipairs { event.metrics, event.val_metrics } do
+    for name, value in pairs(of) do metrics[name] = value end
+  end
+  local learns = objectives.find((o.objective or model.objective).name)
   local rate = event.seconds > 0 and event.tokens / event.seconds or 0
   return {
-    loss = loss, perplexity = event.val_loss and math.exp(loss), train_loss = train_loss, steps = event.step, tokens = event.tokens,
+    loss = loss, perplexity = event.val_loss and learns.perplexity and math.exp(loss) or nil, metrics = metrics, train_loss = train_loss, steps = event.step, tokens = event.tokens,
     tokens_per_s = rate, seconds = event.seconds, mfu = rate * train.flops_per_token(model, o.context) / peak(o.dtype),
     validated = event.val_loss ~= nil, best_loss = event.best_loss, stopped = event.stopped,
     diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(), memory = memory,
@@ -410,12 +453,16 @@ local function result_of(model, o, event, memory, run)
 end
 
 -- Runs the trainer to its end.
-local function loop(trainer, display, profiled)
-  local event
+local function loop(trainer, display, o, model)
+  local event, profiled = nil, o.profile
   if profiled then trainer:profile() end
   repeat
     event = trainer:run()
     display:show(event)
+    if o.hooks then
+      if event.hook or event.done or event.diverged then display:clear() end
+      hooks.call(o.hooks, event, model, trainer)
+    end
   until event.done or event.diverged or event.interrupted
   return event
 end
@@ -431,6 +478,7 @@ local function report(run, own, result)
     local value = result[key]
     if value == value then scalars[key] = value end
   end
+  for name, value in pairs(result.metrics) do scalars[name] = value end
   run:report(scalars)
   if own then run:finish(result.diverged and "diverged" or "done", result.diverged or "") end
 end
@@ -441,7 +489,7 @@ local function perform(model, corpus, o, run, own, commit, finished)
   local memory = trainer:memory()
   local display = progress.new(o.progress and not current.quiet, memory.arena + memory.state)
   if o.progress then front.begin() end
-  local ok, event = pcall(loop, trainer, display, o.profile)
+  local ok, event = pcall(loop, trainer, display, o, model)
   display:clear()
   -- A stop that was asked for between two events raises here and not in the trainer: let it save.
   if not ok and core.interrupted() then ok, event = pcall(trainer.run, trainer) end
@@ -465,7 +513,7 @@ end
 --- Trains a model. Raises when the training cannot go on (a full disk, a stop asked for); a loss that diverges is a
 --- result, with its reason in `diverged`.
 ---@param model sonde.model
----@param corpus sonde.corpus
+---@param corpus sonde.corpus|sonde.feed
 ---@param options table          see train.schema
 ---@param where? sonde.where     the place of an option, for messages; default: the user's line
 ---@return sonde.training
@@ -473,13 +521,13 @@ function train.train(model, corpus, options, where)
   require("sonde.model.fold").refuse(model)
   local o = train.resolve(model, options, where)
   if o.save then core.check_folder(o.save) end
-  if corpus.vocab > model.config.vocab then
+  if corpus.vocab and model.config.vocab and corpus.vocab > model.config.vocab then
     error(core.where() .. string.format("the corpus has %d tokens, the model's vocabulary only %d; build it with "
       .. "vocab = corpus.vocab", corpus.vocab, model.config.vocab), 0)
   end
   require("sonde.data").check_model(corpus, model)
   documents.of_trace(o, corpus, model, "train", where and function() return where {} end)
-  if o.patience and (not corpus.validation or corpus.validation.tokens < 2) then
+  if o.patience and not feeds.validates(corpus) then
     error(core.where() .. "option 'patience' of train waits for a lower validation loss, and the corpus has no validation text", 0)
   end
   local run, own, commit, finished = open_run(model, corpus, o)
@@ -497,7 +545,7 @@ end
 
 return args.declare(train, "sonde.", {
   train = {
-    { name = "model", type = "model", required = true }, { name = "corpus", type = "corpus", required = true },
+    { name = "model", type = "model", required = true }, { name = "corpus", type = "corpus|feed", required = true },
     { name = "options", type = "table" }, { name = "where", type = "function" },
   },
 })

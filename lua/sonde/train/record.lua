@@ -5,6 +5,7 @@ local core = require "sonde.core"
 local fingerprint = require "sonde.base.fingerprint"
 local initpolicy = require "sonde.model.init_policy"
 local modules = require "sonde.model.module"
+local objectives = require "sonde.model.objective"
 local placements = require "sonde.model.placement"
 
 local record = {}
@@ -101,6 +102,11 @@ local finders = {
     return ok and found.build or nil
   end,
   init = initpolicy.find,
+  objective = function(name)
+    local ok, found = pcall(objectives.find, name)
+    return ok and found.build or nil
+  end,
+  hook = function() end,            -- known to the script alone
 }
 
 -- What stands behind a kind and a name now; nil where nothing does, or nothing that has a hash.
@@ -118,9 +124,9 @@ end
 
 --- What a training computes with, each once: {kind, name, version, sha256}.
 ---@param model sonde.model
----@param optimizer string
+---@param o table         options of the training: optimizer, objective, hooks
 ---@return table[]
-function record.plugins(model, optimizer)
+function record.plugins(model, o)
   local list, seen, custom = {}, {}, {}
   local function add(kind, name)
     if seen[kind .. "/" .. name] then return end
@@ -140,7 +146,12 @@ function record.plugins(model, optimizer)
   end
   add("norm", model.final.name)
   add("init", model.config.init)
-  add("optimizer", optimizer)
+  add("optimizer", o.optimizer.name)
+  local learns = o.objective or model.objective
+  if learns.name ~= "language_model" then add("objective", learns.name) end
+  for _, hook in ipairs(o.hooks or {}) do
+    list[#list + 1] = { kind = "hook", name = hook.name, version = "", sha256 = fingerprint.of(hook.call) }
+  end
   return list
 end
 

@@ -40,6 +40,8 @@ end
 ---@return string|nil
 function llama.why_not(model)
   local eps = model.final.options.eps
+  if model.config.features then return "it reads features" end
+  if model.objective.name ~= "language_model" then return "its objective is '" .. model.objective.name .. "'" end
   if model.config.embed_scale ~= "none" then return "the embedding is scaled" end
   if model.final.name ~= "rmsnorm" then return "its final norm is '" .. model.final.name .. "'" end
   for index, layer in ipairs(model.layers) do

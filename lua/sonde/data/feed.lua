@@ -1,0 +1,96 @@
+--- feed.lua - training data from arrays: a feed names the inputs of the model and gives the rows of each. (A corpus is the feed
+-- of the inputs "tokens" and "targets".)
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+local sorted_keys = require "sonde.base.sorted_keys"
+
+local feed = {}
+local class = args.class("feed", { __name = "sonde.feed" })
+class.__index = class
+
+local rows = {
+  type = "table", each = { name = "array", type = "tensor", doc = "f32 or i32 [rows, ...]" },
+}
+
+--- The arrays of a feed.
+---@type sonde.schema
+feed.schema = {
+  { name = "train", type = rows.type, each = rows.each, required = true,
+    doc = "input -> tensor [rows, ...], of all as many rows: \"features\" [N, T, F], \"labels\" [N, T]" },
+  { name = "validation", type = rows.type, each = rows.each, doc = "the same inputs, for evaluation" },
+}
+
+---@class sonde.feed
+---@field spec string           "arrays"
+---@field hash string           SHA-256 of the inputs' names, shapes and values, hex
+---@field inputs string[]       the inputs that it fills
+---@field train {rows: integer}
+---@field validation {rows: integer}
+
+local function rows_of(arrays)
+  local _, tensor = next(arrays or {})
+  return tensor and tensor:dims()[1] or 0
+end
+
+local function hash_of(names, parts)
+  local texts = {}
+  for _, name in ipairs(names) do
+    for _, part in ipairs(parts) do texts[#texts + 1] = name .. " " .. (part[name] and part[name]:sha256() or "none") end
+  end
+  return core.sha256(table.concat(texts, "\n"))
+end
+
+--- A feed of arrays: sonde.feed { train = { features = x, labels = y }, validation = { features = v, labels = w } }. An epoch
+--- takes every training row once, in an order that follows from the training's seed. The feed reads the tensors as they are
+--- when a row is filled in.
+---@param arrays table        see feed.schema
+---@return sonde.feed
+function feed.arrays(arrays)
+  arrays = args.check(feed.schema, arrays, "feed")
+  local names = sorted_keys(arrays.train)
+  for _, name in ipairs(sorted_keys(arrays.validation or {})) do
+    if not arrays.train[name] then
+      error(core.where() .. "feed: validation has '" .. name .. "', which train has not", 0)
+    end
+  end
+  if #names == 0 then error(core.where() .. "feed: train holds no array", 0) end
+  local self = setmetatable({
+    spec = "arrays", hash = hash_of(names, { arrays.train, arrays.validation or {} }), inputs = names,
+    train = { rows = rows_of(arrays.train) }, validation = { rows = rows_of(arrays.validation) }, parts = {},
+  }, class)
+  for i, name in ipairs(names) do
+    self.parts[i] = { name = name, train = arrays.train[name], valid = arrays.validation and arrays.validation[name] }
+  end
+  core.feed_arrays(self.parts, 0):close()      -- says what does not fit
+  return self
+end
+
+--- Whether a value is a feed of arrays.
+---@param source any
+---@return boolean
+function feed.is(source)
+  return type(source) == "table" and getmetatable(source) == class
+end
+
+--- What the core's trainer reads rows from.
+---@param source sonde.corpus|sonde.feed
+---@param context integer
+---@param seed integer      of the order of the rows
+---@return userdata
+function feed.open(source, context, seed)
+  if feed.is(source) then return core.feed_arrays(source.parts, seed) end
+  return core.feed_tokens(source.handle, context, seed)
+end
+
+--- Whether there is something to evaluate on.
+---@param source sonde.corpus|sonde.feed
+---@return boolean
+function feed.validates(source)
+  if feed.is(source) then return source.validation.rows > 0 end
+  return source.validation ~= nil and source.validation.tokens > 1
+end
+
+return args.declare(feed, "sonde.", {
+  arrays = { as = "sonde.feed", { name = "arrays", type = "table", required = true } },
+})

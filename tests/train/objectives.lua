@@ -1,0 +1,254 @@
+-- Objectives: losses and their gradients against PyTorch, a classifier that learns, what modules add to the loss.
+local lu = require "luaunit"
+local core = require "sonde.core"
+local sonde = require "sonde"
+local objective = require "sonde.model.objective"
+
+local source = os.getenv "abs_srcdir"
+
+local function folder()
+  local dir = os.tmpname()
+  os.remove(dir)
+  return dir
+end
+
+local function lines(dir)
+  local list = {}
+  for line in io.lines(dir .. "/metrics.jsonl") do list[#list + 1] = core.json_decode(line) end
+  return list
+end
+
+TestReference = {}
+
+-- The loss, what is added to it, and the gradients of the sum, in a dtype.
+local function computed(dtype)
+  local ref = core.json_load(source .. "/tests/reference/objectives.json")
+  local g, published = core.graph(), {}
+  local x = g:leaf("x", core.tensor("f32", { ref.n, ref.d }, ref.x))
+  local w = g:leaf("w", core.tensor("f32", { ref.v, ref.d }, ref.w))
+  local targets = g:leaf("targets", core.tensor("i32", { ref.n }, ref.targets))
+  local site = { publish = function(_, name, node) published[name] = node end }
+  local loss = objective.cross_entropy(site, x, w, targets, { z_loss = ref.z_loss, label_smoothing = ref.label_smoothing })
+  local total = loss:sum() + published["loss.z_loss"]:sum() + published["loss.label_smoothing"]:sum()
+  local grads = sonde.grad(total, { x, w })
+  local plan = core.plan({ loss, loss + published["loss.label_smoothing"], published["loss.z_loss"],
+    objective.hits(x, w, targets), grads[1], grads[2] }, { compute = dtype })
+  plan:run()
+  return ref, plan
+end
+
+local function near(values, expected, margin)
+  lu.assertEquals(#values, #expected)
+  for i, value in ipairs(values) do lu.assertAlmostEquals(value, expected[i], margin * (1 + math.abs(expected[i]))) end
+end
+
+function TestReference:test_f32()
+  local ref, plan = computed "f32"
+  for i, name in ipairs { "loss", "smoothed", "z", "hits", "dx", "dw" } do near(plan:output(i):values(), ref[name], 2e-6) end
+end
+
+function TestReference:test_bf16()
+  local ref, plan = computed "bf16"
+  for i, name in ipairs { "loss", "smoothed", "z" } do near(plan:output(i):values(), ref[name], 2e-2) end
+  for i, name in ipairs { "dx", "dw" } do near(plan:output(i + 4):values(), ref[name], 4e-2) end
+end
+
+-- ---- a model -----------------------------------------------------------------------------------------------------
+
+local ids = {}
+for i = 1, 900 do ids[i] = (i * i + 3 * i + (i % 7 == 0 and i or 0)) % 23 end
+local corpus = { vocab = 23, handle = core.tensor("i32", { #ids }, ids), spec = "made", hash = "made" }
+
+local function language_model(options)
+  local all = { vocab = 23, width = 16, depth = 2, heads = 2, context = 8, init_std = 0.2, seed = 5 }
+  for key, value in pairs(options or {}) do all[key] = value end
+  return sonde.transformer(all)
+end
+
+local function train(model, data, options)
+  local all = { batch = 4, steps = 6, lr = 3e-3, progress = false, probe_every = 0, log_every = 1 }
+  for key, value in pairs(options or {}) do all[key] = value end
+  return sonde.train(model, data, all)
+end
+
+-- Two classes a position: the sign of the sum of one feature so far, and the sign of another one.
+local function rows(n, seed)
+  local x, y, state = {}, {}, seed
+  local function random()
+    state = (state * 69069 + 12345) % 4294967296
+    return state / 2147483648 - 1
+  end
+  for _ = 1, n do
+    local sum = 0
+    for _ = 1, 6 do
+      local a, b = random(), random()
+      sum = sum + a
+      x[#x + 1], x[#x + 2], y[#y + 1] = a, b, (sum > 0 and 1 or 0) + (b > 0 and 2 or 0)
+    end
+  end
+  return { features = core.tensor("f32", { n, 6, 2 }, x), labels = core.tensor("i32", { n, 6 }, y) }
+end
+
+local function classifier(options)
+  local all = { features = 2, objective = { "classifier", classes = 4 }, width = 32, depth = 2, heads = 2, context = 6, seed = 1 }
+  for key, value in pairs(options or {}) do all[key] = value end
+  return sonde.transformer(all)
+end
+
+TestClassifier = {}
+
+function TestClassifier:test_learns()
+  local feed, dir, model = sonde.feed { train = rows(300, 1), validation = rows(41, 2) }, folder(), classifier()
+  local result = train(model, feed, { steps = 250, batch = 16, lr = 1e-2, eval_every = 50, log_every = 50, dir = dir })
+  lu.assertTrue(result.metrics.accuracy > 0.9, result.metrics.accuracy)
+  lu.assertTrue(result.loss < 0.4, result.loss)
+  lu.assertNil(result.perplexity)
+  local first, last = lines(dir)[1], lines(dir)[5]
+  lu.assertTrue(last["val/accuracy"] > first["val/accuracy"] and last["train/accuracy"] > 0.9)
+  lu.assertAlmostEquals(last["val/accuracy"], result.metrics.accuracy, 1e-9)
+  local measured = sonde.evaluate(model, feed)
+  lu.assertAlmostEquals(measured.loss, result.loss, 1e-6)
+  lu.assertAlmostEquals(measured.metrics.accuracy, result.metrics.accuracy, 1e-9)
+  lu.assertEquals(measured.tokens, 41 * 6)
+end
+
+function TestClassifier:test_labels_of_minus_one_do_not_count()
+  local data, other = rows(40, 3), rows(40, 3)
+  local none = rows(10, 4)
+  for i = 1, 60 do
+    if i % 3 == 0 then none.labels:set(i, -1) end
+  end
+  local model = classifier():init()
+  local measured = sonde.evaluate(model, sonde.feed { train = data, validation = none }, { batch = 4 })
+  lu.assertEquals(measured.tokens, 40)
+  -- By hand, from the loss of each item.
+  local trace = model:trace { batch = 10 }
+  local plan = core.plan { trace.loss }
+  plan:run { features = none.features, labels = none.labels:values() }
+  local sum = 0
+  for i, value in ipairs(plan:output(1):values()) do
+    if i % 3 == 0 then lu.assertEquals(value, 0) end
+    sum = sum + value
+  end
+  lu.assertAlmostEquals(measured.loss, sum / 40, 1e-6)
+  -- What a label of -1 stands for changes nothing, in training either.
+  for i = 1, 240 do
+    if i % 4 == 0 then
+      data.labels:set(i, -1)
+      other.labels:set(i, -1)
+      other.features:set(2 * i, 0)
+    end
+  end
+  local a = train(classifier { attention = { "causal", window = 1 } }, sonde.feed { train = data }, { accumulate = 2 })
+  local b = train(classifier { attention = { "causal", window = 1 } }, sonde.feed { train = other }, { accumulate = 2 })
+  lu.assertEquals(a.state_sha256, b.state_sha256)
+  data.labels:fill(-1)
+  lu.assertErrorMsgContains("update 1 has no item that counts", train, classifier(), sonde.feed { train = data })
+end
+
+function TestClassifier:test_a_saved_folder_keeps_it()
+  local model, dir, feed = classifier(), folder(), sonde.feed { train = rows(20, 1), validation = rows(20, 2) }
+  train(model, feed)
+  model:save(dir)
+  local again = sonde.load(dir)
+  lu.assertEquals(again.objective.name, "classifier")
+  lu.assertEquals(sonde.evaluate(again, feed), sonde.evaluate(model, feed))
+end
+
+function TestClassifier:test_mistakes()
+  local feed = sonde.feed { train = rows(20, 1) }
+  lu.assertErrorMsgContains("either tokens (vocab) or features", classifier, { vocab = 9 })
+  lu.assertErrorMsgContains("no next token to predict", classifier, { objective = "language_model" })
+  lu.assertErrorMsgContains("unknown objective 'classifer'", classifier, { objective = { "classifer", classes = 2 } })
+  lu.assertErrorMsgContains("'classes'", classifier, { objective = "classifier" })
+  lu.assertErrorMsgContains("option 'vocab' of transformer is missing", sonde.transformer, { width = 8, depth = 1 })
+  lu.assertErrorMsgContains("the model reads no input that the data have; they have features, labels", train,
+    language_model { context = 6 }, feed)
+  lu.assertErrorMsgContains("the model reads the input 'labels', which the data do not have; they have features", train, classifier(),
+    sonde.feed { train = { features = rows(20, 1).features } })
+  lu.assertErrorMsgContains("trace it with the context of the data", train, classifier(), feed, { context = 5 })
+  lu.assertErrorMsgContains("is for language models", sonde.probe, classifier(), corpus, { "variance" })
+  lu.assertErrorMsgContains("input 'labels': 7 at position 0", train, classifier { objective = { "classifier", classes = 2 } },
+    sonde.feed { train = { features = core.tensor("f32", { 8, 6, 2 }), labels = core.tensor("i32", { 8, 6 }, 7) } })
+end
+
+-- ---- what is added to the loss -----------------------------------------------------------------------------------
+
+TestAdded = {}
+
+function TestAdded:test_the_reported_loss_stays_the_cross_entropy()
+  local plain, dir = train(language_model(), corpus, { steps = 1 }), folder()
+  local with = { "language_model", z_loss = 0.1, label_smoothing = 0.2 }
+  local result = train(language_model(), corpus, { steps = 1, objective = with, dir = dir })
+  lu.assertEquals(result.train_loss, plain.train_loss)
+  lu.assertNotEquals(result.state_sha256, plain.state_sha256)
+  local line = lines(dir)[1]
+  lu.assertAlmostEquals(line["train/loss"], plain.train_loss, 1e-9)
+  lu.assertAlmostEquals(line["train/loss.z_loss"], result.metrics["loss.z_loss"], 1e-9)
+  lu.assertTrue(line["train/loss.label_smoothing"] ~= nil and line["train/loss.z_loss"] > 0)
+  lu.assertEquals(core.yaml_load(dir .. "/config.yaml").train.objective,
+    { name = "language_model", z_loss = 0.1, label_smoothing = 0.2 })
+  local as_model = train(language_model { objective = with }, corpus, { steps = 1 })
+  lu.assertEquals(as_model.state_sha256, result.state_sha256)
+  local off = train(language_model(), corpus, { steps = 1, objective = with, loss_weights = { z_loss = 0, label_smoothing = 0 } })
+  lu.assertEquals(off.state_sha256, plain.state_sha256)
+  lu.assertNil(off.metrics["loss.z_loss"])
+end
+
+-- A norm whose gains are drawn to zero, by one number a block, and with a value for each token that it reports.
+sonde.norm("drawn", { options = {} }, function(site, _, x)
+  local gain = site:param("weight", { site.width }, "gain", 1)
+  if site.slot == "attn" then
+    site:publish("loss.gains", (gain * gain):sum() * 0.25)
+    site:publish("metric.first", x:slice(3, 1, 1):reshape { site.batch * site.context })
+  end
+  return x:rmsnorm(gain, 1e-6)
+end)
+
+function TestAdded:test_a_module_adds_to_the_loss_and_reports()
+  local model = language_model { norm = "drawn" }
+  local result = train(model, corpus, { steps = 1, lr = 0, accumulate = 2 })
+  lu.assertAlmostEquals(result.metrics["loss.gains"], 2 * 16 * 0.25, 1e-6)       -- two blocks, 16 gains of 1
+  lu.assertTrue(result.metrics.first ~= nil)
+  local function gain_after(options)
+    local drawn = language_model { norm = "drawn" }
+    local all = { steps = 1, optimizer = "sgd", lr = 1, schedule = "constant", warmup = 0, clip = 0, weight_decay = 0 }
+    for key, value in pairs(options) do all[key] = value end
+    train(drawn, corpus, all)
+    return drawn:params():find("model.layers.1.input_layernorm.weight"):values()
+  end
+  local with, without, twice = gain_after {}, gain_after { loss_weights = { gains = 0 } }, gain_after { loss_weights = { gains = 2 } }
+  for i = 1, 16 do
+    lu.assertAlmostEquals(with[i], without[i] - 0.5, 1e-5)                       -- d/dg of g^2 / 4 at 1, once for all tokens
+    lu.assertAlmostEquals(twice[i], without[i] - 1, 1e-5)
+  end
+  lu.assertErrorMsgContains("the model adds no loss 'gain'; did you mean 'gains'?", gain_after, { loss_weights = { gain = 1 } })
+end
+
+function TestAdded:test_an_objective_of_a_script()
+  sonde.objective("halves", { doc = "half the square of the output's first number" }, function(site, _, x)
+    local first = x:slice(3, 1, 1):reshape { site.batch * site.context }
+    site:publish("metric.size", first:abs())
+    return first * first * 0.5
+  end)
+  local feed = sonde.feed { train = { features = rows(30, 1).features }, validation = { features = rows(7, 2).features } }
+  local model = classifier { objective = "halves" }
+  local result = train(model, feed, { steps = 40, lr = 1e-2 })
+  lu.assertTrue(result.loss < 0.05, result.loss)
+  -- Seven rows are no whole micro-batches of four.
+  lu.assertAlmostEquals(sonde.evaluate(model, feed, { batch = 1 }).loss, sonde.evaluate(model, feed, { batch = 7 }).loss, 1e-6)
+  lu.assertErrorMsgContains("it returns the loss of each item, [N]", function()
+    sonde.objective("wrong", function(_, _, x) return x end)
+    train(classifier { objective = "wrong" }, feed)
+  end)
+  lu.assertErrorMsgContains("'metric.odd' holds 3 numbers", function()
+    sonde.objective("odd", function(site, _, x)
+      site:publish("metric.odd", site:param("odd", { 3 }, "gain"))
+      return x:sum(3):reshape { site.batch * site.context }
+    end)
+    train(classifier { objective = "odd" }, feed)
+  end)
+  lu.assertErrorMsgContains("publishes no head", function() model:trace({}):logits() end)
+end
+
+os.exit(lu.LuaUnit.run("-o", "tap"), true)
