@@ -28,6 +28,17 @@
   [ -s runs/first/report.html ]
 }
 
+@test "the script of doc/training.md runs: feeds, an objective of its own, hooks, views" {
+  cd "$BATS_TEST_TMPDIR"
+  sed -n '/^```lua$/,/^```$/ { /^```/d; p }' "$abs_srcdir/doc/training.md" > training.lua
+  run --separate-stderr "$SONDE" run training.lua
+  echo "$output" "$stderr"
+  [ "$status" -eq 0 ]
+  [[ "${lines[0]}" =~ ^"validation: loss 0."[0-9]+", accuracy 0."[89] ]]
+  [[ "$output" == *"ended at update "[123]* && "$output" == *"hook 'good enough' at update "*": off by 0.4"* ]]
+  [[ "$output" == *"9 weights are those of another block"* ]]
+}
+
 @test "the README's configuration trains, and the model it leaves continues a prompt" {
   cd "$BATS_TEST_TMPDIR"
   sed -n '/^```yaml$/,/^```$/ { /^```/d; p }' "$abs_srcdir/README.md" > small.yaml
