@@ -231,12 +231,29 @@ LUA
   done > book.txt
   sed -n '/^```sh$/,/^```$/ { /^```/d; s/^\$ //; p }' "$abs_srcdir/doc/pruning.md" > walk.sh
   sed -n '/^```lua$/,/^```$/ { /^```/d; p }' "$abs_srcdir/doc/pruning.md" > own.lua
-  [ "$(grep -c '^sonde prune' walk.sh)" -eq 4 ]
+  [ "$(grep -c '^sonde prune' walk.sh)" -eq 7 ]
   mkdir bin && ln -s "$SONDE" bin/sonde
   PATH="$PWD/bin:$PATH" bash -e walk.sh > out 2> err || { cat out err; return 1; }
-  [ "$(grep -c '^removed ' out)" -eq 4 ]
+  [ "$(grep -c '^removed ' out)" -eq 7 ]
   run --separate-stderr "$SONDE" run own.lua
   echo "$output $stderr"
   [[ "$output" =~ ^[0-5]\ [0-5] ]]
   [ "$(ls -d smaller mapped healed adapted smallest | wc -l)" -eq 5 ]
+}
+
+@test "a branch of blocks, and blocks that are named" {
+  "$SONDE" prune --model pre_ln --what attn --strategy removal --remove 2 --text text.txt --out quiet --json > facts.json
+  [ "$(field facts.json "f.what .. ' ' .. #f.removed .. ' ' .. f.depth.pruned")" = "attn 2 5" ]
+  [ "$(field quiet/config.json "f.architectures[1]")" = SondeForCausalLM ]
+  [ "$(loss quiet | cut -c1-6)" = "$(field facts.json "f.loss.pruned" | cut -c1-6)" ]
+  run "$SONDE" prune --model pre_ln --blocks 3,1 --out named
+  [ "$status" = 0 ]
+  [[ "${lines[0]}" =~ ^removed\ blocks\ 1,\ 3\ \(blocks\ 0\ to\ 4\):\ 3\ blocks\ are\ left ]]
+  [ "$(field named/config.json "f.architectures[1]")" = LlamaForCausalLM ]
+  for wrong in "--blocks 3 --strategy last" "--strategy last" "--what heads --blocks 1" "--blocks 9" \
+    "--what ffn --strategy influence --remove 1 --text text.txt"; do
+    run "$SONDE" prune --model pre_ln $wrong --out wrong
+    [ "$status" != 0 ]
+    [ ! -e wrong ]
+  done
 }

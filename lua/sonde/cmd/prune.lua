@@ -26,7 +26,13 @@ local function check(options)
   local function need(option, value, why)
     if value == nil then error(why .. "; give " .. option, 0) end
   end
-  if strategy.find(options.strategy).text then
+  if options.blocks and (options.strategy or options.remove) then
+    error("--blocks says which blocks go; it takes no --strategy and no --remove", 0)
+  end
+  if not options.blocks then
+    need("--strategy NAME and --remove N, or --blocks A,B,..", options.strategy and options.remove, "which blocks go is not said")
+  end
+  if options.strategy and strategy.find(options.strategy).text then
     need("--text FILE", options.text, "strategy '" .. options.strategy .. "' measures the model on text")
   end
   if options.replace == "linear" then
@@ -68,7 +74,8 @@ end
 local function pruning_of(model, options)
   local heal, heal_text = healing_of(model, options)
   return {
-    strategy = options.strategy, remove = options.remove, replace = options.replace, seed = options.seed,
+    what = options.what, strategy = options.strategy, remove = options.remove, blocks = options.blocks,
+    replace = options.replace, seed = options.seed,
     text = options.text and require("sonde.data.windows").read(model, options.text, options), tokens = options.tokens,
     context = options.context, heal = heal, heal_text = heal_text, progress = require("sonde.base.progress").share(),
   }
@@ -78,7 +85,7 @@ end
 local function facts_of(options, model, smaller, facts)
   local healing = facts.healing
   return {
-    strategy = facts.strategy, replace = facts.replace, removed = facts.removed, kept = facts.kept, scores = facts.scores,
+    what = facts.what, strategy = facts.strategy, replace = facts.replace, removed = facts.removed, kept = facts.kept, scores = facts.scores,
     maps = facts.maps, sample = facts.sample, loss = facts.loss, out = options.out,
     dtype = require("sonde.io").dtype(smaller, options.dtype),
     depth = { before = model.config.depth, pruned = smaller.config.depth },
@@ -97,9 +104,10 @@ end
 local function say(facts)
   local removed = {}
   for i, block in ipairs(facts.removed) do removed[i] = tostring(block) end
-  print(string.format("removed %s %s (blocks 0 to %d) by %s: %d blocks are left, %d parameters of %d",
-    #removed == 1 and "block" or "blocks", table.concat(removed, ", "), facts.depth.before - 1, facts.strategy,
-    facts.depth.pruned, facts.parameters.pruned, facts.parameters.before))
+  local part = facts.what == "block" and "" or "the " .. require("sonde.model.transformer").branches[facts.what] .. " of "
+  print(string.format("removed %s%s %s (blocks 0 to %d)%s: %d blocks are left, %d parameters of %d", part,
+    #removed == 1 and "block" or "blocks", table.concat(removed, ", "), facts.depth.before - 1,
+    facts.strategy and " by " .. facts.strategy or "", facts.depth.pruned, facts.parameters.pruned, facts.parameters.before))
   for _, map in ipairs(facts.maps or {}) do
     print(string.format("a linear map stands for blocks %d to %d and misses %.3f of their output (norm)", map.first,
       map.last, map.residual))
@@ -115,17 +123,22 @@ end
 
 return {
   summary = "a smaller model folder, with blocks removed",
-  usage = "--model DIR --strategy NAME --remove N --out DIR [options]",
+  usage = "--model DIR (--strategy NAME --remove N | --blocks A,B,..) --out DIR [options]",
   details = function()
-    return "Which blocks go is the strategy's choice, most often by what it measures on the text. They are\n"
-      .. "dropped, or a linear map fitted on the text takes the place of each run of them; --heal trains what is\n"
-      .. "left. Blocks count from 0. The strategies:\n\n" .. table.concat(strategy.registry:lines(114), "\n")
+    return "Which blocks go is the strategy's choice, most often by what it measures on the text, or --blocks names\n"
+      .. "them. They are dropped, or a linear map fitted on the text takes the place of each run of them; with --what\n"
+      .. "only their attention or feed-forward layer goes. --heal trains what is left. Blocks count from 0. The\n"
+      .. "strategies:\n\n" .. table.concat(strategy.registry:lines(114), "\n")
   end,
   options = require("sonde.data.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
-    { name = "strategy", type = "string", required = true, choices = strategy.names, doc = "which blocks go" },
-    { name = "remove", type = "integer", min = 1, required = true, doc = "how many blocks go" },
+    { name = "strategy", type = "string", choices = strategy.names, doc = "which blocks go" },
+    { name = "remove", type = "integer", min = 1, doc = "how many go, with --strategy" },
+    { name = "blocks", type = "list", value = "A,B,..", some = true, of = { name = "block", type = "integer", min = 0, doc = "" },
+      doc = "the blocks that go, in place of a strategy" },
+    { name = "what", type = "string", choices = { "block", "attn", "ffn" }, preset = "block",
+      doc = "what goes: blocks, or only their attention or feed-forward layer" },
     { name = "out", type = "string", required = true, value = "DIR", doc = "the new model folder" },
     { name = "text", type = "string", value = "FILE", doc = "text to measure on, and to tell the loss on" },
     { name = "tokens", type = "integer", min = 2,

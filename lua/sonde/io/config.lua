@@ -27,7 +27,7 @@ function config.plain(model)
     local own = {}
     if layer.layer ~= index then own.layer = layer.layer end
     if layer.depth ~= model.config.depth then own.depth = layer.depth end
-    own.share = layer.share
+    own.share, own.without = layer.share, layer.without
     for _, kind in ipairs { "norm", "attention", "ffn", "placement" } do
       local this = flat(layer[kind])
       if core.json_encode(this) ~= core.json_encode(flat(first[kind])) then own[kind] = this end

@@ -106,6 +106,11 @@ local function branch(self, y, slot)
   return site_of(self, slot, slot):publish(slot .. ".branch", y)
 end
 
+-- What a branch gives that the block does not have (option `without`): zeros, which whatever stands behind it takes as ever.
+local function nothing(self)
+  return self.trace.graph:constant(0, { self.batch, self.context, self.width })
+end
+
 -- Whether y was made with `wanted`, looking no further back than x.
 local function made_with(y, wanted, x)
   local oldest, seen, stack = core.node_id(x), {}, { y }
@@ -125,6 +130,7 @@ end
 ---@param x sonde.node
 ---@return sonde.node
 function block:attention(x)
+  if self.modules.without == "attn" then return nothing(self) end
   local y = build(self, "attention", self.modules.attention, "attention", names.attention, "attn", x)
   if self.trace.starts and not made_with(y, self.trace.starts, x) then
     error(core.where() .. ("block %d: attention '%s' does not keep documents apart (it looks up no \"documents.starts\"); "
@@ -137,6 +143,7 @@ end
 ---@param x sonde.node
 ---@return sonde.node
 function block:ffn(x)
+  if self.modules.without == "ffn" then return nothing(self) end
   return branch(self, build(self, "ffn", self.modules.ffn, "ffn", names.ffn, "ffn", x), "ffn")
 end
 

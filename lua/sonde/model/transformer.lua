@@ -24,6 +24,7 @@ local layer_schema = {
   { name = "layer", type = "integer", min = 1, doc = "the place l of L that its placement counts with; default: its own" },
   { name = "depth", type = "integer", min = 1, doc = "the L that its placement counts with; default: the model's depth" },
   { name = "share", type = "integer", min = 0, doc = "an earlier block whose weights it has" },
+  { name = "without", type = "string", choices = { "attn", "ffn" }, doc = "a branch that it does not have: it adds nothing" },
 }
 
 --- The options of a model. A module is a name, or {name, option = value} (in YAML: {name: ..., option: ...}).
@@ -62,6 +63,9 @@ transformer.schema = {
   { name = "layers", type = "table", preset = {}, doc = "block (from 0) -> options that differ there",
     each = { name = "layer", type = "table", fields = layer_schema, doc = "one block's options" } },
 }
+
+--- What the branches of a block are called.
+transformer.branches = { attn = "attention", ffn = "feed-forward layer" }
 
 --- Options of the model that modules take under a name of their own: kind -> module's option -> model's option.
 transformer.shared_names = {
@@ -140,12 +144,17 @@ local function resolve_layers(config, asked, where)
       attention = resolve_module("attention", own.attention or config.attention, config, asked, where),
       ffn = resolve_module("ffn", own.ffn or config.ffn, config, asked, where),
       placement = resolve_placement(own.placement or config.placement, where),
-      layer = own.layer or index + 1, depth = own.depth or config.depth, share = own.share,
+      layer = own.layer or index + 1, depth = own.depth or config.depth, share = own.share, without = own.without,
     }
     local layer = layers[index + 1]
     if layer.layer > layer.depth then
       error(where("layers") .. string.format("layers of transformer: block %d cannot count as layer %d of %d", index,
         layer.layer, layer.depth), 0)
+    end
+    local shared = layer.share and layer.share < index and layers[layer.share + 1]
+    if shared and shared.without and shared.without ~= layer.without then
+      error(where("layers") .. string.format("layers of transformer: block %d cannot share the weights of block %d, which has no %s",
+        index, layer.share, transformer.branches[shared.without]), 0)
     end
     if layer.share and layer.share >= index then
       error(where("layers") .. string.format("layers of transformer: block %d can only share the weights of an earlier block, not of %d",

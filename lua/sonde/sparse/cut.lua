@@ -13,6 +13,7 @@ local cut = {}
 
 ---@class sonde.piece          a block of the new model
 ---@field source? integer      the block of the old model that it is, from 0
+---@field without? string      a branch of it that it loses: "attn", "ffn"
 ---@field map? sonde.affine    or the linear map that it is: weight [D, D] (rows are inputs), bias [D]
 ---@field first? integer       the blocks of the old model that the map stands for
 ---@field last? integer
@@ -51,6 +52,21 @@ function cut.pieces(depth, removed, maps)
   return pieces, neighbours
 end
 
+--- The pieces of a model of that depth whose blocks all stay, some of them without a branch.
+---@param depth integer
+---@param removed integer[]      the blocks that lose it
+---@param branch "attn"|"ffn"
+---@return sonde.piece[] pieces, integer[] neighbours   the blocks that lose it, and those beside them
+function cut.branches(depth, removed, branch)
+  local gone, pieces, neighbours = {}, {}, core.list()
+  for _, block in ipairs(removed) do gone[block] = true end
+  for block = 0, depth - 1 do
+    pieces[block + 1] = { source = block, without = gone[block] and branch or nil }
+    if gone[block - 1] or gone[block] or gone[block + 1] then neighbours[#neighbours + 1] = block end
+  end
+  return pieces, neighbours
+end
+
 local function options_of(model, pieces)
   local options, layers, place = folder.options(model), {}, {}
   for index, layer in ipairs(model.layers) do
@@ -67,6 +83,7 @@ local function options_of(model, pieces)
     for key, value in pairs(options.layers[tostring(source)] or {}) do own[key] = value end
     own.layer, own.depth = model.layers[source + 1].layer, model.layers[source + 1].depth
     own.share = own.share and place[own.share]      -- with a block that is gone nothing is shared
+    own.without = piece.without or own.without
     if piece.map then own.placement = { name = "linear" } end
     layers[tostring(index - 1)] = own
   end

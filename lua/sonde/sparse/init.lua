@@ -1,5 +1,5 @@
---- sonde.sparse - a model with fewer blocks: which go (sparse/strategy.lua), how they go (dropped, or a linear
--- map in their place), and a short training afterwards that heals the cut.
+--- sonde.sparse - a model with fewer blocks, or with blocks that have lost a branch: which go (sparse/strategy.lua), how
+-- they go (dropped, or a linear map in their place), and a short training afterwards that heals the cut.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
@@ -12,8 +12,12 @@ local prune = {}
 --- The options of a pruning.
 ---@type sonde.schema
 prune.schema = {
-  { name = "strategy", type = "string", required = true, choices = strategy.names, doc = "which blocks go" },
-  { name = "remove", type = "integer", min = 1, required = true, doc = "how many blocks go" },
+  { name = "what", type = "string", choices = { "block", "attn", "ffn" }, preset = "block",
+    doc = "what goes: whole blocks, or only their attention or their feed-forward layer" },
+  { name = "strategy", type = "string", choices = strategy.names, doc = "which blocks go; or give blocks" },
+  { name = "remove", type = "integer", min = 1, doc = "how many go, with a strategy" },
+  { name = "blocks", type = "list", some = true, of = { name = "block", type = "integer", min = 0, doc = "from 0" },
+    doc = "the blocks that go, in place of a strategy" },
   { name = "text", type = "corpus|tensor|list",
     doc = "what strategies measure, maps are fitted and the loss is told on: as for sonde.probe" },
   { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take" },
@@ -61,9 +65,22 @@ local function default_context(model, options)
   return windows.context(model, math.min(there, options.tokens + 1))
 end
 
+-- The blocks that have what goes, and would keep their other branch.
+local function candidates(model, what)
+  local list = {}
+  local trace = what ~= "block" and model:trace { context = math.min(2, model.config.context) }
+  for block = 0, model.config.depth - 1 do
+    local has = not trace or not model.layers[block + 1].without and trace.parts[block + 1]:lookup(what .. ".branch")
+    if has then list[#list + 1] = block end
+  end
+  if trace then trace.graph:close() end
+  return list
+end
+
 local function task_of(model, options)
   return {
-    model = model, depth = model.config.depth, count = options.remove, seed = options.seed,
+    model = model, depth = model.config.depth, count = options.remove, seed = options.seed, what = options.what,
+    blocks = candidates(model, options.what),
     measure = function(probe)
       need_text(options, "strategy '" .. options.strategy .. "'")
       return require("sonde.probe").probe(model, options.text, { probe }, measured(options, probe))[probe]
@@ -90,17 +107,57 @@ local function check_heal(model, heal)
   require("sonde.train").resolve(model, options)
 end
 
+local words = { block = "blocks", attn = "attention layers", ffn = "feed-forward layers" }
+
+-- The blocks that the option names, in order.
+local function check_named(model, options, there)
+  local has, seen = {}, {}
+  for _, block in ipairs(there) do has[block] = true end
+  if options.strategy or options.remove then
+    error(core.where() .. "prune: the option blocks says which blocks go; it takes no strategy and no remove", 0)
+  end
+  for _, block in ipairs(options.blocks) do
+    if block >= model.config.depth then
+      error(core.where() .. string.format("prune: there is no block %d; blocks are 0..%d", block, model.config.depth - 1), 0)
+    end
+    if not has[block] then
+      local without = model.layers[block + 1].without
+      error(core.where() .. string.format("prune: block %d has no %s%s", block, words[without or options.what]:sub(1, -2),
+        without and without ~= options.what and "; without the other branch too it would be nothing: remove the block" or ""), 0)
+    end
+    if seen[block] then error(core.where() .. string.format("prune: block %d is named twice", block), 0) end
+    seen[block] = true
+  end
+  table.sort(options.blocks)
+  options.remove = #options.blocks
+end
+
+-- What goes, and how much of it: something that is a model must stay.
+local function check_choice(model, options)
+  local there = candidates(model, options.what)
+  if options.blocks then
+    check_named(model, options, there)
+  elseif not options.strategy or not options.remove then
+    error(core.where() .. "prune needs to know which blocks go: give strategy and remove, or blocks", 0)
+  end
+  local stay = options.what == "block" and 1 or 0
+  if options.remove > #there - stay then
+    error(core.where() .. string.format("of %d %s %d cannot be removed%s", #there, words[options.what], options.remove,
+      stay == 1 and "; at least one must stay" or ""), 0)
+  end
+end
+
 --- Checks the options of a pruning and fills every one in, without measuring anything.
 ---@param model sonde.model
 ---@param options table     see prune.schema
 ---@return table
 function prune.check(model, options)
   options = args.check(prune.schema, options, "prune")
-  if options.remove >= model.config.depth then
-    error(core.where() .. string.format("of %d blocks %d cannot be removed; at least one must stay",
-      model.config.depth, options.remove), 0)
+  check_choice(model, options)
+  if options.strategy and strategy.find(options.strategy).text then need_text(options, "strategy '" .. options.strategy .. "'") end
+  if options.replace == "linear" and options.what ~= "block" then
+    error(core.where() .. "prune: a linear map stands for whole blocks; replace 'linear' takes no what", 0)
   end
-  if strategy.find(options.strategy).text then need_text(options, "strategy '" .. options.strategy .. "'") end
   if options.replace == "linear" then need_text(options, "replace 'linear'") end
   if options.heal and options.heal_text == nil then
     error(core.where() .. "healing trains the model; give the option heal_text, a corpus", 0)
@@ -129,9 +186,10 @@ function prune.heal(model, corpus, heal, neighbours)
 end
 
 ---@class sonde.pruned           what sonde.prune says of its work
----@field strategy string
----@field removed integer[]      blocks of the model as it was, from 0
----@field kept integer[]
+---@field what string            "block", "attn" or "ffn"
+---@field strategy? string       nil where the blocks were named
+---@field removed integer[]      blocks of the model as it was, from 0, that went or lost their branch
+---@field kept integer[]         blocks of the model as it was that are in the new one
 ---@field neighbours integer[]   blocks of the new model that stand next to a cut
 ---@field scores? number[]       what the strategy chose by
 ---@field maps? table[]          first, last and residual of each linear map
@@ -141,14 +199,19 @@ end
 
 -- The smaller model and what was done to get it.
 local function make(model, options)
-  local removed, scores = strategy.choose(options.strategy, task_of(model, options))
-  local maps
+  local removed, scores, maps = core.list(options.blocks)
+  if not options.blocks then removed, scores = strategy.choose(options.strategy, task_of(model, options)) end
   if options.replace == "linear" then
     maps = require("sonde.probe.affine").fit(model, options.text, cut.runs(removed), measured(options, "fitting"))
   end
-  local pieces, neighbours = cut.pieces(model.config.depth, removed, maps)
+  local pieces, neighbours
+  if options.what == "block" then
+    pieces, neighbours = cut.pieces(model.config.depth, removed, maps)
+  else
+    pieces, neighbours = cut.branches(model.config.depth, removed, options.what)
+  end
   local facts = {
-    strategy = options.strategy, replace = options.replace, removed = removed, kept = core.list(),
+    what = options.what, strategy = options.strategy, replace = options.replace, removed = removed, kept = core.list(),
     neighbours = neighbours, scores = scores,
   }
   for _, piece in ipairs(pieces) do
@@ -170,8 +233,8 @@ function prune.loss(of, options)
   return require("sonde.eval").evaluate(of, options.text, measured(options, "loss")).loss
 end
 
---- A new model with fewer blocks than `model`, which stays as it is; and what was removed, why, and what it
---- cost. A kept block computes what it did before: layer numbers that its placement counts with stay those of
+--- A new model with fewer blocks than `model`, or with blocks that have lost their attention or feed-forward layer; `model`
+--- stays as it is. And what was removed, why, and what it cost. A kept block computes what it did before: layer numbers that its placement counts with stay those of
 --- the whole model.
 ---@param model sonde.model
 ---@param options table     see prune.schema

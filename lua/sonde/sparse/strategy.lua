@@ -1,7 +1,7 @@
 --- strategy.lua - which blocks a model can do without: strategies by name. One strategy, one function of ten lines; those
 -- of Sonde are the files of strategies/.
 --
--- A strategy gets the task (sonde.prune_task) and returns a list of task.count different blocks, from 0, and
+-- A strategy gets the task (sonde.prune_task) and returns a list of task.count different ones of task.blocks, and
 -- if it has them the scores that it chose by: a number for each block, or for each first block of a range.
 
 local core = require "sonde.core"
@@ -13,6 +13,7 @@ local strategies = registry.new {
   schema = {
     { name = "choose", type = "function", required = true, doc = "of a task: the blocks" },
     { name = "text", type = "boolean", preset = false, doc = "whether it measures on text" },
+    { name = "branches", type = "boolean", preset = false, doc = "whether it chooses branches of blocks too" },
     { name = "doc", type = "string", preset = "", doc = "one line on what it removes" },
   },
 }
@@ -22,11 +23,14 @@ local strategy = { registry = strategies }
 ---@field model sonde.model
 ---@field depth integer     L
 ---@field count integer     how many blocks must go
+---@field what string       "block", or the branch of the blocks that goes: "attn", "ffn"
+---@field blocks integer[]  the blocks to choose from, from 0: those that have what goes
 ---@field seed integer      of what is drawn
 ---@field measure fun(probe: string): table    the values of a probe on the task's text (sonde.probe)
 
 ---@class sonde.strategy_options
 ---@field text? boolean     whether it measures on text
+---@field branches? boolean whether it looks at task.what, and so chooses branches too
 ---@field doc? string       one line on what it removes
 
 --- Registers a strategy under a name that sonde.prune can be asked for.
@@ -54,15 +58,17 @@ end
 
 -- What a strategy gave, checked: so many different blocks of the model, in order.
 local function checked(found, blocks, task)
-  local seen, sorted = {}, core.list()
+  local seen, sorted, offered = {}, core.list(), {}
+  for _, block in ipairs(task.blocks) do offered[block] = true end
   local function refuse(text) error(core.where() .. "the strategy '" .. found.name .. "' " .. text, 0) end
   if type(blocks) ~= "table" or #blocks ~= task.count then
     refuse(string.format("must give a list of %d blocks, not %s", task.count,
       type(blocks) == "table" and "of " .. #blocks or tostring(blocks)))
   end
   for i, block in ipairs(blocks) do
-    if type(block) ~= "number" or block < 0 or block >= task.depth or block ~= math.floor(block) or seen[block] then
-      refuse("gave block " .. tostring(block) .. (seen[block] and " twice" or ", which the model does not have"))
+    if not offered[block] or seen[block] then
+      refuse("gave block " .. tostring(block) .. (seen[block] and " twice" or task.what == "block"
+        and ", which the model does not have" or ", which has no such branch"))
     end
     seen[block], sorted[i] = true, math.floor(block)
   end
@@ -76,6 +82,9 @@ end
 ---@return integer[] blocks, number[]|nil scores
 function strategy.choose(name, task)
   local found = strategy.find(name)
+  if task.what ~= "block" and not found.branches then
+    error(core.where() .. "strategy '" .. name .. "' chooses whole blocks, not branches of them (" .. task.what .. ")", 0)
+  end
   local blocks, scores = found.choose(task)
   return checked(found, blocks, task), scores
 end
@@ -85,10 +94,11 @@ end
 --- The blocks of the n lowest scores; of equal ones the deepest.
 ---@param scores number[]
 ---@param n integer
+---@param among? integer[]   blocks to choose from; default: all
 ---@return integer[]
-function strategy.lowest(scores, n)
+function strategy.lowest(scores, n, among)
   local order = {}
-  for i = 1, #scores do order[i] = i - 1 end
+  for i = 1, #(among or scores) do order[i] = among and among[i] or i - 1 end
   table.sort(order, function(a, b)
     if scores[a + 1] ~= scores[b + 1] then return scores[a + 1] < scores[b + 1] end
     return a > b

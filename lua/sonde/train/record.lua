@@ -40,7 +40,7 @@ local function block_text(layer, index, depth)
   return {
     norm = module_text(layer.norm), attention = module_text(layer.attention), ffn = module_text(layer.ffn),
     placement = placement, layer = layer.layer ~= index and layer.layer or nil,
-    depth = layer.depth ~= depth and layer.depth or nil, share = layer.share,
+    depth = layer.depth ~= depth and layer.depth or nil, share = layer.share, without = layer.without,
   }
 end
 

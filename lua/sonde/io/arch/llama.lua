@@ -47,6 +47,7 @@ function llama.why_not(model)
   for index, layer in ipairs(model.layers) do
     local at = " in block " .. (index - 1)
     if layer.share then return "the weights are those of block " .. layer.share .. at end
+    if layer.without then return "there is no " .. (layer.without == "attn" and "attention" or "feed-forward layer") .. at end
     if layer.placement.name ~= "pre_ln" then return "the placement is '" .. layer.placement.name .. "'" .. at end
     if layer.norm.name ~= "rmsnorm" then return "the norm is '" .. layer.norm.name .. "'" .. at end
     if layer.norm.options.folded then return "the norms' gains are folded" .. at end

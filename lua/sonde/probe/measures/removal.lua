@@ -12,6 +12,12 @@ local function losses(session, edits)
   return jobs
 end
 
+local function removals(mean, session)
+  local list = core.list()
+  for block = 1, session.depth do list[block] = mean[block + 1][1] - mean[1][1] end
+  return list
+end
+
 register("layer_removal", {
   definition = "rise of the mean loss when a block only passes the stream on, one block at a time",
   unit = "nats", source = "Yin et al., 2024; Sun et al., 2025",
@@ -20,12 +26,24 @@ register("layer_removal", {
     for block = 0, session.depth - 1 do edits[block + 1] = session:skip(block) end
     return losses(session, edits)
   end,
-  value = function(mean, session)
-    local list = core.list()
-    for block = 1, session.depth do list[block] = mean[block + 1][1] - mean[1][1] end
-    return list
-  end,
+  value = removals,
 })
+
+-- The same of one branch of each block. Where there is none, nothing is lost.
+for slot, name in pairs { attn = "attention", ffn = "feed-forward" } do
+  register(slot .. "_removal", {
+    definition = "rise of the mean loss when the " .. name .. " branch of a block gives 0, one block at a time",
+    unit = "nats", source = "He et al., What Matters in Transformers?, 2024",
+    jobs = function(session)
+      local edits = {}
+      for block = 0, session.depth - 1 do
+        edits[block + 1] = session:edit(slot .. " " .. block, { gate = { [block] = { [slot] = 0 } } })
+      end
+      return losses(session, edits)
+    end,
+    value = removals,
+  })
+end
 
 register("layer_removal_ranges", {
   definition = "rise of the mean loss without n blocks in a row; row n (from 1) holds the first block removed, "

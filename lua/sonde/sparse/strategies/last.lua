@@ -3,5 +3,7 @@
 local strategy = require "sonde.sparse.strategy"
 
 strategy.register("last", function(task)
-  return strategy.range(task.depth - task.count, task.count)
-end, { doc = "the last blocks" })
+  local chosen = {}
+  for i = 1, task.count do chosen[i] = task.blocks[#task.blocks - task.count + i] end
+  return chosen
+end, { branches = true, doc = "the last blocks" })
