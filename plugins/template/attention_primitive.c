@@ -57,9 +57,9 @@ static int forward_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dou
 
 static const sonde_op_def ops[] = {
     {.size = sizeof ops[0], .name = "template.forward", .min_in = 1, .max_in = 1, .n_out = 1,
-     .doc = "mean of v up to each token", .shape = shape, .grad = forward_grad, .run = forward_run},
+     .doc = "v [B, T, D]: the mean of v up to each token", .shape = shape, .grad = forward_grad, .run = forward_run},
     {.size = sizeof ops[0], .name = "template.backward", .min_in = 1, .max_in = 1, .n_out = 1,
-     .doc = "dy: dv", .shape = shape, .run = backward_run},
+     .doc = "of forward: dy [B, T, D] -> dv", .shape = shape, .run = backward_run},
 };
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {

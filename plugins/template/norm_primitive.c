@@ -66,9 +66,9 @@ static int forward_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dou
 
 static const sonde_op_def ops[] = {
     {.size = sizeof ops[0], .name = "template.forward", .min_in = 1, .max_in = 1, .n_out = 2,
-     .doc = "x / rms(x), 1 / rms(x)", .shape = shape, .grad = forward_grad, .run = forward_run},
+     .doc = "y = r x, r = 1/sqrt(mean(x^2) + f0): x [B, T, D] -> y [B, T, D], r [B, T, 1]", .shape = shape, .grad = forward_grad, .run = forward_run},
     {.size = sizeof ops[0], .name = "template.backward", .min_in = 3, .max_in = 3, .n_out = 1,
-     .doc = "y, 1 / rms(x), dy: dx", .shape = shape, .run = backward_run},
+     .doc = "of forward: y, r, dy -> dx", .shape = shape, .run = backward_run},
 };
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {

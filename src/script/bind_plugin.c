@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "graph/ops.h"
 #include "plugin/conformance.h"
 #include "plugin/kind.h"
 #include "script/script.h"
@@ -56,6 +57,11 @@ static int plugin_load(lua_State *L) {
   return e ? push_entry(L, e) : 0;
 }
 
+static void set_flag(lua_State *L, const char *key, int on) {
+  lua_pushboolean(L, on);
+  lua_setfield(L, -2, key);
+}
+
 /* core.kinds() -> list of the kinds of plugins: {name, doc, preset, module, ops}; module: scripts may register one */
 static int core_kinds(lua_State *L) {
   const sonde_kind *kind;
@@ -68,10 +74,38 @@ static int core_kinds(lua_State *L) {
     lua_setfield(L, -2, "doc");
     lua_pushstring(L, kind->preset);
     lua_setfield(L, -2, "preset");
-    lua_pushboolean(L, (kind->flags & SONDE_KIND_MODULE) != 0);
-    lua_setfield(L, -2, "module");
-    lua_pushboolean(L, (kind->flags & SONDE_KIND_OPS) != 0);
-    lua_setfield(L, -2, "ops");
+    set_flag(L, "module", (kind->flags & SONDE_KIND_MODULE) != 0);
+    set_flag(L, "ops", (kind->flags & SONDE_KIND_OPS) != 0);
+    lua_rawseti(L, -2, k + 1);
+  }
+  return 1;
+}
+
+static void push_op(lua_State *L, const sonde_op_def *d) {
+  lua_createtable(L, 0, 8);
+  lua_pushstring(L, d->name);
+  lua_setfield(L, -2, "name");
+  lua_pushstring(L, d->doc ? d->doc : "");
+  lua_setfield(L, -2, "doc");
+  lua_pushinteger(L, d->min_in);
+  lua_setfield(L, -2, "min_inputs");
+  lua_pushinteger(L, d->max_in);
+  lua_setfield(L, -2, "max_inputs");
+  lua_pushinteger(L, d->n_out);
+  lua_setfield(L, -2, "outputs");
+  set_flag(L, "gradient", d->grad != NULL);
+  set_flag(L, "elementwise", (d->flags & SONDE_OP_ELEMENTWISE) != 0);
+  set_flag(L, "random", (d->flags & SONDE_OP_RANDOM) != 0);
+}
+
+/* core.ops() -> list of all ops that can be appended, those of plugins last: {name, doc, min_inputs,
+ * max_inputs, outputs, gradient, elementwise, random} */
+static int core_ops(lua_State *L) {
+  sonde_ctx *ctx = sonde_lua_ctx(L);
+  registry(L);
+  lua_newtable(L);
+  for (int k = 0; k < sonde_ops_count(ctx); k++) {
+    push_op(L, sonde_ops_at(ctx, k));
     lua_rawseti(L, -2, k + 1);
   }
   return 1;
@@ -145,7 +179,7 @@ static int plugin_test(lua_State *L) {
 
 void sonde_bind_plugin(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"kinds", core_kinds},       {"plugins", core_plugins},         {"plugin", core_plugin},
+      {"kinds", core_kinds},        {"ops", core_ops},           {"plugins", core_plugins}, {"plugin", core_plugin},
       {"plugin_load", plugin_load}, {"plugin_test", plugin_test}, {NULL, NULL},
   };
   sonde_lua_functions(L, functions);

@@ -6,7 +6,13 @@ c_tests += %D%/options_test %D%/registry_test %D%/conformance_test %D%/planning_
 %C%_planning_test_SOURCES = %D%/planning_test.c tests/graph/make.h
 %C%_reference_test_SOURCES = %D%/reference_test.c
 
-bats_tests += %D%/command.bats %D%/crash.bats %D%/old_header.bats
+bats_tests += %D%/command.bats %D%/crash.bats %D%/kind.bats %D%/old_header.bats
+
+# The program with one more kind of plugins.
+check_helpers += %D%/kind/sonde_activation
+%C%_kind_sonde_activation_SOURCES = %D%/kind/kind_activation.c %D%/kind/activation.h
+%C%_kind_sonde_activation_LDADD = $(sonde_OBJECTS) $(sonde_LDADD)
+EXTRA_DIST += %D%/kind/template/activation.c
 
 # Plugins that only tests load. They are compiled the way an author does it, without libtool and the tree's flags.
 test_plugins = \

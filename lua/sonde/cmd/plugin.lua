@@ -61,6 +61,45 @@ local function info(options)
   if #entry.ops > 0 then print("\nops of its own: " .. table.concat(entry.ops, ", ")) end
 end
 
+-- ---- ops --------------------------------------------------------------------------------------------------------
+
+local function inputs_text(op)
+  local function many(n) return n .. (n == 1 and " input" or " inputs") end
+  return op.min_inputs == op.max_inputs and many(op.max_inputs) or op.min_inputs .. " to " .. many(op.max_inputs)
+end
+
+local function find_op(all, name)
+  local names = {}
+  for k, op in ipairs(all) do
+    if op.name == name then return op end
+    names[k] = op.name
+  end
+  local near = core.nearest(name, names)
+  error("unknown op '" .. name .. "'; " .. (near and "did you mean '" .. near .. "'?" or "see `sonde plugin ops`"), 0)
+end
+
+local function show_op(op)
+  local facts = { inputs_text(op), op.outputs .. (op.outputs == 1 and " result" or " results") }
+  facts[#facts + 1] = op.gradient and "has a gradient" or "has no gradient"
+  if op.elementwise then facts[#facts + 1] = "elementwise" end
+  if op.random then facts[#facts + 1] = "other values each step" end
+  print(op.name .. "\n  " .. op.doc .. "\n  " .. table.concat(facts, ", "))
+end
+
+local function ops(options)
+  local all = core.ops()
+  if options.name then
+    local op = find_op(all, options.name)
+    if options.json then output.print_json(op) else show_op(op) end
+  elseif options.json then
+    output.print_json(core.list(all))
+  else
+    local rows = {}
+    for k, op in ipairs(all) do rows[k] = { op.name, op.doc } end
+    columns(rows)
+  end
+end
+
 -- ---- new ------------------------------------------------------------------------------------------------------
 
 local function kinds()
@@ -178,7 +217,7 @@ local file_field = { name = "file", type = "string", required = true, doc = "the
 
 return {
   summary = "list, describe, start and test plugins",
-  usage = "list | info NAME | new KIND NAME | test FILE",
+  usage = "list | info NAME | ops [NAME] | new KIND NAME | test FILE",
   example = "sonde plugin new norm mine && make -C mine check",
   commands = {
     list = {
@@ -188,6 +227,13 @@ return {
     info = {
       summary = "what one of them computes, and its options", usage = "NAME [--json]", positional = { name_field },
       options = { json_option }, example = "sonde plugin info norm/rmsnorm", run = info,
+    },
+    ops = {
+      summary = "the ops that modules are built of: formula, inputs, attributes", usage = "[NAME] [--json]",
+      details = "In a formula, i0 to i7 are the integer attributes of an op and f0 to f3 the others: of sonde_attr in C, of sonde.op\n"
+        .. "in Lua.",
+      positional = { { name = "name", type = "string", doc = "of an op, such as matmul" } },
+      options = { json_option }, example = "sonde plugin ops matmul", run = ops,
     },
     new = {
       summary = "a folder with a complete plugin to change", usage = "KIND NAME [--primitive | --lua] [--dir DIR]",
