@@ -11,7 +11,7 @@
 
 #include "base/crash.h"
 
-enum { PATH_BYTES = 1024, DEFAULT_SECONDS = 30 };
+enum { PATH_BYTES = 1024, DEFAULT_SECONDS = 30, MOST_SECONDS = 86400 };
 
 struct sonde_doing sonde_doing_now;
 
@@ -207,11 +207,19 @@ static void set_alarm(long seconds) {
   if (atomic_load(&watching)) setitimer(ITIMER_REAL, &(struct itimerval){.it_value.tv_sec = seconds}, NULL);
 }
 
-void sonde_doing_load(const char *path) {
+int sonde_load_seconds(sonde_error *err) {
   const char *given = getenv("SONDE_PLUGIN_SECONDS");
-  long seconds = given ? strtol(given, NULL, 10) : 0;
+  char *end = NULL;
+  long seconds = given && *given >= '0' && *given <= '9' ? strtol(given, &end, 10) : 0;
+  if (!given) return DEFAULT_SECONDS;
+  if (end && !*end && seconds >= 1 && seconds <= MOST_SECONDS) return (int)seconds;
+  return sonde_fail(err, SONDE_EINVAL, "SONDE_PLUGIN_SECONDS is '%.60s'; it takes a whole number of seconds, 1 to %d", given,
+                    MOST_SECONDS);
+}
+
+void sonde_doing_load(const char *path, int seconds) {
   sonde_doing(loading, path, "", NULL);
-  set_alarm(seconds > 0 && seconds <= 86400 ? seconds : DEFAULT_SECONDS);
+  set_alarm(seconds);
 }
 
 void sonde_doing_loaded(void) {

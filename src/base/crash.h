@@ -8,6 +8,8 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "base/error.h"
+
 /* One per process, not one per thread: tiles on other threads belong to the op of the thread that waits for them.
  * Strings are borrowed and must live until the next change. */
 extern struct sonde_doing {
@@ -25,10 +27,12 @@ static inline void sonde_doing(const char *what, const char *name, const char *p
 }
 static inline void sonde_doing_nothing(void) { sonde_doing(NULL, NULL, NULL, NULL); }
 
-/* Called before and after loading a plugin: if that takes longer than $SONDE_PLUGIN_SECONDS (30), the program ends with
- * a message that names it. */
-void sonde_doing_load(const char *path);
+/* Called before and after loading a plugin: if that takes longer than `seconds`, the program ends with a message that
+ * names it. */
+void sonde_doing_load(const char *path, int seconds);
 void sonde_doing_loaded(void);
+/* $SONDE_PLUGIN_SECONDS, 1 to 86400, or 30 without it; negative (EINVAL) for anything else in it. */
+int sonde_load_seconds(sonde_error *err);
 
 /* Memory that is backed by a file: a plugin's code, or a mapped file. The path is copied. A region is identified by its
  * start. */

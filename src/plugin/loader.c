@@ -192,6 +192,8 @@ static int add_region(struct dl_phdr_info *info, size_t size, void *arg) {
 
 const sonde_plugin *sonde_load_plugin(const char *path, sonde_arena *arena, sonde_error *err) {
   typedef const sonde_plugin *(*entry_fn)(const sonde_host *);
+  int seconds = sonde_load_seconds(err);
+  if (seconds < 0) return NULL;
   char *whole = realpath(path, NULL);   /* with a slash in it, so that dlopen looks nowhere else */
   if (!whole) {
     sonde_fail_errno(err, SONDE_ENOENT, "%s: cannot be opened", path);
@@ -201,7 +203,7 @@ const sonde_plugin *sonde_load_plugin(const char *path, sonde_arena *arena, sond
     free(whole);
     return NULL;
   }
-  sonde_doing_load(path);
+  sonde_doing_load(path, seconds);
   void *so = dlopen(whole, RTLD_NOW | RTLD_LOCAL);
   sonde_doing_loaded();
   free(whole);
@@ -225,7 +227,7 @@ const sonde_plugin *sonde_load_plugin(const char *path, sonde_arena *arena, sond
   struct link_map *map;
   own_region r = {.path = path};
   if (!dlinfo(so, RTLD_DI_LINKMAP, &map) && (r.base = map->l_addr)) dl_iterate_phdr(add_region, &r);
-  sonde_doing_load(path);
+  sonde_doing_load(path, seconds);
   const sonde_plugin *p = entry(sonde_host_table());
   sonde_doing_loaded();
   if (!p) sonde_fail(err, SONDE_EINVAL, "%s: " SONDE_ENTRY " gave no descriptor", path);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/mem.h"
 #include "base/paths.h"
 #include "graph/graph.h"
@@ -139,6 +140,7 @@ static void registry_free(void *p) {
 
 static int scan(sonde_registry *r, sonde_error *err) {
   int n = 0, rc = 0;
+  if (sonde_load_seconds(err) < 0) return err->code;   /* no plugin's fault */
   char **folder = sonde_path_plugins(&n, err);
   if (!folder) return err->code;
   for (int k = 0; k < n && rc != SONDE_ENOMEM; k++) {

@@ -88,6 +88,16 @@ bats_require_minimum_version 1.5.0
   [[ "$stderr" == "sonde: the plugin '$PWD/found/loops_at_entry.so' did not finish loading;"* ]]
 }
 
+@test "seconds that are none are refused" {
+  for seconds in x 0 -1 1x 86401 "" " 1" 99999999999999999999; do
+    SONDE_PLUGIN_SECONDS="$seconds" run "$SONDE" plugin list
+    echo "'$seconds': $output"
+    [ "$status" -eq 1 ]
+    [ "$output" = "sonde: SONDE_PLUGIN_SECONDS is '$seconds'; it takes a whole number of seconds, 1 to 86400" ]
+  done
+  SONDE_PLUGIN_SECONDS=86400 "$SONDE" plugin list
+}
+
 @test "a mapped file that is cut is named" {
   "$SONDE" run train.lua > out.txt 2>&1 || { cat out.txt; return 1; }
   shard=$(find "$PWD/cache" -name 'train*' -type f)

@@ -103,6 +103,9 @@ end
 print(table.concat(seen, ", "))
 LUA
   [ "$("$SONDE" run record.lua)" = "custom 0-8, custom 8-nil" ]
+  run "$SONDE" runs show own/a                   # each state of a module has its hash
+  [ "$(grep -c '^  placement/custom' <<< "$output")" -eq 2 ]
+  [[ "$output" == *"placement/custom (2)"* ]]
 }
 
 @test "a training begins with another run's weights, optimizer and place in the text" {

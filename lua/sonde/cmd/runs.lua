@@ -113,6 +113,21 @@ local function print_section(title, values, shorten)
   end
 end
 
+-- What a run was computed with; one that was changed while the run was stopped has a line for each state, in their order.
+local function print_modules(plugins)
+  local states = {}
+  for _, plugin in ipairs(plugins) do
+    local name = plugin.kind .. "/" .. plugin.name
+    states[name] = states[name] or {}
+    table.insert(states[name], tostring(plugin.version or "") .. "  " .. string.sub(tostring(plugin.sha256 or ""), 1, 16))
+  end
+  local shown = {}
+  for name, list in pairs(states) do
+    for k, state in ipairs(list) do shown[k == 1 and name or name .. " (" .. k .. ")"] = state end
+  end
+  print_section("modules", shown)
+end
+
 local function show(options)
   local trials = trials_of { root = options.root, under = options.run, json = options.json }
   if #trials ~= 1 then
@@ -127,12 +142,7 @@ local function show(options)
     command = trial.command, version = trial.version, commit = trial.commit_id, machine = trial.machine,
     threads = trial.threads, corpus = trial.corpus, corpus_sha256 = trial.corpus_sha256, started = trial.started, ended = trial.ended,
   })
-  local plugins = {}
-  for _, plugin in ipairs(trial.plugins) do
-    plugins[plugin.kind .. "/" .. plugin.name] = tostring(plugin.version or "") .. "  "
-      .. string.sub(tostring(plugin.sha256 or ""), 1, 16)
-  end
-  print_section("modules", plugins)
+  print_modules(trial.plugins)
   print_section("parameters", trial.parameters)
 end
 
