@@ -16,7 +16,8 @@ nobase_dist_pkgdata_DATA += %D%/sonde/io/arch/init.lua %D%/sonde/io/arch/llama.l
   %D%/sonde/io/arch/parts/rope.lua %D%/sonde/io/arch/parts/tokens.lua %D%/sonde/io/arch/sonde.lua \
   %D%/sonde/io/config.lua %D%/sonde/io/init.lua %D%/sonde/io/origin.lua %D%/sonde/io/weights.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/model/block.lua %D%/sonde/model/fold.lua %D%/sonde/model/init.lua \
-  %D%/sonde/model/init_policy.lua %D%/sonde/model/module.lua %D%/sonde/model/names.lua %D%/sonde/model/objective.lua \
+  %D%/sonde/model/init_policy.lua %D%/sonde/model/kind/attention.lua %D%/sonde/model/kind/ffn.lua \
+  %D%/sonde/model/kind/norm.lua %D%/sonde/model/module.lua %D%/sonde/model/names.lua %D%/sonde/model/objective.lua \
   %D%/sonde/model/objectives/classifier.lua %D%/sonde/model/objectives/language_model.lua %D%/sonde/model/placement.lua \
   %D%/sonde/model/trace.lua %D%/sonde/model/transformer.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/probe/added.lua %D%/sonde/probe/affine.lua %D%/sonde/probe/attention_maps.lua \

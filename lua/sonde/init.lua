@@ -18,9 +18,6 @@ local parts = {
   transformer = { "sonde.model.transformer", "new" },
   placement = { "sonde.model.placement", "register" },
   init = { "sonde.model.init_policy", "register" },
-  norm = { "sonde.model.module", "norm" },
-  attention = { "sonde.model.module", "attention" },
-  ffn = { "sonde.model.module", "ffn" },
   objective = { "sonde.model.objective", "register" },
   objectives = { "sonde.model.objective" },
   load = { "sonde.io", "load" },
@@ -40,6 +37,9 @@ local parts = {
   heal = { "sonde.sparse", "heal" },
   prune_strategy = { "sonde.sparse.strategy", "register" },
 }
+
+-- A kind of modules that scripts can write is a file.
+for _, kind in ipairs(require("sonde.base.listed")("sonde/model/kind")) do parts[kind] = { "sonde.model.kind." .. kind, kind } end
 
 -- Every name that the library has, loaded or not.
 local function names_of_all()
@@ -95,7 +95,7 @@ function sonde.tokenizer(path)
 end
 
 --- The names of the modules and optimizers that can be used, of one kind.
----@param kind "norm"|"attention"|"ffn"|"optimizer"
+---@param kind string     `sonde plugin new --help` names the kinds
 ---@return string[]
 function sonde.modules(kind)
   return core.modules(kind)

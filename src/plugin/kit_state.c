@@ -116,12 +116,16 @@ static void build_in(kit *k, const void *arg, void *result) {
   one_bits(k, &spec, &out->loaded, out);
 }
 
-/* The usual width, or 0 where the module is not taken at that place. */
+typedef struct found_width {
+  int64_t width;                 /* 0: the module does not accept the place */
+  sonde_error err;               /* why it was not found out */
+} found_width;
+
 static void find_width(kit *k, const void *arg, void *result) {
-  sonde_error err = {0};
-  if (kit_open(k, 1, &err)) return;
+  found_width *f = result;
+  if (kit_open(k, 1, &f->err)) return;
   k->place = *(const int *)arg;
-  if (kit_is_taken(k)) *(int64_t *)result = rig_usual(k).width;
+  if (kit_is_taken(k)) f->width = rig_usual(k).width;
 }
 
 static int reload_at(kit *k, way_spec *w) {
@@ -148,11 +152,13 @@ int check_reload(kit *k) {
   kit inner = {.path = k->path, .opts = k->opts};
   int outcome = SONDE_PASS;
   for (int place = 0; place < k->kind->kit->places && outcome == SONDE_PASS; place++) {
-    way_spec w = {0, place, 0};
+    found_width found = {0, {0}};
     sonde_error err = {0};
-    kit_child child = {find_width, &place, &w.width, sizeof w.width, ""};
+    kit_child child = {find_width, &place, &found, sizeof found, ""};
     if (kit_in_child(&inner, &child, &err)) return kit_fail(k, "%.600s", err.text);
-    if (!w.width) continue;
+    if (found.err.code) return kit_fail(k, "%.600s", found.err.text);
+    if (!found.width) continue;
+    way_spec w = {0, place, found.width};
     outcome = reload_at(&inner, &w);
     if (outcome == SONDE_FAIL) kit_fail(k, "%.900s", inner.why);
   }

@@ -67,6 +67,12 @@ function registry:add(name, info)
   return thing
 end
 
+--- Frees the name of a thing that is gone.
+---@param name string
+function registry:forget(name)
+  self.things[name] = nil
+end
+
 --- The names of all things of the kind, in order.
 ---@return string[]
 function registry:names()

@@ -29,10 +29,12 @@ local info_schema = {
 
 -- What scripts have registered, by kind; what plugins bring is in the core's list, which has both.
 local registries = {}
-for _, kind in ipairs { "norm", "attention", "ffn" } do
-  registries[kind] = registry.new {
+
+local function registry_of(kind)
+  registries[kind] = registries[kind] or registry.new {
     kind = kind, schema = info_schema, doc = "summary", others = function() return core.modules(kind) end,
   }
+  return registries[kind]
 end
 
 --- The function of a module that a script has registered; nil for those of plugins.
@@ -44,38 +46,28 @@ function module.build(kind, name)
   return found and found.build
 end
 
-local function register(kind, name, info, build)
+local function known(kind, name)
+  for _, each in ipairs(core.modules(kind)) do
+    if each == name then return true end
+  end
+  return false
+end
+
+--- Registers a module of a kind. It then stands beside those of plugins, for every model.
+---@param kind string     one whose plugins are modules: core.kinds
+---@param name string
+---@param info? {options: sonde.field[], summary: string, citation: string, suggests: string}
+---@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
+function module.register(kind, name, info, build)
   if type(info) == "function" then info, build = {}, info end
   if type(build) ~= "function" then
     error(core.where() .. "sonde." .. kind .. "(name, [info,] function(site, options, x) ... end)", 0)
   end
-  local described = { build = build }
+  local described, all = { build = build }, registry_of(kind)
   for key, value in next, info do described[key] = value end
-  core.module_register(kind, name, registries[kind]:add(name, described), build)
-end
-
---- Registers a norm: x [B, T, D] -> [B, T, D]. It then stands beside those of plugins, for every model.
----@param name string
----@param info? {options: sonde.field[], summary: string, citation: string, suggests: string}
----@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
-function module.norm(name, info, build)
-  register("norm", name, info, build)
-end
-
---- Registers an attention layer: x [B, T, D] -> [B, T, D].
----@param name string
----@param info? {options: sonde.field[], summary: string, citation: string, suggests: string}
----@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
-function module.attention(name, info, build)
-  register("attention", name, info, build)
-end
-
---- Registers a feed-forward layer: x [B, T, D] -> [B, T, D].
----@param name string
----@param info? {options: sonde.field[], summary: string, citation: string, suggests: string}
----@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
-function module.ffn(name, info, build)
-  register("ffn", name, info, build)
+  -- The conformance kit has a runtime for each check: what the present one does not know is to be registered again.
+  if all:get(name) and not known(kind, name) then all:forget(name) end
+  core.module_register(kind, name, all:add(name, described), build)
 end
 
 --- Splits "rmsnorm", {"rmsnorm", eps = 1e-5} or {name = "rmsnorm", eps = 1e-5} into a name and options.
@@ -113,7 +105,7 @@ local function known_options(kind, name, where)
 end
 
 --- Resolves a module of a model: every option has its value.
----@param kind "norm"|"attention"|"ffn"
+---@param kind string
 ---@param given string|table
 ---@param shared table<string, any>     options of the model that modules of this kind take when they know them
 ---@param asked table<string, string>   those the user has set: option of the module -> option of the model
@@ -135,10 +127,17 @@ function module.resolve(kind, given, shared, asked, where)
   return { name = name, options = placed(where, core.module_values, kind, name, options) }
 end
 
-local name = { name = "name", type = "string", required = true }
-local info = { name = "info", type = "table|function", required = true }
-local build = { name = "build", type = "function" }
+--- What a file of model/kind returns: the function that registers modules of its kind.
+---@param kind table<string, function>
+---@param name string
+---@return table
+function module.declare(kind, name)
+  return args.declare(kind, "sonde.", {
+    [name] = {
+      { name = "name", type = "string", required = true }, { name = "info", type = "table|function", required = true },
+      { name = "build", type = "function" },
+    },
+  })
+end
 
-return args.declare(module, "sonde.", {
-  norm = { name, info, build }, attention = { name, info, build }, ffn = { name, info, build },
-})
+return module
