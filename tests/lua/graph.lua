@@ -499,10 +499,10 @@ function TestMistakes:test_a_module_is_named_with_what_it_did_wrong()
   lu.assertEquals(trace("gives_number"), "block 0, norm 'attn' (gives_number): its result is a number, not a node")
   lu.assertEquals(trace("gives_nothing"), "block 0, norm 'attn' (gives_nothing): it gave no result and no reason")
   lu.assertStrMatches(said(function() sonde.norm("rmsnorm", function() end) end),
-    "norm 'rmsnorm' is there already, from .*rmsnorm%.so; give one of them another name")
+    "the norm 'rmsnorm' exists already, from .*rmsnorm%.so; give one of them another name")
   local ok, message = pcall(function() sonde.norm("gives_number", function() end) end)
   lu.assertFalse(ok)
-  lu.assertStrMatches(message, ".-graph%.lua:%d+: norm 'gives_number' is there already, from .-graph%.lua:%d+; give .*")
+  lu.assertStrMatches(message, ".-graph%.lua:%d+: the norm 'gives_number' exists already, from .-graph%.lua:%d+; give .*")
 end
 
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

@@ -22,6 +22,7 @@ local NAME = "^%a[%w_-]*$"
 ---@field doc? string              the field of that table that says in a line what the thing is; default: "doc"
 ---@field folder? string           of the library ("sonde/probe/measures"): its files register things of the kind
 ---@field others? fun(): string[]  names that are taken elsewhere, by plugins
+---@field origin? fun(name: string): string   where one of these comes from
 
 --- A registry without things.
 ---@param options sonde.registry_options
@@ -29,7 +30,7 @@ local NAME = "^%a[%w_-]*$"
 function registry.new(options)
   return setmetatable({
     kind = options.kind, schema = options.schema, doc = options.doc or "doc", folder = options.folder,
-    others = options.others or function() return {} end, things = {},
+    others = options.others or function() return {} end, origin = options.origin, things = {}, from = {},
   }, registry)
 end
 
@@ -58,12 +59,16 @@ function registry:add(name, info)
       .. "; names are letters, digits, _ and -, after a letter", 0)
   end
   load(self)
-  if self.things[name] or taken(self.others(), name) then
-    error(core.where() .. "the " .. self.kind .. " '" .. name .. "' exists already", 0)
+  local others = not self.things[name] and taken(self.others(), name)
+  if self.things[name] or others then
+    local from = others and self.origin and self.origin(name) or self.from[name]
+    error(("%sthe %s '%s' exists already%s; give one of them another name"):format(core.where(), self.kind, name,
+      from and ", from " .. from or ""), 0)
   end
   local thing = args.check(self.schema, info, self.kind .. " '" .. name .. "'")
   thing.name = name
   self.things[name] = thing
+  self.from[name] = string.match(core.where(), "^(.+): $")
   return thing
 end
 

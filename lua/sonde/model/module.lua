@@ -33,6 +33,7 @@ local registries = {}
 local function registry_of(kind)
   registries[kind] = registries[kind] or registry.new {
     kind = kind, schema = info_schema, doc = "summary", others = function() return core.modules(kind) end,
+    origin = function(name) return core.module(kind, name).path end,
   }
   return registries[kind]
 end
