@@ -111,7 +111,7 @@ static void evaluate(const sonde_simd_table *t, const range *r, float *y, const 
     return;
   }
   for (int k = 0; k <= BLOCK; k++) ones[k] = 1;
-  sonde_vec v = {n, y, {x, ones, ones}, NULL, 0, 0};
+  sonde_vec v = {.n = n, .out = y, .in = {x, ones, ones}};
   t->vec(r->name)(&v);
 }
 

@@ -298,7 +298,7 @@ static void elementwise(const sonde_simd_table *t) {
     if (!strcmp(formulas[f].name, "where"))
       for (int k = 0; k < MOST; k += 3) in[0][k] = 0;
     for (int n = 0; n <= MOST; n += n < 36 ? 1 : 24) {
-      sonde_vec v = {n, out, {in[0], in[1], in[2]}, &at, 0, 0};
+      sonde_vec v = {.n = n, .out = out, .in = {in[0], in[1], in[2]}, .attr = &at};
       out[n] = 7;
       run(&v);
       assert_true(out[n] == 7);
@@ -321,7 +321,7 @@ static void in_place_and_nan(const sonde_simd_table *t) {
       for (int k = 0; k < MOST; k++) in[q][k] = fabsf(in[q][k]) / 2 + 0.25f;
     }
     in[0][5] = in[0][MOST - 1] = NAN;
-    sonde_vec v = {MOST, out, {in[0], in[1], in[2]}, &at, 0, 0};
+    sonde_vec v = {.n = MOST, .out = out, .in = {in[0], in[1], in[2]}, .attr = &at};
     run(&v);
     if (formulas[f].f != f_greater && formulas[f].f != f_where)
       assert_true(isnan(out[5]) && isnan(out[MOST - 1]));
@@ -340,8 +340,9 @@ static void dropped(const sonde_simd_table *t, float *out, double p, int64_t see
                     uint64_t index, int64_t n) {
   static float ones[DROPS];
   const sonde_attr at = {{p}, {seed}};
-  for (int k = 0; k < DROPS; k++) ones[k] = 1;
-  sonde_vec v = {n, out, {ones}, &at, index, step};
+  const sonde_step_block block = {.size = sizeof block, .number = step};
+  sonde_vec v = {.n = n, .out = out, .in = {ones}, .attr = &at, .index = index, .step = step, .block = &block};
+  sonde_vec v = {.n = n, .out = out, .in = {ones}, .attr = &at, .index = index, .step = step};
   t->vec("dropout")(&v);
 }
 
