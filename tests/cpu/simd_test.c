@@ -342,7 +342,6 @@ static void dropped(const sonde_simd_table *t, float *out, double p, int64_t see
   const sonde_attr at = {{p}, {seed}};
   const sonde_step_block block = {.size = sizeof block, .number = step};
   sonde_vec v = {.n = n, .out = out, .in = {ones}, .attr = &at, .index = index, .step = step, .block = &block};
-  sonde_vec v = {.n = n, .out = out, .in = {ones}, .attr = &at, .index = index, .step = step};
   t->vec("dropout")(&v);
 }
 
