@@ -340,6 +340,7 @@ static void dropped(const sonde_simd_table *t, float *out, double p, int64_t see
                     uint64_t index, int64_t n) {
   static float ones[DROPS];
   const sonde_attr at = {{p}, {seed}};
+  for (int k = 0; k < DROPS; k++) ones[k] = 1;
   const sonde_step_block block = {.size = sizeof block, .number = step};
   sonde_vec v = {.n = n, .out = out, .in = {ones}, .attr = &at, .index = index, .step = step, .block = &block};
   t->vec("dropout")(&v);
