@@ -1,6 +1,6 @@
 # Plugins that are installed, one file each.
 sondeplugin_LTLIBRARIES += \
-  %D%/norm/bhyt.la %D%/norm/bhyt_star.la %D%/norm/dyt.la %D%/norm/layernorm.la %D%/norm/rmsnorm.la \
+  %D%/norm/bhyt.la %D%/norm/bhyt_star.la %D%/norm/derf.la %D%/norm/dyt.la %D%/norm/layernorm.la %D%/norm/rmsnorm.la \
   %D%/attention/causal.la \
   %D%/ffn/gelu.la %D%/ffn/swiglu.la \
   %D%/optimizer/adamw.la %D%/optimizer/lion.la %D%/optimizer/muon.la %D%/optimizer/sgd.la
@@ -11,6 +11,9 @@ sondeplugin_LTLIBRARIES += \
 %C%_norm_bhyt_star_la_SOURCES = %D%/norm/bhyt_star.c %D%/norm/bhyt_ops.h %D%/norm/gain.h %D%/norm/tanh_rows.h
 %C%_norm_bhyt_star_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_norm_bhyt_star_la_LDFLAGS = $(MODFLAGS)
+%C%_norm_derf_la_SOURCES = %D%/norm/derf.c %D%/norm/tanh_rows.h
+%C%_norm_derf_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_norm_derf_la_LDFLAGS = $(MODFLAGS)
 %C%_norm_dyt_la_SOURCES = %D%/norm/dyt.c %D%/norm/gain.h %D%/norm/tanh_rows.h
 %C%_norm_dyt_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_norm_dyt_la_LDFLAGS = $(MODFLAGS)

@@ -79,6 +79,7 @@ SONDE_INLINE sonde_node *sonde_sqrt(sonde_node *x) { return sonde_op1("sqrt", x)
 SONDE_INLINE sonde_node *sonde_rsqrt(sonde_node *x) { return sonde_op1("rsqrt", x); }
 SONDE_INLINE sonde_node *sonde_square(sonde_node *x) { return sonde_op1("square", x); }
 SONDE_INLINE sonde_node *sonde_tanh(sonde_node *x) { return sonde_op1("tanh", x); }
+SONDE_INLINE sonde_node *sonde_erf(sonde_node *x) { return sonde_op1("erf", x); }
 SONDE_INLINE sonde_node *sonde_sigmoid(sonde_node *x) { return sonde_op1("sigmoid", x); }
 SONDE_INLINE sonde_node *sonde_silu(sonde_node *x) { return sonde_op1("silu", x); }
 SONDE_INLINE sonde_node *sonde_gelu(sonde_node *x) { return sonde_op1("gelu", x); }       /* erf form */

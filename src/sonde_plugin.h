@@ -302,6 +302,11 @@ typedef struct sonde_simd {
   /* y = g tanh(a x). Of it: with t = tanh(a x) and u = dy g (1 - t^2), dx = a u and dg += dy t; returns da = sum(u x). */
   void (*tanh_row)(float *y, const float *x, const float *g, float a, int64_t n);
   float (*tanh_row_grad)(float *dx, float *dg, const float *x, const float *g, const float *dy, float a, int64_t n);
+  /* y = g erf(a x + s) + b. Of it, with z = a x + s and u = dy g erf'(z): dx = a u, dg += dy erf(z), db += dy,
+   * das[0] += sum(u x), das[1] += sum(u). */
+  void (*erf_row)(float *y, const float *x, const float *g, const float *b, float a, float s, int64_t n);
+  void (*erf_row_grad)(float *dx, float *dg, float *db, float *das, const float *x, const float *g, const float *dy,
+                       float a, float s, int64_t n);
 } sonde_simd;
 
 struct sonde_host {

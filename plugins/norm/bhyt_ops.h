@@ -77,7 +77,8 @@ static void forward_rows(void *call, int64_t begin, int64_t end, float *sums) {
     if (v_out) memcpy(v_out + i, v, (size_t)n * sizeof *v);
     row_scales(c, r, v, n);
     for (int64_t k = 0; c->out[0] && k < n; k++)
-      tanh_row(row_at(c->out[0], dtype, (i + k) * width), dtype, row + k * width, gain, lambda * r[k], width);
+      tanh_row(row_at(c->out[0], dtype, (i + k) * width), dtype, row + k * width, gain, NULL, lambda * r[k],
+               width);
   }
 }
 
@@ -157,12 +158,12 @@ static void backward_rows(void *call, int64_t begin, int64_t end, float *sums) {
 }
 
 static int backward_run(const sonde_call *c) {
-  return tanh_grad_run(c, backward_rows, c->out[G_DGAIN], c->out[G_DLAMBDA]);
+  return tanh_grad_run(c, backward_rows, 0, c->out[G_DGAIN], c->out[G_DLAMBDA], NULL);
 }
 
 static int64_t backward_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
   (void)n_in, (void)out, (void)a;
-  return tanh_grad_scratch(&in[X]);
+  return tanh_grad_scratch(&in[X], 0);
 }
 
 /* tanh counts as ten. */
@@ -190,17 +191,29 @@ static const sonde_op_def ops[] = {
 
 /* ---- the module's common part ------------------------------------------------------------------------------ */
 
-enum { KAPPA, LAMBDA_ATTN, LAMBDA_FFN, LAMBDA_FINAL, LEARN, EPS, FOLDED };
+enum { KAPPA, LAMBDA_ATTN, LAMBDA_FFN, LAMBDA_FINAL, LEARN, EPS, FOLDED, SCHEDULE, COMMON_OPTIONS };
 
-static const sonde_option options[] = {
-    [KAPPA] = {"kappa", 'f', "10", 1e-3, 1e6, NULL, "by Chebyshev, at most 1/kappa^2 of the values exceed kappa sigmas"},
-    [LAMBDA_ATTN] = {"lambda_attn", 'f', "1", 1e-6, 1e3, NULL, "first value of lambda at the attention's norms"},
-    [LAMBDA_FFN] = {"lambda_ffn", 'f', "1", 1e-6, 1e3, NULL, "first value of lambda at the feed-forward layer's norms"},
-    [LAMBDA_FINAL] = {"lambda_final", 'f', "0", 0, 1e3, NULL, "of lambda before the head; 0: RMSNorm is there"},
-    [LEARN] = {"learn_lambda", 'b', "true", 0, 0, NULL, "whether the lambdas are learned"},
-    [EPS] = {"eps", 'f', "1e-6", 1e-12, 1, NULL, "added to the variance, under the root"},
-    [FOLDED] = FOLDED_OPTION,
-};
+#define BHYT_OPTIONS                                                                                                   \
+  [KAPPA] = {"kappa", 'f', "10", 1e-3, 1e6, NULL, "by Chebyshev, at most 1/kappa^2 of the values exceed kappa sigmas"}, \
+  [LAMBDA_ATTN] = {"lambda_attn", 'f', "1", 1e-6, 1e3, NULL, "first value of lambda at the attention's norms"},        \
+  [LAMBDA_FFN] = {"lambda_ffn", 'f', "1", 1e-6, 1e3, NULL, "first value of lambda at the feed-forward layer's norms"}, \
+  [LAMBDA_FINAL] = {"lambda_final", 'f', "0", 0, 1e3, NULL, "of lambda before the head; 0: RMSNorm is there"},         \
+  [LEARN] = {"learn_lambda", 'b', "true", 0, 0, NULL, "whether the lambdas are learned"},                              \
+  [EPS] = {"eps", 'f', "1e-6", 1e-12, 1, NULL, "added to the variance, under the root"},                               \
+  [FOLDED] = FOLDED_OPTION,                                                                                            \
+  [SCHEDULE] = {"kappa_schedule", 's', "none", 0, 0, "none|decay|grow|mild_grow",                                      \
+                "kappa of block l: kappa, kappa / sqrt(l), kappa sqrt(l), kappa l^(1/4); before the head l = L + 1"}
+
+/* kappa of a place. */
+static double kappa_at(const sonde_place *at, const sonde_value *opt) {
+  const double l = at->layer ? at->layer : at->depth + 1, kappa = opt[KAPPA].f;
+  switch (opt[SCHEDULE].s[0]) {
+    case 'd': return kappa / sqrt(l);
+    case 'g': return kappa * sqrt(l);
+    case 'm': return kappa * sqrt(sqrt(l));
+    default: return kappa;
+  }
+}
 
 /* Publishes a value under "<slot>.<what>". */
 static void publish(sonde_site *site, const char *what, sonde_node *n) {
@@ -222,7 +235,8 @@ static sonde_node *norm(sonde_site *site, const sonde_value *opt, sonde_node *x,
   sonde_node *gain = norm_gain(site, &opt[FOLDED], x);
   if (opt[which].f == 0) return sonde_rmsnorm(x, gain, opt[EPS].f);
   sonde_node *in[5] = {x, gain, lambda_of(site, opt, opt[which].f, x), given[0], given[1]};
-  sonde_attr attr = {{opt[KAPPA].f, opt[EPS].f, 0, 0}, {0}};
+  const double kappa = kappa_at(at, opt);
+  sonde_attr attr = {{kappa, opt[EPS].f, 0, 0}, {0}};
   if (!in[GAIN] || !in[LAMBDA]) return NULL;
   int n = given[1] ? 5 : given[0] ? 4 : 3;
   sonde_node *y = sonde_the_host->op(sonde_the_host->node_graph(x), BHYT ".forward", in, n, &attr);
@@ -232,8 +246,8 @@ static sonde_node *norm(sonde_site *site, const sonde_value *opt, sonde_node *x,
   if (y) {
     int64_t column[3] = {at->batch, at->context, 1};
     sonde_node *v = sonde_reshape(sonde_the_host->result(y, 1), column, 3);
-    sonde_node *r = sonde_scale(sonde_rsqrt(sonde_affine(v, 1, opt[EPS].f)), 1 / opt[KAPPA].f);
-    publish_tanh(site, sonde_mul(x, sonde_mul(r, in[LAMBDA])));
+    sonde_node *r = sonde_scale(sonde_rsqrt(sonde_affine(v, 1, opt[EPS].f)), 1 / kappa);
+    publish_argument(site, "tanh", sonde_mul(x, sonde_mul(r, in[LAMBDA])));
   }
   return y;
 }

@@ -3,6 +3,8 @@
 #define BHYT "bhyt_star"
 #include "bhyt_ops.h"
 
+static const sonde_option options[] = {BHYT_OPTIONS};
+
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
   return norm(site, opt, x, (sonde_node *[2]){NULL, NULL});
 }

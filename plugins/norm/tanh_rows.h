@@ -1,8 +1,8 @@
-/* tanh_rows.h - rows y = gain tanh(a x) and their gradients, for the norms that bound their result so (DyT, BHyT).
+/* tanh_rows.h - rows y = gain tanh(a x) + bias and their gradients, for the norms that bound their result (DyT, BHyT).
  *
  * tanh is computed again in the backward pass: it costs less than to store it and read it back, and a model then
- * keeps one array fewer for each norm. Gradients of gain and of a scalar are sums over all rows: the gain's [D], then the
- * scalar's. */
+ * keeps one array fewer for each norm. Gradients of gain, scalar and bias are sums over all rows: the gain's [D], then the
+ * scalar's, then, where there is one, the bias's [D]. */
 #ifndef SONDE_TANH_ROWS_H
 #define SONDE_TANH_ROWS_H
 
@@ -13,10 +13,10 @@
 
 enum { PIECE = 1024 };
 
-/* For probes: what the tanh is taken of, under "<slot>.tanh_input". No step computes it. */
-static inline void publish_tanh(sonde_site *site, sonde_node *argument) {
+/* For probes: what the bounded function is of, under "<slot>.tanh_input" or "<slot>.erf_input". No step computes it. */
+static inline void publish_argument(sonde_site *site, const char *function, sonde_node *argument) {
   char name[64];
-  snprintf(name, sizeof name, "%s.tanh_input", sonde_where(site)->slot);
+  snprintf(name, sizeof name, "%s.%s_input", sonde_where(site)->slot, function);
   sonde_publish(site, name, argument);
 }
 
@@ -41,17 +41,20 @@ static inline int tanh_rows_check(const char *op, const sonde_shape *x, const so
   return SONDE_OK;
 }
 
-/* y = gain tanh(a x); y may be bf16. */
-static inline void tanh_row(void *y, int dtype, const float *x, const float *gain, float a, int64_t width) {
+/* y = gain tanh(a x) + bias, which may be NULL; y may be bf16. */
+static inline void tanh_row(void *y, int dtype, const float *x, const float *gain, const float *bias, float a,
+                            int64_t width) {
   const sonde_simd *simd = sonde_the_host->simd;
   float piece[PIECE];
   if (dtype == SONDE_F32) {
     simd->tanh_row(y, x, gain, a, width);
+    if (bias) simd->axpy(y, bias, 1, width);
     return;
   }
   for (int64_t at = 0; at < width; at += PIECE) {
     int64_t n = width - at < PIECE ? width - at : PIECE;
     simd->tanh_row(piece, x + at, gain + at, a, n);
+    if (bias) simd->axpy(piece, bias + at, 1, n);
     simd->to_bf16((uint16_t *)y + at, piece, n);
   }
 }
@@ -69,17 +72,22 @@ static inline float tanh_row_grad(float *dx, float *dgain, const float *x, const
   return da;
 }
 
-static inline int64_t tanh_grad_scratch(const sonde_shape *x) {
-  return sonde_the_host->rows_scratch(rows_of(x), width_of(x), width_of(x) + 1);
+static inline int64_t tanh_sums(int64_t width, int has_bias) { return width + 1 + (has_bias ? width : 0); }
+
+static inline int64_t tanh_grad_scratch(const sonde_shape *x, int has_bias) {
+  return sonde_the_host->rows_scratch(rows_of(x), width_of(x), tanh_sums(width_of(x), has_bias));
 }
 
-/* Runs fn over the rows; what it sums goes to dgain and dscalar, either of which may be NULL. 0, or a code. */
-static inline int tanh_grad_run(const sonde_call *c, sonde_rows fn, float *dgain, float *dscalar) {
-  int64_t width = width_of(&c->in_shape[0]);
-  const float *sums = sonde_the_host->rows(c, rows_of(&c->in_shape[0]), width, width + 1, fn, (void *)(uintptr_t)c);
+/* Runs fn over the rows; what it sums goes to dgain, dscalar and, with has_bias, dbias, any of which may be NULL. 0, or
+ * a code. */
+static inline int tanh_grad_run(const sonde_call *c, sonde_rows fn, int has_bias, float *dgain, float *dscalar,
+                                float *dbias) {
+  int64_t width = width_of(&c->in_shape[0]), n = tanh_sums(width, has_bias);
+  const float *sums = sonde_the_host->rows(c, rows_of(&c->in_shape[0]), width, n, fn, (void *)(uintptr_t)c);
   if (!sums) return SONDE_EBUG;
   if (dgain) memcpy(dgain, sums, (size_t)width * sizeof *dgain);
   if (dscalar) *dscalar = sums[width];
+  if (has_bias && dbias) memcpy(dbias, sums + width + 1, (size_t)width * sizeof *dbias);
   return SONDE_OK;
 }
 

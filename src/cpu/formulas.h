@@ -3,7 +3,7 @@
  * are its attributes. In gradients the last input is the upstream gradient, and x of tanh_grad and sigmoid_grad is the result.
  * NaN comes through everywhere: where a comparison decides, it is written so that the NaN is what is kept.
  *
- * Functions a formula may use: expf-like exp_one and tanh_one (simd_vector.h), logf, sqrtf, fabsf, erff, sinf, cosf, and
+ * Functions a formula may use: expf-like exp_one, tanh_one and erf_one (simd_vector.h), logf, sqrtf, fabsf, erff, sinf, cosf, and
  * sigmoid_of, silu_slope, gelu_slope, gelu_tanh_argument and gelu_tanh_slope (simd_vec.c); constants: INV_SQRT2. */
 #ifndef SONDE_CPU_FORMULAS_H
 #define SONDE_CPU_FORMULAS_H
@@ -19,6 +19,7 @@
   UNARY(abs, fabsf(x))                                          \
   UNARY(sign, x > 0 ? 1.0f : x < 0 ? -1.0f : x)                 \
   UNARY(tanh, tanh_one(x))                                      \
+  UNARY(erf, erf_one(x))                                        \
   UNARY(sigmoid, sigmoid_of(x))                                 \
   UNARY(silu, x * sigmoid_of(x))                                \
   UNARY(gelu, 0.5f * x * (1.0f + erff(x * INV_SQRT2)))          \

@@ -320,6 +320,44 @@ static float tanh_row_grad(float *dx, float *dg, const float *x, const float *g,
   return da;
 }
 
+static inline void erf_stretch(float *y, const float *x, const float *g, const float *b, float a, float s, int64_t n) {
+  ask(x, n);
+  ask_to_write(y, n);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) y[i] = g[i] * erf_one(a * x[i] + s) + b[i];
+}
+
+static void erf_row(float *y, const float *x, const float *g, const float *b, float a, float s, int64_t n) {
+#define DO(at, count) erf_stretch(y + (at), x + (at), g + (at), b + (at), a, s, count)
+  STRETCHES(n, DO);
+#undef DO
+}
+
+static inline void erf_grad_stretch(float *dx, float *dg, float *db, float *das, const float *x, const float *g,
+                                    const float *dy, float a, float s, int64_t n) {
+  float u[STRETCH + STRIDE];   /* as in tanh_grad_stretch */
+  ask(x, n);
+  ask(dy, n);
+  ask_to_write(dx, n);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; i++) {
+    float z = a * x[i] + s;
+    dg[i] += dy[i] * erf_one(z);
+    db[i] += dy[i];
+    u[i] = g[i] * dy[i] * erf_slope(z);
+    dx[i] = a * u[i];
+  }
+  das[0] += dot(u, x, n);
+  das[1] += sum(u, n);
+}
+
+static void erf_row_grad(float *dx, float *dg, float *db, float *das, const float *x, const float *g, const float *dy,
+                         float a, float s, int64_t n) {
+#define DO(at, count) erf_grad_stretch(dx + (at), dg + (at), db + (at), das, x + (at), g + (at), dy + (at), a, s, count)
+  STRETCHES(n, DO);
+#undef DO
+}
+
 static float exp_sum(float *y, const float *x, float shift, int64_t n) {
 #define STEP(s, i)                          \
   do {                                      \
@@ -441,7 +479,7 @@ const sonde_simd_table *ISA_NAME(sonde_simd)(int bf16) {
   sonde_simd_table *t = &table[bf16];
   *t = (sonde_simd_table){
       .common = {sizeof(sonde_simd), sum, dot, max, axpy, scale, mul, vexp, vtanh, from_bf16, to_bf16,
-                 tanh_row, tanh_row_grad},
+                 tanh_row, tanh_row_grad, erf_row, erf_row_grad},
       .isa = bf16 == SONDE_BF16_AMX ? "amx" : ISA_TEXT(SONDE_ISA),
       .bf16 = bf16,
       .rms_row = rms_row,

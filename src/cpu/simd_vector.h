@@ -73,7 +73,7 @@ static inline float exp_one(float x) {
 /* tanh(x) within 6 ulp and at most 1, as x P(x^2) / Q(x^2) up to 9.01; from there on tanh is 1 in f32 and must be
  * exactly 1: with one ulp less, 1 - tanh^2 never vanishes, and an optimizer that divides by the gradient's magnitude
  * takes full steps of it. Ten multiply-adds and a division, half the cost of libmvec's tanhf. P and Q are the minimax
- * fit of the relative error, which is a third of half an ulp (tests/reference/fit_tanh.py); the rest is rounding. A NaN
+ * fit of the relative error, which is a third of half an ulp (tests/reference/fit_bounded.py); the rest is rounding. A NaN
  * fails every comparison and is propagated. */
 static inline float tanh_one(float x) {
   const float end = 9.0109f;
@@ -94,5 +94,32 @@ static inline float tanh_one(float x) {
   y = size == end ? 1.0f : y;          /* a line of its own: in the condition above it keeps gcc from making vectors */
   return __builtin_copysignf(y, x);
 }
+
+/* erf(x) within 8 ulp, likewise: x P(x^2) / Q(x^2) up to 3.9192059, from where erf is 1 in f32. A quarter of half an ulp
+ * is the fit's. */
+static inline float erf_one(float x) {
+  const float end = 3.9192059f;
+  float size = __builtin_fabsf(x);
+  size = size > end ? end : size;
+  float s = size * size;
+  float p = s * 2.1167411e-06f + 0.00028582622f;
+  p = p * s + 0.0036618093f;
+  p = p * s + 0.052444655f;
+  p = p * s + 0.18756059f;
+  p = p * s + 1.1283791f;
+  p *= size;
+  float q = s * 3.8826634e-05f + 0.0011433262f;
+  q = q * s + 0.014760618f;
+  q = q * s + 0.11299823f;
+  q = q * s + 0.49955413f;
+  q = q * s + 1.0f;
+  p = p > q ? q : p;
+  float y = p / q;
+  y = size == end ? 1.0f : y;
+  return __builtin_copysignf(y, x);
+}
+
+/* The slope of it, 2 / sqrt(pi) exp(-x^2). */
+static inline float erf_slope(float x) { return 1.1283792f * exp_one(-(x * x)); }
 
 #endif

@@ -98,6 +98,7 @@ UNARY(reciprocal, neg(MUL(dy, sonde_square(y))))
 UNARY(abs, MUL(dy, sonde_op1("sign", x)))
 UNARY(sign, NONE)
 UNARY(tanh, sonde_op2("tanh_grad", y, dy))
+UNARY(erf, MUL(SCALE(dy, M_2_SQRTPI), sonde_exp(neg(sonde_square(x)))))
 UNARY(sigmoid, sonde_op2("sigmoid_grad", y, dy))
 UNARY(silu, sonde_op2("silu_grad", x, dy))
 UNARY(gelu, sonde_op2("gelu_grad", x, dy))
@@ -216,6 +217,7 @@ const sonde_op_def sonde_ops_elementwise[] = {
     DEF(abs, 1, "y = |x|; gradient 0 at 0"),
     DEF(sign, 1, "y = -1, 0 or 1; gradient 0"),
     DEF(tanh, 1, "y = tanh x"),
+    DEF(erf, 1, "y = erf x"),
     DEF(sigmoid, 1, "y = 1/(1 + e^-x)"),
     DEF(silu, 1, "y = x sigmoid(x)"),
     DEF(gelu, 1, "y = x (1 + erf(x/sqrt 2))/2"),

@@ -69,6 +69,7 @@ static const range ranges[] = {
     {"exp_sum", exp, ALL, 1.1, 0, 0, 1, 1, 1, 0, INFINITY},
     {"log", log, 0, INFINITY, 4, 0, 0, 1, 1, 4, -INFINITY, INFINITY},
     {"tanh", tanh, ALL, 6, 0, 0, 1, 1, 8, -1, 1},
+    {"erf", erf, ALL, 8, 0, 0, 1, 1, 10, -1, 1},
     {"sigmoid", sigmoid, ALL, 4, 0, 0, 1, 1, 4, 0, 1},
     {"silu", silu, -3e38f, INFINITY, 5, 0, -1.2784645427610738, -1, 1, 5, -0.0f, INFINITY},
     {"silu_grad", silu_slope, -3e38f, 3e38f, 5, 2, 0, 0, 0, 0, -0.0f, 1},

@@ -201,6 +201,32 @@ static void tanh_rows(const sonde_simd_table *t) {
     if (n < MOST) assert_true(r.y[n] == 77);
   }
 }
+static void erf_rows(const sonde_simd_table *t) {
+  static rows r;
+  const float a = 0.7f, s = 0.4f;
+  for (int n = 0; n <= MOST; n += n < 40 ? 1 : 31) {
+    double da = 0, ds = 0;
+    float das[2] = {3, 4};
+    make_rows(&r);
+    for (int k = 0; k < n; k++) r.x[k] -= 3;              /* around 0, where erf bends */
+    r.y[n < MOST ? n : 0] = 77;
+    t->common.erf_row(r.y, r.x, r.g, r.b, a, s, n);
+    t->common.erf_row_grad(r.dx, r.dg, r.db, das, r.x, r.g, r.dy, a, s, n);
+    for (int k = 0; k < n; k++) {
+      double z = (double)a * r.x[k] + s, u = (double)r.dy[k] * r.g[k] * M_2_SQRTPI * exp(-z * z);
+      assert_near(r.y[k], r.g[k] * erf(z) + r.b[k], 2e-6, "erf_row", k);
+      assert_near(r.dx[k], a * u, 2e-6, "erf_row_grad dx", k);
+      assert_near(r.dg[k], 1 + r.dy[k] * erf(z), 2e-6, "erf_row_grad dg", k);
+      assert_near(r.db[k], 2.0 + r.dy[k], REAL, "erf_row_grad db", k);
+      da += u * r.x[k], ds += u;
+    }
+    assert_near(das[0], 3 + da, 1e-5 * (n + 1), "erf_row_grad da", n);
+    assert_near(das[1], 4 + ds, 1e-5 * (n + 1), "erf_row_grad ds", n);
+    if (n < MOST) assert_true(r.y[n] == 77);
+  }
+}
+static void test_erf_rows(void **state) { (void)state; for_each(erf_rows); }
+
 /* Where tanh is 1 in f32 nothing flows back: one ulp less would be a gradient for ever, of which Adam makes full
  * steps. */
 static void saturated_rows(const sonde_simd_table *t) {
@@ -231,6 +257,7 @@ F(f_reciprocal) { UNUSED; return 1 / x; }
 F(f_abs) { UNUSED; return fabs(x); }
 F(f_sign) { UNUSED; return (x > 0) - (x < 0); }
 F(f_tanh) { UNUSED; return tanh(x); }
+F(f_erf) { UNUSED; return erf(x); }
 F(f_sigmoid) { UNUSED; return sigmoid(x); }
 F(f_silu) { UNUSED; return x * sigmoid(x); }
 F(f_gelu) { UNUSED; return x / 2 * (1 + erf(x / sqrt(2))); }
@@ -271,7 +298,7 @@ static const struct {
 } formulas[] = {
     {"neg", f_neg, -3, 3}, {"exp", f_exp, -8, 3}, {"log", f_log, 0.01, 9}, {"sqrt", f_sqrt, 0, 9},
     {"rsqrt", f_rsqrt, 0.1, 9}, {"square", f_square, -3, 3}, {"reciprocal", f_reciprocal, 0.5, 3},
-    {"abs", f_abs, -3, 3}, {"sign", f_sign, -1, 1}, {"tanh", f_tanh, -6, 6},
+    {"abs", f_abs, -3, 3}, {"sign", f_sign, -1, 1}, {"tanh", f_tanh, -6, 6}, {"erf", f_erf, -4, 4},
     {"sigmoid", f_sigmoid, -9, 9}, {"silu", f_silu, -9, 9}, {"gelu", f_gelu, -5, 5},
     {"gelu_tanh", f_gelu_tanh, -5, 5}, {"relu", f_relu, -3, 3}, {"relu2", f_relu2, -3, 3},
     {"sin", f_sin, -9, 9}, {"cos", f_cos, -9, 9}, {"affine", f_affine, -3, 3}, {"add", f_add, -3, 3},
@@ -407,7 +434,8 @@ int main(void) {
       cmocka_unit_test(test_nan_in_max),
       cmocka_unit_test(test_copies),      cmocka_unit_test(test_far_exponents),
       cmocka_unit_test(test_bf16),        cmocka_unit_test(test_norms),
-      cmocka_unit_test(test_tanh_rows),   cmocka_unit_test(test_saturated_rows),
+      cmocka_unit_test(test_tanh_rows),   cmocka_unit_test(test_erf_rows),
+      cmocka_unit_test(test_saturated_rows),
       cmocka_unit_test(test_elementwise), cmocka_unit_test(test_in_place_and_nan),
       cmocka_unit_test(test_dropout),     cmocka_unit_test(test_choice)};
   return cmocka_run_group_tests_name("inner loops", tests, NULL, NULL);

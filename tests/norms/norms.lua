@@ -70,6 +70,60 @@ function TestInit:test_megatron_is_by_depth()
   })
 end
 
+function TestInit:test_xavier()
+  local square, wide = math.sqrt(1 / WIDTH), math.sqrt(2 / (WIDTH + HIDDEN))
+  check_init("xavier", false, {
+    ["model.layers.1.self_attn.q_proj.weight"] = square, ["model.layers.2.self_attn.o_proj.weight"] = square,
+    ["model.layers.1.mlp.gate_proj.weight"] = wide, ["model.layers.3.mlp.down_proj.weight"] = wide,
+    ["lm_head.weight"] = math.sqrt(2 / (WIDTH + 300)), ["model.embed_tokens.weight"] = 0.02,
+  })
+end
+
+-- Four blocks, of which the first floor(0.5 * 4) are Post-LN.
+function TestInit:test_scaled_pre_is_by_what_a_block_is()
+  local function check(placement, scaled)
+    local model = sonde.transformer {
+      vocab = 300, width = WIDTH, depth = DEPTH, ffn_hidden = HIDDEN, heads = 4, placement = placement,
+      init = "scaled_pre",
+    }:init()
+    for block, is_scaled in ipairs(scaled) do
+      local std = is_scaled and 0.02 / math.sqrt(2 * DEPTH) or 0.02
+      for _, name in ipairs { "self_attn.o_proj", "mlp.down_proj" } do
+        local got = spread(model, "model.layers." .. block - 1 .. "." .. name .. ".weight")
+        lu.assertTrue(math.abs(got / std - 1) < 0.04, name .. " " .. block)
+      end
+      lu.assertTrue(math.abs(spread(model, "model.layers." .. block - 1 .. ".mlp.up_proj.weight") / 0.02 - 1) < 0.04)
+    end
+  end
+  check({ "scale_post_pre", a = 0.5 }, { false, false, true, true })
+  check({ "mix_ln" }, { false, true, true, true })
+  check("pre_ln", { true, true, true, true })
+end
+
+function TestInit:test_the_embedding_has_a_std_of_its_own()
+  local function of(options)
+    local all = { vocab = 300, width = WIDTH, depth = 1, heads = 4, embed_std = 0.632 }
+    for key, value in pairs(options) do all[key] = value end
+    local model = sonde.transformer(all):init()
+    local other = spread(model, "model.layers.0.self_attn.q_proj.weight")
+    lu.assertTrue(math.abs(other - 0.02) < 1e-3 or options.init == "mitchell")
+    return spread(model, "model.embed_tokens.weight")
+  end
+  lu.assertTrue(math.abs(of {} / 0.632 - 1) < 0.02)
+  lu.assertTrue(math.abs(of { tie = true } / 0.632 - 1) < 0.02)
+  local std, most = of { init = "mitchell" }                 -- cut off, as that initialisation's are
+  lu.assertTrue(math.abs(std / 0.632 - 1) < 0.03 and most <= 3 * 0.632)
+  local model = model_of { embed_std = 0.5 }:init()
+  local dir = os.tmpname()
+  os.remove(dir)
+  model:save(dir)
+  lu.assertEquals(sonde.load(dir).config.embed_std, 0.5)
+  core.remove_tree(dir)
+  local ok, message = pcall(model_of, { embed_std = -1 })
+  lu.assertFalse(ok)
+  lu.assertStrContains(message, "option 'embed_std' of transformer must be at least 0")
+end
+
 function TestInit:test_deepnorm_and_its_inverse()
   for init, beta in pairs { deepnorm = (8 * DEPTH) ^ -0.25, deepnorm_paper = (8 * DEPTH) ^ 0.25 } do
     local square, wide = math.sqrt(1 / WIDTH), math.sqrt(2 / (WIDTH + HIDDEN))
@@ -83,7 +137,8 @@ end
 
 function TestInit:test_placements_bring_theirs()
   for name, init in pairs { pre_ln_scaled = "scaled", pre_ln_mitchell = "mitchell", pre_ln_megatron = "megatron",
-    deepnorm = "deepnorm", deepnorm_paper = "deepnorm_paper", lns = "normal" } do
+    deepnorm = "deepnorm", deepnorm_paper = "deepnorm_paper", lns = "normal",
+    scale_post_pre = "scaled_pre", keel = "normal", norm_after = "normal" } do
     lu.assertEquals(model_of({ placement = name }).config.init, init)
     lu.assertEquals(model_of({ placement = name, init = "normal" }).config.init, "normal")
   end
@@ -100,6 +155,42 @@ function TestInit:test_learned_scales_start_where_asked()
   lu.assertAlmostEquals(first({ placement = "layerscale", depth = 19 })[8], 1e-5, 1e-12)
   lu.assertAlmostEquals(first({ placement = "layerscale", depth = 25 })[8], 1e-6, 1e-12)
   lu.assertAlmostEquals(first({ placement = { "layerscale", scale = 0.5 } })[8], 0.5, 1e-7)
+end
+
+-- ---- placements -----------------------------------------------------------------------------------------------
+
+TestKeel = {}
+
+function TestKeel:test_alpha_is_the_number_of_branches()
+  local function loss(alpha) return loss_of(model_of { depth = 3, placement = { "keel", alpha = alpha } }:init()) end
+  lu.assertEquals(loss(nil), loss(6))
+  lu.assertNotEquals(loss(nil), loss(3))
+  lu.assertErrorMsgContains("'alpha' of placement 'keel' must be at least 0", model_of,
+    { placement = { "keel", alpha = -1 } })
+end
+
+-- The first branch of all has no norm behind it; every other one has.
+function TestKeel:test_its_norms()
+  local found = roles(model_of { placement = "keel" })
+  lu.assertNil(found["model.layers.0.post_self_attn_layernorm.weight"])
+  for _, name in ipairs { "0.input_layernorm", "0.post_attention_layernorm", "0.post_mlp_layernorm", "1.input_layernorm",
+    "1.post_self_attn_layernorm", "1.post_attention_layernorm", "1.post_mlp_layernorm" } do
+    lu.assertEquals(found["model.layers." .. name .. ".weight"], "gain", name)
+  end
+end
+
+function TestKeel:test_which_blocks_are_post_ln()
+  local function post(placement)
+    local found, list = roles(model_of { depth = 8, placement = placement }), {}
+    for block = 0, 7 do
+      list[#list + 1] = found["model.layers." .. block .. ".post_self_attn_layernorm.weight"] and "post" or "pre"
+    end
+    return table.concat(list, " ")
+  end
+  lu.assertEquals(post "pre_post_pre_post", "pre pre pre post pre pre pre post")
+  lu.assertEquals(post "post_pre_post_pre", "post post post pre post post post pre")
+  lu.assertEquals(post { "pre_post_pre_post", every = 2 }, "pre post pre post pre post pre post")
+  lu.assertEquals(post { "scale_post_pre", a = 0.5 }, "post post post post pre pre pre pre")
 end
 
 -- ---- DyT ----------------------------------------------------------------------------------------------------------
@@ -126,6 +217,41 @@ function TestDyt:test_a_norm_in_lua_suggests_too()
   local ok, message = pcall(model_of, { norm = "with_typo" })
   lu.assertFalse(ok)
   lu.assertStrContains(message, "norm 'with_typo' suggests an option 'embed_scal' that models do not have")
+end
+
+function TestDyt:test_a_bias()
+  local model = model_of({ norm = { "dyt", bias = true } }):init()
+  for _, norm in ipairs { "layers.0.input_layernorm", "layers.1.post_attention_layernorm", "norm" } do
+    lu.assertEquals(roles(model)["model." .. norm .. ".bias"], "bias")
+  end
+  lu.assertNil(roles(model_of { norm = "dyt" })["model.norm.bias"])
+  lu.assertAlmostEquals(loss_of(model), loss_of(model_of({ norm = "dyt" }):init()), 1e-6)
+  lu.assertErrorMsgContains("a gain cannot be folded past a bias", model.fold, model)
+end
+
+TestDerf = {}
+
+function TestDerf:test_first_values_by_place()
+  local options = { "derf", alpha_attn = 0.8, alpha_ffn = 0.25, alpha_final = 0.125, shift = 0.5 }
+  local params = model_of({ norm = options }):init():params()
+  for name, value in pairs { ["layers.1.input_layernorm.alpha"] = 0.8,
+    ["layers.0.post_attention_layernorm.alpha"] = 0.25, ["norm.alpha"] = 0.125, ["norm.shift"] = 0.5, ["norm.bias"] = 0, ["norm.weight"] = 1 } do
+    lu.assertAlmostEquals(params:find("model." .. name):get(1), value, 1e-6, name)
+  end
+  params = model_of({ norm = "derf" }):init():params()
+  lu.assertEquals({ params:find "model.norm.alpha":get(1), params:find "model.norm.shift":get(1) }, { 0.5, 0 })
+  lu.assertErrorMsgContains("alpha_attn", model_of, { norm = { "derf", alpha_attn = 0 } })
+  lu.assertErrorMsgContains("cannot be folded", function() model_of({ norm = "derf" }):init():fold() end)
+end
+
+function TestDerf:test_it_is_saved_and_loaded()
+  local dir, options = os.tmpname(), { norm = { "derf", shift = 0.25 }, placement = { "keel", alpha = 3 } }
+  local model = model_of(options):init()
+  os.remove(dir)
+  model:save(dir)
+  lu.assertEquals(loss_of(sonde.load(dir)), loss_of(model))
+  lu.assertEquals(sonde.load(dir).layers[1].norm.options.shift, 0.25)
+  core.remove_tree(dir)
 end
 
 function TestDyt:test_alpha_starts_by_place()
@@ -269,6 +395,53 @@ function TestBhyt:test_the_estimate_stands_only_where_it_holds()
   end
   lu.assertEquals(roles(model_of { norm = "bhyt", placement = "lns" })[C], "buffer")
   lu.assertNil(roles(model_of { norm = "bhyt_star" })[C])
+end
+
+function TestBhyt:test_the_learned_numbers_of_the_estimate()
+  local function learned(variance)
+    local model, list = model_of { norm = { "bhyt", variance = variance } }:init(), {}
+    for _, param in ipairs(model:params():list()) do
+      local name = param.name:match "^model%.layers%.1%.post_attention_layernorm%.(%a+_%a+)$"
+      if name and param.role == "gain" then list[#list + 1] = name .. " " .. model:params():find(param.name):get(1) end
+    end
+    table.sort(list)
+    return table.concat(list, ", "), loss_of(model)
+  end
+  local _, plain = learned "plain"
+  local text, loss = learned "beta"
+  lu.assertEquals(text, "variance_beta 1.0")
+  lu.assertAlmostEquals(loss, plain, 1e-6)                   -- they start where they change nothing
+  text, loss = learned "residual_aware"
+  lu.assertEquals(text, "variance_alpha 1.0, variance_beta 0.0")
+  lu.assertAlmostEquals(loss, plain, 1e-6)
+  lu.assertEquals((learned "eta"), "variance_eta 0.0")
+end
+
+-- Where a block measures, it is bhyt_star's, and has no buffer.
+function TestBhyt:test_blocks_that_measure()
+  local function buffers(options)
+    options[1] = "bhyt"
+    local model = model_of { depth = 4, norm = options }:init()
+    local list = {}
+    for _, param in ipairs(model:params():list()) do
+      if param.role == "buffer" then list[#list + 1] = param.name:match "layers%.(%d)" end
+    end
+    return table.concat(list, " "), loss_of(model)
+  end
+  lu.assertEquals((buffers {}), "0 1 2 3")
+  lu.assertEquals((buffers { exact_first = 2 }), "2 3")
+  lu.assertEquals((buffers { exact_blocks = "1,3" }), "0 2")
+  lu.assertEquals((buffers { exact_first = 1, exact_blocks = "2" }), "1 3")
+  local none, loss = buffers { exact_first = 9 }
+  lu.assertEquals(none, "")
+  lu.assertEquals(loss, loss_of(model_of { depth = 4, norm = "bhyt_star" }:init()))
+  for _, text in ipairs { "a", "1,", ",1", "1 2", "-1", "1;2" } do
+    lu.assertErrorMsgContains("exact_blocks must be numbers of blocks with commas between, such as 0,8, not '" .. text
+      .. "'", buffers, { exact_blocks = text })
+  end
+  lu.assertErrorMsgContains("exact_blocks: there is no block 4; blocks are 0..3", buffers, { exact_blocks = "0,4" })
+  lu.assertErrorMsgContains("variance", buffers, { variance = "gamma" })
+  lu.assertErrorMsgContains("kappa_schedule", buffers, { kappa_schedule = "shrink" })
 end
 
 function TestBhyt:test_lambdas_by_place()

@@ -96,7 +96,7 @@ static const op_case *case_named(const op_cases *all, const char *name) {
 static void test_rules_of_rules(void **state) {
   (void)state;
   static const char *const names[] = {
-      "neg", "exp", "log", "sqrt", "rsqrt", "square", "reciprocal", "abs", "tanh", "sigmoid", "silu", "gelu",
+      "neg", "exp", "log", "sqrt", "rsqrt", "square", "reciprocal", "abs", "tanh", "erf", "sigmoid", "silu", "gelu",
       "gelu_tanh", "relu", "relu2", "sin", "cos", "affine", "add", "sub/row", "mul/row", "div/row", "swiglu",
       "sum/middle", "expand/middle", "reshape", "permute/10_5x7", "slice/1_3", "pad_slice/2", "concat/1",
       "gather", "softmax", "log_softmax", "matmul/00", "matmul/01/batched", "matmul/11", "rope"};

@@ -9,5 +9,5 @@ EXTRA_DIST += %D%/make_added_tokens.js %D%/added_tokens.json
 EXTRA_DIST += %D%/make_norms.py %D%/norms.json
 EXTRA_DIST += %D%/make_probes.py %D%/llama_probes
 EXTRA_DIST += %D%/make_lstsq.py %D%/lstsq.json
-EXTRA_DIST += %D%/fit_tanh.py
+EXTRA_DIST += %D%/fit_bounded.py
 EXTRA_DIST += %D%/make_objectives.py %D%/objectives.json

@@ -68,10 +68,19 @@ class Model:
         return root_mean_square(x, 1e-6) * self.gain(prefix + "weight", WIDTH)
 
     def dyt(self, x, prefix, slot, block):
-        return torch.tanh(self.gain(prefix + "alpha", 1) * x) * self.gain(prefix + "weight", WIDTH)
+        bias = self.param(prefix + "bias", WIDTH) if self.norm.get("bias") else 0
+        return torch.tanh(self.gain(prefix + "alpha", 1) * x) * self.gain(prefix + "weight", WIDTH) + bias
+
+    def derf(self, x, prefix, slot, block):
+        z = self.gain(prefix + "alpha", 1) * x + self.param(prefix + "shift", 1)
+        return torch.erf(z) * self.gain(prefix + "weight", WIDTH) + self.param(prefix + "bias", WIDTH)
 
     def bhyt(self, x, prefix, slot, block):
-        kappa, star = self.norm.get("kappa", 10), self.norm["name"] == "bhyt_star"
+        l = block["index"] + 1 if block else DEPTH + 1
+        power = {"none": 0, "decay": -0.5, "grow": 0.5, "mild_grow": 0.25}[self.norm.get("kappa_schedule", "none")]
+        kappa = self.norm.get("kappa", 10) * l ** power
+        star = self.norm["name"] == "bhyt_star" or l <= self.norm.get("exact_first", 0) or (
+            str(l - 1) in self.norm.get("exact_blocks", "").split(","))
         if slot == "final" and not self.norm.get("lambda_final", 0):
             return self.rmsnorm(x, prefix, slot, block)
         lam = self.gain(prefix + "lambda", 1)
@@ -80,7 +89,17 @@ class Model:
             block.update(x=x, variance=variance, lam=lam)
         elif slot == "ffn" and not star and "branch" in block:
             lam1 = block["lam"].detach() * block.get("factor", 1)
-            variance = block["variance"] + self.attention_variance(block["index"]) * lam1 ** 2 / kappa ** 2
+            added, method = lam1 ** 2 / kappa ** 2, self.norm.get("variance", "plain")
+            if method == "eta":
+                variance = block["variance"] * (1 + self.gain(prefix + "variance_eta", 1))
+            else:
+                added, variance = added * self.attention_variance(block["index"]), block["variance"]
+                if method == "beta":
+                    added = added * self.gain(prefix + "variance_beta", 1)
+                if method == "residual_aware":
+                    variance = variance * (1 + self.gain(prefix + "variance_beta", 1))
+                    added = added * self.gain(prefix + "variance_alpha", 1)
+                variance = variance + added
         elif slot == "ffn" and not star and block.get("x") is x:
             variance = block["variance"]
         return torch.tanh(lam / kappa * x / torch.sqrt(variance + 1e-6)) * self.gain(prefix + "weight", WIDTH)
@@ -143,6 +162,11 @@ class Model:
         scale = (index + 1) ** -0.5
         if name == "mix_ln":
             name = "post_ln" if index < math.floor(options["a"] * DEPTH) else "pre_ln"
+        if name == "scale_post_pre":
+            name = "post_ln" if index < math.floor(options["a"] * DEPTH) else "pre_ln"
+        if name in ("pre_post_pre_post", "post_pre_post_pre"):
+            fourth = (index + 1) % options["every"] == 0
+            name = "post_ln" if fourth == (name == "pre_post_pre_post") else "pre_ln"
         if name in ("pre_post", "pre_sandwich"):
             name = "pre_ln" if index < options["first"] else {"pre_post": "post_ln", "pre_sandwich": "sandwich"}[name]
         if name == "linear":
@@ -167,6 +191,15 @@ class Model:
             elif name in ("deepnorm", "deepnorm_paper"):
                 alpha = (2 * DEPTH) ** 0.25 if name == "deepnorm" else 2.828427
                 x = norm(slot + "_out", alpha * x + add(slot, branch[slot](x)))
+            elif name == "norm_after":
+                x = x + add(slot, norm(slot + "_out", branch[slot](x)))
+            elif name == "keel":
+                y = add(slot, branch[slot](norm(slot, x)))
+                alpha = options.get("alpha", 0) or 2 * DEPTH
+                shared["branch"] = y
+                x = x + y if index == 0 and slot == "attn" else norm(slot + "_out", alpha * x + y)
+                if index or slot == "ffn":
+                    del shared["branch"]
             elif name in ("sandwich", "peri_ln"):
                 x = x + add(slot, norm(slot + "_out", branch[slot](norm(slot, x))))
             elif name == "lns_sandwich":
@@ -240,15 +273,22 @@ def case(**options):
 def main():
     named = lambda name, **options: {"name": name, **options}
     norms = ["rmsnorm", "layernorm", named("layernorm", bias=False), "dyt", "bhyt", "bhyt_star",
-             named("bhyt", kappa=2.5, lambda_final=3)]
+             named("bhyt", kappa=2.5, lambda_final=3), named("dyt", bias=True), "derf",
+             named("bhyt", kappa=2, variance="beta"), named("bhyt", kappa=2, variance="eta"),
+             named("bhyt", kappa=2, variance="residual_aware"), named("bhyt", exact_first=1),
+             named("bhyt", exact_blocks="1"),
+             named("bhyt", kappa=3, kappa_schedule="decay", lambda_final=1), named("bhyt_star", kappa_schedule="grow"),
+             named("bhyt", kappa=3, kappa_schedule="mild_grow", lambda_final=1)]
     placements = ["pre_ln", "pre_ln_scaled", "pre_ln_mitchell", "pre_ln_megatron", "post_ln", "deepnorm",
                   "deepnorm_paper", named("mix_ln", a=0.5), "lns", "sandwich", "peri_ln", "lns_sandwich",
                   named("lns_sandwich", both=False), "parallel", named("parallel", shared=False),
                   named("pre_post", first=1), named("pre_sandwich", first=1), "layerscale", "skipinit",
-                  "linear"]
+                  "linear", "norm_after", "keel", named("keel", alpha=3), named("scale_post_pre", a=0.5),
+                  named("pre_post_pre_post", every=2), named("post_pre_post_pre", every=2)]
     cases = [case(norm=n) for n in norms] + [case(placement=p) for p in placements[1:]]
     cases += [case(norm="bhyt", placement=p) for p in placements[4:]]
-    cases += [case(norm="dyt", placement="lns"), case(norm="layernorm", placement="lns_sandwich"),
+    cases += [case(norm="dyt", placement="lns"), case(norm="derf", placement="keel"), case(norm="derf", placement="lns"),
+              case(norm=named("dyt", bias=True), placement="lns"), case(norm="layernorm", placement="lns_sandwich"),
               case(attention=named("causal", qk_norm=True)), case(norm="bhyt", attention=named("causal", qk_norm=True))]
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "norms.json")
     with open(path, "w") as out:

@@ -96,9 +96,9 @@ def elementwise():
     unary = {
         "neg": (torch.neg, {}), "exp": (torch.exp, {}), "log": (torch.log, positive), "sqrt": (torch.sqrt, positive),
         "rsqrt": (torch.rsqrt, positive), "square": (torch.square, {}), "reciprocal": (torch.reciprocal, positive),
-        "abs": (torch.abs, away), "sign": (torch.sign, away), "tanh": (torch.tanh, {}), "sin": (torch.sin, {}),
-        "cos": (torch.cos, {}), "sigmoid": (torch.sigmoid, {}), "silu": (F.silu, {}), "gelu": (F.gelu, {}),
-        "gelu_tanh": (gelu_tanh, {}), "relu": (F.relu, away), "relu2": (relu2, away),
+        "abs": (torch.abs, away), "sign": (torch.sign, away), "tanh": (torch.tanh, {}), "erf": (torch.erf, {}),
+        "sin": (torch.sin, {}), "cos": (torch.cos, {}), "sigmoid": (torch.sigmoid, {}), "silu": (F.silu, {}),
+        "gelu": (F.gelu, {}), "gelu_tanh": (gelu_tanh, {}), "relu": (F.relu, away), "relu2": (relu2, away),
     }
     for op, (fn, values) in unary.items():
         case(op, op, [f32(3, 37, **(values or dict(lo=-3.0, hi=3.0)))], fn)

@@ -18,6 +18,7 @@ local sorted_keys = require "sonde.base.sorted_keys"
 ---@field abs fun(self): sonde.node           |x|
 ---@field sign fun(self): sonde.node          -1, 0 or 1
 ---@field tanh fun(self): sonde.node
+---@field erf fun(self): sonde.node
 ---@field sigmoid fun(self): sonde.node       1/(1 + e^-x)
 ---@field silu fun(self): sonde.node          x sigmoid(x)
 ---@field gelu fun(self): sonde.node          erf form
@@ -171,8 +172,8 @@ function node:swiglu(up)
   return binary("swiglu", self, up)
 end
 
-for _, name in ipairs { "neg", "exp", "log", "sqrt", "rsqrt", "square", "reciprocal", "abs", "sign", "tanh", "sigmoid",
-  "silu", "gelu", "gelu_tanh", "relu", "relu2", "sin", "cos", "softmax", "log_softmax", "argmax" } do
+for _, name in ipairs { "neg", "exp", "log", "sqrt", "rsqrt", "square", "reciprocal", "abs", "sign", "tanh", "erf",
+  "sigmoid", "silu", "gelu", "gelu_tanh", "relu", "relu2", "sin", "cos", "softmax", "log_softmax", "argmax" } do
   node[name] = function(self) return op(name, { self }) end
 end
 

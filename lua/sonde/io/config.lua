@@ -42,7 +42,7 @@ end
 -- ---- reading -------------------------------------------------------------------------------------------------
 
 -- What the keys of an architecture have no word for, and what a change of them leaves true.
-local own_keys = { "init", "init_std", "dropout", "seed" }
+local own_keys = { "init", "init_std", "embed_std", "dropout", "seed" }
 
 --- In what the computation of two models differs beside the shapes of weights: "placement lns, not pre_ln".
 ---@param model sonde.model

@@ -20,7 +20,8 @@ block.__index = block
 local function site_of(self, slot, name)
   local trace = self.trace
   return core.site {
-    graph = trace.graph, params = trace.params, block = self.shared, policy = trace.model:policy(self.layer, self.depth),
+    graph = trace.graph, params = trace.params, block = self.shared,
+    policy = trace.model:policy(self.layer, self.depth, self.options),
     layer = self.layer, depth = self.depth, number = self.index + 1, slot = slot, prefix = self.prefix .. name .. ".",
     width = self.width, batch = self.batch, context = self.context, trained_context = trace.model.config.context,
   }

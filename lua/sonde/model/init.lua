@@ -33,14 +33,17 @@ end
 ---@private
 ---@param layer integer
 ---@param depth? integer   default: the model's
+---@param options? table    of the block's placement
 ---@return table
-function model:policy(layer, depth)
+function model:policy(layer, depth, options)
   local config = self.config
-  depth = depth or config.depth
-  local key = layer .. "/" .. depth
+  depth, options = depth or config.depth, options or {}
+  local key = layer .. "/" .. depth .. "/" .. core.json_encode(options)
   if not self.policies[key] then
-    self.policies[key] = initpolicy.at(config.init,
-      { layer = layer, depth = depth, width = config.width, std = config.init_std })
+    local policy = initpolicy.at(config.init,
+      { layer = layer, depth = depth, width = config.width, std = config.init_std, options = options })
+    if config.embed_std then policy.embed = { kind = "normal", a = config.embed_std, b = policy.embed.b } end
+    self.policies[key] = policy
   end
   return self.policies[key]
 end
@@ -238,7 +241,8 @@ args.declare(model, "model:", {
   __tostring = { self }, shared = { self }, params = { self }, init = { self }, refresh = { self }, fold = { self }, count = { self },
   check_finite = { self }, tokenizer = { self }, end_tokens = { self }, has_tokenizer = { self },
   trace = { self, options }, mismatch = { self, block, block },
-  policy = { self, { name = "layer", type = "integer", required = true }, { name = "depth", type = "integer" } },
+  policy = { self, { name = "layer", type = "integer", required = true }, { name = "depth", type = "integer" },
+    { name = "options", type = "table" } },
   leaf = {
     self, { name = "graph", type = "graph", required = true }, { name = "name", type = "string", required = true },
     { name = "dims", type = "list", required = true }, { name = "role", type = "string", required = true },

@@ -23,6 +23,7 @@ local initpolicy = { registry = policies }
 ---@field depth integer     L
 ---@field width integer     D
 ---@field std number        the model's init_std
+---@field options table     of the block's placement; {} outside the blocks
 
 --- Registers an initialisation under a name that models can ask for.
 ---@param name string
@@ -89,6 +90,27 @@ initpolicy.register("scaled", function(place)
   local small = { "normal", place.std / math.sqrt(2 * place.depth) }
   return { default = { "normal", place.std }, attn_out = small, ffn_out = small }
 end, "normal, the branches' last projections smaller by sqrt(2L) (Megatron)")
+
+--- Whether layer l of L is among the first floor(share L). 0.29 * 100 is 28.999999999999996.
+---@param layer integer
+---@param depth integer
+---@param share number
+---@return boolean
+function initpolicy.is_first(layer, depth, share)
+  return layer <= math.floor(share * depth + 1e-9)
+end
+
+-- The same in the Pre-LN blocks of mix_ln alone (of all blocks, under a placement without the option a).
+initpolicy.register("scaled_pre", function(place)
+  local is_post = initpolicy.is_first(place.layer, place.depth, place.options.a or 0)
+  return policies:find(is_post and "normal" or "scaled").policy(place)
+end, "scaled in the blocks of mix_ln that are pre_ln, normal in the others")
+
+-- Xavier-normal (Glorot and Bengio, 2010): std sqrt(2 / (in + out)) for every matrix of the blocks and the head; the
+-- embedding, which multiplies nothing, as in "normal".
+initpolicy.register("xavier", function(place)
+  return { default = { "xavier", 1 }, embed = { "normal", place.std } }
+end, "Xavier-normal, the embedding N(0, init_std^2) (Glorot and Bengio, 2010)")
 
 -- Cut off at 3 sigmas in the two that follow, as OLMo has them.
 local CUT = 3

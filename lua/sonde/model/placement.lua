@@ -7,6 +7,7 @@
 -- which no placement scales, and then the head. doc/norms.md compares them all.
 
 local args = require "sonde.base.args"
+local init_policy = require "sonde.model.init_policy"
 local registry = require "sonde.base.registry"
 
 local placements = registry.new {
@@ -95,15 +96,57 @@ end, {
   init = "deepnorm_paper", doc = "deepnorm as the papers on Mix-LN and LayerNorm Scaling ran it: the factor of 32 blocks",
 })
 
--- Mix-LN (Li et al., 2024): the first floor(a L) blocks Post-LN, the others Pre-LN. 0.29 * 100 is 28.999999999999996.
-placement.register("mix_ln", function(block, x)
-  if block.layer <= math.floor(block.options.a * block.depth + 1e-9) then return post_ln(block, x) end
+-- Mix-LN (Li et al., 2024): the first floor(a L) blocks Post-LN, the others Pre-LN.
+local function mix_ln(block, x)
+  if init_policy.is_first(block.layer, block.depth, block.options.a) then return post_ln(block, x) end
   return pre_ln(block, x)
+end
+
+local mix_options = {
+  { name = "a", type = "number", min = 0, max = 1, preset = 0.25,
+    doc = "share of the blocks, from the first, that are Post-LN" },
+}
+placement.register("mix_ln", mix_ln, {
+  doc = "the first blocks post_ln, the others pre_ln (Li et al., Mix-LN, 2024)", options = mix_options,
+})
+
+-- The same with the Pre-LN blocks alone initialised as "scaled" has it ("scale_post_pre" in the code of Mix-LN and
+-- LayerNorm Scaling).
+placement.register("scale_post_pre", mix_ln, {
+  init = "scaled_pre", doc = "mix_ln with the initialisation scaled_pre", options = mix_options,
+})
+
+-- Every fourth block Post-LN and the others Pre-LN, or the other way round: ablations in the same code.
+local function every_fourth(fourth, others, doc)
+  return function(block, x)
+    return (block.layer % block.options.every == 0 and fourth or others)(block, x)
+  end, {
+    doc = doc,
+    options = {
+      { name = "every", type = "integer", min = 1, preset = 4, doc = "blocks whose l is a multiple of it differ" },
+    },
+  }
+end
+placement.register("pre_post_pre_post", every_fourth(post_ln, pre_ln, "every fourth block post_ln, the others pre_ln"))
+placement.register("post_pre_post_pre", every_fourth(pre_ln, post_ln, "every fourth block pre_ln, the others post_ln"))
+
+-- Norm after each branch, before the sum (Swin v2's res-post-norm; OLMo 2).
+placement.register("norm_after", function(block, x)
+  x = x + block:norm_out "attn" (block:attention(x))
+  return x + block:norm_out "ffn" (block:ffn(x))
+end, { doc = "a norm after each branch, before the residual sum (Swin v2, OLMo 2)" })
+
+-- Keel (Chen and Wei, 2026): Post-LN with the stream times alpha, the number of branches 2L, and a norm before each
+-- branch too. The first branch is Pre-LN.
+placement.register("keel", function(block, x)
+  local alpha = block.options.alpha > 0 and block.options.alpha or 2 * block.depth
+  local attn = block:attention(block:norm_in "attn" (x))
+  x = block.layer == 1 and x + attn or block:norm_out "attn" (alpha * x + attn)
+  return block:norm_out "ffn" (alpha * x + block:ffn(block:norm_in "ffn" (x)))
 end, {
-  doc = "the first blocks post_ln, the others pre_ln (Li et al., Mix-LN, 2024)",
+  doc = "post_ln with the stream times 2L and a norm before each branch too (Chen and Wei, Keel, 2026)",
   options = {
-    { name = "a", type = "number", min = 0, max = 1, preset = 0.25,
-      doc = "share of the blocks, from the first, that are Post-LN" },
+    { name = "alpha", type = "number", min = 0, preset = 0, doc = "factor of the stream; 0: the branches' number, 2L" },
   },
 })
 

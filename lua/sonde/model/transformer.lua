@@ -57,6 +57,7 @@ transformer.schema = {
   { name = "norm_eps", type = "number", min = 0, doc = "added to the variance; default: the norm's" },
   { name = "init", type = "string", choices = initpolicy.names, doc = "initialisation; default: the placement's" },
   { name = "init_std", type = "number", min = 0, preset = 0.02, doc = "standard deviation of the initialisation" },
+  { name = "embed_std", type = "number", min = 0, doc = "that of the embedding; default: the initialisation's" },
   { name = "dropout", type = "number", min = 0, max = 0.99, preset = 0,
     doc = "probability, at the embedding and at each branch" },
   { name = "seed", type = "integer", preset = 0, doc = "of everything random in the model" },

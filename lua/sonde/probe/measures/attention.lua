@@ -46,7 +46,7 @@ registry.register("attention_entropy", {
 local SATURATED = 0.95
 
 registry.register("tanh_saturation", {
-  definition = "share of values with |tanh| > 0.95 in each norm of a block that has a tanh (DyT, BHyT)",
+  definition = "share of values with |tanh| > 0.95 in each norm of a block that has a tanh (DyT, BHyT), or erf (Derf)",
   source = "what BHyT's training logs", axes = { "block", "norm" },
   jobs = function(session)
     return { { nodes = function(trace)
@@ -54,16 +54,17 @@ registry.register("tanh_saturation", {
       session.saturated = norms.new()
       for i, part in ipairs(trace.parts) do
         for _, norm in ipairs(part.norms) do
-          local x = part:lookup(norm.slot .. ".tanh_input")
-          if x then
-            nodes[#nodes + 1] = x:tanh():abs():greater(SATURATED):mean { 2, 3 }
+          local x, z = part:lookup(norm.slot .. ".tanh_input"), part:lookup(norm.slot .. ".erf_input")
+          local y = x and x:tanh() or z and z:erf()
+          if y then
+            nodes[#nodes + 1] = y:abs():greater(SATURATED):mean { 2, 3 }
             session.saturated:add(i, norm.slot)
           end
         end
       end
       if #nodes == 0 then
         error(core.where() .. "probe tanh_saturation: norm '" .. session.model.layers[1].norm.name
-          .. "' has no tanh; dyt and bhyt have", 0)
+          .. "' has no tanh; dyt, bhyt and derf have", 0)
       end
       return nodes
     end } }
