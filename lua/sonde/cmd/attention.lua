@@ -54,6 +54,7 @@ return {
   options = {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
+    require("sonde.io").placement,
     { name = "prompt", type = "string", value = "TEXT", doc = "the text" },
     { name = "text", type = "string", value = "FILE", doc = "a file that holds it" },
     { name = "tokens", type = "integer", min = 1, max = 4096, preset = 32, doc = "tokens of it, from the first, at most" },
@@ -67,7 +68,7 @@ return {
     local sonde, maps_of = require "sonde", require "sonde.probe.attention_maps"
     output.check_one(options)
     if options.html and options.html ~= "-" then core.check_file(options.html) end
-    local model = sonde.load(options.model):check_finite()
+    local model = require("sonde.io").of_command(options):check_finite()
     local ids = tokens_of(model, options)
     require("sonde.data.windows").note(model, #ids, "texts")
     local maps = sonde.attention_maps(model, ids, { blocks = options.blocks, heads = options.heads })

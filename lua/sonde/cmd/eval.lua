@@ -11,6 +11,7 @@ return {
   options = require("sonde.data.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
+    require("sonde.io").placement,
     { name = "text", type = "string", required = true, value = "FILE", doc = "the text; .jsonl, .gz and .zst too; - is standard input" },
     { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a window; default: the model's context, at most 4096" },
     { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
@@ -24,7 +25,7 @@ return {
   example = "sonde eval --model runs/depth/0/model --text book.txt --json",
   run = function(options)
     local sonde = require "sonde"
-    local model = sonde.load(options.model):check_finite()
+    local model = require("sonde.io").of_command(options):check_finite()
     local windows = require "sonde.data.windows"
     local tokens, bytes = windows.read(model, options.text, options)
     windows.note(model, options.context or 0, "windows")

@@ -129,6 +129,7 @@ return {
     .. "tokens that a prompt spells are tokens (in texts of eval and training they are letters).",
   options = {
     { name = "model", type = "string", required = true, value = "DIR", doc = "a model folder with its tokenizer" },
+    require("sonde.io").placement,
     { name = "prompt", type = "list", repeated = true, value = "TEXT",
       of = { name = "prompt", type = "string", doc = "" }, doc = "what the text begins with; give it again for each further text" },
     { name = "prompts", type = "string", value = "FILE", doc = "a file of prompts, one a line; - is standard input" },
@@ -146,7 +147,7 @@ return {
   run = function(options)
     local sonde, windows = require "sonde", require "sonde.data.windows"
     local prompts = prompts_of(options)
-    local model = sonde.load(options.model):check_finite()
+    local model = require("sonde.io").of_command(options):check_finite()
     local tokenizer = model:tokenizer()
     windows.note_unused(model)
     local lists, longest = encoded(tokenizer, prompts)

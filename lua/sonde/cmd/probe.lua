@@ -43,6 +43,7 @@ return {
   options = require("sonde.data.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
+    require("sonde.io").placement,
     { name = "text", type = "string", required = true, value = "FILE", doc = "the text; .jsonl, .gz and .zst too; - is standard input" },
     { name = "probes", type = "list", value = "A,B,..",
       of = { name = "probe", type = "string", choices = known, doc = "" },
@@ -69,7 +70,7 @@ return {
     end
     output.check_one(options)
     check(options.html, options)
-    local model = sonde.load(options.model):check_finite()
+    local model = require("sonde.io").of_command(options):check_finite()
     local tokens = windows.read(model, options.text, options)
     if (options.context or 0) > model.config.context then
       io.stderr:write(string.format("sonde: note: windows of %d tokens are longer than the %d the model was made for\n",

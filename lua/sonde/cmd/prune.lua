@@ -133,6 +133,7 @@ return {
   options = require("sonde.data.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
+    require("sonde.io").placement,
     { name = "strategy", type = "string", choices = strategy.names, doc = "which blocks go" },
     { name = "remove", type = "integer", min = 1, doc = "how many go, with --strategy" },
     { name = "blocks", type = "list", value = "A,B,..", some = true, of = { name = "block", type = "integer", min = 0, doc = "" },
@@ -163,7 +164,7 @@ return {
   run = function(options)
     local sonde = require "sonde"
     check(options)
-    local model = sonde.load(options.model)
+    local model = require("sonde.io").of_command(options)
     require("sonde.data.windows").note(model, options.context or 0, "windows")
     local pruning = pruning_of(model, options)
     local smaller, facts = sonde.prune(model, pruning)

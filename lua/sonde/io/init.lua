@@ -187,8 +187,9 @@ function folder.check(dir)
   return dir
 end
 
--- The path of a model folder, the model that it describes, without weights, and its architecture.
-local function described(dir)
+-- The path of a model folder, the model that it describes, without weights, and its architecture. A folder of another program
+-- says nothing of a placement, so one may be given.
+local function described(dir, placement)
   dir = folder.check(dir)
   local path = dir .. "/config.json"
   local tree = core.json_load(path)
@@ -198,6 +199,10 @@ local function described(dir)
   end
   local options, note, of = config.options(tree, path, make)
   if note then io.stderr:write("sonde: note: ", path, ": ", note, "\n") end
+  if placement and type(tree.sonde) == "table" then
+    refuse(path, "the section 'sonde' says where the norms are; the option placement is for folders that do not say it")
+  end
+  options.placement = placement or options.placement
   return dir, make(options), of
 end
 
@@ -227,14 +232,44 @@ function folder.begin(model, dir)
   return model
 end
 
---- Opens a model folder, of Sonde or of Hugging Face's Llama (single or sharded safetensors, f32, f16 or bf16).
+--- Opens a model folder, of Sonde or of Hugging Face's Llama (single or sharded safetensors, f32, f16 or bf16). A model that was
+--- trained with its norms in other places, by the code of LayerNorm Scaling or Mix-LN for example, looks like a Llama: its
+--- placement is given then.
 ---@param dir string
+---@param options? {placement: string|table}   NAME or {NAME, option = value}, of a folder that does not say it; default: pre_ln
 ---@return sonde.model
-function folder.load(dir)
+function folder.load(dir, options)
+  options = args.check({
+    { name = "placement", type = "string|table", doc = "where the norms are, of a folder that does not say it" },
+  }, options, "load")
   local model, of
-  dir, model, of = described(dir)
+  dir, model, of = described(dir, options.placement)
   model.folder, model.origin = dir, origin.read(dir)
   return weights.read(model, dir, of)
 end
 
-return args.declare(folder, "sonde.", { load = { { name = "dir", type = "string", required = true } } })
+--- The option of commands that open a model folder.
+---@type sonde.field
+folder.placement = {
+  name = "placement", type = "list", value = "NAME", of = { name = "word", type = "string", doc = "" }, some = true,
+  doc = "where the norms are, if the folder does not say it: lns, or mix_ln,a=0.25",
+}
+
+--- The model of a command's options `model` and `placement`.
+---@param options {model: string, placement: string[]|nil}
+---@return sonde.model
+function folder.of_command(options)
+  local words = options.placement
+  if not words then return folder.load(options.model) end
+  local placement = { name = words[1] }
+  for i = 2, #words do
+    local key, value = string.match(words[i], "^([%w_]+)=(.+)$")
+    if not key then error("--placement takes NAME,option=value,.., not '" .. words[i] .. "'", 0) end
+    placement[key] = tonumber(value) or (value == "true" or value ~= "false" and value)
+  end
+  return folder.load(options.model, { placement = placement })
+end
+
+return args.declare(folder, "sonde.", {
+  load = { { name = "dir", type = "string", required = true }, { name = "options", type = "table" } },
+})

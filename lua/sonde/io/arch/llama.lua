@@ -1,8 +1,10 @@
 --- llama - Llama and what is built like it: a norm before each branch, rotary positions, a gated feed-forward layer.
 --
--- Its tensors are called as Sonde's parameters are.
+-- Its tensors are called as Sonde's parameters are. Models that were trained with the norms in other places, by code that changed
+-- Llama's, have its config.json and no word of that; the norms that a Llama has not are named there as after its own.
 
 local core = require "sonde.core"
+local names = require "sonde.model.names"
 local arch = require "sonde.io.arch"
 local keys = require "sonde.io.arch.parts.keys"
 local rope = require "sonde.io.arch.parts.rope"
@@ -134,6 +136,27 @@ function llama.check(tree, model, refuse)
     end
   end
   keys.check_foreign(tree, sizes, refuse)
+end
+
+-- Of a block with a norm behind its attention, as LayerNorm Scaling's, Mix-LN's and Peri-LN's code call its norms.
+local beside = { attn_out = "post_attention_layernorm", ffn = "pre_feedforward_layernorm", ffn_out = "post_feedforward_layernorm" }
+
+--- Which tensor is which parameter.
+---@param _ sonde.model
+---@param params table[]
+---@return table[]
+function llama.tensors(_, params)
+  local there, entries = {}, {}
+  for _, param in ipairs(params) do there[param.name] = true end
+  for k, param in ipairs(params) do
+    local block, rest = names.in_block(param.name)
+    local tensor = param.name
+    for slot, called in pairs(block and there[names.block(block) .. names.norms.attn_out .. ".weight"] and beside or {}) do
+      if rest == names.norms[slot] .. ".weight" then tensor = names.block(block) .. called .. ".weight" end
+    end
+    entries[k] = { tensor = tensor, params = { param.name } }
+  end
+  return entries
 end
 
 --- Writes the keys of a model into those that are carried along.
