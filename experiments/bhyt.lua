@@ -2,8 +2,8 @@
 --
 -- Two sweeps. The first trains each method at growing depth with the same data, learning rate and schedule. The second
 -- measures tokens a second of training, of generation, and of generation with the gains folded into the weights: all
--- methods in turns in one process, so that what the machine does meanwhile falls on all alike, with an interval over the
--- repeats; and why: the share of a training's time that goes into the kernels of the norms.
+-- methods in turns in one process, so that what the machine does meanwhile falls on all alike, with an interval over
+-- the repeats; and why: the share of a training's time that goes into the kernels of the norms.
 --
 --   sonde run experiments/bhyt.lua                             minutes on two cores
 --   sonde run experiments/bhyt.lua --set scale=workstation     hours
@@ -97,6 +97,7 @@ timing:run(function(trial, p)
 end)
 
 timing:summary {
-  by = { "method", "pass" }, metric = { "tokens_per_s", "norms_time_share" }, higher = { "tokens_per_s" }, percent = true,
+  by = { "method", "pass" }, metric = { "tokens_per_s", "norms_time_share" }, higher = { "tokens_per_s" },
+  percent = true,
   reference = names[1],
 }

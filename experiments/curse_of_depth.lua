@@ -1,8 +1,9 @@
 -- Do deep blocks matter less under Pre-LN, and does LayerNorm Scaling mend it?
 --
--- The table and figures of "The Curse of Depth" (Sun et al., 2025) at three scales: perplexity by size and placement, the
--- variance of the residual stream, the angle between the streams of any two blocks, and what the loss loses with each block.
--- Their protocol (Adam, no weight decay, no clipping, a tenth of warm-up, cosine to a tenth), packed text instead of padded.
+-- The table and figures of "The Curse of Depth" (Sun et al., 2025) at three scales: perplexity by size and placement,
+-- the variance of the residual stream, the angle between the streams of any two blocks, and what the loss loses with
+-- each block. Their protocol (Adam, no weight decay, no clipping, a tenth of warm-up, cosine to a tenth), packed text
+-- instead of padded.
 --
 --   sonde run experiments/curse_of_depth.lua                             minutes on two cores
 --   sonde run experiments/curse_of_depth.lua --set scale=workstation     an hour: depths to 32 at width 128

@@ -5,7 +5,7 @@
 -- the seed vary. A seed fixes the first weights and the order of the text: trials of one seed see the same batches.
 --
 --   sonde run experiments/depth_sweep.lua                             minutes on two cores
---   sonde run experiments/depth_sweep.lua --set scale=workstation     hours: the 9 M to 60 M models of Sun et al. (2025)
+--   sonde run experiments/depth_sweep.lua --set scale=workstation   hours: the 9 M to 60 M models of Sun et al. (2025)
 --   sonde run experiments/depth_sweep.lua --set scale=paper           130 M and more: says what it needs, runs nothing
 --
 -- Settings stand in depth_sweep/SCALE.yaml; each can be changed: --set seed=[1,2,3,4] --set train.lr=2e-3

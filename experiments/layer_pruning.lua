@@ -1,8 +1,8 @@
 -- Do deep blocks matter more under LayerNorm Scaling than under Pre-LN? Asked by removing them.
 --
--- The same model is trained under each placement. Then every strategy of sonde.prune removes a share of its blocks; the loss
--- on text that neither training nor the strategies have seen is taken before and after a short training of what is left
--- ("healing"). "none" is the whole model, trained on as long: what healing gives without a cut.
+-- The same model is trained under each placement. Then every strategy of sonde.prune removes a share of its blocks; the
+-- loss on text that neither training nor the strategies have seen is taken before and after a short training of what is
+-- left ("healing"). "none" is the whole model, trained on as long: what healing gives without a cut.
 --
 --   sonde run experiments/layer_pruning.lua                             minutes on two cores
 --   sonde run experiments/layer_pruning.lua --set scale=workstation     hours: 16 blocks of width 256
@@ -43,6 +43,24 @@ local whole = sonde.sweep {
 
 if study.plan_only then return whole:plan(function(p) return model_of(p), config.train end) end
 
+-- What the report says of these numbers.
+sonde.quantity("rise", {
+  title = "What removal costs", axis = "rise of the loss (nats)", log = false,
+  doc = "Loss of the pruned model, before any training, less that of the whole model of the same seed.",
+  look = "Where removing deep blocks costs little, they did little; compare the panels at the same share.",
+})
+sonde.quantity("loss_pruned", {
+  title = "Loss without the removed blocks", axis = "loss (nats per token)", log = false,
+  doc = "Mean cross-entropy of the pruned model, before any training.",
+  look = "A line that stays low has found blocks that the model can do without.",
+})
+sonde.quantity("loss_healed", {
+  title = "Loss after healing", axis = "loss (nats per token)", log = false,
+  doc = "Mean cross-entropy after a short training of what was left; the whole model was trained on as long.",
+  look = "Strategies that meet again differed in what training mends.",
+})
+sonde.quantity("share", { axis = "share of the blocks removed" })
+
 -- What strategies measure on and maps are fitted on: the first tokens of the training text.
 if config.calibration_tokens >= corpus.train.tokens then
   error(("--set calibration_tokens: the training text has %d tokens, and %d and a target are asked for"):format(
@@ -66,7 +84,9 @@ local function pruning(strategy, share, seed)
 end
 
 -- Mistakes in the settings of what comes last are found before anything is trained.
-if name == whole_name then error("--set name: '" .. name .. "' is the name of the whole models' sweep (whole_name)", 0) end
+if name == whole_name then
+  error("--set name: '" .. name .. "' is the name of the whole models' sweep (whole_name)", 0)
+end
 for _, placement in ipairs(config.placement) do
   local any = model_of { placement = placement, seed = config.seed[1] }
   for _, strategy in ipairs(config.strategy) do

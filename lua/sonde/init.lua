@@ -33,13 +33,16 @@ local parts = {
   sweep = { "sonde.sweep", "new" },
   experiment = { "sonde.sweep.experiment", "open" },
   report = { "sonde.report" },
+  quantity = { "sonde.report.quantity", "register" },
   prune = { "sonde.sparse", "prune" },
   heal = { "sonde.sparse", "heal" },
   prune_strategy = { "sonde.sparse.strategy", "register" },
 }
 
 -- A kind of modules that scripts can write is a file.
-for _, kind in ipairs(require("sonde.base.listed")("sonde/model/kind")) do parts[kind] = { "sonde.model.kind." .. kind, kind } end
+for _, kind in ipairs(require("sonde.base.listed")("sonde/model/kind")) do
+  parts[kind] = { "sonde.model.kind." .. kind, kind }
+end
 
 -- Every name that the library has, loaded or not.
 local function names_of_all()
@@ -86,8 +89,8 @@ function sonde.tensor(dtype, dims, values)
   return core.tensor(dtype, dims, values)
 end
 
---- A tokenizer from a tokenizer.json: byte-level BPE, of Sonde or of Hugging Face. What ends a text there is said by the
---- files beside it, as for a model folder.
+--- A tokenizer from a tokenizer.json: byte-level BPE, of Sonde or of Hugging Face. What ends a text there is said by
+--- the files beside it, as for a model folder.
 ---@param path string
 ---@return sonde.tokenizer
 function sonde.tokenizer(path)
@@ -148,7 +151,8 @@ end
 ---@field recompute? "never"|"budget"|"always"
 ---@field compute? "f32"|"bf16"
 ---@field fuse? boolean
----@field hold? boolean              leaves keep their values between runs: what follows from them alone is computed once
+---@field hold? boolean              leaves keep their values between runs: what follows from them alone is computed
+---once
 
 --- Plans the computation of some nodes: memory and order are fixed here, plan:run{...} then computes.
 ---@param outputs sonde.node[]
@@ -188,7 +192,8 @@ local integers = { name = "integers", type = "list", of = { name = "entry", type
 args.declare(sonde, "sonde.", {
   tensor = {
     { name = "dtype", type = "string", required = true },
-    { name = "dims", type = "list", of = integers.of, required = true }, { name = "values", type = "table|number", infinite = true },
+    { name = "dims", type = "list", of = integers.of, required = true }, { name = "values", type = "table|number",
+      infinite = true },
   },
   tokenizer = { { name = "path", type = "string", required = true } },
   modules = { { name = "kind", type = "string" } },

@@ -8,7 +8,8 @@ sonde.norm("template", {
   summary = "y = weight x / sqrt(mean(x^2) + eps), one weight for all",
   citation = "Nguyen and Salazar, Transformers without Tears, 2019, eq. 5",
   options = {
-    { name = "eps", type = "number", preset = 1e-6, min = 1e-12, max = 1, doc = "added to the mean square, under the root" },
+    { name = "eps", type = "number", preset = 1e-6, min = 1e-12, max = 1,
+      doc = "added to the mean square, under the root" },
   },
 }, function(site, options, x)                        -- x is [B, T, D]; so is the result
   local gain = site:param("weight", { 1 }, "gain", 1)

@@ -105,3 +105,10 @@ symbols() {   # FOLDER OPTION
   [ -z "$output" ]
   grep -qE "$keys" io/arch/llama.lua
 }
+
+@test "the report knows no quantity by name" {   # probes and quantities/ bring what it says of them
+  cd "$abs_srcdir/lua/sonde/report"
+  run grep -nE "^[^-]*\"(perplexity|loss|variance|grad_norm|layer_removal|angular_distances?|rise|depth|share)\"" ./*.lua
+  echo "$output"
+  [ "$status" -eq 1 ]
+}

@@ -44,7 +44,7 @@ end
 function TestRegistry:test_sondes_own_things_say_what_they_are()
   local kinds = {
     placement = "sonde.model.placement", initialisation = "sonde.model.init_policy", probe = "sonde.probe.registry",
-    strategy = "sonde.sparse.strategy",
+    strategy = "sonde.sparse.strategy", quantity = "sonde.report.quantity",
   }
   for kind, module in pairs(kinds) do
     local own = require(module).registry

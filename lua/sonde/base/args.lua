@@ -4,6 +4,7 @@
 -- range, choice; each message with its place) and parses a command line, and --help is generated from it.
 
 local core = require "sonde.core"
+local format = require "sonde.base.format"
 
 local args = {}
 local unpack = table.unpack or unpack    -- luacheck: ignore
@@ -133,7 +134,8 @@ function args.kind(name, words, is)
 end
 
 -- The handles of the core, and lists of token ids as they are taken everywhere.
-for name, words in pairs { tensor = "a tensor", graph = "a graph", plan = "a plan", params = "parameters", site = "a site" } do
+for name, words in pairs { tensor = "a tensor", graph = "a graph", plan = "a plan", params = "parameters",
+  site = "a site" } do
   args.kind(name, words, function(v) return type(v) == "userdata" and getmetatable(v) == name end)
 end
 args.kind("node", "a node", core.is_node)
@@ -142,7 +144,8 @@ args.kind("node", "a node", core.is_node)
 local classes = {}
 
 for name, words in pairs {
-  model = "a model (of sonde.transformer or sonde.load)", corpus = "a corpus (of sonde.corpus)", feed = "a feed (of sonde.feed)",
+  model = "a model (of sonde.transformer or sonde.load)", corpus = "a corpus (of sonde.corpus)",
+  feed = "a feed (of sonde.feed)",
   experiment = "an experiment (of sonde.experiment)", sweep = "a sweep (of sonde.sweep)",
   trial = "a trial, which sweep:run gives its function",
   block = "the block that a placement is given", trace = "a trace (of model:trace)",
@@ -198,7 +201,9 @@ local function check_range(field, value, refuse)
     refuse("must be a finite number, not " .. (value == value and digits(value) or "NaN"))
   end
   if (low and value < low) or (high and value > high) then
-    if low and high then refuse("must be between " .. digits(low) .. " and " .. digits(high) .. ", not " .. digits(value)) end
+    if low and high then
+      refuse("must be between " .. digits(low) .. " and " .. digits(high) .. ", not " .. digits(value))
+    end
     if low then refuse("must be at least " .. digits(low) .. ", not " .. digits(value)) end
     refuse("must be at most " .. digits(high) .. ", not " .. digits(value))
   end
@@ -392,7 +397,8 @@ local function take_option(schema, words, i, given)
   else
     local value = from_text(field, text)
     if field.type == "boolean" and type(value) ~= "boolean" then
-      return nil, ("option %s takes no value, not '%s'%s"):format(option_name(field), text, no_file { [field.name] = true })
+      return nil, ("option %s takes no value, not '%s'%s"):format(option_name(field), text,
+        no_file { [field.name] = true })
     end
     given[field.name] = value
   end
@@ -403,7 +409,7 @@ end
 ---@param schema sonde.schema
 ---@param positional sonde.field[]    taken in order; the last may be `repeated` and takes the rest
 ---@param words string[]
----@param before? fun(value: fun(field: sonde.field): any)   called before the options are checked, with what gives one of them
+---@param before? fun(value: fun(field: sonde.field): any)   called before the check, with what gives an option
 ---@return table|nil options, string|nil message
 function args.parse(schema, positional, words, before)
   local given, place, only_words = {}, 1, false
@@ -477,11 +483,8 @@ end
 ---@param positional? sonde.field[]
 ---@return string[]
 function args.describe(schema, positional)
-  local rows, widest = {}, 0
-  local function add(left, field)
-    rows[#rows + 1] = { left, described(field) }
-    if #left > widest then widest = #left end
-  end
+  local rows = {}
+  local function add(left, field) rows[#rows + 1] = { left, described(field) } end
   for _, field in ipairs(positional or {}) do
     add(string.upper(field.name) .. (field.repeated and " ..." or ""), field)
   end
@@ -491,11 +494,7 @@ function args.describe(schema, positional)
       add(option_name(field) .. (word and " " .. word or "") .. (field.repeated and " ..." or ""), field)
     end
   end
-  local lines = {}
-  for i, row in ipairs(rows) do
-    lines[i] = "  " .. row[1] .. string.rep(" ", widest - #row[1] + 2) .. row[2]
-  end
-  return lines
+  return format.indented(rows)
 end
 
 return args

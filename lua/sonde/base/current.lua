@@ -4,7 +4,7 @@
 -- sonde.train and sonde.probe then write to it without being told. Outside a sweep there is none.
 
 ---@class sonde.current
----@field accept_changes boolean   what the command line says of runs that were made with something else: go on with them
+---@field accept_changes boolean   what the command line says of runs made with something else: go on with them
 ---@field redo boolean             ... or compute them anew
 ---@field trained table<userdata, integer>   trainings in each open run so far
 ---@field quiet boolean     whether a sweep reports line by line, so that its trials show no progress of their own

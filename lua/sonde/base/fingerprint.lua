@@ -1,8 +1,8 @@
---- fingerprint.lua - what a function of a script computes with, as named parts that can be compared with those of another day:
--- its code, the values and functions around it that it uses, and the corpora among them.
+--- fingerprint.lua - what a function of a script computes with, as named parts that can be compared with those of
+-- another day: its code, the values and functions around it that it uses, and the corpora among them.
 --
--- Comments, blanks and line numbers are no part of it. Handles and objects of the library are not looked into, functions of
--- the library and of C are taken as they are: their version stands in the run's record.
+-- Comments, blanks and line numbers are no part of it. Handles and objects of the library are not looked into,
+-- functions of the library and of C are taken as they are: their version stands in the run's record.
 
 local core = require "sonde.core"
 local sorted_keys = require "sonde.base.sorted_keys"
@@ -22,7 +22,8 @@ local function is_library(f)
   return source == "=[C]" or string.sub(source, 2, #core.lua_dir() + 1) == core.lua_dir()
 end
 
--- ---- code ---------------------------------------------------------------------------------------------------------------
+-- ---- code
+-- ---------------------------------------------------------------------------------------------------------------
 
 -- A reader of what string.dump writes (Lua 5.4, ldump.c).
 local reader = {}
@@ -53,7 +54,8 @@ function reader:text()
   return n > 0 and string.sub(self.code, self.at - n + 1, self.at - 1) or nil
 end
 
-local CONSTANT_BYTES = { [0x03] = 8, [0x13] = 8 }      -- integers and floats; strings are read, nil, true and false have none
+-- integers and floats; strings are read, nil, true and false have none
+local CONSTANT_BYTES = { [0x03] = 8, [0x13] = 8 }
 
 function reader:constants(names)
   for _ = 1, self:size() do
@@ -62,7 +64,8 @@ function reader:constants(names)
   end
 end
 
--- One function and those inside it: adds its bytes but for the lines where it stands, and the strings among its constants.
+-- One function and those inside it: adds its bytes but for the lines where it stands, and the strings among its
+-- constants.
 function reader:add_function(pieces, names)
   self:text()
   self:size()
@@ -87,7 +90,8 @@ local function code_of(f)
   return table.concat(pieces), names
 end
 
--- ---- values -------------------------------------------------------------------------------------------------------------
+-- ---- values
+-- -------------------------------------------------------------------------------------------------------------
 
 -- "model.depth", "[3]"; a key of another kind has no place in a comparison.
 local function extended(path, key)
@@ -129,13 +133,16 @@ local function add_globals(state, names, depth)
   end
 end
 
--- A variable around a function. One that holds very many values (a table of results, say) is not compared: only that it is one.
+-- A variable around a function. One that holds very many values (a table of results, say) is not compared: only that it
+-- is one.
 local function add_variable(state, path, value, depth)
   local before = state.count
   add(state, path, value, depth)
   if state.count - before <= MAX_OF_VARIABLE then return end
   for name in pairs(state.parts) do
-    if string.sub(name, 1, #path) == path and not string.find(name, "^[%w_]", #path + 1) then state.parts[name] = nil end
+    if string.sub(name, 1, #path) == path and not string.find(name, "^[%w_]", #path + 1) then
+      state.parts[name] = nil
+    end
   end
   state.parts[path] = "more than " .. MAX_OF_VARIABLE .. " values"
 end
@@ -192,8 +199,8 @@ local function library_tables()
   return set
 end
 
---- The parts of a function: name -> its value, or the SHA-256 of code and long texts. "function" is the function itself, the
--- others are called as the script calls them.
+--- The parts of a function: name -> its value, or the SHA-256 of code and long texts. "function" is the function
+-- itself, the others are called as the script calls them.
 ---@param f function
 ---@param leaves_out? fun(t: table): boolean   of a table: that it says nothing about what f computes
 ---@return table<string, string>
@@ -219,8 +226,8 @@ local function variable_of(part)
   return string.match(part, "^[^.%[]+")
 end
 
---- The variables whose values differ between the parts before and after a call: what the function keeps for itself between calls,
--- and not what it computes with.
+--- The variables whose values differ between the parts before and after a call: what the function keeps for itself
+-- between calls, and not what it computes with.
 ---@param before table<string, string>
 ---@param after table<string, string>
 ---@return table<string, boolean>
@@ -234,7 +241,8 @@ function fingerprint.variables(before, after)
   return set
 end
 
---- What differs between the parts of two days, for a message: "lr (was 0.003, now 0.0001), its code"; nil where nothing does.
+--- What differs between the parts of two days, for a message: "lr (was 0.003, now 0.0001), its code"; nil where nothing
+--- does.
 ---@param old table<string, string>
 ---@param now table<string, string>
 ---@param left_out? table<string, boolean>    variables (of fingerprint.variables) that are not compared
@@ -250,7 +258,8 @@ function fingerprint.difference(old, now, left_out)
   for _, name in ipairs(sorted_keys(names)) do
     local a, b = old[name], now[name]
     if a ~= b and not (left_out and left_out[variable_of(name)]) then
-      texts[#texts + 1] = name == "function" and "its code" or string.format("%s (was %s, now %s)", name, brief(a), brief(b))
+      texts[#texts + 1] = name == "function" and "its code" or string.format("%s (was %s, now %s)", name, brief(a),
+        brief(b))
     end
   end
   local n = #texts

@@ -1,4 +1,5 @@
---- listed.lua - the modules in a folder of the library, found by listing it: commands, probes, strategies, architectures.
+--- listed.lua - the modules in a folder of the library, found by listing it: commands, probes, strategies,
+--- architectures.
 
 local core = require "sonde.core"
 

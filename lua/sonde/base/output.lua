@@ -4,8 +4,10 @@
 local core = require "sonde.core"
 
 local output = {
-  json = { name = "json", type = "boolean", preset = false, doc = "print the result as JSON on standard output, nothing else" },
-  csv = { name = "csv", type = "boolean", preset = false, doc = "print the result as CSV on standard output, nothing else" },
+  json = { name = "json", type = "boolean", preset = false,
+    doc = "print the result as JSON on standard output, nothing else" },
+  csv = { name = "csv", type = "boolean", preset = false,
+    doc = "print the result as CSV on standard output, nothing else" },
 }
 
 --- Prints a value as JSON. A number that is not finite is null.

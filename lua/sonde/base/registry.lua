@@ -1,13 +1,14 @@
 --- registry.lua - things that are known by name: placements, initialisations, modules, probes, strategies, quantities.
 --
--- A registry holds the things of one kind. Each is a table that fits the kind's schema; which of its fields says in a line
--- what it is, is known too, so that help and documentation list all kinds alike. Sonde's own things of a kind may lie in a
--- folder of the library, whose files register them; it is read when a name is first looked for.
+-- A registry holds the things of one kind. Each is a table that fits the kind's schema; which of its fields says in a
+-- line what it is, is known too, so that help and documentation list all kinds alike. Sonde's own things of a kind may
+-- lie in a folder of the library, whose files register them; it is read when a name is first looked for.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local listed = require "sonde.base.listed"
 local sorted_keys = require "sonde.base.sorted_keys"
+local format = require "sonde.base.format"
 
 ---@class sonde.registry
 ---@field kind string      what one of the things is called
@@ -122,14 +123,13 @@ end
 ---@param width integer
 ---@return string[]
 function registry:lines(width)
-  local rows, widest, lines = self:described(), 0, {}
+  local rows, widest = self:described(), 0
   for _, row in ipairs(rows) do widest = math.max(widest, #row[1]) end
-  for k, row in ipairs(rows) do
-    local text, room = row[2], width - widest - 4
-    if #text > room then text = string.gsub(string.sub(text, 1, room - 3), "%s+%S*$", "") .. "..." end
-    lines[k] = "  " .. row[1] .. string.rep(" ", widest - #row[1] + 2) .. text
+  local room = width - widest - 4
+  for _, row in ipairs(rows) do
+    if #row[2] > room then row[2] = string.gsub(string.sub(row[2], 1, room - 3), "%s+%S*$", "") .. "..." end
   end
-  return lines
+  return format.indented(rows)
 end
 
 return registry

@@ -26,8 +26,8 @@ function settings.view()
   })
 end
 
---- A note on the settings that nobody asked for, or nil. While a script is under way (`last` false) there is one only where it
--- has not asked for any: another may still be read. What has been said is not said again.
+--- A note on the settings that nobody asked for, or nil. While a script is under way (`last` false) there is one only
+-- where it has not asked for any: another may still be read. What has been said is not said again.
 ---@param last boolean
 ---@return string|nil
 function settings.unread(last)
@@ -38,7 +38,8 @@ function settings.unread(last)
   if #keys == 0 or told or (not last and next(asked) ~= nil) then return nil end
   told = true
   if next(asked) == nil then
-    return "the script reads no settings, so --set " .. table.concat(keys, ", ") .. " changes nothing; a script finds them in "
+    return "the script reads no settings, so --set " .. table.concat(keys, ", ")
+      .. " changes nothing; a script finds them in "
       .. "sonde.settings, or by sonde.config"
   end
   return "no setting '" .. table.concat(keys, "', '") .. "' is read by the script, so --set changed nothing there"

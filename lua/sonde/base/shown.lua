@@ -124,7 +124,9 @@ function show(value, indent, seen, depth)
   if kind == "string" then
     return depth == 0 and value or '"' .. value:gsub('[%c"\\]', escaped) .. '"'
   end
-  if kind == "table" and not (getmetatable(value) or {}).__tostring then return show_table(value, indent, seen, depth) end
+  if kind == "table" and not (getmetatable(value) or {}).__tostring then
+    return show_table(value, indent, seen, depth)
+  end
   if kind == "userdata" and tostring(value):find "^tensor" then
     return (show_tensor(value):gsub("\n", "\n" .. indent))
   end

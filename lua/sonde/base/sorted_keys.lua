@@ -1,4 +1,5 @@
---- sorted_keys.lua - the keys of a table in order, so that nothing that is shown or written depends on how Lua keeps them.
+--- sorted_keys.lua - the keys of a table in order, so that nothing that is shown or written depends on how Lua keeps
+--- them.
 
 --- The keys of a table (or of none), sorted; all strings or all numbers.
 ---@param map table|nil

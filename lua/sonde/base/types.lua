@@ -93,8 +93,8 @@ local plan = {}
 ---@return sonde.plan
 function plan:run(inputs) end
 
---- Seconds by op ("fused": elementwise ops in one pass), and by module ("blocks.0.attn_norm": the scope in which a step's
---- node was traced), of the runs since the first call of this, which begins it.
+--- Seconds by op ("fused": elementwise ops in one pass), and by module ("blocks.0.attn_norm": the scope in which a
+--- step's node was traced), of the runs since the first call of this, which begins it.
 ---@return table<string, number> ops, table<string, number> modules
 function plan:profile() end
 
@@ -141,12 +141,13 @@ local params = {}
 function params:find(name) end
 
 --- Every parameter that has values of its own: what is trained and kept in checkpoints. Block counts from 0 (-1: none);
---- `views` are the kinds of its views in the order they apply, `of` is the parameter whose view it serves (masks, low-rank
---- factors).
+--- `views` are the kinds of its views in the order they apply, `of` is the parameter whose view it serves (masks,
+--- low-rank factors).
 ---@return {name: string, dims: integer[], role: string, block: integer, views: string[], of: string|nil}[]
 function params:list() end
 
---- The same of every weight that modules read: those that share another's value (`shares`) too, none that serves a view.
+--- The same of every weight that modules read: those that share another's value (`shares`) too, none that serves a
+--- view.
 ---@return {name: string, dims: integer[], role: string, block: integer, views: string[], shares: string|nil}[]
 function params:weights() end
 
@@ -161,14 +162,14 @@ function params:read(name) end
 ---@return sonde.node
 function params:node(graph, name) end
 
---- View: modules read the value times a mask of the same shape. Gives the mask, of ones, to be written: 0 takes a weight
---- out, and its gradient. Traces made from then on have it, as with all views.
+--- View: modules read the value times a mask of the same shape. Gives the mask, of ones, to be written: 0 takes a
+--- weight out, and its gradient. Traces made from then on have it, as with all views.
 ---@param name string
 ---@return sonde.tensor
 function params:mask(name) end
 
---- View: modules read W + scale B A (LoRA; Hu et al., 2022), with the new parameters NAME.lora_b [out, rank], zero at first,
---- and NAME.lora_a [rank, in].
+--- View: modules read W + scale B A (LoRA; Hu et al., 2022), with the new parameters NAME.lora_b [out, rank], zero at
+--- first, and NAME.lora_a [rank, in].
 ---@param name string     a matrix [out, in]
 ---@param rank integer
 ---@param scale number
@@ -222,8 +223,8 @@ function site:param(name, dims, role, value) end
 ---@return sonde.node
 function site:input(name, dtype, dims) end
 
---- Names a value for the other modules of the block. Returns it. "loss.NAME" is added to the loss (one number, or one for each
---- item), "metric.NAME" is reported beside it: doc/training.md.
+--- Names a value for the other modules of the block. Returns it. "loss.NAME" is added to the loss (one number, or one
+--- for each item), "metric.NAME" is reported beside it: doc/training.md.
 ---@param name string
 ---@param value sonde.node
 ---@return sonde.node
@@ -253,14 +254,15 @@ local tokenizer = {}
 function tokenizer:encode(text, options) end
 
 --- The ids of a text file, packed (gzip, zstd) or not, and how many bytes of text they are; "-" is standard input. Of a
---- .jsonl, and of a text with lines that hold only <|endoftext|>, by documents, each ended by the end-of-text token. What
---- spells a special token is text, unless `special` says otherwise; `skip` passes over damaged lines of a .jsonl.
+--- .jsonl, and of a text with lines that hold only <|endoftext|>, by documents, each ended by the end-of-text token.
+--- What spells a special token is text, unless `special` says otherwise; `skip` passes over damaged lines of a .jsonl.
 ---@param path string
 ---@param options? {field: string, skip: boolean, special: boolean}
 ---@return sonde.tensor ids, integer bytes   i32 [n]
 function tokenizer:read(path, options) end
 
---- Settings of its file that change no ids of a whole text and are not used ("truncation, padding"); "" where there are none.
+--- Settings of its file that change no ids of a whole text and are not used ("truncation, padding"); "" where there are
+--- none.
 ---@return string
 function tokenizer:unused() end
 

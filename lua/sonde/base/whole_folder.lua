@@ -2,8 +2,8 @@
 
 local core = require "sonde.core"
 
---- Calls write(part) with a new folder beside `dir`, which then becomes `dir`: that must not be there, or be empty. When
---- anything fails nothing is left, and an empty `dir` stays.
+--- Calls write(part) with a new folder beside `dir`, which then becomes `dir`: that must not be there, or be empty.
+--- When anything fails nothing is left, and an empty `dir` stays.
 ---@param dir string
 ---@param write fun(part: string)
 return function(dir, write)

@@ -49,7 +49,8 @@ end
 return {
   summary = "where each attention head of a model looks on a text",
   usage = "--model DIR --prompt TEXT [options]",
-  details = "The weights of each head by query and key: rows sum to 1. A summary is printed where none of --json, --csv and\n"
+  details = "The weights of each head by query and key: rows sum to 1. A summary is printed where none of --json, "
+    .. "--csv and\n"
     .. "--html is given. Blocks, heads and tokens count from 0.",
   options = {
     { name = "model", type = "string", required = true, value = "DIR",
@@ -57,7 +58,8 @@ return {
     require("sonde.io").placement,
     { name = "prompt", type = "string", value = "TEXT", doc = "the text" },
     { name = "text", type = "string", value = "FILE", doc = "a file that holds it" },
-    { name = "tokens", type = "integer", min = 1, max = 4096, preset = 32, doc = "tokens of it, from the first, at most" },
+    { name = "tokens", type = "integer", min = 1, max = 4096, preset = 32,
+      doc = "tokens of it, from the first, at most" },
     { name = "blocks", type = "list", value = "A,B,..", of = block, doc = "which blocks; default: all" },
     { name = "heads", type = "list", value = "A,B,..", of = block, doc = "which heads; default: all" },
     output.json, output.csv,
@@ -78,7 +80,9 @@ return {
       output.write(options.html, page)
       if reason then io.stderr:write("sonde: ", reason, "\n") end
     end
-    if options.json then output.print_json { model = options.model, tokens = ids, pieces = pieces, maps = core.list(maps) } end
+    if options.json then
+      output.print_json { model = options.model, tokens = ids, pieces = pieces, maps = core.list(maps) }
+    end
     if options.csv then io.stdout:write(maps_of.csv(maps)) end
     if not options.json and not options.csv and not options.html then print_summary(maps, pieces) end
   end,

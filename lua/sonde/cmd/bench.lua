@@ -4,7 +4,8 @@ local core = require "sonde.core"
 local sorted_keys = require "sonde.base.sorted_keys"
 local output = require "sonde.base.output"
 
-local dtype = { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" }, doc = "dtype of products" }
+local dtype = { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" },
+  doc = "dtype of products" }
 local steps = { name = "steps", type = "integer", min = 1, preset = 10, doc = "timed runs, after two that are not" }
 local config = { name = "config", type = "string", preset = "b", choices = { "a", "b", "c", "d", "e" },
   doc = "model, from 2.9 M (a) to 134 M parameters (e)" }
@@ -53,22 +54,27 @@ return {
   summary = "measure this machine and Sonde on it",
   usage = "WHAT [options]",
   example = "sonde bench train --config c --dtype bf16 --threads 2 --json",
-  details = "Times are medians. `mfu` is the share of the peak that `sonde bench peak` measures, taken in the same run.",
+  details = "Times are medians. `mfu` is the share of the peak that `sonde bench peak` measures, taken in the same "
+    .. "run.",
   commands = {
     peak = command("peak", "multiply-adds in registers: what nothing can exceed", { dtype, json }),
     gemm = command("gemm", "matrix products of a language model's layers", { dtype, steps, json }),
     attention = command("attention", "causal attention, forward and backward", { dtype, steps, json }),
     norm = command("norm", "a norm, forward and backward, beside the memory traffic that none can do without", {
       norm,
-      { name = "width", type = "integer", min = 1, max = 16384, preset = 512, doc = "of the residual stream" }, steps, json,
+      { name = "width", type = "integer", min = 1, max = 16384, preset = 512,
+        doc = "of the residual stream" }, steps, json,
     }, " --norm dyt"),
     generate = command("generate", "tokens a second of a plain Llama, one sequence", {
-      config, dtype, { name = "tokens", type = "integer", min = 2, max = 240, preset = 128, doc = "tokens to generate" },
-      { name = "top_p", type = "number", min = 0, max = 1, doc = "draw tokens among those that hold this probability; default: greedy" },
+      config, dtype, { name = "tokens", type = "integer", min = 2, max = 240, preset = 128,
+        doc = "tokens to generate" },
+      { name = "top_p", type = "number", min = 0, max = 1,
+        doc = "draw tokens among those that hold this probability; default: greedy" },
       seed, json,
     }),
     train = command("train", "training steps of a plain Llama on random tokens", {
-      config, norm, { name = "placement", type = "string", preset = "pre_ln", doc = "of the norms" }, dtype, steps, seed,
+      config, norm, { name = "placement", type = "string", preset = "pre_ln", doc = "of the norms" }, dtype, steps,
+      seed,
       { name = "profile", type = "boolean", preset = false, doc = "say what the time of a step goes into" }, json,
     }),
   },

@@ -12,9 +12,12 @@ return {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
     require("sonde.io").placement,
-    { name = "text", type = "string", required = true, value = "FILE", doc = "the text; .jsonl, .gz and .zst too; - is standard input" },
-    { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a window; default: the model's context, at most 4096" },
-    { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
+    { name = "text", type = "string", required = true, value = "FILE",
+      doc = "the text; .jsonl, .gz and .zst too; - is standard input" },
+    { name = "context", type = "integer", min = 1, max = 1048576,
+      doc = "tokens of a window; default: the model's context, at most 4096" },
+    { name = "batch", type = "integer", min = 1, max = 1048576,
+      doc = "windows computed at once; default: some thousand tokens" },
     { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
     { name = "document_mask", type = "boolean", preset = false,
       doc = "attention keeps the documents of a window apart (end-of-text parts them)" },
@@ -39,7 +42,8 @@ return {
     if options.json then
       output.print_json(result)
     else
-      print(string.format("loss %.6f  perplexity %.4f  bits per byte %.4f  (%d tokens predicted in windows of %d, %d bytes)",
+      print(string.format("loss %.6f  perplexity %.4f  bits per byte %.4f  (%d tokens predicted in windows of %d, %d "
+        .. "bytes)",
         result.loss, result.perplexity, result.bits_per_byte, result.tokens, result.context, result.bytes))
     end
   end,

@@ -41,8 +41,8 @@ local function encoded(tokenizer, prompts)
   return lists, longest
 end
 
--- What ends a text: the folder's end tokens and those of --stop, as a set and a list; and the texts of --stop that are no
--- tokens.
+-- What ends a text: the folder's end tokens and those of --stop, as a set and a list; and the texts of --stop that are
+-- no tokens.
 local function stops_of(options, model, tokenizer)
   local set, list, texts = {}, {}, {}
   local function add(token)
@@ -131,14 +131,18 @@ return {
     { name = "model", type = "string", required = true, value = "DIR", doc = "a model folder with its tokenizer" },
     require("sonde.io").placement,
     { name = "prompt", type = "list", repeated = true, value = "TEXT",
-      of = { name = "prompt", type = "string", doc = "" }, doc = "what the text begins with; give it again for each further text" },
+      of = { name = "prompt", type = "string", doc = "" },
+      doc = "what the text begins with; give it again for each further text" },
     { name = "prompts", type = "string", value = "FILE", doc = "a file of prompts, one a line; - is standard input" },
     { name = "tokens", type = "integer", min = 1, max = 2 ^ 30, preset = 100, doc = "tokens to generate, at most" },
-    { name = "temperature", type = "number", min = 0, preset = 0.8, doc = "divides the logits; 0: always the likeliest token" },
+    { name = "temperature", type = "number", min = 0, preset = 0.8,
+      doc = "divides the logits; 0: always the likeliest token" },
     { name = "top_k", type = "integer", min = 0, preset = 0, doc = "choose among the k likeliest; 0: all" },
-    { name = "top_p", type = "number", min = 0, max = 1, preset = 1, doc = "choose among the likeliest that hold this probability" },
+    { name = "top_p", type = "number", min = 0, max = 1, preset = 1,
+      doc = "choose among the likeliest that hold this probability" },
     { name = "stop", type = "list", repeated = true, value = "TOKEN", of = { name = "stop", type = "string", doc = "" },
-      doc = "ends a text too, beside the folder's end tokens: a special token, a token's number, or any text; give it again" },
+      doc = "ends a text too, beside the folder's end tokens: a special token, a token's number, or any text; give it "
+        .. "again" },
     { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the choices" },
     { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
     output.json,

@@ -26,7 +26,8 @@ local function read_model(options)
 end
 
 local function show(info)
-  local recomputed = info.recomputed_blocks > 0 and string.format(", %d blocks recomputed", info.recomputed_blocks) or ""
+  local recomputed = info.recomputed_blocks > 0 and string.format(", %d blocks recomputed", info.recomputed_blocks)
+    or ""
   local rows = {
     { "parameters", string.format("%d (%d without embedding and head)", info.parameters, info.non_embedding) },
     { "tokens a step", string.format("%d (%d sequences of %d)", info.batch * info.context, info.batch, info.context) },
@@ -55,11 +56,14 @@ return {
     .. "does not fit --memory, with what would.",
   positional = { { name = "config", type = "string", required = true, doc = "a configuration, as for `sonde train`" } },
   options = {
-    { name = "batch", type = "integer", min = 1, max = 1048576, doc = "sequences of a step; default: the configuration's, or 8" },
-    { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a sequence; default: the configuration's" },
+    { name = "batch", type = "integer", min = 1, max = 1048576,
+      doc = "sequences of a step; default: the configuration's, or 8" },
+    { name = "context", type = "integer", min = 1, max = 1048576,
+      doc = "tokens of a sequence; default: the configuration's" },
     { name = "dtype", type = "string", choices = { "f32", "bf16" },
       doc = "of matrix products; default: the configuration's" },
-    { name = "memory", type = "string", value = "SIZE", doc = "memory to stay within, such as 800M or 1.5G; default: what is free" },
+    { name = "memory", type = "string", value = "SIZE",
+      doc = "memory to stay within, such as 800M or 1.5G; default: what is free" },
     { name = "dot", type = "boolean", preset = false, doc = "print the graph for Graphviz instead" },
     { name = "nodes", type = "boolean", preset = false, doc = "list the named values and their shapes too" },
     output.json,
@@ -67,7 +71,9 @@ return {
   example = "sonde graph model.yaml --batch 8 --memory 1G\n  sonde graph model.yaml --dot | dot -Tsvg > model.svg",
   run = function(options)
     require "sonde"
-    if options.dot and options.json then error("--dot and --json both print on standard output; give one of them", 0) end
+    if options.dot and options.json then
+      error("--dot and --json both print on standard output; give one of them", 0)
+    end
     local model, step = read_model(options)
     local info, plan, trace = forecast.step(model, step)
     if options.dot then

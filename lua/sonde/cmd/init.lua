@@ -5,6 +5,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local format = require "sonde.base.format"
 local front = require "sonde.base.front"
 local listed = require "sonde.base.listed"
 local sorted_keys = require "sonde.base.sorted_keys"
@@ -51,9 +52,7 @@ local function wrong(message, name)
 end
 
 local function list(rows)
-  local widest = 0
-  for _, row in ipairs(rows) do widest = math.max(widest, #row[1]) end
-  for _, row in ipairs(rows) do say("  ", row[1], string.rep(" ", widest - #row[1] + 2), row[2]) end
+  for _, line in ipairs(format.indented(rows)) do say(line) end
 end
 
 -- An example with the folder of experiments, which stands beside the library's in the source tree and installed.
@@ -142,9 +141,11 @@ local function start(command, name, words)
         return 0
       end
       if not sub then
-        return wrong("what should '" .. name .. "' do? One of: " .. table.concat(sorted_keys(command.commands), ", "), name)
+        return wrong("what should '" .. name .. "' do? One of: " .. table.concat(sorted_keys(command.commands), ", "),
+          name)
       end
-      return wrong("unknown command '" .. name .. " " .. sub .. "'" .. args.hint(sub, sorted_keys(command.commands)), name)
+      return wrong("unknown command '" .. name .. " " .. sub .. "'" .. args.hint(sub, sorted_keys(command.commands)),
+        name)
     end
     local rest = {}
     for i = 2, #words do rest[i - 1] = words[i] end

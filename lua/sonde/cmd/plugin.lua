@@ -1,27 +1,16 @@
 --- plugin - lists, describes, starts and tests plugins.
 
 local core = require "sonde.core"
+local format = require "sonde.base.format"
 local output = require "sonde.base.output"
 
 local json_option = output.json
 
 -- ---- list, info ---------------------------------------------------------------------------------------------
 
-local function padded(text, width)
-  return text .. string.rep(" ", width - #text)
-end
-
---- Prints rows in columns; the last one is left as it is.
+--- Prints rows in columns.
 local function columns(rows)
-  local widths = {}
-  for _, row in ipairs(rows) do
-    for k = 1, #row - 1 do widths[k] = math.max(widths[k] or 0, #row[k]) end
-  end
-  for _, row in ipairs(rows) do
-    local cells = {}
-    for k, cell in ipairs(row) do cells[k] = k < #row and padded(cell, widths[k]) or cell end
-    print(table.concat(cells, "  "))
-  end
+  for _, line in ipairs(format.columns(rows)) do print(line) end
 end
 
 local function list(options)
@@ -44,7 +33,8 @@ local function show_options(entry)
   print("\noptions:")
   local rows = {}
   for _, option in ipairs(entry.options) do
-    local preset = option.default and "default " .. (option.default == "" and "\"\"" or option.default) or "must be given"
+    local preset = option.default and "default " .. (option.default == "" and "\"\"" or option.default)
+      or "must be given"
     rows[#rows + 1] = { "  " .. option.name, option.takes .. "; " .. preset, option.doc }
   end
   columns(rows)
@@ -153,7 +143,8 @@ local function new(options)
   check_new(options)
   for _, name in ipairs(core.modules(options.kind)) do
     if name == options.name then
-      io.stderr:write("sonde: note: there is a ", options.kind, " '", name, "' already, and a second one is refused when it "
+      io.stderr:write("sonde: note: there is a ", options.kind, " '", name,
+        "' already, and a second one is refused when it "
         .. "is loaded; a name of its own is better\n")
     end
   end
@@ -173,7 +164,8 @@ local function new(options)
     for _, file in ipairs(names) do core.write_file(part .. "/" .. file, texts[file]) end
   end)
   for _, file in ipairs(names) do print(folder .. "/" .. file) end
-  print(options.lua and "next: sonde plugin test " .. folder .. "/" .. options.name .. ".lua" or "next: make -C " .. folder .. " check")
+  print(options.lua and "next: sonde plugin test " .. folder .. "/" .. options.name .. ".lua" or "next: make -C "
+    .. folder .. " check")
 end
 
 -- ---- test -------------------------------------------------------------------------------------------------------
@@ -213,7 +205,8 @@ end
 -- ---- the command --------------------------------------------------------------------------------------------------
 
 local name_field = { name = "name", type = "string", required = true, doc = "such as rmsnorm, or norm/rmsnorm" }
-local file_field = { name = "file", type = "string", required = true, doc = "the plugin: a shared object, or a script with one module" }
+local file_field = { name = "file", type = "string", required = true,
+  doc = "the plugin: a shared object, or a script with one module" }
 
 return {
   summary = "list, describe, start and test plugins",
@@ -230,7 +223,8 @@ return {
     },
     ops = {
       summary = "the ops that modules are built of: formula, inputs, attributes", usage = "[NAME] [--json]",
-      details = "In a formula, i0 to i7 are the integer attributes of an op and f0 to f3 the others: of sonde_attr in C, of sonde.op\n"
+      details = "In a formula, i0 to i7 are the integer attributes of an op and f0 to f3 the others: of sonde_attr in "
+        .. "C, of sonde.op\n"
         .. "in Lua.",
       positional = { { name = "name", type = "string", doc = "of an op, such as matmul" } },
       options = { json_option }, example = "sonde plugin ops matmul", run = ops,
@@ -242,15 +236,18 @@ return {
         { name = "name", type = "string", required = true, doc = "of the plugin and its folder" },
       },
       options = {
-        { name = "primitive", type = "boolean", preset = false, doc = "with ops of its own: shape rule, gradient rule, kernel" },
+        { name = "primitive", type = "boolean", preset = false,
+          doc = "with ops of its own: shape rule, gradient rule, kernel" },
         { name = "lua", type = "boolean", preset = false, doc = "a script instead of C" },
         { name = "dir", type = "string", value = "DIR", doc = "where the folder is made; default: here" },
       },
       example = "sonde plugin new norm mine", run = new,
     },
     test = {
-      summary = "try out everything a plugin must be able to do", usage = "FILE [OPTION=VALUE ...] [--only CHECK] [--json]",
-      details = "Prints TAP. Each check runs in a process of its own, so that a plugin that crashes is one line. Options of the\n"
+      summary = "try out everything a plugin must be able to do",
+      usage = "FILE [OPTION=VALUE ...] [--only CHECK] [--json]",
+      details = "Prints TAP. Each check runs in a process of its own, so that a plugin that crashes is one line. "
+        .. "Options of the\n"
         .. "plugin may be given; the checks try other values of each option by themselves.",
       positional = {
         file_field,

@@ -44,11 +44,13 @@ return {
     { name = "model", type = "string", required = true, value = "DIR",
       doc = "a model folder, of Sonde or of Hugging Face's Llama" },
     require("sonde.io").placement,
-    { name = "text", type = "string", required = true, value = "FILE", doc = "the text; .jsonl, .gz and .zst too; - is standard input" },
+    { name = "text", type = "string", required = true, value = "FILE",
+      doc = "the text; .jsonl, .gz and .zst too; - is standard input" },
     { name = "probes", type = "list", value = "A,B,..",
       of = { name = "probe", type = "string", choices = known, doc = "" },
       doc = "which; default: " .. table.concat(PRESET, ",") },
-    { name = "tokens", type = "integer", min = 2, doc = "tokens to measure on, at most, in whole windows; default: 51200" },
+    { name = "tokens", type = "integer", min = 2,
+      doc = "tokens to measure on, at most, in whole windows; default: 51200" },
     { name = "context", type = "integer", min = 2, max = 1048576,
       doc = "tokens of a window; default: 512, or the model's context, or what the text holds" },
     { name = "batch", type = "integer", min = 1, max = 1048576,
@@ -78,10 +80,12 @@ return {
     end
     local _, details = sonde.probe(model, tokens, options.probes or PRESET, {
       tokens = options.tokens, context = options.context, batch = options.batch, seed = options.seed,
-      document_mask = options.document_mask, document_positions = options.document_positions, progress = progress.share(),
+      document_mask = options.document_mask, document_positions = options.document_positions,
+      progress = progress.share(),
     })
     if options.tokens and details.tokens < options.tokens then
-      io.stderr:write(string.format("sonde: note: measured on %d tokens, not %d: %d whole windows of %d\n", details.tokens,
+      io.stderr:write(string.format("sonde: note: measured on %d tokens, not %d: %d whole windows of %d\n",
+        details.tokens,
         options.tokens, details.windows, details.context))
     end
     if options.json or options.csv or options.html then

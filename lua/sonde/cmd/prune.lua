@@ -30,7 +30,8 @@ local function check(options)
     error("--blocks says which blocks go; it takes no --strategy and no --remove", 0)
   end
   if not options.blocks then
-    need("--strategy NAME and --remove N, or --blocks A,B,..", options.strategy and options.remove, "which blocks go is not said")
+    need("--strategy NAME and --remove N, or --blocks A,B,..", options.strategy and options.remove,
+      "which blocks go is not said")
   end
   if options.strategy and strategy.find(options.strategy).text then
     need("--text FILE", options.text, "strategy '" .. options.strategy .. "' measures the model on text")
@@ -85,7 +86,8 @@ end
 local function facts_of(options, model, smaller, facts)
   local healing = facts.healing
   return {
-    what = facts.what, strategy = facts.strategy, replace = facts.replace, removed = facts.removed, kept = facts.kept, scores = facts.scores,
+    what = facts.what, strategy = facts.strategy, replace = facts.replace, removed = facts.removed, kept = facts.kept,
+    scores = facts.scores,
     maps = facts.maps, sample = facts.sample, loss = facts.loss, out = options.out,
     dtype = require("sonde.io").dtype(smaller, options.dtype),
     depth = { before = model.config.depth, pruned = smaller.config.depth },
@@ -96,7 +98,9 @@ end
 
 -- The loss of the folder: rounding to 16 bits can cost some, of the large weights of a linear map above all.
 local function saved_loss(model, smaller, facts, pruning, options)
-  if options.dtype == "f32" or not (options.dtype or smaller.stored) then return facts.loss.healed or facts.loss.pruned end
+  if options.dtype == "f32" or not (options.dtype or smaller.stored) then
+    return facts.loss.healed or facts.loss.pruned
+  end
   local prune = require "sonde.sparse"
   return prune.loss(require("sonde").load(options.out), prune.check(model, pruning))
 end
@@ -104,10 +108,12 @@ end
 local function say(facts)
   local removed = {}
   for i, block in ipairs(facts.removed) do removed[i] = tostring(block) end
-  local part = facts.what == "block" and "" or "the " .. require("sonde.model.transformer").branches[facts.what] .. " of "
+  local part = facts.what == "block" and "" or "the " .. require("sonde.model.transformer").branches[facts.what]
+    .. " of "
   print(string.format("removed %s%s %s (blocks 0 to %d)%s: %d blocks are left, %d parameters of %d", part,
     #removed == 1 and "block" or "blocks", table.concat(removed, ", "), facts.depth.before - 1,
-    facts.strategy and " by " .. facts.strategy or "", facts.depth.pruned, facts.parameters.pruned, facts.parameters.before))
+    facts.strategy and " by " .. facts.strategy or "", facts.depth.pruned, facts.parameters.pruned,
+      facts.parameters.before))
   for _, map in ipairs(facts.maps or {}) do
     print(string.format("a linear map stands for blocks %d to %d and misses %.3f of their output (norm)", map.first,
       map.last, map.residual))
@@ -136,7 +142,8 @@ return {
     require("sonde.io").placement,
     { name = "strategy", type = "string", choices = strategy.names, doc = "which blocks go" },
     { name = "remove", type = "integer", min = 1, doc = "how many go, with --strategy" },
-    { name = "blocks", type = "list", value = "A,B,..", some = true, of = { name = "block", type = "integer", min = 0, doc = "" },
+    { name = "blocks", type = "list", value = "A,B,..", some = true, of = { name = "block", type = "integer", min = 0,
+      doc = "" },
       doc = "the blocks that go, in place of a strategy" },
     { name = "what", type = "string", choices = { "block", "attn", "ffn" }, preset = "block",
       doc = "what goes: blocks, or only their attention or feed-forward layer" },
@@ -155,7 +162,8 @@ return {
     { name = "lora", type = "integer", min = 1, value = "RANK",
       doc = "train low-rank adapters on the blocks next to a cut, nothing else" },
     { name = "lr", type = "number", min = 0, doc = "peak learning rate of healing; default: 3e-4, with --lora 1e-3" },
-    { name = "batch", type = "integer", min = 1, max = 1048576, doc = "sequences of an update of healing; default: 16" },
+    { name = "batch", type = "integer", min = 1, max = 1048576,
+      doc = "sequences of an update of healing; default: 16" },
     { name = "dtype", type = "string", choices = { "f32", "bf16", "f16" },
       doc = "of the saved weights; default: as in the model's folder" },
     output.json,

@@ -48,8 +48,8 @@ local function is_open(text, message)
   return string.find(message, "near <eof>$") ~= nil
 end
 
--- Reads lines until they are a whole chunk. Nil at the end of the input; else the chunk, or nil and what is wrong. Ctrl-C
--- drops the lines: "".
+-- Reads lines until they are a whole chunk. Nil at the end of the input; else the chunk, or nil and what is wrong.
+-- Ctrl-C drops the lines: "".
 local function read_chunk()
   local text, problem
   while true do

@@ -26,7 +26,8 @@ end
 return {
   summary = "run a Lua script",
   usage = "SCRIPT [--set key=value ...] [ARGUMENT ...]",
-  details = "The script finds its settings in sonde.settings and its arguments in the global `arg`. Values of settings\n"
+  details = "The script finds its settings in sonde.settings and its arguments in the global `arg`. Values of "
+    .. "settings\n"
     .. "are written as in YAML: 3, 1e-4, true, [4, 8], text. Exit status 1 when it failed, or a trial of a sweep did;\n"
     .. "3 when it was stopped (INT, TERM, HUP, USR1, USR2, XCPU) and the same command resumes it.",
   positional = {

@@ -58,7 +58,8 @@ end
 local function trials_of(options)
   need_root(options.root)
   local under = options.under and string.gsub(options.under, "/+$", "")
-  if under and string.sub(under, 1, #options.root + 1) == options.root .. "/" then     -- its path, as training prints it
+  -- its path, as training prints it
+  if under and string.sub(under, 1, #options.root + 1) == options.root .. "/" then
     under = string.sub(under, #options.root + 2)
   end
   local trials = core.runs(options.root, under, options.json)
@@ -77,7 +78,8 @@ local function trials_of(options)
   return trials
 end
 
--- ---- list ------------------------------------------------------------------------------------------------------------
+-- ---- list
+-- ------------------------------------------------------------------------------------------------------------
 
 -- A script may have reported something else under the name.
 local function number_text(value, form)
@@ -100,7 +102,8 @@ local function list(options)
   print_table(rows)
 end
 
--- ---- show ------------------------------------------------------------------------------------------------------------
+-- ---- show
+-- ------------------------------------------------------------------------------------------------------------
 
 local function print_section(title, values, shorten)
   local keys = sorted_keys(values)
@@ -113,13 +116,15 @@ local function print_section(title, values, shorten)
   end
 end
 
--- What a run was computed with; one that was changed while the run was stopped has a line for each state, in their order.
+-- What a run was computed with; one that was changed while the run was stopped has a line for each state, in their
+-- order.
 local function print_modules(plugins)
   local states = {}
   for _, plugin in ipairs(plugins) do
     local name = plugin.kind .. "/" .. plugin.name
     states[name] = states[name] or {}
-    table.insert(states[name], tostring(plugin.version or "") .. "  " .. string.sub(tostring(plugin.sha256 or ""), 1, 16))
+    table.insert(states[name], tostring(plugin.version or "") .. "  " .. string.sub(tostring(plugin.sha256 or ""), 1,
+      16))
   end
   local shown = {}
   for name, list in pairs(states) do
@@ -140,13 +145,15 @@ local function show(options)
   print_section("results", trial.results, brief)
   print_section("provenance", {
     command = trial.command, version = trial.version, commit = trial.commit_id, machine = trial.machine,
-    threads = trial.threads, corpus = trial.corpus, corpus_sha256 = trial.corpus_sha256, started = trial.started, ended = trial.ended,
+    threads = trial.threads, corpus = trial.corpus, corpus_sha256 = trial.corpus_sha256, started = trial.started,
+    ended = trial.ended,
   })
   print_modules(trial.plugins)
   print_section("parameters", trial.parameters)
 end
 
--- ---- compare -----------------------------------------------------------------------------------------------------------
+-- ---- compare
+-- -----------------------------------------------------------------------------------------------------------
 
 local function equal(a, b)
   return text_of(a) == text_of(b)
@@ -173,7 +180,9 @@ end
 local function compare(options)
   local trials = {}
   for _, name in ipairs(options.runs) do
-    for _, trial in ipairs(trials_of { root = options.root, under = name, json = options.json }) do trials[#trials + 1] = trial end
+    for _, trial in ipairs(trials_of { root = options.root, under = name, json = options.json }) do
+      trials[#trials + 1] = trial
+    end
   end
   if #trials < 2 then error("compare needs two runs or more, or an experiment that holds them", 0) end
   local keys = { parameters = differing(trials, "parameters"), results = differing(trials, "results") }
@@ -196,7 +205,8 @@ local function compare(options)
   print_table(rows)
 end
 
--- ---- rebuild -----------------------------------------------------------------------------------------------------------
+-- ---- rebuild
+-- -----------------------------------------------------------------------------------------------------------
 
 local function rebuild(options)
   need_root(options.root)
@@ -205,7 +215,8 @@ local function rebuild(options)
   print(string.format("%s: %d runs", path, core.runs_rebuild(options.root)))
 end
 
--- ---- export ------------------------------------------------------------------------------------------------------------
+-- ---- export
+-- ------------------------------------------------------------------------------------------------------------
 
 local function export(options)
   local trials = trials_of { root = options.root, under = options.under, json = true }
@@ -238,16 +249,20 @@ return {
       summary = "in what runs differ: parameters and results", usage = "RUN RUN ...",
       options = { root_option, json_option },
       positional = {
-        { name = "runs", type = "list", repeated = true, required = true, of = run_field, doc = "runs, or experiments" },
+        { name = "runs", type = "list", repeated = true, required = true, of = run_field,
+          doc = "runs, or experiments" },
       },
       example = "sonde runs compare depth", run = compare,
     },
     export = {
       summary = "a table of runs, their metrics or their lists, as CSV", usage = "[EXPERIMENT or RUN]",
-      details = "Prints CSV (RFC 4180, with line feeds). runs: a line for each run, with its parameters and results. metrics: a\n"
-        .. "line for each line of metrics.jsonl. lists: a line for each entry of what probes and trial:report gave as lists and\n"
+      details = "Prints CSV (RFC 4180, with line feeds). runs: a line for each run, with its parameters and results. "
+        .. "metrics: a\n"
+        .. "line for each line of metrics.jsonl. lists: a line for each entry of what probes and trial:report gave as "
+        .. "lists and\n"
         .. "matrices, with its interval. The tables of a sweep's summary: sweep:summary { csv = true }.",
-      options = { root_option, { name = "table", type = "string", preset = "runs", choices = { "runs", "metrics", "lists" },
+      options = { root_option, { name = "table", type = "string", preset = "runs", choices = { "runs", "metrics",
+        "lists" },
         doc = "which table" } },
       positional = { { name = "under", type = "string", doc = "an experiment or a run; default: all" } },
       example = "sonde runs export depth --table metrics > metrics.csv", run = export,

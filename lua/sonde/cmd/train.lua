@@ -46,7 +46,8 @@ return {
     if options.json then
       output.print_json(result)
     elseif not result.diverged then
-      local what = result.validated and string.format("validation loss %.4f  perplexity %.2f", result.loss, result.perplexity)
+      local what = result.validated and string.format("validation loss %.4f  perplexity %.2f", result.loss,
+        result.perplexity)
         or string.format("no validation text: training loss %.4f", result.loss)
       print(string.format("%s  %d steps, %d tokens, %.0f tokens/s  in %s", what, result.steps, result.tokens,
         result.tokens_per_s, result.run_dir))

@@ -9,7 +9,8 @@ local documents = {}
 ---@type sonde.schema
 documents.fields = {
   { name = "document_mask", type = "boolean|integer", min = 0, max = 2147483647,
-    doc = "attention does not look into an earlier document of the row; documents end with the corpus's end-of-text token, or "
+    doc = "attention does not look into an earlier document of the row; documents end with the corpus's end-of-text "
+      .. "token, or "
       .. "with the token of this id" },
   { name = "document_positions", type = "boolean",
     doc = "with document_mask: positions count from the first token of each document; default: of the row" },
@@ -45,11 +46,13 @@ function documents.of_trace(options, source, model, what, where)
   end
   if last == true then last = end_of(source, model) end
   if not last then
-    refuse("option 'document_mask' of " .. what .. ": no tokenizer says which token ends a document; give its id in place "
+    refuse("option 'document_mask' of " .. what .. ": no tokenizer says which token ends a document; give its id in "
+      .. "place "
       .. "of true")
   end
   if last >= model.config.vocab then
-    refuse(string.format("option 'document_mask' of %s: %d is no token of a vocabulary of %d", what, last, model.config.vocab))
+    refuse(string.format("option 'document_mask' of %s: %d is no token of a vocabulary of %d", what, last,
+      model.config.vocab))
   end
   return { document_end = last, document_positions = options.document_positions or nil }
 end

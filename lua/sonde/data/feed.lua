@@ -1,5 +1,5 @@
---- feed.lua - training data from arrays: a feed names the inputs of the model and gives the rows of each. (A corpus is the feed
--- of the inputs "tokens" and "targets".)
+--- feed.lua - training data from arrays: a feed names the inputs of the model and gives the rows of each. (A corpus is
+-- the feed of the inputs "tokens" and "targets".)
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
@@ -36,14 +36,16 @@ end
 local function hash_of(names, parts)
   local texts = {}
   for _, name in ipairs(names) do
-    for _, part in ipairs(parts) do texts[#texts + 1] = name .. " " .. (part[name] and part[name]:sha256() or "none") end
+    for _, part in ipairs(parts) do
+      texts[#texts + 1] = name .. " " .. (part[name] and part[name]:sha256() or "none")
+    end
   end
   return core.sha256(table.concat(texts, "\n"))
 end
 
---- A feed of arrays: sonde.feed { train = { features = x, labels = y }, validation = { features = v, labels = w } }. An epoch
---- takes every training row once, in an order that follows from the training's seed. The feed reads the tensors as they are
---- when a row is filled in.
+--- A feed of arrays: sonde.feed { train = { features = x, labels = y }, validation = { features = v, labels = w } }. An
+--- epoch takes every training row once, in an order that follows from the training's seed. The feed reads the tensors
+--- as they are when a row is filled in.
 ---@param arrays table        see feed.schema
 ---@return sonde.feed
 function feed.arrays(arrays)

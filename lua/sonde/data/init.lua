@@ -29,7 +29,8 @@ corpus.schema = {
 local entry = {
   { name = "source", type = "string|list", required = true, of = { name = "source", type = "string", doc = "" },
     doc = "a source, or a list of them" },
-  { name = "weight", type = "number", min = 0, required = true, doc = "share of the training rows, as a part of all weights" },
+  { name = "weight", type = "number", min = 0, required = true,
+    doc = "share of the training rows, as a part of all weights" },
 }
 
 ---@class sonde.corpus
@@ -43,7 +44,8 @@ local entry = {
 
 -- The parts of a source as core takes them: a source or a list of sources is one part, a list of entries a mixture.
 local function parts_of(source, where)
-  local field = { name = "source", type = "string|list", of = { name = "source", type = "string|table", fields = entry, doc = "" },
+  local field = { name = "source", type = "string|list", of = { name = "source", type = "string|table", fields = entry,
+    doc = "" },
     required = true, doc = "" }
   source = args.value(field, source, "corpus", where)
   if type(source) == "string" then return { { sources = { source }, weight = 1 } } end
@@ -52,7 +54,8 @@ local function parts_of(source, where)
     if type(each) == "string" then
       plain[#plain + 1] = each
     else
-      parts[#parts + 1] = { sources = type(each.source) == "string" and { each.source } or each.source, weight = each.weight }
+      parts[#parts + 1] = { sources = type(each.source) == "string" and { each.source } or each.source,
+        weight = each.weight }
     end
   end
   if #plain > 0 and #parts > 0 then
@@ -79,13 +82,13 @@ local function options_for(parts, options, where)
 end
 
 --- Opens a corpus: "default" (the King James Bible, of Debian's bible-kjv), "technical" (the Perl and Python
---- manuals), or a path: .txt, .jsonl, both also packed (.gz, .zst), - for standard input, token shards, a folder of shards
---- or of texts, a pattern with * ? [. A list of those is read one behind the other; a list of {source = , weight = } is a
---- mixture: every 1024 training rows hold rows of each source in proportion to its weight.
+--- manuals), or a path: .txt, .jsonl, both also packed (.gz, .zst), - for standard input, token shards, a folder of
+--- shards or of texts, a pattern with * ? [. A list of those is read one behind the other; a list of {source = , weight
+--- = } is a mixture: every 1024 training rows hold rows of each source in proportion to its weight.
 ---
---- A .txt is cut at lines that hold only <|endoftext|>; without any, into sections of at least 4 KiB that end at a blank
---- line (or, past 64 KiB, at a line end). Documents go to training or validation by the hash of their text; where they are
---- too few for that, the tail of the text is kept for validation.
+--- A .txt is cut at lines that hold only <|endoftext|>; without any, into sections of at least 4 KiB that end at a
+--- blank line (or, past 64 KiB, at a line end). Documents go to training or validation by the hash of their text; where
+--- they are too few for that, the tail of the text is kept for validation.
 ---@param source string|table
 ---@param options? table           see corpus.schema
 ---@param where? sonde.where       the place of an option, for messages; default: the user's line
@@ -105,7 +108,8 @@ function corpus.open(source, options, where)
   return setmetatable(facts, class)
 end
 
---- Whether ids of a tokenizer (hash "" or nil: not known) are those that are known of a model, as far as both are known.
+--- Whether ids of a tokenizer (hash "" or nil: not known) are those that are known of a model, as far as both are
+--- known.
 ---@param hash string|nil
 ---@param tokenizer sonde.tokenizer|nil
 ---@param known table|nil     see corpus.check_ids
@@ -122,7 +126,8 @@ end
 function corpus.check_ids(c, known)
   local hash = c.tokenizer_hash
   if corpus.same_ids(hash, c.tokenizer, known) then return end
-  error(string.format("%scorpus '%s' is of another tokenizer (%.8s..) than %s (%.8s..), so the same ids are other texts; %s",
+  error(string.format("%scorpus '%s' is of another tokenizer (%.8s..) than %s (%.8s..), so the same ids are other "
+    .. "texts; %s",
     core.where(), c.spec, hash, known.of, known.hash, known.path and "open it with tokenizer = '" .. known.path .. "'"
     or "open both with the same option tokenizer"), 0)
 end
@@ -133,7 +138,8 @@ end
 function corpus.known(model)
   if not model:has_tokenizer() then return model.read_with end
   local tokenizer, path = model:tokenizer(), model.origin and model.origin.dir .. "/tokenizer.json"
-  return { hash = tokenizer:hash(), tokenizer = tokenizer, path = path, of = path and "the model's " .. path or "the model's" }
+  return { hash = tokenizer:hash(), tokenizer = tokenizer, path = path, of = path and "the model's " .. path
+    or "the model's" }
 end
 
 --- Refuses a corpus that is of another tokenizer than the model.
@@ -192,6 +198,7 @@ end
 return args.declare(corpus, "sonde.corpus.", {
   open = {
     as = "sonde.corpus",
-    { name = "source", type = "string|list", required = true }, { name = "options", type = "table" }, { name = "where", type = "function" },
+    { name = "source", type = "string|list", required = true }, { name = "options", type = "table" },
+    { name = "where", type = "function" },
   },
 })

@@ -19,8 +19,8 @@ local function bytes_of(model, context)
   return bytes
 end
 
---- The tokens of a window that evaluation and pruning take where none are asked for: the model's context, but no more than
---- LONGEST, than the text holds, and than fits in half of the free memory (512 always do).
+--- The tokens of a window that evaluation and pruning take where none are asked for: the model's context, but no more
+--- than LONGEST, than the text holds, and than fits in half of the free memory (512 always do).
 ---@param model sonde.model
 ---@param tokens? integer   of the text
 ---@return integer
@@ -82,8 +82,8 @@ function windows.note_unused(model)
 end
 
 --- The tokens of a text file, packed or not, or of standard input ("-"), by the model's tokenizer. A .jsonl, and a text
---- with lines that hold only <|endoftext|>, are documents, each ended by the end-of-text token as in a corpus; any other
---- file is one text.
+--- with lines that hold only <|endoftext|>, are documents, each ended by the end-of-text token as in a corpus; any
+--- other file is one text.
 ---@param model sonde.model
 ---@param path string
 ---@param options? table    field, skip, special
@@ -91,7 +91,8 @@ end
 function windows.read(model, path, options)
   options = options or {}
   windows.note_unused(model)
-  local tokens, bytes = model:tokenizer():read(path, { field = options.field, skip = options.skip, special = options.special })
+  local tokens, bytes = model:tokenizer():read(path, { field = options.field, skip = options.skip,
+    special = options.special })
   if tokens:count() < 2 then error(path .. ": a text of " .. tokens:count() .. " tokens has nothing to predict", 0) end
   return tokens, bytes
 end

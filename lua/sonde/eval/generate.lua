@@ -1,7 +1,7 @@
 --- generate.lua - text from a model, token by token, with a key-value cache.
 --
--- Two plans share the cache: one of the whole prompt, run once, and one of a single token, run for every token after it.
--- The cache is a state of the graph (core.cache), so any norm, placement and causal attention can generate.
+-- Two plans share the cache: one of the whole prompt, run once, and one of a single token, run for every token after
+-- it. The cache is a state of the graph (core.cache), so any norm, placement and causal attention can generate.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
@@ -12,9 +12,11 @@ local generate = {}
 ---@type sonde.schema
 generate.schema = {
   { name = "tokens", type = "integer", min = 1, max = 2 ^ 30, preset = 100, doc = "tokens to generate, at most" },
-  { name = "temperature", type = "number", min = 0, preset = 1, doc = "divides the logits; 0: always the likeliest token" },
+  { name = "temperature", type = "number", min = 0, preset = 1,
+    doc = "divides the logits; 0: always the likeliest token" },
   { name = "top_k", type = "integer", min = 0, preset = 0, doc = "choose among the k likeliest; 0: all" },
-  { name = "top_p", type = "number", min = 0, max = 1, preset = 1, doc = "choose among the likeliest that hold this probability" },
+  { name = "top_p", type = "number", min = 0, max = 1, preset = 1,
+    doc = "choose among the likeliest that hold this probability" },
   { name = "seed", type = "integer", min = 0, preset = 0, doc = "of the choices" },
   { name = "stop", type = "integer|list", min = 0, of = { name = "token", type = "integer", min = 0, doc = "" },
     doc = "a token that ends a sequence, or a list of them; default: none" },
@@ -141,18 +143,19 @@ end
 --- prompt depends on the seed and its number alone.
 ---
 ---     local tokenizer = model:tokenizer()
----     local texts = sonde.generate(model, { tokenizer:encode("In the beginning"):values() }, { tokens = 50, seed = 1 })
+---     local texts = sonde.generate(model, { tokenizer:encode("In the beginning"):values() }, { tokens = 50 })
 ---     print(tokenizer:decode(texts[1]))
 ---
 ---@param model sonde.model
 ---@param prompts integer[][]     each a list of at least one token, from 0
 ---@param options? table          see generate.schema
----@return integer[][] tokens, table speed   seconds, prefill_seconds, tokens_per_s; profile and profile_modules if asked
+---@return integer[][] tokens, table speed   seconds, prefill_seconds, tokens_per_s; profile, profile_modules
 function generate.tokens(model, prompts, options)
   options = args.check(generate.schema, options, "generate")
   check_prompts(prompts, model)
   model:init()
-  local results, longest, speed = {}, 0, { seconds = 0, prefill_seconds = 0, tokens = 0, profile = {}, profile_modules = {} }
+  local results, longest, speed = {}, 0, { seconds = 0, prefill_seconds = 0, tokens = 0, profile = {},
+    profile_modules = {} }
   for k, prompt in ipairs(prompts) do results[k], longest = {}, math.max(longest, #prompt) end
   if options.tokens > 1 then require("sonde.eval.generate_check").run(model, longest + options.tokens) end
   for _, group in ipairs(groups_of(prompts)) do

@@ -78,7 +78,8 @@ function check.run(model, length)
   for _, mark in ipairs(whole) do
     if differ(mark.values, mark.step) then
       error(core.where() .. "this model cannot be generated from token by token: " .. mark.what .. " gives "
-        .. "another result there: it mixes tokens other than by the op 'attention' (causal), which alone has a cache, or depends on "
+        .. "another result there: it mixes tokens other than by the op 'attention' (causal), which alone has a cache, "
+        .. "or depends on "
         .. "the context", 0)
     end
   end

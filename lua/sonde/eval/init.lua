@@ -12,8 +12,10 @@ local eval = {}
 --- The options of an evaluation.
 ---@type sonde.schema
 eval.schema = documents.with {
-  { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a window; default: the model's context, at most 4096" },
-  { name = "batch", type = "integer", min = 1, max = 1048576, doc = "windows computed at once; default: some thousand tokens" },
+  { name = "context", type = "integer", min = 1, max = 1048576,
+    doc = "tokens of a window; default: the model's context, at most 4096" },
+  { name = "batch", type = "integer", min = 1, max = 1048576,
+    doc = "windows computed at once; default: some thousand tokens" },
   { name = "tokens", type = "integer", min = 2, doc = "tokens to take, from the first; default: all" },
   { name = "bytes", type = "integer", min = 1, doc = "bytes of the text behind the tokens, for bits_per_byte" },
   { name = "dtype", type = "string", choices = { "f32", "bf16" }, preset = "f32", doc = "of matrix products" },
@@ -71,7 +73,8 @@ local function of_feed(model, source, options)
   if whole < all then
     add_rows(model, feed, { first = whole, last = all - 1, batch = all - whole, all = all }, context, options, sums)
   end
-  local result = { loss = sums[1] / sums[2], tokens = math.floor(sums[2] + 0.5), context = context, windows = all, metrics = {} }
+  local result = { loss = sums[1] / sums[2], tokens = math.floor(sums[2] + 0.5), context = context, windows = all,
+    metrics = {} }
   for i, name in ipairs(names) do result.metrics[name] = sums[i + 2] / sums[2] end
   if objectives.find(model.objective.name).perplexity then result.perplexity = math.exp(result.loss) end
   return result

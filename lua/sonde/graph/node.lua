@@ -130,7 +130,8 @@ local function pow(a, b)
   local function by_logarithm(x) return op("exp", { op("affine", { op("log", { x }) }, { b, 0 }) }) end
   if b < 1 then return by_logarithm(a) end
   local one, none = core.node_graph(a):constant(1, {}), core.node_graph(a):constant(0, {})
-  return op("where", { a, by_logarithm(op("where", { a, a, one })), none })        -- at 0 the slope is 0, not 0 times infinity
+  -- at 0 the slope is 0, not 0 times infinity
+  return op("where", { a, by_logarithm(op("where", { a, a, one })), none })
 end
 
 --- The larger of two values, element by element.
@@ -354,7 +355,7 @@ end
 --- softmax(scale q k^T) v for q [B, T, H, Dh] (this value), k and v [B, T, KV, Dh].
 ---@param k sonde.node
 ---@param v sonde.node
----@param options? {scale: number, causal: boolean, window: integer, starts: sonde.node}   scale 0: 1/sqrt(Dh); causal by
+---@param options? {scale: number, causal: boolean, window: integer, starts: sonde.node} scale 0: 1/sqrt(Dh); causal by
 ---  default; starts: i32 [B, T], the first key that each query sees (node:document_starts)
 ---@return sonde.node
 function node:attention(k, v, options)
@@ -364,8 +365,8 @@ function node:attention(k, v, options)
     { causal, options.window or 0 })
 end
 
---- Of tokens i32 [B, T] (this value) in rows of several documents: where the document of each token starts in its row; its
---- result(2) is how far each token is from there.
+--- Of tokens i32 [B, T] (this value) in rows of several documents: where the document of each token starts in its row;
+--- its result(2) is how far each token is from there.
 ---@param last integer     the token that ends a document
 ---@return sonde.node
 function node:document_starts(last)
@@ -459,7 +460,8 @@ local matmul_options = { name = "options", type = "table", fields = {
   { name = "transpose_a", type = "boolean" }, { name = "transpose_b", type = "boolean" },
 } }
 local attention_options = { name = "options", type = "table", fields = {
-  { name = "scale", type = "number" }, { name = "causal", type = "boolean" }, { name = "window", type = "integer", min = 0 },
+  { name = "scale", type = "number" }, { name = "causal", type = "boolean" }, { name = "window", type = "integer",
+    min = 0 },
   { name = "starts", type = "node" },
 } }
 
@@ -479,7 +481,8 @@ local takes = {
   gather = { self, required("index", "node") },
   rmsnorm = { self, required("gain", "node"), eps },
   layernorm = { self, required("gain", "node"), required("bias", "node"), eps },
-  rope = { self, { name = "theta", type = "number" }, { name = "offset", type = "integer" }, { name = "positions", type = "node" } },
+  rope = { self, { name = "theta", type = "number" }, { name = "offset", type = "integer" },
+    { name = "positions", type = "node" } },
   document_starts = { self, required("last", "integer") },
   attention = { self, required("k", "node"), required("v", "node"), attention_options },
   cross_entropy = { self, required("targets", "node") },

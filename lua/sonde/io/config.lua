@@ -59,7 +59,8 @@ function config.differences(model, other)
     end
   end
   local a, b = config.plain(model), config.plain(other)
-  for _, key in ipairs { "norm", "final_norm", "placement", "attention", "ffn", "embed_scale", "tie", "features", "objective", "layers" } do
+  for _, key in ipairs { "norm", "final_norm", "placement", "attention", "ffn", "embed_scale", "tie", "features",
+    "objective", "layers" } do
     compare(key, a[key], b[key])
   end
   table.sort(list)
@@ -77,7 +78,8 @@ local function merged(of, theirs, own, path, make)
   local list = of.changes(make(theirs), mine)
   if #list == 0 then return own end
   for _, key in ipairs(own_keys) do theirs[key] = own[key] end
-  return theirs, "changed since Sonde wrote the section 'sonde', which does not count there: " .. table.concat(list, ", ")
+  return theirs, "changed since Sonde wrote the section 'sonde', which does not count there: "
+    .. table.concat(list, ", ")
 end
 
 --- The options of the model that a config.json describes.
@@ -105,8 +107,8 @@ end
 
 -- ---- writing -------------------------------------------------------------------------------------------------
 
---- The keys of a model's config.json: what its architecture says of it, the section "sonde", and of the folder that it came
---- from what does not speak of what it computes.
+--- The keys of a model's config.json: what its architecture says of it, the section "sonde", and of the folder that it
+--- came from what does not speak of what it computes.
 ---@param model sonde.model
 ---@param before table      keys of the folder that it came from, nulls as core.null
 ---@return table keys, sonde.architecture of

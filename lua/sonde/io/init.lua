@@ -1,10 +1,12 @@
 --- sonde.io - a model as a folder: model.safetensors, config.json, tokenizer.json, tokenizer_config.json.
 --
--- A model is saved as the architecture of the folder that it came from, or as Hugging Face's Llama, where that can express
--- it; such folders made elsewhere open here. Other models (other norms, placements, ...) are of Sonde's own architecture.
+-- A model is saved as the architecture of the folder that it came from, or as Hugging Face's Llama, where that can
+-- express it; such folders made elsewhere open here. Other models (other norms, placements, ...) are of Sonde's own
+-- architecture.
 
 -- What lives here: this file saves and opens folders; arch/ holds the architectures that they may be of, one file each;
--- config.lua reads and writes config.json, weights.lua the weights, origin.lua what else a folder holds and is carried along.
+-- config.lua reads and writes config.json, weights.lua the weights, origin.lua what else a folder holds and is carried
+-- along.
 
 local core = require "sonde.core"
 local config = require "sonde.io.config"
@@ -64,7 +66,8 @@ local function note_tokenizer(model, tokenizer, dir)
   local corpus = require "sonde.data"
   local known = corpus.known(model)
   if corpus.same_ids(tokenizer:hash(), tokenizer, known) then return end
-  io.stderr:write(string.format("sonde: note: %s: the tokenizer saved there (%.8s..) is another than %s (%.8s..), so the same ids "
+  io.stderr:write(string.format("sonde: note: %s: the tokenizer saved there (%.8s..) is another than %s (%.8s..), so "
+    .. "the same ids "
     .. "are other texts\n", dir, tokenizer:hash(), known.of, known.hash))
 end
 
@@ -171,7 +174,8 @@ end
 ---@return string
 function folder.check(dir)
   if type(dir) ~= "string" or dir == "" then
-    error(core.where() .. "load takes the path of a folder, not " .. (dir == "" and "an empty name" or tostring(dir)), 0)
+    error(core.where() .. "load takes the path of a folder, not " .. (dir == "" and "an empty name" or tostring(dir)),
+      0)
   end
   dir = #dir > 1 and string.gsub(dir, "/+$", "") or dir
   local there = core.exists(dir)
@@ -187,8 +191,8 @@ function folder.check(dir)
   return dir
 end
 
--- The path of a model folder, the model that it describes, without weights, and its architecture. A folder of another program
--- says nothing of a placement, so one may be given.
+-- The path of a model folder, the model that it describes, without weights, and its architecture. A folder of another
+-- program says nothing of a placement, so one may be given.
 local function described(dir, placement)
   dir = folder.check(dir)
   local path = dir .. "/config.json"
@@ -224,7 +228,8 @@ function folder.begin(model, dir)
   dir, there, of = described(dir)
   local list = config.differences(model, there)
   if #list > 0 then
-    io.stderr:write(string.format("sonde: note: %s: the model that begins with these weights computes something else: %s\n",
+    io.stderr:write(string.format("sonde: note: %s: the model that begins with these weights computes something else: "
+      .. "%s\n",
       dir, table.concat(list, ", ")))
   end
   weights.read(model, dir, of)
@@ -232,9 +237,9 @@ function folder.begin(model, dir)
   return model
 end
 
---- Opens a model folder, of Sonde or of Hugging Face's Llama (single or sharded safetensors, f32, f16 or bf16). A model that was
---- trained with its norms in other places, by the code of LayerNorm Scaling or Mix-LN for example, looks like a Llama: its
---- placement is given then.
+--- Opens a model folder, of Sonde or of Hugging Face's Llama (single or sharded safetensors, f32, f16 or bf16). A model
+--- that was trained with its norms in other places, by the code of LayerNorm Scaling or Mix-LN for example, looks like
+--- a Llama: its placement is given then.
 ---@param dir string
 ---@param options? {placement: string|table}   NAME or {NAME, option = value}, of a folder that does not say it; default: pre_ln
 ---@return sonde.model

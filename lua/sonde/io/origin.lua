@@ -30,7 +30,8 @@ local described = {
 
 -- Files that belong to one tokenizer, beside generation_config.json: they go when another one comes.
 local of_tokenizer = {
-  "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model", "vocab.json",
+  "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
+  "vocab.json",
   "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json", "generation_config.json",
 }
 
@@ -131,8 +132,8 @@ function origin.end_tokens(model)
   return token and { token } or {}
 end
 
--- What ends a document, of the tokens that end a text by the files of a folder: the one that tokenizers usually have for
--- it, else the first that is a special token; nil where they say nothing of use.
+-- What ends a document, of the tokens that end a text by the files of a folder: the one that tokenizers usually have
+-- for it, else the first that is a special token; nil where they say nothing of use.
 local function document_end(o, tokenizer)
   local list, text = tokens.ends(o)
   if text then return tokenizer:special(text) and text or nil end
@@ -156,7 +157,8 @@ local function beside(path)
   return o
 end
 
---- A tokenizer from a tokenizer.json, with what its folder says of where a text ends: the file itself has no word for it.
+--- A tokenizer from a tokenizer.json, with what its folder says of where a text ends: the file itself has no word for
+--- it.
 ---@param path string
 ---@param o? sonde.origin     that folder, where it has been read
 ---@return sonde.tokenizer tokenizer, string|nil end_of_text   the token, where it is not the usual one

@@ -9,7 +9,8 @@ local function refuse(path, text)
   error(core.where() .. path .. ": " .. text, 0)
 end
 
--- The tensors that a graph makes of others: f(nodes) gives their nodes. They are written to the tensors of `to`, if given.
+-- The tensors that a graph makes of others: f(nodes) gives their nodes. They are written to the tensors of `to`, if
+-- given.
 local function convert(from, f, to)
   local graph, nodes, made = core.graph(), {}, {}
   for k, tensor in ipairs(from) do nodes[k] = graph:leaf("tensor " .. k, tensor) end
@@ -22,8 +23,8 @@ local function convert(from, f, to)
   return to
 end
 
--- The name in the files of a tensor of the architecture: the same, or without the prefix in files of the bare model; one
--- that is shared with the head has either name, or both.
+-- The name in the files of a tensor of the architecture: the same, or without the prefix in files of the bare model;
+-- one that is shared with the head has either name, or both.
 local function names_in(file, of, tied, dir)
   local bare = true
   for _, name in ipairs(file:names()) do bare = bare and string.sub(name, 1, #of.prefix) ~= of.prefix end
@@ -34,7 +35,8 @@ local function names_in(file, of, tied, dir)
   end
   local embedding = without(of.embedding)
   if tied and file:find(of.head) and file:find(embedding) and not file:equal(of.head, embedding) then
-    refuse(dir, "'" .. of.head .. "' and '" .. embedding .. "' differ, but are one by the config (" .. of.tied_by .. ")")
+    refuse(dir, "'" .. of.head .. "' and '" .. embedding .. "' differ, but are one by the config (" .. of.tied_by
+      .. ")")
   end
   return function(name)
     name = without(name)
@@ -75,8 +77,8 @@ end
 
 local dtype_names = { F32 = "f32", BF16 = "bf16", F16 = "f16" }
 
---- Reads the weights of a folder into a model that is there. Every parameter of the model must be in the folder with its
---- shape, and every tensor of the folder in the model; buffers that it lacks are computed.
+--- Reads the weights of a folder into a model that is there. Every parameter of the model must be in the folder with
+--- its shape, and every tensor of the folder in the model; buffers that it lacks are computed.
 ---@param model sonde.model
 ---@param dir string
 ---@param of sonde.architecture
@@ -107,8 +109,9 @@ function weights.read(model, dir, of)
   return model:init()
 end
 
---- The weights that a folder holds: what modules read, so that other programs compute the same. Views are in the numbers
---- (masked, low-rank factors added), but for what the options say too: there the folder has a shared value once.
+--- The weights that a folder holds: what modules read, so that other programs compute the same. Views are in the
+--- numbers (masked, low-rank factors added), but for what the options say too: there the folder has a shared value
+--- once.
 ---@param model sonde.model
 ---@return table[]
 function weights.saved(model)

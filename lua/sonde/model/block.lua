@@ -107,7 +107,8 @@ local function branch(self, y, slot)
   return site_of(self, slot, slot):publish(slot .. ".branch", y)
 end
 
--- What a branch gives that the block does not have (option `without`): zeros, which whatever stands behind it takes as ever.
+-- What a branch gives that the block does not have (option `without`): zeros, which whatever stands behind it takes as
+-- ever.
 local function nothing(self)
   return self.trace.graph:constant(0, { self.batch, self.context, self.width })
 end
@@ -134,7 +135,8 @@ function block:attention(x)
   if self.modules.without == "attn" then return nothing(self) end
   local y = build(self, "attention", self.modules.attention, "attention", names.attention, "attn", x)
   if self.trace.starts and not made_with(y, self.trace.starts, x) then
-    error(core.where() .. ("block %d: attention '%s' does not keep documents apart (it looks up no \"documents.starts\"); "
+    error(core.where() .. ("block %d: attention '%s' does not keep documents apart (it looks up no "
+      .. "\"documents.starts\"); "
       .. "use another, or no document mask"):format(self.index, self.modules.attention.name), 0)
   end
   return branch(self, y, "attn")

@@ -25,7 +25,8 @@ end
 ---@private
 function model.new(config, layers, final, objective)
   return setmetatable({
-    config = config, layers = layers, final = final, objective = objective, handle = core.params(config.seed), policies = {},
+    config = config, layers = layers, final = final, objective = objective, handle = core.params(config.seed),
+    policies = {},
   }, model)
 end
 
@@ -186,7 +187,7 @@ end
 --- Saves the model as a folder: config.json, model.safetensors, if there is a tokenizer tokenizer.json and
 --- tokenizer_config.json, and what the folder that the model came from holds beside them.
 ---@param dir string
----@param options? {tokenizer: userdata, dtype: "f32"|"bf16"|"f16"}   dtype: default: what the weights were read as, else f32
+---@param options? {tokenizer: userdata, dtype: "f32"|"bf16"|"f16"}   dtype: default: as the weights were read, else f32
 function model:save(dir, options)
   self:init()
   require("sonde.io").save(self, dir, options)
@@ -238,7 +239,8 @@ local options = { name = "options", type = "table" }
 local block = { name = "block", type = "integer", required = true, min = 0 }
 
 args.declare(model, "model:", {
-  __tostring = { self }, shared = { self }, params = { self }, init = { self }, refresh = { self }, fold = { self }, count = { self },
+  __tostring = { self }, shared = { self }, params = { self }, init = { self }, refresh = { self }, fold = { self },
+  count = { self },
   check_finite = { self }, tokenizer = { self }, end_tokens = { self }, has_tokenizer = { self },
   trace = { self, options }, mismatch = { self, block, block },
   policy = { self, { name = "layer", type = "integer", required = true }, { name = "depth", type = "integer" },

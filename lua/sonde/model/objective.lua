@@ -1,8 +1,9 @@
---- objective.lua - what a model is trained for: from its output to the loss of each item. doc/training.md has an example.
+--- objective.lua - what a model is trained for: from its output to the loss of each item. doc/training.md has an
+--- example.
 --
--- An objective gets a site, its options and the output x [B, T, D] after the final norm, and returns the loss [N] of each item
--- (of language modelling: of each of the N = B T tokens). It reads the inputs that it needs (site:input), has parameters of its
--- own (site:param), and publishes (site:publish)
+-- An objective gets a site, its options and the output x [B, T, D] after the final norm, and returns the loss [N] of
+-- each item (of language modelling: of each of the N = B T tokens). It reads the inputs that it needs (site:input), has
+-- parameters of its own (site:param), and publishes (site:publish)
 --   "targets"        the input i32 [N] in which -1 marks an item that does not count; its loss must be 0
 --   "head"           the matrix whose product with the output gives the logits, for generation and the logit lens
 --   "metric.NAME"    what is reported beside the loss: [N], 0 for items that do not count, or one number
@@ -16,20 +17,23 @@ local registry = require "sonde.base.registry"
 local objectives = registry.new {
   kind = "objective", folder = "sonde/model/objectives",
   schema = {
-    { name = "build", type = "function", required = true, doc = "of a site, the options, x [B, T, D] and the model's options: the loss [N]" },
+    { name = "build", type = "function", required = true,
+      doc = "of a site, the options, x [B, T, D] and the model's options: the loss [N]" },
     { name = "doc", type = "string", preset = "", doc = "one line on what the model learns" },
     { name = "options", type = "list", preset = {}, doc = "the schema of the objective's options" },
-    { name = "perplexity", type = "boolean", preset = false, doc = "whether exp of the mean loss is reported as perplexity" },
+    { name = "perplexity", type = "boolean", preset = false,
+      doc = "whether exp of the mean loss is reported as perplexity" },
     { name = "bound", type = "function",
-      doc = "of the options and the model's: a mean loss over this has diverged; without it only one that is not finite" },
+      doc = "of the options and the model's: a mean loss over this has diverged; without it only one that is not "
+        .. "finite" },
   },
 }
 local objective = { registry = objectives }
 
 --- Registers an objective under a name that models and trainings can have.
 ---@param name string
----@param info {doc: string, options: sonde.schema, perplexity: boolean, bound: fun(options: table, config: table): number}|function
----@param build? fun(site: sonde.site, options: table, x: sonde.node, config: table): sonde.node   config: the model's options
+---@param info {doc: string, options: sonde.schema, perplexity: boolean, bound: function}|function
+---@param build? fun(site: sonde.site, options: table, x: sonde.node, config: table): sonde.node   config: of the model
 function objective.register(name, info, build)
   if type(info) == "function" then info, build = {}, info end
   local described = { build = build }
@@ -69,7 +73,8 @@ objective.regularizers = {
   { name = "z_loss", type = "number", min = 0, preset = 0,
     doc = "times the square of each item's log-sum-exp, added (PaLM; Chowdhery et al., 2022: 1e-4)" },
   { name = "label_smoothing", type = "number", min = 0, max = 1, preset = 0,
-    doc = "share e of the target that goes to all classes alike: (1 - e) CE + e mean of -log p (Szegedy et al., 2016)" },
+    doc = "share e of the target that goes to all classes alike: (1 - e) CE + e mean of -log p (Szegedy et al., "
+      .. "2016)" },
 }
 
 --- Cross-entropy of each item under softmax(x head^T) in nats, 0 where the target is -1; with the options of
@@ -112,9 +117,11 @@ return args.declare(objective, "sonde.objectives.", {
     { name = "build", type = "function" },
   },
   names = {}, find = { name, where },
-  resolve = { { name = "given", type = "string|table", required = true }, { name = "where", type = "function", required = true } },
+  resolve = { { name = "given", type = "string|table", required = true }, { name = "where", type = "function",
+    required = true } },
   cross_entropy = {
-    { name = "site", type = "any" }, node "x", node "head", node "targets", { name = "options", type = "table", required = true },
+    { name = "site", type = "any" }, node "x", node "head", node "targets", { name = "options", type = "table",
+      required = true },
   },
   hits = { node "x", node "head", node "targets" },
 })

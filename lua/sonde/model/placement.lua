@@ -93,7 +93,8 @@ end, { init = "deepnorm", doc = "post_ln with the stream times (2L)^(1/4) (Wang 
 placement.register("deepnorm_paper", function(block, x)
   return weighted_post_ln(block, x, 2.828427)
 end, {
-  init = "deepnorm_paper", doc = "deepnorm as the papers on Mix-LN and LayerNorm Scaling ran it: the factor of 32 blocks",
+  init = "deepnorm_paper", doc = "deepnorm as the papers on Mix-LN and LayerNorm Scaling ran it: the factor of 32 "
+    .. "blocks",
 })
 
 -- Mix-LN (Li et al., 2024): the first floor(a L) blocks Post-LN, the others Pre-LN.
@@ -235,8 +236,8 @@ end, {
   options = { { name = "scale", type = "number", preset = 1e-3, doc = "first value of the factors" } },
 })
 
--- No block at all but one linear map of the stream: what a pruned run of blocks may be replaced by. The map is x + x A' + b,
--- so that weight decay draws it towards passing the stream on.
+-- No block at all but one linear map of the stream: what a pruned run of blocks may be replaced by. The map is x + x A'
+-- + b, so that weight decay draws it towards passing the stream on.
 placement.register("linear", function(block, x)
   local map = block:param("weight", { block.width, block.width }, "other")
   return x + x:linear(map) + block:param("bias", { block.width }, "bias", 0)

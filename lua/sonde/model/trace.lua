@@ -1,8 +1,9 @@
 --- trace.lua - a model as a graph for one batch shape, and the edits (interventions) that can be made on the way.
 --
 -- Blocks count from 0, as in the names of their values: "blocks.0.out" is the stream after the first block,
--- "blocks.0.attn.out" and "blocks.0.ffn.out" the results of its branches; "embedding" and "final" (after the last norm) stand
--- around them, and "loss" [N] is the objective's loss of each item: the cross-entropy of each of the N = B T tokens in nats.
+-- "blocks.0.attn.out" and "blocks.0.ffn.out" the results of its branches; "embedding" and "final" (after the last norm)
+-- stand around them, and "loss" [N] is the objective's loss of each item: the cross-entropy of each of the N = B T
+-- tokens in nats.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
@@ -34,7 +35,8 @@ trace.__index = trace
 ---@type sonde.schema
 trace.schema = {
   { name = "batch", type = "integer", min = 1, max = 1048576, preset = 1, doc = "sequences B" },
-  { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens T of a sequence; default: the model's context" },
+  { name = "context", type = "integer", min = 1, max = 1048576,
+    doc = "tokens T of a sequence; default: the model's context" },
   { name = "graph", type = "graph",
     doc = "graph of an earlier trace of the same shape to append to; its values keep their names" },
   { name = "dropout", type = "boolean", preset = false, doc = "apply the model's dropout (training)" },
@@ -42,7 +44,8 @@ trace.schema = {
     doc = "the token that ends a document: attention does not look across it" },
   { name = "document_positions", type = "boolean", preset = false,
     doc = "positions count from the first token of each document; needs document_end" },
-  { name = "objective", type = "string|table", doc = "what the loss is of, NAME or {NAME, option = value}; default: the model's" },
+  { name = "objective", type = "string|table",
+    doc = "what the loss is of, NAME or {NAME, option = value}; default: the model's" },
   { name = "loss_weights", type = "table", preset = {}, each = { name = "weight", type = "number", doc = "a factor" },
     doc = "name -> factor of a loss that modules or the objective add; default: 1 each; 0 leaves it out" },
   { name = "skip", type = "list", preset = {}, of = { name = "block", type = "integer", min = 0, doc = "a block" },
@@ -107,8 +110,8 @@ local kinds = {
   attn_norm = "norm", ffn_norm = "norm", attn_out_norm = "norm", ffn_out_norm = "norm",
 }
 
---- Seconds by module, as a profile has them, summed by kind: "norm", "attention", "ffn", "embedding", "head" (with the loss),
---- "stream" (what placements compute in a block, such as residual sums) and "other".
+--- Seconds by module, as a profile has them, summed by kind: "norm", "attention", "ffn", "embedding", "head" (with the
+--- loss), "stream" (what placements compute in a block, such as residual sums) and "other".
 ---@param modules table<string, number>
 ---@return table<string, number>
 function trace.by_kind(modules)
@@ -156,7 +159,8 @@ local function site_of(self, slot, prefix)
   local config = self.model.config
   return core.site {
     graph = self.graph, params = self.params, block = self.shared, policy = self.model:policy(0), layer = 0,
-    depth = config.depth, slot = slot, prefix = prefix, width = config.width, batch = self.batch, context = self.context,
+    depth = config.depth, slot = slot, prefix = prefix, width = config.width, batch = self.batch,
+    context = self.context,
     trained_context = config.context,
   }
 end
@@ -275,7 +279,8 @@ local function add_losses(self, weights)
   self.losses = added
   for name in pairs(weights) do
     if not known[name] then
-      error(core.where() .. "loss_weights: the model adds no loss '" .. tostring(name) .. "'" .. args.hint(name, known), 0)
+      error(core.where() .. "loss_weights: the model adds no loss '" .. tostring(name) .. "'" .. args.hint(name, known),
+        0)
     end
   end
 end
@@ -287,7 +292,9 @@ local function find_documents(self, options)
     if options.document_positions then error(core.where() .. "trace: document_positions needs document_end", 0) end
     return
   end
-  if not self.tokens then error(core.where() .. "trace: a model that reads features has no token that ends documents", 0) end
+  if not self.tokens then
+    error(core.where() .. "trace: a model that reads features has no token that ends documents", 0)
+  end
   if last >= self.model.config.vocab then
     error(core.where() .. string.format("trace: document_end %d is no token of a vocabulary of %d", last,
       self.model.config.vocab), 0)
@@ -323,7 +330,8 @@ end
 ---@return sonde.node
 function trace:logits()
   if not self.head then
-    error(core.where() .. "the objective '" .. self.model.objective.name .. "' publishes no head, so there are no logits", 0)
+    error(core.where() .. "the objective '" .. self.model.objective.name
+      .. "' publishes no head, so there are no logits", 0)
   end
   return self.final:linear(self.head)
 end

@@ -21,18 +21,23 @@ local layer_schema = {
   { name = "placement", type = "string|table|function", choices = placement.names, doc = "where its norms stand" },
   { name = "attention", type = module_type, choices = modules_of "attention", doc = "attention of this block" },
   { name = "ffn", type = module_type, choices = modules_of "ffn", doc = "feed-forward layer of this block" },
-  { name = "layer", type = "integer", min = 1, doc = "the place l of L that its placement counts with; default: its own" },
-  { name = "depth", type = "integer", min = 1, doc = "the L that its placement counts with; default: the model's depth" },
+  { name = "layer", type = "integer", min = 1,
+    doc = "the place l of L that its placement counts with; default: its own" },
+  { name = "depth", type = "integer", min = 1,
+    doc = "the L that its placement counts with; default: the model's depth" },
   { name = "share", type = "integer", min = 0, doc = "an earlier block whose weights it has" },
-  { name = "without", type = "string", choices = { "attn", "ffn" }, doc = "a branch that it does not have: it adds nothing" },
+  { name = "without", type = "string", choices = { "attn", "ffn" },
+    doc = "a branch that it does not have: it adds nothing" },
 }
 
 --- The options of a model. A module is a name, or {name, option = value} (in YAML: {name: ..., option: ...}).
 ---@type sonde.schema
 transformer.schema = {
-  { name = "vocab", type = "integer", min = 1, max = 2147483647, doc = "tokens V of the vocabulary (needed, but for a model of features)" },
+  { name = "vocab", type = "integer", min = 1, max = 2147483647,
+    doc = "tokens V of the vocabulary (needed, but for a model of features)" },
   { name = "features", type = "integer", min = 1, max = 1048576,
-    doc = "numbers F of each position, in place of tokens: the input \"features\" f32 [B, T, F], through a matrix [D, F]" },
+    doc = "numbers F of each position, in place of tokens: the input \"features\" f32 [B, T, F], through a matrix [D, "
+      .. "F]" },
   { name = "objective", type = "string|table", choices = objective.names,
     doc = "what it is trained for, NAME or {NAME, option = value}; default: language_model" },
   { name = "width", type = "integer", min = 1, max = 1048576, required = true, doc = "width D of the residual stream" },
@@ -154,11 +159,13 @@ local function resolve_layers(config, asked, where)
     end
     local shared = layer.share and layer.share < index and layers[layer.share + 1]
     if shared and shared.without and shared.without ~= layer.without then
-      error(where("layers") .. string.format("layers of transformer: block %d cannot share the weights of block %d, which has no %s",
+      error(where("layers") .. string.format("layers of transformer: block %d cannot share the weights of block %d, "
+        .. "which has no %s",
         index, layer.share, transformer.branches[shared.without]), 0)
     end
     if layer.share and layer.share >= index then
-      error(where("layers") .. string.format("layers of transformer: block %d can only share the weights of an earlier block, not of %d",
+      error(where("layers") .. string.format("layers of transformer: block %d can only share the weights of an earlier "
+        .. "block, not of %d",
         index, layer.share), 0)
     end
   end
@@ -167,17 +174,20 @@ end
 
 -- What the model reads and what it learns go together.
 local function resolve_objective(config, where)
-  if config.objective then config.objective = objective.resolve(config.objective, function() return where "objective" end) end
+  if config.objective then config.objective = objective.resolve(config.objective,
+    function() return where "objective" end) end
   local found = config.objective or objective.resolve("language_model", where)
   if not config.vocab and not config.features then
-    error(where "vocab" .. "option 'vocab' of transformer is missing: tokens V of the vocabulary (or features, for a model that reads "
+    error(where "vocab" .. "option 'vocab' of transformer is missing: tokens V of the vocabulary (or features, for a "
+      .. "model that reads "
       .. "numbers)", 0)
   end
   if config.vocab and config.features then
     error(where "features" .. "a transformer reads either tokens (vocab) or features, not both", 0)
   end
   if not config.vocab and found.name == "language_model" then
-    error(where "objective" .. "a transformer of features has no next token to predict; give another objective, such as classifier", 0)
+    error(where "objective" .. "a transformer of features has no next token to predict; give another objective, such "
+      .. "as classifier", 0)
   end
   return found
 end

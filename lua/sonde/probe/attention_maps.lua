@@ -42,7 +42,9 @@ local function chosen_blocks(model, trace, wanted)
   if wanted then
     for _, block in ipairs(wanted) do
       local part = trace.parts[block + 1]
-      if block >= model.config.depth then refuse("there is no block %d; the last of the model is %d", block, model.config.depth - 1) end
+      if block >= model.config.depth then
+        refuse("there is no block %d; the last of the model is %d", block, model.config.depth - 1)
+      end
       if not part or not part:lookup "attn.branch" then refuse("block %d has no attention", block) end
       list[#list + 1] = { block, part }
     end
@@ -91,8 +93,8 @@ end
 ---@field head integer         from 0
 ---@field weights number[][]   weights[q][k]: how much of what token q takes comes from token k; rows sum to 1
 
---- The attention weights of a model on tokens: for each block and head a matrix, by query and key. The size is bounded (by
---- 8,388,608 numbers of all heads of the blocks): ask for the blocks that matter, on a short text.
+--- The attention weights of a model on tokens: for each block and head a matrix, by query and key. The size is bounded
+--- (by 8,388,608 numbers of all heads of the blocks): ask for the blocks that matter, on a short text.
 ---@param model sonde.model
 ---@param tokens integer[]|sonde.tensor   one text
 ---@param options? table                  see attention_maps.schema
@@ -104,7 +106,8 @@ function attention_maps.maps(model, tokens, options)
   local trace = model:init():trace { batch = 1, context = n }
   local blocks, nodes, maps = chosen_blocks(model, trace, options.blocks), {}, {}
   for _, each in ipairs(blocks) do
-    if not each[2]:lookup "attn.queries" then weights.logs(trace, each[2], "attention_maps") end      -- refuses, by name
+    -- refuses, by name
+    if not each[2]:lookup "attn.queries" then weights.logs(trace, each[2], "attention_maps") end
   end
   check_size(blocks, n)
   for k, each in ipairs(blocks) do nodes[k] = weights.logs(trace, each[2], "attention_maps"):exp() end
@@ -160,8 +163,10 @@ function attention_maps.page(maps, pieces, title, gnuplot)
       groups[#groups + 1] = group
     end
     local head = "head " .. map.head
-    group.figures[#group.figures + 1] = { heat = map.weights, title = head, alt = "attention of block " .. map.block .. ", " .. head,
-      xlabel = "key", ylabel = "query", key = "weight", low = 0, high = 1, xticks = 0, yticks = 0, names = names, down = true,
+    group.figures[#group.figures + 1] = { heat = map.weights, title = head, alt = "attention of block " .. map.block
+      .. ", " .. head,
+      xlabel = "key", ylabel = "query", key = "weight", low = 0, high = 1, xticks = 0, yticks = 0, names = names,
+      down = true,
       width = side + 100, height = side }
   end
   local facts = ("%d tokens: %s"):format(#pieces, table.concat(pieces))

@@ -1,5 +1,5 @@
---- attention_weights.lua - the attention weights of a block as nodes, out of what its attention layer publishes: queries, keys
--- and window (doc/plugins.md). No step of a training computes them.
+--- attention_weights.lua - the attention weights of a block as nodes, out of what its attention layer publishes:
+-- queries, keys and window (doc/plugins.md). No step of a training computes them.
 
 local core = require "sonde.core"
 

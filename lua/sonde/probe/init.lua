@@ -123,7 +123,8 @@ function probe.probe(model, source, wanted, options)
   run:compute(jobs)
   local details = {
     model = model.folder, tokens = run.rows * run.context, windows = run.rows, context = run.context,
-    seed = options.seed, document_mask = run.documents.document_end, document_positions = run.documents.document_positions,
+    seed = options.seed, document_mask = run.documents.document_end,
+    document_positions = run.documents.document_positions,
     probes = {},
   }
   local values = {}

@@ -15,7 +15,8 @@ local schema = {
   { name = "unit", type = "string", preset = "", doc = "of the values; empty: a pure number" },
   { name = "source", type = "string", preset = "", doc = "paper that it comes from" },
   { name = "axes", type = "list", preset = { "block" },
-    doc = "what the values are by: one name, or two for rows and columns", of = { name = "axis", type = "string", doc = "a name" } },
+    doc = "what the values are by: one name, or two for rows and columns", of = { name = "axis", type = "string",
+      doc = "a name" } },
   { name = "columns", type = "list", doc = "names of the columns, where they are not numbers from 0",
     of = { name = "column", type = "string", doc = "a name" } },
   { name = "labels", type = "function",
@@ -31,6 +32,12 @@ local schema = {
     doc = "of a session and the finished jobs: the entry itself, in place of value" },
   { name = "note", type = "function",
     doc = "of a session whose jobs are done: a line on what the values lack, or nil" },
+  { name = "title", type = "string", doc = "of its figure in the report of a sweep" },
+  { name = "axis", type = "string", doc = "what an axis of its values is called; default: the unit" },
+  { name = "log", type = "boolean|string", choices = { "auto" }, preset = "auto",
+    doc = "a log axis: true, false, or 'auto' where its values span a factor of five" },
+  { name = "look", type = "string", preset = "", doc = "what to look for in a figure of it" },
+  { name = "place", type = "integer", preset = 99, doc = "its place among the figures of a report" },
   { name = "resamples", type = "integer", min = 1, doc = "of the intervals, where value takes long" },
 }
 
@@ -48,7 +55,7 @@ end
 --- Registers a probe under a name that sonde.probe can be asked for. The simplest has a definition and
 --- `outputs`, a function of a trace that gives a node [B] for each block.
 ---@param name string
----@param info table     definition, unit, source, axes, note; outputs, or jobs, value, prepare, measure
+---@param info table   definition, unit, source, axes, note; outputs, or jobs, value, prepare, measure; title, axis
 function registry.register(name, info)
   if (info.jobs == nil) == (info.outputs == nil) then
     error(core.where() .. "probe '" .. name .. "': either outputs or jobs says what is computed", 0)
@@ -93,9 +100,11 @@ function registry.first(axis)
 end
 
 return args.declare(registry, "sonde.probes.", {
-  register = { { name = "name", type = "string", required = true }, { name = "info", type = "table", required = true } },
+  register = { { name = "name", type = "string", required = true }, { name = "info", type = "table",
+    required = true } },
   rows = {
     { name = "list", type = "list", required = true },
-    { name = "counts", type = "list", required = true, of = { name = "count", type = "integer", min = 0, max = 1048576 } },
+    { name = "counts", type = "list", required = true, of = { name = "count", type = "integer", min = 0,
+      max = 1048576 } },
   },
 })

@@ -48,7 +48,8 @@ function session.open(model, source, options)
     context = math.min(512, model.config.context, math.max(2, math.min(there, options.tokens)))
   end
   if options.tokens < context then
-    error(core.where() .. string.format("probe: %d tokens are less than one window of %d; give more tokens, or a smaller "
+    error(core.where() .. string.format("probe: %d tokens are less than one window of %d; give more tokens, or a "
+      .. "smaller "
       .. "context", options.tokens, context), 0)
   end
   local stream = windows.open(source, model, context)
@@ -149,7 +150,9 @@ end
 local function flat(nodes, batch)
   local list = {}
   for i, node in ipairs(nodes) do
-    if not core.is_node(node) then error(core.where() .. "a probe's nodes hold a " .. type(node) .. "; they are nodes", 0) end
+    if not core.is_node(node) then
+      error(core.where() .. "a probe's nodes hold a " .. type(node) .. "; they are nodes", 0)
+    end
     list[i] = node:reshape { batch, -1 }
   end
   return { require("sonde").concat(list, 2) }

@@ -8,19 +8,17 @@ local plot = require "sonde.report.plot"
 local page = require "sonde.report.page"
 local registry = require "sonde.probe.registry"
 local export = require "sonde.report.export"
+local quantity = require "sonde.report.quantity"
 local report_figures = require "sonde.report.figures"
 local sorted_keys = require "sonde.base.sorted_keys"
 local stats = require "sonde.base.stats"
+local format = require "sonde.base.format"
 
 local show = {}
 local el, esc = html.element, html.escape
 
 local WIDEST = 10                 -- columns of a matrix that a terminal shows
 local LEAST = 10                  -- windows below which intervals are too short to order blocks by
-
-local function finite(x)
-  return x - x == 0
-end
 
 local function number(x)
   if x ~= x then return "-" end
@@ -31,7 +29,7 @@ local function number(x)
 end
 
 local function with_interval(value, ci)
-  if not ci or not finite(value) then return number(value) end
+  if not ci or not format.finite(value) then return number(value) end
   return string.format("%s [%s, %s]", number(value), number(ci[1]), number(ci[2]))
 end
 
@@ -64,7 +62,7 @@ function show.order(entry, windows)
   local described = {}
   for k, value in ipairs(entry.values) do
     local lo, hi = entry.ci[k][1], entry.ci[k][2]
-    if not finite(value) or not finite(hi - lo) then return nil end
+    if not format.finite(value) or not format.finite(hi - lo) then return nil end
     described[k - 1] = { mean = value, lo = lo, hi = hi }
   end
   local parts = {}
@@ -78,16 +76,7 @@ end
 -- ---- terminal ---------------------------------------------------------------------------------------------------
 
 local function aligned(rows)
-  local widths, out = {}, {}
-  for _, row in ipairs(rows) do
-    for k, cell in ipairs(row) do widths[k] = math.max(widths[k] or 0, #cell) end
-  end
-  for r, row in ipairs(rows) do
-    local cells = {}
-    for k, cell in ipairs(row) do cells[k] = string.rep(" ", widths[k] - #cell) .. cell end
-    out[r] = "  " .. table.concat(cells, "  ")
-  end
-  return table.concat(out, "\n")
+  return table.concat(format.indented(rows, 0), "\n")
 end
 
 -- What the k-th entry along an axis is called.
@@ -135,7 +124,8 @@ local function lines_of(entry)
 end
 
 local function facts(details)
-  return string.format("%d window%s of %d tokens; %d forward pass%s over them, %d if each probe ran alone", details.windows,
+  return string.format("%d window%s of %d tokens; %d forward pass%s over them, %d if each probe ran alone",
+    details.windows,
     details.windows == 1 and "" or "s", details.context, details.passes, details.passes == 1 and "" or "es",
     details.passes_alone)
 end
@@ -144,7 +134,8 @@ end
 local function warranty(windows)
   if windows == 1 then return "One window: no intervals, and no order of blocks" end
   if windows < LEAST then
-    return string.format("95 %% intervals over windows, too short with fewer than %d of them: no order of blocks", LEAST)
+    return string.format("95 %% intervals over windows, too short with fewer than %d of them: no order of blocks",
+      LEAST)
   end
   return "95 % intervals over windows; blocks are put into an order only where these lie apart"
 end
@@ -166,7 +157,8 @@ function show.text(details)
   return table.concat(parts, "\n")
 end
 
--- ---- CSV --------------------------------------------------------------------------------------------------------------
+-- ---- CSV
+-- --------------------------------------------------------------------------------------------------------------
 
 --- The result as CSV: a line for each entry of each probe, and one for each scalar, with their intervals.
 ---@param details table     second result of sonde.probe
@@ -178,7 +170,8 @@ function show.csv(details)
     export.list_rows(rows, {}, name, entry.values, entry.ci)
     for _, key in ipairs(sorted_keys(entry.scalars or {})) do
       local scalar = entry.scalars[key]
-      rows[#rows + 1] = { name .. "." .. key, nil, nil, scalar.value, scalar.ci and scalar.ci[1], scalar.ci and scalar.ci[2] }
+      rows[#rows + 1] = { name .. "." .. key, nil, nil, scalar.value, scalar.ci and scalar.ci[1], scalar.ci
+        and scalar.ci[2] }
     end
   end
   return export.csv({ "probe", "row", "column", "value", "low", "high" }, rows)
@@ -186,17 +179,7 @@ end
 
 -- ---- page ---------------------------------------------------------------------------------------------------------
 
--- A log axis where values and intervals are positive and span more than a factor of ten.
-local function spans(entry)
-  local low, high = math.huge, 0
-  for k, value in ipairs(entry.values) do
-    local lo = entry.ci and entry.ci[k][1] or value
-    if finite(value) and finite(lo) then low, high = math.min(low, value, lo), math.max(high, value) end
-  end
-  return low > 0 and high > 10 * low
-end
-
-local function line_figure(title, name, entry)
+local function line_figure(title, name, entry, log)
   local series = { label = "", colour = 1, x = {}, y = entry.values, markers = true }
   for k = 1, #entry.values do series.x[k] = k - 1 end
   if entry.ci then
@@ -204,7 +187,7 @@ local function line_figure(title, name, entry)
     for k, ci in ipairs(entry.ci) do series.lo[k], series.hi[k] = ci[1], ci[2] end
   end
   return { title = title, alt = name .. " of each block", xlabel = entry.axes[1], series = { series },
-    xticks = report_figures.block_ticks(#entry.values), ylog = spans(entry),
+    xticks = report_figures.block_ticks(#entry.values), ylog = quantity.wants_log(log, { series }),
     ylabel = entry.unit ~= "" and entry.unit or "value" }
 end
 
@@ -212,7 +195,7 @@ local function heat_figure(_, name, entry)
   local low, high = math.huge, -math.huge
   for _, row in ipairs(entry.values) do
     for _, x in ipairs(row) do
-      if finite(x) then low, high = math.min(low, x), math.max(high, x) end
+      if format.finite(x) then low, high = math.min(low, x), math.max(high, x) end
     end
   end
   if low > high then low, high = 0, 0 end
@@ -243,11 +226,11 @@ local function figures_of(name, entry)
   if entry.columns then
     local figures = {}
     for k, each in ipairs(column_entries(entry)) do
-      figures[k] = line_figure(each[1], name .. ", " .. each[1] .. ",", each[2])
+      figures[k] = line_figure(each[1], name .. ", " .. each[1] .. ",", each[2], "auto")
     end
     return figures
   end
-  return { (is_matrix(entry) and heat_figure or line_figure)(nil, name, entry) }
+  return { (is_matrix(entry) and heat_figure or line_figure)(nil, name, entry, quantity.of(name).log) }
 end
 
 local function rows_of(entry)

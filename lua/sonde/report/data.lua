@@ -19,16 +19,14 @@
 
 local args = require "sonde.base.args"
 local grid = require "sonde.sweep.grid"
+local quantity = require "sonde.report.quantity"
 local sorted_keys = require "sonde.base.sorted_keys"
 local stats = require "sonde.base.stats"
+local format = require "sonde.base.format"
 
 local report_data = {}
 local view = {}
 view.__index = view
-
-local function finite(v)
-  return type(v) == "number" and v == v and v ~= math.huge and v ~= -math.huge
-end
 
 local function grid_values(data, name)
   for _, axis in ipairs(data.grid) do
@@ -77,7 +75,7 @@ end
 -- (record.sound names them).
 local function value_of(trial, metric)
   local value = trial.results and trial.results[metric]
-  if not finite(value) then return nil end
+  if not format.finite(value) then return nil end
   if trial.status == "done" then return value end
   for _, name in ipairs(trial.status == "diverged" and trial.record and trial.record.sound or {}) do
     if name == metric then return value end
@@ -89,7 +87,7 @@ local function is_not_finite(trial, metric)
     if name == metric then return true end
   end
   local value = trial.results and trial.results[metric]
-  return type(value) == "number" and not finite(value)
+  return type(value) == "number" and not format.finite(value)
 end
 
 -- What done trials reported under a name that is no number: "a list", "a string"; nil where there is no such thing.
@@ -130,10 +128,14 @@ function report_data.view(data)
   end
   check_parameters(data)
   local self = setmetatable({ data = data, metric = data.metric, where = {}, cells = {} }, view)
-  for name, value in pairs(data.where or {}) do self.where[name] = known_value(data, name, value, "where: the value") end
+  for name, value in pairs(data.where or {}) do
+    self.where[name] = known_value(data, name, value, "where: the value")
+  end
   self.series_name, self.column_name = data.by[1], data.by[2]
   self.series = grid_values(data, self.series_name)
-  if data.reference ~= nil then self.reference = known_value(data, self.series_name, data.reference, "the reference") end
+  if data.reference ~= nil then
+    self.reference = known_value(data, self.series_name, data.reference, "the reference")
+  end
   self.columns = self.column_name and grid_values(data, self.column_name) or { false }
   return self
 end
@@ -181,8 +183,8 @@ function report_data.sections(data)
   return sections
 end
 
--- Trials that repeat one (another seed, nothing else) and ended in the very same weights repeat nothing: the seed did not reach
--- what was computed, and counting each would make an interval of nothing.
+-- Trials that repeat one (another seed, nothing else) and ended in the very same weights repeat nothing: the seed did
+-- not reach what was computed, and counting each would make an interval of nothing.
 local function is_copy(trial, seen)
   local weights = trial.results and trial.results.state_sha256
   if not weights then return false end
@@ -191,7 +193,8 @@ local function is_copy(trial, seen)
   return copy
 end
 
---- A note on trials that only the repeated parameter tells apart and that ended in the same weights; nil where there are none.
+--- A note on trials that only the repeated parameter tells apart and that ended in the same weights; nil where there
+--- are none.
 ---@param data table see the head of this file
 ---@return string|nil
 function report_data.copies(data)
@@ -206,11 +209,13 @@ function report_data.copies(data)
     if is_copy(trial, seen[group]) then copies = copies + 1 end
   end
   if copies == 0 then return nil end
-  return ("%d of %d trials ended in the same weights as another that only %s tells apart, so they repeat nothing and count once; "
+  return ("%d of %d trials ended in the same weights as another that only %s tells apart, so they repeat nothing and "
+    .. "count once; "
     .. "does the function use p.%s?"):format(copies, #data.trials, over, over)
 end
 
---- What is to be said of a sweep before its results: the data's notes, and of how many trials a loss is no validation loss.
+--- What is to be said of a sweep before its results: the data's notes, and of how many trials a loss is no validation
+--- loss.
 ---@param data table see the head of this file
 ---@return string[]
 function report_data.notes(data)
@@ -219,7 +224,8 @@ function report_data.notes(data)
   notes[#notes + 1] = copies
   for _, trial in ipairs(data.trials) do without = without + (trial.validated == false and 1 or 0) end
   if without > 0 then
-    notes[#notes + 1] = ("%d of %d trials had no validation text: what their training reports as loss and perplexity is of "
+    notes[#notes + 1] = ("%d of %d trials had no validation text: what their training reports as loss and perplexity "
+      .. "is of "
       .. "the training text"):format(without, #data.trials)
   end
   return notes
@@ -254,8 +260,8 @@ local function lack_of(trial, metric)
   return trial.status == "diverged" and "diverged" or "unreported"
 end
 
---- Statistics of the metric in a cell: stats.describe over the values that count, with `values`, and how many trials have
---- none: `diverged`, `not_finite`, `failed`, `missing` (not done), `unreported` (done, without that number).
+--- Statistics of the metric in a cell: stats.describe over the values that count, with `values`, and how many trials
+--- have none: `diverged`, `not_finite`, `failed`, `missing` (not done), `unreported` (done, without that number).
 function view:cell(series, column)
   local row = self.cells[series] or {}
   self.cells[series] = row
@@ -333,8 +339,8 @@ function view:difference_name()
 end
 
 --- What may be said of a column: `best` (a series value or nil), `tied` (set of those whose interval overlaps
---- its own), `unknown` (set of those that have one value and so no interval), `complete` (every trial that the sweep has
---- there gave a value), `count` (cells with a value).
+--- its own), `unknown` (set of those that have one value and so no interval), `complete` (every trial that the sweep
+--- has there gave a value), `count` (cells with a value).
 function view:ranking(column)
   local described, by_key, complete, count = {}, {}, true, 0
   for k, series in ipairs(self.series) do
@@ -370,13 +376,13 @@ local function arrays_of(trials, name, matrix)
   return arrays, #arrays == 1 and intervals or nil
 end
 
--- stats.describe of the finite values that arrays have at a place. Student's interval of two values is six times as wide as
--- they lie apart, and a band of it hides all lines: of two the ends are given.
+-- stats.describe of the finite values that arrays have at a place. Student's interval of two values is six times as
+-- wide as they lie apart, and a band of it hides all lines: of two the ends are given.
 local function described(arrays, r, c)
   local values = {}
   for _, rows in ipairs(arrays) do
     local value = rows[r] and rows[r][c]
-    if finite(value) then values[#values + 1] = value end
+    if format.finite(value) then values[#values + 1] = value end
   end
   local d = stats.describe(values)
   if #values == 2 then d.lo, d.hi = math.min(values[1], values[2]), math.max(values[1], values[2]) end
@@ -385,8 +391,8 @@ end
 
 --- What a cell's done trials reported as an array, entry by entry: mean, lo and hi (lists, or lists of lists, NaN where
 --- there is none), `over` and `n`. An entry that some trial lacks is averaged over those that have it. The interval is
---- Student's over n seeds (over = "seed", say), of two seeds from one to the other ("pair"), or with one trial its probe's
---- own ("window"); else over is nil.
+--- Student's over n seeds (over = "seed", say), of two seeds from one to the other ("pair"), or with one trial its
+--- probe's own ("window"); else over is nil.
 ---@param matrix boolean     whether lists of lists are meant
 ---@return table|nil
 function view:array(series, column, name, matrix)
@@ -432,7 +438,7 @@ function view:curve(series, column, x_field, y_field, pick)
     for _, row in ipairs(trial.history or {}) do
       local x, y = row[x_field], row[y_field]
       if y ~= nil and pick then y = pick(y) end
-      if finite(x) and finite(y) then
+      if format.finite(x) and format.finite(y) then
         if not sums[x] then xs[#xs + 1] = x end
         sums[x], counts[x] = (sums[x] or 0) + y, (counts[x] or 0) + 1
       end
@@ -492,8 +498,8 @@ function view:spread()
   return (most < 2 and "of " or "mean ± sd over ") .. self:repeats()
 end
 
---- Whether the trials' losses are of validation text: true, false (the corpus had none, so they are of training text), or
---- nil where the trials differ or trained nothing.
+--- Whether the trials' losses are of validation text: true, false (the corpus had none, so they are of training text),
+--- or nil where the trials differ or trained nothing.
 ---@return boolean|nil
 function view:validated()
   local yes, no = 0, 0
@@ -504,12 +510,10 @@ function view:validated()
   return yes > 0
 end
 
-local OF_A_TEXT = { loss = true, perplexity = true }
-
 --- The metric in words: with the text that a loss is of, where training had no other.
 ---@return string
 function view:metric_name()
-  local on_training = OF_A_TEXT[self.metric] and self:validated() == false
+  local on_training = quantity.of_text(self.metric) and self:validated() == false
   return self.metric .. (on_training and " of the training text (there is no validation text)" or "")
 end
 

@@ -1,6 +1,6 @@
 --- export.lua - a sweep's numbers as CSV (RFC 4180), to be taken into other programs.
 
-local registry = require("sonde.probe").registry
+local registry = require "sonde.probe.registry"
 local grid = require "sonde.sweep.grid"
 local sorted_keys = require "sonde.base.sorted_keys"
 
@@ -22,8 +22,8 @@ local function line(values, n)
   return table.concat(parts, ",")
 end
 
---- A table as CSV (RFC 4180, with line feeds): a heading, then a line for each row. A number that is not finite, and what
---- there is not, is an empty field.
+--- A table as CSV (RFC 4180, with line feeds): a heading, then a line for each row. A number that is not finite, and
+--- what there is not, is an empty field.
 ---@param head string[]
 ---@param rows table[]     lists of values, with holes
 ---@return string
@@ -41,8 +41,8 @@ local function result_names(data)
   return sorted_keys(seen)
 end
 
---- Names for the columns of one table, from lists of names in the order of the table. A name that an earlier list has gets
---- its list's prefix, so that no two columns are called the same.
+--- Names for the columns of one table, from lists of names in the order of the table. A name that an earlier list has
+--- gets its list's prefix, so that no two columns are called the same.
 ---@param lists table[]     { { prefix, names }, .. }
 ---@return string[]
 function report_export.columns(lists)
@@ -63,7 +63,8 @@ end
 function report_export.trials_csv(data)
   local results, axes, rows = result_names(data), {}, {}
   for k, axis in ipairs(data.grid) do axes[k] = axis.name end
-  local head = report_export.columns { { "trial", { "trial" } }, { "parameter", axes }, { "trial", { "status", "seconds" } },
+  local head = report_export.columns { { "trial", { "trial" } }, { "parameter", axes },
+    { "trial", { "status", "seconds" } },
     { "result", results }, { "trial", { "reason" } } }
   for r, trial in ipairs(data.trials) do
     local row, n = { trial.id }, 1
@@ -106,8 +107,8 @@ end
 
 local CELL = { "n", "mean", "sd", "lo", "hi", "diverged", "not_finite", "failed", "missing", "unreported" }
 
---- One line a cell and metric of the tables: how many trials gave a value, their mean, standard deviation and 95 % interval,
---- and how many gave none, and why.
+--- One line a cell and metric of the tables: how many trials gave a value, their mean, standard deviation and 95 %
+--- interval, and how many gave none, and why.
 ---@param sections table[] of report_data.sections
 ---@return string
 function report_export.cells_csv(sections)
@@ -120,7 +121,8 @@ function report_export.cells_csv(sections)
       rows[#rows + 1] = row
     end)
   end
-  return report_export.csv(report_export.columns { { "parameter", names }, { "cell", { "metric" } }, { "cell", CELL } }, rows)
+  return report_export.csv(report_export.columns { { "parameter", names }, { "cell", { "metric" } }, { "cell", CELL } },
+    rows)
 end
 
 -- Calls f(row, column, r, c) for each entry of an array or matrix; rows and columns count as in the figures, r and c
@@ -144,8 +146,8 @@ local function number(value)
   return type(value) == "number" and value or nil
 end
 
---- Appends a row for each entry of a list or matrix: `lead`, name, row, column, value and the ends of its interval. A list of
---- other things gives none.
+--- Appends a row for each entry of a list or matrix: `lead`, name, row, column, value and the ends of its interval. A
+--- list of other things gives none.
 ---@param rows table[]
 ---@param lead any[]
 ---@param name string
@@ -166,8 +168,8 @@ function report_export.list_rows(rows, lead, name, values, ci)
   end)
 end
 
---- One line an entry of every reported array or matrix: trial, name, row, column, value. Rows and columns count as in the
---- figures. nil when there is none.
+--- One line an entry of every reported array or matrix: trial, name, row, column, value. Rows and columns count as in
+--- the figures. nil when there is none.
 ---@param data table see report/data.lua
 ---@return string|nil
 function report_export.arrays_csv(data)
@@ -197,14 +199,16 @@ function report_export.means_csv(views)
         local found = view:array(series, column, name, matrix)
         each_entry(name, found and found.mean or {}, function(row, left, r, c)
           local values = cell_place(view, series, column)
-          for k, value in pairs { name, row, left, found.n, at(found.mean, r, c), at(found.lo, r, c), at(found.hi, r, c),
+          for k, value in pairs { name, row, left, found.n, at(found.mean, r, c), at(found.lo, r, c),
+            at(found.hi, r, c),
             found.over } do values[#names + k] = value end
           rows[#rows + 1] = values
         end)
       end
     end
   end)
-  return #rows > 0 and report_export.csv(report_export.columns { { "parameter", names }, { "array", MEANS } }, rows) or nil
+  return #rows > 0 and report_export.csv(report_export.columns { { "parameter", names }, { "array", MEANS } }, rows)
+    or nil
 end
 
 --- The tables of a sweep that there are.
@@ -214,7 +218,8 @@ end
 function report_export.tables(data, sections)
   local all, there = {
     { name = "trials", doc = "parameters and results of each trial", text = report_export.trials_csv(data) },
-    { name = "cells", doc = "mean, standard deviation and 95 % interval of each cell", text = report_export.cells_csv(sections) },
+    { name = "cells",
+      doc = "mean, standard deviation and 95 % interval of each cell", text = report_export.cells_csv(sections) },
     { name = "arrays", doc = "lists and matrices of each trial", text = report_export.arrays_csv(data) },
     { name = "means", doc = "their means with 95 % intervals", text = report_export.means_csv(sections[1].views) },
   }, {}

@@ -3,98 +3,17 @@
 -- Figures come in groups that share a caption: the metric against the columns (depth), each per-block array for
 -- each column, the training curves for each column. sonde.plot draws them.
 
-local registry = require("sonde.probe").registry
+local probes = require "sonde.probe.registry"
+local quantity = require "sonde.report.quantity"
 local report_table = require "sonde.report.table"
 local stats = require "sonde.base.stats"
 
 local report_figures = {}
 
---- What is known of a quantity by name: axis, scale, what it is, what to look for. %s stands for the text that a loss is of.
-local QUANTITIES = {
-  perplexity = {
-    axis = "%sperplexity", log = "auto",
-    is = "Perplexity is exp of the mean cross-entropy per %stoken, in nats.",
-    look = "Lines that fall with depth make use of it; a line that flattens or rises does not, or did not train.",
-  },
-  loss = {
-    axis = "%sloss (nats per token)", log = "auto", is = "Mean cross-entropy per %stoken.",
-    look = "Lines that fall with depth make use of it; a line that flattens or rises does not, or did not train.",
-  },
-  loss_pruned = {
-    title = "Loss without the removed blocks", axis = "loss (nats per token)", log = false,
-    is = "Mean cross-entropy of the pruned model, before any training.",
-    look = "A line that stays low has found blocks that the model can do without.",
-  },
-  loss_healed = {
-    title = "Loss after healing", axis = "loss (nats per token)", log = false,
-    is = "Mean cross-entropy after a short training of what was left; the whole model was trained on as long.",
-    look = "Strategies that meet again differed in what training mends.",
-  },
-  rise = {
-    title = "What removal costs", axis = "rise of the loss (nats)", log = false,
-    is = "Loss of the pruned model, before any training, less that of the whole model of the same seed.",
-    look = "Where removing deep blocks costs little, they did little; compare the panels at the same share.",
-  },
-  variance = {
-    place = 1, title = "Residual variance along the depth", axis = "variance of the residual stream", log = true,
-    is = "Variance over the features of what leaves a block, averaged over tokens, after training.",
-    look = "On this log axis a straight rise is exponential growth, under which deep blocks add little to what is "
-      .. "there; a flat line means that every block can still change the stream.",
-  },
-  grad_norm = {
-    place = 2, title = "Gradient norm along the depth", axis = "gradient norm of the block", log = true,
-    is = "L2 norm of the loss gradient over all parameters of a block, before clipping, after training.",
-    look = "A level line trains all blocks alike; a slope starves one end of the network.",
-  },
-  angular_distance = {
-    title = "Angular distance between block outputs", axis = "angle / π", log = false,
-    is = "arccos of the cosine between the residual stream before and after a block, over π.",
-    look = "Values near 0 mark blocks that hardly turn the stream.",
-  },
-  angular_distances = {
-    title = "Angular distance over several blocks", axis = "angle / π",
-    is = "arccos of the cosine between the streams before block i and n blocks on, over π, at the last token of a window.",
-    look = "Dark bands mark spans of blocks that hardly turn the stream: candidates for removal.",
-  },
-  layer_removal = {
-    title = "What removing one block costs", axis = "rise of the loss (nats)", log = false,
-    is = "Loss without the block less the loss of the whole model, on the text that was probed.",
-    look = "Values near 0 mark blocks that the model does not need.",
-  },
-}
-
--- What lies along the blocks says so; of any other list only its places are known.
-local function quantity(name, text)
-  local known, probe = QUANTITIES[name], registry.find(name)
-  if known then
-    local copy = {}
-    for key, value in pairs(known) do copy[key] = type(value) == "string" and value:gsub("%%s", text or "") or value end
-    return copy
-  end
-  if probe then
-    return { title = name, axis = probe.unit ~= "" and probe.unit or name, log = "auto", is = probe.definition .. ".",
-      look = "" }
-  end
-  return { title = name, axis = name, log = "auto", along = "place in the list, from 0",
-    is = ("Reported by the trials as '%s', averaged over them."):format(name), look = "" }
-end
-
 -- The quantity of a view's metric: of which text a loss is, where that is known.
 local function metric_quantity(view)
   local validated = view:validated()
-  return quantity(view.metric, validated and "validation " or validated == false and "training " or "")
-end
-
--- A log axis where the values are positive and span more than a factor of five.
-local function wants_log(setting, figure)
-  if setting ~= "auto" then return setting end
-  local low, high
-  for _, s in ipairs(figure.series) do
-    for _, y in ipairs(s.y) do
-      if y == y then low, high = math.min(low or y, y), math.max(high or y, y) end
-    end
-  end
-  return low ~= nil and low > 0 and high / low > 5
+  return quantity.of(view.metric, validated and "validation " or validated == false and "training " or "")
 end
 
 -- What a figure of a cell's column is called: "placement lns, depth 8"; nil where there is but one.
@@ -109,10 +28,8 @@ end
 ---@param name string
 ---@return string
 function report_figures.title(name)
-  return quantity(name).title or name
+  return quantity.of(name).title or name
 end
-
-local COLUMNS = { depth = "depth L (blocks)", share = "share of the blocks removed" }
 
 -- ---- the metric against the columns -------------------------------------------------------------------------
 
@@ -159,14 +76,15 @@ end
 
 local function metric_figure(view)
   local known = metric_quantity(view)
-  local figure = { xlabel = COLUMNS[view.column_name] or view.column_name, ylabel = known.axis, xticks = view.columns,
-    title = view.panel ~= nil and ("%s %s"):format(view.data.panels, report_table.value(view.panel)) or nil, series = {} }
+  local figure = { xlabel = quantity.label(view.column_name), ylabel = known.axis, xticks = view.columns,
+    title = view.panel ~= nil and ("%s %s"):format(view.data.panels, report_table.value(view.panel)) or nil,
+      series = {} }
   for k, series in ipairs(view.series) do
     local s, dots = metric_series(view, k, series)
     figure.series[#figure.series + 1] = s
     figure.series[#figure.series + 1] = dots
   end
-  figure.ylog = wants_log(known.log, figure)
+  figure.ylog = quantity.wants_log(known.log, figure.series)
   figure.alt = ("%s against %s%s, one line per %s"):format(view.metric, view.column_name,
     figure.title and ", " .. figure.title or "", view.series_name)
   return figure
@@ -180,7 +98,7 @@ local function metric_group(view, figures)
       view.data.intervals and "95 % Student intervals" or "± 1 sd")
   end
   return { id = "metric", title = known.title or ("%s against %s"):format(view.metric, view.column_name),
-    figures = figures, caption = (known.look .. " " .. what .. " " .. known.is):gsub("^ ", "") }
+    figures = figures, caption = (known.look .. " " .. what .. " " .. known.doc):gsub("^ ", "") }
 end
 
 -- What the figures' values and bars span, without the series of one colour.
@@ -243,7 +161,7 @@ function report_figures.block_ticks(n)
 end
 
 local function array_figure(view, name, column, overs)
-  local known = quantity(name)
+  local known = quantity.of(name)
   local figure = { xlabel = known.along or "block", ylabel = known.axis, title = place_text(view, column), series = {} }
   local longest = 0
   for k, series in ipairs(view.series) do
@@ -258,7 +176,7 @@ local function array_figure(view, name, column, overs)
     end
   end
   figure.xticks = report_figures.block_ticks(longest)
-  figure.ylog = wants_log(known.log, figure)
+  figure.ylog = quantity.wants_log(known.log, figure.series)
   figure.alt = ("%s against the %s, %s, one line per %s"):format(known.axis, figure.xlabel, figure.title or "all",
     view.series_name)
   return #figure.series > 0 and figure or nil
@@ -323,9 +241,9 @@ local function each_place(views, f)
 end
 
 local function array_group(views, name)
-  local known = quantity(name)
+  local known = quantity.of(name)
   local group = { id = "array-" .. name, title = known.title or name, figures = {},
-    caption = (known.look .. " " .. known.is):gsub("^ ", "") }
+    caption = (known.look .. " " .. known.doc):gsub("^ ", "") }
   local overs = {}
   each_place(views, function(view, column)
     group.figures[#group.figures + 1] = array_figure(view, name, column, overs)
@@ -365,12 +283,12 @@ end
 
 -- One figure a series, at the last column that has the matrix (the deepest model), all on one scale of colours.
 local function matrix_group(views, name)
-  local known, column = quantity(name), last_column_with(views, name)
+  local known, column = quantity.of(name), last_column_with(views, name)
   if not column then return nil end
   column = column[1]
   local group = { id = "matrix-" .. name, title = known.title or name, figures = {},
-    caption = (known.look .. " " .. known.is):gsub("^ ", "") }
-  local axes = (registry.find(name) or { axes = { "row", "column" } }).axes
+    caption = (known.look .. " " .. known.doc):gsub("^ ", "") }
+  local axes = (probes.find(name) or { axes = { "row", "column" } }).axes
   local low, high
   local overs, halves = {}, {}
   for _, pair in ipairs(pairs_of(views)) do
@@ -381,7 +299,7 @@ local function matrix_group(views, name)
       if view.panel ~= nil then title = view.data.panels .. " " .. report_table.value(view.panel) .. ", " .. title end
       overs[found.over or "none"] = true
       group.figures[#group.figures + 1] = { heat = found.mean, title = title, xlabel = axes[2], ylabel = axes[1],
-        xticks = registry.first(axes[2]), yticks = registry.first(axes[1]), key = known.axis,
+        xticks = probes.first(axes[2]), yticks = probes.first(axes[1]), key = known.axis,
         alt = ("%s, %s"):format(known.axis, title) }
       for r, row in ipairs(found.mean) do
         for c, value in ipairs(row) do
@@ -404,30 +322,17 @@ end
 
 -- ---- curves over training -----------------------------------------------------------------------------------
 
-local CURVES = {
-  { field = "loss", title = "Training loss", axis = "training loss (nats per token)", log = false,
-    caption = "Where lines split shows when a placement falls behind; a jump is an instability. Cross-entropy on the "
-      .. "training batches, averaged over seeds and neighbouring steps." },
-  { field = "variance", title = "Residual variance of the last block over training",
-    axis = "variance after the last block", log = true, last = true,
-    caption = "A line that keeps rising shows a stream that training inflates. Variance over the features of what "
-      .. "leaves the last block, averaged over tokens and seeds." },
-  { field = "block_grad_norm", title = "Gradient norm of the first block over training",
-    axis = "gradient norm, block 0", log = true, first = true,
-    caption = "Spikes come before divergence; a line far below the others is a first block that hardly trains. L2 "
-      .. "norm over the block's parameters before clipping, averaged over seeds." },
-}
-
 local function picked(kind)
   return function(v)
     if type(v) ~= "table" then return v end
-    if kind.last then return v[#v] end
-    if kind.first then return v[1] end
+    if kind.pick == "last" then return v[#v] end
+    if kind.pick == "first" then return v[1] end
   end
 end
 
 local function curve_group(views, kind)
-  local group = { id = "curve-" .. kind.field, title = kind.title, caption = kind.caption, figures = {} }
+  local group = { id = "curve-" .. kind.field, title = kind.title, caption = kind.look .. " " .. kind.doc,
+    figures = {} }
   each_place(views, function(view, column)
     local figure = { xlabel = "training tokens (millions)", ylabel = kind.axis, ylog = kind.log, series = {},
       title = place_text(view, column) }
@@ -450,13 +355,13 @@ end
 local function add_details(groups, views)
   local names = views[1]:array_names(false)
   table.sort(names, function(a, b)
-    local first, second = QUANTITIES[a] and QUANTITIES[a].place or 99, QUANTITIES[b] and QUANTITIES[b].place or 99
+    local first, second = quantity.of(a).place, quantity.of(b).place
     if first ~= second then return first < second end
     return a < b
   end)
   for _, name in ipairs(names) do groups[#groups + 1] = array_group(views, name) end
   for _, name in ipairs(views[1]:array_names(true)) do groups[#groups + 1] = matrix_group(views, name) end
-  for _, kind in ipairs(CURVES) do groups[#groups + 1] = curve_group(views, kind) end
+  for _, kind in ipairs(quantity.curves()) do groups[#groups + 1] = curve_group(views, kind) end
   return groups
 end
 

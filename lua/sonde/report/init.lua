@@ -10,6 +10,7 @@ local report_data = require "sonde.report.data"
 local report_export = require "sonde.report.export"
 local report_figures = require "sonde.report.figures"
 local report_table = require "sonde.report.table"
+local format = require "sonde.base.format"
 
 local report = {}
 local el, esc = html.element, html.escape
@@ -35,7 +36,9 @@ local function header(data, rank)
   local parts = { el("h" .. rank, nil, esc(data.title or data.name)) }
   if data.question then parts[#parts + 1] = el("p", { class = "question" }, esc(data.question)) end
   parts[#parts + 1] = el("p", { class = "facts" }, ("%d trials: %s"):format(#data.trials, status_counts(data.trials)))
-  for _, note in ipairs(report_data.notes(data)) do parts[#parts + 1] = el("p", { class = "note" }, "Note: " .. esc(note)) end
+  for _, note in ipairs(report_data.notes(data)) do
+    parts[#parts + 1] = el("p", { class = "note" }, "Note: " .. esc(note))
+  end
   return el("header", nil, parts) .. "\n"
 end
 
@@ -46,7 +49,8 @@ local function differences(view)
   return el("h3", nil, esc((view:difference_name():gsub("^d", "D")))) .. report_table.differences_html(view)
     .. el("p", { class = "note" }, esc(("%s in %s at the same %s, paired over trials of one %s%s."):format(
     view:has_spread() and "Mean " .. view:difference_name() or view:difference_name():gsub("^d", "D"), view.metric,
-    view.column_name or "settings", view:repeated(), view:has_spread() and ", with its 95 % Student interval; bold where "
+    view.column_name or "settings", view:repeated(), view:has_spread()
+      and ", with its 95 % Student interval; bold where "
     .. "that leaves out 0. Not corrected for the number of comparisons" or "; one of them has no interval")))
 end
 
@@ -83,13 +87,6 @@ end
 
 -- ---- trials, provenance, data -------------------------------------------------------------------------------------
 
-local function duration(seconds)
-  if not seconds then return "" end
-  if seconds < 100 then return ("%.1f s"):format(seconds) end
-  if seconds < 6000 then return ("%d min %02d s"):format(math.floor(seconds / 60), math.floor(seconds % 60)) end
-  return ("%d h %02d min"):format(math.floor(seconds / 3600), math.floor(seconds % 3600 / 60))
-end
-
 local function trial_links(trial)
   if not trial.link then return "" end
   local links = {}
@@ -112,7 +109,7 @@ local function trials_section(data, sections, prefix)
       values[k] = el("td", nil, type(value) == "number" and esc(report_table.number(value, 5)) or "–")
     end
     rows[#rows + 1] = el("tr", nil, el("td", nil, el("code", nil, esc(trial.id))), el("td", nil, esc(trial.status)),
-      values, el("td", nil, duration(trial.seconds)), el("td", nil, trial_links(trial)),
+      values, el("td", nil, format.duration(trial.seconds)), el("td", nil, trial_links(trial)),
       el("td", { class = "wrap" }, esc(trial.reason or ""))) .. "\n"
   end
   return section(prefix .. "trials", "Trials", el("details", #rows <= 12 and { open = "open" } or nil,
@@ -123,7 +120,8 @@ end
 local function provenance_section(data, prefix)
   local rows = {}
   for _, entry in ipairs(data.provenance or {}) do
-    rows[#rows + 1] = el("tr", nil, el("th", { scope = "row" }, esc(entry[1])), el("td", { class = "wrap" }, esc(entry[2])))
+    rows[#rows + 1] = el("tr", nil, el("th", { scope = "row" }, esc(entry[1])), el("td", { class = "wrap" },
+      esc(entry[2])))
   end
   local parts = {}
   if data.command then
@@ -134,7 +132,8 @@ local function provenance_section(data, prefix)
     parts[#parts + 1] = el("div", { class = "scroll" }, el("table", nil, el("tbody", nil, rows)))
   end
   for _, config in ipairs(data.configs or {}) do
-    parts[#parts + 1] = el("details", nil, el("summary", nil, esc(config[1])), el("pre", nil, el("code", nil, esc(config[2]))))
+    parts[#parts + 1] = el("details", nil, el("summary", nil, esc(config[1])),
+      el("pre", nil, el("code", nil, esc(config[2]))))
   end
   return section(prefix .. "provenance", "Command, configuration, provenance", parts)
 end
@@ -146,7 +145,8 @@ local function data_section(data, sections, prefix)
     links[k] = el("li", nil, el("a", { download = file, href = html.data_uri("text/csv", each.text) }, esc(file)), ": ",
       esc(each.doc))
   end
-  return section(prefix .. "data", "Data", el("p", nil, "Every number of the tables and of the figures over blocks, which "
+  return section(prefix .. "data", "Data", el("p", nil,
+    "Every number of the tables and of the figures over blocks, which "
     .. "count from 0 as there:"), el("ul", nil, links),
     el("details", nil, el("summary", nil, "trials as CSV"), el("pre", nil, el("code", nil, esc(tables[1].text)))))
 end

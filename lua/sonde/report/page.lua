@@ -16,7 +16,8 @@ function page.document(title, content)
     el("meta", { name = "viewport", content = "width=device-width, initial-scale=1" }),
     el("title", nil, esc(title)), el("style", nil, "\n" .. style))
   local body = el("body", nil, el("main", nil, content))
-  return "<!DOCTYPE html>\n" .. el("html", { lang = "en", xmlns = "http://www.w3.org/1999/xhtml" }, head, "\n", body) .. "\n"
+  return "<!DOCTYPE html>\n" .. el("html", { lang = "en", xmlns = "http://www.w3.org/1999/xhtml" }, head, "\n", body)
+    .. "\n"
 end
 
 --- Draws all groups of figures of some lists in one run of gnuplot; each group gets its drawings as `svgs`.
@@ -68,7 +69,8 @@ function page.figures(title, intro, groups, program)
   local reason, shown = page.draw({ groups }, program), {}
   if reason then shown[1] = el("p", { class = "note" }, esc(reason)) end
   for k, group in ipairs(reason and {} or groups) do shown[k] = page.figure(group, "") .. "\n" end
-  return page.document(title, { el("header", nil, el("h1", nil, esc(title)), intro), el("section", nil, shown) }), reason
+  return page.document(title, { el("header", nil, el("h1", nil, esc(title)), intro), el("section", nil, shown) }),
+    reason
 end
 
 return page

@@ -7,7 +7,8 @@ local sorted_keys = require "sonde.base.sorted_keys"
 
 local runs_export = {}
 
-local FACTS = { "status", "reason", "started", "ended", "seconds", "command", "version", "commit_id", "machine", "threads",
+local FACTS = { "status", "reason", "started", "ended", "seconds", "command", "version", "commit_id", "machine",
+  "threads",
   "corpus", "corpus_sha256" }
 
 local function keys_of(trials, section, wanted)
@@ -108,7 +109,8 @@ function runs_export.metrics(trials, root, note)
   return export.csv(export.columns { { "run", { "run" } }, { "metric", names } }, rows)
 end
 
---- One line an entry of every list or matrix that a run's trial or its probes reported, with its interval where it has one.
+--- One line an entry of every list or matrix that a run's trial or its probes reported, with its interval where it has
+--- one.
 ---@param trials table[]
 ---@return string
 function runs_export.lists(trials)

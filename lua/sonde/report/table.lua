@@ -2,6 +2,7 @@
 
 local grid = require "sonde.sweep.grid"
 local html = require "sonde.report.html"
+local format = require "sonde.base.format"
 
 local report_table = {}
 
@@ -85,7 +86,9 @@ local function legend(views, signs)
       if ranking.count > 1 and next(ranking.unknown) ~= nil then seen.unknown = true end
     end
   end
-  if seen.best then parts[#parts + 1] = signs.best .. "best, its 95 % interval lies apart from all others of its column" end
+  if seen.best then
+    parts[#parts + 1] = signs.best .. "best, its 95 % interval lies apart from all others of its column"
+  end
   if seen.tied then parts[#parts + 1] = signs.tied .. "95 % intervals overlap: not told apart from the best" end
   if seen.unknown then
     parts[#parts + 1] = ("a cell of one %s has no spread, and is not ranked"):format(views[1]:repeated())
@@ -100,7 +103,8 @@ function report_table.intro(views)
   local marks = legend(views, { best = "Bold: ", tied = "≈: " })
   local what, spread = views[1]:metric_name(), false
   for _, view in ipairs(views) do spread = spread or view:has_spread() end
-  table.insert(marks, 1, ("%s; %s is better"):format(spread and "Mean ± standard deviation of " .. what or what:gsub("^%l", string.upper),
+  table.insert(marks, 1, ("%s; %s is better"):format(spread and "Mean ± standard deviation of " .. what
+    or what:gsub("^%l", string.upper),
     views[1].data.higher and "higher" or "lower"))
   if spread then marks[#marks + 1] = "Intervals are a cell's own, not corrected for the number of comparisons" end
   for k, sentence in ipairs(marks) do marks[k] = sentence:gsub("^a cell", "A cell") .. "." end
@@ -143,33 +147,16 @@ end
 
 -- ---- text ------------------------------------------------------------------------------------------------
 
--- Columns as seen: bytes that continue a UTF-8 sequence take no room.
-local function shown_width(text)
-  return #(text:gsub("[\128-\191]", ""))
-end
-
 local function aligned(rows)
-  local widths = {}
   for _, row in ipairs(rows) do
-    for k, text in ipairs(row) do row[k] = text:gsub("%c", "?") end
+    for k, cell in ipairs(row) do row[k] = cell:gsub("%c", "?") end
   end
+  local lines, widths, total = format.columns(rows, 1), {}, 0
   for _, row in ipairs(rows) do
-    for k, text in ipairs(row) do widths[k] = math.max(widths[k] or 0, shown_width(text)) end
+    for k, cell in ipairs(row) do widths[k] = math.max(widths[k] or 0, format.width(cell)) end
   end
-  local lines = {}
-  for r, row in ipairs(rows) do
-    local parts = {}
-    for k, text in ipairs(row) do
-      local pad = string.rep(" ", widths[k] - shown_width(text))
-      parts[k] = k == 1 and text .. pad or pad .. text
-    end
-    lines[#lines + 1] = (table.concat(parts, "  "):gsub("%s+$", ""))
-    if r == 1 then
-      local total = 2 * (#widths - 1)
-      for _, w in ipairs(widths) do total = total + w end
-      lines[#lines + 1] = string.rep("-", total)
-    end
-  end
+  for _, width in ipairs(widths) do total = total + width end
+  table.insert(lines, 2, string.rep("-", total + 2 * (#widths - 1)))
   return lines
 end
 

@@ -1,5 +1,5 @@
---- sonde.sparse - a model with fewer blocks, or with blocks that have lost a branch: which go (sparse/strategy.lua), how
--- they go (dropped, or a linear map in their place), and a short training afterwards that heals the cut.
+--- sonde.sparse - a model with fewer blocks, or with blocks that have lost a branch: which go (sparse/strategy.lua),
+-- how they go (dropped, or a linear map in their place), and a short training afterwards that heals the cut.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
@@ -29,7 +29,8 @@ prune.schema = {
   { name = "heal", type = "table",
     doc = "train afterwards: options of sonde.train (tokens or steps), lora = rank, alpha" },
   { name = "heal_text", type = "corpus", doc = "corpus to train on" },
-  { name = "progress", type = "function", doc = "called with the share of the measuring that is done, and a word for it" },
+  { name = "progress", type = "function",
+    doc = "called with the share of the measuring that is done, and a word for it" },
 }
 
 local function need_text(options, what)
@@ -118,12 +119,15 @@ local function check_named(model, options, there)
   end
   for _, block in ipairs(options.blocks) do
     if block >= model.config.depth then
-      error(core.where() .. string.format("prune: there is no block %d; blocks are 0..%d", block, model.config.depth - 1), 0)
+      error(core.where() .. string.format("prune: there is no block %d; blocks are 0..%d", block,
+        model.config.depth - 1), 0)
     end
     if not has[block] then
       local without = model.layers[block + 1].without
-      error(core.where() .. string.format("prune: block %d has no %s%s", block, words[without or options.what]:sub(1, -2),
-        without and without ~= options.what and "; without the other branch too it would be nothing: remove the block" or ""), 0)
+      error(core.where() .. string.format("prune: block %d has no %s%s", block, words[without or options.what]:sub(1,
+        -2),
+        without and without ~= options.what and "; without the other branch too it would be nothing: remove the block"
+          or ""), 0)
     end
     if seen[block] then error(core.where() .. string.format("prune: block %d is named twice", block), 0) end
     seen[block] = true
@@ -154,7 +158,9 @@ end
 function prune.check(model, options)
   options = args.check(prune.schema, options, "prune")
   check_choice(model, options)
-  if options.strategy and strategy.find(options.strategy).text then need_text(options, "strategy '" .. options.strategy .. "'") end
+  if options.strategy and strategy.find(options.strategy).text then
+    need_text(options, "strategy '" .. options.strategy .. "'")
+  end
   if options.replace == "linear" and options.what ~= "block" then
     error(core.where() .. "prune: a linear map stands for whole blocks; replace 'linear' takes no what", 0)
   end
@@ -233,9 +239,9 @@ function prune.loss(of, options)
   return require("sonde.eval").evaluate(of, options.text, measured(options, "loss")).loss
 end
 
---- A new model with fewer blocks than `model`, or with blocks that have lost their attention or feed-forward layer; `model`
---- stays as it is. And what was removed, why, and what it cost. A kept block computes what it did before: layer numbers that its placement counts with stay those of
---- the whole model.
+--- A new model with fewer blocks than `model`, or with blocks that have lost their attention or feed-forward layer;
+--- `model` stays as it is. And what was removed, why, and what it cost. A kept block computes what it did before: layer
+--- numbers that its placement counts with stay those of the whole model.
 ---@param model sonde.model
 ---@param options table     see prune.schema
 ---@return sonde.model smaller, sonde.pruned facts

@@ -1,5 +1,5 @@
---- strategy.lua - which blocks a model can do without: strategies by name. One strategy, one function of ten lines; those
--- of Sonde are the files of strategies/.
+--- strategy.lua - which blocks a model can do without: strategies by name. One strategy, one function of ten lines;
+-- those of Sonde are the files of strategies/.
 --
 -- A strategy gets the task (sonde.prune_task) and returns a list of task.count different ones of task.blocks, and
 -- if it has them the scores that it chose by: a number for each block, or for each first block of a range.
@@ -83,7 +83,8 @@ end
 function strategy.choose(name, task)
   local found = strategy.find(name)
   if task.what ~= "block" and not found.branches then
-    error(core.where() .. "strategy '" .. name .. "' chooses whole blocks, not branches of them (" .. task.what .. ")", 0)
+    error(core.where() .. "strategy '" .. name .. "' chooses whole blocks, not branches of them (" .. task.what .. ")",
+      0)
   end
   local blocks, scores = found.choose(task)
   return checked(found, blocks, task), scores

@@ -1,6 +1,6 @@
---- changes.lua - trials that were run by another version of the script than the one that asks for them now: their results
--- are not shown as if they were this one's. What is compared is the function of the trials with everything it uses
--- (base/fingerprint.lua) and the plugins; a change elsewhere in the script is told and keeps them.
+--- changes.lua - trials that were run by another version of the script than the one that asks for them now: their
+-- results are not shown as if they were this one's. What is compared is the function of the trials with everything it
+-- uses (base/fingerprint.lua) and the plugins; a change elsewhere in the script is told and keeps them.
 
 local core = require "sonde.core"
 local collect = require "sonde.sweep.collect"
@@ -79,8 +79,8 @@ local function note(text, ...)
   io.stderr:write("sonde: note: ", string.format(text, ...), "\n")
 end
 
---- Compares the trials that are there with f, and refuses, or marks them to be run again, or accepts them, as the command line
---- says.
+--- Compares the trials that are there with f, and refuses, or marks them to be run again, or accepts them, as the
+--- command line says.
 ---@param self sonde.sweep
 ---@param f function
 ---@param mark string|nil     of the script's file
@@ -97,21 +97,23 @@ function sweep_changes.check(self, f, mark)
     return
   end
   if #elsewhere > 0 then
-    note("%s has changed since %d of %d trials of '%s' were run, but not what they compute; --redo runs them again", script(),
+    note("%s has changed since %d of %d trials of '%s' were run, but not what they compute; --redo runs them again",
+      script(),
       #elsewhere, #self.trials, self.name)
   end
   if #changed == 0 then return end
   local what = string.format("%d of %d trials were run by another version of %s: %s", #changed, #self.trials, script(),
     changed[1].text)
   if not current.accept_changes and not self.retry then      -- to retry is to have mended something
-    error(string.format("%s: %s; --redo runs them again, --accept-changes keeps them as they are", self.folder, what), 0)
+    error(string.format("%s: %s; --redo runs them again, --accept-changes keeps them as they are", self.folder, what),
+      0)
   end
   for _, entry in ipairs(changed) do accept(self, entry) end
   note("%s: %s; they are kept, --redo runs them again", self.folder, what)
 end
 
---- After a call of f: the variables that f itself changes (a counter, a list of what it has done) are on record with the trial,
---- and are not compared.
+--- After a call of f: the variables that f itself changes (a counter, a list of what it has done) are on record with
+--- the trial, and are not compared.
 ---@param self sonde.sweep
 ---@param trial table
 ---@param f function
@@ -123,7 +125,8 @@ function sweep_changes.after(self, trial, f)
   trial.run:describe { sweep = sweep }
 end
 
---- Empties the folder of a trial that is to be run again, whose run is open; not if another process has done so meanwhile.
+--- Empties the folder of a trial that is to be run again, whose run is open; not if another process has done so
+--- meanwhile.
 ---@param self sonde.sweep
 ---@param trial table
 function sweep_changes.redo(self, trial)
@@ -131,7 +134,8 @@ function sweep_changes.redo(self, trial)
   trial.redo = nil
   local was = trial.run:record()
   local there = was.sweep or {}
-  if difference(self, was) or there.script ~= self.script or collect.difference(there.settings or {}, self.settings) then
+  if difference(self, was) or there.script ~= self.script or collect.difference(there.settings or {},
+    self.settings) then
     trial.run:clear()
   end
 end

@@ -42,7 +42,8 @@ function collect.check_results(values)
   end
   for name, value in pairs(values) do
     if type(name) ~= "string" or not name:find("^[%w_][%w_.-]*$") or #name > LONGEST_NAME then
-      error(core.where() .. "trial:report: '" .. tostring(name) .. "' is no name for a result; letters, digits, _, . and - "
+      error(core.where() .. "trial:report: '" .. tostring(name)
+        .. "' is no name for a result; letters, digits, _, . and - "
         .. "make one, at most " .. LONGEST_NAME .. " of them", 0)
     end
     local kind = type(value)
@@ -173,7 +174,8 @@ local function read_trial(trial, metric, notes)
   last_arrays(trial.arrays, trial.history)
 end
 
--- ---- settings and provenance -------------------------------------------------------------------------------------------
+-- ---- settings and provenance
+-- -------------------------------------------------------------------------------------------
 
 --- A tree of tables as sorted pairs { "train.lr", 0.001 }.
 ---@param tree table
@@ -237,7 +239,9 @@ local function distinct(trials, fact)
   end
   if #order <= 1 then return order[1], #order end
   local parts = {}
-  for k, value in ipairs(order) do parts[k] = ("%s (%d %s)"):format(value, counts[value], counts[value] == 1 and "trial" or "trials") end
+  for k, value in ipairs(order) do
+    parts[k] = ("%s (%d %s)"):format(value, counts[value], counts[value] == 1 and "trial" or "trials")
+  end
   return table.concat(parts, "; "), #order
 end
 
@@ -245,7 +249,8 @@ local function plugin_list(record)
   local parts = {}
   for _, plugin in ipairs(record.plugins or {}) do
     local from = plugin.from or 0
-    local steps = plugin.to and (", steps %d to %d"):format(from + 1, plugin.to) or from > 0 and (", from step %d"):format(from + 1) or ""
+    local steps = plugin.to and (", steps %d to %d"):format(from + 1, plugin.to) or from > 0
+      and (", from step %d"):format(from + 1) or ""
     parts[#parts + 1] = ("%s %s %s (%s%s)"):format(plugin.kind, plugin.name, plugin.version or "",
       plugin.sha256 and plugin.sha256:sub(1, 12) or "built in", steps)
   end

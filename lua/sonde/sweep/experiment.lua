@@ -1,10 +1,11 @@
---- experiment.lua - what experiments share: settings at a scale, the text, models by size, and a sweep that can be planned
--- alone.
+--- experiment.lua - what experiments share: settings at a scale, the text, models by size, and a sweep that can be
+-- planned alone.
 --
--- The settings of an experiment are FOLDER/SCALE.yaml beside its script; `--set scale=SCALE` chooses one ("demo" where none
--- is given), and `--set key=value` changes a setting. Known to this file are
+-- The settings of an experiment are FOLDER/SCALE.yaml beside its script; `--set scale=SCALE` chooses one ("demo" where
+-- none is given), and `--set key=value` changes a setting. Known to this file are
 --
---   name         the folder of the sweep's trials, no setting of theirs: other settings are another sweep, with another name
+--   name         the folder of the sweep's trials, no setting of theirs: other settings are another sweep's, with
+--                another name
 --   corpus, text what sonde.corpus takes; text.vocab or text.tokenizer says how many tokens the models have
 --   context      of the models
 --   plan_only    print what the trials need and run nothing; the text need not be there
@@ -63,8 +64,8 @@ function methods:model(size, options)
   return require("sonde.model.transformer").new(all)
 end
 
---- A sweep of the experiment: options of sonde.sweep; its name and settings are the experiment's where none are given, and
---- its title says the scale.
+--- A sweep of the experiment: options of sonde.sweep; its name and settings are the experiment's where none are given,
+--- and its title says the scale.
 ---@param options table
 ---@return sonde.sweep
 function methods:sweep(options)
@@ -82,9 +83,9 @@ local run_schema = {
     doc = "of a trial, its model and the corpus: trains, measures and reports a perplexity" },
 }
 
---- Runs an experiment over model sizes, placements and seeds, and reports on the perplexity: the settings' models by their
---- axis, placement and seed are the grid, and the first placement is what the others are compared with. With plan_only it
---- prints what the trials need and runs none.
+--- Runs an experiment over model sizes, placements and seeds, and reports on the perplexity: the settings' models by
+--- their axis, placement and seed are the grid, and the first placement is what the others are compared with. With
+--- plan_only it prints what the trials need and runs none.
 ---@param options {title: string, question: string, model: table, trial: fun(trial: sonde.trial, model: sonde.model)}
 function methods:run(options)
   options = args.check(run_schema, options, "experiment:run")

@@ -3,6 +3,7 @@
 -- A trial's name depends on its own parameters only, so it is the same in any order and in any larger grid. A value may
 -- be a table, such as a module with its options; it is then known by what it holds.
 
+local core = require "sonde.core"
 local sorted_keys = require "sonde.base.sorted_keys"
 
 local grid = {}
@@ -106,17 +107,11 @@ end
 
 -- ---- names of trials ------------------------------------------------------------------------------------------------
 
---- Twelve hex digits that depend on every byte of a text: two polynomials modulo 2^24, which doubles hold exactly.
+--- Twelve hex digits that depend on every byte of a text.
 ---@param text string
 ---@return string
-function grid.fingerprint(text)
-  local low, high = 0x811c9d, 0xc59d1c
-  for k = 1, #text do
-    local byte = text:byte(k)
-    low = (low * 251 + byte) % 0x1000000
-    high = (high * 241 + byte * 7 + low % 251) % 0x1000000
-  end
-  return string.format("%06x%06x", high, low)
+function grid.hash(text)
+  return core.sha256(text):sub(1, 12)
 end
 
 local function for_files(value)
@@ -124,7 +119,7 @@ local function for_files(value)
 end
 
 --- The name of a trial: "depth=4,placement=lns,seed=1". Characters that do not belong into a file name become "-",
---- and a fingerprint is added then, so that two trials never share a name.
+--- and a hash is added then, so that two trials never share a name.
 ---@param axes table[] { { name = .. }, .. } in the order of the name
 ---@param params table<string, any>
 ---@return string
@@ -136,7 +131,7 @@ function grid.id(axes, params)
   end
   local name, full = table.concat(parts, ","), table.concat(plain, ",")
   if name == full and #name <= LONGEST then return name end
-  return name:sub(1, LONGEST) .. "~" .. grid.fingerprint(full)
+  return name:sub(1, LONGEST) .. "~" .. grid.hash(full)
 end
 
 -- ---- axes and points ------------------------------------------------------------------------------------------------

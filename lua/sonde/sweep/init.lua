@@ -13,6 +13,7 @@ local collect = require "sonde.sweep.collect"
 local sorted_keys = require "sonde.base.sorted_keys"
 local sweep_changes = require "sonde.sweep.changes"
 local sweep_view = require "sonde.sweep.view"
+local format = require "sonde.base.format"
 
 local sweep = {}
 local methods, trial_methods = {}, {}
@@ -61,7 +62,8 @@ end
 local function check_options(self, given)
   local names = sorted_keys(self.grid)
   if given.over ~= nil and self.grid[given.over] == nil then
-    error(core.where() .. "sweep: over = '" .. given.over .. "' is no parameter of the grid" .. args.hint(given.over, names), 0)
+    error(core.where() .. "sweep: over = '" .. given.over .. "' is no parameter of the grid"
+      .. args.hint(given.over, names), 0)
   end
   local ok, message = pcall(core.json_encode, self.settings)
   if not ok then error(core.where() .. "sweep: the settings: " .. tostring(message), 0) end
@@ -105,14 +107,18 @@ function trial_methods:report(values)
   self.run:report(scalars)      -- where a number is not finite, null
 end
 
--- Names of the numbers that a trial reported, in order: of those that are not finite, or of those that are and still stand in
--- its results (a training that diverged afterwards may have put its own in their place).
+-- Names of the numbers that a trial reported, in order: of those that are not finite, or of those that are and still
+-- stand in its results (a training that diverged afterwards may have put its own in their place).
 local function reported(trial, results)
   local finite, others = core.list(), core.list()
   for _, name in ipairs(sorted_keys(trial.reported)) do
     local value = trial.reported[name]
     if type(value) == "number" then
-      if value - value ~= 0 then others[#others + 1] = name elseif results[name] == value then finite[#finite + 1] = name end
+      if not format.finite(value) then
+        others[#others + 1] = name
+      elseif results[name] == value then
+        finite[#finite + 1] = name
+      end
     end
   end
   return finite, others
@@ -130,21 +136,18 @@ end
 local function script_mark()
   local path = arg and arg[0]
   if not path or not core.exists(path) then return nil end
-  return grid.fingerprint(core.read_file(path))
+  return grid.hash(core.read_file(path))
 end
 
--- A word as a shell takes it.
-local function shell_word(text)
-  if text:find("^[%w_./=:,+@%-]+$") then return text end
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
-local function command_line()
-  local words = { "sonde", "run", shell_word(arg and arg[0] or "-") }
+-- What runs this sweep again.
+local function again()
+  local words = { "sonde", "run", format.shell_word(arg and arg[0] or "-") }
   for _, pair in ipairs(collect.flat(require("sonde.base.settings").given)) do
-    if pair[1] ~= "retry" then words[#words + 1] = "--set " .. shell_word(pair[1] .. "=" .. tostring(pair[2])) end
+    if pair[1] ~= "retry" then
+      words[#words + 1] = "--set " .. format.shell_word(pair[1] .. "=" .. tostring(pair[2]))
+    end
   end
-  for _, word in ipairs(arg or {}) do words[#words + 1] = shell_word(word) end
+  for _, word in ipairs(arg or {}) do words[#words + 1] = format.shell_word(word) end
   return table.concat(words, " ")
 end
 
@@ -163,12 +166,13 @@ local function begin(self, trial, before)
     core.remove_tree(trial.dir .. "/config.yaml")
   end
   trial.status, trial.reason, trial.reported = "running", nil, {}
-  trial.run:begin(command_line())
-  trial.run:describe { sweep = { params = plain(trial.params), settings = self.settings, script = self.script, code = self.code } }
+  trial.run:begin(again())
+  trial.run:describe { sweep = { params = plain(trial.params), settings = self.settings, script = self.script,
+    code = self.code } }
 end
 
--- How a trial ended whose function returned. One number that is not finite says nothing of the others: a trial has diverged
--- when its training did, or when no number that it reported is finite.
+-- How a trial ended whose function returned. One number that is not finite says nothing of the others: a trial has
+-- diverged when its training did, or when no number that it reported is finite.
 local function judge(trial, record)
   local finite, others = reported(trial, record.results or {})
   trial.status, trial.reason = "done", nil
@@ -257,7 +261,8 @@ local function check_settings(self)
         trial.redo = true
       elseif difference then
         local by = self.named_by and " (" .. self.named_by .. ")" or ""
-        error(("%s: was run with other settings: %s; give the sweep another name%s, or --redo runs them again"):format(trial.dir,
+        error(("%s: was run with other settings: %s; give the sweep another name%s, or --redo runs them "
+          .. "again"):format(trial.dir,
           difference, by), 0)
       end
     end
@@ -300,9 +305,9 @@ local function pass(self, f, view)
   return ran
 end
 
---- Refuses to go on where trials were run with other settings, as run does: for scripts that do much before they run it.
---- f(params), if given, is called for every trial that is to be run, to make its model, say: a mistake in the settings of
---- the last one is then found before the first is trained.
+--- Refuses to go on where trials were run with other settings, as run does: for scripts that do much before they run
+--- it. f(params), if given, is called for every trial that is to be run, to make its model, say: a mistake in the
+--- settings of the last one is then found before the first is trained.
 ---@param f? fun(params: table)
 ---@return sonde.sweep
 function methods:check(f)
@@ -349,8 +354,10 @@ function sweep.failures()
       if trial.status == "failed" then failed = failed + 1 end
     end
     if failed > 0 then
-      parts[#parts + 1] = ("%d of %d trials of the sweep '%s' failed; `sonde runs list %s --root %s` says why, log.txt in the "
-        .. "folder of a trial says where"):format(failed, #self.trials, self.name, self.name, shell_word(self.root))
+      parts[#parts + 1] = ("%d of %d trials of the sweep '%s' failed; `sonde runs list %s --root %s` says why, log.txt "
+        .. "in the "
+        .. "folder of a trial says where"):format(failed, #self.trials, self.name, self.name,
+          format.shell_word(self.root))
     end
   end
   return #parts > 0 and table.concat(parts, "; ") or nil
@@ -369,31 +376,35 @@ end
 --- The options of a summary.
 ---@type sonde.schema
 sweep.summary_schema = {
-  { name = "by", type = "list", some = true, required = true, of = { name = "name", type = "string", doc = "a parameter" },
+  { name = "by", type = "list", some = true, required = true, of = { name = "name", type = "string",
+    doc = "a parameter" },
     doc = "parameters for the lines and, if there is a second, the columns" },
-  { name = "metric", type = "string|list", some = true, required = true, of = { name = "name", type = "string", doc = "a metric" },
+  { name = "metric", type = "string|list", some = true, required = true, of = { name = "name", type = "string",
+    doc = "a metric" },
     doc = "the reported number to compare, or several" },
   { name = "where", type = "table", doc = "fixed values of further parameters" },
   { name = "higher", type = "boolean|list", preset = false, of = { name = "name", type = "string", doc = "a metric" },
     doc = "larger is better: of all metrics, or of these" },
-  { name = "panels", type = "string", doc = "a further parameter whose values stand side by side, in tables and figures" },
+  { name = "panels", type = "string",
+    doc = "a further parameter whose values stand side by side, in tables and figures" },
   { name = "reference", type = "any",
     doc = "the value of panels, or else of the first of by, that the others are compared with" },
   { name = "percent", type = "boolean", preset = false, doc = "show differences in percent of the reference" },
   { name = "intervals", type = "boolean", preset = false, doc = "bars of figures are 95 % intervals, not ± 1 sd" },
   { name = "beside", type = "results", doc = "results of another sweep to show below: sweep:results of it" },
   { name = "file", type = "string", preset = "report.html", doc = "name of the page in the sweep's folder" },
-  { name = "csv", type = "boolean", preset = false, doc = "write the page's tables as CSV beside it: report-trials.csv, .." },
+  { name = "csv", type = "boolean", preset = false,
+    doc = "write the page's tables as CSV beside it: report-trials.csv, .." },
 }
 
---- What the trials have reported so far: results.trials are the sweep's trials, each with status, results and arrays. The
---- whole, made with the options of a summary, can stand beside another sweep's.
+--- What the trials have reported so far: results.trials are the sweep's trials, each with status, results and arrays.
+--- The whole, made with the options of a summary, can stand beside another sweep's.
 ---@param options? table     see sweep.summary_schema
 ---@return table
 function methods:results(options)
   options = options and args.check(sweep.summary_schema, options, "results") or {}
   refresh(self)
-  return collect.data(self, options, command_line())
+  return collect.data(self, options, again())
 end
 
 --- Prints the table of a metric (mean ± sd over the seeds) and writes the HTML report.

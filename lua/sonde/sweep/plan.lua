@@ -32,7 +32,8 @@ end
 
 local function plan_one(point, f, peaks)
   local model, options = f(grid.copy(point.params))
-  model = args.value({ name = "model", type = "model", required = true }, model, "what the function of sweep:plan gives")
+  model = args.value({ name = "model", type = "model", required = true }, model,
+    "what the function of sweep:plan gives")
   local o = train.resolve(model, options)
   local info, plan = forecast.step(model,
     { batch = o.batch, context = o.context, dtype = o.dtype, recompute = o.recompute })

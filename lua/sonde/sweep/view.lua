@@ -2,6 +2,7 @@
 
 local core = require "sonde.core"
 local grid = require "sonde.sweep.grid"
+local format = require "sonde.base.format"
 
 local sweep_view = {}
 local view = {}
@@ -11,22 +12,12 @@ local SIGN = { done = "●", running = "◐", diverged = "∞", failed = "✗", 
 
 local text_of = grid.text
 
-local function duration(seconds)
-  if seconds < 59.5 then return ("%.0f s"):format(seconds) end
-  if seconds < 3600 then return ("%d min %02d s"):format(math.floor(seconds / 60), math.floor(seconds % 60)) end
-  return ("%d h %02d min"):format(math.floor(seconds / 3600), math.floor(seconds % 3600 / 60))
-end
-
--- Bytes that continue a UTF-8 sequence take no room on the screen.
-local function padded(text, width)
-  return text .. string.rep(" ", width - #(text:gsub("[\128-\191]", "")))
-end
-
 --- A view of a sweep, on stderr.
 ---@param sweep table
 ---@return table
 function sweep_view.new(sweep)
-  local self = setmetatable({ sweep = sweep, live = core.is_terminal "stderr" and os.getenv "TERM" ~= "dumb", drawn = 0, ran = {} }, view)
+  local self = setmetatable({ sweep = sweep, live = core.is_terminal "stderr" and os.getenv "TERM" ~= "dumb", drawn = 0,
+    ran = {} }, view)
   self.rows, self.columns = sweep_view.layout(sweep)
   return self
 end
@@ -97,7 +88,8 @@ function view:summary_line()
   end
   local left = self:eta()
   local open = (counts.queued or 0) + (counts.running or 0) > 0
-  return ("%s: %s%s"):format(self.sweep.name, table.concat(parts, ", "), left and open and ", about " .. duration(left)
+  return ("%s: %s%s"):format(self.sweep.name, table.concat(parts, ", "), left and open and ", about "
+    .. format.duration(left)
     .. " left" or "")
 end
 
@@ -142,25 +134,25 @@ function view:table_lines()
     for i, value in ipairs(point) do words[i] = text_of(value) end
     heads[k] = table.concat(words, "/")
   end
-  lines[1] = padded(row.name, first) .. "  " .. table.concat(names, "/")
-  lines[2] = padded("", first)
-  for _, value in ipairs(row.values) do lines[#lines + 1] = padded(text_of(value), first) end
+  lines[1] = format.padded(row.name, first) .. "  " .. table.concat(names, "/")
+  lines[2] = format.padded("", first)
+  for _, value in ipairs(row.values) do lines[#lines + 1] = format.padded(text_of(value), first) end
   for k, point in ipairs(points) do
     local column, width = { heads[k] }, #heads[k]
     for i, value in ipairs(row.values) do
       local params = { [row.name] = value }
       for j, axis in ipairs(self.columns) do params[axis.name] = point[j] end
       column[i + 1] = cells[key_of(params, row, self.columns)] or ""
-      width = math.max(width, #(column[i + 1]:gsub("[\128-\191]", "")))
+      width = math.max(width, format.width(column[i + 1]))
     end
-    for i, text in ipairs(column) do lines[i + 1] = lines[i + 1] .. "  " .. padded(text, width) end
+    for i, text in ipairs(column) do lines[i + 1] = lines[i + 1] .. "  " .. format.padded(text, width) end
   end
   return lines
 end
 
 local function widest(lines)
   local most = 0
-  for _, line in ipairs(lines) do most = math.max(most, #(line:gsub("[\128-\191]", ""))) end
+  for _, line in ipairs(lines) do most = math.max(most, format.width(line)) end
   return most
 end
 
@@ -194,9 +186,10 @@ function view:finish(trial)
   self.ran[#self.ran + 1] = trial
   if self.live then return self:draw() end
   local left = self:eta()
-  write(("%s: %s %s after %s%s; %d of %d%s\n"):format(self.sweep.name, trial.id, trial.status, duration(trial.seconds),
+  write(("%s: %s %s after %s%s; %d of %d%s\n"):format(self.sweep.name, trial.id, trial.status,
+    format.duration(trial.seconds),
     trial.reason and trial.reason ~= "" and ": " .. text_of(trial.reason) or "", self:over(), #self.sweep.trials,
-    left and left > 0 and ", about " .. duration(left) .. " left" or ""))
+    left and left > 0 and ", about " .. format.duration(left) .. " left" or ""))
 end
 
 --- The sweep has ended: what failed or diverged is named with its reason.

@@ -31,10 +31,12 @@ local function read_gb_s(seconds) return core.read_rate(READ_BYTES, seconds) / 1
 function bench.peak(options)
   local cpu = core.cpu()
   return { what = "peak", dtype = options.dtype, threads = core.threads(), isa = cpu.isa,
-    gflops = rounded(core.peak(options.dtype, 2 * PEAK_SECONDS) / 1e9, 1), read_gb_s = rounded(read_gb_s(2 * PEAK_SECONDS), 1) }
+    gflops = rounded(core.peak(options.dtype, 2 * PEAK_SECONDS) / 1e9, 1),
+      read_gb_s = rounded(read_gb_s(2 * PEAK_SECONDS), 1) }
 end
 
--- ---- ops ---------------------------------------------------------------------------------------------------------------
+-- ---- ops
+-- ---------------------------------------------------------------------------------------------------------------
 
 -- A tensor of normal values in the dtype to be measured, so that no conversion is timed.
 local function random_tensor(name, dims, dtype, seed)
@@ -96,7 +98,8 @@ function bench.gemm(options)
       inverse, count = inverse + 1 / rate, count + 1
     end
   end
-  return { what = "gemm", dtype = options.dtype, threads = core.threads(), library = cpu[options.dtype], tokens = TOKENS,
+  return { what = "gemm", dtype = options.dtype, threads = core.threads(), library = cpu[options.dtype],
+    tokens = TOKENS,
     shapes = core.list(shapes), gflops = rounded(count / inverse, 1), peak_gflops = rounded(peak, 1),
     mfu = rounded(count / inverse / peak, 3) }
 end
@@ -116,7 +119,8 @@ function bench.attention(options)
     head_dim = d, ms = rounded(seconds * 1e3, 3), peak_rss_mib = rounded(core.peak_rss() / MIB, 1) }
 end
 
--- ---- norms ------------------------------------------------------------------------------------------------------------
+-- ---- norms
+-- ------------------------------------------------------------------------------------------------------------
 
 local NORM_BYTES = 64 * MIB   -- of the stream: more than caches hold
 
@@ -168,7 +172,8 @@ function bench.norm(options)
   }
 end
 
--- ---- training ------------------------------------------------------------------------------------------------------------
+-- ---- training
+-- ------------------------------------------------------------------------------------------------------------
 
 -- Random tokens, by a generator of our own so that a seed gives the same ones everywhere.
 local function random_tokens(vocab, tokens, seed)
@@ -225,7 +230,8 @@ function bench.train(options)
   local peak = core.peak(options.dtype, PEAK_SECONDS) / 1e9
   local tokens = random_tokens(c.vocab, 64 * c.context + 1, options.seed)
   local model = sonde.transformer { vocab = c.vocab, width = c.width, heads = c.heads, depth = c.depth,
-    ffn_hidden = c.ffn_hidden, context = c.context, seed = options.seed, norm = options.norm, placement = options.placement }
+    ffn_hidden = c.ffn_hidden, context = c.context, seed = options.seed, norm = options.norm,
+      placement = options.placement }
   local before = core.peak_rss()
   local trainer = trainer_of(model, tokens, c, options)
   local memory = trainer:memory()
@@ -245,12 +251,13 @@ function bench.train(options)
   }
 end
 
--- ---- generation ----------------------------------------------------------------------------------------------------------
+-- ---- generation
+-- ----------------------------------------------------------------------------------------------------------
 
 local PROMPT = 16
 
---- Generation, greedy or with top_p, batch 1, with one of bench.configs: the rate, the memory traffic of the weights alone, which every
---- token must read, and its share of what the memory gives, measured before and after.
+--- Generation, greedy or with top_p, batch 1, with one of bench.configs: the rate, the memory traffic of the weights
+--- alone, which every token must read, and its share of what the memory gives, measured before and after.
 function bench.generate(options)
   local c, prompt = bench.configs[options.config], {}
   local model = sonde.transformer { vocab = c.vocab, width = c.width, heads = c.heads, depth = c.depth,

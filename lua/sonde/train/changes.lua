@@ -1,5 +1,6 @@
---- changes.lua - a run folder that was made with something else than what is asked for now: refused with what differs, or
--- computed anew (redo), or gone on with (accept_changes), and then it is on record which of its updates were made with what.
+--- changes.lua - a run folder that was made with something else than what is asked for now: refused with what differs,
+-- or computed anew (redo), or gone on with (accept_changes), and then it is on record which of its updates were made
+-- with what.
 
 local core = require "sonde.core"
 local record = require "sonde.train.record"
@@ -20,7 +21,8 @@ end
 local function refuse_fixed(dir, old, now)
   for _, key in ipairs(FIXED) do
     if old[key] ~= now[key] then
-      error(string.format("%s: %s was %s and cannot become %s within a run; let another run begin with this one's checkpoint "
+      error(string.format("%s: %s was %s and cannot become %s within a run; let another run begin with this one's "
+        .. "checkpoint "
         .. "(option from), or --redo computes it anew", dir, key, tostring(old[key]), tostring(now[key])), 0)
     end
   end
@@ -30,7 +32,8 @@ end
 local function extension(dir, old, o, step)
   if not old.steps or o.steps <= old.steps then return nil end
   local rate = type(o.schedule) == "string" and core.learning_rate(o, step + 1) or nil
-  return string.format("%s: goes on past its planned end of %d updates to %d; the rate follows the schedule of %d%s", dir, old.steps,
+  return string.format("%s: goes on past its planned end of %d updates to %d; the rate follows the schedule of %d%s",
+    dir, old.steps,
     o.steps, o.steps, rate and string.format(", which at update %d is %.4g", step + 1, rate) or "")
 end
 
@@ -60,13 +63,15 @@ end
 local function refuse(dir, keys, what, o, step)
   local other = keys ~= "" and "configuration" or "code"
   if not o.accept_changes then
-    error(string.format("%s: was made with another %s: %s; use another folder, or --redo computes it anew, or --accept-changes "
+    error(string.format("%s: was made with another %s: %s; use another folder, or --redo computes it anew, or "
+      .. "--accept-changes "
       .. "goes on with it from step %d", dir, other, what, step), 0)
   end
   local there = options_there(dir)
   if there then refuse_fixed(dir, there, o) end
   if step >= o.steps and keys ~= "" then
-    error(string.format("%s: was made with another configuration: %s; all of its %d updates are done, so that nothing is left to "
+    error(string.format("%s: was made with another configuration: %s; all of its %d updates are done, so that nothing "
+      .. "is left to "
       .. "compute with this one; use another folder, or --redo computes it anew", dir, what, step), 0)
   end
 end
@@ -81,7 +86,7 @@ end
 ---@param plugins table[]    of record.plugins
 ---@param o table            options of the training: steps, accept_changes, redo, and those of its schedule
 ---@return boolean finished  all updates are done, and what was computed stays as it is
----@return fun(): table[] commit  writes the configuration and the changes down, for when nothing can be wrong with them any more,
+---@return fun(): table[] commit  writes the configuration and the changes, for when nothing can be wrong any more,
 ---                          and gives run.json's "plugins"
 function changes.settle(run, config, plugins, o)
   local dir, keys = run:dir(), run:difference(config)

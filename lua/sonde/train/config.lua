@@ -31,7 +31,9 @@ end
 -- with its weights, on text in its tokens.
 local function begin_with(tree, where)
   local dir, folder, corpus = tree.model.from, require "sonde.io", require "sonde.data"
-  if type(dir) ~= "string" then error(where "model" { "from" } .. "option 'from' must be the path of a model folder", 0) end
+  if type(dir) ~= "string" then
+    error(where "model" { "from" } .. "option 'from' must be the path of a model folder", 0)
+  end
   if tree.train.from ~= nil then
     error(where "train" { "from" } .. "both the model and the training are 'from' something; keep one", 0)
   end

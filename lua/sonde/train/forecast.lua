@@ -35,7 +35,8 @@ end
 local function left_of(budget, state, base)
   if not budget then return nil end
   if budget - state - base <= 0 then
-    error(string.format("%s is too little: weights, gradients and moments take %s, the program %s; a model of less than "
+    error(string.format("%s is too little: weights, gradients and moments take %s, the program %s; a model of less "
+      .. "than "
       .. "%.1f M parameters fits", forecast.mib(budget), forecast.mib(state), forecast.mib(base),
       math.max(0, budget - base) / STATE_BYTES / 1e6), 0)
   end
@@ -82,7 +83,8 @@ function forecast.step(model, step)
   local ok, plan, trace = pcall(plan_step, model, step, left)
   if not ok then error(is_too_large(plan) and plan .. what_fits(model, step, left) or plan, 0) end
   local info = plan:info()
-  info.parameters, info.non_embedding, info.batch, info.context = count.total, count.non_embedding, step.batch, step.context
+  info.parameters, info.non_embedding, info.batch, info.context = count.total, count.non_embedding, step.batch,
+    step.context
   info.state_bytes, info.base_bytes, info.peak_bytes = state, base, info.arena_bytes + state + base
   return info, plan, trace
 end

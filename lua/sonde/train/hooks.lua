@@ -8,8 +8,10 @@ local hooks = {}
 ---@type sonde.schema
 hooks.schema = {
   { name = "name", type = "string", doc = "for messages and records; default: its place in the list" },
-  { name = "every", type = "integer", min = 1, max = 1000000000, doc = "called after each update whose number this divides" },
-  { name = "at", type = "string", choices = { "evaluation", "end" }, doc = "or after each evaluation, or once at the end" },
+  { name = "every", type = "integer", min = 1, max = 1000000000,
+    doc = "called after each update whose number this divides" },
+  { name = "at", type = "string", choices = { "evaluation", "end" },
+    doc = "or after each evaluation, or once at the end" },
   { name = "call", type = "function", required = true,
     doc = "of the state; a text that it returns ends the training with that reason (not at the end)" },
 }
@@ -21,7 +23,8 @@ function hooks.check(list, where)
   for i, hook in ipairs(list or {}) do
     hook.name = hook.name or tostring(i)
     if (hook.every == nil) == (hook.at == nil) then
-      error(where() .. "hook '" .. hook.name .. "' of train needs either every, a number of updates, or at, \"evaluation\" or \"end\"", 0)
+      error(where() .. "hook '" .. hook.name .. "' of train needs either every, a number of updates, or at, "
+        .. "\"evaluation\" or \"end\"", 0)
     end
   end
 end
@@ -52,8 +55,8 @@ local function state_of(event, model)
   return state
 end
 
---- Calls the hooks that are due after an event of the trainer, in their order; the first reason that one returns ends the
---- training.
+--- Calls the hooks that are due after an event of the trainer, in their order; the first reason that one returns ends
+--- the training.
 ---@param list table[]|nil
 ---@param event table
 ---@param model sonde.model

@@ -31,23 +31,29 @@ train.schema = documents.with {
   { name = "tokens", type = "number", min = 1, max = 1e15, doc = "train on so many tokens (or give steps)" },
   { name = "steps", type = "integer", min = 1, max = 1000000000, doc = "updates" },
   { name = "batch", type = "integer", min = 1, max = 1048576, preset = 16, doc = "sequences of a micro-batch B" },
-  { name = "context", type = "integer", min = 1, max = 1048576, doc = "tokens of a sequence T; default: the model's context" },
+  { name = "context", type = "integer", min = 1, max = 1048576,
+    doc = "tokens of a sequence T; default: the model's context" },
   { name = "accumulate", type = "integer", min = 1, max = 1048576, preset = 1, doc = "micro-batches of an update" },
   { name = "lr", type = "number", min = 0, preset = 1e-3, doc = "peak learning rate" },
   { name = "schedule", type = "string|function|list", preset = "cosine",
     choices = { "constant", "cosine", "wsd", "linear", "inverse_sqrt", "cosine_restarts" },
-    of = { name = "point", type = "list", of = { name = "number", type = "number", doc = "" }, doc = "{update, rate over lr}" },
-    doc = "course of the rate; or a function of update and updates that gives the rate over lr; or points {update, rate over lr}" },
-  { name = "warmup", type = "number", min = 0, preset = 0.05, doc = "updates of linear warm-up; below 1: a fraction of all" },
+    of = { name = "point", type = "list", of = { name = "number", type = "number", doc = "" },
+      doc = "{update, rate over lr}" },
+    doc = "course of the rate; or a function of update and updates that gives the rate over lr; or points {update, "
+      .. "rate over lr}" },
+  { name = "warmup", type = "number", min = 0, preset = 0.05,
+    doc = "updates of linear warm-up; below 1: a fraction of all" },
   { name = "warmup_from", type = "number", min = 0, max = 1,
     doc = "rate that the warm-up begins from, as a fraction of lr; default: 0" },
   { name = "min_lr", type = "number", min = 0, max = 1, preset = 0.1,
     doc = "last rate as a fraction of lr; the lowest of inverse_sqrt" },
-  { name = "decay", type = "number", min = 0, preset = 0.2, doc = "wsd: updates of the last phase; below 1: a fraction of all" },
+  { name = "decay", type = "number", min = 0, preset = 0.2,
+    doc = "wsd: updates of the last phase; below 1: a fraction of all" },
   { name = "cycles", type = "integer", min = 1, max = 1000, doc = "cosine_restarts: how many cosines; default: 4" },
   { name = "cycle_growth", type = "number", min = 1, max = 1000,
     doc = "cosine_restarts: length of a cycle over that of the one before; default: 1" },
-  { name = "optimizer", type = "string|table", preset = "adamw", choices = optimizers, doc = "NAME or {NAME, option = value}" },
+  { name = "optimizer", type = "string|table", preset = "adamw", choices = optimizers,
+    doc = "NAME or {NAME, option = value}" },
   { name = "beta1", type = "number", min = 0, max = 1, doc = "of the optimizer" },
   { name = "beta2", type = "number", min = 0, max = 1, doc = "of the optimizer" },
   { name = "eps", type = "number", min = 0, doc = "of the optimizer" },
@@ -55,37 +61,50 @@ train.schema = documents.with {
   { name = "decay_embeddings", type = "boolean",
     doc = "decay the embedding; default: where the head shares it (tie), as other heads are" },
   { name = "decay_gains", type = "boolean", preset = false, doc = "decay the norms' gains, and biases" },
-  { name = "groups", type = "list", doc = "{match or role =, lr =, weight_decay =}: factors of the rates of some parameters; the last that fits counts",
+  { name = "groups", type = "list",
+    doc = "{match or role =, lr =, weight_decay =}: factors of the rates of some parameters; the last that fits counts",
     of = { name = "group", type = "table", doc = "parameters, and factors of their rates", fields = {
       { name = "match", type = "string", doc = "a name, where * stands for any text" },
       { name = "role", type = "string", choices = core.roles, doc = "what the parameters are for" },
       { name = "lr", type = "number", min = 0, max = 1e6, preset = 1, doc = "factor of the learning rate" },
-      { name = "weight_decay", type = "number", min = 0, max = 1e6, preset = 1, doc = "factor of the weight decay that they have" },
+      { name = "weight_decay", type = "number", min = 0, max = 1e6, preset = 1,
+        doc = "factor of the weight decay that they have" },
     } } },
-  { name = "trainable", type = "list", of = { name = "pattern", type = "string", doc = "a name with *, or ! and such a name" },
-    doc = "names of the parameters to train (* stands for any text; !NAME takes away again; the last that fits counts)" },
+  { name = "trainable", type = "list", of = { name = "pattern", type = "string",
+    doc = "a name with *, or ! and such a name" },
+    doc = "names of the parameters to train (* stands for any text; !NAME takes away again; the last that fits "
+      .. "counts)" },
   { name = "objective", type = "string|table", choices = objectives.names,
     doc = "what the loss is of, NAME or {NAME, option = value}; default: the model's" },
   { name = "loss_weights", type = "table", each = { name = "weight", type = "number", doc = "a factor" },
-    doc = "name -> factor of a loss that the objective or a module adds (\"z_loss\"); default: 1 each; 0 leaves it out" },
+    doc = "name -> factor of a loss that the objective or a module adds (\"z_loss\"); default: 1 each; 0 leaves it "
+      .. "out" },
   { name = "clip", type = "number", min = 0, preset = 1, doc = "bound of the gradient's norm; 0: none" },
-  { name = "loss_bound", type = "number", min = 0, doc = "a loss over this has diverged; default: the objective's, 4 ln V of a language model" },
-  { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" }, doc = "of products; weights stay f32" },
+  { name = "loss_bound", type = "number", min = 0,
+    doc = "a loss over this has diverged; default: the objective's, 4 ln V of a language model" },
+  { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" },
+    doc = "of products; weights stay f32" },
   { name = "memory_budget", type = "integer|string", preset = 0, doc = "bytes, or text such as 8GiB; 0: what is free" },
-  { name = "recompute", type = "string", preset = "budget", choices = { "never", "budget", "always" }, doc = "blocks' activations" },
-  { name = "eval_tokens", type = "integer", min = 0, max = 1e15, preset = 65536, doc = "size of the fixed validation set; 0: all" },
-  { name = "eval_every", type = "integer", min = 0, max = 1e15, doc = "updates between evaluations; default: 5 in all; 0: at the end" },
-  { name = "log_every", type = "integer", min = 1, max = 1e15, doc = "updates between lines of metrics; default: 200 in all" },
+  { name = "recompute", type = "string", preset = "budget", choices = { "never", "budget", "always" },
+    doc = "blocks' activations" },
+  { name = "eval_tokens", type = "integer", min = 0, max = 1e15, preset = 65536,
+    doc = "size of the fixed validation set; 0: all" },
+  { name = "eval_every", type = "integer", min = 0, max = 1e15,
+    doc = "updates between evaluations; default: 5 in all; 0: at the end" },
+  { name = "log_every", type = "integer", min = 1, max = 1e15,
+    doc = "updates between lines of metrics; default: 200 in all" },
   { name = "probe_every", type = "integer", min = 0, max = 1e15,
     doc = "updates between variances of the blocks; default: 20 in all; 0: never" },
   { name = "checkpoint_every", type = "integer", min = 0, max = 1e15,
     doc = "updates between checkpoints; default: 10 in all; 0: by time" },
-  { name = "checkpoint_minutes", type = "number", min = 0, preset = 10, doc = "at most so long between checkpoints; 0: any" },
+  { name = "checkpoint_minutes", type = "number", min = 0, preset = 10,
+    doc = "at most so long between checkpoints; 0: any" },
   { name = "patience", type = "integer", min = 1, max = 1e9,
     doc = "end after so many evaluations in a row without a lower validation loss" },
   { name = "max_minutes", type = "number", min = 0, doc = "end after so long a training, all sessions together" },
   { name = "from", type = "string",
-    doc = "begin with the weights of a run folder's checkpoint (and its optimizer and text, see below) or of a model folder" },
+    doc = "begin with the weights of a run folder's checkpoint (and its optimizer and text, see below) or of a model "
+      .. "folder" },
   { name = "from_optimizer", type = "boolean", doc = "from a run: go on with its optimizer's state; default: true" },
   { name = "from_text", type = "boolean", doc = "from a run: go on in the text where it was; default: true" },
   { name = "hooks", type = "list", doc = "functions that are called between updates (doc/training.md)",
@@ -99,7 +118,8 @@ train.schema = documents.with {
   { name = "profile", type = "boolean", preset = false, doc = "say what the time of this session's updates went into" },
 }
 
--- ---- options ---------------------------------------------------------------------------------------------------------
+-- ---- options
+-- ---------------------------------------------------------------------------------------------------------
 
 local function at_least_one(x)
   return math.max(1, math.floor(x + 0.5))
@@ -166,16 +186,19 @@ function train.factors(params, groups, where)
   for i, group in ipairs(groups) do
     local said, fits = "option 'groups[" .. i .. "]' of train", false
     if not group.match and not group.role then
-      error(where() .. said .. " needs match (a name, * for any text) or role (" .. table.concat(core.roles(), ", ") .. ")", 0)
+      error(where() .. said .. " needs match (a name, * for any text) or role (" .. table.concat(core.roles(), ", ")
+        .. ")", 0)
     end
     for _, param in ipairs(params:list()) do
-      if (not group.match or string.find(param.name, glob(group.match))) and (not group.role or group.role == param.role) then
+      if (not group.match or string.find(param.name, glob(group.match)))
+        and (not group.role or group.role == param.role) then
         fits, factors[param.name] = true, { lr = group.lr, weight_decay = group.weight_decay }
       end
     end
     if not fits then
       error(where() .. said .. ": no parameter " .. (group.match and "is called '" .. group.match .. "'" or "")
-        .. (group.match and group.role and " and " or "") .. (group.role and "has the role '" .. group.role .. "'" or "")
+        .. (group.match and group.role and " and " or "") .. (group.role and "has the role '" .. group.role .. "'"
+          or "")
         .. "; the first is called '" .. params:list()[1].name .. "'", 0)
     end
   end
@@ -186,7 +209,8 @@ end
 local function part(name, value, steps, room, where)
   local updates = math.floor((value < 1 and value * steps or value) + 0.5)
   if updates > room then
-    error(string.format("%soption '%s' of train: %.0f updates do not fit into the %d that %s; give fewer, or a fraction below 1",
+    error(string.format("%soption '%s' of train: %.0f updates do not fit into the %d that %s; give fewer, or a "
+      .. "fraction below 1",
       where(), name, updates, room, room < steps and "the warm-up leaves" or "there are"), 0)
   end
   return updates
@@ -198,7 +222,8 @@ local MOST_TOKENS = 2 ^ 53
 local function resolve_length(o, where)
   o.steps = count_steps(o, where)
   if 1.0 * o.steps * o.batch * o.context * o.accumulate > MOST_TOKENS then
-    error(where() .. "train: batch, context, accumulate and steps give more than 2^53 tokens; make one of them smaller", 0)
+    error(where() .. "train: batch, context, accumulate and steps give more than 2^53 tokens; make one of them smaller",
+      0)
   end
   o.tokens = o.steps * o.batch * o.context * o.accumulate
 end
@@ -210,7 +235,8 @@ local function resolve_schedule(o, given, where)
     if o.schedule == "cosine_restarts" then
       o.cycles, o.cycle_growth = o.cycles or 4, o.cycle_growth or 1
     elseif o.cycles or o.cycle_growth then
-      error(string.format("%soption '%s' of train has no effect: the schedule is '%s'; cosine_restarts has cycles", where(),
+      error(string.format("%soption '%s' of train has no effect: the schedule is '%s'; cosine_restarts has cycles",
+        where(),
         o.cycles and "cycles" or "cycle_growth", o.schedule), 0)
     end
     return
@@ -273,7 +299,8 @@ function train.flops_per_token(model, context)
   return 6 * (count.non_embedding + head) + 12 * config.depth * config.width * context
 end
 
--- ---- the run ---------------------------------------------------------------------------------------------------------
+-- ---- the run
+-- ---------------------------------------------------------------------------------------------------------
 
 local shown_only = {
   dir = true, save = true, progress = true, profile = true, rates = true, accept_changes = true, redo = true,
@@ -290,12 +317,6 @@ local function configuration(model, corpus, o)
   return { model = record.model(model), train = kept, corpus = text }
 end
 
-local function command_line()
-  local words = { "sonde" }
-  for _, word in ipairs(front.words or arg or {}) do words[#words + 1] = word end
-  return table.concat(words, " ")
-end
-
 -- The folder of this training: the one that options.dir names, or the sweep's, or, for a second training in the sweep's
 -- trial, one inside it. The second result: whether the caller ends the run.
 local function open_folder(o)
@@ -308,8 +329,8 @@ local function open_folder(o)
   return core.run_open(run:dir(), string.format("train-%d", n)), true
 end
 
--- Opens the run and compares it with what is asked for. The third result writes that down; the fourth: the run is done, and
--- nothing of its record changes.
+-- Opens the run and compares it with what is asked for. The third result writes that down; the fourth: the run is done,
+-- and nothing of its record changes.
 local function open_run(model, corpus, o)
   local run, own = open_folder(o)
   local ok, finished, commit = pcall(function()
@@ -322,7 +343,7 @@ local function open_run(model, corpus, o)
   end
   if not run then return nil, false, nil, false end
   finished = finished and own and run:is_done()
-  if own and not finished then run:begin(command_line()) end
+  if own and not finished then run:begin(front.command_line()) end
   return run, own, function()
     local plugins = commit()
     if finished then return end
@@ -336,7 +357,8 @@ end
 -- Options that the trainer takes as they are.
 local passed_on = {
   "steps", "accumulate", "lr", "schedule", "warmup", "warmup_from", "min_lr", "decay", "cycles",
-  "cycle_growth", "weight_decay", "decay_embeddings", "decay_gains", "clip", "loss_bound", "dtype", "memory_budget", "recompute", "eval_tokens", "eval_every", "log_every", "probe_every",
+  "cycle_growth", "weight_decay", "decay_embeddings", "decay_gains", "clip", "loss_bound", "dtype", "memory_budget",
+  "recompute", "eval_tokens", "eval_every", "log_every", "probe_every",
   "checkpoint_every", "patience",
 }
 
@@ -370,10 +392,13 @@ local function traced(model, corpus, o, dropout)
   return options
 end
 
--- What is reported beside the loss: the losses that are added, in training, and the objective's and the modules' metrics.
+-- What is reported beside the loss: the losses that are added, in training, and the objective's and the modules'
+-- metrics.
 local function reported_of(trace, steady)
   local list = {}
-  for _, loss in ipairs(trace.losses) do list[#list + 1] = { name = "loss." .. loss.name, node = loss.node * loss.weight } end
+  for _, loss in ipairs(trace.losses) do
+    list[#list + 1] = { name = "loss." .. loss.name, node = loss.node * loss.weight }
+  end
   for i, metric in ipairs(trace.metrics) do
     list[#list + 1] = { name = metric.name, node = metric.node, eval = steady.metrics[i].node }
   end
@@ -397,7 +422,8 @@ local function make_trainer(model, corpus, o, run)
   local steady = model.config.dropout > 0 and model:trace(traced(model, corpus, o, false))
   local fields = {
     factors = train.factors(model:params(), o.groups, core.where),
-    eval_loss = steady and steady.loss or nil, total = trace.total, metrics = reported_of(trace, steady or trace), probes = trace.blocks,
+    eval_loss = steady and steady.loss or nil, total = trace.total, metrics = reported_of(trace, steady or trace),
+    probes = trace.blocks,
     blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
     targets = targets_of(trace, feed), seed = model.config.seed, tick_seconds = 0.2,
     checkpoint_seconds = 60 * o.checkpoint_minutes, flops_per_token = train.flops_per_token(model, o.context),
@@ -419,7 +445,7 @@ end
 ---@class sonde.training      what sonde.train returns
 ---@field loss number         mean validation loss in nats; of training when there is none; NaN when it diverged at once
 ---@field perplexity? number  exp(loss); none where there is no validation text
----@field metrics table<string, number>   of the objective and the modules, like loss; "loss.NAME": what was added to the training loss
+---@field metrics table<string, number>   of the objective and the modules, like loss; "loss.NAME": added in training
 ---@field train_loss number   mean over the last updates
 ---@field steps integer       updates done
 ---@field tokens integer      tokens trained on
@@ -433,8 +459,8 @@ end
 ---@field run_dir? string
 ---@field state_sha256 string of all weights
 ---@field memory table        arena and state, in bytes; recomputed_blocks
----@field profile? table<string, number> seconds by op (of the option profile): "fused" is several; without the optimizer
----@field profile_modules? table<string, number> the same by kind of module: norm, attention, ffn, embedding, head, stream
+---@field profile? table<string, number> seconds by op (option profile): "fused" is several; without the optimizer
+---@field profile_modules? table<string, number> by kind of module: norm, attention, ffn, embedding, head, stream
 
 local function result_of(model, o, event, memory, run)
   local train_loss = event.loss or 0 / 0          -- NaN where there is none: it diverged at once
@@ -445,7 +471,8 @@ local function result_of(model, o, event, memory, run)
   local learns = objectives.find((o.objective or model.objective).name)
   local rate = event.seconds > 0 and event.tokens / event.seconds or 0
   return {
-    loss = loss, perplexity = event.val_loss and learns.perplexity and math.exp(loss) or nil, metrics = metrics, train_loss = train_loss, steps = event.step, tokens = event.tokens,
+    loss = loss, perplexity = event.val_loss and learns.perplexity and math.exp(loss) or nil, metrics = metrics,
+    train_loss = train_loss, steps = event.step, tokens = event.tokens,
     tokens_per_s = rate, seconds = event.seconds, mfu = rate * train.flops_per_token(model, o.context) / peak(o.dtype),
     validated = event.val_loss ~= nil, best_loss = event.best_loss, stopped = event.stopped,
     diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(), memory = memory,
@@ -468,7 +495,8 @@ local function loop(trainer, display, o, model)
 end
 
 local reported = {
-  "loss", "perplexity", "train_loss", "best_loss", "stopped", "steps", "tokens", "tokens_per_s", "seconds", "mfu", "state_sha256",
+  "loss", "perplexity", "train_loss", "best_loss", "stopped", "steps", "tokens", "tokens_per_s", "seconds", "mfu",
+  "state_sha256",
 }
 
 local function report(run, own, result)
@@ -528,7 +556,8 @@ function train.train(model, corpus, options, where)
   require("sonde.data").check_model(corpus, model)
   documents.of_trace(o, corpus, model, "train", where and function() return where {} end)
   if o.patience and not feeds.validates(corpus) then
-    error(core.where() .. "option 'patience' of train waits for a lower validation loss, and the corpus has no validation text", 0)
+    error(core.where() .. "option 'patience' of train waits for a lower validation loss, and the corpus has no "
+      .. "validation text", 0)
   end
   local run, own, commit, finished = open_run(model, corpus, o)
   require("sonde.data").used_by(corpus, model)

@@ -10,8 +10,8 @@ local placements = require "sonde.model.placement"
 
 local record = {}
 
--- A function cannot be written down; the file it stands in can. (Its line moves with every other edit; what it computes is
--- among the run's modules.)
+-- A function cannot be written down; the file it stands in can. (Its line moves with every other edit; what it computes
+-- is among the run's modules.)
 local function function_text(f)
   return "function in " .. debug.getinfo(f, "S").short_src
 end
@@ -90,11 +90,12 @@ function record.model(model)
   return tree
 end
 
--- ---- the code behind a run --------------------------------------------------------------------------------------------
+-- ---- the code behind a run
+-- --------------------------------------------------------------------------------------------
 --
--- run.json's "plugins": {kind, name, version, sha256, from, to} for everything that computes: norms, attentions, feed-forward
--- layers and the optimizer (of a plugin: of its file; of a script: base/fingerprint.lua), placements and the initialisation. In force
--- since the update `from`, up to the update `to` where another one took its place.
+-- run.json's "plugins": {kind, name, version, sha256, from, to} for everything that computes: norms, attentions,
+-- feed-forward layers and the optimizer (of a plugin: of its file; of a script: base/fingerprint.lua), placements and
+-- the initialisation. In force since the update `from`, up to the update `to` where another one took its place.
 
 local finders = {
   placement = function(name)
@@ -142,7 +143,8 @@ function record.plugins(model, o)
   end
   for _, layer in ipairs(model.layers) do
     for _, kind in ipairs { "norm", "attention", "ffn" } do add(kind, layer[kind].name) end
-    if layer.placement.name == "custom" then add_custom(layer.placement.build) else add("placement", layer.placement.name) end
+    if layer.placement.name == "custom" then add_custom(layer.placement.build) else add("placement",
+      layer.placement.name) end
   end
   add("norm", model.final.name)
   add("init", model.config.init)
@@ -170,7 +172,8 @@ function record.changed(old, now)
     local is = at[key_of(was)]
     if not now then is = present(was.kind, was.name) end
     if not was.to and is and was.sha256 and is.sha256 ~= was.sha256 then
-      texts[#texts + 1] = string.format("%s (was %.12s, now %.12s)", key_of(was), was.sha256, is.sha256 or "another version")
+      texts[#texts + 1] = string.format("%s (was %.12s, now %.12s)", key_of(was), was.sha256, is.sha256
+        or "another version")
     end
   end
   return texts
@@ -202,7 +205,8 @@ function record.merged(old, now, step)
   return list
 end
 
--- ---- where a run is ---------------------------------------------------------------------------------------------------
+-- ---- where a run is
+-- ---------------------------------------------------------------------------------------------------
 
 -- Whether a folder is a run that was made as EXPERIMENT/TRIAL: then its root is the one it was made under.
 local function is_trial_of(dir, experiment)
@@ -211,8 +215,8 @@ local function is_trial_of(dir, experiment)
 end
 
 --- Splits a run folder's path into the folder of all runs and the run's name below it: "runs/depth/a" is "runs" and
--- "depth/a", because its grandparent is called runs (or because it is a run that was made so); any other path's parent is
--- the root.
+-- "depth/a", because its grandparent is called runs (or because it is a run that was made so); any other path's parent
+-- is the root.
 ---@param dir string
 ---@return string root, string name
 function record.split(dir)

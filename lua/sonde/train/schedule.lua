@@ -1,5 +1,5 @@
---- schedule.lua - a learning rate that a function or a list of points gives, as one number for each update: taken before the
--- training begins, so that no Lua runs in it and a training that goes on has the same.
+--- schedule.lua - a learning rate that a function or a list of points gives, as one number for each update: taken
+-- before the training begins, so that no Lua runs in it and a training that goes on has the same.
 
 local core = require "sonde.core"
 
@@ -11,7 +11,8 @@ local function of_function(f, steps, where)
   return function(update)
     local rate = f(update, steps)
     if type(rate) ~= "number" or not (rate >= 0 and rate < math.huge) then
-      error(string.format("%sthe schedule gives %s at update %d of %d; it must give a number from 0, the rate over lr", where(),
+      error(string.format("%sthe schedule gives %s at update %d of %d; it must give a number from 0, the rate over lr",
+        where(),
         rate ~= rate and "NaN" or tostring(rate), update, steps), 0)
     end
     return rate
@@ -22,7 +23,8 @@ end
 local function of_points(points, where)
   for k, point in ipairs(points) do
     if #point ~= 2 or point[2] < 0 or (k > 1 and point[1] <= points[k - 1][1]) then
-      error(where() .. string.format("schedule: point %d must be {update, rate over lr}, with a later update than the point "
+      error(where() .. string.format("schedule: point %d must be {update, rate over lr}, with a later update than the "
+        .. "point "
         .. "before it and a rate from 0", k), 0)
     end
   end

@@ -1,5 +1,6 @@
 --- start.lua - where a training begins: with another run's checkpoint (weights, and by choice its optimizer's state and
--- its place in the text) or with the weights of a model folder. A run that has a checkpoint of its own goes on with that.
+-- its place in the text) or with the weights of a model folder. A run that has a checkpoint of its own goes on with
+-- that.
 
 local core = require "sonde.core"
 
@@ -32,7 +33,8 @@ local function check_run(o, corpus)
   local was, text = there.train or {}, there.corpus or {}
   local function same(option, what, a, b)
     if a == b then return end
-    error(string.format("%sfrom %s: %s is another one there (%s, here %s); %s = false begins that anew", core.where(), o.from, what,
+    error(string.format("%sfrom %s: %s is another one there (%s, here %s); %s = false begins that anew", core.where(),
+      o.from, what,
       tostring(a), tostring(b), option), 0)
   end
   if o.from_text then

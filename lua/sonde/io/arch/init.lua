@@ -29,7 +29,7 @@ local arch = {}
 ---@field write fun(model: sonde.model, tree: table, before: table)
 ---@field owns fun(name: string): boolean
 ---@field changes? fun(now: sonde.model, before: sonde.model): string[]
----@field check? fun(tree: table, model: sonde.model, refuse: fun(text: string))  refuses keys that are not true of a model
+---@field check? fun(tree: table, model: sonde.model, refuse: fun(text: string))  refuses keys that are not true
 ---@field tensors? fun(model: sonde.model, params: table[]): table[]   default: tensors are called as parameters are
 ---@field head string            the tensor of an untied head
 ---@field embedding string       and of the embedding, which a tied head may be stored as, or under the name of the head
@@ -39,7 +39,8 @@ local arch = {}
 local schema = {
   { name = "doc", type = "string", preset = "", doc = "one line on it" },
   { name = "class", type = "string", required = true, doc = "what programs know its models as" },
-  { name = "whole", type = "boolean", preset = false, doc = "whether the section 'sonde' alone says what the model is" },
+  { name = "whole", type = "boolean", preset = false,
+    doc = "whether the section 'sonde' alone says what the model is" },
   { name = "options", type = "function", doc = "of config.json: options of the model" },
   { name = "why_not", type = "function", required = true, doc = "of a model: why it is none of these" },
   { name = "write", type = "function", required = true, doc = "of a model: its keys" },
@@ -84,7 +85,9 @@ function arch.of(tree, own, refuse)
   if not found then
     refuse("model_type '" .. kind .. "' is not supported; known: " .. table.concat(architectures:names(), ", "))
   end
-  if found.whole and not own then refuse("model_type '" .. kind .. "' needs the section 'sonde', which is not there") end
+  if found.whole and not own then
+    refuse("model_type '" .. kind .. "' needs the section 'sonde', which is not there")
+  end
   return found
 end
 

@@ -1,7 +1,8 @@
 --- llama - Llama and what is built like it: a norm before each branch, rotary positions, a gated feed-forward layer.
 --
--- Its tensors are called as Sonde's parameters are. Models that were trained with the norms in other places, by code that changed
--- Llama's, have its config.json and no word of that; the norms that a Llama has not are named there as after its own.
+-- Its tensors are called as Sonde's parameters are. Models that were trained with the norms in other places, by code
+-- that changed Llama's, have its config.json and no word of that; the norms that a Llama has not are named there as
+-- after its own.
 
 local core = require "sonde.core"
 local names = require "sonde.model.names"
@@ -49,7 +50,9 @@ function llama.why_not(model)
   for index, layer in ipairs(model.layers) do
     local at = " in block " .. (index - 1)
     if layer.share then return "the weights are those of block " .. layer.share .. at end
-    if layer.without then return "there is no " .. (layer.without == "attn" and "attention" or "feed-forward layer") .. at end
+    if layer.without then
+      return "there is no " .. (layer.without == "attn" and "attention" or "feed-forward layer") .. at
+    end
     if layer.placement.name ~= "pre_ln" then return "the placement is '" .. layer.placement.name .. "'" .. at end
     if layer.norm.name ~= "rmsnorm" then return "the norm is '" .. layer.norm.name .. "'" .. at end
     if layer.norm.options.folded then return "the norms' gains are folded" .. at end
@@ -139,7 +142,8 @@ function llama.check(tree, model, refuse)
 end
 
 -- Of a block with a norm behind its attention, as LayerNorm Scaling's, Mix-LN's and Peri-LN's code call its norms.
-local beside = { attn_out = "post_attention_layernorm", ffn = "pre_feedforward_layernorm", ffn_out = "post_feedforward_layernorm" }
+local beside = { attn_out = "post_attention_layernorm", ffn = "pre_feedforward_layernorm",
+  ffn_out = "post_feedforward_layernorm" }
 
 --- Which tensor is which parameter.
 ---@param _ sonde.model
@@ -151,7 +155,8 @@ function llama.tensors(_, params)
   for k, param in ipairs(params) do
     local block, rest = names.in_block(param.name)
     local tensor = param.name
-    for slot, called in pairs(block and there[names.block(block) .. names.norms.attn_out .. ".weight"] and beside or {}) do
+    for slot, called in pairs(block and there[names.block(block) .. names.norms.attn_out .. ".weight"] and beside
+      or {}) do
       if rest == names.norms[slot] .. ".weight" then tensor = names.block(block) .. called .. ".weight" end
     end
     entries[k] = { tensor = tensor, params = { param.name } }

@@ -1,4 +1,5 @@
---- sonde - every model that Sonde can make: its options are the section "sonde" of config.json, its tensors its parameters.
+--- sonde - every model that Sonde can make: its options are the section "sonde" of config.json, its tensors its
+--- parameters.
 --
 -- Keys of other architectures beside the section must be true of the model: programs that know those may read them.
 

@@ -3,7 +3,8 @@
 local objective = require "sonde.model.objective"
 
 local options = {
-  { name = "classes", type = "integer", min = 2, max = 2147483647, required = true, doc = "how many classes there are" },
+  { name = "classes", type = "integer", min = 2, max = 2147483647, required = true,
+    doc = "how many classes there are" },
 }
 for _, option in ipairs(objective.regularizers) do options[#options + 1] = option end
 

@@ -61,18 +61,24 @@ local function by_distance(mean, session)
   return registry.rows(mean[1], counts)
 end
 
-for _, tokens in ipairs { { "", true, "at the last token of each window" }, { "_all", false, "at every token" } } do
-  local suffix, last, where = tokens[1], tokens[2], tokens[3]
+for _, tokens in ipairs {
+  { "", true, "at the last token of each window", "" }, { "_all", false, "at every token", ", all tokens" },
+} do
+  local suffix, last, where, of = tokens[1], tokens[2], tokens[3], tokens[4]
   registry.register("angular_distance" .. suffix, {
     definition = "arccos(cos(h, h')) / pi of the stream before and after each block, " .. where
       .. "; mean; before the final norm",
-    unit = "half turns", source = "Gromov et al., 2024",
+    unit = "half turns", source = "Gromov et al., 2024", log = false, axis = "angle / π",
+    title = "Angular distance between block outputs" .. of,
+    look = "Values near 0 mark blocks that hardly turn the stream.",
     outputs = function(trace) return pairs_of(trace, last, 1, angle) end,
   })
   registry.register("angular_distances" .. suffix, {
     definition = "arccos(cos(h_i, h_{i+n})) / pi over n blocks, " .. where
       .. "; row n (from 1) holds i = 0 .. L - n, h_0 the embedding, h_L before the final norm; mean",
-    unit = "half turns", source = "Gromov et al., 2024", axes = { "blocks n", "first block" },
+    unit = "half turns", source = "Gromov et al., 2024", axes = { "blocks n", "first block" }, axis = "angle / π",
+    title = "Angular distance over several blocks" .. of,
+    look = "Dark bands mark spans of blocks that hardly turn the stream: candidates for removal.",
     outputs = function(trace) return pairs_of(trace, last, #trace.blocks, angle) end, value = by_distance,
   })
 end

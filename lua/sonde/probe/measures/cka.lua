@@ -1,5 +1,6 @@
---- cka.lua - how alike the streams after two blocks are, whatever their rotation and scale: centred kernel alignment with a
--- linear kernel. The windows are the minibatches: their HSIC is averaged, then the ratio is taken (Nguyen et al., 2021).
+--- cka.lua - how alike the streams after two blocks are, whatever their rotation and scale: centred kernel alignment
+-- with a linear kernel. The windows are the minibatches: their HSIC is averaged, then the ratio is taken (Nguyen et
+-- al., 2021).
 
 local core = require "sonde.core"
 local register = require("sonde.probe.registry").register
@@ -25,12 +26,13 @@ local function biased(trace)
   return pairs_of(kernels, trace.batch) * (1 / (trace.context - 1) ^ 2)
 end
 
--- HSIC_1 of all pairs, without bias (Song et al., 2012, eq. 5): of kernels whose diagonals are 0. Centring changes nothing of
--- it, but for what f32 would lose.
+-- HSIC_1 of all pairs, without bias (Song et al., 2012, eq. 5): of kernels whose diagonals are 0. Centring changes
+-- nothing of it, but for what f32 would lose.
 local function unbiased(trace)
   local n, ones = trace.context, {}
   for i = 0, n * n - 1 do ones[i + 1] = i % (n + 1) == 0 and 0 or 1 end
-  local off = trace.graph:find "probe.off_diagonal" or trace.graph:leaf("probe.off_diagonal", core.tensor("f32", { n, n }, ones))
+  local off = trace.graph:find "probe.off_diagonal" or trace.graph:leaf("probe.off_diagonal",
+    core.tensor("f32", { n, n }, ones))
   local kernels, sums, totals = {}, {}, {}
   for i, x in ipairs(trace.blocks) do
     kernels[i] = kernel(x) * off
@@ -70,11 +72,15 @@ local function ratios(mean, session)
 end
 
 for name, info in pairs {
-  cka = { biased, "linear CKA of the streams after two blocks: HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)), K = X X' of the tokens of "
-    .. "a window, HSIC averaged over windows; 1: alike but for rotation and scale. Too large where a window has not many more "
+  cka = { biased, "linear CKA of the streams after two blocks: HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)), K = X X' of "
+    .. "the tokens of "
+    .. "a window, HSIC averaged over windows; 1: alike but for rotation and scale. Too large where a window has not "
+    .. "many more "
     .. "tokens than the model features. Score: mean over neighbours", "Kornblith et al., 2019" },
-  cka_unbiased = { unbiased, "the same by the estimate of HSIC without bias, so that the length of windows does not matter. Score: "
+  cka_unbiased = { unbiased, "the same by the estimate of HSIC without bias, so that the length of windows does not "
+    .. "matter. Score: "
     .. "mean over neighbours", "Nguyen, Raghu and Kornblith, 2021, eq. 3" },
 } do
-  register(name, { definition = info[2], source = info[3], axes = { "block", "block" }, jobs = jobs_of(name, info[1]), value = ratios })
+  register(name, { definition = info[2], source = info[3], axes = { "block", "block" }, jobs = jobs_of(name, info[1]),
+    value = ratios })
 end

@@ -20,7 +20,8 @@ end
 
 register("layer_removal", {
   definition = "rise of the mean loss when a block only passes the stream on, one block at a time",
-  unit = "nats", source = "Yin et al., 2024; Sun et al., 2025",
+  unit = "nats", source = "Yin et al., 2024; Sun et al., 2025", log = false, axis = "rise of the loss (nats)",
+  title = "What removing one block costs", look = "Values near 0 mark blocks that the model does not need.",
   jobs = function(session)
     local edits = {}
     for block = 0, session.depth - 1 do edits[block + 1] = session:skip(block) end

@@ -39,11 +39,20 @@ end
 local function variance(x) return x:variance(-1) end
 local function square(x) return x:square():mean(-1) end
 
+-- What a report says of the stream's variance, which a training reports too.
+local in_reports = {
+  place = 1, title = "Residual variance along the depth", axis = "variance of the residual stream", log = true,
+  look = "On this log axis a straight rise is exponential growth, under which deep blocks add little to what is "
+    .. "there; a flat line means that every block can still change the stream.",
+}
+
 local function register_part(name, definition, info, nodes, note)
   for _, each_of in ipairs { { "variance", "variance over the features of a token (mean subtracted, divisor D - 1) of ",
     variance, "Sun et al., The Curse of Depth, 2025" },
     { "variance_uncentred", "mean square over the features of a token of ", square, "what RMSNorm divides by" } } do
+    local said = name .. each_of[1] == "variance" and in_reports or {}
     register(name .. each_of[1], {
+      title = said.title, axis = said.axis, log = said.log, look = said.look, place = said.place,
       definition = each_of[2] .. definition .. "; mean over tokens" .. info, source = each_of[4], note = note,
       jobs = function(session)
         return { { nodes = function(trace) return each(nodes(trace, session), each_of[3]) end } }

@@ -3,10 +3,10 @@
 --   figure = { heat = { {row 1}, {row 2}, .. }, title, alt, xlabel, ylabel, key, low, high, xticks, yticks,
 --     names, down, width, height }
 --
--- Row r stands at height r, or with `down` below row r - 1; its entry c at place c; rows may differ in length. Ticks count
--- from the number that `xticks` or `yticks` is, or are the `names` of rows and columns where there is room for them.
--- `key` names the colours, which run from `low` to `high`. The scale (viridis) grows in lightness, so that it reads
--- without hue and on either ground.
+-- Row r stands at height r, or with `down` below row r - 1; its entry c at place c; rows may differ in length. Ticks
+-- count from the number that `xticks` or `yticks` is, or are the `names` of rows and columns where there is room for
+-- them. `key` names the colours, which run from `low` to `high`. The scale (viridis) grows in lightness, so that it
+-- reads without hue and on either ground.
 
 local text = require "sonde.report.plot.text"
 

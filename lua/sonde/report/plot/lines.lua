@@ -9,6 +9,7 @@
 -- log axis, are left out and break the line. Lines are labelled at their right end in their own colour; a `scatter` is
 -- small marks without a line.
 
+local format = require "sonde.base.format"
 local plot_svg = require "sonde.report.plot.svg"
 local text = require "sonde.report.plot.text"
 
@@ -19,12 +20,8 @@ local MARKS = { 7, 5, 9, 13, 11, 15, 6, 4 }     -- gnuplot's point types: a shap
 local SUPERSCRIPT = { ["-"] = "⁻", ["0"] = "⁰", ["1"] = "¹", ["2"] = "²", ["3"] = "³", ["4"] = "⁴",
   ["5"] = "⁵", ["6"] = "⁶", ["7"] = "⁷", ["8"] = "⁸", ["9"] = "⁹" }
 
-local function finite(v)
-  return type(v) == "number" and v == v and v ~= math.huge and v ~= -math.huge
-end
-
 local function drawable(v, log)
-  return finite(v) and (not log or v > 0)
+  return format.finite(v) and (not log or v > 0)
 end
 
 -- ---- axes ------------------------------------------------------------------------------------------
@@ -186,8 +183,8 @@ local function data_block(out, name, s, figure, y_low)
   for k = 1, #s.x do
     if drawable(s.x[k], figure.xlog) and drawable(s.y[k], figure.ylog) then
       local lo, hi = s.lo and s.lo[k], s.hi and s.hi[k]
-      lo = finite(lo) and (drawable(lo, figure.ylog) and lo or y_low) or s.y[k]
-      hi = finite(hi) and (drawable(hi, figure.ylog) and hi or y_low) or s.y[k]
+      lo = format.finite(lo) and (drawable(lo, figure.ylog) and lo or y_low) or s.y[k]
+      hi = format.finite(hi) and (drawable(hi, figure.ylog) and hi or y_low) or s.y[k]
       out[#out + 1] = table.concat({ number(s.x[k]), number(s.y[k]), number(lo), number(hi) }, " ")
     else
       out[#out + 1] = ""

@@ -65,7 +65,8 @@ function plot_svg.embed(document, index, figure)
   body = body:gsub("<g[^<>]*>%s*</g>", ""):gsub("%s*\n%s*", "\n")
   local width, height = view:match("(%S+) (%S+)$")
   return string.format("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"%s\" width=\"%s\" height=\"%s\" "
-    .. "role=\"img\" aria-label=\"%s\">%s</svg>", view, width, height, html.escape(figure.alt or figure.title or ""), body)
+    .. "role=\"img\" aria-label=\"%s\">%s</svg>", view, width, height, html.escape(figure.alt or figure.title or ""),
+      body)
 end
 
 return plot_svg

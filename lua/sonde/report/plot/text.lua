@@ -4,8 +4,8 @@ local html = require "sonde.report.html"
 
 local text = { FONT = 13 }
 
---- A text in single quotes, inside which gnuplot interprets nothing. (The terminal runs without markup, "noenhanced".) A
---- single quote becomes a typographic one: gnuplot takes a doubled one at the beginning of a text for its end.
+--- A text in single quotes, inside which gnuplot interprets nothing. (The terminal runs without markup, "noenhanced".)
+--- A single quote becomes a typographic one: gnuplot takes a doubled one at the beginning of a text for its end.
 ---@param value any
 ---@return string
 function text.quote(value)

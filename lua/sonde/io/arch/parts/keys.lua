@@ -1,4 +1,5 @@
---- keys.lua - keys of a config.json, checked as they are read; and those that change what some class of models computes.
+--- keys.lua - keys of a config.json, checked as they are read; and those that change what some class of models
+--- computes.
 
 local core = require "sonde.core"
 
@@ -42,11 +43,13 @@ function keys.count(tree, name, preset, refuse)
 end
 
 -- Keys that change what some class of models computes, and the value with which they change nothing. A class that lacks
--- them passes over them in transformers, other programs obey some, and copied ones are meant: any other value is refused.
+-- them passes over them in transformers, other programs obey some, and copied ones are meant: any other value is
+-- refused.
 local none = {}
 local foreign = {
   attention_bias = false, mlp_bias = false, use_qkv_bias = false, enable_bias = false, sliding_window = none,
-  use_sliding_window = false, attention_chunk_size = none, no_rope_layers = none, partial_rotary_factor = 1, rotary_pct = 1,
+  use_sliding_window = false, attention_chunk_size = none, no_rope_layers = none, partial_rotary_factor = 1,
+  rotary_pct = 1,
   rotary_emb_base = none, rope_interleaved = false, attn_logit_softcapping = none, final_logit_softcapping = none,
   query_pre_attn_scalar = none, attention_multiplier = none, embedding_multiplier = 1, residual_multiplier = 1,
   logits_scaling = 1, logit_scale = 1, scale_emb = 1, scale_depth = none, dim_model_base = none, clip_qkv = none,
@@ -54,7 +57,8 @@ local foreign = {
   alibi = false, hidden_activation = none, activation_function = none, layer_norm_eps = none, layer_norm_epsilon = none,
   num_local_experts = none, num_experts = none, n_routed_experts = none, num_experts_per_tok = none, q_lora_rank = none,
   kv_lora_rank = none, quantization_config = none, compression_config = none, auto_map = none, per_layer_config = none,
-  block_configs = none, pruned_heads = none, is_encoder_decoder = false, add_cross_attention = false, text_config = none,
+  block_configs = none, pruned_heads = none, is_encoder_decoder = false, add_cross_attention = false,
+  text_config = none,
   vision_config = none,
 }
 

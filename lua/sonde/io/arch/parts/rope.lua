@@ -1,7 +1,7 @@
 --- rope.lua - the rotary positions of a config.json: one place for what its three keys mean.
 --
--- transformers 4 writes rope_theta and rope_scaling, transformers 5 rope_parameters. Where both stand, rope_scaling counts
--- whole, and inside it rope_theta counts before the one outside (transformers 5; 4 knows no rope_parameters).
+-- transformers 4 writes rope_theta and rope_scaling, transformers 5 rope_parameters. Where both stand, rope_scaling
+-- counts whole, and inside it rope_theta counts before the one outside (transformers 5; 4 knows no rope_parameters).
 
 local core = require "sonde.core"
 
@@ -10,8 +10,8 @@ local rope = {}
 --- The keys of config.json that are read here.
 rope.keys = { rope_theta = true, rope_scaling = true, rope_parameters = true }
 
--- Key of the dictionary -> option of the attention, by kind; and all keys that some kind of scaling has: those that a kind
--- does not use have no effect there.
+-- Key of the dictionary -> option of the attention, by kind; and all keys that some kind of scaling has: those that a
+-- kind does not use have no effect there.
 local schemes = {
   default = {}, linear = { factor = "rope_factor" },
   llama3 = {
@@ -53,7 +53,8 @@ end
 
 local function number(value, name, refuse)
   if type(value) ~= "number" then
-    refuse("'" .. name .. "' must be a number, not " .. (type(value) == "table" and "a list or an object" or tostring(value)))
+    refuse("'" .. name .. "' must be a number, not " .. (type(value) == "table" and "a list or an object"
+      or tostring(value)))
   end
   return value
 end
@@ -63,7 +64,8 @@ local function base(value, refuse)
   refuse("'rope_theta' must be over 0, not " .. tostring(value))      -- 0 would mean no positions at all here
 end
 
---- The attention's options that a configuration asks for: rope_theta and, where it scales, rope_scaling and its numbers.
+--- The attention's options that a configuration asks for: rope_theta and, where it scales, rope_scaling and its
+--- numbers.
 ---@param config table
 ---@param context integer                max_position_embeddings
 ---@param refuse fun(text: string)       raises
@@ -80,7 +82,8 @@ function rope.read(config, context, refuse)
   end
   local options, note = { rope_theta = base(dict.rope_theta or outside or 10000, refuse) }, nil
   if outside ~= nil and outside ~= options.rope_theta then
-    note = string.format("rope_theta %s does not count: %s has %s", tostring(outside), name, tostring(options.rope_theta))
+    note = string.format("rope_theta %s does not count: %s has %s", tostring(outside), name,
+      tostring(options.rope_theta))
   end
   if kind ~= "default" then options.rope_scaling = kind end
   for key, option in pairs(scheme) do
@@ -135,7 +138,8 @@ end
 ---@return string
 function rope.text(options)
   local keys = rope.write(options)
-  return "theta " .. tostring(keys.rope_theta) .. (keys.rope_scaling and " " .. core.json_encode(keys.rope_scaling) or "")
+  return "theta " .. tostring(keys.rope_theta) .. (keys.rope_scaling and " " .. core.json_encode(keys.rope_scaling)
+    or "")
 end
 
 return rope

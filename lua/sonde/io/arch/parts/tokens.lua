@@ -1,5 +1,5 @@
---- tokens.lua - what the files of a folder say of its tokenizer: which tokens begin and end a text, and how programs are to
--- take it.
+--- tokens.lua - what the files of a folder say of its tokenizer: which tokens begin and end a text, and how programs
+-- are to take it.
 
 local core = require "sonde.core"
 
@@ -23,9 +23,9 @@ local function tokens_of(value, where)
   return list
 end
 
---- The tokens that end a text, by the files of a folder: eos_token_id of generation_config.json, else of config.json, each a
---- token or a list of them; else the text that is eos_token of tokenizer_config.json, else of special_tokens_map.json. nil
---- where they say nothing.
+--- The tokens that end a text, by the files of a folder: eos_token_id of generation_config.json, else of config.json,
+--- each a token or a list of them; else the text that is eos_token of tokenizer_config.json, else of
+--- special_tokens_map.json. nil where they say nothing.
 ---@param o sonde.origin
 ---@return integer[]|nil ids, string|nil text
 function tokens.ends(o)
@@ -50,8 +50,8 @@ local function spelled(tokenizer, id)
   return ok and text ~= "" and tokenizer:special(text) == id and text or nil
 end
 
---- What tokenizer_config.json says. Without it transformers takes a Llama's tokenizer for one of another kind, and gives
---- other ids.
+--- What tokenizer_config.json says. Without it transformers takes a Llama's tokenizer for one of another kind, and
+--- gives other ids.
 ---@param model sonde.model
 ---@param tokenizer sonde.tokenizer
 ---@param keys table     of config.json
@@ -66,8 +66,8 @@ end
 
 local torch_names = { f32 = "float32", bf16 = "bfloat16", f16 = "float16" }
 
---- Puts the dtype of a folder's weights, and the tokens of its tokenizer where none are carried along, into the keys of its
---- config.json. A model without such tokens must say so, or transformers takes 1 and 2.
+--- Puts the dtype of a folder's weights, and the tokens of its tokenizer where none are carried along, into the keys of
+--- its config.json. A model without such tokens must say so, or transformers takes 1 and 2.
 ---@param keys table
 ---@param dtype string
 ---@param tokenizer sonde.tokenizer|nil
