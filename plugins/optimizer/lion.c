@@ -5,7 +5,7 @@
 enum { BETA1, BETA2 };
 
 static const sonde_option options[] = {
-    [BETA1] = {"beta1", 'f', "0.9", 0, 0.99999, NULL, "share of the mean in what the sign is of; the rest is the gradient"},
+    [BETA1] = {"beta1", 'f', "0.9", 0, 0.99999, NULL, "share of the mean in what the sign is of; the rest: gradient"},
     [BETA2] = {"beta2", 'f', "0.99", 0, 0.99999, NULL, "decay rate of the mean of the gradients"},
 };
 

@@ -16,7 +16,8 @@ int sonde_schedule_kind_of(const char *name, int32_t *kind, sonde_error *err) {
   const char *near = sonde_nearest(name, kind_names, N_KINDS);
   if (near) return sonde_fail(err, SONDE_EINVAL, "unknown schedule '%s'; did you mean '%s'?", name, near);
   return sonde_fail(err, SONDE_EINVAL,
-                    "unknown schedule '%s'; choose constant, cosine, wsd, linear, inverse_sqrt or cosine_restarts", name);
+                    "unknown schedule '%s'; choose constant, cosine, wsd, linear, inverse_sqrt or cosine_restarts",
+                    name);
 }
 
 int sonde_schedule_check(const sonde_schedule *s, sonde_error *err) {

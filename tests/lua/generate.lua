@@ -82,7 +82,8 @@ TestLogits = {}
 
 local norms = {
   { norm = "rmsnorm" }, { norm = "layernorm" }, { norm = "dyt" }, { norm = "bhyt" }, { norm = "bhyt_star" },
-  { norm = "rmsnorm", attention = { "causal", qk_norm = true } },
+  { norm = "rmsnorm", attention = { "causal", qk_norm = true } }, { norm = "derf" },
+  { norm = { "bhyt", variance = "residual_aware", kappa_schedule = "decay", exact_blocks = "1" } },
 }
 local variants = {      -- one after the other, so that each meets every norm
   {}, { kv_heads = 2 }, { kv_heads = 1, window = 3 }, { window = 4 }, { tie = true }, { rope_theta = 0 },
@@ -92,6 +93,8 @@ local variants = {      -- one after the other, so that each meets every norm
 local placements = require("sonde.model.placement").names()      -- before tests register theirs
 local own = {
   mix_ln = { "mix_ln", a = 0.5 }, pre_post = { "pre_post", first = 1 }, pre_sandwich = { "pre_sandwich", first = 1 },
+  scale_post_pre = { "scale_post_pre", a = 0.5 }, pre_post_pre_post = { "pre_post_pre_post", every = 2 },
+  post_pre_post_pre = { "post_pre_post_pre", every = 2 },
 }
 
 function TestLogits:test_every_norm_under_every_placement()
@@ -110,7 +113,7 @@ function TestLogits:test_every_norm_under_every_placement()
       models = models + 1
     end
   end
-  lu.assertEquals(models, 6 * 18)
+  lu.assertEquals(models, 8 * 23)
 end
 
 -- What BHyT adds to the mean square follows from lambda, kappa and c alone: it is computed once, not for every token.

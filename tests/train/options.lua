@@ -95,13 +95,13 @@ end
 -- What is decayed has smaller weights after training by little but decay: the rate is small, the decay large.
 function TestResolve:test_what_is_decayed()
   local function decayed(tie, options)
-    local m = sonde.transformer { vocab = 50, width = 16, depth = 1, heads = 2, context = 8, seed = 4, tie = tie }:init()
+    local m = model { depth = 1, tie = tie }:init()
     local start = {}
     for _, param in ipairs(m:params():list()) do start[param.name] = m:params():find(param.name):values() end
     local values = {}
     for i = 1, 400 do values[i] = i * i % 50 end
-    local o = { steps = 1, batch = 2, progress = false, lr = 1e-6, weight_decay = 5e5, schedule = "constant", warmup = 0,
-      eval_every = 0 }
+    local o = { steps = 1, batch = 2, progress = false, lr = 1e-6, weight_decay = 5e5, schedule = "constant",
+      warmup = 0, eval_every = 0 }
     for key, value in pairs(options) do o[key] = value end
     sonde.train(m, { vocab = 50, handle = sonde.tensor("i32", { #values }, values), spec = "made", hash = "made" }, o)
     local function halved(name)
