@@ -21,7 +21,7 @@
 #define sonde_lookup sonde_the_host->site_lookup
 #define sonde_site_refresh sonde_the_host->site_refresh /* of any rank and rhythm; sonde_buffer is shorter */
 #define sonde_refuse sonde_the_host->site_refuse       /* return sonde_refuse(site, "heads %d ...", heads); in build */
-#define sonde_fail sonde_the_host->fail                /* return sonde_fail(err, SONDE_ESHAPE, "..."); in shape and run */
+#define sonde_fail sonde_the_host->fail                /* return sonde_fail(err, SONDE_ESHAPE, "..."); in shape, run */
 #define sonde_parallel sonde_the_host->parallel
 #define sonde_gemm sonde_the_host->gemm
 #define sonde_over_rows sonde_the_host->rows
@@ -90,7 +90,8 @@ SONDE_INLINE sonde_node *sonde_swiglu(sonde_node *gate, sonde_node *up) {
   return sonde_op2("swiglu", gate, up);
 } /* silu(gate) up */
 
-/* sum and mean down to `rank` dims (numpy's rule backwards: a target dim of 1 or a missing leading one is summed over) */
+/* sum and mean down to `rank` dims (numpy's rule backwards: a target dim of 1 or a missing leading one is summed
+ * over) */
 SONDE_INLINE sonde_node *sonde_sum_to(sonde_node *x, const int64_t *dim, int rank) {
   return sonde_dims("sum", x, dim, rank);
 }
@@ -154,9 +155,9 @@ SONDE_INLINE sonde_node *sonde_rope(sonde_node *x, double theta, int64_t offset)
   sonde_attr at = {{theta, 1.0}, {offset}};
   return x ? sonde_op(sonde_node_graph(x), "rope", &x, 1, &at) : NULL;
 }
-/* f32 [head_dim / 2]: what pairs of a head turn by from one position to the next, theta^(-2j/Dh) under a scheme for contexts
- * longer than a model was trained for: 0 none, 1 linear (factor), 2 Llama 3's (factor, low and high frequency factor,
- * original context) */
+/* f32 [head_dim / 2]: what pairs of a head turn by from one position to the next, theta^(-2j/Dh) under a scheme for
+ * contexts longer than a model was trained for: 0 none, 1 linear (factor), 2 Llama 3's (factor, low and high
+ * frequency factor, original context) */
 SONDE_INLINE sonde_node *sonde_rope_frequencies(sonde_graph *g, double theta, int64_t head_dim, int64_t scheme,
                                                 const double number[4]) {
   static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
@@ -177,8 +178,8 @@ SONDE_INLINE sonde_node *sonde_rope_at(sonde_node *x, sonde_node *frequencies, s
   return x && frequencies ? sonde_op(sonde_node_graph(x), "rope", in, positions ? 3 : 2, &at) : NULL;
 }
 /* q [B, T, H, Dh], k and v [B, T, KV, Dh], H a multiple of KV -> [B, T, H, Dh]; causal; scale 1/sqrt(Dh) when 0;
- * window: how many positions back a query sees, itself included (0: all); starts: i32 [B, T], the first position that each
- * query sees ("documents.starts" of the site), or NULL */
+ * window: how many positions back a query sees, itself included (0: all); starts: i32 [B, T], the first position
+ * that each query sees ("documents.starts" of the site), or NULL */
 SONDE_INLINE sonde_node *sonde_attention_from(sonde_node *q, sonde_node *k, sonde_node *v, double scale, int64_t window,
                                               sonde_node *starts) {
   sonde_node *in[4] = {q, k, v, starts};
@@ -202,8 +203,8 @@ SONDE_INLINE sonde_node *sonde_matrix(sonde_site *site, const char *name, int64_
 SONDE_INLINE sonde_node *sonde_vector(sonde_site *site, const char *name, int64_t n, sonde_role role, double value) {
   return sonde_site_param(site, name, &n, 1, role, value);
 }
-/* State [n] that is computed from parameters, not trained: see site_refresh. Here with the trainer's own rhythm; without
- * a value (NULL) it stays as it was loaded. */
+/* State [n] that is computed from parameters, not trained: see site_refresh. Here with the trainer's own rhythm;
+ * without a value (NULL) it stays as it was loaded. */
 SONDE_INLINE sonde_node *sonde_buffer(sonde_site *site, const char *name, int64_t n, sonde_node *value) {
   sonde_node *b = sonde_site_param(site, name, &n, 1, SONDE_ROLE_BUFFER, 0);
   return value ? sonde_site_refresh(site, b, value, 0) : b;

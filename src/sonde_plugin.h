@@ -12,43 +12,48 @@
  *  - Plugins never print, exit, start threads or read the environment.
  *
  * Lifetimes
- *  - The descriptor is read once, when sonde_plugin_entry returns it: the host copies it, its ops and its functions. What
- *    they point at (texts, options, state_names) is not copied: it must stay as it is to the end of the process, as static
- *    constants do. A plugin is never unloaded.
+ *  - The descriptor is read once, when sonde_plugin_entry returns it: the host copies it, its ops and its functions.
+ *    What they point at (texts, options, state_names) is not copied: it must stay as it is to the end of the process,
+ *    as static constants do. A plugin is never unloaded.
  *  - The host's table, and what hangs on it, stays to the end of the process.
- *  - A site, its place, and the option values of a build function are valid until that function returns. The option values
- *    of an optimizer are valid while it trains.
- *  - A node belongs to the graph of one trace. Use it while the function that was given it (or that made it) runs, publish
- *    it for other modules of the block, and keep it nowhere else: a static variable with a node points at freed memory in
- *    the next trace. The same holds for what node_attr returns.
- *  - A sonde_call and all that it points at, the scratch and what `rows` returns there included, is valid until `run` returns;
- *    nothing in scratch lasts from one run to the next.
+ *  - A site, its place, and the option values of a build function are valid until that function returns. The option
+ *    values of an optimizer are valid while it trains.
+ *  - A node belongs to the graph of one trace. Use it while the function that was given it (or that made it) runs,
+ *    publish it for other modules of the block, and keep it nowhere else: a static variable with a node points at freed
+ *    memory in the next trace. The same holds for what node_attr returns.
+ *  - A sonde_call and all that it points at, the scratch and what `rows` returns there included, is valid until `run`
+ *    returns; nothing in scratch lasts from one run to the next.
  *
  * Threads
- *  - build, shape, grad, scratch, flops, whole and state_shape are called by the thread that builds a model, plans it or makes
- *    an optimizer; other threads may do the same for other models meanwhile, so keep no state in static variables.
- *  - run is called by one thread at a time for each plan; what it passes to `parallel` and `rows` runs on several at once.
+ *  - build, shape, grad, scratch, flops, whole and state_shape are called by the thread that builds a model, plans it
+ *    or makes an optimizer; other threads may do the same for other models meanwhile, so keep no state in static
+ *    variables.
+ *  - run is called by one thread at a time for each plan; what it passes to `parallel` and `rows` runs on several at
+ *    once.
  *  - vec and update are called by several threads at once, each with a part of its own.
  *
  * Errors
- *  - shape and run return 0 or a code of sonde.h, best through fail(err, code, "text"): SONDE_ESHAPE for shapes and dtypes that
- *    do not fit, SONDE_EINVAL for attributes and values, SONDE_EUNSUP for what the op does not do, SONDE_EBUG for what cannot
- *    happen. The text of a shape rule begins with the op's name (the host adds block, slot and module); to that of a run the
- *    host adds the module and the op. A code without a text is reported as "it failed".
+ *  - shape and run return 0 or a code of sonde.h, best through fail(err, code, "text"): SONDE_ESHAPE for shapes and
+ *    dtypes that do not fit, SONDE_EINVAL for attributes and values, SONDE_EUNSUP for what the op does not do,
+ *    SONDE_EBUG for what cannot happen. The text of a shape rule begins with the op's name (the host adds block, slot
+ *    and module); to that of a run the host adds the module and the op. A code without a text is reported as "it
+ *    failed".
  *  - grad returns 0 or a code; a node that is NULL has left its reason in the graph already: return 0 then.
  *
- * Shapes: every dim of every node is at least 1, so no function ever sees an empty one; rank 0 is a scalar of one element.
+ * Shapes: every dim of every node is at least 1, so no function ever sees an empty one; rank 0 is a scalar of one
+ * element.
  *
- * Growing: within one major number, structs with a `size`, and those that only the host makes (sonde_vec), grow at their end;
- * the host takes 0 for what a plugin was built without, and a plugin that needs a newer minor number is refused. sonde_option,
- * sonde_value, sonde_shape, sonde_attr and sonde_error have no size and are frozen.
+ * Growing: within one major number, structs with a `size`, and those that only the host makes (sonde_vec), grow at
+ * their end; the host takes 0 for what a plugin was built without, and a plugin that needs a newer minor number is
+ * refused. sonde_option, sonde_value, sonde_shape, sonde_attr and sonde_error have no size and are frozen.
  */
 #ifndef SONDE_PLUGIN_H
 #define SONDE_PLUGIN_H
 
 #include "sonde.h"
 
-/* 1.1: rows, rows_scratch. 1.2: optimizers with whole parameters. 1.3: what an op's definition says for the planner. */
+/* 1.1: rows, rows_scratch. 1.2: optimizers with whole parameters. 1.3: step blocks, and what an op declares for the
+ * planner. */
 #define SONDE_ABI_MAJOR 1
 #define SONDE_ABI_MINOR 3
 
@@ -137,8 +142,8 @@ typedef struct sonde_call {
   const sonde_step_block *block;
 } sonde_call;
 
-/* A stretch of an elementwise op, on any thread; the host makes it: out[k] = f(in[0][k], in[1][k], ...), k in [0, n), all f32 and contiguous;
- * out may be one of the inputs. `index` is the position of element 0 in the whole output (row-major). */
+/* A stretch of an elementwise op, on any thread; the host makes it: out[k] = f(in[0][k], in[1][k], ...), k in [0, n),
+ * all f32 and contiguous; out may be one of the inputs. `index` is the position of element 0 in the whole output (row-major). */
 typedef struct sonde_vec {
   int64_t n;
   float *out;

@@ -1,4 +1,5 @@
-/* conformance.c - see conformance.h: runs the checks of the plugin's kind, in their order, and collects the findings. */
+/* conformance.c - see conformance.h: runs the checks of the plugin's kind, in their order, and collects the
+ * findings. */
 #include "config.h"
 #include "plugin/conformance.h"
 
@@ -33,7 +34,8 @@ static void find_attention(kit *k) {
   sonde_error ignored = {0};
   sonde_ctx *ctx = sonde_ctx_new(1, &ignored);
   sonde_registry *all = ctx ? sonde_registry_of(ctx, &ignored) : NULL;
-  const sonde_entry *e = all ? sonde_registry_find(all, "attention", sonde_kind_find("attention")->preset, &ignored) : NULL;
+  const sonde_entry *e =
+      all ? sonde_registry_find(all, "attention", sonde_kind_find("attention")->preset, &ignored) : NULL;
   if (e) sonde_registry_load(k->registry, e->path, &k->attention, &ignored);
   sonde_ctx_free(ctx);
 }
@@ -94,7 +96,10 @@ static void try_check(kit *k, const void *arg, void *out) {
   sonde_error err = {0};
   const kit_named *c = arg;
   if (kit_open(k, 1, &err)) f->outcome = kit_fail(k, "%s", err.text);
-  else f->outcome = c->each == KIT_ONCE ? c->fn(k) : c->each == KIT_PLACES ? kit_each_place(k, c->fn) : kit_each_variant(k, c->fn);
+  else
+    f->outcome = c->each == KIT_ONCE     ? c->fn(k)
+                 : c->each == KIT_PLACES ? kit_each_place(k, c->fn)
+                                         : kit_each_variant(k, c->fn);
   snprintf(f->why, sizeof f->why, "%s", k->why);
 }
 

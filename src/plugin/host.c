@@ -29,9 +29,11 @@ static const float *rows(const sonde_call *c, int64_t count, int64_t width, int6
   int64_t need = sonde_rows_scratch(count, width, n);
   if (c->scratch_bytes < need) {
     sonde_error err = {0};
-    sonde_fail(&err, SONDE_EBUG, "a kernel sums %lld numbers over %lld rows of %lld with %lld bytes of scratch; its op's scratch "
-               "rule must give rows_scratch(%lld, %lld, %lld), %lld bytes", (long long)n, (long long)count, (long long)width,
-               (long long)c->scratch_bytes, (long long)count, (long long)width, (long long)n, (long long)need);
+    sonde_fail(&err, SONDE_EBUG,
+               "a kernel sums %lld numbers over %lld rows of %lld with %lld bytes of scratch; its op's scratch "
+               "rule must give rows_scratch(%lld, %lld, %lld), %lld bytes",
+               (long long)n, (long long)count, (long long)width, (long long)c->scratch_bytes, (long long)count,
+               (long long)width, (long long)n, (long long)need);
     sonde_warn("%s", err.text);
     if (c->err) *c->err = err;
     return NULL;

@@ -41,7 +41,8 @@ int sonde_kind_add(const sonde_kind *kind, sonde_error *err) {
   int n = 0;
   while (n < MOST && kinds[n]) n++;
   if (!kind->name || !kind->doc || !kind->functions || !kind->size || kind->least > kind->size || !kind->kit)
-    return sonde_fail(err, SONDE_EINVAL, "the kind '%s' lacks a name, a line of doc, its functions with their sizes, or a kit",
+    return sonde_fail(err, SONDE_EINVAL,
+                      "the kind '%s' lacks a name, a line of doc, its functions with their sizes, or a kit",
                       kind->name ? kind->name : "");
   if (sonde_kind_find(kind->name)) return sonde_fail(err, SONDE_EINVAL, "there is a kind '%s' already", kind->name);
   if (n == MOST) return sonde_fail(err, SONDE_ELIMIT, "there are %d kinds already; raise MOST in kind.c", MOST);

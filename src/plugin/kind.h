@@ -37,8 +37,8 @@ int sonde_kind_is_module(const char *name);            /* 1: it has SONDE_KIND_M
 /* "norm, attention, ffn and optimizer": the kinds that have all of these flags. Returns buf. */
 char *sonde_kind_names(uint32_t flags, char *buf, size_t size);
 
-/* For kinds that a layer above uses: before the first plugin is loaded, by one thread. The row is borrowed for the life of
- * the process. EINVAL: there is a kind of that name, or the row lacks something; ELIMIT: too many. */
+/* For kinds that a layer above uses: before the first plugin is loaded, by one thread. The row is borrowed for the
+ * life of the process. EINVAL: there is a kind of that name, or the row lacks something; ELIMIT: too many. */
 int sonde_kind_add(const sonde_kind *kind, sonde_error *err);
 
 /* 1 for what plugins, ops and states may be called: a-z, 0-9 and _, a letter first, at most 60. */

@@ -13,8 +13,9 @@ typedef struct kit_place {
   /* of modules */
   const char *slot;
   int layer;                     /* of 6; 0: outside the blocks */
-  int after;                     /* 1: behind the first half of a block, x + attention(norm(x)), whose modules it may ask for
-                                    what they published; for norms */
+  /* 1: behind the first half of a block, x + attention(norm(x)), whose modules it may ask for what they published; for
+   * norms. */
+  int after;
 } kit_place;
 
 typedef struct kit {
@@ -36,7 +37,8 @@ typedef int (*kit_check)(kit *k);
 typedef struct kit_named {
   const char *name;
   kit_check fn;
-  enum { KIT_ONCE, KIT_PLACES, KIT_VARIANTS } each;   /* at the first place; at each; there with other options as well */
+  enum { KIT_ONCE, KIT_PLACES, KIT_VARIANTS } each;   /* at the first place; at each; there with other options as
+                                                         well */
   int ends;
 } kit_named;
 
@@ -50,13 +52,15 @@ typedef struct kit_kind {
   int (*is_taken)(kit *k);
   /* Mixes into *bits all that options may change at k->place; for the check of options. 0 or a code. */
   int (*bits)(kit *k, const sonde_value *values, uint64_t *bits, sonde_error *err);
-  double (*ms)(const kit *k);    /* of the work that speed is measured by; negative: it cannot be done. NULL: not measured */
+  double (*ms)(const kit *k);    /* of the work that speed is measured by; negative: it cannot be done. NULL: not
+                                    measured */
   const char *work;              /* "an update of 2^20 numbers" */
 } kit_kind;
 
 extern const kit_kind kit_optimizer;
 /* The members that modules of all kinds share: a row adds its places. (kit_module.c) */
-#define KIT_MODULE .checks = kit_module_checks, .is_taken = kit_module_taken, .bits = kit_module_bits, .ms = kit_module_ms, \
+#define KIT_MODULE                                                                                                     \
+  .checks = kit_module_checks, .is_taken = kit_module_taken, .bits = kit_module_bits, .ms = kit_module_ms,             \
   .work = "forward and backward of [2, 128, 256]"
 extern const kit_named kit_module_checks[];
 int kit_module_taken(kit *k);
@@ -150,8 +154,8 @@ rig_spec rig_usual(const kit *k);
 
 /* Does moving leaf i change the result? 1, 0, or -1: no memory or a run that failed. (kit_module.c) */
 int kit_leaf_counts(rig *r, int i);
-/* Slopes along random directions of each leaf against its gradient. *leaf: the first that is wrong, by *off of its size; NULL:
- * none. 0, or a code with r->err. (kit_gradient.c) */
+/* Slopes along random directions of each leaf against its gradient. *leaf: the first that is wrong, by *off of its
+ * size; NULL: none. 0, or a code with r->err. (kit_gradient.c) */
 int kit_slopes(rig *r, const char **leaf, double *off);
 
 /* sum(a b), a and b of n elements, in f64. */

@@ -123,8 +123,8 @@ static int look_at_all(rig *r, const char **leaf, look *out) {
 
 /* ---- whether leaf i gets a gradient at all -------------------------------------------------------------- */
 
-/* The first leaf that moves the result and whose gradient is zero everywhere; NULL: there is none. Before anything is frozen: a
- * value behind `detach` may have a part of its effect without a gradient, but not all of it. */
+/* The first leaf that moves the result and whose gradient is zero everywhere; NULL: there is none. Before anything
+ * is frozen: a value behind `detach` may have a part of its effect without a gradient, but not all of it. */
 static int find_untrained(rig *r, const char **leaf) {
   *leaf = NULL;
   int rc = rig_run(r);
@@ -141,16 +141,17 @@ static int find_untrained(rig *r, const char **leaf) {
 
 /* ---- every shape: directions alone ------------------------------------------------------------------------ */
 
-/* Whether slopes along two random directions of leaf i are those of its gradient; one of less than a hundredth of the upstream
- * gradient may be nothing but rounding (of LayerNorm over one number, say), and counts as that hundredth. With each smaller step kinks count for less and
- * rounding for more: a step whose rounding would hide a tenth of the gradient says nothing, unless that is smaller than all
- * rounding: then the slope has to be so as well. */
+/* Whether slopes along two random directions of leaf i are those of its gradient; one of less than a hundredth of
+ * the upstream gradient may be nothing but rounding (of LayerNorm over one number, say), and counts as that
+ * hundredth. With each smaller step kinks count for less and rounding for more: a step whose rounding would hide a
+ * tenth of the gradient says nothing, unless that is smaller than all rounding: then the slope has to be so as well. */
 static int agrees(rig *r, int i, const float *grad, const float *start, float *v, double *off) {
   enum { TRIES = 2 };
   int64_t n = rig_count(r, 1 + i);
   int64_t count = rig_count(r, 0);
   const float *u = sonde_tensor_data(r->u);
-  double size = sqrt(kit_dot(grad, grad, n) / (double)n), s = 0, least = 0.01 * sqrt(kit_dot(u, u, count) / (double)count);
+  double size = sqrt(kit_dot(grad, grad, n) / (double)n), s = 0,
+         least = 0.01 * sqrt(kit_dot(u, u, count) / (double)count);
   sonde_rng rng = sonde_rng_stream(6, r->name[i]);
   *off = INFINITY;
   for (size_t step = 0; step < sizeof STEPS / sizeof STEPS[0] && *off > DIRECTION_BOUND; step++) {
@@ -169,8 +170,8 @@ static int agrees(rig *r, int i, const float *grad, const float *start, float *v
   return SONDE_OK;
 }
 
-/* An upstream gradient that is half the result itself: what projects on it (a norm's second term) is then as large in long rows as in
- * short ones. */
+/* An upstream gradient that is half the result itself: what projects on it (a norm's second term) is then as large
+ * in long rows as in short ones. */
 static int lean_on_result(rig *r) {
   int rc = rig_run(r);
   int64_t n = rig_count(r, 0);
@@ -214,7 +215,8 @@ int check_gradient(kit *k) {
   else if (!r.has_grad) outcome = kit_fail(k, "it cannot be trained: %.600s", r.err.text);
   else if (find_untrained(&r, &untrained)) outcome = kit_fail(k, "%.600s", r.err.text);
   else if (untrained)
-    outcome = kit_fail(k, "'%s' moves the result, but gets no gradient: let it through, or make it a buffer", untrained);
+    outcome =
+        kit_fail(k, "'%s' moves the result, but gets no gradient: let it through, or make it a buffer", untrained);
   else if (rig_freeze_detached(&r) || look_at_all(&r, &leaf, &l)) outcome = kit_fail(k, "%.600s", r.err.text);
   else if (leaf) {
     float *u = sonde_tensor_data(r.u);

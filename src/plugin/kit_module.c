@@ -1,5 +1,5 @@
-/* kit_module.c - checks of a module's forward side: building, running, shapes, effect, order of time, NaN, leaks; and the
- * list of all checks of modules. */
+/* kit_module.c - checks of a module's forward side: building, running, shapes, effect, order of time, NaN, leaks;
+ * and the list of all checks of modules. */
 #include "config.h"
 
 #include <math.h>
@@ -55,7 +55,8 @@ static int one_shape(kit *k, int64_t batch, int64_t context, int64_t width) {
       }
   if (rc && rc != SONDE_EBUG && !*r.err.text) good = -1, kit_fail(k, "it refuses %s without a reason", x);
   if (good == 1 && r.has_grad && kit_slopes(&r, &leaf, &off)) good = -1, reason(k, &r, "");
-  if (leaf) good = -1, kit_fail(k, "for %s d/d(%s) is off by %.2g of its size against finite differences", x, leaf, off);
+  if (leaf)
+    good = -1, kit_fail(k, "for %s d/d(%s) is off by %.2g of its size against finite differences", x, leaf, off);
   rig_drop(&r);
   return good;
 }
@@ -64,7 +65,11 @@ int check_shapes(kit *k) {
   static const int64_t width[] = {1, 2, 3, 6, 8, 15, 16, 24, 33, 64, 65, 128};
   static const int64_t size[][2] = {{1, 1}, {2, 5}, {3, 17}, {1, 65}};
   static const int64_t large[][3] = {{2, 130, 64}, {1, 2, 257}, {2, 3, 512}, {1, 2, 1030}};   /* long, or wide */
-  enum { WIDTHS = sizeof width / sizeof width[0], SIZES = sizeof size / sizeof size[0], LARGE = sizeof large / sizeof large[0] };
+  enum {
+    WIDTHS = sizeof width / sizeof width[0],
+    SIZES = sizeof size / sizeof size[0],
+    LARGE = sizeof large / sizeof large[0]
+  };
   int taken = 0;
   for (int j = 0; j < WIDTHS * SIZES + LARGE; j++) {
     const int64_t *s = j < WIDTHS * SIZES ? size[j % SIZES] : large[j - WIDTHS * SIZES];
@@ -145,7 +150,8 @@ int check_causal(kit *k) {
   return outcome;
 }
 
-/* Compares the result of rig `many` for the first tokens of its last sample with that of rig `few`, where they are sample 0. */
+/* Compares the result of rig `many` for the first tokens of its last sample with that of rig `few`, where they are
+ * sample 0. */
 static int compare_sizes(kit *k, rig *many, const rig_spec *m, rig *few, const rig_spec *f) {
   int64_t n = f->context * f->width, at = (m->batch - 1) * m->context * m->width;
   memcpy(sonde_tensor_data(few->x), (const float *)sonde_tensor_data(many->x) + at, (size_t)n * sizeof(float));
@@ -193,8 +199,8 @@ int check_batch(kit *k) {
     for (int i = 0; i <= r.has_grad && outcome == SONDE_PASS; i++)
       for (int64_t at = 0; at < n && outcome == SONDE_PASS; at += 2 * sample)
         if (!(largest(before + i * n + at, rig_output(&r, i) + at, sample) <= 1e-5 * largest(before + i * n, NULL, n)))
-          outcome = kit_fail(k, "sample 1 of the batch changes %s sample %lld", i ? "the gradient of x in" : "the result of",
-                             (long long)(at / sample));
+          outcome = kit_fail(k, "sample 1 of the batch changes %s sample %lld",
+                             i ? "the gradient of x in" : "the result of", (long long)(at / sample));
   }
   sonde_release(before);
   rig_drop(&r);

@@ -1,4 +1,5 @@
-/* kit_optimizer.c - checks of an optimizer's update function, on parameters of N numbers of several kinds, in tiles or whole. */
+/* kit_optimizer.c - checks of an optimizer's update function, on parameters of N numbers of several kinds, in tiles
+ * or whole. */
 #include "config.h"
 
 #include <math.h>
@@ -60,7 +61,8 @@ static int fill(kit *k, weights *p, int number) {
     int64_t n = p->count[2 + i] = state_count(k, p->is, i);
     if (n < 0 || n > MOST || (!p->whole && n && n != N))
       return kit_fail(k, "state '%s' of %s has %lld numbers; %s", f->state_names[i], p->is->name, (long long)n,
-                      p->whole ? "the kit tries 4096 at most" : "a parameter that comes in tiles must have its own shape there");
+                      p->whole ? "the kit tries 4096 at most"
+                               : "a parameter that comes in tiles must have its own shape there");
   }
   for (int i = 0; i < 2 + STATES; i++) fence(p, i);
   sonde_rng_fill_normal(rng, (uint64_t)(10 * number) * N, weight(p), N, 0, 1, 0);
@@ -78,7 +80,9 @@ static unsigned char *make_scratch(const kit *k, const weights *p, int64_t *byte
   const sonde_optimizer *f = functions(k);
   *bytes = p->whole && f->scratch ? f->scratch(p->is, k->values) : 0;
   unsigned char *room = sonde_alloc((size_t)*bytes + 2 * SCRATCH_FENCE);
-  if (room) memset(room, 0xa7, (size_t)*bytes + 2 * SCRATCH_FENCE), memset(room + SCRATCH_FENCE, p->scratch_fill, (size_t)*bytes);
+  if (room)
+    memset(room, 0xa7, (size_t)*bytes + 2 * SCRATCH_FENCE),
+        memset(room + SCRATCH_FENCE, p->scratch_fill, (size_t)*bytes);
   return room;
 }
 
@@ -227,9 +231,17 @@ static void update_large(const kit *k, const weights *like, float *all, int64_t 
     for (int64_t at = 0; at < LARGE; at += tile) {
       float *state[STATES];
       for (int i = 0; i < like->states; i++) state[i] = like->count[2 + i] ? all + (2 + i) * LARGE + at : NULL;
-      sonde_update u = {.size = sizeof u, .n = tile < LARGE - at ? tile : LARGE - at, .w = all + at, .g = all + LARGE + at,
-                        .state = state, .grad_scale = usual.scale, .lr = usual.lr, .weight_decay = usual.decay,
-                        .step = step, .parameter = &is, .offset = at};
+      sonde_update u = {.size = sizeof u,
+                        .n = tile < LARGE - at ? tile : LARGE - at,
+                        .w = all + at,
+                        .g = all + LARGE + at,
+                        .state = state,
+                        .grad_scale = usual.scale,
+                        .lr = usual.lr,
+                        .weight_decay = usual.decay,
+                        .step = step,
+                        .parameter = &is,
+                        .offset = at};
       functions(k)->update(&u, k->values);
     }
 }
@@ -267,7 +279,8 @@ static int check_tiles(kit *k) {
   return fill(k, &p, 0) ? SONDE_FAIL : check_large(k, &p);
 }
 
-/* Another parameter's updates in between, a step that is not the number of calls, and what scratch held must not show. */
+/* Another parameter's updates in between, a step that is not the number of calls, and what scratch held must not
+ * show. */
 static int check_state(kit *k) {
   static const int fills[] = {0xff, 0x00, 0x47};   /* NaN, 0, 51015 */
   weights p, q, other;
@@ -348,8 +361,17 @@ static double update_ms(const kit *k) {
   if (data && scratch && room) {
     for (int j = 0; j < LONG; j++) data[j] = data[LONG + j] = (float)(j % 17) - 8;
     for (; n < RUNS && all < enough_ms; n++) {
-      sonde_update u = {.size = sizeof u, .n = LONG, .w = data, .g = data + LONG, .state = state, .grad_scale = 1, .lr = 1e-3,
-                        .weight_decay = 0.1, .step = n + 1, .parameter = &is, .scratch = scratch};
+      sonde_update u = {.size = sizeof u,
+                        .n = LONG,
+                        .w = data,
+                        .g = data + LONG,
+                        .state = state,
+                        .grad_scale = 1,
+                        .lr = 1e-3,
+                        .weight_decay = 0.1,
+                        .step = n + 1,
+                        .parameter = &is,
+                        .scratch = scratch};
       double start = kit_now_ms();
       f->update(&u, k->values);
       all += ms[n] = kit_now_ms() - start;
@@ -379,9 +401,12 @@ static const kit_named checks[] = {
 
 /* In the order of the parameters. */
 static const kit_place places[] = {
-    {.text = "parameter = model.layers.0.mlp.up_proj.weight"}, {.text = "parameter = model.layers.0.mlp.down_proj.weight"},
-    {.text = "parameter = model.norm.weight"},                 {.text = "parameter = model.embed_tokens.weight"},
-    {.text = "parameter = lm_head.weight"},                    {.text = "parameter = model.norm.bias"},
+    {.text = "parameter = model.layers.0.mlp.up_proj.weight"},
+    {.text = "parameter = model.layers.0.mlp.down_proj.weight"},
+    {.text = "parameter = model.norm.weight"},
+    {.text = "parameter = model.embed_tokens.weight"},
+    {.text = "parameter = lm_head.weight"},
+    {.text = "parameter = model.norm.bias"},
 };
 _Static_assert(sizeof places / sizeof places[0] == sizeof kinds / sizeof kinds[0], "a place for each parameter");
 

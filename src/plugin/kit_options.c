@@ -137,6 +137,11 @@ int check_schema(kit *k) {
     if (o->type == 'i' && (o->min != floor(o->min) || o->max != floor(o->max)))
       return kit_fail(k, "option '%s' is an integer with the range %g to %g", o->name, o->min, o->max);
   }
+  for (int j = 0; e->plugin && j < e->plugin->n_ops; j++) {
+    const sonde_op_def *d = &e->plugin->ops[j];
+    if (!d->doc || !*d->doc || strchr(d->doc, '\n'))
+      return kit_fail(k, "op '%s': its doc must be one line: formula, shapes, attributes", d->name);
+  }
   return SONDE_PASS;
 }
 

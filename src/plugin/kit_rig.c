@@ -64,9 +64,17 @@ typedef struct spot {
 
 static sonde_node *build_at(const kit *k, const rig_spec *spec, const sonde_entry *e, const sonde_value *values,
                             spot at, rig *r, int site, sonde_node *x) {
-  sonde_site_spec s = {.graph = r->g, .params = r->params, .policy = sonde_policy_normal(0.3), .block = r->block,
-                       .layer = k->kind->kit->place[spec->place].layer ? spec->layer : 0, .depth = spec->depth, .slot = at.slot,
-                       .prefix = at.prefix, .width = spec->width, .batch = spec->batch, .context = spec->context,
+  sonde_site_spec s = {.graph = r->g,
+                       .params = r->params,
+                       .policy = sonde_policy_normal(0.3),
+                       .block = r->block,
+                       .layer = k->kind->kit->place[spec->place].layer ? spec->layer : 0,
+                       .depth = spec->depth,
+                       .slot = at.slot,
+                       .prefix = at.prefix,
+                       .width = spec->width,
+                       .batch = spec->batch,
+                       .context = spec->context,
                        .trained_context = spec->trained_context};
   if (!x || !(r->site[site] = sonde_site_new(&s, &r->err))) return NULL;
   if (e->plugin) return sonde_entry_build(e, r->site[site], values, x);

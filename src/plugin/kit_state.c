@@ -100,8 +100,15 @@ static void build_in(kit *k, const void *arg, void *result) {
     snprintf(out->why, sizeof out->why, "%.599s", err.text);
     return;
   }
-  rig_spec spec = {.batch = 2, .context = 5, .width = w->width, .place = w->place, .layer = k->kind->kit->place[w->place].layer,
-                   .depth = 6, .seed = 7, .first_values = 1, .grad = 1};
+  rig_spec spec = {.batch = 2,
+                   .context = 5,
+                   .width = w->width,
+                   .place = w->place,
+                   .layer = k->kind->kit->place[w->place].layer,
+                   .depth = 6,
+                   .seed = 7,
+                   .first_values = 1,
+                   .grad = 1};
   rig_spec before = spec;
   before.layer = 1;
   if (w->way == AFTER_ANOTHER_BLOCK && one_bits(k, &before, &ignored, out)) return;
@@ -167,8 +174,8 @@ int check_reload(kit *k) {
 
 /* ---- memory --------------------------------------------------------------------------------------------------- */
 
-/* The C library keeps up to seven freed blocks of each small size at hand and counts them as used: fill that store, so that
- * it does not look like a leak while it fills by itself. */
+/* The C library keeps up to seven freed blocks of each small size at hand and counts them as used: fill that store,
+ * so that it does not look like a leak while it fills by itself. */
 static void fill_free_lists(void) {
   enum { SIZES = 64, KEPT = 7 };
   void *block[SIZES][KEPT];

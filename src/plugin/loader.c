@@ -76,8 +76,8 @@ static int take_functions(sonde_plugin *p, const sonde_kind *kind, sonde_arena *
   if (!p->functions) return sonde_fail(err, SONDE_EINVAL, "it has no functions; give a %s", kind->functions);
   memcpy(&size, p->functions, sizeof size);
   if (size < kind->least)
-    return sonde_fail(err, SONDE_EABI, "its functions have %u bytes, a %s has %zu at least; set .size = sizeof(%s)", size,
-                      kind->functions, kind->least, kind->functions);
+    return sonde_fail(err, SONDE_EABI, "its functions have %u bytes, a %s has %zu at least; set .size = sizeof(%s)",
+                      size, kind->functions, kind->least, kind->functions);
   p->functions = copy(arena, p->functions, size, kind->size, err);
   return !p->functions ? err->code : kind->check ? kind->check(p->functions, err) : 0;
 }
@@ -113,7 +113,8 @@ static int check_kind(const sonde_plugin *p, sonde_error *err) {
   for (; n < 64 && sonde_kind_at(n); n++) names[n] = sonde_kind_at(n)->name;
   near = p->kind ? sonde_nearest(p->kind, names, n) : NULL;
   return sonde_fail(err, SONDE_EINVAL, "'%s' is of unknown kind '%.60s'; %s%s%s", p->name, p->kind ? p->kind : "",
-                    near ? "did you mean '" : "kinds are ", near ? near : sonde_kind_names(0, all, sizeof all), near ? "'?" : "");
+                    near ? "did you mean '" : "kinds are ", near ? near : sonde_kind_names(0, all, sizeof all),
+                    near ? "'?" : "");
 }
 
 /* The copy of a descriptor whose interface is known to fit; NULL with the reason. */
@@ -121,7 +122,8 @@ static const sonde_plugin *take(const char *path, const sonde_plugin *from, sond
   char what[200];
   sonde_plugin *p = copy(arena, from, from->size, sizeof *from, err);
   if (p && !sonde_is_name(p->name))
-    sonde_fail(err, SONDE_EINVAL, "'%.60s' is no plugin name; use a-z, 0-9 and _, a letter first", p->name ? p->name : "");
+    sonde_fail(err, SONDE_EINVAL, "'%.60s' is no plugin name; use a-z, 0-9 and _, a letter first",
+               p->name ? p->name : "");
   else if (p && !check_kind(p, err)) {
     snprintf(what, sizeof what, "%s '%s'", p->kind, p->name);
     if (!p->version || !*p->version || !p->summary || !*p->summary || !p->citation)
@@ -168,8 +170,9 @@ static int check_whole(const char *path, sonde_error *err) {
   int rc = sonde_map_file(path, &m, err);
   if (rc) return rc;
   if (m.size >= (int64_t)sizeof(ElfW(Ehdr)) && !memcmp(m.data, start, sizeof start) && is_cut(m.data, (uint64_t)m.size))
-    rc = sonde_fail(err, SONDE_EFORMAT, "%s: is cut short: its headers promise more than its %lld bytes; build or copy it again",
-                    path, (long long)m.size);
+    rc = sonde_fail(err, SONDE_EFORMAT,
+                    "%s: is cut short: its headers promise more than its %lld bytes; build or copy it again", path,
+                    (long long)m.size);
   sonde_unmap_file(&m);
   return rc;
 }

@@ -35,8 +35,8 @@ sonde_registry *sonde_registry_new(sonde_ctx *ctx, sonde_error *err);
 int sonde_registry_load(sonde_registry *r, const char *path, const sonde_entry **entry, sonde_error *err);
 int sonde_registry_load_folder(sonde_registry *r, const char *folder, sonde_error *err);
 
-/* Registers a script's module; `e` and all it points at are copied; plugin and skipped are ignored. Messages do not name
- * e->path: the caller knows its place. */
+/* Registers a script's module; `e` and all it points at are copied; plugin and skipped are ignored. Messages do not
+ * name e->path: the caller knows its place. */
 int sonde_registry_add(sonde_registry *r, const sonde_entry *e, const sonde_entry **entry, sonde_error *err);
 
 int64_t sonde_registry_count(const sonde_registry *r);
@@ -59,8 +59,9 @@ sonde_node *sonde_entry_build(const sonde_entry *e, sonde_site *site, const sond
 int sonde_entry_begin(const sonde_entry *e, sonde_site *site, sonde_node *x);   /* 0 or a code */
 sonde_node *sonde_entry_end(sonde_site *site, sonde_node *x, sonde_node *y);
 
-/* The functions of a plugin of that kind (a sonde_optimizer of "optimizer"), all members there: NULL in those that the
- * plugin was built without. They live as long as the registry. NULL with a reason for another kind or a script's module. */
+/* The functions of a plugin of that kind (a sonde_optimizer of "optimizer"), all members there: NULL in those that
+ * the plugin was built without. They live as long as the registry. NULL with a reason for another kind or a script's
+ * module. */
 const void *sonde_entry_functions(const sonde_entry *e, const char *kind, sonde_error *err);
 
 /* Everything above about an entry, as a JSON object (`sonde plugin list --json`, `info`). */

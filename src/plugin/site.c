@@ -134,9 +134,10 @@ sonde_node *sonde_site_input(sonde_site *s, const char *name, const sonde_shape 
   char t1[160], t2[160];
   sonde_node *there = sonde_find(s->graph, name);
   if (!there) return sonde_input(s->graph, name, shape);
-  if (there->kind == SONDE_KIND_INPUT && there->shape.dtype == shape->dtype && sonde_shape_equal(&there->shape, shape)) return there;
-  return sonde_site_refuse(s, "it reads the input '%s' as %s, which is %s%s", name, sonde_shape_text(shape, t1, sizeof t1),
-                           sonde_shape_text(&there->shape, t2, sizeof t2),
+  if (there->kind == SONDE_KIND_INPUT && there->shape.dtype == shape->dtype && sonde_shape_equal(&there->shape, shape))
+    return there;
+  return sonde_site_refuse(s, "it reads the input '%s' as %s, which is %s%s", name,
+                           sonde_shape_text(shape, t1, sizeof t1), sonde_shape_text(&there->shape, t2, sizeof t2),
                            there->kind == SONDE_KIND_INPUT ? " here" : " and no input");
 }
 

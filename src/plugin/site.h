@@ -28,7 +28,8 @@ typedef struct sonde_site_spec {
   sonde_policy policy;
   sonde_block *block;            /* NULL: publishing and lookup see this site alone */
   int layer, depth;              /* 1..L and L; layer 0 outside the blocks */
-  int number;                    /* of the block in its model, from 1, where that is not its layer (pruned models); 0: layer */
+  int number;                    /* of the block in its model, from 1, where that is not its layer (pruned models);
+                                    0: layer */
   const char *slot;              /* as in sonde_place; copied */
   const char *prefix;            /* of the parameters' names, with its dot: "model.layers.3.self_attn."; copied */
   int64_t width, batch, context;

@@ -27,7 +27,7 @@ test_plugins = \
   %D%/broken/own_rate.c %D%/broken/skips_head.c \
   %D%/broken/loops_at_entry.c %D%/broken/lost_scale.c %D%/broken/missing_symbol.c %D%/broken/moves_at_rest.c %D%/broken/newer_minor.c \
   %D%/broken/no_entry.c %D%/broken/no_functions.c %D%/broken/no_gradient.c %D%/broken/no_range.c %D%/broken/no_reason.c \
-  %D%/broken/other_build.c %D%/broken/overrun.c %D%/broken/prints.c %D%/broken/reads_past.c %D%/broken/scratch_overrun.c \
+  %D%/broken/op_without_doc.c %D%/broken/other_build.c %D%/broken/overrun.c %D%/broken/prints.c %D%/broken/reads_past.c %D%/broken/scratch_overrun.c \
   %D%/broken/shared_state.c %D%/broken/stale_scratch.c \
   %D%/broken/short_descriptor.c %D%/broken/state_overrun.c %D%/broken/swallows_nan.c %D%/broken/thread_dependent.c \
   %D%/broken/tile_dependent.c %D%/broken/twin.c %D%/broken/unknown_kind.c %D%/broken/wrong_bf16.c %D%/broken/wrong_gradient.c \

@@ -102,8 +102,9 @@ static void modules_give_pytorchs_values(void **state) {
 
 /* The case's parameter: its shape, and its role by the name that make_plugins.py gives it. */
 static sonde_parameter parameter_of(const json_t *c) {
-  static const struct { const char *name; int role; } roles[] = {{"gain", SONDE_ROLE_GAIN}, {"embed", SONDE_ROLE_EMBED},
-                                                                 {"head", SONDE_ROLE_HEAD}, {"ffn_in", SONDE_ROLE_FFN_IN}};
+  static const struct { const char *name; int role;
+  } roles[] = {
+      {"gain", SONDE_ROLE_GAIN}, {"embed", SONDE_ROLE_EMBED}, {"head", SONDE_ROLE_HEAD}, {"ffn_in", SONDE_ROLE_FFN_IN}};
   const json_t *dims = json_object_get(c, "shape");
   sonde_parameter p = {sizeof p, -1, "weight", {SONDE_F32, (int32_t)json_array_size(dims), {1, 1, 1, 1, 1}}};
   for (int k = 0; k < p.shape.rank; k++) p.shape.dim[k] = (int64_t)number(dims, k);

@@ -6,6 +6,7 @@ static void update(const sonde_update *u, const sonde_value *opt) {
   for (int64_t k = 0; k < u->n; k++) u->w[k] -= (float)u->lr * (float)u->grad_scale * u->g[k];
 }
 static const char *const state_names[] = {"momentum"};
-static const sonde_optimizer functions = {.size = sizeof functions, .states = 1, .state_names = state_names, .update = update};
+static const sonde_optimizer functions = {
+    .size = sizeof functions, .states = 1, .state_names = state_names, .update = update};
 static const sonde_plugin plugin = {DESCRIPTOR("optimizer", "ignores_decay", &functions)};
 SONDE_PLUGIN(plugin)

@@ -11,6 +11,7 @@ static void update(const sonde_update *u, const sonde_value *opt) {
   }
 }
 static const char *const state_names[] = {"momentum"};
-static const sonde_optimizer functions = {.size = sizeof functions, .states = 1, .state_names = state_names, .update = update};
+static const sonde_optimizer functions = {
+    .size = sizeof functions, .states = 1, .state_names = state_names, .update = update};
 static const sonde_plugin plugin = {DESCRIPTOR("optimizer", "ignores_scale_ahead", &functions), OPTIONS(options)};
 SONDE_PLUGIN(plugin)

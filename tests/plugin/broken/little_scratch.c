@@ -12,7 +12,8 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_sha
 static void copy_rows(void *call, int64_t begin, int64_t end, float *sums) {
   const sonde_call *c = call;
   int64_t width = c->in_shape[0].dim[2];
-  memcpy((float *)c->out[0] + begin * width, (const float *)c->in[0] + begin * width, (size_t)((end - begin) * width) * 4);
+  memcpy((float *)c->out[0] + begin * width, (const float *)c->in[0] + begin * width,
+         (size_t)((end - begin) * width) * 4);
   sums[0] += (float)(end - begin);
 }
 
@@ -21,8 +22,14 @@ static int run(const sonde_call *c) {
   return sonde_over_rows(c, dim[0] * dim[1], dim[2], 1, copy_rows, (void *)(uintptr_t)c) ? SONDE_OK : SONDE_EBUG;
 }
 
-static const sonde_op_def ops[] = {{.size = sizeof ops[0], .name = "little_scratch.copy", .min_in = 1, .max_in = 1, .n_out = 1,
-                                    .doc = "x", .shape = shape, .run = run}};
+static const sonde_op_def ops[] = {{.size = sizeof ops[0],
+                                    .name = "little_scratch.copy",
+                                    .min_in = 1,
+                                    .max_in = 1,
+                                    .n_out = 1,
+                                    .doc = "x",
+                                    .shape = shape,
+                                    .run = run}};
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
   (void)opt;

@@ -9,6 +9,7 @@ static void update(const sonde_update *u, const sonde_value *opt) {
   }
 }
 static const char *const state_names[] = {"momentum"};
-static const sonde_optimizer functions = {.size = sizeof functions, .states = 1, .state_names = state_names, .update = update};
+static const sonde_optimizer functions = {
+    .size = sizeof functions, .states = 1, .state_names = state_names, .update = update};
 static const sonde_plugin plugin = {DESCRIPTOR("optimizer", "moves_at_rest", &functions)};
 SONDE_PLUGIN(plugin)

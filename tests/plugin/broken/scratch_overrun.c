@@ -16,7 +16,11 @@ static void update(const sonde_update *u, const sonde_value *opt) {
     u->w[k] -= (float)u->lr * ((float)u->grad_scale * u->g[k] + (float)u->weight_decay * u->w[k]);
 }
 static const char *const state_names[] = {"momentum"};
-static const sonde_optimizer functions = {.size = sizeof functions, .states = 1, .state_names = state_names, .update = update,
-                                          .whole = whole, .scratch = scratch};
+static const sonde_optimizer functions = {.size = sizeof functions,
+                                          .states = 1,
+                                          .state_names = state_names,
+                                          .update = update,
+                                          .whole = whole,
+                                          .scratch = scratch};
 static const sonde_plugin plugin = {DESCRIPTOR("optimizer", "scratch_overrun", &functions)};
 SONDE_PLUGIN(plugin)

@@ -19,7 +19,11 @@ static void update(const sonde_update *u, const sonde_value *opt) {
   }
 }
 static const char *const state_names[] = {"momentum"};
-static const sonde_optimizer functions = {.size = sizeof functions, .states = 1, .state_names = state_names, .update = update,
-                                          .whole = whole, .scratch = scratch};
+static const sonde_optimizer functions = {.size = sizeof functions,
+                                          .states = 1,
+                                          .state_names = state_names,
+                                          .update = update,
+                                          .whole = whole,
+                                          .scratch = scratch};
 static const sonde_plugin plugin = {DESCRIPTOR("optimizer", "stale_scratch", &functions)};
 SONDE_PLUGIN(plugin)

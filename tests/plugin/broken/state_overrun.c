@@ -10,6 +10,7 @@ static void update(const sonde_update *u, const sonde_value *opt) {
   u->state[0][u->n] = (float)u->step;
 }
 static const char *const state_names[] = {"momentum"};
-static const sonde_optimizer functions = {.size = sizeof functions, .states = 1, .state_names = state_names, .update = update};
+static const sonde_optimizer functions = {
+    .size = sizeof functions, .states = 1, .state_names = state_names, .update = update};
 static const sonde_plugin plugin = {DESCRIPTOR("optimizer", "state_overrun", &functions)};
 SONDE_PLUGIN(plugin)

@@ -1,5 +1,5 @@
-/* kind_activation.c - a kind of plugins in one file: its row, the checks of its functions, and its part of the kit. Linked to
- * the objects of the program, it makes a `sonde` that lists, describes, starts and tests activations. */
+/* kind_activation.c - a kind of plugins in one file: its row, the checks of its functions, and its part of the kit.
+ * Linked to the objects of the program, it makes a `sonde` that lists, describes, starts and tests activations. */
 #include "activation.h"
 #include "plugin/kind.h"
 #include "plugin/kit.h"
@@ -50,8 +50,11 @@ static double ms(const kit *k) {
 }
 
 static const kit_named checks[] = {
-    {"schema", check_schema, KIT_ONCE, 0},   {"run", check_values, KIT_VARIANTS, 1}, {"options", check_options, KIT_ONCE, 0},
-    {"slope", check_slope, KIT_VARIANTS, 0}, {NULL, NULL, KIT_ONCE, 0},
+    {"schema", check_schema, KIT_ONCE, 0},
+    {"run", check_values, KIT_VARIANTS, 1},
+    {"options", check_options, KIT_ONCE, 0},
+    {"slope", check_slope, KIT_VARIANTS, 0},
+    {NULL, NULL, KIT_ONCE, 0},
 };
 
 static const kit_kind kit_of = {

@@ -22,8 +22,8 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
     return sonde_refuse(
         site,
         "it needs itself in front of the attention, and an attention that publishes attn.v_weight and attn.o_weight");
-  sonde_node *c =
-      sonde_scale(sonde_sum_all(sonde_square(sonde_matmul(wo, wv, 0, 0))), 1.0 / (double)(at->trained_context * at->width));
+  sonde_node *c = sonde_scale(sonde_sum_all(sonde_square(sonde_matmul(wo, wv, 0, 0))),
+                              1.0 / (double)(at->trained_context * at->width));
   return bounded(x, sonde_add(s, c), opt[STRENGTH].f);
 }
 

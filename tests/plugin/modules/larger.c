@@ -19,11 +19,27 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
   return SONDE_OK;
 }
 
-static const struct { sonde_op_def is; uint64_t more[5]; } ops[] = {
-    {{.size = sizeof ops[0], .name = "larger.double", .min_in = 1, .max_in = 1, .n_out = 1, .doc = "y = 2 x", .shape = shape,
-      .grad = grad, .run = run}, {1, 2, 3, 4, 5}},
-    {{.size = sizeof ops[0], .name = "larger.grad", .min_in = 1, .max_in = 1, .n_out = 1, .doc = "dx = 2 dy", .shape = shape,
-      .run = run}, {1, 2, 3, 4, 5}},
+static const struct { sonde_op_def is; uint64_t more[5];
+} ops[] = {
+    {{.size = sizeof ops[0],
+      .name = "larger.double",
+      .min_in = 1,
+      .max_in = 1,
+      .n_out = 1,
+      .doc = "y = 2 x",
+      .shape = shape,
+      .grad = grad,
+      .run = run},
+     {1, 2, 3, 4, 5}},
+    {{.size = sizeof ops[0],
+      .name = "larger.grad",
+      .min_in = 1,
+      .max_in = 1,
+      .n_out = 1,
+      .doc = "dx = 2 dy",
+      .shape = shape,
+      .run = run},
+     {1, 2, 3, 4, 5}},
 };
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
@@ -32,9 +48,18 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
 }
 
 static const struct { sonde_module is; uint64_t more[3]; } functions = {{sizeof functions, build}, {1, 2, 3}};
-static const struct { sonde_plugin is; uint64_t more[7]; } plugin = {
-    {.abi_major = SONDE_ABI_MAJOR, .abi_minor = SONDE_ABI_MINOR, .size = sizeof plugin, .name = "larger", .kind = "norm",
-     .version = "1.0", .build = SONDE_BUILD, .summary = "built with larger structs", .citation = "", .ops = &ops[0].is,
-     .n_ops = 2, .functions = &functions},
-    {1, 2, 3, 4, 5, 6, 7}};
+static const struct { sonde_plugin is; uint64_t more[7];
+} plugin = {{.abi_major = SONDE_ABI_MAJOR,
+             .abi_minor = SONDE_ABI_MINOR,
+             .size = sizeof plugin,
+             .name = "larger",
+             .kind = "norm",
+             .version = "1.0",
+             .build = SONDE_BUILD,
+             .summary = "built with larger structs",
+             .citation = "",
+             .ops = &ops[0].is,
+             .n_ops = 2,
+             .functions = &functions},
+            {1, 2, 3, 4, 5, 6, 7}};
 SONDE_PLUGIN(plugin.is)

@@ -14,6 +14,8 @@ static void update(const sonde_update *u, const sonde_value *opt) {
 }
 
 static const char *const state_names[] = {"momentum"};
-WITH_NONSENSE(sonde_optimizer, functions, {.size = sizeof functions.is, .states = 1, .state_names = state_names, .update = update});
-WITH_NONSENSE(sonde_plugin, plugin, {DESCRIPTOR("optimizer", "old_optimizer", functions), .options = options, .n_options = 1});
+WITH_NONSENSE(sonde_optimizer, functions,
+              {.size = sizeof functions.is, .states = 1, .state_names = state_names, .update = update});
+WITH_NONSENSE(sonde_plugin, plugin,
+              {DESCRIPTOR("optimizer", "old_optimizer", functions), .options = options, .n_options = 1});
 SONDE_PLUGIN(plugin.is)
