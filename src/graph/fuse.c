@@ -20,9 +20,49 @@ typedef struct fusing {
   int32_t *reader;                 /* value -> the last group that reads it, or -1 */
   uint32_t *seen, stamp;           /* by node (and by group, past the nodes): visited in this search */
   int32_t *stack;
+  int32_t *number, *below;         /* by node: see number_nodes */
   uint8_t *done;                   /* by node: its step is out */
   sonde_error *err;
 } fusing;
+
+/* A tree in which each node is below the input to which the longest way leads: `number` counts its nodes so that those
+ * below a node follow it, and `below` is how many they are, itself included. Through a deep network this tree runs by
+ * way of every block, so that one look tells that the backward pass of a block depends on its forward pass, however
+ * many blocks lie between. */
+static int number_nodes(fusing *f) {
+  const sonde_plan *p = f->p;
+  int32_t n = p->count, *parent = sonde_alloc((size_t)n * sizeof *parent),
+          *taken = sonde_alloc((size_t)n * sizeof *taken);
+  int32_t *path = taken;           /* the longest way to each node, while the parents are chosen */
+  int rc = parent && taken ? 0 : sonde_fail(f->err, SONDE_ENOMEM, "no memory to fuse the plan");
+  for (int32_t k = 0; !rc && k < n; k++) {
+    parent[k] = -1;
+    for (int j = 0; j < p->node[k].n_in; j++) {
+      int32_t x = value_node(p->node[k].in[j]);
+      if (parent[k] < 0 || path[x] >= path[parent[k]]) parent[k] = x;
+    }
+    path[k] = parent[k] < 0 ? 0 : path[parent[k]] + 1;
+  }
+  for (int32_t k = 0; !rc && k < n; k++) f->below[k] = taken[k] = 1;
+  for (int32_t k = n - 1; !rc && k >= 0; k--)
+    if (parent[k] >= 0) f->below[parent[k]] += f->below[k];
+  for (int32_t k = 0, roots = 0; !rc && k < n; k++) {
+    int32_t *at = parent[k] < 0 ? &roots : &taken[parent[k]];
+    f->number[k] = *at + (parent[k] < 0 ? 0 : f->number[parent[k]]);
+    *at += f->below[k];
+  }
+  sonde_release(parent);
+  sonde_release(taken);
+  return rc;
+}
+
+static int is_below(const fusing *f, int32_t x, const group *g) {
+  for (int j = 0; j < g->n_member; j++) {
+    int32_t after = f->number[x] - f->number[g->member[j]];
+    if (after >= 0 && after < f->below[g->member[j]]) return 1;
+  }
+  return 0;
+}
 
 /* Would any of n's inputs outside group `to` have to wait for the group? A group counts as one: all its inputs. */
 static int waits(fusing *f, int32_t n, int32_t to) {
@@ -35,7 +75,8 @@ static int waits(fusing *f, int32_t n, int32_t to) {
   }
   while (top) {
     int32_t x = f->stack[--top], g = f->of[x];
-    if (g == to) return 1;
+    f->p->visits++;
+    if (g == to || is_below(f, x, &f->group[to])) return 1;
     if (f->seen[x] == f->stamp || (g < 0 ? x : f->group[g].last) < oldest) continue;
     f->seen[x] = f->stamp;
     const int32_t *nodes = g < 0 ? &x : f->group[g].member;
@@ -183,8 +224,9 @@ int plan_fuse(sonde_plan *p, sonde_error *err) {
   size_t n = (size_t)p->count, values = n * SONDE_MAX_OUT;
   fusing f = {.p = p, .err = err, .group = sonde_alloc(n * sizeof(group)), .of = sonde_alloc(n * sizeof(int32_t)),
               .reader = sonde_alloc(values * sizeof(int32_t)), .seen = sonde_alloc(n * sizeof(uint32_t)),
-              .stack = sonde_alloc((n * SONDE_MAX_IN + 16) * sizeof(int32_t)), .done = sonde_alloc(n)};
-  int rc = f.group && f.of && f.reader && f.seen && f.stack && f.done ? 0
+              .stack = sonde_alloc((n * SONDE_MAX_IN + 16) * sizeof(int32_t)), .done = sonde_alloc(n),
+              .number = sonde_alloc(n * sizeof(int32_t)), .below = sonde_alloc(n * sizeof(int32_t))};
+  int rc = f.group && f.of && f.reader && f.seen && f.stack && f.done && f.number && f.below ? number_nodes(&f)
            : sonde_fail(err, SONDE_ENOMEM, "no memory to fuse the plan");
   for (size_t k = 0; !rc && k < n; k++) f.of[k] = -1;
   for (size_t k = 0; !rc && k < values; k++) f.reader[k] = -1;
@@ -195,6 +237,8 @@ int plan_fuse(sonde_plan *p, sonde_error *err) {
   sonde_release(f.reader);
   sonde_release(f.seen);
   sonde_release(f.stack);
+  sonde_release(f.number);
+  sonde_release(f.below);
   sonde_release(f.done);
   return rc;
 }

@@ -15,11 +15,12 @@ sonde_graph *sonde_graph_new(sonde_ctx *ctx, sonde_error *err) {
     g->ctx = ctx;
     g->arena = sonde_arena_new();
     g->names = sonde_map_new();
+    g->scopes = sonde_map_new();
     g->refs = 1;
     g->at_block = -1;
     g->at_scope = -1;
   }
-  if (!g || !g->arena || !g->names) {
+  if (!g || !g->arena || !g->names || !g->scopes) {
     sonde_graph_free(g);
     sonde_fail(err, SONDE_ENOMEM, "no memory for a graph");
     return NULL;
@@ -39,6 +40,7 @@ void sonde_graph_free(sonde_graph *g) {
   sonde_release(g->scope);
   sonde_release(g->refresh);
   sonde_map_free(g->names);
+  sonde_map_free(g->scopes);
   sonde_arena_free(g->arena);
   sonde_release(g);
 }
@@ -66,11 +68,8 @@ void sonde_graph_scope(sonde_graph *g, const char *path, int block) {
   g->at_block = block;
   g->at_scope = -1;
   if (!path || !*path) return;
-  for (int k = g->n_scope - 1; k >= 0; k--)
-    if (!strcmp(g->scope[k], path)) {
-      g->at_scope = k;
-      return;
-    }
+  g->at_scope = (int)(intptr_t)sonde_map_get(g->scopes, path) - 1;
+  if (g->at_scope >= 0) return;
   if (g->n_scope == g->cap_scope) {
     int cap = g->cap_scope ? 2 * g->cap_scope : 64;
     const char **bigger = sonde_grow(g->scope, (size_t)g->cap_scope * sizeof *bigger, (size_t)cap * sizeof *bigger);
@@ -81,7 +80,9 @@ void sonde_graph_scope(sonde_graph *g, const char *path, int block) {
     g->scope = bigger;
     g->cap_scope = cap;
   }
-  if ((g->scope[g->n_scope] = sonde_arena_strdup(g->arena, path))) g->at_scope = g->n_scope++;
+  g->scope[g->n_scope] = sonde_arena_strdup(g->arena, path);
+  if (g->scope[g->n_scope] && !sonde_map_set(g->scopes, path, (void *)(intptr_t)(g->n_scope + 1)))
+    g->at_scope = g->n_scope++;
   else sonde_graph_fail(g, SONDE_ENOMEM, "no memory for the scope '%s'", path);
 }
 

@@ -68,6 +68,7 @@ struct sonde_graph {
   int64_t count, cap;
   sonde_map *names;             /* name -> node */
   const char **scope;           /* scope paths, by number */
+  sonde_map *scopes;            /* path -> its number, from 1 */
   int n_scope, cap_scope, at_scope, at_block, at_backward;
   struct declared_refresh *refresh;   /* refresh.c */
   int n_refresh, cap_refresh;

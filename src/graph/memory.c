@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "graph/fused.h"
+#include "graph/pack.h"
 
 void plan_step_values(const sonde_plan *p, const step *s, void (*fn)(void *arg, value v, int stored), void *arg) {
   if (s->kind == STEP_COPY) {
@@ -103,21 +104,53 @@ static void bound_inputs(sonde_plan *p) {
   }
 }
 
+/* ---- leaves by their tensors ------------------------------------------------------------------------------ */
+
+typedef struct leaf { const sonde_tensor *tensor; int32_t node; } leaf;
+typedef struct leaves { leaf *leaf; int32_t n; } leaves;
+
+static int by_tensor(const void *a, const void *b) {
+  const leaf *x = a, *y = b;
+  if (x->tensor != y->tensor) return (uintptr_t)x->tensor < (uintptr_t)y->tensor ? -1 : 1;
+  return x->node < y->node ? -1 : x->node > y->node;
+}
+
+static int find_leaves(const sonde_plan *p, leaves *l, sonde_error *err) {
+  if (!(l->leaf = sonde_alloc(((size_t)p->count + 1) * sizeof *l->leaf)))
+    return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
+  for (int32_t k = 0; k < p->count; k++)
+    if (p->node[k].kind == SONDE_KIND_LEAF) l->leaf[l->n++] = (leaf){p->node[k].src->tensor, k};
+  qsort(l->leaf, (size_t)l->n, sizeof *l->leaf, by_tensor);
+  return 0;
+}
+
+/* The first leaf of the tensor; the others are behind it. */
+static int32_t first_leaf(const leaves *l, const sonde_tensor *t) {
+  int32_t lo = 0, hi = l->n;
+  while (lo < hi) {
+    int32_t mid = lo + (hi - lo) / 2;
+    if ((uintptr_t)l->leaf[mid].tensor < (uintptr_t)t) lo = mid + 1;
+    else hi = mid;
+  }
+  return lo;
+}
+
+static void mark_written(sonde_plan *p, const leaves *l) {
+  for (int i = 0; i < p->n_out; i++)
+    for (int32_t k = p->out_tensor[i] ? first_leaf(l, p->out_tensor[i]) : l->n;
+         k < l->n && l->leaf[k].tensor == p->out_tensor[i]; k++)
+      p->store[value_of(l->leaf[k].node, 0)].written = 1;
+}
+
 /* ---- what is held from run to run --------------------------------------------------------------------- */
 
 typedef struct holding { sonde_plan *p; uint8_t *held; int all; } holding;
-
-static int is_written(const sonde_plan *p, const sonde_tensor *t) {
-  for (int i = 0; i < p->n_out; i++)
-    if (p->out_tensor[i] == t) return 1;
-  return 0;
-}
 
 static void ask(void *arg, value v, int stored) {
   holding *h = arg;
   value root = h->p->root[v];
   const storage *s = &h->p->store[root];
-  int fixed = s->place == IN_CONST || (s->place == IN_TENSOR && !is_written(h->p, s->tensor));
+  int fixed = s->place == IN_CONST || (s->place == IN_TENSOR && !s->written);
   if (!stored && !fixed && !h->held[root]) h->all = 0;
 }
 
@@ -148,7 +181,35 @@ static int hold_steps(sonde_plan *p, sonde_error *err) {
 }
 
 /* Results that take over the buffer of an input that nobody reads afterwards. */
-typedef struct over { sonde_plan *p; step *s; int32_t at; value in[SONDE_MAX_IN + SONDE_PROGRAM_INPUTS]; int n_in; } over;
+typedef struct over {
+  sonde_plan *p;
+  value *ring;                    /* the values of one storage, each the next one's number */
+  step *s;
+  int32_t at;
+  value in[SONDE_MAX_IN + SONDE_PROGRAM_INPUTS];
+  int n_in;
+} over;
+
+static void make_rings(const sonde_plan *p, value *ring) {
+  for (int32_t k = 0; k < p->count; k++)
+    for (int j = 0; j < p->node[k].n_out; j++) {
+      value v = value_of(k, j), root = p->root[v];
+      ring[v] = v == root ? v : ring[root];
+      ring[root] = v;
+    }
+}
+
+/* The values in the storage v are from now on in `from`. */
+static void move_values(over *o, value v, value from) {
+  value x = v, next = o->ring[v];
+  do {
+    o->p->root[x] = from;
+    o->p->visits++;
+    x = o->ring[x];
+  } while (x != v);
+  o->ring[v] = o->ring[from];
+  o->ring[from] = next;
+}
 
 static void collect(void *arg, value v, int stored) {
   over *o = arg;
@@ -163,86 +224,45 @@ static void collect(void *arg, value v, int stored) {
     storage *s = &o->p->store[from];
     if (s->place != IN_ARENA || s->last != o->at || s->bytes != mine->bytes || !plan_in_place(o->p, o->s, o->in[k], v)) continue;
     s->last = mine->last;
-    for (int32_t x = 0; x < o->p->count * SONDE_MAX_OUT; x++)
-      if (o->p->root[x] == v) o->p->root[x] = from;
+    move_values(o, v, from);
     mine->place = NOWHERE;
     return;
   }
 }
 
 /* Output i goes straight to its tensor if no one reads the tensor's old values after that. */
-static int write_through(sonde_plan *p, int i) {
+static int write_through(sonde_plan *p, const leaves *l, int i) {
   value root = p->root[p->out[i]];
   storage *s = &p->store[root];
   if (s->place != IN_ARENA || s->bytes != p->out_tensor[i]->bytes || s->last == HELD) return 0;
-  for (int32_t k = 0; k < p->count; k++) {
-    if (p->node[k].kind != SONDE_KIND_LEAF || p->node[k].src->tensor != p->out_tensor[i]) continue;
-    const storage *old = &p->store[value_of(k, 0)];
+  for (int32_t k = first_leaf(l, p->out_tensor[i]); k < l->n && l->leaf[k].tensor == p->out_tensor[i]; k++) {
+    value leaf = value_of(l->leaf[k].node, 0);
+    const storage *old = &p->store[leaf];
+    p->visits++;
     if (old->last > s->first) return 0;
-    if (old->last == s->first && !plan_in_place(p, &p->step[s->first], value_of(k, 0), root)) return 0;
+    if (old->last == s->first && !plan_in_place(p, &p->step[s->first], leaf, root)) return 0;
   }
   s->place = IN_TENSOR;
   s->tensor = p->out_tensor[i];
   return 1;
 }
 
-static void place_outputs(sonde_plan *p) {
+static void place_outputs(sonde_plan *p, const leaves *l) {
   for (int i = 0; i < p->n_out; i++) {
     storage *s = &p->store[p->root[p->out[i]]];
     if (s->last < p->n_step + p->n_out) s->last = p->n_step + p->n_out;
-    if (p->out_tensor[i] && !write_through(p, i))
+    if (p->out_tensor[i] && !write_through(p, l, i))
       p->step[p->n_step++] = (step){.kind = STEP_COPY, .from = p->out[i], .output = i};
   }
 }
 
 /* ---- offsets ------------------------------------------------------------------------------------------ */
 
-typedef struct block { int64_t bytes, at; int32_t first, last; value owner; int32_t scratch_of; } block;
-
-static int larger_first(const void *a, const void *b) {
-  const block *x = a, *y = b;
-  if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
-  return x->first != y->first ? (x->first < y->first ? -1 : 1) : (x->owner < y->owner ? -1 : x->owner > y->owner);
-}
-
-static int by_offset(const void *a, const void *b) {
-  const block *x = *(const block *const *)a, *y = *(const block *const *)b;
-  return x->at < y->at ? -1 : x->at > y->at;
-}
-
-/* Largest first, each at the lowest offset that is free for its whole life. */
-static int pack(const sonde_plan *p, block *b, int n, const block **busy, int64_t *top, sonde_error *err) {
-  *top = 0;
-  qsort(b, (size_t)n, sizeof *b, larger_first);
-  for (int k = 0; k < n; k++) {
-    int m = 0, rc = plan_stopped(p, err);
-    if (rc) return rc;
-    for (int j = 0; j < k; j++)
-      if (b[j].first <= b[k].last && b[k].first <= b[j].last) busy[m++] = &b[j];
-    qsort(busy, (size_t)m, sizeof *busy, by_offset);
-    int64_t at = 0;
-    for (int j = 0; j < m; j++) {
-      if (busy[j]->at - at >= b[k].bytes) break;
-      if (busy[j]->at + busy[j]->bytes > at) at = busy[j]->at + busy[j]->bytes;
-    }
-    b[k].at = at;
-    if (at > INT64_MAX / 4 || b[k].bytes > INT64_MAX / 4)
-      return sonde_fail(err, SONDE_ELIMIT, "the plan needs more memory than any machine has: take a smaller batch or context");
-    if (at + b[k].bytes > *top) *top = at + b[k].bytes;
-  }
-  return 0;
-}
-
 static int place_arena(sonde_plan *p, sonde_error *err) {
   int64_t values = (int64_t)p->count * SONDE_MAX_OUT, room = values + p->n_step;
-  block *b = sonde_alloc((size_t)room * sizeof *b);
-  const block **busy = sonde_alloc((size_t)room * sizeof *busy);
-  int n = 0;
-  if (!b || !busy) {
-    sonde_release(b);
-    sonde_release(busy);
-    return sonde_fail(err, SONDE_ENOMEM, "no memory to place the plan's buffers");
-  }
+  piece *b = sonde_alloc((size_t)room * sizeof *b);
+  int32_t n = 0;
+  if (!b) return sonde_fail(err, SONDE_ENOMEM, "no memory to place the plan's buffers");
   for (int64_t v = 0; v < values; v++) {
     storage *s = &p->store[v];
     if (s->place == IN_CONST) {
@@ -250,17 +270,38 @@ static int place_arena(sonde_plan *p, sonde_error *err) {
       p->const_bytes += plan_aligned(p, s->bytes);
     }
     if (s->place == IN_ARENA && s->first >= 0)
-      b[n++] = (block){plan_aligned(p, s->bytes), 0, s->first, s->last, (value)v, -1};
+      b[n++] = (piece){plan_aligned(p, s->bytes), 0, s->first, s->last, (value)v, -1};
   }
   for (int32_t k = 0; k < p->n_step; k++)
     if (p->step[k].kernel.scratch > 0)
-      b[n++] = (block){plan_aligned(p, p->step[k].kernel.scratch), 0, k, k, -1, k};
-  int rc = pack(p, b, n, busy, &p->arena_bytes, err);
-  for (int k = 0; k < n; k++)
+      b[n++] = (piece){plan_aligned(p, p->step[k].kernel.scratch), 0, k, k, -1, k};
+  int rc = plan_pack(p, b, n, &p->arena_bytes, err);
+  for (int32_t k = 0; k < n; k++)
     if (b[k].scratch_of >= 0) p->step[b[k].scratch_of].scratch_at = b[k].at;
     else p->store[b[k].owner].at = b[k].at;
   sonde_release(b);
-  sonde_release(busy);
+  return rc;
+}
+
+/* Outputs go to their tensors, and results over their inputs, where nothing reads these any more. */
+static int share_storage(sonde_plan *p, sonde_error *err) {
+  leaves l = {NULL, 0};
+  over o = {.p = p, .ring = sonde_alloc((size_t)p->count * SONDE_MAX_OUT * sizeof *o.ring)};
+  int rc = o.ring ? find_leaves(p, &l, err) : sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
+  if (!rc) {
+    make_rings(p, o.ring);
+    mark_written(p, &l);
+    if (p->opts.hold) rc = hold_steps(p, err);
+  }
+  if (!rc) place_outputs(p, &l);
+  for (int32_t k = 0; !rc && k < p->n_step && !(rc = plan_stopped(p, err)); k++) {
+    o.s = &p->step[k];
+    o.at = k;
+    o.n_in = 0;
+    plan_step_values(p, o.s, collect, &o);
+  }
+  sonde_release(o.ring);
+  sonde_release(l.leaf);
   return rc;
 }
 
@@ -279,13 +320,6 @@ int plan_memory(sonde_plan *p, sonde_error *err) {
   bound_inputs(p);
   life l = {p, 0};
   for (; l.at < p->n_step; l.at++) plan_step_values(p, &p->step[l.at], touch, &l);
-  if (p->opts.hold && hold_steps(p, err)) return SONDE_ENOMEM;
-  place_outputs(p);
-  for (int32_t k = 0; k < p->n_step; k++) {
-    int rc = plan_stopped(p, err);
-    if (rc) return rc;
-    over o = {p, &p->step[k], k, {0}, 0};
-    plan_step_values(p, &p->step[k], collect, &o);
-  }
-  return place_arena(p, err);
+  int rc = share_storage(p, err);
+  return rc ? rc : place_arena(p, err);
 }

@@ -52,6 +52,7 @@ typedef struct storage {
   int64_t bytes, at;              /* at: offset in the arena, the inputs or the constants */
   int32_t first, last;            /* steps */
   sonde_tensor *tensor;
+  uint8_t written;                /* IN_TENSOR: an output is written there */
 } storage;
 
 /* An input of the plan: a slot of fixed place, which set_input copies into. */
@@ -91,6 +92,7 @@ struct sonde_plan {
   int pointed;                    /* ptr is as pointed_into, the arena's place, says */
   const char *pointed_into;
   int watched;                    /* watch.c */
+  int64_t visits; /* nodes and buffers that the passes looked at to find others: for tests of how it grows */
   void (*after)(void *arg, int32_t step);   /* called when a step has run or is queued; NULL: nobody asks */
   void *after_arg;
 };

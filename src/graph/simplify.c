@@ -15,6 +15,7 @@ typedef struct simplifying {
   value *to;                      /* value -> the value to be read instead; itself at first */
   int32_t *slot, *next;           /* expressions: hash table of nodes, chains */
   uint64_t slots;                 /* a power of two */
+  int32_t *scales;                /* value -> the last node + 1 that is a factor times it; the others by `next` */
   sonde_error *err;
 } simplifying;
 
@@ -189,12 +190,14 @@ static int upstream_of(const sonde_plan *p, const pnode *n) {
 }
 
 /* The scaled gain that into_gain has made for this gain and factor; -1: none. */
-static int32_t scaled_gain(const sonde_plan *p, value gain, const pnode *factor) {
-  for (int32_t k = 0; k < p->count; k++) {
-    const pnode *n = &p->node[k];
-    if (is_scale(n) && n->in[0] == gain && n->block == factor->block && n->attr.f[0] == factor->attr.f[0]) return k;
+static int32_t scaled_gain(const simplifying *s, value gain, const pnode *factor) {
+  int32_t found = -1;
+  for (int32_t k = s->scales[gain] - 1; k >= 0; k = s->next[k] - 1) {
+    const pnode *n = &s->p->node[k];
+    s->p->visits++;
+    if (is_scale(n) && n->in[0] == gain && n->block == factor->block && n->attr.f[0] == factor->attr.f[0]) found = k;
   }
-  return -1;
+  return found;
 }
 
 /* Backward: the gradient of such a norm under an upstream gradient times the factor. The factor's node then makes the
@@ -206,7 +209,7 @@ static void out_of_gain(simplifying *s, int32_t at) {
   if (k < 0 || p->uses[n->in[k]] != 1 || !is_scale(&p->node[value_node(n->in[k])])) return;
   int32_t factor = value_node(n->in[k]);
   pnode *f = &p->node[factor];
-  int32_t scaled = scaled_gain(p, n->in[1], f);
+  int32_t scaled = scaled_gain(s, n->in[1], f);
   if (scaled < 0 || scaled == factor) return;
   n->in[1] = value_of(scaled, 0);
   n->in[k] = f->in[0];
@@ -219,14 +222,22 @@ static void out_of_gain(simplifying *s, int32_t at) {
 static int move_factors(simplifying *s) {
   sonde_plan *p = s->p;
   int rc = plan_count_uses(p, s->err);
+  s->scales = sonde_alloc((size_t)p->count * SONDE_MAX_OUT * sizeof *s->scales);
+  if (!rc && !s->scales) rc = sonde_fail(s->err, SONDE_ENOMEM, "no memory to simplify the plan");
   start(s);
   for (int32_t k = 0; k < p->count && !rc && !(rc = plan_stopped(p, s->err)); k++) {
     pnode *n = &p->node[k];
     int uses = n->n_in ? p->uses[n->in[0]] : 0;
     for (int j = 0; j < n->n_in; j++) n->in[j] = s->to[n->in[j]];
-    if (is_scale(n)) into_gain(s, k, uses);
-    else if (n->def && n->def->flags & SONDE_OP_GAIN_GRAD) out_of_gain(s, k);
+    if (is_scale(n)) {
+      into_gain(s, k, uses);
+      s->next[k] = s->scales[n->in[0]];
+      s->scales[n->in[0]] = k + 1;
+    } else if (n->def && n->def->flags & SONDE_OP_GAIN_GRAD) {
+      out_of_gain(s, k);
+    }
   }
+  sonde_release(s->scales);
   for (int k = 0; k < p->n_out && !rc; k++) p->out[k] = s->to[p->out[k]];
   return rc;
 }
