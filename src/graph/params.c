@@ -131,7 +131,8 @@ const sonde_view *sonde_param_view(const sonde_param *p, int kind) {
 }
 
 int sonde_param_trained(const sonde_param *p) {
-  return p->role != SONDE_ROLE_BUFFER && !sonde_param_view(p, SONDE_VIEW_FREEZE) && !sonde_param_view(p, SONDE_VIEW_SHARE);
+  return p->role != SONDE_ROLE_BUFFER && !sonde_param_view(p, SONDE_VIEW_FREEZE) &&
+      !sonde_param_view(p, SONDE_VIEW_SHARE);
 }
 
 /* The parameter that is to get a view of that kind; NULL where that cannot be. */
@@ -139,7 +140,8 @@ static entry *to_view(sonde_params *p, const char *name, int kind, sonde_error *
   static const char *const what[] = {"shares a value", "has a mask", "has low-rank factors", "is frozen"};
   entry *e = sonde_map_get(p->map, name);
   if (!e) sonde_fail(err, SONDE_EINVAL, "there is no parameter '%s' to put a view on", name);
-  else if (e->p.role == SONDE_ROLE_BUFFER) sonde_fail(err, SONDE_EINVAL, "'%s' is a buffer: it is computed, and has no views", name);
+  else if (e->p.role == SONDE_ROLE_BUFFER) sonde_fail(err, SONDE_EINVAL,
+                                                      "'%s' is a buffer: it is computed, and has no views", name);
   else if (sonde_param_view(&e->p, kind)) sonde_fail(err, SONDE_EINVAL, "'%s' %s already", name, what[kind]);
   else return e;
   return NULL;
@@ -160,7 +162,8 @@ static entry *make_part(sonde_params *p, const entry *of, const char *suffix, co
 int sonde_params_mask(sonde_params *p, const char *name, sonde_error *err) {
   entry *e = to_view(p, name, SONDE_VIEW_MASK, err);
   if (!e) return err->code;
-  entry *mask = make_part(p, e, "mask", &e->p.value->shape, SONDE_ROLE_BUFFER, (sonde_init){SONDE_INIT_FILL, 1, 0}, err);
+  entry *mask = make_part(p, e, "mask", &e->p.value->shape, SONDE_ROLE_BUFFER, (sonde_init){SONDE_INIT_FILL, 1, 0},
+                          err);
   if (!mask) return err->code;
   float *m = mask->p.value->data;
   for (int64_t k = 0, n = sonde_shape_count(&mask->p.value->shape); k < n; k++) m[k] = 1;

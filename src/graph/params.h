@@ -1,4 +1,5 @@
-/* params.h - the named parameters of one model: tensors with a role, made at the first trace, found again at the next. */
+/* params.h - the named parameters of one model: tensors with a role, made at the first trace, found again at the
+ * next. */
 #ifndef SONDE_GRAPH_PARAMS_H
 #define SONDE_GRAPH_PARAMS_H
 
@@ -10,9 +11,10 @@
 typedef enum sonde_init_kind { SONDE_INIT_FILL, SONDE_INIT_NORMAL, SONDE_INIT_XAVIER, SONDE_INIT_FAN_IN } sonde_init_kind;
 typedef struct sonde_init { int32_t kind; double a, b; } sonde_init;
 
-/* What modules read of a parameter is its value seen through its views, in the order in which they were put on (views.h):
- * SHARE reads another parameter (with its views) in place of a value of its own, MASK multiplies by a buffer of the same
- * shape, LOW_RANK adds scale b a, FREEZE keeps the value from being trained and changes nothing that is read. */
+/* What modules read of a parameter is its value seen through its views, in the order in which they were put on
+ * (views.h): SHARE reads another parameter (with its views) in place of a value of its own, MASK multiplies by a buffer
+ * of the same shape, LOW_RANK adds scale b a, FREEZE keeps the value from being trained and changes nothing that is
+ * read. */
 typedef enum sonde_view_kind { SONDE_VIEW_SHARE, SONDE_VIEW_MASK, SONDE_VIEW_LOW_RANK, SONDE_VIEW_FREEZE } sonde_view_kind;
 typedef struct sonde_view {
   int32_t kind;
@@ -42,12 +44,12 @@ const sonde_param *sonde_params_need(sonde_params *p, const char *name, const so
 void sonde_params_seal(sonde_params *p);
 
 /* Views; traces made from then on read them. A parameter has each kind once at most.
- * MASK makes the buffer NAME.mask, of ones at first: the caller writes it (0 takes a weight out). It is no part of what is
- * trained, and is saved in checkpoints.
- * LOW_RANK is for a matrix [out, in] (LoRA; Hu et al., 2022): W + scale b a, with the parameters NAME.lora_a [rank, in], at
- * first N(0, 1/in), and NAME.lora_b [out, rank], at first 0.
- * SHARE gives up NAME's own value, before any other view is put on, for that of `source` (or of what that shares), of the same
- * shape; both then have one gradient, the sum.
+ * MASK makes the buffer NAME.mask, of ones at first: the caller writes it (0 takes a weight out). It is no part of what
+ * is trained, and is saved in checkpoints.
+ * LOW_RANK is for a matrix [out, in] (LoRA; Hu et al., 2022): W + scale b a, with the parameters NAME.lora_a [rank,
+ * in], at first N(0, 1/in), and NAME.lora_b [out, rank], at first 0.
+ * SHARE gives up NAME's own value, before any other view is put on, for that of `source` (or of what that shares), of
+ * the same shape; both then have one gradient, the sum.
  * EINVAL where it does not fit, with the reason. */
 int sonde_params_mask(sonde_params *p, const char *name, sonde_error *err);
 int sonde_params_low_rank(sonde_params *p, const char *name, int64_t rank, double scale, sonde_error *err);
@@ -60,7 +62,8 @@ const sonde_view *sonde_param_view(const sonde_param *p, int kind);
 int sonde_param_trained(const sonde_param *p);
 
 const sonde_param *sonde_params_find(const sonde_params *p, const char *name);
-/* Parameters with values of their own, in the order they were made: what is trained, saved in checkpoints and hashed. */
+/* Parameters with values of their own, in the order they were made: what is trained, saved in checkpoints and
+ * hashed. */
 int64_t sonde_params_count(const sonde_params *p);
 const sonde_param *sonde_params_at(const sonde_params *p, int64_t i);
 /* All names, those that share another's value among them. */

@@ -176,7 +176,8 @@ static void weigh(const task *t, float *z, uint16_t *narrow, float a) {
   }
 }
 
-/* The same with what flows from the terms: all = dloss + 2 lse dterms[0] + dterms[1] weighs the softmax, in z times total. */
+/* The same with what flows from the terms: all = dloss + 2 lse dterms[0] + dterms[1] weighs the softmax, in z times
+ * total. */
 static void weigh_terms(const task *t, float *z, uint16_t *narrow, int32_t target, float d, float all, float total,
                         float each) {
   const sonde_simd *simd = &t->simd->common;
@@ -186,8 +187,8 @@ static void weigh_terms(const task *t, float *z, uint16_t *narrow, int32_t targe
   if (narrow) simd->to_bf16(narrow, z, t->v);
 }
 
-/* Row i of the chunk: the loss, its terms, and in the gradient (softmax - onehot) dloss and what flows from the terms, in the
- * logits' place or as bf16. */
+/* Row i of the chunk: the loss, its terms, and in the gradient (softmax - onehot) dloss and what flows from the terms,
+ * in the logits' place or as bf16. */
 static void one_row(const task *t, int64_t i) {
   const sonde_simd *simd = &t->simd->common;
   int64_t k = t->first + i;

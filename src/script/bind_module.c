@@ -152,7 +152,8 @@ static int site_refresh(lua_State *L) {
 }
 
 static const luaL_Reg site_methods[] = {
-    {"param", site_param}, {"input", site_input}, {"publish", site_publish}, {"lookup", site_lookup}, {"refresh", site_refresh}, {NULL, NULL},
+    {"param", site_param}, {"input", site_input}, {"publish", site_publish}, {"lookup", site_lookup},
+    {"refresh", site_refresh}, {NULL, NULL},
 };
 
 static const sonde_lua_type site_type = {"site", free_site, site_methods};

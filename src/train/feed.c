@@ -88,7 +88,8 @@ static int arrays_train(const sonde_feed *f, int64_t sequence, int64_t rows, voi
       order = sonde_rng_stream(a->seed, name);
       at_epoch = epoch;
     }
-    copy_row(a, a->train, (int64_t)sonde_rng_permute(order, (uint64_t)a->rows, (uint64_t)((sequence + k) % a->rows)), k, data);
+    copy_row(a, a->train, (int64_t)sonde_rng_permute(order, (uint64_t)a->rows, (uint64_t)((sequence + k) % a->rows)), k,
+             data);
   }
   return SONDE_OK;
 }
@@ -122,18 +123,20 @@ static int add_array(array_feed *a, const sonde_array *from, const sonde_array *
     return sonde_fail(err, SONDE_ESHAPE, "array '%s' is %s: its first axis must count rows", from->name,
                       sonde_shape_text(train, t1, sizeof t1));
   if (train->dim[0] != first->train->shape.dim[0])
-    return sonde_fail(err, SONDE_ESHAPE, "array '%s' has %lld rows, '%s' %lld", from->name, (long long)train->dim[0], first->name,
-                      (long long)first->train->shape.dim[0]);
+    return sonde_fail(err, SONDE_ESHAPE, "array '%s' has %lld rows, '%s' %lld", from->name, (long long)train->dim[0],
+                      first->name, (long long)first->train->shape.dim[0]);
   if (!from->valid != !first->valid)
     return sonde_fail(err, SONDE_EINVAL, "array '%s' has %s rows of validation, '%s' has %s", from->name,
                       from->valid ? "some" : "no", first->name, first->valid ? "some" : "none");
   sonde_shape row = row_of(from->train);
   if (from->valid) {
     sonde_shape other = from->valid->shape.rank ? row_of(from->valid) : from->valid->shape;
-    if (other.dtype != row.dtype || !sonde_shape_equal(&other, &row) || from->valid->shape.dim[0] != first->valid->shape.dim[0])
-      return sonde_fail(err, SONDE_ESHAPE, "array '%s' is %s for training and %s for validation: rows must be alike, and as many as of '%s'",
-                        from->name, sonde_shape_text(train, t1, sizeof t1), sonde_shape_text(&from->valid->shape, t2, sizeof t2),
-                        first->name);
+    if (other.dtype != row.dtype || !sonde_shape_equal(&other, &row) ||
+        from->valid->shape.dim[0] != first->valid->shape.dim[0])
+      return sonde_fail(err, SONDE_ESHAPE,
+                        "array '%s' is %s for training and %s for validation: rows must be alike, and as many as of '%s'",
+                        from->name, sonde_shape_text(train, t1, sizeof t1),
+                        sonde_shape_text(&from->valid->shape, t2, sizeof t2), first->name);
   }
   int32_t k = a->feed.inputs;
   if (!(a->name[k] = sonde_strdup(from->name))) return sonde_fail(err, SONDE_ENOMEM, "no memory for a feed");

@@ -1,9 +1,9 @@
-/* feed.h - where a training gets its data: a feed names the inputs of the graph that it fills, and gives the rows of each by
- * their number. The first is of tokens, the second of arrays; another one is a struct with the same functions.
+/* feed.h - where a training gets its data: a feed names the inputs of the graph that it fills, and gives the rows of
+ * each by their number. The first is of tokens, the second of arrays; another one is a struct with the same functions.
  *
- * A row is what one place of a micro-batch holds: T tokens and their targets, or the features of one sequence and its labels.
- * The position in training is one integer, the sequence: row number `sequence` is the same for any batch size, thread count
- * and resuming. A fill allocates nothing. */
+ * A row is what one place of a micro-batch holds: T tokens and their targets, or the features of one sequence and its
+ * labels. The position in training is one integer, the sequence: row number `sequence` is the same for any batch size,
+ * thread count and resuming. A fill allocates nothing. */
 #ifndef SONDE_TRAIN_FEED_H
 #define SONDE_TRAIN_FEED_H
 
@@ -32,8 +32,9 @@ void sonde_feed_free(sonde_feed *f);
 /* "tokens, targets": the names of its inputs, into buf, which it returns. */
 char *sonde_feed_text(const sonde_feed *f, char *buf, size_t size);
 
-/* "tokens" i32 [T] and "targets" i32 [T], the next token of each: rows of `train`, and of evaluation the windows of `valid`
- * (batch.h), where a target past the end of the text is SONDE_IGNORE. What the streams read from is borrowed. */
+/* "tokens" i32 [T] and "targets" i32 [T], the next token of each: rows of `train`, and of evaluation the windows of
+ * `valid` (batch.h), where a target past the end of the text is SONDE_IGNORE. What the streams read from is
+ * borrowed. */
 sonde_feed *sonde_feed_tokens(const sonde_batches *train, const sonde_stream *valid, sonde_error *err);
 
 /* Arrays whose first axis counts rows. */

@@ -32,8 +32,8 @@ static double metric_sum(sonde_plan *plan, int at, const sonde_node *node, int64
 /* Sums over an update's micro-batches. */
 typedef struct sums { double loss, metric[SONDE_METRICS_MOST]; int64_t counted; } sums;
 
-/* Runs micro-batch k of an update; adds its gradients, its loss and its metrics to their trees, so that after the last one s has
- * the sums, and its variances to t->variance. */
+/* Runs micro-batch k of an update; adds its gradients, its loss and its metrics to their trees, so that after the last
+ * one s has the sums, and its variances to t->variance. */
 static int run_batch(sonde_trainer *t, int32_t k, int probe, sums *s, sonde_error *err) {
   sonde_plan *plan = t->step[sonde_tree_aside(t->tree, k)][probe];
   int code = t->opts.feed->train(t->opts.feed, t->progress.sequence, t->rows, t->data, err);
@@ -80,7 +80,9 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
   if (probe) memset(t->variance, 0, (size_t)t->opts.n_probe * sizeof *t->variance);
   for (int32_t k = 0; k < t->opts.accumulate && !code; k++) code = run_batch(t, k, probe, &s, err);
   if (code) return code;
-  if (!s.counted) return sonde_fail(err, SONDE_EINVAL, "update %lld has no item that counts: all of its targets are %d", (long long)step, SONDE_IGNORE);
+  if (!s.counted)
+    return sonde_fail(err, SONDE_EINVAL, "update %lld has no item that counts: all of its targets are %d",
+                      (long long)step, SONDE_IGNORE);
   double loss = s.loss / (double)s.counted, scale = 1.0 / (double)s.counted;
   t->event.update_loss = loss;
   sonde_grad_norm norm = sonde_optim_norm(t->optim, scale);
@@ -240,11 +242,12 @@ static int is_over(sonde_trainer *t) {
   if (p->step >= o->schedule.steps) return 1;
   if (*p->stopped) snprintf(reason, sizeof t->event.reason, "%s", p->stopped);
   else if (o->patience && p->stale >= o->patience)
-    snprintf(reason, sizeof t->event.reason, "no lower validation loss than %.4f in %lld evaluations, at step %lld of %lld",
+    snprintf(reason, sizeof t->event.reason,
+             "no lower validation loss than %.4f in %lld evaluations, at step %lld of %lld",
              p->best_loss, (long long)p->stale, (long long)p->step, (long long)o->schedule.steps);
   else if (o->max_seconds > 0 && p->seconds >= o->max_seconds)
-    snprintf(reason, sizeof t->event.reason, "the %.4g minutes it may take are over, at step %lld of %lld", o->max_seconds / 60,
-             (long long)p->step, (long long)o->schedule.steps);
+    snprintf(reason, sizeof t->event.reason, "the %.4g minutes it may take are over, at step %lld of %lld",
+             o->max_seconds / 60, (long long)p->step, (long long)o->schedule.steps);
   return *reason != 0;
 }
 
@@ -268,8 +271,8 @@ static int log_line(sonde_trainer *t, sonde_error *err) {
   return SONDE_OK;
 }
 
-/* Whether a hook comes after this update, before it is saved: a stop that the hook wants is in the checkpoint then, and a
- * training that is killed in between comes back to the hook. */
+/* Whether a hook comes after this update, before it is saved: a stop that the hook wants is in the checkpoint then, and
+ * a training that is killed in between comes back to the hook. */
 static int hook_due(const sonde_trainer *t) {
   if (t->opts.hook_eval && (t->event.what & SONDE_TRAIN_EVAL)) return 1;
   for (int32_t k = 0; k < t->opts.n_hooks; k++)

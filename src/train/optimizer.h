@@ -1,6 +1,6 @@
 /* optimizer.h - drives one optimizer plugin over all parameters of a model: states, weight-decay groups, gradient
- * norms, clipping. Parameters are cut into tiles by their shapes alone, or come whole where the plugin asks for it, so the bits do not
- * depend on the threads. */
+ * norms, clipping. Parameters are cut into tiles by their shapes alone, or come whole where the plugin asks for it, so
+ * the bits do not depend on the threads. */
 #ifndef SONDE_TRAIN_OPTIMIZER_H
 #define SONDE_TRAIN_OPTIMIZER_H
 

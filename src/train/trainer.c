@@ -107,7 +107,8 @@ int sonde_trainer_set_inputs(const sonde_trainer *t, sonde_plan *plan, sonde_err
   for (int32_t k = 0; k < plan->n_input && !code; k++) {
     void *data = data_of(t, plan->input[k].name);
     code = data ? sonde_plan_set_input(plan, plan->input[k].name, data, err)
-                : sonde_fail(err, SONDE_EINVAL, "the model reads the input '%s', which the data do not have; they have %s",
+                : sonde_fail(err, SONDE_EINVAL,
+                             "the model reads the input '%s', which the data do not have; they have %s",
                              plan->input[k].name, sonde_feed_text(t->opts.feed, names, sizeof names));
   }
   return code;
@@ -123,7 +124,8 @@ static int make_plans(sonde_trainer *t, parts *p, sonde_error *err) {
   return code;
 }
 
-/* The evaluation's plan comes first: the gradient may put nodes that also compute gradients in place of forward ones. */
+/* The evaluation's plan comes first: the gradient may put nodes that also compute gradients in place of forward
+ * ones. */
 static int make_eval_plan(sonde_trainer *t, sonde_error *err) {
   sonde_node *out[1 + SONDE_METRICS_MOST] = {sonde_sum_all(t->opts.eval_loss ? t->opts.eval_loss : t->opts.loss)};
   int n = 1;
@@ -145,14 +147,16 @@ static int check(const sonde_trainer_opts *o, sonde_error *err) {
   if (code) return code;
   if (o->accumulate < 1)
     return sonde_fail(err, SONDE_EINVAL, "accumulate must be at least 1, not %d", o->accumulate);
-  if (o->patience < 0) return sonde_fail(err, SONDE_EINVAL, "patience must be at least 0, not %lld", (long long)o->patience);
+  if (o->patience < 0)
+    return sonde_fail(err, SONDE_EINVAL, "patience must be at least 0, not %lld", (long long)o->patience);
   int evaluates = o->feed->valid_rows > 0 && o->eval_tokens >= 0;
   if (o->n_metrics > SONDE_METRICS_MOST)
     return sonde_fail(err, SONDE_EINVAL, "%d metrics; at most %d are possible", o->n_metrics, SONDE_METRICS_MOST);
   if (o->patience && (!evaluates || o->eval_every < 1))
     return sonde_fail(err, SONDE_EINVAL, "patience waits for a lower validation loss: give %s",
                       evaluates ? "eval_every, the updates between evaluations" : "a corpus with validation text");
-  if (!(o->max_seconds >= 0)) return sonde_fail(err, SONDE_EINVAL, "max_seconds must be at least 0, not %g", o->max_seconds);
+  if (!(o->max_seconds >= 0))
+    return sonde_fail(err, SONDE_EINVAL, "max_seconds must be at least 0, not %g", o->max_seconds);
   if (!(o->clip >= 0)) return sonde_fail(err, SONDE_EINVAL, "clip must be at least 0, not %g", o->clip);
   if (!(o->weight_decay >= 0))
     return sonde_fail(err, SONDE_EINVAL, "weight_decay must be at least 0, not %g", o->weight_decay);
@@ -172,8 +176,8 @@ static int set_budget(sonde_trainer *t, sonde_error *err) {
   if (!budget) return SONDE_OK;
   if (state >= budget)
     return sonde_fail(err, SONDE_ELIMIT,
-                      "a memory of %.1f MiB (memory_budget, or what is free) is too little: weights, gradients and optimizer "
-                      "states alone take %.1f MiB; make the model smaller",
+                      "a memory of %.1f MiB (memory_budget, or what is free) is too little: weights, gradients and "
+                      "optimizer states alone take %.1f MiB; make the model smaller",
                       (double)budget / 0x1p20, (double)state / 0x1p20);
   t->plan_opts.memory_budget = budget - state;
   return SONDE_OK;
@@ -197,12 +201,14 @@ static int find_rows(sonde_trainer *t, sonde_error *err) {
     int64_t all = sonde_shape_count(&node->shape), row = sonde_shape_count(&in->shape);
     if (!t->rows && row) t->rows = all / row;
     if (node->shape.dtype != in->shape.dtype || t->rows < 1 || all != t->rows * row)
-      return sonde_fail(err, SONDE_ESHAPE, "the model was traced for the input '%s' %s, which is no whole number of the data's rows, "
+      return sonde_fail(err, SONDE_ESHAPE,
+                        "the model was traced for the input '%s' %s, which is no whole number of the data's rows, "
                         "%s; trace it with the context of the data",
-                        in->name, sonde_shape_text(&node->shape, t1, sizeof t1), sonde_shape_text(&in->shape, t2, sizeof t2));
+                        in->name, sonde_shape_text(&node->shape, t1, sizeof t1),
+                        sonde_shape_text(&in->shape, t2, sizeof t2));
     if (t->opts.targets && !strcmp(in->name, t->opts.targets) && (in->shape.dtype != SONDE_I32 || all != t->items))
-      return sonde_fail(err, SONDE_ESHAPE, "the targets '%s' %s are not one i32 for each of the %lld items of the loss", in->name,
-                        sonde_shape_text(&node->shape, t1, sizeof t1), (long long)t->items);
+      return sonde_fail(err, SONDE_ESHAPE, "the targets '%s' %s are not one i32 for each of the %lld items of the loss",
+                        in->name, sonde_shape_text(&node->shape, t1, sizeof t1), (long long)t->items);
   }
   if (!t->rows)
     return sonde_fail(err, SONDE_EINVAL, "the model reads no input that the data have; they have %s",
@@ -225,7 +231,8 @@ static int make_buffers(sonde_trainer *t, sonde_error *err) {
   const sonde_node *counted = sonde_find(t->graph, counted_name);
   if (counted && counted->kind == SONDE_KIND_INPUT) t->counted = sonde_alloc((size_t)t->rows * sizeof *t->counted);
   if (t->counted && (counted->shape.dtype != SONDE_F32 || sonde_shape_count(&counted->shape) != t->rows))
-    return sonde_fail(err, SONDE_ESHAPE, "the input '%s' must be f32 [%lld], a number a row", counted_name, (long long)t->rows);
+    return sonde_fail(err, SONDE_ESHAPE, "the input '%s' must be f32 [%lld], a number a row", counted_name,
+                      (long long)t->rows);
   t->variance = sonde_alloc((size_t)(t->opts.n_probe + 1) * sizeof *t->variance);
   if (!t->variance || (counted && counted->kind == SONDE_KIND_INPUT && !t->counted))
     return sonde_fail(err, SONDE_ENOMEM, "no memory for the trainer");
@@ -258,7 +265,8 @@ static int make(sonde_trainer *t, sonde_error *err) {
   t->opts.factors = NULL;
   parts_free(&p);
   if (code == SONDE_ELIMIT && t->plan_opts.memory_budget)
-    return sonde_wrap(err, "memory of %.1f MiB (memory_budget, or what is free), of which weights, gradients and states take %.1f MiB",
+    return sonde_wrap(err, "memory of %.1f MiB (memory_budget, or what is free), of which weights, gradients and states "
+                      "take %.1f MiB",
                       (double)o->memory_budget / 0x1p20, (double)state_bytes(t) / 0x1p20);
   if (code) return code;
   t->refresh = sonde_refresh_new(t->graph, o->params, o->schedule.steps, t->step[0][0], err);
@@ -301,7 +309,8 @@ static int rewind_metrics(sonde_trainer *t, sonde_error *err) {
   if (!m || sonde_metrics_rewind(m, t->progress.metrics_bytes, err)) return err->code;
   sonde_metrics_sha256(m, sum);
   if (!*t->progress.metrics_sha256 || strcmp(sum, t->progress.metrics_sha256) == 0) return SONDE_OK;
-  sonde_warn("%s/metrics.jsonl: is not what was written: it was changed or is damaged, and so are the curves drawn of it",
+  sonde_warn("%s/metrics.jsonl: is not what was written: it was changed or is damaged, and so are the curves drawn of "
+             "it",
              sonde_run_dir(run));
   sonde_run_note(run, "metrics.jsonl is not what was written up to step %lld", (long long)t->progress.step);
   return SONDE_OK;

@@ -13,20 +13,20 @@
 
 typedef struct sonde_trainer sonde_trainer;
 
-/* What is reported beside the loss: the mean of `node`, [N] (a value an item, 0 for items that do not count) or one number (a
- * mean already). `eval` is the same of the evaluation; either may be NULL: not there. */
+/* What is reported beside the loss: the mean of `node`, [N] (a value an item, 0 for items that do not count) or one
+ * number (a mean already). `eval` is the same of the evaluation; either may be NULL: not there. */
 typedef struct sonde_metric { const char *name; sonde_node *node, *eval; } sonde_metric;
 
 typedef struct sonde_trainer_opts {
-  /* The model, traced for one micro-batch of B rows: the graph of `loss` [N], the loss of each item, has inputs that the feed
-   * fills, and a leaf named as each of the parameters. If it has an input "counted" f32 [B], that is 1 for a row of data and 0
-   * for one that only fills an evaluation's last micro-batch up. */
+  /* The model, traced for one micro-batch of B rows: the graph of `loss` [N], the loss of each item, has inputs that
+   * the feed fills, and a leaf named as each of the parameters. If it has an input "counted" f32 [B], that is 1 for a
+   * row of data and 0 for one that only fills an evaluation's last micro-batch up. */
   sonde_node *loss;
   sonde_node *eval_loss;               /* [N], traced without dropout; NULL: `loss` */
   sonde_node *total;                   /* the sum that is minimised, one number; NULL: that of `loss` */
   const sonde_metric *metric;          /* [n_metrics], at most SONDE_METRICS_MOST; the names are borrowed */
   int32_t n_metrics;
-  const char *targets;                 /* the input i32 [N] whose SONDE_IGNORE are items that do not count; NULL: all count */
+  const char *targets;                 /* the input i32 [N] where SONDE_IGNORE marks items that do not count; NULL: none */
   sonde_params *params;
   const sonde_factors *factors;        /* [parameters] of lr and weight_decay; NULL: all 1. Only read by _new */
   sonde_node *const *probe;            /* block outputs [.., D] whose variance is recorded; may be NULL */
@@ -45,7 +45,7 @@ typedef struct sonde_trainer_opts {
   int32_t recompute, compute;          /* as in sonde_plan_opts */
   /* the data */
   const sonde_feed *feed;
-  int64_t eval_tokens;                 /* evaluation reads the first rows that hold so many items; 0: all; below: none at all */
+  int64_t eval_tokens;                 /* evaluation reads the first rows that hold so many items; 0: all; below: none */
   /* what happens when: every so many updates; 0: never (evaluation and checkpoint: at the end only) */
   int64_t log_every, eval_every, checkpoint_every, probe_every;
   double checkpoint_seconds;           /* and a checkpoint whenever the last is so old; 0: never */
@@ -75,7 +75,7 @@ enum {
   SONDE_TRAIN_DONE = 16,         /* all updates are done */
   SONDE_TRAIN_DIVERGED = 32,     /* the loss or a gradient is not finite, or the loss is over its bound */
   SONDE_TRAIN_INTERRUPTED = 64,  /* *stop was set; the checkpoint is written */
-  SONDE_TRAIN_HOOK = 128         /* a hook is due: what follows at this update (checkpoint, end) waits for the next call */
+  SONDE_TRAIN_HOOK = 128         /* a hook is due: checkpoint and end of this update wait for the next call */
 };
 
 typedef struct sonde_train_event {

@@ -1,5 +1,5 @@
--- Views of parameters: masks, low-rank factors, shared and frozen values; what they change, their gradients, and that they
--- are right in folders, copies, folded models and checkpoints.
+-- Views of parameters: masks, low-rank factors, shared and frozen values; what they change, their gradients, and that
+-- they are right in folders, copies, folded models and checkpoints.
 local lu = require "luaunit"
 local core = require "sonde.core"
 local sonde = require "sonde"
@@ -55,7 +55,8 @@ end
 local function train(model, options)
   local all = { batch = 4, steps = 6, lr = 3e-3, progress = false, probe_every = 0, eval_every = 0 }
   for key, value in pairs(options or {}) do all[key] = value end
-  return sonde.train(model, { vocab = 23, handle = sonde.tensor("i32", { #ids }, ids), spec = "made", hash = "made" }, all)
+  return sonde.train(model, { vocab = 23, handle = sonde.tensor("i32", { #ids }, ids), spec = "made", hash = "made" },
+    all)
 end
 
 local function fill(tensor, f)
@@ -158,7 +159,8 @@ function TestShare:test_is_one_tensor_with_the_sum_of_the_gradients()
   is_difference(shared, source)
   lu.assertEquals(#shared:params():list() + 9, #copies:params():list())
   lu.assertEquals(#shared:params():weights(), #copies:params():weights())
-  lu.assertEquals(copies:count().total - shared:count().total, 4 * 16 * 16 + 3 * 16 * shared:params():find(source):dims()[1] + 32)
+  lu.assertEquals(copies:count().total - shared:count().total,
+    4 * 16 * 16 + 3 * 16 * shared:params():find(source):dims()[1] + 32)
   train(shared)
   lu.assertEquals(shared:params():find(target):values(), shared:params():find(source):values())
   lu.assertNotEquals(shared:params():find(source):values(), copies:params():find(source):values())
@@ -234,7 +236,9 @@ TestKept = {}
 function TestKept:test_in_a_folder_as_what_is_computed()
   local model, dir = viewed(), folder()
   model:save(dir)
-  for _, name in ipairs(core.weights_open(dir):names()) do lu.assertFalse(name:find "lora" or name:find "mask" or false) end
+  for _, name in ipairs(core.weights_open(dir):names()) do
+    lu.assertFalse(name:find "lora" or name:find "mask" or false)
+  end
   lu.assertAlmostEquals(loss(sonde.load(dir)), loss(model), 1e-6)
 end
 
@@ -266,7 +270,8 @@ function TestKept:test_mistakes()
   lu.assertErrorMsgContains("there is no parameter 'x'", params.read, params, "x")
   lu.assertErrorMsgContains("freeze that", params.freeze, params, shared)
   lu.assertErrorMsgContains("shares a value already", params.share, params, shared, DOWN)
-  lu.assertErrorMsgContains("'" .. shared .. "' shares it itself", params.share, params, "model.layers.0.mlp.gate_proj.weight", UP)
+  lu.assertErrorMsgContains("'" .. shared .. "' shares it itself", params.share, params,
+    "model.layers.0.mlp.gate_proj.weight", UP)
   lu.assertErrorMsgContains("before that", params.share, params, UP, "model.layers.1.mlp.up_proj.weight")
   lu.assertErrorMsgContains("cannot share", params.share, params, DOWN, HEAD)
   lu.assertErrorMsgContains("its own value", params.share, params, DOWN, DOWN)

@@ -1,4 +1,5 @@
--- Hooks of a training, and feeds of arrays: bits, cadence, stops and mistakes; the same rows however they are asked for.
+-- Hooks of a training, and feeds of arrays: bits, cadence, stops and mistakes; the same rows however they are asked
+-- for.
 local lu = require "luaunit"
 local core = require "sonde.core"
 local sonde = require "sonde"
@@ -18,7 +19,8 @@ local function model_of()
 end
 
 local function train(options, model, data)
-  local all = { batch = 4, steps = 12, lr = 3e-3, progress = false, probe_every = 0, log_every = 5, checkpoint_every = 4 }
+  local all = { batch = 4, steps = 12, lr = 3e-3, progress = false, probe_every = 0, log_every = 5,
+    checkpoint_every = 4 }
   for key, value in pairs(options or {}) do all[key] = value end
   return sonde.train(model or model_of(), data or corpus, all)
 end
@@ -27,12 +29,15 @@ end
 local function feed_of(n)
   local x, y = {}, {}
   for i = 1, 8 * n do x[i], y[i] = (i * 7 % 11) / 5 - 1, i * 7 % 11 > 5 and 1 or 0 end
-  local function arrays() return { features = core.tensor("f32", { n, 8, 1 }, x), labels = core.tensor("i32", { n, 8 }, y) } end
+  local function arrays()
+    return { features = core.tensor("f32", { n, 8, 1 }, x), labels = core.tensor("i32", { n, 8 }, y) }
+  end
   return sonde.feed { train = arrays(), validation = arrays() }
 end
 
 local function classifier()
-  return sonde.transformer { features = 1, objective = { "classifier", classes = 2 }, width = 16, depth = 1, heads = 2, context = 8 }
+  return sonde.transformer { features = 1, objective = { "classifier", classes = 2 }, width = 16, depth = 1, heads = 2,
+    context = 8 }
 end
 
 -- metrics.jsonl without what depends on time.
@@ -46,7 +51,8 @@ local function records(dir)
   return list
 end
 
--- What hooks have seen, in a file: values that a function has closed over are part of the code that a run is compared by.
+-- What hooks have seen, in a file: values that a function has closed over are part of the code that a run is compared
+-- by.
 local function note(path, what)
   local file = assert(io.open(path, "a"))
   file:write(what, " ")
@@ -116,9 +122,12 @@ function TestHooks:test_a_resumed_training_keeps_their_cadence()
   local dir, whole, log = folder(), folder(), folder()
   local function hooks() return {
     { every = 3, call = function(state) note(log, state.step) end },
-    { name = "broken", every = 6, call = function() if not core.exists(log .. ".mended") then error("no more", 0) end end },
+    { name = "broken", every = 6, call = function()
+      if not core.exists(log .. ".mended") then error("no more", 0) end
+    end },
   } end
-  lu.assertErrorMsgContains("hook 'broken' at update 6: no more", train, { hooks = hooks(), dir = dir }, classifier(), feed_of(16))
+  lu.assertErrorMsgContains("hook 'broken' at update 6: no more", train, { hooks = hooks(), dir = dir }, classifier(),
+    feed_of(16))
   note(log .. ".mended", 1)
   local result = train({ hooks = hooks(), dir = dir }, classifier(), feed_of(16))
   lu.assertEquals(noted(log), "3 6 6 9 12 ")                 -- from the checkpoint of update 4 on
@@ -143,7 +152,9 @@ function TestHooks:test_code_of_hooks_is_recorded()
   local function first() end
   train { hooks = { { name = "h", every = 20, call = first } }, dir = dir, steps = 4 }
   local names = {}
-  for _, plugin in ipairs(core.json_load(dir .. "/run.json").plugins) do names[plugin.kind .. "/" .. plugin.name] = plugin.sha256 end
+  for _, plugin in ipairs(core.json_load(dir .. "/run.json").plugins) do
+    names[plugin.kind .. "/" .. plugin.name] = plugin.sha256
+  end
   lu.assertEquals(#names["hook/h"], 64)
 end
 
@@ -151,10 +162,12 @@ function TestHooks:test_mistakes()
   local function hook(h) return { hooks = { h } } end
   local function nothing() end
   lu.assertErrorMsgContains("needs either every", train, hook { call = nothing })
-  lu.assertErrorMsgContains("hook 'x' of train needs either every", train, hook { name = "x", every = 1, at = "end", call = nothing })
+  lu.assertErrorMsgContains("hook 'x' of train needs either every", train,
+    hook { name = "x", every = 1, at = "end", call = nothing })
   lu.assertErrorMsgContains("call", train, hook { every = 1 })
   lu.assertErrorMsgContains("at", train, hook { at = "start", call = nothing })
-  lu.assertErrorMsgContains("hook '1' at update 2: it returned a number", train, hook { every = 2, call = function() return 3 end })
+  lu.assertErrorMsgContains("hook '1' at update 2: it returned a number", train,
+    hook { every = 2, call = function() return 3 end })
   lu.assertErrorMsgContains("hook 'late' at update 12: sorry", train,
     hook { name = "late", at = "end", call = function() error("sorry", 0) end })
 end
@@ -220,11 +233,13 @@ function TestFeed:test_mistakes()
   refused("holds no array", { train = {} })
   refused("'y' has 4 rows, 'x' 5", { train = { x = numbered(5), y = numbered(4) } })
   refused("validation has 'y', which train has not", { train = { x = numbered(5) }, validation = { y = numbered(5) } })
-  refused("'y' has no rows of validation", { train = { x = numbered(5), y = numbered(5) }, validation = { x = numbered(5) } })
+  refused("'y' has no rows of validation", { train = { x = numbered(5), y = numbered(5) },
+    validation = { x = numbered(5) } })
   refused("rows must be alike", { train = { x = numbered(5) }, validation = { x = core.tensor("f32", { 5, 3 }) } })
   refused("its first axis must count rows", { train = { x = core.tensor("f32", {}) } })
   refused("a tensor", { train = { x = 3 } })
-  lu.assertErrorMsgContains("no validation rows", sonde.evaluate, classifier(), sonde.feed { train = { x = numbered(5) } })
+  lu.assertErrorMsgContains("no validation rows", sonde.evaluate, classifier(),
+    sonde.feed { train = { x = numbered(5) } })
   lu.assertErrorMsgContains("patience' of train waits", train, { patience = 1 }, classifier(),
     sonde.feed { train = { features = core.tensor("f32", { 4, 8, 1 }), labels = core.tensor("i32", { 4, 8 }) } })
 end

@@ -28,7 +28,8 @@ local function computed(dtype)
   local w = g:leaf("w", core.tensor("f32", { ref.v, ref.d }, ref.w))
   local targets = g:leaf("targets", core.tensor("i32", { ref.n }, ref.targets))
   local site = { publish = function(_, name, node) published[name] = node end }
-  local loss = objective.cross_entropy(site, x, w, targets, { z_loss = ref.z_loss, label_smoothing = ref.label_smoothing })
+  local loss = objective.cross_entropy(site, x, w, targets, { z_loss = ref.z_loss,
+    label_smoothing = ref.label_smoothing })
   local total = loss:sum() + published["loss.z_loss"]:sum() + published["loss.label_smoothing"]:sum()
   local grads = sonde.grad(total, { x, w })
   local plan = core.plan({ loss, loss + published["loss.label_smoothing"], published["loss.z_loss"],
@@ -44,7 +45,9 @@ end
 
 function TestReference:test_f32()
   local ref, plan = computed "f32"
-  for i, name in ipairs { "loss", "smoothed", "z", "hits", "dx", "dw" } do near(plan:output(i):values(), ref[name], 2e-6) end
+  for i, name in ipairs { "loss", "smoothed", "z", "hits", "dx", "dw" } do
+    near(plan:output(i):values(), ref[name], 2e-6)
+  end
 end
 
 function TestReference:test_bf16()
@@ -90,7 +93,8 @@ local function rows(n, seed)
 end
 
 local function classifier(options)
-  local all = { features = 2, objective = { "classifier", classes = 4 }, width = 32, depth = 2, heads = 2, context = 6, seed = 1 }
+  local all = { features = 2, objective = { "classifier", classes = 4 }, width = 32, depth = 2, heads = 2, context = 6,
+    seed = 1 }
   for key, value in pairs(options or {}) do all[key] = value end
   return sonde.transformer(all)
 end
@@ -164,11 +168,13 @@ function TestClassifier:test_mistakes()
   lu.assertErrorMsgContains("option 'vocab' of transformer is missing", sonde.transformer, { width = 8, depth = 1 })
   lu.assertErrorMsgContains("the model reads no input that the data have; they have features, labels", train,
     language_model { context = 6 }, feed)
-  lu.assertErrorMsgContains("the model reads the input 'labels', which the data do not have; they have features", train, classifier(),
+  lu.assertErrorMsgContains("the model reads the input 'labels', which the data do not have; they have features", train,
+    classifier(),
     sonde.feed { train = { features = rows(20, 1).features } })
   lu.assertErrorMsgContains("trace it with the context of the data", train, classifier(), feed, { context = 5 })
   lu.assertErrorMsgContains("is for language models", sonde.probe, classifier(), corpus, { "variance" })
-  lu.assertErrorMsgContains("input 'labels': 7 at position 0", train, classifier { objective = { "classifier", classes = 2 } },
+  lu.assertErrorMsgContains("input 'labels': 7 at position 0", train,
+    classifier { objective = { "classifier", classes = 2 } },
     sonde.feed { train = { features = core.tensor("f32", { 8, 6, 2 }), labels = core.tensor("i32", { 8, 6 }, 7) } })
 end
 
@@ -190,7 +196,8 @@ function TestAdded:test_the_reported_loss_stays_the_cross_entropy()
     { name = "language_model", z_loss = 0.1, label_smoothing = 0.2 })
   local as_model = train(language_model { objective = with }, corpus, { steps = 1 })
   lu.assertEquals(as_model.state_sha256, result.state_sha256)
-  local off = train(language_model(), corpus, { steps = 1, objective = with, loss_weights = { z_loss = 0, label_smoothing = 0 } })
+  local off = train(language_model(), corpus, { steps = 1, objective = with,
+    loss_weights = { z_loss = 0, label_smoothing = 0 } })
   lu.assertEquals(off.state_sha256, plain.state_sha256)
   lu.assertNil(off.metrics["loss.z_loss"])
 end
@@ -217,12 +224,14 @@ function TestAdded:test_a_module_adds_to_the_loss_and_reports()
     train(drawn, corpus, all)
     return drawn:params():find("model.layers.1.input_layernorm.weight"):values()
   end
-  local with, without, twice = gain_after {}, gain_after { loss_weights = { gains = 0 } }, gain_after { loss_weights = { gains = 2 } }
+  local with, without, twice = gain_after {}, gain_after { loss_weights = { gains = 0 } },
+    gain_after { loss_weights = { gains = 2 } }
   for i = 1, 16 do
-    lu.assertAlmostEquals(with[i], without[i] - 0.5, 1e-5)                       -- d/dg of g^2 / 4 at 1, once for all tokens
+    lu.assertAlmostEquals(with[i], without[i] - 0.5, 1e-5)     -- d/dg of g^2 / 4 at 1, once for all tokens
     lu.assertAlmostEquals(twice[i], without[i] - 1, 1e-5)
   end
-  lu.assertErrorMsgContains("the model adds no loss 'gain'; did you mean 'gains'?", gain_after, { loss_weights = { gain = 1 } })
+  lu.assertErrorMsgContains("the model adds no loss 'gain'; did you mean 'gains'?", gain_after,
+    { loss_weights = { gain = 1 } })
 end
 
 function TestAdded:test_an_objective_of_a_script()
@@ -231,12 +240,14 @@ function TestAdded:test_an_objective_of_a_script()
     site:publish("metric.size", first:abs())
     return first * first * 0.5
   end)
-  local feed = sonde.feed { train = { features = rows(30, 1).features }, validation = { features = rows(7, 2).features } }
+  local feed = sonde.feed { train = { features = rows(30, 1).features },
+    validation = { features = rows(7, 2).features } }
   local model = classifier { objective = "halves" }
   local result = train(model, feed, { steps = 40, lr = 1e-2 })
   lu.assertTrue(result.loss < 0.05, result.loss)
   -- Seven rows are no whole micro-batches of four.
-  lu.assertAlmostEquals(sonde.evaluate(model, feed, { batch = 1 }).loss, sonde.evaluate(model, feed, { batch = 7 }).loss, 1e-6)
+  lu.assertAlmostEquals(sonde.evaluate(model, feed, { batch = 1 }).loss,
+    sonde.evaluate(model, feed, { batch = 7 }).loss, 1e-6)
   lu.assertErrorMsgContains("it returns the loss of each item, [N]", function()
     sonde.objective("wrong", function(_, _, x) return x end)
     train(classifier { objective = "wrong" }, feed)
