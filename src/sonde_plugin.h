@@ -331,7 +331,9 @@ struct sonde_host {
   /* The parameter `name` of this site ("weight", "q_proj.weight"), created at the first trace with the role's
    * initial values (GAIN and BIAS: `value`). Same name, another shape: refused. */
   sonde_node *(*site_param)(sonde_site *site, const char *name, const int64_t *dim, int rank, int role, double value);
-  /* Names a value for the other modules of this block ("attn.v_weight") and returns it; NULL stays unpublished. */
+  /* Names a value for the other modules of this block ("attn.v_weight") and returns it; NULL stays unpublished. What is
+   * called "loss.NAME" is added to the training loss and "metric.NAME" is reported beside it: f32, one for each item of
+   * the loss (of language models: [batch * context]) or one number, which counts as a mean; summed over the blocks. */
   sonde_node *(*site_publish)(sonde_site *site, const char *name, sonde_node *n);
   sonde_node *(*site_lookup)(sonde_site *site, const char *name);   /* NULL when nobody published it */
   /* Says how a parameter of role BUFFER gets its value: from `value`, a node of its shape made of parameters and constants
