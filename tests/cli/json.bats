@@ -45,6 +45,7 @@ runs list|runs list
 runs show|runs show a/0
 runs compare|runs compare a b
 plugin list|plugin list
+plugin ops|plugin ops
 plugin info|plugin info rmsnorm
 plugin test|plugin test PLUGIN --only schema
 bench peak|bench peak
