@@ -299,6 +299,7 @@ static void push_event(lua_State *L, const sonde_train_event *e, const training 
   set_number(L, "grad_norm", e->grad_norm);
   set_list(L, "block_grad_norm", e->block_norm, sonde_trainer_blocks(t->trainer));
   set_list(L, "block_variance", e->variance, sonde_trainer_probes(t->trainer));
+  set_list(L, "block_update_ratio", e->update_ratio, sonde_trainer_blocks(t->trainer));
   set_number(L, "tokens_per_s", e->tokens_per_s);
   set_number(L, "ms_per_step", e->ms_per_step);
   set_number(L, "mfu", e->mfu);

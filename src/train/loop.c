@@ -97,7 +97,8 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
     return SONDE_OK;
   }
   t->lr = sonde_schedule_lr(&t->opts.schedule, step);
-  sonde_optim_update(t->optim, scale, t->lr, p->first_update + step);
+  if (probe) t->event.update_ratio = sonde_optim_update_measured(t->optim, scale, t->lr, p->first_update + step);
+  else sonde_optim_update(t->optim, scale, t->lr, p->first_update + step);
   if ((code = sonde_refresh_after(t->refresh, step, err))) return code;
   double seconds = sonde_clock_seconds() - start;
   p->step = step;
@@ -201,6 +202,8 @@ static int write_metrics(sonde_trainer *t, sonde_error *err) {
   if (t->opts.blocks) sonde_metrics_numbers(m, "block/grad_norm", e->block_norm, t->opts.blocks);
   if (due(t->opts.probe_every, e->step) && e->variance)
     sonde_metrics_numbers(m, "block/variance", e->variance, t->opts.n_probe);
+  if (due(t->opts.probe_every, e->step) && e->update_ratio && t->opts.blocks)
+    sonde_metrics_numbers(m, "block/update_ratio", e->update_ratio, t->opts.blocks);
   return sonde_metrics_end(m, err);
 }
 

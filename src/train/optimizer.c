@@ -33,6 +33,11 @@ struct sonde_optim {
   int64_t scratch_bytes;
   double *tile_sum;              /* sum of squares of each tile */
   double *block_norm;
+  int measures;                  /* whether the update that runs is measured; then, of each tile of work: */
+  double *moved, *weighed;       /* sums of squares of the change, and of the weights before it */
+  double *ratio;                 /* [blocks], and as many of room */
+  float *before;                 /* [threads, most]: a tile's weights before its update */
+  int64_t most;                  /* numbers of the largest tile of work */
   double norm;                   /* of the last sonde_optim_norm */
   double scale, lr;              /* of the update that runs */
   int64_t step;
@@ -152,6 +157,10 @@ void sonde_optim_free(sonde_optim *o) {
   sonde_release(o->scratch);
   sonde_release(o->tile_sum);
   sonde_release(o->block_norm);
+  sonde_release(o->moved);
+  sonde_release(o->weighed);
+  sonde_release(o->ratio);
+  sonde_release(o->before);
   sonde_params_free(o->params);
   sonde_release(o);
 }
@@ -210,6 +219,17 @@ sonde_grad_norm sonde_optim_norm(sonde_optim *o, double scale) {
   return (sonde_grad_norm){o->norm, o->block_norm};
 }
 
+static double sum_of_squared_differences(const float *x, const float *y, int64_t n) {
+  double lane[16] = {0}, sum = 0;
+  for (int64_t i = 0; i < n; i += 16)
+    for (int64_t k = 0; k < 16 && i + k < n; k++) {
+      double d = (double)x[i + k] - (double)y[i + k];
+      lane[k] += d * d;
+    }
+  for (int k = 0; k < 16; k++) sum += lane[k];
+  return sum;
+}
+
 static void update_tile(void *arg, int64_t index, int worker) {
   sonde_optim *o = arg;
   const tile *t = &o->work[index];
@@ -222,7 +242,26 @@ static void update_tile(void *arg, int64_t index, int worker) {
       .state = state, .grad_scale = o->scale, .lr = o->lr * s->factors.lr,
       .weight_decay = s->decayed ? o->opts.weight_decay * s->factors.weight_decay : 0, .step = o->step, .parameter = &s->is,
       .offset = t->offset, .scratch = s->whole ? o->scratch + worker * o->scratch_bytes : NULL};
+  if (!o->measures) {
+    o->plugin.update(&u, o->opts.values);
+    return;
+  }
+  float *before = o->before + worker * o->most;
+  memcpy(before, u.w, (size_t)u.n * sizeof *before);
   o->plugin.update(&u, o->opts.values);
+  o->weighed[index] = sum_of_squares(before, u.n);
+  o->moved[index] = sum_of_squared_differences(u.w, before, u.n);
+}
+
+int sonde_optim_measure(sonde_optim *o, sonde_error *err) {
+  for (int64_t i = 0; i < o->n_work; i++)
+    if (o->work[i].n > o->most) o->most = o->work[i].n;
+  o->moved = sonde_alloc((size_t)(o->n_work + 1) * sizeof *o->moved);
+  o->weighed = sonde_alloc((size_t)(o->n_work + 1) * sizeof *o->weighed);
+  o->ratio = sonde_alloc((size_t)(2 * o->opts.blocks + 1) * sizeof *o->ratio);
+  o->before = sonde_alloc((size_t)(o->most * sonde_pool_threads(o->pool) + 1) * sizeof *o->before);
+  if (o->moved && o->weighed && o->ratio && o->before) return SONDE_OK;
+  return sonde_fail(err, SONDE_ENOMEM, "no memory for the optimizer");
 }
 
 void sonde_optim_update(sonde_optim *o, double scale, double lr, int64_t step) {
@@ -233,4 +272,19 @@ void sonde_optim_update(sonde_optim *o, double scale, double lr, int64_t step) {
   sonde_doing("the optimizer's update", NULL, "", o->plugin.update);
   sonde_pool_run(o->pool, o->n_work, update_tile, o);
   sonde_doing_nothing();
+}
+
+/* The tiles in their order, so that the sums are the same at any number of threads. */
+const double *sonde_optim_update_measured(sonde_optim *o, double scale, double lr, int64_t step) {
+  double *moved = o->ratio, *weighed = o->ratio + o->opts.blocks;
+  o->measures = 1;
+  sonde_optim_update(o, scale, lr, step);
+  o->measures = 0;
+  memset(o->ratio, 0, (size_t)(2 * o->opts.blocks) * sizeof *o->ratio);
+  for (int64_t i = 0; i < o->n_work; i++) {
+    int32_t block = o->slots[o->work[i].param].block;
+    if (block >= 0 && block < o->opts.blocks) moved[block] += o->moved[i], weighed[block] += o->weighed[i];
+  }
+  for (int32_t b = 0; b < o->opts.blocks; b++) o->ratio[b] = weighed[b] > 0 ? sqrt(moved[b] / weighed[b]) : 0;
+  return o->ratio;
 }

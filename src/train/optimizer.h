@@ -47,4 +47,10 @@ sonde_grad_norm sonde_optim_norm(sonde_optim *o, double scale);
  * sonde_optim_norm gave. `step` counts from 1. */
 void sonde_optim_update(sonde_optim *o, double scale, double lr, int64_t step);
 
+/* The same, and how far it moved the weights of each block: ||w' - w|| / ||w|| over its parameters, [blocks], in f64; 0 where
+ * all weights are 0. It belongs to the driver. sonde_optim_measure, once before, makes the room that this takes: for each
+ * thread as much as the largest tile, of an optimizer that takes parameters whole the largest parameter. */
+int sonde_optim_measure(sonde_optim *o, sonde_error *err);
+const double *sonde_optim_update_measured(sonde_optim *o, double scale, double lr, int64_t step);
+
 #endif

@@ -253,6 +253,7 @@ static int make(sonde_trainer *t, sonde_error *err) {
       .decay_embeddings = o->decay_embeddings, .decay_gains = o->decay_gains, .clip = o->clip, .blocks = o->blocks,
       .factors = o->factors};
   if (!(t->optim = sonde_optim_new(o->params, t->ctx->pool, &oo, err))) return err->code;
+  if (o->probe_every && o->n_probe && sonde_optim_measure(t->optim, err)) return err->code;
   int code = parts_alloc(&p, t, err);
   if (!code) code = make_tree(t, &p, err);
   if (!code) code = set_budget(t, err);
@@ -303,7 +304,7 @@ static int resume(sonde_trainer *t, const char *dir, sonde_error *err) {
 static int rewind_metrics(sonde_trainer *t, sonde_error *err) {
   sonde_run *run = t->opts.run;
   char sum[65];
-  int64_t line = METRICS_LINE + METRICS_PER_NUMBER * ((int64_t)t->opts.blocks + t->opts.n_probe) +
+  int64_t line = METRICS_LINE + METRICS_PER_NUMBER * (2 * (int64_t)t->opts.blocks + t->opts.n_probe) +
                  2 * METRICS_NAME * t->opts.n_metrics;
   sonde_metrics *m = sonde_run_metrics(run, line, err);
   if (!m || sonde_metrics_rewind(m, t->progress.metrics_bytes, err)) return err->code;

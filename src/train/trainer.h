@@ -90,6 +90,7 @@ typedef struct sonde_train_event {
   double lr, grad_norm;          /* of the last update; the norm before clipping */
   const double *block_norm;      /* [blocks]; belongs to the trainer */
   const double *variance;        /* [n_probe] of the last update that was probed; NULL: none yet */
+  const double *update_ratio;    /* [blocks] of that update: ||change of the weights|| / ||weights||; NULL: none yet */
   double tokens_per_s, ms_per_step;
   double mfu;                    /* fraction of the peak; 0: not known. All three since the last line */
   double seconds, eta;           /* of training so far and to come */

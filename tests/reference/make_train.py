@@ -122,9 +122,15 @@ def main():
         norm = torch.nn.utils.clip_grad_norm_(list(model.params.values()), CLIP)
         for group in optimizer.param_groups:
             group["lr"] = rate(step)
+        before = {n: p.detach().clone() for n, p in model.params.items()}
         optimizer.step()
+
+        def length(b, of):
+            return math.sqrt(sum(float((of(n) ** 2).sum()) for n in before if n.startswith(f"blocks.{b}.")))
+
+        ratios = [length(b, lambda n: model.params[n].detach() - before[n]) / length(b, before.get) for b in range(DEPTH)]
         steps.append({"loss": float(losses.mean()), "lr": rate(step), "grad_norm": float(norm),
-            "block_grad_norm": blocks,
+            "block_grad_norm": blocks, "block_update_ratio": ratios,
                       "block_variance": [float(y.var(-1, unbiased=True).mean()) for y in outputs]})
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "train.json")
     with open(path, "w") as f:

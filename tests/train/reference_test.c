@@ -77,6 +77,7 @@ static void compare(int accumulate, int threads, double tolerance) {
       near(e.block_norm[b], number(want, "block_grad_norm", b), 10 * tolerance, "gradient norm of a block",
            step);
       near(e.variance[b], number(want, "block_variance", b), 10 * tolerance, "variance of a block", step);
+      near(e.update_ratio[b], number(want, "block_update_ratio", b), 100 * tolerance, "update ratio of a block", step);
     }
   }
   assert_true(e.what & SONDE_TRAIN_DONE);
