@@ -10,7 +10,7 @@ local library = core.lua_dir() .. "/sonde/"
 -- What the page has, in order: {heading, what is under it, {file, prefix of its functions}...}; `registry`: and what
 -- the file's registry holds.
 local pages = {
-  { "The library", "`local sonde = require \"sonde\"`.", { "init", "sonde." } },
+  { "The library", "`local sonde = require \"sonde\"`.", { "init", "sonde." }, { "graph/init", "sonde." } },
   { "Models", nil, { "model/transformer", "sonde.", { new = "transformer" } }, { "model/init", "model:" },
     { "io/init", "sonde.", { load = "load" } } },
   { "Placements and initialisations", nil,

@@ -40,6 +40,15 @@ function TestRegistry:test_mistakes()
   lu.assertEquals(r:names(), { "square", "taken" })      -- what was refused is not there
 end
 
+-- Whose a name is already is said: Sonde's own, or the script's line.
+function TestRegistry:test_whose_a_name_is()
+  local placement = require "sonde.model.placement"
+  lu.assertErrorMsgContains("the placement 'pre_ln' exists already, from Sonde", placement.register, "pre_ln", print)
+  placement.register("mine", function(_, x) return x end)
+  lu.assertErrorMsgContains("'mine' exists already, from ", placement.register, "mine", print)
+  lu.assertErrorMsgContains("registry.lua:", placement.register, "mine", print)
+end
+
 -- What a name is for is known of each of Sonde's own things, for help and documentation.
 function TestRegistry:test_sondes_own_things_say_what_they_are()
   local kinds = {

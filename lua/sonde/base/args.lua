@@ -40,8 +40,8 @@ local list_mark = getmetatable(core.list())     -- of lists that come from YAML 
 local function placed(where)
   if not where then return here end
   return function(path)
-    local at = where(path)
-    return type(at) == "string" and at or ""
+    local ok, at = pcall(where, path)
+    return ok and type(at) == "string" and at or ""
   end
 end
 

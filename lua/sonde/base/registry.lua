@@ -6,7 +6,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
-local listed = require "sonde.base.listed"
+local listed = require("sonde.base").listed
 local sorted_keys = require "sonde.base.sorted_keys"
 local format = require "sonde.base.format"
 
@@ -50,6 +50,17 @@ local function taken(names, name)
   return false
 end
 
+-- Whether the functions of a thing are the library's own.
+local function is_sondes(thing)
+  local inside = "@" .. core.lua_dir()
+  for _, value in pairs(thing) do
+    if type(value) == "function" and string.sub(debug.getinfo(value, "S").source, 1, #inside) == inside then
+      return true
+    end
+  end
+  return false
+end
+
 --- Registers a thing. Raises where the name is none or is taken, and where the table does not fit the schema.
 ---@param name string
 ---@param info table
@@ -69,7 +80,7 @@ function registry:add(name, info)
   local thing = args.check(self.schema, info, self.kind .. " '" .. name .. "'")
   thing.name = name
   self.things[name] = thing
-  self.from[name] = string.match(core.where(), "^(.+): $")
+  self.from[name] = is_sondes(thing) and "Sonde" or string.match(core.where(), "^(.+): $")
   return thing
 end
 
@@ -104,7 +115,7 @@ end
 function registry:find(name, where)
   local thing = self:get(name)
   if not thing then
-    error((where or core.where)() .. "unknown " .. self.kind .. " '" .. tostring(name) .. "'"
+    error(tostring((where or core.where)()) .. "unknown " .. self.kind .. " '" .. tostring(name) .. "'"
       .. args.hint(name, self:names()), 0)
   end
   return thing

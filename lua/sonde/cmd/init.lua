@@ -3,11 +3,13 @@
 -- A command is a module lua/sonde/cmd/NAME.lua that returns a table (sonde.command). Exit codes: 0 done, 1 failed,
 -- 2 the command line is wrong, 3 stopped on request and resumable.
 
+-- What lives here: this file finds commands and shows help; every other file is a command.
+
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local format = require "sonde.base.format"
 local front = require "sonde.base.front"
-local listed = require "sonde.base.listed"
+local listed = require("sonde.base").listed
 local sorted_keys = require "sonde.base.sorted_keys"
 
 local cli = {}

@@ -1,5 +1,8 @@
 --- sonde.data - text made ready for training: tokenized once, split into training and validation, kept in a cache.
 
+-- What lives here: this file opens corpora; windows.lua cuts a text into windows for evaluation and probes, feed.lua
+-- brings other data, documents.lua keeps documents apart.
+
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 

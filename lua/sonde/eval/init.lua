@@ -1,5 +1,7 @@
 --- sonde.eval - loss and perplexity of a model on text.
 
+-- What lives here: this file evaluates; generate.lua continues texts, generate_check.lua tries whether a model can.
+
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local documents = require "sonde.data.documents"

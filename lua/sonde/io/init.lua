@@ -241,7 +241,7 @@ end
 --- that was trained with its norms in other places, by the code of LayerNorm Scaling or Mix-LN for example, looks like
 --- a Llama: its placement is given then.
 ---@param dir string
----@param options? {placement: string|table}   NAME or {NAME, option = value}, of a folder that does not say it; default: pre_ln
+---@param options? {placement: string|table}   NAME or {NAME, option = value}, of a folder without it; default: pre_ln
 ---@return sonde.model
 function folder.load(dir, options)
   options = args.check({

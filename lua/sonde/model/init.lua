@@ -1,5 +1,9 @@
 --- sonde.model - a model: its parameters and its traces. How it lies on disk is in io.
 
+-- What lives here: transformer.lua makes models of options, trace.lua and block.lua their graphs. module.lua and kind/
+-- are the modules that blocks are built of, placement.lua where the norms are, init_policy.lua how parameters start,
+-- names.lua what they are called, objective.lua and objectives/ what a model learns; fold.lua takes gains into weights.
+
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local initpolicy = require "sonde.model.init_policy"

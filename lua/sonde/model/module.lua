@@ -80,7 +80,7 @@ function module.spec(given, what, where)
   if type(given) == "string" then return given, {} end
   local name = given.name or given[1]
   if type(name) ~= "string" then
-    error(where() .. what .. " needs a name: \"NAME\" or {\"NAME\", option = value}", 0)
+    error(tostring(where()) .. what .. " needs a name: \"NAME\" or {\"NAME\", option = value}", 0)
   end
   local options = {}
   for key, value in pairs(given) do

@@ -5,6 +5,10 @@
 -- passes over the text (session.lua); every figure has a 95 % interval from windows drawn anew
 -- (bootstrap.lua). What can be asked for is registered by the files of measures/, and described in doc/probes.md.
 
+-- What lives here: registry.lua and measures/ are the probes, session.lua the passes that they share, bootstrap.lua the
+-- intervals; affine.lua, added.lua, norms.lua and attention_weights.lua are shared by several. keep.lua writes results
+-- into run folders, show.lua shows them; attention_maps.lua is of one text.
+
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local current = require "sonde.base.current"

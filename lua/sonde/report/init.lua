@@ -3,6 +3,10 @@
 -- render is a function of its data alone: the same data gives the same bytes. It reads no clock and no network;
 -- gnuplot is the one program it calls. The data's fields are described in report/data.lua.
 
+-- What lives here: data.lua orders trials into cells, table.lua and figures.lua say what is shown of them, page.lua,
+-- style.lua and html.lua make the page, plot/ the drawings, export.lua and runs.lua CSV. quantity.lua and quantities/
+-- are what is known of numbers by name.
+
 local args = require "sonde.base.args"
 local html = require "sonde.report.html"
 local page = require "sonde.report.page"

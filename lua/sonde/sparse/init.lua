@@ -1,6 +1,9 @@
 --- sonde.sparse - a model with fewer blocks, or with blocks that have lost a branch: which go (sparse/strategy.lua),
 -- how they go (dropped, or a linear map in their place), and a short training afterwards that heals the cut.
 
+-- What lives here: this file prunes and heals; strategy.lua and strategies/ choose the blocks, cut.lua makes the
+-- smaller model, lora.lua trains adapters.
+
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local cut = require "sonde.sparse.cut"

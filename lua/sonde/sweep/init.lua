@@ -4,6 +4,9 @@
 -- sweep. A trial that is done is never run again; one that was killed goes on from its checkpoint (sonde.train finds
 -- it in the folder); one that failed is kept with its reason and run again only with retry.
 
+-- What lives here: grid.lua makes the trials, plan.lua says what they need, view.lua shows them, changes.lua finds
+-- those that were run by another script, collect.lua reads them back; experiment.lua is what experiments share.
+
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local current = require "sonde.base.current"
