@@ -93,11 +93,11 @@ enum {
   SONDE_OP_BF16_OUT = 8,      /* the kernel can write output 0 as bf16 when asked (out_shape[0].dtype) */
   SONDE_OP_BF16_IN = 16,      /* the kernel takes bf16 inputs where it takes f32 */
   SONDE_OP_RANDOM = 32,       /* the result depends on the step */
-  SONDE_OP_GAIN = 64,         /* output 0 is proportional to input 1, a gain, and no other output depends on that: a factor
-                                 of output 0 is moved into it */
-  SONDE_OP_GAIN_GRAD = 128,   /* of such an op's gradient op: output 1 is the gain's gradient, proportional to the upstream
-                                 gradient (the last input of input 0's shape) and not dependent on the gain, input 1; the
-                                 other outputs depend on these two by their product alone */
+  SONDE_OP_GAIN = 64,         /* output 0 is proportional to input 1, a gain, and no other output depends on that: a
+                                 factor of output 0 is moved into it */
+  SONDE_OP_GAIN_GRAD = 128,   /* of such an op's gradient op: output 1 is the gain's gradient, proportional to the
+                                 upstream gradient (the last input of input 0's shape) and not dependent on the gain,
+                                 input 1; the other outputs depend on these two by their product alone */
   SONDE_OP_PRODUCT = 256,     /* output 0 is a product: with bf16 compute it is rounded where no reader needs f32 */
   SONDE_OP_F32_TERMS = 512    /* of an elementwise op: a sum, whose terms stay f32 with bf16 compute */
 };
@@ -118,8 +118,8 @@ typedef enum sonde_form {
   SONDE_FORM_COUNT
 } sonde_form;
 
-/* The scalars that change from run to run. They lie in memory that kernels can read, and a run that was recorded is replayed
- * with other values there: a kernel reads them through the pointer while it runs, and keeps no copy. */
+/* The scalars that change from run to run. They lie in memory that kernels can read, and a run that was recorded is
+ * replayed with other values there: a kernel reads them through the pointer while it runs, and keeps no copy. */
 typedef struct sonde_step_block {
   uint32_t size;
   uint64_t number;            /* of the run: random ops count by it */
@@ -143,7 +143,8 @@ typedef struct sonde_call {
 } sonde_call;
 
 /* A stretch of an elementwise op, on any thread; the host makes it: out[k] = f(in[0][k], in[1][k], ...), k in [0, n),
- * all f32 and contiguous; out may be one of the inputs. `index` is the position of element 0 in the whole output (row-major). */
+ * all f32 and contiguous; out may be one of the inputs. `index` is the position of element 0 in the whole output
+ * (row-major). */
 typedef struct sonde_vec {
   int64_t n;
   float *out;
@@ -154,7 +155,8 @@ typedef struct sonde_vec {
   const sonde_step_block *block;
 } sonde_vec;
 
-/* `sonde plugin ops` lists all that there are, `sonde plugin ops NAME` says what one takes: its inputs, and its attributes. */
+/* `sonde plugin ops` lists all that there are, `sonde plugin ops NAME` says what one takes: its inputs, and its
+ * attributes. */
 typedef struct sonde_op_def {
   uint32_t size;              /* sizeof(sonde_op_def) */
   const char *name;           /* of a plugin's op: "plugin.op" */
@@ -167,20 +169,22 @@ typedef struct sonde_op_def {
   /* Appends the gradient nodes: dout[j] is d/d(output j) (NULL where nothing flows), din[k] starts NULL and takes
    * d/d(input k) or stays NULL where there is none. NULL: the op cannot be differentiated. Returns 0 or a code. */
   int (*grad)(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din);
-  int64_t (*scratch)(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a);  /* bytes; may be NULL */
+  /* bytes; may be NULL */
+  int64_t (*scratch)(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a);
   int (*run)(const sonde_call *c);            /* 0 or a code; NULL for elementwise ops and views */
   void (*vec)(const sonde_vec *v);            /* elementwise ops */
   /* Floating-point operations of a run: an addition, a multiplication, a comparison and any other function of a number
-   * (division, exp) count 1 each, a multiply-add 2; moving and converting count nothing. NULL: one an element of output 0. */
+   * (division, exp) count 1 each, a multiply-add 2; moving and converting count nothing. NULL: one an element of output
+   * 0. */
   double (*flops)(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a);
-  /* Not 0: the number of an optional input, the last, that is added to output 0: in f32, in which output 0 is then written too.
-   * With SONDE_OP_INPLACE its buffer, and not input 0's, may become output 0's. */
+  /* Not 0: the number of an optional input, the last, that is added to output 0: in f32, in which output 0 is then
+   * written too. With SONDE_OP_INPLACE its buffer, and not input 0's, may become output 0's. */
   int32_t adds;
-  /* 1 if input k, of i32, must hold numbers from *low to *high (indices, targets, positions): a plan's inputs are checked when
-   * they are set. What is computed is not: the kernel refuses it. NULL: no input has such bounds. */
+  /* 1 if input k, of i32, must hold numbers from *low to *high (indices, targets, positions): a plan's inputs are
+   * checked when they are set. What is computed is not: the kernel refuses it. NULL: no input has such bounds. */
   int (*range)(const sonde_shape *in, int n_in, const sonde_attr *a, int k, int64_t *low, int64_t *high);
-  /* Elementwise ops: `vec` as a C expression of floats, for devices that generate code: x, y, z are the inputs, f0 to f3 the
-   * attributes; the functions it may use are listed in src/cpu/formulas.h. NULL: only the CPU can run it. */
+  /* Elementwise ops: `vec` as a C expression of floats, for devices that generate code: x, y, z are the inputs, f0 to
+   * f3 the attributes; the functions it may use are listed in src/cpu/formulas.h. NULL: only the CPU can run it. */
   const char *formula;
   int32_t form;               /* sonde_form */
   /* Bit k: input k is an operand of products that are added up in f32. With bf16 compute it is rounded to bf16 (once
@@ -190,8 +194,9 @@ typedef struct sonde_op_def {
    * `step` is the name of the op (this one, or another) that takes this one's inputs and attributes and one more input
    * behind them, the position of the first token, i32 [1]. Bit k of `cached`: input k has one entry a token along axis
    * 1, [B, T, ..], and `step` takes in its place the cache of all tokens so far, f32 [B, S, ..]: entries from the
-   * position + T on are not there yet. Its shape rule refuses what does not decode step by step. Where an op that is its
-   * own step ends in an i32 input already, that is its position. An op without `step` is run on the new tokens alone. */
+   * position + T on are not there yet. Its shape rule refuses what does not decode step by step. Where an op that is
+   * its own step ends in an i32 input already, that is its position. An op without `step` is run on the new tokens
+   * alone. */
   const char *step;
   uint32_t cached;
 } sonde_op_def;
@@ -210,7 +215,8 @@ typedef enum sonde_role {
   SONDE_ROLE_GAIN,        /* starts at 1 (or the value asked for); not decayed */
   SONDE_ROLE_BIAS,        /* starts at 0 (or the value asked for); not decayed */
   SONDE_ROLE_OTHER,       /* any other matrix: N(0, std^2) of the policy */
-  SONDE_ROLE_BUFFER,      /* not trained, but saved with the model: computed from parameters now and then (site_refresh) */
+  /* not trained, but saved with the model: computed from parameters now and then (site_refresh) */
+  SONDE_ROLE_BUFFER,
   SONDE_ROLE_COUNT
 } sonde_role;
 
@@ -225,7 +231,8 @@ typedef struct sonde_place {
 
 typedef struct sonde_module {
   uint32_t size;
-  /* Appends the module's nodes for x [B, T, D] and returns its result [B, T, D]; NULL on failure. `opt` follows the schema. */
+  /* Appends the module's nodes for x [B, T, D] and returns its result [B, T, D]; NULL on failure. `opt` follows the
+   * schema. */
   sonde_node *(*build)(sonde_site *site, const sonde_value *opt, sonde_node *x);
 } sonde_module;
 
@@ -237,20 +244,22 @@ typedef struct sonde_parameter {
   sonde_shape shape;          /* of all of it; a matrix is [out, in] */
 } sonde_parameter;
 
-/* One parameter's update, tile by tile: n elements at the same offset of weight, gradient and each state. An optimizer that
- * asks for it (`whole`) gets all of a parameter at once instead. */
+/* One parameter's update, tile by tile: n elements at the same offset of weight, gradient and each state. An optimizer
+ * that asks for it (`whole`) gets all of a parameter at once instead. */
 typedef struct sonde_update {
   uint32_t size;
   int64_t n;
   float *w;
   const float *g;             /* the gradient, not yet scaled */
-  float *const *state;        /* `states` arrays, zero before the first step; NULL where state_shape says that there is none */
+  /* `states` arrays, zero before the first step; NULL where state_shape says that there is none */
+  float *const *state;
   double grad_scale;          /* multiply g by this first (mean over tokens, clipping) */
   double lr, weight_decay;    /* of this step and parameter (0 for a parameter that is not decayed) */
   int64_t step;               /* 1 at the first update */
   const sonde_parameter *parameter;
   int64_t offset;             /* of element 0 in the parameter; 0 in a whole one */
-  void *scratch;              /* of a whole one: as many bytes as `scratch` gives, 64-byte aligned, with anything in them */
+  /* of a whole one: as many bytes as `scratch` gives, 64-byte aligned, with anything in them */
+  void *scratch;
 } sonde_update;
 
 /* Behind `update` any may be NULL. They decide by name, role, shape and options alone. */
@@ -263,10 +272,11 @@ typedef struct sonde_optimizer {
   /* 1: this parameter comes in one call, on one thread (others are updated beside it): for products of whole matrices
    * (host->gemm), norms of layers. 0, NULL: in tiles of the host's choice. */
   int (*whole)(const sonde_parameter *p, const sonde_value *opt);
-  /* Whether the parameter has state k (0: its memory is saved, update finds NULL). `shape` is the parameter's; that of a whole
-   * one may be changed. NULL: every parameter has all states, in its own shape. */
+  /* Whether the parameter has state k (0: its memory is saved, update finds NULL). `shape` is the parameter's; that of
+   * a whole one may be changed. NULL: every parameter has all states, in its own shape. */
   int (*state_shape)(const sonde_parameter *p, int k, const sonde_value *opt, sonde_shape *shape);
-  int64_t (*scratch)(const sonde_parameter *p, const sonde_value *opt);   /* bytes that the update of a whole one needs besides */
+  /* bytes that the update of a whole one needs besides */
+  int64_t (*scratch)(const sonde_parameter *p, const sonde_value *opt);
 } sonde_optimizer;
 
 /* ---- the descriptor ---------------------------------------------------------------------------------- */
@@ -282,8 +292,9 @@ typedef struct sonde_plugin {
   const sonde_op_def *ops;     /* ops it brings; named "plugin.op", e.g. "rmsnorm.forward" */
   int32_t n_ops;
   const void *functions;       /* sonde_module or sonde_optimizer, by kind */
-  const char *suggests;        /* "option=value ...": options of the whole model that belong to the method, taken where the
-                                  user sets none ("embed_scale=learned"); NULL: none */
+  /* "option=value ...": options of the whole model that belong to the method, taken where the
+   * user sets none ("embed_scale=learned"); NULL: none */
+  const char *suggests;
 } sonde_plugin;
 
 /* ---- the host's functions ---------------------------------------------------------------------------- */
@@ -304,7 +315,8 @@ typedef struct sonde_simd {
   void (*tanh)(float *y, const float *x, int64_t n);
   void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
   void (*to_bf16)(uint16_t *y, const float *x, int64_t n);                /* round to nearest even */
-  /* y = g tanh(a x). Of it: with t = tanh(a x) and u = dy g (1 - t^2), dx = a u and dg += dy t; returns da = sum(u x). */
+  /* y = g tanh(a x). Of it: with t = tanh(a x) and u = dy g (1 - t^2), dx = a u and dg += dy t; returns da = sum(u
+   * x). */
   void (*tanh_row)(float *y, const float *x, const float *g, float a, int64_t n);
   float (*tanh_row_grad)(float *dx, float *dg, const float *x, const float *g, const float *dy, float a, int64_t n);
   /* y = g erf(a x + s) + b. Of it, with z = a x + s and u = dy g erf'(z): dx = a u, dg += dy erf(z), db += dy,
@@ -336,10 +348,10 @@ struct sonde_host {
    * the loss (of language models: [batch * context]) or one number, which counts as a mean; summed over the blocks. */
   sonde_node *(*site_publish)(sonde_site *site, const char *name, sonde_node *n);
   sonde_node *(*site_lookup)(sonde_site *site, const char *name);   /* NULL when nobody published it */
-  /* Says how a parameter of role BUFFER gets its value: from `value`, a node of its shape made of parameters and constants
-   * alone. It is computed when the model gets its first values (after they are there), and again after every `every`-th
-   * update of a training; 0 leaves that to the trainer: max(1, min(1000, updates of the whole training / 50)). Saved with
-   * the model under its own name; a model that is loaded without it computes it. Returns buffer. */
+  /* Says how a parameter of role BUFFER gets its value: from `value`, a node of its shape made of parameters and
+   * constants alone. It is computed when the model gets its first values (after they are there), and again after every
+   * `every`-th update of a training; 0 leaves that to the trainer: max(1, min(1000, updates of the whole training /
+   * 50)). Saved with the model under its own name; a model that is loaded without it computes it. Returns buffer. */
   sonde_node *(*site_refresh)(sonde_site *site, sonde_node *buffer, sonde_node *value, int64_t every);
   /* Records why the module cannot be built here (the host adds block, slot and module); returns NULL. */
   sonde_node *(*site_refuse)(sonde_site *site, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -347,13 +359,13 @@ struct sonde_host {
   int (*fail)(sonde_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
   void (*parallel)(const sonde_call *c, int64_t tiles, sonde_tile fn, void *arg);
   /* C = beta C + op(A) op(B), row-major f32, on the calling thread only (call it from inside a tile). */
-  void (*gemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
-               float beta, float *c, int64_t ldc);
-  /* For a kernel that goes row by row and also sums over all rows (the gradient of a gain): calls fn for blocks of rows of
-   * `width` numbers, in parallel. Each block adds to sums [n] of its own, zero at first; they are added up in the order of
-   * the blocks, which are cut by rows and width alone. Returns the totals [n], which lie in the call's scratch: that must
-   * have rows_scratch(rows, width, n) bytes. With fewer nothing is called, call->err says so, and NULL comes back: return
-   * SONDE_EBUG. n = 0: rows alone; no scratch, returns NULL. */
+  void (*gemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+               int64_t ldb, float beta, float *c, int64_t ldc);
+  /* For a kernel that goes row by row and also sums over all rows (the gradient of a gain): calls fn for blocks of rows
+   * of `width` numbers, in parallel. Each block adds to sums [n] of its own, zero at first; they are added up in the
+   * order of the blocks, which are cut by rows and width alone. Returns the totals [n], which lie in the call's
+   * scratch: that must have rows_scratch(rows, width, n) bytes. With fewer nothing is called, call->err says so, and
+   * NULL comes back: return SONDE_EBUG. n = 0: rows alone; no scratch, returns NULL. */
   const float *(*rows)(const sonde_call *c, int64_t rows, int64_t width, int64_t n, sonde_rows fn, void *arg);
   int64_t (*rows_scratch)(int64_t rows, int64_t width, int64_t n);
 };

@@ -12,7 +12,8 @@
 #include "sonde_plugin.h"
 
 enum {
-  HEADS, KV_HEADS, HEAD_DIM, ROPE_THETA, WINDOW, QK_NORM, QK_EPS, ROPE_SCALING, ROPE_FACTOR, ROPE_LOW, ROPE_HIGH, ROPE_ORIGINAL
+  HEADS, KV_HEADS, HEAD_DIM, ROPE_THETA, WINDOW, QK_NORM, QK_EPS, ROPE_SCALING, ROPE_FACTOR, ROPE_LOW, ROPE_HIGH,
+  ROPE_ORIGINAL
 };
 
 static const sonde_option options[] = {
@@ -32,7 +33,8 @@ static const sonde_option options[] = {
                   "llama3: waves longer than the original context over this are slowed"},
     [ROPE_HIGH] = {"rope_high_freq_factor", 'f', "4", 1e-6, 1e6, NULL,
                    "llama3: waves shorter than the original context over this stay; between the two it is a blend"},
-    [ROPE_ORIGINAL] = {"rope_original_context", 'i', "8192", 1, 1e9, NULL, "llama3: tokens that the model was trained on"},
+    [ROPE_ORIGINAL] = {"rope_original_context", 'i', "8192", 1, 1e9, NULL,
+                       "llama3: tokens that the model was trained on"},
 };
 
 static sonde_node *heads_of(sonde_node *x, sonde_node *weight, const sonde_place *at, int64_t heads,

@@ -194,7 +194,7 @@ static const sonde_op_def ops[] = {
 enum { KAPPA, LAMBDA_ATTN, LAMBDA_FFN, LAMBDA_FINAL, LEARN, EPS, FOLDED, SCHEDULE, COMMON_OPTIONS };
 
 #define BHYT_OPTIONS                                                                                                   \
-  [KAPPA] = {"kappa", 'f', "10", 1e-3, 1e6, NULL, "by Chebyshev, at most 1/kappa^2 of the values exceed kappa sigmas"}, \
+  [KAPPA] = {"kappa", 'f', "10", 1e-3, 1e6, NULL, "by Chebyshev, at most 1/kappa^2 of values exceed kappa sigmas"}, \
   [LAMBDA_ATTN] = {"lambda_attn", 'f', "1", 1e-6, 1e3, NULL, "first value of lambda at the attention's norms"},        \
   [LAMBDA_FFN] = {"lambda_ffn", 'f', "1", 1e-6, 1e3, NULL, "first value of lambda at the feed-forward layer's norms"}, \
   [LAMBDA_FINAL] = {"lambda_final", 'f', "0", 0, 1e3, NULL, "of lambda before the head; 0: RMSNorm is there"},         \

@@ -1,7 +1,7 @@
 /* tanh_rows.h - rows y = gain tanh(a x) + bias and their gradients, for the norms that bound their result (DyT, BHyT).
  *
- * tanh is computed again in the backward pass: it costs less than to store it and read it back, and a model then
- * keeps one array fewer for each norm. Gradients of gain, scalar and bias are sums over all rows: the gain's [D], then the
+ * tanh is computed again in the backward pass: it costs less than to store it and read it back, and a model then keeps
+ * one array fewer for each norm. Gradients of gain, scalar and bias are sums over all rows: the gain's [D], then the
  * scalar's, then, where there is one, the bias's [D]. */
 #ifndef SONDE_TANH_ROWS_H
 #define SONDE_TANH_ROWS_H

@@ -27,7 +27,8 @@ static void update(const sonde_update *u, const sonde_value *opt) {
 }
 
 static const char *const state_names[] = {"exp_avg", "exp_avg_sq"};
-static const sonde_optimizer functions = {.size = sizeof functions, .states = 2, .state_names = state_names, .update = update};
+static const sonde_optimizer functions = {
+    .size = sizeof functions, .states = 2, .state_names = state_names, .update = update};
 
 static const sonde_plugin plugin = {
     .abi_major = SONDE_ABI_MAJOR,

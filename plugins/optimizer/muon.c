@@ -1,9 +1,9 @@
-/* muon.c - Muon: momentum whose matrices are made (nearly) orthogonal by five steps of a Newton-Schulz iteration; AdamW for all
- * that is no matrix of a block: embedding, head, gains, biases.
+/* muon.c - Muon: momentum whose matrices are made (nearly) orthogonal by five steps of a Newton-Schulz iteration; AdamW
+ * for all that is no matrix of a block: embedding, head, gains, biases.
  *
- * How long a step of an orthogonal matrix [m, n] should be is said in two ways. `rms`: 0.2 sqrt(max(m, n)), by which its numbers
- * have the size of AdamW's, so that the rates that suit AdamW serve both (Liu et al., 2025). `shape`: sqrt(max(1, m / n)), as in
- * the author's code, where lr is 0.02 and AdamW's rate 3e-4: adam_lr = 0.015. */
+ * How long a step of an orthogonal matrix [m, n] should be is said in two ways. `rms`: 0.2 sqrt(max(m, n)), by which
+ * its numbers have the size of AdamW's, so that the rates that suit AdamW serve both (Liu et al., 2025). `shape`:
+ * sqrt(max(1, m / n)), as in the author's code, where lr is 0.02 and AdamW's rate 3e-4: adam_lr = 0.015. */
 #include <math.h>
 #include <string.h>
 
@@ -46,9 +46,9 @@ static void transpose(float *y, const float *x, int64_t m, int64_t n) {
     for (int64_t j = 0; j < n; j++) y[j * m + i] = x[i * n + j];
 }
 
-/* Takes x [m, n], m <= n, near the orthogonal matrix next to it: x' = a x + (b A + c A^2) x with A = x x^T brings singular
- * values up to 1 to between 0.7 and 1.2. y is of x's size, square and product are [m, m]; returns x or y, whichever holds the
- * result. */
+/* Takes x [m, n], m <= n, near the orthogonal matrix next to it: x' = a x + (b A + c A^2) x with A = x x^T brings
+ * singular values up to 1 to between 0.7 and 1.2. y is of x's size, square and product are [m, m]; returns x or y,
+ * whichever holds the result. */
 static float *orthogonal(float *x, float *y, float *square, float *product, int64_t m, int64_t n, int64_t steps) {
   const float a = 3.4445f, b = -4.7750f, c = 2.0315f;
   for (int64_t s = 0; s < steps; s++) {
@@ -73,7 +73,8 @@ static float to_unit(const float *x, int64_t n) {
 static void update_matrix(const sonde_update *u, const sonde_value *opt) {
   const float momentum = (float)opt[MOMENTUM].f, scale = (float)u->grad_scale;
   const int64_t m = rows(u->parameter), n = columns(u->parameter), side = m < n ? m : n;
-  const double step = opt[SCALE].s[0] == 'r' ? 0.2 * sqrt((double)(m > n ? m : n)) : sqrt(m > n ? (double)m / (double)n : 1);
+  const double step =
+      opt[SCALE].s[0] == 'r' ? 0.2 * sqrt((double)(m > n ? m : n)) : sqrt(m > n ? (double)m / (double)n : 1);
   const float keep = (float)(1 - u->lr * u->weight_decay), rate = (float)(u->lr * step);
   float *x = u->scratch, *y = x + m * n, *square = y + m * n, *mean = u->state[MEAN];
   for (int64_t k = 0; k < m * n; k++) {
@@ -96,7 +97,7 @@ static void update_matrix(const sonde_update *u, const sonde_value *opt) {
   for (int64_t k = 0; k < m * n; k++) u->w[k] = u->w[k] * keep - rate * o[k];
 }
 
-/* ---- the rest: AdamW ---------------------------------------------------------------------------------------------- */
+/* ---- the rest: AdamW ----------------------------------------------------------------------------------------- */
 
 static void update_rest(const sonde_update *u, const sonde_value *opt) {
   const float b1 = (float)opt[BETA1].f, b2 = (float)opt[BETA2].f, eps = (float)opt[EPS].f, scale = (float)u->grad_scale;
@@ -124,8 +125,13 @@ static int state_shape(const sonde_parameter *p, int k, const sonde_value *opt, 
 }
 
 static const char *const state_names[] = {[MEAN] = "exp_avg", [SQUARE] = "exp_avg_sq"};
-static const sonde_optimizer functions = {.size = sizeof functions, .states = 2, .state_names = state_names, .update = update,
-                                          .whole = whole, .state_shape = state_shape, .scratch = scratch};
+static const sonde_optimizer functions = {.size = sizeof functions,
+                                          .states = 2,
+                                          .state_names = state_names,
+                                          .update = update,
+                                          .whole = whole,
+                                          .state_shape = state_shape,
+                                          .scratch = scratch};
 
 static const sonde_plugin plugin = {
     .abi_major = SONDE_ABI_MAJOR,

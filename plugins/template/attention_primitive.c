@@ -1,6 +1,7 @@
 /* template.c - the simplest mixing of tokens with kernels of its own: each one sees the mean of all values so far.
  *
- * Primitive: it brings two ops. forward has a shape rule, a gradient rule and a kernel; its gradient is the other op. */
+ * Primitive: it brings two ops. forward has a shape rule, a gradient rule and a kernel; its gradient is the other
+ * op. */
 #include "sonde_plugin.h"
 
 enum { STRENGTH };

@@ -34,7 +34,8 @@ static const sonde_op_def ops[] = {
     {.size = sizeof ops[0], .name = "template.act", .min_in = 1, .max_in = 1, .n_out = 1,
      .flags = SONDE_OP_ELEMENTWISE, .doc = "y = x^2 above zero, f0 x below", .grad = act_grad, .vec = act_vec},
     {.size = sizeof ops[0], .name = "template.act_grad", .min_in = 2, .max_in = 2, .n_out = 1,
-     .flags = SONDE_OP_ELEMENTWISE, .doc = "x, dy: dy times the derivative of template.act, f0 as there", .vec = act_grad_vec},
+     .flags = SONDE_OP_ELEMENTWISE, .doc = "x, dy: dy times the derivative of template.act, f0 as there",
+     .vec = act_grad_vec},
 };
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {

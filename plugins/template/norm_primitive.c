@@ -1,6 +1,7 @@
 /* template.c - a norm with kernels of its own: each token's vector over its root mean square, times a learned gain.
  *
- * Primitive: it brings two ops. forward has a shape rule, a gradient rule and a kernel; its gradient is the other op. */
+ * Primitive: it brings two ops. forward has a shape rule, a gradient rule and a kernel; its gradient is the other
+ * op. */
 #include <math.h>
 
 #include "sonde_plugin.h"
@@ -66,7 +67,8 @@ static int forward_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dou
 
 static const sonde_op_def ops[] = {
     {.size = sizeof ops[0], .name = "template.forward", .min_in = 1, .max_in = 1, .n_out = 2,
-     .doc = "y = r x, r = 1/sqrt(mean(x^2) + f0): x [B, T, D] -> y [B, T, D], r [B, T, 1]", .shape = shape, .grad = forward_grad, .run = forward_run},
+     .doc = "y = r x, r = 1/sqrt(mean(x^2) + f0): x [B, T, D] -> y [B, T, D], r [B, T, 1]", .shape = shape,
+     .grad = forward_grad, .run = forward_run},
     {.size = sizeof ops[0], .name = "template.backward", .min_in = 3, .max_in = 3, .n_out = 1,
      .doc = "of forward: y, r, dy -> dx", .shape = shape, .run = backward_run},
 };

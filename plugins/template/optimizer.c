@@ -24,7 +24,8 @@ static void update(const sonde_update *u, const sonde_value *opt) {
 }
 
 static const char *const state_names[] = {"exp_avg"};
-static const sonde_optimizer functions = {.size = sizeof functions, .states = 1, .state_names = state_names, .update = update};
+static const sonde_optimizer functions = {
+    .size = sizeof functions, .states = 1, .state_names = state_names, .update = update};
 
 static const sonde_plugin plugin = {
     .abi_major = SONDE_ABI_MAJOR,

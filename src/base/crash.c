@@ -213,8 +213,8 @@ int sonde_load_seconds(sonde_error *err) {
   long seconds = given && *given >= '0' && *given <= '9' ? strtol(given, &end, 10) : 0;
   if (!given) return DEFAULT_SECONDS;
   if (end && !*end && seconds >= 1 && seconds <= MOST_SECONDS) return (int)seconds;
-  return sonde_fail(err, SONDE_EINVAL, "SONDE_PLUGIN_SECONDS is '%.60s'; it takes a whole number of seconds, 1 to %d", given,
-                    MOST_SECONDS);
+  return sonde_fail(err, SONDE_EINVAL, "SONDE_PLUGIN_SECONDS is '%.60s'; it takes a whole number of seconds, 1 to %d",
+                    given, MOST_SECONDS);
 }
 
 void sonde_doing_load(const char *path, int seconds) {

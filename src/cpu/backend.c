@@ -71,7 +71,9 @@ static int sync(void *device, sonde_error *err) {
 
 /* ---- kernels ---------------------------------------------------------------------------------------- */
 
-static int run_definition(const sonde_kernel *k, const sonde_call *c) { return ((const sonde_op_def *)k->data)->run(c); }
+static int run_definition(const sonde_kernel *k, const sonde_call *c) {
+  return ((const sonde_op_def *)k->data)->run(c);
+}
 
 static int kernel(void *device, const sonde_op_def *def, const sonde_shape *in, int n_in, const sonde_shape *out,
                   const sonde_attr *attr, sonde_kernel *k, sonde_error *err) {
@@ -101,7 +103,8 @@ static int fuse(void *device, const sonde_program *program, sonde_kernel *k, son
   sonde_cpu *cpu = device;
   sonde_fused *f = sonde_fused_new(cpu, program, err);
   if (!f) return SONDE_ENOMEM;
-  *k = (sonde_kernel){.size = sizeof *k, .flags = SONDE_KERNEL_INPLACE, .scratch = sonde_fused_scratch(f), .run = run_program, .data = f};
+  *k = (sonde_kernel){.size = sizeof *k, .flags = SONDE_KERNEL_INPLACE, .scratch = sonde_fused_scratch(f),
+                      .run = run_program, .data = f};
   return 0;
 }
 

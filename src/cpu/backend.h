@@ -1,5 +1,5 @@
-/* backend.h - the CPU as a backend: its memory is the host's, a kernel is the function that comes with an op's definition, and
- * a program is cut into stretches (fused.h). */
+/* backend.h - the CPU as a backend: its memory is the host's, a kernel is the function that comes with an op's
+ * definition, and a program is cut into stretches (fused.h). */
 #ifndef SONDE_CPU_BACKEND_H
 #define SONDE_CPU_BACKEND_H
 

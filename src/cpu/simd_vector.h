@@ -73,8 +73,8 @@ static inline float exp_one(float x) {
 /* tanh(x) within 6 ulp and at most 1, as x P(x^2) / Q(x^2) up to 9.01; from there on tanh is 1 in f32 and must be
  * exactly 1: with one ulp less, 1 - tanh^2 never vanishes, and an optimizer that divides by the gradient's magnitude
  * takes full steps of it. Ten multiply-adds and a division, half the cost of libmvec's tanhf. P and Q are the minimax
- * fit of the relative error, which is a third of half an ulp (tests/reference/fit_bounded.py); the rest is rounding. A NaN
- * fails every comparison and is propagated. */
+ * fit of the relative error, which is a third of half an ulp (tests/reference/fit_bounded.py); the rest is rounding. A
+ * NaN fails every comparison and is propagated. */
 static inline float tanh_one(float x) {
   const float end = 9.0109f;
   float size = __builtin_fabsf(x);
@@ -95,8 +95,8 @@ static inline float tanh_one(float x) {
   return __builtin_copysignf(y, x);
 }
 
-/* erf(x) within 8 ulp, likewise: x P(x^2) / Q(x^2) up to 3.9192059, from where erf is 1 in f32. A quarter of half an ulp
- * is the fit's. */
+/* erf(x) within 8 ulp, likewise: x P(x^2) / Q(x^2) up to 3.9192059, from where erf is 1 in f32. A quarter of half an
+ * ulp is the fit's. */
 static inline float erf_one(float x) {
   const float end = 3.9192059f;
   float size = __builtin_fabsf(x);

@@ -49,15 +49,16 @@ static int fold_casts(sonde_plan *p, const sonde_op_def *cast, sonde_error *err)
       n->shape[0].dtype = SONDE_BF16;
     for (int j = 0; j < n->n_in; j++) {
       const pnode *x = &p->node[value_node(n->in[j])];
-      if (x->def == cast && x->shape[0].dtype == SONDE_BF16 && plan_shape(p, x->in[0])->dtype == SONDE_BF16) n->in[j] = x->in[0];
+      if (x->def == cast && x->shape[0].dtype == SONDE_BF16 && plan_shape(p, x->in[0])->dtype == SONDE_BF16)
+        n->in[j] = x->in[0];
     }
   }
   sonde_release(casts);
   return plan_reorder(p, err);
 }
 
-/* May n get its input j in bf16? An add may not: residual and gradient sums keep their f32 terms. An op whose kernel takes
- * bf16 need not take it everywhere (positions, caches, upstream gradients): its shape rule knows. */
+/* May n get its input j in bf16? An add may not: residual and gradient sums keep their f32 terms. An op whose kernel
+ * takes bf16 need not take it everywhere (positions, caches, upstream gradients): its shape rule knows. */
 static int reads_rounded(const sonde_plan *p, const pnode *n, int j) {
   if (plan_is_view(n)) return 1;
   if (fused_elementwise(n)) return !(n->def->flags & SONDE_OP_F32_TERMS);

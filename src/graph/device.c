@@ -20,7 +20,8 @@ int plan_find_kernel(sonde_plan *p, step *s, sonde_error *err) {
     rc = of_step(p, s->by, s, &s->kernel, err);
   }
   if (rc != SONDE_ENOENT) return rc;
-  return sonde_fail(err, SONDE_EUNSUP, "%s has no kernel on %s", p->node[s->node].def->name, p->ctx->device->backend->name);
+  return sonde_fail(err, SONDE_EUNSUP, "%s has no kernel on %s", p->node[s->node].def->name,
+                    p->ctx->device->backend->name);
 }
 
 void plan_drop_kernel(step *s) {

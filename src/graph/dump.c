@@ -24,9 +24,11 @@ static void dump_step(const sonde_plan *p, const step *s, int32_t k, FILE *out) 
   if (s->kind == STEP_OP) {
     fprintf(out, "%-18s", n->def->name);
     for (int j = 0; j < n->n_out; j++)
-      if (p->uses[value_of(s->node, j)]) fprintf(out, " %%%d %s", value_of(s->node, j), sonde_shape_text(&n->shape[j], t, sizeof t));
+      if (p->uses[value_of(s->node, j)])
+        fprintf(out, " %%%d %s", value_of(s->node, j), sonde_shape_text(&n->shape[j], t, sizeof t));
     fprintf(out, " <-");
-    for (int j = 0; j < n->n_in; j++) fprintf(out, " %%%d %s", n->in[j], sonde_shape_text(plan_shape(p, n->in[j]), t, sizeof t));
+    for (int j = 0; j < n->n_in; j++)
+      fprintf(out, " %%%d %s", n->in[j], sonde_shape_text(plan_shape(p, n->in[j]), t, sizeof t));
   } else {
     fprintf(out, "fused (");
     const fused *f = s->f;
@@ -38,7 +40,8 @@ static void dump_step(const sonde_plan *p, const step *s, int32_t k, FILE *out) 
     for (int j = 0; j < f->program.n_in; j++)
       fprintf(out, " %%%d %s", f->in[j], sonde_shape_text(plan_shape(p, f->in[j]), t, sizeof t));
   }
-  fprintf(out, "  [%s%s]\n", sonde_node_scope(n->src), n->lazy && n->def && !n->backward && n->block >= 0 ? ", again" : "");
+  fprintf(out, "  [%s%s]\n", sonde_node_scope(n->src),
+          n->lazy && n->def && !n->backward && n->block >= 0 ? ", again" : "");
 }
 
 const char *sonde_plan_step_time(const sonde_plan *p, int64_t k, double *seconds) {
@@ -54,9 +57,10 @@ const char *sonde_plan_step_module(const sonde_plan *p, int64_t k) {
 
 static void dump_text(const sonde_plan *p, FILE *out) {
   const sonde_plan_info *i = &p->info;
-  fprintf(out, "nodes %lld, steps %lld, arena %.2f MiB, tensors %.2f MiB, %.4g GFLOP, %.4g GB moved, %d blocks recomputed\n",
-          (long long)i->nodes, (long long)i->steps, (double)i->arena_bytes / (1 << 20), (double)i->leaf_bytes / (1 << 20),
-          i->flops * 1e-9, i->bytes * 1e-9, i->recomputed_blocks);
+  fprintf(out,
+          "nodes %lld, steps %lld, arena %.2f MiB, tensors %.2f MiB, %.4g GFLOP, %.4g GB moved, %d blocks recomputed\n",
+          (long long)i->nodes, (long long)i->steps, (double)i->arena_bytes / (1 << 20),
+          (double)i->leaf_bytes / (1 << 20), i->flops * 1e-9, i->bytes * 1e-9, i->recomputed_blocks);
   for (int32_t k = 0; k < p->n_step; k++) dump_step(p, &p->step[k], k, out);
 }
 
@@ -66,8 +70,9 @@ static void dump_dot(const sonde_plan *p, FILE *out) {
   for (int32_t k = 0; k < p->count; k++) {
     const pnode *n = &p->node[k];
     const char *named = n->src->name ? n->src->name : sonde_node_scope(n->src);
-    fprintf(out, "  n%d [label=\"%s\\n%s\\n%s\"%s%s];\n", k, node_name(n), sonde_shape_text(&n->shape[0], t, sizeof t), named,
-            n->backward ? ", style=filled, fillcolor=\"#dddddd\"" : "", n->kind == SONDE_KIND_LEAF ? ", shape=ellipse" : "");
+    fprintf(out, "  n%d [label=\"%s\\n%s\\n%s\"%s%s];\n", k, node_name(n), sonde_shape_text(&n->shape[0], t, sizeof t),
+            named, n->backward ? ", style=filled, fillcolor=\"#dddddd\"" : "",
+            n->kind == SONDE_KIND_LEAF ? ", shape=ellipse" : "");
     for (int j = 0; j < n->n_in; j++) fprintf(out, "  n%d -> n%d;\n", value_node(n->in[j]), k);
   }
   fprintf(out, "}\n");

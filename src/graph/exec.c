@@ -16,7 +16,8 @@ static int fill_constants(sonde_plan *p, sonde_error *err) {
     const storage *s = &p->store[value_of(k, 0)];
     const sonde_shape *shape = &p->node[k].shape[0];
     if (s->place != IN_CONST) continue;
-    rc = d->backend->fill(d->state, p->constants + s->at, p->node[k].constant, shape->dtype, sonde_shape_count(shape), err);
+    rc = d->backend->fill(d->state, p->constants + s->at, p->node[k].constant, shape->dtype, sonde_shape_count(shape),
+                          err);
   }
   return rc;
 }
@@ -29,7 +30,8 @@ static int take_arena(sonde_plan *p, sonde_error *err) {
   a->data = NULL;
   a->taken = 0;
   if (plan_take(p, a->bytes, SONDE_MEMORY_ARENA, &at, err))
-    return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan's %.1f MiB of activations", (double)a->bytes / (1 << 20));
+    return sonde_fail(err, SONDE_ENOMEM, "no memory for the plan's %.1f MiB of activations",
+                      (double)a->bytes / (1 << 20));
   a->data = at;
   a->taken = a->bytes;
   return 0;
@@ -62,8 +64,8 @@ static int prepare(sonde_plan *p, sonde_error *err) {
 static int check_range(const plan_input *in, const int32_t *x, sonde_error *err) {
   for (int64_t k = 0; k < in->bytes / (int64_t)sizeof *x; k++)
     if (x[k] < in->low || x[k] > in->high)
-      return sonde_fail(err, SONDE_EINVAL, "input '%s': %d at position %lld; %s takes %lld to %lld", in->name, (int)x[k],
-                        (long long)k, in->bound_by, (long long)in->low, (long long)in->high);
+      return sonde_fail(err, SONDE_EINVAL, "input '%s': %d at position %lld; %s takes %lld to %lld", in->name,
+                        (int)x[k], (long long)k, in->bound_by, (long long)in->low, (long long)in->high);
   return 0;
 }
 
@@ -125,9 +127,16 @@ static void point_program(const sonde_plan *p, const step *s, operands *o, sonde
 
 static int run_kernel(sonde_plan *p, const step *s, sonde_error *err) {
   operands o;
-  sonde_call c = {.size = sizeof c, .host = p->ctx->host, .in = o.in, .out = o.out, .pool = p->ctx->pool, .err = err,
-                  .scratch = s->kernel.scratch ? p->arena->data + s->scratch_at : NULL, .scratch_bytes = s->kernel.scratch,
-                  .step = p->block.number, .block = &p->block};
+  sonde_call c = {.size = sizeof c,
+                  .host = p->ctx->host,
+                  .in = o.in,
+                  .out = o.out,
+                  .pool = p->ctx->pool,
+                  .err = err,
+                  .scratch = s->kernel.scratch ? p->arena->data + s->scratch_at : NULL,
+                  .scratch_bytes = s->kernel.scratch,
+                  .step = p->block.number,
+                  .block = &p->block};
   if (s->kind == STEP_OP) point_op(p, s, &o, &c);
   else point_program(p, s, &o, &c);
   return s->kernel.run(&s->kernel, &c);
@@ -203,7 +212,8 @@ int sonde_plan_hold(sonde_plan *p, sonde_error *err) {
 int sonde_plan_run(sonde_plan *p, sonde_error *err) {
   for (int32_t k = 0; k < p->n_input; k++)
     if (!p->input[k].set)
-      return sonde_fail(err, SONDE_EINVAL, "the plan's input '%s' has no data; set it before the run", p->input[k].name);
+      return sonde_fail(err, SONDE_EINVAL, "the plan's input '%s' has no data; set it before the run",
+                        p->input[k].name);
   int rc = begin(p, err);
   if (!rc) rc = hold(p, err);
   return rc ? rc : run_steps(p, 0, err);

@@ -108,7 +108,8 @@ static int fusable(const fusing *f, int32_t n) {
 
 static int can_join(fusing *f, int32_t n, int32_t to) {
   const group *g = &f->group[to];
-  return to >= 0 && fusable(f, n) && fusable(f, g->member[0]) && g->n_member < SONDE_PROGRAM_OPS && g->n_input + f->p->node[n].n_in <= SONDE_PROGRAM_INPUTS &&
+  return to >= 0 && fusable(f, n) && fusable(f, g->member[0]) && g->n_member < SONDE_PROGRAM_OPS &&
+         g->n_input + f->p->node[n].n_in <= SONDE_PROGRAM_INPUTS &&
          sonde_shape_equal(&g->space, &f->p->node[n].shape[0]) && !reads_a_sum_of(f, n, to) && !waits(f, n, to);
 }
 
@@ -147,8 +148,8 @@ static void group_node(fusing *f, int32_t n) {
   if (!plan_is(q, SONDE_FORM_SUM) || f->p->opts.no_fuse) return;
   /* A sum ends the group that makes what it sums; otherwise its own kernel does it. */
   int32_t to = f->of[value_node(q->in[0])];
-  if (to >= 0 && fusable(f, n) && fusable(f, f->group[to].member[0]) && fused_elementwise(&f->p->node[value_node(q->in[0])]) &&
-      f->group[to].n_member < SONDE_PROGRAM_OPS &&
+  if (to >= 0 && fusable(f, n) && fusable(f, f->group[to].member[0]) &&
+      fused_elementwise(&f->p->node[value_node(q->in[0])]) && f->group[to].n_member < SONDE_PROGRAM_OPS &&
       fused_reduction(q, &f->group[to].space) != SONDE_REDUCE_NONE)
     join(f, n, to);
 }

@@ -110,7 +110,8 @@ fused *fused_new(const sonde_plan *p, const int32_t *member, int n_member, const
   f->program.n_op = n_member;
   for (int k = 0; k < n_member; k++) {
     make_op(f, p, member, k, stored[k], &s);
-    if (!k || (strchr(p->node[member[k]].def->name, '.') && !strchr(p->node[f->told].def->name, '.'))) f->told = member[k];
+    if (!k || (strchr(p->node[member[k]].def->name, '.') && !strchr(p->node[f->told].def->name, '.')))
+      f->told = member[k];
     by_rows |= f->program.op[k].reduce == SONDE_REDUCE_ROWS || f->program.op[k].reduce == SONDE_REDUCE_COLUMNS;
   }
   for (int k = 0; k < f->program.n_in; k++) strides(plan_shape(p, f->in[k]), &s, f->program.in[k].stride);

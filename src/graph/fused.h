@@ -1,5 +1,5 @@
-/* fused.h - a fused group: elementwise ops over one index space, with sums over rows or columns at the end, as one program for
- * the device (sonde_backend.h). */
+/* fused.h - a fused group: elementwise ops over one index space, with sums over rows or columns at the end, as one
+ * program for the device (sonde_backend.h). */
 #ifndef SONDE_GRAPH_FUSED_H
 #define SONDE_GRAPH_FUSED_H
 
@@ -11,7 +11,8 @@ struct fused {
   value out[SONDE_PROGRAM_OPS];
   int32_t made_by[SONDE_PROGRAM_OPS];   /* the op of the program that makes each output */
   int32_t member[SONDE_PROGRAM_OPS];    /* the node of each op */
-  int32_t told;                         /* the node that names the group when it crashes: a plugin's op before all others */
+  /* the node that names the group when it crashes: a plugin's op before all others */
+  int32_t told;
 };
 
 /* Makes the program of a group from its member nodes (in order). NULL with *err: out of memory. */

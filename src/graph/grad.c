@@ -27,8 +27,8 @@ static int step_back(walk *w, sonde_node *n, sonde_error *err) {
   for (int k = 0; k < n->def->n_out; k++) some |= dout[k] != NULL;
   if (!some) return 0;
   if (!n->def->grad)
-    return sonde_fail(err, SONDE_EUNSUP, "%s%sop '%s' has no gradient rule", sonde_node_scope(n), n->scope >= 0 ? ": " : "",
-                      n->def->name);
+    return sonde_fail(err, SONDE_EUNSUP, "%s%sop '%s' has no gradient rule", sonde_node_scope(n),
+                      n->scope >= 0 ? ": " : "", n->def->name);
   w->g->at_block = n->block;
   w->g->at_scope = n->scope;
   int rc = n->def->grad(w->g, n, dout, din);
@@ -71,7 +71,8 @@ int sonde_grad(sonde_node *y, sonde_node *dy, sonde_node *const *wrt, int n_wrt,
   sonde_graph *g = y->g;
   if (g->first.code) return sonde_graph_error(g, err);
   for (int k = 0; k < n_wrt; k++)
-    if (!wrt[k] || wrt[k]->g != g) return sonde_fail(err, SONDE_EINVAL, "grad: wrt %d is not a node of the same graph", k + 1);
+    if (!wrt[k] || wrt[k]->g != g)
+      return sonde_fail(err, SONDE_EINVAL, "grad: wrt %d is not a node of the same graph", k + 1);
   sonde_shape shape = y->shape;
   shape.dtype = SONDE_F32;
   if (!dy) dy = sonde_constant(g, &shape, 1);
@@ -86,7 +87,8 @@ int sonde_grad(sonde_node *y, sonde_node *dy, sonde_node *const *wrt, int n_wrt,
   w.needs = sonde_alloc((size_t)w.n);
   w.d = sonde_alloc((size_t)w.n * sizeof *w.d);
   g->at_backward = 1;
-  int rc = w.needs && w.d ? walk_back(&w, y, dy, wrt, n_wrt, out, err) : sonde_fail(err, SONDE_ENOMEM, "no memory for the gradient");
+  int rc = w.needs && w.d ? walk_back(&w, y, dy, wrt, n_wrt, out, err)
+                          : sonde_fail(err, SONDE_ENOMEM, "no memory for the gradient");
   g->at_block = block;
   g->at_scope = scope;
   g->at_backward = backward;

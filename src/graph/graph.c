@@ -1,6 +1,6 @@
-/* graph.c - tracing: nodes, names, scopes, shape rules. Every call makes a node of its own, even one that changes nothing
- * or repeats another: any node may be tapped, or differentiated by. What need not be computed the plan leaves out
- * (simplify.c). No memory is planned and nothing is computed here. */
+/* graph.c - tracing: nodes, names, scopes, shape rules. Every call makes a node of its own, even one that changes
+ * nothing or repeats another: any node may be tapped, or differentiated by. What need not be computed the plan leaves
+ * out (simplify.c). No memory is planned and nothing is computed here. */
 #include "graph/graph.h"
 
 #include <math.h>
@@ -116,14 +116,15 @@ static int bad_shape(sonde_graph *g, const char *what, const char *name, const s
   char text[160];
   int64_t bytes = sonde_dtype_size(s->dtype) ? sonde_shape_bytes(s) : 0;
   if (bytes > 0 && bytes <= LARGEST) return 0;
-  sonde_graph_fail(g, SONDE_ESHAPE, "%s '%s': %s is not a shape that memory can hold (every dim must be at least 1)", what, name,
-                   sonde_shape_text(s, text, sizeof text));
+  sonde_graph_fail(g, SONDE_ESHAPE, "%s '%s': %s is not a shape that memory can hold (every dim must be at least 1)",
+                   what, name, sonde_shape_text(s, text, sizeof text));
   return 1;
 }
 
 sonde_node *sonde_input(sonde_graph *g, const char *name, const sonde_shape *shape) {
   if (bad_shape(g, "input", name, shape)) return NULL;
-  if (sonde_map_get(g->names, name)) return sonde_graph_fail(g, SONDE_EINVAL, "the name '%s' is taken in this graph", name);
+  if (sonde_map_get(g->names, name))
+    return sonde_graph_fail(g, SONDE_EINVAL, "the name '%s' is taken in this graph", name);
   return sonde_name(append(g, SONDE_KIND_INPUT, shape), name);
 }
 
@@ -166,8 +167,8 @@ static int infer(sonde_graph *g, const sonde_op_def *d, sonde_node *const *in, i
     out[0] = s[0];
     for (int k = 1; k < n_in; k++)
       if (sonde_shape_broadcast(&out[0], &s[k], &out[0])) {
-        sonde_graph_fail(g, SONDE_ESHAPE, "%s: %s and %s do not broadcast", d->name, sonde_shape_text(&s[0], t1, sizeof t1),
-                         sonde_shape_text(&s[k], t2, sizeof t2));
+        sonde_graph_fail(g, SONDE_ESHAPE, "%s: %s and %s do not broadcast", d->name,
+                         sonde_shape_text(&s[0], t1, sizeof t1), sonde_shape_text(&s[k], t2, sizeof t2));
         return SONDE_ESHAPE;
       }
     out[0].dtype = SONDE_F32;
@@ -185,8 +186,8 @@ static sonde_node *unknown_op(sonde_graph *g, const char *name) {
   int n = sonde_ops_count(g->ctx);
   for (int k = 0; k < n && k < 256; k++) names[k] = sonde_ops_at(g->ctx, k)->name;
   const char *near = sonde_nearest(name, names, n < 256 ? n : 256);
-  return sonde_graph_fail(g, SONDE_EINVAL, "unknown op '%s'%s%s%s", name, near ? "; did you mean '" : "", near ? near : "",
-                          near ? "'?" : "");
+  return sonde_graph_fail(g, SONDE_EINVAL, "unknown op '%s'%s%s%s", name, near ? "; did you mean '" : "",
+                          near ? near : "", near ? "'?" : "");
 }
 
 /* Shows the op to the graph's edit; 1 if the edit has put *other in its place. */
@@ -242,7 +243,8 @@ sonde_node *sonde_op_of_form(sonde_graph *g, sonde_form form, sonde_node *const 
 sonde_node *sonde_result(sonde_node *n, int index) {
   if (!n) return NULL;
   if (n->kind != SONDE_KIND_OP || index < 0 || index >= n->def->n_out)
-    return sonde_graph_fail(n->g, SONDE_EINVAL, "%s has no result %d", n->kind == SONDE_KIND_OP ? n->def->name : "a leaf", index + 1);
+    return sonde_graph_fail(n->g, SONDE_EINVAL, "%s has no result %d",
+                            n->kind == SONDE_KIND_OP ? n->def->name : "a leaf", index + 1);
   if (!n->result[index]) {
     sonde_node *r = append(n->g, SONDE_KIND_RESULT, &n->out_shape[index]);
     if (!r) return NULL;
@@ -285,7 +287,8 @@ int sonde_node_inputs(const sonde_node *n, sonde_node **in) {
 sonde_node *sonde_name(sonde_node *n, const char *name) {
   if (!n) return NULL;
   char *copy = sonde_arena_strdup(n->g->arena, name);
-  if (!copy || sonde_map_set(n->g->names, copy, n)) return sonde_graph_fail(n->g, SONDE_ENOMEM, "no memory for the name '%s'", name);
+  if (!copy || sonde_map_set(n->g->names, copy, n))
+    return sonde_graph_fail(n->g, SONDE_ENOMEM, "no memory for the name '%s'", name);
   if (!n->name) n->name = copy;
   return n;
 }

@@ -81,12 +81,12 @@ sonde_graph *sonde_graph_ref(sonde_graph *g);
 /* Records a failure (the first one stays) with the current scope in front; returns NULL. */
 sonde_node *sonde_graph_fail(sonde_graph *g, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Says that `now`, a result of a gradient op, is the value of `old`, had along the way: a plan that needs that op anyway
- * takes it from there. */
+/* Says that `now`, a result of a gradient op, is the value of `old`, had along the way: a plan that needs that op
+ * anyway takes it from there. */
 void sonde_graph_also(sonde_node *now, sonde_node *old);
 
-/* Turns a computed node into a leaf of this tensor, which has its shape: gradients that were traced stay as they are. For
- * checks that must hold a value still. */
+/* Turns a computed node into a leaf of this tensor, which has its shape: gradients that were traced stay as they are.
+ * For checks that must hold a value still. */
 void sonde_graph_freeze(sonde_node *n, sonde_tensor *value);
 
 /* Appends the runtime's op of that form, as sonde_op does one by its name. */

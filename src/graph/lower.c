@@ -182,8 +182,8 @@ static int order_by_src(sonde_plan *p, sonde_error *err) {
   return rc;
 }
 
-/* An output that is a leaf as it stands is that leaf's value before the run. Where another output is written over it, the
- * value is copied away first. */
+/* An output that is a leaf as it stands is that leaf's value before the run. Where another output is written over it,
+ * the value is copied away first. */
 int plan_save_leaves(sonde_plan *p, sonde_error *err) {
   const sonde_op_def *copy = NULL;
   for (int k = 0; k < p->n_out; k++) {

@@ -19,11 +19,14 @@ void plan_step_values(const sonde_plan *p, const step *s, void (*fn)(void *arg, 
   }
 }
 
-int plan_in_place(const sonde_plan *p, const step *s, value i, value o) {
+/* May value `o`, stored by step s, take the place of value `i`, read by it? (both of the same size) */
+static int plan_in_place(const sonde_plan *p, const step *s, value i, value o) {
   if (s->kind == STEP_OP) {
     const pnode *n = &p->node[s->node];
     int slot = n->def->adds;                                 /* c + a b: c is what the sum goes into */
-    if (!(s->kernel.flags & SONDE_KERNEL_INPLACE) || value_out(o) || n->n_in <= slot || p->root[n->in[slot]] != p->root[i]) return 0;
+    if (!(s->kernel.flags & SONDE_KERNEL_INPLACE) || value_out(o) || n->n_in <= slot ||
+        p->root[n->in[slot]] != p->root[i])
+      return 0;
     for (int k = 0; k < n->n_in; k++)
       if (k != slot && p->root[n->in[k]] == p->root[i]) return 0;
     return plan_shape(p, n->in[slot])->dtype == n->shape[0].dtype;
@@ -69,7 +72,8 @@ static void begin_storage(sonde_plan *p) {
       } else if (n->kind == SONDE_KIND_INPUT) {
         s->place = IN_INPUT;
         s->at = p->input_bytes;
-        p->input[p->n_input++] = (plan_input){.name = n->src->name, .bytes = s->bytes, .at = s->at, .low = INT32_MIN, .high = INT32_MAX};
+        p->input[p->n_input++] =
+            (plan_input){.name = n->src->name, .bytes = s->bytes, .at = s->at, .low = INT32_MIN, .high = INT32_MAX};
         p->input_bytes += plan_aligned(p, s->bytes);
       } else if (n->kind == SONDE_KIND_CONST) {
         s->place = IN_CONST;
@@ -222,7 +226,8 @@ static void collect(void *arg, value v, int stored) {
   for (int k = 0; k < o->n_in; k++) {
     value from = o->p->root[o->in[k]];
     storage *s = &o->p->store[from];
-    if (s->place != IN_ARENA || s->last != o->at || s->bytes != mine->bytes || !plan_in_place(o->p, o->s, o->in[k], v)) continue;
+    if (s->place != IN_ARENA || s->last != o->at || s->bytes != mine->bytes || !plan_in_place(o->p, o->s, o->in[k], v))
+      continue;
     s->last = mine->last;
     move_values(o, v, from);
     mine->place = NOWHERE;

@@ -13,10 +13,12 @@
 #include "graph/pack.h"
 
 typedef struct stretch { int64_t at, end; } stretch;         /* of memory: pieces that touch, as one */
-typedef struct cursor { const stretch *at, *end; } cursor;   /* stretches of a node that are still to come, lowest first */
+/* stretches of a node that are still to come, lowest first */
+typedef struct cursor { const stretch *at, *end; } cursor;
 
 typedef struct packing {
-  int32_t steps;                  /* leaves of the tree, a power of two; node 1 is the root, 2k and 2k+1 are k's children */
+  /* leaves of the tree, a power of two; node 1 is the root, 2k and 2k+1 are k's children */
+  int32_t steps;
   int64_t *high;                  /* by node: the most of what is taken without a gap at its steps */
   int64_t *top;                   /* by node: where the highest piece of it or of a node below ends */
   int32_t *count, *list;          /* by node: how many stretches it has, and where its part of `busy` begins */

@@ -8,14 +8,24 @@
 
 /* First values. FILL: a. NORMAL: N(0, a^2). XAVIER: N(0, a^2 * 2/(fan_in+fan_out)). FAN_IN: N(0, a^2 / fan_in), where a
  * weight is [fan_out, fan_in]. The last three are truncated at b sigmas if b > 0. */
-typedef enum sonde_init_kind { SONDE_INIT_FILL, SONDE_INIT_NORMAL, SONDE_INIT_XAVIER, SONDE_INIT_FAN_IN } sonde_init_kind;
+typedef enum sonde_init_kind {
+  SONDE_INIT_FILL,
+  SONDE_INIT_NORMAL,
+  SONDE_INIT_XAVIER,
+  SONDE_INIT_FAN_IN
+} sonde_init_kind;
 typedef struct sonde_init { int32_t kind; double a, b; } sonde_init;
 
 /* What modules read of a parameter is its value seen through its views, in the order in which they were put on
  * (views.h): SHARE reads another parameter (with its views) in place of a value of its own, MASK multiplies by a buffer
  * of the same shape, LOW_RANK adds scale b a, FREEZE keeps the value from being trained and changes nothing that is
  * read. */
-typedef enum sonde_view_kind { SONDE_VIEW_SHARE, SONDE_VIEW_MASK, SONDE_VIEW_LOW_RANK, SONDE_VIEW_FREEZE } sonde_view_kind;
+typedef enum sonde_view_kind {
+  SONDE_VIEW_SHARE,
+  SONDE_VIEW_MASK,
+  SONDE_VIEW_LOW_RANK,
+  SONDE_VIEW_FREEZE
+} sonde_view_kind;
 typedef struct sonde_view {
   int32_t kind;
   const struct sonde_param *a, *b;   /* SHARE: a is read; MASK: a multiplies; LOW_RANK: a [rank, in], b [out, rank] */
@@ -24,7 +34,8 @@ typedef struct sonde_view {
 
 typedef struct sonde_param {
   const char *name;
-  sonde_tensor *value;       /* f32; its memory is untouched until sonde_params_init; of one that is shared: the other's */
+  /* f32; its memory is untouched until sonde_params_init; of one that is shared: the other's */
+  sonde_tensor *value;
   sonde_init init;
   int32_t role;              /* sonde_role */
   int32_t block;             /* 0-based block it belongs to; -1: none */
@@ -69,7 +80,8 @@ const sonde_param *sonde_params_at(const sonde_params *p, int64_t i);
 /* All names, those that share another's value among them. */
 int64_t sonde_params_names(const sonde_params *p);
 const sonde_param *sonde_params_named(const sonde_params *p, int64_t i);
-int64_t sonde_params_elements(const sonde_params *p);            /* numbers in all that are trained: buffers do not count */
+/* numbers in all that are trained: buffers do not count */
+int64_t sonde_params_elements(const sonde_params *p);
 
 /* Gives every parameter that has no values yet its first values, from the stream "init/<name>" of the seed. A buffer's
  * are computed from the others' (refresh.h); until then it holds init's fill and still counts as without values. */

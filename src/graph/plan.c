@@ -57,11 +57,14 @@ static int blocks_of(const sonde_plan *p) {
 static int over_budget(sonde_plan *p, int64_t plain, int64_t least, sonde_error *err) {
   const double mib = 1 << 20;
   if (p->opts.recompute == 1 && least < plain)
-    return sonde_fail(err, SONDE_ELIMIT, "the plan needs %.1f MiB for activations, %.1f MiB with every block recomputed; the "
-                      "budget is %.1f MiB: take a smaller batch or context", plain / mib, least / mib, p->opts.memory_budget / mib);
-  return sonde_fail(err, SONDE_ELIMIT, "the plan needs %.1f MiB for activations; the budget is %.1f MiB: %s", plain / mib,
-                    p->opts.memory_budget / mib,
-                    p->opts.recompute == 0 ? "allow recomputation, or take a smaller batch or context" : "take a smaller batch or context");
+    return sonde_fail(err, SONDE_ELIMIT,
+                      "the plan needs %.1f MiB for activations, %.1f MiB with every block recomputed; the "
+                      "budget is %.1f MiB: take a smaller batch or context",
+                      plain / mib, least / mib, p->opts.memory_budget / mib);
+  return sonde_fail(err, SONDE_ELIMIT, "the plan needs %.1f MiB for activations; the budget is %.1f MiB: %s",
+                    plain / mib, p->opts.memory_budget / mib,
+                    p->opts.recompute == 0 ? "allow recomputation, or take a smaller batch or context"
+                                           : "take a smaller batch or context");
 }
 
 /* The fewest recomputed blocks that meet the budget, by bisection. */
@@ -125,14 +128,16 @@ static int check_outputs(sonde_graph *g, sonde_node *const *out, sonde_tensor *c
   if (g->first.code) return sonde_graph_error(g, err);
   if (n_out < 1) return sonde_fail(err, SONDE_EINVAL, "a plan needs at least one output");
   if (opts && opts->share && (opts->hold || opts->share->opts.hold))
-    return sonde_fail(err, SONDE_EINVAL, "a plan that holds results cannot share its arena: the other plan would overwrite them");
+    return sonde_fail(err, SONDE_EINVAL,
+                      "a plan that holds results cannot share its arena: the other plan would overwrite them");
   for (int i = 0; i < n_out; i++) {
     if (!out[i]) return sonde_fail(err, SONDE_EINVAL, "plan output %d is no node", i + 1);
     if (out[i]->g != g) return sonde_fail(err, SONDE_EINVAL, "plan output %d belongs to another graph", i + 1);
     if (!out_tensor || !out_tensor[i]) continue;
     if (!sonde_shape_equal(&out[i]->shape, &out_tensor[i]->shape) || out[i]->shape.dtype != out_tensor[i]->shape.dtype)
       return sonde_fail(err, SONDE_ESHAPE, "plan output %d is %s; its tensor is %s", i + 1,
-                        sonde_shape_text(&out[i]->shape, t1, sizeof t1), sonde_shape_text(&out_tensor[i]->shape, t2, sizeof t2));
+                        sonde_shape_text(&out[i]->shape, t1, sizeof t1),
+                        sonde_shape_text(&out_tensor[i]->shape, t2, sizeof t2));
   }
   return 0;
 }

@@ -1,6 +1,7 @@
 /* plan.h - a plan's insides. A plan is made by passes over its own copy of the graph:
  *
- *   lower -> simplify -> recompute (if the budget asks) -> autocast (bf16) -> accumulate (add into matmul) -> fuse -> memory
+ *   lower -> simplify -> recompute (if the budget requires it) -> autocast (bf16) -> accumulate (add into matmul)
+ *   -> fuse -> memory
  *
  * The copy is an array of pnodes in the order of the schedule; a value is an output of one, written as a number. */
 #ifndef SONDE_GRAPH_PLAN_H
@@ -45,7 +46,8 @@ typedef struct step {
 } step;
 
 /* Where a value's bytes are. Views and values computed in place share one storage. */
-enum { HELD = INT32_MAX };        /* a storage's last step where it is kept from run to run: never free, never taken over */
+/* a storage's last step where it is kept from run to run: never free, never taken over */
+enum { HELD = INT32_MAX };
 typedef enum storage_place { IN_ARENA, IN_TENSOR, IN_INPUT, IN_CONST, NOWHERE } storage_place;
 typedef struct storage {
   storage_place place;
@@ -104,8 +106,10 @@ char *sonde_plan_text(const sonde_plan *p, int dot, sonde_error *err);
 int plan_lower(sonde_plan *p, sonde_node *const *out, int n_out, sonde_error *err);
 int plan_simplify(sonde_plan *p, sonde_error *err);
 int plan_save_leaves(sonde_plan *p, sonde_error *err);
-int plan_reorder(sonde_plan *p, sonde_error *err);          /* drops what is not needed, puts lazy nodes where first asked for */
-int plan_recompute(sonde_plan *p, int blocks, sonde_error *err);   /* the first `blocks` blocks are computed again in the backward */
+/* drops what is not needed, puts lazy nodes where first asked for */
+int plan_reorder(sonde_plan *p, sonde_error *err);
+/* the first `blocks` blocks are computed again in the backward */
+int plan_recompute(sonde_plan *p, int blocks, sonde_error *err);
 int plan_autocast(sonde_plan *p, sonde_error *err);
 int plan_accumulate(sonde_plan *p, sonde_error *err);
 int plan_fuse(sonde_plan *p, sonde_error *err);             /* makes the steps */
@@ -117,7 +121,8 @@ int plan_set_input(sonde_plan *p, int32_t k, const void *data, sonde_error *err)
 /* What the device gives (device.c). The kernel of an OP's or FUSED's step, the CPU's where the device has none. */
 int plan_find_kernel(sonde_plan *p, step *s, sonde_error *err);
 void plan_drop_kernel(step *s);
-uint32_t plan_kernel_flags(const sonde_plan *p, int32_t node);   /* of the op's kernel for the node's shapes as they are; 0: none */
+/* of the op's kernel for the node's shapes as they are; 0: none */
+uint32_t plan_kernel_flags(const sonde_plan *p, int32_t node);
 int64_t plan_aligned(const sonde_plan *p, int64_t bytes);
 int plan_take(const sonde_plan *p, int64_t bytes, int use, void **at, sonde_error *err);
 void plan_give(const sonde_device *d, void *at, int64_t bytes, int use);
@@ -126,7 +131,9 @@ void plan_give(const sonde_device *d, void *at, int64_t bytes, int use);
 int plan_stopped(const sonde_plan *p, sonde_error *err);
 int plan_count_uses(sonde_plan *p, sonde_error *err);
 pnode *plan_append(sonde_plan *p, const pnode *like, sonde_error *err);  /* a copy at the end; may move the array */
-static inline sonde_shape *plan_shape(const sonde_plan *p, value v) { return &p->node[value_node(v)].shape[value_out(v)]; }
+static inline sonde_shape *plan_shape(const sonde_plan *p, value v) {
+  return &p->node[value_node(v)].shape[value_out(v)];
+}
 static inline int plan_is_view(const pnode *n) { return n->def && (n->def->flags & SONDE_OP_VIEW); }
 static inline int plan_is(const pnode *n, sonde_form form) { return n->def && n->def->form == (int32_t)form; }
 /* The input that the node adds to its result; 0: none. */
@@ -138,7 +145,4 @@ void plan_watch_after(sonde_plan *p, int32_t step);
 void plan_watch_end(sonde_plan *p);
 /* The values that a step reads and stores outside itself: calls fn for each. */
 void plan_step_values(const sonde_plan *p, const step *s, void (*fn)(void *arg, value v, int stored), void *arg);
-/* May value `o`, stored by step s, take the place of value `i`, read by it? (both of the same size) */
-int plan_in_place(const sonde_plan *p, const step *s, value i, value o);
-
 #endif

@@ -17,16 +17,11 @@ struct sonde_st {
   int64_t files, map_room;
 };
 
-sonde_st *sonde__st_new(sonde_error *err);
-
 /* Makes room for `more` elements of `size` bytes after the n of an array with capacity *room, which doubles when it
  * must grow. NULL: out of memory, the array is unchanged. */
 void *sonde__st_room(void *array, int64_t n, int64_t more, int64_t *room, size_t size);
 
 /* Parses one file's bytes and appends its tensors. */
 int sonde__st_add(sonde_st *st, const void *data, int64_t size, const char *name, sonde_error *err);
-
-/* Maps a file and adds it. */
-int sonde__st_add_file(sonde_st *st, const char *path, sonde_error *err);
 
 #endif

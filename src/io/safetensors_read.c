@@ -9,7 +9,7 @@
 
 enum { MAX_INDEX = 100 << 20, CHUNK = 4096 };
 
-sonde_st *sonde__st_new(sonde_error *err) {
+static sonde_st *reader_new(sonde_error *err) {
   sonde_st *st = sonde_alloc(sizeof *st);
   if (st) {
     st->arena = sonde_arena_new();
@@ -41,7 +41,8 @@ void *sonde__st_room(void *array, int64_t n, int64_t more, int64_t *room, size_t
   return grown;
 }
 
-int sonde__st_add_file(sonde_st *st, const char *path, sonde_error *err) {
+/* Maps a file and adds it. */
+static int add_file(sonde_st *st, const char *path, sonde_error *err) {
   sonde_mapping *grown = sonde__st_room(st->map, st->files, 1, &st->map_room, sizeof *grown);
   if (!grown) return sonde_fail(err, SONDE_ENOMEM, "%s: out of memory", path);
   st->map = grown;
@@ -74,7 +75,7 @@ static int add_shards(sonde_st *st, const char *index, json_t *weights, sonde_ma
     if (sonde_map_set(seen, name, seen)) return sonde_fail(err, SONDE_ENOMEM, "%s: out of memory", index);
     if (snprintf(path, sizeof path, "%.*s%s", folder, index, name) >= (int)sizeof path)
       return sonde_fail(err, SONDE_EINVAL, "%s: the path of '%s' is too long", index, name);
-    if ((rc = sonde__st_add_file(st, path, err))) return rc;
+    if ((rc = add_file(st, path, err))) return rc;
   }
   json_object_foreach(weights, tensor, file) {
     const sonde_st_entry *e = sonde_st_find(st, tensor);
@@ -112,12 +113,12 @@ static int ends_with(const char *s, const char *end) {
 static int open_path(sonde_st *st, const char *path, sonde_error *err) {
   char inside[4096];
   if (!sonde_is_folder(path))
-    return ends_with(path, ".json") ? add_index(st, path, err) : sonde__st_add_file(st, path, err);
+    return ends_with(path, ".json") ? add_index(st, path, err) : add_file(st, path, err);
   if (snprintf(inside, sizeof inside, "%s/model.safetensors.index.json", path) >= (int)sizeof inside)
     return sonde_fail(err, SONDE_EINVAL, "'%s': the path is too long", path);
   char *suffix = inside + strlen(inside) - strlen(".index.json");
   *suffix = '\0';
-  if (sonde_path_exists(inside)) return sonde__st_add_file(st, inside, err);
+  if (sonde_path_exists(inside)) return add_file(st, inside, err);
   *suffix = '.';
   if (sonde_path_exists(inside)) return add_index(st, inside, err);
   return sonde_fail(err, SONDE_ENOENT,
@@ -125,14 +126,14 @@ static int open_path(sonde_st *st, const char *path, sonde_error *err) {
 }
 
 sonde_st *sonde_st_open(const char *path, sonde_error *err) {
-  sonde_st *st = sonde__st_new(err);
+  sonde_st *st = reader_new(err);
   if (!st || !open_path(st, path, err)) return st;
   sonde_st_free(st);
   return NULL;
 }
 
 sonde_st *sonde_st_open_memory(const void *data, int64_t size, const char *name, sonde_error *err) {
-  sonde_st *st = sonde__st_new(err);
+  sonde_st *st = reader_new(err);
   if (!st || !sonde__st_add(st, data, size, name, err)) return st;
   sonde_st_free(st);
   return NULL;

@@ -359,13 +359,14 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
   return din[0] && din[1] && din[2] ? SONDE_OK : SONDE_ESHAPE;
 }
 
-/* Pairs of a query and a key it sees, over all heads. Query i sees i + Tk - T + 1 keys, or the window if that is less; what
- * starts hide is known at the run only, and counted. */
+/* Pairs of a query and a key it sees, over all heads. Query i sees i + Tk - T + 1 keys, or the window if that is less;
+ * what starts hide is known at the run only, and counted. */
 static double pairs(const sonde_shape *in, const sonde_attr *at) {
   double tq = (double)in[0].dim[1], tk = (double)in[1].dim[1], window = (double)at->i[ATTENTION_WINDOW];
   double n = tq * tk, fewest = tk - tq + 1;
   if (at->i[ATTENTION_CAUSAL]) {
-    double growing = !window || window > tk ? tq : window > fewest ? window - fewest + 1 : 0;   /* queries below the window */
+    /* queries below the window */
+    double growing = !window || window > tk ? tq : window > fewest ? window - fewest + 1 : 0;
     n = growing * (fewest + fewest + growing - 1) / 2 + (tq - growing) * window;
   }
   return n * (double)in[0].dim[0] * (double)in[0].dim[2];
@@ -382,22 +383,47 @@ static double grad_flops(const sonde_shape *in, int n_in, const sonde_shape *out
 }
 
 const sonde_op_def sonde_ops_attention[] = {
-    {.size = sizeof(sonde_op_def), .name = "attention", .min_in = 3, .max_in = 4, .n_out = 2,
+    {.size = sizeof(sonde_op_def),
+     .name = "attention",
+     .min_in = 3,
+     .max_in = 4,
+     .n_out = 2,
      .flags = SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
-     .doc = "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], "
-            "log-sum-exp [B, H, T]. f0: scale (0: 1/sqrt(Dh)), i0: causal (query i sees keys to i + Tk - T), "
-            "i1: window, own position included (0: all). A fourth input, starts i32 [B, T], with causal: query i sees no "
-            "key in front of its start (its own key always), as in rows of several documents",
-     .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops,
-     .bf16_operands = 1 << IN_Q | 1 << IN_K | 1 << IN_V, .step = "attention_cached", .cached = 1 << IN_K | 1 << IN_V},
-    {.size = sizeof(sonde_op_def), .name = "attention_grad", .min_in = 6, .max_in = 7, .n_out = 3,
+     .doc =
+         "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], "
+         "log-sum-exp [B, H, T]. f0: scale (0: 1/sqrt(Dh)), i0: causal (query i sees keys to i + Tk - T), "
+         "i1: window, own position included (0: all). A fourth input, starts i32 [B, T], with causal: query i sees no "
+         "key in front of its start (its own key always), as in rows of several documents",
+     .shape = shape,
+     .grad = grad,
+     .scratch = scratch,
+     .run = run,
+     .flops = flops,
+     .bf16_operands = 1 << IN_Q | 1 << IN_K | 1 << IN_V,
+     .step = "attention_cached",
+     .cached = 1 << IN_K | 1 << IN_V},
+    {.size = sizeof(sonde_op_def),
+     .name = "attention_grad",
+     .min_in = 6,
+     .max_in = 7,
+     .n_out = 3,
      .flags = SONDE_OP_BF16_IN,
-     .doc = "of attention: q, k, v, its result, its log-sum-exp, the upstream gradient, its starts if it has any -> dq, dk, "
+     .doc = "of attention: q, k, v, its result, its log-sum-exp, the upstream gradient, its starts if it has any -> "
+            "dq, dk, "
             "dv; attributes as attention",
-     .shape = grad_shape, .scratch = scratch, .run = sonde_attention_grad_run, .flops = grad_flops,
+     .shape = grad_shape,
+     .scratch = scratch,
+     .run = sonde_attention_grad_run,
+     .flops = grad_flops,
      .bf16_operands = 1 << IN_Q | 1 << IN_K | 1 << IN_V | 1 << IN_OUT | 1 << IN_DOUT},
-    {.size = sizeof(sonde_op_def), .name = "document_starts", .min_in = 1, .max_in = 1, .n_out = 2,
-     .doc = "tokens i32 [B, T] of rows that hold several documents, each ended by the token i0 -> for each position where its "
+    {.size = sizeof(sonde_op_def),
+     .name = "document_starts",
+     .min_in = 1,
+     .max_in = 1,
+     .n_out = 2,
+     .doc = "tokens i32 [B, T] of rows that hold several documents, each ended by the token i0 -> for each position "
+            "where its "
             "document starts in the row, and how far it is from there, i32 [B, T] both; no gradient",
-     .shape = sonde_document_starts_shape, .run = sonde_document_starts_run},
+     .shape = sonde_document_starts_shape,
+     .run = sonde_document_starts_run},
     {0}};

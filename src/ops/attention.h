@@ -76,7 +76,8 @@ void sonde_attention_weigh(const attention *t, const weights *packed, int64_t i,
 int sonde_attention_grad_run(const sonde_call *c);
 
 /* The op document_starts (documents.c). */
-int sonde_document_starts_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err);
+int sonde_document_starts_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,
+                                sonde_error *err);
 int sonde_document_starts_run(const sonde_call *c);
 
 #endif

@@ -57,12 +57,15 @@ static int write_range(const sonde_shape *in, int n_in, const sonde_attr *a, int
 static int cached_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
   char q[96], k[96];
   if (n_in > 4)
-    return sonde_fail(err, SONDE_EINVAL, "a cache holds one document: trace without document_end, or without the cache");
-  if (in[0].rank != 4 || in[1].rank != 4 || !sonde_is_real(&in[0]) || in[1].dtype != SONDE_F32 || in[2].dtype != SONDE_F32 ||
-      !sonde_shape_equal(&in[1], &in[2]) || in[0].dim[0] != in[1].dim[0] || in[0].dim[3] != in[1].dim[3] ||
-      in[0].dim[2] % in[1].dim[2])
-    return sonde_fail(err, SONDE_ESHAPE, "attention_cached of q %s over a cache %s: needs q [B, T, H, Dh] and two caches f32 "
-                      "[B, S, KV, Dh], H a multiple of KV", sonde_shape_text(&in[0], q, sizeof q), sonde_shape_text(&in[1], k, sizeof k));
+    return sonde_fail(err, SONDE_EINVAL,
+                      "a cache holds one document: trace without document_end, or without the cache");
+  if (in[0].rank != 4 || in[1].rank != 4 || !sonde_is_real(&in[0]) || in[1].dtype != SONDE_F32 ||
+      in[2].dtype != SONDE_F32 || !sonde_shape_equal(&in[1], &in[2]) || in[0].dim[0] != in[1].dim[0] ||
+      in[0].dim[3] != in[1].dim[3] || in[0].dim[2] % in[1].dim[2])
+    return sonde_fail(err, SONDE_ESHAPE,
+                      "attention_cached of q %s over a cache %s: needs q [B, T, H, Dh] and two caches f32 "
+                      "[B, S, KV, Dh], H a multiple of KV",
+                      sonde_shape_text(&in[0], q, sizeof q), sonde_shape_text(&in[1], k, sizeof k));
   if (!a->i[ATTENTION_CAUSAL])
     return sonde_fail(err, SONDE_EINVAL,
                       "attention_cached: attention that is not causal cannot be computed token by token");
@@ -103,7 +106,8 @@ static void attend_tile(void *arg, int64_t tile, int worker) {
 
 static int cached_run(const sonde_call *c) {
   const sonde_shape *q = &c->in_shape[0], *k = &c->in_shape[1];
-  job j = {c, sonde_simd_get(), *(const int32_t *)c->in[3], (float)(c->attr->f[0] != 0 ? c->attr->f[0] : 1 / sqrt((double)q->dim[3]))};
+  job j = {c, sonde_simd_get(), *(const int32_t *)c->in[3],
+           (float)(c->attr->f[0] != 0 ? c->attr->f[0] : 1 / sqrt((double)q->dim[3]))};
   if (j.at < 0 || j.at + q->dim[1] > k->dim[1])
     return sonde_fail(c->err, SONDE_EINVAL, "position %lld is past the cache of %lld", (long long)j.at,
                       (long long)k->dim[1]);
@@ -129,14 +133,28 @@ static double cached_flops(const sonde_shape *in, int n_in, const sonde_shape *o
 }
 
 const sonde_op_def sonde_ops_cache[] = {
-    {.size = sizeof(sonde_op_def), .name = "cache_write", .min_in = 3, .max_in = 3, .n_out = 1,
+    {.size = sizeof(sonde_op_def),
+     .name = "cache_write",
+     .min_in = 3,
+     .max_in = 3,
+     .n_out = 1,
      .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN,
      .doc = "cache [B, S, ..] with x [B, T, ..] at positions p to p+T-1: cache_write(cache, x, p i32 [1]); no gradient",
-     .shape = write_shape, .run = write_run, .range = write_range},
-    {.size = sizeof(sonde_op_def), .name = "attention_cached", .min_in = 4, .max_in = 5, .n_out = 1, .flags = SONDE_OP_BF16_IN,
+     .shape = write_shape,
+     .run = write_run,
+     .range = write_range},
+    {.size = sizeof(sonde_op_def),
+     .name = "attention_cached",
+     .min_in = 4,
+     .max_in = 5,
+     .n_out = 1,
+     .flags = SONDE_OP_BF16_IN,
      .doc = "attention of q [B, T, H, Dh] at positions p.. over caches of keys and values [B, S, KV, Dh]: query i sees "
             "positions to p+i. attention_cached(q, k, v, p i32 [1]); attributes as attention, causal. One more input "
             "between, starts, is refused: a cache holds one document; no gradient",
-     .shape = cached_shape, .scratch = cached_scratch, .run = cached_run, .flops = cached_flops,
+     .shape = cached_shape,
+     .scratch = cached_scratch,
+     .run = cached_run,
+     .flops = cached_flops,
      .range = cached_range},
     {0}};

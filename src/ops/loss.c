@@ -337,20 +337,44 @@ static double argmax_flops(const sonde_shape *in, int n_in, const sonde_shape *o
 }
 
 const sonde_op_def sonde_ops_loss[] = {
-    {.size = sizeof(sonde_op_def), .name = "lm_loss", .min_in = 3, .max_in = 3, .n_out = 2,
+    {.size = sizeof(sonde_op_def),
+     .name = "lm_loss",
+     .min_in = 3,
+     .max_in = 3,
+     .n_out = 2,
      .flags = SONDE_OP_BF16_IN,
-     .doc = "cross-entropy in nats of each token under softmax(x w^T): x [N, D], w [V, D], targets i32 [N] "
-            "(-1: ignored, loss 0) -> [N], and the terms [2, N]: the squared log-sum-exp, and the mean over the classes "
-            "of -log p",
-     .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops,
-     .range = range, .bf16_operands = 1 | 2},
-    {.size = sizeof(sonde_op_def), .name = "lm_loss_grad", .min_in = 4, .max_in = 5, .n_out = 4,
+     .doc =
+         "cross-entropy in nats of each token under softmax(x w^T): x [N, D], w [V, D], targets i32 [N] "
+         "(-1: ignored, loss 0) -> [N], and the terms [2, N]: the squared log-sum-exp, and the mean over the classes "
+         "of -log p",
+     .shape = shape,
+     .grad = grad,
+     .scratch = scratch,
+     .run = run,
+     .flops = flops,
+     .range = range,
+     .bf16_operands = 1 | 2},
+    {.size = sizeof(sonde_op_def),
+     .name = "lm_loss_grad",
+     .min_in = 4,
+     .max_in = 5,
+     .n_out = 4,
      .flags = SONDE_OP_BF16_IN,
      .doc = "of lm_loss: x [N, D], w [V, D], targets i32 [N], dloss [N] (f32), and dterms [2, N] where "
             "something flows from the terms -> dx [N, D], dw [V, D], the loss [N] and the terms [2, N] themselves",
-     .shape = grad_shape, .scratch = grad_scratch, .run = grad_run, .flops = grad_flops,
-     .range = range, .bf16_operands = 1 | 2},
-    {.size = sizeof(sonde_op_def), .name = "argmax", .min_in = 1, .max_in = 1, .n_out = 1,
+     .shape = grad_shape,
+     .scratch = grad_scratch,
+     .run = grad_run,
+     .flops = grad_flops,
+     .range = range,
+     .bf16_operands = 1 | 2},
+    {.size = sizeof(sonde_op_def),
+     .name = "argmax",
+     .min_in = 1,
+     .max_in = 1,
+     .n_out = 1,
      .doc = "place of the largest value along the last axis, the first of equals: x [.., V] -> i32 [..]",
-     .shape = argmax_shape, .run = argmax_run, .flops = argmax_flops},
+     .shape = argmax_shape,
+     .run = argmax_run,
+     .flops = argmax_flops},
     {0}};

@@ -1,6 +1,6 @@
-/* rope.c - rotary position embedding (Su et al. 2021), halves rotated as in Hugging Face's Llama:
- * pair j of a head is (x[j], x[j + Dh/2]), turned at position t by the angle t w_j. w_j = theta^(-2j/Dh), or what a second
- * input says: so a scheme for longer contexts is a rule for frequencies and no concern of the op that turns. */
+/* rope.c - rotary position embedding (Su et al. 2021), halves rotated as in Hugging Face's Llama: pair j of a head is
+ * (x[j], x[j + Dh/2]), turned at position t by the angle t w_j. w_j = theta^(-2j/Dh), or what a second input says: so a
+ * scheme for longer contexts is a rule for frequencies and no concern of the op that turns. */
 #include "config.h"
 #include "ops/families.h"
 
@@ -28,10 +28,12 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_sh
     return sonde_fail(err, SONDE_ESHAPE,
                       "rope of %s: needs [B, T, H, Dh] with an even head width Dh of at most %d",
                       sonde_shape_text(&in[0], text, sizeof text), MAX_HEAD);
-  if (n_in > 1 && (in[n_in - 1].dtype == SONDE_I32 ? !is_offset(&in[n_in - 1]) && !is_positions(&in[n_in - 1], &in[0]) : n_in > 2))
+  if (n_in > 1 &&
+      (in[n_in - 1].dtype == SONDE_I32 ? !is_offset(&in[n_in - 1]) && !is_positions(&in[n_in - 1], &in[0]) : n_in > 2))
     return sonde_fail(err, SONDE_ESHAPE, "rope: the position must be one i32, or one for each token, [B, T]");
   if (n_in > 2 && !has_frequencies(in, n_in))
-    return sonde_fail(err, SONDE_ESHAPE, "rope: it takes frequencies and then a position, not a position and then another");
+    return sonde_fail(err, SONDE_ESHAPE,
+                      "rope: it takes frequencies and then a position, not a position and then another");
   if (has_frequencies(in, n_in) && (in[1].dtype != SONDE_F32 || sonde_shape_count(&in[1]) != in[0].dim[3] / 2))
     return sonde_fail(err, SONDE_ESHAPE, "rope: a head of %lld needs half as many frequencies in f32, not %s",
                       (long long)in[0].dim[3], sonde_shape_text(&in[1], text, sizeof text));
@@ -52,8 +54,8 @@ typedef struct angles {
   float rounded_c[MAX_HEAD / 2], rounded_s[MAX_HEAD / 2];
 } angles;
 
-/* theta^(-2j/Dh) is a power of j = 1's: that loses no more than turning on does, and in generation, where a call turns one
- * position, the powers would be most of the time. */
+/* theta^(-2j/Dh) is a power of j = 1's: that loses no more than turning on does, and in generation, where a call turns
+ * one position, the powers would be most of the time. */
 static void init_angles(angles *a, const sonde_call *call) {
   const int64_t width = call->in_shape[0].dim[3];
   const float *frequency = has_frequencies(call->in_shape, call->n_in) ? call->in[1] : NULL;
@@ -151,19 +153,21 @@ static double flops(const sonde_shape *in, int n_in, const sonde_shape *out, con
 
 enum { PLAIN, LINEAR, LLAMA3, SCHEMES };
 
-static int frequencies_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+static int frequencies_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,
+                             sonde_error *err) {
   (void)n_in;
   const int64_t half = at->i[0] / 2, scheme = at->i[1];
   if (sonde_shape_count(&in[0]) != 1 || in[0].dtype != SONDE_F32)
     return sonde_fail(err, SONDE_ESHAPE, "rope_frequencies: theta must be one f32");
   if (half < 1 || half > MAX_HEAD / 2 || at->i[0] % 2 || scheme < 0 || scheme >= SCHEMES)
-    return sonde_fail(err, SONDE_EINVAL, "rope_frequencies: no head width of %lld, or no scheme %lld", (long long)at->i[0],
-                      (long long)scheme);
+    return sonde_fail(err, SONDE_EINVAL, "rope_frequencies: no head width of %lld, or no scheme %lld",
+                      (long long)at->i[0], (long long)scheme);
   if ((scheme != PLAIN && !(at->f[0] >= 1 && at->f[0] <= 1e9)) ||
       (scheme == LLAMA3 && !(at->f[1] > 0 && at->f[2] > at->f[1] && at->f[2] <= 1e9 && at->f[3] >= 1)))
-    return sonde_fail(err, SONDE_EINVAL, "rope_frequencies: the factor must be at least 1, the high frequency factor over "
-                      "the low one and the original context at least 1, not %g, %g, %g and %g", at->f[0], at->f[2],
-                      at->f[1], at->f[3]);
+    return sonde_fail(err, SONDE_EINVAL,
+                      "rope_frequencies: the factor must be at least 1, the high frequency factor over "
+                      "the low one and the original context at least 1, not %g, %g, %g and %g",
+                      at->f[0], at->f[2], at->f[1], at->f[3]);
   *out = sonde_shape_make(SONDE_F32, 1, &half);
   return SONDE_OK;
 }
@@ -186,15 +190,31 @@ static int frequencies_run(const sonde_call *c) {
 }
 
 const sonde_op_def sonde_ops_rope[] = {
-    {.size = sizeof(sonde_op_def), .name = "rope", .min_in = 1, .max_in = 3, .n_out = 1,
+    {.size = sizeof(sonde_op_def),
+     .name = "rope",
+     .min_in = 1,
+     .max_in = 3,
+     .n_out = 1,
      .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
-     .doc = "x [B, T, H, Dh] with pair (j, j + Dh/2) at position t turned by (t + offset) theta^(-2j/Dh), or by "
-            "(t + offset) w[j] with w f32 [Dh/2] as the second input. f0: theta, f1: 1, or -1 to turn back, i0: offset. "
-            "A last input, i32: one number, which is added to the offset, or [B, T], the position of each token in place of t",
-     .shape = shape, .grad = grad, .run = run, .flops = flops, .step = "rope"},
-    {.size = sizeof(sonde_op_def), .name = "rope_frequencies", .min_in = 1, .max_in = 1, .n_out = 1,
-     .doc = "w [Dh/2] for rope, of theta f32 [1]: w_j = theta^(-2j/Dh) under a scheme for longer contexts. i0: Dh, i1: 0 as "
+     .doc =
+         "x [B, T, H, Dh] with pair (j, j + Dh/2) at position t turned by (t + offset) theta^(-2j/Dh), or by "
+         "(t + offset) w[j] with w f32 [Dh/2] as the second input. f0: theta, f1: 1, or -1 to turn back, i0: offset. "
+         "A last input, i32: one number, which is added to the offset, or [B, T], the position of each token in place "
+         "of t",
+     .shape = shape,
+     .grad = grad,
+     .run = run,
+     .flops = flops,
+     .step = "rope"},
+    {.size = sizeof(sonde_op_def),
+     .name = "rope_frequencies",
+     .min_in = 1,
+     .max_in = 1,
+     .n_out = 1,
+     .doc = "w [Dh/2] for rope, of theta f32 [1]: w_j = theta^(-2j/Dh) under a scheme for longer contexts. i0: Dh, i1: "
+            "0 as "
             "it is, 1 linear (w / f0), 2 llama3 (f0: factor, f1 and f2: low and high frequency factor, f3: original "
             "context); no gradient",
-     .shape = frequencies_shape, .run = frequencies_run},
+     .shape = frequencies_shape,
+     .run = frequencies_run},
     {0}};

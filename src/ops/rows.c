@@ -1,8 +1,9 @@
 /* rows.c - blocks of rows and the sums over all of them (see rows.h).
  *
- * A block is about BLOCK numbers: with less at a time the threads read and write in so many places by turns that the memory
- * gives less (rows of 512 numbers: 32 a block take 1.3 times as long as 512). Small work is cut into BLOCKS all the same, for
- * machines of many cores. A block's sums are kept on its thread's stack, where they stay in the nearest cache, until it ends. */
+ * A block is about BLOCK numbers: with less at a time the threads read and write in so many places by turns that the
+ * memory gives less (rows of 512 numbers: 32 a block take 1.3 times as long as 512). Small work is cut into BLOCKS all
+ * the same, for machines of many cores. A block's sums are kept on its thread's stack, where they stay in the nearest
+ * cache, until it ends. */
 #include "config.h"
 #include "ops/rows.h"
 

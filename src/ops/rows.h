@@ -32,8 +32,8 @@ static inline int64_t sonde_leading(const sonde_shape *s, int keep) {
   return n;
 }
 
-/* The host's services `rows` and `rows_scratch` (sonde_plugin.h); tiles are run by `parallel`, which sonde_on_pool is for
- * the core's own ops: they run without a host too. */
+/* The host's services `rows` and `rows_scratch` (sonde_plugin.h); tiles are run by `parallel`, which sonde_on_pool is
+ * for the core's own ops: they run without a host too. */
 typedef void (*sonde_parallel)(const sonde_call *c, int64_t tiles, sonde_tile fn, void *arg);
 void sonde_on_pool(const sonde_call *c, int64_t tiles, sonde_tile fn, void *arg);
 const float *sonde_rows_run(const sonde_call *c, sonde_parallel parallel, int64_t rows, int64_t width, int64_t n,

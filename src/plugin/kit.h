@@ -92,8 +92,6 @@ void kit_close(kit *k);
 
 /* The options as JSON: the schema's defaults, a value for what must be given, opts.pair over both. */
 json_t *kit_options(const kit *k, sonde_error *err);
-/* The j-th other value worth trying for an option that is `now`; NULL when there are no more. */
-json_t *kit_other_value(const sonde_option *o, const sonde_value *now, int j);
 /* Runs the check at each place, with k->values as they are, then with other values of each option, one at a time; what
  * the module refuses is left out. The first failure names the option and the place; a skip is one only if all skip. */
 int kit_each_variant(kit *k, kit_check fn);
@@ -174,14 +172,6 @@ int64_t kit_memory_lost(const kit_memory *m);         /* bytes a round; 0: none 
 
 int check_schema(kit *k);        /* kit_options.c */
 int check_options(kit *k);
-int check_build(kit *k);         /* kit_module.c */
-int check_run(kit *k);
-int check_shapes(kit *k);
-int check_effect(kit *k);
-int check_causal(kit *k);
-int check_batch(kit *k);
-int check_nan(kit *k);
-int check_leaks(kit *k);
 int check_threads(kit *k);       /* kit_state.c */
 int check_reload(kit *k);
 int check_gradient(kit *k);      /* kit_gradient.c */

@@ -13,7 +13,7 @@ static int reason(kit *k, const rig *r, const char *doing) {
   return kit_fail(k, "%s%.600s", doing, *r->err.text ? r->err.text : "it failed without a reason");
 }
 
-int check_build(kit *k) {
+static int check_build(kit *k) {
   rig_spec spec = rig_usual(k);
   rig r;
   spec.grad = 0;
@@ -23,7 +23,7 @@ int check_build(kit *k) {
   return outcome;
 }
 
-int check_run(kit *k) {
+static int check_run(kit *k) {
   rig_spec spec = rig_usual(k);
   rig r;
   int outcome = SONDE_PASS;
@@ -61,7 +61,7 @@ static int one_shape(kit *k, int64_t batch, int64_t context, int64_t width) {
   return good;
 }
 
-int check_shapes(kit *k) {
+static int check_shapes(kit *k) {
   static const int64_t width[] = {1, 2, 3, 6, 8, 15, 16, 24, 33, 64, 65, 128};
   static const int64_t size[][2] = {{1, 1}, {2, 5}, {3, 17}, {1, 65}};
   static const int64_t large[][3] = {{2, 130, 64}, {1, 2, 257}, {2, 3, 512}, {1, 2, 1030}};   /* long, or wide */
@@ -109,7 +109,7 @@ int kit_leaf_counts(rig *r, int i) {
   return changed;
 }
 
-int check_effect(kit *k) {
+static int check_effect(kit *k) {
   rig_spec spec = rig_usual(k);
   rig r;
   int outcome = SONDE_PASS;
@@ -128,7 +128,7 @@ int check_effect(kit *k) {
 }
 
 /* Another value at token t of sequence 0 must leave the tokens before t as they were. */
-int check_causal(kit *k) {
+static int check_causal(kit *k) {
   rig_spec spec = rig_usual(k);
   rig r;
   int outcome = SONDE_PASS;
@@ -182,7 +182,7 @@ static int other_sizes(kit *k) {
 }
 
 /* What is said of sample 1 must leave samples 0 and 2 as they were, results and gradients of x. */
-int check_batch(kit *k) {
+static int check_batch(kit *k) {
   rig_spec spec = rig_usual(k);
   rig r;
   int outcome = SONDE_PASS;
@@ -207,7 +207,7 @@ int check_batch(kit *k) {
   return outcome == SONDE_PASS ? other_sizes(k) : outcome;
 }
 
-int check_nan(kit *k) {
+static int check_nan(kit *k) {
   rig_spec spec = rig_usual(k);
   rig r;
   int outcome = SONDE_PASS, seen = 0;
@@ -226,7 +226,7 @@ int check_nan(kit *k) {
   return outcome;
 }
 
-int check_leaks(kit *k) {
+static int check_leaks(kit *k) {
   rig_spec spec = rig_usual(k);
   int64_t live = 0;
   kit_memory seen = {0};

@@ -40,7 +40,8 @@ static json_t *other_number(const sonde_option *o, const sonde_value *now, int j
   return NULL;
 }
 
-json_t *kit_other_value(const sonde_option *o, const sonde_value *now, int j) {
+/* The j-th other value worth trying for an option that is `now`; NULL when there are no more. */
+static json_t *kit_other_value(const sonde_option *o, const sonde_value *now, int j) {
   char word[200];
   if (o->type == 'b') return j == 0 ? json_boolean(!now->i) : NULL;
   if (o->type == 'i' || o->type == 'f') return other_number(o, now, j);

@@ -87,7 +87,8 @@ static int value(const char *what, const sonde_option *o, const json_t *v, sonde
   return refuse_value(what, o, v, err);
 }
 
-json_t *sonde_option_read(const sonde_option *o, const char *text) {
+/* The JSON value that a text stands for under the option's type; a text that does not fit the type stays a string. */
+static json_t *sonde_option_read(const sonde_option *o, const char *text) {
   char *end;
   errno = 0;
   if (o->type == 'b' && (!strcmp(text, "true") || !strcmp(text, "false"))) return json_boolean(*text == 't');

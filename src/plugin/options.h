@@ -24,9 +24,6 @@ sonde_value *sonde_options_parse(const char *what, const sonde_option *schema, i
 json_t *sonde_options_object(const char *what, const sonde_option *schema, int n, const char *const *pair, int n_pair,
                              sonde_error *err);
 
-/* The JSON value that a text stands for under the option's type; a text that does not fit the type stays a string. */
-json_t *sonde_option_read(const sonde_option *o, const char *text);
-
 /* "integer, 1 to 64", "one of sum, mean": what an option takes, in words. Returns buf. */
 char *sonde_option_takes(const sonde_option *o, char *buf, size_t size);
 

@@ -43,7 +43,7 @@ sonde_block *sonde_block_new(sonde_error *err) {
   return NULL;
 }
 
-sonde_block *sonde_block_ref(sonde_block *b) {
+static sonde_block *sonde_block_ref(sonde_block *b) {
   b->refs++;
   return b;
 }

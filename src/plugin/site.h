@@ -16,7 +16,6 @@ sonde_policy sonde_policy_normal(double std);
 /* What the modules of one call of a block have published, by name. Reference counted. */
 typedef struct sonde_block sonde_block;
 sonde_block *sonde_block_new(sonde_error *err);
-sonde_block *sonde_block_ref(sonde_block *b);
 void sonde_block_free(sonde_block *b);
 /* What has been published, in order: how many, and the name (into *name) and node of number k. */
 int64_t sonde_block_count(const sonde_block *b);

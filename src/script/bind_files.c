@@ -158,14 +158,9 @@ static int core_seconds(lua_State *L) {
   return 1;
 }
 
-/* core.warn(text), core.info(text): a line for people, on stderr */
+/* core.warn(text): a warning for the user, on stderr */
 static int core_warn(lua_State *L) {
   sonde_warn("%s", sonde_lua_string(L, 1));
-  return 0;
-}
-
-static int core_info(lua_State *L) {
-  sonde_info("%s", sonde_lua_string(L, 1));
   return 0;
 }
 
@@ -173,7 +168,7 @@ void sonde_bind_files(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"list_dir", list_dir},   {"exists", core_exists},   {"mkdirs", core_mkdirs},   {"remove_tree", core_remove_tree},
       {"read_file", read_file}, {"write_file", write_file}, {"nearest", core_nearest}, {"seconds", core_seconds},
-      {"warn", core_warn},      {"info", core_info},        {"check_file", check_file}, {"check_folder", check_folder},
+      {"warn", core_warn},      {"check_file", check_file}, {"check_folder", check_folder},
       {"real_path", real_path}, {"new_folder", core_new_folder}, {NULL, NULL},
   };
   sonde_lua_functions(L, functions);

@@ -258,15 +258,8 @@ static int core_ops(lua_State *L) {
   return 1;
 }
 
-/* core.op_doc(name) -> the op's line of documentation, or nil */
-static int core_op_doc(lua_State *L) {
-  const sonde_op_def *d = sonde_ops_find(sonde_lua_ctx(L), sonde_lua_string(L, 1));
-  lua_pushstring(L, d ? d->doc : NULL);
-  return 1;
-}
-
-/* core.node_operators(table): the operators and methods of nodes, {__index =, __add =, ...}, which are Lua (node.lua)
- * */
+/* core.node_operators(table): the operators and methods of nodes, {__index =, __add =, ...}, which are Lua
+ * (node.lua) */
 static int node_operators(lua_State *L) {
   static const char *const names[] = {"__index", "__add", "__sub", "__mul", "__div", "__pow", "__unm", NULL};
   sonde_lua_own(L, 1, "the operators");
@@ -283,7 +276,7 @@ void sonde_bind_graph(lua_State *L) {
       {"graph", core_graph},         {"op", core_op},             {"result", core_result},         {"grad", core_grad},
       {"node_dims", node_dims},      {"node_dtype", node_dtype},  {"node_op", node_op},            {"node_id", node_id},
       {"node_name", node_name},      {"node_graph", node_graph},  {"node_inputs", node_inputs},    {"is_node", is_node},
-      {"ops", core_ops},             {"op_doc", core_op_doc},     {"node_operators", node_operators}, {NULL, NULL},
+      {"ops", core_ops},             {"node_operators", node_operators}, {NULL, NULL},
   };
   sonde_lua_functions(L, functions);
   sonde_lua_metatable(L, &node_type);

@@ -49,14 +49,6 @@ static int core_plugin(lua_State *L) {
   return e ? push_entry(L, e) : 0;
 }
 
-/* core.plugin_load(path) -> the description of what the file brings, now registered */
-static int plugin_load(lua_State *L) {
-  sonde_error err = {0};
-  const sonde_entry *e = NULL;
-  sonde_lua_check(L, sonde_registry_load(registry(L), sonde_lua_string(L, 1), &e, &err), &err);
-  return e ? push_entry(L, e) : 0;
-}
-
 static void set_flag(lua_State *L, const char *key, int on) {
   lua_pushboolean(L, on);
   lua_setfield(L, -2, key);
@@ -180,7 +172,7 @@ static int plugin_test(lua_State *L) {
 void sonde_bind_plugin(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"kinds", core_kinds},        {"ops", core_ops},           {"plugins", core_plugins}, {"plugin", core_plugin},
-      {"plugin_load", plugin_load}, {"plugin_test", plugin_test}, {NULL, NULL},
+      {"plugin_test", plugin_test}, {NULL, NULL},
   };
   sonde_lua_functions(L, functions);
 }

@@ -34,7 +34,8 @@ typedef struct sonde_progress {
   const char *metric_name[SONDE_METRICS_MOST];   /* set by the caller, for loading too: only these are read */
   sonde_metric_state metric[SONDE_METRICS_MOST];
   char stopped[200];         /* why it was ended before its last update, by sonde_trainer_stop; "": it was not */
-  int64_t first_sequence;    /* where the text began, and how many updates the optimizer's states had seen: 0, or those ... */
+  /* where the text began, and how many updates the optimizer's states had seen: 0, or those ... */
+  int64_t first_sequence;
   int64_t first_update;      /* ... of the run whose checkpoint this one started from */
   char metrics_sha256[65];   /* of metrics.jsonl's metrics_bytes; "" in a checkpoint of format 1 */
 } sonde_progress;

@@ -19,8 +19,8 @@ struct sonde_cache {
 
 sonde_cache *sonde_cache_new(int64_t batch, int64_t capacity, sonde_error *err) {
   if (batch < 1 || capacity < 1) {
-    sonde_fail(err, SONDE_EINVAL, "a cache needs at least one sequence and one token, not %lld and %lld", (long long)batch,
-               (long long)capacity);
+    sonde_fail(err, SONDE_EINVAL, "a cache needs at least one sequence and one token, not %lld and %lld",
+               (long long)batch, (long long)capacity);
     return NULL;
   }
   sonde_cache *c = sonde_alloc(sizeof *c);
@@ -87,7 +87,8 @@ static sonde_node *edit(void *arg, sonde_graph *g, const sonde_op_def *op, sonde
   for (int k = 0; k < n_in; k++)
     if (!(with[k] = op->cached >> k & 1 ? written(c, g, op->name, in[k]) : in[k])) return NULL;
   with[n_in] = c->position;
-  sonde_node *step = sonde_op(g, op->step, with, n_in + 1, attr);   /* in a prompt too: it refuses what does not decode */
+  /* in a prompt too: it refuses what does not decode */
+  sonde_node *step = sonde_op(g, op->step, with, n_in + 1, attr);
   return c->prefill && step ? sonde_op(g, op->name, in, n_in, attr) : step;
 }
 

@@ -23,8 +23,8 @@ void sonde_cache_free(sonde_cache *c);
  * the same model. */
 int sonde_cache_attach(sonde_cache *c, sonde_graph *g, int prefill, sonde_error *err);
 
-/* The nodes that write the cache in the graph attached last, which g must be (else EINVAL), and the tensors they are written
- * to: every plan of that graph must have them as outputs. Returns how many; out and tensor hold at least
+/* The nodes that write the cache in the graph attached last, which g must be (else EINVAL), and the tensors they are
+ * written to: every plan of that graph must have them as outputs. Returns how many; out and tensor hold at least
  * SONDE_CACHE_TENSORS. */
 enum { SONDE_CACHE_TENSORS = 1024 };
 int sonde_cache_outputs(const sonde_cache *c, const sonde_graph *g, sonde_node **out, sonde_tensor **tensor);

@@ -133,10 +133,10 @@ static int add_array(array_feed *a, const sonde_array *from, const sonde_array *
     sonde_shape other = from->valid->shape.rank ? row_of(from->valid) : from->valid->shape;
     if (other.dtype != row.dtype || !sonde_shape_equal(&other, &row) ||
         from->valid->shape.dim[0] != first->valid->shape.dim[0])
-      return sonde_fail(err, SONDE_ESHAPE,
-                        "array '%s' is %s for training and %s for validation: rows must be alike, and as many as of '%s'",
-                        from->name, sonde_shape_text(train, t1, sizeof t1),
-                        sonde_shape_text(&from->valid->shape, t2, sizeof t2), first->name);
+      return sonde_fail(
+          err, SONDE_ESHAPE,
+          "array '%s' is %s for training and %s for validation: rows must be alike, and as many as of '%s'", from->name,
+          sonde_shape_text(train, t1, sizeof t1), sonde_shape_text(&from->valid->shape, t2, sizeof t2), first->name);
   }
   int32_t k = a->feed.inputs;
   if (!(a->name[k] = sonde_strdup(from->name))) return sonde_fail(err, SONDE_ENOMEM, "no memory for a feed");

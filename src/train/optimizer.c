@@ -57,7 +57,8 @@ static int make_states(sonde_optim *o, slot *s, sonde_error *err) {
     sonde_shape shape = s->is.shape;
     if (o->plugin.state_shape && !o->plugin.state_shape(&s->is, k, o->opts.values, &shape)) continue;
     if (!s->whole && !sonde_shape_equal(&shape, &s->is.shape))
-      return sonde_fail(err, SONDE_EBUG, "the optimizer gives state '%s' of %s another shape, but takes the parameter in tiles",
+      return sonde_fail(err, SONDE_EBUG,
+                        "the optimizer gives state '%s' of %s another shape, but takes the parameter in tiles",
                         o->plugin.state_names[k], s->is.name);
     if (!(s->state[k] = sonde_tensor_new(&shape, err))) return sonde_wrap(err, "optimizer state of %s", s->is.name);
   }
@@ -237,11 +238,18 @@ static void update_tile(void *arg, int64_t index, int worker) {
   float *state[MAX_STATES];
   for (int k = 0; k < o->plugin.states; k++)
     state[k] = s->state[k] ? (float *)sonde_tensor_data(s->state[k]) + t->offset : NULL;
-  const sonde_update u = {
-      .size = sizeof u, .n = t->n, .w = s->weight + t->offset, .g = (const float *)sonde_tensor_data(s->grad) + t->offset,
-      .state = state, .grad_scale = o->scale, .lr = o->lr * s->factors.lr,
-      .weight_decay = s->decayed ? o->opts.weight_decay * s->factors.weight_decay : 0, .step = o->step, .parameter = &s->is,
-      .offset = t->offset, .scratch = s->whole ? o->scratch + worker * o->scratch_bytes : NULL};
+  const sonde_update u = {.size = sizeof u,
+                          .n = t->n,
+                          .w = s->weight + t->offset,
+                          .g = (const float *)sonde_tensor_data(s->grad) + t->offset,
+                          .state = state,
+                          .grad_scale = o->scale,
+                          .lr = o->lr * s->factors.lr,
+                          .weight_decay = s->decayed ? o->opts.weight_decay * s->factors.weight_decay : 0,
+                          .step = o->step,
+                          .parameter = &s->is,
+                          .offset = t->offset,
+                          .scratch = s->whole ? o->scratch + worker * o->scratch_bytes : NULL};
   if (!o->measures) {
     o->plugin.update(&u, o->opts.values);
     return;

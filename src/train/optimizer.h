@@ -29,10 +29,12 @@ sonde_optim *sonde_optim_new(sonde_params *params, sonde_pool *pool, const sonde
 void sonde_optim_free(sonde_optim *o);
 
 sonde_tensor *sonde_optim_grad(const sonde_optim *o, int64_t param);               /* borrowed; NULL if not trained */
-sonde_tensor *sonde_optim_state(const sonde_optim *o, int64_t param, int state);   /* likewise, or where it has no such state */
+/* likewise, or where it has no such state */
+sonde_tensor *sonde_optim_state(const sonde_optim *o, int64_t param, int state);
 int sonde_optim_states(const sonde_optim *o);
 const char *sonde_optim_state_name(const sonde_optim *o, int state);
-int64_t sonde_optim_bytes(const sonde_optim *o);                                   /* of gradients, states and scratch */
+/* of gradients, states and scratch */
+int64_t sonde_optim_bytes(const sonde_optim *o);
 int sonde_optim_decayed(const sonde_optim *o, int64_t param);                      /* 1: weight decay applies */
 
 typedef struct sonde_grad_norm {
@@ -47,9 +49,9 @@ sonde_grad_norm sonde_optim_norm(sonde_optim *o, double scale);
  * sonde_optim_norm gave. `step` counts from 1. */
 void sonde_optim_update(sonde_optim *o, double scale, double lr, int64_t step);
 
-/* The same, and how far it moved the weights of each block: ||w' - w|| / ||w|| over its parameters, [blocks], in f64; 0 where
- * all weights are 0. It belongs to the driver. sonde_optim_measure, once before, makes the room that this takes: for each
- * thread as much as the largest tile, of an optimizer that takes parameters whole the largest parameter. */
+/* The same, and how far it moved the weights of each block: ||w' - w|| / ||w|| over its parameters, [blocks], in f64; 0
+ * where all weights are 0. It belongs to the driver. sonde_optim_measure, once before, makes the room that this takes:
+ * for each thread as much as the largest tile, of an optimizer that takes parameters whole the largest parameter. */
 int sonde_optim_measure(sonde_optim *o, sonde_error *err);
 const double *sonde_optim_update_measured(sonde_optim *o, double scale, double lr, int64_t step);
 

@@ -1,5 +1,5 @@
-/* sample.c - see sample.h. Passes over the whole vocabulary are vectors or plain sums: a token of a small model is computed in
- * a millisecond, and sorting 32,000 logits takes five. */
+/* sample.c - see sample.h. Passes over the whole vocabulary are vectors or plain sums: a token of a small model is
+ * computed in a millisecond, and sorting 32,000 logits takes five. */
 #include "config.h"
 #include "tensor/tensor.h"
 #include "train/sample.h"
@@ -32,8 +32,8 @@ static inline int before(const float *logits, int32_t x, int32_t y) {
 }
 
 /* Moves the fewest first tokens whose worth is `want` together to the front of c.token [n], the last of them behind the
- * others, and returns how many they are. Worth is the weight, or 1 (by_count). A quickselect: each pivot parts the tokens
- * that are still in question, so that the work is a few times n, where sorting is n log n. */
+ * others, and returns how many they are. Worth is the weight, or 1 (by_count). A quickselect: each pivot parts the
+ * tokens that are still in question, so that the work is a few times n, where sorting is n log n. */
 static int64_t select_first(const float *logits, sonde_candidates c, int64_t n, double want, int by_count) {
   int64_t low = 0, high = n;
   double sure = 0;             /* the worth of [0, low) */

@@ -7,7 +7,8 @@
 typedef struct sonde_sampling {
   double temperature;        /* 0: the largest logit (greedy) */
   int64_t top_k;             /* only the k largest; 0: all */
-  double top_p;              /* of these, only the largest that hold this probability together; 1: all (Holtzman et al. 2020) */
+  /* of these, only the largest that hold this probability together; 1: all (Holtzman et al. 2020) */
+  double top_p;
 } sonde_sampling;
 
 /* Scratch for choosing among V tokens. */
@@ -16,8 +17,8 @@ typedef struct sonde_candidates {
   int32_t *token;            /* [V] */
 } sonde_candidates;
 
-/* The token for one row of logits [vocab]; `index` counts the choices of this stream, so that they can be repeated. Ties go to
- * the smaller token. -1: a logit is not finite. */
+/* The token for one row of logits [vocab]; `index` counts the choices of this stream, so that they can be repeated.
+ * Ties go to the smaller token. -1: a logit is not finite. */
 int32_t sonde_sample(const float *logits, int64_t vocab, const sonde_sampling *s, sonde_rng rng, uint64_t index,
                      sonde_candidates scratch);
 

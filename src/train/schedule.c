@@ -31,8 +31,9 @@ int sonde_schedule_check(const sonde_schedule *s, sonde_error *err) {
     return sonde_fail(err, SONDE_EINVAL, "steps must be at least 1, not %lld", (long long)s->steps);
   for (int64_t k = 0; s->kind == SONDE_SCHEDULE_TABLE && k < s->steps; k++)
     if (!(s->table[k] >= 0 && isfinite(s->table[k])))
-      return sonde_fail(err, SONDE_EINVAL, "the schedule gives %g at update %lld; a rate over lr is a finite number >= 0",
-                        s->table[k], (long long)k + 1);
+      return sonde_fail(err, SONDE_EINVAL,
+                        "the schedule gives %g at update %lld; a rate over lr is a finite number >= 0", s->table[k],
+                        (long long)k + 1);
   if (s->warmup < 0 || s->warmup > s->steps)
     return sonde_fail(err, SONDE_EINVAL, "warmup of %lld steps does not fit a run of %lld",
                       (long long)s->warmup, (long long)s->steps);

@@ -266,7 +266,8 @@ static int make(sonde_trainer *t, sonde_error *err) {
   t->opts.factors = NULL;
   parts_free(&p);
   if (code == SONDE_ELIMIT && t->plan_opts.memory_budget)
-    return sonde_wrap(err, "memory of %.1f MiB (memory_budget, or what is free), of which weights, gradients and states "
+    return sonde_wrap(err,
+                      "memory of %.1f MiB (memory_budget, or what is free), of which weights, gradients and states "
                       "take %.1f MiB",
                       (double)o->memory_budget / 0x1p20, (double)state_bytes(t) / 0x1p20);
   if (code) return code;

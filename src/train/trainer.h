@@ -26,7 +26,8 @@ typedef struct sonde_trainer_opts {
   sonde_node *total;                   /* the sum that is minimised, one number; NULL: that of `loss` */
   const sonde_metric *metric;          /* [n_metrics], at most SONDE_METRICS_MOST; the names are borrowed */
   int32_t n_metrics;
-  const char *targets;                 /* the input i32 [N] where SONDE_IGNORE marks items that do not count; NULL: none */
+  /* the input i32 [N] where SONDE_IGNORE marks items that do not count; NULL: none */
+  const char *targets;
   sonde_params *params;
   const sonde_factors *factors;        /* [parameters] of lr and weight_decay; NULL: all 1. Only read by _new */
   sonde_node *const *probe;            /* block outputs [.., D] whose variance is recorded; may be NULL */
@@ -45,7 +46,8 @@ typedef struct sonde_trainer_opts {
   int32_t recompute, compute;          /* as in sonde_plan_opts */
   /* the data */
   const sonde_feed *feed;
-  int64_t eval_tokens;                 /* evaluation reads the first rows that hold so many items; 0: all; below: none */
+  /* evaluation reads the first rows that hold so many items; 0: all; below: none */
+  int64_t eval_tokens;
   /* what happens when: every so many updates; 0: never (evaluation and checkpoint: at the end only) */
   int64_t log_every, eval_every, checkpoint_every, probe_every;
   double checkpoint_seconds;           /* and a checkpoint whenever the last is so old; 0: never */

@@ -1,5 +1,5 @@
-/* tree.c - see tree.h. The first micro-batch of each pair writes its gradients straight to the lowest level, so a sum of n
- * takes n - 1 additions and no copy; and all levels that a micro-batch completes are added in one pass. */
+/* tree.c - see tree.h. The first micro-batch of each pair writes its gradients straight to the lowest level, so a sum
+ * of n takes n - 1 additions and no copy; and all levels that a micro-batch completes are added in one pass. */
 #include "train/tree.h"
 
 #include "base/mem.h"
@@ -56,7 +56,8 @@ sonde_tree *sonde_tree_new(sonde_pool *pool, sonde_tensor *const *grad, int64_t 
   t->grad = sonde_alloc((size_t)n * sizeof *t->grad);
   t->partial = sonde_alloc((size_t)(t->levels * n) * sizeof *t->partial);
   t->tiles = sonde_alloc((size_t)t->n_tiles * sizeof *t->tiles);
-  int code = t->grad && t->partial && t->tiles ? SONDE_OK : sonde_fail(err, SONDE_ENOMEM, "no memory for sums over micro-batches");
+  int code = t->grad && t->partial && t->tiles ? SONDE_OK
+                                               : sonde_fail(err, SONDE_ENOMEM, "no memory for sums over micro-batches");
   for (int64_t i = 0; i < n && !code; i++) t->grad[i] = sonde_tensor_ref(grad[i]);
   if (!code) code = make_partials(t, err);
   if (!code) {
@@ -85,10 +86,12 @@ int64_t sonde_tree_bytes(const sonde_tree *t) {
 
 int sonde_tree_aside(const sonde_tree *t, int32_t batch) { return !(batch & 1) && batch != t->batches - 1; }
 
-sonde_tensor *sonde_tree_target(const sonde_tree *t, int64_t i, int aside) { return aside ? t->partial[i] : t->grad[i]; }
+sonde_tensor *sonde_tree_target(const sonde_tree *t, int64_t i, int aside) {
+  return aside ? t->partial[i] : t->grad[i];
+}
 
-/* The levels that a micro-batch completes, as bits: those that hold a sum already, from the lowest to the first that holds
- * none; the last micro-batch takes all. */
+/* The levels that a micro-batch completes, as bits: those that hold a sum already, from the lowest to the first that
+ * holds none; the last micro-batch takes all. */
 static int32_t completed(int32_t batch, int32_t batches) {
   return batch == batches - 1 ? batch : batch & ~(batch + 1);
 }

@@ -1,10 +1,10 @@
-/* tree.h - sums over the micro-batches of an update, as a binary tree: neighbours are added in pairs, then pairs of pairs.
- * So the bits of a sum do not depend on who computed which part of it: one process that takes the micro-batches in turn,
- * several threads, or ranks that each take a power of two of them.
+/* tree.h - sums over the micro-batches of an update, as a binary tree: neighbours are added in pairs, then pairs of
+ * pairs. So the bits of a sum do not depend on who computed which part of it: one process that takes the micro-batches
+ * in turn, several threads, or ranks that each take a power of two of them.
  *
- * The tree is that of a binary counter: after micro-batch k (from 0) there is one partial sum for each bit that is set in
- * k + 1, of as many micro-batches as the bit is worth, and the last micro-batch adds what is left from the newest to the
- * oldest. Eight give ((g0+g1)+(g2+g3))+((g4+g5)+(g6+g7)), six ((g0+g1)+(g2+g3))+(g4+g5), three (g0+g1)+g2. */
+ * The tree is that of a binary counter: after micro-batch k (from 0) there is one partial sum for each bit that is set
+ * in k + 1, of as many micro-batches as the bit is worth, and the last micro-batch adds what is left from the newest to
+ * the oldest. Eight give ((g0+g1)+(g2+g3))+((g4+g5)+(g6+g7)), six ((g0+g1)+(g2+g3))+(g4+g5), three (g0+g1)+g2. */
 #ifndef SONDE_TRAIN_TREE_H
 #define SONDE_TRAIN_TREE_H
 

@@ -1,6 +1,6 @@
-/* attention_test.c - attention and its gradient against the T x T matrix in double precision: masks,
- * windows, starts of documents, shared key heads, more keys than queries, odd sizes, f32 and bf16, on every instruction set,
- * same bits at any thread count. */
+/* attention_test.c - attention and its gradient against the T x T matrix in double precision: masks, windows, starts of
+ * documents, shared key heads, more keys than queries, odd sizes, f32 and bf16, on every instruction set, same bits at
+ * any thread count. */
 #include "config.h"
 #include "kernel.h"
 

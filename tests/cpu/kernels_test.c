@@ -143,7 +143,8 @@ static void rope(const char *isa) {
 }
 static void test_rope(void **state) { (void)state; on_every_isa(rope); }
 
-/* A position for each token: documents that begin anew, jumps, and the same bits as without where they are 0, 1, 2, .. */
+/* A position for each token: documents that begin anew, jumps, and the same bits as without where they are 0, 1, 2,
+ * .. */
 static void rope_positions(const char *isa) {
   enum { B = 2, T = 150, H = 2, D = 6 };
   kernel k = {.def = op_named(sonde_ops_rope, "rope"), .attr = {{100, 1}, {3}}}, plain = k;

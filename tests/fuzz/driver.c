@@ -48,8 +48,10 @@ static void run(const char *data, size_t size) {
 /* What readers stumble over: ends of ranges, quotes, brackets, huge counts. */
 static const char *const tokens[] = {
   "18446744073709551615", "9223372036854775807", "-9223372036854775808", "-1", "0", "1e999", "0x", "1e-400", "NaN",
-  "\"", "\\", "\\u0000", "\\ud800", "{", "}", "[", "]", "[[[[[[[[", "{\"a\":", ",", ":", "\n", "- ", "  ", "&a ", "*a", "|",
-  "\xff", "\xc3", "\xed\xa0\x80", "null", "true", "[0,0]", "\"dtype\":\"F32\"", "\"shape\":[2,2]", "\"data_offsets\":[0,8]",
+  "\"", "\\", "\\u0000", "\\ud800", "{", "}", "[", "]", "[[[[[[[[", "{\"a\":", ",", ":", "\n", "- ", "  ", "&a ", "*a",
+  "|",
+  "\xff", "\xc3", "\xed\xa0\x80", "null", "true", "[0,0]", "\"dtype\":\"F32\"", "\"shape\":[2,2]",
+  "\"data_offsets\":[0,8]",
 };
 
 static size_t insert(char *buf, size_t size, size_t at, const char *what, size_t n) {

@@ -1,8 +1,8 @@
-/* fuzz_plan.c - plans: random graphs of all ops under every way of planning, against each op's kernel alone. The bytes are
- * the choices of plan_graph.c.
+/* fuzz_plan.c - plans: random graphs of all ops under every way of planning, against each op's kernel alone. The bytes
+ * are the choices of plan_graph.c.
  *
- * How far a plan may be off follows from the graph: by how much its values move when each of them is disturbed by a rounding
- * of the plan's kind (f32 or bf16). A value that is not finite, or becomes so, says nothing. */
+ * How far a plan may be off follows from the graph: by how much its values move when each of them is disturbed by a
+ * rounding of the plan's kind (f32 or bf16). A value that is not finite, or becomes so, says nothing. */
 #include "config.h"
 
 #include <math.h>
@@ -61,8 +61,8 @@ static int differs(const checked *c, int bf16, const sonde_node *n, const void *
   for (int64_t k = 0; k < count && isfinite(bound); k++) {
     double x = number_at(want, (int)dtype, k), y = number_at(got, (int)dtype, k);
     if (!isfinite(x) || fabs(y - x) <= bound || (!isfinite(y) && bound > size / 2)) continue;
-    fprintf(stderr, "output %d (node %lld, %s), element %lld of %lld: %.9g and not %.9g (bound %g)\n", i, (long long)n->id,
-            sonde_node_op(n), (long long)k, (long long)count, y, x, bound);
+    fprintf(stderr, "output %d (node %lld, %s), element %lld of %lld: %.9g and not %.9g (bound %g)\n", i,
+            (long long)n->id, sonde_node_op(n), (long long)k, (long long)count, y, x, bound);
     return 1;
   }
   return 0;
@@ -102,7 +102,8 @@ static void check(checked *c, const sonde_plan_opts *o) {
   if (!p) failed(p, o, err.text);
   p->watched = 1;
   for (int k = 0; k < m->n_out; k++)
-    if (m->out[k].node->kind == SONDE_KIND_INPUT) sonde_plan_set_input(p, m->out[k].node->name, m->out[k].tensor->data, &err);
+    if (m->out[k].node->kind == SONDE_KIND_INPUT)
+      sonde_plan_set_input(p, m->out[k].node->name, m->out[k].tensor->data, &err);
   sonde_plan_set_step(p, 7);
   for (int run = 0; run < 2; run++) {
     restore(m);
@@ -138,7 +139,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (int b = 0; b < 2; b++)
       for (int d = 0; d < DISTURBED; d++) c.off[b][d] = plan_alone(&c.m, rounding[b], (uint64_t)d + 1, 7);
     for (int way = 0; way < 8; way++) {
-      sonde_plan_opts o = {.no_fuse = way & 1, .compute = way & 2 ? SONDE_BF16 : SONDE_F32, .recompute = way & 4 ? 2 : 0,
+      sonde_plan_opts o = {.no_fuse = way & 1,
+                           .compute = way & 2 ? SONDE_BF16 : SONDE_F32,
+                           .recompute = way & 4 ? 2 : 0,
                            .hold = plan_choice(&c.m, 4) == 0};
       if (way > 3 && plan_choice(&c.m, 2)) continue;
       check(&c, &o);

@@ -1,5 +1,5 @@
-/* fuzz_text.c - text files, packed or not: of any bytes come documents in order or a reason, and of an object that a whole
- * parser reads, the member that it reads. */
+/* fuzz_text.c - text files, packed or not: of any bytes come documents in order or a reason, and of an object that a
+ * whole parser reads, the member that it reads. */
 #include "config.h"
 
 #include <stdio.h>

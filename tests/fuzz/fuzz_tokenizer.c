@@ -8,7 +8,8 @@
 #include "text/tokenizer.h"
 
 static void use(sonde_tokenizer *t) {
-  static const char text[] = "In the beginning 1234 <|endoftext|>\xff\xc3\xa9  \n\tdon't in  in \xe6\xb7\xb1 in<|endoftext|><";
+  static const char text[] =
+      "In the beginning 1234 <|endoftext|>\xff\xc3\xa9  \n\tdon't in  in \xe6\xb7\xb1 in<|endoftext|><";
   sonde_error err = {0};
   sonde_ids ids = {0};
   char *back = NULL;

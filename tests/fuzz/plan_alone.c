@@ -114,7 +114,8 @@ static void compute(const maker *m, alone *a, const sonde_node *n, double noise,
   int n_out = n->kind == SONDE_KIND_OP ? n->def->n_out : 1;
   if (n->kind == SONDE_KIND_RESULT) return;
   for (int k = 0; k < n->n_in; k++) in[k] = plan_alone_value(a, n->in[k]);
-  for (int k = 0; k < n_out; k++) out[k] = buffer(sonde_shape_bytes(n->kind == SONDE_KIND_OP ? &n->out_shape[k] : &n->shape));
+  for (int k = 0; k < n_out; k++)
+    out[k] = buffer(sonde_shape_bytes(n->kind == SONDE_KIND_OP ? &n->out_shape[k] : &n->shape));
   if (n->kind == SONDE_KIND_CONST) fill_constant(out[0], &n->shape, n->value);
   else if (n->kind != SONDE_KIND_OP) memcpy(out[0], input_of(m, n), (size_t)sonde_shape_bytes(&n->shape));
   else if (n->def->flags & SONDE_OP_VIEW) memcpy(out[0], in[0], (size_t)sonde_shape_bytes(&n->shape));
@@ -122,7 +123,8 @@ static void compute(const maker *m, alone *a, const sonde_node *n, double noise,
   else run_kernel(m, n, in, out, step);
   if (n->kind == SONDE_KIND_CONST) return;
   double size = noise > 0 ? inside(n, in) : 0;
-  for (int k = 0; k < n_out; k++) disturb(out[k], n->kind == SONDE_KIND_OP ? &n->out_shape[k] : &n->shape, noise, size, state);
+  for (int k = 0; k < n_out; k++)
+    disturb(out[k], n->kind == SONDE_KIND_OP ? &n->out_shape[k] : &n->shape, noise, size, state);
 }
 
 alone plan_alone(const maker *m, double noise, uint64_t seed, uint64_t step) {

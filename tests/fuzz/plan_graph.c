@@ -25,7 +25,8 @@ static int64_t dim(maker *m) {
 }
 
 static sonde_shape shape(int dtype, int rank, const int64_t *dims) { return sonde_shape_make(dtype, rank, dims); }
-#define SHAPE(dtype, ...) shape(dtype, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+#define SHAPE(dtype, ...)                                                                                              \
+  shape(dtype, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
 
 static sonde_shape any_shape(maker *m, int dtype, int least, int most) {
   int64_t d[SONDE_MAX_RANK];
@@ -72,7 +73,9 @@ static sonde_node *from_outside(maker *m, const sonde_shape *s, int64_t lo, int6
   return n;
 }
 
-static sonde_node *integers(maker *m, const sonde_shape *s, int64_t lo, int64_t hi) { return from_outside(m, s, lo, hi); }
+static sonde_node *integers(maker *m, const sonde_shape *s, int64_t lo, int64_t hi) {
+  return from_outside(m, s, lo, hi);
+}
 
 static sonde_node *cast(sonde_node *x, int dtype) {
   sonde_attr at = {{0}, {dtype}};
@@ -143,7 +146,8 @@ static sonde_node *elementwise(maker *m, const char *op) {
       drop = 0;
     }
     in[k] = operand(m, shape(s.dtype, s.rank - drop, s.dim + drop));
-    if (in[k] && !drop && s.rank == in[0]->shape.rank && !plan_choice(m, 4)) in[k] = dims_op("expand", in[k], &in[0]->shape);
+    if (in[k] && !drop && s.rank == in[0]->shape.rank && !plan_choice(m, 4))
+      in[k] = dims_op("expand", in[k], &in[0]->shape);
   }
   return call(m, op, d->min_in, in, strcmp(op, "affine") ? NULL : &at);
 }
@@ -258,7 +262,8 @@ static sonde_node *matmul(maker *m, const char *op) {
   if (lead * r * k > LARGEST || k * c > LARGEST || lead * r * c > LARGEST) return NULL;
   int rank = 2 + (int)plan_choice(m, 2), shared = rank > 2 && plan_choice(m, 2), ta = !shared && plan_choice(m, 2) == 0;
   int tb = (int)plan_choice(m, 2), dtype = real(m), add = !plan_choice(m, 4);
-  sonde_shape a = ta ? SHAPE(dtype, lead, k, r) : SHAPE(dtype, lead, r, k), b = tb ? SHAPE(dtype, lead, c, k) : SHAPE(dtype, lead, k, c);
+  sonde_shape a = ta ? SHAPE(dtype, lead, k, r) : SHAPE(dtype, lead, r, k),
+              b = tb ? SHAPE(dtype, lead, c, k) : SHAPE(dtype, lead, k, c);
   if (rank == 2) a = shape(dtype, 2, a.dim + 1);
   if (rank == 2 || shared) b = shape(dtype, 2, b.dim + 1);
   sonde_shape y = rank == 2 ? SHAPE(F32, r, c) : SHAPE(F32, lead, r, c);
@@ -277,9 +282,12 @@ static sonde_node *norm(maker *m, const char *op) {
   sonde_node *gain = operand(m, row), *y, *dy;
   y = layer ? CALL("layernorm", &at, x, gain, operand(m, row)) : CALL("rmsnorm", &at, x, gain);
   if (!y) return NULL;
-  if (!gradient) return plan_choice(m, 3) ? sonde_affine(y, 0.5 * (double)plan_choice(m, 4), 0) : sonde_result(y, (int)plan_choice(m, 2 + layer));
+  if (!gradient)
+    return plan_choice(m, 3) ? sonde_affine(y, 0.5 * (double)plan_choice(m, 4), 0)
+                             : sonde_result(y, (int)plan_choice(m, 2 + layer));
   dy = operand(m, shape(plan_choice(m, 3) ? F32 : BF16, x->shape.rank, x->shape.dim));
-  y = layer ? CALL(op, &at, x, gain, sonde_result(y, 1), sonde_result(y, 2), dy) : CALL(op, &at, x, gain, sonde_result(y, 1), dy);
+  y = layer ? CALL(op, &at, x, gain, sonde_result(y, 1), sonde_result(y, 2), dy)
+            : CALL(op, &at, x, gain, sonde_result(y, 1), dy);
   return y ? sonde_result(y, (int)plan_choice(m, 2 + layer)) : NULL;
 }
 
@@ -312,7 +320,9 @@ static sonde_node *starts_of(maker *m, const char *op, int64_t batch, int64_t le
   sonde_node *in[1] = {integers(m, &tokens, 0, 4)};
   return sonde_result(call(m, op, 1, in, &at), (int)plan_choice(m, 2));
 }
-static sonde_node *documents(maker *m, const char *op) { return starts_of(m, op, 1 + plan_choice(m, 3), 1 + plan_choice(m, 9)); }
+static sonde_node *documents(maker *m, const char *op) {
+  return starts_of(m, op, 1 + plan_choice(m, 3), 1 + plan_choice(m, 9));
+}
 
 static sonde_node *attention(maker *m, const char *op) {
   int64_t groups = 1 + plan_choice(m, 2);
@@ -323,7 +333,8 @@ static sonde_node *attention(maker *m, const char *op) {
   q.dim[2] *= groups;
   sonde_attr at = {{0.5 * (double)plan_choice(m, 3)}, {causal, causal ? plan_choice(m, 4) : 0}};
   int dq = real(m), dk = real(m), dv = plan_choice(m, 2) ? dk : real(m);
-  sonde_node *in[7] = {operand(m, shape(dq, 4, q.dim)), operand(m, shape(dk, 4, k.dim)), operand(m, shape(dv, 4, k.dim))};
+  sonde_node *in[7] = {operand(m, shape(dq, 4, q.dim)), operand(m, shape(dk, 4, k.dim)),
+                       operand(m, shape(dv, 4, k.dim))};
   int starts = causal && plan_choice(m, 2);
   if (starts) in[3] = in[6] = starts_of(m, "document_starts", q.dim[0], q.dim[1]);
   sonde_node *y = call(m, "attention", 3 + starts, in, &at);
@@ -351,19 +362,23 @@ static sonde_node *loss(maker *m, const char *op) {
   int dtype = real(m);
   if (n * d > LARGEST || v * d > LARGEST || n * v > LARGEST) return NULL;
   sonde_shape ids = SHAPE(I32, n);
-  sonde_node *in[4] = {operand(m, SHAPE(dtype, n, d)), operand(m, SHAPE(dtype, v, d)), integers(m, &ids, -1, v - 1), operand(m, SHAPE(F32, n))};
+  sonde_node *in[4] = {operand(m, SHAPE(dtype, n, d)), operand(m, SHAPE(dtype, v, d)), integers(m, &ids, -1, v - 1),
+                       operand(m, SHAPE(F32, n))};
   if (!strcmp(op, "lm_loss")) return call(m, op, 3, in, NULL);
   sonde_node *y = call(m, op, 4, in, NULL);
   return y ? sonde_result(y, (int)plan_choice(m, 3)) : NULL;
 }
 
 static const struct { const char *op; make_fn make; } makers[] = {
-    {"dropout", dropout}, {"cast", convert}, {"reshape", reshape}, {"detach", plain}, {"permute", permute}, {"slice", slice},
+    {"dropout", dropout}, {"cast", convert}, {"reshape", reshape}, {"detach", plain}, {"permute", permute},
+    {"slice", slice},
     {"pad_slice", slice}, {"concat", concat}, {"sum", reduce}, {"amax", reduce}, {"expand", expand}, {"gather", gather},
     {"scatter_add", gather}, {"softmax", by_row}, {"softmax_grad", row_pair}, {"log_softmax", by_row},
-    {"log_softmax_grad", row_pair}, {"cross_entropy", cross_entropy}, {"cross_entropy_grad", cross_entropy}, {"matmul", matmul},
+    {"log_softmax_grad", row_pair}, {"cross_entropy", cross_entropy}, {"cross_entropy_grad", cross_entropy},
+    {"matmul", matmul},
     {"rmsnorm", norm}, {"rmsnorm_grad", norm}, {"layernorm", norm}, {"layernorm_grad", norm}, {"rope", rope},
-    {"rope_frequencies", frequencies}, {"attention", attention}, {"attention_grad", attention}, {"attention_cached", cached}, {"document_starts", documents},
+    {"rope_frequencies", frequencies}, {"attention", attention}, {"attention_grad", attention},
+    {"attention_cached", cached}, {"document_starts", documents},
     {"cache_write", cached}, {"lm_loss", loss}, {"lm_loss_grad", loss}, {"argmax", by_row},
 };
 
@@ -411,7 +426,8 @@ int plan_graph_make(maker *m) {
   for (int k = 0; k < ops && !too_large(m); k++) {
     char scope[16];
     int block = (int)plan_choice(m, 4) - 1;
-    const sonde_op_def *d = sonde_ops_at(m->ctx, plan_choice(m, 3) ? (int)plan_choice(m, n_ops) : (int)plan_choice(m, n_ops / 2));
+    const sonde_op_def *d =
+        sonde_ops_at(m->ctx, plan_choice(m, 3) ? (int)plan_choice(m, n_ops) : (int)plan_choice(m, n_ops / 2));
     snprintf(scope, sizeof scope, "blocks.%d", block);
     sonde_graph_scope(m->g, block < 0 ? NULL : scope, block);
     sonde_node *made = maker_of(d)(m, d->name);
@@ -423,7 +439,8 @@ int plan_graph_make(maker *m) {
     if (!plan_choice(m, 6)) differentiate(m);
   }
   if (!plan_choice(m, 3)) differentiate(m);
-  for (int k = 1 + (int)plan_choice(m, MAX_OUTPUTS - 1); k > 0; k--) m->want[m->n_want++] = m->pool[plan_choice(m, m->n_pool)];
+  for (int k = 1 + (int)plan_choice(m, MAX_OUTPUTS - 1); k > 0; k--)
+    m->want[m->n_want++] = m->pool[plan_choice(m, m->n_pool)];
   return !sonde_graph_error(m->g, &err) && !too_large(m);
 }
 

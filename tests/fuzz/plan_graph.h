@@ -30,8 +30,8 @@ void plan_graph_free(maker *m);
 /* The ops that the maker has no way to make; NULL: none. */
 const char *plan_graph_lacks(sonde_ctx *ctx);
 
-/* Every value of the graph, by its op's kernel alone, into buffers of just that size. With `noise` each value that is not
- * whole is off by up to that share. */
+/* Every value of the graph, by its op's kernel alone, into buffers of just that size. With `noise` each value that is
+ * not whole is off by up to that share. */
 typedef struct alone { int64_t n; void *(*value)[SONDE_MAX_OUT]; } alone;
 alone plan_alone(const maker *m, double noise, uint64_t seed, uint64_t step);
 const void *plan_alone_value(const alone *a, const sonde_node *n);

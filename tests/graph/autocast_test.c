@@ -69,7 +69,8 @@ static void make(rig *r, const subject *s, int rounded) {
     r->leaf[k] = sonde_tensor_new(&shape, &err);
     float *x = sonde_tensor_data(r->leaf[k]);
     fill(x, sonde_shape_count(&shape), 3u + (unsigned)k);
-    for (int64_t j = 0; k > 2 && k < s->n_in && j < sonde_shape_count(&shape); j++) x[j] = fabsf(x[j]);   /* mean squares */
+    /* mean squares */
+    for (int64_t j = 0; k > 2 && k < s->n_in && j < sonde_shape_count(&shape); j++) x[j] = fabsf(x[j]);
     r->in[k] = sonde_leaf(r->g, name, r->leaf[k]);
     if (k < s->n_in) in[k] = k < s->operands && rounded ? sonde_op(r->g, "cast", &r->in[k], 1, &bf16) : r->in[k];
   }
@@ -152,7 +153,8 @@ static void writing_bf16_is_rounding_the_result(void **state) {
     rig r, e;
     make(&r, &subjects[k], 0);
     make(&e, &subjects[k], 1);
-    sonde_node *out[2] = {sonde_op(r.g, "cast", &r.y, 1, &bf16), r.product}, *expected = sonde_op(e.g, "cast", &e.y, 1, &bf16);
+    sonde_node *out[2] = {sonde_op(r.g, "cast", &r.y, 1, &bf16), r.product}, *expected = sonde_op(e.g, "cast", &e.y, 1,
+                          &bf16);
     sonde_plan *p = planned(&r, out, 2, 1), *q = planned(&e, &expected, 1, 0);
     assert_int_equal(written_as(p, subjects[k].op), SONDE_BF16);
     assert_int_equal(written_as(q, subjects[k].op), SONDE_F32);

@@ -57,7 +57,8 @@ static inline void net_make(net *n, sonde_ctx *ctx, int64_t rows, int64_t width)
   for (int b = 0; b < NET_BLOCKS; b++) {
     for (int j = 1; j <= 2; j++) {
       snprintf(name, sizeof name, "blocks.%d.w%d", b, j);
-      n->weight[2 * b + j] = j == 1 ? filled(2, 2 * width, width, 1, (unsigned)b) : filled(2, width, 2 * width, 1, 90u + (unsigned)b);
+      n->weight[2 * b + j] =
+          j == 1 ? filled(2, 2 * width, width, 1, (unsigned)b) : filled(2, width, 2 * width, 1, 90u + (unsigned)b);
       n->leaf[2 * b + j] = sonde_leaf(n->g, name, n->weight[2 * b + j]);
     }
     snprintf(name, sizeof name, "blocks.%d", b);

@@ -47,7 +47,8 @@ static void recomputing_gives_the_same_bits_in_less_memory(void **state) {
   sonde_plan_opts some = {.recompute = 1, .memory_budget = (a.arena_bytes + b.arena_bytes) / 2};
   float *part = net_run(&n, &some, &count, &c);
   assert_memory_equal(kept, part, (size_t)count * sizeof *kept);
-  assert_true(c.arena_bytes <= some.memory_budget + 4096 && c.recomputed_blocks > 0 && c.recomputed_blocks <= NET_BLOCKS);
+  assert_true(c.arena_bytes <= some.memory_budget + 4096 && c.recomputed_blocks > 0 &&
+              c.recomputed_blocks <= NET_BLOCKS);
   sonde_release(kept);
   sonde_release(again);
   sonde_release(part);
@@ -243,8 +244,8 @@ static void products_are_rounded_where_their_readers_take_it(void **state) {
   sonde_graph *g = sonde_graph_new(ctx, &err);
   int64_t six = 6;
   sonde_shape ids = sonde_shape_make(SONDE_I32, 1, &six);
-  sonde_tensor *a = filled(2, 1, 5, 1, 1), *b = filled(2, 6, 5, 1, 2), *x = filled(2, 6, 4, 1, 3), *w = filled(2, 7, 4, 1, 4),
-               *y = sonde_tensor_new(&ids, &err);
+  sonde_tensor *a = filled(2, 1, 5, 1, 1), *b = filled(2, 6, 5, 1, 2), *x = filled(2, 6, 4, 1, 3),
+               *w = filled(2, 7, 4, 1, 4), *y = sonde_tensor_new(&ids, &err);
   for (int k = 0; k < 6; k++) ((int32_t *)sonde_tensor_data(y))[k] = k;
   sonde_node *weights = sonde_reshape(sonde_linear(sonde_leaf(g, "a", a), sonde_leaf(g, "b", b)), &six, 1);
   sonde_node *in[4] = {sonde_leaf(g, "x", x), sonde_leaf(g, "w", w), sonde_leaf(g, "y", y), weights};
@@ -276,7 +277,8 @@ static void broadcasts_and_sums_of_every_kind(void **state) {
   sonde_error err = {0};
   enum { A = 5, B = 7, C = 1500 };
   sonde_graph *g = sonde_graph_new(ctx, &err);
-  sonde_tensor *x = filled(3, A, B, C, 1), *row = filled(1, C, 1, 1, 2), *col = filled(3, A, B, 1, 3), *mid = filled(3, A, 1, C, 4);
+  sonde_tensor *x = filled(3, A, B, C, 1), *row = filled(1, C, 1, 1, 2), *col = filled(3, A, B, 1, 3),
+               *mid = filled(3, A, 1, C, 4);
   sonde_node *y = sonde_mul(sonde_add(sonde_leaf(g, "x", x), sonde_leaf(g, "row", row)), sonde_leaf(g, "col", col));
   y = sonde_add(y, sonde_leaf(g, "mid", mid));
   int64_t to_row[1] = {C}, to_mid[3] = {A, 1, C};
@@ -284,7 +286,8 @@ static void broadcasts_and_sums_of_every_kind(void **state) {
   sonde_plan *p = sonde_plan_new(g, out, NULL, 5, NULL, &err);
   assert_non_null(p);
   assert_int_equal(sonde_plan_run(p, &err), 0);
-  const float *xs = sonde_tensor_data(x), *rs = sonde_tensor_data(row), *cs = sonde_tensor_data(col), *ms = sonde_tensor_data(mid);
+  const float *xs = sonde_tensor_data(x), *rs = sonde_tensor_data(row), *cs = sonde_tensor_data(col),
+              *ms = sonde_tensor_data(mid);
   static double rows[A * B], cols[C], mids[A * C], all;
   for (int i = 0; i < A; i++)
     for (int j = 0; j < B; j++)

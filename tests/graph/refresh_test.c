@@ -13,7 +13,8 @@ typedef struct model {
 static const sonde_param *need(model *m, const char *name, int rank, int64_t a, int64_t b, int role) {
   sonde_error err = {0};
   sonde_shape s = shape_of(rank, a, b, 1);
-  sonde_init init = {role == SONDE_ROLE_BUFFER ? SONDE_INIT_FILL : SONDE_INIT_NORMAL, role == SONDE_ROLE_BUFFER ? -5 : 1, 0};
+  sonde_init init = {role == SONDE_ROLE_BUFFER ? SONDE_INIT_FILL : SONDE_INIT_NORMAL,
+                     role == SONDE_ROLE_BUFFER ? -5 : 1, 0};
   const sonde_param *p = sonde_params_need(m->params, name, &s, role, init, -1, &err);
   assert_non_null(p);
   return p;
@@ -36,7 +37,9 @@ static void drop(model *m) {
   sonde_ctx_free(m->ctx);
 }
 
-static float *values(const model *m, const char *name) { return sonde_tensor_data(sonde_params_find(m->params, name)->value); }
+static float *values(const model *m, const char *name) {
+  return sonde_tensor_data(sonde_params_find(m->params, name)->value);
+}
 
 static float sum_of_w(const model *m) {
   float sum = 0;

@@ -110,8 +110,10 @@ static void what_changes_nothing_is_not_computed(void **state) {
   sonde_graph *g = graph();
   sonde_shape s = shape_of(2, 3, 4, 1);
   sonde_tensor *t = filled(2, 3, 4, 1, 1);
-  sonde_node *x = sonde_leaf(g, "x", t), *two = sonde_scale(sonde_constant(g, &s, 0.5), 4), *one = sonde_scale(two, 0.5);
-  sonde_node *same[] = {sonde_affine(x, 1, 0), sonde_reshape(x, s.dim, 2), sonde_expand(x, s.dim, 2), sonde_sum_to(x, s.dim, 2),
+  sonde_node *x = sonde_leaf(g, "x", t), *two = sonde_scale(sonde_constant(g, &s, 0.5), 4),
+             *one = sonde_scale(two, 0.5);
+  sonde_node *same[] = {sonde_affine(x, 1, 0), sonde_reshape(x, s.dim, 2), sonde_expand(x, s.dim, 2),
+                        sonde_sum_to(x, s.dim, 2),
                         sonde_mul(x, one), sonde_mul(one, x)};
   for (size_t k = 0; k < sizeof same / sizeof same[0]; k++) {
     assert_ptr_not_equal(same[k], x);
@@ -163,7 +165,8 @@ static void gradients_by_values_inside(void **state) {
   assert_gradient(sonde_add(sonde_scale(y, 2), sonde_scale(x, 7)), y, 2);
   y = sonde_exp(x);                                                           /* equal expressions */
   assert_gradient(sonde_add(sonde_scale(y, 2), sonde_scale(sonde_exp(x), 7)), y, 2);
-  y = sonde_expand(sonde_leaf(g, "row", narrow), s.dim, 2);                   /* broadcasting makes an expand superfluous */
+  /* broadcasting makes an expand superfluous */
+  y = sonde_expand(sonde_leaf(g, "row", narrow), s.dim, 2);
   assert_gradient(sonde_mul(y, sonde_constant(g, &s, 4)), y, 4);
   sonde_graph_free(g);
   sonde_tensor_free(t);
@@ -291,18 +294,21 @@ static void a_product_of_losses(void **state) {
   sonde_error err = {0};
   head h = head_make();
   sonde_node *other[3] = {sonde_scale(h.in[0], 2), h.in[1], h.in[2]}, *d;
-  sonde_node *a = sonde_sum_all(h.loss), *b = sonde_sum_all(sonde_op(h.g, "lm_loss", other, 3, NULL)), *y = sonde_mul(a, b), *da, *db;
+  sonde_node *a = sonde_sum_all(h.loss), *b = sonde_sum_all(sonde_op(h.g, "lm_loss", other, 3, NULL)),
+             *y = sonde_mul(a, b), *da, *db;
   assert_int_equal(sonde_grad(y, NULL, h.in, 1, &d, &err), 0);
   assert_int_equal(sonde_grad(a, NULL, h.in, 1, &da, &err), 0);
   assert_int_equal(sonde_grad(b, NULL, h.in, 1, &db, &err), 0);
-  sonde_node *apart = sonde_sum_all(sonde_square(sonde_add(sonde_mul(a, db), sonde_mul(b, da)))), *whole = sonde_sum_all(sonde_square(d));
+  sonde_node *apart = sonde_sum_all(sonde_square(sonde_add(sonde_mul(a, db), sonde_mul(b, da)))),
+             *whole = sonde_sum_all(sonde_square(d));
   sonde_node *both[2] = {whole, y};
   float want = head_value(&apart, 1);
   assert_true(want > 1 && fabsf(head_value(both, 2) - want) < 1e-4f * want);
   head_free(&h);
 }
 
-/* The factor of a norm costs no pass over what it normalises, forward or backward, where nothing else reads the norm. */
+/* The factor of a norm costs no pass over what it normalises, forward or backward, where nothing else reads the
+ * norm. */
 static void a_factor_of_a_norm_is_no_pass(void **state) {
   (void)state;
   sonde_error err = {0};

@@ -89,13 +89,15 @@ symbols() {   # FOLDER OPTION
   [ -z "$output" ]
 }
 
-# Keys of config.json and names of tensors: what other programs call things is known in lua/sonde/io/arch. Parameters have
-# names of their own, in model/names.lua, that a Llama's tensors share.
+# Keys of config.json and names of tensors: other programs' names are used in lua/sonde/io/arch only. Parameters have
+# their own names, in model/names.lua, which a Llama's tensors share.
 @test "only io/arch knows Hugging Face's names" {
   local keys="vocab_size|hidden_size|num_hidden_layers|num_attention_heads|num_key_value_heads|intermediate_size"
-  keys="$keys|max_position_embeddings|rms_norm_eps|layer_norm_eps|hidden_act|tie_word_embeddings|torch_dtype|rope_parameters"
+  keys="$keys|max_position_embeddings|rms_norm_eps|layer_norm_eps|hidden_act|tie_word_embeddings|torch_dtype"
+  keys="$keys|rope_parameters"
   keys="$keys|bos_token_id|eos_token_id|[A-Za-z0-9]+ForCausalLM|PreTrainedTokenizer"
-  local tensors="embed_tokens|input_layernorm|post_attention_layernorm|self_attn|lm_head|model\.(layers|embed|norm)|[a-z]+_proj\.weight"
+  local tensors="embed_tokens|input_layernorm|post_attention_layernorm|self_attn|lm_head|model\.(layers|embed|norm)"
+  tensors="$tensors|[a-z]+_proj\.weight"
   cd "$abs_srcdir/lua/sonde"
   run grep -rnE "\b($keys)\b" --include=*.lua --exclude-dir=arch .
   echo "$output"
@@ -108,7 +110,8 @@ symbols() {   # FOLDER OPTION
 
 @test "the report knows no quantity by name" {   # probes and quantities/ bring what it says of them
   cd "$abs_srcdir/lua/sonde/report"
-  run grep -nE "^[^-]*\"(perplexity|loss|variance|grad_norm|layer_removal|angular_distances?|rise|depth|share)\"" ./*.lua
+  local names="perplexity|loss|variance|grad_norm|layer_removal|angular_distances?|rise|depth|share"
+  run grep -nE "^[^-]*\"($names)\"" ./*.lua
   echo "$output"
   [ "$status" -eq 1 ]
 }

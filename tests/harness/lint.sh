@@ -1,5 +1,5 @@
 #!/bin/sh
-# lint.sh SRCDIR BUILDDIR - rules of style and the installed checkers; `make lint` runs it. (source.bats checks lengths.)
+# lint.sh SRCDIR BUILDDIR - rules of style and the installed checkers; `make lint` runs it.
 set -u
 srcdir=$1 builddir=$(cd "$2" && pwd) bad=0
 cd "$srcdir" || exit

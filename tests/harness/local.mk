@@ -1,5 +1,6 @@
 # Tests of the test harness, of the headers, and of the source tree.
-bats_tests += %D%/tap.bats %D%/headers.bats %D%/layers.bats %D%/uninstalled.bats
+bats_tests += %D%/tap.bats %D%/headers.bats %D%/layers.bats %D%/source.bats \
+  %D%/uninstalled.bats
 
 # The public header as LuaJIT's ffi.cdef takes it: no directives, no attributes, nothing of the system's headers.
 check_DATA += sonde.cdef

@@ -1,5 +1,5 @@
--- Documents in packed rows: attention that keeps them apart gives what each gives alone, forward and backward, in training,
--- evaluation and probes.
+-- Documents in packed rows: attention that keeps them apart gives what each gives alone, forward and backward, in
+-- training, evaluation and probes.
 
 local lu = require "luaunit"
 local sonde = require "sonde"
@@ -21,7 +21,8 @@ end
 local NONE = {}       -- an option that is left out
 
 local function small(options)
-  local all = { vocab = 11, width = 16, depth = 3, heads = 4, kv_heads = 2, context = CONTEXT, init_std = 0.4, seed = 3 }
+  local all = { vocab = 11, width = 16, depth = 3, heads = 4, kv_heads = 2, context = CONTEXT, init_std = 0.4,
+    seed = 3 }
   for key, value in pairs(options or {}) do
     if value == NONE then all[key] = nil else all[key] = value end
   end
@@ -98,14 +99,16 @@ function TestAlone:test_every_kind_of_attention()
     check_alone("bf16" .. said, {}, positions, "bf16", 4e-2)
     check_alone("window" .. said, { attention = { name = "causal", window = 4 } }, positions, "f32", 2e-5)
     check_alone("qk_norm" .. said, { attention = { name = "causal", qk_norm = true } }, positions, "f32", 2e-5)
-    check_alone("llama3" .. said, { attention = { name = "causal", rope_scaling = "llama3", rope_original_context = 16 } },
+    check_alone("llama3" .. said, { attention = { name = "causal", rope_scaling = "llama3",
+      rope_original_context = 16 } },
       positions, "f32", 2e-5)
     check_alone("no rope" .. said, { rope_theta = 0 }, positions, "f32", 2e-5)
     check_alone("bhyt" .. said, { norm = "bhyt", placement = "lns" }, positions, "f32", 2e-5)
   end
 end
 
--- Rotary scores depend on differences of positions alone; a module that takes them as they are sees that they begin anew.
+-- Rotary scores depend on differences of positions alone; a module that takes them as they are sees that they begin
+-- anew.
 function TestAlone:test_positions_of_documents()
   sonde.attention("counts", function(site, _, x)
     local starts, positions = site:lookup "documents.starts", site:lookup "documents.positions"
@@ -209,9 +212,11 @@ end
 
 function TestUsers:test_probes()
   local model = small()
-  local wanted = { "variance", "attention_entropy", "layer_removal", "causal", "gradient_norm", "jacobian_estimate", "usefulness",
+  local wanted = { "variance", "attention_entropy", "layer_removal", "causal", "gradient_norm", "jacobian_estimate",
+    "usefulness",
     "permutation", "lens_loss" }
-  local values, details = sonde.probe(model, stream(50 * CONTEXT + 1, 1), wanted, { document_mask = END, context = CONTEXT })
+  local values, details = sonde.probe(model, stream(50 * CONTEXT + 1, 1), wanted,
+    { document_mask = END, context = CONTEXT })
   lu.assertEquals(details.document_mask, END)
   -- Documents of one token: each sees itself alone.
   for _, heads in ipairs(values.attention_entropy) do

@@ -71,7 +71,9 @@ end
 function TestEvaluate:test_batch_and_source_do_not_matter()
   local model, ids = small { placement = "lns" }, stream(41)
   local one = sonde.evaluate(model, ids, { batch = 1 })
-  for _, batch in ipairs { 2, 3, 7, 100 } do close(sonde.evaluate(model, ids, { batch = batch }).loss, one.loss, 1e-6) end
+  for _, batch in ipairs { 2, 3, 7, 100 } do
+    close(sonde.evaluate(model, ids, { batch = batch }).loss, one.loss, 1e-6)
+  end
   lu.assertEquals(sonde.evaluate(model, sonde.tensor("i32", { 41 }, ids), { batch = 1 }), one)
 end
 
@@ -88,7 +90,8 @@ function TestEvaluate:test_mistakes()
   local model = small()
   lu.assertErrorMsgContains("1 tokens are too few", sonde.evaluate, model, { 1 })
   lu.assertErrorMsgContains("13", sonde.evaluate, model, { 1, 2, 13 })
-  lu.assertErrorMsgContains("unknown option 'contxt' of evaluate; did you mean 'context'", sonde.evaluate, model, { 1, 2 }, { contxt = 1 })
+  lu.assertErrorMsgContains("unknown option 'contxt' of evaluate; did you mean 'context'", sonde.evaluate, model,
+    { 1, 2 }, { contxt = 1 })
   lu.assertErrorMsgContains("i32", sonde.evaluate, model, sonde.tensor("f32", { 4 }))
 end
 
@@ -163,9 +166,11 @@ end
 
 function TestProbe:test_mistakes()
   local model = small()
-  lu.assertErrorMsgContains("cannot be 'varience'; did you mean 'variance'", sonde.probe, model, stream(30), { "varience" })
+  lu.assertErrorMsgContains("cannot be 'varience'; did you mean 'variance'", sonde.probe, model, stream(30),
+    { "varience" })
   lu.assertErrorMsgContains("hold no whole window of 6", sonde.probe, model, stream(5), { "variance" }, { context = 6 })
-  lu.assertErrorMsgContains("unknown option 'token' of probe", sonde.probe, model, stream(30), { "variance" }, { token = 1 })
+  lu.assertErrorMsgContains("unknown option 'token' of probe", sonde.probe, model, stream(30), { "variance" },
+    { token = 1 })
 end
 
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

@@ -23,7 +23,8 @@ local VOCAB = tokenizer:vocab() + 5      -- padded, as foreign ones are
 -- Files of a foreign folder that nobody here reads, and those that must stay behind.
 local carried = {
   ["generation_config.json"] = '{"eos_token_id": [3, 7], "temperature": 0.6}',
-  ["tokenizer_config.json"] = '{"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|turn|>", "extra": {"deep": [1, null]}}',
+  ["tokenizer_config.json"] = '{"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|turn|>", '
+    .. '"extra": {"deep": [1, null]}}',
   ["special_tokens_map.json"] = '{"eos_token": "<|turn|>"}', ["chat_template.jinja"] = "{{ messages }}",
   ["added_tokens.json"] = "{}", ["README.md"] = "# a card\n", ["LICENSE"] = "do as you like\0with zeros\n",
   ["additional_chat_templates/tools.jinja"] = "{{ tools }}", ["tokenizer.model"] = "\1\2\3",
@@ -42,7 +43,8 @@ local keys = {
 
 local function config_of(dtype, changes)
   local tree = {
-    architectures = { "LlamaForCausalLM" }, model_type = "llama", vocab_size = VOCAB, hidden_size = 16, num_hidden_layers = 3,
+    architectures = { "LlamaForCausalLM" }, model_type = "llama", vocab_size = VOCAB, hidden_size = 16,
+    num_hidden_layers = 3,
     num_attention_heads = 4, num_key_value_heads = 2, intermediate_size = 24, rms_norm_eps = 1e-5, rope_theta = 500,
     max_position_embeddings = 32, hidden_act = "silu", tie_word_embeddings = false, torch_dtype = dtype,
   }
@@ -110,7 +112,8 @@ local ways = {
   end,
   prune = function(dir) return (sonde.prune(sonde.load(dir), { strategy = "last", remove = 1 })) end,
   ["linear maps"] = function(dir)
-    return (sonde.prune(sonde.load(dir), { strategy = "last", remove = 2, replace = "linear", text = corpus.handle, context = 16 }))
+    return (sonde.prune(sonde.load(dir),
+      { strategy = "last", remove = 2, replace = "linear", text = corpus.handle, context = 16 }))
   end,
   fold = function(dir) return sonde.load(dir):fold() end,
   train = function(dir)
@@ -288,7 +291,8 @@ function TestEnds:test_where_they_come_from()
   lu.assertEquals(ends({ eos_token_id = 9 }, '{"eos_token_id": [5, 6]}'), { 5, 6 })
   lu.assertEquals(ends({ eos_token_id = 9 }, '{"eos_token_id": 5}'), { 5 })
   lu.assertEquals(ends({ eos_token_id = 9 }, '{"temperature": 1}'), { 9 })
-  lu.assertEquals(ends({ eos_token_id = core.null }, nil, '{"eos_token": "<|turn|>"}'), { tokenizer:special "<|turn|>" })
+  lu.assertEquals(ends({ eos_token_id = core.null }, nil, '{"eos_token": "<|turn|>"}'),
+    { tokenizer:special "<|turn|>" })
   lu.assertEquals(ends({ eos_token_id = core.null }, nil, '{"eos_token": {"content": "<|turn|>"}}'),
     { tokenizer:special "<|turn|>" })
   lu.assertEquals(ends { eos_token_id = core.null }, { tokenizer:eot() })
@@ -354,7 +358,8 @@ TestKeys = {}
 
 -- A change of each key that says something of a Llama, and weights that fit it where shapes follow.
 local changed = {
-  rope_theta = 12.5, rms_norm_eps = 0.25, max_position_embeddings = 48, rope_scaling = { rope_type = "linear", factor = 3 },
+  rope_theta = 12.5, rms_norm_eps = 0.25, max_position_embeddings = 48,
+  rope_scaling = { rope_type = "linear", factor = 3 },
   num_attention_heads = 4, head_dim = 8,
 }
 
@@ -399,10 +404,12 @@ function TestKeys:test_contradictions_are_refused()
     core.json_save(dir .. "/config.json", tree)
     lu.assertErrorMsgContains(message, sonde.load, dir)
   end
-  check("lns", function(t) t.vocab_size = 7 end, "'vocab_size' is 7, but the section 'sonde' describes " .. tokenizer:vocab())
+  check("lns", function(t) t.vocab_size = 7 end,
+    "'vocab_size' is 7, but the section 'sonde' describes " .. tokenizer:vocab())
   check("lns", function(t) t.rope_theta = 10 end, "'rope_theta' is 10, but the section 'sonde' describes 10000")
   check("lns", function(t) t.num_hidden_layers = 5 end, "'num_hidden_layers' is 5, but the section")
-  check("lns", function(t) t.rope_scaling = { rope_type = "linear", factor = 2 } end, "'rope_scaling' is a list or an object, but")
+  check("lns", function(t) t.rope_scaling = { rope_type = "linear", factor = 2 } end,
+    "'rope_scaling' is a list or an object, but")
   check("lns", function(t) t.sliding_window = 4 end, "'sliding_window' (4) changes what the model computes")
   check("pre_ln", function(t) t.sonde.model.placement = { name = "lns" } end,
     "model_type is 'llama', but in the section 'sonde' the placement is 'lns' in block 0")
@@ -411,30 +418,37 @@ end
 
 function TestKeys:test_what_would_change_the_model_is_refused_by_name()
   for key, value in pairs {
-    attention_bias = true, mlp_bias = true, sliding_window = 8, partial_rotary_factor = 0.5, final_logit_softcapping = 30,
+    attention_bias = true, mlp_bias = true, sliding_window = 8, partial_rotary_factor = 0.5,
+    final_logit_softcapping = 30,
     attn_logit_softcapping = 50, logits_scaling = 8, embedding_multiplier = 12, residual_multiplier = 0.2, clip_qkv = 8,
     attention_multiplier = 1, query_pre_attn_scalar = 16, quantization_config = { bits = 4 }, no_rope_layers = { 1, 0 },
-    num_experts = 4, auto_map = { AutoModel = "x.Y" }, per_layer_config = { ["0"] = { skip = { "mlp" } } }, hidden_act = "gelu",
+    num_experts = 4, auto_map = { AutoModel = "x.Y" }, per_layer_config = { ["0"] = { skip = { "mlp" } } },
+    hidden_act = "gelu",
     layer_types = { "full_attention", "sliding_attention", "full_attention" }, pruned_heads = { ["1"] = { 0 } },
   } do
-    lu.assertErrorMsgContains(key == "layer_types" and "sliding_attention" or key, sonde.load, foreign("f32", { [key] = value }))
+    lu.assertErrorMsgContains(key == "layer_types" and "sliding_attention" or key, sonde.load,
+      foreign("f32", { [key] = value }))
   end
   -- And with the value that changes nothing they are kept.
   local neutral = {
-    attention_bias = false, sliding_window = core.null, partial_rotary_factor = 1.0, logits_scaling = 1, pruned_heads = {},
+    attention_bias = false, sliding_window = core.null, partial_rotary_factor = 1.0, logits_scaling = 1,
+    pruned_heads = {},
     layer_types = core.list { "full_attention", "full_attention", "full_attention" }, is_encoder_decoder = false,
   }
   local to = fresh "saved"
   sonde.load(foreign("f32", neutral)):save(to)
   local tree = core.json_load(to .. "/config.json", true)
-  for key, value in pairs(neutral) do lu.assertEquals(core.json_encode { tree[key] }, core.json_encode { value }, key) end
+  for key, value in pairs(neutral) do
+    lu.assertEquals(core.json_encode { tree[key] }, core.json_encode { value }, key)
+  end
   sonde.prune(sonde.load(to), { strategy = "last", remove = 1 }):save(to .. "-pruned")
   lu.assertNil(core.json_load(to .. "-pruned/config.json").layer_types)      -- one entry a block, of other blocks
 end
 
 -- ---- rotary positions -----------------------------------------------------------------------------------------
 
-local llama3 = { rope_type = "llama3", factor = 8, low_freq_factor = 1, high_freq_factor = 4, original_max_position_embeddings = 16 }
+local llama3 = { rope_type = "llama3", factor = 8, low_freq_factor = 1, high_freq_factor = 4,
+  original_max_position_embeddings = 16 }
 
 local function attention_of(changes)
   local found = sonde.load(foreign("f32", changes)).layers[1].attention.options
@@ -447,13 +461,16 @@ function TestKeys:test_which_rotary_key_counts()
   lu.assertEquals(attention_of { rope_parameters = { rope_type = "default" } }, { 500, "none" })
   lu.assertEquals(attention_of { rope_scaling = llama3 }, { 500, "llama3", 8 })
   lu.assertEquals(attention_of { rope_scaling = { type = "linear", factor = 2 } }, { 500, "linear", 2 })
-  lu.assertEquals(attention_of { rope_parameters = { rope_type = "linear", factor = 2, rope_theta = 9 } }, { 9, "linear", 2 })
+  lu.assertEquals(attention_of { rope_parameters = { rope_type = "linear", factor = 2, rope_theta = 9 } },
+    { 9, "linear", 2 })
   lu.assertEquals(attention_of { rope_scaling = llama3, rope_parameters = { rope_type = "default", rope_theta = 40 } },
     { 500, "llama3", 8 })
   lu.assertEquals(attention_of { rope_scaling = {}, rope_parameters = { rope_theta = 40 } }, { 40, "none" })
-  lu.assertEquals(attention_of { rope_scaling = { rope_type = "default", rope_theta = 41 }, rope_parameters = llama3 }, { 41, "none" })
+  lu.assertEquals(attention_of { rope_scaling = { rope_type = "default", rope_theta = 41 }, rope_parameters = llama3 },
+    { 41, "none" })
   local open = { rope_type = "llama3", factor = 8, low_freq_factor = 1, high_freq_factor = 4 }
-  lu.assertEquals(sonde.load(foreign("f32", { rope_scaling = open })).layers[1].attention.options.rope_original_context, 32)
+  lu.assertEquals(sonde.load(foreign("f32", { rope_scaling = open })).layers[1].attention.options.rope_original_context,
+    32)
 end
 
 function TestKeys:test_other_rotary_schemes_are_refused_by_name()
@@ -465,14 +482,17 @@ function TestKeys:test_other_rotary_schemes_are_refused_by_name()
     { { rope_type = "linear" }, "'linear' of 'rope_parameters' has no 'factor'" },
     { { rope_type = "linear", factor = "8" }, "'rope_parameters.factor' must be a number, not 8" },
     { { rope_type = "linear", factor = 0.5 }, "rope_factor" },
-    { { rope_type = "default", partial_rotary_factor = 0.5 }, "'rope_parameters.partial_rotary_factor' is not supported" },
+    { { rope_type = "default", partial_rotary_factor = 0.5 },
+      "'rope_parameters.partial_rotary_factor' is not supported" },
     { { rope_type = "default", spin = 2 }, "'rope_parameters' has the key 'spin', which is not known" },
-    { { rope_type = "llama3", factor = 8, low_freq_factor = 4, high_freq_factor = 4 }, "must be over rope_low_freq_factor" },
+    { { rope_type = "llama3", factor = 8, low_freq_factor = 4, high_freq_factor = 4 },
+      "must be over rope_low_freq_factor" },
   } do
     lu.assertErrorMsgContains(case[2], sonde.load, foreign("f32", { rope_parameters = case[1] }))
   end
   lu.assertErrorMsgContains("'rope_theta' must be over 0, not 0", sonde.load, foreign("f32", { rope_theta = 0 }))
-  lu.assertErrorMsgContains("'rope_theta' must be over 0, not -1", sonde.load, foreign("f32", { rope_parameters = { rope_theta = -1 } }))
+  lu.assertErrorMsgContains("'rope_theta' must be over 0, not -1", sonde.load,
+    foreign("f32", { rope_parameters = { rope_theta = -1 } }))
 end
 
 -- Both spellings give the same model, which saved and opened again is the same: folded, pruned, by the keys alone.
@@ -487,9 +507,11 @@ function TestKeys:test_scaled_positions_survive()
   model:fold():save(to .. "-folded")
   lu.assertAlmostEquals(losses(sonde.load(to .. "-folded")), loss, 1e-4)
   -- A model made here says it in words that others know.
-  small({ attention = { "causal", rope_scaling = "llama3", rope_factor = 4, rope_original_context = 32 } }):save(to .. "-own")
+  small({ attention = { "causal", rope_scaling = "llama3", rope_factor = 4, rope_original_context = 32 } }):save(to
+    .. "-own")
   local tree = core.json_load(to .. "-own/config.json")
-  lu.assertEquals({ tree.rope_scaling.rope_type, tree.rope_scaling.factor, tree.rope_scaling.original_max_position_embeddings },
+  lu.assertEquals({ tree.rope_scaling.rope_type, tree.rope_scaling.factor,
+    tree.rope_scaling.original_max_position_embeddings },
     { "llama3", 4, 32 })
   lu.assertEquals(tree.rope_theta, 10000)
   local own = losses(sonde.load(to .. "-own"))
@@ -535,7 +557,8 @@ function TestNames:test_tied_weights_stand_under_either_name()
     renamed(tied, function(name) return (name:gsub("^model%.", "")) end))
   sonde.load(other):save(other .. "-saved")
   lu.assertEquals(losses(sonde.load(other .. "-saved")), under_one)
-  lu.assertErrorMsgContains("'lm_head.weight' and 'model.embed_tokens.weight' differ, but are one by the config", sonde.load,
+  lu.assertErrorMsgContains("'lm_head.weight' and 'model.embed_tokens.weight' differ, but are one by the config",
+    sonde.load,
     renamed(tied, function(name) return name end))
   lu.assertErrorMsgContains("the weights have no 'lm_head.weight'; are embedding and head tied", sonde.load,
     renamed({}, without(head)))
@@ -576,16 +599,19 @@ function TestHints:test_what_was_probably_meant_is_named()
   local run = scratch .. "/runs/small/0"
   core.mkdirs(run)
   core.json_save(run .. "/run.json", {})
-  lu.assertErrorMsgContains("/0: contains no config.json, so it is no model folder; it is a run that has saved none yet", sonde.load, run)
+  lu.assertErrorMsgContains("/0: contains no config.json, so it is no model folder; it is a run that has saved none "
+    .. "yet", sonde.load, run)
   small():save(run .. "/model")
   for _, slash in ipairs { "", "/" } do
-    lu.assertErrorMsgContains("/0: contains no config.json, so it is no model folder; there is one in " .. run .. "/model",
+    lu.assertErrorMsgContains("/0: contains no config.json, so it is no model folder; there is one in " .. run
+      .. "/model",
       sonde.load, run .. slash)
   end
   lu.assertErrorMsgContains("there is one in " .. run .. "/model", sonde.load, scratch .. "/runs/small")
   lu.assertErrorMsgContains("is a file; a model is a folder; that of this file is " .. run .. "/model", sonde.load,
     run .. "/model/model.safetensors")
-  lu.assertErrorMsgContains("there is no such folder; did you mean '" .. run .. "/model'?", sonde.load, run .. "/modell")
+  lu.assertErrorMsgContains("there is no such folder; did you mean '" .. run .. "/model'?", sonde.load,
+    run .. "/modell")
   lu.assertErrorMsgContains("an empty name", sonde.load, "")
   lu.assertErrorMsgContains("argument 'dir' must be a string, not nil", sonde.load)
 end

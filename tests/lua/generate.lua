@@ -106,7 +106,8 @@ function TestLogits:test_every_norm_under_every_placement()
       local options = { placement = own[placement] or placement, attention = { "causal" }, init_std = 0.2 }
       for key, value in pairs(norm) do options[key] = value end
       for key, value in pairs(variants[at]) do
-        if key == "window" or string.find(key, "^rope") then options.attention[key] = value else options[key] = value end
+        if key == "window" or string.find(key,
+            "^rope") then options.attention[key] = value else options[key] = value end
       end
       local off = error_of(options)
       lu.assertTrue(off < 1e-4, off .. " with " .. core.json_encode(options))

@@ -427,7 +427,8 @@ function TestMistakes:test_wrong_arguments()
   assert_fails("a node is needed", function() return x + "1", 1 end)
   assert_fails("argument 'nodes[1]' must be a node, not 1", sonde.plan, { 1 })
   assert_fails("a plan needs at least one output", sonde.plan, {})
-  assert_fails("'recompute' of plan cannot be 'alwyas'; did you mean 'always'?", sonde.plan, { x }, { recompute = "alwyas" })
+  assert_fails("'recompute' of plan cannot be 'alwyas'; did you mean 'always'?", sonde.plan, { x },
+    { recompute = "alwyas" })
   assert_fails("the name 'x' is taken", g.input, g, "x", "f32", { 1 })
   assert_fails("there is no axis 3 among 2", x.sum, x, 3)
   assert_fails("there is no axis -3 among 2", x.mean, x, -3)
@@ -436,7 +437,8 @@ function TestMistakes:test_wrong_arguments()
   local plan = sonde.plan { x * 2 }
   assert_fails("the plan has no input 'z'", plan.run, plan, { z = { 1 } })
   assert_fails("no input 'z'", plan.run, plan, { z = sonde.tensor("f32", { 1 }) })
-  assert_fails("input 'x' is f32 [2, 3], and was given i32 [2, 3]", plan.run, plan, { x = sonde.tensor("i32", { 2, 3 }) })
+  assert_fails("input 'x' is f32 [2, 3], and was given i32 [2, 3]", plan.run, plan,
+    { x = sonde.tensor("i32", { 2, 3 }) })
   assert_fails("x", plan.run, plan)
   assert_fails("the plan has no output 2", plan.output, plan, 2)
 end
@@ -462,7 +464,8 @@ function TestMistakes:test_values_nested_without_end()
     lu.assertEquals(said(function() return sonde.tensor("f32", { 2 }, values), 1 end), expected)
     lu.assertEquals(said(function() return t:fill(values), 1 end), expected)
     for _, encode in ipairs { core.json_encode, core.yaml_encode } do
-      lu.assertStrContains(said(function() return encode(values), 1 end), "a table nested too deeply, or one that holds itself")
+      lu.assertStrContains(said(function() return encode(values), 1 end),
+        "a table nested too deeply, or one that holds itself")
     end
   end
 end
@@ -502,7 +505,8 @@ function TestMistakes:test_a_module_is_named_with_what_it_did_wrong()
     "the norm 'rmsnorm' exists already, from .*rmsnorm%.so; give one of them another name")
   local ok, message = pcall(function() sonde.norm("gives_number", function() end) end)
   lu.assertFalse(ok)
-  lu.assertStrMatches(message, ".-graph%.lua:%d+: the norm 'gives_number' exists already, from .-graph%.lua:%d+; give .*")
+  lu.assertStrMatches(message,
+    ".-graph%.lua:%d+: the norm 'gives_number' exists already, from .-graph%.lua:%d+; give .*")
 end
 
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

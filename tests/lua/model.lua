@@ -198,7 +198,8 @@ function TestModule:test_mistakes()
   sonde.norm("shape_test", function(_, _, x) return x:sum(-1) end)
   assert_fails("shape_test.*its result is f32 %[1, 2, 1%]", small, { norm = "shape_test" })
   sonde.norm("throws_test", function(_, _, x) return x:rmsnrom() end)
-  assert_fails("model%.lua:%d+: a node has no method 'rmsnrom'; did you mean 'rmsnorm'", small, { norm = "throws_test" })
+  assert_fails("model%.lua:%d+: a node has no method 'rmsnrom'; did you mean 'rmsnorm'", small,
+    { norm = "throws_test" })
   assert_fails("has no option 'heads'", small, { attention = "first_seen" })
 end
 
@@ -231,7 +232,8 @@ function TestOptions:test_mistakes_name_the_line_and_the_option()
   assert_fails("no multiple of heads 3", small, { heads = 3 })
   assert_fails("no multiple of kv_heads 2", small, { heads = 3, kv_heads = 2, head_dim = 2 })
   assert_fails("there is no block 4; blocks are 0..3", small, { layers = { [4] = { norm = "layernorm" } } })
-  assert_fails("unknown option 'layers%[1%]%.nrom' of transformer; did you mean 'norm'", small, { layers = { [1] = { nrom = "x" } } })
+  assert_fails("unknown option 'layers%[1%]%.nrom' of transformer; did you mean 'norm'", small,
+    { layers = { [1] = { nrom = "x" } } })
   assert_fails("must be a table", sonde.transformer, 12)
 end
 
@@ -273,7 +275,8 @@ TestInterventions = {}
 function TestInterventions:test_skip_equals_a_block_that_passes_on()
   local model = small()
   local skipped = losses(model, { skip = { 1, 2 } })
-  lu.assertEquals(skipped, losses(model, { replace = { [1] = function(x) return x end, [2] = function(x) return x * 1 end } }))
+  lu.assertEquals(skipped, losses(model,
+    { replace = { [1] = function(x) return x end, [2] = function(x) return x * 1 end } }))
   lu.assertNotEquals(skipped, losses(model))
 end
 
@@ -403,7 +406,8 @@ end
 
 function TestFolder:test_what_cannot_be_opened_is_refused_by_name()
   local cases = {
-    { { rope_scaling = { rope_type = "yarn", factor = 8 } }, "rope scaling 'yarn' is not supported; known: default, linear" },
+    { { rope_scaling = { rope_type = "yarn", factor = 8 } },
+      "rope scaling 'yarn' is not supported; known: default, linear" },
     { { rope_scaling = { rope_type = "llama3", factor = 8, low_freq_factor = 1 } },
       "rope scaling 'llama3' of 'rope_scaling' has no 'high_freq_factor'" },
     { { attention_bias = true }, "'attention_bias' is not supported" },

@@ -1,4 +1,5 @@
--- Folders that look like a Llama and were trained with their norms in other places: the placement is given when they open.
+-- Folders that look like a Llama and were trained with their norms in other places: the placement is given when they
+-- open.
 
 local lu = require "luaunit"
 local core = require "sonde.core"
@@ -49,8 +50,10 @@ local function varied(model)
   return model
 end
 
-local post = { post_self_attn_layernorm = "post_attention_layernorm", post_mlp_layernorm = "post_feedforward_layernorm" }
-local sandwich = { post_self_attn_layernorm = "post_attention_layernorm", post_mlp_layernorm = "post_feedforward_layernorm",
+local post = { post_self_attn_layernorm = "post_attention_layernorm",
+  post_mlp_layernorm = "post_feedforward_layernorm" }
+local sandwich = { post_self_attn_layernorm = "post_attention_layernorm",
+  post_mlp_layernorm = "post_feedforward_layernorm",
   post_attention_layernorm = "pre_feedforward_layernorm" }
 
 local cases = {
@@ -93,7 +96,8 @@ end
 
 function TestPlacement:test_mistakes()
   save_as_authors(varied(model_of "lns"), function() return nil end)
-  for placement, said in pairs { lms = "did you mean 'lns'?", post_ln = "the weights have no 'model.layers.0.post_feedforward_layernorm" } do
+  for placement, said in pairs { lms = "did you mean 'lns'?",
+      post_ln = "the weights have no 'model.layers.0.post_feedforward_layernorm" } do
     local ok, message = pcall(sonde.load, folder, { placement = placement })
     lu.assertFalse(ok)
     lu.assertStrContains(message, said)

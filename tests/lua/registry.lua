@@ -33,7 +33,9 @@ function TestRegistry:test_mistakes()
   local function refuses(text, ...) lu.assertErrorMsgContains(text, r.add, r, ...) end
   refuses("the shape 'square' exists already", "square", {})
   refuses("the shape 'taken' exists already", "taken", {})
-  for _, name in ipairs { "", "a b", "3d", "a/b", "a.b" } do refuses("cannot name a thing of the kind shape", name, {}) end
+  for _, name in ipairs { "", "a b", "3d", "a/b", "a.b" } do
+    refuses("cannot name a thing of the kind shape", name, {})
+  end
   refuses("unknown option 'corner' of shape 'other'; did you mean 'corners'?", "other", { corner = 3 })
   refuses("must be a whole number", "other", { corners = "three" })
   lu.assertErrorMsgContains("unknown shape 'sqare'; did you mean 'square'?", r.find, r, "sqare")

@@ -173,7 +173,8 @@ end
 function TestKeel:test_its_norms()
   local found = roles(model_of { placement = "keel" })
   lu.assertNil(found["model.layers.0.post_self_attn_layernorm.weight"])
-  for _, name in ipairs { "0.input_layernorm", "0.post_attention_layernorm", "0.post_mlp_layernorm", "1.input_layernorm",
+  for _, name in ipairs { "0.input_layernorm", "0.post_attention_layernorm", "0.post_mlp_layernorm",
+      "1.input_layernorm",
     "1.post_self_attn_layernorm", "1.post_attention_layernorm", "1.post_mlp_layernorm" } do
     lu.assertEquals(found["model.layers." .. name .. ".weight"], "gain", name)
   end
@@ -235,7 +236,8 @@ function TestDerf:test_first_values_by_place()
   local options = { "derf", alpha_attn = 0.8, alpha_ffn = 0.25, alpha_final = 0.125, shift = 0.5 }
   local params = model_of({ norm = options }):init():params()
   for name, value in pairs { ["layers.1.input_layernorm.alpha"] = 0.8,
-    ["layers.0.post_attention_layernorm.alpha"] = 0.25, ["norm.alpha"] = 0.125, ["norm.shift"] = 0.5, ["norm.bias"] = 0, ["norm.weight"] = 1 } do
+    ["layers.0.post_attention_layernorm.alpha"] = 0.25, ["norm.alpha"] = 0.125, ["norm.shift"] = 0.5, ["norm.bias"] = 0,
+    ["norm.weight"] = 1 } do
     lu.assertAlmostEquals(params:find("model." .. name):get(1), value, 1e-6, name)
   end
   params = model_of({ norm = "derf" }):init():params()

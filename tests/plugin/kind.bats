@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# A kind of plugins that is one row in one file, and one template: the program with it lists, describes, starts and tests them.
+# A kind of plugins that is one row in one file, and one template: the program with it lists, describes, starts and
+# tests them.
 
 setup_file() {
   cp -r "$abs_srcdir/lua" "$BATS_FILE_TMPDIR/lua"
@@ -15,8 +16,8 @@ setup() {
 
 # compile NAME SOURCE [FLAGS]
 compile() {
-  $CC -O2 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden -I"$abs_srcdir/src" -I"$abs_srcdir/tests/plugin/kind" "${@:3}" \
-    -o "$1.so" "$2" -lm
+  $CC -O2 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden -I"$abs_srcdir/src" \
+    -I"$abs_srcdir/tests/plugin/kind" "${@:3}" -o "$1.so" "$2" -lm
 }
 
 @test "new makes one from its template, and knows which forms there are" {
@@ -85,8 +86,9 @@ compile() {
   sed -i 's/offsetof(test_activation, slope), value/8, value/' mine/mine.c
   compile mine mine/mine.c -DFIRST_RELEASE
   run "$SONDE" plugin test ./mine.so
-  [[ "$output" == *"its functions have 8 bytes, a test_activation has 16 at least; set .size = sizeof(test_activation)"* ]]
-  sed -i 's/functions = {sizeof functions, value, slope}/functions = {sizeof functions, NULL, slope}/; s/^static double value/double value/' mine/mine.c
+  [[ "$output" == *"its functions have 8 bytes, a test_activation has 16 at least; set .size = sizeof("* ]]
+  sed -i 's/functions = {sizeof functions, value, slope}/functions = {sizeof functions, NULL, slope}/
+    s/^static double value/double value/' mine/mine.c
   compile mine mine/mine.c -Wno-missing-prototypes
   run "$SONDE" plugin test ./mine.so
   [[ "$output" == *"activation 'mine': its test_activation has no value function"* ]]

@@ -96,7 +96,8 @@ TestAdded = {}
 function TestAdded:test_placements_of_ones_own()
   local function of(placement)
     local model = small { depth = 1, layers = { [0] = { placement = placement } } }
-    local values, details = sonde.probe(model, stream(16 * 5 + 1), { "attn_variance", "ffn_variance", "ffn_variance_uncentred" })
+    local values, details = sonde.probe(model, stream(16 * 5 + 1),
+      { "attn_variance", "ffn_variance", "ffn_variance_uncentred" })
     return values, details.probes.ffn_variance.note
   end
   local function plain(block, x) return x + block:attention(x), block:ffn(x) end
@@ -261,7 +262,8 @@ TestCka = {}
 
 function TestCka:test_alike_and_unlike_streams()
   local width, context = 64, 48          -- fewer tokens than features: biased estimates see likeness everywhere
-  local model = sonde.transformer { vocab = 512, width = width, depth = 4, heads = 1, context = context, init_std = 1, seed = 2,
+  local model = sonde.transformer { vocab = 512, width = width, depth = 4, heads = 1, context = context, init_std = 1,
+    seed = 2,
     placement = "linear" }:init()
   local params = model:params()
   local function weight(block) return params:find("model.layers." .. block .. ".placement.weight") end

@@ -56,7 +56,8 @@ function TestMaps:test_the_layer_mixes_values_by_them()
   local out = trace.graph:find "blocks.0.attn.out"
   local plan = sonde.plan { v, out }
   plan:run { tokens = sonde.tensor("i32", { 1, #TOKENS }, TOKENS) }
-  local values, result, o = plan:output(1):values(), plan:output(2):values(), params:find("model.layers.0.self_attn.o_proj.weight"):values()
+  local values, result, o = plan:output(1):values(), plan:output(2):values(),
+    params:find("model.layers.0.self_attn.o_proj.weight"):values()
   local weights = sonde.attention_maps(model, TOKENS)[1].weights
   for q = 1, #TOKENS do
     local mixed = {}
@@ -73,7 +74,8 @@ function TestMaps:test_the_layer_mixes_values_by_them()
 end
 
 function TestMaps:test_blocks_and_heads_can_be_chosen()
-  local all, some = sonde.attention_maps(model_of(), TOKENS), sonde.attention_maps(model_of(), TOKENS, { blocks = { 2 }, heads = { 3, 0 } })
+  local all, some = sonde.attention_maps(model_of(), TOKENS),
+    sonde.attention_maps(model_of(), TOKENS, { blocks = { 2 }, heads = { 3, 0 } })
   lu.assertEquals(#some, 2)
   lu.assertEquals(some[1], all[12])
   lu.assertEquals(some[2], all[9])
@@ -92,10 +94,12 @@ function TestMaps:test_refusals()
   end
   local long = {}
   for k = 1, 900 do long[k] = 1 end
-  lu.assertErrorMsgContains("12 heads of 3 blocks on 900 tokens are 9720000 numbers, 8388608 at most", sonde.attention_maps, model, long)
+  lu.assertErrorMsgContains("12 heads of 3 blocks on 900 tokens are 9720000 numbers, 8388608 at most",
+    sonde.attention_maps, model, long)
   lu.assertEquals(#sonde.attention_maps(model, long, { blocks = { 0 }, heads = { 1 } })[1].weights, 900)
   lu.assertErrorMsgContains("the blocks have no attention", sonde.attention_maps,
-    model_of { layers = { [0] = { placement = "linear" }, [1] = { placement = "linear" }, [2] = { placement = "linear" } } }, TOKENS)
+    model_of { layers = { [0] = { placement = "linear" }, [1] = { placement = "linear" },
+      [2] = { placement = "linear" } } }, TOKENS)
 end
 
 function TestMaps:test_csv_and_page()

@@ -48,7 +48,8 @@ end
 
 function TestPasses:test_company_and_batches_change_nothing()
   local model, ids = small(), stream(7)
-  local all = { "variance", "causal", "layer_removal", "usefulness_held_out", "effective_rank", "angular_distances_all" }
+  local all = { "variance", "causal", "layer_removal", "usefulness_held_out", "effective_rank",
+    "angular_distances_all" }
   local together, details = sonde.probe(model, ids, all, { batch = 3 })
   for _, name in ipairs(all) do
     local alone, own = sonde.probe(model, ids, { name }, { batch = 3 })
@@ -163,7 +164,8 @@ end
 
 function TestIntervals:test_no_order_where_they_overlap()
   local function said(values, ci) return show.order({ values = values, ci = ci, axes = { "block" } }, 10) end
-  lu.assertEquals(said({ 1, 2, 3 }, { { 0.9, 1.1 }, { 1.9, 2.1 }, { 2.9, 3.1 } }), "smallest: block 0; largest: block 2")
+  lu.assertEquals(said({ 1, 2, 3 }, { { 0.9, 1.1 }, { 1.9, 2.1 }, { 2.9, 3.1 } }),
+    "smallest: block 0; largest: block 2")
   lu.assertEquals(said({ 1, 1.1, 3 }, { { 0.9, 1.1 }, { 1, 1.2 }, { 2.9, 3.1 } }),
     "smallest among blocks 0, 1, whose intervals overlap; largest: block 2")
   lu.assertStrContains(said({ 1, 1.1, 1.2 }, { { 0, 2 }, { 0, 2 }, { 0, 2 } }), "no block stands out")
@@ -253,7 +255,8 @@ end
 
 function TestRegistry:test_mistakes()
   local register = sonde.probes.register
-  lu.assertErrorMsgContains("cannot name a thing of the kind probe", register, "a b", { definition = "x", outputs = print })
+  lu.assertErrorMsgContains("cannot name a thing of the kind probe", register, "a b",
+    { definition = "x", outputs = print })
   lu.assertErrorMsgContains("either outputs or jobs", register, "none", { definition = "x" })
   lu.assertErrorMsgContains("definition", register, "none", { outputs = print })
 end
@@ -390,7 +393,8 @@ function TestKept:test_measurements_of_one_run_are_joined()
     sonde.probe(model, stream(3), { "block_influence" }, { seed = 1 })
   end)
   local all = core.json_load(dir .. "/probes.json")
-  lu.assertEquals(require("sonde.base.sorted_keys")(all.probes), { "block_influence", "causal", "permutation", "variance" })
+  lu.assertEquals(require("sonde.base.sorted_keys")(all.probes),
+    { "block_influence", "causal", "permutation", "variance" })
   lu.assertEquals({ all.tokens, all.seed, all.windows }, { 3 * CONTEXT, 1, 3 })
   lu.assertEquals(all.probes.variance.values, second.probes.variance.values)
   lu.assertNil(all.probes.causal.tokens)

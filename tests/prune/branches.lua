@@ -1,5 +1,5 @@
--- Blocks that lose their attention or their feed-forward layer: the model is the whole one with that branch at 0; it is saved,
--- loaded, trained, healed, generates and is measured like any other. Blocks that are named.
+-- Blocks that lose their attention or their feed-forward layer: the model is the whole one with that branch at 0; it is
+-- saved, loaded, trained, healed, generates and is measured like any other. Blocks that are named.
 
 local lu = require "luaunit"
 local core = require "sonde.core"
@@ -40,7 +40,8 @@ function TestBranches:test_equals_a_gate_at_0_under_every_placement()
       for _, what in ipairs { "attn", "ffn" } do
         local smaller, facts = sonde.prune(model, { what = what, blocks = { 4, 1 } })
         local got, expected = made.loss(smaller, ids), made.loss(model, ids, gates({ 1, 4 }, what))
-        lu.assertTrue(math.abs(got - expected) <= 1e-6 * expected, name .. " " .. what .. ": " .. got .. " for " .. expected)
+        lu.assertTrue(math.abs(got - expected) <= 1e-6 * expected,
+          name .. " " .. what .. ": " .. got .. " for " .. expected)
         lu.assertTrue(math.abs(got - made.loss(model, ids)) > 1e-4, name .. ": nothing changed")
         lu.assertEquals({ facts.removed, facts.what, facts.strategy }, { { 1, 4 }, what, nil })
         lu.assertEquals(#facts.kept, 6)
@@ -71,7 +72,8 @@ function TestBranches:test_survives_a_folder()
   lu.assertEquals(again.layers[2].layer, 3)
   -- Pruned again, what was lost stays lost.
   local third = sonde.prune(again, { blocks = { 0 } })
-  lu.assertEquals({ third.layers[1].without, third.layers[2].without, third.layers[3].without }, { "attn", nil, "attn" })
+  lu.assertEquals({ third.layers[1].without, third.layers[2].without, third.layers[3].without },
+    { "attn", nil, "attn" })
   core.remove_tree(folder)
 end
 
@@ -105,7 +107,8 @@ end
 
 function TestBranches:test_is_measured()
   local model = sonde.prune(made.model(), { what = "attn", blocks = { 2 } })
-  local values = sonde.probe(model, made.ids(12 * 10 + 1), { "attn_variance", "attn_removal", "layer_removal", "permutation",
+  local values = sonde.probe(model, made.ids(12 * 10 + 1),
+    { "attn_variance", "attn_removal", "layer_removal", "permutation",
     "attention_entropy", "variance" }, { context = 12 })
   lu.assertEquals(values.attn_variance[3], 0)
   lu.assertEquals(values.attn_removal[3], 0)
@@ -127,7 +130,8 @@ TestChoice = {}
 function TestChoice:test_removal_takes_the_branches_that_cost_least()
   local model, text = made.model(), made.ids(12 * 8 + 1)
   for _, what in ipairs { "attn", "ffn" } do
-    local facts = select(2, sonde.prune(model, { what = what, strategy = "removal", remove = 2, text = text, context = 12 }))
+    local facts = select(2, sonde.prune(model,
+      { what = what, strategy = "removal", remove = 2, text = text, context = 12 }))
     local order = { 0, 1, 2, 3, 4, 5 }
     table.sort(order, function(i, j) return facts.scores[i + 1] < facts.scores[j + 1] end)
     local two = { order[1], order[2] }
@@ -168,7 +172,8 @@ function TestChoice:test_mistakes()
   refused("of 6 attention layers 7 cannot be removed", prune, { what = "attn", strategy = "last", remove = 7 })
   refused("chooses whole blocks, not branches of them (ffn)", prune,
     { what = "ffn", strategy = "influence", remove = 1, text = made.ids(200) })
-  refused("replace 'linear' takes no what", prune, { what = "ffn", blocks = { 1 }, replace = "linear", text = made.ids(200) })
+  refused("replace 'linear' takes no what", prune,
+    { what = "ffn", blocks = { 1 }, replace = "linear", text = made.ids(200) })
   refused("cannot be 'attention'", prune, { what = "attention", blocks = { 1 } })
   local quiet = sonde.prune(model, { what = "attn", blocks = { 2 } })
   refused("block 2 has no attention layer", sonde.prune, quiet, { what = "attn", blocks = { 2 } })

@@ -242,7 +242,8 @@ LUA
 }
 
 @test "a branch of blocks, and blocks that are named" {
-  "$SONDE" prune --model pre_ln --what attn --strategy removal --remove 2 --text text.txt --out quiet --json > facts.json
+  "$SONDE" prune --model pre_ln --what attn --strategy removal --remove 2 --text text.txt --out quiet \
+    --json > facts.json
   [ "$(field facts.json "f.what .. ' ' .. #f.removed .. ' ' .. f.depth.pruned")" = "attn 2 5" ]
   [ "$(field quiet/config.json "f.architectures[1]")" = SondeForCausalLM ]
   [ "$(loss quiet | cut -c1-6)" = "$(field facts.json "f.loss.pruned" | cut -c1-6)" ]

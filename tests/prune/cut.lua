@@ -45,7 +45,8 @@ function TestCut:test_equals_skipping_under_every_placement()
       local smaller = made.without(model, blocks)
       lu.assertEquals(#smaller.layers, 6 - #blocks)
       local got, expected = made.loss(smaller, ids), made.loss(model, ids, { skip = blocks })
-      lu.assertTrue(math.abs(got - expected) <= 1e-6 * expected, name .. " without " .. table.concat(blocks, " ") .. ": "
+      lu.assertTrue(math.abs(got - expected) <= 1e-6 * expected,
+        name .. " without " .. table.concat(blocks, " ") .. ": "
         .. got .. " for " .. expected)
     end
   end
@@ -61,7 +62,8 @@ end
 
 function TestCut:test_pruned_twice_counts_from_the_first_stack()
   local ids, model = made.ids(13), made.model { placement = "lns" }
-  local twice = made.without(made.without(model, { 1 }), { 2 })      -- the second of the new ones is the fourth of the old
+  -- the second of the new ones is the fourth of the old
+  local twice = made.without(made.without(model, { 1 }), { 2 })
   close(made.loss(twice, ids), made.loss(model, ids, { skip = { 1, 3 } }))
   local places = {}
   for i, layer in ipairs(twice.layers) do places[i] = layer.layer end

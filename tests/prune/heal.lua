@@ -159,10 +159,12 @@ end
 function TestAdapters:test_mistakes()
   local params = made.model():params()
   lu.assertErrorMsgContains("there is no parameter 'x'", params.low_rank, params, "x", 1, 1)
-  lu.assertErrorMsgContains("rank 17 do not fit", params.low_rank, params, "model.layers.0.self_attn.q_proj.weight", 17, 1)
+  lu.assertErrorMsgContains("rank 17 do not fit", params.low_rank, params, "model.layers.0.self_attn.q_proj.weight", 17,
+    1)
   lu.assertErrorMsgContains("do not fit", params.low_rank, params, "model.norm.weight", 1, 1)
   params:low_rank("model.layers.0.self_attn.q_proj.weight", 1, 1)
-  lu.assertErrorMsgContains("has low-rank factors already", params.low_rank, params, "model.layers.0.self_attn.q_proj.weight", 1, 1)
+  lu.assertErrorMsgContains("has low-rank factors already", params.low_rank, params,
+    "model.layers.0.self_attn.q_proj.weight", 1, 1)
 end
 
 TestHeal = {}

@@ -70,7 +70,8 @@ function TestStrategies:test_random_is_the_seeds_and_reaches_every_block()
     lu.assertEquals(blocks, (strategy.choose("random", task)))
     for _, block in ipairs(blocks) do counts[block + 1] = counts[block + 1] + 1 end
   end
-  for _, count in ipairs(counts) do lu.assertTrue(count > 40 and count < 95, table.concat(counts, " ")) end   -- 66.7, sd 6.7
+  -- 66.7, sd 6.7
+  for _, count in ipairs(counts) do lu.assertTrue(count > 40 and count < 95, table.concat(counts, " ")) end
 end
 
 function TestStrategies:test_of_equal_scores_the_deepest()

@@ -236,8 +236,8 @@ def sizes(names, grads):
 
 
 def probes(model):
-    """jacobian, gradient_norm, attn_variance and ffn_variance on windows of the case's tokens, each the target of the one
-    before."""
+    """jacobian, gradient_norm, attn_variance and ffn_variance on windows of the case's tokens, each the target of its
+    predecessor."""
     ids = torch.arange(BATCH * LENGTH + 1) * 7 % VOCAB
     loss = model.losses(ids[1:]).reshape(BATCH, LENGTH).mean(1)
     inputs = [model.inner[n] for n in ["embedding"] + [f"blocks.{i}.out" for i in range(DEPTH - 1)]]
@@ -287,7 +287,8 @@ def main():
                   named("pre_post_pre_post", every=2), named("post_pre_post_pre", every=2)]
     cases = [case(norm=n) for n in norms] + [case(placement=p) for p in placements[1:]]
     cases += [case(norm="bhyt", placement=p) for p in placements[4:]]
-    cases += [case(norm="dyt", placement="lns"), case(norm="derf", placement="keel"), case(norm="derf", placement="lns"),
+    cases += [case(norm="dyt", placement="lns"), case(norm="derf", placement="keel"),
+        case(norm="derf", placement="lns"),
               case(norm=named("dyt", bias=True), placement="lns"), case(norm="layernorm", placement="lns_sandwich"),
               case(attention=named("causal", qk_norm=True)), case(norm="bhyt", attention=named("causal", qk_norm=True))]
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "norms.json")

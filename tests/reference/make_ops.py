@@ -303,8 +303,8 @@ def turn_by(x, inverse, positions, sign):
 
 
 def attend(q, k, v, scale, causal, window, starts=None):
-    """q [B, T, H, Dh], k and v [B, Tk, KV, Dh]; every score written out. starts [B, T]: the first key of each query, its
-    own at the latest."""
+    """q [B, T, H, Dh], k and v [B, Tk, KV, Dh]; every score written out. starts [B, T]: the first key of each query,
+    its own at the latest."""
     length, keys, heads = q.shape[1], k.shape[1], q.shape[2]
     k, v = (t.repeat_interleave(heads // t.shape[2], 2) for t in (k, v))
     scores = torch.einsum("bthd,bshd->bhts", q, k) * (scale or q.shape[-1] ** -0.5)
@@ -340,13 +340,17 @@ def attentions():
                   f32(2, keys, kv, width)]
         case("attention/" + name, "attention", inputs, lambda q, k, v: attend(q, k, v, scale, causal, window),
              f=[scale], i=[causal, window], wrt=[2] if name == "one" else None)   # of one key: 0 by q and k
-    for name, length, keys, heads, kv, width, window in (("starts", 9, 9, 4, 2, 8, 0), ("starts_window", 9, 12, 2, 2, 8, 4),
+    for name, length, keys, heads, kv, width, window in (("starts", 9, 9, 4, 2, 8, 0),
+        ("starts_window", 9, 12, 2, 2, 8, 4),
                                                          ("starts_large", 300, 300, 2, 1, 32, 0)):
-        inputs = [f32(2, length, heads, width), f32(2, keys, kv, width), f32(2, keys, kv, width), i32(2, length, hi=min(keys, 60))]
-        case("attention/" + name, "attention", inputs, lambda q, k, v, starts: attend(q, k, v, 0, 1, window, starts), f=[0],
+        inputs = [f32(2, length, heads, width), f32(2, keys, kv, width), f32(2, keys, kv, width),
+            i32(2, length, hi=min(keys, 60))]
+        case("attention/" + name, "attention", inputs, lambda q, k, v, starts: attend(q, k, v, 0, 1, window, starts),
+            f=[0],
              i=[1, window], wrt=[0, 1, 2])
     case("rope/positions", "rope", [f32(2, 70, 3, 8), i32(2, 70, hi=40)],
-         lambda x, at: turn_by(x, frequencies(torch.tensor(100.0, dtype=torch.float64), 8, 0, []), at + 3, 1.0), f=[100.0, 1.0],
+         lambda x, at: turn_by(x, frequencies(torch.tensor(100.0, dtype=torch.float64), 8, 0, []), at + 3, 1.0),
+         f=[100.0, 1.0],
          i=[3], wrt=[0])
     for result, what in enumerate(("", "/positions")):
         case("document_starts" + what, "document_starts", [i32(3, 40, hi=9)], documents, i=[4], result=result, wrt=[])

@@ -128,7 +128,8 @@ def main():
         def length(b, of):
             return math.sqrt(sum(float((of(n) ** 2).sum()) for n in before if n.startswith(f"blocks.{b}.")))
 
-        ratios = [length(b, lambda n: model.params[n].detach() - before[n]) / length(b, before.get) for b in range(DEPTH)]
+        ratios = [length(b, lambda n: model.params[n].detach() - before[n]) / length(b, before.get)
+            for b in range(DEPTH)]
         steps.append({"loss": float(losses.mean()), "lr": rate(step), "grad_norm": float(norm),
             "block_grad_norm": blocks, "block_update_ratio": ratios,
                       "block_variance": [float(y.var(-1, unbiased=True).mean()) for y in outputs]})

@@ -4,7 +4,8 @@ local fixture = {}
 local function trial(depth, placement, seed)
   local id = ("depth=%d,placement=%s,seed=%d"):format(depth, placement, seed)
   local base = ({ pre_ln = 40, lns = 30 })[placement] - depth
-  local made = { id = id, params = { depth = depth, placement = placement, seed = seed }, status = "done", seconds = 61.5,
+  local made = { id = id, params = { depth = depth, placement = placement, seed = seed }, status = "done",
+    seconds = 61.5,
     link = id, results = { perplexity = base + 0.1 * seed }, arrays = { variance = {}, grad_norm = {} }, history = {} }
   for block = 1, depth do
     made.arrays.variance[block] = (placement == "pre_ln" and 2 or 1.1) ^ block

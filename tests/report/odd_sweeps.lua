@@ -1,5 +1,5 @@
--- Sweeps as nobody plans them: trials that fail anywhere, numbers that are none, metrics that are misspelt, odd names. Each
--- gives a page that a parser takes, or one line that says what is wrong.
+-- Sweeps as nobody plans them: trials that fail anywhere, numbers that are none, metrics that are misspelt, odd names.
+-- Each gives a page that a parser takes, or one line that says what is wrong.
 local source = os.getenv("abs_srcdir") or "."
 package.path = source .. "/tests/report/?.lua;" .. package.path
 
@@ -81,7 +81,7 @@ local function check_table(name, text)
   return rows
 end
 
--- ---- single faults ----------------------------------------------------------------------------------------------------
+-- ---- single faults ----------------------------------------------------------------------------------------------
 
 TestMetrics = {}
 
@@ -185,7 +185,8 @@ TestText = {}
 
 -- Only where training had validation text may a page speak of it.
 function TestText:test_a_training_loss_is_never_called_validation()
-  for _, case in ipairs { { true, "validation perplexity" }, { false, "training perplexity" }, { nil, "perplexity" } } do
+  for _, case in ipairs { { true, "validation perplexity" }, { false, "training perplexity" },
+      { nil, "perplexity" } } do
     local data = fixture.data()
     for _, trial in ipairs(data.trials) do trial.validated = case[1] end
     local figure = report_figures.groups(report_data.sections(data))[1]
@@ -236,26 +237,31 @@ function TestPanelFigures:test_panels_and_several_metrics_keep_the_figures_along
   lu.assertStrContains(table.concat(ids, " "), "array-variance array-grad_norm matrix-map curve-loss")
 end
 
--- ---- values that are tables ----------------------------------------------------------------------------------------------
+-- ---- values that are tables -------------------------------------------------------------------------------------
 
 TestTables = {}
 
 function TestTables:test_have_readable_names_and_reach_the_trial_whole()
   local root, got = room(), {}
-  local ffns = { { name = "swiglu", hidden = 8, sizes = { 1, 2 } }, { "gelu", inner = { k = 0.5 } }, "plain", { hidden = 3 }, { 4, 5 } }
+  local ffns = { { name = "swiglu", hidden = 8, sizes = { 1, 2 } }, { "gelu", inner = { k = 0.5 } }, "plain",
+    { hidden = 3 }, { 4, 5 } }
   local sweep = sweep_of(root, { ffn = ffns, seed = { 1, 2 } }, function(trial, p)
     got[trial.id] = p.ffn
     trial:report { score = #trial.id + p.seed }
     if type(p.ffn) == "table" then p.ffn.hidden = "changed by the trial" end
   end)
-  for k, name in ipairs { "ffn=swiglu+hidden=8+sizes=1~2", "ffn=gelu+inner.k=0.5", "ffn=plain", "ffn=hidden=3", "ffn=4~5" } do
+  for k, name in ipairs { "ffn=swiglu+hidden=8+sizes=1~2", "ffn=gelu+inner.k=0.5", "ffn=plain", "ffn=hidden=3",
+      "ffn=4~5" } do
     lu.assertEquals(core.exists(root .. "/s/" .. name .. ",seed=2"), "folder", name)
-    if k == 2 then lu.assertEquals({ got[name .. ",seed=2"][1], got[name .. ",seed=2"].inner }, { "gelu", { k = 0.5 } }) end
+    if k == 2 then
+      lu.assertEquals({ got[name .. ",seed=2"][1], got[name .. ",seed=2"].inner }, { "gelu", { k = 0.5 } })
+    end
   end
   lu.assertEquals(ffns[1].hidden, 8)
   lu.assertEquals(core.json_load(root .. "/s/ffn=gelu+inner.k=0.5,seed=1/run.json").sweep.params.ffn,
     { name = "gelu", inner = { k = 0.5 } })
-  local ok, path, shown = summary(sweep, { by = { "ffn" }, metric = "score", reference = { name = "gelu", inner = { k = 0.5 } } })
+  local ok, path, shown = summary(sweep,
+    { by = { "ffn" }, metric = "score", reference = { name = "gelu", inner = { k = 0.5 } } })
   lu.assertTrue(ok, path)
   lu.assertStrContains(shown, "difference from gelu+inner.k=0.5")
   ok, path = summary(sweep, { by = { "seed" }, metric = "score", where = { ffn = { hidden = 3 } } })
@@ -268,17 +274,19 @@ TestCsv = {}
 
 -- What training and sweep both call "seconds", and a parameter with the name of a column.
 function TestCsv:test_no_two_columns_have_one_name()
-  local sweep = sweep_of(room(), { status = { "a,b", 'say "x"' }, reason = { "two\nlines" }, seconds = { 1 } }, function(trial)
+  local sweep = sweep_of(room(), { status = { "a,b", 'say "x"' }, reason = { "two\nlines" }, seconds = { 1 } },
+    function(trial)
     trial:report { seconds = 12, trial = 2 ^ 53 + 1, reason = "own", flag = false, ["result.seconds"] = 3 }
   end)
   local data = sweep:results { by = { "status" }, metric = "seconds" }
   local rows = check_table("trials", report_export.trials_csv(data))
-  lu.assertEquals(table.concat(rows[1], " "), "trial reason seconds status trial.status trial.seconds flag result.reason "
+  lu.assertEquals(table.concat(rows[1], " "),
+    "trial reason seconds status trial.status trial.seconds flag result.reason "
     .. "result.seconds result.result.seconds result.trial trial.reason")
   lu.assertEquals({ rows[2][2], rows[2][4], rows[3][4], rows[2][7] }, { "two\nlines", "a,b", 'say "x"', "false" })
 end
 
--- ---- many of them --------------------------------------------------------------------------------------------------------
+-- ---- many of them -----------------------------------------------------------------------------------------------
 
 TestMany = {}
 
@@ -325,12 +333,15 @@ local function behaviour(trial, f)
     function() trial:report { score = draw(100) / 7, other = draw(9) } end,
     function() trial:report { score = draw(100) / 7 } end,
     function() trial:report { label = pick { "x", "größer", "" }, flag = draw(2) == 1 } end,
-    function() trial:report { variance = { draw(9), pick(ODD_NUMBERS), 3 }, map = { { 1, pick(ODD_NUMBERS) }, { 2 } } } end,
+    function()
+      trial:report { variance = { draw(9), pick(ODD_NUMBERS), 3 }, map = { { 1, pick(ODD_NUMBERS) }, { 2 } } }
+    end,
     function() trial:report { variance = { 0 / 0, 0 / 0 }, map = { { 0 / 0 }, {} } } end,
     function() trial.run:describe { diverged = "loss of " .. pick { "99", "NaN" } } end,
     function()
       core.write_file(trial.dir .. "/metrics.jsonl", '{"step":1,"tokens":8,"train/loss":2,"val/loss":null}\n'
-        .. '{"step":2,"tokens":16,"train/loss":1.5,"block/variance":[1,null]}\n' .. pick { "", '{"step":3,"tok', "[1]\n", "\0\n" })
+        .. '{"step":2,"tokens":16,"train/loss":1.5,"block/variance":[1,null]}\n'
+          .. pick { "", '{"step":3,"tok', "[1]\n", "\0\n" })
     end,
     function() error(pick { "no room\nin two lines", "\27[2J gone", ("x"):rep(3000) }, 0) end,
     function() error { "a table" } end,
@@ -367,7 +378,8 @@ function TestMany:test_a_page_or_one_line()
     local grid = { seed = some({ 1, 2, 3 }, 3) }
     for _, name in ipairs(some({ "depth", "placement", "share" }, 2)) do grid[name] = axis_values() end
     local root = room()
-    local ok, sweep = pcall(sonde.sweep, { name = "s", root = root, grid = grid, title = pick(NAMES), question = pick(NAMES) })
+    local ok, sweep = pcall(sonde.sweep,
+      { name = "s", root = root, grid = grid, title = pick(NAMES), question = pick(NAMES) })
     lu.assertTrue(ok, tostring(sweep))
     silently(sweep.run, sweep, function(trial) behaviour(trial, function(step) step() end) end)
     local names = {}
@@ -381,7 +393,9 @@ function TestMany:test_a_page_or_one_line()
         pages[#pages + 1] = path
         lu.assertNil(shown:find "[%z\1-\9\11-\31]", shown)
         local data = sweep:results(options)
-        for _, each in ipairs(report_export.tables(data, report_data.sections(data))) do check_table(each.name, each.text) end
+        for _, each in ipairs(report_export.tables(data, report_data.sections(data))) do
+          check_table(each.name, each.text)
+        end
       else
         refusals = refusals + 1
         is_a_refusal(path)
@@ -392,7 +406,8 @@ function TestMany:test_a_page_or_one_line()
   lu.assertTrue(#pages > 20 and refusals > 10, #pages .. " pages, " .. refusals .. " refusals")
   if not has_xmllint then lu.skip("xmllint is not installed") end
   for first = 1, #pages, 50 do
-    local pipe = assert(io.popen("xmllint --noout " .. table.concat(pages, " ", first, math.min(first + 49, #pages)) .. " 2>&1"))
+    local pipe = assert(io.popen("xmllint --noout " .. table.concat(pages, " ", first, math.min(first + 49, #pages))
+      .. " 2>&1"))
     lu.assertEquals(pipe:read "a", "")
     pipe:close()
   end

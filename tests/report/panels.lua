@@ -1,4 +1,5 @@
--- Pages whose tables and figures stand side by side by a further parameter, of several metrics, with another sweep below.
+-- Pages whose tables and figures stand side by side by a further parameter, of several metrics, with another sweep
+-- below.
 local source = os.getenv("abs_srcdir") or "."
 package.path = source .. "/tests/report/?.lua;" .. package.path
 

@@ -1,4 +1,5 @@
--- The report page: what its table says, that it is well-formed and self-contained, and that it is a function of its data.
+-- The report page: what its table says, that it is well-formed and self-contained, and that it is a function of its
+-- data.
 local source = os.getenv("abs_srcdir") or "."
 package.path = source .. "/tests/report/?.lua;" .. package.path
 
@@ -386,7 +387,8 @@ function TestExport:test_csv_quotes_what_needs_it()
   data.trials[1].reason = "a \"b\", c\nd"
   local csv = report_export.trials_csv(data)
   lu.assertStrContains(csv, "trial,depth,placement,seed,status,seconds,perplexity,reason\n")
-  lu.assertStrContains(csv, "\"depth=2,placement=pre_ln,seed=1\",2,pre_ln,1,done,61.5,38.100000000000001,\"a \"\"b\"\", c\nd\"")
+  lu.assertStrContains(csv,
+    "\"depth=2,placement=pre_ln,seed=1\",2,pre_ln,1,done,61.5,38.100000000000001,\"a \"\"b\"\", c\nd\"")
 end
 
 function TestExport:test_matrices_become_rows_and_columns()

@@ -66,7 +66,8 @@ function TestStats:test_apart_intervals_are_ranked()
 end
 
 function TestStats:test_overlapping_intervals_are_not_ranked()
-  local best, tied = stats.leaders(described { a = { 10, 11, 12 }, b = { 10.5, 11.5, 12.5 }, c = { 90, 91, 92 } }, false)
+  local best, tied = stats.leaders(described { a = { 10, 11, 12 }, b = { 10.5, 11.5, 12.5 }, c = { 90, 91, 92 } },
+    false)
   lu.assertEquals(best, "a")
   lu.assertEquals(tied, { b = true })
 end

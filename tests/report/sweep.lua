@@ -83,7 +83,8 @@ end
 TestSweep = {}
 
 function TestSweep:test_a_value_with_a_zero_byte_is_refused()
-  lu.assertErrorMsgContains("a text with a zero byte", sonde.sweep, { name = "s", root = room(), grid = { name = { "a\0b", "c" } } })
+  lu.assertErrorMsgContains("a text with a zero byte", sonde.sweep,
+    { name = "s", root = room(), grid = { name = { "a\0b", "c" } } })
 end
 
 function TestSweep:test_options_are_checked()
@@ -160,7 +161,8 @@ function TestSweep:test_a_program_whose_trials_failed_says_so_and_ends_with_1()
   local output, status = child(root, "require('sonde').settings.good = 0 " .. script)
   lu.assertEquals(status, 1)
   lu.assertStrContains(output, "report: " .. root)                       -- the script went on to its end
-  lu.assertStrContains(output, "sonde: 4 of 4 trials of the sweep 's' failed; `sonde runs list s --root " .. root .. "` says why")
+  lu.assertStrContains(output, "sonde: 4 of 4 trials of the sweep 's' failed; `sonde runs list s --root " .. root
+    .. "` says why")
   core.remove_tree(root .. "/s")
   output, status = child(root, "require('sonde').settings.good = 3 " .. script)
   lu.assertEquals(status, 1)

@@ -23,8 +23,10 @@ core.threads()                      -- the runtime is made: no call of set_threa
 -- Functions that are right to take long when they are asked to: their numbers stay small.
 local long = {}
 for name in string.gmatch([[core.peak core.read_rate core.trainer core.cache core.sampler core.least_squares core.site
-    core.tokenizer_train core.corpus core.plugin_test trainer:run trainer:evaluate params:need params:low_rank site:param
-    sonde.train sonde.evaluate sonde.generate sonde.probe sonde.prune sonde.heal sonde.transformer sonde.corpus sonde.sweep
+    core.tokenizer_train core.corpus core.plugin_test trainer:run trainer:evaluate params:need params:low_rank
+    site:param
+    sonde.train sonde.evaluate sonde.generate sonde.probe sonde.prune sonde.heal sonde.transformer sonde.corpus
+    sonde.sweep
     sonde.load sonde.report sonde.config model:trace sweep:run sweep:check sweep:plan sweep:summary tokenizer:encode
     core.op core.tensor graph:input graph:constant sonde.tensor sonde.op]], "%S+") do
   long[name] = true
@@ -511,7 +513,8 @@ local n_well = 0
 for _, name in ipairs(names) do
   if well[name] then n_well = n_well + 1 end
 end
-out:write(string.format("%d calls of %d functions (%d went well at least once) in %.1f s; %d errors, %d slow; seed %s\n",
+out:write(string.format("%d calls of %d functions (%d went well at least once) in %.1f s; %d errors, %d slow; seed "
+  .. "%s\n",
   calls, #names, n_well, core.seconds() - began, errors, slow, seed))
 for _, text in ipairs(findings) do out:write("finding: ", string.sub(text, 1, 600), "\n") end
 os.exit(#findings == 0 and 0 or 1, true)

@@ -1,5 +1,5 @@
-/* checkpoint_test.c - runs of the trainer: stopping and resuming, and checkpoints that meet a full disk, come back damaged
- * or are removed. */
+/* checkpoint_test.c - runs of the trainer: stopping and resuming, and checkpoints that meet a full disk, come back
+ * damaged or are removed. */
 #include "tiny.h"
 
 #include "../base/root.h"
@@ -275,7 +275,8 @@ static void the_checkpoint_before_a_damaged_one_is_gone_on_with(void **state) {
     two_checkpoints("harmed");
     if (damage == 0) flip("harmed/checkpoint-9/model.safetensors", 4000, 3);
     if (damage == 1) flip("harmed/checkpoint-9/SHA256SUMS", 70, 0);
-    if (damage == 2) assert_int_equal(sonde_remove_tree(in_root("harmed/checkpoint-9"), &err), 0);   /* a link to nothing */
+    /* a link to nothing */
+    if (damage == 2) assert_int_equal(sonde_remove_tree(in_root("harmed/checkpoint-9"), &err), 0);
     train_in("harmed", 8, 1, hex);                       /* from 7, which the step 9 of the damaged one shows */
     assert_false(sonde_path_exists(in_root("harmed/checkpoint-9")));
     train_in("harmed", 0, 1, hex);

@@ -1,5 +1,5 @@
-/* kill_test.c - kill -9 at any instant, or a file call that fails, then the same command: the run ends in the bits of one that
- * nothing happened to.
+/* kill_test.c - kill -9 at any instant, or a file call that fails, then the same command: the run ends in the bits of
+ * one that nothing happened to.
  *
  * Instants are taken in two ways. The calls that change files (below, in front of the C library's) count themselves and
  * end the process at the n-th, or fail there, for every n of a run; and a parent kills at moments of its own. */
@@ -43,8 +43,12 @@ int unlinkat(int dir, const char *path, int flags) { return (int)COUNTED(syscall
 int rmdir(const char *path) { return (int)COUNTED(syscall(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR)); }
 int ftruncate(int fd, off_t n) { return (int)COUNTED(syscall(SYS_ftruncate, fd, n)); }
 ssize_t write(int fd, const void *p, size_t n) { return (ssize_t)COUNTED(syscall(SYS_write, fd, p, n)); }
-ssize_t pwrite(int fd, const void *p, size_t n, off_t o) { return (ssize_t)COUNTED(syscall(SYS_pwrite64, fd, p, n, o)); }
-ssize_t pwrite64(int fd, const void *p, size_t n, off_t o) { return (ssize_t)COUNTED(syscall(SYS_pwrite64, fd, p, n, o)); }
+ssize_t pwrite(int fd, const void *p, size_t n, off_t o) {
+  return (ssize_t)COUNTED(syscall(SYS_pwrite64, fd, p, n, o));
+}
+ssize_t pwrite64(int fd, const void *p, size_t n, off_t o) {
+  return (ssize_t)COUNTED(syscall(SYS_pwrite64, fd, p, n, o));
+}
 
 /* Files of a run alone: what else a process opens (plugins, /proc) is not written. */
 static int open_at(const char *path, int flags, mode_t mode) {
@@ -67,8 +71,8 @@ OPEN(open64)
 
 static char root[] = "/tmp/sonde-kill-XXXXXX";
 
-/* What a session tells: the SHA-256 of the weights at its end ("" if it came to none), how many file calls there were, at which
- * step it began and at which the last checkpoint was made. */
+/* What a session tells: the SHA-256 of the weights at its end ("" if it came to none), how many file calls there were,
+ * at which step it began and at which the last checkpoint was made. */
 typedef struct report { char hex[65]; long calls; long long first, saved; } report;
 
 static int train_to_the_end(sonde_trainer *t, report *r, sonde_error *err) {
@@ -103,7 +107,8 @@ static void session(const char *name, int steps, int every, report *r) {
   sonde_run_close(run);
 }
 
-/* Starts a session to which something happens at its `instant`-th file call (0: nothing): death, or the failure `number`. */
+/* Starts a session to which something happens at its `instant`-th file call (0: nothing): death, or the failure
+ * `number`. */
 static pid_t start(const char *name, int steps, int every, long instant, int number, int out[2]) {
   assert_int_equal(pipe(out), 0);
   pid_t child = fork();
@@ -174,7 +179,8 @@ static void clear(const char *name) {
 static void goes_on(const char *name, long instant, const report *want, long long saved) {
   report r = whole(name, STEPS, 2);
   if (strcmp(r.hex, want->hex)) fail_msg("after call %ld the run ends in other bits, or not at all", instant);
-  if (r.first < saved) fail_msg("after call %ld the run goes on at step %lld, and had saved %lld", instant, r.first, saved);
+  if (r.first < saved)
+    fail_msg("after call %ld the run goes on at step %lld, and had saved %lld", instant, r.first, saved);
   has_each_step_once(name, STEPS);
   clear(name);
 }

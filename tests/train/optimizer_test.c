@@ -1,5 +1,5 @@
-/* optimizer_test.c - the driver: norms, clipping, decay groups, the same bits at any thread count. The optimizer here is
- * plain SGD with one state that counts its updates, so that what the driver hands over can be seen. */
+/* optimizer_test.c - the driver: norms, clipping, decay groups, the same bits at any thread count. The optimizer here
+ * is plain SGD with one state that counts its updates, so that what the driver hands over can be seen. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,7 +20,8 @@ static void sgd(const sonde_update *u, const sonde_value *opt) {
 }
 
 static const char *const sgd_states[] = {"count"};
-static const sonde_optimizer sgd_functions = {.size = sizeof sgd_functions, .states = 1, .state_names = sgd_states, .update = sgd};
+static const sonde_optimizer sgd_functions = {
+    .size = sizeof sgd_functions, .states = 1, .state_names = sgd_states, .update = sgd};
 
 typedef struct fixture { sonde_params *params; sonde_pool *pool; sonde_optim *optim; } fixture;
 
@@ -158,7 +159,8 @@ static void frozen_parameters_are_left_alone_and_do_not_count(void **state) {
   sonde_optim_free(f.optim);
   sonde_optim_opts o = {.functions = &sgd_functions, .weight_decay = 0.5, .decay_gains = 1, .blocks = 2};
   for (int64_t i = 0; i < 5; i++)
-    if (frozen[i]) assert_int_equal(sonde_params_freeze(f.params, sonde_params_at(f.params, i)->name, 1, &err), SONDE_OK);
+    if (frozen[i])
+      assert_int_equal(sonde_params_freeze(f.params, sonde_params_at(f.params, i)->name, 1, &err), SONDE_OK);
   f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
   assert_int_equal(all - sonde_optim_bytes(f.optim), 2 * 4 * (40000 + 16384));
   assert_null(sonde_optim_grad(f.optim, 0));
@@ -207,8 +209,8 @@ static void group_factors_multiply(void **state) {
   drop(&f);
 }
 
-/* An optimizer that takes matrices of the FFN whole, has a state of its own shape for them (the sums of the rows of the gradient)
- * and none for other parameters, and writes what it was told into the weights. */
+/* An optimizer that takes matrices of the FFN whole, has a state of its own shape for them (the sums of the rows of the
+ * gradient) and none for other parameters, and writes what it was told into the weights. */
 enum { ROWS = 300, COLUMNS = 210 };
 
 static int rows_whole(const sonde_parameter *p, const sonde_value *opt) {
@@ -248,11 +250,13 @@ static void a_parameter_comes_whole_where_it_is_asked_for(void **state) {
     fixture f = {sonde_params_new(1, &err), sonde_pool_new(threads, &err), NULL};
     const int64_t dim[2] = {ROWS, COLUMNS};
     sonde_shape shape = sonde_shape_make(SONDE_F32, 2, dim);
-    assert_non_null(sonde_params_need(f.params, "m.weight", &shape, SONDE_ROLE_FFN_IN, (sonde_init){SONDE_INIT_FILL, 1, 0}, 0, &err));
+    assert_non_null(sonde_params_need(f.params, "m.weight", &shape, SONDE_ROLE_FFN_IN,
+                                      (sonde_init){SONDE_INIT_FILL, 1, 0}, 0, &err));
     add(&f, "m.gain", 40000, SONDE_ROLE_GAIN, 0);
     sonde_optim_opts o = {.functions = &rows, .blocks = 1};
     assert_non_null(f.optim = sonde_optim_new(f.params, f.pool, &o, &err));
-    assert_true(sonde_optim_bytes(f.optim) == 4 * (ROWS * COLUMNS + 40000) + 4 * (ROWS + ROWS * COLUMNS) + threads * 1216);
+    assert_true(sonde_optim_bytes(f.optim) ==
+                4 * (ROWS * COLUMNS + 40000) + 4 * (ROWS + ROWS * COLUMNS) + threads * 1216);
     for (int64_t k = 0; k < ROWS * COLUMNS; k++) grad(&f, 0)[k] = (float)(k / COLUMNS);
     for (int step = 1; step <= 2; step++) sonde_optim_update(f.optim, 1, 1, step);
     for (int64_t k = 0; k < ROWS * COLUMNS; k++) assert_true(weight(&f, 0)[k] == (float)(2 * COLUMNS * (k / COLUMNS)));
@@ -271,7 +275,8 @@ static void a_tiled_parameter_has_states_of_its_shape(void **state) {
   fixture f = {sonde_params_new(1, &err), sonde_pool_new(1, &err), NULL};
   const int64_t dim[2] = {ROWS, COLUMNS};
   sonde_shape shape = sonde_shape_make(SONDE_F32, 2, dim);
-  assert_non_null(sonde_params_need(f.params, "m.weight", &shape, SONDE_ROLE_FFN_IN, (sonde_init){SONDE_INIT_FILL, 1, 0}, 0, &err));
+  assert_non_null(
+      sonde_params_need(f.params, "m.weight", &shape, SONDE_ROLE_FFN_IN, (sonde_init){SONDE_INIT_FILL, 1, 0}, 0, &err));
   sonde_optim_opts o = {.functions = &rows, .blocks = 1};
   assert_null(sonde_optim_new(f.params, f.pool, &o, &err));
   assert_non_null(strstr(err.text, "gives state 'rows' of m.weight another shape"));

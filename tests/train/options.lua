@@ -180,7 +180,8 @@ end
 function TestGroups:test_what_is_refused()
   local function groups(...) train.resolve(model(), { steps = 3, groups = { ... } }) end
   assert_fails("option 'groups[2]' of train needs match", groups, { role = "gain" }, { lr = 2 })
-  assert_fails("option 'groups[1]' of train: no parameter is called 'q_proj'; the first is called", groups, { match = "q_proj" })
+  assert_fails("option 'groups[1]' of train: no parameter is called 'q_proj'; the first is called", groups,
+    { match = "q_proj" })
   assert_fails("did you mean 'gain'?", groups, { role = "gian" })
   assert_fails("option 'groups[1].lr' of train must be between 0", groups, { role = "gain", lr = -1 })
   assert_fails("unknown option 'groups[1].rate' of train", groups, { role = "gain", rate = 1 })
@@ -191,16 +192,18 @@ function TestGroups:test_rates_reach_every_optimizer()
   for _, optimizer in ipairs { "adamw", "lion", "sgd", "muon" } do
     local plain = trained { optimizer = optimizer, lr = 1e-3 }.state_sha256
     lu.assertEquals(trained { optimizer = optimizer, lr = 1e-3, groups = { { match = "*" } } }.state_sha256, plain)
-    lu.assertEquals(trained { optimizer = optimizer, lr = 4e-3, groups = { { match = "*", lr = 0.25, weight_decay = 4 } },
+    lu.assertEquals(trained { optimizer = optimizer, lr = 4e-3,
+      groups = { { match = "*", lr = 0.25, weight_decay = 4 } },
       weight_decay = 0.025 }.state_sha256, plain)
-    lu.assertNotEquals(trained { optimizer = optimizer, groups = { { match = "*.q_proj.weight", lr = 0.5 } } }.state_sha256, plain)
+    lu.assertNotEquals(trained { optimizer = optimizer,
+      groups = { { match = "*.q_proj.weight", lr = 0.5 } } }.state_sha256, plain)
   end
 end
 
--- ---- values at their borders -----------------------------------------------------------------------------------------
+-- ---- values at their borders ------------------------------------------------------------------------------------
 
--- Every whole number among the options, with values that 32 bits, or no training, can hold: refused by its name, or taken as it
--- is. A training is not run: what is resolved is what C is given, which checks its own 32 bits.
+-- Every whole number among the options, with values that 32 bits, or no training, can hold: refused by its name, or
+-- taken as it is. A training is not run: what is resolved is what C is given, which checks its own 32 bits.
 function TestResolve:test_no_whole_number_is_cut()
   local huge = { 2 ^ 31, 2 ^ 32 + 1, 2 ^ 53, math.maxinteger, -1, -2 ^ 31 - 1, -2 ^ 53, math.mininteger }
   local may_be_any = { seed = true }
@@ -236,7 +239,8 @@ function TestSchedule:test_a_rate_of_ones_own()
   lu.assertEquals(bits { schedule = function() return 1 end }, constant)
   lu.assertEquals(bits { schedule = { { 1, 1 } } }, constant)
   lu.assertNotEquals(bits { schedule = function(update, updates) return 1 - update / updates end }, constant)
-  lu.assertEquals(bits { schedule = { { 0, 1 }, { 4, 0 } } }, bits { schedule = function(update) return 1 - update / 4 end })
+  lu.assertEquals(bits { schedule = { { 0, 1 }, { 4, 0 } } },
+    bits { schedule = function(update) return 1 - update / 4 end })
   local half = bits { schedule = function() return 0.5 end, lr = 2e-3 }
   lu.assertEquals(half, bits { schedule = "constant", warmup = 0, lr = 1e-3 })
 end
@@ -252,7 +256,8 @@ end
 
 function TestSchedule:test_what_is_no_rate_is_refused()
   assert_fails("the schedule gives NaN at update 1 of 4", trained, { schedule = function() return 0 / 0 end })
-  assert_fails("the schedule gives nil at update 3 of 4", trained, { schedule = function(u) return u < 3 and 1 or nil end })
+  assert_fails("the schedule gives nil at update 3 of 4", trained,
+    { schedule = function(u) return u < 3 and 1 or nil end })
   assert_fails("the schedule gives -1 at update 1", trained, { schedule = function() return -1 end })
   assert_fails("option 'warmup' of train has no effect", trained, { schedule = function() return 1 end, warmup = 2 })
   assert_fails("point 2 must be {update, rate over lr}", trained, { schedule = { { 2, 1 }, { 2, 0 } } })
@@ -290,7 +295,8 @@ function TestRecord:test_each_module_is_listed_once()
     seen[#seen + 1] = plugin.kind .. "/" .. plugin.name
     lu.assertEquals(#plugin.sha256, 64)
   end
-  lu.assertEquals(seen, { "norm/rmsnorm", "attention/causal", "ffn/swiglu", "placement/pre_ln", "init/normal", "optimizer/adamw" })
+  lu.assertEquals(seen, { "norm/rmsnorm", "attention/causal", "ffn/swiglu", "placement/pre_ln", "init/normal",
+    "optimizer/adamw" })
 end
 
 -- Code, numbers and texts around a function are what it is; where it stands and what it is called are not.
@@ -300,7 +306,8 @@ function TestRecord:test_a_function_has_a_fingerprint()
   local text = "local a, t, g = ... return function(x) return g(x) * a + t.b[2] end"
   local function g(x) return x + 1 end
   local same = fingerprint.of(made(text, 2, { b = { 1, 5 } }, g))
-  lu.assertEquals(fingerprint.of(made("-- a comment\n\n" .. text:gsub("return f", "return  f"), 2, { b = { 1, 5 } }, g)), same)
+  lu.assertEquals(fingerprint.of(made("-- a comment\n\n" .. text:gsub("return f", "return  f"), 2, { b = { 1, 5 } },
+    g)), same)
   lu.assertNotEquals(fingerprint.of(made(text, 3, { b = { 1, 5 } }, g)), same)
   lu.assertNotEquals(fingerprint.of(made(text, 2, { b = { 1, 6 } }, g)), same)
   lu.assertNotEquals(fingerprint.of(made(text, 2, { b = { 1, 5 } }, function(x) return x + 2 end)), same)
@@ -308,7 +315,8 @@ function TestRecord:test_a_function_has_a_fingerprint()
   local loop = {}
   loop.self = loop
   lu.assertEquals(#fingerprint.of(made(text, 2, loop, g)), 64)
-  local long = made("local f = ... return function(x) " .. ("x = f(x, 'text', 1.5, nil, true) "):rep(300) .. " return x end", g)
+  local long = made("local f = ... return function(x) " .. ("x = f(x, 'text', 1.5, nil, true) "):rep(300)
+    .. " return x end", g)
   lu.assertEquals(#fingerprint.of(long), 64)
 end
 
@@ -344,7 +352,8 @@ end
 TestProgress = {}
 
 function TestProgress:test_figures_are_short()
-  lu.assertEquals({ progress.short(0), progress.short(999), progress.short(1000), progress.short(12345), progress.short(4.56e6) },
+  lu.assertEquals({ progress.short(0), progress.short(999), progress.short(1000), progress.short(12345),
+    progress.short(4.56e6) },
     { "0", "999", "1.00k", "12.3k", "4.56M" })
   lu.assertEquals({ progress.bytes(2048), progress.bytes(1.5 * 2 ^ 30), progress.bytes(200 * 2 ^ 20) },
     { "2.00 KiB", "1.50 GiB", "200 MiB" })
@@ -356,7 +365,8 @@ function TestProgress:test_a_line_fits_the_terminal()
   local event = { step = 120, steps = 1000, loss = 4.25, val_loss = 4.5, tokens_per_s = 12345, mfu = 0.42, eta = 65 }
   for _, width in ipairs { 20, 60, 80, 100, 200 } do lu.assertTrue(#display:line(event, width) < width) end
   local line = display:line(event, 120)
-  for _, part in ipairs { "step 120/1000 [===", "loss 4.2500", "val 4.5000", "12.3k tok/s", "MFU 42%", "1.00 GiB", "ETA 1:05" } do
+  for _, part in ipairs { "step 120/1000 [===", "loss 4.2500", "val 4.5000", "12.3k tok/s", "MFU 42%", "1.00 GiB",
+      "ETA 1:05" } do
     lu.assertStrContains(line, part)
   end
 end

@@ -1,5 +1,5 @@
-/* reference_test.c - 20 steps of training against PyTorch (tests/reference/train.json): losses, rates, gradient norms and
- * variances of every step; and that it does not matter how the micro-batches are cut. */
+/* reference_test.c - 20 steps of training against PyTorch (tests/reference/train.json): losses, rates, gradient norms
+ * and variances of every step; and that it does not matter how the micro-batches are cut. */
 #include "tiny.h"
 
 #include "io/json.h"

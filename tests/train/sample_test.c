@@ -24,7 +24,8 @@ static int by_logit(const void *a, const void *b) {
   return logits[x] > logits[y] ? -1 : logits[x] < logits[y] ? 1 : x - y;
 }
 
-/* Sorts all; keeps k of them, then the fewest that hold p of what is left; draws among these in the order of the tokens. */
+/* Sorts all; keeps k of them, then the fewest that hold p of what is left; draws among these in the order of the
+ * tokens. */
 static int32_t by_definition(double temperature, int64_t top_k, double top_p, double u) {
   int order[VOCAB], kept[VOCAB] = {0}, n = VOCAB, m = 0, drawn = 0;
   double p[VOCAB], total = 0, mass = 0, at = 0;
@@ -52,7 +53,8 @@ static void make_logits(float spread) {
 static void draws_follow_the_definition(void **state) {
   (void)state;
   const double temperatures[] = {0.3, 1, 4};
-  const struct { int64_t k; double p; } kept[] = {{0, 1}, {1, 1}, {7, 1}, {999, 1}, {1000, 1}, {0, 0.2}, {0, 0.9}, {0, 0.9999}, {40, 0.5}};
+  const struct { int64_t k; double p; } kept[] = {{0, 1}, {1, 1}, {7, 1}, {999, 1}, {1000, 1}, {0, 0.2}, {0, 0.9},
+                                                  {0, 0.9999}, {40, 0.5}};
   sonde_rng rng = sonde_rng_stream(7, "test");
   for (int spread = 1; spread <= 16; spread *= 4) {
     make_logits((float)spread);
@@ -65,8 +67,9 @@ static void draws_follow_the_definition(void **state) {
                    by_definition(temperatures[t], kept[q].k, kept[q].p, u);
         }
         /* exp is good to 2 ulp: a random number within 1e-6 of a border may fall on either side */
-        if (other > 4) fail_msg("spread %d, temperature %g, top_k %d, top_p %g: %d of %d draws are other tokens", spread,
-                                temperatures[t], (int)kept[q].k, kept[q].p, other, DRAWS);
+        if (other > 4)
+          fail_msg("spread %d, temperature %g, top_k %d, top_p %g: %d of %d draws are other tokens", spread,
+                   temperatures[t], (int)kept[q].k, kept[q].p, other, DRAWS);
       }
   }
 }

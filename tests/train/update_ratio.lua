@@ -1,4 +1,5 @@
--- How far an update moves the weights of each block: measured without changing them, for optimizers of tiles and of whole matrices.
+-- How far an update moves the weights of each block: measured without changing them, for optimizers of tiles and of
+-- whole matrices.
 
 local lu = require "luaunit"
 local sonde = require "sonde"
@@ -25,7 +26,8 @@ end
 local function trained(optimizer, probe_every)
   local model = sonde.transformer { vocab = 23, width = 16, depth = 3, heads = 2, context = 12, seed = 5 }:init()
   local before, ratios = values_of(model), nil
-  local result = sonde.train(model, corpus(), { steps = 1, batch = 4, warmup = 0, optimizer = optimizer, progress = false,
+  local result = sonde.train(model, corpus(),
+    { steps = 1, batch = 4, warmup = 0, optimizer = optimizer, progress = false,
     eval_every = 0, probe_every = probe_every,
     hooks = { { every = 1, call = function(state) ratios = state.block_update_ratio end } } })
   return result.state_sha256, ratios, before, values_of(model)

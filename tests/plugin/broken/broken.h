@@ -4,9 +4,10 @@
 
 #include "sonde_plugin.h"
 
-#define DESCRIPTOR(KIND, NAME, FUNCTIONS)                                                                            \
-  .abi_major = SONDE_ABI_MAJOR, .abi_minor = SONDE_ABI_MINOR, .size = sizeof(sonde_plugin), .name = NAME, .kind = KIND, \
-  .version = "1.0", .build = SONDE_BUILD, .summary = "broken on purpose", .citation = "", .functions = FUNCTIONS
+#define DESCRIPTOR(KIND, NAME, FUNCTIONS)                                                                              \
+  .abi_major = SONDE_ABI_MAJOR, .abi_minor = SONDE_ABI_MINOR, .size = sizeof(sonde_plugin), .name = NAME,              \
+  .kind = KIND, .version = "1.0", .build = SONDE_BUILD, .summary = "broken on purpose", .citation = "",                \
+  .functions = FUNCTIONS
 
 #define OPTIONS(LIST) .options = LIST, .n_options = sizeof(LIST) / sizeof(LIST)[0]
 #define OPS(LIST) .ops = LIST, .n_ops = sizeof(LIST) / sizeof(LIST)[0]

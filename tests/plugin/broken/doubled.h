@@ -1,5 +1,5 @@
-/* doubled.h - a norm, doubled by an op with kernels of its own: right but where WRONG(rows, width, row, column) says that the
- * gradient is not doubled. The file that includes it defines NAME and WRONG. */
+/* doubled.h - a norm, doubled by an op with kernels of its own: right but where WRONG(rows, width, row, column) says
+ * that the gradient is not doubled. The file that includes it defines NAME and WRONG. */
 #include "broken.h"
 
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {

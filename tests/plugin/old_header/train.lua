@@ -1,4 +1,5 @@
--- Trains a small model of the plugins of this folder, whatever header they were built with; prints losses to the last bit.
+-- Trains a small model of the plugins of this folder, whatever header they were built with; prints losses to the last
+-- bit.
 
 local sonde = require "sonde"
 
