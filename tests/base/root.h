@@ -20,7 +20,7 @@ static int root_teardown(void **state) {
 
 /* The path of `name` in the folder, valid until the next call. */
 static inline char *in_root(const char *name) {
-  static char path[512];
+  static char path[sizeof root + 300];
   snprintf(path, sizeof path, "%s/%s", root, name);
   return path;
 }

@@ -115,7 +115,8 @@ end
 function registry:find(name, where)
   local thing = self:get(name)
   if not thing then
-    error(tostring((where or core.where)()) .. "unknown " .. self.kind .. " '" .. tostring(name) .. "'"
+    local at = (where or core.where)()
+    error(tostring(at) .. "unknown " .. self.kind .. " '" .. tostring(name) .. "'"
       .. args.hint(name, self:names()), 0)
   end
   return thing
