@@ -91,7 +91,11 @@ SONDE_API sonde_tensor *sonde_tensor_new(const sonde_shape *shape, sonde_error *
 SONDE_API sonde_tensor *sonde_tensor_ref(sonde_tensor *t);
 SONDE_API void sonde_tensor_free(sonde_tensor *t);
 SONDE_API sonde_shape sonde_tensor_shape(const sonde_tensor *t);
-SONDE_API void *sonde_tensor_data(sonde_tensor *t);
+/* The tensor's numbers for the host, from wherever the newest are: to be read, or to be read and written. The pointer
+ * is good until the next run of a plan that writes the tensor (_read), or reads or writes it (_write): ask again
+ * after it. NULL if they cannot be had from the device; err may be NULL. */
+SONDE_API const void *sonde_tensor_read(const sonde_tensor *t, sonde_error *err);
+SONDE_API void *sonde_tensor_write(sonde_tensor *t, sonde_error *err);
 SONDE_API int64_t sonde_tensor_bytes(const sonde_tensor *t);
 SONDE_API int64_t sonde_shape_count(const sonde_shape *s);  /* elements; -1 if it overflows or a dim is < 0 */
 
@@ -164,7 +168,9 @@ SONDE_API int sonde_plan_set_input(sonde_plan *p, const char *name, const void *
 SONDE_API int sonde_plan_run(sonde_plan *p, sonde_error *err);
 /* Computes what opts.hold keeps, as the first run does otherwise, so that all runs take the same time. */
 SONDE_API int sonde_plan_hold(sonde_plan *p, sonde_error *err);
-SONDE_API const void *sonde_plan_output(const sonde_plan *p, int i);  /* valid until the next run or free */
+/* Output i as the host can read it: valid until the next run or free; NULL before the first run, or where there is no
+ * memory. */
+SONDE_API const void *sonde_plan_output(sonde_plan *p, int i);
 
 /* `step` counts runs for counter-based random ops (dropout); the same step gives the same bits. */
 SONDE_API void sonde_plan_set_step(sonde_plan *p, uint64_t step);

@@ -17,10 +17,11 @@
 /* ---- kernels ---------------------------------------------------------------------------------------- */
 
 enum {
-  SONDE_KERNEL_INPLACE = 1,   /* output 0 may be the buffer of the input that the op's definition allows, or, of a
-                                 program, of an input that is read element by element and not after that output */
-  SONDE_KERNEL_BF16_IN = 2,   /* it takes bf16 where it is given f32, as far as the op's shape rule does */
-  SONDE_KERNEL_BF16_OUT = 4   /* it can write output 0 in bf16 */
+  /* Output 0 may be the buffer of the input that the op's definition allows; of a program, of an input that is read
+   * element by element and not after that output. */
+  SONDE_KERNEL_INPLACE = 1,
+  SONDE_KERNEL_BF16_IN = 2,          /* it takes bf16 where it is given f32, as far as the op's shape rule does */
+  SONDE_KERNEL_BF16_OUT = 4          /* it can write output 0 in bf16 */
 };
 
 typedef struct sonde_kernel {
@@ -53,18 +54,17 @@ typedef struct sonde_program_input {
 typedef struct sonde_program_op {
   const sonde_op_def *def;           /* elementwise; or a cast between f32 and bf16, or a sum */
   const sonde_attr *attr;            /* stays as long as the plan */
-  /* sonde_reduction of its one operand: a sum over each row, each column, everything */
-  int32_t reduce;
+  int32_t reduce;                    /* sonde_reduction of its operand: a sum over each row, each column, everything */
   int32_t round;                     /* a cast to bf16: later ops see the rounded value */
   int32_t n_in, in[4];               /* >= 0: the result of that op; < 0: input -1 - k */
   int32_t out;                       /* number of the call's output that gets the result; -1: only later ops read it */
   int32_t out_dtype;
 } sonde_program_op;
 
-/* Ops over one index space, run in order for each element; sums only end a program (no op reads one). All arithmetic is
- * f32. Neighbouring dims that every operand walks through as one are joined; row-major, the last dim is the row. An
- * output of an op without reduction has the program's elements in order, a sum over rows one for each row, over columns
- * one for each column. */
+/* Ops over one index space, run in order for each element; sums only end a program (no op reads one). All arithmetic
+ * is f32. Neighbouring dims that every operand walks through as one are joined; row-major, the last dim is the row.
+ * An output of an op without reduction has the program's elements in order, a sum over rows one for each row, over
+ * columns one for each column. */
 typedef struct sonde_program {
   uint32_t size;
   int32_t rank, n_in, n_op, n_out;
@@ -92,14 +92,13 @@ typedef struct sonde_backend {
   uint32_t size, flags;
   int32_t align;                     /* bytes that every value's place is a multiple of; at least 64 */
   const char *name, *doc;
-  /* device `number`, from 0; pool: of host->parallel */
+  /* Opens device `number`, from 0; pool is what host->parallel of the calls runs on. */
   int (*open)(int number, void *pool, void **device, sonde_error *err);
   void (*close)(void *device);
   /* Memory, zero at first. Never called while a plan runs. */
   int (*alloc)(void *device, int64_t bytes, int use, void **at, sonde_error *err);
   void (*release)(void *device, void *at, int64_t bytes, int use);
-  /* COPY_OUT waits until the bytes are there; not called inside a recording. COPY_IN has read `from` when it
-   * returns. */
+  /* COPY_OUT waits until the bytes are there; not called in a recording. COPY_IN has read `from` when it returns. */
   int (*copy)(void *device, void *to, const void *from, int64_t bytes, int way, sonde_error *err);
   int (*fill)(void *device, void *to, double value, int dtype, int64_t count, sonde_error *err);
   int (*sync)(void *device, sonde_error *err);   /* waits for all that is queued; reports what went wrong in it */

@@ -1,8 +1,8 @@
 /* formulas.h - the elementwise ops, each as one formula: compiled for the CPU (simd_vec.c), and the text that a
- * definition carries for devices that generate code (sonde_op_def.formula). x, y, z are the elements of the inputs; f0
- * and f1 of "affine" are its attributes. In gradients the last input is the upstream gradient, and x of tanh_grad and
- * sigmoid_grad is the result. NaN comes through everywhere: where a comparison decides, it is written so that the NaN
- * is what is kept.
+ * definition carries for devices that generate code (sonde_op_def.formula). x, y, z are the elements of the inputs;
+ * f0 and f1 of "affine" are its attributes. In gradients the last input is the upstream gradient, and x of tanh_grad
+ * and sigmoid_grad is the result. NaN comes through everywhere: where a comparison decides, it is written so that the
+ * NaN is what is kept.
  *
  * Functions a formula may use: expf-like exp_one, tanh_one and erf_one (simd_vector.h), logf, sqrtf, fabsf, erff, sinf,
  * cosf, and sigmoid_of, silu_slope, gelu_slope, gelu_tanh_argument and gelu_tanh_slope (simd_vec.c); constants:

@@ -1,5 +1,5 @@
-/* fused.c - see fused.h. Tasks are blocks of rows fixed by the shape; each writes its own part of the outputs, and sums
- * over columns go through one partial sum a task, added in the order of the tasks. */
+/* fused.c - see fused.h. Tasks are blocks of rows fixed by the shape; each writes its own part of the outputs, and
+ * sums over columns go through one partial sum a task, added in the order of the tasks. */
 #include "cpu/fused.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* fused.h - programs on the CPU: run stretch by stretch, so that what passes between the ops stays in the L1 cache. No
- * code is generated: each op is a stretch function (sonde_vec), and a stretch is long enough to hide the calls. */
+/* fused.h - programs on the CPU: run stretch by stretch, so that what passes between the ops stays in the L1 cache.
+ * No code is generated: each op is a stretch function (sonde_vec), and a stretch is long enough to hide the calls. */
 #ifndef SONDE_CPU_FUSED_H
 #define SONDE_CPU_FUSED_H
 

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/crash.h"
-#include "graph/fused.h"
+#include "graph/exec.h"
 
 enum { LINE = 64 };   /* bytes that a cache takes at once */
 
@@ -40,6 +40,7 @@ static int take_arena(sonde_plan *p, sonde_error *err) {
 /* A thousand pointers or more: only when what they follow from has changed. */
 static void set_pointers(sonde_plan *p) {
   if (p->pointed && p->pointed_into == p->arena->data) return;
+  plan_forget_recordings(p);
   p->pointed = 1;
   p->pointed_into = p->arena->data;
   for (int32_t v = 0; v < p->count * SONDE_MAX_OUT; v++) {
@@ -47,7 +48,7 @@ static void set_pointers(sonde_plan *p) {
     const storage *s = &p->store[p->root[v]];
     switch (s->place) {
       case IN_ARENA: p->ptr[v] = p->arena->data + s->at; break;
-      case IN_TENSOR: p->ptr[v] = s->tensor->data; break;
+      case IN_TENSOR: p->ptr[v] = sonde_tensor_at(s->tensor); break;
       case IN_INPUT: p->ptr[v] = p->inputs + s->at; break;
       case IN_CONST: p->ptr[v] = p->constants + s->at; break;
       case NOWHERE: p->ptr[v] = NULL; break;
@@ -57,6 +58,7 @@ static void set_pointers(sonde_plan *p) {
 
 static int prepare(sonde_plan *p, sonde_error *err) {
   int rc = fill_constants(p, err);
+  if (!rc && !plan_on_host(p)) rc = plan_prepare_device(p, err);
   p->prepared = !rc;
   return rc;
 }
@@ -97,64 +99,51 @@ int sonde_plan_set_input(sonde_plan *p, const char *name, const void *data, sond
                     near ? near : "", near ? "'?" : "");
 }
 
-/* The pointers and shapes that a kernel is called with; in exec.c's stack, for one call. */
-typedef struct operands {
-  const void *in[SONDE_PROGRAM_INPUTS];
-  void *out[SONDE_PROGRAM_OPS];
-  sonde_shape in_shape[SONDE_MAX_IN];
-} operands;
-
-static void point_op(const sonde_plan *p, const step *s, operands *o, sonde_call *c) {
+static void point_op(const sonde_plan *p, const step *s, operands *o) {
   const pnode *n = &p->node[s->node];
   for (int k = 0; k < n->n_in; k++) {
     o->in_shape[k] = *plan_shape(p, n->in[k]);
     o->in[k] = p->ptr[n->in[k]];
   }
   for (int k = 0; k < n->n_out; k++) o->out[k] = p->ptr[value_of(s->node, k)];
-  c->n_in = n->n_in;
-  c->n_out = n->n_out;
-  c->in_shape = o->in_shape;
-  c->out_shape = n->shape;
-  c->attr = &n->attr;
+  o->call.n_in = n->n_in;
+  o->call.n_out = n->n_out;
+  o->call.in_shape = o->in_shape;
+  o->call.out_shape = n->shape;
+  o->call.attr = &n->attr;
 }
 
-static void point_program(const sonde_plan *p, const step *s, operands *o, sonde_call *c) {
-  c->n_in = s->f->program.n_in;
-  c->n_out = s->f->program.n_out;
-  for (int k = 0; k < c->n_in; k++) o->in[k] = p->ptr[s->f->in[k]];
-  for (int k = 0; k < c->n_out; k++) o->out[k] = p->ptr[s->f->out[k]];
+static void point_program(const sonde_plan *p, const step *s, operands *o) {
+  o->call.n_in = s->f->program.n_in;
+  o->call.n_out = s->f->program.n_out;
+  for (int k = 0; k < o->call.n_in; k++) o->in[k] = p->ptr[s->f->in[k]];
+  for (int k = 0; k < o->call.n_out; k++) o->out[k] = p->ptr[s->f->out[k]];
 }
 
-static int run_kernel(sonde_plan *p, const step *s, sonde_error *err) {
-  operands o;
-  sonde_call c = {.size = sizeof c,
-                  .host = p->ctx->host,
-                  .in = o.in,
-                  .out = o.out,
-                  .pool = p->ctx->pool,
-                  .err = err,
-                  .scratch = s->kernel.scratch ? p->arena->data + s->scratch_at : NULL,
-                  .scratch_bytes = s->kernel.scratch,
-                  .step = p->block.number,
-                  .block = &p->block};
-  if (s->kind == STEP_OP) point_op(p, s, &o, &c);
-  else point_program(p, s, &o, &c);
-  return s->kernel.run(&s->kernel, &c);
+void plan_point(const sonde_plan *p, const step *s, operands *o, sonde_error *err) {
+  o->call = (sonde_call){.size = sizeof o->call, .host = p->ctx->host, .in = o->in, .out = o->out,
+                         .pool = p->ctx->pool, .err = err, .scratch_bytes = s->kernel.scratch,
+                         .scratch = s->kernel.scratch ? p->arena->data + s->scratch_at : NULL,
+                         .step = p->block.number, .block = &p->block};
+  if (s->kind == STEP_OP) point_op(p, s, o);
+  else point_program(p, s, o);
 }
 
 static int copy_out(const sonde_plan *p, const step *s, sonde_error *err) {
   const sonde_device *d = p->ctx->device;
-  const sonde_tensor *to = p->out_tensor[s->output];
-  if (p->ptr[s->from] == to->data) return 0;
-  return d->backend->copy(d->state, to->data, p->ptr[s->from], to->bytes, SONDE_COPY_INSIDE, err);
+  const sonde_tensor *t = p->out_tensor[s->output];
+  void *to = sonde_tensor_at(t);
+  return p->ptr[s->from] == to ? 0 : d->backend->copy(d->state, to, p->ptr[s->from], t->bytes, SONDE_COPY_INSIDE, err);
 }
 
-static int run_step(sonde_plan *p, const step *s, sonde_error *err) {
+int plan_run_step(sonde_plan *p, const step *s, sonde_error *err) {
+  operands o;
   if (s->kind == STEP_COPY) return copy_out(p, s, err);
   const pnode *n = &p->node[s->kind == STEP_OP ? s->node : s->f->told];
   sonde_doing(s->kind == STEP_OP ? "the op" : "a group of ops with", n->def->name, sonde_node_scope(n->src),
               n->def->run ? (const void *)n->def->run : (const void *)n->def->vec);
-  int rc = run_kernel(p, s, err);
+  plan_point(p, s, &o, err);
+  int rc = s->by == p->ctx->device ? s->kernel.run(&s->kernel, &o.call) : plan_run_elsewhere(p, s, &o, err);
   if (rc && err && !err->code) sonde_fail(err, rc, "it failed");
   if (rc) sonde_wrap(err, "%s%s%s", sonde_node_scope(n->src), n->src->scope >= 0 ? ": " : "", n->def->name);
   return rc;
@@ -179,7 +168,7 @@ static int run_steps(sonde_plan *p, int held, sonde_error *err) {
     if (k + 2 < p->n_step) ask_for(p, &p->step[k + 2]), ask_for_shapes(p, &p->step[k + 1]);
     int64_t start = p->profile ? sonde_clock_ns() : 0;
     if (p->watched) plan_watch_before(p, k);
-    rc = run_step(p, &p->step[k], err);
+    rc = plan_run_step(p, &p->step[k], err);
     if (p->watched) plan_watch_after(p, k);
     if (p->profile) p->step[k].ns += sonde_clock_ns() - start;
     if (p->after && !rc) p->after(p->after_arg, k);
@@ -199,6 +188,7 @@ static int begin(sonde_plan *p, sonde_error *err) {
   int rc = p->prepared ? 0 : prepare(p, err);
   if (!rc) rc = take_arena(p, err);
   if (!rc) set_pointers(p);
+  if (!rc && !plan_on_host(p)) rc = plan_bring(p, err);
   if (!rc && p->watched) plan_watch_run(p);
   if (!rc && err) err->code = 0;
   return rc;
@@ -216,10 +206,12 @@ int sonde_plan_run(sonde_plan *p, sonde_error *err) {
                         p->input[k].name);
   int rc = begin(p, err);
   if (!rc) rc = hold(p, err);
-  return rc ? rc : run_steps(p, 0, err);
+  if (!rc) rc = plan_on_host(p) ? run_steps(p, 0, err) : plan_run_device(p, err);
+  return rc;
 }
 
-const void *sonde_plan_output(const sonde_plan *p, int i) {
+const void *sonde_plan_output(sonde_plan *p, int i) {
   if (i < 0 || i >= p->n_out) return NULL;
-  return p->out_tensor[i] ? p->out_tensor[i]->data : p->ptr[p->out[i]];
+  if (p->out_tensor[i]) return sonde_tensor_read(p->out_tensor[i], NULL);
+  return plan_on_host(p) ? p->ptr[p->out[i]] : plan_read_back(p, i);
 }

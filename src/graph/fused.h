@@ -11,8 +11,7 @@ struct fused {
   value out[SONDE_PROGRAM_OPS];
   int32_t made_by[SONDE_PROGRAM_OPS];   /* the op of the program that makes each output */
   int32_t member[SONDE_PROGRAM_OPS];    /* the node of each op */
-  /* the node that names the group when it crashes: a plugin's op before all others */
-  int32_t told;
+  int32_t told;                         /* the node that names the group when it crashes: a plugin's op if it has one */
 };
 
 /* Makes the program of a group from its member nodes (in order). NULL with *err: out of memory. */

@@ -165,7 +165,7 @@ int sonde_params_mask(sonde_params *p, const char *name, sonde_error *err) {
   entry *mask = make_part(p, e, "mask", &e->p.value->shape, SONDE_ROLE_BUFFER, (sonde_init){SONDE_INIT_FILL, 1, 0},
                           err);
   if (!mask) return err->code;
-  float *m = mask->p.value->data;
+  float *m = sonde_tensor_write(mask->p.value, NULL);      /* new: no device has it */
   for (int64_t k = 0, n = sonde_shape_count(&mask->p.value->shape); k < n; k++) m[k] = 1;
   mask->set = 1;
   put_view(e, (sonde_view){SONDE_VIEW_MASK, &mask->p, NULL, 0});
@@ -245,12 +245,12 @@ int sonde_params_freeze(sonde_params *p, const char *name, int on, sonde_error *
 
 enum { FILL_TILE = 1 << 16 };
 
-typedef struct fill { const sonde_param *p; sonde_rng rng; float std; int64_t n; } fill;
+typedef struct fill { const sonde_param *p; float *x; sonde_rng rng; float std; int64_t n; } fill;
 
 static void fill_tile(void *arg, int64_t tile, int worker) {
   fill *f = arg;
   int64_t at = tile * FILL_TILE, n = f->n - at < FILL_TILE ? f->n - at : FILL_TILE;
-  float *x = (float *)f->p->value->data + at;
+  float *x = f->x + at;
   (void)worker;
   if (f->p->init.kind == SONDE_INIT_FILL)
     for (int64_t k = 0; k < n; k++) x[k] = (float)f->p->init.a;
@@ -268,7 +268,8 @@ void sonde_params_init(sonde_params *p, sonde_ctx *ctx) {
     int64_t fan_in = s->rank > 1 ? s->dim[1] : 1;
     if (e->p.init.kind == SONDE_INIT_XAVIER) std *= sqrt(2.0 / (double)(s->dim[0] + fan_in));
     if (e->p.init.kind == SONDE_INIT_FAN_IN) std /= sqrt((double)fan_in);
-    fill f = {&e->p, sonde_rng_stream(p->seed, stream), (float)std, sonde_shape_count(s)};
+    float *x = sonde_tensor_write(e->p.value, NULL);
+    fill f = {&e->p, x, sonde_rng_stream(p->seed, stream), (float)std, sonde_shape_count(s)};
     sonde_pool_run(ctx->pool, (f.n + FILL_TILE - 1) / FILL_TILE, fill_tile, &f);
     e->set = e->p.role != SONDE_ROLE_BUFFER;
   }
@@ -287,7 +288,8 @@ int sonde_params_is_set(sonde_params *p, const char *name) {
 const sonde_param *sonde_params_not_finite(const sonde_params *p) {
   for (int64_t k = 0; k < sonde_params_count(p); k++) {
     const sonde_param *e = sonde_params_at(p, k);
-    if (!sonde_all_finite(e->value->data, sonde_shape_count(&e->value->shape))) return e;
+    const float *x = sonde_tensor_read(e->value, NULL);
+    if (x && !sonde_all_finite(x, sonde_shape_count(&e->value->shape))) return e;
   }
   return NULL;
 }
@@ -303,13 +305,17 @@ int sonde_params_sha256(const sonde_params *p, char hex[65]) {
   for (int64_t k = 0; k < n; k++) order[k] = sonde_params_at(p, k);
   qsort(order, (size_t)n, sizeof *order, by_name);
   sonde_sha256 s;
+  int64_t done = 0;
   sonde_sha256_init(&s);
   for (int64_t k = 0; k < n; k++) {
     sonde_sha256_add(&s, order[k]->name, strlen(order[k]->name) + 1);
     sonde_sha256_add(&s, order[k]->value->shape.dim, sizeof order[k]->value->shape.dim);
-    sonde_sha256_add(&s, order[k]->value->data, (size_t)order[k]->value->bytes);
+    const void *x = sonde_tensor_read(order[k]->value, NULL);
+    if (!x) break;
+    sonde_sha256_add(&s, x, (size_t)order[k]->value->bytes);
+    done++;
   }
   sonde_sha256_hex(&s, hex);
   sonde_release(order);
-  return 0;
+  return done == n ? SONDE_OK : SONDE_EIO;
 }

@@ -91,7 +91,7 @@ void sonde_params_loaded(sonde_params *p, const char *name);
 int sonde_params_is_set(sonde_params *p, const char *name);
 /* The first that holds NaN or an infinite value; NULL: none does. */
 const sonde_param *sonde_params_not_finite(const sonde_params *p);
-/* Over names, shapes and values in the order of the names. SONDE_ENOMEM or 0. */
+/* Over names, shapes and values in the order of the names. 0, ENOMEM, or EIO where a device does not give them. */
 int sonde_params_sha256(const sonde_params *p, char hex[65]);
 
 #endif

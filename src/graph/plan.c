@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "graph/fused.h"
+#include "graph/exec.h"
 
 static void forget(sonde_plan *p) {
   for (int32_t k = 0; k < p->n_step; k++) {
@@ -185,6 +185,7 @@ sonde_plan *sonde_plan_new(sonde_graph *g, sonde_node *const *out, sonde_tensor 
 
 void sonde_plan_free(sonde_plan *p) {
   if (!p) return;
+  plan_leave_device(p);
   if (p->ctx) {
     plan_give(p->ctx->device, p->constants, p->const_bytes, SONDE_MEMORY_CONSTANTS);
     plan_give(p->ctx->device, p->inputs, p->input_bytes, SONDE_MEMORY_INPUTS);

@@ -93,6 +93,7 @@ struct sonde_plan {
   int profile, prepared, held;    /* held: the steps that run once have run */
   int pointed;                    /* ptr is as pointed_into, the arena's place, says */
   const char *pointed_into;
+  struct remote *remote;          /* remote.c; NULL where the device's memory is the host's */
   int watched;                    /* watch.c */
   int64_t visits; /* nodes and buffers that the passes looked at to find others: for tests of how it grows */
   void (*after)(void *arg, int32_t step);   /* called when a step has run or is queued; NULL: nobody asks */

@@ -226,10 +226,12 @@ int sonde_st_read_tensor(const sonde_st_entry *e, sonde_tensor *t, sonde_error *
                       e->rank > SONDE_MAX_RANK ? " and more dimensions" : "",
                       sonde_shape_text(&t->shape, want, sizeof want));
   }
-  if (t->shape.dtype == SONDE_F32) return sonde_st_read_f32(e, t->data, e->count, err);
-  if (t->shape.dtype == SONDE_BF16) return read_as_bf16(e, t->data, err);
+  void *to = sonde_tensor_write(t, err);
+  if (!to) return SONDE_EIO;
+  if (t->shape.dtype == SONDE_F32) return sonde_st_read_f32(e, to, e->count, err);
+  if (t->shape.dtype == SONDE_BF16) return read_as_bf16(e, to, err);
   if (t->shape.dtype == SONDE_I32 && e->dtype == SONDE_ST_I32) {
-    if (e->count) memcpy(t->data, e->data, (size_t)e->bytes);
+    if (e->count) memcpy(to, e->data, (size_t)e->bytes);
     return 0;
   }
   return sonde_fail(err, SONDE_EUNSUP, "%s: tensor '%s' is %s and cannot be read as %s", e->file, e->name,

@@ -17,11 +17,11 @@ enum { ELEMENTS = 24, DIRECTIONS = 4 };
 static const double STEPS[] = {0.02, 0.005, 0.001, 0.0003}, MEDIAN_BOUND = 3e-3, DIRECTION_BOUND = 2e-2;
 
 static int at_offset(rig *r, int leaf, const float *start, const float *v, double h, double *f) {
-  float *p = sonde_tensor_data(r->leaf[leaf]);
+  float *p = sonde_tensor_write(r->leaf[leaf], NULL);
   int64_t n = rig_count(r, 1 + leaf);
   for (int64_t j = 0; j < n; j++) p[j] = (float)((double)start[j] + h * (double)v[j]);
   int rc = rig_run(r);
-  if (!rc) *f = kit_dot(rig_output(r, 0), sonde_tensor_data(r->u), rig_count(r, 0));
+  if (!rc) *f = kit_dot(rig_output(r, 0), sonde_tensor_write(r->u, NULL), rig_count(r, 0));
   return rc;
 }
 
@@ -33,14 +33,14 @@ static int slope(rig *r, int leaf, const float *start, const float *v, double st
     int rc = at_offset(r, leaf, start, v, at[k] * step, &f[k]);
     if (rc) return rc;
   }
-  memcpy(sonde_tensor_data(r->leaf[leaf]), start, (size_t)rig_count(r, 1 + leaf) * sizeof *start);
+  memcpy(sonde_tensor_write(r->leaf[leaf], NULL), start, (size_t)rig_count(r, 1 + leaf) * sizeof *start);
   *out = (f[0] - 8 * f[1] + 8 * f[2] - f[3]) / (12 * step);
   return SONDE_OK;
 }
 
 /* f is a sum of f32 results, each rounded: what that can do to a slope. */
 static double rounding(const rig *r, double step) {
-  const float *y = rig_output(r, 0), *u = sonde_tensor_data(r->u);
+  const float *y = rig_output(r, 0), *u = sonde_tensor_write(r->u, NULL);
   double sum = 0;
   for (int64_t j = 0; j < rig_count(r, 0); j++) sum += (double)y[j] * (double)y[j] * (double)u[j] * (double)u[j];
   return 2e-7 * sqrt(sum) / step;
@@ -93,7 +93,7 @@ static int look_with_steps(rig *r, int leaf, look *out) {
   int rc = grad && start && v ? SONDE_OK : sonde_fail(&r->err, SONDE_ENOMEM, "no memory");
   if (!rc) {
     memcpy(grad, rig_output(r, 1 + leaf), size);
-    memcpy(start, sonde_tensor_data(r->leaf[leaf]), size);
+    memcpy(start, sonde_tensor_write(r->leaf[leaf], NULL), size);
   }
   for (size_t s = 0; !rc && s < sizeof STEPS / sizeof STEPS[0] && (!s || is_wrong(out)); s++) {
     /* A step so small that rounding could hide an error says nothing. */
@@ -149,7 +149,7 @@ static int agrees(rig *r, int i, const float *grad, const float *start, float *v
   enum { TRIES = 2 };
   int64_t n = rig_count(r, 1 + i);
   int64_t count = rig_count(r, 0);
-  const float *u = sonde_tensor_data(r->u);
+  const float *u = sonde_tensor_write(r->u, NULL);
   double size = sqrt(kit_dot(grad, grad, n) / (double)n), s = 0,
          least = 0.01 * sqrt(kit_dot(u, u, count) / (double)count);
   sonde_rng rng = sonde_rng_stream(6, r->name[i]);
@@ -176,7 +176,7 @@ static int lean_on_result(rig *r) {
   int rc = rig_run(r);
   int64_t n = rig_count(r, 0);
   const float *y = rig_output(r, 0);
-  float *u = sonde_tensor_data(r->u);
+  float *u = sonde_tensor_write(r->u, NULL);
   double size = rc ? 0 : sqrt(kit_dot(y, y, n) / (double)n);
   for (int64_t j = 0; size > 0 && j < n; j++) u[j] = 0.7f * (u[j] + (float)((double)y[j] / size));
   return rc;
@@ -193,7 +193,7 @@ int kit_slopes(rig *r, const char **leaf, double *off) {
     rc = grad && start && v ? rig_run(r) : sonde_fail(&r->err, SONDE_ENOMEM, "no memory");
     if (!rc) {
       memcpy(grad, rig_output(r, 1 + i), size);
-      memcpy(start, sonde_tensor_data(r->leaf[i]), size);
+      memcpy(start, sonde_tensor_write(r->leaf[i], NULL), size);
       rc = agrees(r, i, grad, start, v, off);
     }
     if (!rc && !(*off <= DIRECTION_BOUND)) *leaf = r->name[i];
@@ -219,7 +219,7 @@ int check_gradient(kit *k) {
         kit_fail(k, "'%s' moves the result, but gets no gradient: let it through, or make it a buffer", untrained);
   else if (rig_freeze_detached(&r) || look_at_all(&r, &leaf, &l)) outcome = kit_fail(k, "%.600s", r.err.text);
   else if (leaf) {
-    float *u = sonde_tensor_data(r.u);
+    float *u = sonde_tensor_write(r.u, NULL);
     for (int64_t j = 0; j < rig_count(&r, 0); j++) u[j] = 1;
     int constant = !look_at_all(&r, &flat_leaf, &flat) && !flat_leaf;
     outcome =

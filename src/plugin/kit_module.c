@@ -94,7 +94,7 @@ static double largest(const float *a, const float *b, int64_t n) {
 
 int kit_leaf_counts(rig *r, int i) {
   int64_t n = rig_count(r, 1 + i), ny = rig_count(r, 0);
-  float *v = sonde_tensor_data(r->leaf[i]);
+  float *v = sonde_tensor_write(r->leaf[i], NULL);
   float *start = sonde_alloc((size_t)n * sizeof *start), *before = sonde_alloc((size_t)ny * sizeof *before);
   int changed = start && before && !rig_run(r) ? 0 : -1;
   if (!changed) {
@@ -115,7 +115,7 @@ static int check_effect(kit *k) {
   int outcome = SONDE_PASS;
   if (rig_make(k, k->ctx, &spec, &r) || rig_run(&r)) outcome = reason(k, &r, "");
   else if (largest(rig_output(&r, 0), NULL, rig_count(&r, 0)) == 0) outcome = kit_fail(k, "its result is zero");
-  else if (largest(rig_output(&r, 0), sonde_tensor_data(r.x), rig_count(&r, 0)) < 1e-6)
+  else if (largest(rig_output(&r, 0), sonde_tensor_write(r.x, NULL), rig_count(&r, 0)) < 1e-6)
     outcome = kit_fail(k, "it does nothing: its result is its input");
   for (int i = 0; outcome == SONDE_PASS && i < r.n; i++) {
     int counts = kit_leaf_counts(&r, i);
@@ -138,7 +138,7 @@ static int check_causal(kit *k) {
   if (!before) return kit_fail(k, "no memory");
   if (rig_make(k, k->ctx, &spec, &r) || rig_run(&r)) outcome = reason(k, &r, "");
   else {
-    float *x = sonde_tensor_data(r.x);
+    float *x = sonde_tensor_write(r.x, NULL);
     memcpy(before, rig_output(&r, 0), (size_t)n * sizeof *before);
     for (int64_t j = 0; j < spec.width; j++) x[t * spec.width + j] += 3;
     if (rig_run(&r)) outcome = reason(k, &r, "");
@@ -154,7 +154,8 @@ static int check_causal(kit *k) {
  * sample 0. */
 static int compare_sizes(kit *k, rig *many, const rig_spec *m, rig *few, const rig_spec *f) {
   int64_t n = f->context * f->width, at = (m->batch - 1) * m->context * m->width;
-  memcpy(sonde_tensor_data(few->x), (const float *)sonde_tensor_data(many->x) + at, (size_t)n * sizeof(float));
+  const float *from = sonde_tensor_read(many->x, NULL);
+  memcpy(sonde_tensor_write(few->x, NULL), from + at, (size_t)n * sizeof(float));
   if (rig_run(many)) return reason(k, many, "");
   if (rig_run(few)) return reason(k, few, "");
   const float *there = rig_output(many, 0) + at;
@@ -192,7 +193,7 @@ static int check_batch(kit *k) {
   if (!before) return kit_fail(k, "no memory");
   if (rig_make(k, k->ctx, &spec, &r) || rig_run(&r)) outcome = reason(k, &r, "");
   else {
-    float *x = (float *)sonde_tensor_data(r.x) + sample, *u = (float *)sonde_tensor_data(r.u) + sample;
+    float *x = (float *)sonde_tensor_write(r.x, NULL) + sample, *u = (float *)sonde_tensor_write(r.u, NULL) + sample;
     for (int i = 0; i <= r.has_grad; i++) memcpy(before + i * n, rig_output(&r, i), (size_t)n * sizeof *before);
     for (int64_t j = 0; j < sample; j++) x[j] = 3 - x[j], u[j] = 5 + u[j];
     if (rig_run(&r)) outcome = reason(k, &r, "");
@@ -214,7 +215,7 @@ static int check_nan(kit *k) {
   if (rig_make(k, k->ctx, &spec, &r)) outcome = reason(k, &r, "");
   else {
     int64_t token = 3;
-    ((float *)sonde_tensor_data(r.x))[token * spec.width + spec.width / 2] = NAN;
+    ((float *)sonde_tensor_write(r.x, NULL))[token * spec.width + spec.width / 2] = NAN;
     if (rig_run(&r)) outcome = reason(k, &r, "");
     else {
       const float *y = rig_output(&r, 0) + token * spec.width;

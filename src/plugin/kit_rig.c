@@ -15,7 +15,7 @@ static void spread(const sonde_param *p) {
   char stream[500];
   snprintf(stream, sizeof stream, "kit/%s", p->name);
   float mean = p->role == SONDE_ROLE_GAIN ? 1 : 0;
-  sonde_rng_fill_normal(sonde_rng_stream(1, stream), 0, sonde_tensor_data(p->value),
+  sonde_rng_fill_normal(sonde_rng_stream(1, stream), 0, sonde_tensor_write(p->value, NULL),
                         sonde_shape_count(&p->value->shape), mean, 0.3f, 0);
 }
 
@@ -23,7 +23,8 @@ static sonde_tensor *noise(const rig_spec *s, const char *stream, sonde_error *e
   sonde_shape shape = {SONDE_F32, 3, {s->batch, s->context, s->width, 1, 1}};
   sonde_tensor *t = sonde_tensor_new(&shape, err);
   if (t)
-    sonde_rng_fill_normal(sonde_rng_stream(2, stream), 0, sonde_tensor_data(t), sonde_shape_count(&shape), 0, 1, 0);
+    sonde_rng_fill_normal(sonde_rng_stream(2, stream), 0, sonde_tensor_write(t, NULL), sonde_shape_count(&shape), 0, 1,
+                          0);
   return t;
 }
 
@@ -154,7 +155,7 @@ static int freeze(rig *r, sonde_node *n) {
   sonde_tensor *t = p ? sonde_tensor_new(&shape, &r->err) : NULL;
   int rc = t ? sonde_plan_run(p, &r->err) : r->err.code;
   if (!rc) {
-    memcpy(sonde_tensor_data(t), sonde_plan_output(p, 0), (size_t)sonde_tensor_bytes(t));
+    memcpy(sonde_tensor_write(t, NULL), sonde_plan_output(p, 0), (size_t)sonde_tensor_bytes(t));
     sonde_graph_freeze(n, t);
   }
   sonde_tensor_free(t);

@@ -98,7 +98,7 @@ static int sampler_choose(lua_State *L) {
   uint64_t index = (uint64_t)sonde_lua_integer(L, 4, 0, INT64_MAX);
   sonde_tensor *tokens = sonde_lua_handle(L, 5, &sonde_lua_tensor);
   sonde_shape shape = sonde_tensor_shape(tokens);
-  int32_t *to = sonde_tensor_data(tokens);
+  int32_t *to = sonde_lua_write(L, tokens);
   if (shape.dtype != SONDE_I32 || sonde_shape_count(&shape) != s->rows)
     return sonde_lua_fail(L, "tokens are an i32 tensor with one for each row");
   for (int64_t r = 0; r < s->rows; r++) {

@@ -22,7 +22,8 @@ static sonde_stream read_streams(lua_State *L, sonde_stream *valid) {
   const sonde_tensor *tokens = sonde_lua_handle(L, 1, &sonde_lua_tensor);
   if (tokens->shape.dtype != SONDE_I32 || tokens->shape.rank != 1)
     sonde_lua_fail(L, "training text is a corpus or an i32 tensor of one axis");
-  return (sonde_stream){.data = tokens->data, .width = 4, .tokens = tokens->shape.dim[0], .vocab = INT32_MAX};
+  const void *data = sonde_lua_read(L, tokens);
+  return (sonde_stream){.data = data, .width = 4, .tokens = tokens->shape.dim[0], .vocab = INT32_MAX};
 }
 
 /* core.feed_tokens(corpus or i32 tensor of tokens, context, seed) -> feed of the inputs "tokens" and "targets";
@@ -97,9 +98,9 @@ static int64_t read_targets(lua_State *L, int arg, const sonde_feed *f, void *da
   for (int32_t k = 0; k < f->inputs; k++) {
     const sonde_feed_input *in = &f->input[k];
     lua_getfield(L, arg, in->name);
-    const sonde_tensor *t = sonde_lua_opt_handle(L, lua_gettop(L), &sonde_lua_tensor);
+    sonde_tensor *t = sonde_lua_opt_handle(L, lua_gettop(L), &sonde_lua_tensor);
     if (!t) sonde_lua_fail(L, "there is no tensor for the input '%s'", in->name);
-    data[k] = t->data;
+    data[k] = sonde_lua_write(L, t);
     int64_t all = sonde_shape_count(&t->shape), row = sonde_shape_count(&in->shape);
     if (rows < 0 && row) rows = all / row;
     if (t->shape.dtype != in->shape.dtype || all != rows * row)

@@ -40,7 +40,8 @@ static int lstsq_add(lua_State *L) {
   if (count < 0 || count > rows || first > rows - count)
     return sonde_lua_fail(L, "least squares: rows %lld.. are not among %lld", (long long)first + 1, (long long)rows);
   sonde_error err = {0};
-  sonde_lua_check(L, sonde_lstsq_add(s, (const float *)x->data + first * in, (const float *)y->data + first * out,
+  const float *from = sonde_lua_read(L, x), *to = sonde_lua_read(L, y);
+  sonde_lua_check(L, sonde_lstsq_add(s, from + first * in, to + first * out,
                                      count, &err), &err);
   lua_settop(L, 1);
   return 1;
@@ -69,7 +70,7 @@ static int lstsq_solve(lua_State *L) {
   sonde_tensor *w = sonde_lua_new_tensor(L, &w_shape), *b = sonde_lua_new_tensor(L, &b_shape);
   sonde_error err = {0};
   double residual = 0;
-  sonde_lua_check(L, sonde_lstsq_solve(s, w->data, b->data, &residual, &err), &err);
+  sonde_lua_check(L, sonde_lstsq_solve(s, sonde_lua_write(L, w), sonde_lua_write(L, b), &residual, &err), &err);
   lua_pushnumber(L, residual);
   return 3;
 }
@@ -90,8 +91,10 @@ static int core_singular_values(lua_State *L) {
   shape.dim[rank - 2] = k;
   sonde_tensor *values = sonde_lua_new_tensor(L, &shape);
   sonde_error err = {0};
+  const float *from = sonde_lua_read(L, x);
+  float *to = sonde_lua_write(L, values);
   for (int64_t i = 0, count = k ? sonde_shape_count(&shape) / k : 0; i < count; i++)
-    sonde_lua_check(L, sonde_singular_values((const float *)x->data + i * m * n, m, n, (float *)values->data + i * k,
+    sonde_lua_check(L, sonde_singular_values(from + i * m * n, m, n, to + i * k,
                                              &err), &err);
   return 1;
 }

@@ -157,7 +157,7 @@ static int plan_run(lua_State *L) {
       return sonde_lua_fail(L, "the tensor that input '%s' was set to has been closed", p->input[k].name);
   sonde_error err = {0};
   for (int32_t k = 0; k < p->n_input; k++)
-    if (given->set[k]) sonde_lua_check(L, plan_set_input(p, k, given->set[k]->data, &err), &err);
+    if (given->set[k]) sonde_lua_check(L, plan_set_input(p, k, sonde_lua_read(L, given->set[k]), &err), &err);
   sonde_lua_check(L, sonde_plan_run(p, &err), &err);
   lua_settop(L, 1);
   return 1;
@@ -205,7 +205,7 @@ static int plan_output(lua_State *L) {
   const void *data = sonde_plan_output(p->plan, (int)i - 1);
   if (!data) return sonde_lua_fail(L, "output %d has no value: the plan has not run", (int)i);
   sonde_tensor *t = sonde_lua_new_tensor(L, &p->out[i - 1]);
-  memcpy(t->data, data, (size_t)t->bytes);
+  memcpy(sonde_lua_write(L, t), data, (size_t)t->bytes);
   return 1;
 }
 

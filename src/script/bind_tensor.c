@@ -43,6 +43,20 @@ sonde_tensor *sonde_lua_new_tensor(lua_State *L, const sonde_shape *shape) {
   return t;
 }
 
+const void *sonde_lua_read(lua_State *L, const sonde_tensor *t) {
+  sonde_error err = {0};
+  const void *x = sonde_tensor_read(t, &err);
+  if (!x) sonde_lua_raise(L, &err);
+  return x;
+}
+
+void *sonde_lua_write(lua_State *L, sonde_tensor *t) {
+  sonde_error err = {0};
+  void *x = sonde_tensor_write(t, &err);
+  if (!x) sonde_lua_raise(L, &err);
+  return x;
+}
+
 static sonde_tensor *to_tensor(lua_State *L) { return sonde_lua_handle(L, 1, &sonde_lua_tensor); }
 
 /* ---- one element ---- */
@@ -74,13 +88,13 @@ static void take_element(lua_State *L, sonde_tensor *t, int64_t i) {
     lua_Integer v = lua_tointegerx(L, -1, &ok);
     if (!ok || v != (int32_t)v)
       sonde_lua_fail(L, "element %lld of an i32 tensor cannot be %s", (long long)i + 1, sonde_lua_shown(L, -1));
-    ((int32_t *)t->data)[i] = (int32_t)v;
+    ((int32_t *)sonde_lua_write(L, t))[i] = (int32_t)v;
     return;
   }
   double v = lua_tonumberx(L, -1, &ok);
   if (!ok) sonde_lua_fail(L, "element %lld must be a number, not a %s", (long long)i + 1, luaL_typename(L, -1));
-  if (t->shape.dtype == SONDE_BF16) ((uint16_t *)t->data)[i] = to_bf16((float)v);
-  else ((float *)t->data)[i] = (float)v;
+  if (t->shape.dtype == SONDE_BF16) ((uint16_t *)sonde_lua_write(L, t))[i] = to_bf16((float)v);
+  else ((float *)sonde_lua_write(L, t))[i] = (float)v;
 }
 
 /* Copies the numbers of a table, nested `depth` deep so far, in row-major order; `at` is the next element. */
@@ -143,7 +157,7 @@ static int64_t element_arg(lua_State *L, const sonde_tensor *t) {
 /* t:get(i) -> the i-th element in row-major order, from 1 */
 static int tensor_get(lua_State *L) {
   sonde_tensor *t = to_tensor(L);
-  push_element(L, &t->shape, t->data, element_arg(L, t));
+  push_element(L, &t->shape, sonde_lua_read(L, t), element_arg(L, t));
   return 1;
 }
 
@@ -162,7 +176,7 @@ static int tensor_copy(lua_State *L) {
   const sonde_tensor *from = sonde_lua_handle(L, 2, &sonde_lua_tensor);
   if (t->shape.dtype != from->shape.dtype || !sonde_shape_equal(&t->shape, &from->shape))
     return sonde_lua_fail(L, "a tensor is copied from one of the same dtype and shape");
-  memmove(t->data, from->data, (size_t)t->bytes);
+  memmove(sonde_lua_write(L, t), sonde_lua_read(L, from), (size_t)t->bytes);
   return 0;
 }
 
@@ -173,7 +187,7 @@ static int tensor_values(lua_State *L) {
   if (count > 1 << 26) return sonde_lua_fail(L, "%lld elements are too many for a Lua table", (long long)count);
   lua_createtable(L, (int)count, 0);
   for (int64_t k = 0; k < count; k++) {
-    push_element(L, &t->shape, t->data, k);
+    push_element(L, &t->shape, sonde_lua_read(L, t), k);
     lua_rawseti(L, -2, k + 1);
   }
   return 1;
@@ -205,7 +219,7 @@ static int tensor_sha256(lua_State *L) {
   sonde_sha256_init(&s);
   sonde_sha256_add(&s, &t->shape.dtype, sizeof t->shape.dtype);
   sonde_sha256_add(&s, t->shape.dim, (size_t)t->shape.rank * sizeof t->shape.dim[0]);
-  sonde_sha256_add(&s, t->data, (size_t)t->bytes);
+  sonde_sha256_add(&s, sonde_lua_read(L, t), (size_t)t->bytes);
   sonde_sha256_hex(&s, hex);
   lua_pushstring(L, hex);
   return 1;

@@ -104,7 +104,7 @@ static int push_ids(lua_State *L, sonde_lua_box *box) {
   sonde_ids *ids = box->p;
   sonde_shape shape = sonde_shape_make(SONDE_I32, 1, &ids->n);
   sonde_tensor *t = sonde_lua_new_tensor(L, &shape);
-  if (ids->n) memcpy(t->data, ids->id, (size_t)ids->n * sizeof *ids->id);
+  if (ids->n) memcpy(sonde_lua_write(L, t), ids->id, (size_t)ids->n * sizeof *ids->id);
   box->p = NULL;
   free_ids(ids);
   return 1;
@@ -187,7 +187,7 @@ static const int32_t *list_of_ids(lua_State *L, int arg, int64_t *n) {
     const sonde_tensor *t = sonde_lua_handle(L, arg, &sonde_lua_tensor);
     if (t->shape.dtype != SONDE_I32) sonde_lua_fail(L, "token ids come in an i32 tensor or a list");
     *n = sonde_shape_count(&t->shape);
-    return t->data;
+    return sonde_lua_read(L, t);
   }
   sonde_lua_own(L, arg, "the ids");
   *n = (int64_t)lua_rawlen(L, arg);
@@ -414,7 +414,7 @@ static int corpus_tokens(lua_State *L) {
                           (long long)s.tokens);
   sonde_shape shape = sonde_shape_make(SONDE_I32, 1, &n);
   sonde_tensor *t = sonde_lua_new_tensor(L, &shape);
-  sonde_lua_check(L, sonde_stream_read(&s, from, n, t->data, &err), &err);
+  sonde_lua_check(L, sonde_stream_read(&s, from, n, sonde_lua_write(L, t), &err), &err);
   return 1;
 }
 

@@ -114,7 +114,7 @@ static int weights_save(lua_State *L) {
     items[k].name = name[k];
     items[k].rank = t->shape.rank;
     items[k].dim = t->shape.dim;
-    items[k].data = t->data;
+    items[k].data = sonde_lua_read(L, t);
     choose_dtype(L, &items[k], t, dtype ? dtype[k] : "f32");
   }
   sonde_error err = {0};

@@ -27,7 +27,8 @@ static int core_windows(lua_State *L) {
   if (sonde_lua_is(L, 1, &sonde_lua_tensor)) {
     const sonde_tensor *t = sonde_lua_handle(L, 1, &sonde_lua_tensor);
     if (t->shape.dtype != SONDE_I32) return sonde_lua_fail(L, "token ids come in an i32 tensor");
-    stream = (sonde_stream){.data = t->data, .width = 4, .tokens = sonde_shape_count(&t->shape), .vocab = vocab};
+    const void *data = sonde_lua_read(L, t);
+    stream = (sonde_stream){.data = data, .width = 4, .tokens = sonde_shape_count(&t->shape), .vocab = vocab};
   } else {
     stream = sonde_corpus_stream(sonde_lua_handle(L, 1, &sonde_lua_corpus), SONDE_VALIDATION);
     if (stream.vocab > vocab)
@@ -78,8 +79,8 @@ static int windows_fill(lua_State *L) {
   for (int64_t k = 0; k < batch; k += at_once) {
     if (list) row = list[k];
     sonde_error err = {0};
-    int64_t count = sonde_windows_fill(&w->stream, T, row, at_once, (int32_t *)tokens->data + k * T,
-                                       (int32_t *)targets->data + k * T, &err);
+    int64_t count = sonde_windows_fill(&w->stream, T, row, at_once, (int32_t *)sonde_lua_write(L, tokens) + k * T,
+                                       (int32_t *)sonde_lua_write(L, targets) + k * T, &err);
     if (count < 0) sonde_lua_check(L, (int)count, &err);
     counted += count;
   }

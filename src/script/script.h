@@ -207,6 +207,10 @@ extern const sonde_lua_type sonde_lua_run;      /* sonde_run */
 extern const sonde_lua_type sonde_lua_corpus;   /* sonde_corpus */
 extern const sonde_lua_type sonde_lua_feed;     /* sonde_feed */
 
+/* A tensor's numbers, to be read, or to be read and written; raise. */
+const void *sonde_lua_read(lua_State *L, const sonde_tensor *t);
+void *sonde_lua_write(lua_State *L, sonde_tensor *t);
+
 /* The node in argument `arg`; raises if it is not a node, or if its graph is closed. */
 sonde_node *sonde_lua_to_node(lua_State *L, int arg);
 /* Whether a value is a node. */

@@ -107,8 +107,8 @@ sonde_tensor *sonde_tensor_new(const sonde_shape *shape, sonde_error *err) {
     return NULL;
   }
   sonde_tensor *t = sonde_alloc(sizeof *t);
-  if (t) t->data = bytes >= PAGED_FROM ? sonde_pages_alloc(bytes) : sonde_alloc(bytes ? (size_t)bytes : 1);
-  if (!t || !t->data) {
+  if (t) t->host = bytes >= PAGED_FROM ? sonde_pages_alloc(bytes) : sonde_alloc(bytes ? (size_t)bytes : 1);
+  if (!t || !t->host) {
     sonde_release(t);
     sonde_fail(err, SONDE_ENOMEM, "tensor %s: no memory for its %lld bytes", sonde_shape_text(shape, text, sizeof text),
                (long long)bytes);
@@ -120,6 +120,8 @@ sonde_tensor *sonde_tensor_new(const sonde_shape *shape, sonde_error *err) {
   return t;
 }
 
+static void leave(sonde_tensor *t);
+
 sonde_tensor *sonde_tensor_ref(sonde_tensor *t) {
   if (t) __atomic_add_fetch(&t->refs, 1, __ATOMIC_RELAXED);
   return t;
@@ -127,11 +129,56 @@ sonde_tensor *sonde_tensor_ref(sonde_tensor *t) {
 
 void sonde_tensor_free(sonde_tensor *t) {
   if (!t || __atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
-  if (t->bytes >= PAGED_FROM) sonde_pages_release(t->data, t->bytes);
-  else sonde_release(t->data);
+  leave(t);
+  if (t->bytes >= PAGED_FROM) sonde_pages_release(t->host, t->bytes);
+  else sonde_release(t->host);
   sonde_release(t);
 }
 
 sonde_shape sonde_tensor_shape(const sonde_tensor *t) { return t->shape; }
-void *sonde_tensor_data(sonde_tensor *t) { return t->data; }
+
+/* ---- a copy on a device ------------------------------------------------------------------------------- */
+
+static void leave(sonde_tensor *t) {
+  if (t->at) t->backend->release(t->device, t->at, t->bytes, SONDE_MEMORY_TENSOR);
+  t->at = NULL;
+}
+
+/* The host's copy, brought up to date. */
+static void *host(sonde_tensor *t, sonde_error *err) {
+  if ((t->stale & SONDE_STALE_HOST) &&
+      t->backend->copy(t->device, t->host, t->at, t->bytes, SONDE_COPY_OUT, err))
+    return NULL;
+  t->stale &= ~SONDE_STALE_HOST;
+  return t->host;
+}
+
+const void *sonde_tensor_read(const sonde_tensor *t, sonde_error *err) {
+  return host((sonde_tensor *)(uintptr_t)t, err);
+}
+
+void *sonde_tensor_write(sonde_tensor *t, sonde_error *err) {
+  void *x = host(t, err);
+  if (x && t->at) t->stale = SONDE_STALE_DEVICE;
+  return x;
+}
+
+int sonde_tensor_place(sonde_tensor *t, const sonde_backend *backend, void *device, sonde_error *err) {
+  if ((backend->flags & SONDE_BACKEND_HOST) || (t->at && t->device == device)) return SONDE_OK;
+  if (!host(t, err)) return SONDE_EIO;
+  leave(t);
+  int rc = backend->alloc(device, t->bytes, SONDE_MEMORY_TENSOR, &t->at, err);
+  if (rc) return rc;
+  t->backend = backend;
+  t->device = device;
+  t->stale = SONDE_STALE_DEVICE;
+  return SONDE_OK;
+}
+
+int sonde_tensor_bring(sonde_tensor *t, sonde_error *err) {
+  if (!(t->stale & SONDE_STALE_DEVICE)) return SONDE_OK;
+  int rc = t->backend->copy(t->device, t->at, t->host, t->bytes, SONDE_COPY_IN, err);
+  if (!rc) t->stale = 0;
+  return rc;
+}
 int64_t sonde_tensor_bytes(const sonde_tensor *t) { return t->bytes; }

@@ -3,13 +3,28 @@
 #define SONDE_TENSOR_TENSOR_H
 
 #include "base/error.h"
+#include "sonde_backend.h"
 
 struct sonde_tensor {
   sonde_shape shape;
   int64_t bytes;
   int refs;               /* changed atomically */
-  void *data;             /* 64-byte aligned; pages of a large buffer are allocated when first touched */
+  void *host;             /* 64-byte aligned; pages of a large buffer are allocated when first touched */
+  /* The copy on a device whose memory is not the host's; at NULL: none. */
+  const sonde_backend *backend;
+  void *device, *at;
+  int stale;              /* SONDE_STALE_*: which of the two is not the newest; 0: both are */
 };
+
+enum { SONDE_STALE_HOST = 1, SONDE_STALE_DEVICE = 2 };
+
+/* Makes room on a device (not during a run). Nothing where the device's memory is the host's. */
+int sonde_tensor_place(sonde_tensor *t, const sonde_backend *backend, void *device, sonde_error *err);
+/* Brings the newest numbers to the device that it was placed on. */
+int sonde_tensor_bring(sonde_tensor *t, sonde_error *err);
+/* Where the device has it, and: the device has written it. */
+static inline void *sonde_tensor_at(const sonde_tensor *t) { return t->at ? t->at : t->host; }
+static inline void sonde_tensor_changed(sonde_tensor *t) { t->stale = t->at ? SONDE_STALE_HOST : 0; }
 
 int64_t sonde_dtype_size(int dtype);              /* bytes; 0 for an unknown dtype */
 const char *sonde_dtype_name(int dtype);          /* "f32", "bf16", "i32" */

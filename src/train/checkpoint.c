@@ -143,12 +143,13 @@ static void items_free(items *l) {
   sonde_release(l->name);
 }
 
-static void items_add(items *l, const char *prefix, const char *name, sonde_tensor *t) {
+static int items_add(items *l, const char *prefix, const char *name, const sonde_tensor *t, sonde_error *err) {
   int64_t k = l->n++;
   snprintf(l->name[k], NAME_BYTES, "%s%s%s", prefix, *prefix ? "." : "", name);
   l->shape[k] = sonde_tensor_shape(t);
-  l->item[k] =
-      (sonde_st_item){l->name[k], SONDE_ST_F32, l->shape[k].rank, l->shape[k].dim, sonde_tensor_data(t), 0};
+  const void *x = sonde_tensor_read(t, err);
+  l->item[k] = (sonde_st_item){l->name[k], SONDE_ST_F32, l->shape[k].rank, l->shape[k].dim, x, 0};
+  return x ? SONDE_OK : SONDE_EIO;
 }
 
 /* Writes one file: the weights (states 0), or each of the optimizer's `states` of each parameter. */
@@ -162,10 +163,10 @@ static int save_tensors(const char *path, const sonde_params *params, const sond
   int code = items_alloc(&l, n * (states ? states : 1) + 1, err);
   for (int64_t i = 0; i < n && !code; i++) {
     const sonde_param *p = sonde_params_at(params, i);
-    if (!states) items_add(&l, "", p->name, p->value);
-    for (int k = 0; k < states; k++)
+    if (!states) code = items_add(&l, "", p->name, p->value, err);
+    for (int k = 0; k < states && !code; k++)
       if (sonde_optim_state(optim, i, k))
-        items_add(&l, sonde_optim_state_name(optim, k), p->name, sonde_optim_state(optim, i, k));
+        code = items_add(&l, sonde_optim_state_name(optim, k), p->name, sonde_optim_state(optim, i, k), err);
   }
   if (!code) code = sonde_st_save(path, l.item, l.n, meta, err);
   items_free(&l);

@@ -70,7 +70,8 @@ typedef struct array_feed {
 
 static void copy_row(const array_feed *a, sonde_tensor *const *from, int64_t row, int64_t place, void *const *data) {
   for (int32_t k = 0; k < a->feed.inputs; k++)
-    memcpy((char *)data[k] + place * a->row_bytes[k], (const char *)from[k]->data + row * a->row_bytes[k],
+    memcpy((char *)data[k] + place * a->row_bytes[k],
+           (const char *)sonde_tensor_read(from[k], NULL) + row * a->row_bytes[k],
            (size_t)a->row_bytes[k]);
 }
 

@@ -44,7 +44,7 @@ static int run_batch(sonde_trainer *t, int32_t k, int probe, sums *s, sonde_erro
   code = sonde_trainer_set_inputs(t, plan, err);
   if (!code) code = sonde_plan_run(plan, err);
   if (code) return code;
-  sonde_tree_add(t->tree, k);
+  if ((code = sonde_tree_add(t->tree, k, err))) return code;
   s->loss = sonde_tree_number(t->loss, k, t->opts.accumulate, *(const float *)sonde_plan_output(plan, 0));
   int first = 1 + (int)t->trained;
   for (int32_t j = 0; j < t->opts.n_metrics; j++)
@@ -57,17 +57,17 @@ static int run_batch(sonde_trainer *t, int32_t k, int probe, sums *s, sonde_erro
   return SONDE_OK;
 }
 
-/* Says in the event why the update cannot be made, if so. */
-static int has_diverged(sonde_trainer *t, int64_t step, double loss, double norm) {
+/* Says in the event why the update was not made. */
+static void say_why(sonde_trainer *t, int64_t step, double loss, const sonde_update_result *r) {
   sonde_train_event *e = &t->event;
-  const char *what = !isfinite(loss) ? "the loss" : !isfinite(norm) ? "the gradient" : NULL;
-  if (what) snprintf(e->reason, sizeof e->reason, "%s is %s at step %lld", what,
-                     isnan(isfinite(loss) ? norm : loss) ? "NaN" : "infinite", (long long)step);
-  else if (t->opts.loss_bound > 0 && loss > t->opts.loss_bound)
-    snprintf(e->reason, sizeof e->reason, "the loss %.4g at step %lld is over its bound of %.4g", loss,
-             (long long)step, t->opts.loss_bound);
-  else return 0;
-  return 1;
+  const double x = r->skipped == SONDE_SKIPPED_LOSS ? loss : r->norm.global;
+  if (r->skipped == SONDE_SKIPPED_BOUND)
+    snprintf(e->reason, sizeof e->reason, "the loss %.4g at step %lld is over its bound of %.4g", loss, (long long)step,
+             t->opts.loss_bound);
+  else
+    snprintf(e->reason, sizeof e->reason, "%s is %s at step %lld",
+             r->skipped == SONDE_SKIPPED_LOSS ? "the loss" : "the gradient",
+             isnan(x) ? "NaN" : "infinite", (long long)step);
 }
 
 /* One update. SONDE_OK with t->event.what DIVERGED leaves weights and counters as they were. */
@@ -85,20 +85,23 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
                       (long long)step, SONDE_IGNORE);
   double loss = s.loss / (double)s.counted, scale = 1.0 / (double)s.counted;
   t->event.update_loss = loss;
-  sonde_grad_norm norm = sonde_optim_norm(t->optim, scale);
-  t->norm = norm.global;
-  t->event.block_norm = norm.block;
+  const double lr = sonde_schedule_lr(&t->opts.schedule, step);
+  const sonde_update_block block = {loss, t->opts.loss_bound, scale, lr, p->first_update + step, probe};
+  sonde_update_result made = {0};
+  if ((code = sonde_optim_update(t->optim, &block, &made, err))) return code;
+  t->norm = made.norm.global;
+  t->event.block_norm = made.norm.block;
   if (probe) t->event.variance = t->variance;
-  if (has_diverged(t, step, loss, norm.global)) {
+  if (made.skipped) {
+    say_why(t, step, loss, &made);
     *p = before;
     p->loss_sum += loss;
     p->loss_steps++;
     t->event.what |= SONDE_TRAIN_DIVERGED;
     return SONDE_OK;
   }
-  t->lr = sonde_schedule_lr(&t->opts.schedule, step);
-  if (probe) t->event.update_ratio = sonde_optim_update_measured(t->optim, scale, t->lr, p->first_update + step);
-  else sonde_optim_update(t->optim, scale, t->lr, p->first_update + step);
+  t->lr = lr;
+  if (probe) t->event.update_ratio = made.ratio;
   if ((code = sonde_refresh_after(t->refresh, step, err))) return code;
   double seconds = sonde_clock_seconds() - start;
   p->step = step;

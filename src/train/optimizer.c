@@ -14,7 +14,9 @@ typedef struct tile { int32_t param; int64_t offset, n; } tile;
 
 typedef struct slot {            /* what belongs to one parameter */
   sonde_parameter is;            /* as the plugin sees it */
-  float *weight;
+  float *w, *x[MAX_STATES];      /* weight and states, and ... */
+  const float *g;                /* ... gradient, while an update runs */
+  sonde_tensor *weight;
   sonde_tensor *grad, *state[MAX_STATES];
   int32_t block, decayed, whole;
   sonde_factors factors;
@@ -38,8 +40,8 @@ struct sonde_optim {
   double *ratio;                 /* [blocks], and as many of room */
   float *before;                 /* [threads, most]: a tile's weights before its update */
   int64_t most;                  /* numbers of the largest tile of work */
-  double norm;                   /* of the last sonde_optim_norm */
-  double scale, lr;              /* of the update that runs */
+  double norm;                   /* of the update that runs */
+  double scale, lr;
   int64_t step;
 };
 
@@ -70,7 +72,7 @@ static int make_slot(sonde_optim *o, int64_t i, sonde_error *err) {
   slot *s = &o->slots[i];
   sonde_shape shape = sonde_tensor_shape(p->value);
   s->is = (sonde_parameter){sizeof s->is, p->role, p->name, shape};
-  s->weight = sonde_tensor_data(p->value);
+  s->weight = p->value;
   s->block = p->block;
   s->decayed = is_decayed(&o->opts, p->role);
   s->factors = o->opts.factors ? o->opts.factors[i] : (sonde_factors){1, 1};
@@ -202,11 +204,10 @@ static void norm_tile(void *arg, int64_t index, int worker) {
   sonde_optim *o = arg;
   const tile *t = &o->tiles[index];
   (void)worker;
-  o->tile_sum[index] =
-      sum_of_squares((const float *)sonde_tensor_data(o->slots[t->param].grad) + t->offset, t->n);
+  o->tile_sum[index] = sum_of_squares(o->slots[t->param].g + t->offset, t->n);
 }
 
-sonde_grad_norm sonde_optim_norm(sonde_optim *o, double scale) {
+static sonde_grad_norm norm_of(sonde_optim *o, double scale) {
   double total = 0;
   sonde_pool_run(o->pool, o->n_tiles, norm_tile, o);
   for (int32_t b = 0; b < o->opts.blocks; b++) o->block_norm[b] = 0;
@@ -237,19 +238,12 @@ static void update_tile(void *arg, int64_t index, int worker) {
   const slot *s = &o->slots[t->param];
   float *state[MAX_STATES];
   for (int k = 0; k < o->plugin.states; k++)
-    state[k] = s->state[k] ? (float *)sonde_tensor_data(s->state[k]) + t->offset : NULL;
-  const sonde_update u = {.size = sizeof u,
-                          .n = t->n,
-                          .w = s->weight + t->offset,
-                          .g = (const float *)sonde_tensor_data(s->grad) + t->offset,
-                          .state = state,
-                          .grad_scale = o->scale,
-                          .lr = o->lr * s->factors.lr,
-                          .weight_decay = s->decayed ? o->opts.weight_decay * s->factors.weight_decay : 0,
-                          .step = o->step,
-                          .parameter = &s->is,
-                          .offset = t->offset,
-                          .scratch = s->whole ? o->scratch + worker * o->scratch_bytes : NULL};
+    state[k] = s->x[k] ? s->x[k] + t->offset : NULL;
+  const sonde_update u = {
+      .size = sizeof u, .n = t->n, .w = s->w + t->offset, .g = s->g + t->offset,
+      .state = state, .grad_scale = o->scale, .lr = o->lr * s->factors.lr,
+      .weight_decay = s->decayed ? o->opts.weight_decay * s->factors.weight_decay : 0, .step = o->step,
+      .parameter = &s->is, .offset = t->offset, .scratch = s->whole ? o->scratch + worker * o->scratch_bytes : NULL};
   if (!o->measures) {
     o->plugin.update(&u, o->opts.values);
     return;
@@ -272,22 +266,32 @@ int sonde_optim_measure(sonde_optim *o, sonde_error *err) {
   return sonde_fail(err, SONDE_ENOMEM, "no memory for the optimizer");
 }
 
-void sonde_optim_update(sonde_optim *o, double scale, double lr, int64_t step) {
-  double clip = o->opts.clip;
-  o->scale = clip > 0 && o->norm > clip ? scale * (clip / o->norm) : scale;
-  o->lr = lr;
-  o->step = step;
-  sonde_doing("the optimizer's update", NULL, "", o->plugin.update);
-  sonde_pool_run(o->pool, o->n_work, update_tile, o);
-  sonde_doing_nothing();
+static sonde_skipped decide(const sonde_update_block *b, double norm) {
+  if (!isfinite(b->loss)) return SONDE_SKIPPED_LOSS;
+  if (!isfinite(norm)) return SONDE_SKIPPED_GRADIENT;
+  return b->loss_bound > 0 && b->loss > b->loss_bound ? SONDE_SKIPPED_BOUND : SONDE_UPDATED;
+}
+
+/* The gradients for the norm; then weights and states, which are written. */
+static int read_gradients(sonde_optim *o, sonde_error *err) {
+  for (int64_t i = 0; i < o->n_slots; i++)
+    if (o->slots[i].grad && !(o->slots[i].g = sonde_tensor_read(o->slots[i].grad, err))) return SONDE_EIO;
+  return SONDE_OK;
+}
+
+static int write_weights(sonde_optim *o, sonde_error *err) {
+  for (int64_t i = 0; i < o->n_slots; i++) {
+    slot *s = &o->slots[i];
+    if (s->grad && !(s->w = sonde_tensor_write(s->weight, err))) return SONDE_EIO;
+    for (int k = 0; k < o->plugin.states; k++)
+      if (s->state[k] && !(s->x[k] = sonde_tensor_write(s->state[k], err))) return SONDE_EIO;
+  }
+  return SONDE_OK;
 }
 
 /* The tiles in their order, so that the sums are the same at any number of threads. */
-const double *sonde_optim_update_measured(sonde_optim *o, double scale, double lr, int64_t step) {
+static const double *ratios(sonde_optim *o) {
   double *moved = o->ratio, *weighed = o->ratio + o->opts.blocks;
-  o->measures = 1;
-  sonde_optim_update(o, scale, lr, step);
-  o->measures = 0;
   memset(o->ratio, 0, (size_t)(2 * o->opts.blocks) * sizeof *o->ratio);
   for (int64_t i = 0; i < o->n_work; i++) {
     int32_t block = o->slots[o->work[i].param].block;
@@ -296,3 +300,23 @@ const double *sonde_optim_update_measured(sonde_optim *o, double scale, double l
   for (int32_t b = 0; b < o->opts.blocks; b++) o->ratio[b] = weighed[b] > 0 ? sqrt(moved[b] / weighed[b]) : 0;
   return o->ratio;
 }
+
+int sonde_optim_update(sonde_optim *o, const sonde_update_block *block, sonde_update_result *result, sonde_error *err) {
+  const double clip = o->opts.clip, scale = block->scale;
+  int code = read_gradients(o, err);
+  if (code) return code;
+  result->ratio = NULL;
+  result->norm = norm_of(o, scale);
+  result->skipped = decide(block, o->norm);
+  if (result->skipped || (code = write_weights(o, err))) return code;
+  o->scale = clip > 0 && o->norm > clip ? scale * (clip / o->norm) : scale;
+  o->lr = block->lr;
+  o->step = block->step;
+  o->measures = block->measured;
+  sonde_doing("the optimizer's update", NULL, "", o->plugin.update);
+  sonde_pool_run(o->pool, o->n_work, update_tile, o);
+  sonde_doing_nothing();
+  result->ratio = block->measured ? ratios(o) : NULL;
+  return SONDE_OK;
+}
+

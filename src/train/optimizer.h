@@ -42,17 +42,33 @@ typedef struct sonde_grad_norm {
   const double *block;         /* L2 over the parameters of each block, [blocks]; belongs to the driver */
 } sonde_grad_norm;
 
-/* Norms of scale * gradient, summed in f64 in a fixed order. Not finite when a gradient is not. */
-sonde_grad_norm sonde_optim_norm(sonde_optim *o, double scale);
+/* What an update is made with: computed by the caller, in f64. */
+typedef struct sonde_update_block {
+  double loss, loss_bound;     /* the mean loss, and what it may be; 0: any finite one */
+  double scale;                /* of the gradients: 1 / items */
+  double lr;
+  int64_t step;                /* from 1 */
+  int measured;                /* 1: how far it moves the weights is measured */
+} sonde_update_block;
 
-/* One update with the gradients as they stand times `scale`, clipped to opts.clip by the norm that the last call of
- * sonde_optim_norm gave. `step` counts from 1. */
-void sonde_optim_update(sonde_optim *o, double scale, double lr, int64_t step);
+typedef enum sonde_skipped {
+  SONDE_UPDATED, SONDE_SKIPPED_LOSS, SONDE_SKIPPED_GRADIENT, SONDE_SKIPPED_BOUND
+} sonde_skipped;
 
-/* The same, and how far it moved the weights of each block: ||w' - w|| / ||w|| over its parameters, [blocks], in f64; 0
- * where all weights are 0. It belongs to the driver. sonde_optim_measure, once before, makes the room that this takes:
- * for each thread as much as the largest tile, of an optimizer that takes parameters whole the largest parameter. */
+typedef struct sonde_update_result {
+  sonde_grad_norm norm;        /* of scale * gradient, in f64 in a fixed order; not finite when a gradient is not */
+  sonde_skipped skipped;
+  const double *ratio;         /* measured: ||w' - w|| / ||w|| of each block, [blocks], in f64, 0 where w is 0;
+                                  belongs to the driver. NULL: not measured */
+} sonde_update_result;
+
+/* One update with the gradients as they stand times block->scale, clipped to opts.clip. It looks for itself whether
+ * it can be made: where the loss or the norm is not finite, or the loss over its bound, weights and states stay as
+ * they are. */
+int sonde_optim_update(sonde_optim *o, const sonde_update_block *block, sonde_update_result *result, sonde_error *err);
+
+/* Makes the room that a measured update takes, once before the first: for each thread as much as the largest tile, of
+ * an optimizer that takes parameters whole the largest parameter. */
 int sonde_optim_measure(sonde_optim *o, sonde_error *err);
-const double *sonde_optim_update_measured(sonde_optim *o, double scale, double lr, int64_t step);
 
 #endif

@@ -56,8 +56,9 @@ sonde_tree *sonde_tree_new(sonde_pool *pool, sonde_tensor *const *grad, int64_t 
   t->grad = sonde_alloc((size_t)n * sizeof *t->grad);
   t->partial = sonde_alloc((size_t)(t->levels * n) * sizeof *t->partial);
   t->tiles = sonde_alloc((size_t)t->n_tiles * sizeof *t->tiles);
-  int code = t->grad && t->partial && t->tiles ? SONDE_OK
-                                               : sonde_fail(err, SONDE_ENOMEM, "no memory for sums over micro-batches");
+  int code = SONDE_OK;
+  if (!t->grad || !t->partial || !t->tiles)
+    code = sonde_fail(err, SONDE_ENOMEM, "no memory for sums over micro-batches");
   for (int64_t i = 0; i < n && !code; i++) t->grad[i] = sonde_tensor_ref(grad[i]);
   if (!code) code = make_partials(t, err);
   if (!code) {
@@ -102,19 +103,29 @@ static void add_tile(void *arg, int64_t index, int worker) {
   const int32_t done = completed(t->batch, t->batches);
   (void)worker;
   sonde_tensor *into = t->batch == t->batches - 1 ? t->grad[at->param] : t->partial[bits(done) * t->n + at->param];
-  const float *newer = (const float *)t->grad[at->param]->data + at->offset;
-  float *sum = (float *)into->data + at->offset;
+  const float *newer = (const float *)t->grad[at->param]->host + at->offset;
+  float *sum = (float *)into->host + at->offset;
   for (int l = 0; done >> l; l++) {
     if (!(done >> l & 1)) continue;
-    const float *older = (const float *)t->partial[l * t->n + at->param]->data + at->offset;
+    const float *older = (const float *)t->partial[l * t->n + at->param]->host + at->offset;
     for (int64_t k = 0; k < at->n; k++) sum[k] = older[k] + newer[k];
     newer = sum;
   }
 }
 
-void sonde_tree_add(sonde_tree *t, int32_t batch) {
+int sonde_tree_add(sonde_tree *t, int32_t batch, sonde_error *err) {
+  const int32_t done = completed(batch, t->batches);
+  const int last = batch == t->batches - 1;
+  if (!done) return SONDE_OK;
+  for (int64_t i = 0; i < t->n; i++) {
+    if (!(last ? sonde_tensor_write(t->grad[i], err) : sonde_tensor_read(t->grad[i], err))) return SONDE_EIO;
+    for (int l = 0; l < t->levels; l++)
+      if ((done >> l & 1) && !sonde_tensor_read(t->partial[l * t->n + i], err)) return SONDE_EIO;
+    if (!last && !sonde_tensor_write(t->partial[bits(done) * t->n + i], err)) return SONDE_EIO;
+  }
   t->batch = batch;
-  if (completed(batch, t->batches)) sonde_pool_run(t->pool, t->n_tiles, add_tile, t);
+  sonde_pool_run(t->pool, t->n_tiles, add_tile, t);
+  return SONDE_OK;
 }
 
 double sonde_tree_number(double level[SONDE_TREE_LEVELS], int32_t batch, int32_t batches, double x) {

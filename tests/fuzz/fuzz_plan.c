@@ -81,7 +81,8 @@ static void choose_tensors(maker *m, sonde_tensor **to) {
 }
 
 static void restore(const maker *m) {
-  for (int k = 0; k < m->n_out; k++) memcpy(m->out[k].tensor->data, m->out[k].saved, (size_t)m->out[k].tensor->bytes);
+  for (int k = 0; k < m->n_out; k++)
+    memcpy(sonde_tensor_write(m->out[k].tensor, NULL), m->out[k].saved, (size_t)m->out[k].tensor->bytes);
 }
 
 static void failed(const sonde_plan *p, const sonde_plan_opts *o, const char *what) {
@@ -103,7 +104,7 @@ static void check(checked *c, const sonde_plan_opts *o) {
   p->watched = 1;
   for (int k = 0; k < m->n_out; k++)
     if (m->out[k].node->kind == SONDE_KIND_INPUT)
-      sonde_plan_set_input(p, m->out[k].node->name, m->out[k].tensor->data, &err);
+      sonde_plan_set_input(p, m->out[k].node->name, sonde_tensor_read(m->out[k].tensor, NULL), &err);
   sonde_plan_set_step(p, 7);
   for (int run = 0; run < 2; run++) {
     restore(m);
@@ -133,7 +134,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (plan_graph_make(&c.m)) {
     for (int k = 0; k < c.m.n_out; k++) {
       FUZZ_CHECK((c.m.out[k].saved = sonde_alloc((size_t)c.m.out[k].tensor->bytes)) != NULL);
-      memcpy(c.m.out[k].saved, c.m.out[k].tensor->data, (size_t)c.m.out[k].tensor->bytes);
+      memcpy(c.m.out[k].saved, sonde_tensor_read(c.m.out[k].tensor, NULL), (size_t)c.m.out[k].tensor->bytes);
     }
     c.exact = plan_alone(&c.m, 0, 1, 7);
     for (int b = 0; b < 2; b++)

@@ -20,7 +20,7 @@ static void *buffer(int64_t bytes) {
 
 static const void *input_of(const maker *m, const sonde_node *n) {
   for (int k = 0; k < m->n_out; k++)
-    if (m->out[k].node == n) return m->out[k].tensor->data;
+    if (m->out[k].node == n) return sonde_tensor_read(m->out[k].tensor, NULL);
   abort();
 }
 

@@ -47,9 +47,9 @@ static void fill_values(maker *m, sonde_tensor *t, int64_t lo, int64_t hi) {
     state = state * 6364136223846793005u + 1442695040888963407u;
     double u = (double)(state >> 11) / (double)((uint64_t)1 << 53);
     float x = kind ? (float)(u * 3 - 1.2) : (float)(int)(u * 4 - 2);     /* sometimes whole, with many equals */
-    if (t->shape.dtype == F32) ((float *)t->data)[k] = x;
-    else if (t->shape.dtype == BF16) sonde_simd_get()->common.to_bf16((uint16_t *)t->data + k, &x, 1);
-    else ((int32_t *)t->data)[k] = (int32_t)(lo + (int64_t)(u * (double)(hi - lo + 1)));
+    if (t->shape.dtype == F32) ((float *)t->host)[k] = x;
+    else if (t->shape.dtype == BF16) sonde_simd_get()->common.to_bf16((uint16_t *)t->host + k, &x, 1);
+    else ((int32_t *)t->host)[k] = (int32_t)(lo + (int64_t)(u * (double)(hi - lo + 1)));
   }
 }
 

@@ -67,7 +67,7 @@ static void make(rig *r, const subject *s, int rounded) {
     char name[8] = {(char)('a' + k), 0};
     sonde_shape shape = k < s->n_in ? s->in[k] : shape_of(2, 24, WIDTH, 1);
     r->leaf[k] = sonde_tensor_new(&shape, &err);
-    float *x = sonde_tensor_data(r->leaf[k]);
+    float *x = sonde_tensor_write(r->leaf[k], NULL);
     fill(x, sonde_shape_count(&shape), 3u + (unsigned)k);
     /* mean squares */
     for (int64_t j = 0; k > 2 && k < s->n_in && j < sonde_shape_count(&shape); j++) x[j] = fabsf(x[j]);

@@ -32,7 +32,7 @@ static inline sonde_tensor *filled(int rank, int64_t a, int64_t b, int64_t c, un
   sonde_shape s = shape_of(rank, a, b, c);
   sonde_tensor *t = sonde_tensor_new(&s, &err);
   assert_non_null(t);
-  fill(sonde_tensor_data(t), sonde_shape_count(&s), seed);
+  fill(sonde_tensor_write(t, NULL), sonde_shape_count(&s), seed);
   return t;
 }
 

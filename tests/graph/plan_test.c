@@ -117,7 +117,7 @@ static void gradients_add_up_in_their_tensor(void **state) {
   sonde_node *total = sonde_add(sonde_leaf(g, "sum", sum), d), *out[2] = {total, d};
   sonde_tensor *to[2] = {sum, NULL};
   float start[48], xs[60];
-  memcpy(start, sonde_tensor_data(sum), sizeof start);
+  memcpy(start, sonde_tensor_write(sum, NULL), sizeof start);
   fill(xs, 60, 3);
   sonde_plan *p = sonde_plan_new(g, out, to, 1, NULL, &err), *q = sonde_plan_new(g, out + 1, NULL, 1, NULL, &err);
   assert_non_null(p);
@@ -127,7 +127,7 @@ static void gradients_add_up_in_their_tensor(void **state) {
   assert_int_equal(sonde_plan_run(p, &err), 0);
   assert_int_equal(sonde_plan_run(p, &err), 0);
   assert_int_equal(sonde_plan_run(q, &err), 0);
-  const float *grad = sonde_plan_output(q, 0), *got = sonde_tensor_data(sum);
+  const float *grad = sonde_plan_output(q, 0), *got = sonde_tensor_write(sum, NULL);
   for (int k = 0; k < 48; k++) assert_true(fabsf(got[k] - (start[k] + 2 * grad[k])) < 1e-4f * (1 + fabsf(got[k])));
   sonde_plan_free(p);
   sonde_plan_free(q);
@@ -143,16 +143,16 @@ static void swapping_two_tensors_works(void **state) {
   sonde_graph *g = sonde_graph_new(ctx, &err);
   sonde_tensor *a = filled(1, 50, 1, 1, 1), *b = filled(1, 50, 1, 1, 2), *to[2] = {a, b};
   float was_a[50], was_b[50];
-  memcpy(was_a, sonde_tensor_data(a), sizeof was_a);
-  memcpy(was_b, sonde_tensor_data(b), sizeof was_b);
+  memcpy(was_a, sonde_tensor_write(a, NULL), sizeof was_a);
+  memcpy(was_b, sonde_tensor_write(b, NULL), sizeof was_b);
   sonde_node *x = sonde_leaf(g, "a", a), *y = sonde_leaf(g, "b", b);
   sonde_node *out[2] = {sonde_scale(y, 2), sonde_scale(x, 3)};
   sonde_plan *p = sonde_plan_new(g, out, to, 2, NULL, &err);
   assert_non_null(p);
   assert_int_equal(sonde_plan_run(p, &err), 0);
   for (int k = 0; k < 50; k++) {
-    assert_true(((float *)sonde_tensor_data(a))[k] == 2 * was_b[k]);
-    assert_true(((float *)sonde_tensor_data(b))[k] == 3 * was_a[k]);
+    assert_true(((float *)sonde_tensor_write(a, NULL))[k] == 2 * was_b[k]);
+    assert_true(((float *)sonde_tensor_write(b, NULL))[k] == 3 * was_a[k]);
   }
   sonde_plan_free(p);
   sonde_graph_free(g);
@@ -167,20 +167,20 @@ static void swapping_two_tensors_without_arithmetic_works(void **state) {
   sonde_graph *g = sonde_graph_new(ctx, &err);
   sonde_tensor *a = filled(1, 50, 1, 1, 1), *b = filled(1, 50, 1, 1, 2), *to[4] = {a, b, NULL, b};
   float was_a[50], was_b[50];
-  memcpy(was_a, sonde_tensor_data(a), sizeof was_a);
-  memcpy(was_b, sonde_tensor_data(b), sizeof was_b);
+  memcpy(was_a, sonde_tensor_write(a, NULL), sizeof was_a);
+  memcpy(was_b, sonde_tensor_write(b, NULL), sizeof was_b);
   sonde_node *x = sonde_leaf(g, "a", a), *y = sonde_leaf(g, "b", b), *out[3] = {y, sonde_scale(x, 1), x};
   sonde_plan *p = sonde_plan_new(g, out, to, 3, NULL, &err);
   assert_non_null(p);
   assert_int_equal(sonde_plan_run(p, &err), 0);
-  assert_memory_equal(sonde_tensor_data(a), was_b, sizeof was_b);
-  assert_memory_equal(sonde_tensor_data(b), was_a, sizeof was_a);
+  assert_memory_equal(sonde_tensor_write(a, NULL), was_b, sizeof was_b);
+  assert_memory_equal(sonde_tensor_write(b, NULL), was_a, sizeof was_a);
   assert_memory_equal(sonde_plan_output(p, 2), was_a, sizeof was_a);
   sonde_plan_free(p);
   p = sonde_plan_new(g, out + 2, to, 1, NULL, &err);            /* and onto itself */
   assert_non_null(p);
   assert_int_equal(sonde_plan_run(p, &err), 0);
-  assert_memory_equal(sonde_tensor_data(a), was_b, sizeof was_b);
+  assert_memory_equal(sonde_tensor_write(a, NULL), was_b, sizeof was_b);
   sonde_plan_free(p);
   sonde_graph_free(g);
   sonde_tensor_free(a);
@@ -200,10 +200,10 @@ static void held_outputs_are_written_in_every_run(void **state) {
   sonde_plan *p = sonde_plan_new(g, out, to, N, &holds, &err);
   assert_non_null(p);
   for (int run = 0; run < 2; run++) {
-    for (int k = 0; k < N; k++) memset(sonde_tensor_data(to[k]), 0, 50 * sizeof(float));
+    for (int k = 0; k < N; k++) memset(sonde_tensor_write(to[k], NULL), 0, 50 * sizeof(float));
     assert_int_equal(sonde_plan_run(p, &err), 0);
-    assert_true(((float *)sonde_tensor_data(to[1]))[0] == 3 * ((float *)sonde_tensor_data(a))[0]);
-    assert_true(((float *)sonde_tensor_data(to[3]))[0] == -((float *)sonde_tensor_data(a))[0]);
+    assert_true(((float *)sonde_tensor_write(to[1], NULL))[0] == 3 * ((float *)sonde_tensor_write(a, NULL))[0]);
+    assert_true(((float *)sonde_tensor_write(to[3], NULL))[0] == -((float *)sonde_tensor_write(a, NULL))[0]);
   }
   sonde_plan_free(p);
   sonde_graph_free(g);
@@ -219,7 +219,7 @@ static void a_cast_from_bf16_stays_in_a_bf16_plan(void **state) {
   int64_t dims[2] = {4, 16};
   sonde_shape s = sonde_shape_make(SONDE_BF16, 2, dims);
   sonde_tensor *t = sonde_tensor_new(&s, &err);
-  for (int k = 0; k < 64; k++) ((uint16_t *)sonde_tensor_data(t))[k] = (uint16_t)(0x3f80 + 16 * (k * 7 % 13));
+  for (int k = 0; k < 64; k++) ((uint16_t *)sonde_tensor_write(t, NULL))[k] = (uint16_t)(0x3f80 + 16 * (k * 7 % 13));
   for (size_t k = 0; k < sizeof ops / sizeof ops[0]; k++) {
     sonde_graph *g = sonde_graph_new(ctx, &err);
     sonde_node *x = sonde_leaf(g, "x", t), *wide = sonde_op(g, "cast", &x, 1, NULL), *y = sonde_op1(ops[k], wide);
@@ -246,7 +246,7 @@ static void products_are_rounded_where_their_readers_take_it(void **state) {
   sonde_shape ids = sonde_shape_make(SONDE_I32, 1, &six);
   sonde_tensor *a = filled(2, 1, 5, 1, 1), *b = filled(2, 6, 5, 1, 2), *x = filled(2, 6, 4, 1, 3),
                *w = filled(2, 7, 4, 1, 4), *y = sonde_tensor_new(&ids, &err);
-  for (int k = 0; k < 6; k++) ((int32_t *)sonde_tensor_data(y))[k] = k;
+  for (int k = 0; k < 6; k++) ((int32_t *)sonde_tensor_write(y, NULL))[k] = k;
   sonde_node *weights = sonde_reshape(sonde_linear(sonde_leaf(g, "a", a), sonde_leaf(g, "b", b)), &six, 1);
   sonde_node *in[4] = {sonde_leaf(g, "x", x), sonde_leaf(g, "w", w), sonde_leaf(g, "y", y), weights};
   sonde_node *dx = sonde_op(g, "lm_loss_grad", in, 4, NULL);
@@ -286,8 +286,8 @@ static void broadcasts_and_sums_of_every_kind(void **state) {
   sonde_plan *p = sonde_plan_new(g, out, NULL, 5, NULL, &err);
   assert_non_null(p);
   assert_int_equal(sonde_plan_run(p, &err), 0);
-  const float *xs = sonde_tensor_data(x), *rs = sonde_tensor_data(row), *cs = sonde_tensor_data(col),
-              *ms = sonde_tensor_data(mid);
+  const float *xs = sonde_tensor_read(x, NULL), *rs = sonde_tensor_read(row, NULL);
+  const float *cs = sonde_tensor_read(col, NULL), *ms = sonde_tensor_write(mid, NULL);
   static double rows[A * B], cols[C], mids[A * C], all;
   for (int i = 0; i < A; i++)
     for (int j = 0; j < B; j++)

@@ -135,9 +135,9 @@ static sonde_tensor *made_tensor(const op_made *m) {
   sonde_tensor *t = sonde_tensor_new(&m->shape, &err);
   if (!t) fail_msg("no tensor: %s", err.text);
   int64_t n = sonde_shape_count(&m->shape);
-  if (m->shape.dtype == SONDE_F32) op_numbers(sonde_tensor_data(t), n, m);
+  if (m->shape.dtype == SONDE_F32) op_numbers(sonde_tensor_write(t, NULL), n, m);
   else
-    for (int64_t k = 0; k < n; k++) ((int32_t *)sonde_tensor_data(t))[k] = (int32_t)lround(number(m, k));
+    for (int64_t k = 0; k < n; k++) ((int32_t *)sonde_tensor_write(t, NULL))[k] = (int32_t)lround(number(m, k));
   return t;
 }
 
@@ -175,10 +175,10 @@ static void trace(op_run *r, const op_case *c, int order) {
 int op_run_set(op_run *r, sonde_error *err) {
   int rc = 0;
   for (int k = 0; k < SONDE_MAX_IN && r->in[k] && !rc; k++)
-    rc = sonde_plan_set_input(r->plan, (char[]){'x', (char)('0' + k), 0}, sonde_tensor_data(r->in[k]), err);
+    rc = sonde_plan_set_input(r->plan, (char[]){'x', (char)('0' + k), 0}, sonde_tensor_write(r->in[k], NULL), err);
   for (int k = 0; k < 2 && r->up[k] && !rc; k++) {
     sonde_error none = {0};
-    sonde_plan_set_input(r->plan, (char[]){'u', (char)('0' + k), 0}, sonde_tensor_data(r->up[k]), &none);
+    sonde_plan_set_input(r->plan, (char[]){'u', (char)('0' + k), 0}, sonde_tensor_write(r->up[k], NULL), &none);
   }
   return rc;
 }
@@ -217,14 +217,14 @@ void op_run_run(op_run *r, uint64_t step) {
   sonde_error err = {0};
   if (op_run_set(r, &err)) fail_msg("input: %s", err.text);
   for (int k = 0; k < r->n_out + r->n_din; k++)
-    memset(sonde_tensor_data(r->value[k]), 0x7f, (size_t)sonde_tensor_bytes(r->value[k]));
+    memset(sonde_tensor_write(r->value[k], NULL), 0x7f, (size_t)sonde_tensor_bytes(r->value[k]));
   sonde_plan_set_step(r->plan, step);
   if (sonde_plan_run(r->plan, &err)) fail_msg("run: %s", err.text);
 }
 
 const float *op_run_value(op_run *r, int k, int64_t *n) {
   sonde_shape s = sonde_node_shape(r->node[k]);
-  const void *x = sonde_tensor_data(r->value[k]);
+  const void *x = sonde_tensor_write(r->value[k], NULL);
   *n = sonde_shape_count(&s);
   if (s.dtype == SONDE_F32) return x;
   assert_int_equal(s.dtype, SONDE_I32);

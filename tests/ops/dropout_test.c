@@ -25,7 +25,7 @@ static void run_mask(int threads, double p, int64_t seed, uint64_t step, float *
   op_run_run(r, step);
   memcpy(y, op_run_value(r, 0, &n), N * sizeof *y);
   if (dx) memcpy(dx, op_run_value(r, 1, &n), N * sizeof *dx);
-  if (x) memcpy(x, sonde_tensor_data(r->in[0]), N * sizeof *x);
+  if (x) memcpy(x, sonde_tensor_write(r->in[0], NULL), N * sizeof *x);
   op_run_free(r);
   sonde_ctx_free(ctx);
 }

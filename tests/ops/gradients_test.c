@@ -27,7 +27,7 @@ typedef struct function {
 /* The function with element `at` of input w moved by `by`. */
 static double moved(const function *f, int w, int64_t at, float by) {
   int64_t n;
-  float *x = sonde_tensor_data(f->run->in[w]), old = x[at];
+  float *x = sonde_tensor_write(f->run->in[w], NULL), old = x[at];
   x[at] = old + by;
   op_run_run(f->run, 0);
   const float *y = op_run_value(f->run, f->value, &n);

@@ -43,7 +43,7 @@ static void make(rig *r, int by_op) {
     r->leaf[k] = filled(2, k ? WIDTH : ROWS, WIDTH, 1, 40u + (unsigned)k);
     leaf[k] = sonde_leaf(r->g, names[k], r->leaf[k]);
   }
-  float *mask = sonde_tensor_data(r->leaf[2]);
+  float *mask = sonde_tensor_write(r->leaf[2], NULL);
   for (int k = 0; k < WIDTH * WIDTH; k++) mask[k] = mask[k] > 0;
   sonde_node *h = leaf[0], *masked = sonde_mul(leaf[1], leaf[2]);
   for (int layer = 0; layer < 2; layer++) {

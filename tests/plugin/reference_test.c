@@ -77,7 +77,7 @@ static void one_module(const json_t *c) {
   for (size_t k = 0; k < json_array_size(names); k++) {
     const sonde_param *p = sonde_params_find(params, json_string_value(json_array_get(names, k)));
     assert_non_null(p);
-    wave(0.5 + 13.0 * (double)k, sonde_tensor_data(p->value), sonde_shape_count(&p->value->shape));
+    wave(0.5 + 13.0 * (double)k, sonde_tensor_write(p->value, NULL), sonde_shape_count(&p->value->shape));
   }
   float *x = sonde_alloc((size_t)sonde_shape_count(&s) * sizeof *x);
   wave(1, x, sonde_shape_count(&s));

@@ -321,7 +321,7 @@ static void refusals_say_where(void **state) {
 /* ---- modules that talk --------------------------------------------------------------------------------------- */
 
 static const float *values_of(place *p, const char *name) {
-  return sonde_tensor_data(sonde_params_find(p->params, name)->value);
+  return sonde_tensor_write(sonde_params_find(p->params, name)->value, NULL);
 }
 
 /* |W_o W_v|^2 */

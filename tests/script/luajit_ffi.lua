@@ -39,7 +39,7 @@ check(ctx ~= nil and C.sonde_ctx_threads(ctx) == 2, "a runtime with two threads"
 -- y = sum(tanh(x w^T)), and dy/dw
 local graph = ffi.gc(C.sonde_graph_new(ctx, err), C.sonde_graph_free)
 local w = ffi.gc(C.sonde_tensor_new(shape { 3, 2 }, err), C.sonde_tensor_free)
-local weights = ffi.cast("float *", C.sonde_tensor_data(w))
+local weights = ffi.cast("float *", C.sonde_tensor_write(w, nil))
 for k = 0, 5 do weights[k] = 0.1 * (k + 1) end
 local x = C.sonde_input(graph, "x", shape { 1, 2 })
 local leaf = C.sonde_leaf(graph, "w", w)

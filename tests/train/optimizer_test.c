@@ -43,7 +43,7 @@ static fixture make_with(int threads, const sonde_optim_opts *opts) {
   add(&f, "b.bias", 17, SONDE_ROLE_BIAS, 1);
   for (int64_t i = 0; i < 5; i++) {
     sonde_tensor *w = sonde_params_at(f.params, i)->value;
-    for (int64_t k = 0; k < w->bytes / 4; k++) ((float *)w->data)[k] = 1;
+    for (int64_t k = 0; k < w->bytes / 4; k++) ((float *)w->host)[k] = 1;
   }
   sonde_optim_opts o = *opts;
   o.functions = &sgd_functions;
@@ -63,8 +63,30 @@ static void drop(fixture *f) {
   sonde_pool_free(f->pool);
 }
 
-static float *grad(fixture *f, int64_t i) { return sonde_tensor_data(sonde_optim_grad(f->optim, i)); }
-static float *weight(fixture *f, int64_t i) { return sonde_tensor_data(sonde_params_at(f->params, i)->value); }
+static float *grad(fixture *f, int64_t i) { return sonde_tensor_write(sonde_optim_grad(f->optim, i), NULL); }
+static float *weight(fixture *f, int64_t i) { return sonde_tensor_write(sonde_params_at(f->params, i)->value, NULL); }
+
+/* An update that finds an infinite loss is none, and gives the norms. */
+static sonde_grad_norm norm_of(sonde_optim *o, double scale) {
+  sonde_error err = {0};
+  const sonde_update_block block = {.loss = INFINITY, .scale = scale, .lr = 1, .step = 1};
+  sonde_update_result r;
+  assert_int_equal(sonde_optim_update(o, &block, &r, &err), SONDE_OK);
+  assert_int_equal(r.skipped, SONDE_SKIPPED_LOSS);
+  return r.norm;
+}
+
+static sonde_skipped update_with(sonde_optim *o, double scale, double lr, int64_t step, double loss, double bound) {
+  sonde_error err = {0};
+  const sonde_update_block block = {loss, bound, scale, lr, step, 0};
+  sonde_update_result r;
+  assert_int_equal(sonde_optim_update(o, &block, &r, &err), SONDE_OK);
+  return r.skipped;
+}
+
+static void update(sonde_optim *o, double scale, double lr, int64_t step) {
+  assert_int_equal(update_with(o, scale, lr, step, 1, 0), SONDE_UPDATED);
+}
 
 static void random_grads(fixture *f) {
   for (int64_t i = 0; i < 5; i++)
@@ -79,7 +101,7 @@ static void norms_are_those_of_the_formula(void **state) {
   grad(&f, 1)[70000] = 30;                                       /* the last of a ragged tile */
   grad(&f, 2)[0] = 40;
   grad(&f, 4)[16] = 120;
-  sonde_grad_norm n = sonde_optim_norm(f.optim, 0.1);
+  sonde_grad_norm n = norm_of(f.optim, 0.1);
   assert_true(fabs(n.global - 0.1 * sqrt(10000 + 900 + 1600 + 14400)) < 1e-12);
   assert_true(fabs(n.block[0] - 5) < 1e-12);
   assert_true(fabs(n.block[1] - 12) < 1e-12);
@@ -90,11 +112,11 @@ static void tiny_and_huge_gradients_keep_their_norm(void **state) {
   (void)state;
   fixture f = make(1, 0, 0);
   grad(&f, 2)[0] = 3e-30f;
-  assert_true(fabs(sonde_optim_norm(f.optim, 1).block[0] / 3e-30 - 1) < 1e-6);
+  assert_true(fabs(norm_of(f.optim, 1).block[0] / 3e-30 - 1) < 1e-6);
   grad(&f, 2)[0] = 3e30f;
-  assert_true(fabs(sonde_optim_norm(f.optim, 1).block[0] / 3e30 - 1) < 1e-6);
+  assert_true(fabs(norm_of(f.optim, 1).block[0] / 3e30 - 1) < 1e-6);
   grad(&f, 2)[0] = NAN;
-  assert_true(isnan(sonde_optim_norm(f.optim, 1).global));
+  assert_true(isnan(norm_of(f.optim, 1).global));
   drop(&f);
 }
 
@@ -103,15 +125,35 @@ static void clipping_scales_to_the_bound_and_no_further(void **state) {
   fixture f = make(2, 0, 2.0);
   grad(&f, 1)[5] = 30;
   grad(&f, 3)[6] = 40;                                           /* norm 50, times 0.1 is 5: clipped to 2 */
-  sonde_optim_norm(f.optim, 0.1);
-  sonde_optim_update(f.optim, 0.1, 1.0, 1);
+  norm_of(f.optim, 0.1);
+  update(f.optim, 0.1, 1.0, 1);
   assert_true(fabs(weight(&f, 1)[5] - (1 - 3 * 2 / 5.0)) < 1e-6);
   assert_true(fabs(weight(&f, 3)[6] - (1 - 4 * 2 / 5.0)) < 1e-6);
-  sonde_optim_norm(f.optim, 0.01);                               /* 0.5 is under the bound */
-  sonde_optim_update(f.optim, 0.01, 1.0, 2);
+  norm_of(f.optim, 0.01);                               /* 0.5 is under the bound */
+  update(f.optim, 0.01, 1.0, 2);
   assert_true(fabs(weight(&f, 1)[5] - (1 - 3 * 2 / 5.0 - 0.3)) < 1e-6);
-  assert_true(*(float *)sonde_tensor_data(sonde_optim_state(f.optim, 1, 0)) ==
+  assert_true(*(float *)sonde_tensor_write(sonde_optim_state(f.optim, 1, 0), NULL) ==
               3); /* steps 1 and 2 were counted */
+  drop(&f);
+}
+
+static void an_update_that_cannot_be_made_changes_nothing(void **state) {
+  (void)state;
+  fixture f = make(2, 0.5, 1.0);
+  random_grads(&f);
+  assert_int_equal(update_with(f.optim, 1, 0.1, 1, NAN, 0), SONDE_SKIPPED_LOSS);
+  assert_int_equal(update_with(f.optim, 1, 0.1, 1, 5, 4), SONDE_SKIPPED_BOUND);
+  assert_int_equal(update_with(f.optim, 1, 0.1, 1, NAN, 4), SONDE_SKIPPED_LOSS);
+  grad(&f, 3)[7] = INFINITY;
+  assert_int_equal(update_with(f.optim, 1, 0.1, 1, 3, 4), SONDE_SKIPPED_GRADIENT);
+  for (int64_t i = 0; i < 5; i++) {
+    const float *count = sonde_tensor_read(sonde_optim_state(f.optim, i, 0), NULL);
+    for (int64_t k = 0; k < sonde_optim_grad(f.optim, i)->bytes / 4; k++)
+      assert_true(weight(&f, i)[k] == 1 && count[k] == 0);
+  }
+  grad(&f, 3)[7] = 1;
+  assert_int_equal(update_with(f.optim, 1, 0.1, 1, 4, 4), SONDE_UPDATED);
+  assert_true(weight(&f, 1)[0] != 1);
   drop(&f);
 }
 
@@ -121,8 +163,8 @@ static void embeddings_and_gains_are_decayed_where_it_says_so(void **state) {
   for (int k = 0; k < 4; k++) {
     const sonde_optim_opts o = {.weight_decay = 0.5, .decay_embeddings = k & 1, .decay_gains = k >> 1};
     fixture f = make_with(2, &o);
-    sonde_optim_norm(f.optim, 1);
-    sonde_optim_update(f.optim, 1, 0.1, 1);
+    norm_of(f.optim, 1);
+    update(f.optim, 1, 0.1, 1);
     for (int64_t i = 0; i < 5; i++) {
       assert_int_equal(sonde_optim_decayed(f.optim, i), decayed[k][i]);
       assert_true(weight(&f, i)[0] == (decayed[k][i] ? 0.95f : 1.0f));
@@ -137,14 +179,14 @@ static void buffers_are_left_alone(void **state) {
   sonde_error err = {0};
   sonde_optim_free(f.optim);
   add(&f, "buffer", 20000, SONDE_ROLE_BUFFER, 0);
-  float *buffer = sonde_tensor_data(sonde_params_find(f.params, "buffer")->value);
+  float *buffer = sonde_tensor_write(sonde_params_find(f.params, "buffer")->value, NULL);
   for (int k = 0; k < 20000; k++) buffer[k] = 3;
   sonde_optim_opts o = {.functions = &sgd_functions, .weight_decay = 0.5, .decay_embeddings = 1, .blocks = 2};
   f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
   assert_null(sonde_optim_grad(f.optim, 5));
   assert_null(sonde_optim_state(f.optim, 5, 0));
-  sonde_optim_norm(f.optim, 1);
-  sonde_optim_update(f.optim, 1, 0.1, 1);
+  norm_of(f.optim, 1);
+  update(f.optim, 1, 0.1, 1);
   for (int k = 0; k < 20000; k++) assert_true(buffer[k] == 3);
   assert_true(weight(&f, 0)[39999] == 0.95f);
   drop(&f);
@@ -166,9 +208,9 @@ static void frozen_parameters_are_left_alone_and_do_not_count(void **state) {
   assert_null(sonde_optim_grad(f.optim, 0));
   assert_null(sonde_optim_state(f.optim, 3, 0));
   for (int k = 0; k < 3; k++) grad(&f, 2)[k] = 2;
-  sonde_grad_norm n = sonde_optim_norm(f.optim, 1);
+  sonde_grad_norm n = norm_of(f.optim, 1);
   assert_true(fabs(n.global - sqrt(12)) < 1e-12 && n.block[1] == 0);
-  sonde_optim_update(f.optim, 1, 0.1, 1);
+  update(f.optim, 1, 0.1, 1);
   for (int64_t i = 0; i < 5; i++) assert_true(weight(&f, i)[0] == (frozen[i] ? 1.0f : i == 2 ? 0.75f : 0.95f));
   drop(&f);
 }
@@ -179,10 +221,10 @@ static void bits_do_not_depend_on_the_threads(void **state) {
   random_grads(&one);
   random_grads(&four);
   for (int step = 1; step <= 3; step++) {
-    double a = sonde_optim_norm(one.optim, 0.3).global, b = sonde_optim_norm(four.optim, 0.3).global;
+    double a = norm_of(one.optim, 0.3).global, b = norm_of(four.optim, 0.3).global;
     assert_memory_equal(&a, &b, sizeof a);
-    sonde_optim_update(one.optim, 0.3, 0.01, step);
-    sonde_optim_update(four.optim, 0.3, 0.01, step);
+    update(one.optim, 0.3, 0.01, step);
+    update(four.optim, 0.3, 0.01, step);
   }
   for (int64_t i = 0; i < 5; i++)
     assert_memory_equal(weight(&one, i), weight(&four, i), (size_t)sonde_optim_grad(one.optim, i)->bytes);
@@ -200,11 +242,11 @@ static void group_factors_multiply(void **state) {
   sonde_optim_free(f.optim);
   sonde_optim_opts o = {.functions = &sgd_functions, .weight_decay = 0.5, .blocks = 2, .factors = factors};
   f.optim = sonde_optim_new(f.params, f.pool, &o, &err);
-  sonde_optim_norm(f.optim, 1);
-  sonde_optim_update(f.optim, 1, 0.1, 1);
+  norm_of(f.optim, 1);
+  update(f.optim, 1, 0.1, 1);
   for (int64_t i = 0; i < 5; i++) assert_true(weight(&f, i)[0] == after[i]);
   grad(&f, 2)[1] = 1, grad(&f, 4)[1] = 1;
-  sonde_optim_update(f.optim, 1, 0.1, 2);
+  update(f.optim, 1, 0.1, 2);
   assert_true(weight(&f, 2)[1] == 0.8f && weight(&f, 4)[1] == 1);
   drop(&f);
 }
@@ -258,7 +300,7 @@ static void a_parameter_comes_whole_where_it_is_asked_for(void **state) {
     assert_true(sonde_optim_bytes(f.optim) ==
                 4 * (ROWS * COLUMNS + 40000) + 4 * (ROWS + ROWS * COLUMNS) + threads * 1216);
     for (int64_t k = 0; k < ROWS * COLUMNS; k++) grad(&f, 0)[k] = (float)(k / COLUMNS);
-    for (int step = 1; step <= 2; step++) sonde_optim_update(f.optim, 1, 1, step);
+    for (int step = 1; step <= 2; step++) update(f.optim, 1, 1, step);
     for (int64_t k = 0; k < ROWS * COLUMNS; k++) assert_true(weight(&f, 0)[k] == (float)(2 * COLUMNS * (k / COLUMNS)));
     for (int64_t k = 0; k < 40000; k++) assert_true(weight(&f, 1)[k] == (float)k);
     assert_null(sonde_optim_state(f.optim, 1, 0));
@@ -287,6 +329,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(norms_are_those_of_the_formula),
       cmocka_unit_test(tiny_and_huge_gradients_keep_their_norm),
+      cmocka_unit_test(an_update_that_cannot_be_made_changes_nothing),
       cmocka_unit_test(clipping_scales_to_the_bound_and_no_further),
       cmocka_unit_test(embeddings_and_gains_are_decayed_where_it_says_so),
       cmocka_unit_test(buffers_are_left_alone),

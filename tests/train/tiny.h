@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "graph/graph.h"
 #include "graph/refresh.h"
 #include "plugin/registry.h"
 #include "sonde_build.h"
@@ -53,7 +54,7 @@ static inline sonde_node *tiny_param(tiny *m, const char *name, int64_t rows, in
   sonde_init init = {SONDE_INIT_FILL, 1, 0};
   const sonde_param *p = sonde_params_need(m->params, name, &shape, role, init, block, &err);
   if (!p) fail_msg("%s", err.text);
-  float *w = sonde_tensor_data(p->value);
+  float *w = sonde_tensor_write(p->value, NULL);
   for (int64_t i = 0; i < sonde_shape_count(&shape); i++)
     w[i] = columns ? (float)(0.2 * hashed(1000003u * (uint32_t)(m->made + 1), (uint32_t)i) - 0.1) : 1;
   m->made++;
@@ -108,12 +109,19 @@ static inline void tiny_text(uint16_t *text, int n, uint32_t seed) {
   }
 }
 
+/* Where the models run; NULL: on the CPU. */
+static const sonde_backend *tiny_backend;
+
+static inline sonde_ctx *tiny_ctx(int threads, sonde_error *err) {
+  return tiny_backend ? sonde_ctx_new_on(tiny_backend, 0, threads, err) : sonde_ctx_new(threads, err);
+}
+
 /* A model over micro-batches of `batch` rows, with AdamW, 20 steps, and options that a test may change before it makes
  * the trainer. */
 static inline void tiny_make(tiny *m, int threads, int64_t batch) {
   sonde_error err = {0};
   memset(m, 0, sizeof *m);
-  m->ctx = sonde_ctx_new(threads, &err);
+  m->ctx = tiny_ctx(threads, &err);
   if (!m->ctx) fail_msg("%s", err.text);
   m->params = sonde_params_new(5, &err);
   m->graph = sonde_graph_new(m->ctx, &err);
@@ -160,7 +168,7 @@ static inline float *tiny_buffer(tiny *m) {
   sonde_node *value = sonde_reshape(sonde_sum_all(sonde_square(sonde_find(m->graph, "blocks.0.o"))), &one, 1);
   assert_int_equal(sonde_refresh_declare(buffer, value, 3, &err), SONDE_OK);
   m->opts.loss = sonde_add(m->loss, sonde_scale(buffer, 0.01));
-  return sonde_tensor_data(p->value);
+  return sonde_tensor_write(p->value, NULL);
 }
 
 static inline sonde_trainer *tiny_trainer(tiny *m) {

@@ -81,7 +81,7 @@ static int64_t gradients_of_an_update(int accumulate, int threads, float *to) {
   assert_int_equal(e.step, 1);
   for (int64_t i = 0; i < sonde_params_count(m.params); i++) {
     sonde_tensor *grad = sonde_optim_grad(t->optim, i);
-    memcpy(to + size, grad->data, (size_t)grad->bytes);
+    memcpy(to + size, sonde_tensor_read(grad, NULL), (size_t)grad->bytes);
     size += sonde_shape_count(&grad->shape);
   }
   sonde_trainer_free(t);
