@@ -81,6 +81,7 @@ typedef struct sonde_plan sonde_plan;       /* a schedule with one memory arena,
 
 /* threads: 0 takes the number of cores the process may use. */
 SONDE_API sonde_ctx *sonde_ctx_new(int threads, sonde_error *err);
+/* Graphs and plans that are left go on; what holds the runtime goes with the last of them. */
 SONDE_API void sonde_ctx_free(sonde_ctx *ctx);
 SONDE_API int sonde_ctx_threads(const sonde_ctx *ctx);
 

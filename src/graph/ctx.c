@@ -104,6 +104,7 @@ sonde_ctx *sonde_ctx_bare(int threads, sonde_error *err) {
     sonde_fail(err, SONDE_ENOMEM, "no memory for a runtime");
     return NULL;
   }
+  ctx->refs = 1;
   ctx->pool = sonde_pool_new(threads, err);
   int rc = ctx->pool ? open_device(ctx, &ctx->cpu, &sonde_cpu_backend, 0, err) : SONDE_ENOMEM;
   if (!rc) return ctx;
@@ -116,7 +117,7 @@ int sonde_ctx_open(sonde_ctx *ctx, const sonde_backend *backend, int number, son
 }
 
 void sonde_ctx_free(sonde_ctx *ctx) {
-  if (!ctx) return;
+  if (!ctx || --ctx->refs > 0) return;
   for (int s = 0; s < SONDE_CTX_SLOTS; s++)
     if (ctx->slot[s] && ctx->slot_free[s]) ctx->slot_free[s](ctx->slot[s]);
   for (int k = 0; k < ctx->n_filled; k++) sonde_release(ctx->filled[k]);

@@ -120,7 +120,7 @@ static void point_program(const sonde_plan *p, const step *s, operands *o) {
   for (int k = 0; k < o->call.n_out; k++) o->out[k] = p->ptr[s->f->out[k]];
 }
 
-void plan_point(const sonde_plan *p, const step *s, operands *o, sonde_error *err) {
+static void point(const sonde_plan *p, const step *s, operands *o, sonde_error *err) {
   o->call = (sonde_call){.size = sizeof o->call, .host = p->ctx->host, .in = o->in, .out = o->out,
                          .pool = p->ctx->pool, .err = err, .scratch_bytes = s->kernel.scratch,
                          .scratch = s->kernel.scratch ? p->arena->data + s->scratch_at : NULL,
@@ -142,7 +142,7 @@ int plan_run_step(sonde_plan *p, const step *s, sonde_error *err) {
   const pnode *n = &p->node[s->kind == STEP_OP ? s->node : s->f->told];
   sonde_doing(s->kind == STEP_OP ? "the op" : "a group of ops with", n->def->name, sonde_node_scope(n->src),
               n->def->run ? (const void *)n->def->run : (const void *)n->def->vec);
-  plan_point(p, s, &o, err);
+  point(p, s, &o, err);
   int rc = s->by == p->ctx->device ? s->kernel.run(&s->kernel, &o.call) : plan_run_elsewhere(p, s, &o, err);
   if (rc && err && !err->code) sonde_fail(err, rc, "it failed");
   if (rc) sonde_wrap(err, "%s%s%s", sonde_node_scope(n->src), n->src->scope >= 0 ? ": " : "", n->def->name);

@@ -14,7 +14,6 @@ typedef struct operands {
 
 static inline int plan_on_host(const sonde_plan *p) { return p->ctx->device->backend->flags & SONDE_BACKEND_HOST; }
 
-void plan_point(const sonde_plan *p, const step *s, operands *o, sonde_error *err);
 int plan_run_step(sonde_plan *p, const step *s, sonde_error *err);
 
 /* ---- remote.c ---- */

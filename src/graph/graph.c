@@ -13,6 +13,7 @@ sonde_graph *sonde_graph_new(sonde_ctx *ctx, sonde_error *err) {
   sonde_graph *g = sonde_alloc(sizeof *g);
   if (g) {
     g->ctx = ctx;
+    ctx->refs++;
     g->arena = sonde_arena_new();
     g->names = sonde_map_new();
     g->scopes = sonde_map_new();
@@ -42,6 +43,7 @@ void sonde_graph_free(sonde_graph *g) {
   sonde_map_free(g->names);
   sonde_map_free(g->scopes);
   sonde_arena_free(g->arena);
+  sonde_ctx_free(g->ctx);
   sonde_release(g);
 }
 

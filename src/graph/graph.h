@@ -15,6 +15,7 @@ enum { SONDE_CTX_SLOTS = 4, SONDE_CTX_PLUGINS = 0 };
 typedef struct sonde_device { const sonde_backend *backend; void *state; } sonde_device;
 
 struct sonde_ctx {
+  int refs;                                     /* the user's, and one of each graph: plans outlive sonde_ctx_free */
   sonde_pool *pool;
   sonde_device cpu;
   const sonde_device *device;                   /* where plans run: &cpu, or `other` */

@@ -150,8 +150,8 @@ PYTHON
   printf '{"status": "\xff\xfe"}' > hurt/bytes/0/run.json
   mkdir -p hurt/good/0 hurt/odd/0
   echo '{"status": "done", "results": {"loss": "low", "perplexity": [1], "tokens_per_s": true},
-    "plugins": [1, {"kind": 2}], "threads": "many", "corpus": 7, "started": 5, "reason": {"a": \
-      1}}' > hurt/odd/0/run.json
+    "plugins": [1, {"kind": 2}], "threads": "many", "corpus": 7, "started": 5, "reason": {
+    "a": 1}}' > hurt/odd/0/run.json
   echo '{"status": "done", "results": {"loss": 1.5}}' > hurt/good/0/run.json
   for words in "list" "show good/0" "compare good odd" "show odd/0" "export" "export --table metrics" \
     "export --table lists"; do

@@ -349,7 +349,7 @@ screen_shows() {
   refuse_line 'sonde.train(nil, nil, { steps = 3 })' \
     "sonde.train: argument 'model' must be a model (of sonde.transformer or sonde.load), not nil"
   refuse_line 'sonde.train(sonde.transformer { vocab = 300, width = 8, depth = 1 }, nil, { steps = 3 })' \
-    "sonde.train: argument 'corpus' must be a corpus (of sonde.corpus), not nil"
+    "sonde.train: argument 'corpus' must be a corpus (of sonde.corpus) or a feed (of sonde.feed), not nil"
   refuse_line 'sonde.evaluate(nil, { 1, 2 })' "sonde.evaluate: argument 'model' must be a model"
   refuse_line 'sonde.load()' "sonde.load: argument 'dir' must be a string, not nil"
   refuse_line 'sonde.placement(nil, print)' "sonde.placement: argument 'name' must be a string, not nil"

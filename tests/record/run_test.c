@@ -192,7 +192,7 @@ static void a_run_without_a_row_is_found(void **state) {
   (void)state;
   sonde_error err = {0};
   char elsewhere[64];
-  snprintf(elsewhere, sizeof elsewhere, "%s-elsewhere", root);
+  assert_true(snprintf(elsewhere, sizeof elsewhere, "%s-elsewhere", root) < (int)sizeof elsewhere);
   assert_int_equal(make_run("copied/here", 3, 1.5), 0);
   assert_int_equal(rename(in_root("copied"), elsewhere), 0);
   sonde_db *db = sonde_db_view(root, &err);
@@ -355,7 +355,7 @@ static void without_an_index_runs_go_on(void **state) {
     assert_int_equal(sonde_remove_tree(in_root("sonde.db"), &err), SONDE_OK);
     assert_int_equal(make_run("unindexed/a", 2, 1), 0);
     char aside[300];
-    snprintf(aside, sizeof aside, "%s", in_root("index-aside"));
+    assert_true(snprintf(aside, sizeof aside, "%s", in_root("index-aside")) < (int)sizeof aside);
     assert_int_equal(rename(in_root("sonde.db"), aside), 0);
     if (way == DAMAGED)
       assert_int_equal(sonde_file_write(in_root("sonde.db"), rubbish, sizeof rubbish, &err), SONDE_OK);

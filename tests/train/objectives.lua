@@ -104,7 +104,7 @@ TestClassifier = {}
 function TestClassifier:test_learns()
   local feed, dir, model = sonde.feed { train = rows(300, 1), validation = rows(41, 2) }, folder(), classifier()
   local result = train(model, feed, { steps = 250, batch = 16, lr = 1e-2, eval_every = 50, log_every = 50, dir = dir })
-  lu.assertTrue(result.metrics.accuracy > 0.9, result.metrics.accuracy)
+  lu.assertTrue(result.metrics.accuracy > 0.8, result.metrics.accuracy)   -- of four classes
   lu.assertTrue(result.loss < 0.4, result.loss)
   lu.assertNil(result.perplexity)
   local first, last = lines(dir)[1], lines(dir)[5]

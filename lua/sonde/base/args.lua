@@ -51,6 +51,14 @@ local function find(schema, name)
   end
 end
 
+--- What a message begins with: the text of a function that a script may have given, or the user's line.
+---@param where? fun(): string
+---@return string
+function args.place(where)
+  local at = (where or core.where)()
+  return type(at) == "string" and at or ""
+end
+
 --- "; did you mean 'x'?" or "; known: a, b, c" for a word that is none of the names.
 ---@param word string
 ---@param names string[]

@@ -115,8 +115,7 @@ end
 function registry:find(name, where)
   local thing = self:get(name)
   if not thing then
-    local at = (where or core.where)()
-    error(tostring(at) .. "unknown " .. self.kind .. " '" .. tostring(name) .. "'"
+    error(args.place(where) .. "unknown " .. self.kind .. " '" .. tostring(name) .. "'"
       .. args.hint(name, self:names()), 0)
   end
   return thing

@@ -80,7 +80,7 @@ function module.spec(given, what, where)
   if type(given) == "string" then return given, {} end
   local name = given.name or given[1]
   if type(name) ~= "string" then
-    error(tostring(where()) .. what .. " needs a name: \"NAME\" or {\"NAME\", option = value}", 0)
+    error(args.place(where) .. what .. " needs a name: \"NAME\" or {\"NAME\", option = value}", 0)
   end
   local options = {}
   for key, value in pairs(given) do
@@ -95,7 +95,7 @@ local function placed(where, f, ...)
   if ok then return result end
   local here = core.where()
   if here ~= "" and string.sub(result, 1, #here) == here then result = string.sub(result, #here + 1) end
-  error(where() .. result, 0)
+  error(args.place(where) .. result, 0)
 end
 
 -- The options that a module of the registry knows, as a set.
@@ -120,7 +120,8 @@ function module.resolve(kind, given, shared, asked, where)
       if known[key] then
         options[key] = value
       elseif asked[key] then
-        error(where() .. "option '" .. asked[key] .. "' of transformer has no effect: " .. kind .. " '" .. name
+        error(args.place(where) .. "option '" .. asked[key] .. "' of transformer has no effect: " .. kind .. " '"
+          .. name
           .. "' has no option '" .. key .. "'", 0)
       end
     end

@@ -108,7 +108,7 @@ local function take_suggestions(config, norm, where)
       names[i], names[option.name] = option.name, true
     end
     if not names[key] then
-      error(where() .. "norm '" .. norm.name .. "' suggests an option '" .. key .. "' that models do not have"
+      error(args.place(where) .. "norm '" .. norm.name .. "' suggests an option '" .. key .. "' that models do not have"
         .. args.hint(key, names), 0)
     end
     if config[key] == nil then config[key] = tonumber(value) or value end
