@@ -357,7 +357,8 @@ screen_shows() {
 }
 
 @test "a request to stop ends the planning of a step, and is not taken for one that does not fit" {
-  ! grep -q '^SANITIZE_FLAGS = *-' "$abs_builddir/Makefile" || skip "with a sanitizer the program alone is over the bound"
+  ! grep -q '^SANITIZE_FLAGS = *-' "$abs_builddir/Makefile" ||
+    skip "with a sanitizer the program alone is over the bound"
   printf 'model: {width: 8, depth: 6000, heads: 1, context: 16, vocab: 260}\ntrain: {steps: 5, batch: 4}\n' > deep.yaml
   run --separate-stderr timeout --preserve-status -k 25 -s TERM 5 "$SONDE" graph deep.yaml --memory 400M
   echo "status $status: $stderr"
