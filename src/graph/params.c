@@ -116,7 +116,8 @@ const sonde_param *sonde_params_need(sonde_params *p, const char *name, const so
   if (there)
     sonde_fail(err, SONDE_ESHAPE, "parameter '%s' is %s; here it is asked for as %s", name,
                sonde_shape_text(&there->value->shape, t1, sizeof t1), sonde_shape_text(shape, t2, sizeof t2));
-  else sonde_fail(err, SONDE_EINVAL, "the model has no parameter '%s', and a later trace of it adds none", name);
+  else sonde_fail(err, SONDE_EINVAL, "the model has no parameter '%s', and a later trace of it adds none: "
+                  "make the model with what needs it", name);
   return NULL;
 }
 

@@ -100,7 +100,8 @@ void sonde_site_enter(sonde_site *s, const char *kind, const char *name) {
 char *sonde_site_text(const sonde_site *s, char *buf, size_t size) {
   char where[32] = "outside the blocks";
   if (s->number > 0) snprintf(where, sizeof where, "block %d", s->number - 1);
-  if (strcmp(s->slot, s->kind)) snprintf(buf, size, "%s, %s '%s' (%s)", where, s->kind, s->slot, s->name);
+  if (!*s->kind) snprintf(buf, size, "%s, %s", where, s->slot);
+  else if (strcmp(s->slot, s->kind)) snprintf(buf, size, "%s, %s '%s' (%s)", where, s->kind, s->slot, s->name);
   else snprintf(buf, size, "%s, %s (%s)", where, s->kind, s->name);
   return buf;
 }

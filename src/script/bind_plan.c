@@ -132,6 +132,17 @@ static int plan_reads(lua_State *L) {
   return 1;
 }
 
+/* plan:inputs() -> the names of its inputs */
+static int plan_inputs(lua_State *L) {
+  const sonde_plan *p = to_plan(L);
+  lua_createtable(L, p->n_input, 0);
+  for (int32_t k = 0; k < p->n_input; k++) {
+    lua_pushstring(L, p->input[k].name);
+    lua_rawseti(L, -2, k + 1);
+  }
+  return 1;
+}
+
 /* Sets the inputs of the table in argument 2. */
 static void set_all(lua_State *L) {
   sonde_lua_own(L, 2, "the inputs");
@@ -271,7 +282,7 @@ static int plan_dump(lua_State *L) {
 static const luaL_Reg plan_methods[] = {
     {"set", plan_set},           {"run", plan_run},   {"output", plan_output}, {"outputs", plan_outputs},
     {"set_step", plan_set_step}, {"info", plan_info}, {"dump", plan_dump},     {"reads", plan_reads},
-    {"hold", plan_hold},         {"profile", plan_profile},
+    {"hold", plan_hold},         {"profile", plan_profile}, {"inputs", plan_inputs},
     {NULL, NULL},
 };
 

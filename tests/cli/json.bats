@@ -97,6 +97,8 @@ end)
 LUA
   "$SONDE" run types.lua 2> /dev/null
   "$SONDE" runs show types/n=1 --json > shown.json
+  run "$SONDE" runs show types/n=1              # and numbers that are none
+  [[ "$output" == *" [1,null,2.5]"* && "$output" =~ $'\n'"  none "\ +"-"$'\n' ]]
   "$SONDE" runs show a/0 --json > trained.json
   command -v python3 > /dev/null || skip "python3 is not installed"
   python3 - <<'PYTHON'

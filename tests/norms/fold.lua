@@ -52,6 +52,19 @@ function TestFold:test_the_model_stays_the_same_function()
   end
 end
 
+function TestFold:test_a_model_of_features()
+  local model = made.fill(sonde.transformer { features = 3, objective = { "classifier", classes = 4 }, width = 8,
+    depth = 2, heads = 2, context = 6 })
+  local folded, finals = model:fold(), {}
+  lu.assertNil(names(folded)["model.layers.1.input_layernorm.weight"])
+  for k, each in ipairs { model, folded } do
+    local plan, x = sonde.plan { each:trace({ batch = 1, context = 2 }).final }, { 0.5, -1, 2, 0.25, 3, -0.75 }
+    plan:run { features = x }
+    finals[k] = plan:output(1):values()
+  end
+  for i, value in ipairs(finals[1]) do lu.assertAlmostEquals(finals[2][i], value, 2e-5) end
+end
+
 function TestFold:test_bhyt_keeps_the_estimate_of_its_own_weights()
   local model = model_of "bhyt"
   local name = "model.layers.1.post_attention_layernorm.attention_variance"

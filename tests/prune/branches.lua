@@ -182,4 +182,17 @@ function TestChoice:test_mistakes()
     { layers = { [0] = { without = "attn" }, [1] = { share = 0 } } })
 end
 
+function TestBranches:test_a_branch_that_another_block_shares_stays()
+  local model = made.model { layers = { [2] = { share = 1 } } }
+  local function never() error("it was measured", 0) end
+  refused("name blocks that no other shares, in place of a strategy", sonde.prune, model,
+    { what = "ffn", strategy = "removal", remove = 2, text = made.ids(200), progress = never })
+  refused("block 2 shares the weights of block 1, whose attention layer cannot go alone; name both", sonde.prune, model,
+    { what = "attn", blocks = { 1 } })
+  lu.assertEquals(names_with(sonde.prune(model, { what = "attn", blocks = { 1, 2 } }), "layers%.[12]%.self_attn"), 0)
+  local smaller = sonde.prune(model, { what = "attn", blocks = { 2 } })
+  lu.assertEquals(names_with(smaller, "layers%.1%.self_attn"), 4)
+  lu.assertEquals(sonde.prune(model, { strategy = "last", remove = 1 }).config.depth, 5)
+end
+
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

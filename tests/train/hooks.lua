@@ -168,6 +168,8 @@ function TestHooks:test_mistakes()
   lu.assertErrorMsgContains("at", train, hook { at = "start", call = nothing })
   lu.assertErrorMsgContains("hook '1' at update 2: it returned a number", train,
     hook { every = 2, call = function() return 3 end })
+  lu.assertErrorMsgContains("hook '1' at update 2: it returned an empty text", train,
+    hook { every = 2, call = function() return "" end })
   lu.assertErrorMsgContains("hook 'late' at update 12: sorry", train,
     hook { name = "late", at = "end", call = function() error("sorry", 0) end })
 end

@@ -262,4 +262,27 @@ function TestAdded:test_an_objective_of_a_script()
   lu.assertErrorMsgContains("publishes no head", function() model:trace({}):logits() end)
 end
 
+TestRefusals = {}
+
+-- What is for tokens says so to a model of features, and what needs logits of tokens to a classifier.
+function TestRefusals:test_what_a_model_is_not_for()
+  local function refused(text, f, ...) lu.assertErrorMsgContains(text, f, ...) end
+  local features, feed = classifier():init(), sonde.feed { train = rows(8, 1), validation = rows(8, 2) }
+  refused("this one reads features", train, features, feed, { document_mask = 0 })
+  refused("this one reads features", sonde.evaluate, features, feed, { document_mask = 0 })
+  refused("generate: continues tokens; the model reads features", sonde.generate, features, { { 1 } })
+  refused("attention_maps: is of tokens; the model reads features", sonde.attention_maps, features, { 1, 2 })
+  refused("must be a corpus (of sonde.corpus) or a tensor or a list, not a feed", sonde.probe, features,
+    feed, { "variance" })
+  refused("option 'tie' of transformer has no effect", classifier, { tie = true })
+  local options = { vocab = 9, width = 16, depth = 1, heads = 2, context = 8 }
+  local lm = sonde.transformer(options):init()
+  options.objective = { "classifier", classes = 3 }
+  refused("objective 'classifier' gives no logits of its 9 tokens", sonde.generate, sonde.transformer(options),
+    { { 1 } })
+  refused("the model reads the input 'tokens', which the feed lacks", sonde.evaluate, lm, feed)
+  refused("outside the blocks, objective: the model has no parameter 'classifier.weight'", train, lm, feed,
+    { objective = { "classifier", classes = 2 } })
+end
+
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

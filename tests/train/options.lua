@@ -81,6 +81,11 @@ function TestResolve:test_schedules_and_their_options()
   o = train.resolve(model(), { steps = 100, schedule = "inverse_sqrt", warmup = 4, lr = 1 })
   lu.assertEquals(core.learning_rate(o, 16), 0.5)
   lu.assertNil(train.resolve(model(), { steps = 100 }).cycles)
+  for name, given in pairs { decay = { decay = 10 }, min_lr = { schedule = "constant", min_lr = 0.5 },
+    warmup_from = { warmup = 0, warmup_from = 0.5 } } do
+    given.steps = 9
+    assert_fails("option '" .. name .. "' of train has no effect: ", train.resolve, model(), given)
+  end
   for key, value in pairs { cycles = 2, cycle_growth = 2 } do
     assert_fails("option '" .. key .. "' of train has no effect: the schedule is 'cosine'", train.resolve, model(),
       { steps = 9, [key] = value })

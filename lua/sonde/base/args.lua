@@ -99,8 +99,13 @@ local function digits(value)
   return (string.gsub(tostring(value), "%.0$", ""))
 end
 
+local classes = {}     -- of the library's objects: name -> metatable
+
 local function shown(value)
   if type(value) == "string" then return "'" .. value .. "'" end
+  for name, class in pairs(type(value) == "table" and classes or {}) do
+    if rawequal(getmetatable(value), class) then return string.find(name, "^e") and "an " .. name or "a " .. name end
+  end
   if type(value) == "table" then return "a table" end
   if type(value) == "function" then return "a function" end
   if type(value) == "userdata" then return "a " .. string.match(tostring(value), "^[^:(]*[^:( ]") end
@@ -149,8 +154,6 @@ end
 args.kind("node", "a node", core.is_node)
 
 -- Objects of the library: a table is one if it has the class's metatable.
-local classes = {}
-
 for name, words in pairs {
   model = "a model (of sonde.transformer or sonde.load)", corpus = "a corpus (of sonde.corpus)",
   feed = "a feed (of sonde.feed)",

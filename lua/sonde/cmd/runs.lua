@@ -16,6 +16,7 @@ local function need_root(root)
 end
 
 local function text_of(value)
+  if value == nil or value == core.null then return "-" end      -- of a number that was not finite
   if type(value) == "number" then return grid.text(value) end
   if type(value) == "table" then return core.json_encode(value) end
   return (string.gsub(tostring(value), "%c", "?"))
@@ -134,12 +135,15 @@ local function print_modules(plugins)
 end
 
 local function show(options)
-  local trials = trials_of { root = options.root, under = options.run, json = options.json }
+  local trials = trials_of { root = options.root, under = options.run, json = true }
   if #trials ~= 1 then
     error("'" .. options.run .. "' holds " .. #trials .. " runs; name one, such as " .. trials[1].dir, 0)
   end
   local trial = trials[1]
   if options.json then return output.print_json(trial) end
+  for key, value in pairs(trial) do
+    if value == core.null then trial[key] = nil end      -- a null among the results is shown, as "-"
+  end
   local reason = trial.reason and trial.reason ~= "" and " (" .. trial.reason .. ")" or ""
   print(trial.dir .. ": " .. trial.status .. reason)
   print_section("results", trial.results, brief)
@@ -180,7 +184,7 @@ end
 local function compare(options)
   local trials = {}
   for _, name in ipairs(options.runs) do
-    for _, trial in ipairs(trials_of { root = options.root, under = name, json = options.json }) do
+    for _, trial in ipairs(trials_of { root = options.root, under = name, json = true }) do
       trials[#trials + 1] = trial
     end
   end
@@ -196,8 +200,7 @@ local function compare(options)
     for _, key in ipairs(keys[section]) do
       local row = { key }
       for _, trial in ipairs(trials) do
-        local value = trial[section][key]
-        row[#row + 1] = value == nil and "-" or brief(text_of(value))
+        row[#row + 1] = brief(text_of(trial[section][key]))
       end
       rows[#rows + 1] = row
     end

@@ -44,6 +44,9 @@ function documents.of_trace(options, source, model, what, where)
     if options.document_positions then refuse("option 'document_positions' of " .. what .. " needs document_mask") end
     return {}
   end
+  if not model.config.vocab then
+    refuse("option 'document_mask' of " .. what .. " is for models of tokens; this one reads features: leave it out")
+  end
   if last == true then last = end_of(source, model) end
   if not last then
     refuse("option 'document_mask' of " .. what .. ": no tokenizer says which token ends a document; give its id in "

@@ -45,6 +45,7 @@ end
 
 local function check_prompts(prompts, model)
   local function refuse(text, ...) error(core.where() .. "generate: " .. string.format(text, ...), 0) end
+  if not model.config.vocab then refuse("continues tokens; the model reads features") end
   if #prompts == 0 then refuse("takes a list of prompts, each a list of tokens, not none") end
   for k, prompt in ipairs(prompts) do
     if #prompt == 0 then refuse("prompt %d is empty; a prompt needs at least one token", k) end
@@ -53,6 +54,17 @@ local function check_prompts(prompts, model)
         refuse("token %.0f of prompt %d is outside the vocabulary of %d", token, k, model.config.vocab)
       end
     end
+  end
+end
+
+-- What is drawn is a token: the objective must give logits of the vocabulary.
+local function check_head(model)
+  local trace, vocab = model:trace { batch = 1, context = 1 }, model.config.vocab
+  local rows = trace.head and trace.head:dims()[1]
+  trace.graph:close()
+  if rows ~= vocab then
+    error(core.where() .. string.format("generate: the model's objective '%s' gives no logits of its %d tokens; "
+      .. "generate with a language model", model.objective.name, vocab), 0)
   end
 end
 
@@ -154,6 +166,7 @@ function generate.tokens(model, prompts, options)
   options = args.check(generate.schema, options, "generate")
   check_prompts(prompts, model)
   model:init()
+  check_head(model)
   local results, longest, speed = {}, 0, { seconds = 0, prefill_seconds = 0, tokens = 0, profile = {},
     profile_modules = {} }
   for k, prompt in ipairs(prompts) do results[k], longest = {}, math.max(longest, #prompt) end

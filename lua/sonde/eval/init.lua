@@ -37,7 +37,8 @@ eval.schema = documents.with {
 
 -- Sums of the loss, the items that count and the metrics over rows first..last (from 0) of a feed, so many at once.
 local function add_rows(model, feed, rows, context, options, sums)
-  local trace = model:trace { batch = rows.batch, context = context }
+  local trace = model:trace { batch = rows.batch, context = context, document_end = options.document_end,
+    document_positions = options.document_positions }
   local nodes, tensors = { trace.loss:sum(), trace:counted() }, {}
   for i, metric in ipairs(trace.metrics) do
     nodes[i + 2] = metric.node:dims()[1] > 1 and metric.node:sum() or metric.node * trace:counted()
@@ -48,6 +49,12 @@ local function add_rows(model, feed, rows, context, options, sums)
     for _, dim in ipairs(input.dims) do count = count * dim end
     tensors[input.name] = core.tensor(input.dtype, read and trace.graph:find(input.name):dims() or { count })
     if read then plan:set(input.name, tensors[input.name]) end
+  end
+  for _, name in ipairs(plan:inputs()) do
+    if not tensors[name] then
+      error(core.where() .. "evaluate: the model reads the input '" .. name .. "', which the feed lacks; give it "
+        .. "an array of that name", 0)
+    end
   end
   for row = rows.first, rows.last, rows.batch do
     feed:valid(row, tensors)
@@ -71,12 +78,14 @@ local function of_feed(model, source, options)
   local batch = math.min(options.batch or windows.batch(context, all), all)
   local whole = math.floor(all / batch) * batch
   model:init()
+  local traced = documents.of_trace(options, source, model, "evaluate")
+  options.document_end = traced.document_end
   names = add_rows(model, feed, { first = 0, last = whole - 1, batch = batch, all = all }, context, options, sums)
   if whole < all then
     add_rows(model, feed, { first = whole, last = all - 1, batch = all - whole, all = all }, context, options, sums)
   end
   local result = { loss = sums[1] / sums[2], tokens = math.floor(sums[2] + 0.5), context = context, windows = all,
-    metrics = {} }
+    metrics = {}, document_mask = traced.document_end }
   for i, name in ipairs(names) do result.metrics[name] = sums[i + 2] / sums[2] end
   if objectives.find(model.objective.name).perplexity then result.perplexity = math.exp(result.loss) end
   return result

@@ -60,10 +60,10 @@ end
 
 local function final_of(model)
   local n = math.min(TOKENS, model.config.context)
-  local trace, tokens = model:trace { batch = 1, context = n }, {}
-  for i = 1, n do tokens[i] = i * 7919 % model.config.vocab end
+  local trace, vocab, inputs = model:trace { batch = 1, context = n }, model.config.vocab, {}
+  for i = 1, n * (model.config.features or 1) do inputs[i] = vocab and i * 7919 % vocab or i * 7919 % 13 / 6 - 1 end
   local plan = core.plan { trace.final }
-  plan:run { tokens = tokens }
+  plan:run { [vocab and "tokens" or "features"] = inputs }
   local values = plan:output(1):values()
   plan:close()
   trace.graph:close()

@@ -185,6 +185,10 @@ local function resolve_objective(config, where)
   if config.vocab and config.features then
     error(where "features" .. "a transformer reads either tokens (vocab) or features, not both", 0)
   end
+  if config.features and config.tie then
+    error(where "tie" .. "option 'tie' of transformer has no effect: a model of features has no embedding of tokens "
+      .. "that a head could share; leave it out", 0)
+  end
   if not config.vocab and found.name == "language_model" then
     error(where "objective" .. "a transformer of features has no next token to predict; give another objective, such "
       .. "as classifier", 0)

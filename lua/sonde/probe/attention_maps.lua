@@ -26,6 +26,7 @@ local function refuse(text, ...)
 end
 
 local function check_tokens(model, tokens)
+  if not model.config.vocab then refuse("is of tokens; the model reads features") end
   local ids = type(tokens) == "userdata" and tokens:values() or tokens
   if type(ids) ~= "table" or #ids == 0 then refuse("takes a list of tokens, not %s", tostring(tokens)) end
   for _, id in ipairs(ids) do

@@ -139,6 +139,21 @@ local function check_named(model, options, there)
   options.remove = #options.blocks
 end
 
+-- A branch whose weights another block shares stays as long as that block has it. A strategy says which blocks go only
+-- when it has measured them, so it takes no model with such blocks.
+local function check_shared(model, options)
+  local goes = {}
+  for _, block in ipairs(options.blocks or {}) do goes[block] = true end
+  for index, layer in ipairs(model.layers) do
+    local block, of = index - 1, layer.share
+    if of and (not options.blocks or goes[of] and not goes[block] and layer.without ~= options.what) then
+      error(core.where() .. string.format("prune: block %d shares the weights of block %d, whose %s cannot go alone; "
+        .. "%s", block, of, words[options.what]:sub(1, -2), options.blocks and "name both, or remove the block" or
+          "name blocks that no other shares, in place of a strategy, or remove whole blocks"), 0)
+    end
+  end
+end
+
 -- What goes, and how much of it: something that is a model must stay.
 local function check_choice(model, options)
   local there = candidates(model, options.what)
@@ -147,6 +162,7 @@ local function check_choice(model, options)
   elseif not options.strategy or not options.remove then
     error(core.where() .. "prune needs to know which blocks go: give strategy and remove, or blocks", 0)
   end
+  if options.what ~= "block" then check_shared(model, options) end
   local stay = options.what == "block" and 1 or 0
   if options.remove > #there - stay then
     error(core.where() .. string.format("of %d %s %d cannot be removed%s", #there, words[options.what], options.remove,

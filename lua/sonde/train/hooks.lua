@@ -70,8 +70,9 @@ function hooks.call(list, event, model, trainer)
         if core.interrupted() then error(reason, 0) end
         error("hook '" .. hook.name .. "' at update " .. event.step .. ": " .. tostring(reason), 0)
       end
-      if reason ~= nil and type(reason) ~= "string" then
-        error("hook '" .. hook.name .. "' at update " .. event.step .. ": it returned a " .. type(reason)
+      if reason ~= nil and (type(reason) ~= "string" or reason == "") then
+        error("hook '" .. hook.name .. "' at update " .. event.step .. ": it returned "
+          .. (reason == "" and "an empty text" or "a " .. type(reason))
           .. "; a text ends the training with that reason, nothing lets it go on", 0)
       end
       if reason and hook.at ~= "end" and not stopped then

@@ -222,6 +222,18 @@ end
 
 local MOST_TOKENS = 2 ^ 53
 
+-- Options that the schedule does not read are mistakes: nobody would see that they change nothing.
+local function refuse_unread(o, given, where)
+  local function refuse(name, why)
+    error(where() .. "option '" .. name .. "' of train has no effect: " .. why .. "; leave it out", 0)
+  end
+  if given.decay and o.schedule ~= "wsd" then
+    refuse("decay", "the schedule is '" .. o.schedule .. "', and wsd alone has a last phase")
+  end
+  if given.min_lr and o.schedule == "constant" then refuse("min_lr", "the schedule is 'constant'") end
+  if given.warmup_from and o.warmup == 0 then refuse("warmup_from", "there is no warm-up") end
+end
+
 -- Steps and tokens, which follow from each other.
 local function resolve_length(o, where)
   o.steps = count_steps(o, where)
@@ -235,6 +247,7 @@ end
 local function resolve_schedule(o, given, where)
   if type(o.schedule) == "string" then
     o.warmup = part("warmup", o.warmup, o.steps, o.steps, where)
+    refuse_unread(o, given, where)
     o.decay = o.schedule == "wsd" and part("decay", o.decay, o.steps, o.steps - o.warmup, where) or nil
     if o.schedule == "cosine_restarts" then
       o.cycles, o.cycle_growth = o.cycles or 4, o.cycle_growth or 1
