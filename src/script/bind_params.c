@@ -32,8 +32,15 @@ int sonde_lua_to_role(lua_State *L, int arg) {
   for (int k = 0; k < SONDE_ROLE_COUNT; k++)
     if (!strcmp(name, role_names[k])) return k;
   const char *near = sonde_nearest(name, role_names, SONDE_ROLE_COUNT);
-  return sonde_lua_fail(L, "unknown role '%s'%s%s%s", name, near ? "; did you mean '" : "", near ? near : "",
-                        near ? "'?" : "");
+  if (near) return sonde_lua_fail(L, "unknown role '%s'; did you mean '%s'?", name, near);
+  luaL_Buffer known;
+  luaL_buffinit(L, &known);
+  for (int k = 0; k < SONDE_ROLE_COUNT; k++) {
+    if (k) luaL_addstring(&known, ", ");
+    luaL_addstring(&known, role_names[k]);
+  }
+  luaL_pushresult(&known);
+  return sonde_lua_fail(L, "unknown role '%s'; known: %s", name, lua_tostring(L, -1));
 }
 
 sonde_init sonde_lua_to_init(lua_State *L, int arg) {

@@ -242,6 +242,34 @@ static int core_trainer(lua_State *L) {
   return 1;
 }
 
+/* core.training_state(params, {optimizer=, optimizer_options=, accumulate=}) -> bytes, {name, ..}: what a trainer keeps
+ * beside its arena, and the parameters that it trains */
+static int core_training_state(lua_State *L) {
+  sonde_error err = {0};
+  const sonde_params *params = sonde_lua_handle(L, 1, &sonde_lua_params);
+  lua_settop(L, 2);
+  sonde_lua_options(L, 2);
+  int32_t accumulate = (int32_t)sonde_lua_field_integer(L, 2, "accumulate", 1, 1, INT32_MAX);
+  sonde_value *values = NULL;
+  sonde_optim_opts o = {.functions = read_optimizer(L, 2, &values, &err)};
+  if (!o.functions) {
+    sonde_release(values);
+    sonde_lua_raise(L, &err);
+  }
+  o.values = values;
+  int64_t bytes = sonde_trainer_forecast(sonde_lua_ctx(L), params, &o, accumulate);
+  sonde_release(values);
+  lua_pushinteger(L, bytes);
+  lua_newtable(L);
+  lua_Integer n = 0;
+  for (int64_t k = 0; k < sonde_params_count(params); k++) {
+    if (!sonde_param_trained(sonde_params_at(params, k))) continue;
+    lua_pushstring(L, sonde_params_at(params, k)->name);
+    lua_rawseti(L, -2, ++n);
+  }
+  return 2;
+}
+
 /* ---- events ------------------------------------------------------------------------------------------------ */
 
 static void set_number(lua_State *L, const char *key, double value) {
@@ -397,6 +425,9 @@ static const luaL_Reg trainer_methods[] = {{"run", trainer_run},
 static const sonde_lua_type trainer_type = {"trainer", free_training, trainer_methods};
 
 void sonde_bind_train(lua_State *L) {
-  static const luaL_Reg functions[] = {{"trainer", core_trainer}, {"learning_rate", core_learning_rate}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"trainer", core_trainer},
+                                       {"training_state", core_training_state},
+                                       {"learning_rate", core_learning_rate},
+                                       {NULL, NULL}};
   sonde_lua_functions(L, functions);
 }

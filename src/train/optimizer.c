@@ -54,10 +54,30 @@ static int is_decayed(const sonde_optim_opts *o, int role) {
   }
 }
 
+/* Whether a parameter has state k, and of which shape. */
+static int state_shape(const sonde_optim_opts *o, const sonde_parameter *p, int k, sonde_shape *shape) {
+  *shape = p->shape;
+  return !o->functions->state_shape || o->functions->state_shape(p, k, o->values, shape);
+}
+
+static int is_whole(const sonde_optim_opts *o, const sonde_parameter *p) {
+  return o->functions->whole && o->functions->whole(p, o->values);
+}
+
+/* Bytes of scratch for each thread that the update of a parameter needs. */
+static int64_t scratch_of(const sonde_optim_opts *o, const sonde_parameter *p) {
+  if (!is_whole(o, p) || !o->functions->scratch) return 0;
+  return (o->functions->scratch(p, o->values) + LINE - 1) / LINE * LINE;
+}
+
+static sonde_parameter parameter_of(const sonde_param *p) {
+  return (sonde_parameter){sizeof(sonde_parameter), p->role, p->name, sonde_tensor_shape(p->value)};
+}
+
 static int make_states(sonde_optim *o, slot *s, sonde_error *err) {
   for (int k = 0; k < o->plugin.states; k++) {
-    sonde_shape shape = s->is.shape;
-    if (o->plugin.state_shape && !o->plugin.state_shape(&s->is, k, o->opts.values, &shape)) continue;
+    sonde_shape shape;
+    if (!state_shape(&o->opts, &s->is, k, &shape)) continue;
     if (!s->whole && !sonde_shape_equal(&shape, &s->is.shape))
       return sonde_fail(err, SONDE_EBUG,
                         "the optimizer gives state '%s' of %s another shape, but takes the parameter in tiles",
@@ -70,19 +90,16 @@ static int make_states(sonde_optim *o, slot *s, sonde_error *err) {
 static int make_slot(sonde_optim *o, int64_t i, sonde_error *err) {
   const sonde_param *p = sonde_params_at(o->params, i);
   slot *s = &o->slots[i];
-  sonde_shape shape = sonde_tensor_shape(p->value);
-  s->is = (sonde_parameter){sizeof s->is, p->role, p->name, shape};
+  s->is = parameter_of(p);
   s->weight = p->value;
   s->block = p->block;
   s->decayed = is_decayed(&o->opts, p->role);
   s->factors = o->opts.factors ? o->opts.factors[i] : (sonde_factors){1, 1};
   if (!sonde_param_trained(p)) return SONDE_OK;
-  if (!(s->grad = sonde_tensor_new(&shape, err))) return sonde_wrap(err, "gradient of %s", p->name);
-  s->whole = o->plugin.whole && o->plugin.whole(&s->is, o->opts.values);
-  if (s->whole && o->plugin.scratch) {
-    int64_t bytes = (o->plugin.scratch(&s->is, o->opts.values) + LINE - 1) / LINE * LINE;
-    if (bytes > o->scratch_bytes) o->scratch_bytes = bytes;
-  }
+  if (!(s->grad = sonde_tensor_new(&s->is.shape, err))) return sonde_wrap(err, "gradient of %s", p->name);
+  s->whole = is_whole(&o->opts, &s->is);
+  int64_t scratch = scratch_of(&o->opts, &s->is);
+  if (scratch > o->scratch_bytes) o->scratch_bytes = scratch;
   return make_states(o, s, err);
 }
 
@@ -186,6 +203,22 @@ int64_t sonde_optim_bytes(const sonde_optim *o) {
       if (o->slots[i].state[k]) bytes += sonde_tensor_bytes(o->slots[i].state[k]);
   }
   return bytes;
+}
+
+int64_t sonde_optim_forecast(const sonde_params *params, sonde_pool *pool, const sonde_optim_opts *opts) {
+  int64_t bytes = 0, scratch = 0;
+  for (int64_t i = 0; i < sonde_params_count(params); i++) {
+    const sonde_param *p = sonde_params_at(params, i);
+    if (!sonde_param_trained(p)) continue;
+    sonde_parameter is = parameter_of(p);
+    sonde_shape shape;
+    int64_t own = scratch_of(opts, &is);
+    bytes += sonde_shape_bytes(&is.shape);
+    for (int k = 0; k < opts->functions->states; k++)
+      if (state_shape(opts, &is, k, &shape)) bytes += sonde_shape_bytes(&shape);
+    if (own > scratch) scratch = own;
+  }
+  return bytes + scratch * sonde_pool_threads(pool);
 }
 
 /* Sixteen running sums in f64: one order on every instruction set, and squares that can neither overflow nor vanish. */

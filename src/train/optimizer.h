@@ -35,6 +35,8 @@ int sonde_optim_states(const sonde_optim *o);
 const char *sonde_optim_state_name(const sonde_optim *o, int state);
 /* of gradients, states and scratch */
 int64_t sonde_optim_bytes(const sonde_optim *o);
+/* the same of one that sonde_optim_new would make: nothing is made */
+int64_t sonde_optim_forecast(const sonde_params *params, sonde_pool *pool, const sonde_optim_opts *opts);
 int sonde_optim_decayed(const sonde_optim *o, int64_t param);                      /* 1: weight decay applies */
 
 typedef struct sonde_grad_norm {

@@ -378,6 +378,18 @@ int64_t sonde_trainer_step(const sonde_trainer *t) { return t->progress.step; }
 int32_t sonde_trainer_blocks(const sonde_trainer *t) { return t->opts.blocks; }
 int32_t sonde_trainer_probes(const sonde_trainer *t) { return t->opts.n_probe; }
 
+int64_t sonde_trainer_forecast(sonde_ctx *ctx, const sonde_params *params, const sonde_optim_opts *optimizer,
+                               int32_t accumulate) {
+  int64_t gradients = 0;
+  for (int64_t i = 0; i < sonde_params_count(params); i++) {
+    const sonde_param *p = sonde_params_at(params, i);
+    sonde_shape shape = sonde_tensor_shape(p->value);
+    if (sonde_param_trained(p)) gradients += sonde_shape_bytes(&shape);
+  }
+  return 4 * sonde_params_elements(params) + sonde_optim_forecast(params, ctx->pool, optimizer) +
+      sonde_tree_forecast(gradients, accumulate);
+}
+
 sonde_trainer_memory sonde_trainer_memory_of(const sonde_trainer *t) {
   sonde_trainer_memory m = {sonde_refresh_arena(t->refresh), 0, 0};
   const sonde_plan *plan[] = {t->eval, t->step[0][0], t->step[0][1], t->step[1][0], t->step[1][1]};

@@ -124,6 +124,10 @@ int32_t sonde_trainer_probes(const sonde_trainer *t);  /* ... and variance */
 typedef struct sonde_trainer_memory { int64_t arena, state; int32_t recomputed_blocks; } sonde_trainer_memory;
 sonde_trainer_memory sonde_trainer_memory_of(const sonde_trainer *t);
 
+/* The bytes `state` of a trainer of these parameters, from their shapes: nothing is made. */
+int64_t sonde_trainer_forecast(sonde_ctx *ctx, const sonde_params *params, const sonde_optim_opts *optimizer,
+                               int32_t accumulate);
+
 /* From now on the plans of the updates add up the time of their steps. Plan k of these, from 0 to 3, or NULL: see
  * sonde_plan_step_time. The optimizer is in none of them. */
 void sonde_trainer_profile(sonde_trainer *t);

@@ -79,6 +79,8 @@ void sonde_tree_free(sonde_tree *t) {
   sonde_release(t);
 }
 
+int64_t sonde_tree_forecast(int64_t gradient_bytes, int32_t batches) { return bits(batches - 1) * gradient_bytes; }
+
 int64_t sonde_tree_bytes(const sonde_tree *t) {
   int64_t n = 0;
   for (int64_t k = 0; k < t->levels * t->n; k++) n += t->partial[k]->bytes;

@@ -21,6 +21,8 @@ typedef struct sonde_tree sonde_tree;
 sonde_tree *sonde_tree_new(sonde_pool *pool, sonde_tensor *const *grad, int64_t n, int32_t batches, sonde_error *err);
 void sonde_tree_free(sonde_tree *t);
 int64_t sonde_tree_bytes(const sonde_tree *t);
+/* The same of a tree that sonde_tree_new would make, for gradients of so many bytes in all. */
+int64_t sonde_tree_forecast(int64_t gradient_bytes, int32_t batches);
 
 /* Whether micro-batch `batch` writes its gradients aside (1) or to grad (0), and where that is. */
 int sonde_tree_aside(const sonde_tree *t, int32_t batch);

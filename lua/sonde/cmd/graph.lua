@@ -7,22 +7,22 @@ local output = require "sonde.base.output"
 
 local mib = forecast.mib
 
--- The model of a configuration, and the shape and dtype of its training step.
+-- The model of a configuration, the options of its training, and the memory to stay within.
 local function read_model(options)
   local modelconfig, transformer = require "sonde.train.config", require "sonde.model.transformer"
   local sections, where = modelconfig.load(options.config)
-  local train = args.check(require("sonde.train").schema, sections.train, "train", where "train")
-  if sections.model.vocab == nil then
+  local train = require "sonde.train"
+  local o = args.check(train.schema, sections.train, "train", where "train")
+  if sections.model.vocab == nil and sections.model.features == nil then
     local corpus, place = require "sonde.data", where "corpus"
     local source, corpus_options = corpus.section(sections.corpus, place)
     sections.model.vocab = corpus.vocab(source, corpus_options, place)
   end
   local model = transformer.new(sections.model, where "model")
-  return model, {
-    batch = options.batch or train.batch, context = options.context or train.context or model.config.context,
-    dtype = options.dtype or train.dtype, recompute = train.recompute,
-    memory = options.memory and machine.bytes(options.memory, "--memory", function() return "" end) or machine.memory(),
-  }
+  for _, key in ipairs { "batch", "context", "dtype" } do o[key] = options[key] or o[key] end
+  train.resolve_step(model, o, function() return where "train" {} end)
+  return model, o,
+    options.memory and machine.bytes(options.memory, "--memory", function() return "" end) or machine.memory()
 end
 
 local function show(info)
@@ -35,7 +35,7 @@ local function show(info)
     { "arithmetic", string.format("%.2f GFLOP a step", info.flops / 1e9) },
     { "memory traffic", string.format("%.2f GB a step", info.bytes / 1e9) },
     { "arena", mib(info.arena_bytes) .. recomputed },
-    { "state", mib(info.state_bytes) .. " (weights, gradients, two moments)" },
+    { "state", mib(info.state_bytes) .. " (weights, gradients, optimizer's states, sums over micro-batches)" },
     { "peak memory", mib(info.peak_bytes) .. " (with " .. mib(info.base_bytes) .. " for the program)" },
   }
   for _, row in ipairs(rows) do print(string.format("%-15s %s", row[1], row[2])) end
@@ -57,7 +57,7 @@ return {
   positional = { { name = "config", type = "string", required = true, doc = "a configuration, as for `sonde train`" } },
   options = {
     { name = "batch", type = "integer", min = 1, max = 1048576,
-      doc = "sequences of a step; default: the configuration's, or 8" },
+      doc = "sequences of a step; default: the configuration's, or 16" },
     { name = "context", type = "integer", min = 1, max = 1048576,
       doc = "tokens of a sequence; default: the configuration's" },
     { name = "dtype", type = "string", choices = { "f32", "bf16" },
@@ -74,8 +74,8 @@ return {
     if options.dot and options.json then
       error("--dot and --json both print on standard output; give one of them", 0)
     end
-    local model, step = read_model(options)
-    local info, plan, trace = forecast.step(model, step)
+    local model, step, memory = read_model(options)
+    local info, plan, trace = forecast.step(model, step, memory)
     if options.dot then
       io.stdout:write(plan:dump(nil, "dot"))
     elseif options.json then

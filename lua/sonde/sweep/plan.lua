@@ -35,8 +35,7 @@ local function plan_one(point, f, peaks)
   model = args.value({ name = "model", type = "model", required = true }, model,
     "what the function of sweep:plan gives")
   local o = train.resolve(model, options)
-  local info, plan = forecast.step(model,
-    { batch = o.batch, context = o.context, dtype = o.dtype, recompute = o.recompute })
+  local info, plan = forecast.step(model, o)
   plan:close()
   peaks[o.dtype] = peaks[o.dtype] or core.peak(o.dtype, 0.2)
   point.parameters, point.peak_bytes = info.parameters, info.peak_bytes

@@ -1,10 +1,9 @@
 --- forecast.lua - what a training step of a model will need: arithmetic and memory, from a plan that is never run.
 
 local core = require "sonde.core"
+local documents = require "sonde.data.documents"
 
 local forecast = {}
-
-local STATE_BYTES = 16          -- a parameter's weight, gradient and two moments in f32
 
 -- What the process holds now: before the model has any memory, the program, its libraries and the runtime.
 local function resident()
@@ -20,32 +19,56 @@ function forecast.mib(bytes)
   return string.format("%.1f MiB", bytes / 1024 ^ 2)
 end
 
--- The nodes of a training step: the summed loss and the gradient of every parameter, which goes to a buffer of its own.
-local function training_step(model, trace)
+-- Bytes of weights, gradients, the optimizer's states and the sums over micro-batches, as the trainer makes them, and
+-- the names of the parameters that are trained.
+local function training_state(model, step)
+  local options = {}
+  for key, value in pairs(step.optimizer) do
+    if key ~= "name" then options[key] = value end
+  end
+  local bytes, trained
+  require("sonde.train").with_frozen(model:params(), step.trainable, function()
+    bytes, trained = core.training_state(model:params(),
+      { optimizer = step.optimizer.name, optimizer_options = options, accumulate = step.accumulate })
+  end)
+  return bytes, trained
+end
+
+-- The nodes of a training step: the loss, and the gradient of every parameter that is trained, which goes to a buffer
+-- of its own.
+local function training_step(trace, trained)
   local leaves, outputs, tensors = {}, { trace.total or trace.loss:sum() }, {}
-  for i, param in ipairs(model:params():list()) do
-    leaves[i] = trace.graph:find(param.name)
-    tensors[i + 1] = core.tensor("f32", param.dims)
+  for i, name in ipairs(trained) do
+    leaves[i] = trace.graph:find(name)
+    tensors[i + 1] = core.tensor("f32", leaves[i]:dims())
   end
   for i, gradient in ipairs(outputs[1]:grad(leaves)) do outputs[i + 1] = gradient end
   return outputs, tensors
 end
 
+-- The options of the trace. Which token ends a document changes no plan.
+local function traced(model, step)
+  local options = documents.of_trace({ document_mask = step.document_mask == true and 0 or step.document_mask,
+    document_positions = step.document_positions }, nil, model, "train")
+  options.batch, options.context, options.dropout = step.batch, step.context, true
+  options.objective, options.loss_weights = step.objective, step.loss_weights
+  return options
+end
+
 -- Bytes that a budget leaves for the arena, or nil without one.
-local function left_of(budget, state, base)
+local function left_of(budget, state, base, parameters)
   if not budget then return nil end
   if budget - state - base <= 0 then
-    error(string.format("%s is too little: weights, gradients and moments take %s, the program %s; a model of less "
-      .. "than "
-      .. "%.1f M parameters fits", forecast.mib(budget), forecast.mib(state), forecast.mib(base),
-      math.max(0, budget - base) / STATE_BYTES / 1e6), 0)
+    error(string.format("%s is too little: weights, gradients and the optimizer's states take %s, the program %s; a "
+      .. "model of less than %.1f M parameters fits", forecast.mib(budget), forecast.mib(state), forecast.mib(base),
+      math.max(0, budget - base) / state * parameters / 1e6), 0)
   end
   return math.floor(budget - state - base)
 end
 
-local function plan_step(model, step, left)
-  local trace = model:trace { batch = step.batch, context = step.context, dropout = true }
-  local outputs, tensors = training_step(model, trace)
+local function plan_step(model, step, trained, left)
+  local trace = model:trace(traced(model, step))
+  local outputs, tensors = training_step(trace, trained)
   local plan = core.plan(outputs, { compute = step.dtype, recompute = step.recompute, memory_budget = left }, tensors)
   return plan, trace
 end
@@ -56,11 +79,11 @@ local function is_too_large(message)
 end
 
 -- What would fit in the place of a step that does not: a smaller batch, by halving.
-local function what_fits(model, step, left)
+local function what_fits(model, step, trained, left)
   local batch = math.floor(step.batch / 2)
   while batch >= 1 do
-    local ok, plan = pcall(plan_step, model,
-      { batch = batch, context = step.context, dtype = step.dtype, recompute = step.recompute }, left)
+    local smaller = setmetatable({ batch = batch }, { __index = step })
+    local ok, plan = pcall(plan_step, model, smaller, trained, left)
     if ok then
       plan:close()
       return string.format("; a batch of %d fits", batch)
@@ -73,15 +96,16 @@ end
 
 --- Plans a training step. Raises, with what would fit, when it does not fit the budget.
 ---@param model sonde.model
----@param step {batch: integer, context: integer, dtype: string, recompute: string, memory: integer|nil}
+---@param step table         options of a training, see train.resolve_step
+---@param memory? integer     the budget in bytes
 ---@return table info plan's info with parameters, non_embedding, batch, context, state_bytes, base_bytes, peak_bytes
 ---@return userdata plan, sonde.trace trace
-function forecast.step(model, step)
+function forecast.step(model, step, memory)
   local base, count = resident(), model:count()
-  local state = STATE_BYTES * count.total
-  local left = left_of(step.memory, state, base)
-  local ok, plan, trace = pcall(plan_step, model, step, left)
-  if not ok then error(is_too_large(plan) and plan .. what_fits(model, step, left) or plan, 0) end
+  local state, trained = training_state(model, step)
+  local left = left_of(memory, state, base, count.total)
+  local ok, plan, trace = pcall(plan_step, model, step, trained, left)
+  if not ok then error(is_too_large(plan) and plan .. what_fits(model, step, trained, left) or plan, 0) end
   local info = plan:info()
   info.parameters, info.non_embedding, info.batch, info.context = count.total, count.non_embedding, step.batch,
     step.context

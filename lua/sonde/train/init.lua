@@ -272,6 +272,17 @@ local function default_bound(learns, config)
   return bound and bound(learns, config) or 0
 end
 
+--- Fills in what a step of training is made of: context, optimizer and objective of checked options.
+---@param model sonde.model
+---@param o table                changed
+---@param where fun(): string
+function train.resolve_step(model, o, where)
+  o.context = o.context or model.config.context
+  resolve_optimizer(o, where)
+  o.objective = o.objective and objectives.resolve(o.objective, where)
+  train.frozen(model:params(), o.trainable, where)
+end
+
 --- Checks options and fills every one in, those that follow from others included.
 ---@param model sonde.model
 ---@param options table
@@ -280,12 +291,10 @@ end
 function train.resolve(model, options, where)
   local o = args.check(train.schema, options, "train", where)
   local function place() return where and where({}) or core.where() end
-  o.context = o.context or model.config.context
+  train.resolve_step(model, o, place)
   resolve_length(o, place)
-  resolve_optimizer(o, place)
   resolve_schedule(o, options, place)
   if o.decay_embeddings == nil then o.decay_embeddings = model.config.tie end
-  o.objective = o.objective and objectives.resolve(o.objective, place)
   o.loss_bound = o.loss_bound or default_bound(o.objective or model.objective, model.config)
   hooks.check(o.hooks, place)
   o.memory_budget = machine.bytes(o.memory_budget, "memory_budget", place)
@@ -301,7 +310,6 @@ function train.resolve(model, options, where)
     error(place() .. "option 'patience' of train waits for a lower validation loss: it needs eval_every, not 0", 0)
   end
   start.check(o, place)
-  train.frozen(model:params(), o.trainable, place)
   train.factors(model:params(), o.groups, place)
   return o
 end
@@ -387,8 +395,12 @@ local function peak(dtype)
   return peaks[dtype]
 end
 
--- Calls f with the parameters frozen that `trainable` leaves out: for this training, beside those that are anyway.
-local function with_frozen(params, trainable, f)
+--- Calls f with the parameters frozen that `trainable` leaves out: for this training, beside those that are anyway.
+---@param params sonde.params
+---@param trainable string[]|nil
+---@param f fun(): any
+---@return any
+function train.with_frozen(params, trainable, f)
   local frozen, put = train.frozen(params, trainable, core.where) or {}, {}
   for _, param in ipairs(params:list()) do
     local is = param.role == "buffer" or table.concat(param.views, " "):find "freeze"
@@ -454,7 +466,7 @@ local function make_trainer(model, corpus, o, run)
   start.prepare(model, o, run, fields)
   -- Too much for the machine is refused before the first step; the bound of the day is no part of the configuration.
   if o.memory_budget == 0 then fields.memory_budget = machine.memory() or 0 end
-  return with_frozen(model:params(), o.trainable, function()
+  return train.with_frozen(model:params(), o.trainable, function()
     return core.trainer(trace.loss, model:params(), feed, fields, run)
   end)
 end
