@@ -189,6 +189,13 @@ function TestGroups:test_what_is_refused()
     { match = "q_proj" })
   assert_fails("did you mean 'gain'?", groups, { role = "gian" })
   assert_fails("option 'groups[1].lr' of train must be between 0", groups, { role = "gain", lr = -1 })
+  for role, switch in pairs { gain = "decay_gains", embed = "decay_embeddings" } do
+    local options = { steps = 3, groups = { { role = role, weight_decay = 2 } } }
+    assert_fails("'groups[1].weight_decay' of train has no effect: parameters of role '" .. role .. "' are not decayed "
+      .. "without " .. switch, train.resolve, model(), options)
+    options[switch] = true
+    lu.assertEquals(train.resolve(model(), options).groups[1].weight_decay, 2)
+  end
   assert_fails("unknown option 'groups[1].rate' of train", groups, { role = "gain", rate = 1 })
 end
 

@@ -209,6 +209,18 @@ function train.factors(params, groups, where)
   return factors
 end
 
+-- A decay of parameters that are not decayed at all would change nothing.
+local function check_decays(o, where)
+  local needs = { gain = "decay_gains", bias = "decay_gains", embed = "decay_embeddings" }
+  for i, group in ipairs(o.groups or {}) do
+    local switch = needs[group.role]
+    if switch and not o[switch] and group.weight_decay ~= 1 and group.weight_decay ~= 0 then
+      error(string.format("%soption 'groups[%d].weight_decay' of train has no effect: parameters of role '%s' are not "
+        .. "decayed without %s", where(), i, group.role, switch), 0)
+    end
+  end
+end
+
 -- Updates, where a number below 1 is a fraction of them all; there are `room` for them.
 local function part(name, value, steps, room, where)
   local updates = math.floor((value < 1 and value * steps or value) + 0.5)
@@ -311,6 +323,7 @@ function train.resolve(model, options, where)
   end
   start.check(o, place)
   train.factors(model:params(), o.groups, place)
+  check_decays(o, place)
   return o
 end
 
