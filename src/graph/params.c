@@ -24,7 +24,7 @@ struct sonde_params {
   entry **own;                /* those with values of their own, in the order they were made */
   int64_t n_own, cap_own;
   uint64_t seed;
-  int refs, sealed;
+  int refs, sealed, users;    /* users: trainings that run */
 };
 
 sonde_params *sonde_params_new(uint64_t seed, sonde_error *err) {
@@ -136,10 +136,23 @@ int sonde_param_trained(const sonde_param *p) {
       !sonde_param_view(p, SONDE_VIEW_SHARE);
 }
 
+void sonde_params_use(sonde_params *p) { p->users++; }
+void sonde_params_unuse(sonde_params *p) { p->users--; }
+
+/* A training has read the list of parameters and what is trained of it: neither may change under it. */
+static int check_unused(const sonde_params *p, const char *name, sonde_error *err) {
+  return !p->users ? SONDE_OK
+                   : sonde_fail(err, SONDE_EINVAL,
+                                "'%s': a training uses these parameters; change views before it begins or after it "
+                                "ends",
+                                name);
+}
+
 /* The parameter that is to get a view of that kind; NULL where that cannot be. */
 static entry *to_view(sonde_params *p, const char *name, int kind, sonde_error *err) {
   static const char *const what[] = {"shares a value", "has a mask", "has low-rank factors", "is frozen"};
   entry *e = sonde_map_get(p->map, name);
+  if (check_unused(p, name, err)) return NULL;
   if (!e) sonde_fail(err, SONDE_EINVAL, "there is no parameter '%s' to put a view on", name);
   else if (e->p.role == SONDE_ROLE_BUFFER) sonde_fail(err, SONDE_EINVAL,
                                                       "'%s' is a buffer: it is computed, and has no views", name);
@@ -177,6 +190,9 @@ int sonde_params_low_rank(sonde_params *p, const char *name, int64_t rank, doubl
   entry *e = to_view(p, name, SONDE_VIEW_LOW_RANK, err);
   if (!e) return err->code;
   const sonde_shape *s = &e->p.value->shape;
+  if (!isfinite(scale))
+    return sonde_fail(err, SONDE_EINVAL, "the scale of low-rank factors of '%s' must be a finite number, not %g", name,
+                      scale);
   if (s->rank != 2 || rank < 1 || rank > s->dim[0] || rank > s->dim[1])
     return sonde_fail(err, SONDE_EINVAL,
                       "low-rank factors of rank %lld do not fit '%s': the rank is 1 to the smaller side of a matrix",
@@ -227,6 +243,8 @@ int sonde_params_share(sonde_params *p, const char *name, const char *source, so
 
 int sonde_params_freeze(sonde_params *p, const char *name, int on, sonde_error *err) {
   entry *e = sonde_map_get(p->map, name);
+  int code = check_unused(p, name, err);
+  if (code) return code;
   if (!on && e) {
     int32_t kept = 0;
     for (int32_t k = 0; k < e->p.views; k++)

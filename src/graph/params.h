@@ -61,16 +61,21 @@ void sonde_params_seal(sonde_params *p);
  * in], at first N(0, 1/in), and NAME.lora_b [out, rank], at first 0.
  * SHARE gives up NAME's own value, before any other view is put on, for that of `source` (or of what that shares), of
  * the same shape; both then have one gradient, the sum.
- * EINVAL where it does not fit, with the reason. */
+ * EINVAL where it does not fit, while a training uses the parameters (sonde_params_use), or where scale is not finite;
+ * with the reason. */
 int sonde_params_mask(sonde_params *p, const char *name, sonde_error *err);
 int sonde_params_low_rank(sonde_params *p, const char *name, int64_t rank, double scale, sonde_error *err);
 int sonde_params_share(sonde_params *p, const char *name, const char *source, sonde_error *err);
-/* on 0 takes the view off again. */
+/* on 0 takes the view off again (refused as above). */
 int sonde_params_freeze(sonde_params *p, const char *name, int on, sonde_error *err);
 /* The parameter's view of that kind; NULL: none. */
 const sonde_view *sonde_param_view(const sonde_param *p, int kind);
 /* Whether training changes its values: neither a buffer, nor frozen, nor shared. */
 int sonde_param_trained(const sonde_param *p);
+
+/* Between the two, as often as each is called, views are neither put on nor taken off: a training relies on them. */
+void sonde_params_use(sonde_params *p);
+void sonde_params_unuse(sonde_params *p);
 
 const sonde_param *sonde_params_find(const sonde_params *p, const char *name);
 /* Parameters with values of their own, in the order they were made: what is trained, saved in checkpoints and

@@ -182,6 +182,21 @@ static int load_tensor(const sonde_st *st, const char *path, const char *prefix,
   return sonde_st_read_tensor(e, t, err) ? sonde_wrap(err, "%s", path) : SONDE_OK;
 }
 
+/* Refuses weights of other names than the model's, with the first that is missing or too many. */
+static int check_names(const sonde_st *st, const char *path, const sonde_params *params, sonde_error *err) {
+  for (int64_t i = 0; i < sonde_params_count(params); i++)
+    if (!sonde_st_find(st, sonde_params_at(params, i)->name))
+      return sonde_fail(err, SONDE_EFORMAT, "%s: lacks '%s', which this model has", path,
+                        sonde_params_at(params, i)->name);
+  for (int64_t i = 0; i < sonde_st_count(st); i++) {
+    const sonde_param *p = sonde_params_find(params, sonde_st_at(st, i)->name);
+    if (!p || sonde_param_view(p, SONDE_VIEW_SHARE))
+      return sonde_fail(err, SONDE_EFORMAT, "%s: has '%s', of which this model has no value of its own", path,
+                        sonde_st_at(st, i)->name);
+  }
+  return SONDE_OK;
+}
+
 static int load_tensors(const char *path, sonde_params *params, sonde_optim *optim, int states, int64_t step,
                         sonde_error *err) {
   int64_t n = sonde_params_count(params), expected = 0;
@@ -192,7 +207,11 @@ static int load_tensors(const char *path, sonde_params *params, sonde_optim *opt
     for (int k = 0; k < states; k++) expected += sonde_optim_state(optim, i, k) != NULL;
   }
   const char *saved_step = sonde_st_meta(st, "step");
-  int code = SONDE_OK;
+  int code = states ? SONDE_OK : check_names(st, path, params, err);
+  if (code) {
+    sonde_st_free(st);
+    return code;
+  }
   if (!saved_step || strtoll(saved_step, NULL, 10) != step || sonde_st_count(st) != expected)
     code = sonde_fail(err, SONDE_EFORMAT,
                       "%s: is not of step %" PRId64 " of this model (it holds %" PRId64
@@ -393,8 +412,7 @@ int sonde_checkpoint_load(const char *run_dir, sonde_params *params, sonde_optim
   char dir[PATH_BYTES];
   int code = choose(run_dir, folder, err);
   if (!code) code = load_folder(join(dir, run_dir, folder), params, optim, progress, err);
-  return code ? sonde_wrap(err, "the checkpoint is damaged or of another model; remove %s to start again", run_dir)
-              : SONDE_OK;
+  return code;
 }
 
 int sonde_checkpoint_adopt(const char *run_dir, const char *folder, sonde_error *err) {

@@ -46,7 +46,8 @@ int sonde_checkpoint_save(const char *run_dir, const sonde_params *params, const
 
 /* Reads weights and states into params and optim (whose parameters must be those of the checkpoint; optim NULL: weights
  * alone). What RUN/checkpoint points at is read; where that is gone or damaged, the newest whole checkpoint that lies
- * beside it, with a warning. EFORMAT names the file that is damaged or does not fit. `folder` gets the name of the one
+ * beside it, with a warning. EFORMAT names the file that is damaged or does not fit, and the first
+ * tensor that it lacks or has too many. `folder` gets the name of the one
  * that was read. */
 int sonde_checkpoint_load(const char *run_dir, sonde_params *params, sonde_optim *optim, sonde_progress *progress,
                           char folder[SONDE_CHECKPOINT_NAME], sonde_error *err);

@@ -338,6 +338,8 @@ static int interrupt(sonde_trainer *t, sonde_error *err) {
 
 int sonde_trainer_run(sonde_trainer *t, sonde_train_event *event, sonde_error *err) {
   int code = SONDE_OK;
+  if (!t->uses) sonde_params_use(t->opts.params);
+  t->uses = 1;
   if (t->pending) code = after_hooks(t, err);
   else if (!(t->event.what & ENDED)) t->event.what = 0;
   if (!code && !t->event.what && is_over(t)) {

@@ -185,9 +185,11 @@ void sonde_optim_free(sonde_optim *o) {
   sonde_release(o);
 }
 
-sonde_tensor *sonde_optim_grad(const sonde_optim *o, int64_t param) { return o->slots[param].grad; }
+sonde_tensor *sonde_optim_grad(const sonde_optim *o, int64_t param) {
+  return param < o->n_slots ? o->slots[param].grad : NULL;
+}
 sonde_tensor *sonde_optim_state(const sonde_optim *o, int64_t param, int state) {
-  return o->slots[param].state[state];
+  return param < o->n_slots ? o->slots[param].state[state] : NULL;
 }
 int sonde_optim_states(const sonde_optim *o) { return o->plugin.states; }
 const char *sonde_optim_state_name(const sonde_optim *o, int state) {

@@ -203,7 +203,7 @@ static int find_rows(sonde_trainer *t, sonde_error *err) {
     if (node->shape.dtype != in->shape.dtype || t->rows < 1 || all != t->rows * row)
       return sonde_fail(err, SONDE_ESHAPE,
                         "the model was traced for the input '%s' %s, which is no whole number of the data's rows, "
-                        "%s; trace it with the context of the data",
+                        "%s: dtype and numbers of a row must be the same",
                         in->name, sonde_shape_text(&node->shape, t1, sizeof t1),
                         sonde_shape_text(&in->shape, t2, sizeof t2));
     if (t->opts.targets && !strcmp(in->name, t->opts.targets) && (in->shape.dtype != SONDE_I32 || all != t->items))
@@ -281,7 +281,8 @@ static int start_from(sonde_trainer *t, sonde_error *err) {
   char folder[SONDE_CHECKPOINT_NAME];
   sonde_progress there = {0};
   int code = sonde_checkpoint_load(o->from, o->params, o->from_optimizer ? t->optim : NULL, &there, folder, err);
-  if (code) return code;
+  if (code)
+    return sonde_wrap(err, "from %s: its checkpoint does not fit this model and optimizer, or is damaged", o->from);
   if (o->from_optimizer) t->progress.first_update = there.first_update + there.step;
   if (o->from_text) t->progress.sequence = t->progress.first_sequence = there.sequence;
   return SONDE_OK;
@@ -291,7 +292,8 @@ static int resume(sonde_trainer *t, const char *dir, sonde_error *err) {
   char folder[SONDE_CHECKPOINT_NAME];
   sonde_progress *p = &t->progress;
   int code = sonde_checkpoint_load(dir, t->opts.params, t->optim, p, folder, err);
-  if (code) return code;
+  if (code)
+    return sonde_wrap(err, "the checkpoint is damaged or of another model; remove %s to start again", dir);
   if (p->sequence != p->first_sequence + p->step * t->opts.accumulate * t->rows || p->seed != t->opts.seed)
     return sonde_fail(err, SONDE_EINVAL,
                       "%s: the checkpoint was made with another seed, batch or accumulate; use another folder "
@@ -366,6 +368,7 @@ void sonde_trainer_free(sonde_trainer *t) {
   sonde_plan_free(t->eval);
   sonde_tree_free(t->tree);
   sonde_optim_free(t->optim);
+  if (t->uses) sonde_params_unuse(t->opts.params);
   sonde_params_free(t->opts.params);
   sonde_graph_free(t->graph);
   for (int32_t k = 0; k < SONDE_FEED_INPUTS; k++) sonde_release(t->data[k]);

@@ -32,6 +32,7 @@ struct sonde_trainer {
   double loss[SONDE_TREE_LEVELS];/* partial sums over micro-batches */
   double metric[SONDE_METRICS_MOST][SONDE_TREE_LEVELS];
   double mean[SONDE_METRICS_MOST], val_mean[SONDE_METRICS_MOST];   /* what the event points at */
+  int uses;                      /* whether it runs, and so uses the parameters (sonde_params_use) */
   int pending;                   /* the last event was a HOOK, after which the boundary is not done yet */
   double lr, norm;
   double interval_seconds;       /* of training since the last line of metrics */

@@ -257,7 +257,15 @@ function TestKept:test_in_checkpoints()
   lu.assertEquals(again:params():sha256(), model:params():sha256())
   lu.assertNil(reached.diverged)
   lu.assertEquals(core.yaml_load(dir .. "/config.yaml").model.views, { [UP] = "mask", [DOWN] = "low_rank" })
-  lu.assertErrorMsgContains("tensors", train, model_of(), { from = dir, steps = 1 })
+  local ok, message = pcall(train, model_of(), { from = dir, steps = 1 })
+  lu.assertFalse(ok)
+  lu.assertStrContains(message, "from " .. dir .. ": its checkpoint does not fit this model")
+  lu.assertStrContains(message, "which this model has no value of its own")
+  lu.assertNil(message:find "remove")
+  local masked = viewed()
+  masked:params():mask(HEAD)
+  lu.assertErrorMsgContains("lacks '" .. HEAD .. ".mask', which this model has", train, masked,
+    { from = dir, steps = 1 })
 end
 
 function TestKept:test_mistakes()
@@ -265,6 +273,9 @@ function TestKept:test_mistakes()
   local shared = "model.layers.2.mlp.gate_proj.weight"
   params:mask(UP)
   lu.assertErrorMsgContains("has a mask already", params.mask, params, UP)
+  for _, scale in ipairs { 0 / 0, 1 / 0, -1 / 0 } do
+    lu.assertErrorMsgContains("must be a finite number", params.low_rank, params, DOWN, 2, scale)
+  end
   lu.assertErrorMsgContains("is a buffer", params.mask, params, UP .. ".mask")
   lu.assertErrorMsgContains("there is no parameter 'x'", params.mask, params, "x")
   lu.assertErrorMsgContains("there is no parameter 'x'", params.read, params, "x")

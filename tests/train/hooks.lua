@@ -35,9 +35,9 @@ local function feed_of(n)
   return sonde.feed { train = arrays(), validation = arrays() }
 end
 
-local function classifier()
+local function classifier(context)
   return sonde.transformer { features = 1, objective = { "classifier", classes = 2 }, width = 16, depth = 1, heads = 2,
-    context = 8 }
+    context = context or 8 }
 end
 
 -- metrics.jsonl without what depends on time.
@@ -165,6 +165,11 @@ function TestHooks:test_mistakes()
   lu.assertErrorMsgContains("hook 'x' of train needs either every", train,
     hook { name = "x", every = 1, at = "end", call = nothing })
   lu.assertErrorMsgContains("call", train, hook { every = 1 })
+  local function twice(first, second)
+    return { hooks = { { name = first, every = 1, call = nothing }, { name = second, every = 2, call = nothing } } }
+  end
+  lu.assertErrorMsgContains("hooks 1 and 2 of train have one name, 'x'", train, twice("x", "x"))
+  lu.assertErrorMsgContains("hooks 1 and 2 of train have one name, '2'", train, twice("2", nil))
   lu.assertErrorMsgContains("at", train, hook { at = "start", call = nothing })
   lu.assertErrorMsgContains("hook '1' at update 2: it returned a number", train,
     hook { every = 2, call = function() return 3 end })
@@ -172,6 +177,25 @@ function TestHooks:test_mistakes()
     hook { every = 2, call = function() return "" end })
   lu.assertErrorMsgContains("hook 'late' at update 12: sorry", train,
     hook { name = "late", at = "end", call = function() error("sorry", 0) end })
+end
+
+-- The trainer counts parameters when it is made.
+function TestHooks:test_views_do_not_change_under_a_training()
+  local name, other = "model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.weight"
+  local tries = {
+    function(params) params:mask(name) end,
+    function(params) params:low_rank(name, 2, 1) end,
+    function(params) params:share(other, name) end,
+    function(params) params:freeze(name) end,
+    function(params) params:freeze(name, false) end,
+  }
+  for _, try in ipairs(tries) do
+    local model = model_of()
+    lu.assertErrorMsgContains("a training uses these parameters", train, { dir = folder(), hooks = {
+      { name = "v", every = 2, call = function(state) try(state.model:params()) end } } }, model)
+    try(model:params())       -- the training has ended
+    train({ steps = 2 }, model)
+  end
 end
 
 -- ---- feeds -------------------------------------------------------------------------------------------------------
@@ -228,6 +252,28 @@ function TestFeed:test_its_hash_is_that_of_names_and_values()
   lu.assertNotEquals(sonde.feed({ train = { y = numbered(5) } }).hash, a.hash)
   lu.assertNotEquals(sonde.feed({ train = { x = numbered(6) } }).hash, a.hash)
   lu.assertNotEquals(sonde.feed({ train = { x = numbered(5) }, validation = { x = numbered(5) } }).hash, a.hash)
+end
+
+-- Rows of another length than the context, or of other features, are neither joined nor cut.
+function TestFeed:test_a_row_is_a_context()
+  local function said(...)
+    local ok, message = pcall(...)
+    return not ok and message:gsub("^[^ ]*: ", "") or "accepted"
+  end
+  for _, context in ipairs { 4, 12, 16 } do
+    local model, text = classifier(context), "the rows of 'features' are [8, 1], but the model reads rows of ["
+      .. context .. ", 1] at a context of " .. context
+    lu.assertStrContains(said(train, { steps = 1 }, model, feed_of(8)), text)
+    lu.assertStrContains(said(sonde.evaluate, model, feed_of(8)), text)
+    lu.assertEquals(sonde.evaluate(model, feed_of(8), { context = 8 }).tokens, 64)
+  end
+  local x = core.tensor("f32", { 8, 8, 2 })
+  lu.assertStrContains(said(train, { steps = 1 }, classifier(8), sonde.feed { train = { features = x,
+    labels = core.tensor("i32", { 8, 8 }) } }), "the rows of 'features' are [8, 2], but the model reads rows of [8, 1]")
+  local short = sonde.feed { train = { features = core.tensor("f32", { 8, 8, 1 }),
+    labels = core.tensor("i32", { 8, 4 }) } }
+  lu.assertStrContains(said(train, { steps = 1 }, classifier(8), short),
+    "the rows of 'labels' are [4], but the model reads rows of [8]")
 end
 
 function TestFeed:test_mistakes()

@@ -171,7 +171,10 @@ function TestClassifier:test_mistakes()
   lu.assertErrorMsgContains("the model reads the input 'labels', which the data do not have; they have features", train,
     classifier(),
     sonde.feed { train = { features = rows(20, 1).features } })
-  lu.assertErrorMsgContains("trace it with the context of the data", train, classifier(), feed, { context = 5 })
+  lu.assertErrorMsgContains("the rows of 'features' are [6, 2], but the model reads rows of [5, 2]", train,
+    classifier(), feed, { context = 5 })
+  lu.assertErrorMsgContains("the model was traced for the input 'labels' i32", train, classifier(),
+    sonde.feed { train = { features = rows(20, 1).features, labels = core.tensor("f32", { 20, 6 }) } })
   lu.assertErrorMsgContains("is for language models", sonde.probe, classifier(), corpus, { "variance" })
   lu.assertErrorMsgContains("input 'labels': 7 at position 0", train,
     classifier { objective = { "classifier", classes = 2 } },

@@ -85,6 +85,38 @@ function feed.open(source, context, seed)
   return core.feed_tokens(source.handle, context, seed)
 end
 
+-- Whether two shapes of one row are the same. An input of another rank than the data counts by its numbers: it may be
+-- the same row, flattened.
+local function same_row(a, b)
+  if #a == #b then return table.concat(a, " ") == table.concat(b, " ") end
+  local n, m = 1, 1
+  for _, dim in ipairs(a) do n = n * dim end
+  for _, dim in ipairs(b) do m = m * dim end
+  return n == m
+end
+
+-- The shape of one row of a trace's input [B, ...] or [B T, ...].
+local function row_of(dims, batch)
+  local row = { table.unpack(dims, 2) }
+  if dims[1] ~= batch then table.insert(row, 1, dims[1] // batch) end
+  return row
+end
+
+--- Refuses data whose rows are not those that the model was traced for: they would be joined or cut.
+---@param handle userdata    of feed.open
+---@param trace sonde.trace
+function feed.check_rows(handle, trace)
+  for _, input in ipairs(handle:inputs()) do
+    local node = trace.graph:find(input.name)
+    local row = node and #node:dims() > 0 and row_of(node:dims(), trace.batch)
+    if row and not same_row(row, input.dims) then
+      error(core.where() .. string.format("the rows of '%s' are [%s], but the model reads rows of [%s] at a "
+        .. "context of %d; context must be the length of a row, and the other axes alike", input.name,
+        table.concat(input.dims, ", "), table.concat(row, ", "), trace.context), 0)
+    end
+  end
+end
+
 --- Whether there is something to evaluate on.
 ---@param source sonde.corpus|sonde.feed
 ---@return boolean

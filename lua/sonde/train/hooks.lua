@@ -20,8 +20,14 @@ hooks.schema = {
 ---@param list table[]|nil
 ---@param where fun(): string
 function hooks.check(list, where)
+  local at = {}
   for i, hook in ipairs(list or {}) do
     hook.name = hook.name or tostring(i)
+    if at[hook.name] then
+      error(where() .. string.format("hooks %d and %d of train have one name, '%s'; give each its own", at[hook.name],
+        i, hook.name), 0)
+    end
+    at[hook.name] = i
     if (hook.every == nil) == (hook.at == nil) then
       error(where() .. "hook '" .. hook.name .. "' of train needs either every, a number of updates, or at, "
         .. "\"evaluation\" or \"end\"", 0)

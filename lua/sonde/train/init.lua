@@ -461,6 +461,7 @@ local function make_trainer(model, corpus, o, run)
     if key ~= "name" then optimizer[key] = value end
   end
   local trace = model:trace(traced(model, corpus, o, true))
+  feeds.check_rows(feed, trace)
   local steady = model.config.dropout > 0 and model:trace(traced(model, corpus, o, false))
   local fields = {
     factors = train.factors(model:params(), o.groups, core.where),
