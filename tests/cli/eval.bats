@@ -100,6 +100,7 @@ refuses() {   # TEXT COMMAND...
 
 @test "what cannot be evaluated is refused in one line" {
   refuses "nowhere: there is no such folder" "$SONDE" eval --model nowhere --text text.txt
+  refuses "--placement: unknown placement 'foo'; known: " "$SONDE" eval --model model --placement foo --text text.txt
   refuses "absent.txt" "$SONDE" eval --model model --text absent.txt
   : > empty.txt
   refuses "empty.txt: a text of 0 tokens has nothing to predict" "$SONDE" eval --model model --text empty.txt

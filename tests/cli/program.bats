@@ -191,6 +191,20 @@ YAML
   [[ "$output" == *'"batch": 8'* ]]
 }
 
+@test "graph says the batch that it takes by default" {
+  "$SONDE" graph --help | grep -q -- "--batch .* or 16$"
+  printf 'model:\n  vocab: 100\n  width: 16\n  depth: 1\n  context: 8\n' > preset.yaml
+  "$SONDE" graph preset.yaml --json | grep -q '"batch": *16'
+}
+
+@test "plugin ops takes a plugin's name for the ops that it brings" {
+  run "$SONDE" plugin ops derf
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"derf.forward"*"derf.backward"* ]]
+  refuses 1 "sonde: the optimizer 'adamw' brings no ops of its own" "$SONDE" plugin ops adamw
+  refuses 1 "unknown op 'matmull'; did you mean 'matmul'?" "$SONDE" plugin ops matmull
+}
+
 @test "graph refuses what does not fit, with what would" {
   config
   sed -i 's/batch: 4/batch: 512/; s/context: 32/context: 512/' model.yaml

@@ -99,6 +99,9 @@ function TestTrainable:test_mistakes()
   local function resolve(patterns) return train.resolve(model, { steps = 1, trainable = patterns }) end
   lu.assertErrorMsgContains("no parameter is called 'layers.*'", resolve, { "layers.*" })
   lu.assertErrorMsgContains("leaves no parameter to train", resolve, { "*", "!*" })
+  local tied = made.model { depth = 2, tie = true }
+  local shares = "'lm_head.weight' shares the value of 'model.embed_tokens.weight': name that one"
+  lu.assertErrorMsgContains(shares, train.resolve, tied, { steps = 1, trainable = { "lm_head.*" } })
   lu.assertErrorMsgContains("no parameter is called 'model?norm.weight'", resolve, { "model?norm.weight" })
 end
 

@@ -51,6 +51,14 @@ function TestProfile:test_the_time_of_the_updates_by_op()
   lu.assertEquals(plain.state_sha256, result.state_sha256)
 end
 
+TestRoles = {}
+
+function TestRoles:test_an_unknown_role_is_refused_with_the_known_ones()
+  local params = core.params(1)
+  assert_fails("unknown role 'zzzzzzzz'; known: embed, head, qk, v, ", params.need, params, "p", { 2 }, "zzzzzzzz",
+    { kind = "normal" })
+end
+
 TestResolve = {}
 
 function TestResolve:test_steps_and_tokens_follow_from_each_other()

@@ -58,12 +58,17 @@ local function inputs_text(op)
   return op.min_inputs == op.max_inputs and many(op.max_inputs) or op.min_inputs .. " to " .. many(op.max_inputs)
 end
 
-local function find_op(all, name)
-  local names = {}
+-- The ops of that name: one, or those that the plugin of that name brings.
+local function find_ops(all, name)
+  local names, of_plugin = {}, {}
   for k, op in ipairs(all) do
-    if op.name == name then return op end
+    if op.name == name then return { op } end
     names[k] = op.name
+    if op.name:sub(1, #name + 1) == name .. "." then of_plugin[#of_plugin + 1] = op end
   end
+  if #of_plugin > 0 then return of_plugin end
+  local known, plugin = pcall(core.plugin, name)
+  if known then error("the " .. plugin.kind .. " '" .. plugin.name .. "' brings no ops of its own", 0) end
   local near = core.nearest(name, names)
   error("unknown op '" .. name .. "'; " .. (near and "did you mean '" .. near .. "'?" or "see `sonde plugin ops`"), 0)
 end
@@ -79,8 +84,12 @@ end
 local function ops(options)
   local all = core.ops()
   if options.name then
-    local op = find_op(all, options.name)
-    if options.json then output.print_json(op) else show_op(op) end
+    local found = find_ops(all, options.name)
+    if options.json then
+      output.print_json(#found == 1 and found[1].name == options.name and found[1] or core.list(found))
+    else
+      for _, op in ipairs(found) do show_op(op) end
+    end
   elseif options.json then
     output.print_json(core.list(all))
   else
@@ -226,7 +235,7 @@ return {
       details = "In a formula, i0 to i7 are the integer attributes of an op and f0 to f3 the others: of sonde_attr in "
         .. "C, of sonde.op\n"
         .. "in Lua.",
-      positional = { { name = "name", type = "string", doc = "of an op, such as matmul" } },
+      positional = { { name = "name", type = "string", doc = "of an op, such as matmul, or of a plugin with ops" } },
       options = { json_option }, example = "sonde plugin ops matmul", run = ops,
     },
     new = {

@@ -267,6 +267,7 @@ function folder.of_command(options)
   local words = options.placement
   if not words then return folder.load(options.model) end
   local placement = { name = words[1] }
+  require("sonde.model.placement").find(words[1], function() return "--placement: " end)
   for i = 2, #words do
     local key, value = string.match(words[i], "^([%w_]+)=(.+)$")
     if not key then error("--placement takes NAME,option=value,.., not '" .. words[i] .. "'", 0) end

@@ -58,8 +58,8 @@ train.schema = documents.with {
     doc = "cosine_restarts: length of a cycle over that of the one before; default: 1" },
   { name = "optimizer", type = "string|table", preset = "adamw", choices = optimizers,
     doc = "NAME or {NAME, option = value}" },
-  { name = "beta1", type = "number", min = 0, max = 1, doc = "of the optimizer" },
-  { name = "beta2", type = "number", min = 0, max = 1, doc = "of the optimizer" },
+  { name = "beta1", type = "number", min = 0, max = 1, doc = "of the optimizer, in its range (adamw: to 0.99999)" },
+  { name = "beta2", type = "number", min = 0, max = 1, doc = "of the optimizer, in its range" },
   { name = "eps", type = "number", min = 0, doc = "of the optimizer" },
   { name = "weight_decay", type = "number", min = 0, preset = 0.1, doc = "of matrices" },
   { name = "decay_embeddings", type = "boolean",
@@ -152,6 +152,15 @@ local function glob(text)
   return "^" .. string.gsub(string.gsub(text, "[%^%$%(%)%%%.%[%]%+%-%?]", "%%%0"), "%*", ".*") .. "$"
 end
 
+-- Of a pattern that names only parameters that share another's value: whose it is, which is what is trained.
+local function shared_by(params, pattern)
+  for _, param in ipairs(params:weights()) do
+    if param.shares and string.find(param.name, glob(pattern)) then
+      return string.format("'%s' shares the value of '%s': name that one", param.name, param.shares)
+    end
+  end
+end
+
 --- The names of the parameters that `trainable` leaves as they are, as a set; nil where all are trained.
 ---@param params sonde.params
 ---@param patterns string[]|nil
@@ -170,8 +179,9 @@ function train.frozen(params, patterns, where)
       end
     end
     if not fits then
-      error(where() .. "option 'trainable' of train: no parameter is called '" .. pattern .. "'; the first is called '"
-        .. list[1].name .. "'", 0)
+      error(where() .. "option 'trainable' of train: no parameter is called '" .. pattern .. "'; "
+        .. (shared_by(params, off and string.sub(pattern, 2) or pattern)
+          or "the first is called '" .. list[1].name .. "'"), 0)
     end
   end
   for _, param in ipairs(list) do trained = trained or not frozen[param.name] end
