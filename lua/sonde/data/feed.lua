@@ -98,7 +98,7 @@ end
 -- The shape of one row of a trace's input [B, ...] or [B T, ...].
 local function row_of(dims, batch)
   local row = { table.unpack(dims, 2) }
-  if dims[1] ~= batch then table.insert(row, 1, dims[1] // batch) end
+  if dims[1] ~= batch then table.insert(row, 1, math.floor(dims[1] / batch)) end
   return row
 end
 
