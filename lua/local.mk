@@ -127,5 +127,6 @@ nobase_dist_pkgdata_DATA += %D%/sonde/train/forecast.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/hooks.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/init.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/record.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/train/run_folder.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/schedule.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/start.lua

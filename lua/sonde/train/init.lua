@@ -3,13 +3,12 @@
 -- Two runs with the same model, corpus and options give the same bits, at any number of threads and however often they
 -- were stopped in between. A folder that holds a checkpoint of the same configuration is gone on with.
 
--- What lives here: this file runs a training; record.lua, changes.lua and start.lua are what its folder says, what
--- differs from it, and where it begins; schedule.lua and hooks.lua what scripts bring; config.lua reads YAML
--- configurations, forecast.lua says what a step needs, bench.lua measures.
+-- What lives here: this file runs a training; run_folder.lua opens its folder, record.lua, changes.lua and start.lua are
+-- what that says, what differs from it, and where it begins; schedule.lua and hooks.lua are what scripts bring;
+-- config.lua reads YAML configurations, forecast.lua says what a step needs, bench.lua measures.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
-local changes = require "sonde.train.changes"
 local documents = require "sonde.data.documents"
 local current = require "sonde.base.current"
 local feeds = require "sonde.data.feed"
@@ -20,7 +19,7 @@ local module = require "sonde.model.module"
 local objectives = require "sonde.model.objective"
 local progress = require "sonde.base.progress"
 local schedule = require "sonde.train.schedule"
-local record = require "sonde.train.record"
+local run_folder = require "sonde.train.run_folder"
 local start = require "sonde.train.start"
 
 local train = {}
@@ -350,58 +349,6 @@ end
 -- ---- the run
 -- ---------------------------------------------------------------------------------------------------------
 
-local shown_only = {
-  dir = true, save = true, progress = true, profile = true, rates = true, accept_changes = true, redo = true,
-  hooks = true,
-}
-
--- How the training will be recorded: without what only concerns where and how it is shown.
-local function configuration(model, corpus, o)
-  local kept = {}
-  for key, value in pairs(o) do
-    if not shown_only[key] then kept[key] = value end
-  end
-  local text = { name = corpus.spec, sha256 = corpus.hash, vocab = corpus.vocab }
-  return { model = record.model(model), train = kept, corpus = text }
-end
-
--- The folder of this training: the one that options.dir names, or the sweep's, or, for a second training in the sweep's
--- trial, one inside it. The second result: whether the caller ends the run.
-local function open_folder(o)
-  if o.dir then return core.run_open(record.split(o.dir)), true end
-  local run = current.run()
-  if not run then return nil, false end
-  local n = (current.trained[run] or 0) + 1
-  current.trained[run] = n
-  if n == 1 then return run, false end
-  return core.run_open(run:dir(), string.format("train-%d", n)), true
-end
-
--- Opens the run and compares it with what is asked for. The third result writes that down; the fourth: the run is done,
--- and nothing of its record changes.
-local function open_run(model, corpus, o)
-  local run, own = open_folder(o)
-  local ok, finished, commit = pcall(function()
-    start.check_source(o, corpus, run)
-    if run then return changes.settle(run, configuration(model, corpus, o), record.plugins(model, o), o) end
-  end)
-  if not ok then                                     -- the record of another run is as it was
-    if own then run:close() end
-    error(finished, 0)
-  end
-  if not run then return nil, false, nil, false end
-  finished = finished and own and run:is_done()
-  if own and not finished then run:begin(front.command_line()) end
-  return run, own, function()
-    local plugins = commit()
-    if finished then return end
-    run:describe {
-      corpus = { name = corpus.spec, sha256 = corpus.hash, tokenizer = corpus.tokenizer_hash }, plugins = plugins,
-      from = start.facts(o, run),
-    }
-  end, finished
-end
-
 -- Options that the trainer takes as they are.
 local passed_on = {
   "steps", "accumulate", "lr", "schedule", "warmup", "warmup_from", "min_lr", "decay", "cycles",
@@ -612,7 +559,7 @@ function train.train(model, corpus, options, where)
     error(core.where() .. "option 'patience' of train waits for a lower validation loss, and the corpus has no "
       .. "validation text", 0)
   end
-  local run, own, commit, finished = open_run(model, corpus, o)
+  local run, own, commit, finished = run_folder.open(model, corpus, o)
   require("sonde.data").used_by(corpus, model)
   local ok, result = pcall(perform, model, corpus, o, run, own, commit, finished)
   if not ok and own and run:record().status == "running" then
