@@ -3,9 +3,9 @@
 -- Two runs with the same model, corpus and options give the same bits, at any number of threads and however often they
 -- were stopped in between. A folder that holds a checkpoint of the same configuration is gone on with.
 
--- What lives here: this file runs a training; run_folder.lua opens its folder, record.lua, changes.lua and start.lua are
--- what that says, what differs from it, and where it begins; schedule.lua and hooks.lua are what scripts bring;
--- config.lua reads YAML configurations, forecast.lua says what a step needs, bench.lua measures.
+-- What lives here: this file runs a training; run_folder.lua opens its folder, with record.lua, changes.lua and
+-- start.lua for what that says, what differs from it, and where it begins; schedule.lua and hooks.lua are what scripts
+-- bring; config.lua reads YAML configurations, forecast.lua says what a step needs, bench.lua measures.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
