@@ -405,4 +405,25 @@ function TestExport:test_addresses_are_encoded()
   lu.assertEquals(html.data_uri("text/csv", "a,b\n\"\""), "data:text/csv;charset=utf-8,a,b%0A%22%22")
 end
 
+-- A style sheet that is not one leaves a page without colours and sizes, and nothing else tells.
+function TestExport:test_the_style_sheet_is_one()
+  local css = require "sonde.report.style"
+  css = type(css) == "function" and css() or css
+  css = string.gsub(css, "@media[^{]*(%b{})", function(inner) return inner:sub(2, -2) end)
+  local rules, defined = 0, {}
+  local rest = string.gsub(css, "([^{}]*)(%b{})", function(selector, block)
+    rules = rules + 1
+    lu.assertStrMatches(selector, "%s*[%a%.:*#][^;]*")
+    for declaration in string.gmatch(block:sub(2, -2), "[^;]+") do
+      local name = string.match(declaration, "^%s*([%a-][%w-]*):%S")
+      lu.assertNotNil(name, selector .. ": " .. declaration)
+      defined[name] = true
+    end
+    return ""
+  end)
+  lu.assertStrMatches(rest, "%s*")
+  lu.assertTrue(rules > 40, rules)
+  for name in string.gmatch(css, "var%((%-%-[%w]+)%)") do lu.assertTrue(defined[name], name) end
+end
+
 os.exit(lu.LuaUnit.run("-o", "tap"))

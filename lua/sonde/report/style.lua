@@ -7,16 +7,13 @@ local LIGHT = { "#0069b3", "#c24a00", "#00795a", "#a33b86", "#7a5c00", "#2f3e9e"
 local DARK = { "#5ab4f0", "#ff8f4d", "#35c79a", "#ef9ad3", "#e3c23c", "#9aa8ff", "#ff8080", "#bdbdbd" }
 
 local BASE = [[
--- paper:#fff;--ink:#1b1f24;--soft:#59626d;--rule:#d5dade;
-  --panel:#f5f7f8;--mark:#e2f2e9;%s}
-:root{color-scheme:light dark;
+:root{color-scheme:light dark;--paper:#fff;--ink:#1b1f24;--soft:#59626d;--rule:#d5dade;
+--panel:#f5f7f8;--mark:#e2f2e9;%s}
 @media(prefers-color-scheme:dark){:root{--paper:#14181c;--ink:#e6e9ec;--soft:#9ba6b1;--rule:#353d45;--panel:#1c2227;
 --mark:#173526;%s}}
 *{box-sizing:border-box}
--- paper);color:var(--ink);
-  font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",
-body{margin:0;background:var(
-sans-serif}
+body{margin:0;background:var(--paper);color:var(--ink);
+font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 main{max-width:72rem;margin:0 auto;padding:1.5rem 1rem 4rem}
 h1{font-size:1.7rem;line-height:1.2;margin:.5rem 0}
 h2{font-size:1.2rem;margin:2.4rem 0 .6rem;border-bottom:1px solid var(--rule);padding-bottom:.2rem}
@@ -26,9 +23,8 @@ p{margin:.4rem 0 .8rem;max-width:46rem}
 .facts,small,figcaption,.note{color:var(--soft);font-size:.875rem}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
--- rule);white-space:nowrap;
-  vertical-align:top}
-th,td{padding:.3rem .9rem .3rem 0;text-align:left;border-bottom:1px solid var(
+th,td{padding:.3rem .9rem .3rem 0;text-align:left;border-bottom:1px solid var(--rule);white-space:nowrap;
+vertical-align:top}
 table.main td,table.main thead th+th{text-align:right;padding-left:.9rem;padding-right:.6rem}
 table.main th:first-child{position:sticky;left:0;background:var(--paper)}
 td.best,td.tied{background:var(--mark)}
@@ -40,9 +36,8 @@ ul.say{padding-left:1.2rem;margin:.6rem 0}
 figure{margin:0 0 1.4rem}
 figcaption{max-width:46rem;margin-top:.3rem}
 svg{display:block;width:100%%;height:auto;font-family:inherit;overflow:visible}
--- panel);padding:.8rem;overflow:auto;font-size:.8rem;line-height:1.4;max-height:32rem;
-  border-radius:4px}
-pre{background:var(
+pre{background:var(--panel);padding:.8rem;overflow:auto;font-size:.8rem;line-height:1.4;max-height:32rem;
+border-radius:4px}
 code{font-family:ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace}
 details{margin:.6rem 0}
 summary{cursor:pointer}
