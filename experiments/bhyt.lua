@@ -54,8 +54,9 @@ local timing = study:sweep {
 
 if study.plan_only then return stability:plan(function(p) return at_depth(p), config.train end) end
 
--- Mistakes in the settings of either are found before anything is trained.
-local function to_time(p) return model_of(methods[p.method], speed.size, 1) end
+-- Mistakes in the settings of either are found before anything is trained. A repeat has a seed of its own: trials that
+-- end in the same weights count as one.
+local function to_time(p) return model_of(methods[p.method], speed.size, p["repeat"]) end
 timing:check(to_time)
 
 stability:check(at_depth):run(function(trial, p)
