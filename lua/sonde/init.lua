@@ -21,6 +21,7 @@ local parts = {
   objective = { "sonde.model.objective", "register" },
   objectives = { "sonde.model.objective" },
   load = { "sonde.io", "load" },
+  export = { "sonde.io.export", "write" },
   evaluate = { "sonde.eval", "evaluate" },
   generate = { "sonde.eval.generate", "tokens" },
   attention_maps = { "sonde.probe.attention_maps", "maps" },

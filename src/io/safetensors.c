@@ -151,20 +151,24 @@ static int check_cover(const source *s, extent *x, int64_t n) {
   return 0;
 }
 
-static int add_entries(const source *s, const extent *x, int64_t n) {
-  sonde_st *st = s->st;
-  sonde_st_entry *grown = sonde__st_room(st->entry, st->n, n, &st->room, sizeof *grown);
-  if (!grown) return sonde_fail(s->err, SONDE_ENOMEM, "%s: out of memory", s->name);
+int sonde__st_append(sonde_st *st, const sonde_st_entry *e, sonde_error *err) {
+  sonde_st_entry *grown = sonde__st_room(st->entry, st->n, 1, &st->room, sizeof *grown);
+  if (!grown) return sonde_fail(err, SONDE_ENOMEM, "%s: out of memory", e->file);
   st->entry = grown;
+  const sonde_st_entry *twin = sonde_st_find(st, e->name);
+  if (twin)
+    return sonde_fail(err, SONDE_EFORMAT, "tensor '%s' is in both '%s' and '%s'", twin->name, twin->file, e->file);
+  st->entry[st->n] = *e;
+  if (sonde_map_set(st->by_name, e->name, (void *)(intptr_t)(st->n + 1)))
+    return sonde_fail(err, SONDE_ENOMEM, "%s: out of memory", e->file);
+  st->n++;
+  return 0;
+}
+
+static int add_entries(const source *s, const extent *x, int64_t n) {
   for (int64_t i = 0; i < n; i++) {
-    const sonde_st_entry *twin = sonde_st_find(st, x[i].entry.name);
-    if (twin)
-      return sonde_fail(s->err, SONDE_EFORMAT, "tensor '%s' is in both '%s' and '%s'", twin->name,
-                        twin->file, s->name);
-    st->entry[st->n] = x[i].entry;
-    if (sonde_map_set(st->by_name, x[i].entry.name, (void *)(intptr_t)(st->n + 1)))
-      return sonde_fail(s->err, SONDE_ENOMEM, "%s: out of memory", s->name);
-    st->n++;
+    int rc = sonde__st_append(s->st, &x[i].entry, s->err);
+    if (rc) return rc;
   }
   return 0;
 }

@@ -32,8 +32,10 @@ typedef struct sonde_st_entry {
 
 typedef struct sonde_st sonde_st;
 
-/* Opens a .safetensors file, a model.safetensors.index.json with its shards, or a folder that contains
- * either (model.safetensors is preferred). */
+/* Opens a .safetensors file, a model.safetensors.index.json with its shards, a folder that contains either
+ * (model.safetensors is preferred), or a checkpoint of llama2.c (.bin, version 0), whose tensors get the names of a
+ * Llama's; queries and keys are in its order of rows (a head's features in pairs that rotate together), and its sizes
+ * are metadata under the names of its header: dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len. */
 sonde_st *sonde_st_open(const char *path, sonde_error *err);
 /* One file's bytes in memory, borrowed until sonde_st_free; `name` is used in messages. */
 sonde_st *sonde_st_open_memory(const void *data, int64_t size, const char *name, sonde_error *err);

@@ -41,6 +41,15 @@ void *sonde__st_room(void *array, int64_t n, int64_t more, int64_t *room, size_t
   return grown;
 }
 
+static int ends_with(const char *s, const char *end) {
+  size_t n = strlen(s), m = strlen(end);
+  return n >= m && !strcmp(s + n - m, end);
+}
+
+static int add_bytes(sonde_st *st, const void *data, int64_t size, const char *name, sonde_error *err) {
+  return (ends_with(name, ".bin") ? sonde__st_add_llama2c : sonde__st_add)(st, data, size, name, err);
+}
+
 /* Maps a file and adds it. */
 static int add_file(sonde_st *st, const char *path, sonde_error *err) {
   sonde_mapping *grown = sonde__st_room(st->map, st->files, 1, &st->map_room, sizeof *grown);
@@ -49,7 +58,7 @@ static int add_file(sonde_st *st, const char *path, sonde_error *err) {
   int rc = sonde_map_file(path, &st->map[st->files], err);
   if (rc) return rc;
   sonde_mapping m = st->map[st->files++];
-  return sonde__st_add(st, m.data, m.size, path, err);
+  return add_bytes(st, m.data, m.size, path, err);
 }
 
 /* ---- shards -------------------------------------------------------------------------------------------- */
@@ -105,9 +114,15 @@ static int add_index(sonde_st *st, const char *path, sonde_error *err) {
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
-static int ends_with(const char *s, const char *end) {
-  size_t n = strlen(s), m = strlen(end);
-  return n >= m && !strcmp(s + n - m, end);
+/* Weights of other formats, for the message. */
+static const char *others_in(const char *folder) {
+  static const char *const names[] = {"pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth",
+                                      "tf_model.h5", "flax_model.msgpack"};
+  char path[4096];
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    if (snprintf(path, sizeof path, "%s/%s", folder, names[i]) < (int)sizeof path && sonde_path_exists(path))
+      return names[i];
+  return NULL;
 }
 
 static int open_path(sonde_st *st, const char *path, sonde_error *err) {
@@ -121,6 +136,11 @@ static int open_path(sonde_st *st, const char *path, sonde_error *err) {
   if (sonde_path_exists(inside)) return add_file(st, inside, err);
   *suffix = '.';
   if (sonde_path_exists(inside)) return add_index(st, inside, err);
+  const char *other = others_in(path);
+  if (other)
+    return sonde_fail(err, SONDE_EUNSUP,
+                      "'%s' has its weights in %s, a format that is not read (pickles can execute code); convert them "
+                      "to safetensors first", path, other);
   return sonde_fail(err, SONDE_ENOENT,
                     "'%s' contains neither model.safetensors nor model.safetensors.index.json", path);
 }
@@ -134,7 +154,7 @@ sonde_st *sonde_st_open(const char *path, sonde_error *err) {
 
 sonde_st *sonde_st_open_memory(const void *data, int64_t size, const char *name, sonde_error *err) {
   sonde_st *st = reader_new(err);
-  if (!st || !sonde__st_add(st, data, size, name, err)) return st;
+  if (!st || !add_bytes(st, data, size, name, err)) return st;
   sonde_st_free(st);
   return NULL;
 }

@@ -1,9 +1,10 @@
-/* bind_weights.c - safetensors files in Lua: opened, listed, read into parameters, written from them. */
+/* bind_weights.c - files of weights in Lua: opened, listed, read into parameters, written from them. */
 #include "config.h"
 
 #include <string.h>
 
 #include "base/mem.h"
+#include "io/gguf.h"
 #include "io/safetensors.h"
 #include "script/script.h"
 #include "tensor/tensor.h"
@@ -14,7 +15,7 @@ static const sonde_lua_type weights_type;
 
 static sonde_st *to_weights(lua_State *L) { return sonde_lua_handle(L, 1, &weights_type); }
 
-/* core.weights_open(path) -> weights: a file, an index with its shards, or a folder with either */
+/* core.weights_open(path) -> weights: a file (of llama2.c too), an index with its shards, or a folder with either */
 static int weights_open(lua_State *L) {
   const char *path = sonde_lua_string(L, 1);
   sonde_error err = {0};
@@ -65,6 +66,12 @@ static int weights_read(lua_State *L) {
   return 0;
 }
 
+/* w:meta(key) -> what a file's header says under it, or nil */
+static int weights_meta(lua_State *L) {
+  lua_pushstring(L, sonde_st_meta(to_weights(L), sonde_lua_string(L, 2)));
+  return 1;
+}
+
 /* w:equal(name, other) -> whether the two tensors have the same shape, dtype and bytes */
 static int weights_equal(lua_State *L) {
   sonde_st *st = to_weights(L);
@@ -75,7 +82,8 @@ static int weights_equal(lua_State *L) {
 }
 
 static const luaL_Reg weights_methods[] = {
-    {"names", weights_names}, {"find", weights_find}, {"read", weights_read}, {"equal", weights_equal}, {NULL, NULL},
+    {"names", weights_names}, {"find", weights_find}, {"read", weights_read}, {"equal", weights_equal},
+    {"meta", weights_meta},   {NULL, NULL},
 };
 
 static const sonde_lua_type weights_type = {"weights file", free_weights, weights_methods};
@@ -93,19 +101,16 @@ static void choose_dtype(lua_State *L, sonde_st_item *item, const sonde_tensor *
 
 static void *take_tensor(lua_State *L, int index) { return sonde_lua_handle(L, index, &sonde_lua_tensor); }
 
-/* core.weights_save(path, names, tensors[, dtypes]): whole or not at all. dtypes has "f32", "bf16" or "f16" for each,
- * to which f32 tensors are rounded; without it none is. */
-static int weights_save(lua_State *L) {
-  static const char *const meta[] = {"format", "pt", NULL};   /* required by Hugging Face's loader */
-  lua_settop(L, 4);
-  const char *path = sonde_lua_string(L, 1), **dtype = NULL;
+/* Names, tensors and dtypes (nil: none is rounded) in arguments `from`, from + 1, from + 2 -> items, on the stack */
+static sonde_st_item *take_items(lua_State *L, int from, int *count) {
+  const char **dtype = NULL;
   int n, n_tensors, n_dtypes;
-  const char **name = sonde_lua_strings(L, 2, "the names", &n);
-  sonde_tensor **tensor = (sonde_tensor **)sonde_lua_handles(L, 3, "the tensors", &n_tensors, take_tensor);
-  if (n != n_tensors) return sonde_lua_fail(L, "%d names for %d tensors", n, n_tensors);
-  if (!lua_isnil(L, 4)) {
-    dtype = sonde_lua_strings(L, 4, "the dtypes", &n_dtypes);
-    if (n != n_dtypes) return sonde_lua_fail(L, "%d dtypes for %d tensors", n_dtypes, n);
+  const char **name = sonde_lua_strings(L, from, "the names", &n);
+  sonde_tensor **tensor = (sonde_tensor **)sonde_lua_handles(L, from + 1, "the tensors", &n_tensors, take_tensor);
+  if (n != n_tensors) sonde_lua_fail(L, "%d names for %d tensors", n, n_tensors);
+  if (!lua_isnil(L, from + 2)) {
+    dtype = sonde_lua_strings(L, from + 2, "the dtypes", &n_dtypes);
+    if (n != n_dtypes) sonde_lua_fail(L, "%d dtypes for %d tensors", n_dtypes, n);
   }
   sonde_st_item *items = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *items, 0);
   memset(items, 0, (size_t)(n + 1) * sizeof *items);
@@ -117,12 +122,119 @@ static int weights_save(lua_State *L) {
     items[k].data = sonde_lua_read(L, t);
     choose_dtype(L, &items[k], t, dtype ? dtype[k] : "f32");
   }
+  *count = n;
+  return items;
+}
+
+/* core.weights_save(path, names, tensors[, dtypes]): whole or not at all. dtypes has "f32", "bf16" or "f16" for each,
+ * to which f32 tensors are rounded; without it none is. */
+static int weights_save(lua_State *L) {
+  static const char *const meta[] = {"format", "pt", NULL};   /* required by Hugging Face's loader */
+  int n;
+  lua_settop(L, 4);
+  const char *path = sonde_lua_string(L, 1);
+  const sonde_st_item *items = take_items(L, 2, &n);
   sonde_error err = {0};
   sonde_lua_check(L, sonde_st_save(path, items, n, meta, &err), &err);
   return 0;
 }
 
+/* ---- GGUF --------------------------------------------------------------------------------------------------- */
+
+static void free_gguf(void *p) {
+  sonde_gguf_free(p);
+  sonde_release(p);
+}
+
+static const sonde_lua_type gguf_type;
+
+static sonde_gguf *to_gguf(lua_State *L) { return sonde_lua_handle(L, 1, &gguf_type); }
+
+/* core.gguf() -> the keys of a GGUF file, none yet */
+static int gguf_new(lua_State *L) {
+  sonde_error err = {0};
+  sonde_lua_box *box = sonde_lua_new(L, &gguf_type, 0);
+  box->p = sonde_alloc(sizeof(sonde_gguf));
+  if (!box->p) sonde_lua_check(L, sonde_fail(&err, SONDE_ENOMEM, "no memory for a GGUF file"), &err);
+  memset(box->p, 0, sizeof(sonde_gguf));
+  return 1;
+}
+
+/* g:u32(key, value), g:f32(key, value), g:bool(key, value), g:string(key, value) */
+static int gguf_u32(lua_State *L) {
+  int64_t value = sonde_lua_integer(L, 3, 0, UINT32_MAX);
+  const char *key = sonde_lua_string(L, 2);
+  sonde_gguf_u32(to_gguf(L), key, (uint32_t)value);
+  return 0;
+}
+static int gguf_f32(lua_State *L) {
+  double value = sonde_lua_number(L, 3);
+  const char *key = sonde_lua_string(L, 2);
+  sonde_gguf_f32(to_gguf(L), key, (float)value);
+  return 0;
+}
+static int gguf_bool(lua_State *L) {
+  const char *key = sonde_lua_string(L, 2);
+  sonde_gguf_bool(to_gguf(L), key, lua_toboolean(L, 3));
+  return 0;
+}
+static int gguf_string(lua_State *L) {
+  const char *key = sonde_lua_string(L, 2), *value = sonde_lua_string(L, 3);
+  sonde_gguf_string(to_gguf(L), key, value);
+  return 0;
+}
+
+/* g:strings(key, list), g:i32s(key, list), g:f32s(key, list) */
+static int gguf_strings(lua_State *L) {
+  int n;
+  lua_settop(L, 3);
+  const char **value = sonde_lua_strings(L, 3, "the strings", &n);
+  const char *key = sonde_lua_string(L, 2);
+  sonde_gguf_strings(to_gguf(L), key, value, n);
+  return 0;
+}
+static int gguf_i32s(lua_State *L) {
+  int64_t n;
+  lua_settop(L, 3);
+  const int64_t *value = sonde_lua_new_integers(L, 3, "the numbers", &n);
+  for (int64_t k = 0; k < n; k++)
+    if (value[k] < INT32_MIN || value[k] > INT32_MAX) return sonde_lua_refuse(L, 3, "a list of 32-bit numbers");
+  const char *key = sonde_lua_string(L, 2);
+  sonde_gguf_i32s(to_gguf(L), key, value, n);
+  return 0;
+}
+static int gguf_f32s(lua_State *L) {
+  lua_settop(L, 3);
+  int room = lua_istable(L, 3) && lua_rawlen(L, 3) < INT32_MAX ? (int)lua_rawlen(L, 3) : 0;
+  double *value = lua_newuserdatauv(L, (size_t)(room + 1) * sizeof *value, 0);
+  int n = sonde_lua_numbers(L, 3, "the numbers", value, room);
+  const char *key = sonde_lua_string(L, 2);
+  sonde_gguf_f32s(to_gguf(L), key, value, n);
+  return 0;
+}
+
+/* g:save(path, names, tensors[, dtypes]): as core.weights_save */
+static int gguf_save(lua_State *L) {
+  int n;
+  lua_settop(L, 5);
+  const char *path = sonde_lua_string(L, 2);
+  const sonde_st_item *items = take_items(L, 3, &n);
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_gguf_save(to_gguf(L), path, items, n, &err), &err);
+  return 0;
+}
+
+static const luaL_Reg gguf_methods[] = {
+    {"u32", gguf_u32},         {"f32", gguf_f32},   {"bool", gguf_bool}, {"string", gguf_string},
+    {"strings", gguf_strings}, {"i32s", gguf_i32s}, {"f32s", gguf_f32s}, {"save", gguf_save},
+    {NULL, NULL},
+};
+
+static const sonde_lua_type gguf_type = {"GGUF file", free_gguf, gguf_methods};
+
 void sonde_bind_weights(lua_State *L) {
-  static const luaL_Reg functions[] = {{"weights_open", weights_open}, {"weights_save", weights_save}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"weights_open", weights_open}, {"weights_save", weights_save}, {"gguf", gguf_new}, {NULL, NULL},
+  };
   sonde_lua_functions(L, functions);
 }

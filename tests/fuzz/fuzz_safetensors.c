@@ -23,15 +23,20 @@ static void use(const sonde_st *st, const sonde_st_entry *e, const uint8_t *data
   sonde_release(out);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+static void open_as(const char *name, const uint8_t *data, size_t size) {
   sonde_error err = {0};
-  sonde_st *st = sonde_st_open_memory(data, (int64_t)size, "fuzz", &err);
+  sonde_st *st = sonde_st_open_memory(data, (int64_t)size, name, &err);
   if (!st) {
     FUZZ_CHECK(err.code < 0 && err.text[0]);
-    return 0;
+    return;
   }
   for (int64_t i = 0; i < sonde_st_count(st); i++) use(st, sonde_st_at(st, i), data, size);
   sonde_st_meta(st, "format");
   sonde_st_free(st);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  open_as("fuzz", data, size);
+  open_as("fuzz.bin", data, size);      /* a checkpoint of llama2.c */
   return 0;
 }

@@ -38,6 +38,7 @@ write("shard/bare", struct.pack("<6H", 1, 2, 3, 4, 5, 6))
 write("safetensors/two", safetensors({"__metadata__": {"format": "pt"},
                                       "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
                                       "b": {"dtype": "BF16", "shape": [4], "data_offsets": [24, 32]}}, 32))
+write("safetensors/llama2c", struct.pack("<7i", 2, 2, 1, 1, 1, 2, 2) + struct.pack("<42f", *(k / 8 for k in range(42))))
 write("safetensors/kinds", safetensors({"h": {"dtype": "F16", "shape": [1, 2], "data_offsets": [0, 4]},
                                         "i": {"dtype": "I32", "shape": [], "data_offsets": [4, 8]},
                                         "e": {"dtype": "U8", "shape": [0, 5], "data_offsets": [8, 8]}}, 8))

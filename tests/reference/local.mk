@@ -11,3 +11,4 @@ EXTRA_DIST += %D%/make_probes.py %D%/llama_probes
 EXTRA_DIST += %D%/make_lstsq.py %D%/lstsq.json
 EXTRA_DIST += %D%/fit_bounded.py
 EXTRA_DIST += %D%/make_objectives.py %D%/objectives.json
+EXTRA_DIST += %D%/remote_code.py %D%/read_gguf.py

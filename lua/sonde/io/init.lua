@@ -61,6 +61,26 @@ local function belongings(model, tokenizer)
   return from, false
 end
 
+--- What a folder of the model would hold: the keys of config.json, and the files by name, tokenizer.json among them if
+--- there is a tokenizer.
+---@param model sonde.model
+---@param tokenizer? sonde.tokenizer     in place of the model's own
+---@return table keys, table<string, string> files
+function folder.belongings(model, tokenizer)
+  local belonging, other = belongings(model, tokenizer)
+  tokenizer = tokenizer or (model:has_tokenizer() and model:tokenizer()) or nil
+  local keys, files = config.write(model, belonging.config), {}
+  tokens.describe(keys, folder.dtype(model), tokenizer)
+  for name, bytes in pairs(belonging.files) do files[name] = bytes end
+  if tokenizer and (other or not files["tokenizer.json"]) then
+    local path = os.tmpname()
+    tokenizer:save(path)
+    files["tokenizer.json"] = core.read_file(path)
+    os.remove(path)
+  end
+  return keys, files
+end
+
 -- The ids of another tokenizer are other texts to the model: that may be meant, but not without a word.
 local function note_tokenizer(model, tokenizer, dir)
   local corpus = require "sonde.data"
@@ -71,17 +91,20 @@ local function note_tokenizer(model, tokenizer, dir)
     .. "are other texts\n", dir, tokenizer:hash(), known.of, known.hash))
 end
 
-local function write_files(model, dir, tokenizer, dtype)
-  local dtypes, main = dtypes_of(model, dtype)
+-- Writes all files of a folder; gives the names of those with weights and of code.
+local function write_files(model, dir, options)
+  local tokenizer, dtypes, main = options.tokenizer, dtypes_of(model, options.dtype)
   local belonging, other = belongings(model, tokenizer)
   local lacks = not tokenizer and origin.lacks(belonging)
   if lacks then error(core.where() .. "the folder would lack its tokenizer: " .. lacks, 0) end
   if other or not tokenizer then tokenizer = tokenizer or (model:has_tokenizer() and model:tokenizer()) end
   local keys, of = config.write(model, belonging.config)
   tokens.describe(keys, main, tokenizer)
-  for name, bytes in pairs(belonging.files) do
-    core.mkdirs((dir .. "/" .. name):match "^(.*)/")
-    core.write_file(dir .. "/" .. name, bytes)
+  for _, files in ipairs { belonging.files, of.files and of.files(model) or {} } do
+    for name, bytes in pairs(files) do
+      core.mkdirs((dir .. "/" .. name):match "^(.*)/")
+      core.write_file(dir .. "/" .. name, bytes)
+    end
   end
   if tokenizer then
     tokenizer:save(dir .. "/tokenizer.json")
@@ -90,43 +113,57 @@ local function write_files(model, dir, tokenizer, dtype)
     end
   end
   core.json_save(dir .. "/config.json", keys)
-  weights.write(model, dir .. "/model.safetensors", of, dtypes)
+  local written = weights.write(model, dir, of, dtypes, folder.bytes(options.shard_size))
+  for name in pairs(of.files and of.files(model) or {}) do written[name] = true end
   for name, reason in pairs(belonging.left) do
     io.stderr:write(string.format("sonde: note: %s is not carried along to %s: %s\n", name, dir, reason))
   end
+  return written
 end
 
--- Takes away the shards that model.safetensors has replaced, and their index: some programs read all there are.
-local function remove_shards(dir)
-  local index = dir .. "/model.safetensors.index.json"
-  if not core.exists(index) then return end
-  os.remove(index)
+-- Takes away the weights that those written have replaced, and code for transformers that is not of this model: some
+-- programs read all there are.
+local function remove_former(dir, written)
   for _, name in ipairs(core.list_dir(dir)) do
-    if string.find(name, "^model%-%d+%-of%-%d+%.safetensors$") then os.remove(dir .. "/" .. name) end
+    if (weights.is_file(name) or origin.is_code(name)) and not written[name] then os.remove(dir .. "/" .. name) end
   end
+end
+
+local units = { [""] = 1, K = 1e3, M = 1e6, G = 1e9, T = 1e12, Ki = 2 ^ 10, Mi = 2 ^ 20, Gi = 2 ^ 30, Ti = 2 ^ 40 }
+
+--- A number of bytes from a text: "5GB", "200MiB", "1000". nil stays nil.
+---@param text string|nil
+---@return integer|nil
+function folder.bytes(text)
+  if not text then return nil end
+  local number, unit = string.match(text, "^(%d+%.?%d*)%s*([KMGT]?i?)B?$")
+  local bytes = number and units[unit] and math.floor(tonumber(number) * units[unit])
+  if bytes and bytes > 0 then return bytes end
+  error(core.where() .. "shard_size takes a number of bytes such as 5GB or 200MiB, not '" .. text .. "'", 0)
 end
 
 --- Saves a model as a folder. A new folder appears whole or not at all; in one that is there each file is replaced
 --- whole. What the folder that the model came from holds beside it is carried along (io/origin.lua).
 ---@param model sonde.model
 ---@param dir string
----@param options? {tokenizer: userdata, dtype: "f32"|"bf16"|"f16"}
+---@param options? {tokenizer: userdata, dtype: "f32"|"bf16"|"f16", shard_size: string}
 function folder.save(model, dir, options)
   options = require("sonde.base.args").check({
     { name = "tokenizer", type = "any", doc = "the tokenizer to put beside the weights; default: the model's own" },
     { name = "dtype", type = "string", choices = { "f32", "bf16", "f16" },
       doc = "of the saved weights; default: what they were read as, else f32" },
+    { name = "shard_size", type = "string", doc = "most bytes of a file of weights, such as 5GB; default: one file" },
   }, options, "save")
+  folder.bytes(options.shard_size)
   if type(dir) ~= "string" then error(core.where() .. "save: the model needs the name of a folder", 0) end
   dir = #dir > 1 and string.gsub(dir, "/+$", "") or dir
   if dir == "" then error(core.where() .. "save: the model needs the name of a folder", 0) end
   if options.tokenizer then note_tokenizer(model, options.tokenizer, dir) end
   local there = core.exists(dir)
   if there == "file" or (there and #core.list_dir(dir) > 0) then
-    write_files(model, dir, options.tokenizer, options.dtype)
-    return remove_shards(dir)
+    return remove_former(dir, write_files(model, dir, options))
   end
-  require("sonde.base.whole_folder")(dir, function(part) write_files(model, part, options.tokenizer, options.dtype) end)
+  require("sonde.base.whole_folder")(dir, function(part) write_files(model, part, options) end)
 end
 
 -- ---- loading ----------------------------------------------------------------------------------------------
@@ -160,6 +197,17 @@ local function hint_inside(dir)
   return ""
 end
 
+-- The folder of the hub's cache holds a model in snapshots/COMMIT, and in refs/main which commit that is.
+local function snapshot_of(dir)
+  local inside = dir .. "/snapshots"
+  if core.exists(dir .. "/config.json") or core.exists(inside) ~= "folder" then return dir end
+  local main = dir .. "/refs/main"
+  local commit = core.exists(main) == "file" and string.match(core.read_file(main), "^%x+")
+  local all = core.list_dir(inside)
+  if not commit and #all == 1 then commit = all[1] end
+  return commit and core.exists(inside .. "/" .. commit .. "/config.json") and inside .. "/" .. commit or dir
+end
+
 -- Names near one that is not there.
 local function hint_beside(dir)
   local parent, name = string.match(dir, "^(.*)/([^/]+)$")
@@ -185,6 +233,7 @@ function folder.check(dir)
     refuse(dir, "is a file; a model is a folder"
       .. (core.exists(parent .. "/config.json") and "; that of this file is " .. parent or ""))
   end
+  dir = snapshot_of(dir)
   if not core.exists(dir .. "/config.json") then
     refuse(dir, "contains no config.json, so it is no model folder" .. hint_inside(dir))
   end
@@ -237,7 +286,8 @@ function folder.begin(model, dir)
   return model
 end
 
---- Opens a model folder, of Sonde or of Hugging Face's Llama (single or sharded safetensors, f32, f16 or bf16). A model
+--- Opens a model folder, of Sonde or of Hugging Face's Llama (single or sharded safetensors, f32, f16 or bf16; the
+--- folder that the hub's cache has for a model, with its snapshots, too), or a checkpoint of llama2.c (.bin). A model
 --- that was trained with its norms in other places, by the code of LayerNorm Scaling or Mix-LN for example, looks like
 --- a Llama: its placement is given then.
 ---@param dir string
@@ -247,6 +297,10 @@ function folder.load(dir, options)
   options = args.check({
     { name = "placement", type = "string|table", doc = "where the norms are, of a folder that does not say it" },
   }, options, "load")
+  if type(dir) == "string" and string.find(dir, "%.bin$") and core.exists(dir) == "file" then
+    if options.placement then error(core.where() .. dir .. ": a checkpoint of llama2.c has no other placement", 0) end
+    return require("sonde.io.arch.formats.llama2c").load(dir)
+  end
   local model, of
   dir, model, of = described(dir, options.placement)
   model.folder, model.origin = dir, origin.read(dir)

@@ -27,6 +27,8 @@ local described = {
   ["config.json"] = true, ["trainer_state.json"] = true, ["training_args.json"] = true, ["adapter_config.json"] = true,
   ["quantize_config.json"] = true, ["quant_config.json"] = true, ["hf_quant_config.json"] = true,
 }
+-- Code that Sonde writes for one model.
+local code = { ["modeling_sonde.py"] = true, ["configuration_sonde.py"] = true }
 
 -- Files that belong to one tokenizer, beside generation_config.json: they go when another one comes.
 local of_tokenizer = {
@@ -35,11 +37,18 @@ local of_tokenizer = {
   "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json", "generation_config.json",
 }
 
+--- Whether a file is the code for transformers that Sonde writes.
+---@param name string
+---@return boolean
+function origin.is_code(name)
+  return code[name] == true
+end
+
 --- Whether a file of a model folder stays true of another model made of it, and is carried along.
 ---@param name string
 ---@return boolean
 function origin.carried(name)
-  if described[name] or name:sub(1, 1) == "." then return false end
+  if described[name] or code[name] or name:sub(1, 1) == "." then return false end
   for _, ending in ipairs(weights) do
     if name:lower():sub(-#ending - 1) == "." .. ending then return false end
   end

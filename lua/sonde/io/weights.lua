@@ -60,6 +60,18 @@ local function check_rest(file, of, wanted, model, dir)
   end
 end
 
+-- Weights that were quantised have other tensors beside them, or in their place, which say how.
+local function refuse_quantised(file, dir)
+  for _, name in ipairs(file:names()) do
+    for _, ending in ipairs { "%.qweight", "%.qzeros", "%.g_idx", "%.weight_packed", "%.weight_scale",
+      "%.weight_scale_inv", "%.SCB", "%.absmax", "%.quant_state%..*" } do
+      if string.find(name, ending .. "$") then
+        refuse(dir, "the weights are quantised ('" .. name .. "'), which is not supported; use the model they are of")
+      end
+    end
+  end
+end
+
 local function tensors_of(params, names)
   local list = {}
   for k, name in ipairs(names) do list[k] = params:find(name) end
@@ -85,6 +97,7 @@ local dtype_names = { F32 = "f32", BF16 = "bf16", F16 = "f16" }
 ---@return sonde.model
 function weights.read(model, dir, of)
   local file, params, wanted, roles = core.weights_open(dir), model:params(), {}, {}
+  refuse_quantised(file, dir)
   local name_of, stored = names_in(file, of, model.config.tie, dir), {}
   for _, param in ipairs(params:list()) do roles[param.name] = param.role end
   for _, entry in ipairs(arch.tensors(of, model, params:list())) do
@@ -122,25 +135,77 @@ function weights.saved(model)
   return list
 end
 
--- A tensor of the file out of its parameters.
-local function joined(entry, params)
+--- A tensor of the files, out of its parameters; `also` makes another node of that.
+---@param entry table              of arch.tensors
+---@param params sonde.params
+---@param also? fun(node: sonde.node): sonde.node
+---@return sonde.tensor
+function weights.joined(entry, params, also)
   local from = {}
   for k, name in ipairs(entry.params) do from[k] = params:read(name) end
-  if not entry.join then return from[1] end
-  return convert(from, function(nodes) return { entry.join(nodes) } end)[1]
+  if not entry.join and not also then return from[1] end
+  return convert(from, function(nodes)
+    local node = entry.join and entry.join(nodes) or nodes[1]
+    return { also and also(node) or node }
+  end)[1]
 end
 
---- Writes the weights of a model.
+local bytes_of_dtype = { f32 = 4, f16 = 2, bf16 = 2 }
+
+-- The entries in groups of at most `limit` bytes, in their order; one that is larger is a group by itself. And the
+-- bytes of all.
+local function groups_of(entries, model, dtypes, limit)
+  local elements, groups, room, total = {}, {}, 0, 0
+  for _, param in ipairs(weights.saved(model)) do
+    local n = 1
+    for _, dim in ipairs(param.dims) do n = n * dim end
+    elements[param.name] = n
+  end
+  for _, entry in ipairs(entries) do
+    local bytes = 0
+    for _, name in ipairs(entry.params) do bytes = bytes + elements[name] end
+    bytes = bytes * bytes_of_dtype[dtypes[entry.params[1]]]
+    if not groups[1] or bytes > room then groups[#groups + 1], room = {}, limit end
+    table.insert(groups[#groups], entry)
+    room, total = room - bytes, total + bytes
+  end
+  return groups, total
+end
+
+local SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+--- Whether a file of a folder is one that weights.write makes.
+---@param name string
+---@return boolean
+function weights.is_file(name)
+  return name == SINGLE or name == INDEX or string.find(name, "^model%-%d+%-of%-%d+%.safetensors$") ~= nil
+end
+
+--- Writes the weights of a model: one file, or with more bytes than `limit` shards and their index.
 ---@param model sonde.model
----@param path string
+---@param dir string
 ---@param of sonde.architecture
 ---@param dtypes table<string, string>    of the parameters, by name
-function weights.write(model, path, of, dtypes)
-  local names, tensors, types = {}, {}, {}
-  for k, entry in ipairs(arch.tensors(of, model, weights.saved(model))) do
-    names[k], tensors[k], types[k] = entry.tensor, joined(entry, model:params()), dtypes[entry.params[1]]
+---@param limit? integer                  bytes of a shard; default: one file for all
+---@return table<string, boolean> files   the names of what was written
+function weights.write(model, dir, of, dtypes, limit)
+  local groups, total = groups_of(arch.tensors(of, model, weights.saved(model)), model, dtypes, limit or math.huge)
+  local map, files = {}, {}
+  for k, group in ipairs(groups) do
+    local file = #groups == 1 and SINGLE or string.format("model-%05d-of-%05d.safetensors", k, #groups)
+    local names, tensors, types = {}, {}, {}
+    for i, entry in ipairs(group) do
+      names[i], tensors[i], types[i] = entry.tensor, weights.joined(entry, model:params()), dtypes[entry.params[1]]
+      map[entry.tensor] = file
+    end
+    core.weights_save(dir .. "/" .. file, names, tensors, types)
+    files[file] = true
   end
-  core.weights_save(path, names, tensors, types)
+  if #groups > 1 then
+    core.json_save(dir .. "/" .. INDEX, { metadata = { total_size = total }, weight_map = map })
+    files[INDEX] = true
+  end
+  return files
 end
 
 return weights

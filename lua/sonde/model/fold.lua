@@ -70,9 +70,12 @@ local function final_of(model)
   return values
 end
 
--- How far the two models are apart, over the size of what they give.
-local function distance(a, b)
-  local off, size = 0, 0
+--- How far two models are apart on some tokens, over the size of what they give; NaN where something is not finite.
+---@param model sonde.model
+---@param other sonde.model
+---@return number
+function fold.distance(model, other)
+  local a, b, off, size = final_of(model), final_of(other), 0, 0
   for i, value in ipairs(a) do
     off, size = off + (value - b[i]) ^ 2, size + value ^ 2
   end
@@ -87,7 +90,7 @@ function fold.gains(model)
   model:init()
   local folded = require("sonde.model.transformer").new(folded_options(model))
   copy_weights(model, folded)
-  local off = distance(final_of(model), final_of(folded))
+  local off = fold.distance(model, folded)
   if off ~= off or off >= BOUND then
     error(core.where() .. string.format("the gains cannot be folded under placement '%s': without them the model "
       .. "gives something else (%.2g of its size away)", model.layers[1].placement.name, off), 0)

@@ -1,0 +1,159 @@
+--- gguf.lua - a model as one file for llama.cpp. Which keys and tensors describe it follows from what a folder of its
+-- architecture would hold, so each architecture that GGUF has is an entry of a table here.
+--
+-- Rows of a Llama's queries and keys are in another order there: its program turns pairs of neighbouring features of a
+-- head, not each of the first half with one of the second. Vectors are always f32.
+
+local core = require "sonde.core"
+local arch = require "sonde.io.arch"
+local vocabulary = require "sonde.io.arch.formats.vocabulary"
+
+local gguf = {}
+
+-- Tensors outside the blocks, and inside.
+local outside = {
+  ["model.embed_tokens.weight"] = "token_embd.weight", ["model.norm.weight"] = "output_norm.weight",
+  ["lm_head.weight"] = "output.weight",
+}
+local inside = {
+  ["input_layernorm.weight"] = "attn_norm.weight", ["post_attention_layernorm.weight"] = "ffn_norm.weight",
+  ["self_attn.q_norm.weight"] = "attn_q_norm.weight", ["self_attn.k_norm.weight"] = "attn_k_norm.weight",
+}
+for name, called in pairs { q = "attn_q", k = "attn_k", v = "attn_v", o = "attn_output" } do
+  for _, kind in ipairs { ".weight", ".bias" } do inside["self_attn." .. name .. "_proj" .. kind] = called .. kind end
+end
+for _, name in ipairs { "gate", "up", "down" } do
+  for _, kind in ipairs { ".weight", ".bias" } do inside["mlp." .. name .. "_proj" .. kind] = "ffn_" .. name .. kind end
+end
+
+-- The rows of queries or keys with each head's features in neighbouring pairs.
+local function paired(node, heads)
+  local dims = node:dims()
+  local half = math.floor(dims[1] / heads / 2)
+  return node:reshape({ heads, 2, half, dims[2] or 1 }):permute({ 1, 3, 2, 4 }):reshape(dims)
+end
+
+-- What stands for a model_type there: its name, and whether queries and keys are in pairs.
+local kinds = {
+  llama = { name = "llama", pairs = true }, mistral = { name = "llama", pairs = true },
+  qwen2 = { name = "qwen2" }, qwen3 = { name = "qwen3" },
+}
+
+local function value_of(tree, name)
+  local value = tree[name]
+  if value == core.null then return nil end
+  return value
+end
+
+-- What the file has no word for: refused by the name of the key.
+local function check(tree, refuse)
+  local window = value_of(tree, "sliding_window")
+  if window and value_of(tree, "use_sliding_window") ~= false and window < tree.max_position_embeddings then
+    refuse("its attention has a window ('sliding_window' " .. window .. "), which llama.cpp does not read there")
+  end
+  local act = value_of(tree, "hidden_act") or "silu"
+  if act ~= "silu" and act ~= "swish" then refuse("its activation is '" .. act .. "', not silu") end
+  if value_of(tree, "per_layer_config") then refuse "its blocks differ ('per_layer_config')" end
+end
+
+-- The rotary positions: keys, or for "llama3" a divisor of each frequency, which is a tensor.
+local function put_rope(put, name, tree, head_dim, refuse)
+  local scaling = value_of(tree, "rope_scaling") or {}
+  local parameters = value_of(tree, "rope_parameters") or {}
+  local dict = next(scaling) and scaling or parameters
+  local theta = dict.rope_theta or value_of(tree, "rope_theta") or 10000
+  local kind = dict.rope_type or dict.type or "default"
+  put("f32", name .. ".rope.freq_base", theta)
+  put("u32", name .. ".rope.dimension_count", head_dim)
+  if kind == "default" then return nil end
+  if kind == "linear" then
+    put("string", name .. ".rope.scaling.type", "linear")
+    put("f32", name .. ".rope.scaling.factor", dict.factor)
+    return nil
+  end
+  if kind ~= "llama3" then refuse("its rotary positions are scaled by '" .. kind .. "'") end
+  local original, divisors = dict.original_max_position_embeddings or tree.max_position_embeddings, {}
+  for i = 0, head_dim / 2 - 1 do
+    local wave = 2 * math.pi * theta ^ (2 * i / head_dim)
+    local share = (original / wave - dict.low_freq_factor) / (dict.high_freq_factor - dict.low_freq_factor)
+    share = math.max(0, math.min(1, share))
+    divisors[i + 1] = 1 / ((1 - share) / dict.factor + share)
+  end
+  return divisors
+end
+
+local file_types = { f32 = 0, f16 = 1, bf16 = 32 }
+
+-- The keys that describe the model; gives the divisors of the frequencies, where there are some.
+local function put_model(put, kind, tree, dtype, title, refuse)
+  local name, heads = kind.name, tree.num_attention_heads
+  local head_dim = value_of(tree, "head_dim") or math.floor(tree.hidden_size / heads)
+  put("string", "general.architecture", name)
+  put("string", "general.name", title)
+  put("u32", "general.file_type", file_types[dtype])
+  put("u32", name .. ".vocab_size", tree.vocab_size)
+  put("u32", name .. ".context_length", tree.max_position_embeddings)
+  put("u32", name .. ".embedding_length", tree.hidden_size)
+  put("u32", name .. ".block_count", tree.num_hidden_layers)
+  put("u32", name .. ".feed_forward_length", tree.intermediate_size)
+  put("u32", name .. ".attention.head_count", heads)
+  put("u32", name .. ".attention.head_count_kv", value_of(tree, "num_key_value_heads") or heads)
+  put("u32", name .. ".attention.key_length", head_dim)
+  put("u32", name .. ".attention.value_length", head_dim)
+  put("f32", name .. ".attention.layer_norm_rms_epsilon", tree.rms_norm_eps)
+  return put_rope(put, name, tree, head_dim, refuse)
+end
+
+-- What a tensor of the folder is called there.
+local function called(tensor, refuse)
+  local block, rest = string.match(tensor, "^model%.layers%.(%d+)%.(.*)$")
+  local name = block and inside[rest] or outside[tensor]
+  if not name then refuse("it has the tensor '" .. tensor .. "'") end
+  return block and "blk." .. block .. "." .. name or name
+end
+
+-- Names, tensors and dtypes of the file.
+local function tensors_of(model, of, kind, tree, dtype, refuse)
+  local weights, names, tensors, dtypes = require "sonde.io.weights", {}, {}, {}
+  for k, entry in ipairs(arch.tensors(of, model, weights.saved(model))) do
+    local which = kind.pairs and string.match(entry.tensor, "self_attn%.([qk])_proj")
+    local heads = which == "q" and tree.num_attention_heads or which == "k" and (value_of(tree, "num_key_value_heads")
+      or tree.num_attention_heads)
+    names[k] = called(entry.tensor, refuse)
+    tensors[k] = weights.joined(entry, model:params(), heads and function(x) return paired(x, heads) end or nil)
+    dtypes[k] = #tensors[k]:dims() == 1 and "f32" or dtype
+  end
+  return names, tensors, dtypes
+end
+
+--- Writes a model as a GGUF file.
+---@param model sonde.model
+---@param path string
+---@param keys table                         of the config.json that a folder of it would have
+---@param of sonde.architecture
+---@param files? table<string, string>       of its tokenizer; nil: the file has no vocabulary
+---@param dtype "f32"|"f16"|"bf16"           of matrices
+---@param title string                       the model's name
+function gguf.write(model, path, keys, of, files, dtype, title)
+  local function refuse(text) error(core.where() .. path .. ": this model is not written as GGUF: " .. text, 0) end
+  local kind = kinds[of.name]
+  if not kind then refuse("its architecture is '" .. of.name .. "'; known: llama, mistral, qwen2, qwen3") end
+  check(keys, refuse)
+  local file = core.gguf()
+  local function put(type_, key, value) file[type_](file, key, value) end
+  local divisors = put_model(put, kind, keys, dtype, title, refuse)
+  if files then
+    vocabulary.put(put, files, keys.vocab_size, keys, refuse)
+  else
+    put("string", "tokenizer.ggml.model", "no_vocab")
+  end
+  local names, tensors, dtypes = tensors_of(model, of, kind, keys, dtype, refuse)
+  if divisors then
+    names[#names + 1], dtypes[#dtypes + 1] = "rope_freqs.weight", "f32"
+    tensors[#tensors + 1] = core.tensor("f32", { #divisors }, divisors)
+  end
+  file:save(path, names, tensors, dtypes)
+  file:close()
+end
+
+return gguf

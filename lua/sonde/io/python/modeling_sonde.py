@@ -1,0 +1,526 @@
+"""A model of Sonde's own architecture in PyTorch, for transformers (trust_remote_code=True).
+
+The norms, placements and layers are those of Sonde's doc/norms.md, under the same names and with the same options; the
+parameters have the names of the tensors in the folder. Everything is computed from the section "sonde" of config.json.
+What this file does not know is refused when the model is made.
+"""
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.cache_utils import DynamicCache
+from transformers.generation import GenerationMixin
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from .configuration_sonde import SondeConfig
+
+NORM_NAMES = {"attn": "input_layernorm", "ffn": "post_attention_layernorm", "attn_out": "post_self_attn_layernorm",
+              "ffn_out": "post_mlp_layernorm"}
+
+
+def vector(size, value=1.0):
+    return nn.Parameter(torch.full((size,), float(value)))
+
+
+def wide(x):
+    """At least f32: statistics are never taken in 16 bits."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def root_mean_square(x, eps):
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
+
+
+# ---- norms ----------------------------------------------------------------------------------------------------------
+
+
+class Place:
+    """Where a norm is: the slot ("attn", "ffn", "attn_out", "ffn_out", "final"), the block l of L (l = 0: no block) and
+    whether the stream there is that of the slot "attn" plus the attention's output."""
+
+    def __init__(self, slot, layer, depth, follows=False):
+        self.slot, self.layer, self.depth, self.follows = slot, layer, depth, follows
+
+    def first(self, options, name):
+        """The option for the first value there: name_attn, name_ffn or name_final."""
+        kind = "final" if self.slot == "final" else self.slot[:3] if self.slot.startswith("ffn") else "attn"
+        return options[f"{name}_{kind}"]
+
+    @property
+    def in_front(self):
+        return self.slot in ("attn", "ffn")
+
+
+class Norm(nn.Module):
+    """forward(x, seen): x [..., D]; `seen` is what the norms of one block tell each other."""
+
+    def __init__(self, options, place, width):
+        super().__init__()
+        self.options, self.place = options, place
+        self.register_parameter("weight", None if options.get("folded") and place.in_front else vector(width))
+
+    def gained(self, y, x):
+        return (y if self.weight is None else y * self.weight).to(x.dtype)
+
+
+class RMSNorm(Norm):
+    def forward(self, x, seen):
+        return self.gained(root_mean_square(wide(x), self.options["eps"]), x)
+
+
+class LayerNorm(Norm):
+    def __init__(self, options, place, width):
+        super().__init__(options, place, width)
+        self.register_parameter("bias", vector(width, 0) if options["bias"] else None)
+
+    def forward(self, x, seen):
+        z = wide(x)
+        z = root_mean_square(z - z.mean(-1, keepdim=True), self.options["eps"])
+        return self.gained(z, z).add(0 if self.bias is None else self.bias).to(x.dtype)
+
+
+class DyT(Norm):
+    def __init__(self, options, place, width):
+        super().__init__(options, place, width)
+        self.alpha = vector(1, place.first(options, "alpha"))
+        self.register_parameter("bias", vector(width, 0) if options["bias"] else None)
+
+    def forward(self, x, seen):
+        z = torch.tanh(self.alpha * wide(x))
+        return self.gained(z, z).add(0 if self.bias is None else self.bias).to(x.dtype)
+
+
+class Derf(Norm):
+    def __init__(self, options, place, width):
+        super().__init__(options, place, width)
+        self.alpha, self.shift = vector(1, place.first(options, "alpha")), vector(1, options["shift"])
+        self.bias = vector(width, 0)
+
+    def forward(self, x, seen):
+        z = torch.erf(self.alpha * wide(x) + self.shift)
+        return self.gained(z, z).add(self.bias).to(x.dtype)
+
+
+class BHyT(Norm):
+    """tanh(lambda x / (kappa sqrt(v + eps))); v the mean square, which the norm in front of the feed-forward layer
+    estimates from that in front of the attention (`estimates`) unless it is told to measure."""
+
+    def __init__(self, options, place, width):
+        super().__init__(options, place, width)
+        power = {"none": 0, "decay": -0.5, "grow": 0.5, "mild_grow": 0.25}[options["kappa_schedule"]]
+        self.kappa = options["kappa"] * (place.layer or place.depth + 1) ** power
+        self.lam = place.first(options, "lambda")
+        if self.lam and options["learn_lambda"]:
+            self.register_parameter("lambda", vector(1, self.lam))
+        listed = [int(n) for n in options.get("exact_blocks", "").split(",") if n]
+        measures = (options["name"] == "bhyt_star" or place.layer <= options.get("exact_first", 0)
+                    or place.layer - 1 in listed)
+        self.takes = self.lam and place.slot == "ffn" and not measures
+        self.estimates = self.takes and place.follows
+        self.variance = options.get("variance", "plain")
+        if self.estimates:
+            names = {"plain": (), "beta": ("beta",), "eta": ("eta",), "residual_aware": ("beta", "alpha")}
+            for name in names[self.variance]:
+                first = {"beta": self.variance == "beta", "eta": False, "alpha": True}[name]
+                self.register_parameter("variance_" + name, vector(1, first))
+            if self.variance != "eta":
+                self.register_buffer("attention_variance", torch.zeros(1))
+
+    def factor(self):
+        return getattr(self, "lambda") if self.options["learn_lambda"] else self.lam
+
+    def estimate(self, seen):
+        square = seen["square"]
+        if self.variance == "eta":
+            return square * (1 + self.variance_eta)
+        added = self.attention_variance * (seen["factor"] * seen["lambda"]) ** 2 / self.kappa ** 2
+        if self.variance == "beta":
+            added = self.variance_beta * added
+        if self.variance == "residual_aware":
+            square, added = square * (1 + self.variance_beta), self.variance_alpha * added
+        return square + added
+
+    def forward(self, x, seen):
+        z = wide(x)
+        if not self.lam:
+            return self.gained(root_mean_square(z, self.options["eps"]), x)
+        if self.estimates:
+            square = self.estimate(seen)
+        elif self.takes and seen.get("input") is x:
+            square = seen["square"]
+        else:
+            square = z.pow(2).mean(-1, keepdim=True)
+        if self.place.slot == "attn":
+            seen.update({"input": x, "square": square, "lambda": self.factor()})
+        z = torch.tanh(self.factor() / self.kappa * z * torch.rsqrt(square + self.options["eps"]))
+        return self.gained(z, x)
+
+
+NORMS = {"rmsnorm": RMSNorm, "layernorm": LayerNorm, "dyt": DyT, "derf": Derf, "bhyt": BHyT, "bhyt_star": BHyT}
+
+
+def chosen(kinds, what, options):
+    if options["name"] not in kinds:
+        raise ValueError(f"modeling_sonde.py knows no {what} '{options['name']}'")
+    return kinds[options["name"]]
+
+
+# ---- attention and feed-forward layer -------------------------------------------------------------------------------
+
+
+def frequencies(options, device):
+    """Angle of each pair of features for one position, [Dh / 2]."""
+    base, size = options["rope_theta"], options["head_dim"]
+    kind = torch.float32 if device.type == "mps" else torch.float64      # which lacks f64
+    v = base ** (-torch.arange(0, size, 2, dtype=kind, device=device) / size)
+    scheme, factor = options["rope_scaling"], options["rope_factor"]
+    if scheme == "none":
+        return v
+    if scheme == "linear":
+        return v / factor
+    if scheme != "llama3":
+        raise ValueError(f"modeling_sonde.py knows no rope_scaling '{scheme}'")
+    low, high = options["rope_low_freq_factor"], options["rope_high_freq_factor"]
+    blend = ((options["rope_original_context"] * v / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
+    return (1 - blend) * v / factor + blend * v
+
+
+def turned(x, angle):
+    """x [B, H, T, Dh] by angle [B, T, Dh / 2], half against half."""
+    cos, sin = (torch.cat([f(angle)] * 2, -1).unsqueeze(1).to(x.dtype) for f in (torch.cos, torch.sin))
+    a, b = x.chunk(2, -1)
+    return x * cos + torch.cat([-b, a], -1) * sin
+
+
+class Gain(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.weight = vector(size)
+
+
+class Attention(nn.Module):
+    def __init__(self, options, width):
+        super().__init__()
+        self.options = dict(options)
+        heads = options["heads"] or max(1, width // 64)
+        self.heads, self.kv = heads, options["kv_heads"] or heads
+        self.size = self.options["head_dim"] = options["head_dim"] or width // heads
+        self.q_proj = nn.Linear(width, self.heads * self.size, bias=False)
+        self.k_proj = nn.Linear(width, self.kv * self.size, bias=False)
+        self.v_proj = nn.Linear(width, self.kv * self.size, bias=False)
+        self.o_proj = nn.Linear(self.heads * self.size, width, bias=False)
+        if options["qk_norm"]:
+            self.q_norm, self.k_norm = Gain(self.size), Gain(self.size)
+
+    def normed(self, x, gain):
+        return (root_mean_square(wide(x), self.options["qk_eps"]) * gain.weight).to(x.dtype)
+
+    def forward(self, x, where, cache, index):
+        batch, length, _ = x.shape
+        q, k, v = (p(x).view(batch, length, -1, self.size).transpose(1, 2)
+                   for p in (self.q_proj, self.k_proj, self.v_proj))
+        if self.options["qk_norm"]:
+            q, k = self.normed(q, self.q_norm), self.normed(k, self.k_norm)
+        if self.options["rope_theta"] > 0:
+            angle = where["positions"].unsqueeze(-1) * frequencies(self.options, x.device)
+            q, k = turned(q, angle), turned(k, angle)
+        if cache is not None:
+            k, v = cache.update(k, v, index)
+        k, v = (z.repeat_interleave(self.heads // self.kv, dim=1) for z in (k, v))
+        scores = wide(q @ k.transpose(-1, -2)) / math.sqrt(self.size)
+        scores = scores.masked_fill(~where["seen"](self.options["window"]), torch.finfo(scores.dtype).min)
+        y = scores.softmax(-1).to(v.dtype) @ v
+        return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
+
+
+class SwiGLU(nn.Module):
+    def __init__(self, options, width):
+        super().__init__()
+        hidden = options["hidden"] or ((8 * width + 2) // 3 + 7) // 8 * 8
+        self.gate_proj = nn.Linear(width, hidden, bias=False)
+        self.up_proj = nn.Linear(width, hidden, bias=False)
+        self.down_proj = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x):
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class GELU(nn.Module):
+    FORMS = {"none": F.gelu, "tanh": lambda h: F.gelu(h, approximate="tanh"),
+             "sigmoid": lambda h: h * torch.sigmoid(1.702 * h)}
+
+    def __init__(self, options, width):
+        super().__init__()
+        hidden = options["hidden"] or 4 * width
+        self.form = self.FORMS[options["approximate"]]
+        self.up_proj = nn.Linear(width, hidden, bias=False)
+        self.down_proj = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x):
+        return self.down_proj(self.form(self.up_proj(x)))
+
+
+ATTENTIONS = {"causal": Attention}
+FFNS = {"swiglu": SwiGLU, "gelu": GELU}
+
+
+# ---- placements -----------------------------------------------------------------------------------------------------
+
+
+def pre_ln(block, x, scale=1):
+    x = x + block.attention(block.norm("attn", x, scale))
+    return x + block.ffn(block.norm("ffn", x, scale))
+
+
+def post_ln(block, x, alpha=1):
+    x = block.norm("attn_out", alpha * x + block.attention(x))
+    return block.norm("ffn_out", alpha * x + block.ffn(x))
+
+
+def norm_after(block, x):
+    x = x + block.norm("attn_out", block.attention(x))
+    return x + block.norm("ffn_out", block.ffn(x))
+
+
+def sandwich(block, x, before=1, after=1):
+    x = x + block.norm("attn_out", block.attention(block.norm("attn", x, before)), after)
+    return x + block.norm("ffn_out", block.ffn(block.norm("ffn", x, before)), after)
+
+
+def keel(block, x, alpha, first):
+    y = block.attention(block.norm("attn", x))
+    x = x + y if first else block.norm("attn_out", alpha * x + y)
+    return block.norm("ffn_out", alpha * x + block.ffn(block.norm("ffn", x)))
+
+
+def parallel(block, x, shared):
+    y = block.norm("attn", x)
+    return x + block.attention(y) + block.ffn(y if shared else block.norm("ffn", x))
+
+
+def scaled_branches(block, x):
+    x = x + block.placement.attn_scale * block.attention(block.norm("attn", x))
+    return x + block.placement.ffn_scale * block.ffn(block.norm("ffn", x))
+
+
+def linear(block, x):
+    return x + F.linear(x, block.placement.weight, block.placement.bias)
+
+
+FRONT, BEHIND = ("attn", "ffn"), ("attn_out", "ffn_out")
+PRE, POST, AROUND = (pre_ln, {}, FRONT), (post_ln, {}, BEHIND), (sandwich, {}, FRONT + BEHIND)
+
+
+def placed(options, l, depth):
+    """What block l of `depth` is under a placement: its function, the function's arguments, the slots of its norms."""
+    name, scale = options["name"], l ** -0.5
+    if name in ("pre_ln", "pre_ln_scaled", "pre_ln_mitchell", "pre_ln_megatron"):
+        return PRE
+    if name == "lns":
+        return pre_ln, {"scale": scale}, FRONT
+    if name == "post_ln":
+        return POST
+    if name in ("deepnorm", "deepnorm_paper"):
+        return post_ln, {"alpha": (2 * depth) ** 0.25 if name == "deepnorm" else 2.828427}, BEHIND
+    if name in ("mix_ln", "scale_post_pre"):
+        return POST if l <= math.floor(options["a"] * depth + 1e-9) else PRE
+    if name in ("pre_post_pre_post", "post_pre_post_pre"):
+        return POST if (l % options["every"] == 0) == (name == "pre_post_pre_post") else PRE
+    if name == "norm_after":
+        return norm_after, {}, BEHIND
+    if name == "keel":
+        slots = FRONT + (("ffn_out",) if l == 1 else BEHIND)
+        return keel, {"alpha": options["alpha"] or 2 * depth, "first": l == 1}, slots
+    if name in ("sandwich", "peri_ln"):
+        return AROUND
+    if name == "lns_sandwich":
+        return sandwich, {"before": scale, "after": scale if options["both"] else 1}, FRONT + BEHIND
+    if name == "parallel":
+        return parallel, {"shared": options["shared"]}, FRONT[:1] if options["shared"] else FRONT
+    if name in ("pre_post", "pre_sandwich"):
+        return PRE if l <= options["first"] else POST if name == "pre_post" else AROUND
+    if name in ("layerscale", "skipinit"):
+        return scaled_branches, {}, FRONT
+    if name == "linear":
+        return linear, {}, ()
+    raise ValueError(f"modeling_sonde.py knows no placement '{name}'")
+
+
+class PlacementParameters(nn.Module):
+    def __init__(self, function, options, width):
+        super().__init__()
+        if function is linear:
+            self.weight, self.bias = nn.Parameter(torch.zeros(width, width)), vector(width, 0)
+        else:
+            size = width if options["name"] == "layerscale" else 1
+            self.attn_scale, self.ffn_scale = vector(size), vector(size)
+
+
+class Block(nn.Module):
+    """The weights of a block; a later block may use them too, in its own place."""
+
+    def __init__(self, options, width):
+        super().__init__()
+        function, arguments, slots = options["placed"]
+        l, depth, without = options["layer"], options["depth"], options.get("without")
+        follows = without != "attn" and (function is pre_ln or (function is keel and arguments["first"]))
+        for slot in slots:
+            norm = chosen(NORMS, "norm", options["norm"])
+            setattr(self, NORM_NAMES[slot], norm(options["norm"], Place(slot, l, depth, follows), width))
+        if function is not linear and without != "attn":
+            self.self_attn = chosen(ATTENTIONS, "attention", options["attention"])(options["attention"], width)
+        if function is not linear and without != "ffn":
+            self.mlp = chosen(FFNS, "feed-forward layer", options["ffn"])(options["ffn"], width)
+        if function in (linear, scaled_branches):
+            self.placement = PlacementParameters(function, options["placement"], width)
+
+
+class Pass:
+    """A block while it computes: what placements are written with."""
+
+    def __init__(self, block, options, where, cache, index):
+        self.block, self.without = block, options.get("without")
+        self.where, self.cache, self.index, self.seen = where, cache, index, {"factor": 1}
+        self.placement = getattr(block, "placement", None)
+
+    def norm(self, slot, x, scale=1):
+        y = getattr(self.block, NORM_NAMES[slot])(x, self.seen)
+        if slot == "attn":
+            self.seen["factor"] = scale
+        return y if scale == 1 else y * scale
+
+    def attention(self, x):
+        if self.without == "attn":
+            return torch.zeros_like(x)
+        return self.block.self_attn(x, self.where, self.cache, self.index)
+
+    def ffn(self, x):
+        return torch.zeros_like(x) if self.without == "ffn" else self.block.mlp(x)
+
+
+# ---- the model ------------------------------------------------------------------------------------------------------
+
+
+def blocks_of(model):
+    """The options of every block: those of the model, changed by its own."""
+    own, blocks = model.get("layers") or {}, []
+    for index in range(model["depth"]):
+        options = {"layer": index + 1, "depth": model["depth"]}
+        options.update({kind: model[kind] for kind in ("norm", "attention", "ffn", "placement")})
+        options.update(own.get(str(index), {}))
+        options["placed"] = placed(options["placement"], options["layer"], options["depth"])
+        blocks.append(options)
+    return blocks
+
+
+class SondePreTrainedModel(PreTrainedModel):
+    config_class = SondeConfig
+    base_model_prefix = "model"
+    _no_split_modules = ["Block"]
+    _supports_cache_class = True
+
+    def _init_weights(self, module):
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+
+
+class SondeModel(SondePreTrainedModel):
+    def __init__(self, config):
+        super().__init__(config)
+        model = config.sonde["model"]
+        width, scale = model["width"], model["embed_scale"]
+        self.blocks, self.width = blocks_of(model), width
+        self.embed_tokens = nn.Embedding(model["vocab"], width)
+        self.fixed_scale = math.sqrt(width) if scale == "fixed" else 1
+        self.register_parameter("embed_scale", vector(1, math.sqrt(width)) if scale == "learned" else None)
+        self.layers = nn.ModuleDict({str(i): Block(options, width) for i, options in enumerate(self.blocks)
+                                     if options.get("share") is None})
+        final = model["final_norm"]
+        self.norm = chosen(NORMS, "norm", final)(final, Place("final", 0, model["depth"]), width)
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value):
+        self.embed_tokens = value
+
+    def where(self, x, mask, positions, past):
+        """Positions [B, T], and which keys each query sees under a window (0: none), [B or 1, 1, T, past + T]."""
+        length = x.shape[1]
+        at = torch.arange(past, past + length, device=x.device)
+        if mask is not None and mask.dim() != 2:
+            raise ValueError("attention_mask must be [batch, length]: 1 for tokens, 0 for padding")
+        if positions is None:
+            positions = at.unsqueeze(0)
+            if mask is not None:
+                positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, past:past + length]
+        keys = torch.arange(past + length, device=x.device)
+
+        def seen(window):
+            away = at[:, None] - keys[None, :]
+            allowed = (away >= 0) if not window else (away >= 0) & (away < window)
+            allowed = allowed[None, None]
+            return allowed if mask is None else allowed & mask[:, None, None, :past + length].bool()
+
+        return {"positions": positions, "seen": seen}
+
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None,
+                inputs_embeds=None, streams=None, **kwargs):
+        """The stream after the final norm [B, T, D]; the streams before it are added to the list `streams`."""
+        x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        x = x * (self.fixed_scale if self.embed_scale is None else self.embed_scale.to(x.dtype))
+        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        where, index = self.where(x, attention_mask, position_ids, past), 0
+        for i, options in enumerate(self.blocks):
+            if streams is not None:
+                streams.append(x)
+            function, arguments, _ = options["placed"]
+            block = self.layers[str(options.get("share", i))]
+            x = function(Pass(block, options, where, past_key_values, index), x, **arguments)
+            index += function is not linear and options.get("without") != "attn"      # a cache counts what it gets
+        x = self.norm(x, {})
+        if streams is not None:
+            streams.append(x)
+        return x
+
+
+class SondeForCausalLM(SondePreTrainedModel, GenerationMixin):
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.model = SondeModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.model.embed_tokens
+
+    def set_input_embeddings(self, value):
+        self.model.embed_tokens = value
+
+    def get_output_embeddings(self):
+        return self.lm_head
+
+    def set_output_embeddings(self, value):
+        self.lm_head = value
+
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None,
+                inputs_embeds=None, labels=None, use_cache=None, output_hidden_states=None, return_dict=None,
+                logits_to_keep=0, num_items_in_batch=None, **kwargs):
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache()
+        streams = [] if output_hidden_states else None
+        x = self.model(input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, streams)
+        logits = self.lm_head(x[:, -logits_to_keep:] if logits_to_keep else x)
+        loss = None
+        if labels is not None:      # label t is the token at t: each position predicts the one after it
+            scores, wanted = wide(logits[:, :-1]).flatten(0, 1), labels[:, 1:].flatten().to(logits.device)
+            loss = F.cross_entropy(scores, wanted, reduction="mean" if num_items_in_batch is None else "sum")
+            loss = loss if num_items_in_batch is None else loss / num_items_in_batch
+        result = CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=past_key_values,
+                                        hidden_states=tuple(streams) if streams else None)
+        return result.to_tuple() if return_dict is False else result
