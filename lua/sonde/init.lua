@@ -75,9 +75,10 @@ setmetatable(sonde, {
   end,
 })
 
---- A tokenizer from a tokenizer.json: byte-level BPE, of Sonde or of Hugging Face. What ends a text there is said by
---- the files beside it, as for a model folder.
----@param path string
+--- A tokenizer from a tokenizer.json of Sonde or of Hugging Face, from SentencePiece's tokenizer.model, GPT-2's
+--- vocab.json with merges.txt, or llama2.c's tokenizer.bin (doc/models.md). What ends a text there is said by the files
+--- beside it, as for a model folder.
+---@param path string   the file, or the folder with it
 ---@return sonde.tokenizer
 function sonde.tokenizer(path)
   return (require("sonde.io.origin").tokenizer(path))

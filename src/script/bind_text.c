@@ -40,13 +40,33 @@ static lua_tokenizer *new_tokenizer(lua_State *L) {
   return box->p;
 }
 
-/* core.tokenizer(path[, json]) -> tokenizer, from a tokenizer.json; json: its text, which is then not read */
+/* A file's bytes in the table at argument 2, pointing into Lua's own; NULL: it is not there. */
+static const char *file_field(lua_State *L, const char *name, int64_t *n) {
+  size_t bytes = 0;
+  const char *data = NULL;
+  if (lua_getfield(L, 2, name) != LUA_TNIL) data = sonde_lua_bytes(L, lua_gettop(L), &bytes);
+  lua_pop(L, 1);
+  *n = (int64_t)bytes;
+  return data;
+}
+
+/* core.tokenizer(path[, {data, merges, config, special, added}]) -> tokenizer, from a tokenizer.json, tokenizer.model,
+ * vocab.json, tokenizer.bin or a folder (text/tokenizer.h). With a table of the files' bytes nothing is read. */
 static int core_tokenizer(lua_State *L) {
-  size_t n = 0;
-  const char *path = sonde_lua_string(L, 1), *json = lua_isnoneornil(L, 2) ? NULL : sonde_lua_bytes(L, 2, &n);
+  const char *path = sonde_lua_string(L, 1);
+  sonde_tokenizer_files f = {.name = path};
   sonde_error err = {0};
+  lua_settop(L, 2);
+  if (!lua_isnil(L, 2)) {
+    sonde_lua_own(L, 2, "the files of a tokenizer");
+    f.data = file_field(L, "data", &f.data_n);
+    f.merges = file_field(L, "merges", &f.merges_n);
+    f.config = file_field(L, "config", &f.config_n);
+    f.special = file_field(L, "special", &f.special_n);
+    f.added = file_field(L, "added", &f.added_n);
+  }
   lua_tokenizer *k = new_tokenizer(L);
-  k->t = json ? sonde_tokenizer_parse(json, (int64_t)n, path, &err) : sonde_tokenizer_load(path, &err);
+  k->t = f.data ? sonde_tokenizer_of(&f, &err) : sonde_tokenizer_load(path, &err);
   if (!k->t) sonde_lua_raise(L, &err);
   return 1;
 }
@@ -205,16 +225,17 @@ static const int32_t *list_of_ids(lua_State *L, int arg, int64_t *n) {
 
 static const sonde_lua_type buffer_type = {"buffer", sonde_release, NULL};
 
-/* t:decode(ids[, skip_special]) -> string; ids: a list or an i32 tensor */
+/* t:decode(ids[, skip_special[, inside]]) -> string; ids: a list or an i32 tensor. inside: they continue a text, so
+ * nothing is taken off its start or its end. */
 static int tokenizer_decode(lua_State *L) {
   sonde_error err = {0};
   int64_t n, bytes;
   char *text = NULL;
   lua_tokenizer *k = to_tokenizer(L);
-  int skip = lua_toboolean(L, 3);
+  int flags = (lua_toboolean(L, 3) ? SONDE_DECODE_SKIP_SPECIAL : 0) | (lua_toboolean(L, 4) ? SONDE_DECODE_INSIDE : 0);
   const int32_t *ids = list_of_ids(L, 2, &n);
   sonde_lua_box *box = sonde_lua_new(L, &buffer_type, 0);
-  int rc = sonde_decode(k->t, ids, n, skip, &text, &bytes, &err);
+  int rc = sonde_decode(k->t, ids, n, flags, &text, &bytes, &err);
   box->p = text;
   sonde_lua_check(L, rc, &err);
   lua_pushlstring(L, text, (size_t)bytes);

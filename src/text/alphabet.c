@@ -2,7 +2,7 @@
 #include "config.h"
 
 #include <string.h>
-#include "text/tokenizer_internal.h"
+#include "text/alphabet.h"
 
 /* Printable bytes are themselves (as Latin-1), the 68 others U+0100 and up in their order. */
 static int is_itself(int c) {

@@ -50,7 +50,7 @@ static int count_text(worker *w, const char *p, int64_t n) {
   int rc = 0;
   while (n > 0 && !rc) {
     int64_t good = sonde_utf8_prefix(p, n), bad = sonde_utf8_bad(p + good, n - good);
-    if (good) rc = sonde_split_text(&w->splitter, p, good, take_piece, w, &w->err);
+    if (good) rc = sonde_split_text(&w->splitter, p, good, 0, take_piece, w, &w->err);
     if (bad && !rc) rc = take_piece(w, p + good, bad);
     p += good + bad;
     n -= good + bad;
@@ -89,7 +89,7 @@ int sonde_count_pieces(const sonde_text *texts, int64_t n, sonde_pool *pool, son
            sonde_alloc((size_t)threads * sizeof(worker))};
   rc = j.first && j.workers ? 0 : sonde_fail(err, SONDE_ENOMEM, "counting words: out of memory");
   if (!rc)
-    rc = sonde_stages_add_regex(&stages, SONDE_GPT2_PATTERN, (int64_t)strlen(SONDE_GPT2_PATTERN), 1, 1,
+    rc = sonde_stages_add_regex(&stages, SONDE_GPT2_PATTERN, (int64_t)strlen(SONDE_GPT2_PATTERN), SONDE_ISOLATED, 0,
                                 "GPT-2", err);
   for (; ready < threads && !rc; ready++) rc = sonde_splitter_init(&j.workers[ready].splitter, &stages, err);
   if (!rc) {

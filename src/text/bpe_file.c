@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "io/json.h"
+#include "text/alphabet.h"
 #include "text/bpe_file.h"
 #include "text/tokenizer_internal.h"
 #include "text/unicode.h"

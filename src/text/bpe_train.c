@@ -7,6 +7,7 @@
 
 #include <string.h>
 #include "base/mem.h"
+#include "text/alphabet.h"
 #include "text/bpe_count.h"
 #include "text/bpe_file.h"
 #include "text/heap.h"

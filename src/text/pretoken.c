@@ -1,197 +1,27 @@
-/* pretoken.c - cutting by regexes, one inside the other. */
+/* pretoken.c - cutting by stages, one inside the other. */
 #include "config.h"
 
-#include <stdio.h>
 #include <string.h>
+#include "text/alphabet.h"
 #include "text/intern.h"
 #include "text/pretoken.h"
-#include "text/unicode.h"
 
 enum { JIT_STACK_FIRST = 32 << 10, JIT_STACK_MOST = 8 << 20 };
 
-/* ---- compiling ----------------------------------------------------------------------------------------- */
-
-/* Patterns come from libraries whose engine is Oniguruma or Rust's: what those and PCRE2 take for
- * different things is spelled out, and what cannot be is refused. */
-
-/* Oniguruma's \w: alphabetic characters (those that are no letters, marks or numbers stand in circles and squares),
- * marks, decimal digits, connectors. By itself, outside a class, it also has six numbers of Latin-1. */
-#define WORD_CLASS \
-  "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
-#define WORD_ALONE "\\xb2\\xb3\\xb9\\xbc-\\xbe"
-
-/* From 10.40 on PCRE2 knows the property itself, and has Script and Script_Extensions apart. */
-#define KNOWS_PROPERTIES (PCRE2_MAJOR > 10 || PCRE2_MINOR >= 40)
-#define NO_SPACE (KNOWS_PROPERTIES ? "\\P{wspace}" : "\\S")
-
-typedef struct speller {
-  const char *pattern;
-  int64_t n;
-  sonde_bytes *out;
-  int in_class;
-} speller;
-
-static int add_text(speller *s, const char *text) {
-  return sonde_bytes_add(s->out, text, (int64_t)strlen(text));
-}
-
-/* The two bytes at `at` are an escape. Returns 0, SONDE_ENOMEM or SONDE_EUNSUP. */
-static int spell_escape(speller *s, int64_t at) {
-  char c = s->pattern[at + 1];
-  int word = c == 'w' || c == 'W', negated = c == 'S' || c == 'W';
-  if (word || c == 's' || c == 'S') {
-    const char *body = word ? WORD_CLASS : SONDE_SPACE_CLASS;
-    if (!s->in_class)
-      return add_text(s, negated ? "[^" : "[") || add_text(s, body) || (word && add_text(s, WORD_ALONE)) ||
-                     add_text(s, "]")
-                 ? SONDE_ENOMEM
-                 : 0;
-    if (!negated) return add_text(s, body);
-    return c == 'W' ? SONDE_EUNSUP : add_text(s, NO_SPACE);                         /* a class holds no negated list */
-  }
-  if (strchr("hHvVbBRXKGNQE", c) && c) return SONDE_EUNSUP;
-  int braced = at + 2 < s->n && s->pattern[at + 2] == '{';
-  if ((c == 'p' || c == 'P') && !braced) return SONDE_EUNSUP;      /* Oniguruma: the letter */
-  return sonde_bytes_add(s->out, s->pattern + at, 2);
-}
-
-#if KNOWS_PROPERTIES
-/* Whether the name of a property is a script's. For PCRE2 alone would mean Script_Extensions (many a mark and number is
- * used by several scripts), elsewhere it means Script. */
-static int is_script(const char *name, int64_t n) {
-  char text[64];
-  int code, length = snprintf(text, sizeof text, "\\p{sc:%.*s}", (int)n, name);
-  PCRE2_SIZE at;
-  if (n < 3 || length >= (int)sizeof text || memchr(name, ':', (size_t)n) || memchr(name, '=', (size_t)n)) return 0;
-  pcre2_code *re = pcre2_compile((PCRE2_SPTR)text, (PCRE2_SIZE)length, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
-  pcre2_code_free(re);
-  return re != NULL;
-}
-#else
-static int is_script(const char *name, int64_t n) {      /* here it means Script itself */
-  (void)name, (void)n;
-  return 0;
-}
-#endif
-
-/* \p{NAME} or \P{^NAME} at `at`: the bytes before the name if it is a script's; else 0. */
-static int64_t before_script(const speller *s, int64_t at) {
-  int64_t from = at + 3;
-  if (from >= s->n || (s->pattern[at + 1] != 'p' && s->pattern[at + 1] != 'P') || s->pattern[at + 2] != '{') return 0;
-  if (s->pattern[from] == '^') from++;
-  const char *end = memchr(s->pattern + from, '}', (size_t)(s->n - from));
-  return end && is_script(s->pattern + from, end - s->pattern - from) ? from - at : 0;
-}
-
-/* The length of "(?imx-imx" at `at`; 0 if it is something else. */
-static int64_t flags_at(const speller *s, int64_t at) {
-  int64_t i = at + 2;
-  if (at + 2 >= s->n || s->pattern[at] != '(' || s->pattern[at + 1] != '?') return 0;
-  while (i < s->n && s->pattern[i] && strchr("imx-", s->pattern[i])) i++;
-  return i > at + 2 && i < s->n && strchr(":)", s->pattern[i]) ? i - at : 0;
-}
-
-/* Oniguruma's m is PCRE2's s; what PCRE2 calls m is always on there. */
-static int spell_flags(speller *s, int64_t at, int64_t n) {
-  int rc = 0;
-  for (int64_t i = at; i < at + n && !rc; i++)
-    rc = sonde_bytes_add(s->out, s->pattern[i] == 'm' ? "s" : s->pattern + i, 1);
-  return rc;
-}
-
-/* The bytes of an interval, {n}, {n,}, {n,m} or {,m}, at `at`; else 0. */
-static int64_t interval_at(const speller *s, int64_t at) {
-  int64_t i = at + 1, digits = 0, commas = 0;
-  if (s->pattern[at] != '{') return 0;
-  for (; i < s->n && ((s->pattern[i] >= '0' && s->pattern[i] <= '9') || s->pattern[i] == ','); i++)
-    if (s->pattern[i] == ',') commas++;
-    else digits++;
-  return i < s->n && s->pattern[i] == '}' && digits && commas < 2 ? i + 1 - at : 0;
-}
-
-/* An interval of n bytes. {,m} begins with 0. Behind one, + repeats it (to PCRE2 it is possessive): from 0 or 1 on,
- * that is any number; and so does ? behind {n} (to PCRE2: is lazy). Returns how many bytes are done with, or an
- * error. */
-static int64_t spell_interval(speller *s, int64_t at, int64_t n) {
-  char after = at + n < s->n ? s->pattern[at + n] : '\0', least = s->pattern[at + 1] == ',' ? '0' : s->pattern[at + 1];
-  const char *comma = memchr(s->pattern + at, ',', (size_t)n);
-  int any = (least == '0' || least == '1') && comma && comma - (s->pattern + at) <= 2;
-  int more = after == '+' && at + n + 1 < s->n && s->pattern[at + n + 1] && strchr("?+*{", s->pattern[at + n + 1]);
-  if (more || (after == '+' && !any) || (after == '?' && !comma)) return SONDE_EUNSUP;
-  if (after == '+') return add_text(s, least == '0' ? "{0,}" : "{1,}") ? SONDE_ENOMEM : n + 1;
-  return add_text(s, least == '0' ? "{0" : "{") || sonde_bytes_add(s->out, s->pattern + at + 1, n - 1) ? SONDE_ENOMEM
-                                                                                                       : n;
-}
-
-static int spell_pattern(const char *pattern, int64_t n, sonde_bytes *out) {
-  speller s = {pattern, n, out, 0};
-  int64_t class_at = 0;
-  for (int64_t i = 0; i < n; i++) {
-    char c = pattern[i], after = i + 1 < n ? pattern[i + 1] : '\0';
-    int64_t head = c == '\\' ? before_script(&s, i) : 0, flags = s.in_class ? 0 : flags_at(&s, i);
-    int64_t interval = s.in_class ? 0 : interval_at(&s, i);
-    int rc = 0;
-    if (head) {
-      rc = sonde_bytes_add(out, pattern + i, head) || add_text(&s, "sc:") ? SONDE_ENOMEM : 0;
-      i += head - 1;
-    } else if (flags) {
-      rc = spell_flags(&s, i, flags);
-      i += flags - 1;
-    } else if (interval) {
-      interval = spell_interval(&s, i, interval);
-      rc = interval < 0 ? (int)interval : 0;
-      i += interval - 1;
-    } else if (c == '\\' && i + 1 < n) {
-      rc = spell_escape(&s, i++);
-    } else if (s.in_class && (c == '[' || (c == '&' && after == '&'))) {
-      rc = SONDE_EUNSUP;       /* classes within classes */
-    } else {
-      if (c == '[') s.in_class = 1, class_at = i;
-      int first = i == class_at + 1 || (i == class_at + 2 && pattern[i - 1] == '^');
-      if (c == ']' && !first) s.in_class = 0;
-      rc = sonde_bytes_add(out, &c, 1);
-    }
-    if (rc) return rc;
-  }
+int sonde_stages_add(sonde_stages *s, const sonde_stage *stage, const char *where, sonde_error *err) {
+  if (s->n == SONDE_MAX_STAGES)
+    return sonde_fail(err, SONDE_EUNSUP, "%s: more than %d steps of pre-tokenisation", where, SONDE_MAX_STAGES);
+  s->stage[s->n++] = *stage;
   return 0;
 }
 
-static int room(sonde_stages *s, const char *where, sonde_error *err) {
-  if (s->n < SONDE_MAX_STAGES) return 0;
-  return sonde_fail(err, SONDE_EUNSUP, "%s: more than %d steps of pre-tokenisation", where, SONDE_MAX_STAGES);
-}
-
-int sonde_stages_add_regex(sonde_stages *s, const char *pattern, int64_t n, int keep_matches, int keep_gaps,
+int sonde_stages_add_regex(sonde_stages *s, const char *pattern, int64_t n, sonde_behavior behavior, int invert,
                            const char *where, sonde_error *err) {
-  sonde_bytes spelled = {0};
-  int code, rc = room(s, where, err);
-  PCRE2_SIZE at;
-  if (rc) return rc;
-  if ((rc = spell_pattern(pattern, n, &spelled))) {
-    sonde_bytes_free(&spelled);
-    return sonde_fail(err, rc, "%s: %s '%.*s'", where,
-                      rc == SONDE_ENOMEM ? "out of memory for" : "regex engines differ on the pattern",
-                      (int)(n < 300 ? n : 300), pattern);
-  }
-  pcre2_code *re = pcre2_compile((PCRE2_SPTR)(spelled.data ? spelled.data : ""), (PCRE2_SIZE)spelled.n,
-                                 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code, &at, NULL);
-  sonde_bytes_free(&spelled);
-  if (!re) {
-    char text[200];
-    pcre2_get_error_message(code, (PCRE2_UCHAR *)text, sizeof text);
-    return sonde_fail(err, SONDE_EFORMAT, "%s: the pattern '%.*s' is not understood: %s", where,
-                      (int)(n < 300 ? n : 300), pattern, text);
-  }
-  /* Where the system allows no generated code this fails, and matching is interpreted: slower, the same
-   * matches. */
-  pcre2_jit_compile(re, PCRE2_JIT_COMPLETE);
-  s->stage[s->n++] = (sonde_stage){re, keep_matches, keep_gaps, sonde_intern_hash(pattern, n), 0};
-  return 0;
-}
-
-int sonde_stages_add_prefix_space(sonde_stages *s, const char *where, sonde_error *err) {
-  int rc = room(s, where, err);
-  if (!rc) s->stage[s->n++] = (sonde_stage){.prefix_space = 1};
+  sonde_stage stage = {.kind = SONDE_STAGE_REGEX, .behavior = behavior, .invert = invert,
+                       .pattern = sonde_intern_hash(pattern, n)};
+  if (!(stage.re = sonde_regex_compile(pattern, n, where, err))) return err->code;
+  int rc = sonde_stages_add(s, &stage, where, err);
+  if (rc) pcre2_code_free(stage.re);
   return rc;
 }
 
@@ -204,8 +34,8 @@ int sonde_stages_same(const sonde_stages *a, const sonde_stages *b) {
   int same = a->n == b->n;
   for (int i = 0; i < a->n && same; i++) {
     const sonde_stage *x = &a->stage[i], *y = &b->stage[i];
-    same = !x->re == !y->re && x->keep_matches == y->keep_matches && x->keep_gaps == y->keep_gaps &&
-           x->pattern == y->pattern && x->prefix_space == y->prefix_space;
+    same = x->kind == y->kind && x->pattern == y->pattern && x->behavior == y->behavior && x->invert == y->invert &&
+           !strcmp(x->mark, y->mark) && x->scheme == y->scheme && x->split == y->split;
   }
   return same;
 }
@@ -229,7 +59,7 @@ int sonde_splitter_init(sonde_splitter *s, const sonde_stages *stages, sonde_err
 void sonde_splitter_free(sonde_splitter *s) {
   for (int i = 0; i < SONDE_MAX_STAGES; i++) {
     pcre2_match_data_free(s->match[i]);
-    sonde_bytes_free(&s->spaced[i]);
+    sonde_bytes_free(&s->changed[i]);
   }
   pcre2_match_context_free(s->context);
   pcre2_jit_stack_free(s->stack);
@@ -245,56 +75,141 @@ typedef struct cut {
   sonde_error *err;
 } cut;
 
-static int split_from(const cut *c, int stage, const char *p, int64_t n);
+/* A piece at a stage; first: it begins where the whole text begins. */
+static int split_from(const cut *c, int stage, const char *p, int64_t n, int first);
 
-static int split_by_regex(const cut *c, int k, const char *p, int64_t n) {
-  const sonde_stage *s = &c->splitter->stages->stage[k];
-  pcre2_match_data *match = c->splitter->match[k];
-  PCRE2_SIZE *place = pcre2_get_ovector_pointer(match);
-  int64_t from = 0;            /* where the next gap begins */
-  PCRE2_SIZE search = 0;
-  int rc = 0;
-  while (search < (PCRE2_SIZE)n) {
-    int found = pcre2_match(s->re, (PCRE2_SPTR)p, (PCRE2_SIZE)n, search, PCRE2_NO_UTF_CHECK, match,
-                            c->splitter->context);
-    if (found == PCRE2_ERROR_NOMATCH) break;
-    if (found < 0) {
-      char text[200];
-      pcre2_get_error_message(found, (PCRE2_UCHAR *)text, sizeof text);
-      return sonde_fail(c->err, SONDE_EFORMAT, "the tokenizer's pattern cannot be matched here: %s", text);
-    }
-    int64_t begin = (int64_t)place[0], end = (int64_t)place[1];
-    if (begin < from || end < begin)
-      return sonde_fail(c->err, SONDE_EUNSUP, "the tokenizer's pattern uses \\K");
-    if (begin > from && s->keep_gaps && (rc = split_from(c, k + 1, p + from, begin - from))) return rc;
-    if (end > begin && s->keep_matches && (rc = split_from(c, k + 1, p + begin, end - begin))) return rc;
-    from = end;
-    search = (PCRE2_SIZE)end;
-    if (end == begin) {        /* an empty match cuts; the search goes on one character further */
-      do search++;
-      while (search < (PCRE2_SIZE)n && (p[search] & 0xc0) == 0x80);
-    }
-  }
-  return from < n && s->keep_gaps ? split_from(c, k + 1, p + from, n - from) : 0;
+static int no_memory(const cut *c) {
+  return sonde_fail(c->err, SONDE_ENOMEM, "tokenizer: out of memory");
 }
 
-static int split_from(const cut *c, int k, const char *p, int64_t n) {
+/* The matches and gaps of a piece in turn, joined by the stage's behaviour. */
+typedef struct joiner {
+  const cut *c;
+  int stage;
+  const char *p;
+  int first;
+  int64_t begin, end;          /* what may still be joined to; none: begin < 0 */
+  int after_match;
+} joiner;
+
+static int emit(joiner *j, int64_t begin, int64_t end) {
+  return split_from(j->c, j->stage + 1, j->p + begin, end - begin, j->first && begin == 0);
+}
+
+/* The next range becomes what may be joined to, or joins what there is. */
+static int put(joiner *j, int64_t begin, int64_t end, int match) {
+  const sonde_stage *s = &j->c->splitter->stages->stage[j->stage];
+  int join, rc = 0;
+  match ^= s->invert;
+  if (s->behavior == SONDE_ISOLATED) return begin < end ? emit(j, begin, end) : 0;
+  if (s->behavior == SONDE_REMOVED) return begin < end && !match ? emit(j, begin, end) : 0;
+  if (s->behavior == SONDE_MERGED_WITH_PREVIOUS) join = match && !j->after_match;
+  else if (s->behavior == SONDE_MERGED_WITH_NEXT) join = !match && j->after_match;
+  else join = match == j->after_match;
+  if (j->begin < 0) j->begin = begin;
+  else if (!join) {
+    rc = emit(j, j->begin, j->end);
+    j->begin = begin;
+  }
+  j->end = end;
+  j->after_match = match;
+  return rc;
+}
+
+static int split_by_regex(const cut *c, int k, const char *p, int64_t n, int first) {
+  pcre2_match_data *match = c->splitter->match[k];
+  const PCRE2_SIZE *place = pcre2_get_ovector_pointer(match);
+  joiner j = {.c = c, .stage = k, .p = p, .first = first, .begin = -1};
+  int64_t from = 0, search = 0;            /* where the next gap begins, and the search */
+  int rc;
+  while (search < n) {
+    int found = sonde_regex_next(c->splitter->stages->stage[k].re, match, c->splitter->context, p, n, search, c->err);
+    if (found < 0) return found;
+    if (!found) break;
+    int64_t begin = (int64_t)place[0], end = (int64_t)place[1];
+    if (begin > from && (rc = put(&j, from, begin, 0))) return rc;
+    if ((rc = put(&j, begin, end, 1))) return rc;
+    search = from = end;
+    if (end == begin) {        /* an empty match cuts; the search goes on one character further */
+      do search++;
+      while (search < n && (p[search] & 0xc0) == 0x80);
+    }
+  }
+  if (from < n && (rc = put(&j, from, n, 0))) return rc;
+  return j.begin >= 0 ? emit(&j, j.begin, j.end) : 0;
+}
+
+/* Cuts before marks: before each, or where `runs`, before those that follow something else. */
+static int split_before(const cut *c, int k, const char *p, int64_t n, int runs, int first) {
+  const char *mark = c->splitter->stages->stage[k].mark;
+  int64_t size = (int64_t)strlen(mark), from = 0, after = -1;      /* after: the end of the mark before */
+  int rc;
+  for (const char *at = p; (at = memmem(at, (size_t)(p + n - at), mark, (size_t)size)) != NULL; at += size) {
+    int64_t here = at - p;
+    if (here > from && !(runs && here == after)) {
+      if ((rc = split_from(c, k + 1, p + from, here - from, first && from == 0))) return rc;
+      from = here;
+    }
+    after = here + size;
+  }
+  return split_from(c, k + 1, p + from, n - from, first && from == 0);
+}
+
+static int metaspace(const cut *c, int k, const char *p, int64_t n, int first) {
+  const sonde_stage *s = &c->splitter->stages->stage[k];
+  sonde_bytes *b = &c->splitter->changed[k];
+  int64_t size = (int64_t)strlen(s->mark);
+  int marked = *p == ' ' || (n >= size && !memcmp(p, s->mark, (size_t)size));
+  int prepend = !marked && (s->scheme == SONDE_PREPEND_ALWAYS || (s->scheme == SONDE_PREPEND_FIRST && first));
+  b->n = 0;
+  if (prepend && sonde_bytes_add(b, s->mark, size)) return no_memory(c);
+  for (const char *end = p + n; p < end;) {
+    const char *space = memchr(p, ' ', (size_t)(end - p)), *to = space ? space : end;
+    if (sonde_bytes_add(b, p, to - p) || (space && sonde_bytes_add(b, s->mark, size))) return no_memory(c);
+    p = space ? space + 1 : end;
+  }
+  return s->split ? split_before(c, k, b->data, b->n, 0, first) : split_from(c, k + 1, b->data, b->n, first);
+}
+
+static int respell(const cut *c, int k, const char *p, int64_t n, int first) {
+  sonde_bytes *b = &c->splitter->changed[k];
+  b->n = 0;
+  if (c->splitter->stages->stage[k].kind == SONDE_STAGE_SPELL) {
+    for (int64_t i = 0; i < n; i++) {
+      char letter[3];
+      sonde_byte_char((unsigned char)p[i], letter);
+      if (sonde_bytes_add(b, letter, (int64_t)strlen(letter))) return no_memory(c);
+    }
+  } else {
+    if (sonde_bytes_reserve(b, n)) return no_memory(c);
+    b->n = sonde_alphabet_bytes(p, n, b->data);
+  }
+  return split_from(c, k + 1, b->data, b->n, first);
+}
+
+static int prefix_space(const cut *c, int k, const char *p, int64_t n, int first) {
+  sonde_bytes *b = &c->splitter->changed[k];
+  if (*p == ' ') return split_from(c, k + 1, p, n, first);
+  b->n = 0;
+  if (sonde_bytes_add(b, " ", 1) || sonde_bytes_add(b, p, n)) return no_memory(c);
+  return split_from(c, k + 1, b->data, b->n, first);
+}
+
+static int split_from(const cut *c, int k, const char *p, int64_t n, int first) {
   const sonde_stages *stages = c->splitter->stages;
   if (n == 0) return 0;
   if (k == stages->n) return c->fn(c->arg, p, n);
-  if (stages->stage[k].prefix_space && *p != ' ') {
-    sonde_bytes *b = &c->splitter->spaced[k];
-    b->n = 0;
-    if (sonde_bytes_add(b, " ", 1) || sonde_bytes_add(b, p, n))
-      return sonde_fail(c->err, SONDE_ENOMEM, "tokenizer: out of memory");
-    p = b->data;
-    n = b->n;
+  switch (stages->stage[k].kind) {
+    case SONDE_STAGE_REGEX: return split_by_regex(c, k, p, n, first);
+    case SONDE_STAGE_PREFIX_SPACE: return prefix_space(c, k, p, n, first);
+    case SONDE_STAGE_METASPACE: return metaspace(c, k, p, n, first);
+    case SONDE_STAGE_RUNS: return split_before(c, k, p, n, 1, first);
+    default: return respell(c, k, p, n, first);
   }
-  return stages->stage[k].re ? split_by_regex(c, k, p, n) : split_from(c, k + 1, p, n);
 }
 
-int sonde_split_text(sonde_splitter *s, const char *text, int64_t n, sonde_piece_fn fn, void *arg,
+int sonde_split_text(sonde_splitter *s, const char *text, int64_t n, int first, sonde_piece_fn fn, void *arg,
                      sonde_error *err) {
   cut c = {s, fn, arg, err};
-  return split_from(&c, 0, text, n);
+  return split_from(&c, 0, text, n, first);
 }

@@ -3,17 +3,22 @@
 #define SONDE_TEXT_TOKENIZER_INTERNAL_H
 
 #include "base/mem.h"
+#include "text/decoder.h"
 #include "text/intern.h"
+#include "text/normalize.h"
 #include "text/pretoken.h"
 #include "text/tokenizer.h"
+#include "text/trie.h"
 
 enum { SONDE_TOKENIZER_BYTES = 256 << 20 };   /* the limit of files that are read or written */
+
+typedef enum sonde_model_kind { SONDE_MODEL_BPE, SONDE_MODEL_UNIGRAM, SONDE_MODEL_WORDPIECE } sonde_model_kind;
 
 /* A merge of two ids. A free slot of the table has rank -1. */
 typedef struct sonde_merge { int32_t a, b, rank, id; } sonde_merge;
 
 typedef struct sonde_token {
-  const char *bytes;           /* in the arena; NULL: no token has this id */
+  const char *bytes;           /* in the arena: what it is decoded to inside a text; NULL: no token has this id */
   int64_t n;
   int special;
 } sonde_token;
@@ -38,16 +43,27 @@ struct sonde_tokenizer {
   char *json;
   int64_t json_bytes;
   char hash[65];
+  sonde_model_kind model;
+  int byte_level;              /* pieces are bytes, spelled in GPT-2's alphabet in the file; else characters */
   sonde_token *token;
   int64_t vocab;
-  int32_t byte_id[256];        /* -1: this byte has no token */
+  sonde_intern spelling;       /* of the model's tokens (byte level: their bytes), numbered by index in spelling_id */
+  int32_t *spelling_id;
+  int32_t byte_id[256];        /* byte level: each byte; else its token <0x..>; -1: there is none */
   sonde_merge *merge;
   int64_t merge_slots;         /* a power of two */
   int whole_first;             /* ignore_merges: a piece that is a token is that token */
-  sonde_intern whole;          /* then: the tokens' bytes, numbered by index in whole_id */
-  int32_t *whole_id;
-  int nfc;
+  int32_t unknown;             /* the token of what has none; -1 */
+  int fuse_unknown;            /* BPE: several in a row are one */
+  int byte_fallback;           /* characters without a token are spelled in tokens of bytes */
+  double *score;               /* UNIGRAM: of each id; lowest: the smallest */
+  double lowest;
+  sonde_trie trie;             /* UNIGRAM: the tokens */
+  char *continuing;            /* WORDPIECE: the prefix of tokens inside a word, and the longest word in characters */
+  int64_t longest_word;
+  sonde_norms norms;
   sonde_stages stages;
+  sonde_decoder decoder;
   sonde_added *added;
   int64_t added_n;
   sonde_map *by_name;          /* the added tokens by their text in the file */
@@ -69,15 +85,17 @@ static inline const sonde_merge *sonde_find_merge(const sonde_tokenizer *t, int3
   }
 }
 
-/* GPT-2's alphabet, each byte as a printable character below U+0144: the character of a byte (1 or 2 bytes and a NUL),
- * and the bytes of a token's spelling, or the spelling itself if it has other characters. */
-void sonde_byte_char(unsigned char byte, char out[3]);
-int64_t sonde_alphabet_bytes(const char *spelling, int64_t n, char *out);
+/* The model's token of this spelling, or -1. */
+static inline int32_t sonde_find_spelling(const sonde_tokenizer *t, const char *p, int64_t n) {
+  int64_t k = sonde_intern_find(&t->spelling, p, n, sonde_intern_hash(p, n));
+  return k < 0 ? -1 : t->spelling_id[k];
+}
 
 /* The state of reading a tokenizer.json. */
 typedef struct sonde_tokenizer_loader {
   sonde_tokenizer *t;
   const char *name;            /* for messages */
+  const void *vocab;           /* the model's tokens, an object of ids (json_t) */
   sonde_error *err;
 } sonde_tokenizer_loader;
 
@@ -88,7 +106,33 @@ static inline int sonde_tokenizer_no_memory(const sonde_tokenizer_loader *l) {
 /* Records a setting without effect on the ids of a whole text. 0 or SONDE_ENOMEM. */
 int sonde_tokenizer_idle(sonde_tokenizer *t, const char *name);
 
-/* Reads added_tokens, normalizer, pre_tokenizer, post_processor and decoder; `name` is for messages. */
-int sonde_tokenizer_read_pipeline(sonde_tokenizer *t, const void *json, const char *name, sonde_error *err);
+/* ---- parts of a file, each a json_t; the loader's error says what is wrong ------------------------------- */
+
+/* The `type` of a part. */
+const char *sonde_part_type(const void *json);
+
+/* Runs fn over the steps of a part that is null, one step, or a Sequence under `key` of steps and further Sequences. */
+typedef int (*sonde_step_fn)(const sonde_tokenizer_loader *l, const void *step);
+int sonde_each_step(const sonde_tokenizer_loader *l, const void *json, const char *key, sonde_step_fn fn);
+
+/* Refuses a part by name: EUNSUP. */
+int sonde_part_unsupported(const sonde_tokenizer_loader *l, const char *part, const char *what);
+
+/* {"String": ...} or {"Regex": ...} under `pattern`: one of the two is set. EFORMAT if neither is there. */
+int sonde_part_pattern(const sonde_tokenizer_loader *l, const void *json, const char **literal, const char **regex);
+
+int sonde_read_normalizer(const sonde_tokenizer_loader *l, const void *json);      /* tokenizer_norms.c */
+int sonde_read_pre_tokenizer(const sonde_tokenizer_loader *l, const void *json);   /* tokenizer_stages.c */
+int sonde_read_decoder(const sonde_tokenizer_loader *l, const void *json);         /* tokenizer_decoder.c */
+int sonde_read_added(const sonde_tokenizer_loader *l, const void *json);           /* tokenizer_added.c */
+int sonde_read_post_processor(const sonde_tokenizer_loader *l, const void *json);  /* tokenizer_post.c */
+int sonde_read_model(sonde_tokenizer_loader *l, const void *json);                 /* tokenizer_model.c */
+
+/* Whether a pre-tokeniser spells bytes in GPT-2's alphabet. */
+int sonde_is_byte_level(const void *pre_tokenizer);
+
+/* A step that replaces, and one of Metaspace: normaliser and pre-tokeniser share them with the decoder. */
+int sonde_read_replace(const sonde_tokenizer_loader *l, const void *json, sonde_norm *out);
+int sonde_read_metaspace(const sonde_tokenizer_loader *l, const void *json, sonde_stage *out);
 
 #endif

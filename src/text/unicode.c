@@ -1,7 +1,6 @@
 /* unicode.c - UTF-8 and character classes over utf8proc. */
 #include "config.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 #include "text/unicode.h"
@@ -32,7 +31,13 @@ int64_t sonde_utf8_bad(const char *p, int64_t n) {
   return i;
 }
 
-static int is_space(int32_t c) {
+int64_t sonde_utf8_length(const char *p, int64_t n) {
+  int32_t c;
+  int64_t used = (unsigned char)*p < 0x80 ? 1 : utf8proc_iterate(bytes(p), n, &c);
+  return used > 0 ? used : 1;
+}
+
+int sonde_is_space(int32_t c) {
   return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
          (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f ||
          c == 0x3000;
@@ -76,7 +81,7 @@ int64_t sonde_space_at_start(const char *p, int64_t n) {
   int32_t c;
   while (i < n) {
     int64_t used = first_char(p + i, n - i, &c);
-    if (used <= 0 || !is_space(c)) break;
+    if (used <= 0 || !sonde_is_space(c)) break;
     i += used;
   }
   return i;
@@ -87,7 +92,7 @@ int64_t sonde_space_at_end(const char *p, int64_t n) {
   int32_t c;
   while (left > 0) {
     int64_t used = last_char(p, left, &c);
-    if (used <= 0 || !is_space(c)) break;
+    if (used <= 0 || !sonde_is_space(c)) break;
     left -= used;
   }
   return n - left;
@@ -101,33 +106,4 @@ int sonde_word_at_start(const char *p, int64_t n) {
 int sonde_word_at_end(const char *p, int64_t n) {
   int32_t c;
   return n > 0 && last_char(p, n, &c) > 0 && is_word(c);
-}
-
-/* Below U+0300 every character is in form C and nothing composes: lead bytes up to 0xcb. */
-static int is_plain(const char *p, int64_t n) {
-  unsigned char most = 0;
-  for (int64_t i = 0; i < n; i++) {
-    unsigned char c = (unsigned char)p[i];
-    most = c > most ? c : most;
-  }
-  return most < 0xcc;
-}
-
-int sonde_utf8_nfc(const char *p, int64_t n, sonde_bytes *buf, const char **out, int64_t *out_n,
-                   sonde_error *err) {
-  *out = p;
-  *out_n = n;
-  if (is_plain(p, n)) return 0;
-  utf8proc_uint8_t *text;
-  utf8proc_ssize_t size = utf8proc_map(bytes(p), n, &text, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-  if (size < 0)
-    return sonde_fail(err, size == UTF8PROC_ERROR_NOMEM ? SONDE_ENOMEM : SONDE_EFORMAT,
-                      "normalising to NFC: %s", utf8proc_errmsg(size));
-  buf->n = 0;
-  int rc = sonde_bytes_add(buf, text, size);
-  free(text);
-  if (rc) return sonde_fail(err, rc, "normalising to NFC: out of memory");
-  *out = buf->data;
-  *out_n = size;
-  return 0;
 }

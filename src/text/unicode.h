@@ -1,8 +1,8 @@
-/* unicode.h - the parts of Unicode that tokenizers need: UTF-8, white space, word characters, NFC. */
+/* unicode.h - the parts of Unicode that tokenizers need: UTF-8, white space, word characters. */
 #ifndef SONDE_TEXT_UNICODE_H
 #define SONDE_TEXT_UNICODE_H
 
-#include "io/bytes.h"
+#include <stdint.h>
 
 /* White_Space of Unicode, as the inside of a regex class. PCRE2's own \s also takes U+180E, which other
  * engines do not: token ids would differ. */
@@ -15,6 +15,12 @@ int64_t sonde_utf8_prefix(const char *p, int64_t n);
 /* Bytes before the next valid character (all n if there is none); 0 when one begins at p. */
 int64_t sonde_utf8_bad(const char *p, int64_t n);
 
+/* Bytes of the character that begins at p, n > 0 bytes; 1 where none does. */
+int64_t sonde_utf8_length(const char *p, int64_t n);
+
+/* Whether a character is White_Space. */
+int sonde_is_space(int32_t c);
+
 /* Bytes of white space at the start, and at the end, of valid UTF-8. */
 int64_t sonde_space_at_start(const char *p, int64_t n);
 int64_t sonde_space_at_end(const char *p, int64_t n);
@@ -23,10 +29,5 @@ int64_t sonde_space_at_end(const char *p, int64_t n);
  * empty. */
 int sonde_word_at_start(const char *p, int64_t n);
 int sonde_word_at_end(const char *p, int64_t n);
-
-/* Normalisation form C of valid UTF-8. *out points to the text itself if it is already in that form,
- * else into buf. */
-int sonde_utf8_nfc(const char *p, int64_t n, sonde_bytes *buf, const char **out, int64_t *out_n,
-                   sonde_error *err);
 
 #endif

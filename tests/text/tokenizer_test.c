@@ -235,18 +235,28 @@ static void what_is_not_known_is_refused_by_name(void **state) {
   static const char *const differing[] = {"\\\\pL+", "\\\\PN", "a{2}+", "a{2,3}+", "a{11,}+", "a{2}?", "a{1,2}+?",
                                           "[[:alpha:]]", "\\\\b"};
   (void)state;
-  refused("normalizer", "{\"type\":\"Lowercase\"}", SONDE_EUNSUP, "'Lowercase'");
-  refused("normalizer", "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Strip\"}]}",
-          SONDE_EUNSUP, "'Strip'");
-  refused("pre_tokenizer", "null", SONDE_EUNSUP, "ByteLevel");
-  refused("pre_tokenizer", "{\"type\":\"Metaspace\"}", SONDE_EUNSUP, "ByteLevel");
+  refused("normalizer", "{\"type\":\"ByteLevel\"}", SONDE_EUNSUP, "'ByteLevel'");
+  refused("normalizer", "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Other\"}]}",
+          SONDE_EUNSUP, "'Other'");
+  refused("normalizer", "{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}", SONDE_EFORMAT,
+          "empty");
+  refused("normalizer", "{\"type\":\"Replace\",\"content\":\"x\"}", SONDE_EFORMAT, "Replace without a pattern");
+  refused("normalizer", "{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"////\"}", SONDE_EFORMAT, "damaged");
+  refused("normalizer", "{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"*\"}", SONDE_EFORMAT, "damaged");
+  refused("pre_tokenizer", "{\"type\":\"UnicodeScripts\"}", SONDE_EUNSUP, "'UnicodeScripts'");
   refused("pre_tokenizer",
-          "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Punctuation\"},{\"type\":\"ByteLevel\"}]}",
-          SONDE_EUNSUP, "'Punctuation'");
+          "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},{\"type\":\"ByteLevel\"}]}", SONDE_EUNSUP,
+          "one ByteLevel");
+  refused("pre_tokenizer",
+          "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},{\"type\":\"Metaspace\",\"replacement\":"
+          "\"_\"}]}", SONDE_EUNSUP, "expressions alone");
+  refused("pre_tokenizer", "{\"type\":\"Metaspace\",\"replacement\":\"ab\"}", SONDE_EFORMAT, "one character");
+  refused("pre_tokenizer", "{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"last\"}", SONDE_EUNSUP,
+          "'last'");
   refused("pre_tokenizer",
           "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},"
-          "\"behavior\":\"MergedWithNext\"},{\"type\":\"ByteLevel\"}]}",
-          SONDE_EUNSUP, "'MergedWithNext'");
+          "\"behavior\":\"MergedWithBoth\"},{\"type\":\"ByteLevel\"}]}",
+          SONDE_EUNSUP, "'MergedWithBoth'");
   refused("pre_tokenizer",
           "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a(\"},"
           "\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\"}]}",
@@ -267,7 +277,8 @@ static void what_is_not_known_is_refused_by_name(void **state) {
   refused("post_processor", "{\"type\":\"BertProcessing\",\"cls\":[\"a\",99999],\"sep\":[\"b\",1]}",
           SONDE_EFORMAT, "id");
   refused("decoder", "{\"type\":\"WordPiece\"}", SONDE_EUNSUP, "'WordPiece'");
-  refused("model.type", "\"WordPiece\"", SONDE_EUNSUP, "'WordPiece'");
+  refused("model.type", "\"WordLevel\"", SONDE_EUNSUP, "'WordLevel'");
+  refused("model.type", "\"WordPiece\"", SONDE_EUNSUP, "ByteLevel before another model than BPE");
   refused("model.dropout", "0.1", SONDE_EUNSUP, "'dropout'");
   refused("model.continuing_subword_prefix", "\"##\"", SONDE_EUNSUP, "'continuing_subword_prefix'");
 }

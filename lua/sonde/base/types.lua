@@ -271,11 +271,13 @@ function tokenizer:unused() end
 ---@return boolean
 function tokenizer:same(other) end
 
---- The text of ids; one that no token has (models may have more rows) stands for nothing.
+--- The text of ids; one that no token has (models may have more rows) stands for nothing. Bytes that are no UTF-8 stay
+--- as they are.
 ---@param ids integer[]|sonde.tensor
----@param skip_special? boolean
+---@param skip_special? boolean   special tokens are left out
+---@param inside? boolean         the ids continue a text: the space that some tokenizers put before a text is kept
 ---@return string
-function tokenizer:decode(ids, skip_special) end
+function tokenizer:decode(ids, skip_special, inside) end
 
 --- Writes it as Hugging Face's tokenizer.json.
 ---@param path string

@@ -23,7 +23,7 @@ end
 
 local function pieces_of(model, ids)
   local tokenizer, pieces = model:tokenizer(), core.list()
-  for k, id in ipairs(ids) do pieces[k] = clean(tokenizer:decode({ id }, k > 1)) end
+  for k, id in ipairs(ids) do pieces[k] = clean(tokenizer:decode({ id }, k > 1, k > 1)) end
   return pieces
 end
 

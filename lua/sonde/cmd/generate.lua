@@ -89,7 +89,7 @@ local function printer(tokenizer, texts)
   local one, waiting, ended = {}, "", false
   return function(token)
     one[1] = token
-    local text = waiting .. tokenizer:decode(one, true)
+    local text = waiting .. tokenizer:decode(one, true, true)
     local stop = first_of(texts, text)
     local cut = stop and stop - 1 or math.min(whole(text), #text - begun_at_end(texts, text))
     if ended then return end
@@ -107,7 +107,7 @@ local function watcher(tokenizer, texts)
   for _, word in ipairs(texts) do longest = math.max(longest, #word) end
   return #texts > 0 and function(number, token)
     one[1] = token
-    local text = (tail[number] or "") .. tokenizer:decode(one, true)
+    local text = (tail[number] or "") .. tokenizer:decode(one, true, true)
     tail[number] = string.sub(text, -math.max(1, longest - 1))
     return first_of(texts, text) ~= nil
   end or nil
@@ -171,7 +171,7 @@ return {
     if streams then return finish() end
     local texts = {}
     for k, list in ipairs(tokens) do
-      local text = tokenizer:decode(list, true)
+      local text = tokenizer:decode(list, true, true)
       texts[k] = string.sub(text, 1, (first_of(stop_texts, text) or #text + 1) - 1)
     end
     if options.json then return output.print_json(as_json(prompts, texts, tokens, speed)) end

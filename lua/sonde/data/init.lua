@@ -12,7 +12,9 @@ local class = args.class("corpus", { __name = "sonde.corpus" })
 --- The options of a corpus.
 ---@type sonde.schema
 corpus.schema = {
-  { name = "tokenizer", type = "string", doc = "a tokenizer.json; default: one is trained on the training documents" },
+  { name = "tokenizer", type = "string",
+    doc = "a tokenizer.json, tokenizer.model or vocab.json, or a folder with one; default: one is trained on the "
+      .. "training documents" },
   { name = "vocab", type = "integer", min = 1,
     doc = "size of the tokenizer that is trained (default: 8192), or the vocabulary of bare token shards" },
   { name = "validation", type = "number", min = 0, max = 0.99,
@@ -140,7 +142,8 @@ end
 ---@return table|nil known     see corpus.check_ids
 function corpus.known(model)
   if not model:has_tokenizer() then return model.read_with end
-  local tokenizer, path = model:tokenizer(), model.origin and model.origin.dir .. "/tokenizer.json"
+  local tokenizer, from = model:tokenizer(), model.origin
+  local path = from and from.dir .. "/" .. (require("sonde.io.origin").tokenizer_file(from) or "tokenizer.json")
   return { hash = tokenizer:hash(), tokenizer = tokenizer, path = path, of = path and "the model's " .. path
     or "the model's" }
 end

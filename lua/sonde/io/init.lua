@@ -54,11 +54,9 @@ end
 -- What the folder of a model holds beside its weights: what it brought, unless another tokenizer takes its place.
 local function belongings(model, tokenizer)
   local from = model.origin or { config = {}, files = {}, left = {} }
-  local ours = tokenizer and from.files["tokenizer.json"]
-  if tokenizer and (not ours or core.tokenizer("tokenizer.json", ours):hash() ~= tokenizer:hash()) then
-    return origin.without_tokenizer(from), true
-  end
-  return from, false
+  if not tokenizer then return from end
+  local ok, ours = pcall(origin.own_tokenizer, from)
+  return ok and ours and ours:hash() == tokenizer:hash() and from or origin.without_tokenizer(from)
 end
 
 --- What a folder of the model would hold: the keys of config.json, and the files by name, tokenizer.json among them if
@@ -67,12 +65,12 @@ end
 ---@param tokenizer? sonde.tokenizer     in place of the model's own
 ---@return table keys, table<string, string> files
 function folder.belongings(model, tokenizer)
-  local belonging, other = belongings(model, tokenizer)
+  local belonging = belongings(model, tokenizer)
   tokenizer = tokenizer or (model:has_tokenizer() and model:tokenizer()) or nil
   local keys, files = config.write(model, belonging.config), {}
   tokens.describe(keys, folder.dtype(model), tokenizer)
   for name, bytes in pairs(belonging.files) do files[name] = bytes end
-  if tokenizer and (other or not files["tokenizer.json"]) then
+  if tokenizer and not files["tokenizer.json"] then
     local path = os.tmpname()
     tokenizer:save(path)
     files["tokenizer.json"] = core.read_file(path)
@@ -91,13 +89,22 @@ local function note_tokenizer(model, tokenizer, dir)
     .. "are other texts\n", dir, tokenizer:hash(), known.of, known.hash))
 end
 
+-- The model's own tokenizer; nil where its folder has one that is not read here, which is carried along all the same.
+local function own_tokenizer(model, dir)
+  if not model:has_tokenizer() then return nil end
+  local ok, tokenizer = pcall(model.tokenizer, model)
+  if ok then return tokenizer end
+  io.stderr:write(string.format("sonde: note: %s gets the tokenizer as it is, which cannot be read here: %s\n", dir,
+    tokenizer))
+end
+
 -- Writes all files of a folder; gives the names of those with weights and of code.
 local function write_files(model, dir, options)
   local tokenizer, dtypes, main = options.tokenizer, dtypes_of(model, options.dtype)
-  local belonging, other = belongings(model, tokenizer)
+  local belonging = belongings(model, tokenizer)
   local lacks = not tokenizer and origin.lacks(belonging)
   if lacks then error(core.where() .. "the folder would lack its tokenizer: " .. lacks, 0) end
-  if other or not tokenizer then tokenizer = tokenizer or (model:has_tokenizer() and model:tokenizer()) end
+  tokenizer = tokenizer or own_tokenizer(model, dir)
   local keys, of = config.write(model, belonging.config)
   tokens.describe(keys, main, tokenizer)
   for _, files in ipairs { belonging.files, of.files and of.files(model) or {} } do

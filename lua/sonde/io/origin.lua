@@ -66,6 +66,42 @@ local function read_into(o, path, name, room)
   return #bytes
 end
 
+-- The files that make a tokenizer, the first that there is, and what the others are called in core.tokenizer.
+local makes_tokenizer = { "tokenizer.json", "tokenizer.model", "vocab.json" }
+local beside_tokenizer = {
+  merges = "merges.txt", config = "tokenizer_config.json", special = "special_tokens_map.json",
+  added = "added_tokens.json",
+}
+
+--- The file of a folder that its tokenizer is read from; nil if there is none, or the first of them could not be read.
+---@param o sonde.origin
+---@return string|nil
+function origin.tokenizer_file(o)
+  for _, name in ipairs(makes_tokenizer) do
+    if o.files[name] or o.left[name] then return o.files[name] and name end
+  end
+end
+
+--- The path of the file that the tokenizer of the folder `dir` is read from; nil if it has none.
+---@param dir string
+---@return string|nil
+function origin.tokenizer_path(dir)
+  for _, name in ipairs(makes_tokenizer) do
+    if core.exists(dir .. "/" .. name) then return dir .. "/" .. name end
+  end
+end
+
+--- The tokenizer of a folder, by its files alone; nil if it has none.
+---@param o sonde.origin
+---@return sonde.tokenizer|nil
+function origin.own_tokenizer(o)
+  local name = origin.tokenizer_file(o)
+  if not name then return nil end
+  local files = { data = o.files[name] }
+  for key, other in pairs(beside_tokenizer) do files[key] = o.files[other] end
+  return core.tokenizer(o.dir .. "/" .. name, files)
+end
+
 -- The one folder inside a model's that belongs to its tokenizer.
 local TEMPLATES = "additional_chat_templates"
 
@@ -155,9 +191,9 @@ local function document_end(o, tokenizer)
   return first
 end
 
--- Of the files beside a tokenizer.json, those that say what ends a text.
+-- Of the files beside a tokenizer's, or in its folder, those that say what ends a text.
 local function beside(path)
-  local dir = string.match(path, "^(.*)/[^/]*$") or "."
+  local dir = core.exists(path) == "folder" and path or string.match(path, "^(.*)/[^/]*$") or "."
   local o, config = { dir = dir, config = {}, files = {}, left = {} }, dir .. "/config.json"
   for _, name in ipairs { "generation_config.json", "tokenizer_config.json", "special_tokens_map.json" } do
     read_into(o, dir .. "/" .. name, name, LARGEST)
@@ -166,13 +202,13 @@ local function beside(path)
   return o
 end
 
---- A tokenizer from a tokenizer.json, with what its folder says of where a text ends: the file itself has no word for
---- it.
+--- A tokenizer of a file, or of a folder that holds one, with what the folder says of where a text ends: a
+--- tokenizer.json itself has no word for it.
 ---@param path string
 ---@param o? sonde.origin     that folder, where it has been read
 ---@return sonde.tokenizer tokenizer, string|nil end_of_text   the token, where it is not the usual one
 function origin.tokenizer(path, o)
-  local tokenizer = core.tokenizer(path, o and o.files["tokenizer.json"])
+  local tokenizer = o and origin.own_tokenizer(o) or core.tokenizer(path)
   local text = document_end(o or beside(path), tokenizer)
   if text then tokenizer:end_with(text) end
   return tokenizer, text

@@ -212,21 +212,21 @@ end
 --- Whether the model has a tokenizer: that of the folder that it came from.
 ---@return boolean
 function model:has_tokenizer()
-  return self.own_tokenizer ~= nil or self.origin ~= nil and self.origin.files["tokenizer.json"] ~= nil
+  return self.own_tokenizer ~= nil or self.origin ~= nil
+    and require("sonde.io.origin").tokenizer_file(self.origin) ~= nil
 end
 
 --- The tokenizer of the folder that the model came from.
 ---@return userdata
 function model:tokenizer()
   if not self.own_tokenizer then
-    local from = self.origin
+    local from, origin = self.origin, require "sonde.io.origin"
     local path = from and from.dir .. "/tokenizer.json"
-    local text = from and from.files["tokenizer.json"]
-    if not text then
-      error(core.where() .. (from and (from.left["tokenizer.json"] or path .. ": there is no such file")
+    if not (from and origin.tokenizer_file(from)) then
+      error(core.where() .. (from and (origin.lacks(from) or path .. ": there is no such file")
         or "the model was not loaded from a folder") .. "; a tokenizer is needed to read text", 0)
     end
-    self.own_tokenizer = require("sonde.io.origin").tokenizer(path, from)
+    self.own_tokenizer = origin.tokenizer(path, from)
   end
   return self.own_tokenizer
 end

@@ -45,9 +45,8 @@ local function begin_with(tree, where)
   for key, value in pairs(tree.model) do options[key] = value end
   tree.model, tree.corpus = options, tree.corpus or { source = "default" }
   local section = tree.corpus
-  if section.tokenizer == nil and section.vocab == nil and core.exists(dir .. "/tokenizer.json")
-    and not corpus.has_tokens(section.source, where "corpus") then
-    section.tokenizer = dir .. "/tokenizer.json"
+  if section.tokenizer == nil and section.vocab == nil and not corpus.has_tokens(section.source, where "corpus") then
+    section.tokenizer = require("sonde.io.origin").tokenizer_path(dir)
   end
 end
 

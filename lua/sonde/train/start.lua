@@ -51,7 +51,7 @@ local function check_tokens(o, corpus)
   local hash, path = type(record.corpus) == "table" and record.corpus.tokenizer or "", nil
   local known = { hash = hash, of = "the one that " .. o.from .. " was trained with" }
   for _, dir in ipairs { o.from, o.from .. "/model" } do
-    path = not path and core.exists(dir .. "/tokenizer.json") and dir .. "/tokenizer.json" or path
+    path = path or require("sonde.io.origin").tokenizer_path(dir)
   end
   if path then
     local tokenizer = core.tokenizer(path)
