@@ -47,12 +47,14 @@ static int check(const char *op, const sonde_shape *in, const sonde_shape *start
   if (!at->i[ATTENTION_CAUSAL])
     return sonde_fail(err, SONDE_EINVAL, "%s: starts (the first key that each query sees) need a causal attention", op);
   if (starts->dtype != SONDE_I32 || starts->rank != 2 || starts->dim[0] != q->dim[0] || starts->dim[1] != q->dim[1])
-    return refuse(err, op, in, "the starts must be i32 [B, T]");
+    return refuse(err, op, in, "the starts must be i32 [B, T], or segments i32 [B, S, 4]");
   return SONDE_OK;
 }
 
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
-  int rc = check("attention", in, n_in > IN_STARTS ? &in[IN_STARTS] : NULL, at, err);
+  int tree = sonde_attention_is_tree(in, n_in);
+  int rc = check("attention", in, n_in > IN_STARTS && !tree ? &in[IN_STARTS] : NULL, at, err);
+  if (!rc && tree) rc = sonde_attention_tree_check(in, at, err);
   if (rc) return rc;
   out[0] = sonde_shape_make(SONDE_F32, 4, in[0].dim);
   out[1] = sonde_shape_make(SONDE_F32, 3, (int64_t[]){in[0].dim[0], in[0].dim[2], in[0].dim[1]});
@@ -159,6 +161,12 @@ int64_t sonde_attention_query_strip(const attention *t, int64_t first, int64_t n
   return seen < 0 ? 0 : seen < keys ? seen : keys;
 }
 
+/* Keys or values from `at` on, which counts in the row or in the sequence of the queries. */
+static rows32 keys_of(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys, float *buf) {
+  return t->sequence ? sonde_attention_tree_rows(t, input, b, kv, at, keys, buf)
+                     : sonde_attention_f32(t, input, b, kv, at, keys, buf);
+}
+
 void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys,
                             int64_t first, int64_t n, const uint32_t *turned, float *s) {
   float buf[KEYS * SONDE_HEAD];
@@ -166,7 +174,7 @@ void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv
   rows16 narrow = {0};
   if (t->narrow)
     narrow = sonde_attention_bf16(t, input, b, kv, at, keys, NULL);   /* bf16 already: no buffer is touched */
-  else wide = sonde_attention_f32(t, input, b, kv, at, keys, buf);
+  else wide = keys_of(t, input, b, kv, at, keys, buf);
   for (int64_t j = 0, end; j < keys; j = end) {
     int64_t low = sonde_attention_key_strip(t, first, n, at, keys, j, &end), place = j * SONDE_BLOCK + low;
     if (t->narrow)
@@ -280,7 +288,7 @@ static void gather(const attention *t, softmax *x, const float *s, int64_t b, in
     t->simd->common.to_bf16(rounded, s, keys * SONDE_BLOCK);
     sonde_attention_pack(t, rounded, keys, &p);
   } else {
-    v = sonde_attention_f32(t, IN_V, b, kv, at, keys, buf);
+    v = keys_of(t, IN_V, b, kv, at, keys, buf);
   }
   for (int64_t i = 0, end; i < n; i = end) {
     int64_t seen = sonde_attention_query_strip(t, first, n, at, keys, i, &end);
@@ -304,14 +312,8 @@ static void finish(const attention *t, softmax *x, int64_t b, int64_t h, int64_t
   }
 }
 
-/* A tile is one block of queries of one head. The last blocks have the most keys: they come first. */
-static void forward_tile(void *arg, int64_t tile, int worker) {
-  (void)worker;
-  const attention *t = arg;
-  int64_t blocks = sonde_parts(t->tq, SONDE_BLOCK), per = t->batch * t->heads;
-  int64_t first = (blocks - 1 - tile / per) * SONDE_BLOCK, b = tile % per / t->heads, h = tile % t->heads;
-  int64_t n = t->tq - first < SONDE_BLOCK ? t->tq - first : SONDE_BLOCK, kv = h / (t->heads / t->kv);
-  int64_t from, to;
+void sonde_attention_forward(const attention *t, int64_t b, int64_t h, int64_t first, int64_t n) {
+  int64_t from, to, kv = h / (t->heads / t->kv);
   uint32_t turned[SONDE_BLOCK * SONDE_HEAD];
   float s[KEYS * SONDE_BLOCK];
   softmax x;
@@ -330,7 +332,18 @@ static void forward_tile(void *arg, int64_t tile, int worker) {
   finish(t, &x, b, h, first, n);
 }
 
+/* A tile is one block of queries of one head. The last blocks have the most keys: they come first. */
+static void forward_tile(void *arg, int64_t tile, int worker) {
+  (void)worker;
+  const attention *t = arg;
+  int64_t blocks = sonde_parts(t->tq, SONDE_BLOCK), per = t->batch * t->heads;
+  int64_t first = (blocks - 1 - tile / per) * SONDE_BLOCK;
+  sonde_attention_forward(t, tile % per / t->heads, tile % t->heads, first,
+                          t->tq - first < SONDE_BLOCK ? t->tq - first : SONDE_BLOCK);
+}
+
 static int run(const sonde_call *c) {
+  if (sonde_attention_is_tree(c->in_shape, c->n_in)) return sonde_attention_tree_run(c);
   attention t = sonde_attention_task(c, IN_STARTS);
   if (t.narrow) sonde_pool_run(c->pool, t.batch * t.kv, pair_values, &t);
   sonde_pool_run(c->pool, sonde_parts(t.tq, SONDE_BLOCK) * t.batch * t.heads, forward_tile, &t);
@@ -339,7 +352,8 @@ static int run(const sonde_call *c) {
 
 /* The pairs of all values (forward) or keys (backward). */
 static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
-  (void)n_in, (void)out, (void)at;
+  (void)out, (void)at;
+  if (sonde_attention_is_tree(in, n_in)) return sonde_attention_tree_scratch(in);
   return is_narrow(in, sonde_simd_get())
              ? in[IN_V].dim[0] * in[IN_V].dim[2] * ((in[IN_V].dim[1] + 1) / 2) * in[IN_V].dim[3] * 4
              : 0;
@@ -352,6 +366,7 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
   int starts = sonde_node_inputs(self, in) > IN_STARTS;
   if (dout[1]) return SONDE_EUNSUP;
   if (!dout[0]) return SONDE_OK;
+  if (starts && sonde_node_shape(in[IN_STARTS]).rank == 3) return SONDE_EUNSUP;
   sonde_node *args[7] = {in[0], in[1], in[2], self, sonde_result(self, 1), dout[0], starts ? in[IN_STARTS] : NULL};
   din[0] = sonde_op(g, "attention_grad", args, IN_GRAD_STARTS + starts, sonde_node_attr(self));
   din[1] = sonde_result(din[0], 1);
@@ -393,7 +408,9 @@ const sonde_op_def sonde_ops_attention[] = {
          "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], "
          "log-sum-exp [B, H, T]. f0: scale (0: 1/sqrt(Dh)), i0: causal (query i sees keys to i + Tk - T), "
          "i1: window, own position included (0: all). A fourth input, starts i32 [B, T], with causal: query i sees no "
-         "key in front of its start (its own key always), as in rows of several documents",
+         "key in front of its start (its own key always), as in rows of several documents. Or segments i32 [B, S, 4] "
+         "of (first, length, parent, depth), causal, T = Tk: the tokens of a segment see the first `depth` tokens of "
+         "its parent's sequence (parent -1: none) and then its own; length 0: no segment; no gradient",
      .shape = shape,
      .grad = grad,
      .scratch = scratch,

@@ -12,6 +12,12 @@ enum { ATTENTION_CAUSAL = 0, ATTENTION_WINDOW = 1 };                        /* p
 /* Inputs; the forward op has the starts as its fourth one, the backward op as its seventh. */
 enum { IN_Q = 0, IN_K = 1, IN_V = 2, IN_STARTS = 3, IN_OUT = 3, IN_LSE = 4, IN_DOUT = 5, IN_GRAD_STARTS = 6 };
 
+/* A row of sequences with shared beginnings (op attention, a fourth input of rank 3): the sequence of a segment is the
+ * first `depth` tokens of its parent's and then its own. What is masked and how keys are cut into blocks goes by places
+ * in the sequence, so that a token's result does not depend on what else is in the row. */
+typedef struct segment { int32_t first, length, parent, depth; } segment;
+typedef struct sequence { const segment *segments; int32_t last; } sequence;
+
 typedef struct attention {
   const sonde_call *c;
   const sonde_simd_table *simd;
@@ -20,6 +26,7 @@ typedef struct attention {
   int64_t ahead;               /* query i sees keys up to i + ahead */
   int64_t window;
   const int32_t *starts;       /* [B, T] the first key that each query sees; NULL: 0 */
+  const sequence *sequence;    /* of the queries at hand, where rows are segments: keys count in it; NULL: in the row */
   int causal;
   float scale;
 } attention;
@@ -74,6 +81,17 @@ void sonde_attention_weigh(const attention *t, const weights *packed, int64_t i,
                            const uint32_t *pairs, float *out, int64_t ld);
 
 int sonde_attention_grad_run(const sonde_call *c);
+
+/* Queries [first, first+n) of one head, n at most SONDE_BLOCK: the forward kernel of a block. */
+void sonde_attention_forward(const attention *t, int64_t b, int64_t h, int64_t first, int64_t n);
+
+/* Segments (attention_tree.c). _check: the shape of that input. _rows: keys or values [at, at+n) of a sequence. */
+int sonde_attention_is_tree(const sonde_shape *in, int n_in);
+int sonde_attention_tree_check(const sonde_shape *in, const sonde_attr *at, sonde_error *err);
+int64_t sonde_attention_tree_scratch(const sonde_shape *in);
+rows32 sonde_attention_tree_rows(const attention *t, int input, int64_t b, int64_t head, int64_t at, int64_t n,
+                                 float *buf);
+int sonde_attention_tree_run(const sonde_call *c);
 
 /* The op document_starts (documents.c). */
 int sonde_document_starts_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,

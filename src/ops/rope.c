@@ -73,7 +73,7 @@ static void take_angles(angles *a, int64_t position) {
   a->position = position;
 }
 
-/* To the position behind, in double precision: 64 steps lose less than 1e-13. */
+/* To the position behind, in double precision: POSITIONS steps lose less than 1e-13. */
 static void turn_on(angles *a) {
   if (!a->turns)
     for (int64_t j = 0; j < a->half; j++) a->step_c[j] = cos(a->w[j]), a->step_s[j] = a->side * sin(a->w[j]);
@@ -84,6 +84,13 @@ static void turn_on(angles *a) {
     a->c[j] = next;
   }
   a->position++;
+}
+
+/* Those of any position: as where it stands in a row that is counted through, to the bit. */
+static void find_angles(angles *a, int64_t position) {
+  int64_t steps = position > 0 ? position % POSITIONS : 0;
+  take_angles(a, position - steps);
+  while (steps--) turn_on(a);
 }
 
 static void round_angles(angles *a) {
@@ -120,7 +127,8 @@ static void turn_positions(void *arg, int64_t tile, int worker) {
   for (int64_t sweep = 0; sweep < sweeps; sweep++)
     for (int64_t t = first; t < end; t++) {
       int64_t position = offset + (apart ? given[sweep * length + t] : t);
-      if (t > first && position == a.position + 1) turn_on(&a);
+      if (apart ? t > first && position == a.position + 1 && position % POSITIONS : t > first) turn_on(&a);
+      else if (apart) find_angles(&a, position);
       else take_angles(&a, position);
       round_angles(&a);
       for (int64_t b = apart ? sweep : 0; b < (apart ? sweep + 1 : batch); b++) turn_heads(call, &a, b, t);

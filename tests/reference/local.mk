@@ -12,3 +12,4 @@ EXTRA_DIST += %D%/make_lstsq.py %D%/lstsq.json
 EXTRA_DIST += %D%/fit_bounded.py
 EXTRA_DIST += %D%/make_objectives.py %D%/objectives.json
 EXTRA_DIST += %D%/remote_code.py %D%/read_gguf.py
+EXTRA_DIST += %D%/make_tasks.py %D%/tasks.json

@@ -1,6 +1,9 @@
 --- sonde.eval - loss and perplexity of a model on text.
 
--- What lives here: this file evaluates; generate.lua continues texts, generate_check.lua tries whether a model can.
+-- What lives here: this file evaluates on texts; generate.lua continues texts, generate_check.lua tries whether a model
+-- can. tasks.lua evaluates on downstream tasks: task.lua reads what they are (tasks/*.yaml), rows.lua their data,
+-- text.lua makes prompts, encode.lua ids, likelihood.lua scores them in rows that packing.lua packs, metrics.lua and
+-- results.lua say what came out; convert.lua makes data files.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"

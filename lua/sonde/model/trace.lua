@@ -22,7 +22,7 @@ local objective = require "sonde.model.objective"
 ---@field embedding sonde.node    [B, T, D]
 ---@field blocks sonde.node[]     the stream after each block, [B, T, D]; a skipped block passes it on
 ---@field parts sonde.block[]     each block as it was built, for what its modules published; nil for a skipped one
----@field final sonde.node        [B, T, D], after the final norm
+---@field final sonde.node        [B, T, D], after the final norm; [1, R, D] with rows
 ---@field head sonde.node|nil     [V, D]
 ---@field loss sonde.node         [N]
 ---@field losses {name: string, node: sonde.node, weight: number}[]   what is added to it
@@ -44,6 +44,12 @@ trace.schema = {
     doc = "the token that ends a document: attention does not look across it" },
   { name = "document_positions", type = "boolean", preset = false,
     doc = "positions count from the first token of each document; needs document_end" },
+  { name = "segments", type = "integer", min = 1, max = 1048576,
+    doc = "rows of sequences with shared beginnings, at most so many segments S each: inputs \"segments\" "
+      .. "i32 [B, S, 4] as the op attention takes them, and \"positions\" i32 [B, T]" },
+  { name = "rows", type = "integer", min = 1, max = 1048576,
+    doc = "the objective is of so many tokens R: those of the input \"rows\" i32 [R], which counts through all B T; "
+      .. "nothing else is reported" },
   { name = "objective", type = "string|table",
     doc = "what the loss is of, NAME or {NAME, option = value}; default: the model's" },
   { name = "loss_weights", type = "table", preset = {}, each = { name = "weight", type = "number", doc = "a factor" },
@@ -154,14 +160,13 @@ local function embed(self)
   return self.embedding
 end
 
--- The site of a module outside the blocks.
-local function site_of(self, slot, prefix)
+-- The site of a module outside the blocks; the shape is that of x where it is not the trace's.
+local function site_of(self, slot, prefix, batch, context)
   local config = self.model.config
   return core.site {
     graph = self.graph, params = self.params, block = self.shared, policy = self.model:policy(0), layer = 0,
-    depth = config.depth, slot = slot, prefix = prefix, width = config.width, batch = self.batch,
-    context = self.context,
-    trained_context = config.context,
+    depth = config.depth, slot = slot, prefix = prefix, width = config.width, batch = batch or self.batch,
+    context = context or self.context, trained_context = config.context,
   }
 end
 
@@ -208,10 +213,19 @@ local function stack(self, options, x)
   return x
 end
 
+-- The tokens that the objective is of.
+local function choose_rows(self, n)
+  local dims = self.final:dims()
+  local width, rows = dims[3], input(self, "rows", "i32", { n })
+  self.final = self.final:reshape({ dims[1] * dims[2], width }):gather(rows):reshape { 1, n, width }
+end
+
 -- The loss of each item, by the objective.
 local function score(self, options)
+  if options.rows then choose_rows(self, options.rows) end
+  local batch, context = self.final:dims()[1], self.final:dims()[2]
   local spec = options.objective and objective.resolve(options.objective, core.where) or self.model.objective
-  local found, site, values = objective.find(spec.name), site_of(self, "objective", ""), {}
+  local found, site, values = objective.find(spec.name), site_of(self, "objective", "", batch, context), {}
   for key, value in pairs(spec) do values[key] = value end
   self.graph:scope("head")
   local loss = found.build(site, values, self.final, self.model.config)
@@ -288,6 +302,12 @@ end
 -- Where the documents of each row start, for attention (block.lua publishes it).
 local function find_documents(self, options)
   local last = options.document_end
+  if options.segments then
+    if last then error(core.where() .. "trace: segments and document_end exclude each other", 0) end
+    self.starts = input(self, "segments", "i32", { self.batch, options.segments, 4 })
+    self.positions = input(self, "positions", "i32", { self.batch, self.context })
+    return
+  end
   if not last then
     if options.document_positions then error(core.where() .. "trace: document_positions needs document_end", 0) end
     return
@@ -320,7 +340,10 @@ function trace.new(model, options)
   find_documents(self, options)
   self.final = self:tap(self:final_norm(stack(self, options, embed(self))), "final")
   self.loss = score(self, options)
-  self.losses, self.metrics = published(self, "loss"), published(self, "metric")
+  self.losses, self.metrics = {}, {}
+  if not options.rows then      -- those are of all tokens
+    self.losses, self.metrics = published(self, "loss"), published(self, "metric")
+  end
   add_losses(self, options.loss_weights)
   self.graph:scope(nil)
   return self

@@ -23,21 +23,34 @@ local function tokens_of(value, where)
   return list
 end
 
+local function decoded(o, name)
+  local tree = o.files[name] and core.json_decode(o.files[name], o.dir .. "/" .. name)
+  return type(tree) == "table" and tree or {}
+end
+
+--- The token that begins a text, by the files of a folder: bos_token of tokenizer_config.json, else of
+--- special_tokens_map.json, else bos_token_id of config.json; nil where they say nothing.
+---@param o sonde.origin
+---@param tokenizer sonde.tokenizer
+---@return integer|nil
+function tokens.begins(o, tokenizer)
+  local text = decoded(o, "tokenizer_config.json").bos_token or decoded(o, "special_tokens_map.json").bos_token
+  if type(text) == "table" then text = text.content end
+  local id = o.config.bos_token_id
+  return type(text) == "string" and tokenizer:special(text) or type(id) == "number" and math.floor(id) or nil
+end
+
 --- The tokens that end a text, by the files of a folder: eos_token_id of generation_config.json, else of config.json,
 --- each a token or a list of them; else the text that is eos_token of tokenizer_config.json, else of
 --- special_tokens_map.json. nil where they say nothing.
 ---@param o sonde.origin
 ---@return integer[]|nil ids, string|nil text
 function tokens.ends(o)
-  local function decoded(name)
-    local tree = o.files[name] and core.json_decode(o.files[name], o.dir .. "/" .. name)
-    return type(tree) == "table" and tree or {}
-  end
-  local value = decoded("generation_config.json").eos_token_id
+  local value = decoded(o, "generation_config.json").eos_token_id
   if value ~= nil then return tokens_of(value, o.dir .. "/generation_config.json") end
   value = o.config.eos_token_id
   if value ~= nil and value ~= core.null then return tokens_of(value, o.dir .. "/config.json") end
-  local text = decoded("tokenizer_config.json").eos_token or decoded("special_tokens_map.json").eos_token
+  local text = decoded(o, "tokenizer_config.json").eos_token or decoded(o, "special_tokens_map.json").eos_token
   if type(text) == "table" then text = text.content end
   return nil, type(text) == "string" and text or nil
 end
