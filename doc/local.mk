@@ -1,6 +1,6 @@
 # Documentation, installed in the same layout as here, so that its links work: $(docdir)/README.md,
 # $(docdir)/doc/probes.md.
-nobase_dist_doc_DATA = README.md %D%/architecture.md %D%/backends.md %D%/decisions.md %D%/folders.md \
+nobase_dist_doc_DATA = README.md %D%/architecture.md %D%/backends.md %D%/decisions.md %D%/evaluation.md %D%/folders.md \
   %D%/img/report.png %D%/lua-api.md %D%/models.md \
   %D%/norms.md %D%/plugins.md %D%/probes.md %D%/pruning.md %D%/runs.md %D%/training.md %D%/results/bhyt.md \
   %D%/results/bhyt.png %D%/results/curse_of_depth.md %D%/results/curse_of_depth.png %D%/results/layer_pruning.md
