@@ -1,5 +1,5 @@
 /* causal.c - causal softmax attention with rotary positions, as in Llama: multi-head (kv_heads = heads), grouped-query
- * (fewer) or multi-query (one). Projections without bias under Hugging Face's names. With qk_norm, queries and keys
+ * (fewer) or multi-query (one). Projections under Hugging Face's names, with biases or without. With qk_norm, queries and keys
  * are normalised head by head (RMSNorm over Dh, one gain for all heads) before the rotation.
  *
  * In rows of several documents ("documents.starts" of the block) a token sees its own document alone, and with
@@ -9,11 +9,11 @@
  * "attn.o_weight" [D, H Dh]; and for probes what the weights of the average follow from: "attn.queries"
  * [B, T, H, Dh] and "attn.keys" [B, T, KV, Dh] after the rotation, "attn.values" [B, T, KV, Dh], and
  * "attn.window" [1] if there is one. */
-#include "sonde_plugin.h"
+#include "../bias.h"
 
 enum {
   HEADS, KV_HEADS, HEAD_DIM, ROPE_THETA, WINDOW, QK_NORM, QK_EPS, ROPE_SCALING, ROPE_FACTOR, ROPE_LOW, ROPE_HIGH,
-  ROPE_ORIGINAL
+  ROPE_ORIGINAL, BIAS
 };
 
 static const sonde_option options[] = {
@@ -35,12 +35,14 @@ static const sonde_option options[] = {
                    "llama3: waves shorter than the original context over this stay; between the two it is a blend"},
     [ROPE_ORIGINAL] = {"rope_original_context", 'i', "8192", 1, 1e9, NULL,
                        "llama3: tokens that the model was trained on"},
+    [BIAS] = {"bias", 's', "none", 0, 0, "none|qkv|all",
+              "which projections have a learned bias: those of queries, keys and values, or the output's too"},
 };
 
-static sonde_node *heads_of(sonde_node *x, sonde_node *weight, const sonde_place *at, int64_t heads,
-                            int64_t head_dim) {
+/* One of the projections [B, T, H Dh] by head: [B, T, H, Dh]. */
+static sonde_node *by_head(sonde_node *x, const sonde_place *at, int64_t heads, int64_t head_dim) {
   int64_t dim[4] = {at->batch, at->context, heads, head_dim};
-  return sonde_reshape(sonde_linear(x, weight), dim, 4);
+  return sonde_reshape(x, dim, 4);
 }
 
 /* Queries or keys [B, T, H, Dh] over the root mean square of each head. */
@@ -82,9 +84,11 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   sonde_node *wk = sonde_matrix(site, "k_proj.weight", kv_heads * head_dim, at->width, SONDE_ROLE_QK);
   sonde_node *wv = sonde_matrix(site, "v_proj.weight", kv_heads * head_dim, at->width, SONDE_ROLE_V);
   sonde_node *wo = sonde_matrix(site, "o_proj.weight", at->width, heads * head_dim, SONDE_ROLE_ATTN_OUT);
-  sonde_node *q = heads_of(x, wq, at, heads, head_dim);
-  sonde_node *k = heads_of(x, wk, at, kv_heads, head_dim);
-  sonde_node *v = heads_of(x, wv, at, kv_heads, head_dim);
+  int bias = opt[BIAS].s[0] != 'n', bias_out = opt[BIAS].s[0] == 'a';
+  sonde_node *q = with_bias(site, "q_proj.bias", bias, heads * head_dim, sonde_linear(x, wq));
+  sonde_node *k = with_bias(site, "k_proj.bias", bias, kv_heads * head_dim, sonde_linear(x, wk));
+  sonde_node *v = with_bias(site, "v_proj.bias", bias, kv_heads * head_dim, sonde_linear(x, wv));
+  q = by_head(q, at, heads, head_dim), k = by_head(k, at, kv_heads, head_dim), v = by_head(v, at, kv_heads, head_dim);
   q = head_norm(site, opt, "q_norm.weight", head_dim, q);
   k = head_norm(site, opt, "k_norm.weight", head_dim, k);
   sonde_node *positions = sonde_lookup(site, "documents.positions");
@@ -101,7 +105,7 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   }
   int64_t flat[3] = {at->batch, at->context, heads * head_dim};
   sonde_node *y = sonde_attention_from(q, k, v, 0, opt[WINDOW].i, sonde_lookup(site, "documents.starts"));
-  return sonde_linear(sonde_reshape(y, flat, 3), wo);
+  return with_bias(site, "o_proj.bias", bias_out, at->width, sonde_linear(sonde_reshape(y, flat, 3), wo));
 }
 
 static const sonde_module functions = {sizeof functions, build};

@@ -28,7 +28,7 @@ modules = []
 def case(kind, name, options, shapes, build):
     """Parameter k of the module starts at wave(0.5 + 13 k)."""
     params = {key: wave(0.5 + 13 * k, *shape) for k, (key, shape) in enumerate(shapes.items())}
-    y = build(**{key.split(".")[0]: value for key, value in params.items()})
+    y = build(**{key.removesuffix(".weight").replace(".", "_"): value for key, value in params.items()})
     modules.append({"kind": kind, "name": name, "options": options, "params": list(params),
         "y": y.reshape(-1).tolist()})
 
@@ -47,10 +47,10 @@ def rotate(x, theta):
 
 
 def causal(heads, kv_heads, head_dim, theta=10000.0, window=0):
-    def build(q_proj, k_proj, v_proj, o_proj):
-        q = (X @ q_proj.T).reshape(B, T, heads, head_dim)
-        k = (X @ k_proj.T).reshape(B, T, kv_heads, head_dim)
-        v = (X @ v_proj.T).reshape(B, T, kv_heads, head_dim)
+    def build(q_proj, k_proj, v_proj, o_proj, q_proj_bias=0, k_proj_bias=0, v_proj_bias=0, o_proj_bias=0):
+        q = (X @ q_proj.T + q_proj_bias).reshape(B, T, heads, head_dim)
+        k = (X @ k_proj.T + k_proj_bias).reshape(B, T, kv_heads, head_dim)
+        v = (X @ v_proj.T + v_proj_bias).reshape(B, T, kv_heads, head_dim)
         if theta:
             q, k = rotate(q, theta), rotate(k, theta)
         k, v = (t.repeat_interleave(heads // kv_heads, dim=2) for t in (k, v))
@@ -58,15 +58,25 @@ def causal(heads, kv_heads, head_dim, theta=10000.0, window=0):
         t, s = torch.arange(T)[:, None], torch.arange(T)[None, :]
         seen = (s <= t) & ((s > t - window) if window else (s <= t))
         p = score.masked_fill(~seen, -math.inf).softmax(-1)
-        return torch.einsum("bhts,bshd->bthd", p, v).reshape(B, T, -1) @ o_proj.T
+        return torch.einsum("bhts,bshd->bthd", p, v).reshape(B, T, -1) @ o_proj.T + o_proj_bias
     return build
 
 
 def attention_case(heads, kv_heads, head_dim, options, **more):
     inner, kv = heads * head_dim, kv_heads * head_dim
-    case("attention", "causal", options,
-         {"q_proj.weight": (inner, D), "k_proj.weight": (kv, D), "v_proj.weight": (kv, D), "o_proj.weight": (D, inner)},
-         causal(heads, kv_heads, head_dim, **more))
+    shapes = {"q_proj.weight": (inner, D), "k_proj.weight": (kv, D), "v_proj.weight": (kv, D),
+              "o_proj.weight": (D, inner)}
+    for which in {"qkv": "qkv", "all": "qkvo"}.get(options.get("bias"), ""):
+        shapes[f"{which}_proj.bias"] = shapes[f"{which}_proj.weight"][:1]
+    case("attention", "causal", options, shapes, causal(heads, kv_heads, head_dim, **more))
+
+
+activations = {
+    "silu": F.silu, "gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x), "relu": F.relu, "relu2": lambda x: F.relu(x) ** 2,
+    "tanh": torch.tanh, "sigmoid": torch.sigmoid, "linear": lambda x: x, "mish": F.mish,
+    "gelu_10": lambda x: F.gelu(x).clamp(-10, 10),
+}
 
 
 def ffn_case(name, options, hidden, act):
@@ -86,8 +96,19 @@ attention_case(2, 2, 4, {"heads": 2})
 attention_case(4, 2, 2, {"heads": 4, "kv_heads": 2, "rope_theta": 100}, theta=100.0)
 attention_case(4, 1, 6, {"heads": 4, "kv_heads": 1, "head_dim": 6})
 attention_case(1, 1, 8, {"rope_theta": 0, "window": 2}, theta=0, window=2)
+attention_case(4, 2, 2, {"heads": 4, "kv_heads": 2, "bias": "qkv"})
+attention_case(2, 1, 6, {"heads": 2, "kv_heads": 1, "head_dim": 6, "bias": "all"})
 ffn_case("swiglu", {}, 24,
     lambda gate_proj, up_proj, down_proj: (F.silu(X @ gate_proj.T) * (X @ up_proj.T)) @ down_proj.T)
+for name, act in activations.items():
+    ffn_case("swiglu", {"hidden": 6, "activation": name}, 6,
+        lambda gate_proj, up_proj, down_proj: (act(X @ gate_proj.T) * (X @ up_proj.T)) @ down_proj.T)
+case("ffn", "swiglu", {"hidden": 6, "activation": "gelu_tanh", "bias": True},
+     {f"{which}_proj.{what}": shape for which, out, wide in (("gate", 6, D), ("up", 6, D), ("down", D, 6))
+      for what, shape in (("weight", (out, wide)), ("bias", (out,)))},
+     lambda gate_proj, gate_proj_bias, up_proj, up_proj_bias, down_proj, down_proj_bias:
+     (F.gelu(X @ gate_proj.T + gate_proj_bias, approximate="tanh") * (X @ up_proj.T + up_proj_bias)) @ down_proj.T
+     + down_proj_bias)
 ffn_case("gelu", {}, 32, lambda up_proj, down_proj: F.gelu(X @ up_proj.T) @ down_proj.T)
 ffn_case("gelu", {"hidden": 5, "approximate": "tanh"}, 5,
          lambda up_proj, down_proj: F.gelu(X @ up_proj.T, approximate="tanh") @ down_proj.T)
