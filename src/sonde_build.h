@@ -157,7 +157,8 @@ SONDE_INLINE sonde_node *sonde_rope(sonde_node *x, double theta, int64_t offset)
 }
 /* f32 [head_dim / 2]: what pairs of a head turn by from one position to the next, theta^(-2j/Dh) under a scheme for
  * contexts longer than a model was trained for: 0 none, 1 linear (factor), 2 Llama 3's (factor, low and high
- * frequency factor, original context) */
+ * frequency factor, original context), 3 YaRN's (factor, beta_fast, beta_slow, original context; 4: its ramp not
+ * rounded to whole pairs) */
 SONDE_INLINE sonde_node *sonde_rope_frequencies(sonde_graph *g, double theta, int64_t head_dim, int64_t scheme,
                                                 const double number[4]) {
   static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
@@ -171,20 +172,37 @@ SONDE_INLINE sonde_node *sonde_rope_by(sonde_node *x, sonde_node *frequencies, i
   sonde_attr at = {{1.0, 1.0}, {offset}};
   return x && frequencies ? sonde_op(sonde_node_graph(x), "rope", in, 2, &at) : NULL;
 }
-/* The same at positions of one's own, i32 [B, T]; x itself where they are NULL is turned by 0, 1, 2, .. */
-SONDE_INLINE sonde_node *sonde_rope_at(sonde_node *x, sonde_node *frequencies, sonde_node *positions) {
+/* The same at positions of one's own, i32 [B, T]; x itself where they are NULL is turned by 0, 1, 2, .. What is turned is
+ * multiplied by amplitude; with fewer frequencies than Dh / 2 the rest of the head passes. */
+SONDE_INLINE sonde_node *sonde_rope_scaled(sonde_node *x, sonde_node *frequencies, sonde_node *positions,
+                                           double amplitude) {
   sonde_node *in[3] = {x, frequencies, positions};
-  sonde_attr at = {{1.0, 1.0}, {0}};
+  sonde_attr at = {{1.0, 1.0, amplitude}, {0}};
   return x && frequencies ? sonde_op(sonde_node_graph(x), "rope", in, positions ? 3 : 2, &at) : NULL;
 }
-/* q [B, T, H, Dh], k and v [B, T, KV, Dh], H a multiple of KV -> [B, T, H, Dh]; causal; scale 1/sqrt(Dh) when 0;
- * window: how many positions back a query sees, itself included (0: all); starts: i32 [B, T], the first position
- * that each query sees ("documents.starts" of the site), or NULL */
+SONDE_INLINE sonde_node *sonde_rope_at(sonde_node *x, sonde_node *frequencies, sonde_node *positions) {
+  return sonde_rope_scaled(x, frequencies, positions, 0);
+}
+/* `below` in sequences of at most `limit` tokens, else `beyond` (both f32 of one shape). T: the tokens of the trace. Token
+ * by token a sequence that grows past the limit is refused, with `every` one that grows beyond it. */
+SONDE_INLINE sonde_node *sonde_rope_by_length(sonde_node *below, sonde_node *beyond, int64_t limit, int64_t tokens,
+                                              int every) {
+  sonde_node *in[2] = {below, beyond};
+  sonde_attr at = {{0}, {limit, tokens, every}};
+  return below && beyond ? sonde_op(sonde_node_graph(below), "rope_by_length", in, 2, &at) : NULL;
+}
+/* q [B, T, H, Dh], k and v [B, T, KV, Dh], H a multiple of KV -> [B, T, H, Dh]; causal; scale 1/sqrt(Dh) when 0; scores
+ * cap tanh(score / cap) unless cap is 0; window: how many positions back a query sees, itself included (0: all); starts:
+ * i32 [B, T], the first position that each query sees ("documents.starts" of the site), or NULL */
+SONDE_INLINE sonde_node *sonde_attention_capped(sonde_node *q, sonde_node *k, sonde_node *v, double scale, double cap,
+                                                int64_t window, sonde_node *starts) {
+  sonde_node *in[4] = {q, k, v, starts};
+  sonde_attr at = {{scale, cap}, {1, window}};
+  return q && k && v ? sonde_op(sonde_node_graph(q), "attention", in, starts ? 4 : 3, &at) : NULL;
+}
 SONDE_INLINE sonde_node *sonde_attention_from(sonde_node *q, sonde_node *k, sonde_node *v, double scale, int64_t window,
                                               sonde_node *starts) {
-  sonde_node *in[4] = {q, k, v, starts};
-  sonde_attr at = {{scale}, {1, window}};
-  return q && k && v ? sonde_op(sonde_node_graph(q), "attention", in, starts ? 4 : 3, &at) : NULL;
+  return sonde_attention_capped(q, k, v, scale, 0, window, starts);
 }
 SONDE_INLINE sonde_node *sonde_attention(sonde_node *q, sonde_node *k, sonde_node *v, double scale, int64_t window) {
   return sonde_attention_from(q, k, v, scale, window, NULL);

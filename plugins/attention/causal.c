@@ -1,19 +1,21 @@
 /* causal.c - causal softmax attention with rotary positions, as in Llama: multi-head (kv_heads = heads), grouped-query
- * (fewer) or multi-query (one). Projections under Hugging Face's names, with biases or without. With qk_norm, queries and keys
- * are normalised head by head (RMSNorm over Dh, one gain for all heads) before the rotation.
+ * (fewer) or multi-query (one). Projections under Hugging Face's names, with biases or without. With qk_norm, queries
+ * and keys are normalised (RMSNorm) before the rotation: head by head, one gain for all heads (Qwen 3), or over all
+ * heads at once (OLMo 2). clip bounds the projections before the rotation (OLMo), softcap the scores (Gemma 2).
  *
  * In rows of several documents ("documents.starts" of the block) a token sees its own document alone, and with
  * "documents.positions" it counts its position from there.
  *
  * Published for the other modules of the block: the weights of value and output, "attn.v_weight" [KV Dh, D] and
  * "attn.o_weight" [D, H Dh]; and for probes what the weights of the average follow from: "attn.queries"
- * [B, T, H, Dh] and "attn.keys" [B, T, KV, Dh] after the rotation, "attn.values" [B, T, KV, Dh], and
- * "attn.window" [1] if there is one. */
+ * [B, T, H, Dh] and "attn.keys" [B, T, KV, Dh] after the rotation, "attn.values" [B, T, KV, Dh], and where they are not
+ * 1/sqrt(Dh) and none "attn.scale", "attn.window" and "attn.softcap", [1] each. */
+#include "causal_rope.h"
+
 #include "../bias.h"
 
 enum {
-  HEADS, KV_HEADS, HEAD_DIM, ROPE_THETA, WINDOW, QK_NORM, QK_EPS, ROPE_SCALING, ROPE_FACTOR, ROPE_LOW, ROPE_HIGH,
-  ROPE_ORIGINAL, BIAS
+  HEADS, KV_HEADS, HEAD_DIM, WINDOW, QK_NORM, QK_NORM_OVER, QK_EPS, BIAS, CLIP, SCALE, SOFTCAP, ROPE
 };
 
 static const sonde_option options[] = {
@@ -21,45 +23,51 @@ static const sonde_option options[] = {
     [KV_HEADS] = {"kv_heads", 'i', "0", 0, 1024, NULL,
                   "key and value heads KV, of which H is a multiple; 0: as many as heads"},
     [HEAD_DIM] = {"head_dim", 'i', "0", 0, 256, NULL, "width Dh of a head; 0: width / heads"},
-    [ROPE_THETA] = {"rope_theta", 'f', "10000", 0, 1e9, NULL, "base of the rotary angles; 0: no positions at all"},
     [WINDOW] = {"window", 'i', "0", 0, 1e9, NULL, "how many tokens back a token sees, itself included; 0: all"},
     [QK_NORM] = {"qk_norm", 'b', "false", 0, 0, NULL,
                  "whether queries and keys are normalised over the head width, before the rotation"},
+    [QK_NORM_OVER] = {"qk_norm_over", 's', "head", 0, 0, "head|all",
+                      "head: each head's width, with one gain for all of them; all: the width of all heads, of qk_norm"},
     [QK_EPS] = {"qk_eps", 'f', "1e-6", 1e-12, 1, NULL, "added to the mean square under the root, of qk_norm"},
-    [ROPE_SCALING] = {"rope_scaling", 's', "none", 0, 0, "none|linear|llama3",
-                      "slower rotation, for contexts longer than those that a model was trained on"},
-    [ROPE_FACTOR] = {"rope_factor", 'f', "8", 1, 1e6, NULL, "how much slower, of rope_scaling"},
-    [ROPE_LOW] = {"rope_low_freq_factor", 'f', "1", 1e-6, 1e6, NULL,
-                  "llama3: waves longer than the original context over this are slowed"},
-    [ROPE_HIGH] = {"rope_high_freq_factor", 'f', "4", 1e-6, 1e6, NULL,
-                   "llama3: waves shorter than the original context over this stay; between the two it is a blend"},
-    [ROPE_ORIGINAL] = {"rope_original_context", 'i', "8192", 1, 1e9, NULL,
-                       "llama3: tokens that the model was trained on"},
     [BIAS] = {"bias", 's', "none", 0, 0, "none|qkv|all",
               "which projections have a learned bias: those of queries, keys and values, or the output's too"},
+    [CLIP] = {"clip", 'f', "0", 0, 1e6, NULL,
+              "queries, keys and values are cut off at -clip and clip, before the rotation; 0: nowhere"},
+    [SCALE] = {"score_scale", 'f', "0", 0, 1e6, NULL, "factor of the scores q k; 0: 1/sqrt(Dh)"},
+    [SOFTCAP] = {"softcap", 'f', "0", 0, 1e6, NULL, "scores are c tanh(score / c), before the mask; 0: as they are"},
+    ROPE_OPTIONS(ROPE),
 };
 
-/* One of the projections [B, T, H Dh] by head: [B, T, H, Dh]. */
-static sonde_node *by_head(sonde_node *x, const sonde_place *at, int64_t heads, int64_t head_dim) {
-  int64_t dim[4] = {at->batch, at->context, heads, head_dim};
-  return sonde_reshape(x, dim, 4);
-}
+/* One of the projections [B, T, H Dh]: biased, normalised over all heads, cut off, and by head, [B, T, H, Dh]. */
+typedef struct projection { char name; int64_t heads; sonde_node *weight; } projection;
 
-/* Queries or keys [B, T, H, Dh] over the root mean square of each head. */
-static sonde_node *head_norm(sonde_site *site, const sonde_value *opt, const char *gain, int64_t head_dim,
+static sonde_node *all_heads(sonde_site *site, const sonde_value *opt, const projection *p, int64_t width,
                              sonde_node *x) {
-  return opt[QK_NORM].i ? sonde_rmsnorm(x, sonde_vector(site, gain, head_dim, SONDE_ROLE_GAIN, 1), opt[QK_EPS].f) : x;
+  char name[16] = "?_proj.bias", gain[16] = "?_norm.weight";
+  name[0] = gain[0] = p->name;
+  sonde_node *y = with_bias(site, name, opt[BIAS].s[0] != 'n', width, sonde_linear(x, p->weight));
+  if (opt[QK_NORM].i && opt[QK_NORM_OVER].s[0] == 'a' && p->name != 'v')
+    y = sonde_rmsnorm(y, sonde_vector(site, gain, width, SONDE_ROLE_GAIN, 1), opt[QK_EPS].f);
+  if (opt[CLIP].f == 0) return y;
+  static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
+  sonde_graph *g = sonde_node_graph(x);
+  return sonde_max(sonde_min(y, sonde_constant(g, &one, opt[CLIP].f)), sonde_constant(g, &one, -opt[CLIP].f));
 }
 
-/* Queries or keys turned by their positions, those in the row where `positions` is NULL. */
-static sonde_node *turned(const sonde_value *opt, int64_t head_dim, sonde_node *positions, sonde_node *x) {
-  const char *scheme = opt[ROPE_SCALING].s;
-  const double number[4] = {opt[ROPE_FACTOR].f, opt[ROPE_LOW].f, opt[ROPE_HIGH].f, (double)opt[ROPE_ORIGINAL].i};
-  if (opt[ROPE_THETA].f == 0 || !x) return x;
-  if (scheme[0] == 'n' && !positions) return sonde_rope(x, opt[ROPE_THETA].f, 0);
-  int64_t rule = scheme[0] == 'n' ? 0 : scheme[1] == 'i' ? 1 : 2;
-  sonde_graph *g = sonde_node_graph(x);
-  return sonde_rope_at(x, sonde_rope_frequencies(g, opt[ROPE_THETA].f, head_dim, rule, number), positions);
+static sonde_node *project(sonde_site *site, const sonde_value *opt, const projection *p, int64_t head_dim,
+                           sonde_node *x) {
+  const sonde_place *at = sonde_where(site);
+  char gain[16] = "?_norm.weight";
+  int64_t dim[4] = {at->batch, at->context, p->heads, head_dim};
+  sonde_node *y = sonde_reshape(all_heads(site, opt, p, p->heads * head_dim, x), dim, 4);
+  gain[0] = p->name;
+  if (!opt[QK_NORM].i || opt[QK_NORM_OVER].s[0] == 'a' || p->name == 'v') return y;
+  return sonde_rmsnorm(y, sonde_vector(site, gain, head_dim, SONDE_ROLE_GAIN, 1), opt[QK_EPS].f);
+}
+
+static void publish_number(sonde_site *site, const char *name, const sonde_node *x, double value) {
+  static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
+  if (value != 0) sonde_publish(site, name, sonde_constant(sonde_node_graph(x), &one, value));
 }
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
@@ -68,44 +76,34 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   int64_t heads = opt[HEADS].i ? opt[HEADS].i : by_width;
   int64_t kv_heads = opt[KV_HEADS].i ? opt[KV_HEADS].i : heads;
   int64_t head_dim = opt[HEAD_DIM].i ? opt[HEAD_DIM].i : at->width / heads;
-  double theta = opt[ROPE_THETA].f;
   if (!opt[HEAD_DIM].i && at->width % heads)
     return sonde_refuse(site, "the width %lld is no multiple of heads %lld; choose other heads, or set head_dim",
                         (long long)at->width, (long long)heads);
   if (heads % kv_heads)
     return sonde_refuse(site, "heads %lld is no multiple of kv_heads %lld", (long long)heads, (long long)kv_heads);
-  if (theta > 0 && head_dim % 2)
-    return sonde_refuse(site, "the head width %lld is odd; rotary positions need an even one", (long long)head_dim);
-  if (!(opt[ROPE_HIGH].f > opt[ROPE_LOW].f))
-    return sonde_refuse(site, "rope_high_freq_factor %g must be over rope_low_freq_factor %g", opt[ROPE_HIGH].f,
-                        opt[ROPE_LOW].f);
+  if (!rope_is_fit(site, opt + ROPE, head_dim)) return NULL;
 
-  sonde_node *wq = sonde_matrix(site, "q_proj.weight", heads * head_dim, at->width, SONDE_ROLE_QK);
-  sonde_node *wk = sonde_matrix(site, "k_proj.weight", kv_heads * head_dim, at->width, SONDE_ROLE_QK);
-  sonde_node *wv = sonde_matrix(site, "v_proj.weight", kv_heads * head_dim, at->width, SONDE_ROLE_V);
+  projection of_q = {'q', heads, sonde_matrix(site, "q_proj.weight", heads * head_dim, at->width, SONDE_ROLE_QK)};
+  projection of_k = {'k', kv_heads, sonde_matrix(site, "k_proj.weight", kv_heads * head_dim, at->width, SONDE_ROLE_QK)};
+  projection of_v = {'v', kv_heads, sonde_matrix(site, "v_proj.weight", kv_heads * head_dim, at->width, SONDE_ROLE_V)};
   sonde_node *wo = sonde_matrix(site, "o_proj.weight", at->width, heads * head_dim, SONDE_ROLE_ATTN_OUT);
-  int bias = opt[BIAS].s[0] != 'n', bias_out = opt[BIAS].s[0] == 'a';
-  sonde_node *q = with_bias(site, "q_proj.bias", bias, heads * head_dim, sonde_linear(x, wq));
-  sonde_node *k = with_bias(site, "k_proj.bias", bias, kv_heads * head_dim, sonde_linear(x, wk));
-  sonde_node *v = with_bias(site, "v_proj.bias", bias, kv_heads * head_dim, sonde_linear(x, wv));
-  q = by_head(q, at, heads, head_dim), k = by_head(k, at, kv_heads, head_dim), v = by_head(v, at, kv_heads, head_dim);
-  q = head_norm(site, opt, "q_norm.weight", head_dim, q);
-  k = head_norm(site, opt, "k_norm.weight", head_dim, k);
+  sonde_node *q = project(site, opt, &of_q, head_dim, x), *k = project(site, opt, &of_k, head_dim, x);
+  sonde_node *v = project(site, opt, &of_v, head_dim, x);
   sonde_node *positions = sonde_lookup(site, "documents.positions");
-  q = turned(opt, head_dim, positions, q), k = turned(opt, head_dim, positions, k);
-  sonde_publish(site, "attn.v_weight", wv);
+  q = rope_turn(site, opt + ROPE, head_dim, positions, q), k = rope_turn(site, opt + ROPE, head_dim, positions, k);
+  sonde_publish(site, "attn.v_weight", of_v.weight);
   sonde_publish(site, "attn.o_weight", wo);
   sonde_publish(site, "attn.queries", q);
   sonde_publish(site, "attn.keys", k);
   sonde_publish(site, "attn.values", v);
-  if (opt[WINDOW].i) {
-    static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
-    sonde_graph *g = sonde_node_graph(x);
-    sonde_publish(site, "attn.window", sonde_constant(g, &one, (double)opt[WINDOW].i));
-  }
+  publish_number(site, "attn.window", x, (double)opt[WINDOW].i);
+  publish_number(site, "attn.scale", x, opt[SCALE].f);
+  publish_number(site, "attn.softcap", x, opt[SOFTCAP].f);
   int64_t flat[3] = {at->batch, at->context, heads * head_dim};
-  sonde_node *y = sonde_attention_from(q, k, v, 0, opt[WINDOW].i, sonde_lookup(site, "documents.starts"));
-  return with_bias(site, "o_proj.bias", bias_out, at->width, sonde_linear(sonde_reshape(y, flat, 3), wo));
+  sonde_node *y = sonde_attention_capped(q, k, v, opt[SCALE].f, opt[SOFTCAP].f, opt[WINDOW].i,
+                                         sonde_lookup(site, "documents.starts"));
+  y = sonde_linear(sonde_reshape(y, flat, 3), wo);
+  return with_bias(site, "o_proj.bias", opt[BIAS].s[0] == 'a', at->width, y);
 }
 
 static const sonde_module functions = {sizeof functions, build};
@@ -116,7 +114,7 @@ static const sonde_plugin plugin = {
     .size = sizeof plugin,
     .name = "causal",
     .kind = "attention",
-    .version = "1.0",
+    .version = "1.1",
     .build = SONDE_BUILD,
     .summary = "softmax(Q K' / sqrt(Dh)) V over earlier tokens, rotary positions; MHA, GQA and MQA",
     .citation = "Vaswani et al. 2017, eq. 1; Su et al., RoFormer, 2021, eq. 34; Ainslie et al., GQA, 2023",

@@ -232,7 +232,7 @@ static sonde_node *lambda_of(sonde_site *site, const sonde_value *opt, double fi
 static sonde_node *norm(sonde_site *site, const sonde_value *opt, sonde_node *x, sonde_node *const given[2]) {
   const sonde_place *at = sonde_where(site);
   int which = !strcmp(at->slot, "final") ? LAMBDA_FINAL : !strncmp(at->slot, "ffn", 3) ? LAMBDA_FFN : LAMBDA_ATTN;
-  sonde_node *gain = norm_gain(site, &opt[FOLDED], x);
+  sonde_node *gain = norm_gain(site, opt[FOLDED].i, 0, x);
   if (opt[which].f == 0) return sonde_rmsnorm(x, gain, opt[EPS].f);
   sonde_node *in[5] = {x, gain, lambda_of(site, opt, opt[which].f, x), given[0], given[1]};
   const double kappa = kappa_at(at, opt);

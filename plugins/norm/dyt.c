@@ -124,7 +124,7 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   if (opt[BIAS].i && opt[FOLDED].i)
     return sonde_refuse(site, "a gain cannot be folded past a bias: bias or folded, not both");
   sonde_node *alpha = sonde_vector(site, "alpha", 1, SONDE_ROLE_GAIN, opt[which].f);
-  sonde_node *in[4] = {x, norm_gain(site, &opt[FOLDED], x), alpha, NULL};
+  sonde_node *in[4] = {x, norm_gain(site, opt[FOLDED].i, 0, x), alpha, NULL};
   publish_argument(site, "tanh", alpha ? sonde_mul(x, alpha) : NULL);
   if (!in[1] || !in[2]) return NULL;
   sonde_graph *g = sonde_the_host->node_graph(x);

@@ -39,8 +39,10 @@ static int check(const char *op, const sonde_shape *in, const sonde_shape *start
     return refuse(err, op, in, "the query heads must be a multiple of the key heads");
   if (k->dim[1] < 1 || (at->i[ATTENTION_CAUSAL] && k->dim[1] < q->dim[1]))
     return refuse(err, op, in, "each query needs a key to look at");
-  if (at->f[0] < 0)
+  if (!(at->f[ATTENTION_SCALE] >= 0))
     return sonde_fail(err, SONDE_EINVAL, "%s: the scale must be positive, or 0 for 1/sqrt(Dh)", op);
+  if (!(at->f[ATTENTION_CAP] >= 0))
+    return sonde_fail(err, SONDE_EINVAL, "%s: the soft-cap must be positive, or 0 for none", op);
   if (at->i[ATTENTION_WINDOW] < 0 || (at->i[ATTENTION_WINDOW] && !at->i[ATTENTION_CAUSAL]))
     return sonde_fail(err, SONDE_EINVAL, "%s: a window must be 0 (none) or positive, and causal", op);
   if (!starts) return SONDE_OK;
@@ -85,12 +87,13 @@ static int is_narrow(const sonde_shape *in, const sonde_simd_table *simd) {
 attention sonde_attention_task(const sonde_call *c, int starts) {
   const sonde_shape *q = &c->in_shape[IN_Q], *k = &c->in_shape[IN_K];
   const sonde_simd_table *simd = sonde_simd_get();
-  double scale = c->attr->f[0] != 0 ? c->attr->f[0] : 1.0 / sqrt((double)q->dim[3]);
+  double scale = c->attr->f[ATTENTION_SCALE] != 0 ? c->attr->f[ATTENTION_SCALE] : 1.0 / sqrt((double)q->dim[3]);
   return (attention){.c = c, .simd = simd, .narrow = is_narrow(c->in_shape, simd) ? simd->micro : NULL,
                      .batch = q->dim[0], .tq = q->dim[1], .tk = k->dim[1], .heads = q->dim[2], .kv = k->dim[2],
                      .width = q->dim[3], .ahead = k->dim[1] - q->dim[1], .window = c->attr->i[ATTENTION_WINDOW],
                      .starts = starts < c->n_in ? c->in[starts] : NULL,
-                     .causal = c->attr->i[ATTENTION_CAUSAL] != 0, .scale = (float)scale};
+                     .causal = c->attr->i[ATTENTION_CAUSAL] != 0, .scale = (float)scale,
+                     .cap = (float)c->attr->f[ATTENTION_CAP]};
 }
 
 static int64_t pitch_of(const attention *t, int input) { return t->c->in_shape[input].dim[2] * t->width; }
@@ -183,6 +186,22 @@ void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv
     else
       sonde_gemm_tile(0, 0, end - j, SONDE_BLOCK - low, t->width, wide.at + j * wide.ld, wide.ld,
                       (const float *)(const void *)turned + low, SONDE_BLOCK, 0, s + place, SONDE_BLOCK);
+  }
+}
+
+void sonde_attention_cap(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, float *s,
+                         float *slope) {
+  if (t->cap == 0) return;
+  const float a = t->scale / t->cap;
+  for (int64_t j = 0, end; j < keys; j = end) {
+    int64_t low = sonde_attention_key_strip(t, first, n, at, keys, j, &end), width = SONDE_BLOCK - low;
+    for (int64_t k = j; k < end; k++) {
+      float *x = s + k * SONDE_BLOCK + low, *dx = slope ? slope + k * SONDE_BLOCK + low : NULL;
+      t->simd->common.scale(x, x, a, width);
+      t->simd->common.tanh(x, x, width);
+      for (int64_t i = 0; dx && i < width; i++) dx[i] = 1 - x[i] * x[i];
+      t->simd->common.scale(x, x, 1 / a, width);
+    }
   }
 }
 
@@ -325,6 +344,7 @@ void sonde_attention_forward(const attention *t, int64_t b, int64_t h, int64_t f
   for (int64_t at = from / KEYS * KEYS; at < to; at += KEYS) {
     int64_t keys = to - at < KEYS ? to - at : KEYS;
     sonde_attention_scores(t, IN_K, b, kv, at, keys, first, n, turned, s);
+    sonde_attention_cap(t, first, n, at, keys, s, NULL);
     sonde_attention_mask(t, s, b, first, n, at, keys);
     update(t, &x, s, n, keys);
     gather(t, &x, s, b, kv, first, n, at, keys);
@@ -406,7 +426,8 @@ const sonde_op_def sonde_ops_attention[] = {
      .flags = SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
      .doc =
          "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], "
-         "log-sum-exp [B, H, T]. f0: scale (0: 1/sqrt(Dh)), i0: causal (query i sees keys to i + Tk - T), "
+         "log-sum-exp [B, H, T]. f0: scale (0: 1/sqrt(Dh)), f1: soft-cap c on scores, c tanh(scale q k / c) (0: none), "
+         "i0: causal (query i sees keys to i + Tk - T), "
          "i1: window, own position included (0: all). A fourth input, starts i32 [B, T], with causal: query i sees no "
          "key in front of its start (its own key always), as in rows of several documents. Or segments i32 [B, S, 4] "
          "of (first, length, parent, depth), causal, T = Tk: the tokens of a segment see the first `depth` tokens of "

@@ -9,6 +9,7 @@
 /* Keys are taken KEYS at a time, queries SONDE_BLOCK; heads are at most SONDE_HEAD wide. */
 enum { KEYS = 128, STEP = SONDE_GROUP, SONDE_HEAD = 256 };
 enum { ATTENTION_CAUSAL = 0, ATTENTION_WINDOW = 1 };                        /* places in attr.i */
+enum { ATTENTION_SCALE = 0, ATTENTION_CAP = 1 };                            /* places in attr.f */
 /* Inputs; the forward op has the starts as its fourth one, the backward op as its seventh. */
 enum { IN_Q = 0, IN_K = 1, IN_V = 2, IN_STARTS = 3, IN_OUT = 3, IN_LSE = 4, IN_DOUT = 5, IN_GRAD_STARTS = 6 };
 
@@ -29,6 +30,7 @@ typedef struct attention {
   const sequence *sequence;    /* of the queries at hand, where rows are segments: keys count in it; NULL: in the row */
   int causal;
   float scale;
+  float cap;                   /* scores are cap tanh(scale q k / cap); 0: scale q k */
 } attention;
 
 /* `starts`: the number of the input of that name, which may be missing. */
@@ -61,6 +63,10 @@ int64_t sonde_attention_query_strip(const attention *t, int64_t first, int64_t n
  * scores are left. */
 void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys,
                             int64_t first, int64_t n, const uint32_t *turned, float *s);
+
+/* The soft-cap on a block of scores that are not masked yet: s becomes tanh(a s) / a with a = scale / cap, so that scale s
+ * is the capped score; slope takes its derivative, 1 - tanh(a s)^2, where it is not NULL. Nothing without a cap. */
+void sonde_attention_cap(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, float *s, float *slope);
 
 /* The keys [*from, *to) that some query of [first, first+n) of batch entry b sees: what lies outside costs nothing. */
 void sonde_attention_range(const attention *t, int64_t b, int64_t first, int64_t n, int64_t *from, int64_t *to);

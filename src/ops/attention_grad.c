@@ -98,18 +98,30 @@ static void add_to_queries(const attention *t, const queries *x, const target *g
   }
 }
 
+/* ds times the slope of the soft-cap, where it was taken. */
+static void through_cap(const attention *t, const queries *x, int64_t at, int64_t keys, const float *slope, float *ds) {
+  if (t->cap == 0) return;
+  for (int64_t j = 0, end; j < keys; j = end) {
+    int64_t low = sonde_attention_key_strip(t, x->first, x->n, at, keys, j, &end);
+    for (int64_t k = j * SONDE_BLOCK; k < end * SONDE_BLOCK; k += SONDE_BLOCK)
+      t->simd->common.mul(ds + k + low, ds + k + low, slope + k + low, SONDE_BLOCK - low);
+  }
+}
+
 static void through_keys(const attention *t, queries *x, const target *g) {
-  float unused[SONDE_BLOCK] = {0};
+  float unused[SONDE_BLOCK] = {0}, slope[KEYS * SONDE_BLOCK];
   block p, ds;
   int64_t from, to;
   sonde_attention_range(t, x->b, x->first, x->n, &from, &to);
   for (int64_t at = from / KEYS * KEYS; at < to; at += KEYS) {
     int64_t keys = to - at < KEYS ? to - at : KEYS;
     sonde_attention_scores(t, IN_K, x->b, x->kv, at, keys, x->first, x->n, x->q, p.wide);
+    sonde_attention_cap(t, x->first, x->n, at, keys, p.wide, slope);
     sonde_attention_mask(t, p.wide, x->b, x->first, x->n, at, keys);
     t->simd->col_exp(p.wide, t->scale, x->lse, unused, keys);
     sonde_attention_scores(t, IN_V, x->b, x->kv, at, keys, x->first, x->n, x->dout, ds.wide);
     t->simd->col_grad(ds.wide, p.wide, x->delta, t->scale, keys);
+    through_cap(t, x, at, keys, slope, ds.wide);
     if (t->narrow) {
       t->simd->common.to_bf16(p.narrow, p.wide, keys * SONDE_BLOCK);
       t->simd->common.to_bf16(ds.narrow, ds.wide, keys * SONDE_BLOCK);

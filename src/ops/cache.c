@@ -69,14 +69,22 @@ static int cached_shape(const sonde_shape *in, int n_in, const sonde_attr *a, so
   if (!a->i[ATTENTION_CAUSAL])
     return sonde_fail(err, SONDE_EINVAL,
                       "attention_cached: attention that is not causal cannot be computed token by token");
-  if (a->f[0] < 0 || a->i[ATTENTION_WINDOW] < 0)
-    return sonde_fail(err, SONDE_EINVAL, "attention_cached: scale and window must not be negative");
+  if (!(a->f[ATTENTION_SCALE] >= 0) || !(a->f[ATTENTION_CAP] >= 0) || a->i[ATTENTION_WINDOW] < 0)
+    return sonde_fail(err, SONDE_EINVAL, "attention_cached: scale, soft-cap and window must not be negative");
   out[0] = in[0];
   out[0].dtype = SONDE_F32;
   return check_position("attention_cached", &in[3], err);
 }
 
-typedef struct job { const sonde_call *c; const sonde_simd_table *simd; int64_t at; float scale; } job;
+typedef struct job { const sonde_call *c; const sonde_simd_table *simd; int64_t at; float scale, cap; } job;
+
+/* cap tanh(score / cap), as the op "attention" has it */
+static void cap_scores(const job *j, float *score, int64_t n) {
+  if (j->cap == 0) return;
+  j->simd->common.scale(score, score, 1 / j->cap, n);
+  j->simd->common.tanh(score, score, n);
+  j->simd->common.scale(score, score, j->cap, n);
+}
 
 /* One query of one head: scores over the keys it sees, softmax, weighted sum of the values. */
 static void attend(const job *j, int64_t b, int64_t i, int64_t h, float *score) {
@@ -91,6 +99,7 @@ static void attend(const job *j, int64_t b, int64_t i, int64_t h, float *score) 
   float *out = (float *)j->c->out[0] + place;
   j->simd->dots(score, query, key, row, n, width);
   j->simd->common.scale(score, score, j->scale, n);
+  cap_scores(j, score, n);
   float total = j->simd->exp_sum(score, score, j->simd->common.max(score, n), n);
   j->simd->weigh(out, score, val, row, n, width);
   j->simd->common.scale(out, out, 1 / total, width);
@@ -107,7 +116,8 @@ static void attend_tile(void *arg, int64_t tile, int worker) {
 static int cached_run(const sonde_call *c) {
   const sonde_shape *q = &c->in_shape[0], *k = &c->in_shape[1];
   job j = {c, sonde_simd_get(), *(const int32_t *)c->in[3],
-           (float)(c->attr->f[0] != 0 ? c->attr->f[0] : 1 / sqrt((double)q->dim[3]))};
+           (float)(c->attr->f[ATTENTION_SCALE] != 0 ? c->attr->f[ATTENTION_SCALE] : 1 / sqrt((double)q->dim[3])),
+           (float)c->attr->f[ATTENTION_CAP]};
   if (j.at < 0 || j.at + q->dim[1] > k->dim[1])
     return sonde_fail(c->err, SONDE_EINVAL, "position %lld is past the cache of %lld", (long long)j.at,
                       (long long)k->dim[1]);

@@ -7,7 +7,9 @@
  *
  * Beside the loss stand the terms that regularise it, with lse = log sum_v exp z_v of a token's logits z: lse^2, whose
  * gradient is 2 lse softmax(z) (z-loss), and the mean over the classes of -log p_v = lse - mean z, whose gradient is
- * softmax(z) - 1/V (label smoothing). Both are 0 for an ignored token. */
+ * softmax(z) - 1/V (label smoothing). Both are 0 for an ignored token.
+ *
+ * With a soft-cap c the logits are c tanh(z / c), whose derivative is 1 - tanh(z / c)^2 (Gemma 2). */
 #include "config.h"
 #include "graph/graph.h"
 
@@ -28,9 +30,11 @@ static int64_t chunk_rows(int64_t n, int64_t v) {
   return rows < n ? rows : n;
 }
 
-static int check(const char *op, const sonde_shape *in, sonde_error *err) {
+static int check(const char *op, const sonde_shape *in, const sonde_attr *at, sonde_error *err) {
   char x[96], w[96], y[96];
   const sonde_shape *s = in;
+  if (!(at->f[0] >= 0))
+    return sonde_fail(err, SONDE_EINVAL, "%s: the soft-cap must be positive, or 0 for none, not %g", op, at->f[0]);
   if (s[0].rank == 2 && s[1].rank == 2 && s[2].rank == 1 && s[0].dim[1] == s[1].dim[1] &&
       s[0].dim[0] == s[2].dim[0] && sonde_is_real(&s[0]) && s[0].dtype == s[1].dtype &&
       s[2].dtype == SONDE_I32 && s[1].dim[0] > 0)
@@ -47,8 +51,8 @@ static sonde_shape terms_shape(const sonde_shape *in) {
 }
 
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
-  (void)n_in, (void)at;
-  int rc = check("lm_loss", in, err);
+  (void)n_in;
+  int rc = check("lm_loss", in, at, err);
   if (rc) return rc;
   out[0] = sonde_shape_make(SONDE_F32, 1, in[2].dim);
   out[1] = terms_shape(in);
@@ -57,8 +61,7 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_sh
 
 static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,
                       sonde_error *err) {
-  (void)at;
-  int rc = check("lm_loss_grad", in, err);
+  int rc = check("lm_loss_grad", in, at, err);
   if (rc) return rc;
   const sonde_shape terms = terms_shape(in);
   if (in[3].rank != 1 || in[3].dim[0] != in[2].dim[0] || in[3].dtype != SONDE_F32)
@@ -85,6 +88,7 @@ typedef struct task {
   const sonde_simd_table *simd;
   int64_t n, d, v, rows;       /* rows of a chunk */
   int type;                    /* of x and w */
+  float cap;                   /* of the logits; 0: none */
   const int32_t *target;
   const float *dloss;          /* NULL: only the loss is wanted */
   const float *dterms;         /* [2, N]; NULL: nothing flows from them */
@@ -143,7 +147,7 @@ static int64_t grad_scratch(const sonde_shape *in, int n_in, const sonde_shape *
 static int prepare(const sonde_call *c, int gradient, task *t) {
   const sonde_shape *in = c->in_shape;
   *t = (task){.c = c, .simd = sonde_simd_get(), .n = in[0].dim[0], .d = in[0].dim[1], .v = in[1].dim[0],
-              .type = in[0].dtype, .target = c->in[2], .dloss = gradient ? c->in[3] : NULL,
+              .type = in[0].dtype, .cap = (float)c->attr->f[0], .target = c->in[2], .dloss = gradient ? c->in[3] : NULL,
               .dterms = gradient && c->n_in > 4 ? c->in[4] : NULL, .loss = c->out[gradient ? 2 : 0],
               .terms = c->out[gradient ? 3 : 1], .logits = c->scratch};
   t->rows = chunk_rows(t->n, t->v);
@@ -187,27 +191,76 @@ static void weigh_terms(const task *t, float *z, uint16_t *narrow, int32_t targe
   if (narrow) simd->to_bf16(narrow, z, t->v);
 }
 
+/* What a token's logits weigh in the gradient: all softmax - d onehot - each. */
+typedef struct weights { float d, all, each; } weights;
+
+static weights weights_of(const task *t, int64_t k, float lse) {
+  float d = t->dloss[k];
+  if (!t->dterms) return (weights){d, d, 0};
+  float smooth = t->dterms[t->n + k];
+  return (weights){d, d + 2 * lse * t->dterms[k] + smooth, smooth / (float)t->v};
+}
+
+/* The logits under the soft-cap. */
+static void cap_row(const task *t, float *z) {
+  const sonde_simd *simd = &t->simd->common;
+  simd->scale(z, z, 1 / t->cap, t->v);
+  simd->tanh(z, z, t->v);
+  simd->scale(z, z, t->cap, t->v);
+}
+
+/* sum of exp(z - top), which leaves z as it is: the slope of the cap follows from it. */
+static float exp_total(const task *t, const float *z, float top) {
+  float buf[STRETCH], total = 0;
+  for (int64_t j = 0; j < t->v; j += STRETCH)
+    total += t->simd->exp_sum(buf, z + j, top, t->v - j < STRETCH ? t->v - j : STRETCH);
+  return total;
+}
+
+/* The gradient through the cap, in place of the capped logits z or as bf16. */
+static void weigh_capped(const task *t, float *z, uint16_t *narrow, int32_t target, weights w, float top, float total) {
+  const float share = w.all / total, slope = 1 / (t->cap * t->cap);
+  float e[STRETCH];
+  for (int64_t j = 0; j < t->v; j += STRETCH) {
+    int64_t n = t->v - j < STRETCH ? t->v - j : STRETCH;
+    t->simd->exp_sum(e, z + j, top, n);
+    for (int64_t i = 0; i < n; i++) e[i] = e[i] * share - w.each;
+    if (target >= j && target < j + n) e[target - j] -= w.d;
+    for (int64_t i = 0; i < n; i++) z[j + i] = e[i] * (1 - z[j + i] * z[j + i] * slope);
+  }
+  if (narrow) t->simd->common.to_bf16(narrow, z, t->v);
+}
+
+/* The gradient of a row, in the logits' place or as bf16. z holds exp(logit - top), or under a cap the logits. */
+static void row_gradient(const task *t, float *z, uint16_t *narrow, int64_t k, float top, float total) {
+  int32_t target = t->target[k];
+  weights w = weights_of(t, k, top + logf(total));
+  if (t->cap != 0) {
+    weigh_capped(t, z, narrow, target, w, top, total);
+  } else if (t->dterms) {
+    weigh_terms(t, z, narrow, target, w.d, w.all, total, w.each);
+  } else {
+    z[target] -= total;   /* total (softmax - onehot) */
+    weigh(t, z, narrow, w.d / total);
+  }
+}
+
 /* Row i of the chunk: the loss, its terms, and in the gradient (softmax - onehot) dloss and what flows from the terms,
  * in the logits' place or as bf16. */
 static void one_row(const task *t, int64_t i) {
   const sonde_simd *simd = &t->simd->common;
   int64_t k = t->first + i;
-  float *z = t->logits + i * t->v, loss = 0, square = 0, uniform = 0, d = t->dloss ? t->dloss[k] : 0;
+  float *z = t->logits + i * t->v, loss = 0, square = 0, uniform = 0;
   uint16_t *narrow = t->narrow ? t->narrow + i * t->v : NULL;
   int32_t target = t->target[k];
   if (target >= 0) {
-    float mean = t->terms ? simd->sum(z, t->v) / (float)t->v : 0;
-    float top = simd->max(z, t->v), at = z[target], total = t->simd->exp_sum(z, z, top, t->v), lse = top + logf(total);
+    if (t->cap != 0) cap_row(t, z);
+    float mean = t->terms ? simd->sum(z, t->v) / (float)t->v : 0, top = simd->max(z, t->v), at = z[target];
+    float total = t->cap != 0 ? exp_total(t, z, top) : t->simd->exp_sum(z, z, top, t->v), lse = top + logf(total);
     loss = top - at + logf(total);
     square = lse * lse;
     uniform = lse - mean;
-    if (t->dterms) {
-      float smooth = t->dterms[t->n + k];
-      weigh_terms(t, z, narrow, target, d, d + 2 * lse * t->dterms[k] + smooth, total, smooth / (float)t->v);
-    } else {
-      z[target] -= total;   /* total (softmax - onehot) */
-      if (t->dloss) weigh(t, z, narrow, d / total);
-    }
+    if (t->dloss) row_gradient(t, z, narrow, k, top, total);
   } else if (t->dloss) {
     if (narrow) memset(narrow, 0, (size_t)t->v * sizeof *narrow);
     else memset(z, 0, (size_t)t->v * sizeof *z);
@@ -271,7 +324,7 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
   if (!dout[0] && !dout[1]) return SONDE_OK;
   sonde_shape items = sonde_node_shape(self);
   sonde_node *args[5] = {in[0], in[1], in[2], dout[0] ? dout[0] : sonde_constant(g, &items, 0), dout[1]};
-  din[0] = sonde_op(g, "lm_loss_grad", args, dout[1] ? 5 : 4, NULL);
+  din[0] = sonde_op(g, "lm_loss_grad", args, dout[1] ? 5 : 4, sonde_node_attr(self));
   din[1] = sonde_result(din[0], 1);
   sonde_node *loss = sonde_result(din[0], 2);
   if (!din[0] || !din[1] || !loss) return SONDE_ESHAPE;
@@ -346,7 +399,7 @@ const sonde_op_def sonde_ops_loss[] = {
      .doc =
          "cross-entropy in nats of each token under softmax(x w^T): x [N, D], w [V, D], targets i32 [N] "
          "(-1: ignored, loss 0) -> [N], and the terms [2, N]: the squared log-sum-exp, and the mean over the classes "
-         "of -log p",
+         "of -log p. f0: soft-cap c on the logits, c tanh(logit / c) (0: none)",
      .shape = shape,
      .grad = grad,
      .scratch = scratch,
@@ -361,7 +414,8 @@ const sonde_op_def sonde_ops_loss[] = {
      .n_out = 4,
      .flags = SONDE_OP_BF16_IN,
      .doc = "of lm_loss: x [N, D], w [V, D], targets i32 [N], dloss [N] (f32), and dterms [2, N] where "
-            "something flows from the terms -> dx [N, D], dw [V, D], the loss [N] and the terms [2, N] themselves",
+            "something flows from the terms -> dx [N, D], dw [V, D], the loss [N] and the terms [2, N] themselves; f0 as "
+            "lm_loss",
      .shape = grad_shape,
      .scratch = grad_scratch,
      .run = grad_run,

@@ -37,7 +37,7 @@ function generate.plan(model, cache, batch, length, prefill, dtype)
   local trace = model:trace { graph = graph, batch = batch, context = length }
   local last = length > 1 and trace.final:slice(2, length) or trace.final
   local nodes, tensors = cache:outputs(graph)
-  table.insert(nodes, 1, last:linear(trace.head))
+  table.insert(nodes, 1, trace:logits(last))
   local into = {}
   for k, tensor in ipairs(tensors) do into[k + 1] = tensor end
   return core.plan(nodes, { compute = dtype, hold = not prefill }, into)

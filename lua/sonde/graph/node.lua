@@ -355,14 +355,15 @@ end
 --- softmax(scale q k^T) v for q [B, T, H, Dh] (this value), k and v [B, T, KV, Dh].
 ---@param k sonde.node
 ---@param v sonde.node
----@param options? {scale: number, causal: boolean, window: integer, starts: sonde.node} scale 0: 1/sqrt(Dh); causal by
----  default; starts: i32 [B, T], the first key that each query sees (node:document_starts)
+---@param options? {scale: number, softcap: number, causal: boolean, window: integer, starts: sonde.node} scale 0:
+---  1/sqrt(Dh); softcap c: scores are c tanh(score / c), 0: as they are; causal by default; starts: i32 [B, T], the
+---  first key that each query sees (node:document_starts)
 ---@return sonde.node
 function node:attention(k, v, options)
   options = options or {}
   local causal = options.causal ~= false and 1 or 0
-  return op("attention", { self, check(k, "attention"), check(v, "attention"), options.starts }, { options.scale or 0 },
-    { causal, options.window or 0 })
+  return op("attention", { self, check(k, "attention"), check(v, "attention"), options.starts },
+    { options.scale or 0, options.softcap or 0 }, { causal, options.window or 0 })
 end
 
 --- Of tokens i32 [B, T] (this value) in rows of several documents: where the document of each token starts in its row;
@@ -383,9 +384,10 @@ end
 --- Cross-entropy of each token under softmax(x w^T) without ever holding all logits: x [N, D], w [V, D] -> [N].
 ---@param w sonde.node
 ---@param targets sonde.node   i32 [N]; -1: ignored
+---@param softcap? number       c: the logits are c tanh(logit / c); default 0: as they are
 ---@return sonde.node
-function node:lm_loss(w, targets)
-  return op("lm_loss", { self, check(w, "lm_loss"), check(targets, "lm_loss") })
+function node:lm_loss(w, targets, softcap)
+  return op("lm_loss", { self, check(w, "lm_loss"), check(targets, "lm_loss") }, { softcap or 0 })
 end
 
 --- Zero with probability p, else x / (1 - p); another mask each step.
@@ -460,9 +462,8 @@ local matmul_options = { name = "options", type = "table", fields = {
   { name = "transpose_a", type = "boolean" }, { name = "transpose_b", type = "boolean" },
 } }
 local attention_options = { name = "options", type = "table", fields = {
-  { name = "scale", type = "number" }, { name = "causal", type = "boolean" }, { name = "window", type = "integer",
-    min = 0 },
-  { name = "starts", type = "node" },
+  { name = "scale", type = "number" }, { name = "softcap", type = "number" }, { name = "causal", type = "boolean" },
+  { name = "window", type = "integer", min = 0 }, { name = "starts", type = "node" },
 } }
 
 local takes = {
@@ -486,7 +487,7 @@ local takes = {
   document_starts = { self, required("last", "integer") },
   attention = { self, required("k", "node"), required("v", "node"), attention_options },
   cross_entropy = { self, required("targets", "node") },
-  lm_loss = { self, required("w", "node"), required("targets", "node") },
+  lm_loss = { self, required("w", "node"), required("targets", "node"), { name = "softcap", type = "number" } },
   dropout = { self, required("p", "number"), { name = "seed", type = "integer" } },
   name = { self, required("name", "string") },
   result = { self, required("i", "integer") },

@@ -49,7 +49,10 @@ local function copy_weights(model, into)
   for _, param in ipairs(to:list()) do
     local graph = core.graph()
     local value, gain = from:node(graph, param.name), gain_of(from, param)
-    if gain then value = value * from:node(graph, gain) end
+    if gain then
+      local norm = model.layers[names.in_block(param.name) + 1].norm
+      value = value * (norm.options.unit_offset and from:node(graph, gain) + 1 or from:node(graph, gain))
+    end
     local plan = core.plan({ value * 1 }, nil, { to:find(param.name) })
     plan:run()
     plan:close()

@@ -23,6 +23,8 @@ local objectives = registry.new {
     { name = "options", type = "list", preset = {}, doc = "the schema of the objective's options" },
     { name = "perplexity", type = "boolean", preset = false,
       doc = "whether exp of the mean loss is reported as perplexity" },
+    { name = "scores_tokens", type = "boolean", preset = false,
+      doc = "whether its logits are those of the model's tokens: logit_scale and logit_softcap are for them" },
     { name = "bound", type = "function",
       doc = "of the options and the model's: a mean loss over this has diverged; without it only one that is not "
         .. "finite" },
@@ -77,6 +79,14 @@ objective.regularizers = {
       .. "2016)" },
 }
 
+--- What a model with the option logit_scale multiplies with its head in place of x.
+---@param x sonde.node
+---@param config table     of the model
+---@return sonde.node
+function objective.scaled(x, config)
+  return config.logit_scale == 1 and x or x * config.logit_scale
+end
+
 --- Cross-entropy of each item under softmax(x head^T) in nats, 0 where the target is -1; with the options of
 --- objective.regularizers published as "loss.z_loss" and "loss.label_smoothing". The logits are never held.
 ---@param site sonde.site
@@ -84,9 +94,10 @@ objective.regularizers = {
 ---@param head sonde.node      [V, D]
 ---@param targets sonde.node   i32 [N]
 ---@param options table
+---@param softcap? number      of the logits; default 0: none
 ---@return sonde.node   [N]
-function objective.cross_entropy(site, x, head, targets, options)
-  local loss, n = x:lm_loss(head, targets), targets:dims()[1]
+function objective.cross_entropy(site, x, head, targets, options, softcap)
+  local loss, n = x:lm_loss(head, targets, softcap), targets:dims()[1]
   local function term(i) return loss:result(2):slice(1, i, i):reshape { n } end
   if options.z_loss > 0 then site:publish("loss.z_loss", term(1) * options.z_loss) end
   if options.label_smoothing > 0 then      -- what smoothing changes of the cross-entropy
@@ -122,6 +133,8 @@ return args.declare(objective, "sonde.objectives.", {
   cross_entropy = {
     { name = "site", type = "any" }, node "x", node "head", node "targets", { name = "options", type = "table",
       required = true },
+    { name = "softcap", type = "number" },
   },
+  scaled = { node "x", { name = "config", type = "table", required = true } },
   hits = { node "x", node "head", node "targets" },
 })

@@ -57,7 +57,17 @@ local function pre_ln(block, x)
   x = x + block:attention(block:norm_in "attn" (x))
   return x + block:ffn(block:norm_in "ffn" (x))
 end
-placement.register("pre_ln", pre_ln, { doc = "a norm before each branch (GPT-2, Llama)" })
+placement.register("pre_ln", function(block, x)
+  local factor = block.options.branch_scale
+  if factor == 1 then return pre_ln(block, x) end
+  x = x + factor * block:attention(block:norm_in "attn" (x))
+  return x + factor * block:ffn(block:norm_in "ffn" (x))
+end, {
+  doc = "a norm before each branch (GPT-2, Llama)",
+  options = {
+    { name = "branch_scale", type = "number", preset = 1, doc = "factor of each branch before it is added (Granite)" },
+  },
+})
 
 -- The same with the initialisations that papers compare it under.
 placement.register("pre_ln_scaled", pre_ln, {

@@ -152,6 +152,8 @@ local function embed(self)
   local root = math.sqrt(config.width)
   if config.embed_scale == "fixed" then
     x = x * root
+  elseif type(config.embed_scale) == "number" then
+    x = x * config.embed_scale
   elseif config.embed_scale == "learned" then
     self.params:need(names.embed_scale, { 1 }, "gain", { kind = "fill", a = root }, -1)
     x = x * self.params:node(self.graph, names.embed_scale)
@@ -233,7 +235,7 @@ local function score(self, options)
     error(core.where() .. "objective '" .. spec.name .. "' gave " .. (core.is_node(loss) and "a node of "
       .. #loss:dims() .. " axes" or "a " .. type(loss)) .. "; it returns the loss of each item, [N]", 0)
   end
-  self.head, self.targets = site:lookup "head", site:lookup "targets"
+  self.head, self.targets, self.scores_tokens = site:lookup "head", site:lookup "targets", found.scores_tokens
   return self:tap(loss, "loss")
 end
 
@@ -349,14 +351,31 @@ function trace.new(model, options)
   return self
 end
 
---- Logits [B, T, V]. Large: the loss does not need them.
----@return sonde.node
-function trace:logits()
+-- x as the head multiplies it, and the soft-cap of the products.
+local function before_head(self, x)
   if not self.head then
     error(core.where() .. "the objective '" .. self.model.objective.name
       .. "' publishes no head, so there are no logits", 0)
   end
-  return self.final:linear(self.head)
+  if not self.scores_tokens then return x, 0 end
+  return objective.scaled(x, self.model.config), self.model.config.logit_softcap
+end
+
+--- Logits [.., V]. Large: the loss does not need them.
+---@param x? sonde.node    [.., D], behind the final norm; default: trace.final
+---@return sonde.node
+function trace:logits(x)
+  local scaled, cap = before_head(self, x or self.final)
+  local logits = scaled:linear(self.head)
+  return cap == 0 and logits or (logits * (1 / cap)):tanh() * cap
+end
+
+--- The loss of each token that the head gives x, which need not be the model's own: cross-entropy in nats, [B T].
+---@param x sonde.node     [B T, D], behind the final norm
+---@return sonde.node
+function trace:token_loss(x)
+  local scaled, cap = before_head(self, x)
+  return scaled:lm_loss(self.head, self.targets, cap)
 end
 
 --- Mean loss in nats over the tokens that are predicted, as a scalar node; `predicted` is how many those are.
@@ -371,5 +390,6 @@ args.class("trace", trace)
 local self = { name = "self", type = "trace", required = true }
 
 return args.declare(trace, "trace:", {
-  logits = { self }, counted = { self }, mean_loss = { self, { name = "predicted", type = "number" } },
+  logits = { self, { name = "x", type = "node" } },
+  token_loss = { self, { name = "x", type = "node", required = true } }, counted = { self }, mean_loss = { self, { name = "predicted", type = "number" } },
 })

@@ -1,5 +1,5 @@
 --- attention_weights.lua - the attention weights of a block as nodes, out of what its attention layer publishes:
--- queries, keys and window (doc/plugins.md). No step of a training computes them.
+-- queries, keys, scale, soft-cap and window (doc/plugins.md). No step of a training computes them.
 
 local core = require "sonde.core"
 
@@ -38,7 +38,10 @@ function weights.logs(trace, part, what)
   local batch, tokens, heads, width = d[1], d[2], d[3], d[4]
   k = k:permute({ 1, 3, 2, 4 }):reshape({ batch, kv, 1, tokens, width })
     :expand({ batch, kv, heads / kv, tokens, width }):reshape { batch, heads, tokens, width }
-  local scores = q:permute({ 1, 3, 2, 4 }):matmul(k, { transpose_b = true }) * (1 / math.sqrt(width))
+  local scores = q:permute({ 1, 3, 2, 4 }):matmul(k, { transpose_b = true })
+    * (part:lookup "attn.scale" or 1 / math.sqrt(width))
+  local cap = part:lookup "attn.softcap"
+  if cap then scores = (scores / cap):tanh() * cap end
   local hidden = visible(trace, part:lookup "attn.window"):affine(-FORBIDDEN, FORBIDDEN)
   return (scores + hidden):log_softmax()
 end

@@ -23,7 +23,7 @@ register("lens_loss", {
     return { { scored = true, nodes = function(trace)
       local nodes = {}
       for i, x in ipairs(normed(trace)) do
-        nodes[i] = x:lm_loss(trace.head, trace.targets):reshape({ trace.batch, trace.context }):mean(2)
+        nodes[i] = trace:token_loss(x):reshape({ trace.batch, trace.context }):mean(2)
       end
       return nodes
     end } }
@@ -31,13 +31,13 @@ register("lens_loss", {
 })
 
 -- 1 where both have the same likeliest token, [B T, 1]; a stretch of tokens at a time.
-local function agreement(x, final, head, vocab)
+local function agreement(trace, x, final)
   local n, parts = x:dims()[1], {}
-  local stretch = math.max(1, math.floor(LOGITS / vocab))
+  local stretch = math.max(1, math.floor(LOGITS / trace.model.config.vocab))
   for first = 1, n, stretch do
     local last = math.min(n, first + stretch - 1)
-    local a = x:slice(1, first, last):linear(head):argmax():cast "f32"
-    local b = final:slice(1, first, last):linear(head):argmax():cast "f32"
+    local a = trace:logits(x:slice(1, first, last)):argmax():cast "f32"
+    local b = trace:logits(final:slice(1, first, last)):argmax():cast "f32"
     parts[#parts + 1] = (a - b):abs():affine(-1, 1):max(0):reshape { last - first + 1, 1 }
   end
   return require("sonde").concat(parts, 1)
@@ -50,8 +50,7 @@ register("lens_agreement", {
   outputs = function(trace)
     local list, nodes = normed(trace), {}
     for i, x in ipairs(list) do
-      nodes[i] = agreement(x, list[#list], trace.head, trace.model.config.vocab):reshape({ trace.batch, trace.context })
-        :sum(2)
+      nodes[i] = agreement(trace, x, list[#list]):reshape({ trace.batch, trace.context }):sum(2)
     end
     return nodes
   end,
