@@ -1,6 +1,7 @@
 /* kit_options.c - checks of the option schema: is it fit to be read, and does every option do something? */
 #include "config.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -160,13 +161,14 @@ static int effect_bits(kit *k, const json_t *options, uint64_t *bits, sonde_erro
   return rc;
 }
 
-/* Does another value of option o change anything while the others are as in `base`? 1, 0, or -1: none was taken. */
-static int has_effect(kit *k, const json_t *base, int o, sonde_error *err) {
+/* Does another value of option o, of the first `most`, change anything while the others are as in `base`? 1, 0, or -1:
+ * none was taken. */
+static int has_effect(kit *k, const json_t *base, int o, int most, sonde_error *err) {
   const sonde_option *schema = k->entry->options;
   uint64_t before = 0, after = 0;
   int found = -1;
   if (effect_bits(k, base, &before, err)) return -1;
-  for (int j = 0; found < 1; j++) {
+  for (int j = 0; found < 1 && j < most; j++) {
     json_t *v = kit_other_value(&schema[o], &k->values[o], j), *options = json_deep_copy(base);
     if (!v || json_object_set_new(options, schema[o].name, v)) {
       json_decref(options);
@@ -178,21 +180,37 @@ static int has_effect(kit *k, const json_t *base, int o, sonde_error *err) {
   return found;
 }
 
-/* An option may count only together with another (nesterov with momentum): others are then moved one at a time. */
-static int check_one(kit *k, const json_t *base, int o) {
-  enum { TRIES = 3 };
+/* The same where `more` other options have other values too: those beside option o first, which mostly belong to it.
+ * `far` is the distance from o of those that may still be moved. */
+static int has_effect_beside(kit *k, const json_t *base, int o, int far, int more, sonde_error *err) {
+  enum { TRIES = 3, VALUES = 5 };
   const sonde_option *schema = k->entry->options;
-  sonde_error err = {0}, ignored = {0};
-  int found = has_effect(k, base, o, &err);
-  for (int p = 0; p < k->entry->n_options && found < 1; p++)
-    for (int j = 0; p != o && j < TRIES && found < 1; j++) {
+  const int n = k->entry->n_options;
+  int found = more ? -1 : has_effect(k, base, o, VALUES, err);
+  for (int at = far; more && at < 2 * n && found < 1; at++) {
+    int p = at % 2 ? o - (at + 1) / 2 : o + at / 2;
+    for (int j = 0; at && p >= 0 && p < n && j < TRIES && found < 1; j++) {
       json_t *v = kit_other_value(&schema[p], &k->values[p], j), *moved = json_deep_copy(base);
       if (v && !json_object_set_new(moved, schema[p].name, v)) {
-        int now = has_effect(k, moved, o, &ignored);
+        int now = has_effect_beside(k, moved, o, at + 1, more - 1, err);
         if (now > found) found = now;
       }
       json_decref(moved);
     }
+  }
+  return found;
+}
+
+/* An option may count only together with another (nesterov with momentum), or with two. */
+static int check_one(kit *k, const json_t *base, int o) {
+  enum { OTHERS = 2 };
+  const sonde_option *schema = k->entry->options;
+  sonde_error err = {0}, ignored = {0};
+  int found = has_effect(k, base, o, INT_MAX, &err);
+  for (int more = 1; more <= OTHERS && found < 1; more++) {
+    int now = has_effect_beside(k, base, o, 0, more, &ignored);
+    if (now > found) found = now;
+  }
   if (found == 0) return kit_fail(k, "option '%s' has no effect: no other value changes any result", schema[o].name);
   if (found < 0)
     return kit_fail(k, "option '%s': no value beside its default is taken: %.400s", schema[o].name, err.text);

@@ -12,6 +12,7 @@ typedef struct setting {
   int64_t window;
   double scale;
   int starts;      /* DOCUMENTS, ANY; 0: none */
+  double cap;      /* on scores; 0: none */
 } setting;
 
 /* Rows cut into documents of growing length, and starts in no order, past the end and below 0 too. */
@@ -23,7 +24,9 @@ static const setting settings[] = {
     {1, 150, 150, 3, 1, 8, 1, 33, 0, 0}, {1, 9, 300, 1, 1, 3, 1, 140, 0, 0}, {1, 66, 66, 2, 2, 5, 1, 1, 0, 0},
     {1, 20, 20, 1, 1, 256, 1, 0, 0, 0}, {1, 193, 193, 2, 2, 64, 1, 0, 0, 0},
     {2, 420, 420, 2, 1, 8, 1, 0, 0, DOCUMENTS}, {2, 150, 150, 2, 2, 6, 1, 0, 0, ANY},
-    {2, 70, 260, 2, 1, 8, 1, 0, 0, DOCUMENTS}, {1, 300, 300, 1, 1, 4, 1, 50, 0, DOCUMENTS}};
+    {2, 70, 260, 2, 1, 8, 1, 0, 0, DOCUMENTS}, {1, 300, 300, 1, 1, 4, 1, 50, 0, DOCUMENTS},
+    {2, 5, 5, 2, 2, 4, 1, 0, 2, 0, 1.5},     {1, 193, 193, 2, 1, 64, 1, 0, 0, 0, 0.5},
+    {1, 64, 129, 2, 2, 10, 0, 0, 0, 0, 50},  {2, 150, 260, 2, 1, 6, 1, 33, 0.7, DOCUMENTS, 1}};
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
 /* The input `starts`: key places in row b, by query. */
@@ -40,7 +43,7 @@ static int sees(const setting *s, int64_t b, int64_t i, int64_t j) {
                         (!s->starts || j == last || j >= start_at(s, b, i)));
 }
 
-typedef struct truth { double *out, *lse, *p, *dq, *dk, *dv; } truth;
+typedef struct truth { double *out, *lse, *p, *score, *dq, *dk, *dv; } truth;
 
 static int64_t place(int64_t b, int64_t t, int64_t h, int64_t length, int64_t heads, int64_t d) {
   return ((b * length + t) * heads + h) * d;
@@ -59,6 +62,8 @@ static void naive_head(const setting *s, const kernel *k, const void *dout, cons
       if (!sees(s, b, i, j)) continue;
       for (int64_t c = 0; c < d; c++)
         w->p[j] += scale * kernel_in(k, 0, q + c) * kernel_in(k, 1, place(b, j, kv, s->tk, s->kv, d) + c);
+      if (s->cap != 0) w->p[j] = s->cap * tanh(w->p[j] / s->cap);
+      w->score[j] = w->p[j];
       if (w->p[j] > top) top = w->p[j];
     }
     for (int64_t j = 0; j < s->tk; j++) total += w->p[j] = sees(s, b, i, j) ? exp(w->p[j] - top) : 0;
@@ -75,6 +80,7 @@ static void naive_head(const setting *s, const kernel *k, const void *dout, cons
       double dp = 0;
       for (int64_t c = 0; c < d; c++) dp += kernel_at(dout, dout_shape, q + c) * kernel_in(k, 2, key + c);
       double ds = w->p[j] * (dp - delta) * scale;
+      if (s->cap != 0) ds *= 1 - w->score[j] * w->score[j] / (s->cap * s->cap);
       for (int64_t c = 0; c < d; c++) {
         w->dq[q + c] += ds * kernel_in(k, 1, key + c);
         w->dk[key + c] += ds * kernel_in(k, 0, q + c);
@@ -86,14 +92,14 @@ static void naive_head(const setting *s, const kernel *k, const void *dout, cons
 
 static truth naive(const setting *s, const kernel *k, const void *dout, const sonde_shape *dout_shape) {
   int64_t nq = s->b * s->t * s->h * s->d, nk = s->b * s->tk * s->kv * s->d;
-  truth w = {zeros(nq * 8), zeros(s->b * s->h * s->t * 8), zeros(s->tk * 8), zeros(nq * 8), zeros(nk * 8),
-             zeros(nk * 8)};
+  truth w = {zeros(nq * 8), zeros(s->b * s->h * s->t * 8), zeros(s->tk * 8), zeros(s->tk * 8),
+             zeros(nq * 8), zeros(nk * 8),                 zeros(nk * 8)};
   for (int64_t b = 0; b < s->b; b++)
     for (int64_t h = 0; h < s->h; h++) naive_head(s, k, dout, dout_shape, &w, b, h);
   return w;
 }
 
-static void drop(truth *w) { free(w->out), free(w->lse), free(w->p), free(w->dq), free(w->dk), free(w->dv); }
+static void drop(truth *w) { free(w->out), free(w->lse), free(w->p), free(w->score), free(w->dq), free(w->dk), free(w->dv); }
 
 static void add_starts(kernel *k, const setting *s) {
   if (!s->starts) return;
@@ -103,7 +109,7 @@ static void add_starts(kernel *k, const setting *s) {
 
 static kernel inputs_of(const setting *s, int type) {
   kernel k = {.def = op_named(sonde_ops_attention, "attention"),
-              .attr = {{s->scale}, {s->causal, s->window}}};
+              .attr = {{s->scale, s->cap}, {s->causal, s->window}}};
   kernel_input(&k, shape_of(type, 4, s->b, s->t, s->h, s->d), 1);
   kernel_input(&k, shape_of(type, 4, s->b, s->tk, s->kv, s->d), 2);
   kernel_input(&k, shape_of(type, 4, s->b, s->tk, s->kv, s->d), 3);
@@ -170,7 +176,7 @@ static void test_against_naive(void **state) { (void)state; on_every_isa(against
 static void same_bits(const char *isa) {
   (void)isa;
   for (int v = 0; v < 4; v++) {
-    const setting *s = &settings[10 + v / 2];
+    const setting *s = &settings[v / 2 ? 11 : 16];
     kernel f = forward_of(s, v % 2);
     kernel_same_bits(&f);
     kernel b = backward_of(s, v % 2, v % 2, &f);
@@ -263,13 +269,13 @@ static void skipped(const char *isa) {
 }
 static void test_skipped(void **state) { (void)state; on_every_isa(skipped); }
 
-static void refused(int64_t tq, int64_t tk, int64_t h, int64_t kv, int64_t d, double scale, int causal,
+static void refused(int64_t tq, int64_t tk, int64_t h, int64_t kv, int64_t d, double scale, double cap, int causal,
                     int64_t window, int code) {
   const sonde_op_def *def = op_named(sonde_ops_attention, "attention");
   sonde_shape in[3] = {shape_of(SONDE_F32, 4, 1, tq, h, d), shape_of(SONDE_F32, 4, 1, tk, kv, d),
                        shape_of(SONDE_F32, 4, 1, tk, kv, d)},
               out[2];
-  sonde_attr at = {{scale}, {causal, window}};
+  sonde_attr at = {{scale, cap}, {causal, window}};
   sonde_error err = {0};
   assert_int_equal(def->shape(in, 3, &at, out, &err), code);
   if (code) assert_non_null(strstr(err.text, "attention"));
@@ -277,13 +283,16 @@ static void refused(int64_t tq, int64_t tk, int64_t h, int64_t kv, int64_t d, do
 
 static void test_refusals(void **state) {
   (void)state;
-  refused(4, 4, 2, 1, 8, 0, 1, 0, 0);
-  refused(4, 3, 2, 1, 8, 0, 1, 0, SONDE_ESHAPE);
-  refused(4, 4, 3, 2, 8, 0, 1, 0, SONDE_ESHAPE);
-  refused(4, 4, 2, 2, 257, 0, 1, 0, SONDE_ESHAPE);
-  refused(4, 4, 2, 2, 8, -1, 1, 0, SONDE_EINVAL);
-  refused(4, 4, 2, 2, 8, 0, 0, 3, SONDE_EINVAL);
-  refused(4, 4, 2, 2, 8, 0, 1, -3, SONDE_EINVAL);
+  refused(4, 4, 2, 1, 8, 0, 0, 1, 0, 0);
+  refused(4, 3, 2, 1, 8, 0, 0, 1, 0, SONDE_ESHAPE);
+  refused(4, 4, 3, 2, 8, 0, 0, 1, 0, SONDE_ESHAPE);
+  refused(4, 4, 2, 2, 257, 0, 0, 1, 0, SONDE_ESHAPE);
+  refused(4, 4, 2, 2, 8, -1, 0, 1, 0, SONDE_EINVAL);
+  refused(4, 4, 2, 2, 8, NAN, 0, 1, 0, SONDE_EINVAL);
+  refused(4, 4, 2, 2, 8, 0, -1, 1, 0, SONDE_EINVAL);
+  refused(4, 4, 2, 2, 8, 0, NAN, 1, 0, SONDE_EINVAL);
+  refused(4, 4, 2, 2, 8, 0, 0, 0, 3, SONDE_EINVAL);
+  refused(4, 4, 2, 2, 8, 0, 0, 1, -3, SONDE_EINVAL);
 }
 
 static void test_starts_refused(void **state) {

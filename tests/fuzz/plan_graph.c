@@ -297,10 +297,10 @@ static sonde_shape heads(maker *m, int dtype) {
 
 static sonde_node *rope(maker *m, const char *op) {
   sonde_shape x = heads(m, real(m)), one = SHAPE(I32, 1);
-  sonde_attr at = {{100, plan_choice(m, 2) ? 1 : -1}, {plan_choice(m, 9)}};
+  sonde_attr at = {{100, plan_choice(m, 2) ? 1 : -1, 0.5 * (double)plan_choice(m, 3)}, {plan_choice(m, 9)}};
   sonde_node *in[3] = {operand(m, x), NULL, NULL};
   int n = 1;
-  if (plan_choice(m, 2)) in[n++] = operand(m, SHAPE(F32, x.dim[3] / 2));
+  if (plan_choice(m, 2)) in[n++] = operand(m, SHAPE(F32, 1 + plan_choice(m, x.dim[3] / 2)));
   if (plan_choice(m, 2)) {
     sonde_shape each = SHAPE(I32, x.dim[0], x.dim[1]);
     in[n++] = integers(m, plan_choice(m, 2) ? &one : &each, 0, 9);
@@ -309,9 +309,16 @@ static sonde_node *rope(maker *m, const char *op) {
 }
 
 static sonde_node *frequencies(maker *m, const char *op) {
-  sonde_attr at = {{4, 1, 4, 16}, {2 * (1 + plan_choice(m, 8)), plan_choice(m, 3)}};
+  const int64_t scheme = plan_choice(m, 5);
+  sonde_attr at = {{4, scheme < 3 ? 1 : 32, scheme < 3 ? 4 : 1, 16}, {2 * (1 + plan_choice(m, 8)), scheme}};
   sonde_shape one = SHAPE(F32, 1);
   return CALL(op, &at, sonde_constant(m->g, &one, 100 + (double)plan_choice(m, 100)));
+}
+
+static sonde_node *by_length(maker *m, const char *op) {
+  sonde_attr at = {{0}, {1 + plan_choice(m, 5), 1 + plan_choice(m, 5), plan_choice(m, 2)}};
+  int64_t n = dim(m);
+  return CALL(op, &at, operand(m, SHAPE(F32, n)), operand(m, SHAPE(F32, n)));
 }
 
 static sonde_node *starts_of(maker *m, const char *op, int64_t batch, int64_t length) {
@@ -331,7 +338,7 @@ static sonde_node *attention(maker *m, const char *op) {
   if (!plan_choice(m, 4)) k.dim[1] = q.dim[1] = 130;
   q.dim[1] -= plan_choice(m, q.dim[1]);
   q.dim[2] *= groups;
-  sonde_attr at = {{0.5 * (double)plan_choice(m, 3)}, {causal, causal ? plan_choice(m, 4) : 0}};
+  sonde_attr at = {{0.5 * (double)plan_choice(m, 3), (double)plan_choice(m, 2)}, {causal, causal ? plan_choice(m, 4) : 0}};
   int dq = real(m), dk = real(m), dv = plan_choice(m, 2) ? dk : real(m);
   sonde_node *in[7] = {operand(m, shape(dq, 4, q.dim)), operand(m, shape(dk, 4, k.dim)),
                        operand(m, shape(dv, 4, k.dim))};
@@ -352,7 +359,7 @@ static sonde_node *cached(maker *m, const char *op) {
   cache.dim[1] += 3;
   sonde_node *at = integers(m, &one, 0, 3), *k = operand(m, cache), *v = operand(m, cache);
   if (!strcmp(op, "cache_write")) return CALL(op, NULL, k, operand(m, x), at);
-  sonde_attr a = {{0}, {1, plan_choice(m, 4)}};
+  sonde_attr a = {{0, (double)plan_choice(m, 2)}, {1, plan_choice(m, 4)}};
   x.dim[2] *= 1 + plan_choice(m, 2);
   return CALL(op, &a, operand(m, x), k, v, at);
 }
@@ -364,8 +371,9 @@ static sonde_node *loss(maker *m, const char *op) {
   sonde_shape ids = SHAPE(I32, n);
   sonde_node *in[4] = {operand(m, SHAPE(dtype, n, d)), operand(m, SHAPE(dtype, v, d)), integers(m, &ids, -1, v - 1),
                        operand(m, SHAPE(F32, n))};
-  if (!strcmp(op, "lm_loss")) return call(m, op, 3, in, NULL);
-  sonde_node *y = call(m, op, 4, in, NULL);
+  sonde_attr at = {{2.0 * (double)plan_choice(m, 2)}, {0}};
+  if (!strcmp(op, "lm_loss")) return call(m, op, 3, in, &at);
+  sonde_node *y = call(m, op, 4, in, &at);
   return y ? sonde_result(y, (int)plan_choice(m, 3)) : NULL;
 }
 
@@ -377,7 +385,7 @@ static const struct { const char *op; make_fn make; } makers[] = {
     {"log_softmax_grad", row_pair}, {"cross_entropy", cross_entropy}, {"cross_entropy_grad", cross_entropy},
     {"matmul", matmul},
     {"rmsnorm", norm}, {"rmsnorm_grad", norm}, {"layernorm", norm}, {"layernorm_grad", norm}, {"rope", rope},
-    {"rope_frequencies", frequencies}, {"attention", attention}, {"attention_grad", attention},
+    {"rope_frequencies", frequencies}, {"rope_by_length", by_length}, {"attention", attention}, {"attention_grad", attention},
     {"attention_cached", cached}, {"document_starts", documents},
     {"cache_write", cached}, {"lm_loss", loss}, {"lm_loss_grad", loss}, {"argmax", by_row},
 };

@@ -272,12 +272,22 @@ def norms():
 
 
 def frequencies(theta, width, scheme, f):
-    """theta^(-2j/Dh); linear: over the factor; llama3: as the paper's code has it, wave by wave."""
+    """theta^(-2j/Dh); linear: over the factor; llama3: as the paper's code has it, wave by wave; yarn: the ramp by pair,
+    with whole ends (3) or not (4)."""
     plain = theta ** (-torch.arange(width // 2, dtype=torch.float64) * 2 / width)
     if scheme == 0:
         return plain
     if scheme == 1:
         return plain / f[0]
+    if scheme > 2:
+        factor, fast, slow, original = f
+        low, high = (width * torch.log(original / (n * 2 * math.pi)) / (2 * torch.log(theta)) for n in (
+            torch.tensor(fast, dtype=torch.float64), torch.tensor(slow, dtype=torch.float64)))
+        if scheme == 3:
+            low, high = low.floor(), high.ceil()
+        low, high = max(low.item(), 0), min(high.item(), width - 1)
+        ramp = ((torch.arange(width // 2) - low) / (high - low if high != low else 0.001)).clamp(0, 1)
+        return plain * (1 - ramp) + plain / factor * ramp
     waves, (factor, low, high, original) = 2 * math.pi / plain, f
     share = (original / waves - low) / (high - low)
     blend = (1 - share) * plain / factor + share * plain
@@ -302,12 +312,20 @@ def turn_by(x, inverse, positions, sign):
     return x * angle.cos() + turned * angle.sin() * sign
 
 
-def attend(q, k, v, scale, causal, window, starts=None):
+def turn_part(x, inverse, amplitude):
+    """The first of each head turned and multiplied, the rest as it is."""
+    turned = 2 * inverse.shape[0]
+    return torch.cat([amplitude * turn(x[..., :turned], inverse, 0, 1.0), x[..., turned:]], -1)
+
+
+def attend(q, k, v, scale, causal, window, starts=None, cap=0):
     """q [B, T, H, Dh], k and v [B, Tk, KV, Dh]; every score written out. starts [B, T]: the first key of each query,
     its own at the latest."""
     length, keys, heads = q.shape[1], k.shape[1], q.shape[2]
     k, v = (t.repeat_interleave(heads // t.shape[2], 2) for t in (k, v))
     scores = torch.einsum("bthd,bshd->bhts", q, k) * (scale or q.shape[-1] ** -0.5)
+    if cap:
+        scores = cap * torch.tanh(scores / cap)
     back = torch.arange(length)[:, None] + (keys - length) - torch.arange(keys)[None, :]
     hidden = torch.zeros_like(back, dtype=torch.bool)
     if causal:
@@ -324,12 +342,20 @@ def attend(q, k, v, scale, causal, window, starts=None):
 def attentions():
     for name, shape, offset in (("", [2, 5, 3, 8], 0), ("/offset", [1, 3, 2, 6], 1000), ("/large", [1, 150, 3, 64], 0)):
         case("rope" + name, "rope", [f32(*shape)], lambda x: rotate(x, 10000.0, offset), f=[10000.0, 1.0], i=[offset])
-    for name, scheme, f in (("plain", 0, []), ("linear", 1, [2.5]), ("llama3", 2, [8.0, 1.0, 4.0, 64.0])):
+    for name, scheme, f in (("plain", 0, []), ("linear", 1, [2.5]), ("llama3", 2, [8.0, 1.0, 4.0, 64.0]),
+                            ("yarn", 3, [4.0, 32.0, 1.0, 2048.0]), ("yarn_exact", 4, [4.0, 32.0, 1.0, 2048.0]),
+                            ("yarn_one", 3, [2.0, 1.0, 1.0, 2 * math.pi])):
         case("rope_frequencies/" + name, "rope_frequencies", [f32(1, lo=9.0, hi=1e4)],
              lambda theta: frequencies(theta, 16, scheme, f), i=[16, scheme], f=f, wrt=[])
     case("rope/frequencies", "rope", [f32(2, 5, 3, 8), f32(4, lo=0.01, hi=2.0)], lambda x, w: turn(x, w, 3, 1.0),
         f=[1.0, 1.0],
          i=[3], wrt=[0])
+    for name, width, pairs, amplitude in (("partial", 8, 3, 1.0), ("odd", 7, 2, 1.25), ("amplitude", 8, 4, 0.5)):
+        case("rope/" + name, "rope", [f32(2, 5, 3, width), f32(pairs, lo=0.01, hi=2.0)],
+             lambda x, w: turn_part(x, w, amplitude), f=[1.0, 1.0, amplitude], i=[0], wrt=[0])
+    for name, limit, tokens in (("below", 8, 8), ("beyond", 7, 8)):
+        case("rope_by_length/" + name, "rope_by_length", [f32(4), f32(4)],
+             lambda a, b: a if tokens <= limit else b, i=[limit, tokens, 0], wrt=[])
     case("rope/back", "rope", [f32(2, 5, 3, 8)], lambda x: rotate(x, 500.0, 0, -1.0), f=[500.0, -1.0])
     for name, length, keys, heads, kv, width, scale, causal, window in (
             ("mha", 7, 7, 2, 2, 8, 0, 1, 0), ("gqa", 7, 7, 4, 2, 8, 0, 1, 0), ("mqa", 7, 7, 3, 1, 4, 0.3, 1, 0),
@@ -348,6 +374,11 @@ def attentions():
         case("attention/" + name, "attention", inputs, lambda q, k, v, starts: attend(q, k, v, 0, 1, window, starts),
             f=[0],
              i=[1, window], wrt=[0, 1, 2])
+    for name, length, width, scale, window, cap in (("cap", 9, 8, 0, 0, 1.5), ("cap_large", 150, 32, 0.5, 70, 2.0)):
+        inputs = [f32(2, length, 4, width, lo=-2.0, hi=2.0), f32(2, length, 2, width, lo=-2.0, hi=2.0),
+                  f32(2, length, 2, width)]
+        case("attention/" + name, "attention", inputs,
+             lambda q, k, v: attend(q, k, v, scale, 1, window, cap=cap), f=[scale, cap], i=[1, window])
     case("rope/positions", "rope", [f32(2, 70, 3, 8), i32(2, 70, hi=40)],
          lambda x, at: turn_by(x, frequencies(torch.tensor(100.0, dtype=torch.float64), 8, 0, []), at + 3, 1.0),
          f=[100.0, 1.0],
@@ -366,13 +397,24 @@ def documents(tokens):
 
 
 def losses():
-    def lm_loss(x, w, t):
-        loss = F.cross_entropy(x @ w.T, t, ignore_index=-1, reduction="none")
-        return loss
+    def lm_loss(x, w, t, cap=0):
+        z = x @ w.T
+        return F.cross_entropy(cap * torch.tanh(z / cap) if cap else z, t, ignore_index=-1, reduction="none")
+
+    def terms(x, w, t, cap):
+        z = cap * torch.tanh(x @ w.T / cap)
+        lse = torch.logsumexp(z, -1)
+        return torch.stack([lse ** 2, lse - z.mean(-1)]) * (t >= 0)
 
     for name, n, width, vocabulary in (("", 6, 8, 13), ("/large", 150, 70, 1031), ("/wide", 70, 16, 20011)):
         case("lm_loss" + name, "lm_loss", [f32(n, width), f32(vocabulary, width, lo=-0.5, hi=0.5),
                                            i32(n, lo=-1, hi=vocabulary)], lm_loss, differences=not name)
+    for name, n, width, vocabulary, cap in (("/cap", 6, 8, 13, 1.5), ("/cap_wide", 70, 16, 5011, 0.7)):
+        inputs = [f32(n, width), f32(vocabulary, width, lo=-0.5, hi=0.5), i32(n, lo=-1, hi=vocabulary)]
+        case("lm_loss" + name, "lm_loss", inputs, lambda x, w, t: lm_loss(x, w, t, cap), f=[cap],
+             differences=n < 10)
+        case("lm_loss/terms" + name, "lm_loss", inputs,
+             lambda x, w, t: (lm_loss(x, w, t, cap), terms(x, w, t, cap)), f=[cap], result=1, differences=n < 10)
     case("argmax", "argmax", [f32(6, 37)], lambda x: x.argmax(-1).double(), wrt=[])
     case("argmax/ties", "argmax", [f32(6, 37, lo=0, hi=3, steps=3)],
          lambda x: (x == x.amax(-1, keepdim=True)).int().argmax(-1).double(), wrt=[])
