@@ -172,8 +172,8 @@ SONDE_INLINE sonde_node *sonde_rope_by(sonde_node *x, sonde_node *frequencies, i
   sonde_attr at = {{1.0, 1.0}, {offset}};
   return x && frequencies ? sonde_op(sonde_node_graph(x), "rope", in, 2, &at) : NULL;
 }
-/* The same at positions of one's own, i32 [B, T]; x itself where they are NULL is turned by 0, 1, 2, .. What is turned is
- * multiplied by amplitude; with fewer frequencies than Dh / 2 the rest of the head passes. */
+/* The same at positions of one's own, i32 [B, T]; x itself where they are NULL is turned by 0, 1, 2, .. What is turned
+ * is multiplied by amplitude; with fewer frequencies than Dh / 2 the rest of the head passes. */
 SONDE_INLINE sonde_node *sonde_rope_scaled(sonde_node *x, sonde_node *frequencies, sonde_node *positions,
                                            double amplitude) {
   sonde_node *in[3] = {x, frequencies, positions};
@@ -183,8 +183,8 @@ SONDE_INLINE sonde_node *sonde_rope_scaled(sonde_node *x, sonde_node *frequencie
 SONDE_INLINE sonde_node *sonde_rope_at(sonde_node *x, sonde_node *frequencies, sonde_node *positions) {
   return sonde_rope_scaled(x, frequencies, positions, 0);
 }
-/* `below` in sequences of at most `limit` tokens, else `beyond` (both f32 of one shape). T: the tokens of the trace. Token
- * by token a sequence that grows past the limit is refused, with `every` one that grows beyond it. */
+/* `below` in sequences of at most `limit` tokens, else `beyond` (both f32 of one shape). T: the tokens of the trace.
+ * Token by token a sequence that grows past the limit is refused, with `every` one that grows beyond it. */
 SONDE_INLINE sonde_node *sonde_rope_by_length(sonde_node *below, sonde_node *beyond, int64_t limit, int64_t tokens,
                                               int every) {
   sonde_node *in[2] = {below, beyond};
@@ -192,8 +192,8 @@ SONDE_INLINE sonde_node *sonde_rope_by_length(sonde_node *below, sonde_node *bey
   return below && beyond ? sonde_op(sonde_node_graph(below), "rope_by_length", in, 2, &at) : NULL;
 }
 /* q [B, T, H, Dh], k and v [B, T, KV, Dh], H a multiple of KV -> [B, T, H, Dh]; causal; scale 1/sqrt(Dh) when 0; scores
- * cap tanh(score / cap) unless cap is 0; window: how many positions back a query sees, itself included (0: all); starts:
- * i32 [B, T], the first position that each query sees ("documents.starts" of the site), or NULL */
+ * cap tanh(score / cap) unless cap is 0; window: how many positions back a query sees, itself included (0: all);
+ * starts: i32 [B, T], the first position that each query sees ("documents.starts" of the site), or NULL */
 SONDE_INLINE sonde_node *sonde_attention_capped(sonde_node *q, sonde_node *k, sonde_node *v, double scale, double cap,
                                                 int64_t window, sonde_node *starts) {
   sonde_node *in[4] = {q, k, v, starts};

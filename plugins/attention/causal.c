@@ -27,7 +27,7 @@ static const sonde_option options[] = {
     [QK_NORM] = {"qk_norm", 'b', "false", 0, 0, NULL,
                  "whether queries and keys are normalised over the head width, before the rotation"},
     [QK_NORM_OVER] = {"qk_norm_over", 's', "head", 0, 0, "head|all",
-                      "head: each head's width, with one gain for all of them; all: the width of all heads, of qk_norm"},
+                      "of qk_norm: head, each head's width, with one gain for all; all, the width of all heads"},
     [QK_EPS] = {"qk_eps", 'f', "1e-6", 1e-12, 1, NULL, "added to the mean square under the root, of qk_norm"},
     [BIAS] = {"bias", 's', "none", 0, 0, "none|qkv|all",
               "which projections have a learned bias: those of queries, keys and values, or the output's too"},

@@ -1,5 +1,5 @@
 /* layernorm.c - LayerNorm: each token's vector less its mean, over its standard deviation, times a learned gain, plus
- * a learned bias. Without gain or bias (gain=false, bias=false) ones and zeros that are no parameter take their place. */
+ * a learned bias. Without gain or bias (gain=false, bias=false) ones or zeros that are no parameter take its place. */
 #include "sonde_plugin.h"
 
 enum { EPS, BIAS, GAIN };

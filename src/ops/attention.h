@@ -64,9 +64,11 @@ int64_t sonde_attention_query_strip(const attention *t, int64_t first, int64_t n
 void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys,
                             int64_t first, int64_t n, const uint32_t *turned, float *s);
 
-/* The soft-cap on a block of scores that are not masked yet: s becomes tanh(a s) / a with a = scale / cap, so that scale s
- * is the capped score; slope takes its derivative, 1 - tanh(a s)^2, where it is not NULL. Nothing without a cap. */
-void sonde_attention_cap(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, float *s, float *slope);
+/* The soft-cap on a block of scores that are not masked yet: s becomes tanh(a s) / a with a = scale / cap, so that
+ * scale s is the capped score; slope takes its derivative, 1 - tanh(a s)^2, where it is not NULL. Without a
+ * cap nothing changes. */
+void sonde_attention_cap(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, float *s,
+                         float *slope);
 
 /* The keys [*from, *to) that some query of [first, first+n) of batch entry b sees: what lies outside costs nothing. */
 void sonde_attention_range(const attention *t, int64_t b, int64_t first, int64_t n, int64_t *from, int64_t *to);

@@ -414,8 +414,8 @@ const sonde_op_def sonde_ops_loss[] = {
      .n_out = 4,
      .flags = SONDE_OP_BF16_IN,
      .doc = "of lm_loss: x [N, D], w [V, D], targets i32 [N], dloss [N] (f32), and dterms [2, N] where "
-            "something flows from the terms -> dx [N, D], dw [V, D], the loss [N] and the terms [2, N] themselves; f0 as "
-            "lm_loss",
+            "something flows from the terms -> dx [N, D], dw [V, D], the loss [N] and the terms [2, N] themselves; f0 "
+            "as lm_loss",
      .shape = grad_shape,
      .scratch = grad_scratch,
      .run = grad_run,

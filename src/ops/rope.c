@@ -179,13 +179,13 @@ static int check_numbers(const sonde_attr *at, sonde_error *err) {
     return sonde_fail(err, SONDE_EINVAL, "rope_frequencies: the factor must be at least 1, not %g", f[FACTOR]);
   if (at->i[1] == LLAMA3 && !(f[LOW] > 0 && f[HIGH] > f[LOW] && f[HIGH] <= 1e9 && f[ORIGINAL] >= 1))
     return sonde_fail(err, SONDE_EINVAL,
-                      "rope_frequencies: the high frequency factor must be over the low one and the original context at "
-                      "least 1, not %g, %g and %g",
+                      "rope_frequencies: the high frequency factor must be over the low one and the original context "
+                      "at least 1, not %g, %g and %g",
                       f[HIGH], f[LOW], f[ORIGINAL]);
   if (at->i[1] >= YARN && !(f[SLOW] > 0 && f[FAST] >= f[SLOW] && f[FAST] <= 1e9 && f[ORIGINAL] >= 1))
     return sonde_fail(err, SONDE_EINVAL,
-                      "rope_frequencies: beta_fast must be at least beta_slow, that over 0, and the original context at "
-                      "least 1, not %g, %g and %g",
+                      "rope_frequencies: beta_fast must be at least beta_slow, that over 0, and the original context "
+                      "at least 1, not %g, %g and %g",
                       f[FAST], f[SLOW], f[ORIGINAL]);
   return SONDE_OK;
 }
@@ -310,8 +310,9 @@ const sonde_op_def sonde_ops_rope[] = {
      .min_in = 2,
      .max_in = 3,
      .n_out = 1,
-     .doc = "the first input where a sequence has at most i0 tokens, else the second, f32 of one shape: frequencies that "
-            "depend on the length. i1: tokens T. A third input, i32 [1], is the position of the first one: a sequence "
+     .doc = "the first input where a sequence has at most i0 tokens, else the second, f32 of one shape: frequencies "
+            "that depend on the length. i1: tokens T. A "
+            "third input, i32 [1], is the position of the first one: a sequence "
             "that grows past i0 is refused then, and with i2 = 1 one that grows beyond it; no gradient",
      .shape = by_length_shape,
      .run = by_length_run,

@@ -99,7 +99,9 @@ static truth naive(const setting *s, const kernel *k, const void *dout, const so
   return w;
 }
 
-static void drop(truth *w) { free(w->out), free(w->lse), free(w->p), free(w->score), free(w->dq), free(w->dk), free(w->dv); }
+static void drop(truth *w) {
+  free(w->out), free(w->lse), free(w->p), free(w->score), free(w->dq), free(w->dk), free(w->dv);
+}
 
 static void add_starts(kernel *k, const setting *s) {
   if (!s->starts) return;

@@ -338,7 +338,8 @@ static sonde_node *attention(maker *m, const char *op) {
   if (!plan_choice(m, 4)) k.dim[1] = q.dim[1] = 130;
   q.dim[1] -= plan_choice(m, q.dim[1]);
   q.dim[2] *= groups;
-  sonde_attr at = {{0.5 * (double)plan_choice(m, 3), (double)plan_choice(m, 2)}, {causal, causal ? plan_choice(m, 4) : 0}};
+  sonde_attr at = {{0.5 * (double)plan_choice(m, 3), (double)plan_choice(m, 2)},
+                   {causal, causal ? plan_choice(m, 4) : 0}};
   int dq = real(m), dk = real(m), dv = plan_choice(m, 2) ? dk : real(m);
   sonde_node *in[7] = {operand(m, shape(dq, 4, q.dim)), operand(m, shape(dk, 4, k.dim)),
                        operand(m, shape(dv, 4, k.dim))};
@@ -385,8 +386,8 @@ static const struct { const char *op; make_fn make; } makers[] = {
     {"log_softmax_grad", row_pair}, {"cross_entropy", cross_entropy}, {"cross_entropy_grad", cross_entropy},
     {"matmul", matmul},
     {"rmsnorm", norm}, {"rmsnorm_grad", norm}, {"layernorm", norm}, {"layernorm_grad", norm}, {"rope", rope},
-    {"rope_frequencies", frequencies}, {"rope_by_length", by_length}, {"attention", attention}, {"attention_grad", attention},
-    {"attention_cached", cached}, {"document_starts", documents},
+    {"rope_frequencies", frequencies}, {"rope_by_length", by_length}, {"attention", attention},
+    {"attention_grad", attention}, {"attention_cached", cached}, {"document_starts", documents},
     {"cache_write", cached}, {"lm_loss", loss}, {"lm_loss_grad", loss}, {"argmax", by_row},
 };
 

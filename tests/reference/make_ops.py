@@ -272,8 +272,8 @@ def norms():
 
 
 def frequencies(theta, width, scheme, f):
-    """theta^(-2j/Dh); linear: over the factor; llama3: as the paper's code has it, wave by wave; yarn: the ramp by pair,
-    with whole ends (3) or not (4)."""
+    """theta^(-2j/Dh); linear: over the factor; llama3: as the paper's code has it, wave by wave; yarn: the ramp by
+    pair, with whole ends (3) or not (4)."""
     plain = theta ** (-torch.arange(width // 2, dtype=torch.float64) * 2 / width)
     if scheme == 0:
         return plain

@@ -391,5 +391,6 @@ local self = { name = "self", type = "trace", required = true }
 
 return args.declare(trace, "trace:", {
   logits = { self, { name = "x", type = "node" } },
-  token_loss = { self, { name = "x", type = "node", required = true } }, counted = { self }, mean_loss = { self, { name = "predicted", type = "number" } },
+  token_loss = { self, { name = "x", type = "node", required = true } }, counted = { self },
+  mean_loss = { self, { name = "predicted", type = "number" } },
 })

@@ -58,8 +58,8 @@ transformer.schema = {
   { name = "context", type = "integer", min = 1, max = 1048576, preset = 256, doc = "tokens T of a sequence" },
   { name = "rope_theta", type = "number", min = 0, doc = "base of the rotary angles; default: the attention's" },
   { name = "embed_scale", type = "string|number", choices = { "none", "fixed", "learned" },
-    doc = "embedding times a number, or times sqrt(D), fixed or as the start of a learned scalar; default: what the norm "
-      .. "suggests" },
+    doc = "embedding times a number, or times sqrt(D), fixed or as the start of a learned scalar; default: what the "
+      .. "norm suggests" },
   { name = "logit_scale", type = "number", min = 1e-6, max = 1e6, preset = 1,
     doc = "factor of a language model's logits" },
   { name = "logit_softcap", type = "number", min = 0, max = 1e6, preset = 0,
