@@ -59,10 +59,12 @@ class Norm(nn.Module):
     def __init__(self, options, place, width):
         super().__init__()
         self.options, self.place = options, place
-        self.register_parameter("weight", None if options.get("folded") and place.in_front else vector(width))
+        self.offset = 1 if options.get("unit_offset") else 0      # of the gain over the weight
+        ungained = options.get("folded") and place.in_front or not options.get("gain", True)
+        self.register_parameter("weight", None if ungained else vector(width, 1 - self.offset))
 
     def gained(self, y, x):
-        return (y if self.weight is None else y * self.weight).to(x.dtype)
+        return (y if self.weight is None else y * (self.weight + self.offset)).to(x.dtype)
 
 
 class RMSNorm(Norm):
@@ -170,28 +172,46 @@ def chosen(kinds, what, options):
 # ---- attention and feed-forward layer -------------------------------------------------------------------------------
 
 
-def frequencies(options, device):
-    """Angle of each pair of features for one position, [Dh / 2]."""
-    base, size = options["rope_theta"], options["head_dim"]
+def llama3_share(options, v):
+    """How much of each frequency stays, the rest being slowed."""
+    low, high = options["rope_low_freq_factor"], options["rope_high_freq_factor"]
+    return ((options["rope_original_context"] * v / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
+
+
+def yarn_share(options, v, size):
+    def pair(turns):
+        return size * math.log(options["rope_original_context"] / (2 * math.pi * turns)) / (
+            2 * math.log(options["rope_theta"]))
+
+    low, high = pair(options["rope_beta_fast"]), pair(options["rope_beta_slow"])
+    if options["rope_truncate"]:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, size - 1)
+    at = torch.arange(len(v), dtype=v.dtype, device=v.device)
+    return 1 - ((at - low) / (high - low if high != low else 0.001)).clamp(0, 1)
+
+
+def frequencies(options, size, device):
+    """Angle of each pair of features for one position, [size / 2]."""
     kind = torch.float32 if device.type == "mps" else torch.float64      # which lacks f64
-    v = base ** (-torch.arange(0, size, 2, dtype=kind, device=device) / size)
+    v = options["rope_theta"] ** (-torch.arange(0, size, 2, dtype=kind, device=device) / size)
     scheme, factor = options["rope_scaling"], options["rope_factor"]
     if scheme == "none":
         return v
     if scheme == "linear":
         return v / factor
-    if scheme != "llama3":
+    if scheme not in ("llama3", "yarn"):
         raise ValueError(f"modeling_sonde.py knows no rope_scaling '{scheme}'")
-    low, high = options["rope_low_freq_factor"], options["rope_high_freq_factor"]
-    blend = ((options["rope_original_context"] * v / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
-    return (1 - blend) * v / factor + blend * v
+    stays = llama3_share(options, v) if scheme == "llama3" else yarn_share(options, v, size)
+    return (1 - stays) * v / factor + stays * v
 
 
-def turned(x, angle):
-    """x [B, H, T, Dh] by angle [B, T, Dh / 2], half against half."""
-    cos, sin = (torch.cat([f(angle)] * 2, -1).unsqueeze(1).to(x.dtype) for f in (torch.cos, torch.sin))
+def turned(x, angle, amplitude):
+    """The first features of x [B, H, T, Dh] by angle [B, T, r / 2], half of those r against half."""
+    cos, sin = (torch.cat([f(angle)] * 2, -1).unsqueeze(1).to(x.dtype) * amplitude for f in (torch.cos, torch.sin))
+    x, rest = x[..., :cos.shape[-1]], x[..., cos.shape[-1]:]
     a, b = x.chunk(2, -1)
-    return x * cos + torch.cat([-b, a], -1) * sin
+    return torch.cat([x * cos + torch.cat([-b, a], -1) * sin, rest], -1)
 
 
 class Gain(nn.Module):
@@ -203,48 +223,72 @@ class Gain(nn.Module):
 class Attention(nn.Module):
     def __init__(self, options, width):
         super().__init__()
-        self.options = dict(options)
-        heads = options["heads"] or max(1, width // 64)
-        self.heads, self.kv = heads, options["kv_heads"] or heads
-        self.size = self.options["head_dim"] = options["head_dim"] or width // heads
-        self.q_proj = nn.Linear(width, self.heads * self.size, bias=False)
-        self.k_proj = nn.Linear(width, self.kv * self.size, bias=False)
-        self.v_proj = nn.Linear(width, self.kv * self.size, bias=False)
-        self.o_proj = nn.Linear(self.heads * self.size, width, bias=False)
+        self.options = options
+        self.heads = options["heads"] or max(1, width // 64)
+        self.kv = options["kv_heads"] or self.heads
+        self.size = options["head_dim"] or width // self.heads
+        self.rotated = math.floor(self.size * options.get("rope_partial", 1)) if options["rope_theta"] > 0 else 0
+        bias = options.get("bias", "none")
+        self.q_proj = nn.Linear(width, self.heads * self.size, bias=bias != "none")
+        self.k_proj = nn.Linear(width, self.kv * self.size, bias=bias != "none")
+        self.v_proj = nn.Linear(width, self.kv * self.size, bias=bias != "none")
+        self.o_proj = nn.Linear(self.heads * self.size, width, bias=bias == "all")
+        self.over_all = options.get("qk_norm_over") == "all"
         if options["qk_norm"]:
-            self.q_norm, self.k_norm = Gain(self.size), Gain(self.size)
+            self.q_norm = Gain(self.heads * self.size if self.over_all else self.size)
+            self.k_norm = Gain(self.kv * self.size if self.over_all else self.size)
 
-    def normed(self, x, gain):
-        return (root_mean_square(wide(x), self.options["qk_eps"]) * gain.weight).to(x.dtype)
+    def projected(self, projection, x, norm):
+        """Queries, keys or values [B, heads, T, Dh]."""
+        def normed(y):
+            return (root_mean_square(wide(y), self.options["qk_eps"]) * norm.weight).to(y.dtype)
+
+        y, clip = projection(x), self.options.get("clip", 0)
+        if norm is not None and self.over_all:
+            y = normed(y)
+        y = (y.clamp(-clip, clip) if clip else y).unflatten(-1, (-1, self.size))
+        if norm is not None and not self.over_all:
+            y = normed(y)
+        return y.transpose(1, 2)
 
     def forward(self, x, where, cache, index):
-        batch, length, _ = x.shape
-        q, k, v = (p(x).view(batch, length, -1, self.size).transpose(1, 2)
-                   for p in (self.q_proj, self.k_proj, self.v_proj))
-        if self.options["qk_norm"]:
-            q, k = self.normed(q, self.q_norm), self.normed(k, self.k_norm)
-        if self.options["rope_theta"] > 0:
-            angle = where["positions"].unsqueeze(-1) * frequencies(self.options, x.device)
-            q, k = turned(q, angle), turned(k, angle)
+        q = self.projected(self.q_proj, x, getattr(self, "q_norm", None))
+        k = self.projected(self.k_proj, x, getattr(self, "k_norm", None))
+        v = self.projected(self.v_proj, x, None)
+        if self.rotated:
+            angle = where["positions"].unsqueeze(-1) * frequencies(self.options, self.rotated, x.device)
+            q, k = (turned(z, angle, self.options.get("rope_attention_factor", 1)) for z in (q, k))
         if cache is not None:
             k, v = cache.update(k, v, index)
         k, v = (z.repeat_interleave(self.heads // self.kv, dim=1) for z in (k, v))
-        scores = wide(q @ k.transpose(-1, -2)) / math.sqrt(self.size)
+        scores = wide(q @ k.transpose(-1, -2)) * (self.options.get("score_scale") or self.size ** -0.5)
+        cap = self.options.get("softcap", 0)
+        scores = torch.tanh(scores / cap) * cap if cap else scores
         scores = scores.masked_fill(~where["seen"](self.options["window"]), torch.finfo(scores.dtype).min)
         y = scores.softmax(-1).to(v.dtype) @ v
-        return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
+        return self.o_proj(y.transpose(1, 2).flatten(2))
+
+
+ACTIVATIONS = {
+    "silu": F.silu, "gelu": F.gelu, "gelu_tanh": lambda h: F.gelu(h, approximate="tanh"),
+    "quick_gelu": lambda h: h * torch.sigmoid(1.702 * h), "relu": F.relu, "relu2": lambda h: F.relu(h).square(),
+    "tanh": torch.tanh, "sigmoid": torch.sigmoid, "linear": lambda h: h, "mish": F.mish,
+    "gelu_10": lambda h: F.gelu(h).clamp(-10, 10),
+}
 
 
 class SwiGLU(nn.Module):
     def __init__(self, options, width):
         super().__init__()
         hidden = options["hidden"] or ((8 * width + 2) // 3 + 7) // 8 * 8
-        self.gate_proj = nn.Linear(width, hidden, bias=False)
-        self.up_proj = nn.Linear(width, hidden, bias=False)
-        self.down_proj = nn.Linear(hidden, width, bias=False)
+        bias = options.get("bias", False)
+        self.activation = ACTIVATIONS[options.get("activation", "silu")]
+        self.gate_proj = nn.Linear(width, hidden, bias=bias)
+        self.up_proj = nn.Linear(width, hidden, bias=bias)
+        self.down_proj = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x):
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))
 
 
 class GELU(nn.Module):
@@ -269,9 +313,9 @@ FFNS = {"swiglu": SwiGLU, "gelu": GELU}
 # ---- placements -----------------------------------------------------------------------------------------------------
 
 
-def pre_ln(block, x, scale=1):
-    x = x + block.attention(block.norm("attn", x, scale))
-    return x + block.ffn(block.norm("ffn", x, scale))
+def pre_ln(block, x, scale=1, branch=1):
+    x = x + block.attention(block.norm("attn", x, scale)) * branch
+    return x + block.ffn(block.norm("ffn", x, scale)) * branch
 
 
 def post_ln(block, x, alpha=1):
@@ -317,7 +361,7 @@ def placed(options, l, depth):
     """What block l of `depth` is under a placement: its function, the function's arguments, the slots of its norms."""
     name, scale = options["name"], l ** -0.5
     if name in ("pre_ln", "pre_ln_scaled", "pre_ln_mitchell", "pre_ln_megatron"):
-        return PRE
+        return pre_ln, {"branch": options.get("branch_scale", 1)}, FRONT
     if name == "lns":
         return pre_ln, {"scale": scale}, FRONT
     if name == "post_ln":
@@ -365,7 +409,8 @@ class Block(nn.Module):
         super().__init__()
         function, arguments, slots = options["placed"]
         l, depth, without = options["layer"], options["depth"], options.get("without")
-        follows = without != "attn" and (function is pre_ln or (function is keel and arguments["first"]))
+        plain = function is pre_ln and arguments.get("branch", 1) == 1
+        follows = without != "attn" and (plain or (function is keel and arguments["first"]))
         for slot in slots:
             norm = chosen(NORMS, "norm", options["norm"])
             setattr(self, NORM_NAMES[slot], norm(options["norm"], Place(slot, l, depth, follows), width))
@@ -433,7 +478,8 @@ class SondeModel(SondePreTrainedModel):
         width, scale = model["width"], model["embed_scale"]
         self.blocks, self.width = blocks_of(model), width
         self.embed_tokens = nn.Embedding(model["vocab"], width)
-        self.fixed_scale = math.sqrt(width) if scale == "fixed" else 1
+        fixed = {"none": 1, "fixed": math.sqrt(width), "learned": None}
+        self.fixed_scale = fixed[scale] if isinstance(scale, str) else scale
         self.register_parameter("embed_scale", vector(1, math.sqrt(width)) if scale == "learned" else None)
         self.layers = nn.ModuleDict({str(i): Block(options, width) for i, options in enumerate(self.blocks)
                                      if options.get("share") is None})
@@ -508,6 +554,12 @@ class SondeForCausalLM(SondePreTrainedModel, GenerationMixin):
     def set_output_embeddings(self, value):
         self.lm_head = value
 
+    def logits(self, x):
+        model = self.config.sonde["model"]
+        scale, cap = model.get("logit_scale", 1), model.get("logit_softcap", 0)
+        y = self.lm_head(x if scale == 1 else x * scale)
+        return torch.tanh(wide(y) / cap) * cap if cap else y
+
     def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None,
                 inputs_embeds=None, labels=None, use_cache=None, output_hidden_states=None, return_dict=None,
                 logits_to_keep=0, num_items_in_batch=None, **kwargs):
@@ -515,7 +567,7 @@ class SondeForCausalLM(SondePreTrainedModel, GenerationMixin):
             past_key_values = DynamicCache()
         streams = [] if output_hidden_states else None
         x = self.model(input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, streams)
-        logits = self.lm_head(x[:, -logits_to_keep:] if logits_to_keep else x)
+        logits = self.logits(x[:, -logits_to_keep:] if logits_to_keep else x)
         loss = None
         if labels is not None:      # label t is the token at t: each position predicts the one after it
             scores, wanted = wide(logits[:, :-1]).flatten(0, 1), labels[:, 1:].flatten().to(logits.device)

@@ -10,7 +10,7 @@ local remote = {}
 -- Modules, and their options, that modeling_sonde.py reads; another option must have its default.
 local known = {
   norm = {
-    rmsnorm = { "eps", "folded" }, layernorm = { "eps", "bias" },
+    rmsnorm = { "eps", "folded", "unit_offset" }, layernorm = { "eps", "bias", "gain" },
     dyt = { "alpha_attn", "alpha_ffn", "alpha_final", "folded", "bias" },
     derf = { "alpha_attn", "alpha_ffn", "alpha_final", "shift" },
     bhyt_star = { "kappa", "lambda_attn", "lambda_ffn", "lambda_final", "learn_lambda", "eps", "folded",
@@ -19,14 +19,16 @@ local known = {
       "variance", "exact_first", "exact_blocks" },
   },
   attention = {
-    causal = { "heads", "kv_heads", "head_dim", "rope_theta", "window", "qk_norm", "qk_eps", "rope_scaling",
-      "rope_factor", "rope_low_freq_factor", "rope_high_freq_factor", "rope_original_context" },
+    causal = { "heads", "kv_heads", "head_dim", "rope_theta", "window", "qk_norm", "qk_norm_over", "qk_eps", "bias",
+      "clip", "score_scale", "softcap", "rope_partial", "rope_scaling", "rope_factor", "rope_low_freq_factor",
+      "rope_high_freq_factor", "rope_original_context", "rope_beta_fast", "rope_beta_slow", "rope_truncate",
+      "rope_attention_factor" },
   },
-  ffn = { swiglu = { "hidden" }, gelu = { "hidden", "approximate" } },
+  ffn = { swiglu = { "hidden", "activation", "bias" }, gelu = { "hidden", "approximate" } },
 }
 
 -- Values that it knows, of options that may grow more.
-local values = { rope_scaling = { none = true, linear = true, llama3 = true } }
+local values = { rope_scaling = { none = true, linear = true, llama3 = true, yarn = true } }
 
 local placements = {}
 for name in string.gmatch([[pre_ln pre_ln_scaled pre_ln_mitchell pre_ln_megatron post_ln deepnorm deepnorm_paper mix_ln
@@ -38,7 +40,7 @@ end
 -- Options of the whole model that it reads, or that say nothing of what is computed.
 local of_model = {}
 for name in string.gmatch([[vocab width depth heads kv_heads head_dim ffn_hidden norm final_norm placement attention ffn
-    tie context rope_theta embed_scale norm_eps init init_std embed_std dropout seed layers]], "%S+") do
+    tie context rope_theta embed_scale logit_scale logit_softcap norm_eps init init_std embed_std dropout seed layers]], "%S+") do
   of_model[name] = true
 end
 
