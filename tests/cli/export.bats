@@ -233,7 +233,7 @@ PYTHON
 "model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": true, "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2,
 "<0x0A>": 3, "▁a": 4, "ab": 5, "▁": 6, "a": 7, "b": 8}, "merges": ["▁ a", ["a", "b"]]}}
 JSON
-  echo '{"eos_token": "</s>", "chat_template": [{"name": "tools", "template": "no"}, {"name": "default",
+  echo '{"bos_token": "</s>", "eos_token": "</s>", "chat_template": [{"name": "tools", "template": "no"}, {"name": "default",
     "template": "{{ yes }}"}]}' > spm/tokenizer_config.json
   cat > vocabulary.lua <<'LUA'
 local core = require "sonde.core"
@@ -255,6 +255,11 @@ assert k["scores"] == [0, 0, 0, 0, -1, -2, 0, 0, 0, 0, 0, 0], k["scores"]
 assert k["bos_token_id"] == 1 and k["eos_token_id"] == 2 and k["add_bos_token"] is True
 assert k["add_space_prefix"] is True and k["tokenizer.chat_template"] == "{{ yes }}"
 PYTHON
+  # A new folder says as much: the token in front of a text is the tokenizer's, not the end of text.
+  "$SONDE" export --model mute --tokenizer spm/tokenizer.json --out spm-said
+  grep -q '"bos_token": *"<s>"' spm-said/tokenizer_config.json
+  grep -q '"eos_token": *"</s>"' spm-said/tokenizer_config.json
+  grep -q '"bos_token_id": *1,' spm-said/config.json
 }
 
 @test "what it says, and where it goes" {

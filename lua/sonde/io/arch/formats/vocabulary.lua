@@ -112,13 +112,11 @@ local function special_id(tree, usage, keys, name)
 end
 
 local function put_special(put, tree, usage, keys, count)
-  local names = { bos = "bos", eos = "eos", unk = "unknown", pad = "padding" }
-  for name, key in pairs(names) do
-    local id = special_id(tree, usage, keys, name)
-    if id and id >= 0 and id < count then put("u32", "tokenizer.ggml." .. key .. "_token_id", id) end
-  end
   local first = first_token(tree)
-  if first then put("u32", "tokenizer.ggml.bos_token_id", first) end
+  for _, pair in ipairs { { "bos", "bos" }, { "eos", "eos" }, { "unk", "unknown" }, { "pad", "padding" } } do
+    local id = pair[1] == "bos" and first or special_id(tree, usage, keys, pair[1])
+    if id and id >= 0 and id < count then put("u32", "tokenizer.ggml." .. pair[2] .. "_token_id", id) end
+  end
   put("bool", "tokenizer.ggml.add_bos_token", first ~= nil)
   put("bool", "tokenizer.ggml.add_eos_token", false)
 end

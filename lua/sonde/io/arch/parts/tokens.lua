@@ -88,8 +88,9 @@ function tokens.describe(keys, dtype, tokenizer)
   if keys.dtype ~= nil then keys.dtype = torch_names[dtype] end
   if keys.torch_dtype ~= nil or keys.dtype == nil then keys.torch_dtype = torch_names[dtype] end
   if keys.eos_token_id == nil and keys.bos_token_id == nil then
-    local token = tokenizer and tokenizer:eot() or core.null
-    keys.bos_token_id, keys.eos_token_id = token, token
+    local last = tokenizer and tokenizer:eot() or core.null
+    local first = tokenizer and tokenizer:encode(""):values()[1]      -- what it puts in front of every text
+    keys.bos_token_id, keys.eos_token_id = first or last, last
   end
 end
 
