@@ -141,6 +141,23 @@ LUA
     add { attention = { "causal", rope_scaling = "linear", rope_factor = 3 } }
     add { attention = { "causal", rope_scaling = "llama3", rope_factor = 4, rope_original_context = 8,
       rope_high_freq_factor = 3, rope_low_freq_factor = 0.5, rope_theta = 100 } }
+    for option, value in pairs { bias = "qkv", clip = 0.3, score_scale = 0.7, softcap = 0.5, rope_partial = 0.5,
+      rope_attention_factor = 1.3 } do
+      add { attention = { "causal", [option] = value }, head_dim = 8 }
+    end
+    add { attention = { "causal", bias = "all", qk_norm = true, qk_norm_over = "all", clip = 0.9 } }
+    for _, truncate in ipairs { true, false } do
+      add { head_dim = 16, attention = { "causal", rope_scaling = "yarn", rope_factor = 4, rope_original_context = 64,
+        rope_theta = 100, rope_truncate = truncate, rope_beta_fast = 4, rope_attention_factor = 1.1 } }
+    end
+    for _, act in ipairs { "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "tanh", "sigmoid", "linear", "mish",
+      "gelu_10" } do
+      add { ffn = { "swiglu", activation = act, bias = act == "relu" } }
+    end
+    add { norm = { "rmsnorm", unit_offset = true } }
+    add { norm = { "layernorm", gain = false } }
+    add { norm = "bhyt", placement = { "pre_ln", branch_scale = 0.5 } }
+    add { embed_scale = 3.5, logit_scale = 0.3, logit_softcap = 2 }
     for _, form in ipairs { "none", "tanh", "sigmoid" } do add { ffn = { "gelu", approximate = form } } end
     add { tie = true }
     add { tie = true, embed_scale = "fixed" }
@@ -233,8 +250,8 @@ PYTHON
 "model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": true, "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2,
 "<0x0A>": 3, "▁a": 4, "ab": 5, "▁": 6, "a": 7, "b": 8}, "merges": ["▁ a", ["a", "b"]]}}
 JSON
-  echo '{"bos_token": "</s>", "eos_token": "</s>", "chat_template": [{"name": "tools", "template": "no"}, {"name": "default",
-    "template": "{{ yes }}"}]}' > spm/tokenizer_config.json
+  echo '{"bos_token": "</s>", "eos_token": "</s>", "chat_template": [{"name": "tools", "template": "no"},
+    {"name": "default", "template": "{{ yes }}"}]}' > spm/tokenizer_config.json
   cat > vocabulary.lua <<'LUA'
 local core = require "sonde.core"
 local file, files = core.gguf(), {}

@@ -88,6 +88,26 @@ for name, case in pairs(folding) do
   end
 end
 
+-- What architectures of other programs may have words for too.
+function TestFold:test_factors_go_into_the_weights()
+  for said, options in pairs {
+    ["the factors of the branches are in the weights at their ends"] = { placement = { "pre_ln", branch_scale = 0.3 } },
+    ["the embedding's factor is in its weights"] = { embed_scale = 3 },
+    ["the logits' factor is in the head"] = { logit_scale = 0.5, logit_softcap = 4 },
+    ["the factor of the scores is in the queries' weights"] = {
+      attention = { "causal", score_scale = 0.9, bias = "qkv" }, layers = { [1] = { attention = { "causal",
+        score_scale = 0.7, qk_norm = true, qk_norm_over = "all" } } } },
+    ["gains are not less 1"] = { norm = { "rmsnorm", unit_offset = true }, placement = "lns" },
+  } do
+    local model = model_of(options)
+    local plainer, list = require("sonde.model.plain").of(model)
+    lu.assertTableContains(list, said)
+    assert_close(logits(model), logits(plainer), 2e-6, said)
+    local again, nothing = require("sonde.model.plain").of(plainer)
+    lu.assertEquals({ again, nothing }, { plainer, {} })
+  end
+end
+
 function TestFold:test_what_does_not_fold_stays_what_it_is()
   for _, options in ipairs { { placement = "post_ln" }, { placement = { "mix_ln", a = 0.5 } }, { norm = "bhyt" },
     { norm = "dyt" }, { placement = "lns", norm = "bhyt_star" }, { placement = "lns_sandwich" } } do

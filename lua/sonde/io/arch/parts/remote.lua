@@ -40,7 +40,8 @@ end
 -- Options of the whole model that it reads, or that say nothing of what is computed.
 local of_model = {}
 for name in string.gmatch([[vocab width depth heads kv_heads head_dim ffn_hidden norm final_norm placement attention ffn
-    tie context rope_theta embed_scale logit_scale logit_softcap norm_eps init init_std embed_std dropout seed layers]], "%S+") do
+    tie context rope_theta embed_scale logit_scale logit_softcap norm_eps init init_std embed_std dropout seed
+    layers]], "%S+") do
   of_model[name] = true
 end
 
