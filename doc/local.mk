@@ -12,3 +12,30 @@ lua-api: sonde
 	SONDE_LUA_PATH='$(abs_top_srcdir)/lua' ./sonde run '$(srcdir)/doc/gen-lua-api.lua' > lua-api.tmp
 	mv lua-api.tmp '$(srcdir)/doc/lua-api.md'
 .PHONY: lua-api
+
+# The man pages come from what --help shows; the program writes them, so a cross build has none.
+if RUNS_HERE
+man.stamp: sonde$(EXEEXT) sonde-paths $(sondeplugin_LTLIBRARIES) $(nobase_dist_pkgdata_DATA) %D%/gen-man.lua
+	$(AM_V_GEN)rm -rf man && $(MKDIR_P) man && ./sonde run '$(srcdir)/doc/gen-man.lua' man > /dev/null && touch $@
+noinst_DATA += man.stamp
+install-man-pages: man.stamp
+	$(MKDIR_P) '$(DESTDIR)$(man1dir)' && $(INSTALL_DATA) man/*.1 '$(DESTDIR)$(man1dir)'
+else
+install-man-pages:
+endif
+install-data-local: install-man-pages
+uninstall-local:
+	rm -f '$(DESTDIR)$(man1dir)'/sonde.1 '$(DESTDIR)$(man1dir)'/sonde-*.1 '$(DESTDIR)$(bashcompletiondir)/sonde'
+clean-local:
+	rm -rf man
+.PHONY: install-man-pages
+CLEANFILES += man.stamp
+EXTRA_DIST += %D%/gen-man.lua %D%/completion.bash
+
+# bash-completion looks for a file of the command's name.
+bashcompletiondir = $(datadir)/bash-completion/completions
+install-completion:
+	$(MKDIR_P) '$(DESTDIR)$(bashcompletiondir)'
+	$(INSTALL_DATA) '$(srcdir)/doc/completion.bash' '$(DESTDIR)$(bashcompletiondir)/sonde'
+install-data-local: install-completion
+.PHONY: install-completion

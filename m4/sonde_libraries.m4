@@ -81,6 +81,23 @@ AC_DEFUN([SONDE_LAPACK], [
     [no LAPACK (3.4 or newer) with or beside the BLAS. On Debian: apt install libopenblas-dev, or liblapack-dev])])
 ])
 
+# SONDE_LIBRARY(VARIABLE, PKG-CONFIG MODULE, WHAT, WHAT IS LOST WITHOUT IT): an optional library: VARIABLE_CFLAGS and
+# VARIABLE_LIBS, empty where it is absent; HAVE_VARIABLE for C and for make.
+AC_DEFUN([SONDE_LIBRARY], [
+  AC_MSG_CHECKING([for $3])
+  $1_CFLAGS= $1_LIBS= sonde_found=
+  AS_IF([$PKG_CONFIG --exists "$2"], [
+    $1_CFLAGS=`$PKG_CONFIG --cflags "$2"`
+    $1_LIBS=`$PKG_CONFIG --libs "$2"`
+    sonde_found=`$PKG_CONFIG --modversion "$2"`
+    AC_DEFINE([HAVE_$1], [1], [$3 is installed])])
+  AC_MSG_RESULT([${sonde_found:-no}])
+  AC_SUBST([$1_CFLAGS])
+  AC_SUBST([$1_LIBS])
+  AM_CONDITIONAL([HAVE_$1], [test -n "$sonde_found"])
+  SONDE_OPTIONAL_FOUND([$3], [$sonde_found], [$4])
+])
+
 # SONDE_PROGRAM(VARIABLE, NAME, WHAT IS LOST WITHOUT IT)
 AC_DEFUN([SONDE_PROGRAM], [
   AC_PATH_PROG([$1], [$2])
@@ -116,7 +133,8 @@ AC_DEFUN([SONDE_TEST_TOOLS], [
 # What was not found may be installed later: make asks again when Debian's list of packages has changed since.
 AC_DEFUN([SONDE_ASK_AGAIN], [
   CONFIG_STATUS_DEPENDENCIES=
-  AS_IF([test -n "$sonde_no_check" || test -z "$LUAJIT" || test -z "$GNUPLOT"],
+  AS_IF([test -n "$sonde_no_check" || test -z "$LUAJIT" || test -z "$GNUPLOT" ||
+    test -z "$MICROHTTPD_LIBS"],
     [AS_IF([test -r /var/lib/dpkg/status], [CONFIG_STATUS_DEPENDENCIES=/var/lib/dpkg/status])])
   AC_SUBST([CONFIG_STATUS_DEPENDENCIES])
 ])

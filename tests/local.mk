@@ -19,6 +19,8 @@ include tests/report/local.mk
 include tests/norms/local.mk
 include tests/prune/local.mk
 include tests/probes/local.mk
+include tests/serve/local.mk
+include tests/logs/local.mk
 include tests/reference/local.mk
 
 # For the C tests; a program with an LDADD of its own repeats it.

@@ -2,7 +2,6 @@
 #include "record/db.h"
 
 #include <errno.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,18 +10,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "io/json.h"
+#include "record/db_internal.h"
 #include "record/run.h"
 #include "record/scan.h"
 
 enum { BUSY_MS = 10000, SCHEMA = 2, DIR_COLUMN = 1, PATH_BYTES = 4096 };
 
 static const char in_memory[] = ":memory:";
-
-struct sonde_db {
-  sqlite3 *sql;
-  char *root, *path;
-  int complete;      /* built from all folders when it was opened: their errors were reported */
-};
 
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS trials(id INTEGER PRIMARY KEY, dir TEXT NOT NULL UNIQUE,"
@@ -312,7 +306,7 @@ int sonde_db_rebuild(sonde_db *db, int64_t *count, sonde_error *err) {
 
 /* ---- reading ------------------------------------------------------------------------------------------ */
 
-static json_t *column(sqlite3_stmt *s, int at) {
+json_t *sonde_db_column(sqlite3_stmt *s, int at) {
   switch (sqlite3_column_type(s, at)) {
     case SQLITE_INTEGER: return json_integer(sqlite3_column_int64(s, at));
     case SQLITE_FLOAT: return json_real(sqlite3_column_double(s, at));
@@ -326,7 +320,7 @@ static json_t *column(sqlite3_stmt *s, int at) {
 static json_t *typed(sqlite3_stmt *s) {
   const char *type = (const char *)sqlite3_column_text(s, 2);
   if (type && strcmp(type, "boolean") == 0) return json_boolean(sqlite3_column_int(s, 1));
-  if (!type || strcmp(type, "json") != 0) return column(s, 1);
+  if (!type || strcmp(type, "json") != 0) return sonde_db_column(s, 1);
   sonde_error err = {0};
   json_t *v = sonde_json_parse((const char *)sqlite3_column_text(s, 1), sqlite3_column_bytes(s, 1), "the index", &err);
   return v ? v : json_null();
@@ -335,7 +329,7 @@ static json_t *typed(sqlite3_stmt *s) {
 static json_t *row_object(sqlite3_stmt *s) {
   json_t *row = json_object();
   for (int k = 0; k < sqlite3_column_count(s); k++)
-    json_object_set_new(row, sqlite3_column_name(s, k), column(s, k));
+    json_object_set_new(row, sqlite3_column_name(s, k), sonde_db_column(s, k));
   return row;
 }
 
@@ -463,16 +457,25 @@ json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err) {
   return code ? NULL : select_trials(db, under, err);
 }
 
-json_t *sonde_db_list(const char *root, const char *under, sonde_error *err) {
+/* Of the database of a root, or, if that cannot be used, of an index in memory, with a note. */
+sonde_db *sonde_db_current(const char *root, const char *under, json_t **trials, sonde_error *err) {
   sonde_error broken = {0};
   sonde_db *db = sonde_db_view(root, &broken);
-  json_t *all = db ? sonde_db_trials(db, under, &broken) : NULL;
   int from_file = !db || strcmp(db->path, in_memory) != 0;
+  *trials = db ? sonde_db_trials(db, under, &broken) : NULL;
+  if (*trials) return db;
   sonde_db_close(db);
-  if (all || !from_file) return all ? all : (*err = broken, NULL);
+  if (!from_file) return *err = broken, NULL;
   sonde_warn("%s; the run folders are read instead", broken.text);
   db = open_at(root, in_memory, err);
-  all = db ? sonde_db_trials(db, under, err) : NULL;
+  *trials = db ? sonde_db_trials(db, under, err) : NULL;
+  if (*trials) return db;
   sonde_db_close(db);
+  return NULL;
+}
+
+json_t *sonde_db_list(const char *root, const char *under, sonde_error *err) {
+  json_t *all = NULL;
+  sonde_db_close(sonde_db_current(root, under, &all, err));
   return all;
 }

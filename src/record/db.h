@@ -37,4 +37,9 @@ json_t *sonde_db_trials(sonde_db *db, const char *under, sonde_error *err);
 /* The same for a root: from its database, or, if that cannot be used, from an index in memory, with a note. */
 json_t *sonde_db_list(const char *root, const char *under, sonde_error *err);
 
+/* The rows of one SELECT over the tables above, brought up to date before: an object of "columns" (their names) and
+ * "rows" (an array for each). Only reading is possible, nothing outside the database. `stop` (may be NULL): ends the
+ * query with EINTR once it is not 0. EINVAL: the text is not one such statement; the message is SQLite's. */
+json_t *sonde_db_query(const char *root, const char *sql, const volatile int *stop, sonde_error *err);
+
 #endif

@@ -1,6 +1,7 @@
 # Records: run folders, locks, metrics, the result database.
-libsonde_la_SOURCES += %D%/db.c %D%/db.h %D%/lock.c %D%/lock.h %D%/metrics.c %D%/metrics.h %D%/origin.c %D%/origin.h \
-  %D%/run.c %D%/run.h %D%/scan.c %D%/scan.h
+libsonde_la_SOURCES += %D%/db.c %D%/db.h %D%/db_internal.h %D%/db_query.c \
+  %D%/lock.c %D%/lock.h %D%/metrics.c %D%/metrics.h %D%/origin.c %D%/origin.h \
+  %D%/run.c %D%/run.h %D%/scan.c %D%/scan.h %D%/tfevents.c %D%/tfevents.h
 nodist_libsonde_la_SOURCES = commit.h
 
 # The git commit that the program is made from, for the provenance of results, with "+changes" when files differ

@@ -1,6 +1,8 @@
 /* bind_decode.c - generation in Lua: the key-value cache, and the choice of tokens from a plan's logits. */
 #include "config.h"
 
+#include <math.h>
+
 #include "base/mem.h"
 #include "script/script.h"
 #include "train/decode.h"
@@ -112,7 +114,49 @@ static int sampler_choose(lua_State *L) {
 
 static const luaL_Reg sampler_methods[] = {{"choose", sampler_choose}, {NULL, NULL}};
 
+/* Sets entry i of the list at `list`. */
+static void set_number(lua_State *L, int list, int64_t i, double x) {
+  lua_pushnumber(L, x);
+  lua_rawseti(L, list, i);
+}
+
+/* core.logprobs(plan, output, vocab, targets, k) -> log-probabilities of the rows' targets, false where there is none
+ * (a target below 0); the k likeliest tokens of each row, and their log-probabilities, both as one flat list. The rows
+ * are the logits that are that output of the plan. A row whose target is below -1 is skipped. */
+static int core_logprobs(lua_State *L) {
+  int64_t rows, vocab = sonde_lua_integer(L, 3, 1, 1 << 26), k = sonde_lua_integer(L, 5, 0, vocab);
+  lua_settop(L, 5);
+  const int64_t *target = sonde_lua_new_integers(L, 4, "the targets", &rows);
+  const float *logits = sonde_lua_logits(L, 1, sonde_lua_integer(L, 2, INT64_MIN, INT64_MAX), rows, vocab);
+  float *weight = lua_newuserdatauv(L, (size_t)vocab * sizeof *weight, 0);
+  int32_t *likely = lua_newuserdatauv(L, (size_t)(k + 1) * sizeof *likely, 0);
+  int list = lua_gettop(L) + 1;
+  for (int i = 0; i < 3; i++) lua_createtable(L, (int)(i ? rows * k : rows), 0);
+  for (int64_t r = 0; r < rows; r++) {
+    const float *row = logits + r * vocab;
+    double sum = target[r] < -1 ? 0 : sonde_log_sum_exp(row, vocab, weight);
+    if (target[r] >= vocab) return sonde_lua_fail(L, "target %lld is outside the vocabulary", (long long)target[r]);
+    if (isnan(sum))
+      return sonde_lua_fail(L, "the logits are not finite: the weights hold NaN or infinite values, or are too large");
+    if (target[r] >= 0) {
+      set_number(L, list, r + 1, (double)row[target[r]] - sum);
+    } else {
+      lua_pushboolean(L, 0);
+      lua_rawseti(L, list, r + 1);
+    }
+    if (target[r] >= -1) sonde_likeliest(row, vocab, k, likely);
+    for (int64_t j = 0; j < k; j++) {
+      int64_t token = target[r] < -1 ? 0 : likely[j];
+      lua_pushinteger(L, token);
+      lua_rawseti(L, list + 1, r * k + j + 1);
+      set_number(L, list + 2, r * k + j + 1, target[r] < -1 ? 0 : (double)row[token] - sum);
+    }
+  }
+  return 3;
+}
+
 void sonde_bind_decode(lua_State *L) {
-  static const luaL_Reg functions[] = {{"cache", core_cache}, {"sampler", core_sampler}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"cache", core_cache}, {"sampler", core_sampler}, {"logprobs", core_logprobs},
+                                        {NULL, NULL}};
   sonde_lua_functions(L, functions);
 }

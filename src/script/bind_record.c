@@ -8,6 +8,7 @@
 #include "graph/graph.h"
 #include "record/db.h"
 #include "record/run.h"
+#include "record/tfevents.h"
 #include "script/script.h"
 
 static void free_run(void *p) { sonde_run_close(p); }
@@ -191,10 +192,57 @@ static int core_runs_rebuild(lua_State *L) {
   return 1;
 }
 
+/* core.query(root, SELECT) -> {columns, rows}, null as core.null */
+static int core_query(lua_State *L) {
+  const char *root = sonde_lua_string(L, 1), *sql = sonde_lua_string(L, 2);
+  sonde_error err = {0};
+  sonde_lua_box *box = sonde_lua_new_tree(L);
+  box->p = sonde_db_query(root, sql, sonde_lua_stop_flag(), &err);
+  if (!box->p) sonde_lua_raise(L, &err);
+  sonde_lua_push_tree(L, box->p, 1);
+  return 1;
+}
+
+/* ---- event files ----------------------------------------------------------------------------------------- */
+
+static void free_events(void *p) { sonde_tfevents_close(p); }
+static const luaL_Reg events_methods[];
+static const sonde_lua_type events_type = {"event file", free_events, events_methods};
+
+/* core.tfevents(path, most) -> event file, cut behind its first `most` records, and how many it has */
+static int core_tfevents(lua_State *L) {
+  const char *path = sonde_lua_string(L, 1);
+  int64_t records, most = sonde_lua_integer(L, 2, 0, INT64_MAX);
+  sonde_error err = {0};
+  sonde_lua_box *box = sonde_lua_new(L, &events_type, 0);
+  box->p = sonde_tfevents_open(path, most, &records, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
+  lua_pushinteger(L, records);
+  return 2;
+}
+
+/* file:add(time, step, tags, values): time in seconds since 1970 */
+static int events_add(lua_State *L) {
+  enum { MOST = 100000 };
+  int n;
+  double time = sonde_lua_number(L, 2);
+  int64_t step = sonde_lua_integer(L, 3, 0, INT64_MAX);
+  const char *const *tag = sonde_lua_strings(L, 4, "the tags", &n);
+  double *value = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *value, 0);
+  if (n > MOST || sonde_lua_numbers(L, 5, "the values", value, n) != n)
+    return sonde_lua_fail(L, "each tag needs a value");
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_tfevents_add(sonde_lua_handle(L, 1, &events_type), time, step, tag, value, n, &err), &err);
+  return 0;
+}
+
+static const luaL_Reg events_methods[] = {{"add", events_add}, {NULL, NULL}};
+
 void sonde_bind_record(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"run_open", core_run_open},         {"run_held", core_run_held},       {"runs", core_runs},
       {"runs_rebuild", core_runs_rebuild}, {"file_sha256", core_file_sha256},
-      {"sha256", core_sha256},             {NULL, NULL}};
+      {"sha256", core_sha256},             {"query", core_query},             {"tfevents", core_tfevents},
+      {NULL, NULL}};
   sonde_lua_functions(L, functions);
 }

@@ -10,3 +10,4 @@ sonde_SOURCES += %D%/bind_feed.c %D%/bind_train.c
 sonde_SOURCES += %D%/bind_decode.c
 sonde_SOURCES += %D%/bind_linalg.c
 sonde_SOURCES += %D%/bind_eval.c
+sonde_SOURCES += %D%/bind_serve.c

@@ -106,7 +106,8 @@ void sonde_lua_raise(lua_State *L, const sonde_error *err) {
 static lua_State *signal_state;
 static pthread_t signal_thread;
 static volatile int stop_flag;
-static volatile sig_atomic_t prompting, at_prompt;   /* whether a line is being read; the signal that came then */
+enum { PROMPTING = 1, SERVING };
+static volatile sig_atomic_t waiting, noted;   /* for a line or for requests (0: neither); the signal that came then */
 
 static void stop_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
@@ -124,13 +125,12 @@ static void on_signal(int number) {
     pthread_kill(signal_thread, number);
     return;
   }
-  if (prompting) {   /* nothing runs that could be stopped: the reader looks */
-    at_prompt = number;
-    return;
-  }
+  if (waiting) noted = number;           /* nothing is stopped: the reader or the server looks */
+  if (waiting == PROMPTING) return;
   /* The user's second request ends the process; a job manager repeats its own, and means the same. */
   if (number == SIGINT || number == SIGTERM || number == SIGHUP) signal(number, SIG_DFL);
   else if (stop_flag) return;
+  if (waiting) return;
   stop_flag = 1;
   lua_sethook(signal_state, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
 }
@@ -165,18 +165,24 @@ static int core_interrupted(lua_State *L) {
 }
 
 int sonde_lua_prompt(int on) {
-  prompting = on;
-  int number = at_prompt;
-  at_prompt = 0;
+  waiting = on ? PROMPTING : 0;
+  int number = noted;
+  noted = 0;
   return number;
 }
 
-int sonde_lua_prompt_signal(void) { return at_prompt; }
+int sonde_lua_prompt_signal(void) { return noted; }
 
 static void go_on(void) {
   lua_sethook(signal_state, NULL, 0, 0);
   stop_flag = 0;
   sonde_lua_catch_signals(signal_state);
+}
+
+void sonde_lua_serving(int on) {
+  waiting = on ? SERVING : 0;
+  noted = 0;
+  if (!on) go_on();
 }
 
 /* core.go_on(): forgets a request to stop, and catches the next one */

@@ -29,7 +29,8 @@ typedef struct sonde_lua_type sonde_lua_type;
 /* ---- the areas -------------------------------------------------------------------------------------- */
 
 #define SONDE_BINDINGS(X) X(tensor) X(graph) X(plan) X(params) X(weights) X(module) X(windows) X(tree) X(files) \
-  X(terminal) X(plugin) X(text) X(feed) X(train) X(record) X(bench) X(decode) X(eval) X(linalg)
+  X(terminal) X(plugin) X(text) X(feed) X(train) X(record) X(bench) X(decode) X(eval) X(linalg) \
+  X(serve)
 #define SONDE_DECLARE(area) void sonde_bind_##area(lua_State *L);
 SONDE_BINDINGS(SONDE_DECLARE)
 #undef SONDE_DECLARE
@@ -58,6 +59,9 @@ const volatile int *sonde_lua_stop_flag(void);
  * none). on = 0 returns it too, and clears it. */
 int sonde_lua_prompt(int on);
 int sonde_lua_prompt_signal(void);
+/* Between on = 1 and on = 0 requests are served: a signal stops nothing, the server queries its number as above, and a
+ * second SIGINT, SIGTERM or SIGHUP ends the process at once. */
+void sonde_lua_serving(int on);
 
 /* ---- errors ------------------------------------------------------------------------------------------ */
 

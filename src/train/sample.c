@@ -100,3 +100,20 @@ int32_t sonde_sample(const float *logits, int64_t vocab, const sonde_sampling *s
   int whole = (s->top_k <= 0 || s->top_k >= vocab) && s->top_p >= 1;
   return whole ? draw_any(scratch.weight, vocab, u) : draw_first(logits, vocab, s, u, scratch);
 }
+
+double sonde_log_sum_exp(const float *logits, int64_t vocab, float *weight) {
+  if (!sonde_all_finite(logits, vocab)) return NAN;
+  float top = sonde_simd_get()->common.max(logits, vocab);
+  weigh(weight, logits, vocab, top, 1);
+  return (double)top + log(total_of(weight, vocab));
+}
+
+void sonde_likeliest(const float *logits, int64_t vocab, int64_t k, int32_t *token) {
+  int64_t n = 0;
+  for (int64_t x = 0; x < vocab; x++) {
+    if (n == k && (!k || !before(logits, (int32_t)x, token[k - 1]))) continue;
+    int64_t at = n < k ? n++ : k - 1;
+    for (; at > 0 && before(logits, (int32_t)x, token[at - 1]); at--) token[at] = token[at - 1];
+    token[at] = (int32_t)x;
+  }
+}

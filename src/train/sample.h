@@ -22,4 +22,11 @@ typedef struct sonde_candidates {
 int32_t sonde_sample(const float *logits, int64_t vocab, const sonde_sampling *s, sonde_rng rng, uint64_t index,
                      sonde_candidates scratch);
 
+/* The log of the sum of the exponentials of a row of logits [vocab]: logit - that is a token's log-probability. NaN: a
+ * logit is not finite. `weight` [vocab] is scratch. */
+double sonde_log_sum_exp(const float *logits, int64_t vocab, float *weight);
+
+/* The k tokens with the largest logits, largest first; of equal ones the smaller token first. k <= vocab. */
+void sonde_likeliest(const float *logits, int64_t vocab, int64_t k, int32_t *token);
+
 #endif

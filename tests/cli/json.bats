@@ -41,6 +41,7 @@ probe|probe --model runs/a/0/model --text book.txt --probes variance,causal
 attention|attention --model runs/a/0/model --prompt beginning
 prune|prune --model runs/a/0/model --strategy last --remove 1 --text book.txt --out pruned
 train|train a.yaml --dir runs/b/0
+query|query SELECT(1)
 runs list|runs list
 runs show|runs show a/0
 runs compare|runs compare a b

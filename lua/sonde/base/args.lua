@@ -26,6 +26,7 @@ local unpack = table.unpack or unpack    -- luacheck: ignore
 ---@field infinite? boolean      a number may be infinite or NaN
 ---@field repeated? boolean      a list that the command line gives one entry at a time
 ---@field hidden? boolean        not shown by help
+---@field suggest? fun(): string[]   what completion offers where there are no choices
 
 ---@alias sonde.schema sonde.field[]
 ---@alias sonde.where fun(path: table): string   the place of a key, as "file:line: " or ""
@@ -489,11 +490,11 @@ local function described(field)
   return text
 end
 
---- The lines that help shows for a schema, one for each option.
+--- What help says of a schema: a row {option and its value, what it does} for each word and each option.
 ---@param schema sonde.schema
 ---@param positional? sonde.field[]
----@return string[]
-function args.describe(schema, positional)
+---@return string[][]
+function args.rows(schema, positional)
   local rows = {}
   local function add(left, field) rows[#rows + 1] = { left, described(field) } end
   for _, field in ipairs(positional or {}) do
@@ -505,7 +506,25 @@ function args.describe(schema, positional)
       add(option_name(field) .. (word and " " .. word or "") .. (field.repeated and " ..." or ""), field)
     end
   end
-  return format.indented(rows)
+  return rows
+end
+
+--- The same as aligned lines.
+---@param schema sonde.schema
+---@param positional? sonde.field[]
+---@return string[]
+function args.describe(schema, positional)
+  return format.indented(args.rows(schema, positional))
+end
+
+--- What a field may be, as far as it can be listed: its choices, else what it suggests; nil where neither is known.
+---@param field sonde.field
+---@return string[]|nil
+function args.values(field)
+  local ok, list = pcall(function()
+    return choices_of(field) or field.suggest and field.suggest() or field.of and args.values(field.of)
+  end)
+  return ok and list or nil
 end
 
 return args

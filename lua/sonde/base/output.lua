@@ -2,6 +2,7 @@
 -- nothing else there. Notes and progress are on standard error.
 
 local core = require "sonde.core"
+local format = require "sonde.base.format"
 
 local output = {
   json = { name = "json", type = "boolean", preset = false,
@@ -21,6 +22,23 @@ end
 function output.check_one(options)
   if (options.json and 1 or 0) + (options.csv and 1 or 0) + (options.html == "-" and 1 or 0) > 1 then
     error("two of --json, --csv and --html - are given: only one can have standard output", 0)
+  end
+end
+
+--- Prints rows of texts in columns, numbers to the right; the first row is the heading.
+---@param rows string[][]
+function output.print_table(rows)
+  local right, widths = {}, {}
+  for i, row in ipairs(rows) do
+    for k, cell in ipairs(row) do
+      widths[k] = math.max(widths[k] or 0, format.width(cell))
+      if i > 1 then right[k] = right[k] ~= false and (cell == "-" or tonumber(cell) ~= nil) end
+    end
+  end
+  for _, row in ipairs(rows) do
+    local line = {}
+    for k, cell in ipairs(row) do line[k] = format.padded(cell, widths[k], right[k]) end
+    print((string.gsub(table.concat(line, "  "), " +$", "")))
   end
 end
 

@@ -73,8 +73,8 @@ return {
       seed, json,
     }),
     train = command("train", "training steps of a plain Llama on random tokens", {
-      config, norm, { name = "placement", type = "string", preset = "pre_ln", doc = "of the norms" }, dtype, steps,
-      seed,
+      config, norm, { name = "placement", type = "string", preset = "pre_ln", doc = "of the norms",
+        suggest = function() return require("sonde.model.placement").names() end }, dtype, steps, seed,
       { name = "profile", type = "boolean", preset = false, doc = "say what the time of a step goes into" }, json,
     }),
   },

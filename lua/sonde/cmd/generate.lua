@@ -2,20 +2,8 @@
 
 local core = require "sonde.core"
 local output = require "sonde.base.output"
-local clean = require("sonde.report.html").clean      -- bytes that are no character become U+FFFD
-
--- How many bytes of a text are whole characters, if there is a piece of one at its end.
-local function whole(text)
-  for k = 1, math.min(3, #text) do
-    local byte = string.byte(text, -k)
-    if byte < 0x80 then break end
-    if byte >= 0xC0 then
-      local length = byte >= 0xF0 and 4 or byte >= 0xE0 and 3 or 2
-      return k < length and #text - k or #text
-    end
-  end
-  return #text
-end
+local pieces = require "sonde.eval.pieces"
+local clean = pieces.clean
 
 -- The prompts of the command line and of the file, and each as a list of tokens.
 local function prompts_of(options)
@@ -57,60 +45,6 @@ local function stops_of(options, model, tokenizer)
     if token then add(token) else texts[#texts + 1] = word end
   end
   return set, list, texts
-end
-
--- Where a text ends, by the first of some texts in it: nil where none is.
-local function first_of(texts, text)
-  local first
-  for _, word in ipairs(texts) do
-    local at = string.find(text, word, 1, true)
-    if at and (not first or at < first) then first = at end
-  end
-  return first
-end
-
--- How many bytes at the end of a text may be the beginning of one of some texts.
-local function begun_at_end(texts, text)
-  local most = 0
-  for _, word in ipairs(texts) do
-    for n = math.min(#word - 1, #text), most + 1, -1 do
-      if string.sub(text, -n) == string.sub(word, 1, n) then
-        most = n
-        break
-      end
-    end
-  end
-  return most
-end
-
--- Prints the text of tokens as they come, up to the first of some texts; an unfinished character, and what may be the
--- beginning of such a text, waits for what follows.
-local function printer(tokenizer, texts)
-  local one, waiting, ended = {}, "", false
-  return function(token)
-    one[1] = token
-    local text = waiting .. tokenizer:decode(one, true, true)
-    local stop = first_of(texts, text)
-    local cut = stop and stop - 1 or math.min(whole(text), #text - begun_at_end(texts, text))
-    if ended then return end
-    io.write(string.sub(text, 1, cut))
-    io.flush()
-    ended, waiting = stop ~= nil, stop and "" or string.sub(text, cut + 1)
-  end, function()
-    io.write(waiting, "\n")
-  end
-end
-
--- Whether a prompt's text ends with a token, because it then holds one of some texts: for the option `ends`.
-local function watcher(tokenizer, texts)
-  local tail, one, longest = {}, {}, 0
-  for _, word in ipairs(texts) do longest = math.max(longest, #word) end
-  return #texts > 0 and function(number, token)
-    one[1] = token
-    local text = (tail[number] or "") .. tokenizer:decode(one, true, true)
-    tail[number] = string.sub(text, -math.max(1, longest - 1))
-    return first_of(texts, text) ~= nil
-  end or nil
 end
 
 local function as_json(prompts, texts, tokens, speed)
@@ -156,25 +90,32 @@ return {
     windows.note_unused(model)
     local lists, longest = encoded(tokenizer, prompts)
     windows.note(model, longest + options.tokens, "texts")
-    local streams, begun = #prompts == 1 and not options.json, false
-    local stops, list_of_stops, stop_texts = stops_of(options, model, tokenizer)
-    local show, finish = printer(tokenizer, stop_texts)
+    local _, list_of_stops, stop_texts = stops_of(options, model, tokenizer)
+    local prints, begun, streams, texts = #prompts == 1 and not options.json, false, {}, {}
+    for k, list in ipairs(lists) do streams[k], texts[k] = pieces.stream(tokenizer, list, stop_texts), "" end
+    local function show(number, text)
+      texts[number] = texts[number] .. text
+      if not prints then return end
+      if not begun then io.write(prompts[1]) end      -- only now has nothing failed
+      begun = true
+      io.write(text)
+      io.flush()
+    end
     local tokens, speed = sonde.generate(model, lists, {
       tokens = options.tokens, temperature = options.temperature, top_k = options.top_k, top_p = options.top_p,
-      seed = options.seed, dtype = options.dtype, stop = list_of_stops, ends = watcher(tokenizer, stop_texts),
-      each = streams and function(list)
-        if not begun then io.write(prompts[1]) end      -- only now has nothing failed
-        begun = true
-        if not stops[list[1]] then show(list[1]) end
-      end or nil,
+      seed = options.seed, dtype = options.dtype, stop = list_of_stops,
+      ends = function(number, token)
+        show(number, streams[number]:add(token))
+        return streams[number].ended
+      end,
     })
-    if streams then return finish() end
-    local texts = {}
-    for k, list in ipairs(tokens) do
-      local text = tokenizer:decode(list, true, true)
-      texts[k] = string.sub(text, 1, (first_of(stop_texts, text) or #text + 1) - 1)
+    for k, stream in ipairs(streams) do show(k, stream:finish()) end
+    if prints then
+      print ""
+    elseif options.json then
+      output.print_json(as_json(prompts, texts, tokens, speed))
+    else
+      for k, text in ipairs(texts) do print((k > 1 and "\n" or "") .. prompts[k] .. text) end
     end
-    if options.json then return output.print_json(as_json(prompts, texts, tokens, speed)) end
-    for k, text in ipairs(texts) do print((k > 1 and "\n" or "") .. prompts[k] .. text) end
   end,
 }

@@ -63,11 +63,21 @@ local function example(text)
   return (string.gsub(text, "experiments/", function(folder) return above .. folder end))
 end
 
+--- The commands, in the order of help.
+---@return {name: string, command: sonde.command}[]
+function cli.listed()
+  local list = {}
+  for _, name in ipairs(command_names()) do
+    list[#list + 1] = { name = name, command = require("sonde.cmd." .. name) }
+  end
+  return list
+end
+
 local function overview()
   say("usage: sonde COMMAND [options]\n\nStudies depth in language models: build, train, probe, sweep, report.")
   say("\ncommands:")
   local rows = {}
-  for i, name in ipairs(command_names()) do rows[i] = { name, require("sonde.cmd." .. name).summary } end
+  for i, each in ipairs(cli.listed()) do rows[i] = { each.name, each.command.summary } end
   list(rows)
   say("\noptions of every command:")
   for _, line in ipairs(args.describe(global)) do say(line) end
@@ -75,7 +85,10 @@ local function overview()
   say("\n`sonde COMMAND --help` says more.")
 end
 
-local function with_global(options)
+--- Options of a command, with those that every command has; without an argument these alone.
+---@param options? sonde.schema
+---@return sonde.schema
+function cli.with_global(options)
   local schema = {}
   for _, field in ipairs(options or {}) do schema[#schema + 1] = field end
   for _, field in ipairs(global) do schema[#schema + 1] = field end
@@ -95,7 +108,7 @@ local function help(command, name)
   local details = command.details
   if details then say("\n", type(details) == "function" and details() or details) end
   say("\noptions:")
-  for _, line in ipairs(args.describe(with_global(command.options), command.positional)) do say(line) end
+  for _, line in ipairs(args.describe(cli.with_global(command.options), command.positional)) do say(line) end
   say("\nexample:\n  ", example(command.example))
 end
 
@@ -159,7 +172,7 @@ local function start(command, name, words)
   end
   -- The threads first: what other options may be can be a question to the runtime, which then has its threads.
   local function set_threads(value) core.set_threads(value(global[1])) end
-  local options, message = args.parse(with_global(command.options), command.positional or {}, words, set_threads)
+  local options, message = args.parse(cli.with_global(command.options), command.positional or {}, words, set_threads)
   if not options then return wrong(message, name) end
   return run(command, options)
 end

@@ -213,7 +213,14 @@ end
 
 -- ---- the command --------------------------------------------------------------------------------------------------
 
-local name_field = { name = "name", type = "string", required = true, doc = "such as rmsnorm, or norm/rmsnorm" }
+local name_field = { name = "name", type = "string", required = true, doc = "such as rmsnorm, or norm/rmsnorm",
+  suggest = function()
+    local names = {}
+    for _, kind in ipairs(kinds()) do
+      for _, name in ipairs(core.modules(kind)) do names[#names + 1] = name end
+    end
+    return names
+  end }
 local file_field = { name = "file", type = "string", required = true,
   doc = "the plugin: a shared object, or a script with one module" }
 

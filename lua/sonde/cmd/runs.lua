@@ -28,34 +28,6 @@ local function brief(text)
   return string.sub(text, 1, 16) .. "..."
 end
 
-local function is_number(text)
-  return tonumber(text) ~= nil
-end
-
--- Letters on the screen: bytes that continue a UTF-8 sequence take no room.
-local function width_of(text)
-  return #string.gsub(text, "[\128-\191]", "")
-end
-
---- Prints rows of texts in columns, numbers to the right; the first row is the heading.
-local function print_table(rows)
-  local widths, right = {}, {}
-  for i, row in ipairs(rows) do
-    for k, cell in ipairs(row) do
-      widths[k] = math.max(widths[k] or 0, width_of(cell))
-      if i > 1 then right[k] = right[k] ~= false and (cell == "-" or is_number(cell)) end
-    end
-  end
-  for _, row in ipairs(rows) do
-    local line = {}
-    for k, cell in ipairs(row) do
-      local room = string.rep(" ", widths[k] - width_of(cell))
-      line[k] = right[k] and room .. cell or cell .. room
-    end
-    print((string.gsub(table.concat(line, "  "), " +$", "")))
-  end
-end
-
 local function trials_of(options)
   need_root(options.root)
   local under = options.under and string.gsub(options.under, "/+$", "")
@@ -100,7 +72,7 @@ local function list(options)
       trial.started and string.gsub(string.sub(trial.started, 1, 16), "T", " ") or "-", trial.reason or "",
     }
   end
-  print_table(rows)
+  output.print_table(rows)
 end
 
 -- ---- show
@@ -205,7 +177,7 @@ local function compare(options)
       rows[#rows + 1] = row
     end
   end
-  print_table(rows)
+  output.print_table(rows)
 end
 
 -- ---- rebuild
@@ -229,23 +201,54 @@ local function export(options)
   end))
 end
 
-local run_field = { name = "run", type = "string", doc = "EXPERIMENT or EXPERIMENT/TRIAL" }
+-- ---- tensorboard
+-- -------------------------------------------------------------------------------------------------------
+
+local function events(options)
+  local tensorboard = require "sonde.train.tensorboard"
+  for _, trial in ipairs(trials_of(options)) do
+    local dir = options.root .. "/" .. trial.dir
+    if core.run_held(options.root, trial.dir) then
+      io.stderr:write("sonde: note: ", dir, " is being written; it is left out\n")
+    elseif core.exists(dir .. "/metrics.jsonl") then
+      local board = tensorboard.open(dir)
+      board:close()
+      print(board.file)
+    end
+  end
+end
+
+-- What completion offers: experiments and runs of the usual folder.
+local function suggest()
+  local names, seen = {}, {}
+  for _, trial in ipairs(core.exists(root_option.preset) and core.runs(root_option.preset) or {}) do
+    for _, name in ipairs { trial.experiment, trial.dir } do
+      if name ~= "" and not seen[name] then names[#names + 1], seen[name] = name, true end
+    end
+  end
+  return names
+end
+
+local run_field = { name = "run", type = "string", doc = "EXPERIMENT or EXPERIMENT/TRIAL", suggest = suggest }
+
+local under_field = { name = "under", type = "string", doc = "an experiment or a run; default: all",
+  suggest = suggest }
 
 return {
   summary = "list, show and compare recorded runs",
-  usage = "[list|show|compare|export|rebuild]",
+  usage = "[list|show|compare|export|tensorboard|rebuild]",
   details = "A run that `sonde train --dir X` keeps elsewhere is found with --root FOLDER, the folder around X.",
   default = "list",
   example = "sonde runs compare depth/pre_ln-8-1 depth/lns-8-1",
   commands = {
     list = {
       summary = "one line for each run", usage = "[EXPERIMENT]", options = { root_option, json_option },
-      positional = { { name = "under", type = "string", doc = "an experiment" } },
+      positional = { { name = "under", type = "string", doc = "an experiment", suggest = suggest } },
       example = "sonde runs list depth", run = list,
     },
     show = {
       summary = "everything about one run", usage = "EXPERIMENT/TRIAL", options = { root_option, json_option },
-      positional = { { name = "run", type = "string", required = true, doc = "EXPERIMENT/TRIAL" } },
+      positional = { { name = "run", type = "string", required = true, doc = "EXPERIMENT/TRIAL", suggest = suggest } },
       example = "sonde runs show depth/pre_ln-8-1", run = show,
     },
     compare = {
@@ -267,8 +270,16 @@ return {
       options = { root_option, { name = "table", type = "string", preset = "runs", choices = { "runs", "metrics",
         "lists" },
         doc = "which table" } },
-      positional = { { name = "under", type = "string", doc = "an experiment or a run; default: all" } },
+      positional = { under_field },
       example = "sonde runs export depth --table metrics > metrics.csv", run = export,
+    },
+    tensorboard = {
+      summary = "the metrics of runs as event files of TensorBoard", usage = "[EXPERIMENT or RUN]",
+      details = "Writes events.out.tfevents.sonde into each run folder, or adds what it lacks; then: tensorboard "
+        .. "--logdir runs.\n"
+        .. "A training with the option log = {\"tensorboard\"} writes it while it runs.",
+      options = { root_option }, positional = { under_field },
+      example = "sonde runs tensorboard depth", run = events,
     },
     rebuild = {
       summary = "make the database again from the run folders", usage = "", options = { root_option },

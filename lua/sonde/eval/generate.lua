@@ -5,6 +5,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local logprobs = require "sonde.eval.logprobs"
 
 local generate = {}
 
@@ -25,7 +26,10 @@ generate.schema = {
     doc = "called with each new token's prompt number and the token; true: that sequence ends behind it" },
   { name = "profile", type = "boolean", preset = false, doc = "say what the time behind the prompt went into" },
   { name = "each", type = "function",
-    doc = "called after each step with the new tokens and their prompts' numbers, in lists used again; true: stop" },
+    doc = "called after each step with the new tokens and their prompts' numbers, in lists used again, and with what "
+      .. "logprobs gives of each; true: stop" },
+  { name = "logprobs", type = "integer", min = 0, max = 1000,
+    doc = "give each token's log-probability before temperature, and those of the so many likeliest; default: none" },
 }
 
 --- A plan of `length` tokens a sequence whose first output is the logits after the last of them. The plan that runs for
@@ -82,21 +86,29 @@ local function groups_of(prompts)
   return groups
 end
 
+-- What is known of each token that was chosen from the logits of a plan; nil where nobody asks.
+local function marks_of(plan, new, vocab, options)
+  return options.logprobs and logprobs.of_rows(plan, 1, vocab, new:values(), options.logprobs) or nil
+end
+
 -- What becomes of the tokens that were chosen: into the results; returns whether it ends there.
 local function taker(group, new, results, options)
   local list, finished, left, stops = {}, {}, #group, {}
   for _, token in ipairs(type(options.stop) == "table" and options.stop or { options.stop }) do stops[token] = true end
-  return function()
+  return function(marks)
     for r, number in ipairs(group) do
       local token, result = new:get(r), results[number]
       list[r] = token
       if not finished[r] then
-        if not stops[token] then result[#result + 1] = token end
+        if not stops[token] then
+          result[#result + 1] = token
+          if marks then result.logprobs[#result] = marks[r] end
+        end
         finished[r] = stops[token] or options.ends and options.ends(number, token)
         if finished[r] then left = left - 1 end
       end
     end
-    local stopped = options.each and options.each(list, group) or false
+    local stopped = options.each and options.each(list, group, marks) or false
     return left == 0 or stopped, stopped
   end
 end
@@ -123,7 +135,7 @@ local function continue(model, prompts, group, options, results, speed)
   if prompt_plan:reads "position" then prompt_plan:set("position", position) end
   prompt_plan:run { tokens = flat }
   sampler:choose(prompt_plan, 1, 0, new)
-  local done, stopped = take()
+  local done, stopped = take(marks_of(prompt_plan, new, model.config.vocab, options))
   prompt_plan:close()
   plan:hold()
   if options.profile then plan:profile() end
@@ -136,7 +148,7 @@ local function continue(model, prompts, group, options, results, speed)
     plan:run()
     sampler:choose(plan, 1, index, new)
     speed.tokens = speed.tokens + batch
-    done, stopped = take()
+    done, stopped = take(marks_of(plan, new, model.config.vocab, options))
   end
   speed.seconds = speed.seconds + core.seconds() - prefilled
   speed.prefill_seconds = speed.prefill_seconds + prefilled - start
@@ -152,7 +164,8 @@ local function continue(model, prompts, group, options, results, speed)
 end
 
 --- Continues token sequences; returns the new tokens of each. Prompts of one length are a batch. What is drawn for a
---- prompt depends on the seed and its number alone.
+--- prompt depends on the seed and its number alone. With the option logprobs each list of new tokens has a list
+--- `logprobs` with {logprob, tokens, logprobs} of each: its own, and the likeliest tokens with theirs.
 ---
 ---     local tokenizer = model:tokenizer()
 ---     local texts = sonde.generate(model, { tokenizer:encode("In the beginning"):values() }, { tokens = 50 })
@@ -169,7 +182,9 @@ function generate.tokens(model, prompts, options)
   check_head(model)
   local results, longest, speed = {}, 0, { seconds = 0, prefill_seconds = 0, tokens = 0, profile = {},
     profile_modules = {} }
-  for k, prompt in ipairs(prompts) do results[k], longest = {}, math.max(longest, #prompt) end
+  for k, prompt in ipairs(prompts) do
+    results[k], longest = { logprobs = options.logprobs and {} or nil }, math.max(longest, #prompt)
+  end
   if options.tokens > 1 then require("sonde.eval.generate_check").run(model, longest + options.tokens) end
   for _, group in ipairs(groups_of(prompts)) do
     if continue(model, prompts, group, options, results, speed) then break end

@@ -318,6 +318,7 @@ end
 ---@type sonde.field
 folder.placement = {
   name = "placement", type = "list", value = "NAME", of = { name = "word", type = "string", doc = "" }, some = true,
+  suggest = function() return require("sonde.model.placement").names() end,
   doc = "where the norms are, if the folder does not say it: lns, or mix_ln,a=0.25",
 }
 

@@ -5,7 +5,8 @@
 
 -- What lives here: this file runs a training; run_folder.lua opens its folder, with record.lua, changes.lua and
 -- start.lua for what that says, what differs from it, and where it begins; schedule.lua and hooks.lua are what scripts
--- bring; config.lua reads YAML configurations, forecast.lua says what a step needs, bench.lua measures.
+-- bring; tensorboard.lua writes the metrics for TensorBoard; config.lua reads YAML configurations, forecast.lua says
+-- what a step needs, bench.lua measures.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
@@ -21,6 +22,7 @@ local progress = require "sonde.base.progress"
 local schedule = require "sonde.train.schedule"
 local run_folder = require "sonde.train.run_folder"
 local start = require "sonde.train.start"
+local tensorboard = require "sonde.train.tensorboard"
 
 local train = {}
 
@@ -117,6 +119,8 @@ train.schema = documents.with {
   { name = "accept_changes", type = "boolean", doc = "go on with a run that was made with something else" },
   { name = "redo", type = "boolean", doc = "compute such a run anew: what is there is removed" },
   { name = "save", type = "string", doc = "folder to save the trained model in" },
+  { name = "log", type = "list", of = { name = "format", type = "string", choices = { "tensorboard" }, doc = "" },
+    doc = "forms to write the metrics in beside metrics.jsonl: \"tensorboard\", an event file in the run folder" },
   { name = "progress", type = "boolean", preset = true, doc = "show how far it is" },
   { name = "profile", type = "boolean", preset = false, doc = "say what the time of this session's updates went into" },
 }
@@ -480,12 +484,13 @@ local function result_of(model, o, event, memory, run)
 end
 
 -- Runs the trainer to its end.
-local function loop(trainer, display, o, model)
+local function loop(trainer, display, o, model, board)
   local event, profiled = nil, o.profile
   if profiled then trainer:profile() end
   repeat
     event = trainer:run()
     display:show(event)
+    if board and event.logged then board:update() end
     if o.hooks then
       if event.hook or event.done or event.diverged then display:clear() end
       hooks.call(o.hooks, event, model, trainer)
@@ -514,10 +519,12 @@ end
 local function perform(model, corpus, o, run, own, commit, finished)
   local trainer = make_trainer(model, corpus, o, run)
   if commit then commit() end
+  local board = o.log and o.log[1] and tensorboard.open(run:dir())
   local memory = trainer:memory()
   local display = progress.new(o.progress and not current.quiet, memory.arena + memory.state)
   if o.progress then front.begin() end
-  local ok, event = pcall(loop, trainer, display, o, model)
+  local ok, event = pcall(loop, trainer, display, o, model, board)
+  if board then board:close() end
   display:clear()
   -- A stop that was asked for between two events raises here and not in the trainer: let it save.
   if not ok and core.interrupted() then ok, event = pcall(trainer.run, trainer) end
@@ -560,6 +567,9 @@ function train.train(model, corpus, options, where)
       .. "validation text", 0)
   end
   local run, own, commit, finished = run_folder.open(model, corpus, o)
+  if o.log and o.log[1] and not run then
+    error(core.where() .. "option 'log' of train writes into the run folder, and there is none; give dir", 0)
+  end
   require("sonde.data").used_by(corpus, model)
   local ok, result = pcall(perform, model, corpus, o, run, own, commit, finished)
   if not ok and own and run:record().status == "running" then

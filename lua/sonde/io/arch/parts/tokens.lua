@@ -55,6 +55,14 @@ function tokens.ends(o)
   return nil, type(text) == "string" and text or nil
 end
 
+--- The token that begins a text, by config.json; nil where it names none.
+---@param o sonde.origin
+---@return integer|nil
+function tokens.first(o)
+  local id = o.config.bos_token_id
+  return type(id) == "number" and id >= 0 and id or nil
+end
+
 -- The token of an id, as tokenizer_config.json has it.
 local function spelled(tokenizer, id)
   if type(id) == "table" then id = id[1] end
