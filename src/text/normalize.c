@@ -87,7 +87,6 @@ static int clean(const sonde_norm *step, int32_t c, int32_t out[3]) {
   switch (utf8proc_category(c)) {
     case UTF8PROC_CATEGORY_CC:
     case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_CO: return 0;
     default: return c != 0xfffd;
   }

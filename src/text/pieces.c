@@ -185,11 +185,12 @@ static json_t *make_normalizer(const sonde_pieces *s) {
     sonde_release(map);
   }
   if (s->one_space) {
-    json_array_append_new(steps, replace("Regex", "\\A +| +\\z", ""));
+    json_array_append_new(steps, replace("Regex", "\\A +", ""));
     json_array_append_new(steps, replace("Regex", " {2,}", " "));
   }
   if (s->dummy_prefix) json_array_append_new(steps, json_pack("{s:s, s:s}", "type", "Prepend", "prepend", MARK));
   json_array_append_new(steps, replace("String", " ", MARK));
+  if (s->one_space) json_array_append_new(steps, replace("Regex", "(?<!" MARK ")" MARK "+\\z", ""));
   return json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", steps);
 }
 

@@ -128,6 +128,10 @@ int sonde_read_added(const sonde_tokenizer_loader *l, const void *json);        
 int sonde_read_post_processor(const sonde_tokenizer_loader *l, const void *json);  /* tokenizer_post.c */
 int sonde_read_model(sonde_tokenizer_loader *l, const void *json);                 /* tokenizer_model.c */
 
+/* UNIGRAM: the pieces that a path may be of, when the added tokens are known: special ones are found before, or are
+ * text. */
+int sonde_read_pieces(const sonde_tokenizer_loader *l);
+
 /* Whether a pre-tokeniser spells bytes in GPT-2's alphabet. */
 int sonde_is_byte_level(const void *pre_tokenizer);
 

@@ -58,6 +58,7 @@ static int read_file(loader *l, const json_t *tree) {
   if (!rc) rc = note_idle(l, tree, "padding");
   if (!rc) rc = sonde_read_normalizer(l, json_object_get(tree, "normalizer"));
   if (!rc) rc = sonde_read_added(l, json_object_get(tree, "added_tokens"));
+  if (!rc) rc = sonde_read_pieces(l);
   if (!rc) rc = sonde_read_pre_tokenizer(l, pre);
   if (!rc) rc = sonde_read_post_processor(l, json_object_get(tree, "post_processor"));
   return rc ? rc : sonde_read_decoder(l, json_object_get(tree, "decoder"));

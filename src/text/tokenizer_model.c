@@ -251,7 +251,15 @@ static int read_scores(const loader *l, const json_t *list) {
     t->score[id] = json_number_value(json_array_get(entry, 1));
     if (t->score[id] < t->lowest) t->lowest = t->score[id];
     if (!t->token[id].bytes && read_token(l, text, (int64_t)id)) return l->err->code;      /* the first of two */
-    if (*text && sonde_trie_add(&t->trie, text, (int64_t)strlen(text), (int32_t)id))
+  }
+  return 0;
+}
+
+int sonde_read_pieces(const loader *l) {
+  sonde_tokenizer *t = l->t;
+  for (int64_t k = 0; k < t->spelling.n && t->model == SONDE_MODEL_UNIGRAM; k++) {
+    const sonde_token *token = &t->token[t->spelling_id[k]];
+    if (token->n && !token->special && sonde_trie_add(&t->trie, token->bytes, token->n, t->spelling_id[k]))
       return sonde_tokenizer_no_memory(l);
   }
   return 0;

@@ -8,11 +8,19 @@
 
 typedef sonde_tokenizer_loader loader;
 
-/* Rust's \\w: alphabetic characters, marks, decimal digits, connectors, joiners. */
+/* Rust's \w: alphabetic characters, marks, decimal digits, connectors, joiners. */
 #define WORD \
   "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200c}\\x{200d}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}" \
   "\\x{1f170}-\\x{1f189}"
-#define PUNCTUATION "[\\p{P}$+<=>\\^`|~]"
+/* Punctuation is of Unicode 8, as in the library these files come from: what became it later is none, and two signs
+ * still are. */
+#define LATER_PUNCTUATION \
+  "\\x{61d}\\x{9fd}\\x{a76}\\x{c77}\\x{c84}\\x{1b7d}-\\x{1b7e}\\x{2e43}-\\x{2e4f}\\x{2e52}-\\x{2e5d}" \
+  "\\x{10ead}\\x{10f55}-\\x{10f59}\\x{10f86}-\\x{10f89}\\x{1144b}-\\x{1144f}\\x{1145a}-\\x{1145b}\\x{1145d}" \
+  "\\x{11660}-\\x{1166c}\\x{116b9}\\x{1183b}\\x{11944}-\\x{11946}\\x{119e2}\\x{11a3f}-\\x{11a46}" \
+  "\\x{11a9a}-\\x{11a9c}\\x{11a9e}-\\x{11aa2}\\x{11c41}-\\x{11c45}\\x{11c70}-\\x{11c71}" \
+  "\\x{11ef7}-\\x{11ef8}\\x{11fff}\\x{12ff1}-\\x{12ff2}\\x{16e97}-\\x{16e9a}\\x{16fe2}\\x{1e95e}-\\x{1e95f}"
+#define PUNCTUATION "(?![" LATER_PUNCTUATION "])[\\p{P}$+<=>\\^`|~\\x{166d}\\x{111c9}]"
 
 static int add_regex(const loader *l, const char *pattern, sonde_behavior behavior, int invert) {
   return sonde_stages_add_regex(&l->t->stages, pattern, (int64_t)strlen(pattern), behavior, invert, l->name, l->err);

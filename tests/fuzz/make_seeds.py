@@ -48,3 +48,28 @@ write("text/gzip", gzip.compress(b'{"text": "one"}\n' * 3, mtime=0) + gzip.compr
 raw = b'{"text": "packed"}\n'
 write("text/zstd", b"\x28\xb5\x2f\xfd\x20" + bytes([len(raw)]) + struct.pack("<I", len(raw) << 3 | 1)[:3] + raw)
 write("text/latin", b"caf\xe9 " * 20 + b"\n")
+
+
+# Tokenizers of other files than a tokenizer.json: a SentencePiece model, one of llama2.c, GPT-2's two files.
+def field(number, data):
+    return bytes([number << 3 | 2]) + bytes([len(data) & 127 | 128, len(data) >> 7]) + data
+
+
+def piece(text, score, kind=1):
+    text = text.encode()
+    return field(1, field(1, text) + b"\x15" + struct.pack("<f", score) + bytes([0x18, kind]))
+
+
+SINGLE = ["▁", "t", "h", "e", "a"]
+PIECES = [("<unk>", 0, 2), ("<s>", 0, 3), ("</s>", 0, 3), ("<0x41>", 0, 6), ("th", -1), ("▁th", -2), ("the", -3)]
+PIECES += [(c, -10 - i) for i, c in enumerate(SINGLE)]
+model = b"".join(piece(*p) for p in PIECES)
+for name, kind, normalizer in (("bpe", 2, b"\x18\x01\x20\x00"), ("pieces", 1, b"\x18\x01\x20\x01")):
+    trainer = bytes([0x18, kind, 0x98, 0x02, 0x01, 0xC8, 0x02, 0x01, 0xD0, 0x02, 0x02])
+    write("tokenizer/" + name, b"model:" + model + field(2, trainer) + field(3, normalizer))
+body = b"".join(struct.pack("<fI", p[1], len(p[0].encode())) + p[0].encode() for p in PIECES)
+write("tokenizer/bin", b"bin:" + struct.pack("<I", 8) + body)
+vocab = {c: i for i, c in enumerate(["<|endoftext|>", "t", "h", "e", "\u0120", "th", "the", "\u0120the"])}
+config = {"add_bos_token": True, "bos_token": "<|endoftext|>", "added_tokens_decoder": {"8": {"content": "<x>"}}}
+write("tokenizer/vocab", b"vocab:" + json.dumps(vocab).encode() + b"\0#version: 0.2\nt h\nth e\n\xc4\xa0 the\n\0"
+      + json.dumps(config).encode())
