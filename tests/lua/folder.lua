@@ -418,12 +418,12 @@ end
 
 function TestKeys:test_what_would_change_the_model_is_refused_by_name()
   for key, value in pairs {
-    attention_bias = true, mlp_bias = true, sliding_window = 8, partial_rotary_factor = 0.5,
+    use_qkv_bias = true, sliding_window = 8, partial_rotary_factor = 0.5,
     final_logit_softcapping = 30,
     attn_logit_softcapping = 50, logits_scaling = 8, embedding_multiplier = 12, residual_multiplier = 0.2, clip_qkv = 8,
     attention_multiplier = 1, query_pre_attn_scalar = 16, quantization_config = { bits = 4 }, no_rope_layers = { 1, 0 },
-    num_experts = 4, auto_map = { AutoModel = "x.Y" }, per_layer_config = { ["0"] = { skip = { "mlp" } } },
-    hidden_act = "gelu",
+    num_experts = 4, auto_map = { AutoModel = "x.Y" }, per_layer_config = { ["0"] = { spin = 1 } },
+    hidden_act = "snake",
     layer_types = { "full_attention", "sliding_attention", "full_attention" }, pruned_heads = { ["1"] = { 0 } },
   } do
     lu.assertErrorMsgContains(key == "layer_types" and "sliding_attention" or key, sonde.load,
@@ -475,9 +475,13 @@ end
 
 function TestKeys:test_other_rotary_schemes_are_refused_by_name()
   for _, case in ipairs {
-    { { rope_type = "yarn", factor = 4 }, "'yarn' is not supported" },
-    { { rope_type = "dynamic", factor = 4 }, "'dynamic' is not supported" },
-    { { type = "longrope" }, "'longrope' is not supported" },
+    { { rope_type = "proportional", factor = 4 }, "'proportional' is not supported; known: default, linear, dynamic, "
+      .. "llama3, yarn, longrope" },
+    { { type = "longrope" }, "'rope_parameters.short_factor' must be a list of numbers" },
+    { { type = "longrope", short_factor = { 1, 1 }, long_factor = { 1, "2" } },
+      "'rope_parameters.long_factor' must be a number, not 2" },
+    { { type = "longrope", short_factor = { 1, 1 }, long_factor = { 1, 2, 3 } }, "needs 2 rope_long_factors over 0" },
+    { { rope_type = "yarn", factor = 4, beta_fast = 1, beta_slow = 2 }, "rope_beta_fast 1 must be at least" },
     { { full_attention = { rope_theta = 1 } }, "differs by kind of layer ('full_attention')" },
     { { rope_type = "linear" }, "'linear' of 'rope_parameters' has no 'factor'" },
     { { rope_type = "linear", factor = "8" }, "'rope_parameters.factor' must be a number, not 8" },

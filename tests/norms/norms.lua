@@ -462,12 +462,12 @@ end
 
 TestQkNorm = {}
 
-function TestQkNorm:test_it_has_gains_and_is_no_llama()
+function TestQkNorm:test_it_has_gains_and_is_a_qwen3()
   local model, dir = model_of({ attention = { "causal", qk_norm = true } }):init(), os.tmpname()
   os.remove(dir)
   lu.assertEquals(model:params():find "model.layers.0.self_attn.q_norm.weight":values(), { 1, 1 })
   model:save(dir)
-  lu.assertEquals(core.json_load(dir .. "/config.json").model_type, "sonde")
+  lu.assertEquals(core.json_load(dir .. "/config.json").model_type, "qwen3")
   lu.assertEquals(loss_of(sonde.load(dir)), loss_of(model))
   core.remove_tree(dir)
 end

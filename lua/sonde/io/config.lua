@@ -6,6 +6,7 @@
 
 local core = require "sonde.core"
 local arch = require "sonde.io.arch"
+local keys = require "sonde.io.arch.parts.keys"
 
 local config = {}
 
@@ -83,12 +84,14 @@ local function merged(of, theirs, own, path, make)
 end
 
 --- The options of the model that a config.json describes.
----@param tree table                          config.json, without nulls
+---@param tree table                          config.json, nulls as core.null
 ---@param path string                         for messages
 ---@param make fun(options: table): sonde.model
 ---@return table options, string|nil note, sonde.architecture of
 function config.options(tree, path, make)
   local function refuse(text) error(core.where() .. path .. ": " .. text, 0) end
+  local nulls
+  tree, nulls = keys.without_nulls(tree)
   local own = type(tree.sonde) == "table" and tree.sonde.model
   if type(own) ~= "table" then own = nil end
   if own and type(own.placement) == "table" and own.placement.name == "custom" then
@@ -99,7 +102,7 @@ function config.options(tree, path, make)
     of.check(tree, make(own), refuse)
     return own, nil, of
   end
-  local theirs, note = of.options(tree, refuse)
+  local theirs, note = of.options(tree, refuse, nulls)
   if not own then return theirs, note, of end
   local options, changed = merged(of, theirs, own, path, make)
   return options, note or changed, of
@@ -113,14 +116,14 @@ end
 ---@param before table      keys of the folder that it came from, nulls as core.null
 ---@return table keys, sonde.architecture of
 function config.write(model, before)
-  local of, keys = arch.to_write(model, before), {}
+  local of, tree = arch.to_write(model, before), {}
   for name, value in pairs(before) do
-    if name ~= "sonde" and arch.keeps(of, before, name) then keys[name] = value end
+    if name ~= "sonde" and arch.keeps(of, before, name) then tree[name] = value end
   end
-  keys.sonde = { version = core.version, model = config.plain(model) }
-  arch.sign(of, keys)
-  of.write(model, keys, before)
-  return keys, of
+  tree.sonde = { version = core.version, model = config.plain(model) }
+  arch.sign(of, tree)
+  of.write(model, tree, before)
+  return tree, of
 end
 
 return config

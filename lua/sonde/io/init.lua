@@ -252,7 +252,7 @@ end
 local function described(dir, placement)
   dir = folder.check(dir)
   local path = dir .. "/config.json"
-  local tree = core.json_load(path)
+  local tree = core.json_load(path, true)
   if type(tree) ~= "table" then refuse(path, "this is no object") end
   local function make(options)
     return require("sonde.model.transformer").new(options, function() return core.where() .. path .. ": " end)

@@ -3,7 +3,8 @@
 -- What other programs call the keys of config.json and the tensors is said there and nowhere else; parts/ holds what
 -- several architectures share. An architecture says
 --
---   options(tree, refuse)       the options of sonde.transformer that the keys of a config.json describe
+--   options(tree, refuse, nulls)   the options of sonde.transformer that the keys of a config.json describe; nulls has
+--                               those that are null there
 --   why_not(model)              why a model is none of this architecture; nil if it is one
 --   write(model, tree, before)  the keys that describe a model, put into those that are carried along
 --   owns(name)                  whether a key speaks of what the model computes, and so is not carried along blindly
@@ -25,7 +26,7 @@ local arch = {}
 ---@field name string            model_type of its config.json
 ---@field class string           what `architectures` names there
 ---@field whole boolean          whether the section "sonde" alone says what the model is
----@field options? fun(tree: table, refuse: fun(text: string)): table, string|nil
+---@field options? fun(tree: table, refuse: fun(text: string), nulls: table<string, boolean>): table, string|nil
 ---@field why_not fun(model: sonde.model): string|nil
 ---@field write fun(model: sonde.model, tree: table, before: table)
 ---@field owns fun(name: string): boolean
@@ -65,12 +66,21 @@ arch.registry = architectures
 --- Registers an architecture under its model_type.
 ---@param name string
 ---@param info table
+---@return sonde.architecture
 function arch.register(name, info)
-  architectures:add(name, info)
+  return architectures:add(name, info)
 end
 
 -- What models are saved as that came from no folder, if they can be; and what says of every model what it is.
 local FIRST, LAST = "llama", "sonde"
+
+-- Those whose models have parts that are not there, by name.
+local latent = "its attention keeps keys and values in a latent space (multi-head latent attention)"
+local experts = "it has a mixture of experts"
+local foreign = {
+  deepseek_v2 = latent, deepseek_v3 = latent, mixtral = experts, qwen2_moe = experts, qwen3_moe = experts,
+  olmoe = experts, phimoe = experts, granitemoe = experts, gpt_oss = experts, llama4 = experts, llama4_text = experts,
+}
 
 --- The architecture of a config.json.
 ---@param tree table
@@ -85,6 +95,7 @@ function arch.of(tree, own, refuse)
   end
   if type(kind) ~= "string" then refuse("'model_type' must be a string, not " .. type(kind)) end
   local found = architectures:get(kind)
+  if foreign[kind] then refuse("model_type '" .. kind .. "' is not supported: " .. foreign[kind]) end
   if not found then
     refuse("model_type '" .. kind .. "' is not supported; known: " .. table.concat(architectures:names(), ", "))
   end

@@ -32,7 +32,11 @@ end
 ---@param name string
 ---@return boolean
 function sonde.owns(name)
-  return llama.owns(name)
+  for _, each in ipairs(arch.registry:names()) do
+    local other = arch.registry:get(each)
+    if not other.whole and other.owns(name) then return true end
+  end
+  return false
 end
 
 --- The number of tokens, which programs want to know of any model, and where the code for transformers is.

@@ -5,11 +5,30 @@ local core = require "sonde.core"
 
 local keys = {}
 
+local list_mark = getmetatable(core.list())
+
 --- A value as a message shows it.
 ---@param value any
 ---@return string
 function keys.shown(value)
   return type(value) == "table" and "a list or an object" or tostring(value)
+end
+
+--- A config.json without its nulls, also in what is inside, and the keys of its own that are null.
+---@param tree table            nulls as core.null
+---@return table plain, table<string, boolean> nulls
+function keys.without_nulls(tree)
+  local plain, nulls = getmetatable(tree) == list_mark and core.list() or {}, {}
+  for key, value in pairs(tree) do
+    if value == core.null then
+      nulls[key] = true
+    elseif type(value) == "table" then
+      plain[key] = (keys.without_nulls(value))
+    else
+      plain[key] = value
+    end
+  end
+  return plain, nulls
 end
 
 --- A key of the type that it must have.
@@ -48,7 +67,8 @@ end
 local none = {}
 local foreign = {
   attention_bias = false, mlp_bias = false, use_qkv_bias = false, enable_bias = false, sliding_window = none,
-  use_sliding_window = false, attention_chunk_size = none, no_rope_layers = none, partial_rotary_factor = 1,
+  use_sliding_window = false, attention_chunk_size = none, no_rope_layers = none,
+  no_rope_layer_interval = none, partial_rotary_factor = 1,
   rotary_pct = 1,
   rotary_emb_base = none, rope_interleaved = false, attn_logit_softcapping = none, final_logit_softcapping = none,
   query_pre_attn_scalar = none, attention_multiplier = none, embedding_multiplier = 1, residual_multiplier = 1,
@@ -90,9 +110,6 @@ end
 function keys.check_foreign(tree, known, refuse)
   for name in pairs(foreign) do
     if known[name] == nil and not without_effect(name, tree[name]) then
-      if name == "attention_bias" or name == "mlp_bias" then
-        refuse("'" .. name .. "' is not supported: layers have no biases")
-      end
       refuse(string.format("'%s' (%s) changes what the model computes and is not supported", name,
         keys.shown(tree[name])))
     end
