@@ -161,6 +161,23 @@ for _, dtype in ipairs { "f32", "bf16", "f16" } do
   end
 end
 
+-- An export keeps all of it too, and what is folded into the weights is in the dtype that they were read in.
+function TestKept:test_an_export()
+  for _, dtype in ipairs { "f32", "bf16", "f16" } do
+    local dir, to, folded = foreign(dtype), fresh "exported", fresh "folded"
+    sonde.export(sonde.load(dir), to)
+    lu.assertEquals(core.file_sha256(to .. "/model.safetensors"), core.file_sha256(dir .. "/model.safetensors"))
+    local facts = sonde.export(sonde.load(dir, { placement = "lns" }), folded)
+    lu.assertEquals({ facts.architecture, facts.dtype, #facts.folded }, { "llama", dtype, 1 })
+    for _, each in ipairs { to, folded } do
+      check_files(each)
+      check_keys(each, dtype)
+      check_dtypes(each, dtype)
+    end
+    lu.assertAlmostEquals(losses(sonde.load(folded)), losses(sonde.load(dir, { placement = "lns" })), 1e-2)
+  end
+end
+
 function TestKept:test_weights_are_those_of_the_file()
   for _, dtype in ipairs { "f32", "bf16", "f16" } do
     local dir, to = foreign(dtype), fresh "saved"

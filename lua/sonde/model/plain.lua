@@ -94,11 +94,14 @@ local function plainer(model)
     if own.norm then plain_norm(own.norm, say) end
     if own.attention then plain_attention(own.attention, say) end
     if factor_of(layer) then
-      if layer.placement.name == "lns" then say "the factors of LayerNorm Scaling are in the norms' gains" end
-      if layer.placement.name == "layerscale" or layer.placement.name == "skipinit" or branch_scale(layer) ~= 1 then
+      local name = layer.placement.name
+      if name == "lns" then
+        say "the factors of LayerNorm Scaling are in the norms' gains"
+      elseif name == "layerscale" or name == "skipinit" or branch_scale(layer) ~= 1 then
         say "the factors of the branches are in the weights at their ends"
+      elseif name ~= "pre_ln" then
+        say("where the placement is " .. name .. ", it is pre_ln")
       end
-      if layer.placement.name ~= "pre_ln" then say "the placement is pre_ln" end
       own.placement, own.layer, own.depth = { name = "pre_ln" }, nil, nil
     else
       own.placement = own.placement or options.placement

@@ -6,6 +6,7 @@
 
 local core = require "sonde.core"
 local arch = require "sonde.io.arch"
+local sorted_keys = require "sonde.base.sorted_keys"
 local vocabulary = require "sonde.io.arch.formats.vocabulary"
 
 local gguf = {}
@@ -33,26 +34,71 @@ local function paired(node, heads)
   return node:reshape({ heads, 2, half, dims[2] or 1 }):permute({ 1, 3, 2, 4 }):reshape(dims)
 end
 
--- What stands for a model_type there: its name, and whether queries and keys are in pairs.
-local kinds = {
-  llama = { name = "llama", pairs = true }, mistral = { name = "llama", pairs = true },
-  qwen2 = { name = "qwen2" }, qwen3 = { name = "qwen3" },
-}
-
 local function value_of(tree, name)
   local value = tree[name]
   if value == core.null then return nil end
   return value
 end
 
+-- Norms behind the branches.
+local behind = {
+  ["post_attention_layernorm.weight"] = "post_attention_norm.weight",
+  ["pre_feedforward_layernorm.weight"] = "ffn_norm.weight",
+  ["post_feedforward_layernorm.weight"] = "post_ffw_norm.weight",
+}
+
+-- Of a Gemma the gain is stored less 1 in the folder.
+local function around_one(tensor, node)
+  return string.find(tensor, "norm%.weight$") and node + 1 or node
+end
+
+local function put_gemma2(put, tree, refuse)
+  local scale = value_of(tree, "query_pre_attn_scalar")
+  if scale ~= tree.head_dim then refuse("'query_pre_attn_scalar' is not the head's width, as its program has it") end
+  for k, kind in ipairs(value_of(tree, "layer_types") or {}) do
+    if (kind == "sliding_attention") ~= (k % 2 == 1) then refuse "other blocks than every second have a window" end
+  end
+  put("u32", "gemma2.attention.sliding_window", value_of(tree, "sliding_window") or tree.max_position_embeddings)
+  put("f32", "gemma2.attn_logit_softcapping", value_of(tree, "attn_logit_softcapping") or refuse "there is no soft-cap")
+  put("f32", "gemma2.final_logit_softcapping", value_of(tree, "final_logit_softcapping")
+    or refuse "there is no soft-cap")
+end
+
+local function put_granite(put, tree)
+  put("f32", "granite.attention.scale", tree.attention_multiplier)
+  put("f32", "granite.embedding_scale", tree.embedding_multiplier)
+  put("f32", "granite.residual_scale", tree.residual_multiplier)
+  put("f32", "granite.logit_scale", tree.logits_scaling)
+end
+
+local function put_olmo(put, tree)
+  put("f32", "olmo.attention.layer_norm_epsilon", 1e-5)
+  if value_of(tree, "clip_qkv") then put("f32", "olmo.attention.clamp_kqv", tree.clip_qkv) end
+end
+
+-- What a model_type is there: its name; whether queries and keys are in pairs; names of tensors that differ; what else
+-- becomes of a tensor's values; further keys; its activation; whether its windows and its biases are read.
+local kinds = {
+  llama = { name = "llama", pairs = true, biases = true }, mistral = { name = "llama", pairs = true },
+  qwen2 = { name = "qwen2", biases = true }, qwen3 = { name = "qwen3" },
+  granite = { name = "granite", pairs = true, put = put_granite, biases = true },
+  olmo = { name = "olmo", pairs = true, put = put_olmo }, olmo2 = { name = "olmo2", inside = behind },
+  gemma = { name = "gemma", act = "gelu_pytorch_tanh", change = around_one },
+  gemma2 = { name = "gemma2", act = "gelu_pytorch_tanh", change = around_one, inside = behind, put = put_gemma2,
+    window = true },
+}
+
 -- What the file has no word for: refused by the name of the key.
-local function check(tree, refuse)
+local function check(tree, kind, refuse)
   local window = value_of(tree, "sliding_window")
-  if window and value_of(tree, "use_sliding_window") ~= false and window < tree.max_position_embeddings then
+  if window and not kind.window and value_of(tree, "use_sliding_window") ~= false
+    and window < tree.max_position_embeddings then
     refuse("its attention has a window ('sliding_window' " .. window .. "), which llama.cpp does not read there")
   end
-  local act = value_of(tree, "hidden_act") or "silu"
-  if act ~= "silu" and act ~= "swish" then refuse("its activation is '" .. act .. "', not silu") end
+  local act = value_of(tree, "hidden_activation") or value_of(tree, "hidden_act") or kind.act or "silu"
+  if act ~= (kind.act or "silu") and not (act == "swish" and not kind.act) then
+    refuse("its activation is '" .. act .. "', not " .. (kind.act or "silu"))
+  end
   if value_of(tree, "per_layer_config") then refuse "its blocks differ ('per_layer_config')" end
 end
 
@@ -100,27 +146,34 @@ local function put_model(put, kind, tree, dtype, title, refuse)
   put("u32", name .. ".attention.head_count_kv", value_of(tree, "num_key_value_heads") or heads)
   put("u32", name .. ".attention.key_length", head_dim)
   put("u32", name .. ".attention.value_length", head_dim)
-  put("f32", name .. ".attention.layer_norm_rms_epsilon", tree.rms_norm_eps)
+  if tree.rms_norm_eps then put("f32", name .. ".attention.layer_norm_rms_epsilon", tree.rms_norm_eps) end
+  if kind.put then kind.put(put, tree, refuse) end
   return put_rope(put, name, tree, head_dim, refuse)
 end
 
 -- What a tensor of the folder is called there.
-local function called(tensor, refuse)
+local function called(tensor, kind, refuse)
   local block, rest = string.match(tensor, "^model%.layers%.(%d+)%.(.*)$")
-  local name = block and inside[rest] or outside[tensor]
-  if not name then refuse("it has the tensor '" .. tensor .. "'") end
+  local name = block and (kind.inside and kind.inside[rest] or inside[rest]) or outside[tensor]
+  local biased = string.find(tensor, "_proj%.bias$") and not kind.biases
+  if not name or biased then refuse("it has the tensor '" .. tensor .. "'") end
   return block and "blk." .. block .. "." .. name or name
+end
+
+-- What becomes of a tensor's values, as a function of nodes; nil: nothing.
+local function change_of(tensor, kind, tree)
+  local which = kind.pairs and string.match(tensor, "self_attn%.([qk])_proj")
+  local heads = which == "k" and value_of(tree, "num_key_value_heads") or tree.num_attention_heads
+  if which then return function(node) return paired(node, heads) end end
+  return kind.change and function(node) return kind.change(tensor, node) end or nil
 end
 
 -- Names, tensors and dtypes of the file.
 local function tensors_of(model, of, kind, tree, dtype, refuse)
   local weights, names, tensors, dtypes = require "sonde.io.weights", {}, {}, {}
   for k, entry in ipairs(arch.tensors(of, model, weights.saved(model))) do
-    local which = kind.pairs and string.match(entry.tensor, "self_attn%.([qk])_proj")
-    local heads = which == "q" and tree.num_attention_heads or which == "k" and (value_of(tree, "num_key_value_heads")
-      or tree.num_attention_heads)
-    names[k] = called(entry.tensor, refuse)
-    tensors[k] = weights.joined(entry, model:params(), heads and function(x) return paired(x, heads) end or nil)
+    names[k] = called(entry.tensor, kind, refuse)
+    tensors[k] = weights.joined(entry, model:params(), change_of(entry.tensor, kind, tree))
     dtypes[k] = #tensors[k]:dims() == 1 and "f32" or dtype
   end
   return names, tensors, dtypes
@@ -137,8 +190,10 @@ end
 function gguf.write(model, path, keys, of, files, dtype, title)
   local function refuse(text) error(core.where() .. path .. ": this model is not written as GGUF: " .. text, 0) end
   local kind = kinds[of.name]
-  if not kind then refuse("its architecture is '" .. of.name .. "'; known: llama, mistral, qwen2, qwen3") end
-  check(keys, refuse)
+  if not kind then
+    refuse("its architecture is '" .. of.name .. "'; known: " .. table.concat(sorted_keys(kinds), ", "))
+  end
+  check(keys, kind, refuse)
   local file = core.gguf()
   local function put(type_, key, value) file[type_](file, key, value) end
   local divisors = put_model(put, kind, keys, dtype, title, refuse)
