@@ -1,10 +1,10 @@
 # Documentation, installed in the same layout as here, so that its links work: $(docdir)/README.md,
 # $(docdir)/doc/probes.md.
 nobase_dist_doc_DATA = README.md %D%/architecture.md %D%/backends.md %D%/decisions.md %D%/evaluation.md %D%/folders.md \
-  %D%/img/report.png %D%/lua-api.md %D%/models.md \
-  %D%/norms.md %D%/plugins.md %D%/probes.md %D%/pruning.md %D%/runs.md %D%/training.md %D%/results/bhyt.md \
+  %D%/img/report.png %D%/logs.md %D%/lua-api.md %D%/models.md \
+  %D%/norms.md %D%/plugins.md %D%/probes.md %D%/pruning.md %D%/runs.md %D%/serve.md %D%/training.md %D%/results/bhyt.md \
   %D%/results/bhyt.png %D%/results/curse_of_depth.md %D%/results/curse_of_depth.png %D%/results/layer_pruning.md
-EXTRA_DIST += %D%/gen-lua-api.lua
+EXTRA_DIST += %D%/api.lua %D%/gen-lua-api.lua
 
 # The page of the Lua API comes from the comments in lua/sonde: `make lua-api` writes it, and a test fails when it is
 # out of date.
@@ -13,24 +13,31 @@ lua-api: sonde
 	mv lua-api.tmp '$(srcdir)/doc/lua-api.md'
 .PHONY: lua-api
 
-# The man pages come from what --help shows; the program writes them, so a cross build has none.
+# The man pages come from what --help shows, the definitions for editors from the comments in lua/sonde; the program
+# writes both, so a cross build has neither.
+commandsdir = $(mandir)/man1
 if RUNS_HERE
 man.stamp: sonde$(EXEEXT) sonde-paths $(sondeplugin_LTLIBRARIES) $(nobase_dist_pkgdata_DATA) %D%/gen-man.lua
 	$(AM_V_GEN)rm -rf man && $(MKDIR_P) man && ./sonde run '$(srcdir)/doc/gen-man.lua' man > /dev/null && touch $@
+luacats/sonde.lua: sonde$(EXEEXT) sonde-paths $(sondeplugin_LTLIBRARIES) $(nobase_dist_pkgdata_DATA) \
+  %D%/gen-luacats.lua %D%/api.lua
+	$(AM_V_GEN)$(MKDIR_P) luacats && ./sonde run '$(srcdir)/doc/gen-luacats.lua' > $@.tmp && mv $@.tmp $@
+luacatsdir = $(pkgdatadir)/luacats
+nodist_luacats_DATA = luacats/sonde.lua
 noinst_DATA += man.stamp
 install-man-pages: man.stamp
-	$(MKDIR_P) '$(DESTDIR)$(man1dir)' && $(INSTALL_DATA) man/*.1 '$(DESTDIR)$(man1dir)'
+	$(MKDIR_P) '$(DESTDIR)$(commandsdir)' && $(INSTALL_DATA) man/*.1 '$(DESTDIR)$(commandsdir)'
 else
 install-man-pages:
 endif
 install-data-local: install-man-pages
 uninstall-local:
-	rm -f '$(DESTDIR)$(man1dir)'/sonde.1 '$(DESTDIR)$(man1dir)'/sonde-*.1 '$(DESTDIR)$(bashcompletiondir)/sonde'
+	rm -f '$(DESTDIR)$(commandsdir)'/sonde.1 '$(DESTDIR)$(commandsdir)'/sonde-*.1 '$(DESTDIR)$(bashcompletiondir)/sonde'
 clean-local:
-	rm -rf man
+	rm -rf man luacats
 .PHONY: install-man-pages
 CLEANFILES += man.stamp
-EXTRA_DIST += %D%/gen-man.lua %D%/completion.bash
+EXTRA_DIST += %D%/gen-man.lua %D%/gen-luacats.lua %D%/completion.bash
 
 # bash-completion looks for a file of the command's name.
 bashcompletiondir = $(datadir)/bash-completion/completions

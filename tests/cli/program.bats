@@ -329,7 +329,8 @@ screen_shows() {
   local seen=0 session
   mkfifo keys
   : > screen
-  HOME="$BATS_TEST_TMPDIR" XDG_STATE_HOME='' TERM=dumb timeout 60 script -qefc "exec $SONDE repl" screen < keys > /dev/null \
+  HOME="$BATS_TEST_TMPDIR" XDG_STATE_HOME='' TERM=dumb timeout 60 script -qefc "exec $SONDE repl" screen \
+    < keys > /dev/null \
     3>&- &
   session=$!
   exec 7> keys

@@ -284,3 +284,15 @@ ids_of() {   # TEXT: its ids, as JSON
   done
   [[ "$(tail -n 1 main.err)" =~ ^"POST /v1/completions 200, "[0-9.]+" s, 1 prompts, 3 + 2 tokens"$ ]]
 }
+
+@test "doc/serve.md names every field of a request" {
+  cat > "$BATS_TEST_TMPDIR/fields.lua" <<'END'
+require "sonde"
+for _, field in ipairs(require("sonde.serve.completions").schema) do print(field.name) end
+END
+  "$SONDE" run "$BATS_TEST_TMPDIR/fields.lua" > "$BATS_TEST_TMPDIR/fields"
+  [ "$(wc -l < "$BATS_TEST_TMPDIR/fields")" -gt 20 ]
+  while read -r field; do
+    grep -q "\`$field\`" "$abs_srcdir/doc/serve.md" || { echo "$field"; return 1; }
+  done < "$BATS_TEST_TMPDIR/fields"
+}

@@ -39,14 +39,14 @@ end
 -- ---- plans, by the shape of their batch
 -- -----------------------------------------------------------------------------------------------
 
----@class sonde.scorer
+---@class sonde.logprob_scorer
 local scorer = {}
 scorer.__index = scorer
 
 --- Computes log-probabilities with a model; keeps the plans of the shapes that it met last.
 ---@param model sonde.model
 ---@param options? {dtype: "f32"|"bf16", longest: integer}   longest: tokens that the model reads; default: its context
----@return sonde.scorer
+---@return sonde.logprob_scorer
 function logprobs.scorer(model, options)
   options = options or {}
   model:init()

@@ -109,7 +109,7 @@ end
 ---@param model sonde.model
 ---@param source sonde.corpus|integer[]|sonde.tensor
 ---@param wanted string[]      see doc/probes.md
----@param options? see probe.schema
+---@param options? table   see probe.schema
 ---@return table<string, table> values, table details
 function probe.probe(model, source, wanted, options)
   if wanted == nil or type(wanted) == "table" and #wanted == 0 then

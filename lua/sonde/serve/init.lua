@@ -26,7 +26,7 @@ local routes = {
 ---@class sonde.service
 ---@field model sonde.model
 ---@field tokenizer sonde.tokenizer
----@field scorer sonde.scorer
+---@field scorer sonde.logprob_scorer
 ---@field name string           what clients call the model
 ---@field dir string            its folder, which they may name as well
 ---@field context integer       tokens of a prompt and its continuation, at most
