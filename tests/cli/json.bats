@@ -40,6 +40,7 @@ graph|graph a.yaml
 probe|probe --model runs/a/0/model --text book.txt --probes variance,causal
 attention|attention --model runs/a/0/model --prompt beginning
 prune|prune --model runs/a/0/model --strategy last --remove 1 --text book.txt --out pruned
+export|export --model runs/a/0/model --out exported
 train|train a.yaml --dir runs/b/0
 query|query SELECT(1)
 runs list|runs list

@@ -59,6 +59,12 @@ while read -r page; do
 done < pages
 ok "experiments and $(wc -l < pages) pages of documentation"
 
+# What other programs look for: man pages, the completion of bash, the definitions for editors.
+for file in man/man1/sonde.1 man/man1/sonde-train.1 bash-completion/completions/sonde sonde/luacats/sonde.lua; do
+  [ -s "${LUADIR%/sonde/lua}/$file" ] || [ -s "$MANDIR/${file#man/}" ] || die "there is no $file"
+done
+ok "man pages, completion, definitions for editors"
+
 # Outside Sonde's own build: a C program against the library, and a LuaJIT process.
 cat > use.c <<'C'
 #include <sonde.h>
