@@ -167,6 +167,9 @@ LUA
     add { layers = { [0] = { without = "attn" }, [2] = { without = "ffn" } } }
     add { layers = { [1] = { share = 0 }, [2] = { share = 0 } } }
     add { layers = { [1] = { placement = "linear" } } }
+    for _, own in ipairs { { ffn = { "swiglu", hidden = 28 } }, { attention = { "causal", kv_heads = 1 } } } do
+      add { layers = { [1] = own }, placement = "pre_ln" }      -- a Llama, but with per_layer_config
+    end
     return list')
   [ "$n" -gt 60 ]
   run /usr/bin/python3 "$abs_srcdir/tests/reference/remote_code.py" probed/*
@@ -233,6 +236,71 @@ assert k["tokenizer.ggml.add_bos_token"] is False
 PYTHON
     done
   done
+}
+
+@test "GGUF files of other architectures have the tensors of their folders, and the keys that they need" {
+  command -v python3 > /dev/null || skip "python3 is not installed"
+  cat > others.lua <<'LUA'
+local sonde = require "sonde"
+local gemma = { embed_scale = "fixed", tie = true, norm = { "rmsnorm", unit_offset = true },
+  ffn = { "swiglu", activation = "gelu_tanh" } }
+local function with(base, more)
+  local all = {}
+  for _, options in ipairs { base, more } do
+    for key, value in pairs(options) do all[key] = value end
+  end
+  return all
+end
+local function attention(more) return with({ "causal", softcap = 50, score_scale = 8 ^ -0.5 }, more) end
+local window = attention { window = 5 }
+local flat = { "causal", rope_theta = 0 }
+for name, options in pairs {
+  qwen2 = { attention = { "causal", bias = "qkv" } }, qwen3 = { attention = { "causal", qk_norm = true } },
+  biased = { attention = { "causal", bias = "all" }, ffn = { "swiglu", bias = true } },
+  olmo2 = { placement = "norm_after", attention = { "causal", qk_norm = true, qk_norm_over = "all" } },
+  olmo = { norm = { "layernorm", gain = false, bias = false }, attention = { "causal", clip = 0.9 } },
+  granite = { embed_scale = 3, attention = { "causal", score_scale = 0.3 }, logit_scale = 0.5,
+    placement = { "pre_ln", branch_scale = 0.4 } },
+  smollm3 = { layers = { [3] = { attention = flat } } }, gemma = gemma,
+  gemma2 = with(gemma, { placement = "peri_ln", attention = attention {}, logit_softcap = 30,
+    layers = { [0] = { attention = window }, [2] = { attention = window } } }),
+} do
+  local model = sonde.transformer(with({ vocab = 40, width = 32, depth = 4, heads = 4, kv_heads = 2, ffn_hidden = 40,
+    context = 24, init_std = 0.3 }, options)):init()
+  for _, param in ipairs(model:params():list()) do
+    local tensor = model:params():find(param.name)
+    for i = 1, (param.role == "gain" or param.role == "bias") and tensor:count() or 0 do
+      tensor:set(i, tensor:get(i) + 0.3 * math.sin(7 * i + #param.name))
+    end
+  end
+  sonde.export(model, "others/" .. name)
+  sonde.export(model, "others/" .. name .. ".gguf", { vocabulary = false })
+end
+LUA
+  rm -rf others
+  mkdir others
+  "$SONDE" run others.lua
+  for name in qwen2 qwen3 biased olmo2 olmo granite smollm3 gemma gemma2; do
+    python3 "$abs_srcdir/tests/reference/read_gguf.py" others/$name.gguf others/$name > others/$name.json
+  done
+  python3 - <<'PYTHON'
+import json
+k = {name: json.load(open(f"others/{name}.json")) for name in (
+    "qwen2 qwen3 biased olmo2 olmo granite smollm3 gemma gemma2".split())}
+for name, keys in k.items():
+    arch = "llama" if name == "biased" else name
+    assert keys["general.architecture"] == arch and keys[arch + ".block_count"] == 4, name
+    assert keys["tokenizer.ggml.model"] == "no_vocab"
+def near(a, b): return abs(a - b) < 1e-6
+assert {t.rsplit(".", 1)[0].split(".")[-1] for t in k["qwen2"]["tensors"] if t.endswith("bias")} == {
+    "attn_q", "attn_k", "attn_v"}
+assert "blk.0.ffn_gate.bias" in k["biased"]["tensors"] and "blk.0.attn_output.bias" in k["biased"]["tensors"]
+assert near(k["granite"]["granite.attention.scale"], 0.3) and near(k["granite"]["granite.embedding_scale"], 3)
+assert near(k["granite"]["granite.residual_scale"], 0.4) and near(k["granite"]["granite.logit_scale"], 2)
+assert near(k["olmo"]["olmo.attention.clamp_kqv"], 0.9) and not any("norm" in t for t in k["olmo"]["tensors"])
+assert k["gemma2"]["gemma2.attention.sliding_window"] == 5
+assert k["gemma2"]["gemma2.attn_logit_softcapping"] == 50 and k["gemma2"]["gemma2.final_logit_softcapping"] == 30
+PYTHON
 }
 
 @test "the vocabulary of a SentencePiece model has scores, kinds and a chat template" {

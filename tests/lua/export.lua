@@ -110,7 +110,8 @@ end
 
 function TestFold:test_what_does_not_fold_stays_what_it_is()
   for _, options in ipairs { { placement = "post_ln" }, { placement = { "mix_ln", a = 0.5 } }, { norm = "bhyt" },
-    { norm = "dyt" }, { placement = "lns", norm = "bhyt_star" }, { placement = "lns_sandwich" } } do
+    { norm = "dyt" }, { placement = "lns", norm = "bhyt_star" }, { placement = "lns_sandwich" },
+    { placement = "norm_after" } } do
     local dir, model = fresh(), model_of(options)
     local facts = sonde.export(model, dir)
     lu.assertEquals({ facts.architecture, #facts.folded, facts.opens },
@@ -181,6 +182,20 @@ function TestCode:test_a_model_that_it_does_not_compute_goes_without()
     lu.assertFalse(core.exists(dir .. "/modeling_sonde.py"))
     lu.assertNil(config_of(dir).auto_map)
   end
+end
+
+-- transformers builds all blocks of a Llama alike, whatever per_layer_config says.
+function TestCode:test_a_llama_whose_blocks_differ_has_it()
+  local model, dir, again = model_of { layers = { [3] = { ffn = { "swiglu", hidden = 40 } } } }, fresh(), fresh()
+  local facts = sonde.export(model, dir)
+  lu.assertEquals({ facts.architecture, facts.opens }, { "llama", "transformers with trust_remote_code=True" })
+  local tree = config_of(dir)
+  lu.assertEquals({ tree.model_type, tree.auto_map }, { "llama", remote.auto_map })
+  lu.assertEquals(core.exists(dir .. "/modeling_sonde.py"), "file")
+  lu.assertEquals(sonde.load(dir):params():sha256(), model:params():sha256())
+  sonde.prune(sonde.load(dir), { blocks = { 3 } }):save(again)      -- alike again
+  lu.assertNil(config_of(again).auto_map)
+  lu.assertFalse(core.exists(again .. "/modeling_sonde.py"))
 end
 
 function TestCode:test_a_folder_that_becomes_a_llama_loses_it()

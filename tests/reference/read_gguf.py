@@ -3,8 +3,9 @@
 
     python3 read_gguf.py FILE.gguf [FOLDER]          (nothing but Python)
 
-Prints the keys as JSON. With a folder (safetensors, f32; a Llama, Qwen2 or Qwen3) every tensor must be its, rounded
-as the file's dtype asks; rows of a Llama's queries and keys are exchanged as llama.cpp's rotation needs it.
+Prints the keys as JSON. With a folder (safetensors, f32) every tensor must be its, rounded as the
+file's dtype asks; rows of a Llama's queries and keys are exchanged as llama.cpp's rotation needs it, and a Gemma's gains
+are 1 more.
 """
 import json
 import os
@@ -88,13 +89,15 @@ IN_BLOCK = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernor
             "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
             "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
             "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+BEHIND = {**IN_BLOCK, "ffn_norm": "pre_feedforward_layernorm", "post_attention_norm": "post_attention_layernorm",
+          "post_ffw_norm": "post_feedforward_layernorm"}
 
 
-def folder_name(name):
+def folder_name(name, arch):
     stem, kind = name.rsplit(".", 1)
     if stem.startswith("blk."):
         _, block, stem = stem.split(".")
-        return f"model.layers.{block}.{IN_BLOCK[stem]}.{kind}"
+        return f"model.layers.{block}.{(BEHIND if arch in ('gemma2', 'olmo2') else IN_BLOCK)[stem]}.{kind}"
     return f"{NAMES[stem]}.{kind}"
 
 
@@ -121,13 +124,16 @@ def compare(keys, found, folder):
     for name, (dims, kind, values) in found.items():
         if name == "rope_freqs.weight":
             continue
-        shape, wanted = weights[folder_name(name)]
-        left.discard(folder_name(name))
+        shape, wanted = weights[folder_name(name, arch)]
+        left.discard(folder_name(name, arch))
         assert dims == shape[::-1], (name, dims, shape)
         assert kind == 0 if len(dims) == 1 else True, name
-        if arch == "llama" and (".attn_q." in name or ".attn_k." in name):
-            heads = keys["llama.attention.head_count" + ("" if ".attn_q." in name else "_kv")]
+        if arch in ("llama", "granite", "olmo", "smollm3") and (".attn_q." in name or ".attn_k." in name):
+            heads = keys[arch + ".attention.head_count" + ("" if ".attn_q." in name else "_kv")]
             wanted = in_pairs(wanted, shape, heads)
+        if arch.startswith("gemma") and name.endswith("norm.weight"):
+            wanted = [1 + w for w in wanted]
+            values = [w if abs(v - w) < 1e-6 else v for v, w in zip(values, wanted)]
         assert all(close(a, b, kind) for a, b in zip(values, wanted)), f"{name} has other numbers"
     assert not left, left
 

@@ -6,6 +6,7 @@
 local core = require "sonde.core"
 local arch = require "sonde.io.arch"
 local args = require "sonde.base.args"
+local config = require "sonde.io.config"
 local folder = require "sonde.io"
 
 local export = {}
@@ -58,9 +59,12 @@ end
 
 -- How other programs open the result.
 local function opens(of, format, model)
+  local remote = require "sonde.io.arch.parts.remote"
   if format == "gguf" then return "llama.cpp" end
-  if not of.whole then return "transformers, vLLM and others, as " .. of.class end
-  local why = require("sonde.io.arch.parts.remote").why_not(model)
+  if not remote.is_needed(of, (config.write(model, model.origin and model.origin.config or {}))) then
+    return "transformers, vLLM and others, as " .. of.class
+  end
+  local why = remote.why_not(model, of)
   if why then return "Sonde only: the code for transformers does not know " .. why end
   return "transformers with trust_remote_code=True"
 end

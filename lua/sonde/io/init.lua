@@ -11,6 +11,7 @@
 local core = require "sonde.core"
 local config = require "sonde.io.config"
 local origin = require "sonde.io.origin"
+local remote = require "sonde.io.arch.parts.remote"
 local tokens = require "sonde.io.arch.parts.tokens"
 local weights = require "sonde.io.weights"
 local args = require "sonde.base.args"
@@ -107,7 +108,8 @@ local function write_files(model, dir, options)
   tokenizer = tokenizer or own_tokenizer(model, dir)
   local keys, of = config.write(model, belonging.config)
   tokens.describe(keys, main, tokenizer)
-  for _, files in ipairs { belonging.files, of.files and of.files(model) or {} } do
+  local code = remote.attach(of, model, keys)
+  for _, files in ipairs { belonging.files, code } do
     for name, bytes in pairs(files) do
       core.mkdirs((dir .. "/" .. name):match "^(.*)/")
       core.write_file(dir .. "/" .. name, bytes)
@@ -121,7 +123,7 @@ local function write_files(model, dir, options)
   end
   core.json_save(dir .. "/config.json", keys)
   local written = weights.write(model, dir, of, dtypes, folder.bytes(options.shard_size))
-  for name in pairs(of.files and of.files(model) or {}) do written[name] = true end
+  for name in pairs(code) do written[name] = true end
   for name, reason in pairs(belonging.left) do
     io.stderr:write(string.format("sonde: note: %s is not carried along to %s: %s\n", name, dir, reason))
   end

@@ -10,7 +10,6 @@
 --   owns(name)                  whether a key speaks of what the model computes, and so is not carried along blindly
 --   changes(now, before)        in what two models differ, as texts by key: where a folder of Sonde's was edited
 --   tensors(model, params)      which tensors of the files are which parameters, where they are not called alike
---   files(model)                what else its folders hold, as bytes by name
 --
 -- An entry of tensors is { tensor = name, params = { name, .. } }. Where a tensor is not one parameter as it is,
 -- split(node) gives the parameters as nodes of a graph, from one with the tensor's values, and join(nodes) the tensor:
@@ -33,7 +32,6 @@ local arch = {}
 ---@field changes? fun(now: sonde.model, before: sonde.model): string[]
 ---@field check? fun(tree: table, model: sonde.model, refuse: fun(text: string))  refuses keys that are not true
 ---@field tensors? fun(model: sonde.model, params: table[]): table[]   default: tensors are called as parameters are
----@field files? fun(model: sonde.model): table<string, string>
 ---@field head string            the tensor of an untied head
 ---@field embedding string       and of the embedding, which a tied head may be stored as, or under the name of the head
 ---@field prefix string          what files of the bare model lack in front of the names
@@ -51,7 +49,6 @@ local schema = {
   { name = "changes", type = "function", doc = "of two models: in what they differ" },
   { name = "check", type = "function", doc = "of config.json and a model: refuses keys that are not true of it" },
   { name = "tensors", type = "function", doc = "of a model and parameters: which tensors they are" },
-  { name = "files", type = "function", doc = "of a model: further files of its folder" },
   { name = "head", type = "string", required = true, doc = "tensor of an untied head" },
   { name = "embedding", type = "string", required = true, doc = "tensor of the embedding" },
   { name = "prefix", type = "string", preset = "", doc = "what files of the bare model lack in front of the names" },

@@ -5,28 +5,15 @@
 
 local arch = require "sonde.io.arch"
 local llama = require "sonde.io.arch.llama"
-local remote = require "sonde.io.arch.parts.remote"
 
 local sonde = {
   class = "SondeForCausalLM", doc = "what no other architecture can say", whole = true,
   head = llama.head, embedding = llama.embedding, prefix = llama.prefix, tied_by = llama.tied_by,
-  passes_over = llama.passes_over,
+  passes_over = llama.passes_over, check = llama.check,
 }
 
 --- Nothing is too much for it.
 function sonde.why_not() return nil end
-
---- Keys beside the section that are not true of the model are refused.
----@param tree table
----@param model sonde.model
----@param refuse fun(text: string)
-function sonde.check(tree, model, refuse)
-  local others = {}
-  for name, value in pairs(tree) do
-    if name ~= "auto_map" or not remote.is_ours(value) then others[name] = value end
-  end
-  llama.check(others, model, refuse)
-end
 
 --- The keys of other architectures do not go into its folders.
 ---@param name string
@@ -39,19 +26,11 @@ function sonde.owns(name)
   return false
 end
 
---- The number of tokens, which programs want to know of any model, and where the code for transformers is.
+--- The number of tokens, which programs want to know of any model.
 ---@param model sonde.model
 ---@param tree table
 function sonde.write(model, tree)
   tree.vocab_size = model.config.vocab
-  tree.auto_map = not remote.why_not(model) and remote.auto_map or nil
-end
-
---- The code for transformers, if it computes the model.
----@param model sonde.model
----@return table<string, string>
-function sonde.files(model)
-  return remote.why_not(model) and {} or remote.files()
 end
 
 arch.register("sonde", sonde)

@@ -24,7 +24,8 @@ class SondeConfig(PretrainedConfig):
             self.initializer_range = model["init_std"]
             kwargs.update(tie_word_embeddings=bool(model["tie"]))
             for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
-                         "num_key_value_heads", "head_dim", "max_position_embeddings", "initializer_range"):
+                         "num_key_value_heads", "head_dim", "max_position_embeddings", "initializer_range",
+                         "per_layer_config"):      # the section has the blocks' own options
                 kwargs.pop(name, None)
         super().__init__(**kwargs)
         self.tie_word_embeddings = bool(model and model["tie"])

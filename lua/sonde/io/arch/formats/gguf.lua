@@ -71,20 +71,34 @@ local function put_granite(put, tree)
   put("f32", "granite.logit_scale", tree.logits_scaling)
 end
 
+-- Its program turns no queries and keys in every fourth block.
+local function put_smollm3(_, tree, refuse)
+  for k = 1, tree.num_hidden_layers do
+    if (tree.no_rope_layers[k] == 0) ~= (k % 4 == 0) then
+      refuse "other blocks than every fourth have no positions ('no_rope_layers')"
+    end
+  end
+end
+
 local function put_olmo(put, tree)
   put("f32", "olmo.attention.layer_norm_epsilon", 1e-5)
   if value_of(tree, "clip_qkv") then put("f32", "olmo.attention.clamp_kqv", tree.clip_qkv) end
 end
 
+-- Names of one activation each.
+local SILU = { silu = true, swish = true }
+local TANH_GELU = { gelu_pytorch_tanh = true, gelu_new = true }
+
 -- What a model_type is there: its name; whether queries and keys are in pairs; names of tensors that differ; what else
--- becomes of a tensor's values; further keys; its activation; whether its windows and its biases are read.
+-- becomes of a tensor's values; further keys; names of its activation; whether its windows and its biases are read.
 local kinds = {
   llama = { name = "llama", pairs = true, biases = true }, mistral = { name = "llama", pairs = true },
   qwen2 = { name = "qwen2", biases = true }, qwen3 = { name = "qwen3" },
   granite = { name = "granite", pairs = true, put = put_granite, biases = true },
+  smollm3 = { name = "smollm3", pairs = true, put = put_smollm3 },
   olmo = { name = "olmo", pairs = true, put = put_olmo }, olmo2 = { name = "olmo2", inside = behind },
-  gemma = { name = "gemma", act = "gelu_pytorch_tanh", change = around_one },
-  gemma2 = { name = "gemma2", act = "gelu_pytorch_tanh", change = around_one, inside = behind, put = put_gemma2,
+  gemma = { name = "gemma", acts = TANH_GELU, change = around_one },
+  gemma2 = { name = "gemma2", acts = TANH_GELU, change = around_one, inside = behind, put = put_gemma2,
     window = true },
 }
 
@@ -95,10 +109,8 @@ local function check(tree, kind, refuse)
     and window < tree.max_position_embeddings then
     refuse("its attention has a window ('sliding_window' " .. window .. "), which llama.cpp does not read there")
   end
-  local act = value_of(tree, "hidden_activation") or value_of(tree, "hidden_act") or kind.act or "silu"
-  if act ~= (kind.act or "silu") and not (act == "swish" and not kind.act) then
-    refuse("its activation is '" .. act .. "', not " .. (kind.act or "silu"))
-  end
+  local act = value_of(tree, "hidden_activation") or value_of(tree, "hidden_act")
+  if act and not (kind.acts or SILU)[act] then refuse("its activation is '" .. act .. "', which is none there") end
   if value_of(tree, "per_layer_config") then refuse "its blocks differ ('per_layer_config')" end
 end
 

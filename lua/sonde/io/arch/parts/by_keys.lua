@@ -29,7 +29,7 @@ local function effective(module, config)
   local options = rope.effective(module.options)
   if not options.qk_norm then
     for name in pairs(module.options) do
-      if string.find(name, "^qk_") then options[name] = nil end
+      if name ~= "qk_norm" and string.find(name, "^qk_") then options[name] = nil end
     end
   end
   if options.score_scale == 0 then options.score_scale = (options.head_dim or config.head_dim) ^ -0.5 end

@@ -2,6 +2,7 @@
 --- computes.
 
 local core = require "sonde.core"
+local remote = require "sonde.io.arch.parts.remote"
 
 local keys = {}
 
@@ -84,6 +85,7 @@ local foreign = {
 
 local function without_effect(name, value)
   if value == nil or value == core.null then return true end
+  if name == "auto_map" and remote.is_ours(value) then return true end
   if type(value) == "table" and next(value) == nil then return true end
   return foreign[name] ~= none and value == foreign[name]
 end

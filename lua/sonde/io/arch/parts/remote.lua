@@ -1,6 +1,7 @@
---- remote.lua - the Python code that lies in the folder of a model of Sonde's own architecture, so that transformers
--- opens it (trust_remote_code): io/python/. It computes what is listed here; a model with anything else has no such
--- code in its folder, rather than code that computes something else.
+--- remote.lua - the Python code that lies in the folder of a model that transformers cannot open by itself, so that it
+-- can (trust_remote_code): io/python/. Such are models of Sonde's own architecture, and those whose blocks differ, for
+-- transformers records per_layer_config and builds all blocks alike. The code computes what is listed here; a model with
+-- anything else has none in its folder, rather than code that computes something else.
 
 local core = require "sonde.core"
 local sorted_keys = require "sonde.base.sorted_keys"
@@ -79,10 +80,20 @@ local function unknown_of_model(model)
   end
 end
 
+-- Whether the tensors of an architecture are the parameters, one by one and under their names.
+local function names_agree(of, model)
+  for _, entry in ipairs(of.tensors and of.tensors(model, model:params():list()) or {}) do
+    if entry.split or entry.tensor ~= entry.params[1] then return false end
+  end
+  return true
+end
+
 --- What of a model the Python code does not know, as a text; nil if it computes the model.
 ---@param model sonde.model
+---@param of? sonde.architecture     that the folder is of; default: Sonde's own
 ---@return string|nil
-function remote.why_not(model)
+function remote.why_not(model, of)
+  if of and not names_agree(of, model) then return "the tensors of " .. of.class end
   local what = unknown_of_model(model) or unknown("norm", model.final)
   if what then return what end
   for _, layer in ipairs(model.layers) do
@@ -94,9 +105,8 @@ function remote.why_not(model)
   end
 end
 
---- The files, by name.
----@return table<string, string>
-function remote.files()
+-- The files, by name.
+local function files_of_code()
   local files, dir = {}, core.lua_dir() .. "/sonde/io/python"
   for _, name in ipairs(core.list_dir(dir)) do
     if string.find(name, "%.py$") then files[name] = core.read_file(dir .. "/" .. name) end
@@ -108,6 +118,27 @@ end
 remote.auto_map = {
   AutoConfig = "configuration_sonde.SondeConfig", AutoModelForCausalLM = "modeling_sonde.SondeForCausalLM",
 }
+
+--- Whether transformers needs code to open a folder with such keys.
+---@param of sonde.architecture
+---@param tree table
+---@return boolean
+function remote.is_needed(of, tree)
+  return of.whole or tree.per_layer_config ~= nil
+end
+
+--- Puts the key that says where the code is into a config.json, where it is needed and computes the model, and gives the
+--- files; without it that key and files are those of another model, and go.
+---@param of sonde.architecture
+---@param model sonde.model
+---@param tree table                   changed
+---@return table<string, string> files
+function remote.attach(of, model, tree)
+  if remote.is_ours(tree.auto_map) then tree.auto_map = nil end
+  if not remote.is_needed(of, tree) or remote.why_not(model, of) then return {} end
+  tree.auto_map = remote.auto_map
+  return files_of_code()
+end
 
 --- Whether the key auto_map of a config.json is ours, as written here or again by transformers.
 ---@param value any
