@@ -188,6 +188,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/sweep/view.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/bench.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/changes.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/config.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/train/evaluation.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/forecast.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/hooks.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/train/init.lua

@@ -358,6 +358,14 @@ static int trainer_stop(lua_State *L) {
   return 0;
 }
 
+/* trainer:record(name, value): a line of the run's metrics with what was measured after the update made last */
+static int trainer_record(lua_State *L) {
+  training *t = to_training(L);
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_trainer_record(t->trainer, sonde_lua_string(L, 2), sonde_lua_number(L, 3), &err), &err);
+  return 0;
+}
+
 /* trainer:evaluate() -> loss, items, {metric = value} */
 static int trainer_evaluate(lua_State *L) {
   training *t = to_training(L);
@@ -419,6 +427,7 @@ static const luaL_Reg trainer_methods[] = {{"run", trainer_run},
                                            {"profile", trainer_profile},
                                            {"evaluate", trainer_evaluate},
                                            {"stop", trainer_stop},
+                                           {"record", trainer_record},
                                            {"step", trainer_step},
                                            {"memory", trainer_memory},
                                            {NULL, NULL}};

@@ -176,10 +176,25 @@ static void fill_event(sonde_trainer *t) {
 
 static void write_means(const sonde_trainer *t, sonde_metrics *m, const char *of, const double *mean) {
   for (int32_t k = 0; k < t->opts.n_metrics; k++) {
-    char key[128];
+    char key[METRICS_NAME];
     snprintf(key, sizeof key, "%s/%s", of, t->opts.metric[k].name);
     if (!isnan(mean[k])) sonde_metrics_number(m, key, mean[k]);
   }
+}
+
+int sonde_trainer_record(sonde_trainer *t, const char *name, double value, sonde_error *err) {
+  sonde_metrics *m = t->opts.run ? sonde_run_metrics(t->opts.run, 0, err) : NULL;
+  if (strlen(name) >= METRICS_NAME || strpbrk(name, "\"\\\n"))
+    return sonde_fail(err, SONDE_EINVAL, "'%.40s..' is too long for the name of a metric, or has quotes", name);
+  if (!m) return SONDE_OK;
+  int code = sonde_run_check(t->opts.run, err);
+  if (code) return code;
+  sonde_metrics_begin(m);
+  sonde_metrics_integer(m, "step", t->event.step);
+  sonde_metrics_integer(m, "tokens", t->event.tokens);
+  sonde_metrics_number(m, "wall", t->event.seconds);
+  sonde_metrics_number(m, name, value);
+  return sonde_metrics_end(m, err);
 }
 
 static int write_metrics(sonde_trainer *t, sonde_error *err) {

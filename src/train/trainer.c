@@ -10,7 +10,7 @@
 #include "graph/plan.h"
 #include "train/trainer_state.h"
 
-enum { METRICS_LINE = 512, METRICS_NAME = 128, METRICS_PER_NUMBER = 24 };
+enum { METRICS_LINE = 512, METRICS_PER_NUMBER = 24 };
 
 static const char counted_name[] = "counted";
 

@@ -116,6 +116,10 @@ void sonde_trainer_stop(sonde_trainer *t, const char *reason);
  * [n_metrics] the means of the metrics, NaN for one that evaluation does not have. */
 int sonde_trainer_evaluate(sonde_trainer *t, double *loss, double *metric, int64_t *items, sonde_error *err);
 
+/* Adds a line to the run's metrics (nothing without a run): a number that was measured after the update made last,
+ * outside the trainer. The name must have fewer than 128 characters that JSON does not escape. EINVAL, EIO. */
+int sonde_trainer_record(sonde_trainer *t, const char *name, double value, sonde_error *err);
+
 int64_t sonde_trainer_step(const sonde_trainer *t);    /* updates done: not 0 after a resumed start */
 int32_t sonde_trainer_blocks(const sonde_trainer *t);  /* lengths of an event's block_norm ... */
 int32_t sonde_trainer_probes(const sonde_trainer *t);  /* ... and variance */

@@ -7,6 +7,8 @@
 #include "train/trainer.h"
 #include "train/tree.h"
 
+enum { METRICS_NAME = 128 };     /* bytes of a metric's name in the run's metrics */
+
 struct sonde_trainer {
   sonde_ctx *ctx;
   sonde_trainer_opts opts;

@@ -288,6 +288,45 @@ function TestTables:test_goldens()
     .. "| - anatomy         |      1|none  |     0|acc   |↑  |0.3000|±  |   N/A|")
 end
 
+TestTraining = {}
+
+-- The option eval: what a hook would measure, in the metrics and the result; the same bits of the weights; and a run
+-- that goes on has each line once.
+function TestTraining:test_eval()
+  local words = string.rep("the cat sat on the mat and the dog ran to the cat. ", 60)
+  core.write_file(scratch .. "/corpus.txt", words)
+  local corpus = sonde.corpus(scratch .. "/corpus.txt", { vocab = 280, validation = 0.2 })
+  write("data/piqa.jsonl", {
+    { context = "the cat sat on", choices = { "the mat", "cat dog" }, answer = 0 },
+    { context = "the dog ran", choices = { "mat mat", "to the cat" }, answer = 1 },
+  })
+  local function trained(options)
+    local model = sonde.transformer { vocab = corpus.vocab, width = 16, depth = 1, heads = 2, context = 16 }
+    local all = { steps = 7, batch = 4, lr = 1e-2, progress = false }
+    for key, value in pairs(options) do all[key] = value end
+    return sonde.train(model, corpus, all), model
+  end
+  local eval = { tasks = { "piqa" }, data = scratch .. "/data", every = 3, bootstrap = 10 }
+  local plain = trained {}
+  local result, model = trained { eval = eval, dir = scratch .. "/runs/one/0" }
+  lu.assertEquals(result.state_sha256, plain.state_sha256)
+  local again = sonde.evaluate_tasks(model, { tasks = { "piqa" }, data = scratch .. "/data" },
+    { tokenizer = corpus.tokenizer })
+  lu.assertEquals(result.metrics["tasks/piqa/acc"], again.results.piqa["acc,none"])
+  lu.assertEquals(result.metrics["tasks/piqa/acc_norm_stderr"], again.results.piqa["acc_norm_stderr,none"])
+  local steps = {}
+  for _, line in ipairs(core.text_lines(scratch .. "/runs/one/0/metrics.jsonl")) do
+    local row = core.json_decode(line)
+    if row["tasks/piqa/acc"] then steps[#steps + 1] = row.step end
+  end
+  lu.assertEquals(steps, { 3, 6, 7 })
+  lu.assertErrorMsgContains("unknown option 'task' of eval of train; did you mean 'tasks'?", trained,
+    { eval = { task = { "piqa" } } })
+  lu.assertErrorMsgContains("there is no data of the task 'boolq'", trained,      -- before the first update
+    { eval = { tasks = { "boolq" }, data = scratch .. "/data" } })
+  lu.assertErrorMsgContains("option 'data' of eval of train is missing", trained, { eval = { tasks = { "piqa" } } })
+end
+
 local status = lu.LuaUnit.run("-o", "tap")
 core.remove_tree(scratch)
 os.exit(status, true)

@@ -72,6 +72,10 @@ return {
         doc = "draw tokens among those that hold this probability; default: greedy" },
       seed, json,
     }),
+    choices = command("choices", "multiple choice with shared contexts, beside the forward pass of as many tokens", {
+      config, dtype, { name = "documents", type = "integer", min = 1, max = 100000, preset = 100,
+        doc = "each a context with four continuations" }, steps, seed, json,
+    }, " --config d"),
     train = command("train", "training steps of a plain Llama on random tokens", {
       config, norm, { name = "placement", type = "string", preset = "pre_ln", doc = "of the norms",
         suggest = function() return require("sonde.model.placement").names() end }, dtype, steps, seed,

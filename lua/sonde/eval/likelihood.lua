@@ -149,7 +149,7 @@ local function check_model(model, capacity)
   plan:close()
 end
 
----@class sonde.scorer      keeps plans from one set of requests to the next
+---@class sonde.likelihood_scorer      keeps plans from one set of requests to the next
 ---@field work {tokens: integer, rows: integer, seconds: number}   computed so far
 local scorer = {}
 scorer.__index = scorer
@@ -158,7 +158,7 @@ scorer.__index = scorer
 --- A scorer of a model. Options as in the schema, checked.
 ---@param model sonde.model
 ---@param options table
----@return sonde.scorer
+---@return sonde.likelihood_scorer
 function likelihood.scorer(model, options)
   if not model.config.vocab or model.objective.name ~= "language_model" then
     error(core.where() .. "likelihoods: the model's objective is '" .. model.objective.name .. "'; it must be a "

@@ -253,6 +253,24 @@ local function new_result(model, o)
   }
 end
 
+-- The tasks of the options with their documents: {task, docs, original} each; and the groups they are chosen by.
+local function gather(o)
+  local found = task.load(o.task_files)
+  local list, inside = chosen(found, o.tasks)
+  for k, this in ipairs(list) do
+    local docs, original = documents(this, o)
+    list[k] = { task = this, docs = docs, original = original }
+  end
+  return list, inside, found
+end
+
+---@private
+--- Raises where the tasks or their data are not there, or do not fit.
+---@param options table     checked
+function tasks.check(options)
+  gather(options)
+end
+
 --- Evaluates a model on tasks; the result has the keys of lm-evaluation-harness's results file.
 ---
 ---     local result, samples = sonde.evaluate_tasks(model, { tasks = { "piqa", "arc_easy" }, data = "data/eval" })
@@ -266,25 +284,20 @@ function tasks.evaluate(model, options, given)
   local o = args.check(tasks.schema, options, "evaluate_tasks")
   for key, value in pairs(given or {}) do o[key] = value end
   o.name = o.name or model.origin and model.origin.dir or "model"
-  local found = task.load(o.task_files)
-  local list, inside = chosen(found, o.tasks)
+  local list, inside, found = gather(o)
   local encoder = encode.new(model, { tokenizer = o.tokenizer, add_bos = o.add_bos, prefix = o.prefix_token })
-  local all, greedy = {}, o.samples
-  for k, this in ipairs(list) do
-    all[k] = { docs = {}, original = 0 }
-    all[k].docs, all[k].original = documents(this, o)
-    greedy = greedy or this.kind == "cloze"
-  end
+  local greedy = o.samples
+  for _, each in ipairs(list) do greedy = greedy or each.task.kind == "cloze" end
   local scorer = likelihood.scorer(model, { context = o.context, tokens = o.batch_tokens, dtype = o.dtype,
     greedy = greedy, each = false })
   local result, samples, start = new_result(model, o), {}, core.seconds()
-  for k, this in ipairs(list) do
-    local rolling = this.kind == "rolling"
-    local requests, groups = encoded(all[k].docs, encoder, scorer.longest, rolling)
+  for k, each in ipairs(list) do
+    local rolling = each.task.kind == "rolling"
+    local requests, groups = encoded(each.docs, encoder, scorer.longest, rolling)
     local scored = scorer:run(requests, groups, o.progress and function(share) o.progress((k - 1 + share) / #list) end)
-    score(all[k].docs, scored, rolling)
-    measure(this, all[k].docs, all[k].original, o, result, samples)
-    all[k] = {}
+    score(each.docs, scored, rolling)
+    measure(each.task, each.docs, each.original, o, result, samples)
+    each.docs = nil
   end
   scorer:close()
   result.group_subtasks = inside

@@ -277,4 +277,62 @@ function bench.generate(options)
   }
 end
 
+-- ---- evaluation
+-- ------------------------------------------------------------------------------------------------
+
+-- Documents like HellaSwag's: a context of some 80 tokens, four continuations of some 20.
+local function choices_for(config, documents)
+  local requests, groups, state = {}, {}, 1
+  local function tokens(n)
+    local list = {}
+    for k = 1, n do
+      state = (state * 69069 + 12345) % 4294967296
+      list[k] = math.floor(state / 65536) % config.vocab
+    end
+    return list
+  end
+  for d = 1, documents do
+    local context, group = tokens(50 + d * 37 % 61), {}
+    for c = 1, 4 do
+      requests[#requests + 1] = { context = context, continuation = tokens(10 + (d * 13 + c * 7) % 21) }
+      group[c] = #requests
+    end
+    groups[d] = group
+  end
+  return requests, groups
+end
+
+local TOKENS_AT_ONCE = 4096
+
+--- Multiple choice beside the forward pass, with its loss, of as many tokens in full rows; timed in turn.
+function bench.choices(options)
+  local config = bench.configs[options.config]
+  local model = sonde.transformer { vocab = config.vocab, width = config.width, depth = config.depth,
+    heads = config.heads, ffn = { "swiglu", hidden = config.ffn_hidden }, context = config.context,
+    seed = options.seed }:init()
+  local requests, groups = choices_for(config, options.documents)
+  local rows = math.floor(TOKENS_AT_ONCE / config.context)
+  local plan = core.plan({ model:trace { batch = rows, context = config.context }.loss:sum() },
+    { compute = options.dtype })
+  local tokens, targets = {}, {}
+  for k = 1, rows * config.context do tokens[k], targets[k] = k * 7919 % config.vocab, k * 31 % config.vocab end
+  plan:run { tokens = tokens, targets = targets }
+  local ratios, seconds, distinct = {}, {}, nil
+  for k = 1, options.steps do
+    local _, work = sonde.likelihoods(model, requests, { groups = groups, dtype = options.dtype,
+      tokens = TOKENS_AT_ONCE })
+    local start, done = core.seconds(), 0
+    repeat
+      plan:run()
+      done = done + #tokens
+    until done >= work.tokens
+    distinct, seconds[k] = work.tokens, work.seconds
+    ratios[k] = work.seconds / ((core.seconds() - start) * work.tokens / done)
+  end
+  plan:close()
+  return { what = "choices", config = options.config, dtype = options.dtype, threads = core.threads(),
+    documents = options.documents, distinct_tokens = distinct, tokens_per_s = rounded(distinct / stats.median(seconds),
+      0), over_forward = rounded(stats.median(ratios), 3) }
+end
+
 return bench

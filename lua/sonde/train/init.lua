@@ -5,12 +5,13 @@
 
 -- What lives here: this file runs a training; run_folder.lua opens its folder, with record.lua, changes.lua and
 -- start.lua for what that says, what differs from it, and where it begins; schedule.lua and hooks.lua are what scripts
--- bring; tensorboard.lua writes the metrics for TensorBoard; config.lua reads YAML configurations, forecast.lua says
+-- bring, evaluation.lua evaluates on tasks in between; tensorboard.lua writes the metrics for TensorBoard; config.lua reads YAML configurations, forecast.lua says
 -- what a step needs, bench.lua measures.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local documents = require "sonde.data.documents"
+local evaluation = require "sonde.train.evaluation"
 local current = require "sonde.base.current"
 local feeds = require "sonde.data.feed"
 local hooks = require "sonde.train.hooks"
@@ -114,6 +115,9 @@ train.schema = documents.with {
   { name = "from_text", type = "boolean", doc = "from a run: go on in the text where it was; default: true" },
   { name = "hooks", type = "list", doc = "functions that are called between updates (doc/training.md)",
     of = { name = "hook", type = "table", doc = "one of them", fields = hooks.schema } },
+  { name = "eval", type = "table",
+    doc = "downstream tasks to evaluate on: {tasks =, data =, every = updates (default: at the end only)} and the other "
+      .. "options of sonde.evaluate_tasks" },
   { name = "seed", type = "integer", doc = "of the order of the text; default: the model's" },
   { name = "dir", type = "string", doc = "run folder; default: the sweep's; without one nothing is kept" },
   { name = "accept_changes", type = "boolean", doc = "go on with a run that was made with something else" },
@@ -322,6 +326,7 @@ function train.resolve(model, options, where)
   if o.decay_embeddings == nil then o.decay_embeddings = model.config.tie end
   o.loss_bound = o.loss_bound or default_bound(o.objective or model.objective, model.config)
   hooks.check(o.hooks, place)
+  o.eval = evaluation.check(o.eval, where)
   o.memory_budget = machine.bytes(o.memory_budget, "memory_budget", place)
   o.eval_every = o.eval_every or math.ceil(o.steps / 5)
   o.log_every = o.log_every or at_least_one(o.steps / 200)
@@ -416,7 +421,7 @@ local function targets_of(trace, feed)
   end
 end
 
-local function make_trainer(model, corpus, o, run)
+local function make_trainer(model, corpus, o, run, called)
   local optimizer, feed = {}, feeds.open(corpus, o.context, o.seed)
   for key, value in pairs(o.optimizer) do
     if key ~= "name" then optimizer[key] = value end
@@ -437,7 +442,7 @@ local function make_trainer(model, corpus, o, run)
   if o.rates then fields.schedule, fields.rates = "constant", o.rates end
   fields.max_seconds = o.max_minutes and 60 * o.max_minutes or 0
   fields.forget_stop = o.accept_changes or false
-  hooks.prepare(o.hooks, fields)
+  hooks.prepare(called, fields)
   start.prepare(model, o, run, fields)
   -- Too much for the machine is refused before the first step; the bound of the day is no part of the configuration.
   if o.memory_budget == 0 then fields.memory_budget = machine.memory() or 0 end
@@ -484,16 +489,16 @@ local function result_of(model, o, event, memory, run)
 end
 
 -- Runs the trainer to its end.
-local function loop(trainer, display, o, model, board)
+local function loop(trainer, display, o, model, board, called)
   local event, profiled = nil, o.profile
   if profiled then trainer:profile() end
   repeat
     event = trainer:run()
     display:show(event)
     if board and event.logged then board:update() end
-    if o.hooks then
+    if #called > 0 then
       if event.hook or event.done or event.diverged then display:clear() end
-      hooks.call(o.hooks, event, model, trainer)
+      hooks.call(called, event, model, trainer)
     end
   until event.done or event.diverged or event.interrupted
   return event
@@ -517,13 +522,16 @@ local function report(run, own, result)
 end
 
 local function perform(model, corpus, o, run, own, commit, finished)
-  local trainer = make_trainer(model, corpus, o, run)
+  local tasks = evaluation.new(o.eval, corpus.tokenizer)
+  local called = tasks:hooks(o.hooks)
+  local trainer = make_trainer(model, corpus, o, run, called)
+  tasks.trainer = trainer
   if commit then commit() end
   local board = o.log and o.log[1] and tensorboard.open(run:dir())
   local memory = trainer:memory()
   local display = progress.new(o.progress and not current.quiet, memory.arena + memory.state)
   if o.progress then front.begin() end
-  local ok, event = pcall(loop, trainer, display, o, model, board)
+  local ok, event = pcall(loop, trainer, display, o, model, board, called)
   if board then board:close() end
   display:clear()
   -- A stop that was asked for between two events raises here and not in the trainer: let it save.
@@ -536,6 +544,7 @@ local function perform(model, corpus, o, run, own, commit, finished)
     error(string.format("stopped at step %d of %d%s", event.step, event.steps, go_on), 0)
   end
   local result = result_of(model, o, event, memory, run)
+  for name, value in pairs(tasks.last) do result.metrics[name] = value end
   if o.profile then
     local ops, parts = trainer:profile()
     result.profile, result.profile_modules = ops, require("sonde.model.trace").by_kind(parts)
