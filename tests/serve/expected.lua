@@ -3,6 +3,7 @@
 local sonde = require "sonde"
 local core = require "sonde.core"
 
+local unpack = table.unpack
 local model = sonde.load(arg[1])
 local lines = {}
 for line in io.lines(arg[2]) do lines[#lines + 1] = line end
@@ -41,6 +42,8 @@ for k = 1, #lines, 2 do
   if #ids > 1 then
     local evaluated = sonde.evaluate(model, ids)
     near(sum, evaluated.loss * evaluated.tokens, "the log-likelihood")
+    local rest = { unpack(ids, 2) }
+    near(-sum, sonde.likelihoods(model, { { context = { ids[1] }, continuation = rest } })[1].sum, "that of likelihoods")
   end
   checked = checked + 1
 end

@@ -30,6 +30,8 @@ generate.schema = {
       .. "logprobs gives of each; true: stop" },
   { name = "logprobs", type = "integer", min = 0, max = 1000,
     doc = "give each token's log-probability before temperature, and those of the so many likeliest; default: none" },
+  { name = "checked", type = "boolean", preset = false, hidden = true,
+    doc = "these weights have been tried (generate_check.lua) at such a length" },
 }
 
 --- A plan of `length` tokens a sequence whose first output is the logits after the last of them. The plan that runs for
@@ -185,7 +187,9 @@ function generate.tokens(model, prompts, options)
   for k, prompt in ipairs(prompts) do
     results[k], longest = { logprobs = options.logprobs and {} or nil }, math.max(longest, #prompt)
   end
-  if options.tokens > 1 then require("sonde.eval.generate_check").run(model, longest + options.tokens) end
+  if options.tokens > 1 and not options.checked then
+    require("sonde.eval.generate_check").run(model, longest + options.tokens)
+  end
   for _, group in ipairs(groups_of(prompts)) do
     if continue(model, prompts, group, options, results, speed) then break end
   end

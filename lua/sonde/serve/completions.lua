@@ -6,6 +6,7 @@
 
 local answers = require "sonde.serve.answer"
 local generate = require "sonde.eval.generate"
+local generate_check = require "sonde.eval.generate_check"
 local pieces = require "sonde.eval.pieces"
 local refusal = require "sonde.serve.refusal"
 local tokens = require "sonde.serve.tokens"
@@ -199,10 +200,14 @@ end
 local function continue(service, choices, o, stops, list, sink)
   local sequences, new = {}, {}
   for k, choice in ipairs(choices) do sequences[k] = choice.ids end
+  if o.max_tokens > 1 and not service.checked then      -- once: the weights stay as they are
+    generate_check.run(service.model, math.min(service.context, generate_check.TOKENS))
+    service.checked = true
+  end
   generate.tokens(service.model, sequences, {
     tokens = o.max_tokens, temperature = o.temperature, top_p = o.top_p, top_k = math.max(0, o.top_k),
     seed = o.seed or os.time() % 2 ^ 31 * 65536 + service.number % 65536, stop = list, dtype = service.dtype,
-    logprobs = o.logprobs,
+    logprobs = o.logprobs, checked = true,
     ends = function(number, token)
       new[number] = choices[number].stream:add(token)
       return choices[number].stream.ended

@@ -33,6 +33,7 @@ local routes = {
 ---@field max_prompts integer
 ---@field dtype string
 ---@field number integer        of the last request
+---@field checked? boolean      that the model can be generated from has been tried
 
 -- The pages that the server gives by itself, also while a request is being computed.
 local function pages_of(service)
