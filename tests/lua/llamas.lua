@@ -106,6 +106,249 @@ for _, name in ipairs(core.list_dir(REFERENCE)) do
   end
 end
 
+-- ---- what is absent ---------------------------------------------------------------------------------------------
+
+TestDefaults = {}
+
+-- vocabulary, width, inner width, blocks, heads, key heads, head width, eps, context, theta, tied.
+local defaults = {
+  llama = { 32000, 4096, 11008, 32, 32, 32, 128, 1e-6, 2048, 1e4, false },
+  mistral = { 32000, 4096, 14336, 32, 32, 8, 128, 1e-6, 131072, 1e4, false },
+  qwen2 = { 151936, 4096, 22016, 32, 32, 32, 128, 1e-6, 32768, 1e4, false },
+  qwen3 = { 151936, 4096, 22016, 32, 32, 32, 128, 1e-6, 32768, 1e4, false },
+  olmo = { 50304, 4096, 11008, 32, 32, 32, 128, 1e-5, 2048, 1e4, false },
+  olmo2 = { 50304, 4096, 11008, 32, 32, 32, 128, 1e-5, 2048, 1e4, false },
+  gemma = { 256000, 3072, 24576, 28, 16, 16, 256, 1e-6, 8192, 1e4, true },
+  gemma2 = { 256000, 2304, 9216, 26, 8, 4, 256, 1e-6, 8192, 1e4, true },
+  phi3 = { 32064, 3072, 8192, 32, 32, 32, 96, 1e-5, 4096, 1e4, false },
+  smollm3 = { 128256, 2048, 11008, 36, 16, 4, 128, 1e-6, 32768, 2e6, true },
+  granite = { 32000, 4096, 11008, 32, 32, 32, 128, 1e-6, 2048, 1e4, false },
+}
+
+local function described(tree)
+  local dir = scratch .. "/described"
+  core.mkdirs(dir)
+  core.json_save(dir .. "/config.json", tree)
+  return require("sonde.io").describe(dir)
+end
+
+function TestDefaults:test_of_each_class()
+  for name, row in pairs(defaults) do
+    local o = described { model_type = name }
+    lu.assertEquals({ o.vocab, o.width, o.ffn.hidden, o.depth, o.heads, o.kv_heads, o.head_dim, o.norm.eps, o.context,
+      o.attention.rope_theta, o.tie }, row, name)
+  end
+end
+
+function TestDefaults:test_of_windows_and_positions()
+  lu.assertEquals(described({ model_type = "mistral" }).attention.window, 4096)
+  lu.assertEquals(described({ model_type = "mistral", sliding_window = core.null }).attention.window, 0)
+  lu.assertEquals(described({ model_type = "phi3" }).attention.window, 0)
+  lu.assertEquals(described({ model_type = "qwen2" }).attention.window, 0)
+  local qwen = described { model_type = "qwen3", use_sliding_window = true }
+  lu.assertEquals({ qwen.attention.window, qwen.layers["27"], qwen.layers["28"].attention.window }, { 0, nil, 4096 })
+  local gemma = described { model_type = "gemma2" }
+  lu.assertEquals({ gemma.attention.window, gemma.layers["1"].attention.window, gemma.layers["2"] }, { 4096, 0, nil })
+  local smol = described { model_type = "smollm3" }
+  lu.assertEquals({ smol.layers["2"], smol.layers["3"].attention.rope_theta, smol.layers["35"].attention.rope_theta },
+    { nil, 0, 0 })
+  lu.assertEquals(smol.layers["4"], nil)
+end
+
+-- ---- what is refused --------------------------------------------------------------------------------------------
+
+TestRefused = {}
+
+function TestRefused:test_by_name()
+  for name, why in pairs { deepseek_v2 = "latent", deepseek_v3 = "latent", mixtral = "experts", qwen3_moe = "experts",
+    olmoe = "experts" } do
+    lu.assertErrorMsgContains("model_type '" .. name .. "' is not supported: it", described, { model_type = name })
+    lu.assertErrorMsgContains(why, described, { model_type = name })
+  end
+end
+
+function TestRefused:test_keys_of_another_class_and_values_that_are_none()
+  for _, case in ipairs {
+    { "llama", { sliding_window = 8 }, "'sliding_window' (8) changes what the model computes" },
+    { "llama", { logits_scaling = 8 }, "'logits_scaling' (8) changes" },
+    { "llama", { no_rope_layer_interval = 4 }, "'no_rope_layer_interval' (4) changes" },
+    { "mistral", { attention_bias = true }, "'attention_bias' (true) changes" },
+    { "qwen2", { partial_rotary_factor = 0.5 }, "'partial_rotary_factor' (0.5) changes" },
+    { "qwen2", { layer_types = core.list { "full_attention" } }, "must be a list with an entry for each of the 32" },
+    { "gemma2", { num_hidden_layers = 1, layer_types = core.list { "chunked" } }, "'chunked' is not supported" },
+    { "gemma2", { query_pre_attn_scalar = 0 }, "'query_pre_attn_scalar' must be over 0, not 0" },
+    { "gemma", { use_bidirectional_attention = true }, "'use_bidirectional_attention' (true) changes" },
+    { "granite", { logits_scaling = -2 }, "'logits_scaling' must be over 0, not -2" },
+    { "olmo", { clip_qkv = "8" }, "'clip_qkv' must be a number, not 8" },
+    { "smollm3", { num_hidden_layers = 2, no_rope_layers = core.list { 1, 2 } }, "must hold 0 and 1 alone, not 2" },
+    { "smollm3", { no_rope_layers = core.list { 1 } }, "must be a list with an entry for each of the 36" },
+    { "phi3", { rope_scaling = { type = "linear", factor = 2 } }, "'linear' is not supported; known: default, longrope" },
+    { "llama", { hidden_size = 10, num_attention_heads = 4 }, "'hidden_size' 10 is no multiple of" },
+    { "llama", { per_layer_config = { ["32"] = { head_dim = 4 } } }, "per_layer_config.32' is no layer of the 32" },
+    { "llama", { per_layer_config = { ["3"] = { skip = "mlp" } } }, "per_layer_config.3.skip' must be a list" },
+    { "llama", { per_layer_config = { ["3"] = { skip = core.list { "norm" } } } }, "has 'norm', which is not known" },
+    { "llama", { per_layer_config = { ["3"] = { hidden_act = "relu" } } }, "has 'hidden_act', which is not supported" },
+    { "llama", { per_layer_config = { ["3"] = { sliding_window = 4 } } }, "has 'sliding_window', which is not supported" },
+  } do
+    case[2].model_type = case[1]
+    lu.assertErrorMsgContains(case[3], described, case[2])
+  end
+end
+
+-- ---- layers that differ -----------------------------------------------------------------------------------------
+
+TestLayers = {}
+
+local function small(options)
+  local all = { vocab = 13, width = 8, depth = 3, heads = 4, kv_heads = 2, head_dim = 4, ffn_hidden = 12, context = 16,
+    init_std = 0.5, seed = 3 }
+  for key, value in pairs(options) do all[key] = value end
+  return sonde.transformer(all):init()
+end
+
+local some = { tokens = { 1, 5, 2, 9, 0, 3, 12, 7 }, targets = { 5, 2, 9, 0, 3, 12, 7, 4 } }
+
+-- The config.json of what a model is saved as, and the losses with and without what Sonde adds to it.
+local function check_saved(model, kind)
+  local dir = scratch .. "/layers" .. made
+  made = made + 1
+  local before = values_of(model, some)
+  model:save(dir)
+  local tree = core.json_load(dir .. "/config.json", true)
+  lu.assertEquals(tree.model_type, kind)
+  lu.assertEquals(values_of(sonde.load(dir), some), before)
+  if kind == "sonde" then return tree, dir end
+  tree.sonde = nil
+  core.json_save(dir .. "/config.json", tree)
+  lu.assertEquals(values_of(sonde.load(dir), some), before)
+  return tree, dir
+end
+
+function TestLayers:test_shapes_that_differ_are_said_by_layer()
+  local other = { attention = { "causal", heads = 2, kv_heads = 1 }, ffn = { "swiglu", hidden = 5 } }
+  local tree = check_saved(small { layers = { [1] = other } }, "llama")
+  lu.assertEquals(tree.per_layer_config, { ["1"] = { num_attention_heads = 2, num_key_value_heads = 1,
+    intermediate_size = 5 } })
+  tree = check_saved(small { depth = 12, layers = { [5] = other, [11] = { ffn = { "swiglu", hidden = 7 } } } }, "llama")
+  lu.assertEquals(tree.per_layer_config["11"], { intermediate_size = 7 })
+  lu.assertEquals(tree.per_layer_config["05"].num_attention_heads, 2)
+  check_saved(small { layers = { [1] = { attention = { "causal", window = 3 } } } }, "smollm3")
+end
+
+function TestLayers:test_a_branch_that_is_skipped()
+  local model = small { layers = { [1] = { without = "attn" }, [2] = { without = "ffn" } } }
+  local before = values_of(model, some)
+  local tree, dir = check_saved(model, "sonde")      -- plain transformers would take random weights for it
+  lu.assertNil(tree.per_layer_config)
+  core.json_save(dir .. "/config.json", {
+    model_type = "llama", vocab_size = 13, hidden_size = 8, intermediate_size = 12, num_hidden_layers = 3,
+    num_attention_heads = 4, num_key_value_heads = 2, head_dim = 4, max_position_embeddings = 16,
+    per_layer_config = { ["1"] = { skip = core.list { "attention" } }, ["02"] = { skip = core.list { "mlp" } } },
+  })
+  local read = sonde.load(dir)
+  lu.assertEquals(values_of(read, some), before)
+  tree = check_saved(read, "llama")
+  lu.assertEquals(tree.per_layer_config["02"].skip[1], "mlp")
+end
+
+-- ---- generation, probes -----------------------------------------------------------------------------------------
+
+TestGeneration = {}
+
+local PROMPT, NEW = 4, 8
+
+local function likeliest(model, ids)
+  local trace, vocab = model:trace { batch = 1, context = #ids }, model.config.vocab
+  local logits, list = sonde.value(trace:logits(), { tokens = ids }):values(), {}
+  for t = 1, #ids do
+    list[t] = 0
+    for k = 1, vocab - 1 do
+      if logits[(t - 1) * vocab + k + 1] > logits[(t - 1) * vocab + list[t] + 1] then list[t] = k end
+    end
+  end
+  trace.graph:close()
+  return list
+end
+
+-- Token by token with the cache, what the forward pass of all of them has as the likeliest.
+local function check_generation(model, prompt, new, what)
+  local got = sonde.generate(model, { prompt }, { tokens = new, temperature = 0 })[1]
+  local ids = {}
+  for _, list in ipairs { prompt, got } do
+    for _, id in ipairs(list) do ids[#ids + 1] = id end
+  end
+  lu.assertEquals(#ids, #prompt + new, what)
+  local whole = likeliest(model, ids)
+  for k = 1, new do lu.assertEquals(got[k], whole[#prompt + k - 1], what .. ", token " .. k) end
+end
+
+for _, name in ipairs(core.list_dir(REFERENCE)) do
+  TestGeneration["test_" .. name] = function()
+    local expected = core.json_load(REFERENCE .. "/" .. name .. "/expected.json", true)
+    for _, case in ipairs(expected.cases) do
+      local model, what = sonde.load(folder_of(name, case.keys, case.without)), name .. ", " .. case.name
+      local prompt, long = {}, {}
+      for k = 1, 12 do long[k], prompt[k] = expected.tokens[k], k <= PROMPT and expected.tokens[k] or nil end
+      local differs = case.name == "dynamic" and 8 or case.name == "longrope, long" and 11
+      if not differs then
+        check_generation(model, prompt, NEW, what)
+      else      -- keys in the cache were turned by other angles: refused, and where all have the new ones right
+        lu.assertErrorMsgContains("differ in sequences of over " .. differs .. " tokens", sonde.generate, model,
+          { prompt }, { tokens = NEW, temperature = 0 })
+        check_generation(model, prompt, differs - PROMPT, what)
+        if differs == 11 then check_generation(model, long, 4, what) end
+      end
+    end
+  end
+end
+
+TestProbes = {}
+
+local function stream(n, vocab)
+  local ids, state = {}, 7
+  for i = 1, n do
+    state = (state * 16807) % 2147483647
+    ids[i] = state % vocab
+  end
+  return ids
+end
+
+local function all_finite(value)
+  if type(value) == "number" then return value - value == 0 end
+  for _, each in pairs(type(value) == "table" and value or {}) do
+    if not all_finite(each) then return false end
+  end
+  return true
+end
+
+-- Block 1, whose branches end in zeros, adds nothing: also behind a norm, with a factor, without positions.
+for _, name in ipairs(core.list_dir(REFERENCE)) do
+  TestProbes["test_" .. name] = function()
+    local model = sonde.load(folder_of(name))
+    local ids, probes = stream(16 * 6 + 1, model.config.vocab), {}
+    for _, probe in ipairs(sonde.probes.names()) do
+      if probe ~= "tanh_saturation" then probes[#probes + 1] = probe end
+    end
+    local values = sonde.probe(model, ids, probes, { context = 16 })
+    for probe, value in pairs(values) do lu.assertTrue(all_finite(value), name .. ": " .. probe) end
+    if model.config.depth < 2 then return end
+    for _, which in ipairs { "self_attn.o_proj", "mlp.down_proj" } do
+      for _, ending in ipairs { ".weight", ".bias" } do
+        local param = model:params():find("model.layers.1." .. which .. ending)
+        if param then param:fill(0) end
+      end
+    end
+    values = sonde.probe(model, ids, { "layer_removal", "attn_removal", "ffn_removal", "angular_distance",
+      "block_influence", "attn_variance", "ffn_variance", "causal", "jacobian" }, { context = 16 })
+    for _, probe in ipairs { "layer_removal", "attn_removal", "ffn_removal", "angular_distance", "block_influence",
+      "attn_variance", "ffn_variance" } do
+      lu.assertEquals(values[probe][2], 0, name .. ": " .. probe)
+      lu.assertNotEquals(values[probe][1], 0, name .. ": " .. probe)
+    end
+    lu.assertTrue(values.jacobian_deviation[2] < 1e-6, name)
+  end
+end
+
 local status = lu.LuaUnit.run("-o", "tap")
 core.remove_tree(scratch)
 os.exit(status, true)

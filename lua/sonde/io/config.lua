@@ -69,8 +69,9 @@ function config.differences(model, other)
 end
 
 -- Options for a folder of an architecture that Sonde made: those of the section where the other keys agree with it.
-local function merged(of, theirs, own, path, make)
+local function merged(of, theirs, own, path, make, tree)
   local mine = make(own)
+  mine.origin = { config = tree, files = {}, left = {} }      -- what is said of it depends on what was said before
   local reason = of.why_not(mine)
   if reason then
     error(core.where() .. path .. ": model_type is '" .. of.name .. "', but in the section 'sonde' " .. reason
@@ -104,7 +105,7 @@ function config.options(tree, path, make)
   end
   local theirs, note = of.options(tree, refuse, nulls)
   if not own then return theirs, note, of end
-  local options, changed = merged(of, theirs, own, path, make)
+  local options, changed = merged(of, theirs, own, path, make, tree)
   return options, note or changed, of
 end
 

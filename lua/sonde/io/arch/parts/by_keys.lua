@@ -98,7 +98,11 @@ end
 local function described(spec, tree)
   local given, nulls = keys.without_nulls(tree)
   local ok, options = pcall(spec.options, given, function(text) error({ refused = text }, 0) end, nulls)
-  if ok then return require("sonde.model.transformer").new(options) end
+  if ok then
+    local model = require("sonde.model.transformer").new(options)
+    model.origin = { config = tree, files = {}, left = {} }      -- what is said of it may depend on what was said
+    return model
+  end
   if type(options) ~= "table" then error(options, 0) end
   return nil, options.refused
 end

@@ -80,7 +80,7 @@ local foreign = {
   kv_lora_rank = none, quantization_config = none, compression_config = none, auto_map = none, per_layer_config = none,
   block_configs = none, pruned_heads = none, is_encoder_decoder = false, add_cross_attention = false,
   text_config = none,
-  vision_config = none,
+  vision_config = none, use_bidirectional_attention = false,
 }
 
 local function without_effect(name, value)
