@@ -182,17 +182,24 @@ function TestRefused:test_keys_of_another_class_and_values_that_are_none()
     { "olmo", { clip_qkv = "8" }, "'clip_qkv' must be a number, not 8" },
     { "smollm3", { num_hidden_layers = 2, no_rope_layers = core.list { 1, 2 } }, "must hold 0 and 1 alone, not 2" },
     { "smollm3", { no_rope_layers = core.list { 1 } }, "must be a list with an entry for each of the 36" },
-    { "phi3", { rope_scaling = { type = "linear", factor = 2 } }, "'linear' is not supported; known: default, longrope" },
+    { "phi3", { rope_scaling = { type = "linear", factor = 2 } }, "'linear' is not supported; known: default, long" },
     { "llama", { hidden_size = 10, num_attention_heads = 4 }, "'hidden_size' 10 is no multiple of" },
     { "llama", { per_layer_config = { ["32"] = { head_dim = 4 } } }, "per_layer_config.32' is no layer of the 32" },
     { "llama", { per_layer_config = { ["3"] = { skip = "mlp" } } }, "per_layer_config.3.skip' must be a list" },
     { "llama", { per_layer_config = { ["3"] = { skip = core.list { "norm" } } } }, "has 'norm', which is not known" },
     { "llama", { per_layer_config = { ["3"] = { hidden_act = "relu" } } }, "has 'hidden_act', which is not supported" },
-    { "llama", { per_layer_config = { ["3"] = { sliding_window = 4 } } }, "has 'sliding_window', which is not supported" },
+    { "llama", { per_layer_config = { ["3"] = { sliding_window = 4 } } }, "has 'sliding_window', which is not" },
   } do
     case[2].model_type = case[1]
     lu.assertErrorMsgContains(case[3], described, case[2])
   end
+end
+
+function TestRefused:test_keys_that_nobody_knows_are_named()
+  local keys = require "sonde.io.arch.parts.keys"
+  local owns = require("sonde.io.arch").registry:find("llama").owns
+  lu.assertEquals(keys.unknown({ vocab_size = 3, rope_theta = 1, logits_scaling = 1, use_cache = true, bos_token_id = 1,
+    attention_dropout = 0, temperature = 1, _name_or_path = "x", spin = 2, another = {} }, owns), { "another", "spin" })
 end
 
 -- ---- layers that differ -----------------------------------------------------------------------------------------

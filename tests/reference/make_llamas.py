@@ -294,6 +294,8 @@ def weights(c, generator):
             x = x * 0.8                                     # the two forms of GELU are apart by 5e-4 at most
         else:
             x = x * (0.35 if len(shape) > 1 else 0.3)
+            if shape[-1] > 64:
+                x = x * (16 / shape[-1]) ** 0.5             # or f32 loses more than is compared
         w[name] = x
     return w
 

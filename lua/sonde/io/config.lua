@@ -104,7 +104,12 @@ function config.options(tree, path, make)
     return own, nil, of
   end
   local theirs, note = of.options(tree, refuse, nulls)
-  if not own then return theirs, note, of end
+  if not own then
+    local unknown = table.concat(keys.unknown(tree, of.owns), ", ")
+    if unknown == "" then return theirs, note, of end
+    return theirs, (note and note .. "; " or "") .. "keys that are not known here have no effect, as in transformers: "
+      .. unknown, of
+  end
   local options, changed = merged(of, theirs, own, path, make, tree)
   return options, note or changed, of
 end

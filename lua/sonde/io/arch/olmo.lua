@@ -9,5 +9,6 @@ return decoder.register("olmo", {
     num_key_value_heads = false, max_position_embeddings = 2048,
   },
   eps = 1e-5, no_eps = true, norm = { name = "layernorm", gain = false, bias = false }, attention_bias = true,
+  ignores = { "rms_norm_eps" },
   numbers = { { key = "clip_qkv", option = { "attention", "clip" }, none = 0 } },
 })
