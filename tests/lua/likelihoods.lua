@@ -95,7 +95,12 @@ function TestLikelihoods:test_an_independent_implementation()
 end
 
 function TestLikelihoods:test_plain_logits()
-  for _, options in ipairs { {}, { placement = "post_ln" }, { attention = { "causal", window = 20, kv_heads = 2 } },
+  for _, options in ipairs { {}, { placement = "post_ln" },
+    { attention = { "causal", softcap = 2, clip = 1.5, bias = "all", rope_partial = 0.5 } },
+    { attention = { "causal", rope_theta = 0 } },
+    { attention = { "causal", rope_scaling = "dynamic", rope_original_context = 160 } },
+    { attention = { "causal", rope_scaling = "yarn", rope_original_context = 32 } },
+    { attention = { "causal", window = 20, kv_heads = 2 } },
     { attention = { "causal", qk_norm = true, rope_scaling = "llama3", rope_original_context = 64 } } } do
     local model = small(options)
     local requests, groups = documents(12, 60)

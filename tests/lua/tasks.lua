@@ -70,6 +70,46 @@ function TestPython:test_cases()
   lu.assertEquals(core.capitalize "", "")
 end
 
+-- A tokenizer of one token a letter, a = 1, b = 2, ..
+local letters = {
+  encode = function(_, s, options)
+    local ids = options.bare and {} or { 99 }
+    for letter in s:gmatch "." do ids[#ids + 1] = letter == " " and 98 or letter:byte() - 96 end
+    return { values = function() return ids end }
+  end,
+  decode = function(_, ids) return ids[1] == 99 and "<s>" or "" end,
+}
+
+function TestPython:test_windows()
+  local encoder = require("sonde.eval.encode").new({}, { tokenizer = letters, add_bos = false, prefix = 0 })
+  for _, want in ipairs(expected.windows) do
+    local s = {}
+    for k = 1, want.n do s[k] = string.char(96 + k) end
+    for k, request in ipairs(encoder:windows(table.concat(s), want.longest, "")) do
+      lu.assertEquals({ request.context, request.continuation }, { want.windows[k][1], want.windows[k][2] })
+    end
+  end
+  lu.assertEquals(encoder:windows("", 10, ""), {})
+end
+
+-- Blanks at the end of a context go to the continuation; an empty context is the prefix; nothing begins twice.
+function TestPython:test_ids()
+  local encoder = require("sonde.eval.encode").new({}, { tokenizer = letters, prefix = 99 })
+  local function ids(context, continuation)
+    local request = encoder:pairs({ { context, continuation } }, "f:1: ")[1]
+    return { request.context, request.continuation }
+  end
+  lu.assertEquals(ids("ab", " c"), { { 99, 1, 2 }, { 98, 3 } })
+  lu.assertEquals(ids("ab ", "c"), { { 99, 1, 2 }, { 98, 3 } })
+  lu.assertEquals(ids("", "ab"), { { 99 }, { 1, 2 } })
+  lu.assertEquals(ids("<s>a", "b")[1][1], ("<"):byte() - 96)      -- the fake one knows no special tokens
+  lu.assertErrorMsgContains("f:1: '' has no tokens of its own", ids, "ab", "")
+  encoder = require("sonde.eval.encode").new({}, { tokenizer = letters, prefix = 99, add_bos = false })
+  lu.assertEquals(ids("ab", " c"), { { 1, 2 }, { 98, 3 } })
+  encoder.prefix = nil
+  lu.assertErrorMsgContains("f:1: the context is empty", ids, "", "ab")
+end
+
 TestPrompts = {}
 
 local all = task.load()

@@ -113,7 +113,7 @@ local function one_each(n)
 end
 
 -- Sequences that share a beginning must have the likelihoods that they have alone: a model that mixes tokens other than
--- by the op attention, or reckons with the length of a row, has others.
+-- by the op attention, or reckons with the length of a row, has others. Returns what is wrong, or nil.
 local TRIED, BOUND = 12, 1e-3
 
 local function check_model(model, capacity)
@@ -141,9 +141,10 @@ local function check_model(model, capacity)
     local loss = plan:output(1)
     local alone = -loss:get(n) - loss:get(n + 1)
     if math.abs(alone - together[k].sum) > BOUND * math.max(1, math.abs(alone)) then
-      error(core.where() .. string.format("this model cannot be evaluated with shared contexts: a continuation has the "
-        .. "log-likelihood %.6g there and %.6g alone; it mixes tokens other than by the op 'attention' (causal), or "
-        .. "depends on the length of a row", together[k].sum, alone), 0)
+      plan:close()
+      return string.format("this model cannot be evaluated with shared contexts: a continuation has the log-likelihood "
+        .. "%.6g there and %.6g alone; it mixes tokens other than by the op 'attention' (causal), or depends on the "
+        .. "length of a row", together[k].sum, alone)
     end
   end
   plan:close()
@@ -169,6 +170,16 @@ function likelihood.scorer(model, options)
     or model.config.context, work = { tokens = 0, rows = 0, seconds = 0 } }, scorer)
 end
 
+-- Tries the model with rows of `capacity` tokens, and with rows of its context: frequencies of rotary positions may
+-- depend on the length. Returns the tokens that fit.
+local function fitting(self, capacity)
+  local own = math.max(STEP, math.floor(self.model.config.context / STEP) * STEP)
+  local wrong = check_model(self.model, capacity)
+  if wrong and own < capacity and not check_model(self.model, own) then return own end
+  if wrong then error(core.where() .. wrong, 0) end
+  return capacity
+end
+
 -- Tokens of a row: room for the longest request.
 local function capacity_for(self, requests)
   local needed = self.options.tokens
@@ -192,8 +203,10 @@ function scorer:run(requests, groups, progress)
   end
   if #requests == 0 then return results end
   local capacity = capacity_for(self, requests)
-  if not self.checked then check_model(self.model, capacity) end
-  self.checked = true
+  if not self.checked then
+    self.options.tokens = math.min(self.options.tokens, fitting(self, capacity))
+    capacity, self.checked = capacity_for(self, requests), true
+  end
   local start = core.seconds()
   for row in packing.rows(requests, groups, self.longest, capacity) do
     run_row(plan_of(self.plans, self.model, row, capacity, options), row, options, results)

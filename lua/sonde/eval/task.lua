@@ -240,10 +240,11 @@ end
 function class:requests(item, shots)
   local before, list = self.description, {}
   for _, shot in ipairs(shots) do before = before .. self:shot(shot) end
-  if item.target then return { { before .. item.context, " " .. item.target } } end
+  local context = item.context and before .. item.context
+  if item.target then return { { context, " " .. item.target } } end
   for k, choice in ipairs(item.contexts or item.choices) do
     list[k] = item.contexts and { before .. choice, self.delimiter .. item.continuation }
-      or { before .. item.context, self.delimiter .. choice }
+      or { context, self.delimiter .. choice }
   end
   return list
 end
