@@ -5,8 +5,8 @@
 
 -- What lives here: this file runs a training; run_folder.lua opens its folder, with record.lua, changes.lua and
 -- start.lua for what that says, what differs from it, and where it begins; schedule.lua and hooks.lua are what scripts
--- bring, evaluation.lua evaluates on tasks in between; tensorboard.lua writes the metrics for TensorBoard; config.lua reads YAML configurations, forecast.lua says
--- what a step needs, bench.lua measures.
+-- bring, evaluation.lua evaluates on tasks in between; tensorboard.lua writes the metrics for TensorBoard; config.lua
+-- reads YAML configurations, forecast.lua says what a step needs, bench.lua measures.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
@@ -116,8 +116,8 @@ train.schema = documents.with {
   { name = "hooks", type = "list", doc = "functions that are called between updates (doc/training.md)",
     of = { name = "hook", type = "table", doc = "one of them", fields = hooks.schema } },
   { name = "eval", type = "table",
-    doc = "downstream tasks to evaluate on: {tasks =, data =, every = updates (default: at the end only)} and the other "
-      .. "options of sonde.evaluate_tasks" },
+    doc = "downstream tasks to evaluate on: {tasks =, data =, every = updates (default: at the end only)} and the "
+      .. "other options of sonde.evaluate_tasks" },
   { name = "seed", type = "integer", doc = "of the order of the text; default: the model's" },
   { name = "dir", type = "string", doc = "run folder; default: the sweep's; without one nothing is kept" },
   { name = "accept_changes", type = "boolean", doc = "go on with a run that was made with something else" },
