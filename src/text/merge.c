@@ -1,6 +1,7 @@
 /* merge.c - BPE: pairs of neighbours in a piece merge in the order of their rank. */
 #include "config.h"
 
+#include "base/log.h"
 #include "text/encoder.h"
 #include "text/unicode.h"
 
@@ -31,20 +32,32 @@ static void put(sonde_encoder *e, int64_t *count, int32_t id) {
   e->sym[i] = (sonde_symbol){id, i - 1, i + 1};
 }
 
-static int spell_bytes(sonde_encoder *e, const char *p, int64_t n, int64_t *count) {
+/* What has no token in a vocabulary without one for the unknown is left out, as in the library the files are of. The
+ * first time is told: the text does not come back from its ids. */
+static void left_out(sonde_encoder *e, const char *p, int64_t n) {
+  static const char digits[] = "0123456789abcdef";
+  char hex[16];
+  if (__atomic_exchange_n(&e->t->warned, 1, __ATOMIC_RELAXED)) return;
+  for (int64_t i = 0; i < n; i++) {
+    hex[2 * i] = digits[(unsigned char)p[i] >> 4];
+    hex[2 * i + 1] = digits[p[i] & 15];
+  }
+  hex[2 * n] = '\0';
+  sonde_warn("a tokenizer without a token for the %s 0x%s, nor one for unknown ones: such %s are left out of texts",
+             e->t->byte_level ? "byte" : "character", hex, e->t->byte_level ? "bytes" : "characters");
+}
+
+static void spell_bytes(sonde_encoder *e, const char *p, int64_t n, int64_t *count) {
   for (int64_t i = 0; i < n; i++) {
     int32_t id = e->t->byte_id[(unsigned char)p[i]];
-    if (id < 0)
-      return sonde_fail(e->err, SONDE_EINVAL, "the byte 0x%02x has no token in this vocabulary",
-                        (unsigned char)p[i]);
-    put(e, count, id);
+    if (id >= 0) put(e, count, id);
+    else left_out(e, p + i, 1);
   }
-  return 0;
 }
 
 /* An unknown token waits for the next one that is known: in a row they may be one. Bytes do not end such a row, as in
  * the library the files are of. */
-static int spell_characters(sonde_encoder *e, const char *p, int64_t n, int64_t *count) {
+static void spell_characters(sonde_encoder *e, const char *p, int64_t n, int64_t *count) {
   const sonde_tokenizer *t = e->t;
   int waiting = 0;
   for (int64_t i = 0, used; i < n; i += used) {
@@ -59,10 +72,9 @@ static int spell_characters(sonde_encoder *e, const char *p, int64_t n, int64_t 
     } else if (t->unknown >= 0) {
       if (waiting && !t->fuse_unknown) put(e, count, t->unknown);
       waiting = 1;
-    } else return sonde_no_token(e, p + i, used);
+    } else left_out(e, p + i, used);
   }
   if (waiting) put(e, count, t->unknown);
-  return 0;
 }
 
 /* A candidate has gone stale when one of its two symbols has merged otherwise since. */
@@ -76,8 +88,10 @@ static int is_stale(const sonde_encoder *e, int32_t at, int32_t becomes) {
 int sonde_merge_piece(sonde_encoder *e, const char *p, int64_t n) {
   int64_t count = 0;
   int rc = make_room(e, n);
-  if (!rc) rc = e->t->byte_level ? spell_bytes(e, p, n, &count) : spell_characters(e, p, n, &count);
-  if (rc || !count) return rc;
+  if (rc) return rc;
+  if (e->t->byte_level) spell_bytes(e, p, n, &count);
+  else spell_characters(e, p, n, &count);
+  if (!count) return 0;
   e->sym[count - 1].after = -1;
   e->heap_n = 0;
   for (int32_t i = 0; i + 1 < count; i++) consider(e, i, i + 1);

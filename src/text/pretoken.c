@@ -35,7 +35,8 @@ int sonde_stages_same(const sonde_stages *a, const sonde_stages *b) {
   for (int i = 0; i < a->n && same; i++) {
     const sonde_stage *x = &a->stage[i], *y = &b->stage[i];
     same = x->kind == y->kind && x->pattern == y->pattern && x->behavior == y->behavior && x->invert == y->invert &&
-           !strcmp(x->mark, y->mark) && x->scheme == y->scheme && x->split == y->split;
+           !strcmp(x->mark, y->mark) && x->scheme == y->scheme && x->split == y->split &&
+           !memcmp(x->kept, y->kept, sizeof x->kept);
   }
   return same;
 }
@@ -139,14 +140,20 @@ static int split_by_regex(const cut *c, int k, const char *p, int64_t n, int fir
   return j.begin >= 0 ? emit(&j, j.begin, j.end) : 0;
 }
 
-/* Cuts before marks: before each, or where `runs`, before those that follow something else. */
-static int split_before(const cut *c, int k, const char *p, int64_t n, int runs, int first) {
-  const char *mark = c->splitter->stages->stage[k].mark;
+static int has_byte(const uint64_t set[4], char byte) {
+  return set[(unsigned char)byte >> 6] >> (byte & 63) & 1;
+}
+
+/* Cuts before marks: before each, or of RUNS before those that follow something else. */
+static int split_before(const cut *c, int k, const char *p, int64_t n, int first) {
+  const sonde_stage *s = &c->splitter->stages->stage[k];
+  const char *mark = s->mark;
+  int runs = s->kind == SONDE_STAGE_RUNS;
   int64_t size = (int64_t)strlen(mark), from = 0, after = -1;      /* after: the end of the mark before */
   int rc;
   for (const char *at = p; (at = memmem(at, (size_t)(p + n - at), mark, (size_t)size)) != NULL; at += size) {
     int64_t here = at - p;
-    if (here > from && !(runs && here == after)) {
+    if (here > from && !(runs && (here == after || has_byte(s->kept, p[here - 1])))) {
       if ((rc = split_from(c, k + 1, p + from, here - from, first && from == 0))) return rc;
       from = here;
     }
@@ -168,7 +175,7 @@ static int metaspace(const cut *c, int k, const char *p, int64_t n, int first) {
     if (sonde_bytes_add(b, p, to - p) || (space && sonde_bytes_add(b, s->mark, size))) return no_memory(c);
     p = space ? space + 1 : end;
   }
-  return s->split ? split_before(c, k, b->data, b->n, 0, first) : split_from(c, k + 1, b->data, b->n, first);
+  return s->split ? split_before(c, k, b->data, b->n, first) : split_from(c, k + 1, b->data, b->n, first);
 }
 
 static int respell(const cut *c, int k, const char *p, int64_t n, int first) {
@@ -203,7 +210,7 @@ static int split_from(const cut *c, int k, const char *p, int64_t n, int first) 
     case SONDE_STAGE_REGEX: return split_by_regex(c, k, p, n, first);
     case SONDE_STAGE_PREFIX_SPACE: return prefix_space(c, k, p, n, first);
     case SONDE_STAGE_METASPACE: return metaspace(c, k, p, n, first);
-    case SONDE_STAGE_RUNS: return split_before(c, k, p, n, 1, first);
+    case SONDE_STAGE_RUNS: return split_before(c, k, p, n, first);
     default: return respell(c, k, p, n, first);
   }
 }

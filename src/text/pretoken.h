@@ -14,7 +14,7 @@ typedef enum sonde_stage_kind {
   SONDE_STAGE_SPELL,           /* bytes to GPT-2's alphabet: the stages after ByteLevel see its characters */
   SONDE_STAGE_UNSPELL,         /* and back */
   SONDE_STAGE_METASPACE,       /* spaces to the mark, one prepended by `scheme`, split before each mark */
-  SONDE_STAGE_RUNS             /* splits before each run of marks */
+  SONDE_STAGE_RUNS             /* splits before each run of marks that does not follow a byte of `kept` */
 } sonde_stage_kind;
 
 /* What becomes of the matches: pieces of their own, dropped, joined to the piece before or after, or runs of matches
@@ -34,6 +34,7 @@ typedef struct sonde_stage {
   char mark[8];                /* METASPACE, RUNS: one character and a NUL */
   sonde_scheme scheme;
   int split;
+  uint64_t kept[4];            /* RUNS: a set of bytes */
 } sonde_stage;
 
 enum { SONDE_MAX_STAGES = 12 };

@@ -38,7 +38,7 @@ typedef struct sonde_added_set {
 } sonde_added_set;
 
 struct sonde_tokenizer {
-  int refs;                    /* changed atomically */
+  int refs, warned;            /* changed atomically; warned: of characters that are left out */
   sonde_arena *arena;
   char *json;
   int64_t json_bytes;

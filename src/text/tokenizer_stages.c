@@ -174,31 +174,33 @@ static int end_byte_level(const loader *l) {
   return sonde_stages_add(s, &(sonde_stage){.kind = SONDE_STAGE_UNSPELL}, l->name, l->err);
 }
 
-/* Whether no merge makes a token in which the mark follows something else. Then none reaches over such a place. */
-static int never_merges_over(const sonde_tokenizer *t, const char *mark) {
+/* The bytes that the mark follows inside a token that merges make: no other cut before a run of marks has a token that
+ * reaches over it. */
+static void find_kept(const sonde_tokenizer *t, const char *mark, uint64_t kept[4]) {
   int64_t size = (int64_t)strlen(mark);
   for (int64_t i = 0; i < t->merge_slots; i++) {
     if (t->merge[i].rank < 0) continue;
     const sonde_token *token = &t->token[t->merge[i].id];
-    int64_t end = 0;           /* of the marks at the start */
-    while (token->n - end >= size && !memcmp(token->bytes + end, mark, (size_t)size)) end += size;
-    if (memmem(token->bytes + end, (size_t)(token->n - end), mark, (size_t)size)) return 0;
+    const char *end = token->bytes + token->n, *after = token->bytes;      /* after: the mark before */
+    for (const char *at = after; (at = memmem(at, (size_t)(end - at), mark, (size_t)size)) != NULL; at += size) {
+      unsigned char before = at > token->bytes ? (unsigned char)at[-1] : 0;
+      if (at != after) kept[before >> 6] |= (uint64_t)1 << (before & 63);
+      after = at + size;
+    }
   }
-  return 1;
 }
 
-/* A whole text in one piece is cut before its words where no token reaches over the cut: the ids are the same, and
- * words are found in the cache. */
+/* Where spaces do not cut, a piece may be a whole text. It is cut before its words where no token reaches over the cut:
+ * the ids are the same, and words are found in the cache. */
 static int add_runs(const loader *l) {
   static const char mark[] = "\xe2\x96\x81";
   sonde_tokenizer *t = l->t;
   const sonde_stage *last = t->stages.n ? &t->stages.stage[t->stages.n - 1] : NULL;
-  int whole = !last || (last->kind == SONDE_STAGE_METASPACE && !last->split);
-  if (!whole || t->model != SONDE_MODEL_BPE || t->whole_first || sonde_find_spelling(t, mark, 3) < 0 ||
-      !never_merges_over(t, mark))
-    return 0;
+  int cut = t->stages.n == SONDE_MAX_STAGES || (last && last->kind == SONDE_STAGE_METASPACE && last->split);
+  if (cut || t->model != SONDE_MODEL_BPE || t->whole_first || sonde_find_spelling(t, mark, 3) < 0) return 0;
   sonde_stage stage = {.kind = SONDE_STAGE_RUNS};
   memcpy(stage.mark, mark, sizeof mark);
+  find_kept(t, mark, stage.kept);
   return sonde_stages_add(&t->stages, &stage, l->name, l->err);
 }
 

@@ -20,15 +20,18 @@ LINES = [
     "The depth of a network is not the depth of the sea, but both are measured by what comes back.",
     "We lowered the instrument to four hundred metres; it said: 404, 405, 406. Then it said nothing.",
     "don't can't won't I'll you'll they've we've it's that's he'd she'd I'm", "café naïve été straße",
-    "深さ 深い海 한국어", "deep deeper deepest depth depths the the the there then them these", "aaaa aaaaaaaa aaaab abab",
+    "深さ 深い海 한국어", "deep deeper deepest depth depths the the the there then them these",
+    "aaaa aaaaaaaa aaaab abab",
     "the network said the depth of the network", "four hundred metres of sea and four hundred metres of depth",
 ]
 TEXTS = [
     "", " ", "  ", "\n", "x", "The deepest network in the sea.", "  two  spaces   three ", "don't I'll we've WE'RE",
-    "one\ntwo\n\n\tthree\n", "404 + 1234567 = 3.14159", "café naïve", "深さ テスト 한국어", "😀 the 😀😀", "aaaaaaaaaaaaaaaaaaaaa",
-    "<s>The</s> end <unk>", "▁the ▁▁a▁b ab▁▁", "[M] the   [M]x[M]", "Ⓐ zzz qqq", "the" * 40, " the", "the ", "\u3000the",
+    "one\ntwo\n\n\tthree\n", "404 + 1234567 = 3.14159", "café naïve", "深さ テスト 한국어", "😀 the 😀😀",
+    "aaaaaaaaaaaaaaaaaaaaa", "<s>The</s> end <unk>", "▁the ▁▁a▁b ab▁▁", "[M] the   [M]x[M]", "Ⓐ zzz qqq",
+    "the" * 40, " the", "the ", "\u3000the",
 ]
-RULES = "41\t61\n5A\t7A 7A\n3000\t20\n24B6\t61\n"      # A to a, Z to zz, ideographic space to space, circled A to a
+# A to a, Z to zz, ideographic space to space, circled A to a
+RULES = "41\t61\n5A\t7A 7A\n3000\t20\n24B6\t61\n"
 
 MODELS = {
     "bpe": dict(model_type="bpe", byte_fallback=True, normalization_rule_name="identity",

@@ -65,6 +65,12 @@ return {
       { name = "width", type = "integer", min = 1, max = 16384, preset = 512,
         doc = "of the residual stream" }, steps, json,
     }, " --norm dyt"),
+    tokenize = command("tokenize", "a text to ids and back, on one thread", {
+      { name = "text", type = "string", required = true, value = "FILE", doc = "a text file, packed or not" },
+      { name = "tokenizer", type = "string", value = "PATH",
+        doc = "a tokenizer.json, tokenizer.model or vocab.json, or a folder with one; default: one of 8192 tokens, "
+          .. "trained on the text" }, steps, json,
+    }, " --text book.txt --tokenizer llama"),
     generate = command("generate", "tokens a second of a plain Llama, one sequence", {
       config, dtype, { name = "tokens", type = "integer", min = 2, max = 240, preset = 128,
         doc = "tokens to generate" },

@@ -251,6 +251,61 @@ function bench.train(options)
   }
 end
 
+-- ---- tokenizers
+-- ----------------------------------------------------------------------------------------------------------
+
+local CHUNK = 16 * 1024      -- bytes of a text, at least: documents are not all of a line
+
+-- The lines of a file, joined to texts; their bytes.
+local function chunks_of(path)
+  local chunks, part, size, bytes = {}, {}, 0, 0
+  for _, line in ipairs(core.text_lines(path)) do
+    part[#part + 1] = line
+    size = size + #line + 1
+    if size >= CHUNK then
+      chunks[#chunks + 1] = table.concat(part, "\n") .. "\n"
+      part, bytes, size = {}, bytes + size, 0
+    end
+  end
+  if size > 0 then chunks[#chunks + 1] = table.concat(part, "\n") .. "\n" end
+  return chunks, bytes + size
+end
+
+-- The median processor time of `steps` runs, after one that is not measured. One thread runs, so that is its time, and
+-- the neighbours on a shared machine have no part in it.
+local function median_of(steps, run)
+  local times = {}
+  for k = 0, steps do
+    local start = os.clock()
+    run()
+    times[k] = os.clock() - start
+  end
+  return stats.median(times)
+end
+
+--- A text to ids and back, on one thread: MB/s of the text. The cache of words is the encoder's own and is kept between
+--- runs, as it is in a long text.
+function bench.tokenize(options)
+  local chunks, bytes = chunks_of(options.text)
+  if bytes == 0 then error("bench tokenize: " .. options.text .. " has no text", 0) end
+  local tokenizer = options.tokenizer and core.tokenizer(options.tokenizer)
+    or core.tokenizer_train(chunks, { vocab = 8192 })
+  local ids, tokens = {}, 0
+  for k, text in ipairs(chunks) do
+    ids[k] = tokenizer:encode(text)
+    tokens = tokens + ids[k]:count()
+  end
+  local encode = median_of(options.steps, function()
+    for _, text in ipairs(chunks) do tokenizer:encode(text) end
+  end)
+  local decode = median_of(options.steps, function()
+    for _, list in ipairs(ids) do tokenizer:decode(list) end
+  end)
+  return { what = "tokenize", text = options.text, tokenizer = options.tokenizer, vocab = tokenizer:vocab(),
+    threads = 1, bytes = bytes, tokens = tokens, bytes_per_token = rounded(bytes / tokens, 3),
+    encode_mb_s = rounded(bytes / encode / 1e6, 2), decode_mb_s = rounded(bytes / decode / 1e6, 2) }
+end
+
 -- ---- generation
 -- ----------------------------------------------------------------------------------------------------------
 
