@@ -24,7 +24,7 @@ typedef struct sonde_conformance {
 typedef struct sonde_conform_opts {
   const char *const *pair;   /* options of the plugin under test, "key=value" */
   int n_pair;
-  int seconds;               /* a check that takes longer counts as hanging; 0: 60 */
+  int seconds;               /* a check that takes more processor time, or none for so long, counts as hanging; 0: 60 */
   const char *only;          /* name of one check to run; NULL: all */
   /* For scripts. load runs the file at `path`, which registers one module with the runtime; build calls that module
    * between sonde_entry_begin and _end. Both are called in the processes of the checks. NULL: shared objects only. */
