@@ -3,9 +3,8 @@
 
     python3 read_gguf.py FILE.gguf [FOLDER]          (nothing but Python)
 
-Prints the keys as JSON. With a folder (safetensors, f32) every tensor must be its, rounded as the
-file's dtype asks; rows of a Llama's queries and keys are exchanged as llama.cpp's rotation needs it, and a Gemma's gains
-are 1 more.
+Prints the keys as JSON. With a folder (safetensors, f32) every tensor must be its, rounded as the file's dtype asks;
+rows of a Llama's queries and keys are exchanged as llama.cpp's rotation needs it, and a Gemma's gains are 1 more.
 """
 import json
 import os

@@ -1,7 +1,7 @@
 --- remote.lua - the Python code that lies in the folder of a model that transformers cannot open by itself, so that it
 -- can (trust_remote_code): io/python/. Such are models of Sonde's own architecture, and those whose blocks differ, for
--- transformers records per_layer_config and builds all blocks alike. The code computes what is listed here; a model with
--- anything else has none in its folder, rather than code that computes something else.
+-- transformers records per_layer_config and builds all blocks alike. The code computes what is listed here; a model
+-- with anything else has none in its folder, rather than code that computes something else.
 
 local core = require "sonde.core"
 local sorted_keys = require "sonde.base.sorted_keys"
@@ -127,8 +127,8 @@ function remote.is_needed(of, tree)
   return of.whole or tree.per_layer_config ~= nil
 end
 
---- Puts the key that says where the code is into a config.json, where it is needed and computes the model, and gives the
---- files; without it that key and files are those of another model, and go.
+--- Puts the key that says where the code is into a config.json, where it is needed and computes the model, and gives
+--- the files; else takes that key out, which was another model's.
 ---@param of sonde.architecture
 ---@param model sonde.model
 ---@param tree table                   changed
