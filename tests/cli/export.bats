@@ -276,6 +276,20 @@ for name, options in pairs {
   sonde.export(model, "others/" .. name)
   sonde.export(model, "others/" .. name .. ".gguf", { vocabulary = false })
 end
+-- What its programs have no word for.
+for message, options in pairs {
+  ["'sliding_window' 5"] = { attention = { "causal", window = 5 } },
+  ["scaled by 'yarn'"] = { attention = { "causal", rope_scaling = "yarn", rope_factor = 4 } },
+  ["'relu'"] = { ffn = { "swiglu", activation = "relu" } },
+  ["'per_layer_config'"] = { layers = { [1] = { ffn = { "swiglu", hidden = 48 } } } },
+  ["no architecture of other programs"] = { norm = "dyt" },
+} do
+  local model = sonde.transformer(with({ vocab = 40, width = 32, depth = 4, heads = 4, ffn_hidden = 40, context = 24 },
+    options))
+  local ok, text = pcall(sonde.export, model, "others/no.gguf", { vocabulary = false })
+  assert(not ok and text:find(message, 1, true), message .. " is not in " .. tostring(text))
+  assert(not require("sonde.core").exists "others/no.gguf")
+end
 LUA
   rm -rf others
   mkdir others

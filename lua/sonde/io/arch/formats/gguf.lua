@@ -121,6 +121,9 @@ local function put_rope(put, name, tree, head_dim, refuse)
   local dict = next(scaling) and scaling or parameters
   local theta = dict.rope_theta or value_of(tree, "rope_theta") or 10000
   local kind = dict.rope_type or dict.type or "default"
+  for key, value in pairs(dict) do
+    if type(value) == "table" then refuse("its rotary positions have the key '" .. key .. "'") end
+  end
   put("f32", name .. ".rope.freq_base", theta)
   put("u32", name .. ".rope.dimension_count", head_dim)
   if kind == "default" then return nil end
