@@ -11,4 +11,4 @@ c_tests += %D%/added_test %D%/batch_test %D%/bpe_train_test %D%/corpus_test %D%/
 %C%_sources_test_LDADD = $(LDADD) $(ZLIB_LIBS) $(ZSTD_LIBS)
 %C%_shard_test_SOURCES = %D%/shard_test.c
 %C%_tokenizer_test_SOURCES = %D%/tokenizer_test.c %D%/reference.h
-lua_tests += %D%/meeting.lua %D%/text.lua
+lua_tests += %D%/folders.lua %D%/meeting.lua %D%/text.lua

@@ -91,12 +91,11 @@ local function note_tokenizer(model, tokenizer, dir)
 end
 
 -- The model's own tokenizer; nil where its folder has one that is not read here, which is carried along all the same.
-local function own_tokenizer(model, dir)
+local function own_tokenizer(model)
   if not model:has_tokenizer() then return nil end
   local ok, tokenizer = pcall(model.tokenizer, model)
   if ok then return tokenizer end
-  io.stderr:write(string.format("sonde: note: %s gets the tokenizer as it is, which cannot be read here: %s\n", dir,
-    tokenizer))
+  io.stderr:write("sonde: note: the tokenizer is carried along as it is; it cannot be read here: ", tokenizer, "\n")
 end
 
 -- Writes all files of a folder; gives the names of those with weights and of code.
@@ -105,7 +104,7 @@ local function write_files(model, dir, options)
   local belonging = belongings(model, tokenizer)
   local lacks = not tokenizer and origin.lacks(belonging)
   if lacks then error(core.where() .. "the folder would lack its tokenizer: " .. lacks, 0) end
-  tokenizer = tokenizer or own_tokenizer(model, dir)
+  tokenizer = tokenizer or own_tokenizer(model)
   local keys, of = config.write(model, belonging.config)
   tokens.describe(keys, main, tokenizer)
   local code = remote.attach(of, model, keys)
