@@ -42,8 +42,8 @@ for k = 1, #lines, 2 do
   if #ids > 1 then
     local evaluated = sonde.evaluate(model, ids)
     near(sum, evaluated.loss * evaluated.tokens, "the log-likelihood")
-    local rest = { unpack(ids, 2) }
-    near(-sum, sonde.likelihoods(model, { { context = { ids[1] }, continuation = rest } })[1].sum, "that of likelihoods")
+    local request = { context = { ids[1] }, continuation = { unpack(ids, 2) } }
+    near(-sum, sonde.likelihoods(model, { request })[1].sum, "that of likelihoods")
   end
   checked = checked + 1
 end
