@@ -35,7 +35,7 @@ start() {
   shift
   "$SONDE" serve --model run/model --port 0 "$@" > "$name.out" 2> "$name.err" 3>&- &
   echo $! > "$name.pid"
-  for _ in $(seq 300); do
+  for _ in $(seq 1200); do
     if [ -s "$name.out" ] || ! kill -0 "$(cat "$name.pid")" 2> /dev/null; then break; fi
     sleep 0.1
   done
@@ -253,9 +253,9 @@ ids_of() {   # TEXT: its ids, as JSON
       curl -s -m 60 -d "{\"prompt\": [$k, 2], \"max_tokens\": 30, \"ignore_eos\": true, \"n\": 20}" \
         "$last/v1/completions" > "at.$k" 3>&- &
     done
-    for _ in $(seq 100); do        # the first answer is there, others wait
+    for _ in $(seq 1200); do        # the first answer is there, others wait
       if grep -q 'completions 200' stopped.err; then break; fi
-      sleep 0.02
+      sleep 0.05
     done
     kill -s "$signal" "$pid"
     status=0
@@ -278,7 +278,7 @@ ids_of() {   # TEXT: its ids, as JSON
 
 @test "the log has a line for each request" {
   gives 200 /v1/completions '{"prompt": [1, 2, 3], "max_tokens": 2, "ignore_eos": true}'
-  for _ in $(seq 50); do
+  for _ in $(seq 600); do
     if tail -n 1 main.err | grep -q '^POST'; then break; fi
     sleep 0.1
   done
