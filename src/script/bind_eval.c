@@ -24,9 +24,9 @@ static int core_python_random(lua_State *L) {
   return 1;
 }
 
-/* r:sample(n, k) -> list of k of 0 .. n-1 */
+/* r:sample(n, k) -> list of k of 0 .. n-1, at most 65536 */
 static int random_sample(lua_State *L) {
-  int64_t n = sonde_lua_integer(L, 2, 1, INT32_MAX), k = sonde_lua_integer(L, 3, 0, n);
+  int64_t n = sonde_lua_integer(L, 2, 1, INT32_MAX), k = sonde_lua_integer(L, 3, 0, n < 65536 ? n : 65536);
   sonde_mt *m = sonde_lua_handle(L, 1, &random_type);
   int64_t *drawn = lua_newuserdatauv(L, (size_t)(k + 1) * sizeof *drawn, 0);
   if (sonde_mt_sample(m, n, k, drawn)) return sonde_lua_fail(L, "no memory for a sample");
@@ -44,7 +44,7 @@ static const luaL_Reg random_methods[] = {{"sample", random_sample}, {NULL, NULL
 static int core_bootstrap(lua_State *L) {
   static const char *const names[] = {"perplexity", "f1", NULL};
   sonde_statistic what = sonde_lua_choice(L, 1, NULL, names) ? SONDE_F1 : SONDE_PERPLEXITY;
-  int64_t resamples = sonde_lua_opt_integer(L, 3, 0, 0, 1 << 30);
+  int64_t resamples = sonde_lua_opt_integer(L, 3, 0, 0, 10000000);
   sonde_error err = {0};
   double error = 0;
   lua_settop(L, 3);
