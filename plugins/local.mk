@@ -2,7 +2,7 @@
 sondeplugin_LTLIBRARIES += \
   %D%/norm/bhyt.la %D%/norm/bhyt_star.la %D%/norm/derf.la %D%/norm/dyt.la %D%/norm/layernorm.la %D%/norm/rmsnorm.la \
   %D%/attention/causal.la \
-  %D%/ffn/gelu.la %D%/ffn/swiglu.la \
+  %D%/ffn/mlp.la %D%/ffn/swiglu.la \
   %D%/optimizer/adamw.la %D%/optimizer/lion.la %D%/optimizer/muon.la %D%/optimizer/sgd.la
 
 %C%_norm_bhyt_la_SOURCES = %D%/norm/bhyt.c %D%/norm/bhyt_ops.h %D%/norm/gain.h %D%/norm/tanh_rows.h
@@ -26,9 +26,9 @@ sondeplugin_LTLIBRARIES += \
 %C%_attention_causal_la_SOURCES = %D%/attention/causal.c %D%/bias.h
 %C%_attention_causal_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_attention_causal_la_LDFLAGS = $(MODFLAGS)
-%C%_ffn_gelu_la_SOURCES = %D%/ffn/gelu.c
-%C%_ffn_gelu_la_CPPFLAGS = $(MODCPPFLAGS)
-%C%_ffn_gelu_la_LDFLAGS = $(MODFLAGS)
+%C%_ffn_mlp_la_SOURCES = %D%/ffn/mlp.c %D%/ffn/activation.h %D%/bias.h
+%C%_ffn_mlp_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_ffn_mlp_la_LDFLAGS = $(MODFLAGS)
 %C%_ffn_swiglu_la_SOURCES = %D%/ffn/swiglu.c %D%/ffn/activation.h %D%/bias.h
 %C%_ffn_swiglu_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_ffn_swiglu_la_LDFLAGS = $(MODFLAGS)

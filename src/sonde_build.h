@@ -191,18 +191,29 @@ SONDE_INLINE sonde_node *sonde_rope_by_length(sonde_node *below, sonde_node *bey
   sonde_attr at = {{0}, {limit, tokens, every}};
   return below && beyond ? sonde_op(sonde_node_graph(below), "rope_by_length", in, 2, &at) : NULL;
 }
+/* f32 [heads]: the slopes of ALiBi, 2^(-8 h/heads) for h = 1 to heads, a power of two (Press et al. 2022, section 3) */
+SONDE_INLINE sonde_node *sonde_alibi_slopes(sonde_graph *g, int64_t heads) {
+  static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
+  sonde_attr at = {{0}, {heads}};
+  sonde_node *largest = sonde_constant(g, &one, 8);
+  return largest ? sonde_op(g, "alibi_slopes", &largest, 1, &at) : NULL;
+}
 /* q [B, T, H, Dh], k and v [B, T, KV, Dh], H a multiple of KV -> [B, T, H, Dh]; causal; scale 1/sqrt(Dh) when 0; scores
  * cap tanh(score / cap) unless cap is 0; window: how many positions back a query sees, itself included (0: all);
- * starts: i32 [B, T], the first position that each query sees ("documents.starts" of the site), or NULL */
-SONDE_INLINE sonde_node *sonde_attention_capped(sonde_node *q, sonde_node *k, sonde_node *v, double scale, double cap,
-                                                int64_t window, sonde_node *starts) {
-  sonde_node *in[4] = {q, k, v, starts};
+ * starts: i32 [B, T], the first position that each query sees ("documents.starts" of the site), or NULL; slopes:
+ * f32 [H], what a score of head h loses for each position that its key is back (ALiBi), or NULL */
+SONDE_INLINE sonde_node *sonde_attention_with(sonde_node *q, sonde_node *k, sonde_node *v, double scale, double cap,
+                                              int64_t window, sonde_node *starts, sonde_node *slopes) {
+  sonde_node *in[5] = {q, k, v};
   sonde_attr at = {{scale, cap}, {1, window}};
-  return q && k && v ? sonde_op(sonde_node_graph(q), "attention", in, starts ? 4 : 3, &at) : NULL;
+  int n = 3;
+  if (starts) in[n++] = starts;
+  if (slopes) in[n++] = slopes;
+  return q && k && v ? sonde_op(sonde_node_graph(q), "attention", in, n, &at) : NULL;
 }
 SONDE_INLINE sonde_node *sonde_attention_from(sonde_node *q, sonde_node *k, sonde_node *v, double scale, int64_t window,
                                               sonde_node *starts) {
-  return sonde_attention_capped(q, k, v, scale, 0, window, starts);
+  return sonde_attention_with(q, k, v, scale, 0, window, starts, NULL);
 }
 SONDE_INLINE sonde_node *sonde_attention(sonde_node *q, sonde_node *k, sonde_node *v, double scale, int64_t window) {
   return sonde_attention_from(q, k, v, scale, window, NULL);

@@ -1,7 +1,8 @@
 /* causal.c - causal softmax attention with rotary positions, as in Llama: multi-head (kv_heads = heads), grouped-query
  * (fewer) or multi-query (one). Projections under Hugging Face's names, with biases or without. With qk_norm, queries
- * and keys are normalised (RMSNorm) before the rotation: head by head, one gain for all heads (Qwen 3), or over all
- * heads at once (OLMo 2). clip bounds the projections before the rotation (OLMo), softcap the scores (Gemma 2).
+ * and keys are normalised before the rotation: head by head, with one gain for all heads (Qwen 3) or one for each
+ * (StableLM), or over all heads at once (OLMo 2). With alibi nothing is rotated, and what a score loses grows with the
+ * distance (Press et al. 2022). clip bounds the projections before the rotation (OLMo), softcap the scores (Gemma 2).
  *
  * In rows of several documents ("documents.starts" of the block) a token sees its own document alone, and with
  * "documents.positions" it counts its position from there.
@@ -9,13 +10,14 @@
  * Published for the other modules of the block: the weights of value and output, "attn.v_weight" [KV Dh, D] and
  * "attn.o_weight" [D, H Dh]; and for probes what the weights of the average follow from: "attn.queries"
  * [B, T, H, Dh] and "attn.keys" [B, T, KV, Dh] after the rotation, "attn.values" [B, T, KV, Dh], and where they are not
- * 1/sqrt(Dh) and none "attn.scale", "attn.window" and "attn.softcap", [1] each. */
+ * 1/sqrt(Dh) and none "attn.scale", "attn.window" and "attn.softcap", [1] each, and "attn.slopes" [H] of ALiBi. */
 #include "causal_rope.h"
 
 #include "../bias.h"
 
 enum {
-  HEADS, KV_HEADS, HEAD_DIM, WINDOW, QK_NORM, QK_NORM_OVER, QK_EPS, BIAS, CLIP, SCALE, SOFTCAP, ROPE
+  HEADS, KV_HEADS, HEAD_DIM, WINDOW, QK_NORM, QK_NORM_OVER, QK_NORM_KIND, QK_EPS, BIAS, CLIP, SCALE, SOFTCAP, ALIBI,
+  ROPE
 };
 
 static const sonde_option options[] = {
@@ -26,8 +28,10 @@ static const sonde_option options[] = {
     [WINDOW] = {"window", 'i', "0", 0, 1e9, NULL, "how many tokens back a token sees, itself included; 0: all"},
     [QK_NORM] = {"qk_norm", 'b', "false", 0, 0, NULL,
                  "whether queries and keys are normalised over the head width, before the rotation"},
-    [QK_NORM_OVER] = {"qk_norm_over", 's', "head", 0, 0, "head|all",
-                      "of qk_norm: head, each head's width, with one gain for all; all, the width of all heads"},
+    [QK_NORM_OVER] = {"qk_norm_over", 's', "head", 0, 0, "head|each|all",
+                      "of qk_norm: head, each head's width, with one gain for all; each, the same with a gain for each "
+                      "head; all, the width of all heads"},
+    [QK_NORM_KIND] = {"qk_norm_kind", 's', "rms", 0, 0, "rms|layer", "of qk_norm: RMSNorm, or LayerNorm without bias"},
     [QK_EPS] = {"qk_eps", 'f', "1e-6", 1e-12, 1, NULL, "added to the mean square under the root, of qk_norm"},
     [BIAS] = {"bias", 's', "none", 0, 0, "none|qkv|all",
               "which projections have a learned bias: those of queries, keys and values, or the output's too"},
@@ -35,19 +39,37 @@ static const sonde_option options[] = {
               "queries, keys and values are cut off at -clip and clip, before the rotation; 0: nowhere"},
     [SCALE] = {"score_scale", 'f', "0", 0, 1e6, NULL, "factor of the scores q k; 0: 1/sqrt(Dh)"},
     [SOFTCAP] = {"softcap", 'f', "0", 0, 1e6, NULL, "scores are c tanh(score / c), before the mask; 0: as they are"},
+    [ALIBI] = {"alibi", 'b', "false", 0, 0, NULL,
+               "in place of rotary positions a score is less by the distance times a slope, 2^(-8 h/H) in head h"},
     ROPE_OPTIONS(ROPE),
 };
 
 /* One of the projections [B, T, H Dh]: biased, normalised over all heads, cut off, and by head, [B, T, H, Dh]. */
 typedef struct projection { char name; int64_t heads; sonde_node *weight; } projection;
 
+/* Queries or keys normalised over the last axis, n wide, with one gain [n] or one for each of `rows`, [rows, n]. */
+static sonde_node *normed(sonde_site *site, const sonde_value *opt, char name, int64_t rows, int64_t n, sonde_node *x) {
+  char called[16] = "?_norm.weight";
+  const int64_t dim[2] = {rows, n};
+  const sonde_shape vector = {SONDE_F32, 1, {n, 1, 1, 1, 1}};
+  called[0] = name;
+  sonde_node *gain = rows ? sonde_site_param(site, called, dim, 2, SONDE_ROLE_GAIN, 1)
+                          : sonde_vector(site, called, n, SONDE_ROLE_GAIN, 1);
+  if (!x) return NULL;
+  sonde_graph *g = sonde_node_graph(x);
+  sonde_node *inner = rows ? sonde_constant(g, &vector, 1) : gain;
+  sonde_node *y = opt[QK_NORM_KIND].s[0] == 'r'
+                      ? sonde_rmsnorm(x, inner, opt[QK_EPS].f)
+                      : sonde_layernorm(x, inner, sonde_constant(g, &vector, 0), opt[QK_EPS].f);
+  return rows ? sonde_mul(y, gain) : y;
+}
+
 static sonde_node *all_heads(sonde_site *site, const sonde_value *opt, const projection *p, int64_t width,
                              sonde_node *x) {
-  char name[16] = "?_proj.bias", gain[16] = "?_norm.weight";
-  name[0] = gain[0] = p->name;
+  char name[16] = "?_proj.bias";
+  name[0] = p->name;
   sonde_node *y = with_bias(site, name, opt[BIAS].s[0] != 'n', width, sonde_linear(x, p->weight));
-  if (opt[QK_NORM].i && opt[QK_NORM_OVER].s[0] == 'a' && p->name != 'v')
-    y = sonde_rmsnorm(y, sonde_vector(site, gain, width, SONDE_ROLE_GAIN, 1), opt[QK_EPS].f);
+  if (opt[QK_NORM].i && opt[QK_NORM_OVER].s[0] == 'a' && p->name != 'v') y = normed(site, opt, p->name, 0, width, y);
   if (opt[CLIP].f == 0) return y;
   static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
   sonde_graph *g = sonde_node_graph(x);
@@ -57,12 +79,16 @@ static sonde_node *all_heads(sonde_site *site, const sonde_value *opt, const pro
 static sonde_node *project(sonde_site *site, const sonde_value *opt, const projection *p, int64_t head_dim,
                            sonde_node *x) {
   const sonde_place *at = sonde_where(site);
-  char gain[16] = "?_norm.weight";
+  const char over = opt[QK_NORM_OVER].s[0];
   int64_t dim[4] = {at->batch, at->context, p->heads, head_dim};
   sonde_node *y = sonde_reshape(all_heads(site, opt, p, p->heads * head_dim, x), dim, 4);
-  gain[0] = p->name;
-  if (!opt[QK_NORM].i || opt[QK_NORM_OVER].s[0] == 'a' || p->name == 'v') return y;
-  return sonde_rmsnorm(y, sonde_vector(site, gain, head_dim, SONDE_ROLE_GAIN, 1), opt[QK_EPS].f);
+  if (!opt[QK_NORM].i || over == 'a' || p->name == 'v') return y;
+  return normed(site, opt, p->name, over == 'e' ? p->heads : 0, head_dim, y);
+}
+
+/* Queries or keys as positions have it. */
+static sonde_node *placed(sonde_site *site, const sonde_value *opt, int64_t head_dim, sonde_node *x) {
+  return opt[ALIBI].i ? x : rope_turn(site, opt + ROPE, head_dim, sonde_lookup(site, "documents.positions"), x);
 }
 
 static void publish_number(sonde_site *site, const char *name, const sonde_node *x, double value) {
@@ -81,7 +107,7 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
                         (long long)at->width, (long long)heads);
   if (heads % kv_heads)
     return sonde_refuse(site, "heads %lld is no multiple of kv_heads %lld", (long long)heads, (long long)kv_heads);
-  if (!rope_is_fit(site, opt + ROPE, head_dim)) return NULL;
+  if (!opt[ALIBI].i && !rope_is_fit(site, opt + ROPE, head_dim)) return NULL;
 
   projection of_q = {'q', heads, sonde_matrix(site, "q_proj.weight", heads * head_dim, at->width, SONDE_ROLE_QK)};
   projection of_k = {'k', kv_heads, sonde_matrix(site, "k_proj.weight", kv_heads * head_dim, at->width, SONDE_ROLE_QK)};
@@ -89,8 +115,8 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   sonde_node *wo = sonde_matrix(site, "o_proj.weight", at->width, heads * head_dim, SONDE_ROLE_ATTN_OUT);
   sonde_node *q = project(site, opt, &of_q, head_dim, x), *k = project(site, opt, &of_k, head_dim, x);
   sonde_node *v = project(site, opt, &of_v, head_dim, x);
-  sonde_node *positions = sonde_lookup(site, "documents.positions");
-  q = rope_turn(site, opt + ROPE, head_dim, positions, q), k = rope_turn(site, opt + ROPE, head_dim, positions, k);
+  sonde_node *slopes = opt[ALIBI].i ? sonde_alibi_slopes(sonde_node_graph(x), heads) : NULL;
+  q = placed(site, opt, head_dim, q), k = placed(site, opt, head_dim, k);
   sonde_publish(site, "attn.v_weight", of_v.weight);
   sonde_publish(site, "attn.o_weight", wo);
   sonde_publish(site, "attn.queries", q);
@@ -99,9 +125,10 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   publish_number(site, "attn.window", x, (double)opt[WINDOW].i);
   publish_number(site, "attn.scale", x, opt[SCALE].f);
   publish_number(site, "attn.softcap", x, opt[SOFTCAP].f);
+  sonde_publish(site, "attn.slopes", slopes);
   int64_t flat[3] = {at->batch, at->context, heads * head_dim};
-  sonde_node *y = sonde_attention_capped(q, k, v, opt[SCALE].f, opt[SOFTCAP].f, opt[WINDOW].i,
-                                         sonde_lookup(site, "documents.starts"));
+  sonde_node *y = sonde_attention_with(q, k, v, opt[SCALE].f, opt[SOFTCAP].f, opt[WINDOW].i,
+                                       sonde_lookup(site, "documents.starts"), slopes);
   y = sonde_linear(sonde_reshape(y, flat, 3), wo);
   return with_bias(site, "o_proj.bias", opt[BIAS].s[0] == 'a', at->width, y);
 }
@@ -116,8 +143,9 @@ static const sonde_plugin plugin = {
     .kind = "attention",
     .version = "1.1",
     .build = SONDE_BUILD,
-    .summary = "softmax(Q K' / sqrt(Dh)) V over earlier tokens, rotary positions; MHA, GQA and MQA",
-    .citation = "Vaswani et al. 2017, eq. 1; Su et al., RoFormer, 2021, eq. 34; Ainslie et al., GQA, 2023",
+    .summary = "softmax(Q K' / sqrt(Dh)) V over earlier tokens, rotary positions or ALiBi; MHA, GQA and MQA",
+    .citation = "Vaswani et al. 2017, eq. 1; Su et al., RoFormer, 2021, eq. 34; Press et al., ALiBi, "
+                "2022, sec. 3; Ainslie et al., GQA, 2023",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .functions = &functions,

@@ -24,9 +24,30 @@ static int refuse(sonde_error *err, const char *op, const sonde_shape *in, const
                     sonde_shape_text(&in[2], v, sizeof v), why);
 }
 
-/* `starts`: the shape of that input, or NULL. */
-static int check(const char *op, const sonde_shape *in, const sonde_shape *starts, const sonde_attr *at,
-                 sonde_error *err) {
+int sonde_attention_more(const sonde_shape *in, int n_in, int from, int dtype) {
+  for (int k = from; k < n_in; k++)
+    if (in[k].dtype == dtype) return k;
+  return -1;
+}
+
+/* Of the inputs from `more` on: starts, then slopes. */
+static int check_more(const char *op, const sonde_shape *in, int n_in, int more, const sonde_attr *at,
+                      sonde_error *err) {
+  const int i = sonde_attention_more(in, n_in, more, SONDE_I32), f = sonde_attention_more(in, n_in, more, SONDE_F32);
+  const sonde_shape *q = &in[0], *starts = i < 0 ? NULL : &in[i], *slopes = f < 0 ? NULL : &in[f];
+  int fits = n_in == more + (i >= 0) + (f >= 0) && (!starts || !slopes || i < f);
+  if (fits && starts && starts->rank != 3)      /* segments are checked apart */
+    fits = starts->rank == 2 && starts->dim[0] == q->dim[0] && starts->dim[1] == q->dim[1];
+  if (fits && slopes) fits = slopes->rank == 1 && slopes->dim[0] == q->dim[2];
+  if (!fits) return refuse(err, op, in, "behind them come starts i32 [B, T] or segments i32 [B, S, 4], then slopes "
+                                       "f32 [H]; either may be missing");
+  if (n_in > more && !at->i[ATTENTION_CAUSAL])
+    return sonde_fail(err, SONDE_EINVAL, "%s: starts (the first key that each query sees) and slopes (what distance "
+                      "costs) need a causal attention", op);
+  return SONDE_OK;
+}
+
+static int check(const char *op, const sonde_shape *in, int n_in, int more, const sonde_attr *at, sonde_error *err) {
   const sonde_shape *q = &in[0], *k = &in[1], *v = &in[2];
   if (q->rank != 4 || k->rank != 4 || !sonde_shape_equal(k, v) || !sonde_is_real(q) || !sonde_is_real(k) ||
       !sonde_is_real(v))
@@ -45,18 +66,12 @@ static int check(const char *op, const sonde_shape *in, const sonde_shape *start
     return sonde_fail(err, SONDE_EINVAL, "%s: the soft-cap must be positive, or 0 for none", op);
   if (at->i[ATTENTION_WINDOW] < 0 || (at->i[ATTENTION_WINDOW] && !at->i[ATTENTION_CAUSAL]))
     return sonde_fail(err, SONDE_EINVAL, "%s: a window must be 0 (none) or positive, and causal", op);
-  if (!starts) return SONDE_OK;
-  if (!at->i[ATTENTION_CAUSAL])
-    return sonde_fail(err, SONDE_EINVAL, "%s: starts (the first key that each query sees) need a causal attention", op);
-  if (starts->dtype != SONDE_I32 || starts->rank != 2 || starts->dim[0] != q->dim[0] || starts->dim[1] != q->dim[1])
-    return refuse(err, op, in, "the starts must be i32 [B, T], or segments i32 [B, S, 4]");
-  return SONDE_OK;
+  return check_more(op, in, n_in, more, at, err);
 }
 
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
-  int tree = sonde_attention_is_tree(in, n_in);
-  int rc = check("attention", in, n_in > IN_STARTS && !tree ? &in[IN_STARTS] : NULL, at, err);
-  if (!rc && tree) rc = sonde_attention_tree_check(in, at, err);
+  int rc = check("attention", in, n_in, IN_MORE, at, err);
+  if (!rc && sonde_attention_is_tree(in, n_in)) rc = sonde_attention_tree_check(in, at, err);
   if (rc) return rc;
   out[0] = sonde_shape_make(SONDE_F32, 4, in[0].dim);
   out[1] = sonde_shape_make(SONDE_F32, 3, (int64_t[]){in[0].dim[0], in[0].dim[2], in[0].dim[1]});
@@ -65,7 +80,7 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_sh
 
 static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,
                       sonde_error *err) {
-  int rc = check("attention_grad", in, n_in > IN_GRAD_STARTS ? &in[IN_GRAD_STARTS] : NULL, at, err);
+  int rc = check("attention_grad", in, n_in, IN_GRAD_MORE, at, err);
   if (rc) return rc;
   sonde_shape lse = sonde_shape_make(SONDE_F32, 3, (int64_t[]){in[0].dim[0], in[0].dim[2], in[0].dim[1]});
   if (!sonde_shape_equal(&in[3], &in[0]) || !sonde_shape_equal(&in[4], &lse) || in[4].dtype != SONDE_F32 ||
@@ -84,14 +99,16 @@ static int is_narrow(const sonde_shape *in, const sonde_simd_table *simd) {
          in[IN_K].dtype == SONDE_BF16 && in[IN_V].dtype == SONDE_BF16;
 }
 
-attention sonde_attention_task(const sonde_call *c, int starts) {
+attention sonde_attention_task(const sonde_call *c, int more) {
+  const int starts = sonde_attention_more(c->in_shape, c->n_in, more, SONDE_I32),
+            slopes = sonde_attention_more(c->in_shape, c->n_in, more, SONDE_F32);
   const sonde_shape *q = &c->in_shape[IN_Q], *k = &c->in_shape[IN_K];
   const sonde_simd_table *simd = sonde_simd_get();
   double scale = c->attr->f[ATTENTION_SCALE] != 0 ? c->attr->f[ATTENTION_SCALE] : 1.0 / sqrt((double)q->dim[3]);
   return (attention){.c = c, .simd = simd, .narrow = is_narrow(c->in_shape, simd) ? simd->micro : NULL,
                      .batch = q->dim[0], .tq = q->dim[1], .tk = k->dim[1], .heads = q->dim[2], .kv = k->dim[2],
                      .width = q->dim[3], .ahead = k->dim[1] - q->dim[1], .window = c->attr->i[ATTENTION_WINDOW],
-                     .starts = starts < c->n_in ? c->in[starts] : NULL,
+                     .starts = starts < 0 ? NULL : c->in[starts], .slopes = slopes < 0 ? NULL : c->in[slopes],
                      .causal = c->attr->i[ATTENTION_CAUSAL] != 0, .scale = (float)scale,
                      .cap = (float)c->attr->f[ATTENTION_CAP]};
 }
@@ -223,6 +240,16 @@ void sonde_attention_range(const attention *t, int64_t b, int64_t first, int64_t
   if (earliest > *from) *from = earliest;
 }
 
+void sonde_attention_distance(const attention *t, float *s, int64_t h, int64_t first, int64_t n, int64_t at,
+                              int64_t keys) {
+  if (!t->slopes) return;
+  const float cost = t->slopes[h] / t->scale;
+  for (int64_t j = 0; j < keys; j++, s += SONDE_BLOCK) {
+    const int64_t own = at + j - t->ahead - first;      /* the query whose own key it is */
+    for (int64_t i = 0; i < n; i++) s[i] += cost * (float)(own - i);
+  }
+}
+
 /* Hides from each query the keys in front of its start. */
 static void mask_starts(const attention *t, float *s, int64_t b, int64_t first, int64_t n, int64_t at, int64_t keys) {
   int64_t hidden[SONDE_BLOCK], most = 0;   /* keys of this block */
@@ -345,6 +372,7 @@ void sonde_attention_forward(const attention *t, int64_t b, int64_t h, int64_t f
     int64_t keys = to - at < KEYS ? to - at : KEYS;
     sonde_attention_scores(t, IN_K, b, kv, at, keys, first, n, turned, s);
     sonde_attention_cap(t, first, n, at, keys, s, NULL);
+    sonde_attention_distance(t, s, h, first, n, at, keys);
     sonde_attention_mask(t, s, b, first, n, at, keys);
     update(t, &x, s, n, keys);
     gather(t, &x, s, b, kv, first, n, at, keys);
@@ -364,7 +392,7 @@ static void forward_tile(void *arg, int64_t tile, int worker) {
 
 static int run(const sonde_call *c) {
   if (sonde_attention_is_tree(c->in_shape, c->n_in)) return sonde_attention_tree_run(c);
-  attention t = sonde_attention_task(c, IN_STARTS);
+  attention t = sonde_attention_task(c, IN_MORE);
   if (t.narrow) sonde_pool_run(c->pool, t.batch * t.kv, pair_values, &t);
   sonde_pool_run(c->pool, sonde_parts(t.tq, SONDE_BLOCK) * t.batch * t.heads, forward_tile, &t);
   return SONDE_OK;
@@ -383,12 +411,13 @@ static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, 
 
 static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_node *in[SONDE_MAX_IN];
-  int starts = sonde_node_inputs(self, in) > IN_STARTS;
+  const int n_in = sonde_node_inputs(self, in);
   if (dout[1]) return SONDE_EUNSUP;
   if (!dout[0]) return SONDE_OK;
-  if (starts && sonde_node_shape(in[IN_STARTS]).rank == 3) return SONDE_EUNSUP;
-  sonde_node *args[7] = {in[0], in[1], in[2], self, sonde_result(self, 1), dout[0], starts ? in[IN_STARTS] : NULL};
-  din[0] = sonde_op(g, "attention_grad", args, IN_GRAD_STARTS + starts, sonde_node_attr(self));
+  if (n_in > IN_MORE && sonde_node_shape(in[IN_MORE]).rank == 3) return SONDE_EUNSUP;
+  sonde_node *args[SONDE_MAX_IN] = {in[0], in[1], in[2], self, sonde_result(self, 1), dout[0]};
+  for (int k = IN_MORE; k < n_in; k++) args[IN_GRAD_MORE + k - IN_MORE] = in[k];
+  din[0] = sonde_op(g, "attention_grad", args, IN_GRAD_MORE + n_in - IN_MORE, sonde_node_attr(self));
   din[1] = sonde_result(din[0], 1);
   din[2] = sonde_result(din[0], 2);
   return din[0] && din[1] && din[2] ? SONDE_OK : SONDE_ESHAPE;
@@ -421,17 +450,19 @@ const sonde_op_def sonde_ops_attention[] = {
     {.size = sizeof(sonde_op_def),
      .name = "attention",
      .min_in = 3,
-     .max_in = 4,
+     .max_in = 5,
      .n_out = 2,
      .flags = SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
      .doc =
          "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], "
          "log-sum-exp [B, H, T]. f0: scale (0: 1/sqrt(Dh)), f1: soft-cap c on scores, c tanh(scale q k / c) (0: none), "
          "i0: causal (query i sees keys to i + Tk - T), "
-         "i1: window, own position included (0: all). A fourth input, starts i32 [B, T], with causal: query i sees no "
-         "key in front of its start (its own key always), as in rows of several documents. Or segments i32 [B, S, 4] "
-         "of (first, length, parent, depth), causal, T = Tk: the tokens of a segment see the first `depth` tokens of "
-         "its parent's sequence (parent -1: none) and then its own; length 0: no segment; no gradient",
+         "i1: window, own position included (0: all). Two more inputs, with causal, each of which may be missing. "
+         "Starts i32 [B, T]: query i sees no key in front of its start (its own key always), as in rows of several "
+         "documents; or segments i32 [B, S, 4] of (first, length, parent, depth), T = Tk: the tokens of a segment see "
+         "the first `depth` tokens of its parent's sequence (parent -1: none) and then its own; length 0: no segment; "
+         "no gradient. Slopes f32 [H]: a score is less by the slope of its head times the distance of query and key, behind the soft-cap "
+         "(ALiBi; no gradient by the slopes)",
      .shape = shape,
      .grad = grad,
      .scratch = scratch,
@@ -443,12 +474,11 @@ const sonde_op_def sonde_ops_attention[] = {
     {.size = sizeof(sonde_op_def),
      .name = "attention_grad",
      .min_in = 6,
-     .max_in = 7,
+     .max_in = 8,
      .n_out = 3,
      .flags = SONDE_OP_BF16_IN,
-     .doc = "of attention: q, k, v, its result, its log-sum-exp, the upstream gradient, its starts if it has any -> "
-            "dq, dk, "
-            "dv; attributes as attention",
+     .doc = "of attention: q, k, v, its result, its log-sum-exp, the upstream gradient, its starts and slopes if it "
+            "has any -> dq, dk, dv; attributes as attention",
      .shape = grad_shape,
      .scratch = scratch,
      .run = sonde_attention_grad_run,

@@ -10,8 +10,9 @@
 enum { KEYS = 128, STEP = SONDE_GROUP, SONDE_HEAD = 256 };
 enum { ATTENTION_CAUSAL = 0, ATTENTION_WINDOW = 1 };                        /* places in attr.i */
 enum { ATTENTION_SCALE = 0, ATTENTION_CAP = 1 };                            /* places in attr.f */
-/* Inputs; the forward op has the starts as its fourth one, the backward op as its seventh. */
-enum { IN_Q = 0, IN_K = 1, IN_V = 2, IN_STARTS = 3, IN_OUT = 3, IN_LSE = 4, IN_DOUT = 5, IN_GRAD_STARTS = 6 };
+/* Inputs. Behind them, of the forward op from IN_MORE on and of the backward op from IN_GRAD_MORE on, come the starts
+ * (i32 [B, T]) and the slopes (f32 [H]), each of which may be missing. */
+enum { IN_Q = 0, IN_K = 1, IN_V = 2, IN_MORE = 3, IN_OUT = 3, IN_LSE = 4, IN_DOUT = 5, IN_GRAD_MORE = 6 };
 
 /* A row of sequences with shared beginnings (op attention, a fourth input of rank 3): the sequence of a segment is the
  * first `depth` tokens of its parent's and then its own. What is masked and how keys are cut into blocks goes by places
@@ -27,14 +28,18 @@ typedef struct attention {
   int64_t ahead;               /* query i sees keys up to i + ahead */
   int64_t window;
   const int32_t *starts;       /* [B, T] the first key that each query sees; NULL: 0 */
+  const float *slopes;         /* [H] what a score loses for each key that its key is back; NULL: 0 */
   const sequence *sequence;    /* of the queries at hand, where rows are segments: keys count in it; NULL: in the row */
   int causal;
   float scale;
   float cap;                   /* scores are cap tanh(scale q k / cap); 0: scale q k */
 } attention;
 
-/* `starts`: the number of the input of that name, which may be missing. */
-attention sonde_attention_task(const sonde_call *c, int starts);
+/* The first input from `from` on that has the dtype, or -1: starts and slopes are distinguished by it. */
+int sonde_attention_more(const sonde_shape *in, int n_in, int from, int dtype);
+
+/* `more`: the number of the first input that may be missing. */
+attention sonde_attention_task(const sonde_call *c, int more);
 
 /* Rows [first, first+n) of one head of an input: where they are if of the dtype asked for, else converted
  * into buf. */
@@ -72,6 +77,9 @@ void sonde_attention_cap(const attention *t, int64_t first, int64_t n, int64_t a
 
 /* The keys [*from, *to) that some query of [first, first+n) of batch entry b sees: what lies outside costs nothing. */
 void sonde_attention_range(const attention *t, int64_t b, int64_t first, int64_t n, int64_t *from, int64_t *to);
+/* Takes from the scores of head h, which are still to be multiplied by the scale, what the distance costs (ALiBi). */
+void sonde_attention_distance(const attention *t, float *s, int64_t h, int64_t first, int64_t n, int64_t at,
+                              int64_t keys);
 /* Sets the scores of keys that a query does not see to -infinity. */
 void sonde_attention_mask(const attention *t, float *s, int64_t b, int64_t first, int64_t n, int64_t at, int64_t keys);
 

@@ -117,6 +117,7 @@ static void through_keys(const attention *t, queries *x, const target *g) {
     int64_t keys = to - at < KEYS ? to - at : KEYS;
     sonde_attention_scores(t, IN_K, x->b, x->kv, at, keys, x->first, x->n, x->q, p.wide);
     sonde_attention_cap(t, x->first, x->n, at, keys, p.wide, slope);
+    sonde_attention_distance(t, p.wide, x->h, x->first, x->n, at, keys);
     sonde_attention_mask(t, p.wide, x->b, x->first, x->n, at, keys);
     t->simd->col_exp(p.wide, t->scale, x->lse, unused, keys);
     sonde_attention_scores(t, IN_V, x->b, x->kv, at, keys, x->first, x->n, x->dout, ds.wide);
@@ -167,7 +168,7 @@ static void backward_tile(void *arg, int64_t tile, int worker) {
 }
 
 int sonde_attention_grad_run(const sonde_call *c) {
-  attention t = sonde_attention_task(c, IN_GRAD_STARTS);
+  attention t = sonde_attention_task(c, IN_GRAD_MORE);
   sonde_pool_run(c->pool, t.batch * t.kv, backward_tile, &t);
   return SONDE_OK;
 }

@@ -13,10 +13,10 @@
 
 enum { FIELDS = 4 };
 
-int sonde_attention_is_tree(const sonde_shape *in, int n_in) { return n_in > IN_STARTS && in[IN_STARTS].rank == 3; }
+int sonde_attention_is_tree(const sonde_shape *in, int n_in) { return n_in > IN_MORE && in[IN_MORE].rank == 3; }
 
 int sonde_attention_tree_check(const sonde_shape *in, const sonde_attr *at, sonde_error *err) {
-  const sonde_shape *s = &in[IN_STARTS];
+  const sonde_shape *s = &in[IN_MORE];
   char text[96];
   if (!at->i[ATTENTION_CAUSAL] || in[IN_Q].dim[1] != in[IN_K].dim[1])
     return sonde_fail(err, SONDE_EINVAL, "attention: segments need a causal attention of a row to itself");
@@ -30,7 +30,7 @@ int sonde_attention_tree_check(const sonde_shape *in, const sonde_attr *at, sond
 typedef struct piece { int32_t entry, segment, at; } piece;
 
 int64_t sonde_attention_tree_scratch(const sonde_shape *in) {
-  int64_t most = sonde_parts(in[IN_Q].dim[1], SONDE_BLOCK) + in[IN_STARTS].dim[1];
+  int64_t most = sonde_parts(in[IN_Q].dim[1], SONDE_BLOCK) + in[IN_MORE].dim[1];
   return in[IN_Q].dim[0] * most * (int64_t)sizeof(piece);
 }
 
@@ -79,10 +79,10 @@ static int is_sound(const segment *of, int64_t i, int64_t context) {
 
 int sonde_attention_tree_run(const sonde_call *c) {
   const int64_t batch = c->in_shape[IN_Q].dim[0], context = c->in_shape[IN_Q].dim[1];
-  attention t = sonde_attention_task(c, IN_STARTS);
+  attention t = sonde_attention_task(c, IN_MORE);
   piece *pieces = c->scratch;
   int64_t n = 0, covered;
-  row r = {&t, c->in[IN_STARTS], pieces, c->in_shape[IN_STARTS].dim[1]};
+  row r = {&t, c->in[IN_MORE], pieces, c->in_shape[IN_MORE].dim[1]};
   t.starts = NULL, t.narrow = NULL;     /* pairs of keys would not be those of the sequence */
   for (int64_t b = 0; b < batch; b++) {
     const segment *of = r.segments + b * r.count;

@@ -56,7 +56,8 @@ static int write_range(const sonde_shape *in, int n_in, const sonde_attr *a, int
 
 static int cached_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
   char q[96], k[96];
-  if (n_in > 4)
+  const int slopes = sonde_attention_more(in, n_in - 1, IN_MORE, SONDE_F32);
+  if (n_in - 1 > IN_MORE + (slopes >= 0))
     return sonde_fail(err, SONDE_EINVAL,
                       "a cache holds one document: trace without document_end, or without the cache");
   if (in[0].rank != 4 || in[1].rank != 4 || !sonde_is_real(&in[0]) || in[1].dtype != SONDE_F32 ||
@@ -71,12 +72,22 @@ static int cached_shape(const sonde_shape *in, int n_in, const sonde_attr *a, so
                       "attention_cached: attention that is not causal cannot be computed token by token");
   if (!(a->f[ATTENTION_SCALE] >= 0) || !(a->f[ATTENTION_CAP] >= 0) || a->i[ATTENTION_WINDOW] < 0)
     return sonde_fail(err, SONDE_EINVAL, "attention_cached: scale, soft-cap and window must not be negative");
+  if (slopes >= 0 && (in[slopes].rank != 1 || in[slopes].dim[0] != in[0].dim[2]))
+    return sonde_fail(err, SONDE_ESHAPE, "attention_cached: the slopes must be f32 [H], not %s",
+                      sonde_shape_text(&in[slopes], q, sizeof q));
   out[0] = in[0];
   out[0].dtype = SONDE_F32;
-  return check_position("attention_cached", &in[3], err);
+  return check_position("attention_cached", &in[n_in - 1], err);
 }
 
-typedef struct job { const sonde_call *c; const sonde_simd_table *simd; int64_t at; float scale, cap; } job;
+/* slopes [H]: what a score loses for each key that its key is back; or NULL */
+typedef struct job {
+  const sonde_call *c;
+  const sonde_simd_table *simd;
+  int64_t at;
+  float scale, cap;
+  const float *slopes;
+} job;
 
 /* cap tanh(score / cap), as the op "attention" has it */
 static void cap_scores(const job *j, float *score, int64_t n) {
@@ -100,6 +111,8 @@ static void attend(const job *j, int64_t b, int64_t i, int64_t h, float *score) 
   j->simd->dots(score, query, key, row, n, width);
   j->simd->common.scale(score, score, j->scale, n);
   cap_scores(j, score, n);
+  if (j->slopes)
+    for (int64_t key = 0; key < n; key++) score[key] -= j->slopes[h] * (float)(n - 1 - key);
   float total = j->simd->exp_sum(score, score, j->simd->common.max(score, n), n);
   j->simd->weigh(out, score, val, row, n, width);
   j->simd->common.scale(out, out, 1 / total, width);
@@ -115,9 +128,9 @@ static void attend_tile(void *arg, int64_t tile, int worker) {
 
 static int cached_run(const sonde_call *c) {
   const sonde_shape *q = &c->in_shape[0], *k = &c->in_shape[1];
-  job j = {c, sonde_simd_get(), *(const int32_t *)c->in[3],
+  job j = {c, sonde_simd_get(), *(const int32_t *)c->in[c->n_in - 1],
            (float)(c->attr->f[ATTENTION_SCALE] != 0 ? c->attr->f[ATTENTION_SCALE] : 1 / sqrt((double)q->dim[3])),
-           (float)c->attr->f[ATTENTION_CAP]};
+           (float)c->attr->f[ATTENTION_CAP], c->n_in - 1 > IN_MORE ? c->in[IN_MORE] : NULL};
   if (j.at < 0 || j.at + q->dim[1] > k->dim[1])
     return sonde_fail(c->err, SONDE_EINVAL, "position %lld is past the cache of %lld", (long long)j.at,
                       (long long)k->dim[1]);
@@ -126,9 +139,9 @@ static int cached_run(const sonde_call *c) {
 }
 
 static int cached_range(const sonde_shape *in, int n_in, const sonde_attr *a, int k, int64_t *low, int64_t *high) {
-  (void)n_in, (void)a;
+  (void)a;
   *low = 0, *high = in[1].dim[1] - in[0].dim[1];
-  return k == 3;
+  return k == n_in - 1;
 }
 
 static int64_t cached_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
@@ -156,12 +169,12 @@ const sonde_op_def sonde_ops_cache[] = {
     {.size = sizeof(sonde_op_def),
      .name = "attention_cached",
      .min_in = 4,
-     .max_in = 5,
+     .max_in = 6,
      .n_out = 1,
      .flags = SONDE_OP_BF16_IN,
      .doc = "attention of q [B, T, H, Dh] at positions p.. over caches of keys and values [B, S, KV, Dh]: query i sees "
-            "positions to p+i. attention_cached(q, k, v, p i32 [1]); attributes as attention, causal. One more input "
-            "between, starts, is refused: a cache holds one document; no gradient",
+            "positions to p+i. attention_cached(q, k, v[, slopes], p i32 [1]); attributes and slopes as attention, "
+            "causal. Starts are refused: a cache holds one document; no gradient",
      .shape = cached_shape,
      .scratch = cached_scratch,
      .run = cached_run,

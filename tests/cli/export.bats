@@ -158,12 +158,18 @@ LUA
     add { norm = { "layernorm", gain = false } }
     add { norm = "bhyt", placement = { "pre_ln", branch_scale = 0.5 } }
     add { embed_scale = 3.5, logit_scale = 0.3, logit_softcap = 2 }
-    for _, form in ipairs { "none", "tanh", "sigmoid" } do add { ffn = { "gelu", approximate = form } } end
+    for _, act in ipairs { "gelu", "gelu_tanh", "quick_gelu", "relu2", "tanh" } do
+      add { ffn = { "mlp", activation = act, bias = act == "tanh" } }
+    end
+    add { norm = "layernorm", attention = { "causal", bias = "all" }, positions = "learned", position_offset = 2,
+      embed_width = 8 }
+    add { positions = "alibi", final_norm = "none", embed_width = 40, tie = true }
+    add { positions = "alibi", heads = 6, head_dim = 8 }
     add { tie = true }
     add { tie = true, embed_scale = "fixed" }
     add { embed_scale = "learned" }
     add { final_norm = "layernorm" }
-    add { layers = { [0] = { norm = "dyt", placement = "post_ln" }, [2] = { ffn = "gelu", layer = 1, depth = 9 } } }
+    add { layers = { [0] = { norm = "dyt", placement = "post_ln" }, [2] = { ffn = "mlp", layer = 1, depth = 9 } } }
     add { layers = { [0] = { without = "attn" }, [2] = { without = "ffn" } } }
     add { layers = { [1] = { share = 0 }, [2] = { share = 0 } } }
     add { layers = { [1] = { placement = "linear" } } }

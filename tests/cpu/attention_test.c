@@ -13,6 +13,7 @@ typedef struct setting {
   double scale;
   int starts;      /* DOCUMENTS, ANY; 0: none */
   double cap;      /* on scores; 0: none */
+  int slopes;      /* whether distance costs */
 } setting;
 
 /* Rows cut into documents of growing length, and starts in no order, past the end and below 0 too. */
@@ -25,8 +26,10 @@ static const setting settings[] = {
     {1, 20, 20, 1, 1, 256, 1, 0, 0, 0}, {1, 193, 193, 2, 2, 64, 1, 0, 0, 0},
     {2, 420, 420, 2, 1, 8, 1, 0, 0, DOCUMENTS}, {2, 150, 150, 2, 2, 6, 1, 0, 0, ANY},
     {2, 70, 260, 2, 1, 8, 1, 0, 0, DOCUMENTS}, {1, 300, 300, 1, 1, 4, 1, 50, 0, DOCUMENTS},
-    {2, 5, 5, 2, 2, 4, 1, 0, 2, 0, 1.5},     {1, 193, 193, 2, 1, 64, 1, 0, 0, 0, 0.5},
-    {1, 64, 129, 2, 2, 10, 0, 0, 0, 0, 50},  {2, 150, 260, 2, 1, 6, 1, 33, 0.7, DOCUMENTS, 1}};
+    {2, 5, 5, 2, 2, 4, 1, 0, 2, 0, 1.5, 0},     {1, 193, 193, 2, 1, 64, 1, 0, 0, 0, 0.5, 0},
+    {1, 64, 129, 2, 2, 10, 0, 0, 0, 0, 50, 0},  {2, 150, 260, 2, 1, 6, 1, 33, 0.7, DOCUMENTS, 1, 0},
+    {2, 150, 150, 4, 2, 8, 1, 0, 0, 0, 0, 1},   {1, 9, 300, 3, 1, 6, 1, 140, 0.7, 0, 1.5, 1},
+    {2, 200, 200, 2, 1, 8, 1, 0, 0, DOCUMENTS, 0, 1}};
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
 /* The input `starts`: key places in row b, by query. */
@@ -42,6 +45,9 @@ static int sees(const setting *s, int64_t b, int64_t i, int64_t j) {
   return !s->causal || (j <= last && (!s->window || j > last - s->window) &&
                         (!s->starts || j == last || j >= start_at(s, b, i)));
 }
+
+/* The input `slopes`: of head h; one that grows with the distance too. */
+static float slope_at(int64_t h) { return h == 1 ? -0.01f : 0.3f / (float)(h + 1); }
 
 typedef struct truth { double *out, *lse, *p, *score, *dq, *dk, *dv; } truth;
 
@@ -64,6 +70,7 @@ static void naive_head(const setting *s, const kernel *k, const void *dout, cons
         w->p[j] += scale * kernel_in(k, 0, q + c) * kernel_in(k, 1, place(b, j, kv, s->tk, s->kv, d) + c);
       if (s->cap != 0) w->p[j] = s->cap * tanh(w->p[j] / s->cap);
       w->score[j] = w->p[j];
+      if (s->slopes) w->p[j] -= (double)slope_at(h) * (double)(i + s->tk - s->t - j);
       if (w->p[j] > top) top = w->p[j];
     }
     for (int64_t j = 0; j < s->tk; j++) total += w->p[j] = sees(s, b, i, j) ? exp(w->p[j] - top) : 0;
@@ -103,10 +110,15 @@ static void drop(truth *w) {
   free(w->out), free(w->lse), free(w->p), free(w->score), free(w->dq), free(w->dk), free(w->dv);
 }
 
-static void add_starts(kernel *k, const setting *s) {
-  if (!s->starts) return;
-  kernel_input(k, shape_of(SONDE_I32, 2, s->b, s->t, 0, 0), 5);
-  for (int64_t at = 0; at < s->b * s->t; at++) ((int32_t *)k->x[k->n_in - 1])[at] = start_at(s, at / s->t, at % s->t);
+static void add_more(kernel *k, const setting *s) {
+  if (s->starts) {
+    kernel_input(k, shape_of(SONDE_I32, 2, s->b, s->t, 0, 0), 5);
+    for (int64_t at = 0; at < s->b * s->t; at++) ((int32_t *)k->x[k->n_in - 1])[at] = start_at(s, at / s->t, at % s->t);
+  }
+  if (s->slopes) {
+    kernel_input(k, shape_of(SONDE_F32, 1, s->h, 0, 0, 0), 6);
+    for (int64_t h = 0; h < s->h; h++) ((float *)k->x[k->n_in - 1])[h] = slope_at(h);
+  }
 }
 
 static kernel inputs_of(const setting *s, int type) {
@@ -120,7 +132,7 @@ static kernel inputs_of(const setting *s, int type) {
 
 static kernel forward_of(const setting *s, int type) {
   kernel k = inputs_of(s, type);
-  add_starts(&k, s);
+  add_more(&k, s);
   return k;
 }
 
@@ -133,7 +145,7 @@ static kernel backward_of(const setting *s, int type, int dout_type, const kerne
     memcpy(k.x[k.n_in - 1], f->y[r], (size_t)sonde_shape_bytes(&f->out[r]));
   }
   kernel_input(&k, shape_of(dout_type, 4, s->b, s->t, s->h, s->d), 4);
-  add_starts(&k, s);
+  add_more(&k, s);
   return k;
 }
 
@@ -313,6 +325,26 @@ static void test_starts_refused(void **state) {
   }
 }
 
+static void test_slopes_refused(void **state) {
+  (void)state;
+  const setting s = {2, 4, 4, 2, 1, 8, 1, 0, 0, 0, 0, 0};
+  const struct { sonde_shape in[2]; int n; } wrong[] = {
+      {{shape_of(SONDE_F32, 1, 1, 0, 0, 0)}, 1}, {{shape_of(SONDE_F32, 2, 2, 1, 0, 0)}, 1},
+      {{shape_of(SONDE_BF16, 1, 2, 0, 0, 0)}, 1},
+      {{shape_of(SONDE_F32, 1, 2, 0, 0, 0), shape_of(SONDE_I32, 2, 2, 4, 0, 0)}, 2},
+      {{shape_of(SONDE_F32, 1, 2, 0, 0, 0), shape_of(SONDE_F32, 1, 2, 0, 0, 0)}, 2}};
+  sonde_error err = {0};
+  for (size_t v = 0; v <= sizeof wrong / sizeof *wrong; v++) {
+    kernel k = inputs_of(&s, SONDE_F32);
+    int last = v == sizeof wrong / sizeof *wrong, n = last ? 1 : wrong[v].n;
+    for (int j = 0; j < n; j++) k.in[3 + j] = last ? shape_of(SONDE_F32, 1, 2, 0, 0, 0) : wrong[v].in[j];
+    k.attr.i[0] = !last;
+    assert_int_equal(k.def->shape(k.in, 3 + n, &k.attr, k.out, &err), last ? SONDE_EINVAL : SONDE_ESHAPE);
+    assert_non_null(strstr(err.text, "slopes"));
+    kernel_free(&k);
+  }
+}
+
 static void test_flops(void **state) {
   (void)state;
   sonde_shape in[3] = {shape_of(SONDE_F32, 4, 2, 10, 3, 8), shape_of(SONDE_F32, 4, 2, 10, 3, 8),
@@ -332,6 +364,7 @@ int main(void) {
       cmocka_unit_test(test_unread_results), cmocka_unit_test(test_nan_in_value),
       cmocka_unit_test(test_alone),          cmocka_unit_test(test_skipped),
       cmocka_unit_test(test_refusals),       cmocka_unit_test(test_starts_refused),
+      cmocka_unit_test(test_slopes_refused),
       cmocka_unit_test(test_flops)};
   sonde_gemm_setup();
   return cmocka_run_group_tests_name("attention", tests, NULL, NULL);

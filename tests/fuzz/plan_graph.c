@@ -331,6 +331,24 @@ static sonde_node *documents(maker *m, const char *op) {
   return starts_of(m, op, 1 + plan_choice(m, 3), 1 + plan_choice(m, 9));
 }
 
+static sonde_node *positions(maker *m, const char *op) {
+  sonde_shape one = SHAPE(I32, 1);
+  sonde_node *in[2] = {operand(m, SHAPE(real(m), 1 + plan_choice(m, 3), 1 + plan_choice(m, 5), 1 + plan_choice(m, 4)))};
+  int from = (int)plan_choice(m, 2);
+  if (from) in[1] = integers(m, &one, 0, 9);
+  return call(m, op, 1 + from, in, NULL);
+}
+
+static sonde_node *slopes_of(maker *m, int64_t heads) {
+  sonde_attr at = {{0}, {heads}};
+  sonde_shape one = SHAPE(F32, 1);
+  return CALL("alibi_slopes", &at, sonde_constant(m->g, &one, 1 + (double)plan_choice(m, 8)));
+}
+static sonde_node *slopes(maker *m, const char *op) {
+  (void)op;
+  return slopes_of(m, 1 + plan_choice(m, 9));
+}
+
 static sonde_node *attention(maker *m, const char *op) {
   int64_t groups = 1 + plan_choice(m, 2);
   sonde_shape k = heads(m, F32), q = k;
@@ -341,16 +359,17 @@ static sonde_node *attention(maker *m, const char *op) {
   sonde_attr at = {{0.5 * (double)plan_choice(m, 3), (double)plan_choice(m, 2)},
                    {causal, causal ? plan_choice(m, 4) : 0}};
   int dq = real(m), dk = real(m), dv = plan_choice(m, 2) ? dk : real(m);
-  sonde_node *in[7] = {operand(m, shape(dq, 4, q.dim)), operand(m, shape(dk, 4, k.dim)),
+  sonde_node *in[8] = {operand(m, shape(dq, 4, q.dim)), operand(m, shape(dk, 4, k.dim)),
                        operand(m, shape(dv, 4, k.dim))};
-  int starts = causal && plan_choice(m, 2);
-  if (starts) in[3] = in[6] = starts_of(m, "document_starts", q.dim[0], q.dim[1]);
-  sonde_node *y = call(m, "attention", 3 + starts, in, &at);
+  int more = 0;
+  if (causal && plan_choice(m, 2)) in[3] = in[6] = starts_of(m, "document_starts", q.dim[0], q.dim[1]), more++;
+  if (causal && plan_choice(m, 2)) in[3 + more] = in[6 + more] = slopes_of(m, q.dim[2]), more++;
+  sonde_node *y = call(m, "attention", 3 + more, in, &at);
   if (!y) return NULL;
   in[3] = y;
   in[4] = sonde_result(y, 1);
   in[5] = operand(m, shape(real(m), 4, q.dim));
-  if (!strcmp(op, "attention_grad")) return sonde_result(call(m, op, 6 + starts, in, &at), (int)plan_choice(m, 3));
+  if (!strcmp(op, "attention_grad")) return sonde_result(call(m, op, 6 + more, in, &at), (int)plan_choice(m, 3));
   return sonde_result(y, !plan_choice(m, 4));
 }
 
@@ -362,7 +381,8 @@ static sonde_node *cached(maker *m, const char *op) {
   if (!strcmp(op, "cache_write")) return CALL(op, NULL, k, operand(m, x), at);
   sonde_attr a = {{0, (double)plan_choice(m, 2)}, {1, plan_choice(m, 4)}};
   x.dim[2] *= 1 + plan_choice(m, 2);
-  return CALL(op, &a, operand(m, x), k, v, at);
+  sonde_node *q = operand(m, x);
+  return plan_choice(m, 2) ? CALL(op, &a, q, k, v, at) : CALL(op, &a, q, k, v, slopes_of(m, x.dim[2]), at);
 }
 
 static sonde_node *loss(maker *m, const char *op) {
@@ -388,6 +408,7 @@ static const struct { const char *op; make_fn make; } makers[] = {
     {"rmsnorm", norm}, {"rmsnorm_grad", norm}, {"layernorm", norm}, {"layernorm_grad", norm}, {"rope", rope},
     {"rope_frequencies", frequencies}, {"rope_by_length", by_length}, {"attention", attention},
     {"attention_grad", attention}, {"attention_cached", cached}, {"document_starts", documents},
+    {"positions", positions}, {"alibi_slopes", slopes},
     {"cache_write", cached}, {"lm_loss", loss}, {"lm_loss_grad", loss}, {"argmax", by_row},
 };
 

@@ -103,6 +103,8 @@ function TestAlone:test_every_kind_of_attention()
       rope_original_context = 16 } },
       positions, "f32", 2e-5)
     check_alone("no rope" .. said, { rope_theta = 0 }, positions, "f32", 2e-5)
+    check_alone("alibi" .. said, { positions = "alibi" }, positions, "f32", 2e-5)
+    if positions then check_alone("learned", { positions = "learned", embed_width = 8 }, true, "f32", 2e-5) end
     check_alone("bhyt" .. said, { norm = "bhyt", placement = "lns" }, positions, "f32", 2e-5)
   end
 end
@@ -173,7 +175,7 @@ end
 function TestRefused:test_ops()
   local g = sonde.graph()
   local q, starts = g:input("q", "f32", { 1, 4, 2, 4 }), g:input("s", "i32", { 1, 5 })
-  refused("starts must be i32 [B, T]", q.attention, q, q, q, { starts = starts })
+  refused("starts i32 [B, T]", q.attention, q, q, q, { starts = starts })
   refused("i32 [B, T]", q.document_starts, g:input("x", "f32", { 1, 4 }), 3)
 end
 

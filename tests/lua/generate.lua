@@ -88,7 +88,9 @@ local norms = {
 local variants = {      -- one after the other, so that each meets every norm
   {}, { kv_heads = 2 }, { kv_heads = 1, window = 3 }, { window = 4 }, { tie = true }, { rope_theta = 0 },
   { dropout = 0.5 }, { rope_scaling = "linear", rope_factor = 3 },
-  { rope_scaling = "llama3", rope_factor = 4, rope_original_context = 32 },
+  { rope_scaling = "llama3", rope_factor = 4, rope_original_context = 32 }, { positions = "alibi", kv_heads = 2 },
+  { positions = "learned" }, { positions = "learned", position_offset = 2, embed_width = 8, final_norm = "none" },
+  { positions = "alibi", window = 3, embed_width = 24 },
 }
 local placements = require("sonde.model.placement").names()      -- before tests register theirs
 local own = {

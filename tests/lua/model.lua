@@ -238,7 +238,7 @@ function TestOptions:test_mistakes_name_the_line_and_the_option()
 end
 
 function TestOptions:test_layers_differ_where_asked()
-  local model = small { layers = { [1] = { norm = "layernorm", ffn = "gelu" }, ["2"] = { placement = "post_ln" } } }
+  local model = small { layers = { [1] = { norm = "layernorm", ffn = "mlp" }, ["2"] = { placement = "post_ln" } } }
   lu.assertNotNil(model:params():find("model.layers.1.input_layernorm.bias"))
   lu.assertNil(model:params():find("model.layers.0.input_layernorm.bias"))
   lu.assertNotNil(model:params():find("model.layers.2.post_self_attn_layernorm.weight"))

@@ -42,7 +42,7 @@ static const sonde_entry *entry(const char *kind, const char *name) {
 
 static void the_search_path_is_listed_in_order(void **state) {
   (void)state;
-  static const char *const expected[] = {"attention/causal", "ffn/gelu",        "ffn/swiglu",   "norm/layernorm",
+  static const char *const expected[] = {"attention/causal", "ffn/mlp",         "ffn/swiglu",   "norm/layernorm",
                                          "norm/rmsnorm",     "optimizer/adamw", "optimizer/sgd"};
   size_t seen = 0;
   char name[200], last[200] = "";
@@ -172,13 +172,17 @@ static void a_scripts_module_stands_beside_the_others(void **state) {
 
 static void an_entry_describes_itself(void **state) {
   (void)state;
-  json_t *j = sonde_entry_json(entry("ffn", "gelu"));
+  json_t *j = sonde_entry_json(entry("ffn", "mlp"));
   assert_non_null(j);
   assert_string_equal(json_string_value(json_object_get(j, "status")), "loaded");
   json_t *o = json_array_get(json_object_get(j, "options"), 1);
-  assert_string_equal(json_string_value(json_object_get(o, "name")), "approximate");
-  assert_string_equal(json_string_value(json_object_get(o, "takes")), "one of none, tanh, sigmoid");
-  assert_string_equal(json_string_value(json_array_get(json_object_get(j, "ops"), 0)), "gelu.sigmoid");
+  assert_string_equal(json_string_value(json_object_get(o, "name")), "activation");
+  assert_string_equal(json_string_value(json_object_get(o, "takes")),
+                      "one of silu, gelu, gelu_tanh, quick_gelu, relu, relu2, tanh, sigmoid, linear, mish, gelu_10");
+  json_decref(j);
+  j = sonde_entry_json(entry("norm", "dyt"));
+  assert_non_null(j);
+  assert_string_equal(json_string_value(json_array_get(json_object_get(j, "ops"), 0)), "dyt.forward");
   json_decref(j);
 }
 

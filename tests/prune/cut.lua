@@ -72,7 +72,7 @@ end
 
 function TestCut:test_options_of_single_blocks_go_with_them()
   local ids = made.ids(13)
-  local model = made.model { layers = { [0] = { norm = "layernorm" }, [3] = { ffn = "gelu", placement = "post_ln" } } }
+  local model = made.model { layers = { [0] = { norm = "layernorm" }, [3] = { ffn = "mlp", placement = "post_ln" } } }
   for _, blocks in ipairs(removals) do
     close(made.loss(made.without(model, blocks), ids), made.loss(model, ids, { skip = blocks }))
   end

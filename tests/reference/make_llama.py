@@ -12,7 +12,7 @@ import torch
 
 
 def save_safetensors(path, tensors):
-    names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+    names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.bool: "BOOL"}
     header, body = {}, b""
     for name, t in tensors.items():
         if t.dtype == torch.bfloat16:

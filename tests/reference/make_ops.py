@@ -318,15 +318,17 @@ def turn_part(x, inverse, amplitude):
     return torch.cat([amplitude * turn(x[..., :turned], inverse, 0, 1.0), x[..., turned:]], -1)
 
 
-def attend(q, k, v, scale, causal, window, starts=None, cap=0):
+def attend(q, k, v, scale, causal, window, starts=None, slopes=None, cap=0):
     """q [B, T, H, Dh], k and v [B, Tk, KV, Dh]; every score written out. starts [B, T]: the first key of each query,
-    its own at the latest."""
+    its own at the latest. slopes [H]: what a score of each head loses for every key back."""
     length, keys, heads = q.shape[1], k.shape[1], q.shape[2]
     k, v = (t.repeat_interleave(heads // t.shape[2], 2) for t in (k, v))
     scores = torch.einsum("bthd,bshd->bhts", q, k) * (scale or q.shape[-1] ** -0.5)
     if cap:
         scores = cap * torch.tanh(scores / cap)
     back = torch.arange(length)[:, None] + (keys - length) - torch.arange(keys)[None, :]
+    if slopes is not None:
+        scores = scores - slopes[:, None, None] * back
     hidden = torch.zeros_like(back, dtype=torch.bool)
     if causal:
         hidden |= back < 0
@@ -337,6 +339,15 @@ def attend(q, k, v, scale, causal, window, starts=None, cap=0):
         hidden = hidden | (torch.arange(keys) < torch.minimum(starts, own)[:, :, None])[:, None]
     scores = scores.masked_fill(hidden, -math.inf)
     return torch.einsum("bhts,bshd->bthd", torch.softmax(scores, -1), v), torch.logsumexp(scores, -1)
+
+
+def alibi(m, heads):
+    """The slopes of the paper's code: of a power of two a geometric sequence; else that of the largest power of two
+    below and every second slope of the next one."""
+    def geometric(n):
+        return [2 ** (-m * (k + 1) / n) for k in range(n)]
+    power = 2 ** int(math.log2(heads))
+    return torch.cat((geometric(power) + geometric(2 * power)[::2])[:heads])
 
 
 def attentions():
@@ -379,6 +390,22 @@ def attentions():
                   f32(2, length, 2, width)]
         case("attention/" + name, "attention", inputs,
              lambda q, k, v: attend(q, k, v, scale, 1, window, cap=cap), f=[scale, cap], i=[1, window])
+    for name, length, keys, heads, kv, width, window, scale in (("alibi", 9, 9, 4, 2, 8, 0, 0),
+                                                                ("alibi_large", 200, 300, 3, 1, 16, 70, 0.4)):
+        inputs = [f32(2, length, heads, width), f32(2, keys, kv, width), f32(2, keys, kv, width),
+                  f32(heads, lo=0.0, hi=0.5)]
+        case("attention/" + name, "attention", inputs,
+             lambda q, k, v, slopes: attend(q, k, v, scale, 1, window, slopes=slopes), f=[scale], i=[1, window],
+             wrt=[0, 1, 2])
+    case("attention/alibi_starts", "attention",
+         [f32(2, 40, 2, 8), f32(2, 40, 2, 8), f32(2, 40, 2, 8), i32(2, 40, hi=40), f32(2, lo=0.0, hi=0.5)],
+         lambda q, k, v, starts, slopes: attend(q, k, v, 0, 1, 0, starts, slopes), f=[0], i=[1, 0], wrt=[0, 1, 2])
+    for heads in (1, 2, 3, 8, 12):
+        case(f"alibi_slopes/{heads}", "alibi_slopes", [f32(1, lo=4.0, hi=10.0)], lambda m: alibi(m, heads), i=[heads],
+             wrt=[])
+    case("positions", "positions", [f32(3, 7, 4)], lambda x: torch.arange(7).double().expand(3, 7), wrt=[])
+    case("positions/from", "positions", [f32(2, 5, 1), i32(1, hi=900)],
+         lambda x, p: (p + torch.arange(5)).double().expand(2, 5), wrt=[])
     case("rope/positions", "rope", [f32(2, 70, 3, 8), i32(2, 70, hi=40)],
          lambda x, at: turn_by(x, frequencies(torch.tensor(100.0, dtype=torch.float64), 8, 0, []), at + 3, 1.0),
          f=[100.0, 1.0],

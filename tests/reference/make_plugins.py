@@ -109,11 +109,13 @@ case("ffn", "swiglu", {"hidden": 6, "activation": "gelu_tanh", "bias": True},
      lambda gate_proj, gate_proj_bias, up_proj, up_proj_bias, down_proj, down_proj_bias:
      (F.gelu(X @ gate_proj.T + gate_proj_bias, approximate="tanh") * (X @ up_proj.T + up_proj_bias)) @ down_proj.T
      + down_proj_bias)
-ffn_case("gelu", {}, 32, lambda up_proj, down_proj: F.gelu(X @ up_proj.T) @ down_proj.T)
-ffn_case("gelu", {"hidden": 5, "approximate": "tanh"}, 5,
-         lambda up_proj, down_proj: F.gelu(X @ up_proj.T, approximate="tanh") @ down_proj.T)
-ffn_case("gelu", {"hidden": 9, "approximate": "sigmoid"}, 9,
-         lambda up_proj, down_proj: (X @ up_proj.T * torch.sigmoid(1.702 * (X @ up_proj.T))) @ down_proj.T)
+ffn_case("mlp", {}, 32, lambda up_proj, down_proj: F.gelu(X @ up_proj.T) @ down_proj.T)
+for name, act in activations.items():
+    ffn_case("mlp", {"hidden": 5, "activation": name}, 5, lambda up_proj, down_proj: act(X @ up_proj.T) @ down_proj.T)
+case("ffn", "mlp", {"hidden": 9, "activation": "quick_gelu", "bias": True},
+     {"up_proj.weight": (9, D), "up_proj.bias": (9,), "down_proj.weight": (D, 9), "down_proj.bias": (D,)},
+     lambda up_proj, up_proj_bias, down_proj, down_proj_bias:
+     activations["quick_gelu"](X @ up_proj.T + up_proj_bias) @ down_proj.T + down_proj_bias)
 
 optimizers = []
 N, STEPS, LR = 11, 5, 0.01

@@ -49,12 +49,18 @@ function generate.plan(model, cache, batch, length, prefill, dtype)
   return core.plan(nodes, { compute = dtype, hold = not prefill }, into)
 end
 
-local function check_prompts(prompts, model)
+-- `tokens`: how many new ones there may be; the last of them is not read.
+local function check_prompts(prompts, model, tokens)
   local function refuse(text, ...) error(core.where() .. "generate: " .. string.format(text, ...), 0) end
   if not model.config.vocab then refuse("continues tokens; the model reads features") end
+  local longest = model.config.positions == "learned" and model.config.context
   if #prompts == 0 then refuse("takes a list of prompts, each a list of tokens, not none") end
   for k, prompt in ipairs(prompts) do
     if #prompt == 0 then refuse("prompt %d is empty; a prompt needs at least one token", k) end
+    if longest and #prompt + tokens - 1 > longest then
+      refuse("prompt %d has %d tokens, which with %d new ones are more than the %d positions that the model has "
+        .. "learned; give a shorter one, or generate fewer", k, #prompt, tokens, longest)
+    end
     for _, token in ipairs(prompt) do
       if token < 0 or token >= model.config.vocab then
         refuse("token %.0f of prompt %d is outside the vocabulary of %d", token, k, model.config.vocab)
@@ -179,7 +185,7 @@ end
 ---@return integer[][] tokens, table speed   seconds, prefill_seconds, tokens_per_s; profile, profile_modules
 function generate.tokens(model, prompts, options)
   options = args.check(generate.schema, options, "generate")
-  check_prompts(prompts, model)
+  check_prompts(prompts, model, options.tokens)
   model:init()
   check_head(model)
   local results, longest, speed = {}, 0, { seconds = 0, prefill_seconds = 0, tokens = 0, profile = {},

@@ -352,18 +352,35 @@ function node:rope(theta, offset, positions)
   return op("rope", { self, positions }, { theta or 10000, 1 }, { offset or 0 })
 end
 
+--- The position of each token of x [B, T, ..] (this value): 0, 1, .., i32 [B, T]; in generation token by token that in
+--- the whole sequence.
+---@return sonde.node
+function node:positions()
+  return op("positions", { self })
+end
+
 --- softmax(scale q k^T) v for q [B, T, H, Dh] (this value), k and v [B, T, KV, Dh].
 ---@param k sonde.node
 ---@param v sonde.node
----@param options? {scale: number, softcap: number, causal: boolean, window: integer, starts: sonde.node} scale 0:
----  1/sqrt(Dh); softcap c: scores are c tanh(score / c), 0: as they are; causal by default; starts: i32 [B, T], the
----  first key that each query sees (node:document_starts)
+---@param options? {scale: number, softcap: number, causal: boolean, window: integer, starts: sonde.node,
+---  slopes: sonde.node} scale 0: 1/sqrt(Dh); softcap c: scores are c tanh(score / c), 0: as they are; causal by
+---  default; starts: i32 [B, T], the first key that each query sees (node:document_starts); slopes: f32 [H], what a
+---  score of each head loses for every token that its key is back (node:alibi_slopes)
 ---@return sonde.node
 function node:attention(k, v, options)
   options = options or {}
   local causal = options.causal ~= false and 1 or 0
-  return op("attention", { self, check(k, "attention"), check(v, "attention"), options.starts },
-    { options.scale or 0, options.softcap or 0 }, { causal, options.window or 0 })
+  local inputs = { self, check(k, "attention"), check(v, "attention") }
+  inputs[#inputs + 1] = options.starts
+  inputs[#inputs + 1] = options.slopes
+  return op("attention", inputs, { options.scale or 0, options.softcap or 0 }, { causal, options.window or 0 })
+end
+
+--- The slopes of ALiBi for a number of heads, f32 [H], with this value [1] as the largest exponent (the paper's is 8).
+---@param heads integer
+---@return sonde.node
+function node:alibi_slopes(heads)
+  return op("alibi_slopes", { self }, nil, { heads })
 end
 
 --- Of tokens i32 [B, T] (this value) in rows of several documents: where the document of each token starts in its row;
@@ -464,6 +481,7 @@ local matmul_options = { name = "options", type = "table", fields = {
 local attention_options = { name = "options", type = "table", fields = {
   { name = "scale", type = "number" }, { name = "softcap", type = "number" }, { name = "causal", type = "boolean" },
   { name = "window", type = "integer", min = 0 }, { name = "starts", type = "node" },
+  { name = "slopes", type = "node" },
 } }
 
 local takes = {
@@ -484,7 +502,7 @@ local takes = {
   layernorm = { self, required("gain", "node"), required("bias", "node"), eps },
   rope = { self, { name = "theta", type = "number" }, { name = "offset", type = "integer" },
     { name = "positions", type = "node" } },
-  document_starts = { self, required("last", "integer") },
+  document_starts = { self, required("last", "integer") }, alibi_slopes = { self, required("heads", "integer") },
   attention = { self, required("k", "node"), required("v", "node"), attention_options },
   cross_entropy = { self, required("targets", "node") },
   lm_loss = { self, required("w", "node"), required("targets", "node"), { name = "softcap", type = "number" } },

@@ -60,8 +60,8 @@ function config.differences(model, other)
     end
   end
   local a, b = config.plain(model), config.plain(other)
-  for _, key in ipairs { "norm", "final_norm", "placement", "attention", "ffn", "embed_scale", "logit_scale",
-    "logit_softcap", "tie", "features", "objective", "layers" } do
+  for _, key in ipairs { "norm", "final_norm", "placement", "attention", "ffn", "embed_scale", "embed_width",
+    "positions", "position_offset", "logit_scale", "logit_softcap", "tie", "features", "objective", "layers" } do
     compare(key, a[key], b[key])
   end
   table.sort(list)

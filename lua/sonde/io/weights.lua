@@ -5,6 +5,8 @@ local arch = require "sonde.io.arch"
 
 local weights = {}
 
+local unpack = table.unpack or unpack    -- luacheck: ignore
+
 local function refuse(path, text)
   error(core.where() .. path .. ": " .. text, 0)
 end
@@ -17,7 +19,10 @@ local function convert(from, f, to)
   for k, node in ipairs(f(nodes)) do made[k] = node * 1 end      -- a leaf or a view is written nowhere
   local plan = core.plan(made, nil, to)
   plan:run()
-  to = to or { plan:output(1) }
+  if not to then
+    to = {}
+    for k in ipairs(made) do to[k] = plan:output(k) end
+  end
   plan:close()
   graph:close()
   return to
@@ -78,13 +83,25 @@ local function tensors_of(params, names)
   return list
 end
 
-local function read_entry(file, name, found, entry, params)
-  local to = tensors_of(params, entry.params)
-  if not entry.split then return file:read(name, to[1]) end
-  local whole = core.tensor("f32", found.dims)
-  file:read(name, whole)
-  convert({ whole }, function(nodes) return entry.split(nodes[1]) end, to)
-  whole:close()
+-- What the tensors of an entry are called in the files, or nil where they are not all there; and those that are not.
+local function names_of(entry, name_of, file)
+  local names, missing = {}, nil
+  for k, tensor in ipairs(entry.tensors or { entry.tensor }) do
+    names[k] = name_of(tensor)
+    if not file:find(names[k]) then missing = missing or tensor end
+  end
+  return names, missing
+end
+
+local function read_entry(file, names, entry, params)
+  local to, from = tensors_of(params, entry.params), {}
+  if not entry.split then return file:read(names[1], to[1]) end
+  for k, name in ipairs(names) do
+    from[k] = core.tensor("f32", file:find(name).dims)
+    file:read(name, from[k])
+  end
+  convert(from, function(nodes) return entry.split(unpack(nodes)) end, to)
+  for _, tensor in ipairs(from) do tensor:close() end
 end
 
 local dtype_names = { F32 = "f32", BF16 = "bf16", F16 = "f16" }
@@ -101,18 +118,17 @@ function weights.read(model, dir, of)
   local name_of, stored = names_in(file, of, model.config.tie, dir), {}
   for _, param in ipairs(params:list()) do roles[param.name] = param.role end
   for _, entry in ipairs(arch.tensors(of, model, params:list())) do
-    local name = name_of(entry.tensor)
-    local found = file:find(name)
-    if not found and roles[entry.params[1]] ~= "buffer" then
-      local hint = entry.tensor == of.head and "; are embedding and head tied (" .. of.tied_by .. ")?" or ""
-      refuse(dir, "the weights have no '" .. entry.tensor .. "'" .. hint)
+    local names, missing = names_of(entry, name_of, file)
+    if missing and roles[entry.params[1]] ~= "buffer" then
+      local hint = missing == of.head and "; are embedding and head tied (" .. of.tied_by .. ")?" or ""
+      refuse(dir, "the weights have no '" .. missing .. "'" .. hint)
     end
-    wanted[name] = true
-    if found then
-      read_entry(file, name, found, entry, params)
+    for _, name in ipairs(names) do wanted[name] = true end
+    if not missing then
+      read_entry(file, names, entry, params)
       for _, each in ipairs(entry.params) do
         params:loaded(each)
-        stored[each] = dtype_names[found.dtype]
+        stored[each] = dtype_names[file:find(names[1]).dtype]
       end
     end
   end
@@ -135,19 +151,20 @@ function weights.saved(model)
   return list
 end
 
---- A tensor of the files, out of its parameters; `also` makes another node of that.
+--- The tensors of the files that an entry is, out of its parameters; `also` makes another node of each.
 ---@param entry table              of arch.tensors
 ---@param params sonde.params
 ---@param also? fun(node: sonde.node): sonde.node
----@return sonde.tensor
+---@return sonde.tensor ..
 function weights.joined(entry, params, also)
   local from = {}
   for k, name in ipairs(entry.params) do from[k] = params:read(name) end
-  if not entry.join and not also then return from[1] end
-  return convert(from, function(nodes)
-    local node = entry.join and entry.join(nodes) or nodes[1]
-    return { also and also(node) or node }
-  end)[1]
+  if not entry.join and not also then return unpack(from) end
+  return unpack(convert(from, function(nodes)
+    local made = entry.join and { entry.join(nodes) } or nodes
+    for k, node in ipairs(made) do made[k] = also and also(node) or node end
+    return made
+  end))
 end
 
 local bytes_of_dtype = { f32 = 4, f16 = 2, bf16 = 2 }
@@ -194,9 +211,12 @@ function weights.write(model, dir, of, dtypes, limit)
   for k, group in ipairs(groups) do
     local file = #groups == 1 and SINGLE or string.format("model-%05d-of-%05d.safetensors", k, #groups)
     local names, tensors, types = {}, {}, {}
-    for i, entry in ipairs(group) do
-      names[i], tensors[i], types[i] = entry.tensor, weights.joined(entry, model:params()), dtypes[entry.params[1]]
-      map[entry.tensor] = file
+    for _, entry in ipairs(group) do
+      local made = { weights.joined(entry, model:params()) }
+      for i, name in ipairs(entry.tensors or { entry.tensor }) do
+        names[#names + 1], tensors[#tensors + 1], types[#types + 1] = name, made[i], dtypes[entry.params[1]]
+        map[name] = file
+      end
     end
     core.weights_save(dir .. "/" .. file, names, tensors, types)
     files[file] = true

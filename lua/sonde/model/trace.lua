@@ -22,8 +22,8 @@ local objective = require "sonde.model.objective"
 ---@field embedding sonde.node    [B, T, D]
 ---@field blocks sonde.node[]     the stream after each block, [B, T, D]; a skipped block passes it on
 ---@field parts sonde.block[]     each block as it was built, for what its modules published; nil for a skipped one
----@field final sonde.node        [B, T, D], after the final norm; [1, R, D] with rows
----@field head sonde.node|nil     [V, D]
+---@field final sonde.node        [B, T, D], after the final norm; [1, R, D] with rows; another width with embed_width
+---@field head sonde.node|nil     [V, D]; another width with embed_width
 ---@field loss sonde.node         [N]
 ---@field losses {name: string, node: sonde.node, weight: number}[]   what is added to it
 ---@field metrics {name: string, node: sonde.node}[]   what is reported beside it
@@ -139,6 +139,14 @@ local function input(self, name, dtype, dims)
   return there
 end
 
+-- The learned position of each token, [B, T, D].
+local function positions(self, x)
+  local config, offset = self.model.config, self.model.config.position_offset
+  local table = self.model:leaf(self.graph, names.positions, { offset + config.context, config.width }, "embed")
+  if offset > 0 then table = table:slice(1, offset + 1) end
+  return table:gather(self.positions or x:positions())
+end
+
 local function embed(self)
   local config, model = self.model.config, self.model
   self.graph:scope("embedding")
@@ -147,7 +155,11 @@ local function embed(self)
     x = input(self, "features", "f32", { self.batch, self.context, config.features })
     x = x:linear(model:leaf(self.graph, names.features, { config.width, config.features }, "embed"))
   else
-    x = model:leaf(self.graph, names.embedding, { config.vocab, config.width }, "embed"):gather(self.tokens)
+    local width = config.embed_width or config.width
+    x = model:leaf(self.graph, names.embedding, { config.vocab, width }, "embed"):gather(self.tokens)
+    if config.embed_width then
+      x = x:linear(model:leaf(self.graph, names.project_in, { config.width, width }, "other"))
+    end
   end
   local root = math.sqrt(config.width)
   if config.embed_scale == "fixed" then
@@ -158,27 +170,35 @@ local function embed(self)
     self.params:need(names.embed_scale, { 1 }, "gain", { kind = "fill", a = root }, -1)
     x = x * self.params:node(self.graph, names.embed_scale)
   end
+  if config.positions == "learned" then x = x + positions(self, x) end
   self.embedding = self:tap(self:dropout(x), "embedding")
   return self.embedding
 end
 
 -- The site of a module outside the blocks; the shape is that of x where it is not the trace's.
-local function site_of(self, slot, prefix, batch, context)
+local function site_of(self, slot, prefix, dims)
   local config = self.model.config
+  dims = dims or { self.batch, self.context, config.width }
   return core.site {
     graph = self.graph, params = self.params, block = self.shared, policy = self.model:policy(0), layer = 0,
-    depth = config.depth, slot = slot, prefix = prefix, width = config.width, batch = batch or self.batch,
-    context = context or self.context, trained_context = config.context,
+    depth = config.depth, slot = slot, prefix = prefix, batch = dims[1], context = dims[2], width = dims[3],
+    trained_context = config.context,
   }
 end
 
---- The norm before the head, applied to any stream.
+--- The norm before the head, applied to any stream, and with an embedding of another width W the matrix to it.
 ---@param x sonde.node    [B, T, D]
----@return sonde.node
+---@return sonde.node     [B, T, D], or [B, T, W]
 function trace:final_norm(x)
-  local module = self.model.final
+  local module, config = self.model.final, self.model.config
   self.graph:scope("final")
-  return core.module_build("norm", module.name, site_of(self, "final", names.final_norm), x, module.options)
+  if module.name == "none" then
+    x = x * 1      -- a value of its own, which has another name
+  else
+    x = core.module_build("norm", module.name, site_of(self, "final", names.final_norm), x, module.options)
+  end
+  if not config.embed_width then return x end
+  return x:linear(self.model:leaf(self.graph, names.project_out, { config.embed_width, config.width }, "other"))
 end
 
 local function stack(self, options, x)
@@ -225,9 +245,8 @@ end
 -- The loss of each item, by the objective.
 local function score(self, options)
   if options.rows then choose_rows(self, options.rows) end
-  local batch, context = self.final:dims()[1], self.final:dims()[2]
   local spec = options.objective and objective.resolve(options.objective, core.where) or self.model.objective
-  local found, site, values = objective.find(spec.name), site_of(self, "objective", "", batch, context), {}
+  local found, site, values = objective.find(spec.name), site_of(self, "objective", "", self.final:dims()), {}
   for key, value in pairs(spec) do values[key] = value end
   self.graph:scope("head")
   local loss = found.build(site, values, self.final, self.model.config)
@@ -338,6 +357,11 @@ function trace.new(model, options)
     shares = options.graph ~= nil, context = options.context or config.context, drops = options.dropout,
     gate = options.gate, blocks = {}, parts = {}, n_dropout = 0, shared = core.block(),
   }, trace)
+  if config.positions == "learned" and self.context > config.context
+    and not (options.segments or options.document_positions) then
+    error(core.where() .. string.format("trace: the model has learned %d positions, and %d tokens need as many",
+      config.context, self.context), 0)
+  end
   if not config.features then self.tokens = input(self, "tokens", "i32", { self.batch, self.context }) end
   find_documents(self, options)
   self.final = self:tap(self:final_norm(stack(self, options, embed(self))), "final")

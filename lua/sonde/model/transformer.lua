@@ -10,6 +10,8 @@ local placement = require "sonde.model.placement"
 
 local transformer = {}
 
+local NO_NORM = "none"      -- the final norm of a model that has none
+
 local function modules_of(kind)
   return function() return core.modules(kind) end
 end
@@ -48,7 +50,11 @@ transformer.schema = {
   { name = "ffn_hidden", type = "integer", min = 1,
     doc = "inner width of the feed-forward layer; default: by its kind" },
   { name = "norm", type = module_type, preset = "rmsnorm", choices = modules_of "norm", doc = "norm" },
-  { name = "final_norm", type = module_type, choices = modules_of "norm", doc = "norm before the head; default: norm" },
+  { name = "final_norm", type = module_type, choices = function()
+    local choices = core.modules "norm"
+    choices[#choices + 1] = NO_NORM
+    return choices
+  end, doc = "norm before the head, or none; default: norm" },
   { name = "placement", type = "string|table|function", preset = "pre_ln", choices = placement.names,
     doc = "where the norms stand" },
   { name = "attention", type = module_type, preset = "causal", choices = modules_of "attention",
@@ -56,7 +62,14 @@ transformer.schema = {
   { name = "ffn", type = module_type, preset = "swiglu", choices = modules_of "ffn", doc = "feed-forward layer" },
   { name = "tie", type = "boolean", preset = false, doc = "head and embedding share their weights" },
   { name = "context", type = "integer", min = 1, max = 1048576, preset = 256, doc = "tokens T of a sequence" },
+  { name = "positions", type = "string", choices = { "rope", "alibi", "learned" }, preset = "rope",
+    doc = "how tokens know of their positions: rope: queries and keys are turned; alibi: attention falls with the "
+      .. "distance; learned: a vector of each of the `context` positions is added to the embedding" },
+  { name = "position_offset", type = "integer", min = 0, max = 1048576, preset = 0,
+    doc = "rows of the learned positions in front of that of position 0 (OPT: 2)" },
   { name = "rope_theta", type = "number", min = 0, doc = "base of the rotary angles; default: the attention's" },
+  { name = "embed_width", type = "integer", min = 1, max = 1048576,
+    doc = "width of embedding and head, where it is another: a matrix takes it to the width, another one back" },
   { name = "embed_scale", type = "string|number", choices = { "none", "fixed", "learned" },
     doc = "embedding times a number, or times sqrt(D), fixed or as the start of a learned scalar; default: what the "
       .. "norm suggests" },
@@ -81,7 +94,8 @@ transformer.branches = { attn = "attention", ffn = "feed-forward layer" }
 --- Options of the model that modules take under a name of their own: kind -> module's option -> model's option.
 transformer.shared_names = {
   norm = { eps = "norm_eps" },
-  attention = { heads = "heads", kv_heads = "kv_heads", head_dim = "head_dim", rope_theta = "rope_theta" },
+  attention = { heads = "heads", kv_heads = "kv_heads", head_dim = "head_dim", rope_theta = "rope_theta",
+    alibi = "positions" },
   ffn = { hidden = "ffn_hidden" },
 }
 
@@ -92,6 +106,14 @@ local function resolve_module(kind, given, config, asked, where)
     if asked[name] ~= nil then set[option] = name end
   end
   return module.resolve(kind, given, shared, set, function() return where(kind) end)
+end
+
+local function resolve_final(config, asked, where)
+  local given = config.final_norm or config.norm
+  local name, options = module.spec(given, "norm", function() return where "final_norm" end)
+  if name ~= NO_NORM then return resolve_module("norm", given, config, asked, where) end
+  args.check({}, options, "final_norm 'none'", function() return where "final_norm" end)
+  return { name = name, options = {} }
 end
 
 local function resolve_placement(given, where)
@@ -120,6 +142,34 @@ local function take_suggestions(config, norm, where)
   end
 end
 
+-- The model's options as attentions take them (shared_names), and which of them the user has set: with learned
+-- positions nothing is rotated.
+local function attention_options(config, asked)
+  local values, set = {}, {}
+  for _, name in pairs(transformer.shared_names.attention) do values[name], set[name] = config[name], asked[name] end
+  values.positions = config.positions == "alibi" or nil
+  set.positions = values.positions
+  if config.positions == "learned" then values.rope_theta = 0 end
+  return values, set
+end
+
+-- Options of positions and embedding that have no effect are refused.
+local function check_embedding(config, where)
+  local function refuse(key, why)
+    error(where(key) .. "option '" .. key .. "' of transformer has no effect: " .. why, 0)
+  end
+  if config.positions ~= "rope" and config.rope_theta ~= nil then
+    refuse("rope_theta", "the positions are " .. config.positions)
+  end
+  if config.position_offset > 0 and config.positions ~= "learned" then
+    refuse("position_offset", "the positions are not learned")
+  end
+  if config.embed_width and config.features then
+    refuse("embed_width", "a model of features has no embedding of tokens")
+  end
+  if config.embed_width == config.width then config.embed_width = nil end
+end
+
 -- heads, kv_heads and head_dim follow from each other and the width.
 local function resolve_heads(config, where)
   config.heads = config.heads or math.max(1, math.floor(config.width / 64))
@@ -140,6 +190,7 @@ end
 
 local function resolve_layers(config, asked, where)
   local overrides, layers = {}, {}
+  local values, set = attention_options(config, asked)
   for key, layer in pairs(config.layers) do
     local index = tonumber(key)
     if not index or index ~= math.floor(index) or index < 0 or index >= config.depth then
@@ -152,7 +203,7 @@ local function resolve_layers(config, asked, where)
     local own = overrides[index] or {}
     layers[index + 1] = {
       norm = resolve_module("norm", own.norm or config.norm, config, asked, where),
-      attention = resolve_module("attention", own.attention or config.attention, config, asked, where),
+      attention = resolve_module("attention", own.attention or config.attention, values, set, where),
       ffn = resolve_module("ffn", own.ffn or config.ffn, config, asked, where),
       placement = resolve_placement(own.placement or config.placement, where),
       layer = own.layer or index + 1, depth = own.depth or config.depth, share = own.share, without = own.without,
@@ -211,8 +262,9 @@ function transformer.new(options, where)
   local function place(key) return where and where({ key }) or core.where() end
   local learns = resolve_objective(config, place)
   resolve_heads(config, place)
+  check_embedding(config, place)
   local layers = resolve_layers(config, asked, place)
-  local final = resolve_module("norm", config.final_norm or config.norm, config, asked, place)
+  local final = resolve_final(config, asked, place)
   take_suggestions(config, resolve_module("norm", config.norm, config, asked, place), place)
   config.embed_scale = config.embed_scale or "none"
   local main = resolve_placement(config.placement, place)

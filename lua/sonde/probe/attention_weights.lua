@@ -1,5 +1,5 @@
 --- attention_weights.lua - the attention weights of a block as nodes, out of what its attention layer publishes:
--- queries, keys, scale, soft-cap and window (doc/plugins.md). No step of a training computes them.
+-- queries, keys, scale, soft-cap, slopes and window (doc/plugins.md). No step of a training computes them.
 
 local core = require "sonde.core"
 
@@ -7,13 +7,18 @@ local weights = {}
 
 local FORBIDDEN = -1e9            -- added to scores of tokens that must not be seen
 
--- 1 where query i may see key j, [T, T], or with documents [B, 1, T, T].
-local function visible(trace, window)
+-- How far key j is back from query i, [T, T].
+local function age_of(trace)
   local n, ages = trace.context, {}
   for i = 0, n - 1 do
     for j = 0, n - 1 do ages[#ages + 1] = i - j end
   end
-  local age = trace.graph:find("probe.age") or trace.graph:leaf("probe.age", core.tensor("f32", { n, n }, ages))
+  return trace.graph:find("probe.age") or trace.graph:leaf("probe.age", core.tensor("f32", { n, n }, ages))
+end
+
+-- 1 where query i may see key j, [T, T], or with documents [B, 1, T, T].
+local function visible(trace, window)
+  local n, age = trace.context, age_of(trace)
   local seen = age:greater(-0.5)
   if window then seen = seen * (window - age):greater(0.5) end
   if not trace.starts then return seen end
@@ -40,8 +45,9 @@ function weights.logs(trace, part, what)
     :expand({ batch, kv, heads / kv, tokens, width }):reshape { batch, heads, tokens, width }
   local scores = q:permute({ 1, 3, 2, 4 }):matmul(k, { transpose_b = true })
     * (part:lookup "attn.scale" or 1 / math.sqrt(width))
-  local cap = part:lookup "attn.softcap"
+  local cap, slopes = part:lookup "attn.softcap", part:lookup "attn.slopes"
   if cap then scores = (scores / cap):tanh() * cap end
+  if slopes then scores = scores - slopes:reshape { heads, 1, 1 } * age_of(trace) end
   local hidden = visible(trace, part:lookup "attn.window"):affine(-FORBIDDEN, FORBIDDEN)
   return (scores + hidden):log_softmax()
 end

@@ -12,7 +12,8 @@
 --   tensors(model, params)      which tensors of the files are which parameters, where they are not called alike
 --
 -- An entry of tensors is { tensor = name, params = { name, .. } }. Where a tensor is not one parameter as it is,
--- split(node) gives the parameters as nodes of a graph, from one with the tensor's values, and join(nodes) the tensor:
+-- split(node) gives the parameters as nodes of a graph, from one with the tensor's values, and join(nodes) the tensor.
+-- An entry of several tensors has `tensors` for `tensor`: split gets all of them, and join gives as many.
 --
 --   { tensor = "h.0.attn.c_attn.weight", params = { q, k, v },       -- [in, 3 out] for three [out, in]
 --     split = function(x) .. return { x:slice(..):transpose(), .. } end, join = function(nodes) .. end }
@@ -128,8 +129,8 @@ end
 ---@param name string
 ---@return boolean
 function arch.keeps(to, before, name)
-  if to.whole then return not to.owns(name) end
   local from = origin_of(before)
+  if to.whole then return not to.owns(name) and not (from and from.owns(name)) end
   return not from or from.whole or from == to or not from.owns(name)
 end
 

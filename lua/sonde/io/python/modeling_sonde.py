@@ -214,6 +214,13 @@ def turned(x, angle, amplitude):
     return torch.cat([x * cos + torch.cat([-b, a], -1) * sin, rest], -1)
 
 
+def slopes(heads, device):
+    """Of ALiBi, [heads]: 2^(-8 h / heads), and between powers of two as in the code of its paper."""
+    power = 2 ** int(math.log2(heads))
+    steps = [h + 1 if h < power else h - power + 0.5 for h in range(heads)]
+    return 2 ** (-8 * torch.tensor(steps, device=device) / power)
+
+
 class Gain(nn.Module):
     def __init__(self, size):
         super().__init__()
@@ -227,7 +234,9 @@ class Attention(nn.Module):
         self.heads = options["heads"] or max(1, width // 64)
         self.kv = options["kv_heads"] or self.heads
         self.size = options["head_dim"] or width // self.heads
-        self.rotated = math.floor(self.size * options.get("rope_partial", 1)) if options["rope_theta"] > 0 else 0
+        self.rotated = math.floor(self.size * options.get("rope_partial", 1))
+        if options["rope_theta"] == 0 or options.get("alibi", False):
+            self.rotated = 0
         bias = options.get("bias", "none")
         self.q_proj = nn.Linear(width, self.heads * self.size, bias=bias != "none")
         self.k_proj = nn.Linear(width, self.kv * self.size, bias=bias != "none")
@@ -264,6 +273,8 @@ class Attention(nn.Module):
         scores = wide(q @ k.transpose(-1, -2)) * (self.options.get("score_scale") or self.size ** -0.5)
         cap = self.options.get("softcap", 0)
         scores = torch.tanh(scores / cap) * cap if cap else scores
+        if self.options.get("alibi", False):
+            scores = scores - slopes(self.heads, x.device)[:, None, None].to(scores.dtype) * where["away"]
         scores = scores.masked_fill(~where["seen"](self.options["window"]), torch.finfo(scores.dtype).min)
         y = scores.softmax(-1).to(v.dtype) @ v
         return self.o_proj(y.transpose(1, 2).flatten(2))
@@ -291,23 +302,20 @@ class SwiGLU(nn.Module):
         return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))
 
 
-class GELU(nn.Module):
-    FORMS = {"none": F.gelu, "tanh": lambda h: F.gelu(h, approximate="tanh"),
-             "sigmoid": lambda h: h * torch.sigmoid(1.702 * h)}
-
+class MLP(nn.Module):
     def __init__(self, options, width):
         super().__init__()
-        hidden = options["hidden"] or 4 * width
-        self.form = self.FORMS[options["approximate"]]
-        self.up_proj = nn.Linear(width, hidden, bias=False)
-        self.down_proj = nn.Linear(hidden, width, bias=False)
+        hidden, bias = options["hidden"] or 4 * width, options["bias"]
+        self.activation = ACTIVATIONS[options["activation"]]
+        self.up_proj = nn.Linear(width, hidden, bias=bias)
+        self.down_proj = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x):
-        return self.down_proj(self.form(self.up_proj(x)))
+        return self.down_proj(self.activation(self.up_proj(x)))
 
 
 ATTENTIONS = {"causal": Attention}
-FFNS = {"swiglu": SwiGLU, "gelu": GELU}
+FFNS = {"swiglu": SwiGLU, "mlp": MLP}
 
 
 # ---- placements -----------------------------------------------------------------------------------------------------
@@ -477,14 +485,22 @@ class SondeModel(SondePreTrainedModel):
         model = config.sonde["model"]
         width, scale = model["width"], model["embed_scale"]
         self.blocks, self.width = blocks_of(model), width
-        self.embed_tokens = nn.Embedding(model["vocab"], width)
+        inner = model.get("embed_width") or width
+        self.embed_tokens = nn.Embedding(model["vocab"], inner)
+        self.project_in = nn.Linear(inner, width, bias=False) if inner != width else nn.Identity()
+        self.project_out = nn.Linear(width, inner, bias=False) if inner != width else nn.Identity()
+        self.offset, self.embed_positions = model.get("position_offset", 0), None
+        if model.get("positions") == "learned":
+            self.embed_positions = nn.Embedding(self.offset + model["context"], width)
         fixed = {"none": 1, "fixed": math.sqrt(width), "learned": None}
         self.fixed_scale = fixed[scale] if isinstance(scale, str) else scale
         self.register_parameter("embed_scale", vector(1, math.sqrt(width)) if scale == "learned" else None)
         self.layers = nn.ModuleDict({str(i): Block(options, width) for i, options in enumerate(self.blocks)
                                      if options.get("share") is None})
         final = model["final_norm"]
-        self.norm = chosen(NORMS, "norm", final)(final, Place("final", 0, model["depth"]), width)
+        self.norm = None
+        if final["name"] != "none":
+            self.norm = chosen(NORMS, "norm", final)(final, Place("final", 0, model["depth"]), width)
         self.post_init()
 
     def get_input_embeddings(self):
@@ -494,7 +510,8 @@ class SondeModel(SondePreTrainedModel):
         self.embed_tokens = value
 
     def where(self, x, mask, positions, past):
-        """Positions [B, T], and which keys each query sees under a window (0: none), [B or 1, 1, T, past + T]."""
+        """Positions [B, T], how far each key is back from each query [T, past + T], and which keys it sees under a
+        window (0: none), [B or 1, 1, T, past + T]."""
         length = x.shape[1]
         at = torch.arange(past, past + length, device=x.device)
         if mask is not None and mask.dim() != 2:
@@ -503,23 +520,25 @@ class SondeModel(SondePreTrainedModel):
             positions = at.unsqueeze(0)
             if mask is not None:
                 positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, past:past + length]
-        keys = torch.arange(past + length, device=x.device)
+        away = at[:, None] - torch.arange(past + length, device=x.device)[None, :]
 
         def seen(window):
-            away = at[:, None] - keys[None, :]
             allowed = (away >= 0) if not window else (away >= 0) & (away < window)
             allowed = allowed[None, None]
             return allowed if mask is None else allowed & mask[:, None, None, :past + length].bool()
 
-        return {"positions": positions, "seen": seen}
+        return {"positions": positions, "away": away, "seen": seen}
 
     def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None,
                 inputs_embeds=None, streams=None, **kwargs):
-        """The stream after the final norm [B, T, D]; the streams before it are added to the list `streams`."""
-        x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        """The stream after the final norm [B, T, D], of the embedding's width where that is another; the streams before it
+        are added to the list `streams`."""
+        x = self.project_in(self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds)
         x = x * (self.fixed_scale if self.embed_scale is None else self.embed_scale.to(x.dtype))
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
         where, index = self.where(x, attention_mask, position_ids, past), 0
+        if self.embed_positions is not None:
+            x = x + self.embed_positions(where["positions"] + self.offset)
         for i, options in enumerate(self.blocks):
             if streams is not None:
                 streams.append(x)
@@ -527,7 +546,7 @@ class SondeModel(SondePreTrainedModel):
             block = self.layers[str(options.get("share", i))]
             x = function(Pass(block, options, where, past_key_values, index), x, **arguments)
             index += function is not linear and options.get("without") != "attn"      # a cache counts what it gets
-        x = self.norm(x, {})
+        x = self.project_out(x if self.norm is None else self.norm(x, {}))
         if streams is not None:
             streams.append(x)
         return x
@@ -539,7 +558,8 @@ class SondeForCausalLM(SondePreTrainedModel, GenerationMixin):
     def __init__(self, config):
         super().__init__(config)
         self.model = SondeModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = nn.Linear(config.sonde["model"].get("embed_width") or config.hidden_size, config.vocab_size,
+            bias=False)
         self.post_init()
 
     def get_input_embeddings(self):

@@ -6,11 +6,12 @@ local LOGITS = 2 ^ 24             -- so many are held at once
 
 local source = "nostalgebraist, the logit lens, 2020"
 
--- The stream after each block through the final norm, [B T, D].
+-- The stream after each block through the final norm, [B T, D] (of another width, where the head has one).
 local function normed(trace)
   local list = {}
   for i, x in ipairs(trace.blocks) do
-    list[i] = trace:final_norm(x):reshape { trace.batch * trace.context, trace.model.config.width }
+    x = trace:final_norm(x)
+    list[i] = x:reshape { trace.batch * trace.context, x:dims()[3] }
   end
   return list
 end

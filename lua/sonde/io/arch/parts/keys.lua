@@ -81,6 +81,9 @@ local foreign = {
   block_configs = none, pruned_heads = none, is_encoder_decoder = false, add_cross_attention = false,
   text_config = none,
   vision_config = none, use_bidirectional_attention = false,
+  scale_attn_weights = true, scale_attn_by_inverse_layer_idx = false,
+  do_layer_norm_before = true, layer_norm_elementwise_affine = true, _remove_final_layer_norm = false,
+  word_embed_proj_dim = none,
 }
 
 local function without_effect(name, value)

@@ -21,15 +21,18 @@ local known = {
   },
   attention = {
     causal = { "heads", "kv_heads", "head_dim", "rope_theta", "window", "qk_norm", "qk_norm_over", "qk_eps", "bias",
-      "clip", "score_scale", "softcap", "rope_partial", "rope_scaling", "rope_factor", "rope_low_freq_factor",
+      "clip", "score_scale", "softcap", "alibi", "rope_partial", "rope_scaling", "rope_factor", "rope_low_freq_factor",
       "rope_high_freq_factor", "rope_original_context", "rope_beta_fast", "rope_beta_slow", "rope_truncate",
       "rope_attention_factor" },
   },
-  ffn = { swiglu = { "hidden", "activation", "bias" }, gelu = { "hidden", "approximate" } },
+  ffn = { swiglu = { "hidden", "activation", "bias" }, mlp = { "hidden", "activation", "bias" } },
 }
 
 -- Values that it knows, of options that may grow more.
-local values = { rope_scaling = { none = true, linear = true, llama3 = true, yarn = true } }
+local values = {
+  rope_scaling = { none = true, linear = true, llama3 = true, yarn = true },
+  qk_norm_over = { head = true, all = true },
+}
 
 local placements = {}
 for name in string.gmatch([[pre_ln pre_ln_scaled pre_ln_mitchell pre_ln_megatron post_ln deepnorm deepnorm_paper mix_ln
@@ -41,8 +44,8 @@ end
 -- Options of the whole model that it reads, or that say nothing of what is computed.
 local of_model = {}
 for name in string.gmatch([[vocab width depth heads kv_heads head_dim ffn_hidden norm final_norm placement attention ffn
-    tie context rope_theta embed_scale logit_scale logit_softcap norm_eps init init_std embed_std dropout seed
-    layers]], "%S+") do
+    tie context positions position_offset rope_theta embed_width embed_scale logit_scale logit_softcap norm_eps init
+    init_std embed_std dropout seed layers]], "%S+") do
   of_model[name] = true
 end
 
@@ -94,7 +97,7 @@ end
 ---@return string|nil
 function remote.why_not(model, of)
   if of and not names_agree(of, model) then return "the tensors of " .. of.class end
-  local what = unknown_of_model(model) or unknown("norm", model.final)
+  local what = unknown_of_model(model) or model.final.name ~= "none" and unknown("norm", model.final)
   if what then return what end
   for _, layer in ipairs(model.layers) do
     if not placements[layer.placement.name] then return "placement '" .. layer.placement.name .. "'" end
