@@ -461,8 +461,8 @@ const sonde_op_def sonde_ops_attention[] = {
          "Starts i32 [B, T]: query i sees no key in front of its start (its own key always), as in rows of several "
          "documents; or segments i32 [B, S, 4] of (first, length, parent, depth), T = Tk: the tokens of a segment see "
          "the first `depth` tokens of its parent's sequence (parent -1: none) and then its own; length 0: no segment; "
-         "no gradient. Slopes f32 [H]: a score is less by the slope of its head times the distance of query and key, behind the soft-cap "
-         "(ALiBi; no gradient by the slopes)",
+         "no gradient. Slopes f32 [H]: a score is less by the slope of its head times the distance of query and key, "
+         "behind the soft-cap (ALiBi; no gradient by the slopes)",
      .shape = shape,
      .grad = grad,
      .scratch = scratch,

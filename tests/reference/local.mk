@@ -1,7 +1,7 @@
 # Values from a foreign implementation, and the scripts that made them.
 EXTRA_DIST += %D%/make_ops.py %D%/ops.json
 EXTRA_DIST += %D%/make_llama.py %D%/llama_gqa %D%/llama_sharded_f16 %D%/llama_tied_bf16
-EXTRA_DIST += %D%/make_llamas.py %D%/llamas
+EXTRA_DIST += %D%/make_llamas.py %D%/llamas %D%/make_gpts.py %D%/gpts
 EXTRA_DIST += %D%/make_safetensors.py %D%/halves.safetensors
 EXTRA_DIST += %D%/make_train.py %D%/train.json
 EXTRA_DIST += %D%/make_plugins.py %D%/plugins.json

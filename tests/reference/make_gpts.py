@@ -194,6 +194,7 @@ def make(folder, config, shapes, extra=None, variants=()):
     generator = torch.Generator().manual_seed(len(folder) + sum(map(ord, folder)))
     tensors = random_tensors(shapes, generator)
     tensors.update(extra or {})
+    folder = "gpts/" + folder
     os.makedirs(folder, exist_ok=True)
     save_safetensors(f"{folder}/model.safetensors", tensors)
     config = {**config, "torch_dtype": "float32"}
@@ -270,7 +271,7 @@ def make_neox():
               "use_parallel_residual": True, "tie_word_embeddings": False, "initializer_range": 0.02}
     make("gpt_neox_tiny", config, shapes(True, False), extra, [
         {"use_parallel_residual": False}, {"use_parallel_residual": None}, {"rotary_pct": None}, {"rotary_pct": 1.0},
-        {"rotary_pct": 0.5}, {"rotary_emb_base": None}, {"rope_theta": 7.0}, {"layer_norm_eps": 0.1},
+        {"rotary_pct": 0.5}, {"rotary_emb_base": None, "rotary_pct": 1.0}, {"rope_theta": 7.0}, {"layer_norm_eps": 0.1},
         {"layer_norm_eps": None}, {"hidden_act": "gelu_new"}, {"hidden_act": None}, {"tie_word_embeddings": None},
         {"attention_bias": True}])
     make("gpt_neox_plain", {**config, "num_attention_heads": 4, "rotary_pct": 0.5, "attention_bias": False,
@@ -340,7 +341,8 @@ def make_stablelm():
               "use_parallel_residual": False, "tie_word_embeddings": False}
     make("stablelm_tiny", config, shapes(True, False, False), None, [
         {"partial_rotary_factor": None}, {"partial_rotary_factor": 1.0}, {"layer_norm_eps": 0.1},
-        {"layer_norm_eps": None}, {"rope_theta": None}, {"hidden_act": "gelu"}, {"tie_word_embeddings": None}])
+        {"layer_norm_eps": None}, {"rope_theta": None, "partial_rotary_factor": 1.0},
+        {"hidden_act": "gelu"}, {"tie_word_embeddings": None}])
     make("stablelm_parallel", {**config, "use_qkv_bias": False, "use_parallel_residual": True, "qk_layernorm": True},
          shapes(False, True, True))
 

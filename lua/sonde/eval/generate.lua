@@ -194,7 +194,7 @@ function generate.tokens(model, prompts, options)
     results[k], longest = { logprobs = options.logprobs and {} or nil }, math.max(longest, #prompt)
   end
   if options.tokens > 1 and not options.checked then
-    require("sonde.eval.generate_check").run(model, longest + options.tokens)
+    require("sonde.eval.generate_check").run(model, longest + options.tokens - 1)
   end
   for _, group in ipairs(groups_of(prompts)) do
     if continue(model, prompts, group, options, results, speed) then break end

@@ -531,8 +531,8 @@ class SondeModel(SondePreTrainedModel):
 
     def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None,
                 inputs_embeds=None, streams=None, **kwargs):
-        """The stream after the final norm [B, T, D], of the embedding's width where that is another; the streams before it
-        are added to the list `streams`."""
+        """The stream after the final norm [B, T, D], of the embedding's width where that is another; the streams before
+        it are added to the list `streams`."""
         x = self.project_in(self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds)
         x = x * (self.fixed_scale if self.embed_scale is None else self.embed_scale.to(x.dtype))
         past = past_key_values.get_seq_length() if past_key_values is not None else 0

@@ -94,17 +94,16 @@ local function difference(a, b)
   end
 end
 
--- The model, without weights, that keys describe; nil and why they are refused.
+-- The model, without weights, that keys describe; nil and why they are refused, or why there is no such model.
 local function described(spec, tree)
   local given, nulls = keys.without_nulls(tree)
   local ok, options = pcall(spec.options, given, function(text) error({ refused = text }, 0) end, nulls)
-  if ok then
-    local model = require("sonde.model.transformer").new(options)
-    model.origin = { config = tree, files = {}, left = {} }      -- what is said of it may depend on what was said
-    return model
-  end
-  if type(options) ~= "table" then error(options, 0) end
-  return nil, options.refused
+  if not ok and type(options) ~= "table" then error(options, 0) end
+  if not ok then return nil, options.refused end
+  local made, model = pcall(require("sonde.model.transformer").new, options, function() return "" end)
+  if not made then return nil, model end
+  model.origin = { config = tree, files = {}, left = {} }      -- what is said of it may depend on what was said
+  return model
 end
 
 -- The names of keys that two models say otherwise: "n_head is 4, not 2".
