@@ -65,6 +65,49 @@ for _, name in ipairs(core.list_dir(REFERENCE)) do
   end
 end
 
+-- Of the sum of the losses by each tensor of the files: the sum and the norm of the gradient.
+TestGradients = {}
+
+local function gradients_of(model, expected)
+  local trace = model:trace { batch = ROWS, context = #expected.tokens / ROWS }
+  local of = require("sonde.io.arch").registry:find(model.origin.config.model_type)
+  local params, leaves, shared, place, sums = model:params():list(), {}, model:shared(), {}, {}
+  for k, param in ipairs(params) do leaves[k] = model:params():node(trace.graph, param.name) end
+  for _, entry in ipairs(require("sonde.io.arch").tensors(of, model, params)) do
+    for _, name in ipairs(entry.params) do place[name] = entry.tensor end
+  end
+  local plan = core.plan(trace.loss:sum():grad(leaves))
+  plan:run { tokens = expected.tokens, targets = expected.targets }
+  local joint = {}      -- of a value that two parameters share
+  for k, param in ipairs(params) do
+    local to = shared[param.name] or param.name
+    joint[to] = joint[to] or {}
+    for i, value in ipairs(plan:output(k):values()) do joint[to][i] = (joint[to][i] or 0) + value end
+  end
+  plan:close()
+  trace.graph:close()
+  for name, values in pairs(joint) do
+    local found = sums[place[name]] or { 0, 0 }
+    for _, value in ipairs(values) do found[1], found[2] = found[1] + value, found[2] + value * value end
+    sums[place[name]] = found
+  end
+  return sums
+end
+
+for _, name in ipairs(core.list_dir(REFERENCE)) do
+  TestGradients["test_" .. name] = function()
+    local expected = core.json_load(REFERENCE .. "/" .. name .. "/expected.json", true)
+    local sums = gradients_of(sonde.load(folder_of(name)), expected)
+    for tensor, want in pairs(expected.gradients) do
+      local got, bound = sums[tensor], 2e-5 * (1 + want[2])
+      lu.assertAlmostEquals(got[1], want[1], 4 * bound, name .. ": sum of the gradient by " .. tensor)
+      lu.assertAlmostEquals(math.sqrt(got[2]), want[2], bound, name .. ": norm of the gradient by " .. tensor)
+      sums[tensor] = nil
+    end
+    lu.assertNil(next(sums))
+  end
+end
+
 -- What is saved is the same model under the same architecture and the same tensors: with the keys as they came, and
 -- without the section that Sonde adds.
 TestSaved = {}

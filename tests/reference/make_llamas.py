@@ -300,6 +300,14 @@ def weights(c, generator):
     return w
 
 
+def gradients(w, c, rows):
+    """Of the sum of all losses by each tensor: its sum and its norm."""
+    leaves = {name: t.clone().requires_grad_() for name, t in w.items()}
+    logits = torch.stack([forward(leaves, c, row[:-1]) for row in rows])
+    F.cross_entropy(logits.reshape(-1, c.vocab_size), rows[:, 1:].reshape(-1), reduction="sum").backward()
+    return {name: [round(t.grad.sum().item(), 6), round(t.grad.norm().item(), 6)] for name, t in leaves.items()}
+
+
 def make(folder, kind, keys, cases, length=12):
     generator = torch.Generator().manual_seed(sum(map(ord, folder)))
     tree = {"architectures": [CLASSES[kind] + "ForCausalLM"], "model_type": kind, "torch_dtype": "float32", **keys}
@@ -324,11 +332,12 @@ def make(folder, kind, keys, cases, length=12):
                         "last": [round(x, 7) for x in logits[0, -1].tolist()]})
     with open(f"{path}/expected.json", "w") as f:
         head = {"tokens": rows[:, :-1].reshape(-1).tolist(), "targets": rows[:, 1:].reshape(-1).tolist()}
+        head["gradients"] = gradients(exact, Config(tree), rows)
         f.write(json.dumps(head)[:-1])
         f.write(', "cases": [\n' + ",\n".join(json.dumps(r, separators=(",", ":")) for r in results) + "\n]}\n")
 
 
-SMALL = {"vocab_size": 23, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 4,
+SMALL = {"vocab_size": 19, "hidden_size": 16, "intermediate_size": 17, "num_hidden_layers": 2, "num_attention_heads": 4,
          "num_key_value_heads": 2, "max_position_embeddings": 64, "rope_theta": 500.0, "rms_norm_eps": 1e-3,
          "hidden_act": "silu", "tie_word_embeddings": False}
 

@@ -103,12 +103,12 @@ end
 -- Keys that are known to change nothing of what a model computes: how it was trained or is run, what programs print of
 -- it, and how texts are generated. Patterns of names.
 local harmless = {
-  "^model_type$", "^architectures$", "^transformers_version$", "^torch_dtype$", "^dtype$", "^sonde$", "^_", "_token_ids?$",
-  "^initializer_range$", "^initializer_factor$", "^init_", "dropout", "pdrop", "^layerdrop$", "^use_cache$",
-  "^pretraining_tp$", "^output_", "^return_dict", "^router_.*_coef$", "^summary_", "^keys_to_ignore", "^tokenizer_class$",
-  "^reorder_and_upcast_attn$", "^id2label$", "^label2id$", "^num_labels$", "^problem_type$", "^task_specific_params$",
-  "^finetuning_task$", "^torchscript$", "^use_bfloat16$", "^gradient_checkpointing$", "^name_or_path$", "^prefix$",
-  "^serialize_explicit_per_layer_config$", "^allow_global_per_layer_attribute_access$",
+  "^model_type$", "^architectures$", "^transformers_version$", "^torch_dtype$", "^dtype$", "^sonde$", "^_",
+  "_token_ids?$", "^initializer_range$", "^initializer_factor$", "^init_", "dropout", "pdrop", "^layerdrop$",
+  "^use_cache$", "^pretraining_tp$", "^output_", "^return_dict", "^router_.*_coef$", "^summary_", "^keys_to_ignore",
+  "^tokenizer_class$", "^reorder_and_upcast_attn$", "^id2label$", "^label2id$", "^num_labels$", "^problem_type$",
+  "^task_specific_params$", "^finetuning_task$", "^torchscript$", "^use_bfloat16$", "^gradient_checkpointing$",
+  "^name_or_path$", "^prefix$", "^serialize_explicit_per_layer_config$", "^allow_global_per_layer_attribute_access$",
   "^temperature$", "^top_[kp]$", "^typical_p$", "^do_sample$", "^num_beams$", "^num_return_sequences$", "penalty$",
   "^max_length$", "^min_length$", "^max_new_tokens$", "^early_stopping$", "^bad_words_ids$", "^no_repeat_ngram_size$",
 }
