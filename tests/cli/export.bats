@@ -146,6 +146,11 @@ LUA
       add { attention = { "causal", [option] = value }, head_dim = 8 }
     end
     add { attention = { "causal", bias = "all", qk_norm = true, qk_norm_over = "all", clip = 0.9 } }
+    for _, over in ipairs { "head", "each", "all" } do
+      for _, kind in ipairs { "rms", "layer" } do
+        add { attention = { "causal", qk_norm = true, qk_norm_over = over, qk_norm_kind = kind, clip = 0.9 } }
+      end
+    end
     for _, truncate in ipairs { true, false } do
       add { head_dim = 16, attention = { "causal", rope_scaling = "yarn", rope_factor = 4, rope_original_context = 64,
         rope_theta = 100, rope_truncate = truncate, rope_beta_fast = 4, rope_attention_factor = 1.1 } }

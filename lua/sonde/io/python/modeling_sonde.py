@@ -221,10 +221,20 @@ def slopes(heads, device):
     return 2 ** (-8 * torch.tensor(steps, device=device) / power)
 
 
-class Gain(nn.Module):
-    def __init__(self, size):
+class QKNorm(nn.Module):
+    """Of queries or keys [..., H, Dh], by head with one gain or one for each head ("each"), or [..., H Dh] at once."""
+
+    def __init__(self, options, heads, size):
         super().__init__()
-        self.weight = vector(size)
+        self.over, self.eps = options.get("qk_norm_over", "head"), options["qk_eps"]
+        self.centred = options.get("qk_norm_kind", "rms") == "layer"
+        shape = {"head": (size,), "each": (heads, size), "all": (heads * size,)}[self.over]
+        self.weight = nn.Parameter(torch.ones(shape))
+
+    def forward(self, x):
+        z = wide(x)
+        z = z - z.mean(-1, keepdim=True) if self.centred else z
+        return (root_mean_square(z, self.eps) * self.weight).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -242,22 +252,18 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(width, self.kv * self.size, bias=bias != "none")
         self.v_proj = nn.Linear(width, self.kv * self.size, bias=bias != "none")
         self.o_proj = nn.Linear(self.heads * self.size, width, bias=bias == "all")
-        self.over_all = options.get("qk_norm_over") == "all"
         if options["qk_norm"]:
-            self.q_norm = Gain(self.heads * self.size if self.over_all else self.size)
-            self.k_norm = Gain(self.kv * self.size if self.over_all else self.size)
+            self.q_norm = QKNorm(options, self.heads, self.size)
+            self.k_norm = QKNorm(options, self.kv, self.size)
 
     def projected(self, projection, x, norm):
         """Queries, keys or values [B, heads, T, Dh]."""
-        def normed(y):
-            return (root_mean_square(wide(y), self.options["qk_eps"]) * norm.weight).to(y.dtype)
-
         y, clip = projection(x), self.options.get("clip", 0)
-        if norm is not None and self.over_all:
-            y = normed(y)
+        if norm is not None and norm.over == "all":
+            y = norm(y)
         y = (y.clamp(-clip, clip) if clip else y).unflatten(-1, (-1, self.size))
-        if norm is not None and not self.over_all:
-            y = normed(y)
+        if norm is not None and norm.over != "all":
+            y = norm(y)
         return y.transpose(1, 2)
 
     def forward(self, x, where, cache, index):

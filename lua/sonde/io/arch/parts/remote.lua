@@ -20,7 +20,8 @@ local known = {
       "variance", "exact_first", "exact_blocks" },
   },
   attention = {
-    causal = { "heads", "kv_heads", "head_dim", "rope_theta", "window", "qk_norm", "qk_norm_over", "qk_eps", "bias",
+    causal = { "heads", "kv_heads", "head_dim", "rope_theta", "window", "qk_norm", "qk_norm_over", "qk_norm_kind",
+      "qk_eps", "bias",
       "clip", "score_scale", "softcap", "alibi", "rope_partial", "rope_scaling", "rope_factor", "rope_low_freq_factor",
       "rope_high_freq_factor", "rope_original_context", "rope_beta_fast", "rope_beta_slow", "rope_truncate",
       "rope_attention_factor" },
@@ -31,7 +32,6 @@ local known = {
 -- Values that it knows, of options that may grow more.
 local values = {
   rope_scaling = { none = true, linear = true, llama3 = true, yarn = true },
-  qk_norm_over = { head = true, all = true },
 }
 
 local placements = {}
