@@ -273,6 +273,8 @@ for name, options in pairs {
   granite = { embed_scale = 3, attention = { "causal", score_scale = 0.3 }, logit_scale = 0.5,
     placement = { "pre_ln", branch_scale = 0.4 } },
   smollm3 = { layers = { [3] = { attention = flat } } }, gemma = gemma,
+  gpt2 = { kv_heads = 4, norm = "layernorm", positions = "learned", attention = { "causal", bias = "all" },
+    ffn = { "mlp", activation = "gelu_tanh", bias = true }, tie = true },
   gemma2 = with(gemma, { placement = "peri_ln", attention = attention {}, logit_softcap = 30,
     layers = { [0] = { attention = window }, [2] = { attention = window } } }),
 } do
@@ -305,13 +307,13 @@ LUA
   rm -rf others
   mkdir others
   "$SONDE" run others.lua
-  for name in qwen2 qwen3 biased olmo2 olmo granite smollm3 gemma gemma2; do
+  for name in qwen2 qwen3 biased olmo2 olmo granite smollm3 gpt2 gemma gemma2; do
     python3 "$abs_srcdir/tests/reference/read_gguf.py" others/$name.gguf others/$name > others/$name.json
   done
   python3 - <<'PYTHON'
 import json
 k = {name: json.load(open(f"others/{name}.json")) for name in (
-    "qwen2 qwen3 biased olmo2 olmo granite smollm3 gemma gemma2".split())}
+    "qwen2 qwen3 biased olmo2 olmo granite smollm3 gpt2 gemma gemma2".split())}
 for name, keys in k.items():
     arch = "llama" if name == "biased" else name
     assert keys["general.architecture"] == arch and keys[arch + ".block_count"] == 4, name

@@ -92,8 +92,15 @@ BEHIND = {**IN_BLOCK, "ffn_norm": "pre_feedforward_layernorm", "post_attention_n
           "post_ffw_norm": "post_feedforward_layernorm"}
 
 
+GPT2 = {"token_embd": "wte", "position_embd": "wpe", "output_norm": "ln_f", "attn_norm": "ln_1", "ffn_norm": "ln_2",
+        "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj", "ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"}
+
+
 def folder_name(name, arch):
     stem, kind = name.rsplit(".", 1)
+    if arch == "gpt2":
+        *block, stem = stem.split(".")
+        return ".".join(["transformer"] + (["h", block[1]] if block else []) + [GPT2[stem], kind])
     if stem.startswith("blk."):
         _, block, stem = stem.split(".")
         return f"model.layers.{block}.{(BEHIND if arch in ('gemma2', 'olmo2') else IN_BLOCK)[stem]}.{kind}"
@@ -125,6 +132,9 @@ def compare(keys, found, folder):
             continue
         shape, wanted = weights[folder_name(name, arch)]
         left.discard(folder_name(name, arch))
+        if arch == "gpt2" and len(shape) > 1 and name.startswith("blk."):      # stored [in, out]
+            wanted = [wanted[i * shape[1] + o] for o in range(shape[1]) for i in range(shape[0])]
+            shape = shape[::-1]
         assert dims == shape[::-1], (name, dims, shape)
         assert kind == 0 if len(dims) == 1 else True, name
         if arch in ("llama", "granite", "olmo", "smollm3") and (".attn_q." in name or ".attn_k." in name):

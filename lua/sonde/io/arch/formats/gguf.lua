@@ -85,12 +85,54 @@ local function put_olmo(put, tree)
   if value_of(tree, "clip_qkv") then put("f32", "olmo.attention.clamp_kqv", tree.clip_qkv) end
 end
 
+-- Of GPT-2: names of tensors; its matrices, which are stored [in, out]; what it must have.
+local of_gpt2 = {
+  outside = { ["transformer.wte"] = "token_embd", ["transformer.wpe"] = "position_embd",
+    ["transformer.ln_f"] = "output_norm", lm_head = "output" },
+  inside = { ln_1 = "attn_norm", ln_2 = "ffn_norm", ["attn.c_attn"] = "attn_qkv", ["attn.c_proj"] = "attn_output",
+    ["mlp.c_fc"] = "ffn_up", ["mlp.c_proj"] = "ffn_down" },
+}
+
+local function called_in_gpt2(tensor)
+  local stem, last = string.match(tensor, "^(.*)%.(%a+)$")
+  local block, rest = string.match(stem, "^transformer%.h%.(%d+)%.(.*)$")
+  local name = block and of_gpt2.inside[rest] or of_gpt2.outside[stem]
+  return name and (block and "blk." .. block .. "." or "") .. name .. "." .. last
+end
+
+local function turned_in_gpt2(tensor, node)
+  return string.find(tensor, "%.c_%a+%.weight$") and node:transpose() or node
+end
+
+local function sizes_of_gpt2(tree, refuse)
+  if not tree.scale_attn_weights or tree.scale_attn_by_inverse_layer_idx then
+    refuse "its scores are scaled in another way ('scale_attn_weights', 'scale_attn_by_inverse_layer_idx')"
+  end
+  return { context_length = tree.n_positions, embedding_length = tree.n_embd, block_count = tree.n_layer,
+    feed_forward_length = value_of(tree, "n_inner") or 4 * tree.n_embd, ["attention.head_count"] = tree.n_head }
+end
+
+local function put_gpt2(put, tree)
+  put("f32", "gpt2.attention.layer_norm_epsilon", tree.layer_norm_epsilon)
+end
+
+-- The sizes of a Llama and what is built like it.
+local function sizes_of_llama(tree)
+  local heads = tree.num_attention_heads
+  local head_dim = value_of(tree, "head_dim") or math.floor(tree.hidden_size / heads)
+  return { context_length = tree.max_position_embeddings, embedding_length = tree.hidden_size,
+    block_count = tree.num_hidden_layers, feed_forward_length = tree.intermediate_size,
+    ["attention.head_count"] = heads, ["attention.head_count_kv"] = value_of(tree, "num_key_value_heads") or heads,
+    ["attention.key_length"] = head_dim, ["attention.value_length"] = head_dim }
+end
+
 -- Names of one activation each.
 local SILU = { silu = true, swish = true }
 local TANH_GELU = { gelu_pytorch_tanh = true, gelu_new = true }
 
--- What a model_type is there: its name; whether queries and keys are in pairs; names of tensors that differ; what else
--- becomes of a tensor's values; further keys; names of its activation; whether its windows and its biases are read.
+-- What a model_type is there: its name; its sizes and what its tensors are called, if not as a Llama's; whether queries
+-- and keys are in pairs; names of tensors that differ; what else becomes of a tensor's values; further keys; names of
+-- its activation; whether its windows and its biases are read.
 local kinds = {
   llama = { name = "llama", pairs = true, biases = true }, mistral = { name = "llama", pairs = true },
   qwen2 = { name = "qwen2", biases = true }, qwen3 = { name = "qwen3" },
@@ -98,6 +140,8 @@ local kinds = {
   smollm3 = { name = "smollm3", pairs = true, put = put_smollm3 },
   olmo = { name = "olmo", pairs = true, put = put_olmo }, olmo2 = { name = "olmo2", inside = behind },
   gemma = { name = "gemma", acts = TANH_GELU, change = around_one },
+  gpt2 = { name = "gpt2", acts = TANH_GELU, sizes = sizes_of_gpt2, put = put_gpt2, called = called_in_gpt2,
+    change = turned_in_gpt2 },
   gemma2 = { name = "gemma2", acts = TANH_GELU, change = around_one, inside = behind, put = put_gemma2,
     window = true },
 }
@@ -110,6 +154,7 @@ local function check(tree, kind, refuse)
     refuse("its attention has a window ('sliding_window' " .. window .. "), which llama.cpp does not read there")
   end
   local act = value_of(tree, "hidden_activation") or value_of(tree, "hidden_act")
+    or value_of(tree, "activation_function")
   if act and not (kind.acts or SILU)[act] then refuse("its activation is '" .. act .. "', which is none there") end
   if value_of(tree, "per_layer_config") then refuse "its blocks differ ('per_layer_config')" end
 end
@@ -147,27 +192,20 @@ local file_types = { f32 = 0, f16 = 1, bf16 = 32 }
 
 -- The keys that describe the model; gives the divisors of the frequencies, where there are some.
 local function put_model(put, kind, tree, dtype, title, refuse)
-  local name, heads = kind.name, tree.num_attention_heads
-  local head_dim = value_of(tree, "head_dim") or math.floor(tree.hidden_size / heads)
+  local name, sizes = kind.name, (kind.sizes or sizes_of_llama)(tree, refuse)
   put("string", "general.architecture", name)
   put("string", "general.name", title)
   put("u32", "general.file_type", file_types[dtype])
   put("u32", name .. ".vocab_size", tree.vocab_size)
-  put("u32", name .. ".context_length", tree.max_position_embeddings)
-  put("u32", name .. ".embedding_length", tree.hidden_size)
-  put("u32", name .. ".block_count", tree.num_hidden_layers)
-  put("u32", name .. ".feed_forward_length", tree.intermediate_size)
-  put("u32", name .. ".attention.head_count", heads)
-  put("u32", name .. ".attention.head_count_kv", value_of(tree, "num_key_value_heads") or heads)
-  put("u32", name .. ".attention.key_length", head_dim)
-  put("u32", name .. ".attention.value_length", head_dim)
+  for _, size in ipairs(sorted_keys(sizes)) do put("u32", name .. "." .. size, sizes[size]) end
   if tree.rms_norm_eps then put("f32", name .. ".attention.layer_norm_rms_epsilon", tree.rms_norm_eps) end
   if kind.put then kind.put(put, tree, refuse) end
-  return put_rope(put, name, tree, head_dim, refuse)
+  return not kind.sizes and put_rope(put, name, tree, sizes["attention.key_length"], refuse) or nil
 end
 
 -- What a tensor of the folder is called there.
 local function called(tensor, kind, refuse)
+  if kind.called then return kind.called(tensor) or refuse("it has the tensor '" .. tensor .. "'") end
   local block, rest = string.match(tensor, "^model%.layers%.(%d+)%.(.*)$")
   local name = block and (kind.inside and kind.inside[rest] or inside[rest]) or outside[tensor]
   local biased = string.find(tensor, "_proj%.bias$") and not kind.biases
@@ -189,7 +227,7 @@ local function tensors_of(model, of, kind, tree, dtype, refuse)
   for k, entry in ipairs(arch.tensors(of, model, weights.saved(model))) do
     names[k] = called(entry.tensor, kind, refuse)
     tensors[k] = weights.joined(entry, model:params(), change_of(entry.tensor, kind, tree))
-    dtypes[k] = #tensors[k]:dims() == 1 and "f32" or dtype
+    dtypes[k] = (#tensors[k]:dims() == 1 or names[k] == "position_embd.weight") and "f32" or dtype
   end
   return names, tensors, dtypes
 end
