@@ -46,6 +46,18 @@ function TestMaps:test_scores_of_zero_are_spread_evenly()
   end
 end
 
+-- Under ALiBi, then, a weight falls by the slope of its head, 2^(-2 h) of 4 heads, for each token back.
+function TestMaps:test_distance_under_alibi()
+  local model = model_of { positions = "alibi" }
+  for block = 0, 2 do model:params():find(("model.layers.%d.self_attn.q_proj.weight"):format(block)):fill(0) end
+  for _, map in ipairs(sonde.attention_maps(model, TOKENS, { blocks = { 1 } })) do
+    local fall = math.exp(-2 ^ (-2 * (map.head + 1)))
+    for q = 2, #map.weights do
+      for k = 2, q do lu.assertAlmostEquals(map.weights[q][k - 1] / map.weights[q][k], fall, 1e-5) end
+    end
+  end
+end
+
 -- The layer's own result out of these weights: without positions and with one head, o(w v) of each token.
 function TestMaps:test_the_layer_mixes_values_by_them()
   local model = model_of { depth = 1, heads = 1, kv_heads = 1 }
