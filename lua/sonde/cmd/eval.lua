@@ -2,8 +2,6 @@
 
 local output = require "sonde.base.output"
 
-local function refuse(text) error("sonde eval: " .. text, 0) end
-
 local function on_text(options, model, sonde)
   local windows = require "sonde.data.windows"
   local tokens, bytes = windows.read(model, options.text, options)
@@ -33,7 +31,6 @@ local function show_tables(result, options)
 end
 
 local function on_tasks(options, model, sonde)
-  if not options.data then refuse "--tasks needs --data, the folder of the tasks' data" end
   require("sonde.data.windows").note_unused(model)
   local context = options.context or model.config.context
   local result, samples = sonde.evaluate_tasks(model, {
@@ -55,8 +52,6 @@ local function on_tasks(options, model, sonde)
 end
 
 local function on_rows(options, sonde)
-  if not options.tasks or #options.tasks ~= 1 then refuse "--convert needs --tasks NAME, whose rows they are" end
-  if not options.out then refuse "--convert needs --out, the file to write" end
   local n = sonde.convert_tasks(options.tasks[1], options.convert, options.out, options.task_files)
   io.stderr:write(string.format("sonde: wrote %d rows of %s to %s\n", n, options.tasks[1], options.out))
 end
@@ -67,17 +62,25 @@ local uses = {
   tasks = { "data", "fewshot", "limit", "metrics", "add_bos", "prefix_token", "bootstrap", "log_samples" },
 }
 
+local function use_of(options)
+  return options.convert and "convert" or options.tasks and "tasks" or options.text and "text"
+end
+
 local function check(options)
-  local use = options.convert and "convert" or options.tasks and "tasks" or options.text and "text"
-  if not use then refuse "give --text FILE, or --tasks NAMES with --data FOLDER" end
-  if options.text and options.tasks then refuse "give --text or --tasks, not both" end
-  if use ~= "convert" and not options.model then refuse "--model is missing: a model folder" end
+  local use = use_of(options)
+  if not use then return "give --text FILE, or --tasks NAMES with --data FOLDER" end
+  if options.text and options.tasks then return "give --text or --tasks, not both" end
+  if use == "convert" and #(options.tasks or {}) ~= 1 then
+    return "--convert needs --tasks NAME, whose rows they are"
+  end
+  if use == "convert" and not options.out then return "--convert needs --out, the file to write" end
+  if use == "tasks" and not options.data then return "--tasks needs --data, the folder of the tasks' data" end
+  if use ~= "convert" and not options.model then return "option --model is missing: a model folder" end
   for of, list in pairs(uses) do
     for _, name in ipairs(of ~= use and list or {}) do
-      if options[name] then refuse("--" .. name:gsub("_", "-") .. " has no effect without --" .. of) end
+      if options[name] then return "--" .. name:gsub("_", "-") .. " has no effect without --" .. of end
     end
   end
-  return use
 end
 
 -- Names on lines of a terminal's width.
@@ -143,8 +146,9 @@ return {
     output.json,
   },
   example = "sonde eval --model runs/depth/0/model --text book.txt --json",
+  check = check,
   run = function(options)
-    local use, sonde = check(options), require "sonde"
+    local use, sonde = use_of(options), require "sonde"
     if use == "convert" then return on_rows(options, sonde) end
     local model = require("sonde.io").of_command(options):check_finite()
     if use == "text" then on_text(options, model, sonde) else on_tasks(options, model, sonde) end

@@ -23,6 +23,7 @@ local cli = {}
 ---@field details? string|fun(): string   paragraph under the summary
 ---@field commands? table<string, sonde.command>   subcommands by name, instead of run
 ---@field default? string               the subcommand when none is named
+---@field check? fun(options: table): string|nil   what is wrong with options that are each right; nil if nothing is
 ---@field run? fun(options: table): integer|nil    raises or returns an exit code; nil is 0
 
 local global = {
@@ -173,7 +174,8 @@ local function start(command, name, words)
   -- The threads first: what other options may be can be a question to the runtime, which then has its threads.
   local function set_threads(value) core.set_threads(value(global[1])) end
   local options, message = args.parse(cli.with_global(command.options), command.positional or {}, words, set_threads)
-  if not options then return wrong(message, name) end
+  if options and command.check then message = command.check(options) end
+  if message then return wrong(message, name) end
   return run(command, options)
 end
 
