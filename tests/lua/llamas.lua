@@ -328,6 +328,7 @@ local function check_generation(model, prompt, new, what)
     for _, id in ipairs(list) do ids[#ids + 1] = id end
   end
   lu.assertEquals(#ids, #prompt + new, what)
+  ids[#ids] = nil      -- it is not read
   local whole = likeliest(model, ids)
   for k = 1, new do lu.assertEquals(got[k], whole[#prompt + k - 1], what .. ", token " .. k) end
 end
@@ -344,8 +345,8 @@ for _, name in ipairs(core.list_dir(REFERENCE)) do
         check_generation(model, prompt, NEW, what)
       else      -- keys in the cache were turned by other angles: refused, and where all have the new ones right
         lu.assertErrorMsgContains("differ in sequences of over " .. differs .. " tokens", sonde.generate, model,
-          { prompt }, { tokens = NEW, temperature = 0 })
-        check_generation(model, prompt, differs - PROMPT, what)
+          { prompt }, { tokens = differs - PROMPT + 2, temperature = 0 })      -- the last token is not read
+        check_generation(model, prompt, differs - PROMPT + 1, what)
         if differs == 11 then check_generation(model, long, 4, what) end
       end
     end
