@@ -52,6 +52,9 @@ local function options(tree, refuse)
   local read = { tie = keys.get(tree, "tie_word_embeddings", "boolean", true, refuse), norm = { name = "layernorm" },
     placement = "pre_ln", positions = "learned", layers = {} }
   for name, entry in pairs(sizes) do read[entry[1]] = keys.count(tree, name, entry[2], refuse) end
+  if read.depth > keys.BLOCKS then
+    refuse(string.format("'n_layer' must be at most %d, not %d", keys.BLOCKS, read.depth))
+  end
   read.norm.eps = keys.get(tree, "layer_norm_epsilon", "number", 1e-5, refuse)
   read.ffn = { name = "mlp", bias = true, hidden = keys.count(tree, "n_inner", 4 * read.width, refuse),
     activation = activation.read(tree, "activation_function", "gelu_new", refuse) }

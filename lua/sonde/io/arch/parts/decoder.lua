@@ -63,6 +63,9 @@ local function read_sizes(spec, tree, refuse, nulls, options)
     local preset = spec.sizes[key] or nil
     if nulls[key] and (key == "num_key_value_heads" or key == "head_dim") then preset = nil end
     options[option] = keys.count(tree, key, preset, refuse)
+    if option == "depth" and options.depth > keys.BLOCKS then
+      refuse(string.format("'%s' must be at most %d, not %d", key, keys.BLOCKS, options.depth))
+    end
   end
   if not options.head_dim and options.width % options.heads ~= 0 then
     refuse(string.format("'hidden_size' %d is no multiple of 'num_attention_heads' %d, and there is no 'head_dim'",

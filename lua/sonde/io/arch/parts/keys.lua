@@ -4,7 +4,7 @@
 local core = require "sonde.core"
 local remote = require "sonde.io.arch.parts.remote"
 
-local keys = {}
+local keys = { BLOCKS = 10000 }      -- as many as a model can have: lists by block are made before it is
 
 local list_mark = getmetatable(core.list())
 
