@@ -335,7 +335,7 @@ TestTraining = {}
 function TestTraining:test_eval()
   local words = string.rep("the cat sat on the mat and the dog ran to the cat. ", 60)
   core.write_file(scratch .. "/corpus.txt", words)
-  local corpus = sonde.corpus(scratch .. "/corpus.txt", { vocab = 280, validation = 0.2 })
+  local corpus = sonde.corpus(scratch .. "/corpus.txt", { vocab = 280, validation = 0.2, cache = scratch .. "/cache" })
   write("data/piqa.jsonl", {
     { context = "the cat sat on", choices = { "the mat", "cat dog" }, answer = 0 },
     { context = "the dog ran", choices = { "mat mat", "to the cat" }, answer = 1 },
