@@ -37,15 +37,19 @@ BATS_LOG_COMPILER = $(BATS)
 AM_BATS_LOG_FLAGS = --formatter tap
 
 # Test programs stand in folders of their own, so the look-up beside the program does not help them. Leak checks
-# are off where another program loads the library (LuaJIT frees nothing at its end).
+# are off where another program loads the library (LuaJIT frees nothing at its end). What is cached stays in the build
+# tree: a test neither needs nor fills the user's own.
 AM_TESTS_ENVIRONMENT = SONDE_PLUGIN_PATH=`$(SED) -n 's/^plugin //p' '$(abs_top_builddir)/sonde-paths' | tr '\n' ':'`; \
   export SONDE_PLUGIN_PATH; SONDE_LUA_PATH='$(abs_top_srcdir)/lua'; export SONDE_LUA_PATH; \
   SONDE='$(abs_top_builddir)/sonde'; export SONDE; abs_srcdir='$(abs_top_srcdir)'; export abs_srcdir; \
   abs_builddir='$(abs_top_builddir)'; export abs_builddir; LUAJIT='$(LUAJIT)'; export LUAJIT; CC='$(CC)'; export CC; \
   LUA_CFLAGS='$(LUA_CFLAGS)'; export LUA_CFLAGS; CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT; TERM=dumb; \
-  export TERM;
+  export TERM; SONDE_CACHE='$(abs_top_builddir)/tests/cache'; export SONDE_CACHE;
 
 EXTRA_DIST += $(lua_tests) $(bats_tests)
+
+mostlyclean-local:
+	-rm -rf tests/cache
 
 if CAN_CHECK
 check_PROGRAMS = $(c_tests) $(check_helpers)
