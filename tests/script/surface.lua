@@ -34,7 +34,7 @@ end
 
 local skipped = {
   ["model:new"] = "the maker's own", ["model.new"] = "the maker's own",
-  ["core.read_line"] = "waits for a line",
+  ["core.read_line"] = "waits for a line", ["server:take"] = "waits for a request",
   ["core.go_on"] = "a signal that ends the test would be forgotten",
 }
 

@@ -359,13 +359,18 @@ function node:positions()
   return op("positions", { self })
 end
 
+---@class sonde.attention_options
+---@field scale? number         0: 1/sqrt(Dh)
+---@field softcap? number       c: scores are c tanh(score / c); 0: as they are
+---@field causal? boolean       true by default
+---@field window? integer       how many keys back a query sees, itself included; 0: all
+---@field starts? sonde.node    i32 [B, T], the first key that each query sees (node:document_starts)
+---@field slopes? sonde.node    f32 [H], what a head's score loses a token that its key is back (node:alibi_slopes)
+
 --- softmax(scale q k^T) v for q [B, T, H, Dh] (this value), k and v [B, T, KV, Dh].
 ---@param k sonde.node
 ---@param v sonde.node
----@param options? {scale: number, softcap: number, causal: boolean, window: integer, starts: sonde.node,
----  slopes: sonde.node} scale 0: 1/sqrt(Dh); softcap c: scores are c tanh(score / c), 0: as they are; causal by
----  default; starts: i32 [B, T], the first key that each query sees (node:document_starts); slopes: f32 [H], what a
----  score of each head loses for every token that its key is back (node:alibi_slopes)
+---@param options? sonde.attention_options
 ---@return sonde.node
 function node:attention(k, v, options)
   options = options or {}
