@@ -57,3 +57,21 @@
   make=$(grep '^make -C mine check' "$abs_srcdir/README.md" | sed 's/ *#.*//; s|\$PWD/build/sonde|$SONDE|')
   eval "$make"
 }
+
+@test "the README and doc/models.md name every architecture whose folders open" {
+  cat > "$BATS_TEST_TMPDIR/names.lua" <<'LUA'
+require "sonde"
+local registry = require("sonde.io.arch").registry
+for _, name in ipairs(registry:names()) do
+  local spec = registry:find(name)
+  if not spec.whole then print(name, (spec.doc:gsub("[ ,].*", ""))) end
+end
+LUA
+  "$SONDE" run "$BATS_TEST_TMPDIR/names.lua" > "$BATS_TEST_TMPDIR/names"
+  [ "$(wc -l < "$BATS_TEST_TMPDIR/names")" -ge 15 ]
+  sed -n '/^Models are folders/,/^$/p' "$abs_srcdir/README.md" > "$BATS_TEST_TMPDIR/paragraph"
+  while IFS=$'\t' read -r name called; do
+    grep -qw -- "$called" "$BATS_TEST_TMPDIR/paragraph" || { echo "README.md: $called"; return 1; }
+    grep -q -- "^| \`$name\` |" "$abs_srcdir/doc/models.md" || { echo "doc/models.md: $name"; return 1; }
+  done < "$BATS_TEST_TMPDIR/names"
+}

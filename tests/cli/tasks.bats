@@ -184,4 +184,28 @@ refused() {
   "$SONDE" eval --model model --tasks piqa --data empty --log-samples --json > e.json
   "$SONDE" eval --model model --tasks piqa --data empty --log-samples --json --prefix-token 65 > f.json
   ! cmp -s e.json f.json
+  refused "the prefix token 290 is outside the model's vocabulary of 290" \
+    "$SONDE" eval --model model --tasks piqa --data empty --prefix-token 290
+}
+
+@test "the subjects' continuations are scored of the shared files of MMLU, if their rows are the hub's" {
+  evaluate --tasks mmlu_anatomy_continuation --fewshot 1 --log-samples --json > shared.json
+  cat > look.lua <<'LUA'
+local samples = require("sonde.core").json_load("shared.json").samples.mmlu_anatomy_continuation
+assert(#samples == 2)
+assert(samples[1].arguments.gen_args_0.arg_0 == "The following are questions (with answers) about anatomy.\n\n"
+  .. "Question: what?\nAnswer: 3\n\nQuestion: what?\nAnswer:", samples[1].arguments.gen_args_0.arg_0)
+assert(samples[1].arguments.gen_args_1.arg_1 == " 2")
+LUA
+  "$SONDE" run look.lua
+  mkdir -p shared
+  "$SONDE" eval --convert data/mmlu_test.jsonl --tasks mmlu --out shared/mmlu_test.jsonl
+  refused "shared/mmlu_test.jsonl:1: the row has the prompt of 'mmlu', which is not that of \
+'mmlu_anatomy_continuation'" "$SONDE" eval --model model --tasks mmlu_anatomy_continuation --data shared
+  "$SONDE" eval --convert data/mmlu_test.jsonl --tasks mmlu_continuation --out shared/mmlu_continuation_test.jsonl
+  "$SONDE" eval --model model --tasks mmlu_anatomy_continuation --data shared --bootstrap 0 > a
+  evaluate --tasks mmlu_anatomy_continuation --bootstrap 0 > b
+  cmp a b
+  refused "mmlu_anatomy_continuation_test.jsonl or mmlu_continuation_test.jsonl or mmlu_test.jsonl" \
+    "$SONDE" eval --model model --tasks mmlu_anatomy_continuation --data empty
 }

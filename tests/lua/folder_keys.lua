@@ -154,7 +154,7 @@ function TestKeys:test_other_rotary_schemes_are_refused_by_name()
     lu.assertErrorMsgContains(case[2], sonde.load, foreign("f32", { rope_parameters = case[1] }))
   end
   lu.assertErrorMsgContains("'rope_theta' must be over 0, not 0", sonde.load, foreign("f32", { rope_theta = 0 }))
-  lu.assertErrorMsgContains("'rope_theta' must be over 0, not -1", sonde.load,
+  lu.assertErrorMsgContains("'rope_parameters.rope_theta' must be over 0, not -1", sonde.load,
     foreign("f32", { rope_parameters = { rope_theta = -1 } }))
 end
 

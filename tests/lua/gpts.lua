@@ -421,6 +421,13 @@ function TestDefaults:test_rotary_dictionaries_of_gpt_neox()
   lu.assertEquals(of { rope_parameters = { rope_theta = 7, partial_rotary_factor = 0.5, rope_type = "default" } },
     { 7, 0.5, "none" })
   lu.assertEquals(of { rotary_emb_base = 9, rope_scaling = { type = "linear", factor = 2 } }, { 9, 0.25, "linear" })
+  -- A note names a key that is there.
+  local function note_of(tree) return select(2, options_of("gpt_neox", tree)) end
+  lu.assertNil(note_of { rope_parameters = { rope_theta = 50 } })
+  lu.assertEquals(note_of { rotary_emb_base = 9, rope_parameters = { rope_theta = 50 } },
+    "rotary_emb_base 9 does not count: rope_parameters has 50")
+  lu.assertErrorMsgContains("'rotary_emb_base' must be over 0, not 0", note_of, { rotary_emb_base = 0 })
+  lu.assertErrorMsgContains("'rotary_pct' must be a number, not all", note_of, { rotary_pct = "all" })
 end
 
 TestTensors = {}

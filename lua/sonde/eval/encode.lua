@@ -23,6 +23,11 @@ end
 ---  tokenizer does by itself
 ---@return table encoder
 function encode.new(model, options)
+  local vocab = model.config and model.config.vocab
+  if options.prefix and vocab and options.prefix >= vocab then
+    error(core.where() .. string.format("the prefix token %.0f is outside the model's vocabulary of %d", options.prefix,
+      vocab), 0)
+  end
   local tokenizer = options.tokenizer or model:tokenizer()
   local self = setmetatable({ tokenizer = tokenizer, add_bos = options.add_bos }, class)
   self.prefix = options.prefix or find_prefix(model, tokenizer)

@@ -37,52 +37,71 @@ end
 
 local endings = { ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst" }
 
+-- The first file of some names {stem, the rest of the name}, and its stem.
 local function find(folder, names)
   for _, name in ipairs(names) do
     for _, ending in ipairs(endings) do
-      if core.exists(folder .. "/" .. name .. ending) == "file" then return folder .. "/" .. name .. ending end
+      local path = folder .. "/" .. name[1] .. name[2] .. ending
+      if core.exists(path) == "file" then return path, name[1] end
     end
   end
 end
 
-local function names_for(task, split)
-  local names = {}
-  for _, name in ipairs { task.name, task.file } do
-    names[#names + 1] = name .. "_" .. split
-    names[#names + 1] = name .. "/" .. split
+-- What a task's files may be called: after itself, after the family that it is of, and after the task that it shares
+-- rows with.
+local function stems_of(task)
+  local stems = { task.name }
+  if task.file ~= task.name then stems[2] = task.file end
+  stems[#stems + 1] = task.shares
+  return stems
+end
+
+local function add_names(names, task, split)
+  for _, stem in ipairs(stems_of(task)) do
+    names[#names + 1] = { stem, "_" .. split }
+    names[#names + 1] = { stem, "/" .. split }
   end
-  return names
 end
 
 --- The file of a task's split in a folder: NAME_SPLIT.jsonl or NAME/SPLIT.jsonl, .json and .gz and .zst too; for the
---- evaluated split also NAME.jsonl. NAME is the task's, or the name of its files. Raises where there is none.
+--- evaluated split also NAME.jsonl. NAME is the task's, the name of its files, or that of the files that it shares.
+--- Raises where there is none.
 ---@param folder string
 ---@param task table
 ---@param split string
 ---@param evaluated boolean
----@return string
+---@return string path, boolean shared   shared: the file is another task's
 function rows.file(folder, task, split, evaluated)
-  local names = names_for(task, split)
+  local names = {}
+  add_names(names, task, split)
   if evaluated then
-    names[#names + 1], names[#names + 2] = task.name, task.file
-    -- Published samples often lack a test split's answers.
-    for _, name in ipairs(split == "test" and names_for(task, "validation") or {}) do names[#names + 1] = name end
+    for _, stem in ipairs(stems_of(task)) do names[#names + 1] = { stem, "" } end
+    if split == "test" then add_names(names, task, "validation") end      -- a published one often lacks its answers
   end
-  local path = find(folder, names)
-  if path then return path end
+  local path, stem = find(folder, names)
+  if path then return path, stem == task.shares end
   if core.exists(folder) ~= "folder" then error(folder .. ": there is no such folder of task data", 0) end
-  error(string.format("%s: there is no data of the task '%s' (%s split): %s.jsonl, or .jsonl.gz; `sonde eval "
-    .. "--convert` makes it of the rows of %s on the hub", folder, task.name, split, names[1],
+  local first = {}
+  for k, stem in ipairs(stems_of(task)) do first[k] = stem .. "_" .. split .. ".jsonl" end
+  error(string.format("%s: there is no data of the task '%s' (%s split): %s, also .gz; `sonde eval "
+    .. "--convert` makes it of the rows of %s on the hub", folder, task.name, split, table.concat(first, " or "),
     task.source or task.name), 0)
 end
 
 --- The rows of a task: of a file that several tasks share, those with the task's own word.
 ---@param path string
 ---@param task table
+---@param shared boolean     the file is another task's, whose prompts are others: a row must not have one yet
 ---@return sonde.row_of_data[]
-function rows.of_task(path, task)
+function rows.of_task(path, task, shared)
   local key, word = next(task.word)
   local all, own = rows.read(path), {}
+  for _, each in ipairs(shared and all or {}) do
+    if task:is_item(each.row) then
+      error(string.format("%sthe row has the prompt of '%s', which is not that of '%s'; give the rows of the hub, or "
+        .. "%s_%s.jsonl", each.where, task.shares, task.name, task.file, task.split), 0)
+    end
+  end
   if not key or all[1].row[key] == nil then return all end
   for _, each in ipairs(all) do
     if each.row[key] == word then own[#own + 1] = each end

@@ -31,6 +31,8 @@ task.schema = {
   { name = "version", type = "number", doc = "of its definition; another one gives other numbers" },
   { name = "source", type = "string", doc = "the data set on the hub, for readers" },
   { name = "file", type = "string", doc = "beginning of its files' names; default: the task's name" },
+  { name = "shares", type = "string", doc = "beginning of the names of another task's files, whose rows are taken "
+    .. "where it has none of its own; they must be those of the hub" },
   { name = "kind", type = "string", required = true, choices = { "multiple_choice", "cloze", "rolling" },
     doc = "choices by likelihood; the last word; or perplexity of texts" },
   { name = "split", type = "string", preset = "test", doc = "what is evaluated" },
@@ -123,8 +125,10 @@ local function is_list_of_texts(value)
   return true
 end
 
--- Whether a row is in the documented form already.
-local function is_item(self, row)
+--- Whether a row is in the documented form already.
+---@param row table
+---@return boolean
+function class:is_item(row)
   if self.kind == "rolling" then return type(row.text) == "string" end
   if self.kind == "cloze" then return type(row.context) == "string" and type(row.target) == "string" end
   return is_list_of_texts(row.contexts) and type(row.continuation) == "string"
@@ -196,7 +200,7 @@ end
 function class:item(row, where)
   if type(row) ~= "table" or row[1] ~= nil then error(where .. "a row is an object with columns", 0) end
   local item
-  if is_item(self, row) then
+  if self:is_item(row) then
     item = { context = row.context, choices = row.choices, contexts = row.contexts, continuation = row.continuation,
       answer = row.answer, target = row.target, text = row.text }
     if item.contexts and item.continuation then item.context, item.choices = nil, nil end

@@ -113,8 +113,8 @@ end
 
 -- The documents of a task: number, row, line, where, item, requests (texts).
 local function documents(this, o)
-  local path = rows.file(o.data, this, this.split, true)
-  local all = rows.of_task(path, this)
+  local path, shared = rows.file(o.data, this, this.split, true)
+  local all = rows.of_task(path, this, shared)
   local docs, original = {}, #all
   for k = 1, count_for(o.limit, #all) do
     local doc = all[k]
@@ -125,8 +125,9 @@ local function documents(this, o)
   local shots = {}
   if o.fewshot > 0 and this.kind ~= "rolling" then
     local split = this.shots.split or this.split
-    local from = split == this.split and path or rows.file(o.data, this, split, false)
-    shots = shots_for(this, docs, rows.of_task(from, this), o.fewshot, o.fewshot_seed)
+    local from, theirs = path, shared
+    if split ~= this.split then from, theirs = rows.file(o.data, this, split, false) end
+    shots = shots_for(this, docs, rows.of_task(from, this, theirs), o.fewshot, o.fewshot_seed)
   end
   for k, doc in ipairs(docs) do
     if this.kind == "rolling" then

@@ -125,6 +125,7 @@ local function stops_of(service, o)
     if token >= 0 and not set[token] then set[token], list[#list + 1] = true, token end
   end
   for _, token in ipairs(o.ignore_eos and {} or service.model:end_tokens()) do add(token) end
+  tokens.check_ids(service, o.stop_token_ids, "stop_token_ids")
   for _, token in ipairs(o.stop_token_ids) do add(token) end
   return texts, list, set
 end

@@ -22,7 +22,8 @@ local reads = {
 }
 for name in pairs(sizes) do reads[name] = true end
 
-local rules = { partial = 0.25 }      -- of a head's rotary positions
+-- Of the rotary positions: the share of a head, and what the keys outside the dictionaries are called.
+local rules = { partial = 0.25, names = { rope_theta = "rotary_emb_base", partial_rotary_factor = "rotary_pct" } }
 
 local function options(tree, refuse)
   keys.check_foreign(tree, reads, refuse)
@@ -39,8 +40,7 @@ local function options(tree, refuse)
   local bias = keys.get(tree, "attention_bias", "boolean", true, refuse)
   -- A rope_theta beside the dictionaries is not read.
   local attention, note = rope.read({
-    rope_theta = keys.get(tree, "rotary_emb_base", "number", 10000, refuse),
-    partial_rotary_factor = keys.get(tree, "rotary_pct", "number", rules.partial, refuse),
+    rope_theta = tree.rotary_emb_base, partial_rotary_factor = tree.rotary_pct,
     rope_scaling = tree.rope_scaling, rope_parameters = tree.rope_parameters,
   }, read.context, refuse, rules)
   attention.name, attention.bias = "causal", bias and "all" or "none"

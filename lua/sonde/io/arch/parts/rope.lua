@@ -32,6 +32,8 @@ local known = {
 ---@field partial? number           share of the head that is turned where no key says it; nil: all of it is, and any
 ---  other share is refused
 ---@field original? integer         the original context, which no key of the dictionary overrides
+---@field names? table<string, string>   rope_theta and partial_rotary_factor as the folder's keys are called; default:
+---  by these names
 ---@field kinds? table<string, string>   kind as it is called in the dictionary -> what it means; default: all, as named
 
 -- The dictionary that counts, and its name; nil where there is none.
@@ -65,14 +67,16 @@ local function number(value, name, refuse)
   return value
 end
 
-local function base(value, refuse)
-  if number(value, "rope_theta", refuse) > 0 then return value end
-  refuse("'rope_theta' must be over 0, not " .. tostring(value))      -- 0 would mean no positions at all here
+local function name_of(rules, key) return rules.names and rules.names[key] or key end
+
+local function base(value, name, refuse)
+  if number(value, name, refuse) > 0 then return value end
+  refuse(string.format("'%s' must be over 0, not %s", name, tostring(value)))   -- 0 would mean no positions at all here
 end
 
 -- The share of the head that is turned.
 local function share(dict, name, config, rules, refuse)
-  local value, key = config.partial_rotary_factor, "partial_rotary_factor"
+  local value, key = config.partial_rotary_factor, name_of(rules, "partial_rotary_factor")
   if dict and dict.partial_rotary_factor ~= nil then
     value, key = dict.partial_rotary_factor, name .. ".partial_rotary_factor"
   end
@@ -182,16 +186,18 @@ function rope.read(config, context, refuse, rules)
   rules = rules or {}
   local dict, name = dictionary(config, refuse)
   local outside, preset, note = config.rope_theta, rules.theta or 10000, nil
+  local key = name_of(rules, "rope_theta")
   local options = { rope_partial = share(dict, name, config, rules, refuse) }
   if not dict then
-    options.rope_theta = base(outside == nil and preset or outside, refuse)
+    options.rope_theta = base(outside == nil and preset or outside, key, refuse)
     return options
   end
   check_keys(dict, name, refuse)
   local kind = kind_of(dict, rules, refuse)
-  options.rope_theta = base(dict.rope_theta or outside or preset, refuse)
+  local inside = dict.rope_theta and name .. ".rope_theta"
+  options.rope_theta = base(dict.rope_theta or outside or preset, inside or key, refuse)
   if outside ~= nil and outside ~= options.rope_theta then
-    note = string.format("rope_theta %s does not count: %s has %s", tostring(outside), name,
+    note = string.format("%s %s does not count: %s has %s", key, tostring(outside), name,
       tostring(options.rope_theta))
   end
   if kind ~= "default" then options.rope_scaling = kind end
