@@ -226,6 +226,17 @@ function TestOwn:test_without_a_tokenizer_there_are_no_token_ids()
   lu.assertEquals(sonde.load(dir):end_tokens(), {})
 end
 
+function TestOwn:test_a_folder_that_names_no_tokens_stays_one_that_does_not()
+  local dir, again = fresh(), fresh()
+  small():save(dir)
+  local tree = core.json_load(dir .. "/config.json", true)
+  tree.bos_token_id, tree.eos_token_id = nil, nil
+  core.json_save(dir .. "/config.json", tree)
+  sonde.export(sonde.load(dir), again)
+  tree = core.json_load(again .. "/config.json", true)
+  lu.assertEquals({ tree.bos_token_id or "none", tree.eos_token_id or "none" }, { "none", "none" })
+end
+
 -- ---- end tokens -----------------------------------------------------------------------------------------------
 
 TestEnds = {}

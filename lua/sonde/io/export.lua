@@ -53,7 +53,7 @@ local function write_gguf(model, of, path, options)
   end
   local dtype = folder.dtype(model, options.dtype)
   local title = string.match(path, "([^/]+)%.gguf$") or string.match(path, "([^/]+)$")
-  require("sonde.io.arch.formats.gguf").write(model, path, keys, of, files, dtype, title)
+  require("sonde.io.arch.formats.gguf").write(model, path, of, files, keys, dtype, title)
   return dtype
 end
 

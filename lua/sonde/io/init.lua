@@ -69,7 +69,7 @@ function folder.belongings(model, tokenizer)
   local belonging = belongings(model, tokenizer)
   tokenizer = tokenizer or (model:has_tokenizer() and model:tokenizer()) or nil
   local keys, files = config.write(model, belonging.config), {}
-  tokens.describe(keys, folder.dtype(model), tokenizer)
+  tokens.describe(keys, folder.dtype(model), tokenizer, belonging == model.origin)
   for name, bytes in pairs(belonging.files) do files[name] = bytes end
   if tokenizer and not files["tokenizer.json"] then
     local path = os.tmpname()
@@ -106,7 +106,7 @@ local function write_files(model, dir, options)
   if lacks then error(core.where() .. "the folder would lack its tokenizer: " .. lacks, 0) end
   tokenizer = tokenizer or own_tokenizer(model)
   local keys, of = config.write(model, belonging.config)
-  tokens.describe(keys, main, tokenizer)
+  tokens.describe(keys, main, tokenizer, belonging == model.origin)
   local code = remote.attach(of, model, keys)
   for _, files in ipairs { belonging.files, code } do
     for name, bytes in pairs(files) do

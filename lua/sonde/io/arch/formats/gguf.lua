@@ -1,5 +1,7 @@
---- gguf.lua - a model as one file for llama.cpp. Which keys and tensors describe it follows from what a folder of its
--- architecture would hold, so each architecture that GGUF has is an entry of a table here.
+--- gguf.lua - a model as one file for llama.cpp. Each architecture that GGUF has is an entry of a table here.
+--
+-- Values are those of the opened model, by the keys of config.json that its architecture describes it with, and by the
+-- options of its layers: never those of the folder that it came from, which may lack keys or spell them otherwise.
 --
 -- Rows of a Llama's queries and keys are in another order there: its program turns pairs of neighbouring features of a
 -- head, not each of the first half with one of the second. Vectors are always f32.
@@ -52,16 +54,39 @@ local function around_one(tensor, node)
   return string.find(tensor, "norm%.weight$") and node + 1 or node
 end
 
-local function put_gemma2(put, tree, refuse)
-  local scale = value_of(tree, "query_pre_attn_scalar")
-  if scale ~= tree.head_dim then refuse("'query_pre_attn_scalar' is not the head's width, as its program has it") end
-  for k, kind in ipairs(value_of(tree, "layer_types") or {}) do
-    if (kind == "sliding_attention") ~= (k % 2 == 1) then refuse "other blocks than every second have a window" end
+-- The window of each block: as many tokens as the context where it has none, or a longer one.
+local function windows_of(model)
+  local list, context = {}, model.config.context
+  for k, layer in ipairs(model.layers) do
+    local window = layer.attention.options.window
+    list[k] = window > 0 and math.min(window, context) or context
   end
-  put("u32", "gemma2.attention.sliding_window", value_of(tree, "sliding_window") or tree.max_position_embeddings)
-  put("f32", "gemma2.attn_logit_softcapping", value_of(tree, "attn_logit_softcapping") or refuse "there is no soft-cap")
-  put("f32", "gemma2.final_logit_softcapping", value_of(tree, "final_logit_softcapping")
-    or refuse "there is no soft-cap")
+  return list
+end
+
+-- The window of Gemma 2's program, which every second block has, from the first.
+local function window_of_gemma2(model, refuse)
+  local list, context = windows_of(model), model.config.context
+  for k, window in ipairs(list) do
+    if window ~= (k % 2 == 1 and list[1] or context) then
+      refuse "other blocks than every second have a window ('sliding_window', 'layer_types')"
+    end
+  end
+  return list[1]
+end
+
+-- Its program scales the scores by the head's width, and in a model of 46 blocks (the largest) by the width by head.
+local function put_gemma2(put, tree, refuse, model)
+  local width = tree.num_hidden_layers == 46 and math.floor(tree.hidden_size / tree.num_attention_heads)
+    or tree.head_dim
+  if tree.query_pre_attn_scalar ~= width then
+    refuse(string.format("'query_pre_attn_scalar' is %.14g, not %d, as its program has it", tree.query_pre_attn_scalar,
+      width))
+  end
+  local function cap(key) return value_of(tree, key) or refuse("there is no soft-cap ('" .. key .. "')") end
+  put("u32", "gemma2.attention.sliding_window", window_of_gemma2(model, refuse))
+  put("f32", "gemma2.attn_logit_softcapping", cap "attn_logit_softcapping")
+  put("f32", "gemma2.final_logit_softcapping", cap "final_logit_softcapping")
 end
 
 local function put_granite(put, tree)
@@ -81,7 +106,6 @@ local function put_smollm3(_, tree, refuse)
 end
 
 local function put_olmo(put, tree)
-  put("f32", "olmo.attention.layer_norm_epsilon", 1e-5)
   if value_of(tree, "clip_qkv") then put("f32", "olmo.attention.clamp_kqv", tree.clip_qkv) end
 end
 
@@ -109,81 +133,63 @@ local function sizes_of_gpt2(tree, refuse)
     refuse "its scores are scaled in another way ('scale_attn_weights', 'scale_attn_by_inverse_layer_idx')"
   end
   return { context_length = tree.n_positions, embedding_length = tree.n_embd, block_count = tree.n_layer,
-    feed_forward_length = value_of(tree, "n_inner") or 4 * tree.n_embd, ["attention.head_count"] = tree.n_head }
-end
-
-local function put_gpt2(put, tree)
-  put("f32", "gpt2.attention.layer_norm_epsilon", tree.layer_norm_epsilon)
+    feed_forward_length = tree.n_inner, ["attention.head_count"] = tree.n_head }
 end
 
 -- The sizes of a Llama and what is built like it.
 local function sizes_of_llama(tree)
-  local heads = tree.num_attention_heads
-  local head_dim = value_of(tree, "head_dim") or math.floor(tree.hidden_size / heads)
   return { context_length = tree.max_position_embeddings, embedding_length = tree.hidden_size,
     block_count = tree.num_hidden_layers, feed_forward_length = tree.intermediate_size,
-    ["attention.head_count"] = heads, ["attention.head_count_kv"] = value_of(tree, "num_key_value_heads") or heads,
-    ["attention.key_length"] = head_dim, ["attention.value_length"] = head_dim }
+    ["attention.head_count"] = tree.num_attention_heads, ["attention.head_count_kv"] = tree.num_key_value_heads,
+    ["attention.key_length"] = tree.head_dim, ["attention.value_length"] = tree.head_dim }
 end
 
--- Names of one activation each.
-local SILU = { silu = true, swish = true }
-local TANH_GELU = { gelu_pytorch_tanh = true, gelu_new = true }
-
 -- What a model_type is there: its name; its sizes and what its tensors are called, if not as a Llama's; whether queries
--- and keys are in pairs; names of tensors that differ; what else becomes of a tensor's values; further keys; names of
--- its activation; whether its windows and its biases are read.
+-- and keys are in pairs; names of tensors that differ; what else becomes of a tensor's values; further keys; its
+-- activation, if not SiLU; whether its head must be tied; whether its windows and its biases are read.
 local kinds = {
   llama = { name = "llama", pairs = true, biases = true }, mistral = { name = "llama", pairs = true },
   qwen2 = { name = "qwen2", biases = true }, qwen3 = { name = "qwen3" },
   granite = { name = "granite", pairs = true, put = put_granite, biases = true },
   smollm3 = { name = "smollm3", pairs = true, put = put_smollm3 },
   olmo = { name = "olmo", pairs = true, put = put_olmo }, olmo2 = { name = "olmo2", inside = behind },
-  gemma = { name = "gemma", acts = TANH_GELU, change = around_one },
-  gpt2 = { name = "gpt2", acts = TANH_GELU, sizes = sizes_of_gpt2, put = put_gpt2, called = called_in_gpt2,
-    change = turned_in_gpt2 },
-  gemma2 = { name = "gemma2", acts = TANH_GELU, change = around_one, inside = behind, put = put_gemma2,
+  gemma = { name = "gemma", act = "gelu_tanh", change = around_one, tied = true },
+  gpt2 = { name = "gpt2", act = "gelu_tanh", sizes = sizes_of_gpt2, called = called_in_gpt2, change = turned_in_gpt2 },
+  gemma2 = { name = "gemma2", act = "gelu_tanh", change = around_one, tied = true, inside = behind, put = put_gemma2,
     window = true },
 }
 
 -- What the file has no word for: refused by the name of the key.
-local function check(tree, kind, refuse)
-  local window = value_of(tree, "sliding_window")
-  if window and not kind.window and value_of(tree, "use_sliding_window") ~= false
-    and window < tree.max_position_embeddings then
-    refuse("its attention has a window ('sliding_window' " .. window .. "), which llama.cpp does not read there")
+local function check(model, kind, tree, refuse)
+  if tree.per_layer_config then refuse "its blocks differ ('per_layer_config')" end
+  for _, window in ipairs(kind.window and {} or windows_of(model)) do
+    if window < model.config.context then
+      refuse("its attention has a window ('sliding_window' " .. window .. "), which llama.cpp does not read there")
+    end
   end
-  local act = value_of(tree, "hidden_activation") or value_of(tree, "hidden_act")
-    or value_of(tree, "activation_function")
-  if act and not (kind.acts or SILU)[act] then refuse("its activation is '" .. act .. "', which is none there") end
-  if value_of(tree, "per_layer_config") then refuse "its blocks differ ('per_layer_config')" end
+  local act = model.layers[1].ffn.options.activation
+  if act ~= (kind.act or "silu") then refuse("its activation is '" .. act .. "', which is none there") end
+  if kind.tied and not model.config.tie then refuse "its head is not tied ('tie_word_embeddings')" end
 end
 
 -- The rotary positions: keys, or for "llama3" a divisor of each frequency, which is a tensor.
-local function put_rope(put, name, tree, head_dim, refuse)
-  local scaling = value_of(tree, "rope_scaling") or {}
-  local parameters = value_of(tree, "rope_parameters") or {}
-  local dict = next(scaling) and scaling or parameters
-  local theta = dict.rope_theta or value_of(tree, "rope_theta") or 10000
-  local kind = dict.rope_type or dict.type or "default"
-  for key, value in pairs(dict) do
-    if type(value) == "table" then refuse("its rotary positions have the key '" .. key .. "'") end
-  end
+local function put_rope(put, name, tree, refuse)
+  local theta, head_dim, scaling = tree.rope_theta, tree.head_dim, tree.rope_scaling
   put("f32", name .. ".rope.freq_base", theta)
   put("u32", name .. ".rope.dimension_count", head_dim)
-  if kind == "default" then return nil end
-  if kind == "linear" then
+  if not scaling then return nil end
+  if scaling.type == "linear" then
     put("string", name .. ".rope.scaling.type", "linear")
-    put("f32", name .. ".rope.scaling.factor", dict.factor)
+    put("f32", name .. ".rope.scaling.factor", scaling.factor)
     return nil
   end
-  if kind ~= "llama3" then refuse("its rotary positions are scaled by '" .. kind .. "'") end
-  local original, divisors = dict.original_max_position_embeddings or tree.max_position_embeddings, {}
+  if scaling.type ~= "llama3" then refuse("its rotary positions are scaled by '" .. scaling.type .. "'") end
+  local original, divisors = scaling.original_max_position_embeddings, {}
   for i = 0, head_dim / 2 - 1 do
     local wave = 2 * math.pi * theta ^ (2 * i / head_dim)
-    local share = (original / wave - dict.low_freq_factor) / (dict.high_freq_factor - dict.low_freq_factor)
+    local share = (original / wave - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
     share = math.max(0, math.min(1, share))
-    divisors[i + 1] = 1 / ((1 - share) / dict.factor + share)
+    divisors[i + 1] = 1 / ((1 - share) / scaling.factor + share)
   end
   return divisors
 end
@@ -191,16 +197,17 @@ end
 local file_types = { f32 = 0, f16 = 1, bf16 = 32 }
 
 -- The keys that describe the model; gives the divisors of the frequencies, where there are some.
-local function put_model(put, kind, tree, dtype, title, refuse)
+local function put_model(put, model, kind, tree, dtype, title, refuse)
   local name, sizes = kind.name, (kind.sizes or sizes_of_llama)(tree, refuse)
   put("string", "general.architecture", name)
   put("string", "general.name", title)
   put("u32", "general.file_type", file_types[dtype])
   put("u32", name .. ".vocab_size", tree.vocab_size)
   for _, size in ipairs(sorted_keys(sizes)) do put("u32", name .. "." .. size, sizes[size]) end
-  if tree.rms_norm_eps then put("f32", name .. ".attention.layer_norm_rms_epsilon", tree.rms_norm_eps) end
-  if kind.put then kind.put(put, tree, refuse) end
-  return not kind.sizes and put_rope(put, name, tree, sizes["attention.key_length"], refuse) or nil
+  local epsilon = model.final.name == "rmsnorm" and "layer_norm_rms_epsilon" or "layer_norm_epsilon"
+  put("f32", name .. ".attention." .. epsilon, model.final.options.eps)
+  if kind.put then kind.put(put, tree, refuse, model) end
+  return not kind.sizes and put_rope(put, name, tree, refuse) or nil
 end
 
 -- What a tensor of the folder is called there.
@@ -216,7 +223,7 @@ end
 -- What becomes of a tensor's values, as a function of nodes; nil: nothing.
 local function change_of(tensor, kind, tree)
   local which = kind.pairs and string.match(tensor, "self_attn%.([qk])_proj")
-  local heads = which == "k" and value_of(tree, "num_key_value_heads") or tree.num_attention_heads
+  local heads = which == "k" and tree.num_key_value_heads or tree.num_attention_heads
   if which then return function(node) return paired(node, heads) end end
   return kind.change and function(node) return kind.change(tensor, node) end or nil
 end
@@ -235,27 +242,29 @@ end
 --- Writes a model as a GGUF file.
 ---@param model sonde.model
 ---@param path string
----@param keys table                         of the config.json that a folder of it would have
----@param of sonde.architecture
+---@param of sonde.architecture               that the model is one of
 ---@param files? table<string, string>       of its tokenizer; nil: the file has no vocabulary
+---@param ids table                          keys of config.json that name tokens, such as eos_token_id
 ---@param dtype "f32"|"f16"|"bf16"           of matrices
 ---@param title string                       the model's name
-function gguf.write(model, path, keys, of, files, dtype, title)
+function gguf.write(model, path, of, files, ids, dtype, title)
   local function refuse(text) error(core.where() .. path .. ": this model is not written as GGUF: " .. text, 0) end
   local kind = kinds[of.name]
   if not kind then
     refuse("its architecture is '" .. of.name .. "'; known: " .. table.concat(sorted_keys(kinds), ", "))
   end
-  check(keys, kind, refuse)
+  local tree = {}
+  of.write(model, tree, {})      -- all keys, since there are none before it that it could leave as they are
+  check(model, kind, tree, refuse)
   local file = core.gguf()
   local function put(type_, key, value) file[type_](file, key, value) end
-  local divisors = put_model(put, kind, keys, dtype, title, refuse)
+  local divisors = put_model(put, model, kind, tree, dtype, title, refuse)
   if files then
-    vocabulary.put(put, files, keys.vocab_size, keys, refuse)
+    vocabulary.put(put, files, tree.vocab_size, ids, refuse)
   else
     put("string", "tokenizer.ggml.model", "no_vocab")
   end
-  local names, tensors, dtypes = tensors_of(model, of, kind, keys, dtype, refuse)
+  local names, tensors, dtypes = tensors_of(model, of, kind, tree, dtype, refuse)
   if divisors then
     names[#names + 1], dtypes[#dtypes + 1] = "rope_freqs.weight", "f32"
     tensors[#tensors + 1] = core.tensor("f32", { #divisors }, divisors)

@@ -88,15 +88,17 @@ end
 local torch_names = { f32 = "float32", bf16 = "bfloat16", f16 = "float16" }
 
 --- Puts the dtype of a folder's weights, and the tokens of its tokenizer where none are carried along, into the keys of
---- its config.json. A model without such tokens must say so, or transformers takes 1 and 2.
+--- its config.json. A model without such tokens must say so, or transformers takes 1 and 2; but one whose folder left
+--- that to transformers leaves it as it was.
 ---@param keys table
 ---@param dtype string
 ---@param tokenizer sonde.tokenizer|nil
-function tokens.describe(keys, dtype, tokenizer)
+---@param carried boolean     whether the keys are those of the folder that the model came from
+function tokens.describe(keys, dtype, tokenizer, carried)
   if keys.dtype ~= nil then keys.dtype = torch_names[dtype] end
   if keys.torch_dtype ~= nil or keys.dtype == nil then keys.torch_dtype = torch_names[dtype] end
   if keys.eos_token_id == nil and keys.bos_token_id == nil then
-    local last = tokenizer and tokenizer:eot() or core.null
+    local last = tokenizer and tokenizer:eot() or not carried and core.null or nil
     local first = tokenizer and tokenizer:encode(""):values()[1]      -- what it puts in front of every text
     keys.bos_token_id, keys.eos_token_id = first or last, last
   end
