@@ -25,7 +25,7 @@ static sonde_http *to_server(lua_State *L) { return sonde_lua_handle(L, 1, &serv
 static sonde_http_request *to_request(lua_State *L) { return sonde_lua_handle(L, 1, &request_type); }
 
 /* core.http_server{host, port, max_body, connections, waiting, pages = {path = JSON}} -> server. From here on INT and
- * TERM stop no Lua code: server:take says that a stop was requested. */
+ * TERM stop no Lua code: requests that arrive are refused, and server:take says that a stop was requested. */
 static int core_http_server(lua_State *L) {
   sonde_error err = {0};
   sonde_http_page page[PAGES];
@@ -36,7 +36,8 @@ static int core_http_server(lua_State *L) {
                        .max_body = sonde_lua_field_integer(L, 1, "max_body", 1 << 20, 1, INT64_MAX),
                        .connections = (int)sonde_lua_field_integer(L, 1, "connections", 1, 1, 100000),
                        .waiting = (int)sonde_lua_field_integer(L, 1, "waiting", 1, 1, 100000),
-                       .page = page};
+                       .page = page,
+                       .is_stopping = sonde_lua_prompt_signal};
   if (lua_getfield(L, 1, "pages") != LUA_TNIL) {
     sonde_lua_own(L, 2, "the pages");
     for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
@@ -116,21 +117,26 @@ static int request_begin(lua_State *L) {
   return 0;
 }
 
-/* request:send(part) -> whether somebody still reads */
+/* request:send(part) */
 static int request_send(lua_State *L) {
   size_t n;
-  int gone = 0;
   sonde_error err = {0};
   const char *part = sonde_lua_bytes(L, 2, &n);
-  sonde_lua_check(L, sonde_http_send(to_request(L), part, n, &gone, &err), &err);
-  lua_pushboolean(L, !gone);
+  sonde_lua_check(L, sonde_http_send(to_request(L), part, n, &err), &err);
+  return 0;
+}
+
+/* request:gone() -> whether nobody reads an answer any more */
+static int request_gone(lua_State *L) {
+  lua_pushboolean(L, sonde_http_gone(to_request(L)));
   return 1;
 }
 
 static const luaL_Reg server_methods[] = {{"port", server_port}, {"take", server_take}, {NULL, NULL}};
 static const luaL_Reg request_methods[] = {
     {"method", request_method}, {"path", request_path},   {"body", request_body}, {"note", request_note},
-    {"answer", request_answer}, {"begin", request_begin}, {"send", request_send}, {NULL, NULL},
+    {"answer", request_answer}, {"begin", request_begin}, {"send", request_send}, {"gone", request_gone},
+    {NULL, NULL},
 };
 
 #else

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -107,7 +108,8 @@ static lua_State *signal_state;
 static pthread_t signal_thread;
 static volatile int stop_flag;
 enum { PROMPTING = 1, SERVING };
-static volatile sig_atomic_t waiting, noted;   /* for a line or for requests (0: neither); the signal that came then */
+static volatile sig_atomic_t waiting;   /* for a line or for requests; 0: neither */
+static atomic_int noted;                /* the signal that came then; the server's thread reads it */
 
 static void stop_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;

@@ -58,7 +58,7 @@ const volatile int *sonde_lua_stop_flag(void);
 /* Between on = 1 and on = 0 a line of input is read: a signal stops nothing, and the reader queries its number (0:
  * none). on = 0 returns it too, and clears it. */
 int sonde_lua_prompt(int on);
-int sonde_lua_prompt_signal(void);
+int sonde_lua_prompt_signal(void);     /* from any thread */
 /* Between on = 1 and on = 0 requests are served: a signal stops nothing, the server queries its number as above, and a
  * second SIGINT, SIGTERM or SIGHUP ends the process at once. */
 void sonde_lua_serving(int on);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,6 +20,8 @@
 
 enum { IDLE_SECONDS = 60, STOP_SECONDS = 5, BLOCK = 4096, NOTE = 160 };
 enum { OK = 200, TOO_LARGE_STATUS = 413, FAILED = 500, UNAVAILABLE = 503 };
+
+static const char STOPPING[] = "the server is stopping";
 
 typedef enum state { READING, TOO_LARGE, WAITING, ANSWERED, STREAMING } state;
 
@@ -30,7 +33,7 @@ struct sonde_http_request {
   char *in, *out;                  /* the body; what is to be sent */
   size_t n_in, room_in, n_out, room_out, sent;
   state state;
-  int status, ended, gone, suspended;
+  int status, ended, gone, suspended, socket;
   int refs;                        /* the connection's, and the taker's */
   double since;
   char note[NOTE];
@@ -41,7 +44,8 @@ struct sonde_http {
   pthread_mutex_t lock;
   pthread_cond_t changed;          /* a request came into the queue, or one is over */
   sonde_http_request *first, *last;
-  int n_waiting, n_open, stopping, quiet;
+  int n_waiting, n_open, quiet;
+  int (*is_stopping)(void);
   int port, waiting, n_pages;
   int64_t max_body;
   struct page { char *path, *body; } *page;
@@ -75,6 +79,7 @@ static sonde_http_request *new_request(sonde_http *h, struct MHD_Connection *c, 
   sonde_http_request *r = sonde_alloc(sizeof *r);
   if (!r) return NULL;
   r->h = h, r->connection = c, r->refs = 1, r->since = sonde_clock_seconds();
+  r->socket = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
   if (!(r->method = sonde_strdup(method)) || !(r->path = sonde_strdup(path))) {
     free_request(r);
     return NULL;
@@ -154,11 +159,18 @@ static const char *page_of(const sonde_http *h, const char *method, const char *
   return NULL;
 }
 
+static int is_stopping(sonde_http *h) {
+  pthread_mutex_lock(&h->lock);
+  int quiet = h->quiet;
+  pthread_mutex_unlock(&h->lock);
+  return quiet || (h->is_stopping && h->is_stopping());
+}
+
 /* A whole request goes into the queue; its connection is suspended until it has an answer. */
 static enum MHD_Result enqueue(sonde_http_request *r) {
   sonde_http *h = r->h;
   pthread_mutex_lock(&h->lock);
-  int refused = h->quiet ? 1 : h->n_waiting >= h->waiting ? 2 : 0;
+  int refused = h->quiet || h->n_waiting >= h->waiting;
   if (!refused) {
     r->state = WAITING;
     r->refs++;
@@ -172,12 +184,12 @@ static enum MHD_Result enqueue(sonde_http_request *r) {
   }
   pthread_mutex_unlock(&h->lock);
   if (!refused) return MHD_YES;
-  return respond_error(r, UNAVAILABLE, refused == 1 ? "the server is stopping" :
-                       "too many requests are waiting; try again later");
+  return respond_error(r, UNAVAILABLE, is_stopping(h) ? STOPPING : "too many requests are waiting; try again later");
 }
 
 static enum MHD_Result on_whole(sonde_http_request *r) {
   if (r->state == ANSWERED || r->state == STREAMING) return respond(r);
+  if (is_stopping(r->h)) return respond_error(r, UNAVAILABLE, STOPPING);
   if (r->state == TOO_LARGE) return respond_too_large(r);
   const char *page = page_of(r->h, r->method, r->path);
   if (page) return respond_text(r, OK, page);
@@ -212,11 +224,13 @@ static void log_line(const sonde_http_request *r) {
 }
 
 static void on_completed(void *cls, struct MHD_Connection *c, void **request, enum MHD_RequestTerminationCode code) {
-  (void)c, (void)code;
+  (void)c;
   sonde_http *h = cls;
   sonde_http_request *r = *request;
   if (!r) return;
   pthread_mutex_lock(&h->lock);
+  if (!*r->note && (code == MHD_REQUEST_TERMINATED_WITH_ERROR || code == MHD_REQUEST_TERMINATED_CLIENT_ABORT))
+    snprintf(r->note, sizeof r->note, "the client closed the connection");
   log_line(r);
   r->gone = 1;
   h->n_open--;
@@ -286,15 +300,24 @@ int sonde_http_begin(sonde_http_request *r, int status, const char *type, sonde_
   return code;
 }
 
-int sonde_http_send(sonde_http_request *r, const char *data, size_t n, int *gone, sonde_error *err) {
+int sonde_http_send(sonde_http_request *r, const char *data, size_t n, sonde_error *err) {
   if (r->state != STREAMING) return sonde_fail(err, SONDE_EINVAL, "the answer is not sent in parts");
   pthread_mutex_lock(&r->h->lock);
-  *gone = r->gone;
   int ok = r->gone || append(&r->out, &r->n_out, &r->room_out, data, n);
   pthread_mutex_unlock(&r->h->lock);
   if (!ok) return sonde_fail(err, SONDE_ENOMEM, "no memory for an answer");
   wake(r);
   return SONDE_OK;
+}
+
+/* libmicrohttpd does not look at a connection that is suspended; until it is over, its socket is open. */
+int sonde_http_gone(sonde_http_request *r) {
+  char byte;
+  pthread_mutex_lock(&r->h->lock);
+  ssize_t n = r->gone ? 0 : recv(r->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  int gone = n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+  pthread_mutex_unlock(&r->h->lock);
+  return gone;
 }
 
 void sonde_http_note(sonde_http_request *r, const char *text) {
@@ -377,7 +400,7 @@ sonde_http *sonde_http_start(const sonde_http_opts *o, sonde_error *err) {
   pthread_mutex_init(&h->lock, NULL);
   pthread_cond_init(&h->changed, &monotonic);
   pthread_condattr_destroy(&monotonic);
-  h->max_body = o->max_body, h->waiting = o->waiting;
+  h->max_body = o->max_body, h->waiting = o->waiting, h->is_stopping = o->is_stopping;
   int s = copy_pages(h, o) ? listen_at(o, &h->port, err) : sonde_fail(err, SONDE_ENOMEM, "no memory for a server");
   if (s >= 0)
     h->daemon = MHD_start_daemon(MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL,

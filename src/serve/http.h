@@ -25,6 +25,7 @@ typedef struct sonde_http_opts {
   int connections, waiting;        /* open connections, and requests in the queue, at most */
   const sonde_http_page *page;     /* copied */
   int n_pages;
+  int (*is_stopping)(void);        /* from any thread: whether requests that arrive now are refused; NULL: not yet */
 } sonde_http_opts;
 
 /* Listens and starts to read requests. EIO: the address cannot be used; EINVAL: it is no numeric address. */
@@ -50,8 +51,10 @@ const char *sonde_http_body(const sonde_http_request *r, size_t *n);
 int sonde_http_answer(sonde_http_request *r, int status, const char *type, const char *body, size_t n,
                       sonde_error *err);
 int sonde_http_begin(sonde_http_request *r, int status, const char *type, sonde_error *err);
-/* *gone: 1 if the client has closed the connection, so that nobody reads what follows. */
-int sonde_http_send(sonde_http_request *r, const char *data, size_t n, int *gone, sonde_error *err);
+int sonde_http_send(sonde_http_request *r, const char *data, size_t n, sonde_error *err);
+
+/* Whether the client has closed its connection, or its sending side, so that nobody reads an answer. A system call. */
+int sonde_http_gone(sonde_http_request *r);
 
 /* What the log line of the request says behind its status. */
 void sonde_http_note(sonde_http_request *r, const char *text);

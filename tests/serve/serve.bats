@@ -276,6 +276,67 @@ ids_of() {   # TEXT: its ids, as JSON
   done
 }
 
+# long [FIELDS]: a request of some seconds, in the background; its answer goes to $BATS_TEST_TMPDIR/long.
+long() {
+  prompts=$(for k in $(seq 1 20); do printf '[%s],' "$(seq -s, "$k")"; done)
+  curl -s -m 120 -N -d "{\"prompt\": [${prompts%,}], \"n\": 51, \"ignore_eos\": true, \"max_tokens\": 20$1}" \
+    "http://127.0.0.1:$(port patient)/v1/completions" > "$BATS_TEST_TMPDIR/long" 2> /dev/null 3>&- &
+  client=$!
+}
+
+# awaits PATTERN FILE: whether a line comes.
+awaits() {
+  for _ in $(seq 600); do
+    if grep -qs "$1" "$2"; then return 0; fi
+    sleep 0.1
+  done
+  tail "$2"
+  return 1
+}
+
+@test "what a client left is not computed to its end" {
+  [ -f patient.pid ] || start patient
+  long ', "stream": true'
+  awaits '^data: ' "$BATS_TEST_TMPDIR/long"
+  kill "$client"
+  awaits 'completions 200, .* s, the client closed the connection$' patient.err
+  long
+  sleep 0.3
+  kill "$client"
+  awaits 'completions 499, .* s, the client closed the connection$' patient.err
+  long ', "echo": true, "logprobs": 100'
+  sleep 0.3
+  kill "$client"
+  for _ in $(seq 600); do
+    if [ "$(grep -c 'completions 499' patient.err)" = 2 ]; then break; fi
+    sleep 0.1
+  done
+  [ "$(grep -c 'completions 499' patient.err)" = 2 ]
+  [ "$(curl -s -m 60 -o /dev/null -w '%{http_code}' -d '{"prompt": "a", "max_tokens": 1}' \
+    "http://127.0.0.1:$(port patient)/v1/completions")" = 200 ]
+}
+
+@test "a request that arrives behind the signal, while another one is computed, is refused" {
+  [ -f patient.pid ] || start patient
+  long ', "stream": true'
+  awaits '^data: ' "$BATS_TEST_TMPDIR/long"
+  pid=$(cat patient.pid)
+  kill -s INT "$pid"
+  for path in /v1/completions /tokenize; do
+    [ "$(curl -s -m 60 -o "$BATS_TEST_TMPDIR/late" -w '%{http_code}' -d '{"prompt": "a"}' \
+      "http://127.0.0.1:$(port patient)$path")" = 503 ]
+    grep -q '"message": "the server is stopping"' "$BATS_TEST_TMPDIR/late"
+  done
+  [ "$(curl -s -m 60 -o /dev/null -w '%{http_code}' "http://127.0.0.1:$(port patient)/health")" = 503 ]
+  wait "$client"
+  grep -q '^data: .DONE.' "$BATS_TEST_TMPDIR/long"
+  rm patient.pid
+  status=0
+  wait "$pid" || status=$?
+  # started by another test, it is no child of this one
+  [ "$status" -eq 0 ] || [ "$status" -eq 127 ]
+}
+
 @test "the log has a line for each request" {
   gives 200 /v1/completions '{"prompt": [1, 2, 3], "max_tokens": 2, "ignore_eos": true}'
   for _ in $(seq 600); do

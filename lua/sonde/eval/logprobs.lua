@@ -150,11 +150,13 @@ end
 --- the sequence is one token longer than the model reads.
 ---@param sequences integer[][]     each of 1 to `longest` + 1 tokens of the vocabulary
 ---@param top integer               how many of the likeliest tokens to give at each position, at least 1
+---@param stop? fun(): boolean      called before each batch; true: the rest is left out
 ---@return (sonde.token_logprobs|false)[][]
-function scorer:score(sequences, top)
+function scorer:score(sequences, top, stop)
   local results = {}
   for k in ipairs(sequences) do results[k] = { false } end
   for _, batch in ipairs(batches_of(sequences, self.longest)) do
+    if stop and stop() then return results end
     local body = body_of(self, #batch, batch.length)
     local flat, targets = flat_of(sequences, batch, self.longest)
     body.tokens:fill(flat)

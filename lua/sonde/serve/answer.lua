@@ -91,7 +91,7 @@ end
 local function event(self, choices, usage)
   local frame = { choices = core.list(choices), usage = usage }
   for key, value in pairs(self.frame) do frame[key] = value end
-  return self.request:send("data: " .. core.json_encode(frame) .. "\n\n")
+  self.request:send("data: " .. core.json_encode(frame) .. "\n\n")
 end
 
 -- One choice of a part: text and entries that the parts before it did not have.
@@ -123,15 +123,14 @@ local function fresh(choice)
   return list, before
 end
 
---- A new token of a choice; returns whether somebody still reads.
+--- A new token of a choice.
 ---@param choice sonde.choice
 ---@param number integer
 ---@param piece string
----@return boolean
 function writer:part(choice, number, piece)
-  if not self.o.stream or piece == "" and not self.o.logprobs then return true end
+  if not self.o.stream or piece == "" and not self.o.logprobs then return end
   local entries, before = fresh(choice)
-  return event(self, { part_of(self, number, piece, entries, before) })
+  event(self, { part_of(self, number, piece, entries, before) })
 end
 
 --- A choice is complete.

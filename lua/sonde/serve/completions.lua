@@ -175,10 +175,12 @@ local function take(choice, token, piece, mark, stops)
 end
 
 -- The log-probabilities of the prompts, and with one greedy token to come that token.
-local function score(service, prompts, choices, o, stops)
+local function score(service, request, prompts, choices, o, stops)
   local sequences, marks = {}, {}
   for k, prompt in ipairs(prompts) do sequences[k] = prompt.ids end
-  for k, each in ipairs(service.scorer:score(sequences, math.max(1, o.logprobs))) do marks[prompts[k]] = each end
+  local scored = service.scorer:score(sequences, math.max(1, o.logprobs), function() return request:gone() end)
+  refusal.check_client(request)
+  for k, each in ipairs(scored) do marks[prompts[k]] = each end
   for _, choice in ipairs(choices) do
     local known = marks[choice.prompt]
     for i, id in ipairs(choice.ids) do choice.before[i] = { id, known[i] } end
@@ -197,8 +199,8 @@ local function score(service, prompts, choices, o, stops)
   end
 end
 
--- Continues the prompts; `sink` gets each choice with its new text and entry, and returns whether to go on.
-local function continue(service, choices, o, stops, list, sink)
+-- Continues the prompts while there is a client; `sink` gets each choice with its new text and entry.
+local function continue(service, request, choices, o, stops, list, sink)
   local sequences, new = {}, {}
   for k, choice in ipairs(choices) do sequences[k] = choice.ids end
   if o.max_tokens > 1 and not service.checked then      -- once: the weights stay as they are
@@ -214,18 +216,18 @@ local function continue(service, choices, o, stops, list, sink)
       return choices[number].stream.ended
     end,
     each = function(tokens_of, group, marks)
-      local goes_on = true
       for r, number in ipairs(group) do
         local choice = choices[number]
         if not choice.finish then
           take(choice, tokens_of[r], new[number] or "", marks and marks[r], stops)
-          goes_on = sink(choice, number, new[number] or "") and goes_on
+          sink(choice, number, new[number] or "")
           new[number] = nil
         end
       end
-      return not goes_on
+      return request:gone()
     end,
   })
+  refusal.check_client(request)
 end
 
 --- The answer to POST /v1/completions.
@@ -240,11 +242,11 @@ function completions.answer(service, request, body)
   local stop_texts, list, stops = stops_of(service, o)
   local choices = choices_of(service, prompts, o, stop_texts)
   local writer = answers.writer(service, request, o, choices)
-  if o.echo and o.logprobs then score(service, prompts, choices, o, stops) end
+  if o.echo and o.logprobs then score(service, request, prompts, choices, o, stops) end
   writer:begin()
   if o.max_tokens > 0 and not choices[1].finish then
-    continue(service, choices, o, stops, list, function(choice, number, piece)
-      return writer:part(choice, number, piece)
+    continue(service, request, choices, o, stops, list, function(choice, number, piece)
+      writer:part(choice, number, piece)
     end)
   end
   for k, choice in ipairs(choices) do

@@ -73,6 +73,7 @@ end
 ---@param request userdata
 local function answer(service, pages, request)
   local ok, failure = pcall(function()
+    refusal.check_client(request)
     local route = route_of(request, pages)
     service.number = service.number + 1
     route(service, request, body_of(request))

@@ -15,6 +15,14 @@ function refusal.raise(status, message, param, code)
   error(setmetatable({ status = status, message = message, param = param, code = code }, mark), 0)
 end
 
+--- Ends what is computed for a client that has closed its connection. Its log line has the status that proxies give.
+---@param request userdata
+function refusal.check_client(request)
+  if not request:gone() then return end
+  request:note "the client closed the connection"
+  refusal.raise(499, "the client closed the connection")
+end
+
 --- The status and the JSON of an answer to what was raised: by raise, or by anything else, which is a failure of ours.
 ---@param failure any
 ---@return integer status, string body
