@@ -33,7 +33,7 @@ setup() {
 start() {
   local name=$1
   shift
-  "$SONDE" serve --model run/model --port 0 "$@" > "$name.out" 2> "$name.err" 3>&- &
+  "$SONDE" serve --port 0 --model run/model "$@" > "$name.out" 2> "$name.err" 3>&- &
   echo $! > "$name.pid"
   for _ in $(seq 1200); do
     if [ -s "$name.out" ] || ! kill -0 "$(cat "$name.pid")" 2> /dev/null; then break; fi
@@ -109,6 +109,52 @@ ids_of() {   # TEXT: its ids, as JSON
   n=$(ask /tokenize '{"prompt": "In the"}' | value 'a.count')
   [[ "$(ask /v1/completions "{$body, \"max_tokens\": 0}" | value "$count")" == "$n"$'\tIn the' ]]
   [[ "$(ask /v1/completions "{$body, \"max_tokens\": 3}" | value "$count")" == $((n + 3))$'\tIn the'?* ]]
+}
+
+@test "text_offset counts the characters of the text, in which a BOS token and a blank before it are not" {
+  cat > "$BATS_TEST_TMPDIR/bos.lua" <<'LUA'
+local sonde, core = require "sonde", require "sonde.core"
+local vocab, n = {}, 0
+local function add(token) vocab[token], n = n, n + 1 end
+for _, token in ipairs { "<unk>", "<s>", "</s>" } do add(token) end
+for byte = 0, 255 do add(string.format("<0x%02X>", byte)) end
+for _, token in ipairs { "▁", "O", "n", "c", "e", "u", "p", "o", "▁O" } do add(token) end
+local space = { type = "Replace", pattern = { String = "▁" }, content = " " }
+core.json_save("bos.json", {
+  version = "1.0",
+  added_tokens = { { id = 1, content = "<s>", special = true }, { id = 2, content = "</s>", special = true } },
+  normalizer = { type = "Sequence", normalizers = { { type = "Prepend", prepend = "▁" },
+    { type = "Replace", pattern = { String = " " }, content = "▁" } } },
+  post_processor = { type = "TemplateProcessing",
+    single = { { SpecialToken = { id = "<s>", type_id = 0 } }, { Sequence = { id = "A", type_id = 0 } } },
+    pair = { { Sequence = { id = "A", type_id = 0 } }, { Sequence = { id = "B", type_id = 1 } } },
+    special_tokens = { ["<s>"] = { id = "<s>", ids = { 1 }, tokens = { "<s>" } } } },
+  decoder = { type = "Sequence", decoders = { space, { type = "ByteFallback" }, { type = "Fuse" },
+    { type = "Strip", content = " ", start = 1, stop = 0 } } },
+  model = { type = "BPE", byte_fallback = true, unk_token = "<unk>", vocab = vocab, merges = { "▁ O" } },
+})
+sonde.transformer { vocab = n, width = 32, depth = 1, heads = 2, context = 40 }
+  :save("bos", { tokenizer = sonde.tokenizer "bos.json" })
+LUA
+  "$SONDE" run "$BATS_TEST_TMPDIR/bos.lua"
+  start bos --model bos
+  at="http://127.0.0.1:$(port bos)"
+  offsets='table.concat(a.choices[1].logprobs.text_offset, " "), a.choices[1].text'
+  body='"echo": true, "logprobs": 0, "max_tokens": 0'
+  #                                       BOS O n c e   u p o n
+  [[ "$(ask /v1/completions "{\"prompt\": \"Once upon\", $body}" | value "$offsets")" \
+    == $'0 0 1 2 3 4 5 6 7 8\tOnce upon' ]]
+  [[ "$(ask /v1/completions "{\"prompt\": \" One ö e\", $body}" | value "$offsets")" \
+    == $'0 0 1 2 3 4 5 6 6 7\t One ö e' ]]
+  [[ "$(ask /v1/completions "{\"prompt\": \"On\", $body, \"add_special_tokens\": false}" | value "$offsets")" \
+    == $'0 1\tOn' ]]
+  [[ "$(ask /v1/completions "{\"prompt\": [1, 267, 261], $body}" | value "$offsets")" == $'0 3 5\t<s> On' ]]
+  # a new token begins behind the prompt, in one piece and in parts
+  body='"prompt": "Once", "echo": true, "logprobs": 0, "max_tokens": 1, "temperature": 0, "ignore_eos": true'
+  [[ "$(ask /v1/completions "{$body}" | value "$offsets")" == $'0 0 1 2 3 4\tOnce'* ]]
+  ask /v1/completions "{$body, \"stream\": true}" > "$BATS_TEST_TMPDIR/parts"
+  [[ "$(grep -o '"text_offset":[^]]*' "$BATS_TEST_TMPDIR/parts" | head -n 2)" \
+    == $'"text_offset":[0,0,1,2,3\n"text_offset":[4' ]]
 }
 
 @test "a prompt that is scored may be one token longer than the model reads" {

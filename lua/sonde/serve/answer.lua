@@ -45,17 +45,36 @@ local function characters(text)
   return #(string.gsub(text, "[\128-\191]", ""))
 end
 
--- Entries {token, mark} as the lists that OpenAI's API has, behind the token `before` and `offset` characters.
-local function logprobs_of(service, entries, top, before, offset)
+-- What gives how many characters of a prompt's text each of its tokens is, called with them and their texts in turn.
+-- Tokenizers put tokens around a text and a blank before a word that the text does not have. From where the text
+-- differs otherwise, as a tokenizer may normalise it, the tokens' own characters count.
+local function widths_in(service, given)
+  local at = 1
+  local function begins_with(text) return string.sub(given, at, at + #text - 1) == text end
+  return function(id, text)
+    local without_blank = string.match(text, "^ (.*)")
+    local own = at and (begins_with(text) and text or without_blank and begins_with(without_blank) and without_blank
+      or service.tokenizer:decode(known(service, { id }), true, true) == "" and "")
+    at = own and at + #own
+    return characters(own or text)
+  end
+end
+
+-- Entries {token, mark} as the lists that OpenAI's API has, behind the token `before` and `offset` characters. The
+-- first `n` of them are those of a prompt with the text `given`.
+local function logprobs_of(service, entries, top, before, offset, n, given)
   local lists = { tokens = core.list(), token_logprobs = core.list(), top_logprobs = core.list(),
     text_offset = core.list() }
+  local width_of = widths_in(service, given)
   for k, entry in ipairs(entries) do
     local id, mark = entry[1], entry[2]
     local text = id and text_behind(service, before, id) or ""
     lists.tokens[k], lists.text_offset[k] = clean(text), offset
     lists.token_logprobs[k] = mark and mark.logprob or core.null
     lists.top_logprobs[k] = mark and top_of(service, before, id, mark, top) or core.null
-    before, offset = id, offset + characters(text)
+    offset = offset + (k <= n and width_of(id, text) or characters(text))
+    if k == n then offset = characters(given) end
+    before = id
   end
   return lists, offset
 end
@@ -94,11 +113,12 @@ local function event(self, choices, usage)
   self.request:send("data: " .. core.json_encode(frame) .. "\n\n")
 end
 
--- One choice of a part: text and entries that the parts before it did not have.
-local function part_of(self, number, text, entries, before, finish)
+-- One choice of a part: text and entries that the parts before it did not have; the first `n` entries are the prompt's.
+local function part_of(self, number, text, entries, before, finish, n)
   local o, logprobs = self.o, core.null
   if o.logprobs then
-    logprobs, self.offsets[number] = logprobs_of(self.service, entries, o.logprobs, before, self.offsets[number] or 0)
+    logprobs, self.offsets[number] = logprobs_of(self.service, entries, o.logprobs, before, self.offsets[number] or 0,
+      n or 0, self.choices[number].prompt_text)
   end
   return { index = number - 1, text = clean(text), logprobs = logprobs, finish_reason = finish or core.null }
 end
@@ -109,7 +129,7 @@ function writer:begin()
   self.request:begin(200, "text/event-stream")
   for k, choice in ipairs(self.choices) do
     if self.o.echo then
-      event(self, { part_of(self, k, choice.prompt_text, choice.before) })
+      event(self, { part_of(self, k, choice.prompt_text, choice.before, nil, nil, #choice.before) })
     end
   end
 end
@@ -144,13 +164,13 @@ function writer:last(choice, number, rest)
     event(self, { part_of(self, number, rest, entries, before, finish) })
     return
   end
-  local entries, text, before = {}, choice.text, choice.ids[#choice.ids]
+  local entries, text, before, n = {}, choice.text, choice.ids[#choice.ids], 0
   if self.o.echo then
-    text, before = choice.prompt_text .. text, nil
+    text, before, n = choice.prompt_text .. text, nil, #choice.before
     for _, entry in ipairs(choice.before) do entries[#entries + 1] = entry end
   end
   for _, entry in ipairs(choice.entries) do entries[#entries + 1] = entry end
-  self.list[number] = part_of(self, number, text, entries, before, finish)
+  self.list[number] = part_of(self, number, text, entries, before, finish, n)
 end
 
 --- The end of the answer.
