@@ -2,6 +2,7 @@
 #include "record/db.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -309,7 +310,10 @@ int sonde_db_rebuild(sonde_db *db, int64_t *count, sonde_error *err) {
 json_t *sonde_db_column(sqlite3_stmt *s, int at) {
   switch (sqlite3_column_type(s, at)) {
     case SQLITE_INTEGER: return json_integer(sqlite3_column_int64(s, at));
-    case SQLITE_FLOAT: return json_real(sqlite3_column_double(s, at));
+    case SQLITE_FLOAT: {
+      double x = sqlite3_column_double(s, at);
+      return isfinite(x) ? json_real(x) : json_null();      /* JSON has no other number */
+    }
     case SQLITE_TEXT:
       return json_stringn((const char *)sqlite3_column_text(s, at), (size_t)sqlite3_column_bytes(s, at));
     default: return json_null();

@@ -81,6 +81,15 @@ refuses() {   # TEXT SQL
   [[ "$status" -eq 1 && "$stderr" == *"no folder 'nowhere'"* ]]
 }
 
+@test "a number that is not finite is none: an empty field, null, a dash" {
+  cd "$BATS_FILE_TMPDIR"
+  mkdir -p empty
+  local sql="SELECT 1e999 AS y, 2.5 AS z, -1e999 AS w"
+  [ "$("$SONDE" query "$sql" --root empty --csv)" = $'y,z,w\n,2.5,' ]
+  [[ "$("$SONDE" query "$sql" --root empty --json | tr -d ' \n')" == '[{"w":null,"y":null,"z":2.5}]' ]]
+  [[ "$("$SONDE" query "$sql" --root empty | tail -n 1)" =~ ^-\ +2.5\ +-$ ]]
+}
+
 @test "a long query is stopped by a signal" {
   "$SONDE" query "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n" \
     > /dev/null 2> err 3>&- &

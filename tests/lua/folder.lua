@@ -165,6 +165,18 @@ function TestKept:test_a_tokenizer_that_cannot_be_read_is_not_lost()
   lu.assertEquals(core.exists(to .. "/tokenizer.json"), "file")
 end
 
+function TestKept:test_a_tokenizer_has_no_ids_that_the_model_does_not_read()
+  local small = sonde.transformer { vocab = tokenizer:vocab() - 1, width = 16, depth = 1, heads = 1, context = 8 }
+  local to = os.tmpname()
+  os.remove(to)
+  local want = string.format("the tokenizer has %d tokens, and the model's vocabulary %d", tokenizer:vocab(),
+    tokenizer:vocab() - 1)
+  lu.assertErrorMsgContains(want, small.save, small, to, { tokenizer = tokenizer })
+  lu.assertErrorMsgContains(want, sonde.export, small, to, { tokenizer = tokenizer })
+  lu.assertErrorMsgContains(want, sonde.export, small, to .. ".gguf", { tokenizer = tokenizer })
+  lu.assertNil(core.exists(to) or core.exists(to .. ".gguf") or nil)
+end
+
 function TestKept:test_another_tokenizer_takes_its_own_files_along()
   local other = core.tokenizer_train({ TEXT }, { vocab = 270 })
   local model, to = sonde.load(foreign "f32"), fresh "saved"

@@ -56,6 +56,11 @@ end
 local function belongings(model, tokenizer)
   local from = model.origin or { config = {}, files = {}, left = {} }
   if not tokenizer then return from end
+  local vocab = model.config.vocab
+  if vocab and tokenizer:vocab() > vocab then
+    error(core.where() .. string.format("the tokenizer has %d tokens, and the model's vocabulary %d: the folder would "
+      .. "have ids that the model does not read; give the tokenizer that the model is of", tokenizer:vocab(), vocab), 0)
+  end
   local ok, ours = pcall(origin.own_tokenizer, from)
   return ok and ours and ours:hash() == tokenizer:hash() and from or origin.without_tokenizer(from)
 end
