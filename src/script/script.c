@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "graph/graph.h"
 #include "script/script.h"
@@ -110,6 +111,10 @@ static volatile int stop_flag;
 enum { PROMPTING = 1, SERVING };
 static volatile sig_atomic_t waiting;   /* for a line or for requests; 0: neither */
 static atomic_int noted;                /* the signal that came then; the server's thread reads it */
+/* When the first SIGINT, SIGTERM or SIGHUP came; 0: none did. Another one right behind it is the same request:
+ * timeout(1) and job managers signal the process and its group. */
+static volatile int64_t requested_ns;
+enum { SAME_REQUEST_NS = 500000000 };
 
 static void stop_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
@@ -129,9 +134,14 @@ static void on_signal(int number) {
   }
   if (waiting) noted = number;           /* nothing is stopped: the reader or the server looks */
   if (waiting == PROMPTING) return;
-  /* The user's second request ends the process; a job manager repeats its own, and means the same. */
-  if (number == SIGINT || number == SIGTERM || number == SIGHUP) signal(number, SIG_DFL);
-  else if (stop_flag) return;
+  if (number == SIGINT || number == SIGTERM || number == SIGHUP) {
+    int64_t now = sonde_clock_ns();
+    if (!requested_ns) requested_ns = now;
+    else if (now - requested_ns < SAME_REQUEST_NS) return;
+    else signal(number, SIG_DFL), raise(number);   /* the user's second request ends the process */
+  } else if (stop_flag) {
+    return;   /* a job manager repeats its own, and means the same */
+  }
   if (waiting) return;
   stop_flag = 1;
   lua_sethook(signal_state, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
@@ -140,6 +150,7 @@ static void on_signal(int number) {
 void sonde_lua_catch_signals(lua_State *L) {
   signal_state = L;
   signal_thread = pthread_self();
+  requested_ns = 0;
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
   if (signal(SIGHUP, on_signal) == SIG_IGN) signal(SIGHUP, SIG_IGN); /* the terminal was closed; nohup: so be it */

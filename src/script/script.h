@@ -52,7 +52,7 @@ void sonde_lua_borrow_ctx(lua_State *L, sonde_ctx *ctx);
 /* SIGINT, SIGTERM, SIGHUP (unless nohup has it ignored), SIGUSR1, SIGUSR2 and SIGXCPU request a clean stop: the flag
  * below is set, and running Lua code is stopped by an error "interrupted" at its next instruction. C code that reads
  * the flag and stops (the trainer) raises EINTR through sonde_lua_check, which clears the request. A second SIGINT,
- * SIGTERM or SIGHUP ends the process at once. */
+ * SIGTERM or SIGHUP, half a second later or more, ends the process at once. */
 void sonde_lua_catch_signals(lua_State *L);
 const volatile int *sonde_lua_stop_flag(void);
 /* Between on = 1 and on = 0 a line of input is read: a signal stops nothing, and the reader queries its number (0:

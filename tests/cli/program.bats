@@ -137,6 +137,23 @@ LUA
   [ "$(cat err.txt)" = "sonde: forever.lua:2: interrupted" ]
 }
 
+@test "a request that comes twice at once is one, and a second one ends a script that goes on" {
+  local script pid status begin='io.stdout:write("started\n") io.stdout:flush()'
+  echo "$begin while true do end" > forever.lua
+  echo "$begin while true do pcall(function() while true do end end) end" > stubborn.lua
+  for script in forever stubborn; do
+    rm -f out.txt
+    "$SONDE" run "$script.lua" > out.txt 2> err.txt &
+    pid=$! status=0
+    for _ in $(seq 600); do grep -q started out.txt && break; sleep 0.05; done
+    kill -TERM "$pid" "$pid"
+    [ "$script" = forever ] || { sleep 0.7; kill -TERM "$pid"; }
+    wait "$pid" || status=$?
+    echo "$script: $status $(cat err.txt)"
+    [ "$status" -eq "$([ "$script" = forever ] && echo 3 || echo 143)" ]
+  done
+}
+
 @test "the prompt evaluates, shows errors and goes on" {
   run bash -c "printf '1 + 1\nsonde.version\nfor i = 1, 2 do\nprint(i)\nend\nerror(\"x\")\n3\n' | '$SONDE' repl"
   [ "$status" -eq 0 ]
