@@ -99,6 +99,9 @@ function TestLikelihoods:test_plain_logits()
     { attention = { "causal", softcap = 2, clip = 1.5, bias = "all", rope_partial = 0.5 } },
     { attention = { "causal", rope_theta = 0 } },
     { attention = { "causal", rope_scaling = "dynamic", rope_original_context = 160 } },
+    { attention = { "causal", rope_scaling = "dynamic", rope_original_context = 100 } },
+    { attention = { "causal", rope_scaling = "longrope", rope_original_context = 128, rope_short_factors = "1,2,3,4",
+      rope_long_factors = "9,10,11,12" } },
     { attention = { "causal", rope_scaling = "yarn", rope_original_context = 32 } },
     { attention = { "causal", window = 20, kv_heads = 2 } },
     { attention = { "causal", qk_norm = true, rope_scaling = "llama3", rope_original_context = 64 } } } do
@@ -111,6 +114,19 @@ function TestLikelihoods:test_plain_logits()
         .. sum)
       lu.assertEquals(results[k].greedy, greedy)
     end
+  end
+end
+
+-- Where the rotation of all tokens would change with the length of the row, and a request is as long.
+function TestLikelihoods:test_a_request_past_the_original_context()
+  for _, options in ipairs { { "causal", rope_scaling = "dynamic", rope_original_context = 70 },
+    { "causal", rope_scaling = "longrope", rope_original_context = 70, rope_short_factors = "1,2,3,4",
+      rope_long_factors = "9,10,11,12" } } do
+    local model, ids = small { attention = options }, {}
+    for k = 1, 80 do ids[k] = k end
+    lu.assertErrorMsgContains("request 1 has 80 tokens, but this model rotates positions in another way beyond 68",
+      sonde.likelihoods, model, { { context = ids, continuation = { 3 } } })
+    lu.assertTrue(sonde.likelihoods(model, { { context = ids, continuation = { 3 } } }, { context = 60 })[1].sum < 0)
   end
 end
 

@@ -150,6 +150,18 @@ local function check_model(model, capacity)
   plan:close()
 end
 
+-- How long a row may be before rotary frequencies of some layer depend on its length; nil: as long as one likes.
+local function limit_of(model)
+  local least
+  for _, layer in ipairs(model.layers) do
+    local options = layer.attention and layer.attention.options or {}
+    if options.rope_scaling == "dynamic" or options.rope_scaling == "longrope" then
+      least = math.min(least or math.huge, options.rope_original_context)
+    end
+  end
+  return least and math.floor(least / packing.SHARE) * packing.SHARE
+end
+
 ---@class sonde.likelihood_scorer      keeps plans from one set of requests to the next
 ---@field work {tokens: integer, rows: integer, seconds: number}   computed so far
 local scorer = {}
@@ -167,26 +179,22 @@ function likelihood.scorer(model, options)
   end
   model:init()
   return setmetatable({ model = model, options = options, plans = {}, longest = options.context
-    or model.config.context, work = { tokens = 0, rows = 0, seconds = 0 } }, scorer)
-end
-
--- Tries the model with rows of `capacity` tokens, and with rows of its context: frequencies of rotary positions may
--- depend on the length. Returns the tokens that fit.
-local function fitting(self, capacity)
-  local own = math.max(STEP, math.floor(self.model.config.context / STEP) * STEP)
-  local wrong = check_model(self.model, capacity)
-  if wrong and own < capacity and not check_model(self.model, own) then return own end
-  if wrong then error(core.where() .. wrong, 0) end
-  return capacity
+    or model.config.context, limit = limit_of(model), work = { tokens = 0, rows = 0, seconds = 0 } }, scorer)
 end
 
 -- Tokens of a row: room for the longest request.
 local function capacity_for(self, requests)
-  local needed = self.options.tokens
-  for _, request in ipairs(requests) do
-    needed = math.max(needed, math.min(self.longest, #request.context + #request.continuation - 1))
+  local longest = 0
+  for k, request in ipairs(requests) do
+    local n = math.min(self.longest, #request.context + #request.continuation - 1)
+    if self.limit and n > self.limit then
+      error(string.format("%slikelihoods: request %d has %d tokens, but this model rotates positions in another way "
+        .. "beyond %d, so that rows cannot be shared; set the context to %d or less", core.where(), k, n, self.limit,
+        self.limit), 0)
+    end
+    longest = math.max(longest, n)
   end
-  return up(needed, STEP)
+  return math.min(up(math.max(self.options.tokens, longest), STEP), self.limit or math.huge)
 end
 
 ---@private
@@ -204,8 +212,9 @@ function scorer:run(requests, groups, progress)
   if #requests == 0 then return results end
   local capacity = capacity_for(self, requests)
   if not self.checked then
-    self.options.tokens = math.min(self.options.tokens, fitting(self, capacity))
-    capacity, self.checked = capacity_for(self, requests), true
+    local wrong = check_model(self.model, capacity)
+    if wrong then error(core.where() .. wrong, 0) end
+    self.checked = true
   end
   local start = core.seconds()
   for row in packing.rows(requests, groups, self.longest, capacity) do
