@@ -400,6 +400,21 @@ function TestLlama2c:test_mistakes()
   lu.assertErrorMsgContains("cut short", sonde.load, checkpoint(model, { [2] = 2147483647 }))
 end
 
+TestVocabulary = {}
+
+-- A folder whose own tokenizer has more ids than its model: a GGUF file would lose tokens.
+function TestVocabulary:test_a_tokenizer_larger_than_the_model()
+  local text = string.rep("the tokens of a folder and the rows of its table are of one number. ", 8)
+  local few = core.tokenizer_train({ text }, { vocab = 262 })
+  local model = sonde.transformer { vocab = few:vocab(), width = 16, depth = 1, heads = 2, context = 16 }
+  local dir, file = scratch .. "/larger", scratch .. "/larger.gguf"
+  model:save(dir, { tokenizer = few })
+  sonde.export(sonde.load(dir), scratch .. "/equal.gguf")
+  core.tokenizer_train({ text }, { vocab = 280 }):save(dir .. "/tokenizer.json")
+  lu.assertErrorMsgContains("and the model reads ids up to " .. few:vocab() - 1, sonde.export, sonde.load(dir), file)
+  lu.assertFalse(core.exists(file))
+end
+
 local result = lu.LuaUnit.run("-o", "tap")
 core.remove_tree(scratch)
 os.exit(result, true)

@@ -43,21 +43,23 @@ local function split_of(tree, refuse)
 end
 
 -- Tokens and kinds by id, of `count` ids.
-local function tokens_of(tree, count, spm)
+local function tokens_of(tree, count, spm, refuse)
   local tokens, kinds = {}, {}
+  local function check(id, text)
+    if id < count then return end
+    refuse(string.format("its tokenizer has the id %d for '%s', and the model reads ids up to %d", id, text, count - 1))
+  end
   for id = 0, count - 1 do tokens[id + 1], kinds[id + 1] = "[PAD" .. id .. "]", UNUSED end
   for text, id in pairs(tree.model.vocab) do
-    if id < count then
-      tokens[id + 1], kinds[id + 1] = text, spm and string.find(text, "^<0x%x%x>$") and BYTE or NORMAL
-    end
+    check(id, text)
+    tokens[id + 1], kinds[id + 1] = text, spm and string.find(text, "^<0x%x%x>$") and BYTE or NORMAL
   end
   for _, token in ipairs(tree.added_tokens or {}) do
-    if token.id < count then
-      tokens[token.id + 1], kinds[token.id + 1] = token.content, token.special and CONTROL or USER
-    end
+    check(token.id, token.content)
+    tokens[token.id + 1], kinds[token.id + 1] = token.content, token.special and CONTROL or USER
   end
   local unknown = spm and tree.model.vocab[tree.model.unk_token or ""]
-  if unknown and unknown < count then kinds[unknown + 1] = UNKNOWN end
+  if unknown then kinds[unknown + 1] = UNKNOWN end
   return tokens, kinds
 end
 
@@ -143,7 +145,7 @@ function vocabulary.put(put, files, count, keys, refuse)
   local kind = type(tree.model) == "table" and (tree.model.type or "BPE")
   if kind ~= "BPE" then refuse("its tokenizer is " .. tostring(kind) .. ", not BPE") end
   local spm = tree.model.byte_fallback == true
-  local tokens, kinds = tokens_of(tree, count, spm)
+  local tokens, kinds = tokens_of(tree, count, spm, refuse)
   put("string", "tokenizer.ggml.model", spm and "llama" or "gpt2")
   put("string", "tokenizer.ggml.pre", spm and "default" or split_of(tree, refuse))
   put("strings", "tokenizer.ggml.tokens", tokens)
