@@ -126,6 +126,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/model/objective.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/model/objectives/classifier.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/model/objectives/language_model.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/model/placement.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/model/rotation.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/model/plain.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/model/trace.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/model/transformer.lua

@@ -124,9 +124,17 @@ function TestLikelihoods:test_a_request_past_the_original_context()
       rope_long_factors = "9,10,11,12" } } do
     local model, ids = small { attention = options }, {}
     for k = 1, 80 do ids[k] = k end
-    lu.assertErrorMsgContains("request 1 has 80 tokens, but this model rotates positions in another way beyond 68",
+    lu.assertErrorMsgContains("request 1 has 80 tokens, but this model rotates positions in another way beyond 70",
       sonde.likelihoods, model, { { context = ids, continuation = { 3 } } })
     lu.assertTrue(sonde.likelihoods(model, { { context = ids, continuation = { 3 } } }, { context = 60 })[1].sum < 0)
+    options.rope_original_context = 7                  -- a row in which hardly anything fits, and no multiple of four
+    model, ids = small { attention = options }, { 5, 6, 7, 8, 9, 10, 11 }
+    local requests = { { context = ids, continuation = { 3 } }, { context = { 5, 6 }, continuation = { 1, 2 } } }
+    for k, result in ipairs(sonde.likelihoods(model, requests)) do
+      lu.assertAlmostEquals(result.sum, (plainly(model, requests[k])), 1e-4)
+    end
+    lu.assertErrorMsgContains("it passes 7, from where", sonde.generate, model, { { 5, 6, 7 } }, { tokens = 6 })
+    lu.assertEquals(#sonde.generate(model, { { 5, 6, 7 } }, { tokens = 5 })[1], 5)
   end
 end
 

@@ -243,7 +243,7 @@ function site:lookup(name) end
 ---@return sonde.node
 function site:refresh(buffer, value, every) end
 
----@class sonde.tokenizer  byte-level BPE: text to ids and back
+---@class sonde.tokenizer  text to ids and back
 local tokenizer = {}
 
 --- The ids of a text. `plain`: special tokens spelled in the text are text; `bare`: without what the tokenizer

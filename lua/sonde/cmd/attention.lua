@@ -54,7 +54,7 @@ return {
     .. "--html is given. Blocks, heads and tokens count from 0.",
   options = {
     { name = "model", type = "string", required = true, value = "DIR",
-      doc = "a model folder, of Sonde or of Hugging Face's Llama" },
+      doc = "a model folder, of Sonde or of another program" },
     require("sonde.io").placement,
     { name = "prompt", type = "string", value = "TEXT", doc = "the text" },
     { name = "text", type = "string", value = "FILE", doc = "a file that holds it" },

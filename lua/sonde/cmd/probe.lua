@@ -42,7 +42,7 @@ return {
   end,
   options = require("sonde.data.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
-      doc = "a model folder, of Sonde or of Hugging Face's Llama" },
+      doc = "a model folder, of Sonde or of another program" },
     require("sonde.io").placement,
     { name = "text", type = "string", required = true, value = "FILE",
       doc = "the text; .jsonl, .gz and .zst too; - is standard input" },

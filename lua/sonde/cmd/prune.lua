@@ -138,7 +138,7 @@ return {
   end,
   options = require("sonde.data.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
-      doc = "a model folder, of Sonde or of Hugging Face's Llama" },
+      doc = "a model folder, of Sonde or of another program" },
     require("sonde.io").placement,
     { name = "strategy", type = "string", choices = strategy.names, doc = "which blocks go" },
     { name = "remove", type = "integer", min = 1, doc = "how many go, with --strategy" },

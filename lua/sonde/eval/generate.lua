@@ -4,6 +4,7 @@
 -- it. The cache is a state of the graph (core.cache), so any norm, placement and causal attention can generate.
 
 local core = require "sonde.core"
+local rotation = require "sonde.model.rotation"
 local args = require "sonde.base.args"
 local logprobs = require "sonde.eval.logprobs"
 
@@ -60,6 +61,11 @@ local function check_prompts(prompts, model, tokens)
     if longest and #prompt + tokens - 1 > longest then
       refuse("prompt %d has %d tokens, which with %d new ones are more than the %d positions that the model has "
         .. "learned; give a shorter one, or generate fewer", k, #prompt, tokens, longest)
+    end
+    local limit = rotation.between(model, #prompt, #prompt + tokens - 1)
+    if limit then
+      refuse("prompt %d has %d tokens, and with %d new ones it passes %d, from where the model rotates positions in "
+        .. "another way; generate fewer, or give another prompt", k, #prompt, tokens, limit)
     end
     for _, token in ipairs(prompt) do
       if token < 0 or token >= model.config.vocab then

@@ -7,6 +7,7 @@
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local packing = require "sonde.eval.packing"
+local rotation = require "sonde.model.rotation"
 
 local likelihood = {}
 
@@ -38,7 +39,7 @@ local function up(n, step) return math.ceil(n / step) * step end
 
 -- A plan of rows of `size` tokens of which `scored` are scored.
 local function new_plan(model, size, scored, options)
-  local trace = model:trace { batch = 1, context = size, segments = size / packing.SHARE, rows = scored }
+  local trace = model:trace { batch = 1, context = size, segments = packing.most_segments(size), rows = scored }
   local nodes = { trace.loss }
   if options.greedy then nodes[2] = trace:logits():argmax() end
   local plan = core.plan(nodes, { compute = options.dtype })
@@ -69,7 +70,7 @@ end
 local function run_row(kept, row, options, results)
   local plan, scored, values = kept.plan, #row.rows, nil
   local inputs = { tokens = filled(row.tokens, kept.size, 0), positions = filled(row.positions, kept.size, 0),
-    segments = filled(row.segments, 4 * kept.size / packing.SHARE, 0), rows = filled(row.rows, kept.scored, 0),
+    segments = filled(row.segments, 4 * packing.most_segments(kept.size), 0), rows = filled(row.rows, kept.scored, 0),
     targets = filled(row.targets, kept.scored, -1) }
   for name, list in pairs(inputs) do
     if plan:reads(name) then plan:set(name, list) end
@@ -118,8 +119,8 @@ local TRIED, BOUND = 12, 1e-3
 
 local function check_model(model, capacity)
   local requests, ids, vocab = {}, {}, model.config.vocab
-  local n = math.min(TRIED, model.config.context - 1)
-  if n < 2 then return end
+  local n = math.min(TRIED, model.config.context - 1, capacity - 3)
+  if n < 2 or packing.most_segments(capacity) < 3 then return end   -- nothing is shared in so short a row
   for k = 1, n do ids[k] = k * 7919 % vocab end
   for k = 1, 3 do requests[k] = { context = ids, continuation = { k * 31 % vocab, k * 17 % vocab } } end
   local rows, together = packing.rows(requests, { { 1, 2, 3 } }, n + 1, capacity), {}
@@ -150,18 +151,6 @@ local function check_model(model, capacity)
   plan:close()
 end
 
--- How long a row may be before rotary frequencies of some layer depend on its length; nil: as long as one likes.
-local function limit_of(model)
-  local least
-  for _, layer in ipairs(model.layers) do
-    local options = layer.attention and layer.attention.options or {}
-    if options.rope_scaling == "dynamic" or options.rope_scaling == "longrope" then
-      least = math.min(least or math.huge, options.rope_original_context)
-    end
-  end
-  return least and math.floor(least / packing.SHARE) * packing.SHARE
-end
-
 ---@class sonde.likelihood_scorer      keeps plans from one set of requests to the next
 ---@field work {tokens: integer, rows: integer, seconds: number}   computed so far
 local scorer = {}
@@ -179,7 +168,7 @@ function likelihood.scorer(model, options)
   end
   model:init()
   return setmetatable({ model = model, options = options, plans = {}, longest = options.context
-    or model.config.context, limit = limit_of(model), work = { tokens = 0, rows = 0, seconds = 0 } }, scorer)
+    or model.config.context, limit = (rotation.limit(model)), work = { tokens = 0, rows = 0, seconds = 0 } }, scorer)
 end
 
 -- Tokens of a row: room for the longest request.

@@ -6,9 +6,13 @@
 
 local packing = {}
 
---- The longest row and the most segments for a row of `tokens`.
-packing.SHARE = 4                     -- tokens a segment, at least, on average
+local SHARE = 4                       -- tokens a segment, at least, on average
 local AHEAD = 64                      -- groups that are tried for what is left of a row
+
+--- How many segments a row of `tokens` has room for.
+---@param tokens integer
+---@return integer
+function packing.most_segments(tokens) return math.max(1, math.floor(tokens / SHARE)) end
 
 ---@class sonde.request      tokens to score behind others
 ---@field context integer[]        at least one token
@@ -61,7 +65,7 @@ local function fits(self, group)
     local new = #sequence.ids - shared(last, sequence.ids)
     tokens, segments, scored, last = tokens + new, segments + 1, scored + sequence.scored, sequence.ids
   end
-  return tokens <= self.capacity and segments <= self.capacity / packing.SHARE and scored <= self.capacity
+  return tokens <= self.capacity and segments <= packing.most_segments(self.capacity) and scored <= self.capacity
 end
 
 -- The path is the segments of the last sequence: {number, depth, first}.

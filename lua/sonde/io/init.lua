@@ -299,7 +299,7 @@ function folder.begin(model, dir)
   return model
 end
 
---- Opens a model folder, of Sonde or of Hugging Face's Llama (single or sharded safetensors, f32, f16 or bf16; the
+--- Opens a model folder, of Sonde or of another program (single or sharded safetensors, f32, f16 or bf16; the
 --- folder that the hub's cache has for a model, with its snapshots, too), or a checkpoint of llama2.c (.bin). A model
 --- that was trained with its norms in other places, by the code of LayerNorm Scaling or Mix-LN for example, looks like
 --- a Llama: its placement is given then.

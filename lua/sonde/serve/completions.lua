@@ -4,6 +4,7 @@
 -- one forward pass, whose last logits choose the one new token that scoring clients ask for; else prompts are continued
 -- by sonde.generate.
 
+local rotation = require "sonde.model.rotation"
 local answers = require "sonde.serve.answer"
 local generate = require "sonde.eval.generate"
 local generate_check = require "sonde.eval.generate_check"
@@ -109,6 +110,12 @@ local function check_lengths(service, prompts, o)
     if #prompt.ids > most then
       refusal.raise(400, string.format("prompt %d has %d tokens, and max_tokens is %d; the model reads %d tokens "
         .. "together", k, #prompt.ids, o.max_tokens, service.context), "prompt", "context_length_exceeded")
+    end
+    local limit = rotation.between(service.model, #prompt.ids, #prompt.ids + o.max_tokens - 1)
+    if limit then
+      refusal.raise(400, string.format("prompt %d has %d tokens, and with max_tokens %d it passes %d, from where the "
+        .. "model rotates positions in another way", k, #prompt.ids, o.max_tokens, limit), "prompt",
+        "context_length_exceeded")
     end
   end
 end
