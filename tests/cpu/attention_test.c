@@ -20,16 +20,17 @@ typedef struct setting {
 enum { DOCUMENTS = 1, ANY = 2 };
 
 static const setting settings[] = {
-    {1, 1, 1, 1, 1, 1, 1, 0, 0, 0}, {2, 5, 5, 2, 2, 4, 1, 0, 0, 0}, {1, 70, 70, 2, 1, 16, 1, 0, 0, 0},
-    {1, 130, 130, 1, 1, 8, 1, 0, 0.3, 0}, {2, 3, 200, 4, 2, 6, 1, 0, 0, 0}, {1, 64, 129, 2, 2, 10, 0, 0, 0, 0},
-    {1, 150, 150, 3, 1, 8, 1, 33, 0, 0}, {1, 9, 300, 1, 1, 3, 1, 140, 0, 0}, {1, 66, 66, 2, 2, 5, 1, 1, 0, 0},
-    {1, 20, 20, 1, 1, 256, 1, 0, 0, 0}, {1, 193, 193, 2, 2, 64, 1, 0, 0, 0},
-    {2, 420, 420, 2, 1, 8, 1, 0, 0, DOCUMENTS}, {2, 150, 150, 2, 2, 6, 1, 0, 0, ANY},
-    {2, 70, 260, 2, 1, 8, 1, 0, 0, DOCUMENTS}, {1, 300, 300, 1, 1, 4, 1, 50, 0, DOCUMENTS},
-    {2, 5, 5, 2, 2, 4, 1, 0, 2, 0, 1.5, 0},     {1, 193, 193, 2, 1, 64, 1, 0, 0, 0, 0.5, 0},
-    {1, 64, 129, 2, 2, 10, 0, 0, 0, 0, 50, 0},  {2, 150, 260, 2, 1, 6, 1, 33, 0.7, DOCUMENTS, 1, 0},
-    {2, 150, 150, 4, 2, 8, 1, 0, 0, 0, 0, 1},   {1, 9, 300, 3, 1, 6, 1, 140, 0.7, 0, 1.5, 1},
-    {2, 200, 200, 2, 1, 8, 1, 0, 0, DOCUMENTS, 0, 1}};
+    {1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0}, {2, 5, 5, 2, 2, 4, 1, 0, 0, 0, 0, 0},
+    {1, 70, 70, 2, 1, 16, 1, 0, 0, 0, 0, 0}, {1, 130, 130, 1, 1, 8, 1, 0, 0.3, 0, 0, 0},
+    {2, 3, 200, 4, 2, 6, 1, 0, 0, 0, 0, 0}, {1, 64, 129, 2, 2, 10, 0, 0, 0, 0, 0, 0},
+    {1, 150, 150, 3, 1, 8, 1, 33, 0, 0, 0, 0}, {1, 9, 300, 1, 1, 3, 1, 140, 0, 0, 0, 0},
+    {1, 66, 66, 2, 2, 5, 1, 1, 0, 0, 0, 0}, {1, 20, 20, 1, 1, 256, 1, 0, 0, 0, 0, 0},
+    {1, 193, 193, 2, 2, 64, 1, 0, 0, 0, 0, 0}, {2, 420, 420, 2, 1, 8, 1, 0, 0, DOCUMENTS, 0, 0},
+    {2, 150, 150, 2, 2, 6, 1, 0, 0, ANY, 0, 0}, {2, 70, 260, 2, 1, 8, 1, 0, 0, DOCUMENTS, 0, 0},
+    {1, 300, 300, 1, 1, 4, 1, 50, 0, DOCUMENTS, 0, 0}, {2, 5, 5, 2, 2, 4, 1, 0, 2, 0, 1.5, 0},
+    {1, 193, 193, 2, 1, 64, 1, 0, 0, 0, 0.5, 0}, {1, 64, 129, 2, 2, 10, 0, 0, 0, 0, 50, 0},
+    {2, 150, 260, 2, 1, 6, 1, 33, 0.7, DOCUMENTS, 1, 0}, {2, 150, 150, 4, 2, 8, 1, 0, 0, 0, 0, 1},
+    {1, 9, 300, 3, 1, 6, 1, 140, 0.7, 0, 1.5, 1}, {2, 200, 200, 2, 1, 8, 1, 0, 0, DOCUMENTS, 0, 1}};
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
 /* The input `starts`: key places in row b, by query. */
@@ -239,7 +240,8 @@ static void test_nan_in_value(void **state) { (void)state; on_every_isa(nan_in_v
 /* Documents in one row give what each of them gives alone, to rounding; with starts that cut nothing, the same bits. */
 static void alone(const char *isa) {
   enum { T = 300, CUT = 131, D = 8 };
-  const setting whole = {1, T, T, 1, 1, D, 1, 0, 0, 0}, part = {1, T - CUT, T - CUT, 1, 1, D, 1, 0, 0, 0};
+  const setting whole = {1, T, T, 1, 1, D, 1, 0, 0, 0, 0, 0},
+                part = {1, T - CUT, T - CUT, 1, 1, D, 1, 0, 0, 0, 0, 0};
   for (int type = 0; type < 2; type++) {
     kernel row = inputs_of(&whole, type), own = inputs_of(&part, type), plain = inputs_of(&whole, type);
     kernel_input(&row, shape_of(SONDE_I32, 2, 1, T, 0, 0), 5);
@@ -265,7 +267,7 @@ static void test_alone(void **state) { (void)state; on_every_isa(alone); }
 /* A block of keys that no query of a block sees is not computed with: NaN there would come through, as 0 x NaN. */
 static void skipped(const char *isa) {
   enum { T = 512, CUT = 256 };
-  const setting s = {1, T, T, 1, 1, 4, 1, 0, 0, 0};
+  const setting s = {1, T, T, 1, 1, 4, 1, 0, 0, 0, 0, 0};
   (void)isa;
   for (int type = 0; type < 2; type++) {
     kernel f = inputs_of(&s, type);
@@ -311,7 +313,7 @@ static void test_refusals(void **state) {
 
 static void test_starts_refused(void **state) {
   (void)state;
-  const setting s = {2, 4, 4, 1, 1, 8, 1, 0, 0, 0};
+  const setting s = {2, 4, 4, 1, 1, 8, 1, 0, 0, 0, 0, 0};
   const sonde_shape wrong[] = {shape_of(SONDE_F32, 2, 2, 4, 0, 0), shape_of(SONDE_I32, 2, 2, 5, 0, 0),
                                shape_of(SONDE_I32, 1, 8, 0, 0, 0)};
   sonde_error err = {0};

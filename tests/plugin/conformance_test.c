@@ -8,7 +8,9 @@
 #include "plugin/registry.h"
 
 #if defined(__SANITIZE_ADDRESS__)
-enum { SANITIZED = 1 };   /* replaces malloc: what a plugin leaks of its own is then found by the sanitizer alone */
+/* The sanitizer replaces malloc, so it alone finds what a plugin leaks of its own; and a sanitized process is slow to
+ * fork, which the kit does for each check: one plugin of each kind must do. */
+enum { SANITIZED = 1 };
 #else
 enum { SANITIZED = 0 };
 #endif
@@ -37,9 +39,12 @@ static void our_plugins_pass(void **state) {
   sonde_registry *r = sonde_registry_of(ctx, &err);
   assert_non_null(r);
   assert_true(sonde_registry_count(r) >= 7);
+  const char *kind = "";   /* entries are sorted by it */
   for (int64_t k = 0; k < sonde_registry_count(r); k++) {
     const sonde_entry *e = sonde_registry_at(r, k);
     if (e->skipped) fail_msg("%s", e->skipped);
+    if (SANITIZED && !strcmp(e->kind, kind)) continue;
+    kind = e->kind;
     passes(e->path);
   }
   sonde_ctx_free(ctx);
@@ -71,7 +76,7 @@ static void the_templates_pass(void **state) {
   for (struct dirent *e; (e = readdir(d));) {
     if (!strstr(e->d_name, ".so")) continue;
     snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-    passes(path);
+    if (!SANITIZED) passes(path);
     n++;
   }
   closedir(d);
@@ -157,7 +162,7 @@ static void each_broken_plugin_is_caught_by_its_check(void **state) {
     int caught = 0;
     if (SANITIZED && !strcmp(b->file, "leaks")) continue;
     snprintf(path, sizeof path, "%s/tests/plugin/broken/%s.so", getenv("abs_builddir"), b->file);
-    /* A sanitized process is slow to fork: the check in question must do. "silent" looks at all the others. */
+    /* "silent" looks at all the others. */
     const char *only = SANITIZED && strcmp(b->check, "silent") ? b->check : NULL;
     conform(path, strcmp(b->file, "hangs") ? 0 : 2, only, &c);
     for (int j = 0; j < c.n; j++) {

@@ -9,7 +9,7 @@
 
 #include "train/sample.h"
 
-enum { VOCAB = 1000, DRAWS = 2000 };
+enum { VOCAB = 1000, DRAWS = 200 };
 
 static float logits[VOCAB], weight[VOCAB];
 static int32_t token[VOCAB];

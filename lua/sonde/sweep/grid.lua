@@ -16,7 +16,7 @@ local DEEPEST = 8       -- tables in tables: one that holds itself is deeper tha
 
 local function number_of_keys(t)
   local n = 0
-  for _ in pairs(t) do n = n + 1 end
+  for _ in next, t do n = n + 1 end
   return n
 end
 
@@ -35,7 +35,7 @@ function grid.plain(value, refuse, depth)
   if depth > DEEPEST then refuse "tables nested too deeply" end
   local copy, count = {}, number_of_keys(value)
   local is_list, is_spec = #value == count, #value == 1 and value.name == nil and type(value[1]) == "string"
-  for key, entry in pairs(value) do
+  for key, entry in next, value do
     if type(key) ~= "string" and not is_list and not (is_spec and key == 1) then
       refuse "a table that mixes a list with names"
     end
@@ -157,7 +157,7 @@ end
 ---@return table[] axes { { name = .., values = {..} }, .. }
 function grid.axes(lists, over)
   local axes = {}
-  for name, values in pairs(lists) do
+  for name, values in next, lists do
     if type(name) ~= "string" or not name:find(NAME) then
       error(("sweep: '%s' is no name for a parameter; names are words such as depth"):format(tostring(name)), 0)
     end
@@ -178,7 +178,7 @@ end
 function grid.copy(value)
   if type(value) ~= "table" then return value end
   local copy = {}
-  for key, entry in pairs(value) do copy[key] = grid.copy(entry) end
+  for key, entry in next, value do copy[key] = grid.copy(entry) end
   return copy
 end
 
