@@ -253,6 +253,27 @@ function folder.check(dir)
   return dir
 end
 
+-- A config may name any size, and a model of it is made before its weights are read: a size far past what the files
+-- hold is refused first.
+local MANY_BLOCKS, LARGE_TABLE = 500, 2 ^ 28
+
+local function check_sizes(dir, path, options)
+  local blocks, vocab, width = tonumber(options.depth) or 0, tonumber(options.vocab), tonumber(options.width)
+  for _, layer in pairs(type(options.layers) == "table" and options.layers or {}) do
+    if type(layer) == "table" and layer.share then blocks = 0 end      -- those have no tensors of their own
+  end
+  local table_size = (vocab or 0) * (width or 0)
+  if blocks <= MANY_BLOCKS and table_size <= LARGE_TABLE then return end
+  local elements, names = weights.count(dir)
+  if blocks > MANY_BLOCKS and blocks > names then
+    refuse(path, string.format("a model of %.0f blocks, but the folder's weights are %d tensors", blocks, names))
+  end
+  if table_size > LARGE_TABLE and table_size > elements then
+    refuse(path, string.format("a vocabulary of %.0f with width %.0f, but the folder's weights are %.0f numbers", vocab,
+      width, elements))
+  end
+end
+
 -- The path of a model folder, the model that it describes, without weights, and its architecture. A folder of another
 -- program says nothing of a placement, so one may be given.
 local function described(dir, placement)
@@ -261,6 +282,7 @@ local function described(dir, placement)
   local tree = core.json_load(path, true)
   if type(tree) ~= "table" then refuse(path, "this is no object") end
   local function make(options)
+    check_sizes(dir, path, options)
     return require("sonde.model.transformer").new(options, function() return core.where() .. path .. ": " end)
   end
   local options, note, of = config.options(tree, path, make)

@@ -106,6 +106,21 @@ end
 
 local dtype_names = { F32 = "f32", BF16 = "bf16", F16 = "f16" }
 
+--- How many numbers and tensors the weights of a folder are.
+---@param dir string
+---@return number elements, integer tensors
+function weights.count(dir)
+  local file, elements = core.weights_open(dir), 0
+  local names = file:names()
+  for _, name in ipairs(names) do
+    local n = 1
+    for _, dim in ipairs(file:find(name).dims) do n = n * dim end
+    elements = elements + n
+  end
+  file:close()
+  return elements, #names
+end
+
 --- Reads the weights of a folder into a model that is there. Every parameter of the model must be in the folder with
 --- its shape, and every tensor of the folder in the model; buffers that it lacks are computed.
 ---@param model sonde.model
