@@ -183,6 +183,17 @@ function TestDefaults:test_of_each_class()
   end
 end
 
+-- Phi-3's folders name the files that transformers has of its own since; other code may compute anything.
+function TestDefaults:test_code_by_the_names_of_transformers_own()
+  local keys = { model_type = "phi3", architectures = { "Phi3ForCausalLM" }, auto_map = {
+    AutoConfig = "configuration_phi3.Phi3Config", AutoModelForCausalLM = "modeling_phi3.Phi3ForCausalLM" } }
+  lu.assertEquals(described(keys).depth, 32)
+  for _, other in ipairs { "modeling_other.Phi3ForCausalLM", "modeling_phi3.Other", "x/y--modeling_phi3.Other" } do
+    keys.auto_map.AutoModelForCausalLM = other
+    lu.assertErrorMsgContains("'auto_map'", described, keys)
+  end
+end
+
 function TestDefaults:test_of_windows_and_positions()
   lu.assertEquals(described({ model_type = "mistral" }).attention.window, 4096)
   lu.assertEquals(described({ model_type = "mistral", sliding_window = core.null }).attention.window, 0)

@@ -142,7 +142,8 @@ end
 ---@param refuse fun(text: string)
 function keys.check_foreign(tree, known, refuse)
   for name in pairs(foreign) do
-    if known[name] == nil and not without_effect(name, tree[name]) then
+    local stock = name == "auto_map" and remote.is_stock(tree)
+    if known[name] == nil and not without_effect(name, tree[name]) and not stock then
       refuse(string.format("'%s' (%s) changes what the model computes and is not supported", name,
         keys.shown(tree[name])))
     end

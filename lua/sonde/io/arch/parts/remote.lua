@@ -143,6 +143,25 @@ function remote.attach(of, model, tree)
   return files_of_code()
 end
 
+--- Whether the key auto_map names code of the folder by the names of transformers' own: Phi-3's folders bring the files
+--- that transformers has since. Without trust_remote_code transformers takes its own then, and so does Sonde.
+---@param tree table      config.json
+---@return boolean
+function remote.is_stock(tree)
+  if type(tree.auto_map) ~= "table" or type(tree.model_type) ~= "string" then return false end
+  local class = type(tree.architectures) == "table" and tree.architectures[1] or nil
+  if type(class) ~= "string" or not string.find(class, "ForCausalLM$") then return false end
+  local stem = string.gsub(class, "ForCausalLM$", "")
+  for _, where in pairs(tree.auto_map) do
+    if where ~= "configuration_" .. tree.model_type .. "." .. stem .. "Config"
+      and where ~= "modeling_" .. tree.model_type .. "." .. class
+      and where ~= "modeling_" .. tree.model_type .. "." .. stem .. "Model" then
+      return false
+    end
+  end
+  return true
+end
+
 --- Whether the key auto_map of a config.json is ours, as written here or again by transformers.
 ---@param value any
 ---@return boolean
