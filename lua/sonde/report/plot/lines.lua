@@ -1,13 +1,13 @@
 --- lines.lua - a figure of lines as gnuplot commands.
 --
 --   figure = { title, alt, xlabel, ylabel, xlog, ylog, ylow, yhigh, ytop, ybottom, xticks = {..}, width, height,
---     series = {..} }
+--     series = {..} }          -- a tick is a number, or { at = number, text = .. }
 --   series = { label, colour = 1..8, x = {..}, y = {..}, lo = {..}, hi = {..}, band, markers, scatter }
 --
 -- `lo` and `hi` are the ends of error bars, or with `band` of a band, which does not widen the axis; `ylow` and `yhigh`
 -- widen it (to share it between figures), `ytop` and `ybottom` cut it. Values that are not finite, or not positive on a
 -- log axis, are left out and break the line. Lines are labelled at their right end in their own colour; a `scatter` is
--- small marks without a line.
+-- small marks without a line, with `markers` as large ones as a line has.
 
 local format = require "sonde.base.format"
 local plot_svg = require "sonde.report.plot.svg"
@@ -110,7 +110,7 @@ local function ticks_command(axis, low, high, log, fixed)
   local ticks
   if fixed then
     ticks = {}
-    for _, v in ipairs(fixed) do ticks[#ticks + 1] = tick(v) end
+    for k, v in ipairs(fixed) do ticks[k] = type(v) == "table" and tick(v.at, v.text) or tick(v) end
   elseif log then
     ticks = log_ticks(low, high)
   end
@@ -207,7 +207,7 @@ local function plot_clauses(name, s)
   end
   if s.markers or s.scatter then
     clauses[#clauses + 1] = ("$%s using 1:2 with points pt %d ps %s %s notitle")
-      :format(name, MARKS[(s.colour - 1) % #MARKS + 1], s.scatter and "0.3" or "0.6", colour)
+      :format(name, MARKS[(s.colour - 1) % #MARKS + 1], s.markers and "0.6" or "0.3", colour)
   end
   return clauses
 end
@@ -230,7 +230,8 @@ return function(figure, index)
   local width, height = figure.width or WIDTH, figure.height or HEIGHT
   local x_low, x_high = axis_range(figure, "x", figure.xlog, 0.03)
   local y_low, y_high = axis_range(figure, "y", figure.ylog, 0.06)
-  local plot_height = height - (figure.title and 5.6 or 4) * FONT
+  local top, bottom = (figure.title and 2.4 or 0.8) * FONT, 4.2 * FONT
+  local plot_height = height - top - bottom
   local labels, longest = end_labels(figure, y_low, y_high, plot_height)
   local out = { "reset", "unset key", "set border 3", "set grid ytics", "set samples 2" }
   local function put(...) out[#out + 1] = string.format(...) end
@@ -245,6 +246,8 @@ return function(figure, index)
   put("%s", ticks_command("x", x_low, x_high, figure.xlog, figure.xticks))
   put("%s", ticks_command("y", y_low, y_high, figure.ylog))
   put("set rmargin %s", number(longest + 2))
+  put("set tmargin at screen %s", number(1 - top / height))      -- the distance of labels is by the plot's height
+  put("set bmargin at screen %s", number(bottom / height))
   for _, l in ipairs(labels) do
     put("set label %s at graph 1.02, graph %s left textcolor rgb '%s'", quote(l.text), number(l.at),
       plot_svg.marker(l.colour))

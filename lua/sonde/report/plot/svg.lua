@@ -5,11 +5,13 @@ local html = require "sonde.report.html"
 
 local plot_svg = {}
 
---- The colour that stands for number `n` of the palette until embed replaces it by a class.
+local COLOURS = 8      -- of the style sheet, in turn
+
+--- The colour that stands for number `n` (from 1) of the palette until embed replaces it by a class.
 ---@param n number
 ---@return string
 function plot_svg.marker(n)
-  return string.format("#0101%02x", n)
+  return string.format("#0101%02x", (n - 1) % COLOURS + 1)
 end
 
 local FIXED = { black = "ink", white = "paper", gray = "rule" }
