@@ -186,7 +186,10 @@ function TestAffineBlock:test_usefulness_is_one()
     lu.assertTrue(math.abs(values[name][1] - 1) > 1e-3 and math.abs(values[name][3] - 1) > 1e-3)
   end
   lu.assertTrue(values.usefulness_held_out[1] > values.usefulness[1])
-  lu.assertNotNil(details.probes.usefulness.scalars.score)
+  local scalars, sum = details.probes.usefulness.scalars, 0
+  lu.assertNotNil(scalars.score)
+  for _, ratio in ipairs(values.usefulness) do sum = sum + ratio end
+  lu.assertAlmostEquals(scalars.mean_ratio.value, sum / DEPTH, 1e-9)
 end
 
 -- The map is applied as it was fitted: a matrix that is not symmetric would show its transpose.

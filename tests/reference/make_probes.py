@@ -27,10 +27,14 @@ def attention(w, c, i, h):
     return torch.einsum("hts,shd->thd", share, v).reshape(t, heads * dh) @ w[p + "o_proj.weight"].T, share
 
 
-def ffn(w, i, h):
+def hidden(w, i, h):
     p = f"model.layers.{i}.mlp."
     gate = h @ w[p + "gate_proj.weight"].T
-    return (gate * torch.sigmoid(gate) * (h @ w[p + "up_proj.weight"].T)) @ w[p + "down_proj.weight"].T
+    return gate * torch.sigmoid(gate) * (h @ w[p + "up_proj.weight"].T)
+
+
+def ffn(w, i, h):
+    return hidden(w, i, h) @ w[f"model.layers.{i}.mlp.down_proj.weight"].T
 
 
 def block(w, c, i, x, seen=None):
@@ -227,6 +231,33 @@ def measure(w, c, windows):
 
     def entropy(share):
         return -(share * share.clamp_min(1e-300).log()).sum(-1).mean(-1)
+
+    parts = ["self_attn." + x for x in ("q_proj", "k_proj", "v_proj", "o_proj")]
+    parts += ["mlp." + x for x in ("gate_proj", "up_proj", "down_proj")]
+
+    def near_zero(t):
+        return [(t.abs() <= bound).double().mean().item()
+                for bound in (1e-3, 3e-3, 1e-2, 0.01 * t.std(), 0.1 * t.std())]
+
+    out["weight_sparsity_matrices"], out["weight_sparsity"], counts = [], [], []
+    for i in each:
+        own = [w[f"model.layers.{i}.{part}.weight"] for part in parts]
+        shares, sizes = [near_zero(t) for t in own], [t.numel() for t in own]
+        counts.append(sum(sizes))
+        out["weight_sparsity_matrices"].append(sum(shares, []))
+        out["weight_sparsity"].append([sum(s[k] * n for s, n in zip(shares, sizes)) / sum(sizes) for k in range(5)])
+    for k, name in enumerate(("1e-3", "3e-3", "1e-2", "sd_over_100", "sd_over_10")):
+        rows = out["weight_sparsity"]
+        out["weight_sparsity total_" + name] = sum(r[k] * n for r, n in zip(rows, counts)) / sum(counts)
+
+    def idle(n, i):
+        norm = rms_norm(seen[n][i]["ffn_in"], w[f"model.layers.{i}.post_attention_layernorm.weight"],
+                        c["rms_norm_eps"])
+        h = hidden(w, i, norm)
+        rms = h.pow(2).mean(-1, keepdim=True).sqrt()
+        return [(h.abs() <= r * rms).double().mean() for r in (0, 0.01, 0.1)]
+
+    out["activation_sparsity"] = [[mean([idle(k, i)[r] for k in n]) for r in range(3)] for i in each]
 
     out["attention_entropy"] = [(sum(entropy(s[i]["share"]) for s in seen) / len(seen)).tolist() for i in each]
     return out

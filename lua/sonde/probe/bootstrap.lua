@@ -116,15 +116,23 @@ local function like(value, next_item)
   return list
 end
 
--- The share of the draws that lies below an interval.
-local function tail_of(windows)
-  local t = stats.t_quantile(0.5 + bootstrap.LEVEL / 2, windows - 1)
-  return stats.normal_tail(math.sqrt(windows / (windows - 1)) * t)
+local tails = {}      -- by n, the share of the draws that lies below an interval
+
+local function tail_of(n)
+  if not tails[n] then
+    local t = stats.t_quantile(0.5 + bootstrap.LEVEL / 2, n - 1)
+    tails[n] = stats.normal_tail(math.sqrt(n / (n - 1)) * t)
+  end
+  return tails[n]
 end
 
--- Draws that hold no number have no order.
-local function interval(draws, tail)
-  local list = core.list()
+--- The 95 % interval {lo, hi} of a figure from its values in draws of n things: percentiles, widened for few of them.
+--- Draws that hold no number have no order.
+---@param draws number[]
+---@param n integer     at least 2
+---@return number[]
+function bootstrap.interval(draws, n)
+  local list, tail = core.list(), tail_of(n)
   for _, x in ipairs(draws) do
     if x ~= x then
       list[1], list[2] = x, x
@@ -150,12 +158,12 @@ function bootstrap.entry(resamples, windows, at)
     local v, s = at(r)
     for i, x in ipairs(numbers_of(v, names, s)) do draws[i][r] = x end
   end
-  local k, i, tail = 0, 0, windows > 1 and tail_of(windows)
+  local k, i = 0, 0
   local plain = numbers_of(values, {}, {})
   local entry = { values = like(values, function() k = k + 1; return plain[k] end) }
   local function next_interval()
     i = i + 1
-    return interval(draws[i], tail)
+    return bootstrap.interval(draws[i], windows)
   end
   if windows > 1 then entry.ci = like(values, next_interval) end
   if #names > 0 then

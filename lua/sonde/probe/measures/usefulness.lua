@@ -38,20 +38,21 @@ local function losses(run, edit_of, before)
 end
 
 local function ratios(mean)
-  local list, useful = core.list(), 0
+  local list, useful, sum = core.list(), 0, 0
   for block = 2, #mean do
     local ratio = mean[block][1] / mean[1][1]
-    list[block - 1] = ratio
+    list[block - 1], sum = ratio, sum + ratio
     if ratio > USEFUL then useful = useful + 1 end
   end
-  return list, { score = useful / #list }
+  return list, { score = useful / #list, mean_ratio = sum / #list }
 end
 
 local text = "loss with the block replaced by the affine map x W + b (least squares over tokens, with the "
   .. "residual path) over the loss without"
 
 register("usefulness", {
-  definition = text .. ", on the windows of the fit. Score: share of blocks above 1.10",
+  definition = text .. ", on the windows of the fit. Score: share of blocks above 1.10; "
+    .. "mean_ratio: mean over blocks",
   source = "the code of Sparsity and the Curse of Depth, with W the right way round", prepare = prepare,
   jobs = function(run)
     return losses(run, function(block) return run:edit("affine " .. block, affine.edit(run.maps[block].all)) end)
@@ -61,7 +62,7 @@ register("usefulness", {
 
 register("usefulness_held_out", {
   definition = "each window with the map fitted on those of the other parity: " .. text
-    .. ". Score: share of blocks above 1.10",
+    .. ". Score: share of blocks above 1.10; mean_ratio: mean over blocks",
   source = "the same, without scoring a fit on its own rows", prepare = prepare,
   jobs = function(run)
     if run.rows < 2 then error(core.where() .. "probe: usefulness_held_out needs 2 windows; give more tokens", 0) end
