@@ -42,7 +42,8 @@ api.pages = {
     { "report/quantity", "sonde.", { register = "quantity" }, registry = true },
     { "base/config", "sonde.", { load = "config" } },
     { "sweep/experiment", "", { open = "sonde.experiment", model = "experiment:model", sweep = "experiment:sweep",
-      run = "experiment:run" } } },
+      run = "experiment:run", compare = "experiment:compare", cumulative = "experiment:cumulative" } },
+    { "sweep/arms", "", {} } },
   { "Nodes", nil, { "graph/node", "node:" } },
   { "Graphs, tensors, plans, parameters", nil, { "base/types", nil } },
 }

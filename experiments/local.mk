@@ -4,3 +4,11 @@ nobase_dist_pkgdata_DATA += %D%/bhyt.lua %D%/bhyt/demo.yaml %D%/bhyt/paper.yaml 
   %D%/curse_of_depth/paper.yaml %D%/curse_of_depth/workstation.yaml %D%/depth_sweep.lua %D%/depth_sweep/demo.yaml \
   %D%/depth_sweep/paper.yaml %D%/depth_sweep/workstation.yaml %D%/first.lua %D%/layer_pruning.lua \
   %D%/layer_pruning/demo.yaml %D%/layer_pruning/paper.yaml %D%/layer_pruning/workstation.yaml
+nobase_dist_pkgdata_DATA += %D%/depth_scaling.lua %D%/depth_scaling/demo.yaml %D%/depth_scaling/paper.yaml \
+  %D%/depth_scaling/workstation.yaml
+nobase_dist_pkgdata_DATA += %D%/sparsity_context.lua %D%/sparsity_context/demo.yaml %D%/sparsity_context/paper.yaml \
+  %D%/sparsity_context/workstation.yaml
+nobase_dist_pkgdata_DATA += %D%/sparsity_gqa.lua %D%/sparsity_gqa/demo.yaml %D%/sparsity_gqa/paper.yaml \
+  %D%/sparsity_gqa/workstation.yaml
+nobase_dist_pkgdata_DATA += %D%/sparsity_weight_decay.lua %D%/sparsity_weight_decay/demo.yaml \
+  %D%/sparsity_weight_decay/paper.yaml %D%/sparsity_weight_decay/workstation.yaml

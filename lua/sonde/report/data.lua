@@ -10,6 +10,7 @@
 --                                                             -- reference is one of them; metric may be a list
 --     intervals = true,                                       -- bars are 95 % intervals, not sd
 --     beside = data,                                          -- of another sweep, shown below
+--     comparison = { arms = {..}, metrics = {..}, claims = {..} },   -- with a paper's numbers (comparison.lua)
 --     grid = { { name = "depth", values = {4, 8} }, .. },     -- in the order in which they are shown
 --     trials = { { id, params, status, reason, results = {perplexity = ..}, arrays = {variance = {..}},
 --                  intervals = {layer_removal = {{lo, hi}, ..}},   -- of arrays that a probe measured, over windows
@@ -71,9 +72,12 @@ end
 
 -- ---- metrics --------------------------------------------------------------------------------------------------------
 
--- Whether a number of a trial counts. Of a trial whose training diverged those do that it reported before
--- (record.sound names them).
-local function value_of(trial, metric)
+--- A number of a trial, if it counts. Of a trial whose training diverged those do that it reported before
+--- (record.sound names them).
+---@param trial table
+---@param metric string
+---@return number|nil
+function report_data.value(trial, metric)
   local value = trial.results and trial.results[metric]
   if not format.finite(value) then return nil end
   if trial.status == "done" then return value end
@@ -103,7 +107,7 @@ end
 local function check_metric(data, metric)
   local names, done = {}, false
   for _, trial in ipairs(data.trials) do
-    if value_of(trial, metric) or is_not_finite(trial, metric) then return end
+    if report_data.value(trial, metric) or is_not_finite(trial, metric) then return end
     done = done or trial.status == "done"
     for name, value in pairs(trial.results or {}) do
       if type(value) == "number" then names[name] = true end
@@ -273,7 +277,7 @@ end
 function view:make_cell(series, column)
   local values, lacks = {}, { diverged = 0, not_finite = 0, failed = 0, missing = 0, unreported = 0 }
   for _, trial in ipairs(self:trials(series, column)) do
-    local value = value_of(trial, self.metric)
+    local value = report_data.value(trial, self.metric)
     values[#values + 1] = value
     if not value then
       local lack = lack_of(trial, self.metric)
@@ -290,7 +294,7 @@ end
 local function by_seed(self, series, column)
   local values, order = {}, {}
   for _, trial in ipairs(self:trials(series, column)) do
-    local value, seed = value_of(trial, self.metric), trial.params[self.data.over or "seed"]
+    local value, seed = report_data.value(trial, self.metric), trial.params[self.data.over or "seed"]
     if type(seed) == "table" then seed = grid.text(seed) elseif seed == nil then seed = false end
     if value then values[seed], order[#order + 1] = value, seed end
   end

@@ -3,11 +3,13 @@
 -- render is a function of its data alone: the same data gives the same bytes. It reads no clock and no network;
 -- gnuplot is the one program it calls. The data's fields are described in report/data.lua.
 
--- What lives here: data.lua orders trials into cells, table.lua and figures.lua say what is shown of them, page.lua,
--- style.lua and html.lua make the page, plot/ the drawings, export.lua and runs.lua CSV. quantity.lua and quantities/
--- are what is known of numbers by name.
+-- What lives here: data.lua orders trials into cells, table.lua and figures.lua say what is shown of them,
+-- comparison.lua (with correlation.lua) what of a paper's numbers beside them; page.lua, style.lua and html.lua make
+-- the page, plot/ the drawings, export.lua and runs.lua CSV. quantity.lua and quantities/ are what is known of numbers
+-- by name.
 
 local args = require "sonde.base.args"
+local comparison = require "sonde.report.comparison"
 local html = require "sonde.report.html"
 local page = require "sonde.report.page"
 local report_data = require "sonde.report.data"
@@ -158,6 +160,7 @@ end
 -- What a page shows of one sweep, below its header.
 local function content(part)
   return table.concat {
+    part.data.comparison and comparison.html(part.data, part.prefix) or "",
     result_sections(part.sections, part.prefix), figures_section(part.groups, part.reason, part.prefix),
     trials_section(part.data, part.sections, part.prefix), provenance_section(part.data, part.prefix),
     data_section(part.data, part.sections, part.prefix),
@@ -165,8 +168,11 @@ local function content(part)
 end
 
 local function part_of(data, prefix)
-  local sections = report_data.sections(data)
-  return { data = data, prefix = prefix, sections = sections, groups = report_figures.groups(sections) }
+  local sections, groups = report_data.sections(data), {}
+  for _, list in ipairs { data.comparison and comparison.groups(data) or {}, report_figures.groups(sections) } do
+    for _, group in ipairs(list) do groups[#groups + 1] = group end
+  end
+  return { data = data, prefix = prefix, sections = sections, groups = groups }
 end
 
 --- Renders the report of a sweep.
@@ -201,6 +207,7 @@ function report.text(data)
     for _, each in ipairs(report_data.sections(part)) do
       for _, view in ipairs(each.views) do texts[#texts + 1] = report_table.text(view) end
     end
+    if part.comparison then texts[#texts + 1] = comparison.text(part) end
   end
   local copies = report_data.copies(data)
   if copies then texts[#texts + 1] = "note: " .. copies .. "\n" end

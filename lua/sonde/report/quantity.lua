@@ -25,6 +25,7 @@ local curve = {
 
 local schema = {
   { name = "title", type = text, doc = "of figures and sections" },
+  { name = "short", type = text, doc = "what a column of a table or a sentence calls it; default: its name" },
   { name = "axis", type = text, doc = "what an axis of it is called; none: only its curve is described" },
   { name = "log", type = "boolean|string", choices = { "auto" }, preset = "auto",
     doc = "a log axis: true, false, or 'auto' where its values span a factor of five" },
@@ -57,6 +58,15 @@ local function sentence(said)
   return (string.gsub(said, "^%l+%f[%s]", function(word) return (string.gsub(word, "^%l", string.upper)) end)) .. "."
 end
 
+-- The probe whose column a list is: "weight_sparsity_1e-2" is that of weight_sparsity.
+local function of_column(name)
+  for _, each in ipairs(probes.names()) do
+    for _, column in ipairs(name:sub(1, #each) == each and probes.find(each).columns or {}) do
+      if name == each .. "_" .. column then return probes.find(each), column end
+    end
+  end
+end
+
 --- What is known of a quantity: title (or nil), axis, log, doc, look and place. Of a list that nobody knows only the
 --- places are known: `along` says so.
 ---@param name string
@@ -67,6 +77,12 @@ function quantity.of(name, of)
   if known and known.axis then
     return { title = known.title, axis = filled(known.axis, of) or name, log = known.log, doc = filled(known.doc, of),
       look = known.look, place = known.place }
+  end
+  local column
+  if not probe then probe, column = of_column(name) end
+  if column then
+    return { title = (probe.title or probe.name) .. ", " .. column, axis = probe.axis or probe.name, log = probe.log,
+      doc = sentence(probe.definition), look = probe.look, place = probe.place }
   end
   if probe then
     return { title = probe.title or name, axis = probe.axis or probe.unit ~= "" and probe.unit or name, log = probe.log,
@@ -82,6 +98,14 @@ end
 function quantity.label(name)
   local known = quantities:get(name)
   return known and known.axis or name
+end
+
+--- What a column of a table or a sentence calls a quantity.
+---@param name string
+---@return string
+function quantity.short(name)
+  local known = quantities:get(name)
+  return known and known.short or name
 end
 
 --- Whether a quantity is measured on a text, of validation or of training.

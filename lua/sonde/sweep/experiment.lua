@@ -13,6 +13,7 @@
 --   placement, seed, train    likewise: lists, and the options of sonde.train
 
 local args = require "sonde.base.args"
+local arms = require "sonde.sweep.arms"
 
 local experiment = {}
 
@@ -110,6 +111,20 @@ function methods:run(options)
   sweep:summary { by = { "placement", axis }, metric = "perplexity", reference = settings.placement[1] }
 end
 
+--- Runs an experiment whose arms change one model or its training, and sets its numbers beside a paper's: see
+--- arms.compare.
+---@param options table     see arms.schema
+function methods:compare(options)
+  return arms.compare(self, options)
+end
+
+--- Arms in which each adds its change to all before it that were not rejected, as a recipe does.
+---@param list table[]     arms of experiment:compare
+---@return table[]
+function methods:cumulative(list)
+  return arms.cumulative(list)
+end
+
 args.class("experiment", methods)
 
 local self = { name = "self", type = "experiment", required = true }
@@ -117,7 +132,8 @@ local options = { name = "options", type = "table", required = true }
 
 args.declare(methods, "experiment:", {
   model = { self, { name = "size", type = "table", required = true }, { name = "options", type = "table" } },
-  sweep = { self, options }, run = { self, options },
+  sweep = { self, options }, run = { self, options }, compare = { self, options },
+  cumulative = { self, { name = "list", type = "list", required = true } },
 })
 return args.declare(experiment, "sonde.experiment.", {
   open = { as = "sonde.experiment", { name = "folder", type = "string", required = true } },

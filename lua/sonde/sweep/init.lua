@@ -5,7 +5,8 @@
 -- it in the folder); one that failed is kept with its reason and run again only with retry.
 
 -- What lives here: grid.lua makes the trials, plan.lua says what they need, view.lua shows them, changes.lua finds
--- those that were run by another script, collect.lua reads them back; experiment.lua is what experiments share.
+-- those that were run by another script, collect.lua reads them back; experiment.lua is what experiments share,
+-- arms.lua what those share that compare arms with a paper's.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
@@ -394,6 +395,8 @@ sweep.summary_schema = {
     doc = "the value of panels, or else of the first of by, that the others are compared with" },
   { name = "percent", type = "boolean", preset = false, doc = "show differences in percent of the reference" },
   { name = "intervals", type = "boolean", preset = false, doc = "bars of figures are 95 % intervals, not ± 1 sd" },
+  { name = "comparison", type = "table",
+    doc = "arms, metrics and claims of experiment:compare: a paper's numbers beside those of the sweep" },
   { name = "beside", type = "results", doc = "results of another sweep to show below: sweep:results of it" },
   { name = "file", type = "string", preset = "report.html", doc = "name of the page in the sweep's folder" },
   { name = "csv", type = "boolean", preset = false,

@@ -42,3 +42,5 @@ register("variance", {
     look = "A line that keeps rising shows a stream that training inflates.",
   },
 })
+
+register("weight_decay", { axis = "weight decay λ", doc = "The decoupled weight decay of matrices." })

@@ -1,0 +1,69 @@
+#!/usr/bin/env bats
+# The experiments that compare arms with a paper's, small: every trial, both tables, the verdicts, the page.
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+  cd "$BATS_TEST_TMPDIR"
+  for i in $(seq 400); do
+    echo "In the beginning of line $i was the word, and the word stood $((i * 7 % 31)) times on the page."
+    [ $((i % 10)) -ne 0 ] || echo
+  done > text.txt
+  small=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set text.validation=0.3 --set context=16
+    --set "seed=[1, 2]" --set model.width=16 --set model.heads=2 --set model.ffn_hidden=32 --set train.batch=4
+    --set train.tokens=2000 --set train.eval_tokens=256 --set probe.tokens=256
+    --set "probes=[variance, usefulness, causal, permutation, jacobian_estimate, weight_sparsity]")
+}
+
+# compare NAME TRIALS SETTING..: runs an experiment at its demo scale, smaller
+compare() {
+  local name=$1 trials=$2
+  shift 2
+  run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/$name.lua" "${small[@]}" "$@"
+  echo "$output"
+  echo "$stderr"
+  [ "$status" -eq 0 ]
+  page=$(ls runs/*/report.html)
+  grep -q "$trials trials: $trials done" "$page"
+  grep -q "This sweep and the paper" "$page"
+  grep -q "cannot be told\|the paper's direction\|the paper&#39;s direction" "$page"
+  [[ $output == *": this sweep and the paper"*"usefulness"*"paper"* ]]
+  ! which xmllint > /dev/null || xmllint --noout "$page"
+}
+
+@test "weight decay: a higher rate gives sparser weights; the paper's rows" {
+  compare sparsity_weight_decay 4 --set model.depth=2 --set "weight_decay=[0, 30]" --set train.lr=0.01
+  [[ $output == *"773.42"* ]]
+  grep -q "\"weight_decay\"\|weight_decay" runs/*/weight_decay=30,seed=1/config.yaml
+  sparser=$(cat > sparser.lua <<'LUA'
+local function total(rate)
+  local file = io.open("runs/sparsity-weight-decay-demo/weight_decay=" .. rate .. ",seed=1/run.json"):read "a"
+  return tonumber(file:match '"weight_sparsity_total_1e%-2":%s*([%d.e+-]+)')
+end
+print(total(30) > total(0) + 0.1)
+LUA
+  "$SONDE" run sparser.lua)
+  [ "$sparser" = true ]
+}
+
+@test "context: as many updates and tokens at every length" {
+  compare sparsity_context 6 --set model.depth=2 --set "contexts=[8, 16, 32]"
+  for trial in runs/*/context=*; do
+    grep -q '"steps": *32[,}]' "$trial/run.json" || { cat "$trial/run.json"; false; }
+  done
+  [[ $output == *"8192"*"16.3"* ]]
+}
+
+@test "grouped queries: key and value heads by group size; a size that does not divide the heads is refused" {
+  compare sparsity_gqa 4 --set model.depth=2 --set "group_sizes=[1, 2]"
+  grep -q 'kv_heads: 1' runs/*/group_size=2,seed=1/config.yaml
+  run "$SONDE" run "$abs_srcdir/experiments/sparsity_gqa.lua" "${small[@]}" --set model.depth=2 \
+    --set "group_sizes=[3]" --set name=other
+  [ "$status" -eq 1 ]
+  [[ $output == *"--set group_sizes: 2 heads are no whole number of groups of 3"* ]]
+}
+
+@test "depth scaling: every score at every depth" {
+  compare depth_scaling 4 --set "depth=[2, 3]"
+  [[ $output == *"causal score is lower with 3 than with 2"*"paper −0.0960"* ]]
+}
