@@ -2,6 +2,8 @@
 sondeplugin_LTLIBRARIES += \
   %D%/norm/bhyt.la %D%/norm/bhyt_star.la %D%/norm/derf.la %D%/norm/dyt.la %D%/norm/layernorm.la %D%/norm/rmsnorm.la \
   %D%/attention/causal.la \
+  %D%/distill/forward_kl.la %D%/distill/jsd.la %D%/distill/reverse_kl.la %D%/distill/skewed_kl.la \
+  %D%/distill/soft_ce.la %D%/distill/total_variation.la \
   %D%/ffn/mlp.la %D%/ffn/swiglu.la \
   %D%/optimizer/adamw.la %D%/optimizer/lion.la %D%/optimizer/muon.la %D%/optimizer/sgd.la
 
@@ -26,6 +28,24 @@ sondeplugin_LTLIBRARIES += \
 %C%_attention_causal_la_SOURCES = %D%/attention/causal.c %D%/bias.h
 %C%_attention_causal_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_attention_causal_la_LDFLAGS = $(MODFLAGS)
+%C%_distill_forward_kl_la_SOURCES = %D%/distill/forward_kl.c %D%/distill/divergence.h
+%C%_distill_forward_kl_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_distill_forward_kl_la_LDFLAGS = $(MODFLAGS)
+%C%_distill_jsd_la_SOURCES = %D%/distill/jsd.c %D%/distill/divergence.h
+%C%_distill_jsd_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_distill_jsd_la_LDFLAGS = $(MODFLAGS)
+%C%_distill_reverse_kl_la_SOURCES = %D%/distill/reverse_kl.c %D%/distill/divergence.h
+%C%_distill_reverse_kl_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_distill_reverse_kl_la_LDFLAGS = $(MODFLAGS)
+%C%_distill_skewed_kl_la_SOURCES = %D%/distill/skewed_kl.c %D%/distill/divergence.h
+%C%_distill_skewed_kl_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_distill_skewed_kl_la_LDFLAGS = $(MODFLAGS)
+%C%_distill_soft_ce_la_SOURCES = %D%/distill/soft_ce.c %D%/distill/divergence.h
+%C%_distill_soft_ce_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_distill_soft_ce_la_LDFLAGS = $(MODFLAGS)
+%C%_distill_total_variation_la_SOURCES = %D%/distill/total_variation.c %D%/distill/divergence.h
+%C%_distill_total_variation_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_distill_total_variation_la_LDFLAGS = $(MODFLAGS)
 %C%_ffn_mlp_la_SOURCES = %D%/ffn/mlp.c %D%/ffn/activation.h %D%/bias.h
 %C%_ffn_mlp_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_ffn_mlp_la_LDFLAGS = $(MODFLAGS)
@@ -48,6 +68,7 @@ sondeplugin_LTLIBRARIES += \
 # What `sonde plugin new` copies.
 nobase_dist_pkgdata_DATA += \
   %D%/template/Makefile %D%/template/README.md %D%/template/README_lua.md %D%/template/attention.c \
-  %D%/template/attention.lua %D%/template/attention_primitive.c %D%/template/ffn.c %D%/template/ffn.lua \
+  %D%/template/attention.lua %D%/template/attention_primitive.c %D%/template/distill.c %D%/template/distill.lua \
+  %D%/template/ffn.c %D%/template/ffn.lua \
   %D%/template/ffn_primitive.c %D%/template/norm.c %D%/template/norm.lua %D%/template/norm_primitive.c \
   %D%/template/optimizer.c

@@ -21,6 +21,7 @@ include tests/prune/local.mk
 include tests/probes/local.mk
 include tests/serve/local.mk
 include tests/logs/local.mk
+include tests/distill/local.mk
 include tests/reference/local.mk
 
 # For the C tests; a program with an LDADD of its own repeats it.

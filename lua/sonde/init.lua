@@ -33,6 +33,7 @@ local parts = {
   corpus = { "sonde.data", "open" },
   feed = { "sonde.data.feed", "arrays" },
   train = { "sonde.train", "train" },
+  teach = { "sonde.distill.teach", "make" },
   config = { "sonde.base.config", "load" },
   sweep = { "sonde.sweep", "new" },
   experiment = { "sonde.sweep.experiment", "open" },

@@ -66,10 +66,20 @@ sonde_node *sonde_graph_fail(sonde_graph *g, int code, const char *fmt, ...) {
   return NULL;
 }
 
+void sonde_graph_prefix(sonde_graph *g, const char *prefix) {
+  g->prefix = prefix ? sonde_arena_strdup(g->arena, prefix) : NULL;
+  if (prefix && !g->prefix) sonde_graph_fail(g, SONDE_ENOMEM, "no memory for the prefix '%s'", prefix);
+}
+
 void sonde_graph_scope(sonde_graph *g, const char *path, int block) {
-  g->at_block = block;
+  char full[512];
+  g->at_block = g->prefix ? -1 : block;
   g->at_scope = -1;
   if (!path || !*path) return;
+  if (g->prefix) {
+    snprintf(full, sizeof full, "%s%s", g->prefix, path);
+    path = full;
+  }
   g->at_scope = (int)(intptr_t)sonde_map_get(g->scopes, path) - 1;
   if (g->at_scope >= 0) return;
   if (g->n_scope == g->cap_scope) {
@@ -131,7 +141,13 @@ sonde_node *sonde_input(sonde_graph *g, const char *name, const sonde_shape *sha
 }
 
 sonde_node *sonde_leaf(sonde_graph *g, const char *name, sonde_tensor *t) {
+  char full[512];
   if (!t) return sonde_graph_fail(g, SONDE_EINVAL, "leaf '%s' has no tensor", name);
+  if (g->prefix) {
+    if (snprintf(full, sizeof full, "%s%s", g->prefix, name) >= (int)sizeof full)
+      return sonde_graph_fail(g, SONDE_EINVAL, "the name '%.60s...' is too long", name);
+    name = full;
+  }
   sonde_node *there = sonde_map_get(g->names, name);
   if (there && there->kind == SONDE_KIND_LEAF && there->tensor == t) return there;
   if (there) return sonde_graph_fail(g, SONDE_EINVAL, "the name '%s' is taken in this graph", name);

@@ -68,6 +68,7 @@ struct sonde_graph {
   sonde_node **node;
   int64_t count, cap;
   sonde_map *names;             /* name -> node */
+  const char *prefix;           /* of the names of leaves and scopes that are traced now; NULL: none */
   const char **scope;           /* scope paths, by number */
   sonde_map *scopes;            /* path -> its number, from 1 */
   int n_scope, cap_scope, at_scope, at_block, at_backward;
@@ -78,6 +79,10 @@ struct sonde_graph {
 };
 
 sonde_graph *sonde_graph_ref(sonde_graph *g);
+
+/* While a second model is traced into a graph (a teacher): its leaves and scopes have `prefix` in front of their names,
+ * its nodes belong to no block, and its buffers stay what they are. NULL: no longer. */
+void sonde_graph_prefix(sonde_graph *g, const char *prefix);
 
 /* Records a failure (the first one stays) with the current scope in front; returns NULL. */
 sonde_node *sonde_graph_fail(sonde_graph *g, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -16,19 +16,11 @@
 #include <math.h>
 #include <string.h>
 
-#include "cpu/gemm.h"
 #include "ops/families.h"
+#include "ops/head.h"
 #include "ops/rows.h"
 
-/* A chunk has this many logits at most (32 MiB), and at least LEAST_ROWS rows. */
-enum { CHUNK = 8 * 1024 * 1024, LEAST_ROWS = 64, MOST_ROWS = 512, ROWS = 8, STRETCH = 2048 };
-
-static int64_t chunk_rows(int64_t n, int64_t v) {
-  int64_t rows = CHUNK / v / LEAST_ROWS * LEAST_ROWS;
-  if (rows < LEAST_ROWS) rows = LEAST_ROWS;
-  if (rows > MOST_ROWS) rows = MOST_ROWS;
-  return rows < n ? rows : n;
-}
+enum { ROWS = 8, STRETCH = 2048 };
 
 static int check(const char *op, const sonde_shape *in, const sonde_attr *at, sonde_error *err) {
   char x[96], w[96], y[96];
@@ -99,39 +91,11 @@ typedef struct task {
   int64_t first, count;        /* tokens of the chunk at hand */
 } task;
 
-static int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
-static sonde_gemm logits_product(int64_t rows, int64_t v, int64_t d, int type) {
-  return (sonde_gemm){.m = rows, .n = v, .k = d, .batch = 1, .tb = 1, .in_type = type, .out_type = SONDE_F32,
-                      .lda = d, .ldb = d, .ldc = v};
-}
-static sonde_gemm dx_product(int64_t rows, int64_t v, int64_t d, int type) {
-  return (sonde_gemm){.m = rows, .n = d, .k = v, .batch = 1, .in_type = type, .out_type = SONDE_F32,
-                      .lda = v, .ldb = d, .ldc = d};
-}
-static sonde_gemm dw_product(int64_t rows, int64_t v, int64_t d, int type, float beta) {
-  return (sonde_gemm){.m = v, .n = d, .k = rows, .batch = 1, .ta = 1, .in_type = type, .out_type = SONDE_F32,
-                      .lda = v, .ldb = d, .ldc = d, .beta = beta};
-}
-
-static int64_t product_scratch(int64_t rows, int64_t v, int64_t d, int type, int gradient) {
-  sonde_gemm g[3] = {logits_product(rows, v, d, type), dx_product(rows, v, d, type),
-                     dw_product(rows, v, d, type, 0)};
-  int64_t most = 0;
-  for (int k = 0; k < (gradient ? 3 : 1); k++) {
-    int64_t need = sonde_gemm_scratch(&g[k]);
-    if (need > most) most = need;
-  }
-  return most;
-}
-
 static int64_t scratch_of(const sonde_shape *in, int gradient) {
-  int64_t n = in[0].dim[0], d = in[0].dim[1], v = in[1].dim[0], rows = chunk_rows(n, v);
-  int64_t bytes = aligned(rows * v * 4);
-  if (gradient && in[0].dtype == SONDE_BF16) bytes += aligned(rows * v * 2);
-  int64_t most = product_scratch(rows, v, d, in[0].dtype, gradient),
-          last = product_scratch(n % rows, v, d, in[0].dtype, gradient);   /* fewer rows may well need more */
-  return bytes + (most > last ? most : last);
+  int64_t n = in[0].dim[0], d = in[0].dim[1], v = in[1].dim[0], rows = sonde_head_rows(n, v);
+  int64_t bytes = sonde_head_aligned(rows * v * 4);
+  if (gradient && in[0].dtype == SONDE_BF16) bytes += sonde_head_aligned(rows * v * 2);
+  return bytes + sonde_head_scratch(n, rows, v, d, in[0].dtype, gradient);
 }
 
 static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
@@ -150,11 +114,11 @@ static int prepare(const sonde_call *c, int gradient, task *t) {
               .type = in[0].dtype, .cap = (float)c->attr->f[0], .target = c->in[2], .dloss = gradient ? c->in[3] : NULL,
               .dterms = gradient && c->n_in > 4 ? c->in[4] : NULL, .loss = c->out[gradient ? 2 : 0],
               .terms = c->out[gradient ? 3 : 1], .logits = c->scratch};
-  t->rows = chunk_rows(t->n, t->v);
-  char *at = (char *)c->scratch + aligned(t->rows * t->v * 4);
+  t->rows = sonde_head_rows(t->n, t->v);
+  char *at = (char *)c->scratch + sonde_head_aligned(t->rows * t->v * 4);
   if (gradient && t->type == SONDE_BF16) {
     t->narrow = (uint16_t *)(void *)at;
-    at += aligned(t->rows * t->v * 2);
+    at += sonde_head_aligned(t->rows * t->v * 2);
   }
   t->gemm_scratch = at;
   for (int64_t i = 0; i < t->n; i++)
@@ -199,14 +163,6 @@ static weights weights_of(const task *t, int64_t k, float lse) {
   if (!t->dterms) return (weights){d, d, 0};
   float smooth = t->dterms[t->n + k];
   return (weights){d, d + 2 * lse * t->dterms[k] + smooth, smooth / (float)t->v};
-}
-
-/* The logits under the soft-cap. */
-static void cap_row(const task *t, float *z) {
-  const sonde_simd *simd = &t->simd->common;
-  simd->scale(z, z, 1 / t->cap, t->v);
-  simd->tanh(z, z, t->v);
-  simd->scale(z, z, t->cap, t->v);
 }
 
 /* sum of exp(z - top), which leaves z as it is: the slope of the cap follows from it. */
@@ -254,7 +210,7 @@ static void one_row(const task *t, int64_t i) {
   uint16_t *narrow = t->narrow ? t->narrow + i * t->v : NULL;
   int32_t target = t->target[k];
   if (target >= 0) {
-    if (t->cap != 0) cap_row(t, z);
+    if (t->cap != 0) sonde_head_cap(z, t->cap, t->v);
     float mean = t->terms ? simd->sum(z, t->v) / (float)t->v : 0, top = simd->max(z, t->v), at = z[target];
     float total = t->cap != 0 ? exp_total(t, z, top) : t->simd->exp_sum(z, z, top, t->v), lse = top + logf(total);
     loss = top - at + logf(total);
@@ -283,7 +239,7 @@ static const void *tokens_of(const task *t) {
 }
 
 static void chunk_loss(task *t) {
-  sonde_gemm g = logits_product(t->count, t->v, t->d, t->type);
+  sonde_gemm g = sonde_head_logits(t->count, t->v, t->d, t->type);
   sonde_gemm_run(&g, tokens_of(t), t->c->in[1], t->logits, t->gemm_scratch, t->c->pool);
   sonde_pool_run(t->c->pool, sonde_parts(t->count, ROWS), some_rows, t);
 }
@@ -306,8 +262,8 @@ static int grad_run(const sonde_call *c) {
     t.count = t.n - t.first < t.rows ? t.n - t.first : t.rows;
     chunk_loss(&t);
     const void *slope = t.narrow ? (const void *)t.narrow : t.logits;
-    sonde_gemm gx = dx_product(t.count, t.v, t.d, t.type),
-               gw = dw_product(t.count, t.v, t.d, t.type, t.first > 0);
+    sonde_gemm gx = sonde_head_dx(t.count, t.v, t.d, t.type),
+               gw = sonde_head_dw(t.count, t.v, t.d, t.type, t.first > 0);
     if (c->out[0])
       sonde_gemm_run(&gx, slope, c->in[1], (float *)c->out[0] + t.first * t.d, t.gemm_scratch, c->pool);
     if (c->out[1]) sonde_gemm_run(&gw, slope, tokens_of(&t), c->out[1], t.gemm_scratch, c->pool);

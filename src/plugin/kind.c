@@ -6,10 +6,10 @@
 
 enum { MOST = 32 };
 
-extern const sonde_kind sonde_kind_norm, sonde_kind_attention, sonde_kind_ffn, sonde_kind_optimizer;
+extern const sonde_kind sonde_kind_norm, sonde_kind_attention, sonde_kind_ffn, sonde_kind_optimizer, sonde_kind_distill;
 
 static const sonde_kind *kinds[MOST] = {
-    &sonde_kind_norm, &sonde_kind_attention, &sonde_kind_ffn, &sonde_kind_optimizer,
+    &sonde_kind_norm, &sonde_kind_attention, &sonde_kind_ffn, &sonde_kind_optimizer, &sonde_kind_distill,
 };
 
 const sonde_kind *sonde_kind_at(int k) { return k >= 0 && k < MOST ? kinds[k] : NULL; }

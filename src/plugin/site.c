@@ -156,6 +156,7 @@ sonde_node *sonde_site_lookup(sonde_site *s, const char *name) {
 sonde_node *sonde_site_refresh(sonde_site *s, sonde_node *buffer, sonde_node *value, int64_t every) {
   sonde_error err = {0};
   if (!buffer || !value) return NULL;
+  if (s->graph->prefix) return buffer;
   const sonde_param *p = buffer->name ? sonde_params_find(s->params, buffer->name) : NULL;
   if (!p || p->role != SONDE_ROLE_BUFFER)
     return sonde_site_refuse(s, "only a parameter of role BUFFER can be refreshed");

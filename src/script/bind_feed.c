@@ -26,20 +26,47 @@ static sonde_stream read_streams(lua_State *L, sonde_stream *valid) {
   return (sonde_stream){.data = data, .width = 4, .tokens = tokens->shape.dim[0], .vocab = INT32_MAX};
 }
 
-/* core.feed_tokens(corpus or i32 tensor of tokens, context, seed) -> feed of the inputs "tokens" and "targets";
- * evaluation is the corpus's validation text */
+enum { MOST_CACHES = (SONDE_FEED_INPUTS - 2) / 2 };
+
+/* Puts the caches of the list at index 4, {cache =, ids =, logs =} each, behind the feed's inputs. */
+static void add_caches(lua_State *L, sonde_lua_box *box, int n) {
+  sonde_error err = {0};
+  for (int k = 0; k < n; k++) {
+    lua_rawgeti(L, 4, k + 1);
+    int at = lua_gettop(L);
+    sonde_lua_own(L, at, "a teacher's cache");
+    const char *ids = sonde_lua_field_string(L, at, "ids", ""), *logs = sonde_lua_field_string(L, at, "logs", "");
+    lua_getfield(L, at, "cache");
+    const sonde_taught *cache = sonde_lua_handle(L, at + 1, &sonde_lua_cache);
+    sonde_lua_borrow(L, box, at + 1, 1 + k);
+    sonde_feed *with = sonde_feed_teacher(box->p, cache, ids, logs, &err);
+    if (!with) sonde_lua_raise(L, &err);
+    box->p = with;
+    lua_settop(L, at - 1);
+  }
+}
+
+/* core.feed_tokens(corpus or i32 tensor of tokens, context, seed[, caches]) -> feed of the inputs "tokens" and
+ * "targets", and of two for each cache; evaluation is the corpus's validation text */
 static int core_feed_tokens(lua_State *L) {
-  lua_settop(L, 3);
+  lua_settop(L, 4);
   sonde_error err = {0};
   sonde_stream valid, train = read_streams(L, &valid);
   int64_t context = sonde_lua_integer(L, 2, INT64_MIN, INT64_MAX);
   uint64_t seed = (uint64_t)sonde_lua_integer(L, 3, INT64_MIN, INT64_MAX);
   sonde_batches batches;
   sonde_lua_check(L, sonde_batches_init(&batches, train, context, seed, &err), &err);
-  sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_feed, 1);
+  int caches = 0;
+  if (!lua_isnil(L, 4)) {
+    sonde_lua_own(L, 4, "the caches");
+    caches = (int)lua_rawlen(L, 4);
+    if (caches > MOST_CACHES) return sonde_lua_fail(L, "%d caches; at most %d are possible", caches, MOST_CACHES);
+  }
+  sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_feed, 1 + caches);
   sonde_lua_borrow(L, box, 1, 0);
   box->p = sonde_feed_tokens(&batches, &valid, &err);
   if (!box->p) sonde_lua_raise(L, &err);
+  add_caches(L, box, caches);
   return 1;
 }
 

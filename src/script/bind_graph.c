@@ -95,6 +95,12 @@ static int graph_scope(lua_State *L) {
   return 0;
 }
 
+/* g:prefix(text): in front of the names of leaves and scopes from now on; nil: no longer (graph.h) */
+static int graph_prefix(lua_State *L) {
+  sonde_graph_prefix(to_graph(L, 1), sonde_lua_opt_string(L, 2, NULL));
+  return 0;
+}
+
 /* g:find(name) -> node, or nil */
 static int graph_find(lua_State *L) {
   sonde_node *n = sonde_find(to_graph(L, 1), sonde_lua_string(L, 2));
@@ -117,7 +123,7 @@ static int graph_names(lua_State *L) {
 
 static const luaL_Reg graph_methods[] = {
     {"input", graph_input}, {"leaf", graph_leaf}, {"constant", graph_constant}, {"scope", graph_scope},
-    {"find", graph_find},   {"names", graph_names}, {NULL, NULL},
+    {"find", graph_find},   {"names", graph_names}, {"prefix", graph_prefix}, {NULL, NULL},
 };
 
 const sonde_lua_type sonde_lua_graph = {"graph", free_graph, graph_methods};

@@ -261,6 +261,10 @@ static sonde_lua_box *read_values(lua_State *L, const sonde_entry *e, int index)
   return box;
 }
 
+const sonde_value *sonde_lua_values(lua_State *L, const sonde_entry *e, int index) {
+  return read_values(L, e, index)->p;
+}
+
 /* core.module_values(kind, name[, options]) -> the values of all options of the module; raises on errors */
 static int module_values(lua_State *L) {
   const sonde_entry *e = find(L, sonde_lua_string(L, 1), sonde_lua_string(L, 2));
@@ -331,8 +335,9 @@ static int call_module(lua_State *L) {
   return 0;
 }
 
-sonde_node *sonde_lua_call_module(lua_State *L, const sonde_entry *e, sonde_site *site, const sonde_value *values,
+sonde_node *sonde_lua_call_module(void *state, const sonde_entry *e, sonde_site *site, const sonde_value *values,
                                   sonde_node *x) {
+  lua_State *L = state;
   module_call c = {.e = e, .site = site, .values = values, .x = x};
   lua_pushcfunction(L, call_module);
   lua_pushlightuserdata(L, &c);

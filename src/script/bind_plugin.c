@@ -137,17 +137,12 @@ static int load_script(void *user, sonde_ctx *ctx, const char *path, const sonde
              : sonde_fail(err, SONDE_EINVAL, "%s: it registers %d modules; the kit takes one a file", path, found);
 }
 
-static sonde_node *build_script(void *user, const sonde_entry *e, sonde_site *site, const sonde_value *values,
-                                sonde_node *x) {
-  return sonde_lua_call_module(user, e, site, values, x);
-}
-
 /* core.plugin_test(path, list of "option=value"[, check]) -> {kind, name, speed, checks = list of {name, outcome,
  * text}} */
 static int plugin_test(lua_State *L) {
   const char *path = sonde_lua_string(L, 1);
   sonde_conform_opts opts = {.only = sonde_lua_opt_string(L, 3, NULL), .load = load_script,
-                             .build = build_script, .user = L};
+                             .build = sonde_lua_call_module, .user = L};
   sonde_lua_holds_nothing();
   opts.pair = sonde_lua_strings(L, 2, "the options", &opts.n_pair);
   sonde_error err = {0};

@@ -22,6 +22,9 @@ typedef struct training {
   sonde_value *values;         /* the optimizer's options */
   double *rates;               /* [steps] of a schedule that is a table */
   sonde_metric metric[SONDE_METRICS_MOST];
+  sonde_course course[SONDE_COURSES_MOST];
+  double *values_of_course[SONDE_COURSES_MOST];
+  int32_t n_courses;
   int64_t hook_every[MOST_HOOKS];
   int32_t n_metrics;
 } training;
@@ -31,6 +34,7 @@ static void free_training(void *p) {
   sonde_trainer_free(t->trainer);
   sonde_release(t->values);
   sonde_release(t->rates);
+  for (int32_t k = 0; k < t->n_courses; k++) sonde_release(t->values_of_course[k]);
   sonde_release(t);
 }
 
@@ -63,19 +67,42 @@ static sonde_schedule read_schedule(lua_State *L, int t) {
   return s;
 }
 
+/* A list of a number for each update, at the top of the stack, into *out. */
+static void read_course(lua_State *L, const char *what, int64_t steps, double **out) {
+  if (lua_type(L, -1) != LUA_TTABLE || (int64_t)lua_rawlen(L, -1) != steps)
+    sonde_lua_fail(L, "%s must be as many as there are steps", what);
+  if (!(*out = sonde_alloc((size_t)steps * sizeof **out))) sonde_lua_fail(L, "no memory for a schedule");
+  for (int64_t k = 0; k < steps; k++) {
+    lua_rawgeti(L, -1, k + 1);
+    int ok;
+    (*out)[k] = lua_tonumberx(L, -1, &ok);
+    if (!ok) sonde_lua_fail(L, "%s must be numbers", what);
+    lua_pop(L, 1);
+  }
+}
+
+/* opts.courses, a list of {input =, values =}. The names live as long as the list, which the trainer's handle keeps. */
+static void read_courses(lua_State *L, int table, int64_t steps, training *t) {
+  if (lua_getfield(L, table, "courses") == LUA_TNIL) return;
+  int list = lua_gettop(L), n = (int)lua_rawlen(L, list);
+  if (n > SONDE_COURSES_MOST) sonde_lua_fail(L, "%d courses; at most %d are possible", n, SONDE_COURSES_MOST);
+  for (int k = 0; k < n; k++) {
+    lua_rawgeti(L, list, k + 1);
+    int at = lua_gettop(L);
+    sonde_lua_own(L, at, "a course");
+    t->course[k].input = sonde_lua_field_string(L, at, "input", "");
+    lua_getfield(L, at, "values");
+    t->n_courses = k + 1;
+    read_course(L, "the values of a course", steps, &t->values_of_course[k]);
+    t->course[k].value = t->values_of_course[k];
+    lua_settop(L, list);
+  }
+}
+
 /* opts.rates, a rate over lr for each update, instead of a schedule with a name. */
 static void read_rates(lua_State *L, int table, sonde_schedule *s, training *t) {
   if (lua_getfield(L, table, "rates") == LUA_TNIL) return;
-  if (lua_type(L, -1) != LUA_TTABLE || (int64_t)lua_rawlen(L, -1) != s->steps)
-    sonde_lua_fail(L, "rates must be as many as there are steps");
-  if (!(t->rates = sonde_alloc((size_t)s->steps * sizeof *t->rates))) sonde_lua_fail(L, "no memory for a schedule");
-  for (int64_t k = 0; k < s->steps; k++) {
-    lua_rawgeti(L, -1, k + 1);
-    int ok;
-    t->rates[k] = lua_tonumberx(L, -1, &ok);
-    if (!ok) sonde_lua_fail(L, "rates must be numbers");
-    lua_pop(L, 1);
-  }
+  read_course(L, "rates", s->steps, &t->rates);
   s->kind = SONDE_SCHEDULE_TABLE;
   s->table = t->rates;
 }
@@ -212,7 +239,11 @@ static int core_trainer(lua_State *L) {
   o.factors = read_factors(L, ARG_OPTS, params);
   sonde_lua_box *box = sonde_lua_new(L, &trainer_type, USED);
   int handle = lua_gettop(L);
+  lua_createtable(L, 2, 0);            /* what names are borrowed of */
   lua_getfield(L, ARG_OPTS, "metrics");
+  lua_rawseti(L, -2, 1);
+  lua_getfield(L, ARG_OPTS, "courses");
+  lua_rawseti(L, -2, 2);
   lua_setiuservalue(L, handle, 1);
   sonde_lua_borrow(L, box, ARG_PARAMS, USED_PARAMS);
   sonde_lua_borrow(L, box, ARG_FEED, USED_FEED);
@@ -225,6 +256,9 @@ static int core_trainer(lua_State *L) {
   o.metric = t->metric;
   o.hook_every = t->hook_every;
   read_rates(L, ARG_OPTS, &o.schedule, t);
+  read_courses(L, ARG_OPTS, o.schedule.steps, t);
+  o.course = t->course;
+  o.n_courses = t->n_courses;
   o.optimizer = read_optimizer(L, ARG_OPTS, &t->values, &err);
   if (!o.optimizer) sonde_lua_raise(L, &err);
   if (lua_getfield(L, ARG_OPTS, "eval_loss") != LUA_TNIL) o.eval_loss = sonde_lua_to_node(L, lua_gettop(L));

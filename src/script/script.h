@@ -30,7 +30,7 @@ typedef struct sonde_lua_type sonde_lua_type;
 
 #define SONDE_BINDINGS(X) X(tensor) X(graph) X(plan) X(params) X(weights) X(module) X(windows) X(tree) X(files) \
   X(terminal) X(plugin) X(text) X(feed) X(train) X(record) X(bench) X(decode) X(eval) X(linalg) \
-  X(serve)
+  X(serve) X(teacher)
 #define SONDE_DECLARE(area) void sonde_bind_##area(lua_State *L);
 SONDE_BINDINGS(SONDE_DECLARE)
 #undef SONDE_DECLARE
@@ -210,6 +210,7 @@ extern const sonde_lua_type sonde_lua_graph;    /* sonde_graph */
 extern const sonde_lua_type sonde_lua_run;      /* sonde_run */
 extern const sonde_lua_type sonde_lua_corpus;   /* sonde_corpus */
 extern const sonde_lua_type sonde_lua_feed;     /* sonde_feed */
+extern const sonde_lua_type sonde_lua_cache;    /* sonde_taught */
 
 /* A tensor's numbers, to be read, or to be read and written; raise. */
 const void *sonde_lua_read(lua_State *L, const sonde_tensor *t);
@@ -254,12 +255,15 @@ const char *sonde_lua_role_name(int role);
 sonde_init sonde_lua_to_init(lua_State *L, int arg);
 
 /* Calls the build function of a script's module for a site created in C; NULL if it failed, with the reason in the
- * site's graph. The script's handles of the site are invalid afterwards. */
+ * site's graph. The script's handles of the site are invalid afterwards. state: the lua_State, for those who call
+ * through a pointer. */
 struct sonde_entry;
 struct sonde_site;
 struct sonde_value;
-sonde_node *sonde_lua_call_module(lua_State *L, const struct sonde_entry *e, struct sonde_site *site,
+sonde_node *sonde_lua_call_module(void *state, const struct sonde_entry *e, struct sonde_site *site,
                                   const struct sonde_value *values, sonde_node *x);
+/* The options of a module in the table (or nil) at `index`, checked and completed: in a handle that is pushed. */
+const struct sonde_value *sonde_lua_values(lua_State *L, const struct sonde_entry *e, int index);
 
 /* "f32", "bf16" or "i32" and a list of dims, in two arguments. */
 sonde_shape sonde_lua_to_shape(lua_State *L, int dtype_arg, int dims_arg);

@@ -8,6 +8,7 @@
 #define SONDE_TRAIN_FEED_H
 
 #include "text/batch.h"
+#include "train/teacher_cache.h"
 
 enum { SONDE_FEED_INPUTS = 8 };
 
@@ -47,5 +48,11 @@ typedef struct sonde_array {
 /* An epoch takes every training row once, in an order that is a function of (seed, epoch). References are taken of the
  * tensors. EINVAL or ESHAPE names the array that does not fit. */
 sonde_feed *sonde_feed_arrays(const sonde_array *array, int32_t n, uint64_t seed, sonde_error *err);
+
+/* A feed of tokens with two inputs more, `ids` i32 [T, K] and `logs` f32 [T, K + 1]: what the cache has of each row of
+ * training. Of evaluation they are 0. Takes `inner` over, unless it fails; the cache is borrowed, the names are
+ * copied. */
+sonde_feed *sonde_feed_teacher(sonde_feed *inner, const sonde_taught *cache, const char *ids, const char *logs,
+                               sonde_error *err);
 
 #endif

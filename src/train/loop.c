@@ -77,6 +77,7 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
   int probe = t->step[0][1] && due(t->opts.probe_every, step), code = SONDE_OK;
   double start = sonde_clock_seconds();
   sums s = {0};
+  for (int32_t k = 0; k < t->opts.n_courses; k++) t->course[k] = (float)t->opts.course[k].value[step - 1];
   if (probe) memset(t->variance, 0, (size_t)t->opts.n_probe * sizeof *t->variance);
   for (int32_t k = 0; k < t->opts.accumulate && !code; k++) code = run_batch(t, k, probe, &s, err);
   if (code) return code;

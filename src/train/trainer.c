@@ -96,6 +96,8 @@ static sonde_plan *make_plan(sonde_trainer *t, parts *p, int aside, int probe, s
 /* Where the data of a graph's input are; NULL: the feed has none of that name. */
 static void *data_of(const sonde_trainer *t, const char *input) {
   if (t->counted && !strcmp(input, counted_name)) return t->counted;
+  for (int32_t k = 0; k < t->opts.n_courses; k++)
+    if (!strcmp(t->opts.course[k].input, input)) return (void *)(uintptr_t)&t->course[k];
   for (int32_t k = 0; k < t->opts.feed->inputs; k++)
     if (!strcmp(t->opts.feed->input[k].name, input)) return t->data[k];
   return NULL;
@@ -152,6 +154,8 @@ static int check(const sonde_trainer_opts *o, sonde_error *err) {
   int evaluates = o->feed->valid_rows > 0 && o->eval_tokens >= 0;
   if (o->n_metrics > SONDE_METRICS_MOST)
     return sonde_fail(err, SONDE_EINVAL, "%d metrics; at most %d are possible", o->n_metrics, SONDE_METRICS_MOST);
+  if (o->n_courses > SONDE_COURSES_MOST)
+    return sonde_fail(err, SONDE_EINVAL, "%d courses; at most %d are possible", o->n_courses, SONDE_COURSES_MOST);
   if (o->patience && (!evaluates || o->eval_every < 1))
     return sonde_fail(err, SONDE_EINVAL, "patience waits for a lower validation loss: give %s",
                       evaluates ? "eval_every, the updates between evaluations" : "a corpus with validation text");

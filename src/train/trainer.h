@@ -17,6 +17,10 @@ typedef struct sonde_trainer sonde_trainer;
  * number (a mean already). `eval` is the same of the evaluation; either may be NULL: not there. */
 typedef struct sonde_metric { const char *name; sonde_node *node, *eval; } sonde_metric;
 
+/* A number that changes from update to update: the graph's input of that name, f32 [1], is value[k - 1] in update k. */
+enum { SONDE_COURSES_MOST = 8 };
+typedef struct sonde_course { const char *input; const double *value; } sonde_course;
+
 typedef struct sonde_trainer_opts {
   /* The model, traced for one micro-batch of B rows: the graph of `loss` [N], the loss of each item, has inputs that
    * the feed fills, and a leaf named as each of the parameters. If it has an input "counted" f32 [B], that is 1 for a
@@ -24,6 +28,9 @@ typedef struct sonde_trainer_opts {
   sonde_node *loss;
   sonde_node *eval_loss;               /* [N], traced without dropout; NULL: `loss` */
   sonde_node *total;                   /* the sum that is minimised, one number; NULL: that of `loss` */
+  /* [n_courses], at most SONDE_COURSES_MOST, each of schedule.steps values; all of it is borrowed */
+  const sonde_course *course;
+  int32_t n_courses;
   const sonde_metric *metric;          /* [n_metrics], at most SONDE_METRICS_MOST; the names are borrowed */
   int32_t n_metrics;
   /* the input i32 [N] where SONDE_IGNORE marks items that do not count; NULL: none */

@@ -19,6 +19,7 @@ struct sonde_trainer {
   int64_t trained;               /* parameters that are trained */
   void *data[SONDE_FEED_INPUTS]; /* the micro-batch that runs, for each input of the feed */
   int32_t *targets;              /* that of opts.targets among them, or NULL */
+  float course[SONDE_COURSES_MOST];   /* of the update that runs */
   float *counted;                /* [B] the input "counted"; NULL: the graph has none */
 
   /* The plans; they share one arena. step[a][p]: a 1 writes the gradients aside, for the tree; p 1 also gives the

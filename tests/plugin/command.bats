@@ -25,7 +25,7 @@ author() {
 @test "list names every plugin with its summary" {
   run "$SONDE" plugin list
   [ "$status" -eq 0 ]
-  [[ "$output" == *"norm       rmsnorm    1.0  y = weight x / sqrt(mean(x^2) + eps)"* ]]
+  [[ "$output" == *"norm       rmsnorm          1.0  y = weight x / sqrt(mean(x^2) + eps)"* ]]
   [[ "$output" == *"optimizer  adamw "* ]]
   [[ "$output" != *"skipped"* ]]
 }

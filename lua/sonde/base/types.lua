@@ -32,6 +32,10 @@ function graph:constant(value, dims) end
 ---@param block? integer
 function graph:scope(path, block) end
 
+--- In front of the names of parameters and scopes from now on, for a second model in the graph; nil: no longer.
+---@param text string|nil
+function graph:prefix(text) end
+
 --- The value of that name, or nil.
 ---@param name string
 ---@return sonde.node|nil

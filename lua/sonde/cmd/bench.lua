@@ -82,6 +82,15 @@ return {
       config, dtype, { name = "documents", type = "integer", min = 1, max = 100000, preset = 100,
         doc = "each a context with four continuations" }, steps, seed, json,
     }, " --config d"),
+    distill = command("distill", "a step of distillation beside the student's own and the teacher's forward pass", {
+      config, { name = "teacher", type = "string", preset = "d", choices = { "a", "b", "c", "d", "e" },
+        doc = "the teacher's model, at the student's batch and context" },
+      { name = "loss", type = "string", preset = "forward_kl", doc = "the divergence",
+        choices = function() return core.modules "distill" end },
+      { name = "top_k", type = "integer", min = 1, doc = "keep the teacher's K likeliest tokens" },
+      { name = "temperature", type = "number", min = 0.01, max = 1000, preset = 1, doc = "of both" }, dtype, steps,
+      seed, json,
+    }, " --config b --teacher d"),
     train = command("train", "training steps of a plain Llama on random tokens", {
       config, norm, { name = "placement", type = "string", preset = "pre_ln", doc = "of the norms",
         suggest = function() return require("sonde.model.placement").names() end }, dtype, steps, seed,

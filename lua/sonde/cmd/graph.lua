@@ -20,7 +20,7 @@ local function read_model(options)
   end
   local model = transformer.new(sections.model, where "model")
   for _, key in ipairs { "batch", "context", "dtype" } do o[key] = options[key] or o[key] end
-  train.resolve_step(model, o, function() return where "train" {} end)
+  train.resolve_step(model, o, function() return where "train" {} end, where "train")
   return model, o,
     options.memory and machine.bytes(options.memory, "--memory", function() return "" end) or machine.memory()
 end

@@ -79,10 +79,11 @@ end
 ---@param source sonde.corpus|sonde.feed
 ---@param context integer
 ---@param seed integer      of the order of the rows
+---@param caches? table[]   {cache =, ids =, logs =}: of teachers, of a corpus's rows; the inputs that they fill
 ---@return userdata
-function feed.open(source, context, seed)
+function feed.open(source, context, seed, caches)
   if feed.is(source) then return core.feed_arrays(source.parts, seed) end
-  return core.feed_tokens(source.handle, context, seed)
+  return core.feed_tokens(source.handle, context, seed, caches)
 end
 
 -- Whether two shapes of one row are the same. An input of another rank than the data counts by its numbers: it may be

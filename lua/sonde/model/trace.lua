@@ -27,6 +27,7 @@ local objective = require "sonde.model.objective"
 ---@field loss sonde.node         [N]
 ---@field losses {name: string, node: sonde.node, weight: number}[]   what is added to it
 ---@field metrics {name: string, node: sonde.node}[]   what is reported beside it
+---@field added sonde.node|nil    the sum of what is added, with its weights, one number
 ---@field total sonde.node|nil    the sum that is minimised, where something is added to the loss
 local trace = {}
 trace.__index = trace
@@ -39,6 +40,8 @@ trace.schema = {
     doc = "tokens T of a sequence; default: the model's context" },
   { name = "graph", type = "graph",
     doc = "graph of an earlier trace of the same shape to append to; its values keep their names" },
+  { name = "prefix", type = "string",
+    doc = "of another model's trace in that graph: in front of the names of its parameters" },
   { name = "dropout", type = "boolean", preset = false, doc = "apply the model's dropout (training)" },
   { name = "document_end", type = "integer", min = 0, max = 2147483647,
     doc = "the token that ends a document: attention does not look across it" },
@@ -307,7 +310,9 @@ local function add_losses(self, weights)
     loss.weight = weights[loss.name] or 1
     if loss.weight ~= 0 then
       local sum = loss.node:dims()[1] == 1 and loss.node * self:counted() or loss.node:sum():reshape { 1 }
-      self.total = (self.total or self.loss:sum():reshape { 1 }) + sum * loss.weight
+      local weighted = sum * loss.weight
+      self.added = self.added and self.added + weighted or weighted
+      self.total = (self.total or self.loss:sum():reshape { 1 }) + weighted
       added[#added + 1] = loss
     end
   end
@@ -362,6 +367,7 @@ function trace.new(model, options)
     error(core.where() .. string.format("trace: the model has learned %d positions, and %d tokens need as many",
       config.context, self.context), 0)
   end
+  self.graph:prefix(options.prefix)
   if not config.features then self.tokens = input(self, "tokens", "i32", { self.batch, self.context }) end
   find_documents(self, options)
   self.final = self:tap(self:final_norm(stack(self, options, embed(self))), "final")
@@ -372,6 +378,7 @@ function trace.new(model, options)
   end
   add_losses(self, options.loss_weights)
   self.graph:scope(nil)
+  self.graph:prefix(nil)
   return self
 end
 

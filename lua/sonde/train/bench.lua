@@ -185,9 +185,12 @@ local function random_tokens(vocab, tokens, seed)
   return core.tensor("i32", { tokens }, ids)
 end
 
-local function trainer_of(model, tokens, c, options)
+-- `learns` (may be nil): a function of the trace that gives what distill.attach does.
+local function trainer_of(model, tokens, c, options, learns)
   local trace = model:trace { batch = c.batch, context = c.context }
-  return core.trainer(trace.loss, model:params(), core.feed_tokens(tokens, c.context, options.seed), {
+  local what = learns and learns(trace) or trace
+  return core.trainer(what.loss, model:params(), core.feed_tokens(tokens, c.context, options.seed), {
+    total = what.total,
     steps = options.steps + WARM_UP, targets = "targets", lr = 1e-3, schedule = "constant", warmup = 0, min_lr = 1,
     weight_decay = 0.1, optimizer = "adamw", clip = 1, dtype = options.dtype, blocks = c.depth, log_every = 1,
     seed = options.seed,
@@ -248,6 +251,63 @@ function bench.train(options)
     planned_mib = rounded((before + memory.arena + memory.state) / MIB, 1),
     state_sha256 = model:params():sha256(), loss = loss,
     profile = options.profile and profile_of(trainer, times) or nil,
+  }
+end
+
+-- ---- distillation
+-- --------------------------------------------------------------------------------------------------------
+
+local function model_of(c, shape, seed)
+  return sonde.transformer { vocab = c.vocab, width = c.width, heads = c.heads, depth = c.depth,
+    ffn_hidden = c.ffn_hidden, context = shape.context, seed = seed }
+end
+
+-- One update of a trainer that has a line of metrics after each, in ms.
+local function one_step(trainer)
+  local event
+  repeat event = trainer:run() until event.logged or event.done or event.diverged or event.interrupted
+  if not event.logged then error("bench distill: the training ended: " .. (event.reason or "interrupted"), 0) end
+  return event.ms_per_step
+end
+
+--- A step of distillation beside the student's step without a teacher and the teacher's forward pass with its loss, of
+--- the same batch; the three in turn. `over_student` is what the step takes beside that forward pass, over the
+--- student's.
+function bench.distill(options)
+  local c, t = bench.configs[options.config], bench.configs[options.teacher]
+  if c.vocab ~= t.vocab then
+    error("bench distill: config " .. options.config .. " has a vocabulary of " .. c.vocab .. ", " .. options.teacher
+      .. " one of " .. t.vocab, 0)
+  end
+  local distill = require "sonde.distill"
+  local tokens = random_tokens(c.vocab, 64 * c.context + 1, options.seed)
+  local teacher = model_of(t, c, options.seed + 1):init()
+  local o = { teachers = { { model = teacher, weight = 1, name = "of the benchmark" } },
+    distill = { weight = 0.5, ce_weight = 0.5, temperature = options.temperature, top_k = options.top_k },
+    divergence = core.divergence(options.loss) }
+  local shape = { batch = c.batch, context = c.context }
+  local alone = trainer_of(model_of(c, c, options.seed), tokens, c, options)
+  local student = model_of(c, c, options.seed)
+  local taught = trainer_of(student, tokens, c, options, function(trace) return distill.attach(trace, o, shape) end)
+  local plan = core.plan({ teacher:trace(shape).loss:sum() }, { compute = options.dtype })
+  local x, y = {}, {}
+  for k = 1, c.batch * c.context do x[k], y[k] = k * 7919 % c.vocab, k * 31 % c.vocab end
+  plan:run { tokens = x, targets = y }
+  local times, over = { student = {}, teacher = {}, distill = {} }, {}
+  for k = 1 - WARM_UP, options.steps do
+    local start = core.seconds()
+    plan:run()
+    local forward, own, both = (core.seconds() - start) * 1e3, one_step(alone), one_step(taught)
+    if k > 0 then
+      times.teacher[k], times.student[k], times.distill[k], over[k] = forward, own, both, (both - forward) / own
+    end
+  end
+  return {
+    what = "distill", config = options.config, teacher = options.teacher, loss = options.loss, dtype = options.dtype,
+    top_k = options.top_k, threads = core.threads(), student_ms = rounded(stats.median(times.student), 3),
+    teacher_forward_ms = rounded(stats.median(times.teacher), 3), distill_ms = rounded(stats.median(times.distill), 3),
+    over_student = rounded(stats.median(over), 3), state_sha256 = student:params():sha256(),
+    peak_rss_mib = rounded(core.peak_rss() / MIB, 1),
   }
 end
 

@@ -1,6 +1,7 @@
 --- forecast.lua - what a training step of a model will need: arithmetic and memory, from a plan that is never run.
 
 local core = require "sonde.core"
+local distill = require "sonde.distill"
 local documents = require "sonde.data.documents"
 
 local forecast = {}
@@ -36,8 +37,9 @@ end
 
 -- The nodes of a training step: the loss, and the gradient of every parameter that is trained, which goes to a buffer
 -- of its own.
-local function training_step(trace, trained)
-  local leaves, outputs, tensors = {}, { trace.total or trace.loss:sum() }, {}
+local function training_step(trace, trained, step, options)
+  local total = step.teachers and distill.attach(trace, step, options).total or trace.total or trace.loss:sum()
+  local leaves, outputs, tensors = {}, { total }, {}
   for i, name in ipairs(trained) do
     leaves[i] = trace.graph:find(name)
     tensors[i + 1] = core.tensor("f32", leaves[i]:dims())
@@ -67,8 +69,9 @@ local function left_of(budget, state, base, parameters)
 end
 
 local function plan_step(model, step, trained, left)
-  local trace = model:trace(traced(model, step))
-  local outputs, tensors = training_step(trace, trained)
+  local options = traced(model, step)
+  local trace = model:trace(options)
+  local outputs, tensors = training_step(trace, trained, step, options)
   local plan = core.plan(outputs, { compute = step.dtype, recompute = step.recompute, memory_budget = left }, tensors)
   return plan, trace
 end

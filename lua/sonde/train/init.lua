@@ -11,6 +11,7 @@
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local documents = require "sonde.data.documents"
+local distill = require "sonde.distill"
 local evaluation = require "sonde.train.evaluation"
 local current = require "sonde.base.current"
 local feeds = require "sonde.data.feed"
@@ -85,6 +86,8 @@ train.schema = documents.with {
   { name = "loss_weights", type = "table", each = { name = "weight", type = "number", doc = "a factor" },
     doc = "name -> factor of a loss that the objective or a module adds (\"z_loss\"); default: 1 each; 0 leaves it "
       .. "out" },
+  distill.teacher,
+  { name = "distill", type = "table", doc = "how it learns from the teacher (doc/distillation.md)" },
   { name = "clip", type = "number", min = 0, preset = 1, doc = "bound of the gradient's norm; 0: none" },
   { name = "loss_bound", type = "number", min = 0,
     doc = "a loss over this has diverged; default: the objective's, 4 ln V of a language model" },
@@ -293,7 +296,7 @@ local function resolve_schedule(o, given, where)
     end
     o[key] = nil
   end
-  o.rates, o.schedule = schedule.sample(o.schedule, o.steps, where)
+  o.rates, o.schedule = schedule.sample(o.schedule, o.steps, where, "the schedule", "rate over lr")
 end
 
 local function default_bound(learns, config)
@@ -305,9 +308,11 @@ end
 ---@param model sonde.model
 ---@param o table                changed
 ---@param where fun(): string
-function train.resolve_step(model, o, where)
+---@param places? sonde.where    the place of an option
+function train.resolve_step(model, o, where, places)
   o.context = o.context or model.config.context
   resolve_optimizer(o, where)
+  distill.resolve(model, o, places)
   o.objective = o.objective and objectives.resolve(o.objective, where)
   train.frozen(model:params(), o.trainable, where)
 end
@@ -320,8 +325,9 @@ end
 function train.resolve(model, options, where)
   local o = args.check(train.schema, options, "train", where)
   local function place() return where and where({}) or core.where() end
-  train.resolve_step(model, o, place)
+  train.resolve_step(model, o, place, where)
   resolve_length(o, place)
+  distill.resolve_weights(o, place)
   resolve_schedule(o, options, place)
   if o.decay_embeddings == nil then o.decay_embeddings = model.config.tie end
   o.loss_bound = o.loss_bound or default_bound(o.objective or model.objective, model.config)
@@ -421,18 +427,30 @@ local function targets_of(trace, feed)
   end
 end
 
+-- What is minimised and reported in training: the trace's, or that with its teachers.
+local function learned(trace, steady, o, options)
+  local metrics = reported_of(trace, steady)
+  if not o.teachers then return { loss = trace.loss, total = trace.total, metrics = metrics } end
+  local found = distill.attach(trace, o, options)
+  for _, metric in ipairs(found.metrics) do metrics[#metrics + 1] = metric end
+  found.metrics = metrics
+  return found
+end
+
 local function make_trainer(model, corpus, o, run, called)
-  local optimizer, feed = {}, feeds.open(corpus, o.context, o.seed)
+  local optimizer, feed = {}, feeds.open(corpus, o.context, o.seed, distill.caches(o))
   for key, value in pairs(o.optimizer) do
     if key ~= "name" then optimizer[key] = value end
   end
-  local trace = model:trace(traced(model, corpus, o, true))
-  feeds.check_rows(feed, trace)
+  local options = traced(model, corpus, o, true)
+  local trace = model:trace(options)
   local steady = model.config.dropout > 0 and model:trace(traced(model, corpus, o, false))
+  local learns = learned(trace, steady or trace, o, options)
+  feeds.check_rows(feed, trace)
   local fields = {
     factors = train.factors(model:params(), o.groups, core.where),
-    eval_loss = steady and steady.loss or nil, total = trace.total, metrics = reported_of(trace, steady or trace),
-    probes = trace.blocks,
+    eval_loss = steady and steady.loss or o.teachers and trace.loss or nil, total = learns.total,
+    metrics = learns.metrics, courses = o.courses, probes = trace.blocks,
     blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
     targets = targets_of(trace, feed), seed = model.config.seed, tick_seconds = 0.2,
     checkpoint_seconds = 60 * o.checkpoint_minutes, flops_per_token = train.flops_per_token(model, o.context),
@@ -447,7 +465,7 @@ local function make_trainer(model, corpus, o, run, called)
   -- Too much for the machine is refused before the first step; the bound of the day is no part of the configuration.
   if o.memory_budget == 0 then fields.memory_budget = machine.memory() or 0 end
   return train.with_frozen(model:params(), o.trainable, function()
-    return core.trainer(trace.loss, model:params(), feed, fields, run)
+    return core.trainer(learns.loss, model:params(), feed, fields, run)
   end)
 end
 
@@ -570,6 +588,7 @@ function train.train(model, corpus, options, where)
       .. "vocab = corpus.vocab", corpus.vocab, model.config.vocab), 0)
   end
   require("sonde.data").check_model(corpus, model)
+  distill.check_corpus(corpus, o)
   documents.of_trace(o, corpus, model, "train", where and function() return where {} end)
   if o.patience and not feeds.validates(corpus) then
     error(core.where() .. "option 'patience' of train waits for a lower validation loss, and the corpus has no "

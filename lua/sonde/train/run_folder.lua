@@ -12,7 +12,7 @@ local run_folder = {}
 
 local shown_only = {
   dir = true, save = true, progress = true, profile = true, rates = true, accept_changes = true, redo = true,
-  hooks = true, log = true,
+  hooks = true, log = true, teachers = true, divergence = true, courses = true,
 }
 
 -- How the training will be recorded: without what only concerns where and how it is shown.

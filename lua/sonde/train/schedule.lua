@@ -1,5 +1,6 @@
---- schedule.lua - a learning rate that a function or a list of points gives, as one number for each update: taken
--- before the training begins, so that no Lua runs in it and a training that goes on has the same.
+--- schedule.lua - what changes from update to update, such as the learning rate: a function or a list of points as one
+-- number for each update, taken before the training begins, so that no Lua runs in it and a training that goes on has
+-- the same.
 
 local core = require "sonde.core"
 
@@ -7,28 +8,26 @@ local schedule = {}
 
 local MOST = 10000000     -- updates that a list is made for
 
-local function of_function(f, steps, where)
+local function of_function(f, steps, where, name, what)
   return function(update)
     local rate = f(update, steps)
     if type(rate) ~= "number" or not (rate >= 0 and rate < math.huge) then
-      error(string.format("%sthe schedule gives %s at update %d of %d; it must give a number from 0, the rate over lr",
-        where(),
-        rate ~= rate and "NaN" or tostring(rate), update, steps), 0)
+      error(string.format("%s%s gives %s at update %d of %d; it must give a number from 0, the %s", where(), name,
+        rate ~= rate and "NaN" or tostring(rate), update, steps, what), 0)
     end
     return rate
   end
 end
 
 -- Straight between the points, and level before the first and after the last.
-local function of_points(points, where)
+local function of_points(points, where, name, what)
   for k, point in ipairs(points) do
     if #point ~= 2 or point[2] < 0 or (k > 1 and point[1] <= points[k - 1][1]) then
-      error(where() .. string.format("schedule: point %d must be {update, rate over lr}, with a later update than the "
-        .. "point "
-        .. "before it and a rate from 0", k), 0)
+      error(where() .. string.format("%s: point %d must be {update, %s}, with a later update than the point before it "
+        .. "and a number from 0", name, k, what), 0)
     end
   end
-  if #points == 0 then error(where() .. "schedule: a list of points has at least one", 0) end
+  if #points == 0 then error(where() .. name .. ": a list of points has at least one", 0) end
   local k = 1
   return function(update)
     while points[k + 1] and points[k + 1][1] <= update do k = k + 1 end
@@ -38,17 +37,19 @@ local function of_points(points, where)
   end
 end
 
---- The rates over lr of all updates, and what stands for them in a record.
+--- The numbers of all updates, and what stands for them in a record.
 ---@param given function|table
 ---@param steps integer
 ---@param where fun(): string
----@return number[] rates, table text
-function schedule.sample(given, steps, where)
+---@param name string          for messages: "the schedule"
+---@param what string          "rate over lr"
+---@return number[] numbers, table text
+function schedule.sample(given, steps, where, name, what)
   if steps > MOST then
-    error(where() .. string.format("a schedule of one's own is for at most %d updates, not %d", MOST, steps), 0)
+    error(where() .. string.format("%s of one's own is for at most %d updates, not %d", name, MOST, steps), 0)
   end
   local is_function = type(given) == "function"
-  local f = is_function and of_function(given, steps, where) or of_points(given, where)
+  local f = is_function and of_function(given, steps, where, name, what) or of_points(given, where, name, what)
   local rates, text = {}, {}
   for update = 1, steps do
     rates[update] = f(update)

@@ -1,0 +1,2 @@
+# Tests of distillation: losses, trainings, teachers' caches.
+lua_tests += %D%/reference.lua %D%/train.lua
