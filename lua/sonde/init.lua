@@ -34,6 +34,7 @@ local parts = {
   feed = { "sonde.data.feed", "arrays" },
   train = { "sonde.train", "train" },
   teach = { "sonde.distill.teach", "make" },
+  finetune = { "sonde.train.finetune", "run" },
   config = { "sonde.base.config", "load" },
   sweep = { "sonde.sweep", "new" },
   experiment = { "sonde.sweep.experiment", "open" },
@@ -41,6 +42,7 @@ local parts = {
   quantity = { "sonde.report.quantity", "register" },
   prune = { "sonde.sparse", "prune" },
   heal = { "sonde.sparse", "heal" },
+  prune_importance = { "sonde.sparse.importance", "register" },
   prune_strategy = { "sonde.sparse.strategy", "register" },
 }
 

@@ -273,6 +273,7 @@ for name, options in pairs {
   granite = { embed_scale = 3, attention = { "causal", score_scale = 0.3 }, logit_scale = 0.5,
     placement = { "pre_ln", branch_scale = 0.4 } },
   smollm3 = { layers = { [3] = { attention = flat } } }, gemma = gemma,
+  deci = { heads = { 4, 2, 4, 6 }, kv_heads = { 2, 1, 4, 2 }, ffn_hidden = { 40, 40, 16, 8 }, head_dim = 8 },
   gpt2 = { kv_heads = 4, norm = "layernorm", positions = "learned", attention = { "causal", bias = "all" },
     ffn = { "mlp", activation = "gelu_tanh", bias = true }, tie = true },
   gemma2 = with(gemma, { placement = "peri_ln", attention = attention {}, logit_softcap = 30,
@@ -294,7 +295,9 @@ for message, options in pairs {
   ["'sliding_window' 5"] = { attention = { "causal", window = 5 } },
   ["scaled by 'yarn'"] = { attention = { "causal", rope_scaling = "yarn", rope_factor = 4 } },
   ["'relu'"] = { ffn = { "swiglu", activation = "relu" } },
-  ["'per_layer_config'"] = { layers = { [1] = { ffn = { "swiglu", hidden = 48 } } } },
+  ["'per_layer_config'"] = { attention = { "causal", bias = "qkv" }, layers = { [1] = { ffn_hidden = 48 } } },
+  ["heads of different widths"] = { layers = { [1] = { head_dim = 4 } } },
+  ["self_attn.q_proj.bias"] = { attention = { "causal", bias = "all" }, layers = { [1] = { ffn_hidden = 48 } } },
   ["no architecture of other programs"] = { norm = "dyt" },
 } do
   local model = sonde.transformer(with({ vocab = 40, width = 32, depth = 4, heads = 4, ffn_hidden = 40, context = 24 },
@@ -307,17 +310,20 @@ LUA
   rm -rf others
   mkdir others
   "$SONDE" run others.lua
-  for name in qwen2 qwen3 biased olmo2 olmo granite smollm3 gpt2 gemma gemma2; do
+  for name in qwen2 qwen3 biased olmo2 olmo granite smollm3 gpt2 gemma gemma2 deci; do
     python3 "$abs_srcdir/tests/reference/read_gguf.py" others/$name.gguf others/$name > others/$name.json
   done
   python3 - <<'PYTHON'
 import json
 k = {name: json.load(open(f"others/{name}.json")) for name in (
-    "qwen2 qwen3 biased olmo2 olmo granite smollm3 gpt2 gemma gemma2".split())}
+    "qwen2 qwen3 biased olmo2 olmo granite smollm3 gpt2 gemma gemma2 deci".split())}
 for name, keys in k.items():
     arch = "llama" if name == "biased" else name
     assert keys["general.architecture"] == arch and keys[arch + ".block_count"] == 4, name
     assert keys["tokenizer.ggml.model"] == "no_vocab"
+assert k["deci"]["deci.attention.head_count"] == [4, 2, 4, 6] and k["deci"]["deci.attention.key_length"] == 8
+assert k["deci"]["deci.attention.head_count_kv"] == [2, 1, 4, 2]
+assert k["deci"]["deci.feed_forward_length"] == [40, 40, 16, 8] and k["deci"]["deci.rope.dimension_count"] == 8
 def near(a, b): return abs(a - b) < 1e-6
 assert {t.rsplit(".", 1)[0].split(".")[-1] for t in k["qwen2"]["tensors"] if t.endswith("bias")} == {
     "attn_q", "attn_k", "attn_v"}

@@ -63,6 +63,21 @@ field() {   # field FILE EXPRESSION: of a JSON file, in Lua
   [ "${lines[2]}" = "model: twice-b" ]
 }
 
+@test "heads, neurons and features go by their importance, over all blocks or as many in each" {
+  "$SONDE" prune --model pre_ln --method gate --ratio 0.5 --text text.txt --out narrow --json > facts.json 2> err
+  # Block 2 gives nothing: it loses both branches.
+  [ "$(field facts.json "f.widths.hidden .. ' ' .. #f.widths.heads .. ' ' .. f.removed[1]")" = "8 4 2" ]
+  [ "$(field facts.json "f.parameters.pruned < f.parameters.before")" = true ]
+  [ "$(loss narrow | cut -c1-6)" = "$(field facts.json "f.loss.pruned" | cut -c1-6)" ]
+  "$SONDE" generate --model narrow --prompt "in the" --tokens 5 2> /dev/null
+  run --separate-stderr "$SONDE" prune --model lns --method activation --heads 1 --ffn 24 --hidden 8 --strategy ends \
+    --remove 2 --text text.txt --heal 400 --lora 2 --out minima
+  [ "$status" -eq 0 ]
+  [[ "${lines[0]}" == "removed blocks 0, 4 (blocks 0 to 4) by ends: 3 blocks are left,"* ]]
+  [[ "${lines[1]}" == "widths by activation: stream 8, heads 1 1 1, feed-forward layers 24 24 24:"* ]]
+  [ "$(field minima/config.json "f.sonde.model.layers['0'].layer .. ' ' .. f.sonde.model.width")" = "2 8" ]
+}
+
 @test "linear maps and healing, all of it or by adapters" {
   "$SONDE" prune --model lns --strategy last --remove 2 --replace linear --text text.txt --out maps --json > facts.json
   [ "$(field facts.json "f.maps[1].first .. ' ' .. f.maps[1].last .. ' ' .. f.depth.pruned")" = "3 4 4" ]
@@ -140,6 +155,10 @@ refuses() {   # TEXT OPTIONS...
   run "$SONDE" prune --model pre_ln/ --strategy last --remove 1 --out pre_ln/smaller
   [[ $status -ne 0 && "$output" == *"is inside the folder of the model"* && ! -e pre_ln/smaller ]]
   refuses "strategy 'influence' measures the model on text; give --text FILE" --strategy influence --remove 1
+  refuses "--method gate measures on text; give --text FILE" --method gate --ratio 0.5
+  refuses "option 'ratio' needs method" --ratio 0.5 --strategy last --remove 1 --text text.txt
+  refuses "give ratio, or some of heads, ffn and hidden" --method gate --text text.txt
+  refuses "did you mean 'gate'?" --method gates --ratio 0.5 --text text.txt
   refuses "--replace linear fits its maps on text; give --text FILE" --strategy last --remove 1 --replace linear
   refuses "--heal trains on text; give --heal-text FILE (or --text)" --strategy last --remove 1 --heal 100
   refuses "--lora belongs to healing; give --heal TOKENS too" --strategy last --remove 1 --lora 2
@@ -231,14 +250,15 @@ LUA
   done > book.txt
   sed -n '/^```sh$/,/^```$/ { /^```/d; s/^\$ //; p }' "$abs_srcdir/doc/pruning.md" > walk.sh
   sed -n '/^```lua$/,/^```$/ { /^```/d; p }' "$abs_srcdir/doc/pruning.md" > own.lua
-  [ "$(grep -c '^sonde prune' walk.sh)" -eq 7 ]
+  [ "$(grep -c "^sonde prune" walk.sh)" -eq 10 ]
   mkdir bin && ln -s "$SONDE" bin/sonde
   PATH="$PWD/bin:$PATH" bash -e walk.sh > out 2> err || { cat out err; return 1; }
-  [ "$(grep -c '^removed ' out)" -eq 7 ]
+  [ "$(grep -c "^removed " out)" -eq 8 ]
+  [ "$(grep -c "^widths by " out)" -eq 3 ]
   run --separate-stderr "$SONDE" run own.lua
   echo "$output $stderr"
   [[ "$output" =~ ^[0-5]\ [0-5] ]]
-  [ "$(ls -d smaller mapped healed adapted smallest | wc -l)" -eq 5 ]
+  [ "$(ls -d smaller mapped healed adapted narrow minima slim smallest | wc -l)" -eq 8 ]
 }
 
 @test "a branch of blocks, and blocks that are named" {

@@ -19,3 +19,4 @@ EXTRA_DIST += %D%/remote_code.py %D%/read_gguf.py
 EXTRA_DIST += %D%/make_tasks.py %D%/tasks.json
 EXTRA_DIST += %D%/make_correlation.py %D%/correlation.json
 EXTRA_DIST += %D%/make_distill.py %D%/distill.json
+EXTRA_DIST += %D%/make_width.py %D%/width.json

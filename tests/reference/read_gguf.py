@@ -137,8 +137,10 @@ def compare(keys, found, folder):
             shape = shape[::-1]
         assert dims == shape[::-1], (name, dims, shape)
         assert kind == 0 if len(dims) == 1 else True, name
-        if arch in ("llama", "granite", "olmo", "smollm3") and (".attn_q." in name or ".attn_k." in name):
+        if arch in ("llama", "granite", "olmo", "smollm3", "deci") and (".attn_q." in name or ".attn_k." in name):
             heads = keys[arch + ".attention.head_count" + ("" if ".attn_q." in name else "_kv")]
+            if isinstance(heads, list):      # of each block
+                heads = heads[int(name.split(".")[1])]
             wanted = in_pairs(wanted, shape, heads)
         if arch.startswith("gemma") and name.endswith("norm.weight"):
             wanted = [1 + w for w in wanted]

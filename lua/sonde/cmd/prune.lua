@@ -1,7 +1,8 @@
---- prune - a smaller model folder: blocks removed by a strategy, replaced by linear maps, healed by a short
--- training.
+--- prune - a smaller model folder: blocks removed by a strategy, or replaced by linear maps; heads, neurons and
+-- features removed by their importance; healed by a short training.
 
 local core = require "sonde.core"
+local importance = require "sonde.sparse.importance"
 local strategy = require "sonde.sparse.strategy"
 local output = require "sonde.base.output"
 
@@ -29,10 +30,11 @@ local function check(options)
   if options.blocks and (options.strategy or options.remove) then
     error("--blocks says which blocks go; it takes no --strategy and no --remove", 0)
   end
-  if not options.blocks then
-    need("--strategy NAME and --remove N, or --blocks A,B,..", options.strategy and options.remove,
-      "which blocks go is not said")
+  if not options.blocks and (not options.method or options.strategy or options.remove) then
+    need("--strategy NAME and --remove N, or --blocks A,B,.., or --method NAME", options.strategy and options.remove,
+      "what goes is not said")
   end
+  if options.method then need("--text FILE", options.text, "--method " .. options.method .. " measures on text") end
   if options.strategy and strategy.find(options.strategy).text then
     need("--text FILE", options.text, "strategy '" .. options.strategy .. "' measures the model on text")
   end
@@ -76,7 +78,8 @@ local function pruning_of(model, options)
   local heal, heal_text = healing_of(model, options)
   return {
     what = options.what, strategy = options.strategy, remove = options.remove, blocks = options.blocks,
-    replace = options.replace, seed = options.seed,
+    method = options.method, ratio = options.ratio, heads = options.heads, ffn = options.ffn, hidden = options.hidden,
+    multiple = options.multiple, replace = options.replace, seed = options.seed,
     text = options.text and require("sonde.data.windows").read(model, options.text, options), tokens = options.tokens,
     context = options.context, heal = heal, heal_text = heal_text, progress = require("sonde.base.progress").share(),
   }
@@ -86,8 +89,8 @@ end
 local function facts_of(options, model, smaller, facts)
   local healing = facts.healing
   return {
-    what = facts.what, strategy = facts.strategy, replace = facts.replace, removed = facts.removed, kept = facts.kept,
-    scores = facts.scores,
+    what = facts.what, strategy = facts.strategy, method = facts.method, replace = facts.replace,
+    removed = facts.removed, kept = facts.kept, scores = facts.scores, widths = facts.widths,
     maps = facts.maps, sample = facts.sample, loss = facts.loss, out = options.out,
     dtype = require("sonde.io").dtype(smaller, options.dtype),
     depth = { before = model.config.depth, pruned = smaller.config.depth },
@@ -105,15 +108,29 @@ local function saved_loss(model, smaller, facts, pruning, options)
   return prune.loss(require("sonde").load(options.out), prune.check(model, pruning))
 end
 
-local function say(facts)
+local function say_blocks(facts)
   local removed = {}
   for i, block in ipairs(facts.removed) do removed[i] = tostring(block) end
+  if #removed == 0 then return end
   local part = facts.what == "block" and "" or "the " .. require("sonde.model.transformer").branches[facts.what]
     .. " of "
   print(string.format("removed %s%s %s (blocks 0 to %d)%s: %d blocks are left, %d parameters of %d", part,
     #removed == 1 and "block" or "blocks", table.concat(removed, ", "), facts.depth.before - 1,
     facts.strategy and " by " .. facts.strategy or "", facts.depth.pruned, facts.parameters.pruned,
       facts.parameters.before))
+end
+
+local function say_widths(facts)
+  local widths = facts.widths
+  if not widths then return end
+  print(string.format("widths by %s: stream %d, heads %s, feed-forward layers %s: %d parameters of %d", facts.method,
+    widths.hidden, table.concat(widths.heads, " "), table.concat(widths.ffn, " "), facts.parameters.pruned,
+    facts.parameters.before))
+end
+
+local function say(facts)
+  say_blocks(facts)
+  say_widths(facts)
   for _, map in ipairs(facts.maps or {}) do
     print(string.format("a linear map stands for blocks %d to %d and misses %.3f of their output (norm)", map.first,
       map.last, map.residual))
@@ -128,13 +145,16 @@ local function say(facts)
 end
 
 return {
-  summary = "a smaller model folder, with blocks removed",
-  usage = "--model DIR (--strategy NAME --remove N | --blocks A,B,..) --out DIR [options]",
+  summary = "a smaller model folder, with blocks, heads, neurons or features removed",
+  usage = "--model DIR (--strategy NAME --remove N | --blocks A,B,.. | --method NAME ..) --out DIR [options]",
   details = function()
     return "Which blocks go is the strategy's choice, most often by what it measures on the text, or --blocks names\n"
       .. "them. They are dropped, or a linear map fitted on the text takes the place of each run of them; with --what\n"
-      .. "only their attention or feed-forward layer goes. --heal trains what is left. Blocks count from 0. The\n"
-      .. "strategies:\n\n" .. table.concat(strategy.registry:lines(114), "\n")
+      .. "only their attention or feed-forward layer goes. With --method the model gets narrower: --ratio chooses\n"
+      .. "heads and neurons over all blocks, or --heads, --ffn and --hidden say how many each block keeps. --heal\n"
+      .. "trains what is left. Blocks count from 0. The strategies:\n\n"
+      .. table.concat(strategy.registry:lines(114), "\n") .. "\n\nThe methods:\n\n"
+      .. table.concat(importance.registry:lines(114), "\n")
   end,
   options = require("sonde.data.windows").with_reading {
     { name = "model", type = "string", required = true, value = "DIR",
@@ -147,6 +167,15 @@ return {
       doc = "the blocks that go, in place of a strategy" },
     { name = "what", type = "string", choices = { "block", "attn", "ffn" }, preset = "block",
       doc = "what goes: blocks, or only their attention or feed-forward layer" },
+    { name = "method", type = "string", choices = importance.names,
+      doc = "what heads, neurons and features that go are chosen by" },
+    { name = "ratio", type = "number", min = 0, max = 0.999,
+      doc = "share of the parameters that goes, with --method; the blocks get different widths" },
+    { name = "heads", type = "integer", min = 1, doc = "query heads that each block keeps, with --method" },
+    { name = "ffn", type = "integer", min = 1, doc = "inner width that each feed-forward layer keeps, with --method" },
+    { name = "hidden", type = "integer", min = 1, doc = "width of the stream that stays, with --method" },
+    { name = "multiple", type = "integer", min = 1, max = 4096,
+      doc = "widths change by multiples of it, with --ratio; default: 8" },
     { name = "out", type = "string", required = true, value = "DIR", doc = "the new model folder" },
     { name = "text", type = "string", value = "FILE", doc = "text to measure on, and to tell the loss on" },
     { name = "tokens", type = "integer", min = 2,

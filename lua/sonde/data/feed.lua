@@ -75,6 +75,16 @@ function feed.is(source)
   return type(source) == "table" and getmetatable(source) == class
 end
 
+--- Whether the rows of a feed are of several documents, by its input "document_ends" (trace option document_ends).
+---@param source any
+---@return boolean
+function feed.has_documents(source)
+  for _, name in ipairs(feed.is(source) and source.inputs or {}) do
+    if name == "document_ends" then return true end
+  end
+  return false
+end
+
 --- What the core's trainer reads rows from.
 ---@param source sonde.corpus|sonde.feed
 ---@param context integer

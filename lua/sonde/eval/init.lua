@@ -41,7 +41,7 @@ eval.schema = documents.with {
 -- Sums of the loss, the items that count and the metrics over rows first..last (from 0) of a feed, so many at once.
 local function add_rows(model, feed, rows, context, options, sums)
   local trace = model:trace { batch = rows.batch, context = context, document_end = options.document_end,
-    document_positions = options.document_positions }
+    document_positions = options.document_positions, document_ends = feeds.has_documents(rows.source) }
   feeds.check_rows(feed, trace)
   local nodes, tensors = { trace.loss:sum(), trace:counted() }, {}
   for i, metric in ipairs(trace.metrics) do
@@ -84,9 +84,11 @@ local function of_feed(model, source, options)
   model:init()
   local traced = documents.of_trace(options, source, model, "evaluate")
   options.document_end = traced.document_end
-  names = add_rows(model, feed, { first = 0, last = whole - 1, batch = batch, all = all }, context, options, sums)
+  names = add_rows(model, feed, { first = 0, last = whole - 1, batch = batch, all = all, source = source }, context,
+    options, sums)
   if whole < all then
-    add_rows(model, feed, { first = whole, last = all - 1, batch = all - whole, all = all }, context, options, sums)
+    add_rows(model, feed, { first = whole, last = all - 1, batch = all - whole, all = all, source = source }, context,
+      options, sums)
   end
   local result = { loss = sums[1] / sums[2], tokens = math.floor(sums[2] + 0.5), context = context, windows = all,
     metrics = {}, document_mask = traced.document_end }

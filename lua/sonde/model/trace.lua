@@ -17,8 +17,8 @@ local objective = require "sonde.model.objective"
 ---@field context integer
 ---@field tokens sonde.node|nil   input "tokens", i32 [B, T]; nil where the model reads features
 ---@field targets sonde.node|nil  the objective's targets, "targets" i32 [B T]; -1 is not predicted
----@field starts sonde.node|nil   with document_end: where each token's document starts in its row, i32 [B, T]
----@field positions sonde.node|nil   with document_positions: the position of each token, i32 [B, T]
+---@field starts sonde.node|nil   with documents: where each token's document starts in its row, i32 [B, T]
+---@field positions sonde.node|nil   with document_positions or document_ends: the position of each token, i32 [B, T]
 ---@field embedding sonde.node    [B, T, D]
 ---@field blocks sonde.node[]     the stream after each block, [B, T, D]; a skipped block passes it on
 ---@field parts sonde.block[]     each block as it was built, for what its modules published; nil for a skipped one
@@ -47,6 +47,9 @@ trace.schema = {
     doc = "the token that ends a document: attention does not look across it" },
   { name = "document_positions", type = "boolean", preset = false,
     doc = "positions count from the first token of each document; needs document_end" },
+  { name = "document_ends", type = "boolean", preset = false,
+    doc = "documents end where the input \"document_ends\" i32 [B, T] is 1: attention does not look across it, and "
+      .. "positions count from the first token of each" },
   { name = "segments", type = "integer", min = 1, max = 1048576,
     doc = "rows of sequences with shared beginnings, at most so many segments S each: inputs \"segments\" "
       .. "i32 [B, S, 4] as the op attention takes them, and \"positions\" i32 [B, T]" },
@@ -328,8 +331,16 @@ end
 -- Where the documents of each row start, for attention (block.lua publishes it).
 local function find_documents(self, options)
   local last = options.document_end
+  if (options.segments and 1 or 0) + (options.document_ends and 1 or 0) + (last and 1 or 0) > 1 then
+    error(core.where() .. "trace: of document_end, document_ends and segments one says what documents are", 0)
+  end
+  if options.document_ends then
+    self.graph:scope("documents")
+    self.starts = input(self, "document_ends", "i32", { self.batch, self.context }):document_starts(1)
+    self.positions = self.starts:result(2)
+    return
+  end
   if options.segments then
-    if last then error(core.where() .. "trace: segments and document_end exclude each other", 0) end
     self.starts = input(self, "segments", "i32", { self.batch, options.segments, 4 })
     self.positions = input(self, "positions", "i32", { self.batch, self.context })
     return
@@ -363,7 +374,7 @@ function trace.new(model, options)
     gate = options.gate, blocks = {}, parts = {}, n_dropout = 0, shared = core.block(),
   }, trace)
   if config.positions == "learned" and self.context > config.context
-    and not (options.segments or options.document_positions) then
+    and not (options.segments or options.document_positions or options.document_ends) then
     error(core.where() .. string.format("trace: the model has learned %d positions, and %d tokens need as many",
       config.context, self.context), 0)
   end

@@ -17,6 +17,7 @@ local function modules_of(kind)
 end
 
 local module_type = "string|table"
+local of_block = { name = "size", type = "integer", min = 1, doc = "of a block" }
 
 local layer_schema = {
   { name = "norm", type = module_type, choices = modules_of "norm", doc = "norm of this block" },
@@ -27,6 +28,10 @@ local layer_schema = {
     doc = "the place l of L that its placement counts with; default: its own" },
   { name = "depth", type = "integer", min = 1,
     doc = "the L that its placement counts with; default: the model's depth" },
+  { name = "heads", type = "integer", min = 1, doc = "its query heads; the width of a head stays the model's" },
+  { name = "kv_heads", type = "integer", min = 1, doc = "its key and value heads" },
+  { name = "head_dim", type = "integer", min = 1, doc = "width of its heads" },
+  { name = "ffn_hidden", type = "integer", min = 1, doc = "inner width of its feed-forward layer" },
   { name = "share", type = "integer", min = 0, doc = "an earlier block whose weights it has" },
   { name = "without", type = "string", choices = { "attn", "ffn" },
     doc = "a branch that it does not have: it adds nothing" },
@@ -44,11 +49,14 @@ transformer.schema = {
     doc = "what it is trained for, NAME or {NAME, option = value}; default: language_model" },
   { name = "width", type = "integer", min = 1, max = 1048576, required = true, doc = "width D of the residual stream" },
   { name = "depth", type = "integer", min = 1, max = 10000, required = true, doc = "blocks L" },
-  { name = "heads", type = "integer", min = 1, doc = "query heads H; default: one for each 64 of the width" },
-  { name = "kv_heads", type = "integer", min = 1, doc = "key and value heads; default: as many as heads" },
-  { name = "head_dim", type = "integer", min = 1, doc = "width of a head; default: width / heads" },
-  { name = "ffn_hidden", type = "integer", min = 1,
-    doc = "inner width of the feed-forward layer; default: by its kind" },
+  { name = "heads", type = "integer|list", min = 1, of = of_block,
+    doc = "query heads H, or a list with those of each block; default: one for each 64 of the width" },
+  { name = "kv_heads", type = "integer|list", min = 1, of = of_block,
+    doc = "key and value heads, or a list with those of each block; default: as many as heads" },
+  { name = "head_dim", type = "integer", min = 1,
+    doc = "width of a head; default: width / heads, of the block with the most heads" },
+  { name = "ffn_hidden", type = "integer|list", min = 1, of = of_block,
+    doc = "inner width of the feed-forward layer, or a list with that of each block; default: by its kind" },
   { name = "norm", type = module_type, preset = "rmsnorm", choices = modules_of "norm", doc = "norm" },
   { name = "final_norm", type = module_type, choices = function()
     local choices = core.modules "norm"
@@ -188,9 +196,80 @@ local function resolve_heads(config, where)
   end
 end
 
-local function resolve_layers(config, asked, where)
-  local overrides, layers = {}, {}
+-- Sizes that are lists, one entry for each block, are taken out of the options, where the one of the block with the
+-- most heads takes their place.
+local function take_lists(config, where)
+  local lists, most = {}, 1
+  for _, name in ipairs { "heads", "kv_heads", "ffn_hidden" } do
+    local list = config[name]
+    if type(list) == "table" then
+      if #list ~= config.depth then
+        error(where(name) .. string.format("option '%s' of transformer lists %d sizes for %d blocks", name, #list,
+          config.depth), 0)
+      end
+      lists[name] = list
+    end
+  end
+  for index, heads in ipairs(lists.heads or {}) do
+    if heads > lists.heads[most] then most = index end
+  end
+  for name, list in pairs(lists) do config[name] = list[most] end
+  return lists
+end
+
+-- The sizes of a block that are its own: from `layers` or from the lists.
+local function own_sizes(own, lists, index, where)
+  local sizes = {}
+  for _, name in ipairs { "heads", "kv_heads", "head_dim", "ffn_hidden" } do
+    local listed = lists[name] and lists[name][index + 1]
+    if listed and own[name] then
+      error(where "layers" .. string.format("layers of transformer: '%s' of block %d is in the list '%s' too", name,
+        index, name), 0)
+    end
+    sizes[name] = own[name] or listed
+  end
+  return sizes
+end
+
+-- A module of a block with sizes of its own. `given` is what the block says of it, `common` what the model says; what
+-- the model's module says of these sizes does not count.
+local function sized(kind, given, common, sizes, index, where)
+  local of = given or common
+  if type(of) ~= "table" then return of end
+  local copy = {}
+  for key, value in pairs(of) do copy[key] = value end
+  for option, name in pairs(transformer.shared_names[kind]) do
+    if sizes[name] and copy[option] ~= nil then
+      if given then
+        error(where "layers" .. string.format("layers of transformer: block %d has '%s', and its %s '%s' too", index,
+          name, kind, option), 0)
+      end
+      copy[option] = nil
+    end
+  end
+  return copy
+end
+
+-- The attention and the feed-forward layer of a block, by its own sizes where it has some.
+local function resolve_branches(config, asked, own, sizes, index, where)
+  local function over(under, of) return setmetatable(of, { __index = under }) end
   local values, set = attention_options(config, asked)
+  values = over(values, { heads = sizes.heads, kv_heads = sizes.kv_heads, head_dim = sizes.head_dim })
+  set = over(set, { heads = sizes.heads, kv_heads = sizes.kv_heads, head_dim = sizes.head_dim })
+  if sizes.heads and not set.kv_heads then values.kv_heads = sizes.heads end
+  if (sizes.heads or sizes.kv_heads) and values.heads % values.kv_heads ~= 0 then
+    error(where "layers" .. string.format("layers of transformer: block %d: heads %d is no multiple of kv_heads %d",
+      index, values.heads, values.kv_heads), 0)
+  end
+  local attention = sized("attention", own.attention, config.attention, sizes, index, where)
+  local ffn = sized("ffn", own.ffn, config.ffn, sizes, index, where)
+  local hidden = { ffn_hidden = sizes.ffn_hidden }
+  return resolve_module("attention", attention, values, set, where),
+    resolve_module("ffn", ffn, over(config, hidden), over(asked, { ffn_hidden = sizes.ffn_hidden }), where)
+end
+
+local function resolve_layers(config, asked, lists, where)
+  local overrides, layers = {}, {}
   for key, layer in pairs(config.layers) do
     local index = tonumber(key)
     if not index or index ~= math.floor(index) or index < 0 or index >= config.depth then
@@ -201,10 +280,10 @@ local function resolve_layers(config, asked, where)
   end
   for index = 0, config.depth - 1 do
     local own = overrides[index] or {}
+    local sizes = own_sizes(own, lists, index, where)
+    local attention, ffn = resolve_branches(config, asked, own, sizes, index, where)
     layers[index + 1] = {
-      norm = resolve_module("norm", own.norm or config.norm, config, asked, where),
-      attention = resolve_module("attention", own.attention or config.attention, values, set, where),
-      ffn = resolve_module("ffn", own.ffn or config.ffn, config, asked, where),
+      norm = resolve_module("norm", own.norm or config.norm, config, asked, where), attention = attention, ffn = ffn,
       placement = resolve_placement(own.placement or config.placement, where),
       layer = own.layer or index + 1, depth = own.depth or config.depth, share = own.share, without = own.without,
     }
@@ -261,9 +340,10 @@ function transformer.new(options, where)
   local config = args.check(transformer.schema, options, "transformer", where)
   local function place(key) return where and where({ key }) or core.where() end
   local learns = resolve_objective(config, place)
+  local lists = take_lists(config, place)
   resolve_heads(config, place)
   check_embedding(config, place)
-  local layers = resolve_layers(config, asked, place)
+  local layers = resolve_layers(config, asked, lists, place)
   local final = resolve_final(config, asked, place)
   take_suggestions(config, resolve_module("norm", config.norm, config, asked, place), place)
   config.embed_scale = config.embed_scale or "none"

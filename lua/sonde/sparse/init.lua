@@ -1,13 +1,18 @@
 --- sonde.sparse - a model with fewer blocks, or with blocks that have lost a branch: which go (sparse/strategy.lua),
--- how they go (dropped, or a linear map in their place), and a short training afterwards that heals the cut.
+-- how they go (dropped, or a linear map in their place); a model with fewer heads, neurons and features (width.lua);
+-- and a short training afterwards that heals the cut.
 
--- What lives here: this file prunes and heals; strategy.lua and strategies/ choose the blocks, cut.lua makes the
--- smaller model, lora.lua trains adapters.
+-- What lives here: this file prunes and heals; strategy.lua and strategies/ choose the blocks, cut.lua makes the model
+-- with fewer of them; importance.lua and importance/ measure heads, neurons and features, width.lua chooses among them,
+-- slice.lua makes the model of those that stay; lora.lua trains adapters.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local cut = require "sonde.sparse.cut"
+local importance = require "sonde.sparse.importance"
+local slice = require "sonde.sparse.slice"
 local strategy = require "sonde.sparse.strategy"
+local width = require "sonde.sparse.width"
 local windows = require "sonde.data.windows"
 
 local prune = {}
@@ -21,6 +26,18 @@ prune.schema = {
   { name = "remove", type = "integer", min = 1, doc = "how many go, with a strategy" },
   { name = "blocks", type = "list", some = true, of = { name = "block", type = "integer", min = 0, doc = "from 0" },
     doc = "the blocks that go, in place of a strategy" },
+  { name = "method", type = "string", choices = importance.names,
+    doc = "what heads, neurons and features of the stream are chosen by; with it ratio, or heads, ffn, hidden" },
+  { name = "ratio", type = "number", min = 0, max = 0.999,
+    doc = "with method: share of the parameters that goes, by MiniMA's map; how many heads and neurons of each block "
+      .. "follows" },
+  { name = "heads", type = "integer", min = 1, doc = "with method: query heads that each block keeps" },
+  { name = "ffn", type = "integer", min = 1, doc = "with method: inner width that each feed-forward layer keeps" },
+  { name = "hidden", type = "integer", min = 1, doc = "with method: width of the stream that stays" },
+  { name = "multiple", type = "integer", min = 1, max = 4096, preset = 8,
+    doc = "with ratio: widths change by multiples of it, and a branch of less goes as a whole" },
+  { name = "batch", type = "integer", min = 1, max = 1048576, preset = 8,
+    doc = "with method: windows whose mean loss is one measurement" },
   { name = "text", type = "corpus|tensor|list",
     doc = "what strategies measure, maps are fitted and the loss is told on: as for sonde.probe" },
   { name = "tokens", type = "integer", min = 2, preset = 16384, doc = "tokens of the text to take" },
@@ -159,8 +176,11 @@ local function check_choice(model, options)
   local there = candidates(model, options.what)
   if options.blocks then
     check_named(model, options, there)
+  elseif options.method and not options.strategy and not options.remove then
+    return
   elseif not options.strategy or not options.remove then
-    error(core.where() .. "prune needs to know which blocks go: give strategy and remove, or blocks", 0)
+    error(core.where() .. "prune needs to know what goes: give strategy and remove, or blocks, or method for heads, "
+      .. "neurons and features", 0)
   end
   if options.what ~= "block" then check_shared(model, options) end
   local stay = options.what == "block" and 1 or 0
@@ -170,12 +190,44 @@ local function check_choice(model, options)
   end
 end
 
+-- How many heads, neurons and features go.
+local function check_width(model, options)
+  local function refuse(why) error(core.where() .. "prune: " .. why, 0) end
+  local counts = options.heads or options.ffn or options.hidden
+  if not options.method then
+    if options.ratio or counts then
+      refuse("option '" .. (options.ratio and "ratio" or options.heads and "heads" or options.ffn and "ffn" or "hidden")
+        .. "' needs method: what heads, neurons and features are chosen by (" .. table.concat(importance.names(), ", ")
+        .. ")")
+    end
+    return
+  end
+  if (options.ratio == nil) == (counts == nil) then
+    refuse(counts and "ratio says how many heads, neurons and features go; it takes no heads, ffn and hidden"
+      or "method needs to know how much goes: give ratio, or some of heads, ffn and hidden")
+  end
+  if options.what ~= "block" then refuse "with method the option what must be block" end
+  if options.replace == "linear" then refuse "a linear map has the width of the model; method takes no replace" end
+  need_text(options, "method '" .. options.method .. "'")
+  local largest = { heads = 0, ffn = 0, hidden = model.config.width }
+  for _, unit in ipairs(slice.units(model)) do
+    largest.heads = math.max(largest.heads, unit.groups * unit.heads)
+    largest.ffn = math.max(largest.ffn, unit.neurons)
+  end
+  for _, name in ipairs { "heads", "ffn", "hidden" } do
+    if options[name] and options[name] > largest[name] then
+      refuse(string.format("%s %d cannot stay of the %d that there are", name, options[name], largest[name]))
+    end
+  end
+end
+
 --- Checks the options of a pruning and fills every one in, without measuring anything.
 ---@param model sonde.model
 ---@param options table     see prune.schema
 ---@return table
 function prune.check(model, options)
   options = args.check(prune.schema, options, "prune")
+  check_width(model, options)
   check_choice(model, options)
   if options.strategy and strategy.find(options.strategy).text then
     need_text(options, "strategy '" .. options.strategy .. "'")
@@ -212,6 +264,10 @@ end
 
 ---@class sonde.pruned           what sonde.prune says of its work
 ---@field what string            "block", "attn" or "ffn"
+---@field method? string         what heads, neurons and features were chosen by
+---@field widths? {hidden: integer, heads: integer[], kv_heads: integer[], ffn: integer[]}   those of the new model, by
+--- block, 0 where it lacks the branch
+---@field importance? sonde.importance   of the units of the model as it was
 ---@field strategy? string       nil where the blocks were named
 ---@field removed integer[]      blocks of the model as it was, from 0, that went or lost their branch
 ---@field kept integer[]         blocks of the model as it was that are in the new one
@@ -222,10 +278,36 @@ end
 ---@field loss? table            before, pruned and (after healing) healed, in nats on the text
 ---@field healing? sonde.training
 
+-- The blocks that go, by the options and for want of both branches.
+local function removed_blocks(model, options, widths)
+  local removed, scores = core.list(options.blocks), nil
+  if options.strategy then removed, scores = strategy.choose(options.strategy, task_of(model, options)) end
+  local gone = {}
+  for _, block in ipairs(removed) do gone[block] = true end
+  for _, block in ipairs(widths and widths.empty or {}) do
+    if not gone[block] then removed[#removed + 1] = block end
+  end
+  table.sort(removed)
+  if widths and #removed == model.config.depth then
+    error(core.where() .. "prune: no block keeps a head or a neuron; at least one must stay: give a smaller ratio", 0)
+  end
+  return removed, scores
+end
+
+-- The heads, neurons and features that stay, and their importance; nil where nothing is said of them.
+local function widths_of(model, options)
+  if not options.method then return nil end
+  local of = measured(options, "importance")
+  of.batch = options.batch
+  local scores = importance.measure(model, options.text, options.method, of)
+  return width.choose(model, scores, options), scores
+end
+
 -- The smaller model and what was done to get it.
 local function make(model, options)
-  local removed, scores, maps = core.list(options.blocks)
-  if not options.blocks then removed, scores = strategy.choose(options.strategy, task_of(model, options)) end
+  local widths, measures = widths_of(model, options)
+  local removed, scores = removed_blocks(model, options, widths)
+  local maps
   if options.replace == "linear" then
     maps = require("sonde.probe.affine").fit(model, options.text, cut.runs(removed), measured(options, "fitting"))
   end
@@ -236,8 +318,8 @@ local function make(model, options)
     pieces, neighbours = cut.branches(model.config.depth, removed, options.what)
   end
   local facts = {
-    what = options.what, strategy = options.strategy, replace = options.replace, removed = removed, kept = core.list(),
-    neighbours = neighbours, scores = scores,
+    what = options.what, strategy = options.strategy, method = options.method, replace = options.replace,
+    removed = removed, kept = core.list(), neighbours = neighbours, scores = scores, importance = measures,
   }
   for _, piece in ipairs(pieces) do
     if piece.source then facts.kept[#facts.kept + 1] = piece.source end
@@ -246,7 +328,12 @@ local function make(model, options)
     facts.maps = facts.maps or {}
     facts.maps[i] = { first = map.first, last = map.last, residual = map.residual }
   end
-  return cut.build(model, pieces), facts
+  local smaller = cut.build(model, pieces)
+  if not widths then return smaller, facts end
+  smaller = width.cut(smaller, widths, facts.kept)
+  facts.widths, facts.neighbours = width.sizes(smaller), core.list()
+  for block = 0, smaller.config.depth - 1 do facts.neighbours[block + 1] = block end      -- each has changed
+  return smaller, facts
 end
 
 --- The loss that a pruning tells of a model; nil without a text.
@@ -258,9 +345,9 @@ function prune.loss(of, options)
   return require("sonde.eval").evaluate(of, options.text, measured(options, "loss")).loss
 end
 
---- A new model with fewer blocks than `model`, or with blocks that have lost their attention or feed-forward layer;
---- `model` stays as it is. And what was removed, why, and what it cost. A kept block computes what it did before: layer
---- numbers that its placement counts with stay those of the whole model.
+--- A new model with fewer blocks than `model`, with blocks that have lost their attention or feed-forward layer, or
+--- with fewer heads, neurons and features; `model` stays as it is. And what was removed, why, and what it cost. A kept
+--- block computes what it did before: layer numbers that its placement counts with stay those of the whole model.
 ---@param model sonde.model
 ---@param options table     see prune.schema
 ---@return sonde.model smaller, sonde.pruned facts

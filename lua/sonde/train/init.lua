@@ -402,6 +402,7 @@ end
 local function traced(model, corpus, o, dropout)
   local options = documents.of_trace(o, corpus, model, "train")
   options.batch, options.context, options.dropout = o.batch, o.context, dropout
+  options.document_ends = feeds.has_documents(corpus)
   options.objective, options.loss_weights = o.objective, o.loss_weights
   return options
 end

@@ -144,6 +144,28 @@ local function sizes_of_llama(tree)
     ["attention.key_length"] = tree.head_dim, ["attention.value_length"] = tree.head_dim }
 end
 
+-- A size of each block.
+local function of_blocks(tree, key)
+  local list = {}
+  for k = 1, tree.num_hidden_layers do list[k] = tree[key] end
+  for index, own in pairs(tree.per_layer_config) do
+    if own[key] then list[tonumber(index) + 1] = own[key] end
+  end
+  return list
+end
+
+-- The sizes of a Llama whose blocks have different ones: lists, but for the width of a head.
+local function sizes_of_blocks(tree, refuse)
+  local sizes = sizes_of_llama(tree)
+  for _, own in pairs(tree.per_layer_config) do
+    if own.head_dim then refuse "its blocks have heads of different widths ('per_layer_config')" end
+  end
+  sizes.feed_forward_length = of_blocks(tree, "intermediate_size")
+  sizes["attention.head_count"] = of_blocks(tree, "num_attention_heads")
+  sizes["attention.head_count_kv"] = of_blocks(tree, "num_key_value_heads")
+  return sizes
+end
+
 -- What a model_type is there: its name; its sizes and what its tensors are called, if not as a Llama's; whether queries
 -- and keys are in pairs; names of tensors that differ; what else becomes of a tensor's values; further keys; its
 -- activation, if not SiLU; whether its head must be tied; whether its windows and its biases are read.
@@ -159,9 +181,17 @@ local kinds = {
     window = true },
 }
 
+-- A Llama whose blocks have different widths has another name there, and no biases.
+local llama_of_blocks = { name = "deci", pairs = true, sizes = sizes_of_blocks, rope = true }
+
+-- What a model is there; nil where its architecture has no name.
+local function kind_of(of, tree)
+  return of.name == "llama" and tree.per_layer_config and llama_of_blocks or kinds[of.name]
+end
+
 -- What the file has no word for: refused by the name of the key.
 local function check(model, kind, tree, refuse)
-  if tree.per_layer_config then refuse "its blocks differ ('per_layer_config')" end
+  if tree.per_layer_config and kind ~= llama_of_blocks then refuse "its blocks differ ('per_layer_config')" end
   for _, window in ipairs(kind.window and {} or windows_of(model)) do
     if window < model.config.context then
       refuse("its attention has a window ('sliding_window' " .. window .. "), which llama.cpp does not read there")
@@ -203,11 +233,13 @@ local function put_model(put, model, kind, tree, dtype, title, refuse)
   put("string", "general.name", title)
   put("u32", "general.file_type", file_types[dtype])
   put("u32", name .. ".vocab_size", tree.vocab_size)
-  for _, size in ipairs(sorted_keys(sizes)) do put("u32", name .. "." .. size, sizes[size]) end
+  for _, size in ipairs(sorted_keys(sizes)) do
+    put(type(sizes[size]) == "table" and "i32s" or "u32", name .. "." .. size, sizes[size])
+  end
   local epsilon = model.final.name == "rmsnorm" and "layer_norm_rms_epsilon" or "layer_norm_epsilon"
   put("f32", name .. ".attention." .. epsilon, model.final.options.eps)
   if kind.put then kind.put(put, tree, refuse, model) end
-  return not kind.sizes and put_rope(put, name, tree, refuse) or nil
+  return (kind.rope or not kind.sizes) and put_rope(put, name, tree, refuse) or nil
 end
 
 -- What a tensor of the folder is called there.
@@ -223,7 +255,11 @@ end
 -- What becomes of a tensor's values, as a function of nodes; nil: nothing.
 local function change_of(tensor, kind, tree)
   local which = kind.pairs and string.match(tensor, "self_attn%.([qk])_proj")
-  local heads = which == "k" and tree.num_key_value_heads or tree.num_attention_heads
+  local key = which == "k" and "num_key_value_heads" or "num_attention_heads"
+  local heads = tree[key]
+  if which and tree.per_layer_config then
+    heads = of_blocks(tree, key)[tonumber(string.match(tensor, "layers%.(%d+)%.")) + 1]
+  end
   if which then return function(node) return paired(node, heads) end end
   return kind.change and function(node) return kind.change(tensor, node) end or nil
 end
@@ -249,12 +285,12 @@ end
 ---@param title string                       the model's name
 function gguf.write(model, path, of, files, ids, dtype, title)
   local function refuse(text) error(core.where() .. path .. ": this model is not written as GGUF: " .. text, 0) end
-  local kind = kinds[of.name]
+  local tree = {}
+  of.write(model, tree, {})      -- all keys, since there are none before it that it could leave as they are
+  local kind = kind_of(of, tree)
   if not kind then
     refuse("its architecture is '" .. of.name .. "'; known: " .. table.concat(sorted_keys(kinds), ", "))
   end
-  local tree = {}
-  of.write(model, tree, {})      -- all keys, since there are none before it that it could leave as they are
   check(model, kind, tree, refuse)
   local file = core.gguf()
   local function put(type_, key, value) file[type_](file, key, value) end
