@@ -151,6 +151,14 @@ function TestComparison:test_page()
   if os.execute "gnuplot --version >/dev/null 2>&1" then lu.assertStrContains(page, "id=\"pairs\"") end
 end
 
+function TestComparison:test_csv()
+  local tables = report.tables(data())
+  local text = tables[#tables].text
+  lu.assertEquals(tables[#tables].name, "claims")
+  lu.assertStrContains(text, "\nlast_variance,rate,,,-1,-1,")
+  lu.assertStrContains(text, "\nlast_variance,,3,0,-1,-320,-75,-75,-75,the paper's direction holds\n")
+end
+
 -- ---- arms ----------------------------------------------------------------------------------------------------------
 
 TestArms = {}

@@ -11,6 +11,7 @@
 -- A direction holds, or the opposite does, where the 95 % interval is clear of 0; otherwise it cannot be told.
 
 local correlation = require "sonde.report.correlation"
+local export = require "sonde.report.export"
 local format = require "sonde.base.format"
 local grid = require "sonde.sweep.grid"
 local html = require "sonde.report.html"
@@ -187,14 +188,29 @@ local function with_interval(found)
   return ("%s [%s, %s]"):format(number(found, found.value), number(found, found.lo), number(found, found.hi))
 end
 
-local CLAIMS = { "claim", "paper", "here, with 95 % interval", "over", "verdict" }
+local CLAIMS = { "claim", "verdict", "here, with 95 % interval", "paper" }
 
 local function claims_rows(data)
   local rows = {}
   for k, found in ipairs(comparison.claims(data)) do
-    rows[k] = { found.text, number(found, found.paper), with_interval(found), found.over, found.verdict }
+    rows[k] = { found.text, found.verdict, ("%s (%s)"):format(with_interval(found), found.over),
+      number(found, found.paper) }
   end
   return rows
+end
+
+--- The claims as CSV, a table as report/export.lua gives them.
+---@param data table
+---@return {name: string, doc: string, text: string}
+function comparison.csv(data)
+  local rows = {}
+  for k, found in ipairs(comparison.claims(data)) do
+    local claim = found.claim
+    rows[k] = { claim.y, claim.x, claim.arm, claim.over, claim.sign, found.paper, found.value, found.lo, found.hi,
+      found.verdict }
+  end
+  return { name = "claims", doc = "each claim: the paper's value, ours, its interval, the verdict",
+    text = export.csv({ "metric", "with", "arm", "over", "sign", "paper", "value", "lo", "hi", "verdict" }, rows) }
 end
 
 local RULE = "A claim on two quantities is Spearman's rank correlation over trials; on two arms, the mean difference "
@@ -216,18 +232,18 @@ function comparison.text(data)
     lines[#lines + 1] = ""
     for _, row in ipairs(claims) do
       lines[#lines + 1] = row[1]
-      lines[#lines + 1] = ("  here %s (%s), paper %s: %s"):format(row[3], row[4], row[2], row[5])
+      lines[#lines + 1] = ("  here %s, paper %s: %s"):format(row[3], row[4], row[2])
     end
   end
   return table.concat(lines, "\n") .. "\n"
 end
 
-local function table_html(class, head, rows, wrap)
+local function table_html(class, head, rows)
   local top, body = {}, {}
   for k, title in ipairs(head) do top[k] = el("th", { scope = "col" }, esc(title)) end
   for r, row in ipairs(rows) do
     local cells = { el("th", { scope = "row" }, esc(row[1])) }
-    for k = 2, #row do cells[k] = el("td", wrap and { class = "wrap" } or nil, esc(row[k])) end
+    for k = 2, #row do cells[k] = el("td", nil, esc(row[k])) end
     body[r] = el("tr", nil, cells) .. "\n"
   end
   return el("div", { class = "scroll" }, el("table", { class = class }, el("thead", nil, el("tr", nil, top)),
@@ -247,7 +263,7 @@ function comparison.html(data, prefix)
     el("p", { class = "note" }, esc(note)) }
   if #claims > 0 then
     parts[#parts + 1] = el("h3", nil, esc "Do the paper's directions hold here?")
-    parts[#parts + 1] = table_html("claims", CLAIMS, claims, true)
+    parts[#parts + 1] = table_html("claims", CLAIMS, claims)
     parts[#parts + 1] = el("p", { class = "note" }, esc(RULE))
   end
   return el("section", { id = prefix .. "comparison" }, parts) .. "\n"

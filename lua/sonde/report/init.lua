@@ -144,8 +144,14 @@ local function provenance_section(data, prefix)
   return section(prefix .. "provenance", "Command, configuration, provenance", parts)
 end
 
+local function tables_of(data, sections)
+  local tables = report_export.tables(data, sections)
+  if data.comparison then tables[#tables + 1] = comparison.csv(data) end
+  return tables
+end
+
 local function data_section(data, sections, prefix)
-  local links, tables = {}, report_export.tables(data, sections)
+  local links, tables = {}, tables_of(data, sections)
   for k, each in ipairs(tables) do
     local file = data.name .. "-" .. each.name .. ".csv"
     links[k] = el("li", nil, el("a", { download = file, href = html.data_uri("text/csv", each.text) }, esc(file)), ": ",
@@ -195,7 +201,7 @@ end
 ---@param data table see report/data.lua
 ---@return table[] { { name, doc, text }, .. }
 function report.tables(data)
-  return report_export.tables(data, report_data.sections(data))
+  return tables_of(data, report_data.sections(data))
 end
 
 --- The tables of a sweep for a terminal.

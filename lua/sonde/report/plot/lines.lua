@@ -230,7 +230,7 @@ return function(figure, index)
   local width, height = figure.width or WIDTH, figure.height or HEIGHT
   local x_low, x_high = axis_range(figure, "x", figure.xlog, 0.03)
   local y_low, y_high = axis_range(figure, "y", figure.ylog, 0.06)
-  local top, bottom = (figure.title and 2.4 or 0.8) * FONT, 4.2 * FONT
+  local top, bottom = (figure.title and 2.4 or 0.8) * FONT, 4.8 * FONT
   local plot_height = height - top - bottom
   local labels, longest = end_labels(figure, y_low, y_high, plot_height)
   local out = { "reset", "unset key", "set border 3", "set grid ytics", "set samples 2" }
