@@ -188,7 +188,7 @@ emit "-- Made by doc/gen-luacats.lua from the comments in lua/sonde; nothing her
 emit "---@class sonde"
 emit "---@field version string"
 emit "---@field settings table what `sonde run --set key=value` was given"
-emit "local sonde = { objectives = {}, probes = {} }\n"
+emit "local sonde = { clip_metrics = {}, objectives = {}, probes = {} }\n"
 local k = 1
 while wanted[k] do
   local name = wanted[k]

@@ -89,7 +89,7 @@ AC_DEFUN([SONDE_LIBRARY], [
   AS_IF([$PKG_CONFIG --exists "$2"], [
     $1_CFLAGS=`$PKG_CONFIG --cflags "$2"`
     $1_LIBS=`$PKG_CONFIG --libs "$2"`
-    sonde_found=`$PKG_CONFIG --modversion "$2"`
+    sonde_found=`$PKG_CONFIG --modversion "$2" | sed 1q`
     AC_DEFINE([HAVE_$1], [1], [$3 is installed])])
   AC_MSG_RESULT([${sonde_found:-no}])
   AC_SUBST([$1_CFLAGS])
@@ -134,7 +134,7 @@ AC_DEFUN([SONDE_TEST_TOOLS], [
 AC_DEFUN([SONDE_ASK_AGAIN], [
   CONFIG_STATUS_DEPENDENCIES=
   AS_IF([test -n "$sonde_no_check" || test -z "$LUAJIT" || test -z "$GNUPLOT" ||
-    test -z "$MICROHTTPD_LIBS"],
+    test -z "$MICROHTTPD_LIBS" || test -z "$FFMPEG_LIBS"],
     [AS_IF([test -r /var/lib/dpkg/status], [CONFIG_STATUS_DEPENDENCIES=/var/lib/dpkg/status])])
   AC_SUBST([CONFIG_STATUS_DEPENDENCIES])
 ])

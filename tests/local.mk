@@ -20,6 +20,7 @@ include tests/norms/local.mk
 include tests/prune/local.mk
 include tests/probes/local.mk
 include tests/serve/local.mk
+include tests/video/local.mk
 include tests/logs/local.mk
 include tests/distill/local.mk
 include tests/reference/local.mk

@@ -43,6 +43,8 @@ local parts = {
   prune = { "sonde.sparse", "prune" },
   heal = { "sonde.sparse", "heal" },
   prune_importance = { "sonde.sparse.importance", "register" },
+  clips = { "sonde.video.clips", "open" },
+  clip_metrics = { "sonde.video.metrics" },
   prune_strategy = { "sonde.sparse.strategy", "register" },
 }
 

@@ -11,3 +11,4 @@ sonde_SOURCES += %D%/bind_decode.c
 sonde_SOURCES += %D%/bind_linalg.c
 sonde_SOURCES += %D%/bind_eval.c
 sonde_SOURCES += %D%/bind_serve.c
+sonde_SOURCES += %D%/bind_video.c

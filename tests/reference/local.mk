@@ -20,3 +20,4 @@ EXTRA_DIST += %D%/make_tasks.py %D%/tasks.json
 EXTRA_DIST += %D%/make_correlation.py %D%/correlation.json
 EXTRA_DIST += %D%/make_distill.py %D%/distill.json
 EXTRA_DIST += %D%/make_width.py %D%/width.json
+EXTRA_DIST += %D%/make_video_metrics.py %D%/video_metrics.json

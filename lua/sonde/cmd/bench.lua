@@ -42,11 +42,11 @@ local function show(result, as_json)
   end
 end
 
-local function command(what, summary, options, example)
+local function command(what, summary, options, example, module)
   return {
     summary = summary, usage = "[options]", options = options,
     example = "sonde bench " .. what .. (example or " --dtype bf16") .. " --json",
-    run = function(given) show(require("sonde.train.bench")[what](given), given.json) end,
+    run = function(given) show(require(module or "sonde.train.bench")[what](given), given.json) end,
   }
 end
 
@@ -91,6 +91,15 @@ return {
       { name = "temperature", type = "number", min = 0.01, max = 1000, preset = 1, doc = "of both" }, dtype, steps,
       seed, json,
     }, " --config b --teacher d"),
+    video = command("video", "decoding a video and measuring its motion, beside its own pace", {
+      { name = "video", type = "string", required = true, value = "FILE", doc = "a video, or a folder of images" },
+      { name = "seconds", type = "number", min = 0.01, preset = 5, doc = "time to measure, the file again and again" },
+      { name = "width", type = "integer", min = 16, max = 4096, preset = 320,
+        doc = "of the picture that motion is measured in" },
+      { name = "block", type = "integer", min = 8, max = 16, preset = 8, doc = "8 or 16 pixels" },
+      { name = "motion", type = "string", choices = { "matched", "codec" }, preset = "matched",
+        doc = "matched blocks, or the codec's vectors" }, json,
+    }, " --video drive.mp4", "sonde.video.bench"),
     train = command("train", "training steps of a plain Llama on random tokens", {
       config, norm, { name = "placement", type = "string", preset = "pre_ln", doc = "of the norms",
         suggest = function() return require("sonde.model.placement").names() end }, dtype, steps, seed,
