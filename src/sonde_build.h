@@ -198,18 +198,41 @@ SONDE_INLINE sonde_node *sonde_alibi_slopes(sonde_graph *g, int64_t heads) {
   sonde_node *largest = sonde_constant(g, &one, 8);
   return largest ? sonde_op(g, "alibi_slopes", &largest, 1, &at) : NULL;
 }
+/* Which keys a query sees, its own always. window: so many back, itself included, and beside a window the first
+ * `sinks`; stride s: the block of `size` keys that it is in, the s-th one before that, the 2s-th and so on; blocks:
+ * those of `size` keys that are listed (sonde_attention_blocks). What is given is united; all 0 and NULL: all keys. */
+typedef struct sonde_pattern {
+  int64_t window, sinks, size, stride;
+  sonde_node *blocks;
+} sonde_pattern;
+/* Lists of blocks i32 [B, T, H, 3 + n]: the first block, the query's own, and the `top` = n ones between them whose
+ * mean key has the highest product with a query (MoBA). The first of `every` queries in a row, a divisor of size,
+ * chooses for them; starts as for attention, or NULL. */
+SONDE_INLINE sonde_node *sonde_attention_blocks(sonde_node *q, sonde_node *k, int64_t size, int64_t top, int64_t every,
+                                                sonde_node *starts) {
+  sonde_node *in[4] = {q, k, q, starts};
+  sonde_attr at = {{0}, {size, top, every}};
+  return q && k ? sonde_op(sonde_node_graph(q), "attention_blocks", in, starts ? 4 : 3, &at) : NULL;
+}
 /* q [B, T, H, Dh], k and v [B, T, KV, Dh], H a multiple of KV -> [B, T, H, Dh]; causal; scale 1/sqrt(Dh) when 0; scores
- * cap tanh(score / cap) unless cap is 0; window: how many positions back a query sees, itself included (0: all);
- * starts: i32 [B, T], the first position that each query sees ("documents.starts" of the site), or NULL; slopes:
- * f32 [H], what a score of head h loses for each position that its key is back (ALiBi), or NULL */
-SONDE_INLINE sonde_node *sonde_attention_with(sonde_node *q, sonde_node *k, sonde_node *v, double scale, double cap,
-                                              int64_t window, sonde_node *starts, sonde_node *slopes) {
-  sonde_node *in[5] = {q, k, v};
-  sonde_attr at = {{scale, cap}, {1, window}};
+ * cap tanh(score / cap) unless cap is 0; starts: i32 [B, T], the first position that each query sees
+ * ("documents.starts" of the site), or NULL; slopes: f32 [H], what a score of head h loses for each position that its
+ * key is back (ALiBi), or NULL */
+SONDE_INLINE sonde_node *sonde_attention_by(sonde_node *q, sonde_node *k, sonde_node *v, double scale, double cap,
+                                            const sonde_pattern *p, sonde_node *starts, sonde_node *slopes) {
+  sonde_node *in[6] = {q, k, v};
+  sonde_attr at = {{scale, cap}, {1, p->window, p->sinks, p->size, p->stride}};
   int n = 3;
-  if (starts) in[n++] = starts;
+  /* Lists of blocks have starts in them, but not segments. */
+  if (starts && (!p->blocks || sonde_node_shape(starts).rank == 3)) in[n++] = starts;
+  if (p->blocks) in[n++] = p->blocks;
   if (slopes) in[n++] = slopes;
   return q && k && v ? sonde_op(sonde_node_graph(q), "attention", in, n, &at) : NULL;
+}
+SONDE_INLINE sonde_node *sonde_attention_with(sonde_node *q, sonde_node *k, sonde_node *v, double scale, double cap,
+                                              int64_t window, sonde_node *starts, sonde_node *slopes) {
+  sonde_pattern p = {window, 0, 0, 0, NULL};
+  return sonde_attention_by(q, k, v, scale, cap, &p, starts, slopes);
 }
 SONDE_INLINE sonde_node *sonde_attention_from(sonde_node *q, sonde_node *k, sonde_node *v, double scale, int64_t window,
                                               sonde_node *starts) {

@@ -4,20 +4,23 @@
  * (StableLM), or over all heads at once (OLMo 2). With alibi nothing is rotated, and what a score loses grows with the
  * distance (Press et al. 2022). clip bounds the projections before the rotation (OLMo), softcap the scores (Gemma 2).
  *
- * In rows of several documents ("documents.starts" of the block) a token sees its own document alone, and with
- * "documents.positions" it counts its position from there.
+ * Which earlier tokens a query sees: all, or the last of a window, and beside a window the first ones, the sinks (Xiao
+ * et al. 2024); or blocks of them: its own, the first and those whose mean key has the highest product with the query
+ * (Lu et al. 2025, MoBA), or every n-th (Child et al. 2019). What no query of a block sees is not computed.
+ *
+ * In rows of several documents ("documents.starts" of the block) a token sees its own document alone, from which sinks
+ * and blocks count, and with "documents.positions" it counts its position from there.
  *
  * Published for the other modules of the block: the weights of value and output, "attn.v_weight" [KV Dh, D] and
- * "attn.o_weight" [D, H Dh]; and for probes what the weights of the average follow from: "attn.queries"
- * [B, T, H, Dh] and "attn.keys" [B, T, KV, Dh] after the rotation, "attn.values" [B, T, KV, Dh], and where they are not
- * 1/sqrt(Dh) and none "attn.scale", "attn.window" and "attn.softcap", [1] each, and "attn.slopes" [H] of ALiBi. */
+ * "attn.o_weight" [D, H Dh]; and for probes "attn.values" [B, T, KV, Dh] and "attn.heads" [B, T, H, Dh], what the heads
+ * give, the result of the op attention. */
 #include "causal_rope.h"
 
 #include "../bias.h"
 
 enum {
-  HEADS, KV_HEADS, HEAD_DIM, WINDOW, QK_NORM, QK_NORM_OVER, QK_NORM_KIND, QK_EPS, BIAS, CLIP, SCALE, SOFTCAP, ALIBI,
-  ROPE
+  HEADS, KV_HEADS, HEAD_DIM, WINDOW, SINKS, BLOCKS, BLOCK_SIZE, BLOCK_TOP, BLOCK_CHOICE, BLOCK_STRIDE, QK_NORM,
+  QK_NORM_OVER, QK_NORM_KIND, QK_EPS, BIAS, CLIP, SCALE, SOFTCAP, ALIBI, ROPE
 };
 
 static const sonde_option options[] = {
@@ -26,6 +29,19 @@ static const sonde_option options[] = {
                   "key and value heads KV, of which H is a multiple; 0: as many as heads"},
     [HEAD_DIM] = {"head_dim", 'i', "0", 0, 256, NULL, "width Dh of a head; 0: width / heads"},
     [WINDOW] = {"window", 'i', "0", 0, 1e9, NULL, "how many tokens back a token sees, itself included; 0: all"},
+    [SINKS] = {"sinks", 'i', "0", 0, 1e9, NULL,
+               "how many of the first tokens a token sees beside its window or its blocks; 0: none"},
+    [BLOCKS] = {"blocks", 's', "all", 0, 0, "all|top|strided",
+                "blocks of earlier tokens that a token sees: all; top, its own, the first and the block_top others "
+                "whose mean key has the highest product with its query; strided, its own and every block_stride-th "
+                "before it; with a window, these and the window"},
+    [BLOCK_SIZE] = {"block_size", 'i', "64", 1, 1e9, NULL, "of blocks: tokens of a block"},
+    [BLOCK_TOP] = {"block_top", 'i', "2", 0, 1e6, NULL,
+                   "of blocks = top: how many are chosen beside the first and a token's own"},
+    [BLOCK_CHOICE] = {"block_choice", 's', "block", 0, 0, "block|query",
+                      "of blocks = top: block, the first query of a block chooses for all of it; query, each one for "
+                      "itself"},
+    [BLOCK_STRIDE] = {"block_stride", 'i', "4", 1, 1e9, NULL, "of blocks = strided: blocks from one to the next"},
     [QK_NORM] = {"qk_norm", 'b', "false", 0, 0, NULL,
                  "whether queries and keys are normalised over the head width, before the rotation"},
     [QK_NORM_OVER] = {"qk_norm_over", 's', "head", 0, 0, "head|each|all",
@@ -91,9 +107,15 @@ static sonde_node *placed(sonde_site *site, const sonde_value *opt, int64_t head
   return opt[ALIBI].i ? x : rope_turn(site, opt + ROPE, head_dim, sonde_lookup(site, "documents.positions"), x);
 }
 
-static void publish_number(sonde_site *site, const char *name, const sonde_node *x, double value) {
-  static const sonde_shape one = {SONDE_F32, 1, {1, 1, 1, 1, 1}};
-  if (value != 0) sonde_publish(site, name, sonde_constant(sonde_node_graph(x), &one, value));
+/* What a query sees. */
+static sonde_pattern pattern_of(sonde_site *site, const sonde_value *opt, sonde_node *q, sonde_node *k) {
+  const char kind = opt[BLOCKS].s[0];
+  const int64_t size = opt[BLOCK_SIZE].i, every = opt[BLOCK_CHOICE].s[0] == 'b' ? size : 1;
+  sonde_pattern p = {.window = opt[WINDOW].i, .sinks = opt[SINKS].i, .size = kind == 'a' ? 0 : size};
+  if (kind == 's') p.stride = opt[BLOCK_STRIDE].i;
+  if (kind == 't') p.blocks = sonde_attention_blocks(q, k, size, opt[BLOCK_TOP].i, every,
+                                                     sonde_lookup(site, "documents.starts"));
+  return p;
 }
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
@@ -108,6 +130,9 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   if (heads % kv_heads)
     return sonde_refuse(site, "heads %lld is no multiple of kv_heads %lld", (long long)heads, (long long)kv_heads);
   if (!opt[ALIBI].i && !rope_is_fit(site, opt + ROPE, head_dim)) return NULL;
+  if (opt[SINKS].i && !opt[WINDOW].i && opt[BLOCKS].s[0] == 'a')
+    return sonde_refuse(site, "sinks %lld has no effect where a token sees all before it; set a window, or blocks",
+                        (long long)opt[SINKS].i);
 
   projection of_q = {'q', heads, sonde_matrix(site, "q_proj.weight", heads * head_dim, at->width, SONDE_ROLE_QK)};
   projection of_k = {'k', kv_heads, sonde_matrix(site, "k_proj.weight", kv_heads * head_dim, at->width, SONDE_ROLE_QK)};
@@ -119,16 +144,12 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   q = placed(site, opt, head_dim, q), k = placed(site, opt, head_dim, k);
   sonde_publish(site, "attn.v_weight", of_v.weight);
   sonde_publish(site, "attn.o_weight", wo);
-  sonde_publish(site, "attn.queries", q);
-  sonde_publish(site, "attn.keys", k);
   sonde_publish(site, "attn.values", v);
-  publish_number(site, "attn.window", x, (double)opt[WINDOW].i);
-  publish_number(site, "attn.scale", x, opt[SCALE].f);
-  publish_number(site, "attn.softcap", x, opt[SOFTCAP].f);
-  sonde_publish(site, "attn.slopes", slopes);
   int64_t flat[3] = {at->batch, at->context, heads * head_dim};
-  sonde_node *y = sonde_attention_with(q, k, v, opt[SCALE].f, opt[SOFTCAP].f, opt[WINDOW].i,
-                                       sonde_lookup(site, "documents.starts"), slopes);
+  const sonde_pattern pattern = pattern_of(site, opt, q, k);
+  sonde_node *y = sonde_attention_by(q, k, v, opt[SCALE].f, opt[SOFTCAP].f, &pattern,
+                                     sonde_lookup(site, "documents.starts"), slopes);
+  sonde_publish(site, "attn.heads", y);
   y = sonde_linear(sonde_reshape(y, flat, 3), wo);
   return with_bias(site, "o_proj.bias", opt[BIAS].s[0] == 'a', at->width, y);
 }
@@ -141,11 +162,12 @@ static const sonde_plugin plugin = {
     .size = sizeof plugin,
     .name = "causal",
     .kind = "attention",
-    .version = "1.1",
+    .version = "1.2",
     .build = SONDE_BUILD,
     .summary = "softmax(Q K' / sqrt(Dh)) V over earlier tokens, rotary positions or ALiBi; MHA, GQA and MQA",
     .citation = "Vaswani et al. 2017, eq. 1; Su et al., RoFormer, 2021, eq. 34; Press et al., ALiBi, "
-                "2022, sec. 3; Ainslie et al., GQA, 2023",
+                "2022, sec. 3; Ainslie et al., GQA, 2023; Xiao et al., StreamingLLM, 2024; Lu et al., MoBA, 2025; "
+                "Child et al., Sparse Transformers, 2019",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .functions = &functions,

@@ -24,26 +24,55 @@ static int refuse(sonde_error *err, const char *op, const sonde_shape *in, const
                     sonde_shape_text(&in[2], v, sizeof v), why);
 }
 
-int sonde_attention_more(const sonde_shape *in, int n_in, int from, int dtype) {
-  for (int k = from; k < n_in; k++)
-    if (in[k].dtype == dtype) return k;
-  return -1;
+attention_inputs sonde_attention_inputs(const sonde_shape *in, int n_in, int more) {
+  attention_inputs found = {-1, -1, -1, -1};
+  for (int k = n_in - 1; k >= more; k--) {
+    if (in[k].dtype == SONDE_F32) found.slopes = k;
+    else if (in[k].dtype == SONDE_I32 && in[k].rank == 2) found.starts = k;
+    else if (in[k].dtype == SONDE_I32 && in[k].rank == 3) found.segments = k;
+    else if (in[k].dtype == SONDE_I32 && in[k].rank == 4) found.blocks = k;
+  }
+  return found;
 }
 
-/* Of the inputs from `more` on: starts, then slopes. */
-static int check_more(const char *op, const sonde_shape *in, int n_in, int more, const sonde_attr *at,
-                      sonde_error *err) {
-  const int i = sonde_attention_more(in, n_in, more, SONDE_I32), f = sonde_attention_more(in, n_in, more, SONDE_F32);
-  const sonde_shape *q = &in[0], *starts = i < 0 ? NULL : &in[i], *slopes = f < 0 ? NULL : &in[f];
-  int fits = n_in == more + (i >= 0) + (f >= 0) && (!starts || !slopes || i < f);
-  if (fits && starts && starts->rank != 3)      /* segments are checked apart */
-    fits = starts->rank == 2 && starts->dim[0] == q->dim[0] && starts->dim[1] == q->dim[1];
-  if (fits && slopes) fits = slopes->rank == 1 && slopes->dim[0] == q->dim[2];
-  if (!fits) return refuse(err, op, in, "behind them come starts i32 [B, T] or segments i32 [B, S, 4], then slopes "
-                                       "f32 [H]; either may be missing");
-  if (n_in > more && !at->i[ATTENTION_CAUSAL])
-    return sonde_fail(err, SONDE_EINVAL, "%s: starts (the first key that each query sees) and slopes (what distance "
-                      "costs) need a causal attention", op);
+static int is_of(const sonde_shape *s, int64_t a, int64_t b, int64_t c) {
+  return s->dim[0] == a && (s->rank < 2 || s->dim[1] == b) && (s->rank < 3 || s->dim[2] == c);
+}
+
+/* Whether the inputs from `more` on have these shapes and this order. */
+static int is_in_order(const sonde_shape *in, int n_in, int more) {
+  const attention_inputs at = sonde_attention_inputs(in, n_in, more);
+  const int order[4] = {at.starts, at.segments, at.blocks, at.slopes};
+  int next = more;
+  for (int k = 0; k < 4; k++)
+    if (order[k] >= 0 && order[k] != next++) return 0;
+  if (next != n_in || (at.starts >= 0 && (at.segments >= 0 || at.blocks >= 0))) return 0;
+  const sonde_shape *q = &in[IN_Q];
+  return (at.starts < 0 || is_of(&in[at.starts], q->dim[0], q->dim[1], 0)) &&
+         (at.blocks < 0 || (is_of(&in[at.blocks], q->dim[0], q->dim[1], q->dim[2]) && in[at.blocks].dim[3] > 1)) &&
+         (at.slopes < 0 || (in[at.slopes].rank == 1 && in[at.slopes].dim[0] == q->dim[2]));
+}
+
+int sonde_attention_check(const char *op, const sonde_shape *in, int n_in, int more, const sonde_attr *at,
+                          sonde_error *err) {
+  const int64_t *i = at->i;
+  const int listed = sonde_attention_inputs(in, n_in, more).blocks >= 0;
+  if (!is_in_order(in, n_in, more))
+    return refuse(err, op, in, "behind them come starts i32 [B, T] or segments i32 [B, S, 4], then lists of blocks i32 "
+                               "[B, T, H, 1 + K], which bring the starts, then slopes f32 [H]; each may be missing");
+  if (n_in > more && !i[ATTENTION_CAUSAL])
+    return sonde_fail(err, SONDE_EINVAL, "%s: starts (the first key that each query sees), lists of blocks and slopes "
+                      "(what distance costs) need a causal attention", op);
+  if (!(at->f[ATTENTION_SCALE] >= 0))
+    return sonde_fail(err, SONDE_EINVAL, "%s: the scale must be positive, or 0 for 1/sqrt(Dh)", op);
+  if (!(at->f[ATTENTION_CAP] >= 0))
+    return sonde_fail(err, SONDE_EINVAL, "%s: the soft-cap must be positive, or 0 for none", op);
+  for (int k = ATTENTION_WINDOW; k <= ATTENTION_STRIDE; k++)
+    if (i[k] < 0 || i[k] > INT32_MAX || (i[k] && !i[ATTENTION_CAUSAL]))
+      return sonde_fail(err, SONDE_EINVAL, "%s: window, sinks, the size of blocks and their stride must be 0 (none) or "
+                        "positive, and causal", op);
+  if ((listed || i[ATTENTION_STRIDE]) && !i[ATTENTION_SIZE])
+    return sonde_fail(err, SONDE_EINVAL, "%s: blocks of keys need a size", op);
   return SONDE_OK;
 }
 
@@ -60,13 +89,7 @@ static int check(const char *op, const sonde_shape *in, int n_in, int more, cons
     return refuse(err, op, in, "the query heads must be a multiple of the key heads");
   if (k->dim[1] < 1 || (at->i[ATTENTION_CAUSAL] && k->dim[1] < q->dim[1]))
     return refuse(err, op, in, "each query needs a key to look at");
-  if (!(at->f[ATTENTION_SCALE] >= 0))
-    return sonde_fail(err, SONDE_EINVAL, "%s: the scale must be positive, or 0 for 1/sqrt(Dh)", op);
-  if (!(at->f[ATTENTION_CAP] >= 0))
-    return sonde_fail(err, SONDE_EINVAL, "%s: the soft-cap must be positive, or 0 for none", op);
-  if (at->i[ATTENTION_WINDOW] < 0 || (at->i[ATTENTION_WINDOW] && !at->i[ATTENTION_CAUSAL]))
-    return sonde_fail(err, SONDE_EINVAL, "%s: a window must be 0 (none) or positive, and causal", op);
-  return check_more(op, in, n_in, more, at, err);
+  return sonde_attention_check(op, in, n_in, more, at, err);
 }
 
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
@@ -82,6 +105,8 @@ static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, son
                       sonde_error *err) {
   int rc = check("attention_grad", in, n_in, IN_GRAD_MORE, at, err);
   if (rc) return rc;
+  if (sonde_attention_inputs(in, n_in, IN_GRAD_MORE).segments >= 0)
+    return refuse(err, "attention_grad", in, "segments have no gradient");
   sonde_shape lse = sonde_shape_make(SONDE_F32, 3, (int64_t[]){in[0].dim[0], in[0].dim[2], in[0].dim[1]});
   if (!sonde_shape_equal(&in[3], &in[0]) || !sonde_shape_equal(&in[4], &lse) || in[4].dtype != SONDE_F32 ||
       !sonde_shape_equal(&in[5], &in[0]))
@@ -100,17 +125,21 @@ static int is_narrow(const sonde_shape *in, const sonde_simd_table *simd) {
 }
 
 attention sonde_attention_task(const sonde_call *c, int more) {
-  const int starts = sonde_attention_more(c->in_shape, c->n_in, more, SONDE_I32),
-            slopes = sonde_attention_more(c->in_shape, c->n_in, more, SONDE_F32);
+  const attention_inputs at = sonde_attention_inputs(c->in_shape, c->n_in, more);
   const sonde_shape *q = &c->in_shape[IN_Q], *k = &c->in_shape[IN_K];
   const sonde_simd_table *simd = sonde_simd_get();
+  const int64_t *i = c->attr->i;
   double scale = c->attr->f[ATTENTION_SCALE] != 0 ? c->attr->f[ATTENTION_SCALE] : 1.0 / sqrt((double)q->dim[3]);
-  return (attention){.c = c, .simd = simd, .narrow = is_narrow(c->in_shape, simd) ? simd->micro : NULL,
-                     .batch = q->dim[0], .tq = q->dim[1], .tk = k->dim[1], .heads = q->dim[2], .kv = k->dim[2],
-                     .width = q->dim[3], .ahead = k->dim[1] - q->dim[1], .window = c->attr->i[ATTENTION_WINDOW],
-                     .starts = starts < 0 ? NULL : c->in[starts], .slopes = slopes < 0 ? NULL : c->in[slopes],
-                     .causal = c->attr->i[ATTENTION_CAUSAL] != 0, .scale = (float)scale,
-                     .cap = (float)c->attr->f[ATTENTION_CAP]};
+  attention t = {.c = c, .simd = simd, .narrow = is_narrow(c->in_shape, simd) ? simd->micro : NULL,
+                 .batch = q->dim[0], .tq = q->dim[1], .tk = k->dim[1], .heads = q->dim[2], .kv = k->dim[2],
+                 .width = q->dim[3], .ahead = k->dim[1] - q->dim[1], .window = i[ATTENTION_WINDOW],
+                 .sinks = i[ATTENTION_SINKS], .size = i[ATTENTION_SIZE], .stride = i[ATTENTION_STRIDE],
+                 .starts = at.starts < 0 ? NULL : c->in[at.starts], .blocks = at.blocks < 0 ? NULL : c->in[at.blocks],
+                 .listed = at.blocks < 0 ? 0 : c->in_shape[at.blocks].dim[3] - 1,
+                 .slopes = at.slopes < 0 ? NULL : c->in[at.slopes], .causal = i[ATTENTION_CAUSAL] != 0,
+                 .scale = (float)scale, .cap = (float)c->attr->f[ATTENTION_CAP]};
+  t.sparse = t.blocks || t.stride || (t.window && t.sinks);
+  return t;
 }
 
 static int64_t pitch_of(const attention *t, int input) { return t->c->in_shape[input].dim[2] * t->width; }
@@ -181,10 +210,9 @@ int64_t sonde_attention_query_strip(const attention *t, int64_t first, int64_t n
   return seen < 0 ? 0 : seen < keys ? seen : keys;
 }
 
-/* Keys or values from `at` on, which counts in the row or in the sequence of the queries. */
-static rows32 keys_of(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys, float *buf) {
-  return t->sequence ? sonde_attention_tree_rows(t, input, b, kv, at, keys, buf)
-                     : sonde_attention_f32(t, input, b, kv, at, keys, buf);
+rows32 sonde_attention_keys(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t n, float *buf) {
+  return t->sequence ? sonde_attention_tree_rows(t, input, b, kv, at, n, buf)
+                     : sonde_attention_f32(t, input, b, kv, at, n, buf);
 }
 
 void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys,
@@ -194,7 +222,7 @@ void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv
   rows16 narrow = {0};
   if (t->narrow)
     narrow = sonde_attention_bf16(t, input, b, kv, at, keys, NULL);   /* bf16 already: no buffer is touched */
-  else wide = keys_of(t, input, b, kv, at, keys, buf);
+  else wide = sonde_attention_keys(t, input, b, kv, at, keys, buf);
   for (int64_t j = 0, end; j < keys; j = end) {
     int64_t low = sonde_attention_key_strip(t, first, n, at, keys, j, &end), place = j * SONDE_BLOCK + low;
     if (t->narrow)
@@ -222,24 +250,6 @@ void sonde_attention_cap(const attention *t, int64_t first, int64_t n, int64_t a
   }
 }
 
-/* The first key that query i of batch entry b sees by its start: its own at the latest, so that it sees one. */
-static int64_t start_of(const attention *t, int64_t b, int64_t i) {
-  int64_t start = t->starts[b * t->tq + i], own = i + t->ahead;
-  return start < own ? start : own;
-}
-
-void sonde_attention_range(const attention *t, int64_t b, int64_t first, int64_t n, int64_t *from, int64_t *to) {
-  *from = 0, *to = t->tk;
-  if (!t->causal) return;
-  *to = first + n + t->ahead;
-  if (t->window && first + t->ahead - t->window + 1 > 0) *from = first + t->ahead - t->window + 1;
-  if (!t->starts) return;
-  int64_t earliest = start_of(t, b, first);
-  for (int64_t i = first + 1; i < first + n; i++)
-    if (start_of(t, b, i) < earliest) earliest = start_of(t, b, i);
-  if (earliest > *from) *from = earliest;
-}
-
 void sonde_attention_distance(const attention *t, float *s, int64_t h, int64_t first, int64_t n, int64_t at,
                               int64_t keys) {
   if (!t->slopes) return;
@@ -247,29 +257,6 @@ void sonde_attention_distance(const attention *t, float *s, int64_t h, int64_t f
   for (int64_t j = 0; j < keys; j++, s += SONDE_BLOCK) {
     const int64_t own = at + j - t->ahead - first;      /* the query whose own key it is */
     for (int64_t i = 0; i < n; i++) s[i] += cost * (float)(own - i);
-  }
-}
-
-/* Hides from each query the keys in front of its start. */
-static void mask_starts(const attention *t, float *s, int64_t b, int64_t first, int64_t n, int64_t at, int64_t keys) {
-  int64_t hidden[SONDE_BLOCK], most = 0;   /* keys of this block */
-  for (int64_t i = 0; i < n; i++) {
-    hidden[i] = start_of(t, b, first + i) - at;
-    if (hidden[i] > most) most = hidden[i];
-  }
-  for (int64_t j = 0; j < keys && j < most; j++, s += SONDE_BLOCK)
-    for (int64_t i = 0; i < n; i++)
-      if (j < hidden[i]) s[i] = -INFINITY;
-}
-
-void sonde_attention_mask(const attention *t, float *s, int64_t b, int64_t first, int64_t n, int64_t at, int64_t keys) {
-  if (t->starts) mask_starts(t, s, b, first, n, at, keys);
-  if (!t->causal) return;
-  for (int64_t j = 0; j < keys; j++, s += SONDE_BLOCK) {
-    /* The queries that see this key. */
-    int64_t low = at + j - t->ahead - first, high = t->window ? low + t->window : n;
-    for (int64_t i = 0; i < low && i < n; i++) s[i] = -INFINITY;
-    for (int64_t i = high > 0 ? high : 0; i < n; i++) s[i] = -INFINITY;
   }
 }
 
@@ -334,7 +321,7 @@ static void gather(const attention *t, softmax *x, const float *s, int64_t b, in
     t->simd->common.to_bf16(rounded, s, keys * SONDE_BLOCK);
     sonde_attention_pack(t, rounded, keys, &p);
   } else {
-    v = keys_of(t, IN_V, b, kv, at, keys, buf);
+    v = sonde_attention_keys(t, IN_V, b, kv, at, keys, buf);
   }
   for (int64_t i = 0, end; i < n; i = end) {
     int64_t seen = sonde_attention_query_strip(t, first, n, at, keys, i, &end);
@@ -359,21 +346,21 @@ static void finish(const attention *t, softmax *x, int64_t b, int64_t h, int64_t
 }
 
 void sonde_attention_forward(const attention *t, int64_t b, int64_t h, int64_t first, int64_t n) {
-  int64_t from, to, kv = h / (t->heads / t->kv);
+  int64_t keys, kv = h / (t->heads / t->kv);
   uint32_t turned[SONDE_BLOCK * SONDE_HEAD];
   float s[KEYS * SONDE_BLOCK];
   softmax x;
+  view v;
   /* Not -infinity: a query may have met no key yet, and the difference of two infinities is none. */
   for (int64_t i = 0; i < SONDE_BLOCK; i++) x.top[i] = -1e30f, x.total[i] = 0;
   memset(x.out, 0, (size_t)(n * t->width) * sizeof(float));
   sonde_attention_turn(t, IN_Q, b, h, first, n, turned);
-  sonde_attention_range(t, b, first, n, &from, &to);
-  for (int64_t at = from / KEYS * KEYS; at < to; at += KEYS) {
-    int64_t keys = to - at < KEYS ? to - at : KEYS;
+  sonde_attention_look(t, b, h, first, n, &v);
+  for (int64_t at = 0; sonde_attention_next(t, &v, &at, &keys); at += keys) {
     sonde_attention_scores(t, IN_K, b, kv, at, keys, first, n, turned, s);
     sonde_attention_cap(t, first, n, at, keys, s, NULL);
     sonde_attention_distance(t, s, h, first, n, at, keys);
-    sonde_attention_mask(t, s, b, first, n, at, keys);
+    sonde_attention_mask(t, &v, s, at, keys);
     update(t, &x, s, n, keys);
     gather(t, &x, s, b, kv, first, n, at, keys);
   }
@@ -423,45 +410,41 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
   return din[0] && din[1] && din[2] ? SONDE_OK : SONDE_ESHAPE;
 }
 
-/* Pairs of a query and a key it sees, over all heads. Query i sees i + Tk - T + 1 keys, or the window if that is less;
- * what starts hide is known at the run only, and counted. */
-static double pairs(const sonde_shape *in, const sonde_attr *at) {
-  double tq = (double)in[0].dim[1], tk = (double)in[1].dim[1], window = (double)at->i[ATTENTION_WINDOW];
-  double n = tq * tk, fewest = tk - tq + 1;
-  if (at->i[ATTENTION_CAUSAL]) {
-    /* queries below the window */
-    double growing = !window || window > tk ? tq : window > fewest ? window - fewest + 1 : 0;
-    n = growing * (fewest + fewest + growing - 1) / 2 + (tq - growing) * window;
-  }
-  return n * (double)in[0].dim[0] * (double)in[0].dim[2];
+static double pairs(const sonde_shape *in, int n_in, int more, const sonde_attr *at) {
+  return sonde_attention_pairs(in, n_in, more, at, (double)in[IN_Q].dim[1], (double)in[IN_K].dim[1]);
 }
 
 static double flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
-  (void)n_in, (void)out;
-  return pairs(in, at) * (4.0 * (double)in[0].dim[3] + 4.0);
+  (void)out;
+  return pairs(in, n_in, IN_MORE, at) * (4.0 * (double)in[0].dim[3] + 4.0);
 }
 
 static double grad_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
-  (void)n_in, (void)out;
-  return pairs(in, at) * (10.0 * (double)in[0].dim[3] + 6.0);
+  (void)out;
+  return pairs(in, n_in, IN_GRAD_MORE, at) * (10.0 * (double)in[0].dim[3] + 6.0);
 }
 
 const sonde_op_def sonde_ops_attention[] = {
     {.size = sizeof(sonde_op_def),
      .name = "attention",
      .min_in = 3,
-     .max_in = 5,
+     .max_in = 6,
      .n_out = 2,
      .flags = SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
      .doc =
          "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], "
          "log-sum-exp [B, H, T]. f0: scale (0: 1/sqrt(Dh)), f1: soft-cap c on scores, c tanh(scale q k / c) (0: none), "
          "i0: causal (query i sees keys to i + Tk - T), "
-         "i1: window, own position included (0: all). Two more inputs, with causal, each of which may be missing. "
+         "i1: window, own position included (0: all), i2: sinks, the first keys that a query sees beside its window, "
+         "i3: keys of a block, counted from a query's first key, i4: stride s, a query sees its own block, the s-th "
+         "one before that, the 2s-th and so on (0: all; with a window, these and the window). More inputs, with "
+         "causal, each of which may be missing. "
          "Starts i32 [B, T]: query i sees no key in front of its start (its own key always), as in rows of several "
          "documents; or segments i32 [B, S, 4] of (first, length, parent, depth), T = Tk: the tokens of a segment see "
          "the first `depth` tokens of its parent's sequence (parent -1: none) and then its own; length 0: no segment; "
-         "no gradient. Slopes f32 [H]: a score is less by the slope of its head times the distance of query and key, "
+         "no gradient. Lists of blocks i32 [B, T, H, 1 + K]: a query's start (in place of starts), and the numbers of "
+         "blocks that it sees, -1: none; its own key always (with a window, sinks or a stride, these too). "
+         "Slopes f32 [H]: a score is less by the slope of its head times the distance of query and key, "
          "behind the soft-cap (ALiBi; no gradient by the slopes)",
      .shape = shape,
      .grad = grad,
@@ -477,8 +460,8 @@ const sonde_op_def sonde_ops_attention[] = {
      .max_in = 8,
      .n_out = 3,
      .flags = SONDE_OP_BF16_IN,
-     .doc = "of attention: q, k, v, its result, its log-sum-exp, the upstream gradient, its starts and slopes if it "
-            "has any -> dq, dk, dv; attributes as attention",
+     .doc = "of attention: q, k, v, its result, its log-sum-exp, the upstream gradient, its starts, lists of blocks "
+            "and slopes if it has any -> dq, dk, dv; attributes as attention; no gradient by the lists",
      .shape = grad_shape,
      .scratch = scratch,
      .run = sonde_attention_grad_run,

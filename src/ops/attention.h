@@ -8,10 +8,12 @@
 
 /* Keys are taken KEYS at a time, queries SONDE_BLOCK; heads are at most SONDE_HEAD wide. */
 enum { KEYS = 128, STEP = SONDE_GROUP, SONDE_HEAD = 256 };
-enum { ATTENTION_CAUSAL = 0, ATTENTION_WINDOW = 1 };                        /* places in attr.i */
-enum { ATTENTION_SCALE = 0, ATTENTION_CAP = 1 };                            /* places in attr.f */
+/* Places in attr.i and attr.f. */
+enum { ATTENTION_CAUSAL = 0, ATTENTION_WINDOW = 1, ATTENTION_SINKS = 2, ATTENTION_SIZE = 3, ATTENTION_STRIDE = 4 };
+enum { ATTENTION_SCALE = 0, ATTENTION_CAP = 1 };
 /* Inputs. Behind them, of the forward op from IN_MORE on and of the backward op from IN_GRAD_MORE on, come the starts
- * (i32 [B, T]) and the slopes (f32 [H]), each of which may be missing. */
+ * (i32 [B, T]) or segments (i32 [B, S, 4]), the lists of blocks (i32 [B, T, H, 1 + K]) and the slopes (f32 [H]); each
+ * may be missing. */
 enum { IN_Q = 0, IN_K = 1, IN_V = 2, IN_MORE = 3, IN_OUT = 3, IN_LSE = 4, IN_DOUT = 5, IN_GRAD_MORE = 6 };
 
 /* A row of sequences with shared beginnings (op attention, a fourth input of rank 3): the sequence of a segment is the
@@ -26,19 +28,27 @@ typedef struct attention {
   const sonde_micro *narrow;   /* products of bf16 numbers in hardware; NULL: all products in f32 */
   int64_t batch, tq, tk, heads, kv, width;
   int64_t ahead;               /* query i sees keys up to i + ahead */
-  int64_t window;
+  int64_t window, sinks;       /* 0: none */
+  int64_t size, stride;        /* keys of a block, counted from a query's start; which ones back it sees */
   const int32_t *starts;       /* [B, T] the first key that each query sees; NULL: 0 */
+  const int32_t *blocks;       /* [B, T, H, 1 + listed] the same, and numbers of blocks, -1: none; NULL: all blocks */
+  int64_t listed;
   const float *slopes;         /* [H] what a score loses for each key that its key is back; NULL: 0 */
   const sequence *sequence;    /* of the queries at hand, where rows are segments: keys count in it; NULL: in the row */
   int causal;
+  int sparse;                  /* what a query sees may have gaps */
   float scale;
   float cap;                   /* scores are cap tanh(scale q k / cap); 0: scale q k */
 } attention;
 
-/* The first input from `from` on that has the dtype, or -1: starts and slopes are distinguished by it. */
-int sonde_attention_more(const sonde_shape *in, int n_in, int from, int dtype);
+/* The numbers of the inputs that may be missing, from `more` on; -1: missing. */
+typedef struct attention_inputs { int starts, segments, blocks, slopes; } attention_inputs;
+attention_inputs sonde_attention_inputs(const sonde_shape *in, int n_in, int more);
+/* Whether they fit, and the attributes with them. */
+int sonde_attention_check(const char *op, const sonde_shape *in, int n_in, int more, const sonde_attr *at,
+                          sonde_error *err);
 
-/* `more`: the number of the first input that may be missing. */
+/* `more`: the number of the first input that may be missing; queries and keys are inputs IN_Q and IN_K. */
 attention sonde_attention_task(const sonde_call *c, int more);
 
 /* Rows [first, first+n) of one head of an input: where they are if of the dtype asked for, else converted
@@ -75,13 +85,38 @@ void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv
 void sonde_attention_cap(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, float *s,
                          float *slope);
 
-/* The keys [*from, *to) that some query of [first, first+n) of batch entry b sees: what lies outside costs nothing. */
-void sonde_attention_range(const attention *t, int64_t b, int64_t first, int64_t n, int64_t *from, int64_t *to);
+/* ---- what is visible (attention_visible.c) ---- */
+
+/* What one query sees, as places of keys. */
+typedef struct visible {
+  int64_t start, near, own;    /* its first key, the first one of its window, and its own, the last */
+  const int32_t *list;         /* [listed] numbers of blocks */
+} visible;
+
+/* Query i of batch entry b and head h, whose own key is `own`. */
+visible sonde_attention_visible(const attention *t, int64_t b, int64_t h, int64_t i, int64_t own);
+/* The next keys [*from, *to) in a row that it sees, from `at` on; returns 0 if it sees none there. */
+int sonde_attention_run(const attention *t, const visible *x, int64_t at, int64_t *from, int64_t *to);
+
+/* What a block of queries sees: keys of [from, to), [all_from, all_to) seen by all of them where nothing is sparse. */
+typedef struct view {
+  int64_t n, from, to, all_from, all_to;
+  visible of[SONDE_BLOCK];
+} view;
+
+void sonde_attention_look(const attention *t, int64_t b, int64_t h, int64_t first, int64_t n, view *v);
+/* The next keys that it is multiplied with, from *at on, at most KEYS: sets *at, a multiple of STEP, and *keys. What no
+ * query sees is passed over. Returns 0 behind the last. */
+int sonde_attention_next(const attention *t, const view *v, int64_t *at, int64_t *keys);
+/* Sets the scores of keys that a query does not see to -infinity. */
+void sonde_attention_mask(const attention *t, const view *v, float *s, int64_t at, int64_t keys);
+/* Pairs of a query and a key that it sees, over all heads, of the last tq queries of a sequence of tk. What starts hide
+ * is counted: it is known at the run only. */
+double sonde_attention_pairs(const sonde_shape *in, int n_in, int more, const sonde_attr *at, double tq, double tk);
+
 /* Takes from the scores of head h, which are still to be multiplied by the scale, what the distance costs (ALiBi). */
 void sonde_attention_distance(const attention *t, float *s, int64_t h, int64_t first, int64_t n, int64_t at,
                               int64_t keys);
-/* Sets the scores of keys that a query does not see to -infinity. */
-void sonde_attention_mask(const attention *t, float *s, int64_t b, int64_t first, int64_t n, int64_t at, int64_t keys);
 
 /* One key head's rows of an input as bf16 pairs of neighbouring rows: [(tk+1)/2, width] words. */
 int64_t sonde_attention_paired_words(const attention *t);
@@ -101,6 +136,9 @@ int sonde_attention_grad_run(const sonde_call *c);
 /* Queries [first, first+n) of one head, n at most SONDE_BLOCK: the forward kernel of a block. */
 void sonde_attention_forward(const attention *t, int64_t b, int64_t h, int64_t first, int64_t n);
 
+/* Keys or values [at, at+n) of a head, by their places in the row or in the sequence of the queries; n at most KEYS. */
+rows32 sonde_attention_keys(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t n, float *buf);
+
 /* Segments (attention_tree.c). _check: the shape of that input. _rows: keys or values [at, at+n) of a sequence. */
 int sonde_attention_is_tree(const sonde_shape *in, int n_in);
 int sonde_attention_tree_check(const sonde_shape *in, const sonde_attr *at, sonde_error *err);
@@ -108,6 +146,9 @@ int64_t sonde_attention_tree_scratch(const sonde_shape *in);
 rows32 sonde_attention_tree_rows(const attention *t, int input, int64_t b, int64_t head, int64_t at, int64_t n,
                                  float *buf);
 int sonde_attention_tree_run(const sonde_call *c);
+/* Whether the segments [batch, count] of rows of `context` tokens are any, each one's parent before it. */
+int sonde_attention_tree_sound(const segment *segments, int64_t batch, int64_t count, int64_t context,
+                               sonde_error *err);
 
 /* The op document_starts (documents.c). */
 int sonde_document_starts_shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out,

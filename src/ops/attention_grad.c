@@ -111,14 +111,14 @@ static void through_cap(const attention *t, const queries *x, int64_t at, int64_
 static void through_keys(const attention *t, queries *x, const target *g) {
   float unused[SONDE_BLOCK] = {0}, slope[KEYS * SONDE_BLOCK];
   block p, ds;
-  int64_t from, to;
-  sonde_attention_range(t, x->b, x->first, x->n, &from, &to);
-  for (int64_t at = from / KEYS * KEYS; at < to; at += KEYS) {
-    int64_t keys = to - at < KEYS ? to - at : KEYS;
+  view v;
+  int64_t keys;
+  sonde_attention_look(t, x->b, x->h, x->first, x->n, &v);
+  for (int64_t at = 0; sonde_attention_next(t, &v, &at, &keys); at += keys) {
     sonde_attention_scores(t, IN_K, x->b, x->kv, at, keys, x->first, x->n, x->q, p.wide);
     sonde_attention_cap(t, x->first, x->n, at, keys, p.wide, slope);
     sonde_attention_distance(t, p.wide, x->h, x->first, x->n, at, keys);
-    sonde_attention_mask(t, p.wide, x->b, x->first, x->n, at, keys);
+    sonde_attention_mask(t, &v, p.wide, at, keys);
     t->simd->col_exp(p.wide, t->scale, x->lse, unused, keys);
     sonde_attention_scores(t, IN_V, x->b, x->kv, at, keys, x->first, x->n, x->dout, ds.wide);
     t->simd->col_grad(ds.wide, p.wide, x->delta, t->scale, keys);

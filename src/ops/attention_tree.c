@@ -77,24 +77,33 @@ static int is_sound(const segment *of, int64_t i, int64_t context) {
   return s->parent < 0 ? s->depth == 0 : s->depth <= (int64_t)of[s->parent].depth + of[s->parent].length;
 }
 
+int sonde_attention_tree_sound(const segment *segments, int64_t batch, int64_t count, int64_t context,
+                               sonde_error *err) {
+  for (int64_t b = 0; b < batch; b++) {
+    const segment *of = segments + b * count;
+    int64_t covered = 0;
+    for (int64_t i = 0; i < count; covered += of[i++].length)
+      if (!is_sound(of, i, context) || covered + of[i].length > context)
+        return sonde_fail(err, SONDE_EINVAL, "attention: segment %lld of row %lld is none: first %d, length %d, "
+                          "parent %d, depth %d", (long long)i, (long long)b, of[i].first, of[i].length, of[i].parent,
+                          of[i].depth);
+  }
+  return SONDE_OK;
+}
+
 int sonde_attention_tree_run(const sonde_call *c) {
   const int64_t batch = c->in_shape[IN_Q].dim[0], context = c->in_shape[IN_Q].dim[1];
   attention t = sonde_attention_task(c, IN_MORE);
   piece *pieces = c->scratch;
-  int64_t n = 0, covered;
+  int64_t n = 0;
   row r = {&t, c->in[IN_MORE], pieces, c->in_shape[IN_MORE].dim[1]};
-  t.starts = NULL, t.narrow = NULL;     /* pairs of keys would not be those of the sequence */
-  for (int64_t b = 0; b < batch; b++) {
-    const segment *of = r.segments + b * r.count;
-    covered = 0;
-    for (int64_t i = 0; i < r.count; covered += of[i++].length) {
-      if (!is_sound(of, i, context) || covered + of[i].length > context)
-        return sonde_fail(c->err, SONDE_EINVAL, "attention: segment %lld of row %lld is none: first %d, length %d, "
-                          "parent %d, depth %d", (long long)i, (long long)b, of[i].first, of[i].length, of[i].parent,
-                          of[i].depth);
-      for (int32_t at = 0; at < of[i].length; at += SONDE_BLOCK) pieces[n++] = (piece){(int32_t)b, (int32_t)i, at};
-    }
-  }
+  const int rc = sonde_attention_tree_sound(r.segments, batch, r.count, context, c->err);
+  if (rc) return rc;
+  t.narrow = NULL;     /* pairs of keys would not be those of the sequence */
+  for (int64_t b = 0; b < batch; b++)
+    for (int64_t i = 0; i < r.count; i++)
+      for (int32_t at = 0; at < r.segments[b * r.count + i].length; at += SONDE_BLOCK)
+        pieces[n++] = (piece){(int32_t)b, (int32_t)i, at};
   /* Tokens of no segment. */
   if (c->out[0]) memset(c->out[0], 0, (size_t)sonde_shape_bytes(&c->out_shape[0]));
   if (c->out[1]) memset(c->out[1], 0, (size_t)sonde_shape_bytes(&c->out_shape[1]));

@@ -56,81 +56,78 @@ static int write_range(const sonde_shape *in, int n_in, const sonde_attr *a, int
 
 static int cached_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
   char q[96], k[96];
-  const int slopes = sonde_attention_more(in, n_in - 1, IN_MORE, SONDE_F32);
-  if (n_in - 1 > IN_MORE + (slopes >= 0))
+  const attention_inputs more = sonde_attention_inputs(in, n_in - 1, IN_MORE);
+  if (more.starts >= 0 || more.segments >= 0)
     return sonde_fail(err, SONDE_EINVAL,
                       "a cache holds one document: trace without document_end, or without the cache");
   if (in[0].rank != 4 || in[1].rank != 4 || !sonde_is_real(&in[0]) || in[1].dtype != SONDE_F32 ||
       in[2].dtype != SONDE_F32 || !sonde_shape_equal(&in[1], &in[2]) || in[0].dim[0] != in[1].dim[0] ||
-      in[0].dim[3] != in[1].dim[3] || in[0].dim[2] % in[1].dim[2])
+      in[0].dim[3] != in[1].dim[3] || in[0].dim[3] > SONDE_HEAD || in[0].dim[2] % in[1].dim[2])
     return sonde_fail(err, SONDE_ESHAPE,
                       "attention_cached of q %s over a cache %s: needs q [B, T, H, Dh] and two caches f32 "
-                      "[B, S, KV, Dh], H a multiple of KV",
+                      "[B, S, KV, Dh], H a multiple of KV, Dh at most 256",
                       sonde_shape_text(&in[0], q, sizeof q), sonde_shape_text(&in[1], k, sizeof k));
   if (!a->i[ATTENTION_CAUSAL])
     return sonde_fail(err, SONDE_EINVAL,
                       "attention_cached: attention that is not causal cannot be computed token by token");
-  if (!(a->f[ATTENTION_SCALE] >= 0) || !(a->f[ATTENTION_CAP] >= 0) || a->i[ATTENTION_WINDOW] < 0)
-    return sonde_fail(err, SONDE_EINVAL, "attention_cached: scale, soft-cap and window must not be negative");
-  if (slopes >= 0 && (in[slopes].rank != 1 || in[slopes].dim[0] != in[0].dim[2]))
-    return sonde_fail(err, SONDE_ESHAPE, "attention_cached: the slopes must be f32 [H], not %s",
-                      sonde_shape_text(&in[slopes], q, sizeof q));
+  int rc = sonde_attention_check("attention_cached", in, n_in - 1, IN_MORE, a, err);
+  if (rc) return rc;
   out[0] = in[0];
   out[0].dtype = SONDE_F32;
   return check_position("attention_cached", &in[n_in - 1], err);
 }
 
-/* slopes [H]: what a score loses for each key that its key is back; or NULL */
-typedef struct job {
-  const sonde_call *c;
-  const sonde_simd_table *simd;
-  int64_t at;
-  float scale, cap;
-  const float *slopes;
-} job;
+/* The position of the first query, and the task. */
+typedef struct job { int64_t at; attention task; } job;
 
-/* cap tanh(score / cap), as the op "attention" has it */
-static void cap_scores(const job *j, float *score, int64_t n) {
-  if (j->cap == 0) return;
-  j->simd->common.scale(score, score, 1 / j->cap, n);
-  j->simd->common.tanh(score, score, n);
-  j->simd->common.scale(score, score, j->cap, n);
+/* Dot products of a query and n keys, the last of which are `last` back, to scores as the op "attention" has them:
+ * scaled, capped, and less what the distance costs. */
+static void to_scores(const attention *t, float *score, int64_t n, int64_t last, int64_t h) {
+  t->simd->common.scale(score, score, t->scale, n);
+  if (t->cap != 0) {
+    t->simd->common.scale(score, score, 1 / t->cap, n);
+    t->simd->common.tanh(score, score, n);
+    t->simd->common.scale(score, score, t->cap, n);
+  }
+  for (int64_t key = 0; t->slopes && key < n; key++) score[key] -= t->slopes[h] * (float)(last + n - 1 - key);
 }
 
 /* One query of one head: scores over the keys it sees, softmax, weighted sum of the values. */
 static void attend(const job *j, int64_t b, int64_t i, int64_t h, float *score) {
-  const sonde_shape *q = &j->c->in_shape[0], *k = &j->c->in_shape[1];
-  int64_t width = q->dim[3], row = k->dim[2] * width, place = ((b * q->dim[1] + i) * q->dim[2] + h) * width;
-  int64_t end = j->at + i + 1, window = j->c->attr->i[ATTENTION_WINDOW],
-          start = window && end > window ? end - window : 0;
-  int64_t first = (b * k->dim[1] + start) * row + h / (q->dim[2] / k->dim[2]) * width, n = end - start;
-  float wide[1024];
-  const float *query = sonde_row_in(j->simd, j->c->in[0], q->dtype, place, width, wide);
-  const float *key = (const float *)j->c->in[1] + first, *val = (const float *)j->c->in[2] + first;
-  float *out = (float *)j->c->out[0] + place;
-  j->simd->dots(score, query, key, row, n, width);
-  j->simd->common.scale(score, score, j->scale, n);
-  cap_scores(j, score, n);
-  if (j->slopes)
-    for (int64_t key = 0; key < n; key++) score[key] -= j->slopes[h] * (float)(n - 1 - key);
-  float total = j->simd->exp_sum(score, score, j->simd->common.max(score, n), n);
-  j->simd->weigh(out, score, val, row, n, width);
-  j->simd->common.scale(out, out, 1 / total, width);
+  const attention *t = &j->task;
+  const sonde_call *c = t->c;
+  const int64_t width = t->width, row = t->kv * width, place = ((b * t->tq + i) * t->heads + h) * width;
+  const int64_t first = b * t->tk * row + h / (t->heads / t->kv) * width;
+  const visible x = sonde_attention_visible(t, b, h, i, j->at + i);
+  float wide[SONDE_HEAD], part[SONDE_HEAD];
+  const float *query = sonde_row_in(t->simd, c->in[IN_Q], c->in_shape[IN_Q].dtype, place, width, wide);
+  const float *key = (const float *)c->in[IN_K] + first, *val = (const float *)c->in[IN_V] + first;
+  float *out = (float *)c->out[0] + place;
+  int64_t n = 0, from, to;
+  for (int64_t at = 0; sonde_attention_run(t, &x, at, &from, &to); at = to, n += to - from) {
+    t->simd->dots(score + n, query, key + from * row, row, to - from, width);
+    to_scores(t, score + n, to - from, x.own + 1 - to, h);
+  }
+  const float total = t->simd->exp_sum(score, score, t->simd->common.max(score, n), n);
+  n = 0;
+  for (int64_t at = 0; sonde_attention_run(t, &x, at, &from, &to); at = to, n += to - from) {
+    t->simd->weigh(n ? part : out, score + n, val + from * row, row, to - from, width);
+    if (n) t->simd->common.axpy(out, part, 1, width);
+  }
+  t->simd->common.scale(out, out, 1 / total, width);
 }
 
 static void attend_tile(void *arg, int64_t tile, int worker) {
   const job *j = arg;
-  const sonde_shape *q = &j->c->in_shape[0];
+  const attention *t = &j->task;
   (void)worker;
-  float *score = (float *)j->c->scratch + tile * j->c->in_shape[1].dim[1];
-  for (int64_t i = 0; i < q->dim[1]; i++) attend(j, tile / q->dim[2], i, tile % q->dim[2], score);
+  float *score = (float *)t->c->scratch + tile * t->tk;
+  for (int64_t i = 0; i < t->tq; i++) attend(j, tile / t->heads, i, tile % t->heads, score);
 }
 
 static int cached_run(const sonde_call *c) {
   const sonde_shape *q = &c->in_shape[0], *k = &c->in_shape[1];
-  job j = {c, sonde_simd_get(), *(const int32_t *)c->in[c->n_in - 1],
-           (float)(c->attr->f[ATTENTION_SCALE] != 0 ? c->attr->f[ATTENTION_SCALE] : 1 / sqrt((double)q->dim[3])),
-           (float)c->attr->f[ATTENTION_CAP], c->n_in - 1 > IN_MORE ? c->in[IN_MORE] : NULL};
+  job j = {*(const int32_t *)c->in[c->n_in - 1], sonde_attention_task(c, IN_MORE)};
   if (j.at < 0 || j.at + q->dim[1] > k->dim[1])
     return sonde_fail(c->err, SONDE_EINVAL, "position %lld is past the cache of %lld", (long long)j.at,
                       (long long)k->dim[1]);
@@ -151,8 +148,10 @@ static int64_t cached_scratch(const sonde_shape *in, int n_in, const sonde_shape
 }
 
 static double cached_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
-  (void)n_in, (void)out, (void)a;
-  return 4.0 * (double)sonde_shape_count(&in[0]) * (double)in[1].dim[1];
+  (void)out;
+  /* As at the end of the cache. */
+  const double keys = (double)in[1].dim[1], pairs = sonde_attention_pairs(in, n_in - 1, IN_MORE, a, 1, keys);
+  return 4.0 * pairs * (double)in[0].dim[1] * (double)in[0].dim[3];
 }
 
 const sonde_op_def sonde_ops_cache[] = {
@@ -173,8 +172,8 @@ const sonde_op_def sonde_ops_cache[] = {
      .n_out = 1,
      .flags = SONDE_OP_BF16_IN,
      .doc = "attention of q [B, T, H, Dh] at positions p.. over caches of keys and values [B, S, KV, Dh]: query i sees "
-            "positions to p+i. attention_cached(q, k, v[, slopes], p i32 [1]); attributes and slopes as attention, "
-            "causal. Starts are refused: a cache holds one document; no gradient",
+            "positions to p+i. attention_cached(q, k, v[, blocks][, slopes], p i32 [1]); attributes, lists of blocks "
+            "and slopes as attention, causal. Starts are refused: a cache holds one document; no gradient",
      .shape = cached_shape,
      .scratch = cached_scratch,
      .run = cached_run,

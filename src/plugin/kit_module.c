@@ -265,6 +265,7 @@ int kit_module_bits(kit *k, const sonde_value *values, uint64_t *bits, sonde_err
   for (int first = 0; first < 2 && !rc; first++) {
     rig r;
     rig_spec spec = rig_usual(k);
+    spec.context = 12;      /* options may be about tokens far from each other */
     spec.values = values;
     spec.grad = 1;
     spec.first_values = first;

@@ -213,6 +213,23 @@ static int node_inputs(lua_State *L) {
   return 1;
 }
 
+/* core.node_attributes(node) -> list of f0.., list of i0.. */
+static int node_attributes(lua_State *L) {
+  const sonde_attr *attr = sonde_node_attr(sonde_lua_to_node(L, 1));
+  const int numbers = (int)(sizeof attr->f / sizeof *attr->f), integers = (int)(sizeof attr->i / sizeof *attr->i);
+  lua_createtable(L, numbers, 0);
+  for (int k = 0; k < numbers; k++) {
+    lua_pushnumber(L, attr->f[k]);
+    lua_rawseti(L, -2, k + 1);
+  }
+  lua_createtable(L, integers, 0);
+  for (int k = 0; k < integers; k++) {
+    lua_pushinteger(L, attr->i[k]);
+    lua_rawseti(L, -2, k + 1);
+  }
+  return 2;
+}
+
 /* core.node_graph(node) -> the graph's handle */
 static int node_graph(lua_State *L) {
   sonde_lua_to_node(L, 1);
@@ -282,7 +299,8 @@ void sonde_bind_graph(lua_State *L) {
       {"graph", core_graph},         {"op", core_op},             {"result", core_result},         {"grad", core_grad},
       {"node_dims", node_dims},      {"node_dtype", node_dtype},  {"node_op", node_op},            {"node_id", node_id},
       {"node_name", node_name},      {"node_graph", node_graph},  {"node_inputs", node_inputs},    {"is_node", is_node},
-      {"ops", core_ops},             {"node_operators", node_operators}, {NULL, NULL},
+      {"ops", core_ops},             {"node_operators", node_operators}, {"node_attributes", node_attributes},
+      {NULL, NULL},
   };
   sonde_lua_functions(L, functions);
   sonde_lua_metatable(L, &node_type);

@@ -14,23 +14,32 @@ typedef struct setting {
   int starts;      /* DOCUMENTS, ANY; 0: none */
   double cap;      /* on scores; 0: none */
   int slopes;      /* whether distance costs */
+  int64_t sinks, size, stride, listed;     /* of blocks of keys; listed: how many a query sees; 0: none */
 } setting;
 
 /* Rows cut into documents of growing length, and starts in no order, past the end and below 0 too. */
 enum { DOCUMENTS = 1, ANY = 2 };
 
 static const setting settings[] = {
-    {1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0}, {2, 5, 5, 2, 2, 4, 1, 0, 0, 0, 0, 0},
-    {1, 70, 70, 2, 1, 16, 1, 0, 0, 0, 0, 0}, {1, 130, 130, 1, 1, 8, 1, 0, 0.3, 0, 0, 0},
-    {2, 3, 200, 4, 2, 6, 1, 0, 0, 0, 0, 0}, {1, 64, 129, 2, 2, 10, 0, 0, 0, 0, 0, 0},
-    {1, 150, 150, 3, 1, 8, 1, 33, 0, 0, 0, 0}, {1, 9, 300, 1, 1, 3, 1, 140, 0, 0, 0, 0},
-    {1, 66, 66, 2, 2, 5, 1, 1, 0, 0, 0, 0}, {1, 20, 20, 1, 1, 256, 1, 0, 0, 0, 0, 0},
-    {1, 193, 193, 2, 2, 64, 1, 0, 0, 0, 0, 0}, {2, 420, 420, 2, 1, 8, 1, 0, 0, DOCUMENTS, 0, 0},
-    {2, 150, 150, 2, 2, 6, 1, 0, 0, ANY, 0, 0}, {2, 70, 260, 2, 1, 8, 1, 0, 0, DOCUMENTS, 0, 0},
-    {1, 300, 300, 1, 1, 4, 1, 50, 0, DOCUMENTS, 0, 0}, {2, 5, 5, 2, 2, 4, 1, 0, 2, 0, 1.5, 0},
-    {1, 193, 193, 2, 1, 64, 1, 0, 0, 0, 0.5, 0}, {1, 64, 129, 2, 2, 10, 0, 0, 0, 0, 50, 0},
-    {2, 150, 260, 2, 1, 6, 1, 33, 0.7, DOCUMENTS, 1, 0}, {2, 150, 150, 4, 2, 8, 1, 0, 0, 0, 0, 1},
-    {1, 9, 300, 3, 1, 6, 1, 140, 0.7, 0, 1.5, 1}, {2, 200, 200, 2, 1, 8, 1, 0, 0, DOCUMENTS, 0, 1}};
+    {1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {2, 5, 5, 2, 2, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+    {1, 70, 70, 2, 1, 16, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {1, 130, 130, 1, 1, 8, 1, 0, 0.3, 0, 0, 0, 0, 0, 0, 0},
+    {2, 3, 200, 4, 2, 6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {1, 64, 129, 2, 2, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+    {1, 150, 150, 3, 1, 8, 1, 33, 0, 0, 0, 0, 0, 0, 0, 0}, {1, 9, 300, 1, 1, 3, 1, 140, 0, 0, 0, 0, 0, 0, 0, 0},
+    {1, 66, 66, 2, 2, 5, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0}, {1, 20, 20, 1, 1, 256, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+    {1, 193, 193, 2, 2, 64, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+    {2, 420, 420, 2, 1, 8, 1, 0, 0, DOCUMENTS, 0, 0, 0, 0, 0, 0},
+    {2, 150, 150, 2, 2, 6, 1, 0, 0, ANY, 0, 0, 0, 0, 0, 0},
+    {2, 70, 260, 2, 1, 8, 1, 0, 0, DOCUMENTS, 0, 0, 0, 0, 0, 0},
+    {1, 300, 300, 1, 1, 4, 1, 50, 0, DOCUMENTS, 0, 0, 0, 0, 0, 0}, {2, 5, 5, 2, 2, 4, 1, 0, 2, 0, 1.5, 0, 0, 0, 0, 0},
+    {1, 193, 193, 2, 1, 64, 1, 0, 0, 0, 0.5, 0, 0, 0, 0, 0}, {1, 64, 129, 2, 2, 10, 0, 0, 0, 0, 50, 0, 0, 0, 0, 0},
+    {2, 150, 260, 2, 1, 6, 1, 33, 0.7, DOCUMENTS, 1, 0, 0, 0, 0, 0},
+    {2, 150, 150, 4, 2, 8, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0}, {1, 9, 300, 3, 1, 6, 1, 140, 0.7, 0, 1.5, 1, 0, 0, 0, 0},
+    {2, 200, 200, 2, 1, 8, 1, 0, 0, DOCUMENTS, 0, 1, 0, 0, 0, 0},
+    {1, 300, 300, 2, 1, 8, 1, 40, 0, 0, 0, 0, 5, 0, 0, 0}, {2, 200, 260, 1, 1, 6, 1, 7, 0, 0, 1.5, 0, 70, 0, 0, 0},
+    {1, 420, 420, 2, 2, 8, 1, 0, 0, 0, 0, 1, 3, 16, 5, 0}, {2, 150, 150, 2, 1, 1, 1, 9, 0, ANY, 0, 0, 2, 7, 3, 0},
+    {2, 300, 300, 2, 1, 8, 1, 0, 0, 0, 0, 0, 0, 20, 0, 3}, {1, 70, 200, 4, 2, 5, 1, 6, 0.4, 0, 0, 1, 1, 64, 0, 2},
+    {1, 131, 131, 1, 1, 3, 1, 0, 0, 0, 0, 0, 0, 1, 0, 4},
+    {1, 260, 260, 2, 1, 64, 1, 0, 0, DOCUMENTS, 0, 0, 0, 8, 4, 0}};
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
 /* The input `starts`: key places in row b, by query. */
@@ -41,10 +50,28 @@ static int32_t start_at(const setting *s, int64_t b, int64_t i) {
   return (int32_t)start;
 }
 
-static int sees(const setting *s, int64_t b, int64_t i, int64_t j) {
-  int64_t last = i + s->tk - s->t;
-  return !s->causal || (j <= last && (!s->window || j > last - s->window) &&
-                        (!s->starts || j == last || j >= start_at(s, b, i)));
+/* The input `blocks`: the start, then numbers, some of which are no block. */
+static int32_t block_at(const setting *s, int64_t b, int64_t i, int64_t h, int64_t k) {
+  if (k == 0) return (int32_t)(b * 3);
+  return (int32_t)((i / 11 * 7 + b * 5 + h * 3 + k * k * 13) % (s->tk / s->size + 2)) - 1;
+}
+
+/* Whether query i of head h sees key j in a block of keys. */
+static int in_a_block(const setting *s, int64_t b, int64_t i, int64_t h, int64_t start, int64_t j) {
+  int64_t block = (j - start) / s->size, own = (i + s->tk - s->t - start) / s->size;
+  if (s->stride && (own - block) % s->stride == 0) return 1;
+  for (int64_t k = 1; k <= s->listed; k++)
+    if (block_at(s, b, i, h, k) == block) return 1;
+  return 0;
+}
+
+static int sees(const setting *s, int64_t b, int64_t i, int64_t h, int64_t j) {
+  int64_t last = i + s->tk - s->t, start = s->listed ? block_at(s, b, i, h, 0) : s->starts ? start_at(s, b, i) : 0;
+  start = start > last ? last : start < 0 ? 0 : start;
+  if (!s->causal || j == last) return 1;
+  if (j > last || j < start) return 0;
+  return (s->window ? j > last - s->window : !s->size) || j < start + (s->window || s->size ? s->sinks : 0) ||
+         (s->size && in_a_block(s, b, i, h, start, j));
 }
 
 /* The input `slopes`: of head h; one that grows with the distance too. */
@@ -66,7 +93,7 @@ static void naive_head(const setting *s, const kernel *k, const void *dout, cons
     double top = -INFINITY, total = 0, delta = 0;
     for (int64_t j = 0; j < s->tk; j++) {
       w->p[j] = 0;
-      if (!sees(s, b, i, j)) continue;
+      if (!sees(s, b, i, h, j)) continue;
       for (int64_t c = 0; c < d; c++)
         w->p[j] += scale * kernel_in(k, 0, q + c) * kernel_in(k, 1, place(b, j, kv, s->tk, s->kv, d) + c);
       if (s->cap != 0) w->p[j] = s->cap * tanh(w->p[j] / s->cap);
@@ -74,7 +101,7 @@ static void naive_head(const setting *s, const kernel *k, const void *dout, cons
       if (s->slopes) w->p[j] -= (double)slope_at(h) * (double)(i + s->tk - s->t - j);
       if (w->p[j] > top) top = w->p[j];
     }
-    for (int64_t j = 0; j < s->tk; j++) total += w->p[j] = sees(s, b, i, j) ? exp(w->p[j] - top) : 0;
+    for (int64_t j = 0; j < s->tk; j++) total += w->p[j] = sees(s, b, i, h, j) ? exp(w->p[j] - top) : 0;
     w->lse[(b * s->h + h) * s->t + i] = top + log(total);
     for (int64_t j = 0; j < s->tk; j++) {
       w->p[j] /= total;
@@ -116,6 +143,13 @@ static void add_more(kernel *k, const setting *s) {
     kernel_input(k, shape_of(SONDE_I32, 2, s->b, s->t, 0, 0), 5);
     for (int64_t at = 0; at < s->b * s->t; at++) ((int32_t *)k->x[k->n_in - 1])[at] = start_at(s, at / s->t, at % s->t);
   }
+  if (s->listed) {
+    int64_t row = 1 + s->listed, n = s->b * s->t * s->h;
+    kernel_input(k, shape_of(SONDE_I32, 4, s->b, s->t, s->h, row), 5);
+    for (int64_t at = 0; at < n * row; at++)
+      ((int32_t *)k->x[k->n_in - 1])[at] =
+          block_at(s, at / row / s->h / s->t, at / row / s->h % s->t, at / row % s->h, at % row);
+  }
   if (s->slopes) {
     kernel_input(k, shape_of(SONDE_F32, 1, s->h, 0, 0, 0), 6);
     for (int64_t h = 0; h < s->h; h++) ((float *)k->x[k->n_in - 1])[h] = slope_at(h);
@@ -124,7 +158,7 @@ static void add_more(kernel *k, const setting *s) {
 
 static kernel inputs_of(const setting *s, int type) {
   kernel k = {.def = op_named(sonde_ops_attention, "attention"),
-              .attr = {{s->scale, s->cap}, {s->causal, s->window}}};
+              .attr = {{s->scale, s->cap}, {s->causal, s->window, s->sinks, s->size, s->stride}}};
   kernel_input(&k, shape_of(type, 4, s->b, s->t, s->h, s->d), 1);
   kernel_input(&k, shape_of(type, 4, s->b, s->tk, s->kv, s->d), 2);
   kernel_input(&k, shape_of(type, 4, s->b, s->tk, s->kv, s->d), 3);
@@ -190,8 +224,9 @@ static void test_against_naive(void **state) { (void)state; on_every_isa(against
 
 static void same_bits(const char *isa) {
   (void)isa;
-  for (int v = 0; v < 4; v++) {
-    const setting *s = &settings[v / 2 ? 11 : 16];
+  static const int which[] = {11, 16, 24, 26};
+  for (int v = 0; v < 8; v++) {
+    const setting *s = &settings[which[v / 2]];
     kernel f = forward_of(s, v % 2);
     kernel_same_bits(&f);
     kernel b = backward_of(s, v % 2, v % 2, &f);
@@ -240,8 +275,8 @@ static void test_nan_in_value(void **state) { (void)state; on_every_isa(nan_in_v
 /* Documents in one row give what each of them gives alone, to rounding; with starts that cut nothing, the same bits. */
 static void alone(const char *isa) {
   enum { T = 300, CUT = 131, D = 8 };
-  const setting whole = {1, T, T, 1, 1, D, 1, 0, 0, 0, 0, 0},
-                part = {1, T - CUT, T - CUT, 1, 1, D, 1, 0, 0, 0, 0, 0};
+  const setting whole = {1, T, T, 1, 1, D, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+                part = {1, T - CUT, T - CUT, 1, 1, D, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   for (int type = 0; type < 2; type++) {
     kernel row = inputs_of(&whole, type), own = inputs_of(&part, type), plain = inputs_of(&whole, type);
     kernel_input(&row, shape_of(SONDE_I32, 2, 1, T, 0, 0), 5);
@@ -267,7 +302,7 @@ static void test_alone(void **state) { (void)state; on_every_isa(alone); }
 /* A block of keys that no query of a block sees is not computed with: NaN there would come through, as 0 x NaN. */
 static void skipped(const char *isa) {
   enum { T = 512, CUT = 256 };
-  const setting s = {1, T, T, 1, 1, 4, 1, 0, 0, 0, 0, 0};
+  const setting s = {1, T, T, 1, 1, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   (void)isa;
   for (int type = 0; type < 2; type++) {
     kernel f = inputs_of(&s, type);
@@ -284,6 +319,104 @@ static void skipped(const char *isa) {
   }
 }
 static void test_skipped(void **state) { (void)state; on_every_isa(skipped); }
+
+/* What sees everything gives the same bits as no pattern: a window or blocks as long as the row, all blocks listed, a
+ * stride of one. */
+static void test_all_is_full(void **state) {
+  (void)state;
+  enum { T = 300, H = 2 };
+  static const setting full = {1, T, T, H, 1, 16, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+  static const setting same[] = {
+      {1, T, T, H, 1, 16, 1, T, 0, 0, 0, 0, 0, 0, 0, 0}, {1, T, T, H, 1, 16, 1, 5 * T, 0, 0, 0, 0, 9, 0, 0, 0},
+      {1, T, T, H, 1, 16, 1, 0, 0, 0, 0, 0, 0, 17, 1, 0}, {1, T, T, H, 1, 16, 1, 0, 0, 0, 0, 0, 0, T, 4, 0},
+      {1, T, T, H, 1, 16, 1, 0, 0, 0, 0, 0, 0, 23, 0, 14}};
+  for (int type = 0; type < 2; type++) {
+    kernel f = forward_of(&full, type);
+    assert_int_equal(kernel_run(&f, 2), 0);
+    kernel g = backward_of(&full, type, type, &f);
+    assert_int_equal(kernel_run(&g, 2), 0);
+    for (size_t v = 0; v < sizeof same / sizeof *same; v++) {
+      kernel a = forward_of(&same[v], type);
+      for (int64_t at = 0; same[v].listed && at < T * H * 15; at++)
+        ((int32_t *)a.x[3])[at] = (int32_t)(at % 15 ? at % 15 - 1 : 0);
+      assert_int_equal(kernel_run(&a, 2), 0);
+      for (int r = 0; r < 2; r++) assert_memory_equal(a.y[r], f.y[r], (size_t)sonde_shape_bytes(&f.out[r]));
+      kernel b = backward_of(&same[v], type, type, &a);
+      if (same[v].listed) memcpy(b.x[6], a.x[3], (size_t)sonde_shape_bytes(&a.in[3]));
+      assert_int_equal(kernel_run(&b, 2), 0);
+      for (int r = 0; r < 3; r++) assert_memory_equal(b.y[r], g.y[r], (size_t)sonde_shape_bytes(&g.out[r]));
+      kernel_free(&a), kernel_free(&b);
+    }
+    kernel_free(&f), kernel_free(&g);
+  }
+}
+
+/* Query heads that read one key head give what they give with a copy of it each. */
+static void test_groups_are_copies(void **state) {
+  (void)state;
+  enum { T = 150, H = 4, D = 8 };
+  static const setting shared = {2, T, T, H, 1, D, 1, 40, 0, 0, 0, 0, 3, 0, 0, 0};
+  static const setting copied = {2, T, T, H, H, D, 1, 40, 0, 0, 0, 0, 3, 0, 0, 0};
+  for (int type = 0; type < 2; type++) {
+    kernel one = inputs_of(&shared, type), all = inputs_of(&copied, type);
+    int64_t size = type == SONDE_F32 ? 4 : 2;
+    for (int in = 1; in < 3; in++)
+      for (int64_t row = 0; row < 2 * T * H; row++)
+        memcpy((char *)all.x[in] + row * D * size, (char *)one.x[in] + row / H * D * size, (size_t)(D * size));
+    assert_int_equal(kernel_run(&one, 2), 0);
+    assert_int_equal(kernel_run(&all, 2), 0);
+    for (int r = 0; r < 2; r++) assert_memory_equal(one.y[r], all.y[r], (size_t)sonde_shape_bytes(&one.out[r]));
+    kernel_free(&one), kernel_free(&all);
+  }
+}
+
+/* Blocks of keys that are not seen are not computed with, forward and backward: NaN there would come through. */
+static void skipped_blocks(const char *isa) {
+  enum { T = 640, SEEN = 64, OWN = 512 };
+  const setting patterns[] = {{1, T, T, 1, 1, 4, 1, OWN / 4, 0, 0, 0, 0, SEEN, 0, 0, 0},
+                              {1, T, T, 1, 1, 4, 1, 0, 0, 0, 0, 0, 0, SEEN, 8, 0}};
+  (void)isa;
+  for (int v = 0; v < 4; v++) {
+    kernel f = forward_of(&patterns[v / 2], v % 2);
+    for (int64_t i = SEEN * 4; i < (OWN - OWN / 4) * 4; i++)
+      for (int in = 1; in < 3; in++) {
+        if (v % 2 == SONDE_F32) ((float *)f.x[in])[i] = NAN;
+        else ((uint16_t *)f.x[in])[i] = 0x7fc0;
+      }
+    assert_int_equal(kernel_run(&f, 2), 0);
+    kernel b = backward_of(&patterns[v / 2], v % 2, v % 2, &f);
+    for (int in = 1; in < 3; in++)
+      memcpy(b.x[in], f.x[in], (size_t)sonde_shape_bytes(&f.in[in]));
+    assert_int_equal(kernel_run(&b, 2), 0);
+    for (int64_t i = OWN * 4; i < (OWN + SEEN) * 4; i++)
+      assert_true(!isnan(kernel_out(&f, 0, i)) && !isnan(kernel_out(&b, 0, i)));
+    kernel_free(&f), kernel_free(&b);
+  }
+}
+static void test_skipped_blocks(void **state) { (void)state; on_every_isa(skipped_blocks); }
+
+static void test_patterns_refused(void **state) {
+  (void)state;
+  const setting s = {2, 20, 20, 2, 1, 8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+  const struct { sonde_shape lists; int64_t i[5]; const char *why; } wrong[] = {
+      {shape_of(SONDE_I32, 4, 2, 20, 2, 4), {0, 0, 0, 4, 0}, "causal"},
+      {shape_of(SONDE_I32, 4, 2, 20, 2, 4), {1, 0, 0, 0, 0}, "size"},
+      {shape_of(SONDE_I32, 4, 2, 20, 1, 4), {1, 0, 0, 4, 0}, "lists of blocks"},
+      {shape_of(SONDE_I32, 4, 2, 19, 2, 4), {1, 0, 0, 4, 0}, "lists of blocks"},
+      {shape_of(SONDE_I32, 4, 2, 20, 2, 1), {1, 0, 0, 4, 0}, "lists of blocks"},
+      {shape_of(SONDE_F32, 4, 2, 20, 2, 4), {1, 0, 0, 4, 0}, "slopes"},
+      {shape_of(SONDE_I32, 2, 2, 20, 0, 0), {1, 0, -1, 0, 0}, "sinks"},
+      {shape_of(SONDE_I32, 2, 2, 20, 0, 0), {1, 0, 0, 0, 3}, "size"}};
+  for (size_t v = 0; v < sizeof wrong / sizeof *wrong; v++) {
+    sonde_error err = {0};
+    kernel k = inputs_of(&s, SONDE_F32);
+    k.in[3] = wrong[v].lists;
+    memcpy(k.attr.i, wrong[v].i, sizeof wrong[v].i);
+    assert_int_not_equal(k.def->shape(k.in, 4, &k.attr, k.out, &err), 0);
+    assert_non_null(strstr(err.text, wrong[v].why));
+    kernel_free(&k);
+  }
+}
 
 static void refused(int64_t tq, int64_t tk, int64_t h, int64_t kv, int64_t d, double scale, double cap, int causal,
                     int64_t window, int code) {
@@ -313,7 +446,7 @@ static void test_refusals(void **state) {
 
 static void test_starts_refused(void **state) {
   (void)state;
-  const setting s = {2, 4, 4, 1, 1, 8, 1, 0, 0, 0, 0, 0};
+  const setting s = {2, 4, 4, 1, 1, 8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   const sonde_shape wrong[] = {shape_of(SONDE_F32, 2, 2, 4, 0, 0), shape_of(SONDE_I32, 2, 2, 5, 0, 0),
                                shape_of(SONDE_I32, 1, 8, 0, 0, 0)};
   sonde_error err = {0};
@@ -329,7 +462,7 @@ static void test_starts_refused(void **state) {
 
 static void test_slopes_refused(void **state) {
   (void)state;
-  const setting s = {2, 4, 4, 2, 1, 8, 1, 0, 0, 0, 0, 0};
+  const setting s = {2, 4, 4, 2, 1, 8, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   const struct { sonde_shape in[2]; int n; } wrong[] = {
       {{shape_of(SONDE_F32, 1, 1, 0, 0, 0)}, 1}, {{shape_of(SONDE_F32, 2, 2, 1, 0, 0)}, 1},
       {{shape_of(SONDE_BF16, 1, 2, 0, 0, 0)}, 1},
@@ -358,6 +491,13 @@ static void test_flops(void **state) {
               2 * 3 * 55.0 * (4 * 8 + 4)); /* 55 pairs, two products and the softmax */
   at.i[1] = 2;
   assert_true(b->flops(in, 6, NULL, &at) == 2 * 3 * 19.0 * (10 * 8 + 6));
+  at.i[2] = 3;                                  /* 5 keys, once there are as many */
+  assert_true(b->flops(in, 6, NULL, &at) == 2 * 3 * 40.0 * (10 * 8 + 6));
+  at = (sonde_attr){{0}, {1, 0, 0, 3, 2}};      /* blocks of 3, every other one: 19 in own ones, 9 and 3 before them */
+  assert_true(b->flops(in, 6, NULL, &at) == 2 * 3 * 31.0 * (10 * 8 + 6));
+  sonde_shape with[4] = {in[0], in[1], in[2], shape_of(SONDE_I32, 4, 2, 10, 3, 3)};
+  at = (sonde_attr){{0}, {1, 0, 0, 3, 0}};      /* two blocks: 19, and 3 for each query but the first 3 */
+  assert_true(f->flops(with, 4, NULL, &at) == 2 * 3 * 40.0 * (4 * 8 + 4));
 }
 
 int main(void) {
@@ -367,6 +507,8 @@ int main(void) {
       cmocka_unit_test(test_alone),          cmocka_unit_test(test_skipped),
       cmocka_unit_test(test_refusals),       cmocka_unit_test(test_starts_refused),
       cmocka_unit_test(test_slopes_refused),
+      cmocka_unit_test(test_all_is_full),    cmocka_unit_test(test_groups_are_copies),
+      cmocka_unit_test(test_skipped_blocks), cmocka_unit_test(test_patterns_refused),
       cmocka_unit_test(test_flops)};
   sonde_gemm_setup();
   return cmocka_run_group_tests_name("attention", tests, NULL, NULL);

@@ -349,6 +349,19 @@ static sonde_node *slopes(maker *m, const char *op) {
   return slopes_of(m, 1 + plan_choice(m, 9));
 }
 
+/* Lists of some of 6 blocks of 3 keys, for queries [B, T, H, Dh]. */
+static sonde_node *lists_of(maker *m, const sonde_shape *q) {
+  sonde_shape lists = SHAPE(I32, q->dim[0], q->dim[1], q->dim[2], 2 + plan_choice(m, 3));
+  return integers(m, &lists, -1, 5);
+}
+
+static void take_pattern(maker *m, sonde_attr *at, int listed) {
+  at->i[1] = plan_choice(m, 4);
+  at->i[2] = plan_choice(m, 3);
+  at->i[3] = listed ? 3 : plan_choice(m, 5);
+  at->i[4] = at->i[3] ? plan_choice(m, 4) : 0;
+}
+
 static sonde_node *attention(maker *m, const char *op) {
   int64_t groups = 1 + plan_choice(m, 2);
   sonde_shape k = heads(m, F32), q = k;
@@ -356,13 +369,15 @@ static sonde_node *attention(maker *m, const char *op) {
   if (!plan_choice(m, 4)) k.dim[1] = q.dim[1] = 130;
   q.dim[1] -= plan_choice(m, q.dim[1]);
   q.dim[2] *= groups;
-  sonde_attr at = {{0.5 * (double)plan_choice(m, 3), (double)plan_choice(m, 2)},
-                   {causal, causal ? plan_choice(m, 4) : 0}};
+  int listed = causal && !plan_choice(m, 4);
+  sonde_attr at = {{0.5 * (double)plan_choice(m, 3), (double)plan_choice(m, 2)}, {causal}};
+  if (causal) take_pattern(m, &at, listed);
   int dq = real(m), dk = real(m), dv = plan_choice(m, 2) ? dk : real(m);
   sonde_node *in[8] = {operand(m, shape(dq, 4, q.dim)), operand(m, shape(dk, 4, k.dim)),
                        operand(m, shape(dv, 4, k.dim))};
   int more = 0;
-  if (causal && plan_choice(m, 2)) in[3] = in[6] = starts_of(m, "document_starts", q.dim[0], q.dim[1]), more++;
+  if (listed) in[3] = in[6] = lists_of(m, &q), more++;
+  else if (causal && plan_choice(m, 2)) in[3] = in[6] = starts_of(m, "document_starts", q.dim[0], q.dim[1]), more++;
   if (causal && plan_choice(m, 2)) in[3 + more] = in[6 + more] = slopes_of(m, q.dim[2]), more++;
   sonde_node *y = call(m, "attention", 3 + more, in, &at);
   if (!y) return NULL;
@@ -373,13 +388,41 @@ static sonde_node *attention(maker *m, const char *op) {
   return sonde_result(y, !plan_choice(m, 4));
 }
 
+/* The choice of blocks; the weights and what they are like. */
+static sonde_node *measures(maker *m, const char *op) {
+  sonde_shape k = heads(m, real(m)), q = k, thresholds = SHAPE(F32, 1 + plan_choice(m, 3), 2), one = SHAPE(I32, 1);
+  int64_t every = 1 + plan_choice(m, 3), n = 2;
+  q.dim[2] *= 1 + plan_choice(m, 2);
+  sonde_node *in[6] = {operand(m, q), operand(m, k)};
+  if (!strncmp(op, "attention_blocks", 16)) {
+    sonde_attr at = {{0}, {every * (1 + plan_choice(m, 3)), plan_choice(m, 4), every}};
+    in[n++] = in[0];
+    if (!strcmp(op, "attention_blocks_cached")) {
+      q.dim[1] = 1 + plan_choice(m, q.dim[1]);
+      in[2] = operand(m, q);
+      in[n++] = integers(m, &one, 0, k.dim[1] - q.dim[1]);
+    } else if (plan_choice(m, 2)) {
+      in[n++] = starts_of(m, "document_starts", q.dim[0], q.dim[1]);
+    }
+    return call(m, op, (int)n, in, &at);
+  }
+  sonde_attr at = {{0, (double)plan_choice(m, 2)}, {1}};
+  int listed = (int)plan_choice(m, 2);
+  take_pattern(m, &at, listed);
+  if (!strcmp(op, "attention_spread")) in[n++] = operand(m, thresholds);
+  if (listed) in[n++] = lists_of(m, &q);
+  sonde_node *y = call(m, op, (int)n, in, &at);
+  return y && !strcmp(op, "attention_spread") ? sonde_result(y, (int)plan_choice(m, 4)) : y;
+}
+
 static sonde_node *cached(maker *m, const char *op) {
   sonde_shape x = heads(m, real(m)), cache = x, one = SHAPE(I32, 1);
   cache.dtype = F32;
   cache.dim[1] += 3;
   sonde_node *at = integers(m, &one, 0, 3), *k = operand(m, cache), *v = operand(m, cache);
   if (!strcmp(op, "cache_write")) return CALL(op, NULL, k, operand(m, x), at);
-  sonde_attr a = {{0, (double)plan_choice(m, 2)}, {1, plan_choice(m, 4)}};
+  sonde_attr a = {{0, (double)plan_choice(m, 2)}, {1}};
+  take_pattern(m, &a, 0);
   x.dim[2] *= 1 + plan_choice(m, 2);
   sonde_node *q = operand(m, x);
   return plan_choice(m, 2) ? CALL(op, &a, q, k, v, at) : CALL(op, &a, q, k, v, slopes_of(m, x.dim[2]), at);
@@ -408,7 +451,8 @@ static const struct { const char *op; make_fn make; } makers[] = {
     {"rmsnorm", norm}, {"rmsnorm_grad", norm}, {"layernorm", norm}, {"layernorm_grad", norm}, {"rope", rope},
     {"rope_frequencies", frequencies}, {"rope_by_length", by_length}, {"attention", attention},
     {"attention_grad", attention}, {"attention_cached", cached}, {"document_starts", documents},
-    {"positions", positions}, {"alibi_slopes", slopes},
+    {"positions", positions}, {"alibi_slopes", slopes}, {"attention_blocks", measures},
+    {"attention_blocks_cached", measures}, {"attention_weights", measures}, {"attention_spread", measures},
     {"cache_write", cached}, {"lm_loss", loss}, {"lm_loss_grad", loss}, {"argmax", by_row},
 };
 

@@ -98,6 +98,11 @@ function TestAlone:test_every_kind_of_attention()
     check_alone("gqa" .. said, {}, positions, "f32", 2e-5)
     check_alone("bf16" .. said, {}, positions, "bf16", 4e-2)
     check_alone("window" .. said, { attention = { name = "causal", window = 4 } }, positions, "f32", 2e-5)
+    check_alone("sinks" .. said, { attention = { name = "causal", window = 3, sinks = 2 } }, positions, "f32", 2e-5)
+    check_alone("strided" .. said, { attention = { name = "causal", blocks = "strided", block_size = 2,
+      block_stride = 3 } }, positions, "f32", 2e-5)
+    check_alone("top" .. said, { attention = { name = "causal", blocks = "top", block_size = 2, block_top = 1 } },
+      positions, "f32", 2e-5)
     check_alone("qk_norm" .. said, { attention = { name = "causal", qk_norm = true } }, positions, "f32", 2e-5)
     check_alone("llama3" .. said, { attention = { name = "causal", rope_scaling = "llama3",
       rope_original_context = 16 } },

@@ -104,6 +104,10 @@ function TestLikelihoods:test_plain_logits()
       rope_long_factors = "9,10,11,12" } },
     { attention = { "causal", rope_scaling = "yarn", rope_original_context = 32 } },
     { attention = { "causal", window = 20, kv_heads = 2 } },
+    { attention = { "causal", window = 20, sinks = 3 } },
+    { attention = { "causal", blocks = "strided", block_size = 5, block_stride = 3, window = 4 } },
+    { attention = { "causal", blocks = "top", block_size = 6, block_top = 2 } },
+    { attention = { "causal", blocks = "top", block_size = 6, block_top = 2, block_choice = "query", kv_heads = 2 } },
     { attention = { "causal", qk_norm = true, rope_scaling = "llama3", rope_original_context = 64 } } } do
     local model = small(options)
     local requests, groups = documents(12, 60)

@@ -88,6 +88,7 @@ static const char *const elsewhere[] = {
     /* tests/distill/reference.lua: their attributes name a function */
     "distill", "distill_grad", "distill_cached", "distill_cached_grad", "teacher_top",
     "cache_write", "attention_cached",   /* tests/lua/generate.lua: against the full forward pass */
+    "attention_blocks_cached",           /* tests/lua/patterns.lua: likewise */
 };
 
 static void mark(const sonde_ctx *ctx, sonde_node *n, char *seen) {

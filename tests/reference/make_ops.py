@@ -8,6 +8,7 @@ same integer hash (see `numbers`), as f32. PyTorch then computes in f64, so that
 digit that f32 has. Of a result (and of each gradient, for a generated upstream gradient) the file keeps up to SAMPLES
 values at fixed positions, and its inner product with a generated vector, which no wrong element escapes.
 """
+import itertools
 import json
 import math
 import os
@@ -319,10 +320,17 @@ def turn_part(x, inverse, amplitude):
 
 
 def attend(q, k, v, scale, causal, window, starts=None, slopes=None, cap=0):
-    """q [B, T, H, Dh], k and v [B, Tk, KV, Dh]; every score written out. starts [B, T]: the first key of each query,
-    its own at the latest. slopes [H]: what a score of each head loses for every key back."""
+    """Values and the log-sum-exp of scores_of with the same arguments."""
+    scores = scores_of(q, k, scale, causal, window, starts, slopes, cap)
+    v = v.repeat_interleave(q.shape[2] // v.shape[2], 2)
+    return torch.einsum("bhts,bshd->bthd", torch.softmax(scores, -1), v), torch.logsumexp(scores, -1)
+
+
+def scores_of(q, k, scale, causal, window, starts=None, slopes=None, cap=0, seen=None):
+    """q [B, T, H, Dh], k [B, Tk, KV, Dh]; every score written out. starts [B, T]: the first key of each query, its own
+    at the latest. slopes [H]: what a score of each head loses for every key back. seen [B, H, T, Tk]: more masks."""
     length, keys, heads = q.shape[1], k.shape[1], q.shape[2]
-    k, v = (t.repeat_interleave(heads // t.shape[2], 2) for t in (k, v))
+    k = k.repeat_interleave(heads // k.shape[2], 2)
     scores = torch.einsum("bthd,bshd->bhts", q, k) * (scale or q.shape[-1] ** -0.5)
     if cap:
         scores = cap * torch.tanh(scores / cap)
@@ -337,8 +345,9 @@ def attend(q, k, v, scale, causal, window, starts=None, slopes=None, cap=0):
     if starts is not None:
         own = torch.arange(length) + (keys - length)
         hidden = hidden | (torch.arange(keys) < torch.minimum(starts, own)[:, :, None])[:, None]
-    scores = scores.masked_fill(hidden, -math.inf)
-    return torch.einsum("bhts,bshd->bthd", torch.softmax(scores, -1), v), torch.logsumexp(scores, -1)
+    if seen is not None:
+        hidden = hidden | ~seen
+    return scores.masked_fill(hidden, -math.inf)
 
 
 def alibi(m, heads):
@@ -414,6 +423,107 @@ def attentions():
         case("document_starts" + what, "document_starts", [i32(3, 40, hi=9)], documents, i=[4], result=result, wrt=[])
 
 
+def seen_of(shape, keys, window, sinks, size, stride, starts, lists):
+    """Which keys the queries of shape [B, T, H] see, [B, H, T, Tk]: the window, the sinks, every stride-th block back
+    from their own, and those of lists [B, T, H, 1 + K], whose first entries are the starts. Query by query."""
+    batch, length, heads = shape
+    seen = torch.zeros(batch, heads, length, keys, dtype=torch.bool)
+    for b, h, t in itertools.product(range(batch), range(heads), range(length)):
+        own = t + keys - length
+        first = 0 if starts is None and lists is None else int((starts[b, t] if lists is None else lists[b, t, h, 0]))
+        first = max(0, min(first, own))
+        row = seen[b, h, t]
+        row[max(first, own - window + 1) if window else own:own + 1] = True
+        row[first:first + sinks] = True
+        for block in range((own - first) // size + 1) if size else ():
+            far = (own - first) // size - block
+            if (stride and far % stride == 0) or (lists is not None and block in lists[b, t, h, 1:].tolist()):
+                row[first + block * size:first + (block + 1) * size] = True
+        row[own + 1:] = False
+    return seen
+
+
+def sparse_attend(q, k, v, window, sinks, size, stride, starts=None, lists=None):
+    seen = seen_of(q.shape[:3], k.shape[1], window, sinks, size, stride, starts, lists)
+    scores = scores_of(q, k, 0, 1, 0, seen=seen)
+    v = v.repeat_interleave(q.shape[2] // v.shape[2], 2)
+    return torch.einsum("bhts,bshd->bthd", torch.softmax(scores, -1), v), torch.logsumexp(scores, -1)
+
+
+def chosen_blocks(q, k, size, top, every, starts=None):
+    """By the formula of MoBA: the blocks, cut from the start, whose mean key has the highest product with the first of
+    `every` queries in a row."""
+    batch, length, heads, _ = q.shape
+    k = k.repeat_interleave(heads // k.shape[2], 2)
+    top = min(top, -(-length // size))
+    lists = torch.full((batch, length, heads, 3 + top), -1)
+    for b, t, h in itertools.product(range(batch), range(length), range(heads)):
+        first = 0 if starts is None else max(0, min(int(starts[b, t]), t))
+        own, by = (t - first) // size, t - (t - first) % every
+        means = [k[b, first + j * size:first + (j + 1) * size, h].mean(0) for j in range(1, own)]
+        score = [float(q[b, by, h] @ mean) for mean in means]
+        order = sorted(range(len(score)), key=lambda j: (-score[j], j))[:top]
+        row = [first, 0, own or -1] + [1 + j for j in order]
+        lists[b, t, h, :len(row)] = torch.tensor(row)
+    return lists.double()
+
+
+def spread(q, k, thresholds, **of):
+    """Entropy, entropy over log n, shares below a + r / n, and n, of what each query sees."""
+    scores = scores_of(q, k, of.get("scale", 0), 1, of.get("window", 0), of.get("starts"), of.get("slopes"),
+                       of.get("cap", 0), of.get("seen"))
+    seen, p = scores > -math.inf, torch.softmax(scores, -1)
+    n = seen.sum(-1).double()
+    entropy = -torch.where(p > 0, p * torch.where(p > 0, p, 1).log(), 0).sum(-1)
+    bound = thresholds[:, 0] + thresholds[:, 1] / n[..., None]
+    below = ((p[..., None] < bound[..., None, :]) & seen[..., None]).sum(-2) / n[..., None]
+    return entropy, torch.where(n > 1, entropy / n.clamp(min=2).log(), 0), below, n
+
+
+def sparse_attentions():
+    for name, length, keys, heads, kv, width, window, sinks, size, stride in (
+            ("sinks", 9, 9, 2, 1, 8, 3, 2, 0, 0), ("sinks_large", 200, 200, 2, 2, 16, 40, 5, 0, 0),
+            ("strided", 23, 23, 2, 1, 8, 0, 0, 3, 2), ("strided_window", 40, 47, 2, 2, 8, 5, 1, 4, 3),
+            ("strided_large", 300, 300, 2, 1, 16, 0, 3, 32, 3)):
+        inputs = [f32(2, length, heads, width), f32(2, keys, kv, width), f32(2, keys, kv, width)]
+        case("attention/" + name, "attention", inputs,
+             lambda q, k, v: sparse_attend(q, k, v, window, sinks, size, stride), i=[1, window, sinks, size, stride])
+    for name, length, window, sinks, size, listed in (("blocks", 17, 0, 0, 3, 2), ("blocks_window", 40, 6, 2, 4, 3),
+                                                      ("blocks_large", 260, 0, 0, 48, 2)):
+        inputs = [f32(2, length, 2, 8), f32(2, length, 1, 8), f32(2, length, 1, 8), i32(2, length, 2, 1 + listed, lo=-1,
+                                                                                      hi=6)]
+        case("attention/" + name, "attention", inputs,
+             lambda q, k, v, lists: sparse_attend(q, k, v, window, sinks, size, 0, None, lists),
+             i=[1, window, sinks, size], wrt=[0, 1, 2])
+    case("attention/strided_starts", "attention",
+         [f32(2, 60, 2, 8), f32(2, 60, 2, 8), f32(2, 60, 2, 8), i32(2, 60, hi=60)],
+         lambda q, k, v, starts: sparse_attend(q, k, v, 4, 3, 5, 2, starts), i=[1, 4, 3, 5, 2], wrt=[0, 1, 2])
+    for name, length, heads, kv, width, size, top, every in (
+            ("", 23, 2, 1, 8, 3, 2, 3), ("/query", 23, 2, 2, 6, 3, 2, 1), ("/some", 50, 4, 2, 8, 4, 3, 2),
+            ("/large", 300, 2, 1, 32, 32, 3, 32), ("/all", 20, 1, 1, 4, 3, 100, 3), ("/none", 20, 1, 1, 4, 3, 0, 3)):
+        inputs = [f32(2, length, heads, width), f32(2, length, kv, width), f32(2, length, heads, width)]
+        case("attention_blocks" + name, "attention_blocks", inputs,
+             lambda q, k, _: chosen_blocks(q, k, size, top, every), i=[size, top, every], wrt=[])
+    case("attention_blocks/starts", "attention_blocks",
+         [f32(2, 60, 2, 8), f32(2, 60, 1, 8), f32(2, 60, 2, 8), i32(2, 60, lo=-4, hi=60)],
+         lambda q, k, _, starts: chosen_blocks(q, k, 4, 2, 4, starts), i=[4, 2, 4], wrt=[])
+    for name, length, scale, window, cap in (("", 9, 0, 0, 0), ("/window", 150, 2.0, 70, 0), ("/cap", 40, 3.0, 0, 0.7)):
+        inputs = [f32(2, length, 4, 8, lo=-2.0, hi=2.0), f32(2, length, 2, 8, lo=-2.0, hi=2.0)]
+        case("attention_weights" + name, "attention_weights", inputs,
+             lambda q, k: torch.softmax(scores_of(q, k, scale, 1, window, cap=cap), -1), f=[scale, cap], i=[1, window],
+             wrt=[])
+        case("attention_spread" + name, "attention_spread", inputs + [f32(3, 2, lo=0.0, hi=0.2)],
+             lambda q, k, a: spread(q, k, a, scale=scale, window=window, cap=cap), f=[scale, cap], i=[1, window],
+             wrt=[])
+    case("attention_spread/starts", "attention_spread",
+         [f32(2, 40, 2, 8), f32(2, 40, 2, 8), f32(1, 2, lo=0.0, hi=0.1), i32(2, 40, hi=40), f32(2, lo=0.0, hi=0.5)],
+         lambda q, k, a, starts, slopes: spread(q, k, a, starts=starts, slopes=slopes), i=[1], wrt=[])
+    case("attention_spread/blocks", "attention_spread",
+         [f32(2, 70, 2, 8), f32(2, 70, 1, 8), f32(2, 2, lo=0.0, hi=0.1), i32(2, 70, 2, 3, lo=-1, hi=6)],
+         lambda q, k, a, lists: spread(q, k, a, seen=seen_of(q.shape[:3], 70, 0, 0, 7, 0, None, lists)), i=[1, 0, 0, 7],
+         wrt=[])
+
+
 def documents(tokens):
     """Where the document of each token starts in its row, and how far it is from there; token 4 ends a document."""
     starts = torch.zeros_like(tokens)
@@ -457,6 +567,7 @@ def main():
     norms()
     attentions()
     losses()
+    sparse_attentions()
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ops.json")
     head = {"made_by": "make_ops.py", "torch": torch.__version__, "samples": SAMPLES, "stride": STRIDE,
             "projection_seed": PROJECTION_SEED}

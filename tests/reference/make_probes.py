@@ -259,7 +259,20 @@ def measure(w, c, windows):
 
     out["activation_sparsity"] = [[mean([idle(k, i)[r] for k in n]) for r in range(3)] for i in each]
 
-    out["attention_entropy"] = [(sum(entropy(s[i]["share"]) for s in seen) / len(seen)).tolist() for i in each]
+    def by_head(measure):
+        return [(sum(measure(s[i]["share"]) for s in seen) / len(seen)).tolist() for i in each]
+
+    n = torch.arange(1, T + 1).double()               # keys that each query sees
+    visible = torch.ones(T, T, dtype=torch.bool).tril()
+
+    def below(share, bound):
+        return (((share < bound[:, None]) & visible).sum(-1) / n).mean(-1)
+
+    out["attention_entropy"] = by_head(entropy)
+    out["attention_entropy_normalised"] = by_head(
+        lambda share: (-(share * share.clamp_min(1e-300).log()).sum(-1)[:, 1:] / n[1:].log()).mean(-1))
+    for name, bound in (("milli", 1e-3 + 0 * n), ("centi", 1e-2 + 0 * n), ("tenth", 0.1 / n), ("hundredth", 0.01 / n)):
+        out["attention_sparsity_" + name] = by_head(lambda share: below(share, bound))
     return out
 
 

@@ -26,7 +26,15 @@ setup() {
   has "$output" dtype threads library shapes gflops peak_gflops mfu
   run --separate-stderr "$SONDE" bench attention --steps 1 --json
   [ "$status" -eq 0 ]
-  has "$output" dtype threads ms peak_rss_mib
+  has "$output" dtype threads contexts ms peak_rss_mib
+  run --separate-stderr "$SONDE" bench attention --context 64,96 --batch 1 --kv_heads 2 --window 16 --sinks 2 \
+    --blocks top --block_size 8 --steps 1 --json
+  [ "$status" -eq 0 ]
+  has "$output" forward_ms backward_ms forward_gflops backward_gflops planned_mib
+  [[ $output == *'"context": 96'* ]]
+  run "$SONDE" bench attention --heads 4 --kv_heads 3
+  [ "$status" -eq 1 ]
+  [[ $output == *"heads 4 is no multiple of kv_heads 3"* ]]
 }
 
 @test "bench train tells what the time of a step goes into" {

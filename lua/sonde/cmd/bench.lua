@@ -14,6 +14,28 @@ local norm = { name = "norm", type = "string", preset = "rmsnorm", choices = fun
   doc = "which one" }
 local json = output.json
 
+local function size(name, preset, doc)
+  return { name = name, type = "integer", min = 1, max = 1048576, preset = preset, doc = doc }
+end
+local attention_options = {
+  dtype,
+  { name = "context", type = "list", value = "A,B,..", preset = { 1024 }, some = true, of = size("context", nil, ""),
+    doc = "tokens of a sequence; each is measured" },
+  size("batch", 2, "sequences"), size("heads", 8, "query heads"),
+  size("kv_heads", nil, "key and value heads; default: as many as heads"),
+  { name = "head_dim", type = "integer", min = 1, max = 256, preset = 64, doc = "width of a head" },
+  { name = "window", type = "integer", min = 0, preset = 0, doc = "how many keys back a query sees; 0: all" },
+  { name = "sinks", type = "integer", min = 0, preset = 0, doc = "first keys that it sees beside a window or blocks" },
+  { name = "blocks", type = "string", preset = "all", choices = { "all", "top", "strided" },
+    doc = "blocks of keys that it sees; with a window, these and the window" },
+  size("block_size", 64, "keys of a block"),
+  { name = "block_top", type = "integer", min = 0, preset = 2,
+    doc = "of blocks = top: how many beside the first and a query's own" },
+  { name = "block_choice", type = "string", preset = "block", choices = { "block", "query" },
+    doc = "of blocks = top: whether a block of queries chooses, or each query" },
+  size("block_stride", 4, "of blocks = strided: blocks from one to the next"), steps, json,
+}
+
 -- A list of records of the same fields, one a line.
 local function show_records(name, records)
   local keys, lines = sorted_keys(records[1]), { "\n" .. name, "" }
@@ -59,7 +81,8 @@ return {
   commands = {
     peak = command("peak", "multiply-adds in registers: what nothing can exceed", { dtype, json }),
     gemm = command("gemm", "matrix products of a language model's layers", { dtype, steps, json }),
-    attention = command("attention", "causal attention, forward and backward", { dtype, steps, json }),
+    attention = command("attention", "causal attention, forward and backward", attention_options,
+      " --context 1024,2048,4096 --window 256"),
     norm = command("norm", "a norm, forward and backward, beside the memory traffic that none can do without", {
       norm,
       { name = "width", type = "integer", min = 1, max = 16384, preset = 512,

@@ -364,6 +364,10 @@ end
 ---@field softcap? number       c: scores are c tanh(score / c); 0: as they are
 ---@field causal? boolean       true by default
 ---@field window? integer       how many keys back a query sees, itself included; 0: all
+---@field sinks? integer        how many of the first keys it sees beside a window or blocks
+---@field block_size? integer   keys of a block
+---@field block_stride? integer s: it sees its own block, the s-th before it, the 2s-th, ..
+---@field blocks? sonde.node    lists of blocks that it sees (node:attention_blocks), which bring the starts
 ---@field starts? sonde.node    i32 [B, T], the first key that each query sees (node:document_starts)
 ---@field slopes? sonde.node    f32 [H], what a head's score loses a token that its key is back (node:alibi_slopes)
 
@@ -377,8 +381,29 @@ function node:attention(k, v, options)
   local causal = options.causal ~= false and 1 or 0
   local inputs = { self, check(k, "attention"), check(v, "attention") }
   inputs[#inputs + 1] = options.starts
+  inputs[#inputs + 1] = options.blocks
   inputs[#inputs + 1] = options.slopes
-  return op("attention", inputs, { options.scale or 0, options.softcap or 0 }, { causal, options.window or 0 })
+  return op("attention", inputs, { options.scale or 0, options.softcap or 0 },
+    { causal, options.window or 0, options.sinks or 0, options.block_size or 0, options.block_stride or 0 })
+end
+
+---@class sonde.block_options
+---@field size? integer         keys of a block, 64 by default
+---@field top? integer          how many blocks are chosen, 2 by default
+---@field every? integer        for how many queries in a row the first of them chooses; default: size
+---@field starts? sonde.node    as for attention
+
+--- The blocks of keys k [B, T, KV, Dh] that each query of q [B, T, H, Dh] (this value) sees, as lists for
+--- node:attention: the first block, the query's own, and those between them whose mean key has the highest product with
+--- the query.
+---@param k sonde.node
+---@param options? sonde.block_options
+---@return sonde.node
+function node:attention_blocks(k, options)
+  options = options or {}
+  local size = options.size or 64
+  return op("attention_blocks", { self, check(k, "attention_blocks"), self, options.starts }, nil,
+    { size, options.top or 2, options.every or size })
 end
 
 --- The slopes of ALiBi for a number of heads, f32 [H], with this value [1] as the largest exponent (the paper's is 8).
@@ -485,8 +510,13 @@ local matmul_options = { name = "options", type = "table", fields = {
 } }
 local attention_options = { name = "options", type = "table", fields = {
   { name = "scale", type = "number" }, { name = "softcap", type = "number" }, { name = "causal", type = "boolean" },
-  { name = "window", type = "integer", min = 0 }, { name = "starts", type = "node" },
-  { name = "slopes", type = "node" },
+  { name = "window", type = "integer", min = 0 }, { name = "sinks", type = "integer", min = 0 },
+  { name = "block_size", type = "integer", min = 0 }, { name = "block_stride", type = "integer", min = 0 },
+  { name = "blocks", type = "node" }, { name = "starts", type = "node" }, { name = "slopes", type = "node" },
+} }
+local block_options = { name = "options", type = "table", fields = {
+  { name = "size", type = "integer", min = 1 }, { name = "top", type = "integer", min = 0 },
+  { name = "every", type = "integer", min = 1 }, { name = "starts", type = "node" },
 } }
 
 local takes = {
@@ -509,6 +539,7 @@ local takes = {
     { name = "positions", type = "node" } },
   document_starts = { self, required("last", "integer") }, alibi_slopes = { self, required("heads", "integer") },
   attention = { self, required("k", "node"), required("v", "node"), attention_options },
+  attention_blocks = { self, required("k", "node"), block_options },
   cross_entropy = { self, required("targets", "node") },
   lm_loss = { self, required("w", "node"), required("targets", "node"), { name = "softcap", type = "number" } },
   dropout = { self, required("p", "number"), { name = "seed", type = "integer" } },

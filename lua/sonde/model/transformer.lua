@@ -53,6 +53,8 @@ transformer.schema = {
     doc = "query heads H, or a list with those of each block; default: one for each 64 of the width" },
   { name = "kv_heads", type = "integer|list", min = 1, of = of_block,
     doc = "key and value heads, or a list with those of each block; default: as many as heads" },
+  { name = "groups", type = "integer", min = 1,
+    doc = "query heads G that share a key and value head, in place of kv_heads = heads / G (GQA; all heads: MQA)" },
   { name = "head_dim", type = "integer", min = 1,
     doc = "width of a head; default: width / heads, of the block with the most heads" },
   { name = "ffn_hidden", type = "integer|list", min = 1, of = of_block,
@@ -155,6 +157,7 @@ end
 local function attention_options(config, asked)
   local values, set = {}, {}
   for _, name in pairs(transformer.shared_names.attention) do values[name], set[name] = config[name], asked[name] end
+  set.kv_heads = asked.kv_heads or asked.groups
   values.positions = config.positions == "alibi" or nil
   set.positions = values.positions
   if config.positions == "learned" then values.rope_theta = 0 end
@@ -176,6 +179,26 @@ local function check_embedding(config, where)
     refuse("embed_width", "a model of features has no embedding of tokens")
   end
   if config.embed_width == config.width then config.embed_width = nil end
+end
+
+-- Key and value heads by the number of query heads that share one.
+local function take_groups(config, where)
+  local groups, heads = config.groups, config.heads or math.max(1, math.floor(config.width / 64))
+  if not groups then return end
+  if config.kv_heads then error(where "groups" .. "a transformer has either groups or kv_heads, not both", 0) end
+  local function shared(n)
+    if n % groups ~= 0 then
+      error(where "groups" .. string.format("heads %d of transformer is no multiple of groups %d", n, groups), 0)
+    end
+    return math.floor(n / groups)
+  end
+  config.groups = nil
+  if type(heads) ~= "table" then
+    config.kv_heads = shared(heads)
+    return
+  end
+  config.kv_heads = {}
+  for index, n in ipairs(heads) do config.kv_heads[index] = shared(n) end
 end
 
 -- heads, kv_heads and head_dim follow from each other and the width.
@@ -340,6 +363,7 @@ function transformer.new(options, where)
   local config = args.check(transformer.schema, options, "transformer", where)
   local function place(key) return where and where({ key }) or core.where() end
   local learns = resolve_objective(config, place)
+  take_groups(config, place)
   local lists = take_lists(config, place)
   resolve_heads(config, place)
   check_embedding(config, place)

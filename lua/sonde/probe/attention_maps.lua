@@ -71,7 +71,7 @@ end
 -- Before anything is planned: what all heads of the blocks would take.
 local function check_size(blocks, n)
   local heads = 0
-  for _, each in ipairs(blocks) do heads = heads + each[2]:lookup("attn.queries"):dims()[3] end
+  for _, each in ipairs(blocks) do heads = heads + each[2]:lookup("attn.heads"):dims()[3] end
   if heads * n * n > MOST then
     refuse("%d heads of %d blocks on %d tokens are %.0f numbers, %d at most; give fewer tokens, or fewer blocks", heads,
       #blocks, n, 1.0 * heads * n * n, MOST)
@@ -108,10 +108,10 @@ function attention_maps.maps(model, tokens, options)
   local blocks, nodes, maps = chosen_blocks(model, trace, options.blocks), {}, {}
   for _, each in ipairs(blocks) do
     -- refuses, by name
-    if not each[2]:lookup "attn.queries" then weights.logs(trace, each[2], "attention_maps") end
+    if not each[2]:lookup "attn.heads" then weights.of(each[2], "attention_maps") end
   end
   check_size(blocks, n)
-  for k, each in ipairs(blocks) do nodes[k] = weights.logs(trace, each[2], "attention_maps"):exp() end
+  for k, each in ipairs(blocks) do nodes[k] = weights.of(each[2], "attention_maps") end
   local plan = core.plan(nodes)
   plan:run { tokens = core.tensor("i32", { 1, n }, ids) }
   for k, each in ipairs(blocks) do

@@ -1,55 +1,55 @@
---- attention_weights.lua - the attention weights of a block as nodes, out of what its attention layer publishes:
--- queries, keys, scale, soft-cap, slopes and window (doc/plugins.md). No step of a training computes them.
+--- attention_weights.lua - the attention weights of a block as nodes, and what they are like, out of the op attention
+-- whose result its attention layer publishes as "attn.heads" (doc/plugins.md). No step of a training computes them.
 
 local core = require "sonde.core"
 
 local weights = {}
 
-local FORBIDDEN = -1e9            -- added to scores of tokens that must not be seen
-
--- How far key j is back from query i, [T, T].
-local function age_of(trace)
-  local n, ages = trace.context, {}
-  for i = 0, n - 1 do
-    for j = 0, n - 1 do ages[#ages + 1] = i - j end
+-- The op that measures the attention of a block: q, k and `more`, then what the attention has behind its values.
+local function measured(part, name, more, what)
+  local heads = part:lookup "attn.heads"
+  if not heads or heads:op() ~= "attention" then
+    error(core.where() .. what .. ": attention '" .. part.modules.attention.name .. "' publishes no \"attn.heads\", "
+      .. "the result of the op attention", 0)
   end
-  return trace.graph:find("probe.age") or trace.graph:leaf("probe.age", core.tensor("f32", { n, n }, ages))
+  local inputs, list = heads:inputs(), {}
+  for k = 1, 2 do list[k] = inputs[k] end
+  list[#list + 1] = more
+  for k = 4, #inputs do list[#list + 1] = inputs[k] end
+  return core.op(name, list, core.node_attributes(heads))
 end
 
--- 1 where query i may see key j, [T, T], or with documents [B, 1, T, T].
-local function visible(trace, window)
-  local n, age = trace.context, age_of(trace)
-  local seen = age:greater(-0.5)
-  if window then seen = seen * (window - age):greater(0.5) end
-  if not trace.starts then return seen end
-  local positions = {}
-  for j = 0, n - 1 do positions[j + 1] = j end
-  local key = trace.graph:find("probe.key") or trace.graph:leaf("probe.key", core.tensor("f32", { n }, positions))
-  return seen * key:greater(trace.starts:cast("f32"):reshape { trace.batch, 1, n, 1 } - 0.5)
-end
-
---- The logarithms of the weights of a block: [B, H, T, T], by query and key.
----@param trace sonde.trace
+--- The weights of a block: [B, H, T, T], by query and key.
 ---@param part sonde.block
 ---@param what string     who asks, for messages
 ---@return sonde.node
-function weights.logs(trace, part, what)
-  local q, k = part:lookup "attn.queries", part:lookup "attn.keys"
-  if not q or not k then
-    error(core.where() .. what .. ": attention '" .. part.modules.attention.name .. "' publishes no "
-      .. "\"attn.queries\" and \"attn.keys\"", 0)
+function weights.of(part, what)
+  return measured(part, "attention_weights", nil, what)
+end
+
+---@class sonde.attention_spread
+---@field entropy sonde.node      of the weights of each query, nats: [B, H, T]
+---@field relative sonde.node     the same over the logarithm of the number of keys that it sees; 0 where that is 1
+---@field below sonde.node        the share of keys that it sees whose weight is less than a threshold: [B, H, T, M]
+---@field keys sonde.node         how many keys it sees: [B, H, T]
+
+--- What the weights of a block are like, without a matrix T x T. A threshold is (a, r): a weight of a + r / n of n
+--- keys.
+---@param trace sonde.trace
+---@param part sonde.block
+---@param thresholds number[][]
+---@param what string     who asks, for messages
+---@return sonde.attention_spread
+function weights.spread(trace, part, thresholds, what)
+  local flat, name = {}, {}
+  for k, each in ipairs(thresholds) do
+    flat[2 * k - 1], flat[2 * k] = each[1], each[2]
+    name[k] = each[1] .. "+" .. each[2]
   end
-  local d, kv = q:dims(), k:dims()[3]
-  local batch, tokens, heads, width = d[1], d[2], d[3], d[4]
-  k = k:permute({ 1, 3, 2, 4 }):reshape({ batch, kv, 1, tokens, width })
-    :expand({ batch, kv, heads / kv, tokens, width }):reshape { batch, heads, tokens, width }
-  local scores = q:permute({ 1, 3, 2, 4 }):matmul(k, { transpose_b = true })
-    * (part:lookup "attn.scale" or 1 / math.sqrt(width))
-  local cap, slopes = part:lookup "attn.softcap", part:lookup "attn.slopes"
-  if cap then scores = (scores / cap):tanh() * cap end
-  if slopes then scores = scores - slopes:reshape { heads, 1, 1 } * age_of(trace) end
-  local hidden = visible(trace, part:lookup "attn.window"):affine(-FORBIDDEN, FORBIDDEN)
-  return (scores + hidden):log_softmax()
+  name = "probe.thresholds." .. table.concat(name, ",")
+  local leaf = trace.graph:find(name) or trace.graph:leaf(name, core.tensor("f32", { #thresholds, 2 }, flat))
+  local entropy = measured(part, "attention_spread", leaf, what)
+  return { entropy = entropy, relative = entropy:result(2), below = entropy:result(3), keys = entropy:result(4) }
 end
 
 return weights

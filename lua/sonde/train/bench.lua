@@ -104,19 +104,57 @@ function bench.gemm(options)
     mfu = rounded(count / inverse / peak, 3) }
 end
 
---- Causal attention alone, forward and backward: T 1024, 8 heads of 64, batch 2.
-function bench.attention(options)
-  local b, t, h, d = 2, 1024, 8, 64
-  local graph, leaves = core.graph(), {}
+-- Random q, k, v and the gradient of the result of a context, and what the queries see.
+local function attention_leaves(graph, context, options)
+  local leaves = {}
   for k, name in ipairs { "q", "k", "v", "dy" } do
-    leaves[k] = graph:leaf(name, random_tensor(name, { b, t, h, d }, options.dtype, k))
+    local heads = (name == "k" or name == "v") and options.kv_heads or options.heads
+    local dims = { options.batch, context, heads, options.head_dim }
+    leaves[k] = graph:leaf(name, random_tensor(name, dims, options.dtype, k))
   end
-  local y = leaves[1]:attention(leaves[2], leaves[3])
+  local sees = { window = options.window, sinks = options.sinks }
+  if options.blocks ~= "all" then sees.block_size = options.block_size end
+  if options.blocks == "strided" then sees.block_stride = options.block_stride end
+  if options.blocks == "top" then
+    sees.blocks = leaves[1]:attention_blocks(leaves[2], { size = options.block_size, top = options.block_top,
+      every = options.block_choice == "query" and 1 or nil })
+  end
+  return leaves, sees
+end
+
+local function attention_at(context, options)
+  local graph = core.graph()
+  local leaves, sees = attention_leaves(graph, context, options)
+  local y = leaves[1]:attention(leaves[2], leaves[3], sees)
   local grads = core.grad(y, { leaves[1], leaves[2], leaves[3] }, leaves[4])
-  local seconds = time_nodes({ y, grads[1], grads[2], grads[3] }, options)
+  local seconds, flops, arena = {}, {}, nil
+  for k, nodes in ipairs { { y }, { y, grads[1], grads[2], grads[3] } } do
+    local plan = core.plan(nodes, { compute = options.dtype })
+    local info = plan:info()
+    seconds[k], flops[k], arena = median_seconds(plan, options.steps), info.flops, info.arena_bytes + info.leaf_bytes
+    plan:close()
+  end
   graph:close()
-  return { what = "attention", dtype = options.dtype, threads = core.threads(), batch = b, context = t, heads = h,
-    head_dim = d, ms = rounded(seconds * 1e3, 3), peak_rss_mib = rounded(core.peak_rss() / MIB, 1) }
+  local backward = seconds[2] - seconds[1]
+  return { context = context, ms = rounded(seconds[2] * 1e3, 3), forward_ms = rounded(seconds[1] * 1e3, 3),
+    backward_ms = rounded(backward * 1e3, 3), forward_gflops = rounded(flops[1] / seconds[1] / 1e9, 1),
+    backward_gflops = rounded((flops[2] - flops[1]) / backward / 1e9, 1), planned_mib = rounded(arena / MIB, 2),
+    peak_rss_mib = rounded(core.peak_rss() / MIB, 1) }
+end
+
+--- Causal attention alone, forward and backward, at one context or several: times, FLOP/s of the pairs of a query and a
+--- key that it sees, and memory: what the plan needs, and the process so far.
+function bench.attention(options)
+  options.kv_heads = options.kv_heads or options.heads
+  if options.heads % options.kv_heads ~= 0 then
+    error(string.format("bench attention: heads %d is no multiple of kv_heads %d", options.heads, options.kv_heads), 0)
+  end
+  local result = { what = "attention", threads = core.threads(), contexts = core.list() }
+  for _, key in ipairs { "dtype", "batch", "heads", "kv_heads", "head_dim", "window", "sinks", "blocks" } do
+    result[key] = options[key]
+  end
+  for k, context in ipairs(options.context) do result.contexts[k] = attention_at(context, options) end
+  return result
 end
 
 -- ---- norms

@@ -1,47 +1,79 @@
 --- attention.lua - over how many tokens attention spreads, and how often bounded norms are at their bounds.
 --
--- Both are computed from what modules publish: attention layers their queries, keys and window, norms with a
--- tanh what it is taken of (doc/plugins.md). No step of a training computes them.
+-- Both are computed from what modules publish: attention layers what their heads give, norms with a tanh what it is
+-- taken of (doc/plugins.md). No step of a training computes them.
 
 local core = require "sonde.core"
 local weights = require "sonde.probe.attention_weights"
 local norms = require "sonde.probe.norms"
 local registry = require "sonde.probe.registry"
 
--- Entropy of each query's weights, mean over queries: [B, H].
-local function entropy(trace, part)
-  local logs = weights.logs(trace, part, "probe attention_entropy")
-  local d = logs:dims()
-  return (logs:exp() * logs):sum(-1):mean(3):reshape { d[1], d[2] } * -1
-end
+-- Thresholds (a, r): weights below a + r / n, n the number of keys that a query sees. The paper's are not public; these
+-- are our choice: two absolute ones, and two that follow the even share 1 / n.
+local THRESHOLDS = { { 1e-3, 0 }, { 1e-2, 0 }, { 0, 0.1 }, { 0, 0.01 } }
 
-registry.register("attention_entropy", {
-  definition = "entropy of the attention weights of a query; mean over tokens, for each head",
-  unit = "nats", source = "Zhai et al., 2023", axes = { "block", "head" },
-  jobs = function(session)
+-- A probe of each head: measure(spread) gives a node [B, H].
+local function of_heads(name, info, measure)
+  info.axes = { "block", "head" }
+  info.jobs = function(session)
     return { { nodes = function(trace)
       local nodes = {}
       session.heads = {}
       for i, part in ipairs(trace.parts) do
         session.heads[i] = 0
         if part:lookup "attn.branch" then
-          nodes[#nodes + 1] = entropy(trace, part)
+          nodes[#nodes + 1] = measure(weights.spread(trace, part, THRESHOLDS, "probe " .. name))
           session.heads[i] = nodes[#nodes]:dims()[2]
         end
       end
-      if #nodes == 0 then error(core.where() .. "probe attention_entropy: the blocks have no attention", 0) end
+      if #nodes == 0 then error(core.where() .. "probe " .. name .. ": the blocks have no attention", 0) end
       return nodes
     end } }
-  end,
-  value = function(mean, session)      -- NaN for heads that a block does not have
+  end
+  info.value = function(mean, session)      -- NaN for heads that a block does not have
     local rows, widest = registry.rows(mean[1], session.heads), 0
     for _, heads in ipairs(session.heads) do widest = math.max(widest, heads) end
     for _, row in ipairs(rows) do
       for head = #row + 1, widest do row[head] = 0 / 0 end
     end
     return rows
-  end,
-})
+  end
+  registry.register(name, info)
+end
+
+local function by_head(x)
+  local d = x:dims()
+  return x:mean(3):reshape { d[1], d[2] }
+end
+
+of_heads("attention_entropy", {
+  definition = "entropy of the attention weights of a query; mean over tokens, for each head",
+  unit = "nats", source = "Zhai et al., 2023",
+}, function(spread) return by_head(spread.entropy) end)
+
+of_heads("attention_entropy_normalised", {
+  definition = "entropy of the attention weights of a query over the logarithm of the number of keys that it sees: 0 "
+    .. "where it looks at one key, 1 where at all alike; mean over tokens that see more than one, for each head",
+  source = "Sparsity and the Curse of Depth",
+}, function(spread)
+  local d, more = spread.entropy:dims(), spread.keys:greater(1.5)
+  return (spread.relative:sum(3) / more:sum(3):max(1)):reshape { d[1], d[2] }
+end)
+
+for k, each in ipairs {
+  { "milli", "0.001" }, { "centi", "0.01" },
+  { "tenth", "a tenth of the even share, 0.1 / n of n keys" },
+  { "hundredth", "a hundredth of the even share, 0.01 / n of n keys" },
+} do
+  of_heads("attention_sparsity_" .. each[1], {
+    definition = "share of the keys that a query sees whose attention weight is less than " .. each[2]
+      .. "; mean over tokens, for each head",
+    source = "Sparsity and the Curse of Depth; the thresholds are ours",
+  }, function(spread)
+    local d = spread.entropy:dims()
+    return spread.below:slice(4, k, k):mean(3):reshape { d[1], d[2] }
+  end)
+end
 
 local SATURATED = 0.95
 
