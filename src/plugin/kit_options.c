@@ -181,18 +181,18 @@ static int has_effect(kit *k, const json_t *base, int o, int most, sonde_error *
 }
 
 /* The same where `more` other options have other values too: those beside option o first, which mostly belong to it.
- * `far` is the distance from o of those that may still be moved. */
-static int has_effect_beside(kit *k, const json_t *base, int o, int far, int more, sonde_error *err) {
+ * `within` is the distance from o of those that may be moved. */
+static int has_effect_beside(kit *k, const json_t *base, int o, int within, int more, sonde_error *err) {
   enum { TRIES = 3, VALUES = 5 };
   const sonde_option *schema = k->entry->options;
   const int n = k->entry->n_options;
   int found = more ? -1 : has_effect(k, base, o, VALUES, err);
-  for (int at = far; more && at < 2 * n && found < 1; at++) {
+  for (int at = 1; more && at < within && found < 1; at++) {
     int p = at % 2 ? o - (at + 1) / 2 : o + at / 2;
-    for (int j = 0; at && p >= 0 && p < n && j < TRIES && found < 1; j++) {
+    for (int j = 0; p >= 0 && p < n && j < TRIES && found < 1; j++) {
       json_t *v = kit_other_value(&schema[p], &k->values[p], j), *moved = json_deep_copy(base);
       if (v && !json_object_set_new(moved, schema[p].name, v)) {
-        int now = has_effect_beside(k, moved, o, at + 1, more - 1, err);
+        int now = has_effect_beside(k, moved, o, at, more - 1, err);
         if (now > found) found = now;
       }
       json_decref(moved);
@@ -208,7 +208,7 @@ static int check_one(kit *k, const json_t *base, int o) {
   sonde_error err = {0}, ignored = {0};
   int found = has_effect(k, base, o, INT_MAX, &err);
   for (int more = 1; more <= OTHERS && found < 1; more++) {
-    int now = has_effect_beside(k, base, o, 0, more, &ignored);
+    int now = has_effect_beside(k, base, o, 2 * k->entry->n_options, more, &ignored);
     if (now > found) found = now;
   }
   if (found == 0) return kit_fail(k, "option '%s' has no effect: no other value changes any result", schema[o].name);
