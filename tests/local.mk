@@ -2,6 +2,7 @@
 # few results is an error even when the exit status is 0.
 
 include tests/harness/local.mk
+include tests/drive/local.mk
 include tests/fuzz/local.mk
 include tests/base/local.mk
 include tests/cpu/local.mk

@@ -1,0 +1,325 @@
+/* picture.c - light, weather and lens over what the rasteriser found, and the flow of its points. */
+#include "config.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "drive/picture.h"
+
+struct sonde_painter {
+  int width, height, samples;
+  sonde_target t;
+  sonde_mesh scratch;
+  float *sum;           /* [width][3] of the samples of a row; then the picture [height][width][3] */
+  float *glow, *spread; /* [height / 4][width / 4][3] */
+  uint8_t *shows;       /* [height][width] */
+};
+
+sonde_painter *sonde_painter_new(int width, int height, int samples, sonde_error *err) {
+  sonde_painter *p = sonde_alloc(sizeof *p);
+  if (!p) return sonde_fail(err, SONDE_ENOMEM, "no memory for a picture of %d x %d", width, height), NULL;
+  size_t n = (size_t)width * (size_t)height, fine = n * (size_t)(samples * samples) + SONDE_RASTER_RUN,
+         coarse = (size_t)(width / 4 + 1) * (size_t)(height / 4 + 1);
+  p->width = width, p->height = height, p->samples = samples;
+  p->t = (sonde_target){.width = width * samples, .height = height * samples};
+  p->t.inverse = sonde_alloc(fine * sizeof *p->t.inverse);
+  p->t.colour = sonde_alloc(fine * sizeof *p->t.colour);
+  p->t.shows = sonde_alloc(fine);
+  p->sum = sonde_alloc(n * 3 * sizeof *p->sum);
+  p->glow = sonde_alloc(coarse * 3 * sizeof *p->glow);
+  p->spread = sonde_alloc(coarse * 3 * sizeof *p->spread);
+  p->shows = sonde_alloc(n);
+  if (p->t.inverse && p->t.colour && p->t.shows && p->sum && p->glow && p->spread && p->shows) return p;
+  sonde_painter_free(p);
+  return sonde_fail(err, SONDE_ENOMEM, "no memory for a picture of %d x %d", width, height), NULL;
+}
+
+void sonde_painter_free(sonde_painter *p) {
+  if (!p) return;
+  sonde_mesh_free(&p->scratch);
+  sonde_release(p->t.inverse), sonde_release(p->t.colour), sonde_release(p->t.shows);
+  sonde_release(p->sum), sonde_release(p->glow), sonde_release(p->spread), sonde_release(p->shows);
+  sonde_release(p);
+}
+
+/* ---- light ---- */
+
+typedef struct shading {
+  const sonde_look *look;
+  const sonde_texture *clouds;
+  sonde_camera camera;
+  float beam;  /* of the ego car's headlights */
+  float cloud; /* how much the clouds show */
+  float drift;
+} shading;
+
+/* The sky in a direction: clearer upwards, with clouds in a layer overhead. */
+static void sky(const shading *h, sonde_v3 d, float out[3]) {
+  const sonde_look *l = h->look;
+  float up = d.z < 0 ? 0 : d.z, k = 1 - 1 / (1 + 5 * up), cover = 0;
+  if (up > 0.015f && h->cloud > 0) {
+    float reach = 0.16f / (up + 0.05f);
+    uint32_t c = sonde_texture_at(h->clouds, 0, d.x * reach + h->drift, d.y * reach);
+    cover = (float)(c >> 24) / 255 * h->cloud * smoothf(0.015f, 0.12f, up);
+  }
+  for (int i = 0; i < 3; i++) {
+    float clear = mixf(l->horizon[i], l->zenith[i], k), white = l->time == SONDE_DAY ? 238 : l->horizon[i] * 1.15f + 8;
+    out[i] = mixf(clear, white, cover);
+  }
+}
+
+/* Low beams: bright below the horizon, wide, fading with the distance. (a, e): in the picture at focal length 1. */
+static float headlights(float a, float e, float z) {
+  float far = z * (1.0f / 17);
+  float side = 1 / (1 + 7 * a * a * a * a + 2.2f * a * a), high = e > 0.015f   ? 1
+                                                                  : e < -0.07f ? 0.08f
+                                                                               : 0.08f + 0.92f * (e + 0.07f) / 0.085f;
+  float near = z < 4 ? z * 0.25f : 1;
+  return side * high * near / (1 + far * far);
+}
+
+/* A surface of colour rgb (0 to 255) under `light`, at (px, py) in the picture at focal length 1 and z metres away. */
+static void shade_surface(const shading *h, const float rgb[3], float light, float px, float py, float z, int beam,
+                          float out[3]) {
+  static const float warm[3] = {1.05f, 1, 0.88f};
+  const sonde_look *l = h->look;
+  float own = h->beam > 0 && beam ? h->beam * headlights(px, py, z) : 0;
+  float q = l->haze * z, clear = 1 / (1 + q + 0.5f * q * q);
+  for (int k = 0; k < 3; k++) out[k] = mixf(l->fog[k], rgb[k] * l->gain * (light * l->tint[k] + own * warm[k]), clear);
+}
+
+/* One sample: sky, a lamp, or a surface. */
+static void shade(const shading *h, const sonde_target *t, int x, int y, float out[3]) {
+  size_t i = (size_t)y * (size_t)t->width + (size_t)x;
+  const sonde_look *l = h->look;
+  float px = ((float)x + 0.5f - t->cx) / t->focal, py = ((float)y + 0.5f - t->cy) / t->focal;
+  if (t->shows[i] == SONDE_SHOWS_SKY) {
+    sonde_v3 d = v3_add(h->camera.ahead, v3_add(v3_scale(h->camera.right, px), v3_scale(h->camera.down, py)));
+    sky(h, v3_unit(d), out);
+    return;
+  }
+  uint32_t c = t->colour[i], s = c >> 24;
+  float rgb[3] = {(float)(c >> 16 & 255), (float)(c >> 8 & 255), (float)(c & 255)}, z = 1 / t->inverse[i];
+  if (s < 255) {
+    shade_surface(h, rgb, (float)s * (1.0f / 128), px, py, z, t->shows[i] != SONDE_SHOWS_BONNET, out);
+    return;
+  }
+  float q = l->haze * z, clear = 0.25f + 0.75f / (1 + q + 0.5f * q * q); /* lamps shine through the haze */
+  for (int k = 0; k < 3; k++) out[k] = mixf(l->fog[k], rgb[k] * 1.1f, clear);
+}
+
+/* The mean of n x n samples from (x, y) on. Where all are surfaces, colour, light and depth are averaged first. */
+static void shade_pixel(const shading *h, const sonde_target *t, int n, int x, int y, float out[3]) {
+  uint32_t lit[3] = {0, 0, 0}, light = 0;
+  float inverse = 0, each = 1.0f / (float)(n * n), one[3];
+  int sky_samples = 0, lamps = 0;
+  for (int j = 0; j < n; j++)
+    for (int i = 0; i < n; i++) {
+      size_t at = (size_t)(y + j) * (size_t)t->width + (size_t)(x + i);
+      uint32_t c = t->colour[at], s = c >> 24;
+      sky_samples += t->shows[at] == SONDE_SHOWS_SKY, lamps += s == 255;
+      lit[0] += (c >> 16 & 255) * s, lit[1] += (c >> 8 & 255) * s, lit[2] += (c & 255) * s, light += s;
+      inverse += t->inverse[at];
+    }
+  if (sky_samples == n * n) {
+    shade(h, t, x + n / 2, y + n / 2, out);
+  } else if (!sky_samples && !lamps && light) {
+    float px = ((float)x + 0.5f * (float)n - t->cx) / t->focal, py = ((float)y + 0.5f * (float)n - t->cy) / t->focal;
+    int bonnet = t->shows[(size_t)y * (size_t)t->width + (size_t)x] == SONDE_SHOWS_BONNET;
+    for (int c = 0; c < 3; c++) one[c] = (float)lit[c] / (float)light;
+    shade_surface(h, one, (float)light * each * (1.0f / 128), px, py, 1 / (inverse * each), !bonnet, out);
+  } else {
+    out[0] = out[1] = out[2] = 0;
+    for (int i = 0; i < n * n; i++) {
+      shade(h, t, x + i % n, y + i / n, one);
+      for (int c = 0; c < 3; c++) out[c] += one[c] * each;
+    }
+  }
+}
+
+/* Samples become pixels. */
+static void develop(sonde_painter *p, const shading *h) {
+  int n = p->samples;
+  for (int y = 0; y < p->height; y++)
+    for (int x = 0; x < p->width; x++) {
+      size_t i = (size_t)y * (size_t)p->width + (size_t)x;
+      shade_pixel(h, &p->t, n, x * n, y * n, p->sum + 3 * i);
+      p->shows[i] = p->t.shows[(size_t)(y * n + n / 2) * (size_t)p->t.width + (size_t)(x * n + n / 2)];
+    }
+}
+
+/* ---- weather and lens ---- */
+
+static float *pixel(const sonde_painter *p, int x, int y) {
+  return p->sum + 3 * ((size_t)y * (size_t)p->width + (size_t)x);
+}
+
+/* A wet road mirrors what is above the horizon, most at a glancing angle. */
+static void wet(sonde_painter *p, const sonde_look *l, const sonde_camera *c) {
+  float focal = p->t.focal / (float)p->samples, cy = p->t.cy / (float)p->samples;
+  float horizon = cy + focal * c->ahead.z;
+  for (int y = (int)horizon + 1; y < p->height; y++) {
+    if (y < 0) continue;
+    float e = ((float)y - horizon) / focal, glance = 1 / (1 + 4.5f * e), share = 0.62f * glance * glance * glance;
+    for (int x = 0; x < p->width; x++) {
+      if (p->shows[(size_t)y * (size_t)p->width + (size_t)x] != SONDE_SHOWS_GROUND) continue;
+      float uneven = sonde_noise((float)x / (float)p->width, e, 8, 2, 7), *q = pixel(p, x, y);
+      for (int k = 0; k < 3; k++) {
+        float sum = 0;
+        for (int j = -1; j <= 1; j++) { /* smeared downwards */
+          int m = (int)(2 * horizon - (float)y * (1 + 0.10f * (float)j) + 0.1f * (float)j * horizon);
+          sum += m >= 0 && m < y ? pixel(p, x, m)[k] : l->horizon[k];
+        }
+        q[k] = mixf(q[k] * 0.82f, sum / 3, share * (0.6f + 0.8f * uneven));
+      }
+    }
+  }
+}
+
+static void blur(float *from, float *to, int n, int step, int lines, int next) { /* a box of 7 along each line */
+  for (int i = 0; i < lines; i++)
+    for (int j = 0; j < n; j++)
+      for (int k = 0; k < 3; k++) {
+        float sum = 0;
+        for (int o = -3; o <= 3; o++) {
+          int m = j + o < 0 ? 0 : j + o >= n ? n - 1 : j + o;
+          sum += from[(i * next + m * step) * 3 + k];
+        }
+        to[(i * next + j * step) * 3 + k] = sum * (1.0f / 7);
+      }
+}
+
+/* Light spreads around what is brighter than the sensor takes. */
+static void bloom(sonde_painter *p, float strength) {
+  int w = p->width / 4, h = p->height / 4, n = p->samples;
+  if (w < 1 || h < 1) return;
+  memset(p->glow, 0, sizeof *p->glow * 3 * (size_t)(w * h));
+  for (int y = 0; y < h * 4; y++)
+    for (int x = 0; x < w * 4; x++) {
+      size_t i = (size_t)(y * n) * (size_t)p->t.width + (size_t)(x * n);
+      if (p->shows[(size_t)y * (size_t)p->width + (size_t)x] == SONDE_SHOWS_SKY || p->t.colour[i] >> 24 != 255)
+        continue;
+      uint32_t c = p->t.colour[i];
+      float *g = p->glow + 3 * ((y / 4) * w + x / 4),
+            bright = (float)((c >> 16 & 255) + (c >> 8 & 255)) > 300 ? 1 : 0.5f;
+      g[0] += bright * (float)(c >> 16 & 255) / 16, g[1] += bright * (float)(c >> 8 & 255) / 16,
+          g[2] += bright * (float)(c & 255) / 16;
+    }
+  for (int pass = 0; pass < 2; pass++) {
+    blur(p->glow, p->spread, w, 1, h, w);
+    blur(p->spread, p->glow, h, w, w, 1);
+  }
+  for (int y = 0; y < p->height; y++)
+    for (int x = 0; x < p->width; x++) {
+      int gx = x / 4 < w ? x / 4 : w - 1, gy = y / 4 < h ? y / 4 : h - 1;
+      float *q = pixel(p, x, y);
+      for (int k = 0; k < 3; k++) q[k] += strength * p->glow[3 * (gy * w + gx) + k];
+    }
+}
+
+/* Falling drops, as short streaks; drops on the windscreen, which show the picture upside down. */
+static void rain(sonde_painter *p, int frame, uint64_t seed, float bright) {
+  uint32_t s = (uint32_t)(seed ^ seed >> 32);
+  int w = p->width, h = p->height;
+  for (uint32_t i = 0; i < 90; i++) {
+    uint32_t key = i + 4096 * (uint32_t)frame;
+    float x = hash01(key, s) * (float)w, y = hash01(key, s + 1) * (float)h * 1.1f - 0.1f * (float)h;
+    float long_ = (0.02f + 0.07f * hash01(key, s + 2)) * (float)h, lean = (x / (float)w - 0.5f) * 0.5f,
+          a = 0.08f + 0.2f * hash01(key, s + 3);
+    for (int j = 0; j < (int)long_; j++) {
+      int px = (int)(x + lean * (float)j), py = (int)y + j;
+      if (px < 0 || py < 0 || px >= w || py >= h) continue;
+      for (int k = 0; k < 3; k++) pixel(p, px, py)[k] = mixf(pixel(p, px, py)[k], bright, a);
+    }
+  }
+  for (uint32_t i = 0; i < 26; i++) {
+    float age = (float)(frame % 40) / 40, r = (0.007f + 0.017f * hash01(i, s + 4)) * (float)w * (0.6f + 0.4f * age);
+    float cx = hash01(i, s + 5) * (float)w, cy = hash01(i, s + 6) * (float)h;
+    for (int y = (int)(cy - r); y <= (int)(cy + r); y++)
+      for (int x = (int)(cx - r); x <= (int)(cx + r); x++) {
+        float dx = ((float)x - cx) / r, dy = ((float)y - cy) / r, q = dx * dx + dy * dy;
+        int sx = (int)(cx - dx * r * 2.5f), sy = (int)(cy - dy * r * 2.5f);
+        if (q >= 1 || x < 0 || y < 0 || x >= w || y >= h || sx < 0 || sy < 0 || sx >= w || sy >= h) continue;
+        float a = 0.75f * (1 - q * q);
+        for (int k = 0; k < 3; k++) pixel(p, x, y)[k] = mixf(pixel(p, x, y)[k], pixel(p, sx, sy)[k] * 0.96f, a);
+      }
+  }
+}
+
+/* Vignette, noise of the sensor, and the clipping of bright parts with a soft shoulder. */
+static void expose(const sonde_painter *p, const sonde_look *l, int frame, uint64_t seed, uint8_t *rgb) {
+  uint32_t s = hash32((uint32_t)seed, (uint32_t)frame);
+  float cx = (float)p->width / 2, cy = (float)p->height / 2, scale = 1 / (cx * cx + cy * cy);
+  for (int y = 0; y < p->height; y++)
+    for (int x = 0; x < p->width; x++) {
+      size_t i = (size_t)y * (size_t)p->width + (size_t)x;
+      uint32_t r = hash32((uint32_t)i, s);
+      float dx = (float)x - cx, dy = (float)y - cy, dark = 1 - 0.2f * (dx * dx + dy * dy) * scale;
+      float grain =
+          l->noise * ((float)(r & 255) + (float)(r >> 8 & 255) + (float)(r >> 16 & 255) - 382.5f) * (1.0f / 128);
+      for (int k = 0; k < 3; k++) {
+        float c = p->sum[3 * i + (size_t)k] * dark;
+        if (c > 200) c = 200 + 55 * (1 - 1 / (1 + (c - 200) / 55));
+        c += grain;
+        rgb[3 * i + (size_t)k] = (uint8_t)(c < 0 ? 0 : c > 255 ? 255 : c);
+      }
+    }
+}
+
+void sonde_painter_frame(sonde_painter *p, const sonde_scene *s, double seconds, int frame, uint64_t seed,
+                         uint8_t *rgb) {
+  const sonde_look *l = &s->look;
+  sonde_target *t = &p->t;
+  t->focal = (float)t->width / 2 / l->wide, t->cx = (float)t->width / 2, t->cy = (float)t->height / 2;
+  sonde_raster_clear(t);
+  sonde_scene_render(s, seconds, t, &p->scratch);
+  shading h = {.look = l, .clouds = &s->textures->t[SONDE_T_CLOUDS], .camera = sonde_scene_camera(s, seconds)};
+  h.beam = l->time == SONDE_NIGHT ? 1.25f : l->time == SONDE_DUSK ? 0.3f : 0;
+  h.cloud = l->time == SONDE_NIGHT ? 0.25f : l->rain ? 0.35f : l->cloudy ? 0.6f : 0.75f;
+  h.drift = s->shake_phase[7];
+  develop(p, &h);
+  if (l->rain) wet(p, l, &h.camera);
+  if (l->light.lamps) bloom(p, l->time == SONDE_NIGHT ? 0.9f : l->time == SONDE_DUSK ? 0.5f : 0.25f);
+  if (l->rain) rain(p, frame, seed, 0.5f * (l->horizon[1] + 160));
+  expose(p, l, frame, seed, rgb);
+}
+
+/* ---- truth ---- */
+
+/* Where the point p of the body goes while the body moves from `a` to `b`. */
+static sonde_v3 carried(sonde_v3 p, const sonde_place *a, const sonde_place *b) {
+  float x = (p.x - a->at.x) * a->dx + (p.y - a->at.y) * a->dy, y = (p.y - a->at.y) * a->dx - (p.x - a->at.x) * a->dy;
+  return v3(b->at.x + x * b->dx - y * b->dy, b->at.y + x * b->dy + y * b->dx, p.z);
+}
+
+void sonde_painter_truth(const sonde_painter *p, const sonde_scene *s, double seconds, double dt, uint8_t *shows,
+                         float *depth, float *flow) {
+  int n = p->samples;
+  float focal = p->t.focal / (float)n, cx = p->t.cx / (float)n, cy = p->t.cy / (float)n;
+  sonde_camera now = sonde_scene_camera(s, seconds), next = sonde_scene_camera(s, seconds + dt);
+  sonde_place from[SONDE_BODIES], to[SONDE_BODIES];
+  for (int b = 0; b < s->traffic->bodies; b++)
+    from[b] = sonde_scene_place(s, b, seconds), to[b] = sonde_scene_place(s, b, seconds + dt);
+  for (int y = 0; y < p->height; y++)
+    for (int x = 0; x < p->width; x++) {
+      size_t i = (size_t)y * (size_t)p->width + (size_t)x,
+             at = (size_t)(y * n + n / 2) * (size_t)p->t.width + (size_t)(x * n + n / 2);
+      int what = p->t.shows[at];
+      float fine = 0.5f / (float)n * (float)(n % 2 == 0), px = ((float)x + 0.5f + fine - cx) / focal,
+            py = ((float)y + 0.5f + fine - cy) / focal;
+      int is_sky = what == SONDE_SHOWS_SKY;
+      float z = is_sky ? 1e6f : 1 / p->t.inverse[at];
+      if (shows) shows[i] = (uint8_t)what;
+      if (depth) depth[i] = is_sky ? INFINITY : z;
+      if (!flow) continue;
+      sonde_v3 point = v3_add(v3_scale(now.ahead, z), v3_add(v3_scale(now.right, px * z), v3_scale(now.down, py * z)));
+      point = v3_add(point, now.eye);
+      if (what >= SONDE_SHOWS_BODY)
+        point = carried(point, &from[what - SONDE_SHOWS_BODY], &to[what - SONDE_SHOWS_BODY]);
+      sonde_v3 d = v3_sub(point, next.eye);
+      float ahead = v3_dot(d, next.ahead);
+      int gone = what == SONDE_SHOWS_BONNET || ahead < 0.1f; /* the bonnet moves with the camera */
+      flow[2 * i] = gone ? 0 : focal * (v3_dot(d, next.right) / ahead - px);
+      flow[2 * i + 1] = gone ? 0 : focal * (v3_dot(d, next.down) / ahead - py);
+    }
+}

@@ -1,0 +1,210 @@
+/* raster.c - triangles to pixels: clipped at the near plane, scan-converted by rows; along a row in
+ * runs of RUN pixels. */
+#include "config.h"
+
+#include <string.h>
+
+#include "drive/raster.h"
+
+enum { RUN = SONDE_RASTER_RUN, LIT = 200 };
+static const float NEAR = 0.25f;
+
+/* A quantity over the picture: a x + b y + c. */
+typedef struct plane {
+  float a, b, c;
+} plane;
+
+typedef struct triangle {
+  plane inverse, u, v, light; /* 1/z, and the others divided by z */
+  const sonde_paint *paint;
+} triangle;
+
+void sonde_raster_clear(sonde_target *t) {
+  size_t n = (size_t)t->width * (size_t)t->height;
+  memset(t->inverse, 0, n * sizeof *t->inverse);
+  memset(t->shows, SONDE_SHOWS_SKY, n);
+}
+
+/* ---- a run of pixels ---- */
+
+typedef struct texels {
+  const uint32_t *at;
+  int shift;
+  uint32_t mask;
+} texels;
+
+/* The level whose texels are about as large as pixels. Up to four times finer than the longer side of a pixel's
+ * footprint, as the shorter side needs: the road ahead is seen at a glancing angle. */
+static texels level_for(const triangle *t, float z, float u, float v) {
+  const sonde_texture *x = t->paint->texture;
+  float ux = (t->u.a - u * t->inverse.a) * z, vx = (t->v.a - v * t->inverse.a) * z;
+  float uy = (t->u.b - u * t->inverse.b) * z, vy = (t->v.b - v * t->inverse.b) * z;
+  float p = ux * ux + vx * vx, q = uy * uy + vy * vy;
+  float large = p > q ? p : q, small = p > q ? q : p;
+  if (small < large * 0.0625f) small = large * 0.0625f;
+  float texel2 = small * (float)(x->side * x->side); /* texels a pixel, squared */
+  int level = 0;
+  for (; level + 1 < x->levels && texel2 > 2.0f; level++) texel2 *= 0.25f;
+  return (texels){x->level[level], x->bits - level, ((uint32_t)x->side >> level) - 1};
+}
+
+/* On the ground only: more or less light where the texture has alpha. */
+static void shade_ground(sonde_target *t, size_t i, int n, const uint32_t texel[RUN], const uint32_t seen[RUN],
+                         const sonde_paint *p) {
+  for (int k = 0; k < n; k++, i++) {
+    uint32_t s = t->colour[i] >> 24, alpha = (texel[k] >> 24) * (p->tint & 255) >> 8;
+    if (!seen[k] || t->shows[i] != SONDE_SHOWS_GROUND || s == 255) continue;
+    s = p->mode == SONDE_SHADOW ? s * (256 - alpha) >> 8 : s + alpha;
+    t->colour[i] = (t->colour[i] & 0xffffff) | (s > 254 ? 254 : s) << 24;
+  }
+}
+
+/* Tints the texels and adds their light. */
+static void light_texels(uint32_t texel[RUN], const sonde_paint *p, int night, const float light[RUN]) {
+  uint32_t tr = p->tint >> 16 & 255, tg = p->tint >> 8 & 255, tb = p->tint & 255;
+  uint32_t lit = p->mode == SONDE_SHINING ? 256 : night && p->mode == SONDE_SOLID ? LIT : 0; /* shines below */
+  for (int k = 0; k < RUN; k++) {
+    uint32_t c = texel[k], r = (c >> 16 & 255) * tr >> 8, g = (c >> 8 & 255) * tg >> 8, b = (c & 255) * tb >> 8;
+    int32_t s = (int32_t)clampf(light[k] * 128, 0, 254);
+    texel[k] = r << 16 | g << 8 | b | (c >> 24 < lit ? 255u : (uint32_t)s) << 24;
+  }
+}
+
+/* Texels and light of RUN pixels; the perspective is that of each. */
+static void sample(const triangle *tri, float fx, float fy, const float inverse[RUN], uint32_t texel[RUN],
+                   float light[RUN]) {
+  float u0 = tri->u.a * fx + (tri->u.b * fy + tri->u.c), v0 = tri->v.a * fx + (tri->v.b * fy + tri->v.c);
+  float l0 = tri->light.a * fx + (tri->light.b * fy + tri->light.c), u[RUN], v[RUN], z[RUN];
+  for (int k = 0; k < RUN; k++) {
+    float along = (float)k;
+    z[k] = 1 / (inverse[k] > 1e-5f ? inverse[k] : 1e-5f); /* lanes behind the row's end may be anything */
+    u[k] = (u0 + tri->u.a * along) * z[k], v[k] = (v0 + tri->v.a * along) * z[k];
+    light[k] = (l0 + tri->light.a * along) * z[k];
+  }
+  texels tex = level_for(tri, z[0], u[0], v[0]);
+  float side = (float)(tex.mask + 1);
+  const float up = 0x1p20f; /* a multiple of every side: makes them positive */
+  for (int k = 0; k < RUN; k++) {
+    uint32_t tu = (uint32_t)clampf(u[k] * side + up, 0, 0x1p21f) & tex.mask,
+             tv = (uint32_t)clampf(v[k] * side + up, 0, 0x1p21f) & tex.mask;
+    texel[k] = tex.at[tv << tex.shift | tu];
+  }
+}
+
+/* n <= RUN pixels of a row. All RUN lanes are computed, so that the loops are vectors; n of them count. The target's
+ * arrays have RUN elements more than pixels. */
+static void run(sonde_target *t, const triangle *tri, int y, int x0, int n) {
+  const sonde_paint *p = tri->paint;
+  size_t i = (size_t)y * (size_t)t->width + (size_t)x0;
+  float fy = (float)y + 0.5f, fx = (float)x0 + 0.5f, inverse[RUN], light[RUN];
+  float i0 = tri->inverse.a * fx + (tri->inverse.b * fy + tri->inverse.c);
+  uint32_t seen[RUN], any = 0, texel[RUN];
+  for (int k = 0; k < RUN; k++) {
+    inverse[k] = i0 + tri->inverse.a * (float)k;
+    seen[k] = (k < n) & (inverse[k] * p->bias > t->inverse[i + (size_t)k]);
+    any |= seen[k];
+  }
+  if (!any) return;
+  sample(tri, fx, fy, inverse, texel, light);
+  if (p->mode >= SONDE_SHADOW) {
+    shade_ground(t, i, n, texel, seen, p);
+    return;
+  }
+  if (p->mode == SONDE_CUTOUT)
+    for (int k = 0; k < RUN; k++) seen[k] &= texel[k] >> 31;
+  light_texels(texel, p, t->night, light);
+  uint32_t *colour = t->colour + i;
+  float *depth = t->inverse + i;
+  uint8_t *shows = t->shows + i;
+  for (int k = 0; k < RUN; k++) {
+    colour[k] = seen[k] ? texel[k] : colour[k];
+    depth[k] = seen[k] ? inverse[k] : depth[k];
+    shows[k] = seen[k] ? p->shows : shows[k];
+  }
+}
+
+/* ---- a triangle ---- */
+
+typedef struct point {
+  float x, y;
+} point;
+
+/* The plane through three values at three points; det: twice the area. */
+static plane plane_of(const point p[3], double q0, double q1, double q2, double det) {
+  double a = ((q1 - q0) * (p[2].y - p[0].y) - (q2 - q0) * (p[1].y - p[0].y)) / det;
+  double b = ((q2 - q0) * (p[1].x - p[0].x) - (q1 - q0) * (p[2].x - p[0].x)) / det;
+  return (plane){(float)a, (float)b, (float)(q0 - a * p[0].x - b * p[0].y)};
+}
+
+/* Where the edge crosses the row's middle; the same for both triangles of an edge, so nothing shows between them. */
+static float edge_at(point a, point b, float y) {
+  if (a.y > b.y || (a.y == b.y && a.x > b.x)) {
+    point c = a;
+    a = b, b = c;
+  }
+  return a.x + (y - a.y) * ((b.x - a.x) / (b.y - a.y));
+}
+
+static int up(float x) {
+  return (int)-whole(-(double)x);
+} /* least whole number not below x */
+
+static void fill(sonde_target *t, const triangle *tri, const point p[3]) {
+  float top = p[0].y, bottom = p[0].y;
+  for (int i = 1; i < 3; i++) {
+    if (p[i].y < top) top = p[i].y;
+    if (p[i].y > bottom) bottom = p[i].y;
+  }
+  if (!(bottom > 0) || !(top < (float)t->height)) return;
+  int y0 = top < 0 ? 0 : up(top - 0.5f), y1 = bottom > (float)t->height ? t->height : up(bottom - 0.5f);
+  for (int y = y0; y < y1; y++) {
+    float fy = (float)y + 0.5f, left = 1e9f, right = -1e9f;
+    for (int i = 0; i < 3; i++) {
+      point a = p[i], b = p[(i + 1) % 3];
+      if ((a.y <= fy) == (b.y <= fy)) continue;
+      float x = edge_at(a, b, fy);
+      if (x < left) left = x;
+      if (x > right) right = x;
+    }
+    if (!(right > 0) || !(left < (float)t->width)) continue;
+    int x0 = left < 0 ? 0 : up(left - 0.5f), x1 = right > (float)t->width ? t->width : up(right - 0.5f);
+    for (int x = x0; x < x1; x += RUN) run(t, tri, y, x, x + RUN < x1 ? RUN : x1 - x);
+  }
+}
+
+static void project(sonde_target *t, const sonde_corner c[3], const sonde_paint *paint) {
+  point p[3];
+  double w[3];
+  for (int i = 0; i < 3; i++) {
+    w[i] = 1.0 / (double)c[i].z;
+    p[i] = (point){t->cx + t->focal * c[i].x / c[i].z, t->cy + t->focal * c[i].y / c[i].z};
+  }
+  double det =
+      ((double)p[1].x - p[0].x) * ((double)p[2].y - p[0].y) - ((double)p[2].x - p[0].x) * ((double)p[1].y - p[0].y);
+  if (fabs(det) < 1e-6) return;
+  triangle tri = {.paint = paint};
+  tri.inverse = plane_of(p, w[0], w[1], w[2], det);
+  tri.u = plane_of(p, c[0].u * w[0], c[1].u * w[1], c[2].u * w[2], det);
+  tri.v = plane_of(p, c[0].v * w[0], c[1].v * w[1], c[2].v * w[2], det);
+  tri.light = plane_of(p, c[0].light * w[0], c[1].light * w[1], c[2].light * w[2], det);
+  fill(t, &tri, p);
+}
+
+static sonde_corner cut(const sonde_corner *a, const sonde_corner *b) {
+  float k = (NEAR - a->z) / (b->z - a->z);
+  return (sonde_corner){mixf(a->x, b->x, k), mixf(a->y, b->y, k), NEAR,
+                        mixf(a->u, b->u, k), mixf(a->v, b->v, k), mixf(a->light, b->light, k)};
+}
+
+void sonde_raster_triangle(sonde_target *t, const sonde_corner corner[3], const sonde_paint *paint) {
+  sonde_corner c[4];
+  int n = 0;
+  for (int i = 0; i < 3; i++) { /* at most four corners lie before the near plane */
+    const sonde_corner *a = &corner[i], *b = &corner[(i + 1) % 3];
+    if (a->z >= NEAR) c[n++] = *a;
+    if ((a->z >= NEAR) != (b->z >= NEAR)) c[n++] = a->z < b->z ? cut(a, b) : cut(b, a);
+  }
+  if (n < 3) return;
+  project(t, c, paint);
+  if (n == 4) project(t, (sonde_corner[3]){c[0], c[2], c[3]}, paint);
+}
