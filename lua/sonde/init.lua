@@ -44,6 +44,7 @@ local parts = {
   heal = { "sonde.sparse", "heal" },
   prune_importance = { "sonde.sparse.importance", "register" },
   clips = { "sonde.video.clips", "open" },
+  make_clips = { "sonde.video.make", "make_clips" },
   clip_metrics = { "sonde.video.metrics" },
   prune_strategy = { "sonde.sparse.strategy", "register" },
 }

@@ -168,10 +168,10 @@ void sonde_mesh_ring(sonde_mesh *m, sonde_v3 c, sonde_v3 out, float inner, float
 
 /* ---- drawing ---- */
 
-static sonde_v3 to_world(const sonde_place *p, sonde_v3 a) {
+static sonde_v3 to_world(const sonde_transform *p, sonde_v3 a) {
   return v3(p->at.x + a.x * p->dx - a.y * p->dy, p->at.y + a.x * p->dy + a.y * p->dx, p->at.z + a.z);
 }
-static sonde_v3 turned(const sonde_place *p, sonde_v3 a) {
+static sonde_v3 turned(const sonde_transform *p, sonde_v3 a) {
   return v3(a.x * p->dx - a.y * p->dy, a.x * p->dy + a.y * p->dx, a.z);
 }
 
@@ -205,7 +205,7 @@ static int look(const sonde_pen *pen, const sonde_light *light, sonde_paint *pai
 }
 
 void sonde_mesh_draw(const sonde_mesh *m, sonde_target *t, const sonde_textures *textures, const sonde_camera *camera,
-                     const sonde_place *place, const sonde_light *light, int shows) {
+                     const sonde_transform *place, const sonde_light *light, int shows) {
   for (int i = 0; i < m->faces; i++) {
     const sonde_face *f = &m->face[i];
     sonde_paint paint = {.texture = &textures->t[f->pen.texture],

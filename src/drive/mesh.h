@@ -64,13 +64,13 @@ typedef struct sonde_light {
 } sonde_light;
 
 /* Where a mesh is: its x axis points along (dx, dy), z up. */
-typedef struct sonde_place {
+typedef struct sonde_transform {
   sonde_v3 at;
   float dx, dy;
-} sonde_place;
+} sonde_transform;
 
 void sonde_mesh_draw(const sonde_mesh *m, sonde_target *t, const sonde_textures *textures, const sonde_camera *camera,
-                     const sonde_place *place, const sonde_light *light, int shows);
+                     const sonde_transform *place, const sonde_light *light, int shows);
 /* Whether a ball can be seen at all. */
 int sonde_camera_sees(const sonde_camera *c, const sonde_target *t, sonde_v3 centre, float radius);
 

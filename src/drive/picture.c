@@ -287,7 +287,7 @@ void sonde_painter_frame(sonde_painter *p, const sonde_scene *s, double seconds,
 /* ---- truth ---- */
 
 /* Where the point p of the body goes while the body moves from `a` to `b`. */
-static sonde_v3 carried(sonde_v3 p, const sonde_place *a, const sonde_place *b) {
+static sonde_v3 carried(sonde_v3 p, const sonde_transform *a, const sonde_transform *b) {
   float x = (p.x - a->at.x) * a->dx + (p.y - a->at.y) * a->dy, y = (p.y - a->at.y) * a->dx - (p.x - a->at.x) * a->dy;
   return v3(b->at.x + x * b->dx - y * b->dy, b->at.y + x * b->dy + y * b->dx, p.z);
 }
@@ -297,7 +297,7 @@ void sonde_painter_truth(const sonde_painter *p, const sonde_scene *s, double se
   int n = p->samples;
   float focal = p->t.focal / (float)n, cx = p->t.cx / (float)n, cy = p->t.cy / (float)n;
   sonde_camera now = sonde_scene_camera(s, seconds), next = sonde_scene_camera(s, seconds + dt);
-  sonde_place from[SONDE_BODIES], to[SONDE_BODIES];
+  sonde_transform from[SONDE_BODIES], to[SONDE_BODIES];
   for (int b = 0; b < s->traffic->bodies; b++)
     from[b] = sonde_scene_place(s, b, seconds), to[b] = sonde_scene_place(s, b, seconds + dt);
   for (int y = 0; y < p->height; y++)

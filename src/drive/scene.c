@@ -32,11 +32,11 @@ static void map_mesh(const sonde_look *l, sonde_mesh *m) {
   sonde_mesh_bound(m);
 }
 
-sonde_place sonde_scene_place(const sonde_scene *s, int b, double seconds) {
+sonde_transform sonde_scene_place(const sonde_scene *s, int b, double seconds) {
   sonde_pose p = sonde_traffic_pose(s->traffic, b, seconds);
   float dx = (float)p.dx, dy = (float)p.dy;
   turn_along(&s->look, p.x, &dx, &dy);
-  return (sonde_place){to_world(&s->look, p.x, p.y, 0), dx, dy};
+  return (sonde_transform){to_world(&s->look, p.x, p.y, 0), dx, dy};
 }
 
 /* ---- the camera ---- */
@@ -64,7 +64,7 @@ static float wobble(const sonde_scene *s, double seconds, const double hertz[2],
 sonde_camera sonde_scene_camera(const sonde_scene *s, double seconds) {
   static const double slow[2] = {1.27, 1.93}, quick[2] = {6.1, 9.7}, roll_rate[2] = {0.8, 1.6};
   const sonde_look *l = &s->look;
-  sonde_place car = sonde_scene_place(s, 0, seconds);
+  sonde_transform car = sonde_scene_place(s, 0, seconds);
   sonde_pose pose = sonde_traffic_pose(s->traffic, 0, seconds);
   double f = clamp(seconds * SONDE_SIM_RATE, 0, s->traffic->steps - 1);
   float drive = l->shake * (float)clamp(pose.speed / 9, 0.05, 1.4);
@@ -143,17 +143,17 @@ typedef struct frame {
   double seconds;
 } frame;
 
-static void put(const frame *f, const sonde_mesh *m, const sonde_place *at, const sonde_light *light, int shows) {
+static void put(const frame *f, const sonde_mesh *m, const sonde_transform *at, const sonde_light *light, int shows) {
   sonde_mesh_draw(m, f->t, f->s->textures, &f->camera, at, light, shows);
 }
 
-static int seen(const frame *f, const sonde_place *at, const sonde_body *b) {
+static int seen(const frame *f, const sonde_transform *at, const sonde_body *b) {
   return sonde_camera_sees(&f->camera, f->t, v3_add(at->at, v3(0, 0, (float)b->height / 2)), (float)b->length / 2 + 1);
 }
 
 static void put_body(const frame *f, int b, sonde_mesh *scratch) {
   const sonde_body *body = &f->s->traffic->body[b];
-  sonde_place at = sonde_scene_place(f->s, b, f->seconds);
+  sonde_transform at = sonde_scene_place(f->s, b, f->seconds);
   if (!seen(f, &at, body)) return;
   sonde_pose p = sonde_traffic_pose(f->s->traffic, b, f->seconds);
   sonde_light light = f->s->look.light;
@@ -174,9 +174,9 @@ static void put_body(const frame *f, int b, sonde_mesh *scratch) {
 }
 
 /* A shadow of `size`, moved by (mx, my) along the ground. */
-static void put_shade(const frame *f, int round, const sonde_place *at, float length, float width, float mx, float my,
-                      sonde_mesh *scratch) {
-  sonde_place p = *at;
+static void put_shade(const frame *f, int round, const sonde_transform *at, float length, float width, float mx,
+                      float my, sonde_mesh *scratch) {
+  sonde_transform p = *at;
   p.at.x += mx, p.at.y += my;
   sonde_mesh_reset(scratch);
   sonde_mesh_pen(scratch, round ? SONDE_T_SPOT : SONDE_T_PATCH, round ? 170 : 200);
@@ -191,7 +191,7 @@ static void put_shade(const frame *f, int round, const sonde_place *at, float le
 static void put_shades(const frame *f, int b, sonde_mesh *scratch) {
   const sonde_body *body = &f->s->traffic->body[b];
   const sonde_light *l = &f->s->look.light;
-  sonde_place at = sonde_scene_place(f->s, b, f->seconds);
+  sonde_transform at = sonde_scene_place(f->s, b, f->seconds);
   if (!seen(f, &at, body)) return;
   float length = (float)body->length, width = (float)body->width, height = (float)body->height;
   int person = body->kind != SONDE_VEHICLE;
@@ -209,7 +209,7 @@ static void put_shades(const frame *f, int b, sonde_mesh *scratch) {
 void sonde_scene_render(const sonde_scene *s, double seconds, sonde_target *t, sonde_mesh *scratch) {
   frame f = {s, t, sonde_scene_camera(s, seconds), seconds};
   const sonde_look *l = &s->look;
-  sonde_place origin = {{0, 0, 0}, 1, 0}, car = sonde_scene_place(s, 0, seconds);
+  sonde_transform origin = {{0, 0, 0}, 1, 0}, car = sonde_scene_place(s, 0, seconds);
   t->night = l->light.lamps && l->time != SONDE_DAY;
   put(&f, &s->bonnet, &car, &l->light, SONDE_SHOWS_BONNET);
   for (int b = 1; b < s->traffic->bodies; b++) put_body(&f, b, scratch);
@@ -220,6 +220,6 @@ void sonde_scene_render(const sonde_scene *s, double seconds, sonde_target *t, s
     if (sonde_camera_sees(&f.camera, t, s->chunk[i].flat.centre, s->chunk[i].flat.radius))
       put(&f, &s->chunk[i].flat, &origin, &l->light, SONDE_SHOWS_GROUND);
   for (int b = 1; b < s->traffic->bodies; b++) put_shades(&f, b, scratch);
-  sonde_place far = {{f.camera.eye.x, f.camera.eye.y, 0}, 1, 0};
+  sonde_transform far = {{f.camera.eye.x, f.camera.eye.y, 0}, 1, 0};
   put(&f, &s->ring, &far, &l->light, SONDE_SHOWS_WORLD);
 }

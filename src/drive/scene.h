@@ -49,7 +49,7 @@ int sonde_scene_make(sonde_scene *s, const sonde_traffic *traffic, const sonde_t
 void sonde_scene_free(sonde_scene *s);
 
 /* Where a body, and the camera, is at a time, in the world; b: 0 is the ego car. */
-sonde_place sonde_scene_place(const sonde_scene *s, int b, double seconds);
+sonde_transform sonde_scene_place(const sonde_scene *s, int b, double seconds);
 sonde_camera sonde_scene_camera(const sonde_scene *s, double seconds);
 
 /* A frame into a cleared target whose focal length and centre are set. scratch: a mesh for people, emptied here. */

@@ -1,0 +1,209 @@
+--- sonde.make_clips - drive clips made by a traffic simulator: near misses and background, as H.264 files with a table
+--- of labels that sonde.clips reads.
+--
+-- The folder: clips.csv (the table), clips.json (settings, versions of the libraries, and for each clip its seed, the
+-- SHA-256 of its frames, the measured times), clips/NNNNN.mp4; truth/NNNNN/ where that is wanted. While clips are made,
+-- clips.jsonl has a line for each that is complete; the same call continues there.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+
+local make = {}
+
+local WAIT_SECONDS = 0.2
+local AHEAD = 8                 -- clips that wait for a thread or are under way, at least
+local DOMAINS = { A = 0, B = 1 }
+
+--- The options of making clips.
+---@type sonde.schema
+make.schema = {
+  { name = "out", type = "string", required = true, value = "DIR", doc = "folder of the clips; may have some already" },
+  { name = "clips", type = "integer", min = 1, max = 99999, preset = 280, value = "N",
+    doc = "how many; the seven classes come in turn" },
+  { name = "seed", type = "integer", min = 0, max = 4294967295, preset = 1, value = "N", doc = "of everything" },
+  { name = "domain", type = "string", choices = { "A", "B" }, preset = "A",
+    doc = "which of two kinds of camera, light, roads and traffic" },
+  { name = "uncut", type = "boolean", preset = false,
+    doc = "long clips with the event anywhere in them, for detection; otherwise it lies in the second half" },
+  { name = "seconds", type = "number", min = 1, max = 60, value = "S", doc = "length; default: 3, uncut 12" },
+  { name = "rate", type = "number", min = 1, max = 60, preset = 15, value = "HZ", doc = "frames a second" },
+  { name = "width", type = "integer", min = 16, max = 4096, preset = 480, doc = "of the picture, even" },
+  { name = "height", type = "integer", min = 16, max = 4096, preset = 270, doc = "of the picture, even" },
+  { name = "samples", type = "integer", min = 1, max = 4, preset = 2,
+    doc = "a pixel is the mean of so many times so many samples" },
+  { name = "truth", type = "boolean", preset = false,
+    doc = "also write the flow (.flo) and what each pixel shows (.pgm)" },
+  { name = "progress", type = "function", hidden = true,
+    doc = "called with the share that is done and a word for it" },
+}
+
+-- What must be the same for all clips of a folder.
+local SETTINGS = { "seed", "domain", "uncut", "seconds", "rate", "width", "height", "samples", "truth" }
+local PRINTED = { "version", "libraries" }
+
+local function settings_of(options)
+  local settings = { version = core.version, libraries = core.clip_encoder() }
+  for _, name in ipairs(SETTINGS) do settings[name] = options[name] end
+  return settings
+end
+
+local function check_settings(out, here, wanted)
+  for _, list in ipairs { SETTINGS, PRINTED } do
+    for _, name in ipairs(list) do
+      if here[name] ~= wanted[name] then
+        error(("%s%s has clips made with %s %s, not %s; choose another folder"):format(core.where(), out, name,
+          tostring(here[name]), tostring(wanted[name])), 0)
+      end
+    end
+  end
+end
+
+-- ---- what a folder has ---------------------------------------------------------------------------------------------
+
+local function name_of(index) return ("%05d"):format(index) end
+
+local function file_of(out, index) return out .. "/clips/" .. name_of(index) .. ".mp4" end
+
+-- The objects of a file, one a line. The last line may have been cut short by a crash.
+local function lines_of(path)
+  local values = {}
+  for line in string.gmatch(core.read_file(path), "(.-)\n") do
+    local ok, value = pcall(core.json_decode, line)
+    if ok and type(value) == "table" then values[#values + 1] = value end
+  end
+  return values
+end
+
+-- The clips that are complete, by index.
+local function find_made(out, settings)
+  local made, journal, manifest = {}, out .. "/clips.jsonl", out .. "/clips.json"
+  local function take(clip)
+    if core.exists(file_of(out, clip.index)) then made[clip.index] = clip end
+  end
+  if core.exists(manifest) then
+    local before = core.json_decode(core.read_file(manifest))
+    check_settings(out, before.settings, settings)
+    for _, clip in ipairs(before.clips) do take(clip) end
+  end
+  if core.exists(journal) then
+    for _, value in ipairs(lines_of(journal)) do
+      if value.settings then check_settings(out, value.settings, settings) else take(value) end
+    end
+  end
+  return made
+end
+
+-- ---- making --------------------------------------------------------------------------------------------------------
+
+-- Clips of all classes come in turn, so that any number of them is balanced.
+local function spec_of(options, index)
+  local seconds = options.seconds
+  local spec = {
+    seed = options.seed * 1000003 + index, class = (index - 1) % #core.clip_classes(), domain = DOMAINS[options.domain],
+    seconds = seconds, rate = options.rate, width = options.width, height = options.height, samples = options.samples,
+    event_from = options.uncut and math.min(2.5, seconds / 2) or 0.45 * seconds,
+    event_to = options.uncut and seconds - 0.8 or 0.92 * seconds,
+    path = file_of(options.out, index),
+  }
+  if options.truth then
+    spec.truth = options.out .. "/truth/" .. name_of(index)
+    core.mkdirs(spec.truth)
+  end
+  return spec
+end
+
+local function missing_of(options, made)
+  local missing = {}
+  for index = 1, options.clips do
+    if not made[index] then missing[#missing + 1] = index end
+  end
+  return missing
+end
+
+-- Makes the clips of these indices; `take` gets each with its index, in the order in which they become complete.
+local function make_all(options, indices, take)
+  local maker, added, done = core.clip_maker(), 0, 0
+  local seeds = {}
+  while done < #indices do
+    while added < #indices and added - done < AHEAD do
+      added = added + 1
+      local spec = spec_of(options, indices[added])
+      seeds[added] = spec.seed
+      maker:add(spec)
+    end
+    local clip = maker:next(WAIT_SECONDS)
+    if clip then
+      local job = clip.job + 1
+      if clip.error then error(("%sclip %s: %s"):format(core.where(), name_of(indices[job]), clip.error), 0) end
+      done, clip.job, clip.seed = done + 1, nil, seeds[job]
+      clip.index, clip.clip = indices[job], "clips/" .. name_of(indices[job]) .. ".mp4"
+      take(clip)
+      if options.progress then
+        options.progress(done / #indices, ("clip %d/%d"):format(done, #indices))
+      end
+    end
+  end
+  maker:close()
+end
+
+-- Adds what is missing to `made`, and a line for each to the journal.
+local function complete(options, settings, made)
+  local missing, path = missing_of(options, made), options.out .. "/clips.jsonl"
+  if #missing == 0 then return end
+  local fresh = not core.exists(path)
+  local journal = assert(io.open(path, "a"))
+  journal:write(fresh and core.json_encode { settings = settings } or "", "\n")
+  make_all(options, missing, function(clip)
+    made[clip.index] = clip
+    journal:write(core.json_encode(clip), "\n")
+    journal:flush()
+  end)
+  journal:close()
+end
+
+-- ---- the table -----------------------------------------------------------------------------------------------------
+
+local function number(x) return x and ("%.3f"):format(x) or "" end
+
+local function table_of(options, clips)
+  local lines = { "clip,start,end,class,time_of_event,time_of_alert,what,ttc,pet,light,rain" }
+  for k, clip in ipairs(clips) do
+    lines[k + 1] = table.concat({ clip.clip, "0", number(options.seconds), clip.class, number(clip.time_of_event),
+      number(clip.time_of_alert), clip.what, number(clip.ttc), number(clip.pet), clip.light, clip.rain and "1" or "0",
+    }, ",")
+  end
+  return table.concat(lines, "\n") .. "\n"
+end
+
+-- x264 writes its version into the stream.
+local function x264_of(options, clips)
+  return string.match(core.read_file(options.out .. "/" .. clips[1].clip), "x264 %- core ([%w ]*%w)")
+end
+
+--- Makes clips, or those that are missing in the folder. The same options and libraries give the same bytes, with any
+--- number of threads.
+---@param options table     see make.schema
+---@return table            {table = path of clips.csv, clips = list, counts = {class = number}}
+function make.make_clips(options)
+  options = args.check(make.schema, options, "make_clips")
+  options.seconds = options.seconds or (options.uncut and 12 or 3)
+  if options.width % 2 ~= 0 or options.height % 2 ~= 0 then
+    error(core.where() .. "make_clips: width and height must be even", 0)
+  end
+  local settings = settings_of(options)
+  core.mkdirs(options.out .. "/clips")
+  local made = find_made(options.out, settings)
+  complete(options, settings, made)
+  local clips, counts = core.list(), {}
+  for index = 1, options.clips do
+    clips[index] = made[index]
+    counts[made[index].class] = (counts[made[index].class] or 0) + 1
+  end
+  core.write_file(options.out .. "/clips.csv", table_of(options, clips))
+  core.write_file(options.out .. "/clips.json", core.json_encode({ settings = settings,
+    x264 = x264_of(options, clips), clips = clips }, 2) .. "\n")
+  os.remove(options.out .. "/clips.jsonl")
+  return { table = options.out .. "/clips.csv", clips = clips, counts = counts }
+end
+
+return args.declare(make, "sonde.", { make_clips = { { name = "options", type = "table", required = true } } })

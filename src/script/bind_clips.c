@@ -1,0 +1,130 @@
+/* bind_clips.c - clips of the driving simulator in Lua. */
+#include "config.h"
+
+#include <math.h>
+
+#include "graph/graph.h"
+#include "script/script.h"
+#include "video/encode.h"
+#include "video/make.h"
+
+static void free_maker(void *p) {
+  sonde_maker_free(p);
+}
+static const luaL_Reg maker_methods[];
+static const sonde_lua_type maker_type = {"clip maker", free_maker, maker_methods};
+
+/* core.clip_maker() -> maker, with as many threads as the runtime */
+static int core_clip_maker(lua_State *L) {
+  sonde_error err = {0};
+  int threads = sonde_ctx_threads(sonde_lua_ctx(L));
+  sonde_lua_box *box = sonde_lua_new(L, &maker_type, 0);
+  if (!(box->p = sonde_maker_new(threads, &err))) sonde_lua_raise(L, &err);
+  return 1;
+}
+
+/* core.clip_encoder() -> the versions of the libraries that write clips; raises where they are missing */
+static int core_clip_encoder(lua_State *L) {
+  sonde_error err = {0};
+  char versions[80];
+  sonde_lua_check(L, sonde_encoder_ready(versions, &err), &err);
+  lua_pushstring(L, versions);
+  return 1;
+}
+
+/* core.clip_classes() -> their names, in order */
+static int core_clip_classes(lua_State *L) {
+  lua_createtable(L, SONDE_CLIP_CLASSES, 0);
+  for (int i = 0; i < SONDE_CLIP_CLASSES; i++) {
+    lua_pushstring(L, sonde_clip_class[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
+}
+
+/* maker:add{seed, class (from 0), domain (0, 1), seconds, event_from, event_to, width, height, samples, rate, path,
+ * truth}; see make.h */
+static int maker_add(lua_State *L) {
+  sonde_error err = {0};
+  sonde_lua_options(L, 2);
+  sonde_clip_spec c = {.sim = {.seed = (uint64_t)sonde_lua_field_integer(L, 2, "seed", 0, 0, INT64_MAX),
+                               .class_ = (int)sonde_lua_field_integer(L, 2, "class", 0, 0, SONDE_CLIP_CLASSES - 1),
+                               .domain = (int)sonde_lua_field_integer(L, 2, "domain", 0, 0, 1),
+                               .seconds = sonde_lua_field_number(L, 2, "seconds", 3),
+                               .event_from = sonde_lua_field_number(L, 2, "event_from", 1.4),
+                               .event_to = sonde_lua_field_number(L, 2, "event_to", 2.7)},
+                       .width = (int)sonde_lua_field_integer(L, 2, "width", 480, 16, 4096),
+                       .height = (int)sonde_lua_field_integer(L, 2, "height", 270, 16, 4096),
+                       .samples = (int)sonde_lua_field_integer(L, 2, "samples", 2, 1, 4),
+                       .rate = sonde_lua_field_number(L, 2, "rate", 15),
+                       .path = sonde_lua_field_string(L, 2, "path", NULL),
+                       .truth = sonde_lua_field_string(L, 2, "truth", NULL)};
+  sonde_maker *m = sonde_lua_handle(L, 1, &maker_type);
+  sonde_lua_check(L, sonde_maker_add(m, &c, &err), &err);
+  return 0;
+}
+
+static void set_number(lua_State *L, const char *key, double x) {
+  if (!isfinite(x)) return;
+  lua_pushnumber(L, x);
+  lua_setfield(L, -2, key);
+}
+static void set_integer(lua_State *L, const char *key, int64_t x) {
+  lua_pushinteger(L, x);
+  lua_setfield(L, -2, key);
+}
+static void set_string(lua_State *L, const char *key, const char *x) {
+  lua_pushstring(L, x);
+  lua_setfield(L, -2, key);
+}
+static void set_bool(lua_State *L, const char *key, int x) {
+  lua_pushboolean(L, x);
+  lua_setfield(L, -2, key);
+}
+
+/* maker:next(seconds) -> what was made, or nil: {job (from 0), error} or {job, sha256, frames, class, what, ttc, pet,
+ * time_of_event, time_of_alert, speed, cars, people, bicycles, surroundings, lanes, light, rain, keeps_left}. ttc and
+ * pet are absent where they are infinite. */
+static int maker_next(lua_State *L) {
+  static const char *const places[] = {"city", "suburb", "country"};
+  sonde_maker *m = sonde_lua_handle(L, 1, &maker_type);
+  double seconds = sonde_lua_number(L, 2);
+  sonde_clip_made made;
+  if (!sonde_maker_next(m, seconds, &made)) return 0;
+  lua_createtable(L, 0, 20);
+  set_integer(L, "job", made.job);
+  if (made.error.code) {
+    set_string(L, "error", made.error.text);
+    return 1;
+  }
+  set_string(L, "sha256", made.sha256);
+  set_integer(L, "frames", made.frames);
+  set_string(L, "class", sonde_clip_class[made.class_]);
+  set_string(L, "what", made.event);
+  set_number(L, "ttc", made.ttc);
+  set_number(L, "pet", made.pet);
+  if (made.class_ != SONDE_BACKGROUND) {
+    set_number(L, "time_of_event", made.event_time);
+    set_number(L, "time_of_alert", made.alert_time);
+  }
+  set_number(L, "speed", made.speed);
+  set_integer(L, "cars", made.cars);
+  set_integer(L, "people", made.people);
+  set_integer(L, "bicycles", made.bicycles);
+  set_string(L, "surroundings", places[made.surroundings]);
+  set_integer(L, "lanes", made.lanes);
+  set_string(L, "light", sonde_time_name[made.look.time]);
+  set_bool(L, "rain", made.look.rain);
+  set_bool(L, "keeps_left", made.look.side < 0);
+  return 1;
+}
+
+static const luaL_Reg maker_methods[] = {{"add", maker_add}, {"next", maker_next}, {NULL, NULL}};
+
+void sonde_bind_clips(lua_State *L) {
+  static const luaL_Reg functions[] = {{"clip_maker", core_clip_maker},
+                                       {"clip_encoder", core_clip_encoder},
+                                       {"clip_classes", core_clip_classes},
+                                       {NULL, NULL}};
+  sonde_lua_functions(L, functions);
+}

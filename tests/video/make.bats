@@ -1,0 +1,98 @@
+#!/usr/bin/env bats
+# sonde clips make: the same bytes on any number of threads, balanced classes, a table that sonde.clips reads, going on
+# where it was stopped.
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+  grep -q 'define HAVE_FFMPEG' "$abs_builddir/config.h" || skip "this build cannot write videos"
+  cd "$BATS_TEST_TMPDIR"
+}
+
+make_clips() {   # FOLDER [options]
+  local out="$1"
+  shift
+  "$SONDE" clips make --out "$out" --clips 7 --width 64 --height 36 --rate 5 --samples 1 "$@" 2> errors
+}
+
+sums() { (cd "$1" && find . -type f ! -name '*.jsonl' -exec sha256sum {} + | sort); }
+
+@test "the bytes do not depend on threads; the classes are balanced; sonde.clips reads the table" {
+  make_clips one --threads 1 --truth
+  make_clips two --threads 2 --truth
+  sums one > one.sums
+  sums two > two.sums
+  [ "$(wc -l < one.sums)" -eq "$((7 + 2 + 7 * 15 * 2))" ]
+  diff one.sums two.sums
+  [ "$(tail -n +2 one/clips.csv | cut -d, -f4 | sort -u | wc -l)" -eq 7 ]
+  [ "$(head -c 4 one/truth/00001/003.flo)" = PIEH ]
+  [ "$(stat -c %s one/truth/00001/003.flo)" -eq "$((12 + 64 * 36 * 8))" ]
+  [ "$(head -1 one/truth/00007/014.pgm)" = P5 ]
+  cat > read.lua <<'END'
+local clips = require("sonde").clips("one/clips.csv", { validation = 0 })
+assert(#clips.clips == 7, #clips.clips)
+local events = 0
+for _, clip in ipairs(clips.clips) do
+  assert(clip.stop == 3)
+  if clip.event then
+    events = events + 1
+    assert(clip.event >= 1.35 and clip.event <= 2.76 and clip.alert <= clip.event)
+  else
+    assert(clip.class == "background")
+  end
+end
+assert(events == 6, events)
+END
+  "$SONDE" run read.lua
+}
+
+@test "a stopped run goes on, and a folder can get more clips" {
+  make_clips whole
+  sums whole > whole.sums
+  make_clips part --clips 3
+  [ "$(tail -n +2 part/clips.csv | wc -l)" -eq 3 ]
+  make_clips part
+  rm part/clips/00002.mp4 part/clips/00005.mp4
+  rm part/clips.csv
+  printf '{"index":4,' > part/clips.jsonl    # as after a kill: a line cut short, no table
+  make_clips part
+  sums part > part.sums
+  diff whole.sums part.sums
+  make_clips part                        # nothing is left to do
+  sums part > part.sums
+  diff whole.sums part.sums
+}
+
+@test "another seed or domain is another set; other settings in one folder are refused" {
+  make_clips a
+  make_clips b --domain B
+  make_clips c --seed 2
+  run ! cmp -s a/clips/00001.mp4 b/clips/00001.mp4
+  run ! cmp -s a/clips/00001.mp4 c/clips/00001.mp4
+  run make_clips a --seed 2
+  [ "$status" -eq 1 ]
+  grep -q "a has clips made with seed 1, not 2; choose another folder" errors
+  run make_clips d --width 63
+  [ "$status" -eq 1 ]
+  grep -q "width and height must be even" errors
+  run make_clips d --domain C
+  [ "$status" -eq 2 ]
+}
+
+@test "uncut clips have their event anywhere, and --json prints what was made" {
+  make_clips uncut --uncut --seconds 8 --rate 2 --json > made.json
+  cat > check.lua <<'END'
+local core = require "sonde.core"
+local made = core.json_decode(core.read_file "made.json")
+assert(#made.clips == 7)
+for _, clip in ipairs(made.clips) do
+  assert(clip.frames == 16 and #clip.sha256 == 64)
+  if clip.class ~= "background" then
+    assert(clip.time_of_event >= 2.5 and clip.time_of_event <= 7.2)
+    local high = clip.class:find "high"
+    assert(high and clip.ttc < 0.5 or not high and clip.ttc > 2 and clip.ttc < 3.5)
+  end
+end
+END
+  "$SONDE" run check.lua
+}
