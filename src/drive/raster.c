@@ -27,11 +27,26 @@ void sonde_raster_clear(sonde_target *t) {
 
 /* ---- a run of pixels ---- */
 
-typedef struct texels {
-  const uint32_t *at;
-  int shift;
-  uint32_t mask;
-} texels;
+/* All RUN lanes of a run are computed at once; each lane is a pixel, and as IEEE 754 has it. */
+typedef float floats __attribute__((vector_size(4 * RUN)));
+typedef int32_t ints __attribute__((vector_size(4 * RUN)));
+typedef uint32_t words __attribute__((vector_size(4 * RUN)));
+
+static const floats lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const ints lane_number = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+#define LOAD(v, from) memcpy(&(v), from, sizeof(v))
+/* a where the mask is set, else b */
+#define CHOOSE(mask, a, b) ((words)(mask) & (words)(a)) | (~(words)(mask) & (words)(b))
+
+/* Clamps all lanes between two numbers. */
+static inline void clamp_all(floats *x, float lo, float hi) {
+  floats low = *x - *x + lo, high = *x - *x + hi;
+  *x = (floats)(CHOOSE(*x < low, low, *x));
+  *x = (floats)(CHOOSE(*x > high, high, *x));
+}
+
+typedef struct texels { const uint32_t *at; int shift; uint32_t mask; } texels;
 
 /* The level whose texels are about as large as pixels. Up to four times finer than the longer side of a pixel's
  * footprint, as the shorter side needs: the road ahead is seen at a glancing angle. */
@@ -42,85 +57,82 @@ static texels level_for(const triangle *t, float z, float u, float v) {
   float p = ux * ux + vx * vx, q = uy * uy + vy * vy;
   float large = p > q ? p : q, small = p > q ? q : p;
   if (small < large * 0.0625f) small = large * 0.0625f;
-  float texel2 = small * (float)(x->side * x->side); /* texels a pixel, squared */
+  float texel2 = small * (float)(x->side * x->side);      /* texels a pixel, squared */
   int level = 0;
   for (; level + 1 < x->levels && texel2 > 2.0f; level++) texel2 *= 0.25f;
   return (texels){x->level[level], x->bits - level, ((uint32_t)x->side >> level) - 1};
 }
 
 /* On the ground only: more or less light where the texture has alpha. */
-static void shade_ground(sonde_target *t, size_t i, int n, const uint32_t texel[RUN], const uint32_t seen[RUN],
-                         const sonde_paint *p) {
+static void shade_ground(sonde_target *t, size_t i, int n, const words *texel, const ints *seen, const sonde_paint *p) {
   for (int k = 0; k < n; k++, i++) {
-    uint32_t s = t->colour[i] >> 24, alpha = (texel[k] >> 24) * (p->tint & 255) >> 8;
-    if (!seen[k] || t->shows[i] != SONDE_SHOWS_GROUND || s == 255) continue;
+    uint32_t s = t->colour[i] >> 24, alpha = ((*texel)[k] >> 24) * (p->tint & 255) >> 8;
+    if (!(*seen)[k] || t->shows[i] != SONDE_SHOWS_GROUND || s == 255) continue;
     s = p->mode == SONDE_SHADOW ? s * (256 - alpha) >> 8 : s + alpha;
     t->colour[i] = (t->colour[i] & 0xffffff) | (s > 254 ? 254 : s) << 24;
   }
 }
 
 /* Tints the texels and adds their light. */
-static void light_texels(uint32_t texel[RUN], const sonde_paint *p, int night, const float light[RUN]) {
-  uint32_t tr = p->tint >> 16 & 255, tg = p->tint >> 8 & 255, tb = p->tint & 255;
-  uint32_t lit = p->mode == SONDE_SHINING ? 256 : night && p->mode == SONDE_SOLID ? LIT : 0; /* shines below */
-  for (int k = 0; k < RUN; k++) {
-    uint32_t c = texel[k], r = (c >> 16 & 255) * tr >> 8, g = (c >> 8 & 255) * tg >> 8, b = (c & 255) * tb >> 8;
-    int32_t s = (int32_t)clampf(light[k] * 128, 0, 254);
-    texel[k] = r << 16 | g << 8 | b | (c >> 24 < lit ? 255u : (uint32_t)s) << 24;
-  }
+static inline void light_texels(words *texel, const sonde_paint *p, int night, const floats *light) {
+  uint32_t lit = p->mode == SONDE_SHINING ? 256 : night && p->mode == SONDE_SOLID ? LIT : 0;    /* shines below */
+  words c = *texel, r = (c >> 16 & 255) * (p->tint >> 16 & 255) >> 8, g = (c >> 8 & 255) * (p->tint >> 8 & 255) >> 8;
+  words b = (c & 255) * (p->tint & 255) >> 8;
+  floats l = *light * 128;
+  clamp_all(&l, 0, 254);
+  ints s = __builtin_convertvector(l, ints);
+  if (lit) s = (ints)(CHOOSE((c >> 24) < lit, (s - s) + 255, s));
+  *texel = r << 16 | g << 8 | b | (words)s << 24;
 }
 
-/* Texels and light of RUN pixels; the perspective is that of each. */
-static void sample(const triangle *tri, float fx, float fy, const float inverse[RUN], uint32_t texel[RUN],
-                   float light[RUN]) {
-  float u0 = tri->u.a * fx + (tri->u.b * fy + tri->u.c), v0 = tri->v.a * fx + (tri->v.b * fy + tri->v.c);
-  float l0 = tri->light.a * fx + (tri->light.b * fy + tri->light.c), u[RUN], v[RUN], z[RUN];
-  for (int k = 0; k < RUN; k++) {
-    float along = (float)k;
-    z[k] = 1 / (inverse[k] > 1e-5f ? inverse[k] : 1e-5f); /* lanes behind the row's end may be anything */
-    u[k] = (u0 + tri->u.a * along) * z[k], v[k] = (v0 + tri->v.a * along) * z[k];
-    light[k] = (l0 + tri->light.a * along) * z[k];
-  }
+/* Texels and light; the perspective is that of each pixel. */
+static inline void sample(const triangle *tri, float fx, float fy, const floats *inverse, words *texel, floats *light) {
+  const float up = 0x1p20f;                                        /* a multiple of every side: makes them positive */
+  floats near = *inverse;
+  clamp_all(&near, 1e-5f, 1e9f);                                   /* lanes behind the row's end may be anything */
+  floats z = 1 / near, u = (tri->u.a * fx + (tri->u.b * fy + tri->u.c) + tri->u.a * lane) * z;
+  floats v = (tri->v.a * fx + (tri->v.b * fy + tri->v.c) + tri->v.a * lane) * z;
+  *light = (tri->light.a * fx + (tri->light.b * fy + tri->light.c) + tri->light.a * lane) * z;
   texels tex = level_for(tri, z[0], u[0], v[0]);
   float side = (float)(tex.mask + 1);
-  const float up = 0x1p20f; /* a multiple of every side: makes them positive */
-  for (int k = 0; k < RUN; k++) {
-    uint32_t tu = (uint32_t)clampf(u[k] * side + up, 0, 0x1p21f) & tex.mask,
-             tv = (uint32_t)clampf(v[k] * side + up, 0, 0x1p21f) & tex.mask;
-    texel[k] = tex.at[tv << tex.shift | tu];
-  }
+  u = u * side + up, v = v * side + up;
+  clamp_all(&u, 0, 0x1p21f), clamp_all(&v, 0, 0x1p21f);
+  words tu = (words)__builtin_convertvector(u, ints) & tex.mask, tv = (words)__builtin_convertvector(v, ints) & tex.mask;
+  words at = tv << tex.shift | tu;
+  for (int k = 0; k < RUN; k++) (*texel)[k] = tex.at[at[k]];
 }
 
-/* n <= RUN pixels of a row. All RUN lanes are computed, so that the loops are vectors; n of them count. The target's
- * arrays have RUN elements more than pixels. */
+static inline int any_of(const ints *seen) {
+  uint64_t w[RUN / 2], all = 0;
+  memcpy(w, seen, sizeof w);
+  for (int k = 0; k < RUN / 2; k++) all |= w[k];
+  return all != 0;
+}
+
+/* n <= RUN pixels of a row. The target's arrays have RUN elements more than pixels. */
 static void run(sonde_target *t, const triangle *tri, int y, int x0, int n) {
   const sonde_paint *p = tri->paint;
   size_t i = (size_t)y * (size_t)t->width + (size_t)x0;
-  float fy = (float)y + 0.5f, fx = (float)x0 + 0.5f, inverse[RUN], light[RUN];
-  float i0 = tri->inverse.a * fx + (tri->inverse.b * fy + tri->inverse.c);
-  uint32_t seen[RUN], any = 0, texel[RUN];
-  for (int k = 0; k < RUN; k++) {
-    inverse[k] = i0 + tri->inverse.a * (float)k;
-    seen[k] = (k < n) & (inverse[k] * p->bias > t->inverse[i + (size_t)k]);
-    any |= seen[k];
-  }
-  if (!any) return;
-  sample(tri, fx, fy, inverse, texel, light);
+  float fy = (float)y + 0.5f, fx = (float)x0 + 0.5f;
+  floats inverse = tri->inverse.a * fx + (tri->inverse.b * fy + tri->inverse.c) + tri->inverse.a * lane, there, light;
+  LOAD(there, t->inverse + i);
+  ints seen = (inverse * p->bias > there) & (lane_number < n);
+  if (!any_of(&seen)) return;
+  words texel, colour;
+  sample(tri, fx, fy, &inverse, &texel, &light);
   if (p->mode >= SONDE_SHADOW) {
-    shade_ground(t, i, n, texel, seen, p);
+    shade_ground(t, i, n, &texel, &seen, p);
     return;
   }
-  if (p->mode == SONDE_CUTOUT)
-    for (int k = 0; k < RUN; k++) seen[k] &= texel[k] >> 31;
-  light_texels(texel, p, t->night, light);
-  uint32_t *colour = t->colour + i;
-  float *depth = t->inverse + i;
-  uint8_t *shows = t->shows + i;
-  for (int k = 0; k < RUN; k++) {
-    colour[k] = seen[k] ? texel[k] : colour[k];
-    depth[k] = seen[k] ? inverse[k] : depth[k];
-    shows[k] = seen[k] ? p->shows : shows[k];
-  }
+  if (p->mode == SONDE_CUTOUT) seen &= (ints)texel >> 31;          /* an alpha from 128 on: the sign */
+  light_texels(&texel, p, t->night, &light);
+  LOAD(colour, t->colour + i);
+  colour = CHOOSE(seen, texel, colour);
+  there = (floats)(CHOOSE(seen, inverse, there));
+  memcpy(t->colour + i, &colour, sizeof colour);
+  memcpy(t->inverse + i, &there, sizeof there);
+  for (int k = 0; k < n; k++)
+    if (seen[k]) t->shows[i + (size_t)k] = p->shows;
 }
 
 /* ---- a triangle ---- */
