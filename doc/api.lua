@@ -42,6 +42,7 @@ api.pages = {
     { "video/clips", "", { open = "sonde.clips", of = "clips:of", features = "clips:features",
       arrays = "clips:arrays" } },
     { "video/features", "", {} },
+    { "video/make", "", { make_clips = "sonde.make_clips" } },
     { "video/metrics", "sonde.clip_metrics.", { warning = "warning", recognition = "recognition" } } },
   { "Sweeps and reports", nil, { "sweep/init", "", { new = "sonde.sweep", run = "sweep:run", check = "sweep:check",
     plan = "sweep:plan", results = "sweep:results", summary = "sweep:summary", report = "trial:report" } },

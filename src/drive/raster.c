@@ -97,7 +97,8 @@ static inline void sample(const triangle *tri, float fx, float fy, const floats 
   float side = (float)(tex.mask + 1);
   u = u * side + up, v = v * side + up;
   clamp_all(&u, 0, 0x1p21f), clamp_all(&v, 0, 0x1p21f);
-  words tu = (words)__builtin_convertvector(u, ints) & tex.mask, tv = (words)__builtin_convertvector(v, ints) & tex.mask;
+  words tu = (words)__builtin_convertvector(u, ints) & tex.mask;
+  words tv = (words)__builtin_convertvector(v, ints) & tex.mask;
   words at = tv << tex.shift | tu;
   for (int k = 0; k < RUN; k++) (*texel)[k] = tex.at[at[k]];
 }

@@ -190,7 +190,8 @@ static int class_of(const sonde_traffic *t, double ttc) {
   return -1;
 }
 
-int sonde_traffic_measure(sonde_traffic *t, sonde_error *err) {
+/* Class, time to collision and event of what happened. */
+static int measure(sonde_traffic *t, sonde_error *err) {
   size_t n = (size_t)t->steps;
   sonde_rect *ego = sonde_alloc(2 * n * sizeof *ego), *other = ego + n;
   if (!ego) return sonde_fail(err, SONDE_ENOMEM, "no memory to measure a traffic situation of %d steps", t->steps);
@@ -210,7 +211,7 @@ int sonde_traffic_measure(sonde_traffic *t, sonde_error *err) {
   int class_ = class_of(t, t->ttc);
   if (class_ == SONDE_BACKGROUND) t->actor = wanted > 0 ? wanted : 0, t->event_time = t->alert_time = 0;
   /* Nobody else may come near: the clip has one event, with one road user. */
-  else if (second < SONDE_TTC_LOW || second < t->ttc + 0.3 || (wanted >= 0 && t->actor != wanted))
+  else if (second < SONDE_TTC_LOW || second < t->ttc + 0.3 || t->actor != wanted)
     class_ = -1;
   if (t->actor > 0 && class_ >= 0) {
     rects_of(t, t->actor, other);
@@ -242,7 +243,7 @@ static int run_once(run *r, const sonde_situation *s, double lead, sonde_traffic
   sonde_situation_aim(&r->s, lead);
   run_all(r);
   to_traffic(r, t);
-  return sonde_traffic_measure(t, err);
+  return measure(t, err);
 }
 
 /* Whether a measured situation is what was wanted. */

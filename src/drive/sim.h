@@ -77,7 +77,4 @@ void sonde_traffic_free(sonde_traffic *t);
 /* The pose at `seconds`, between steps by interpolation. */
 sonde_pose sonde_traffic_pose(const sonde_traffic *t, int body, double seconds);
 
-/* Measures class, time to collision and event of trajectories; an `actor` < 0 is whoever comes nearest. */
-int sonde_traffic_measure(sonde_traffic *t, sonde_error *err);
-
 #endif

@@ -108,26 +108,22 @@ static int in_scene(const sonde_clip_spec *c, const sonde_scene *s, const volati
   return rc;
 }
 
-int sonde_clip_make(const sonde_clip_spec *c, const sonde_textures *textures, const volatile int *stop,
-                    sonde_clip_made *made, sonde_error *err) {
-  sonde_traffic own = {0};
-  const sonde_traffic *t = c->traffic ? c->traffic : &own;
-  int64_t job = made->job;
-  memset(made, 0, sizeof *made);
-  made->job = job;
+static int make_clip(const sonde_clip_spec *c, const sonde_textures *textures, const volatile int *stop,
+                     sonde_clip_made *made, sonde_error *err) {
   if (c->width < 16 || c->height < 16 || c->width > 4096 || c->height > 4096 || c->samples < 1 || c->samples > 4)
     return sonde_fail(err, SONDE_EINVAL, "pictures are 16 to 4096 pixels wide and high, with 1 to 4 samples a side");
-  int rc = c->traffic ? 0 : sonde_traffic_make(&c->sim, &own, err);
+  sonde_traffic traffic;
+  int rc = sonde_traffic_make(&c->sim, &traffic, err);
   if (rc < 0) return rc;
   sonde_look look;
   sonde_scene scene;
   sonde_look_draw(&look, c->sim.seed, c->sim.domain);
-  if ((rc = sonde_scene_make(&scene, t, textures, &look, c->sim.seed, err)) == 0) {
-    describe(t, &look, made);
+  if ((rc = sonde_scene_make(&scene, &traffic, textures, &look, c->sim.seed, err)) == 0) {
+    describe(&traffic, &look, made);
     rc = in_scene(c, &scene, stop, made, err);
     sonde_scene_free(&scene);
   }
-  sonde_traffic_free(&own);
+  sonde_traffic_free(&traffic);
   return rc;
 }
 
@@ -170,7 +166,7 @@ static void *work(void *arg) {
     pthread_mutex_unlock(&m->lock);
     sonde_error err = {0};
     j->made.job = j->number;
-    int rc = sonde_clip_make(&j->spec, m->textures, &m->stop, &j->made, &err);
+    int rc = make_clip(&j->spec, m->textures, &m->stop, &j->made, &err);
     if (rc < 0) j->made.error = err;
     pthread_mutex_lock(&m->lock);
     j->next = m->made, m->made = j;

@@ -13,7 +13,6 @@ typedef struct sonde_clip_spec {
   /* A folder that exists, for truth: NNN.flo (the flow to the next frame, in Middlebury's format) and NNN.pgm (what a
    * pixel shows: 0 sky, 1 world, 2 road, 3 bonnet, 4 + b body b, 104 + b if it moves); NULL: none. */
   const char *truth;
-  const sonde_traffic *traffic; /* trajectories from elsewhere instead of the simulator's; NULL */
 } sonde_clip_spec;
 
 typedef struct sonde_clip_made {
@@ -26,10 +25,6 @@ typedef struct sonde_clip_made {
   int surroundings, lanes;
   sonde_look look;
 } sonde_clip_made;
-
-/* One clip. stop: ends it with EINTR where it becomes not 0; NULL. */
-int sonde_clip_make(const sonde_clip_spec *spec, const sonde_textures *textures, const volatile int *stop,
-                    sonde_clip_made *made, sonde_error *err);
 
 typedef struct sonde_maker sonde_maker;
 

@@ -33,7 +33,7 @@ make.schema = {
     doc = "a pixel is the mean of so many times so many samples" },
   { name = "truth", type = "boolean", preset = false,
     doc = "also write the flow (.flo) and what each pixel shows (.pgm)" },
-  { name = "progress", type = "function", hidden = true,
+  { name = "progress", type = "function",
     doc = "called with the share that is done and a word for it" },
 }
 
