@@ -12,3 +12,4 @@ nobase_dist_pkgdata_DATA += %D%/sparsity_gqa.lua %D%/sparsity_gqa/demo.yaml %D%/
   %D%/sparsity_gqa/workstation.yaml
 nobase_dist_pkgdata_DATA += %D%/sparsity_weight_decay.lua %D%/sparsity_weight_decay/demo.yaml \
   %D%/sparsity_weight_decay/paper.yaml %D%/sparsity_weight_decay/workstation.yaml
+nobase_dist_pkgdata_DATA += %D%/minima.lua %D%/minima/demo.yaml %D%/minima/paper.yaml %D%/minima/workstation.yaml
