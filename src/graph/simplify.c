@@ -147,10 +147,11 @@ static int take_along(simplifying *s) {
   int rc = 0;
   for (int32_t k = 0; k < n && !rc; k++)
     for (int j = 1; j < p->node[k].n_out && !rc; j++) {
-      const sonde_node *r = p->node[k].src->result[j], *old = r ? r->also : NULL;
+      const sonde_node *r = p->node[k].src->result[j], *old = r ? r->also : NULL,
+                       *of = old && old->kind == SONDE_KIND_RESULT ? old->in[0] : old;
       /* or it equals an earlier one */
-      if (!old || !at[old->id] || s->to[value_of(k, 0)] != value_of(k, 0)) continue;
-      value v = s->to[value_of(at[old->id] - 1, 0)];
+      if (!old || !at[of->id] || s->to[value_of(k, 0)] != value_of(k, 0)) continue;
+      value v = s->to[value_of(at[of->id] - 1, old == of ? 0 : old->index)];
       int cycle = needs(p, k, value_node(v));
       if (cycle < 0) rc = sonde_fail(s->err, SONDE_ENOMEM, "no memory to simplify the plan");
       if (cycle) continue;

@@ -110,6 +110,7 @@ static int range(const sonde_shape *in, int n_in, const sonde_attr *at, int k, i
 typedef struct task {
   const sonde_call *c;
   const sonde_simd_table *simd;
+  void (*affine)(const sonde_vec *v);
   const sonde_pointwise *f;
   int64_t n, d, v, rows;         /* rows of a chunk */
   int64_t td;                    /* the teacher's width */
@@ -159,7 +160,8 @@ static int check_classes(const task *t, const int32_t *id, int64_t n, int64_t ea
 static int prepare(const sonde_call *c, int gradient, task *t) {
   const sonde_shape *in = c->in_shape;
   const sonde_attr *at = c->attr;
-  *t = (task){.c = c, .simd = sonde_simd_get(), .f = sonde_pointwise_at(at->i[I_FUNCTION]), .n = in[IN_X].dim[0],
+  *t = (task){.c = c, .simd = sonde_simd_get(), .affine = sonde_simd_get()->vec("affine"),
+              .f = sonde_pointwise_at(at->i[I_FUNCTION]), .n = in[IN_X].dim[0],
               .d = in[IN_X].dim[1], .v = in[IN_W].dim[0], .type = in[IN_X].dtype, .cap = (float)at->f[F_CAP],
               .tcap = (float)at->f[F_TEACHER_CAP], .scale = (float)(1 / at->f[F_TEMPERATURE]),
               .top_p = at->f[F_TOP_P], .top_k = at->i[I_TOP_K], .target = c->in[IN_TARGETS],
@@ -185,8 +187,9 @@ static int prepare(const sonde_call *c, int gradient, task *t) {
 static int64_t stretch_of(const task *t, int64_t j) { return t->v - j < STRETCH ? t->v - j : STRETCH; }
 
 /* y = scale x - shift */
-static void shifted(float *y, const float *x, float scale, float shift, int64_t n) {
-  for (int64_t i = 0; i < n; i++) y[i] = scale * x[i] - shift;
+static void shifted(const task *t, float *y, const float *x, float scale, float shift, int64_t n) {
+  const sonde_attr at = {{(double)scale, -(double)shift}, {0}};
+  t->affine(&(sonde_vec){.n = n, .out = y, .in = {x}, .attr = &at});
 }
 
 /* log sum exp(scale z) */
@@ -194,8 +197,8 @@ static float log_sum(const task *t, const float *z, float scale) {
   float buf[STRETCH], total = 0, top = scale * t->simd->common.max(z, t->v);
   for (int64_t j = 0; j < t->v; j += STRETCH) {
     int64_t n = stretch_of(t, j);
-    shifted(buf, z + j, scale, 0, n);
-    total += t->simd->exp_sum(buf, buf, top, n);
+    if (scale != 1) shifted(t, buf, z + j, scale, 0, n);
+    total += t->simd->exp_sum(buf, scale != 1 ? buf : z + j, top, n);
   }
   return top + logf(total);
 }
@@ -215,7 +218,7 @@ static int teacher_row(const task *t, int64_t token, float *u, float *log_rest) 
   if (t->tcap != 0) sonde_head_cap(u, t->tcap, t->v);
   const float total = log_sum(t, u, t->scale);
   if (!(t->top_k && t->top_k < t->v) && !(t->top_p > 0 && t->top_p < 1)) {
-    shifted(u, u, t->scale, total, t->v);
+    shifted(t, u, u, t->scale, total, t->v);
     return 0;
   }
   sonde_top top = t->top_k ? sonde_top_count(u, t->v, t->top_k) : sonde_top_mass(u, t->v, t->scale, total, t->top_p);
@@ -223,13 +226,14 @@ static int teacher_row(const task *t, int64_t token, float *u, float *log_rest) 
   for (int64_t j = 0; j < t->v; j += STRETCH) {
     int64_t n = stretch_of(t, j);
     float l[STRETCH], p[STRETCH];
-    shifted(l, u + j, t->scale, total, n);
+    shifted(t, l, u + j, t->scale, total, n);
     t->simd->common.exp(p, l, n);
     for (int64_t i = 0; i < n; i++) {
       int kept = sonde_top_takes(&top, u[j + i]);
-      if (!kept) rest += (double)p[i];
+      if (kept) p[i] = 0;
       u[j + i] = kept ? l[i] : LEFT_OUT;
     }
+    rest += (double)t->simd->common.sum(p, n);      /* as the student's: equal rows have equal sums */
   }
   *log_rest = log_of(rest);
   return 1;
@@ -259,60 +263,79 @@ static void flush(const task *t, gathered *g, float *u, sums *s) {
   g->n = 0;
 }
 
+/* Whether q takes the place of the logits behind the terms: then nothing else needs these. */
+static int keeps_q(const task *t) { return t->dkd && t->scale == 1 && t->cap == 0; }
+
 /* The loss of a token; the teacher's row u becomes the slopes. `total`: log sum exp(z / T). */
-static sums terms_of(const task *t, const float *z, float *u, float total, int sparse, float log_rest) {
+static sums terms_of(const task *t, float *z, float *u, float total, int sparse, float log_rest) {
   sums s = {0, 0, 0, 0};
   gathered g;
   g.n = 0;
   for (int64_t j = 0; j < t->v; j += STRETCH) {
     int64_t n = stretch_of(t, j);
     float lq[STRETCH], q[STRETCH], dy[STRETCH];
-    shifted(lq, z + j, t->scale, total, n);
+    shifted(t, lq, z + j, t->scale, total, n);
     t->simd->common.exp(q, lq, n);
+    if (keeps_q(t)) memcpy(z + j, q, (size_t)n * sizeof *q);
     if (!sparse) {
       add_terms(t, u + j, lq, q, n, t->dkd ? dy : NULL, &s);
       if (t->dkd) memcpy(u + j, dy, (size_t)n * sizeof *dy);
       continue;
     }
     for (int64_t i = 0; i < n; i++) {
-      if (u[j + i] == LEFT_OUT) {
-        s.rest_q += (double)q[i];
-        continue;
-      }
+      if (u[j + i] == LEFT_OUT) continue;
       g.at[g.n] = j + i, g.lp[g.n] = u[j + i], g.lq[g.n] = lq[i], g.q[g.n] = q[i];
+      q[i] = 0;
       if (++g.n == STRETCH) flush(t, &g, u, &s);
     }
+    s.rest_q += (double)t->simd->common.sum(q, n);
   }
   if (!sparse) return s;
   flush(t, &g, u, &s);
-  float lq = log_of(s.rest_q), q = (float)s.rest_q;
+  float lq = log_of(s.rest_q), q;
+  t->simd->common.exp(&q, &lq, 1);
   add_terms(t, &log_rest, &lq, &q, 1, t->dkd ? &s.rest_slope : NULL, &s);
   return s;
 }
 
-/* The gradient of a token in the logits' place, or as bf16. `one` is log sum exp z, `total` that of z / T. */
-static void gradient_of(const task *t, int64_t token, float *z, const float *u, float one, float total, const sums *s,
-                        uint16_t *narrow) {
+/* g = softmax(z) and q = softmax(z / T) of n logits; behind terms that keep q they are there. */
+static const float *distributions(const task *t, const float *z, float one, float total, int64_t n, float *g,
+                                  float *q) {
+  if (keeps_q(t)) return z;
+  shifted(t, q, z, t->scale, total, n);
+  t->simd->common.exp(q, q, n);
+  if (t->scale == 1) return q;
+  shifted(t, g, z, 1, one, n);
+  t->simd->common.exp(g, g, n);
+  return q;
+}
+
+/* The gradient of a token in the logits' place, or as bf16: dce (softmax(z) - onehot) + dkd (s - q sum s) / T, where
+ * s of what is left out is q s_rest / q_rest. `one` is log sum exp z, `total` that of z / T. */
+static void gradient_of(const task *t, int64_t token, float *z, const float *u, float one, float total, int sparse,
+                        const sums *s, uint16_t *narrow) {
+  const sonde_simd *simd = &t->simd->common;
   const float dce = t->dce[token], dkd = t->dkd[token] * t->scale, sum = (float)s->slope,
-              rest = (s->rest_q > 0 ? (float)(s->rest_slope / s->rest_q) : 0) - sum,
+              rest = s->rest_q > 0 ? (float)(s->rest_slope / s->rest_q) : 0,
               curve = t->cap != 0 ? 1 / (t->cap * t->cap) : 0;
   const int32_t target = t->target[token];
   for (int64_t j = 0; j < t->v; j += STRETCH) {
     int64_t n = stretch_of(t, j);
-    float g[STRETCH], q[STRETCH];
-    shifted(g, z + j, 1, one, n);
-    t->simd->common.exp(g, g, n);
-    if (t->scale != 1) {
-      shifted(q, z + j, t->scale, total, n);
-      t->simd->common.exp(q, q, n);
+    float g[STRETCH], room[STRETCH];
+    const float *q = distributions(t, z + j, one, total, n, g, room);
+    const float each = dkd * (rest - sum);
+    if (t->scale == 1) {
+      simd->scale(g, q, dce + each, n);
     } else {
-      memcpy(q, g, sizeof q);
+      simd->scale(g, g, dce, n);
+      simd->axpy(g, q, each, n);
     }
-    for (int64_t i = 0; i < n; i++)
-      g[i] = dce * g[i] + dkd * (u[j + i] == LEFT_OUT ? q[i] * rest : u[j + i] - q[i] * sum);
+    if (!sparse) simd->axpy(g, u + j, dkd, n);
+    for (int64_t i = 0; i < n && sparse; i++)
+      if (u[j + i] != LEFT_OUT) g[i] += dkd * (u[j + i] - q[i] * rest);
     if (target >= j && target < j + n) g[target - j] -= dce;
     for (int64_t i = 0; i < n && curve != 0; i++) g[i] *= 1 - z[j + i] * z[j + i] * curve;
-    if (narrow) t->simd->common.to_bf16(narrow + j, g, n);
+    if (narrow) simd->to_bf16(narrow + j, g, n);
     else memcpy(z + j, g, (size_t)n * sizeof *g);
   }
 }
@@ -337,7 +360,7 @@ static void one_row(const task *t, int64_t i) {
   const int sparse = teacher_row(t, token, u, &log_rest);
   sums s = terms_of(t, z, u, total, sparse, log_rest);
   if (t->kd) t->kd[token] = (float)s.loss;
-  if (t->dkd) gradient_of(t, token, z, u, one, total, &s, narrow);
+  if (t->dkd) gradient_of(t, token, z, u, one, total, sparse, &s, narrow);
 }
 
 static void some_rows(void *arg, int64_t tile, int worker) {

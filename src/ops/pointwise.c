@@ -15,7 +15,7 @@ enum { CONSTANTS = SONDE_POINTWISE_INPUTS, RESULTS = CONSTANTS + MOST_CONSTANTS,
 typedef struct pointwise_op {
   void (*vec)(const sonde_vec *v);
   sonde_attr attr;
-  int16_t n_in, in[4];
+  int16_t n_in, in[4], reg;            /* where its result is put */
 } pointwise_op;
 
 struct sonde_pointwise {
@@ -109,6 +109,23 @@ static int copy_nodes(making *m, int with_slope) {
   return rc;
 }
 
+/* A register is free again behind the last op that reads it; that op may write there itself. */
+static void assign_registers(sonde_pointwise *f) {
+  int last[OPERANDS] = {0}, free_regs[MOST_OPS], n_free = 0, n = 0;
+  for (int k = 0; k < f->n_op; k++)
+    for (int j = 0; j < f->op[k].n_in; j++) last[f->op[k].in[j]] = k;
+  last[f->y] = last[f->dy] = f->n_op;
+  for (int k = 0; k < f->n_op; k++) {
+    for (int j = 0; j < f->op[k].n_in; j++) {
+      int16_t in = f->op[k].in[j];
+      if (in < RESULTS || last[in] != k) continue;
+      free_regs[n_free++] = f->op[in - RESULTS].reg;
+      last[in] = -1;                   /* an op may read it twice */
+    }
+    f->op[k].reg = (int16_t)(n_free ? free_regs[--n_free] : n++);
+  }
+}
+
 /* The number of an equal function, or of this one, which then stays. */
 static int64_t number_of(sonde_pointwise *f, sonde_error *err) {
   int64_t number = 0;
@@ -131,7 +148,10 @@ int64_t sonde_pointwise_of(sonde_node *const *in, int n_in, sonde_node *y, sonde
   int rc = m.place && m.f ? copy_nodes(&m, dy != NULL) : sonde_fail(err, SONDE_ENOMEM, "no memory for a divergence");
   sonde_release(m.place);
   sonde_plan_free(p);
-  if (!rc) return number_of(m.f, err);
+  if (!rc) {
+    assign_registers(m.f);
+    return number_of(m.f, err);
+  }
   sonde_release(m.f);
   return rc;
 }
@@ -159,11 +179,13 @@ void sonde_pointwise_run(const sonde_pointwise *f, const float *const *in, int64
   }
   for (int32_t k = 0; k < n_op; k++) {
     const pointwise_op *o = &f->op[k];
-    sonde_vec v = {.n = n, .out = room[MOST_CONSTANTS + k], .attr = &o->attr, .block = &block};
+    const int place = RESULTS + k;
+    sonde_vec v = {.n = n, .attr = &o->attr, .block = &block};
+    v.out = place == f->y ? y : dy && place == f->dy ? dy : room[MOST_CONSTANTS + o->reg];
     for (int j = 0; j < o->n_in; j++) v.in[j] = at[o->in[j]];
     o->vec(&v);
-    at[RESULTS + k] = v.out;
+    at[place] = v.out;
   }
-  memcpy(y, at[f->y], (size_t)n * sizeof *y);
-  if (dy) memcpy(dy, at[f->dy], (size_t)n * sizeof *dy);
+  if (at[f->y] != y) memcpy(y, at[f->y], (size_t)n * sizeof *y);
+  if (dy && at[f->dy] != dy) memcpy(dy, at[f->dy], (size_t)n * sizeof *dy);
 }

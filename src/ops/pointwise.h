@@ -8,7 +8,7 @@
 
 #include "graph/graph.h"
 
-enum { SONDE_POINTWISE_INPUTS = 4, SONDE_POINTWISE_STRETCH = 512 };
+enum { SONDE_POINTWISE_INPUTS = 4, SONDE_POINTWISE_STRETCH = 1024 };
 
 typedef struct sonde_pointwise sonde_pointwise;
 

@@ -35,7 +35,8 @@ static sonde_node *slope_of(const making *m, sonde_node *y, sonde_node *const *i
                m->e->name);
     return NULL;
   }
-  return sonde_add(d[0], sonde_mul(in[Q], d[1]));
+  if (d[1]->kind == SONDE_KIND_CONST) return d[0];
+  return d[0]->kind == SONDE_KIND_CONST ? sonde_mul(in[Q], d[1]) : sonde_add(d[0], sonde_mul(in[Q], d[1]));
 }
 
 static int64_t function_of(const making *m, sonde_error *err) {
