@@ -102,7 +102,7 @@ local function of_correlation(data, claim)
   end
   local found = correlation.over(ours)
   found.value, found.paper = found.rho, #xs > 2 and correlation.spearman(xs, ys) or nil
-  found.why = not found.rho and "no two trials differ in both"
+  found.why = not found.rho and "all trials are alike in one of the two"
     or ("%d trials of %d arms allow no interval"):format(found.trials, found.arms)
   found.over = found.drawn and ("%d trials, %d arms; draws of %s"):format(found.trials, found.arms, found.drawn)
     or ("%d trials, %d arms"):format(found.trials, found.arms)
@@ -259,7 +259,7 @@ function comparison.html(data, prefix)
   local view, claims = view_of(data, data.metric), claims_rows(data)
   local note = ("%s of this sweep, and the paper's numbers, of models and texts of another size."):format(
     view:has_spread() and "Mean ± standard deviation over " .. view:repeats() or "Values of " .. view:repeats())
-  local parts = { el("h2", nil, "This sweep and the paper"), table_html("main", head, rows),
+  local parts = { el("h2", nil, "This sweep and the paper"), table_html("main arms", head, rows),
     el("p", { class = "note" }, esc(note)) }
   if #claims > 0 then
     parts[#parts + 1] = el("h3", nil, esc "Do the paper's directions hold here?")

@@ -29,7 +29,8 @@ table.main td,table.main thead th+th{text-align:right;padding-left:.9rem;padding
 table.main th:first-child{position:sticky;left:0;background:var(--paper)}
 td.best,td.tied{background:var(--mark)}
 td.wrap{white-space:normal;min-width:14rem}
-table.claims th,table.claims td{white-space:normal}
+table.claims th,table.claims td,table.arms thead th{white-space:normal}
+table.arms thead th{vertical-align:bottom}
 .swatch{display:inline-block;width:.75em;height:.75em;border-radius:2px;margin-right:.5em}
 ul.say{padding-left:1.2rem;margin:.6rem 0}
 .panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%%,27rem),1fr));gap:1rem}
