@@ -19,13 +19,18 @@ local config = study.settings
 local arms, shortest, longest = {}, math.min(table.unpack(config.contexts)), math.max(table.unpack(config.contexts))
 for k, context in ipairs(config.contexts) do arms[k] = { value = context, context = context } end
 
+-- The share of a token's keys that get less than a tenth of an even share of its attention: it does not follow from the
+-- number of keys alone, as the share below a fixed weight does.
+local sparsity = "attention_sparsity_tenth_mean"
+
 sonde.quantity("perplexity_shortest", { axis = "perplexity, shortest context",
   doc = "Validation perplexity in windows of the shortest context of the sweep." })
 
 study:compare {
   title = "Sparsity by context length",
   question = "Do longer training sequences go with a flatter variance and more useful blocks?",
-  axis = "context", arms = arms, sparsity = "context", metrics = { "perplexity_shortest" },
+  axis = "context", arms = arms, sparsity = sparsity,
+  metrics = { "attention_sparsity_milli_mean", "perplexity_shortest" },
   paper = {      -- adamw-1B, 20 B tokens; variances are read off a figure
     { value = 256, perplexity = 18.51, usefulness_score = 0.69, last_variance = 3e4 },
     { value = 512, perplexity = 15.71, usefulness_score = 0.75, last_variance = 8e3 },
@@ -34,7 +39,11 @@ study:compare {
     { value = 4096, perplexity = 14.52, usefulness_score = 0.81, last_variance = 700 },
     { value = 8192, perplexity = 16.30, usefulness_score = 0.75, last_variance = 70 },
   },
-  claims = { { arm = longest, over = shortest, y = "usefulness_score", sign = 1, paper = 0.06 } },
+  claims = {
+    { x = "context", y = sparsity, sign = 1 },
+    { x = "context", y = "last_variance", sign = -1 },
+    { arm = longest, over = shortest, y = "usefulness_score", sign = 1, paper = 0.06 },
+  },
   measure = function(trial, model)
     local result = sonde.evaluate(model, study.corpus, { context = shortest, tokens = config.train.eval_tokens })
     trial:report { perplexity_shortest = result.perplexity }

@@ -13,16 +13,9 @@
 local sonde = require "sonde"
 
 local study = sonde.experiment "sparsity_gqa"
-local config = study.settings
 
 local arms = {}
-for k, size in ipairs(config.group_sizes) do
-  local heads = math.floor(config.model.heads / size)
-  if heads * size ~= config.model.heads then
-    error(("--set group_sizes: %d heads are no whole number of groups of %d"):format(config.model.heads, size), 0)
-  end
-  arms[k] = { value = size, model = { kv_heads = heads } }
-end
+for k, size in ipairs(study.settings.group_sizes) do arms[k] = { value = size, model = { groups = size } } end
 
 local first, last = arms[1].value, arms[#arms].value
 
@@ -30,6 +23,7 @@ study:compare {
   title = "Sparsity by grouped-query attention",
   question = "Do shared keys and values go with a flatter variance and more useful blocks?",
   axis = "group_size", arms = arms, sparsity = "group_size",
+  metrics = { "attention_sparsity_tenth_mean" },
   paper = {      -- adamw-1B with 16 heads, 20 B tokens; variances are read off a figure
     { value = 1, perplexity = 14.52, usefulness_score = 0.81, last_variance = 220 },
     { value = 4, perplexity = 14.50, usefulness_score = 0.87, last_variance = 125 },

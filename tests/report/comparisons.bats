@@ -48,10 +48,12 @@ LUA
 }
 
 @test "context: as many updates and tokens at every length" {
-  compare sparsity_context 3 --set model.depth=2 --set "contexts=[8, 16, 32]"
+  compare sparsity_context 3 --set model.depth=2 --set "contexts=[8, 16, 32]" \
+    --set "probes=[variance, usefulness, attention_sparsity_milli, attention_sparsity_tenth]"
   for trial in runs/*/context=*; do
     grep -q '"steps": *10[,}]' "$trial/run.json" || { cat "$trial/run.json"; false; }
   done
+  [[ $output == *"attention sparsity (< a tenth of an even share) is higher where context is higher"* ]]
   [[ $output == *"8192"*"16.3"* ]]
 }
 
@@ -61,7 +63,7 @@ LUA
   run "$SONDE" run "$abs_srcdir/experiments/sparsity_gqa.lua" "${small[@]}" --set model.depth=2 \
     --set "group_sizes=[3]" --set name=other
   [ "$status" -eq 1 ]
-  [[ $output == *"--set group_sizes: 2 heads are no whole number of groups of 3"* ]]
+  [[ $output == *"group_size=3"*"heads 2"* ]]
 }
 
 @test "depth scaling: every score at every depth" {

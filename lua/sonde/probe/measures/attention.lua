@@ -12,7 +12,7 @@ local registry = require "sonde.probe.registry"
 -- are our choice: two absolute ones, and two that follow the even share 1 / n.
 local THRESHOLDS = { { 1e-3, 0 }, { 1e-2, 0 }, { 0, 0.1 }, { 0, 0.01 } }
 
--- A probe of each head: measure(spread) gives a node [B, H].
+-- A probe of each head: measure(spread) gives a node [B, H]. Its scalar is the mean over all heads.
 local function of_heads(name, info, measure)
   info.axes = { "block", "head" }
   info.jobs = function(session)
@@ -31,12 +31,13 @@ local function of_heads(name, info, measure)
     end } }
   end
   info.value = function(mean, session)      -- NaN for heads that a block does not have
-    local rows, widest = registry.rows(mean[1], session.heads), 0
+    local rows, widest, sum = registry.rows(mean[1], session.heads), 0, 0
     for _, heads in ipairs(session.heads) do widest = math.max(widest, heads) end
+    for _, value in ipairs(mean[1]) do sum = sum + value end
     for _, row in ipairs(rows) do
       for head = #row + 1, widest do row[head] = 0 / 0 end
     end
-    return rows
+    return rows, { mean = sum / #mean[1] }
   end
   registry.register(name, info)
 end

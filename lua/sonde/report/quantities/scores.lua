@@ -39,3 +39,11 @@ for column, what in pairs { ["1e-3"] = "|w| ≤ 0.001", ["3e-3"] = "|w| ≤ 0.00
     doc = "Share of the weights of all blocks' matrices with " .. what .. ".",
   })
 end
+
+for name, what in pairs { milli = "0.001", centi = "0.01", tenth = "a tenth of an even share",
+  hundredth = "a hundredth of an even share" } do
+  register("attention_sparsity_" .. name .. "_mean", {
+    short = "attention sparsity (< " .. what .. ")", axis = "attention sparsity", log = false,
+    doc = "Share of the keys that a query sees whose weight is below " .. what .. ", mean over all heads.",
+  })
+end
