@@ -4,6 +4,7 @@ nobase_dist_doc_DATA = README.md %D%/architecture.md %D%/backends.md %D%/decisio
   %D%/evaluation.md %D%/finetune.md %D%/folders.md \
   %D%/img/report.png %D%/logs.md %D%/lua-api.md %D%/models.md \
   %D%/norms.md %D%/plugins.md %D%/probes.md %D%/pruning.md %D%/runs.md %D%/serve.md %D%/sparsity.md %D%/training.md \
+  %D%/video.md \
   %D%/results/bhyt.md \
   %D%/results/bhyt.png %D%/results/curse_of_depth.md %D%/results/curse_of_depth.png %D%/results/layer_pruning.md
 EXTRA_DIST += %D%/api.lua %D%/gen-lua-api.lua

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "graph/graph.h"
+#include "io/npz.h"
 #include "script/script.h"
 #include "tensor/tensor.h"
 #include "video/sweep.h"
@@ -323,15 +324,13 @@ static int features_values(lua_State *L) {
   return 1;
 }
 
-/* features:copy(tensor, at, stride, row, rows, column, columns): into f32, the first row at element `at` (from 1), each
- * next one `stride` elements on */
-static int features_copy(lua_State *L) {
-  const sonde_features *f = sonde_lua_handle(L, 1, &features_type);
-  const sonde_features_info *i = sonde_features_about(f);
-  sonde_tensor *t = sonde_lua_handle(L, 2, &sonde_lua_tensor);
+/* Arguments from `arg`: into, at, stride, row, rows, column, columns. Copies of rows of `width` numbers to element `at`
+ * (from 1) of an f32 tensor, each next one `stride` elements on. */
+static int copy_rows(lua_State *L, int arg, const float *x, int64_t height, int64_t width) {
+  sonde_tensor *t = sonde_lua_handle(L, arg, &sonde_lua_tensor);
   int64_t count = sonde_shape_count(&t->shape), rows, columns;
-  int64_t at = sonde_lua_integer(L, 3, 1, INT64_MAX) - 1, stride = sonde_lua_integer(L, 4, 1, INT32_MAX);
-  int64_t row = to_range(L, 5, i->rows, &rows), column = to_range(L, 7, i->columns, &columns);
+  int64_t at = sonde_lua_integer(L, arg + 1, 1, INT64_MAX) - 1, stride = sonde_lua_integer(L, arg + 2, 1, INT32_MAX);
+  int64_t row = to_range(L, arg + 3, height, &rows), column = to_range(L, arg + 5, width, &columns);
   if (t->shape.dtype != SONDE_F32) return sonde_lua_fail(L, "an f32 tensor is needed");
   if (rows && (columns > stride || columns > count || at > count - columns ||
                rows - 1 > (count - columns - at) / stride))
@@ -339,9 +338,16 @@ static int features_copy(lua_State *L) {
                           (long long)columns, (long long)count);
   float *to = sonde_lua_write(L, t);
   for (int64_t r = 0; r < rows; r++)
-    memcpy(to + at + r * stride, sonde_features_row(f, row + r) + column, (size_t)columns * sizeof *to);
-  lua_settop(L, 2);
+    memmove(to + at + r * stride, x + (row + r) * width + column, (size_t)columns * sizeof *to);
+  lua_settop(L, arg);
   return 1;
+}
+
+/* features:copy(tensor, at, stride, row, rows, column, columns) */
+static int features_copy(lua_State *L) {
+  const sonde_features *f = sonde_lua_handle(L, 1, &features_type);
+  const sonde_features_info *i = sonde_features_about(f);
+  return copy_rows(L, 2, sonde_features_row(f, 0), i->rows, i->columns);
 }
 
 static const luaL_Reg features_methods[] = {
@@ -381,6 +387,40 @@ static int core_video_current(lua_State *L) {
   sonde_lua_check(L, current, &err);
   lua_pushboolean(L, current);
   return 1;
+}
+
+/* ---- features of others ---- */
+
+/* core.npz_objects(path) -> tensor [frames, 2 width]: of an archive's `data` [frames, 1 + objects, width] the numbers
+ * of the whole picture, then the mean over its objects */
+static int core_npz_objects(lua_State *L) {
+  sonde_error err = {0};
+  const char *path = sonde_lua_string(L, 1);
+  sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_tensor, 0);
+  sonde_tensor *from = box->p = sonde_npz_read(path, "data", &err);
+  if (!from) sonde_lua_raise(L, &err);
+  sonde_lua_account(L, box, from->bytes);
+  const int64_t *dim = from->shape.dim;
+  if (from->shape.rank != 3 || dim[1] < 2 || !dim[0] || !dim[2])
+    return sonde_lua_fail(L, "%s: 'data' must be [frames, 1 + objects, numbers]", path);
+  sonde_shape shape = sonde_shape_make(SONDE_F32, 2, (int64_t[]){dim[0], 2 * dim[2]});
+  float *y = sonde_lua_write(L, sonde_lua_new_tensor(L, &shape));
+  const float *x = sonde_lua_read(L, from);
+  for (int64_t t = 0; t < dim[0]; t++, y += 2 * dim[2]) {
+    memcpy(y, x, (size_t)dim[2] * sizeof *y);
+    x += dim[2];
+    for (int64_t k = 1; k < dim[1]; k++, x += dim[2])
+      for (int64_t c = 0; c < dim[2]; c++) y[dim[2] + c] += x[c] / (float)(dim[1] - 1);
+  }
+  return 1;
+}
+
+/* core.copy_rows(from, into, at, stride, row, rows, column, columns): of f32 [.., width] into f32, as features:copy */
+static int core_copy_rows(lua_State *L) {
+  const sonde_tensor *from = sonde_lua_handle(L, 1, &sonde_lua_tensor);
+  if (from->shape.dtype != SONDE_F32 || from->shape.rank != 2) return sonde_lua_fail(L, "rows of f32 are needed");
+  const float *x = sonde_lua_read(L, from);
+  return copy_rows(L, 2, x, from->shape.dim[0], from->shape.dim[1]);
 }
 
 /* ---- sweeps ---- */
@@ -441,6 +481,7 @@ void sonde_bind_video(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"video", core_video},           {"video_analysis", core_video_analysis}, {"video_features", core_video_features},
       {"video_hash", core_video_hash}, {"video_current", core_video_current},   {"video_sweep", core_video_sweep},
+      {"npz_objects", core_npz_objects}, {"copy_rows", core_copy_rows},
       {NULL, NULL},
   };
   sonde_lua_functions(L, functions);

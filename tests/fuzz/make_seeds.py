@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make_seeds.py - writes the seeds of the fuzz targets that are not text: token shards, safetensors, packed texts."""
+"""make_seeds.py - writes the seeds that are not text: token shards, safetensors, video features, packed texts."""
 import gzip
 import hashlib
 import json
@@ -11,6 +11,7 @@ HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "seeds")
 
 
 def write(name, data):
+    os.makedirs(os.path.dirname(os.path.join(HERE, name)), exist_ok=True)
     with open(os.path.join(HERE, name), "wb") as f:
         f.write(data)
 
@@ -29,6 +30,19 @@ def safetensors(header, size):
     return struct.pack("<Q", len(text)) + text + bytes(i % 251 for i in range(size))
 
 
+def features(rows, grid, thumb):
+    """A file of video features: what its numbers are does not matter to a reader."""
+    columns = 16 + 3 * 5 * grid[0] * grid[1] + thumb[0] * thumb[1] * thumb[2]
+    head = struct.pack("<8sIIq8i2dq2d2q32s32s16s", b"SONDEVID", 1, columns, rows, 320, 180, *grid, *thumb, 0, 15.0, 3.0,
+                       0, 0.0, float("inf"), 1000, 1, b"c" * 32, b"o" * 32, b"h264")
+    body = struct.pack("<%df" % (rows * columns), *(k / 8 for k in range(rows * columns)))
+    head += struct.pack("<I", zlib.crc32((head + bytes(64)) + body)) + bytes(60)
+    return head + body
+
+
+write("features/small", features(2, (2, 1), (2, 2, 1)))
+write("features/colour", features(1, (1, 1), (1, 2, 3)))
+write("features/no_thumbnail", features(3, (1, 2), (0, 0, 1)))
 write("shard/u16", shard([1, 2, 3, 4, 5, 999, 7], [0, 3, 7], 2, 1000))
 write("shard/u32", shard([70000, 5, 6], [0, 1, 1, 3], 4, 100000))
 write("shard/empty", shard([], [0], 2, 256))

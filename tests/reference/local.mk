@@ -21,3 +21,4 @@ EXTRA_DIST += %D%/make_correlation.py %D%/correlation.json
 EXTRA_DIST += %D%/make_distill.py %D%/distill.json
 EXTRA_DIST += %D%/make_width.py %D%/width.json
 EXTRA_DIST += %D%/make_video_metrics.py %D%/video_metrics.json
+EXTRA_DIST += %D%/make_npz.py %D%/arrays.npz %D%/packed.npz

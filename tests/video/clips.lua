@@ -292,6 +292,24 @@ function TestClips:test_features_become_tensors()
     { table.unpack(all.features:values(), 1, 2 * info.columns) })
 end
 
+-- CCD's published features: an archive for each clip, the picture and 19 objects a frame (here 2).
+function TestClips:test_features_of_others()
+  local labels = string.rep("0, ", 31) .. string.rep("1, ", 18) .. "1"
+  local at = write("Crash-1500.txt", "000007,[" .. labels .. "],285,Iv8,Night,Snowy,No\n")
+  local archive = core.read_file(os.getenv "abs_srcdir" .. "/tests/reference/arrays.npz")   -- data [2, 3, 4]: k / 8
+  write("vgg16_features/positive/000007.npz", archive)
+  write("vgg16_features/negative/000003.npz", archive)
+  local set = sonde.clips(at, { validation = 0 }):features(with())
+  lu.assertEquals({ #set.clips, set.clips[2].clip, set.clips[2].class }, { 2, "Normal/000003", "normal" })
+  local data = set:arrays("train", { frames = 2, parts = { "objects", "picture" } })
+  lu.assertEquals(data.features:dims(), { 2, 2, 8 })
+  local values = data.features:values()
+  lu.assertEquals({ table.unpack(values, 1, 8) }, { 0.75, 0.875, 1, 1.125, 0, 0.125, 0.25, 0.375 })
+  lu.assertEquals(values[9], (16 + 20) / 16)
+  lu.assertEquals(data.classes:values(), { 1, 0 })
+  refused("has no 'foreground'", function() set:arrays("train", { frames = 2, parts = { "foreground" } }) end)
+end
+
 function TestClips:test_features_are_made_once()
   y4m("a.y4m", 2, 6)
   y4m("b.y4m", 1, 6)

@@ -2,6 +2,7 @@
  * of which is none. */
 #include "config.h"
 
+#include <signal.h>
 #include "../base/testing.h"
 #include "base/mem.h"
 #include "make_video.h"
@@ -162,8 +163,55 @@ static void a_sweep_goes_on_behind_a_bad_clip(void **state) {
   assert_false(sonde_path_exists(out[1]));
 }
 
+/* The processes that this one has started and not waited for; their number. */
+static int children(pid_t *pid, int most) {
+  char at[64];
+  int n = 0;
+  snprintf(at, sizeof at, "/proc/self/task/%d/children", (int)getpid());
+  FILE *f = fopen(at, "r");
+  while (f && n < most && fscanf(f, "%d", &pid[n]) == 1) n++;
+  if (f) fclose(f);
+  return n;
+}
+
+/* A decoder that is killed while it works, as by a crash: its clip fails by name, the next one is made. */
+static void a_decoder_that_dies_takes_its_clip_only(void **state) {
+  sonde_feature_opts o = opts();
+  sonde_error err = {0};
+  sonde_sweep_result r;
+  char large[300], out[2][300];
+  pid_t pid = 0;
+  int killed = 0, done = 0;
+  (void)state;
+  snprintf(large, sizeof large, "%s/large.y4m", folder);
+  make_y4m(large, &(made_video){.width = 160, .height = 96, .frames = 300, .rate = 10, .u = 1});
+  sonde_sweep *s = sonde_sweep_new(&o, 1, &err);
+  for (int k = 0; k < 2; k++) {
+    snprintf(out[k], sizeof out[k], "%s/dies%d.feat", folder, k);
+    assert_int_equal(sonde_sweep_add(s, k ? clip : large, out[k], 0, INFINITY, &err), 0);
+  }
+  for (int tries = 0; sonde_sweep_left(s) > 0 && tries < 6000; tries++) {
+    int ended = sonde_sweep_next(s, 0.005, &r);
+    if (!killed && !ended && sonde_sweep_rows(s) > 0 && children(&pid, 1) == 1) killed = !kill(pid, SIGSEGV);
+    if (!ended) continue;
+    done++;
+    if (r.job == 0 && killed) assert_non_null(strstr(r.error.text, "large.y4m': the decoder died of signal 11"));
+    if (r.job == 1) assert_int_equal(r.error.code, 0);
+  }
+  assert_int_equal(done, 2);
+  if (!killed) print_message("# it could not be killed in time\n");
+  assert_true(sonde_path_exists(out[1]) && sonde_path_exists(out[0]) != killed);
+  sonde_sweep_free(s);
+  s = sonde_sweep_new(&o, 1, &err);            /* one that is given up ends its process */
+  assert_int_equal(sonde_sweep_add(s, large, out[0], 0, INFINITY, &err), 0);
+  sonde_sweep_next(s, 0.01, &r);
+  sonde_sweep_free(s);
+  assert_int_equal(children(&pid, 1), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_decoder_that_dies_takes_its_clip_only),
       cmocka_unit_test(a_file_has_the_rows_of_the_analysis),
       cmocka_unit_test(a_part_of_a_clip),
       cmocka_unit_test(a_file_is_current_for_its_clip_and_options),

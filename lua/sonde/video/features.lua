@@ -53,9 +53,10 @@ features.schema = {
 features.array_schema = {
   { name = "frames", type = "integer", min = 1, max = 1048576, required = true, doc = "the last so many of each clip" },
   { name = "parts", type = "list", some = true, preset = { "background", "foreground" },
-    of = { name = "part", type = "string", choices = { "figures", "all", "background", "foreground", "thumbnail" },
-      doc = "" },
-    doc = "figures of the picture, motion (all, background, foreground), thumbnail; in this order" },
+    of = { name = "part", type = "string", doc = "",
+      choices = { "figures", "all", "background", "foreground", "thumbnail", "picture", "objects" } },
+    doc = "figures of the picture, motion (all, background, foreground), thumbnail; of clips that are published "
+      .. "features (.npz): picture, objects (their mean)" },
 }
 
 -- What the core takes.
@@ -95,11 +96,16 @@ local function file_of(folder, clip, options)
   return folder .. "/" .. string.sub(name, 1, 60) .. "-" .. string.sub(key, 1, 20) .. ".feat"
 end
 
+-- Whether a clip is an archive of features that others made.
+local function is_archive(clip) return string.find(clip.path, "%.npz$") ~= nil end
+
 -- Which clips have no current file.
 local function missing_of(list, options)
   local todo = {}
   for _, clip in ipairs(list) do
-    if not core.video_current(clip.features, clip.path, options, clip.start, clip.stop) then todo[#todo + 1] = clip end
+    local made = is_archive(clip)
+      or core.video_current(clip.features, clip.path, options, clip.start, clip.stop)
+    if not made then todo[#todo + 1] = clip end
   end
   return todo
 end
@@ -148,7 +154,9 @@ function features.of(set, options)
   options = args.check(features.schema, options, "features")
   local given, folder = core_options(options, set.image_rate), cache_folder(options.cache)
   core.mkdirs(folder)
-  for _, clip in ipairs(set.clips) do clip.features = file_of(folder, clip, given) end
+  for _, clip in ipairs(set.clips) do
+    clip.features = is_archive(clip) and clip.path or file_of(folder, clip, given)
+  end
   local todo = missing_of(set.clips, given)
   local failed = #todo > 0 and run(todo, given, options.workers or core.threads(), options.progress) or {}
   local bad = report(todo, failed, options.skip_failed)
@@ -162,25 +170,43 @@ end
 
 -- ---- tensors -----------------------------------------------------------------------------------------------------
 
---- The columns of a part of the rows: where they begin (from 1) and how many there are.
----@param info table      of core.video_features
----@param part string
----@return integer first, integer count
-function features.columns(info, part)
+-- A file of rows: how many, the columns of a part (first, from 1, and how many), and copying them.
+local function open_rows(clip)
+  if is_archive(clip) then
+    local rows = core.npz_objects(clip.path)
+    local frames, width = rows:dims()[1], rows:dims()[2] / 2
+    return {
+      rows = frames,
+      columns = function(part)
+        if part == "picture" then return 1, width end
+        if part == "objects" then return width + 1, width end
+      end,
+      copy = function(...) core.copy_rows(rows, ...) end, close = function() rows:close() end,
+    }
+  end
+  local file = core.video_features(clip.features)
+  local info = file:info()
   local field = info.grid_width * info.grid_height * CELL
-  if part == "figures" then return 1, FIGURES end
-  if part == "thumbnail" then
-    return FIGURES + #FIELDS * field + 1, info.thumb_width * info.thumb_height * info.thumb_bytes
-  end
-  for k, name in ipairs(FIELDS) do
-    if name == part then return FIGURES + (k - 1) * field + 1, field end
-  end
+  return {
+    rows = info.rows,
+    columns = function(part)
+      if part == "figures" then return 1, FIGURES end
+      if part == "thumbnail" then
+        return FIGURES + #FIELDS * field + 1, info.thumb_width * info.thumb_height * info.thumb_bytes
+      end
+      for k, name in ipairs(FIELDS) do
+        if name == part then return FIGURES + (k - 1) * field + 1, field end
+      end
+    end,
+    copy = function(...) file:copy(...) end, close = function() file:close() end,
+  }
 end
 
-local function width_of(info, parts)
+local function width_of(clip, file, parts)
   local sum = 0
   for _, part in ipairs(parts) do
-    local _, count = features.columns(info, part)
+    local _, count = file.columns(part)
+    if not count then error(core.where() .. "arrays: clip '" .. clip.clip .. "' has no '" .. part .. "'", 0) end
     sum = sum + count
   end
   return sum
@@ -188,12 +214,12 @@ end
 
 -- Copies the last rows of a clip into the n-th row of the tensor; the first ones stay 0 where it has fewer.
 local function copy(file, tensor, n, options, width)
-  local info, frames, at = file:info(), options.frames, 0
-  local rows = math.min(info.rows, frames)
+  local frames, at = options.frames, 0
+  local rows = math.min(file.rows, frames)
   for _, part in ipairs(options.parts) do
-    local first, count = features.columns(info, part)
+    local first, count = file.columns(part)
     local to = ((n - 1) * frames + frames - rows) * width + at + 1
-    file:copy(tensor, to, width, info.rows - rows + 1, rows, first, count)
+    file.copy(tensor, to, width, file.rows - rows + 1, rows, first, count)
     at = at + count
   end
   return rows
@@ -213,13 +239,16 @@ function features.arrays(set, part, options)
   local tensor, width, rows, classes = nil, nil, {}, {}
   for n, clip in ipairs(list) do
     if not clip.features then error(core.where() .. "arrays: make the features first (clips:features)", 0) end
-    local file = core.video_features(clip.features)
-    if not tensor then
-      width = width_of(file:info(), options.parts)
-      tensor = core.tensor("f32", { #list, options.frames, width })
+    local file = open_rows(clip)
+    local its = width_of(clip, file, options.parts)
+    width = width or its
+    if its ~= width then
+      error(core.where() .. string.format("arrays: clip '%s' has %d numbers a frame, others have %d", clip.clip, its,
+        width), 0)
     end
+    tensor = tensor or core.tensor("f32", { #list, options.frames, width })
     rows[n], classes[n] = copy(file, tensor, n, options, width), number[clip.class]
-    file:close()
+    file.close()
   end
   return { features = tensor, classes = core.tensor("i32", { #list }, classes), rows = rows, clips = list }
 end

@@ -1,6 +1,7 @@
 --- Car Crash Dataset: Crash-1500.txt, a line a clip: name, 50 labels (10 frames a second), first frame and YouTube id
 --- of the source, timing, weather, whether the ego car is involved. Videos: Crash-1500/NAME.mp4; those of Normal/
---- beside them, where that folder is, are clips without an accident.
+--- beside them, where that folder is, are clips without an accident. Where there are no videos, the published features
+--- are taken: vgg16_features/positive/NAME.npz and negative/NAME.npz.
 
 local core = require "sonde.core"
 local csv = require "sonde.video.tables.csv"
@@ -24,13 +25,16 @@ local function accident(path, row, text)
 end
 
 local function normals(path, clips)
-  local folder = string.gsub(path, "[^/]*$", "") .. "Normal"
-  if core.exists(folder) ~= "folder" then return end
-  for _, file in ipairs(core.list_dir(folder)) do
-    local name = string.match(file, "^([%w_-]+)%.mp4$")
-    if name then
-      clips[#clips + 1] = { clip = "Normal/" .. name, files = { "Normal/" .. file }, class = "normal",
-        stop = FRAMES / RATE }
+  local root, seen = string.gsub(path, "[^/]*$", ""), {}
+  for _, each in ipairs { { "Normal", "mp4" }, { "vgg16_features/negative", "npz" } } do
+    local folder = each[1]
+    for _, file in ipairs(core.exists(root .. folder) == "folder" and core.list_dir(root .. folder) or {}) do
+      local name = string.match(file, "^([%w_-]+)%." .. each[2] .. "$")
+      if name and not seen[name] then
+        seen[name] = true
+        clips[#clips + 1] = { clip = "Normal/" .. name, files = { folder .. "/" .. file }, class = "normal",
+          stop = FRAMES / RATE }
+      end
     end
   end
 end
@@ -49,7 +53,8 @@ return {
       if name then
         local first, last = accident(path, row, labels)
         clips[#clips + 1] = {
-          clip = "Crash-1500/" .. name, files = { "Crash-1500/" .. name .. ".mp4", name .. ".mp4" }, line = at,
+          clip = "Crash-1500/" .. name, line = at,
+          files = { "Crash-1500/" .. name .. ".mp4", name .. ".mp4", "vgg16_features/positive/" .. name .. ".npz" },
           class = "crash", stop = FRAMES / RATE, event = first / RATE, from = first / RATE, to = (last + 1) / RATE,
           source = youtube ~= "" and youtube or nil, night = timing == "Night", weather = weather, ego = ego == "Yes",
         }
