@@ -133,12 +133,14 @@ static void through_keys(const attention *t, queries *x, const target *g) {
   }
 }
 
-/* Head `head` of batch entry b of a gradient [B, rows, heads, width], cleared; NULL if nothing reads it. */
-static float *cleared(void *out, int64_t b, int64_t rows, int64_t heads, int64_t head, int64_t width) {
-  if (!out) return NULL;
-  float *x = (float *)out + b * rows * heads * width + head * width;
-  for (int64_t i = 0; i < rows; i++) memset(x + i * heads * width, 0, (size_t)width * sizeof *x);
-  return x;
+/* Head `head` of batch entry b of a gradient [B, rows, heads, width]; NULL if nothing reads it. */
+static float *head_of(void *out, int64_t b, int64_t rows, int64_t heads, int64_t head, int64_t width) {
+  return out ? (float *)out + b * rows * heads * width + head * width : NULL;
+}
+
+/* Rows [from, to) of a head, ld numbers apart, are set to 0. */
+static void clear(float *x, int64_t ld, int64_t from, int64_t to, int64_t width) {
+  for (int64_t i = from; x && i < to; i++) memset(x + i * ld, 0, (size_t)width * sizeof *x);
 }
 
 /* A tile is one key head of one batch entry: its query heads, their blocks of queries and of keys in order,
@@ -150,17 +152,23 @@ static void backward_tile(void *arg, int64_t tile, int worker) {
   int64_t b = tile / t->kv, kv = tile % t->kv, group = t->heads / t->kv;
   target g = {.dq_ld = t->heads * t->width, .dkv_ld = t->kv * t->width};
   queries x;
-  g.dk = cleared(c->out[1], b, t->tk, t->kv, kv, t->width);
-  g.dv = cleared(c->out[2], b, t->tk, t->kv, kv, t->width);
+  int64_t ready = 0;             /* rows of dk and dv that are cleared: as they are needed, while they are in the cache */
+  g.dk = head_of(c->out[1], b, t->tk, t->kv, kv, t->width);
+  g.dv = head_of(c->out[2], b, t->tk, t->kv, kv, t->width);
   if (t->narrow) {
     uint32_t *pairs = (uint32_t *)c->scratch + tile * sonde_attention_paired_words(t);
     sonde_attention_pair_rows(t, IN_K, b, kv, pairs);
     g.k_pairs = pairs;
   }
   for (x.b = b, x.kv = kv, x.h = kv * group; x.h < (kv + 1) * group; x.h++) {
-    g.dq = cleared(c->out[0], b, t->tq, t->heads, x.h, t->width);
+    g.dq = head_of(c->out[0], b, t->tq, t->heads, x.h, t->width);
     for (x.first = 0; x.first < t->tq; x.first += SONDE_BLOCK) {
       x.n = t->tq - x.first < SONDE_BLOCK ? t->tq - x.first : SONDE_BLOCK;
+      const int64_t end = t->causal ? x.first + x.n + t->ahead : t->tk;
+      clear(g.dq, g.dq_ld, x.first, x.first + x.n, t->width);
+      clear(g.dk, g.dkv_ld, ready, end, t->width);
+      clear(g.dv, g.dkv_ld, ready, end, t->width);
+      if (end > ready) ready = end;
       take_queries(t, &x);
       through_keys(t, &x, &g);
     }

@@ -35,20 +35,18 @@ enum { WINDOW, SINKS, STRIDED, LISTED };
 
 static int piece(const attention *t, const visible *x, int64_t k, int64_t at, int64_t *from, int64_t *to) {
   const int64_t end = x->own + 1;
-  if (k == WINDOW) {
+  if (k >= LISTED) {
+    if (x->list[k - LISTED] < 0) return 0;
+    *from = x->start + x->list[k - LISTED] * t->size, *to = *from + t->size;
+  } else if (k == WINDOW) {
     *from = x->near, *to = end;
   } else if (k == SINKS) {
     *from = x->start, *to = x->start + t->sinks;
   } else {
-    int64_t own = (x->own - x->start) / t->size, number;
-    if (k == STRIDED) {
-      number = at > x->start ? (at - x->start) / t->size : 0;
-      if (!t->stride || number > own) return 0;
-      number += (own - number) % t->stride;
-    } else {
-      number = x->list[k - LISTED];
-      if (number < 0) return 0;
-    }
+    const int64_t own = t->stride ? (x->own - x->start) / t->size : -1;
+    int64_t number = at > x->start && own >= 0 ? (at - x->start) / t->size : 0;
+    if (number > own) return 0;
+    number += (own - number) % t->stride;
     *from = x->start + number * t->size, *to = *from + t->size;
   }
   if (*to > end) *to = end;
@@ -123,11 +121,27 @@ static void hide(float *s, const int32_t *from, const int32_t *to, int64_t first
   }
 }
 
+/* Where nothing is sparse: the keys in front of each query's window, and behind its own. */
+static void hide_ends(const view *v, float *s, int64_t at, int64_t keys) {
+  int32_t from[SONDE_BLOCK] = {0}, to[SONDE_BLOCK] = {0};
+  if (at < v->all_from) {
+    for (int64_t i = 0; i < v->n; i++) to[i] = (int32_t)most(0, least(v->of[i].near - at, keys));
+    hide(s, from, to, 0, least(v->all_from - at, keys));
+  }
+  if (at + keys <= v->all_to) return;
+  for (int64_t i = 0; i < v->n; i++)
+    from[i] = (int32_t)most(0, least(v->of[i].own + 1 - at, keys)), to[i] = (int32_t)keys;
+  hide(s, from, to, most(0, v->all_to - at), keys);
+}
+
 void sonde_attention_mask(const attention *t, const view *v, float *s, int64_t at, int64_t keys) {
   const int64_t end = at + keys;
   int64_t done[SONDE_BLOCK];                     /* by query: what lies in front is masked where it must be */
   int32_t from[SONDE_BLOCK] = {0}, to[SONDE_BLOCK] = {0};
-  if (!t->sparse && at >= v->all_from && end <= v->all_to) return;
+  if (!t->sparse) {
+    hide_ends(v, s, at, keys);
+    return;
+  }
   for (int64_t i = 0; i < v->n; i++) done[i] = at;
   for (int left = 1; left;) {                    /* the gaps of all queries that come next */
     int64_t first = keys, last = 0;
