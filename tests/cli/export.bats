@@ -181,6 +181,9 @@ LUA
     for _, own in ipairs { { ffn = { "swiglu", hidden = 28 } }, { attention = { "causal", kv_heads = 1 } } } do
       add { layers = { [1] = own }, placement = "pre_ln" }      -- a Llama, but with per_layer_config
     end
+    add { heads = { 4, 2, 1 }, kv_heads = { 2, 2, 1 }, head_dim = 8, ffn_hidden = { 24, 40, 8 }, placement = "pre_ln" }
+    add { heads = { 2, 1, 4 }, kv_heads = 1, head_dim = 8, ffn_hidden = { 8, 40, 8 },
+      layers = { [1] = { without = "ffn" } } }
     return list')
   [ "$n" -gt 60 ]
   run /usr/bin/python3 "$abs_srcdir/tests/reference/remote_code.py" probed/*

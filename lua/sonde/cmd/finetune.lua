@@ -68,9 +68,8 @@ local function say(facts, options)
     print(string.format("%d examples were cut off at the end of a row, %d left out: their prompts fill one", facts.cut,
       facts.left_out))
   end
-  print(string.format("%s %.4f after %d steps, %d epochs' worth of rows: %.2f", training.validated
-    and "validation loss" or "training loss", training.loss, training.steps, facts.rows,
-    training.tokens / facts.context / facts.rows))
+  print(string.format("%s %.4f after %d steps, %.4g epochs", training.validated and "validation loss"
+    or "training loss", training.loss, training.steps, training.tokens / facts.context / facts.rows))
   print("model: " .. options.save)
 end
 
