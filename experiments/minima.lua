@@ -13,7 +13,7 @@
 --   sonde run experiments/minima.lua --set scale=workstation     hours: 16 blocks of width 256
 --   sonde run experiments/minima.lua --set scale=paper           7 B to 3 B: says what it needs, runs nothing
 --
--- Settings stand in minima/SCALE.yaml. With `eval: {tasks: [..], data: DIR}` the students are evaluated on tasks too.
+-- Settings are in minima/SCALE.yaml. With `eval: {tasks: [..], data: DIR}` the students are evaluated on tasks too.
 
 local sonde = require "sonde"
 local training = require "sonde.train"

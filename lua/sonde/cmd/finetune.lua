@@ -77,8 +77,8 @@ return {
   summary = "train a model folder on prompts and responses (SFT)",
   usage = "[CONFIG.yaml] --model DIR --data FILE.jsonl --save DIR [options]",
   details = "A row has a prompt and a response ({prompt, response}, {instruction, input, output}, or {messages}). The\n"
-    .. "loss is on the response alone. Examples are packed into rows without one seeing another. All options can\n"
-    .. "stand in CONFIG.yaml, and under its key train further ones of `sonde train`; doc/finetune.md has examples.",
+    .. "loss is on the response alone. Examples are packed into rows without one seeing another. CONFIG.yaml\n"
+    .. "can hold all options, and under its key train further ones of `sonde train`; doc/finetune.md has examples.",
   positional = { { name = "config", type = "string", doc = "a YAML file with these options" } },
   options = command_fields(),
   example = "sonde finetune --model base --data chat.jsonl --epochs 3 --save tuned",

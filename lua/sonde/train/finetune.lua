@@ -8,6 +8,8 @@ local packed = require "sonde.data.packed"
 
 local finetune = {}
 
+local LONGEST = 2048      -- tokens of a row where none are given: attention's time and memory grow with them
+
 --- The options of a fine-tuning.
 ---@type sonde.schema
 finetune.schema = {
@@ -18,7 +20,7 @@ finetune.schema = {
   { name = "response", type = "string",
     doc = "field with the response; default: response, output, completion, answer" },
   { name = "context", type = "integer", min = 2, max = 1048576,
-    doc = "tokens of a row; a longer example is cut off at its end; default: the model's context" },
+    doc = "tokens of a row; a longer example is cut off at its end; default: the model's context, at most 2048" },
   { name = "epochs", type = "number", min = 0, max = 1e6, preset = 3, doc = "how often every row is trained on" },
   { name = "batch", type = "integer", min = 1, max = 1048576, preset = 8, doc = "rows of a micro-batch" },
   { name = "accumulate", type = "integer", min = 1, max = 1048576, preset = 1, doc = "micro-batches of an update" },
@@ -71,8 +73,9 @@ end
 -- An example of a row; nil where nothing of the response fits. And whether it was cut.
 local function example_of(row, options, encoder)
   local ids, learns = {}, {}
-  for k, id in ipairs(encoder.leading) do ids[k], learns[k] = id, false end
   local more, learn = dialogue.encode(encoder.tokenizer, dialogue.parts(row.row, options, row.where), encoder.ending)
+  local spelled = more[1] == encoder.leading[1]      -- the template begins with it
+  for k, id in ipairs(spelled and {} or encoder.leading) do ids[k], learns[k] = id, false end
   for k, id in ipairs(more) do ids[#ids + 1], learns[#learns + 1] = id, learn[k] end
   local cut, any = #ids > options.context, false
   for k = #ids, options.context + 1, -1 do ids[k], learns[k] = nil, nil end
@@ -171,7 +174,8 @@ function finetune.run(model, data, options)
     error(core.where() .. "option 'alpha' of finetune belongs to lora, the rank of adapters", 0)
   end
   if options.save then core.check_folder(options.save) end
-  options.context = options.context or model.config.context
+  if options.epochs == 0 then error(core.where() .. "option 'epochs' of finetune must be over 0", 0) end
+  options.context = options.context or math.min(LONGEST, model.config.context)
   local list, facts, ending = examples_of(model, data, options)
   local train, validation = split(list, options.validation)
   local feed, rows = packed.feed(train, validation, options.context, ending)
