@@ -254,6 +254,26 @@ function TestWidths:test_hostile_widths_are_refused_in_one_line()
   refused({ layers = { [1] = { attention = { "causal", heads = 2 } } } }, "block 1 has 'heads', and its attention")
 end
 
+function TestWidths:test_hostile_folders_are_refused_with_their_name()
+  local keys = core.json_load(references .. "llama_probes/config.json", true)
+  core.mkdirs(folder)
+  core.write_file(folder .. "/model.safetensors", core.read_file(references .. "llama_probes/model.safetensors"))
+  local shape = "'model.layers.1.self_attn.q_proj.weight' is f32 [16, 16], the model has f32 [8, 16]"
+  for text, own in pairs {
+    ["per_layer_config.1: 'num_attention_heads' must be a whole number from 1"] = { num_attention_heads = 0 },
+    ["block 1: heads 3 is no multiple of kv_heads 2"] = { num_attention_heads = 3 },
+    [shape] = { num_attention_heads = 2 },
+    ["'per_layer_config.9' is no layer"] = false,
+  } do
+    keys.per_layer_config = own and { ["1"] = own } or { ["9"] = { intermediate_size = 8 } }
+    core.json_save(folder .. "/config.json", keys)
+    local ok, message = pcall(sonde.load, folder)
+    lu.assertFalse(ok, text)
+    lu.assertStrContains(message, text, false, message)
+    lu.assertStrContains(message, folder, false, message)
+  end
+end
+
 TestRefused = {}
 
 function TestRefused:test_in_one_line()
@@ -302,6 +322,6 @@ function TestRefused:test_a_method_of_a_script()
   close(facts.importance.groups[1][2] / facts.importance.groups[1][1], 2)
 end
 
-function TestRefused:tearDown() os.execute("rm -rf '" .. folder .. "'") end
+function TestWidths:tearDown() os.execute("rm -rf '" .. folder .. "'") end
 
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

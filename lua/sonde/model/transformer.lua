@@ -280,15 +280,16 @@ local function resolve_branches(config, asked, own, sizes, index, where)
   values = over(values, { heads = sizes.heads, kv_heads = sizes.kv_heads, head_dim = sizes.head_dim })
   set = over(set, { heads = sizes.heads, kv_heads = sizes.kv_heads, head_dim = sizes.head_dim })
   if sizes.heads and not set.kv_heads then values.kv_heads = sizes.heads end
-  if (sizes.heads or sizes.kv_heads) and values.heads % values.kv_heads ~= 0 then
+  local attention = resolve_module("attention",
+    sized("attention", own.attention, config.attention, sizes, index, where), values, set, where)
+  local heads, groups = attention.options.heads, attention.options.kv_heads
+  if heads and groups and groups > 0 and heads % groups ~= 0 then
     error(where "layers" .. string.format("layers of transformer: block %d: heads %d is no multiple of kv_heads %d",
-      index, values.heads, values.kv_heads), 0)
+      index, heads, groups), 0)
   end
-  local attention = sized("attention", own.attention, config.attention, sizes, index, where)
   local ffn = sized("ffn", own.ffn, config.ffn, sizes, index, where)
-  local hidden = { ffn_hidden = sizes.ffn_hidden }
-  return resolve_module("attention", attention, values, set, where),
-    resolve_module("ffn", ffn, over(config, hidden), over(asked, { ffn_hidden = sizes.ffn_hidden }), where)
+  return attention, resolve_module("ffn", ffn, over(config, { ffn_hidden = sizes.ffn_hidden }),
+    over(asked, { ffn_hidden = sizes.ffn_hidden }), where)
 end
 
 local function resolve_layers(config, asked, lists, where)
