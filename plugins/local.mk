@@ -4,7 +4,7 @@ sondeplugin_LTLIBRARIES += \
   %D%/attention/causal.la \
   %D%/distill/forward_kl.la %D%/distill/jsd.la %D%/distill/reverse_kl.la %D%/distill/skewed_kl.la \
   %D%/distill/soft_ce.la %D%/distill/total_variation.la \
-  %D%/ffn/mlp.la %D%/ffn/swiglu.la \
+  %D%/ffn/mlp.la %D%/ffn/moe.la %D%/ffn/swiglu.la \
   %D%/optimizer/adamw.la %D%/optimizer/lion.la %D%/optimizer/muon.la %D%/optimizer/sgd.la
 
 %C%_norm_bhyt_la_SOURCES = %D%/norm/bhyt.c %D%/norm/bhyt_ops.h %D%/norm/gain.h %D%/norm/tanh_rows.h
@@ -49,6 +49,9 @@ sondeplugin_LTLIBRARIES += \
 %C%_ffn_mlp_la_SOURCES = %D%/ffn/mlp.c %D%/ffn/activation.h %D%/bias.h
 %C%_ffn_mlp_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_ffn_mlp_la_LDFLAGS = $(MODFLAGS)
+%C%_ffn_moe_la_SOURCES = %D%/ffn/moe.c %D%/ffn/activation.h
+%C%_ffn_moe_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_ffn_moe_la_LDFLAGS = $(MODFLAGS)
 %C%_ffn_swiglu_la_SOURCES = %D%/ffn/swiglu.c %D%/ffn/activation.h %D%/bias.h
 %C%_ffn_swiglu_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_ffn_swiglu_la_LDFLAGS = $(MODFLAGS)

@@ -139,6 +139,49 @@ SONDE_INLINE sonde_node *sonde_matmul(sonde_node *a, sonde_node *b, int ta, int 
 }
 SONDE_INLINE sonde_node *sonde_linear(sonde_node *x, sonde_node *w) { return sonde_matmul(x, w, 0, 1); }
 
+/* The same product, in f32 with any compute dtype. */
+SONDE_INLINE sonde_node *sonde_linear_f32(sonde_node *x, sonde_node *w) {
+  sonde_node *in[2] = {x, w};
+  sonde_attr at = {{0}, {0, 1}};
+  return x && w ? sonde_op(sonde_node_graph(x), "matmul_f32", in, 2, &at) : NULL;
+}
+
+/* i32 [.., k]: the places of the k largest of x [.., C] along the last axis, in falling order, of equals the lower */
+SONDE_INLINE sonde_node *sonde_top_k(sonde_node *x, int64_t k) {
+  sonde_attr at = {{0}, {k}};
+  return x ? sonde_op(sonde_node_graph(x), "top_k", &x, 1, &at) : NULL;
+}
+/* x [.., C] at index i32 [.., K] along the last axis -> [.., K] */
+SONDE_INLINE sonde_node *sonde_take_along(sonde_node *x, sonde_node *index) {
+  return sonde_op2("take_along", x, index);
+}
+/* Of the experts of each token, i32 [.., K]: the tokens in the order of their experts, i32 [R], R of all choices;
+ * result 1: the row there of each choice, i32 [.., K]; result 2: where the rows of each expert begin, i32 [E + 1] */
+SONDE_INLINE sonde_node *sonde_expert_order(sonde_node *chosen, int64_t experts) {
+  sonde_attr at = {{0}, {experts}};
+  return chosen ? sonde_op(sonde_node_graph(chosen), "expert_order", &chosen, 1, &at) : NULL;
+}
+/* Linear layers of E experts: rows x [R, in], of which those from offsets[e] to offsets[e + 1] are multiplied by
+ * w[e]^T, w [E, out, in] -> [R, out] */
+SONDE_INLINE sonde_node *sonde_linear_by_expert(sonde_node *x, sonde_node *w, sonde_node *offsets) {
+  sonde_node *in[3] = {x, w, offsets};
+  sonde_attr at = {{0}, {1}};
+  return x && w && offsets ? sonde_op(sonde_node_graph(x), "grouped_matmul", in, 3, &at) : NULL;
+}
+/* [.., D]: sum over K of weight [.., K] times the row of y [R, D] that place i32 [.., K] says */
+SONDE_INLINE sonde_node *sonde_expert_sum(sonde_node *y, sonde_node *weight, sonde_node *place) {
+  sonde_node *in[3] = {y, weight, place};
+  return y && weight && place ? sonde_op(sonde_node_graph(y), "expert_sum", in, 3, NULL) : NULL;
+}
+SONDE_INLINE sonde_node *sonde_cast(sonde_node *x, int dtype) {
+  sonde_attr at = {{0}, {dtype}};
+  return x ? sonde_op(sonde_node_graph(x), "cast", &x, 1, &at) : NULL;
+}
+/* rows of table [V, D] by index i32 [..] -> [.., D] */
+SONDE_INLINE sonde_node *sonde_gather(sonde_node *table, sonde_node *index) {
+  return sonde_op2("gather", table, index);
+}
+
 /* x [.., D] normalised over the last axis and multiplied by gain [D]; eps inside the root */
 SONDE_INLINE sonde_node *sonde_rmsnorm(sonde_node *x, sonde_node *gain, double eps) {
   sonde_node *in[2] = {x, gain};

@@ -53,9 +53,9 @@
 #include "sonde.h"
 
 /* 1.1: rows, rows_scratch. 1.2: optimizers with whole parameters. 1.3: step blocks, and what an op declares for the
- * planner. */
+ * planner. 1.4: the role ROUTER. */
 #define SONDE_ABI_MAJOR 1
-#define SONDE_ABI_MINOR 3
+#define SONDE_ABI_MINOR 4
 
 /* What a plugin was compiled for, readable; the host names the field that differs. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -217,6 +217,7 @@ typedef enum sonde_role {
   SONDE_ROLE_OTHER,       /* any other matrix: N(0, std^2) of the policy */
   /* not trained, but saved with the model: computed from parameters now and then (site_refresh) */
   SONDE_ROLE_BUFFER,
+  SONDE_ROLE_ROUTER,      /* scores of a mixture's experts [E, in]: reads what FFN_IN reads */
   SONDE_ROLE_COUNT
 } sonde_role;
 

@@ -40,4 +40,9 @@ static inline sonde_node *activation(sonde_node *x, const char *name) {
   return x;
 }
 
+/* act(gate) up */
+static inline sonde_node *gated(sonde_node *gate, sonde_node *up, const char *name) {
+  return strcmp(name, "silu") ? sonde_mul(activation(gate, name), up) : sonde_swiglu(gate, up);
+}
+
 #endif

@@ -12,10 +12,6 @@ static const sonde_option options[] = {
     [BIAS] = {"bias", 'b', "false", 0, 0, NULL, "whether the three products have a learned bias each"},
 };
 
-static sonde_node *gated(const char *name, sonde_node *gate, sonde_node *up) {
-  return strcmp(name, "silu") ? sonde_mul(activation(gate, name), up) : sonde_swiglu(gate, up);
-}
-
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
   int64_t width = sonde_where(site)->width, third = (8 * width + 2) / 3;
   int64_t hidden = opt[HIDDEN].i ? opt[HIDDEN].i : (third + 7) / 8 * 8;
@@ -24,7 +20,7 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   sonde_node *up = sonde_linear(x, sonde_matrix(site, "up_proj.weight", hidden, width, SONDE_ROLE_FFN_IN));
   gate = with_bias(site, "gate_proj.bias", bias, hidden, gate);
   up = with_bias(site, "up_proj.bias", bias, hidden, up);
-  sonde_node *y = sonde_linear(gated(opt[ACTIVATION].s, gate, up),
+  sonde_node *y = sonde_linear(gated(gate, up, opt[ACTIVATION].s),
                                sonde_matrix(site, "down_proj.weight", width, hidden, SONDE_ROLE_FFN_OUT));
   return with_bias(site, "down_proj.bias", bias, width, y);
 }

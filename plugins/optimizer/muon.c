@@ -1,5 +1,6 @@
 /* muon.c - Muon: momentum whose matrices are made (nearly) orthogonal by five steps of a Newton-Schulz iteration; AdamW
- * for all that is no matrix of a block: embedding, head, gains, biases.
+ * for all that is no matrix of a block: embedding, head, gains, biases. Several matrices in one parameter [.., m, n],
+ * the experts of a mixture, are each made orthogonal by itself.
  *
  * How long a step of an orthogonal matrix [m, n] should be is said in two ways. `rms`: 0.2 sqrt(max(m, n)), by which
  * its numbers have the size of AdamW's, so that the rates that suit AdamW serve both (Liu et al., 2025). `shape`:
@@ -27,16 +28,16 @@ static const sonde_option options[] = {
 
 static int whole(const sonde_parameter *p, const sonde_value *opt) {
   (void)opt;
-  return p->shape.rank == 2 && p->role != SONDE_ROLE_EMBED && p->role != SONDE_ROLE_HEAD;
+  return p->shape.rank >= 2 && p->role != SONDE_ROLE_EMBED && p->role != SONDE_ROLE_HEAD;
 }
 
-static int64_t rows(const sonde_parameter *p) { return p->shape.dim[0]; }
-static int64_t columns(const sonde_parameter *p) { return p->shape.dim[1]; }
+static int64_t rows(const sonde_parameter *p) { return p->shape.dim[p->shape.rank - 2]; }
+static int64_t columns(const sonde_parameter *p) { return p->shape.dim[p->shape.rank - 1]; }
 
-/* Two matrices of the parameter's size and two squares of its shorter side. */
+/* Two matrices of the size of one and two squares of its shorter side. */
 static int64_t scratch(const sonde_parameter *p, const sonde_value *opt) {
+  if (!whole(p, opt)) return 0;
   int64_t m = rows(p), n = columns(p), side = m < n ? m : n;
-  (void)opt;
   return 2 * (m * n + side * side) * (int64_t)sizeof(float);
 }
 
@@ -70,15 +71,16 @@ static float to_unit(const float *x, int64_t n) {
   return (float)(1 / (sqrt(sum) + 1e-7));
 }
 
-static void update_matrix(const sonde_update *u, const sonde_value *opt) {
+/* The matrix that begins at element `at`. */
+static void update_matrix(const sonde_update *u, const sonde_value *opt, int64_t at) {
   const float momentum = (float)opt[MOMENTUM].f, scale = (float)u->grad_scale;
   const int64_t m = rows(u->parameter), n = columns(u->parameter), side = m < n ? m : n;
   const double step =
       opt[SCALE].s[0] == 'r' ? 0.2 * sqrt((double)(m > n ? m : n)) : sqrt(m > n ? (double)m / (double)n : 1);
   const float keep = (float)(1 - u->lr * u->weight_decay), rate = (float)(u->lr * step);
-  float *x = u->scratch, *y = x + m * n, *square = y + m * n, *mean = u->state[MEAN];
+  float *x = u->scratch, *y = x + m * n, *square = y + m * n, *mean = u->state[MEAN] + at, *w = u->w + at;
   for (int64_t k = 0; k < m * n; k++) {
-    float g = u->g[k] * scale;
+    float g = u->g[at + k] * scale;
     mean[k] = momentum * mean[k] + (1 - momentum) * g;
     x[k] = opt[NESTEROV].i ? momentum * mean[k] + (1 - momentum) * g : mean[k];
   }
@@ -94,7 +96,7 @@ static void update_matrix(const sonde_update *u, const sonde_value *opt) {
     transpose(free_one, o, n, m);
     o = free_one;
   }
-  for (int64_t k = 0; k < m * n; k++) u->w[k] = u->w[k] * keep - rate * o[k];
+  for (int64_t k = 0; k < m * n; k++) w[k] = w[k] * keep - rate * o[k];
 }
 
 /* ---- the rest: AdamW ----------------------------------------------------------------------------------------- */
@@ -115,8 +117,12 @@ static void update_rest(const sonde_update *u, const sonde_value *opt) {
 }
 
 static void update(const sonde_update *u, const sonde_value *opt) {
-  if (whole(u->parameter, opt)) update_matrix(u, opt);
-  else update_rest(u, opt);
+  if (!whole(u->parameter, opt)) {
+    update_rest(u, opt);
+    return;
+  }
+  const int64_t one = rows(u->parameter) * columns(u->parameter);
+  for (int64_t at = 0; at < u->n; at += one) update_matrix(u, opt, at);
 }
 
 static int state_shape(const sonde_parameter *p, int k, const sonde_value *opt, sonde_shape *shape) {

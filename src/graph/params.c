@@ -193,13 +193,14 @@ int sonde_params_low_rank(sonde_params *p, const char *name, int64_t rank, doubl
   if (!isfinite(scale))
     return sonde_fail(err, SONDE_EINVAL, "the scale of low-rank factors of '%s' must be a finite number, not %g", name,
                       scale);
-  if (s->rank != 2 || rank < 1 || rank > s->dim[0] || rank > s->dim[1])
+  const int64_t out = s->rank > 1 ? s->dim[s->rank - 2] : 0, in = s->rank > 1 ? s->dim[s->rank - 1] : 0;
+  if (s->rank < 2 || rank < 1 || rank > out || rank > in)
     return sonde_fail(err, SONDE_EINVAL,
                       "low-rank factors of rank %lld do not fit '%s': the rank is 1 to the smaller side of a matrix",
                       (long long)rank, name);
   sonde_init fan_in = {SONDE_INIT_FAN_IN, 1, 0}, zero = {SONDE_INIT_FILL, 0, 0};
-  int64_t a_dim[2] = {rank, s->dim[1]}, b_dim[2] = {s->dim[0], rank};
-  sonde_shape a_shape = sonde_shape_make(SONDE_F32, 2, a_dim), b_shape = sonde_shape_make(SONDE_F32, 2, b_dim);
+  sonde_shape a_shape = *s, b_shape = *s;
+  a_shape.dim[s->rank - 2] = b_shape.dim[s->rank - 1] = rank;
   const entry *a = make_part(p, e, "lora_a", &a_shape, SONDE_ROLE_OTHER, fan_in, err);
   const entry *b = a ? make_part(p, e, "lora_b", &b_shape, SONDE_ROLE_OTHER, zero, err) : NULL;
   if (!b) return err->code;
@@ -284,8 +285,8 @@ void sonde_params_init(sonde_params *p, sonde_ctx *ctx) {
     snprintf(stream, sizeof stream, "init/%s", e->p.name);
     const sonde_shape *s = &e->p.value->shape;
     double std = e->p.init.a;
-    int64_t fan_in = s->rank > 1 ? s->dim[1] : 1;
-    if (e->p.init.kind == SONDE_INIT_XAVIER) std *= sqrt(2.0 / (double)(s->dim[0] + fan_in));
+    int64_t fan_in = s->rank > 1 ? s->dim[s->rank - 1] : 1, fan_out = s->dim[s->rank > 1 ? s->rank - 2 : 0];
+    if (e->p.init.kind == SONDE_INIT_XAVIER) std *= sqrt(2.0 / (double)(fan_out + fan_in));
     if (e->p.init.kind == SONDE_INIT_FAN_IN) std /= sqrt((double)fan_in);
     float *x = sonde_tensor_write(e->p.value, NULL);
     fill f = {&e->p, x, sonde_rng_stream(p->seed, stream), (float)std, sonde_shape_count(s)};

@@ -7,7 +7,7 @@
 #include "sonde_plugin.h"
 
 /* First values. FILL: a. NORMAL: N(0, a^2). XAVIER: N(0, a^2 * 2/(fan_in+fan_out)). FAN_IN: N(0, a^2 / fan_in), where a
- * weight is [fan_out, fan_in]. The last three are truncated at b sigmas if b > 0. */
+ * weight is [.., fan_out, fan_in]. The last three are truncated at b sigmas if b > 0. */
 typedef enum sonde_init_kind {
   SONDE_INIT_FILL,
   SONDE_INIT_NORMAL,
@@ -57,8 +57,8 @@ void sonde_params_seal(sonde_params *p);
 /* Views; traces made from then on read them. A parameter has each kind once at most.
  * MASK makes the buffer NAME.mask, of ones at first: the caller writes it (0 takes a weight out). It is no part of what
  * is trained, and is saved in checkpoints.
- * LOW_RANK is for a matrix [out, in] (LoRA; Hu et al., 2022): W + scale b a, with the parameters NAME.lora_a [rank,
- * in], at first N(0, 1/in), and NAME.lora_b [out, rank], at first 0.
+ * LOW_RANK is for a matrix [out, in], or each of several [.., out, in] (LoRA; Hu et al., 2022): W + scale b a, with the
+ * parameters NAME.lora_a [.., rank, in], at first N(0, 1/in), and NAME.lora_b [.., out, rank], at first 0.
  * SHARE gives up NAME's own value, before any other view is put on, for that of `source` (or of what that shares), of
  * the same shape; both then have one gradient, the sum.
  * EINVAL where it does not fit, while a training uses the parameters (sonde_params_use), or where scale is not finite;

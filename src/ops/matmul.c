@@ -48,6 +48,14 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_sh
   return SONDE_OK;
 }
 
+static int shape_f32(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
+  char ta[96], tb[96];
+  if (in[0].dtype == SONDE_F32 && in[1].dtype == SONDE_F32 && at->i[OUT_TYPE] == SONDE_F32)
+    return shape(in, n_in, at, out, err);
+  return sonde_fail(err, SONDE_ESHAPE, "matmul_f32 of %s and %s: operands and result must be f32",
+                    sonde_shape_text(&in[0], ta, sizeof ta), sonde_shape_text(&in[1], tb, sizeof tb));
+}
+
 /* The product as sonde_gemm takes it. A shared right-hand side makes one product of all leading axes. */
 static sonde_gemm describe(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
   const sonde_shape *a = &in[0], *b = &in[1];
@@ -94,8 +102,14 @@ static sonde_node *wide(sonde_node *x) {
   return sonde_node_shape(x).dtype == SONDE_F32 ? x : sonde_op(sonde_node_graph(x), "cast", &x, 1, &f32);
 }
 
+static sonde_node *product(const char *op, sonde_node *a, sonde_node *b, int ta, int tb) {
+  sonde_node *in[2] = {a, b};
+  sonde_attr at = {{0}, {ta, tb}};
+  return a && b ? sonde_op(sonde_node_graph(a), op, in, 2, &at) : NULL;
+}
+
 /* Y = A B with A = op(a), B = op(b):  dA = dY B^T, dB = A^T dY, each written so that no operand is copied. */
-static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
+static int grad_by(const char *op, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_node *in[SONDE_MAX_IN], *dy = dout[0];
   const sonde_attr *at = sonde_node_attr(self);
   int n_in = sonde_node_inputs(self, in), ta = at->i[TA] != 0, tb = at->i[TB] != 0;
@@ -103,12 +117,21 @@ static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde
   sonde_node *a = wide(in[0]), *b = wide(in[1]);
   if (!a || !b) return SONDE_ESHAPE;
   int shared = sonde_node_shape(b).rank == 2 && sonde_node_shape(a).rank > 2;
-  din[0] = ta ? sonde_matmul(b, dy, tb, 1) : sonde_matmul(dy, b, 0, !tb);
+  din[0] = ta ? product(op, b, dy, tb, 1) : product(op, dy, b, 0, !tb);
   sonde_node *rows = shared ? flat(a) : a, *up = shared ? flat(dy) : dy;
-  din[1] = tb ? sonde_matmul(up, rows, 1, ta) : sonde_matmul(rows, up, !ta, 0);
+  din[1] = tb ? product(op, up, rows, 1, ta) : product(op, rows, up, !ta, 0);
   if (n_in == 3) din[2] = dy;
-  (void)g;
   return din[0] && din[1] ? SONDE_OK : SONDE_ESHAPE;
+}
+
+static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
+  (void)g;
+  return grad_by("matmul", self, dout, din);
+}
+
+static int grad_f32(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
+  (void)g;
+  return grad_by("matmul_f32", self, dout, din);
 }
 
 const sonde_op_def sonde_ops_matmul[] = {
@@ -117,4 +140,8 @@ const sonde_op_def sonde_ops_matmul[] = {
      .doc = "(c +) op(a) op(b) over the last two axes; b [k,n] is shared by a's leading axes. i0: transpose "
             "a, i1: transpose b, i2: dtype of the result (0 f32, 1 bf16). In place: the result may be c's buffer",
      .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops, .adds = 2, .bf16_operands = 1 | 2},
+    {.size = sizeof(sonde_op_def), .name = "matmul_f32", .min_in = 2, .max_in = 3, .n_out = 1,
+     .flags = SONDE_OP_INPLACE,
+     .doc = "matmul, whose operands and result stay f32 with bf16 compute",
+     .shape = shape_f32, .grad = grad_f32, .scratch = scratch, .run = run, .flops = flops, .adds = 2},
     {0}};

@@ -116,7 +116,7 @@ typedef struct rig_spec {
                                     buffers are computed from the parameters either way */
 } rig_spec;
 
-enum { RIG_PARAMS = 64 };
+enum { RIG_PARAMS = 64, RIG_LOSSES = 8 };
 
 typedef struct rig {
   sonde_ctx *ctx;
@@ -131,8 +131,10 @@ typedef struct rig {
   int is_buffer[1 + RIG_PARAMS];
   sonde_node *grad[1 + RIG_PARAMS];
   int n;                         /* leaves */
+  sonde_node *loss[RIG_LOSSES];  /* what it adds to the training's loss ("loss.NAME") */
+  int losses;
   int has_grad;                  /* the gradients are outputs too; else err says why, if they were asked for */
-  sonde_plan *plan;              /* outputs: y, then the gradients */
+  sonde_plan *plan;              /* outputs: y, then the gradients, then the losses */
   sonde_error err;               /* why there is no rig */
 } rig;
 

@@ -1,6 +1,7 @@
 /* kit_rig.c - one module in a graph of its own, with parameters, gradients and a plan (kit.h). */
 #include "config.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,14 +10,17 @@
 #include "graph/refresh.h"
 #include "plugin/kit.h"
 
-/* Every parameter away from where it starts: a gain that stands at 1 hides what multiplies it. */
+/* Every parameter away from where it starts: a gain that stands at 1 hides what multiplies it. Scores of a router stay
+ * near 1: of probabilities that are 0 or 1 no gradient can be measured. */
 static void spread(const sonde_param *p) {
   if (p->role == SONDE_ROLE_BUFFER) return;
   char stream[500];
   snprintf(stream, sizeof stream, "kit/%s", p->name);
+  const sonde_shape *s = &p->value->shape;
   float mean = p->role == SONDE_ROLE_GAIN ? 1 : 0;
+  float std = p->role == SONDE_ROLE_ROUTER ? 1 / sqrtf((float)s->dim[s->rank > 1 ? s->rank - 1 : 0]) : 0.3f;
   sonde_rng_fill_normal(sonde_rng_stream(1, stream), 0, sonde_tensor_write(p->value, NULL),
-                        sonde_shape_count(&p->value->shape), mean, 0.3f, 0);
+                        sonde_shape_count(s), mean, std, 0);
 }
 
 static sonde_tensor *noise(const rig_spec *s, const char *stream, sonde_error *err) {
@@ -50,11 +54,22 @@ static int differentiate(rig *r, sonde_node *x, sonde_node *u) {
   return rc == SONDE_EUNSUP ? SONDE_OK : rc;
 }
 
+static void take_losses(rig *r) {
+  for (int64_t j = 0; j < sonde_block_count(r->block) && r->losses < RIG_LOSSES; j++) {
+    const char *name;
+    sonde_node *n = sonde_block_at(r->block, j, &name);
+    if (!strncmp(name, "loss.", 5) && sonde_node_shape(n).dtype == SONDE_F32) r->loss[r->losses++] = n;
+  }
+}
+
+static int first_loss(const rig *r) { return r->has_grad ? 1 + r->n : 1; }
+
 static int plan(rig *r) {
-  sonde_node *out[2 + RIG_PARAMS] = {r->y};
+  sonde_node *out[2 + RIG_PARAMS + RIG_LOSSES] = {r->y};
   int n = 1;
   sonde_plan_free(r->plan);
   for (int i = 0; r->has_grad && i < r->n; i++) out[n++] = r->grad[i];
+  for (int i = 0; i < r->losses; i++) out[n++] = r->loss[i];
   r->plan = sonde_plan_new(r->g, out, NULL, n, NULL, &r->err);
   return r->plan ? SONDE_OK : r->err.code;
 }
@@ -106,6 +121,7 @@ static int trace(const kit *k, const rig_spec *spec, rig *r) {
   r->y = build_at(k, spec, k->entry, values, (spot){place->slot, ""}, r, 2, in);
   if (!r->y) return sonde_graph_error(r->g, &r->err) ? r->err.code : r->err.code ? r->err.code : SONDE_EBUG;
   int rc = take_leaves(r);
+  take_losses(r);
   if (!rc && spec->grad) rc = differentiate(r, x, u);
   return rc ? rc : plan(r);
 }
@@ -189,8 +205,12 @@ uint64_t rig_bits(const rig *r) {
     h = sonde_hash(h, r->name[i], strlen(r->name[i]));
     h = sonde_hash(h, s.dim, sizeof s.dim);
   }
-  for (int i = 0; i < (r->has_grad ? 1 + r->n : 1); i++)
+  for (int i = 0; i < first_loss(r); i++)
     h = sonde_hash(h, rig_output(r, i), (size_t)rig_count(r, i) * sizeof(float));
+  for (int i = 0; i < r->losses; i++) {
+    sonde_shape s = sonde_node_shape(r->loss[i]);
+    h = sonde_hash(h, rig_output(r, first_loss(r) + i), (size_t)sonde_shape_count(&s) * sizeof(float));
+  }
   return h;
 }
 

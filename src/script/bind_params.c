@@ -10,7 +10,7 @@
 
 static const char *const role_names[SONDE_ROLE_COUNT] = {
     "embed", "head", "qk", "v", "attn_out", "ffn_in", "ffn_out", "gain", "bias", "other",
-    "buffer",
+    "buffer", "router",
 };
 
 static sonde_params *to_params(lua_State *L) { return sonde_lua_handle(L, 1, &sonde_lua_params); }

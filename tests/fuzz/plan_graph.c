@@ -261,13 +261,14 @@ static sonde_node *matmul(maker *m, const char *op) {
   int64_t lead = 1 + plan_choice(m, 3), r = dim(m), k = dim(m), c = dim(m);
   if (lead * r * k > LARGEST || k * c > LARGEST || lead * r * c > LARGEST) return NULL;
   int rank = 2 + (int)plan_choice(m, 2), shared = rank > 2 && plan_choice(m, 2), ta = !shared && plan_choice(m, 2) == 0;
-  int tb = (int)plan_choice(m, 2), dtype = real(m), add = !plan_choice(m, 4);
+  int tb = (int)plan_choice(m, 2), f32 = !strcmp(op, "matmul_f32"), dtype = f32 ? F32 : real(m);
+  int add = !plan_choice(m, 4);
   sonde_shape a = ta ? SHAPE(dtype, lead, k, r) : SHAPE(dtype, lead, r, k),
               b = tb ? SHAPE(dtype, lead, c, k) : SHAPE(dtype, lead, k, c);
   if (rank == 2) a = shape(dtype, 2, a.dim + 1);
   if (rank == 2 || shared) b = shape(dtype, 2, b.dim + 1);
   sonde_shape y = rank == 2 ? SHAPE(F32, r, c) : SHAPE(F32, lead, r, c);
-  sonde_attr at = {{0}, {ta, tb, add ? F32 : real(m)}};
+  sonde_attr at = {{0}, {ta, tb, add || f32 ? F32 : real(m)}};
   sonde_node *in[3] = {operand(m, a), operand(m, b), add ? operand(m, y) : NULL};
   return call(m, op, add ? 3 : 2, in, &at);
 }
@@ -441,6 +442,58 @@ static sonde_node *loss(maker *m, const char *op) {
   return y ? sonde_result(y, (int)plan_choice(m, 3)) : NULL;
 }
 
+static sonde_node *along(maker *m, const char *op) {
+  sonde_node *x = any(m, F32, 1, 4);
+  if (!x) return NULL;
+  int64_t width = x->shape.dim[x->shape.rank - 1];
+  sonde_attr at = {{0}, {1 + plan_choice(m, width < 6 ? width : 6)}};
+  if (!strcmp(op, "top_k")) return CALL(op, &at, x);
+  sonde_shape index = x->shape;
+  index.dtype = I32;
+  if (!strcmp(op, "put_along")) return CALL(op, &at, integers(m, &index, 0, at.i[0] - 1), x);
+  index.dim[index.rank - 1] = at.i[0];
+  return CALL(op, NULL, x, integers(m, &index, 0, width - 1));
+}
+
+/* Choices of experts, and tokens in their order. */
+static sonde_node *order_of(maker *m, int64_t experts) {
+  sonde_shape s = any_shape(m, I32, 1, 3);
+  sonde_attr at = {{0}, {experts}};
+  return CALL("expert_order", &at, integers(m, &s, 0, experts - 1));
+}
+static sonde_node *expert_order(maker *m, const char *op) {
+  (void)op;
+  return sonde_result(order_of(m, 1 + plan_choice(m, 6)), (int)plan_choice(m, 3));
+}
+
+static sonde_node *grouped(maker *m, const char *op) {
+  int64_t experts = 1 + plan_choice(m, 5), k = dim(m), n = dim(m);
+  sonde_node *order = order_of(m, experts), *offsets = sonde_result(order, 2);
+  if (!offsets || order->shape.dim[0] * (k > n ? k : n) > LARGEST || experts * k * n > LARGEST) return NULL;
+  int64_t rows = order->shape.dim[0];
+  int dtype = real(m), turned = (int)plan_choice(m, 2), add = !plan_choice(m, 4);
+  sonde_attr at = {{0}, {turned}};
+  sonde_node *a = operand(m, SHAPE(dtype, rows, k));
+  if (!strcmp(op, "grouped_outer")) return CALL(op, NULL, a, operand(m, SHAPE(dtype, rows, n)), offsets);
+  sonde_node *in[4] = {a, operand(m, turned ? SHAPE(dtype, experts, n, k) : SHAPE(dtype, experts, k, n)), offsets,
+                       add ? operand(m, SHAPE(F32, rows, n)) : NULL};
+  return call(m, op, add ? 4 : 3, in, &at);
+}
+
+static sonde_node *expert_sum(maker *m, const char *op) {
+  sonde_shape place = any_shape(m, I32, 1, 3), weight = place;
+  int64_t rows = 1 + plan_choice(m, 9), width = dim(m);
+  if (sonde_shape_count(&place) * width > LARGEST) return NULL;
+  weight.dtype = F32;
+  sonde_shape sum = weight;
+  sum.dim[sum.rank - 1] = width;
+  int gradient = !strcmp(op, "expert_sum_grad"), more = gradient || plan_choice(m, 2);
+  sonde_node *in[4] = {operand(m, SHAPE(real(m), rows, width)), operand(m, weight), integers(m, &place, 0, rows - 1),
+                       more ? operand(m, sum) : NULL};
+  sonde_node *y = call(m, op, more ? 4 : 3, in, NULL);
+  return gradient ? sonde_result(y, (int)plan_choice(m, 2)) : y;
+}
+
 static const struct { const char *op; make_fn make; } makers[] = {
     {"dropout", dropout}, {"cast", convert}, {"reshape", reshape}, {"detach", plain}, {"permute", permute},
     {"slice", slice},
@@ -454,6 +507,9 @@ static const struct { const char *op; make_fn make; } makers[] = {
     {"positions", positions}, {"alibi_slopes", slopes}, {"attention_blocks", measures},
     {"attention_blocks_cached", measures}, {"attention_weights", measures}, {"attention_spread", measures},
     {"cache_write", cached}, {"lm_loss", loss}, {"lm_loss_grad", loss}, {"argmax", by_row},
+    {"top_k", along}, {"take_along", along}, {"put_along", along}, {"expert_order", expert_order},
+    {"grouped_matmul", grouped}, {"grouped_outer", grouped}, {"expert_sum", expert_sum},
+    {"expert_sum_grad", expert_sum}, {"matmul_f32", matmul},
 };
 
 static make_fn maker_of(const sonde_op_def *d) {

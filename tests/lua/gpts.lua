@@ -352,7 +352,9 @@ end
 function TestProbes:test_all_of_them()
   local all = {}
   for _, name in ipairs(require("sonde.probe.registry").names()) do
-    if name ~= "tanh_saturation" then all[#all + 1] = name end      -- of norms that have a tanh
+    if name ~= "tanh_saturation" and not string.find(name, "^expert_") and name ~= "router_entropy" then
+      all[#all + 1] = name      -- those left out are of norms with a tanh, and of mixtures of experts
+    end
   end
   for _, name in ipairs(folders) do
     local values = sonde.probe(sonde.load(source .. name), stream(16 * 4 + 1), all, { context = 16 })

@@ -411,7 +411,7 @@ function TestFolder:test_what_cannot_be_opened_is_refused_by_name()
     { { rope_scaling = { rope_type = "llama3", factor = 8, low_freq_factor = 1 } },
       "rope scaling 'llama3' of 'rope_scaling' has no 'high_freq_factor'" },
     { { attention_bias = true }, "the weights have no 'model.layers.0.self_attn.q_proj.bias'" },
-    { { model_type = "mixtral" }, "model_type 'mixtral' is not supported" },
+    { { model_type = "phimoe" }, "model_type 'phimoe' is not supported" },
     { { hidden_act = "gelu_newer" }, "hidden_act 'gelu_newer' is not supported" },
     { { vocab_size = "many" }, "'vocab_size' must be a number" },
     { { num_hidden_layers = 3 }, "the weights have no 'model.layers.2.input_layernorm.weight'" },

@@ -163,6 +163,7 @@ static void test_results_together(void **state) {
 static const char *const elsewhere[] = {
     "cast",      /* cast_test.c */
     "dropout",   /* dropout_test.c */
+    "grouped_matmul", "grouped_outer",   /* grouped_test.c */
     "detach",    /* reference_test.c: its gradient is not its derivative */
 };
 

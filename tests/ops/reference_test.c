@@ -87,6 +87,7 @@ static const char *const elsewhere[] = {
     "dropout",   /* dropout_test.c: random */
     /* tests/distill/reference.lua: their attributes name a function */
     "distill", "distill_grad", "distill_cached", "distill_cached_grad", "teacher_top",
+    "grouped_matmul", "grouped_outer",   /* grouped_test.c: offsets that hold all rows */
     "cache_write", "attention_cached",   /* tests/lua/generate.lua: against the full forward pass */
     "attention_blocks_cached",           /* tests/lua/patterns.lua: likewise */
 };

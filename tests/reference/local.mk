@@ -4,6 +4,7 @@ EXTRA_DIST += %D%/make_llama.py %D%/llama_gqa %D%/llama_sharded_f16 %D%/llama_ti
 EXTRA_DIST += %D%/make_llamas.py %D%/llamas %D%/make_gpts.py %D%/gpts
 EXTRA_DIST += %D%/make_safetensors.py %D%/halves.safetensors
 EXTRA_DIST += %D%/make_train.py %D%/train.json
+EXTRA_DIST += %D%/make_moe.py %D%/moe.json
 EXTRA_DIST += %D%/make_plugins.py %D%/plugins.json
 EXTRA_DIST += %D%/make_tokenizers.js %D%/tokenizers.json
 EXTRA_DIST += %D%/make_tokenizer_kinds.js %D%/tokenizer_kinds.json

@@ -40,9 +40,26 @@ DEFAULTS = {
                 "no_rope_layer_interval": 4, "use_sliding_window": False, "sliding_window": None, "layer_types": None},
     "granite": {"embedding_multiplier": 1.0, "attention_multiplier": 1.0, "residual_multiplier": 1.0,
                 "logits_scaling": 1.0},
+    "mixtral": {"intermediate_size": 14336, "num_key_value_heads": 8, "rms_norm_eps": 1e-5, "rope_theta": 1e6,
+                "max_position_embeddings": 131072, "sliding_window": None, "num_local_experts": 8,
+                "num_experts_per_tok": 2},
+    "olmoe": {"hidden_size": 2048, "intermediate_size": 2048, "num_attention_heads": 16, "rms_norm_eps": 1e-5,
+              "max_position_embeddings": 4096, "clip_qkv": None, "num_experts": 64, "num_experts_per_tok": 8,
+              "norm_topk_prob": False},
+    "qwen3_moe": {"hidden_size": 2048, "intermediate_size": 6144, "num_key_value_heads": 4, "num_experts": 128,
+                  "max_position_embeddings": 32768, "use_sliding_window": False, "sliding_window": 4096,
+                  "num_experts_per_tok": 8, "moe_intermediate_size": 768, "norm_topk_prob": False,
+                  "decoder_sparse_step": 1, "mlp_only_layers": []},
+    "qwen2_moe": {"hidden_size": 2048, "intermediate_size": 5632, "num_attention_heads": 16, "num_key_value_heads": 16,
+                  "max_position_embeddings": 32768, "use_sliding_window": False, "sliding_window": 4096,
+                  "max_window_layers": 28, "num_experts": 60, "num_experts_per_tok": 4, "moe_intermediate_size": 1408,
+                  "shared_expert_intermediate_size": 5632, "norm_topk_prob": False, "decoder_sparse_step": 1,
+                  "mlp_only_layers": []},
 }
+MIXTURES = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
 CLASSES = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3", "olmo": "Olmo", "olmo2": "Olmo2",
-           "gemma": "Gemma", "gemma2": "Gemma2", "phi3": "Phi3", "smollm3": "SmolLM3", "granite": "Granite"}
+           "gemma": "Gemma", "gemma2": "Gemma2", "phi3": "Phi3", "smollm3": "SmolLM3", "granite": "Granite",
+           "mixtral": "Mixtral", "olmoe": "Olmoe", "qwen2_moe": "Qwen2Moe", "qwen3_moe": "Qwen3Moe"}
 ACTS = {"silu": F.silu, "swish": F.silu, "gelu": F.gelu, "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
         "gelu_new": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu, "relu2": lambda x: F.relu(x) ** 2,
         "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x), "tanh": torch.tanh, "mish": F.mish}
@@ -57,6 +74,10 @@ class Config:
 
     def __getattr__(self, name):
         return self.tree.get(name)
+
+    @property
+    def experts(self):
+        return self.tree.get("num_experts") or self.tree["num_local_experts"]
 
     @property
     def heads(self):
@@ -74,9 +95,11 @@ class Config:
 def windows(c):
     """The window of each layer, or None."""
     n, w = c.num_hidden_layers, c.sliding_window
-    if c.kind in ("mistral", "phi3"):
+    if c.kind in ("mistral", "mixtral", "phi3"):
         return [w] * n
-    if c.kind in ("qwen2", "qwen3"):
+    if c.kind == "qwen3_moe":
+        return [w if c.use_sliding_window else None] * n
+    if c.kind in ("qwen2", "qwen2_moe", "qwen3"):
         types = c.layer_types or ["sliding_attention" if i >= c.max_window_layers else "full_attention"
                                   for i in range(n)]
         return [w if c.use_sliding_window and t == "sliding_attention" else None for t in types]
@@ -168,12 +191,12 @@ def attention(c, w, p, x, frequencies, amplitude, window):
         q, k, v = (x @ w[p + "qkv_proj.weight"].T).split([c.heads * h, c.kv * h, c.kv * h], -1)
     else:
         q, k, v = (F.linear(x, w[p + n + "_proj.weight"], w.get(p + n + "_proj.bias")) for n in "qkv")
-    if c.kind == "olmo2":
+    if c.kind in ("olmo2", "olmoe"):
         q, k = rms(q, w[p + "q_norm.weight"], c.rms_norm_eps), rms(k, w[p + "k_norm.weight"], c.rms_norm_eps)
     if c.clip_qkv is not None:
         q, k, v = (y.clamp(-c.clip_qkv, c.clip_qkv) for y in (q, k, v))
     q, k, v = q.view(t, c.heads, h), k.view(t, c.kv, h), v.view(t, c.kv, h)
-    if c.kind == "qwen3":
+    if c.kind in ("qwen3", "qwen3_moe"):
         q, k = rms(q, w[p + "q_norm.weight"], c.rms_norm_eps), rms(k, w[p + "k_norm.weight"], c.rms_norm_eps)
     if frequencies is not None:
         q, k = turn(q, frequencies, amplitude), turn(k, frequencies, amplitude)
@@ -202,6 +225,42 @@ def mlp(c, w, p, x):
     if c.kind in ("gemma", "gemma2"):
         name = c.hidden_activation or c.hidden_act
     return F.linear(ACTS[name](gate) * up, w[p + "down_proj.weight"], w.get(p + "down_proj.bias"))
+
+
+def sparse(c, i):
+    """Whether layer i has experts."""
+    if c.kind in ("qwen2_moe", "qwen3_moe"):
+        return i not in c.mlp_only_layers and (i + 1) % c.decoder_sparse_step == 0
+    return c.kind in MIXTURES
+
+
+def expert_names(c):
+    """Of a layer: the router; of an expert with %d for its number gate, up and down; how many experts there are."""
+    if c.kind == "mixtral":
+        return ("block_sparse_moe.gate", *(f"block_sparse_moe.experts.%d.w{n}" for n in (1, 3, 2)), c.experts)
+    return ("mlp.gate", *(f"mlp.experts.%d.{n}_proj" for n in ("gate", "up", "down")), c.experts)
+
+
+def mixture(c, w, p, x):
+    """x [T, d], token by token and expert by expert."""
+    router, gate, up, down, count = expert_names(c)
+    scores = (x @ w[p + router + ".weight"].T).softmax(-1)
+    weight, chosen = scores.topk(c.num_experts_per_tok, -1)
+    if c.kind == "mixtral" or c.norm_topk_prob:
+        weight = weight / weight.sum(-1, keepdim=True)
+
+    def run(x, gate, up, down):
+        return (ACTS[c.hidden_act](x @ w[p + gate + ".weight"].T) * (x @ w[p + up + ".weight"].T)) @ w[
+            p + down + ".weight"].T
+    rows = []
+    for t in range(len(x)):
+        rows.append(sum(a * run(x[t], *(n % e for n in (gate, up, down))) for a, e in zip(weight[t],
+                                                                                        chosen[t].tolist())))
+    y = torch.stack(rows)
+    if c.kind == "qwen2_moe":
+        shared = run(x, *(f"mlp.shared_expert.{n}_proj" for n in ("gate", "up", "down")))
+        y = y + torch.sigmoid(x @ w[p + "mlp.shared_expert_gate.weight"].T) * shared
+    return y
 
 
 def forward(w, c, tokens):
@@ -235,7 +294,8 @@ def forward(w, c, tokens):
         else:
             factor = c.residual_multiplier if c.kind == "granite" else 1.0
             x = x + factor * attend(norm(x, p + "input_layernorm"))
-            x = x + factor * mlp(c, w, p + "mlp.", norm(x, p + "post_attention_layernorm"))
+            y = norm(x, p + "post_attention_layernorm")
+            x = x + (mixture(c, w, p, y) if sparse(c, i) else factor * mlp(c, w, p + "mlp.", y))
     x = norm(x, "model.norm")
     head = w["model.embed_tokens.weight"] if c.tie_word_embeddings else w["lm_head.weight"]
     logits = x @ head.T
@@ -259,20 +319,34 @@ def shapes(c):
         else:
             for n, rows in (("q", q), ("k", kv), ("v", kv)):
                 s[p + f"self_attn.{n}_proj.weight"] = (rows, d)
-                if c.attention_bias or c.kind == "qwen2":
+                if c.attention_bias or c.kind in ("qwen2", "qwen2_moe"):
                     s[p + f"self_attn.{n}_proj.bias"] = (rows,)
-            for n in ("gate", "up"):
+            for n in ("gate", "up") if not sparse(c, i) else ():
                 s[p + f"mlp.{n}_proj.weight"] = (f, d)
                 if c.mlp_bias:
                     s[p + f"mlp.{n}_proj.bias"] = (f,)
-        s[p + "self_attn.o_proj.weight"], s[p + "mlp.down_proj.weight"] = (d, q), (d, f)
+        s[p + "self_attn.o_proj.weight"] = (d, q)
+        if sparse(c, i):
+            router, gate, up, down, count = expert_names(c)
+            inner = c.moe_intermediate_size if c.kind in ("qwen2_moe", "qwen3_moe") else f
+            s[p + router + ".weight"] = (count, d)
+            for e in range(count):
+                for n, shape in ((gate, (inner, d)), (up, (inner, d)), (down, (d, inner))):
+                    s[p + n % e + ".weight"] = shape
+            if c.kind == "qwen2_moe":
+                inner = c.shared_expert_intermediate_size
+                for n, shape in (("gate", (inner, d)), ("up", (inner, d)), ("down", (d, inner))):
+                    s[p + f"mlp.shared_expert.{n}_proj.weight"] = shape
+                s[p + "mlp.shared_expert_gate.weight"] = (1, d)
+        else:
+            s[p + "mlp.down_proj.weight"] = (d, f)
         if c.attention_bias:
             s[p + "self_attn.o_proj.bias"] = (d,)
         if c.mlp_bias:
             s[p + "mlp.down_proj.bias"] = (d,)
-        if c.kind in ("olmo2", "qwen3"):
-            s[p + "self_attn.q_norm.weight"] = (q if c.kind == "olmo2" else c.width,)
-            s[p + "self_attn.k_norm.weight"] = (kv if c.kind == "olmo2" else c.width,)
+        if c.kind in ("olmo2", "olmoe", "qwen3", "qwen3_moe"):
+            s[p + "self_attn.q_norm.weight"] = (q if c.kind in ("olmo2", "olmoe") else c.width,)
+            s[p + "self_attn.k_norm.weight"] = (kv if c.kind in ("olmo2", "olmoe") else c.width,)
         for n in norms:
             s[p + n + ".weight"] = (d,)
     if c.kind != "olmo":
@@ -305,7 +379,8 @@ def gradients(w, c, rows):
     leaves = {name: t.clone().requires_grad_() for name, t in w.items()}
     logits = torch.stack([forward(leaves, c, row[:-1]) for row in rows])
     F.cross_entropy(logits.reshape(-1, c.vocab_size), rows[:, 1:].reshape(-1), reduction="sum").backward()
-    return {name: [round(t.grad.sum().item(), 6), round(t.grad.norm().item(), 6)] for name, t in leaves.items()}
+    grads = {name: torch.zeros_like(t) if t.grad is None else t.grad for name, t in leaves.items()}   # idle experts
+    return {name: [round(g.sum().item(), 6), round(g.norm().item(), 6)] for name, g in grads.items()}
 
 
 def make(folder, kind, keys, cases, length=12):
@@ -435,6 +510,26 @@ def main():
         ("embedding_multiplier absent", {}, ["embedding_multiplier"]),
         ("attention_multiplier absent", {}, ["attention_multiplier"]),
         ("residual_multiplier absent", {}, ["residual_multiplier"]), ("logits_scaling absent", {}, ["logits_scaling"])])
+    make("mixtral", "mixtral", but(hidden_size=8, head_dim=6, intermediate_size=6, num_local_experts=5,
+                                   num_experts_per_tok=2), [
+        ("one expert", {"num_experts_per_tok": 1}, []), ("two by default, the same", {}, ["num_experts_per_tok"]),
+        ("theta absent", {}, ["rope_theta"]), ("a window", {"sliding_window": 3}, []),
+        ("the other name, the same", {"num_experts": 5}, ["num_local_experts"])])
+    make("olmoe", "olmoe", but(hidden_size=8, intermediate_size=5, num_experts=6, num_experts_per_tok=3,
+                               clip_qkv=0.6), [
+        ("weights that sum to 1", {"norm_topk_prob": True}, []), ("no clip", {"clip_qkv": None}, []),
+        ("eps absent", {}, ["rms_norm_eps"])])
+    make("qwen3_moe", "qwen3_moe", but(hidden_size=8, head_dim=6, moe_intermediate_size=5, num_experts=4,
+                                       num_experts_per_tok=2, norm_topk_prob=True, mlp_only_layers=[0]), [
+        ("weights as they are", {}, ["norm_topk_prob"]), ("three experts", {"num_experts_per_tok": 3}, []),
+        ("a window everywhere", {"use_sliding_window": True, "sliding_window": 3}, [])])
+    make("qwen3_moe_steps", "qwen3_moe", but(hidden_size=8, num_hidden_layers=4, intermediate_size=6, num_experts=3,
+                                             moe_intermediate_size=5, num_experts_per_tok=2, decoder_sparse_step=2), [])
+    make("qwen2_moe", "qwen2_moe", but(hidden_size=8, moe_intermediate_size=5, shared_expert_intermediate_size=7,
+                                       num_experts=4, num_experts_per_tok=2, use_sliding_window=True, sliding_window=3,
+                                       max_window_layers=1), [
+        ("weights that sum to 1", {"norm_topk_prob": True}, []),
+        ("not used", {"use_sliding_window": False}, [])])
 
 
 if __name__ == "__main__":

@@ -247,8 +247,52 @@ def products():
                 case(name + "/shared", "matmul", [f32(2, 3, *a), f32(*b)], product, i=[ta, tb])
             a, b = shapes(150, 131, 263)
             case(name + "/large", "matmul", [f32(*a), f32(*b)], product, i=[ta, tb])
+    case("matmul_f32", "matmul_f32", [f32(5, 11), f32(7, 11)], lambda a, b: a @ b.T, i=[0, 1])
     case("matmul/added", "matmul", [f32(5, 11), f32(11, 7), f32(5, 7)], lambda a, b, c: c + a @ b)
     case("matmul/column", "matmul", [f32(300, 70), f32(70, 1)], torch.matmul)
+
+
+def experts():
+    def largest(x, k):
+        return torch.sort(x, dim=-1, descending=True, stable=True)[1][..., :k].double()
+
+    for name, shape, k in (("", [5, 7], 3), ("/all", [4, 6], 6), ("/batched", [2, 30, 64], 8), ("/one", [9], 1)):
+        case("top_k" + name, "top_k", [f32(*shape)], lambda x: largest(x, k), i=[k], wrt=[])
+        index = i32(*shape[:-1], k, hi=shape[-1])
+        case("take_along" + name, "take_along", [f32(*shape), index], lambda x, i: torch.gather(x, -1, i))
+        case("put_along" + name, "put_along", [index, f32(*shape[:-1], k)],
+             lambda i, x: torch.zeros(shape, dtype=x.dtype).scatter_add(-1, i, x), i=[shape[-1]])
+    case("top_k/ties", "top_k", [f32(6, 37, lo=0, hi=3, steps=3)],
+         lambda x: largest(x, 9), i=[9], wrt=[])
+
+    def order(index, count):
+        """The tokens by expert, the row of each choice, where each expert's rows begin."""
+        flat = index.reshape(-1)
+        sorted_by = torch.sort(flat, dim=0, stable=True)[1]
+        row = torch.empty_like(flat)
+        row[sorted_by] = torch.arange(len(flat))
+        ends = torch.cumsum(torch.bincount(flat, minlength=count), 0)
+        return ((sorted_by // index.shape[-1]).double(), row.reshape(index.shape).double(),
+                torch.cat([torch.zeros(1), ends]).double())
+
+    for name, shape, count in (("", [6, 2], 4), ("/large", [3, 200, 4], 60), ("/one", [5], 1), ("/empty", [2, 1], 9)):
+        case("expert_order" + name, "expert_order", [i32(*shape, hi=count)], lambda index: order(index, count),
+             i=[count], wrt=[])
+
+    def total(y, weight, place, added=0):
+        return added + (weight[..., None] * y[place]).sum(-2)
+
+    for name, rows, width, shape in (("", 10, 5, [4, 3]), ("/large", 300, 700, [2, 60, 4]), ("/one", 3, 1, [6])):
+        inputs = [f32(rows, width), f32(*shape), i32(*shape, hi=rows)]
+        case("expert_sum" + name, "expert_sum", inputs, total)
+        result = f32(*shape[:-1], width)
+        case("expert_sum/added" + name, "expert_sum", inputs + [result], total)
+
+        def gradients(y, weight, place, dout):
+            dy = torch.zeros_like(y).index_add(0, place.reshape(-1), (weight[..., None] * dout[..., None, :]).reshape(
+                -1, width))
+            return dy, (y[place] * dout[..., None, :]).sum(-1)
+        case("expert_sum_grad" + name, "expert_sum_grad", inputs + [result], gradients, wrt=[])
 
 
 def norms():
@@ -564,6 +608,7 @@ def main():
     tables()
     softmaxes()
     products()
+    experts()
     norms()
     attentions()
     losses()

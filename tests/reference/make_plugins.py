@@ -117,6 +117,44 @@ case("ffn", "mlp", {"hidden": 9, "activation": "quick_gelu", "bias": True},
      lambda up_proj, up_proj_bias, down_proj, down_proj_bias:
      activations["quick_gelu"](X @ up_proj.T + up_proj_bias) @ down_proj.T + down_proj_bias)
 
+
+
+def moe_case(options, experts, top_k, hidden, act=F.silu, renormalize=False, shared=0, combine=None):
+    """combine: of the shared expert's result, the routed sum and sigmoid(w x)."""
+    def build(gate, experts_gate_proj, experts_up_proj, experts_down_proj, shared_expert_gate_proj=None,
+              shared_expert_up_proj=None, shared_expert_down_proj=None, shared_expert_gate=None):
+        x = X.reshape(-1, D)
+        p = torch.softmax(x @ gate.T, -1)
+        weight, chosen = p.topk(top_k, -1)
+        if renormalize:
+            weight = weight / weight.sum(-1, keepdim=True)
+        y = torch.zeros_like(x)
+        for n in range(len(x)):
+            for w, e in zip(weight[n], chosen[n]):
+                h = act(experts_gate_proj[e] @ x[n]) * (experts_up_proj[e] @ x[n])
+                y[n] += w * (experts_down_proj[e] @ h)
+        if shared:
+            s = (act(x @ shared_expert_gate_proj.T) * (x @ shared_expert_up_proj.T)) @ shared_expert_down_proj.T
+            y = combine(s, y, torch.sigmoid(x @ shared_expert_gate.T) if shared_expert_gate is not None else None)
+        return y
+    shapes = {"gate.weight": (experts, D), "experts.gate_proj.weight": (experts, hidden, D),
+              "experts.up_proj.weight": (experts, hidden, D), "experts.down_proj.weight": (experts, D, hidden)}
+    if shared:
+        shapes.update({"shared_expert.gate_proj.weight": (shared, D), "shared_expert.up_proj.weight": (shared, D),
+                       "shared_expert.down_proj.weight": (D, shared)})
+    if options.get("shared_combine") == "gated":
+        shapes["shared_expert_gate.weight"] = (1, D)
+    case("ffn", "moe", options, shapes, build)
+
+
+moe_case({}, 8, 2, 16)
+moe_case({"experts": 5, "top_k": 1, "hidden": 3}, 5, 1, 3)
+moe_case({"experts": 3, "top_k": 3, "hidden": 4, "renormalize": True, "activation": "gelu"}, 3, 3, 4, F.gelu, True)
+moe_case({"experts": 7, "top_k": 3, "hidden": 5, "renormalize": True}, 7, 3, 5, renormalize=True)
+for how, combine in (("sum", lambda s, y, open: s + y), ("mean", lambda s, y, open: (s + 2 * y) / 3),
+                     ("gated", lambda s, y, open: open * s + y)):
+    moe_case({"experts": 4, "hidden": 5, "shared": 6, "shared_combine": how}, 4, 2, 5, shared=6, combine=combine)
+
 optimizers = []
 N, STEPS, LR = 11, 5, 0.01
 
@@ -171,6 +209,8 @@ class Muon:
         self.ns_steps, self.scale, self.mean = ns_steps, scale, torch.zeros_like(w)
 
     def orthogonal(self, x):
+        if x.dim() > 2:                                    # several matrices, each by itself
+            return torch.stack([self.orthogonal(one) for one in x])
         a, b, c = 3.4445, -4.7750, 2.0315
         tall = x.shape[0] > x.shape[1]
         x = x.T if tall else x
@@ -184,7 +224,7 @@ class Muon:
     def step(self):
         self.mean.lerp_(self.w.grad, 1 - self.momentum)
         u = self.orthogonal(self.w.grad.lerp(self.mean, self.momentum) if self.nesterov else self.mean)
-        rows, columns = self.w.shape
+        rows, columns = self.w.shape[-2:]
         length = max(1, rows / columns) ** 0.5 if self.scale == "shape" else 0.2 * max(rows, columns) ** 0.5
         self.w.mul_(1 - self.lr * self.decay).sub_(self.lr * length * u)
 
@@ -198,6 +238,8 @@ muon((7, 4), {}, 0.1)
 muon((5, 5), {"scale": "shape", "momentum": 0.5}, 0.0)
 muon((9, 3), {"scale": "shape", "nesterov": False}, 0.1)
 muon((2, 9), {"ns_steps": 2}, 0.0)
+muon((3, 4, 5), {}, 0.1)
+muon((2, 1, 3, 2), {"scale": "shape"}, 0.0)
 for shape, role in (((3, 5), "embed"), ((5, 3), "head"), ((N,), "gain")):
     optimizer("muon", {"adam_lr": 0.5, "eps": 0.01}, 0.1,
         lambda p, lr, d: torch.optim.AdamW(p, lr / 2, (0.9, 0.95), 0.01, d), shape, role)

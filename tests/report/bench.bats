@@ -37,6 +37,16 @@ setup() {
   [[ $output == *"heads 4 is no multiple of kv_heads 3"* ]]
 }
 
+@test "bench moe puts a mixture beside the dense layer of as many active parameters" {
+  run --separate-stderr "$SONDE" bench moe --experts 6 --top-k 2 --hidden 8 --width 16 --tokens 64 --steps 1 --json
+  [ "$status" -eq 0 ]
+  has "$output" dtype threads ms dense_ms over_dense
+  [[ $output == *'"params": 2400'* && $output == *'"dense_params": 768'* ]]      # 6 * 16 + 6 * 3 * 16 * 8; 3 * 16 * 16
+  run "$SONDE" bench moe --experts 2 --top-k 3
+  [ "$status" -eq 1 ]
+  [[ $output == *"top_k 3 is more than there are experts (2)"* ]]
+}
+
 @test "bench train tells what the time of a step goes into" {
   run --separate-stderr "$SONDE" bench train --config a --norm bhyt --placement lns --steps 1 --profile --json
   [ "$status" -eq 0 ]

@@ -212,7 +212,7 @@ function params:not_finite() end
 local site = {}
 
 --- A parameter of this site, made at the first trace. Roles: embed head qk v attn_out ffn_in ffn_out gain bias
---- other buffer.
+--- other buffer router.
 ---@param name string
 ---@param dims integer[]
 ---@param role string

@@ -83,6 +83,14 @@ return {
     gemm = command("gemm", "matrix products of a language model's layers", { dtype, steps, json }),
     attention = command("attention", "causal attention, forward and backward", attention_options,
       " --context 1024,2048,4096 --window 256"),
+    moe = command("moe", "a mixture of experts beside the dense layer of as many active parameters", {
+      { name = "experts", type = "integer", min = 1, max = 65536, preset = 8, doc = "experts E" },
+      { name = "top_k", type = "integer", min = 1, max = 65536, preset = 2, doc = "experts that a token goes to" },
+      { name = "hidden", type = "integer", min = 1, max = 1048576, preset = 688, doc = "inner width of an expert" },
+      { name = "width", type = "integer", min = 1, max = 65536, preset = 512, doc = "of the residual stream" },
+      { name = "tokens", type = "integer", min = 1, max = 1048576, preset = 4096, doc = "of a micro-batch" },
+      dtype, steps, json,
+    }),
     norm = command("norm", "a norm, forward and backward, beside the memory traffic that none can do without", {
       norm,
       { name = "width", type = "integer", min = 1, max = 16384, preset = 512,

@@ -304,12 +304,12 @@ end
 
 --- Matrix product over the last two axes. `w` of rank 2 is shared by all leading axes.
 ---@param w sonde.node
----@param options? {transpose_a: boolean, transpose_b: boolean}
+---@param options? {transpose_a: boolean, transpose_b: boolean, f32: boolean}   f32: with any compute dtype
 ---@return sonde.node
 function node:matmul(w, options)
   options = options or {}
   local flags = { options.transpose_a and 1 or 0, options.transpose_b and 1 or 0 }
-  return op("matmul", { self, check(w, "matmul") }, nil, flags)
+  return op(options.f32 and "matmul_f32" or "matmul", { self, check(w, "matmul") }, nil, flags)
 end
 
 --- x w^T for a weight [out, in], as in a linear layer.
@@ -324,6 +324,52 @@ end
 ---@return sonde.node
 function node:gather(index)
   return op("gather", { self, check(index, "gather") })
+end
+
+--- Places (from 0) of the k largest values along the last axis, in falling order, of equals the lower: i32 [.., k].
+---@param k integer
+---@return sonde.node
+function node:top_k(k)
+  return op("top_k", { self }, nil, { k })
+end
+
+--- This value [.., C] at an index (i32) [.., K], from 0, along the last axis -> [.., K].
+---@param index sonde.node
+---@return sonde.node
+function node:take_along(index)
+  return op("take_along", { self, check(index, "take_along") })
+end
+
+--- Zeros [.., C] to which this value [.., K] is added at an index (i32) [.., K], from 0, along the last axis.
+---@param index sonde.node
+---@param columns integer   C
+---@return sonde.node
+function node:put_along(index, columns)
+  return op("put_along", { check(index, "put_along"), self }, nil, { columns })
+end
+
+--- Of the experts of each token (this value), i32 [.., K]: the tokens in the order of their experts, i32 [R];
+--- result(2): the row there of each choice, i32 [.., K]; result(3): where each expert's rows begin, i32 [E + 1].
+---@param experts integer
+---@return sonde.node
+function node:expert_order(experts)
+  return op("expert_order", { self }, nil, { experts })
+end
+
+--- Linear layers of E experts: the rows of this value [R, in] from offsets[e] to offsets[e + 1] times w[e]^T.
+---@param w sonde.node         [E, out, in]
+---@param offsets sonde.node   i32 [E + 1]
+---@return sonde.node   [R, out]
+function node:linear_by_expert(w, offsets)
+  return op("grouped_matmul", { self, check(w, "linear_by_expert"), check(offsets, "linear_by_expert") }, nil, { 1 })
+end
+
+--- The sum over K of weight [.., K] times the row of this value [R, D] that place i32 [.., K] says -> [.., D].
+---@param weight sonde.node
+---@param place sonde.node
+---@return sonde.node
+function node:expert_sum(weight, place)
+  return op("expert_sum", { self, check(weight, "expert_sum"), check(place, "expert_sum") })
 end
 
 --- x / sqrt(mean(x^2) + eps) * gain over the last axis.
@@ -507,6 +553,7 @@ local axes = { name = "axes", type = "integer|list", of = integer }
 local eps = { name = "eps", type = "number" }
 local matmul_options = { name = "options", type = "table", fields = {
   { name = "transpose_a", type = "boolean" }, { name = "transpose_b", type = "boolean" },
+  { name = "f32", type = "boolean" },
 } }
 local attention_options = { name = "options", type = "table", fields = {
   { name = "scale", type = "number" }, { name = "softcap", type = "number" }, { name = "causal", type = "boolean" },
@@ -532,7 +579,12 @@ local takes = {
   slice = { self, required("axis", "integer"), required("first", "integer"), { name = "last", type = "integer" } },
   cast = { self, required("dtype", "string") },
   matmul = { self, required("w", "node"), matmul_options }, linear = { self, required("w", "node") },
-  gather = { self, required("index", "node") },
+  gather = { self, required("index", "node") }, top_k = { self, required("k", "integer") },
+  take_along = { self, required("index", "node") },
+  put_along = { self, required("index", "node"), required("columns", "integer") },
+  expert_order = { self, required("experts", "integer") },
+  linear_by_expert = { self, required("w", "node"), required("offsets", "node") },
+  expert_sum = { self, required("weight", "node"), required("place", "node") },
   rmsnorm = { self, required("gain", "node"), eps },
   layernorm = { self, required("gain", "node"), required("bias", "node"), eps },
   rope = { self, { name = "theta", type = "number" }, { name = "offset", type = "integer" },

@@ -77,6 +77,16 @@ local function refuse_quantised(file, dir)
   end
 end
 
+-- Experts that lie in one tensor, as transformers 5 has them in memory, where a folder has one for each.
+local function refuse_fused(file, dir)
+  for _, name in ipairs(file:names()) do
+    if string.find(name, "%.experts%.gate_up_proj$") then
+      refuse(dir, "all experts are in one tensor ('" .. name .. "'), which is not supported; save the model with "
+        .. "transformers' save_pretrained, which gives each its own")
+    end
+  end
+end
+
 local function tensors_of(params, names)
   local list = {}
   for k, name in ipairs(names) do list[k] = params:find(name) end
@@ -130,6 +140,7 @@ end
 function weights.read(model, dir, of)
   local file, params, wanted, roles = core.weights_open(dir), model:params(), {}, {}
   refuse_quantised(file, dir)
+  refuse_fused(file, dir)
   local name_of, stored = names_in(file, of, model.config.tie, dir), {}
   for _, param in ipairs(params:list()) do roles[param.name] = param.role end
   for _, entry in ipairs(arch.tensors(of, model, params:list())) do

@@ -27,6 +27,19 @@ local function site_of(self, slot, name)
   }
 end
 
+-- 1 for each expert of the block, 0 for those that the trace mutes, [E].
+local function kept_experts(self, muted)
+  local experts, kept = self.modules.ffn.options.experts, {}
+  for _, expert in ipairs(muted) do
+    if expert >= (self.modules.without ~= "ffn" and experts or 0) then
+      error(core.where() .. ("mute: block %d has no expert %d"):format(self.index, expert), 0)
+    end
+    kept[expert + 1] = 0
+  end
+  for e = 1, experts do kept[e] = self.trace.graph:constant(kept[e] or 1, { 1 }) end
+  return require("sonde.graph").concat(kept, 1)
+end
+
 ---@private
 --- The block at `index` (from 0) of a trace, with the parameters of the block at `source`: the same names and shapes.
 ---@param trace table     the trace under way: graph, params, model, batch, context
@@ -44,6 +57,9 @@ function block.new(trace, index, source)
   }, block)
   if trace.starts then site_of(self, "placement", "placement"):publish("documents.starts", trace.starts) end
   if trace.positions then site_of(self, "placement", "placement"):publish("documents.positions", trace.positions) end
+  if trace.mute[index] and #trace.mute[index] > 0 then
+    site_of(self, "placement", "placement"):publish("router.kept", kept_experts(self, trace.mute[index]))
+  end
   return self
 end
 

@@ -30,14 +30,15 @@ local function folded_options(model)
 end
 
 -- The norm in front of what a role multiplies.
-local reads = { qk = names.norms.attn, v = names.norms.attn, ffn_in = names.norms.ffn }
+local reads = { qk = names.norms.attn, v = names.norms.attn, ffn_in = names.norms.ffn,
+  router = names.norms.ffn }
 
 -- The name of the gain that goes into a parameter of a block, by what reads which norm; a block with one norm reads it
 -- everywhere.
 local function gain_of(params, param)
   local block = names.in_block(param.name)
   local norm = reads[param.role]
-  if not block or not norm or #param.dims ~= 2 then return nil end
+  if not block or not norm or #param.dims < 2 then return nil end
   for _, each in ipairs { norm, names.norms.attn } do
     local name = names.block(block) .. each .. ".weight"
     if params:find(name) then return name end

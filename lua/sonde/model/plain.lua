@@ -136,7 +136,7 @@ local function branch_factor(model, graph, index, slot, dims)
   end
   if not from:find(scale) then return nil end
   local node = from:node(graph, scale)
-  return #dims == 2 and node:reshape { node:dims()[1], 1 } or node
+  return #dims >= 2 and node:reshape { node:dims()[1], 1 } or node
 end
 
 -- What a parameter of the plain model is times, as a node; nil: 1. `roles`: of all parameters, by name.

@@ -74,6 +74,9 @@ trace.schema = {
       { name = "attn", type = "number|function", doc = "factor of the attention branch, or function(y, block)" },
       { name = "ffn", type = "number|function", doc = "factor of the feed-forward branch, or function(y, block)" },
     } } },
+  { name = "mute", type = "table", preset = {}, doc = "block -> experts (from 0) of its mixture that give 0",
+    each = { name = "experts", type = "list", of = { name = "expert", type = "integer", min = 0, doc = "an expert" },
+      doc = "some experts" } },
 }
 
 local function check_block(index, depth, what)
@@ -215,6 +218,7 @@ local function stack(self, options, x)
   end
   for index in pairs(options.replace) do check_block(index, depth, "replace") end
   for index in pairs(options.gate) do check_block(index, depth, "gate") end
+  for index in pairs(options.mute) do check_block(index, depth, "mute") end
   local source = sources(self.model, options, depth)
   for index = 0, depth - 1 do
     if not skipped[index] then
@@ -371,7 +375,7 @@ function trace.new(model, options)
   local self = setmetatable({
     model = model, params = model.handle, graph = options.graph or core.graph(), batch = options.batch,
     shares = options.graph ~= nil, context = options.context or config.context, drops = options.dropout,
-    gate = options.gate, blocks = {}, parts = {}, n_dropout = 0, shared = core.block(),
+    gate = options.gate, mute = options.mute, blocks = {}, parts = {}, n_dropout = 0, shared = core.block(),
   }, trace)
   if config.positions == "learned" and self.context > config.context
     and not (options.segments or options.document_positions or options.document_ends) then

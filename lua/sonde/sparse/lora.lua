@@ -15,7 +15,7 @@ local function weights_of(model, blocks)
   for _, block in ipairs(blocks) do wanted[block] = true end
   for _, param in ipairs(model:params():list()) do      -- shared weights once
     local block = param_names.in_block(param.name)
-    if block and wanted[block] and ROLES[param.role] and #param.dims == 2 then
+    if block and wanted[block] and ROLES[param.role] and #param.dims >= 2 then
       list[#list + 1] = param.name
     end
   end

@@ -210,6 +210,51 @@ function bench.norm(options)
   }
 end
 
+-- ---- mixtures of experts
+-- -----------------------------------------------------------------------------------------------
+
+-- Forward and backward pass of a feed-forward layer on [1, N, D], with the losses that it adds: the gradients of x and
+-- of all parameters. Gives the plan, and how many numbers the parameters hold.
+local function layer_plan(name, module_options, options)
+  local graph, params, block = core.graph(), core.params(1), core.block()
+  local dims = { 1, options.tokens, options.width }
+  local x = graph:leaf("x", random_tensor("x", dims, "f32", 1))
+  local dy = graph:leaf("dy", random_tensor("dy", dims, "f32", 2))
+  local site = core.site { graph = graph, params = params, block = block, layer = 1, depth = 1, slot = "ffn",
+    prefix = "", width = options.width, batch = 1, context = options.tokens }
+  local y, leaves = core.module_build("ffn", name, site, x, module_options), { x }
+  for _, param in ipairs(params:list()) do leaves[#leaves + 1] = graph:leaf(param.name, params:find(param.name)) end
+  params:init()
+  local total = (y * dy):sum()
+  for _, each in ipairs(block:published(graph)) do
+    if string.find(each.name, "^loss%.") then total = total + each.node:sum() end
+  end
+  return core.plan(core.grad(total, leaves), { compute = options.dtype }), params:elements()
+end
+
+--- A mixture of experts beside the dense layer of as many active parameters (of width top_k times the experts'), in
+--- turn: forward and backward, the router and its losses included.
+function bench.moe(options)
+  local dense, of_dense = layer_plan("swiglu", { hidden = options.top_k * options.hidden }, options)
+  local sparse, of_sparse = layer_plan("moe", { experts = options.experts, top_k = options.top_k,
+    hidden = options.hidden }, options)
+  local times = { [dense] = {}, [sparse] = {} }
+  for k = 1, options.steps + WARM_UP do
+    for _, plan in ipairs { dense, sparse } do
+      local start = core.seconds()
+      plan:run()
+      if k > WARM_UP then table.insert(times[plan], core.seconds() - start) end
+    end
+  end
+  local ms, dense_ms = stats.median(times[sparse]) * 1e3, stats.median(times[dense]) * 1e3
+  dense:close()
+  sparse:close()
+  return { what = "moe", dtype = options.dtype, threads = core.threads(), tokens = options.tokens,
+    width = options.width, experts = options.experts, top_k = options.top_k, hidden = options.hidden,
+    params = of_sparse, dense_params = of_dense, ms = rounded(ms, 3), dense_ms = rounded(dense_ms, 3),
+    over_dense = rounded(ms / dense_ms, 3) }
+end
+
 -- ---- training
 -- ------------------------------------------------------------------------------------------------------------
 

@@ -74,10 +74,11 @@ local FIRST, LAST = "llama", "sonde"
 
 -- Those whose models have parts that are not there, by name.
 local latent = "its attention keeps keys and values in a latent space (multi-head latent attention)"
-local experts = "it has a mixture of experts"
+local experts = "its mixture of experts is of another kind"
 local foreign = {
-  deepseek_v2 = latent, deepseek_v3 = latent, mixtral = experts, qwen2_moe = experts, qwen3_moe = experts,
-  olmoe = experts, phimoe = experts, granitemoe = experts, gpt_oss = experts, llama4 = experts, llama4_text = experts,
+  deepseek_v2 = latent, deepseek_v3 = latent, granitemoe = experts, gpt_oss = experts, llama4 = experts,
+  llama4_text = experts,
+  phimoe = "its router takes an expert after the other, each from a softmax of its own (sparsemixer)",
 }
 
 --- The architecture of a config.json.

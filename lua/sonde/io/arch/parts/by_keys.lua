@@ -23,8 +23,18 @@ function by_keys.hidden(model)
   return weight and weight:dims()[1]
 end
 
+-- The options of a mixture of experts without those of its training.
+local function effective_experts(module)
+  local options = {}
+  for name, value in pairs(module.options) do options[name] = value end
+  options.balance, options.z_loss, options.balance_scaling = nil, nil, nil
+  if options.shared == 0 then options.shared_combine = nil end
+  return options
+end
+
 -- A module's options without those that have no effect beside the others.
 local function effective(module, config)
+  if module.name == "moe" then return effective_experts(module) end
   if module.name ~= "causal" then return module.options end
   local options = rope.effective(module.options)
   if not options.qk_norm then

@@ -4,6 +4,7 @@
 local core = require "sonde.core"
 local activation = require "sonde.io.arch.parts.activation"
 local by_keys = require "sonde.io.arch.parts.by_keys"
+local experts = require "sonde.io.arch.parts.experts"
 local keys = require "sonde.io.arch.parts.keys"
 local layers = require "sonde.io.arch.parts.layers"
 local names = require "sonde.model.names"
@@ -32,6 +33,7 @@ local decoder = {}
 ---@field numbers? sonde.decoder_number[]
 ---@field window? table                        a rule of layers.windows
 ---@field no_rope? boolean                     whether there is a key no_rope_layers
+---@field experts? sonde.expert_rules          of a mixture of experts
 ---@field ignores? string[]                    other keys of the class without effect
 ---@field tensors? fun(model: sonde.model, params: table[]): table[]
 ---@field embed_scale? string                  fixed
@@ -128,17 +130,30 @@ local function read(spec, tree, refuse, nulls)
   local list = layers.new(options.depth)
   for _, rule in ipairs(rules_of(spec)) do rule.read(tree, list, refuse, nulls) end
   layers.read_own(tree, list, spec.window ~= nil, refuse)
+  if not spec.experts then
+    options.layers = layers.options(list, attention, options.ffn)
+    return options, note
+  end
+  local dense_ffn, dense = options.ffn, nil
+  options.ffn, dense = experts.read(spec.experts, tree, options, refuse)
   options.layers = layers.options(list, attention, options.ffn)
+  experts.place_dense(spec.experts, options, dense, dense_ffn, list, refuse)
   return options, note
 end
 
 -- ---- writing -------------------------------------------------------------------------------------------------------
 
-local function hidden_of(model, index)
-  local option = model.layers[index + 1].ffn.options.hidden
-  if option ~= 0 then return option end
-  local weight = model:params():find(names.block(index) .. names.ffn .. ".up_proj.weight")
-  return weight and weight:dims()[1]
+-- The inner width of each block, as intermediate_size says it.
+local function hidden_of(spec)
+  return function(model, index)
+    local ffn = model.layers[index + 1].ffn
+    if ffn.name == "moe" then
+      return not (spec.experts and spec.experts.width) and experts.hidden(model, index) or nil
+    end
+    if ffn.options.hidden ~= 0 then return ffn.options.hidden end
+    local weight = model:params():find(names.block(index) .. names.ffn .. ".up_proj.weight")
+    return weight and weight:dims()[1]
+  end
 end
 
 -- The first value that a block has under a name.
@@ -191,7 +206,7 @@ end
 ---@param model sonde.model
 ---@return table
 function decoder.keys_of(spec, model)
-  local c, first, list = model.config, model.layers[1], layers.of(model, hidden_of)
+  local c, first, list = model.config, model.layers[1], layers.of(model, hidden_of(spec))
   local said = {
     vocab_size = c.vocab, hidden_size = c.width, num_hidden_layers = c.depth, tie_word_embeddings = c.tie,
     num_attention_heads = of_any(list, "heads") or c.heads,
@@ -199,10 +214,11 @@ function decoder.keys_of(spec, model)
     intermediate_size = of_any(list, "hidden"), max_position_embeddings = c.context,
   }
   if not spec.no_eps then said.rms_norm_eps = model.final.options.eps end
-  if first.ffn.name == "swiglu" then
+  if first.ffn.name == "swiglu" or first.ffn.name == "moe" then
     for _, key in ipairs(spec.activation) do said[key] = activation.write(first.ffn.options.activation) end
     if spec.mlp_bias then said.mlp_bias = first.ffn.options.bias end
   end
+  for key, value in pairs(spec.experts and experts.write(spec.experts, model) or {}) do said[key] = value end
   if first.attention.name == "causal" then
     write_attention(spec, model, said)
     write_numbers(spec, model, said)
@@ -256,7 +272,8 @@ local function reads_of(spec)
   for key in pairs(sizes) do reads[key] = true end
   for key in pairs(rope.keys) do reads[key] = true end
   for _, key in ipairs(spec.activation) do reads[key] = true end
-  for _, list in ipairs { spec.ignores or {}, spec.rope_keys or {} } do
+  local of_experts = spec.experts and experts.keys(spec.experts) or {}
+  for _, list in ipairs { spec.ignores or {}, spec.rope_keys or {}, of_experts } do
     for _, key in ipairs(list) do reads[key] = true end
   end
   for _, each in ipairs(spec.numbers) do reads[each.key] = true end
@@ -287,9 +304,11 @@ function decoder.register(name, spec)
   spec.norm = spec.norm or { name = "rmsnorm" }
   spec.placement, spec.attention = spec.placement or "pre_ln", spec.attention or {}
   spec.activation, spec.act, spec.numbers = spec.activation or { "hidden_act" }, spec.act or "silu", spec.numbers or {}
+  spec.tensors = spec.tensors or decoder.tensors
+  if spec.experts then spec.tensors = experts.tensors(spec.experts, spec.tensors) end
   spec.reads = reads_of(spec)
   return by_keys.register(name, {
-    class = spec.class, doc = spec.doc, reads = spec.reads, tensors = spec.tensors or decoder.tensors,
+    class = spec.class, doc = spec.doc, reads = spec.reads, tensors = spec.tensors,
     head = names.head, embedding = names.embedding, prefix = "model.", tied_by = "tie_word_embeddings",
     passes_over = { "rotary_emb.inv_freq" },
     keys_of = function(model) return decoder.keys_of(spec, model) end,

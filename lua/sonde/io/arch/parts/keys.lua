@@ -67,7 +67,8 @@ end
 -- refused.
 local none = {}
 local foreign = {
-  attention_bias = false, mlp_bias = false, use_qkv_bias = false, enable_bias = false, sliding_window = none,
+  attention_bias = false, mlp_bias = false, use_qkv_bias = false, qkv_bias = true, enable_bias = false,
+  sliding_window = none,
   use_sliding_window = false, attention_chunk_size = none, no_rope_layers = none,
   no_rope_layer_interval = none, partial_rotary_factor = 1,
   rotary_pct = 1,

@@ -121,6 +121,23 @@ layers.windows.qwen = {
   end,
 }
 
+--- Qwen 3 with experts: only with use_sliding_window, and then everywhere.
+layers.windows.qwen_everywhere = {
+  keys = { sliding_window = true, use_sliding_window = true },
+  read = function(tree, list, refuse, nulls)
+    local use = keys.get(tree, "use_sliding_window", "boolean", false, refuse)
+    local window = keys.count(tree, "sliding_window", 4096, refuse)
+    for _, block in ipairs(list) do block.window = use and not nulls.sliding_window and window or 0 end
+  end,
+  write = function(list)
+    local window = list[1].window
+    for _, block in ipairs(list) do
+      if block.window ~= window then return nil end
+    end
+    return window == 0 and { use_sliding_window = false } or { use_sliding_window = true, sliding_window = window }
+  end,
+}
+
 --- Gemma 2: layer_types, else every other block, from the first.
 layers.windows.gemma2 = {
   keys = { sliding_window = true, layer_types = true },
