@@ -13,7 +13,9 @@
 --   sonde run experiments/minima.lua --set scale=workstation     hours: 16 blocks of width 256
 --   sonde run experiments/minima.lua --set scale=paper           7 B to 3 B: says what it needs, runs nothing
 --
--- Settings are in minima/SCALE.yaml. With `eval: {tasks: [..], data: DIR}` the students are evaluated on tasks too.
+-- Settings are in minima/SCALE.yaml. The students are evaluated on tasks too with
+--
+--   sonde run experiments/minima.lua --set "tune.eval={tasks: [piqa, arc_easy], data: DIR, limit: 200}"
 
 local sonde = require "sonde"
 local training = require "sonde.train"
@@ -146,11 +148,19 @@ sweep:run(function(trial, p)
   trial:report { trained_tokens = result.tokens }
   if result.diverged then return end
   trial:report { student_loss = loss_of(model) }
-  if config.eval then trial:report(sonde.evaluate_tasks(model, config.eval).metrics) end
 end)
 
+-- What the students' training reported of tasks.
+local of_tasks, seen = {}, {}
+for _, trial in ipairs(config.tune.eval and sweep:results().trials or {}) do
+  for name in pairs(trial.results) do
+    if name:find "^tasks/.*/acc$" and not seen[name] then of_tasks[#of_tasks + 1], seen[name] = name, true end
+  end
+end
+table.sort(of_tasks)
+local metrics = { "student_loss", "loss_before", "parameters", "trained_tokens", table.unpack(of_tasks) }
+
 sweep:summary {
-  by = { "start" }, panels = "loss", intervals = true,
-  metric = { "student_loss", "loss_before", "parameters", "trained_tokens" },
+  by = { "start" }, panels = "loss", intervals = true, metric = metrics,
   beside = teachers:results { by = { "seed" }, metric = "loss" },
 }

@@ -47,6 +47,17 @@ LUA
   cmp first.html $page
 }
 
+@test "students are evaluated on tasks" {
+  mkdir data
+  for i in $(seq 4); do
+    echo "{\"goal\": \"the word $i\", \"sol1\": \"was the word\", \"sol2\": \"page\", \"label\": 0}"
+  done > data/piqa_validation.jsonl
+  run --separate-stderr experiment --set "tune.eval={tasks: [piqa], data: data}" --set "start=[minima, scratch]"
+  echo "$output $stderr"
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"minima-demo: tasks/piqa/acc, loss distilled"* ]]
+}
+
 @test "the plan of the paper's size runs nothing" {
   run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/minima.lua" --set scale=paper
   [ "$status" -eq 0 ]
