@@ -4,7 +4,7 @@ local core = require "sonde.core"
 local sonde = require "sonde"
 local csv = require "sonde.video.tables.csv"
 
-local folder
+local folder, lock
 
 local function path(name) return folder .. "/" .. name end
 
@@ -30,11 +30,12 @@ local HEAD = "clip,start,end,class,time_of_event,time_of_alert\n"
 TestClips = {}
 
 function TestClips:setUp()
-  folder = core.new_folder((os.getenv "TMPDIR" or "/tmp") .. "/sonde-clips")
+  folder, lock = core.new_folder((os.getenv "TMPDIR" or "/tmp") .. "/sonde-clips")
 end
 
 function TestClips:tearDown()
   core.remove_tree(folder)
+  lock:close()
 end
 
 function TestClips:test_our_own_table()
@@ -290,6 +291,66 @@ function TestClips:test_features_become_tensors()
   lu.assertEquals(all.features:dims()[3], info.columns)
   lu.assertEquals(core.video_features(set.clips[1].features):values(7, 2, 1, info.columns),
     { table.unpack(all.features:values(), 1, 2 * info.columns) })
+end
+
+function TestClips:test_a_feed_for_training()
+  y4m("a.y4m", 2, 8)
+  y4m("b.y4m", -1, 5)
+  y4m("c.y4m", 1, 8)
+  has_video()
+  local at = write("labels.csv", "clip,class,time_of_event,time_of_alert,split\na.y4m,x,0.6,0.4,train\n"
+    .. "b.y4m,y,,,train\nc.y4m,x,0.5,,validation\n")
+  local set = sonde.clips(at):features(with())
+  local parts, frames = { "figures", "background" }, 6
+  local data, about = set:feed { frames = frames, parts = parts, task = "warning", growth = 2 }
+  lu.assertEquals({ about.features, about.classes, #about.train, #about.validation }, { 16 + 60, 2, 2, 1 })
+  local train = data.parts[1].name == "features" and data.parts[1].train
+  local labels, weights, x = data.parts[2].train:values(), data.parts[3].train:values(), train:values()
+  -- a: rows at 0.2 .. 0.7 s, the event in the fifth; b has five rows, the first of six is none.
+  lu.assertEquals(labels, { 1, 1, 1, 1, -1, -1, -1, 0, 0, 0, 0, 0 })
+  for k, s in ipairs { 0.4, 0.3, 0.2, 0.1 } do lu.assertAlmostEquals(weights[k], math.exp(-2 * s), 1e-6) end
+  lu.assertEquals({ table.unpack(weights, 5) }, { 0, 0, 0, 1, 1, 1, 1, 1 })
+  local varied = 0                            -- numbers that are not almost constant
+  for c = 1, 76 do
+    local sum, squares = 0, 0
+    for r = 0, 11 do sum, squares = sum + x[r * 76 + c], squares + x[r * 76 + c] ^ 2 end
+    lu.assertAlmostEquals(sum / 11, 0, 1e-4)
+    lu.assertTrue(squares / 11 < 1.01)
+    varied = varied + (math.abs(squares / 11 - 1) < 0.01 and 1 or 0)
+    lu.assertEquals(x[6 * 76 + c], 0)
+  end
+  lu.assertTrue(varied > 30)
+  -- The validation clip is scaled by the training clips: its first figure is the time.
+  local raw, means = { 0.2, 0.3, 0.4, 0.5, 0.6, 0.7 }, (2.7 + 1.0) / 11
+  local v = data.parts[1].valid:values()
+  lu.assertAlmostEquals((v[5 * 76 + 1] - v[1]) * (x[5 * 76 + 1] - x[1]), (x[5 * 76 + 1] - x[1]) ^ 2, 1e-4)
+  lu.assertAlmostEquals(v[1] / v[5 * 76 + 1], (raw[1] - means) / (raw[6] - means), 1e-3)
+  lu.assertEquals(data.parts[2].valid:values(), { 1, 1, 1, -1, -1, -1 })
+  -- Plain labels of frames, and of clips.
+  local plain = set:feed { frames = frames, parts = parts, task = "warning", growth = 0 }
+  lu.assertEquals({ table.unpack(plain.parts[2].train:values(), 1, 8) }, { 0, 0, 1, 1, 0, 0, -1, 0 })
+  local clips = set:feed { frames = frames, parts = parts }
+  lu.assertEquals(clips.parts[2].train:values(), { -1, -1, -1, -1, -1, 0, -1, -1, -1, -1, -1, 1 })
+  -- A model learns from them, and its loss is the weighted cross-entropy.
+  local model = sonde.transformer { features = 76, objective = { "weighted_classifier", classes = 2 }, width = 8,
+    depth = 1, heads = 1, context = frames, seed = 1 }
+  local before = sonde.train(model, data, { steps = 1, batch = 2, lr = 0, progress = false, eval_every = 0 }).loss
+  local after = sonde.train(model, data, { steps = 20, batch = 2, lr = 1e-2, progress = false, eval_every = 0 }).loss
+  lu.assertTrue(after ~= before)
+end
+
+function TestClips:test_a_weighted_loss_is_its_weights_times_the_cross_entropy()
+  local function losses(name, inputs)
+    local model = sonde.transformer { features = 3, objective = { name, classes = 4 }, width = 8, depth = 1, heads = 1,
+      context = 5, seed = 3 }:init()
+    return sonde.value(model:trace({ batch = 1 }).loss, inputs):values()
+  end
+  local x, labels, weights = {}, { 0, -1, 3, 2, 1 }, { 0.5, 1, 0, 2, 1 }
+  for k = 1, 15 do x[k] = math.sin(k) end
+  local plain = losses("classifier", { features = x, labels = labels })
+  local weighted = losses("weighted_classifier", { features = x, labels = labels, weights = weights })
+  for k = 1, 5 do lu.assertAlmostEquals(weighted[k], weights[k] * plain[k], 1e-6) end
+  lu.assertTrue(plain[1] > 0.5)
 end
 
 -- CCD's published features: an archive for each clip, the picture and 19 objects a frame (here 2).

@@ -253,7 +253,15 @@ function class:arrays(part, options)
   return require("sonde.video.features").arrays(self, part, options)
 end
 
+--- The clips as data for training; see sonde.video.feed.
+---@param options table
+---@return sonde.feed feed, table about
+function class:feed(options)
+  return require("sonde.video.feed").of(self, options)
+end
+
 args.declare(class, "clips:", {
+  feed = { { name = "self", type = "clips", required = true }, { name = "options", type = "table" } },
   of = { { name = "self", type = "clips", required = true }, { name = "part", type = "string", choices = SPLITS } },
   features = { { name = "self", type = "clips", required = true }, { name = "options", type = "table" } },
   arrays = { { name = "self", type = "clips", required = true },

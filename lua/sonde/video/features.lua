@@ -181,6 +181,11 @@ local function open_rows(clip)
         if part == "picture" then return 1, width end
         if part == "objects" then return width + 1, width end
       end,
+      times = function(first, count, rate)
+        local list = {}
+        for k = 1, count do list[k] = (first + k - 2) / rate end
+        return list
+      end,
       copy = function(...) core.copy_rows(rows, ...) end, close = function() rows:close() end,
     }
   end
@@ -198,6 +203,7 @@ local function open_rows(clip)
         if name == part then return FIGURES + (k - 1) * field + 1, field end
       end
     end,
+    times = function(first, count) return file:values(first, count, 1, 1) end,
     copy = function(...) file:copy(...) end, close = function() file:close() end,
   }
 end
@@ -226,17 +232,18 @@ local function copy(file, tensor, n, options, width)
 end
 
 --- Features [N, frames, F] f32 and classes [N] i32 (from 0, as in set.classes) of the clips of a split: the last
---- `frames` frames of each; of a shorter clip the rows before its first frame are 0 (rows[n] is how many it has).
+--- `frames` frames of each. Of a shorter clip the rows before its first frame are 0: rows[n] is how many it has,
+--- times[n] when they are (s).
 ---@param set sonde.clips
 ---@param part "train"|"validation"
 ---@param options table       see features.array_schema
----@return {features: sonde.tensor, classes: sonde.tensor, rows: integer[], clips: sonde.clip[]}
+---@return {features: sonde.tensor, classes: sonde.tensor, rows: integer[], times: number[][], clips: sonde.clip[]}
 function features.arrays(set, part, options)
   options = args.check(features.array_schema, options, "arrays")
   local list, number = set:of(part), {}
   if #list == 0 then error(core.where() .. "arrays: there is no clip for " .. part, 0) end
   for k, name in ipairs(set.classes) do number[name] = k - 1 end
-  local tensor, width, rows, classes = nil, nil, {}, {}
+  local tensor, width, rows, times, classes = nil, nil, {}, {}, {}
   for n, clip in ipairs(list) do
     if not clip.features then error(core.where() .. "arrays: make the features first (clips:features)", 0) end
     local file = open_rows(clip)
@@ -248,9 +255,11 @@ function features.arrays(set, part, options)
     end
     tensor = tensor or core.tensor("f32", { #list, options.frames, width })
     rows[n], classes[n] = copy(file, tensor, n, options, width), number[clip.class]
+    times[n] = file.times(file.rows - rows[n] + 1, rows[n], set.image_rate)
     file.close()
   end
-  return { features = tensor, classes = core.tensor("i32", { #list }, classes), rows = rows, clips = list }
+  return { features = tensor, classes = core.tensor("i32", { #list }, classes), rows = rows, times = times,
+    clips = list }
 end
 
 return features

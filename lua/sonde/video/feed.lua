@@ -1,0 +1,149 @@
+--- feed.lua - clips as data for training: features scaled by those of the training clips, labels of recognition or of
+-- warning.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+local features = require "sonde.video.features"
+
+local feed = {}
+
+local LEAST_VARIANCE = 1e-8
+
+--- Options of clips as a feed.
+---@type sonde.schema
+feed.schema = {
+  { name = "task", type = "string", choices = { "recognition", "warning" }, preset = "recognition",
+    doc = "the class of the clip, at its last frame; or of each frame whether an event follows" },
+  { name = "growth", type = "number", min = 0, max = 1000, preset = 1,
+    doc = "warning: a frame counts exp(-growth s), s seconds before the event (Chan et al., 2016); 0: all alike, and "
+      .. "positive are only the frames that are abnormal" },
+}
+for _, option in ipairs(features.array_schema) do table.insert(feed.schema, option) end
+
+-- Time of a row before the event, in frames from the end of the clip's rows.
+local function event_frame(clip, rows, times)
+  if not clip.event then return nil end
+  for k = 1, rows do
+    if times[k] >= clip.event then return k end
+  end
+  return rows + 1
+end
+
+local function recognition(data, frames)
+  local labels, weights = {}, {}
+  for n, class in ipairs(data.classes:values()) do
+    for k = 1, frames do
+      labels[(n - 1) * frames + k] = k == frames and class or -1
+      weights[(n - 1) * frames + k] = k == frames and 1 or 0
+    end
+  end
+  return labels, weights
+end
+
+-- The frames before the event are positive, those from it on do not count. Frames of quiet clips are negative.
+local function exponential(clip, at, times, growth)
+  if not at then return function() return 0, 1 end end
+  return function(k)
+    if k >= at then return -1, 0 end
+    return 1, math.exp(-growth * math.max(clip.event - times[k], 0))
+  end
+end
+
+local function plain(clip, times)
+  return function(k)
+    local abnormal = clip.from and times[k] >= clip.from and times[k] < (clip.to or math.huge)
+    return abnormal and 1 or 0, 1
+  end
+end
+
+local function warning(data, frames, growth)
+  local labels, weights = {}, {}
+  for n, clip in ipairs(data.clips) do
+    local rows, times = data.rows[n], data.times[n]
+    local label = growth > 0 and exponential(clip, event_frame(clip, rows, times), times, growth) or plain(clip, times)
+    for k = 1, frames do
+      local at, i = k - (frames - rows), (n - 1) * frames + k
+      if at < 1 then labels[i], weights[i] = -1, 0 else labels[i], weights[i] = label(at) end
+    end
+  end
+  return labels, weights
+end
+
+-- 1 for rows that a clip has, else 0, as a column.
+local function mask_of(data, frames)
+  local mask = {}
+  for n = 1, #data.rows do
+    for k = 1, frames do mask[(n - 1) * frames + k] = k > frames - data.rows[n] and 1 or 0 end
+  end
+  return core.tensor("f32", { #mask, 1 }, mask)
+end
+
+local function run(nodes)
+  local plan, results = core.plan(nodes), {}
+  plan:run()
+  for i = 1, #nodes do results[i] = plan:output(i) end
+  plan:close()
+  return results
+end
+
+-- Mean and 1/standard deviation of each number over the rows that there are.
+local function scale_of(data, mask, frames)
+  local graph = core.graph()
+  local rows, dims = mask:dims()[1], data.features:dims()
+  local x, m = graph:leaf("x", data.features):reshape { rows, dims[3] }, graph:leaf("mask", mask)
+  local n = 0
+  for _, own in ipairs(data.rows) do n = n + math.min(own, frames) end
+  local mean = (x * m):sum { 1 } / n
+  local centred = (x - mean) * m
+  local results = run { mean, ((centred * centred):sum { 1 } / n + LEAST_VARIANCE):rsqrt() }
+  graph:close()
+  return { mean = results[1], factor = results[2] }
+end
+
+local function scaled(data, mask, scale)
+  local graph = core.graph()
+  local rows, dims = mask:dims()[1], data.features:dims()
+  local x = graph:leaf("x", data.features):reshape { rows, dims[3] }
+  local y = (x - graph:leaf("mean", scale.mean)) * graph:leaf("factor", scale.factor) * graph:leaf("mask", mask)
+  local result = run { y:reshape(dims) }[1]
+  graph:close()
+  return result
+end
+
+local function arrays_of(set, part, options, scale)
+  local frames = options.frames
+  local data = features.arrays(set, part, { frames = frames, parts = options.parts })
+  local mask = mask_of(data, frames)
+  scale = scale or scale_of(data, mask, frames)
+  local labels, weights
+  if options.task == "warning" then
+    labels, weights = warning(data, frames, options.growth)
+  else
+    labels, weights = recognition(data, frames)
+  end
+  local dims = { #data.rows, frames }
+  return { features = scaled(data, mask, scale), labels = core.tensor("i32", dims, labels),
+    weights = core.tensor("f32", dims, weights) }, scale, data
+end
+
+--- Clips as a feed for sonde.train, of the inputs features, labels and weights: for a transformer of features with the
+--- objective weighted_classifier. Features have mean 0 and variance 1 over the training clips; rows that a clip does
+--- not have are 0 and do not count.
+---@param set sonde.clips
+---@param options table     see feed.schema
+---@return sonde.feed feed, {features: integer, classes: integer, train: sonde.clip[], validation: sonde.clip[]}
+function feed.of(set, options)
+  options = args.check(feed.schema, options, "feed")
+  local train, scale, data = arrays_of(set, "train", options)
+  local validation, kept
+  if #set:of "validation" > 0 then
+    local _
+    validation, _, kept = arrays_of(set, "validation", options, scale)
+  end
+  local classes = options.task == "warning" and 2 or #set.classes
+  return require("sonde.data.feed").arrays { train = train, validation = validation }, {
+    features = data.features:dims()[3], classes = classes, train = data.clips, validation = kept and kept.clips or {},
+  }
+end
+
+return feed
