@@ -47,10 +47,19 @@ double sonde_pet(const sonde_rect *a, const sonde_rect *b, int n, double dt, dou
   return INFINITY;
 }
 
+/* Whether b, ahead of a, moves sideways and is in the strip that a covers ahead within `soon` seconds. */
+static int moves_in(const sonde_rect *a, const sonde_rect *b, double soon) {
+  const double sideways = 0.3; /* m/s: less is swaying */
+  double along = (b->x - a->x) * a->dx + (b->y - a->y) * a->dy, off = (b->y - a->y) * a->dx - (b->x - a->x) * a->dy;
+  double speed = b->vy * a->dx - b->vx * a->dy, reach = a->width / 2 + half_extent(b, -a->dy, a->dx);
+  if (along < 0 || fabs(speed) < sideways) return 0;
+  return fabs(off) < reach || (off * speed < 0 && fabs(off) - reach < soon * fabs(speed));
+}
+
 sonde_conflict sonde_conflict_of(const sonde_rect *a, const sonde_rect *b, int n, double dt, double least, double far) {
   sonde_conflict c = {.ttc = INFINITY};
-  const double gap = 0.25;
-  int first = 0, last = -n; /* steps on a collision course */
+  const double gap = 0.25, soon = 2;
+  int first = 0, last = -n; /* steps in the way */
   for (int i = 0; i < n; i++) {
     if (touch(&a[i], &b[i])) {
       c.contact = 1;
@@ -58,11 +67,12 @@ sonde_conflict sonde_conflict_of(const sonde_rect *a, const sonde_rect *b, int n
     }
     if (a[i].vx * a[i].vx + a[i].vy * a[i].vy < least * least) continue;
     double t = sonde_ttc(&a[i], &b[i]);
-    if (t < far) {
+    int in_the_way = t < far || moves_in(&a[i], &b[i], soon);
+    if (in_the_way) {
       if ((i - last) * dt > gap) first = i;
       last = i;
     }
-    if (t < c.ttc) c.ttc = t, c.at = i * dt, c.since = (t < far ? first : i) * dt;
+    if (t < c.ttc) c.ttc = t, c.at = i * dt, c.since = (in_the_way ? first : i) * dt;
   }
   return c;
 }

@@ -21,8 +21,8 @@ double sonde_pet(const sonde_rect *a, const sonde_rect *b, int n, double dt, dou
 typedef struct sonde_conflict {
   double ttc;   /* the least time to collision before contact, seconds; INFINITY */
   double at;    /* when it is reached, seconds from the first rectangle */
-  double since; /* since when the two were on a collision course of under `far` seconds then, with breaks of a quarter
-                      of a second at most */
+  double since; /* since when b was in the way then, with breaks of a quarter of a second at most: on a collision course
+                   of under `far` seconds, or moving sideways into the strip that a covers ahead within two seconds */
   int contact;  /* whether they touch */
 } sonde_conflict;
 

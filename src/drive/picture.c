@@ -37,6 +37,7 @@ sonde_painter *sonde_painter_new(int width, int height, int samples, sonde_error
 void sonde_painter_free(sonde_painter *p) {
   if (!p) return;
   sonde_mesh_free(&p->scratch);
+  sonde_raster_free(&p->t);
   sonde_release(p->t.inverse), sonde_release(p->t.colour), sonde_release(p->t.shows);
   sonde_release(p->sum), sonde_release(p->glow), sonde_release(p->spread), sonde_release(p->shows);
   sonde_release(p);
@@ -137,15 +138,18 @@ static void shade_pixel(const shading *h, const sonde_target *t, int n, int x, i
   }
 }
 
-/* Samples become pixels. */
+/* Draws and shades the picture, a band of rows at a time; samples become pixels. */
 static void develop(sonde_painter *p, const shading *h) {
+  enum { BAND = 16 };
   int n = p->samples;
-  for (int y = 0; y < p->height; y++)
+  for (int y = 0; y < p->height; y++) {
+    if (y % BAND == 0) sonde_raster_draw(&p->t, y * n, (y + BAND < p->height ? y + BAND : p->height) * n);
     for (int x = 0; x < p->width; x++) {
       size_t i = (size_t)y * (size_t)p->width + (size_t)x;
       shade_pixel(h, &p->t, n, x * n, y * n, p->sum + 3 * i);
       p->shows[i] = p->t.shows[(size_t)(y * n + n / 2) * (size_t)p->t.width + (size_t)(x * n + n / 2)];
     }
+  }
 }
 
 /* ---- weather and lens ---- */
@@ -266,8 +270,8 @@ static void expose(const sonde_painter *p, const sonde_look *l, int frame, uint6
     }
 }
 
-void sonde_painter_frame(sonde_painter *p, const sonde_scene *s, double seconds, int frame, uint64_t seed,
-                         uint8_t *rgb) {
+int sonde_painter_frame(sonde_painter *p, const sonde_scene *s, double seconds, int frame, uint64_t seed, uint8_t *rgb,
+                        sonde_error *err) {
   const sonde_look *l = &s->look;
   sonde_target *t = &p->t;
   t->focal = (float)t->width / 2 / l->wide, t->cx = (float)t->width / 2, t->cy = (float)t->height / 2;
@@ -282,6 +286,8 @@ void sonde_painter_frame(sonde_painter *p, const sonde_scene *s, double seconds,
   if (l->light.lamps) bloom(p, l->time == SONDE_NIGHT ? 0.9f : l->time == SONDE_DUSK ? 0.5f : 0.25f);
   if (l->rain) rain(p, frame, seed, 0.5f * (l->horizon[1] + 160));
   expose(p, l, frame, seed, rgb);
+  if (t->failed || p->scratch.failed) return sonde_fail(err, SONDE_ENOMEM, "no memory for the triangles of a frame");
+  return 0;
 }
 
 /* ---- truth ---- */

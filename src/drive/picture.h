@@ -11,8 +11,8 @@ void sonde_painter_free(sonde_painter *p);
 
 /* The frame at `seconds` into rgb[height][width][3]. frame: its number, for the noise; seed: of noise and rain. The
  * bytes depend on the arguments only. */
-void sonde_painter_frame(sonde_painter *p, const sonde_scene *s, double seconds, int frame, uint64_t seed,
-                         uint8_t *rgb);
+int sonde_painter_frame(sonde_painter *p, const sonde_scene *s, double seconds, int frame, uint64_t seed, uint8_t *rgb,
+                        sonde_error *err);
 
 /* What the last frame shows, per pixel (its middle): shows[height][width] as in raster.h; depth in metres, INFINITY in
  * the sky; flow[height][width][2]: how far, in pixels, the point moves until `seconds` + dt, by the rigid motion of

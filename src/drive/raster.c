@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/mem.h"
 #include "drive/raster.h"
 
 enum { RUN = SONDE_RASTER_RUN, LIT = 200 };
@@ -14,15 +15,25 @@ typedef struct plane {
   float a, b, c;
 } plane;
 
-typedef struct triangle {
+typedef struct point {
+  float x, y;
+} point;
+
+typedef struct sonde_triangle {
   plane inverse, u, v, light; /* 1/z, and the others divided by z */
-  const sonde_paint *paint;
+  point p[3];
+  int top, bottom; /* rows [top, bottom) */
+  sonde_paint paint;
 } triangle;
 
 void sonde_raster_clear(sonde_target *t) {
-  size_t n = (size_t)t->width * (size_t)t->height;
-  memset(t->inverse, 0, n * sizeof *t->inverse);
-  memset(t->shows, SONDE_SHOWS_SKY, n);
+  t->triangles = 0;
+}
+
+void sonde_raster_free(sonde_target *t) {
+  sonde_release(t->triangle);
+  t->triangle = NULL;
+  t->triangles = t->room = 0;
 }
 
 /* ---- a run of pixels ---- */
@@ -46,18 +57,22 @@ static inline void clamp_all(floats *x, float lo, float hi) {
   *x = (floats)(CHOOSE(*x > high, high, *x));
 }
 
-typedef struct texels { const uint32_t *at; int shift; uint32_t mask; } texels;
+typedef struct texels {
+  const uint32_t *at;
+  int shift;
+  uint32_t mask;
+} texels;
 
 /* The level whose texels are about as large as pixels. Up to four times finer than the longer side of a pixel's
  * footprint, as the shorter side needs: the road ahead is seen at a glancing angle. */
 static texels level_for(const triangle *t, float z, float u, float v) {
-  const sonde_texture *x = t->paint->texture;
+  const sonde_texture *x = t->paint.texture;
   float ux = (t->u.a - u * t->inverse.a) * z, vx = (t->v.a - v * t->inverse.a) * z;
   float uy = (t->u.b - u * t->inverse.b) * z, vy = (t->v.b - v * t->inverse.b) * z;
   float p = ux * ux + vx * vx, q = uy * uy + vy * vy;
   float large = p > q ? p : q, small = p > q ? q : p;
   if (small < large * 0.0625f) small = large * 0.0625f;
-  float texel2 = small * (float)(x->side * x->side);      /* texels a pixel, squared */
+  float texel2 = small * (float)(x->side * x->side); /* texels a pixel, squared */
   int level = 0;
   for (; level + 1 < x->levels && texel2 > 2.0f; level++) texel2 *= 0.25f;
   return (texels){x->level[level], x->bits - level, ((uint32_t)x->side >> level) - 1};
@@ -75,7 +90,7 @@ static void shade_ground(sonde_target *t, size_t i, int n, const words *texel, c
 
 /* Tints the texels and adds their light. */
 static inline void light_texels(words *texel, const sonde_paint *p, int night, const floats *light) {
-  uint32_t lit = p->mode == SONDE_SHINING ? 256 : night && p->mode == SONDE_SOLID ? LIT : 0;    /* shines below */
+  uint32_t lit = p->mode == SONDE_SHINING ? 256 : night && p->mode == SONDE_SOLID ? LIT : 0; /* shines below */
   words c = *texel, r = (c >> 16 & 255) * (p->tint >> 16 & 255) >> 8, g = (c >> 8 & 255) * (p->tint >> 8 & 255) >> 8;
   words b = (c & 255) * (p->tint & 255) >> 8;
   floats l = *light * 128;
@@ -87,9 +102,9 @@ static inline void light_texels(words *texel, const sonde_paint *p, int night, c
 
 /* Texels and light; the perspective is that of each pixel. */
 static inline void sample(const triangle *tri, float fx, float fy, const floats *inverse, words *texel, floats *light) {
-  const float up = 0x1p20f;                                        /* a multiple of every side: makes them positive */
+  const float up = 0x1p20f; /* a multiple of every side: makes them positive */
   floats near = *inverse;
-  clamp_all(&near, 1e-5f, 1e9f);                                   /* lanes behind the row's end may be anything */
+  clamp_all(&near, 1e-5f, 1e9f); /* lanes behind the row's end may be anything */
   floats z = 1 / near, u = (tri->u.a * fx + (tri->u.b * fy + tri->u.c) + tri->u.a * lane) * z;
   floats v = (tri->v.a * fx + (tri->v.b * fy + tri->v.c) + tri->v.a * lane) * z;
   *light = (tri->light.a * fx + (tri->light.b * fy + tri->light.c) + tri->light.a * lane) * z;
@@ -97,8 +112,8 @@ static inline void sample(const triangle *tri, float fx, float fy, const floats 
   float side = (float)(tex.mask + 1);
   u = u * side + up, v = v * side + up;
   clamp_all(&u, 0, 0x1p21f), clamp_all(&v, 0, 0x1p21f);
-  words tu = (words)__builtin_convertvector(u, ints) & tex.mask;
-  words tv = (words)__builtin_convertvector(v, ints) & tex.mask;
+  words tu = (words) __builtin_convertvector(u, ints) & tex.mask;
+  words tv = (words) __builtin_convertvector(v, ints) & tex.mask;
   words at = tv << tex.shift | tu;
   for (int k = 0; k < RUN; k++) (*texel)[k] = tex.at[at[k]];
 }
@@ -112,7 +127,7 @@ static inline int any_of(const ints *seen) {
 
 /* n <= RUN pixels of a row. The target's arrays have RUN elements more than pixels. */
 static void run(sonde_target *t, const triangle *tri, int y, int x0, int n) {
-  const sonde_paint *p = tri->paint;
+  const sonde_paint *p = &tri->paint;
   size_t i = (size_t)y * (size_t)t->width + (size_t)x0;
   float fy = (float)y + 0.5f, fx = (float)x0 + 0.5f;
   floats inverse = tri->inverse.a * fx + (tri->inverse.b * fy + tri->inverse.c) + tri->inverse.a * lane, there, light;
@@ -125,7 +140,7 @@ static void run(sonde_target *t, const triangle *tri, int y, int x0, int n) {
     shade_ground(t, i, n, &texel, &seen, p);
     return;
   }
-  if (p->mode == SONDE_CUTOUT) seen &= (ints)texel >> 31;          /* an alpha from 128 on: the sign */
+  if (p->mode == SONDE_CUTOUT) seen &= (ints)texel >> 31; /* an alpha from 128 on: the sign */
   light_texels(&texel, p, t->night, &light);
   LOAD(colour, t->colour + i);
   colour = CHOOSE(seen, texel, colour);
@@ -137,10 +152,6 @@ static void run(sonde_target *t, const triangle *tri, int y, int x0, int n) {
 }
 
 /* ---- a triangle ---- */
-
-typedef struct point {
-  float x, y;
-} point;
 
 /* The plane through three values at three points; det: twice the area. */
 static plane plane_of(const point p[3], double q0, double q1, double q2, double det) {
@@ -162,18 +173,13 @@ static int up(float x) {
   return (int)-whole(-(double)x);
 } /* least whole number not below x */
 
-static void fill(sonde_target *t, const triangle *tri, const point p[3]) {
-  float top = p[0].y, bottom = p[0].y;
-  for (int i = 1; i < 3; i++) {
-    if (p[i].y < top) top = p[i].y;
-    if (p[i].y > bottom) bottom = p[i].y;
-  }
-  if (!(bottom > 0) || !(top < (float)t->height)) return;
-  int y0 = top < 0 ? 0 : up(top - 0.5f), y1 = bottom > (float)t->height ? t->height : up(bottom - 0.5f);
+/* The triangle's part in the rows [from, to). */
+static void fill(sonde_target *t, const triangle *tri, int from, int to) {
+  int y0 = tri->top > from ? tri->top : from, y1 = tri->bottom < to ? tri->bottom : to;
   for (int y = y0; y < y1; y++) {
     float fy = (float)y + 0.5f, left = 1e9f, right = -1e9f;
     for (int i = 0; i < 3; i++) {
-      point a = p[i], b = p[(i + 1) % 3];
+      point a = tri->p[i], b = tri->p[(i + 1) % 3];
       if ((a.y <= fy) == (b.y <= fy)) continue;
       float x = edge_at(a, b, fy);
       if (x < left) left = x;
@@ -185,22 +191,60 @@ static void fill(sonde_target *t, const triangle *tri, const point p[3]) {
   }
 }
 
+void sonde_raster_draw(sonde_target *t, int from, int to) {
+  size_t at = (size_t)from * (size_t)t->width, n = (size_t)(to - from) * (size_t)t->width;
+  memset(t->inverse + at, 0, n * sizeof *t->inverse);
+  memset(t->colour + at, 0, n * sizeof *t->colour);
+  memset(t->shows + at, SONDE_SHOWS_SKY, n);
+  for (int i = 0; i < t->triangles; i++)
+    if (t->triangle[i].top < to && t->triangle[i].bottom > from) fill(t, &t->triangle[i], from, to);
+}
+
+/* ---- collecting ---- */
+
+/* The rows whose middle the triangle crosses; 0 if there are none in the picture. */
+static int rows_of(const sonde_target *t, triangle *tri) {
+  float top = tri->p[0].y, bottom = top;
+  for (int i = 1; i < 3; i++) {
+    if (tri->p[i].y < top) top = tri->p[i].y;
+    if (tri->p[i].y > bottom) bottom = tri->p[i].y;
+  }
+  if (!(bottom > 0) || !(top < (float)t->height)) return 0;
+  tri->top = top < 0 ? 0 : up(top - 0.5f), tri->bottom = bottom > (float)t->height ? t->height : up(bottom - 0.5f);
+  return tri->top < tri->bottom;
+}
+
+static triangle *another(sonde_target *t) {
+  if (t->triangles == t->room) {
+    int more = t->room ? 2 * t->room : 4096;
+    void *p = sonde_grow(t->triangle, (size_t)t->room * sizeof *t->triangle, (size_t)more * sizeof *t->triangle);
+    if (!p) {
+      t->failed = 1;
+      return NULL;
+    }
+    t->triangle = p, t->room = more;
+  }
+  return &t->triangle[t->triangles];
+}
+
 static void project(sonde_target *t, const sonde_corner c[3], const sonde_paint *paint) {
-  point p[3];
+  triangle *tri = another(t);
   double w[3];
+  if (!tri) return;
+  point *p = tri->p;
   for (int i = 0; i < 3; i++) {
     w[i] = 1.0 / (double)c[i].z;
     p[i] = (point){t->cx + t->focal * c[i].x / c[i].z, t->cy + t->focal * c[i].y / c[i].z};
   }
   double det =
       ((double)p[1].x - p[0].x) * ((double)p[2].y - p[0].y) - ((double)p[2].x - p[0].x) * ((double)p[1].y - p[0].y);
-  if (fabs(det) < 1e-6) return;
-  triangle tri = {.paint = paint};
-  tri.inverse = plane_of(p, w[0], w[1], w[2], det);
-  tri.u = plane_of(p, c[0].u * w[0], c[1].u * w[1], c[2].u * w[2], det);
-  tri.v = plane_of(p, c[0].v * w[0], c[1].v * w[1], c[2].v * w[2], det);
-  tri.light = plane_of(p, c[0].light * w[0], c[1].light * w[1], c[2].light * w[2], det);
-  fill(t, &tri, p);
+  if (fabs(det) < 1e-6 || !rows_of(t, tri)) return;
+  tri->inverse = plane_of(p, w[0], w[1], w[2], det);
+  tri->u = plane_of(p, c[0].u * w[0], c[1].u * w[1], c[2].u * w[2], det);
+  tri->v = plane_of(p, c[0].v * w[0], c[1].v * w[1], c[2].v * w[2], det);
+  tri->light = plane_of(p, c[0].light * w[0], c[1].light * w[1], c[2].light * w[2], det);
+  tri->paint = *paint;
+  t->triangles++;
 }
 
 static sonde_corner cut(const sonde_corner *a, const sonde_corner *b) {

@@ -25,6 +25,8 @@ typedef struct sonde_target {
   float *inverse;      /* 1 / z; 0: nothing */
   uint32_t *colour;    /* 0xSSRRGGBB: S is the light, 128 as the texture is, 255: shines by itself */
   uint8_t *shows;
+  struct sonde_triangle *triangle;
+  int triangles, room, failed; /* failed: no memory for more */
 } sonde_target;
 
 enum {
@@ -46,7 +48,10 @@ typedef struct sonde_corner {
   float x, y, z, u, v, light;
 } sonde_corner; /* in the camera's frame; light 0 to 1.99 */
 
-void sonde_raster_clear(sonde_target *t);
+/* Triangles are collected, then drawn in their order, a band of rows at a time: so that a band stays in the cache. */
+void sonde_raster_clear(sonde_target *t); /* no triangles */
+void sonde_raster_free(sonde_target *t);  /* the memory for triangles */
 void sonde_raster_triangle(sonde_target *t, const sonde_corner corner[3], const sonde_paint *paint);
+void sonde_raster_draw(sonde_target *t, int from, int to); /* the rows [from, to) */
 
 #endif

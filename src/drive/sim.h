@@ -57,7 +57,7 @@ typedef struct sonde_traffic {
   const char *event;             /* what it does, "cut_in"; "none" */
   int class_;                    /* as measured */
   double ttc, pet;               /* of the actor, seconds; INFINITY */
-  double event_time, alert_time; /* when ttc is reached; since when the two were on a collision course; seconds; 0 in
+  double event_time, alert_time; /* when ttc is reached; since when the actor was in the way; seconds; 0 in
                                        background */
 } sonde_traffic;
 

@@ -68,7 +68,7 @@ static int record(const sonde_clip_spec *c, const sonde_scene *s, sonde_painter 
   for (int i = 0; rc == 0 && i < made->frames; i++) {
     if (stop && *stop) rc = sonde_fail(err, SONDE_EINTR, "stopped");
     if (rc < 0) break;
-    sonde_painter_frame(p, s, i / c->rate, i, c->sim.seed, rgb);
+    if ((rc = sonde_painter_frame(p, s, i / c->rate, i, c->sim.seed, rgb, err)) < 0) break;
     sonde_sha256_add(&hash, rgb, n * 3);
     if (e) rc = sonde_encoder_add(e, rgb, err);
     if (rc == 0 && flow) rc = write_truth(p, s, c, i, flow, shows, err);

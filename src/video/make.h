@@ -5,11 +5,11 @@
 #include "drive/picture.h"
 
 typedef struct sonde_clip_spec {
-  sonde_sim_spec sim;           /* seed, class, domain, length, when the event may be */
-  int width, height;            /* even */
-  int samples;                  /* a pixel is the mean of samples x samples, 1 to 4 */
-  double rate;                  /* frames a second */
-  const char *path;             /* of the MP4 file; NULL: none is written. Borrowed until the result */
+  sonde_sim_spec sim; /* seed, class, domain, length, when the event may be */
+  int width, height;  /* even */
+  int samples;        /* a pixel is the mean of samples x samples, 1 to 4 */
+  double rate;        /* frames a second */
+  const char *path;   /* of the MP4 file; NULL: none is written. Borrowed until the result */
   /* A folder that exists, for truth: NNN.flo (the flow to the next frame, in Middlebury's format) and NNN.pgm (what a
    * pixel shows: 0 sky, 1 world, 2 road, 3 bonnet, 4 + b body b, 104 + b if it moves); NULL: none. */
   const char *truth;

@@ -13,9 +13,15 @@ static uint8_t shows[PIXELS];
 static sonde_target target(void) {
   sonde_target t = {.width = W, .height = H, .focal = 50, .cx = W / 2.0f, .cy = H / 2.0f};
   t.inverse = inverse, t.colour = colour, t.shows = shows;
-  memset(colour, 0, sizeof colour);
   sonde_raster_clear(&t);
   return t;
+}
+
+/* In two bands, which must not be seen. */
+static void draw_all(sonde_target *t) {
+  sonde_raster_draw(t, 0, 17);
+  sonde_raster_draw(t, 17, H);
+  sonde_raster_free(t);
 }
 
 /* One level of 256 x 256 texels; the colour is the column and the row. */
@@ -36,7 +42,11 @@ static void neighbours_share_no_pixel_and_leave_none(void **state) {
   sonde_paint add = {.texture = &x, .tint = 11, .bias = 1, .mode = SONDE_POOL}; /* 255 * 11 / 256 = 10 each */
   for (int turn = 0; turn < 40; turn++) {
     sonde_target t = target();
-    memset(shows, SONDE_SHOWS_GROUND, sizeof shows);
+    sonde_paint ground = {.texture = &x, .tint = 0, .bias = 1, .mode = SONDE_SOLID, .shows = SONDE_SHOWS_GROUND};
+    quad(&t,
+         (sonde_corner[4]){
+             {-50, -50, 20, 0, 0, 0}, {50, -50, 20, 0, 0, 0}, {50, 50, 20, 0, 0, 0}, {-50, 50, 20, 0, 0, 0}},
+         &ground);
     sonde_corner fan[10]; /* triangles around a point, out to beyond the picture */
     for (int i = 0; i < 9; i++) {
       double a = 6.283185307179586 * i / 8 + 0.37 * turn;
@@ -45,6 +55,7 @@ static void neighbours_share_no_pixel_and_leave_none(void **state) {
     fan[8] = fan[0];
     sonde_corner middle = {0.013f * (float)turn, -0.021f * (float)turn, 10, 0, 0, 1};
     for (int i = 0; i < 8; i++) sonde_raster_triangle(&t, (sonde_corner[3]){middle, fan[i], fan[i + 1]}, &add);
+    draw_all(&t);
     for (int i = 0; i < W * H; i++)
       if (colour[i] >> 24 != 10) fail_msg("turn %d, pixel %d, %d: light %u", turn, i % W, i / W, colour[i] >> 24);
   }
@@ -58,6 +69,7 @@ static void depth_and_texture_are_in_perspective(void **state) {
   /* A wall that goes away to the right: x = z - 4, from z = 2 to 12; u is (z - 2) / 10. */
   sonde_corner c[4] = {{-2, -3, 2, 0, 0, 1}, {8, -3, 12, 1, 0, 1}, {8, 3, 12, 1, 1, 1}, {-2, 3, 2, 0, 1, 1}};
   quad(&t, c, &p);
+  draw_all(&t);
   int seen = 0;
   for (int y = 0; y < H; y++)
     for (int col = 0; col < W; col++) {
@@ -84,6 +96,7 @@ static void the_nearer_one_is_seen(void **state) {
       sonde_corner c[4] = {{-20, -20, z, 0, 0, 1}, {20, -20, z, 1, 0, 1}, {20, 20, z, 1, 1, 1}, {-20, 20, z, 0, 1, 1}};
       quad(&t, c, k == order ? &near : &far);
     }
+    draw_all(&t);
     for (int i = 0; i < W * H; i++) assert_int_equal(shows[i], 8);
   }
 }
@@ -96,7 +109,9 @@ static void a_floor_under_the_camera(void **state) {
   sonde_target t = target();
   sonde_corner c[4] = {
       {-900, 1.5f, -900, 0, 0, 1}, {900, 1.5f, -900, 9, 0, 1}, {900, 1.5f, 900, 9, 9, 1}, {-900, 1.5f, 900, 0, 9, 1}};
+  memset(colour, 0, sizeof colour);
   quad(&t, c, &p);
+  draw_all(&t);
   for (int y = 0; y < H; y++)
     for (int col = 0; col < W; col++) {
       float down = ((float)y + 0.5f - t.cy) / t.focal;
@@ -117,11 +132,13 @@ static void holes_and_lamps(void **state) {
   sonde_paint p = {.texture = &x, .tint = 0xffffff, .bias = 1, .mode = SONDE_CUTOUT, .shows = 6};
   sonde_target t = target();
   quad(&t, c, &p);
+  draw_all(&t);
   assert_int_equal(shows[30 * W + 10], SONDE_SHOWS_SKY);
   assert_int_equal(shows[30 * W + 80], 6);
   assert_int_equal(colour[30 * W + 80] >> 24, 64);
   p.mode = SONDE_SHINING;
   quad(&t, c, &p);
+  draw_all(&t);
   assert_int_equal(colour[30 * W + 10] >> 24, 255);
 }
 

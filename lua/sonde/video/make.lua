@@ -183,7 +183,7 @@ end
 --- Makes clips, or those that are missing in the folder. The same options and libraries give the same bytes, with any
 --- number of threads.
 ---@param options table     see make.schema
----@return table            {table = path of clips.csv, clips = list, counts = {class = number}}
+---@return { table: string, clips: table[], counts: table }   path of clips.csv, its clips, how many of each class
 function make.make_clips(options)
   options = args.check(make.schema, options, "make_clips")
   options.seconds = options.seconds or (options.uncut and 12 or 3)
