@@ -227,8 +227,15 @@ static int structure(const sonde_matcher *m, int bx, int by) {
   p = m->current.full + by * m->wide + bx;
   for (int y = 0; y < b - 1; y++, p += m->wide)
     for (int x = 0; x < b; x++) down += abs(p[x + m->wide] - p[x]);
-  int least = (across < down ? across : down) * 16 / (b * (b - 1));
-  return clamp((least - FLAT) * SONDE_FULL_WEIGHT / (STRUCTURED - FLAT), 0, SONDE_FULL_WEIGHT);
+  return (across < down ? across : down) * 16 / (b * (b - 1));
+}
+
+/* What a block is worth, of its structure and the mean difference that is left where it matched best (both in 1/16 grey
+ * level): nothing where it is flat, or where as much is left as neighbouring pixels differ by. Such a block has found
+ * no match: it was hidden before, moved out of the search's reach, or changed its shape. */
+static int weigh(int structure, int difference) {
+  int weight = clamp((structure - FLAT) * SONDE_FULL_WEIGHT / (STRUCTURED - FLAT), 0, SONDE_FULL_WEIGHT);
+  return structure > 0 ? weight * clamp(2 * (structure - difference), 0, structure) / structure : 0;
 }
 
 typedef struct job { const sonde_matcher *m; sonde_block *blocks; } job;
@@ -250,9 +257,10 @@ INLINE void refine_blocks(const job *j, int row, sad_fn block) {
     match d = refine(m, k, row, block);
     int across = between(sad_at(m, bx, by, d.u - 1, d.v, block), d.sad, sad_at(m, bx, by, d.u + 1, d.v, block));
     int down = between(sad_at(m, bx, by, d.u, d.v - 1, block), d.sad, sad_at(m, bx, by, d.u, d.v + 1, block));
+    int difference = d.sad * 16 / (b * b);
     j->blocks[row * m->columns + k] = (sonde_block){
         .u = (int16_t)(d.u * SONDE_SUBPIXELS + across), .v = (int16_t)(d.v * SONDE_SUBPIXELS + down),
-        .weight = (uint16_t)structure(m, bx, by), .difference = (uint16_t)(d.sad * 16 / (b * b))};
+        .weight = (uint16_t)weigh(structure(m, bx, by), difference), .difference = (uint16_t)difference};
   }
 }
 
