@@ -10,6 +10,7 @@ setup_file() {
   done > book.txt
   printf '%s\n' 'model: {width: 16, depth: 2, heads: 2, context: 24}' 'corpus: {source: book.txt, vocab: 270}' \
     'train: {steps: 2, batch: 2}' > a.yaml
+  echo '{"prompt": "text", "response": "small"}' > rows.jsonl
   "$SONDE" train a.yaml --dir runs/a/0 > train.out 2>&1
 }
 
@@ -41,6 +42,7 @@ probe|probe --model runs/a/0/model --text book.txt --probes variance,causal
 attention|attention --model runs/a/0/model --prompt beginning
 prune|prune --model runs/a/0/model --strategy last --remove 1 --text book.txt --out pruned
 export|export --model runs/a/0/model --out exported
+finetune|finetune --model runs/a/0/model --data rows.jsonl --template {prompt}: --epochs 1 --save tuned
 train|train a.yaml --dir runs/b/0
 query|query SELECT(1)
 runs list|runs list
