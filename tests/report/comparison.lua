@@ -185,4 +185,17 @@ function TestArms:test_as_many_tokens_at_each_context()
   end
 end
 
+-- Experts that a token does not take cost nothing: a dense layer, and experts as wide together as what is taken of them.
+function TestArms:test_operations_of_equal_active_parameters()
+  local flops = require("sonde.train").flops_per_token
+  local size = { vocab = 20, width = 16, heads = 2, depth = 3, context = 8 }
+  local function of(ffn)
+    size.ffn = ffn
+    return flops(require("sonde").transformer(size), 8)
+  end
+  local router = 4 * 16
+  lu.assertAlmostEquals(of { "moe", experts = 4, top_k = 2, hidden = 12 }, of { "swiglu", hidden = 24 }
+    + 6 * 3 * router, 1e-6)
+end
+
 os.exit(lu.LuaUnit.run("-o", "tap"))

@@ -358,7 +358,7 @@ end
 function train.flops_per_token(model, context)
   local count, config = model:count(), model.config
   local head = config.tie and config.vocab * (config.embed_width or config.width) or count.head
-  return 6 * (count.non_embedding + head) + 12 * config.depth * config.width * context
+  return 6 * (count.non_embedding + head - model:idle_weights()) + 12 * config.depth * config.width * context
 end
 
 -- ---- the run
