@@ -13,3 +13,6 @@ nobase_dist_pkgdata_DATA += %D%/sparsity_gqa.lua %D%/sparsity_gqa/demo.yaml %D%/
 nobase_dist_pkgdata_DATA += %D%/sparsity_weight_decay.lua %D%/sparsity_weight_decay/demo.yaml \
   %D%/sparsity_weight_decay/paper.yaml %D%/sparsity_weight_decay/workstation.yaml
 nobase_dist_pkgdata_DATA += %D%/minima.lua %D%/minima/demo.yaml %D%/minima/paper.yaml %D%/minima/workstation.yaml
+nobase_dist_pkgdata_DATA += %D%/recipe.lua %D%/recipe/demo.yaml %D%/recipe/paper.yaml %D%/recipe/workstation.yaml
+nobase_dist_pkgdata_DATA += %D%/sparsity_moe.lua %D%/sparsity_moe/demo.yaml %D%/sparsity_moe/paper.yaml \
+  %D%/sparsity_moe/workstation.yaml

@@ -71,3 +71,23 @@ LUA
     --set "probes=[variance, usefulness, causal, permutation, jacobian_estimate]"
   [[ $output == *"causal score is lower with 3 than with 2"*"paper −0.0960"* ]]
 }
+
+@test "experts: a dense model and one of experts as wide as what a token takes" {
+  compare sparsity_moe 2 --set model.depth=2 --set "sizes=[{name: small, width: 16, heads: 2, ffn_hidden: 32}]" \
+    --set experts=4
+  grep -q 'hidden: 16' runs/*/ffn=experts_small,seed=1/config.yaml
+  grep -q '"idle_experts": *0.5' runs/*/ffn=experts_small,seed=1/run.json
+}
+
+@test "recipe: steps add up but for rejected ones, and tasks give an accuracy" {
+  for i in 1 2 3 4; do
+    echo "{\"context\": \"In the beginning of line $i was\", \"choices\": [\" the word\", \" page\"], \"answer\": 0}"
+  done > hellaswag.jsonl
+  compare recipe 5 --set "steps=[{value: shallow, model: {depth: 1}}, {value: deep, model: {depth: 2}},
+    {value: decay, train: {weight_decay: 0.3}, rejected: true}, {value: groups, model: {kv_heads: 1}},
+    {value: experts, model: {ffn: {name: moe, experts: 2, top_k: 1, hidden: 32}}}]" \
+    --set "eval={tasks: [hellaswag], data: ., limit: 4}"
+  [[ $output == *"decay (rejected)"* && $output == *"accuracy is higher with experts than with deep"* ]]
+  grep -q 'weight_decay: 0.1' runs/*/step=groups,seed=1/config.yaml
+  grep -q 'kv_heads: 1' runs/*/step=experts,seed=1/config.yaml
+}
