@@ -51,7 +51,8 @@ function TestCorrelation:test_few_arms_are_kept_and_few_trials_have_no_interval(
   lu.assertEquals(found.drawn, "seeds")
   lu.assertTrue(found.lo > 0.5)
   for _, few in ipairs { made({ { 1, 1 }, { 2, 2 }, { 3, 3 }, { 4, 4 } }, 1, 0), made({ { 1, 1 } }, 5, 0.1),
-    made({ { 1, 1 }, { 2, 2 } }, 5, 0.1) } do
+    made({ { 1, 1 }, { 2, 2 } }, 5, 0.1),
+    { { { 0, 1 }, { 0, 2 } }, { { 1, 3 }, { 1, 4 } }, { { 0, 5 }, { 0, 6 } } } } do
     found = correlation.over(few)
     lu.assertNil(found.drawn)
     lu.assertNil(found.lo)
@@ -185,7 +186,7 @@ function TestArms:test_as_many_tokens_at_each_context()
   end
 end
 
--- Experts that a token does not take cost nothing: a dense layer, and experts as wide together as what is taken of them.
+-- Experts that a token does not take cost nothing: a dense layer, and experts as wide as it in what is taken of them.
 function TestArms:test_operations_of_equal_active_parameters()
   local flops = require("sonde.train").flops_per_token
   local size = { vocab = 20, width = 16, heads = 2, depth = 3, context = 8 }

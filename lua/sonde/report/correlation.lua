@@ -2,9 +2,9 @@
 --
 -- Trials of one arm differ in their seed alone, so they are no independent sample of arms. With five arms or more the
 -- draws are of arms and, within each, of its trials. With three or four the arms are kept and the trials within each
--- are drawn: the interval then says what other seeds would give, and nothing of other arms. Two arms have an order by
--- chance; what may be said of them is their difference. The percentiles are widened for few draws as those of the
--- probes are (probe/bootstrap.lua).
+-- are drawn: the interval then says what other seeds would give, and nothing of other arms. Two arms, or two values of
+-- few arms, have an order by chance; what may be said of them is a difference. The percentiles are widened for few
+-- draws as those of the probes are (probe/bootstrap.lua).
 
 local bootstrap = require "sonde.probe.bootstrap"
 
@@ -77,12 +77,25 @@ local function draw(arms, random)
   return drawn
 end
 
--- What is drawn, and how many of it there are: nil where a draw could only be the sample itself.
+-- How many different values one side of the pairs has.
+local function levels(arms, side)
+  local seen, count = {}, 0
+  for _, arm in ipairs(arms) do
+    for _, pair in ipairs(arm) do
+      if not seen[pair[side]] then count = count + 1 end
+      seen[pair[side]] = true
+    end
+  end
+  return count
+end
+
+-- What is drawn, and how many of it there are: nil where a draw could only be the sample itself, or where two values
+-- tell few arms apart, which by chance have an order as often as not.
 local function unit(arms)
   if #arms >= ARMS then return "arms", #arms end
   local least = math.huge
   for _, arm in ipairs(arms) do least = math.min(least, #arm) end
-  if #arms >= LEAST and least > 1 then return "seeds", least end
+  if math.min(#arms, levels(arms, 1), levels(arms, 2)) >= LEAST and least > 1 then return "seeds", least end
 end
 
 ---@class sonde.correlation
