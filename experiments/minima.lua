@@ -76,7 +76,7 @@ local starts = {
       strategy = "ends", remove = size.depth - student.depth })
   end,
   gate = function(teacher, goal)      -- embedding and head shrink on one side only, so more than their share goes
-    local ratio, model = 1 - goal:count().total / teacher:count().total, nil
+    local ratio, model = 1 - goal:count().total / teacher:count().total
     repeat
       model = pruned(teacher, { method = "gate", ratio = ratio })
       ratio = ratio + 0.02
