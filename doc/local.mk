@@ -2,7 +2,7 @@
 # $(docdir)/doc/probes.md.
 nobase_dist_doc_DATA = README.md %D%/architecture.md %D%/backends.md %D%/decisions.md %D%/distillation.md \
   %D%/evaluation.md %D%/finetune.md %D%/folders.md \
-  %D%/img/report.png %D%/logs.md %D%/lua-api.md %D%/models.md \
+  %D%/img/clips.png %D%/img/report.png %D%/logs.md %D%/lua-api.md %D%/models.md \
   %D%/norms.md %D%/plugins.md %D%/probes.md %D%/pruning.md %D%/runs.md %D%/serve.md %D%/sparsity.md %D%/training.md \
   %D%/video.md \
   %D%/results/bhyt.md \
