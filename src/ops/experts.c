@@ -360,15 +360,23 @@ static void sort_choices(const sonde_call *c) {
 
 /* dy[r] = sum of weight dout over the choices of row r: one, as expert_order has them */
 static void dy_row(const sonde_call *c, int64_t r) {
-  const sonde_simd *s = &sonde_simd_get()->common;
+  const sonde_simd_table *s = sonde_simd_get();
   const int64_t width = last_of(&c->in_shape[Y]), k = last_of(&c->in_shape[PLACE]);
   const choices of = choices_of(c);
   const float *weight = c->in[WEIGHT], *dout = c->in[DOUT];
-  float *dy = (float *)c->out[0] + r * width;
-  int32_t at = of.first[r], end = of.first[r + 1];
-  if (at == end) memset(dy, 0, (size_t)width * sizeof *dy);
-  else s->scale(dy, dout + of.from[at] / k * width, weight[of.from[at]], width);
-  for (at++; at < end; at++) s->axpy(dy, dout + of.from[at] / k * width, weight[of.from[at]], width);
+  const int32_t first = of.first[r], end = of.first[r + 1];
+  float wide[PIECE];
+  for (int64_t at = 0; at < width; at += PIECE) {
+    int64_t n = width - at < PIECE ? width - at : PIECE;
+    float *dy = sonde_row_out(c->out[0], c->out_shape[0].dtype, r * width + at, wide);
+    if (first == end) memset(dy, 0, (size_t)n * sizeof *dy);
+    for (int32_t j = first; j < end; j++) {
+      const float *from = dout + of.from[j] / k * width + at;
+      if (j > first) s->common.axpy(dy, from, weight[of.from[j]], n);
+      else s->common.scale(dy, from, weight[of.from[j]], n);
+    }
+    sonde_row_done(s, c->out[0], c->out_shape[0].dtype, r * width + at, n, dy);
+  }
 }
 
 /* dweight[n, j] = y[place[n, j]] . dout[n] */
@@ -428,7 +436,7 @@ const sonde_op_def sonde_ops_experts[] = {
             "fourth input)",
      .shape = sum_shape, .grad = sum_grad, .run = sum_run, .flops = sum_flops, .range = sum_range, .adds = ADDED},
     {.size = sizeof(sonde_op_def), .name = "expert_sum_grad", .min_in = 4, .max_in = 4, .n_out = 2,
-     .flags = SONDE_OP_BF16_IN,
+     .flags = SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
      .doc = "of expert_sum: y, weight, place and dout [.., D] -> dy [R, D] and dweight [.., K]",
      .shape = sum_grad_shape, .scratch = sum_grad_scratch, .run = sum_grad_run, .flops = sum_grad_flops,
      .range = sum_range},

@@ -52,13 +52,19 @@ typedef struct lookup {
   const int32_t *index;
   char *out;
   int64_t n, bytes, group; /* bytes of a row; rows a tile */
+  int64_t narrowed;        /* numbers of a row that is rounded to bf16 on the way; 0: it is copied */
 } lookup;
 
 static void gather_tile(void *arg, int64_t tile, int worker) {
   (void)worker;
   const lookup *l = arg;
-  for (int64_t k = tile * l->group; k < (tile + 1) * l->group && k < l->n; k++)
-    memcpy(l->out + k * l->bytes, l->table + l->index[k] * l->bytes, (size_t)l->bytes);
+  const sonde_simd *simd = &sonde_simd_get()->common;
+  for (int64_t k = tile * l->group; k < (tile + 1) * l->group && k < l->n; k++) {
+    const char *row = l->table + l->index[k] * l->bytes;
+    if (l->narrowed)
+      simd->to_bf16((uint16_t *)(void *)l->out + k * l->narrowed, (const float *)(const void *)row, l->narrowed);
+    else memcpy(l->out + k * l->bytes, row, (size_t)l->bytes);
+  }
 }
 
 static int gather_run(const sonde_call *c) {
@@ -68,7 +74,8 @@ static int gather_run(const sonde_call *c) {
               c->out[0],
               sonde_shape_count(&c->in_shape[1]),
               table->dim[1] * sonde_dtype_size(table->dtype),
-              sonde_row_tile(table->dim[1])};
+              sonde_row_tile(table->dim[1]),
+              table->dtype != c->out_shape[0].dtype ? table->dim[1] : 0};
   int rc = check_indices(c, l.index, l.n, table->dim[0]);
   if (!rc) sonde_pool_run(c->pool, sonde_parts(l.n, l.group), gather_tile, &l);
   return rc;
@@ -162,6 +169,7 @@ static double scatter_flops(const sonde_shape *in, int n_in, const sonde_shape *
 
 const sonde_op_def sonde_ops_gather[] = {
     {.size = sizeof(sonde_op_def), .name = "gather", .min_in = 2, .max_in = 2, .n_out = 1,
+     .flags = SONDE_OP_BF16_OUT,
      .doc = "rows of table [V, D] by index i32 [..] -> [.., D]; a run refuses an index outside [0, V)",
      .shape = gather_shape, .grad = gather_grad, .run = gather_run, .flops = sonde_no_flops,
      .range = gather_range},
