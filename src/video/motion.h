@@ -24,7 +24,7 @@ enum { SONDE_SUBPIXELS = 16, SONDE_FULL_WEIGHT = 255 };
 
 typedef struct sonde_block {
   int16_t u, v;           /* displacement since the reference, in 1/16 pixel; right and down are positive */
-  uint16_t weight;        /* 0..255: how much structure the block has in both directions */
+  uint16_t weight;        /* 0..255: how much structure it has in both directions, and how little of it is left */
   uint16_t difference;    /* mean absolute difference from where it came from, in 1/16 grey level */
 } sonde_block;
 

@@ -246,6 +246,8 @@ static void write_bytes(const char *at, const void *data, size_t n) {
   fclose(f);
 }
 
+static void write_text(const char *at, const char *text) { write_bytes(at, text, strlen(text)); }
+
 static void is_refused(const char *at, const sonde_video_opts *o, int code, const char *text) {
   sonde_error err = {0};
   sonde_video *v = sonde_video_open(at, o, &err);
@@ -262,17 +264,17 @@ static void files_without_video_are_refused(void **state) {
                                  "data\x40\x1f\0";
   (void)state;
   is_refused(in_folder("absent.mp4"), &o, SONDE_ENOENT, "absent.mp4");
-  write_bytes(in_folder("empty.mp4"), "", 0);
+  write_text(in_folder("empty.mp4"), "");
   is_refused(path, &o, SONDE_EFORMAT, "is empty");
-  write_bytes(in_folder("text.mp4"), "this is not a video, whatever its name says\n", 44);
+  write_text(in_folder("text.mp4"), "this is not a video, whatever its name says\n");
   is_refused(path, &o, SONDE_EFORMAT, "is no video");
   write_bytes(in_folder("sound.wav"), wav, sizeof wav);
   is_refused(path, &o, SONDE_EFORMAT, "has no video stream");
-  write_bytes(in_folder("none.y4m"), "YUV4MPEG2 W64 H64 F10:1 C420jpeg\n", 33);
+  write_text(in_folder("none.y4m"), "YUV4MPEG2 W64 H64 F10:1 C420jpeg\n");
   is_refused(path, &o, SONDE_EFORMAT, "no frame that can be decoded");
-  write_bytes(in_folder("list.m3u8"), "#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n", 48);
+  write_text(in_folder("list.m3u8"), "#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n");
   is_refused(path, &o, SONDE_EFORMAT, "list.m3u8");
-  write_bytes(in_folder("concat.txt"), "ffconcat version 1.0\nfile s.mp4\n", 32);
+  write_text(in_folder("concat.txt"), "ffconcat version 1.0\nfile s.mp4\n");
   is_refused(path, &o, SONDE_EFORMAT, "concat.txt");
   is_refused(folder, &o, SONDE_EFORMAT, "has no images");
 }
