@@ -5,7 +5,9 @@ sondeplugin_LTLIBRARIES += \
   %D%/distill/forward_kl.la %D%/distill/jsd.la %D%/distill/reverse_kl.la %D%/distill/skewed_kl.la \
   %D%/distill/soft_ce.la %D%/distill/total_variation.la \
   %D%/ffn/mlp.la %D%/ffn/moe.la %D%/ffn/swiglu.la \
-  %D%/optimizer/adamw.la %D%/optimizer/lion.la %D%/optimizer/muon.la %D%/optimizer/sgd.la
+  %D%/optimizer/adamw.la %D%/optimizer/lion.la %D%/optimizer/muon.la %D%/optimizer/sgd.la \
+  %D%/sparsity/gate.la %D%/sparsity/magnitude.la %D%/sparsity/movement.la %D%/sparsity/random.la \
+  %D%/sparsity/sparsegpt.la %D%/sparsity/wanda.la
 
 %C%_norm_bhyt_la_SOURCES = %D%/norm/bhyt.c %D%/norm/bhyt_ops.h %D%/norm/gain.h %D%/norm/tanh_rows.h
 %C%_norm_bhyt_la_CPPFLAGS = $(MODCPPFLAGS)
@@ -67,6 +69,24 @@ sondeplugin_LTLIBRARIES += \
 %C%_optimizer_sgd_la_SOURCES = %D%/optimizer/sgd.c
 %C%_optimizer_sgd_la_CPPFLAGS = $(MODCPPFLAGS)
 %C%_optimizer_sgd_la_LDFLAGS = $(MODFLAGS)
+%C%_sparsity_gate_la_SOURCES = %D%/sparsity/gate.c %D%/sparsity/descriptor.h
+%C%_sparsity_gate_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_sparsity_gate_la_LDFLAGS = $(MODFLAGS)
+%C%_sparsity_magnitude_la_SOURCES = %D%/sparsity/magnitude.c %D%/sparsity/descriptor.h
+%C%_sparsity_magnitude_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_sparsity_magnitude_la_LDFLAGS = $(MODFLAGS)
+%C%_sparsity_movement_la_SOURCES = %D%/sparsity/movement.c %D%/sparsity/descriptor.h
+%C%_sparsity_movement_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_sparsity_movement_la_LDFLAGS = $(MODFLAGS)
+%C%_sparsity_random_la_SOURCES = %D%/sparsity/random.c %D%/sparsity/descriptor.h
+%C%_sparsity_random_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_sparsity_random_la_LDFLAGS = $(MODFLAGS)
+%C%_sparsity_sparsegpt_la_SOURCES = %D%/sparsity/sparsegpt.c %D%/sparsity/descriptor.h
+%C%_sparsity_sparsegpt_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_sparsity_sparsegpt_la_LDFLAGS = $(MODFLAGS)
+%C%_sparsity_wanda_la_SOURCES = %D%/sparsity/wanda.c %D%/sparsity/descriptor.h
+%C%_sparsity_wanda_la_CPPFLAGS = $(MODCPPFLAGS)
+%C%_sparsity_wanda_la_LDFLAGS = $(MODFLAGS)
 
 # What `sonde plugin new` copies.
 nobase_dist_pkgdata_DATA += \
@@ -74,4 +94,4 @@ nobase_dist_pkgdata_DATA += \
   %D%/template/attention.lua %D%/template/attention_primitive.c %D%/template/distill.c %D%/template/distill.lua \
   %D%/template/ffn.c %D%/template/ffn.lua \
   %D%/template/ffn_primitive.c %D%/template/norm.c %D%/template/norm.lua %D%/template/norm_primitive.c \
-  %D%/template/optimizer.c
+  %D%/template/optimizer.c %D%/template/sparsity.c %D%/template/sparsity.lua

@@ -26,6 +26,7 @@
 #define sonde_gemm sonde_the_host->gemm
 #define sonde_over_rows sonde_the_host->rows
 #define sonde_rows_scratch sonde_the_host->rows_scratch
+#define sonde_inverse_factor sonde_the_host->inverse_factor
 #define sonde_math sonde_the_host->simd                /* sonde_math->dot(x, y, n) */
 #endif
 
@@ -124,6 +125,12 @@ SONDE_INLINE sonde_node *sonde_permute(sonde_node *x, const int64_t *order, int 
 SONDE_INLINE sonde_node *sonde_slice(sonde_node *x, int64_t axis, int64_t start, int64_t length) {
   sonde_attr at = {{0}, {axis, start, length}};
   return x ? sonde_op(sonde_node_graph(x), "slice", &x, 1, &at) : NULL;
+}
+/* 1 at the k largest |x| of each row [.., n] (of equal ones the first), else 0; no gradient flows through it */
+SONDE_INLINE sonde_node *sonde_topk_mask(sonde_node *x, int64_t k) {
+  sonde_attr at = {{0}, {k}};
+  sonde_node *mask = x ? sonde_op(sonde_node_graph(x), "topk_mask", &x, 1, &at) : NULL;
+  return mask ? sonde_op(sonde_node_graph(mask), "detach", &mask, 1, NULL) : NULL;
 }
 SONDE_INLINE sonde_node *sonde_softmax(sonde_node *x) { return sonde_op1("softmax", x); }   /* over the last axis */
 

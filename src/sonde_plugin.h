@@ -4,7 +4,8 @@
  * SONDE_PLUGIN(descriptor) in one of them. It is either
  *   composed:  its build function appends existing ops (sonde_build.h names them); the gradient comes for free;
  *   primitive: it also brings ops of its own (descriptor.ops) with a shape rule, a gradient rule and a kernel.
- * Kinds: "norm", "attention", "ffn" (functions: sonde_module) and "optimizer" (functions: sonde_optimizer).
+ * Kinds: "norm", "attention", "ffn" (functions: sonde_module), "optimizer" (functions: sonde_optimizer) and "sparsity"
+ * (functions: sonde_sparsity).
  *
  * Rules
  *  - A kernel writes its outputs and nothing else (gradients of inputs overwrite; the graph adds where paths meet); its
@@ -30,7 +31,7 @@
  *    variables.
  *  - run is called by one thread at a time for each plan; what it passes to `parallel` and `rows` runs on several at
  *    once.
- *  - vec and update are called by several threads at once, each with a part of its own.
+ *  - vec, update and gather are called by several threads at once, each with a part of its own.
  *
  * Errors
  *  - shape and run return 0 or a code of sonde.h, best through fail(err, code, "text"): SONDE_ESHAPE for shapes and
@@ -53,7 +54,7 @@
 #include "sonde.h"
 
 /* 1.1: rows, rows_scratch. 1.2: optimizers with whole parameters. 1.3: step blocks, and what an op declares for the
- * planner. 1.4: the role ROUTER. */
+ * planner. 1.4: the role ROUTER, the kind "sparsity", inverse_factor. */
 #define SONDE_ABI_MAJOR 1
 #define SONDE_ABI_MINOR 4
 
@@ -280,6 +281,52 @@ typedef struct sonde_optimizer {
   int64_t (*scratch)(const sonde_parameter *p, const sonde_value *opt);
 } sonde_optimizer;
 
+/* ---- sparsity ---------------------------------------------------------------------------------------- */
+
+/* Among which weights scores are compared: those of one row (output), of one matrix, of all matrices. */
+typedef enum sonde_scope { SONDE_SCOPE_ROW = 0, SONDE_SCOPE_MATRIX, SONDE_SCOPE_MODEL, SONDE_SCOPE_COUNT } sonde_scope;
+
+enum {
+  SONDE_NEEDS_NORM = 1,       /* the norms of the inputs */
+  SONDE_NEEDS_GRAM = 2        /* their second moments, as the Hessian of a layer's squared error */
+};
+
+/* One matrix W [out, in] of y = W x, and what is known of it: f32, row-major. What the method does not need is NULL. */
+typedef struct sonde_sparse {
+  uint32_t size;
+  const sonde_parameter *parameter;
+  int64_t out, in;
+  const float *w;             /* [out, in]; weights that are out already are 0 */
+  int64_t tokens;             /* the rows x of X [tokens, in]: inputs of the matrix on the calibration text */
+  const float *norm;          /* [in] ||X_j||_2 of each column: the root of the sum of x_j^2 */
+  const float *gram;          /* [in, in] X^T X, the sum of x x^T */
+  const float *gathered;      /* [out, in] what gather has summed up */
+  uint64_t seed;              /* of what the method draws */
+  const sonde_call *call;     /* for host->parallel, nothing else */
+  /* Of prune: the share of the weights that go; or, where group is not 0, of each `group` neighbours in a row (columns
+   * 0 to group - 1, ...; in is a multiple) `keep` stay. */
+  double sparsity;
+  int32_t keep, group;
+} sonde_sparse;
+
+/* Either score or prune is there. */
+typedef struct sonde_sparsity {
+  uint32_t size;
+  uint32_t needs;             /* SONDE_NEEDS_ */
+  int32_t scope;              /* sonde_scope: the usual one of its scores */
+  /* score [out, in]: what each weight is worth; the host takes out those of the lowest scores. 0, or a code with the
+   * reason through fail. */
+  int (*score)(const sonde_sparse *s, const sonde_value *opt, float *score, sonde_error *err);
+  /* For methods that look at gradients (NULL: others): adds to sum [out, in], zero at first, what the gradient scale g
+   * of the mean loss by W says, for each batch of a calibration and each update of a training. s has neither norm nor
+   * gram. */
+  void (*gather)(const sonde_sparse *s, const sonde_value *opt, const float *g, double scale, float *sum);
+  /* Chooses weights and adjusts the others: w [out, in], at first a copy of s->w, becomes the pruned matrix, and keep
+   * [out, in] is 1 for weights that stay and 0 for those that go, which are 0 in w. Weights that are out already (0)
+   * go first. */
+  int (*prune)(const sonde_sparse *s, const sonde_value *opt, float *w, uint8_t *keep, sonde_error *err);
+} sonde_sparsity;
+
 /* ---- the descriptor ---------------------------------------------------------------------------------- */
 
 typedef struct sonde_plugin {
@@ -292,7 +339,7 @@ typedef struct sonde_plugin {
   int32_t n_options;
   const sonde_op_def *ops;     /* ops it brings; named "plugin.op", e.g. "rmsnorm.forward" */
   int32_t n_ops;
-  const void *functions;       /* sonde_module or sonde_optimizer, by kind */
+  const void *functions;       /* sonde_module, sonde_optimizer or sonde_sparsity, by kind */
   /* "option=value ...": options of the whole model that belong to the method, taken where the
    * user sets none ("embed_scale=learned"); NULL: none */
   const char *suggests;
@@ -369,6 +416,9 @@ struct sonde_host {
    * NULL comes back: return SONDE_EBUG. n = 0: rows alone; no scratch, returns NULL. */
   const float *(*rows)(const sonde_call *c, int64_t rows, int64_t width, int64_t n, sonde_rows fn, void *arg);
   int64_t (*rows_scratch)(int64_t rows, int64_t width, int64_t n);
+  /* a [n, n], symmetric and positive definite, becomes the upper triangle U of a^-1 = U' U, 0 below it. 0, or EINVAL
+   * where a is not positive definite. */
+  int (*inverse_factor)(double *a, int64_t n);
 };
 
 #define SONDE_ENTRY "sonde_plugin_entry"

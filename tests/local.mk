@@ -19,6 +19,7 @@ include tests/lua/local.mk
 include tests/report/local.mk
 include tests/norms/local.mk
 include tests/prune/local.mk
+include tests/sparse/local.mk
 include tests/probes/local.mk
 include tests/serve/local.mk
 include tests/video/local.mk

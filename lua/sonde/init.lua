@@ -41,6 +41,7 @@ local parts = {
   report = { "sonde.report" },
   quantity = { "sonde.report.quantity", "register" },
   prune = { "sonde.sparse", "prune" },
+  sparsify = { "sonde.sparse.sparsify", "sparsify" },
   heal = { "sonde.sparse", "heal" },
   prune_importance = { "sonde.sparse.importance", "register" },
   clips = { "sonde.video.clips", "open" },

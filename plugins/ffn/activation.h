@@ -45,4 +45,17 @@ static inline sonde_node *gated(sonde_node *gate, sonde_node *up, const char *na
   return strcmp(name, "silu") ? sonde_mul(activation(gate, name), up) : sonde_swiglu(gate, up);
 }
 
+/* What the down projection reads, published as "ffn.hidden": h [.., F], of which a token keeps its `top` largest by
+ * size, the others being 0 (top-k activation sparsity); 0: all. The gradient flows to those that are kept. */
+#define TOP_K_OPTION \
+  {"top_k", 'i', "0", 0, 1e7, NULL, "how many hidden activations of a token, the largest by size, are kept; 0: all"}
+
+static inline sonde_node *hidden_of(sonde_site *site, sonde_node *h, int64_t top) {
+  sonde_shape s = h ? sonde_node_shape(h) : (sonde_shape){0};
+  if (h && top > s.dim[s.rank - 1])
+    return sonde_refuse(site, "option 'top_k' is %lld, of %lld hidden activations", (long long)top,
+                        (long long)s.dim[s.rank - 1]);
+  return sonde_publish(site, "ffn.hidden", top ? sonde_mul(h, sonde_topk_mask(h, top)) : h);
+}
+
 #endif

@@ -3,12 +3,13 @@
 #include "activation.h"
 #include "../bias.h"
 
-enum { HIDDEN, ACTIVATION, BIAS };
+enum { HIDDEN, ACTIVATION, BIAS, TOP_K };
 
 static const sonde_option options[] = {
     [HIDDEN] = {"hidden", 'i', "0", 0, 1e7, NULL, "inner width F; 0: 4 times the width"},
     [ACTIVATION] = {"activation", 's', "gelu", 0, 0, ACTIVATIONS, ACTIVATIONS_DOC},
     [BIAS] = {"bias", 'b', "false", 0, 0, NULL, "whether the two products have a learned bias each"},
+    [TOP_K] = TOP_K_OPTION,
 };
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
@@ -16,6 +17,7 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   int bias = (int)opt[BIAS].i;
   sonde_node *h = sonde_linear(x, sonde_matrix(site, "up_proj.weight", hidden, width, SONDE_ROLE_FFN_IN));
   h = activation(with_bias(site, "up_proj.bias", bias, hidden, h), opt[ACTIVATION].s);
+  h = hidden_of(site, h, opt[TOP_K].i);
   h = sonde_linear(h, sonde_matrix(site, "down_proj.weight", width, hidden, SONDE_ROLE_FFN_OUT));
   return with_bias(site, "down_proj.bias", bias, width, h);
 }

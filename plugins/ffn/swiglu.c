@@ -3,13 +3,14 @@
 #include "activation.h"
 #include "../bias.h"
 
-enum { HIDDEN, ACTIVATION, BIAS };
+enum { HIDDEN, ACTIVATION, BIAS, TOP_K };
 
 static const sonde_option options[] = {
     [HIDDEN] = {"hidden", 'i', "0", 0, 1e7, NULL,
                 "inner width F; 0: 8/3 of the width, rounded up to a multiple of 8"},
     [ACTIVATION] = {"activation", 's', "silu", 0, 0, ACTIVATIONS, "of the gate: " ACTIVATIONS_DOC},
     [BIAS] = {"bias", 'b', "false", 0, 0, NULL, "whether the three products have a learned bias each"},
+    [TOP_K] = TOP_K_OPTION,
 };
 
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
@@ -20,8 +21,8 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   sonde_node *up = sonde_linear(x, sonde_matrix(site, "up_proj.weight", hidden, width, SONDE_ROLE_FFN_IN));
   gate = with_bias(site, "gate_proj.bias", bias, hidden, gate);
   up = with_bias(site, "up_proj.bias", bias, hidden, up);
-  sonde_node *y = sonde_linear(gated(gate, up, opt[ACTIVATION].s),
-                               sonde_matrix(site, "down_proj.weight", width, hidden, SONDE_ROLE_FFN_OUT));
+  sonde_node *h = hidden_of(site, gated(gate, up, opt[ACTIVATION].s), opt[TOP_K].i);
+  sonde_node *y = sonde_linear(h, sonde_matrix(site, "down_proj.weight", width, hidden, SONDE_ROLE_FFN_OUT));
   return with_bias(site, "down_proj.bias", bias, width, y);
 }
 

@@ -25,6 +25,9 @@ extern void dgelsy_(const int *m, const int *n, const int *nrhs, double *a, cons
 extern void dsyevd_(const char *job, const char *uplo, const int *n, double *a, const int *lda, double *w,
                     double *work, const int *lwork, int *iwork, const int *liwork, int *info, size_t, size_t);
 
+extern void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info, size_t);
+extern void dpotri_(const char *uplo, const int *n, double *a, const int *lda, int *info, size_t);
+
 enum { BLOCK = 32, LARGEST = 1 << 14 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -256,4 +259,20 @@ int sonde_singular_values(const float *x, int64_t m, int64_t n, float *values, s
   for (int64_t i = 0; rc == SONDE_OK && i < k; i++) values[i] = (float)sqrt(fmax(0, eigen[k - 1 - i]));
   sonde_release(wide);
   return rc;
+}
+
+/* ---- the factor of an inverse --------------------------------------------------------------------------------- */
+
+/* By rows, an upper triangle of ours is a lower one to Fortran, which sees the transpose. With L = U' there, a^-1 = U'
+ * U = L L': the lower factor of the inverse. */
+int sonde_inverse_factor(double *a, int64_t n) {
+  int order = (int)n, info = 0;
+  if (n < 1 || n > LARGEST) return SONDE_EINVAL;
+  sonde_gemm_setup();
+  dpotrf_("L", &order, a, &order, &info, 1);
+  if (!info) dpotri_("L", &order, a, &order, &info, 1);
+  if (!info) dpotrf_("L", &order, a, &order, &info, 1);
+  if (info) return SONDE_EINVAL;
+  for (int64_t i = 1; i < n; i++) memset(a + i * n, 0, (size_t)i * sizeof *a);
+  return SONDE_OK;
 }

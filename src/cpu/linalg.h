@@ -1,5 +1,5 @@
-/* linalg.h - the two decompositions that probes need, by LAPACK in f64: least squares over more rows than fit
- * into memory, and singular values. */
+/* linalg.h - decompositions by LAPACK in f64: least squares over more rows than fit into memory, and singular values,
+ * which probes need; the Cholesky factor of an inverse, which sparsity methods need. */
 #ifndef SONDE_CPU_LINALG_H
 #define SONDE_CPU_LINALG_H
 
@@ -30,5 +30,8 @@ int sonde_lstsq_solve(const sonde_lstsq *s, float *w, float *b, double *residual
 /* Singular values of x [m, n], the largest first, min(m, n) of them. They are square roots of the eigenvalues of
  * the smaller of X X' and X' X: accurate to about 1e-8 of the largest. */
 int sonde_singular_values(const float *x, int64_t m, int64_t n, float *values, sonde_error *err);
+
+/* The host's service inverse_factor (sonde_plugin.h). */
+int sonde_inverse_factor(double *a, int64_t n);
 
 #endif

@@ -186,6 +186,18 @@ int sonde_params_mask(sonde_params *p, const char *name, sonde_error *err) {
   return SONDE_OK;
 }
 
+int sonde_params_gather(sonde_params *p, const char *name, sonde_error *err) {
+  const entry *e = sonde_map_get(p->map, name);
+  if (check_unused(p, name, err)) return err->code;
+  if (!e || e->p.role == SONDE_ROLE_BUFFER)
+    return sonde_fail(err, SONDE_EINVAL, "there is no parameter '%s' to gather gradients of", name);
+  entry *sum = make_part(p, e, "gathered", &e->p.value->shape, SONDE_ROLE_BUFFER, (sonde_init){SONDE_INIT_FILL, 0, 0},
+                         err);
+  if (!sum) return err->code;
+  sum->set = 1;
+  return SONDE_OK;
+}
+
 int sonde_params_low_rank(sonde_params *p, const char *name, int64_t rank, double scale, sonde_error *err) {
   entry *e = to_view(p, name, SONDE_VIEW_LOW_RANK, err);
   if (!e) return err->code;

@@ -64,6 +64,9 @@ void sonde_params_seal(sonde_params *p);
  * EINVAL where it does not fit, while a training uses the parameters (sonde_params_use), or where scale is not finite;
  * with the reason. */
 int sonde_params_mask(sonde_params *p, const char *name, sonde_error *err);
+/* Not a view, but refused as those are: a buffer NAME.gathered of the parameter's shape, 0 at first, for what a
+ * sparsity method sums up in training. It is saved in checkpoints, and modules read nothing of it. */
+int sonde_params_gather(sonde_params *p, const char *name, sonde_error *err);
 int sonde_params_low_rank(sonde_params *p, const char *name, int64_t rank, double scale, sonde_error *err);
 int sonde_params_share(sonde_params *p, const char *name, const char *source, sonde_error *err);
 /* on 0 takes the view off again (refused as above). */

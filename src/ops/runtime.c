@@ -7,7 +7,7 @@ static const sonde_op_def *const families[] = {
     sonde_ops_matmul,      sonde_ops_norm,   sonde_ops_rope, sonde_ops_attention, sonde_ops_cache, sonde_ops_loss,
     sonde_ops_positions,   sonde_ops_distill, sonde_ops_teacher, sonde_ops_attention_blocks,
     sonde_ops_attention_measures,
-    sonde_ops_experts, sonde_ops_grouped,
+    sonde_ops_experts, sonde_ops_grouped, sonde_ops_topk,
 };
 
 sonde_ctx *sonde_ctx_new(int threads, sonde_error *err) {

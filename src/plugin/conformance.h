@@ -27,9 +27,12 @@ typedef struct sonde_conform_opts {
   int seconds;               /* a check that takes more processor time, or none for so long, counts as hanging; 0: 60 */
   const char *only;          /* name of one check to run; NULL: all */
   /* For scripts. load runs the file at `path`, which registers one module with the runtime; build calls that module
-   * between sonde_entry_begin and _end. Both are called in the processes of the checks. NULL: shared objects only. */
+   * between sonde_entry_begin and _end, score a sparsity method (as sonde_sparsity's). All are called in the processes
+   * of the checks. NULL: shared objects only. */
   int (*load)(void *user, sonde_ctx *ctx, const char *path, const sonde_entry **entry, sonde_error *err);
   sonde_node *(*build)(void *user, const sonde_entry *e, sonde_site *site, const sonde_value *values, sonde_node *x);
+  int (*score)(void *user, const sonde_entry *e, const sonde_sparse *s, const sonde_value *values, float *score,
+               sonde_error *err);
   void *user;
 } sonde_conform_opts;
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "cpu/gemm.h"
+#include "cpu/linalg.h"
 #include "cpu/simd.h"
 #include "ops/rows.h"
 #include "plugin/site.h"
@@ -63,6 +64,7 @@ static sonde_host table = {
     .gemm = sonde_gemm_tile,
     .rows = rows,
     .rows_scratch = sonde_rows_scratch,
+    .inverse_factor = sonde_inverse_factor,
 };
 
 static void take_simd(void) { table.simd = &sonde_simd_get()->common; }

@@ -6,10 +6,12 @@
 
 enum { MOST = 32 };
 
-extern const sonde_kind sonde_kind_norm, sonde_kind_attention, sonde_kind_ffn, sonde_kind_optimizer, sonde_kind_distill;
+extern const sonde_kind sonde_kind_norm, sonde_kind_attention, sonde_kind_ffn, sonde_kind_optimizer, sonde_kind_distill,
+    sonde_kind_sparsity;
 
 static const sonde_kind *kinds[MOST] = {
     &sonde_kind_norm, &sonde_kind_attention, &sonde_kind_ffn, &sonde_kind_optimizer, &sonde_kind_distill,
+    &sonde_kind_sparsity,
 };
 
 const sonde_kind *sonde_kind_at(int k) { return k >= 0 && k < MOST ? kinds[k] : NULL; }
@@ -23,6 +25,10 @@ const sonde_kind *sonde_kind_find(const char *name) {
 int sonde_kind_is_module(const char *name) {
   const sonde_kind *kind = sonde_kind_find(name);
   return kind && (kind->flags & SONDE_KIND_MODULE);
+}
+
+int sonde_kind_is_scripted(const sonde_kind *kind) {
+  return (kind->flags & (SONDE_KIND_MODULE | SONDE_KIND_SCRIPT)) != 0;
 }
 
 char *sonde_kind_names(uint32_t flags, char *buf, size_t size) {

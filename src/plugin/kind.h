@@ -14,7 +14,8 @@
 
 enum {
   SONDE_KIND_MODULE = 1,   /* functions are a sonde_module: x [B, T, D] -> [B, T, D]; scripts may register one too */
-  SONDE_KIND_OPS = 2       /* its plugins usually bring ops: there is a template with one */
+  SONDE_KIND_OPS = 2,      /* its plugins usually bring ops: there is a template with one */
+  SONDE_KIND_SCRIPT = 4    /* scripts may register one, though it is no module */
 };
 
 typedef struct sonde_kind {
@@ -33,6 +34,7 @@ typedef struct sonde_kind {
 const sonde_kind *sonde_kind_at(int k);                /* in the order of documentation; NULL after the last */
 const sonde_kind *sonde_kind_find(const char *name);   /* NULL: there is none of that name, or name is NULL */
 int sonde_kind_is_module(const char *name);            /* 1: it has SONDE_KIND_MODULE */
+int sonde_kind_is_scripted(const sonde_kind *kind);    /* 1: scripts may register one */
 
 /* "norm, attention, ffn and optimizer": the kinds that have all of these flags. Returns buf. */
 char *sonde_kind_names(uint32_t flags, char *buf, size_t size);

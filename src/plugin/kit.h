@@ -57,7 +57,7 @@ typedef struct kit_kind {
   const char *work;              /* "an update of 2^20 numbers" */
 } kit_kind;
 
-extern const kit_kind kit_optimizer, kit_distill;
+extern const kit_kind kit_optimizer, kit_distill, kit_sparsity;
 /* The members that modules of all kinds share: a row adds its places. (kit_module.c) */
 #define KIT_MODULE                                                                                                     \
   .checks = kit_module_checks, .is_taken = kit_module_taken, .bits = kit_module_bits, .ms = kit_module_ms,             \

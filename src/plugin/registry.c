@@ -202,7 +202,8 @@ int sonde_registry_add(sonde_registry *r, const sonde_entry *e, const sonde_entr
   char what[200];
   sonde_entry copy;
   snprintf(what, sizeof what, "%s '%s'", e->kind, e->name);
-  if (!sonde_kind_is_module(e->kind))
+  const sonde_kind *kind = sonde_kind_find(e->kind);
+  if (!kind || !sonde_kind_is_scripted(kind))
     return sonde_fail(err, SONDE_EINVAL, "'%s' is no kind of module; kinds are %s", e->kind,
                       sonde_kind_names(SONDE_KIND_MODULE, what, sizeof what));
   int rc = refuse_twin(r, e->kind, e->name, err);

@@ -224,7 +224,7 @@ static int core_module(lua_State *L) {
   return 1;
 }
 
-static void push_values(lua_State *L, const sonde_entry *e, const sonde_value *values) {
+void sonde_lua_push_values(lua_State *L, const sonde_entry *e, const sonde_value *values) {
   lua_createtable(L, 0, e->n_options);
   for (int k = 0; k < e->n_options; k++) {
     switch (e->options[k].type) {
@@ -268,7 +268,7 @@ const sonde_value *sonde_lua_values(lua_State *L, const sonde_entry *e, int inde
 /* core.module_values(kind, name[, options]) -> the values of all options of the module; raises on errors */
 static int module_values(lua_State *L) {
   const sonde_entry *e = find(L, sonde_lua_string(L, 1), sonde_lua_string(L, 2));
-  push_values(L, e, read_values(L, e, 3)->p);
+  sonde_lua_push_values(L, e, read_values(L, e, 3)->p);
   return 1;
 }
 
@@ -294,7 +294,7 @@ static int module_build(lua_State *L) {
     if (sonde_entry_begin(e, site, x)) sonde_lua_push_node(L, 4, NULL);
     lua_rawgeti(L, LUA_REGISTRYINDEX, (lua_Integer)e->handle);
     lua_pushvalue(L, 3);
-    push_values(L, e, box->p);
+    sonde_lua_push_values(L, e, box->p);
     lua_pushvalue(L, 4);
     lua_call(L, 3, 1);
     y = sonde_entry_end(site, x, result_of(L, site));
@@ -328,7 +328,7 @@ static int call_module(lua_State *L) {
   lua_setiuservalue(L, SITE, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, (lua_Integer)c->e->handle);
   lua_pushvalue(L, SITE);
-  push_values(L, c->e, c->values);
+  sonde_lua_push_values(L, c->e, c->values);
   sonde_lua_push_node(L, GRAPH, c->x);
   lua_call(L, 3, 1);
   c->y = result_of(L, c->site);
@@ -410,7 +410,8 @@ static sonde_option read_option(lua_State *L, int anchors) {
 }
 
 /* core.module_register(kind, name, info, build): info has options (a schema), summary, citation, suggests.
- * build(site, options, x) gives the module's result. */
+ * build(site, options, x) gives the module's result; of a sparsity method,
+ * build(matrix, options) gives the scores [out, in] as a tensor. */
 static int module_register(lua_State *L) {
   sonde_entry e = {0};
   e.kind = sonde_lua_string(L, 1);
@@ -418,7 +419,8 @@ static int module_register(lua_State *L) {
   lua_settop(L, 4);
   sonde_lua_own(L, 3, "the description");
   if (lua_type(L, 4) != LUA_TFUNCTION) sonde_lua_refuse(L, 4, "a function");
-  if (!sonde_kind_is_module(e.kind)) return sonde_lua_fail(L, "a script cannot register a '%s'", e.kind);
+  const sonde_kind *kind = sonde_kind_find(e.kind);
+  if (!kind || !sonde_kind_is_scripted(kind)) return sonde_lua_fail(L, "a script cannot register a '%s'", e.kind);
   e.summary = sonde_lua_field_string(L, 3, "summary", "");
   e.citation = sonde_lua_field_string(L, 3, "citation", "");
   e.version = sonde_lua_field_string(L, 3, "version", "1.0");

@@ -201,6 +201,14 @@ static int params_mask(lua_State *L) {
   return 1;
 }
 
+/* p:gather(name): room for what a sparsity method sums up of its gradients */
+static int params_gather(lua_State *L) {
+  sonde_error err = {0};
+  sonde_params *p = to_params(L);
+  sonde_lua_check(L, sonde_params_gather(p, sonde_lua_string(L, 2), &err), &err);
+  return 0;
+}
+
 /* p:low_rank(name, rank, scale) */
 static int params_low_rank(lua_State *L) {
   sonde_error err = {0};
@@ -261,7 +269,8 @@ static const luaL_Reg params_methods[] = {
     {"elements", params_elements}, {"init", params_init},       {"loaded", params_loaded},
     {"sha256", params_sha256},     {"refresh", params_refresh}, {"weights", params_weights},
     {"seal", params_seal},         {"not_finite", params_not_finite}, {"read", params_read}, {"node", params_node},
-    {"mask", params_mask},         {"low_rank", params_low_rank}, {"share", params_share}, {"freeze", params_freeze},
+    {"mask", params_mask},         {"gather", params_gather},   {"low_rank", params_low_rank},
+    {"share", params_share}, {"freeze", params_freeze},
     {NULL, NULL},
 };
 

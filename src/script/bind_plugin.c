@@ -54,7 +54,7 @@ static void set_flag(lua_State *L, const char *key, int on) {
   lua_setfield(L, -2, key);
 }
 
-/* core.kinds() -> list of the kinds of plugins: {name, doc, preset, module, ops}; module: scripts may register one */
+/* core.kinds() -> list of the kinds of plugins: {name, doc, preset, scripts, ops}; scripts: they may register one */
 static int core_kinds(lua_State *L) {
   const sonde_kind *kind;
   lua_newtable(L);
@@ -66,7 +66,7 @@ static int core_kinds(lua_State *L) {
     lua_setfield(L, -2, "doc");
     lua_pushstring(L, kind->preset);
     lua_setfield(L, -2, "preset");
-    set_flag(L, "module", (kind->flags & SONDE_KIND_MODULE) != 0);
+    set_flag(L, "scripts", sonde_kind_is_scripted(kind));
     set_flag(L, "ops", (kind->flags & SONDE_KIND_OPS) != 0);
     lua_rawseti(L, -2, k + 1);
   }
@@ -142,7 +142,7 @@ static int load_script(void *user, sonde_ctx *ctx, const char *path, const sonde
 static int plugin_test(lua_State *L) {
   const char *path = sonde_lua_string(L, 1);
   sonde_conform_opts opts = {.only = sonde_lua_opt_string(L, 3, NULL), .load = load_script,
-                             .build = sonde_lua_call_module, .user = L};
+                             .build = sonde_lua_call_module, .score = sonde_lua_call_score, .user = L};
   sonde_lua_holds_nothing();
   opts.pair = sonde_lua_strings(L, 2, "the options", &opts.n_pair);
   sonde_error err = {0};

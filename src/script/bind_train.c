@@ -19,7 +19,8 @@ enum { MOST_HOOKS = 64 };
 /* The trainer with what it borrows. */
 typedef struct training {
   sonde_trainer *trainer;
-  sonde_value *values;         /* the optimizer's options */
+  sonde_value *values;         /* the optimizer's options ... */
+  sonde_value *gather_values;  /* ... and those of the sparsity method that gathers */
   double *rates;               /* [steps] of a schedule that is a table */
   sonde_metric metric[SONDE_METRICS_MOST];
   sonde_course course[SONDE_COURSES_MOST];
@@ -33,6 +34,7 @@ static void free_training(void *p) {
   training *t = p;
   sonde_trainer_free(t->trainer);
   sonde_release(t->values);
+  sonde_release(t->gather_values);
   sonde_release(t->rates);
   for (int32_t k = 0; k < t->n_courses; k++) sonde_release(t->values_of_course[k]);
   sonde_release(t);
@@ -182,6 +184,22 @@ static const sonde_optimizer *read_optimizer(lua_State *L, int t, sonde_value **
   return sonde_entry_functions(e, "optimizer", err);
 }
 
+/* The sparsity method of opts.gather, {method, options}; NULL where there is none, or with the reason in err. */
+static const sonde_sparsity *read_gather(lua_State *L, int t, sonde_value **values, sonde_error *err) {
+  if (lua_getfield(L, t, "gather") == LUA_TNIL) return NULL;
+  int own = lua_gettop(L);
+  sonde_lua_own(L, own, "gather");
+  sonde_registry *r = sonde_registry_of(sonde_lua_ctx(L), err);
+  const char *name = sonde_lua_field_string(L, own, "method", "");
+  lua_getfield(L, own, "options");
+  const json_t *given = lua_isnil(L, -1) ? NULL : sonde_lua_to_tree(L, lua_gettop(L));
+  const sonde_entry *e = r ? sonde_registry_find(r, "sparsity", name, err) : NULL;
+  const sonde_sparsity *f = e ? sonde_entry_functions(e, "sparsity", err) : NULL;
+  if (!f || !(*values = sonde_entry_values(e, given, err))) return NULL;
+  if (!f->gather) sonde_fail(err, SONDE_EINVAL, "sparsity '%s' gathers nothing", name);
+  return f->gather ? f : NULL;
+}
+
 /* The nodes of opts.metrics, a list of {name, node, eval}, in memory on the stack; either node may be absent. The names
  * live as long as the list, which the trainer's handle keeps. */
 static sonde_metric *read_metrics(lua_State *L, int t, int32_t *n) {
@@ -219,8 +237,8 @@ static int64_t bytes_of(const sonde_trainer *t) {
 
 /* core.trainer(loss, params, feed, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with
  * probes a list of nodes, metrics a list of {name=, node=, eval=}, factors a table of {lr=, weight_decay=} by name,
- * optimizer a name and optimizer_options a table, eval_loss and total nodes, hook_every a list; rates, a list, stands
- * for a schedule. */
+ * optimizer a name and optimizer_options a table, gather {method=, options=} of a sparsity method, eval_loss and total
+ * nodes, hook_every a list; rates, a list, stands for a schedule. */
 static int core_trainer(lua_State *L) {
   sonde_error err = {0};
   lua_settop(L, ARG_RUN);
@@ -261,6 +279,9 @@ static int core_trainer(lua_State *L) {
   o.n_courses = t->n_courses;
   o.optimizer = read_optimizer(L, ARG_OPTS, &t->values, &err);
   if (!o.optimizer) sonde_lua_raise(L, &err);
+  o.gather = read_gather(L, ARG_OPTS, &t->gather_values, &err);
+  if (err.code) sonde_lua_raise(L, &err);
+  o.gather_values = t->gather_values;
   if (lua_getfield(L, ARG_OPTS, "eval_loss") != LUA_TNIL) o.eval_loss = sonde_lua_to_node(L, lua_gettop(L));
   if (lua_getfield(L, ARG_OPTS, "total") != LUA_TNIL) o.total = sonde_lua_to_node(L, lua_gettop(L));
   o.loss = loss;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "io/bitmask.h"
 #include "io/gguf.h"
 #include "io/safetensors.h"
 #include "script/script.h"
@@ -66,6 +67,21 @@ static int weights_read(lua_State *L) {
   return 0;
 }
 
+/* w:read_sparse(name, tensor, mask): the matrix of the tensors NAME.bitmask and NAME.values (bitmask.h), and which of
+ * its weights they hold; both f32 of its dims */
+static int weights_read_sparse(lua_State *L) {
+  const sonde_st *st = to_weights(L);
+  const char *name = sonde_lua_string(L, 2);
+  sonde_tensor *t = sonde_lua_handle(L, 3, &sonde_lua_tensor), *mask = sonde_lua_handle(L, 4, &sonde_lua_tensor);
+  if (t->shape.dtype != SONDE_F32 || mask->shape.dtype != SONDE_F32 || t->shape.rank < 1 ||
+      !sonde_shape_equal(&t->shape, &mask->shape))
+    return sonde_lua_fail(L, "a sparse matrix is read into f32 tensors of one shape");
+  sonde_error err = {0};
+  sonde_lua_check(L, sonde_bitmask_read(st, name, &t->shape, sonde_lua_write(L, t), sonde_lua_write(L, mask), &err),
+                  &err);
+  return 0;
+}
+
 /* w:meta(key) -> what a file's header says under it, or nil */
 static int weights_meta(lua_State *L) {
   lua_pushstring(L, sonde_st_meta(to_weights(L), sonde_lua_string(L, 2)));
@@ -83,7 +99,7 @@ static int weights_equal(lua_State *L) {
 
 static const luaL_Reg weights_methods[] = {
     {"names", weights_names}, {"find", weights_find}, {"read", weights_read}, {"equal", weights_equal},
-    {"meta", weights_meta},   {NULL, NULL},
+    {"meta", weights_meta},   {"read_sparse", weights_read_sparse}, {NULL, NULL},
 };
 
 static const sonde_lua_type weights_type = {"weights file", free_weights, weights_methods};
@@ -112,8 +128,9 @@ static sonde_st_item *take_items(lua_State *L, int from, int *count) {
     dtype = sonde_lua_strings(L, from + 2, "the dtypes", &n_dtypes);
     if (n != n_dtypes) sonde_lua_fail(L, "%d dtypes for %d tensors", n_dtypes, n);
   }
-  sonde_st_item *items = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *items, 0);
-  memset(items, 0, (size_t)(n + 1) * sizeof *items);
+  const size_t room = 2 * (size_t)n + 1;      /* a sparse matrix is two items */
+  sonde_st_item *items = lua_newuserdatauv(L, room * sizeof *items, 0);
+  memset(items, 0, room * sizeof *items);
   for (int k = 0; k < n; k++) {
     const sonde_tensor *t = tensor[k];
     items[k].name = name[k];
@@ -126,14 +143,46 @@ static sonde_st_item *take_items(lua_State *L, int from, int *count) {
   return items;
 }
 
-/* core.weights_save(path, names, tensors[, dtypes]): whole or not at all. dtypes has "f32", "bf16" or "f16" for each,
- * to which f32 tensors are rounded; without it none is. */
+/* Puts the two tensors of a sparse matrix in the place of items[k] and at items[n]; what they point at is pushed. */
+static void make_sparse(lua_State *L, sonde_st_item *items, int k, int n, const sonde_tensor *mask) {
+  sonde_st_item *values = &items[k], *bits = &items[n];
+  const int rank = values->rank;
+  if (rank < 1 || !values->from_f32 == (values->dtype != SONDE_ST_F32) || mask->shape.dtype != SONDE_F32 ||
+      mask->shape.rank != rank || memcmp(mask->shape.dim, values->dim, (size_t)rank * sizeof *values->dim))
+    sonde_lua_fail(L, "a mask is f32 and has the dims of an f32 tensor");
+  const int64_t in = values->dim[rank - 1], rows = sonde_shape_count(&mask->shape) / in;
+  luaL_checkstack(L, 8, "a sparse matrix");
+  uint8_t *packed = lua_newuserdatauv(L, (size_t)(rows * sonde_bitmask_bytes(in)), 0);
+  int64_t *dim = lua_newuserdatauv(L, (size_t)(rank + 2) * sizeof *dim, 0);
+  int even;
+  const int64_t count = sonde_bitmask_pack(sonde_lua_read(L, mask), rows, in, packed, &even);
+  float *taken = lua_newuserdatauv(L, (size_t)(count + 1) * sizeof *taken, 0);
+  sonde_bitmask_take(values->data, packed, rows, in, taken);
+  memcpy(dim, values->dim, (size_t)rank * sizeof *dim);
+  dim[rank - 1] = sonde_bitmask_bytes(in);
+  dim[rank] = even ? rows : count;
+  dim[rank + 1] = even ? count / rows : 1;
+  *bits = (sonde_st_item){lua_pushfstring(L, "%s.bitmask", values->name), SONDE_ST_U8, rank, dim, packed, 0};
+  *values = (sonde_st_item){lua_pushfstring(L, "%s.values", values->name), values->dtype, even ? 2 : 1, dim + rank,
+                            taken, values->from_f32};
+}
+
+/* core.weights_save(path, names, tensors[, dtypes[, masks]]): whole or not at all. dtypes has "f32", "bf16" or "f16"
+ * for each, to which f32 tensors are rounded; without it none is. masks, a table with gaps, has f32 tensors: what is 0
+ * there is left out, in the form of bitmask.h. */
 static int weights_save(lua_State *L) {
   static const char *const meta[] = {"format", "pt", NULL};   /* required by Hugging Face's loader */
-  int n;
-  lua_settop(L, 4);
+  int n, all;
+  lua_settop(L, 5);
+  sonde_lua_options(L, 5);
   const char *path = sonde_lua_string(L, 1);
-  const sonde_st_item *items = take_items(L, 2, &n);
+  sonde_st_item *items = take_items(L, 2, &n);
+  all = n;
+  for (int k = 0; k < n; k++) {
+    if (lua_rawgeti(L, 5, k + 1) == LUA_TNIL) lua_pop(L, 1);
+    else make_sparse(L, items, k, all++, sonde_lua_handle(L, lua_gettop(L), &sonde_lua_tensor));
+  }
+  n = all;
   sonde_error err = {0};
   sonde_lua_check(L, sonde_st_save(path, items, n, meta, &err), &err);
   return 0;

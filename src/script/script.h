@@ -30,7 +30,7 @@ typedef struct sonde_lua_type sonde_lua_type;
 
 #define SONDE_BINDINGS(X) X(tensor) X(graph) X(plan) X(params) X(weights) X(module) X(windows) X(tree) X(files) \
   X(terminal) X(plugin) X(text) X(feed) X(train) X(record) X(bench) X(decode) X(eval) X(linalg) \
-  X(serve) X(teacher) X(video) X(clips)
+  X(serve) X(teacher) X(video) X(clips) X(sparsity)
 #define SONDE_DECLARE(area) void sonde_bind_##area(lua_State *L);
 SONDE_BINDINGS(SONDE_DECLARE)
 #undef SONDE_DECLARE
@@ -264,6 +264,15 @@ sonde_node *sonde_lua_call_module(void *state, const struct sonde_entry *e, stru
                                   const struct sonde_value *values, sonde_node *x);
 /* The options of a module in the table (or nil) at `index`, checked and completed: in a handle that is pushed. */
 const struct sonde_value *sonde_lua_values(lua_State *L, const struct sonde_entry *e, int index);
+
+/* Pushes the values of a module's options, {option = value}. */
+void sonde_lua_push_values(lua_State *L, const struct sonde_entry *e, const struct sonde_value *values);
+
+/* Lets the function of a script's sparsity method score a matrix, all of whose members are there: as sonde_sparsity's
+ * score. */
+struct sonde_sparse;
+int sonde_lua_call_score(void *state, const struct sonde_entry *e, const struct sonde_sparse *s,
+                         const struct sonde_value *values, float *score, sonde_error *err);
 
 /* "f32", "bf16" or "i32" and a list of dims, in two arguments. */
 sonde_shape sonde_lua_to_shape(lua_State *L, int dtype_arg, int dims_arg);

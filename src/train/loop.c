@@ -89,6 +89,7 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
   const double lr = sonde_schedule_lr(&t->opts.schedule, step);
   const sonde_update_block block = {loss, t->opts.loss_bound, scale, lr, p->first_update + step, probe};
   sonde_update_result made = {0};
+  if (t->gather && (code = sonde_gathering_add(t->gather, t->optim, scale, err))) return code;
   if ((code = sonde_optim_update(t->optim, &block, &made, err))) return code;
   t->norm = made.norm.global;
   t->event.block_norm = made.norm.block;

@@ -276,7 +276,9 @@ static int make(sonde_trainer *t, sonde_error *err) {
                       (double)o->memory_budget / 0x1p20, (double)state_bytes(t) / 0x1p20);
   if (code) return code;
   t->refresh = sonde_refresh_new(t->graph, o->params, o->schedule.steps, t->step[0][0], err);
-  return t->refresh ? SONDE_OK : err->code;
+  if (!t->refresh) return err->code;
+  if (o->gather) t->gather = sonde_gathering_new(o->params, t->ctx->pool, o->gather, o->gather_values, err);
+  return o->gather && !t->gather ? err->code : SONDE_OK;
 }
 
 /* Weights, and what else is asked for, of another run's checkpoint. */
@@ -368,6 +370,7 @@ sonde_trainer *sonde_trainer_new(sonde_ctx *ctx, const sonde_trainer_opts *opts,
 void sonde_trainer_free(sonde_trainer *t) {
   if (!t) return;
   sonde_refresh_free(t->refresh);
+  sonde_gathering_free(t->gather);
   for (int k = 0; k < 4; k++) sonde_plan_free(t->step[k / 2][k % 2]);
   sonde_plan_free(t->eval);
   sonde_tree_free(t->tree);

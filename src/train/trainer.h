@@ -51,6 +51,9 @@ typedef struct sonde_trainer_opts {
   double loss_bound;                   /* a mean loss over this has diverged; 0: only NaN and infinity have */
   int64_t memory_budget;               /* bytes for weights, gradients, states and arena; 0: no bound */
   int32_t recompute, compute;          /* as in sonde_plan_opts */
+  /* a sparsity method that sums up gradients in the buffers NAME.gathered (gather.h); NULL: none does */
+  const sonde_sparsity *gather;
+  const sonde_value *gather_values;
   /* the data */
   const sonde_feed *feed;
   /* evaluation reads the first rows that hold so many items; 0: all; below: none */

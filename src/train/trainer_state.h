@@ -4,6 +4,7 @@
 
 #include "graph/refresh.h"
 #include "train/checkpoint.h"
+#include "train/gather.h"
 #include "train/trainer.h"
 #include "train/tree.h"
 
@@ -28,6 +29,7 @@ struct sonde_trainer {
   sonde_plan_opts plan_opts;
 
   sonde_refresh *refresh;        /* computes the buffers */
+  sonde_gathering *gather;          /* NULL: nothing is gathered */
 
   sonde_progress progress;
   sonde_train_event event;       /* as last handed out */

@@ -340,6 +340,12 @@ static sonde_node *positions(maker *m, const char *op) {
   return call(m, op, 1 + from, in, NULL);
 }
 
+static sonde_node *largest(maker *m, const char *op) {
+  int64_t n = 1 + plan_choice(m, 9);
+  sonde_attr at = {{0}, {1 + plan_choice(m, n)}};
+  return CALL(op, &at, operand(m, SHAPE(F32, 1 + plan_choice(m, 5), n)));
+}
+
 static sonde_node *slopes_of(maker *m, int64_t heads) {
   sonde_attr at = {{0}, {heads}};
   sonde_shape one = SHAPE(F32, 1);
@@ -509,7 +515,7 @@ static const struct { const char *op; make_fn make; } makers[] = {
     {"cache_write", cached}, {"lm_loss", loss}, {"lm_loss_grad", loss}, {"argmax", by_row},
     {"top_k", along}, {"take_along", along}, {"put_along", along}, {"expert_order", expert_order},
     {"grouped_matmul", grouped}, {"grouped_outer", grouped}, {"expert_sum", expert_sum},
-    {"expert_sum_grad", expert_sum}, {"matmul_f32", matmul},
+    {"expert_sum_grad", expert_sum}, {"matmul_f32", matmul}, {"topk_mask", largest},
 };
 
 static make_fn maker_of(const sonde_op_def *d) {

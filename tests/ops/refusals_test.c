@@ -69,6 +69,8 @@ static const refusal refusals[] = {
     {"rope_frequencies", {F(1)}, 1, SONDE_EINVAL, {{8, 4, 4, 64}, {8, 2}}, {"over the low one", "4"}},
     {"positions", {F(4)}, 1, SONDE_ESHAPE, {{0}, {0}}, {"[4]", "[B, T, ..]"}},
     {"positions", {F(4, 6), F(1)}, 2, SONDE_ESHAPE, {{0}, {0}}, {"one i32", "f32 [1]"}},
+    {"topk_mask", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {7}}, {"[4, 6]", "of a row of 6 numbers 7"}},
+    {"topk_mask", {F(4, 6)}, 1, SONDE_EINVAL, {{0}, {0}}, {"of a row of 6 numbers 0"}},
     {"alibi_slopes", {F(2)}, 1, SONDE_ESHAPE, {{0}, {4}}, {"one f32", "[2]"}},
     {"alibi_slopes", {F(1)}, 1, SONDE_EINVAL, {{0}, {0}}, {"1 to 65536", "0"}},
     {"gather", {F(4, 6), F(2)}, 2, SONDE_ESHAPE, {{0}, {0}}, {"f32 [2]", "i32"}},

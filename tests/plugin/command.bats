@@ -51,7 +51,7 @@ LUA
   cp "$abs_builddir/tests/plugin/broken/wrong_major.so" path/
   SONDE_PLUGIN_PATH="$PWD/path:$SONDE_PLUGIN_PATH" run "$SONDE" plugin list
   [ "$status" -eq 0 ]
-  [[ "$output" == *"skipped: $PWD/path/wrong_major.so: speaks plugin interface 2.0, this Sonde 1.3"* ]]
+  [[ "$output" == *"skipped: $PWD/path/wrong_major.so: speaks plugin interface 2.0, this Sonde 1.4"* ]]
   SONDE_PLUGIN_PATH="$PWD/path:$SONDE_PLUGIN_PATH" run "$SONDE" plugin info wrong_major
   [ "$status" -eq 1 ]
   [[ "$output" == "sonde: there is no plugin 'wrong_major'; a file of that name was skipped: "* ]]

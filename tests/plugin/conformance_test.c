@@ -80,7 +80,7 @@ static void the_templates_pass(void **state) {
     n++;
   }
   closedir(d);
-  assert_int_equal(n, 7);
+  assert_int_equal(n, 8);
 }
 
 typedef struct broken {
@@ -89,8 +89,8 @@ typedef struct broken {
 } broken;
 
 static const broken plugins[] = {
-    {"wrong_major", "load", "2.0, this Sonde 1.3: the major numbers differ", 1},
-    {"newer_minor", "load", "needs plugin interface 1.4, this Sonde has 1.3", 1},
+    {"wrong_major", "load", "2.0, this Sonde 1.4: the major numbers differ", 1},
+    {"newer_minor", "load", "needs plugin interface 1.5, this Sonde has 1.4", 1},
     {"short_descriptor", "load", "set .size = sizeof(sonde_plugin)", 1},
     {"other_build", "load", "built for 'real=f64', this Sonde has 'real=f32'", 1},
     {"no_entry", "load", "exports no 'sonde_plugin_entry'", 1},
@@ -150,6 +150,17 @@ static const broken plugins[] = {
     {"hidden_state", "reload", "something is kept outside the states", 0},
     {"scratch_overrun", "guards", "it writes outside its scratch", 1},
     {"stale_scratch", "reload", "depends on what its scratch held before", 1},
+    {"score_and_prune", "load", "its sonde_sparsity has both score and prune", 1},
+    {"dead_inputs", "dead", "is not finite", 1},
+    {"all_alike", "effect", "all weights have one score", 1},
+    {"keeps_too_many", "pattern", "where 0.5 of them must be", 1},
+    {"ungrouped", "pattern", "are kept, 2 of 4 may be", 1},
+    {"forgets_sums", "gather", "it must add to the sum", 1},
+    {"worker_scores", "threads", "other bits with 2 threads than with one", 0},
+    {"moving_average", "reload", "something is kept outside the arguments", 0},
+    {"outside_scores", "guards", "it writes outside the scores", 1},
+    {"changes_weights", "guards", "it changes the weights that it is given", 0},
+    {"leaks_scores", "leaks", "it loses memory", 1},
     {"state_overrun", "guards", "it writes past the end of momentum", 0},
 };
 
@@ -160,7 +171,7 @@ static void each_broken_plugin_is_caught_by_its_check(void **state) {
     const broken *b = &plugins[k];
     sonde_conformance c;
     int caught = 0;
-    if (SANITIZED && !strcmp(b->file, "leaks")) continue;
+    if (SANITIZED && !strncmp(b->file, "leaks", 5) && !strcmp(b->check, "leaks")) continue;
     snprintf(path, sizeof path, "%s/tests/plugin/broken/%s.so", getenv("abs_builddir"), b->file);
     /* "silent" looks at all the others. */
     const char *only = SANITIZED && strcmp(b->check, "silent") ? b->check : NULL;

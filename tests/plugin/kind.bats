@@ -31,7 +31,7 @@ compile() {
   run "$SONDE" plugin new activation other --primitive
   [ "$output" = "sonde: a plugin of the kind 'activation' brings no ops: leave out --primitive" ]
   run "$SONDE" plugin new --help
-  [[ "$output" == *"norm, attention, ffn, optimizer, distill, activation"* ]]
+  [[ "$output" == *"norm, attention, ffn, optimizer, distill, sparsity, activation"* ]]
   run "$abs_builddir/sonde" plugin new activation other
   [ "$status" -eq 2 ]
 }
@@ -47,7 +47,7 @@ compile() {
   run "$SONDE" plugin info activation/softplus
   [[ "$output" == *"beta  number, 0.01 to 100; default 1  how sharp the bend is"* ]]
   run "$abs_builddir/sonde" plugin list
-  kinds="norm, attention, ffn, optimizer and distill"
+  kinds="norm, attention, ffn, optimizer, distill and sparsity"
   [[ "$output" == *"'softplus' is of unknown kind 'activation'; kinds are $kinds"* ]]
   run "$SONDE" plugin info softplos
   [[ "$output" == *"did you mean 'softplus'?"* ]]

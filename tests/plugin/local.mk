@@ -33,11 +33,15 @@ test_plugins = %D%/broken/aborts_at_load.c %D%/broken/adds_up.c %D%/broken/bad_d
   %D%/broken/wrong_gradient.c %D%/broken/wrong_major.c %D%/broken/wrong_shape.c %D%/modules/bounded.c \
   %D%/modules/larger.c %D%/modules/masked.c plugins/template/attention.c plugins/template/attention_primitive.c \
   plugins/template/ffn.c plugins/template/ffn_primitive.c plugins/template/norm.c plugins/template/norm_primitive.c \
-  plugins/template/optimizer.c
+  plugins/template/optimizer.c plugins/template/sparsity.c %D%/broken/all_alike.c %D%/broken/changes_weights.c \
+  %D%/broken/dead_inputs.c %D%/broken/forgets_sums.c %D%/broken/keeps_too_many.c %D%/broken/leaks_scores.c \
+  %D%/broken/moving_average.c %D%/broken/outside_scores.c %D%/broken/score_and_prune.c %D%/broken/ungrouped.c \
+  %D%/broken/worker_scores.c
 EXTRA_DIST += $(test_plugins) %D%/broken/broken.h %D%/broken/doubled.h %D%/old_header/1.0/sonde.h \
   %D%/old_header/1.0/sonde_build.h %D%/old_header/1.0/sonde_plugin.h %D%/old_header/1.1/sonde.h \
   %D%/old_header/1.1/sonde_build.h %D%/old_header/1.1/sonde_plugin.h %D%/old_header/1.2/sonde.h \
-  %D%/old_header/1.2/sonde_build.h %D%/old_header/1.2/sonde_plugin.h %D%/old_header/attention.c %D%/old_header/ffn.c \
+  %D%/old_header/1.2/sonde_build.h %D%/old_header/1.2/sonde_plugin.h %D%/old_header/1.3/sonde.h \
+  %D%/old_header/1.3/sonde_build.h %D%/old_header/1.3/sonde_plugin.h %D%/old_header/attention.c %D%/old_header/ffn.c \
   %D%/old_header/norm.c %D%/old_header/old.h %D%/old_header/optimizer.c %D%/old_header/train.lua \
   %D%/two_files/kernel.c %D%/two_files/plugin.c %D%/two_files/two_files.h
 

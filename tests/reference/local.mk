@@ -17,6 +17,7 @@ EXTRA_DIST += %D%/make_lstsq.py %D%/lstsq.json
 EXTRA_DIST += %D%/fit_bounded.py
 EXTRA_DIST += %D%/make_objectives.py %D%/objectives.json
 EXTRA_DIST += %D%/remote_code.py %D%/read_gguf.py
+EXTRA_DIST += %D%/make_sparsity.py %D%/sparsity.json
 EXTRA_DIST += %D%/make_tasks.py %D%/tasks.json
 EXTRA_DIST += %D%/make_correlation.py %D%/correlation.json
 EXTRA_DIST += %D%/make_distill.py %D%/distill.json

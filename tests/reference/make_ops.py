@@ -577,6 +577,12 @@ def documents(tokens):
     return starts.double(), (torch.arange(tokens.shape[1]) - starts).double()
 
 
+def topk_mask(x, k):
+    """1 at the k largest |x| of each row; of equal ones the first."""
+    order = x.abs().sort(dim=-1, descending=True, stable=True).indices[..., :k]
+    return torch.zeros_like(x).scatter(-1, order, 1.0)
+
+
 def losses():
     def lm_loss(x, w, t, cap=0):
         z = x @ w.T
@@ -596,6 +602,9 @@ def losses():
              differences=n < 10)
         case("lm_loss/terms" + name, "lm_loss", inputs,
              lambda x, w, t: (lm_loss(x, w, t, cap), terms(x, w, t, cap)), f=[cap], result=1, differences=n < 10)
+    for name, shape, k, levels in (("", (6, 37), 5, 0), ("/ties", (5, 40), 13, 4), ("/all", (2, 3, 8), 8, 0),
+                                   ("/large", (3, 5000), 1700, 0)):
+        case("topk_mask" + name, "topk_mask", [f32(*shape, steps=levels)], lambda x: topk_mask(x, k), i=[k], wrt=[])
     case("argmax", "argmax", [f32(6, 37)], lambda x: x.argmax(-1).double(), wrt=[])
     case("argmax/ties", "argmax", [f32(6, 37, lo=0, hi=3, steps=3)],
          lambda x: (x == x.amax(-1, keepdim=True)).int().argmax(-1).double(), wrt=[])

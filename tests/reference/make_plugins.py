@@ -155,6 +155,17 @@ for how, combine in (("sum", lambda s, y, open: s + y), ("mean", lambda s, y, op
                      ("gated", lambda s, y, open: open * s + y)):
     moe_case({"experts": 4, "hidden": 5, "shared": 6, "shared_combine": how}, 4, 2, 5, shared=6, combine=combine)
 
+
+def largest(h, k):
+    """h, of which a token keeps its k largest by size."""
+    return h * torch.zeros_like(h).scatter(-1, h.abs().topk(k, -1).indices, 1.0)
+
+
+ffn_case("swiglu", {"hidden": 9, "top_k": 4}, 9, lambda gate_proj, up_proj, down_proj:
+         largest(F.silu(X @ gate_proj.T) * (X @ up_proj.T), 4) @ down_proj.T)
+ffn_case("mlp", {"hidden": 9, "activation": "relu2", "top_k": 3}, 9, lambda up_proj, down_proj:
+         largest(F.relu(X @ up_proj.T) ** 2, 3) @ down_proj.T)
+
 optimizers = []
 N, STEPS, LR = 11, 5, 0.01
 

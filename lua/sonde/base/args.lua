@@ -75,6 +75,20 @@ function args.hint(word, names)
   return "; known: " .. table.concat(names, ", ")
 end
 
+--- What a command line says as NAME,option=value,..: {name =, option = value}.
+---@param words string[]
+---@param flag string      for messages
+---@return table
+function args.words(words, flag)
+  local made = { name = words[1] }
+  for i = 2, #words do
+    local key, value = string.match(words[i], "^([%w_]+)=(.+)$")
+    if not key then error(flag .. " takes NAME,option=value,.., not '" .. words[i] .. "'", 0) end
+    made[key] = tonumber(value) or (value == "true" or value ~= "false" and value)
+  end
+  return made
+end
+
 local function names_of(schema)
   local names = {}
   for _, field in ipairs(schema) do

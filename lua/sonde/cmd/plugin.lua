@@ -137,7 +137,7 @@ local function check_new(options)
     error("'" .. name .. "' is no plugin name; use a-z, 0-9 and _, a letter first", 0)
   end
   local kind = kind_of(options.kind)
-  if options.lua and not kind.module then
+  if options.lua and not kind.scripts then
     error("a plugin of the kind '" .. kind.name .. "' is written in C: leave out --lua", 0)
   end
   if options.primitive and not kind.ops then

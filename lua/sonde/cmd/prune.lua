@@ -1,29 +1,15 @@
 --- prune - a smaller model folder: blocks removed by a strategy, or replaced by linear maps; heads, neurons and
 -- features removed by their importance; healed by a short training.
 
+local check_out = require "sonde.base.out_folder"
 local core = require "sonde.core"
 local importance = require "sonde.sparse.importance"
 local strategy = require "sonde.sparse.strategy"
 local output = require "sonde.base.output"
 
--- The folder that the model goes to: new, or empty.
-local function check_out(path, model)
-  if path == "" then error("--out needs the name of a folder", 0) end
-  local inside = model:gsub("/+$", "") .. "/"
-  if (path .. "/"):sub(1, #inside) == inside then
-    error(path .. ": is inside the folder of the model that is pruned; name one beside it", 0)
-  end
-  local kind = core.exists(path)
-  if kind == "file" then error(path .. ": is a file; the pruned model needs a new folder", 0) end
-  if kind and #core.list_dir(path) > 0 then
-    error(path .. ": there is something in this folder; name a new one, or remove it first", 0)
-  end
-  core.check_folder(path)
-end
-
 -- What the command line asks for and lacks, before anything is loaded.
 local function check(options)
-  check_out(options.out, options.model)
+  check_out(options.out, options.model, "the pruned model")
   local function need(option, value, why)
     if value == nil then error(why .. "; give " .. option, 0) end
   end
@@ -213,7 +199,7 @@ return {
     if facts.healing and facts.healing.diverged then
       error("healing diverged: " .. facts.healing.diverged .. "; try a smaller --lr. Nothing was written", 0)
     end
-    check_out(options.out, options.model)
+    check_out(options.out, options.model, "the pruned model")
     smaller:save(options.out, { dtype = options.dtype })
     if facts.loss then facts.loss.saved = saved_loss(model, smaller, facts, pruning, options) end
     facts = facts_of(options, model, smaller, facts)

@@ -459,6 +459,13 @@ function node:alibi_slopes(heads)
   return op("alibi_slopes", { self }, nil, { heads })
 end
 
+--- 1 at the k largest |x| of each row [.., n] (of equal ones the first), else 0; no gradient flows through it.
+---@param k integer
+---@return sonde.node
+function node:topk_mask(k)
+  return op("topk_mask", { self }, nil, { k }):detach()
+end
+
 --- Of tokens i32 [B, T] (this value) in rows of several documents: where the document of each token starts in its row;
 --- its result(2) is how far each token is from there.
 ---@param last integer     the token that ends a document
@@ -589,6 +596,7 @@ local takes = {
   layernorm = { self, required("gain", "node"), required("bias", "node"), eps },
   rope = { self, { name = "theta", type = "number" }, { name = "offset", type = "integer" },
     { name = "positions", type = "node" } },
+  topk_mask = { self, required("k", "integer") },
   document_starts = { self, required("last", "integer") }, alibi_slopes = { self, required("heads", "integer") },
   attention = { self, required("k", "node"), required("v", "node"), attention_options },
   attention_blocks = { self, required("k", "node"), block_options },

@@ -114,6 +114,10 @@ function config.options(tree, path, make)
   return options, note or changed, of
 end
 
+--- The key quantization_config of a folder with sparse matrices: programs that do not know the method refuse the
+--- folder, in place of taking random weights for those that they do not find.
+config.sparse = { quant_method = keys.SPARSE, format = "bitmask" }
+
 -- ---- writing -------------------------------------------------------------------------------------------------
 
 --- The keys of a model's config.json: what its architecture says of it, the section "sonde", and of the folder that it

@@ -104,7 +104,8 @@ function export.write(model, out, options)
     dtype = write_gguf(plainer, of, out, options)
   else
     dtype = folder.dtype(plainer, options.dtype)
-    plainer:save(out, { dtype = options.dtype, shard_size = options.shard_size, tokenizer = options.tokenizer })
+    plainer:save(out, { dtype = options.dtype, shard_size = options.shard_size, tokenizer = options.tokenizer,
+      dense = true })
   end
   return {
     format = format, architecture = of.name, dtype = dtype, folded = core.list(said),

@@ -52,6 +52,33 @@ function folder.dtype(model, asked)
   return main
 end
 
+local widths = { F32 = 4, F16 = 2, BF16 = 2, U8 = 1 }
+
+local function bytes_of(dims, dtype)
+  local bytes = widths[dtype]
+  for _, dim in ipairs(dims) do bytes = bytes * dim end
+  return bytes
+end
+
+--- Bytes of the weights in a folder that a model was saved in, and what they would be without sparse matrices.
+---@param model sonde.model
+---@param dir string
+---@param asked? string      the dtype that was asked for
+---@return {saved: integer, dense: integer}
+function folder.sizes(model, dir, asked)
+  local file, sizes = core.weights_open(dir), { saved = 0, dense = 0 }
+  for _, name in ipairs(file:names()) do
+    local tensor = file:find(name)
+    sizes.saved = sizes.saved + bytes_of(tensor.dims, tensor.dtype)
+  end
+  local types = dtypes_of(model, asked)
+  for _, param in ipairs(weights.saved(model)) do
+    sizes.dense = sizes.dense + bytes_of(param.dims, string.upper(types[param.name]))
+  end
+  file:close()
+  return sizes
+end
+
 -- What the folder of a model holds beside its weights: what it brought, unless another tokenizer takes its place.
 local function belongings(model, tokenizer)
   local from = model.origin or { config = {}, files = {}, left = {} }
@@ -74,6 +101,7 @@ function folder.belongings(model, tokenizer)
   local belonging = belongings(model, tokenizer)
   tokenizer = tokenizer or (model:has_tokenizer() and model:tokenizer()) or nil
   local keys, files = config.write(model, belonging.config), {}
+  keys.quantization_config = nil          -- what they describe has its zeros
   tokens.describe(keys, folder.dtype(model), tokenizer, belonging == model.origin)
   for name, bytes in pairs(belonging.files) do files[name] = bytes end
   if tokenizer and not files["tokenizer.json"] then
@@ -111,6 +139,8 @@ local function write_files(model, dir, options)
   if lacks then error(core.where() .. "the folder would lack its tokenizer: " .. lacks, 0) end
   tokenizer = tokenizer or own_tokenizer(model)
   local keys, of = config.write(model, belonging.config)
+  local sparse = not options.dense and weights.has_sparse(model)
+  keys.quantization_config = sparse and config.sparse or nil
   tokens.describe(keys, main, tokenizer, belonging == model.origin)
   local code = remote.attach(of, model, keys)
   for _, files in ipairs { belonging.files, code } do
@@ -126,7 +156,7 @@ local function write_files(model, dir, options)
     end
   end
   core.json_save(dir .. "/config.json", keys)
-  local written = weights.write(model, dir, of, dtypes, folder.bytes(options.shard_size))
+  local written = weights.write(model, dir, of, dtypes, folder.bytes(options.shard_size), options.dense)
   for name in pairs(code) do written[name] = true end
   for name, reason in pairs(belonging.left) do
     io.stderr:write(string.format("sonde: note: %s is not carried along to %s: %s\n", name, dir, reason))
@@ -159,12 +189,14 @@ end
 --- whole. What the folder that the model came from holds beside it is carried along (io/origin.lua).
 ---@param model sonde.model
 ---@param dir string
----@param options? {tokenizer: userdata, dtype: "f32"|"bf16"|"f16", shard_size: string}
+---@param options? {tokenizer: userdata, dtype: "f32"|"bf16"|"f16", shard_size: string, dense: boolean}
 function folder.save(model, dir, options)
   options = require("sonde.base.args").check({
     { name = "tokenizer", type = "any", doc = "the tokenizer to put beside the weights; default: the model's own" },
     { name = "dtype", type = "string", choices = { "f32", "bf16", "f16" },
       doc = "of the saved weights; default: what they were read as, else f32" },
+    { name = "dense", type = "boolean", preset = false,
+      doc = "sparse matrices with their zeros, as other programs read them; the folder has no masks then" },
     { name = "shard_size", type = "string", doc = "most bytes of a file of weights, such as 5GB; default: one file" },
   }, options, "save")
   folder.bytes(options.shard_size)
@@ -303,6 +335,14 @@ function folder.describe(dir)
   return config.plain(model)
 end
 
+--- Puts masks on a model's matrices that are sparse in a model folder.
+---@param model sonde.model
+---@param dir string
+function folder.put_masks(model, dir)
+  local path, _, of = described(dir)
+  weights.put_masks(model, path, of)
+end
+
 --- Gives a model the weights of a model folder, with what that holds beside them. Parameters must be the same, by name
 --- and shape; how they are used may be another: that is told.
 ---@param model sonde.model
@@ -357,14 +397,8 @@ folder.placement = {
 function folder.of_command(options)
   local words = options.placement
   if not words then return folder.load(options.model) end
-  local placement = { name = words[1] }
   require("sonde.model.placement").find(words[1], function() return "--placement: " end)
-  for i = 2, #words do
-    local key, value = string.match(words[i], "^([%w_]+)=(.+)$")
-    if not key then error("--placement takes NAME,option=value,.., not '" .. words[i] .. "'", 0) end
-    placement[key] = tonumber(value) or (value == "true" or value ~= "false" and value)
-  end
-  return folder.load(options.model, { placement = placement })
+  return folder.load(options.model, { placement = args.words(words, "--placement") })
 end
 
 return args.declare(folder, "sonde.", {

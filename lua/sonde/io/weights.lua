@@ -2,6 +2,7 @@
 
 local core = require "sonde.core"
 local arch = require "sonde.io.arch"
+local param_names = require "sonde.model.names"
 
 local weights = {}
 
@@ -93,17 +94,74 @@ local function tensors_of(params, names)
   return list
 end
 
+-- The parts of a sparse matrix, in place of its tensor.
+local BITS, VALUES = ".bitmask", ".values"
+
+local function is_sparse(file, name)
+  return not file:find(name) and (file:find(name .. BITS) or file:find(name .. VALUES)) ~= nil
+end
+
 -- What the tensors of an entry are called in the files, or nil where they are not all there; and those that are not.
 local function names_of(entry, name_of, file)
   local names, missing = {}, nil
   for k, tensor in ipairs(entry.tensors or { entry.tensor }) do
     names[k] = name_of(tensor)
-    if not file:find(names[k]) then missing = missing or tensor end
+    if not file:find(names[k]) and not is_sparse(file, names[k]) then missing = missing or tensor end
   end
   return names, missing
 end
 
+-- The masks of an entry's parameters, to be written; they are put on.
+local function masks_of(params, entry)
+  local masks = {}
+  for k, name in ipairs(entry.params) do masks[k] = params:find(name .. ".mask") or params:mask(name) end
+  return masks
+end
+
+--- Puts masks on the parameters whose matrices are sparse in a folder; weights.read gives them their values.
+---@param model sonde.model
+---@param dir string
+---@param of sonde.architecture
+function weights.put_masks(model, dir, of)
+  local file, params = core.weights_open(dir), model:params()
+  local name_of = names_in(file, of, model.config.tie, dir)
+  for _, entry in ipairs(arch.tensors(of, model, params:list())) do
+    local some = false
+    for _, tensor in ipairs(entry.tensors or { entry.tensor }) do some = some or is_sparse(file, name_of(tensor)) end
+    if some then masks_of(params, entry) end
+  end
+  file:close()
+end
+
+-- The dims of the tensors that an entry is of, in the files.
+local function joined_dims(entry, params)
+  local graph, nodes, dims = core.graph(), {}, {}
+  for k, tensor in ipairs(tensors_of(params, entry.params)) do nodes[k] = graph:leaf("tensor " .. k, tensor) end
+  for k, node in ipairs { entry.join(nodes) } do dims[k] = node:dims() end
+  graph:close()
+  return dims
+end
+
+-- An entry of which some tensors are sparse: those that are not have masks of ones.
+local function read_sparse(file, names, entry, params)
+  local to, masks, from, bits = tensors_of(params, entry.params), masks_of(params, entry), {}, {}
+  if not entry.split then return file:read_sparse(names[1], to[1], masks[1]) end
+  for k, dims in ipairs(joined_dims(entry, params)) do
+    from[k], bits[k] = core.tensor("f32", dims), core.tensor("f32", dims, 1)
+    if is_sparse(file, names[k]) then
+      file:read_sparse(names[k], from[k], bits[k])
+    else
+      file:read(names[k], from[k])
+    end
+  end
+  convert(from, function(nodes) return entry.split(unpack(nodes)) end, to)
+  convert(bits, function(nodes) return entry.split(unpack(nodes)) end, masks)
+end
+
 local function read_entry(file, names, entry, params)
+  for _, name in ipairs(names) do
+    if is_sparse(file, name) then return read_sparse(file, names, entry, params) end
+  end
   local to, from = tensors_of(params, entry.params), {}
   if not entry.split then return file:read(names[1], to[1]) end
   for k, name in ipairs(names) do
@@ -149,12 +207,16 @@ function weights.read(model, dir, of)
       local hint = missing == of.head and "; are embedding and head tied (" .. of.tied_by .. ")?" or ""
       refuse(dir, "the weights have no '" .. missing .. "'" .. hint)
     end
-    for _, name in ipairs(names) do wanted[name] = true end
+    for _, name in ipairs(names) do
+      wanted[name] = true
+      if is_sparse(file, name) then wanted[name .. BITS], wanted[name .. VALUES] = true, true end
+    end
     if not missing then
       read_entry(file, names, entry, params)
+      local tensor = file:find(names[1]) or file:find(names[1] .. VALUES)
       for _, each in ipairs(entry.params) do
         params:loaded(each)
-        stored[each] = dtype_names[file:find(names[1]).dtype]
+        stored[each] = dtype_names[tensor.dtype]
       end
     end
   end
@@ -162,6 +224,35 @@ function weights.read(model, dir, of)
   file:close()
   model.stored = stored
   return model:init()
+end
+
+-- Whether a parameter is zero where its mask is: the mask is what is last put on, on a matrix of a block.
+local function has_zeros(param)
+  local at = {}
+  for k, view in ipairs(param.views) do at[view] = k end
+  return at.mask ~= nil and at.mask > (at.low_rank or 0) and param_names.in_block(param.name) ~= nil and #param.dims > 1
+end
+
+--- Whether some of a model's matrices are saved as sparse ones.
+---@param model sonde.model
+---@return boolean
+function weights.has_sparse(model)
+  for _, param in ipairs(weights.saved(model)) do
+    if has_zeros(param) then return true end
+  end
+  return false
+end
+
+-- The masks of the tensors that an entry is in the files; nil where it has none.
+local function joined_masks(entry, params, sparse)
+  local from, some = {}, false
+  for k, name in ipairs(entry.params) do
+    some = some or sparse[name] ~= nil
+    from[k] = sparse[name] and params:find(name .. ".mask") or core.tensor("f32", params:find(name):dims(), 1)
+  end
+  if not some then return {} end
+  if not entry.join then return from end
+  return convert(from, function(nodes) return { entry.join(nodes) } end)
 end
 
 --- The weights that a folder holds: what modules read, so that other programs compute the same. Views are in the
@@ -230,21 +321,28 @@ end
 ---@param of sonde.architecture
 ---@param dtypes table<string, string>    of the parameters, by name
 ---@param limit? integer                  bytes of a shard; default: one file for all
+---@param dense? boolean                  sparse matrices are written with their zeros
 ---@return table<string, boolean> files   the names of what was written
-function weights.write(model, dir, of, dtypes, limit)
+function weights.write(model, dir, of, dtypes, limit, dense)
+  local sparse = {}
+  for _, param in ipairs(dense and {} or weights.saved(model)) do
+    if has_zeros(param) then sparse[param.name] = true end
+  end
   local groups, total = groups_of(arch.tensors(of, model, weights.saved(model)), model, dtypes, limit or math.huge)
   local map, files = {}, {}
   for k, group in ipairs(groups) do
     local file = #groups == 1 and SINGLE or string.format("model-%05d-of-%05d.safetensors", k, #groups)
-    local names, tensors, types = {}, {}, {}
+    local called, tensors, types, masks = {}, {}, {}, {}
     for _, entry in ipairs(group) do
       local made = { weights.joined(entry, model:params()) }
+      local bits = joined_masks(entry, model:params(), sparse)
       for i, name in ipairs(entry.tensors or { entry.tensor }) do
-        names[#names + 1], tensors[#tensors + 1], types[#types + 1] = name, made[i], dtypes[entry.params[1]]
-        map[name] = file
+        called[#called + 1], tensors[#tensors + 1], types[#types + 1] = name, made[i], dtypes[entry.params[1]]
+        masks[#called] = bits[i]
+        for _, part in ipairs(bits[i] and { BITS, VALUES } or { "" }) do map[name .. part] = file end
       end
     end
-    core.weights_save(dir .. "/" .. file, names, tensors, types)
+    core.weights_save(dir .. "/" .. file, called, tensors, types, masks)
     files[file] = true
   end
   if #groups > 1 then

@@ -207,8 +207,9 @@ end
 --- Saves the model as a folder: config.json, model.safetensors, if there is a tokenizer tokenizer.json and
 --- tokenizer_config.json, and what the folder that the model came from holds beside them.
 ---@param dir string
----@param options? {tokenizer: userdata, dtype: "f32"|"bf16"|"f16", shard_size: string}   dtype: default: as the weights
---- were read, else f32; shard_size: weights in files of at most so much ("5GB"); default: one file
+---@param options? {tokenizer: userdata, dtype: "f32"|"bf16"|"f16", shard_size: string, dense: boolean}
+--- dtype: default: as the weights were read, else f32; shard_size: weights in files of at most so much ("5GB"); default
+--- one file; dense: masked matrices with their zeros, as other programs read them (doc/folders.md)
 function model:save(dir, options)
   self:init()
   require("sonde.io").save(self, dir, options)

@@ -30,12 +30,34 @@ local info_schema = {
 -- What scripts have registered, by kind; what plugins bring is in the core's list, which has both.
 local registries = {}
 
+-- What the description of a kind's modules has beside the rest.
+local more = {}
+
 local function registry_of(kind)
+  local schema = {}
+  for _, fields in ipairs { info_schema, more[kind] or {} } do
+    for _, field in ipairs(fields) do schema[#schema + 1] = field end
+  end
   registries[kind] = registries[kind] or registry.new {
-    kind = kind, schema = info_schema, doc = "summary", others = function() return core.modules(kind) end,
+    kind = kind, schema = schema, doc = "summary", others = function() return core.modules(kind) end,
     origin = function(name) return core.module(kind, name).path end,
   }
   return registries[kind]
+end
+
+--- Gives the descriptions of a kind more fields, before the first is registered.
+---@param kind string
+---@param fields sonde.schema
+function module.extend(kind, fields)
+  more[kind] = fields
+end
+
+--- What a script has registered; nil for modules of plugins.
+---@param kind string
+---@param name string
+---@return table|nil
+function module.find(kind, name)
+  return registries[kind] and registries[kind]:get(name)
 end
 
 --- The function of a module that a script has registered; nil for those of plugins.
@@ -43,7 +65,7 @@ end
 ---@param name string
 ---@return function|nil
 function module.build(kind, name)
-  local found = registries[kind] and registries[kind]:get(name)
+  local found = module.find(kind, name)
   return found and found.build
 end
 
@@ -55,11 +77,12 @@ local function known(kind, name)
 end
 
 --- Registers a module of a kind. It then stands beside those of plugins, for every model.
----@param kind string     one whose plugins are modules: core.kinds
+---@param kind string     one that scripts may write: core.kinds
 ---@param name string
 ---@param info? {options: sonde.field[], summary: string, citation: string, suggests: string}
 ---@param build fun(site: sonde.site, options: table, x: sonde.node): sonde.node
-function module.register(kind, name, info, build)
+---@param wrap? fun(thing: table): function    what the core calls in place of build
+function module.register(kind, name, info, build, wrap)
   if type(info) == "function" then info, build = {}, info end
   if type(build) ~= "function" then
     error(core.where() .. "sonde." .. kind .. "(name, [info,] function(site, options, x) ... end)", 0)
@@ -68,7 +91,8 @@ function module.register(kind, name, info, build)
   for key, value in next, info do described[key] = value end
   -- The conformance kit has a runtime for each check: what the present one does not know is to be registered again.
   if all:get(name) and not known(kind, name) then all:forget(name) end
-  core.module_register(kind, name, all:add(name, described), build)
+  local thing = all:add(name, described)
+  core.module_register(kind, name, thing, wrap and wrap(thing) or build)
 end
 
 --- Splits "rmsnorm", {"rmsnorm", eps = 1e-5} or {name = "rmsnorm", eps = 1e-5} into a name and options.

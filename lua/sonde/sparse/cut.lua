@@ -115,21 +115,37 @@ local function write_map(params, prefix, map)
   params:loaded(prefix .. "placement.bias")
 end
 
---- The model of these pieces, with the weights of the old one.
----@param model sonde.model
----@param pieces sonde.piece[]
----@return sonde.model
-function cut.build(model, pieces)
-  model:init()
-  local smaller = require("sonde.model.transformer").new(options_of(model, pieces))
-  local from, to = model:params(), smaller:params()
-  -- The parameter of the old model that one of the new model is; nil for those of linear maps.
-  local function source_name(name)
+-- The parameter of the old model that one of the new model is; nil for those of linear maps.
+local function source_of(pieces)
+  return function(name)
     local block, rest = names.in_block(name)
     local piece = block and pieces[block + 1]
     if not piece then return name end
     return piece.source and names.block(piece.source) .. rest or nil
   end
+end
+
+--- Puts the masks of the old model's weights on those of the new one: what is out stays out in training.
+---@param model sonde.model
+---@param smaller sonde.model
+---@param pieces sonde.piece[]
+function cut.masks(model, smaller, pieces)
+  local from, to, source_name = model:params(), smaller:params(), source_of(pieces)
+  for _, param in ipairs(to:list()) do
+    local source = source_name(param.name)
+    local mask = source and from:find(source .. ".mask")
+    if mask then to:mask(param.name):copy(mask) end
+  end
+end
+
+--- The model of these pieces, with the weights of the old one, without its masks (cut.masks).
+---@param model sonde.model
+---@param pieces sonde.piece[]
+---@return sonde.model
+function cut.unmasked(model, pieces)
+  model:init()
+  local smaller = require("sonde.model.transformer").new(options_of(model, pieces))
+  local from, to, source_name = model:params(), smaller:params(), source_of(pieces)
   for _, param in ipairs(to:list()) do
     local name = source_name(param.name)
     if name then
@@ -144,7 +160,17 @@ function cut.build(model, pieces)
   return smaller:init()
 end
 
---- A model with the same blocks and weights, apart from the first.
+--- The model of these pieces, with the weights of the old one and the masks on them.
+---@param model sonde.model
+---@param pieces sonde.piece[]
+---@return sonde.model
+function cut.build(model, pieces)
+  local smaller = cut.unmasked(model, pieces)
+  cut.masks(model, smaller, pieces)
+  return smaller
+end
+
+--- A model with the same blocks, weights and masks, apart from the first.
 ---@param model sonde.model
 ---@return sonde.model
 function cut.copy(model)

@@ -5,6 +5,8 @@
 -- What lives here: this file prunes and heals; strategy.lua and strategies/ choose the blocks, cut.lua makes the model
 -- with fewer of them; importance.lua and importance/ measure heads, neurons and features, width.lua chooses among them,
 -- slice.lua makes the model of those that stay; lora.lua trains adapters.
+-- sparsify.lua makes matrices sparse in one shot, gradual.lua during training; method.lua has the methods, pattern.lua
+-- how much goes, matrices.lua where, inputs.lua what matrices multiply.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"

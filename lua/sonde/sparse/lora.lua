@@ -38,10 +38,12 @@ function lora.train(model, blocks, corpus, options)
   for key, value in pairs(options) do
     if key ~= "rank" and key ~= "alpha" then train_options[key] = value end
   end
-  local names, adapted = weights_of(model, blocks), cut.copy(model)
+  local pieces = cut.pieces(model.config.depth, {})
+  local names, adapted = weights_of(model, blocks), cut.unmasked(model, pieces)
   if #names == 0 then error(core.where() .. "lora: there are no weights in these blocks to put adapters on", 0) end
   local scale = (options.alpha or rank) / rank
   for _, name in ipairs(names) do adapted:params():low_rank(name, rank, scale) end
+  cut.masks(model, adapted, pieces)       -- behind the adapters, so that they leave out what is out
   adapted:init()
   train_options.trainable = { "*.lora_a", "*.lora_b" }
   local result = require("sonde.train").train(adapted, corpus, train_options)

@@ -15,8 +15,10 @@ local distill = require "sonde.distill"
 local evaluation = require "sonde.train.evaluation"
 local current = require "sonde.base.current"
 local feeds = require "sonde.data.feed"
+local gradual = require "sonde.sparse.gradual"
 local hooks = require "sonde.train.hooks"
 local front = require "sonde.base.front"
+local glob = require "sonde.base.glob"
 local machine = require "sonde.base.machine"
 local module = require "sonde.model.module"
 local objectives = require "sonde.model.objective"
@@ -81,6 +83,9 @@ train.schema = documents.with {
     doc = "a name with *, or ! and such a name" },
     doc = "names of the parameters to train (* stands for any text; !NAME takes away again; the last that fits "
       .. "counts)" },
+  { name = "sparsity", type = "table",
+    doc = "matrices that become sparse in training: {method =, sparsity =, begin =, end =, every =} "
+      .. "(doc/sparsity.md)" },
   { name = "objective", type = "string|table", choices = objectives.names,
     doc = "what the loss is of, NAME or {NAME, option = value}; default: the model's" },
   { name = "loss_weights", type = "table", each = { name = "weight", type = "number", doc = "a factor" },
@@ -155,11 +160,6 @@ local function resolve_optimizer(options, where)
   end
   options.optimizer = core.module_values("optimizer", name, given)
   options.optimizer.name = name
-end
-
--- A name with * as a Lua pattern.
-local function glob(text)
-  return "^" .. string.gsub(string.gsub(text, "[%^%$%(%)%%%.%[%]%+%-%?]", "%%%0"), "%*", ".*") .. "$"
 end
 
 -- Of a pattern that names only parameters that share another's value: whose it is, which is what is trained.
@@ -328,6 +328,7 @@ function train.resolve(model, options, where)
   train.resolve_step(model, o, place, where)
   resolve_length(o, place)
   distill.resolve_weights(o, place)
+  o.sparsity = o.sparsity and gradual.check(o.sparsity, model, o.steps, where)
   resolve_schedule(o, options, place)
   if o.decay_embeddings == nil then o.decay_embeddings = model.config.tie end
   o.loss_bound = o.loss_bound or default_bound(o.objective or model.objective, model.config)
@@ -462,6 +463,7 @@ local function make_trainer(model, corpus, o, run, called)
   fields.max_seconds = o.max_minutes and 60 * o.max_minutes or 0
   fields.forget_stop = o.accept_changes or false
   hooks.prepare(called, fields)
+  gradual.prepare(o.sparsity, fields)
   start.prepare(model, o, run, fields)
   -- Too much for the machine is refused before the first step; the bound of the day is no part of the configuration.
   if o.memory_budget == 0 then fields.memory_budget = machine.memory() or 0 end
@@ -542,7 +544,8 @@ end
 
 local function perform(model, corpus, o, run, own, commit, finished)
   local tasks = evaluation.new(o.eval, corpus.tokenizer)
-  local called = tasks:hooks(o.hooks)
+  local called = o.sparsity and { gradual.hook(o.sparsity) } or {}
+  for _, hook in ipairs(tasks:hooks(o.hooks) or {}) do called[#called + 1] = hook end
   local trainer = make_trainer(model, corpus, o, run, called)
   tasks.trainer = trainer
   if commit then commit() end
@@ -595,6 +598,8 @@ function train.train(model, corpus, options, where)
     error(core.where() .. "option 'patience' of train waits for a lower validation loss, and the corpus has no "
       .. "validation text", 0)
   end
+  start.views(model, o)
+  gradual.views(model, o.sparsity)
   local run, own, commit, finished = run_folder.open(model, corpus, o)
   if o.log and o.log[1] and not run then
     error(core.where() .. "option 'log' of train writes into the run folder, and there is none; give dir", 0)

@@ -149,6 +149,7 @@ function record.plugins(model, o)
   add("norm", model.final.name)
   add("init", model.config.init)
   add("optimizer", o.optimizer.name)
+  if o.sparsity then add("sparsity", o.sparsity.method.name) end
   local learns = o.objective or model.objective
   if learns.name ~= "language_model" then add("objective", learns.name) end
   for _, hook in ipairs(o.hooks or {}) do

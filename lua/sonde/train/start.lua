@@ -77,6 +77,19 @@ function start.check_source(o, corpus, run)
   end
 end
 
+--- Puts on the model the masks of the weights that it begins with, whose values come with those.
+---@param model sonde.model
+---@param o table
+function start.views(model, o)
+  if not o.from then return end
+  if not is_run(o.from) then return require("sonde.io").put_masks(model, o.from) end
+  local params, weights = model:params(), o.from .. "/checkpoint/model.safetensors"
+  for _, name in ipairs(core.exists(weights) and core.weights_open(weights):names() or {}) do
+    local of = string.match(name, "^(.+)%.mask$")
+    if of and params:find(of) and not params:find(name) then params:mask(of) end
+  end
+end
+
 --- Puts into the trainer's fields, or into the model, what the training begins with.
 ---@param model sonde.model
 ---@param o table

@@ -87,8 +87,12 @@ local foreign = {
   word_embed_proj_dim = none,
 }
 
+--- quant_method of the key quantization_config, where matrices are stored as a bitmask and values (doc/folders.md).
+keys.SPARSE = "sonde_sparse"
+
 local function without_effect(name, value)
   if value == nil or value == core.null then return true end
+  if name == "quantization_config" and type(value) == "table" and value.quant_method == keys.SPARSE then return true end
   if name == "auto_map" and remote.is_ours(value) then return true end
   if type(value) == "table" and next(value) == nil then return true end
   return foreign[name] ~= none and value == foreign[name]

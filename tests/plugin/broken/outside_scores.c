@@ -1,0 +1,12 @@
+/* Writes one score too many. */
+#include "broken.h"
+
+static int score(const sonde_sparse *s, const sonde_value *opt, float *score, sonde_error *err) {
+  (void)opt, (void)err;
+  for (int64_t k = 0; k < s->out * s->in; k++) score[k] = s->w[k] * s->w[k];
+  score[s->out * s->in] = 0;
+  return 0;
+}
+static const sonde_sparsity functions = {.size = sizeof functions, .score = score};
+static const sonde_plugin plugin = {DESCRIPTOR("sparsity", "outside_scores", &functions)};
+SONDE_PLUGIN(plugin)
