@@ -164,6 +164,7 @@ static const char *const elsewhere[] = {
     "cast",      /* cast_test.c */
     "dropout",   /* dropout_test.c */
     "grouped_matmul", "grouped_outer",   /* grouped_test.c */
+    "distill", "distill_cached",         /* tests/distill/reference.lua */
     "detach",    /* reference_test.c: its gradient is not its derivative */
 };
 
