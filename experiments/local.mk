@@ -16,3 +16,5 @@ nobase_dist_pkgdata_DATA += %D%/minima.lua %D%/minima/demo.yaml %D%/minima/paper
 nobase_dist_pkgdata_DATA += %D%/recipe.lua %D%/recipe/demo.yaml %D%/recipe/paper.yaml %D%/recipe/workstation.yaml
 nobase_dist_pkgdata_DATA += %D%/sparsity_moe.lua %D%/sparsity_moe/demo.yaml %D%/sparsity_moe/paper.yaml \
   %D%/sparsity_moe/workstation.yaml
+nobase_dist_pkgdata_DATA += %D%/distill_losses.lua %D%/distill_losses/demo.yaml %D%/distill_losses/paper.yaml \
+  %D%/distill_losses/workstation.yaml

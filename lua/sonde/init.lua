@@ -34,6 +34,7 @@ local parts = {
   feed = { "sonde.data.feed", "arrays" },
   train = { "sonde.train", "train" },
   teach = { "sonde.distill.teach", "make" },
+  divergences = { "sonde.distill.measure", "divergences" },
   finetune = { "sonde.train.finetune", "run" },
   config = { "sonde.base.config", "load" },
   sweep = { "sonde.sweep", "new" },

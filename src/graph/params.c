@@ -123,6 +123,18 @@ const sonde_param *sonde_params_need(sonde_params *p, const char *name, const so
 
 void sonde_params_seal(sonde_params *p) { p->sealed = 1; }
 
+static int check_unused(const sonde_params *p, const char *name, sonde_error *err);
+
+const sonde_param *sonde_params_extend(sonde_params *p, const char *name, const sonde_shape *shape, int role,
+                                       sonde_init init, sonde_error *err) {
+  if (check_unused(p, name, err)) return NULL;
+  const int sealed = p->sealed;
+  p->sealed = 0;
+  const sonde_param *made = sonde_params_need(p, name, shape, role, init, -1, err);
+  p->sealed = sealed;
+  return made;
+}
+
 /* ---- views -------------------------------------------------------------------------------------------- */
 
 const sonde_view *sonde_param_view(const sonde_param *p, int kind) {

@@ -51,6 +51,10 @@ void sonde_params_free(sonde_params *p);
 /* The parameter of that name: made if absent (EINVAL if sealed), or checked against the shape (ESHAPE names both). */
 const sonde_param *sonde_params_need(sonde_params *p, const char *name, const sonde_shape *shape, int role,
                                      sonde_init init, int block, sonde_error *err);
+/* A parameter of a training beside the model's (a projection), which is made although the parameters are sealed; the
+ * same again where it is there. EINVAL while a training uses them. */
+const sonde_param *sonde_params_extend(sonde_params *p, const char *name, const sonde_shape *shape, int role,
+                                       sonde_init init, sonde_error *err);
 /* From now on need makes nothing: a name that is not there is refused. Views may still be put on. */
 void sonde_params_seal(sonde_params *p);
 

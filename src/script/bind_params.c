@@ -72,6 +72,19 @@ static int params_need(lua_State *L) {
   return 1;
 }
 
+/* p:extend(name, dims, role, init): a parameter of a training beside the model's (params.h) */
+static int params_extend(lua_State *L) {
+  sonde_params *p = to_params(L);
+  const char *name = sonde_lua_string(L, 2);
+  int64_t dim[SONDE_MAX_RANK];
+  int rank = sonde_lua_integers(L, 3, "a shape", dim, SONDE_MAX_RANK);
+  sonde_shape shape = sonde_shape_make(SONDE_F32, rank, dim);
+  sonde_error err = {0};
+  if (!sonde_params_extend(p, name, &shape, sonde_lua_to_role(L, 4), sonde_lua_to_init(L, 5), &err))
+    sonde_lua_raise(L, &err);
+  return 0;
+}
+
 /* p:find(name) -> tensor, or nil */
 static int params_find(lua_State *L) {
   const sonde_param *param = sonde_params_find(to_params(L), sonde_lua_string(L, 2));
@@ -265,7 +278,7 @@ static int core_roles(lua_State *L) {
 static void free_params(void *p) { sonde_params_free(p); }
 
 static const luaL_Reg params_methods[] = {
-    {"need", params_need},         {"find", params_find},       {"list", params_list},
+    {"extend", params_extend},     {"need", params_need},         {"find", params_find},       {"list", params_list},
     {"elements", params_elements}, {"init", params_init},       {"loaded", params_loaded},
     {"sha256", params_sha256},     {"refresh", params_refresh}, {"weights", params_weights},
     {"seal", params_seal},         {"not_finite", params_not_finite}, {"read", params_read}, {"node", params_node},

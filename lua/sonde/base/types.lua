@@ -139,6 +139,13 @@ function plan:close() end
 ---@class sonde.params     the named parameters of a model
 local params = {}
 
+--- A parameter of a training beside the model's, which is not saved with it.
+---@param name string
+---@param dims integer[]
+---@param role string
+---@param init {kind: string, a: number, b: number}
+function params:extend(name, dims, role, init) end
+
 --- The parameter of that name as a tensor, or nil.
 ---@param name string
 ---@return sonde.tensor|nil

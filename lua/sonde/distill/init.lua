@@ -1,13 +1,15 @@
 --- distill - a student learns from teachers: the options teacher and distill of a training, and what they add to its
 -- graph. The teacher is computed beside the student in the same plan, or read from a cache (`sonde teach`).
 
--- What lives here: this file has the options and the loss over the vocabulary; teacher.lua opens teachers, teach.lua
--- makes their caches. Divergences are modules of the kind "distill" (model/kind/distill.lua, plugins/distill).
+-- What lives here: this file has the options and the loss over the vocabulary, hidden.lua those of streams and
+-- relations; teacher.lua opens teachers, teach.lua makes their caches, measure.lua compares a student with one.
+-- Divergences are modules of the kind "distill" (model/kind/distill.lua, plugins/distill).
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local module = require "sonde.model.module"
 local schedule = require "sonde.train.schedule"
+local hidden = require "sonde.distill.hidden"
 local teachers = require "sonde.distill.teacher"
 
 local distill = {}
@@ -35,6 +37,9 @@ distill.schema = {
     doc = "keep the teacher's K likeliest tokens, all others as one; a cache has a K of its own" },
   { name = "top_p", type = "number", min = 0.001, max = 1,
     doc = "or the fewest that have this probability together" },
+  { name = "hidden", type = "table", doc = "also learn the teacher's streams: loss, map, weight, projection" },
+  { name = "relations", type = "table",
+    doc = "also learn the relations of its tokens: attention, values (factors), map" },
 }
 
 --- The option `teacher` of a training.
@@ -91,6 +96,7 @@ function distill.resolve(model, o, where)
   o.teachers = teachers.open(o.teacher, model, place)
   o.teacher = teachers.record(o.teachers)
   check_support(o, o.teachers, place)
+  hidden.resolve(o, model, o.teachers, place)
 end
 
 --- The factors of an update that change: each becomes a course of the trainer, and its record in the configuration.
@@ -109,11 +115,41 @@ function distill.resolve_weights(o, where)
   end
 end
 
---- Refuses a corpus that the teachers cannot go with.
+--- Refuses a corpus that the teachers cannot go with; searches in it what waits for the text.
+---@param model sonde.model
 ---@param corpus sonde.corpus|sonde.feed
 ---@param o table
-function distill.check_corpus(corpus, o)
-  for _, one in ipairs(o.teachers or {}) do teachers.check_corpus(one, corpus, o) end
+function distill.check_corpus(model, corpus, o)
+  if not o.teachers then return end
+  for _, one in ipairs(o.teachers) do teachers.check_corpus(one, corpus, o) end
+  hidden.search(o, model, require("sonde.data.feed").open(corpus, o.context, o.seed))
+end
+
+--- The model that is trained: the student, or a copy of it with what the distillation learns beside it.
+---@param model sonde.model
+---@param o table
+---@return sonde.model
+function distill.trained(model, o)
+  if not hidden.has_parameters(o) then return model end
+  if o.from then
+    error(core.where() .. "hidden of distill with a projection does not begin `from` another run or folder: load the "
+      .. "student with sonde.load", 0)
+  end
+  local copy = require("sonde.sparse.cut").copy(model)
+  hidden.extend(copy, o)
+  copy.read_with, copy.origin = model.read_with, model.origin
+  return copy
+end
+
+--- Gives the student what such a copy has learned.
+---@param model sonde.model
+---@param copy sonde.model
+function distill.keep(model, copy)
+  if rawequal(model, copy) then return end
+  for _, param in ipairs(model:params():list()) do
+    model:params():find(param.name):copy(copy:params():find(param.name))
+    model:params():loaded(param.name)
+  end
 end
 
 --- The caches among the teachers, as the feed of tokens takes them.
@@ -187,9 +223,10 @@ end
 function distill.attach(trace, o, options)
   local loss, divergence
   local scale = o.distill.squared and o.distill.temperature ^ 2 or 1
+  local theirs
   for i, one in ipairs(o.teachers) do
-    local ce, kd = losses_of(trace, one, i, o, options)
-    loss = loss or ce
+    local ce, kd, traced = losses_of(trace, one, i, o, options)
+    loss, theirs = loss or ce, theirs or traced
     if one.weight ~= 1 then kd = kd * one.weight end
     divergence = divergence and divergence + kd or kd
   end
@@ -197,7 +234,12 @@ function distill.attach(trace, o, options)
   local total = factor(trace, o, "ce_weight", loss:sum():reshape { 1 })
     + factor(trace, o, "weight", divergence:sum():reshape { 1 })
   if trace.added then total = total + trace.added end
-  return { loss = loss, total = total, metrics = { { name = "divergence", node = divergence } } }
+  local metrics = { { name = "divergence", node = divergence } }
+  for _, added in ipairs(theirs and hidden.losses(trace, theirs, o) or {}) do
+    total = total + added.node:sum():reshape { 1 } * added.weight
+    metrics[#metrics + 1] = { name = added.name, node = added.node }
+  end
+  return { loss = loss, total = total, metrics = metrics }
 end
 
 return distill

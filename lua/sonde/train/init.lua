@@ -592,7 +592,7 @@ function train.train(model, corpus, options, where)
       .. "vocab = corpus.vocab", corpus.vocab, model.config.vocab), 0)
   end
   require("sonde.data").check_model(corpus, model)
-  distill.check_corpus(corpus, o)
+  distill.check_corpus(model, corpus, o)
   documents.of_trace(o, corpus, model, "train", where and function() return where {} end)
   if o.patience and not feeds.validates(corpus) then
     error(core.where() .. "option 'patience' of train waits for a lower validation loss, and the corpus has no "
@@ -605,12 +605,14 @@ function train.train(model, corpus, options, where)
     error(core.where() .. "option 'log' of train writes into the run folder, and there is none; give dir", 0)
   end
   require("sonde.data").used_by(corpus, model)
-  local ok, result = pcall(perform, model, corpus, o, run, own, commit, finished)
+  local trained = distill.trained(model, o)
+  local ok, result = pcall(perform, trained, corpus, o, run, own, commit, finished)
   if not ok and own and run:record().status == "running" then
     local reason = string.gsub(tostring(result), "\n.*", "")
     pcall(run.finish, run, core.interrupted() and "interrupted" or "failed", reason)
   end
   if own then run:close() end
+  distill.keep(model, trained)
   if not ok then error(result, 0) end
   if o.save then model:save(o.save, { tokenizer = corpus.tokenizer }) end
   return result
