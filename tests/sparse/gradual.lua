@@ -1,4 +1,5 @@
--- Sparsity that rises during training: the schedule, masks that only lose weights, what a method gathers, and its options.
+-- Sparsity that rises during training: the schedule, masks that only lose weights, what a method gathers, and its
+-- options.
 local lu = require "luaunit"
 local core = require "sonde.core"
 local sonde = require "sonde"
