@@ -152,7 +152,7 @@ static void backward_tile(void *arg, int64_t tile, int worker) {
   int64_t b = tile / t->kv, kv = tile % t->kv, group = t->heads / t->kv;
   target g = {.dq_ld = t->heads * t->width, .dkv_ld = t->kv * t->width};
   queries x;
-  int64_t ready = 0;             /* rows of dk and dv that are cleared: as they are needed, while they are in the cache */
+  int64_t ready = 0;             /* rows of dk and dv that are cleared: when they are needed, to be in the cache */
   g.dk = head_of(c->out[1], b, t->tk, t->kv, kv, t->width);
   g.dv = head_of(c->out[2], b, t->tk, t->kv, kv, t->width);
   if (t->narrow) {
