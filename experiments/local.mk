@@ -18,3 +18,5 @@ nobase_dist_pkgdata_DATA += %D%/sparsity_moe.lua %D%/sparsity_moe/demo.yaml %D%/
   %D%/sparsity_moe/workstation.yaml
 nobase_dist_pkgdata_DATA += %D%/distill_losses.lua %D%/distill_losses/demo.yaml %D%/distill_losses/paper.yaml \
   %D%/distill_losses/workstation.yaml
+nobase_dist_pkgdata_DATA += %D%/sparsity_pruned.lua %D%/sparsity_pruned/demo.yaml %D%/sparsity_pruned/paper.yaml \
+  %D%/sparsity_pruned/workstation.yaml

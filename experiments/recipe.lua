@@ -21,10 +21,11 @@ local deep = arms[2].value
 
 -- A step is better than what it was added to, in what there is of accuracy, perplexity and usefulness; a rejected one
 -- is worse. The last one is better than the deep model.
-local claims = {}
+local measures, claims = { { "perplexity", -1 }, { "usefulness_score", 1 } }, {}
+if #study.settings.eval.tasks > 0 then measures[3] = { "accuracy", 1 } end
 local function claim(arm, over, sign)
-  for metric, better in pairs { perplexity = -1, accuracy = 1, usefulness_score = 1 } do
-    claims[#claims + 1] = { arm = arm.value, over = over, y = metric, sign = sign * better }
+  for _, each in ipairs(measures) do
+    claims[#claims + 1] = { arm = arm.value, over = over, y = each[1], sign = sign * each[2] }
   end
 end
 

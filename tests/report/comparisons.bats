@@ -91,3 +91,8 @@ LUA
   grep -q 'weight_decay: 0.1' runs/*/step=groups,seed=1/config.yaml
   grep -q 'kv_heads: 1' runs/*/step=experts,seed=1/config.yaml
 }
+
+@test "pruning: masks leave out as much as the arm says" {
+  compare sparsity_pruned 2 --set model.depth=2 --set "pruned=[0, 0.5]"
+  grep -q 'weight_sparsity_total_1e-3": *0\.[5-6]' "runs/sparsity-pruned-demo/pruned=0.5,seed=1/run.json"
+}

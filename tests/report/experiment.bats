@@ -72,7 +72,7 @@ sweep() {
 
 @test "the scale of the paper is planned without its text" {
   for experiment in depth_sweep curse_of_depth layer_pruning bhyt sparsity_weight_decay sparsity_context sparsity_gqa \
-    sparsity_moe depth_scaling recipe; do
+    sparsity_moe sparsity_pruned depth_scaling recipe; do
     run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/$experiment.lua" \
       --set scale=paper --set corpus=there-is-no-such-text --set "seed=[1]"
     echo "$experiment: $output $stderr"
