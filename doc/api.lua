@@ -27,6 +27,7 @@ api.pages = {
     { register = "objective", cross_entropy = "objectives.cross_entropy", hits = "objectives.hits" } } },
   { "Training", "doc/training.md shows hooks at work.", { "train/init", "sonde.", { train = "train" } },
     { "train/hooks", "", {} }, { "train/finetune", "sonde.", { run = "finetune" } } },
+  { "Distillation", "doc/distillation.md shows it at work.", { "distill/gap", "sonde.", { run = "capacity_gap" } } },
   { "Evaluation, generation and probes", nil, { "eval/init", "sonde.", { evaluate = "evaluate" } },
     { "eval/tasks", "sonde.", { evaluate = "evaluate_tasks" } },
     { "eval/convert", "sonde.", { file = "convert_tasks" } },

@@ -20,3 +20,5 @@ nobase_dist_pkgdata_DATA += %D%/distill_losses.lua %D%/distill_losses/demo.yaml 
   %D%/distill_losses/workstation.yaml
 nobase_dist_pkgdata_DATA += %D%/sparsity_pruned.lua %D%/sparsity_pruned/demo.yaml %D%/sparsity_pruned/paper.yaml \
   %D%/sparsity_pruned/workstation.yaml
+nobase_dist_pkgdata_DATA += %D%/capacity_gap.lua %D%/capacity_gap/demo.yaml %D%/capacity_gap/paper.yaml \
+  %D%/capacity_gap/workstation.yaml

@@ -33,6 +33,7 @@ local parts = {
   corpus = { "sonde.data", "open" },
   feed = { "sonde.data.feed", "arrays" },
   train = { "sonde.train", "train" },
+  capacity_gap = { "sonde.distill.gap", "run" },
   teach = { "sonde.distill.teach", "make" },
   divergences = { "sonde.distill.measure", "divergences" },
   finetune = { "sonde.train.finetune", "run" },

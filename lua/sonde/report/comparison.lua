@@ -238,18 +238,6 @@ function comparison.text(data)
   return table.concat(lines, "\n") .. "\n"
 end
 
-local function table_html(class, head, rows)
-  local top, body = {}, {}
-  for k, title in ipairs(head) do top[k] = el("th", { scope = "col" }, esc(title)) end
-  for r, row in ipairs(rows) do
-    local cells = { el("th", { scope = "row" }, esc(row[1])) }
-    for k = 2, #row do cells[k] = el("td", nil, esc(row[k])) end
-    body[r] = el("tr", nil, cells) .. "\n"
-  end
-  return el("div", { class = "scroll" }, el("table", { class = class }, el("thead", nil, el("tr", nil, top)),
-    el("tbody", nil, body)))
-end
-
 --- The section of a page.
 ---@param data table
 ---@param prefix string     of its id
@@ -259,11 +247,11 @@ function comparison.html(data, prefix)
   local view, claims = view_of(data, data.metric), claims_rows(data)
   local note = ("%s of this sweep, and the paper's numbers, of models and texts of another size."):format(
     view:has_spread() and "Mean ± standard deviation over " .. view:repeats() or "Values of " .. view:repeats())
-  local parts = { el("h2", nil, "This sweep and the paper"), table_html("main arms", head, rows),
+  local parts = { el("h2", nil, "This sweep and the paper"), html.table("main arms", head, rows),
     el("p", { class = "note" }, esc(note)) }
   if #claims > 0 then
     parts[#parts + 1] = el("h3", nil, esc "Do the paper's directions hold here?")
-    parts[#parts + 1] = table_html("claims", CLAIMS, claims)
+    parts[#parts + 1] = html.table("claims", CLAIMS, claims)
     parts[#parts + 1] = el("p", { class = "note" }, esc(RULE))
   end
   return el("section", { id = prefix .. "comparison" }, parts) .. "\n"

@@ -85,6 +85,7 @@ local function metric_figure(view)
     figure.series[#figure.series + 1] = dots
   end
   figure.ylog = quantity.wants_log(known.log, figure.series)
+  figure.xlog = quantity.of(view.column_name).log == true
   figure.alt = ("%s against %s%s, one line per %s"):format(view.metric, view.column_name,
     figure.title and ", " .. figure.title or "", view.series_name)
   return figure

@@ -66,6 +66,24 @@ function html.element(tag, attributes, ...)
   return table.concat(out)
 end
 
+--- A table of texts; the first of a row is its heading.
+---@param class string
+---@param head string[]
+---@param rows string[][]
+---@return string
+function html.table(class, head, rows)
+  local top, body = {}, {}
+  for k, title in ipairs(head) do top[k] = html.element("th", { scope = "col" }, html.escape(title)) end
+  for r, row in ipairs(rows) do
+    local cells = { html.element("th", { scope = "row" }, html.escape(row[1])) }
+    for k = 2, #row do cells[k] = html.element("td", nil, html.escape(row[k])) end
+    body[r] = html.element("tr", nil, cells) .. "\n"
+  end
+  return html.element("div", { class = "scroll" }, html.element("table", { class = class }, html.element("thead", nil,
+    html.element("tr", nil, top)),
+    html.element("tbody", nil, body)))
+end
+
 --- A path as a relative address: every byte that has a meaning in addresses is written as %XX.
 ---@param path string
 ---@return string

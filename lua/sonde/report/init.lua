@@ -163,10 +163,31 @@ local function data_section(data, sections, prefix)
     el("details", nil, el("summary", nil, "trials as CSV"), el("pre", nil, el("code", nil, esc(tables[1].text)))))
 end
 
+-- Tables that the sweep's script made.
+local function own_tables(data)
+  local parts = {}
+  for k, each in ipairs(data.tables or {}) do
+    parts[k] = el("section", nil, el("h2", nil, esc(each.title)), html.table("main", each.head, each.rows),
+      el("p", { class = "note" }, esc(each.note or ""))) .. "\n"
+  end
+  return table.concat(parts)
+end
+
+local function own_tables_text(data)
+  local texts = {}
+  for k, each in ipairs(data.tables or {}) do
+    local rows = { each.head }
+    for _, row in ipairs(each.rows) do rows[#rows + 1] = row end
+    texts[k] = ("%s: %s\n%s\n%s\n"):format(data.name, each.title, table.concat(format.columns(rows), "\n"),
+      each.note or "")
+  end
+  return table.concat(texts, "\n")
+end
+
 -- What a page shows of one sweep, below its header.
 local function content(part)
   return table.concat {
-    part.data.comparison and comparison.html(part.data, part.prefix) or "",
+    own_tables(part.data), part.data.comparison and comparison.html(part.data, part.prefix) or "",
     result_sections(part.sections, part.prefix), figures_section(part.groups, part.reason, part.prefix),
     trials_section(part.data, part.sections, part.prefix), provenance_section(part.data, part.prefix),
     data_section(part.data, part.sections, part.prefix),
@@ -214,6 +235,7 @@ function report.text(data)
       for _, view in ipairs(each.views) do texts[#texts + 1] = report_table.text(view) end
     end
     if part.comparison then texts[#texts + 1] = comparison.text(part) end
+    if part.tables then texts[#texts + 1] = own_tables_text(part) end
   end
   local copies = report_data.copies(data)
   if copies then texts[#texts + 1] = "note: " .. copies .. "\n" end

@@ -331,7 +331,7 @@ function collect.data(sweep, options, command)
     name = sweep.name, title = sweep.title, question = sweep.question, over = sweep.over, grid = sweep.axes,
     trials = sweep.trials, metric = options.metric, by = options.by, where = options.where, higher = options.higher,
     reference = options.reference, percent = options.percent, panels = options.panels, intervals = options.intervals,
-    beside = options.beside, comparison = options.comparison,
+    beside = options.beside, comparison = options.comparison, tables = options.tables,
     command = command, provenance = provenance(sweep.trials, notes), configs = configs(sweep), notes = notes,
   }
 end

@@ -397,6 +397,8 @@ sweep.summary_schema = {
   { name = "intervals", type = "boolean", preset = false, doc = "bars of figures are 95 % intervals, not ± 1 sd" },
   { name = "comparison", type = "table",
     doc = "arms, metrics and claims of experiment:compare: a paper's numbers beside those of the sweep" },
+  { name = "tables", type = "list", of = { name = "table", type = "table", doc = "title, head, rows of texts, note" },
+    doc = "tables to show first: {title, head, rows, note}" },
   { name = "beside", type = "results", doc = "results of another sweep to show below: sweep:results of it" },
   { name = "file", type = "string", preset = "report.html", doc = "name of the page in the sweep's folder" },
   { name = "csv", type = "boolean", preset = false,

@@ -1,0 +1,351 @@
+--- capacity.lua - which teacher is best for a student of S parameters: what may be said from losses of students by
+-- the size of their teacher (Zhang et al., Towards the Law of Capacity Gap in Distilling Language Models, 2023).
+--
+--   curve = { student = S, points = { { teacher = N, losses = { of each seed } }, .. } }     sizes in parameters
+--
+-- For each student a quadratic in log N over the means of its points; its minimum is the best teacher where it lies
+-- between the smallest and the largest. Over students the line N* = slope * S + intercept.
+
+local bootstrap = require "sonde.probe.bootstrap"
+local simplex = require "sonde.base.simplex"
+local stats = require "sonde.base.stats"
+
+local capacity = { PAPER_SLOPE = 2.5 }
+
+local LEAST = 3         -- points of a quadratic, students of a line whose R^2 says something
+
+-- ---- least squares -------------------------------------------------------------------------------------------------
+
+-- Gaussian elimination with pivots; nil where the rows do not determine x.
+local function solve(a, b)
+  local n = #b
+  for k = 1, n do
+    local pivot = k
+    for r = k + 1, n do
+      if math.abs(a[r][k]) > math.abs(a[pivot][k]) then pivot = r end
+    end
+    if math.abs(a[pivot][k]) < 1e-12 then return nil end
+    a[k], a[pivot], b[k], b[pivot] = a[pivot], a[k], b[pivot], b[k]
+    for r = k + 1, n do
+      local factor = a[r][k] / a[k][k]
+      for c = k, n do a[r][c] = a[r][c] - factor * a[k][c] end
+      b[r] = b[r] - factor * b[k]
+    end
+  end
+  local x = {}
+  for k = n, 1, -1 do
+    local sum = b[k]
+    for c = k + 1, n do sum = sum - a[k][c] * x[c] end
+    x[k] = sum / a[k][k]
+  end
+  return x
+end
+
+-- The coefficients of y over the columns of `rows`, by the normal equations: a few columns near 1 in size.
+local function least_squares(rows, y)
+  local a, b = {}, {}
+  for i = 1, #rows[1] do
+    a[i], b[i] = {}, 0
+    for j = 1, #rows[1] do a[i][j] = 0 end
+    for k, row in ipairs(rows) do
+      b[i] = b[i] + row[i] * y[k]
+      for j = 1, #row do a[i][j] = a[i][j] + row[i] * row[j] end
+    end
+  end
+  return solve(a, b)
+end
+
+-- ---- one student ---------------------------------------------------------------------------------------------------
+
+---@class sonde.capacity.quadratic      loss = c0 + c1 x + c2 x^2, x = log N - centre
+---@field c0 number
+---@field c1 number
+---@field c2 number
+---@field centre number
+---@field teacher number        of least loss between the smallest and the largest
+---@field interior boolean      whether it is neither of the two
+
+--- A quadratic in log N; nil below three different sizes.
+---@param sizes number[]
+---@param losses number[]
+---@return sonde.capacity.quadratic|nil
+function capacity.quadratic(sizes, losses)
+  if #sizes < LEAST then return nil end
+  local centre, rows = 0, {}
+  for _, n in ipairs(sizes) do centre = centre + math.log(n) / #sizes end
+  for k, n in ipairs(sizes) do
+    local x = math.log(n) - centre
+    rows[k] = { 1, x, x * x }
+  end
+  local c = least_squares(rows, losses)
+  if not c then return nil end
+  local fit = { c0 = c[1], c1 = c[2], c2 = c[3], centre = centre }
+  local low, high = math.min(table.unpack(sizes)), math.max(table.unpack(sizes))
+  local least = c[3] > 0 and math.exp(centre - c[2] / (2 * c[3]))
+  fit.interior = least and least > low and least < high or false
+  if fit.interior then
+    fit.teacher = least
+  else
+    fit.teacher = capacity.predict(fit, low) < capacity.predict(fit, high) and low or high
+  end
+  return fit
+end
+
+--- The loss that a quadratic gives for a teacher of n parameters.
+---@param fit sonde.capacity.quadratic
+---@param n number
+---@return number
+function capacity.predict(fit, n)
+  local x = math.log(n) - fit.centre
+  return fit.c0 + fit.c1 * x + fit.c2 * x * x
+end
+
+local function means_of(points)
+  local sizes, means = {}, {}
+  for k, point in ipairs(points) do sizes[k], means[k] = point.teacher, stats.mean(point.losses) end
+  return sizes, means
+end
+
+-- Residuals of the seeds about the means of their points, as large as those about the true means would be, and the
+-- degrees of freedom that they have.
+local function residuals_of(points, means)
+  local list, free = {}, 0
+  for k, point in ipairs(points) do
+    local n = #point.losses
+    if n > 1 then
+      free = free + n - 1
+      for _, loss in ipairs(point.losses) do list[#list + 1] = (loss - means[k]) * math.sqrt(n / (n - 1)) end
+    end
+  end
+  return list, free
+end
+
+-- Quadratics of means that other seeds might have given.
+local function draws_of(points, sizes, means, residuals, random)
+  local optima, shares = {}, 0
+  for r = 1, bootstrap.RESAMPLES do
+    local drawn = {}
+    for k, point in ipairs(points) do
+      local sum, n = 0, #point.losses
+      for _ = 1, n do sum = sum + residuals[random(#residuals) + 1] end
+      drawn[k] = means[k] + sum / n
+    end
+    local fit = capacity.quadratic(sizes, drawn)
+    optima[r] = fit.teacher
+    if fit.interior then shares = shares + 1 end
+  end
+  return optima, shares / #optima
+end
+
+local function verdict_of(found, sizes)
+  local low, high = math.min(table.unpack(sizes)), math.max(table.unpack(sizes))
+  if not found.fit then
+    return ("%d of the %d teachers that a curve takes"):format(#sizes, LEAST)
+  elseif not found.fit.interior then
+    return ("no optimum between these teachers: the curve is lowest at the %s"):format(
+      found.fit.teacher == low and "smallest" or "largest")
+  elseif not found.lo then
+    return "one seed has no interval"
+  elseif found.lo <= low or found.hi >= high then
+    return ("the interval reaches the %s teacher"):format(found.lo <= low and (found.hi >= high and "smallest and the "
+      .. "largest" or "smallest") or "largest")
+  end
+end
+
+---@class sonde.capacity.optimum
+---@field student number
+---@field fit sonde.capacity.quadratic|nil
+---@field teacher number|nil     the best one's parameters
+---@field lo number|nil          of the 95 % interval, by a bootstrap of the seeds' residuals; nil with one seed
+---@field hi number|nil
+---@field interior number|nil    share of the draws whose optimum is neither the smallest nor the largest teacher
+---@field unknown string|nil     why the best teacher cannot be told; nil where it can
+
+--- The best teacher for a student. Seeds are taken to spread alike about the mean of each point.
+---@param curve {student: number, points: table[]}
+---@return sonde.capacity.optimum
+function capacity.optimum(curve)
+  local sizes, means = means_of(curve.points)
+  local found = { student = curve.student, fit = capacity.quadratic(sizes, means) }
+  if found.fit then
+    found.teacher = found.fit.teacher
+    local residuals, free = residuals_of(curve.points, means)
+    if free > 0 then
+      found.draws, found.interior = draws_of(curve.points, sizes, means, residuals, bootstrap.random(0))
+      local interval = bootstrap.interval(found.draws, free + 1)
+      found.lo, found.hi = interval[1], interval[2]
+    end
+  end
+  found.unknown = verdict_of(found, sizes)
+  return found
+end
+
+-- ---- over students -------------------------------------------------------------------------------------------------
+
+local function line_through(xs, ys)
+  local rows, scale = {}, xs[1]
+  for k, x in ipairs(xs) do rows[k] = { x / scale, 1 } end
+  local c = least_squares(rows, ys)
+  return c and c[1] / scale, c and c[2]
+end
+
+---@class sonde.capacity.line     N* = slope * S + intercept
+---@field slope number
+---@field intercept number        in parameters
+---@field r2 number|nil           nil below three students: two lie on any line
+---@field students integer
+---@field lo number|nil           95 % interval of the slope; nil where a student has one seed
+---@field hi number|nil
+
+--- The line through the optima of the students that have one between their teachers; nil below two of them.
+---@param optima sonde.capacity.optimum[]
+---@return sonde.capacity.line|nil
+function capacity.line(optima)
+  local used, xs, ys = {}, {}, {}
+  for _, one in ipairs(optima) do
+    if one.fit and one.fit.interior then
+      used[#used + 1] = one
+      xs[#xs + 1], ys[#ys + 1] = one.student, one.teacher
+    end
+  end
+  if #used < 2 then return nil end
+  local slope, intercept = line_through(xs, ys)
+  if not slope then return nil end
+  local line = { slope = slope, intercept = intercept, students = #used }
+  if #used >= LEAST then
+    local mean, left, all = stats.mean(ys), 0, 0
+    for k, x in ipairs(xs) do
+      left, all = left + (ys[k] - slope * x - intercept) ^ 2, all + (ys[k] - mean) ^ 2
+    end
+    line.r2 = all > 0 and 1 - left / all or nil
+  end
+  local slopes = {}
+  for r = 1, bootstrap.RESAMPLES do
+    for k, one in ipairs(used) do ys[k] = one.draws and one.draws[r] or 0 / 0 end
+    slopes[r] = line_through(xs, ys)
+  end
+  local interval = bootstrap.interval(slopes, #used)
+  if interval[1] == interval[1] then line.lo, line.hi = interval[1], interval[2] end
+  return line
+end
+
+--- The teacher for a student of S parameters, or why it cannot be told from these arms. A student that was measured
+--- has its own optimum; others are on the line, between the smallest and the largest that were measured.
+---@param student number
+---@param optima sonde.capacity.optimum[]
+---@param line sonde.capacity.line|nil
+---@return {teacher: number|nil, lo: number|nil, hi: number|nil, why: string}
+function capacity.recommend(student, optima, line)
+  local low, high, known = math.huge, 0, 0
+  for _, one in ipairs(optima) do
+    if math.abs(one.student - student) <= 0.01 * student then
+      if one.unknown then return { why = "cannot be told from these arms: " .. one.unknown } end
+      return { teacher = one.teacher, lo = one.lo, hi = one.hi, why = "the optimum of that student" }
+    end
+    if not one.unknown then
+      low, high, known = math.min(low, one.student), math.max(high, one.student), known + 1
+    end
+  end
+  if not line or known < LEAST then
+    return { why = ("cannot be told from these arms: %d of %d students have an optimum that is clear of the ends; a "
+      .. "line takes %d"):format(known, #optima, LEAST) }
+  elseif student < low or student > high then
+    return { why = ("cannot be told from these arms: the students with an optimum have %.4g to %.4g parameters")
+      :format(low, high) }
+  end
+  return { teacher = line.slope * student + line.intercept, why = "the line through the students' optima" }
+end
+
+-- ---- held-out arms -------------------------------------------------------------------------------------------------
+
+-- The coefficients { c0, c2 } of a curve whose optimum is given.
+local function about(points, optimum)
+  local rows, y = {}, {}
+  for k, point in ipairs(points) do
+    rows[k], y[k] = { 1, (math.log(point.teacher) - math.log(optimum)) ^ 2 }, stats.mean(point.losses)
+  end
+  return least_squares(rows, y)
+end
+
+-- The joint fit: all students' optima are on one line.
+local function fit_joint(curves)
+  local scale = stats.mean((function()
+    local all = {}
+    for k, curve in ipairs(curves) do all[k] = curve.student end
+    return all
+  end)())
+  local function optimum(x, student) return math.exp(x[1]) * student + x[2] * scale end
+  local function misfit(x)
+    local sum = 0
+    for _, curve in ipairs(curves) do
+      local best = optimum(x, curve.student)
+      local c = best > 0 and about(curve.points, best)
+      if not c or c[2] < 0 then return math.huge end
+      for _, point in ipairs(curve.points) do
+        sum = sum + (c[1] + c[2] * math.log(point.teacher / best) ^ 2 - stats.mean(point.losses)) ^ 2
+      end
+    end
+    return sum
+  end
+  local x, left = simplex.least(misfit, { math.log(capacity.PAPER_SLOPE), 0 }, 0.2, 200)
+  if left == math.huge then return nil end
+  return function(curve, teacher)
+    local best = optimum(x, curve.student)
+    local c = about(curve.points, best)
+    return c[1] + c[2] * math.log(teacher / best) ^ 2
+  end
+end
+
+-- Each student its own quadratic.
+local function fit_quadratics()
+  return function(curve, teacher)
+    local fit = capacity.quadratic(means_of(curve.points))
+    return fit and capacity.predict(fit, teacher)
+  end
+end
+
+-- That the teacher does not matter: what a fit must be better than.
+local function fit_mean()
+  return function(curve) return stats.mean(select(2, means_of(curve.points))) end
+end
+
+-- The curves without point `at` of curve `left`.
+local function without(curves, left, at)
+  local rest = {}
+  for k, curve in ipairs(curves) do
+    rest[k] = { student = curve.student, points = {} }
+    for p, point in ipairs(curve.points) do
+      if k ~= left or p ~= at then table.insert(rest[k].points, point) end
+    end
+  end
+  return rest
+end
+
+local function held_out_error(curves, fit_of)
+  local sum, count = 0, 0
+  for k, curve in ipairs(curves) do
+    for p, point in ipairs(curve.points) do
+      local rest = without(curves, k, p)
+      local predict = #rest[k].points >= LEAST and fit_of(rest)
+      local value = predict and predict(rest[k], point.teacher)
+      if value then sum, count = sum + (value - stats.mean(point.losses)) ^ 2, count + 1 end
+    end
+  end
+  return count > 0 and math.sqrt(sum / count) or nil, count
+end
+
+--- The fits by how well they predict the mean loss of arms that they have not seen, each left out in turn; arms of
+--- students that keep three others only. `error` is the root of the mean square, in nats.
+---@param curves table[]
+---@return {name: string, error: number|nil, arms: integer}[]
+function capacity.held_out(curves)
+  local list = {}
+  for k, fit in ipairs { { "a quadratic for each student", fit_quadratics }, { "optima on one line", fit_joint },
+    { "no dependence on the teacher", fit_mean } } do
+    local error, arms = held_out_error(curves, fit[2])
+    list[k] = { name = fit[1], error = error, arms = arms }
+  end
+  return list
+end
+
+return capacity

@@ -1,0 +1,301 @@
+--- sonde.capacity_gap - which teacher is best for a student of S parameters? Teachers of several sizes by one recipe;
+-- for each size of the student and each teacher a student that is cut out of it and learns from it, beside the same
+-- without a teacher and one from scratch; what that says of the best teacher (capacity.lua), and what it cost.
+--
+-- Two sweeps, ROOT/NAME-teachers and ROOT/NAME, so a call that was interrupted goes on where it was.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+local capacity = require "sonde.distill.capacity"
+local gap_report = require "sonde.distill.gap_report"
+local quantity = require "sonde.report.quantity"
+
+local gap = {}
+
+local function sizes(name, doc)
+  return { name = name, type = "list", some = true, required = true, doc = doc,
+    of = { name = "size", type = "table", doc = "depth, width, heads, ffn_hidden, .. as for sonde.transformer" } }
+end
+
+local function numbers(name, type, preset, doc)
+  return { name = name, type = "list", some = true, required = preset == nil, preset = preset, doc = doc,
+    of = { name = "value", type = type, min = 0, doc = "" } }
+end
+
+--- The options of a search for the best teacher.
+---@type sonde.schema
+gap.schema = {
+  { name = "name", type = "string", required = true,
+    doc = "folder of the students below root; NAME-teachers is that of the teachers" },
+  { name = "root", type = "string", preset = "runs", doc = "the folder of all sweeps" },
+  { name = "title", type = "string", preset = "The law of the capacity gap", doc = "heading of the report" },
+  { name = "corpus", type = "corpus", doc = "the text; not needed with plan_only" },
+  { name = "vocab", type = "integer", min = 1, doc = "tokens of the models; default: the corpus's" },
+  { name = "context", type = "integer", min = 2, required = true, doc = "of models and trainings" },
+  sizes("teachers", "sizes of the teachers; heads of all models have one width"),
+  sizes("students", "sizes that the teachers are cut to; a teacher that is smaller in any way has no such student"),
+  numbers("seed", "integer", { 1 }, "seeds, each with teachers of its own"),
+  numbers("teacher_tokens", "integer", nil, "tokens that teachers are trained on, one set of teachers for each"),
+  { name = "tokens", type = "integer", min = 1, required = true, doc = "tokens that each student is trained on" },
+  numbers("weight", "number", { 0.5 }, "shares w of the divergence in what is minimised; the text has 1 - w"),
+  { name = "arms", type = "list", some = true, preset = { "distilled", "pruned", "scratch", "scratch_total" },
+    of = { name = "arm", type = "string", choices = { "distilled", "pruned", "random", "scratch", "scratch_total" },
+      doc = "a beginning, and what is learned" },
+    doc = "distilled: cut out of the teacher, learns from it; pruned: cut out, without a teacher; random: learns from "
+      .. "the teacher from a random start; scratch: neither, at equal training tokens; scratch_total: neither, at "
+      .. "equal total tokens, with those of the teacher on top" },
+  { name = "train", type = "table", preset = {}, doc = "options of sonde.train of the teachers" },
+  { name = "tune", type = "table", preset = {}, doc = "what differs from train for the students" },
+  { name = "distill", type = "table", preset = {}, doc = "option distill of sonde.train but for the weights" },
+  { name = "calibration_tokens", type = "integer", min = 2, preset = 16384,
+    doc = "text that heads, neurons and features are chosen on" },
+  { name = "eval_tokens", type = "integer", min = 1, preset = 65536, doc = "validation text of every loss" },
+  { name = "plan_only", type = "boolean", preset = false, doc = "print what the trials need and run nothing" },
+}
+
+-- What holds a trial's results together: everything but the lists of arms, which may grow.
+local SHARED = { "context", "tokens", "train", "tune", "distill", "calibration_tokens", "eval_tokens" }
+
+-- ---- models --------------------------------------------------------------------------------------------------------
+
+local function model_of(self, size, seed)
+  local all = { vocab = self.vocab, context = self.context, seed = seed }
+  for key, value in pairs(size) do all[key] = value end
+  return require("sonde.model.transformer").new(all)
+end
+
+-- The sizes by their parameters, and the list of these, from the smallest.
+local function by_parameters(self, list, what)
+  local known, counts = {}, {}
+  for k, size in ipairs(list) do
+    local count = model_of(self, size, 0):count().total
+    if known[count] then
+      error(core.where() .. ("capacity_gap: %s %d has as many parameters as another, %d"):format(what, k, count), 0)
+    end
+    known[count], counts[k] = size, count
+  end
+  table.sort(counts)
+  return known, counts
+end
+
+local function head_width(size)
+  return size.head_dim or size.width / size.heads
+end
+
+-- Whether a student can be cut out of a teacher.
+local function contains(teacher, student)
+  for _, key in ipairs { "depth", "width", "heads", "ffn_hidden" } do
+    if teacher[key] < student[key] then return false end
+  end
+  return true
+end
+
+local function check_sizes(self)
+  local first = head_width(self.teachers[1])
+  for _, list in ipairs { self.teachers, self.students } do
+    for _, size in ipairs(list) do
+      for _, key in ipairs { "depth", "width", "heads", "ffn_hidden" } do
+        if type(size[key]) ~= "number" then
+          error(core.where() .. "capacity_gap: each of teachers and students needs depth, width, heads and ffn_hidden; "
+            .. key .. " is missing", 0)
+        end
+      end
+      if head_width(size) ~= first then
+        error(core.where() .. ("capacity_gap: heads of one model have width %g, of another %g; pruning keeps a head "
+          .. "whole, so give all models the same (head_dim)"):format(first, head_width(size)), 0)
+      end
+    end
+  end
+end
+
+-- ---- trials --------------------------------------------------------------------------------------------------------
+
+local USES = {       -- what an arm depends on beside student and seed
+  distilled = { teacher = true, teacher_tokens = true, weight = true },
+  pruned = { teacher = true, teacher_tokens = true },
+  random = { teacher = true, teacher_tokens = true, weight = true },
+  scratch = {},
+  scratch_total = { teacher_tokens = true },
+}
+
+-- A point is a trial where the parameters that its arm does not depend on have their first value.
+local function is_trial(self, p)
+  for _, key in ipairs { "teacher", "teacher_tokens", "weight" } do
+    if not USES[p.arm][key] and p[key] ~= self.axes[key][1] then return false end
+  end
+  return (p.arm ~= "distilled" and p.arm ~= "pruned")
+    or contains(self.teacher_sizes[p.teacher], self.student_sizes[p.student])
+end
+
+local function settings_of(self, keys)
+  local settings = { corpus = self.corpus and self.corpus.hash }
+  for _, key in ipairs(keys) do settings[key] = self[key] end
+  return settings
+end
+
+local function sweeps_of(self)
+  local sweep = require "sonde.sweep"
+  self.axes = { teacher = self.teacher_counts, teacher_tokens = self.teacher_tokens, weight = self.weight }
+  local teachers = sweep.new {
+    name = self.name .. "-teachers", root = self.root, title = "The teachers",
+    grid = { teacher = self.teacher_counts, teacher_tokens = self.teacher_tokens, seed = self.seed },
+    settings = settings_of(self, { "context", "train", "eval_tokens" }),
+  }
+  local students = sweep.new {
+    name = self.name, root = self.root, title = self.title,
+    question = "Which teacher is best for a student of each size?",
+    grid = { arm = self.arms, student = self.student_counts, teacher = self.teacher_counts,
+      teacher_tokens = self.teacher_tokens, weight = self.weight, seed = self.seed },
+    only = function(p) return is_trial(self, p) end,
+    settings = settings_of(self, SHARED),
+  }
+  return teachers, students
+end
+
+local function merged(...)
+  local all = {}
+  for _, options in ipairs { ... } do
+    for key, value in pairs(options) do all[key] = value end
+  end
+  return all
+end
+
+local function teacher_training(self, p)
+  return merged(self.train, { tokens = p.teacher_tokens })
+end
+
+-- What a student is trained with; `folder` is its teacher's, if it has one.
+local function student_training(self, p, folder)
+  local options = merged(self.train, self.tune, { tokens = self.tokens })
+  if p.arm == "scratch_total" then options.tokens = self.tokens + p.teacher_tokens end
+  if p.arm == "distilled" or p.arm == "random" then
+    options.teacher = folder
+    options.distill = merged(self.distill, { weight = p.weight, ce_weight = 1 - p.weight })
+  end
+  return options
+end
+
+local function teacher_folder(self, p)
+  return ("%s/%s-teachers/teacher=%d,teacher_tokens=%d,seed=%d/model"):format(self.root, self.name, p.teacher,
+    p.teacher_tokens, p.seed)
+end
+
+-- How a student begins.
+local function start_of(self, p)
+  local student, teacher = self.student_sizes[p.student], self.teacher_sizes[p.teacher]
+  if p.arm ~= "distilled" and p.arm ~= "pruned" then return model_of(self, student, p.seed) end
+  local less = teacher.depth - student.depth
+  return (require("sonde.sparse").prune(require("sonde.io").load(teacher_folder(self, p)), {
+    method = "gate", hidden = student.width, heads = student.heads, ffn = student.ffn_hidden,
+    strategy = less > 0 and "ends" or nil, remove = less > 0 and less or nil,
+    text = self.calibration, tokens = self.calibration_tokens, context = self.context,
+  }))
+end
+
+-- Operations that a student took, and with its teacher's training; forward passes are a third of a step.
+local function cost_of(self, p, model, tokens)
+  local flops_of = require("sonde.train").flops_per_token
+  local own, with_teacher = flops_of(model, self.context) * tokens, nil
+  local uses = USES[p.arm]
+  if not uses.teacher then return own, own end
+  local of_teacher = flops_of(model_of(self, self.teacher_sizes[p.teacher], 0), self.context)
+  if uses.weight then own = own + of_teacher / 3 * tokens end
+  if p.arm ~= "random" then own = own + of_teacher * self.calibration_tokens end
+  with_teacher = own + of_teacher * p.teacher_tokens
+  return own, with_teacher
+end
+
+local function loss_of(self, model)
+  return require("sonde.eval").evaluate(model, self.corpus, { tokens = self.eval_tokens }).loss
+end
+
+local function run_teacher(self, trial, p)
+  local model = model_of(self, self.teacher_sizes[p.teacher], p.seed)
+  if require("sonde.train").train(model, self.corpus, teacher_training(self, p)).diverged then return end
+  model:save(trial.dir .. "/model", { tokenizer = self.corpus.tokenizer })
+  trial:report { loss = loss_of(self, model) }
+end
+
+local function run_student(self, trial, p)
+  local model = start_of(self, p)
+  trial:report { loss_before = loss_of(self, model) }
+  local result = require("sonde.train").train(model, self.corpus, student_training(self, p, teacher_folder(self, p)))
+  local own, with_teacher = cost_of(self, p, model, result.tokens)
+  trial:report { flops = own, flops_with_teacher = with_teacher }
+  if not result.diverged then trial:report { student_loss = loss_of(self, model) } end
+end
+
+-- ---- the search ----------------------------------------------------------------------------------------------------
+
+quantity.register("student_loss", {
+  axis = "student's loss (nats per token)", log = false,
+  doc = "Mean cross-entropy of the student on validation text after its training.",
+  look = "A curve with a lowest point between its ends has a best teacher; one that falls to its end asks for larger "
+    .. "teachers, one that rises for smaller ones.",
+})
+quantity.register("teacher", { axis = "teacher's parameters", log = true, doc = "Parameters of the teacher." })
+quantity.register("flops_with_teacher", {
+  axis = "operations, with the teacher's training", doc = "Floating-point operations of a student and its teacher.",
+})
+
+local function opened(options)
+  local self = args.check(gap.schema, options, "capacity_gap")
+  if not self.plan_only and not self.corpus then
+    error(core.where() .. "capacity_gap needs a text: give it with the option corpus", 0)
+  end
+  self.vocab = self.vocab or self.corpus and self.corpus.vocab
+  if not self.vocab then error(core.where() .. "capacity_gap: plan_only needs the option vocab, or a corpus", 0) end
+  check_sizes(self)
+  self.teacher_sizes, self.teacher_counts = by_parameters(self, self.teachers, "teacher")
+  self.student_sizes, self.student_counts = by_parameters(self, self.students, "student")
+  if self.corpus then
+    if self.calibration_tokens >= self.corpus.train.tokens then
+      error(core.where() .. ("capacity_gap: the training text has only %d tokens, calibration_tokens is %d"):format(
+        self.corpus.train.tokens, self.calibration_tokens), 0)
+    end
+    self.calibration = self.corpus.handle:tokens("train", 0, self.calibration_tokens + 1)
+  end
+  return self
+end
+
+local function plan(self, teachers, students)
+  teachers:plan(function(p)
+    return model_of(self, self.teacher_sizes[p.teacher], p.seed), teacher_training(self, p)
+  end)
+  print "students, without their teachers' forward passes:"
+  students:plan(function(p)
+    local options = student_training(self, p)
+    options.teacher, options.distill = nil, nil
+    return model_of(self, self.student_sizes[p.student], p.seed), options
+  end)
+end
+
+---@class sonde.capacity_gap
+---@field conditions table[]     of each arm with teachers, weight and teacher_tokens: {arm, weight, teacher_tokens,
+--- curves, optima, line, held_out}, as the functions of sonde.distill.capacity give them
+---@field frontier table[]       arms {text, flops, loss} that no cheaper arm is better than, by student
+---@field recommend fun(student: number): table     {teacher, lo, hi, why}: the teacher for a student of so many
+--- parameters, by the first condition; teacher is nil where it cannot be told from these arms
+
+--- Trains what is not there yet, and says which teacher is best for each student: prints it, and writes the page
+--- ROOT/NAME/report.html with the curves and ROOT/NAME/capacity_gap.json. Called again after an interruption it goes on
+--- where it was; lists of sizes, seeds, weights and tokens may grow.
+---@param options table     see gap.schema
+---@return sonde.capacity_gap|nil     nil with plan_only
+function gap.run(options)
+  local self = opened(options)
+  local teachers, students = sweeps_of(self)
+  if self.plan_only then return plan(self, teachers, students) end
+  students:check()
+  teachers:run(function(trial, p) run_teacher(self, trial, p) end)
+  for _, trial in ipairs(teachers:results().trials) do
+    if trial.status ~= "done" then error(trial.id .. " of the teachers is " .. trial.status, 0) end
+  end
+  students:run(function(trial, p) run_student(self, trial, p) end)
+  local found = gap_report.findings(students:results().trials, function(arm) return USES[arm] end)
+  core.write_file(students.folder .. "/capacity_gap.json", core.json_encode(gap_report.record(found)) .. "\n")
+  gap_report.show(found, teachers, students)
+  return found
+end
+
+return gap

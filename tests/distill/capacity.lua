@@ -1,0 +1,115 @@
+-- The law of the capacity gap: fits recover made data, and say where nothing can be told.
+
+local lu = require "luaunit"
+local bootstrap = require "sonde.probe.bootstrap"
+local capacity = require "sonde.distill.capacity"
+local simplex = require "sonde.base.simplex"
+
+local function close(a, b, tolerance, what)
+  lu.assertTrue(math.abs(a - b) <= tolerance * math.max(1, math.abs(b)), (what or "") .. " " .. a .. " for " .. b)
+end
+
+-- Losses 3 + 0.1 (log N / N*)^2 with the optimum at slope * S + intercept, and noise of sd `noise`.
+local function made(options)
+  local random, curves = bootstrap.random(options.seed or 1), {}
+  local function normal()
+    local sum = 0
+    for _ = 1, 12 do sum = sum + random(1000000) / 1000000 end
+    return sum - 6
+  end
+  for k, student in ipairs(options.students or { 1e6, 2e6, 3e6, 4e6 }) do
+    local best = options.slope * student + (options.intercept or 0)
+    curves[k] = { student = student, points = {} }
+    for p, teacher in ipairs(options.teachers or { 1e6, 2e6, 4e6, 8e6, 16e6, 32e6 }) do
+      local losses = {}
+      for s = 1, options.seeds or 3 do
+        losses[s] = 3 + 0.1 * math.log(teacher / best) ^ 2 + (options.noise or 0) * normal()
+      end
+      curves[k].points[p] = { teacher = teacher, losses = losses }
+    end
+  end
+  return curves
+end
+
+local function optima_of(curves)
+  local optima = {}
+  for k, curve in ipairs(curves) do optima[k] = capacity.optimum(curve) end
+  return optima
+end
+
+TestFits = {}
+
+function TestFits:test_simplex_finds_the_bottom_of_a_bent_valley()
+  local x, y = simplex.least(function(v) return (1 - v[1]) ^ 2 + 100 * (v[2] - v[1] ^ 2) ^ 2 end, { -1.2, 1 }, 0.5, 400)
+  close(x[1], 1, 1e-4)
+  close(x[2], 1, 1e-4)
+  lu.assertTrue(y < 1e-8)
+  local there = simplex.least(function(v) return v[1] > 0 and (math.log(v[1]) - 2) ^ 2 or 0 / 0 end, { 0.1 }, -1, 200)
+  close(there[1], math.exp(2), 1e-4)
+end
+
+function TestFits:test_made_curves_give_their_optima_and_line()
+  local optima = optima_of(made { slope = 2.5, intercept = -3e5 })
+  for _, one in ipairs(optima) do
+    close(one.teacher, 2.5 * one.student - 3e5, 1e-6)
+    close(one.fit.c2, 0.1, 1e-9)
+    lu.assertNil(one.unknown)
+  end
+  local line = capacity.line(optima)
+  close(line.slope, 2.5, 1e-6)
+  close(line.intercept, -3e5, 1e-4)
+  close(line.r2, 1, 1e-9)
+end
+
+function TestFits:test_noise_is_in_the_intervals()
+  local held, lines, times = 0, 0, 20
+  for seed = 1, times do
+    local optima = optima_of(made { slope = 2.5, noise = 0.01, seed = seed, students = { 1.5e6, 2.5e6, 4e6 } })
+    for _, one in ipairs(optima) do
+      if one.lo < 2.5 * one.student and one.hi > 2.5 * one.student then held = held + 1 end
+    end
+    local line = capacity.line(optima)
+    if math.abs(line.slope - 2.5) < 0.5 then lines = lines + 1 end
+  end
+  local share = held / (3 * times)
+  lu.assertTrue(share > 0.86, share)      -- of 60 intervals, of which 57 are expected to hold it
+  lu.assertTrue(lines >= 18, lines)
+end
+
+TestVerdicts = {}
+
+function TestVerdicts:test_what_cannot_be_told_is_said()
+  local function why(options)
+    local optima = optima_of(made(options))
+    return capacity.recommend(optima[1].student, optima, capacity.line(optima))
+  end
+  lu.assertStrContains(why { slope = 2.5, seeds = 1 }.why, "one seed has no interval")
+  lu.assertStrContains(why { slope = 2.5, teachers = { 1e6, 4e6 } }.why, "2 of the 3 teachers")
+  lu.assertStrContains(why { slope = 100, noise = 0.01 }.why, "lowest at the largest")
+  lu.assertStrContains(why { slope = 0.1, noise = 0.01 }.why, "lowest at the smallest")
+  lu.assertStrContains(why { slope = 2.5, noise = 1 }.why, "cannot be told")
+  local good = why { slope = 2.5, noise = 0.01 }
+  lu.assertTrue(good.lo < 2.5e6 and good.hi > 2.5e6 and good.lo > 1e6, good.why)
+end
+
+function TestVerdicts:test_other_students_are_on_the_line_where_it_is_known()
+  local optima = optima_of(made { slope = 2.5, noise = 0.002 })
+  local line = capacity.line(optima)
+  close(capacity.recommend(2.5e6, optima, line).teacher, 6.25e6, 0.05)
+  lu.assertStrContains(capacity.recommend(9e6, optima, line).why, "students with an optimum have 1e+06 to 4e+06")
+  local two = optima_of(made { slope = 2.5, noise = 0.002, students = { 1e6, 4e6 } })
+  lu.assertNil(capacity.line(two).r2)
+  lu.assertStrContains(capacity.recommend(2.5e6, two, capacity.line(two)).why, "2 of 2 students")
+end
+
+function TestVerdicts:test_held_out_arms_rank_the_fits()
+  local list = capacity.held_out(made { slope = 2.5, noise = 0.005 })
+  lu.assertEquals(list[2].name, "optima on one line")
+  lu.assertEquals(list[1].arms, 24)
+  lu.assertTrue(list[1].error < list[3].error / 3 and list[2].error < list[3].error / 3)
+  lu.assertTrue(list[2].error < list[1].error)      -- fewer parameters, and true
+  lu.assertNil(capacity.held_out(made { slope = 2.5, teachers = { 1e6, 2e6, 4e6 } })[1].error)
+end
+
+
+os.exit(lu.LuaUnit.run("-o", "tap"), true)

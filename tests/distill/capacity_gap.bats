@@ -1,0 +1,89 @@
+#!/usr/bin/env bats
+# experiments/capacity_gap.lua, small: from text to page; a second run changes nothing; the plan; what is refused.
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+  cd "$BATS_TEST_TMPDIR"
+  for i in $(seq 300); do
+    echo "In the beginning of line $i was the word, and the word stood $((i * 7 % 31)) times on the page."
+    [ $((i % 10)) -ne 0 ] || echo
+  done > text.txt
+}
+
+experiment() {
+  "$SONDE" run "$abs_srcdir/experiments/capacity_gap.lua" --set corpus=text.txt --set text.vocab=300 \
+    --set text.cache=cache --set text.validation=0.3 --set context=16 --set eval_tokens=512 \
+    --set calibration_tokens=512 --set train.batch=4 --set train.eval_tokens=256 --set "teacher_tokens=[4000]" \
+    --set tokens=2000 --set "teachers=[{depth: 2, width: 8, heads: 1, ffn_hidden: 16},
+      {depth: 3, width: 16, heads: 2, ffn_hidden: 32}, {depth: 3, width: 24, heads: 3, ffn_hidden: 64}]" \
+    --set "students=[{depth: 2, width: 8, heads: 1, ffn_hidden: 16}, {depth: 2, width: 16, heads: 2, ffn_hidden: 32}]" \
+    --set "seed=[1]" "$@"
+}
+
+@test "students of each teacher, beside those without one" {
+  run --separate-stderr experiment --set recommend=9000
+  echo "$output $stderr"
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"capacity-gap-demo: Which teacher?"*"cannot be told from these arms"* ]]
+  [[ "$output" == *"a student of 9000 parameters: cannot be told from these arms: 0 of 2 students"* ]]
+  page=runs/capacity-gap-demo/report.html
+  grep -q "The best teacher: distilled" $page
+  grep -q "Frontier of compute" $page
+  cat > check.lua <<'LUA'
+local core = require "sonde.core"
+local found = core.json_load "runs/capacity-gap-demo/capacity_gap.json"
+local arms = {}
+for _, condition in ipairs(found.conditions) do arms[condition.arm] = condition end
+local function points(arm) return #arms[arm].curves[1].points, #arms[arm].curves[2].points end
+local a, b = points "distilled"
+assert(a == 3 and b == 2, "a teacher that is smaller has no pruned student")
+a, b = points "random"
+assert(a == 3 and b == 3, "any teacher teaches a random student")
+assert(not arms.scratch and #found.frontier >= 2)
+LUA
+  "$SONDE" run check.lua
+  [ "$(ls -d runs/capacity-gap-demo/arm=scratch,* | wc -l)" -eq 2 ]
+  cp $page first.html
+  run --separate-stderr experiment --set recommend=9000
+  [[ $stderr == *"capacity-gap-demo: "*" done"* ]]
+  cmp first.html $page
+}
+
+@test "a teacher of the student's size teaches it, pruned of nothing; tokens of the arms" {
+  run --separate-stderr experiment --set "arms=[pruned, scratch, scratch_total]" --set "teachers=[{depth: 2, width: 8, \
+    heads: 1, ffn_hidden: 16}]" --set "students=[{depth: 2, width: 8, heads: 1, ffn_hidden: 16}]"
+  echo "$output $stderr"
+  [ "$status" -eq 0 ]
+  cat > check.lua <<'LUA'
+local core = require "sonde.core"
+local function of(arm, what)
+  for line in io.popen("ls -d runs/capacity-gap-demo/arm=" .. arm .. ",*"):lines() do
+    return core.json_load(line .. "/run.json").results[what]
+  end
+end
+local teacher
+for line in io.popen "ls -d runs/capacity-gap-demo-teachers/*seed=1":lines() do
+  teacher = core.json_load(line .. "/run.json").results.loss
+end
+assert(math.abs(of("pruned", "loss_before") - teacher) < 1e-5)
+assert(of("scratch", "loss_before") > teacher)
+local ratio = of("scratch_total", "flops") / of("scratch", "flops")
+assert(math.abs(ratio - 3) < 0.1, ratio)      -- 2000 and 2000 + 4000 tokens, in whole updates
+assert(of("pruned", "flops_with_teacher") > of("pruned", "flops"))
+LUA
+  "$SONDE" run check.lua
+}
+
+@test "the plan of the paper's size runs nothing; models that do not go together are refused" {
+  run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/capacity_gap.lua" --set scale=paper
+  echo "$output $stderr"
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"teacher="*"student="* && ! -e runs ]]
+  run --separate-stderr experiment --set "students=[{depth: 2, width: 16, heads: 1, ffn_hidden: 16}]"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"pruning keeps a head whole"* ]]
+  run --separate-stderr experiment --set "students=[{depth: 2, width: 8, heads: 1}]"
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"ffn_hidden is missing"* ]]
+}
