@@ -134,6 +134,7 @@ int main(int argc, char **argv) {
     printf("Bail out! cannot write %s.input here\n", name);
     return 1;
   }
+  if (LLVMFuzzerInitialize) LLVMFuzzerInitialize(&argc, &argv);
   if (argc == 2) {
     seed *s = &seeds[0];
     if (sonde_file_read(argv[1], LARGEST, &s->data, &s->size, NULL)) return 1;

@@ -9,6 +9,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* Where a target has it: called once before all inputs, for what lasts as long as the process. */
+int LLVMFuzzerInitialize(int *argc, char ***argv) __attribute__((weak));
+
 /* How many mutations a target without a fuzzer takes, where an input is dear; not defined: the driver's own number. */
 extern const int64_t fuzz_runs __attribute__((weak));
 

@@ -122,6 +122,16 @@ static void check(checked *c, const sonde_plan_opts *o) {
   sonde_plan_free(p);
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+  (void)argc, (void)argv;
+  sonde_error err = {0};
+  sonde_ctx *ctx = sonde_ctx_new(1, &err);
+  FUZZ_CHECK(ctx != NULL);
+  plan_graph_divergence(ctx);
+  sonde_ctx_free(ctx);
+  return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   sonde_error err = {0};
   checked c = {.m = {.data = data, .size = size, .state = 88172645463325252u}};

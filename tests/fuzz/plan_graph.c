@@ -8,7 +8,9 @@
 #include "base/mem.h"
 #include "cpu/simd.h"
 #include "fuzz.h"
+#include "ops/pointwise.h"
 #include "plan_graph.h"
+#include "sonde_build.h"
 
 enum { LARGEST = 20000, F32 = SONDE_F32, BF16 = SONDE_BF16, I32 = SONDE_I32 };
 
@@ -448,6 +450,36 @@ static sonde_node *loss(maker *m, const char *op) {
   return y ? sonde_result(y, (int)plan_choice(m, 3)) : NULL;
 }
 
+/* -p log q. */
+int64_t plan_graph_divergence(sonde_ctx *ctx) {
+  sonde_error err = {0};
+  sonde_graph *g = sonde_graph_new(ctx, &err);
+  const sonde_shape s = SHAPE(F32, 1, SONDE_POINTWISE_STRETCH, 1);
+  sonde_node *in[4] = {sonde_input(g, "log_p", &s), sonde_input(g, "p", &s), sonde_input(g, "log_q", &s),
+                       sonde_input(g, "q", &s)};
+  int64_t number = sonde_pointwise_of(in, 4, sonde_neg(sonde_mul(in[1], in[2])), sonde_neg(in[1]), &err);
+  sonde_graph_free(g);
+  FUZZ_CHECK(number > 0);
+  return number;
+}
+
+static sonde_node *teaching(maker *m, const char *op) {
+  int64_t n = dim(m), d = dim(m), v = dim(m), k = 1 + plan_choice(m, v < 4 ? v : 4);
+  int dtype = real(m), cached = strstr(op, "cached") != NULL, of_grad = strstr(op, "grad") != NULL;
+  if (n * d > LARGEST || v * d > LARGEST || n * v > LARGEST) return NULL;
+  sonde_node *x = operand(m, SHAPE(dtype, n, d)), *w = operand(m, SHAPE(dtype, v, d));
+  sonde_attr top = {{1 + (double)plan_choice(m, 2), 2.0 * (double)plan_choice(m, 2)}, {k}};
+  if (!strcmp(op, "teacher_top")) return CALL(op, &top, x, w);
+  sonde_shape ids = SHAPE(I32, n), kept = SHAPE(I32, n, k);
+  sonde_node *in[7] = {x, w, integers(m, &ids, -1, v - 1), operand(m, SHAPE(dtype, n, d)),
+                       operand(m, SHAPE(dtype, v, d)), operand(m, SHAPE(F32, n)), operand(m, SHAPE(F32, n))};
+  if (cached) in[3] = integers(m, &kept, 0, v - 1), in[4] = operand(m, SHAPE(F32, n, k + 1));
+  sonde_attr at = {{1 + (double)plan_choice(m, 2), 2.0 * (double)plan_choice(m, 2), 0, 0}, {plan_graph_divergence(m->ctx), 0}};
+  if (!cached && plan_choice(m, 2)) at.i[1] = k;
+  sonde_node *y = call(m, op, of_grad ? 7 : 5, in, &at);
+  return y ? sonde_result(y, (int)plan_choice(m, of_grad ? 4 : 2)) : NULL;
+}
+
 static sonde_node *along(maker *m, const char *op) {
   sonde_node *x = any(m, F32, 1, 4);
   if (!x) return NULL;
@@ -516,6 +548,8 @@ static const struct { const char *op; make_fn make; } makers[] = {
     {"top_k", along}, {"take_along", along}, {"put_along", along}, {"expert_order", expert_order},
     {"grouped_matmul", grouped}, {"grouped_outer", grouped}, {"expert_sum", expert_sum},
     {"expert_sum_grad", expert_sum}, {"matmul_f32", matmul}, {"topk_mask", largest},
+    {"distill", teaching}, {"distill_grad", teaching}, {"distill_cached", teaching}, {"distill_cached_grad", teaching},
+    {"teacher_top", teaching},
 };
 
 static make_fn maker_of(const sonde_op_def *d) {

@@ -29,6 +29,8 @@ int plan_graph_make(maker *m);
 void plan_graph_free(maker *m);
 /* The ops that the maker has no way to make; NULL: none. */
 const char *plan_graph_lacks(sonde_ctx *ctx);
+/* The number of a divergence, which lasts as long as the process. */
+int64_t plan_graph_divergence(sonde_ctx *ctx);
 
 /* Every value of the graph, by its op's kernel alone, into buffers of just that size. With `noise` each value that is
  * not whole is off by up to that share. */

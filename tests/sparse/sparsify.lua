@@ -1,5 +1,5 @@
--- One-shot sparsity: which weights are out, calibration block by block, and what stays through saving, training, pruning
--- and adapters.
+-- One-shot sparsity: which weights are out, calibration block by block, and what stays through saving, training,
+-- pruning and adapters.
 local lu = require "luaunit"
 local core = require "sonde.core"
 local sonde = require "sonde"
@@ -142,7 +142,8 @@ function TestOneShot:test_shared_weights_are_pruned_once()
   local model = model_of { depth = 3, layers = { [2] = { share = 1 } } }
   local sparse, facts = sparse_of(model, { method = "sparsegpt", text = ids })
   lu.assertEquals(#facts.matrices, 14)
-  lu.assertEquals(zeros(sparse, "model.layers.2.mlp.up_proj.weight"), zeros(sparse, "model.layers.1.mlp.up_proj.weight"))
+  lu.assertEquals(zeros(sparse, "model.layers.2.mlp.up_proj.weight"),
+    zeros(sparse, "model.layers.1.mlp.up_proj.weight"))
 end
 
 function TestOneShot:test_mistakes()
