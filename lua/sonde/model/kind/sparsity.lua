@@ -9,8 +9,7 @@ local kind = {}
 --- gram [in, in] (X^T X). With info.gather, a function of weight and gradient [out, in], it has gathered [out, in], the
 --- sum of what that gives over the batches of a calibration.
 ---@param name string
----@param info? {options: sonde.field[], summary: string, citation: string, needs: string[], scope: string,
---- gather: function}
+---@param info? {options: sonde.field[], summary: string, needs: string[], scope: string, gather: function}
 ---@param build fun(matrix: table<string, sonde.node>, options: table): sonde.node
 function kind.sparsity(name, info, build)
   require("sonde.sparse.method").register(name, info, build)
