@@ -5,7 +5,8 @@
 -- it in the folder); one that failed is kept with its reason and run again only with retry.
 
 -- What lives here: grid.lua makes the trials, plan.lua says what they need, view.lua shows them, changes.lua finds
--- those that were run by another script, collect.lua reads them back; experiment.lua is what experiments share,
+-- those that were run by another script, collect.lua reads them back; search.lua has the policies that choose what is
+-- run, searched.lua lets them; experiment.lua is what experiments share,
 -- arms.lua what those share that compare arms with a paper's.
 
 local core = require "sonde.core"
@@ -15,6 +16,7 @@ local front = require "sonde.base.front"
 local grid = require "sonde.sweep.grid"
 local collect = require "sonde.sweep.collect"
 local sorted_keys = require "sonde.base.sorted_keys"
+local searched = require "sonde.sweep.searched"
 local sweep_changes = require "sonde.sweep.changes"
 local sweep_view = require "sonde.sweep.view"
 local format = require "sonde.base.format"
@@ -37,6 +39,7 @@ sweep.schema = {
   { name = "title", type = "string", doc = "heading of the report" },
   { name = "question", type = "string", doc = "what the sweep is to answer, for the report" },
   { name = "only", type = "function", doc = "of a point's parameters: whether it is a trial; default: every point is" },
+  { name = "search", type = "table", doc = "run what a policy chooses, not every trial: {policy, metric, ..}" },
   { name = "settings", type = "table", preset = {}, doc = "what all trials share; recorded, and checked on resuming" },
   { name = "retry", type = "boolean", preset = false, doc = "run failed trials again" },
 }
@@ -88,6 +91,7 @@ function sweep.new(options)
   for _, trial in ipairs(self.trials) do
     trial.dir, trial.status, trial.link = self.folder .. "/" .. trial.id, "queued", trial.id
   end
+  if self.search then self.searched = searched.open(self) end
   return self
 end
 
@@ -287,10 +291,10 @@ local function count_failure(self, trial)
   end
 end
 
--- One pass over the trials; returns how many it ran.
-local function pass(self, f, view)
+-- One pass over some trials; returns how many it ran.
+local function pass(self, trials, f, view)
   local ran = 0
-  for _, trial in ipairs(self.trials) do
+  for _, trial in ipairs(trials) do
     if not is_over(self, trial) and claim(self, trial) then
       trial.tried = true
       local before = trial.status
@@ -338,14 +342,26 @@ function methods:run(f)
   view:open()
   current.quiet = not view.live
   -- Once more as long as something was run: a process that held a trial before may have died meanwhile.
-  repeat
-    local ran = pass(self, f, view)
-    refresh(self)
-  until ran == 0
+  local function run_all(trials)
+    repeat
+      local ran = pass(self, trials, f, view)
+      refresh(self)
+    until ran == 0
+  end
+  if self.searched then self.searched:run(run_all) else run_all(self.trials) end
   current.quiet = false
   view:close()
   finished[self.folder] = self
   return self
+end
+
+--- The arms that a sweep with a search has run, the best first: {params, value}, the value being the mean of the metric
+--- over trials. It follows from the folders of the trials, and is the same after an interruption.
+---@return {params: table, value: number}[]
+function methods:ranking()
+  if not self.searched then error(core.where() .. "sweep:ranking: the sweep has no search", 0) end
+  refresh(self)
+  return self.searched:ranking()
 end
 
 --- What failed in the sweeps that this process ran, in one line; nil where nothing did. Diverging is a result.
@@ -441,7 +457,7 @@ local self, options = { name = "self", type = "sweep", required = true }, { name
 local f = { name = "f", type = "function", required = true }
 
 args.declare(methods, "sweep:", {
-  check = { self, { name = "f", type = "function" } }, run = { self, f }, plan = { self, f },
+  check = { self, { name = "f", type = "function" } }, run = { self, f }, plan = { self, f }, ranking = { self },
   results = { self, options }, summary = { self, options },
 })
 args.declare(trial_methods, "trial:", {
