@@ -49,6 +49,7 @@ local parts = {
   clips = { "sonde.video.clips", "open" },
   make_clips = { "sonde.video.make", "make_clips" },
   clip_metrics = { "sonde.video.metrics" },
+  clip_reading = { "sonde.video.reading", "open" },
   prune_strategy = { "sonde.sparse.strategy", "register" },
 }
 

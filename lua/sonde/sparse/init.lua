@@ -372,7 +372,7 @@ end
 return args.declare(prune, "sonde.", {
   prune = { { name = "model", type = "model", required = true }, { name = "options", type = "table" } },
   heal = {
-    { name = "model", type = "model", required = true }, { name = "corpus", type = "corpus", required = true },
+    { name = "model", type = "model", required = true }, { name = "corpus", type = "corpus|feed", required = true },
     { name = "heal", type = "table", required = true },
     { name = "neighbours", type = "list", of = { name = "block", type = "integer", min = 0 } },
   },

@@ -62,6 +62,7 @@ clips.schema = {
 ---@field classes string[]
 ---@field image_rate number    frames a second of folders of images
 ---@field format string
+---@field made_with? table     how its features were made, for the core
 
 -- "a, b, c and 4 more"
 local function named(list)
@@ -255,7 +256,7 @@ end
 
 --- The clips as data for training; see sonde.video.feed.
 ---@param options table
----@return sonde.feed feed, table about
+---@return sonde.feed feed, sonde.clip_reading about
 function class:feed(options)
   return require("sonde.video.feed").of(self, options)
 end

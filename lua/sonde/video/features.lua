@@ -154,6 +154,7 @@ function features.of(set, options)
   options = args.check(features.schema, options, "features")
   local given, folder = core_options(options, set.image_rate), cache_folder(options.cache)
   core.mkdirs(folder)
+  set.made_with = given
   for _, clip in ipairs(set.clips) do
     clip.features = is_archive(clip) and clip.path or file_of(folder, clip, given)
   end

@@ -1,9 +1,10 @@
 --- feed.lua - clips as data for training: features scaled by those of the training clips, labels of recognition or of
--- warning.
+-- warning. Features are those of the files, or what a baseline makes of them.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local features = require "sonde.video.features"
+local reading = require "sonde.video.reading"
 
 local feed = {}
 
@@ -17,17 +18,11 @@ feed.schema = {
   { name = "growth", type = "number", min = 0, max = 1000, preset = 1,
     doc = "warning: a frame counts exp(-growth s), s seconds before the event (Chan et al., 2016); 0: all alike, and "
       .. "positive are only the frames that are abnormal" },
+  { name = "baseline", type = "string", choices = { "mean", "looming" },
+    doc = "what a logistic regression gets in place of the parts: their mean over the frames so far; or 1 / time to "
+      .. "collision by the divergence alone, now and the largest so far" },
 }
 for _, option in ipairs(features.array_schema) do table.insert(feed.schema, option) end
-
--- Time of a row before the event, in frames from the end of the clip's rows.
-local function event_frame(clip, rows, times)
-  if not clip.event then return nil end
-  for k = 1, rows do
-    if times[k] >= clip.event then return k end
-  end
-  return rows + 1
-end
 
 local function recognition(data, frames)
   local labels, weights = {}, {}
@@ -60,7 +55,7 @@ local function warning(data, frames, growth)
   local labels, weights = {}, {}
   for n, clip in ipairs(data.clips) do
     local rows, times = data.rows[n], data.times[n]
-    local label = growth > 0 and exponential(clip, event_frame(clip, rows, times), times, growth) or plain(clip, times)
+    local label = growth > 0 and exponential(clip, reading.event_row(clip, rows, times), times, growth) or plain(clip, times)
     for k = 1, frames do
       local at, i = k - (frames - rows), (n - 1) * frames + k
       if at < 1 then labels[i], weights[i] = -1, 0 else labels[i], weights[i] = label(at) end
@@ -78,14 +73,6 @@ local function mask_of(data, frames)
   return core.tensor("f32", { #mask, 1 }, mask)
 end
 
-local function run(nodes)
-  local plan, results = core.plan(nodes), {}
-  plan:run()
-  for i = 1, #nodes do results[i] = plan:output(i) end
-  plan:close()
-  return results
-end
-
 -- Mean and 1/standard deviation of each number over the rows that there are.
 local function scale_of(data, mask, frames)
   local graph = core.graph()
@@ -95,24 +82,15 @@ local function scale_of(data, mask, frames)
   for _, own in ipairs(data.rows) do n = n + math.min(own, frames) end
   local mean = (x * m):sum { 1 } / n
   local centred = (x - mean) * m
-  local results = run { mean, ((centred * centred):sum { 1 } / n + LEAST_VARIANCE):rsqrt() }
+  local results = reading.compute { mean, ((centred * centred):sum { 1 } / n + LEAST_VARIANCE):rsqrt() }
   graph:close()
   return { mean = results[1], factor = results[2] }
 end
 
-local function scaled(data, mask, scale)
-  local graph = core.graph()
-  local rows, dims = mask:dims()[1], data.features:dims()
-  local x = graph:leaf("x", data.features):reshape { rows, dims[3] }
-  local y = (x - graph:leaf("mean", scale.mean)) * graph:leaf("factor", scale.factor) * graph:leaf("mask", mask)
-  local result = run { y:reshape(dims) }[1]
-  graph:close()
-  return result
-end
-
 local function arrays_of(set, part, options, scale)
   local frames = options.frames
-  local data = features.arrays(set, part, { frames = frames, parts = options.parts })
+  local numbers = options.baseline and require("sonde.video.baselines")[options.baseline] or features.arrays
+  local data = numbers(set, part, { frames = frames, parts = options.parts })
   local mask = mask_of(data, frames)
   scale = scale or scale_of(data, mask, frames)
   local labels, weights
@@ -121,17 +99,18 @@ local function arrays_of(set, part, options, scale)
   else
     labels, weights = recognition(data, frames)
   end
+  data.features = reading.scaled(data.features, scale, mask)
   local dims = { #data.rows, frames }
-  return { features = scaled(data, mask, scale), labels = core.tensor("i32", dims, labels),
+  return { features = data.features, labels = core.tensor("i32", dims, labels),
     weights = core.tensor("f32", dims, weights) }, scale, data
 end
 
 --- Clips as a feed for sonde.train, of the inputs features, labels and weights: for a transformer of features with the
 --- objective weighted_classifier. Features have mean 0 and variance 1 over the training clips; rows that a clip does
---- not have are 0 and do not count.
+--- not have are 0 and do not count. The second result says how they were read, and measures models by the clips.
 ---@param set sonde.clips
 ---@param options table     see feed.schema
----@return sonde.feed feed, {features: integer, classes: integer, train: sonde.clip[], validation: sonde.clip[]}
+---@return sonde.feed feed, sonde.clip_reading about
 function feed.of(set, options)
   options = args.check(feed.schema, options, "feed")
   local train, scale, data = arrays_of(set, "train", options)
@@ -140,9 +119,12 @@ function feed.of(set, options)
     local _
     validation, _, kept = arrays_of(set, "validation", options, scale)
   end
-  local classes = options.task == "warning" and 2 or #set.classes
-  return require("sonde.data.feed").arrays { train = train, validation = validation }, {
-    features = data.features:dims()[3], classes = classes, train = data.clips, validation = kept and kept.clips or {},
+  local names = options.task == "warning" and core.list { "quiet", "event" } or core.list { table.unpack(set.classes) }
+  return require("sonde.data.feed").arrays { train = train, validation = validation }, reading.new {
+    task = options.task, growth = options.growth, parts = options.parts, frames = options.frames, names = names,
+    baseline = options.baseline, made_with = set.made_with, mean = scale.mean, factor = scale.factor,
+    features = data.features:dims()[3], classes = #names, data = { train = data, validation = kept },
+    train = data.clips, validation = kept and kept.clips or {},
   }
 end
 

@@ -1,0 +1,217 @@
+--- reading.lua - how a model of frames reads clips: which numbers of each frame, how they are scaled, and what its
+-- classes are. It is kept in the model's folder, so that the model can be used on videos that it was not trained on.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+
+local reading = {}
+local class = args.class("clip_reading", { __name = "sonde.clip_reading" })
+class.__index = class
+args.kind("clip_reading", "the reading of clips (of clips:feed)",
+  function(v) return type(v) == "table" and getmetatable(v) == class end)
+
+local FILE = "clips.json"
+local KEPT = { "task", "growth", "parts", "frames", "names", "baseline", "made_with", "features", "classes" }
+local CLIPS_AT_ONCE = 16
+
+---@class sonde.clip_reading
+---@field task "recognition"|"warning"
+---@field features integer       numbers F of a frame
+---@field frames integer         rows of a clip
+---@field classes integer        2 of a warning: quiet, event
+---@field names string[]         of the classes
+---@field train sonde.clip[]     those that it was made of; none where it was opened from a folder
+---@field validation sonde.clip[]
+
+---@private
+function reading.new(fields) return setmetatable(fields, class) end
+
+-- ---- what feed.lua shares ------------------------------------------------------------------------------------------
+
+--- The tensors of some nodes that need no input.
+---@private
+function reading.compute(nodes, inputs)
+  local plan, results = core.plan(nodes), {}
+  plan:run(inputs)
+  for i = 1, #nodes do results[i] = plan:output(i) end
+  plan:close()
+  return results
+end
+
+--- (x - mean) * factor, and 0 where the mask is.
+---@private
+---@param x sonde.tensor        [N, T, F]
+---@param scale {mean: sonde.tensor, factor: sonde.tensor}
+---@param mask sonde.tensor     [N T, 1]
+---@return sonde.tensor         [N, T, F]
+function reading.scaled(x, scale, mask)
+  local graph, dims = core.graph(), x:dims()
+  local rows = graph:leaf("x", x):reshape { mask:dims()[1], dims[3] }
+  local y = (rows - graph:leaf("mean", scale.mean)) * graph:leaf("factor", scale.factor) * graph:leaf("mask", mask)
+  local result = reading.compute({ y:reshape(dims) })[1]
+  graph:close()
+  return result
+end
+
+--- The first row at or after the event, from 1; rows + 1: the event comes after all of them. Nil: nothing happens.
+---@private
+function reading.event_row(clip, rows, times)
+  if not clip.event then return nil end
+  for k = 1, rows do
+    if times[k] >= clip.event then return k end
+  end
+  return rows + 1
+end
+
+-- ---- what a model says ---------------------------------------------------------------------------------------------
+
+-- exp(logit) / sum of them, of C logits behind `at`.
+local function softmax(logits, at, classes)
+  local highest, sum, p = -math.huge, 0, {}
+  for c = 1, classes do highest = math.max(highest, logits[at + c]) end
+  for c = 1, classes do
+    p[c] = math.exp(logits[at + c] - highest)
+    sum = sum + p[c]
+  end
+  for c = 1, classes do p[c] = p[c] / sum end
+  return p
+end
+
+--- The probabilities of the classes at each position of some windows.
+---@private
+---@param model sonde.model
+---@param x sonde.tensor     [N, T, F], scaled
+---@return number[][][]      window, position, class
+function class:probabilities(model, x)
+  local dims, result = x:dims(), {}
+  local windows, frames, width = dims[1], dims[2], dims[3]
+  if width ~= model.config.features then
+    error(core.where() .. string.format("the model reads %d numbers of a frame, the clips have %d",
+      model.config.features or 0, width), 0)
+  end
+  local batch = math.min(windows, CLIPS_AT_ONCE)
+  local trace = model:init():trace { batch = batch, context = frames }
+  local plan, some = core.plan { trace:logits() }, core.tensor("f32", { batch, frames, width })
+  local flat = core.graph()
+  local rows = reading.compute({ flat:leaf("x", x):reshape { windows * frames, width } * 1 })[1]
+  flat:close()
+  for first = 0, windows - 1, batch do
+    local count = math.min(batch, windows - first)
+    core.copy_rows(rows, some, 1, width, first * frames + 1, count * frames, 1, width)
+    plan:run { features = some }
+    local logits = plan:output(1):values()
+    for n = 1, count do
+      local window = {}
+      for k = 1, frames do window[k] = softmax(logits, ((n - 1) * frames + k - 1) * self.classes, self.classes) end
+      result[first + n] = window
+    end
+  end
+  plan:close()
+  trace.graph:close()
+  return result
+end
+
+local function data_of(self, part)
+  local data = self.data and self.data[part]
+  if not data then error(core.where() .. "clip_reading: there are no clips for " .. part, 0) end
+  return data
+end
+
+--- What a model says of the clips of a split: for each clip the times of its rows (s) and at each of them the
+--- probabilities of the classes.
+---@param model sonde.model
+---@param part? "train"|"validation"     default: validation
+---@return {clip: sonde.clip, times: number[], p: number[][]}[]
+function class:scores(model, part)
+  local data, list = data_of(self, part or "validation"), {}
+  local all = self:probabilities(model, data.features)
+  for n, clip in ipairs(data.clips) do
+    local rows, p = data.rows[n], {}
+    for k = 1, rows do p[k] = all[n][self.frames - rows + k] end
+    list[n] = { clip = clip, times = data.times[n], p = p }
+  end
+  return list
+end
+
+-- A clip as clip_metrics.warning takes it; nil: its event is before its first row.
+local function for_warning(each)
+  local clip, times, scores = each.clip, each.times, {}
+  local rows = #times
+  for k = 1, rows do scores[k] = each.p[k][2] end
+  local event, from, to = reading.event_row(clip, rows, times), nil, nil
+  if event == 1 or rows < 2 then return nil end
+  for k = 1, rows do
+    if clip.from and times[k] >= clip.from and times[k] < (clip.to or math.huge) then
+      from, to = from or k - 1, k
+    end
+  end
+  return { scores = scores, rate = (rows - 1) / (times[rows] - times[1]), event = event and event - 1, from = from,
+    to = to }
+end
+
+--- How good a model is on the clips of validation: sonde.clip_metrics.recognition by the last frame of each, or
+--- sonde.clip_metrics.warning by the risk of every frame.
+---@param model sonde.model
+---@param options? table     of sonde.clip_metrics
+---@return table
+function class:measure(model, options)
+  local metrics, list = require "sonde.video.metrics", self:scores(model)
+  if self.task == "warning" then
+    local clips = {}
+    for _, each in ipairs(list) do clips[#clips + 1] = for_warning(each) end
+    return metrics.warning(clips, options)
+  end
+  local number, truth, guessed = {}, {}, {}
+  for k, name in ipairs(self.names) do number[name] = k - 1 end
+  for n, each in ipairs(list) do
+    local p, best = each.p[#each.p], 1
+    for c = 2, self.classes do
+      if p[c] > p[best] then best = c end
+    end
+    truth[n], guessed[n] = number[each.clip.class], best - 1
+  end
+  return metrics.recognition(truth, guessed, self.classes, options)
+end
+
+-- ---- on disk -------------------------------------------------------------------------------------------------------
+
+--- Writes it into the folder of a model (clips.json), which is there.
+---@param dir string
+function class:save(dir)
+  local kept = { mean = core.list(self.mean:values()), factor = core.list(self.factor:values()) }
+  for _, key in ipairs(KEPT) do kept[key] = self[key] end
+  core.write_file(dir .. "/" .. FILE, core.json_encode(kept) .. "\n")
+end
+
+--- The reading that is in the folder of a model.
+---@param dir string
+---@return sonde.clip_reading
+function reading.open(dir)
+  local path = dir .. "/" .. FILE
+  if not core.exists(path) then
+    error(core.where() .. path .. ": there is no such file; the folder of a model of clips has it (about:save)", 0)
+  end
+  local ok, kept = pcall(core.json_decode, core.read_file(path))
+  local size = ok and type(kept) == "table" and kept.features
+  if type(size) ~= "number" or type(kept.mean) ~= "table" or #kept.mean ~= size or type(kept.factor) ~= "table"
+    or #kept.factor ~= size or type(kept.names) ~= "table" or #kept.names ~= kept.classes
+    or type(kept.parts) ~= "table" or type(kept.frames) ~= "number" then
+    error(core.where() .. path .. ": does not say how a model reads clips", 0)
+  end
+  kept.mean, kept.factor = core.tensor("f32", { 1, size }, kept.mean), core.tensor("f32", { 1, size }, kept.factor)
+  kept.train, kept.validation = {}, {}
+  return reading.new(kept)
+end
+
+local self = { name = "self", type = "clip_reading", required = true }
+
+args.declare(class, "clip_reading:", {
+  scores = { self, { name = "model", type = "model", required = true },
+    { name = "part", type = "string", choices = { "train", "validation" } } },
+  measure = { self, { name = "model", type = "model", required = true }, { name = "options", type = "table" } },
+  save = { self, { name = "dir", type = "string", required = true } },
+})
+
+return args.declare(reading, "sonde.", {
+  open = { as = "sonde.clip_reading", { name = "dir", type = "string", required = true } },
+})

@@ -1,0 +1,194 @@
+-- Models of clips: what they say of each frame, their measures, folders, and the baselines beside them.
+local lu = require "luaunit"
+local core = require "sonde.core"
+local sonde = require "sonde"
+local baselines = require "sonde.video.baselines"
+
+local folder, lock
+local FRAMES, PARTS = 6, { "figures", "foreground" }
+
+local function path(name) return folder .. "/" .. name end
+
+-- A texture that grows by `zoom` a frame about the middle of 64 x 48 pixels, 10 frames a second.
+local function y4m(name, zoom, frames)
+  local w, h, parts = 64, 48, { "YUV4MPEG2 W64 H48 F10:1 Ip A1:1 C420jpeg\n" }
+  for k = 0, frames - 1 do
+    local luma, scale = {}, (1 + zoom) ^ k
+    for y = 0, h - 1 do
+      for x = 0, w - 1 do
+        local s, t = (x - w / 2) / scale, (y - h / 2) / scale
+        local value = math.sin(s * 0.5 + t * 0.3 + s * s * 0.006) + math.sin(s * 0.31 - t * 0.5 + t * t * 0.01)
+        luma[#luma + 1] = string.char(128 + math.floor(50 * value))
+      end
+    end
+    parts[#parts + 1] = "FRAME\n" .. table.concat(luma) .. string.rep("\128", w * h // 2)
+  end
+  core.write_file(path(name), table.concat(parts))
+end
+
+local function clips(grid)
+  for k, name in ipairs { "a", "b", "c", "d" } do
+    y4m(name .. ".y4m", k % 2 == 1 and 0.03 or 0.002 * k, k == 2 and 5 or 8)
+  end
+  local ok, message = pcall(core.video, path "a.y4m")
+  if not ok and string.find(message, "without FFmpeg", 1, true) then lu.skip "this build has no FFmpeg" end
+  core.write_file(path "labels.csv", "clip,class,time_of_event,time_of_alert,split\na.y4m,near,0.6,0.4,train\n"
+    .. "b.y4m,quiet,,,train\nc.y4m,near,0.6,0.4,validation\nd.y4m,quiet,,,validation\n")
+  return sonde.clips(path "labels.csv"):features { cache = path "cache", width = 64, grid = grid or { 4, 3 },
+    thumbnail = { 4, 3 }, progress = false }
+end
+
+local function model_of(about, options)
+  local all = { features = about.features, objective = { "weighted_classifier", classes = about.classes }, width = 8,
+    depth = 2, heads = 2, context = about.frames, seed = 3, init_std = 0.3 }
+  for key, value in pairs(options or {}) do all[key] = value end
+  return sonde.transformer(all):init()
+end
+
+TestReading = {}
+
+function TestReading:setUp()
+  folder, lock = core.new_folder((os.getenv "TMPDIR" or "/tmp") .. "/sonde-reading")
+end
+
+function TestReading:tearDown()
+  core.remove_tree(folder)
+  lock:close()
+end
+
+function TestReading:test_probabilities_are_those_of_the_loss()
+  local data, about = clips():feed { frames = FRAMES, parts = PARTS, task = "warning", growth = 0 }
+  local model = model_of(about)
+  local scores = about:scores(model, "train")
+  lu.assertEquals({ #scores, #scores[1].p, #scores[2].p, #scores[2].times }, { 2, 6, 5, 5 })
+  local inputs = {}
+  for _, input in ipairs(data.parts) do inputs[input.name] = input.train:values() end
+  local loss = sonde.value(model:trace({ batch = 2 }).loss, inputs):values()
+  local labels = inputs.labels
+  for n, each in ipairs(scores) do
+    local off = FRAMES - #each.p
+    for k, p in ipairs(each.p) do
+      local i = (n - 1) * FRAMES + off + k
+      lu.assertAlmostEquals(p[1] + p[2], 1, 1e-12)
+      lu.assertAlmostEquals(-math.log(p[labels[i] + 1]), loss[i], 1e-5)
+    end
+  end
+  lu.assertTrue(math.abs(scores[1].p[1][2] - scores[1].p[6][2]) > 1e-3)
+end
+
+function TestReading:test_measures_are_those_of_the_scores()
+  local set = clips()
+  local _, about = set:feed { frames = FRAMES, parts = PARTS, task = "warning" }
+  local model = model_of(about)
+  local scores, given = about:scores(model), {}
+  for n, each in ipairs(scores) do
+    local times = each.times
+    given[n] = { scores = {}, rate = (#times - 1) / (times[#times] - times[1]) }
+    lu.assertAlmostEquals(given[n].rate, 10, 1e-4)
+    for k, p in ipairs(each.p) do given[n].scores[k] = p[2] end
+  end
+  given[1].event, given[1].from, given[1].to = 4, 2, 4      -- rows at 0.2 .. 0.7 s: 0.6 s is the fifth, 0.4 s the third
+  local options = { resamples = 0 }
+  lu.assertEquals(about:measure(model, options), sonde.clip_metrics.warning(given, options))
+  local _, classes = set:feed { frames = FRAMES, parts = PARTS }
+  local recogniser = model_of(classes)
+  local guessed = {}
+  for n, each in ipairs(classes:scores(recogniser)) do
+    local p = each.p[#each.p]
+    guessed[n] = p[2] > p[1] and 1 or 0
+  end
+  lu.assertEquals(classes:measure(recogniser, options), sonde.clip_metrics.recognition({ 0, 1 }, guessed, 2, options))
+end
+
+function TestReading:test_a_folder_keeps_how_clips_are_read()
+  local _, about = clips():feed { frames = FRAMES, parts = PARTS, task = "warning" }
+  for _, norm in ipairs { "rmsnorm", "layernorm" } do
+    local model, dir = model_of(about, { norm = norm, placement = "lns" }), path("model-" .. norm)
+    model:save(dir)
+    about:save(dir)
+    local opened, again = sonde.clip_reading(dir), sonde.load(dir)
+    lu.assertEquals({ opened.task, opened.frames, opened.names, opened.parts },
+      { "warning", FRAMES, { "quiet", "event" }, PARTS })
+    lu.assertEquals(opened.mean:values(), about.mean:values())
+    lu.assertEquals(opened.made_with, about.made_with)
+    lu.assertEquals(about:scores(again), about:scores(model))
+  end
+  local function refused(text, f, ...)
+    local ok, message = pcall(f, ...)
+    lu.assertFalse(ok)
+    lu.assertStrContains(message, text)
+  end
+  refused("there is no such file", sonde.clip_reading, path "cache")
+  core.write_file(path "model-rmsnorm/clips.json", '{"features":3,"mean":[1]}')
+  refused("does not say how a model reads clips", sonde.clip_reading, path "model-rmsnorm")
+  refused("no clips for validation", function() sonde.clip_reading(path "model-layernorm"):scores(model_of(about)) end)
+end
+
+function TestReading:test_fine_tuning_moves_what_it_names()
+  local data, about = clips():feed { frames = FRAMES, parts = PARTS }
+  local options = { steps = 3, batch = 2, lr = 1e-2, progress = false, eval_every = 0 }
+  local function changed(tune)
+    local model, list = model_of(about), {}
+    local before = {}
+    for _, param in ipairs(model:params():list()) do before[param.name] = model:params():find(param.name):sha256() end
+    tune(model)
+    for name, sum in pairs(before) do
+      if model:params():find(name):sha256() ~= sum then list[#list + 1] = name end
+    end
+    return list
+  end
+  options.trainable = { "*classifier.weight" }
+  local head = changed(function(model) sonde.train(model, data, options) end)
+  lu.assertEquals(#head, 1)
+  lu.assertStrContains(head[1], "classifier.weight")
+  options.trainable = nil
+  options.lora = 2
+  local adapted = changed(function(model) sonde.heal(model, data, options, { 0, 1 }) end)
+  lu.assertEquals(#adapted, 14)          -- seven matrices of each of two blocks
+end
+
+-- ---- baselines -----------------------------------------------------------------------------------------------------
+
+function TestReading:test_means_so_far()
+  local set = clips()
+  local options = { frames = FRAMES, parts = { "figures" } }
+  local raw, means = set:arrays("train", options), baselines.mean(set, "train", options)
+  local x, y, F = raw.features:values(), means.features:values(), 16
+  for n, rows in ipairs(raw.rows) do
+    for c = 1, F do
+      local sum = 0
+      for k = FRAMES - rows + 1, FRAMES do
+        local i = ((n - 1) * FRAMES + k - 1) * F + c
+        sum = sum + x[i]
+        lu.assertAlmostEquals(y[i], sum / (k - (FRAMES - rows)), 1e-4 * (1 + math.abs(y[i])))
+      end
+    end
+  end
+end
+
+-- A texture that grows by 3 % a frame at 10 frames a second: 1 / time to collision is 0.3 a second.
+function TestReading:test_time_to_collision_by_divergence()
+  local set = clips { 1, 1 }
+  local y = baselines.looming(set, "train", { frames = 3 }).features:values()      -- coarse enough by then
+  lu.assertAlmostEquals(y[5], 0.3, 0.04)
+  lu.assertAlmostEquals(y[6], math.max(y[1], y[3], y[5]), 1e-6)
+  lu.assertTrue(y[11] < 0.05)                       -- 0.4 % a frame, under half a pixel
+end
+
+function TestReading:test_a_logistic_regression_is_linear()
+  local data, about = clips():feed { frames = FRAMES, baseline = "looming" }
+  lu.assertEquals(about.features, 2)
+  local model = baselines.logistic(about, 1):init()
+  sonde.train(model, data, { steps = 30, batch = 2, lr = 3e-2, progress = false, eval_every = 0 })
+  local function logit(a, b)
+    local x = {}
+    for k = 1, FRAMES do x[2 * k - 1], x[2 * k] = a, b end
+    local p = about:probabilities(model, core.tensor("f32", { 1, FRAMES, 2 }, x))[1][FRAMES]
+    return math.log(p[2] / p[1])
+  end
+  local zero = logit(0, 0)
+  lu.assertAlmostEquals(logit(2, -1) - zero, 2 * (logit(1, 0) - zero) - (logit(0, 1) - zero), 1e-4)
+  lu.assertEquals(about:measure(model, { resamples = 0 }).accuracy.value, 1)
+end
+
+os.exit(lu.LuaUnit.run("-o", "tap"))
