@@ -22,3 +22,5 @@ nobase_dist_pkgdata_DATA += %D%/sparsity_pruned.lua %D%/sparsity_pruned/demo.yam
   %D%/sparsity_pruned/workstation.yaml
 nobase_dist_pkgdata_DATA += %D%/capacity_gap.lua %D%/capacity_gap/demo.yaml %D%/capacity_gap/paper.yaml \
   %D%/capacity_gap/workstation.yaml
+nobase_dist_pkgdata_DATA += %D%/near_miss.lua %D%/near_miss/demo.yaml %D%/near_miss/paper.yaml \
+  %D%/near_miss/workstation.yaml

@@ -6,7 +6,8 @@
 --
 --   name         the folder of the sweep's trials, no setting of theirs: other settings are another sweep's, with
 --                another name
---   corpus, text what sonde.corpus takes; text.vocab or text.tokenizer says how many tokens the models have
+--   corpus, text what sonde.corpus takes; text.vocab or text.tokenizer says how many tokens the models have. Without
+--                them the experiment has no text
 --   context      of the models
 --   plan_only    print what the trials need and run nothing; the text need not be there
 --   axis, models for experiment:run: the models by size, of which `axis` is the key that tells them apart
@@ -22,8 +23,8 @@ local experiment = {}
 ---@field settings table          of the scale, without its name
 ---@field name string             of the sweep
 ---@field plan_only boolean
----@field corpus sonde.corpus|nil nil where it is only planned
----@field vocab integer           tokens of the models
+---@field corpus sonde.corpus|nil nil where it is only planned, or has no text
+---@field vocab integer|nil       tokens of the models
 local methods = {}
 methods.__index = methods
 
@@ -45,7 +46,7 @@ function experiment.open(folder)
   }, methods)
   settings.name = nil
   self.vocab = self.plan_only and vocab_of(settings) or nil
-  if not self.vocab then
+  if not self.vocab and (settings.corpus or settings.text) then
     self.corpus = require("sonde.data").open(settings.corpus, settings.text)
     self.vocab = self.corpus.vocab
   end

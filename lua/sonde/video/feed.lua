@@ -55,7 +55,8 @@ local function warning(data, frames, growth)
   local labels, weights = {}, {}
   for n, clip in ipairs(data.clips) do
     local rows, times = data.rows[n], data.times[n]
-    local label = growth > 0 and exponential(clip, reading.event_row(clip, rows, times), times, growth) or plain(clip, times)
+    local event = reading.event_row(clip, rows, times)
+    local label = growth > 0 and exponential(clip, event, times, growth) or plain(clip, times)
     for k = 1, frames do
       local at, i = k - (frames - rows), (n - 1) * frames + k
       if at < 1 then labels[i], weights[i] = -1, 0 else labels[i], weights[i] = label(at) end
