@@ -474,7 +474,7 @@ static sonde_node *teaching(maker *m, const char *op) {
   sonde_node *in[7] = {x, w, integers(m, &ids, -1, v - 1), operand(m, SHAPE(dtype, n, d)),
                        operand(m, SHAPE(dtype, v, d)), operand(m, SHAPE(F32, n)), operand(m, SHAPE(F32, n))};
   if (cached) in[3] = integers(m, &kept, 0, v - 1), in[4] = operand(m, SHAPE(F32, n, k + 1));
-  sonde_attr at = {{1 + (double)plan_choice(m, 2), 2.0 * (double)plan_choice(m, 2), 0, 0}, {plan_graph_divergence(m->ctx), 0}};
+  sonde_attr at = {{top.f[0], top.f[1]}, {plan_graph_divergence(m->ctx)}};
   if (!cached && plan_choice(m, 2)) at.i[1] = k;
   sonde_node *y = call(m, op, of_grad ? 7 : 5, in, &at);
   return y ? sonde_result(y, (int)plan_choice(m, of_grad ? 4 : 2)) : NULL;
