@@ -97,8 +97,9 @@ local sets = {}
 
 local function set_of(which)
   if sets[which] then return sets[which] end
-  local path = config.tables and config.tables[which]
-  if not path then
+  local path = config.tables[which]
+  if path == "" then
+    if not config.clips then error("--set tables." .. which .. "=PATH: a table of clips is needed", 0) end
     local options = { out = config.clips.out .. "/" .. config.task .. "-" .. which, domain = config.clips[which],
       uncut = config.task == "warning", clips = config.clips.clips, seed = config.clips.seed,
       seconds = config.task == "warning" and config.clips.uncut_seconds or nil }

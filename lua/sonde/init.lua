@@ -50,6 +50,7 @@ local parts = {
   make_clips = { "sonde.video.make", "make_clips" },
   clip_metrics = { "sonde.video.metrics" },
   clip_reading = { "sonde.video.reading", "open" },
+  watch = { "sonde.video.watch", "watch" },
   prune_strategy = { "sonde.sparse.strategy", "register" },
 }
 

@@ -10,4 +10,4 @@ c_tests += %D%/analyse_test %D%/decode_test %D%/features_test %D%/motion_test %D
 %C%_motion_test_SOURCES = %D%/motion_test.c %D%/picture.h
 %C%_planar_test_SOURCES = %D%/planar_test.c %D%/picture.h
 lua_tests += %D%/clips.lua %D%/metrics.lua %D%/reading.lua
-bats_tests += %D%/make.bats
+bats_tests += %D%/make.bats %D%/watch.bats

@@ -171,6 +171,21 @@ end
 
 -- ---- tensors -----------------------------------------------------------------------------------------------------
 
+--- The columns of a part in the rows of src/video/analyse.h: the first (from 1), and how many; nil: there are none.
+---@param part string
+---@param info table     grid_width, grid_height, thumb_width, thumb_height, thumb_bytes
+---@return integer|nil first, integer|nil count
+function features.columns(part, info)
+  local field = info.grid_width * info.grid_height * CELL
+  if part == "figures" then return 1, FIGURES end
+  if part == "thumbnail" then
+    return FIGURES + #FIELDS * field + 1, info.thumb_width * info.thumb_height * info.thumb_bytes
+  end
+  for k, name in ipairs(FIELDS) do
+    if name == part then return FIGURES + (k - 1) * field + 1, field end
+  end
+end
+
 -- A file of rows: how many, the columns of a part (first, from 1, and how many), and copying them.
 local function open_rows(clip)
   if is_archive(clip) then
@@ -192,18 +207,8 @@ local function open_rows(clip)
   end
   local file = core.video_features(clip.features)
   local info = file:info()
-  local field = info.grid_width * info.grid_height * CELL
   return {
-    rows = info.rows,
-    columns = function(part)
-      if part == "figures" then return 1, FIGURES end
-      if part == "thumbnail" then
-        return FIGURES + #FIELDS * field + 1, info.thumb_width * info.thumb_height * info.thumb_bytes
-      end
-      for k, name in ipairs(FIELDS) do
-        if name == part then return FIGURES + (k - 1) * field + 1, field end
-      end
-    end,
+    rows = info.rows, columns = function(part) return features.columns(part, info) end,
     times = function(first, count) return file:values(first, count, 1, 1) end,
     copy = function(...) file:copy(...) end, close = function() file:close() end,
   }

@@ -1,0 +1,121 @@
+--- sonde.watch - what a model of clips says of a video, frame by frame, and the moments that it would warn of.
+
+local core = require "sonde.core"
+local args = require "sonde.base.args"
+local features = require "sonde.video.features"
+local reading = require "sonde.video.reading"
+
+local watch = {}
+
+--- The options of watching.
+---@type sonde.schema
+watch.schema = {
+  { name = "threshold", type = "number", min = 0, max = 1, preset = 0.5, doc = "risk from which a moment is flagged" },
+  { name = "hop", type = "integer", min = 1, max = 10000, preset = 5,
+    doc = "frames that are read together: the delay, and what it costs, fall with each other" },
+  { name = "seen", type = "function", doc = "called with each frame, {time, risk, class}, as it is known" },
+}
+
+-- Columns of a row that the model reads, {first, count}.
+local function columns_of(about)
+  local made, list, width = about.made_with, {}, 0
+  local info = { grid_width = made.grid_width, grid_height = made.grid_height, thumb_width = made.thumb_width,
+    thumb_height = made.thumb_height, thumb_bytes = made.thumb_rgb and 3 or 1 }
+  for k, part in ipairs(about.parts) do
+    list[k] = { features.columns(part, info) }
+    width = width + (list[k][2] or 0)
+  end
+  return list, width
+end
+
+local function check(about)
+  local readable = about.made_with and not about.baseline
+  local _, width = 0, 0
+  if readable then _, width = columns_of(about) end
+  if width ~= about.features then
+    error(core.where() .. "watch: the model reads features that are not made of a video's frames", 0)
+  end
+end
+
+-- The last T rows, scaled: [1, T, F]; those before the video's first frame are 0.
+local function window_of(about, rows)
+  local frames, width, values, mask = about.frames, about.features, {}, {}
+  for k = 1, frames do
+    local row = rows[#rows - frames + k]
+    mask[k] = row and 1 or 0
+    for c = 1, width do values[(k - 1) * width + c] = row and row[c] or 0 end
+  end
+  return reading.scaled(core.tensor("f32", { 1, frames, width }, values), about,
+    core.tensor("f32", { frames, 1 }, mask))
+end
+
+-- Risk and most probable class. Of a recogniser risk is what is not background.
+local function verdict(about, p)
+  local best, quiet = 1, 0
+  for c, name in ipairs(about.names) do
+    if p[c] > p[best] then best = c end
+    if name == "quiet" or name == "background" or name == "normal" then quiet = p[c] end
+  end
+  return 1 - quiet, about.names[best]
+end
+
+--- The stretches of frames whose risk reaches the threshold: {start, stop, peak (s), risk, class}.
+---@param frames {time: number, risk: number, class: string}[]
+---@param threshold number
+---@return table[]
+function watch.moments(frames, threshold)
+  local list, now = core.list(), nil
+  for _, frame in ipairs(frames) do
+    if frame.risk >= threshold then
+      if not now then
+        now = { start = frame.time, risk = -1 }
+        list[#list + 1] = now
+      end
+      now.stop = frame.time
+      if frame.risk > now.risk then now.risk, now.peak, now.class = frame.risk, frame.time, frame.class end
+    else
+      now = nil
+    end
+  end
+  return list
+end
+
+--- Watches a video, or standard input (`-`). A frame is known at the latest `hop` frames after it was read; no more
+--- frames than the model's context are kept.
+---@param model sonde.model
+---@param about sonde.clip_reading
+---@param path string
+---@param options? table        see watch.schema
+---@return {frames: {time: number, risk: number, class: string}[], moments: table[]}
+function watch.watch(model, about, path, options)
+  options = args.check(watch.schema, options, "watch")
+  check(about)
+  local video = core.video(path, about.made_with)
+  local analysis, columns = core.video_analysis(video), columns_of(about)
+  local rows, times, frames = {}, {}, core.list()
+  local function read()
+    if #times == 0 then return end
+    local p = about:probabilities(model, window_of(about, rows))[1]
+    for k, time in ipairs(times) do
+      local risk, class = verdict(about, p[about.frames - #times + k])
+      frames[#frames + 1] = { time = time, risk = risk, class = class }
+      if options.seen then options.seen(frames[#frames]) end
+    end
+    times = {}
+  end
+  for time in function() return video:next() end do
+    local all, row = analysis:push(video):row(), {}
+    for _, each in ipairs(columns) do table.move(all, each[1], each[1] + each[2] - 1, #row + 1, row) end
+    rows[#rows + 1], times[#times + 1] = row, time
+    if #rows > about.frames then table.remove(rows, 1) end
+    if #times == math.min(options.hop, about.frames) then read() end
+  end
+  read()
+  return { frames = frames, moments = watch.moments(frames, options.threshold) }
+end
+
+return args.declare(watch, "sonde.", {
+  watch = { { name = "model", type = "model", required = true },
+    { name = "about", type = "clip_reading", required = true },
+    { name = "path", type = "string", required = true }, { name = "options", type = "table" } },
+})

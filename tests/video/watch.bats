@@ -1,0 +1,85 @@
+#!/usr/bin/env bats
+# sonde watch: a model of clips on a file and on standard input, as JSON and as a page; what it refuses.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+  grep -q 'define HAVE_FFMPEG' "$abs_builddir/config.h" || skip "this build has no FFmpeg"
+  cd "$BATS_FILE_TMPDIR" || exit 1
+  cat > make.lua <<'LUA'
+local sonde, core = require "sonde", require "sonde.core"
+local function y4m(name, u, frames)
+  local parts = { "YUV4MPEG2 W64 H48 F10:1 Ip A1:1 C420jpeg\n" }
+  for k = 0, frames - 1 do
+    local luma = {}
+    for y = 0, 47 do
+      for x = 0, 63 do
+        local s = x - u * k
+        local value = math.sin(s * 0.5 + y * 0.3 + s * s * 0.006) + math.sin(s * 0.31 - y * 0.5 + y * y * 0.01)
+        luma[#luma + 1] = string.char(128 + math.floor(50 * value))
+      end
+    end
+    parts[#parts + 1] = "FRAME\n" .. table.concat(luma) .. string.rep("\128", 64 * 48 // 2)
+  end
+  core.write_file(name, table.concat(parts))
+end
+y4m("a.y4m", 2, 6)
+y4m("b.y4m", -1, 6)
+y4m("long.y4m", 2, 13)
+core.write_file("labels.csv", "clip,class,time_of_event,time_of_alert,split\na.y4m,x,0.5,0.3,train\nb.y4m,y,,,train\n")
+local set = sonde.clips "labels.csv":features { cache = "cache", width = 64, grid = { 4, 3 }, thumbnail = { 4, 3 } }
+local _, about = set:feed { frames = 6, parts = { "foreground", "thumbnail" }, task = "warning" }
+local model = sonde.transformer { features = about.features, objective = { "weighted_classifier", classes = 2 },
+  width = 8, depth = 1, heads = 1, context = 6, init_std = 0.3, seed = 2 }
+model:init():save "model"
+about:save "model"
+local lines = {}
+for n, each in ipairs(about:scores(model, "train")) do
+  for k, p in ipairs(each.p) do
+    if n == 1 then lines[k] = string.format("%.5f", p[2]) end
+  end
+end
+core.write_file("scores", table.concat(lines, "\n") .. "\n")
+LUA
+  "$SONDE" run make.lua
+}
+
+setup() { cd "$BATS_FILE_TMPDIR"; }
+
+@test "a clip that fills the model's context has the risks that it has among the training data" {
+  "$SONDE" watch --model model --video a.y4m --hop 6 --json > a.json
+  grep -o '"risk": [0-9.]*' a.json | sed 's/.* //' | head -6 | xargs printf '%.5f\n' > risks
+  diff risks scores
+}
+
+@test "standard input gives what a file gives; the hop is a delay; moments are flagged" {
+  "$SONDE" watch --model model --video long.y4m --json --threshold 0 > file.json
+  "$SONDE" watch --model model --video - --json --threshold 0 < long.y4m > pipe.json
+  diff <(grep -v '"video"' file.json) <(grep -v '"video"' pipe.json)
+  [ "$(grep -c '"time"' file.json)" -eq 13 ]
+  [ "$(grep -c '"peak"' file.json)" -eq 1 ]
+  run --separate-stderr "$SONDE" watch --model model --video long.y4m --threshold 0 --hop 1
+  [ "$status" -eq 0 ]
+  [[ "${lines[0]}" = *"0.00 s"*risk* ]]
+  [ "${lines[1]%%,*}" = "13 frames" ]
+}
+
+@test "the page has the curve, pictures and both colours" {
+  "$SONDE" watch --model model --video long.y4m --threshold 0.2 --html page.html > /dev/null
+  grep -q '<polyline' page.html
+  [ "$(grep -o 'data:image/bmp' page.html | wc -l)" -ge 8 ]
+  grep -q 'stroke="#0072b2"' page.html
+}
+
+@test "what cannot be watched is refused in one line" {
+  run --separate-stderr "$SONDE" watch --model model --video - --html page.html
+  [ "$status" -ne 0 ]
+  [[ "$stderr" = *"standard input"* ]]
+  mkdir -p bare
+  run --separate-stderr "$SONDE" watch --model bare --video a.y4m
+  [ "$status" -ne 0 ]
+  [[ "$stderr" = *"clips.json"* ]]
+  run --separate-stderr "$SONDE" watch --model model --video labels.csv
+  [ "$status" -ne 0 ]
+  [ "${#stderr_lines[@]}" -eq 1 ]
+}
