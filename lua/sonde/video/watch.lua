@@ -12,7 +12,7 @@ local watch = {}
 watch.schema = {
   { name = "threshold", type = "number", min = 0, max = 1, preset = 0.5, doc = "risk from which a moment is flagged" },
   { name = "hop", type = "integer", min = 1, max = 10000, preset = 5,
-    doc = "frames that are read together: the delay, and what it costs, fall with each other" },
+    doc = "frames that are read together: with fewer the delay is shorter, and there is more to compute" },
   { name = "seen", type = "function", doc = "called with each frame, {time, risk, class}, as it is known" },
 }
 
