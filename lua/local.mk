@@ -53,6 +53,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/distill/gap.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/distill/gap_report.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/distill/hidden.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/distill/init.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/distill/law.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/distill/measure.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/distill/teach.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/distill/teacher.lua

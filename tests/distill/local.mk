@@ -1,3 +1,3 @@
 # Tests of distillation: losses, trainings, teachers' caches.
-lua_tests += %D%/capacity.lua %D%/hidden.lua %D%/reference.lua %D%/train.lua
+lua_tests += %D%/capacity.lua %D%/hidden.lua %D%/law.lua %D%/reference.lua %D%/train.lua
 bats_tests += %D%/capacity_gap.bats %D%/command.bats %D%/experiment.bats

@@ -74,7 +74,7 @@ function simplex.least(f, x, step, moves)
     local corners = corners_about(value, best and best.x or x, step)
     table.sort(corners, by_value)
     for _ = 1, moves do
-      if corners[#corners].y - corners[1].y <= 1e-15 * math.abs(corners[1].y) then break end
+      if corners[#corners].y - corners[1].y <= 1e-9 * math.abs(corners[1].y) then break end
       move(value, corners)
       table.sort(corners, by_value)
     end

@@ -7,6 +7,7 @@
 -- between the smallest and the largest. Over students the line N* = slope * S + intercept.
 
 local bootstrap = require "sonde.probe.bootstrap"
+local law = require "sonde.distill.law"
 local simplex = require "sonde.base.simplex"
 local stats = require "sonde.base.stats"
 
@@ -309,6 +310,25 @@ local function fit_mean()
   return function(curve) return stats.mean(select(2, means_of(curve.points))) end
 end
 
+-- The distillation scaling law, to all students: what the teacher's loss says, its size does not.
+local function fit_law(curves, known)
+  local rows = {}
+  for _, curve in ipairs(curves) do
+    for _, point in ipairs(curve.points) do
+      local teacher_loss = known.teacher_loss[point.teacher]
+      if teacher_loss then
+        rows[#rows + 1] = { parameters = curve.student, tokens = known.tokens, teacher_loss = teacher_loss,
+          loss = stats.mean(point.losses) }
+      end
+    end
+  end
+  local fit = known.supervised and law.student(rows, known.supervised)
+  return fit and function(curve, teacher)
+    local teacher_loss = known.teacher_loss[teacher]
+    return teacher_loss and law.predict(fit, known.supervised, curve.student, known.tokens, teacher_loss)
+  end
+end
+
 -- The curves without point `at` of curve `left`.
 local function without(curves, left, at)
   local rest = {}
@@ -321,12 +341,12 @@ local function without(curves, left, at)
   return rest
 end
 
-local function held_out_error(curves, fit_of)
+local function held_out_error(curves, fit_of, known)
   local sum, count = 0, 0
   for k, curve in ipairs(curves) do
     for p, point in ipairs(curve.points) do
       local rest = without(curves, k, p)
-      local predict = #rest[k].points >= LEAST and fit_of(rest)
+      local predict = #rest[k].points >= LEAST and fit_of(rest, known)
       local value = predict and predict(rest[k], point.teacher)
       if value then sum, count = sum + (value - stats.mean(point.losses)) ^ 2, count + 1 end
     end
@@ -334,15 +354,22 @@ local function held_out_error(curves, fit_of)
   return count > 0 and math.sqrt(sum / count) or nil, count
 end
 
+---@class sonde.capacity.known       what the law takes beside the curves
+---@field supervised table|nil       law.supervised of models without a teacher
+---@field tokens integer             that each student was trained on
+---@field teacher_loss table<number, number>     by the teacher's parameters
+
 --- The fits by how well they predict the mean loss of arms that they have not seen, each left out in turn; arms of
 --- students that keep three others only. `error` is the root of the mean square, in nats.
 ---@param curves table[]
+---@param known? sonde.capacity.known      without it the law is not among them
 ---@return {name: string, error: number|nil, arms: integer}[]
-function capacity.held_out(curves)
-  local list = {}
-  for k, fit in ipairs { { "a quadratic for each student", fit_quadratics }, { "optima on one line", fit_joint },
-    { "no dependence on the teacher", fit_mean } } do
-    local error, arms = held_out_error(curves, fit[2])
+function capacity.held_out(curves, known)
+  local list, fits = {}, { { "a quadratic for each student", fit_quadratics }, { "optima on one line", fit_joint },
+    { "no dependence on the teacher", fit_mean } }
+  if known then fits[4] = { "distillation scaling law", fit_law } end
+  for k, fit in ipairs(fits) do
+    local error, arms = held_out_error(curves, fit[2], known)
     list[k] = { name = fit[1], error = error, arms = arms }
   end
   return list

@@ -292,7 +292,8 @@ function gap.run(options)
     if trial.status ~= "done" then error(trial.id .. " of the teachers is " .. trial.status, 0) end
   end
   students:run(function(trial, p) run_student(self, trial, p) end)
-  local found = gap_report.findings(students:results().trials, function(arm) return USES[arm] end)
+  local found = gap_report.findings(students:results().trials, function(arm) return USES[arm] end,
+    teachers:results().trials, self.tokens)
   core.write_file(students.folder .. "/capacity_gap.json", core.json_encode(gap_report.record(found)) .. "\n")
   gap_report.show(found, teachers, students)
   return found

@@ -4,6 +4,7 @@
 local capacity = require "sonde.distill.capacity"
 local core = require "sonde.core"
 local format = require "sonde.base.format"
+local law = require "sonde.distill.law"
 local report_table = require "sonde.report.table"
 local stats = require "sonde.base.stats"
 
@@ -61,11 +62,35 @@ local function conditions_of(trials, uses_of)
   return list
 end
 
-local function fitted(condition)
+-- What the distillation scaling law takes beside a condition's curves: every model that was trained without a teacher,
+-- and the losses of the condition's teachers.
+local function known_of(condition, all, teachers, tokens)
+  local rows, losses, teacher_loss = {}, {}, {}
+  for _, trial in ipairs(teachers) do
+    local p, loss = trial.params, trial.results.loss
+    rows[#rows + 1] = { parameters = p.teacher, tokens = p.teacher_tokens, loss = loss }
+    if p.teacher_tokens == condition.teacher_tokens then
+      losses[p.teacher] = losses[p.teacher] or {}
+      table.insert(losses[p.teacher], loss)
+    end
+  end
+  for teacher, list in pairs(losses) do teacher_loss[teacher] = stats.mean(list) end
+  for _, other in ipairs(all) do
+    for _, curve in ipairs((other.arm == "scratch" or other.arm == "scratch_total") and other.curves or {}) do
+      for _, loss in ipairs(curve.points[1].losses) do
+        rows[#rows + 1] = { parameters = curve.student, tokens = tokens + (other.teacher_tokens or 0), loss = loss }
+      end
+    end
+  end
+  return { supervised = law.supervised(rows), tokens = tokens, teacher_loss = teacher_loss }
+end
+
+local function fitted(condition, known)
   condition.optima = {}
   for k, curve in ipairs(condition.curves) do condition.optima[k] = capacity.optimum(curve) end
   condition.line = capacity.line(condition.optima)
-  condition.held_out = capacity.held_out(condition.curves)
+  condition.held_out = capacity.held_out(condition.curves, known)
+  condition.supervised = known.supervised
   return condition
 end
 
@@ -107,14 +132,16 @@ end
 --- What the trials say.
 ---@param trials table[]                          of the students' sweep
 ---@param uses_of fun(arm: string): table         what an arm depends on
+---@param teachers table[]                        trials of the teachers' sweep
+---@param tokens integer                          of each student
 ---@return sonde.capacity_gap
-function gap_report.findings(trials, uses_of)
+function gap_report.findings(trials, uses_of, teachers, tokens)
   local all = conditions_of(trials, uses_of)
   local found = { all = all, conditions = {}, frontier = frontier_of(all) }
   for _, arm in ipairs(ARMS) do
     for _, condition in ipairs(all) do
       if condition.arm == arm and uses_of(arm).teacher then
-        table.insert(found.conditions, fitted(condition))
+        table.insert(found.conditions, fitted(condition, known_of(condition, all, teachers, tokens)))
       end
     end
   end
@@ -138,7 +165,8 @@ function gap_report.record(found)
         unknown = one.unknown }
     end
     conditions[k] = { arm = c.arm, weight = c.weight or nil, teacher_tokens = c.teacher_tokens or nil,
-      curves = c.curves, optima = optima, line = c.line, held_out = c.held_out }
+      curves = c.curves, optima = optima, line = c.line, held_out = c.held_out,
+      supervised = c.supervised }
   end
   return { conditions = conditions, frontier = core.list(found.frontier) }
 end
@@ -199,7 +227,7 @@ local function held_out_table(condition)
   return { title = "Arms left out: " .. condition_text(condition), rows = rows,
     head = { "fit", "error (nats)", "arms" },
     note = "Root mean square error of the mean loss of each arm, left out in turn; arms of students that keep three "
-      .. "others." }
+      .. "others. The law has nine coefficients and takes ten arms." }
 end
 
 local function frontier_table(found)
