@@ -1,5 +1,5 @@
---- watch_page.lua - a page of a watched video: the curve of the risk, and pictures with their motion, that of the camera
--- and what it leaves in two colours.
+--- watch_page.lua - a page of a watched video: the curve of the risk, and pictures with their motion, that of the
+-- camera and what it leaves in two colours.
 
 local core = require "sonde.core"
 local html = require "sonde.report.html"
@@ -83,10 +83,12 @@ local function curve(result, threshold)
       (m.start - first) * scale, math.max(2, (m.stop - m.start) * scale), HEIGHT, OTHERS)
   end
   return ('<svg viewBox="0 -4 %d %d" width="100%%">%s<path d="M0 %.1fH%d" stroke="gray" stroke-dasharray="4"/>'
-    .. '<polyline fill="none" stroke="%s" stroke-width="2" points="%s"/><path d="M0 0V%dH%d" fill="none" stroke="gray"/>'
-    .. '<g font-size="12" fill="gray"><text x="4" y="%d">%.1f s</text><text x="%d" y="%d" text-anchor="end">%.1f s</text>'
-    .. '<text x="4" y="12">risk 1</text></g></svg>'):format(WIDTH, HEIGHT + 26, table.concat(marks), y_of(threshold),
-    WIDTH, CAMERA, table.concat(points, " "), HEIGHT, WIDTH, HEIGHT + 16, first, WIDTH, HEIGHT + 16, last)
+    .. '<polyline fill="none" stroke="%s" stroke-width="2" points="%s"/>'
+    .. '<path d="M0 0V%dH%d" fill="none" stroke="gray"/>'
+    .. '<g font-size="12" fill="gray"><text x="4" y="%d">%.1f s</text>'
+    .. '<text x="%d" y="%d" text-anchor="end">%.1f s</text><text x="4" y="12">risk 1</text></g></svg>'):format(
+    WIDTH, HEIGHT + 26, table.concat(marks), y_of(threshold), WIDTH, CAMERA, table.concat(points, " "), HEIGHT, WIDTH,
+    HEIGHT + 16, first, WIDTH, HEIGHT + 16, last)
 end
 
 -- The frames that have pictures: the moments' peaks, the highest ones first, and some over the whole video.
