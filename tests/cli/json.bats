@@ -57,6 +57,8 @@ bench gemm|bench gemm --steps 1
 bench attention|bench attention --steps 1
 bench norm|bench norm --steps 1
 bench tokenize|bench tokenize --text book.txt --steps 1
+bench distill|bench distill --config a --teacher a --steps 1
+bench moe|bench moe --width 32 --hidden 32 --tokens 64 --steps 1
 bench train|bench train --config a --steps 1
 bench choices|bench choices --config a --documents 3 --steps 1
 bench generate|bench generate --config a --tokens 4

@@ -110,7 +110,7 @@ local function disturb()
   local what = random(9)
   if what <= 3 and #kinds > 0 then
     local one = any(pool[any(kinds)])
-    if type(one) == "userdata" and one.close then pcall(one.close, one) end
+    if type(one) == "userdata" then pcall(function() one:close() end) end
   elseif what == 4 then
     collectgarbage()
   elseif what == 5 then

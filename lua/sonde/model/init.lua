@@ -261,6 +261,7 @@ local options = { name = "options", type = "table" }
 local block = { name = "block", type = "integer", required = true, min = 0 }
 
 args.declare(model, "model:", {
+  idle_weights = { self },
   __tostring = { self }, shared = { self }, params = { self }, init = { self }, refresh = { self }, fold = { self },
   count = { self },
   check_finite = { self }, tokenizer = { self }, end_tokens = { self }, has_tokenizer = { self },
