@@ -132,10 +132,9 @@ static int writer_append(lua_State *L) {
   const int64_t rows = sonde_lua_integer(L, 5, 1, INT64_MAX),
                 all = sonde_tensor_bytes(sonde_lua_handle(L, 4, &sonde_lua_tensor)) / (int64_t)sizeof *entropy;
   const sonde_tensor *t = sonde_lua_handle(L, 2, &sonde_lua_tensor);
-  if (t->shape.rank != 2 || rows > all || all % rows)
-    return sonde_lua_fail(L, "%lld rows of %lld tokens", (long long)rows, (long long)all);
+  if (t->shape.rank != 2) return sonde_lua_fail(L, "the classes are i32 [rows T, K]");
   const int64_t context = sonde_taught_writer_context(w), k = t->shape.dim[1];
-  if (rows * context > all) return sonde_lua_fail(L, "%lld rows are not in the tensors", (long long)rows);
+  if (rows > all / context) return sonde_lua_fail(L, "%lld rows are not in the tensors", (long long)rows);
   for (int64_t row = 0; row < rows; row++)
     sonde_lua_check(L, sonde_taught_append(w, ids + row * context * k, logs + row * context * (k + 1),
                                           entropy + row * context, &err), &err);

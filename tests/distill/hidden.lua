@@ -131,6 +131,19 @@ function TestHidden:test_projections()
   lu.assertEquals(stopped:params():sha256(), whole)
 end
 
+-- The copy that is trained with the projections keeps what is frozen; what it cannot keep is refused.
+function TestHidden:test_views_of_the_student()
+  local teacher, student, name = model { width = 24, seed = 9 }, model(), "model.layers.0.mlp.up_proj.weight"
+  local before = student:params():find(name):values()
+  student:params():freeze(name)
+  train(student, { teacher = teacher, distill = { hidden = {} } })
+  lu.assertEquals(student:params():find(name):values(), before)
+  student = model()
+  student:params():low_rank(name, 2, 2)
+  lu.assertErrorMsgContains("not supported with low-rank factors ('" .. name .. "')", train, student,
+    { teacher = teacher, distill = { hidden = {} } })
+end
+
 function TestHidden:test_a_searched_map()
   local teacher = model { depth = 4, seed = 8 }
   local student = require("sonde.sparse.cut").build(teacher, { { source = 0 }, { source = 1 }, { source = 3 } })

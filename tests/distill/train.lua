@@ -147,6 +147,10 @@ function TestCache:test_goes_on()
     lu.assertTrue(core.read_file(file) == bytes, size)
     lu.assertFalse(core.exists(file .. ".part"))
   end
+  for _, batch in ipairs { 1, 7 } do      -- 7: the last batch has 3 rows of 24
+    local file = taught { batch = batch }
+    lu.assertTrue(core.read_file(file) == bytes, batch)
+  end
   local file = path()
   local torn = string.sub(bytes, 1, 256 + 2 * row - 20) .. "?" .. string.sub(bytes, 256 + 2 * row - 18, 256 + 4 * row)
   core.write_file(file .. ".part", torn)

@@ -189,6 +189,15 @@ function TestHeal:test_lowers_the_loss()
   lu.assertEquals(facts.healing.steps, 100)
 end
 
+-- The model before the cut may teach the one after it.
+function TestHeal:test_taught_by_the_whole_model()
+  local model = made.model { init_std = 0.1, placement = "lns" }
+  local heal = options { steps = 3 }
+  heal.teacher = model
+  local _, facts = made.without(model, { 2, 3 }, { text = made.ids(600), heal = heal, heal_text = made.corpus(1600) })
+  lu.assertTrue(facts.healing.metrics.divergence > 0)
+end
+
 function TestHeal:test_lora_changes_the_neighbours_alone_and_by_its_rank()
   local smaller, facts, model = healed { steps = 100, lora = 1, lr = 1e-2 }
   lu.assertTrue(facts.loss.healed < facts.loss.pruned - 0.02, facts.loss.healed .. " after " .. facts.loss.pruned)

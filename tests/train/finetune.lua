@@ -213,6 +213,16 @@ function TestFinetune:test_long_examples_are_cut_and_counted()
   lu.assertEquals({ facts.examples, facts.cut, facts.left_out, facts.context }, { 2, 1, 1, 48 })
 end
 
+-- Defaults of fine-tuning that a schedule does not read are not given to it.
+function TestFinetune:test_schedules()
+  for _, schedule in ipairs { "constant", "linear", function() return 1 end } do
+    local model = sonde.load(folder_of(base(), "schedule"))
+    local facts = sonde.finetune(model, rows, { epochs = 1, train = { schedule = schedule, progress = false,
+      eval_every = 0 } })
+    lu.assertEquals(facts.examples, 40)
+  end
+end
+
 function TestFinetune:tearDown() os.execute("rm -rf '" .. folder .. "'") end
 
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

@@ -51,6 +51,9 @@ END
   sums whole > whole.sums
   make_clips part --clips 3
   [ "$(tail -n +2 part/clips.csv | wc -l)" -eq 3 ]
+  run make_clips part --clips 2
+  [ "$status" -eq 1 ]
+  grep -q "part has 3 clips already, more than 2" errors
   make_clips part
   rm part/clips/00002.mp4 part/clips/00005.mp4
   rm part/clips.csv

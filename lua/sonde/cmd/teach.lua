@@ -12,7 +12,14 @@ local function options_of_command()
     { name = "config", type = "string", value = "FILE",
       doc = "in its place the training's configuration: its corpus, context, seed, temperature and length" },
   }
-  for _, field in ipairs(teach.schema) do list[#list + 1] = field end
+  for _, field in ipairs(teach.schema) do
+    local own = {}      -- without a default: the configuration's values count where the command line says nothing
+    for key, value in pairs(field) do own[key] = value end
+    if field.name == "seed" or field.name == "temperature" then
+      own.preset, own.doc = nil, string.format("%s (default: %g)", field.doc, field.preset)
+    end
+    list[#list + 1] = own
+  end
   list[#list + 1] = output.json
   return list
 end
@@ -32,8 +39,8 @@ local function by_config(options, o, model)
   local source, corpus_options = require("sonde.data").section(sections.corpus, where "corpus")
   local train = sections.train
   o.context = o.context or train.context or sections.model.context
-  if train.seed or sections.model.seed then o.seed = train.seed or sections.model.seed end
-  if type(train.distill) == "table" then o.temperature = train.distill.temperature or o.temperature end
+  o.seed = o.seed or train.seed or sections.model.seed
+  if type(train.distill) == "table" then o.temperature = o.temperature or train.distill.temperature end
   local batch, steps = (train.batch or 16) * (train.accumulate or 1), train.steps
   if not o.tokens then
     steps = steps or train.tokens and math.ceil(train.tokens / (batch * (o.context or model.config.context)))
@@ -57,7 +64,7 @@ return {
     .. "one text, context and seed. Killed, the same command goes on where it was. doc/distillation.md says what is\n"
     .. "lost: all but the K likeliest tokens, whose sum is kept.",
   options = options_of_command(),
-  example = "sonde teach --model teacher --corpus book.txt --top-k 64 --tokens 5e6 --out book.teach",
+  example = "sonde teach --model teacher --config book.yaml --top-k 64 --out book.teach",
   run = function(options)
     require "sonde"
     local model, o = require("sonde.io").of_command(options), {}

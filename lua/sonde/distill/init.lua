@@ -125,6 +125,25 @@ function distill.check_corpus(model, corpus, o)
   hidden.search(o, model, require("sonde.data.feed").open(corpus, o.context, o.seed))
 end
 
+-- What is frozen stays so in the copy; what else a script has done to parameters the copy lacks, but for masks.
+local function same_views(model, copy)
+  local shared = model:shared()
+  for _, param in ipairs(model:params():weights()) do
+    if param.shares and not shared[param.name] then
+      error(core.where() .. "hidden of distill with a projection: '" .. param.name .. "' shares its values by "
+        .. "params:share, which is not supported there; share blocks by the model's options", 0)
+    end
+    for _, view in ipairs(param.views) do
+      if view == "low_rank" then
+        error(core.where() .. "hidden of distill with a projection is not supported with low-rank factors ('"
+          .. param.name .. "'); train all weights, or give student and teacher one width", 0)
+      elseif view == "freeze" then
+        copy:params():freeze(param.name)
+      end
+    end
+  end
+end
+
 --- The model that is trained: the student, or a copy of it with what the distillation learns beside it.
 ---@param model sonde.model
 ---@param o table
@@ -136,6 +155,7 @@ function distill.trained(model, o)
       .. "student with sonde.load", 0)
   end
   local copy = require("sonde.sparse.cut").copy(model)
+  same_views(model, copy)
   hidden.extend(copy, o)
   copy.read_with, copy.origin = model.read_with, model.origin
   return copy

@@ -36,7 +36,10 @@ end
 ---@return table<string, number>
 function measure.divergences(student, teacher, corpus, options)
   local o = args.check(schema, options, "divergences")
+  if #o.losses == 0 then error(core.where() .. "option 'losses' of divergences is an empty list", 0) end
   o.context = o.context or student.config.context
+  require("sonde.distill.teacher").check_tokens(teacher, student, function() return core.where() .. "divergences: " end)
+  if corpus.tokenizer_hash then require("sonde.data").check_model(corpus, student) end
   student:init()
   teacher:init()
   local feed = feeds.open(corpus, o.context, 0)

@@ -104,6 +104,7 @@ function teach.make(model, corpus, options, progress)
     error(core.where() .. string.format("option 'top_k' of teach must be at most the vocabulary of %d, not %d",
       model.config.vocab, o.top_k), 0)
   end
+  if core.exists(o.out) == "folder" then error(core.where() .. "teach: " .. o.out .. " is a folder", 0) end
   model:init():check_finite()
   local rows = rows_of(corpus, o)
   local batch = o.batch or windows.batch(o.context, rows)

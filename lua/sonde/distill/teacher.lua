@@ -98,6 +98,16 @@ function teacher.record(list)
   return texts
 end
 
+--- Refuses a teacher whose distributions are of other tokens than the student's.
+---@param model sonde.model       the teacher
+---@param student sonde.model
+---@param where fun(): string
+function teacher.check_tokens(model, student, where)
+  local one = { model = model, name = "given" }
+  check_vocabulary(one, student, where)
+  check_tokenizer(one, student, where)
+end
+
 -- A cache is of the rows of one training: text, context and seed.
 local function check_cache(one, corpus, o)
   local info = one.info

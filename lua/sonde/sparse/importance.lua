@@ -120,7 +120,12 @@ function importance.measure(model, source, method, options)
   local batch = math.min(options.batch, rows)
   rows = rows - rows % batch
   local trace = model:init():trace { batch = batch, context = context }
-  local nodes, places = listed(found.nodes(trace, measured_blocks(model, trace, units)), units)
+  local made = found.nodes(trace, measured_blocks(model, trace, units))
+  if type(made) ~= "table" or not (made.groups and made.neurons and made.hidden) then
+    error(string.format("prune_importance '%s' must return nodes as {groups = {..}, neurons = {..}, hidden = ..}",
+      method), 0)
+  end
+  local nodes, places = listed(made, units)
   local plan = core.plan(nodes, { memory_budget = require("sonde.base.machine").memory() or 0 })
   local sums = { groups = {}, neurons = {}, hidden = { {} } }
   for index in ipairs(units) do sums.groups[index], sums.neurons[index] = {}, {} end

@@ -123,10 +123,11 @@ local function heal_options(heal)
   return all
 end
 
--- What is wrong with the options of healing, long before it begins. What may name a linear map's weights is for then.
+-- What is wrong with the options of healing, long before it begins. What may name a linear map's weights is for then,
+-- and so is a teacher: the model that is cut may be it.
 local function check_heal(model, heal)
   local options = heal_options(heal)
-  options.rank, options.alpha, options.trainable = nil, nil, nil
+  options.rank, options.alpha, options.trainable, options.teacher, options.distill = nil, nil, nil, nil, nil
   require("sonde.train").resolve(model, options)
 end
 

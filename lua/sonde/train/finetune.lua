@@ -145,6 +145,10 @@ local function training_of(options, rows)
     end
     o[key] = value
   end
+  if o.schedule == "constant" then o.min_lr = options.train.min_lr end
+  if o.schedule ~= nil and type(o.schedule) ~= "string" then      -- it gives every update its rate
+    o.warmup, o.min_lr = options.train.warmup, options.train.min_lr
+  end
   return o
 end
 

@@ -193,6 +193,12 @@ function make.make_clips(options)
   local settings = settings_of(options)
   core.mkdirs(options.out .. "/clips")
   local made = find_made(options.out, settings)
+  local most = 0
+  for index in pairs(made) do most = math.max(most, index) end
+  if most > options.clips then
+    error(core.where() .. string.format("make_clips: %s has %d clips already, more than %d; give as many, or another "
+      .. "folder", options.out, most, options.clips), 0)
+  end
   complete(options, settings, made)
   local clips, counts = core.list(), {}
   for index = 1, options.clips do
