@@ -28,6 +28,10 @@ sha_of() { "$SONDE" train "$@" --json 2> /dev/null | sed -n 's/.*"state_sha256":
   two=$(sha_of live.yaml --threads 2 --dir runs/live/2)
   [ -n "$one" ]
   [ "$one" = "$two" ]
+  with_teacher hidden runs/teacher/0/model "{hidden: {map: searched}}"
+  run "$SONDE" graph hidden.yaml                    # with the projections that a training has
+  echo "$output"
+  [ "$status" -eq 0 ]
   run "$SONDE" teach --model runs/teacher/0/model --config student.yaml --top-k 20 --out a.teach --json
   echo "$output"
   [ "$status" -eq 0 ]

@@ -127,6 +127,10 @@ function TestHidden:test_projections()
   options.dir, options.hooks = again, { { every = 20, call = function() return "enough" end } }
   train(stopped, options)
   options.hooks, options.accept_changes = nil, true
+  local saved = path()
+  train(model(), { teacher = teacher, steps = 1, distill = options.distill, hooks = { { every = 1,
+    call = function(state) state.model:save(saved) end } } })
+  lu.assertEquals(#sonde.load(saved):params():list(), names)
   train(stopped, options)
   lu.assertEquals(stopped:params():sha256(), whole)
 end

@@ -75,7 +75,7 @@ return {
       error("--dot and --json both print on standard output; give one of them", 0)
     end
     local model, step, memory = read_model(options)
-    local info, plan, trace = forecast.step(model, step, memory)
+    local info, plan, trace = forecast.step(require("sonde.distill").planned(model, step), step, memory)
     if options.dot then
       io.stdout:write(plan:dump(nil, "dot"))
     elseif options.json then

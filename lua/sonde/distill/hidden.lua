@@ -149,6 +149,18 @@ function hidden.search(o, model, feed)
   end
 end
 
+--- Uniform pairs in the place of "searched", for plans that read no text: they are as many, and cost the same.
+---@param o table
+---@param model sonde.model
+function hidden.stand_in(o, model)
+  for _, what in ipairs { "hidden", "relations" } do
+    local options = o.distill[what]
+    if options and options.map == "searched" then
+      options.map = pairs_of("uniform", model.config.depth, o.teachers[1].model.config.depth)
+    end
+  end
+end
+
 -- ---- parameters ----------------------------------------------------------------------------------------------------
 
 local function projection_name(pair) return "distill.projection." .. pair[1] .. "." .. pair[2] .. ".weight" end
@@ -165,7 +177,9 @@ end
 ---@param o table
 function hidden.extend(model, o)
   local dims = { o.teachers[1].model.config.width, model.config.width }
+  model.beside = {}
   for _, pair in ipairs(o.distill.hidden.map) do
+    model.beside[projection_name(pair)] = true
     model:params():extend(projection_name(pair), dims, "other", { kind = "fan_in", a = 1, b = 0 })
   end
 end

@@ -161,6 +161,16 @@ function distill.trained(model, o)
   return copy
 end
 
+--- The model that would be trained, for a plan of a step that reads no text.
+---@param model sonde.model
+---@param o table
+---@return sonde.model
+function distill.planned(model, o)
+  if not o.teachers then return model end
+  hidden.stand_in(o, model)
+  return distill.trained(model, o)
+end
+
 --- Gives the student what such a copy has learned.
 ---@param model sonde.model
 ---@param copy sonde.model

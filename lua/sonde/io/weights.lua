@@ -257,13 +257,13 @@ end
 
 --- The weights that a folder holds: what modules read, so that other programs compute the same. Views are in the
 --- numbers (masked, low-rank factors added), but for what the options say too: there the folder has a shared value
---- once.
+--- once; and but for what a training has beside the model (model.beside, by name).
 ---@param model sonde.model
 ---@return table[]
 function weights.saved(model)
   local list, shared = {}, model:shared()
   for _, param in ipairs(model:params():weights()) do
-    if not shared[param.name] then list[#list + 1] = param end
+    if not shared[param.name] and not (model.beside and model.beside[param.name]) then list[#list + 1] = param end
   end
   return list
 end
