@@ -19,9 +19,14 @@ local study = sonde.experiment "recipe"
 local arms = study:cumulative(study.settings.steps)
 local deep = arms[2].value
 
+-- Perplexities of arms of different contexts are of different windows: they are compared in those of the shortest.
+local shortest = study.settings.context
+sonde.quantity("perplexity_shortest", { axis = "perplexity, shortest context",
+  doc = "Validation perplexity in windows of the settings' context, which is the shortest of the arms." })
+
 -- A step is better than what it was added to, in what there is of accuracy, perplexity and usefulness; a rejected one
 -- is worse. The last one is better than the deep model.
-local measures, claims = { { "perplexity", -1 }, { "usefulness_score", 1 } }, {}
+local measures, claims = { { "perplexity_shortest", -1 }, { "usefulness_score", 1 } }, {}
 if #study.settings.eval.tasks > 0 then measures[3] = { "accuracy", 1 } end
 local function claim(arm, over, sign)
   for _, each in ipairs(measures) do
@@ -39,7 +44,7 @@ claim(arms[#arms], deep, 1)
 study:compare {
   title = "A recipe of sparsity",
   question = "Which sources of sparsity, one added to the other, make a deep model better?",
-  axis = "step", arms = arms, reference = deep,
+  axis = "step", arms = arms, reference = deep, metrics = { "perplexity_shortest" },
   paper = {      -- about 1.2 B active parameters; usefulness is read off a figure
     { value = "shallow", accuracy = 0.401, usefulness_score = 0.75 },
     { value = "deep", accuracy = 0.395, usefulness_score = 0.53 },
@@ -52,4 +57,9 @@ study:compare {
     { value = "experts", accuracy = 0.441, usefulness_score = 0.75 },
   },
   claims = claims,
+  measure = function(trial, model)
+    local result = sonde.evaluate(model, study.corpus, { context = shortest,
+      tokens = study.settings.train.eval_tokens })
+    trial:report { perplexity_shortest = result.perplexity }
+  end,
 }

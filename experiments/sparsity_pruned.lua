@@ -28,5 +28,5 @@ study:compare {
   title = "Sparsity by pruning",
   question = "Do pruned weights go with a flatter variance and more useful blocks?",
   axis = "pruned", arms = arms, sparsity = "pruned", metrics = { "weight_sparsity_total_1e-3" },
-  claims = { { x = "pruned", y = "perplexity", sign = 1 } },
+  claims = { { x = "pruned", y = "perplexity", sign = 1, ours = true } },
 }

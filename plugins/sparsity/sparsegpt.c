@@ -22,18 +22,17 @@ typedef struct work {
   const sonde_sparse *s;
   float *u;                       /* [in, in] */
   float *w, *error;               /* [out, in]; [out, block], minus w_j / U_jj of those that went */
-  float *cost, *sorted;           /* [out, block] of w_j^2 / U_jj^2; -1: out already */
+  float *cost, *sorted;           /* [out, block] of w_j^2 / U_jj^2; -2: out already */
   uint8_t *keep;
   int64_t first, n, block;        /* the columns of this pass */
 } work;
 
-static int is_out(const sonde_sparse *s, int64_t row, int64_t column) {
-  return s->w[row * s->in + column] == 0 || s->gram[column * s->in + column] == 0;
-}
+static int is_out(const sonde_sparse *s, int64_t row, int64_t column) { return s->w[row * s->in + column] == 0; }
 
+/* Weights of an input that is always 0 go first; no more of them than the share, unlike in the authors' code. */
 static float cost_of(const work *k, int64_t row, int64_t column) {
   float d = k->w[row * k->s->in + column] / k->u[column * k->s->in + column];
-  return is_out(k->s, row, column) ? -1 : d * d;
+  return is_out(k->s, row, column) ? -2 : k->s->gram[column * k->s->in + column] == 0 ? -1 : d * d;
 }
 
 static int by_size(const void *a, const void *b) {
@@ -49,10 +48,10 @@ static void choose_share(work *k) {
     for (int64_t j = 0; j < k->n; j++) k->cost[r * k->n + j] = cost_of(k, r, k->first + j);
   memcpy(k->sorted, k->cost, (size_t)all * sizeof *k->sorted);
   qsort(k->sorted, (size_t)all, sizeof *k->sorted, by_size);
-  const float least = count ? k->sorted[count - 1] : -1;
+  const float least = count ? k->sorted[count - 1] : -2;
   for (int64_t i = 0; i < all; i++) equal -= k->cost[i] < least;
   for (int64_t i = 0; i < all; i++) {
-    int goes = k->cost[i] < least || k->cost[i] < 0 || (k->cost[i] == least && equal-- > 0);
+    int goes = k->cost[i] < least || k->cost[i] < -1 || (k->cost[i] == least && equal-- > 0);
     k->keep[i / k->n * k->s->in + k->first + i % k->n] = !goes;
   }
 }

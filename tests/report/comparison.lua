@@ -176,6 +176,22 @@ function TestArms:test_cumulative()
     { weight_decay = 2 }, 32 })
 end
 
+-- What would only be seen after the training is refused before it.
+function TestArms:test_mistakes()
+  for text, more in pairs {
+    ["row 1 of the paper has no `value`"] = { paper = { { perplexity = 3 } } },
+    ["perplexity in row 1 of the paper must be a number"] = { paper = { { value = 1, perplexity = "x" } } },
+    ["has the sign 0"] = { claims = { { x = "a", y = "b", sign = 0 } } },
+    ["a claim is of y and either x, or arm and over"] = { claims = { { x = "a", arm = 1, over = 1, y = "b",
+      sign = 1 } } },
+    ["the reference is no arm: 7"] = { reference = 7 },
+  } do
+    local options = { title = "t", question = "q", axis = "a", arms = { { value = 1 } } }
+    for key, value in pairs(more) do options[key] = value end
+    lu.assertErrorMsgContains(text, arms.compare, {}, options)
+  end
+end
+
 function TestArms:test_as_many_tokens_at_each_context()
   local train = { batch = 8, tokens = 1000, lr = 1 }
   lu.assertEquals(arms.at_context(train, 64, 256), { batch = 2, tokens = 1000, lr = 1 })

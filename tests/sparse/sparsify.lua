@@ -59,6 +59,18 @@ end
 
 TestOneShot = {}
 
+-- Inputs that are always 0 cost nothing, but no more weights go for that.
+function TestOneShot:test_the_share_is_kept_where_inputs_are_always_0()
+  local model = model_of { ffn = { "mlp", hidden = 64, top_k = 1, activation = "relu2" } }
+  for pattern, share in pairs { [0.1] = 0.1, ["7:8"] = 0.125 } do
+    local sparse = sparse_of(model, { method = "sparsegpt", sparsity = pattern, text = ids,
+      matrices = { "*down_proj*" } })
+    local out = 0
+    for _, value in ipairs(sparse:params():read(DOWN):values()) do out = out + (value == 0 and 1 or 0) end
+    lu.assertAlmostEquals(out / (16 * 64), share, 1 / 64, pattern)
+  end
+end
+
 function TestOneShot:test_every_method_takes_half_out_and_leaves_the_model_alone()
   local model = model_of()
   local before = model:params():sha256()
@@ -151,6 +163,8 @@ function TestOneShot:test_mistakes()
     lu.assertErrorMsgContains(text, sparse_of, model_of(), options)
   end
   refuses("measures the model on text; give one with the option text", { method = "wanda" })
+  refuses("no effect with method 'sparsegpt'", { method = "sparsegpt", text = ids, scope = "row" })
+  refuses("no effect with N:M", { sparsity = "2:4", scope = "row" })
   refuses("compares scores within a row or a matrix", { method = "wanda", text = ids, scope = "model" })
   refuses("is called '*.nothing'", { matrices = { "*.nothing" } })
   refuses("there is no block 2; blocks are 0..1", { layers = { 2 } })

@@ -29,8 +29,8 @@ end
 
 -- The products compute with the zeros, whatever the clock of a busy machine says.
 local function say_speed(speed)
-  print(string.format("forward pass: dense %s tokens/s, sparse %s (%.2f times): not faster, its products compute with "
-    .. "the zeros", progress.short(speed.dense), progress.short(speed.sparse), speed.ratio))
+  print(string.format("forward pass: dense %s tokens/s, sparse %s. Its products compute with the zeros, so it is not "
+    .. "faster: what differs is the machine's load", progress.short(speed.dense), progress.short(speed.sparse)))
 end
 
 local function say(facts)
@@ -119,7 +119,7 @@ return {
     sparse:save(options.out, { dtype = options.dtype, dense = options.dense })
     facts.out, facts.dense, facts.dtype = options.out, options.dense, require("sonde.io").dtype(sparse, options.dtype)
     if facts.loss then facts.loss.saved = saved_loss(sparsify, options, given) end
-    local context = options.context or math.min(model.config.context, 512)
+    local context = math.min(options.context or model.config.context, 512)
     facts.speed = sparsify.speed(model, sparse, { context = context, batch = windows.batch(context, 16) })
     facts.bytes = require("sonde.io").sizes(sparse, options.out, options.dtype)
     if options.json then output.print_json(facts) else say(facts) end

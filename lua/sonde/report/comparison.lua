@@ -23,6 +23,7 @@ local comparison = {}
 local el, esc = html.element, html.escape
 
 local HOLDS, OPPOSITE = "the paper's direction holds", "the paper's direction does not hold: the opposite does"
+local OURS_HOLDS, OURS_OPPOSITE = "the direction holds", "the opposite does"      -- of claims that no paper makes
 local UNKNOWN = "cannot be told"
 
 -- ---- numbers of trials and of the paper --------------------------------------------------------------------------
@@ -83,6 +84,7 @@ end
 
 local function judged(claim, found)
   local side = found.lo and (found.lo > 0 and 1 or found.hi < 0 and -1)
+  if side and claim.ours then return side == claim.sign and OURS_HOLDS or OURS_OPPOSITE end
   if side then return side == claim.sign and HOLDS or OPPOSITE end
   return UNKNOWN .. ": " .. (found.lo and "the interval contains 0" or found.why)
 end
@@ -250,7 +252,7 @@ function comparison.html(data, prefix)
   local parts = { el("h2", nil, "This sweep and the paper"), html.table("main arms", head, rows),
     el("p", { class = "note" }, esc(note)) }
   if #claims > 0 then
-    parts[#parts + 1] = el("h3", nil, esc "Do the paper's directions hold here?")
+    parts[#parts + 1] = el("h3", nil, esc "Do these directions hold here?")
     parts[#parts + 1] = html.table("claims", CLAIMS, claims)
     parts[#parts + 1] = el("p", { class = "note" }, esc(RULE))
   end

@@ -56,7 +56,8 @@ local function input_of(y, weight)
     at = at + 1
   end
   error(core.where() .. "prune: a branch does not end with a product by its last weight, so what its units give is "
-    .. "not known", 0)
+    .. "not known; a mask or low-rank factors on that weight are a reason: save the model, with --dense if it is "
+    .. "sparse, and prune that", 0)
 end
 
 -- What a trace has of each block.

@@ -55,6 +55,11 @@ function sparsify.check(model, options)
   options.method = method.resolve(options.method)
   options.pattern = pattern.read(options.sparsity)
   options.list = matrices.choose(model, options)
+  if options.scope and (options.method.prunes or options.pattern.group) then
+    local why = options.pattern.group and "with N:M, which is chosen among M neighbours"
+      or "with method '" .. options.method.name .. "', which chooses by itself"
+    error(core.where() .. "sparsify: the option scope has no effect " .. why .. "; leave it out", 0)
+  end
   options.scope = options.scope or options.method.scope
   options.progress = options.progress or function() end
   local of = options.method
@@ -195,7 +200,8 @@ function sparsify.sparsify(model, options)
   for _, each in ipairs(facts) do weights, zeros = weights + each.weights, zeros + each.zeros end
   return sparse, {
     method = options.method.name, options = options.method.options, pattern = pattern.text(options.pattern),
-    scope = not options.method.prunes and options.scope or nil, sparsity = zeros / weights, matrices = facts,
+    scope = not (options.method.prunes or options.pattern.group) and options.scope or nil,
+    sparsity = zeros / weights, matrices = facts,
     calibration = calibration and { windows = calibration.rows, context = calibration.context,
       tokens = calibration.tokens, batch = calibration.batch } or nil,
     loss = before and { before = before, after = sparsify.loss(sparse, options) } or nil, seconds = seconds,

@@ -32,6 +32,7 @@ local claim = {
   { name = "arm", type = "number|string", doc = "or in this arm" },
   { name = "over", type = "number|string", doc = "beside that one: differences paired over seeds" },
   { name = "paper", type = "number", doc = "the paper's difference, of its own arms" },
+  { name = "ours", type = "boolean", doc = "no claim of the paper's" },
 }
 
 --- What experiment:compare takes.
@@ -123,7 +124,7 @@ local function accuracy_of(metrics)
   return count > 0 and sum / count or nil
 end
 
-local function run_trial(self, options, arm, trial, model)
+local function run_trial(self, measure, arm, trial, model)
   local result = require("sonde.train").train(model, self.corpus, training_of(self, arm))
   trial:report(arm.facts)
   trial:report { perplexity = result.perplexity, train_loss = result.train_loss,
@@ -132,7 +133,7 @@ local function run_trial(self, options, arm, trial, model)
   local values = require("sonde.probe").probe(model, self.corpus, self.settings.probes, self.settings.probe)
   trial:report(values)
   trial:report { last_variance = values.variance and values.variance[#values.variance] }
-  if options.measure then options.measure(trial, model, arm) end
+  if measure then measure(trial, model, arm) end
 end
 
 -- ---- the comparison ----------------------------------------------------------------------------------------------
@@ -144,17 +145,35 @@ local function claims_of(options)
   if options.sparsity then
     list[1] = { x = options.sparsity, y = "last_variance", sign = -1 }
     for _, useful in ipairs { "usefulness_score", "usefulness_mean_ratio" } do
-      list[#list + 1] = { x = options.sparsity, y = useful, sign = 1 }
-      list[#list + 1] = { x = "last_variance", y = useful, sign = -1 }
+      local ours = useful ~= "usefulness_score" or nil
+      list[#list + 1] = { x = options.sparsity, y = useful, sign = 1, ours = ours }
+      list[#list + 1] = { x = "last_variance", y = useful, sign = -1, ours = ours }
     end
   end
+  for _, each in ipairs(options.claims) do list[#list + 1] = each end
+  return list
+end
+
+-- What would show only when the arms are trained.
+local function check(options)
+  local function refuse(text, ...) error(core.where() .. "experiment:compare: " .. text:format(...), 0) end
   for _, each in ipairs(options.claims) do
     if (each.x == nil) == (each.arm == nil) or (each.arm == nil) ~= (each.over == nil) then
-      error(core.where() .. "experiment:compare: a claim is of y and either x, or arm and over", 0)
+      refuse "a claim is of y and either x, or arm and over"
     end
-    list[#list + 1] = each
+    if each.sign == 0 then refuse("the claim on %s has the sign 0; 1: rises, -1: falls", each.y) end
   end
-  return list
+  if options.reference and not of_value(options.arms, options.reference) then
+    refuse("the reference is no arm: %s", tostring(options.reference))
+  end
+  for k, row in ipairs(options.paper) do
+    if row.value == nil then refuse("row %d of the paper has no `value` of the axis", k) end
+    for name, value in pairs(row) do
+      if name ~= "value" and type(value) ~= "number" then
+        refuse("%s in row %d of the paper must be a number, not %s", tostring(name), k, tostring(value))
+      end
+    end
+  end
 end
 
 local function metrics_of(options)
@@ -175,13 +194,15 @@ end
 ---@param options table     see arms.schema
 function arms.compare(self, options)
   options = args.check(arms.schema, options, "experiment:compare")
-  local values = {}
-  for k, arm in ipairs(options.arms) do values[k] = arm.value end
+  check(options)
+  local values, list, measure = {}, options.arms, options.measure      -- all of the options that trials depend on
+  for k, arm in ipairs(list) do values[k] = arm.value end
   local sweep = self:sweep {
     title = options.title, question = options.question,
     grid = { [options.axis] = values, seed = self.settings.seed },
   }
-  local function arm_of(p) return of_value(options.arms, p[options.axis]) end
+  local axis = options.axis
+  local function arm_of(p) return of_value(list, p[axis]) end
   local function made(p)
     local arm = arm_of(p)
     return model_of(self, arm, p.seed), training_of(self, arm)
@@ -189,7 +210,7 @@ function arms.compare(self, options)
   if self.plan_only then return sweep:plan(made) end
   sweep:check(made):run(function(trial, p)
     local arm = arm_of(p)
-    run_trial(self, options, arm, trial, model_of(self, arm, p.seed))
+    run_trial(self, measure, arm, trial, model_of(self, arm, p.seed))
   end)
   sweep:summary {
     by = { options.axis }, metric = "perplexity", reference = options.reference or values[1],

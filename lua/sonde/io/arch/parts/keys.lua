@@ -92,7 +92,9 @@ keys.SPARSE = "sonde_sparse"
 
 local function without_effect(name, value)
   if value == nil or value == core.null then return true end
-  if name == "quantization_config" and type(value) == "table" and value.quant_method == keys.SPARSE then return true end
+  if name == "quantization_config" and type(value) == "table" and value.quant_method == keys.SPARSE then
+    return value.format == "bitmask"
+  end
   if name == "auto_map" and remote.is_ours(value) then return true end
   if type(value) == "table" and next(value) == nil then return true end
   return foreign[name] ~= none and value == foreign[name]
