@@ -117,7 +117,7 @@ static void same(const task *t, const char *what, const float *got, const double
       fail_msg("%s: %s, element %lld: %.9g, not %.9g", t->name, what, (long long)k, (double)got[k], want[k]);
 }
 
-static void compare(const task *t, const data *d, const sonde_plan *p) {
+static void compare(const task *t, const data *d, sonde_plan *p) {
   double *y = calloc((size_t)d->count[ADDED], sizeof *y), *da = calloc((size_t)d->count[ROWS], sizeof *da),
          *db = calloc((size_t)d->count[MATRICES], sizeof *db);
   assert_true(y && da && db);
