@@ -28,14 +28,8 @@ static void gather(const sonde_sparse *s, const sonde_value *opt, const float *g
     for (int64_t k = 0; k < s->out * s->in; k++) add_group(s->w, g, (float)scale, k, 1, 1, sum);
 }
 
-static int score(const sonde_sparse *s, const sonde_value *opt, float *score, sonde_error *err) {
-  (void)opt, (void)err;
-  memcpy(score, s->gathered, (size_t)(s->out * s->in) * sizeof *score);
-  return 0;
-}
-
 static const sonde_sparsity functions = {
-    .size = sizeof functions, .scope = SONDE_SCOPE_MATRIX, .score = score, .gather = gather};
+    .size = sizeof functions, .scope = SONDE_SCOPE_MATRIX, .score = gathered, .gather = gather};
 static const sonde_plugin plugin = {
     SPARSITY("gate", "the sum over batches of |dL/dz|, z = 1 a gate of an output, an input or a weight",
              "Michel et al., Are Sixteen Heads Really Better than One, 2019, eq. 2, for single outputs"),

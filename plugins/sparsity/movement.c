@@ -8,14 +8,8 @@ static void gather(const sonde_sparse *s, const sonde_value *opt, const float *g
   for (int64_t k = 0; k < s->out * s->in; k++) sum[k] -= s->w[k] * ((float)scale * g[k]);
 }
 
-static int score(const sonde_sparse *s, const sonde_value *opt, float *score, sonde_error *err) {
-  (void)opt, (void)err;
-  memcpy(score, s->gathered, (size_t)(s->out * s->in) * sizeof *score);
-  return 0;
-}
-
 static const sonde_sparsity functions = {
-    .size = sizeof functions, .scope = SONDE_SCOPE_MATRIX, .score = score, .gather = gather};
+    .size = sizeof functions, .scope = SONDE_SCOPE_MATRIX, .score = gathered, .gather = gather};
 static const sonde_plugin plugin = {
     SPARSITY("movement", "the sum of -W dL/dW over updates, or batches of a calibration",
              "Sanh et al., Movement Pruning, 2020, section 4")};

@@ -64,22 +64,8 @@ static int maker_add(lua_State *L) {
   return 0;
 }
 
-static void set_number(lua_State *L, const char *key, double x) {
-  if (!isfinite(x)) return;
-  lua_pushnumber(L, x);
-  lua_setfield(L, -2, key);
-}
-static void set_integer(lua_State *L, const char *key, int64_t x) {
-  lua_pushinteger(L, x);
-  lua_setfield(L, -2, key);
-}
-static void set_string(lua_State *L, const char *key, const char *x) {
-  lua_pushstring(L, x);
-  lua_setfield(L, -2, key);
-}
-static void set_bool(lua_State *L, const char *key, int x) {
-  lua_pushboolean(L, x);
-  lua_setfield(L, -2, key);
+static void set_finite(lua_State *L, const char *key, double x) {
+  if (isfinite(x)) sonde_lua_set_number(L, key, x);
 }
 
 /* maker:next(seconds) -> what was made, or nil: {job (from 0), error} or {job, sha256, frames, class, what, ttc, pet,
@@ -92,30 +78,30 @@ static int maker_next(lua_State *L) {
   sonde_clip_made made;
   if (!sonde_maker_next(m, seconds, &made)) return 0;
   lua_createtable(L, 0, 20);
-  set_integer(L, "job", made.job);
+  sonde_lua_set_integer(L, "job", made.job);
   if (made.error.code) {
-    set_string(L, "error", made.error.text);
+    sonde_lua_set_string(L, "error", made.error.text);
     return 1;
   }
-  set_string(L, "sha256", made.sha256);
-  set_integer(L, "frames", made.frames);
-  set_string(L, "class", sonde_clip_class[made.class_]);
-  set_string(L, "what", made.event);
-  set_number(L, "ttc", made.ttc);
-  set_number(L, "pet", made.pet);
+  sonde_lua_set_string(L, "sha256", made.sha256);
+  sonde_lua_set_integer(L, "frames", made.frames);
+  sonde_lua_set_string(L, "class", sonde_clip_class[made.class_]);
+  sonde_lua_set_string(L, "what", made.event);
+  set_finite(L, "ttc", made.ttc);
+  set_finite(L, "pet", made.pet);
   if (made.class_ != SONDE_BACKGROUND) {
-    set_number(L, "time_of_event", made.event_time);
-    set_number(L, "time_of_alert", made.alert_time);
+    set_finite(L, "time_of_event", made.event_time);
+    set_finite(L, "time_of_alert", made.alert_time);
   }
-  set_number(L, "speed", made.speed);
-  set_integer(L, "cars", made.cars);
-  set_integer(L, "people", made.people);
-  set_integer(L, "bicycles", made.bicycles);
-  set_string(L, "surroundings", places[made.surroundings]);
-  set_integer(L, "lanes", made.lanes);
-  set_string(L, "light", sonde_time_name[made.look.time]);
-  set_bool(L, "rain", made.look.rain);
-  set_bool(L, "keeps_left", made.look.side < 0);
+  set_finite(L, "speed", made.speed);
+  sonde_lua_set_integer(L, "cars", made.cars);
+  sonde_lua_set_integer(L, "people", made.people);
+  sonde_lua_set_integer(L, "bicycles", made.bicycles);
+  sonde_lua_set_string(L, "surroundings", places[made.surroundings]);
+  sonde_lua_set_integer(L, "lanes", made.lanes);
+  sonde_lua_set_string(L, "light", sonde_time_name[made.look.time]);
+  sonde_lua_set_flag(L, "rain", made.look.rain);
+  sonde_lua_set_flag(L, "keeps_left", made.look.side < 0);
   return 1;
 }
 

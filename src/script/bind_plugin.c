@@ -49,11 +49,6 @@ static int core_plugin(lua_State *L) {
   return e ? push_entry(L, e) : 0;
 }
 
-static void set_flag(lua_State *L, const char *key, int on) {
-  lua_pushboolean(L, on);
-  lua_setfield(L, -2, key);
-}
-
 /* core.kinds() -> list of the kinds of plugins: {name, doc, preset, scripts, ops}; scripts: they may register one */
 static int core_kinds(lua_State *L) {
   const sonde_kind *kind;
@@ -66,8 +61,8 @@ static int core_kinds(lua_State *L) {
     lua_setfield(L, -2, "doc");
     lua_pushstring(L, kind->preset);
     lua_setfield(L, -2, "preset");
-    set_flag(L, "scripts", sonde_kind_is_scripted(kind));
-    set_flag(L, "ops", (kind->flags & SONDE_KIND_OPS) != 0);
+    sonde_lua_set_flag(L, "scripts", sonde_kind_is_scripted(kind));
+    sonde_lua_set_flag(L, "ops", (kind->flags & SONDE_KIND_OPS) != 0);
     lua_rawseti(L, -2, k + 1);
   }
   return 1;
@@ -85,9 +80,9 @@ static void push_op(lua_State *L, const sonde_op_def *d) {
   lua_setfield(L, -2, "max_inputs");
   lua_pushinteger(L, d->n_out);
   lua_setfield(L, -2, "outputs");
-  set_flag(L, "gradient", d->grad != NULL);
-  set_flag(L, "elementwise", (d->flags & SONDE_OP_ELEMENTWISE) != 0);
-  set_flag(L, "random", (d->flags & SONDE_OP_RANDOM) != 0);
+  sonde_lua_set_flag(L, "gradient", d->grad != NULL);
+  sonde_lua_set_flag(L, "elementwise", (d->flags & SONDE_OP_ELEMENTWISE) != 0);
+  sonde_lua_set_flag(L, "random", (d->flags & SONDE_OP_RANDOM) != 0);
 }
 
 /* core.ops() -> list of all ops that can be appended, those of plugins last: {name, doc, min_inputs,

@@ -31,21 +31,16 @@ static const sonde_sparsity *functions_of(lua_State *L, const sonde_entry *e) {
   return f;
 }
 
-static void set_flag(lua_State *L, const char *key, int on) {
-  lua_pushboolean(L, on);
-  lua_setfield(L, -2, key);
-}
-
 /* core.sparsity(name) -> {norm, gram, gathers, prunes, scope} of a method that a plugin has; nil for one of a script */
 static int core_sparsity(lua_State *L) {
   const sonde_entry *e = find(L, sonde_lua_string(L, ARG_NAME));
   if (!e->plugin) return lua_pushnil(L), 1;
   const sonde_sparsity *f = functions_of(L, e);
   lua_createtable(L, 0, 5);
-  set_flag(L, "norm", (f->needs & SONDE_NEEDS_NORM) != 0);
-  set_flag(L, "gram", (f->needs & SONDE_NEEDS_GRAM) != 0);
-  set_flag(L, "gathers", f->gather != NULL);
-  set_flag(L, "prunes", f->prune != NULL);
+  sonde_lua_set_flag(L, "norm", (f->needs & SONDE_NEEDS_NORM) != 0);
+  sonde_lua_set_flag(L, "gram", (f->needs & SONDE_NEEDS_GRAM) != 0);
+  sonde_lua_set_flag(L, "gathers", f->gather != NULL);
+  sonde_lua_set_flag(L, "prunes", f->prune != NULL);
   lua_pushstring(L, scopes[f->scope]);
   lua_setfield(L, -2, "scope");
   return 1;

@@ -43,35 +43,20 @@ static int core_teacher_cache(lua_State *L) {
   return 1;
 }
 
-static void set_integer(lua_State *L, const char *key, int64_t value) {
-  lua_pushinteger(L, value);
-  lua_setfield(L, -2, key);
-}
-
-static void set_number(lua_State *L, const char *key, double value) {
-  lua_pushnumber(L, value);
-  lua_setfield(L, -2, key);
-}
-
-static void set_text(lua_State *L, const char *key, const char *value) {
-  lua_pushstring(L, value);
-  lua_setfield(L, -2, key);
-}
-
 /* c:info() -> {rows, context, vocab, k, temperature, seed, teacher, tokenizer, corpus}: hashes in hex, "" if not
  * known */
 static int cache_info(lua_State *L) {
   const sonde_taught_info *i = sonde_taught_info_of(to_cache(L));
   lua_createtable(L, 0, 9);
-  set_integer(L, "rows", i->rows);
-  set_integer(L, "context", i->context);
-  set_integer(L, "vocab", i->vocab);
-  set_integer(L, "k", i->k);
-  set_number(L, "temperature", i->temperature);
-  set_integer(L, "seed", i->seed);
-  set_text(L, "teacher", i->teacher);
-  set_text(L, "tokenizer", i->tokenizer);
-  set_text(L, "corpus", i->corpus);
+  sonde_lua_set_integer(L, "rows", i->rows);
+  sonde_lua_set_integer(L, "context", i->context);
+  sonde_lua_set_integer(L, "vocab", i->vocab);
+  sonde_lua_set_integer(L, "k", i->k);
+  sonde_lua_set_number(L, "temperature", i->temperature);
+  sonde_lua_set_integer(L, "seed", i->seed);
+  sonde_lua_set_string(L, "teacher", i->teacher);
+  sonde_lua_set_string(L, "tokenizer", i->tokenizer);
+  sonde_lua_set_string(L, "corpus", i->corpus);
   return 1;
 }
 
@@ -81,10 +66,10 @@ static int cache_losses(lua_State *L) {
   sonde_taught_loss loss;
   sonde_lua_check(L, sonde_taught_losses(to_cache(L), &loss, &err), &err);
   lua_createtable(L, 0, 4);
-  set_number(L, "rest", loss.rest);
-  set_number(L, "entropy", loss.entropy);
-  set_number(L, "rounding", loss.rounding);
-  set_number(L, "worst", loss.worst);
+  sonde_lua_set_number(L, "rest", loss.rest);
+  sonde_lua_set_number(L, "entropy", loss.entropy);
+  sonde_lua_set_number(L, "rounding", loss.rounding);
+  sonde_lua_set_number(L, "worst", loss.worst);
   return 1;
 }
 

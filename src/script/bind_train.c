@@ -327,22 +327,6 @@ static int core_training_state(lua_State *L) {
 
 /* ---- events ------------------------------------------------------------------------------------------------ */
 
-static void set_number(lua_State *L, const char *key, double value) {
-  if (isnan(value)) return;
-  lua_pushnumber(L, value);
-  lua_setfield(L, -2, key);
-}
-
-static void set_integer(lua_State *L, const char *key, int64_t value) {
-  lua_pushinteger(L, value);
-  lua_setfield(L, -2, key);
-}
-
-static void set_flag(lua_State *L, const char *key, int on) {
-  lua_pushboolean(L, on);
-  lua_setfield(L, -2, key);
-}
-
 static void set_list(lua_State *L, const char *key, const double *value, int64_t n) {
   if (!value || !n) return;
   lua_createtable(L, (int)n, 0);
@@ -356,38 +340,38 @@ static void set_list(lua_State *L, const char *key, const double *value, int64_t
 /* {name = value} of the metrics that have one. */
 static void set_metrics(lua_State *L, const char *key, const training *t, const double *value) {
   lua_createtable(L, 0, t->n_metrics);
-  for (int32_t k = 0; k < t->n_metrics && value; k++) set_number(L, t->metric[k].name, value[k]);
+  for (int32_t k = 0; k < t->n_metrics && value; k++) sonde_lua_set_number(L, t->metric[k].name, value[k]);
   lua_setfield(L, -2, key);
 }
 
 static void push_event(lua_State *L, const sonde_train_event *e, const training *t) {
   lua_createtable(L, 0, 24);
-  set_flag(L, "logged", (e->what & SONDE_TRAIN_LOG) != 0);
-  set_flag(L, "evaluated", (e->what & SONDE_TRAIN_EVAL) != 0);
-  set_flag(L, "saved", (e->what & SONDE_TRAIN_CHECKPOINT) != 0);
-  set_flag(L, "done", (e->what & SONDE_TRAIN_DONE) != 0);
-  set_flag(L, "diverged", (e->what & SONDE_TRAIN_DIVERGED) != 0);
-  set_flag(L, "hook", (e->what & SONDE_TRAIN_HOOK) != 0);
-  set_flag(L, "interrupted", (e->what & SONDE_TRAIN_INTERRUPTED) != 0);
-  set_integer(L, "step", e->step);
-  set_integer(L, "steps", e->steps);
-  set_integer(L, "tokens", e->tokens);
-  set_number(L, "loss", e->loss);
-  set_number(L, "update_loss", e->update_loss);
+  sonde_lua_set_flag(L, "logged", (e->what & SONDE_TRAIN_LOG) != 0);
+  sonde_lua_set_flag(L, "evaluated", (e->what & SONDE_TRAIN_EVAL) != 0);
+  sonde_lua_set_flag(L, "saved", (e->what & SONDE_TRAIN_CHECKPOINT) != 0);
+  sonde_lua_set_flag(L, "done", (e->what & SONDE_TRAIN_DONE) != 0);
+  sonde_lua_set_flag(L, "diverged", (e->what & SONDE_TRAIN_DIVERGED) != 0);
+  sonde_lua_set_flag(L, "hook", (e->what & SONDE_TRAIN_HOOK) != 0);
+  sonde_lua_set_flag(L, "interrupted", (e->what & SONDE_TRAIN_INTERRUPTED) != 0);
+  sonde_lua_set_integer(L, "step", e->step);
+  sonde_lua_set_integer(L, "steps", e->steps);
+  sonde_lua_set_integer(L, "tokens", e->tokens);
+  sonde_lua_set_number(L, "loss", e->loss);
+  sonde_lua_set_number(L, "update_loss", e->update_loss);
   set_metrics(L, "metrics", t, e->metric);
   set_metrics(L, "val_metrics", t, e->val_metric);
-  set_number(L, "val_loss", e->val_loss);
-  set_number(L, "best_loss", e->best_loss);
-  set_number(L, "lr", e->lr);
-  set_number(L, "grad_norm", e->grad_norm);
+  sonde_lua_set_number(L, "val_loss", e->val_loss);
+  sonde_lua_set_number(L, "best_loss", e->best_loss);
+  sonde_lua_set_number(L, "lr", e->lr);
+  sonde_lua_set_number(L, "grad_norm", e->grad_norm);
   set_list(L, "block_grad_norm", e->block_norm, sonde_trainer_blocks(t->trainer));
   set_list(L, "block_variance", e->variance, sonde_trainer_probes(t->trainer));
   set_list(L, "block_update_ratio", e->update_ratio, sonde_trainer_blocks(t->trainer));
-  set_number(L, "tokens_per_s", e->tokens_per_s);
-  set_number(L, "ms_per_step", e->ms_per_step);
-  set_number(L, "mfu", e->mfu);
-  set_number(L, "seconds", e->seconds);
-  set_number(L, "eta", e->eta);
+  sonde_lua_set_number(L, "tokens_per_s", e->tokens_per_s);
+  sonde_lua_set_number(L, "ms_per_step", e->ms_per_step);
+  sonde_lua_set_number(L, "mfu", e->mfu);
+  sonde_lua_set_number(L, "seconds", e->seconds);
+  sonde_lua_set_number(L, "eta", e->eta);
   if (*e->reason) {
     lua_pushstring(L, e->reason);
     lua_setfield(L, -2, e->what & SONDE_TRAIN_DIVERGED ? "reason" : "stopped");
@@ -447,9 +431,9 @@ static int trainer_step(lua_State *L) {
 static int trainer_memory(lua_State *L) {
   sonde_trainer_memory m = sonde_trainer_memory_of(to_training(L)->trainer);
   lua_createtable(L, 0, 3);
-  set_integer(L, "arena", m.arena);
-  set_integer(L, "state", m.state);
-  set_integer(L, "recomputed_blocks", m.recomputed_blocks);
+  sonde_lua_set_integer(L, "arena", m.arena);
+  sonde_lua_set_integer(L, "state", m.state);
+  sonde_lua_set_integer(L, "recomputed_blocks", m.recomputed_blocks);
   return 1;
 }
 

@@ -41,21 +41,6 @@ static sonde_feature_opts to_opts(lua_State *L, int table) {
   return o;
 }
 
-static void set_number(lua_State *L, const char *key, double x) {
-  lua_pushnumber(L, x);
-  lua_setfield(L, -2, key);
-}
-
-static void set_integer(lua_State *L, const char *key, int64_t x) {
-  lua_pushinteger(L, x);
-  lua_setfield(L, -2, key);
-}
-
-static void set_string(lua_State *L, const char *key, const char *x) {
-  lua_pushstring(L, x);
-  lua_setfield(L, -2, key);
-}
-
 /* ---- videos ---- */
 
 typedef struct video {
@@ -94,17 +79,17 @@ static int video_info(lua_State *L) {
   const video *v = sonde_lua_handle(L, 1, &video_type);
   const sonde_video_info *i = sonde_video_about(v->v);
   lua_createtable(L, 0, 10);
-  set_integer(L, "width", i->width);
-  set_integer(L, "height", i->height);
-  set_integer(L, "luma_width", i->luma_width);
-  set_integer(L, "luma_height", i->luma_height);
-  set_integer(L, "rotation", i->rotation);
+  sonde_lua_set_integer(L, "width", i->width);
+  sonde_lua_set_integer(L, "height", i->height);
+  sonde_lua_set_integer(L, "luma_width", i->luma_width);
+  sonde_lua_set_integer(L, "luma_height", i->luma_height);
+  sonde_lua_set_integer(L, "rotation", i->rotation);
   lua_pushboolean(L, i->full_range);
   lua_setfield(L, -2, "full_range");
-  set_number(L, "rate", i->rate);
-  set_number(L, "duration", i->duration);
-  set_string(L, "codec", i->codec);
-  set_integer(L, "damaged", sonde_video_damaged(v->v));
+  sonde_lua_set_number(L, "rate", i->rate);
+  sonde_lua_set_number(L, "duration", i->duration);
+  sonde_lua_set_string(L, "codec", i->codec);
+  sonde_lua_set_integer(L, "damaged", sonde_video_damaged(v->v));
   return 1;
 }
 
@@ -229,8 +214,8 @@ static int analysis_vectors(lua_State *L) {
   static const char *const keys[] = {"u", "v", "weight", "rest_u", "rest_v"};
   double half = a->width / 2.0, side = a->opts.analysis.matcher.block;
   lua_createtable(L, 0, 7);
-  set_integer(L, "rows", rows);
-  set_integer(L, "columns", columns);
+  sonde_lua_set_integer(L, "rows", rows);
+  sonde_lua_set_integer(L, "columns", columns);
   for (int key = 0; key < 5; key++) {
     lua_createtable(L, rows * columns, 0);
     for (int k = 0; k < rows * columns; k++) {
@@ -282,22 +267,22 @@ static int core_video_features(lua_State *L) {
 static int features_info(lua_State *L) {
   const sonde_features_info *i = sonde_features_about(sonde_lua_handle(L, 1, &features_type));
   lua_createtable(L, 0, 16);
-  set_integer(L, "rows", i->rows);
-  set_integer(L, "columns", i->columns);
-  set_integer(L, "damaged", i->damaged);
-  set_integer(L, "width", i->width);
-  set_integer(L, "height", i->height);
-  set_integer(L, "grid_width", i->grid_width);
-  set_integer(L, "grid_height", i->grid_height);
-  set_integer(L, "thumb_width", i->thumb_width);
-  set_integer(L, "thumb_height", i->thumb_height);
-  set_integer(L, "thumb_bytes", i->thumb_bytes);
-  set_integer(L, "rotation", i->rotation);
-  set_number(L, "rate", i->rate);
-  set_number(L, "duration", i->duration);
-  set_string(L, "codec", i->codec);
-  set_string(L, "clip", i->clip);
-  set_string(L, "options", i->options);
+  sonde_lua_set_integer(L, "rows", i->rows);
+  sonde_lua_set_integer(L, "columns", i->columns);
+  sonde_lua_set_integer(L, "damaged", i->damaged);
+  sonde_lua_set_integer(L, "width", i->width);
+  sonde_lua_set_integer(L, "height", i->height);
+  sonde_lua_set_integer(L, "grid_width", i->grid_width);
+  sonde_lua_set_integer(L, "grid_height", i->grid_height);
+  sonde_lua_set_integer(L, "thumb_width", i->thumb_width);
+  sonde_lua_set_integer(L, "thumb_height", i->thumb_height);
+  sonde_lua_set_integer(L, "thumb_bytes", i->thumb_bytes);
+  sonde_lua_set_integer(L, "rotation", i->rotation);
+  sonde_lua_set_number(L, "rate", i->rate);
+  sonde_lua_set_number(L, "duration", i->duration);
+  sonde_lua_set_string(L, "codec", i->codec);
+  sonde_lua_set_string(L, "clip", i->clip);
+  sonde_lua_set_string(L, "options", i->options);
   return 1;
 }
 

@@ -1,5 +1,5 @@
 # The Lua binding: part of the program, not of libsonde.
-sonde_SOURCES += %D%/script.h %D%/script.c %D%/handle.c %D%/argument.c %D%/bind_tensor.c %D%/bind_graph.c \
+sonde_SOURCES += %D%/script.h %D%/script.c %D%/handle.c %D%/argument.c %D%/result.c %D%/bind_tensor.c %D%/bind_graph.c \
   %D%/bind_plan.c %D%/bind_params.c %D%/bind_weights.c %D%/bind_module.c %D%/bind_tree.c %D%/bind_files.c \
   %D%/bind_windows.c %D%/bind_terminal.c
 sonde_SOURCES += %D%/bind_record.c

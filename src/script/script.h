@@ -279,4 +279,10 @@ sonde_shape sonde_lua_to_shape(lua_State *L, int dtype_arg, int dims_arg);
 /* Pushes the dims of a shape as a list. */
 void sonde_lua_push_dims(lua_State *L, const sonde_shape *shape);
 
+/* Fields of the table on the stack's top. NaN, a number that is not known, and NULL are left out. */
+void sonde_lua_set_number(lua_State *L, const char *key, double value);
+void sonde_lua_set_integer(lua_State *L, const char *key, int64_t value);
+void sonde_lua_set_string(lua_State *L, const char *key, const char *value);
+void sonde_lua_set_flag(lua_State *L, const char *key, int on);
+
 #endif

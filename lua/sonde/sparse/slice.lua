@@ -8,6 +8,7 @@ local core = require "sonde.core"
 local cut = require "sonde.sparse.cut"
 local folder = require "sonde.io"
 local names = require "sonde.model.names"
+local merged = require "sonde.base.merged"
 
 local slice = {}
 
@@ -83,20 +84,14 @@ end
 local function options_of(model, width, units)
   local options = folder.options(model)
   local common = { attention = options.attention, ffn = options.ffn }
-  local function with(module, changes)
-    local copy = {}
-    for key, value in pairs(module) do copy[key] = value end
-    for key, value in pairs(changes) do copy[key] = value end
-    return copy
-  end
   for index, size in ipairs(units) do
     local key, layer = tostring(index - 1), model.layers[index]
     local own = options.layers[key] or {}
     if size.groups > 0 then
-      own.attention = with(own.attention or common.attention,
+      own.attention = merged(own.attention or common.attention,
         { heads = size.groups * size.heads, kv_heads = size.groups, head_dim = size.head_dim })
     end
-    if size.neurons > 0 then own.ffn = with(own.ffn or common.ffn, { hidden = size.neurons }) end
+    if size.neurons > 0 then own.ffn = merged(own.ffn or common.ffn, { hidden = size.neurons }) end
     own.without = size.groups == 0 and "attn" or size.neurons == 0 and "ffn" or layer.without
     options.layers[key] = own
   end

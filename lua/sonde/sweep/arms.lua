@@ -9,6 +9,7 @@
 
 local args = require "sonde.base.args"
 local core = require "sonde.core"
+local merged = require "sonde.base.merged"
 
 local arms = {}
 
@@ -58,14 +59,6 @@ arms.schema = {
 -- The columns of every table, where trials report them.
 local METRICS = { "perplexity", "accuracy", "last_variance", "usefulness_score", "usefulness_mean_ratio",
   "causal_score", "permutation_score", "jacobian_estimate_mean_deviation", "jacobian_mean_deviation" }
-
-local function merged(base, changes)
-  local all = {}
-  for _, t in ipairs { base, changes } do
-    for key, value in pairs(t) do all[key] = value end
-  end
-  return all
-end
 
 --- Arms in which each adds its change to all before it that were not rejected.
 ---@param list table[]     arms

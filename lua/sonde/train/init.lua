@@ -144,14 +144,6 @@ local function at_least_one(x)
   return math.max(1, math.floor(x + 0.5))
 end
 
-local function count_steps(options, where)
-  if (options.tokens == nil) == (options.steps == nil) then
-    error(where() .. (options.steps and "train takes either tokens or steps, not both"
-      or "train needs how long: give either tokens or steps"), 0)
-  end
-  return options.steps or math.ceil(options.tokens / (options.batch * options.context * options.accumulate))
-end
-
 local function resolve_optimizer(options, where)
   local name, given = module.spec(options.optimizer, "optimizer", where)
   for _, key in ipairs { "beta1", "beta2", "eps" } do
@@ -241,64 +233,6 @@ local function check_decays(o, where)
   end
 end
 
--- Updates, where a number below 1 is a fraction of them all; there are `room` for them.
-local function part(name, value, steps, room, where)
-  local updates = math.floor((value < 1 and value * steps or value) + 0.5)
-  if updates > room then
-    error(string.format("%soption '%s' of train: %.0f updates do not fit into the %d that %s; give fewer, or a "
-      .. "fraction below 1",
-      where(), name, updates, room, room < steps and "the warm-up leaves" or "there are"), 0)
-  end
-  return updates
-end
-
-local MOST_TOKENS = 2 ^ 53
-
--- Options that the schedule does not read are mistakes: nobody would see that they change nothing.
-local function refuse_unread(o, given, where)
-  local function refuse(name, why)
-    error(where() .. "option '" .. name .. "' of train has no effect: " .. why .. "; leave it out", 0)
-  end
-  if given.decay and o.schedule ~= "wsd" then
-    refuse("decay", "the schedule is '" .. o.schedule .. "', and wsd alone has a last phase")
-  end
-  if given.min_lr and o.schedule == "constant" then refuse("min_lr", "the schedule is 'constant'") end
-  if given.warmup_from and o.warmup == 0 then refuse("warmup_from", "there is no warm-up") end
-end
-
--- Steps and tokens, which follow from each other.
-local function resolve_length(o, where)
-  o.steps = count_steps(o, where)
-  if 1.0 * o.steps * o.batch * o.context * o.accumulate > MOST_TOKENS then
-    error(where() .. "train: batch, context, accumulate and steps give more than 2^53 tokens; make one of them smaller",
-      0)
-  end
-  o.tokens = o.steps * o.batch * o.context * o.accumulate
-end
-
-local function resolve_schedule(o, given, where)
-  if type(o.schedule) == "string" then
-    o.warmup = part("warmup", o.warmup, o.steps, o.steps, where)
-    refuse_unread(o, given, where)
-    o.decay = o.schedule == "wsd" and part("decay", o.decay, o.steps, o.steps - o.warmup, where) or nil
-    if o.schedule == "cosine_restarts" then
-      o.cycles, o.cycle_growth = o.cycles or 4, o.cycle_growth or 1
-    elseif o.cycles or o.cycle_growth then
-      error(string.format("%soption '%s' of train has no effect: the schedule is '%s'; cosine_restarts has cycles",
-        where(),
-        o.cycles and "cycles" or "cycle_growth", o.schedule), 0)
-    end
-    return
-  end
-  for _, key in ipairs { "warmup", "warmup_from", "min_lr", "decay", "cycles", "cycle_growth" } do
-    if given[key] ~= nil then
-      error(where() .. "option '" .. key .. "' of train has no effect: the schedule gives every update its rate", 0)
-    end
-    o[key] = nil
-  end
-  o.rates, o.schedule = schedule.sample(o.schedule, o.steps, where, "the schedule", "rate over lr")
-end
-
 local function default_bound(learns, config)
   local bound = objectives.find(learns.name).bound
   return bound and bound(learns, config) or 0
@@ -326,10 +260,10 @@ function train.resolve(model, options, where)
   local o = args.check(train.schema, options, "train", where)
   local function place() return where and where({}) or core.where() end
   train.resolve_step(model, o, place, where)
-  resolve_length(o, place)
+  schedule.resolve_length(o, place)
   distill.resolve_weights(o, place)
   o.sparsity = o.sparsity and gradual.check(o.sparsity, model, o.steps, where)
-  resolve_schedule(o, options, place)
+  schedule.resolve(o, options, place)
   if o.decay_embeddings == nil then o.decay_embeddings = model.config.tie end
   o.loss_bound = o.loss_bound or default_bound(o.objective or model.objective, model.config)
   hooks.check(o.hooks, place)

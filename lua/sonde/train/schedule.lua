@@ -59,4 +59,78 @@ function schedule.sample(given, steps, where, name, what)
   return rates, { kind = is_function and "function" or "points", sha256 = core.sha256(table.concat(text, " ")) }
 end
 
+-- ---- what options of a training say of it -----------------------------------------------------------------------
+
+local function count_steps(options, where)
+  if (options.tokens == nil) == (options.steps == nil) then
+    error(where() .. (options.steps and "train takes either tokens or steps, not both"
+      or "train needs how long: give either tokens or steps"), 0)
+  end
+  return options.steps or math.ceil(options.tokens / (options.batch * options.context * options.accumulate))
+end
+
+-- Updates, where a number below 1 is a fraction of them all; there are `room` for them.
+local function part(name, value, steps, room, where)
+  local updates = math.floor((value < 1 and value * steps or value) + 0.5)
+  if updates > room then
+    error(string.format("%soption '%s' of train: %.0f updates do not fit into the %d that %s; give fewer, or a "
+      .. "fraction below 1",
+      where(), name, updates, room, room < steps and "the warm-up leaves" or "there are"), 0)
+  end
+  return updates
+end
+
+local MOST_TOKENS = 2 ^ 53
+
+-- Options that the schedule does not read are mistakes: nobody would see that they change nothing.
+local function refuse_unread(o, given, where)
+  local function refuse(name, why)
+    error(where() .. "option '" .. name .. "' of train has no effect: " .. why .. "; leave it out", 0)
+  end
+  if given.decay and o.schedule ~= "wsd" then
+    refuse("decay", "the schedule is '" .. o.schedule .. "', and wsd alone has a last phase")
+  end
+  if given.min_lr and o.schedule == "constant" then refuse("min_lr", "the schedule is 'constant'") end
+  if given.warmup_from and o.warmup == 0 then refuse("warmup_from", "there is no warm-up") end
+end
+
+--- Steps and tokens, which follow from each other.
+---@param o table             options of a training, changed
+---@param where fun(): string
+function schedule.resolve_length(o, where)
+  o.steps = count_steps(o, where)
+  if 1.0 * o.steps * o.batch * o.context * o.accumulate > MOST_TOKENS then
+    error(where() .. "train: batch, context, accumulate and steps give more than 2^53 tokens; make one of them smaller",
+      0)
+  end
+  o.tokens = o.steps * o.batch * o.context * o.accumulate
+end
+
+--- The updates of warm-up and decay, or the rate of each update; refuses what the schedule does not read.
+---@param o table             options of a training, changed
+---@param given table         as they were given
+---@param where fun(): string
+function schedule.resolve(o, given, where)
+  if type(o.schedule) == "string" then
+    o.warmup = part("warmup", o.warmup, o.steps, o.steps, where)
+    refuse_unread(o, given, where)
+    o.decay = o.schedule == "wsd" and part("decay", o.decay, o.steps, o.steps - o.warmup, where) or nil
+    if o.schedule == "cosine_restarts" then
+      o.cycles, o.cycle_growth = o.cycles or 4, o.cycle_growth or 1
+    elseif o.cycles or o.cycle_growth then
+      error(string.format("%soption '%s' of train has no effect: the schedule is '%s'; cosine_restarts has cycles",
+        where(),
+        o.cycles and "cycles" or "cycle_growth", o.schedule), 0)
+    end
+    return
+  end
+  for _, key in ipairs { "warmup", "warmup_from", "min_lr", "decay", "cycles", "cycle_growth" } do
+    if given[key] ~= nil then
+      error(where() .. "option '" .. key .. "' of train has no effect: the schedule gives every update its rate", 0)
+    end
+    o[key] = nil
+  end
+  o.rates, o.schedule = schedule.sample(o.schedule, o.steps, where, "the schedule", "rate over lr")
+end
+
 return schedule

@@ -6,6 +6,7 @@
 
 local core = require "sonde.core"
 local keys = require "sonde.io.arch.parts.keys"
+local merged = require "sonde.base.merged"
 
 local layers = {}
 
@@ -276,19 +277,13 @@ end
 function layers.options(list, attention, ffn)
   local options = {}
   attention.window = list[1].window
-  local function with(module, changes)
-    local copy = {}
-    for key, value in pairs(module) do copy[key] = value end
-    for key, value in pairs(changes) do copy[key] = value end
-    return copy
-  end
   for index, block in ipairs(list) do
     local changes = { heads = block.heads, kv_heads = block.kv_heads, head_dim = block.head_dim }
     if block.window ~= list[1].window then changes.window = block.window end
     if not block.rope then changes.rope_theta = 0 end
     local this = { without = block.without }
-    if next(changes) then this.attention = with(attention, changes) end
-    if block.hidden then this.ffn = with(ffn, { hidden = block.hidden }) end
+    if next(changes) then this.attention = merged(attention, changes) end
+    if block.hidden then this.ffn = merged(ffn, { hidden = block.hidden }) end
     if next(this) then options[tostring(index - 1)] = this end
   end
   return options
