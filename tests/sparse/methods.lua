@@ -140,6 +140,16 @@ function TestScripts:test_mistakes()
   sonde.sparsity("narrow", { summary = "one number a row" }, function(matrix) return matrix.weight:sum(-1) end)
   local of = method.resolve "narrow"
   lu.assertErrorMsgContains("it gives a number for each weight, [10, 24]", method.score, of, matrix_of(of))
+  sonde.sparsity("gathers_rows", { summary = "gathers one number a row",
+    gather = function(matrix) return matrix.gradient:sum(-1) end,
+  }, function(matrix) return matrix.gathered end)
+  local gradient, sum = tensor({ OUT, IN }, 0), tensor({ OUT, IN }, 0)
+  lu.assertErrorMsgContains("sparsity 'gathers_rows', gather gave a node [10, 1]; it gives a number for each weight",
+    method.gather, method.resolve "gathers_rows", matrix_of {}, gradient, sum)
+  sonde.sparsity("gathers_nothing", { summary = "gathers nothing", gather = function() end },
+    function(matrix) return matrix.gathered end)
+  lu.assertErrorMsgContains("gather gave a nil", method.gather, method.resolve "gathers_nothing", matrix_of {},
+    gradient, sum)
   sonde.sparsity("curious", { summary = "reads what it did not ask for" },
     function(matrix) return matrix.weight * matrix.norm end)
   lu.assertError(method.score, method.resolve "curious", matrix_of { norm = true })

@@ -24,17 +24,24 @@ module.extend("sparsity", {
 ---@field scope "row"|"matrix"|"model"
 ---@field script? table        what a script has registered
 
--- Runs what f makes of nodes of some tensors.
-local function compute(tensors, f, options, name, like)
+-- Refuses what a script's method gives unless it is a node of a number for each weight.
+local function check(made, what, like)
+  if core.is_node(made) and table.concat(made:dims(), " ") == table.concat(like:dims(), " ") then return end
+  error(("%s%s gave %s; it gives a number for each weight, [%s]"):format(core.where(), what, core.is_node(made)
+    and "a node [" .. table.concat(made:dims(), ", ") .. "]" or "a " .. type(made),
+    table.concat(like:dims(), ", ")), 0)
+end
+
+-- Runs what f makes of nodes of some tensors: `what` gives a number for each weight of `like`, added to nodes.sum where
+-- there is one.
+local function compute(tensors, f, options, what, like)
   local graph, nodes = core.graph(), {}
   for key, tensor in pairs(tensors) do nodes[key] = graph:leaf(key, tensor) end
+  local sum = nodes.sum
+  nodes.sum = nil
   local made = f(nodes, options)
-  if not core.is_node(made) or table.concat(made:dims(), " ") ~= table.concat(like:dims(), " ") then
-    error(core.where() .. "sparsity '" .. name .. "' gave " .. (core.is_node(made) and "a node ["
-      .. table.concat(made:dims(), ", ") .. "]" or "a " .. type(made)) .. "; it gives a number for each weight, ["
-      .. table.concat(like:dims(), ", ") .. "]", 0)
-  end
-  local plan = core.plan { made * 1 }
+  check(made, what, like)
+  local plan = core.plan { sum and sum + made or made * 1 }
   plan:run()
   local tensor = plan:output(1)
   plan:close()
@@ -56,7 +63,7 @@ end
 function method.register(name, info, build)
   module.register("sparsity", name, info, build, function(thing)
     return function(matrix, options)
-      return compute(shown(thing, matrix), thing.build, options, name, matrix.weight)
+      return compute(shown(thing, matrix), thing.build, options, "sparsity '" .. name .. "'", matrix.weight)
     end
   end)
 end
@@ -99,9 +106,7 @@ end
 function method.gather(of, matrix, gradient, sum)
   if not of.script then return core.sparsity_gather(of.name, of.options, matrix, gradient, 1, sum) end
   local tensors = { weight = matrix.weight, gradient = gradient, sum = sum }
-  sum:copy(compute(tensors, function(nodes, options)
-    return nodes.sum + of.script.gather({ weight = nodes.weight, gradient = nodes.gradient }, options)
-  end, of.options, of.name, matrix.weight))
+  sum:copy(compute(tensors, of.script.gather, of.options, "sparsity '" .. of.name .. "', gather", matrix.weight))
 end
 
 return method
