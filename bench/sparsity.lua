@@ -1,5 +1,6 @@
 -- Which sparsity method keeps a trained model's loss: windows of validation text, paired with the dense model's.
--- sonde run bench/sparsity.lua; with --set model=DIR a model of the default corpus that is there already.
+-- sonde run bench/sparsity.lua; with --set model=DIR a model of the default corpus that is there already, --set
+-- tokens=N of the training and --set windows=N of the loss other than 1500000 and 240.
 local sonde = require "sonde"
 local core = require "sonde.core"
 local corpus = sonde.corpus("default", { vocab = 2048 })
@@ -8,9 +9,9 @@ if sonde.settings.model then
   model = sonde.load(sonde.settings.model)
 else
   model = sonde.transformer { vocab = corpus.vocab, width = 128, depth = 6, heads = 4, context = 128, seed = 1 }
-  sonde.train(model, corpus, { tokens = 1500000, batch = 16, lr = 3e-3, eval_every = 0, probe_every = 0 })
+  sonde.train(model, corpus, { tokens = sonde.settings.tokens or 1500000, batch = 16, lr = 3e-3, eval_every = 0, probe_every = 0 })
 end
-local CONTEXT, WINDOWS, BATCH = 128, 240, 8
+local CONTEXT, WINDOWS, BATCH = 128, sonde.settings.windows or 240, 8
 local calibration = corpus.handle:tokens("train", 0, 128 * CONTEXT + 1)
 
 local function losses(of)
