@@ -127,11 +127,12 @@ double sonde_cpu_read_rate(sonde_pool *pool, int64_t bytes, double seconds) {
 
 double sonde_cpu_peak(sonde_pool *pool, int dtype, double seconds) {
   stretch_fn stretch = widest(dtype);
-  int64_t tiles = (int64_t)TILES_PER_THREAD * sonde_pool_threads(pool);
+  int64_t tiles = (int64_t)TILES_PER_THREAD * (pool ? sonde_pool_threads(pool) : 1);
   double work = stretch() * (double)tiles, best = 0, begin = sonde_clock_seconds();
   for (int round = 0; round < ROUNDS_AT_LEAST || sonde_clock_seconds() - begin < seconds; round++) {
     double start = sonde_clock_seconds();
-    sonde_pool_run(pool, tiles, run_tile, &stretch);
+    if (pool) sonde_pool_run(pool, tiles, run_tile, &stretch);
+    else for (int64_t k = 0; k < tiles; k++) run_tile(&stretch, k, 0);
     double rate = work / (sonde_clock_seconds() - start);
     if (rate > best) best = rate;
   }

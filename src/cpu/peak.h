@@ -4,9 +4,9 @@
 
 #include "base/pool.h"
 
-/* FLOP/s of multiply-adds between registers on all threads of the pool, in the widest instruction set: the
- * best of rounds that take about `seconds` in all. dtype SONDE_F32, or SONDE_BF16: bf16 products summed in f32,
- * which on a CPU without an instruction for them runs at the f32 rate. */
+/* FLOP/s of multiply-adds between registers on all threads of the pool (NULL: on the calling thread alone), in the
+ * widest instruction set: the best of rounds that take about `seconds` in all. dtype SONDE_F32, or SONDE_BF16: bf16
+ * products summed in f32, which on a CPU without an instruction for them runs at the f32 rate. */
 double sonde_cpu_peak(sonde_pool *pool, int dtype, double seconds);
 
 /* Bytes per second that all threads of the pool together read from memory, over an array of `bytes` (larger than the

@@ -15,10 +15,11 @@ static int dtype_of(lua_State *L, int arg) {
   return sonde_lua_choice(L, arg, NULL, names) ? SONDE_BF16 : SONDE_F32;
 }
 
-/* core.peak("f32" | "bf16", seconds) -> FLOP/s of multiply-adds in registers on all threads */
+/* core.peak("f32" | "bf16", seconds, alone) -> FLOP/s of multiply-adds in registers on all threads, or on one alone */
 static int core_peak(lua_State *L) {
   int dtype = dtype_of(L, 1);
-  lua_pushnumber(L, sonde_cpu_peak(sonde_lua_ctx(L)->pool, dtype, sonde_lua_number(L, 2)));
+  sonde_pool *pool = lua_toboolean(L, 3) ? NULL : sonde_lua_ctx(L)->pool;
+  lua_pushnumber(L, sonde_cpu_peak(pool, dtype, sonde_lua_number(L, 2)));
   return 1;
 }
 

@@ -36,7 +36,7 @@ sweep() {
 @test "a second run trains nothing and writes the same page" {
   sweep > first 2> /dev/null
   cp runs/depth-demo/report.html first.html
-  run --separate-stderr sweep
+  run --separate-stderr sweep --set flops_per_s=1e9      # of plans, no setting of the trials
   [ "$status" -eq 0 ]
   echo "$stderr"
   [[ $stderr == *"depth-demo: 20 done"* ]]
@@ -66,8 +66,24 @@ sweep() {
   run --separate-stderr sweep --set plan_only=true
   [ "$status" -eq 0 ]
   [[ $output == *"depth=4,placement=lns"*GiB* ]]
-  [[ $output == *"all: 20 trials"* ]]
+  [[ $output == *"all: 20 trials"*"at the measured peak of this machine's"*" FLOP/s in f32"* ]]
   [ ! -e runs ]
+}
+
+@test "hours of a plan are FLOP over the rate that is stated" {
+  hours() { sed -n 's/^all: 20 trials; \([^ ]*\) hours .* at \(.*\)$/\1 at \2/p'; }
+  sweep --set plan_only=true --set flops_per_s=1e9 > slow
+  sweep --set plan_only=true --set flops_per_s=1e6 > slower
+  flop=$(awk '$2 == 2 && $NF > 0 {sum += $2 * $6} END {print sum}' slow)
+  read -r slow _ rate < <(hours < slow)
+  read -r slower _ < <(hours < slower)
+  echo "$flop FLOP: $slow and $slower hours, $rate"
+  [[ $rate == "1e+09 FLOP/s, the rate that is stated" ]]
+  awk "BEGIN {exit !($slow > 0.98 * $flop / 1e9 / 3600 && $slow < 1.02 * $flop / 1e9 / 3600)}"
+  awk "BEGIN {exit !($slower > 990 * $slow && $slower < 1010 * $slow)}"
+  run sweep --set plan_only=true --set flops_per_s=fast
+  [ "$status" -eq 1 ]
+  [[ $output == *"flops_per_s"*"must be a number"* ]]
 }
 
 @test "the scale of the paper is planned without its text" {

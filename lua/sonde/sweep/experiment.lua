@@ -10,6 +10,8 @@
 --                them the experiment has no text
 --   context      of the models
 --   plan_only    print what the trials need and run nothing; the text need not be there
+--   flops_per_s  the rate of a machine that a plan computes hours by, no setting of the trials; `--set flops_per_s=RATE`
+--                where the file has none
 --   axis, models for experiment:run: the models by size, of which `axis` is the key that tells them apart
 --   placement, seed, train    likewise: lists, and the options of sonde.train
 
@@ -23,6 +25,7 @@ local experiment = {}
 ---@field settings table          of the scale, without its name
 ---@field name string             of the sweep
 ---@field plan_only boolean
+---@field flops_per_s number|nil  that hours of a plan are computed by
 ---@field corpus sonde.corpus|nil nil where it is only planned, or has no text
 ---@field vocab integer|nil       tokens of the models
 local methods = {}
@@ -40,11 +43,12 @@ end
 ---@return sonde.experiment
 function experiment.open(folder)
   local scale = require("sonde").settings.scale or "demo"
-  local settings = require("sonde.base.config").load(folder .. "/" .. scale .. ".yaml")
+  local settings = require("sonde.base.config").load(folder .. "/" .. scale .. ".yaml", { "flops_per_s" })
   local self = setmetatable({
     scale = scale, settings = settings, name = settings.name, plan_only = settings.plan_only == true,
+    flops_per_s = settings.flops_per_s,
   }, methods)
-  settings.name = nil
+  settings.name, settings.flops_per_s = nil, nil
   self.vocab = self.plan_only and vocab_of(settings) or nil
   if not self.vocab and (settings.corpus or settings.text) then
     self.corpus = require("sonde.data").open(settings.corpus, settings.text)
@@ -71,7 +75,8 @@ end
 ---@param options table
 ---@return sonde.sweep
 function methods:sweep(options)
-  local all = { name = self.name, named_by = "--set name=NAME", settings = self.settings }
+  local all = { name = self.name, named_by = "--set name=NAME", settings = self.settings,
+    flops_per_s = self.flops_per_s }
   for key, value in pairs(options) do all[key] = value end
   all.title = all.title and all.title .. ", " .. self.scale .. " scale"
   return require("sonde.sweep").new(all)

@@ -42,6 +42,8 @@ sweep.schema = {
   { name = "search", type = "table", doc = "run what a policy chooses, not every trial: {policy, metric, ..}" },
   { name = "settings", type = "table", preset = {}, doc = "what all trials share; recorded, and checked on resuming" },
   { name = "retry", type = "boolean", preset = false, doc = "run failed trials again" },
+  { name = "flops_per_s", type = "number", min = 1,
+    doc = "the rate that sweep:plan computes hours by; default: the measured peak of this machine's threads" },
 }
 
 ---@class sonde.sweep
