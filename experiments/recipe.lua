@@ -21,7 +21,7 @@ local deep = arms[2].value
 
 -- Perplexities of arms of different contexts are of different windows: they are compared in those of the shortest.
 local shortest = study.settings.context
-sonde.quantity("perplexity_shortest", { axis = "perplexity, shortest context",
+sonde.quantity("perplexity_shortest", { short = "perplexity, shortest context", axis = "perplexity, shortest context",
   doc = "Validation perplexity in windows of the settings' context, which is the shortest of the arms." })
 
 -- A step is better than what it was added to, in what there is of accuracy, perplexity and usefulness; a rejected one
@@ -44,7 +44,8 @@ claim(arms[#arms], deep, 1)
 study:compare {
   title = "A recipe of sparsity",
   question = "Which sources of sparsity, one added to the other, make a deep model better?",
-  axis = "step", arms = arms, reference = deep, metrics = { "perplexity_shortest" },
+  axis = "step", arms = arms, reference = deep, metric = "perplexity_shortest",
+  metrics = { "perplexity_shortest" },
   paper = {      -- about 1.2 B active parameters; usefulness is read off a figure
     { value = "shallow", accuracy = 0.401, usefulness_score = 0.75 },
     { value = "deep", accuracy = 0.395, usefulness_score = 0.53 },

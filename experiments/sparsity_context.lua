@@ -23,14 +23,14 @@ for k, context in ipairs(config.contexts) do arms[k] = { value = context, contex
 -- number of keys alone, as the share below a fixed weight does.
 local sparsity = "attention_sparsity_tenth_mean"
 
-sonde.quantity("perplexity_shortest", { axis = "perplexity, shortest context",
+sonde.quantity("perplexity_shortest", { short = "perplexity, shortest context", axis = "perplexity, shortest context",
   doc = "Validation perplexity in windows of the shortest context of the sweep." })
 
 study:compare {
   title = "Sparsity by context length",
   question = "Do longer training sequences go with a flatter variance and more useful blocks?",
   axis = "context", arms = arms, sparsity = sparsity,
-  metrics = { "attention_sparsity_milli_mean", "perplexity_shortest" },
+  metric = "perplexity_shortest", metrics = { "attention_sparsity_milli_mean", "perplexity_shortest" },
   paper = {      -- adamw-1B, 20 B tokens; variances are read off a figure
     { value = 256, perplexity = 18.51, usefulness_score = 0.69, last_variance = 3e4 },
     { value = 512, perplexity = 15.71, usefulness_score = 0.75, last_variance = 8e3 },

@@ -135,6 +135,21 @@ function TestComparison:test_one_seed()
   lu.assertEquals(claims[4].verdict, "cannot be told: one seed has no interval")
 end
 
+-- No block of a small model may be useful: that is no difference of 0 with an interval.
+function TestComparison:test_trials_that_are_all_alike()
+  local d = data()
+  d.comparison.claims = { { arm = 3, over = 0, y = "usefulness_score", sign = 1 },
+    { x = "rate", y = "usefulness_score", sign = 1 } }
+  for _, trial in ipairs(d.trials) do trial.results.usefulness_score = 0 end
+  for k, why in ipairs { "all trials are alike", "all trials are alike in one of the two" } do
+    lu.assertEquals(comparison.claims(d)[k].verdict, "cannot be told: " .. why)
+  end
+  local text = report.text(d)
+  lu.assertStrContains(text, "0 ± 0")
+  lu.assertStrContains(text, "here 0 [0, 0] (3 seeds, paired)")
+  lu.assertNil(text:find("0.0000", 1, true))
+end
+
 function TestComparison:test_text()
   local text = report.text(data())
   lu.assertStrContains(text, "decay: this sweep and the paper")

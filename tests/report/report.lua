@@ -150,7 +150,8 @@ function TestTable:test_decimals_follow_the_spread()
   lu.assertEquals(report_table.mean_sd { n = 3, mean = 1411.8, sd = 27.1 }, "1412 ± 27")
   lu.assertEquals(report_table.mean_sd { n = 1, mean = 41.3219 }, "41.32")
   lu.assertEquals(report_table.mean_sd { n = 0 }, "–")
-  lu.assertEquals(report_table.mean_sd { n = 2, mean = 5, sd = 0 }, "5.000 ± 0.00")
+  lu.assertEquals(report_table.mean_sd { n = 2, mean = 5, sd = 0 }, "5.000 ± 0")
+  lu.assertEquals(report_table.mean_sd { n = 2, mean = 0, sd = 0 }, "0 ± 0")
 end
 
 function TestTable:test_numbers_keep_significant_digits()

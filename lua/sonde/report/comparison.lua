@@ -83,6 +83,7 @@ local function said(claim)
 end
 
 local function judged(claim, found)
+  if found.lo == 0 and found.hi == 0 then return UNKNOWN .. ": all trials are alike" end
   local side = found.lo and (found.lo > 0 and 1 or found.hi < 0 and -1)
   if side and claim.ours then return side == claim.sign and OURS_HOLDS or OURS_OPPOSITE end
   if side then return side == claim.sign and HOLDS or OPPOSITE end

@@ -22,7 +22,6 @@ end
 
 --- The decimals at which a spread has two significant digits; the mean is shown with as many.
 local function decimals_of(sd)
-  if sd <= 0 then return nil end
   return math.max(0, 1 - math.floor(math.log(sd) / math.log(10) + 1e-9))
 end
 
@@ -31,6 +30,7 @@ end
 ---@return string
 function report_table.mean_sd(cell)
   if not cell.mean then return "–" end
+  if cell.sd == 0 then return (cell.mean == 0 and "0" or report_table.number(cell.mean, 4)) .. " ± 0" end
   local decimals = cell.sd and decimals_of(cell.sd)
   if not decimals or decimals > 6 or math.abs(cell.mean) >= 1e6 then
     local text = report_table.number(cell.mean, 4)
@@ -164,11 +164,11 @@ end
 local function difference_text(d)
   if not d.mean then return "–" end
   if not d.lo then return report_table.signed(d.mean, 3) end
-  if (d.hi - d.lo) < 1e-9 * math.abs(d.mean) then      -- rounding alone
+  if (d.hi - d.lo) <= 1e-9 * math.abs(d.mean) then      -- rounding alone
     local text = report_table.signed(d.mean, 4)
     return ("%s [%s, %s]"):format(text, text, text)
   end
-  local decimals = decimals_of((d.hi - d.lo) / 2) or 2
+  local decimals = decimals_of((d.hi - d.lo) / 2)
   local form = "%+." .. math.min(decimals, 6) .. "f"
   local text = ("%s [%s, %s]"):format(form:format(d.mean), form:format(d.lo), form:format(d.hi))
   return (text:gsub("%-", "−"))
@@ -176,6 +176,7 @@ end
 
 --- A number with its sign.
 function report_table.signed(v, digits)
+  if v == 0 then return "0" end
   return (v < 0 and "−" or "+") .. report_table.number(math.abs(v), digits)
 end
 

@@ -52,6 +52,8 @@ arms.schema = {
     of = { name = "claim", type = "table", fields = claim, doc = "its direction" } },
   { name = "metrics", type = "list", preset = {}, of = { name = "metric", type = "string", doc = "a number" },
     doc = "columns of the table beside those of every comparison" },
+  { name = "metric", type = "string", preset = "perplexity",
+    doc = "the number by which arms are ranked: the lower, the better" },
   { name = "reference", type = "number|string", doc = "the arm that the others are compared with; default: the first" },
   { name = "measure", type = "function", doc = "of trial, model and arm: reports further numbers of a trained model" },
 }
@@ -206,7 +208,7 @@ function arms.compare(self, options)
     run_trial(self, measure, arm, trial, model_of(self, arm, p.seed))
   end)
   sweep:summary {
-    by = { options.axis }, metric = "perplexity", reference = options.reference or values[1],
+    by = { options.axis }, metric = options.metric, reference = options.reference or values[1],
     comparison = { arms = options.arms, paper = options.paper, metrics = metrics_of(options),
       claims = claims_of(options) },
   }
