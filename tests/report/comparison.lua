@@ -150,6 +150,19 @@ function TestComparison:test_trials_that_are_all_alike()
   lu.assertNil(text:find("0.0000", 1, true))
 end
 
+-- What no paper has is measured, and no direction of a paper's.
+function TestComparison:test_without_a_paper()
+  local d = data()
+  d.comparison.paper = {}
+  d.comparison.claims = { { x = "rate", y = "last_variance", sign = -1, ours = true } }
+  local text, page = report.text(d), report.render(d)
+  lu.assertStrContains(text, "decay: the arms of this sweep")
+  lu.assertStrContains(text, "5 arms; draws of arms): the direction holds")
+  lu.assertStrContains(page, "The arms of this sweep")
+  lu.assertNil(text:find("paper", 1, true))
+  lu.assertNil(page:find("paper<", 1, true) or page:find("the paper", 1, true))
+end
+
 function TestComparison:test_text()
   local text = report.text(data())
   lu.assertStrContains(text, "decay: this sweep and the paper")

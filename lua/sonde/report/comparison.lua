@@ -191,15 +191,17 @@ local function with_interval(found)
   return ("%s [%s, %s]"):format(number(found, found.value), number(found, found.lo), number(found, found.hi))
 end
 
-local CLAIMS = { "claim", "verdict", "here, with 95 % interval", "paper" }
+-- Whether there are a paper's numbers beside the sweep's.
+local function has_paper(data) return #data.comparison.paper > 0 end
 
-local function claims_rows(data)
-  local rows = {}
+-- The heading and the rows of the claims, as texts; the last column is the paper's.
+local function claims_table(data)
+  local head, rows = { "claim", "verdict", "here, with 95 % interval", has_paper(data) and "paper" or nil }, {}
   for k, found in ipairs(comparison.claims(data)) do
     rows[k] = { found.text, found.verdict, ("%s (%s)"):format(with_interval(found), found.over),
-      number(found, found.paper) }
+      has_paper(data) and number(found, found.paper) or nil }
   end
-  return rows
+  return head, rows
 end
 
 --- The claims as CSV, a table as report/export.lua gives them.
@@ -228,15 +230,13 @@ local RULE = "A claim on two quantities is Spearman's rank correlation over tria
 function comparison.text(data)
   local head, rows = arms_table(data)
   table.insert(rows, 1, head)
-  local lines = { data.name .. ": this sweep and the paper" }
+  local lines = { data.name .. (has_paper(data) and ": this sweep and the paper" or ": the arms of this sweep") }
   for _, line in ipairs(format.columns(rows, 1)) do lines[#lines + 1] = line end
-  local claims = claims_rows(data)
-  if #claims > 0 then
-    lines[#lines + 1] = ""
-    for _, row in ipairs(claims) do
-      lines[#lines + 1] = row[1]
-      lines[#lines + 1] = ("  here %s, paper %s: %s"):format(row[3], row[4], row[2])
-    end
+  local _, claims = claims_table(data)
+  if #claims > 0 then lines[#lines + 1] = "" end
+  for _, row in ipairs(claims) do
+    lines[#lines + 1] = row[1]
+    lines[#lines + 1] = ("  here %s%s: %s"):format(row[3], row[4] and ", paper " .. row[4] or "", row[2])
   end
   return table.concat(lines, "\n") .. "\n"
 end
@@ -247,14 +247,16 @@ end
 ---@return string
 function comparison.html(data, prefix)
   local head, rows = arms_table(data)
-  local view, claims = view_of(data, data.metric), claims_rows(data)
-  local note = ("%s of this sweep, and the paper's numbers, of models and texts of another size."):format(
-    view:has_spread() and "Mean ± standard deviation over " .. view:repeats() or "Values of " .. view:repeats())
-  local parts = { el("h2", nil, "This sweep and the paper"), html.table("main arms", head, rows),
+  local view, titles, claims = view_of(data, data.metric), claims_table(data)
+  local note = ("%s%s."):format(
+    view:has_spread() and "Mean ± standard deviation over " .. view:repeats() or "Values of " .. view:repeats(),
+    has_paper(data) and " of this sweep, and the paper's numbers, of models and texts of another size" or "")
+  local title = has_paper(data) and "This sweep and the paper" or "The arms of this sweep"
+  local parts = { el("h2", nil, title), html.table("main arms", head, rows),
     el("p", { class = "note" }, esc(note)) }
   if #claims > 0 then
     parts[#parts + 1] = el("h3", nil, esc "Do these directions hold here?")
-    parts[#parts + 1] = html.table("claims", CLAIMS, claims)
+    parts[#parts + 1] = html.table("claims", titles, claims)
     parts[#parts + 1] = el("p", { class = "note" }, esc(RULE))
   end
   return el("section", { id = prefix .. "comparison" }, parts) .. "\n"

@@ -134,13 +134,13 @@ end
 -- ---- the comparison ----------------------------------------------------------------------------------------------
 
 -- What the paper is about, for any measure of sparsity. Its usefulness counts blocks over a threshold, which none of a
--- small model may reach: so also by degrees.
+-- small model may reach: so also by degrees. Without rows of a paper all of them are ours.
 local function claims_of(options)
-  local list = {}
+  local list, own = {}, #options.paper == 0 or nil
   if options.sparsity then
-    list[1] = { x = options.sparsity, y = "last_variance", sign = -1 }
+    list[1] = { x = options.sparsity, y = "last_variance", sign = -1, ours = own }
     for _, useful in ipairs { "usefulness_score", "usefulness_mean_ratio" } do
-      local ours = useful ~= "usefulness_score" or nil
+      local ours = own or useful ~= "usefulness_score" or nil
       list[#list + 1] = { x = options.sparsity, y = useful, sign = 1, ours = ours }
       list[#list + 1] = { x = "last_variance", y = useful, sign = -1, ours = ours }
     end
