@@ -21,6 +21,6 @@ nobase_dist_pkgdata_DATA += %D%/distill_losses.lua %D%/distill_losses/demo.yaml 
 nobase_dist_pkgdata_DATA += %D%/sparsity_pruned.lua %D%/sparsity_pruned/demo.yaml %D%/sparsity_pruned/paper.yaml \
   %D%/sparsity_pruned/workstation.yaml
 nobase_dist_pkgdata_DATA += %D%/capacity_gap.lua %D%/capacity_gap/demo.yaml %D%/capacity_gap/paper.yaml \
-  %D%/capacity_gap/workstation.yaml
+  %D%/capacity_gap/variations.yaml %D%/capacity_gap/workstation.yaml
 nobase_dist_pkgdata_DATA += %D%/near_miss.lua %D%/near_miss/demo.yaml %D%/near_miss/paper.yaml \
   %D%/near_miss/workstation.yaml

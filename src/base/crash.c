@@ -17,9 +17,10 @@ struct sonde_doing sonde_doing_now;
 
 static const char *const loading = "loading the plugin";
 static _Atomic(const char *) run_folder;
-static _Atomic int watching;
+static _Atomic int watching, is_part;
 
 void sonde_crash_run(const char *folder) { atomic_store(&run_folder, folder); }
+void sonde_crash_part(void) { atomic_store(&is_part, 1); }
 
 /* ---- regions: a table that a handler can read while other threads change it ------------------------------ */
 
@@ -105,7 +106,7 @@ static int is_foreign(const void *at) {
 
 static void say_how_to_go_on(words *w) {
   const char *run = atomic_load(&run_folder);
-  if (run) SAY(w, "; the same command resumes from the last checkpoint in ", run);
+  if (run && !atomic_load(&is_part)) SAY(w, "; the same command resumes from the last checkpoint in ", run);
 }
 
 /* ---- signals ---------------------------------------------------------------------------------------------- */

@@ -42,6 +42,9 @@ void sonde_crash_forget(const void *start);
 
 /* The folder of the run that the same command would resume from its last checkpoint; NULL: none. Borrowed. */
 void sonde_crash_run(const char *folder);
+/* This process does a part of another one's work, which goes on without it: from now on its message says nothing of
+ * resuming. */
+void sonde_crash_part(void);
 
 void sonde_crash_watch(void);        /* installs the handlers; called by main */
 /* restores the handlers from before; for a child process that should crash plainly */

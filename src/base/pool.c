@@ -27,9 +27,9 @@ typedef struct worker {
 } worker;
 
 struct sonde_pool {
-  int threads;
+  int threads, most;             /* now, and of the making */
   int spin;                      /* 0 when there are more threads than cores: spinning would take a core from work */
-  worker *worker;                /* threads - 1 of them; the caller is number 0 */
+  worker *worker;                /* most - 1 of them; the caller is number 0 */
   pthread_mutex_t callers;       /* one region at a time */
   pthread_mutex_t lock;          /* for the two conditions */
   pthread_cond_t work, finished;
@@ -185,6 +185,10 @@ static void stop_workers(sonde_pool *p, int started) {
   pthread_cond_broadcast(&p->work);
   pthread_mutex_unlock(&p->lock);
   for (int i = 0; i < started; i++) pthread_join(p->worker[i].thread, NULL);
+  atomic_store(&p->stop, 0);
+}
+
+static void release(sonde_pool *p) {
   pthread_cond_destroy(&p->work);
   pthread_cond_destroy(&p->finished);
   pthread_mutex_destroy(&p->lock);
@@ -226,7 +230,7 @@ sonde_pool *sonde_pool_new(int threads, sonde_error *err) {
     sonde_fail(err, SONDE_ENOMEM, "no memory for a pool of %d threads", threads);
     return NULL;
   }
-  p->threads = threads;
+  p->threads = p->most = threads;
   p->spin = threads <= cores;
   p->worker = w;
   pthread_mutex_init(&p->callers, NULL);
@@ -236,6 +240,7 @@ sonde_pool *sonde_pool_new(int threads, sonde_error *err) {
   int started = 0, rc = start_workers(p, &started);
   if (rc) {
     stop_workers(p, started);
+    release(p);
     errno = rc;
     sonde_fail_errno(err, SONDE_ENOMEM, "cannot start thread %d of %d; try fewer threads", started + 2, threads);
     return NULL;
@@ -244,7 +249,23 @@ sonde_pool *sonde_pool_new(int threads, sonde_error *err) {
 }
 
 void sonde_pool_free(sonde_pool *p) {
-  if (p) stop_workers(p, p->threads - 1);
+  if (!p) return;
+  stop_workers(p, p->threads - 1);
+  release(p);
+}
+
+int sonde_pool_resize(sonde_pool *p, int threads, int processes, sonde_error *err) {
+  if (threads < 1 || threads > p->most)
+    return sonde_fail(err, SONDE_EINVAL, "threads = %d: must be 1 to %d", threads, p->most);
+  stop_workers(p, p->threads - 1);
+  p->threads = threads;
+  p->spin = (int64_t)threads * processes <= usable_cores();
+  int started = 0, rc = start_workers(p, &started);
+  if (!rc) return SONDE_OK;
+  stop_workers(p, started);
+  p->threads = 1;
+  errno = rc;
+  return sonde_fail_errno(err, SONDE_ENOMEM, "cannot start thread %d of %d; try fewer threads", started + 2, threads);
 }
 
 int sonde_pool_threads(const sonde_pool *p) {

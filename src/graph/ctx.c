@@ -129,3 +129,9 @@ void sonde_ctx_free(sonde_ctx *ctx) {
 }
 
 int sonde_ctx_threads(const sonde_ctx *ctx) { return sonde_pool_threads(ctx->pool); }
+
+int sonde_ctx_resize(sonde_ctx *ctx, int threads, int processes, sonde_error *err) {
+  if (ctx->other.backend)
+    return sonde_fail(err, SONDE_EUNSUP, "plans run on a device, which processes cannot share: use one (--jobs 1)");
+  return sonde_pool_resize(ctx->pool, threads, processes, err);
+}

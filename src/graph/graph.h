@@ -34,6 +34,9 @@ struct sonde_ctx {
 sonde_ctx *sonde_ctx_bare(int threads, sonde_error *err);
 /* Opens a second device, on which plans run from then on. */
 int sonde_ctx_open(sonde_ctx *ctx, const sonde_backend *backend, int number, sonde_error *err);
+/* sonde_pool_resize for a runtime, between runs of its plans. EUNSUP: its plans run on a device, of which a copy of the
+ * process would have no use. */
+int sonde_ctx_resize(sonde_ctx *ctx, int threads, int processes, sonde_error *err);
 
 typedef enum sonde_node_kind { SONDE_KIND_OP, SONDE_KIND_RESULT, SONDE_KIND_INPUT, SONDE_KIND_LEAF, SONDE_KIND_CONST }
     sonde_node_kind;

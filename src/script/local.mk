@@ -13,3 +13,4 @@ sonde_SOURCES += %D%/bind_eval.c
 sonde_SOURCES += %D%/bind_serve.c
 sonde_SOURCES += %D%/bind_clips.c %D%/bind_video.c
 sonde_SOURCES += %D%/bind_sparsity.c
+sonde_SOURCES += %D%/bind_process.c

@@ -30,7 +30,7 @@ typedef struct sonde_lua_type sonde_lua_type;
 
 #define SONDE_BINDINGS(X) X(tensor) X(graph) X(plan) X(params) X(weights) X(module) X(windows) X(tree) X(files) \
   X(terminal) X(plugin) X(text) X(feed) X(train) X(record) X(bench) X(decode) X(eval) X(linalg) \
-  X(serve) X(teacher) X(video) X(clips) X(sparsity)
+  X(serve) X(teacher) X(video) X(clips) X(sparsity) X(process)
 #define SONDE_DECLARE(area) void sonde_bind_##area(lua_State *L);
 SONDE_BINDINGS(SONDE_DECLARE)
 #undef SONDE_DECLARE

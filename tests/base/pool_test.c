@@ -42,6 +42,24 @@ static void every_tile_runs_once(void **state) {
   }
 }
 
+static void a_pool_of_another_size_runs_every_tile_once(void **state) {
+  (void)state;
+  static const int sizes[] = {1, 3, 4, 1, 2};
+  sonde_error err;
+  sonde_pool *p = sonde_pool_new(4, NULL);
+  for (int k = 0; k < 5; k++) {
+    job j = {.threads = sizes[k]};
+    assert_int_equal(sonde_pool_resize(p, sizes[k], 2, &err), 0);
+    assert_int_equal(sonde_pool_threads(p), sizes[k]);
+    for (int n = 0; n < 50; n++) sonde_pool_run(p, TILES, count_tile, &j);
+    for (int i = 0; i < TILES; i++) assert_int_equal(j.count[i], 50);
+    assert_int_equal(j.bad_worker, 0);
+  }
+  assert_int_equal(sonde_pool_resize(p, 5, 1, &err), SONDE_EINVAL);
+  assert_string_equal(err.text, "threads = 5: must be 1 to 4");
+  sonde_pool_free(p);
+}
+
 /* Many short regions with changing functions and sizes: a late worker must not touch the next region. */
 typedef struct sum { _Atomic int64_t total; int64_t factor; } sum;
 
@@ -225,6 +243,7 @@ static void bad_numbers_are_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(every_tile_runs_once),
+    cmocka_unit_test(a_pool_of_another_size_runs_every_tile_once),
     cmocka_unit_test(short_regions_do_not_mix),
     cmocka_unit_test(nested_calls_run_in_place),
     cmocka_unit_test(a_pool_may_be_used_inside_another),

@@ -15,7 +15,7 @@ experiment() {
   "$SONDE" run "$abs_srcdir/experiments/capacity_gap.lua" --set corpus=text.txt --set text.vocab=300 \
     --set text.cache=cache --set text.validation=0.3 --set context=16 --set eval_tokens=512 \
     --set calibration_tokens=512 --set train.batch=4 --set train.eval_tokens=256 --set "teacher_tokens=[4000]" \
-    --set tokens=2000 --set "teachers=[{depth: 2, width: 8, heads: 1, ffn_hidden: 16},
+    --set "tokens=[2000]" --set "teachers=[{depth: 2, width: 8, heads: 1, ffn_hidden: 16},
       {depth: 3, width: 16, heads: 2, ffn_hidden: 32}, {depth: 3, width: 24, heads: 3, ffn_hidden: 64}]" \
     --set "students=[{depth: 2, width: 8, heads: 1, ffn_hidden: 16}, {depth: 2, width: 16, heads: 2, ffn_hidden: 32}]" \
     --set "seed=[1]" "$@"

@@ -104,6 +104,72 @@ function TestPolicies:test_saved_and_resumed_they_ask_the_same()
   end
 end
 
+-- A search whose values come `jobs` at a time, in an order of their own; returns what it asked for and its ranking.
+local function with_jobs(options, arms, values, jobs, random)
+  local search, running = policies.new(options, arms), {}
+  local kill_at = random(20)
+  while true do
+    while #running < jobs do
+      local k, waits = search:ask()
+      if not k then
+        lu.assertEquals(waits, #running > 0)
+        break
+      end
+      running[#running + 1] = k
+    end
+    if #running == 0 then break end
+    local k = table.remove(running, random(#running) + 1)
+    search:tell(k, values[k])
+    kill_at = kill_at - 1
+    if kill_at == 0 then      -- those that run are asked for again
+      search, running = policies.resume(options, arms, core.json_decode(core.json_encode(search:save()), "state")), {}
+    end
+  end
+  local asked = {}
+  for i, k in ipairs(search.asked) do asked[i] = k end
+  table.sort(asked)
+  return asked, search:ranking(), search:save()
+end
+
+function TestPolicies:test_which_arms_are_run_does_not_depend_on_how_many_run_at_a_time()
+  for _, name in ipairs { "grid", "random", "asha", "golden", "bayes" } do
+    local options = { batch = 2 }
+    for key, value in pairs(OPTIONS[name]) do options[key] = value end
+    for best = 1, SIZES, 3 do
+      local arms, random = arms_of(name == "asha" and { 1, 3, 9 } or nil), bootstrap.random(best)
+      local values = {}
+      for k, arm in ipairs(arms) do values[k] = made(arm, best, 0.02, random) end
+      values[best] = nil        -- it diverges
+      local asked, ranking, state = with_jobs(options, arms, values, 1, random)
+      for _, jobs in ipairs { 2, 3, 16 } do
+        local asked_too, ranking_too, state_too = with_jobs(options, arms, values, jobs, random)
+        lu.assertEquals(asked_too, asked, name .. " with " .. jobs .. " jobs")
+        lu.assertEquals(ranking_too, ranking)
+        if name ~= "asha" then lu.assertEquals(state_too, state) end
+      end
+    end
+  end
+end
+
+function TestPolicies:test_asha_promotes_who_is_sure_to_be_promoted_before_the_rung_is_over()
+  local search = policies.new({ policy = "asha", metric = "loss", budget = "tokens", eta = 2, most = 1 },
+    { { a = 1, tokens = 1 }, { a = 2, tokens = 1 }, { a = 3, tokens = 1 }, { a = 4, tokens = 1 },
+      { a = 1, tokens = 8 }, { a = 2, tokens = 8 }, { a = 3, tokens = 8 }, { a = 4, tokens = 8 } })
+  for k = 1, 4 do lu.assertEquals(search:ask(), k) end
+  search:tell(2, 0.5)
+  search:tell(4, 0.1)
+  lu.assertEquals({ search:ask() }, { nil, true })     -- both that are out may be better
+  search:tell(1, 0.2)
+  lu.assertEquals(search:ask(), 8)
+  lu.assertEquals({ search:ask() }, { nil, true })
+  search:tell(3, 0.3)
+  lu.assertEquals(search:ask(), 5)
+  search:tell(5, 1)
+  search:tell(8, 2)
+  lu.assertEquals({ search:ask() }, { nil, false })
+  lu.assertEquals(search:ranking(), { 5, 8, 4, 1, 3, 2 })
+end
+
 function TestPolicies:test_larger_can_be_better()
   local search = policies.new({ policy = "grid", metric = "accuracy", higher = true }, { { a = 1 }, { a = 2 } })
   search:tell(search:ask(), 0.2)
@@ -122,8 +188,9 @@ function TestPolicies:test_mistakes_are_refused()
   refused("searches one parameter", { policy = "bayes", metric = "loss", axis = "size" }, arms_of { 1, 2 })
   local search = policies.new(OPTIONS.grid, arms_of())
   search:ask()
-  lu.assertErrorMsgContains("told of arm 3, asked for 1", search.tell, search, 3, 1)
+  lu.assertErrorMsgContains("told of arm 3, which was not asked for", search.tell, search, 3, 1)
   search:tell(1, 1)
+  lu.assertErrorMsgContains("told of arm 1 twice", search.tell, search, 1, 1)
   lu.assertErrorMsgContains("one of grid, not of golden", policies.resume, OPTIONS.golden, arms_of(), search:save())
   lu.assertErrorMsgContains("other arms or options", policies.resume, OPTIONS.golden, arms_of(),
     { policy = "golden", told = { { 1, 2 } } })

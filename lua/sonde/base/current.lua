@@ -7,6 +7,7 @@
 ---@field accept_changes boolean   what the command line says of runs made with something else: go on with them
 ---@field redo boolean             ... or compute them anew
 ---@field trained table<userdata, integer>   trainings in each open run so far
+---@field jobs integer|nil  trials of a sweep at a time, as the command line says
 ---@field quiet boolean     whether a sweep reports line by line, so that its trials show no progress of their own
 local current = {
   stack = {}, quiet = false, accept_changes = false, redo = false, trained = setmetatable({}, { __mode = "k" }),

@@ -5,8 +5,9 @@ local format = require "sonde.base.format"
 
 ---@class sonde.front
 ---@field words? string[]           the words of the command line, for the records of runs
+---@field threads integer           of the command line; 0: it gives none
 ---@field begin fun()               called before something is computed that may take long
-local front = {}
+local front = { threads = 0 }
 
 --- Does nothing where no program has put its own in its place.
 function front.begin() end

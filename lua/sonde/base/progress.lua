@@ -68,7 +68,11 @@ local function figures(event, with_val)
   return parts
 end
 
-local function bar(fraction, width)
+--- "[====    ]"
+---@param fraction number
+---@param width integer      between the brackets
+---@return string
+function progress.bar(fraction, width)
   local full = math.floor(fraction * width + 0.5)
   return "[" .. string.rep("=", full) .. string.rep(" ", width - full) .. "]"
 end
@@ -79,7 +83,7 @@ function progress:line(event, width)
   if event.eta and event.eta > 0 then parts[#parts + 1] = "ETA " .. progress.clock(event.eta) end
   local left, right = string.format("step %d/%d ", event.step, event.steps), " " .. table.concat(parts, "  ")
   local room = width - 1 - #left - #right - 2
-  if room >= 8 then left = left .. bar(event.step / event.steps, math.min(room, 30)) end
+  if room >= 8 then left = left .. progress.bar(event.step / event.steps, math.min(room, 30)) end
   return string.sub(left .. right, 1, width - 1)
 end
 
@@ -127,7 +131,7 @@ function progress.share()
     if live then
       if now - drawn_at < REDRAW_SECONDS and share < 1 then return end
       drawn_at = now
-      local line = string.format("%s %s %3.0f%%%s", label, bar(share, 30), 100 * share, left)
+      local line = string.format("%s %s %3.0f%%%s", label, progress.bar(share, 30), 100 * share, left)
       io.stderr:write("\r", share < 1 and string.sub(line, 1, core.columns() - 1) or "", "\27[K")
       io.stderr:flush()
     elseif math.floor(share * PLAIN_LINES) > shown and now - began > 5 then

@@ -172,7 +172,10 @@ local function start(command, name, words)
     return 0
   end
   -- The threads first: what other options may be can be a question to the runtime, which then has its threads.
-  local function set_threads(value) core.set_threads(value(global[1])) end
+  local function set_threads(value)
+    front.threads = value(global[1])
+    core.set_threads(front.threads)
+  end
   local options, message = args.parse(cli.with_global(command.options), command.positional or {}, words, set_threads)
   if options and command.check then message = command.check(options) end
   if message then return wrong(message, name) end

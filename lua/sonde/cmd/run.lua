@@ -38,12 +38,15 @@ return {
   options = {
     { name = "set", type = "list", repeated = true, value = "KEY=VALUE",
       of = { name = "setting", type = "string", doc = "" }, doc = "a setting for the script" },
+    { name = "jobs", type = "integer", min = 0, max = 4096, value = "N",
+      doc = "trials of a sweep at a time, each in a process of its own, which share the cores; 0: one for each core" },
     current.flags[1], current.flags[2],
   },
   example = "sonde run experiments/depth_sweep.lua --set scale=demo",
   run = function(options)
     require "sonde"
     current.take_flags(options)
+    current.jobs = options.jobs
     for _, word in ipairs(options.set or {}) do put(require("sonde.base.settings").given, setting(word)) end
     local words = { [0] = options.script }
     for i, word in ipairs(options.arguments or {}) do words[i] = word end

@@ -8,6 +8,7 @@ local core = require "sonde.core"
 local args = require "sonde.base.args"
 local capacity = require "sonde.distill.capacity"
 local gap_report = require "sonde.distill.gap_report"
+local gap_tables = require "sonde.distill.gap_tables"
 local quantity = require "sonde.report.quantity"
 
 local gap = {}
@@ -36,8 +37,12 @@ gap.schema = {
   sizes("students", "sizes that the teachers are cut to; a teacher that is smaller in any way has no such student"),
   numbers("seed", "integer", { 1 }, "seeds, each with teachers of its own"),
   numbers("teacher_tokens", "integer", nil, "tokens that teachers are trained on, one set of teachers for each"),
-  { name = "tokens", type = "integer", min = 1, required = true, doc = "tokens that each student is trained on" },
+  numbers("tokens", "integer", nil, "tokens that students are trained on"),
   numbers("weight", "number", { 0.5 }, "shares w of the divergence in what is minimised; the text has 1 - w"),
+  numbers("temperature", "number", { 1 }, "temperatures of the divergence"),
+  { name = "crossed", type = "boolean", preset = false,
+    doc = "every combination of teacher_tokens, tokens, weight and temperature; without it each is varied alone, where "
+      .. "the others have their first values" },
   { name = "arms", type = "list", some = true, preset = { "distilled", "pruned", "scratch", "scratch_total" },
     of = { name = "arm", type = "string", choices = { "distilled", "pruned", "random", "scratch", "scratch_total" },
       doc = "a beginning, and what is learned" },
@@ -46,7 +51,8 @@ gap.schema = {
       .. "equal total tokens, with those of the teacher on top" },
   { name = "train", type = "table", preset = {}, doc = "options of sonde.train of the teachers" },
   { name = "tune", type = "table", preset = {}, doc = "what differs from train for the students" },
-  { name = "distill", type = "table", preset = {}, doc = "option distill of sonde.train but for the weights" },
+  { name = "distill", type = "table", preset = {}, doc = "option distill of sonde.train but for weights and "
+    .. "temperature" },
   { name = "calibration_tokens", type = "integer", min = 2, preset = 16384,
     doc = "text that heads, neurons and features are chosen on" },
   { name = "eval_tokens", type = "integer", min = 1, preset = 65536, doc = "validation text of every loss" },
@@ -54,7 +60,10 @@ gap.schema = {
 }
 
 -- What holds a trial's results together: everything but the lists of arms, which may grow.
-local SHARED = { "context", "tokens", "train", "tune", "distill", "calibration_tokens", "eval_tokens" }
+local SHARED = { "context", "train", "tune", "distill", "calibration_tokens", "eval_tokens" }
+
+-- Axes of which each is varied alone unless they are crossed.
+local VARIED = { "teacher_tokens", "tokens", "weight", "temperature" }
 
 -- ---- models --------------------------------------------------------------------------------------------------------
 
@@ -111,18 +120,25 @@ end
 -- ---- trials --------------------------------------------------------------------------------------------------------
 
 local USES = {       -- what an arm depends on beside student and seed
-  distilled = { teacher = true, teacher_tokens = true, weight = true },
-  pruned = { teacher = true, teacher_tokens = true },
-  random = { teacher = true, teacher_tokens = true, weight = true },
-  scratch = {},
-  scratch_total = { teacher_tokens = true },
+  distilled = { teacher = true, teacher_tokens = true, tokens = true, weight = true, temperature = true },
+  pruned = { teacher = true, teacher_tokens = true, tokens = true },
+  random = { teacher = true, teacher_tokens = true, tokens = true, weight = true, temperature = true },
+  scratch = { tokens = true },
+  scratch_total = { teacher_tokens = true, tokens = true },
 }
 
--- A point is a trial where the parameters that its arm does not depend on have their first value.
+-- A point is a trial where the parameters that its arm does not depend on have their first value, and of the varied
+-- ones all but one.
 local function is_trial(self, p)
-  for _, key in ipairs { "teacher", "teacher_tokens", "weight" } do
-    if not USES[p.arm][key] and p[key] ~= self.axes[key][1] then return false end
+  local uses, others = USES[p.arm], 0
+  if not uses.teacher and p.teacher ~= self.teacher_counts[1] then return false end
+  for _, key in ipairs(VARIED) do
+    if p[key] ~= self[key][1] then
+      if not uses[key] then return false end
+      others = others + 1
+    end
   end
+  if others > 1 and not self.crossed then return false end
   return (p.arm ~= "distilled" and p.arm ~= "pruned")
     or contains(self.teacher_sizes[p.teacher], self.student_sizes[p.student])
 end
@@ -135,7 +151,6 @@ end
 
 local function sweeps_of(self)
   local sweep = require "sonde.sweep"
-  self.axes = { teacher = self.teacher_counts, teacher_tokens = self.teacher_tokens, weight = self.weight }
   local teachers = sweep.new {
     name = self.name .. "-teachers", root = self.root, title = "The teachers",
     grid = { teacher = self.teacher_counts, teacher_tokens = self.teacher_tokens, seed = self.seed },
@@ -145,7 +160,8 @@ local function sweeps_of(self)
     name = self.name, root = self.root, title = self.title,
     question = "Which teacher is best for a student of each size?",
     grid = { arm = self.arms, student = self.student_counts, teacher = self.teacher_counts,
-      teacher_tokens = self.teacher_tokens, weight = self.weight, seed = self.seed },
+      teacher_tokens = self.teacher_tokens, tokens = self.tokens, weight = self.weight,
+      temperature = self.temperature, seed = self.seed },
     only = function(p) return is_trial(self, p) end,
     settings = settings_of(self, SHARED),
   }
@@ -166,11 +182,12 @@ end
 
 -- What a student is trained with; `folder` is its teacher's, if it has one.
 local function student_training(self, p, folder)
-  local options = merged(self.train, self.tune, { tokens = self.tokens })
-  if p.arm == "scratch_total" then options.tokens = self.tokens + p.teacher_tokens end
+  local options = merged(self.train, self.tune, { tokens = p.tokens })
+  if p.arm == "scratch_total" then options.tokens = p.tokens + p.teacher_tokens end
   if p.arm == "distilled" or p.arm == "random" then
     options.teacher = folder
-    options.distill = merged(self.distill, { weight = p.weight, ce_weight = 1 - p.weight })
+    options.distill = merged(self.distill, { weight = p.weight, ce_weight = 1 - p.weight,
+      temperature = p.temperature })
   end
   return options
 end
@@ -271,8 +288,8 @@ local function plan(self, teachers, students)
 end
 
 ---@class sonde.capacity_gap
----@field conditions table[]     of each arm with teachers, weight and teacher_tokens: {arm, weight, teacher_tokens,
---- curves, optima, line, held_out}, as the functions of sonde.distill.capacity give them
+---@field conditions table[]     of each arm with teachers and values of what is varied: {arm, teacher_tokens, tokens,
+--- weight, temperature, curves, optima, line, held_out}, as the functions of sonde.distill.capacity give them
 ---@field frontier table[]       arms {text, flops, loss} that no cheaper arm is better than, by student
 ---@field recommend fun(student: number): table     {teacher, lo, hi, why}: the teacher for a student of so many
 --- parameters, by the first condition; teacher is nil where it cannot be told from these arms
@@ -293,9 +310,9 @@ function gap.run(options)
   end
   students:run(function(trial, p) run_student(self, trial, p) end)
   local found = gap_report.findings(students:results().trials, function(arm) return USES[arm] end,
-    teachers:results().trials, self.tokens)
+    teachers:results().trials)
   core.write_file(students.folder .. "/capacity_gap.json", core.json_encode(gap_report.record(found)) .. "\n")
-  gap_report.show(found, teachers, students)
+  gap_tables.show(found, teachers, students)
   return found
 end
 

@@ -5,9 +5,9 @@
 -- it in the folder); one that failed is kept with its reason and run again only with retry.
 
 -- What lives here: grid.lua makes the trials, plan.lua says what they need, view.lua shows them, changes.lua finds
--- those that were run by another script, collect.lua reads them back; search.lua has the policies that choose what is
--- run, searched.lua lets them; experiment.lua is what experiments share,
--- arms.lua what those share that compare arms with a paper's.
+-- those that were run by another script, trial.lua runs one, processes.lua several at a time, collect.lua reads them
+-- back; search.lua has the policies that choose what is run, searched.lua lets them; experiment.lua is what experiments
+-- share, arms.lua what those share that compare arms with a paper's.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
@@ -20,10 +20,12 @@ local searched = require "sonde.sweep.searched"
 local sweep_changes = require "sonde.sweep.changes"
 local sweep_view = require "sonde.sweep.view"
 local format = require "sonde.base.format"
+local processes = require "sonde.sweep.processes"
+local trials = require "sonde.sweep.trial"
 
 local sweep = {}
-local methods, trial_methods = {}, {}
-methods.__index, trial_methods.__index = methods, trial_methods
+local methods = {}
+methods.__index = methods
 
 local finished = {}          -- by folder, the sweeps that this process ran
 local SAME_FAILURES = 3      -- so many in a row with one reason are a mistake in the script
@@ -40,6 +42,9 @@ sweep.schema = {
   { name = "question", type = "string", doc = "what the sweep is to answer, for the report" },
   { name = "only", type = "function", doc = "of a point's parameters: whether it is a trial; default: every point is" },
   { name = "search", type = "table", doc = "run what a policy chooses, not every trial: {policy, metric, ..}" },
+  { name = "jobs", type = "integer", min = 0, max = 4096,
+    doc = "trials at a time, each in a process of its own, which share the cores; 0: one for each core; default: 1, or "
+      .. "--jobs" },
   { name = "settings", type = "table", preset = {}, doc = "what all trials share; recorded, and checked on resuming" },
   { name = "retry", type = "boolean", preset = false, doc = "run failed trials again" },
   { name = "flops_per_s", type = "number", min = 1,
@@ -51,20 +56,13 @@ sweep.schema = {
 ---@field folder string        ROOT/NAME, where its trials and reports are
 ---@field trials sonde.trial[]
 
----@class sonde.trial
----@field id string            made of its parameters: "depth=4,placement=lns,seed=1"
----@field params table         parameter -> value
----@field dir string           its run folder
----@field status string        queued, running, done, diverged, failed, interrupted or killed
----@field reason string|nil    why it failed or diverged
-
 local function chosen(points, only)
-  local trials = {}
+  local list = {}
   for _, point in ipairs(points) do
-    if not only or only(point.params) then trials[#trials + 1] = point end
+    if not only or only(point.params) then list[#list + 1] = point end
   end
-  if #trials == 0 then error(core.where() .. "sweep: 'only' leaves no trial", 0) end
-  return trials
+  if #list == 0 then error(core.where() .. "sweep: 'only' leaves no trial", 0) end
+  return list
 end
 
 -- What a schema cannot know: that `over` is one of the grid's, and that settings can be recorded.
@@ -97,50 +95,7 @@ function sweep.new(options)
   return self
 end
 
--- ---- one trial ---------------------------------------------------------------------------------------------------
-
---- Records results, in the folder and in the database: a number, string or boolean in run.json, a list of numbers or
---- of such lists (a matrix) in probes/NAME.json.
----@param values table<string, any>
-function trial_methods:report(values)
-  if not self.run then error(core.where() .. "trial:report: the trial '" .. self.id .. "' is not running", 0) end
-  collect.check_results(values)
-  local scalars = {}
-  for name, value in pairs(values) do
-    if type(value) == "table" then
-      core.mkdirs(self.dir .. "/probes")
-      core.write_file(self.dir .. "/probes/" .. name .. ".json", core.json_encode(value) .. "\n")
-    else
-      scalars[name], self.reported[name] = value, value
-    end
-  end
-  self.run:report(scalars)      -- where a number is not finite, null
-end
-
--- Names of the numbers that a trial reported, in order: of those that are not finite, or of those that are and still
--- stand in its results (a training that diverged afterwards may have put its own in their place).
-local function reported(trial, results)
-  local finite, others = core.list(), core.list()
-  for _, name in ipairs(sorted_keys(trial.reported)) do
-    local value = trial.reported[name]
-    if type(value) == "number" then
-      if not format.finite(value) then
-        others[#others + 1] = name
-      elseif results[name] == value then
-        finite[#finite + 1] = name
-      end
-    end
-  end
-  return finite, others
-end
-
--- What stands in a failed trial's record: the first line; the stack goes into its log.
-local function reason_of(message)
-  if type(message) ~= "string" and not (getmetatable(message) or {}).__tostring then
-    return "an error that is a " .. type(message) .. ", not a text"
-  end
-  return (tostring(message):match("^[^\n]*"))
-end
+-- ---- the sweep -----------------------------------------------------------------------------------------------------
 
 -- The script as it is now, to be noticed when it changes between two runs of a sweep.
 local function script_mark()
@@ -148,79 +103,6 @@ local function script_mark()
   if not path or not core.exists(path) then return nil end
   return grid.hash(core.read_file(path))
 end
-
--- What runs this sweep again.
-local function again()
-  local words = { "sonde", "run", format.shell_word(arg and arg[0] or "-") }
-  for _, pair in ipairs(collect.flat(require("sonde.base.settings").given)) do
-    if pair[1] ~= "retry" then
-      words[#words + 1] = "--set " .. format.shell_word(pair[1] .. "=" .. tostring(pair[2]))
-    end
-  end
-  for _, word in ipairs(arg or {}) do words[#words + 1] = format.shell_word(word) end
-  return table.concat(words, " ")
-end
-
--- Parameters as JSON holds them.
-local function plain(params)
-  local copy = {}
-  for name, value in pairs(params) do copy[name] = grid.plain(value, error) end
-  return copy
-end
-
--- A failed trial that never saved anything starts anew, with whatever configuration the mended script has.
-local function begin(self, trial, before)
-  sweep_changes.redo(self, trial)
-  if before == "failed" and not core.exists(trial.dir .. "/checkpoint") then
-    core.remove_tree(trial.dir .. "/probes")
-    core.remove_tree(trial.dir .. "/config.yaml")
-  end
-  trial.status, trial.reason, trial.reported = "running", nil, {}
-  trial.run:begin(again())
-  trial.run:describe { sweep = { params = plain(trial.params), settings = self.settings, script = self.script,
-    code = self.code } }
-end
-
--- How a trial ended whose function returned. One number that is not finite says nothing of the others: a trial has
--- diverged when its training did, or when no number that it reported is finite.
-local function judge(trial, record)
-  local finite, others = reported(trial, record.results or {})
-  trial.status, trial.reason = "done", nil
-  if #others > 0 then
-    trial.reason = table.concat(others, ", ") .. (#others == 1 and " is not finite" or " are not finite")
-    trial.run:describe { not_finite = others }
-    if #finite == 0 then trial.status = "diverged" end
-  end
-  if record.diverged then
-    trial.status, trial.reason = "diverged", record.diverged
-    trial.run:describe { sound = finite }
-  end
-end
-
--- Runs the function of one trial whose folder is open. Returns false and why if the user asked to stop.
-local function perform(self, trial, f)
-  local run, started = trial.run, core.seconds()
-  local ok, message, trace = current.with(run, f, setmetatable(trial, trial_methods), grid.copy(trial.params))
-  local record = run:record()
-  trial.seconds = (record.seconds or 0) + core.seconds() - started
-  run:describe { seconds = trial.seconds }
-  sweep_changes.after(self, trial, f)
-  if not ok and core.interrupted() then
-    run:finish("interrupted", "stopped by the user")
-    trial.status = "interrupted"
-    return false, message
-  end
-  if not ok then
-    trial.status, trial.reason = "failed", reason_of(message)
-    run:note(trace)
-  else
-    judge(trial, record)
-  end
-  run:finish(trial.status, trial.reason)
-  return true
-end
-
--- ---- the sweep -----------------------------------------------------------------------------------------------------
 
 -- What other runs of this sweep, and other processes, have done so far.
 local function refresh(self)
@@ -231,35 +113,6 @@ local function refresh(self)
     local entry = known[trial.id]
     if entry then trial.status, trial.reason = entry.status, entry.reason end
   end
-end
-
-local function is_over(self, trial)
-  if trial.redo then return false end
-  return trial.status == "done" or trial.status == "diverged" or (trial.status == "failed" and not self.retry)
-    or trial.tried
-end
-
--- Opens the trial's folder if it is there to be run: not held by another process, not finished by one meanwhile. A
--- lock may be gone again when we look for it, so a second attempt follows.
-local function claim(self, trial)
-  local name, ok, run = self.name .. "/" .. trial.id, nil, nil
-  for _ = 1, 2 do
-    ok, run = pcall(core.run_open, self.root, name)
-    if ok then break end
-    if core.run_held(self.root, name) then
-      trial.status = "running"
-      return false
-    end
-  end
-  if not ok then error(run, 0) end
-  local record = run:record()
-  if record.status then trial.status, trial.reason = record.status, record.reason end
-  if is_over(self, trial) then
-    run:close()
-    return false
-  end
-  trial.run = run
-  return true
 end
 
 local function check_settings(self)
@@ -293,28 +146,6 @@ local function count_failure(self, trial)
   end
 end
 
--- One pass over some trials; returns how many it ran.
-local function pass(self, trials, f, view)
-  local ran = 0
-  for _, trial in ipairs(trials) do
-    if not is_over(self, trial) and claim(self, trial) then
-      trial.tried = true
-      local before = trial.status
-      local resumed = not trial.redo and before ~= "queued" and before ~= "failed"
-      begin(self, trial, before)
-      view:start(trial, resumed)
-      local go_on, message = perform(self, trial, f)
-      trial.run:close()
-      trial.run = nil
-      view:finish(trial)
-      if not go_on then error(message, 0) end
-      count_failure(self, trial)
-      ran = ran + 1
-    end
-  end
-  return ran
-end
-
 --- Refuses to go on where trials were run with other settings, as run does: for scripts that do much before they run
 --- it. f(params), if given, is called for every trial that is to be run, to make its model, say: a mistake in the
 --- settings of the last one is then found before the first is trained.
@@ -325,14 +156,70 @@ function methods:check(f)
   check_settings(self)
   for _, trial in ipairs(f and self.trials or {}) do
     local ok, message = true, nil
-    if not is_over(self, trial) then ok, message = pcall(f, grid.copy(trial.params)) end
+    if not trials.is_over(self, trial) then ok, message = pcall(f, grid.copy(trial.params)) end
     if not ok then error(trial.id .. ": " .. tostring(message), 0) end
   end
   return self
 end
 
+-- How many trials run at a time: what the command line says, else the script. One in a trial of another sweep, which
+-- has its share of the cores.
+local function jobs_of(self)
+  local jobs = current.run() and 1 or current.jobs or self.jobs or 1
+  if jobs == 0 then jobs = core.threads() end
+  local open = 0
+  for _, trial in ipairs(self.trials) do
+    if not trials.is_over(self, trial) then open = open + 1 end
+  end
+  return math.max(1, math.min(jobs, open))
+end
+
+-- Runs the trials that next_trial gives, as long as it gives some; it is asked again whenever one has ended. Returns
+-- how many were run.
+local function run_some(self, runner, view, next_trial)
+  local ran = 0
+  while true do
+    while runner:room() do
+      local trial = next_trial()
+      if not trial then break end
+      trial.held = not runner:start(trial)
+      trial.tried = not trial.held
+    end
+    local trial, stopped = runner:next()
+    if not trial then return ran end
+    view:finish(trial)
+    if stopped then error(stopped, 0) end
+    count_failure(self, trial)
+    ran = ran + 1
+  end
+end
+
+-- The next trial of a list that is there to be run.
+local function each_open(self, list)
+  local k = 0
+  return function()
+    repeat k = k + 1 until not list[k] or not trials.is_over(self, list[k])
+    return list[k]
+  end
+end
+
+local function run_all(self, runner, view)
+  if self.searched then
+    return self.searched:run(function(next_trial)
+      run_some(self, runner, view, next_trial)
+      refresh(self)
+    end)
+  end
+  -- Once more as long as something was run: a process that held a trial before may have died meanwhile.
+  repeat
+    local ran = run_some(self, runner, view, each_open(self, self.trials))
+    refresh(self)
+  until ran == 0
+end
+
 --- Runs f(trial, params) for every trial that is not done. An error in f fails its trial and the sweep goes on;
---- `sonde run` then ends with status 1.
+--- `sonde run` then ends with status 1. With several jobs each trial runs in a copy of this process, and what f changes
+--- in variables is lost there.
 ---@param f fun(trial: sonde.trial, params: table)
 ---@return sonde.sweep
 function methods:run(f)
@@ -340,18 +227,15 @@ function methods:run(f)
   self:check()
   sweep_changes.check(self, f, script_mark())
   front.begin()
-  local view = sweep_view.new(self)
+  local jobs = jobs_of(self)
+  local view = sweep_view.new(self, jobs)
   view:open()
   current.quiet = not view.live
-  -- Once more as long as something was run: a process that held a trial before may have died meanwhile.
-  local function run_all(trials)
-    repeat
-      local ran = pass(self, trials, f, view)
-      refresh(self)
-    until ran == 0
-  end
-  if self.searched then self.searched:run(run_all) else run_all(self.trials) end
+  local runner = processes.open(self, f, view, jobs)
+  local ok, message = pcall(run_all, self, runner, view)
+  runner:close()
   current.quiet = false
+  if not ok then error(message, 0) end
   view:close()
   finished[self.folder] = self
   return self
@@ -359,11 +243,12 @@ end
 
 --- The arms that a sweep with a search has run, the best first: {params, value}, the value being the mean of the metric
 --- over trials. It follows from the folders of the trials, and is the same after an interruption.
+---@param of? table     the values of search.each, where there are some: the search that is meant
 ---@return {params: table, value: number}[]
-function methods:ranking()
+function methods:ranking(of)
   if not self.searched then error(core.where() .. "sweep:ranking: the sweep has no search", 0) end
   refresh(self)
-  return self.searched:ranking()
+  return self.searched:ranking(of)
 end
 
 --- What failed in the sweeps that this process ran, in one line; nil where nothing did. Diverging is a result.
@@ -430,7 +315,7 @@ sweep.summary_schema = {
 function methods:results(options)
   options = options and args.check(sweep.summary_schema, options, "results") or {}
   refresh(self)
-  return collect.data(self, options, again())
+  return collect.data(self, options, trials.command())
 end
 
 --- Prints the table of a metric (mean ± sd over the seeds) and writes the HTML report.
@@ -453,20 +338,13 @@ function methods:summary(options)
 end
 
 args.class("sweep", methods)
-args.class("trial", trial_methods)
 
 local self, options = { name = "self", type = "sweep", required = true }, { name = "options", type = "table" }
 local f = { name = "f", type = "function", required = true }
 
 args.declare(methods, "sweep:", {
-  check = { self, { name = "f", type = "function" } }, run = { self, f }, plan = { self, f }, ranking = { self },
+  check = { self, { name = "f", type = "function" } }, run = { self, f }, plan = { self, f },
+  ranking = { self, { name = "of", type = "table" } },
   results = { self, options }, summary = { self, options },
 })
-args.declare(trial_methods, "trial:", {
-  report = {
-    { name = "self", type = "trial", required = true },
-    { name = "values", type = "table", required = true, each = { name = "value", type = "any" } },
-  },
-})
-
 return sweep

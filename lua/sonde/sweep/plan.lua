@@ -5,6 +5,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local current = require "sonde.base.current"
 local forecast = require "sonde.train.forecast"
 local grid = require "sonde.sweep.grid"
 local machine = require "sonde.base.machine"
@@ -87,8 +88,11 @@ function sweep_plan.run(sweep, f)
   print(("all: %d trials; %s"):format(#sweep.trials, said_of_hours(hours, rates, sweep.flops_per_s)))
   print "tokens and FLOP are of one trial"
   if free then
-    print(("memory: the largest model needs %.2f GiB, %.2f GiB are free here: %s"):format(largest / GIB, free / GIB,
-      largest <= free and "fits" or "does not fit; a memory_budget in train recomputes blocks instead of keeping them"))
+    local jobs = current.jobs or sweep.jobs or 1
+    local all = largest * (jobs > 0 and jobs or core.threads())
+    print(("memory: the largest model needs %.2f GiB%s, %.2f GiB are free here: %s"):format(largest / GIB,
+      all > largest and (", %.2f in %d processes"):format(all / GIB, all / largest) or "", free / GIB,
+      all <= free and "fits" or "does not fit; a memory_budget in train recomputes blocks instead of keeping them"))
   end
   return points
 end

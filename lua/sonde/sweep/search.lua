@@ -1,11 +1,12 @@
 --- search.lua - which arms of a sweep are run, and in which order: policies behind ask and tell.
 --
 -- An arm is a point of the grid without the parameter that trials repeat over. A policy is asked for an arm and is
--- told its value, the smaller the better; what it asks next follows from its options and what it was told, in that
--- order, so that the list of what it was told is all its state.
+-- told its value, the smaller the better. Several arms may be asked for before the first of them is told, in any order:
+-- which arms are asked for does not depend on how many run at a time. So a policy gives an arm only if every value that
+-- is still out would lead to it too; until then it waits.
 --
 --   local search = policies.new({ policy = "golden", axis = "width" }, arms)
---   local k = search:ask()            -- the number of an arm; nil: nothing more
+--   local k = search:ask()            -- the number of an arm; nil: nothing more; nil, true: not before it is told more
 --   search:tell(k, 3.14)              -- nil: it has no value, having diverged, say
 --   policies.resume({..}, arms, search:save())
 
@@ -32,7 +33,11 @@ policies.schema = {
   { name = "eta", type = "number", min = 2, preset = 3, doc = "asha: one of so many goes to the next rung" },
   { name = "most", type = "number", min = 0.01, max = 1, preset = 0.4,
     doc = "share of the arms at most (random, bayes), or of the compute of all arms at the largest budget (asha)" },
+  { name = "batch", type = "integer", min = 1, max = 1024, preset = 1,
+    doc = "bayes: arms that are chosen at a time, to be run at once" },
   { name = "seed", type = "integer", min = 0, preset = 0, doc = "random: of the order" },
+  { name = "each", type = "list", preset = {}, of = { name = "name", type = "string", doc = "a parameter" },
+    doc = "parameters each of whose values has a search of its own" },
 }
 
 local function refuse(text)
@@ -46,7 +51,7 @@ local kinds = {}
 kinds.grid = { start = function() end }
 
 function kinds.grid.ask(self)
-  return #self.told < #self.arms and #self.told + 1 or nil
+  return #self.asked < #self.arms and #self.asked + 1 or nil
 end
 
 kinds.random = {}
@@ -62,13 +67,14 @@ function kinds.random.start(self)
 end
 
 function kinds.random.ask(self)
-  return #self.told < self.limit and self.order[#self.told + 1] or nil
+  return #self.asked < self.limit and self.order[#self.asked + 1] or nil
 end
 
 -- ---- successive halving --------------------------------------------------------------------------------------------
 
--- Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020. Arms begin on the first rung, all of them,
--- before any is promoted: asked by one process this is successive halving in step.
+-- Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020. Arms begin on the first rung, all of them.
+-- One goes to the next rung as soon as it is sure to be among the best so many of its own, whatever the values that
+-- are still out: which are promoted does not depend on the order of the values, as it does in the paper.
 kinds.asha = {}
 
 -- The configuration of an arm, its parameters but the budget.
@@ -106,6 +112,7 @@ function kinds.asha.start(self)
   local cost = 0
   for r, rung in ipairs(rungs) do
     rung.limit = r == 1 and count or math.max(1, math.floor(count / self.options.eta ^ (r - 1)))
+    rung.size = r == 1 and #rung.order or rung.limit      -- configurations that come to it; at most, until it is known
     rung.asked, rung.values, rung.promoted = 0, {}, {}
     cost = cost + rung.limit * rung.cost
   end
@@ -117,37 +124,42 @@ function kinds.asha.start(self)
   end
 end
 
--- The best configuration of a rung that may go to the next: among the best of one of eta that are known, not yet there.
-local function promotable(self, r)
-  local rung, next_rung, known = self.rungs[r], self.rungs[r + 1], {}
-  if not next_rung or next_rung.asked >= next_rung.limit then return nil end
+-- The configurations of a rung that go to the next for certain, the best first, and whether that is all of them.
+local function promotions(self, r)
+  local rung, next_rung, known, list = self.rungs[r], self.rungs[r + 1], {}, {}
   for config, value in pairs(rung.values) do known[#known + 1] = { config = config, value = value } end
   table.sort(known, function(a, b)
     if a.value ~= b.value then return a.value < b.value end
     return a.config < b.config
   end)
-  local told = #known
-  local best = told == rung.limit and next_rung.limit or math.floor(told / self.options.eta)
-  for k = 1, math.min(best, told) do
+  local out = rung.size - #known      -- values that may still be better than any
+  for k = 1, math.min(next_rung.limit - out, #known) do
     local config = known[k].config
-    if not rung.promoted[config] and known[k].value < math.huge and next_rung.arms[config] then return config end
+    if known[k].value < math.huge and next_rung.arms[config] then list[#list + 1] = config end
   end
+  return list, out == 0
 end
 
 function kinds.asha.ask(self)
   local first = self.rungs[1]
-  if first.asked < first.limit then
+  if first.asked < first.size then
     first.asked = first.asked + 1
     return first.arms[first.order[first.asked]]
   end
-  for r = #self.rungs - 1, 1, -1 do
-    local config = promotable(self, r)
-    if config then
-      self.rungs[r].promoted[config] = true
-      self.rungs[r + 1].asked = self.rungs[r + 1].asked + 1
-      return self.rungs[r + 1].arms[config]
+  local found
+  for r = 1, #self.rungs - 1 do
+    local list, complete = promotions(self, r)
+    if complete then self.rungs[r + 1].size = #list end
+    for _, config in ipairs(list) do
+      if not self.rungs[r].promoted[config] then
+        found = { r, config }
+        break
+      end
     end
   end
+  if not found then return nil end
+  self.rungs[found[1]].promoted[found[2]] = true
+  return self.rungs[found[1] + 1].arms[found[2]]
 end
 
 function kinds.asha.tell(self, k, value)
@@ -212,8 +224,9 @@ function kinds.golden.ask(self)
       if left + 1 < self.high then right = left + 1 else left = left - 1 end
     end
     for _, at in ipairs { left, right } do
-      if not self.values[self.line[at].arm] then return self.line[at].arm end
+      if not self.known[self.line[at].arm] then return self.line[at].arm end
     end
+    if not (self.values[self.line[left].arm] and self.values[self.line[right].arm]) then return nil end
     if self.values[self.line[left].arm] <= self.values[self.line[right].arm] then
       self.high = right
     else
@@ -221,7 +234,7 @@ function kinds.golden.ask(self)
     end
   end
   for at = self.low, self.high do
-    if not self.values[self.line[at].arm] then return self.line[at].arm end
+    if not self.known[self.line[at].arm] then return self.line[at].arm end
   end
 end
 
@@ -230,7 +243,7 @@ kinds.bayes = {}
 
 function kinds.bayes.start(self)
   self.line = along_axis(self)
-  self.limit = math.min(#self.line, math.max(3, math.ceil(self.options.most * #self.line)))
+  self.limit, self.batch = math.min(#self.line, math.max(3, math.ceil(self.options.most * #self.line))), {}
 end
 
 local function known_points(self)
@@ -242,24 +255,44 @@ local function known_points(self)
   return x, y
 end
 
-function kinds.bayes.ask(self)
-  local count = #self.line
-  if #self.told >= self.limit then return nil end
-  for _, at in ipairs { 1, count, math.ceil(count / 2) } do      -- without these three nothing is known
-    if not self.values[self.line[at].arm] then return self.line[at].arm end
-  end
-  local x, y = known_points(self)
-  if #x < 2 then return nil end
-  local process = gaussian.fit(x, y)
-  local least, best, arm = math.huge, -1, nil
+-- The arm of largest expected improvement among those that have no value and are not chosen yet.
+local function most_improving(self, x, y, chosen)
+  local process, least, best, found = gaussian.fit(x, y), math.huge, -1, nil
   for _, at in ipairs(x) do least = math.min(least, (process:at(at))) end
   for _, point in ipairs(self.line) do
-    if not self.values[point.arm] then
+    if not self.values[point.arm] and not chosen[point.arm] then
       local gain = process:improvement(point.x, least)
-      if gain > best then best, arm = gain, point.arm end
+      if gain > best then best, found = gain, point end
     end
   end
-  return arm
+  return found, found and process:at(found.x)
+end
+
+-- The next arms. Each is taken to have the value that the process expects of it while the others are chosen (the
+-- kriging believer of Ginsbourger et al., 2010).
+local function next_batch(self)
+  local x, y = known_points(self)
+  local batch, chosen = {}, {}
+  for k = 1, #x >= 2 and math.min(self.options.batch, self.limit - #self.asked) or 0 do
+    local point, expected = most_improving(self, x, y, chosen)
+    if not point then break end
+    batch[k], chosen[point.arm] = point.arm, true
+    x[#x + 1], y[#y + 1] = point.x, expected
+  end
+  return batch
+end
+
+function kinds.bayes.ask(self)
+  local count = #self.line
+  if #self.asked >= self.limit then return nil end
+  for _, at in ipairs { 1, count, math.ceil(count / 2) } do      -- without these three nothing is known
+    if not self.known[self.line[at].arm] then return self.line[at].arm end
+  end
+  if #self.batch == 0 then
+    if self.pending > 0 then return nil end
+    self.batch = next_batch(self)
+  end
+  return table.remove(self.batch, 1)
 end
 
 -- By what the process makes of a noisy value.
@@ -277,37 +310,60 @@ end
 -- ---- ask and tell --------------------------------------------------------------------------------------------------
 
 ---@class sonde.search
----@field told table[]      { arm, value } in the order in which they were told
+---@field asked integer[]             arms in the order in which they were asked for
+---@field known table<integer, boolean>   those arms
+---@field values table<integer, number>   of those that were told
+---@field pending integer             how many are not told yet
 
---- A search that has been told nothing.
+--- Refuses what is no options of a search.
+---@param options table
+function policies.check(options)
+  args.check(policies.schema, options, "search of sweep")
+end
+
+--- A search that has been asked nothing.
 ---@param options table       see policies.schema
 ---@param arms table[]        parameters of each arm
 ---@return sonde.search
 function policies.new(options, arms)
-  local self = setmetatable({ arms = arms, told = {}, values = {} }, search)
+  local self = setmetatable({ arms = arms, asked = {}, known = {}, values = {}, given = {}, pending = 0 }, search)
   self.options = args.check(policies.schema, options, "search of sweep")
   self.kind = kinds[self.options.policy]
   self.kind.start(self)
   return self
 end
 
---- The arm to run next; nil where there is none.
----@return integer|nil
+--- The arm to run next; nil where there is none. Then whether there may be one when more is told.
+---@return integer|nil arm, boolean waits
 function search:ask()
-  self.asked = self.asked or self.kind.ask(self)
-  return self.asked
+  if self.again and #self.again > 0 then return table.remove(self.again, 1), false end
+  local k = self.kind.ask(self)
+  if k then
+    self.asked[#self.asked + 1], self.known[k], self.pending = k, true, self.pending + 1
+  end
+  return k, not k and self.pending > 0
 end
 
---- What came of the arm that was asked for. An arm without a value is worse than any with one.
+--- What came of an arm that was asked for. An arm without a value is worse than any with one.
 ---@param k integer
 ---@param value number|nil
 function search:tell(k, value)
-  if k ~= self.asked then refuse("told of arm " .. tostring(k) .. ", asked for " .. tostring(self.asked)) end
+  if not self.known[k] then refuse("told of arm " .. tostring(k) .. ", which was not asked for") end
+  if self.values[k] then refuse("told of arm " .. tostring(k) .. " twice") end
   local number = value and value == value and value or math.huge
   if self.options.higher and number < math.huge then number = -number end
-  self.asked, self.values[k] = nil, number
-  self.told[#self.told + 1] = { k, value and value == value and value or false }
+  self.values[k], self.given[k], self.pending = number, value and value == value and value or false, self.pending - 1
   if self.kind.tell then self.kind.tell(self, k, number) end
+end
+
+--- The arms that were told, in the order in which they were asked for: {arm, value}; false: it has none.
+---@return {[1]: integer, [2]: number|false}[]
+function search:told()
+  local list = {}
+  for _, k in ipairs(self.asked) do
+    if self.values[k] then list[#list + 1] = { k, self.given[k] } end
+  end
+  return list
 end
 
 --- The arms that have a value, the best first.
@@ -326,11 +382,11 @@ function search:ranking()
   return order
 end
 
---- All that is needed to go on elsewhere, as JSON can hold it.
+--- All that is needed to go on elsewhere, as JSON can hold it. Arms that are not told yet are asked for again there.
 ---@return table
 function search:save()
   local told = core.list()
-  for k, pair in ipairs(self.told) do told[k] = core.list { pair[1], pair[2] } end
+  for k, pair in ipairs(self:told()) do told[k] = core.list { pair[1], pair[2] } end
   return { policy = self.options.policy, told = told }
 end
 
@@ -344,10 +400,19 @@ function policies.resume(options, arms, state)
   if state.policy ~= self.options.policy then
     refuse(("the state is one of %s, not of %s"):format(tostring(state.policy), self.options.policy))
   end
-  for _, pair in ipairs(state.told) do
-    if self:ask() ~= pair[1] then refuse "the state is one of other arms or options" end
-    self:tell(pair[1], pair[2] or nil)
+  local told, left, again = {}, #state.told, {}
+  for _, pair in ipairs(state.told) do told[pair[1]] = pair end
+  while left > 0 do
+    local k = self:ask()
+    if not k then refuse "the state is one of other arms or options" end
+    if told[k] then
+      self:tell(k, told[k][2] or nil)
+      left = left - 1
+    else
+      again[#again + 1] = k
+    end
   end
+  self.again = again
   return self
 end
 

@@ -1,6 +1,6 @@
---- searched.lua - a sweep whose trials a policy chooses (search.lua). What the policy was told is read from the folders
--- of the trials: a sweep that was killed asks the same questions, is told the same, and goes on with the trial it was
--- at.
+--- searched.lua - a sweep whose trials policies choose (search.lua): one for the whole grid, or one for each value of
+-- search.each. What a policy is told is read from the folders of the trials: a sweep that was killed asks the same
+-- questions, is told the same, and goes on with the trials it was at.
 
 local core = require "sonde.core"
 local collect = require "sonde.sweep.collect"
@@ -8,11 +8,12 @@ local format = require "sonde.base.format"
 local grid = require "sonde.sweep.grid"
 local policies = require "sonde.sweep.search"
 local stats = require "sonde.base.stats"
+local trials = require "sonde.sweep.trial"
 
 local searched = {}
 searched.__index = searched
 
-local WAIT = "sleep 0.5"      -- for a trial of another process
+local WAIT = 0.5      -- seconds, for a trial of another process
 
 -- The trials that differ in `over` alone, in the order of the grid.
 local function arms_of(sweep)
@@ -32,19 +33,44 @@ local function arms_of(sweep)
   return arms
 end
 
-local function params_of(arms)
-  local list = {}
-  for k, arm in ipairs(arms) do list[k] = arm.params end
-  return list
+-- The arms that share the values of search.each: { of = those, arms = list }, in the order of the grid.
+local function lines_of(sweep)
+  local lines, known, axes = {}, {}, {}
+  for _, name in ipairs(sweep.search.each or {}) do
+    if not sweep.grid[name] then
+      error(core.where() .. "sweep: search.each has '" .. tostring(name) .. "', which is no parameter of the grid", 0)
+    end
+    axes[#axes + 1] = { name = name }
+  end
+  for _, arm in ipairs(arms_of(sweep)) do
+    local id = #axes > 0 and grid.id(axes, arm.params) or ""
+    if not known[id] then
+      known[id] = { id = id, of = {}, arms = {} }
+      for _, axis in ipairs(axes) do known[id].of[axis.name] = arm.params[axis.name] end
+      lines[#lines + 1] = known[id]
+    end
+    table.insert(known[id].arms, arm)
+  end
+  return lines
+end
+
+-- A policy that was asked nothing, for the arms of a line; where there is one arm there is nothing to choose.
+local function policy_of(sweep, line)
+  local params = {}
+  for k, arm in ipairs(line.arms) do params[k] = arm.params end
+  local options = sweep.search
+  if #params == 1 and #(options.each or {}) > 0 then options = { policy = "grid", metric = options.metric } end
+  return policies.new(options, params)
 end
 
 --- The search of a sweep, which has run nothing. Refuses a policy that its grid does not fit.
 ---@param sweep sonde.sweep
 ---@return table
 function searched.open(sweep)
-  local arms = arms_of(sweep)
-  policies.new(sweep.search, params_of(arms))
-  return setmetatable({ sweep = sweep, arms = arms }, searched)
+  policies.check(sweep.search)
+  local self = setmetatable({ sweep = sweep, lines = lines_of(sweep) }, searched)
+  for _, line in ipairs(self.lines) do policy_of(sweep, line) end
+  return self
 end
 
 -- The mean of the metric over the trials of an arm that are done; nil where none is.
@@ -73,49 +99,123 @@ local function is_over(arm)
   return true
 end
 
-local function ranking_of(self, search)
+local function ranking_of(self, line)
   local list = {}
-  for k, arm in ipairs(search:ranking()) do
-    list[k] = { params = grid.copy(self.arms[arm].params), value = value_of(self, self.arms[arm]),
-      id = self.arms[arm].id }
+  for k, arm in ipairs(line.search:ranking()) do
+    list[k] = { params = grid.copy(line.arms[arm].params), value = value_of(self, line.arms[arm]),
+      id = line.arms[arm].id }
   end
   return list
 end
 
 -- What was chosen, for people and other programs; the sweep itself reads the folders of its trials.
-local function write(self, search)
-  local told, ranking = core.list(), core.list()
-  for k, pair in ipairs(search.told) do told[k] = { arm = self.arms[pair[1]].id, value = pair[2] or nil } end
-  for k, arm in ipairs(ranking_of(self, search)) do ranking[k] = { arm = arm.id, value = arm.value } end
+local function write(self)
+  local searches = core.list()
+  for k, line in ipairs(self.lines) do
+    local told, ranking = core.list(), core.list()
+    for i, pair in ipairs(line.search:told()) do
+      told[i] = { arm = line.arms[pair[1]].id, value = pair[2] or nil }
+    end
+    for i, arm in ipairs(ranking_of(self, line)) do ranking[i] = { arm = arm.id, value = arm.value } end
+    searches[k] = { of = line.of, told = told, ranking = ranking }
+  end
   core.write_file(self.sweep.folder .. "/search.json",
-    core.json_encode { policy = search.options.policy, told = told, ranking = ranking } .. "\n")
+    core.json_encode { policy = self.sweep.search.policy, searches = searches } .. "\n")
 end
 
---- Runs what the policy asks for.
----@param run_all fun(trials: table[])      runs those of the trials that are not over, and looks at all anew
-function searched:run(run_all)
-  local search = policies.new(self.sweep.search, params_of(self.arms))
-  for k in function() return search:ask() end do
-    local arm = self.arms[k]
-    run_all(arm.trials)
-    while not is_over(arm) do
-      if not os.execute(WAIT) then error("interrupted", 0) end
-      run_all(arm.trials)
-    end
-    search:tell(k, value_of(self, arm))
-    write(self, search)
+-- ---- which trial is next -------------------------------------------------------------------------------------------
+
+local function next_of_arm(self, arm)
+  for _, trial in ipairs(arm.trials) do
+    if not trial.held and trial.status ~= "running" and not trials.is_over(self.sweep, trial) then return trial end
   end
+end
+
+-- Tells what is over, and returns a trial of an arm that was asked for; nil where all of them run or are over.
+local function next_of_open(self, line)
+  local open = {}
+  for _, k in ipairs(line.open) do
+    local trial = next_of_arm(self, line.arms[k])
+    if trial then return trial end
+    if is_over(line.arms[k]) then
+      line.search:tell(k, value_of(self, line.arms[k]))
+      self.told = true
+    else
+      open[#open + 1] = k
+    end
+  end
+  line.open = open
+end
+
+local function next_of_line(self, line)
+  while true do
+    local trial = next_of_open(self, line)
+    if trial then return trial end
+    local k = line.search:ask()
+    if not k then return nil end
+    table.insert(line.open, k)
+  end
+end
+
+local function next_trial(self)
+  local found
+  for _, line in ipairs(self.lines) do
+    found = found or next_of_line(self, line)
+  end
+  if self.told then write(self) end
+  self.told = false
+  return found
+end
+
+--- Runs what the policies ask for.
+---@param run_some fun(next_trial: fun(): sonde.trial|nil)   runs those trials, and looks at all anew
+function searched:run(run_some)
+  for _, line in ipairs(self.lines) do line.search, line.open = policy_of(self.sweep, line), {} end
+  while true do
+    run_some(function() return next_trial(self) end)
+    local waits = false
+    for _, line in ipairs(self.lines) do waits = waits or #line.open > 0 end
+    if not waits then return end
+    core.wait({}, WAIT)
+    for _, trial in ipairs(self.sweep.trials) do trial.held = false end
+  end
+end
+
+-- ---- results -------------------------------------------------------------------------------------------------------
+
+-- A line whose search has been told what is over, and no more.
+local function replayed(self, line)
+  local copy = { of = line.of, arms = line.arms, search = policy_of(self.sweep, line) }
+  for k in function() return (copy.search:ask()) end do
+    if is_over(copy.arms[k]) then copy.search:tell(k, value_of(self, copy.arms[k])) end
+  end
+  return copy
+end
+
+--- What each search has run so far: { of = values of search.each, asked = parameters of the arms that were asked for
+--- and are over, ranking = those that have a value, the best first }.
+---@return {of: table, asked: table[], ranking: {params: table, value: number}[]}[]
+function searched:results()
+  local list = {}
+  for k, line in ipairs(self.lines) do
+    local copy, asked = replayed(self, line), {}
+    for i, pair in ipairs(copy.search:told()) do asked[i] = grid.copy(line.arms[pair[1]].params) end
+    list[k] = { of = grid.copy(line.of), asked = asked, ranking = ranking_of(self, copy) }
+  end
+  return list
 end
 
 --- The arms that have been run, the best first.
+---@param of? table     the values of search.each whose search is meant
 ---@return table[]
-function searched:ranking()
-  local search = policies.new(self.sweep.search, params_of(self.arms))
-  for k in function() return search:ask() end do
-    if not is_over(self.arms[k]) then break end
-    search:tell(k, value_of(self, self.arms[k]))
+function searched:ranking(of)
+  for _, line in ipairs(self.lines) do
+    local same = true
+    for name, value in pairs(line.of) do same = same and of ~= nil and grid.same(of[name], value) end
+    if same then return ranking_of(self, replayed(self, line)) end
   end
-  return ranking_of(self, search)
+  error(core.where() .. "sweep:ranking: no search is of these values; give those of " .. table.concat(
+    self.sweep.search.each, ", "), 0)
 end
 
 return searched

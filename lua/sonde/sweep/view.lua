@@ -3,6 +3,7 @@
 local core = require "sonde.core"
 local grid = require "sonde.sweep.grid"
 local format = require "sonde.base.format"
+local progress = require "sonde.base.progress"
 
 local sweep_view = {}
 local view = {}
@@ -11,13 +12,16 @@ view.__index = view
 local SIGN = { done = "●", running = "◐", diverged = "∞", failed = "✗", queued = "·", interrupted = "◌", killed = "◌" }
 
 local text_of = grid.text
+local BAR = 24
+local REDRAW_SECONDS = 1
 
 --- A view of a sweep, on stderr.
 ---@param sweep table
+---@param jobs integer      trials at a time
 ---@return table
-function sweep_view.new(sweep)
+function sweep_view.new(sweep, jobs)
   local self = setmetatable({ sweep = sweep, live = core.is_terminal "stderr" and os.getenv "TERM" ~= "dumb", drawn = 0,
-    ran = {} }, view)
+    ran = {}, jobs = jobs, opened = core.seconds() }, view)
   self.rows, self.columns = sweep_view.layout(sweep)
   return self
 end
@@ -62,7 +66,8 @@ local function least_squares(points)
 end
 
 --- Seconds until the sweep is done, from the trials that this process ran: a line over the first axis of numbers
---- (the depth), because trials of unlike size take unlike time. nil before the first one.
+--- (the depth), because trials of unlike size take unlike time; shared out over those that run at a time. nil before
+--- the first one.
 function view:eta()
   local axis
   for _, each in ipairs(self.sweep.axes) do
@@ -72,13 +77,36 @@ function view:eta()
   for _, trial in ipairs(self.ran) do points[#points + 1] = { axis and trial.params[axis] or 1, trial.seconds } end
   if #points == 0 then return nil end
   local base, slope = least_squares(points)
-  local left = 0
+  local left, now, count = 0, core.seconds(), 0
   for _, trial in ipairs(self.sweep.trials) do
     local open = trial.status == "queued" or trial.status == "killed" or trial.status == "interrupted"
       or trial.status == "running" or (trial.status == "failed" and self.sweep.retry and not trial.tried)
-    if open then left = left + math.max(0, base + slope * (axis and trial.params[axis] or 1)) end
+    if open then
+      local whole = math.max(0, base + slope * (axis and trial.params[axis] or 1))
+      local spent = trial.status == "running" and trial.began and now - trial.began or 0
+      left, count = left + math.max(0, whole - spent), count + 1
+    end
   end
-  return left
+  return left / math.max(1, math.min(self.jobs, count))
+end
+
+-- How many trials a minute have ended, and the time that is left: ", 3.4 a minute, about 2 min left", or what is known.
+function view:rate()
+  local left, passed = self:eta(), core.seconds() - self.opened
+  if not left then return "" end
+  return ("%s%s"):format(#self.ran > 1 and (", %.3g a minute"):format(60 * #self.ran / math.max(passed, 1e-3)) or "",
+    left > 0 and ", about " .. format.duration(left) .. " left" or "")
+end
+
+-- The line under the table on a terminal.
+function view:bar()
+  local counts, parts = self:count(), {}
+  for _, status in ipairs { "running", "diverged", "failed", "interrupted", "killed" } do
+    if counts[status] then parts[#parts + 1] = (", %d %s"):format(counts[status], status) end
+  end
+  local over, all = self:over(), #self.sweep.trials
+  return ("%s: %s %d of %d%s%s"):format(self.sweep.name, progress.bar(over / all, BAR), over, all, table.concat(parts),
+    over < all and self:rate() or "")
 end
 
 function view:summary_line()
@@ -86,11 +114,8 @@ function view:summary_line()
   for _, status in ipairs { "done", "running", "diverged", "failed", "interrupted", "killed", "queued" } do
     if counts[status] then parts[#parts + 1] = ("%d %s"):format(counts[status], status) end
   end
-  local left = self:eta()
-  local open = (counts.queued or 0) + (counts.running or 0) > 0
-  return ("%s: %s%s"):format(self.sweep.name, table.concat(parts, ", "), left and open and ", about "
-    .. format.duration(left)
-    .. " left" or "")
+  return ("%s: %s%s"):format(self.sweep.name, table.concat(parts, ", "),
+    self.jobs > 1 and (", %d at a time"):format(self.jobs) or "")
 end
 
 local function key_of(params, row, columns)
@@ -165,10 +190,27 @@ end
 function view:draw()
   local lines = self:table_lines()
   if #lines > 24 or widest(lines) > core.columns() then lines = {} end
-  lines[#lines + 1] = self:summary_line()
-  local back = self.drawn > 0 and ("\r\27[%dA\27[J"):format(self.drawn) or ""
-  write(back .. table.concat(lines, "\n") .. "\n")
-  self.drawn = #lines
+  lines[#lines + 1] = string.sub(self:bar(), 1, core.columns() - 1)
+  self:erase()
+  write(table.concat(lines, "\n") .. "\n")
+  self.drawn, self.drawn_at = #lines, core.seconds()
+end
+
+function view:erase()
+  if self.drawn > 0 then write(("\r\27[%dA\27[J"):format(self.drawn)) end
+  self.drawn = 0
+end
+
+--- Time has passed while trials run in other processes.
+function view:tick()
+  if self.live and core.seconds() - self.drawn_at >= REDRAW_SECONDS then self:draw() end
+end
+
+--- What the process of a trial says.
+function view:say(trial, line)
+  self:erase()
+  write(("%s: %s: %s\n"):format(self.sweep.name, trial.id, text_of(line)))
+  if self.live then self:draw() end
 end
 
 function view:open()
@@ -185,11 +227,10 @@ end
 function view:finish(trial)
   self.ran[#self.ran + 1] = trial
   if self.live then return self:draw() end
-  local left = self:eta()
   write(("%s: %s %s after %s%s; %d of %d%s\n"):format(self.sweep.name, trial.id, trial.status,
     format.duration(trial.seconds),
     trial.reason and trial.reason ~= "" and ": " .. text_of(trial.reason) or "", self:over(), #self.sweep.trials,
-    left and left > 0 and ", about " .. format.duration(left) .. " left" or ""))
+    self:rate()))
 end
 
 --- The sweep has ended: what failed or diverged is named with its reason.

@@ -1,0 +1,189 @@
+--- gap_tables.lua - the tables and pages of a search for the best teacher.
+
+local capacity = require "sonde.distill.capacity"
+local report_table = require "sonde.report.table"
+local stats = require "sonde.base.stats"
+
+local gap_tables = {}
+
+-- What students are trained with beside their arm; its pages are of the first condition but for it.
+local VARIED = { "teacher_tokens", "tokens", "weight", "temperature" }
+
+local function size(n)
+  if not n then return "–" end
+  if n >= 1e9 then return ("%.3g B"):format(n / 1e9) end
+  return n >= 1e6 and ("%.3g M"):format(n / 1e6) or ("%.3g k"):format(n / 1e3)
+end
+
+local function interval(one)
+  if not one.lo then return size(one.teacher) end
+  return ("%s [%s, %s]"):format(size(one.teacher), size(one.lo), size(one.hi))
+end
+
+-- The teachers of all curves, from the smallest.
+local function teachers_of(found)
+  local known, list = {}, {}
+  for _, condition in ipairs(found.conditions) do
+    for _, curve in ipairs(condition.curves) do
+      for _, point in ipairs(curve.points) do
+        if not known[point.teacher] then list[#list + 1] = point.teacher end
+        known[point.teacher] = true
+      end
+    end
+  end
+  table.sort(list)
+  return list
+end
+
+-- A curve as a row: its mean losses, the lowest of which is marked.
+local function curve_row(condition, curve, optimum, teachers)
+  local means, least = {}, math.huge
+  for _, point in ipairs(curve.points) do
+    means[point.teacher] = stats.mean(point.losses)
+    least = math.min(least, means[point.teacher])
+  end
+  local row = { size(curve.student), condition.name }
+  for _, teacher in ipairs(teachers) do
+    local mean = means[teacher]
+    row[#row + 1] = mean and ("%.3f%s"):format(mean, mean == least and " *" or "") or "–"
+  end
+  row[#row + 1] = optimum.unknown and "cannot be told: " .. optimum.unknown or interval(optimum)
+  return row
+end
+
+local function curves_table(found)
+  local teachers, rows, head = teachers_of(found), {}, { "student", "arm" }
+  for _, teacher in ipairs(teachers) do head[#head + 1] = size(teacher) end
+  head[#head + 1] = "best teacher"
+  for _, condition in ipairs(found.conditions) do
+    for k, curve in ipairs(condition.curves) do
+      rows[#rows + 1] = curve_row(condition, curve, condition.optima[k], teachers)
+    end
+  end
+  return { title = "Curves by teacher", head = head, rows = rows,
+    note = "Mean loss of the student by the teacher's parameters; * the lowest of the row." }
+end
+
+local function losses_table(found)
+  local rows = {}
+  for _, condition in ipairs(found.all) do
+    for _, curve in ipairs(condition.curves) do
+      for _, point in ipairs(curve.points) do
+        rows[#rows + 1] = { size(curve.student), condition.name,
+          point.teacher > 0 and size(point.teacher) or "–", report_table.mean_sd(stats.describe(point.losses)),
+          ("%.3g"):format(point.flops), ("%.3g"):format(point.flops_with_teacher) }
+      end
+    end
+  end
+  return { title = "Losses of the students", head = { "student", "arm", "teacher", "loss", "operations",
+    "with the teacher's training" }, rows = rows,
+    note = "Mean ± standard deviation over seeds, nats per token of validation text. pruned and scratch are trained "
+      .. "on as many tokens as distilled; scratch_total on those of the teacher too." }
+end
+local function optima_table(condition)
+  local rows = {}
+  for k, one in ipairs(condition.optima) do
+    rows[k] = { size(one.student), interval(one), one.teacher and ("%.2f"):format(one.teacher / one.student) or "–",
+      one.fit and ("%.3g"):format(one.fit.c2) or "–", one.unknown and "cannot be told: " .. one.unknown
+        or "between the teachers" }
+  end
+  local line, note = condition.line, "No line: fewer than two students have an optimum between their teachers."
+  if line then
+    note = ("Line: teacher = %.3g S %+.3g parameters over %d students%s, slope%s; the paper has %.1f S."):format(
+      line.slope, line.intercept, line.students, line.r2 and (", R² %.3f"):format(line.r2)
+        or " (two lie on any line: R² says nothing)",
+      line.lo and (" [%.3g, %.3g]"):format(line.lo, line.hi) or " without an interval", capacity.PAPER_SLOPE)
+  end
+  return { title = "The best teacher: " .. condition.name, rows = rows,
+    head = { "student", "best teacher, 95 % interval", "over the student", "curvature", "verdict" }, note = note }
+end
+
+local function held_out_table(condition)
+  local rows = {}
+  for k, each in ipairs(condition.held_out) do
+    rows[k] = { each.name, each.error and ("%.4f"):format(each.error) or "–", ("%d"):format(each.arms) }
+  end
+  return { title = "Arms left out: " .. condition.name, rows = rows,
+    head = { "fit", "error (nats)", "arms" },
+    note = "Root mean square error of the mean loss of each arm, left out in turn; arms of students that keep three "
+      .. "others. The law has nine coefficients and takes ten arms." }
+end
+
+local function frontier_table(found)
+  local rows = {}
+  for k, point in ipairs(found.frontier) do
+    rows[k] = { size(point.student), ("%.3g"):format(point.flops), ("%.4f"):format(point.loss), point.arm,
+      point.teacher > 0 and size(point.teacher) or "–" }
+  end
+  return { title = "Frontier of compute", head = { "student", "operations", "loss", "arm", "teacher" }, rows = rows,
+    note = "Arms that no cheaper arm of the student is better than; the teacher's training counts." }
+end
+
+local function recommendations(found)
+  local lines, first = {}, found.conditions[1]
+  for k, curve in ipairs(first and first.curves or {}) do
+    local said = found.recommend(curve.student)
+    lines[k] = { size(curve.student), said.teacher and interval(said) or "–", said.why }
+  end
+  return { title = "Which teacher?", head = { "student", "teacher", "why" }, rows = lines,
+    note = first and "By the arm " .. first.name .. "." or "No arm has a teacher." }
+end
+
+--- The tables of the findings, as the option tables of a summary takes them.
+---@param found sonde.capacity_gap
+---@return {title: string, head: string[], rows: string[][], note: string}[]
+function gap_tables.all(found)
+  local tables = { recommendations(found), curves_table(found) }
+  for _, condition in ipairs(found.conditions) do
+    tables[#tables + 1] = optima_table(condition)
+    tables[#tables + 1] = held_out_table(condition)
+  end
+  tables[#tables + 1] = losses_table(found)
+  tables[#tables + 1] = frontier_table(found)
+  return tables
+end
+
+-- What fixes a condition's trials; those of a parameter that it does not depend on have the first value.
+local function where_of(condition, students)
+  local where = { arm = condition.arm }
+  for _, key in ipairs(VARIED) do where[key] = condition[key] or students.grid[key][1] end
+  return where
+end
+
+-- A page of the curves at each value of one axis, the others as in the condition.
+local function show_varied(condition, students, axis)
+  local where = where_of(condition, students)
+  where[axis] = nil
+  students:summary { by = { axis, "teacher" }, panels = "student", metric = "student_loss", where = where,
+    intervals = true, file = "report-" .. axis .. ".html" }
+end
+
+local function is_first(condition, students)
+  for _, key in ipairs(VARIED) do
+    if condition[key] and condition[key] ~= students.grid[key][1] then return false end
+  end
+  return true
+end
+
+--- Prints the findings and writes the pages: report.html of the first condition, report-ARM.html of the other arms,
+--- report-AXIS.html of each axis with several values.
+---@param found sonde.capacity_gap
+---@param teachers sonde.sweep
+---@param students sonde.sweep
+function gap_tables.show(found, teachers, students)
+  for k, c in ipairs(found.conditions) do
+    if is_first(c, students) then
+      students:summary { by = { "student", "teacher" }, metric = { "student_loss", "loss_before" },
+        where = where_of(c, students), intervals = true,
+        file = k == 1 and "report.html" or "report-" .. c.arm .. ".html",
+        tables = k == 1 and gap_tables.all(found) or nil,
+        beside = k == 1 and teachers:results { by = { "teacher_tokens", "teacher" }, metric = "loss" } or nil }
+    end
+  end
+  for _, axis in ipairs(VARIED) do
+    local first = found.conditions[1]
+    if first and first[axis] and #students.grid[axis] > 1 then show_varied(first, students, axis) end
+  end
+end
+
+return gap_tables

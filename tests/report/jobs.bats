@@ -1,0 +1,200 @@
+#!/usr/bin/env bats
+# jobs.bats - trials of a sweep in several processes at a time: the results of one process, crashes that are failures of
+# their trials, a sweep that is killed or stopped, locks and threads, searches that decide alike.
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+  cd "$BATS_TEST_TMPDIR" || exit 1
+  for i in $(seq 200); do
+    echo "In the beginning of line $i was the word, and the word stood $((i * 7 % 31)) times on the page."
+  done > text.txt
+  cat > train.lua <<'LUA'
+local sonde = require "sonde"
+local settings = sonde.settings
+local corpus = sonde.corpus("text.txt", { vocab = 300, cache = "cache" })
+local sweep = sonde.sweep { name = "s", grid = { width = { 8, 16 }, seed = { 1, 2 } }, jobs = settings.script_jobs }
+sweep:run(function(trial, p)
+  local model = sonde.transformer { vocab = corpus.vocab, width = p.width, depth = 2, heads = 2, context = 16,
+    seed = p.seed }
+  if settings.mark then io.open(settings.mark, "a"):write(io.open("/proc/self/stat"):read "n", "\n"):close() end
+  local result = sonde.train(model, corpus, { tokens = settings.tokens or 2048, batch = 4, eval_every = 0,
+    eval_tokens = 256, checkpoint_every = 8 })
+  trial:report { perplexity = result.perplexity }
+  trial:report(sonde.probe(model, corpus, { "variance" }))
+end)
+sweep:summary { by = { "width" }, metric = "perplexity" }
+LUA
+  cat > crash.lua <<'LUA'
+local sonde = require "sonde"
+local how = sonde.settings.how
+local sweep = sonde.sweep { name = "c", grid = { a = { 1, 2, 3, 4 }, seed = { 1 } } }
+sweep:run(function(trial, p)
+  if p.a == 2 and how == "exit" then os.exit(7) end
+  if p.a == 2 and how then os.execute("kill -" .. how .. " $PPID") end
+  trial:report { x = p.a }
+end)
+sweep:summary { by = { "a" }, metric = "x" }
+LUA
+}
+
+# What trials computed: name, weights' hash and results of each.
+computed() {
+  for trial in "$1"/s/*/; do
+    basename "$trial"
+    grep state_sha256 "$trial/run.json"
+    sed -n '/"results"/,/}/p' "$trial/run.json" | grep -v "per_s\|seconds\|mfu"
+    cat "$trial/probes/variance.json"
+  done
+}
+
+gone() {   # gone PID: waits until it has ended
+  for _ in $(seq 200); do
+    kill -0 "$1" 2> /dev/null || return 0
+    sleep 0.05
+  done
+  return 1
+}
+
+@test "several processes compute and print what one does, and share the threads" {
+  "$SONDE" run train.lua --threads 1 > one
+  mv runs one.runs
+  "$SONDE" run train.lua --jobs 3 > three 2> err
+  cat err
+  cmp one three
+  diff <(computed one.runs) <(computed runs)
+  grep -q "s: 4 queued, 3 at a time" err
+  grep -q "4 of 4" err
+  "$SONDE" runs list s > list
+  [ "$(grep -c ' done ' list)" -eq 4 ]
+  mv runs three.runs
+  "$SONDE" run train.lua --set script_jobs=2 --threads 1 > two 2> err
+  grep -q "2 at a time" err
+  cmp one two
+  "$SONDE" run train.lua --set script_jobs=2 --jobs 4 > again 2> err
+  grep -q "s: 4 done$" err
+  cmp one again
+}
+
+@test "a crash is the failure of its trial, and the others go on" {
+  for how in SEGV KILL ABRT exit; do
+    rm -rf runs
+    run --separate-stderr "$SONDE" run crash.lua --jobs 2 --set "how=$how"
+    echo "$how: $status: $output $stderr"
+    [ "$status" -eq 1 ]
+    [ "$(grep -l '"status": "done"' runs/c/*/run.json | wc -l)" -eq 3 ]
+    grep -q '"status": "failed"' 'runs/c/a=2,seed=1/run.json'
+    case $how in
+      SEGV) [[ $stderr == *"a=2,seed=1 failed"*"its process crashed (signal 11): segmentation fault"* ]] ;;
+      KILL) [[ $stderr == *"its process was killed (signal 9): by the system where memory ran out"* ]] ;;
+      ABRT) [[ $stderr == *"its process crashed (signal 6): abort"* ]] ;;
+      exit) [[ $stderr == *"its process ended with status 7 before the trial did"* ]] ;;
+    esac
+    [[ $stderr != *"resumes"* ]]
+  done
+  run --separate-stderr "$SONDE" run crash.lua --jobs 2 --set retry=true
+  echo "$output $stderr"
+  [ "$status" -eq 0 ]
+  grep -q '"status": "done"' 'runs/c/a=2,seed=1/run.json'
+}
+
+@test "the same mistake in three trials ends the sweep; one in a trial is named as in one process" {
+  cat > wrong.lua <<'LUA'
+local sonde = require "sonde"
+sonde.sweep { name = "w", grid = { a = { 1, 2, 3, 4, 5, 6, 7, 8 } } }:run(function() error("a typo", 0) end)
+LUA
+  run --separate-stderr "$SONDE" run wrong.lua --jobs 2
+  echo "$stderr"
+  [ "$status" -eq 1 ]
+  [[ $stderr == *"3 trials in a row failed for the same reason: a typo"* ]]
+  grep -q '"reason": "a typo"' 'runs/w/a=1/run.json'
+}
+
+@test "killed, its processes end at once, and the same command goes on to the same bits" {
+  "$SONDE" run train.lua --set tokens=12000 > whole 2> /dev/null
+  mv runs whole.runs
+  "$SONDE" run train.lua --set tokens=12000 --jobs 2 --set mark=pids > /dev/null 2>&1 3>&- &
+  parent=$!
+  for _ in $(seq 200); do
+    [ "$(wc -l < pids 2> /dev/null || echo 0)" -ge 2 ] && break
+    sleep 0.05
+  done
+  kill -KILL $parent
+  wait $parent || true
+  while read -r pid; do gone "$pid"; done < pids
+  [ "$(wc -l < pids)" -ge 2 ]
+  "$SONDE" run train.lua --set tokens=12000 --jobs 2 > again 2> err
+  cat err
+  cmp whole again
+  diff <(computed whole.runs) <(computed runs)
+}
+
+@test "stopped by a signal, all trials write checkpoints, and the same command resumes them" {
+  "$SONDE" run train.lua --set tokens=1200000 --jobs 2 --set mark=pids > /dev/null 2> err 3>&- &
+  parent=$!
+  for _ in $(seq 200); do
+    [ "$(ls -d runs/s/*/checkpoint 2> /dev/null | wc -l)" -ge 2 ] && break
+    sleep 0.05
+  done
+  kill -INT $parent
+  status=0
+  wait $parent || status=$?
+  cat err
+  [ "$status" -eq 3 ]
+  while read -r pid; do gone "$pid"; done < pids
+  [ "$(grep -l '"status": "interrupted"' runs/s/*/run.json | wc -l)" -eq 2 ]
+  grep -q "interrupted" err
+  ! grep -q "failed" err
+}
+
+@test "a trial that another process is at is left to it" {
+  cat > slow.lua <<'LUA'
+local sonde = require "sonde"
+local sweep = sonde.sweep { name = "s", grid = { a = { 1, 2, 3, 4 } } }
+sweep:run(function(trial, p)
+  io.open("count", "a"):write("x"):close()
+  os.execute "sleep 0.2"
+  trial:report { x = p.a, threads = require("sonde.core").threads() }
+end)
+LUA
+  "$SONDE" run slow.lua --jobs 2 > /dev/null 2>&1 3>&- &
+  "$SONDE" run slow.lua --jobs 2 > /dev/null 2>&1
+  wait $!
+  [ "$(cat count)" = xxxx ]
+  [ "$("$SONDE" runs list s | grep -c ' done ')" -eq 4 ]
+}
+
+@test "a search decides alike in one process and in several, and after a kill" {
+  cat > search.lua <<'LUA'
+local sonde = require "sonde"
+local settings = sonde.settings
+local sweep = sonde.sweep { name = "s", grid = { lr = { 1, 2, 3, 4, 5, 6, 7, 8, 9 }, tokens = { 1, 3, 9 },
+  kind = { "a", "b" } }, search = { policy = "asha", metric = "loss", budget = "tokens", each = { "kind" } } }
+local done = 0
+sweep:run(function(trial, p)
+  if settings.kill and p.tokens == 3 then os.execute("kill -9 " .. io.open("parent"):read "n") end
+  os.execute(("sleep 0.0%d"):format(p.lr * 7 % 5))
+  trial:report { loss = (p.lr - (p.kind == "a" and 6.1 or 2.2)) ^ 2 + 1 / p.tokens }
+end)
+for _, kind in ipairs { "a", "b" } do
+  for _, arm in ipairs(sweep:ranking { kind = kind }) do
+    print(kind, arm.params.lr, arm.params.tokens, ("%.4f"):format(arm.value))
+  end
+end
+LUA
+  "$SONDE" run search.lua > one 2> err || cat err
+  [ "$(head -1 one)" = $'a\t6\t9\t0.1211' ]
+  cp runs/s/search.json one.json
+  ls runs/s > one.ls
+  rm -r runs
+  "$SONDE" run search.lua --jobs 4 > four 2> err || cat err
+  cmp one four
+  cmp one.json runs/s/search.json
+  diff one.ls <(ls runs/s)
+  rm -r runs
+  (echo $BASHPID > parent; exec "$SONDE" run search.lua --jobs 3 --set kill=true > /dev/null 2>&1 3>&-) || true
+  [ ! -e runs/s/lr=6,tokens=9,kind=a ]
+  "$SONDE" run search.lua --jobs 3 > again 2> err || cat err
+  cmp one again
+  cmp one.json runs/s/search.json
+}
