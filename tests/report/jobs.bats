@@ -25,6 +25,19 @@ sweep:run(function(trial, p)
 end)
 sweep:summary { by = { "width" }, metric = "perplexity" }
 LUA
+  cat > results.lua <<'LUA'
+local record = require("sonde.core").json_load(arg[1])
+local names = {}
+for name in pairs(record.results) do
+  if not (name:find "seconds" or name:find "per_s" or name:find "mfu") then names[#names + 1] = name end
+end
+table.sort(names)
+for _, name in ipairs(names) do
+  local value = record.results[name]
+  print(name, type(value) == "number" and ("%.17g"):format(value) or value)
+end
+assert(record.results.state_sha256)
+LUA
   cat > crash.lua <<'LUA'
 local sonde = require "sonde"
 local how = sonde.settings.how
@@ -42,8 +55,7 @@ LUA
 computed() {
   for trial in "$1"/s/*/; do
     basename "$trial"
-    grep state_sha256 "$trial/run.json"
-    sed -n '/"results"/,/}/p' "$trial/run.json" | grep -v "per_s\|seconds\|mfu"
+    "$SONDE" run results.lua "$trial/run.json"
     cat "$trial/probes/variance.json"
   done
 }
