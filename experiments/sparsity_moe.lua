@@ -29,7 +29,8 @@ for k, size in ipairs(config.sizes) do
   end
 end
 
-sonde.quantity("idle_experts", { axis = "share of experts that a token does not take", log = false,
+sonde.quantity("idle_experts", { short = "the share of idle experts",
+  axis = "share of experts that a token does not take", log = false,
   doc = "1 less the experts that a token takes over all." })
 
 study:compare {

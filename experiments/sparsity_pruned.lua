@@ -21,7 +21,7 @@ for k, share in ipairs(config.pruned) do
   arms[k] = { value = share, train = share > 0 and { sparsity = sparsity } or {} }
 end
 
-sonde.quantity("pruned", { axis = "share of weights pruned", log = false,
+sonde.quantity("pruned", { short = "the pruned share", axis = "share of weights pruned", log = false,
   doc = "Share of the weights of the blocks' matrices that the masks leave out at the end." })
 
 study:compare {

@@ -7,6 +7,7 @@ local arms = require "sonde.sweep.arms"
 local bootstrap = require "sonde.probe.bootstrap"
 local comparison = require "sonde.report.comparison"
 local correlation = require "sonde.report.correlation"
+local lines = require "sonde.report.plot.lines"
 local report = require "sonde.report"
 
 local expected = core.json_load(os.getenv "abs_srcdir" .. "/tests/reference/correlation.json")
@@ -178,6 +179,48 @@ function TestComparison:test_page()
   lu.assertStrContains(page, "id=\"comparison\"")
   lu.assertStrContains(page, "cannot be told: the interval contains 0")
   if os.execute "gnuplot --version >/dev/null 2>&1" then lu.assertStrContains(page, "id=\"pairs\"") end
+end
+
+function TestComparison:test_figures()
+  local d = data()
+  for _, trial in ipairs(d.trials) do trial.results.usefulness_score = 0.5 end
+  local groups = comparison.groups(d)
+  lu.assertEquals({ #groups, #groups[1].figures }, { 1, 2 })             -- usefulness is alike everywhere
+  lu.assertIsFalse(groups[1].figures[1].series[1].scatter)
+  for k, name in ipairs { "none", "little", "much", "very_much", "most_of_all" } do
+    local value = d.grid[1].values[k]
+    d.grid[1].values[k], d.comparison.arms[k].value = name, name
+    for _, trial in ipairs(d.trials) do
+      if trial.params.rate == value then trial.params.rate = name end
+    end
+  end
+  lu.assertIsTrue(comparison.groups(d)[1].figures[1].series[1].scatter)  -- names have no order for a line
+end
+
+local function commands(texts, colour)
+  local figure = { series = { { x = {}, y = {}, colour = colour, markers = true } }, xticks = {} }
+  for k, text in ipairs(texts) do
+    figure.xticks[k], figure.series[1].x[k], figure.series[1].y[k] = { at = k, text = text }, k, k
+  end
+  return lines(figure, 1)
+end
+
+function TestComparison:test_texts_under_an_axis_do_not_meet()
+  local few = { "0", "0.01", "0.1", "1", "3" }
+  lu.assertNil(commands(few, 1):find("rotate", 1, true))
+  lu.assertStrContains(commands(few, 1), "svg size 520,330 ")
+  local long = {}
+  for k = 1, 9 do long[k] = "longer_context" .. k end
+  lu.assertStrContains(commands(long, 1), "set xtics nomirror rotate by 30 right (")
+  lu.assertStrContains(commands(long, 1), "svg size 520,383 ")
+end
+
+-- A ninth series has the first one's colour: another mark and a dashed line tell them apart.
+function TestComparison:test_more_series_than_colours()
+  local first, ninth = commands({ "a", "b" }, 1), commands({ "a", "b" }, 9)
+  lu.assertNil(first:find("dt 2", 1, true))
+  lu.assertStrContains(ninth, "dt 2")
+  lu.assertNotEquals(ninth:match "points pt (%d+)", first:match "points pt (%d+)")
 end
 
 function TestComparison:test_csv()

@@ -264,7 +264,19 @@ end
 
 -- ---- figures -------------------------------------------------------------------------------------------------------
 
--- A metric by arm, at even distances: an axis of a factor of 300 that begins with 0 has no other.
+-- Whether the trials have two different values of a metric: those that are all alike give no figure.
+local function varies(data, metric)
+  local first
+  for _, trial in ipairs(data.trials) do
+    local value = of_trial(data, trial, metric)
+    first = first or value
+    if value and value ~= first then return true end
+  end
+  return false
+end
+
+-- A metric by arm, at even distances: an axis of a factor of 300 that begins with 0 has no other. Arms with names have
+-- no order that a line would show.
 local function metric_figure(data, metric)
   local view, s, dots = view_of(data, metric), { colour = 1, markers = true, x = {}, y = {}, lo = {}, hi = {} },
     { colour = 1, scatter = true, x = {}, y = {} }
@@ -272,6 +284,7 @@ local function metric_figure(data, metric)
   for k, value in ipairs(view.series) do
     local cell = view:cell(value, false)
     s.x[k], s.y[k], ticks[k] = k, cell.mean or 0 / 0, { at = k, text = grid.text(value) }
+    s.scatter = s.scatter or type(value) ~= "number"
     if cell.sd then s.lo[k], s.hi[k] = cell.mean - cell.sd, cell.mean + cell.sd end
     for _, each in ipairs(cell.values) do dots.x[#dots.x + 1], dots.y[#dots.y + 1] = k, each end
   end
@@ -285,7 +298,7 @@ local function scatter_figure(data, claim)
     alt = ("%s against %s, a mark for each trial"):format(claim.y, claim.x) }
   local flipped = { series = {} }
   for k, value in ipairs(view_of(data, claim.y).series) do
-    local s = { label = grid.text(value), colour = (k - 1) % 8 + 1, scatter = true, markers = true, x = {}, y = {} }
+    local s = { label = grid.text(value), colour = k, scatter = true, markers = true, x = {}, y = {} }
     for _, trial in ipairs(data.trials) do
       local x, y = of_trial(data, trial, claim.x), of_trial(data, trial, claim.y)
       if x and y and trial.params[axis_of(data)] == value then s.x[#s.x + 1], s.y[#s.y + 1] = x, y end
@@ -302,20 +315,24 @@ end
 ---@return table[]     as figures.groups gives them
 function comparison.groups(data)
   local by_arm, pairs_ = {}, {}
-  for k, metric in ipairs(metrics_of(data)) do by_arm[k] = metric_figure(data, metric) end
+  for _, metric in ipairs(metrics_of(data)) do
+    if varies(data, metric) then by_arm[#by_arm + 1] = metric_figure(data, metric) end
+  end
   for _, claim in ipairs(data.comparison.claims) do
-    if claim.x and claim.x ~= axis_of(data) then pairs_[#pairs_ + 1] = scatter_figure(data, claim) end
+    if claim.x and claim.x ~= axis_of(data) and varies(data, claim.x) and varies(data, claim.y) then
+      pairs_[#pairs_ + 1] = scatter_figure(data, claim)
+    end
   end
   local view = view_of(data, data.metric)
   local groups = {}
   if #by_arm > 0 then
-    groups[1] = { id = "by-arm", title = "By " .. axis_of(data), figures = by_arm, caption = view:has_spread()
+    groups[1] = { id = "by-arm", title = "By " .. called(axis_of(data)), figures = by_arm, caption = view:has_spread()
       and ("Mean over %s, bars ± 1 sd, dots single trials."):format(view:repeats())
       or ("Of %s: there are no bars."):format(view:repeats()) }
   end
   if #pairs_ > 0 then
     groups[#groups + 1] = { id = "pairs", title = "Sparsity, variance and usefulness", figures = pairs_,
-      caption = ("A mark is a trial, its colour the %s."):format(axis_of(data)) }
+      caption = ("A mark is a trial, its colour and shape say the %s."):format(called(axis_of(data))) }
   end
   return groups
 end

@@ -519,7 +519,7 @@ end
 ---@return string
 function view:metric_name()
   local on_training = quantity.of_text(self.metric) and self:validated() == false
-  return self.metric .. (on_training and " of the training text (there is no validation text)" or "")
+  return quantity.short(self.metric) .. (on_training and " of the training text (there is no validation text)" or "")
 end
 
 --- How many seeds the cells have: the least and the most over all cells with a value.

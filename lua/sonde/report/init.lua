@@ -16,6 +16,7 @@ local report_data = require "sonde.report.data"
 local report_export = require "sonde.report.export"
 local report_figures = require "sonde.report.figures"
 local report_table = require "sonde.report.table"
+local quantity = require "sonde.report.quantity"
 local format = require "sonde.base.format"
 
 local report = {}
@@ -54,7 +55,8 @@ local function differences(view)
   if not view:compares() then return "" end
   return el("h3", nil, esc((view:difference_name():gsub("^d", "D")))) .. report_table.differences_html(view)
     .. el("p", { class = "note" }, esc(("%s in %s at the same %s, paired over trials of one %s%s."):format(
-    view:has_spread() and "Mean " .. view:difference_name() or view:difference_name():gsub("^d", "D"), view.metric,
+    view:has_spread() and "Mean " .. view:difference_name() or view:difference_name():gsub("^d", "D"),
+    quantity.short(view.metric),
     view.column_name or "settings", view:repeated(), view:has_spread()
       and ", with its 95 % Student interval; bold where "
     .. "that leaves out 0. Not corrected for the number of comparisons" or "; one of them has no interval")))

@@ -3,6 +3,7 @@
 local grid = require "sonde.sweep.grid"
 local html = require "sonde.report.html"
 local format = require "sonde.base.format"
+local quantity = require "sonde.report.quantity"
 
 local report_table = {}
 
@@ -63,7 +64,7 @@ local value_text = grid.text
 report_table.value = value_text
 
 local function column_title(view, column)
-  if not view.column_name then return view.metric end
+  if not view.column_name then return quantity.short(view.metric) end
   return view.column_name .. " " .. value_text(column)
 end
 

@@ -51,6 +51,7 @@ local text = "loss with the block replaced by the affine map x W + b (least squa
   .. "residual path) over the loss without"
 
 register("usefulness", {
+  title = "Usefulness of each block", axis = "loss ratio",
   definition = text .. ", on the windows of the fit. Score: share of blocks above 1.10; "
     .. "mean_ratio: mean over blocks",
   source = "the code of Sparsity and the Curse of Depth, with W the right way round", prepare = prepare,
@@ -61,6 +62,7 @@ register("usefulness", {
 })
 
 register("usefulness_held_out", {
+  title = "Usefulness of each block, on other windows than the fit's", axis = "loss ratio",
   definition = "each window with the map fitted on those of the other parity: " .. text
     .. ". Score: share of blocks above 1.10; mean_ratio: mean over blocks",
   source = "the same, without scoring a fit on its own rows", prepare = prepare,

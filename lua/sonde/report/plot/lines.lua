@@ -7,7 +7,9 @@
 -- `lo` and `hi` are the ends of error bars, or with `band` of a band, which does not widen the axis; `ylow` and `yhigh`
 -- widen it (to share it between figures), `ytop` and `ybottom` cut it. Values that are not finite, or not positive on a
 -- log axis, are left out and break the line. Lines are labelled at their right end in their own colour; a `scatter` is
--- small marks without a line, with `markers` as large ones as a line has.
+-- small marks without a line, with `markers` as large ones as a line has. Where texts under the axis would run into
+-- each other they are slanted, and the figure is higher by what that takes. A series beyond the eight colours has the
+-- colour of an earlier one, another mark and a dashed line.
 
 local format = require "sonde.base.format"
 local plot_svg = require "sonde.report.plot.svg"
@@ -16,6 +18,7 @@ local text = require "sonde.report.plot.text"
 local quote, number = text.quote, text.number
 
 local WIDTH, HEIGHT, FONT = 520, 330, text.FONT
+local LETTER, SLANT = 0.55 * FONT, 30           -- pixels of a letter, as they are on average; degrees
 local MARKS = { 7, 5, 9, 13, 11, 15, 6, 4 }     -- gnuplot's point types: a shape for each colour
 local SUPERSCRIPT = { ["-"] = "⁻", ["0"] = "⁰", ["1"] = "¹", ["2"] = "²", ["3"] = "³", ["4"] = "⁴",
   ["5"] = "⁵", ["6"] = "⁶", ["7"] = "⁷", ["8"] = "⁸", ["9"] = "⁹" }
@@ -106,7 +109,16 @@ local function log_ticks(low, high)
   return #ticks >= 2 and ticks or even_ticks(low, high)
 end
 
-local function ticks_command(axis, low, high, log, fixed)
+-- Pixels that slanted texts of ticks reach below an axis of so many pixels, where upright ones would run into each
+-- other; otherwise nil.
+local function slanted(ticks, width)
+  local longest = 0
+  for _, v in ipairs(ticks or {}) do longest = math.max(longest, type(v) == "table" and #v.text or 0) end
+  if longest == 0 or #ticks * (longest + 1) * LETTER <= width then return nil end
+  return longest * LETTER * math.sin(math.rad(SLANT))
+end
+
+local function ticks_command(axis, low, high, log, fixed, slant)
   local ticks
   if fixed then
     ticks = {}
@@ -114,7 +126,10 @@ local function ticks_command(axis, low, high, log, fixed)
   elseif log then
     ticks = log_ticks(low, high)
   end
-  if ticks then return ("set %stics nomirror (%s)"):format(axis, table.concat(ticks, ", ")) end
+  if ticks then
+    return ("set %stics nomirror %s(%s)"):format(axis, slant and ("rotate by %d right "):format(SLANT) or "",
+      table.concat(ticks, ", "))
+  end
   return ("set %stics nomirror autofreq; set format %s '%%.6g'"):format(axis, axis)
 end
 
@@ -193,6 +208,12 @@ local function data_block(out, name, s, figure, y_low)
   out[#out + 1] = "END_OF_DATA"
 end
 
+-- A mark for each colour, and others where the colours come again.
+local function mark_of(colour)
+  local round = math.floor((colour - 1) / #MARKS)
+  return MARKS[(colour - 1 + 3 * round) % #MARKS + 1]
+end
+
 -- Colours go through gnuplot as markers (plot_svg.marker) that the page's style sheet replaces.
 local function plot_clauses(name, s)
   local colour = "lc rgb '" .. plot_svg.marker(s.colour) .. "'"
@@ -203,11 +224,12 @@ local function plot_clauses(name, s)
       :format(name, colour)
   end
   if not s.scatter then
-    clauses[#clauses + 1] = ("$%s using 1:2 with lines lw 2 %s notitle"):format(name, colour)
+    clauses[#clauses + 1] = ("$%s using 1:2 with lines lw 2%s %s notitle"):format(name,
+      s.colour > #MARKS and " dt 2" or "", colour)
   end
   if s.markers or s.scatter then
     clauses[#clauses + 1] = ("$%s using 1:2 with points pt %d ps %s %s notitle")
-      :format(name, MARKS[(s.colour - 1) % #MARKS + 1], s.markers and "0.6" or "0.3", colour)
+      :format(name, mark_of(s.colour), s.markers and "0.6" or "0.3", colour)
   end
   return clauses
 end
@@ -227,10 +249,11 @@ end
 ---@param index number
 ---@return string
 return function(figure, index)
-  local width, height = figure.width or WIDTH, figure.height or HEIGHT
+  local slant = slanted(figure.xticks, (figure.width or WIDTH) - 8 * FONT)
+  local width, height = figure.width or WIDTH, (figure.height or HEIGHT) + math.floor(slant or 0)
   local x_low, x_high = axis_range(figure, "x", figure.xlog, 0.03)
   local y_low, y_high = axis_range(figure, "y", figure.ylog, 0.06)
-  local top, bottom = (figure.title and 2.4 or 0.8) * FONT, 4.8 * FONT
+  local top, bottom = (figure.title and 2.4 or 0.8) * FONT, 4.8 * FONT + (slant or 0)
   local plot_height = height - top - bottom
   local labels, longest = end_labels(figure, y_low, y_high, plot_height)
   local out = { "reset", "unset key", "set border 3", "set grid ytics", "set samples 2" }
@@ -243,7 +266,7 @@ return function(figure, index)
   if figure.ylog then put("set logscale y") end
   put("set xrange [%s:%s]", number(x_low), number(x_high))
   put("set yrange [%s:%s]", number(y_low), number(y_high))
-  put("%s", ticks_command("x", x_low, x_high, figure.xlog, figure.xticks))
+  put("%s", ticks_command("x", x_low, x_high, figure.xlog, figure.xticks, slant))
   put("%s", ticks_command("y", y_low, y_high, figure.ylog))
   put("set rmargin %s", number(longest + 2))
   put("set tmargin at screen %s", number(1 - top / height))      -- the distance of labels is by the plot's height

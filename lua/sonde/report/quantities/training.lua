@@ -43,4 +43,5 @@ register("variance", {
   },
 })
 
-register("weight_decay", { axis = "weight decay λ", doc = "The decoupled weight decay of matrices." })
+register("weight_decay", { short = "weight decay", axis = "weight decay λ",
+  doc = "The decoupled weight decay of matrices." })
