@@ -23,6 +23,7 @@ enum {
   PACK_K = 32,             /* words of k that are packed by one tile */
   BLOCK_K = 512,           /* words of k at a time: a panel and a strip of A stay in the L2 cache */
   CAP = 4 * 1024 * 1024,   /* bytes of one operand that are packed at a time */
+  ENTRIES = 64,            /* products whose tiles are one list, at most */
   BLAS_M = 256, BLAS_N = 512, BLAS_LEAST = 64,
   STRETCH = 16 * 1024,
   THIN = 3,                /* up to so many rows a product is dot products: packing costs more than it saves */
@@ -73,7 +74,7 @@ static void tile_micro(const sonde_micro *micro, int ta, int tb, int64_t m, int6
 void sonde_gemm_tile(int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
                      const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
   const sonde_micro *micro = sonde_simd_get()->micro;
-  if (m <= 0 || n <= 0) return;
+  if (m <= 0 || n <= 0 || (k <= 0 && beta == 1)) return;
   if (k > 0 && micro && (beta == 0 || beta == 1)) {
     tile_micro(micro, ta, tb, m, n, k, a, lda, b, ldb, beta == 1, c, ldc);
     return;
@@ -82,49 +83,96 @@ void sonde_gemm_tile(int ta, int tb, int64_t m, int64_t n, int64_t k, const floa
               (int)k, 1.0f, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
 }
 
-/* ---- the product at hand ------------------------------------------------------------------------- */
+/* ---- the products at hand ------------------------------------------------------------------------ */
 
+/* One of the products of a call, or the part of one that is packed at a time. */
+typedef struct entry {
+  const char *a, *b;           /* its first elements */
+  char *c;
+  int64_t m, n, k;
+  uint32_t *pack_a, *pack_b;
+} entry;
+
+/* Entries are packed together and their tiles are one list, so that threads wait for each other twice, not twice an
+ * entry. */
 typedef struct product {
   sonde_gemm g;
   const sonde_simd_table *simd;
   const sonde_micro *micro;
   const char *a, *b;
   char *c;
-  int64_t words;               /* of k: k in f32, pairs of k in bf16 */
-  int64_t tile_m, tile_n, down, across;      /* of the rows, columns and batch entries at hand: */
-  int64_t row, rows, col, cols, entry, entries;
-  uint32_t *pack_a, *pack_b;
+  int64_t tile_m, tile_n;
+  int entries, keeps_b;                        /* B was packed before */
+  entry entry[ENTRIES];
+  int64_t tile[ENTRIES], piece[ENTRIES];       /* numbers of the first tile and the first piece to pack of each */
 } product;
 
-/* Large tiles run fastest, but there must be enough of them to share out evenly. */
-static void cut(product *p, int64_t most_m, int64_t least_m, int64_t most_n, int64_t least_n) {
+/* Numbers the tiles; returns how many there are. */
+static int64_t count_tiles(product *p) {
+  int64_t n = 0;
+  for (int e = 0; e < p->entries; e++) {
+    p->tile[e] = n;
+    n += parts(p->entry[e].m, p->tile_m) * parts(p->entry[e].n, p->tile_n);
+  }
+  return n;
+}
+
+/* Large tiles run fastest, but there must be enough of them to share out evenly. Returns how many there are. */
+static int64_t cut(product *p, int64_t most_m, int64_t least_m, int64_t most_n, int64_t least_n) {
+  int64_t tiles;
   p->tile_m = most_m;
   p->tile_n = most_n;
-  while (p->entries * parts(p->rows, p->tile_m) * parts(p->cols, p->tile_n) < MIN_TILES) {
+  while ((tiles = count_tiles(p)) < MIN_TILES) {
     if (p->tile_n > least_n) p->tile_n /= 2;
     else if (p->tile_m > least_m) p->tile_m /= 2;
     else break;
   }
-  p->down = parts(p->rows, p->tile_m);
-  p->across = parts(p->cols, p->tile_n);
+  return tiles;
+}
+
+/* The entry of which `first` numbers the tiles or pieces from first[e] on that has number `at`. */
+static int entry_of(const product *p, const int64_t *first, int64_t at) {
+  int low = 0, high = p->entries - 1;
+  while (low < high) {
+    int middle = (low + high + 1) / 2;
+    if (first[middle] <= at) low = middle;
+    else high = middle - 1;
+  }
+  return low;
 }
 
 /* Where tile number `tile` lies; neighbours in number share their part of B. */
-typedef struct place { int64_t entry, i, j, m, n; } place;
+typedef struct place { const entry *of; int64_t i, j, m, n; } place;
 
 static place place_of(const product *p, int64_t tile) {
-  int64_t at = tile % (p->down * p->across);
-  place t = {
-      .entry = tile / (p->down * p->across), .i = at % p->down * p->tile_m, .j = at / p->down * p->tile_n};
-  t.m = least(p->tile_m, p->rows - t.i);
-  t.n = least(p->tile_n, p->cols - t.j);
+  const int e = entry_of(p, p->tile, tile);
+  const entry *x = &p->entry[e];
+  const int64_t at = tile - p->tile[e], down = parts(x->m, p->tile_m);
+  place t = {.of = x, .i = at % down * p->tile_m, .j = at / down * p->tile_n};
+  t.m = least(p->tile_m, x->m - t.i);
+  t.n = least(p->tile_n, x->n - t.j);
   return t;
 }
 
-/* ---- tiles of the micro product ------------------------------------------------------------------ */
+/* Rows [row, row + rows) and columns [col, col + cols) of batch entry `at`. */
+static entry entry_at(const product *p, int64_t at, int64_t row, int64_t rows, int64_t col, int64_t cols) {
+  const sonde_gemm *g = &p->g;
+  const int64_t size = bytes_of(g->in_type);
+  return (entry){.a = p->a + (at * g->stride_a + (g->ta ? row : row * g->lda)) * size,
+                 .b = p->b + (at * g->stride_b + (g->tb ? col * g->ldb : col)) * size,
+                 .c = p->c + (at * g->stride_c + row * g->ldc + col) * bytes_of(g->out_type),
+                 .m = rows, .n = cols, .k = g->k};
+}
 
-static int packs_a(const sonde_gemm *g) { return g->ta; }
+/* ---- packing ------------------------------------------------------------------------------------- */
+
+/* An f32 A stored [k, m] is packed by each tile for itself: that takes two instructions for 16 numbers, which are
+ * multiplied with all columns of the tile. bf16 products are too fast for it. */
+static int packs_a(const sonde_gemm *g) { return g->ta && g->in_type == SONDE_BF16; }
 static int packs_b(const sonde_gemm *g) { return g->tb || g->in_type == SONDE_BF16; }
+
+/* Words of k: numbers in f32, pairs in bf16. */
+static int64_t words_of(const sonde_gemm *g, int64_t k) { return parts(k, g->in_type == SONDE_F32 ? 1 : 2); }
 
 /* Words of one packed group of rows of A and of one packed panel of B, and of all of them for `rows` and
  * `cols`. A cache line more than the numbers take: at distances of a power of two all groups would compete
@@ -136,88 +184,119 @@ static int64_t panel_b(int64_t words) { return words * PANEL + LINE; }
 static int64_t packed_a(int64_t rows, int64_t words) { return parts(rows, SONDE_GROUP) * group_a(words); }
 static int64_t packed_b(int64_t cols, int64_t words) { return parts(cols, PANEL) * panel_b(words); }
 
-/* Some words of k of all groups of A, from A stored [k, m]: whole rows. */
-static void pack_groups(void *arg, int64_t tile, int worker) {
-  (void)worker;
-  const product *p = arg;
+/* Some words of k of all groups of a bf16 A stored [k, m]: whole rows. */
+static void pack_groups(const product *p, const entry *e, int64_t chunk) {
   const sonde_gemm *g = &p->g;
-  int64_t chunks = parts(p->words, PACK_K), entry = tile / chunks, first = tile % chunks * PACK_K;
-  int64_t size = bytes_of(g->in_type), per = 4 / size, rows = least(PACK_K * per, g->k - first * per);
-  const char *from = p->a + ((p->entry + entry) * g->stride_a + first * per * g->lda + p->row) * size;
-  uint32_t *to = p->pack_a + entry * packed_a(p->rows, p->words) + first * SONDE_GROUP;
-  if (per == 1)
-    p->micro->pack_f32(to, group_a(p->words), (const float *)(const void *)from, g->lda, rows, p->rows);
-  else
-    p->micro->pack_bf16(to, group_a(p->words), (const uint16_t *)(const void *)from, g->lda, rows, p->rows);
+  int64_t first = chunk * PACK_K, rows = least(PACK_K * 2, e->k - first * 2);
+  const uint16_t *from = (const uint16_t *)(const void *)e->a + first * 2 * g->lda;
+  p->micro->pack_bf16(e->pack_a + first * SONDE_GROUP, group_a(words_of(g, e->k)), from, g->lda, rows, e->m);
 }
 
 /* Some words of k of all panels of a bf16 B stored [k, n]: [words, PANEL] each. */
-static void pack_panels(void *arg, int64_t tile, int worker) {
-  (void)worker;
-  const product *p = arg;
+static void pack_panels(const product *p, const entry *e, int64_t chunk) {
   const sonde_gemm *g = &p->g;
-  int64_t chunks = parts(p->words, PACK_K), entry = tile / chunks, first = tile % chunks * PACK_K;
-  int64_t last = least(first + PACK_K, p->words), step = panel_b(p->words);
+  int64_t first = chunk * PACK_K, words = words_of(g, e->k), last = least(first + PACK_K, words);
   for (int64_t q = first; q < last; q++) {
-    const uint16_t *from =
-        (const uint16_t *)(const void *)p->b + (p->entry + entry) * g->stride_b + q * 2 * g->ldb + p->col;
-    uint32_t *to = p->pack_b + entry * packed_b(p->cols, p->words) + q * PANEL;
-    p->micro->spread_bf16(to, PANEL, step, from, g->ldb, least(2, g->k - q * 2), p->cols);
+    const uint16_t *from = (const uint16_t *)(const void *)e->b + q * 2 * g->ldb;
+    p->micro->spread_bf16(e->pack_b + q * PANEL, PANEL, panel_b(words), from, g->ldb, least(2, e->k - q * 2), e->n);
   }
 }
 
 /* Some words of k of one panel of a B stored [n, k]. */
-static void turn_panel(void *arg, int64_t tile, int worker) {
-  (void)worker;
-  const product *p = arg;
+static void turn_panel(const product *p, const entry *e, int64_t piece) {
   const sonde_gemm *g = &p->g;
-  int64_t chunks = parts(p->words, BLOCK_K), panels = parts(p->cols, PANEL), panel = tile / chunks,
-          first = tile % chunks * BLOCK_K;
-  int64_t entry = panel / panels, j = panel % panels * PANEL, n = least(PANEL, p->cols - j),
-          last = least(first + BLOCK_K, p->words);
-  int64_t size = bytes_of(g->in_type), per = 4 / size, whole = least(last, g->k / per);
-  const char *b = p->b + ((p->entry + entry) * g->stride_b + (p->col + j) * g->ldb) * size;
-  uint32_t *to = p->pack_b + panel * panel_b(p->words) + first * PANEL;
+  int64_t words = words_of(g, e->k), chunks = parts(words, BLOCK_K), panel = piece / chunks,
+          first = piece % chunks * BLOCK_K, last = least(first + BLOCK_K, words);
+  int64_t j = panel * PANEL, n = least(PANEL, e->n - j), size = bytes_of(g->in_type),
+          whole = least(last, e->k * size / 4);
+  const char *b = e->b + j * g->ldb * size;
+  uint32_t *to = e->pack_b + panel * panel_b(words) + first * PANEL;
   p->micro->transpose(to, PANEL, b + first * 4, g->ldb * size, n, whole - first);
   if (whole < last)   /* the last pair of an odd k is half outside its row */
     for (int64_t x = 0; x < n; x++)
-      to[(whole - first) * PANEL + x] = ((const uint16_t *)(const void *)b)[x * g->ldb + g->k - 1];
+      to[(whole - first) * PANEL + x] = ((const uint16_t *)(const void *)b)[x * g->ldb + e->k - 1];
+}
+
+/* Pieces of an entry's B, and of its A behind them. */
+static int64_t pieces_b(const product *p, const entry *e) {
+  const int64_t words = words_of(&p->g, e->k);
+  if (!packs_b(&p->g) || p->keeps_b) return 0;
+  return p->g.tb ? parts(e->n, PANEL) * parts(words, BLOCK_K) : parts(words, PACK_K);
+}
+static int64_t pieces_a(const product *p, const entry *e) {
+  return packs_a(&p->g) ? parts(words_of(&p->g, e->k), PACK_K) : 0;
+}
+
+static void pack_piece(void *arg, int64_t number, int worker) {
+  (void)worker;
+  const product *p = arg;
+  const int k = entry_of(p, p->piece, number);
+  const entry *e = &p->entry[k];
+  const int64_t at = number - p->piece[k], of_b = pieces_b(p, e);
+  if (at >= of_b) pack_groups(p, e, at - of_b);
+  else if (p->g.tb) turn_panel(p, e, at);
+  else pack_panels(p, e, at);
+}
+
+/* ---- tiles of the micro product ------------------------------------------------------------------ */
+
+enum { STRIP = BLOCK_K * SONDE_GROUP + LINE };   /* words of a group of A in a tile's own memory */
+
+static void tile_f32(const product *p, const place *t) {
+  const sonde_gemm *g = &p->g;
+  const entry *e = t->of;
+  uint32_t strip[TILE_M / SONDE_GROUP * STRIP] __attribute__((aligned(64)));
+  char *c = e->c + (t->i * g->ldc + t->j) * bytes_of(g->out_type);
+  const int64_t chunk = g->out_type == SONDE_F32 ? BLOCK_K : e->k;
+  for (int64_t q = 0; q < e->k; q += chunk) {
+    const int64_t depth = least(chunk, e->k - q), rs = g->ta ? 1 : g->lda, cs = g->ta ? g->lda : 1;
+    const float *a = (const float *)(const void *)e->a + t->i * rs + q * cs;
+    const int packed = g->ta && depth <= BLOCK_K;
+    if (packed) p->micro->pack_f32(strip, STRIP, a, g->lda, depth, t->m);
+    for (int64_t j = 0; j < t->n; j += PANEL) {
+      const float *b = (const float *)(const void *)e->b + q * g->ldb + t->j + j;
+      if (g->tb) b = (const float *)(const void *)(e->pack_b + (t->j + j) / PANEL * panel_b(e->k) + q * PANEL);
+      p->micro->f32(t->m, least(PANEL, t->n - j), depth, packed ? (const float *)(const void *)strip : a, rs, cs,
+                    packed ? STRIP : 0, b, g->tb ? PANEL : g->ldb, g->beta != 0 || q > 0,
+                    c + j * bytes_of(g->out_type), g->ldc, g->out_type);
+    }
+  }
+}
+
+static void tile_bf16(const product *p, const place *t) {
+  const sonde_gemm *g = &p->g;
+  const entry *e = t->of;
+  const int64_t words = words_of(g, e->k), chunk = g->out_type == SONDE_F32 ? BLOCK_K : words;
+  const uint16_t *a = (const uint16_t *)(const void *)e->a + t->i * g->lda;
+  int64_t next = 2, step = 0;                    /* numbers from a word of A to the next */
+  if (g->ta) {
+    a = (const uint16_t *)(const void *)(e->pack_a + t->i / SONDE_GROUP * group_a(words));
+    next = 2 * SONDE_GROUP, step = 2 * group_a(words);
+  }
+  char *c = e->c + (t->i * g->ldc + t->j) * bytes_of(g->out_type);
+  for (int64_t q = 0; q < words; q += chunk)
+    for (int64_t j = 0; j < t->n; j += PANEL)
+      p->micro->bf16(t->m, least(PANEL, t->n - j), least(chunk * 2, e->k - q * 2), a + q * next, g->lda, step,
+                     e->pack_b + (t->j + j) / PANEL * panel_b(words) + q * PANEL, PANEL, g->beta != 0 || q > 0,
+                     c + j * bytes_of(g->out_type), g->ldc, g->out_type);
 }
 
 static void micro_tile(void *arg, int64_t tile, int worker) {
   (void)worker;
   const product *p = arg;
-  const sonde_gemm *g = &p->g;
-  const int narrow = g->in_type == SONDE_BF16, per = narrow ? 2 : 1;
-  place t = place_of(p, tile);
-  int64_t entry = p->entry + t.entry, size = bytes_of(g->in_type), next = per, step = 0;   /* word of A */
-  const char *a = p->a + (entry * g->stride_a + (p->row + t.i) * g->lda) * size;
-  if (g->ta) {
-    a = (const char *)(p->pack_a + t.entry * packed_a(p->rows, p->words) +
-                       t.i / SONDE_GROUP * group_a(p->words));
-    next = per * SONDE_GROUP, step = per * group_a(p->words);
+  const place t = place_of(p, tile);
+  if (p->g.in_type == SONDE_F32) tile_f32(p, &t);
+  else tile_bf16(p, &t);
+}
+
+static void run_entries(product *p, sonde_pool *pool) {
+  int64_t pieces = 0;
+  for (int e = 0; e < p->entries; e++) {
+    p->piece[e] = pieces;
+    pieces += pieces_b(p, &p->entry[e]) + pieces_a(p, &p->entry[e]);
   }
-  char *c = p->c + (entry * g->stride_c + (p->row + t.i) * g->ldc + p->col + t.j) * bytes_of(g->out_type);
-  int64_t chunk = g->out_type == SONDE_F32 ? BLOCK_K : p->words;
-  for (int64_t q = 0; q < p->words; q += chunk)
-    for (int64_t j = 0; j < t.n; j += PANEL) {
-      int64_t n = least(PANEL, t.n - j), depth = least(chunk * per, g->k - q * per), ldb = PANEL;
-      const void *b = p->pack_b + t.entry * packed_b(p->cols, p->words) +
-                      (t.j + j) / PANEL * panel_b(p->words) + q * PANEL;
-      if (!packs_b(g)) {
-        b = (const float *)(const void *)p->b + entry * g->stride_b + q * g->ldb + p->col + t.j + j;
-        ldb = g->ldb;
-      }
-      const char *from = a + q * next * size;
-      int add = g->beta != 0 || q > 0;
-      char *to = c + j * bytes_of(g->out_type);
-      if (narrow)
-        p->micro->bf16(t.m, n, depth, (const uint16_t *)(const void *)from, g->lda, step, b, ldb, add, to,
-                       g->ldc, g->out_type);
-      else
-        p->micro->f32(t.m, n, depth, (const float *)(const void *)from, g->lda, 1, step, b, ldb, add, to, g->ldc,
-                      g->out_type);
-    }
+  if (pieces) sonde_pool_run(pool, pieces, pack_piece, p);
+  sonde_pool_run(pool, cut(p, TILE_M, LEAST_M, TILE_N, PANEL), micro_tile, p);
 }
 
 /* The amount packed at a time: all, or as many batch entries, rows or columns as fit into CAP. */
@@ -230,43 +309,45 @@ static int64_t share(int64_t n, int64_t most, int64_t tile) {
 }
 
 static portion portion_of(const sonde_gemm *g) {
-  int64_t words = parts(g->k, g->in_type == SONDE_F32 ? 1 : 2), room = CAP / 4 / words;
+  int64_t room = CAP / 4 / words_of(g, g->k);
   portion x = {g->batch, g->m, g->n};
   if (packs_a(g)) x.rows = share(g->m, room, TILE_M);
   if (packs_b(g)) x.cols = share(g->n, room, TILE_N);
   if (packs_a(g)) x.entries = least(x.entries, room / x.rows);
   if (packs_b(g)) x.entries = least(x.entries, room / x.cols);
   if (x.entries < 1 || x.rows < g->m || x.cols < g->n) x.entries = 1;
+  x.entries = least(x.entries, ENTRIES);
   return x;
+}
+
+/* Words of scratch of one entry's A and B. */
+static int64_t need_a(const sonde_gemm *g, int64_t rows, int64_t k) {
+  return packs_a(g) ? packed_a(rows, words_of(g, k)) : 0;
+}
+static int64_t need_b(const sonde_gemm *g, int64_t cols, int64_t k) {
+  return packs_b(g) ? packed_b(cols, words_of(g, k)) : 0;
 }
 
 static int64_t micro_scratch(const sonde_gemm *g) {
   portion x = portion_of(g);
-  int64_t words = parts(g->k, g->in_type == SONDE_F32 ? 1 : 2), total = 0;
-  if (packs_a(g)) total += x.entries * packed_a(x.rows, words);
-  if (packs_b(g)) total += x.entries * packed_b(x.cols, words);
-  return total * 4;
+  return x.entries * (need_a(g, x.rows, g->k) + need_b(g, x.cols, g->k)) * 4;
 }
 
 static void run_micro(product *p, void *scratch, sonde_pool *pool) {
   const sonde_gemm *g = &p->g;
-  portion x = portion_of(g);
-  p->words = parts(g->k, g->in_type == SONDE_F32 ? 1 : 2);
-  p->pack_a = scratch;
-  p->pack_b = p->pack_a + (packs_a(g) ? x.entries * packed_a(x.rows, p->words) : 0);
-  int64_t chunks = parts(p->words, PACK_K);
-  for (p->entry = 0; p->entry < g->batch; p->entry += x.entries)
-    for (p->col = 0; p->col < g->n; p->col += x.cols)
-      for (p->row = 0; p->row < g->m; p->row += x.rows) {
-        p->entries = least(x.entries, g->batch - p->entry);
-        p->cols = least(x.cols, g->n - p->col);
-        p->rows = least(x.rows, g->m - p->row);
-        cut(p, TILE_M, LEAST_M, TILE_N, PANEL);
-        if (g->tb && p->row == 0)
-          sonde_pool_run(pool, p->entries * parts(p->cols, PANEL) * parts(p->words, BLOCK_K), turn_panel, p);
-        else if (packs_b(g) && p->row == 0) sonde_pool_run(pool, p->entries * chunks, pack_panels, p);
-        if (packs_a(g)) sonde_pool_run(pool, p->entries * chunks, pack_groups, p);
-        sonde_pool_run(pool, p->entries * p->down * p->across, micro_tile, p);
+  const portion x = portion_of(g);
+  const int64_t of_a = need_a(g, x.rows, g->k), of_b = need_b(g, x.cols, g->k);
+  for (int64_t first = 0; first < g->batch; first += x.entries)
+    for (int64_t col = 0; col < g->n; col += x.cols)
+      for (int64_t row = 0; row < g->m; row += x.rows) {
+        uint32_t *room = scratch;
+        p->entries = (int)least(x.entries, g->batch - first);
+        p->keeps_b = row > 0;
+        for (int e = 0; e < p->entries; e++, room += of_a + of_b) {
+          p->entry[e] = entry_at(p, first + e, row, least(x.rows, g->m - row), col, least(x.cols, g->n - col));
+          p->entry[e].pack_a = room, p->entry[e].pack_b = room + of_a;
+        }
+        run_entries(p, pool);
       }
 }
 
@@ -276,12 +357,12 @@ static void blas_tile(void *arg, int64_t tile, int worker) {
   (void)worker;
   const product *p = arg;
   const sonde_gemm *g = &p->g;
-  place t = place_of(p, tile);
-  const float *a = (const float *)(const void *)p->a + t.entry * g->stride_a + (g->ta ? t.i : t.i * g->lda);
-  const float *b = (const float *)(const void *)p->b + t.entry * g->stride_b + (g->tb ? t.j * g->ldb : t.j);
-  int64_t to = t.entry * g->stride_c + t.i * g->ldc + t.j;
+  const place t = place_of(p, tile);
+  const float *a = (const float *)(const void *)t.of->a + (g->ta ? t.i : t.i * g->lda);
+  const float *b = (const float *)(const void *)t.of->b + (g->tb ? t.j * g->ldb : t.j);
+  int64_t to = t.i * g->ldc + t.j;
   if (g->out_type == SONDE_F32) {
-    sonde_gemm_tile(g->ta, g->tb, t.m, t.n, g->k, a, g->lda, b, g->ldb, g->beta, (float *)(void *)p->c + to,
+    sonde_gemm_tile(g->ta, g->tb, t.m, t.n, g->k, a, g->lda, b, g->ldb, g->beta, (float *)(void *)t.of->c + to,
                     g->ldc);
     return;
   }
@@ -292,7 +373,15 @@ static void blas_tile(void *arg, int64_t tile, int worker) {
     sonde_gemm_tile(g->ta, g->tb, h, t.n, g->k, a + (g->ta ? r : r * g->lda), g->lda, b, g->ldb, 0, strip,
                     t.n);
     for (int64_t q = 0; q < h; q++)
-      p->simd->common.to_bf16((uint16_t *)(void *)p->c + to + (r + q) * g->ldc, strip + q * t.n, t.n);
+      p->simd->common.to_bf16((uint16_t *)(void *)t.of->c + to + (r + q) * g->ldc, strip + q * t.n, t.n);
+  }
+}
+
+static void run_blas(product *p, sonde_pool *pool) {
+  for (int64_t first = 0; first < p->g.batch; first += ENTRIES) {
+    p->entries = (int)least(ENTRIES, p->g.batch - first);
+    for (int e = 0; e < p->entries; e++) p->entry[e] = entry_at(p, first + e, 0, p->g.m, 0, p->g.n);
+    sonde_pool_run(pool, cut(p, BLAS_M, BLAS_LEAST, BLAS_N, BLAS_LEAST), blas_tile, p);
   }
 }
 
@@ -300,14 +389,14 @@ static void blas_tile(void *arg, int64_t tile, int worker) {
 
 static int is_thin(const sonde_gemm *g) { return g->m <= THIN && !g->ta && g->tb; }
 
-typedef struct thin { product p; int64_t rows, tiles; } thin;
+typedef struct thin { const product *p; int64_t rows, tiles; } thin;
 
 /* Each result is one sum, whatever its tile, so here the tiles may depend on the threads: the longer a thread's stretch
  * of B, the less is prefetched twice at the boundaries. */
 static void thin_tile(void *arg, int64_t tile, int worker) {
   (void)worker;
   const thin *t = arg;
-  const product *p = &t->p;
+  const product *p = t->p;
   const sonde_gemm *g = &p->g;
   int64_t size = bytes_of(g->in_type), entry = tile / t->tiles;
   int64_t first = tile % t->tiles * t->rows, rows = least(t->rows, g->n - first);
@@ -326,7 +415,7 @@ static void thin_tile(void *arg, int64_t tile, int worker) {
 
 static void run_thin(const product *p, sonde_pool *pool) {
   int64_t rows = parts(p->g.n, (int64_t)THIN_SHARE * sonde_pool_threads(pool));
-  thin t = {*p, rows < THIN_LEAST ? THIN_LEAST : least(rows, THIN_MOST), 0};
+  thin t = {p, rows < THIN_LEAST ? THIN_LEAST : least(rows, THIN_MOST), 0};
   t.tiles = parts(p->g.n, t.rows);
   sonde_pool_run(pool, p->g.batch * t.tiles, thin_tile, &t);
 }
@@ -412,13 +501,81 @@ void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, 
     p.g.in_type = SONDE_F32;
     room += (padded(na) + padded(nb)) * 4;
   }
-  if (p.micro) {
-    run_micro(&p, room, pool);
-    return;
+  if (p.micro) run_micro(&p, room, pool);
+  else run_blas(&p, pool);
+}
+
+/* ---- products of groups of rows ------------------------------------------------------------------- */
+
+/* Words that groups are packed into together, few enough to be in the L2 cache still when they are multiplied; rows of
+ * a group that is too large for that, at a time. */
+enum { ROOM = 1024 * 1024 / 4, ALONE_K = 4096 };
+
+static sonde_gemm group_of(const sonde_gemm *g, int64_t rows) {
+  sonde_gemm x = *g;
+  x.batch = 1;
+  if (g->ta) x.k = rows;
+  else x.m = rows;
+  return x;
+}
+
+static int64_t need_of(const sonde_gemm *g) { return need_a(g, g->m, g->k) + need_b(g, g->n, g->k); }
+
+/* Whether a group's tiles may be in one list with other groups'. */
+static int is_shared(const sonde_gemm *g, const sonde_simd_table *simd) {
+  return simd->micro && !must_widen(g, simd) && g->m > 0 && g->n > 0 && g->k > 0 && !is_thin(g) && need_of(g) <= ROOM;
+}
+
+int64_t sonde_gemm_groups_scratch(const sonde_gemm *g) {
+  const int64_t rows = g->ta ? g->k : g->m, some = least(g->batch, rows);
+  int64_t most = 0;
+  for (int64_t r = g->ta ? 1 : rows; r <= rows && (r <= ALONE_K || !g->ta); r++) {
+    const sonde_gemm alone = group_of(g, r);
+    const int64_t bytes = sonde_gemm_scratch(&alone);
+    if (bytes > most) most = bytes;
   }
-  p.entries = g->batch, p.rows = g->m, p.cols = g->n;
-  cut(&p, BLAS_M, BLAS_LEAST, BLAS_N, BLAS_LEAST);
-  sonde_pool_run(pool, p.entries * p.down * p.across, blas_tile, &p);
+  /* 34: each group may begin SONDE_GROUP_WORDS and a line further on, in pairs. */
+  const int64_t shared = g->ta ? need_a(g, g->m, g->k + 34 * some) + need_b(g, g->n, g->k + 34 * some)
+                               : some * need_b(g, g->n, g->k);
+  return least(shared, ROOM) * 4 > most ? least(shared, ROOM) * 4 : most;
+}
+
+static void run_alone(const sonde_gemm *g, const entry *e, void *scratch, sonde_pool *pool) {
+  const int64_t size = bytes_of(g->in_type), most = g->ta ? ALONE_K : g->k;
+  int64_t at = 0;
+  do {      /* once without rows: zeros */
+    sonde_gemm x = *g;
+    x.k = least(most, g->k - at);
+    if (at) x.beta = 1;
+    sonde_gemm_run(&x, e->a + at * g->lda * size, e->b + at * g->ldb * size, e->c, scratch, pool);
+    at += most;
+  } while (at < g->k);
+}
+
+void sonde_gemm_groups_run(const sonde_gemm *g, const int32_t *first, const void *a, const void *b, void *c,
+                           void *scratch, sonde_pool *pool) {
+  product p = {.g = *g, .simd = sonde_simd_get()};
+  const int64_t in = bytes_of(g->in_type), out = bytes_of(g->out_type);
+  int64_t used = 0;
+  p.micro = p.simd->micro;
+  for (int64_t k = 0; k < g->batch; k++) {
+    const sonde_gemm x = group_of(g, first[k + 1] - first[k]);
+    entry e = {.a = (const char *)a + first[k] * g->lda * in,
+               .b = (const char *)b + (g->ta ? first[k] * g->ldb : k * g->stride_b) * in,
+               .c = (char *)c + (g->ta ? k * g->stride_c : first[k] * g->ldc) * out, .m = x.m, .n = x.n, .k = x.k};
+    if (!is_shared(&x, p.simd)) {
+      run_alone(&x, &e, scratch, pool);
+      continue;
+    }
+    if (p.entries == ENTRIES || used + need_of(&x) > ROOM) {
+      run_entries(&p, pool);
+      p.entries = 0, used = 0;
+    }
+    e.pack_a = (uint32_t *)scratch + used, e.pack_b = e.pack_a + need_a(&x, x.m, x.k);
+    used += need_of(&x);
+    p.entry[p.entries++] = e;
+  }
+  if (p.entries) run_entries(&p, pool);
 }
 
 /* ---- what computes ------------------------------------------------------------------------------- */

@@ -24,6 +24,13 @@ int64_t sonde_gemm_scratch(const sonde_gemm *g);
 void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, void *scratch,
                     sonde_pool *pool);
 
+/* Products of rows in `batch` groups, of which group e has the rows first[e] to first[e + 1]: with ta 0 those of A and
+ * C, times matrix e of B (stride_b), m being all rows; with ta 1 those of A and B (tb 0), whose product is matrix e of
+ * C (stride_c), k being all rows. The work is that of the rows that there are. Scratch is for any `first`. */
+int64_t sonde_gemm_groups_scratch(const sonde_gemm *g);
+void sonde_gemm_groups_run(const sonde_gemm *g, const int32_t *first, const void *a, const void *b, void *c,
+                           void *scratch, sonde_pool *pool);
+
 /* One f32 product on the calling thread (for use inside a tile). */
 void sonde_gemm_tile(int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
                      const float *b, int64_t ldb, float beta, float *c, int64_t ldc);

@@ -181,19 +181,51 @@ static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int
 
 /* ---- packing ------------------------------------------------------------------------------------- */
 
+/* A tile of A, [16 rows][32 numbers], from `from` [32 numbers, 16 rows]: eight rows at a time, of which every lane has
+ * its eight numbers of k. */
+static inline void turn_tile(uint32_t *dst, const uint16_t *from, int64_t lds) {
+  const int64_t pitch = lds * (int64_t)sizeof *from;
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; half++, from += T / 2, dst += T / 2 * T) {
+    __m512i r[8], t[8];
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) r[j] = in_lanes((const char *)from + j * pitch, 8 * pitch);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+      t[j] = _mm512_unpacklo_epi16(r[2 * j], r[2 * j + 1]);
+      t[j + 4] = _mm512_unpackhi_epi16(r[2 * j], r[2 * j + 1]);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 8; j += 2) {             /* four numbers: of rows 0 1, 2 3, 4 5, 6 7 */
+      r[j] = _mm512_unpacklo_epi32(t[j], t[j + 1]);
+      r[j + 1] = _mm512_unpackhi_epi32(t[j], t[j + 1]);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+      const __m512i low = r[j / 2 * 4 + j % 2], high = r[j / 2 * 4 + j % 2 + 2];
+      _mm512_storeu_si512(dst + 2 * j * T, _mm512_unpacklo_epi64(low, high));
+      _mm512_storeu_si512(dst + (2 * j + 1) * T, _mm512_unpackhi_epi64(low, high));
+    }
+  }
+}
+
 /* A group is a row of tiles, [words/16][16 rows][16 words], the last one filled up with zeros. */
 static void pack_bf16(uint32_t *dst, int64_t step, const uint16_t *src, int64_t lds, int64_t rows, int64_t cols) {
-  uint32_t words[T * T] __attribute__((aligned(64)));
+  uint16_t edge[DEPTH * T] __attribute__((aligned(64)));
   for (int64_t q = 0; q < rows; q += DEPTH, dst += T * T, src += DEPTH * lds)
     for (int64_t i = 0; i < cols; i += T) {
-      __mmask16 mask = first_of(cols - i);
-      for (int64_t r = 0; r < DEPTH; r += 2) {
-        const uint16_t *from = src + r * lds + i;
-        __m512i w = _mm512_setzero_si512();
-        if (q + r < rows) w = paired(from, q + r + 1 < rows ? from + lds : NULL, mask);
-        _mm512_store_si512(words + r / 2 * T, w);
+      const uint16_t *from = src + i;
+      uint32_t *to = dst + i / T * step;
+      if (q + DEPTH <= rows && i + T <= cols) {
+        for (int64_t r = 0; i % (2 * T) == 0 && r < DEPTH; r++) fetch(from + (DEPTH + r) * lds);
+        turn_tile(to, from, lds);
+        continue;
       }
-      transpose_block(dst + i / T * step, T, (const char *)words, T * 4);
+      for (int64_t r = 0; r < DEPTH; r++) {
+        const __mmask16 mask = q + r < rows ? first_of(cols - i) : 0;
+        _mm256_store_si256((__m256i *)(void *)(edge + r * T), _mm256_maskz_loadu_epi16(mask, from + r * lds));
+      }
+      turn_tile(to, edge, T);
     }
 }
 

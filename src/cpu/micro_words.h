@@ -33,36 +33,29 @@ static inline __m256i rounded(__m512 x) {
   return _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16));
 }
 
-/* 16 x 16 words: four rounds that exchange halves of 1, 2, 4 and 8 words. */
+/* The 16 bytes at `from` and those one, two and three times `pitch` bytes behind, in the four lanes of a vector: loads
+ * that leave the port alone on which shuffles wait for one another. */
+static inline __m512i in_lanes(const char *from, int64_t pitch) {
+  __m512i r = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)from));
+  r = _mm512_inserti32x4(r, _mm_loadu_si128((const __m128i *)(const void *)(from + pitch)), 1);
+  r = _mm512_inserti32x4(r, _mm_loadu_si128((const __m128i *)(const void *)(from + 2 * pitch)), 2);
+  return _mm512_inserti32x4(r, _mm_loadu_si128((const __m128i *)(const void *)(from + 3 * pitch)), 3);
+}
+
+/* 16 x 16 words, four columns at a time: their rows are loaded so that every result has its four words of a lane in the
+ * same lane of four vectors. */
 static inline void transpose_block(uint32_t *dst, int64_t ldd, const char *src, int64_t lds_bytes) {
-  __m512i r[16], t[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(src + i * lds_bytes);
-#pragma GCC unroll 8
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-  }
 #pragma GCC unroll 4
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
+  for (int c = 0; c < 16; c += 4, dst += 4 * ldd) {
+    __m512i r[4], t[4];
 #pragma GCC unroll 4
-  for (int i = 0; i < 4; i++) {
-    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; i++) {
-    _mm512_storeu_si512(dst + i * ldd, _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88));
-    _mm512_storeu_si512(dst + (i + 4) * ldd, _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88));
-    _mm512_storeu_si512(dst + (i + 8) * ldd, _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd));
-    _mm512_storeu_si512(dst + (i + 12) * ldd, _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd));
+    for (int j = 0; j < 4; j++) r[j] = in_lanes(src + j * lds_bytes + c * 4, 4 * lds_bytes);
+    t[0] = _mm512_unpacklo_epi32(r[0], r[1]), t[1] = _mm512_unpackhi_epi32(r[0], r[1]);
+    t[2] = _mm512_unpacklo_epi32(r[2], r[3]), t[3] = _mm512_unpackhi_epi32(r[2], r[3]);
+    _mm512_storeu_si512(dst, _mm512_unpacklo_epi64(t[0], t[2]));
+    _mm512_storeu_si512(dst + ldd, _mm512_unpackhi_epi64(t[0], t[2]));
+    _mm512_storeu_si512(dst + 2 * ldd, _mm512_unpacklo_epi64(t[1], t[3]));
+    _mm512_storeu_si512(dst + 3 * ldd, _mm512_unpackhi_epi64(t[1], t[3]));
   }
 }
 

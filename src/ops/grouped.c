@@ -12,7 +12,6 @@
 #include "ops/families.h"
 
 enum { A = 0, B = 1, OFFSETS = 2, ADDED = 3, TB = 0 };   /* inputs, and the place of the flag in attr.i */
-enum { INNER = 1024 };   /* rows of one group that its gradient takes at a time: scratch is for so many */
 
 static int need_offsets(const char *op, const sonde_shape *offsets, sonde_error *err) {
   int rc = sonde_need_dtype(op, "the offsets", offsets, SONDE_I32, err);
@@ -40,10 +39,6 @@ static int check_offsets(const sonde_call *c, int64_t rows) {
                     (int)at[groups], (long long)rows);
 }
 
-static const void *from(const void *x, int dtype, int64_t element) {
-  return (const char *)x + element * sonde_dtype_size(dtype);
-}
-
 /* ---- grouped_matmul ---------------------------------------------------------------------------------- */
 
 static int product_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
@@ -64,35 +59,26 @@ static int product_shape(const sonde_shape *in, int n_in, const sonde_attr *a, s
   return SONDE_OK;
 }
 
-/* The product of one group of `rows` rows. */
-static sonde_gemm product_of(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a,
-                             int64_t rows) {
+static sonde_gemm product_of(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
   int64_t k = in[A].dim[1], n = out->dim[1];
   int tb = a->i[TB] != 0;
-  return (sonde_gemm){.m = rows, .n = n, .k = k, .batch = 1, .tb = tb, .in_type = in[A].dtype, .out_type = out->dtype,
-                      .lda = k, .ldb = tb ? k : n, .ldc = n, .beta = n_in > ADDED ? 1.0f : 0.0f};
+  return (sonde_gemm){.m = in[A].dim[0], .n = n, .k = k, .batch = in[B].dim[0], .tb = tb, .in_type = in[A].dtype,
+                      .out_type = out->dtype, .lda = k, .ldb = tb ? k : n, .ldc = n, .stride_b = k * n,
+                      .beta = n_in > ADDED ? 1.0f : 0.0f};
 }
 
-/* The more rows, the more scratch. */
 static int64_t product_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
-  sonde_gemm g = product_of(in, n_in, out, a, in[A].dim[0]);
-  return sonde_gemm_scratch(&g);
+  sonde_gemm g = product_of(in, n_in, out, a);
+  return sonde_gemm_groups_scratch(&g);
 }
 
 static int product_run(const sonde_call *c) {
-  const sonde_shape *in = c->in_shape;
-  const int32_t *first = c->in[OFFSETS];
-  const int64_t rows = in[A].dim[0], k = in[A].dim[1], n = c->out_shape[0].dim[1];
-  int rc = check_offsets(c, rows);
+  const sonde_gemm g = product_of(c->in_shape, c->n_in, c->out_shape, c->attr);
+  int rc = check_offsets(c, g.m);
   if (rc) return rc;
   if (c->n_in > ADDED && c->in[ADDED] != c->out[0])
-    memcpy(c->out[0], c->in[ADDED], (size_t)(rows * n) * sizeof(float));
-  for (int64_t e = 0; e < in[B].dim[0]; e++) {
-    sonde_gemm g = product_of(in, c->n_in, &c->out_shape[0], c->attr, first[e + 1] - first[e]);
-    char *to = (char *)c->out[0] + first[e] * n * sonde_dtype_size(c->out_shape[0].dtype);
-    sonde_gemm_run(&g, from(c->in[A], in[A].dtype, first[e] * k), from(c->in[B], in[B].dtype, e * n * k), to,
-                   c->scratch, c->pool);
-  }
+    memcpy(c->out[0], c->in[ADDED], (size_t)(g.m * g.n) * sizeof(float));
+  sonde_gemm_groups_run(&g, c->in[OFFSETS], c->in[A], c->in[B], c->out[0], c->scratch, c->pool);
   return SONDE_OK;
 }
 
@@ -144,40 +130,22 @@ static int outer_shape(const sonde_shape *in, int n_in, const sonde_attr *a, son
              : sonde_fail(err, SONDE_ESHAPE, "grouped_outer: the result has too many elements");
 }
 
-static sonde_gemm outer_of(const sonde_shape *in, int64_t rows, int added) {
+static sonde_gemm outer_of(const sonde_shape *in) {
   int64_t m = in[A].dim[1], n = in[B].dim[1];
-  return (sonde_gemm){.m = m, .n = n, .k = rows, .batch = 1, .ta = 1, .in_type = in[A].dtype, .out_type = SONDE_F32,
-                      .lda = m, .ldb = n, .ldc = n, .beta = added ? 1.0f : 0.0f};
+  return (sonde_gemm){.m = m, .n = n, .k = in[A].dim[0], .batch = in[OFFSETS].dim[0] - 1, .ta = 1,
+                      .in_type = in[A].dtype, .out_type = SONDE_F32, .lda = m, .ldb = n, .ldc = n, .stride_c = m * n};
 }
 
-/* What is packed at a time falls by steps as the rows grow, so the most of it may be for any number of them. */
 static int64_t outer_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
-  int64_t most = 0;
   (void)n_in, (void)out, (void)a;
-  for (int64_t rows = 1; rows <= in[A].dim[0] && rows <= INNER; rows++) {
-    sonde_gemm g = outer_of(in, rows, 0);
-    int64_t bytes = sonde_gemm_scratch(&g);
-    if (bytes > most) most = bytes;
-  }
-  return most;
+  sonde_gemm g = outer_of(in);
+  return sonde_gemm_groups_scratch(&g);
 }
 
 static int outer_run(const sonde_call *c) {
-  const sonde_shape *in = c->in_shape;
-  const int32_t *first = c->in[OFFSETS];
-  const int64_t m = in[A].dim[1], n = in[B].dim[1];
-  int rc = check_offsets(c, in[A].dim[0]);
-  for (int64_t e = 0; !rc && e < c->out_shape[0].dim[0]; e++) {
-    float *to = (float *)c->out[0] + e * m * n;
-    int64_t row = first[e];
-    do {      /* once without rows: zeros */
-      int64_t rows = first[e + 1] - row < INNER ? first[e + 1] - row : INNER;
-      sonde_gemm g = outer_of(in, rows, row > first[e]);
-      sonde_gemm_run(&g, from(c->in[A], in[A].dtype, row * m), from(c->in[B], in[B].dtype, row * n), to, c->scratch,
-                     c->pool);
-      row += rows;
-    } while (row < first[e + 1]);
-  }
+  const sonde_gemm g = outer_of(c->in_shape);
+  int rc = check_offsets(c, g.k);
+  if (!rc) sonde_gemm_groups_run(&g, c->in[OFFSETS], c->in[A], c->in[B], c->out[0], c->scratch, c->pool);
   return rc;
 }
 

@@ -28,6 +28,8 @@ static const task tasks[] = {
     {"large", 170, 6, 3, 130, 263, 1, 1, SONDE_F32, 6},  {"large, not turned", 170, 6, 3, 263, 130, 0, 0, SONDE_F32, 6},
     {"bf16", 90, 5, 2, 67, 33, 1, 0, SONDE_BF16, 4},     {"bf16, not turned", 90, 5, 2, 34, 65, 0, 0, SONDE_BF16, 4},
     {"bf16, long", 2500, 2, 1, 5, 6, 1, 0, SONDE_BF16, 2},
+    {"many groups", 120, 70, 2, 67, 130, 0, 1, SONDE_F32, 70},
+    {"bf16, many groups", 120, 70, 2, 67, 130, 1, 0, SONDE_BF16, 70},
 };
 
 typedef struct data {
