@@ -38,12 +38,15 @@ typedef struct sonde_simd_table {
   void (*weigh)(float *y, const float *p, const float *w, int64_t ld, int64_t rows, int64_t n);
   void (*dots_bf16)(float *y, const uint16_t *x, const uint16_t *w, int64_t ld, int64_t rows, int64_t n);
 
-  /* Blocks of attention scores: [keys, SONDE_BLOCK] of f32, one query a column; top, shift, sum and delta are
-   * [SONDE_BLOCK]. col_max: top = max(top, s). col_exp: s = exp(scale s - shift), sum += s. col_grad:
-   * ds = p (ds - delta) scale. */
+  /* SONDE_GROUP (micro.h) columns of a block of attention scores [keys, SONDE_BLOCK], one query a column; top, shift,
+   * sum and delta are [SONDE_GROUP]. col_max: top = max(top, s). col_exp: s = exp(scale s - shift), sum += s. col_grad:
+   * s likewise, and ds = s (ds - delta) scale (slope, if it is not NULL). narrow: NULL, or, where the micro product has
+   * bf16, where the results go rounded to it, laid out as s (of col_grad: s into the first, ds into the second), and s
+   * and ds are left as they are. */
   void (*col_max)(float *top, const float *s, int64_t keys);
-  void (*col_exp)(float *s, float scale, const float *shift, float *sum, int64_t keys);
-  void (*col_grad)(float *ds, const float *p, const float *delta, float scale, int64_t keys);
+  void (*col_exp)(float *s, uint16_t *narrow, float scale, const float *shift, float *sum, int64_t keys);
+  void (*col_grad)(float *s, float *ds, const float *slope, uint16_t *const narrow[2], float scale, const float *shift,
+                   const float *delta, int64_t keys);
 
   const struct sonde_micro *micro; /* the register-blocked product (micro.h); NULL: products are the BLAS's */
 

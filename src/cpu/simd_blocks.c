@@ -1,38 +1,72 @@
 /* simd_blocks.c - the inner loops of blocked attention, compiled once per instruction set (SONDE_ISA). A
- * block is [keys, SONDE_BLOCK queries]: a query is a lane, so that maxima and sums over keys need no sums
- * across a vector. */
+ * block is [keys, SONDE_BLOCK queries], of which SONDE_GROUP queries are taken at a time: a query is a lane, so that
+ * maxima and sums over keys need no sums across a vector. */
 #include "config.h"
+#include <stddef.h>
+
+#include "cpu/micro.h"
 #include "cpu/simd_isa.h"
 #include "cpu/simd_vector.h"
 
-enum { WIDE = SONDE_BLOCK / LANES };
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
+enum { WIDE = SONDE_GROUP / LANES, TURNS = 4 };
+
+/* Four maxima in turn: each waits for the one before it. */
 static void col_max(float *top, const float *s, int64_t keys) {
-  vec m[WIDE];
-  for (int v = 0; v < WIDE; v++) m[v] = load(top + v * LANES);
-  for (int64_t k = 0; k < keys; k++, s += SONDE_BLOCK)
-    for (int v = 0; v < WIDE; v++) m[v] = max_of(load(s + v * LANES), m[v]);
-  for (int v = 0; v < WIDE; v++) store(top + v * LANES, m[v]);
+  vec m[TURNS][WIDE];
+  int64_t k = 0;
+  for (int t = 0; t < TURNS; t++)
+    for (int v = 0; v < WIDE; v++) m[t][v] = load(top + v * LANES);
+  for (; k + TURNS <= keys; k += TURNS)
+    for (int t = 0; t < TURNS; t++, s += SONDE_BLOCK)
+      for (int v = 0; v < WIDE; v++) m[t][v] = max_of(load(s + v * LANES), m[t][v]);
+  for (; k < keys; k++, s += SONDE_BLOCK)
+    for (int v = 0; v < WIDE; v++) m[0][v] = max_of(load(s + v * LANES), m[0][v]);
+  for (int v = 0; v < WIDE; v++)
+    store(top + v * LANES, max_of(max_of(m[0][v], m[1][v]), max_of(m[2][v], m[3][v])));
 }
 
-static void col_exp(float *s, float scale, const float *shift, float *sum, int64_t keys) {
+/* The hardware's rounding takes denormal numbers as zero, as its products would. */
+static inline void put(float *wide, uint16_t *narrow, vec x) {
+#ifdef __AVX512BF16__
+  if (narrow) {
+    _mm256_storeu_si256((__m256i *)(void *)narrow, (__m256i)_mm512_cvtneps_pbh((__m512)x));
+    return;
+  }
+#endif
+  (void)narrow;
+  store(wide, x);
+}
+
+static void col_exp(float *s, uint16_t *narrow, float scale, const float *shift, float *sum, int64_t keys) {
   vec down[WIDE], total[WIDE];
   for (int v = 0; v < WIDE; v++) down[v] = load(shift + v * LANES), total[v] = load(sum + v * LANES);
-  for (int64_t k = 0; k < keys; k++, s += SONDE_BLOCK)
+  for (int64_t k = 0; k < keys; k++)
     for (int v = 0; v < WIDE; v++) {
-      vec e = exp_of(load(s + v * LANES) * scale - down[v]);
-      store(s + v * LANES, e);
+      const int64_t at = k * SONDE_BLOCK + v * LANES;
+      vec e = exp_of(load(s + at) * scale - down[v]);
+      put(s + at, narrow ? narrow + at : NULL, e);
       total[v] += e;
     }
   for (int v = 0; v < WIDE; v++) store(sum + v * LANES, total[v]);
 }
 
-static void col_grad(float *ds, const float *p, const float *delta, float scale, int64_t keys) {
-  vec shift[WIDE];
-  for (int v = 0; v < WIDE; v++) shift[v] = load(delta + v * LANES);
-  for (int64_t k = 0; k < keys; k++, ds += SONDE_BLOCK, p += SONDE_BLOCK)
-    for (int v = 0; v < WIDE; v++)
-      store(ds + v * LANES, load(p + v * LANES) * (load(ds + v * LANES) - shift[v]) * scale);
+static void col_grad(float *s, float *ds, const float *slope, uint16_t *const narrow[2], float scale,
+                     const float *shift, const float *delta, int64_t keys) {
+  vec down[WIDE], less[WIDE];
+  for (int v = 0; v < WIDE; v++) down[v] = load(shift + v * LANES), less[v] = load(delta + v * LANES);
+  for (int64_t k = 0; k < keys; k++)
+    for (int v = 0; v < WIDE; v++) {
+      const int64_t at = k * SONDE_BLOCK + v * LANES;
+      vec p = exp_of(load(s + at) * scale - down[v]);
+      vec d = p * (load(ds + at) - less[v]) * scale;
+      if (slope) d *= load(slope + at);
+      put(s + at, narrow ? narrow[0] + at : NULL, p);
+      put(ds + at, narrow ? narrow[1] + at : NULL, d);
+    }
 }
 
 void ISA_NAME(sonde_blocks)(sonde_simd_table *t) {

@@ -193,21 +193,21 @@ void sonde_attention_turn(const attention *t, int input, int64_t b, int64_t head
   }
 }
 
-int64_t sonde_attention_key_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys,
-                                  int64_t j, int64_t *end) {
-  int64_t cut = t->causal ? at - t->ahead - first : -KEYS;   /* key j is hidden from queries below j + cut */
-  int64_t low = j + cut > 0 ? (j + cut) / STEP * STEP : 0;
-  *end = low + STEP - cut;
-  if (*end > keys) *end = keys;
-  return low < n ? low : n;
+strip sonde_attention_key_strip(const meeting *m, int64_t j) {
+  int64_t low = 0, high, end = m->keys;
+  while (low < m->groups && m->to[low] <= j) low++;
+  for (high = low; high < m->groups && m->from[high] <= j; high++);
+  if (low < m->groups && m->to[low] < end) end = m->to[low];
+  if (high < m->groups && m->from[high] < end) end = m->from[high];
+  high *= STEP;
+  return (strip){j, end, low * STEP, high < m->n ? high : m->n};
 }
 
-int64_t sonde_attention_query_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys,
-                                    int64_t i, int64_t *end) {
-  int64_t seen = t->causal ? first + i + STEP + t->ahead - at : keys;
-  *end = seen < keys && i + STEP < n ? i + STEP : n;
-  if (*end == n) seen = t->causal ? first + n + t->ahead - at : keys;
-  return seen < 0 ? 0 : seen < keys ? seen : keys;
+strip sonde_attention_query_strip(const meeting *m, int64_t low) {
+  const int64_t v = low / STEP;
+  int64_t last = v + 1;
+  while (last < m->groups && m->from[last] == m->from[v] && m->to[last] == m->to[v]) last++;
+  return (strip){m->from[v], m->to[v], low, last * STEP < m->n ? last * STEP : m->n};
 }
 
 rows32 sonde_attention_keys(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t n, float *buf) {
@@ -215,49 +215,49 @@ rows32 sonde_attention_keys(const attention *t, int input, int64_t b, int64_t kv
                      : sonde_attention_f32(t, input, b, kv, at, n, buf);
 }
 
-void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys,
-                            int64_t first, int64_t n, const uint32_t *turned, float *s) {
+void sonde_attention_scores(const attention *t, const meeting *m, int input, int64_t b, int64_t kv,
+                            const uint32_t *turned, float *s) {
   float buf[KEYS * SONDE_HEAD];
   rows32 wide = {0};
   rows16 narrow = {0};
   if (t->narrow)
-    narrow = sonde_attention_bf16(t, input, b, kv, at, keys, NULL);   /* bf16 already: no buffer is touched */
-  else wide = sonde_attention_keys(t, input, b, kv, at, keys, buf);
-  for (int64_t j = 0, end; j < keys; j = end) {
-    int64_t low = sonde_attention_key_strip(t, first, n, at, keys, j, &end), place = j * SONDE_BLOCK + low;
+    narrow = sonde_attention_bf16(t, input, b, kv, m->at, m->keys, NULL);   /* bf16 already: no buffer is touched */
+  else wide = sonde_attention_keys(t, input, b, kv, m->at, m->keys, buf);
+  for (int64_t j = 0; j < m->keys;) {
+    const strip x = sonde_attention_key_strip(m, j);
+    const int64_t width = sonde_parts(x.high - x.low, STEP) * STEP;
+    float *to = s + j * SONDE_BLOCK + x.low;
     if (t->narrow)
-      t->narrow->bf16(end - j, SONDE_BLOCK - low, t->width, narrow.at + j * narrow.ld, narrow.ld, 0,
-                      turned + low, SONDE_BLOCK, 0, s + place, SONDE_BLOCK, SONDE_F32);
+      t->narrow->bf16(x.end - j, width, t->width, narrow.at + j * narrow.ld, narrow.ld, 0, turned + x.low, SONDE_BLOCK,
+                      0, to, SONDE_BLOCK, SONDE_F32);
     else
-      sonde_gemm_tile(0, 0, end - j, SONDE_BLOCK - low, t->width, wide.at + j * wide.ld, wide.ld,
-                      (const float *)(const void *)turned + low, SONDE_BLOCK, 0, s + place, SONDE_BLOCK);
+      sonde_gemm_tile(0, 0, x.end - j, width, t->width, wide.at + j * wide.ld, wide.ld,
+                      (const float *)(const void *)turned + x.low, SONDE_BLOCK, 0, to, SONDE_BLOCK);
+    j = x.end;
   }
 }
 
-void sonde_attention_cap(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, float *s,
-                         float *slope) {
-  if (t->cap == 0) return;
+void sonde_attention_cap(const attention *t, const meeting *m, float *s, float *slope) {
   const float a = t->scale / t->cap;
-  for (int64_t j = 0, end; j < keys; j = end) {
-    int64_t low = sonde_attention_key_strip(t, first, n, at, keys, j, &end), width = SONDE_BLOCK - low;
-    for (int64_t k = j; k < end; k++) {
-      float *x = s + k * SONDE_BLOCK + low, *dx = slope ? slope + k * SONDE_BLOCK + low : NULL;
-      t->simd->common.scale(x, x, a, width);
-      t->simd->common.tanh(x, x, width);
-      for (int64_t i = 0; dx && i < width; i++) dx[i] = 1 - x[i] * x[i];
-      t->simd->common.scale(x, x, 1 / a, width);
+  for (int64_t v = 0; t->cap != 0 && v < m->groups; v++)
+    for (int64_t k = m->from[v]; k < m->to[v]; k++) {
+      float *x = s + k * SONDE_BLOCK + v * STEP, *dx = slope ? slope + k * SONDE_BLOCK + v * STEP : NULL;
+      t->simd->common.scale(x, x, a, STEP);
+      t->simd->common.tanh(x, x, STEP);
+      for (int64_t i = 0; dx && i < STEP; i++) dx[i] = 1 - x[i] * x[i];
+      t->simd->common.scale(x, x, 1 / a, STEP);
     }
-  }
 }
 
-void sonde_attention_distance(const attention *t, float *s, int64_t h, int64_t first, int64_t n, int64_t at,
-                              int64_t keys) {
+void sonde_attention_distance(const attention *t, const meeting *m, int64_t h, float *s) {
   if (!t->slopes) return;
   const float cost = t->slopes[h] / t->scale;
-  for (int64_t j = 0; j < keys; j++, s += SONDE_BLOCK) {
-    const int64_t own = at + j - t->ahead - first;      /* the query whose own key it is */
-    for (int64_t i = 0; i < n; i++) s[i] += cost * (float)(own - i);
-  }
+  for (int64_t v = 0; v < m->groups; v++)
+    for (int64_t j = m->from[v]; j < m->to[v]; j++) {
+      const int64_t own = m->at + j - t->ahead - m->first - v * STEP;   /* the query of the group whose own key it is */
+      float *x = s + j * SONDE_BLOCK + v * STEP;
+      for (int64_t i = 0; i < STEP; i++) x[i] += cost * (float)(own - i);
+    }
 }
 
 int64_t sonde_attention_paired_words(const attention *t) { return (t->tk + 1) / 2 * t->width; }
@@ -267,15 +267,18 @@ void sonde_attention_pair_rows(const attention *t, int input, int64_t b, int64_t
   t->narrow->interleave(paired, t->width, r.at, r.ld, t->tk, t->width);
 }
 
-void sonde_attention_pack(const attention *t, const uint16_t *rows, int64_t keys, weights *packed) {
-  t->narrow->pack_bf16(packed->word, WEIGHT_STEP, rows, SONDE_BLOCK, keys, SONDE_BLOCK);
+void sonde_attention_pack(const attention *t, const meeting *m, const uint16_t *rows, weights *packed) {
+  for (int64_t v = 0; v < m->groups; v++)
+    t->narrow->pack_bf16(packed->word + v * WEIGHT_STEP + m->from[v] / 2 * SONDE_GROUP, WEIGHT_STEP,
+                         rows + m->from[v] * SONDE_BLOCK + v * STEP, SONDE_BLOCK, m->to[v] - m->from[v], STEP);
 }
 
-void sonde_attention_weigh(const attention *t, const weights *packed, int64_t i, int64_t end, int64_t seen,
-                           const uint32_t *pairs, float *out, int64_t ld) {
-  const uint32_t *from = packed->word + i / SONDE_GROUP * WEIGHT_STEP;
-  t->narrow->bf16(end - i, t->width, seen, (const uint16_t *)(const void *)from, 0, 2 * WEIGHT_STEP, pairs, t->width,
-                  1, out, ld, SONDE_F32);
+void sonde_attention_weigh(const attention *t, const strip *x, const weights *packed, const uint32_t *pairs, float *out,
+                           int64_t ld) {
+  if (x->j == x->end) return;
+  const uint32_t *from = packed->word + x->low / STEP * WEIGHT_STEP + x->j / 2 * SONDE_GROUP;
+  t->narrow->bf16(x->high - x->low, t->width, x->end - x->j, (const uint16_t *)(const void *)from, 0, 2 * WEIGHT_STEP,
+                  pairs + x->j / 2 * t->width, t->width, 1, out, ld, SONDE_F32);
 }
 
 /* ---- forward ------------------------------------------------------------------------------------- */
@@ -292,42 +295,49 @@ typedef struct softmax {         /* one block of queries on its way through the 
   float out[SONDE_BLOCK * SONDE_HEAD];
 } softmax;
 
-/* Scores to exp(scale score - scale top), taking the older totals and results down to the new top. */
-static void update(const attention *t, softmax *x, float *s, int64_t n, int64_t keys) {
+/* Scores to exp(scale score - scale top), taking the older totals and results down to the new top. With products in
+ * bf16 the weights go to `rounded`. */
+static void update(const attention *t, const meeting *m, softmax *x, float *s, uint16_t *rounded) {
   float before[SONDE_BLOCK], shift[SONDE_BLOCK];
   memcpy(before, x->top, sizeof before);
-  t->simd->col_max(x->top, s, keys);
+  for (int64_t v = 0; v < m->groups; v++)
+    t->simd->col_max(x->top + v * STEP, s + m->from[v] * SONDE_BLOCK + v * STEP, m->to[v] - m->from[v]);
   for (int64_t i = 0; i < SONDE_BLOCK; i++) shift[i] = t->scale * x->top[i];
-  for (int64_t i = 0; i < n; i++)
+  for (int64_t i = 0; i < m->n; i++)
     if (x->total[i] != 0 && before[i] != x->top[i]) {
       float shrink = expf(t->scale * before[i] - shift[i]);
       x->total[i] *= shrink;
       t->simd->common.scale(x->out + i * t->width, x->out + i * t->width, shrink, t->width);
     }
-  t->simd->col_exp(s, t->scale, shift, x->total, keys);
+  for (int64_t v = 0; v < m->groups; v++) {
+    const int64_t at = m->from[v] * SONDE_BLOCK + v * STEP;
+    t->simd->col_exp(s + at, t->narrow ? rounded + at : NULL, t->scale, shift + v * STEP, x->total + v * STEP,
+                     m->to[v] - m->from[v]);
+  }
 }
 
-/* out += P V for the keys at.. of a block. */
-static void gather(const attention *t, softmax *x, const float *s, int64_t b, int64_t kv, int64_t first,
-                   int64_t n, int64_t at, int64_t keys) {
+/* out += P V for the keys of a stretch. */
+static void gather(const attention *t, const meeting *m, softmax *x, const float *s, const uint16_t *rounded, int64_t b,
+                   int64_t kv) {
   const uint32_t *pairs = NULL;
   weights p;
-  uint16_t rounded[KEYS * SONDE_BLOCK];
   float buf[KEYS * SONDE_HEAD];
   rows32 v = {0};
   if (t->narrow) {
     pairs = (const uint32_t *)t->c->scratch + (b * t->kv + kv) * sonde_attention_paired_words(t) +
-            at / 2 * t->width;
-    t->simd->common.to_bf16(rounded, s, keys * SONDE_BLOCK);
-    sonde_attention_pack(t, rounded, keys, &p);
+            m->at / 2 * t->width;
+    sonde_attention_pack(t, m, rounded, &p);
   } else {
-    v = sonde_attention_keys(t, IN_V, b, kv, at, keys, buf);
+    v = sonde_attention_keys(t, IN_V, b, kv, m->at, m->keys, buf);
   }
-  for (int64_t i = 0, end; i < n; i = end) {
-    int64_t seen = sonde_attention_query_strip(t, first, n, at, keys, i, &end);
+  for (int64_t i = 0; i < m->n;) {
+    const strip of = sonde_attention_query_strip(m, i);
     float *out = x->out + i * t->width;
-    if (t->narrow) sonde_attention_weigh(t, &p, i, end, seen, pairs, out, t->width);
-    else sonde_gemm_tile(1, 0, end - i, t->width, seen, s + i, SONDE_BLOCK, v.at, v.ld, 1, out, t->width);
+    if (t->narrow) sonde_attention_weigh(t, &of, &p, pairs, out, t->width);
+    else
+      sonde_gemm_tile(1, 0, of.high - i, t->width, of.end - of.j, s + of.j * SONDE_BLOCK + i, SONDE_BLOCK,
+                      v.at + of.j * v.ld, v.ld, 1, out, t->width);
+    i = of.high;
   }
 }
 
@@ -346,9 +356,10 @@ static void finish(const attention *t, softmax *x, int64_t b, int64_t h, int64_t
 }
 
 void sonde_attention_forward(const attention *t, int64_t b, int64_t h, int64_t first, int64_t n) {
-  int64_t keys, kv = h / (t->heads / t->kv);
+  const int64_t kv = h / (t->heads / t->kv);
   uint32_t turned[SONDE_BLOCK * SONDE_HEAD];
   float s[KEYS * SONDE_BLOCK];
+  uint16_t rounded[KEYS * SONDE_BLOCK];
   softmax x;
   view v;
   /* Not -infinity: a query may have met no key yet, and the difference of two infinities is none. */
@@ -356,13 +367,13 @@ void sonde_attention_forward(const attention *t, int64_t b, int64_t h, int64_t f
   memset(x.out, 0, (size_t)(n * t->width) * sizeof(float));
   sonde_attention_turn(t, IN_Q, b, h, first, n, turned);
   sonde_attention_look(t, b, h, first, n, &v);
-  for (int64_t at = 0; sonde_attention_next(t, &v, &at, &keys); at += keys) {
-    sonde_attention_scores(t, IN_K, b, kv, at, keys, first, n, turned, s);
-    sonde_attention_cap(t, first, n, at, keys, s, NULL);
-    sonde_attention_distance(t, s, h, first, n, at, keys);
-    sonde_attention_mask(t, &v, s, at, keys);
-    update(t, &x, s, n, keys);
-    gather(t, &x, s, b, kv, first, n, at, keys);
+  for (meeting m = {0}; sonde_attention_next(t, &v, &m);) {
+    sonde_attention_scores(t, &m, IN_K, b, kv, turned, s);
+    sonde_attention_cap(t, &m, s, NULL);
+    sonde_attention_distance(t, &m, h, s);
+    sonde_attention_mask(t, &v, &m, s);
+    update(t, &m, &x, s, rounded);
+    gather(t, &m, &x, s, rounded, b, kv);
   }
   finish(t, &x, b, h, first, n);
 }

@@ -7,7 +7,7 @@
 #include "cpu/simd.h"
 
 /* Keys are taken KEYS at a time, queries SONDE_BLOCK; heads are at most SONDE_HEAD wide. */
-enum { KEYS = 128, STEP = SONDE_GROUP, SONDE_HEAD = 256 };
+enum { KEYS = 128, STEP = SONDE_GROUP, GROUPS = SONDE_BLOCK / STEP, SONDE_HEAD = 256 };
 /* Places in attr.i and attr.f. */
 enum { ATTENTION_CAUSAL = 0, ATTENTION_WINDOW = 1, ATTENTION_SINKS = 2, ATTENTION_SIZE = 3, ATTENTION_STRIDE = 4 };
 enum { ATTENTION_SCALE = 0, ATTENTION_CAP = 1 };
@@ -65,25 +65,34 @@ rows16 sonde_attention_bf16(const attention *t, int input, int64_t b, int64_t he
 void sonde_attention_turn(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n,
                           uint32_t *turned);
 
-/* Under a causal mask the block on the diagonal is done in strips of STEP, so that most of what is masked
- * is not computed: keys [j, *end) of a block are met by the queries from the returned one on; queries [i,
- * *end) meet the returned number of the block's keys. Both go up to what the whole block has where the mask
- * does not cut. */
-int64_t sonde_attention_key_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys,
-                                  int64_t j, int64_t *end);
-int64_t sonde_attention_query_strip(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys,
-                                    int64_t i, int64_t *end);
+/* ---- what is computed ---- */
 
-/* s [keys, SONDE_BLOCK] = rows of input (keys or values) times turned queries first.. (n of them); masked
- * scores are left. */
-void sonde_attention_scores(const attention *t, int input, int64_t b, int64_t kv, int64_t at, int64_t keys,
-                            int64_t first, int64_t n, const uint32_t *turned, float *s);
+/* A block of queries and a stretch of keys. Group v of STEP queries is multiplied with the keys [from[v], to[v]) of the
+ * stretch, so that most of what a causal mask or a window hides is not computed; neither falls from group to group.
+ * What is outside of them in a block of scores is never read. */
+typedef struct meeting {
+  int64_t first, n;              /* queries */
+  int64_t at, keys;
+  int64_t groups, from[GROUPS], to[GROUPS];
+} meeting;
+
+/* As large pieces as there are: keys [j, end) and queries [low, high) that all meet, by keys from j on, and by queries
+ * from low on. */
+typedef struct strip { int64_t j, end, low, high; } strip;
+strip sonde_attention_key_strip(const meeting *m, int64_t j);
+strip sonde_attention_query_strip(const meeting *m, int64_t low);
+
+/* s [keys, SONDE_BLOCK] = rows of input (keys or values) times turned queries. */
+void sonde_attention_scores(const attention *t, const meeting *m, int input, int64_t b, int64_t kv,
+                            const uint32_t *turned, float *s);
 
 /* The soft-cap on a block of scores that are not masked yet: s becomes tanh(a s) / a with a = scale / cap, so that
  * scale s is the capped score; slope takes its derivative, 1 - tanh(a s)^2, where it is not NULL. Without a
  * cap nothing changes. */
-void sonde_attention_cap(const attention *t, int64_t first, int64_t n, int64_t at, int64_t keys, float *s,
-                         float *slope);
+void sonde_attention_cap(const attention *t, const meeting *m, float *s, float *slope);
+
+/* Takes from the scores of head h, which are still to be multiplied by the scale, what the distance costs (ALiBi). */
+void sonde_attention_distance(const attention *t, const meeting *m, int64_t h, float *s);
 
 /* ---- what is visible (attention_visible.c) ---- */
 
@@ -98,38 +107,36 @@ visible sonde_attention_visible(const attention *t, int64_t b, int64_t h, int64_
 /* The next keys [*from, *to) in a row that it sees, from `at` on; returns 0 if it sees none there. */
 int sonde_attention_run(const attention *t, const visible *x, int64_t at, int64_t *from, int64_t *to);
 
-/* What a block of queries sees: keys of [from, to), [all_from, all_to) seen by all of them where nothing is sparse. */
+/* What a block of queries sees: keys of [from, to), [all_from, all_to) seen by all of them where nothing is sparse, and
+ * none in front of near[v] by group v. */
 typedef struct view {
-  int64_t n, from, to, all_from, all_to;
+  int64_t first, n, from, to, all_from, all_to, near[GROUPS];
   visible of[SONDE_BLOCK];
 } view;
 
 void sonde_attention_look(const attention *t, int64_t b, int64_t h, int64_t first, int64_t n, view *v);
-/* The next keys that it is multiplied with, from *at on, at most KEYS: sets *at, a multiple of STEP, and *keys. What no
- * query sees is passed over. Returns 0 behind the last. */
-int sonde_attention_next(const attention *t, const view *v, int64_t *at, int64_t *keys);
+/* The next keys that it is multiplied with behind those of m, at most KEYS, from a multiple of STEP on; m is {0} at
+ * first. What no query sees is passed over. Returns 0 behind the last. */
+int sonde_attention_next(const attention *t, const view *v, meeting *m);
 /* Sets the scores of keys that a query does not see to -infinity. */
-void sonde_attention_mask(const attention *t, const view *v, float *s, int64_t at, int64_t keys);
+void sonde_attention_mask(const attention *t, const view *v, const meeting *m, float *s);
 /* Pairs of a query and a key that it sees, over all heads, of the last tq queries of a sequence of tk. What starts hide
  * is counted: it is known at the run only. */
 double sonde_attention_pairs(const sonde_shape *in, int n_in, int more, const sonde_attr *at, double tq, double tk);
-
-/* Takes from the scores of head h, which are still to be multiplied by the scale, what the distance costs (ALiBi). */
-void sonde_attention_distance(const attention *t, float *s, int64_t h, int64_t first, int64_t n, int64_t at,
-                              int64_t keys);
 
 /* One key head's rows of an input as bf16 pairs of neighbouring rows: [(tk+1)/2, width] words. */
 int64_t sonde_attention_paired_words(const attention *t);
 void sonde_attention_pair_rows(const attention *t, int input, int64_t b, int64_t kv, uint32_t *paired);
 
-/* A block of weights s [keys, SONDE_BLOCK] as the left-hand side [SONDE_BLOCK, keys] of a bf16 product: rounded, in
- * groups WEIGHT_STEP words apart. */
+/* A block of weights [keys, SONDE_BLOCK] in bf16 as the left-hand side [SONDE_BLOCK, keys] of a product, in groups
+ * WEIGHT_STEP words apart. */
 enum { WEIGHT_STEP = KEYS / 2 * SONDE_GROUP };
 typedef struct weights { uint32_t word[SONDE_BLOCK / SONDE_GROUP * WEIGHT_STEP]; } weights;
-void sonde_attention_pack(const attention *t, const uint16_t *rows, int64_t keys, weights *packed);
-/* out += weights [i, end) of the queries, `seen` keys deep, times the pairs of the keys' rows. */
-void sonde_attention_weigh(const attention *t, const weights *packed, int64_t i, int64_t end, int64_t seen,
-                           const uint32_t *pairs, float *out, int64_t ld);
+void sonde_attention_pack(const attention *t, const meeting *m, const uint16_t *rows, weights *packed);
+/* out += the weights of a strip of queries times the pairs of their keys' rows, of which `pairs` are those of the first
+ * key of the stretch. */
+void sonde_attention_weigh(const attention *t, const strip *x, const weights *packed, const uint32_t *pairs, float *out,
+                           int64_t ld);
 
 int sonde_attention_grad_run(const sonde_call *c);
 

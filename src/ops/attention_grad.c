@@ -57,79 +57,74 @@ typedef struct target {
   const uint32_t *k_pairs;
 } target;
 
-/* Weights of a block, [keys, queries], and where products are in bf16 the same rounded. */
+/* Weights of a block, [keys, queries]: in `narrow` where products are in bf16. */
 typedef struct block {
   float wide[KEYS * SONDE_BLOCK];
   uint16_t narrow[KEYS * SONDE_BLOCK];
 } block;
 
-/* dkv += P^T b for a block of keys: P [keys, queries] and b (pairs of) the queries' rows. */
-static void add_to_keys(const attention *t, const queries *x, float *dkv, int64_t ld, const block *p,
-                        const uint32_t *pairs, rows32 b, int64_t at, int64_t keys) {
-  if (!dkv) return;
-  for (int64_t j = 0, end; j < keys; j = end) {
-    int64_t low = sonde_attention_key_strip(t, x->first, x->n, at, keys, j, &end),
-            from = j * SONDE_BLOCK + low, depth = x->n - low;
-    float *to = dkv + (at + j) * ld;
+/* dkv += P^T b for a stretch of keys: P [keys, queries] and b (pairs of) the queries' rows. */
+static void add_to_keys(const attention *t, const meeting *m, float *dkv, int64_t ld, const block *p,
+                        const uint32_t *pairs, rows32 b) {
+  for (int64_t j = 0; dkv && j < m->keys;) {
+    const strip x = sonde_attention_key_strip(m, j);
+    const int64_t from = j * SONDE_BLOCK + x.low, depth = x.high - x.low;
+    float *to = dkv + (m->at + j) * ld;
     if (t->narrow)
-      t->narrow->bf16(end - j, t->width, depth, p->narrow + from, SONDE_BLOCK, 0, pairs + low / 2 * t->width,
+      t->narrow->bf16(x.end - j, t->width, depth, p->narrow + from, SONDE_BLOCK, 0, pairs + x.low / 2 * t->width,
                       t->width, 1, to, ld, SONDE_F32);
     else
-      sonde_gemm_tile(0, 0, end - j, t->width, depth, p->wide + from, SONDE_BLOCK, b.at + low * b.ld, b.ld, 1,
-                      to, ld);
+      sonde_gemm_tile(0, 0, x.end - j, t->width, depth, p->wide + from, SONDE_BLOCK, b.at + x.low * b.ld, b.ld, 1, to,
+                      ld);
+    j = x.end;
   }
 }
 
-/* dq += dS k for a block of keys. */
-static void add_to_queries(const attention *t, const queries *x, const target *g, const block *ds, int64_t at,
-                           int64_t keys) {
+/* dq += dS k for a stretch of keys. */
+static void add_to_queries(const attention *t, const meeting *m, const queries *x, const target *g, const block *ds) {
   weights packed;
   float buf[KEYS * SONDE_HEAD];
   rows32 k = {0};
   if (!g->dq) return;
-  if (t->narrow) sonde_attention_pack(t, ds->narrow, keys, &packed);
-  else k = sonde_attention_f32(t, IN_K, x->b, x->kv, at, keys, buf);
-  for (int64_t i = 0, end; i < x->n; i = end) {
-    int64_t seen = sonde_attention_query_strip(t, x->first, x->n, at, keys, i, &end);
-    float *to = g->dq + (x->first + i) * g->dq_ld;
-    if (t->narrow)
-      sonde_attention_weigh(t, &packed, i, end, seen, g->k_pairs + at / 2 * t->width, to, g->dq_ld);
-    else sonde_gemm_tile(1, 0, end - i, t->width, seen, ds->wide + i, SONDE_BLOCK, k.at, k.ld, 1, to, g->dq_ld);
+  if (t->narrow) sonde_attention_pack(t, m, ds->narrow, &packed);
+  else k = sonde_attention_f32(t, IN_K, x->b, x->kv, m->at, m->keys, buf);
+  for (int64_t i = 0; i < m->n;) {
+    const strip of = sonde_attention_query_strip(m, i);
+    float *to = g->dq + (m->first + i) * g->dq_ld;
+    if (t->narrow) sonde_attention_weigh(t, &of, &packed, g->k_pairs + m->at / 2 * t->width, to, g->dq_ld);
+    else
+      sonde_gemm_tile(1, 0, of.high - i, t->width, of.end - of.j, ds->wide + of.j * SONDE_BLOCK + i, SONDE_BLOCK,
+                      k.at + of.j * k.ld, k.ld, 1, to, g->dq_ld);
+    i = of.high;
   }
 }
 
-/* ds times the slope of the soft-cap, where it was taken. */
-static void through_cap(const attention *t, const queries *x, int64_t at, int64_t keys, const float *slope, float *ds) {
-  if (t->cap == 0) return;
-  for (int64_t j = 0, end; j < keys; j = end) {
-    int64_t low = sonde_attention_key_strip(t, x->first, x->n, at, keys, j, &end);
-    for (int64_t k = j * SONDE_BLOCK; k < end * SONDE_BLOCK; k += SONDE_BLOCK)
-      t->simd->common.mul(ds + k + low, ds + k + low, slope + k + low, SONDE_BLOCK - low);
+/* Scores to probabilities, and their gradient (in ds that of the probabilities) to that of the scores. */
+static void weigh_block(const attention *t, const meeting *m, const queries *x, block *p, block *ds,
+                        const float *slope) {
+  for (int64_t v = 0; v < m->groups; v++) {
+    const int64_t at = m->from[v] * SONDE_BLOCK + v * STEP;
+    uint16_t *const narrow[2] = {p->narrow + at, ds->narrow + at};
+    t->simd->col_grad(p->wide + at, ds->wide + at, t->cap == 0 ? NULL : slope + at, t->narrow ? narrow : NULL,
+                      t->scale, x->lse + v * STEP, x->delta + v * STEP, m->to[v] - m->from[v]);
   }
 }
 
 static void through_keys(const attention *t, queries *x, const target *g) {
-  float unused[SONDE_BLOCK] = {0}, slope[KEYS * SONDE_BLOCK];
+  float slope[KEYS * SONDE_BLOCK];
   block p, ds;
   view v;
-  int64_t keys;
   sonde_attention_look(t, x->b, x->h, x->first, x->n, &v);
-  for (int64_t at = 0; sonde_attention_next(t, &v, &at, &keys); at += keys) {
-    sonde_attention_scores(t, IN_K, x->b, x->kv, at, keys, x->first, x->n, x->q, p.wide);
-    sonde_attention_cap(t, x->first, x->n, at, keys, p.wide, slope);
-    sonde_attention_distance(t, p.wide, x->h, x->first, x->n, at, keys);
-    sonde_attention_mask(t, &v, p.wide, at, keys);
-    t->simd->col_exp(p.wide, t->scale, x->lse, unused, keys);
-    sonde_attention_scores(t, IN_V, x->b, x->kv, at, keys, x->first, x->n, x->dout, ds.wide);
-    t->simd->col_grad(ds.wide, p.wide, x->delta, t->scale, keys);
-    through_cap(t, x, at, keys, slope, ds.wide);
-    if (t->narrow) {
-      t->simd->common.to_bf16(p.narrow, p.wide, keys * SONDE_BLOCK);
-      t->simd->common.to_bf16(ds.narrow, ds.wide, keys * SONDE_BLOCK);
-    }
-    add_to_keys(t, x, g->dv, g->dkv_ld, &p, x->dout_pairs, x->dout_rows, at, keys);
-    add_to_keys(t, x, g->dk, g->dkv_ld, &ds, x->q_pairs, x->q_rows, at, keys);
-    add_to_queries(t, x, g, &ds, at, keys);
+  for (meeting m = {0}; sonde_attention_next(t, &v, &m);) {
+    sonde_attention_scores(t, &m, IN_K, x->b, x->kv, x->q, p.wide);
+    sonde_attention_cap(t, &m, p.wide, slope);
+    sonde_attention_distance(t, &m, x->h, p.wide);
+    sonde_attention_mask(t, &v, &m, p.wide);
+    sonde_attention_scores(t, &m, IN_V, x->b, x->kv, x->dout, ds.wide);
+    weigh_block(t, &m, x, &p, &ds, slope);
+    add_to_keys(t, &m, g->dv, g->dkv_ld, &p, x->dout_pairs, x->dout_rows);
+    add_to_keys(t, &m, g->dk, g->dkv_ld, &ds, x->q_pairs, x->q_rows);
+    add_to_queries(t, &m, x, g, &ds);
   }
 }
 

@@ -59,27 +59,27 @@ typedef struct queries {
   double seen[SONDE_BLOCK];          /* how many keys */
 } queries;
 
-static void take_scores(queries *x, int64_t at, int64_t keys) {
+static void take_scores(queries *x, const meeting *m) {
   const attention *t = x->t;
-  sonde_attention_scores(t, IN_K, x->b, x->h / (t->heads / t->kv), at, keys, x->first, x->v.n, x->turned, x->s);
-  sonde_attention_cap(t, x->first, x->v.n, at, keys, x->s, NULL);
-  sonde_attention_distance(t, x->s, x->h, x->first, x->v.n, at, keys);
-  sonde_attention_mask(t, &x->v, x->s, at, keys);
+  for (int64_t k = 0; k < m->keys * SONDE_BLOCK; k++) x->s[k] = -INFINITY;
+  sonde_attention_scores(t, m, IN_K, x->b, x->h / (t->heads / t->kv), x->turned, x->s);
+  sonde_attention_cap(t, m, x->s, NULL);
+  sonde_attention_distance(t, m, x->h, x->s);
+  sonde_attention_mask(t, &x->v, m, x->s);
 }
 
 static void take_queries(queries *x, const attention *t, int64_t b, int64_t h, int64_t first) {
   const int64_t left = t->tq - first, n = left < SONDE_BLOCK ? left : SONDE_BLOCK;
   double top[SONDE_BLOCK], total[SONDE_BLOCK] = {0};
-  int64_t keys;
   x->t = t, x->b = b, x->h = h, x->first = first;
   sonde_attention_turn(t, IN_Q, b, h, first, n, x->turned);
   sonde_attention_look(t, b, h, first, n, &x->v);
   memset(x->lse, 0, sizeof x->lse);
   memset(x->seen, 0, sizeof x->seen);
   for (int64_t i = 0; i < n; i++) top[i] = -INFINITY;
-  for (int64_t at = 0; sonde_attention_next(t, &x->v, &at, &keys); at += keys) {
-    take_scores(x, at, keys);
-    for (int64_t j = 0; j < keys; j++)
+  for (meeting m = {0}; sonde_attention_next(t, &x->v, &m);) {
+    take_scores(x, &m);
+    for (int64_t j = 0; j < m.keys; j++)
       for (int64_t i = 0; i < n; i++) {
         const double s = (double)t->scale * (double)x->s[j * SONDE_BLOCK + i];
         if (s == -INFINITY) continue;
@@ -127,18 +127,17 @@ static void spread_tile(void *arg, int64_t tile, int worker) {
   const attention *t = tile_queries(&x, arg, tile)->t;
   const float *threshold = t->c->in[IN_THRESHOLDS];
   const int64_t bounds = t->c->in_shape[IN_THRESHOLDS].dim[0];
-  measured m[SONDE_BLOCK] = {{0}};
-  int64_t keys;
-  for (int64_t at = 0; sonde_attention_next(t, &x.v, &at, &keys); at += keys) {
-    take_scores(&x, at, keys);
+  measured all[SONDE_BLOCK] = {{0}};
+  for (meeting m = {0}; sonde_attention_next(t, &x.v, &m);) {
+    take_scores(&x, &m);
     for (int64_t i = 0; i < x.v.n; i++) {
       double bound[THRESHOLDS];
       for (int64_t k = 0; k < bounds; k++)
         bound[k] = (double)threshold[2 * k] + (double)threshold[2 * k + 1] / x.seen[i];
-      measure(&x, keys, i, bound, bounds, &m[i]);
+      measure(&x, m.keys, i, bound, bounds, &all[i]);
     }
   }
-  for (int64_t i = 0; i < x.v.n; i++) write_measured(&x, &m[i], bounds, i);
+  for (int64_t i = 0; i < x.v.n; i++) write_measured(&x, &all[i], bounds, i);
 }
 
 static void weights_tile(void *arg, int64_t tile, int worker) {
@@ -146,13 +145,12 @@ static void weights_tile(void *arg, int64_t tile, int worker) {
   queries x;
   const attention *t = tile_queries(&x, arg, tile)->t;
   float *out = (float *)t->c->out[0] + ((x.b * t->heads + x.h) * t->tq + x.first) * t->tk;
-  int64_t keys;
   memset(out, 0, (size_t)(x.v.n * t->tk) * sizeof *out);
-  for (int64_t at = 0; sonde_attention_next(t, &x.v, &at, &keys); at += keys) {
-    take_scores(&x, at, keys);
+  for (meeting m = {0}; sonde_attention_next(t, &x.v, &m);) {
+    take_scores(&x, &m);
     for (int64_t i = 0; i < x.v.n; i++)
-      for (int64_t j = 0; j < keys; j++)
-        out[i * t->tk + at + j] = (float)exp((double)t->scale * (double)x.s[j * SONDE_BLOCK + i] - (double)x.lse[i]);
+      for (int64_t j = 0; j < m.keys; j++)
+        out[i * t->tk + m.at + j] = (float)exp((double)t->scale * (double)x.s[j * SONDE_BLOCK + i] - (double)x.lse[i]);
   }
 }
 

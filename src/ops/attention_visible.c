@@ -12,6 +12,9 @@
 #include "ops/attention.h"
 #include "ops/rows.h"
 
+/* Where a group's keys begin in a stretch: a multiple of this many, with which a packed block of weights may begin. */
+enum { WHOLE = 2 * SONDE_GROUP_WORDS };
+
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -75,11 +78,14 @@ int sonde_attention_run(const attention *t, const visible *x, int64_t at, int64_
 }
 
 void sonde_attention_look(const attention *t, int64_t b, int64_t h, int64_t first, int64_t n, view *v) {
-  *v = (view){.n = n, .to = t->causal ? first + n + t->ahead : t->tk, .from = INT64_MAX};
+  *v = (view){.first = first, .n = n, .to = t->causal ? first + n + t->ahead : t->tk, .from = INT64_MAX};
+  for (int64_t k = 0; k < GROUPS; k++) v->near[k] = INT64_MAX;
   for (int64_t i = 0; i < n; i++) {
     const visible x = v->of[i] = sonde_attention_visible(t, b, h, first + i, first + i + t->ahead);
-    v->from = least(v->from, t->sparse ? x.start : x.near);
+    const int64_t from = t->sparse ? x.start : x.near;
+    v->from = least(v->from, from);
     v->all_from = most(v->all_from, x.near);
+    for (int64_t k = 0; k <= i / STEP; k++) v->near[k] = least(v->near[k], from);
   }
   v->all_to = v->of[0].own + 1;
 }
@@ -105,57 +111,67 @@ static int64_t end_seen(const attention *t, const view *v, int64_t at, int64_t e
 
 /* At most one stretch of each KEYS keys, counted from the first, and its ends alone depend on the block of queries:
  * weights of 0 in front and behind change no sum, so a query's result does not depend on the others. */
-int sonde_attention_next(const attention *t, const view *v, int64_t *at, int64_t *keys) {
-  const int64_t from = next_seen(t, v, *at);
+int sonde_attention_next(const attention *t, const view *v, meeting *m) {
+  const int64_t from = next_seen(t, v, m->at + m->keys);
   if (from >= v->to) return 0;
-  *at = from / STEP * STEP;
-  *keys = end_seen(t, v, from, (from / KEYS + 1) * KEYS) - *at;
+  *m = (meeting){.first = v->first, .n = v->n, .at = from / STEP * STEP, .groups = sonde_parts(v->n, STEP)};
+  m->keys = end_seen(t, v, from, (from / KEYS + 1) * KEYS) - m->at;
+  for (int64_t k = 0; k < m->groups; k++) {
+    const int64_t own = v->of[least(k * STEP + STEP, v->n) - 1].own;
+    m->to[k] = most(0, least(own + 1 - m->at, m->keys));
+    m->from[k] = least(m->to[k], most(0, v->near[k] - m->at)) / WHOLE * WHOLE;
+  }
   return 1;
 }
 
 /* Hides keys [from[i], to[i]) from query i. */
-static void hide(float *s, const int32_t *from, const int32_t *to, int64_t first, int64_t last) {
-  for (int32_t j = (int32_t)first; j < last; j++) {
-    float *row = s + (int64_t)j * SONDE_BLOCK;
-    for (int i = 0; i < SONDE_BLOCK; i++) row[i] = j >= from[i] && j < to[i] ? -INFINITY : row[i];
+static void hide(const meeting *m, float *s, const int32_t *from, const int32_t *to) {
+  for (int64_t k = 0, i = 0; k < m->groups; k++, i += STEP) {
+    int32_t first = INT32_MAX, last = 0;
+    for (int64_t q = i; q < i + STEP; q++)
+      if (from[q] < to[q]) first = from[q] < first ? from[q] : first, last = to[q] > last ? to[q] : last;
+    if (first < m->from[k]) first = (int32_t)m->from[k];
+    if (last > m->to[k]) last = (int32_t)m->to[k];
+    for (int32_t j = first; j < last; j++) {
+      float *row = s + (int64_t)j * SONDE_BLOCK + i;
+      for (int q = 0; q < STEP; q++) row[q] = j >= from[i + q] && j < to[i + q] ? -INFINITY : row[q];
+    }
   }
 }
 
 /* Where nothing is sparse: the keys in front of each query's window, and behind its own. */
-static void hide_ends(const view *v, float *s, int64_t at, int64_t keys) {
+static void hide_ends(const view *v, const meeting *m, float *s) {
   int32_t from[SONDE_BLOCK] = {0}, to[SONDE_BLOCK] = {0};
-  if (at < v->all_from) {
-    for (int64_t i = 0; i < v->n; i++) to[i] = (int32_t)most(0, least(v->of[i].near - at, keys));
-    hide(s, from, to, 0, least(v->all_from - at, keys));
+  if (m->at < v->all_from) {
+    for (int64_t i = 0; i < v->n; i++) to[i] = (int32_t)most(0, least(v->of[i].near - m->at, m->keys));
+    hide(m, s, from, to);
   }
-  if (at + keys <= v->all_to) return;
+  if (m->at + m->keys <= v->all_to) return;
   for (int64_t i = 0; i < v->n; i++)
-    from[i] = (int32_t)most(0, least(v->of[i].own + 1 - at, keys)), to[i] = (int32_t)keys;
-  hide(s, from, to, most(0, v->all_to - at), keys);
+    from[i] = (int32_t)most(0, least(v->of[i].own + 1 - m->at, m->keys)), to[i] = (int32_t)m->keys;
+  hide(m, s, from, to);
 }
 
-void sonde_attention_mask(const attention *t, const view *v, float *s, int64_t at, int64_t keys) {
-  const int64_t end = at + keys;
+void sonde_attention_mask(const attention *t, const view *v, const meeting *m, float *s) {
+  const int64_t end = m->at + m->keys;
   int64_t done[SONDE_BLOCK];                     /* by query: what lies in front is masked where it must be */
   int32_t from[SONDE_BLOCK] = {0}, to[SONDE_BLOCK] = {0};
   if (!t->sparse) {
-    hide_ends(v, s, at, keys);
+    hide_ends(v, m, s);
     return;
   }
-  for (int64_t i = 0; i < v->n; i++) done[i] = at;
+  for (int64_t i = 0; i < v->n; i++) done[i] = m->at;
   for (int left = 1; left;) {                    /* the gaps of all queries that come next */
-    int64_t first = keys, last = 0;
     left = 0;
     for (int64_t i = 0; i < v->n; i++) {
       int64_t a = end, b = end;
       if (done[i] < end && sonde_attention_run(t, &v->of[i], done[i], &a, &b)) a = least(a, end), b = least(b, end);
       else a = b = end;
-      from[i] = (int32_t)(done[i] - at), to[i] = (int32_t)(a - at);
-      if (from[i] < to[i]) first = least(first, from[i]), last = most(last, to[i]);
+      from[i] = (int32_t)(done[i] - m->at), to[i] = (int32_t)(a - m->at);
       done[i] = b;
       left |= b < end;
     }
-    hide(s, from, to, first, last);
+    hide(m, s, from, to);
   }
 }
 
