@@ -76,17 +76,6 @@ int sonde_stream_read(const sonde_stream *s, int64_t from, int64_t n, int32_t *o
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
-static void to_hex(const uint8_t *bytes, char *out) {
-  int any = 0;
-  for (int i = 0; i < 32; i++) any |= bytes[i];
-  for (int i = 0; any && i < 32; i++) snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-}
-
-static void from_hex(const char *hex, uint8_t *out) {
-  unsigned byte;
-  for (int i = 0; i < 32 && sscanf(hex + 2 * i, "%2x", &byte) == 1; i++) out[i] = (uint8_t)byte;
-}
-
 /* The checksum of the whole file: the header with a zero checksum, and the n bytes that follow. */
 static uint32_t checksum(header h, const void *body, size_t n) {
   h.crc = 0;
@@ -144,8 +133,8 @@ static int open_own(sonde_shard *s, const char *path, sonde_error *err) {
   s->offsets = (const int64_t *)(data + layout(&h, &end));
   s->documents = h.documents;
   s->text_bytes = h.text_bytes;
-  to_hex(h.tokenizer, s->tokenizer);
-  to_hex(h.hash, s->hash);
+  sonde_sha256_to_hex(h.tokenizer, s->tokenizer);
+  sonde_sha256_to_hex(h.hash, s->hash);
   return check_documents(s, path, err);
 }
 
@@ -312,8 +301,8 @@ int sonde_shard_write(const char *path, const int32_t *ids, int64_t n, const int
     sonde_sha256_init(&sha);
     sonde_sha256_add(&sha, body, (size_t)(n * h.width));
     sonde_sha256_hex(&sha, hex);
-    from_hex(hex, h.hash);
-    from_hex(info->tokenizer, h.tokenizer);
+    sonde_sha256_from_hex(hex, h.hash);
+    sonde_sha256_from_hex(info->tokenizer, h.tokenizer);
     h.crc = checksum(h, body, (size_t)(end - (int64_t)sizeof h));
     rc = write_both(path, &h, body, end - (int64_t)sizeof h, err);
   }

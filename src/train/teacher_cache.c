@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/sha256.h"
 
 typedef struct header {
   char magic[8];
@@ -44,18 +45,6 @@ static layout layout_of(const header *h) {
 
 static uint32_t header_crc(const header *h) { return (uint32_t)crc32_z(0, (const Bytef *)h, offsetof(header, crc)); }
 static uint32_t row_crc(const layout *l, const void *row) { return (uint32_t)crc32_z(0, row, (size_t)l->crc); }
-
-static void to_hex(const uint8_t *bytes, char *out) {
-  int any = 0;
-  *out = '\0';
-  for (int i = 0; i < 32; i++) any |= bytes[i];
-  for (int i = 0; any && i < 32; i++) snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-}
-
-static void from_hex(const char *hex, uint8_t *out) {
-  unsigned byte;
-  for (int i = 0; i < 32 && sscanf(hex + 2 * i, "%2x", &byte) == 1; i++) out[i] = (uint8_t)byte;
-}
 
 /* Whether the numbers of a header can be; the products of the layout then fit. */
 static int in_range(const header *h) {
@@ -105,9 +94,9 @@ sonde_taught *sonde_taught_open(const char *path, sonde_error *err) {
   }
   c->info = (sonde_taught_info){.rows = c->h.rows, .context = c->h.context, .vocab = c->h.vocab, .k = c->h.k,
                                .temperature = c->h.temperature, .seed = c->h.seed};
-  to_hex(c->h.teacher, c->info.teacher);
-  to_hex(c->h.tokenizer, c->info.tokenizer);
-  to_hex(c->h.corpus, c->info.corpus);
+  sonde_sha256_to_hex(c->h.teacher, c->info.teacher);
+  sonde_sha256_to_hex(c->h.tokenizer, c->info.tokenizer);
+  sonde_sha256_to_hex(c->h.corpus, c->info.corpus);
   return c;
 }
 
@@ -247,9 +236,9 @@ sonde_taught_writer *sonde_taught_writer_open(const char *path, const sonde_taug
   header h = {.version = CACHE_VERSION, .k = (uint32_t)info->k, .rows = info->rows, .context = info->context,
               .vocab = info->vocab, .temperature = info->temperature, .seed = info->seed};
   memcpy(h.magic, MAGIC, sizeof MAGIC);
-  from_hex(info->teacher, h.teacher);
-  from_hex(info->tokenizer, h.tokenizer);
-  from_hex(info->corpus, h.corpus);
+  sonde_sha256_from_hex(info->teacher, h.teacher);
+  sonde_sha256_from_hex(info->tokenizer, h.tokenizer);
+  sonde_sha256_from_hex(info->corpus, h.corpus);
   h.crc = header_crc(&h);
   if (info->k < 1 || info->k > INT32_MAX || !in_range(&h)) {
     sonde_fail(err, SONDE_EINVAL, "a cache of %lld rows of %lld tokens, %lld of %lld classes: out of range",

@@ -58,18 +58,6 @@ void sonde_feature_opts_hash(const sonde_feature_opts *o, char hex[65]) {
 
 /* ---- hashes ---- */
 
-static void from_hex(const char *hex, unsigned char out[32]) {
-  for (int k = 0; k < 32; k++) {
-    unsigned byte = 0;
-    sscanf(hex + 2 * k, "%2x", &byte);
-    out[k] = (unsigned char)byte;
-  }
-}
-
-static void to_hex(const unsigned char in[32], char hex[65]) {
-  for (int k = 0; k < 32; k++) snprintf(hex + 2 * k, 3, "%02x", in[k]);
-}
-
 static int not_hidden(const struct dirent *e) { return e->d_name[0] != '.'; }
 
 /* SHA-256 of a file; of a folder, of the names and contents of its files. */
@@ -149,8 +137,8 @@ static int open_mapped(sonde_features *f, const char *path, sonde_error *err) {
       .thumb_height = h->thumb_height, .thumb_bytes = h->thumb_bytes, .rotation = h->rotation, .rate = h->rate,
       .duration = h->duration};
   memcpy(f->info.codec, h->codec, sizeof f->info.codec);
-  to_hex(h->clip, f->info.clip);
-  to_hex(h->options, f->info.options);
+  sonde_sha256_to_hex(h->clip, f->info.clip);
+  sonde_sha256_to_hex(h->options, f->info.options);
   return 0;
 }
 
@@ -248,7 +236,7 @@ static void describe(maker *k) {
   h->start = k->o->start, h->end = k->o->end;
   snprintf(h->codec, sizeof h->codec, "%.15s", i->codec);
   sonde_feature_opts_hash(k->o, hex);
-  from_hex(hex, h->options);
+  sonde_sha256_from_hex(hex, h->options);
 }
 
 static int finish(maker *k, const char *path, sonde_error *err) {
@@ -265,7 +253,7 @@ static int start(maker *k, const char *path, sonde_error *err) {
   char hex[65];
   int rc = stamp(k->clip, &k->head, err);
   if (rc || (rc = hash_clip(k->clip, hex, err))) return rc;
-  from_hex(hex, k->head.clip);
+  sonde_sha256_from_hex(hex, k->head.clip);
   if (!(k->video = sonde_video_open(k->clip, &k->o->analysis.video, err))) return err->code;
   const sonde_video_info *about = sonde_video_about(k->video);
   k->head.width = about->luma_width, k->head.height = about->luma_height;
