@@ -445,11 +445,32 @@ static const luaL_Reg corpus_methods[] = {
 
 const sonde_lua_type sonde_lua_corpus = {"corpus", free_corpus, corpus_methods};
 
+/* core.shard_write(path, ids, offsets, {vocab =, text_bytes =, tokenizer =}): a token shard of the i32 tensor; offsets
+ * lists the first token of each document, and the end */
+static int core_shard_write(lua_State *L) {
+  int64_t n;
+  sonde_error err = {0};
+  const char *path = sonde_lua_string(L, 1);
+  const sonde_tensor *ids = sonde_lua_handle(L, 2, &sonde_lua_tensor);
+  if (ids->shape.dtype != SONDE_I32) return sonde_lua_fail(L, "the ids are an i32 tensor");
+  sonde_lua_options(L, 4);
+  const int64_t *offsets = sonde_lua_new_integers(L, 3, "the offsets", &n), count = sonde_shape_count(&ids->shape);
+  int ordered = n >= 1 && offsets[0] == 0 && offsets[n - 1] == count;
+  for (int64_t i = 1; i < n; i++) ordered &= offsets[i] >= offsets[i - 1];
+  if (!ordered) return sonde_lua_fail(L, "the offsets do not go from 0 to the %lld tokens in order", (long long)count);
+  const sonde_shard_info info = {.vocab = sonde_lua_field_int(L, 4, "vocab", 0),
+                                 .text_bytes = sonde_lua_field_int(L, 4, "text_bytes", 0),
+                                 .tokenizer = sonde_lua_field_string(L, 4, "tokenizer", "")};
+  sonde_lua_check(L, sonde_shard_write(path, sonde_lua_read(L, ids), count, offsets, n - 1, &info, &err), &err);
+  return 0;
+}
+
 void sonde_bind_text(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"tokenizer", core_tokenizer}, {"tokenizer_train", core_tokenizer_train},
       {"corpus", core_corpus},
       {"text_lines", core_text_lines},
+      {"shard_write", core_shard_write},
       {NULL, NULL},
   };
   sonde_lua_functions(L, functions);

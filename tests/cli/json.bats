@@ -46,6 +46,7 @@ finetune|finetune --model runs/a/0/model --data rows.jsonl --template {prompt}: 
 sparsify|sparsify --model runs/a/0/model --method magnitude --sparsity 0.5 --out sparse
 train|train a.yaml --dir runs/b/0
 teach|teach --model runs/a/0/model --config a.yaml --out teacher.cache
+teach|teach --model runs/a/0/model --config a.yaml --sequences 3 --out teacher.tok
 clips make|clips make --out made --clips 7 --seconds 1 --width 64 --height 36 --rate 5
 bench video|bench video --video VIDEO --seconds 0.1
 query|query SELECT(1)
