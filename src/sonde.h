@@ -167,7 +167,8 @@ SONDE_API void sonde_plan_free(sonde_plan *p);
  * for an index, target or position that the op which reads it cannot take. */
 SONDE_API int sonde_plan_set_input(sonde_plan *p, const char *name, const void *data, sonde_error *err);
 SONDE_API int sonde_plan_run(sonde_plan *p, sonde_error *err);
-/* Computes what opts.hold keeps, as the first run does otherwise, so that all runs take the same time. */
+/* Computes what opts.hold keeps, as the first run does otherwise, so that all runs take the same time; or again, where
+ * the leaves have other values since. */
 SONDE_API int sonde_plan_hold(sonde_plan *p, sonde_error *err);
 /* Output i as the host can read it: valid until the next run or free; NULL before the first run, or where there is no
  * memory. */

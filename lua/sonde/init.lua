@@ -35,6 +35,7 @@ local parts = {
   train = { "sonde.train", "train" },
   capacity_gap = { "sonde.distill.gap", "run" },
   teach = { "sonde.distill.teach", "make" },
+  teach_sequences = { "sonde.distill.sequences", "make" },
   divergences = { "sonde.distill.measure", "divergences" },
   finetune = { "sonde.train.finetune", "run" },
   config = { "sonde.base.config", "load" },

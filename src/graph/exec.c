@@ -196,6 +196,7 @@ static int begin(sonde_plan *p, sonde_error *err) {
 
 int sonde_plan_hold(sonde_plan *p, sonde_error *err) {
   int rc = begin(p, err);
+  p->held = 0;
   return rc ? rc : hold(p, err);
 }
 

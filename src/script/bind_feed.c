@@ -1,4 +1,4 @@
-/* bind_feed.c - where a training gets its data, in Lua: feeds of tokens and of arrays. */
+/* bind_feed.c - where a training gets its data, in Lua: feeds of tokens, of arrays, and of samples. */
 #include "config.h"
 
 #include "base/mem.h"
@@ -97,6 +97,68 @@ static int core_feed_arrays(lua_State *L) {
   return 1;
 }
 
+/* core.feed_samples(feed, {share =, seed =, rows =, batches =, prompt =, tokens =}, text) -> a feed of tokens in which
+ * samples of the model take the place of some micro-batches' text (sonde_feed_samples) */
+static int core_feed_samples(lua_State *L) {
+  sonde_error err = {0};
+  const sonde_feed *inner = sonde_lua_handle(L, 1, &sonde_lua_feed);
+  const char *text = sonde_lua_string(L, 3);
+  sonde_lua_options(L, 2);
+  const sonde_sampled how = {
+      .share = sonde_lua_field_number(L, 2, "share", 0), .seed = (uint64_t)sonde_lua_field_int(L, 2, "seed", 0),
+      .rows = sonde_lua_field_int(L, 2, "rows", 0), .batches = sonde_lua_field_int(L, 2, "batches", 1),
+      .prompt = sonde_lua_field_int(L, 2, "prompt", 0), .tokens = sonde_lua_field_int(L, 2, "tokens", 0)};
+  sonde_lua_box *box = sonde_lua_new(L, &sonde_lua_feed, 1);
+  sonde_lua_borrow(L, box, 1, 0);
+  box->p = sonde_feed_samples(inner, &how, text, &err);
+  if (!box->p) sonde_lua_raise(L, &err);
+  return 1;
+}
+
+/* The feed of argument 1, which must be one of samples, and where its micro-batch of argument 2 begins. */
+static sonde_feed *to_samples(lua_State *L, const sonde_sampled **how, int64_t *sequence) {
+  sonde_feed *f = sonde_lua_handle(L, 1, &sonde_lua_feed);
+  *sequence = sonde_lua_integer(L, 2, 0, INT64_MAX / 2);
+  *how = sonde_feed_sampled(f);
+  if (!*how) sonde_lua_fail(L, "this feed has no samples");
+  return f;
+}
+
+/* feed:wants(sequence) -> whether the micro-batch that begins with this row is one of samples which nobody has put */
+static int feed_wants(lua_State *L) {
+  const sonde_sampled *how;
+  int64_t sequence;
+  const sonde_feed *f = to_samples(L, &how, &sequence);
+  lua_pushboolean(L, sonde_feed_wants(f, sequence));
+  return 1;
+}
+
+static int32_t *ids_of(lua_State *L, int arg, int64_t n) {
+  sonde_tensor *t = sonde_lua_handle(L, arg, &sonde_lua_tensor);
+  if (t->shape.dtype != SONDE_I32 || sonde_shape_count(&t->shape) != n)
+    sonde_lua_fail(L, "a tensor of %lld i32 is needed", (long long)n);
+  return sonde_lua_write(L, t);
+}
+
+/* feed:prompts(sequence, tensor): what samples of that micro-batch continue, i32 [rows, prompt] */
+static int feed_prompts(lua_State *L) {
+  const sonde_sampled *how;
+  int64_t sequence;
+  sonde_error err = {0};
+  const sonde_feed *f = to_samples(L, &how, &sequence);
+  sonde_lua_check(L, sonde_feed_prompts(f, sequence, ids_of(L, 3, how->rows * how->prompt), &err), &err);
+  return 0;
+}
+
+/* feed:put(sequence, tensor): the samples of that micro-batch, i32 [rows, tokens] */
+static int feed_put(lua_State *L) {
+  const sonde_sampled *how;
+  int64_t sequence;
+  sonde_feed *f = to_samples(L, &how, &sequence);
+  sonde_feed_put(f, sequence, ids_of(L, 3, how->rows * how->tokens));
+  return 0;
+}
+
 /* feed:inputs() -> list of {name, dtype, dims}, of one row */
 static int feed_inputs(lua_State *L) {
   const sonde_feed *f = to_feed(L);
@@ -163,12 +225,13 @@ static int feed_valid(lua_State *L) {
 }
 
 static const luaL_Reg feed_methods[] = {{"inputs", feed_inputs}, {"rows", feed_rows}, {"train", feed_train},
-                                        {"valid", feed_valid}, {NULL, NULL}};
+                                        {"valid", feed_valid}, {"wants", feed_wants}, {"prompts", feed_prompts},
+                                        {"put", feed_put}, {NULL, NULL}};
 
 const sonde_lua_type sonde_lua_feed = {"feed", free_feed, feed_methods};
 
 void sonde_bind_feed(lua_State *L) {
   static const luaL_Reg functions[] = {{"feed_tokens", core_feed_tokens}, {"feed_arrays", core_feed_arrays},
-                                       {NULL, NULL}};
+                                       {"feed_samples", core_feed_samples}, {NULL, NULL}};
   sonde_lua_functions(L, functions);
 }

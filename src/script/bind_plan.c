@@ -201,7 +201,7 @@ static int plan_profile(lua_State *L) {
   return 2;
 }
 
-/* plan:hold(): computes the kept values now instead of in the first run */
+/* plan:hold(): computes the kept values now instead of in the first run, or again from what the leaves hold now */
 static int plan_hold(lua_State *L) {
   sonde_error err = {0};
   sonde_lua_check(L, sonde_plan_hold(to_plan(L), &err), &err);

@@ -352,10 +352,13 @@ static void push_event(lua_State *L, const sonde_train_event *e, const training 
   sonde_lua_set_flag(L, "done", (e->what & SONDE_TRAIN_DONE) != 0);
   sonde_lua_set_flag(L, "diverged", (e->what & SONDE_TRAIN_DIVERGED) != 0);
   sonde_lua_set_flag(L, "hook", (e->what & SONDE_TRAIN_HOOK) != 0);
+  sonde_lua_set_flag(L, "prepare", (e->what & SONDE_TRAIN_PREPARE) != 0);
   sonde_lua_set_flag(L, "interrupted", (e->what & SONDE_TRAIN_INTERRUPTED) != 0);
   sonde_lua_set_integer(L, "step", e->step);
   sonde_lua_set_integer(L, "steps", e->steps);
   sonde_lua_set_integer(L, "tokens", e->tokens);
+  sonde_lua_set_integer(L, "sequence", e->sequence);
+  sonde_lua_set_integer(L, "rows", e->rows);
   sonde_lua_set_number(L, "loss", e->loss);
   sonde_lua_set_number(L, "update_loss", e->update_loss);
   set_metrics(L, "metrics", t, e->metric);

@@ -353,8 +353,29 @@ static int interrupt(sonde_trainer *t, sonde_error *err) {
   return save(t, err);
 }
 
+/* Whether the feed has the rows of the next update; the event says which ones these are. */
+static int is_ready(sonde_trainer *t) {
+  const sonde_feed *feed = t->opts.feed;
+  t->event.sequence = t->progress.sequence;
+  t->event.rows = t->rows * t->opts.accumulate;
+  if (!feed->ready || feed->ready(feed, t->event.sequence, t->event.rows)) return 1;
+  t->event.what |= SONDE_TRAIN_PREPARE;
+  t->waits_since = sonde_clock_seconds();
+  return 0;
+}
+
+/* The time that somebody took to bring rows is time of training. */
+static void count_wait(sonde_trainer *t) {
+  if (!t->waits_since) return;
+  const double seconds = sonde_clock_seconds() - t->waits_since;
+  t->progress.seconds += seconds;
+  t->interval_seconds += seconds;
+  t->waits_since = 0;
+}
+
 int sonde_trainer_run(sonde_trainer *t, sonde_train_event *event, sonde_error *err) {
   int code = SONDE_OK;
+  count_wait(t);
   if (!t->uses) sonde_params_use(t->opts.params);
   t->uses = 1;
   if (t->pending) code = after_hooks(t, err);
@@ -368,6 +389,7 @@ int sonde_trainer_run(sonde_trainer *t, sonde_train_event *event, sonde_error *e
       code = interrupt(t, err);
       break;
     }
+    if (!is_ready(t)) break;
     if ((code = run_step(t, err)) || (code = at_boundary(t, err))) break;
     double now = sonde_clock_seconds();
     if (!t->event.what && t->opts.tick_seconds > 0 && now - t->last_tick >= t->opts.tick_seconds)

@@ -87,12 +87,14 @@ enum {
   SONDE_TRAIN_DONE = 16,         /* all updates are done */
   SONDE_TRAIN_DIVERGED = 32,     /* the loss or a gradient is not finite, or the loss is over its bound */
   SONDE_TRAIN_INTERRUPTED = 64,  /* *stop was set; the checkpoint is written */
-  SONDE_TRAIN_HOOK = 128         /* a hook is due: checkpoint and end of this update wait for the next call */
+  SONDE_TRAIN_HOOK = 128,        /* a hook is due: checkpoint and end of this update wait for the next call */
+  SONDE_TRAIN_PREPARE = 256      /* the feed waits for rows of the next update (feed.h): bring them, then go on */
 };
 
 typedef struct sonde_train_event {
   uint32_t what;
   int64_t step, steps, tokens;   /* updates done and to do; tokens trained on */
+  int64_t sequence, rows;        /* PREPARE: the rows of the next update, from sequence on */
   double loss;                   /* mean over the updates since the last line of metrics */
   double update_loss;            /* of the last update; NaN: none in this session */
   const double *metric;          /* [n_metrics] like loss, of the metrics; NaN: none. Belongs to the trainer ... */

@@ -42,6 +42,7 @@ struct sonde_trainer {
   double lr, norm;
   double interval_seconds;       /* of training since the last line of metrics */
   int64_t interval_tokens, interval_steps;
+  double waits_since;            /* sonde_clock_seconds() at the event PREPARE; 0: nobody was asked */
   double last_tick, last_save;   /* sonde_clock_seconds() at the last event and checkpoint */
 };
 

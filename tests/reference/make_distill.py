@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""distill.json: losses and gradients of distillation by PyTorch in f64, of inputs that follow from a formula."""
+"""distill.json and on_policy.json: losses and gradients of distillation by PyTorch in f64, of inputs that follow from a
+formula."""
 import json
 import math
 import os
@@ -7,6 +8,12 @@ import os
 import torch
 
 torch.set_default_dtype(torch.float64)
+
+
+def write(name, rows):
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name), "w") as f:
+        f.write("[\n" + ",\n".join(json.dumps(json.loads(json.dumps(r), parse_float=lambda s: float("%.9g" % float(s))))
+                                   for r in rows) + "\n]\n")
 
 
 def made(rows, cols, seed, size):
@@ -90,7 +97,30 @@ cases += [case("forward_kl", {}, top_k=11), case("forward_kl", {}, top_p=0.5), c
           case("reverse_kl", {}, cap=1.5, top_k=3, temperature=0.5), case("forward_kl", {}, classes=1200, size=2),
           case("jsd", {"beta": 0.3}, classes=1200, top_k=600, size=2),
           case("reverse_kl", {}, classes=1200, top_p=0.9, size=2)]
-path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "distill.json")
-with open(path, "w") as f:
-    f.write("[\n" + ",\n".join(json.dumps(json.loads(json.dumps(c), parse_float=lambda s: float("%.9g" % float(s))))
-                               for c in cases) + "\n]\n")
+write("distill.json", cases)
+
+
+def on_policy_case(name, options, weight, ce_weight):
+    """Three rows of four tokens, of which the second is a sample behind a prompt of two: its prompt is no target, and
+    its cross-entropy is not learned from. GKD (Agarwal et al., 2024), algorithm 1, with the loss of the text beside."""
+    rows, context, classes = 3, 4, 11
+    n = rows * context
+    x, w = made(n, 4, 1, 0.9).requires_grad_(), made(classes, 4, 2, 0.9).requires_grad_()
+    tx, tw = made(n, 6, 3, 0.9), made(classes, 6, 4, 0.9)
+    targets = [(5 * t + 2) % classes for t in range(n)]
+    targets[4], targets[11] = -1, -1
+    text = torch.tensor([1.0, 0.0, 1.0])
+    counts, of_text = torch.tensor([float(t >= 0) for t in targets]), text.repeat_interleave(context)
+    z, u = x @ w.T, tx @ tw.T
+    ce = torch.nn.functional.cross_entropy(z, torch.tensor(targets), reduction="none", ignore_index=-1)
+    kd = DIVERGENCES[name](torch.softmax(u, -1), torch.softmax(z, -1), options) * counts
+    total = weight * kd.sum() + ce_weight * (ce * of_text).sum()
+    total.backward()
+    return {
+        "name": name, "options": options, "rows": rows, "targets": targets, "text": text.tolist(), "weight": weight,
+        "ce_weight": ce_weight, "total": total.item(), "divergence": kd.tolist(), "dx": x.grad.flatten().tolist(),
+        "dw": w.grad.flatten().tolist(), "sampled": ((1 - of_text) * counts).tolist(),
+    }
+
+
+write("on_policy.json", [on_policy_case(name, options, 0.7, 0.4) for name, options in ALL])

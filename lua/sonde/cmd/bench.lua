@@ -119,8 +119,10 @@ return {
       { name = "loss", type = "string", preset = "forward_kl", doc = "the divergence",
         choices = function() return core.modules "distill" end },
       { name = "top_k", type = "integer", min = 1, doc = "keep the teacher's K likeliest tokens" },
-      { name = "temperature", type = "number", min = 0.01, max = 1000, preset = 1, doc = "of both" }, dtype, steps,
-      seed, json,
+      { name = "temperature", type = "number", min = 0.01, max = 1000, preset = 1, doc = "of both" },
+      { name = "prompt", type = "integer", min = 1,
+        doc = "also time the student's samples (on_policy) behind prompts of so many tokens" }, dtype, steps, seed,
+      json,
     }, " --config b --teacher d"),
     video = command("video", "decoding a video and measuring its motion, beside its own pace", {
       { name = "video", type = "string", required = true, value = "FILE", doc = "a video, or a folder of images" },

@@ -2,7 +2,7 @@
 -- graph. The teacher is computed beside the student in the same plan, or read from a cache (`sonde teach`).
 
 -- What lives here: this file has the options and the loss over the vocabulary, hidden.lua those of streams and
--- relations; teacher.lua opens teachers, teach.lua makes their caches, measure.lua compares a student with one.
+-- relations, on_policy.lua samples of the student; teacher.lua opens teachers, teach.lua makes their caches, measure.lua compares a student with one.
 -- Divergences are modules of the kind "distill" (model/kind/distill.lua, plugins/distill).
 
 local core = require "sonde.core"
@@ -10,6 +10,7 @@ local args = require "sonde.base.args"
 local module = require "sonde.model.module"
 local schedule = require "sonde.train.schedule"
 local hidden = require "sonde.distill.hidden"
+local on_policy = require "sonde.distill.on_policy"
 local teachers = require "sonde.distill.teacher"
 
 local distill = {}
@@ -40,6 +41,8 @@ distill.schema = {
   { name = "hidden", type = "table", doc = "also learn the teacher's streams: loss, map, weight, projection" },
   { name = "relations", type = "table",
     doc = "also learn the relations of its tokens: attention, values (factors), map" },
+  { name = "on_policy", type = "table",
+    doc = "learn on the student's own samples too (GKD): lambda, prompt, tokens, temperature, top_k, top_p" },
 }
 
 --- The option `teacher` of a training.
@@ -83,11 +86,13 @@ function distill.resolve(model, o, where)
     if o.distill then refuse(place, "option 'distill' of train needs a teacher: give the option teacher") end
     return
   end
-  o.distill = args.check(distill.schema, o.distill, "distill of train", where and function(path)
+  local function inside(path)      -- the place of an option of distill
+    if not where then return core.where() end
     local at = { "distill" }
     for k, key in ipairs(path) do at[k + 1] = key end
     return where(at)
-  end)
+  end
+  o.distill = args.check(distill.schema, o.distill, "distill of train", inside)
   local name, options = module.spec(o.distill.loss, "distill", place)
   options = core.module_values("distill", name, options)
   o.divergence = core.divergence(name, options)
@@ -97,6 +102,7 @@ function distill.resolve(model, o, where)
   o.teacher = teachers.record(o.teachers)
   check_support(o, o.teachers, place)
   hidden.resolve(o, model, o.teachers, place)
+  on_policy.resolve(o, model, o.teachers, inside)
 end
 
 --- The factors of an update that change: each becomes a course of the trainer, and its record in the configuration.
@@ -122,6 +128,7 @@ end
 function distill.check_corpus(model, corpus, o)
   if not o.teachers then return end
   for _, one in ipairs(o.teachers) do teachers.check_corpus(one, corpus, o) end
+  on_policy.check_corpus(corpus, o)
   hidden.search(o, model, require("sonde.data.feed").open(corpus, o.context, o.seed))
 end
 
@@ -261,10 +268,13 @@ function distill.attach(trace, o, options)
     divergence = divergence and divergence + kd or kd
   end
   if scale ~= 1 then divergence = divergence * scale end
-  local total = factor(trace, o, "ce_weight", loss:sum():reshape { 1 })
+  local samples = on_policy.of(o)
+  local of_text = samples and loss * on_policy.text(trace) or loss
+  local total = factor(trace, o, "ce_weight", of_text:sum():reshape { 1 })
     + factor(trace, o, "weight", divergence:sum():reshape { 1 })
   if trace.added then total = total + trace.added end
   local metrics = { { name = "divergence", node = divergence } }
+  if samples then metrics[2] = { name = "sampled", node = on_policy.sampled(trace) } end
   for _, added in ipairs(theirs and hidden.losses(trace, theirs, o) or {}) do
     total = total + added.node:sum():reshape { 1 } * added.weight
     metrics[#metrics + 1] = { name = added.name, node = added.node }

@@ -86,6 +86,19 @@ local function check_head(model)
   end
 end
 
+--- Refuses a model that cannot be generated from, so many tokens behind so many of a prompt.
+---@private
+---@param model sonde.model
+---@param length integer
+---@param tokens integer
+function generate.check(model, length, tokens)
+  local prompt = {}
+  for k = 1, length do prompt[k] = 0 end
+  check_prompts({ prompt }, model, tokens)
+  check_head(model)
+  if tokens > 1 then require("sonde.eval.generate_check").run(model, length + tokens - 1) end
+end
+
 -- The numbers of the prompts of each length: those are computed together.
 local function groups_of(prompts)
   local groups, by_length = {}, {}
@@ -131,49 +144,95 @@ local function add(sums, seconds)
   for key, each in pairs(seconds) do sums[key] = (sums[key] or 0) + each end
 end
 
--- Continues the prompts of one length. Nothing is allocated for a token but its place in the results.
+---@class sonde.generator      the plans and the cache for so many prompts of one length
+---@field length integer        of a prompt
+---@field options table         checked ones of generate.schema
+---@field private prompt sonde.plan
+---@field private plan sonde.plan
+
+local generator = {}
+generator.__index = generator
+
+--- Opens a generator; what it generates is a function of the weights at that time. Its runs allocate nothing for a
+--- token.
+---@private
+---@param model sonde.model
+---@param batch integer
+---@param length integer      of the prompts
+---@param options table       see generate.schema, checked
+---@return sonde.generator
+function generate.open(model, batch, length, options)
+  local self = setmetatable({ length = length, options = options, vocab = model.config.vocab }, generator)
+  self.cache = core.cache(batch, length + options.tokens)
+  self.prompt = generate.plan(model, self.cache, batch, length, true, options.dtype)
+  self.plan = generate.plan(model, self.cache, batch, 1, false, options.dtype)
+  self.new, self.position = core.tensor("i32", { batch, 1 }), core.tensor("i32", { 1 })
+  self.plan:set("tokens", self.new)
+  -- Blocks of linear maps alone have no cache, and nothing asks for a position.
+  for _, plan in ipairs { self.prompt, self.plan } do
+    if plan:reads "position" then plan:set("position", self.position) end
+  end
+  return self
+end
+
+function generator:close()
+  for _, each in ipairs { self.prompt, self.plan, self.cache } do each:close() end
+end
+
+--- Continues prompts. `take` is called with the generator after each step, when its tensor `new` [batch, 1] has the new
+--- tokens; true: there is no need to go on.
+---@private
+---@param tokens integer[]     of all prompts, one after the other
+---@param streams integer[]    of each prompt the number of the random numbers that it is continued by
+---@param take fun(generator: sonde.generator, plan: sonde.plan): boolean
+---@param last? boolean        the prompt's plan is not needed again: its memory goes to the other one
+---@return integer steps, number prefill_seconds, number seconds     of the steps behind the prompt
+function generator:run(tokens, streams, take, last)
+  local options, new, steps = self.options, self.new, 0
+  local sampler = core.sampler(self.vocab, streams, options)
+  local start = core.seconds()
+  self.position:set(1, 0)
+  self.prompt:run { tokens = tokens }
+  sampler:choose(self.prompt, 1, 0, new)
+  local done = take(self, self.prompt)
+  if last then self.prompt:close() end
+  self.plan:hold()
+  if options.profile then self.plan:profile() end
+  local prefilled = core.seconds()
+  for index = 1, options.tokens - 1 do
+    if done then break end
+    self.position:set(1, self.length + index - 1)
+    self.plan:run()
+    sampler:choose(self.plan, 1, index, new)
+    steps = steps + 1
+    done = take(self, self.plan)
+  end
+  sampler:close()
+  return steps, prefilled - start, core.seconds() - prefilled
+end
+
+-- Continues the prompts of one length.
 local function continue(model, prompts, group, options, results, speed)
-  local batch, flat, streams = #group, {}, {}
+  local flat, streams, stopped = {}, {}, false
   for r, number in ipairs(group) do
     streams[r] = number - 1
     for _, token in ipairs(prompts[number]) do flat[#flat + 1] = token end
   end
-  local cache = core.cache(batch, group.length + options.tokens)
-  local prompt_plan = generate.plan(model, cache, batch, group.length, true, options.dtype)
-  local plan = generate.plan(model, cache, batch, 1, false, options.dtype)
-  local sampler = core.sampler(model.config.vocab, streams, options)
-  local new, position = core.tensor("i32", { batch, 1 }), core.tensor("i32", { 1 })
-  local take = taker(group, new, results, options)
-  local start = core.seconds()
-  -- Blocks of linear maps alone have no cache, and nothing asks for a position.
-  if prompt_plan:reads "position" then prompt_plan:set("position", position) end
-  prompt_plan:run { tokens = flat }
-  sampler:choose(prompt_plan, 1, 0, new)
-  local done, stopped = take(marks_of(prompt_plan, new, model.config.vocab, options))
-  prompt_plan:close()
-  plan:hold()
-  if options.profile then plan:profile() end
-  local prefilled = core.seconds()
-  plan:set("tokens", new)
-  if plan:reads "position" then plan:set("position", position) end
-  for index = 1, options.tokens - 1 do
-    if done then break end
-    position:set(1, group.length + index - 1)
-    plan:run()
-    sampler:choose(plan, 1, index, new)
-    speed.tokens = speed.tokens + batch
-    done, stopped = take(marks_of(plan, new, model.config.vocab, options))
-  end
-  speed.seconds = speed.seconds + core.seconds() - prefilled
-  speed.prefill_seconds = speed.prefill_seconds + prefilled - start
+  local self = generate.open(model, #group, group.length, options)
+  local take = taker(group, self.new, results, options)
+  local steps, prefill, seconds = self:run(flat, streams, function(_, plan)
+    local done
+    done, stopped = take(marks_of(plan, self.new, self.vocab, options))
+    return done
+  end, true)
+  speed.tokens = speed.tokens + steps * #group
+  speed.seconds, speed.prefill_seconds = speed.seconds + seconds, speed.prefill_seconds + prefill
   if options.profile then
-    local ops, modules = plan:profile()
+    local ops, modules = self.plan:profile()
     add(speed.profile, ops)
     add(speed.profile_modules, require("sonde.model.trace").by_kind(modules))
   end
-  plan:close()
-  sampler:close()
-  cache:close()
+  self:close()
   return stopped
 end
 

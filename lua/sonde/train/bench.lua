@@ -353,14 +353,31 @@ local function one_step(trainer)
   return event.ms_per_step
 end
 
+-- Samples of a student for a batch behind prompts of so many tokens, as a training with on_policy takes them; ms.
+local function sampling_of(student, c, options)
+  local o = { tokens = c.context + 1 - options.prompt, temperature = 1, top_k = 0, top_p = 1, seed = options.seed,
+    dtype = options.dtype }
+  local generator, tokens, streams = require("sonde.eval.generate").open(student, c.batch, options.prompt, o), {}, {}
+  for k = 1, c.batch * options.prompt do tokens[k] = k * 7919 % c.vocab end
+  for r = 1, c.batch do streams[r] = r - 1 end
+  return function()
+    local start = core.seconds()
+    generator:run(tokens, streams, function() return false end)
+    return (core.seconds() - start) * 1e3
+  end
+end
+
 --- A step of distillation beside the student's step without a teacher and the teacher's forward pass with its loss, of
 --- the same batch; the three in turn. `over_student` is what the step takes beside that forward pass, over the
---- student's.
+--- student's. With a prompt, also a batch of samples of the student.
 function bench.distill(options)
   local c, t = bench.configs[options.config], bench.configs[options.teacher]
   if c.vocab ~= t.vocab then
     error("bench distill: config " .. options.config .. " has a vocabulary of " .. c.vocab .. ", " .. options.teacher
       .. " one of " .. t.vocab, 0)
+  end
+  if options.prompt and options.prompt > c.context then
+    error("bench distill: a prompt of " .. options.prompt .. " tokens is longer than the context, " .. c.context, 0)
   end
   local distill = require "sonde.distill"
   local tokens = random_tokens(c.vocab, 64 * c.context + 1, options.seed)
@@ -376,20 +393,24 @@ function bench.distill(options)
   local x, y = {}, {}
   for k = 1, c.batch * c.context do x[k], y[k] = k * 7919 % c.vocab, k * 31 % c.vocab end
   plan:run { tokens = x, targets = y }
-  local times, over = { student = {}, teacher = {}, distill = {} }, {}
+  local times, over = { student = {}, teacher = {}, distill = {}, sample = {} }, {}
+  local sample = options.prompt and sampling_of(student, c, options)
   for k = 1 - WARM_UP, options.steps do
     local start = core.seconds()
     plan:run()
     local forward, own, both = (core.seconds() - start) * 1e3, one_step(alone), one_step(taught)
+    local sampling = sample and sample()
     if k > 0 then
       times.teacher[k], times.student[k], times.distill[k], over[k] = forward, own, both, (both - forward) / own
+      times.sample[k] = sampling
     end
   end
   return {
     what = "distill", config = options.config, teacher = options.teacher, loss = options.loss, dtype = options.dtype,
     top_k = options.top_k, threads = core.threads(), student_ms = rounded(stats.median(times.student), 3),
     teacher_forward_ms = rounded(stats.median(times.teacher), 3), distill_ms = rounded(stats.median(times.distill), 3),
-    over_student = rounded(stats.median(over), 3), state_sha256 = student:params():sha256(),
+    over_student = rounded(stats.median(over), 3), prompt = options.prompt,
+    sample_ms = sample and rounded(stats.median(times.sample), 3), state_sha256 = student:params():sha256(),
     peak_rss_mib = rounded(core.peak_rss() / MIB, 1),
   }
 end

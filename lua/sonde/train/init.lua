@@ -17,6 +17,7 @@ local current = require "sonde.base.current"
 local feeds = require "sonde.data.feed"
 local gradual = require "sonde.sparse.gradual"
 local hooks = require "sonde.train.hooks"
+local on_policy = require "sonde.distill.on_policy"
 local front = require "sonde.base.front"
 local glob = require "sonde.base.glob"
 local machine = require "sonde.base.machine"
@@ -375,6 +376,8 @@ end
 
 local function make_trainer(model, corpus, o, run, called)
   local optimizer, feed = {}, feeds.open(corpus, o.context, o.seed, distill.caches(o))
+  local sampler = on_policy.of(o) and on_policy.open(model, feed, o)
+  feed = sampler and sampler.feed or feed
   for key, value in pairs(o.optimizer) do
     if key ~= "name" then optimizer[key] = value end
   end
@@ -403,7 +406,7 @@ local function make_trainer(model, corpus, o, run, called)
   if o.memory_budget == 0 then fields.memory_budget = machine.memory() or 0 end
   return train.with_frozen(model:params(), o.trainable, function()
     return core.trainer(learns.loss, model:params(), feed, fields, run)
-  end)
+  end), sampler
 end
 
 ---@class sonde.training      what sonde.train returns
@@ -443,12 +446,22 @@ local function result_of(model, o, event, memory, run)
   }
 end
 
+-- The trainer's next event but for those that ask for samples.
+local function next_event(trainer, sampler)
+  local event = trainer:run()
+  while event.prepare do
+    sampler:prepare(event)
+    event = trainer:run()
+  end
+  return event
+end
+
 -- Runs the trainer to its end.
-local function loop(trainer, display, o, model, board, called)
+local function loop(trainer, sampler, display, o, model, board, called)
   local event, profiled = nil, o.profile
   if profiled then trainer:profile() end
   repeat
-    event = trainer:run()
+    event = next_event(trainer, sampler)
     display:show(event)
     if board and event.logged then board:update() end
     if #called > 0 then
@@ -480,15 +493,16 @@ local function perform(model, corpus, o, run, own, commit, finished)
   local tasks = evaluation.new(o.eval, corpus.tokenizer)
   local called = o.sparsity and { gradual.hook(o.sparsity) } or {}
   for _, hook in ipairs(tasks:hooks(o.hooks) or {}) do called[#called + 1] = hook end
-  local trainer = make_trainer(model, corpus, o, run, called)
+  local trainer, sampler = make_trainer(model, corpus, o, run, called)
   tasks.trainer = trainer
   if commit then commit() end
   local board = o.log and o.log[1] and tensorboard.open(run:dir())
   local memory = trainer:memory()
   local display = progress.new(o.progress and not current.quiet, memory.arena + memory.state)
   if o.progress then front.begin() end
-  local ok, event = pcall(loop, trainer, display, o, model, board, called)
+  local ok, event = pcall(loop, trainer, sampler, display, o, model, board, called)
   if board then board:close() end
+  if sampler then sampler:close() end
   display:clear()
   -- A stop that was asked for between two events raises here and not in the trainer: let it save.
   if not ok and core.interrupted() then ok, event = pcall(trainer.run, trainer) end
