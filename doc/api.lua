@@ -41,6 +41,7 @@ api.pages = {
     { "sparse/importance", "sonde.", { register = "prune_importance" }, registry = true } },
   { "Sparsity", "doc/sparsity.md shows it at work.", { "sparse/sparsify", "sonde.", { sparsify = "sparsify" } } },
   { "Distillation", "doc/distillation.md shows it at work.", { "distill/teach", "sonde.", { make = "teach" } },
+    { "distill/sequences", "sonde.", { make = "teach_sequences" } },
     { "distill/measure", "sonde.", { divergences = "divergences" } },
     { "distill/gap", "sonde.", { run = "capacity_gap" } } },
   { "Video", "doc/video.md has the formats, the features and the measures.",
