@@ -9,8 +9,10 @@
 --   sonde run experiments/capacity_gap.lua --set scale=workstation     hours; goes on where it was interrupted
 --   sonde run experiments/capacity_gap.lua --set scale=paper           says what it needs, runs nothing
 --
--- Settings are in capacity_gap/SCALE.yaml. Further axes: --set "weight=[0.25, 0.5, 1]", --set "teacher_tokens=[..]",
--- --set "arms=[distilled, random]". A student of another size, from the line: --set recommend=200000
+-- Settings are in capacity_gap/SCALE.yaml. Further axes: --set "weight=[0.25, 0.5, 1]", "temperature=[1, 4]",
+-- "tokens=[..]", "teacher_tokens=[..]", "arms=[distilled, random]"; what could explain a curve without a lowest point
+-- is varied by --set scale=variations. A student of another size, from the line: --set recommend=200000. Students of
+-- the teachers that a policy chooses, not of all: --set search.policy=bayes
 
 local sonde = require "sonde"
 

@@ -87,3 +87,37 @@ LUA
   [ "$status" -eq 1 ]
   [[ "$stderr" == *"ffn_hidden is missing"* ]]
 }
+
+@test "a search along the teachers: its cost beside every student, whether it found their optimum, after a kill too" {
+  small=(--set "arms=[random, scratch]" --set "seed=[1]" --set "students=[{depth: 2, width: 8, heads: 1, ffn_hidden: 16}]"
+    --set "teachers=[{depth: 1, width: 8, heads: 1, ffn_hidden: 8}, {depth: 1, width: 16, heads: 2, ffn_hidden: 8},
+      {depth: 1, width: 24, heads: 3, ffn_hidden: 8}, {depth: 1, width: 32, heads: 4, ffn_hidden: 8}]"
+    --set "teacher_tokens=[512]" --set search.policy=asha --set search.eta=4 --set search.most=0.6 --set "tokens=[64, 1024]")
+  run --separate-stderr experiment "${small[@]}"
+  echo "$output $stderr"
+  [ "$status" -eq 0 ]
+  [ "$(ls -d runs/capacity-gap-demo/*/ | wc -l)" -eq 6 ]      # four at 64 tokens, one at 1024; one from scratch
+  [[ "$output" == *"5, of 4 teachers"*"not known: not every teacher has a student"* ]]
+  grep -o '"share":[^,]*' runs/capacity-gap-demo/capacity_gap.json > share
+  cp runs/capacity-gap-demo/search.json first.json
+  mv runs/capacity-gap-demo whole
+  experiment "${small[@]}" > again 2>&1 3>&- &
+  for _ in $(seq 200); do
+    [ -d runs/capacity-gap-demo ] && [ "$(ls -d runs/capacity-gap-demo/*/ 2> /dev/null | wc -l)" -ge 3 ] && break
+    sleep 0.02
+  done
+  kill -KILL $! || true
+  wait $! || true
+  experiment "${small[@]}" --jobs 2 > second 2> /dev/null
+  cmp first.json runs/capacity-gap-demo/search.json
+  diff <(echo "$output") second
+  diff share <(grep -o '"share":[^,]*' runs/capacity-gap-demo/capacity_gap.json)
+  ! grep -q '"optimum"' runs/capacity-gap-demo/capacity_gap.json
+  experiment "${small[@]}" --set search.policy=grid > grid 2> /dev/null      # every student: their optimum is known
+  for policy in golden bayes random asha; do
+    experiment "${small[@]}" --set "search.policy=$policy" > out 2> /dev/null
+    grep -A5 "the best of all teachers" out
+    grep -q "in [01] of 1 cases\|in [012] of 2 cases" out
+    grep -q '"optimum"' runs/capacity-gap-demo/capacity_gap.json
+  done
+}

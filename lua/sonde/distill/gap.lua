@@ -7,9 +7,11 @@
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local capacity = require "sonde.distill.capacity"
+local gap_search = require "sonde.distill.gap_search"
 local gap_report = require "sonde.distill.gap_report"
 local gap_tables = require "sonde.distill.gap_tables"
 local quantity = require "sonde.report.quantity"
+local sorted_keys = require "sonde.base.sorted_keys"
 
 local gap = {}
 
@@ -56,6 +58,9 @@ gap.schema = {
   { name = "calibration_tokens", type = "integer", min = 2, preset = 16384,
     doc = "text that heads, neurons and features are chosen on" },
   { name = "eval_tokens", type = "integer", min = 1, preset = 65536, doc = "validation text of every loss" },
+  { name = "search", type = "table", fields = gap_search.schema,
+    doc = "train the students that a policy chooses along the teachers, not one of every teacher" },
+  { name = "jobs", type = "integer", min = 0, max = 4096, doc = "trials at a time, as for sonde.sweep" },
   { name = "plan_only", type = "boolean", preset = false, doc = "print what the trials need and run nothing" },
 }
 
@@ -85,6 +90,12 @@ local function by_parameters(self, list, what)
   end
   table.sort(counts)
   return known, counts
+end
+
+local function size_text(size)
+  local parts = {}
+  for k, key in ipairs(sorted_keys(size)) do parts[k] = key .. " " .. tostring(size[key]) end
+  return table.concat(parts, ", ")
 end
 
 local function head_width(size)
@@ -128,14 +139,15 @@ local USES = {       -- what an arm depends on beside student and seed
 }
 
 -- A point is a trial where the parameters that its arm does not depend on have their first value, and of the varied
--- ones all but one.
+-- ones all but one. The rungs of a search vary beside them.
 local function is_trial(self, p)
-  local uses, others = USES[p.arm], 0
+  local uses, others, has_rungs = USES[p.arm], 0, gap_search.has_rungs(self)
   if not uses.teacher and p.teacher ~= self.teacher_counts[1] then return false end
   for _, key in ipairs(VARIED) do
+    local is_rung = key == "tokens" and has_rungs
     if p[key] ~= self[key][1] then
-      if not uses[key] then return false end
-      others = others + 1
+      if not uses[key] or (is_rung and not uses.teacher) then return false end
+      others = others + (is_rung and 0 or 1)
     end
   end
   if others > 1 and not self.crossed then return false end
@@ -154,7 +166,7 @@ local function sweeps_of(self)
   local teachers = sweep.new {
     name = self.name .. "-teachers", root = self.root, title = "The teachers",
     grid = { teacher = self.teacher_counts, teacher_tokens = self.teacher_tokens, seed = self.seed },
-    settings = settings_of(self, { "context", "train", "eval_tokens" }),
+    settings = settings_of(self, { "context", "train", "eval_tokens" }), jobs = self.jobs,
   }
   local students = sweep.new {
     name = self.name, root = self.root, title = self.title,
@@ -163,7 +175,7 @@ local function sweeps_of(self)
       teacher_tokens = self.teacher_tokens, tokens = self.tokens, weight = self.weight,
       temperature = self.temperature, seed = self.seed },
     only = function(p) return is_trial(self, p) end,
-    settings = settings_of(self, SHARED),
+    settings = settings_of(self, SHARED), jobs = self.jobs, search = gap_search.options(self),
   }
   return teachers, students
 end
@@ -230,12 +242,12 @@ local function run_teacher(self, trial, p)
   local model = model_of(self, self.teacher_sizes[p.teacher], p.seed)
   if require("sonde.train").train(model, self.corpus, teacher_training(self, p)).diverged then return end
   model:save(trial.dir .. "/model", { tokenizer = self.corpus.tokenizer })
-  trial:report { loss = loss_of(self, model) }
+  trial:report { size = size_text(self.teacher_sizes[p.teacher]), loss = loss_of(self, model) }
 end
 
 local function run_student(self, trial, p)
   local model = start_of(self, p)
-  trial:report { loss_before = loss_of(self, model) }
+  trial:report { loss_before = loss_of(self, model), size = size_text(self.student_sizes[p.student]) }
   local result = require("sonde.train").train(model, self.corpus, student_training(self, p, teacher_folder(self, p)))
   local own, with_teacher = cost_of(self, p, model, result.tokens)
   trial:report { flops = own, flops_with_teacher = with_teacher }
@@ -255,14 +267,19 @@ quantity.register("flops_with_teacher", {
   axis = "operations, with the teacher's training", doc = "Floating-point operations of a student and its teacher.",
 })
 
+-- What trials depend on is in the sweeps' settings and in the sizes that trials report; the lists may grow, so the
+-- object is none of the values around the trials' functions that are compared.
+local object = {}
+
 local function opened(options)
-  local self = args.check(gap.schema, options, "capacity_gap")
+  local self = setmetatable(args.check(gap.schema, options, "capacity_gap"), object)
   if not self.plan_only and not self.corpus then
     error(core.where() .. "capacity_gap needs a text: give it with the option corpus", 0)
   end
   self.vocab = self.vocab or self.corpus and self.corpus.vocab
   if not self.vocab then error(core.where() .. "capacity_gap: plan_only needs the option vocab, or a corpus", 0) end
   check_sizes(self)
+  if gap_search.has_rungs(self) then table.sort(self.tokens, function(a, b) return a > b end) end
   self.teacher_sizes, self.teacher_counts = by_parameters(self, self.teachers, "teacher")
   self.student_sizes, self.student_counts = by_parameters(self, self.students, "student")
   if self.corpus then
@@ -273,6 +290,15 @@ local function opened(options)
     self.calibration = self.corpus.handle:tokens("train", 0, self.calibration_tokens + 1)
   end
   return self
+end
+
+-- Trials are named by numbers of parameters, which models of other sizes may have too.
+local function check_size(trial, size)
+  local was = trial.results.size
+  if was and was ~= size_text(size) then
+    error(("%s was run with a model of %s, now it would be %s; give the search another name"):format(trial.dir, was,
+      size_text(size)), 0)
+  end
 end
 
 local function plan(self, teachers, students)
@@ -291,6 +317,7 @@ end
 ---@field conditions table[]     of each arm with teachers and values of what is varied: {arm, teacher_tokens, tokens,
 --- weight, temperature, curves, optima, line, held_out}, as the functions of sonde.distill.capacity give them
 ---@field frontier table[]       arms {text, flops, loss} that no cheaper arm is better than, by student
+---@field searches sonde.capacity_gap.search[]|nil   with the option search: what the searches found and cost
 ---@field recommend fun(student: number): table     {teacher, lo, hi, why}: the teacher for a student of so many
 --- parameters, by the first condition; teacher is nil where it cannot be told from these arms
 
@@ -303,14 +330,20 @@ function gap.run(options)
   local self = opened(options)
   local teachers, students = sweeps_of(self)
   if self.plan_only then return plan(self, teachers, students) end
-  students:check()
+  for _, trial in ipairs(students:check():results().trials) do
+    check_size(trial, self.student_sizes[trial.params.student])
+  end
   teachers:run(function(trial, p) run_teacher(self, trial, p) end)
   for _, trial in ipairs(teachers:results().trials) do
     if trial.status ~= "done" then error(trial.id .. " of the teachers is " .. trial.status, 0) end
+    check_size(trial, self.teacher_sizes[trial.params.teacher])
   end
   students:run(function(trial, p) run_student(self, trial, p) end)
   local found = gap_report.findings(students:results().trials, function(arm) return USES[arm] end,
     teachers:results().trials)
+  found.searches = gap_search.findings(self, students, function(p)
+    return (cost_of(self, p, model_of(self, self.student_sizes[p.student], p.seed or 0), p.tokens))
+  end)
   core.write_file(students.folder .. "/capacity_gap.json", core.json_encode(gap_report.record(found)) .. "\n")
   gap_tables.show(found, teachers, students)
   return found

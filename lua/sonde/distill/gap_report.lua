@@ -189,7 +189,8 @@ function gap_report.record(found)
       temperature = c.temperature, curves = c.curves, optima = optima, line = c.line, held_out = c.held_out,
       supervised = c.supervised }
   end
-  return { conditions = conditions, frontier = core.list(found.frontier) }
+  return { conditions = conditions, frontier = core.list(found.frontier),
+    searches = found.searches and core.list(found.searches) }
 end
 
 return gap_report

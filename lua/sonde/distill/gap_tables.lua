@@ -129,11 +129,44 @@ local function recommendations(found)
     note = first and "By the arm " .. first.name .. "." or "No arm has a teacher." }
 end
 
+-- The name of what a search was for.
+local function name_of(found, one)
+  for _, condition in ipairs(found.all) do
+    local same = condition.arm == one.of.arm and condition.tokens == one.tokens
+    for _, key in ipairs { "teacher_tokens", "weight", "temperature" } do
+      same = same and (not condition[key] or condition[key] == one.of[key])
+    end
+    if same then return condition.name end
+  end
+  return one.of.arm
+end
+
+local function searches_table(found)
+  local rows, hits, known, share = {}, 0, 0, 0
+  for k, one in ipairs(found.searches) do
+    local verdict = "not known: not every teacher has a student"
+    if one.optimum then
+      local hit = one.optimum == one.teacher
+      verdict, known, hits = hit and "found" or "not found: " .. size(one.optimum), known + 1, hits + (hit and 1 or 0)
+    end
+    share = share + one.share / #found.searches
+    rows[k] = { size(one.of.student), name_of(found, one), size(one.teacher),
+      one.value and ("%.4f"):format(one.value) or "–", ("%d, of %d teachers"):format(one.asked, one.arms),
+      ("%.0f %%"):format(100 * one.share), verdict }
+  end
+  return { title = "The searches along the teachers", rows = rows,
+    head = { "student", "arm", "teacher", "loss", "arms run", "operations", "the best of all teachers" },
+    note = ("Operations of the students that the search ran, over those of a student of every teacher; %.0f %% in the "
+      .. "mean. It found the best of all teachers in %d of %d cases in which that is known."):format(100 * share, hits,
+      known) }
+end
+
 --- The tables of the findings, as the option tables of a summary takes them.
 ---@param found sonde.capacity_gap
 ---@return {title: string, head: string[], rows: string[][], note: string}[]
 function gap_tables.all(found)
   local tables = { recommendations(found), curves_table(found) }
+  if found.searches then table.insert(tables, 1, searches_table(found)) end
   for _, condition in ipairs(found.conditions) do
     tables[#tables + 1] = optima_table(condition)
     tables[#tables + 1] = held_out_table(condition)

@@ -251,6 +251,15 @@ function methods:ranking(of)
   return self.searched:ranking(of)
 end
 
+--- What each search of a sweep has run: of, the values of search.each; asked, the parameters of the arms that it was
+--- given a value of; ranking.
+---@return {of: table, asked: table[], ranking: {params: table, value: number}[]}[]
+function methods:searches()
+  if not self.searched then error(core.where() .. "sweep:searches: the sweep has no search", 0) end
+  refresh(self)
+  return self.searched:results()
+end
+
 --- What failed in the sweeps that this process ran, in one line; nil where nothing did. Diverging is a result.
 ---@return string|nil
 function sweep.failures()
@@ -344,7 +353,7 @@ local f = { name = "f", type = "function", required = true }
 
 args.declare(methods, "sweep:", {
   check = { self, { name = "f", type = "function" } }, run = { self, f }, plan = { self, f },
-  ranking = { self, { name = "of", type = "table" } },
+  ranking = { self, { name = "of", type = "table" } }, searches = { self },
   results = { self, options }, summary = { self, options },
 })
 return sweep
