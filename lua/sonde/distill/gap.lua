@@ -292,6 +292,12 @@ local function opened(options)
   return self
 end
 
+local function first_values(self)
+  local first = {}
+  for _, key in ipairs(VARIED) do first[key] = self[key][1] end
+  return first
+end
+
 -- Trials are named by numbers of parameters, which models of other sizes may have too.
 local function check_size(trial, size)
   local was = trial.results.size
@@ -340,7 +346,7 @@ function gap.run(options)
   end
   students:run(function(trial, p) run_student(self, trial, p) end)
   local found = gap_report.findings(students:results().trials, function(arm) return USES[arm] end,
-    teachers:results().trials)
+    teachers:results().trials, first_values(self))
   found.searches = gap_search.findings(self, students, function(p)
     return (cost_of(self, p, model_of(self, self.student_sizes[p.student], p.seed or 0), p.tokens))
   end)

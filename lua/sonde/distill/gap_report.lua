@@ -102,24 +102,23 @@ local function fitted(condition, known)
   return condition
 end
 
--- Names the conditions: by their arm and what is varied.
-local function name_conditions(list)
-  local values = {}
-  for _, condition in ipairs(list) do
-    for _, each in ipairs(VARIED) do
-      local value, known = condition[each[1]], values[each[1]] or {}
-      if value then known[value] = true end
-      values[each[1]] = known
-    end
-  end
+-- Names the conditions: by their arm, and what is not the first value.
+local function name_conditions(list, first)
   for _, condition in ipairs(list) do
     local parts = { condition.arm }
     for _, each in ipairs(VARIED) do
-      local value, known = condition[each[1]], values[each[1]]
-      if value and next(known, next(known)) ~= nil then parts[#parts + 1] = each[2]:format(value) end
+      local value = condition[each[1]]
+      if value and value ~= first[each[1]] then parts[#parts + 1] = each[2]:format(value) end
     end
     condition.name = table.concat(parts, ", ")
   end
+end
+
+-- The first values, for a note.
+local function base_of(first)
+  local parts = {}
+  for k, each in ipairs(VARIED) do parts[k] = each[2]:format(first[each[1]]) end
+  return table.concat(parts, ", ")
 end
 
 -- For each student the points that no cheaper one is better than, by the operations of student and teacher.
@@ -154,11 +153,12 @@ end
 ---@param trials table[]                          of the students' sweep
 ---@param uses_of fun(arm: string): table         what an arm depends on
 ---@param teachers table[]                        trials of the teachers' sweep
+---@param first table<string, number>            the first values of teacher_tokens, tokens, weight, temperature
 ---@return sonde.capacity_gap
-function gap_report.findings(trials, uses_of, teachers)
+function gap_report.findings(trials, uses_of, teachers, first)
   local all = conditions_of(trials, uses_of)
-  name_conditions(all)
-  local found = { all = all, conditions = {}, frontier = frontier_of(all) }
+  name_conditions(all, first)
+  local found = { all = all, base = base_of(first), conditions = {}, frontier = frontier_of(all) }
   for _, arm in ipairs(ARMS) do
     for _, condition in ipairs(all) do
       if condition.arm == arm and uses_of(arm).teacher then

@@ -101,7 +101,8 @@ function gap_search.findings(self, students, cost)
     if best and gap_search.has_rungs(self) and best.params.tokens ~= self.tokens[1] then best = nil end
     if #all > seeds then
       list[#list + 1] = { of = one.of, teacher = best and best.params.teacher, value = best and best.value,
-        tokens = one.of.tokens or self.tokens[1], asked = #one.asked, arms = math.floor(#all / seeds), share = spent / whole, optimum = optimum_of(all) }
+        tokens = one.of.tokens or self.tokens[1], asked = #one.asked, arms = math.floor(#all / seeds),
+        share = spent / whole, optimum = optimum_of(all) }
     end
   end
   return list

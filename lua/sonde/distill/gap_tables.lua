@@ -36,7 +36,7 @@ local function teachers_of(found)
 end
 
 -- A curve as a row: its mean losses, the lowest of which is marked.
-local function curve_row(condition, curve, optimum, teachers)
+local function curve_row(condition, curve, teachers)
   local means, least = {}, math.huge
   for _, point in ipairs(curve.points) do
     means[point.teacher] = stats.mean(point.losses)
@@ -47,21 +47,18 @@ local function curve_row(condition, curve, optimum, teachers)
     local mean = means[teacher]
     row[#row + 1] = mean and ("%.3f%s"):format(mean, mean == least and " *" or "") or "–"
   end
-  row[#row + 1] = optimum.unknown and "cannot be told: " .. optimum.unknown or interval(optimum)
   return row
 end
 
 local function curves_table(found)
   local teachers, rows, head = teachers_of(found), {}, { "student", "arm" }
   for _, teacher in ipairs(teachers) do head[#head + 1] = size(teacher) end
-  head[#head + 1] = "best teacher"
   for _, condition in ipairs(found.conditions) do
-    for k, curve in ipairs(condition.curves) do
-      rows[#rows + 1] = curve_row(condition, curve, condition.optima[k], teachers)
-    end
+    for _, curve in ipairs(condition.curves) do rows[#rows + 1] = curve_row(condition, curve, teachers) end
   end
   return { title = "Curves by teacher", head = head, rows = rows,
-    note = "Mean loss of the student by the teacher's parameters; * the lowest of the row." }
+    note = "Mean loss of the student by the teacher's parameters; * the lowest of the row. Where an arm's name says "
+      .. "nothing else: " .. found.base .. "." }
 end
 
 local function losses_table(found)
@@ -80,33 +77,43 @@ local function losses_table(found)
     note = "Mean ± standard deviation over seeds, nats per token of validation text. pruned and scratch are trained "
       .. "on as many tokens as distilled; scratch_total on those of the teacher too." }
 end
-local function optima_table(condition)
-  local rows = {}
-  for k, one in ipairs(condition.optima) do
-    rows[k] = { size(one.student), interval(one), one.teacher and ("%.2f"):format(one.teacher / one.student) or "–",
-      one.fit and ("%.3g"):format(one.fit.c2) or "–", one.unknown and "cannot be told: " .. one.unknown
-        or "between the teachers" }
-  end
-  local line, note = condition.line, "No line: fewer than two students have an optimum between their teachers."
-  if line then
-    note = ("Line: teacher = %.3g S %+.3g parameters over %d students%s, slope%s; the paper has %.1f S."):format(
-      line.slope, line.intercept, line.students, line.r2 and (", R² %.3f"):format(line.r2)
-        or " (two lie on any line: R² says nothing)",
-      line.lo and (" [%.3g, %.3g]"):format(line.lo, line.hi) or " without an interval", capacity.PAPER_SLOPE)
-  end
-  return { title = "The best teacher: " .. condition.name, rows = rows,
-    head = { "student", "best teacher, 95 % interval", "over the student", "curvature", "verdict" }, note = note }
+local function line_text(condition)
+  local line = condition.line
+  return ("%s: teacher = %.3g S %+.3g parameters over %d students%s, slope%s"):format(condition.name, line.slope,
+    line.intercept, line.students, line.r2 and (", R² %.3f"):format(line.r2)
+      or " (two lie on any line: R² says nothing)",
+    line.lo and (" [%.3g, %.3g]"):format(line.lo, line.hi) or " without an interval")
 end
 
-local function held_out_table(condition)
-  local rows = {}
-  for k, each in ipairs(condition.held_out) do
-    rows[k] = { each.name, each.error and ("%.4f"):format(each.error) or "–", ("%d"):format(each.arms) }
+local function optima_table(found)
+  local rows, lines = {}, {}
+  for _, condition in ipairs(found.conditions) do
+    for _, one in ipairs(condition.optima) do
+      rows[#rows + 1] = { size(one.student), condition.name, interval(one),
+        one.teacher and ("%.2f"):format(one.teacher / one.student) or "–",
+        one.fit and ("%.3g"):format(one.fit.c2) or "–",
+        one.unknown and "cannot be told: " .. one.unknown or "between the teachers" }
+    end
+    if condition.line then lines[#lines + 1] = line_text(condition) end
   end
-  return { title = "Arms left out: " .. condition.name, rows = rows,
-    head = { "fit", "error (nats)", "arms" },
-    note = "Root mean square error of the mean loss of each arm, left out in turn; arms of students that keep three "
-      .. "others. The law has nine coefficients and takes ten arms." }
+  if #lines == 0 then lines[1] = "No arm has a line: fewer than two students have an optimum between their teachers" end
+  return { title = "The best teacher", rows = rows,
+    head = { "student", "arm", "best teacher, 95 % interval", "over the student", "curvature", "verdict" },
+    note = ("%s; the paper has %.1f S."):format(table.concat(lines, "; "), capacity.PAPER_SLOPE) }
+end
+
+local function held_out_table(found)
+  local rows, head = {}, { "arm" }
+  for k, condition in ipairs(found.conditions) do
+    rows[k] = { condition.name }
+    for _, each in ipairs(condition.held_out) do
+      table.insert(rows[k], each.error and ("%.4f (%d)"):format(each.error, each.arms) or "–")
+      if k == 1 then head[#head + 1] = each.name end
+    end
+  end
+  return { title = "Arms left out", rows = rows, head = head,
+    note = "Root mean square error, in nats, of the mean loss of each point of a curve, left out in turn, and of how "
+      .. "many points; those of students that keep three others. The law has nine coefficients and takes ten." }
 end
 
 local function frontier_table(found)
@@ -165,14 +172,11 @@ end
 ---@param found sonde.capacity_gap
 ---@return {title: string, head: string[], rows: string[][], note: string}[]
 function gap_tables.all(found)
-  local tables = { recommendations(found), curves_table(found) }
-  if found.searches then table.insert(tables, 1, searches_table(found)) end
-  for _, condition in ipairs(found.conditions) do
-    tables[#tables + 1] = optima_table(condition)
-    tables[#tables + 1] = held_out_table(condition)
+  local tables = { recommendations(found) }
+  if found.searches then tables[2] = searches_table(found) end
+  for _, of in ipairs { curves_table, optima_table, held_out_table, losses_table, frontier_table } do
+    tables[#tables + 1] = of(found)
   end
-  tables[#tables + 1] = losses_table(found)
-  tables[#tables + 1] = frontier_table(found)
   return tables
 end
 
