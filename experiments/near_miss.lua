@@ -48,8 +48,9 @@ for _, name in ipairs(config.tune) do
 end
 
 local function model_of(features, classes, seed)
-  local options = { features = features, objective = { "weighted_classifier", classes = classes },
-    context = config.frames, seed = seed }
+  local adaptive = config.task == "warning" and config.loss == "adalea"
+  local objective = { adaptive and "adalea" or "weighted_classifier", classes = classes }
+  local options = { features = features, objective = objective, context = config.frames[config.task], seed = seed }
   for key, value in pairs(config.model) do options[key] = value end
   return sonde.transformer(options)
 end
@@ -100,22 +101,27 @@ local function set_of(which)
   local path = config.tables[which]
   if path == "" then
     if not config.clips then error("--set tables." .. which .. "=PATH: a table of clips is needed", 0) end
-    local options = { out = config.clips.out .. "/" .. config.task .. "-" .. which, domain = config.clips[which],
-      uncut = config.task == "warning", clips = config.clips.clips, seed = config.clips.seed,
-      seconds = config.task == "warning" and config.clips.uncut_seconds or nil }
-    path = sonde.make_clips(options).table
+    local made, uncut = config.clips, config.task == "warning"
+    path = sonde.make_clips { out = made.out .. "/" .. config.task .. "-" .. which, domain = made[which], uncut = uncut,
+      quiet = uncut and 6 or 1, clips = made.clips, seed = made.seed, width = made.width, height = made.height,
+      seconds = uncut and made.uncut_seconds or nil }.table
   end
   sets[which] = sonde.clips(path, { validation = config.validation }):features { workers = workers }
   return sets[which]
 end
 
 local function feed_of(which, arm)
-  return set_of(which):feed { task = config.task, growth = config.growth, frames = config.frames,
-    parts = PARTS[arm.features or "both"], baseline = arm.baseline and BASELINES[arm.baseline] }
+  local warning = config.task == "warning"
+  return set_of(which):feed { task = config.task, labelled = config.labelled, mirror = config.mirror,
+    loss = warning and (arm.baseline and config.loss == "adalea" and "exponential" or config.loss) or nil,
+    growth = config.growth, frames = config.frames[config.task], parts = PARTS[arm.features or "both"],
+    baseline = arm.baseline and BASELINES[arm.baseline] }
 end
 
-local function with(changes)
-  local options = {}
+-- Options of a training by this feed, with what an arm changes.
+local function with(about, changes)
+  local adaptive = config.task == "warning" and config.loss == "adalea" and not about.baseline
+  local options = { hooks = adaptive and { about:adalea(config.train.batch) } or nil }
   for _, list in ipairs { config.train, changes } do
     for key, value in pairs(list) do options[key] = value end
   end
@@ -135,7 +141,7 @@ if #config.tune > 0 then
   sources:run(function(trial, p)
     local data, about = feed_of("source", p)
     local model = model_of(about.features, about.classes, p.seed)
-    if sonde.train(model, data, config.train).diverged then return end
+    if sonde.train(model, data, with(about, {})).diverged then return end
     model:save(trial.dir .. "/model")
     about:save(trial.dir .. "/model")
   end)
@@ -158,16 +164,17 @@ local function trained(arm, p, data, about)
   local model, result
   if arm.baseline then
     model = baselines.logistic(about, p.seed)
-    result = sonde.train(model, data, with(config.logistic))
+    result = sonde.train(model, data, with(about, config.logistic))
   elseif not arm.tune then
     model = model_of(about.features, about.classes, p.seed)
-    result = sonde.train(model, data, config.train)
+    result = sonde.train(model, data, with(about, {}))
   else
     model = sonde.load(folders[arm.features .. "/" .. p.seed])
     if arm.tune == "lora" then
-      result = sonde.heal(model, data, with { lora = config.lora, lr = config.lora_lr }, all_blocks(model))
+      result = sonde.heal(model, data, with(about, { lora = config.lora, lr = config.lora_lr }), all_blocks(model))
     else
-      result = sonde.train(model, data, with { trainable = arm.tune == "head" and { "*classifier.weight" } or nil })
+      local head = arm.tune == "head" and { "*classifier.weight" } or nil
+      result = sonde.train(model, data, with(about, { trainable = head }))
     end
   end
   return not result.diverged and model or nil

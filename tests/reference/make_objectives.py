@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 N, D, V = 9, 5, 11
 Z, SMOOTHING = 0.03, 0.15
+GROWTH, REACHED, MARGIN = 1.5, 0.8, 0.25      # AdaLEA
 
 
 def numbers(t):
@@ -35,12 +36,21 @@ def main():
     (smoothed + z).sum().backward()
     hits = (logits.argmax(-1) == targets).double()
 
+    # AdaLEA: seconds before the event, 0 where nothing happens.
+    seconds = torch.tensor([3.0, 1.3, 0.0, 0.9, 1.05, 0.2, 2.0, 0.0, 5.5]).float().double()
+    a, b = x.detach().clone().requires_grad_(), w.detach().clone().requires_grad_()
+    adalea = torch.exp(-GROWTH * torch.clamp(seconds - REACHED - MARGIN, min=0)) * F.cross_entropy(
+        a @ b.T, targets, ignore_index=-1, reduction="none")
+    adalea.sum().backward()
+
     out = {
         "made_by": "make_objectives.py with PyTorch " + torch.__version__.split("+")[0],
         "n": N, "d": D, "v": V, "z_loss": Z, "label_smoothing": SMOOTHING,
         "x": numbers(x), "w": numbers(w), "targets": [int(t) for t in targets],
         "loss": numbers(plain), "smoothed": numbers(smoothed), "z": numbers(z), "hits": numbers(hits),
         "dx": numbers(x.grad), "dw": numbers(w.grad),
+        "adalea": {"growth": GROWTH, "reached": REACHED, "margin": MARGIN, "seconds": numbers(seconds),
+                   "loss": numbers(adalea), "dx": numbers(a.grad), "dw": numbers(b.grad)},
     }
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "objectives.json")
     with open(path, "w") as f:

@@ -56,6 +56,27 @@ function TestReference:test_bf16()
   for i, name in ipairs { "dx", "dw" } do near(plan:output(i + 4):values(), ref[name], 4e-2) end
 end
 
+function TestReference:test_adalea()
+  local ref = core.json_load(source .. "/tests/reference/objectives.json")
+  local g, of = core.graph(), ref.adalea
+  local x = g:leaf("x", core.tensor("f32", { 1, ref.n, ref.d }, ref.x))
+  local w = g:leaf("w", core.tensor("f32", { ref.v, ref.d }, ref.w))
+  local leaves = {
+    ["classifier.weight"] = w, ["adalea.reached"] = g:leaf("reached", core.tensor("f32", { 1 }, { of.reached })),
+    labels = g:leaf("labels", core.tensor("i32", { ref.n }, ref.targets)),
+    seconds = g:leaf("seconds", core.tensor("f32", { ref.n }, of.seconds)),
+  }
+  local function leaf(_, name) return leaves[name] end
+  local site = { batch = 1, context = ref.n, width = ref.d, publish = function() end, param = leaf, input = leaf }
+  local found = objective.find "adalea"
+  local loss = found.build(site, { classes = ref.v, growth = of.growth, margin = of.margin, z_loss = 0,
+    label_smoothing = 0 }, x)
+  local grads = sonde.grad(loss:sum(), { x, w })
+  local plan = core.plan { loss, grads[1], grads[2] }
+  plan:run()
+  for i, name in ipairs { "loss", "dx", "dw" } do near(plan:output(i):values(), of[name], 2e-6) end
+end
+
 -- ---- a model -----------------------------------------------------------------------------------------------------
 
 local ids = {}

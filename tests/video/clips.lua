@@ -327,7 +327,7 @@ function TestClips:test_a_feed_for_training()
   lu.assertAlmostEquals(v[1] / v[5 * 76 + 1], (raw[1] - means) / (raw[6] - means), 1e-3)
   lu.assertEquals(data.parts[2].valid:values(), { 1, 1, 1, -1, -1, -1 })
   -- Plain labels of frames, and of clips.
-  local plain = set:feed { frames = frames, parts = parts, task = "warning", growth = 0 }
+  local plain = set:feed { frames = frames, parts = parts, task = "warning", loss = "frame" }
   lu.assertEquals({ table.unpack(plain.parts[2].train:values(), 1, 8) }, { 0, 0, 1, 1, 0, 0, -1, 0 })
   local clips = set:feed { frames = frames, parts = parts }
   lu.assertEquals(clips.parts[2].train:values(), { -1, -1, -1, -1, -1, 0, -1, -1, -1, -1, -1, 1 })

@@ -49,6 +49,8 @@ END
 @test "a stopped run goes on, and a folder can get more clips" {
   make_clips whole
   sums whole > whole.sums
+  make_clips calm --clips 9 --quiet 3 --seconds 1
+  [ "$(tail -n +2 calm/clips.csv | grep -c ',background,')" -eq 3 ]
   make_clips part --clips 3
   [ "$(tail -n +2 part/clips.csv | wc -l)" -eq 3 ]
   run make_clips part --clips 2

@@ -57,7 +57,7 @@ function TestReading:tearDown()
 end
 
 function TestReading:test_probabilities_are_those_of_the_loss()
-  local data, about = clips():feed { frames = FRAMES, parts = PARTS, task = "warning", growth = 0 }
+  local data, about = clips():feed { frames = FRAMES, parts = PARTS, task = "warning", loss = "frame" }
   local model = model_of(about)
   local scores = about:scores(model, "train")
   lu.assertEquals({ #scores, #scores[1].p, #scores[2].p, #scores[2].times }, { 2, 6, 5, 5 })

@@ -49,7 +49,7 @@ end
 ---@return table
 function baselines.looming(set, part, options)
   local frames = options.frames
-  local data = features.arrays(set, part, { frames = frames, parts = { "all" } })
+  local data = features.arrays(set, part, { frames = frames, parts = { "all" }, mirror = options.mirror })
   local values, width, numbers = data.features:values(), data.features:dims()[3], {}
   for n, rows in ipairs(data.rows) do
     local recent, largest = {}, 0

@@ -57,6 +57,8 @@ features.array_schema = {
       choices = { "figures", "all", "background", "foreground", "thumbnail", "picture", "objects" } },
     doc = "figures of the picture, motion (all, background, foreground), thumbnail; of clips that are published "
       .. "features (.npz): picture, objects (their mean)" },
+  { name = "mirror", type = "boolean", preset = false,
+    doc = "each clip a second time with left and right exchanged, behind the others" },
 }
 
 -- What the core takes.
@@ -208,7 +210,7 @@ local function open_rows(clip)
   local file = core.video_features(clip.features)
   local info = file:info()
   return {
-    rows = info.rows, columns = function(part) return features.columns(part, info) end,
+    rows = info.rows, info = info, columns = function(part) return features.columns(part, info) end,
     times = function(first, count) return file:values(first, count, 1, 1) end,
     copy = function(...) file:copy(...) end, close = function() file:close() end,
   }
@@ -237,9 +239,15 @@ local function copy(file, tensor, n, options, width)
   return rows
 end
 
+-- Appends a list to itself.
+local function twice(list)
+  for k = 1, #list do list[#list + 1] = list[k] end
+  return list
+end
+
 --- Features [N, frames, F] f32 and classes [N] i32 (from 0, as in set.classes) of the clips of a split: the last
 --- `frames` frames of each. Of a shorter clip the rows before its first frame are 0: rows[n] is how many it has,
---- times[n] when they are (s).
+--- times[n] when they are (s). With `mirror`, N is twice the clips.
 ---@param set sonde.clips
 ---@param part "train"|"validation"
 ---@param options table       see features.array_schema
@@ -249,7 +257,7 @@ function features.arrays(set, part, options)
   local list, number = set:of(part), {}
   if #list == 0 then error(core.where() .. "arrays: there is no clip for " .. part, 0) end
   for k, name in ipairs(set.classes) do number[name] = k - 1 end
-  local tensor, width, rows, times, classes = nil, nil, {}, {}, {}
+  local tensor, width, info, rows, times, classes = nil, nil, nil, {}, {}, {}
   for n, clip in ipairs(list) do
     if not clip.features then error(core.where() .. "arrays: make the features first (clips:features)", 0) end
     local file = open_rows(clip)
@@ -259,10 +267,14 @@ function features.arrays(set, part, options)
       error(core.where() .. string.format("arrays: clip '%s' has %d numbers a frame, others have %d", clip.clip, its,
         width), 0)
     end
-    tensor = tensor or core.tensor("f32", { #list, options.frames, width })
+    tensor, info = tensor or core.tensor("f32", { #list, options.frames, width }), info or file.info
     rows[n], classes[n] = copy(file, tensor, n, options, width), number[clip.class]
     times[n] = file.times(file.rows - rows[n] + 1, rows[n], set.image_rate)
     file.close()
+  end
+  if options.mirror then
+    tensor = require("sonde.video.mirror").doubled(tensor, options.parts, info)
+    for _, each in ipairs { list, rows, times, classes } do twice(each) end
   end
   return { features = tensor, classes = core.tensor("i32", { #list }, classes), rows = rows, times = times,
     clips = list }

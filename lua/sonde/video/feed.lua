@@ -14,55 +14,66 @@ local LEAST_VARIANCE = 1e-8
 ---@type sonde.schema
 feed.schema = {
   { name = "task", type = "string", choices = { "recognition", "warning" }, preset = "recognition",
-    doc = "the class of the clip, at its last frame; or of each frame whether an event follows" },
-  { name = "growth", type = "number", min = 0, max = 1000, preset = 1,
-    doc = "warning: a frame counts exp(-growth s), s seconds before the event (Chan et al., 2016); 0: all alike, and "
-      .. "positive are only the frames that are abnormal" },
+    doc = "the class of the clip; or of each frame whether an event follows" },
+  { name = "labelled", type = "integer", min = 1, max = 1048576, preset = 1,
+    doc = "recognition: at how many frames, the last ones, the class is learned; a clip's class is that of the mean of "
+      .. "their log-probabilities" },
+  { name = "loss", type = "string", choices = { "exponential", "adalea", "frame" }, preset = "exponential",
+    doc = "warning: frames before the event are positive and count exp(-growth s), s seconds before it (Chan et al., "
+      .. "2016), or beyond what the model reached (Suzuki et al., 2018; objective adalea); or positive are the "
+      .. "abnormal frames, and all count alike" },
+  { name = "growth", type = "number", min = 0, max = 1000, preset = 1, doc = "of the exponential loss" },
   { name = "baseline", type = "string", choices = { "mean", "looming" },
     doc = "what a logistic regression gets in place of the parts: their mean over the frames so far; or 1 / time to "
       .. "collision by the divergence alone, now and the largest so far" },
 }
 for _, option in ipairs(features.array_schema) do table.insert(feed.schema, option) end
 
-local function recognition(data, frames)
+local function recognition(data, frames, labelled)
   local labels, weights = {}, {}
   for n, class in ipairs(data.classes:values()) do
+    local first = frames - math.min(labelled, data.rows[n]) + 1
     for k = 1, frames do
-      labels[(n - 1) * frames + k] = k == frames and class or -1
-      weights[(n - 1) * frames + k] = k == frames and 1 or 0
+      local i = (n - 1) * frames + k
+      labels[i], weights[i] = k >= first and class or -1, k >= first and 1 or 0
     end
   end
   return labels, weights
 end
 
--- The frames before the event are positive, those from it on do not count. Frames of quiet clips are negative.
-local function exponential(clip, at, times, growth)
-  if not at then return function() return 0, 1 end end
+-- Label and seconds before the event of the k-th row. The frames before the event are positive, those from it on do
+-- not count. Frames of quiet clips are negative.
+local function anticipation(clip, rows, times)
+  local at = reading.event_row(clip, rows, times)
+  if not at then return function() return 0, 0 end end
   return function(k)
     if k >= at then return -1, 0 end
-    return 1, math.exp(-growth * math.max(clip.event - times[k], 0))
+    return 1, math.max(clip.event - times[k], 0)
   end
 end
 
-local function plain(clip, times)
+local function abnormality(clip, _, times)
   return function(k)
     local abnormal = clip.from and times[k] >= clip.from and times[k] < (clip.to or math.huge)
-    return abnormal and 1 or 0, 1
+    return abnormal and 1 or 0, 0
   end
 end
 
-local function warning(data, frames, growth)
-  local labels, weights = {}, {}
+-- Labels, and of each row the seconds before its event, or how much it counts.
+local function warning(data, frames, options)
+  local of = options.loss == "frame" and abnormality or anticipation
+  local labels, numbers = {}, {}
   for n, clip in ipairs(data.clips) do
-    local rows, times = data.rows[n], data.times[n]
-    local event = reading.event_row(clip, rows, times)
-    local label = growth > 0 and exponential(clip, event, times, growth) or plain(clip, times)
+    local rows = data.rows[n]
+    local label = of(clip, rows, data.times[n])
     for k = 1, frames do
-      local at, i = k - (frames - rows), (n - 1) * frames + k
-      if at < 1 then labels[i], weights[i] = -1, 0 else labels[i], weights[i] = label(at) end
+      local at, i, class, seconds = k - (frames - rows), (n - 1) * frames + k, -1, 0
+      if at >= 1 then class, seconds = label(at) end
+      labels[i], numbers[i] = class, seconds
+      if options.loss ~= "adalea" then numbers[i] = class < 0 and 0 or math.exp(-options.growth * seconds) end
     end
   end
-  return labels, weights
+  return labels, numbers
 end
 
 -- 1 for rows that a clip has, else 0, as a column.
@@ -91,29 +102,44 @@ end
 local function arrays_of(set, part, options, scale)
   local frames = options.frames
   local numbers = options.baseline and require("sonde.video.baselines")[options.baseline] or features.arrays
-  local data = numbers(set, part, { frames = frames, parts = options.parts })
+  local data = numbers(set, part, { frames = frames, parts = options.parts,
+    mirror = options.mirror and part == "train" })
   local mask = mask_of(data, frames)
   scale = scale or scale_of(data, mask, frames)
   local labels, weights
   if options.task == "warning" then
-    labels, weights = warning(data, frames, options.growth)
+    labels, weights = warning(data, frames, options)
   else
-    labels, weights = recognition(data, frames)
+    labels, weights = recognition(data, frames, options.labelled)
   end
   data.features = reading.scaled(data.features, scale, mask)
   local dims = { #data.rows, frames }
-  return { features = data.features, labels = core.tensor("i32", dims, labels),
-    weights = core.tensor("f32", dims, weights) }, scale, data
+  local arrays = { features = data.features, labels = core.tensor("i32", dims, labels) }
+  arrays[options.loss == "adalea" and "seconds" or "weights"] = core.tensor("f32", dims, weights)
+  return arrays, scale, data
+end
+
+-- What of the options has no effect in the task is refused by name.
+local function check(options)
+  if options.task == "recognition" and options.loss ~= "exponential" then
+    error(core.where() .. "feed: loss '" .. options.loss .. "' is of warnings", 0)
+  end
+  if options.labelled > options.frames then
+    error(core.where() .. string.format("feed: %d frames are labelled, a clip has %d", options.labelled,
+      options.frames), 0)
+  end
+  return options
 end
 
 --- Clips as a feed for sonde.train, of the inputs features, labels and weights: for a transformer of features with the
---- objective weighted_classifier. Features have mean 0 and variance 1 over the training clips; rows that a clip does
---- not have are 0 and do not count. The second result says how they were read, and measures models by the clips.
+--- objective weighted_classifier; with the loss adalea, seconds in place of weights, for that objective. Features have
+--- mean 0 and variance 1 over the training clips; rows that a clip does not have are 0 and do not count. The second
+--- result says how they were read, and measures models by the clips.
 ---@param set sonde.clips
 ---@param options table     see feed.schema
 ---@return sonde.feed feed, sonde.clip_reading about
 function feed.of(set, options)
-  options = args.check(feed.schema, options, "feed")
+  options = check(args.check(feed.schema, options, "feed"))
   local train, scale, data = arrays_of(set, "train", options)
   local validation, kept
   if #set:of "validation" > 0 then
@@ -122,10 +148,10 @@ function feed.of(set, options)
   end
   local names = options.task == "warning" and core.list { "quiet", "event" } or core.list { table.unpack(set.classes) }
   return require("sonde.data.feed").arrays { train = train, validation = validation }, reading.new {
-    task = options.task, growth = options.growth, parts = options.parts, frames = options.frames, names = names,
+    task = options.task, labelled = options.labelled, parts = options.parts, frames = options.frames, names = names,
     baseline = options.baseline, made_with = set.made_with, mean = scale.mean, factor = scale.factor,
     features = data.features:dims()[3], classes = #names, data = { train = data, validation = kept },
-    train = data.clips, validation = kept and kept.clips or {},
+    train = set:of "train", validation = kept and kept.clips or {},
   }
 end
 

@@ -20,6 +20,8 @@ make.schema = {
   { name = "out", type = "string", required = true, value = "DIR", doc = "folder of the clips; may have some already" },
   { name = "clips", type = "integer", min = 1, max = 99999, preset = 280, value = "N",
     doc = "how many; the seven classes come in turn" },
+  { name = "quiet", type = "integer", min = 1, max = 1000, preset = 1, value = "N",
+    doc = "clips of background after each six near misses" },
   { name = "seed", type = "integer", min = 0, max = 4294967295, preset = 1, value = "N", doc = "of everything" },
   { name = "domain", type = "string", choices = { "A", "B" }, preset = "A",
     doc = "which of two kinds of camera, light, roads and traffic" },
@@ -38,7 +40,7 @@ make.schema = {
 }
 
 -- What must be the same for all clips of a folder.
-local SETTINGS = { "seed", "domain", "uncut", "seconds", "rate", "width", "height", "samples", "truth" }
+local SETTINGS = { "seed", "domain", "quiet", "uncut", "seconds", "rate", "width", "height", "samples", "truth" }
 local PRINTED = { "version", "libraries" }
 
 local function settings_of(options)
@@ -95,11 +97,12 @@ end
 
 -- ---- making --------------------------------------------------------------------------------------------------------
 
--- Clips of all classes come in turn, so that any number of them is balanced.
+-- Classes come in turn, with `quiet` of background in a row, so that any number of clips has its share of each.
 local function spec_of(options, index)
-  local seconds = options.seconds
+  local seconds, background = options.seconds, #core.clip_classes() - 1
   local spec = {
-    seed = options.seed * 1000003 + index, class = (index - 1) % #core.clip_classes(), domain = DOMAINS[options.domain],
+    seed = options.seed * 1000003 + index,
+    class = math.min((index - 1) % (background + options.quiet), background), domain = DOMAINS[options.domain],
     seconds = seconds, rate = options.rate, width = options.width, height = options.height, samples = options.samples,
     event_from = options.uncut and math.min(2.5, seconds / 2) or 0.45 * seconds,
     event_to = options.uncut and seconds - 0.8 or 0.92 * seconds,

@@ -11,7 +11,7 @@ args.kind("clip_reading", "the reading of clips (of clips:feed)",
   function(v) return type(v) == "table" and getmetatable(v) == class end)
 
 local FILE = "clips.json"
-local KEPT = { "task", "growth", "parts", "frames", "names", "baseline", "made_with", "features", "classes" }
+local KEPT = { "task", "labelled", "parts", "frames", "names", "baseline", "made_with", "features", "classes" }
 local CLIPS_AT_ONCE = 16
 
 ---@class sonde.clip_reading
@@ -20,6 +20,7 @@ local CLIPS_AT_ONCE = 16
 ---@field frames integer         rows of a clip
 ---@field classes integer        2 of a warning: quiet, event
 ---@field names string[]         of the classes
+---@field labelled integer       recognition: the last frames whose log-probabilities are averaged
 ---@field train sonde.clip[]     those that it was made of; none where it was opened from a folder
 ---@field validation sonde.clip[]
 
@@ -149,28 +150,49 @@ local function for_warning(each)
     to = to }
 end
 
---- How good a model is on the clips of validation: sonde.clip_metrics.recognition by the last frame of each, or
---- sonde.clip_metrics.warning by the risk of every frame.
+-- The class of a clip, from 0, by the mean log-probability of its last frames.
+local function recognised(p, labelled, classes)
+  local best, most = 0, -math.huge
+  for c = 1, classes do
+    local sum = 0
+    for k = math.max(1, #p - labelled + 1), #p do sum = sum + math.log(p[k][c]) end
+    if sum > most then best, most = c - 1, sum end
+  end
+  return best
+end
+
+local function warnings(self, model, part)
+  local clips = {}
+  for _, each in ipairs(self:scores(model, part)) do clips[#clips + 1] = for_warning(each) end
+  return clips
+end
+
+--- How good a model is on the clips of validation: sonde.clip_metrics.recognition by the last frames of each,
+--- or sonde.clip_metrics.warning by the risk of every frame.
 ---@param model sonde.model
 ---@param options? table     of sonde.clip_metrics
 ---@return table
 function class:measure(model, options)
-  local metrics, list = require "sonde.video.metrics", self:scores(model)
-  if self.task == "warning" then
-    local clips = {}
-    for _, each in ipairs(list) do clips[#clips + 1] = for_warning(each) end
-    return metrics.warning(clips, options)
-  end
+  local metrics = require "sonde.video.metrics"
+  if self.task == "warning" then return metrics.warning(warnings(self, model), options) end
   local number, truth, guessed = {}, {}, {}
   for k, name in ipairs(self.names) do number[name] = k - 1 end
-  for n, each in ipairs(list) do
-    local p, best = each.p[#each.p], 1
-    for c = 2, self.classes do
-      if p[c] > p[best] then best = c end
-    end
-    truth[n], guessed[n] = number[each.clip.class], best - 1
+  for n, each in ipairs(self:scores(model)) do
+    truth[n], guessed[n] = number[each.clip.class], recognised(each.p, self.labelled, self.classes)
   end
   return metrics.recognition(truth, guessed, self.classes, options)
+end
+
+--- A hook of sonde.train for the objective adalea: after each epoch it measures on the training clips how long before
+--- the event the model warns (mean_tta of sonde.clip_metrics.warning), from which the next epoch's weights follow.
+---@param batch integer     the training's
+---@return table
+function class:adalea(batch)
+  local epoch = math.max(1, math.floor(#data_of(self, "train").rows / batch))
+  return { name = "adalea", every = epoch, call = function(state)
+    local measured = require("sonde.video.metrics").warning(warnings(self, state.model, "train"), { resamples = 0 })
+    state.model:params():find("adalea.reached"):set(1, measured.mean_tta and measured.mean_tta.value or 0)
+  end }
 end
 
 -- ---- on disk -------------------------------------------------------------------------------------------------------
@@ -195,7 +217,8 @@ function reading.open(dir)
   local size = ok and type(kept) == "table" and kept.features
   if type(size) ~= "number" or type(kept.mean) ~= "table" or #kept.mean ~= size or type(kept.factor) ~= "table"
     or #kept.factor ~= size or type(kept.names) ~= "table" or #kept.names ~= kept.classes
-    or type(kept.parts) ~= "table" or type(kept.frames) ~= "number" then
+    or type(kept.parts) ~= "table" or type(kept.frames) ~= "number"
+    or type(kept.labelled) ~= "number" then
     error(core.where() .. path .. ": does not say how a model reads clips", 0)
   end
   kept.mean, kept.factor = core.tensor("f32", { 1, size }, kept.mean), core.tensor("f32", { 1, size }, kept.factor)
@@ -209,6 +232,7 @@ args.declare(class, "clip_reading:", {
   scores = { self, { name = "model", type = "model", required = true },
     { name = "part", type = "string", choices = { "train", "validation" } } },
   measure = { self, { name = "model", type = "model", required = true }, { name = "options", type = "table" } },
+  adalea = { self, { name = "batch", type = "integer", min = 1, required = true } },
   save = { self, { name = "dir", type = "string", required = true } },
 })
 
