@@ -48,7 +48,7 @@ function TestClips:test_our_own_table()
   local a, b, d = set.clips[1], set.clips[2], set.clips[3]
   lu.assertEquals({ a.start, a.stop, a.event, a.alert, a.from, a.to }, { 0, 3, 2, 1.5, 1.5, 2 })
   lu.assertEquals({ b.start, b.stop, b.event, b.split }, { 0, math.huge, nil, "train" })
-  lu.assertEquals({ d.path, d.event, d.from, d.source }, { path "d,e.mp4", 2, nil, path "d,e.mp4" })
+  lu.assertEquals({ d.path, d.event, d.from, d.source }, { path "d,e.mp4", 2, nil, core.real_path(path "d,e.mp4") })
   lu.assertEquals(sonde.clips(table_path, { classes = { "car high", "background", "none" } }).classes[3], "none")
 end
 
@@ -65,6 +65,8 @@ function TestClips:test_bad_rows_are_refused_with_their_line()
   of("a.mp4,0,3,,,\n", "has no class")
   of("a.mp4,0,3,bicicle,,\n", "did you mean 'bicycle'?", { classes = { "bicycle", "car" } })
   of("a.mp4,0,3,x,,\na.mp4,0,3,x,,\n", "line 3: clip 'a.mp4' is there twice")
+  of("a.mp4,0,3,x,,\n./a.mp4,0,3,x,,\n", "line 3: clip './a.mp4' is there twice")
+  of("a.mp4,0,1,x,train\n./a.mp4,1,2,x,val\n", "into both splits", nil, "clip,start,end,class,split\n")
   of("a.mp4,0,three,x,,\n", "line 2: 'end' is 'three', which is no number")
   of("a.mp4,0,nan,x,,\n", "no number")
   of("a.mp4,0,3,x\n", "line 2: 4 fields, but there are 6 columns")
@@ -136,6 +138,8 @@ function TestClips:test_dota()
   refused("puts its source 'abc' into both splits", sonde.clips, path "d")
   write("d/metadata_val.json", '{"xyz_000001": ' .. entry:format("ego: flying", "val") .. "}")
   refused("unknown class 'ego: flying'", sonde.clips, path "d")
+  write("d/metadata_val.json", '{"xyz_000001": ' .. (entry:format("ego: unknown", "val"):gsub("35", "19")) .. "}")
+  refused("'xyz_000001' has its 'anomaly_end' before its 'anomaly_start'", sonde.clips, path "d")
   write("e/q_000001.json", '{"anomaly_start": 2, "anomaly_end": 5, "anomaly_class": "ego: unknown", "num_frames": 9, '
     .. '"night": true, "ego_involve": true, "labels": []}')
   touch "e/q_000001.mp4"
@@ -355,7 +359,7 @@ end
 
 -- CCD's published features: an archive for each clip, the picture and 19 objects a frame (here 2).
 function TestClips:test_features_of_others()
-  local labels = string.rep("0, ", 31) .. string.rep("1, ", 18) .. "1"
+  local labels = string.rep("1, ", 49) .. "1"                -- the archive here has two frames
   local at = write("Crash-1500.txt", "000007,[" .. labels .. "],285,Iv8,Night,Snowy,No\n")
   local archive = core.read_file(os.getenv "abs_srcdir" .. "/tests/reference/arrays.npz")   -- data [2, 3, 4]: k / 8
   write("vgg16_features/positive/000007.npz", archive)
@@ -389,6 +393,40 @@ function TestClips:test_features_are_made_once()
   lu.assertEquals(#files(), 2)
   sonde.clips(at):features(with { camera = "affine" })
   lu.assertEquals(#files(), 4)
+end
+
+-- a.y4m: frames at 0 .. 0.5 s, so that it ends at 0.6 s.
+function TestClips:test_labels_must_fit_the_frames()
+  y4m("a.y4m", 2, 6)
+  y4m("b.y4m", 1, 6)
+  y4m("c.y4m", 3, 6)
+  has_video()
+  local function of(rows, head)
+    return sonde.clips(write("labels.csv", (head or HEAD) .. rows), { validation = 0 })
+  end
+  local set = of("a.y4m,,,x,0.6,0.55\nb.y4m,0.2,1.6,y,,\n"):features(with())
+  lu.assertEquals(#set.clips, 2)
+  set = of "a.y4m,,,x,0.61,\nb.y4m,,,y,0.3,\nc.y4m,,,y,0.65,0.64\n"
+  refused("labels of 2 of 3 clips do not fit their frames: 'a.y4m' has its event at 0.61 s, but ends at 0.6 s; 'c.y4m'",
+    set.features, set, with())
+  lu.assertEquals({ #set:features(with { skip_failed = true }).clips, set.clips[1].clip }, { 1, "b.y4m" })
+  -- The same for the times of another format.
+  y4m("train/00822.mp4", 2, 6)
+  set = sonde.clips(write("train.csv", "id,time_of_event,time_of_alert,target\n822,0.7,0.2,1\n"), { validation = 0 })
+  refused("'00822' has its event at 0.7 s, but ends at 0.6 s", set.features, set, with())
+end
+
+function TestClips:test_copies_are_found_by_their_content()
+  y4m("a.y4m", 2, 6)
+  y4m("b.y4m", 1, 6)
+  has_video()
+  write("copy.y4m", core.read_file(path "a.y4m"))
+  local set = sonde.clips(write("labels.csv", "clip,class,split\na.y4m,x,train\nb.y4m,y,train\ncopy.y4m,x,train\n"))
+  refused("labels of 1 of 3 clips do not fit their frames: 'copy.y4m' has the same frames as 'a.y4m'", set.features,
+    set, with())
+  set = sonde.clips(write("labels.csv", "clip,start,end,class,split\na.y4m,0,0.3,x,train\nb.y4m,,,y,train\n"
+    .. "copy.y4m,0.3,0.6,x,validation\n"))
+  refused("'copy.y4m' (validation) is of the same video as 'a.y4m' (train)", set.features, set, with())
 end
 
 function TestClips:test_a_bad_clip_does_not_stop_the_others()

@@ -8,6 +8,7 @@ local args = require "sonde.base.args"
 local listed = require("sonde.base").listed
 local sorted_keys = require "sonde.base.sorted_keys"
 local csv = require "sonde.video.tables.csv"
+local labels = require "sonde.video.labels"
 
 local clips = {}
 local class = args.class("clips", { __name = "sonde.clips" })
@@ -47,6 +48,7 @@ clips.schema = {
 ---@class sonde.clip
 ---@field clip string          its name in the table
 ---@field path string          of its file or folder
+---@field file string          the same without links, which a file is known by
 ---@field start number         seconds of the file
 ---@field stop number          math.huge: its end
 ---@field class string
@@ -106,7 +108,8 @@ local function check_times(path, clip)
   end
   if clip.alert and not clip.event then refuse(path, clip, "has a time of alert, but no event") end
   if clip.alert and clip.alert > clip.event then refuse(path, clip, "has its alert after the event") end
-  if clip.to and clip.to > clip.stop + 1 then refuse(path, clip, "is abnormal after its end") end
+  if clip.to and clip.to > clip.stop + labels.SLACK then refuse(path, clip, "is abnormal after its end") end
+  if clip.to and clip.to < clip.from then refuse(path, clip, "has its abnormal end before the start") end
   if clip.alert and not clip.from then clip.from, clip.to = clip.alert, clip.event end
 end
 
@@ -135,6 +138,7 @@ local function find_files(path, list, root, skip)
       if not clip.path and core.exists(at) then clip.path = at end
     end
     if clip.path then there[#there + 1] = clip else missing[#missing + 1] = clip.files[1] end
+    clip.file = clip.path and (core.real_path(clip.path) or clip.path)
     clip.files = nil
   end
   if #missing == 0 then return there end
@@ -147,7 +151,7 @@ end
 local function check_duplicates(path, list)
   local seen = {}
   for _, clip in ipairs(list) do
-    local key = string.format("%s\n%.17g %.17g", clip.path, clip.start, clip.stop)
+    local key = string.format("%s\n%.17g %.17g", clip.file, clip.start, clip.stop)
     if seen[key] then refuse(path, clip, "is there twice") end
     seen[key] = true
   end
@@ -179,7 +183,7 @@ local function check_given(path, list)
     if clip.split ~= "train" and clip.split ~= "validation" then
       refuse(path, clip, "is of the split '" .. clip.split .. "'; known: train, validation")
     end
-    for _, each in ipairs { { of_source, "source", clip.source }, { of_file, "file", clip.path } } do
+    for _, each in ipairs { { of_source, "source", clip.source }, { of_file, "file", clip.file } } do
       local seen, what, name = each[1], each[2], each[3]
       if (seen[name] or clip.split) ~= clip.split then
         refuse(path, clip, "puts its " .. what .. " '" .. name .. "' into both splits")
@@ -192,7 +196,7 @@ end
 local function split(path, list, options)
   local given = false
   for _, clip in ipairs(list) do
-    clip.source, given = clip.source or clip.path, given or clip.split ~= nil
+    clip.source, given = clip.source or clip.file, given or clip.split ~= nil
   end
   local how = options.split or (given and "given" or "source")
   if how == "given" then
@@ -200,14 +204,15 @@ local function split(path, list, options)
     check_given(path, list)
   else
     draw(list, function(clip)
-      return how == "source" and clip.source or string.format("%s %.17g", clip.path, clip.start)
+      return how == "source" and clip.source or string.format("%s %.17g", clip.file, clip.start)
     end, options.validation, options.seed)
   end
 end
 
 --- A set of clips from a table of labels: our own CSV (clip, start, end, class, time_of_event, time_of_alert;
 --- doc/video.md) or that of DoTA, CCD, DADA-2000 or Nexar. Refused, with the line: labels outside of a clip, unknown
---- classes, a clip that is there twice, a source in both splits; missing files are named all at once.
+--- classes, a clip that is there twice, a source in both splits; missing files are named all at once. What only the
+--- frames can tell is refused with the features (sonde.video.labels).
 ---@param path string
 ---@param options? table        see clips.schema
 ---@return sonde.clips

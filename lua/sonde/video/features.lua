@@ -2,6 +2,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local labels = require "sonde.video.labels"
 local progress = require "sonde.base.progress"
 
 local features = {}
@@ -148,30 +149,7 @@ local function report(todo, failed, skip)
     .. (rest > 0 and string.format("; and %d more", rest) or ""), 0)
 end
 
---- Makes what is missing; afterwards each clip has the path of its file in `features`. What was made is kept when the
---- program is stopped, and not made again.
----@param set sonde.clips
----@param options? table        see features.schema
-function features.of(set, options)
-  options = args.check(features.schema, options, "features")
-  local given, folder = core_options(options, set.image_rate), cache_folder(options.cache)
-  core.mkdirs(folder)
-  set.made_with = given
-  for _, clip in ipairs(set.clips) do
-    clip.features = is_archive(clip) and clip.path or file_of(folder, clip, given)
-  end
-  local todo = missing_of(set.clips, given)
-  local failed = #todo > 0 and run(todo, given, options.workers or core.threads(), options.progress) or {}
-  local bad = report(todo, failed, options.skip_failed)
-  local list = {}
-  for _, clip in ipairs(set.clips) do
-    if not bad[clip] then list[#list + 1] = clip end
-  end
-  if #list == 0 then error(core.where() .. "features: no clip could be decoded", 0) end
-  set.clips = list
-end
-
--- ---- tensors -----------------------------------------------------------------------------------------------------
+-- ---- rows --------------------------------------------------------------------------------------------------------
 
 --- The columns of a part in the rows of src/video/analyse.h: the first (from 1), and how many; nil: there are none.
 ---@param part string
@@ -188,7 +166,8 @@ function features.columns(part, info)
   end
 end
 
--- A file of rows: how many, the columns of a part (first, from 1, and how many), and copying them.
+-- A file of rows: how many, the hash of the clip's file, the columns of a part (first, from 1, and how many), and
+-- copying them.
 local function open_rows(clip)
   if is_archive(clip) then
     local rows = core.npz_objects(clip.path)
@@ -215,6 +194,31 @@ local function open_rows(clip)
     copy = function(...) file:copy(...) end, close = function() file:close() end,
   }
 end
+
+--- Makes what is missing; afterwards each clip has the path of its file in `features`. What was made is kept when the
+--- program is stopped, and not made again.
+---@param set sonde.clips
+---@param options? table        see features.schema
+function features.of(set, options)
+  options = args.check(features.schema, options, "features")
+  local given, folder = core_options(options, set.image_rate), cache_folder(options.cache)
+  core.mkdirs(folder)
+  set.made_with = given
+  for _, clip in ipairs(set.clips) do
+    clip.features = is_archive(clip) and clip.path or file_of(folder, clip, given)
+  end
+  local todo = missing_of(set.clips, given)
+  local failed = #todo > 0 and run(todo, given, options.workers or core.threads(), options.progress) or {}
+  local bad = report(todo, failed, options.skip_failed)
+  local list = {}
+  for _, clip in ipairs(set.clips) do
+    if not bad[clip] then list[#list + 1] = clip end
+  end
+  if #list == 0 then error(core.where() .. "features: no clip could be decoded", 0) end
+  set.clips = labels.check(list, set.image_rate, options, open_rows)
+end
+
+-- ---- tensors -----------------------------------------------------------------------------------------------------
 
 local function width_of(clip, file, parts)
   local sum = 0

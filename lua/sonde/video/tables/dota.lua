@@ -31,6 +31,7 @@ local function to_clip(path, clip, entry, subset)
   if type(entry) ~= "table" then refuse(path, clip, "is no object") end
   local frames = whole(path, clip, entry, "num_frames", true)
   local first, last = whole(path, clip, entry, "anomaly_start"), whole(path, clip, entry, "anomaly_end")
+  if last < first then refuse(path, clip, "has its 'anomaly_end' before its 'anomaly_start'") end
   local class = entry.anomaly_class or entry.accident_name
   if type(class) ~= "string" then refuse(path, clip, "has no 'anomaly_class'") end
   subset = entry.subset or subset
@@ -38,7 +39,7 @@ local function to_clip(path, clip, entry, subset)
   local names = { "frames/" .. clip .. "/images", clip .. "/images", clip, clip .. ".mp4" }
   return {
     clip = clip, files = names, class = class, source = string.match(clip, "^(.+)_%d+$"), split = SUBSETS[subset],
-    event = first / RATE, from = first / RATE, to = last > first and last / RATE or nil,
+    event = first / RATE, from = first / RATE, to = math.max(last, first + 1) / RATE,
     stop = frames and frames / RATE, ego = entry.ego_involve, night = entry.night,
   }
 end
