@@ -13,8 +13,8 @@
 
 /* ---- options ---- */
 
-/* {width, rate, image_rate, threads, max_pixels, patience, thumb_width, thumb_height, thumb_rgb, block, radius, affine,
- * floor, codec, grid_width, grid_height, outlier, max_rows} of a private table; the defaults are C's. */
+/* {width, rate, image_rate, threads, max_pixels, patience, follow, thumb_width, thumb_height, thumb_rgb, block, radius,
+ * affine, floor, codec, grid_width, grid_height, outlier, max_rows} of a private table; the defaults are C's. */
 static sonde_feature_opts to_opts(lua_State *L, int table) {
   enum { MANY = 1 << 20 };
   sonde_feature_opts o = sonde_feature_defaults();
@@ -26,6 +26,7 @@ static sonde_feature_opts to_opts(lua_State *L, int table) {
   v->threads = (int)sonde_lua_field_integer(L, table, "threads", v->threads, 1, 64);
   v->max_pixels = sonde_lua_field_integer(L, table, "max_pixels", v->max_pixels, 1, INT32_MAX);
   v->patience = sonde_lua_field_number(L, table, "patience", v->patience);
+  v->follow = sonde_lua_field_number(L, table, "follow", v->follow);
   v->thumb_width = (int)sonde_lua_field_integer(L, table, "thumb_width", v->thumb_width, 0, 1024);
   v->thumb_height = (int)sonde_lua_field_integer(L, table, "thumb_height", v->thumb_height, 0, 1024);
   v->thumb_rgb = sonde_lua_field_bool(L, table, "thumb_rgb", v->thumb_rgb);

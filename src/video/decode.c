@@ -293,7 +293,8 @@ static int check(const sonde_video_opts *o, sonde_error *err) {
       !o->thumb_width != !o->thumb_height)
     return sonde_fail(err, SONDE_EINVAL, "a thumbnail has from 1 x 1 to 1024 x 1024 pixels, or 0 x 0: none; not "
                       "%d x %d", o->thumb_width, o->thumb_height);
-  if (!(o->rate >= 0) || !(o->image_rate > 0) || !(o->patience > 0) || o->max_pixels < 1 || o->threads < 1)
+  if (!(o->rate >= 0) || !(o->image_rate > 0) || !(o->patience > 0) || !(o->follow >= 0) || o->max_pixels < 1 ||
+      o->threads < 1)
     return sonde_fail(err, SONDE_EINVAL, "rates, patience, pixels and threads must be positive");
   return 0;
 }

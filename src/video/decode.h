@@ -6,7 +6,10 @@
  * full range. Rotation and pixels that are not square are undone: the picture is as a player shows it.
  *
  * What a file may do is bounded: pictures over max_pixels are refused before memory is taken for them, no other file or
- * address that a file names is opened, and where no frame arrives within `patience` seconds the file is given up. */
+ * address that a file names is opened, and where no frame arrives within `patience` seconds the file is given up.
+ *
+ * Standard input and files that grow are read once, from the start: containers whose index comes first, or that need
+ * none (Matroska, MPEG-TS, fragmented MP4, Y4M). */
 #ifndef SONDE_VIDEO_DECODE_H
 #define SONDE_VIDEO_DECODE_H
 
@@ -24,9 +27,11 @@ typedef struct sonde_video_opts {
   int vectors;            /* 1: with the motion vectors of the codec */
   int64_t max_pixels;     /* of a frame as it is stored */
   double patience;        /* seconds */
+  double follow;          /* a file that grows: it has ended when it did not grow for so many seconds; 0: it does not */
 } sonde_video_opts;
 
-/* 320 wide, no thumbnail, 15 a second, 10 images a second, one thread, 2^25 pixels (an 8K picture), 60 seconds. */
+/* 320 wide, no thumbnail, 15 a second, 10 images a second, one thread, 2^25 pixels (an 8K picture), 60 seconds,
+ * no growth. */
 extern const sonde_video_opts sonde_video_defaults;
 
 /* A block of the codec's: (x, y) is its centre, (u, v) its displacement since the frame before, in pixels of the

@@ -37,15 +37,40 @@ static int wait_for_data(sonde_media *m) {
   return AVERROR_EXIT;
 }
 
+/* Whether, of what cannot be gone back in, these next bytes show an MP4 file (ISO/IEC 14496-12) whose pictures come
+ * before the index that says where they are. */
+static int index_is_behind(sonde_media *m, const uint8_t *p, int64_t n) {
+  static const char passed[][5] = {"ftyp", "styp", "free", "skip", "wide", "uuid"};
+  while (m->looking && n > 0) {
+    if (m->skip > 0) {
+      int64_t k = m->skip < n ? m->skip : n;
+      p += k, n -= k, m->skip -= k;
+      continue;
+    }
+    m->head[m->head_bytes++] = *p++, n--;
+    if (m->head_bytes < (int)sizeof m->head) continue;
+    const uint8_t *h = m->head;
+    int64_t size = (int64_t)h[0] << 24 | h[1] << 16 | h[2] << 8 | h[3];
+    m->head_bytes = m->looking = 0;
+    m->skip = size - (int64_t)sizeof m->head;
+    if (!memcmp(h + 4, "mdat", 4)) return m->behind = 1;
+    for (size_t k = 0; m->skip >= 0 && k < sizeof passed / sizeof *passed; k++)
+      m->looking |= !memcmp(h + 4, passed[k], 4);
+  }
+  return 0;
+}
+
 static int read_bytes(void *arg, uint8_t *to, int n) {
   sonde_media *m = arg;
+  double start = sonde_clock_seconds();
   for (;;) {
     int rc = m->io->seekable ? 0 : wait_for_data(m);
     if (rc) return rc;
     ssize_t got = read(m->fd, to, (size_t)n);
-    if (got > 0) return (int)got;
-    if (got == 0) return AVERROR_EOF;
-    if (errno != EINTR && errno != EAGAIN) return AVERROR(errno);
+    if (got > 0) return index_is_behind(m, to, got) ? AVERROR(ESPIPE) : (int)got;
+    if (got < 0 && errno != EINTR && errno != EAGAIN) return AVERROR(errno);
+    if (got == 0 && sonde_clock_seconds() - start >= m->follow) return AVERROR_EOF;
+    if (got == 0) poll(NULL, 0, LOOK_MS / 2);
   }
 }
 
@@ -68,16 +93,26 @@ static int fail_with(sonde_media *m, int code, const char *what, int rc, sonde_e
   char text[AV_ERROR_MAX_STRING_SIZE] = "";
   if (is_late(m))
     return sonde_fail(err, SONDE_ELIMIT, "'%s': nothing could be decoded within %g seconds", m->path, m->patience);
+  if (m->behind)
+    return sonde_fail(err, SONDE_EUNSUP, "'%s' is MP4 with its index (moov) behind the pictures, which cannot be read "
+                      "while it comes in: give the complete file, or write it with -movflags frag_keyframe+empty_moov, "
+                      "as Matroska or as MPEG-TS", m->path);
   m->ff->av_strerror(rc, text, sizeof text);
   return sonde_fail(err, code, "'%s' %s (%s)", m->path, what, text);
+}
+
+/* Streams are known after a second of them at most: who watches a camera waits for it. */
+static void start_soon(sonde_media *m) {
+  m->looking = 1;
+  m->format->max_analyze_duration = AV_TIME_BASE;
 }
 
 static int open_input(sonde_media *m, sonde_error *err) {
   int64_t size = -1;
   m->fd = !strcmp(m->path, "-") ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : sonde_file_open(m->path, &size, err);
   if (m->fd < 0) return err->code ? err->code : sonde_fail_errno(err, SONDE_EIO, "cannot read standard input");
-  if (size == 0) return sonde_fail(err, SONDE_EFORMAT, "'%s' is empty", m->path);
-  int is_file = lseek(m->fd, 0, SEEK_CUR) >= 0;
+  if (size == 0 && m->follow <= 0) return sonde_fail(err, SONDE_EFORMAT, "'%s' is empty", m->path);
+  int is_file = m->follow <= 0 && lseek(m->fd, 0, SEEK_CUR) >= 0;
   unsigned char *buffer = m->ff->av_malloc(IO_BYTES);
   m->io = buffer ? m->ff->avio_alloc_context(buffer, IO_BYTES, 0, m, read_bytes, NULL, is_file ? seek_bytes : NULL)
                  : NULL;
@@ -89,6 +124,7 @@ static int open_input(sonde_media *m, sonde_error *err) {
   m->io->seekable = is_file ? AVIO_SEEKABLE_NORMAL : 0;
   m->format->pb = m->io;
   m->format->io_open = open_nothing;
+  if (!is_file) start_soon(m);
   m->format->interrupt_callback = (AVIOInterruptCB){is_late, m};
   int rc = m->ff->avformat_open_input(&m->format, NULL, NULL, NULL);   /* frees the context where it fails */
   return rc < 0 ? fail_with(m, SONDE_EFORMAT, "is no video that FFmpeg knows", rc, err) : 0;
@@ -154,8 +190,9 @@ sonde_media *sonde_media_open(const char *path, const sonde_video_opts *opts, so
     sonde_fail(err, SONDE_ENOMEM, "no memory to open '%s'", path);
     return NULL;
   }
-  *m = (sonde_media){.ff = ff, .path = path, .fd = -1, .patience = opts->patience};
-  m->deadline = sonde_clock_seconds() + opts->patience;
+  *m = (sonde_media){.ff = ff, .path = path, .fd = -1, .patience = opts->patience + opts->follow,
+                     .follow = opts->follow};
+  m->deadline = sonde_clock_seconds() + m->patience;
   err->code = 0;
   if (open_input(m, err) || read_about(m, opts, err) || open_decoder(m, opts, err)) {
     sonde_media_close(m);

@@ -19,6 +19,11 @@ typedef struct sonde_media {
   int stream, draining;
   int64_t damaged;                /* packets and frames with errors */
   double patience, deadline;      /* deadline: on the clock of sonde_clock_seconds */
+  double follow;                  /* seconds that the end of a file is waited at for more */
+  /* The boxes at the start of what cannot be gone back in, while it may be an MP4 file; see index_is_behind. */
+  int looking, behind, head_bytes;
+  uint8_t head[8];
+  int64_t skip;
 } sonde_media;
 
 /* Opens a file, or "-"; see sonde_video_open. The path must outlive it. */

@@ -83,3 +83,36 @@ setup() { cd "$BATS_FILE_TMPDIR"; }
   [ "$status" -ne 0 ]
   [ "${#stderr_lines[@]}" -eq 1 ]
 }
+
+# A coder of the system, for files that our own does not write.
+ffmpeg_or_skip() { command -v ffmpeg > /dev/null || skip "ffmpeg is not installed"; }
+code() { ffmpeg -nostdin -v error -y -i long.y4m -c:v mpeg4 -q:v 2 -bf 0 -g 5 "$@"; }
+
+@test "a stream is read as it comes: Matroska, MPEG-TS, fragmented MP4; an index at the end is refused at once" {
+  ffmpeg_or_skip
+  code -f matroska s.mkv
+  code -f mpegts s.ts
+  code -movflags frag_keyframe+empty_moov s.mp4
+  for file in s.mkv s.ts s.mp4; do
+    timeout 60 sh -c "cat $file | \"$SONDE\" watch --model model --video - --json" > stream.json
+    [ "$(grep -c '"time"' stream.json)" -eq 13 ]
+  done
+  code plain.mp4
+  "$SONDE" watch --model model --video - --json < plain.mp4 > file.json      # a file: it can be gone back in
+  [ "$(grep -c '"time"' file.json)" -eq 13 ]
+  run --separate-stderr timeout 60 sh -c "(cat plain.mp4; sleep 20) | \"$SONDE\" watch --model model --video -"
+  [ "$status" -ne 0 ]
+  [ "$status" -ne 124 ]
+  [ "${#stderr_lines[@]}" -eq 1 ]
+  [[ "$stderr" = *"index (moov) behind the pictures"* ]]
+}
+
+@test "a file that grows is followed, and ends when it does not grow" {
+  head -c 9000 long.y4m > grows.y4m
+  (sleep 1; tail -c +9001 long.y4m | head -c 20000 >> grows.y4m; sleep 1; tail -c +29001 long.y4m >> grows.y4m) &
+  writer=$!
+  timeout 60 "$SONDE" watch --model model --video grows.y4m --follow 4 --json > grown.json
+  wait "$writer"
+  "$SONDE" watch --model model --video long.y4m --json > file.json
+  diff <(grep -v '"video"' file.json) <(grep -v '"video"' grown.json)
+}

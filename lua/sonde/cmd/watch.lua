@@ -37,7 +37,7 @@ local function run(given)
   local about, model = sonde.clip_reading(given.model), sonde.load(given.model):check_finite()
   local quiet = given.json or given.html == "-"
   local result = watch.watch(model, about, given.video, { threshold = given.threshold, hop = given.hop,
-    seen = not quiet and teller(given.threshold) or nil })
+    follow = given.follow, seen = not quiet and teller(given.threshold) or nil })
   if given.html then
     output.write(given.html, require("sonde.video.watch_page").of(given.video, about, result, given.threshold))
   end
@@ -56,7 +56,9 @@ return {
   summary = "the risk over the time of a video, by a model of clips",
   usage = "--model DIR --video FILE [options]",
   details = "The model's folder says how clips are read (clips.json; doc/video.md). Moments that reach the threshold "
-    .. "are printed\nas soon as they are known, --hop frames late at most; --json prints all frames at the end.",
+    .. "are printed\nas soon as they are known, --hop frames late at most; --json prints all frames at the end.\n"
+    .. "Standard input, and with --follow a file that is still written, are read as they come: Matroska, MPEG-TS,\n"
+    .. "fragmented MP4, Y4M.",
   options = options,
   example = "sonde watch --model runs/near_miss-demo/arm=both,seed=1/model --video drive.mp4 --html drive.html",
   run = run,

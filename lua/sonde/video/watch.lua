@@ -13,6 +13,8 @@ watch.schema = {
   { name = "threshold", type = "number", min = 0, max = 1, preset = 0.5, doc = "risk from which a moment is flagged" },
   { name = "hop", type = "integer", min = 1, max = 10000, preset = 5,
     doc = "frames that are read together: with fewer the delay is shorter, and there is more to compute" },
+  { name = "follow", type = "number", min = 0, max = 86400, preset = 0, value = "S",
+    doc = "the file grows: it has ended when it did not grow for so many seconds" },
   { name = "seen", type = "function", doc = "called with each frame, {time, risk, class}, as it is known" },
 }
 
@@ -80,6 +82,13 @@ function watch.moments(frames, threshold)
   return list
 end
 
+local function with(made, more)
+  local all = {}
+  for key, value in pairs(made) do all[key] = value end
+  for key, value in pairs(more) do all[key] = value end
+  return all
+end
+
 --- Watches a video, or standard input (`-`). A frame is known at the latest `hop` frames after it was read; no more
 --- frames than the model's context are kept.
 ---@param model sonde.model
@@ -90,7 +99,7 @@ end
 function watch.watch(model, about, path, options)
   options = args.check(watch.schema, options, "watch")
   check(about)
-  local video = core.video(path, about.made_with)
+  local video = core.video(path, with(about.made_with, { follow = options.follow }))
   local analysis, columns = core.video_analysis(video), columns_of(about)
   local rows, times, frames = {}, {}, core.list()
   local function read()
