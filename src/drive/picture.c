@@ -6,14 +6,34 @@
 #include "base/mem.h"
 #include "drive/picture.h"
 
+/* Of the pixels of one row; [width] each. */
+typedef struct painter_row {
+  uint32_t *lit[4];            /* sums over the samples: colour times light, light */
+  float *inverse, *z, *beam;   /* the sum of 1/z; metres; the ego car's light */
+  float *dark, *grain;         /* [width][3] of the lens and the sensor */
+  uint8_t *mixed;
+} painter_row;
+
 struct sonde_painter {
   int width, height, samples;
   sonde_target t;
   sonde_mesh scratch;
   float *sum;           /* [width][3] of the samples of a row; then the picture [height][width][3] */
   float *glow, *spread; /* [height / 4][width / 4][3] */
+  painter_row row;
+  void *rows; /* the memory of row */
   uint8_t *shows;       /* [height][width] */
 };
+
+static int new_row(sonde_painter *p) {
+  size_t w = (size_t)p->width;
+  float *f = p->rows = sonde_alloc(w * 14 * sizeof *f);
+  if (!f) return -1;
+  for (int k = 0; k < 4; k++) p->row.lit[k] = (uint32_t *)f + (size_t)k * w;
+  p->row.inverse = f + 4 * w, p->row.z = f + 5 * w, p->row.beam = f + 6 * w; /* lit and inverse are cleared as one */
+  p->row.dark = f + 7 * w, p->row.grain = f + 10 * w, p->row.mixed = (uint8_t *)(f + 13 * w);
+  return 0;
+}
 
 sonde_painter *sonde_painter_new(int width, int height, int samples, sonde_error *err) {
   sonde_painter *p = sonde_alloc(sizeof *p);
@@ -29,7 +49,7 @@ sonde_painter *sonde_painter_new(int width, int height, int samples, sonde_error
   p->glow = sonde_alloc(coarse * 3 * sizeof *p->glow);
   p->spread = sonde_alloc(coarse * 3 * sizeof *p->spread);
   p->shows = sonde_alloc(n);
-  if (p->t.inverse && p->t.colour && p->t.shows && p->sum && p->glow && p->spread && p->shows) return p;
+  if (p->t.inverse && p->t.colour && p->t.shows && p->sum && p->glow && p->spread && p->shows && !new_row(p)) return p;
   sonde_painter_free(p);
   return sonde_fail(err, SONDE_ENOMEM, "no memory for a picture of %d x %d", width, height), NULL;
 }
@@ -40,6 +60,7 @@ void sonde_painter_free(sonde_painter *p) {
   sonde_raster_free(&p->t);
   sonde_release(p->t.inverse), sonde_release(p->t.colour), sonde_release(p->t.shows);
   sonde_release(p->sum), sonde_release(p->glow), sonde_release(p->spread), sonde_release(p->shows);
+  sonde_release(p->rows);
   sonde_release(p);
 }
 
@@ -53,6 +74,8 @@ typedef struct shading {
   float cloud; /* how much the clouds show */
   float drift;
 } shading;
+
+static const float WARM[3] = {1.05f, 1, 0.88f}; /* colour of headlights */
 
 /* The sky in a direction: clearer upwards, with clouds in a layer overhead. */
 static void sky(const shading *h, sonde_v3 d, float out[3]) {
@@ -82,11 +105,10 @@ static float headlights(float a, float e, float z) {
 /* A surface of colour rgb (0 to 255) under `light`, at (px, py) in the picture at focal length 1 and z metres away. */
 static void shade_surface(const shading *h, const float rgb[3], float light, float px, float py, float z, int beam,
                           float out[3]) {
-  static const float warm[3] = {1.05f, 1, 0.88f};
   const sonde_look *l = h->look;
   float own = h->beam > 0 && beam ? h->beam * headlights(px, py, z) : 0;
   float q = l->haze * z, clear = 1 / (1 + q + 0.5f * q * q);
-  for (int k = 0; k < 3; k++) out[k] = mixf(l->fog[k], rgb[k] * l->gain * (light * l->tint[k] + own * warm[k]), clear);
+  for (int k = 0; k < 3; k++) out[k] = mixf(l->fog[k], rgb[k] * l->gain * (light * l->tint[k] + own * WARM[k]), clear);
 }
 
 /* One sample: sky, a lamp, or a surface. */
@@ -109,31 +131,66 @@ static void shade(const shading *h, const sonde_target *t, int x, int y, float o
   for (int k = 0; k < 3; k++) out[k] = mixf(l->fog[k], rgb[k] * 1.1f, clear);
 }
 
-/* The mean of n x n samples from (x, y) on. Where all are surfaces, colour, light and depth are averaged first. */
-static void shade_pixel(const shading *h, const sonde_target *t, int n, int x, int y, float out[3]) {
-  uint32_t lit[3] = {0, 0, 0}, light = 0;
-  float inverse = 0, each = 1.0f / (float)(n * n), one[3];
-  int sky_samples = 0, lamps = 0;
-  for (int j = 0; j < n; j++)
-    for (int i = 0; i < n; i++) {
-      size_t at = (size_t)(y + j) * (size_t)t->width + (size_t)(x + i);
-      uint32_t c = t->colour[at], s = c >> 24;
-      sky_samples += t->shows[at] == SONDE_SHOWS_SKY, lamps += s == 255;
-      lit[0] += (c >> 16 & 255) * s, lit[1] += (c >> 8 & 255) * s, lit[2] += (c & 255) * s, light += s;
-      inverse += t->inverse[at];
-    }
+/* The mean of n x n samples from (x, y) on, of which some show the sky or a lamp. */
+static void shade_mixed(const shading *h, const sonde_target *t, int n, int x, int y, float out[3]) {
+  float each = 1.0f / (float)(n * n), one[3];
+  int sky_samples = 0;
+  for (int i = 0; i < n * n; i++)
+    sky_samples += t->shows[(size_t)(y + i / n) * (size_t)t->width + (size_t)(x + i % n)] == SONDE_SHOWS_SKY;
   if (sky_samples == n * n) {
     shade(h, t, x + n / 2, y + n / 2, out);
-  } else if (!sky_samples && !lamps && light) {
-    float px = ((float)x + 0.5f * (float)n - t->cx) / t->focal, py = ((float)y + 0.5f * (float)n - t->cy) / t->focal;
-    int bonnet = t->shows[(size_t)y * (size_t)t->width + (size_t)x] == SONDE_SHOWS_BONNET;
-    for (int c = 0; c < 3; c++) one[c] = (float)lit[c] / (float)light;
-    shade_surface(h, one, (float)light * each * (1.0f / 128), px, py, 1 / (inverse * each), !bonnet, out);
-  } else {
-    out[0] = out[1] = out[2] = 0;
-    for (int i = 0; i < n * n; i++) {
-      shade(h, t, x + i % n, y + i / n, one);
-      for (int c = 0; c < 3; c++) out[c] += one[c] * each;
+    return;
+  }
+  out[0] = out[1] = out[2] = 0;
+  for (int i = 0; i < n * n; i++) {
+    shade(h, t, x + i % n, y + i / n, one);
+    for (int c = 0; c < 3; c++) out[c] += one[c] * each;
+  }
+}
+
+/* Adds up the samples of a row's pixels: colour times light, light, 1/z; mixed: whether some are not of a surface. */
+static inline void add_samples(const sonde_target *t, int n, int y, int width, painter_row *r) {
+  memset(r->lit[0], 0, (size_t)width * (4 * sizeof *r->lit[0] + sizeof *r->inverse));
+  memset(r->mixed, 0, (size_t)width);
+  uint32_t *restrict red = r->lit[0], *restrict green = r->lit[1], *restrict blue = r->lit[2];
+  uint32_t *restrict all = r->lit[3];
+  float *restrict inverse = r->inverse;
+  uint8_t *restrict mixed = r->mixed;
+  for (int j = 0; j < n; j++)
+    for (int i = 0; i < n; i++) {
+      size_t at = (size_t)(y * n + j) * (size_t)t->width + (size_t)i;
+      const uint32_t *restrict colour = t->colour + at;
+      const float *restrict near = t->inverse + at;
+      const uint8_t *restrict shows = t->shows + at;
+      for (int x = 0; x < width; x++) {
+        uint32_t c = colour[x * n], s = c >> 24;
+        red[x] += (c >> 16 & 255) * s, green[x] += (c >> 8 & 255) * s, blue[x] += (c & 255) * s, all[x] += s;
+      }
+      for (int x = 0; x < width; x++) inverse[x] += near[x * n];
+      for (int x = 0; x < width; x++) mixed[x] |= (shows[x * n] == SONDE_SHOWS_SKY) | (colour[x * n] >> 24 == 255);
+    }
+}
+
+/* Shades a row as if all of it were surfaces: colour, light and depth are averaged first. Loops that compilers turn
+ * into vectors. */
+static void shade_row(const shading *h, const sonde_target *t, int n, int y, int width, painter_row *r, float *out) {
+  float each = 1.0f / (float)(n * n), py = ((float)(y * n) + 0.5f * (float)n - t->cy) / t->focal;
+  const uint8_t *shows = t->shows + (size_t)(y * n) * (size_t)t->width;
+  for (int x = 0; x < width; x++) r->z[x] = 1 / (r->inverse[x] * each);
+  memset(r->beam, 0, (size_t)width * sizeof *r->beam);
+  for (int x = 0; h->beam > 0 && x < width; x++) {
+    float px = ((float)(x * n) + 0.5f * (float)n - t->cx) / t->focal;
+    r->beam[x] = shows[x * n] != SONDE_SHOWS_BONNET ? h->beam * headlights(px, py, r->z[x]) : 0;
+  }
+  for (int c = 0; c < 3; c++) {
+    float fog = h->look->fog[c], tint = h->look->tint[c], gain = h->look->gain, haze = h->look->haze, warm = WARM[c];
+    const uint32_t *restrict lit = r->lit[c], *restrict all = r->lit[3];
+    const float *restrict z = r->z, *restrict beam = r->beam;
+    float *restrict to = out + c;
+    for (int x = 0; x < width; x++) {
+      float light = (float)(int)all[x], one = (float)(int)lit[x] / light, q = haze * z[x];
+      float clear = 1 / (1 + q + 0.5f * q * q), on = light * each * (1.0f / 128) * tint + beam[x] * warm;
+      to[3 * x] = mixf(fog, one * gain * on, clear);
     }
   }
 }
@@ -141,13 +198,19 @@ static void shade_pixel(const shading *h, const sonde_target *t, int n, int x, i
 /* Draws and shades the picture, a band of rows at a time; samples become pixels. */
 static void develop(sonde_painter *p, const shading *h) {
   enum { BAND = 16 };
-  int n = p->samples;
+  int n = p->samples, w = p->width;
   for (int y = 0; y < p->height; y++) {
     if (y % BAND == 0) sonde_raster_draw(&p->t, y * n, (y + BAND < p->height ? y + BAND : p->height) * n);
-    for (int x = 0; x < p->width; x++) {
-      size_t i = (size_t)y * (size_t)p->width + (size_t)x;
-      shade_pixel(h, &p->t, n, x * n, y * n, p->sum + 3 * i);
-      p->shows[i] = p->t.shows[(size_t)(y * n + n / 2) * (size_t)p->t.width + (size_t)(x * n + n / 2)];
+    float *out = p->sum + 3 * (size_t)y * (size_t)w;
+    uint8_t *shows = p->shows + (size_t)y * (size_t)w;
+    if (n == 2)
+      add_samples(&p->t, 2, y, w, &p->row);
+    else
+      add_samples(&p->t, n, y, w, &p->row);
+    shade_row(h, &p->t, n, y, w, &p->row, out);
+    for (int x = 0; x < w; x++) {
+      if (p->row.mixed[x] || !p->row.lit[3][x]) shade_mixed(h, &p->t, n, x * n, y * n, out + 3 * x);
+      shows[x] = p->t.shows[(size_t)(y * n + n / 2) * (size_t)p->t.width + (size_t)(x * n + n / 2)];
     }
   }
 }
@@ -250,24 +313,32 @@ static void rain(sonde_painter *p, int frame, uint64_t seed, float bright) {
   }
 }
 
-/* Vignette, noise of the sensor, and the clipping of bright parts with a soft shoulder. */
+/* Vignette, noise of the sensor, and the clipping of bright parts with a soft shoulder. A row at a time, in loops that
+ * compilers turn into vectors. */
 static void expose(const sonde_painter *p, const sonde_look *l, int frame, uint64_t seed, uint8_t *rgb) {
   uint32_t s = hash32((uint32_t)seed, (uint32_t)frame);
-  float cx = (float)p->width / 2, cy = (float)p->height / 2, scale = 1 / (cx * cx + cy * cy);
-  for (int y = 0; y < p->height; y++)
+  float cx = (float)p->width / 2, cy = (float)p->height / 2, scale = 1 / (cx * cx + cy * cy), noise = l->noise;
+  int numbers = 3 * p->width;
+  for (int y = 0; y < p->height; y++) {
+    size_t first = (size_t)y * (size_t)p->width;
+    float dy = (float)y - cy, *restrict dark = p->row.dark, *restrict grain = p->row.grain;
     for (int x = 0; x < p->width; x++) {
-      size_t i = (size_t)y * (size_t)p->width + (size_t)x;
-      uint32_t r = hash32((uint32_t)i, s);
-      float dx = (float)x - cx, dy = (float)y - cy, dark = 1 - 0.2f * (dx * dx + dy * dy) * scale;
-      float grain =
-          l->noise * ((float)(r & 255) + (float)(r >> 8 & 255) + (float)(r >> 16 & 255) - 382.5f) * (1.0f / 128);
+      uint32_t r = hash32((uint32_t)first + (uint32_t)x, s);
+      float dx = (float)x - cx, g = (float)(int)(r & 255) + (float)(int)(r >> 8 & 255) + (float)(int)(r >> 16 & 255);
       for (int k = 0; k < 3; k++) {
-        float c = p->sum[3 * i + (size_t)k] * dark;
-        if (c > 200) c = 200 + 55 * (1 - 1 / (1 + (c - 200) / 55));
-        c += grain;
-        rgb[3 * i + (size_t)k] = (uint8_t)(c < 0 ? 0 : c > 255 ? 255 : c);
+        dark[3 * x + k] = 1 - 0.2f * (dx * dx + dy * dy) * scale;
+        grain[3 * x + k] = noise * (g - 382.5f) * (1.0f / 128);
       }
     }
+    const float *restrict sum = p->sum + 3 * first;
+    uint8_t *restrict out = rgb + 3 * first;
+    for (int i = 0; i < numbers; i++) {
+      float c = sum[i] * dark[i], bright = 200 + 55 * (1 - 1 / (1 + (c - 200) / 55));
+      c = (c > 200 ? bright : c) + grain[i];
+      c = c < 0 ? 0 : c;
+      out[i] = (uint8_t)(int)(c > 255 ? 255 : c);
+    }
+  }
 }
 
 int sonde_painter_frame(sonde_painter *p, const sonde_scene *s, double seconds, int frame, uint64_t seed, uint8_t *rgb,

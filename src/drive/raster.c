@@ -42,6 +42,7 @@ void sonde_raster_free(sonde_target *t) {
 typedef float floats __attribute__((vector_size(4 * RUN)));
 typedef int32_t ints __attribute__((vector_size(4 * RUN)));
 typedef uint32_t words __attribute__((vector_size(4 * RUN)));
+typedef int8_t bytes __attribute__((vector_size(RUN)));
 
 static const floats lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 static const ints lane_number = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -115,7 +116,10 @@ static inline void sample(const triangle *tri, float fx, float fy, const floats 
   words tu = (words) __builtin_convertvector(u, ints) & tex.mask;
   words tv = (words) __builtin_convertvector(v, ints) & tex.mask;
   words at = tv << tex.shift | tu;
-  for (int k = 0; k < RUN; k++) (*texel)[k] = tex.at[at[k]];
+  uint32_t from[RUN], colour[RUN]; /* arrays, so that compilers gather */
+  memcpy(from, &at, sizeof from);
+  for (int k = 0; k < RUN; k++) colour[k] = tex.at[from[k]];
+  memcpy(texel, colour, sizeof colour);
 }
 
 static inline int any_of(const ints *seen) {
@@ -147,8 +151,10 @@ static void run(sonde_target *t, const triangle *tri, int y, int x0, int n) {
   there = (floats)(CHOOSE(seen, inverse, there));
   memcpy(t->colour + i, &colour, sizeof colour);
   memcpy(t->inverse + i, &there, sizeof there);
-  for (int k = 0; k < n; k++)
-    if (seen[k]) t->shows[i + (size_t)k] = p->shows;
+  bytes shown, here = __builtin_convertvector(seen, bytes);
+  LOAD(shown, t->shows + i);
+  shown = (here & (int8_t)p->shows) | (~here & shown);
+  memcpy(t->shows + i, &shown, sizeof shown);
 }
 
 /* ---- a triangle ---- */
