@@ -134,7 +134,7 @@ AC_DEFUN([SONDE_TEST_TOOLS], [
 AC_DEFUN([SONDE_ASK_AGAIN], [
   CONFIG_STATUS_DEPENDENCIES=
   AS_IF([test -n "$sonde_no_check" || test -z "$LUAJIT" || test -z "$GNUPLOT" ||
-    test -z "$MICROHTTPD_LIBS" || test -z "$FFMPEG_LIBS"],
+    test -z "$MICROHTTPD_LIBS" || test -z "$FFMPEG_LIBS" || test -z "$EXPAT_LIBS"],
     [AS_IF([test -r /var/lib/dpkg/status], [CONFIG_STATUS_DEPENDENCIES=/var/lib/dpkg/status])])
   AC_SUBST([CONFIG_STATUS_DEPENDENCIES])
 ])

@@ -190,8 +190,7 @@ static int class_of(const sonde_traffic *t, double ttc) {
   return -1;
 }
 
-/* Class, time to collision and event of what happened. */
-static int measure(sonde_traffic *t, sonde_error *err) {
+int sonde_traffic_measure(sonde_traffic *t, sonde_error *err) {
   size_t n = (size_t)t->steps;
   sonde_rect *ego = sonde_alloc(2 * n * sizeof *ego), *other = ego + n;
   if (!ego) return sonde_fail(err, SONDE_ENOMEM, "no memory to measure a traffic situation of %d steps", t->steps);
@@ -222,8 +221,7 @@ static int measure(sonde_traffic *t, sonde_error *err) {
   return 0;
 }
 
-/* Whether others than the ego car pass through each other, who are near enough to be seen. */
-static int overlaps(const sonde_traffic *t) {
+int sonde_traffic_overlaps(const sonde_traffic *t) {
   for (int i = 0; i < t->steps; i += 6)
     for (int a = 1; a < t->bodies; a++)
       for (int b = a + 1; b < t->bodies; b++) {
@@ -243,12 +241,12 @@ static int run_once(run *r, const sonde_situation *s, double lead, sonde_traffic
   sonde_situation_aim(&r->s, lead);
   run_all(r);
   to_traffic(r, t);
-  return measure(t, err);
+  return sonde_traffic_measure(t, err);
 }
 
 /* Whether a measured situation is what was wanted. */
 static int accepted(const sonde_sim_spec *spec, const sonde_traffic *t) {
-  if (t->class_ != spec->class_ || overlaps(t)) return 0;
+  if (t->class_ != spec->class_ || sonde_traffic_overlaps(t)) return 0;
   if (spec->class_ == SONDE_BACKGROUND) return 1;
   return t->event_time >= spec->event_from && t->event_time <= spec->event_to;
 }

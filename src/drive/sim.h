@@ -28,6 +28,10 @@ extern const char *const sonde_clip_class[SONDE_CLIP_CLASSES];
 
 enum { SONDE_CITY, SONDE_SUBURB, SONDE_COUNTRY }; /* surroundings */
 
+/* The cars that can be drawn: three sizes of car, a van, a truck, a bus; length, width, height in metres. */
+enum { SONDE_CAR_SHAPES = 6 };
+extern const double sonde_car_size[SONDE_CAR_SHAPES][3];
+
 typedef struct sonde_road {
   int surroundings, lanes;        /* lanes in each direction */
   int parking;                    /* parked cars at the sides; otherwise a lane for bicycles */
@@ -73,6 +77,13 @@ typedef struct sonde_sim_spec {
  * be; ENOMEM. */
 int sonde_traffic_make(const sonde_sim_spec *spec, sonde_traffic *t, sonde_error *err);
 void sonde_traffic_free(sonde_traffic *t);
+
+/* Measures what happens to the ego car: class (-1: none that is made), ttc, pet, event and alert. Nobody but t->actor
+ * may come near. ENOMEM. */
+int sonde_traffic_measure(sonde_traffic *t, sonde_error *err);
+
+/* Whether others than the ego car pass through each other, near enough to be seen. */
+int sonde_traffic_overlaps(const sonde_traffic *t);
 
 /* The pose at `seconds`, between steps by interpolation. */
 sonde_pose sonde_traffic_pose(const sonde_traffic *t, int body, double seconds);

@@ -11,8 +11,8 @@ const char *const sonde_event_name[EVENTS] = {"none",     "cut_in",   "braking_l
 
 /* ---- bodies ---- */
 
-static const double car_size[][3] = {{4.0, 1.74, 1.50}, {4.6, 1.80, 1.44}, {4.5, 1.86, 1.68},
-                                     {5.3, 1.95, 2.25}, {7.4, 2.30, 3.10}, {10.5, 2.50, 3.05}};
+const double sonde_car_size[SONDE_CAR_SHAPES][3] = {{4.0, 1.74, 1.50}, {4.6, 1.80, 1.44}, {4.5, 1.86, 1.68},
+                                                    {5.3, 1.95, 2.25}, {7.4, 2.30, 3.10}, {10.5, 2.50, 3.05}};
 
 static int add(sonde_situation *s, sonde_body body, sonde_script script, sonde_draws *d) {
   if (s->n == SONDE_BODIES) return 0;
@@ -25,7 +25,7 @@ static int add(sonde_situation *s, sonde_body body, sonde_script script, sonde_d
 static sonde_body a_car(sonde_draws *d, int large) {
   double u = draw(d, 0, 1);
   int shape = u < 0.3 ? 0 : u < 0.58 ? 1 : u < 0.82 ? 2 : !large || u < 0.91 ? 3 : u < 0.97 ? 4 : 5;
-  const double *size = car_size[shape];
+  const double *size = sonde_car_size[shape];
   return (sonde_body){SONDE_VEHICLE, shape, size[0], size[1], size[2], 0};
 }
 static sonde_body a_bicycle(sonde_draws *d) {

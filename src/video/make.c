@@ -112,18 +112,19 @@ static int make_clip(const sonde_clip_spec *c, const sonde_textures *textures, c
                      sonde_clip_made *made, sonde_error *err) {
   if (c->width < 16 || c->height < 16 || c->width > 4096 || c->height > 4096 || c->samples < 1 || c->samples > 4)
     return sonde_fail(err, SONDE_EINVAL, "pictures are 16 to 4096 pixels wide and high, with 1 to 4 samples a side");
-  sonde_traffic traffic;
-  int rc = sonde_traffic_make(&c->sim, &traffic, err);
+  sonde_traffic own = {0};
+  const sonde_traffic *traffic = c->given.bodies ? &c->given : &own;
+  int rc = c->given.bodies ? 0 : sonde_traffic_make(&c->sim, &own, err);
   if (rc < 0) return rc;
   sonde_look look;
   sonde_scene scene;
   sonde_look_draw(&look, c->sim.seed, c->sim.domain);
-  if ((rc = sonde_scene_make(&scene, &traffic, textures, &look, c->sim.seed, err)) == 0) {
-    describe(&traffic, &look, made);
+  if ((rc = sonde_scene_make(&scene, traffic, textures, &look, c->sim.seed, err)) == 0) {
+    describe(traffic, &look, made);
     rc = in_scene(c, &scene, stop, made, err);
     sonde_scene_free(&scene);
   }
-  sonde_traffic_free(&traffic);
+  sonde_traffic_free(&own);
   return rc;
 }
 
@@ -150,6 +151,7 @@ struct sonde_maker {
 static void free_job(job *j) {
   sonde_release((char *)j->spec.path);
   sonde_release((char *)j->spec.truth);
+  sonde_traffic_free(&j->spec.given);
   sonde_release(j);
 }
 
@@ -233,6 +235,11 @@ static int start(sonde_maker *m, sonde_error *err) {
   return 0;
 }
 
+static void give_up(job *j) { /* the traffic stays the caller's */
+  j->spec.given = (sonde_traffic){0};
+  free_job(j);
+}
+
 int sonde_maker_add(sonde_maker *m, const sonde_clip_spec *spec, sonde_error *err) {
   job *j = sonde_alloc(sizeof *j);
   if (j) {
@@ -241,12 +248,12 @@ int sonde_maker_add(sonde_maker *m, const sonde_clip_spec *spec, sonde_error *er
     j->spec.truth = spec->truth ? sonde_strdup(spec->truth) : NULL;
   }
   if (!j || (spec->path && !j->spec.path) || (spec->truth && !j->spec.truth)) {
-    if (j) free_job(j);
+    if (j) give_up(j);
     return sonde_fail(err, SONDE_ENOMEM, "no memory for a clip");
   }
   int rc = start(m, err);
   if (rc < 0) {
-    free_job(j);
+    give_up(j);
     return rc;
   }
   pthread_mutex_lock(&m->lock);

@@ -6,6 +6,7 @@
 
 typedef struct sonde_clip_spec {
   sonde_sim_spec sim; /* seed, class, domain, length, when the event may be */
+  sonde_traffic given; /* traffic of that length, which the clip frees; no bodies: it is made by `sim` */
   int width, height;  /* even */
   int samples;        /* a pixel is the mean of samples x samples, 1 to 4 */
   double rate;        /* frames a second */
@@ -31,7 +32,8 @@ typedef struct sonde_maker sonde_maker;
 /* threads >= 1, which start with the first job. */
 sonde_maker *sonde_maker_new(int threads, sonde_error *err);
 void sonde_maker_free(sonde_maker *m);                                              /* clips under way are given up */
-int sonde_maker_add(sonde_maker *m, const sonde_clip_spec *spec, sonde_error *err); /* copies the texts */
+/* Copies the texts; takes the given traffic where it succeeds. */
+int sonde_maker_add(sonde_maker *m, const sonde_clip_spec *spec, sonde_error *err);
 /* Waits at most so many seconds for a clip. 1: *made is its result; 0: none yet. */
 int sonde_maker_next(sonde_maker *m, double seconds, sonde_clip_made *made);
 

@@ -84,6 +84,53 @@ END
   [ "$status" -eq 2 ]
 }
 
+# A car that brakes before somebody who stands in the lane, as tests/drive/fcd_test.c writes it.
+write_fcd() {
+  awk 'BEGIN {
+    print "<fcd-export>"
+    for (i = 0; i < 190; i++) {
+      t = i / 10; b = t < 13 ? 0 : t < 15 ? t - 13 : 2; x = t < 13 ? 10 * t : 130 + 10 * b - 2.5 * b * b
+      printf "<timestep time=\"%.2f\"><vehicle id=\"a\" x=\"%.3f\" y=\"0\" angle=\"90\" type=\"car1\" ", t, x
+      printf "speed=\"%.3f\"/><person id=\"p\" x=\"140.6\" y=\"0\" angle=\"0\" speed=\"0\"/></timestep>\n", 10 - 5 * b
+    }
+    print "</fcd-export>"
+  }'
+}
+
+@test "trajectories of SUMO make clips by the same measures" {
+  grep -q 'define HAVE_EXPAT' "$abs_builddir/config.h" || skip "this build has no expat"
+  write_fcd | gzip > a.fcd.xml.gz
+  make_clips fcd --fcd a.fcd.xml.gz --clips 2 --threads 1
+  [ "$(cut -d, -f4 fcd/clips.csv | tail -n +2 | xargs)" = "pedestrian_high background" ]
+  [ "$(cut -d, -f7 fcd/clips.csv | sed -n 2p)" = encounter ]
+  sums fcd > one.sums
+  make_clips again --fcd a.fcd.xml.gz --clips 2 --threads 2
+  sums again > two.sums
+  diff one.sums two.sums
+  run make_clips more --fcd a.fcd.xml.gz --clips 50
+  [ "$status" -eq 1 ]
+  grep -q "the trajectories have .* situations, not 50" errors
+  write_fcd | head -c 5000 > cut.xml
+  run make_clips fcd2 --fcd cut.xml
+  [ "$status" -eq 1 ]
+  [ "$(wc -l < errors)" -eq 1 ]
+  grep -q "cut.xml" errors
+  run make_clips fcd3 --fcd cut.xml --source sumo
+  [ "$status" -eq 1 ]
+  grep -q "not both" errors
+}
+
+@test "SUMO drives where it is installed, and is named where it is not" {
+  grep -q 'define HAVE_EXPAT' "$abs_builddir/config.h" || skip "this build has no expat"
+  mkdir empty
+  run env PATH="$PWD/empty" "$SONDE" clips make --out none --source sumo --clips 1
+  [ "$status" -eq 1 ]
+  [[ "$output" = *"apt install sumo"* ]]
+  command -v sumo > /dev/null || skip "sumo is not installed"
+  make_clips sumo --source sumo --clips 2 --traffic 20
+  [ "$(tail -n +2 sumo/clips.csv | wc -l)" -eq 2 ]
+}
+
 @test "uncut clips have their event anywhere, and --json prints what was made" {
   make_clips uncut --uncut --seconds 8 --rate 2 --json > made.json
   cat > check.lua <<'END'

@@ -166,7 +166,7 @@ function features.columns(part, info)
   end
 end
 
--- A file of rows: how many, the hash of the clip's file, the columns of a part (first, from 1, and how many), and
+-- A file of rows: how many, what is known of it, the columns of a part (first, from 1, and how many), and
 -- copying them.
 local function open_rows(clip)
   if is_archive(clip) then

@@ -7,12 +7,15 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local sumo = require "sonde.video.sumo"
 
 local make = {}
 
 local WAIT_SECONDS = 0.2
 local AHEAD = 8                 -- clips that wait for a thread or are under way, at least
 local DOMAINS = { A = 0, B = 1 }
+local MOST_RUNS = 100           -- of SUMO
+local MOST_OF_RUN, MOST_OF_FILE = 6, 10000      -- situations of a class that are taken
 
 --- The options of making clips.
 ---@type sonde.schema
@@ -21,10 +24,16 @@ make.schema = {
   { name = "clips", type = "integer", min = 1, max = 99999, preset = 280, value = "N",
     doc = "how many; the seven classes come in turn" },
   { name = "quiet", type = "integer", min = 1, max = 1000, preset = 1, value = "N",
-    doc = "clips of background after each six near misses" },
+    doc = "clips of background after each six near misses of our simulator" },
   { name = "seed", type = "integer", min = 0, max = 4294967295, preset = 1, value = "N", doc = "of everything" },
   { name = "domain", type = "string", choices = { "A", "B" }, preset = "A",
     doc = "which of two kinds of camera, light, roads and traffic" },
+  { name = "source", type = "string", choices = { "own", "sumo" }, preset = "own",
+    doc = "who drives: our simulator, or SUMO, which must be installed" },
+  { name = "fcd", type = "string", value = "FILE",
+    doc = "trajectories that `sumo --fcd-output` wrote (.xml, .xml.gz), in place of a source" },
+  { name = "traffic", type = "integer", min = 20, max = 3600, preset = 200, value = "S",
+    doc = "seconds of traffic in each run of SUMO" },
   { name = "uncut", type = "boolean", preset = false,
     doc = "long clips with the event anywhere in them, for detection; otherwise it lies in the second half" },
   { name = "seconds", type = "number", min = 1, max = 60, value = "S", doc = "length; default: 3, uncut 12" },
@@ -40,12 +49,16 @@ make.schema = {
 }
 
 -- What must be the same for all clips of a folder.
-local SETTINGS = { "seed", "domain", "quiet", "uncut", "seconds", "rate", "width", "height", "samples", "truth" }
+local SETTINGS = { "seed", "domain", "quiet", "uncut", "seconds", "rate", "width", "height", "samples", "truth",
+  "source", "fcd", "traffic" }
 local PRINTED = { "version", "libraries" }
 
 local function settings_of(options)
   local settings = { version = core.version, libraries = core.clip_encoder() }
   for _, name in ipairs(SETTINGS) do settings[name] = options[name] end
+  settings.fcd = options.fcd and core.file_sha256(options.fcd)
+  settings.source = options.source ~= "own" and options.source or nil
+  settings.traffic = options.source == "sumo" and options.traffic or nil
   return settings
 end
 
@@ -100,7 +113,7 @@ end
 -- Classes come in turn, with `quiet` of background in a row, so that any number of clips has its share of each.
 local function spec_of(options, index)
   local seconds, background = options.seconds, #core.clip_classes() - 1
-  local spec = {
+  return {
     seed = options.seed * 1000003 + index,
     class = math.min((index - 1) % (background + options.quiet), background), domain = DOMAINS[options.domain],
     seconds = seconds, rate = options.rate, width = options.width, height = options.height, samples = options.samples,
@@ -108,11 +121,27 @@ local function spec_of(options, index)
     event_to = options.uncut and seconds - 0.8 or 0.92 * seconds,
     path = file_of(options.out, index),
   }
-  if options.truth then
-    spec.truth = options.out .. "/truth/" .. name_of(index)
-    core.mkdirs(spec.truth)
+end
+
+-- The situations of trajectories in the order of the clips, {trajectories, class (from 0), number}: one of each class
+-- in turn, as long as there are any, then those of the next run. So more clips do not change those before them.
+local function situations(options)
+  local list, spec, runs = {}, spec_of(options, 0), options.fcd and 1 or MOST_RUNS
+  for run = 1, runs do
+    if options.progress then options.progress(0, ("traffic %d"):format(run)) end
+    local path = options.fcd or sumo.trajectories(options.out .. "/sumo", options.seed, run, options.traffic)
+    local all = core.clip_trajectories(path, { seed = options.seed, seconds = spec.seconds,
+      most = options.fcd and MOST_OF_FILE or MOST_OF_RUN, event_from = spec.event_from, event_to = spec.event_to })
+    local counts = all:counts()
+    for n = 1, math.max(table.unpack(counts)) do
+      for c, count in ipairs(counts) do
+        if n <= count then list[#list + 1] = { all, c - 1, n } end
+      end
+    end
+    if #list >= options.clips then return list end
   end
-  return spec
+  error(core.where() .. string.format("make_clips: the trajectories have %d situations, not %d; give fewer clips or "
+    .. "more traffic", #list, options.clips), 0)
 end
 
 local function missing_of(options, made)
@@ -125,14 +154,25 @@ end
 
 -- Makes the clips of these indices; `take` gets each with its index, in the order in which they become complete.
 local function make_all(options, indices, take)
+  local found = (options.source == "sumo" or options.fcd) and situations(options)
   local maker, added, done = core.clip_maker(), 0, 0
   local seeds = {}
   while done < #indices do
     while added < #indices and added - done < AHEAD do
       added = added + 1
-      local spec = spec_of(options, indices[added])
+      local index = indices[added]
+      local spec = spec_of(options, index)
+      if options.truth then
+        spec.truth = options.out .. "/truth/" .. name_of(index)
+        core.mkdirs(spec.truth)
+      end
       seeds[added] = spec.seed
-      maker:add(spec)
+      if found then
+        spec.class = found[index][2]
+        maker:add(spec, found[index][1], found[index][3])
+      else
+        maker:add(spec)
+      end
     end
     local clip = maker:next(WAIT_SECONDS)
     if clip then
@@ -190,6 +230,9 @@ end
 function make.make_clips(options)
   options = args.check(make.schema, options, "make_clips")
   options.seconds = options.seconds or (options.uncut and 12 or 3)
+  if options.source == "sumo" and options.fcd then
+    error(core.where() .. "make_clips: give a source or fcd, not both", 0)
+  end
   if options.width % 2 ~= 0 or options.height % 2 ~= 0 then
     error(core.where() .. "make_clips: width and height must be even", 0)
   end
