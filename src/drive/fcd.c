@@ -42,10 +42,17 @@ typedef struct reader {
   double expected, way; /* metres: speed times time, and what bodies went */
 } reader;
 
+static unsigned long line_of(const reader *r) {
+#if XML_MAJOR_VERSION > 2 || XML_MINOR_VERSION >= 9
+  return (unsigned long)XML_GetCurrentLineNumber64(r->xml);
+#else
+  return XML_GetCurrentLineNumber(r->xml);
+#endif
+}
+
 static void refuse(reader *r, int code, const char *text) {
   if (r->failed) return;
-  r->failed = sonde_fail(r->err, code, "'%s', line %lu: %s", r->f->path,
-                         (unsigned long)XML_GetCurrentLineNumber(r->xml), text);
+  r->failed = sonde_fail(r->err, code, "'%s', line %lu: %s", r->f->path, line_of(r), text);
   XML_StopParser(r->xml, XML_FALSE);
 }
 
