@@ -1,6 +1,6 @@
 /* attention_measure.c - the probabilities of attention, for probes: as they are, or what they are like, without a
- * matrix T x T. The queries and keys are met block by block, twice: for the log-sum-exp of each query, then for what is
- * measured of the probabilities. */
+ * matrix T x T. The queries and keys are met block by block: once for the log-sum-exp and the entropy of each query, and
+ * once more where the probabilities are asked for. */
 #include "config.h"
 #include "ops/families.h"
 
@@ -56,6 +56,7 @@ typedef struct queries {
   uint32_t turned[SONDE_BLOCK * SONDE_HEAD];
   float s[KEYS * SONDE_BLOCK];       /* of a block of keys: scores before the scale; hidden: -infinity */
   float lse[SONDE_BLOCK];
+  double entropy[SONDE_BLOCK];
   double seen[SONDE_BLOCK];          /* how many keys */
 } queries;
 
@@ -68,49 +69,68 @@ static void take_scores(queries *x, const meeting *m) {
   sonde_attention_mask(t, &x->v, m, x->s);
 }
 
+/* Sums over the keys that queries have met: with x = scale score - scale top, of exp(x) and of x exp(x). */
+typedef struct sums { float top[SONDE_BLOCK], total[SONDE_BLOCK], weighed[SONDE_BLOCK], seen[SONDE_BLOCK]; } sums;
+
+/* Takes the scores of a block of keys in, and the older sums down to the new top. */
+static void add_keys(const attention *t, sums *m, const float *s, int64_t keys) {
+  float before[SONDE_BLOCK], shift[SONDE_BLOCK], p[KEYS * SONDE_BLOCK];
+  memcpy(before, m->top, sizeof before);
+  for (int64_t v = 0; v < SONDE_BLOCK; v += STEP) t->simd->col_max(m->top + v, s + v, keys);
+  for (int64_t i = 0; i < SONDE_BLOCK; i++) {
+    shift[i] = t->scale * m->top[i];
+    const float down = t->scale * before[i] - shift[i], shrink = expf(down);
+    m->weighed[i] = m->total[i] > 0 ? shrink * (m->weighed[i] + m->total[i] * down) : 0;
+    m->total[i] *= shrink;
+  }
+  memcpy(p, s, (size_t)(keys * SONDE_BLOCK) * sizeof *p);
+  for (int64_t v = 0; v < SONDE_BLOCK; v += STEP)
+    t->simd->col_exp(p + v, NULL, t->scale, shift + v, m->total + v, keys);
+  for (int64_t j = 0; j < keys * SONDE_BLOCK; j += SONDE_BLOCK)
+    for (int64_t i = 0; i < SONDE_BLOCK; i++) {
+      m->weighed[i] += p[j + i] > 0 ? p[j + i] * (t->scale * s[j + i] - shift[i]) : 0;
+      m->seen[i] += s[j + i] > -INFINITY;
+    }
+}
+
+/* The entropy is -sum of p log p = log total - weighed / total. */
 static void take_queries(queries *x, const attention *t, int64_t b, int64_t h, int64_t first) {
   const int64_t left = t->tq - first, n = left < SONDE_BLOCK ? left : SONDE_BLOCK;
-  double top[SONDE_BLOCK], total[SONDE_BLOCK] = {0};
+  sums sum = {0};
   x->t = t, x->b = b, x->h = h, x->first = first;
   sonde_attention_turn(t, IN_Q, b, h, first, n, x->turned);
   sonde_attention_look(t, b, h, first, n, &x->v);
-  memset(x->lse, 0, sizeof x->lse);
-  memset(x->seen, 0, sizeof x->seen);
-  for (int64_t i = 0; i < n; i++) top[i] = -INFINITY;
+  for (int64_t i = 0; i < SONDE_BLOCK; i++) sum.top[i] = -1e30f;
   for (meeting m = {0}; sonde_attention_next(t, &x->v, &m);) {
     take_scores(x, &m);
-    for (int64_t j = 0; j < m.keys; j++)
-      for (int64_t i = 0; i < n; i++) {
-        const double s = (double)t->scale * (double)x->s[j * SONDE_BLOCK + i];
-        if (s == -INFINITY) continue;
-        x->seen[i]++;
-        if (s > top[i]) total[i] *= exp(top[i] - s), top[i] = s;
-        total[i] += exp(s - top[i]);
-      }
+    add_keys(t, &sum, x->s, m.keys);
   }
-  for (int64_t i = 0; i < n; i++) x->lse[i] = (float)(top[i] + log(total[i]));
+  for (int64_t i = 0; i < n; i++) {
+    const double log_total = log((double)sum.total[i]);
+    x->seen[i] = (double)sum.seen[i];
+    x->lse[i] = (float)((double)(t->scale * sum.top[i]) + log_total);
+    x->entropy[i] = log_total - (double)sum.weighed[i] / (double)sum.total[i];
+  }
 }
 
-typedef struct measured { double entropy, below[THRESHOLDS]; } measured;
-
-static void measure(const queries *x, int64_t keys, int64_t i, const double *bound, int64_t bounds, measured *m) {
+/* Adds to below[k] how many of the probabilities of query i are below bound[k]. */
+static void measure(const queries *x, int64_t keys, int64_t i, const double *bound, int64_t bounds, double *below) {
   for (int64_t j = 0; j < keys; j++) {
     const double log_p = (double)x->t->scale * (double)x->s[j * SONDE_BLOCK + i] - (double)x->lse[i];
     if (log_p == -INFINITY) continue;
     const double p = exp(log_p);
-    m->entropy -= p * log_p;
-    for (int64_t k = 0; k < bounds; k++) m->below[k] += p < bound[k];
+    for (int64_t k = 0; k < bounds; k++) below[k] += p < bound[k];
   }
 }
 
 /* Results: entropy, the same over log n (0 where n is 1), shares below the thresholds, n. */
-static void write_measured(const queries *x, const measured *m, int64_t bounds, int64_t i) {
+static void write_measured(const queries *x, const double *below, int64_t bounds, int64_t i) {
   const attention *t = x->t;
   const int64_t at = (x->b * t->heads + x->h) * t->tq + x->first + i;
   float *const *out = (float *const *)t->c->out;
-  if (out[0]) out[0][at] = (float)m->entropy;
-  if (out[1]) out[1][at] = x->seen[i] > 1 ? (float)(m->entropy / log(x->seen[i])) : 0;
-  for (int64_t k = 0; out[2] && k < bounds; k++) out[2][at * bounds + k] = (float)(m->below[k] / x->seen[i]);
+  if (out[0]) out[0][at] = (float)x->entropy[i];
+  if (out[1]) out[1][at] = x->seen[i] > 1 ? (float)(x->entropy[i] / log(x->seen[i])) : 0;
+  for (int64_t k = 0; out[2] && k < bounds; k++) out[2][at * bounds + k] = (float)(below[k] / x->seen[i]);
   if (out[3]) out[3][at] = (float)x->seen[i];
 }
 
@@ -127,17 +147,17 @@ static void spread_tile(void *arg, int64_t tile, int worker) {
   const attention *t = tile_queries(&x, arg, tile)->t;
   const float *threshold = t->c->in[IN_THRESHOLDS];
   const int64_t bounds = t->c->in_shape[IN_THRESHOLDS].dim[0];
-  measured all[SONDE_BLOCK] = {{0}};
-  for (meeting m = {0}; sonde_attention_next(t, &x.v, &m);) {
+  double below[SONDE_BLOCK][THRESHOLDS] = {{0}};
+  for (meeting m = {0}; t->c->out[2] && sonde_attention_next(t, &x.v, &m);) {
     take_scores(&x, &m);
     for (int64_t i = 0; i < x.v.n; i++) {
       double bound[THRESHOLDS];
       for (int64_t k = 0; k < bounds; k++)
         bound[k] = (double)threshold[2 * k] + (double)threshold[2 * k + 1] / x.seen[i];
-      measure(&x, m.keys, i, bound, bounds, &all[i]);
+      measure(&x, m.keys, i, bound, bounds, below[i]);
     }
   }
-  for (int64_t i = 0; i < x.v.n; i++) write_measured(&x, &all[i], bounds, i);
+  for (int64_t i = 0; i < x.v.n; i++) write_measured(&x, below[i], bounds, i);
 }
 
 static void weights_tile(void *arg, int64_t tile, int worker) {

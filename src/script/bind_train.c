@@ -147,10 +147,10 @@ static sonde_trainer_opts read_opts(lua_State *L, int t) {
   return o;
 }
 
-/* The nodes of opts.probes, in memory on the stack. */
-static sonde_node **read_probes(lua_State *L, int t, int32_t *n) {
+/* The nodes of an option, a list, in memory on the stack; NULL without it. */
+static sonde_node **read_nodes(lua_State *L, int t, const char *option, int32_t *n) {
   *n = 0;
-  return lua_getfield(L, t, "probes") == LUA_TNIL ? NULL : sonde_lua_nodes(L, lua_gettop(L), "probes", n);
+  return lua_getfield(L, t, option) == LUA_TNIL ? NULL : sonde_lua_nodes(L, lua_gettop(L), option, n);
 }
 
 /* opts.factors ({name = {lr=, weight_decay=}}; 1 where none is given), in memory on the stack. */
@@ -236,7 +236,7 @@ static int64_t bytes_of(const sonde_trainer *t) {
 }
 
 /* core.trainer(loss, params, feed, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with
- * probes a list of nodes, metrics a list of {name=, node=, eval=}, factors a table of {lr=, weight_decay=} by name,
+ * probes and entropies lists of nodes, metrics a list of {name=, node=, eval=}, factors a table of {lr=, weight_decay=} by name,
  * optimizer a name and optimizer_options a table, gather {method=, options=} of a sparsity method, eval_loss and total
  * nodes, hook_every a list; rates, a list, stands for a schedule. */
 static int core_trainer(lua_State *L) {
@@ -248,7 +248,8 @@ static int core_trainer(lua_State *L) {
   sonde_run *run = sonde_lua_opt_handle(L, ARG_RUN, &sonde_lua_run);
   const sonde_feed *feed = sonde_lua_handle(L, ARG_FEED, &sonde_lua_feed);
   sonde_trainer_opts o = read_opts(L, ARG_OPTS);
-  sonde_node **probe = read_probes(L, ARG_OPTS, &o.n_probe);
+  sonde_node **probe = read_nodes(L, ARG_OPTS, "probes", &o.n_probe);
+  sonde_node **entropy = read_nodes(L, ARG_OPTS, "entropies", &o.n_entropy);
   const sonde_metric *metric = read_metrics(L, ARG_OPTS, &o.n_metrics);
   const int64_t *hook_every = read_hooks(L, ARG_OPTS, &o.n_hooks);
   if (o.n_metrics > SONDE_METRICS_MOST)
@@ -287,6 +288,7 @@ static int core_trainer(lua_State *L) {
   o.loss = loss;
   o.params = params;
   o.probe = probe;
+  o.entropy = entropy;
   o.optimizer_values = t->values;
   o.feed = feed;
   o.run = run;
@@ -369,6 +371,7 @@ static void push_event(lua_State *L, const sonde_train_event *e, const training 
   sonde_lua_set_number(L, "grad_norm", e->grad_norm);
   set_list(L, "block_grad_norm", e->block_norm, sonde_trainer_blocks(t->trainer));
   set_list(L, "block_variance", e->variance, sonde_trainer_probes(t->trainer));
+  set_list(L, "block_attention_entropy", e->entropy, sonde_trainer_entropies(t->trainer));
   set_list(L, "block_update_ratio", e->update_ratio, sonde_trainer_blocks(t->trainer));
   sonde_lua_set_number(L, "tokens_per_s", e->tokens_per_s);
   sonde_lua_set_number(L, "ms_per_step", e->ms_per_step);

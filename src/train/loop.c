@@ -33,7 +33,7 @@ static double metric_sum(sonde_plan *plan, int at, const sonde_node *node, int64
 typedef struct sums { double loss, metric[SONDE_METRICS_MOST]; int64_t counted; } sums;
 
 /* Runs micro-batch k of an update; adds its gradients, its loss and its metrics to their trees, so that after the last
- * one s has the sums, and its variances to t->variance. */
+ * one s has the sums, and its variances and entropies to those of t. */
 static int run_batch(sonde_trainer *t, int32_t k, int probe, sums *s, sonde_error *err) {
   sonde_plan *plan = t->step[sonde_tree_aside(t->tree, k)][probe];
   int code = t->opts.feed->train(t->opts.feed, t->progress.sequence, t->rows, t->data, err);
@@ -52,7 +52,9 @@ static int run_batch(sonde_trainer *t, int32_t k, int probe, sums *s, sonde_erro
       s->metric[j] = sonde_tree_number(t->metric[j], k, t->opts.accumulate,
                                        metric_sum(plan, first++, t->opts.metric[j].node, counted));
   for (int32_t j = 0; probe && j < t->opts.n_probe; j++)
-    t->variance[j] += *(const float *)sonde_plan_output(plan, first + j) / t->opts.accumulate;
+    t->variance[j] += *(const float *)sonde_plan_output(plan, first++) / t->opts.accumulate;
+  for (int32_t j = 0; probe && j < t->opts.n_entropy; j++)
+    t->entropy[j] += *(const float *)sonde_plan_output(plan, first++) / t->opts.accumulate;
   t->progress.sequence += t->rows;
   return SONDE_OK;
 }
@@ -78,7 +80,10 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
   double start = sonde_clock_seconds();
   sums s = {0};
   for (int32_t k = 0; k < t->opts.n_courses; k++) t->course[k] = (float)t->opts.course[k].value[step - 1];
-  if (probe) memset(t->variance, 0, (size_t)t->opts.n_probe * sizeof *t->variance);
+  if (probe) {
+    memset(t->variance, 0, (size_t)t->opts.n_probe * sizeof *t->variance);
+    memset(t->entropy, 0, (size_t)t->opts.n_entropy * sizeof *t->entropy);
+  }
   for (int32_t k = 0; k < t->opts.accumulate && !code; k++) code = run_batch(t, k, probe, &s, err);
   if (code) return code;
   if (!s.counted)
@@ -93,7 +98,7 @@ static int run_step(sonde_trainer *t, sonde_error *err) {
   if ((code = sonde_optim_update(t->optim, &block, &made, err))) return code;
   t->norm = made.norm.global;
   t->event.block_norm = made.norm.block;
-  if (probe) t->event.variance = t->variance;
+  if (probe) t->event.variance = t->variance, t->event.entropy = t->entropy;
   if (made.skipped) {
     say_why(t, step, loss, &made);
     *p = before;
@@ -222,6 +227,8 @@ static int write_metrics(sonde_trainer *t, sonde_error *err) {
   if (t->opts.blocks) sonde_metrics_numbers(m, "block/grad_norm", e->block_norm, t->opts.blocks);
   if (due(t->opts.probe_every, e->step) && e->variance)
     sonde_metrics_numbers(m, "block/variance", e->variance, t->opts.n_probe);
+  if (due(t->opts.probe_every, e->step) && e->entropy && t->opts.n_entropy)
+    sonde_metrics_numbers(m, "block/attention_entropy", e->entropy, t->opts.n_entropy);
   if (due(t->opts.probe_every, e->step) && e->update_ratio && t->opts.blocks)
     sonde_metrics_numbers(m, "block/update_ratio", e->update_ratio, t->opts.blocks);
   return sonde_metrics_end(m, err);

@@ -25,18 +25,24 @@ static sonde_node *variance_node(sonde_node *x) {
   return sonde_scale(sonde_sum_all(sonde_sum_last(sonde_square(centred))), 1.0 / divisor);
 }
 
+static sonde_node *mean_node(sonde_node *x) {
+  sonde_shape s = sonde_node_shape(x);
+  return sonde_scale(sonde_sum_all(x), 1.0 / (double)sonde_shape_count(&s));
+}
+
 /* What the plans are made of; released when they stand. */
 typedef struct parts {
   int64_t *param;                /* numbers of the parameters that are trained */
   sonde_node **leaf, **grad;     /* of each of them */
-  sonde_node **out;              /* loss sum, gradients, metrics, variances */
+  sonde_node **out;              /* loss sum, gradients, metrics, variances, entropies */
   sonde_tensor **tensor;         /* where they go */
   sonde_node *loss_sum, *total;  /* reported, and minimised */
   int64_t n;                     /* how many they are */
 } parts;
 
 static int parts_alloc(parts *p, const sonde_trainer *t, sonde_error *err) {
-  size_t n = (size_t)sonde_params_count(t->opts.params), all = n + 1 + (size_t)(t->opts.n_metrics + t->opts.n_probe);
+  size_t n = (size_t)sonde_params_count(t->opts.params);
+  size_t all = n + 1 + (size_t)(t->opts.n_metrics + t->opts.n_probe + t->opts.n_entropy);
   p->param = sonde_alloc(n * sizeof *p->param);
   p->leaf = sonde_alloc(n * sizeof *p->leaf);
   p->grad = sonde_alloc(n * sizeof *p->grad);
@@ -86,6 +92,10 @@ static sonde_plan *make_plan(sonde_trainer *t, parts *p, int aside, int probe, s
     }
   for (int32_t k = 0; probe && k < t->opts.n_probe; k++) {
     p->out[n] = variance_node(t->opts.probe[k]);
+    p->tensor[n++] = NULL;
+  }
+  for (int32_t k = 0; probe && k < t->opts.n_entropy; k++) {
+    p->out[n] = mean_node(t->opts.entropy[k]);
     p->tensor[n++] = NULL;
   }
   if (sonde_graph_error(t->graph, err)) return NULL;
@@ -238,7 +248,8 @@ static int make_buffers(sonde_trainer *t, sonde_error *err) {
     return sonde_fail(err, SONDE_ESHAPE, "the input '%s' must be f32 [%lld], a number a row", counted_name,
                       (long long)t->rows);
   t->variance = sonde_alloc((size_t)(t->opts.n_probe + 1) * sizeof *t->variance);
-  if (!t->variance || (counted && counted->kind == SONDE_KIND_INPUT && !t->counted))
+  t->entropy = sonde_alloc((size_t)(t->opts.n_entropy + 1) * sizeof *t->entropy);
+  if (!t->variance || !t->entropy || (counted && counted->kind == SONDE_KIND_INPUT && !t->counted))
     return sonde_fail(err, SONDE_ENOMEM, "no memory for the trainer");
   return SONDE_OK;
 }
@@ -313,8 +324,8 @@ static int resume(sonde_trainer *t, const char *dir, sonde_error *err) {
 static int rewind_metrics(sonde_trainer *t, sonde_error *err) {
   sonde_run *run = t->opts.run;
   char sum[65];
-  int64_t line = METRICS_LINE + METRICS_PER_NUMBER * (2 * (int64_t)t->opts.blocks + t->opts.n_probe) +
-                 2 * METRICS_NAME * t->opts.n_metrics;
+  int64_t numbers = 2 * (int64_t)t->opts.blocks + t->opts.n_probe + t->opts.n_entropy;
+  int64_t line = METRICS_LINE + METRICS_PER_NUMBER * numbers + 2 * METRICS_NAME * t->opts.n_metrics;
   sonde_metrics *m = sonde_run_metrics(run, line, err);
   if (!m || sonde_metrics_rewind(m, t->progress.metrics_bytes, err)) return err->code;
   sonde_metrics_sha256(m, sum);
@@ -381,12 +392,14 @@ void sonde_trainer_free(sonde_trainer *t) {
   for (int32_t k = 0; k < SONDE_FEED_INPUTS; k++) sonde_release(t->data[k]);
   sonde_release(t->counted);
   sonde_release(t->variance);
+  sonde_release(t->entropy);
   sonde_release(t);
 }
 
 int64_t sonde_trainer_step(const sonde_trainer *t) { return t->progress.step; }
 int32_t sonde_trainer_blocks(const sonde_trainer *t) { return t->opts.blocks; }
 int32_t sonde_trainer_probes(const sonde_trainer *t) { return t->opts.n_probe; }
+int32_t sonde_trainer_entropies(const sonde_trainer *t) { return t->opts.n_entropy; }
 
 int64_t sonde_trainer_forecast(sonde_ctx *ctx, const sonde_params *params, const sonde_optim_opts *optimizer,
                                int32_t accumulate) {

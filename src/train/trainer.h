@@ -39,6 +39,8 @@ typedef struct sonde_trainer_opts {
   const sonde_factors *factors;        /* [parameters] of lr and weight_decay; NULL: all 1. Only read by _new */
   sonde_node *const *probe;            /* block outputs [.., D] whose variance is recorded; may be NULL */
   int32_t n_probe;
+  sonde_node *const *entropy;          /* of each block's attention, whose mean is recorded too; may be NULL */
+  int32_t n_entropy;
   int32_t blocks;                      /* blocks of the model, for the gradient norm of each */
   uint64_t seed;                       /* of the parameters: recorded */
   /* the update */
@@ -104,6 +106,7 @@ typedef struct sonde_train_event {
   double lr, grad_norm;          /* of the last update; the norm before clipping */
   const double *block_norm;      /* [blocks]; belongs to the trainer */
   const double *variance;        /* [n_probe] of the last update that was probed; NULL: none yet */
+  const double *entropy;         /* [n_entropy] of that update, nats; NULL: none yet */
   const double *update_ratio;    /* [blocks] of that update: ||change of the weights|| / ||weights||; NULL: none yet */
   double tokens_per_s, ms_per_step;
   double mfu;                    /* fraction of the peak; 0: not known. All three since the last line */
@@ -134,7 +137,8 @@ int sonde_trainer_record(sonde_trainer *t, const char *name, double value, sonde
 
 int64_t sonde_trainer_step(const sonde_trainer *t);    /* updates done: not 0 after a resumed start */
 int32_t sonde_trainer_blocks(const sonde_trainer *t);  /* lengths of an event's block_norm ... */
-int32_t sonde_trainer_probes(const sonde_trainer *t);  /* ... and variance */
+int32_t sonde_trainer_probes(const sonde_trainer *t);  /* ... variance ... */
+int32_t sonde_trainer_entropies(const sonde_trainer *t);   /* ... and entropy */
 
 /* Bytes: the arena that the plans share, and weights, gradients and optimizer states. */
 typedef struct sonde_trainer_memory { int64_t arena, state; int32_t recomputed_blocks; } sonde_trainer_memory;

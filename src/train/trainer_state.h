@@ -24,7 +24,7 @@ struct sonde_trainer {
   float *counted;                /* [B] the input "counted"; NULL: the graph has none */
 
   /* The plans; they share one arena. step[a][p]: a 1 writes the gradients aside, for the tree; p 1 also gives the
-   * variance of each probe. Those that are never needed are NULL. */
+   * variance of each probe, and the entropies. Those that are never needed are NULL. */
   sonde_plan *eval, *step[2][2];
   sonde_plan_opts plan_opts;
 
@@ -33,7 +33,7 @@ struct sonde_trainer {
 
   sonde_progress progress;
   sonde_train_event event;       /* as last handed out */
-  double *variance;              /* [n_probe] */
+  double *variance, *entropy;    /* [n_probe], [n_entropy] */
   double loss[SONDE_TREE_LEVELS];/* partial sums over micro-batches */
   double metric[SONDE_METRICS_MOST][SONDE_TREE_LEVELS];
   double mean[SONDE_METRICS_MOST], val_mean[SONDE_METRICS_MOST];   /* what the event points at */

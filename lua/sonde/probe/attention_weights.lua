@@ -1,5 +1,5 @@
 --- attention_weights.lua - the attention weights of a block as nodes, and what they are like, out of the op attention
--- whose result its attention layer publishes as "attn.heads" (doc/plugins.md). No step of a training computes them.
+-- whose result its attention layer publishes as "attn.heads" (doc/plugins.md).
 
 local core = require "sonde.core"
 
@@ -50,6 +50,19 @@ function weights.spread(trace, part, thresholds, what)
   local leaf = trace.graph:find(name) or trace.graph:leaf(name, core.tensor("f32", { #thresholds, 2 }, flat))
   local entropy = measured(part, "attention_spread", leaf, what)
   return { entropy = entropy, relative = entropy:result(2), below = entropy:result(3), keys = entropy:result(4) }
+end
+
+--- The entropy of each query of each block, nats: [B, H, T]; nil where a block's attention publishes no weights.
+---@param trace sonde.trace
+---@return sonde.node[]|nil
+function weights.entropies(trace)
+  local list = {}
+  for i, part in ipairs(trace.parts) do
+    local heads = part:lookup "attn.heads"
+    if not heads or heads:op() ~= "attention" then return nil end
+    list[i] = weights.spread(trace, part, { { 0, 1 } }, "entropy").entropy
+  end
+  return #list == #trace.blocks and list or nil
 end
 
 return weights

@@ -328,6 +328,7 @@ local function picked(kind)
     if type(v) ~= "table" then return v end
     if kind.pick == "last" then return v[#v] end
     if kind.pick == "first" then return v[1] end
+    if kind.pick == "mean" then return stats.mean(v) end
   end
 end
 

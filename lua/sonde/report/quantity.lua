@@ -19,7 +19,7 @@ local curve = {
   { name = "log", type = "boolean", preset = false, doc = "whether that is a log axis" },
   { name = "doc", type = text, required = true, doc = "what the numbers are, in a sentence" },
   { name = "look", type = text, required = true, doc = "what to look for" },
-  { name = "pick", type = text, choices = { "first", "last" }, doc = "which block's, of a list by block" },
+  { name = "pick", type = text, choices = { "first", "last", "mean" }, doc = "which block's, of a list by block" },
   { name = "place", type = "integer", preset = 99, doc = "its place among the curves" },
 }
 

@@ -116,7 +116,7 @@ end
 
 -- The lines of metrics.jsonl, with the trainer's names made plain. A last line that is being written is left out.
 local PLAIN = { ["train/loss"] = "loss", ["val/loss"] = "val_loss", ["block/variance"] = "variance",
-  ["block/grad_norm"] = "block_grad_norm" }
+  ["block/grad_norm"] = "block_grad_norm", ["block/attention_entropy"] = "attention_entropy" }
 
 local function history_of(dir, notes)
   local path, rows = dir .. "/metrics.jsonl", {}
@@ -128,7 +128,7 @@ local function history_of(dir, notes)
       break
     end
     for name, plain in pairs(PLAIN) do row[plain] = row[name] ~= nil and row[name] or row[plain] end
-    for _, name in ipairs { "variance", "block_grad_norm" } do
+    for _, name in ipairs { "variance", "block_grad_norm", "attention_entropy" } do
       if row[name] then collect.with_nan(row[name]) end
     end
     rows[#rows + 1] = row

@@ -10,6 +10,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local attention_weights = require "sonde.probe.attention_weights"
 local documents = require "sonde.data.documents"
 local distill = require "sonde.distill"
 local evaluation = require "sonde.train.evaluation"
@@ -390,6 +391,7 @@ local function make_trainer(model, corpus, o, run, called)
     factors = train.factors(model:params(), o.groups, core.where),
     eval_loss = steady and steady.loss or o.teachers and trace.loss or nil, total = learns.total,
     metrics = learns.metrics, courses = o.courses, probes = trace.blocks,
+    entropies = o.probe_every > 0 and attention_weights.entropies(trace) or nil,
     blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
     targets = targets_of(trace, feed), seed = model.config.seed, tick_seconds = 0.2,
     checkpoint_seconds = 60 * o.checkpoint_minutes, flops_per_token = train.flops_per_token(model, o.context),

@@ -43,5 +43,14 @@ register("variance", {
   },
 })
 
+register("attention_entropy", {
+  doc = "Entropy of the attention weights of a query in each block, in nats: mean over heads and tokens.",
+  over_training = {
+    place = 4, title = "Attention entropy over training", axis = "attention entropy (nats)", pick = "mean",
+    doc = "Entropy of a query's attention weights, averaged over tokens, heads, blocks and seeds.",
+    look = "A line that falls towards 0 shows attention that collapses onto single tokens (Zhai et al., 2023).",
+  },
+})
+
 register("weight_decay", { short = "weight decay", axis = "weight decay λ",
   doc = "The decoupled weight decay of matrices." })
