@@ -1,6 +1,6 @@
 /* attention_measure.c - the probabilities of attention, for probes: as they are, or what they are like, without a
- * matrix T x T. The queries and keys are met block by block: once for the log-sum-exp and the entropy of each query, and
- * once more where the probabilities are asked for. */
+ * matrix T x T. The queries and keys are met block by block: once for the log-sum-exp and the entropy of each query,
+ * and once more where the probabilities are asked for. */
 #include "config.h"
 #include "ops/families.h"
 

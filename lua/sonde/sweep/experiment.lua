@@ -10,8 +10,8 @@
 --                them the experiment has no text
 --   context      of the models
 --   plan_only    print what the trials need and run nothing; the text need not be there
---   flops_per_s  the rate of a machine that a plan computes hours by, no setting of the trials; `--set flops_per_s=RATE`
---                where the file has none
+--   flops_per_s  the rate of a machine that a plan computes hours by, no setting of the trials;
+--                `--set flops_per_s=RATE` where the file has none
 --   axis, models for experiment:run: the models by size, of which `axis` is the key that tells them apart
 --   placement, seed, train    likewise: lists, and the options of sonde.train
 
