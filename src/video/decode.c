@@ -20,7 +20,7 @@ const sonde_video_opts sonde_video_defaults = {.width = 320, .rate = 15, .image_
 #include "base/file.h"
 #include "video/media.h"
 
-static const double AT_ONCE = 1e-6;      /* seconds by which a frame may come before its time */
+static const double AT_ONCE = 1e-3;      /* seconds by which a frame may come before its time: Matroska rounds to ms */
 static const double PLAIN_RATE = 25;     /* where a file gives neither times nor a rate */
 static const double LONGEST = 1e7;       /* seconds: times beyond are damage */
 
@@ -352,7 +352,7 @@ int sonde_video_next(sonde_video *v, sonde_frame *frame, sonde_error *err) {
     if (got <= 0) return got;
     v->waits = 0;
     if (v->time < v->next_time - AT_ONCE) continue;
-    if (v->opts.rate > 0) v->next_time = (floor(v->time * v->opts.rate + AT_ONCE) + 1) / v->opts.rate;
+    if (v->opts.rate > 0) v->next_time = (floor((v->time + AT_ONCE) * v->opts.rate) + 1) / v->opts.rate;
     int rc = give(v, frame, err);
     return rc ? rc : 1;
   }

@@ -97,6 +97,9 @@ code() { ffmpeg -nostdin -v error -y -i long.y4m -c:v mpeg4 -q:v 2 -bf 0 -g 5 "$
     timeout 60 sh -c "cat $file | \"$SONDE\" watch --model model --video - --json" > stream.json
     [ "$(grep -c '"time"' stream.json)" -eq 13 ]
   done
+  ffmpeg -nostdin -v error -y -r 15 -i long.y4m -c:v mpeg4 fifteen.mkv    # times are rounded to milliseconds
+  "$SONDE" watch --model model --video fifteen.mkv --json > fifteen.json
+  [ "$(grep -c '"time"' fifteen.json)" -eq 13 ]
   code plain.mp4
   "$SONDE" watch --model model --video - --json < plain.mp4 > file.json      # a file: it can be gone back in
   [ "$(grep -c '"time"' file.json)" -eq 13 ]
