@@ -237,8 +237,8 @@ static int64_t bytes_of(const sonde_trainer *t) {
 
 /* core.trainer(loss, params, feed, opts[, run]) -> trainer. The fields of opts are those of sonde_trainer_opts, with
  * probes and entropies lists of nodes, metrics a list of {name=, node=, eval=}, factors a table of {lr=,
- * weight_decay=} by name, optimizer a name and optimizer_options a table, gather {method=, options=} of a sparsity method, eval_loss and total
- * nodes, hook_every a list; rates, a list, stands for a schedule. */
+ * weight_decay=} by name, optimizer a name and optimizer_options a table, gather {method=, options=} of a sparsity
+ * method, eval_loss and total nodes, hook_every a list; rates, a list, stands for a schedule. */
 static int core_trainer(lua_State *L) {
   sonde_error err = {0};
   lua_settop(L, ARG_RUN);
