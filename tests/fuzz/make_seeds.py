@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""make_seeds.py - writes the seeds that are not text: token shards, safetensors, video features, packed texts."""
+"""make_seeds.py - writes the seeds that are not text: token shards, teachers' caches, safetensors, video
+features, packed texts."""
 import gzip
 import hashlib
 import json
@@ -25,6 +26,20 @@ def shard(ids, offsets, width, vocab):
     return (head + struct.pack("<I", crc)).ljust(256, b"\0") + body
 
 
+def cache(rows, context, k, vocab):
+    """A teacher's cache: of each token the classes 0, 1, .. with falling probabilities."""
+    head = struct.pack("<8sIIqqqdq", b"SONDETCH", 1, k, rows, context, vocab, 1.0, 7)
+    head = (head + hashlib.sha256(b"teacher").digest() * 3).ljust(252, b"\0")
+    data = head + struct.pack("<I", zlib.crc32(head))
+    for _ in range(rows):
+        row = struct.pack("<4d", 0.1, 0.2, 1e-5, 1e-4)
+        row += struct.pack("<%dH" % (context * (k + 1)), *([2048 * (j + 1) for j in range(k + 1)] * context))
+        row += struct.pack("<%d%s" % (context * k, "H" if vocab <= 65536 else "I"), *(list(range(k)) * context))
+        row += b"\0" * ((-len(row) - 4) % 8)
+        data += row + struct.pack("<I", zlib.crc32(row))
+    return data
+
+
 def safetensors(header, size):
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + bytes(i % 251 for i in range(size))
@@ -43,6 +58,8 @@ def features(rows, grid, thumb):
 write("features/small", features(2, (2, 1), (2, 2, 1)))
 write("features/colour", features(1, (1, 1), (1, 2, 3)))
 write("features/no_thumbnail", features(3, (1, 2), (0, 0, 1)))
+write("cache/narrow", cache(2, 3, 2, 300))
+write("cache/wide", cache(1, 2, 3, 70000))
 write("shard/u16", shard([1, 2, 3, 4, 5, 999, 7], [0, 3, 7], 2, 1000))
 write("shard/u32", shard([70000, 5, 6], [0, 1, 1, 3], 4, 100000))
 write("shard/empty", shard([], [0], 2, 256))
