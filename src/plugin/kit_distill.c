@@ -147,19 +147,77 @@ static int check_nan(kit *k) {
   return SONDE_PASS;
 }
 
+/* Losses of a pair whose classes are turned by the tile's number, as kernels ask for them: several at once. */
+enum { TILES = 24 };
+typedef struct turned { const kit *k; const sonde_pointwise *f; uint64_t bits[TILES]; int backwards; } turned;
+
+static uint64_t bits_of(double loss, const double *dz, int n) {
+  uint64_t word, all = 0;
+  memcpy(&word, &loss, sizeof word);
+  all = kit_mix(all, word);
+  for (int v = 0; v < n; v++) {
+    memcpy(&word, &dz[v], sizeof word);
+    all = kit_mix(all, word);
+  }
+  return all;
+}
+
+static void one_tile(void *arg, int64_t index, int worker) {
+  turned *w = arg;
+  const int n = pairs[w->k->place].n, tile = w->backwards ? TILES - 1 - (int)index : (int)index;
+  double t[MOST], z[MOST], of_t[MOST] = {0}, of_z[MOST] = {0}, dz[MOST];
+  (void)worker;
+  teacher_and_student(w->k, t, z);
+  for (int v = 0; v < n; v++) of_t[v] = t[(v + tile) % n], of_z[v] = z[(v + tile) % n];
+  double loss = loss_of(w->f, of_t, of_z, n, dz);
+  w->bits[tile] = bits_of(loss, dz, n);
+}
+
+static int with_threads(kit *k, int threads, turned *w) {
+  sonde_error err = {0};
+  sonde_ctx *ctx = sonde_ctx_new(threads, &err);
+  if (!ctx) return kit_fail(k, "%s", err.text);
+  sonde_pool_run(ctx->pool, TILES, one_tile, w);
+  sonde_ctx_free(ctx);
+  return SONDE_PASS;
+}
+
+/* Threads may by luck take their tiles in turn; from the last to the first does not depend on luck. */
+static int check_thread_bits(kit *k) {
+  static const int threads[] = {1, 1, 2, 3, 7};
+  sonde_error err = {0};
+  turned first = {.k = k, .f = function(k, k->values, &err)};
+  if (!first.f) return kit_fail(k, "%.600s", err.text);
+  if (with_threads(k, 1, &first)) return SONDE_FAIL;
+  for (int t = 0; t < 5; t++) {
+    turned w = {.k = k, .f = first.f, .backwards = t == 1};
+    if (with_threads(k, threads[t], &w)) return SONDE_FAIL;
+    if (!memcmp(w.bits, first.bits, sizeof w.bits)) continue;
+    if (threads[t] > 1) return kit_fail(k, "other bits with %d threads than with one", threads[t]);
+    return kit_fail(k, "its bits depend on what was computed before");
+  }
+  return SONDE_PASS;
+}
+
+static int check_lost(kit *k) {
+  kit_memory seen = {0};
+  sonde_error err = {0};
+  for (int round = 0; round < KIT_ROUNDS; round++) {
+    if (!function(k, k->values, &err)) return kit_fail(k, "%.600s", err.text);
+    kit_memory_look(&seen, round);
+  }
+  if (kit_memory_lost(&seen))
+    return kit_fail(k, "it loses memory: %lld bytes each time it is made", (long long)kit_memory_lost(&seen));
+  return SONDE_PASS;
+}
+
 static int bits(kit *k, const sonde_value *values, uint64_t *all, sonde_error *err) {
   double t[MOST], z[MOST], dz[MOST];
   const sonde_pointwise *f = function(k, values, err);
   if (!f) return err->code;
   teacher_and_student(k, t, z);
   double loss = loss_of(f, t, z, pairs[k->place].n, dz);
-  uint64_t word;
-  memcpy(&word, &loss, sizeof word);
-  *all = kit_mix(*all, word);
-  for (int v = 0; v < pairs[k->place].n; v++) {
-    memcpy(&word, &dz[v], sizeof word);
-    *all = kit_mix(*all, word);
-  }
+  *all = kit_mix(*all, bits_of(loss, dz, pairs[k->place].n));
   return SONDE_OK;
 }
 
@@ -191,6 +249,8 @@ static const kit_named checks[] = {
     {"gradient", check_slopes, KIT_VARIANTS, 0},
     {"options", check_options, KIT_ONCE, 0},
     {"nan", check_nan, KIT_PLACES, 0},
+    {"threads", check_thread_bits, KIT_PLACES, 0},
+    {"leaks", check_lost, KIT_ONCE, 0},
     {NULL, NULL, KIT_ONCE, 0},
 };
 

@@ -161,6 +161,8 @@ static const broken plugins[] = {
     {"outside_scores", "guards", "it writes outside the scores", 1},
     {"changes_weights", "guards", "it changes the weights that it is given", 0},
     {"leaks_scores", "leaks", "it loses memory", 1},
+    {"counts_terms", "threads", "its bits depend on what was computed before", 0},
+    {"leaks_terms", "leaks", "it loses memory", 1},
     {"state_overrun", "guards", "it writes past the end of momentum", 0},
 };
 

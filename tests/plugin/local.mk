@@ -36,7 +36,7 @@ test_plugins = %D%/broken/aborts_at_load.c %D%/broken/adds_up.c %D%/broken/bad_d
   plugins/template/optimizer.c plugins/template/sparsity.c %D%/broken/all_alike.c %D%/broken/changes_weights.c \
   %D%/broken/dead_inputs.c %D%/broken/forgets_sums.c %D%/broken/keeps_too_many.c %D%/broken/leaks_scores.c \
   %D%/broken/moving_average.c %D%/broken/outside_scores.c %D%/broken/score_and_prune.c %D%/broken/ungrouped.c \
-  %D%/broken/worker_scores.c
+  %D%/broken/worker_scores.c %D%/broken/counts_terms.c %D%/broken/leaks_terms.c
 EXTRA_DIST += $(test_plugins) %D%/broken/broken.h %D%/broken/doubled.h %D%/old_header/1.0/sonde.h \
   %D%/old_header/1.0/sonde_build.h %D%/old_header/1.0/sonde_plugin.h %D%/old_header/1.1/sonde.h \
   %D%/old_header/1.1/sonde_build.h %D%/old_header/1.1/sonde_plugin.h %D%/old_header/1.2/sonde.h \
