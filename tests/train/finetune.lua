@@ -223,6 +223,26 @@ function TestFinetune:test_schedules()
   end
 end
 
+-- An update takes no more rows than the epochs have.
+function TestFinetune:test_more_micro_batches_than_there_are()
+  local model = sonde.load(folder_of(base(), "accumulated"))
+  local facts = sonde.finetune(model, rows, { epochs = 2, batch = 2, accumulate = 1000, train = { progress = false,
+    eval_every = 0 } })
+  lu.assertEquals(facts.training.steps, 1)
+  lu.assertAlmostEquals(facts.training.tokens, 2 * facts.rows * 48, 2 * 48)
+end
+
+-- Positions that are rotated by the length of a sequence would be rotated by that of the row.
+function TestFinetune:test_rows_are_not_longer_than_what_is_rotated_alike()
+  local attention = { "causal", rope_scaling = "dynamic", rope_factor = 2, rope_original_context = 40 }
+  local model = sonde.load(folder_of(base { attention = attention }, "dynamic"))
+  local how = { epochs = 1, train = { progress = false, eval_every = 0 } }
+  lu.assertEquals(sonde.finetune(model, rows, how).context, 40)
+  how.context = 48
+  lu.assertErrorMsgContains("from 40 tokens on the model rotates positions by the length", sonde.finetune, model, rows,
+    how)
+end
+
 function TestFinetune:tearDown() os.execute("rm -rf '" .. folder .. "'") end
 
 os.exit(lu.LuaUnit.run("-o", "tap"), true)

@@ -132,8 +132,11 @@ end
 
 -- The options of sonde.train: as MiniChat was tuned (Zhang et al., 2023, their code), where nothing else is given.
 local function training_of(options, rows)
+  local batch = math.min(options.batch, rows)
   local o = {
-    batch = math.min(options.batch, rows), accumulate = options.accumulate, context = options.context,
+    -- no update of more rows than all epochs have
+    batch = batch, accumulate = math.min(options.accumulate, math.max(1, math.floor(options.epochs * rows / batch
+      + 0.5))), context = options.context,
     lr = options.lr or (options.lora and 2e-4 or 2e-5), warmup = 0.1, min_lr = 0, weight_decay = 0,
     seed = options.seed, dtype = options.dtype, dir = options.dir,
   }
@@ -164,6 +167,18 @@ local function run(model, feed, options, rows)
   return require("sonde.sparse.lora").train(model, blocks, feed, o)
 end
 
+-- Tokens of a row. Examples share rows, and a model that rotates positions by the length of its sequence would take each
+-- example for one of the row's length.
+local function context_of(model, given)
+  local limit = require("sonde.model.rotation").limit(model)
+  if not given then return math.min(LONGEST, model.config.context, limit or LONGEST) end
+  if limit and given > limit then
+    error(core.where() .. string.format("finetune: from %d tokens on the model rotates positions by the length of a "
+      .. "sequence, and a row of %d holds several examples; give a context of at most %d", limit, given, limit), 0)
+  end
+  return given
+end
+
 --- Trains a model, in place, on prompts and responses: a file of JSON lines (.jsonl, also .gz and .zst) or a list of
 --- rows. The loss is the mean over the tokens of the responses. What the folder of the model holds beside its weights
 --- stays with it.
@@ -179,7 +194,7 @@ function finetune.run(model, data, options)
   end
   if options.save then core.check_folder(options.save) end
   if options.epochs == 0 then error(core.where() .. "option 'epochs' of finetune must be over 0", 0) end
-  options.context = options.context or math.min(LONGEST, model.config.context)
+  options.context = context_of(model, options.context)
   local list, facts, ending = examples_of(model, data, options)
   local train, validation = split(list, options.validation)
   local feed, rows = packed.feed(train, validation, options.context, ending)
