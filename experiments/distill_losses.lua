@@ -1,7 +1,8 @@
--- Which divergence teaches a small student best?
+-- Which divergence teaches a small student best, and on which tokens: the text's, its own, or the teacher's?
 --
--- One teacher, and students of one size that learn from it with each divergence, beside the same student without a
--- teacher: the same text, order, tokens and schedule. Reported is the perplexity of the validation text, and how far
+-- One teacher, and students of one size that learn from it with each divergence, on the text and on their own samples,
+-- or from the sequences that it continues the text with, beside the same student without a teacher: the same order,
+-- tokens and schedule. Reported is the perplexity of the validation text, and how far
 -- the student is from its teacher there, by measures that do not depend on the loss.
 --
 --   sonde run experiments/distill_losses.lua                             minutes on two cores
@@ -26,7 +27,8 @@ local function student_of(p) return study:model(config.student, { seed = p.seed 
 
 local sweep = study:sweep {
   title = "Losses of distillation",
-  question = "Which divergence teaches a small student best, beside the same student without a teacher?",
+  question = "Which divergence teaches a small student best, on the text or on its own samples, beside the same student "
+    .. "without a teacher?",
   grid = { loss = names, seed = config.seed },
 }
 
@@ -50,11 +52,25 @@ local function options_of(arm)
   return options
 end
 
+-- The text that an arm reads: the corpus, or what the teacher continues its passages with, which is written once.
+local function text_of(arm)
+  if not arm.sequences then return corpus end
+  local file = string.format("runs/%s-teacher/%s.tok", study.name, arm.name)
+  local there = io.open(file)
+  if there then there:close() else
+    sonde.teach_sequences(teacher, corpus, { out = file, sequences = arm.sequences, temperature = arm.temperature })
+  end
+  return sonde.corpus(file)
+end
+
 sweep:check(student_of):run(function(trial, p)
-  local student = student_of(p)
-  local result = sonde.train(student, corpus, options_of(arms[p.loss]))
-  trial:report { perplexity = result.perplexity, train_loss = result.train_loss }
+  local student, arm = student_of(p), arms[p.loss]
+  local result = sonde.train(student, text_of(arm), options_of(arm))
+  trial:report { train_loss = result.train_loss }
   if result.diverged then return end
+  local on_text = sonde.evaluate(student, corpus, { context = config.context,
+    tokens = config.train.eval_tokens or 65536 })
+  trial:report { perplexity = on_text.perplexity }
   for name, value in pairs(sonde.divergences(student, teacher, corpus, config.measure)) do
     trial:report { [name] = value }
   end

@@ -12,7 +12,8 @@ setup() {
   small=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set context=16
     --set "teacher={depth: 2, width: 16, heads: 2}" --set "student={depth: 1, width: 8, heads: 2}" --set "seed=[1, 2]"
     --set train.tokens=512 --set train.batch=4 --set teacher_train.tokens=1024 --set teacher_train.batch=4
-    --set "arms=[{name: none}, {name: jsd, loss: {name: jsd, beta: 0.2}}, {name: top_16, loss: forward_kl, top_k: 16}]")
+    --set "arms=[{name: none}, {name: jsd, loss: {name: jsd, beta: 0.2}}, {name: top_16, loss: forward_kl, top_k: 16},
+      {name: own, loss: reverse_kl, on_policy: {lambda: 1}}, {name: read, sequences: 40, temperature: 1}]")
 }
 
 study() { "$SONDE" run "$abs_srcdir/experiments/distill_losses.lua" "${small[@]}" "$@"; }
@@ -22,9 +23,9 @@ study() { "$SONDE" run "$abs_srcdir/experiments/distill_losses.lua" "${small[@]}
   echo "$output" "$stderr"
   [ "$status" -eq 0 ]
   [[ $output == *"teacher: perplexity"* ]]
-  for name in none jsd top_16; do [[ $output == *"$name"* ]]; done
+  for name in none jsd top_16 own read; do [[ $output == *"$name"* ]]; done
   page=runs/distill-losses-demo/report.html
-  grep -q "6 trials: 6 done" $page
+  grep -q "10 trials: 10 done" $page
   cp $page first.html
   run --separate-stderr study
   [ "$status" -eq 0 ]
