@@ -196,10 +196,12 @@ typedef struct masks { _Atomic int workers, open; } masks;
 static void mask_tile(void *arg, int64_t tile, int worker) {
   (void)tile;
   masks *m = arg;
-  struct timespec t = {0, 5000000};   /* asleep, so that the others come to take tiles too */
+  struct timespec t = {0, 5000000};
   sigset_t set;
-  nanosleep(&t, NULL);
-  if (worker == 0) return;
+  if (worker == 0) {   /* the caller leaves tiles to the others, for a minute at most */
+    for (int k = 0; k < 12000 && !atomic_load(&m->workers); k++) nanosleep(&t, NULL);
+    return;
+  }
   pthread_sigmask(SIG_BLOCK, NULL, &set);
   atomic_fetch_add(&m->workers, 1);
   if (!sigismember(&set, SIGINT) || !sigismember(&set, SIGTERM)) atomic_store(&m->open, 1);

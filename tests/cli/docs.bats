@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # The page of the Lua API is what the comments in lua/sonde say now.
 
+words() { seq 200 | awk '{ printf "In the beginning was word %d, and %d words were with it.\n", $1, $1 * $1 }'; }
+
 @test "doc/lua-api.md is current" {
   "$SONDE" run "$abs_srcdir/doc/gen-lua-api.lua" > "$BATS_TEST_TMPDIR/lua-api.md"
   diff "$abs_srcdir/doc/lua-api.md" "$BATS_TEST_TMPDIR/lua-api.md" || { echo "run: make lua-api"; return 1; }
@@ -17,9 +19,7 @@
   sed -n '/^```lua$/,/^```$/ { /^```/d; p }' "$abs_srcdir/README.md" > "$BATS_TEST_TMPDIR/first.lua"
   diff "$abs_srcdir/experiments/first.lua" "$BATS_TEST_TMPDIR/first.lua"
   cd "$BATS_TEST_TMPDIR"
-  for i in {1..200}; do
-    echo "In the beginning was word $i, and $((i * i)) words were with it."; echo "<|endoftext|>"
-  done > text.txt
+  words | sed 'a <|endoftext|>' > text.txt
   sed -i 's/"default", { vocab = 2048 }/"text.txt", { vocab = 300 }/; s/50000/1000/; s/{ 1, 2 }/{ 1 }/' first.lua
   run env SONDE_CACHE="$BATS_TEST_TMPDIR" "$SONDE" run first.lua
   echo "$output"
@@ -42,7 +42,7 @@
 @test "the README's configuration trains, and the model it leaves continues a prompt" {
   cd "$BATS_TEST_TMPDIR"
   sed -n '/^```yaml$/,/^```$/ { /^```/d; p }' "$abs_srcdir/README.md" > small.yaml
-  for i in {1..200}; do echo "In the beginning was word $i, and $((i * i)) words were with it."; done > text.txt
+  words > text.txt
   sed -i 's/source: default, vocab: 2048/source: text.txt, vocab: 300/; s/50000/1000/' small.yaml
   export SONDE_CACHE="$BATS_TEST_TMPDIR"
   "$SONDE" graph small.yaml

@@ -6,9 +6,9 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
-  for i in $(seq 30); do
-    echo "{\"instruction\": \"say $((i % 5))\", \"input\": \"\", \"output\": \"the number is $((i % 5))\"}"
-  done > rows.jsonl
+  seq 30 | awk '{
+    printf "{\"instruction\": \"say %d\", \"input\": \"\", \"output\": \"the number is %d\"}\n", $1 % 5, $1 % 5
+  }' > rows.jsonl
   gzip -k rows.jsonl
   cat > make.lua <<'LUA'
 local sonde, core = require "sonde", require "sonde.core"

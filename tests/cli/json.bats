@@ -5,9 +5,7 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
-  for k in $(seq 60); do
-    echo "in the beginning there was a small text, and line $k said little of itself"
-  done > book.txt
+  seq 60 | sed 's/.*/in the beginning there was a small text, and line & said little of itself/' > book.txt
   printf '%s\n' 'model: {width: 16, depth: 2, heads: 2, context: 24}' 'corpus: {source: book.txt, vocab: 270}' \
     'train: {steps: 2, batch: 2}' > a.yaml
   echo '{"prompt": "text", "response": "small"}' > rows.jsonl

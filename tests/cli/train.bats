@@ -6,11 +6,11 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
-  for chapter in $(seq 60); do
-    echo "chapter $chapter of a book that has many chapters, and each says that it is number $chapter of them"
-    echo "it goes on a little, as chapters do, and then it ends where the next one, $((chapter + 1)), begins"
-    echo "<|endoftext|>"
-  done > book.txt
+  seq 60 | awk '{
+    printf "chapter %d of a book that has many chapters, and each says that it is number %d of them\n", $1, $1
+    printf "it goes on a little, as chapters do, and then it ends where the next one, %d, begins\n", $1 + 1
+    print "<|endoftext|>"
+  }' > book.txt
   cat > book.yaml <<'YAML'
 model:
   width: 16

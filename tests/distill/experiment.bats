@@ -3,12 +3,11 @@
 
 bats_require_minimum_version 1.5.0
 
+load "$abs_srcdir/tests/harness/helpers"
+
 setup() {
   cd "$BATS_TEST_TMPDIR"
-  for i in $(seq 200); do
-    echo "In the beginning of line $i was the word, and the word stood $((i * 7 % 31)) times on the page."
-    [ $((i % 10)) -ne 0 ] || echo
-  done > text.txt
+  book 200 > text.txt
   small=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set context=16
     --set "teacher={depth: 2, width: 16, heads: 2}" --set "student={depth: 1, width: 8, heads: 2}" --set "seed=[1, 2]"
     --set train.tokens=512 --set train.batch=4 --set teacher_train.tokens=1024 --set teacher_train.batch=4

@@ -8,4 +8,4 @@ CLEANFILES += sonde.cdef
 sonde.cdef: src/sonde.h
 	$(AM_V_GEN)rm -rf $@.stub && mkdir $@.stub && : > $@.stub/stdint.h && : > $@.stub/stddef.h && \
 	$(CC) -E -P -nostdinc -I$@.stub -DSONDE_API= $(srcdir)/src/sonde.h > $@.tmp && rm -rf $@.stub && mv $@.tmp $@
-EXTRA_DIST += %D%/fresh.sh %D%/installcheck.sh %D%/lint.sh
+EXTRA_DIST += %D%/fresh.sh %D%/installcheck.sh %D%/lint.sh %D%/helpers.bash

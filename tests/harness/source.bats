@@ -4,7 +4,8 @@
 sources() {   # names of the files that people write
   cd "$abs_srcdir" || return
   find src lua plugins experiments tests bench doc -name old_header -prune -o -type f \( -name '*.[ch]' \
-    -o -name '*.lua' -o -name '*.bats' -o -name '*.sh' -o -name '*.py' -o -name '*.js' -o -name '*.mk' \) -print
+    -o -name '*.lua' -o -name '*.bats' -o -name '*.bash' -o -name '*.sh' -o -name '*.py' -o -name '*.js' \
+    -o -name '*.mk' \) -print
   printf '%s\n' quickstart .ci/run bench/compare Makefile.am configure.ac
 }
 

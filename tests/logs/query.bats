@@ -3,11 +3,11 @@
 
 bats_require_minimum_version 1.5.0
 
+load "$abs_srcdir/tests/harness/helpers"
+
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
-  for k in $(seq 40); do
-    echo "in the beginning there was a small text, and line $k said little of itself"
-  done > book.txt
+  seq 40 | sed 's/.*/in the beginning there was a small text, and line & said little of itself/' > book.txt
   for depth in 1 2; do
     printf '%s\n' "model: {width: 16, depth: $depth, heads: 2, context: 24}" 'corpus: {source: book.txt, vocab: 270}' \
       'train: {steps: 2, batch: 2}' > a.yaml
@@ -94,10 +94,8 @@ refuses() {   # TEXT SQL
   "$SONDE" query "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n" \
     > /dev/null 2> err 3>&- &
   pid=$!
-  for _ in $(seq 600); do      # half a second of computing: it is in the query
-    if [ "$(awk '{ print $14 }' "/proc/$pid/stat")" -ge 50 ]; then break; fi
-    sleep 0.1
-  done
+  computing() { [ "$(awk '{ print $14 }' "/proc/$pid/stat")" -ge 50 ]; }   # half a second: it is in the query
+  awaits "$pid" computing
   kill "$pid"
   status=0
   wait "$pid" || status=$?

@@ -3,11 +3,11 @@
 
 bats_require_minimum_version 1.5.0
 
+load "$abs_srcdir/tests/harness/helpers"
+
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
-  for k in $(seq 60); do
-    echo "in the beginning there was a small text, and line $k said little of itself"
-  done > book.txt
+  seq 60 | sed 's/.*/in the beginning there was a small text, and line & said little of itself/' > book.txt
   printf '%s\n' 'model: {width: 16, depth: 3, heads: 2, context: 24}' 'corpus: {source: book.txt, vocab: 270}' \
     'train: {steps: 30, batch: 2, log: [tensorboard], log_every: 1, eval_every: 7, checkpoint_every: 10}' > a.yaml
 }
@@ -55,10 +55,7 @@ same() {   # the event file of a run is what its metrics are
   while [ "$tries" -lt 6 ] && [ ! -e runs/killed/DONE ]; do
     "$SONDE" train long.yaml --dir runs/killed > out 2>&1 3>&- &
     pid=$!
-    for _ in $(seq 200); do
-      if [ "$(cat runs/killed/metrics.jsonl 2> /dev/null | wc -l)" -gt $((60 * (tries + 1))) ]; then break; fi
-      sleep 0.02
-    done
+    awaits "$pid" more_lines $((60 * (tries + 1))) runs/killed/metrics.jsonl || true
     if kill -9 "$pid" 2> /dev/null; then killed=$((killed + 1)); fi
     wait "$pid" || true
     tries=$((tries + 1))

@@ -6,9 +6,9 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
-  for i in $(seq 120); do
-    echo "im Anfang war ein größerer Text von $((i % 17)) Wörtern — und mehr nicht: $((i * 7 % 11))"
-  done > text.txt
+  seq 120 | awk '{
+    printf "im Anfang war ein größerer Text von %d Wörtern — und mehr nicht: %d\n", $1 % 17, $1 * 7 % 11
+  }' > text.txt
   cat > make.lua <<'LUA'
 local sonde, core = require "sonde", require "sonde.core"
 local tokenizer = core.tokenizer_train({ core.read_file "text.txt" }, { vocab = 270 })

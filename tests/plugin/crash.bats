@@ -7,7 +7,7 @@ setup() {
   broken="$abs_builddir/tests/plugin/broken"
   ulimit -c 0
   export SONDE_CACHE="$PWD/cache"
-  for k in $(seq 4000); do printf 'word%d ' $((k * k % 97)); done > words.txt
+  seq 4000 | awk '{ printf "word%d ", $1 * $1 % 97 }' > words.txt
   cat > train.lua <<'LUA'
     local sonde = require "sonde"
     local corpus = sonde.corpus("words.txt", { vocab = 300 })
@@ -41,6 +41,8 @@ with() {   # PLUGIN COMMAND...: only this broken one is found
 }
 
 bats_require_minimum_version 1.5.0
+
+load "$abs_srcdir/tests/harness/helpers"
 
 @test "a crash in a kernel names op, module and plugin" {
   for threads in 1 3; do
@@ -111,9 +113,9 @@ bats_require_minimum_version 1.5.0
 @test "a signal that somebody sends still ends the program" {
   printf 'io.stdout:write("started\\n") io.stdout:flush()\nwhile true do end\n' > forever.lua
   for signal in SEGV ABRT; do
-    "$SONDE" run forever.lua > out.txt 2> err.txt &
+    "$SONDE" run forever.lua > out.txt 2> err.txt 3>&- &
     pid=$!
-    for _ in $(seq 200); do grep -q started out.txt && break; sleep 0.05; done
+    awaits "$pid" grep -q started out.txt
     kill -$signal "$pid"
     status=0
     wait "$pid" || status=$?

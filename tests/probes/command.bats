@@ -5,9 +5,7 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
-  for k in $(seq 60); do
-    echo "in the beginning there was a small text, and line $k said little of itself"
-  done > book.txt
+  seq 60 | sed 's/.*/in the beginning there was a small text, and line & said little of itself/' > book.txt
   cat > make.lua <<'LUA'
 local sonde, core = require "sonde", require "sonde.core"
 local text = core.read_file "book.txt"

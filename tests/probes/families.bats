@@ -5,9 +5,9 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
-  for i in $(seq 60); do
-    echo "In the beginning of line $i was the word, and it was $((i * 7 % 31)) times there."
-  done > text.txt
+  seq 60 | awk '{
+    printf "In the beginning of line %d was the word, and it was %d times there.\n", $1, $1 * 7 % 31
+  }' > text.txt
   cat > make.lua <<'LUA'
 local sonde, core = require "sonde", require "sonde.core"
 local text = core.read_file "text.txt"

@@ -4,12 +4,11 @@
 
 bats_require_minimum_version 1.5.0
 
+load "$abs_srcdir/tests/harness/helpers"
+
 setup() {
   cd "$BATS_TEST_TMPDIR"
-  for i in $(seq 400); do
-    echo "In the beginning of line $i was the word, and the word stood $((i * 7 % 31)) times on the page."
-    [ $((i % 10)) -ne 0 ] || echo
-  done > text.txt
+  book 400 > text.txt
   small=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set text.validation=0.3 --set context=16 \
     --set "seed=[1, 2]"
     --set "model={depth: 4, width: 16, heads: 2, ffn_hidden: 32}" --set "share=[0.25, 0.5]" --set eval_tokens=512
@@ -46,9 +45,11 @@ experiment() {
   more=(--set "strategy=[last]" --set "share=[0.5]" --set replace=linear --set heal.lora=2 --set heal.tokens=6400)
   experiment "${more[@]}" > /dev/null 2>&1
   mv runs whole
-  for delay in 0.4 0.6 0.3; do
+  trained() { more_lines "$2" runs/"$1"/*/metrics.jsonl; }
+  for when in "layer-pruning-demo-whole 100" "layer-pruning-demo 20" "layer-pruning-demo 250"; do
     "$SONDE" run "$abs_srcdir/experiments/layer_pruning.lua" "${small[@]}" "${more[@]}" > /dev/null 2>&1 3>&- &
-    sleep $delay
+    # shellcheck disable=SC2086
+    awaits $! trained $when || true
     kill -KILL $! 2> /dev/null || true
     wait $! || true            # until it is gone and holds no run any more
   done

@@ -3,12 +3,11 @@
 
 bats_require_minimum_version 1.5.0
 
+load "$abs_srcdir/tests/harness/helpers"
+
 setup() {
   cd "$BATS_TEST_TMPDIR"
-  for i in $(seq 300); do
-    echo "In the beginning of line $i was the word, and the word stood $((i * 7 % 31)) times on the page."
-    [ $((i % 10)) -ne 0 ] || echo
-  done > text.txt
+  book 300 > text.txt
 }
 
 experiment() {

@@ -3,12 +3,11 @@
 
 bats_require_minimum_version 1.5.0
 
+load "$abs_srcdir/tests/harness/helpers"
+
 setup() {
   cd "$BATS_TEST_TMPDIR"
-  for i in $(seq 400); do
-    echo "In the beginning of line $i was the word, and the word stood $((i * 7 % 31)) times on the page."
-    [ $((i % 10)) -ne 0 ] || echo
-  done > text.txt
+  book 400 > text.txt
   small=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set text.validation=0.3 --set context=16
     --set "seed=[1]" --set model.width=16 --set model.heads=2 --set model.ffn_hidden=32 --set train.batch=4
     --set train.tokens=640 --set train.eval_tokens=256 --set probe.tokens=256

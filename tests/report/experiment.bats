@@ -3,12 +3,11 @@
 
 bats_require_minimum_version 1.5.0
 
+load "$abs_srcdir/tests/harness/helpers"
+
 setup() {
   cd "$BATS_TEST_TMPDIR"
-  for i in $(seq 400); do
-    echo "In the beginning of line $i was the word, and the word stood $((i * 7 % 31)) times on the page."
-    [ $((i % 10)) -ne 0 ] || echo
-  done > text.txt
+  book 400 > text.txt
   small=(--set corpus=text.txt --set text.vocab=300 --set text.cache=cache --set context=16 --set "seed=[1, 2]"
     --set "models=[{depth: 2, width: 16, heads: 2, ffn_hidden: 32}, {depth: 4, width: 16, heads: 2, ffn_hidden: 32}]"
     --set train.batch=4 --set train.tokens=2000)
@@ -49,10 +48,11 @@ sweep() {
 @test "a sweep killed in the middle ends in the bits of one that was not" {
   sweep --set "placement=[lns]" --set train.tokens=20000 > /dev/null 2>&1
   mv runs whole
-  for delay in 0.15 0.3; do
+  trained() { more_lines "$1" runs/depth-demo/*/metrics.jsonl; }
+  for lines in 20 300; do
     "$SONDE" run "$abs_srcdir/experiments/depth_sweep.lua" "${small[@]}" --set "placement=[lns]" \
       --set train.tokens=20000 > /dev/null 2>&1 3>&- &
-    sleep $delay
+    awaits $! trained $lines || true
     kill -KILL $! 2> /dev/null || true
     wait $! || true            # until it is gone and holds no run any more
   done

@@ -9,7 +9,7 @@ setup() {
 }
 
 calls() {
-  run timeout 120 "$SONDE" run "$abs_srcdir/tests/script/surface.lua" --set seed="$1" --set calls=4000 < /dev/null
+  run timeout 600 "$SONDE" run "$abs_srcdir/tests/script/surface.lua" --set seed="$1" --set calls=4000 < /dev/null
   if [ "$status" -ne 0 ]; then
     echo "status $status at seed $1, in the call"
     head -c 400 trace | tr -d '\000'

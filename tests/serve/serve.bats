@@ -3,12 +3,12 @@
 
 bats_require_minimum_version 1.5.0
 
+load "$abs_srcdir/tests/harness/helpers"
+
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
   command -v curl > /dev/null || { touch skipped; return 0; }
-  for k in $(seq 80); do
-    echo "In the beginning there was a small text, and line $k said little of itself: größer, 語."
-  done > book.txt
+  seq 80 | sed 's/.*/In the beginning there was a small text, and line & said little of itself: größer, 語./' > book.txt
   printf '%s\n' 'model: {width: 32, depth: 2, heads: 2, context: 40}' 'corpus: {source: book.txt, vocab: 300}' \
     'train: {steps: 60, batch: 4, lr: 1e-2}' > a.yaml
   "$SONDE" train a.yaml --dir run > train.out 2>&1
@@ -35,16 +35,13 @@ start() {
   shift
   "$SONDE" serve --port 0 --model run/model "$@" > "$name.out" 2> "$name.err" 3>&- &
   echo $! > "$name.pid"
-  for _ in $(seq 1200); do
-    if [ -s "$name.out" ] || ! kill -0 "$(cat "$name.pid")" 2> /dev/null; then break; fi
-    sleep 0.1
-  done
+  awaits $! test -s "$name.out" || true         # a build without a server says so, and setup skips
 }
 
 port() { sed -n 's,.*http://127[.]0[.]0[.]1:\([0-9]*\)/v1/completions$,\1,p' "$1.out"; }
 
 ask() {   # PATH [BODY]: the answer, and in `status` of the file its status
-  curl -s -m 60 -o "$BATS_TEST_TMPDIR/answer" -w '%{http_code}' ${2+-d "$2"} "$at$1" > "$BATS_TEST_TMPDIR/status"
+  curl -s -m 300 -o "$BATS_TEST_TMPDIR/answer" -w '%{http_code}' ${2+-d "$2"} "$at$1" > "$BATS_TEST_TMPDIR/status"
   cat "$BATS_TEST_TMPDIR/answer"
 }
 
@@ -244,7 +241,7 @@ LUA
 @test "a body over the limit and too many prompts are refused" {
   printf '{"prompt": "%s"}' "$(head -c 60000 /dev/zero | tr '\0' a)" > "$BATS_TEST_TMPDIR/large"
   gives 413 /v1/completions "@$BATS_TEST_TMPDIR/large"
-  [ "$(curl -s -m 60 -o /dev/null -w '%{http_code}' -H 'Transfer-Encoding: chunked' -d "@$BATS_TEST_TMPDIR/large" \
+  [ "$(curl -s -m 300 -o /dev/null -w '%{http_code}' -H 'Transfer-Encoding: chunked' -d "@$BATS_TEST_TMPDIR/large" \
     "$at/v1/completions")" = 413 ]
   many=$(printf '"a",%.0s' $(seq 40))
   gives 400 /v1/completions "{\"prompt\": [$many \"a\"], \"max_tokens\": 1}"
@@ -256,7 +253,7 @@ LUA
     echo "{\"prompt\": [$1, 2, 3], \"temperature\": 0, \"max_tokens\": $(($1 % 3)), \"logprobs\": 1, \"echo\": true}"
   }
   for k in $(seq 24); do
-    curl -s -m 60 -d "$(body "$k")" "$at/v1/completions" > "$BATS_TEST_TMPDIR/at-once.$k" 3>&- &
+    curl -s -m 300 -d "$(body "$k")" "$at/v1/completions" > "$BATS_TEST_TMPDIR/at-once.$k" 3>&- &
   done
   wait $(jobs -p)
   for k in $(seq 24); do
@@ -268,8 +265,12 @@ LUA
 
 @test "a client that leaves in the middle of an answer is no harm" {
   for _ in 1 2 3; do
-    curl -s -m 0.05 -d '{"prompt": "a", "max_tokens": 39, "stream": true, "ignore_eos": true, "n": 40}' \
-      "$at/v1/completions" > /dev/null || true
+    curl -s -N -d '{"prompt": "a", "max_tokens": 39, "stream": true, "ignore_eos": true, "n": 40}' \
+      "$at/v1/completions" > "$BATS_TEST_TMPDIR/parts" 3>&- &
+    awaits $! grep -q '^data: ' "$BATS_TEST_TMPDIR/parts"
+    kill $! 2> /dev/null || true
+    wait $! || true
+    rm "$BATS_TEST_TMPDIR/parts"
   done
   gives 200 /v1/completions '{"prompt": "a", "max_tokens": 2}'
 }
@@ -296,13 +297,10 @@ LUA
     start stopped
     pid=$(cat stopped.pid) last="http://127.0.0.1:$(port stopped)"
     for k in $(seq 12); do
-      curl -s -m 60 -d "{\"prompt\": [$k, 2], \"max_tokens\": 30, \"ignore_eos\": true, \"n\": 20}" \
+      curl -s -m 300 -d "{\"prompt\": [$k, 2], \"max_tokens\": 30, \"ignore_eos\": true, \"n\": 20}" \
         "$last/v1/completions" > "at.$k" 3>&- &
     done
-    for _ in $(seq 1200); do        # the first answer is there, others wait
-      if grep -q 'completions 200' stopped.err; then break; fi
-      sleep 0.05
-    done
+    awaits "$pid" grep -q 'completions 200' stopped.err        # the first answer is there, others wait
     kill -s "$signal" "$pid"
     status=0
     wait "$pid" || status=$?
@@ -325,55 +323,52 @@ LUA
 # long [FIELDS]: a request of some seconds, in the background; its answer goes to $BATS_TEST_TMPDIR/long.
 long() {
   prompts=$(for k in $(seq 1 20); do printf '[%s],' "$(seq -s, "$k")"; done)
-  curl -s -m 120 -N -d "{\"prompt\": [${prompts%,}], \"n\": 51, \"ignore_eos\": true, \"max_tokens\": 20$1}" \
+  curl -s -m 300 -N -d "{\"prompt\": [${prompts%,}], \"n\": 51, \"ignore_eos\": true, \"max_tokens\": 20$1}" \
     "http://127.0.0.1:$(port patient)/v1/completions" > "$BATS_TEST_TMPDIR/long" 2> /dev/null 3>&- &
   client=$!
 }
 
-# awaits PATTERN FILE: whether a line comes.
-awaits() {
-  for _ in $(seq 600); do
-    if grep -qs "$1" "$2"; then return 0; fi
-    sleep 0.1
-  done
-  tail "$2"
-  return 1
+# leaves [FIELDS]: asks for what takes seconds, and goes away while it is computed.
+leaves() {
+  local before computed
+  computed() { awk '{ print $14 }' "/proc/$(cat patient.pid)/stat"; }
+  busy() { [ "$(computed)" -ge $((before + 10)) ]; }      # hundredths of a second
+  before=$(computed)
+  long "$1"
+  awaits "$client" busy
+  kill "$client"
 }
+
+# left N: whether the server has noticed N such clients
+left() { [ "$(grep -c 'completions 499, .* s, the client closed the connection$' patient.err)" = "$1" ]; }
 
 @test "what a client left is not computed to its end" {
   [ -f patient.pid ] || start patient
+  pid=$(cat patient.pid)
   long ', "stream": true'
-  awaits '^data: ' "$BATS_TEST_TMPDIR/long"
+  awaits "$client" grep -q '^data: ' "$BATS_TEST_TMPDIR/long"
   kill "$client"
-  awaits 'completions 200, .* s, the client closed the connection$' patient.err
-  long
-  sleep 0.3
-  kill "$client"
-  awaits 'completions 499, .* s, the client closed the connection$' patient.err
-  long ', "echo": true, "logprobs": 100'
-  sleep 0.3
-  kill "$client"
-  for _ in $(seq 600); do
-    if [ "$(grep -c 'completions 499' patient.err)" = 2 ]; then break; fi
-    sleep 0.1
-  done
-  [ "$(grep -c 'completions 499' patient.err)" = 2 ]
-  [ "$(curl -s -m 60 -o /dev/null -w '%{http_code}' -d '{"prompt": "a", "max_tokens": 1}' \
+  awaits "$pid" grep -q 'completions 200, .* s, the client closed the connection$' patient.err
+  leaves ''
+  awaits "$pid" left 1
+  leaves ', "echo": true, "logprobs": 100'
+  awaits "$pid" left 2
+  [ "$(curl -s -m 300 -o /dev/null -w '%{http_code}' -d '{"prompt": "a", "max_tokens": 1}' \
     "http://127.0.0.1:$(port patient)/v1/completions")" = 200 ]
 }
 
 @test "a request that arrives behind the signal, while another one is computed, is refused" {
   [ -f patient.pid ] || start patient
   long ', "stream": true'
-  awaits '^data: ' "$BATS_TEST_TMPDIR/long"
+  awaits "$client" grep -q '^data: ' "$BATS_TEST_TMPDIR/long"
   pid=$(cat patient.pid)
   kill -s INT "$pid"
   for path in /v1/completions /tokenize; do
-    [ "$(curl -s -m 60 -o "$BATS_TEST_TMPDIR/late" -w '%{http_code}' -d '{"prompt": "a"}' \
+    [ "$(curl -s -m 300 -o "$BATS_TEST_TMPDIR/late" -w '%{http_code}' -d '{"prompt": "a"}' \
       "http://127.0.0.1:$(port patient)$path")" = 503 ]
     grep -q '"message": "the server is stopping"' "$BATS_TEST_TMPDIR/late"
   done
-  [ "$(curl -s -m 60 -o /dev/null -w '%{http_code}' "http://127.0.0.1:$(port patient)/health")" = 503 ]
+  [ "$(curl -s -m 300 -o /dev/null -w '%{http_code}' "http://127.0.0.1:$(port patient)/health")" = 503 ]
   wait "$client"
   grep -q '^data: .DONE.' "$BATS_TEST_TMPDIR/long"
   rm patient.pid
@@ -385,10 +380,8 @@ awaits() {
 
 @test "the log has a line for each request" {
   gives 200 /v1/completions '{"prompt": [1, 2, 3], "max_tokens": 2, "ignore_eos": true}'
-  for _ in $(seq 600); do
-    if tail -n 1 main.err | grep -q '^POST'; then break; fi
-    sleep 0.1
-  done
+  ended() { tail -n 1 main.err | grep -q '^POST'; }
+  awaits "$(cat main.pid)" ended
   [[ "$(tail -n 1 main.err)" =~ ^"POST /v1/completions 200, "[0-9.]+" s, 1 prompts, 3 + 2 tokens"$ ]]
 }
 

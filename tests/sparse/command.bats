@@ -5,9 +5,9 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
   cd "$BATS_FILE_TMPDIR"
-  for i in $(seq 1 60); do
-    printf 'line %d of the text says %d and %d, then %d.\n' "$i" $((i * 7 % 13)) $((i * i % 17)) $((i % 5))
-  done > text.txt
+  seq 60 | awk '{
+    printf "line %d of the text says %d and %d, then %d.\n", $1, $1 * 7 % 13, $1 * $1 % 17, $1 % 5
+  }' > text.txt
   cat > small.yaml <<'END'
 model: {depth: 2, width: 32, heads: 2, context: 16}
 corpus: {source: text.txt, vocab: 300}

@@ -7,9 +7,9 @@ bats_require_minimum_version 1.5.0
 setup_file() {
   cd "$BATS_FILE_TMPDIR" || exit 1
   export SONDE_CACHE="$PWD/cache"
-  for i in $(seq 300); do
-    echo "the ship and its $i sails went to the north and said unto them $((i * 7 % 13)) words"
-  done > text.txt
+  seq 300 | awk '{
+    printf "the ship and its %d sails went to the north and said unto them %d words\n", $1, $1 * 7 % 13
+  }' > text.txt
   cat > first.yaml <<'YAML'
 model: {width: 32, depth: 2, heads: 2, context: 32, rope_theta: 500, norm_eps: 1e-4, seed: 5}
 corpus: {source: text.txt, vocab: 300}
@@ -53,7 +53,8 @@ loss() {
 
 refuses() {   # TEXT MODEL [TRAIN]
   config "$2" "${3:-}"
-  run --separate-stderr "$SONDE" train c.yaml --dir "runs/no$RANDOM/0"
+  refused=$((refused + 1))
+  run --separate-stderr "$SONDE" train c.yaml --dir "runs/no$refused/0"
   echo "status $status: $stderr"
   [ "$status" -eq 1 ]
   [[ "$stderr" == *"$1"* ]]

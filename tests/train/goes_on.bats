@@ -4,6 +4,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load "$abs_srcdir/tests/harness/helpers"
+
 setup() {
   cd "$BATS_TEST_TMPDIR" || exit 1
   fixture="$abs_srcdir/tests/train/fixture.lua"
@@ -130,7 +132,7 @@ LUA
   "$SONDE" run "$fixture" --set dir=runs/e/cut --set steps=1500 --set schedule=wsd --set warmup=0 --set decay=1500 \
     --set from=runs/e/base --set log_every=10 > log 2>&1 3>&- &
   child=$!
-  until [ "$(cat runs/e/cut/metrics.jsonl 2> /dev/null | wc -l)" -gt 5 ]; do sleep 0.02; done
+  awaits "$child" more_lines 5 runs/e/cut/metrics.jsonl
   kill -USR1 "$child"
   status=0
   wait "$child" || status=$?
@@ -144,7 +146,7 @@ LUA
     "$SONDE" run "$fixture" --set dir=runs/e/stopped --set steps=3000 --set log_every=10 > log 2>&1 3>&- &
     child=$!
     lines=$(cat runs/e/stopped/metrics.jsonl 2> /dev/null | wc -l)
-    until [ "$(cat runs/e/stopped/metrics.jsonl 2> /dev/null | wc -l)" -gt $((lines + 5)) ]; do sleep 0.02; done
+    awaits "$child" more_lines $((lines + 5)) runs/e/stopped/metrics.jsonl
     for _ in 1 2 3; do kill -s "$signal" "$child" 2> /dev/null || true; done
     status=0
     wait "$child" || status=$?
@@ -166,7 +168,7 @@ LUA
   (trap '' HUP; exec "$SONDE" run "$fixture" --set dir=runs/e/nohup --set steps=3000 --set log_every=10) > log 2>&1 \
     3>&- &
   child=$!
-  until [ "$(cat runs/e/nohup/metrics.jsonl 2> /dev/null | wc -l)" -gt 5 ]; do sleep 0.02; done
+  awaits "$child" more_lines 5 runs/e/nohup/metrics.jsonl
   kill -HUP "$child"
   wait "$child"
 }
@@ -183,8 +185,8 @@ LUA
 @test "a run folder that is removed meanwhile ends the training with status 1" {
   "$SONDE" run "$fixture" --set dir=runs/e/gone --set steps=2000000 --set log_every=10 > log 2>&1 3>&- &
   child=$!
-  until [ "$(cat runs/e/gone/metrics.jsonl 2> /dev/null | wc -l)" -gt 5 ]; do sleep 0.02; done
-  until rm -rf runs/e/gone 2> /dev/null; do :; done      # the training may be making a checkpoint in it
+  awaits "$child" more_lines 5 runs/e/gone/metrics.jsonl
+  awaits "$child" rm -rf runs/e/gone             # the training may be making a checkpoint in it
   status=0
   wait "$child" || status=$?
   cat log
@@ -239,9 +241,8 @@ LUA
 }
 
 small() {   # small OPTIONS: a configuration of a small model, with validation text
-  [ -e text.jsonl ] || for i in $(seq 200); do
-    echo "{\"text\":\"once upon a time there was a cat number $i who sat on a mat\"}"
-  done > text.jsonl
+  [ -e text.jsonl ] ||
+    seq 200 | sed 's/.*/{"text":"once upon a time there was a cat number & who sat on a mat"}/' > text.jsonl
   cat > small.yaml <<YAML
 model: {width: 16, depth: 1, heads: 2, context: 16}
 corpus: {source: text.jsonl, vocab: 300, cache: cache}
@@ -277,7 +278,7 @@ YAML
   sed -i 's#runs/q/0#runs/q/1#' small.yaml
   "$SONDE" train small.yaml > log 2>&1 3>&- &
   child=$!
-  until grep -q '"val/loss"' runs/q/1/metrics.jsonl 2> /dev/null || ! kill -0 "$child" 2> /dev/null; do sleep 0.01; done
+  awaits "$child" grep -q '"val/loss"' runs/q/1/metrics.jsonl
   kill -TERM "$child" 2> /dev/null || true
   wait "$child" || true
   "$SONDE" train small.yaml > parts

@@ -2,6 +2,8 @@
 # train.bats - trainings from the command line: stopped, killed, locked out, refused; and what `sonde runs` says of
 # them.
 
+load "$abs_srcdir/tests/harness/helpers"
+
 setup() {
   cd "$BATS_TEST_TMPDIR"
   fixture="$abs_srcdir/tests/train/fixture.lua"
@@ -24,11 +26,7 @@ start() {   # the same in the background, so that $! is the program itself
 }
 
 until_lines() {   # until_lines NAME N: waits for so many lines of metrics, or the end
-  local n=0
-  while [ "$n" -lt "$2" ] && kill -0 "$child" 2>/dev/null; do
-    sleep 0.02
-    [ ! -e "$root/$1/metrics.jsonl" ] || n=$(wc -l <"$root/$1/metrics.jsonl")
-  done
+  awaits "$child" more_lines $(($2 - 1)) "$root/$1/metrics.jsonl" || ! kill -0 "$child" 2> /dev/null
 }
 
 steps_of() { sed 's/^{"step":\([0-9]*\),.*}$/\1/' "$root/$1/metrics.jsonl"; }
