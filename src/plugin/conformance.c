@@ -61,6 +61,7 @@ void kit_close(kit *k) {
   sonde_release(k->values);
   sonde_ctx_free(k->ctx);
   k->values = NULL;
+  k->usual_of = NULL;
   k->ctx = NULL;
 }
 

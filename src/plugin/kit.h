@@ -28,6 +28,10 @@ typedef struct kit {
   const sonde_entry *attention;  /* for places behind one; NULL: there is none */
   sonde_value *values;           /* its defaults with opts.pair over them */
   int place;                     /* among its kind's places: where checks try it now */
+  /* What rig_usual found for these values at this place; NULL: nothing yet. Whoever frees them sets it to NULL. */
+  const sonde_value *usual_of;
+  int usual_place;
+  int64_t usual_width;
   char why[1000];                 /* of a failure or a skip; a figure of a pass */
 } kit;
 
@@ -135,6 +139,7 @@ typedef struct rig {
   int losses;
   int has_grad;                  /* the gradients are outputs too; else err says why, if they were asked for */
   sonde_plan *plan;              /* outputs: y, then the gradients, then the losses */
+  sonde_plan *forward;           /* output: y; NULL before the first rig_forward */
   sonde_error err;               /* why there is no rig */
 } rig;
 
@@ -145,12 +150,14 @@ void rig_drop(rig *r);
 int rig_freeze_detached(rig *r);
 /* Runs it. Output 0 is y, output 1 + i the gradient of leaf i. */
 int rig_run(rig *r);
+/* The result alone, without what its gradients take: *y, until the next call. */
+int rig_forward(rig *r, const float **y);
 const float *rig_output(const rig *r, int i);
 int64_t rig_count(const rig *r, int i);
 /* FNV-1a over the bits of all outputs. */
 uint64_t rig_bits(const rig *r);
 /* The spec that checks use unless they need another: the first of a few shapes that the module accepts. */
-rig_spec rig_usual(const kit *k);
+rig_spec rig_usual(kit *k);
 
 /* Does moving leaf i change the result? 1, 0, or -1: no memory or a run that failed. (kit_module.c) */
 int kit_leaf_counts(rig *r, int i);

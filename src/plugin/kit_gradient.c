@@ -20,8 +20,9 @@ static int at_offset(rig *r, int leaf, const float *start, const float *v, doubl
   float *p = sonde_tensor_write(r->leaf[leaf], NULL);
   int64_t n = rig_count(r, 1 + leaf);
   for (int64_t j = 0; j < n; j++) p[j] = (float)((double)start[j] + h * (double)v[j]);
-  int rc = rig_run(r);
-  if (!rc) *f = kit_dot(rig_output(r, 0), sonde_tensor_write(r->u, NULL), rig_count(r, 0));
+  const float *y;
+  int rc = rig_forward(r, &y);
+  if (!rc) *f = kit_dot(y, sonde_tensor_write(r->u, NULL), rig_count(r, 0));
   return rc;
 }
 
@@ -99,7 +100,6 @@ static int look_with_steps(rig *r, int leaf, look *out) {
     /* A step so small that rounding could hide an error says nothing. */
     if (s && rounding(r, STEPS[s]) > DIRECTION_BOUND * sqrt(kit_dot(grad, grad, n) / (double)n)) break;
     rc = look_at(r, leaf, grad, start, v, STEPS[s], out);
-    if (!rc) rc = rig_run(r);
   }
   sonde_release(grad);
   sonde_release(start);

@@ -74,6 +74,7 @@ static int with_option(kit *k, kit_check fn, const json_t *base, const sonde_opt
   }
   sonde_release(k->values);
   k->values = kept;
+  k->usual_of = NULL;
   json_decref(options);
   return outcome;
 }

@@ -68,6 +68,8 @@ static int plan(rig *r) {
   sonde_node *out[2 + RIG_PARAMS + RIG_LOSSES] = {r->y};
   int n = 1;
   sonde_plan_free(r->plan);
+  sonde_plan_free(r->forward);
+  r->forward = NULL;
   for (int i = 0; r->has_grad && i < r->n; i++) out[n++] = r->grad[i];
   for (int i = 0; i < r->losses; i++) out[n++] = r->loss[i];
   r->plan = sonde_plan_new(r->g, out, NULL, n, NULL, &r->err);
@@ -155,6 +157,7 @@ int rig_make(const kit *k, sonde_ctx *ctx, const rig_spec *spec, rig *r) {
 
 void rig_drop(rig *r) {
   sonde_plan_free(r->plan);
+  sonde_plan_free(r->forward);
   for (int s = 0; s < 3; s++) sonde_site_free(r->site[s]);
   sonde_block_free(r->block);
   sonde_graph_free(r->g);
@@ -191,6 +194,14 @@ int rig_freeze_detached(rig *r) {
 }
 
 int rig_run(rig *r) { return sonde_plan_run(r->plan, &r->err); }
+
+int rig_forward(rig *r, const float **y) {
+  if (!r->forward) r->forward = sonde_plan_new(r->g, &r->y, NULL, 1, NULL, &r->err);
+  int rc = r->forward ? sonde_plan_run(r->forward, &r->err) : r->err.code;
+  if (!rc) *y = sonde_plan_output(r->forward, 0);
+  return rc;
+}
+
 const float *rig_output(const rig *r, int i) { return sonde_plan_output(r->plan, i); }
 
 int64_t rig_count(const rig *r, int i) {
@@ -214,18 +225,26 @@ uint64_t rig_bits(const rig *r) {
   return h;
 }
 
-rig_spec rig_usual(const kit *k) {
+static int is_taken_at(const kit *k, rig_spec spec, int64_t width) {
+  rig r;
+  spec.width = width;
+  int rc = rig_make(k, k->ctx, &spec, &r);
+  rig_drop(&r);
+  return !rc;
+}
+
+rig_spec rig_usual(kit *k) {
   static const int64_t widths[] = {24, 32, 16, 64, 48, 128, 256};
   rig_spec spec = {.batch = 2, .context = 5, .place = k->place, .layer = k->kind->kit->place[k->place].layer,
                    .depth = 6, .seed = 7};
-  for (size_t w = 0; w < sizeof widths / sizeof widths[0]; w++) {
-    rig r;
-    spec.width = widths[w];
-    int rc = rig_make(k, k->ctx, &spec, &r);
-    rig_drop(&r);
-    if (!rc) return spec;
+  if (k->usual_of != k->values || k->usual_place != k->place) {
+    size_t w = 0, n = sizeof widths / sizeof widths[0];
+    while (w < n && !is_taken_at(k, spec, widths[w])) w++;
+    k->usual_of = k->values;
+    k->usual_place = k->place;
+    k->usual_width = widths[w < n ? w : 0];
   }
-  spec.width = widths[0];
+  spec.width = k->usual_width;
   return spec;
 }
 
