@@ -44,19 +44,14 @@ c_tests += $(fuzz_targets)
 %C%_fuzz_yaml_SOURCES += %D%/driver.c
 endif
 
-# What libFuzzer found goes on from run to run in fuzz-corpus/NAME; an input that fails stays as fuzz-NAME-crash-*.
-# The .trs files have the form of the test harness, so that .ci/run counts these runs too.
+# FUZZ_JOBS of them at a time, each for so many seconds (run.sh).
 FUZZ_SECONDS = 60
+FUZZ_JOBS = 1
 fuzz: $(BUILT_SOURCES)
 	@$(MAKE) $(AM_MAKEFLAGS) $(fuzz_targets)
-	@bad=0; for f in $(fuzz_targets); do \
-	  name=`basename $$f`; name=$${name#fuzz_}; $(MKDIR_P) fuzz-corpus/$$name; \
-	  if ./$$f -max_total_time=$(FUZZ_SECONDS) -timeout=30 -rss_limit_mb=4096 -artifact_prefix=fuzz-$$name- -verbosity=0 \
-	    fuzz-corpus/$$name $(abs_srcdir)/tests/fuzz/seeds/$$name > $$f.fuzz.log 2>&1; \
-	  then result=PASS; else result=FAIL; bad=1; tail -40 $$f.fuzz.log; fi; \
-	  echo "$$result: $$f ($(FUZZ_SECONDS) s)"; echo ":test-result: $$result $$name" > $$f.fuzz.trs; \
-	done; exit $$bad
+	@printf '%s\n' $(fuzz_targets) | xargs -P $(FUZZ_JOBS) -I TARGET \
+	  $(SHELL) $(srcdir)/tests/fuzz/run.sh TARGET $(FUZZ_SECONDS) $(abs_srcdir)/tests/fuzz/seeds
 .PHONY: fuzz
 CLEANFILES += %D%/*.fuzz.log %D%/*.fuzz.trs fuzz_*.input
 
-EXTRA_DIST += %D%/make_seeds.py %D%/seeds
+EXTRA_DIST += %D%/make_seeds.py %D%/run.sh %D%/seeds

@@ -7,7 +7,8 @@
 #           system as it is, less the packages that only the tests need
 #   WHO     root; sudo, a user who may use sudo; user, one who may not: what quickstart asks for is then done as root
 #   FIRST, SECOND   demo and check, or check and demo
-#   --short         some tests of every kind instead of all, one small model instead of 45
+#   --short         some tests of every kind instead of all, one small model instead of 45, and what those need compiled
+#                   with less optimization
 #
 # Needs root, overlayfs and a package mirror. All is written to an overlay in memory, in a mount namespace of its own.
 set -eu
@@ -82,6 +83,7 @@ command_of_readme() {
   [ "$what" = demo ] || set -- check
   if [ $short = yes ]; then
     flags='TESTS=tests/harness/tap.bats\ tests/base/error_test\ tests/lua/graph.lua'
+    flags="$flags check_PROGRAMS=tests/base/error_test CFLAGS=-O1"
     [ "$what" = check ] || set -- --set seed=[1] --set "placement=[lns]" --set train.tokens=8192 --set name=short
   fi
   if ! quickstart "$@"; then
