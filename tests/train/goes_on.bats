@@ -8,15 +8,17 @@ load "$abs_srcdir/tests/harness/helpers"
 
 setup() {
   cd "$BATS_TEST_TMPDIR" || exit 1
-  fixture="$abs_srcdir/tests/train/fixture.lua"
+  # A second thread makes so small a model no faster, and waits at full speed.
+  fixture="$abs_srcdir/tests/train/fixture.lua" one="--threads 1"
 }
 
 train() {   # train NAME [key=value ...] [-- flags]
-  local name=$1 words=()
+  local name=$1 words=() one=$one
   shift
   while [ $# -gt 0 ] && [ "$1" != -- ]; do words+=(--set "$1"); shift; done
   [ $# -eq 0 ] || shift
-  "$SONDE" run "$fixture" --set "dir=runs/e/$name" "${words[@]}" "$@" 2> err
+  [[ " $* " != *" --threads "* ]] || one=
+  "$SONDE" run "$fixture" $one --set "dir=runs/e/$name" "${words[@]}" "$@" 2> err
 }
 
 refuses() {   # refuses TEXT train ARGUMENTS
@@ -129,8 +131,8 @@ LUA
 @test "a branch that decays is interrupted and goes on to the same bits" {
   train base steps=40 schedule=wsd decay=0
   whole=$(train whole steps=1500 schedule=wsd warmup=0 decay=1500 from=runs/e/base log_every=10)
-  "$SONDE" run "$fixture" --set dir=runs/e/cut --set steps=1500 --set schedule=wsd --set warmup=0 --set decay=1500 \
-    --set from=runs/e/base --set log_every=10 > log 2>&1 3>&- &
+  "$SONDE" run "$fixture" $one --set dir=runs/e/cut --set steps=1500 --set schedule=wsd --set warmup=0 \
+    --set decay=1500 --set from=runs/e/base --set log_every=10 > log 2>&1 3>&- &
   child=$!
   awaits "$child" more_lines 5 runs/e/cut/metrics.jsonl
   kill -USR1 "$child"
@@ -143,7 +145,7 @@ LUA
 @test "job managers' signals save and end with 3, however often they come" {
   whole=$(train whole steps=3000 log_every=10)
   for signal in USR2 XCPU; do
-    "$SONDE" run "$fixture" --set dir=runs/e/stopped --set steps=3000 --set log_every=10 > log 2>&1 3>&- &
+    "$SONDE" run "$fixture" $one --set dir=runs/e/stopped --set steps=3000 --set log_every=10 > log 2>&1 3>&- &
     child=$!
     lines=$(cat runs/e/stopped/metrics.jsonl 2> /dev/null | wc -l)
     awaits "$child" more_lines $((lines + 5)) runs/e/stopped/metrics.jsonl
@@ -165,8 +167,8 @@ LUA
 }
 
 @test "nohup has HUP ignored: the run goes on" {
-  (trap '' HUP; exec "$SONDE" run "$fixture" --set dir=runs/e/nohup --set steps=3000 --set log_every=10) > log 2>&1 \
-    3>&- &
+  (trap '' HUP; exec "$SONDE" run "$fixture" $one --set dir=runs/e/nohup --set steps=3000 --set log_every=10) \
+    > log 2>&1 3>&- &
   child=$!
   awaits "$child" more_lines 5 runs/e/nohup/metrics.jsonl
   kill -HUP "$child"
@@ -183,7 +185,7 @@ LUA
 }
 
 @test "a run folder that is removed meanwhile ends the training with status 1" {
-  "$SONDE" run "$fixture" --set dir=runs/e/gone --set steps=2000000 --set log_every=10 > log 2>&1 3>&- &
+  "$SONDE" run "$fixture" $one --set dir=runs/e/gone --set steps=2000000 --set log_every=10 > log 2>&1 3>&- &
   child=$!
   awaits "$child" more_lines 5 runs/e/gone/metrics.jsonl
   awaits "$child" rm -rf runs/e/gone             # the training may be making a checkpoint in it
@@ -209,7 +211,7 @@ LUA
   [[ "$output" == *"e/a"*"done"* && "$stderr" == "" ]]
   mkdir -p above/below
   printf x > above/sonde.db
-  "$SONDE" run "$fixture" --set dir=above/below/run --set steps=5 2> err
+  "$SONDE" run "$fixture" $one --set dir=above/below/run --set steps=5 2> err
   [ ! -s err ] || ! grep -q sonde.db err
   [ "$(cat above/sonde.db)" = x ]
   [ -e above/below/sonde.db ]
