@@ -89,7 +89,8 @@ LUA
 
 @test "a search along the teachers: its cost beside every student, whether it found their optimum, after a kill too" {
   small=(--set "arms=[random, scratch]" --set "seed=[1]"
-    --set "students=[{depth: 2, width: 8, heads: 1, ffn_hidden: 16}]" --set "teachers=[{depth: 1, width: 8, heads: 1, ffn_hidden: 8}, {depth: 1, width: 16, heads: 2, ffn_hidden: 8},
+    --set "students=[{depth: 2, width: 8, heads: 1, ffn_hidden: 16}]"
+    --set "teachers=[{depth: 1, width: 8, heads: 1, ffn_hidden: 8}, {depth: 1, width: 16, heads: 2, ffn_hidden: 8},
       {depth: 1, width: 24, heads: 3, ffn_hidden: 8}, {depth: 1, width: 32, heads: 4, ffn_hidden: 8}]"
     --set "teacher_tokens=[512]" --set "tokens=[64, 1024]" --set search.policy=asha
     --set search.eta=4 --set search.most=0.6)

@@ -187,12 +187,22 @@ local function where_of(condition, students)
   return where
 end
 
+-- What the curves of a page share.
+local function shared_table(where, axis)
+  local rows = {}
+  for _, name in ipairs { "arm", table.unpack(VARIED) } do
+    if where[name] then rows[#rows + 1] = { name, tostring(where[name]) } end
+  end
+  return { title = "Curves by " .. axis, head = { "all have", "" }, rows = rows, note = "The curves of the arm's "
+    .. "students by their teacher, at each value of " .. axis .. "." }
+end
+
 -- A page of the curves at each value of one axis, the others as in the condition.
 local function show_varied(condition, students, axis)
   local where = where_of(condition, students)
   where[axis] = nil
   students:summary { by = { axis, "teacher" }, panels = "student", metric = "student_loss", where = where,
-    intervals = true, file = "report-" .. axis .. ".html" }
+    intervals = true, file = "report-" .. axis .. ".html", tables = { shared_table(where, axis) } }
 end
 
 local function is_first(condition, students)
