@@ -231,7 +231,7 @@ function TestPanelFigures:test_panels_and_several_metrics_keep_the_figures_along
       lu.assertEquals({ #group.figures, group.figures[2].title }, { 2, "placement lns" })
       lu.assertEquals(group.figures[1].yhigh, group.figures[2].yhigh)
     elseif group.id == "matrix-map" then
-      lu.assertEquals({ #group.figures, group.figures[4].title }, { 4, "placement lns, 4" })
+      lu.assertEquals({ #group.figures, group.figures[4].title }, { 4, "placement lns, depth 4" })
     end
   end
   lu.assertStrContains(table.concat(ids, " "), "array-variance array-grad_norm matrix-map curve-loss")

@@ -225,7 +225,7 @@ local function interval_note(view, overs, what)
     parts[1] = ("Mean over %ss; %s 95 %% Student intervals over %ss"):format(repeated, what, repeated)
   end
   if overs.pair then
-    parts[#parts + 1] = ("mean over two %ss; %s from one to the other"):format(repeated, what)
+    parts[#parts + 1] = ("mean over two %ss; %s the range from one to the other"):format(repeated, what)
   end
   if overs.window then
     parts[#parts + 1] = ("of one %s: %s the probe's 95 %% intervals over windows of text"):format(repeated, what)
@@ -297,6 +297,7 @@ local function matrix_group(views, name)
     local found = view:array(series, column, name, true)
     if found then
       local title = report_table.value(series)
+      if type(series) == "number" then title = quantity.short(view.series_name) .. " " .. title end
       if view.panel ~= nil then title = view.data.panels .. " " .. report_table.value(view.panel) .. ", " .. title end
       overs[found.over or "none"] = true
       group.figures[#group.figures + 1] = { heat = found.mean, title = title, xlabel = axes[2], ylabel = axes[1],

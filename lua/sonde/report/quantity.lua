@@ -81,7 +81,7 @@ function quantity.of(name, of)
   local column
   if not probe then probe, column = of_column(name) end
   if column then
-    return { title = (probe.title or probe.name) .. ", " .. column, axis = probe.axis or probe.name, log = probe.log,
+    return { title = (probe.title or probe.name) .. ", " .. column, axis = probe.axis or column, log = probe.log,
       doc = sentence(probe.definition), look = probe.look, place = probe.place }
   end
   if probe then

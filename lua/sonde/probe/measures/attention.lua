@@ -48,11 +48,13 @@ local function by_head(x)
 end
 
 of_heads("attention_entropy", {
+  title = "Attention entropy of each head", axis = "entropy (nats)",
   definition = "entropy of the attention weights of a query; mean over tokens, for each head",
   unit = "nats", source = "Zhai et al., 2023",
 }, function(spread) return by_head(spread.entropy) end)
 
 of_heads("attention_entropy_normalised", {
+  title = "Attention entropy of each head, of the largest possible", axis = "share of the largest entropy",
   definition = "entropy of the attention weights of a query over the logarithm of the number of keys that it sees: 0 "
     .. "where it looks at one key, 1 where at all alike; mean over tokens that see more than one, for each head",
   source = "Sparsity and the Curse of Depth",
@@ -67,6 +69,7 @@ for k, each in ipairs {
   { "hundredth", "a hundredth of the even share, 0.01 / n of n keys" },
 } do
   of_heads("attention_sparsity_" .. each[1], {
+    title = "Attention sparsity of each head, below " .. each[2], axis = "share of keys",
     definition = "share of the keys that a query sees whose attention weight is less than " .. each[2]
       .. "; mean over tokens, for each head",
     source = "Sparsity and the Curse of Depth; the thresholds are ours",

@@ -14,6 +14,7 @@ local function added(trace, index)
 end
 
 register("causal", {
+  title = "Effect of each block on later ones", axis = "relative change",
   definition = "E[s, l] = mean ||D'_l - D_l|| / mean ||D_l|| over tokens, D_l what block l adds to the stream and "
     .. "D' the same without block s; 0 for l <= s. Score: mean over l > s",
   source = "Csordas et al., 2025; the code of Sparsity and the Curse of Depth", axes = { "block left out", "block" },

@@ -168,6 +168,7 @@ end
 local RESAMPLES = 200
 
 register("jacobian", {
+  title = "Jacobian of each block",
   definition = "of J, the mean over tokens s of sum_t dY_t / dX_s of each block: ||J - I||_F / D, RMS off the "
     .. "diagonal, mean and standard deviation of the diagonal, ||J||_F, largest singular value. Scalars: means "
     .. "over blocks, share of blocks whose diagonal mean is above 0.5",
@@ -353,6 +354,7 @@ local function hutchinson(mean, at, vectors, draw, d)
 end
 
 register("jacobian_estimate", {
+  title = "Jacobian of each block, estimated",
   definition = "of the J of the probe jacobian, from " .. VECTORS .. " random vectors of signs: ||J - I||_F / D, mean "
     .. "of the diagonal, ||J||_F, and the largest singular value by " .. STEPS .. " steps of bidiagonalisation (from "
     .. "below). The intervals hold the choice of vectors too, and what the steps leave open",

@@ -90,6 +90,7 @@ local function grouped(model)
 end
 
 register("permutation", {
+  title = "Two blocks exchanged", axis = "relative change of the loss",
   definition = "|L' - L| / L with the parameters of two blocks exchanged, L the mean loss; high: blocks are special to "
     .. "their places. Score: mean over pairs; weighted: mean over blocks i of 0.9^i times the mean over their pairs",
   source = "the code of Sparsity and the Curse of Depth", axes = { "block", "block" },
