@@ -96,7 +96,8 @@ command_of_readme() {
     quickstart "$@" || refuse "$what"
   fi
   grep -E '^quickstart: |^# (TOTAL|PASS|SKIP|FAIL|ERROR)|report' "$FRESH_INSIDE/out" || true
-  grep -i 'warning:' "$root$home/sonde/build/quickstart.log" && fail "the compiler warns ($base)"
+  # Less optimization has warnings of its own; .ci/run looks for those of the full build in its first stage.
+  [ $short = yes ] || ! grep -i 'warning:' "$root$home/sonde/build/quickstart.log" || fail "the compiler warns ($base)"
   echo "fresh: $what done in $(($(date +%s) - start)) s ($base, $who, $first then $second)"
 }
 
