@@ -82,7 +82,7 @@ function TestFeed:test_what_has_no_left_and_right_is_not_mirrored()
   local archive = core.read_file(os.getenv "abs_srcdir" .. "/tests/reference/arrays.npz")
   core.mkdirs(path "vgg16_features/positive")
   core.write_file(path "vgg16_features/positive/000007.npz", archive)
-  core.write_file(path "Crash-1500.txt", "000007,[" .. string.rep("0, ", 49) .. "1],285,Iv8,Night,Snowy,No\n")
+  core.write_file(path "Crash-1500.txt", "000007,[0, 1" .. string.rep(", 0", 48) .. "],285,Iv8,Night,Snowy,No\n")
   local set = sonde.clips(path "Crash-1500.txt", { validation = 0, skip_missing = true })
   set:features { cache = path "cache", progress = false }
   refused("'picture' has no left and right", set.arrays, set, "train", { frames = 2, parts = { "picture" },

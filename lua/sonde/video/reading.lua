@@ -78,37 +78,51 @@ local function softmax(logits, at, classes)
   return p
 end
 
---- The probabilities of the classes at each position of some windows.
+--- What reads windows of frames, as many at a time: read(x [windows, T, F], scaled) gives the probabilities of the
+--- classes by window, position and class; close() lets go of it.
 ---@private
 ---@param model sonde.model
----@param x sonde.tensor     [N, T, F], scaled
----@return number[][][]      window, position, class
-function class:probabilities(model, x)
+---@param windows integer
+---@param frames integer     T
+---@return {read: (fun(x: sonde.tensor): number[][][]), close: fun()}
+function class:reader(model, windows, frames)
+  if self.features ~= model.config.features then
+    error(core.where() .. string.format("the model reads %d numbers of a frame, the clips have %d",
+      model.config.features or 0, self.features), 0)
+  end
+  local trace = model:init():trace { batch = windows, context = frames }
+  local plan, classes = core.plan { trace:logits() }, self.classes
+  local function read(x)
+    plan:run { features = x }
+    local logits, list = plan:output(1):values(), {}
+    for n = 1, windows do
+      list[n] = {}
+      for k = 1, frames do list[n][k] = softmax(logits, ((n - 1) * frames + k - 1) * classes, classes) end
+    end
+    return list
+  end
+  return { read = read, close = function()
+    plan:close()
+    trace.graph:close()
+  end }
+end
+
+-- The probabilities of the classes at each position of some windows [N, T, F], scaled: by window, position and class.
+local function probabilities(self, model, x)
   local dims, result = x:dims(), {}
   local windows, frames, width = dims[1], dims[2], dims[3]
-  if width ~= model.config.features then
-    error(core.where() .. string.format("the model reads %d numbers of a frame, the clips have %d",
-      model.config.features or 0, width), 0)
-  end
   local batch = math.min(windows, CLIPS_AT_ONCE)
-  local trace = model:init():trace { batch = batch, context = frames }
-  local plan, some = core.plan { trace:logits() }, core.tensor("f32", { batch, frames, width })
+  local reader, some = self:reader(model, batch, frames), core.tensor("f32", { batch, frames, width })
   local flat = core.graph()
   local rows = reading.compute({ flat:leaf("x", x):reshape { windows * frames, width } * 1 })[1]
   flat:close()
   for first = 0, windows - 1, batch do
     local count = math.min(batch, windows - first)
     core.copy_rows(rows, some, 1, width, first * frames + 1, count * frames, 1, width)
-    plan:run { features = some }
-    local logits = plan:output(1):values()
-    for n = 1, count do
-      local window = {}
-      for k = 1, frames do window[k] = softmax(logits, ((n - 1) * frames + k - 1) * self.classes, self.classes) end
-      result[first + n] = window
-    end
+    local list = reader.read(some)
+    for n = 1, count do result[first + n] = list[n] end
   end
-  plan:close()
-  trace.graph:close()
+  reader.close()
   return result
 end
 
@@ -125,7 +139,7 @@ end
 ---@return {clip: sonde.clip, times: number[], p: number[][]}[]
 function class:scores(model, part)
   local data, list = data_of(self, part or "validation"), {}
-  local all = self:probabilities(model, data.features)
+  local all = probabilities(self, model, data.features)
   for n, clip in ipairs(data.clips) do
     local rows, p = data.rows[n], {}
     for k = 1, rows do p[k] = all[n][self.frames - rows + k] end

@@ -101,10 +101,10 @@ function watch.watch(model, about, path, options)
   check(about)
   local video = core.video(path, with(about.made_with, { follow = options.follow }))
   local analysis, columns = core.video_analysis(video), columns_of(about)
-  local rows, times, frames = {}, {}, core.list()
+  local rows, times, frames, reader = {}, {}, core.list(), about:reader(model, 1, about.frames)
   local function read()
     if #times == 0 then return end
-    local p = about:probabilities(model, window_of(about, rows))[1]
+    local p = reader.read(window_of(about, rows))[1]
     for k, time in ipairs(times) do
       local risk, class = verdict(about, p[about.frames - #times + k])
       frames[#frames + 1] = { time = time, risk = risk, class = class }
@@ -120,6 +120,7 @@ function watch.watch(model, about, path, options)
     if #times == math.min(options.hop, about.frames) then read() end
   end
   read()
+  reader.close()
   return { frames = frames, moments = watch.moments(frames, options.threshold) }
 end
 
