@@ -145,7 +145,7 @@ function TestPolicies:test_which_arms_are_run_does_not_depend_on_how_many_run_at
         local asked_too, ranking_too, state_too = with_jobs(options, arms, values, jobs, random)
         lu.assertEquals(asked_too, asked, name .. " with " .. jobs .. " jobs")
         lu.assertEquals(ranking_too, ranking)
-        if name ~= "asha" then lu.assertEquals(state_too, state) end
+        lu.assertEquals(state_too, state)
       end
     end
   end

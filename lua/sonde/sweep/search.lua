@@ -356,11 +356,12 @@ function search:tell(k, value)
   if self.kind.tell then self.kind.tell(self, k, number) end
 end
 
---- The arms that were told, in the order in which they were asked for: {arm, value}; false: it has none.
+--- The arms that were told, by their number: {arm, value}; false: it has none. The order in which they were asked for
+--- depends on what ran at a time.
 ---@return {[1]: integer, [2]: number|false}[]
 function search:told()
   local list = {}
-  for _, k in ipairs(self.asked) do
+  for k = 1, #self.arms do
     if self.values[k] then list[#list + 1] = { k, self.given[k] } end
   end
   return list
