@@ -27,8 +27,8 @@ local function student_of(p) return study:model(config.student, { seed = p.seed 
 
 local sweep = study:sweep {
   title = "Losses of distillation",
-  question = "Which divergence teaches a small student best, on the text or on its own samples, beside the same student "
-    .. "without a teacher?",
+  question = "Which divergence teaches a small student best, on the text or on its own samples, beside the same "
+    .. "student without a teacher?",
   grid = { loss = names, seed = config.seed },
 }
 

@@ -372,16 +372,14 @@ static void some_rows(void *arg, int64_t tile, int worker) {
 
 /* ---- chunks ------------------------------------------------------------------------------------------------ */
 
-static const void *rows_of(const task *t, int input, int64_t width, int type) {
-  return (const char *)t->c->in[input] + t->first * width * (type == SONDE_F32 ? 4 : 2);
-}
-
 static void chunk_losses(task *t) {
   sonde_gemm own = sonde_head_logits(t->count, t->v, t->d, t->type);
-  sonde_gemm_run(&own, rows_of(t, IN_X, t->d, t->type), t->c->in[IN_W], t->logits, t->gemm_scratch, t->c->pool);
+  sonde_gemm_run(&own, sonde_head_from(t->c->in[IN_X], t->first, t->d, t->type), t->c->in[IN_W], t->logits,
+                 t->gemm_scratch, t->c->pool);
   if (!t->ids && (t->kd || t->dkd)) {
     sonde_gemm other = sonde_head_logits(t->count, t->v, t->td, t->ttype);
-    sonde_gemm_run(&other, rows_of(t, IN_TEACHER, t->td, t->ttype), t->c->in[IN_TEACHER_HEAD], t->teacher,
+    sonde_gemm_run(&other, sonde_head_from(t->c->in[IN_TEACHER], t->first, t->td, t->ttype),
+                   t->c->in[IN_TEACHER_HEAD], t->teacher,
                    t->gemm_scratch, t->c->pool);
   }
   sonde_pool_run(t->c->pool, sonde_parts(t->count, ROWS), some_rows, t);
@@ -403,13 +401,10 @@ static int grad_run(const sonde_call *c) {
   for (; !rc && t.first < t.n; t.first += t.rows) {
     t.count = t.n - t.first < t.rows ? t.n - t.first : t.rows;
     chunk_losses(&t);
-    const void *slope = t.narrow ? (const void *)t.narrow : t.logits;
-    sonde_gemm gx = sonde_head_dx(t.count, t.v, t.d, t.type),
-               gw = sonde_head_dw(t.count, t.v, t.d, t.type, t.first > 0);
-    if (c->out[0])
-      sonde_gemm_run(&gx, slope, c->in[IN_W], (float *)c->out[0] + t.first * t.d, t.gemm_scratch, c->pool);
-    if (c->out[1])
-      sonde_gemm_run(&gw, slope, rows_of(&t, IN_X, t.d, t.type), c->out[1], t.gemm_scratch, c->pool);
+    sonde_head_gradient(&(sonde_head_chunk){
+        .first = t.first, .count = t.count, .v = t.v, .d = t.d, .type = t.type, .x = c->in[IN_X], .w = c->in[IN_W],
+        .slope = t.narrow ? (const void *)t.narrow : t.logits, .dx = c->out[0], .dw = c->out[1],
+        .scratch = t.gemm_scratch, .pool = c->pool});
   }
   return rc;
 }

@@ -19,19 +19,27 @@ sonde_gemm sonde_head_logits(int64_t rows, int64_t v, int64_t d, int type) {
                       .lda = d, .ldb = d, .ldc = v};
 }
 
-sonde_gemm sonde_head_dx(int64_t rows, int64_t v, int64_t d, int type) {
+static sonde_gemm product_dx(int64_t rows, int64_t v, int64_t d, int type) {
   return (sonde_gemm){.m = rows, .n = d, .k = v, .batch = 1, .in_type = type, .out_type = SONDE_F32,
                       .lda = v, .ldb = d, .ldc = d};
 }
 
-sonde_gemm sonde_head_dw(int64_t rows, int64_t v, int64_t d, int type, float beta) {
+static sonde_gemm product_dw(int64_t rows, int64_t v, int64_t d, int type, float beta) {
   return (sonde_gemm){.m = v, .n = d, .k = rows, .batch = 1, .ta = 1, .in_type = type, .out_type = SONDE_F32,
                       .lda = v, .ldb = d, .ldc = d, .beta = beta};
 }
 
+void sonde_head_gradient(const sonde_head_chunk *k) {
+  const sonde_gemm gx = product_dx(k->count, k->v, k->d, k->type),
+                   gw = product_dw(k->count, k->v, k->d, k->type, k->first > 0);
+  if (k->dx) sonde_gemm_run(&gx, k->slope, k->w, k->dx + k->first * k->d, k->scratch, k->pool);
+  if (k->dw)
+    sonde_gemm_run(&gw, k->slope, sonde_head_from(k->x, k->first, k->d, k->type), k->dw, k->scratch, k->pool);
+}
+
 static int64_t scratch_of(int64_t rows, int64_t v, int64_t d, int type, int gradient) {
-  sonde_gemm g[3] = {sonde_head_logits(rows, v, d, type), sonde_head_dx(rows, v, d, type),
-                     sonde_head_dw(rows, v, d, type, 0)};
+  sonde_gemm g[3] = {sonde_head_logits(rows, v, d, type), product_dx(rows, v, d, type),
+                     product_dw(rows, v, d, type, 0)};
   int64_t most = 0;
   for (int k = 0; k < (gradient ? 3 : 1); k++) {
     int64_t need = sonde_gemm_scratch(&g[k]);

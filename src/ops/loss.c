@@ -234,13 +234,10 @@ static void some_rows(void *arg, int64_t tile, int worker) {
   for (int64_t i = tile * ROWS; i < end; i++) one_row(t, i);
 }
 
-static const void *tokens_of(const task *t) {
-  return (const char *)t->c->in[0] + t->first * t->d * (t->type == SONDE_F32 ? 4 : 2);
-}
-
 static void chunk_loss(task *t) {
   sonde_gemm g = sonde_head_logits(t->count, t->v, t->d, t->type);
-  sonde_gemm_run(&g, tokens_of(t), t->c->in[1], t->logits, t->gemm_scratch, t->c->pool);
+  sonde_gemm_run(&g, sonde_head_from(t->c->in[0], t->first, t->d, t->type), t->c->in[1], t->logits, t->gemm_scratch,
+                 t->c->pool);
   sonde_pool_run(t->c->pool, sonde_parts(t->count, ROWS), some_rows, t);
 }
 
@@ -261,12 +258,10 @@ static int grad_run(const sonde_call *c) {
   for (; !rc && t.first < t.n; t.first += t.rows) {
     t.count = t.n - t.first < t.rows ? t.n - t.first : t.rows;
     chunk_loss(&t);
-    const void *slope = t.narrow ? (const void *)t.narrow : t.logits;
-    sonde_gemm gx = sonde_head_dx(t.count, t.v, t.d, t.type),
-               gw = sonde_head_dw(t.count, t.v, t.d, t.type, t.first > 0);
-    if (c->out[0])
-      sonde_gemm_run(&gx, slope, c->in[1], (float *)c->out[0] + t.first * t.d, t.gemm_scratch, c->pool);
-    if (c->out[1]) sonde_gemm_run(&gw, slope, tokens_of(&t), c->out[1], t.gemm_scratch, c->pool);
+    sonde_head_gradient(&(sonde_head_chunk){
+        .first = t.first, .count = t.count, .v = t.v, .d = t.d, .type = t.type, .x = c->in[0], .w = c->in[1],
+        .slope = t.narrow ? (const void *)t.narrow : t.logits, .dx = c->out[0], .dw = c->out[1],
+        .scratch = t.gemm_scratch, .pool = c->pool});
   }
   return rc;
 }

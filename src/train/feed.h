@@ -3,8 +3,8 @@
  *
  * A row is what one place of a micro-batch holds: T tokens and their targets, or the features of one sequence and its
  * labels. The position in training is one integer, the sequence: row number `sequence` is the same for any batch size,
- * thread count and resuming. A fill allocates nothing. Rows that depend on the model (feed_samples.c) are brought between
- * two updates. */
+ * thread count and resuming. A fill allocates nothing. Rows that depend on the model (feed_samples.c) are brought
+ * between two updates. */
 #ifndef SONDE_TRAIN_FEED_H
 #define SONDE_TRAIN_FEED_H
 

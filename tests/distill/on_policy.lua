@@ -236,7 +236,8 @@ end
 -- Whatever the products' dtype, dropout, an objective's further losses: it trains.
 function TestTraining:test_with_other_options()
   for _, each in ipairs { { { dtype = "bf16" } }, { { dtype = "f32" }, { dropout = 0.1 } },
-    { {}, { attention = { "causal", rope_scaling = "linear", rope_factor = 2 } } }, { {}, { positions = "learned" } } } do
+    { {}, { attention = { "causal", rope_scaling = "linear", rope_factor = 2 } } },
+    { {}, { positions = "learned" } } } do
     local result = train(model(each[2]), { lambda = 1 }, each[1])
     lu.assertTrue(result.loss == result.loss and result.metrics.divergence > 0)
   end

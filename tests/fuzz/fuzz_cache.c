@@ -1,6 +1,6 @@
-/* fuzz_cache.c - teachers' caches: of a file that opens, every row can be asked for, and what a row gives are classes of
- * the vocabulary and logarithms of probabilities. The checksums are put right first, or almost no change would get past
- * them. */
+/* fuzz_cache.c - teachers' caches: of a file that opens, every row can be asked for, and what a row gives are classes
+ * of the vocabulary and logarithms of probabilities. The checksums are put right first, or almost no change would get
+ * past them. */
 #include "config.h"
 
 #include <math.h>

@@ -104,7 +104,8 @@ return {
   usage = "--model DIR --corpus SOURCE --out FILE [options]",
   details = "A training whose option teacher is the file learns from it without computing the teacher. The file is of\n"
     .. "one text, context and seed. With --sequences it is a corpus to train a student on: what the teacher continues\n"
-    .. "passages of the text with. Killed, the same command goes on where it was. doc/distillation.md says what is lost.",
+    .. "passages of the text with. Killed, the same command goes on where it was. doc/distillation.md says\n"
+    .. "what is lost.",
   options = options_of_command(),
   example = "sonde teach --model teacher --config book.yaml --top-k 64 --out book.teach",
   run = function(options)

@@ -2,8 +2,9 @@
 -- graph. The teacher is computed beside the student in the same plan, or read from a cache (`sonde teach`).
 
 -- What lives here: this file has the options and the loss over the vocabulary, hidden.lua those of streams and
--- relations, on_policy.lua samples of the student; teacher.lua opens teachers, teach.lua makes their caches, measure.lua compares a student with one.
--- Divergences are modules of the kind "distill" (model/kind/distill.lua, plugins/distill).
+-- relations, on_policy.lua the student's samples; teacher.lua opens teachers, teach.lua makes their caches and
+-- sequences.lua their texts, measure.lua compares a student with one. Divergences are modules of the kind
+-- "distill" (model/kind/distill.lua, plugins/distill).
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"

@@ -1,6 +1,6 @@
---- on_policy.lua - distillation on the student's own samples (GKD; Agarwal et al., 2024): some micro-batches are no text,
--- but what the student continues beginnings of the text with, as it is before the update. No gradient flows through the
--- sampling.
+--- on_policy.lua - distillation on the student's own samples (GKD; Agarwal et al., 2024): some micro-batches are no
+-- text, but what the student continues beginnings of the text with, as it is before the update. No gradient flows
+-- through the sampling.
 --
 -- The trainer asks for the samples of an update before it (the event `prepare`); what is sampled is a function of the
 -- seed, the rows' numbers and the weights, so a training that goes on from a checkpoint samples the same.
@@ -64,7 +64,9 @@ function on_policy.resolve(o, model, list, where)
     end
   end
   local objective = (o.objective or model.objective).name
-  if objective ~= "language_model" then refuse("samples are of language models, not of the objective '%s'", objective) end
+  if objective ~= "language_model" then
+    refuse("samples are of language models, not of the objective '%s'", objective)
+  end
   if o.document_mask then
     refuse("it does not go with document_mask: a sample sees all of its row")
   end
@@ -100,7 +102,7 @@ function on_policy.sampled(trace)
   return (1 - on_policy.text(trace)) * trace.targets:cast("f32"):greater(-0.5)
 end
 
--- ---- the samples of a training ---------------------------------------------------------------------------------------
+-- ---- the samples of a training --------------------------------------------------------------------------------------
 
 ---@class sonde.sampler
 ---@field feed userdata       that the trainer reads

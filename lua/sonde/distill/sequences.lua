@@ -1,5 +1,5 @@
---- sequences.lua - sequence-level distillation (Kim & Rush, 2016): what a teacher continues passages of a text with, as a
--- corpus that a student is trained on. A run that was killed goes on where it was.
+--- sequences.lua - sequence-level distillation (Kim & Rush, 2016): what a teacher continues passages of a text with, as
+-- a corpus that a student is trained on. A run that was killed goes on where it was.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
@@ -79,7 +79,7 @@ local function each_sequence(part, header, n, each)
   if there < n then damaged(part) end
 end
 
--- ---- generation ------------------------------------------------------------------------------------------------------
+-- ---- generation -----------------------------------------------------------------------------------------------------
 
 -- Continues the passages of `batch` rows from `first` on; returns the lines of the first n.
 local function lines_of(state, first, n)
@@ -125,7 +125,7 @@ local function generate_all(part, done, state, progress)
   assert(file:close())
 end
 
--- ---- the finished file -----------------------------------------------------------------------------------------------
+-- ---- the finished file ----------------------------------------------------------------------------------------------
 
 -- Documents as those of any corpus: each is followed by the token that ends a text, where one is known.
 local function write_shard(path, each, facts, corpus, vocab, last)
@@ -156,7 +156,7 @@ local function write_text(path, each, facts, corpus)
   core.write_file(path, table.concat(lines, "\n") .. "\n")
 end
 
--- ---- all of it -------------------------------------------------------------------------------------------------------
+-- ---- all of it ------------------------------------------------------------------------------------------------------
 
 local function resolve(model, corpus, options)
   local o = args.check(sequences.schema, options, "teach_sequences")

@@ -167,8 +167,8 @@ local function run(model, feed, options, rows)
   return require("sonde.sparse.lora").train(model, blocks, feed, o)
 end
 
--- Tokens of a row. Examples share rows, and a model that rotates positions by the length of its sequence would take each
--- example for one of the row's length.
+-- Tokens of a row. Examples share rows, and a model that rotates positions by the length of its sequence would take
+-- each example for one of the row's length.
 local function context_of(model, given)
   local limit = require("sonde.model.rotation").limit(model)
   if not given then return math.min(LONGEST, model.config.context, limit or LONGEST) end

@@ -1,4 +1,4 @@
-/* A divergence whose op adds a little for each call before: its bits depend on what was computed before, and by whom. */
+/* A divergence whose op adds a little for each call before: its bits depend on what was computed before. */
 #include "broken.h"
 
 static float calls;
