@@ -9,7 +9,8 @@ if sonde.settings.model then
   model = sonde.load(sonde.settings.model)
 else
   model = sonde.transformer { vocab = corpus.vocab, width = 128, depth = 6, heads = 4, context = 128, seed = 1 }
-  sonde.train(model, corpus, { tokens = sonde.settings.tokens or 1500000, batch = 16, lr = 3e-3, eval_every = 0, probe_every = 0 })
+  sonde.train(model, corpus, {
+    tokens = sonde.settings.tokens or 1500000, batch = 16, lr = 3e-3, eval_every = 0, probe_every = 0 })
 end
 local CONTEXT, WINDOWS, BATCH = 128, sonde.settings.windows or 240, 8
 local calibration = corpus.handle:tokens("train", 0, 128 * CONTEXT + 1)
