@@ -193,10 +193,12 @@ local function check_given(path, list)
   end
 end
 
+-- A split must not depend on where the folder lies: a file is called by its first clip in the table.
 local function split(path, list, options)
-  local given = false
+  local given, name_of = false, {}
   for _, clip in ipairs(list) do
-    clip.source, given = clip.source or clip.file, given or clip.split ~= nil
+    name_of[clip.file] = name_of[clip.file] or clip.clip
+    clip.source, given = clip.source or name_of[clip.file], given or clip.split ~= nil
   end
   local how = options.split or (given and "given" or "source")
   if how == "given" then
@@ -204,7 +206,7 @@ local function split(path, list, options)
     check_given(path, list)
   else
     draw(list, function(clip)
-      return how == "source" and clip.source or string.format("%s %.17g", clip.file, clip.start)
+      return how == "source" and clip.source or string.format("%s %.17g", name_of[clip.file], clip.start)
     end, options.validation, options.seed)
   end
 end
