@@ -8,7 +8,7 @@
 -- time to collision by divergence alone stand beside them.
 --
 --   sonde run experiments/near_miss.lua                             minutes on two cores, the clips included
---   sonde run experiments/near_miss.lua --set scale=workstation     an hour: 280 clips of each kind and domain
+--   sonde run experiments/near_miss.lua --set scale=workstation     half an hour: 420 clips of each domain
 --   sonde run experiments/near_miss.lua --set scale=paper           your own clips: says what it needs, runs nothing
 --   sonde run experiments/near_miss.lua --set task=warning --set name=NAME
 --
@@ -106,7 +106,8 @@ local function set_of(which)
       quiet = uncut and 6 or 1, clips = made.clips, seed = made.seed, width = made.width, height = made.height,
       seconds = uncut and made.uncut_seconds or nil }.table
   end
-  sets[which] = sonde.clips(path, { validation = config.validation }):features { workers = workers }
+  local set = sonde.clips(path, { validation = config.validation, seed = config.split_seed })
+  sets[which] = set:features { workers = workers }
   return sets[which]
 end
 
@@ -202,9 +203,9 @@ end)
 
 -- What the claims are about: accuracy, or recall a second before the event and average precision.
 local judged, claims = config.task == "warning" and { "recall_1000ms", "ap" } or { "accuracy" }, {}
-local function claim(arm, over)
+local function claim(arm, over, ours)
   if not of_arm[arm] or not of_arm[over] then return end
-  for _, y in ipairs(judged) do claims[#claims + 1] = { arm = arm, over = over, y = y, sign = 1 } end
+  for _, y in ipairs(judged) do claims[#claims + 1] = { arm = arm, over = over, y = y, sign = 1, ours = ours } end
 end
 claim("both", "unseparated")
 claim("foreground", "unseparated")
@@ -212,8 +213,8 @@ for _, name in ipairs(config.features) do
   for _, tune in ipairs(config.tune) do claim(name .. "_tuned_" .. tune, name) end
 end
 for _, name in ipairs(config.features) do
-  claim(name, "mean_features")
-  claim(name, "time_to_collision")
+  claim(name, "mean_features", true)
+  claim(name, "time_to_collision", true)
 end
 
 for name, text in pairs { accuracy = "accuracy", ap = "average precision", mean_tta = "mean time to accident (s)",

@@ -178,6 +178,9 @@ function TestComparison:test_page()
   local page = report.render(data())
   lu.assertStrContains(page, "id=\"comparison\"")
   lu.assertStrContains(page, "cannot be told: the interval contains 0")
+  local several = data()
+  several.metric = { "perplexity", "last_variance" }
+  lu.assertStrContains(report.render(several), "Mean ± standard deviation over 3 seeds of this sweep")
   if os.execute "gnuplot --version >/dev/null 2>&1" then lu.assertStrContains(page, "id=\"pairs\"") end
 end
 

@@ -32,6 +32,7 @@ local function axis_of(data) return data.by[1] end
 
 local function view_of(data, metric)
   local own = {}
+  if type(metric) == "table" then metric = metric[1] end   -- of several, what trials there are is the same
   for key, value in pairs(data) do own[key] = value end
   own.metric, own.by, own.panels, own.reference = metric, { axis_of(data) }, nil, nil
   return report_data.view(own)
