@@ -139,6 +139,7 @@ sweep:check()
 
 local folders = {}
 if #config.tune > 0 then
+  set_of "source"      -- before the trials, which are compared with it: another table is another sweep
   sources:run(function(trial, p)
     local data, about = feed_of("source", p)
     local model = model_of(about.features, about.classes, p.seed)
@@ -181,6 +182,7 @@ local function trained(arm, p, data, about)
   return not result.diverged and model or nil
 end
 
+set_of "target"
 sweep:run(function(trial, p)
   local arm = of_arm[p.arm]
   local data, about = feed_of("target", arm)

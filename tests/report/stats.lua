@@ -9,6 +9,7 @@ function TestStats:test_mean_and_sd()
   lu.assertAlmostEquals(stats.sd { 2, 4, 4, 4, 5, 5, 7, 9 }, math.sqrt(32 / 7), 1e-12)
   lu.assertNil(stats.mean {})
   lu.assertNil(stats.sd { 3 })
+  lu.assertEquals(stats.sd { 85 / 126, 85 / 126, 85 / 126 }, 0)
 end
 
 function TestStats:test_quantile_between_neighbours()

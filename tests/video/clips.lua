@@ -106,6 +106,20 @@ function TestClips:test_a_split_does_not_depend_on_where_the_folder_lies()
   for _, sub in ipairs { "there", "elsewhere" } do lu.assertEquals(split_in(sub), here) end
 end
 
+function TestClips:test_a_sweep_notices_another_table()
+  local fingerprint = require "sonde.base.fingerprint"
+  touch("a.mp4", "b.mp4", "c.mp4")
+  local function of(rows)
+    local set = sonde.clips(write("labels.csv", "clip,class,time_of_event\n" .. rows), { validation = 0 })
+    return fingerprint.of(function() return set end)
+  end
+  local as_it_was = of "a.mp4,x,\nb.mp4,y,\n"
+  lu.assertEquals(of "a.mp4,x,\nb.mp4,y,\n", as_it_was)
+  for _, rows in ipairs { "a.mp4,y,\nb.mp4,x,\n", "a.mp4,x,1\nb.mp4,y,\n", "a.mp4,x,\nb.mp4,y,\nc.mp4,y,\n" } do
+    lu.assertNotEquals(of(rows), as_it_was)
+  end
+end
+
 function TestClips:test_splits_keep_sources_together()
   local rows = {}
   for k = 1, 60 do

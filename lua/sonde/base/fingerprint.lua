@@ -163,9 +163,8 @@ local function add_function(state, path, f, depth)
 end
 
 local function add_table(state, path, t, depth)
-  local corpus = rawget(t, "hash") and rawget(t, "handle") and rawget(t, "spec")
-  if corpus then
-    state.parts[path] = "corpus " .. tostring(t.hash)
+  if rawget(t, "hash") and rawget(t, "spec") then      -- a corpus, a feed, a set of clips
+    state.parts[path] = "data " .. tostring(t.hash)
     return
   end
   if getmetatable(t) ~= nil and getmetatable(t) ~= list_mark then return end

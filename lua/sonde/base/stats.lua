@@ -22,8 +22,10 @@ end
 ---@return number|nil
 function stats.sd(xs)
   if #xs < 2 then return nil end
-  local m, sum = stats.mean(xs), 0
-  for _, x in ipairs(xs) do sum = sum + (x - m) ^ 2 end
+  local around, sum = {}, 0                 -- the first one: values that are all alike deviate by 0 exactly
+  for k, x in ipairs(xs) do around[k] = x - xs[1] end
+  local m = stats.mean(around)
+  for _, x in ipairs(around) do sum = sum + (x - m) ^ 2 end
   return math.sqrt(sum / (#xs - 1))
 end
 

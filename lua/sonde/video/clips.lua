@@ -64,6 +64,8 @@ clips.schema = {
 ---@field classes string[]
 ---@field image_rate number    frames a second of folders of images
 ---@field format string
+---@field spec string          the table's path
+---@field hash string          SHA-256 of the labels, splits and classes, hex
 ---@field made_with? table     how its features were made, for the core
 
 -- "a, b, c and 4 more"
@@ -211,6 +213,19 @@ local function split(path, list, options)
   end
 end
 
+-- What a set says of its clips, as a hash: a sweep compares by it what its trials were run with.
+local function hash_of(list, classes)
+  local lines = { table.concat(classes, "\t") }
+  for _, clip in ipairs(list) do
+    local of = {}
+    for k, key in ipairs { "clip", "class", "split", "start", "stop", "event", "alert", "from", "to" } do
+      of[k] = tostring(clip[key])
+    end
+    lines[#lines + 1] = table.concat(of, "\t")
+  end
+  return core.sha256(table.concat(lines, "\n"))
+end
+
 --- A set of clips from a table of labels: our own CSV (clip, start, end, class, time_of_event, time_of_alert;
 --- doc/video.md) or that of DoTA, CCD, DADA-2000 or Nexar. Refused, with the line: labels outside of a clip, unknown
 --- classes, a clip that is there twice, a source in both splits; missing files are named all at once. What only the
@@ -231,7 +246,8 @@ function clips.open(path, options)
   if #list == 0 then error(core.where() .. path .. ": no clip has a file", 0) end
   check_duplicates(path, list)
   split(path, list, options)
-  return setmetatable({ clips = list, classes = classes, image_rate = format.image_rate or 10, format = name }, class)
+  return setmetatable({ clips = list, classes = classes, image_rate = format.image_rate or 10, format = name,
+    spec = path, hash = hash_of(list, classes) }, class)
 end
 
 --- The clips of a split, or all.
