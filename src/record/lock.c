@@ -18,9 +18,9 @@ static int refuse(int fd, const char *path, sonde_error *err) {
   long pid = holder(fd);
   if (pid > 0)
     return sonde_fail(err, SONDE_ELOCK,
-                      "%s: process %ld is at work in this run; wait for it or stop it (kill %ld)", path, pid,
+                      "%s: process %ld is at work in this folder; wait for it or stop it (kill %ld)", path, pid,
                       pid);
-  return sonde_fail(err, SONDE_ELOCK, "%s: another process is at work in this run; wait for it to end", path);
+  return sonde_fail(err, SONDE_ELOCK, "%s: another process is at work in this folder; wait for it to end", path);
 }
 
 int sonde_lock_take(const char *path, int *out, sonde_error *err) {
@@ -28,7 +28,7 @@ int sonde_lock_take(const char *path, int *out, sonde_error *err) {
   int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (fd < 0)
     return sonde_fail_errno(err, SONDE_EIO,
-                            "%s: cannot make the lock of the run; choose a folder you can write to", path);
+                            "%s: cannot make the lock of the folder; choose a folder you can write to", path);
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     int code = errno == EWOULDBLOCK ? refuse(fd, path, err)
                                     : sonde_fail_errno(err, SONDE_EIO, "%s: cannot lock", path);

@@ -1,4 +1,5 @@
-/* lock.h - one process at a time writes a run folder. The kernel releases the lock when the process ends. */
+/* lock.h - one process at a time writes a folder, of a run or of clips. The kernel releases the lock when the process
+ * ends. */
 #ifndef SONDE_RECORD_LOCK_H
 #define SONDE_RECORD_LOCK_H
 

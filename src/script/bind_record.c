@@ -4,9 +4,11 @@
 #include <jansson.h>
 
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/sha256.h"
 #include "graph/graph.h"
 #include "record/db.h"
+#include "record/lock.h"
 #include "record/run.h"
 #include "record/tfevents.h"
 #include "script/script.h"
@@ -130,6 +132,26 @@ static int core_run_held(lua_State *L) {
   return 1;
 }
 
+static void free_lock(void *p) {
+  sonde_lock_drop(*(int *)p);
+  sonde_release(p);
+}
+static const sonde_lua_type lock_type = {"lock", free_lock, NULL};
+
+/* core.lock(path) -> the lock of a folder that is not a run's, a file in it: until it is closed no other call, of this
+ * process or another, gets it */
+static int core_lock(lua_State *L) {
+  const char *path = sonde_lua_string(L, 1);
+  sonde_error err = {0};
+  sonde_lua_box *box = sonde_lua_new(L, &lock_type, 0);
+  int *fd = sonde_alloc(sizeof *fd);
+  if (!fd) sonde_lua_check(L, sonde_fail(&err, SONDE_ENOMEM, "no memory for the lock '%s'", path), &err);
+  *fd = -1;
+  box->p = fd;
+  sonde_lua_check(L, sonde_lock_take(path, fd, &err), &err);
+  return 1;
+}
+
 /* core.file_sha256(path) -> SHA-256 of its bytes, hex */
 static int core_file_sha256(lua_State *L) {
   const char *path = sonde_lua_string(L, 1);
@@ -243,6 +265,6 @@ void sonde_bind_record(lua_State *L) {
       {"run_open", core_run_open},         {"run_held", core_run_held},       {"runs", core_runs},
       {"runs_rebuild", core_runs_rebuild}, {"file_sha256", core_file_sha256},
       {"sha256", core_sha256},             {"query", core_query},             {"tfevents", core_tfevents},
-      {NULL, NULL}};
+      {"lock", core_lock},                 {NULL, NULL}};
   sonde_lua_functions(L, functions);
 }

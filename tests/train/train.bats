@@ -80,7 +80,7 @@ steps_of() { sed 's/^{"step":\([0-9]*\),.*}$/\1/' "$root/$1/metrics.jsonl"; }
   kill -9 "$child"
   wait "$child" || true
   [ "$status" -eq 1 ]
-  [[ "$output" == *"process $child is at work in this run"* ]]
+  [[ "$output" == *"process $child is at work in this folder"* ]]
 }
 
 @test "another configuration is refused with the keys that differ" {

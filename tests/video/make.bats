@@ -15,7 +15,7 @@ make_clips() {   # FOLDER [options]
   "$SONDE" clips make --out "$out" --clips 7 --width 64 --height 36 --rate 5 --samples 1 "$@" 2> errors
 }
 
-sums() { (cd "$1" && find . -type f ! -name '*.jsonl' -exec sha256sum {} + | sort); }
+sums() { (cd "$1" && find . -type f ! -name '*.jsonl' ! -name lock -exec sha256sum {} + | sort); }
 
 @test "the bytes do not depend on threads; the classes are balanced; sonde.clips reads the table" {
   make_clips one --threads 1 --truth
@@ -84,6 +84,67 @@ END
   [ "$status" -eq 2 ]
 }
 
+@test "the settings are kept before a clip is made, and bind nobody before there is one; one call at a time" {
+  cat > stop.lua <<'END'
+local sonde, core = require "sonde", require "sonde.core"
+local options, kept, refusal = { out = "early", clips = 3, source = "sumo" }, nil, nil
+options.progress = function()      -- before the traffic is made
+  kept = core.read_file "early/clips.jsonl"     -- what a kill would leave
+  refusal = select(2, pcall(sonde.make_clips, options))
+  error("stop", 0)
+end
+local ok, message = pcall(sonde.make_clips, options)
+assert(not ok and message == "stop", message)
+assert(core.json_decode(kept:match "^[^\n]+").settings.seed == 1)
+assert(refusal:find "is at work in this folder" and not refusal:find "\n", refusal)
+END
+  "$SONDE" run stop.lua
+  make_clips early --clips 3 --seed 2
+  make_clips other --clips 3 --seed 3
+  # Clips whose settings nobody knows are made again.
+  cat > lines.lua <<'END'
+local core = require "sonde.core"
+for _, clip in ipairs(core.json_load("early/clips.json").clips) do print(core.json_encode(clip)) end
+END
+  "$SONDE" run lines.lua > early/clips.jsonl
+  rm early/clips.json
+  make_clips early --clips 3 --seed 3
+  sums early > early.sums
+  sums other > other.sums
+  diff early.sums other.sums
+}
+
+@test "what is no record of clips is refused in one line, or does not count" {
+  make_clips a --clips 1
+  cp a/clips.json kept.json
+  for odd in '{}' '[]' 5 null 'x' '{"settings": {}, "clips": 5}' '{"settings": {}, "clips": [{}]}' \
+    "$(sed 's/"index": 1/"index": "one"/' kept.json)"; do
+    echo "$odd" > a/clips.json
+    run make_clips a --clips 1
+    [ "$status" -eq 1 ]
+    [ "$(wc -l < errors)" -eq 1 ]
+    grep -q "a/clips.json" errors
+    run ! grep -q attempt errors
+  done
+  cp kept.json a/clips.json
+  for odd in '{}' '[]' 5 null '{"class": "background"}' '{"index": "one"}' '{"settings": 5}'; do
+    echo "$odd" > a/clips.jsonl
+    make_clips a --clips 1
+    cmp kept.json a/clips.json
+  done
+}
+
+@test "an empty name and an interval without room are refused at once" {
+  run make_clips ""
+  [ "$status" -eq 2 ]
+  grep -q "option --out must not be empty" errors
+  run make_clips short --uncut --seconds 1
+  [ "$status" -eq 1 ]
+  grep -q "uncut clips have at least 2 seconds, not 1" errors
+  [ ! -e short ]
+  make_clips short --uncut --seconds 2
+}
+
 # A car that brakes before somebody who stands in the lane, as tests/drive/fcd_test.c writes it.
 write_fcd() {
   awk 'BEGIN {
@@ -126,6 +187,14 @@ write_fcd() {
   run env PATH="$PWD/empty" "$SONDE" clips make --out none --source sumo --clips 1
   [ "$status" -eq 1 ]
   [[ "$output" = *"apt install sumo"* ]]
+  # A network that was cut short is not taken for whole.
+  mkdir cut
+  printf '#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\necho "<net" > "$1"\nexit 1\n' > cut/netgenerate
+  chmod +x cut/netgenerate
+  run env PATH="$PWD/cut:$PATH" "$SONDE" clips make --out none --source sumo --clips 1
+  [ "$status" -eq 1 ]
+  [[ "$output" = *"netgenerate failed"* ]]
+  [ ! -e none/sumo/net.xml ]
   command -v sumo > /dev/null || skip "sumo is not installed"
   make_clips sumo --source sumo --clips 2 --traffic 20
   [ "$(tail -n +2 sumo/clips.csv | wc -l)" -eq 2 ]

@@ -22,7 +22,7 @@ local unpack = table.unpack or unpack    -- luacheck: ignore
 ---@field fields? sonde.schema   what a table with known keys holds
 ---@field doc string             one line
 ---@field value? string          what help calls the value: "N", "DIR"
----@field some? boolean          a list must have an entry
+---@field some? boolean          a list must have an entry, a text a character
 ---@field infinite? boolean      a number may be infinite or NaN
 ---@field repeated? boolean      a list that the command line gives one entry at a time
 ---@field hidden? boolean        not shown by help
@@ -289,6 +289,7 @@ function check_value(field, value, what, where, path)
   end
   if not fit then refuse("must be " .. expected(field) .. ", not " .. shown(value)) end
   if type(value) == "string" and string.find(value, "%z") then refuse("must be a text without zero bytes") end
+  if value == "" and field.some then refuse "must not be empty" end
   check_range(field, value, refuse)
   check_choice(field, value, refuse)
   if fit == "integer" then return math.floor(value) end

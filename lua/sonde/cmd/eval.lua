@@ -140,7 +140,7 @@ return {
     { name = "bootstrap", type = "integer", min = 0,
       doc = "resamples of bootstrapped errors; default: 100000; 0: none" },
     { name = "log_samples", type = "boolean", preset = false, doc = "write what was scored of each document too" },
-    { name = "out", type = "string", value = "DIR", doc = "folder for the results file, and the samples" },
+    { name = "out", type = "string", some = true, value = "DIR", doc = "folder for the results file, and the samples" },
     { name = "convert", type = "string", value = "FILE",
       doc = "with --tasks NAME --out FILE: rows of a data set of the hub to the documented form" },
     output.json,

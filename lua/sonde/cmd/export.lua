@@ -9,7 +9,8 @@ local function options_of_command()
       doc = "a model folder, or a checkpoint of llama2.c (.bin)" },
     require("sonde.io").placement,
     { name = "tokenizer", type = "string", value = "FILE", doc = "a tokenizer for the model, in place of its own" },
-    { name = "out", type = "string", required = true, value = "PATH", doc = "the new folder, or the file NAME.gguf" },
+    { name = "out", type = "string", some = true, required = true, value = "PATH",
+      doc = "the new folder, or the file NAME.gguf" },
   }
   for _, field in ipairs(export.schema) do list[#list + 1] = field end
   list[#list + 1] = output.json

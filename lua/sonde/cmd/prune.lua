@@ -162,7 +162,7 @@ return {
     { name = "hidden", type = "integer", min = 1, doc = "width of the stream that stays, with --method" },
     { name = "multiple", type = "integer", min = 1, max = 4096,
       doc = "widths change by multiples of it, with --ratio; default: 8" },
-    { name = "out", type = "string", required = true, value = "DIR", doc = "the new model folder" },
+    { name = "out", type = "string", some = true, required = true, value = "DIR", doc = "the new model folder" },
     { name = "text", type = "string", value = "FILE", doc = "text to measure on, and to tell the loss on" },
     { name = "tokens", type = "integer", min = 2,
       doc = "tokens of the text to take, from the first, in whole windows; default: 16384" },

@@ -85,7 +85,7 @@ return {
       doc = "which matrices, by names with *; default: those of attention and feed-forward layers" },
     { name = "layers", type = "list", value = "A,B,..", some = true, of = { name = "block", type = "integer", min = 0,
       doc = "" }, doc = "which blocks, from 0; default: all" },
-    { name = "out", type = "string", required = true, value = "DIR", doc = "the new model folder" },
+    { name = "out", type = "string", some = true, required = true, value = "DIR", doc = "the new model folder" },
     { name = "calibrate", type = "string", value = "FILE", doc = "text that methods measure on" },
     { name = "eval", type = "string", value = "FILE", doc = "text that the loss is reported on; default: --calibrate" },
     { name = "context", type = "integer", min = 2, max = 1048576,

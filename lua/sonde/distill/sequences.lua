@@ -13,7 +13,7 @@ local sequences = {}
 --- The options of a teacher's sequences.
 ---@type sonde.schema
 sequences.schema = {
-  { name = "out", type = "string", required = true, value = "FILE",
+  { name = "out", type = "string", some = true, required = true, value = "FILE",
     doc = "token shard (.tok) or text (.jsonl); FILE.json beside it says what it was made with" },
   { name = "sequences", type = "integer", min = 1, max = 1e12, required = true, doc = "how many" },
   { name = "context", type = "integer", min = 2, max = 1048576,

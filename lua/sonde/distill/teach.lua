@@ -12,7 +12,7 @@ local teach = {}
 --- The options of a cache, for the training that will read it.
 ---@type sonde.schema
 teach.schema = {
-  { name = "out", type = "string", required = true, value = "FILE", doc = "the cache" },
+  { name = "out", type = "string", some = true, required = true, value = "FILE", doc = "the cache" },
   { name = "top_k", type = "integer", min = 1, max = 1048576, preset = 64,
     doc = "the K likeliest tokens are kept, all others as one" },
   { name = "tokens", type = "number", min = 1, max = 1e15,

@@ -49,7 +49,7 @@ return args.declare(convert, "sonde.", {
   file = {
     as = "sonde.convert_tasks",
     { name = "name", type = "string", required = true }, { name = "path", type = "string", required = true },
-    { name = "out", type = "string", required = true },
+    { name = "out", type = "string", some = true, required = true },
     { name = "task_files", type = "list", of = { name = "path", type = "string" } },
   },
 })

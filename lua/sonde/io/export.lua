@@ -116,7 +116,8 @@ end
 return args.declare(export, "sonde.export.", {
   write = {
     as = "sonde.export",
-    { name = "model", type = "model", required = true }, { name = "out", type = "string", required = true },
+    { name = "model", type = "model", required = true },
+    { name = "out", type = "string", some = true, required = true },
     { name = "options", type = "table" },
   },
 })

@@ -3,7 +3,8 @@
 --
 -- The folder: clips.csv (the table), clips.json (settings, versions of the libraries, and for each clip its seed, the
 -- SHA-256 of its frames, the measured times), clips/NNNNN.mp4; truth/NNNNN/ where that is wanted. While clips are made,
--- clips.jsonl has a line for each that is complete; the same call continues there.
+-- clips.jsonl has the settings and a line for each that is complete; the same call continues there. One call at a time
+-- works in a folder: it has the lock of the file `lock`.
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
@@ -13,6 +14,7 @@ local make = {}
 
 local WAIT_SECONDS = 0.2
 local AHEAD = 8                 -- clips that wait for a thread or are under way, at least
+local UNCUT_SECONDS = 2          -- the least: an event is 0.8 s before the end and not in the first half
 local DOMAINS = { A = 0, B = 1 }
 local MOST_RUNS = 100           -- of SUMO
 local MOST_OF_RUN, MOST_OF_FILE = 6, 10000      -- situations of a class that are taken
@@ -20,7 +22,8 @@ local MOST_OF_RUN, MOST_OF_FILE = 6, 10000      -- situations of a class that ar
 --- The options of making clips.
 ---@type sonde.schema
 make.schema = {
-  { name = "out", type = "string", required = true, value = "DIR", doc = "folder of the clips; may have some already" },
+  { name = "out", type = "string", required = true, some = true, value = "DIR",
+    doc = "folder of the clips; may have some already" },
   { name = "clips", type = "integer", min = 1, max = 99999, preset = 280, value = "N",
     doc = "how many; the seven classes come in turn" },
   { name = "quiet", type = "integer", min = 1, max = 1000, preset = 1, value = "N",
@@ -36,7 +39,8 @@ make.schema = {
     doc = "seconds of traffic in each run of SUMO" },
   { name = "uncut", type = "boolean", preset = false,
     doc = "long clips with the event anywhere in them, for detection; otherwise it lies in the second half" },
-  { name = "seconds", type = "number", min = 1, max = 60, value = "S", doc = "length; default: 3, uncut 12" },
+  { name = "seconds", type = "number", min = 1, max = 60, value = "S",
+    doc = "length; default: 3, uncut 12 (at least 2)" },
   { name = "rate", type = "number", min = 1, max = 60, preset = 15, value = "HZ", doc = "frames a second" },
   { name = "width", type = "integer", min = 16, max = 4096, preset = 480, doc = "of the picture, even" },
   { name = "height", type = "integer", min = 16, max = 4096, preset = 270, doc = "of the picture, even" },
@@ -79,7 +83,7 @@ local function name_of(index) return ("%05d"):format(index) end
 
 local function file_of(out, index) return out .. "/clips/" .. name_of(index) .. ".mp4" end
 
--- The objects of a file, one a line. The last line may have been cut short by a crash.
+-- The objects of a file, one a line. A line may have been cut short by a crash.
 local function lines_of(path)
   local values = {}
   for line in string.gmatch(core.read_file(path), "(.-)\n") do
@@ -89,22 +93,60 @@ local function lines_of(path)
   return values
 end
 
--- The clips that are complete, by index.
+local ENTRY = { clip = "string", class = "string", what = "string", light = "string" }
+local MEASURED = { "ttc", "pet", "time_of_event", "time_of_alert" }
+
+-- Whether a value of a file is what we write of a clip.
+local function is_entry(value)
+  if type(value) ~= "table" or type(value.index) ~= "number" or value.index % 1 ~= 0 then return false end
+  for name, kind in pairs(ENTRY) do
+    if type(value[name]) ~= kind then return false end
+  end
+  for _, name in ipairs(MEASURED) do
+    if value[name] ~= nil and type(value[name]) ~= "number" then return false end
+  end
+  return value.index >= 1 and value.clip == "clips/" .. name_of(value.index) .. ".mp4"
+end
+
+-- The settings and the entries of clips.json.
+local function read_manifest(path)
+  local before = core.json_load(path)
+  local ok = type(before) == "table" and type(before.settings) == "table" and type(before.clips) == "table"
+  for _, clip in ipairs(ok and before.clips or {}) do ok = ok and is_entry(clip) end
+  if ok then return before.settings, before.clips end
+  error(("%s%s: is not what `sonde clips make` writes; remove it, or choose another folder"):format(core.where(), path),
+    0)
+end
+
+-- The same of clips.jsonl; what is no entry is as if it were absent. Without settings nobody knows how its clips were
+-- made: they are made again.
+local function read_journal(path)
+  local values, clips = lines_of(path), {}
+  for _, value in ipairs(values) do
+    if is_entry(value) then clips[#clips + 1] = value end
+  end
+  local settings = values[1] and values[1].settings
+  if type(settings) == "table" then return settings, clips end
+  return {}, {}
+end
+
+-- The clips that are complete, by index. A file of other settings is refused where it has clips, and removed where it
+-- has none.
 local function find_made(out, settings)
-  local made, journal, manifest = {}, out .. "/clips.jsonl", out .. "/clips.json"
-  local function take(clip)
-    if core.exists(file_of(out, clip.index)) then made[clip.index] = clip end
-  end
-  if core.exists(manifest) then
-    local before = core.json_decode(core.read_file(manifest))
-    check_settings(out, before.settings, settings)
-    for _, clip in ipairs(before.clips) do take(clip) end
-  end
-  if core.exists(journal) then
-    for _, value in ipairs(lines_of(journal)) do
-      if value.settings then check_settings(out, value.settings, settings) else take(value) end
+  local made = {}
+  local function take_all(path, read)
+    if not core.exists(path) then return end
+    local before, clips = read(path)
+    local there = {}
+    for _, clip in ipairs(clips) do
+      if core.exists(file_of(out, clip.index)) then there[#there + 1] = clip end
     end
+    if #there == 0 then return assert(os.remove(path)) end
+    check_settings(out, before, settings)
+    for _, clip in ipairs(there) do made[clip.index] = clip end
   end
+  take_all(out .. "/clips.json", read_manifest)
+  take_all(out .. "/clips.jsonl", read_journal)
   return made
 end
 
@@ -193,9 +235,9 @@ end
 local function complete(options, settings, made)
   local missing, path = missing_of(options, made), options.out .. "/clips.jsonl"
   if #missing == 0 then return end
-  local fresh = not core.exists(path)
+  if not core.exists(path) then core.write_file(path, core.json_encode { settings = settings } .. "\n") end
   local journal = assert(io.open(path, "a"))
-  journal:write(fresh and core.json_encode { settings = settings } or "", "\n")
+  journal:write "\n"                -- behind a line that a crash cut short
   make_all(options, missing, function(clip)
     made[clip.index] = clip
     journal:write(core.json_encode(clip), "\n")
@@ -223,23 +265,23 @@ local function x264_of(options, clips)
   return string.match(core.read_file(options.out .. "/" .. clips[1].clip), "x264 %- core ([%w ]*%w)")
 end
 
---- Makes clips, or those that are missing in the folder. The same options and libraries give the same bytes, with any
---- number of threads.
----@param options table     see make.schema
----@return { table: string, clips: table[], counts: table }   path of clips.csv, its clips, how many of each class
-function make.make_clips(options)
+local function check(options)
   options = args.check(make.schema, options, "make_clips")
   options.seconds = options.seconds or (options.uncut and 12 or 3)
-  if options.source == "sumo" and options.fcd then
-    error(core.where() .. "make_clips: give a source or fcd, not both", 0)
+  local wrong
+  if options.source == "sumo" and options.fcd then wrong = "give a source or fcd, not both" end
+  if options.width % 2 ~= 0 or options.height % 2 ~= 0 then wrong = "width and height must be even" end
+  if options.uncut and options.seconds < UNCUT_SECONDS then
+    wrong = ("uncut clips have at least %d seconds, not %g; give more, or leave uncut out"):format(UNCUT_SECONDS,
+      options.seconds)
   end
-  if options.width % 2 ~= 0 or options.height % 2 ~= 0 then
-    error(core.where() .. "make_clips: width and height must be even", 0)
-  end
-  local settings = settings_of(options)
-  core.mkdirs(options.out .. "/clips")
-  local made = find_made(options.out, settings)
-  local most = 0
+  if wrong then error(core.where() .. "make_clips: " .. wrong, 0) end
+  return options
+end
+
+-- Makes what is missing and writes the table and clips.json, with the lock of the folder.
+local function fill(options, settings)
+  local made, most = find_made(options.out, settings), 0
   for index in pairs(made) do most = math.max(most, index) end
   if most > options.clips then
     error(core.where() .. string.format("make_clips: %s has %d clips already, more than %d; give as many, or another "
@@ -256,6 +298,21 @@ function make.make_clips(options)
     x264 = x264_of(options, clips), clips = clips }, 2) .. "\n")
   os.remove(options.out .. "/clips.jsonl")
   return { table = options.out .. "/clips.csv", clips = clips, counts = counts }
+end
+
+--- Makes clips, or those that are missing in the folder. The same options and libraries give the same bytes, with any
+--- number of threads.
+---@param options table     see make.schema
+---@return { table: string, clips: table[], counts: table }   path of clips.csv, its clips, how many of each class
+function make.make_clips(options)
+  options = check(options)
+  local settings = settings_of(options)
+  core.mkdirs(options.out .. "/clips")
+  local lock = core.lock(options.out .. "/lock")
+  local ok, result = pcall(fill, options, settings)
+  lock:close()
+  if not ok then error(result, 0) end
+  return result
 end
 
 return args.declare(make, "sonde.", { make_clips = { { name = "options", type = "table", required = true } } })

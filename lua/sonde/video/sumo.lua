@@ -35,7 +35,8 @@ end
 local function network(path)
   run("netgenerate", { "--grid", "--grid.number", tostring(SIDE), "--grid.length", tostring(LENGTH),
     "--sidewalks.guess", "--crossings.guess", "--bikelanes.guess", "--default-junction-type", "priority", "--seed", "1",
-    "-o", path })
+    "-o", path .. ".part.xml" })
+  assert(os.rename(path .. ".part.xml", path))
 end
 
 -- Draws whole numbers from 0 up to n - 1, the same in any Lua.
@@ -94,14 +95,15 @@ local function demand(path, seed, seconds)
   core.write_file(path, table.concat(list, "\n"))
 end
 
---- The trajectories of the n-th run of a seed, in the folder; a file that is there already is taken as it is.
+--- The trajectories of the n-th run of a seed, in the folder; a file that is there already is taken as it is, so its
+--- name says of what seed and how many seconds it is.
 ---@param folder string
 ---@param seed integer
 ---@param n integer      from 1
 ---@param seconds integer
 ---@return string path
 function sumo.trajectories(folder, seed, n, seconds)
-  local name = string.format("%s/%d", folder, n)
+  local name = string.format("%s/seed%d-%ds-%d", folder, seed, seconds, n)
   local path = name .. ".fcd.xml.gz"
   if core.exists(path) then return path end
   core.mkdirs(folder)
