@@ -71,6 +71,10 @@ for _, name in ipairs { "mean_features", "time_to_collision" } do add(name, { ba
 local values = {}
 for k, arm in ipairs(arms) do values[k] = arm.value end
 
+local sources = sonde.sweep {
+  name = sources_name .. "-" .. config.task, named_by = "--set sources_name=NAME", title = "Models of the other domain",
+  grid = { features = config.features, seed = config.seed }, settings = config, flops_per_s = study.flops_per_s,
+}
 local sweep = study:sweep {
   title = "Near misses, " .. config.task,
   question = "Does separating foreground from background beat the unseparated motion, and fine-tuning beat training "
@@ -78,18 +82,36 @@ local sweep = study:sweep {
   grid = { arm = values, seed = config.seed },
 }
 
+-- Options of a training, with what an arm changes.
+local function training(changes)
+  local options = {}
+  for _, list in ipairs { config.train, changes } do
+    for key, value in pairs(list) do options[key] = value end
+  end
+  return options
+end
+
+-- What an arm trains, without clips.
+local function planned(arm, seed)
+  local size, classes = 0, config.task == "warning" and 2 or config.classes
+  for _, part in ipairs(PARTS[arm.features or "both"]) do
+    size = size + (part == "thumbnail" and THUMBNAIL or FIELD)
+  end
+  if not arm.baseline then return model_of(size, classes, seed), training {} end
+  return baselines.logistic({ features = arm.baseline == "time_to_collision" and 2 or size, classes = classes,
+    frames = config.frames[config.task], task = config.task }, seed), training(config.logistic)
+end
+
 if study.plan_only then
   print("The clips: --set tables.target=PATH, a table as in doc/video.md, of DoTA, CCD, DADA-2000 or Nexar, with its\n"
     .. "videos beside it; --set tables.source=PATH, another one to tune from; then --set plan_only=false. The videos\n"
     .. "of the near-miss incident database are given out by its owners only. What the models need:")
-  return sweep:plan(function(p)
-    local arm, size = of_arm[p.arm], 0
-    for _, part in ipairs(PARTS[arm.features or "both"]) do
-      size = size + (part == "thumbnail" and THUMBNAIL or FIELD)
-    end
-    return model_of(arm.baseline == "time_to_collision" and 2 or size, config.task == "warning" and 2 or config.classes,
-      p.seed), config.train
-  end)
+  if #config.tune > 0 then
+    print "Models of the other domain, which the tuned ones begin with:"
+    sources:plan(function(p) return planned(p, p.seed) end)
+    print "Models of the target:"
+  end
+  return sweep:plan(function(p) return planned(of_arm[p.arm], p.seed) end)
 end
 
 -- ---- clips ---------------------------------------------------------------------------------------------------------
@@ -122,19 +144,13 @@ end
 -- Options of a training by this feed, with what an arm changes.
 local function with(about, changes)
   local adaptive = config.task == "warning" and config.loss == "adalea" and not about.baseline
-  local options = { hooks = adaptive and { about:adalea(config.train.batch) } or nil }
-  for _, list in ipairs { config.train, changes } do
-    for key, value in pairs(list) do options[key] = value end
-  end
+  local options = training(changes)
+  options.hooks = adaptive and { about:adalea(config.train.batch) } or nil
   return options
 end
 
 -- ---- models of the other domain ------------------------------------------------------------------------------------
 
-local sources = sonde.sweep {
-  name = sources_name .. "-" .. config.task, named_by = "--set sources_name=NAME", title = "Models of the other domain",
-  grid = { features = config.features, seed = config.seed }, settings = config,
-}
 sweep:check()
 
 local folders = {}

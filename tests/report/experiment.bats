@@ -116,6 +116,18 @@ sweep() {
   done
 }
 
+@test "baselines of clips are planned as regressions, and the other domain's trainings are counted" {
+  run --separate-stderr "$SONDE" run "$abs_srcdir/experiments/near_miss.lua" --set scale=paper --set "seed=[1]" \
+    --set "features=[background]" --set "tune=[all]" --set "model.depth=1" --set flops_per_s=1e12
+  echo "$output $stderr"
+  [ "$status" -eq 0 ]
+  [ "$(grep -c '^all: ' <<< "$output")" -eq 2 ]
+  [[ $output == *"features=background "*"all: 1 trials"*"arm=background_tuned_all "*"all: 4 trials"* ]]
+  million() { awk -v arm="$1" '$1 == arm {print $3}' <<< "$output"; }
+  awk "BEGIN {exit !($(million arm=background) > 0.1 && $(million arm=mean_features) < 0.1)}"
+  [ ! -e runs ]
+}
+
 @test "other settings for the same sweep are refused" {
   cd "$BATS_FILE_TMPDIR"
   run sweep --set train.lr=1e-4

@@ -59,6 +59,18 @@ end
 
 TestOneShot = {}
 
+function TestOneShot:test_models_of_frames()
+  local model = sonde.transformer { features = 6, objective = { "weighted_classifier", classes = 2 }, width = 16,
+    depth = 2, heads = 2, context = 12, init_std = 0.2, seed = 5 }:init()
+  local sparse, facts = sparse_of(model)
+  lu.assertEquals(facts.sparsity, 0.5)
+  local speed = require("sonde.sparse.sparsify").speed(model, sparse, { context = 12, batch = 2, rounds = 1 })
+  lu.assertTrue(speed.dense > 0 and speed.sparse > 0)
+  local ok, message = pcall(sparse_of, model, { method = "wanda", text = ids })
+  lu.assertFalse(ok)
+  lu.assertStrContains(message, "reads features")
+end
+
 -- Inputs that are always 0 cost nothing, but no more weights go for that.
 function TestOneShot:test_the_share_is_kept_where_inputs_are_always_0()
   local model = model_of { ffn = { "mlp", hidden = 64, top_k = 1, activation = "relu2" } }

@@ -101,6 +101,7 @@ function TestMetrics:test_recognition()
   lu.assertTrue(r.accuracy.ci[1] < 4 / 6 and r.accuracy.ci[2] > 4 / 6)
   lu.assertEquals(r.confusion, { { 1, 1, 0, 0 }, { 0, 2, 0, 0 }, { 1, 0, 1, 0 }, { 0, 0, 0, 0 } })
   lu.assertEquals(r.recall, { 0.5, 1, 0.5, 0 })
+  lu.assertEquals(r.clips, 6)
 end
 
 function TestMetrics:test_refusals()
@@ -116,6 +117,7 @@ function TestMetrics:test_refusals()
   refused("finite", metrics.warning, { { scores = { 0 / 0 }, rate = 10 } })
   refused("ustring", metrics.warning, by_hand(), { compat = "dsta" })
   refused("2 classes and 1", metrics.recognition, { 0, 1 }, { 0 }, 2)
+  refused("4096", metrics.recognition, { 0 }, { 0 }, 5000)
   refused("class 2 of clip 2", metrics.recognition, { 0, 2 }, { 0, 0 }, 2)
 end
 

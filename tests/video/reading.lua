@@ -120,8 +120,94 @@ function TestReading:test_a_folder_keeps_how_clips_are_read()
   end
   refused("there is no such file", sonde.clip_reading, path "cache")
   core.write_file(path "model-rmsnorm/clips.json", '{"features":3,"mean":[1]}')
-  refused("does not say how a model reads clips", sonde.clip_reading, path "model-rmsnorm")
+  local file, dir = path "model-rmsnorm/clips.json", path "model-rmsnorm"
+  refused("does not say how a model reads clips", sonde.clip_reading, dir)
+  local good = core.json_decode(core.read_file(path "model-layernorm/clips.json"))
+  for _, odd in ipairs { { "made_with", 5 }, { "made_with", {} }, { "made_with", "x" }, { "names", { 1, 2 } },
+    { "names", { "a" } }, { "task", "nix" }, { "labelled", -1 }, { "labelled", 7 }, { "parts", { "nix" } },
+    { "frames", 1.5 }, { "mean", { 1 } }, { "factor", { "x" } }, { "quiet", "event" }, { "classes", 3 } } do
+    local kept = {}
+    for key, value in pairs(good) do kept[key] = value end
+    kept[odd[1]] = odd[2]
+    core.write_file(file, core.json_encode(kept))
+    local ok, message = pcall(sonde.clip_reading, dir)
+    lu.assertFalse(ok, odd[1])
+    lu.assertStrContains(message, file .. ": does not say how a model reads clips: ")
+    lu.assertNil(string.find(message, "\n"), message)
+    lu.assertNil(string.find(message, "attempt to", 1, true), message)
+  end
+  for _, text in ipairs { "5", "[]", "null", "{", "[1]" } do
+    core.write_file(file, text)
+    refused(file .. ": does not say how a model reads clips: ", sonde.clip_reading, dir)
+  end
   refused("no clips for validation", function() sonde.clip_reading(path "model-layernorm"):scores(model_of(about)) end)
+end
+
+function TestReading:test_other_classes_are_refused()
+  local set = clips()
+  local _, about = set:feed { frames = FRAMES, parts = PARTS, task = "warning" }
+  for _, classes in ipairs { 3, 7 } do
+    local model = model_of(about, { objective = { "weighted_classifier", classes = classes } })
+    for _, f in ipairs { about.measure, about.scores } do
+      local ok, message = pcall(f, about, model)
+      lu.assertFalse(ok)
+      lu.assertStrContains(message, "the model has " .. classes .. " classes, the reading of clips 2 (quiet, event)")
+    end
+    local ok, message = pcall(sonde.watch, model, about, path "a.y4m")
+    lu.assertFalse(ok)
+    lu.assertStrContains(message, "the model has " .. classes .. " classes")
+  end
+end
+
+function TestReading:test_clips_whose_event_is_before_their_frames()
+  local set, warn, notes = clips(), core.warn, {}
+  core.warn = function(text) notes[#notes + 1] = text end
+  local ok, message = pcall(function()
+    local _, about = set:feed { frames = 2, parts = PARTS, task = "warning", mirror = true }     -- rows at 0.6, 0.7 s
+    lu.assertEquals(about:measure(model_of(about), { resamples = 0 }).clips, 1)
+    set:feed { frames = 2, parts = PARTS, task = "warning", loss = "frame" }
+    set:feed { frames = 3, parts = PARTS, task = "warning" }
+  end)
+  core.warn = warn
+  lu.assertTrue(ok, message)
+  lu.assertEquals(#notes, 2)
+  lu.assertStrContains(notes[1], "feed: training: 1 of 2 clips are left out")
+  lu.assertStrContains(notes[2], "measure: 1 of 2 clips are left out")
+  core.write_file(path "events.csv", "clip,class,time_of_event,split\na.y4m,near,0.6,train\n")
+  set = sonde.clips(path "events.csv"):features { cache = path "cache", width = 64, grid = { 4, 3 },
+    thumbnail = { 4, 3 }, progress = false }
+  ok, message = pcall(set.feed, set, { frames = 2, parts = PARTS, task = "warning" })
+  lu.assertFalse(ok)
+  lu.assertStrContains(message, "1 of 1 clips are left out")
+end
+
+function TestReading:test_the_quiet_class_is_named()
+  clips()
+  core.write_file(path "classes.csv", "clip,class,split\na.y4m,calm,train\nb.y4m,near,train\n")
+  local set = sonde.clips(path "classes.csv"):features { cache = path "cache", width = 64, grid = { 4, 3 },
+    thumbnail = { 4, 3 }, progress = false }
+  local _, about = set:feed { frames = FRAMES, parts = PARTS, quiet = "calm" }
+  local _, unnamed = set:feed { frames = FRAMES, parts = PARTS }
+  local model, dir = model_of(about), path "model"
+  model:save(dir)
+  about:save(dir)
+  local function risks(by, options)
+    local list = {}
+    for k, frame in ipairs(sonde.watch(model, by, path "a.y4m", options).frames) do list[k] = frame.risk end
+    return list
+  end
+  local kept = risks(sonde.clip_reading(dir))
+  lu.assertEquals(risks(unnamed, { quiet = "calm" }), kept)
+  for k, risk in ipairs(risks(about, { quiet = "near" })) do lu.assertAlmostEquals(risk, 1 - kept[k], 1e-12) end
+  local function refused(text, f, ...)
+    local ok, message = pcall(f, ...)
+    lu.assertFalse(ok)
+    lu.assertStrContains(message, text)
+  end
+  refused("--quiet NAME", sonde.watch, model, unnamed, path "a.y4m")
+  refused("did you mean 'calm'", sonde.watch, model, unnamed, path "a.y4m", { quiet = "clam" })
+  refused("there is no class 'nix'", set.feed, set, { frames = FRAMES, quiet = "nix" })
+  refused("a warning has one", set.feed, set, { frames = FRAMES, quiet = "calm", task = "warning" })
 end
 
 function TestReading:test_fine_tuning_moves_what_it_names()

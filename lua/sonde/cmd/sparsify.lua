@@ -28,12 +28,12 @@ local function by_block(facts)
 end
 
 -- The products compute with the zeros, whatever the clock of a busy machine says.
-local function say_speed(speed)
-  print(string.format("forward pass: dense %s tokens/s, sparse %s. Its products compute with the zeros, so it is not "
-    .. "faster: what differs is the machine's load", progress.short(speed.dense), progress.short(speed.sparse)))
+local function say_speed(speed, unit)
+  print(string.format("forward pass: dense %s %s/s, sparse %s. Its products compute with the zeros, so it is not "
+    .. "faster: what differs is the machine's load", progress.short(speed.dense), unit, progress.short(speed.sparse)))
 end
 
-local function say(facts)
+local function say(facts, unit)
   local table_of = { { "block", "matrices", "weights", "zeros", "sparsity" } }
   for _, row in ipairs(by_block(facts)) do
     table_of[#table_of + 1] = { tostring(row.block), tostring(row.matrices), tostring(row.weights), tostring(row.zeros),
@@ -46,7 +46,7 @@ local function say(facts)
     print(string.format("loss before %.4f, after %.4f%s (nats)", facts.loss.before, facts.loss.after,
       facts.dtype ~= "f32" and string.format(", as saved in %s %.4f", facts.dtype, facts.loss.saved) or ""))
   end
-  say_speed(facts.speed)
+  say_speed(facts.speed, unit)
   print(string.format("weights on disk: %s, dense %s", progress.bytes(facts.bytes.saved),
     progress.bytes(facts.bytes.dense)))
   print("model: " .. facts.out)
@@ -122,6 +122,6 @@ return {
     local context = math.min(options.context or model.config.context, 512)
     facts.speed = sparsify.speed(model, sparse, { context = context, batch = windows.batch(context, 16) })
     facts.bytes = require("sonde.io").sizes(sparse, options.out, options.dtype)
-    if options.json then output.print_json(facts) else say(facts) end
+    if options.json then output.print_json(facts) else say(facts, model.config.vocab and "tokens" or "frames") end
   end,
 }

@@ -37,7 +37,7 @@ local function run(given)
   local about, model = sonde.clip_reading(given.model), sonde.load(given.model):check_finite()
   local quiet = given.json or given.html == "-"
   local result = watch.watch(model, about, given.video, { threshold = given.threshold, hop = given.hop,
-    follow = given.follow, seen = not quiet and teller(given.threshold) or nil })
+    follow = given.follow, quiet = given.quiet, seen = not quiet and teller(given.threshold) or nil })
   if given.html then
     output.write(given.html, require("sonde.video.watch_page").of(given.video, about, result, given.threshold))
   end

@@ -208,7 +208,25 @@ function sparsify.sparsify(model, options)
   }
 end
 
---- Forward passes of two models over the same tokens in turn: tokens/s of each, medians of rounds.
+-- A plan of a model's forward pass over made inputs, whose values do not matter: of a language model with its loss.
+local function forward_of(model, batch, context)
+  local config, trace, count = model.config, model:trace { batch = batch, context = context }, batch * context
+  local speaks = model.objective.name == "language_model"
+  local plan = core.plan { speaks and trace.loss:sum() or trace.final:sum() }
+  if config.vocab then
+    local tokens = core.tensor("i32", { batch, context })
+    for i = 1, count do tokens:set(i, (i * i) % config.vocab) end
+    plan:set("tokens", tokens)
+  else
+    plan:set("features", core.tensor("f32", { batch, context, config.features }))
+  end
+  if speaks then plan:set("targets", core.tensor("i32", { count })) end
+  plan:run()
+  return plan
+end
+
+--- Forward passes of two models over the same tokens (frames, where they read features) in turn: tokens/s of each,
+--- medians of rounds.
 ---@param dense sonde.model
 ---@param sparse sonde.model
 ---@param options {context: integer, batch: integer, rounds: integer|nil}
@@ -216,15 +234,8 @@ end
 function sparsify.speed(dense, sparse, options)
   local rounds, context, batch, plans = options.rounds or 7, options.context, options.batch, {}
   local count = context * batch
-  local tokens, targets = core.tensor("i32", { batch, context }), core.tensor("i32", { count })
-  for i = 1, count do tokens:set(i, (i * i) % dense.config.vocab) end
   for k, model in ipairs { dense, sparse } do
-    local trace = model:trace { batch = batch, context = context }
-    local plan = core.plan { trace.loss:sum() }
-    plan:set("tokens", tokens)
-    plan:set("targets", targets)
-    plan:run()
-    plans[k] = { plan = plan, seconds = {} }
+    plans[k] = { plan = forward_of(model, batch, context), seconds = {} }
   end
   for round = 1, rounds do
     for _, each in ipairs(plans) do

@@ -26,6 +26,8 @@ feed.schema = {
   { name = "baseline", type = "string", choices = { "mean", "looming" },
     doc = "what a logistic regression gets in place of the parts: their mean over the frames so far; or 1 / time to "
       .. "collision by the divergence alone, now and the largest so far" },
+  { name = "quiet", type = "string",
+    doc = "recognition: the class in which nothing happens, for sonde.watch; default: quiet, background or normal" },
 }
 for _, option in ipairs(features.array_schema) do table.insert(feed.schema, option) end
 
@@ -119,6 +121,19 @@ local function arrays_of(set, part, options, scale)
   return arrays, scale, data
 end
 
+-- Of clips whose frames all come from the event on, no frame is labelled.
+local function note_unlabelled(data, frames)
+  local seen, count, all = {}, 0, 0
+  for n, clip in ipairs(data.clips) do
+    if not seen[clip] then
+      all = all + 1
+      if reading.event_row(clip, data.rows[n], data.times[n]) == 1 then count = count + 1 end
+    end
+    seen[clip] = true
+  end
+  reading.note_left_out("feed: training", count, all, frames)
+end
+
 -- What of the options has no effect in the task is refused by name.
 local function check(options)
   if options.task == "recognition" and options.loss ~= "exponential" then
@@ -140,17 +155,23 @@ end
 ---@return sonde.feed feed, sonde.clip_reading about
 function feed.of(set, options)
   options = check(args.check(feed.schema, options, "feed"))
+  local names = options.task == "warning" and core.list { "quiet", "event" } or core.list { table.unpack(set.classes) }
+  if options.quiet then
+    reading.check_quiet(options.quiet, { task = options.task, names = names },
+      function(text) error(core.where() .. "feed: option 'quiet': " .. text, 0) end)
+  end
   local train, scale, data = arrays_of(set, "train", options)
+  if options.task == "warning" and options.loss ~= "frame" then note_unlabelled(data, options.frames) end
   local validation, kept
   if #set:of "validation" > 0 then
     local _
     validation, _, kept = arrays_of(set, "validation", options, scale)
   end
-  local names = options.task == "warning" and core.list { "quiet", "event" } or core.list { table.unpack(set.classes) }
   return require("sonde.data.feed").arrays { train = train, validation = validation }, reading.new {
     task = options.task, labelled = options.labelled, parts = options.parts, frames = options.frames, names = names,
     baseline = options.baseline, made_with = set.made_with, mean = scale.mean, factor = scale.factor,
-    features = data.features:dims()[3], classes = #names, data = { train = data, validation = kept },
+    features = data.features:dims()[3], classes = #names, quiet = options.quiet,
+    data = { train = data, validation = kept },
     train = set:of "train", validation = kept and kept.clips or {},
   }
 end

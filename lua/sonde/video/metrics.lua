@@ -11,6 +11,7 @@ local stats = require "sonde.base.stats"
 local metrics = {}
 
 local LEVEL, HOUR = 0.95, 3600
+local MOST_CLASSES = 4096      -- the confusion matrix has the square of it
 
 local score = { name = "score", type = "number", doc = "" }
 
@@ -277,10 +278,10 @@ end
 --- recall that is nearest 0.8), frame_auc (all frames of all clips), and as the main ones recall_0.5s, recall_1s and
 --- recall_1.5s: the share of events of which a warning was there so long before, at the lowest threshold from which on
 --- no threshold has more false alarms than are allowed. What cannot be computed (no negative clip, no abnormal frame)
---- is absent.
+--- is absent. `clips` is how many there were.
 ---@param clips table[]        {scores, rate, event, from, to}
 ---@param options? table       see metrics.schema
----@return table<string, {value: number, ci: number[]|nil}>
+---@return table<string, {value: number, ci: number[]|nil}|integer>
 function metrics.warning(clips, options)
   options = args.check(metrics.schema, options, "clip_metrics")
   if #clips == 0 then error(core.where() .. "clip_metrics: there is no clip", 0) end
@@ -296,17 +297,18 @@ function metrics.warning(clips, options)
     if not c.event then prepared.quiet[i] = #c.scores / c.rate end
   end
   local result = with_intervals(#list, options, function(weight) return measure(prepared, weight, options) end)
+  result.clips = #list
   if options.compat then result.ustring = require("sonde.video.ustring").measures(list) end
   return result
 end
 
 --- Accuracy of recognition with its interval, and the confusion matrix: counts by true class (rows) and by what was
---- recognised (columns).
+--- recognised (columns). `clips` is how many there were.
 ---@param truth integer[]        classes from 0
 ---@param guessed integer[]
 ---@param classes integer        how many there are
 ---@param options? table
----@return {accuracy: table, confusion: integer[][], recall: number[]}
+---@return {accuracy: table, confusion: integer[][], recall: number[], clips: integer}
 function metrics.recognition(truth, guessed, classes, options)
   options = args.check(metrics.schema, options, "clip_metrics")
   if #truth ~= #guessed or #truth == 0 then
@@ -337,7 +339,7 @@ function metrics.recognition(truth, guessed, classes, options)
     for i, w in ipairs(weight) do sum = sum + w * hit[i] end
     return { accuracy = sum / #truth }
   end).accuracy
-  return { accuracy = accuracy, confusion = confusion, recall = recall }
+  return { accuracy = accuracy, confusion = confusion, recall = recall, clips = #truth }
 end
 
 local integers = { name = "class", type = "integer", doc = "" }
@@ -347,6 +349,6 @@ return args.declare(metrics, "sonde.clip_metrics.", {
     { name = "options", type = "table" } },
   recognition = { { name = "truth", type = "list", of = integers, required = true },
     { name = "guessed", type = "list", of = integers, required = true },
-    { name = "classes", type = "integer", min = 1, max = 100000, required = true },
+    { name = "classes", type = "integer", min = 1, max = MOST_CLASSES, required = true },
     { name = "options", type = "table" } },
 })

@@ -3,6 +3,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local features = require "sonde.video.features"
 
 local reading = {}
 local class = args.class("clip_reading", { __name = "sonde.clip_reading" })
@@ -11,7 +12,8 @@ args.kind("clip_reading", "the reading of clips (of clips:feed)",
   function(v) return type(v) == "table" and getmetatable(v) == class end)
 
 local FILE = "clips.json"
-local KEPT = { "task", "labelled", "parts", "frames", "names", "baseline", "made_with", "features", "classes" }
+local KEPT = { "task", "labelled", "parts", "frames", "names", "baseline", "made_with", "features", "classes",
+  "quiet" }
 local CLIPS_AT_ONCE = 16
 
 ---@class sonde.clip_reading
@@ -21,6 +23,7 @@ local CLIPS_AT_ONCE = 16
 ---@field classes integer        2 of a warning: quiet, event
 ---@field names string[]         of the classes
 ---@field labelled integer       recognition: the last frames whose log-probabilities are averaged
+---@field quiet string|nil       recognition: the class in which nothing happens, where one was named
 ---@field train sonde.clip[]     those that it was made of; none where it was opened from a folder
 ---@field validation sonde.clip[]
 
@@ -64,6 +67,33 @@ function reading.event_row(clip, rows, times)
   return rows + 1
 end
 
+--- Says how many clips cannot be used for warning. It is an error where none is left.
+---@private
+---@param what string       who says it
+---@param left_out integer
+---@param all integer       clips
+---@param frames integer    of a clip that are read, the last ones
+function reading.note_left_out(what, left_out, all, frames)
+  if left_out == 0 then return end
+  local text = string.format("%s: %d of %d clips are left out: among their last %d frames there are none to warn in "
+    .. "before the event; with more frames there may be", what, left_out, all, frames)
+  if left_out == all then error(core.where() .. text, 0) end
+  core.warn(text)
+end
+
+--- Checks the name of the quiet class; refuse(text) raises.
+---@private
+---@param name string
+---@param about {task: string, names: string[]}
+---@param refuse fun(text: string)
+function reading.check_quiet(name, about, refuse)
+  if about.task == "warning" then refuse("the quiet class is named of recognition; a warning has one") end
+  for _, each in ipairs(about.names) do
+    if each == name then return end
+  end
+  refuse("there is no class '" .. name .. "'" .. args.hint(name, about.names))
+end
+
 -- ---- what a model says ---------------------------------------------------------------------------------------------
 
 -- exp(logit) / sum of them, of C logits behind `at`.
@@ -91,13 +121,20 @@ function class:reader(model, windows, frames)
       model.config.features or 0, self.features), 0)
   end
   local trace = model:init():trace { batch = windows, context = frames }
-  local plan, classes = core.plan { trace:logits() }, self.classes
+  local logits, classes = trace:logits(), self.classes
+  local dims = logits:dims()
+  if dims[#dims] ~= classes then
+    trace.graph:close()
+    error(core.where() .. string.format("the model has %d classes, the reading of clips %d (%s)", dims[#dims], classes,
+      table.concat(self.names, ", ")), 0)
+  end
+  local plan = core.plan { logits }
   local function read(x)
     plan:run { features = x }
-    local logits, list = plan:output(1):values(), {}
+    local values, list = plan:output(1):values(), {}
     for n = 1, windows do
       list[n] = {}
-      for k = 1, frames do list[n][k] = softmax(logits, ((n - 1) * frames + k - 1) * classes, classes) end
+      for k = 1, frames do list[n][k] = softmax(values, ((n - 1) * frames + k - 1) * classes, classes) end
     end
     return list
   end
@@ -175,20 +212,26 @@ local function recognised(p, labelled, classes)
   return best
 end
 
+-- The clips of a split as clip_metrics.warning takes them, and how many there are with those that are left out.
 local function warnings(self, model, part)
-  local clips = {}
-  for _, each in ipairs(self:scores(model, part)) do clips[#clips + 1] = for_warning(each) end
-  return clips
+  local clips, scores = {}, self:scores(model, part)
+  for _, each in ipairs(scores) do clips[#clips + 1] = for_warning(each) end
+  return clips, #scores
 end
 
 --- How good a model is on the clips of validation: sonde.clip_metrics.recognition by the last frames of each,
---- or sonde.clip_metrics.warning by the risk of every frame.
+--- or sonde.clip_metrics.warning by the risk of every frame. `clips` is how many were measured: those without a frame
+--- before their event are left out, with a note.
 ---@param model sonde.model
 ---@param options? table     of sonde.clip_metrics
 ---@return table
 function class:measure(model, options)
   local metrics = require "sonde.video.metrics"
-  if self.task == "warning" then return metrics.warning(warnings(self, model), options) end
+  if self.task == "warning" then
+    local clips, all = warnings(self, model)
+    reading.note_left_out("measure", all - #clips, all, self.frames)
+    return metrics.warning(clips, options)
+  end
   local number, truth, guessed = {}, {}, {}
   for k, name in ipairs(self.names) do number[name] = k - 1 end
   for n, each in ipairs(self:scores(model)) do
@@ -204,7 +247,7 @@ end
 function class:adalea(batch)
   local epoch = math.max(1, math.floor(#data_of(self, "train").rows / batch))
   return { name = "adalea", every = epoch, call = function(state)
-    local measured = require("sonde.video.metrics").warning(warnings(self, state.model, "train"), { resamples = 0 })
+    local measured = require("sonde.video.metrics").warning((warnings(self, state.model, "train")), { resamples = 0 })
     state.model:params():find("adalea.reached"):set(1, measured.mean_tta and measured.mean_tta.value or 0)
   end }
 end
@@ -219,6 +262,59 @@ function class:save(dir)
   core.write_file(dir .. "/" .. FILE, core.json_encode(kept) .. "\n")
 end
 
+local number = { name = "number", type = "number", doc = "" }
+local part
+for _, option in ipairs(features.array_schema) do
+  if option.name == "parts" then part = option.of end
+end
+
+-- Of how features were made, what is read here; the core checks the rest.
+local SIZES = { "grid_width", "grid_height", "thumb_width", "thumb_height", "block" }
+
+-- What the file holds.
+local kept_schema = {
+  { name = "task", type = "string", choices = { "recognition", "warning" }, required = true, doc = "of the model" },
+  { name = "labelled", type = "integer", min = 1, required = true, doc = "last frames that are averaged" },
+  { name = "parts", type = "list", some = true, required = true, of = part, doc = "what of a frame is read" },
+  { name = "frames", type = "integer", min = 1, max = 1048576, required = true, doc = "rows of a clip" },
+  { name = "names", type = "list", some = true, required = true, of = { name = "class", type = "string", doc = "" },
+    doc = "of the classes" },
+  { name = "baseline", type = "string", choices = { "mean", "looming" }, doc = "what is read in place of the parts" },
+  { name = "made_with", type = "table", doc = "how features were made" },
+  { name = "features", type = "integer", min = 1, required = true, doc = "numbers of a frame" },
+  { name = "classes", type = "integer", min = 1, required = true, doc = "how many there are" },
+  { name = "quiet", type = "string", doc = "the class in which nothing happens" },
+  { name = "mean", type = "list", of = number, required = true, doc = "of each number" },
+  { name = "factor", type = "list", of = number, required = true, doc = "of each number" },
+}
+local function check_fields(kept)
+  local function nowhere() return "" end
+  local checked = args.check(kept_schema, kept, "the file", nowhere)
+  for _, name in ipairs(checked.made_with and SIZES or {}) do
+    args.value({ name = "made_with." .. name, type = "integer", min = 0, max = 4096, required = true },
+      checked.made_with[name], "the file", nowhere)
+  end
+  return checked
+end
+
+-- What the file holds, checked.
+local function check_kept(kept, refuse)
+  if type(kept) ~= "table" then refuse("it must be an object") end
+  local good, checked = pcall(check_fields, kept)
+  if not good then refuse(checked) end
+  if #checked.mean ~= checked.features or #checked.factor ~= checked.features then
+    refuse(string.format("it has %d means and %d factors of %d features", #checked.mean, #checked.factor,
+      checked.features))
+  end
+  if #checked.names ~= checked.classes then
+    refuse(string.format("it has %d names of %d classes", #checked.names, checked.classes))
+  end
+  if checked.task == "warning" and checked.classes ~= 2 then refuse("a warning has two classes") end
+  if checked.labelled > checked.frames then refuse("more frames are labelled than a clip has") end
+  if checked.quiet then reading.check_quiet(checked.quiet, checked, refuse) end
+  return checked
+end
+
 --- The reading that is in the folder of a model.
 ---@param dir string
 ---@return sonde.clip_reading
@@ -227,15 +323,11 @@ function reading.open(dir)
   if not core.exists(path) then
     error(core.where() .. path .. ": there is no such file; the folder of a model of clips has it (about:save)", 0)
   end
+  local function refuse(text) error(path .. ": does not say how a model reads clips: " .. text, 0) end
   local ok, kept = pcall(core.json_decode, core.read_file(path))
-  local size = ok and type(kept) == "table" and kept.features
-  if type(size) ~= "number" or type(kept.mean) ~= "table" or #kept.mean ~= size or type(kept.factor) ~= "table"
-    or #kept.factor ~= size or type(kept.names) ~= "table" or #kept.names ~= kept.classes
-    or type(kept.parts) ~= "table" or type(kept.frames) ~= "number"
-    or type(kept.labelled) ~= "number" then
-    error(core.where() .. path .. ": does not say how a model reads clips", 0)
-  end
-  kept.mean, kept.factor = core.tensor("f32", { 1, size }, kept.mean), core.tensor("f32", { 1, size }, kept.factor)
+  if not ok then refuse(kept) end
+  kept = check_kept(kept, refuse)
+  for _, key in ipairs { "mean", "factor" } do kept[key] = core.tensor("f32", { 1, kept.features }, kept[key]) end
   kept.train, kept.validation = {}, {}
   return reading.new(kept)
 end

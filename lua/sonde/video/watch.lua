@@ -6,6 +6,7 @@ local features = require "sonde.video.features"
 local reading = require "sonde.video.reading"
 
 local watch = {}
+local QUIET = { quiet = true, background = true, normal = true }
 
 --- The options of watching.
 ---@type sonde.schema
@@ -15,6 +16,9 @@ watch.schema = {
     doc = "frames that are read together: with fewer the delay is shorter, and there is more to compute" },
   { name = "follow", type = "number", min = 0, max = 86400, preset = 0, value = "S",
     doc = "the file grows: it has ended when it did not grow for so many seconds" },
+  { name = "quiet", type = "string", value = "NAME",
+    doc = "recognition: the class in which nothing happens; default: that of the model's folder, else quiet, "
+      .. "background or normal" },
   { name = "seen", type = "function", doc = "called with each frame, {time, risk, class}, as it is known" },
 }
 
@@ -51,14 +55,29 @@ local function window_of(about, rows)
     core.tensor("f32", { frames, 1 }, mask))
 end
 
--- Risk and most probable class. Of a recogniser risk is what is not background.
-local function verdict(about, p)
-  local best, quiet = 1, 0
-  for c, name in ipairs(about.names) do
-    if p[c] > p[best] then best = c end
-    if name == "quiet" or name == "background" or name == "normal" then quiet = p[c] end
+local function refuse(text) error(core.where() .. "watch: " .. text, 0) end
+
+-- The number of the class in which nothing happens.
+local function quiet_of(about, given)
+  if given then reading.check_quiet(given, about, refuse) end
+  local name, found = given or about.quiet, nil
+  for c, each in ipairs(about.names) do
+    if each == name or not name and QUIET[each] then
+      if found then refuse("more than one class may be quiet: name it (--quiet NAME)") end
+      found = c
+    end
   end
-  return 1 - quiet, about.names[best]
+  return found or refuse("none of the model's classes is called quiet, background or normal: name the one in which "
+    .. "nothing happens (--quiet NAME): " .. table.concat(about.names, ", "))
+end
+
+-- Risk, the probability that it is not quiet, and most probable class.
+local function verdict(about, quiet, p)
+  local best = 1
+  for c in ipairs(about.names) do
+    if p[c] > p[best] then best = c end
+  end
+  return 1 - p[quiet], about.names[best]
 end
 
 --- The stretches of frames whose risk reaches the threshold: {start, stop, peak (s), risk, class}.
@@ -99,14 +118,15 @@ end
 function watch.watch(model, about, path, options)
   options = args.check(watch.schema, options, "watch")
   check(about)
+  local quiet, reader = quiet_of(about, options.quiet), about:reader(model, 1, about.frames)
   local video = core.video(path, with(about.made_with, { follow = options.follow }))
   local analysis, columns = core.video_analysis(video), columns_of(about)
-  local rows, times, frames, reader = {}, {}, core.list(), about:reader(model, 1, about.frames)
+  local rows, times, frames = {}, {}, core.list()
   local function read()
     if #times == 0 then return end
     local p = reader.read(window_of(about, rows))[1]
     for k, time in ipairs(times) do
-      local risk, class = verdict(about, p[about.frames - #times + k])
+      local risk, class = verdict(about, quiet, p[about.frames - #times + k])
       frames[#frames + 1] = { time = time, risk = risk, class = class }
       if options.seen then options.seen(frames[#frames]) end
     end
