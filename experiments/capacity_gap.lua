@@ -17,6 +17,10 @@
 local sonde = require "sonde"
 
 local study = sonde.experiment "capacity_gap"
+local wanted = study.settings.recommend
+if type(wanted) ~= "number" or not (wanted == 0 or wanted >= 1 and wanted < math.huge) then
+  error("recommend is the parameters of a student, 0 for none; not " .. tostring(wanted), 0)
+end
 local options = { name = study.name, title = "The law of the capacity gap, " .. study.scale .. " scale",
   corpus = study.corpus, vocab = study.vocab }
 for key, value in pairs(study.settings) do options[key] = value end
@@ -24,7 +28,6 @@ for _, key in ipairs { "scale", "text", "recommend" } do options[key] = nil end
 options.corpus = study.corpus
 
 local found = sonde.capacity_gap(options)
-local wanted = study.settings.recommend
 if found and wanted > 0 then
   local said = found.recommend(wanted)
   print(("a student of %d parameters: %s"):format(wanted, said.teacher

@@ -52,18 +52,23 @@ local function options_of(arm)
   return options
 end
 
--- The text that an arm reads: the corpus, or what the teacher continues its passages with, which is written once.
-local function text_of(arm)
-  if not arm.sequences then return corpus end
-  local file = string.format("runs/%s-teacher/%s.tok", study.name, arm.name)
-  local there = io.open(file)
-  if there then there:close() else
-    sonde.teach_sequences(teacher, corpus, { out = file, sequences = arm.sequences, temperature = arm.temperature })
-  end
-  return sonde.corpus(file)
+local function sequences_of(arm)
+  return string.format("runs/%s-teacher/%s.tok", study.name, arm.name)
 end
 
-sweep:check(student_of):run(function(trial, p)
+-- The text that an arm reads: the corpus, or what the teacher continues its passages with.
+local function text_of(arm)
+  return arm.sequences and sonde.corpus(sequences_of(arm)) or corpus
+end
+
+sweep:check(student_of)
+for _, arm in ipairs(config.arms) do      -- before the trials, which may run side by side; what is there is kept
+  if arm.sequences then
+    sonde.teach_sequences(teacher, corpus, { out = sequences_of(arm), sequences = arm.sequences,
+      temperature = arm.temperature })
+  end
+end
+sweep:run(function(trial, p)
   local student, arm = student_of(p), arms[p.loss]
   local result = sonde.train(student, text_of(arm), options_of(arm))
   trial:report { train_loss = result.train_loss }

@@ -6,6 +6,7 @@
 #include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -121,6 +122,29 @@ int sonde_file_open(const char *path, int64_t *size, sonde_error *err) {
   }
   if (fd >= 0 && size) *size = st.st_size;
   return fd;
+}
+
+int sonde_file_part(const char *path, const char *what, sonde_error *err) {
+  for (;;) {
+    struct stat there, ours;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) {
+      sonde_fail_errno(err, SONDE_EIO, "%s: cannot open", path);
+      return -1;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB)) {
+      if (errno == EWOULDBLOCK)
+        sonde_fail(err, SONDE_EINVAL, "%s: another process writes %s; wait for it to end", path, what);
+      else
+        sonde_fail_errno(err, SONDE_EIO, "%s: cannot lock", path);
+      close(fd);
+      return -1;
+    }
+    /* Its writer may have finished it and taken the name away since it was opened. */
+    int same = !fstat(fd, &ours) && !stat(path, &there) && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+    if (same) return fd;
+    close(fd);
+  }
 }
 
 int sonde_map_file(const char *path, sonde_mapping *m, sonde_error *err) {

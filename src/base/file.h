@@ -16,6 +16,10 @@ int sonde_file_stream(const char *path, sonde_error *err);
 /* A read-only descriptor of a regular file; -1 with *err set for anything else. size may be NULL. */
 int sonde_file_open(const char *path, int64_t *size, sonde_error *err);
 
+/* A descriptor of an unfinished file, created if absent, to read and write; while it is open no other process gets one.
+ * -1 with *err set: EINVAL where another process writes `what`. */
+int sonde_file_part(const char *path, const char *what, sonde_error *err);
+
 /* The SHA-256 of a file's bytes, in hex. */
 int sonde_file_sha256(const char *path, char hex[65], sonde_error *err);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -142,6 +143,40 @@ static int check_folder(lua_State *L) {
   return 0;
 }
 
+static void free_part(void *p) {
+  close(*(int *)p);
+  sonde_release(p);
+}
+
+/* p:cut(bytes): ends the file behind so many bytes */
+static int part_cut(lua_State *L);
+static const luaL_Reg part_methods[] = {{"cut", part_cut}, {NULL, NULL}};
+static const sonde_lua_type part_type = {"lock of an unfinished file", free_part, part_methods};
+
+static int part_cut(lua_State *L) {
+  const int *fd = sonde_lua_handle(L, 1, &part_type);
+  if (ftruncate(*fd, sonde_lua_integer(L, 2, 0, INT64_MAX)))
+    return sonde_lua_fail(L, "cannot cut an unfinished file: %s", strerror(errno));
+  return 0;
+}
+
+/* core.part(path, what) -> the lock of an unfinished file, created if absent; raises where another process writes
+ * `what` into it */
+static int core_part(lua_State *L) {
+  const char *path = sonde_lua_string(L, 1), *what = sonde_lua_string(L, 2);
+  sonde_error err = {0};
+  sonde_lua_box *box = sonde_lua_new(L, &part_type, 0);
+  int *fd = sonde_alloc(sizeof *fd);
+  if (!fd) sonde_lua_check(L, sonde_fail(&err, SONDE_ENOMEM, "no memory to open '%s'", path), &err);
+  *fd = sonde_file_part(path, what, &err);
+  if (*fd < 0) {
+    sonde_release(fd);
+    sonde_lua_raise(L, &err);
+  }
+  box->p = fd;
+  return 1;
+}
+
 /* core.nearest(word, names) -> the name that was probably meant, or nil */
 static int core_nearest(lua_State *L) {
   const char *word = sonde_lua_string(L, 1);
@@ -169,7 +204,7 @@ void sonde_bind_files(lua_State *L) {
       {"list_dir", list_dir},   {"exists", core_exists},   {"mkdirs", core_mkdirs},   {"remove_tree", core_remove_tree},
       {"read_file", read_file}, {"write_file", write_file}, {"nearest", core_nearest}, {"seconds", core_seconds},
       {"warn", core_warn},      {"check_file", check_file}, {"check_folder", check_folder},
-      {"real_path", real_path}, {"new_folder", core_new_folder}, {NULL, NULL},
+      {"real_path", real_path}, {"new_folder", core_new_folder}, {"part", core_part}, {NULL, NULL},
   };
   sonde_lua_functions(L, functions);
 }

@@ -7,7 +7,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -224,11 +223,8 @@ static int go_on(sonde_taught_writer *w, sonde_error *err) {
 }
 
 static int open_part(sonde_taught_writer *w, sonde_error *err) {
-  w->fd = open(w->part, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (w->fd < 0) return failed(w, "open", err);
-  if (flock(w->fd, LOCK_EX | LOCK_NB))
-    return sonde_fail(err, SONDE_EINVAL, "%s: another process writes this cache", w->part);
-  return go_on(w, err);
+  w->fd = sonde_file_part(w->part, "this cache", err);
+  return w->fd < 0 ? err->code : go_on(w, err);
 }
 
 sonde_taught_writer *sonde_taught_writer_open(const char *path, const sonde_taught_info *info, int64_t *done,

@@ -87,6 +87,48 @@ LUA
   [[ "$stderr" == *"ffn_hidden is missing"* ]]
 }
 
+@test "from a script: without a search, what is refused before anything runs, and the operations of samples" {
+  cat > gap.lua <<'LUA'
+local sonde, lu = require "sonde", require "luaunit"
+local size = { depth = 1, width = 8, heads = 1, ffn_hidden = 8 }
+local function gap(options)
+  local all = { name = "gap", vocab = 300, context = 16, teachers = { size }, students = { size },
+    teacher_tokens = { 512 }, tokens = { 512 }, plan_only = true }
+  for key, value in pairs(options or {}) do all[key] = value end
+  return sonde.capacity_gap(all)
+end
+gap()
+gap { search = {} }
+local function refused(text, options) lu.assertErrorMsgContains(text, gap, options) end
+refused("'weight[1]' of capacity_gap must be between 0 and 1, not 2", { weight = { 2 } })
+refused("'temperature[1]' of capacity_gap must be between 0.01 and 1000, not 0", { temperature = { 0 } })
+refused("'tokens[1]' of capacity_gap must be between 1", { tokens = { 0 } })
+refused("'teacher_tokens[1]' of capacity_gap must be between 1", { teacher_tokens = { 0 } })
+refused("option 'distill.weight' of capacity_gap: the option 'weight'", { distill = { weight = 1 } })
+refused("option 'train.tokens' of capacity_gap: the option 'teacher_tokens'", { train = { tokens = 9 } })
+refused("unknown option 'squares' of distill of capacity_gap", { distill = { squares = true } })
+refused("do not fit rows of 16 tokens", { distill = { on_policy = { prompt = 20 } } })
+local corpus = sonde.corpus("text.txt", { vocab = 300, cache = "cache", validation = 0.3 })
+local function run(name, distill)
+  return gap { name = name, corpus = corpus, plan_only = false, arms = { "random" }, eval_tokens = 64,
+    calibration_tokens = 64, train = { batch = 4, eval_tokens = 64, progress = false }, distill = distill }
+end
+local text, samples = run "text", run("samples", { on_policy = { lambda = 0.5, prompt = 4 } })
+local function flops(found) return found.conditions[1].curves[1].points[1].flops end
+-- Teacher and student are of one size: a step of 3 passes, the teacher's, and half of a pass that samples.
+lu.assertAlmostEquals(flops(samples) / flops(text), 4.5 / 4, 1e-9)
+lu.assertErrorMsgContains("found.recommend: argument 'student' must be a number, not 'x'", text.recommend, "x")
+lu.assertErrorMsgContains("must be at least 1, not -1", text.recommend, -1)
+lu.assertErrorMsgContains("must be a finite number, not NaN", text.recommend, 0 / 0)
+LUA
+  run --separate-stderr "$SONDE" run gap.lua
+  echo "$output $stderr"
+  [ "$status" -eq 0 ]
+  run --separate-stderr experiment --set recommend=-1
+  [ "$status" -eq 1 ]
+  [[ "$stderr" == *"recommend is the parameters of a student"* && ! -e runs/capacity-gap-demo ]]
+}
+
 @test "a search along the teachers: its cost beside every student, whether it found their optimum, after a kill too" {
   small=(--set "arms=[random, scratch]" --set "seed=[1]"
     --set "students=[{depth: 2, width: 8, heads: 1, ffn_hidden: 16}]"

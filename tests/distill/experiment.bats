@@ -29,6 +29,16 @@ study() { "$SONDE" run "$abs_srcdir/experiments/distill_losses.lua" "${small[@]}
   run --separate-stderr study
   [ "$status" -eq 0 ]
   cmp first.html $page
+  tok=runs/distill-losses-demo-teacher/read.tok
+  cp $tok first.tok
+  sed -i 's/"temperature": 1/"temperature": 3/' $tok.json    # made by other options: not read, made again
+  printf 'x' > $tok
+  rm -r runs/distill-losses-demo/loss=read*
+  run --separate-stderr study --jobs 2
+  echo "$output" "$stderr"
+  [ "$status" -eq 0 ]
+  cmp first.tok $tok
+  grep -q "10 trials: 10 done" $page
 }
 
 @test "the paper's scale is planned and not run" {

@@ -243,6 +243,20 @@ function TestTraining:test_with_other_options()
   end
 end
 
+-- `true` is the table of defaults, `false` none.
+function TestTraining:test_true_and_false()
+  lu.assertEquals(train(model(), true).state_sha256, train(model(), {}).state_sha256)
+  lu.assertEquals(train(model(), false).state_sha256, train(model(), nil).state_sha256)
+end
+
+-- The training's own objective, by its name or with options.
+function TestTraining:test_an_objective_of_the_training()
+  local plain = train(model(), {}).state_sha256
+  lu.assertEquals(train(model(), {}, { objective = "language_model" }).state_sha256, plain)
+  lu.assertNotEquals(train(model(), {}, { objective = { "language_model", label_smoothing = 0.1 } }).state_sha256,
+    plain)
+end
+
 function TestTraining:test_what_does_not_fit()
   local function refused(text, on_policy, options, data)
     local all = { batch = BATCH, steps = 2, progress = false, teacher = teacher, distill = { on_policy = on_policy } }

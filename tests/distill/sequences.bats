@@ -78,6 +78,55 @@ END
   [ ! -f part.tok.part ]
 }
 
+@test "a changed token of an unfinished file is noticed, and made again" {
+  teach --sequences 12 --batch 4 --out whole12.tok
+  cat > stop.lua <<END
+local sonde = require "sonde"
+local corpus = sonde.corpus("text.txt", { tokenizer = "runs/teacher/0/model", cache = "cache" })
+sonde.teach_sequences(sonde.load "runs/teacher/0/model", corpus, { out = "changed.tok", sequences = 12, batch = 4 },
+  function(done) if done == 8 then os.execute "kill -9 \$PPID" end end)
+END
+  "$SONDE" run stop.lua || true
+  [ "$(wc -l < changed.tok.part)" -eq 9 ]
+  sed -i '7s/\([0-9]\)\]$/\1\1]/' changed.tok.part      # the sixth sequence, of the second batch
+  run teach --sequences 12 --batch 4 --out changed.tok
+  echo "$output"
+  [[ "$output" == *"goes on at sequence 4 of 12"* ]]
+  cmp whole12.tok changed.tok
+}
+
+@test "a finished file is kept by the command that made it, and written over by another one" {
+  teach --sequences 6 --batch 3 --out kept.tok
+  first=$(stat -c %i kept.tok)
+  run teach --sequences 6 --batch 3 --out kept.tok --json
+  [ "$(stat -c %i kept.tok)" = "$first" ]
+  [[ "$output" == *'"sequences": 6'*'"tokens": '* ]]
+  teach --sequences 6 --batch 3 --temperature 2 --out kept.tok
+  grep -q '"temperature": 2' kept.tok.json
+  [ "$(sha256sum < kept.tok | cut -c 1-64)" = "$(sed -n 's/.*"sha256": "\([0-9a-f]*\)".*/\1/p' kept.tok.json)" ]
+  cp kept.tok right.tok
+  printf 'x' >> kept.tok                            # changed since
+  teach --sequences 6 --batch 3 --temperature 2 --out kept.tok
+  cmp right.tok kept.tok
+}
+
+@test "two processes do not write one file" {
+  cat > two.lua <<END
+local sonde = require "sonde"
+local corpus = sonde.corpus("text.txt", { tokenizer = "runs/teacher/0/model", cache = "cache" })
+local model, options = sonde.load "runs/teacher/0/model", { out = "two.tok", sequences = 8, batch = 4 }
+local second
+sonde.teach_sequences(model, corpus, options, function()
+  second = second or { pcall(sonde.teach_sequences, model, corpus, options) }
+end)
+print(second[1], second[2])
+END
+  run "$SONDE" run two.lua
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"false"*"two.tok.part: another process writes these sequences"* ]]
+}
+
 @test "what does not fit is refused in a line" {
   refuse() {
     local text=$1

@@ -9,6 +9,7 @@ local args = require "sonde.base.args"
 local capacity = require "sonde.distill.capacity"
 local gap_search = require "sonde.distill.gap_search"
 local gap_report = require "sonde.distill.gap_report"
+local on_policy = require "sonde.distill.on_policy"
 local gap_tables = require "sonde.distill.gap_tables"
 local quantity = require "sonde.report.quantity"
 local sorted_keys = require "sonde.base.sorted_keys"
@@ -20,9 +21,9 @@ local function sizes(name, doc)
     of = { name = "size", type = "table", doc = "depth, width, heads, ffn_hidden, .. as for sonde.transformer" } }
 end
 
-local function numbers(name, type, preset, doc)
+local function numbers(name, preset, of, doc)
   return { name = name, type = "list", some = true, required = preset == nil, preset = preset, doc = doc,
-    of = { name = "value", type = type, min = 0, doc = "" } }
+    of = { name = "value", type = of[1], min = of[2], max = of[3], doc = "" } }
 end
 
 --- The options of a search for the best teacher.
@@ -37,11 +38,13 @@ gap.schema = {
   { name = "context", type = "integer", min = 2, required = true, doc = "of models and trainings" },
   sizes("teachers", "sizes of the teachers; heads of all models have one width"),
   sizes("students", "sizes that the teachers are cut to; a teacher that is smaller in any way has no such student"),
-  numbers("seed", "integer", { 1 }, "seeds, each with teachers of its own"),
-  numbers("teacher_tokens", "integer", nil, "tokens that teachers are trained on, one set of teachers for each"),
-  numbers("tokens", "integer", nil, "tokens that students are trained on"),
-  numbers("weight", "number", { 0.5 }, "shares w of the divergence in what is minimised; the text has 1 - w"),
-  numbers("temperature", "number", { 1 }, "temperatures of the divergence"),
+  numbers("seed", { 1 }, { "integer", 0 }, "seeds, each with teachers of its own"),
+  numbers("teacher_tokens", nil, { "integer", 1, 1e15 },
+    "tokens that teachers are trained on, one set of teachers for each"),
+  numbers("tokens", nil, { "integer", 1, 1e15 }, "tokens that students are trained on"),
+  numbers("weight", { 0.5 }, { "number", 0, 1 },
+    "shares w of the divergence in what is minimised; the text has 1 - w"),
+  numbers("temperature", { 1 }, { "number", 0.01, 1000 }, "temperatures of the divergence"),
   { name = "crossed", type = "boolean", preset = false,
     doc = "every combination of teacher_tokens, tokens, weight and temperature; without it each is varied alone, where "
       .. "the others have their first values" },
@@ -126,6 +129,29 @@ local function check_sizes(self)
       end
     end
   end
+end
+
+local function here() return core.where() end
+
+-- What the axes decide: it would be taken over, and never used.
+local DECIDED = {
+  train = { tokens = "teacher_tokens", steps = "teacher_tokens", teacher = "arms", distill = "distill" },
+  tune = { tokens = "tokens", steps = "tokens", teacher = "arms", distill = "distill" },
+  distill = { weight = "weight", ce_weight = "weight", temperature = "temperature" },
+}
+
+-- Options that would fail after the teachers' training.
+local function check_distill(self)
+  for _, name in ipairs { "train", "tune", "distill" } do
+    for key, axis in pairs(DECIDED[name]) do
+      if self[name][key] ~= nil then
+        error(core.where() .. ("option '%s.%s' of capacity_gap: the option '%s' of capacity_gap decides it; leave it "
+          .. "out"):format(name, key, axis), 0)
+      end
+    end
+  end
+  args.check(require("sonde.distill").schema, self.distill, "distill of capacity_gap")
+  on_policy.check(self.distill.on_policy, self.context, here)
 end
 
 -- ---- trials --------------------------------------------------------------------------------------------------------
@@ -221,14 +247,18 @@ local function start_of(self, p)
   }))
 end
 
--- Operations that a student took, and with its teacher's training; forward passes are a third of a step.
+-- Operations that a student took, and with its teacher's training; forward passes are a third of a step. Those that
+-- sample are of the expected number of micro-batches.
 local function cost_of(self, p, model, tokens)
   local flops_of = require("sonde.train").flops_per_token
   local own, with_teacher = flops_of(model, self.context) * tokens, nil
   local uses = USES[p.arm]
   if not uses.teacher then return own, own end
   local of_teacher = flops_of(model_of(self, self.teacher_sizes[p.teacher], 0), self.context)
-  if uses.weight then own = own + of_teacher / 3 * tokens end
+  if uses.weight then
+    local samples = on_policy.check(self.distill.on_policy, self.context, here)
+    own = own + own / 3 * on_policy.passes(samples, self.context) + of_teacher / 3 * tokens
+  end
   if p.arm ~= "random" then own = own + of_teacher * self.calibration_tokens end
   with_teacher = own + of_teacher * p.teacher_tokens
   return own, with_teacher
@@ -279,6 +309,7 @@ local function opened(options)
   self.vocab = self.vocab or self.corpus and self.corpus.vocab
   if not self.vocab then error(core.where() .. "capacity_gap: plan_only needs the option vocab, or a corpus", 0) end
   check_sizes(self)
+  check_distill(self)
   if gap_search.has_rungs(self) then table.sort(self.tokens, function(a, b) return a > b end) end
   self.teacher_sizes, self.teacher_counts = by_parameters(self, self.teachers, "teacher")
   self.student_sizes, self.student_counts = by_parameters(self, self.students, "student")

@@ -1,6 +1,7 @@
 --- gap_report.lua - what a search for the best teacher has found: curves of each condition, fits, the frontier of
 -- compute. gap_tables.lua shows it.
 
+local args = require "sonde.base.args"
 local capacity = require "sonde.distill.capacity"
 local core = require "sonde.core"
 local format = require "sonde.base.format"
@@ -171,7 +172,9 @@ function gap_report.findings(trials, uses_of, teachers, first)
     if not first then return { why = "cannot be told from these arms: none has a teacher" } end
     return capacity.recommend(student, first.optima, first.line)
   end
-  return found
+  return args.declare(found, "found.", {
+    recommend = { { name = "student", type = "number", min = 1, required = true } },
+  })
 end
 
 --- The findings as JSON holds them.

@@ -1,7 +1,6 @@
 --- gap_search.lua - searches along the teachers instead of a student of each: which policy, what it cost beside all
 -- students, and whether it found their optimum.
 
-local args = require "sonde.base.args"
 local stats = require "sonde.base.stats"
 
 local gap_search = {}
@@ -11,7 +10,7 @@ local ALONG = { "arm", "student", "teacher_tokens", "weight", "temperature" }   
 --- The option search of sonde.capacity_gap.
 ---@type sonde.schema
 gap_search.schema = {
-  { name = "policy", type = "string", required = true, choices = { "grid", "random", "asha", "golden", "bayes" },
+  { name = "policy", type = "string", preset = "grid", choices = { "grid", "random", "asha", "golden", "bayes" },
     doc = "as for sonde.sweep; asha: the values of tokens are its rungs; grid: every student" },
   { name = "eta", type = "number", min = 2, doc = "asha: one of so many goes to the next rung" },
   { name = "most", type = "number", min = 0.01, max = 1, doc = "share of the arms at most, or of the compute (asha)" },
@@ -23,7 +22,7 @@ gap_search.schema = {
 ---@param self table      options of sonde.capacity_gap
 ---@return boolean
 function gap_search.chooses(self)
-  return self.search ~= nil and self.search.policy ~= "grid"
+  return self.search.policy ~= "grid"
 end
 
 --- The option search of the students' sweep; nil where every student is trained.
@@ -31,7 +30,8 @@ end
 ---@return table|nil
 function gap_search.options(self)
   if not gap_search.chooses(self) then return nil end
-  local search, each = args.check(gap_search.schema, self.search, "search of capacity_gap"), {}
+  local search, each = {}, {}
+  for key, value in pairs(self.search) do search[key] = value end
   for k, name in ipairs(ALONG) do each[k] = name end
   if search.policy ~= "asha" then each[#each + 1] = "tokens" end
   search.metric, search.each = "student_loss", each

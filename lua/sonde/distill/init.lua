@@ -42,8 +42,9 @@ distill.schema = {
   { name = "hidden", type = "table", doc = "also learn the teacher's streams: loss, map, weight, projection" },
   { name = "relations", type = "table",
     doc = "also learn the relations of its tokens: attention, values (factors), map" },
-  { name = "on_policy", type = "table",
-    doc = "learn on the student's own samples too (GKD): lambda, prompt, tokens, temperature, top_k, top_p" },
+  { name = "on_policy", type = "table|boolean",
+    doc = "learn on the student's own samples too (GKD): lambda, prompt, tokens, temperature, top_k, top_p; true: with "
+      .. "their defaults, false: not" },
 }
 
 --- The option `teacher` of a training.

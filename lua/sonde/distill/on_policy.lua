@@ -37,27 +37,46 @@ function on_policy.of(o)
   return how and how.lambda > 0 and how or nil
 end
 
+--- The option, checked and filled in for rows of a context; nil where it is absent or false.
+---@param given table|boolean|nil
+---@param context integer
+---@param where sonde.where     the place of an option of distill
+---@return table|nil
+function on_policy.check(given, context, where)
+  if not given then return nil end
+  local how = args.check(on_policy.schema, given ~= true and given or {}, "on_policy of distill", function(path)
+    return where { "on_policy", table.unpack(path) }
+  end)
+  how.prompt = how.prompt or math.max(1, math.floor(context / 4))
+  how.tokens = how.tokens or context + 1 - how.prompt
+  if how.prompt > context or how.prompt + how.tokens - 1 > context then
+    error(where { "on_policy" } .. string.format("option 'on_policy' of distill: a prompt of %d tokens and %d sampled "
+      .. "ones do not fit rows of %d tokens and the one behind them; give smaller ones, or a larger context",
+      how.prompt, math.max(0, how.tokens), context), 0)
+  end
+  return how
+end
+
+--- Tokens that are passed forward to sample, of each token of a training: a prompt's and all samples but the last.
+---@param how table|nil      as checked
+---@param context integer
+---@return number
+function on_policy.passes(how, context)
+  return how and how.lambda * (how.prompt + how.tokens - 1) / context or 0
+end
+
 --- Checks the option and fills it in.
 ---@param o table              of a training
 ---@param model sonde.model
 ---@param list sonde.teacher[]
 ---@param where sonde.where     the place of an option of distill
 function on_policy.resolve(o, model, list, where)
-  if not o.distill.on_policy then return end
-  local how = args.check(on_policy.schema, o.distill.on_policy, "on_policy of distill", function(path)
-    return where { "on_policy", table.unpack(path) }
-  end)
+  local how = on_policy.check(o.distill.on_policy, o.context, where)
   o.distill.on_policy = how
+  if not on_policy.of(o) then return end
   local function refuse(text, ...)
     error(where { "on_policy" } .. "option 'on_policy' of distill: " .. string.format(text, ...), 0)
   end
-  how.prompt = how.prompt or math.max(1, math.floor(o.context / 4))
-  how.tokens = how.tokens or o.context + 1 - how.prompt
-  if how.prompt > o.context or how.prompt + how.tokens - 1 > o.context then
-    refuse("a prompt of %d tokens and %d sampled ones do not fit rows of %d tokens and the one behind them; give "
-      .. "smaller ones, or a larger context", how.prompt, math.max(0, how.tokens), o.context)
-  end
-  if not on_policy.of(o) then return end
   for _, one in ipairs(list) do
     if one.cache then
       refuse("the cache %s is of the text's rows and says nothing of samples; give the teacher itself", one.name)

@@ -31,52 +31,74 @@ sequences.schema = {
   { name = "dtype", type = "string", preset = "f32", choices = { "f32", "bf16" }, doc = "of the teacher's products" },
 }
 
--- ---- the unfinished file: a line that says what it is of, then the tokens of each sequence behind its number -------
+-- ---- the unfinished file: a line that says what it is of, then a line for each sequence: a checksum, and its number
+-- and tokens ----------------------------------------------------------------------------------------------------------
 
-local function damaged(path)
-  error(core.where() .. path .. ": is damaged; remove it, and make it again", 0)
+local function checksum(text)
+  return string.sub(core.sha256(text), 1, 16)
 end
 
--- Calls each(line) for the whole lines of the first n sequences, in order; returns how many there are.
-local function each_line(path, header, n, each)
-  local file, done = io.open(path, "rb"), 0
-  local line = file and file:read "*L"
-  if line and string.sub(line, -1) == "\n" and line ~= header then
+-- The line of a sequence: its number, counted from 0, and its tokens.
+local function line_of(list)
+  local text = "[" .. table.concat(list, ",") .. "]"
+  return checksum(text) .. " " .. text .. "\n"
+end
+
+-- The list in the line of sequence `number`; nil where the line is cut, changed, or of another.
+local function list_of(line, number)
+  local sum, text = string.match(line or "", "^(%x+) (%[[%d,]+%])\n$")
+  if not sum or sum ~= checksum(text) or not string.find(text, string.format("^%%[%d,", number)) then return nil end
+  return core.json_decode(text)
+end
+
+local function opened(path, mode)
+  local file, why = io.open(path, mode)
+  if not file then error(core.where() .. "cannot open the unfinished file " .. why, 0) end
+  return file
+end
+
+-- Calls each(tokens, line) for the whole sequences from the first on, at most n; returns how many there are.
+local function each_whole(path, header, n, each)
+  local file, done = opened(path, "rb"), 0
+  local line = file:read "*L"
+  if line ~= header then
     file:close()
+    if not line or string.sub(header, 1, #line) == line then return 0 end      -- killed before it was whole, or new
     error(core.where() .. path .. ": is of another teacher, text or options, and was not finished; remove it, or "
       .. "choose another name", 0)
   end
-  while line and done < n do
+  while done < n do
     line = file:read "*L"
-    if not line or not string.find(line, string.format("^%%[%d[%%d,]*%%]\n$", done)) then break end
-    each(line)
+    local list = list_of(line, done)
+    if not list then break end
+    table.remove(list, 1)
+    each(list, line)
     done = done + 1
   end
-  if file then file:close() end
+  file:close()
   return done
 end
 
--- The sequences that an unfinished file has, of whole batches; what else is in it is removed.
-local function begin_part(part, header, n, batch)
-  local done = each_line(part, header, n, function() end)
+-- The sequences that an unfinished file has, of whole batches; what is behind them is cut off.
+local function begin_part(lock, part, header, n, batch)
+  local ends = { [0] = #header }      -- where each sequence ends, in bytes
+  local done = each_whole(part, header, n, function(_, line) ends[#ends + 1] = ends[#ends] + #line end)
   if done < n then done = done - done % batch end
-  local file = assert(io.open(part .. ".new", "wb"))
-  file:write(header)
-  each_line(part, header, done, function(line) file:write(line) end)
-  assert(file:close())
-  assert(os.rename(part .. ".new", part))
+  lock:cut(done > 0 and ends[done] or 0)
+  if done == 0 then
+    local file = opened(part, "wb")
+    file:write(header)
+    if not file:close() then error(core.where() .. part .. ": cannot write", 0) end
+  end
   return done
 end
 
 -- Calls each(tokens) for all sequences.
 local function each_sequence(part, header, n, each)
-  local there = each_line(part, header, n, function(line)
-    local ok, tokens = pcall(core.json_decode, line, part)
-    if not ok then damaged(part) end
-    table.remove(tokens, 1)
-    each(tokens)
-  end)
-  if there < n then damaged(part) end
+  local there = each_whole(part, header, n, each)
+  if there < n then
+    error(core.where() .. string.format("%s: sequence %d is damaged; the same command makes it again", part, there), 0)
+  end
 end
 
 -- ---- generation -----------------------------------------------------------------------------------------------------
@@ -104,25 +126,28 @@ local function lines_of(state, first, n)
     return left == 0
   end)
   local lines = {}
-  for r = 1, n do lines[r] = "[" .. table.concat(lists[r], ",") .. "]\n" end
+  for r = 1, n do lines[r] = line_of(lists[r]) end
   return table.concat(lines)
 end
 
 local function generate_all(part, done, state, progress)
   local o = state.o
-  local file = assert(io.open(part, "ab"))
+  local file = opened(part, "ab")
+  local function check(ok, why)
+    if not ok then error(string.format("cannot write %s: %s; the same command goes on there", part, why), 0) end
+  end
   front.begin()
   for first = done, o.sequences - 1, state.batch do
     local n = math.min(state.batch, o.sequences - first)
-    assert(file:write(lines_of(state, first, n)))
-    assert(file:flush())
+    check(file:write(lines_of(state, first, n)))
+    check(file:flush())
     if progress then progress(first + n, o.sequences) end
     if core.interrupted() then
       file:close()
       error(string.format("stopped at sequence %d of %d; the same command goes on there", first + n, o.sequences), 0)
     end
   end
-  assert(file:close())
+  check(file:close())
 end
 
 -- ---- the finished file ----------------------------------------------------------------------------------------------
@@ -188,36 +213,18 @@ end
 -- What a file is of: all that decides what is in it.
 local function source_of(model, corpus, o)
   return {
-    sonde = "teacher's sequences", version = 1, teacher = model:params():sha256(),
+    sonde = "teacher's sequences", version = 2, teacher = model:params():sha256(),
     tokenizer = corpus.tokenizer_hash or "", corpus = corpus.hash or "", sequences = o.sequences, context = o.context,
     prompt = o.prompt, temperature = o.temperature, top_k = o.top_k, top_p = o.top_p, seed = o.seed, batch = o.batch,
     dtype = o.dtype,
   }
 end
 
----@class sonde.taught_sequences
----@field out string
----@field sequences integer
----@field tokens integer         of all sequences, prompts among them
----@field ended integer          sequences whose last token ends a text: the others were cut at the context
----@field sha256 string          of the file
----@field teacher string         SHA-256 of its weights; tokenizer and corpus likewise, "" where not known
----@field tokenizer string
----@field corpus string
-
---- Has a teacher continue passages of a corpus, and writes what it says as a corpus for a student: each sequence is a
---- document, the passage and its continuation up to the token that ends a text, or to the context.
----@param model sonde.model      the teacher
----@param corpus sonde.corpus    in its tokens
----@param options table          see sequences.schema
----@param progress? fun(done: integer, sequences: integer)
----@return sonde.taught_sequences
-function sequences.make(model, corpus, options, progress)
-  local o, is_text = resolve(model, corpus, options)
-  local last, part = corpus.tokenizer and corpus.tokenizer:eot(), o.out .. ".part"
-  local facts = source_of(model, corpus, o)
+-- Generates what an unfinished file lacks, and writes the finished one and what is known of it.
+local function write_all(lock, model, corpus, job, progress)
+  local o, part, facts, last = job.o, job.part, job.facts, job.last
   local header = core.json_encode(facts) .. "\n"
-  local done = begin_part(part, header, o.sequences, o.batch)
+  local done = begin_part(lock, part, header, o.sequences, o.batch)
   if done > 0 then
     io.stderr:write(string.format("sonde: note: %s: goes on at sequence %d of %d\n", part, done, o.sequences))
   end
@@ -233,11 +240,55 @@ function sequences.make(model, corpus, options, progress)
   facts.ended = 0
   local function each(f) each_sequence(part, header, o.sequences, f) end
   each(function(tokens) facts.ended = facts.ended + (tokens[#tokens] == last and 1 or 0) end)
-  if is_text then write_text(o.out, each, facts, corpus)
+  if job.is_text then write_text(o.out, each, facts, corpus)
   else write_shard(o.out, each, facts, corpus, model.config.vocab, last) end
   facts.sha256 = core.file_sha256(o.out)
   core.json_save(o.out .. ".json", facts)
   os.remove(part)
+end
+
+-- What is known of a finished file that is of just this, and whole; nil where it is not.
+local function finished(path, source)
+  if core.exists(path) ~= "file" or core.exists(path .. ".json") ~= "file" then return nil end
+  local ok, facts = pcall(core.json_load, path .. ".json")
+  if not ok or type(facts) ~= "table" or facts.sha256 ~= core.file_sha256(path) then return nil end
+  for key, value in pairs(source) do
+    if facts[key] ~= value then return nil end
+  end
+  return facts
+end
+
+---@class sonde.taught_sequences
+---@field out string
+---@field sequences integer
+---@field tokens integer         of all sequences, prompts among them
+---@field ended integer          sequences whose last token ends a text: the others were cut at the context
+---@field sha256 string          of the file
+---@field teacher string         SHA-256 of its weights; tokenizer and corpus likewise, "" where not known
+---@field tokenizer string
+---@field corpus string
+
+--- Has a teacher continue passages of a corpus, and writes what it says as a corpus for a student: each sequence is a
+--- document, the passage and its continuation up to the token that ends a text, or to the context. A file of the same
+--- teacher, text and options that is there is kept; any other of that name is written over.
+---@param model sonde.model      the teacher
+---@param corpus sonde.corpus    in its tokens
+---@param options table          see sequences.schema
+---@param progress? fun(done: integer, sequences: integer)
+---@return sonde.taught_sequences
+function sequences.make(model, corpus, options, progress)
+  local o, is_text = resolve(model, corpus, options)
+  local last, part = corpus.tokenizer and corpus.tokenizer:eot(), o.out .. ".part"
+  local source = source_of(model, corpus, o)
+  local facts = finished(o.out, source)
+  if not facts then
+    facts = source
+    local lock = core.part(part, "these sequences")
+    local ok, why = pcall(write_all, lock, model, corpus, { o = o, is_text = is_text, last = last, part = part,
+      facts = facts }, progress)
+    lock:close()
+    if not ok then error(why, 0) end
+  end
   facts.out = o.out
   return facts
 end

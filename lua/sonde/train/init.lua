@@ -248,8 +248,8 @@ end
 function train.resolve_step(model, o, where, places)
   o.context = o.context or model.config.context
   resolve_optimizer(o, where)
-  distill.resolve(model, o, places)
   o.objective = o.objective and objectives.resolve(o.objective, where)
+  distill.resolve(model, o, places)
   train.frozen(model:params(), o.trainable, where)
 end
 
