@@ -43,7 +43,7 @@ local sonde = require "sonde"
 local how = sonde.settings.how
 local sweep = sonde.sweep { name = "c", grid = { a = { 1, 2, 3, 4 }, seed = { 1 } } }
 sweep:run(function(trial, p)
-  if p.a == 2 and how == "exit" then os.exit(7) end
+  if p.a == 2 and math.type(how) == "integer" then os.exit(how) end
   if p.a == 2 and how then os.execute("kill -" .. how .. " $PPID") end
   trial:report { x = p.a }
 end)
@@ -90,7 +90,7 @@ gone() {   # gone PID: waits until it has ended
 
 @test "a crash is the failure of its trial, and the others go on" {
   export ASAN_OPTIONS="${ASAN_OPTIONS-}:handle_segv=0"    # which would make a status of the signal
-  for how in SEGV KILL ABRT exit; do
+  for how in SEGV KILL ABRT 0 3 7 75; do
     rm -rf runs
     run --separate-stderr "$SONDE" run crash.lua --jobs 2 --set "how=$how"
     echo "$how: $status: $output $stderr"
@@ -101,7 +101,7 @@ gone() {   # gone PID: waits until it has ended
       SEGV) [[ $stderr == *"a=2,seed=1 failed"*"its process crashed (signal 11): segmentation fault"* ]] ;;
       KILL) [[ $stderr == *"its process was killed (signal 9): by the system where memory ran out"* ]] ;;
       ABRT) [[ $stderr == *"its process crashed (signal 6): abort"* ]] ;;
-      exit) [[ $stderr == *"its process ended with status 7 before the trial did"* ]] ;;
+      *) [[ $stderr == *"a=2,seed=1 failed"*"its process ended with status $how before the trial did"* ]] ;;
     esac
     [[ $stderr != *"resumes"* ]]
   done
@@ -210,4 +210,31 @@ LUA
   "$SONDE" run search.lua --jobs 3 > again 2> err || cat err
   cmp one again
   cmp one.json runs/s/search.json
+}
+
+@test "searches with several seeds decide alike in one process and in several" {
+  cat > seeds.lua <<'LUA'
+local sonde = require "sonde"
+for _, seeds in ipairs { { 1, 2 }, { 1, 2, 3 } } do
+  for _, policy in ipairs { "grid", "random", "asha", "golden", "bayes" } do
+    local search = { policy = policy, metric = "loss", batch = 2 }
+    search[policy == "asha" and "budget" or "axis"] = "size"
+    local sweep = sonde.sweep { name = policy .. #seeds, search = search,
+      grid = { size = { 1, 4, 16, 64 }, lr = policy == "asha" and { 1, 2, 3, 4 } or { 1 }, seed = seeds } }
+    sweep:run(function(trial, p)
+      trial:report { loss = math.abs(p.size - 15) + p.lr + (p.seed * 7 % 3) / 10 }
+    end)
+    for _, arm in ipairs(sweep:ranking()) do print(policy, #seeds, arm.params.size, arm.params.lr, arm.value) end
+  end
+end
+LUA
+  "$SONDE" run seeds.lua > one 2> err || { cat err; false; }
+  mv runs one.runs
+  "$SONDE" run seeds.lua --jobs 3 > three 2> err || { cat err; false; }
+  cmp one three
+  [ "$(ls runs | grep -c '[23]$')" -eq 10 ]
+  for search in grid2 random2 asha2 golden2 bayes2 grid3 random3 asha3 golden3 bayes3; do
+    cmp "one.runs/$search/search.json" "runs/$search/search.json"
+    diff <(ls "one.runs/$search") <(ls "runs/$search")
+  done
 }

@@ -7,6 +7,7 @@ local sonde = require "sonde"
 local bootstrap = require "sonde.probe.bootstrap"
 local gaussian = require "sonde.sweep.gaussian"
 local policies = require "sonde.sweep.search"
+local sweep_view = require "sonde.sweep.view"
 
 local SIZES = 16
 
@@ -205,6 +206,15 @@ function TestPolicies:test_a_process_is_exact_where_it_was_told_and_unsure_elsew
   lu.assertTrue(process:improvement(0, 0) < 1e-3)
 end
 
+function TestPolicies:test_bayes_ranks_values_of_any_magnitude()
+  for _, scale in ipairs { 1, -1, 1e160, -1e160, 1e307, 1e-200 } do
+    local search = policies.new({ policy = "bayes", metric = "loss", axis = "size", higher = scale < 0 }, arms_of())
+    for k in function() return search:ask() end do search:tell(k, scale * (1 + math.abs(k - 5))) end
+    lu.assertEquals(search:ranking()[1], 5, "scale " .. scale)
+    lu.assertEquals(#search:ranking(), 7)
+  end
+end
+
 -- ---- sweeps --------------------------------------------------------------------------------------------------------
 
 local program = os.getenv "SONDE"
@@ -249,6 +259,17 @@ function TestSweeps:test_killed_and_run_again_the_ranking_is_the_same()
   lu.assertEquals(again, whole)
   local state = core.json_load(root .. "/killed/search.json")
   lu.assertEquals(state, core.json_load(root .. "/whole/search.json"))
+end
+
+function TestSweeps:test_the_time_that_is_left_is_not_said_of_a_search()
+  local options = { name = "s", root = root, grid = { size = { 1, 2, 4 } } }
+  for _, search in ipairs { false, { policy = "golden", metric = "loss", axis = "size" } } do
+    options.search = search or nil
+    local view = sweep_view.new(sonde.sweep(options), 1)
+    view.ran[1] = { params = { size = 1 }, seconds = 60 }
+    lu.assertEquals(view:eta(), not search and 180 or nil)
+    lu.assertEquals(view:rate(), not search and ", about 3 min 00 s left" or "")
+  end
 end
 
 function TestSweeps:test_a_search_of_a_metric_that_is_not_reported_is_an_error()

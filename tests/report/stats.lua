@@ -12,6 +12,19 @@ function TestStats:test_mean_and_sd()
   lu.assertEquals(stats.sd { 85 / 126, 85 / 126, 85 / 126 }, 0)
 end
 
+function TestStats:test_what_is_beyond_whole_numbers_and_squares()
+  local most = math.maxinteger
+  lu.assertEquals(stats.mean { most, most }, 2.0 ^ 63)
+  lu.assertEquals(stats.describe { most, most }.mean, 2.0 ^ 63)
+  lu.assertEquals(stats.sd { most, most }, 0)
+  lu.assertAlmostEquals(stats.sd { math.mininteger, most } / 2 ^ 64, math.sqrt(0.5), 1e-12)
+  lu.assertEquals(stats.median { math.mininteger, most }, 0)
+  lu.assertAlmostEquals(stats.mean { 1.5e308, 1.5e308 } / 1.5e308, 1, 1e-12)
+  for _, scale in ipairs { 1e160, 1e-200 } do
+    lu.assertAlmostEquals(stats.sd { 2 * scale, 4 * scale, 9 * scale } / scale, math.sqrt(13), 1e-12)
+  end
+end
+
 function TestStats:test_quantile_between_neighbours()
   lu.assertEquals(stats.median { 9, 1, 5 }, 5)
   lu.assertEquals(stats.median { 4, 1, 2, 3 }, 2.5)

@@ -12,9 +12,20 @@ local LEVEL = 0.95
 ---@return number|nil
 function stats.mean(xs)
   if #xs == 0 then return nil end
-  local sum = 0
+  local sum = 0.0      -- whole numbers would wrap around where their sum is beyond 64 bits
   for _, x in ipairs(xs) do sum = sum + x end
-  return sum / #xs
+  if math.abs(sum) < math.huge then return sum / #xs end
+  sum = 0.0
+  for _, x in ipairs(xs) do sum = sum + x / #xs end
+  return sum
+end
+
+--- What numbers whose largest magnitude is this are divided by where squares of them are taken: 1, unless these would
+--- be beyond a double or vanish.
+---@param largest number above 0
+---@return number
+function stats.scale(largest)
+  return (largest > 1e150 or largest < 1e-150) and largest < math.huge and largest or 1
 end
 
 --- Sample standard deviation (divisor n - 1), or nil below two values.
@@ -22,11 +33,13 @@ end
 ---@return number|nil
 function stats.sd(xs)
   if #xs < 2 then return nil end
-  local around, sum = {}, 0                 -- the first one: values that are all alike deviate by 0 exactly
-  for k, x in ipairs(xs) do around[k] = x - xs[1] end
+  local around, sum, largest = {}, 0, 0      -- the first one: values that are all alike deviate by 0 exactly
+  for k, x in ipairs(xs) do around[k] = 1.0 * x - xs[1] end
   local m = stats.mean(around)
-  for _, x in ipairs(around) do sum = sum + (x - m) ^ 2 end
-  return math.sqrt(sum / (#xs - 1))
+  for _, x in ipairs(around) do largest = math.max(largest, math.abs(x - m)) end
+  local scale = largest > 0 and stats.scale(largest) or 1
+  for _, x in ipairs(around) do sum = sum + ((x - m) / scale) ^ 2 end
+  return scale * math.sqrt(sum / (#xs - 1))
 end
 
 --- The value below which a share `q` of the list lies, interpolated between neighbours (type 7).
@@ -41,7 +54,7 @@ function stats.quantile(xs, q)
   local pos = 1 + (#sorted - 1) * q
   local low = math.floor(pos)
   local high = math.min(low + 1, #sorted)
-  return sorted[low] + (pos - low) * (sorted[high] - sorted[low])
+  return sorted[low] + (pos - low) * (1.0 * sorted[high] - sorted[low])
 end
 
 ---@param xs number[]

@@ -323,7 +323,7 @@ function view:difference(series, column)
     if reference[seed] then seeds[#seeds + 1] = seed end
   end
   if self.data.percent then return ratios(own, reference, seeds) end
-  for k, seed in ipairs(seeds) do differences[k] = own[seed] - reference[seed] end
+  for k, seed in ipairs(seeds) do differences[k] = 1.0 * own[seed] - reference[seed] end
   return stats.describe(differences)
 end
 

@@ -103,18 +103,19 @@ local function end_of(one, status, number, name)
   return ("its process crashed (signal %d): %s"):format(number, said or name)
 end
 
--- A trial whose process has ended; false where another process had it.
+-- A trial whose process has ended; false where another process had it. What its exit status says is believed only
+-- where the trial's record says it too: the trial's function may have called os.exit.
 local function ended(self, one, status, number, name)
   local trial = one.trial
-  local was_redo = trial.redo
+  local was_redo, held = trial.redo, core.run_held(self.sweep.root, self.sweep.name .. "/" .. trial.id)
   trial.redo = nil
   trials.read(trial)
-  if status == HELD then
+  if status == HELD and (held or trial.status ~= "running") then
     trial.tried = false
     return false
   end
-  if status == 0 then return trial end
-  if status == STOPPED then return trial, trial.id .. ": stopped by a signal" end
+  if status == 0 and trial.status ~= "running" then return trial end
+  if status == STOPPED and trial.status == "interrupted" then return trial, trial.id .. ": stopped by a signal" end
   if trial.status ~= "done" and trial.status ~= "diverged" or was_redo then
     trials.lost(self.sweep, trial, end_of(one, status, number, name), core.seconds() - trial.began)
     trials.read(trial)

@@ -14,6 +14,7 @@ local core = require "sonde.core"
 local args = require "sonde.base.args"
 local bootstrap = require "sonde.probe.bootstrap"
 local gaussian = require "sonde.sweep.gaussian"
+local stats = require "sonde.base.stats"
 
 local policies = {}
 local search = {}
@@ -246,12 +247,17 @@ function kinds.bayes.start(self)
   self.limit, self.batch = math.min(#self.line, math.max(3, math.ceil(self.options.most * #self.line))), {}
 end
 
+-- The values that are known, of a magnitude whose squares a double has.
 local function known_points(self)
-  local x, y = {}, {}
+  local x, y, largest = {}, {}, 0
   for _, point in ipairs(self.line) do
     local value = self.values[point.arm]
-    if value and value < math.huge then x[#x + 1], y[#y + 1] = point.x, value end
+    if value and value < math.huge then
+      x[#x + 1], y[#y + 1], largest = point.x, value, math.max(largest, math.abs(value))
+    end
   end
+  local scale = largest > 0 and stats.scale(largest) or 1
+  for k, value in ipairs(y) do y[k] = value / scale end
   return x, y
 end
 

@@ -133,18 +133,19 @@ end
 
 -- Tells what is over, and returns a trial of an arm that was asked for; nil where all of them run or are over.
 local function next_of_open(self, line)
-  local open = {}
-  for _, k in ipairs(line.open) do
+  local at = 1
+  while line.open[at] do
+    local k = line.open[at]
     local trial = next_of_arm(self, line.arms[k])
     if trial then return trial end
     if is_over(line.arms[k]) then
+      table.remove(line.open, at)
       line.search:tell(k, value_of(self, line.arms[k]))
       self.told = true
     else
-      open[#open + 1] = k
+      at = at + 1
     end
   end
-  line.open = open
 end
 
 local function next_of_line(self, line)

@@ -67,8 +67,9 @@ end
 
 --- Seconds until the sweep is done, from the trials that this process ran: a line over the first axis of numbers
 --- (the depth), because trials of unlike size take unlike time; shared out over those that run at a time. nil before
---- the first one.
+--- the first one, and where a search chooses: how many trials it will run is not known.
 function view:eta()
+  if self.sweep.searched then return nil end
   local axis
   for _, each in ipairs(self.sweep.axes) do
     if each.name ~= self.sweep.over and type(each.values[1]) == "number" then axis = axis or each.name end
@@ -92,8 +93,7 @@ end
 
 -- How many trials a minute have ended, and the time that is left: ", 3.4 a minute, about 2 min left", or what is known.
 function view:rate()
-  local left, passed = self:eta(), core.seconds() - self.opened
-  if not left then return "" end
+  local left, passed = self:eta() or 0, core.seconds() - self.opened
   return ("%s%s"):format(#self.ran > 1 and (", %.3g a minute"):format(60 * #self.ran / math.max(passed, 1e-3)) or "",
     left > 0 and ", about " .. format.duration(left) .. " left" or "")
 end
