@@ -113,6 +113,7 @@ load "$abs_srcdir/tests/harness/helpers"
 @test "a signal that somebody sends still ends the program" {
   printf 'io.stdout:write("started\\n") io.stdout:flush()\nwhile true do end\n' > forever.lua
   for signal in SEGV ABRT; do
+    rm -f out.txt
     "$SONDE" run forever.lua > out.txt 2> err.txt 3>&- &
     pid=$!
     awaits "$pid" grep -q started out.txt

@@ -33,6 +33,7 @@ setup() {
 start() {
   local name=$1
   shift
+  rm -f "$name.out" "$name.err"                 # an earlier server's would be taken for this one's
   "$SONDE" serve --port 0 --model run/model "$@" > "$name.out" 2> "$name.err" 3>&- &
   echo $! > "$name.pid"
   awaits $! test -s "$name.out" || true         # a build without a server says so, and setup skips
