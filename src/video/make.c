@@ -1,6 +1,7 @@
 /* make.c - one clip from its seed to its file, and the threads that make many. */
 #include "config.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -145,7 +146,7 @@ struct sonde_maker {
   volatile int stop;
   sonde_textures *textures;
   job *first, *last, *made;
-  int64_t added;
+  int64_t added, taken;
 };
 
 static void free_job(job *j) {
@@ -271,14 +272,16 @@ int sonde_maker_add(sonde_maker *m, const sonde_clip_spec *spec, sonde_error *er
 int sonde_maker_next(sonde_maker *m, double seconds, sonde_clip_made *made) {
   struct timespec until;
   clock_gettime(CLOCK_MONOTONIC, &until);
+  seconds = seconds > 0 ? fmin(seconds, 3600) : 0;      /* what would not fit a time, and what is no number */
   int64_t ns = until.tv_nsec + (int64_t)(seconds * 1e9);
   until.tv_sec += ns / 1000000000, until.tv_nsec = ns % 1000000000;
   pthread_mutex_lock(&m->lock);
   int timed_out = 0;
-  while (!m->made && !timed_out) timed_out = pthread_cond_timedwait(&m->done, &m->lock, &until) != 0;
+  while (!m->made && m->taken < m->added && !timed_out)
+    timed_out = pthread_cond_timedwait(&m->done, &m->lock, &until) != 0;
   job *j = m->made;
   if (j) {
-    m->made = j->next;
+    m->made = j->next, m->taken++;
     *made = j->made;
   }
   pthread_mutex_unlock(&m->lock);

@@ -34,7 +34,7 @@ sonde_maker *sonde_maker_new(int threads, sonde_error *err);
 void sonde_maker_free(sonde_maker *m);                                              /* clips under way are given up */
 /* Copies the texts; takes the given traffic where it succeeds. */
 int sonde_maker_add(sonde_maker *m, const sonde_clip_spec *spec, sonde_error *err);
-/* Waits at most so many seconds for a clip. 1: *made is its result; 0: none yet. */
+/* Waits at most so many seconds (an hour) for a clip, where one is to be made. 1: *made is its result; 0: none yet. */
 int sonde_maker_next(sonde_maker *m, double seconds, sonde_clip_made *made);
 
 #endif
