@@ -8,7 +8,8 @@ fuzz_targets = %D%/fuzz_cache %D%/fuzz_fcd %D%/fuzz_features %D%/fuzz_json %D%/f
 %C%_fuzz_fcd_SOURCES = %D%/fuzz_fcd.c %D%/fuzz.h
 %C%_fuzz_features_SOURCES = %D%/fuzz_features.c %D%/fuzz.h
 %C%_fuzz_json_SOURCES = %D%/fuzz_json.c %D%/fuzz.h
-%C%_fuzz_plan_SOURCES = %D%/fuzz_plan.c %D%/plan_graph.c %D%/plan_graph.h %D%/plan_alone.c %D%/fuzz.h
+%C%_fuzz_plan_SOURCES = %D%/fuzz_plan.c %D%/plan_graph.c %D%/plan_graph.h %D%/plan_makers.h %D%/plan_models.c \
+	%D%/plan_alone.c %D%/fuzz.h
 %C%_fuzz_safetensors_SOURCES = %D%/fuzz_safetensors.c %D%/fuzz.h
 %C%_fuzz_shard_SOURCES = %D%/fuzz_shard.c %D%/fuzz.h
 %C%_fuzz_text_SOURCES = %D%/fuzz_text.c %D%/fuzz.h
