@@ -110,6 +110,19 @@ code() { ffmpeg -nostdin -v error -y -i long.y4m -c:v mpeg4 -q:v 2 -bf 0 -g 5 "$
   [[ "$stderr" = *"index (moov) behind the pictures"* ]]
 }
 
+@test "what of a file was not seen is said" {
+  ffmpeg_or_skip
+  ffmpeg -nostdin -v error -y -r 5 -i long.y4m -c:v mjpeg slow.mkv           # 13 frames, 2.6 s
+  run --separate-stderr "$SONDE" watch --model model --video slow.mkv --json
+  [[ "$stderr" != *"damaged"* ]]
+  head -c $(($(stat -c %s slow.mkv) / 3)) slow.mkv > cut.mkv
+  run --separate-stderr "$SONDE" watch --model model --video cut.mkv --json
+  echo "$stderr"
+  [ "$status" -eq 0 ]
+  [[ "$stderr" == *"cut.mkv: the last frame is at "*" s, but the file says that it lasts 2.6"*"damaged or cut off"* ]]
+  [[ "$output" == *'"damaged": '* ]]
+}
+
 @test "a file that grows is followed, and ends when it does not grow" {
   head -c 9000 long.y4m > grows.y4m
   (sleep 1; tail -c +9001 long.y4m | head -c 20000 >> grows.y4m; sleep 1; tail -c +29001 long.y4m >> grows.y4m) &

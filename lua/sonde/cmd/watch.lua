@@ -43,7 +43,7 @@ local function run(given)
   end
   if given.json then
     return output.print_json { video = given.video, threshold = given.threshold, frames = result.frames,
-      moments = result.moments }
+      moments = result.moments, damaged = result.damaged }
   end
   if not quiet then
     local highest = 0

@@ -108,13 +108,25 @@ local function with(made, more)
   return all
 end
 
+local CUT = 1      -- seconds of a file that may be missing at its end before it is said
+
+-- Says what of a file was not seen: packets that do not decode, and what it announces and does not have.
+local function say_damage(path, info, frames)
+  local last = #frames > 0 and frames[#frames].time or 0
+  if info.damaged > 0 then core.warn(("%s: %d packets or frames are damaged"):format(path, info.damaged)) end
+  if info.duration - last > CUT + 1 / math.max(info.rate, 1) then
+    core.warn(("%s: the last frame is at %.2f s, but the file says that it lasts %.2f s: it is damaged or cut off")
+      :format(path, last, info.duration))
+  end
+end
+
 --- Watches a video, or standard input (`-`). A frame is known at the latest `hop` frames after it was read; no more
 --- frames than the model's context are kept.
 ---@param model sonde.model
 ---@param about sonde.clip_reading
 ---@param path string
 ---@param options? table        see watch.schema
----@return {frames: {time: number, risk: number, class: string}[], moments: table[]}
+---@return {frames: {time: number, risk: number, class: string}[], moments: table[], damaged: integer}
 function watch.watch(model, about, path, options)
   options = args.check(watch.schema, options, "watch")
   check(about)
@@ -141,7 +153,9 @@ function watch.watch(model, about, path, options)
   end
   read()
   reader.close()
-  return { frames = frames, moments = watch.moments(frames, options.threshold) }
+  local info = video:info()
+  say_damage(path, info, frames)
+  return { frames = frames, moments = watch.moments(frames, options.threshold), damaged = info.damaged }
 end
 
 return args.declare(watch, "sonde.", {
