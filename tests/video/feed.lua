@@ -2,6 +2,7 @@
 local lu = require "luaunit"
 local core = require "sonde.core"
 local sonde = require "sonde"
+local made = dofile(os.getenv "abs_srcdir" .. "/tests/video/made.lua")
 
 local folder, lock
 local FRAMES = 6
@@ -10,28 +11,10 @@ local function path(name) return folder .. "/" .. name end
 
 -- A texture that moves by (u, v) pixels a frame of 64 x 48, 10 a second; `flip`: seen in a mirror.
 local function y4m(name, u, v, frames, flip)
-  local w, h, parts = 64, 48, { "YUV4MPEG2 W64 H48 F10:1 Ip A1:1 C420jpeg\n" }
-  for k = 0, frames - 1 do
-    local luma = {}
-    for y = 0, h - 1 do
-      for x = 0, w - 1 do
-        local s, t = (flip and w - 1 - x or x) - u * k, y - v * k
-        local value = math.sin(s * 0.5 + t * 0.3 + s * s * 0.006) + math.sin(s * 0.31 - t * 0.5 + t * t * 0.01)
-        luma[#luma + 1] = string.char(128 + math.floor(50 * value))
-      end
-    end
-    parts[#parts + 1] = "FRAME\n" .. table.concat(luma) .. string.rep("\128", w * h // 2)
-  end
-  core.write_file(path(name), table.concat(parts))
+  made.y4m(path(name), frames, function(k, x, y) return (flip and 63 - x or x) - u * k, y - v * k end)
 end
 
-local function clips(rows)
-  local ok, message = pcall(core.video, path "a.y4m")
-  if not ok and string.find(message, "without FFmpeg", 1, true) then lu.skip "this build has no FFmpeg" end
-  core.write_file(path "labels.csv", "clip,class,time_of_event,time_of_alert,split\n" .. rows)
-  return sonde.clips(path "labels.csv"):features { cache = path "cache", width = 64, grid = { 4, 3 },
-    thumbnail = { 4, 3 }, progress = false }
-end
+local function clips(rows) return made.clips(folder, rows) end
 
 local function two(frames)
   y4m("a.y4m", 2, 0, 8)

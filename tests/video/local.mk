@@ -11,3 +11,4 @@ c_tests += %D%/analyse_test %D%/decode_test %D%/features_test %D%/motion_test %D
 %C%_planar_test_SOURCES = %D%/planar_test.c %D%/picture.h
 lua_tests += %D%/clips.lua %D%/feed.lua %D%/metrics.lua %D%/reading.lua
 bats_tests += %D%/make.bats %D%/watch.bats
+EXTRA_DIST += %D%/made.lua

@@ -15,43 +15,41 @@ searched.__index = searched
 
 local WAIT = 0.5      -- seconds, for a trial of another process
 
+-- The members of a list (trials, arms) that share the values of these axes, in the order of the list: each group has
+-- its id, the values under one name and its members under another.
+local function grouped(list, axes, values, members)
+  local groups, known = {}, {}
+  for _, each in ipairs(list) do
+    local id = #axes > 0 and grid.id(axes, each.params) or ""
+    if not known[id] then
+      known[id] = { id = id, [values] = {}, [members] = {} }
+      for _, axis in ipairs(axes) do known[id][values][axis.name] = each.params[axis.name] end
+      groups[#groups + 1] = known[id]
+    end
+    table.insert(known[id][members], each)
+  end
+  return groups
+end
+
 -- The trials that differ in `over` alone, in the order of the grid.
 local function arms_of(sweep)
-  local arms, known, axes = {}, {}, {}
+  local axes = {}
   for _, axis in ipairs(sweep.axes) do
     if axis.name ~= sweep.over then axes[#axes + 1] = axis end
   end
-  for _, trial in ipairs(sweep.trials) do
-    local id = grid.id(axes, trial.params)
-    if not known[id] then
-      known[id] = { id = id, params = {}, trials = {} }
-      for _, axis in ipairs(axes) do known[id].params[axis.name] = trial.params[axis.name] end
-      arms[#arms + 1] = known[id]
-    end
-    table.insert(known[id].trials, trial)
-  end
-  return arms
+  return grouped(sweep.trials, axes, "params", "trials")
 end
 
 -- The arms that share the values of search.each: { of = those, arms = list }, in the order of the grid.
 local function lines_of(sweep)
-  local lines, known, axes = {}, {}, {}
+  local axes = {}
   for _, name in ipairs(sweep.search.each or {}) do
     if not sweep.grid[name] then
       error(core.where() .. "sweep: search.each has '" .. tostring(name) .. "', which is no parameter of the grid", 0)
     end
     axes[#axes + 1] = { name = name }
   end
-  for _, arm in ipairs(arms_of(sweep)) do
-    local id = #axes > 0 and grid.id(axes, arm.params) or ""
-    if not known[id] then
-      known[id] = { id = id, of = {}, arms = {} }
-      for _, axis in ipairs(axes) do known[id].of[axis.name] = arm.params[axis.name] end
-      lines[#lines + 1] = known[id]
-    end
-    table.insert(known[id].arms, arm)
-  end
-  return lines
+  return grouped(arms_of(sweep), axes, "of", "arms")
 end
 
 -- A policy that was asked nothing, for the arms of a line; where there is one arm there is nothing to choose.
