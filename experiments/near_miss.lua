@@ -240,6 +240,12 @@ for name, text in pairs { accuracy = "accuracy", ap = "average precision", mean_
   recall_1500ms = "recall 1.5 s before", tta_r80 = "time at recall 0.8 (s)" } do
   sonde.quantity(name, { title = text, axis = text, log = false, doc = "On the clips of validation; doc/video.md." })
 end
+for _, name in ipairs(metrics) do
+  sonde.quantity("draws_" .. name, { axis = "bootstrap draws of " .. name, figure = false })
+end
+sonde.quantity("confusion", { title = "Confusion of classes", axis = "clips", log = false,
+  axes = { "class", "taken for" },
+  doc = "How many clips of validation of a class were taken for another one, in the order of the classes' names." })
 
 -- The draws of an arm by seed: the same seed of the bootstrap draws the same clips in all trials.
 local function draws_of(trials, arm, name)

@@ -216,6 +216,8 @@ function TestComparison:test_texts_under_an_axis_do_not_meet()
   for k = 1, 9 do long[k] = "longer_context" .. k end
   lu.assertStrContains(commands(long, 1), "set xtics nomirror rotate by 30 right (")
   lu.assertStrContains(commands(long, 1), "svg size 520,383 ")
+  for k = 10, 26 do long[k] = "longer_context" .. k end
+  lu.assertStrContains(commands(long, 1), "set xtics nomirror rotate by 90 right (")
 end
 
 -- A ninth series has the first one's colour: another mark and a dashed line tell them apart.

@@ -298,6 +298,19 @@ local function group_of(data, id)
   end
 end
 
+function TestBlocks:test_what_a_script_says_of_its_lists()
+  local data, quantity = fixture.data(), require "sonde.report.quantity"
+  for _, trial in ipairs(data.trials) do
+    trial.arrays.draws_of_mine, trial.arrays.own_matrix = { 1, 2, 3 }, { { 1, 2 }, { 3, 4 } }
+  end
+  lu.assertNotNil(group_of(data, "array-draws_of_mine"))
+  quantity.register("draws_of_mine", { axis = "draws", figure = false })
+  quantity.register("own_matrix", { axis = "clips", axes = { "class", "taken for" } })
+  lu.assertNil(group_of(data, "array-draws_of_mine"))
+  local heat = group_of(data, "matrix-own_matrix").figures[1]
+  lu.assertEquals({ heat.ylabel, heat.xlabel, heat.key }, { "class", "taken for", "clips" })
+end
+
 -- Blocks count from 0, as in JSON and in commands; how many blocks from 1.
 function TestBlocks:test_count_from_0()
   local data = fixture.data()

@@ -243,6 +243,7 @@ end
 
 local function array_group(views, name)
   local known = quantity.of(name)
+  if known.hidden then return nil end
   local group = { id = "array-" .. name, title = known.title or name, figures = {},
     caption = (known.look .. " " .. known.doc):gsub("^ ", "") }
   local overs = {}
@@ -289,7 +290,7 @@ local function matrix_group(views, name)
   column = column[1]
   local group = { id = "matrix-" .. name, title = known.title or name, figures = {},
     caption = (known.look .. " " .. known.doc):gsub("^ ", "") }
-  local axes = (probes.find(name) or { axes = { "row", "column" } }).axes
+  local axes = known.axes or (probes.find(name) or { axes = { "row", "column" } }).axes
   local low, high
   local overs, halves = {}, {}
   for _, pair in ipairs(pairs_of(views)) do

@@ -34,6 +34,8 @@ local schema = {
   { name = "of_text", type = "boolean", preset = false,
     doc = "whether it is measured on a text: %s in axis and doc becomes 'validation ' or 'training '" },
   { name = "place", type = "integer", preset = 99, doc = "its place among the figures by block" },
+  { name = "figure", type = "boolean", preset = true, doc = "whether a report draws its lists" },
+  { name = "axes", type = "list", doc = "of a matrix: what its rows and its columns are" },
   { name = "over_training", type = "table", doc = "of its curve over the training, where it has one" },
 }
 
@@ -76,7 +78,7 @@ function quantity.of(name, of)
   local known, probe = quantities:get(name), probes.find(name)
   if known and known.axis then
     return { title = known.title, axis = filled(known.axis, of) or name, log = known.log, doc = filled(known.doc, of),
-      look = known.look, place = known.place }
+      look = known.look, place = known.place, hidden = not known.figure, axes = known.axes }
   end
   local column
   if not probe then probe, column = of_column(name) end

@@ -8,8 +8,8 @@
 -- widen it (to share it between figures), `ytop` and `ybottom` cut it. Values that are not finite, or not positive on a
 -- log axis, are left out and break the line. Lines are labelled at their right end in their own colour; a `scatter` is
 -- small marks without a line, with `markers` as large ones as a line has. Where texts under the axis would run into
--- each other they are slanted, and the figure is higher by what that takes. A series beyond the eight colours has the
--- colour of an earlier one, another mark and a dashed line.
+-- each other they are slanted or upright, and the figure is higher by what that takes. A series beyond the eight
+-- colours has the colour of an earlier one, another mark and a dashed line.
 
 local format = require "sonde.base.format"
 local plot_svg = require "sonde.report.plot.svg"
@@ -109,16 +109,17 @@ local function log_ticks(low, high)
   return #ticks >= 2 and ticks or even_ticks(low, high)
 end
 
--- Pixels that slanted texts of ticks reach below an axis of so many pixels, where upright ones would run into each
--- other; otherwise nil.
+-- Pixels that turned texts of ticks reach below an axis of so many pixels, where level ones would run into each other,
+-- and by how many degrees they are turned: upright where slanted lines of text would meet too; otherwise nil.
 local function slanted(ticks, width)
   local longest = 0
   for _, v in ipairs(ticks or {}) do longest = math.max(longest, type(v) == "table" and #v.text or 0) end
   if longest == 0 or #ticks * (longest + 1) * LETTER <= width then return nil end
-  return longest * LETTER * math.sin(math.rad(SLANT))
+  local angle = width / #ticks * math.sin(math.rad(SLANT)) < FONT and 90 or SLANT
+  return longest * LETTER * math.sin(math.rad(angle)), angle
 end
 
-local function ticks_command(axis, low, high, log, fixed, slant)
+local function ticks_command(axis, low, high, log, fixed, angle)
   local ticks
   if fixed then
     ticks = {}
@@ -127,7 +128,7 @@ local function ticks_command(axis, low, high, log, fixed, slant)
     ticks = log_ticks(low, high)
   end
   if ticks then
-    return ("set %stics nomirror %s(%s)"):format(axis, slant and ("rotate by %d right "):format(SLANT) or "",
+    return ("set %stics nomirror %s(%s)"):format(axis, angle and ("rotate by %d right "):format(angle) or "",
       table.concat(ticks, ", "))
   end
   return ("set %stics nomirror autofreq; set format %s '%%.6g'"):format(axis, axis)
@@ -249,7 +250,7 @@ end
 ---@param index number
 ---@return string
 return function(figure, index)
-  local slant = slanted(figure.xticks, (figure.width or WIDTH) - 8 * FONT)
+  local slant, angle = slanted(figure.xticks, (figure.width or WIDTH) - 8 * FONT)
   local width, height = figure.width or WIDTH, (figure.height or HEIGHT) + math.floor(slant or 0)
   local x_low, x_high = axis_range(figure, "x", figure.xlog, 0.03)
   local y_low, y_high = axis_range(figure, "y", figure.ylog, 0.06)
@@ -266,7 +267,7 @@ return function(figure, index)
   if figure.ylog then put("set logscale y") end
   put("set xrange [%s:%s]", number(x_low), number(x_high))
   put("set yrange [%s:%s]", number(y_low), number(y_high))
-  put("%s", ticks_command("x", x_low, x_high, figure.xlog, figure.xticks, slant))
+  put("%s", ticks_command("x", x_low, x_high, figure.xlog, figure.xticks, angle))
   put("%s", ticks_command("y", y_low, y_high, figure.ylog))
   put("set rmargin %s", number(longest + 2))
   put("set tmargin at screen %s", number(1 - top / height))      -- the distance of labels is by the plot's height
