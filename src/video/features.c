@@ -97,6 +97,8 @@ static int stamp(const char *clip, header *h, sonde_error *err) {
 static int in_range(int64_t x, int64_t low, int64_t high) { return x >= low && x <= high; }
 
 static int check_header(const header *h) {
+  static const unsigned char unknown[sizeof h->clip];   /* a file that is of no clip could never be told to be stale */
+  if (!memcmp(h->clip, unknown, sizeof unknown) || !memcmp(h->options, unknown, sizeof unknown)) return 0;
   if (!in_range(h->columns, SONDE_FIGURES, MAX_COLUMNS) || !in_range(h->rows, 1, (int64_t)1 << 40)) return 0;
   if (!in_range(h->width, 16, 1 << 14) || !in_range(h->height, 16, 1 << 14)) return 0;
   if (!in_range(h->grid_width, 1, 64) || !in_range(h->grid_height, 1, 64)) return 0;

@@ -66,7 +66,7 @@ static size_t mutate(char *buf, size_t size) {
   size_t length = n ? 1 + draw(n < 64 ? n : 64) : 0;
   uint64_t word = draw(2) ? sonde_rng_u64(rng, drawn++) : (uint64_t)0 - draw(3);
   char piece[64];
-  switch (draw(9)) {
+  switch (draw(10)) {
     case 0: if (n) buf[at] ^= (char)(1 << draw(8)); return size;
     case 1: if (n) buf[at] = (char)draw(256); return size;
     case 2: return at;                                             /* cut off */
@@ -82,6 +82,7 @@ static size_t mutate(char *buf, size_t size) {
       size_t from = s->size ? draw((uint64_t)s->size) : 0, most = (size_t)s->size - from;
       return insert(buf, size, at, s->data + from, most < 64 ? most : 64);
     }
+    case 8: memset(buf + at, draw(2) ? 0 : 0xff, length); return size;   /* a field wiped out */
     default: return insert(buf, size, at, (const char *)&word, 8);
   }
 }

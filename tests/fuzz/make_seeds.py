@@ -45,11 +45,11 @@ def safetensors(header, size):
     return struct.pack("<Q", len(text)) + text + bytes(i % 251 for i in range(size))
 
 
-def features(rows, grid, thumb):
+def features(rows, grid, thumb, clip=b"c" * 32):
     """A file of video features: what its numbers are does not matter to a reader."""
     columns = 16 + 3 * 5 * grid[0] * grid[1] + thumb[0] * thumb[1] * thumb[2]
     head = struct.pack("<8sIIq8i2dq2d2q32s32s16s", b"SONDEVID", 1, columns, rows, 320, 180, *grid, *thumb, 0, 15.0, 3.0,
-                       0, 0.0, float("inf"), 1000, 1, b"c" * 32, b"o" * 32, b"h264")
+                       0, 0.0, float("inf"), 1000, 1, clip, b"o" * 32, b"h264")
     body = struct.pack("<%df" % (rows * columns), *(k / 8 for k in range(rows * columns)))
     head += struct.pack("<I", zlib.crc32((head + bytes(64)) + body)) + bytes(60)
     return head + body
@@ -58,6 +58,7 @@ def features(rows, grid, thumb):
 write("features/small", features(2, (2, 1), (2, 2, 1)))
 write("features/colour", features(1, (1, 1), (1, 2, 3)))
 write("features/no_thumbnail", features(3, (1, 2), (0, 0, 1)))
+write("features/of_no_clip", features(1, (1, 1), (0, 0, 1), bytes(32)))
 write("cache/narrow", cache(2, 3, 2, 300))
 write("cache/wide", cache(1, 2, 3, 70000))
 write("shard/u16", shard([1, 2, 3, 4, 5, 999, 7], [0, 3, 7], 2, 1000))
