@@ -347,6 +347,15 @@ static double to_seconds(lua_State *L, int arg, double preset) {
   return x;
 }
 
+/* core.video_check(options): raises what is out of range */
+static int core_video_check(lua_State *L) {
+  sonde_error err = {0};
+  sonde_lua_options(L, 1);
+  sonde_feature_opts o = to_opts(L, 1);
+  sonde_lua_check(L, sonde_analysis_check(&o.analysis, &err), &err);
+  return 0;
+}
+
 /* core.video_hash(options[, start, end]) -> SHA-256 of the options that features depend on */
 static int core_video_hash(lua_State *L) {
   char hex[65];
@@ -467,6 +476,7 @@ void sonde_bind_video(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"video", core_video},           {"video_analysis", core_video_analysis}, {"video_features", core_video_features},
       {"video_hash", core_video_hash}, {"video_current", core_video_current},   {"video_sweep", core_video_sweep},
+      {"video_check", core_video_check},
       {"npz_objects", core_npz_objects}, {"copy_rows", core_copy_rows},
       {NULL, NULL},
   };

@@ -21,7 +21,7 @@
 enum { IDLE_SECONDS = 60, STOP_SECONDS = 5, BLOCK = 4096, NOTE = 160 };
 enum { OK = 200, TOO_LARGE_STATUS = 413, FAILED = 500, UNAVAILABLE = 503 };
 
-static const char STOPPING[] = "the server is stopping";
+static const char STOPPING[] = "the server is stopping", GONE[] = "the client closed the connection";
 
 typedef enum state { READING, TOO_LARGE, WAITING, ANSWERED, STREAMING } state;
 
@@ -217,10 +217,21 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
   return MHD_YES;
 }
 
-static void log_line(const sonde_http_request *r) {
+/* Why the rest of an answer was not sent; "": all of it was. */
+static const char *cut_by(enum MHD_RequestTerminationCode code) {
+  switch (code) {
+    case MHD_REQUEST_TERMINATED_COMPLETED_OK: return "";
+    case MHD_REQUEST_TERMINATED_TIMEOUT_REACHED: return "cut off: the client did not read it";
+    case MHD_REQUEST_TERMINATED_DAEMON_SHUTDOWN: return "cut off: the server stopped before the client had read it";
+    default: return GONE;
+  }
+}
+
+static void log_line(const sonde_http_request *r, const char *cut) {
   if (!r->status) return;        /* the client was gone before it had sent everything */
-  sonde_info("%s %s %d, %.3f s%s%s", r->method, r->path, r->status, sonde_clock_seconds() - r->since,
-             *r->note ? ", " : "", r->note);
+  if (!strcmp(r->note, cut)) cut = "";
+  sonde_info("%s %s %d, %.3f s%s%s%s%s", r->method, r->path, r->status, sonde_clock_seconds() - r->since,
+             *r->note ? ", " : "", r->note, *cut ? ", " : "", cut);
 }
 
 static void on_completed(void *cls, struct MHD_Connection *c, void **request, enum MHD_RequestTerminationCode code) {
@@ -229,9 +240,7 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **request, en
   sonde_http_request *r = *request;
   if (!r) return;
   pthread_mutex_lock(&h->lock);
-  if (!*r->note && (code == MHD_REQUEST_TERMINATED_WITH_ERROR || code == MHD_REQUEST_TERMINATED_CLIENT_ABORT))
-    snprintf(r->note, sizeof r->note, "the client closed the connection");
-  log_line(r);
+  log_line(r, cut_by(code));
   r->gone = 1;
   h->n_open--;
   unref(r);

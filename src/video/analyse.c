@@ -50,13 +50,18 @@ int sonde_analysis_columns(const sonde_analysis_opts *o) {
   return SONDE_FIGURES + SONDE_FIELDS * SONDE_CELL * o->grid_width * o->grid_height + thumb_numbers(&o->video);
 }
 
+int sonde_analysis_check(const sonde_analysis_opts *o, sonde_error *err) {
+  int rc = sonde_video_check(&o->video, err);
+  if (rc || (rc = sonde_matcher_check(&o->matcher, err))) return rc;
+  if (o->grid_width >= 1 && o->grid_height >= 1 && o->grid_width <= 64 && o->grid_height <= 64 && o->outlier > 0 &&
+      o->planar.floor > 0)
+    return 0;
+  return sonde_fail(err, SONDE_EINVAL, "a grid has 1 to 64 cells on each side, outliers are over some sigmas, and sigma "
+                    "has a floor; not %d x %d, %g, %g", o->grid_width, o->grid_height, o->outlier, o->planar.floor);
+}
+
 sonde_analysis *sonde_analysis_new(const sonde_analysis_opts *opts, int width, int height, sonde_error *err) {
-  if (opts->grid_width < 1 || opts->grid_height < 1 || opts->grid_width > 64 || opts->grid_height > 64 ||
-      !(opts->outlier > 0) || !(opts->planar.floor > 0)) {
-    sonde_fail(err, SONDE_EINVAL, "a grid has 1 to 64 cells on each side, outliers are over some sigmas, and sigma has "
-               "a floor; not %d x %d, %g, %g", opts->grid_width, opts->grid_height, opts->outlier, opts->planar.floor);
-    return NULL;
-  }
+  if (sonde_analysis_check(opts, err)) return NULL;
   sonde_matcher *m = sonde_matcher_new(width, height, &opts->matcher, err);
   sonde_analysis *a = m ? sonde_alloc(sizeof *a) : NULL;
   if (a) {

@@ -40,6 +40,9 @@ typedef struct sonde_analysis_opts {
  * over 3 sigma, thumbnail 32 x 18 in grey. */
 sonde_analysis_opts sonde_analysis_defaults(void);
 
+/* EINVAL: an option is out of range, of the video or of what is made of it. */
+int sonde_analysis_check(const sonde_analysis_opts *opts, sonde_error *err);
+
 /* Numbers in a row. */
 int sonde_analysis_columns(const sonde_analysis_opts *o);
 

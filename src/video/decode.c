@@ -10,6 +10,19 @@
 const sonde_video_opts sonde_video_defaults = {.width = 320, .rate = 15, .image_rate = 10, .threads = 1,
                                                .max_pixels = 1 << 25, .patience = 60};
 
+int sonde_video_check(const sonde_video_opts *o, sonde_error *err) {
+  if (o->width < 16 || o->width > 4096)
+    return sonde_fail(err, SONDE_EINVAL, "width must be from 16 to 4096, not %d", o->width);
+  if (o->thumb_width < 0 || o->thumb_height < 0 || o->thumb_width > 1024 || o->thumb_height > 1024 ||
+      !o->thumb_width != !o->thumb_height)
+    return sonde_fail(err, SONDE_EINVAL, "a thumbnail has from 1 x 1 to 1024 x 1024 pixels, or 0 x 0: none; not "
+                      "%d x %d", o->thumb_width, o->thumb_height);
+  if (!(o->rate >= 0) || !(o->image_rate > 0) || !(o->patience > 0) || !(o->follow >= 0) || o->max_pixels < 1 ||
+      o->threads < 1)
+    return sonde_fail(err, SONDE_EINVAL, "rates, patience, pixels and threads must be positive");
+  return 0;
+}
+
 #ifdef HAVE_FFMPEG
 
 #include <dirent.h>
@@ -286,23 +299,10 @@ static int give(sonde_video *v, sonde_frame *out, sonde_error *err) {
 
 /* ---- the interface ---- */
 
-static int check(const sonde_video_opts *o, sonde_error *err) {
-  if (o->width < 16 || o->width > 4096)
-    return sonde_fail(err, SONDE_EINVAL, "width must be from 16 to 4096, not %d", o->width);
-  if (o->thumb_width < 0 || o->thumb_height < 0 || o->thumb_width > 1024 || o->thumb_height > 1024 ||
-      !o->thumb_width != !o->thumb_height)
-    return sonde_fail(err, SONDE_EINVAL, "a thumbnail has from 1 x 1 to 1024 x 1024 pixels, or 0 x 0: none; not "
-                      "%d x %d", o->thumb_width, o->thumb_height);
-  if (!(o->rate >= 0) || !(o->image_rate > 0) || !(o->patience > 0) || !(o->follow >= 0) || o->max_pixels < 1 ||
-      o->threads < 1)
-    return sonde_fail(err, SONDE_EINVAL, "rates, patience, pixels and threads must be positive");
-  return 0;
-}
-
 int sonde_video_ready(sonde_error *err) { return sonde_ffmpeg_get(err) ? 0 : SONDE_EUNSUP; }
 
 sonde_video *sonde_video_open(const char *path, const sonde_video_opts *opts, sonde_error *err) {
-  const sonde_ffmpeg *ff = check(opts, err) ? NULL : sonde_ffmpeg_get(err);
+  const sonde_ffmpeg *ff = sonde_video_check(opts, err) ? NULL : sonde_ffmpeg_get(err);
   sonde_video *v = ff ? sonde_alloc(sizeof *v) : NULL;
   if (!ff) return NULL;
   if (!v || !(v->path = sonde_strdup(path))) {

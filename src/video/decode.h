@@ -34,6 +34,9 @@ typedef struct sonde_video_opts {
  * no growth. */
 extern const sonde_video_opts sonde_video_defaults;
 
+/* EINVAL: an option is out of range. */
+int sonde_video_check(const sonde_video_opts *opts, sonde_error *err);
+
 /* A block of the codec's: (x, y) is its centre, (u, v) its displacement since the frame before, in pixels of the
  * luma that is given out. */
 typedef struct sonde_codec_vector { float x, y, half_width, half_height, u, v; } sonde_codec_vector;

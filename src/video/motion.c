@@ -81,11 +81,16 @@ static void picture_free(picture *p) {
   sonde_release(p->half);
 }
 
+int sonde_matcher_check(const sonde_matcher_opts *o, sonde_error *err) {
+  if ((o->block == 8 || o->block == 16) && o->radius >= 1 && o->radius <= 32) return 0;
+  return sonde_fail(err, SONDE_EINVAL, "motion is matched in blocks of 8 or 16 pixels with a radius of 1 to 32, not in "
+                    "blocks of %d with a radius of %d", o->block, o->radius);
+}
+
 sonde_matcher *sonde_matcher_new(int width, int height, const sonde_matcher_opts *opts, sonde_error *err) {
-  if (width < 16 || height < 16 || width > 1 << 14 || height > 1 << 14 || (opts->block != 8 && opts->block != 16) ||
-      opts->radius < 1 || opts->radius > 32) {
-    sonde_fail(err, SONDE_EINVAL, "motion is matched in pictures from 16 x 16 pixels, blocks of 8 or 16 and a radius "
-               "of 1 to 32; not in %d x %d, %d, %d", width, height, opts->block, opts->radius);
+  if (sonde_matcher_check(opts, err)) return NULL;
+  if (width < 16 || height < 16 || width > 1 << 14 || height > 1 << 14) {
+    sonde_fail(err, SONDE_EINVAL, "motion is matched in pictures from 16 x 16 pixels, not in %d x %d", width, height);
     return NULL;
   }
   sonde_matcher *m = sonde_alloc(sizeof *m);

@@ -28,6 +28,9 @@ typedef struct sonde_block {
   uint16_t difference;    /* mean absolute difference from where it came from, in 1/16 grey level */
 } sonde_block;
 
+/* EINVAL: an option is out of range. */
+int sonde_matcher_check(const sonde_matcher_opts *opts, sonde_error *err);
+
 /* For pictures of at least 16 x 16 pixels. At the right and lower edge the last pixels are repeated to whole blocks. */
 sonde_matcher *sonde_matcher_new(int width, int height, const sonde_matcher_opts *opts, sonde_error *err);
 void sonde_matcher_free(sonde_matcher *m);

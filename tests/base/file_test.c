@@ -152,7 +152,7 @@ static void a_named_pipe_is_refused_at_once(void **state) {
     char *data;
     int64_t size;
     sonde_mapping m;
-    alarm(10);
+    alarm(300);
     int bad = sonde_file_read(path, 0, &data, &size, &e) != SONDE_EINVAL || !strstr(e.text, "it is a pipe");
     bad |= sonde_map_file(path, &m, &e) != SONDE_EINVAL || !strstr(e.text, "it is a pipe");
     bad |= sonde_file_open(path, NULL, &e) != -1 || !strstr(e.text, "it is a pipe");
@@ -186,7 +186,7 @@ static void a_place_is_tried_and_left_as_it_was(void **state) {
   assert_int_equal(entries(), 1);
   snprintf(name, sizeof name, "%s/pipe", folder);
   assert_int_equal(mkfifo(name, 0600), 0);
-  alarm(10);
+  alarm(300);
   assert_int_equal(sonde_file_check(name, &e), 0);              /* without waiting for a reader */
   alarm(0);
 }

@@ -90,7 +90,7 @@ static void it_ends_with_the_process_that_made_it(void **state) {
 }
 
 int main(void) {
-  alarm(60);
+  alarm(300);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_it_says_and_its_status_arrive),
       cmocka_unit_test(a_signal_that_ended_it_is_told_from_a_status),

@@ -53,11 +53,11 @@ LUA
     cp -r model piped
     rm "piped/$file"
     mkfifo "piped/$file"
-    run timeout -k 1 20 "$SONDE" eval --model piped --text text.txt
+    run timeout -k 1 300 "$SONDE" eval --model piped --text text.txt
     [ "$status" -eq 1 ]
     [[ "$output" == *"cannot read 'piped/$file': it is a pipe, not a file"* ]]
   done
-  run timeout -k 1 20 "$SONDE" eval --model model --text <(cat text.txt)
+  run timeout -k 1 300 "$SONDE" eval --model model --text <(cat text.txt)
   [ "$status" -eq 0 ]
 }
 

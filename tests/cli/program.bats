@@ -119,7 +119,7 @@ LUA
   printf 'require("sonde").graph()\n' > graph.lua
   for kib in 48000 52000 56000 60000; do
     status=0
-    (ulimit -v $kib && exec timeout -k 1 20 "$SONDE" run graph.lua --threads 2) > out.txt 2>&1 || status=$?
+    (ulimit -v $kib && exec timeout -k 1 300 "$SONDE" run graph.lua --threads 2) > out.txt 2>&1 || status=$?
     echo "$kib KiB: status $status: $(cat out.txt)"
     [ "$status" -ne 124 ] && [ "$status" -ne 137 ]
     [ "$(grep -c OpenBLAS out.txt)" -eq 0 ]

@@ -142,6 +142,46 @@ function TestLikelihoods:test_a_request_past_the_original_context()
   end
 end
 
+-- The log-probabilities of whole sequences, alone and padded in batches, at lengths around the original context. The
+-- last token predicts nothing, so what is rotated by the length is the tokens before it.
+function TestLikelihoods:test_logprobs_around_the_original_context()
+  local lengths = { 1, 2, 5, 15, 16, 17, 20, 21, 22, 23, 40 }
+  for _, original in ipairs { 7, 16, 20, 21, 22 } do
+    for _, options in ipairs { { "causal", rope_scaling = "dynamic", rope_original_context = original },
+      { "causal", rope_scaling = "longrope", rope_original_context = original, rope_short_factors = "1,2,3,4",
+        rope_long_factors = "9,10,11,12" } } do
+      local model, sequences = small { attention = options }, {}
+      local scorer = require("sonde.eval.logprobs").scorer(model)
+      for s, n in ipairs(lengths) do
+        sequences[s] = {}
+        for k = 1, n do sequences[s][k] = k * k % 89 end
+      end
+      local together = scorer:score(sequences, 1)
+      for s, ids in ipairs(sequences) do
+        local case = ("%s %d, %d tokens"):format(options.rope_scaling, original, #ids)
+        local sum, alone = 0, scorer:score({ ids }, 1)[1]
+        for k, entry in ipairs(together[s]) do
+          if k > 1 and k <= #ids then
+            lu.assertAlmostEquals(entry.logprob, alone[k].logprob, 1e-5, case)
+            sum = sum + entry.logprob
+          end
+        end
+        lu.assertEquals(#alone, #ids + 1)
+        local crosses = #ids > original and (options.rope_scaling == "dynamic" or #ids == original + 1)
+        lu.assertEquals(not alone[#ids + 1], crosses, case)      -- what comes behind is of other angles
+        if #ids > 1 then
+          local request = { context = { ids[1] }, continuation = { table.unpack(ids, 2) } }
+          lu.assertAlmostEquals(sum, (plainly(model, request)), 1e-4, case)
+          if #ids <= original + 1 then
+            lu.assertAlmostEquals(sum, sonde.likelihoods(model, { request })[1].sum, 1e-4, case)
+          end
+        end
+      end
+      scorer:close()
+    end
+  end
+end
+
 -- Order, groups, what shares a row, and the size of rows: the same bits.
 function TestLikelihoods:test_bits()
   for _, dtype in ipairs { "f32", "bf16" } do

@@ -421,6 +421,7 @@ function TestFolder:test_what_cannot_be_opened_is_refused_by_name()
     { { num_hidden_layers = 1e9 }, "'num_hidden_layers' must be at most 10000, not 1000000000" },
     { { num_hidden_layers = 10000 }, "a model of 10000 blocks, but the folder's weights are" },
     { { vocab_size = 2147483647 }, "a vocabulary of 2147483647 with width" },
+    { { intermediate_size = 1e7, hidden_size = 512, head_dim = 8 }, "a feed-forward layer of 10000000 with width 512" },
     { { vocab_size = 1e15 }, "'vocab_size' must be a whole number from 1 to 2147483647" },
     { { hidden_size = 2.5 }, "'hidden_size' must be a whole number from 1" },
     { { num_attention_heads = 1e300 }, "heads" },

@@ -4,6 +4,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load "$abs_srcdir/tests/harness/helpers"
+
 setup() {
   cd "$BATS_TEST_TMPDIR" || exit 1
   for i in $(seq 200); do
@@ -60,12 +62,8 @@ computed() {
   done
 }
 
-gone() {   # gone PID: waits until it has ended
-  for _ in $(seq 200); do
-    kill -0 "$1" 2> /dev/null || return 0
-    sleep 0.05
-  done
-  return 1
+ended() {   # ended PID: whether it is there no more, or only in the list of its parent's children
+  ! kill -0 "$1" 2> /dev/null || grep -q '^State:.*zombie' "/proc/$1/status"
 }
 
 @test "several processes compute and print what one does, and share the threads" {
@@ -128,13 +126,10 @@ LUA
   mv runs whole.runs
   "$SONDE" run train.lua --set tokens=12000 --jobs 2 --set mark=pids > /dev/null 2>&1 3>&- &
   parent=$!
-  for _ in $(seq 200); do
-    [ "$(wc -l < pids 2> /dev/null || echo 0)" -ge 2 ] && break
-    sleep 0.05
-  done
-  kill -KILL $parent
+  awaits $parent more_lines 1 pids
+  kill -KILL $parent || true       # it may have ended
   wait $parent || true
-  while read -r pid; do gone "$pid"; done < pids
+  while read -r pid; do awaits $$ ended "$pid"; done < pids
   [ "$(wc -l < pids)" -ge 2 ]
   "$SONDE" run train.lua --set tokens=12000 --jobs 2 > again 2> err
   cat err
@@ -145,16 +140,14 @@ LUA
 @test "stopped by a signal, all trials write checkpoints, and the same command resumes them" {
   "$SONDE" run train.lua --set tokens=1200000 --jobs 2 --set mark=pids > /dev/null 2> err 3>&- &
   parent=$!
-  for _ in $(seq 200); do
-    [ "$(ls -d runs/s/*/checkpoint 2> /dev/null | wc -l)" -ge 2 ] && break
-    sleep 0.05
-  done
+  saved() { [ "$(ls -d runs/s/*/checkpoint 2> /dev/null | wc -l)" -ge 2 ]; }
+  awaits $parent saved
   kill -INT $parent
   status=0
   wait $parent || status=$?
   cat err
   [ "$status" -eq 3 ]
-  while read -r pid; do gone "$pid"; done < pids
+  while read -r pid; do awaits $$ ended "$pid"; done < pids
   [ "$(grep -l '"status": "interrupted"' runs/s/*/run.json | wc -l)" -eq 2 ]
   grep -q "interrupted" err
   ! grep -q "failed" err

@@ -87,6 +87,31 @@ ids_of() {   # TEXT: its ids, as JSON
   [ "$output" = "4 answers" ]
 }
 
+@test "where positions are rotated by the length, a prompt is scored by the tokens before its last one" {
+  cat > "$BATS_TEST_TMPDIR/long.lua" <<'LUA'
+local sonde = require "sonde"
+local tokenizer = sonde.load "run/model":tokenizer()
+sonde.transformer { vocab = tokenizer:vocab(), width = 32, depth = 1, heads = 4, context = 40, init_std = 0.4,
+  attention = { "causal", rope_scaling = "longrope", rope_original_context = 18, rope_short_factors = "1,2,3,4",
+    rope_long_factors = "9,10,11,12" } }:save("long", { tokenizer = tokenizer })
+LUA
+  "$SONDE" run "$BATS_TEST_TMPDIR/long.lua"
+  start long --model long
+  at="http://127.0.0.1:$(port long)"
+  for n in 17 18 19; do
+    ids="[$(seq -s, "$n")]"
+    echo "$ids"
+    ask /v1/completions "{\"prompt\": [$ids], \"temperature\": 0, \"max_tokens\": 1, \"logprobs\": 1, \"echo\": true}"
+  done > "$BATS_TEST_TMPDIR/answers"
+  run --separate-stderr "$SONDE" run "$abs_srcdir/tests/serve/expected.lua" long "$BATS_TEST_TMPDIR/answers"
+  echo "$output" "$stderr"
+  [ "$output" = "3 answers" ]
+  both="[$(seq -s, 19)], [$(seq -s, 12)]"      # the new token of the first comes from another pass than the second's
+  ask /v1/completions "{\"prompt\": [$both], \"temperature\": 0, \"max_tokens\": 1, \"logprobs\": 1, \"echo\": true}" \
+    | numbers 1 > "$BATS_TEST_TMPDIR/first"
+  tail -n 1 "$BATS_TEST_TMPDIR/answers" | numbers 1 | diff - "$BATS_TEST_TMPDIR/first"
+}
+
 # numbers K: the log-probabilities of the K-th choice, after its number
 numbers() { value "a.choices[$1].index == $1 - 1, require('sonde.core').json_encode(a.choices[$1].logprobs)"; }
 
@@ -380,6 +405,23 @@ left() { [ "$(grep -c 'completions 499, .* s, the client closed the connection$'
   wait "$pid" || status=$?
   # started by another test, it is no child of this one
   [ "$status" -eq 0 ] || [ "$status" -eq 127 ]
+}
+
+@test "an answer that the stop cuts off is logged as such" {
+  start slow
+  body=$(for k in $(seq 120); do printf '[%s],' "$(seq -s, "$k" $((k + 29)))"; done)      # some 10 MB are answered
+  body="{\"prompt\": [${body%,}], \"echo\": true, \"logprobs\": 100, \"max_tokens\": 0}"
+  exec {reader}<> "/dev/tcp/127.0.0.1/$(port slow)"
+  printf 'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s' ${#body} "$body" >&"$reader"
+  read -r -t 300 line <&"$reader"
+  [ "$line" = $'HTTP/1.1 200 OK\r' ]                         # and the rest is not read
+  kill "$(cat slow.pid)"
+  wait "$(cat slow.pid)"
+  rm slow.pid
+  exec {reader}>&-
+  tail -n 1 slow.err
+  [[ "$(tail -n 1 slow.err)" =~ ^"POST /v1/completions 200, "[0-9.]+" s, 120 prompts, 3600 + 0 tokens, cut off: the server \
+stopped before the client had read it"$ ]]
 }
 
 @test "the log has a line for each request" {

@@ -3,6 +3,8 @@
 
 bats_require_minimum_version 1.5.0
 
+load "$abs_srcdir/tests/harness/helpers"
+
 setup_file() {
   grep -q 'define HAVE_FFMPEG' "$abs_builddir/config.h" || skip "this build has no FFmpeg"
   cd "$BATS_FILE_TMPDIR" || exit 1
@@ -94,7 +96,7 @@ code() { ffmpeg -nostdin -v error -y -i long.y4m -c:v mpeg4 -q:v 2 -bf 0 -g 5 "$
   code -f mpegts s.ts
   code -movflags frag_keyframe+empty_moov s.mp4
   for file in s.mkv s.ts s.mp4; do
-    timeout 60 sh -c "cat $file | \"$SONDE\" watch --model model --video - --json" > stream.json
+    timeout 300 sh -c "cat $file | \"$SONDE\" watch --model model --video - --json" > stream.json
     [ "$(grep -c '"time"' stream.json)" -eq 13 ]
   done
   ffmpeg -nostdin -v error -y -r 15 -i long.y4m -c:v mpeg4 fifteen.mkv    # times are rounded to milliseconds
@@ -103,7 +105,12 @@ code() { ffmpeg -nostdin -v error -y -i long.y4m -c:v mpeg4 -q:v 2 -bf 0 -g 5 "$
   code plain.mp4
   "$SONDE" watch --model model --video - --json < plain.mp4 > file.json      # a file: it can be gone back in
   [ "$(grep -c '"time"' file.json)" -eq 13 ]
-  run --separate-stderr timeout 60 sh -c "(cat plain.mp4; sleep 20) | \"$SONDE\" watch --model model --video -"
+  mkfifo open.mp4
+  exec 8<> open.mp4                # its end does not come
+  cat plain.mp4 >&8 3>&- &
+  run --separate-stderr timeout 300 "$SONDE" watch --model model --video - < open.mp4 8>&-
+  exec 8>&-
+  wait $!
   [ "$status" -ne 0 ]
   [ "$status" -ne 124 ]
   [ "${#stderr_lines[@]}" -eq 1 ]
@@ -123,12 +130,37 @@ code() { ffmpeg -nostdin -v error -y -i long.y4m -c:v mpeg4 -q:v 2 -bf 0 -g 5 "$
   [[ "$output" == *'"damaged": '* ]]
 }
 
+# has_read PID FILE: whether the process is at the end of what the file has so far
+has_read() {
+  local fd
+  for fd in /proc/"$1"/fd/*; do
+    if [[ "$(readlink "$fd")" == */"$2" ]]; then grep -q "^pos:.$(stat -c %s "$2")\$" "/proc/$1/fdinfo/${fd##*/}"; return; fi
+  done
+  return 1
+}
+
 @test "a file that grows is followed, and ends when it does not grow" {
+  cat > follow.lua <<'LUA'
+local sonde, frames = require "sonde", {}
+sonde.watch(sonde.load "model", sonde.clip_reading "model", arg[1], { hop = 1, follow = 1000, seen = function(frame)
+  frames[#frames + 1] = ("%.17g %.17g %s"):format(frame.time, frame.risk, frame.class)
+  if #frames < 13 then return end
+  print(table.concat(frames, "\n"))      -- all that there are: nobody waits for more
+  os.exit(0, true)
+end })
+LUA
+  "$SONDE" run follow.lua long.y4m > whole
+  [ "$(wc -l < whole)" -eq 13 ]
   head -c 9000 long.y4m > grows.y4m
-  (sleep 1; tail -c +9001 long.y4m | head -c 20000 >> grows.y4m; sleep 1; tail -c +29001 long.y4m >> grows.y4m) &
-  writer=$!
-  timeout 60 "$SONDE" watch --model model --video grows.y4m --follow 4 --json > grown.json
-  wait "$writer"
+  "$SONDE" run follow.lua grows.y4m > grown 3>&- &
+  pid=$!
+  awaits "$pid" has_read "$pid" grows.y4m
+  tail -c +9001 long.y4m | head -c 20000 >> grows.y4m
+  awaits "$pid" has_read "$pid" grows.y4m
+  tail -c +29001 long.y4m >> grows.y4m
+  wait "$pid"
+  diff whole grown
+  "$SONDE" watch --model model --video grows.y4m --follow 0.2 --json > grown.json
   "$SONDE" watch --model model --video long.y4m --json > file.json
   diff <(grep -v '"video"' file.json) <(grep -v '"video"' grown.json)
 }

@@ -1,10 +1,11 @@
 --- logprobs.lua - the log-probability of each token of some sequences, and the likeliest tokens at each position.
 --
 -- The forward pass is that of sonde.evaluate, over sequences that are padded at their ends: in a causal model the
--- padding changes nothing before it. Logits are computed for some rows at a time, because with a large vocabulary those
--- of a whole batch do not fit into memory.
+-- padding changes nothing before it, unless the rotation of all positions depends on the length. Logits are computed for
+-- some rows at a time, because with a large vocabulary those of a whole batch do not fit into memory.
 
 local core = require "sonde.core"
+local rotation = require "sonde.model.rotation"
 
 local logprobs = {}
 
@@ -99,19 +100,28 @@ end
 -- ---- batches
 -- -------------------------------------------------------------------------------------------------------------
 
--- The length that a sequence is padded to, so that few shapes do for all.
-local function padded(n, longest)
-  local length = 16
+-- How many tokens of a sequence are read. Its last one predicts none of the others, so it is left out where it would
+-- rotate them otherwise: log-likelihoods are those of the tokens that predict, as sonde.likelihoods has them.
+local function read_of(self, tokens)
+  local n = #tokens
+  return math.min(rotation.between(self.model, n - 1, n) and n - 1 or n, self.longest)
+end
+
+-- The length that so many tokens are padded to, so that few shapes do for all; one by which they are rotated alike.
+local function padded(self, n)
+  local limit, every = rotation.limit(self.model)
+  local longest, length = self.longest, 16
+  if limit and n <= limit then longest = math.min(longest, limit) elseif every then return n end
   while length < n and length < ROWS do length = 2 * length end
   if length < n then length = math.ceil(n / ROWS) * ROWS end
   return math.max(n, math.min(length, longest))
 end
 
 -- The numbers of the sequences by the length they are padded to, in batches of a power of two.
-local function batches_of(sequences, longest)
+local function batches_of(self, sequences)
   local by_length, lengths, batches = {}, {}, {}
   for k, tokens in ipairs(sequences) do
-    local length = padded(math.min(#tokens, longest), longest)
+    local length = padded(self, read_of(self, tokens))
     if not by_length[length] then
       by_length[length] = {}
       lengths[#lengths + 1] = length
@@ -132,11 +142,11 @@ local function batches_of(sequences, longest)
 end
 
 -- The tokens of a batch, and for each of its rows of logits the token that comes next.
-local function flat_of(sequences, batch, longest)
+local function flat_of(self, sequences, batch)
   local flat, targets = {}, {}
   for _, number in ipairs(batch) do
     local tokens = sequences[number]
-    local n = math.min(#tokens, longest)
+    local n = read_of(self, tokens)
     for i = 1, batch.length do
       flat[#flat + 1] = i <= n and tokens[i] or 0
       targets[#targets + 1] = i > n and SKIP or tokens[i + 1] or NONE
@@ -147,7 +157,7 @@ end
 
 --- What is known of each token of some sequences: for one of n tokens a list of n + 1 entries. The first is false,
 --- since nothing predicts the first token; the last holds the likeliest tokens behind the sequence, and is false where
---- the sequence is one token longer than the model reads.
+--- the last token is not read: the sequence is one token longer than the model takes, or than is rotated alike.
 ---@param sequences integer[][]     each of 1 to `longest` + 1 tokens of the vocabulary
 ---@param top integer               how many of the likeliest tokens to give at each position, at least 1
 ---@param stop? fun(): boolean      called before each batch; true: the rest is left out
@@ -155,10 +165,10 @@ end
 function scorer:score(sequences, top, stop)
   local results = {}
   for k in ipairs(sequences) do results[k] = { false } end
-  for _, batch in ipairs(batches_of(sequences, self.longest)) do
+  for _, batch in ipairs(batches_of(self, sequences)) do
     if stop and stop() then return results end
     local body = body_of(self, #batch, batch.length)
-    local flat, targets = flat_of(sequences, batch, self.longest)
+    local flat, targets = flat_of(self, sequences, batch)
     body.tokens:fill(flat)
     body.plan:run()
     local first = 1

@@ -289,21 +289,33 @@ end
 -- hold is refused first.
 local MANY_BLOCKS, LARGE_TABLE = 500, 2 ^ 28
 
+-- What is as wide as the stream, by its name: how many rows each of them has.
+local function rows_of(options)
+  local ffn = type(options.ffn) == "table" and options.ffn or {}
+  return {
+    ["a vocabulary of %.0f"] = tonumber(options.vocab),
+    ["a feed-forward layer of %.0f"] = tonumber(ffn.hidden or options.ffn_hidden),
+    ["experts of %.0f together"] = ffn.experts and tonumber(ffn.hidden or options.ffn_hidden) * tonumber(ffn.experts),
+    ["learned positions of %.0f tokens"] = options.positions == "learned" and tonumber(options.context) or nil,
+  }
+end
+
 local function check_sizes(dir, path, options)
-  local blocks, vocab, width = tonumber(options.depth) or 0, tonumber(options.vocab), tonumber(options.width)
+  local blocks, width, large, what = tonumber(options.depth) or 0, tonumber(options.width) or 0, 0, nil
   for _, layer in pairs(type(options.layers) == "table" and options.layers or {}) do
     if type(layer) == "table" and layer.share then blocks = 0 end      -- those have no tensors of their own
   end
-  local table_size = (vocab or 0) * (width or 0)
-  if blocks <= MANY_BLOCKS and table_size <= LARGE_TABLE then return end
+  for name, rows in pairs(rows_of(options)) do
+    if rows * width > large then large, what = rows * width, string.format(name, rows) end
+  end
+  if blocks <= MANY_BLOCKS and large <= LARGE_TABLE then return end
   local ok, elements, names = pcall(weights.count, dir)
   if not ok then return end      -- a config without weights may describe any model; reading them says what is wrong
   if blocks > MANY_BLOCKS and blocks > names then
     refuse(path, string.format("a model of %.0f blocks, but the folder's weights are %d tensors", blocks, names))
   end
-  if table_size > LARGE_TABLE and table_size > elements then
-    refuse(path, string.format("a vocabulary of %.0f with width %.0f, but the folder's weights are %.0f numbers", vocab,
-      width, elements))
+  if large > LARGE_TABLE and large > elements then
+    refuse(path, string.format("%s with width %.0f, but the folder's weights are %.0f numbers", what, width, elements))
   end
 end
 

@@ -198,18 +198,24 @@ local function score(service, request, prompts, choices, o, stops)
         local piece = stops[token] and "" or choice.stream:add(token)
         take(choice, token, piece, { logprob = last.logprobs[1], tokens = last.tokens, logprobs = last.logprobs },
           stops)
-      else
+        choice.finish = choice.finish or "length"
+      elseif #choice.ids > service.context then
         choice.entries[1] = { nil, false }      -- the model does not read that far; the client drops this entry
-      end
-      choice.finish = choice.finish or "length"
+        choice.finish = "length"
+      end                                       -- else the last token was not read, and it is continued
     end
   end
 end
 
--- Continues the prompts while there is a client; `sink` gets each choice with its new text and entry.
+-- Continues the choices that are not finished while there is a client; `sink` gets each with its new text and entry.
 local function continue(service, request, choices, o, stops, list, sink)
-  local sequences, new = {}, {}
-  for k, choice in ipairs(choices) do sequences[k] = choice.ids end
+  local sequences, open, new = {}, {}, {}
+  for k, choice in ipairs(choices) do
+    if not choice.finish then
+      open[#open + 1], sequences[#open + 1] = k, choice.ids
+    end
+  end
+  if #open == 0 then return end
   if o.max_tokens > 1 and not service.checked then      -- once: the weights stay as they are
     generate_check.run(service.model, math.min(service.context, generate_check.TOKENS))
     service.checked = true
@@ -218,12 +224,14 @@ local function continue(service, request, choices, o, stops, list, sink)
     tokens = o.max_tokens, temperature = o.temperature, top_p = o.top_p, top_k = math.max(0, o.top_k),
     seed = o.seed or os.time() % 2 ^ 31 * 65536 + service.number % 65536, stop = list, dtype = service.dtype,
     logprobs = o.logprobs, checked = true,
-    ends = function(number, token)
+    ends = function(place, token)
+      local number = open[place]
       new[number] = choices[number].stream:add(token)
       return choices[number].stream.ended
     end,
     each = function(tokens_of, group, marks)
-      for r, number in ipairs(group) do
+      for r, place in ipairs(group) do
+        local number = open[place]
         local choice = choices[number]
         if not choice.finish then
           take(choice, tokens_of[r], new[number] or "", marks and marks[r], stops)
@@ -251,7 +259,7 @@ function completions.answer(service, request, body)
   local writer = answers.writer(service, request, o, choices)
   if o.echo and o.logprobs then score(service, request, prompts, choices, o, stops) end
   writer:begin()
-  if o.max_tokens > 0 and not choices[1].finish then
+  if o.max_tokens > 0 then
     continue(service, request, choices, o, stops, list, function(choice, number, piece)
       writer:part(choice, number, piece)
     end)

@@ -268,7 +268,7 @@ for _, option in ipairs(features.array_schema) do
   if option.name == "parts" then part = option.of end
 end
 
--- Of how features were made, what is read here; the core checks the rest.
+-- Of how features were made, what is read here and so must be there.
 local SIZES = { "grid_width", "grid_height", "thumb_width", "thumb_height", "block" }
 
 -- What the file holds.
@@ -294,6 +294,8 @@ local function check_fields(kept)
     args.value({ name = "made_with." .. name, type = "integer", min = 0, max = 4096, required = true },
       checked.made_with[name], "the file", nowhere)
   end
+  local possible, text = pcall(core.video_check, checked.made_with or {})
+  if not possible then error("made_with: " .. string.sub(text, #core.where() + 1), 0) end
   return checked
 end
 
