@@ -39,7 +39,7 @@ local FRAMES, PARTS, CLASSES = 45, { "background", "foreground" }, 2
 local function watcher(given)
   local features = 0
   for _, part in ipairs(PARTS) do features = features + select(2, columns(part, given)) end
-  local model = require("sonde.model.transformer").new { features = features, width = 32, depth = 2, heads = 2,
+  local model = require("sonde").transformer { features = features, width = 32, depth = 2, heads = 2,
     context = FRAMES, objective = { "weighted_classifier", classes = CLASSES } }
   local shape = { 1, features }
   return model, require("sonde.video.reading").new { task = "warning", labelled = 1, parts = PARTS, frames = FRAMES,
@@ -58,7 +58,7 @@ local function model_percent(options, given)
     local before = os.clock()
     read(once, given, true)
     local between = os.clock()
-    require("sonde.video.watch").watch(model, about, options.video)
+    require("sonde").watch(model, about, options.video)
     motion, watched = math.min(motion, between - before), math.min(watched, os.clock() - between)
   until core.seconds() - start >= options.seconds
   return rounded(100 * (watched - motion) / motion, 1)
