@@ -274,11 +274,13 @@ static void tile_bf16(const product *p, const place *t) {
     next = 2 * SONDE_GROUP, step = 2 * group_a(words);
   }
   char *c = e->c + (t->i * g->ldc + t->j) * bytes_of(g->out_type);
+  p->micro->begin();
   for (int64_t q = 0; q < words; q += chunk)
     for (int64_t j = 0; j < t->n; j += PANEL)
       p->micro->bf16(t->m, least(PANEL, t->n - j), least(chunk * 2, e->k - q * 2), a + q * next, g->lda, step,
                      e->pack_b + (t->j + j) / PANEL * panel_b(words) + q * PANEL, PANEL, g->beta != 0 || q > 0,
                      c + j * bytes_of(g->out_type), g->ldc, g->out_type);
+  p->micro->end();
 }
 
 static void micro_tile(void *arg, int64_t tile, int worker) {

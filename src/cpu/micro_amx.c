@@ -7,8 +7,8 @@
  * that is added to, and takes the even and the odd numbers of k by turns, 32 at a time: the hardware's order.
  * AMX takes denormal numbers as zero, in C too, and gives zero for them, whatever the rounding mode is.
  *
- * Each call loads its own tile configuration and gives the tiles back, so no thread carries their 8 KiB from
- * one context switch to the next. */
+ * `end` gives the tiles back, so no thread carries their 8 KiB from one context switch to the next for longer than it
+ * computes with them. */
 #include "config.h"
 #include "cpu/micro_words.h"
 
@@ -160,6 +160,9 @@ static __attribute__((noinline)) void any_block(const product *p, operands *x) {
   else block(p, 1, 1, 0, x);
 }
 
+static void begin(void) { _tile_loadconfig(&shape); }
+static void end(void) { _tile_release(); }
+
 static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t rs, int64_t step,
                          const uint32_t *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {
   int64_t size = out_type == SONDE_F32 ? 4 : 2;
@@ -168,7 +171,6 @@ static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int
   int64_t half = step ? step * 2 : T * p.rs;   /* bytes from 16 rows of A to the next 16 */
   operands x;
   x.direct = out_type == SONDE_F32;
-  _tile_loadconfig(&shape);
   for (int64_t i = 0; i < m; i += 2 * T)
     for (int64_t j = 0; j < n; j += 2 * T) {
       x.a[0] = (const char *)a + i / T * half, x.a[1] = x.a[0] + half;
@@ -176,7 +178,6 @@ static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int
       x.rows = m - i, x.cols = n - j;
       any_block(&p, &x);
     }
-  _tile_release();
 }
 
 /* ---- packing ------------------------------------------------------------------------------------- */
@@ -233,6 +234,8 @@ static void pack_bf16(uint32_t *dst, int64_t step, const uint16_t *src, int64_t 
 const sonde_micro *sonde_micro_amx(void) {
   static sonde_micro table;
   table = *sonde_micro_avx512(1);
+  table.begin = begin;
+  table.end = end;
   table.bf16 = product_bf16;
   table.pack_bf16 = pack_bf16;
   return &table;

@@ -138,6 +138,8 @@ PRODUCT(product_f32, block_f32, float, float)
 #ifdef __AVX512BF16__
 PRODUCT(pairs_bf16, block_bf16, uint16_t, uint32_t)
 
+static void nothing(void) {}
+
 static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t rs, int64_t step,
                          const uint32_t *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {
   pairs_bf16(m, n, k, a, rs, 2, step, b, ldb, accumulate, c, ldc, out_type);
@@ -201,10 +203,12 @@ static void pack_bf16(uint32_t *dst, int64_t step, const uint16_t *src, int64_t 
 }
 
 const sonde_micro *sonde_micro_avx512(int bf16) {
-  static const sonde_micro plain = {product_f32, NULL, pack_f32, pack_bf16, transpose, interleave, spread_bf16};
+  static const sonde_micro plain = {.f32 = product_f32, .pack_f32 = pack_f32, .pack_bf16 = pack_bf16,
+                                    .transpose = transpose, .interleave = interleave, .spread_bf16 = spread_bf16};
 #ifdef __AVX512BF16__
-  static const sonde_micro narrow = {product_f32, product_bf16, pack_f32,   pack_bf16,
-                                     transpose,   interleave,   spread_bf16};
+  static const sonde_micro narrow = {.f32 = product_f32, .begin = nothing, .end = nothing, .bf16 = product_bf16,
+                                     .pack_f32 = pack_f32, .pack_bf16 = pack_bf16, .transpose = transpose,
+                                     .interleave = interleave, .spread_bf16 = spread_bf16};
   if (bf16) return &narrow;
 #endif
   (void)bf16;

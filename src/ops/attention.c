@@ -367,6 +367,7 @@ void sonde_attention_forward(const attention *t, int64_t b, int64_t h, int64_t f
   memset(x.out, 0, (size_t)(n * t->width) * sizeof(float));
   sonde_attention_turn(t, IN_Q, b, h, first, n, turned);
   sonde_attention_look(t, b, h, first, n, &v);
+  if (t->narrow) t->narrow->begin();
   for (meeting m = {0}; sonde_attention_next(t, &v, &m);) {
     sonde_attention_scores(t, &m, IN_K, b, kv, turned, s);
     sonde_attention_cap(t, &m, s, NULL);
@@ -375,6 +376,7 @@ void sonde_attention_forward(const attention *t, int64_t b, int64_t h, int64_t f
     update(t, &m, &x, s, rounded);
     gather(t, &m, &x, s, rounded, b, kv);
   }
+  if (t->narrow) t->narrow->end();
   finish(t, &x, b, h, first, n);
 }
 

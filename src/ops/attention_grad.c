@@ -115,6 +115,7 @@ static void through_keys(const attention *t, queries *x, const target *g) {
   block p, ds;
   view v;
   sonde_attention_look(t, x->b, x->h, x->first, x->n, &v);
+  if (t->narrow) t->narrow->begin();
   for (meeting m = {0}; sonde_attention_next(t, &v, &m);) {
     sonde_attention_scores(t, &m, IN_K, x->b, x->kv, x->q, p.wide);
     sonde_attention_cap(t, &m, p.wide, slope);
@@ -126,6 +127,7 @@ static void through_keys(const attention *t, queries *x, const target *g) {
     add_to_keys(t, &m, g->dk, g->dkv_ld, &ds, x->q_pairs, x->q_rows);
     add_to_queries(t, &m, x, g, &ds);
   }
+  if (t->narrow) t->narrow->end();
 }
 
 /* Head `head` of batch entry b of a gradient [B, rows, heads, width]; NULL if nothing reads it. */
