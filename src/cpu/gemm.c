@@ -22,6 +22,7 @@ enum {
   LINE = 16,               /* words of a cache line */
   PACK_K = 32,             /* words of k that are packed by one tile */
   BLOCK_K = 512,           /* words of k at a time: a panel and a strip of A stay in the L2 cache */
+  SPARE_K = BLOCK_K / 4,   /* words left at the end that are not worth another pass over C (bf16) */
   CAP = 4 * 1024 * 1024,   /* bytes of one operand that are packed at a time */
   ENTRIES = 64,            /* products whose tiles are one list, at most */
   BLAS_M = 256, BLAS_N = 512, BLAS_LEAST = 64,
@@ -266,7 +267,7 @@ static void tile_f32(const product *p, const place *t) {
 static void tile_bf16(const product *p, const place *t) {
   const sonde_gemm *g = &p->g;
   const entry *e = t->of;
-  const int64_t words = words_of(g, e->k), chunk = g->out_type == SONDE_F32 ? BLOCK_K : words;
+  const int64_t words = words_of(g, e->k), most = g->out_type == SONDE_F32 ? BLOCK_K : words;
   const uint16_t *a = (const uint16_t *)(const void *)e->a + t->i * g->lda;
   int64_t next = 2, step = 0;                    /* numbers from a word of A to the next */
   if (g->ta) {
@@ -275,11 +276,13 @@ static void tile_bf16(const product *p, const place *t) {
   }
   char *c = e->c + (t->i * g->ldc + t->j) * bytes_of(g->out_type);
   p->micro->begin();
-  for (int64_t q = 0; q < words; q += chunk)
+  for (int64_t q = 0, chunk; q < words; q += chunk) {
+    chunk = words - q <= most + SPARE_K ? words - q : most;
     for (int64_t j = 0; j < t->n; j += PANEL)
       p->micro->bf16(t->m, least(PANEL, t->n - j), least(chunk * 2, e->k - q * 2), a + q * next, g->lda, step,
                      e->pack_b + (t->j + j) / PANEL * panel_b(words) + q * PANEL, PANEL, g->beta != 0 || q > 0,
                      c + j * bytes_of(g->out_type), g->ldc, g->out_type);
+  }
   p->micro->end();
 }
 

@@ -93,24 +93,24 @@ typedef struct operands {
     else _tile_stored(number, x->results[number], 64);                                                   \
   } while (0)
 
-/* Adds the products of DEPTH numbers of k, or of what is left of it, from q on. The last step stores each tile
- * of C as soon as it is complete: four stores in a row take half as long again as 24 steps do, where operands
- * and C are in the L2 cache. */
-KERNEL void one_step(const product *p, const int mr, const int nr, const int whole, const int last, operands *x,
-                     int64_t q) {
-  int64_t numbers = p->k - q, words = (numbers + 1) / 2, at = q / DEPTH * p->ahead;
+/* Adds the products of DEPTH numbers of k, or of what is left of it if not full, from q on. The last step stores
+ * each tile of C as soon as it is complete: four stores in a row take half as long again as 24 steps do, where
+ * operands and C are in the L2 cache. */
+KERNEL void one_step(const product *p, const int mr, const int nr, const int whole, const int full, const int last,
+                     operands *x, int64_t q) {
+  const int64_t numbers = full ? DEPTH : p->k - q, words = (numbers + 1) / 2, at = q / DEPTH * p->ahead;
   const char *b = x->b + q / 2 * p->ldb;
-  LOAD(6, in_words(whole, b, p->ldb, words, x->cols, x->copy));
-  LOAD(4, in_bf16(whole, x->a[0] + at, p->rs, x->rows, numbers, x->copy));
+  LOAD(6, in_words(whole && full, b, p->ldb, words, x->cols, x->copy));
+  LOAD(4, in_bf16(whole && full, x->a[0] + at, p->rs, x->rows, numbers, x->copy));
   _tile_dpbf16ps(0, 4, 6);
   if (last) END(0, 0, 0);
   if (mr > 1) {
-    LOAD(5, in_bf16(whole, x->a[1] + at, p->rs, x->rows - T, numbers, x->copy));
+    LOAD(5, in_bf16(whole && full, x->a[1] + at, p->rs, x->rows - T, numbers, x->copy));
     _tile_dpbf16ps(2, 5, 6);
     if (last) END(2, T, 0);
   }
   if (nr > 1) {
-    LOAD(7, in_words(whole, b + T * 4, p->ldb, words, x->cols - T, x->copy));
+    LOAD(7, in_words(whole && full, b + T * 4, p->ldb, words, x->cols - T, x->copy));
     _tile_dpbf16ps(1, 4, 7);
     if (last) END(1, 0, T);
   }
@@ -133,15 +133,16 @@ static inline void put(const product *p, const operands *x, int number, int64_t 
   }
 }
 
-/* A block of mr x nr tiles. whole: rows, columns and k are those of whole tiles. */
+/* A block of mr x nr tiles. whole: rows and columns are those of whole tiles. */
 KERNEL void block(const product *p, const int mr, const int nr, const int whole, operands *x) {
   int64_t q = 0;
   BEGIN(0, 0, 0);
   if (nr > 1) BEGIN(1, 0, T);
   if (mr > 1) BEGIN(2, T, 0);
   if (mr > 1 && nr > 1) BEGIN(3, T, T);
-  for (; q + DEPTH < p->k; q += DEPTH) one_step(p, mr, nr, whole, 0, x, q);
-  one_step(p, mr, nr, whole, 1, x, q);
+  for (; q + DEPTH < p->k; q += DEPTH) one_step(p, mr, nr, whole, 1, 0, x, q);
+  if (q + DEPTH == p->k) one_step(p, mr, nr, whole, 1, 1, x, q);
+  else one_step(p, mr, nr, whole, 0, 1, x, q);
   if (whole && x->direct) return;
   SETTLED;
   put(p, x, 0, 0, 0);
@@ -151,7 +152,7 @@ KERNEL void block(const product *p, const int mr, const int nr, const int whole,
 }
 
 static __attribute__((noinline)) void any_block(const product *p, operands *x) {
-  const int whole = x->cols >= 2 * T && p->k > 0 && p->k % DEPTH == 0;
+  const int whole = x->cols >= 2 * T && p->k > 0;
   if (whole && x->rows >= 2 * T) block(p, 2, 2, 1, x);
   else if (whole && x->rows == T) block(p, 1, 2, 1, x);
   else if (x->rows > T && x->cols > T) block(p, 2, 2, 0, x);

@@ -148,12 +148,16 @@ static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int
 
 /* ---- packing ------------------------------------------------------------------------------------- */
 
+/* Rows that packing prefetches ahead: packing from memory becomes six times as fast. */
+enum { AHEAD = 16 };
+
 static void transpose(uint32_t *dst, int64_t ldd, const void *src, int64_t lds_bytes, int64_t rows,
                       int64_t cols) {
   const char *from = src;
   for (int64_t i = 0; i < rows; i += 16)
     for (int64_t j = 0; j < cols; j += 16) {
       if (i + 16 <= rows && j + 16 <= cols) {
+        for (int64_t y = i; y < i + 16; y++) fetch(from + (AHEAD + y) * lds_bytes + j * 4);
         transpose_block(dst + j * ldd + i, ldd, from + i * lds_bytes + j * 4, lds_bytes);
         continue;
       }
@@ -162,9 +166,6 @@ static void transpose(uint32_t *dst, int64_t ldd, const void *src, int64_t lds_b
           __builtin_memcpy(dst + x * ldd + y, from + y * lds_bytes + x * 4, 4);
     }
 }
-
-/* Rows that packing prefetches ahead: packing from memory becomes six times as fast. */
-enum { AHEAD = 16 };
 
 static void interleave(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t lds, int64_t rows,
                        int64_t cols) {

@@ -168,6 +168,21 @@ rows16 sonde_attention_bf16(const attention *t, int input, int64_t b, int64_t he
   return (rows16){buf, t->width};
 }
 
+enum { LINE = 64 };              /* bytes that a cache takes at once */
+
+void sonde_attention_ask(const char *rows, int64_t pitch, int64_t bytes, int64_t n) {
+  for (int64_t i = 0; i < n; i++, rows += pitch)
+    for (int64_t at = 0; at < bytes; at += LINE) __builtin_prefetch(rows + at);
+}
+
+void sonde_attention_ask_input(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n) {
+  const sonde_shape *s = &t->c->in_shape[input];
+  const int64_t size = sonde_dtype_size(s->dtype);
+  if (n > s->dim[1] - first) n = s->dim[1] - first;
+  sonde_attention_ask((const char *)t->c->in[input] + place_of(t, input, b, head, first) * size,
+                      pitch_of(t, input) * size, t->width * size, n);
+}
+
 /* dst [words, SONDE_BLOCK] = the transpose of n rows of 32-bit words, zeros in the columns from n on. */
 static void turn_words(const attention *t, uint32_t *dst, const char *src, int64_t pitch_bytes, int64_t n,
                        int64_t words) {
@@ -341,6 +356,14 @@ static void gather(const attention *t, const meeting *m, softmax *x, const float
   }
 }
 
+/* Asks for what finish writes. */
+static void ask_result(const attention *t, int64_t b, int64_t h, int64_t first, int64_t n) {
+  const sonde_call *c = t->c;
+  const int64_t size = sonde_dtype_size(c->out_shape[0].dtype), at = ((b * t->tq + first) * t->heads + h) * t->width;
+  if (c->out[0])
+    sonde_attention_ask((const char *)c->out[0] + at * size, t->heads * t->width * size, t->width * size, n);
+}
+
 static void finish(const attention *t, softmax *x, int64_t b, int64_t h, int64_t first, int64_t n) {
   const sonde_call *c = t->c;
   for (int64_t i = 0; i < n; i++) {
@@ -366,6 +389,7 @@ void sonde_attention_forward(const attention *t, int64_t b, int64_t h, int64_t f
   for (int64_t i = 0; i < SONDE_BLOCK; i++) x.top[i] = -1e30f, x.total[i] = 0;
   memset(x.out, 0, (size_t)(n * t->width) * sizeof(float));
   sonde_attention_turn(t, IN_Q, b, h, first, n, turned);
+  ask_result(t, b, h, first, n);
   sonde_attention_look(t, b, h, first, n, &v);
   if (t->narrow) t->narrow->begin();
   for (meeting m = {0}; sonde_attention_next(t, &v, &m);) {

@@ -60,6 +60,12 @@ rows32 sonde_attention_f32(const attention *t, int input, int64_t b, int64_t hea
 rows16 sonde_attention_bf16(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n,
                             uint16_t *buf);
 
+/* Asks for n rows of so many bytes, `pitch` bytes apart, before they are needed: the rows of one head are far apart,
+ * and the hardware does not foresee them. _input: rows [first, first+n) of one head of an input, as far as there are
+ * any. */
+void sonde_attention_ask(const char *rows, int64_t pitch, int64_t bytes, int64_t n);
+void sonde_attention_ask_input(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n);
+
 /* Queries as the right-hand side of the products with keys: [width, SONDE_BLOCK] of f32, or [width/2,
  * SONDE_BLOCK] of bf16 pairs if narrow; the columns from n on are zero. */
 void sonde_attention_turn(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n,

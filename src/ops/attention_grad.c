@@ -140,6 +140,21 @@ static void clear(float *x, int64_t ld, int64_t from, int64_t to, int64_t width)
   for (int64_t i = from; x && i < to; i++) memset(x + i * ld, 0, (size_t)width * sizeof *x);
 }
 
+/* Asks for what the next block of queries needs, from its query `next` on: its rows, and its own keys, some of which it
+ * is the first to read. Keys before `ready` have gradients already. */
+static void ask_next(const attention *t, const queries *x, const target *g, int64_t next, int64_t ready) {
+  static const int of_queries[] = {IN_Q, IN_DOUT, IN_OUT}, of_keys[] = {IN_K, IN_V};
+  const int64_t n = t->tq - next < SONDE_BLOCK ? t->tq - next : SONDE_BLOCK, row = t->width * (int64_t)sizeof(float);
+  const int64_t keys = t->causal ? n : 0, at = next + t->ahead;
+  float *const to[2] = {g->dk, g->dv};
+  if (n <= 0) return;
+  for (int k = 0; k < 3; k++) sonde_attention_ask_input(t, of_queries[k], x->b, x->h, next, n);
+  for (int k = 0; k < 2; k++) sonde_attention_ask_input(t, of_keys[k], x->b, x->kv, at, keys);
+  if (g->dq) sonde_attention_ask((const char *)(g->dq + next * g->dq_ld), g->dq_ld * 4, row, n);
+  for (int k = 0; k < 2 && at >= ready; k++)
+    if (to[k]) sonde_attention_ask((const char *)(to[k] + at * g->dkv_ld), g->dkv_ld * 4, row, keys);
+}
+
 /* A tile is one key head of one batch entry: its query heads, their blocks of queries and of keys in order,
  * so every sum has one order. The tile's parts of dq, dk and dv are its own. */
 static void backward_tile(void *arg, int64_t tile, int worker) {
@@ -167,6 +182,7 @@ static void backward_tile(void *arg, int64_t tile, int worker) {
       clear(g.dv, g.dkv_ld, ready, end, t->width);
       if (end > ready) ready = end;
       take_queries(t, &x);
+      ask_next(t, &x, &g, x.first + SONDE_BLOCK, ready);
       through_keys(t, &x, &g);
     }
   }
