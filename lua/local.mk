@@ -142,6 +142,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/io/init.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/io/origin.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/io/python/configuration_sonde.py
 nobase_dist_pkgdata_DATA += %D%/sonde/io/python/modeling_sonde.py
+nobase_dist_pkgdata_DATA += %D%/sonde/io/python/norms_sonde.py
 nobase_dist_pkgdata_DATA += %D%/sonde/io/weights.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/model/block.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/model/fold.lua

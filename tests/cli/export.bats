@@ -166,6 +166,14 @@ LUA
     for _, act in ipairs { "gelu", "gelu_tanh", "quick_gelu", "relu2", "tanh" } do
       add { ffn = { "mlp", activation = act, bias = act == "tanh" } }
     end
+    for option, value in pairs { top_k = 1, hidden = 5, activation = "gelu", renormalize = true, shared = 6,
+      balance = 0 } do
+      add { ffn = { "moe", experts = 5, [option] = value } }
+    end
+    for _, how in ipairs { "sum", "mean", "gated" } do
+      add { ffn = { "moe", top_k = 3, shared = 7, shared_combine = how, renormalize = how == "gated" } }
+    end
+    add { layers = { [1] = { ffn = { "moe", experts = 3, top_k = 3, z_loss = 1, balance_scaling = "released" } } } }
     add { norm = "layernorm", attention = { "causal", bias = "all" }, positions = "learned", position_offset = 2,
       embed_width = 8 }
     add { positions = "alibi", final_norm = "none", embed_width = 40, tie = true }
@@ -195,7 +203,7 @@ LUA
 @test "a wrong number in a folder is found" {   # the check above can fail
   torch_or_skip
   probed 'return { { placement = "post_ln" }, { norm = "dyt" } }'
-  sed -i 's/torch.tanh(self.alpha \* wide(x))/torch.tanh(1.001 * self.alpha * wide(x))/' probed/002/modeling_sonde.py
+  sed -i 's/torch.tanh(self.alpha \* wide(x))/torch.tanh(1.001 * self.alpha * wide(x))/' probed/002/norms_sonde.py
   run /usr/bin/python3 "$abs_srcdir/tests/reference/remote_code.py" probed/*
   echo "$output"
   [ "$status" -eq 1 ]

@@ -154,7 +154,7 @@ function TestCode:test_a_folder_with_it_opens_as_what_it_was()
   local tree = config_of(dir)
   lu.assertEquals(tree.auto_map, remote.auto_map)
   lu.assertEquals({ tree.model_type, tree.architectures[1] }, { "sonde", "SondeForCausalLM" })
-  for _, name in ipairs { "modeling_sonde.py", "configuration_sonde.py" } do
+  for _, name in ipairs { "modeling_sonde.py", "norms_sonde.py", "configuration_sonde.py" } do
     lu.assertEquals(core.exists(dir .. "/" .. name), "file", name)
   end
   sonde.load(dir):save(again)
@@ -195,7 +195,9 @@ function TestCode:test_a_llama_whose_blocks_differ_has_it()
   lu.assertEquals(sonde.load(dir):params():sha256(), model:params():sha256())
   sonde.prune(sonde.load(dir), { blocks = { 3 } }):save(again)      -- alike again
   lu.assertNil(config_of(again).auto_map)
-  lu.assertFalse(core.exists(again .. "/modeling_sonde.py"))
+  for _, name in ipairs { "modeling_sonde.py", "norms_sonde.py", "configuration_sonde.py" } do
+    lu.assertFalse(core.exists(again .. "/" .. name), name)
+  end
 end
 
 function TestCode:test_a_folder_that_becomes_a_llama_loses_it()

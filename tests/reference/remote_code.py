@@ -74,7 +74,7 @@ def code_of(folder):
     for name in [n for n in sys.modules if n == "folder" or n.startswith("folder.")]:
         del sys.modules[name]
     sys.modules["folder"] = package
-    for name in ("configuration_sonde", "modeling_sonde"):
+    for name in ("configuration_sonde", "norms_sonde", "modeling_sonde"):
         spec = importlib.util.spec_from_file_location("folder." + name, os.path.join(folder, name + ".py"))
         module = sys.modules["folder." + name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

@@ -26,11 +26,12 @@ setup() {
   has "$output" dtype threads library shapes gflops peak_gflops mfu
   run --separate-stderr "$SONDE" bench attention --steps 1 --json
   [ "$status" -eq 0 ]
-  has "$output" dtype threads contexts ms peak_rss_mib
+  has "$output" dtype threads contexts ms peak_rss_mib cpu_ms forward_cpu_ms
+  [[ $output != *full_over* ]]
   run --separate-stderr "$SONDE" bench attention --context 64,96 --batch 1 --kv_heads 2 --window 16 --sinks 2 \
-    --blocks top --block_size 8 --steps 1 --json
+    --blocks top --block_size 8 --full --steps 1 --json
   [ "$status" -eq 0 ]
-  has "$output" forward_ms backward_ms forward_gflops backward_gflops planned_mib
+  has "$output" forward_ms backward_ms forward_gflops backward_gflops planned_mib full_over full_over_cpu
   [[ $output == *'"context": 96'* ]]
   run "$SONDE" bench attention --heads 4 --kv_heads 3
   [ "$status" -eq 1 ]
@@ -40,7 +41,7 @@ setup() {
 @test "bench moe puts a mixture beside the dense layer of as many active parameters" {
   run --separate-stderr "$SONDE" bench moe --experts 6 --top-k 2 --hidden 8 --width 16 --tokens 64 --steps 1 --json
   [ "$status" -eq 0 ]
-  has "$output" dtype threads ms dense_ms over_dense
+  has "$output" dtype threads ms dense_ms over_dense over_dense_cpu
   [[ $output == *'"params": 2400'* && $output == *'"dense_params": 768'* ]]      # 6 * 16 + 6 * 3 * 16 * 8; 3 * 16 * 16
   run "$SONDE" bench moe --experts 2 --top-k 3
   [ "$status" -eq 1 ]

@@ -33,7 +33,9 @@ local attention_options = {
     doc = "of blocks = top: how many beside the first and a query's own" },
   { name = "block_choice", type = "string", preset = "block", choices = { "block", "query" },
     doc = "of blocks = top: whether a block of queries chooses, or each query" },
-  size("block_stride", 4, "of blocks = strided: blocks from one to the next"), steps, json,
+  size("block_stride", 4, "of blocks = strided: blocks from one to the next"),
+  { name = "full", type = "boolean", preset = false, doc = "time full attention too, in turn, and compare with it" },
+  steps, json,
 }
 
 -- A list of records of the same fields, one a line.

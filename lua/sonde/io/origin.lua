@@ -28,7 +28,7 @@ local described = {
   ["quantize_config.json"] = true, ["quant_config.json"] = true, ["hf_quant_config.json"] = true,
 }
 -- Code that Sonde writes for one model.
-local code = { ["modeling_sonde.py"] = true, ["configuration_sonde.py"] = true }
+local code = { ["modeling_sonde.py"] = true, ["norms_sonde.py"] = true, ["configuration_sonde.py"] = true }
 
 -- Files that belong to one tokenizer, beside generation_config.json: they go when another one comes.
 local of_tokenizer = {

@@ -51,21 +51,27 @@ local function random_tensor(name, dims, dtype, seed)
   return into
 end
 
-local function median_seconds(plan, steps)
-  local times = {}
-  for k = 1, steps + WARM_UP do
-    local start = core.seconds()
-    plan:run()
-    if k > WARM_UP then times[k - WARM_UP] = core.seconds() - start end
+-- The medians of what plans take that run in turn, in seconds: by the clock, and of processors, on all threads, which
+-- waiting for the neighbours of a shared machine is no part of. Closes the plans.
+local function timed(plans, steps)
+  local clock, cpu = {}, {}
+  for p in ipairs(plans) do clock[p], cpu[p] = {}, {} end
+  for k = 1 - WARM_UP, steps do
+    for p, plan in ipairs(plans) do
+      local start, used = core.seconds(), os.clock()
+      plan:run()
+      if k > 0 then clock[p][k], cpu[p][k] = core.seconds() - start, os.clock() - used end
+    end
   end
-  return stats.median(times)
+  for p, plan in ipairs(plans) do
+    clock[p], cpu[p] = stats.median(clock[p]), stats.median(cpu[p])
+    plan:close()
+  end
+  return clock, cpu
 end
 
 local function time_nodes(nodes, options)
-  local plan = core.plan(nodes, { compute = options.dtype })
-  local seconds = median_seconds(plan, options.steps)
-  plan:close()
-  return seconds
+  return timed({ core.plan(nodes, { compute = options.dtype }) }, options.steps)[1]
 end
 
 -- The three products of a linear layer K -> N on M tokens, GFLOP/s each.
@@ -122,28 +128,38 @@ local function attention_leaves(graph, context, options)
   return leaves, sees
 end
 
+-- The forward pass, and both passes.
+local function attention_plans(leaves, sees, options)
+  local y = leaves[1]:attention(leaves[2], leaves[3], sees)
+  local grads = core.grad(y, { leaves[1], leaves[2], leaves[3] }, leaves[4])
+  local compute = { compute = options.dtype }
+  return core.plan({ y }, compute), core.plan({ y, grads[1], grads[2], grads[3] }, compute)
+end
+
 local function attention_at(context, options)
   local graph = core.graph()
   local leaves, sees = attention_leaves(graph, context, options)
-  local y = leaves[1]:attention(leaves[2], leaves[3], sees)
-  local grads = core.grad(y, { leaves[1], leaves[2], leaves[3] }, leaves[4])
-  local seconds, flops, arena = {}, {}, nil
-  for k, nodes in ipairs { { y }, { y, grads[1], grads[2], grads[3] } } do
-    local plan = core.plan(nodes, { compute = options.dtype })
-    local info = plan:info()
-    seconds[k], flops[k], arena = median_seconds(plan, options.steps), info.flops, info.arena_bytes + info.leaf_bytes
-    plan:close()
-  end
+  local forward, both = attention_plans(leaves, sees, options)
+  local plans, info = { forward, both }, { forward:info(), both:info() }
+  if options.full then plans[3], plans[4] = attention_plans(leaves, {}, options) end
+  local seconds, cpu = timed(plans, options.steps)
   graph:close()
   local backward = seconds[2] - seconds[1]
-  return { context = context, ms = rounded(seconds[2] * 1e3, 3), forward_ms = rounded(seconds[1] * 1e3, 3),
-    backward_ms = rounded(backward * 1e3, 3), forward_gflops = rounded(flops[1] / seconds[1] / 1e9, 1),
-    backward_gflops = rounded((flops[2] - flops[1]) / backward / 1e9, 1), planned_mib = rounded(arena / MIB, 2),
+  local found = { context = context, ms = rounded(seconds[2] * 1e3, 3), forward_ms = rounded(seconds[1] * 1e3, 3),
+    backward_ms = rounded(backward * 1e3, 3), cpu_ms = rounded(cpu[2] * 1e3, 3),
+    forward_cpu_ms = rounded(cpu[1] * 1e3, 3), forward_gflops = rounded(info[1].flops / seconds[1] / 1e9, 1),
+    backward_gflops = rounded((info[2].flops - info[1].flops) / backward / 1e9, 1),
+    planned_mib = rounded((info[2].arena_bytes + info[2].leaf_bytes) / MIB, 2),
     peak_rss_mib = rounded(core.peak_rss() / MIB, 1) }
+  if options.full then
+    found.full_over, found.full_over_cpu = rounded(seconds[4] / seconds[2], 2), rounded(cpu[4] / cpu[2], 2)
+  end
+  return found
 end
 
---- Causal attention alone, forward and backward, at one context or several: times, FLOP/s of the pairs of a query and a
---- key that it sees, and memory: what the plan needs, and the process so far.
+--- Causal attention alone, forward and backward, at one context or several: times by the clock and of processors, FLOP/s
+--- of the pairs of a query and a key that it sees, and memory: what the plan needs, and the process so far. With `full`,
+--- full attention runs in turn: how many times as long it takes.
 function bench.attention(options)
   options.kv_heads = options.kv_heads or options.heads
   if options.heads % options.kv_heads ~= 0 then
@@ -162,8 +178,8 @@ end
 
 local NORM_BYTES = 64 * MIB   -- of the stream: more than caches hold
 
--- What a norm does on [N, D] in memory, beside a copy (which reads and writes as much as any forward pass must) and a
--- sum of two (as any backward pass must).
+-- What a norm does on [N, D] in memory, forward and in both passes, beside a copy (which reads and writes as much as any
+-- forward pass must) and a sum of two (as any backward pass must).
 local function norm_plans(name, width)
   local graph, params = core.graph(), core.params(1)
   local dims = { 1, math.floor(NORM_BYTES / 4 / width), width }
@@ -178,35 +194,23 @@ local function norm_plans(name, width)
   local both = { y }
   for _, grad in ipairs(core.grad(y, leaves, dy)) do both[#both + 1] = grad end
   return {
-    forward = core.plan({ y }, nil, { into[1] }), both = core.plan(both, nil, into),
-    copy = core.plan({ x * 2 }, nil, { into[1] }), add = core.plan({ x + dy }, nil, { into[2] }),
+    core.plan({ y }, nil, { into[1] }), core.plan(both, nil, into), core.plan({ x * 2 }, nil, { into[1] }),
+    core.plan({ x + dy }, nil, { into[2] }),
   }
 end
 
 --- Forward and backward passes of a norm: GB/s of the traffic that none can do without (x, y; x, dy, dx), and the time
 --- over that of an elementwise op with this traffic, measured in turns.
 function bench.norm(options)
-  local plans, times, order = norm_plans(options.norm, options.width), {}, { "forward", "both", "copy", "add" }
-  for _, name in ipairs(order) do times[name] = {} end
-  for k = 1, options.steps + WARM_UP do
-    for _, name in ipairs(order) do
-      local start = core.seconds()
-      plans[name]:run()
-      if k > WARM_UP then times[name][k - WARM_UP] = core.seconds() - start end
-    end
-  end
-  local seconds = {}
-  for name, plan in pairs(plans) do
-    seconds[name] = stats.median(times[name])
-    plan:close()
-  end
-  local backward = seconds.both - seconds.forward
+  local seconds = timed(norm_plans(options.norm, options.width), options.steps)
+  local forward, both, copy, add = seconds[1], seconds[2], seconds[3], seconds[4]
+  local backward = both - forward
   return {
     what = "norm", norm = options.norm, width = options.width, threads = core.threads(),
-    forward_gb_s = rounded(2 * NORM_BYTES / seconds.forward / 1e9, 1),
+    forward_gb_s = rounded(2 * NORM_BYTES / forward / 1e9, 1),
     backward_gb_s = rounded(3 * NORM_BYTES / backward / 1e9, 1),
-    forward_over_floor = rounded(seconds.forward / seconds.copy, 2),
-    backward_over_floor = rounded(backward / seconds.add, 2),
+    forward_over_floor = rounded(forward / copy, 2),
+    backward_over_floor = rounded(backward / add, 2),
   }
 end
 
@@ -238,21 +242,12 @@ function bench.moe(options)
   local dense, of_dense = layer_plan("swiglu", { hidden = options.top_k * options.hidden }, options)
   local sparse, of_sparse = layer_plan("moe", { experts = options.experts, top_k = options.top_k,
     hidden = options.hidden }, options)
-  local times = { [dense] = {}, [sparse] = {} }
-  for k = 1, options.steps + WARM_UP do
-    for _, plan in ipairs { dense, sparse } do
-      local start = core.seconds()
-      plan:run()
-      if k > WARM_UP then table.insert(times[plan], core.seconds() - start) end
-    end
-  end
-  local ms, dense_ms = stats.median(times[sparse]) * 1e3, stats.median(times[dense]) * 1e3
-  dense:close()
-  sparse:close()
+  local seconds, cpu = timed({ dense, sparse }, options.steps)
+  local ms, dense_ms = seconds[2] * 1e3, seconds[1] * 1e3
   return { what = "moe", dtype = options.dtype, threads = core.threads(), tokens = options.tokens,
     width = options.width, experts = options.experts, top_k = options.top_k, hidden = options.hidden,
     params = of_sparse, dense_params = of_dense, ms = rounded(ms, 3), dense_ms = rounded(dense_ms, 3),
-    over_dense = rounded(ms / dense_ms, 3) }
+    over_dense = rounded(ms / dense_ms, 3), over_dense_cpu = rounded(cpu[2] / cpu[1], 3) }
 end
 
 -- ---- training

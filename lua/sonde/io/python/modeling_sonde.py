@@ -15,152 +15,10 @@ from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .configuration_sonde import SondeConfig
+from .norms_sonde import NORMS, Place, root_mean_square, vector, wide
 
 NORM_NAMES = {"attn": "input_layernorm", "ffn": "post_attention_layernorm", "attn_out": "post_self_attn_layernorm",
               "ffn_out": "post_mlp_layernorm"}
-
-
-def vector(size, value=1.0):
-    return nn.Parameter(torch.full((size,), float(value)))
-
-
-def wide(x):
-    """At least f32: statistics are never taken in 16 bits."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def root_mean_square(x, eps):
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
-
-
-# ---- norms ----------------------------------------------------------------------------------------------------------
-
-
-class Place:
-    """Where a norm is: the slot ("attn", "ffn", "attn_out", "ffn_out", "final"), the block l of L (l = 0: no block) and
-    whether the stream there is that of the slot "attn" plus the attention's output."""
-
-    def __init__(self, slot, layer, depth, follows=False):
-        self.slot, self.layer, self.depth, self.follows = slot, layer, depth, follows
-
-    def first(self, options, name):
-        """The option for the first value there: name_attn, name_ffn or name_final."""
-        kind = "final" if self.slot == "final" else self.slot[:3] if self.slot.startswith("ffn") else "attn"
-        return options[f"{name}_{kind}"]
-
-    @property
-    def in_front(self):
-        return self.slot in ("attn", "ffn")
-
-
-class Norm(nn.Module):
-    """forward(x, seen): x [..., D]; `seen` is what the norms of one block tell each other."""
-
-    def __init__(self, options, place, width):
-        super().__init__()
-        self.options, self.place = options, place
-        self.offset = 1 if options.get("unit_offset") else 0      # of the gain over the weight
-        ungained = options.get("folded") and place.in_front or not options.get("gain", True)
-        self.register_parameter("weight", None if ungained else vector(width, 1 - self.offset))
-
-    def gained(self, y, x):
-        return (y if self.weight is None else y * (self.weight + self.offset)).to(x.dtype)
-
-
-class RMSNorm(Norm):
-    def forward(self, x, seen):
-        return self.gained(root_mean_square(wide(x), self.options["eps"]), x)
-
-
-class LayerNorm(Norm):
-    def __init__(self, options, place, width):
-        super().__init__(options, place, width)
-        self.register_parameter("bias", vector(width, 0) if options["bias"] else None)
-
-    def forward(self, x, seen):
-        z = wide(x)
-        z = root_mean_square(z - z.mean(-1, keepdim=True), self.options["eps"])
-        return self.gained(z, z).add(0 if self.bias is None else self.bias).to(x.dtype)
-
-
-class DyT(Norm):
-    def __init__(self, options, place, width):
-        super().__init__(options, place, width)
-        self.alpha = vector(1, place.first(options, "alpha"))
-        self.register_parameter("bias", vector(width, 0) if options["bias"] else None)
-
-    def forward(self, x, seen):
-        z = torch.tanh(self.alpha * wide(x))
-        return self.gained(z, z).add(0 if self.bias is None else self.bias).to(x.dtype)
-
-
-class Derf(Norm):
-    def __init__(self, options, place, width):
-        super().__init__(options, place, width)
-        self.alpha, self.shift = vector(1, place.first(options, "alpha")), vector(1, options["shift"])
-        self.bias = vector(width, 0)
-
-    def forward(self, x, seen):
-        z = torch.erf(self.alpha * wide(x) + self.shift)
-        return self.gained(z, z).add(self.bias).to(x.dtype)
-
-
-class BHyT(Norm):
-    """tanh(lambda x / (kappa sqrt(v + eps))); v the mean square, which the norm in front of the feed-forward layer
-    estimates from that in front of the attention (`estimates`) unless it is told to measure."""
-
-    def __init__(self, options, place, width):
-        super().__init__(options, place, width)
-        power = {"none": 0, "decay": -0.5, "grow": 0.5, "mild_grow": 0.25}[options["kappa_schedule"]]
-        self.kappa = options["kappa"] * (place.layer or place.depth + 1) ** power
-        self.lam = place.first(options, "lambda")
-        if self.lam and options["learn_lambda"]:
-            self.register_parameter("lambda", vector(1, self.lam))
-        listed = [int(n) for n in options.get("exact_blocks", "").split(",") if n]
-        measures = (options["name"] == "bhyt_star" or place.layer <= options.get("exact_first", 0)
-                    or place.layer - 1 in listed)
-        self.takes = self.lam and place.slot == "ffn" and not measures
-        self.estimates = self.takes and place.follows
-        self.variance = options.get("variance", "plain")
-        if self.estimates:
-            names = {"plain": (), "beta": ("beta",), "eta": ("eta",), "residual_aware": ("beta", "alpha")}
-            for name in names[self.variance]:
-                first = {"beta": self.variance == "beta", "eta": False, "alpha": True}[name]
-                self.register_parameter("variance_" + name, vector(1, first))
-            if self.variance != "eta":
-                self.register_buffer("attention_variance", torch.zeros(1))
-
-    def factor(self):
-        return getattr(self, "lambda") if self.options["learn_lambda"] else self.lam
-
-    def estimate(self, seen):
-        square = seen["square"]
-        if self.variance == "eta":
-            return square * (1 + self.variance_eta)
-        added = self.attention_variance * (seen["factor"] * seen["lambda"]) ** 2 / self.kappa ** 2
-        if self.variance == "beta":
-            added = self.variance_beta * added
-        if self.variance == "residual_aware":
-            square, added = square * (1 + self.variance_beta), self.variance_alpha * added
-        return square + added
-
-    def forward(self, x, seen):
-        z = wide(x)
-        if not self.lam:
-            return self.gained(root_mean_square(z, self.options["eps"]), x)
-        if self.estimates:
-            square = self.estimate(seen)
-        elif self.takes and seen.get("input") is x:
-            square = seen["square"]
-        else:
-            square = z.pow(2).mean(-1, keepdim=True)
-        if self.place.slot == "attn":
-            seen.update({"input": x, "square": square, "lambda": self.factor()})
-        z = torch.tanh(self.factor() / self.kappa * z * torch.rsqrt(square + self.options["eps"]))
-        return self.gained(z, x)
-
-
-NORMS = {"rmsnorm": RMSNorm, "layernorm": LayerNorm, "dyt": DyT, "derf": Derf, "bhyt": BHyT, "bhyt_star": BHyT}
 
 
 def chosen(kinds, what, options):
@@ -320,8 +178,57 @@ class MLP(nn.Module):
         return self.down_proj(self.activation(self.up_proj(x)))
 
 
+class Matrices(nn.Module):
+    """One matrix of each expert, [E, out, in]."""
+
+    def __init__(self, experts, out, size):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(experts, out, size))
+
+
+class MixtureOfExperts(nn.Module):
+    """A token goes to the k most probable of E experts, of equal ones to those of lower number, and to a shared one."""
+
+    def __init__(self, options, width):
+        super().__init__()
+        self.options, self.k, experts = options, options["top_k"], options["experts"]
+        hidden = options["hidden"] or ((8 * width + 3 * self.k - 1) // (3 * self.k) + 7) // 8 * 8
+        self.activation = ACTIVATIONS[options["activation"]]
+        self.gate = nn.Linear(width, experts, bias=False)
+        self.experts = nn.ModuleDict({"gate_proj": Matrices(experts, hidden, width),
+                                      "up_proj": Matrices(experts, hidden, width),
+                                      "down_proj": Matrices(experts, width, hidden)})
+        if options["shared"]:
+            self.shared_expert = SwiGLU({"hidden": options["shared"], "activation": options["activation"]}, width)
+        if options["shared"] and options["shared_combine"] == "gated":
+            self.shared_expert_gate = nn.Linear(width, 1, bias=False)
+
+    def routed(self, x):
+        p = F.linear(wide(x), wide(self.gate.weight)).softmax(-1)
+        weight, chosen = (z[:, :self.k] for z in p.sort(dim=-1, descending=True, stable=True))
+        if self.options["renormalize"]:
+            weight = weight / weight.sum(-1, keepdim=True)
+        y = torch.zeros_like(wide(x))
+        gate, up, down = (self.experts[name].weight for name in ("gate_proj", "up_proj", "down_proj"))
+        for e in range(self.options["experts"]):
+            token, place = torch.where(chosen == e)
+            rows = x[token]
+            h = self.activation(F.linear(rows, gate[e])) * F.linear(rows, up[e])
+            y.index_add_(0, token, F.linear(h, down[e]).to(y.dtype) * weight[token, place].unsqueeze(-1))
+        return y.to(x.dtype)
+
+    def forward(self, x):
+        z = x.flatten(0, -2)
+        y, how = self.routed(z), self.options["shared_combine"]
+        if self.options["shared"]:
+            s = self.shared_expert(z)
+            s = torch.sigmoid(self.shared_expert_gate(z)) * s if how == "gated" else s
+            y = (s + self.k * y) / (self.k + 1) if how == "mean" else s + y
+        return y.view_as(x)
+
+
 ATTENTIONS = {"causal": Attention}
-FFNS = {"swiglu": SwiGLU, "mlp": MLP}
+FFNS = {"swiglu": SwiGLU, "mlp": MLP, "moe": MixtureOfExperts}
 
 
 # ---- placements -----------------------------------------------------------------------------------------------------
@@ -481,7 +388,7 @@ class SondePreTrainedModel(PreTrainedModel):
     _supports_cache_class = True
 
     def _init_weights(self, module):
-        if isinstance(module, (nn.Linear, nn.Embedding)):
+        if isinstance(module, (nn.Linear, nn.Embedding, Matrices)):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
 
 

@@ -8,7 +8,8 @@ local sorted_keys = require "sonde.base.sorted_keys"
 
 local remote = {}
 
--- Modules, and their options, that modeling_sonde.py reads; another option must have its default.
+-- Modules, and their options, that modeling_sonde.py reads or that are of training alone; another option must have its
+-- default.
 local known = {
   norm = {
     rmsnorm = { "eps", "folded", "unit_offset" }, layernorm = { "eps", "bias", "gain" },
@@ -26,7 +27,11 @@ local known = {
       "rope_high_freq_factor", "rope_original_context", "rope_beta_fast", "rope_beta_slow", "rope_truncate",
       "rope_attention_factor" },
   },
-  ffn = { swiglu = { "hidden", "activation", "bias" }, mlp = { "hidden", "activation", "bias" } },
+  ffn = {
+    swiglu = { "hidden", "activation", "bias" }, mlp = { "hidden", "activation", "bias" },
+    moe = { "experts", "top_k", "hidden", "activation", "renormalize", "shared", "shared_combine", "balance", "z_loss",
+      "balance_scaling" },
+  },
 }
 
 -- Values that it knows, of options that may grow more.
