@@ -22,7 +22,7 @@
 #include "ops/top.h"
 
 enum { IN_X, IN_W, IN_TARGETS, IN_TEACHER, IN_TEACHER_HEAD, IN_IDS = IN_TEACHER, IN_LOGS, IN_DCE, IN_DKD, INPUTS };
-enum { STRETCH = SONDE_POINTWISE_STRETCH, ROWS = 8 };
+enum { STRETCH = SONDE_POINTWISE_STRETCH };
 /* Attributes: f0 T, f1 the student's soft-cap, f2 the teacher's, f3 top p (0: none); i0 the function, i1 top k (0:
  * none). */
 enum { F_TEMPERATURE, F_CAP, F_TEACHER_CAP, F_TOP_P };
@@ -126,7 +126,6 @@ typedef struct task {
   float *logits, *teacher;       /* [rows, V] */
   uint16_t *narrow;              /* the gradient rounded to bf16 */
   void *gemm_scratch;
-  int64_t first, count;          /* tokens of the chunk at hand */
 } task;
 
 static int64_t chunk(const sonde_shape *in) { return sonde_head_rows(in[IN_X].dim[0], 2 * in[IN_W].dim[0]); }
@@ -340,8 +339,8 @@ static void gradient_of(const task *t, int64_t token, float *z, const float *u, 
   }
 }
 
-static void one_row(const task *t, int64_t i) {
-  int64_t token = t->first + i;
+static void one_row(const void *arg, int64_t token, int64_t i) {
+  const task *t = arg;
   float *z = t->logits + i * t->v, *u = t->teacher + i * t->v;
   uint16_t *narrow = t->narrow ? t->narrow + i * t->v : NULL;
   const int32_t target = t->target[token];
@@ -363,49 +362,28 @@ static void one_row(const task *t, int64_t i) {
   if (t->dkd) gradient_of(t, token, z, u, one, total, sparse, &s, narrow);
 }
 
-static void some_rows(void *arg, int64_t tile, int worker) {
-  (void)worker;
-  const task *t = arg;
-  int64_t end = (tile + 1) * ROWS < t->count ? (tile + 1) * ROWS : t->count;
-  for (int64_t i = tile * ROWS; i < end; i++) one_row(t, i);
-}
-
-/* ---- chunks ------------------------------------------------------------------------------------------------ */
-
-static void chunk_losses(task *t) {
-  sonde_gemm own = sonde_head_logits(t->count, t->v, t->d, t->type);
-  sonde_gemm_run(&own, sonde_head_from(t->c->in[IN_X], t->first, t->d, t->type), t->c->in[IN_W], t->logits,
-                 t->gemm_scratch, t->c->pool);
-  if (!t->ids && (t->kd || t->dkd)) {
-    sonde_gemm other = sonde_head_logits(t->count, t->v, t->td, t->ttype);
-    sonde_gemm_run(&other, sonde_head_from(t->c->in[IN_TEACHER], t->first, t->td, t->ttype),
-                   t->c->in[IN_TEACHER_HEAD], t->teacher,
-                   t->gemm_scratch, t->c->pool);
-  }
-  sonde_pool_run(t->c->pool, sonde_parts(t->count, ROWS), some_rows, t);
+static void run_pass(const task *t) {
+  const sonde_call *c = t->c;
+  const int gradient = t->dkd != NULL, teacher = !t->ids && (t->kd || t->dkd);
+  const void *slope = t->narrow ? (const void *)t->narrow : t->logits;
+  sonde_head_run(&(sonde_head_pass){
+      .n = t->n, .v = t->v, .rows = t->rows, .own = {c->in[IN_X], c->in[IN_W], t->d, t->type, t->logits},
+      .other = {c->in[IN_TEACHER], teacher ? c->in[IN_TEACHER_HEAD] : NULL, t->td, t->ttype, t->teacher},
+      .slope = gradient ? slope : NULL, .dx = gradient ? c->out[0] : NULL, .dw = gradient ? c->out[1] : NULL,
+      .scratch = t->gemm_scratch, .pool = c->pool, .row = one_row, .task = t});
 }
 
 static int run(const sonde_call *c) {
   task t;
   int rc = prepare(c, 0, &t);
-  for (; !rc && t.first < t.n; t.first += t.rows) {
-    t.count = t.n - t.first < t.rows ? t.n - t.first : t.rows;
-    chunk_losses(&t);
-  }
+  if (!rc) run_pass(&t);
   return rc;
 }
 
 static int grad_run(const sonde_call *c) {
   task t;
   int rc = prepare(c, 1, &t);
-  for (; !rc && t.first < t.n; t.first += t.rows) {
-    t.count = t.n - t.first < t.rows ? t.n - t.first : t.rows;
-    chunk_losses(&t);
-    sonde_head_gradient(&(sonde_head_chunk){
-        .first = t.first, .count = t.count, .v = t.v, .d = t.d, .type = t.type, .x = c->in[IN_X], .w = c->in[IN_W],
-        .slope = t.narrow ? (const void *)t.narrow : t.logits, .dx = c->out[0], .dw = c->out[1],
-        .scratch = t.gemm_scratch, .pool = c->pool});
-  }
+  if (!rc) run_pass(&t);
   return rc;
 }
 

@@ -1,4 +1,4 @@
-/* head.h - the LM head's products in chunks of tokens: what the losses over the vocabulary share (loss.c, distill.c).
+/* head.h - the LM head in chunks of tokens: what the ops over the vocabulary share (loss.c, distill.c, teacher.c).
  *
  * N tokens x [N, D] and the head w [V, D]: logits x w^T, dx = slope w, dw = slope^T x. Chunks are cut by N and V
  * alone. */
@@ -10,28 +10,31 @@
 /* Rows of a chunk, when `v` numbers are kept of each. */
 int64_t sonde_head_rows(int64_t n, int64_t v);
 
-/* `type` is the dtype of x, w and the slope; results are f32. */
-sonde_gemm sonde_head_logits(int64_t rows, int64_t v, int64_t d, int type);
-
-/* A chunk of `count` tokens from `first` on of n, with slopes [count, V]: its rows of dx [N, D], and its part of dw [V,
- * D], which the first chunk begins and the others add to. x [N, D] and w [V, D]; dx or dw NULL: not wanted. */
-typedef struct sonde_head_chunk {
-  int64_t first, count, v, d;
+/* A model's part of a pass: x [N, d], the head w [V, d], of dtype `type`, and where the logits of a chunk go. */
+typedef struct sonde_head {
+  const void *x, *w;
+  int64_t d;
   int type;
-  const void *x, *w, *slope;
-  float *dx, *dw;
-  void *scratch;
+  float *logits;                 /* [rows, V] */
+} sonde_head;
+
+/* All N tokens, chunk after chunk: the logits, then row(task, token, i) of each token, whose logits are row i of the
+ * chunk; rows run on several threads. Where there is a gradient, row leaves the slopes, of own.type, in row i of
+ * `slope`, and dx [N, D] and dw [V, D] follow from them. */
+typedef struct sonde_head_pass {
+  int64_t n, v, rows;            /* rows: of a chunk (sonde_head_rows) */
+  sonde_head own, other;         /* other: whose logits are wanted beside them; w NULL: none */
+  const void *slope;             /* [rows, V], own.logits or another; NULL: no gradient */
+  float *dx, *dw;                /* NULL: not wanted */
+  void *scratch;                 /* sonde_head_scratch bytes, the most of own and other */
   sonde_pool *pool;
-} sonde_head_chunk;
-void sonde_head_gradient(const sonde_head_chunk *k);
+  void (*row)(const void *task, int64_t token, int64_t i);
+  const void *task;
+} sonde_head_pass;
+void sonde_head_run(const sonde_head_pass *pass);
 
-/* Rows [first, ..) of x [N, width]. */
-static inline const void *sonde_head_from(const void *x, int64_t first, int64_t width, int type) {
-  return (const char *)x + first * width * (type == SONDE_F32 ? 4 : 2);
-}
-
-/* Bytes that any of these products needs for chunks of `rows` of n rows, the last of which is shorter; gradient 0: the
- * logits alone. */
+/* Bytes that any of a pass's products needs for chunks of `rows` of n rows, the last of which is shorter; gradient 0:
+ * the logits alone. */
 int64_t sonde_head_scratch(int64_t n, int64_t rows, int64_t v, int64_t d, int type, int gradient);
 
 /* The logits of a token under a soft-cap: cap tanh(z / cap). */

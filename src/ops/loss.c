@@ -88,7 +88,6 @@ typedef struct task {
   float *logits;               /* [rows, V] */
   uint16_t *narrow;            /* the same rounded to bf16, for the products of the gradient */
   void *gemm_scratch;
-  int64_t first, count;        /* tokens of the chunk at hand */
 } task;
 
 static int64_t scratch_of(const sonde_shape *in, int gradient) {
@@ -201,11 +200,11 @@ static void row_gradient(const task *t, float *z, uint16_t *narrow, int64_t k, f
   }
 }
 
-/* Row i of the chunk: the loss, its terms, and in the gradient (softmax - onehot) dloss and what flows from the terms,
- * in the logits' place or as bf16. */
-static void one_row(const task *t, int64_t i) {
+/* Token k, row i of the chunk: the loss, its terms, and in the gradient (softmax - onehot) dloss and what flows from
+ * the terms, in the logits' place or as bf16. */
+static void one_row(const void *arg, int64_t k, int64_t i) {
+  const task *t = arg;
   const sonde_simd *simd = &t->simd->common;
-  int64_t k = t->first + i;
   float *z = t->logits + i * t->v, loss = 0, square = 0, uniform = 0;
   uint16_t *narrow = t->narrow ? t->narrow + i * t->v : NULL;
   int32_t target = t->target[k];
@@ -227,42 +226,26 @@ static void one_row(const task *t, int64_t i) {
   t->terms[t->n + k] = uniform;
 }
 
-static void some_rows(void *arg, int64_t tile, int worker) {
-  (void)worker;
-  const task *t = arg;
-  int64_t end = (tile + 1) * ROWS < t->count ? (tile + 1) * ROWS : t->count;
-  for (int64_t i = tile * ROWS; i < end; i++) one_row(t, i);
-}
-
-static void chunk_loss(task *t) {
-  sonde_gemm g = sonde_head_logits(t->count, t->v, t->d, t->type);
-  sonde_gemm_run(&g, sonde_head_from(t->c->in[0], t->first, t->d, t->type), t->c->in[1], t->logits, t->gemm_scratch,
-                 t->c->pool);
-  sonde_pool_run(t->c->pool, sonde_parts(t->count, ROWS), some_rows, t);
+static void run_pass(const task *t) {
+  const sonde_call *c = t->c;
+  const void *slope = t->narrow ? (const void *)t->narrow : t->logits;
+  sonde_head_run(&(sonde_head_pass){
+      .n = t->n, .v = t->v, .rows = t->rows, .own = {c->in[0], c->in[1], t->d, t->type, t->logits},
+      .slope = t->dloss ? slope : NULL, .dx = t->dloss ? c->out[0] : NULL, .dw = t->dloss ? c->out[1] : NULL,
+      .scratch = t->gemm_scratch, .pool = c->pool, .row = one_row, .task = t});
 }
 
 static int run(const sonde_call *c) {
   task t;
   int rc = prepare(c, 0, &t);
-  for (; !rc && t.first < t.n; t.first += t.rows) {
-    t.count = t.n - t.first < t.rows ? t.n - t.first : t.rows;
-    chunk_loss(&t);
-  }
+  if (!rc) run_pass(&t);
   return rc;
 }
 
 static int grad_run(const sonde_call *c) {
   task t;
   int rc = prepare(c, 1, &t);
-  if (!rc && t.n == 0 && c->out[1]) memset(c->out[1], 0, (size_t)(t.v * t.d) * sizeof(float));
-  for (; !rc && t.first < t.n; t.first += t.rows) {
-    t.count = t.n - t.first < t.rows ? t.n - t.first : t.rows;
-    chunk_loss(&t);
-    sonde_head_gradient(&(sonde_head_chunk){
-        .first = t.first, .count = t.count, .v = t.v, .d = t.d, .type = t.type, .x = c->in[0], .w = c->in[1],
-        .slope = t.narrow ? (const void *)t.narrow : t.logits, .dx = c->out[0], .dw = c->out[1],
-        .scratch = t.gemm_scratch, .pool = c->pool});
-  }
+  if (!rc) run_pass(&t);
   return rc;
 }
 

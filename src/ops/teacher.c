@@ -11,7 +11,6 @@
 #include "ops/top.h"
 
 enum { IN_X, IN_W };
-enum { ROWS = 8 };
 
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
   (void)n_in;
@@ -42,7 +41,7 @@ static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, 
 
 typedef struct task {
   const sonde_call *c;
-  int64_t v, k, first, count;
+  int64_t v, k;
   float cap, scale;
   float *logits;                 /* [rows, V] */
   likely *kept;                  /* [rows, K] */
@@ -70,8 +69,8 @@ static double choose(const task *t, int64_t i, double log_total, double *entropy
   return rest;
 }
 
-static void one_row(const task *t, int64_t i) {
-  const int64_t token = t->first + i;
+static void one_row(const void *arg, int64_t token, int64_t i) {
+  const task *t = arg;
   float *u = t->logits + i * t->v, *logs = t->c->out[1];
   int32_t *ids = t->c->out[0];
   if (t->cap != 0) sonde_head_cap(u, t->cap, t->v);
@@ -85,13 +84,6 @@ static void one_row(const task *t, int64_t i) {
   if (t->c->out[2]) ((float *)t->c->out[2])[token] = (float)entropy;
 }
 
-static void some_rows(void *arg, int64_t tile, int worker) {
-  (void)worker;
-  const task *t = arg;
-  int64_t end = (tile + 1) * ROWS < t->count ? (tile + 1) * ROWS : t->count;
-  for (int64_t i = tile * ROWS; i < end; i++) one_row(t, i);
-}
-
 static int run(const sonde_call *c) {
   const sonde_shape *in = c->in_shape;
   const int64_t n = in[IN_X].dim[0], d = in[IN_X].dim[1], v = in[IN_W].dim[0], rows = sonde_head_rows(n, v);
@@ -101,13 +93,9 @@ static int run(const sonde_call *c) {
   char *room = (char *)c->scratch + sonde_head_aligned(rows * v * 4);
   t.kept = (likely *)(void *)room;
   room += sonde_head_aligned(rows * t.k * (int64_t)sizeof(likely));
-  for (; t.first < n; t.first += rows) {
-    t.count = n - t.first < rows ? n - t.first : rows;
-    sonde_gemm product = sonde_head_logits(t.count, v, d, type);
-    sonde_gemm_run(&product, (const char *)c->in[IN_X] + t.first * d * (type == SONDE_F32 ? 4 : 2), c->in[IN_W],
-                   t.logits, room, c->pool);
-    sonde_pool_run(c->pool, sonde_parts(t.count, ROWS), some_rows, &t);
-  }
+  sonde_head_run(&(sonde_head_pass){.n = n, .v = v, .rows = rows,
+                                    .own = {c->in[IN_X], c->in[IN_W], d, type, t.logits}, .scratch = room,
+                                    .pool = c->pool, .row = one_row, .task = &t});
   return SONDE_OK;
 }
 

@@ -171,6 +171,51 @@ function TestPolicies:test_asha_promotes_who_is_sure_to_be_promoted_before_the_r
   lu.assertEquals(search:ranking(), { 5, 8, 4, 1, 3, 2 })
 end
 
+-- Twelve sizes at rungs 1 : 4, of which the dearest three cost as much as all others.
+local function of_sizes(cost, most)
+  local arms = {}
+  for _, tokens in ipairs { 1, 4 } do
+    for size = 1, 12 do arms[#arms + 1] = { size = size, tokens = tokens } end
+  end
+  return { policy = "asha", metric = "loss", budget = "tokens", eta = 4, most = most or 0.5,
+    cost = cost and function(p) return p.tokens * (p.size > 9 and 3 or 1) end or nil }, arms
+end
+
+function TestPolicies:test_asha_keeps_to_its_share_of_the_operations_whichever_arms_are_promoted()
+  lu.assertIsTable(policies.new(of_sizes(false)))        -- in budgets: (12 + 3 x 4) / (12 x 4)
+  lu.assertErrorMsgContains("may take 75.0 % of the grid's compute, most is 50.0 %; with one arm on each rung behind "
+    .. "the first it is 41.7 %, the least for these rungs: give smaller first values of 'tokens'", policies.new,
+    of_sizes(true))
+  local options, arms = of_sizes(true, 0.75)
+  for dearest = 0, 1 do        -- the largest are the best, or the smallest
+    local search, spent, whole = policies.new(options, arms), 0, 0
+    for k in function() return search:ask() end do
+      spent = spent + options.cost(arms[k])
+      search:tell(k, arms[k].size * (1 - 2 * dearest))
+    end
+    for k = 13, 24 do whole = whole + options.cost(arms[k]) end
+    lu.assertAlmostEquals(spent / whole, dearest == 1 and 0.75 or 18 / 72 + 12 / 72, 1e-12)
+  end
+  options.cost = function() return 0 end
+  lu.assertErrorMsgContains("cost must give a number above 0, not 0", policies.new, options, arms)
+end
+
+function TestPolicies:test_no_policy_asks_for_more_arms_than_it_says()
+  for name, options in pairs(OPTIONS) do
+    local arms, longest, most = arms_of(name == "asha" and { 1, 3, 9 } or nil), 0, nil
+    for best = 1, SIZES do
+      local search, asked = policies.new(options, arms), 0
+      most = search:most()
+      for k in function() return search:ask() end do
+        asked = asked + 1
+        search:tell(k, made(arms[k], best, 0, bootstrap.random(1)))
+      end
+      longest = math.max(longest, asked)
+    end
+    lu.assertEquals(longest, most, name)
+  end
+end
+
 function TestPolicies:test_larger_can_be_better()
   local search = policies.new({ policy = "grid", metric = "accuracy", higher = true }, { { a = 1 }, { a = 2 } })
   search:tell(search:ask(), 0.2)
@@ -270,6 +315,23 @@ function TestSweeps:test_the_time_that_is_left_is_not_said_of_a_search()
     lu.assertEquals(view:eta(), not search and 180 or nil)
     lu.assertEquals(view:rate(), not search and ", about 3 min 00 s left" or "")
   end
+end
+
+function TestSweeps:test_what_is_shown_of_a_search_is_of_the_trials_that_it_runs()
+  local options = { name = "shown", root = root, grid = { size = { 1, 2, 4, 8, 16, 32, 64, 128 }, seed = { 1, 2 } },
+    search = { policy = "golden", metric = "loss", axis = "size" } }
+  local sweep = sonde.sweep(options)
+  lu.assertEquals(sweep_view.new(sweep, 1):summary_line(), "shown: at most 10 queued")
+  local lines = {}
+  sweep:run(function(trial, p)
+    lines[#lines + 1] = sweep_view.new(sweep, 1):bar():match "%d+ of .*"
+    trial:report { loss = math.abs(p.size - 5) }
+  end)
+  lu.assertStrContains(lines[1], "0 of at most 10, 1 running")
+  local n = #core.runs(root, "shown")
+  lu.assertTrue(n <= 10)
+  lu.assertStrContains(sweep_view.new(sweep, 1):bar(), ("%d of %d"):format(n, n))
+  lu.assertEquals(sweep_view.new(sonde.sweep(options):check(), 1):summary_line(), "shown: " .. n .. " done")
 end
 
 function TestSweeps:test_a_search_of_a_metric_that_is_not_reported_is_an_error()

@@ -187,6 +187,25 @@ local function settings_of(self, keys)
   return settings
 end
 
+local function flops_of(self, size)
+  self.flops[size] = self.flops[size] or require("sonde.train").flops_per_token(model_of(self, size, 0), self.context)
+  return self.flops[size]
+end
+
+-- Operations of a student that is trained on so many tokens, and with its teacher's training; forward passes are a
+-- third of a step. Those that sample are of the expected number of micro-batches.
+local function cost_of(self, p, tokens)
+  local own, uses = flops_of(self, self.student_sizes[p.student]) * tokens, USES[p.arm]
+  if not uses.teacher then return own, own end
+  local of_teacher = flops_of(self, self.teacher_sizes[p.teacher])
+  if uses.weight then
+    local samples = on_policy.check(self.distill.on_policy, self.context, here)
+    own = own + own / 3 * on_policy.passes(samples, self.context) + of_teacher / 3 * tokens
+  end
+  if p.arm ~= "random" then own = own + of_teacher * self.calibration_tokens end
+  return own, own + of_teacher * p.teacher_tokens
+end
+
 local function sweeps_of(self)
   local sweep = require "sonde.sweep"
   local teachers = sweep.new {
@@ -201,7 +220,8 @@ local function sweeps_of(self)
       teacher_tokens = self.teacher_tokens, tokens = self.tokens, weight = self.weight,
       temperature = self.temperature, seed = self.seed },
     only = function(p) return is_trial(self, p) end,
-    settings = settings_of(self, SHARED), jobs = self.jobs, search = gap_search.options(self),
+    settings = settings_of(self, SHARED), jobs = self.jobs,
+    search = gap_search.options(self, function(p) return (cost_of(self, p, p.tokens)) end),
   }
   return teachers, students
 end
@@ -247,23 +267,6 @@ local function start_of(self, p)
   }))
 end
 
--- Operations that a student took, and with its teacher's training; forward passes are a third of a step. Those that
--- sample are of the expected number of micro-batches.
-local function cost_of(self, p, model, tokens)
-  local flops_of = require("sonde.train").flops_per_token
-  local own, with_teacher = flops_of(model, self.context) * tokens, nil
-  local uses = USES[p.arm]
-  if not uses.teacher then return own, own end
-  local of_teacher = flops_of(model_of(self, self.teacher_sizes[p.teacher], 0), self.context)
-  if uses.weight then
-    local samples = on_policy.check(self.distill.on_policy, self.context, here)
-    own = own + own / 3 * on_policy.passes(samples, self.context) + of_teacher / 3 * tokens
-  end
-  if p.arm ~= "random" then own = own + of_teacher * self.calibration_tokens end
-  with_teacher = own + of_teacher * p.teacher_tokens
-  return own, with_teacher
-end
-
 local function loss_of(self, model)
   return require("sonde.eval").evaluate(model, self.corpus, { tokens = self.eval_tokens }).loss
 end
@@ -279,7 +282,7 @@ local function run_student(self, trial, p)
   local model = start_of(self, p)
   trial:report { loss_before = loss_of(self, model), size = size_text(self.student_sizes[p.student]) }
   local result = require("sonde.train").train(model, self.corpus, student_training(self, p, teacher_folder(self, p)))
-  local own, with_teacher = cost_of(self, p, model, result.tokens)
+  local own, with_teacher = cost_of(self, p, result.tokens)
   trial:report { flops = own, flops_with_teacher = with_teacher }
   if not result.diverged then trial:report { student_loss = loss_of(self, model) } end
 end
@@ -306,7 +309,7 @@ local function opened(options)
   if not self.plan_only and not self.corpus then
     error(core.where() .. "capacity_gap needs a text: give it with the option corpus", 0)
   end
-  self.vocab = self.vocab or self.corpus and self.corpus.vocab
+  self.vocab, self.flops = self.vocab or self.corpus and self.corpus.vocab, {}
   if not self.vocab then error(core.where() .. "capacity_gap: plan_only needs the option vocab, or a corpus", 0) end
   check_sizes(self)
   check_distill(self)
@@ -378,9 +381,7 @@ function gap.run(options)
   students:run(function(trial, p) run_student(self, trial, p) end)
   local found = gap_report.findings(students:results().trials, function(arm) return USES[arm] end,
     teachers:results().trials, first_values(self))
-  found.searches = gap_search.findings(self, students, function(p)
-    return (cost_of(self, p, model_of(self, self.student_sizes[p.student], p.seed or 0), p.tokens))
-  end)
+  found.searches = gap_search.findings(self, students, function(p) return (cost_of(self, p, p.tokens)) end)
   core.write_file(students.folder .. "/capacity_gap.json", core.json_encode(gap_report.record(found)) .. "\n")
   gap_tables.show(found, teachers, students)
   return found

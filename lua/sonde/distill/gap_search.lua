@@ -13,7 +13,9 @@ gap_search.schema = {
   { name = "policy", type = "string", preset = "grid", choices = { "grid", "random", "asha", "golden", "bayes" },
     doc = "as for sonde.sweep; asha: the values of tokens are its rungs; grid: every student" },
   { name = "eta", type = "number", min = 2, doc = "asha: one of so many goes to the next rung" },
-  { name = "most", type = "number", min = 0.01, max = 1, doc = "share of the arms at most, or of the compute (asha)" },
+  { name = "most", type = "number", min = 0.01, max = 1,
+    doc = "share of the arms at most, or of their operations, with the teachers' forward passes and the calibration "
+      .. "(asha)" },
   { name = "batch", type = "integer", min = 1, max = 1024, doc = "bayes: teachers that are chosen at a time" },
   { name = "seed", type = "integer", min = 0, doc = "random: of the order" },
 }
@@ -27,15 +29,16 @@ end
 
 --- The option search of the students' sweep; nil where every student is trained.
 ---@param self table      options of sonde.capacity_gap
+---@param cost fun(p: table): number       operations of a student
 ---@return table|nil
-function gap_search.options(self)
+function gap_search.options(self, cost)
   if not gap_search.chooses(self) then return nil end
   local search, each = {}, {}
   for key, value in pairs(self.search) do search[key] = value end
   for k, name in ipairs(ALONG) do each[k] = name end
   if search.policy ~= "asha" then each[#each + 1] = "tokens" end
   search.metric, search.each = "student_loss", each
-  if search.policy == "asha" then search.budget = "tokens" end
+  if search.policy == "asha" then search.budget, search.cost = "tokens", cost end
   if search.policy == "golden" or search.policy == "bayes" then search.axis = "teacher" end
   return search
 end

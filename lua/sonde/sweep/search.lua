@@ -30,10 +30,12 @@ policies.schema = {
   { name = "higher", type = "boolean", preset = false, doc = "larger is better" },
   { name = "axis", type = "string", doc = "golden, bayes: the one parameter that is searched, in its logarithm" },
   { name = "budget", type = "string",
-    doc = "asha: the parameter that is what a trial costs: its values are the rungs" },
+    doc = "asha: the parameter, such as tokens, whose values are the rungs" },
+  { name = "cost", type = "function",
+    doc = "asha: of an arm's parameters, the operations of its trial, in any unit; default: the value of budget" },
   { name = "eta", type = "number", min = 2, preset = 3, doc = "asha: one of so many goes to the next rung" },
   { name = "most", type = "number", min = 0.01, max = 1, preset = 0.4,
-    doc = "share of the arms at most (random, bayes), or of the compute of all arms at the largest budget (asha)" },
+    doc = "share of the arms at most (random, bayes), or of the operations of all arms at the largest budget (asha)" },
   { name = "batch", type = "integer", min = 1, max = 1024, preset = 1,
     doc = "bayes: arms that are chosen at a time, to be run at once" },
   { name = "seed", type = "integer", min = 0, preset = 0, doc = "random: of the order" },
@@ -49,7 +51,7 @@ end
 
 local kinds = {}
 
-kinds.grid = { start = function() end }
+kinds.grid = { start = function() end, most = function(self) return #self.arms end }
 
 function kinds.grid.ask(self)
   return #self.asked < #self.arms and #self.asked + 1 or nil
@@ -66,6 +68,8 @@ function kinds.random.start(self)
   end
   self.order, self.limit = order, math.max(1, math.floor(self.options.most * #self.arms))
 end
+
+function kinds.random.most(self) return self.limit end
 
 function kinds.random.ask(self)
   return #self.asked < self.limit and self.order[#self.asked + 1] or nil
@@ -91,38 +95,69 @@ end
 local function rungs_of(self)
   local name, rungs, known, count = self.options.budget, {}, {}, 0
   for k, arm in ipairs(self.arms) do
-    local cost = name and arm[name]
-    if type(cost) ~= "number" or cost <= 0 then
+    local budget = name and arm[name]
+    if type(budget) ~= "number" or budget <= 0 then
       refuse "asha needs budget, the name of a parameter with numbers above 0, such as tokens"
     end
-    if not known[cost] then
-      known[cost] = { cost = cost, arms = {}, order = {} }
-      rungs[#rungs + 1] = known[cost]
+    if not known[budget] then
+      known[budget] = { budget = budget, arms = {}, order = {} }
+      rungs[#rungs + 1] = known[budget]
     end
     local config = configuration(arm, name)
-    known[cost].arms[config] = k
-    known[cost].order[#known[cost].order + 1] = config
+    known[budget].arms[config] = k
+    known[budget].order[#known[budget].order + 1] = config
   end
-  table.sort(rungs, function(a, b) return a.cost < b.cost end)
+  table.sort(rungs, function(a, b) return a.budget < b.budget end)
   for _, rung in ipairs(rungs) do count = math.max(count, #rung.order) end
   return rungs, count
 end
 
+-- What the n dearest arms of a rung cost; all of them without n.
+local function cost_of(self, rung, n)
+  local costs, sum = {}, 0
+  for k, config in ipairs(rung.order) do
+    local arm = self.arms[rung.arms[config]]
+    costs[k] = self.options.cost and self.options.cost(arm) or rung.budget
+    if type(costs[k]) ~= "number" or not (costs[k] > 0 and costs[k] < math.huge) then
+      refuse("asha: cost must give a number above 0, not " .. tostring(costs[k]))
+    end
+  end
+  table.sort(costs, function(a, b) return a > b end)
+  for k = 1, math.min(n or #costs, #costs) do sum = sum + costs[k] end
+  return sum
+end
+
+-- Which arms are promoted is not known before: the dearest ones may be.
+local function check_cost(self)
+  local rungs, most, least = self.rungs, 0, 0
+  local whole = cost_of(self, rungs[#rungs])
+  for r, rung in ipairs(rungs) do
+    most = most + cost_of(self, rung, r > 1 and rung.limit or nil) / whole
+    least = least + cost_of(self, rung, r > 1 and 1 or nil) / whole
+  end
+  if most > self.options.most * (1 + 1e-9) then
+    refuse(("asha may take %.1f %% of the grid's compute, most is %.1f %%; with one arm on each rung behind the first "
+      .. "it is %.1f %%, the least for these rungs: give smaller first values of '%s', a larger eta, or a larger most")
+      :format(100 * most, 100 * self.options.most, 100 * least, self.options.budget))
+  end
+end
+
 function kinds.asha.start(self)
   local rungs, count = rungs_of(self)
-  local cost = 0
+  if #rungs < 2 then refuse("asha: '" .. self.options.budget .. "' has one value; give two or more") end
   for r, rung in ipairs(rungs) do
     rung.limit = r == 1 and count or math.max(1, math.floor(count / self.options.eta ^ (r - 1)))
     rung.size = r == 1 and #rung.order or rung.limit      -- configurations that come to it; at most, until it is known
     rung.asked, rung.values, rung.promoted = 0, {}, {}
-    cost = cost + rung.limit * rung.cost
   end
-  self.rungs, self.share = rungs, cost / (count * rungs[#rungs].cost)
-  if #rungs < 2 then refuse("asha: '" .. self.options.budget .. "' has one value; give two or more") end
-  if self.share > self.options.most then
-    refuse(("asha would take %.0f %% of the grid's compute, most is %.0f %%: give smaller first values of '%s', or a "
-      .. "larger eta"):format(100 * self.share, 100 * self.options.most, self.options.budget))
-  end
+  self.rungs = rungs
+  check_cost(self)
+end
+
+function kinds.asha.most(self)
+  local sum = 0
+  for _, rung in ipairs(self.rungs) do sum = sum + math.min(rung.limit, #rung.order) end
+  return sum
 end
 
 -- The configurations of a rung that go to the next for certain, the best first, and whether that is all of them.
@@ -166,7 +201,7 @@ end
 function kinds.asha.tell(self, k, value)
   local arm = self.arms[k]
   for _, rung in ipairs(self.rungs) do
-    if rung.cost == arm[self.options.budget] then rung.values[configuration(arm, self.options.budget)] = value end
+    if rung.budget == arm[self.options.budget] then rung.values[configuration(arm, self.options.budget)] = value end
   end
 end
 
@@ -207,23 +242,28 @@ function kinds.golden.start(self)
 end
 
 -- The place between low and high that is nearest to a share of the way, in the logarithm.
-local function place_at(self, share)
-  local a, b = self.line[self.low].x, self.line[self.high].x
+local function place_at(self, low, high, share)
+  local a, b = self.line[low].x, self.line[high].x
   local best, distance
-  for k = self.low + 1, self.high - 1 do
+  for k = low + 1, high - 1 do
     local d = math.abs(self.line[k].x - (a + share * (b - a)))
     if not best or d < distance then best, distance = k, d end
   end
   return best
 end
 
-function kinds.golden.ask(self)
+-- The two places that divide an interval.
+local function divided(self, low, high)
   local golden = (math.sqrt(5) - 1) / 2
+  local left, right = place_at(self, low, high, 1 - golden), place_at(self, low, high, golden)
+  if left ~= right then return left, right end
+  if left + 1 < high then return left, left + 1 end
+  return left - 1, left
+end
+
+function kinds.golden.ask(self)
   while self.high - self.low > 2 do
-    local left, right = place_at(self, 1 - golden), place_at(self, golden)
-    if left == right then
-      if left + 1 < self.high then right = left + 1 else left = left - 1 end
-    end
+    local left, right = divided(self, self.low, self.high)
     for _, at in ipairs { left, right } do
       if not self.known[self.line[at].arm] then return self.line[at].arm end
     end
@@ -239,6 +279,30 @@ function kinds.golden.ask(self)
   end
 end
 
+-- The longest of the ways that the search can take: how many arms of [low, high] it asks for beside those it knows.
+local function longest(self, low, high, known, cache)
+  local key, inside, asked = low .. "/" .. high, {}, 0
+  for at = low, high do
+    if known[at] then
+      inside[at] = true
+      key = key .. "," .. at
+    end
+  end
+  if cache[key] then return cache[key] end
+  if high - low <= 2 then
+    for at = low, high do asked = asked + (inside[at] and 0 or 1) end
+  else
+    local left, right = divided(self, low, high)
+    asked = (inside[left] and 0 or 1) + (inside[right] and 0 or 1)
+    inside[left], inside[right] = true, true
+    asked = asked + math.max(longest(self, low, right, inside, cache), longest(self, left, high, inside, cache))
+  end
+  cache[key] = asked
+  return asked
+end
+
+function kinds.golden.most(self) return longest(self, 1, #self.line, {}, {}) end
+
 -- Expected improvement (Jones et al., 1998) under a Gaussian process over the logarithm.
 kinds.bayes = {}
 
@@ -246,6 +310,8 @@ function kinds.bayes.start(self)
   self.line = along_axis(self)
   self.limit, self.batch = math.min(#self.line, math.max(3, math.ceil(self.options.most * #self.line))), {}
 end
+
+function kinds.bayes.most(self) return self.limit end
 
 -- The values that are known, of a magnitude whose squares a double has.
 local function known_points(self)
@@ -348,6 +414,12 @@ function search:ask()
     self.asked[#self.asked + 1], self.known[k], self.pending = k, true, self.pending + 1
   end
   return k, not k and self.pending > 0
+end
+
+--- How many arms it asks for at most, from the first on.
+---@return integer
+function search:most()
+  return self.kind.most(self)
 end
 
 --- What came of an arm that was asked for. An arm without a value is worse than any with one.

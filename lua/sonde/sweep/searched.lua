@@ -150,7 +150,8 @@ local function next_of_line(self, line)
   while true do
     local trial = next_of_open(self, line)
     if trial then return trial end
-    local k = line.search:ask()
+    local k, waits = line.search:ask()
+    line.ended = not k and not waits
     if not k then return nil end
     table.insert(line.open, k)
   end
@@ -169,7 +170,7 @@ end
 --- Runs what the policies ask for.
 ---@param run_some fun(next_trial: fun(): sonde.trial|nil)   runs those trials, and looks at all anew
 function searched:run(run_some)
-  for _, line in ipairs(self.lines) do line.search, line.open = policy_of(self.sweep, line), {} end
+  for _, line in ipairs(self.lines) do line.search, line.open, line.ended = policy_of(self.sweep, line), {}, false end
   while true do
     run_some(function() return next_trial(self) end)
     local waits = false
@@ -185,10 +186,37 @@ end
 -- A line whose search has been told what is over, and no more.
 local function replayed(self, line)
   local copy = { of = line.of, arms = line.arms, search = policy_of(self.sweep, line) }
-  for k in function() return (copy.search:ask()) end do
-    if is_over(copy.arms[k]) then copy.search:tell(k, value_of(self, copy.arms[k])) end
-  end
+  repeat
+    local k, waits = copy.search:ask()
+    if k and is_over(copy.arms[k]) then copy.search:tell(k, value_of(self, copy.arms[k])) end
+    copy.ended = not k and not waits
+  until not k
   return copy
+end
+
+-- How many trials the n arms of a line with the most trials have.
+local function most_trials(line, n)
+  local counts, sum = {}, 0
+  for k, arm in ipairs(line.arms) do counts[k] = #arm.trials end
+  table.sort(counts, function(a, b) return a > b end)
+  for k = 1, math.min(n, #counts) do sum = sum + counts[k] end
+  return sum
+end
+
+--- The trials of the arms that were asked for, and how many there will be at most: no fewer than these, and just these
+--- when the searches have ended.
+---@return sonde.trial[] trials, integer most
+function searched:trials()
+  local list, most = {}, 0
+  for _, line in ipairs(self.lines) do
+    local now, asked = line.search and line or replayed(self, line), #list
+    for _, k in ipairs(now.search.asked) do
+      for _, trial in ipairs(line.arms[k].trials) do list[#list + 1] = trial end
+    end
+    asked = #list - asked
+    most = most + (now.ended and asked or math.max(asked, most_trials(line, now.search:most())))
+  end
+  return list, most
 end
 
 --- What each search has run so far: { of = values of search.each, asked = parameters of the arms that were asked for

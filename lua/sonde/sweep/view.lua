@@ -45,16 +45,24 @@ function sweep_view.layout(sweep)
   return row, columns
 end
 
-function view:count()
-  local counts = {}
-  for _, trial in ipairs(self.sweep.trials) do counts[trial.status] = (counts[trial.status] or 0) + 1 end
-  return counts
+-- The trials that are run, as far as they are known, and how many there are at most: a search chooses some of the grid.
+function view:trials()
+  if self.sweep.searched then return self.sweep.searched:trials() end
+  return self.sweep.trials, #self.sweep.trials
 end
 
--- Trials that need no more work.
+function view:count()
+  local counts, trials, most = {}, self:trials()
+  for _, trial in ipairs(trials) do counts[trial.status] = (counts[trial.status] or 0) + 1 end
+  if most > #trials then counts.queued = (counts.queued or 0) + most - #trials end
+  return counts, most
+end
+
+-- Trials that need no more work, of how many: "3 of 12", of a search "3 of at most 7".
 function view:over()
-  local counts = self:count()
-  return (counts.done or 0) + (counts.diverged or 0) + (counts.failed or 0)
+  local counts, most = self:count()
+  local over = (counts.done or 0) + (counts.diverged or 0) + (counts.failed or 0)
+  return over, most, ("%d of %s%d"):format(over, self.sweep.searched and over < most and "at most " or "", most)
 end
 
 local function least_squares(points)
@@ -104,15 +112,16 @@ function view:bar()
   for _, status in ipairs { "running", "diverged", "failed", "interrupted", "killed" } do
     if counts[status] then parts[#parts + 1] = (", %d %s"):format(counts[status], status) end
   end
-  local over, all = self:over(), #self.sweep.trials
-  return ("%s: %s %d of %d%s%s"):format(self.sweep.name, progress.bar(over / all, BAR), over, all, table.concat(parts),
-    over < all and self:rate() or "")
+  local over, all, text = self:over()
+  return ("%s: %s %s%s%s"):format(self.sweep.name, progress.bar(over / math.max(1, all), BAR), text,
+    table.concat(parts), over < all and self:rate() or "")
 end
 
 function view:summary_line()
   local counts, parts = self:count(), {}
   for _, status in ipairs { "done", "running", "diverged", "failed", "interrupted", "killed", "queued" } do
-    if counts[status] then parts[#parts + 1] = ("%d %s"):format(counts[status], status) end
+    local most = status == "queued" and self.sweep.searched and "at most " or ""
+    if counts[status] then parts[#parts + 1] = ("%s%d %s"):format(most, counts[status], status) end
   end
   return ("%s: %s%s"):format(self.sweep.name, table.concat(parts, ", "),
     self.jobs > 1 and (", %d at a time"):format(self.jobs) or "")
@@ -227,10 +236,9 @@ end
 function view:finish(trial)
   self.ran[#self.ran + 1] = trial
   if self.live then return self:draw() end
-  write(("%s: %s %s after %s%s; %d of %d%s\n"):format(self.sweep.name, trial.id, trial.status,
-    format.duration(trial.seconds),
-    trial.reason and trial.reason ~= "" and ": " .. text_of(trial.reason) or "", self:over(), #self.sweep.trials,
-    self:rate()))
+  local _, _, over = self:over()
+  write(("%s: %s %s after %s%s; %s%s\n"):format(self.sweep.name, trial.id, trial.status, format.duration(trial.seconds),
+    trial.reason and trial.reason ~= "" and ": " .. text_of(trial.reason) or "", over, self:rate()))
 end
 
 --- The sweep has ended: what failed or diverged is named with its reason.

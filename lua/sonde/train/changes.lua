@@ -61,15 +61,15 @@ end
 
 -- What --redo and --accept-changes cannot do for a run that differs in `what`.
 local function refuse(dir, keys, what, o, step)
-  local other = keys ~= "" and "configuration" or "code"
-  if not o.accept_changes then
+  local other, done = keys ~= "" and "configuration" or "code", step >= o.steps
+  if not o.accept_changes and not (done and keys ~= "") then
     error(string.format("%s: was made with another %s: %s; use another folder, or --redo computes it anew, or "
-      .. "--accept-changes "
-      .. "goes on with it from step %d", dir, other, what, step), 0)
+      .. "--accept-changes %s", dir, other, what, done and "keeps it as it is, with all its updates done"
+      or "goes on with it from step " .. step), 0)
   end
   local there = options_there(dir)
   if there then refuse_fixed(dir, there, o) end
-  if step >= o.steps and keys ~= "" then
+  if done and keys ~= "" then
     error(string.format("%s: was made with another configuration: %s; all of its %d updates are done, so that nothing "
       .. "is left to "
       .. "compute with this one; use another folder, or --redo computes it anew", dir, what, step), 0)

@@ -150,6 +150,7 @@ function record.plugins(model, o)
   add("init", model.config.init)
   add("optimizer", o.optimizer.name)
   if o.sparsity then add("sparsity", o.sparsity.method.name) end
+  if o.distill then add("distill", o.distill.loss.name) end
   local learns = o.objective or model.objective
   if learns.name ~= "language_model" then add("objective", learns.name) end
   for _, hook in ipairs(o.hooks or {}) do
