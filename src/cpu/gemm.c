@@ -345,12 +345,14 @@ static void run_micro(product *p, void *scratch, sonde_pool *pool) {
   for (int64_t first = 0; first < g->batch; first += x.entries)
     for (int64_t col = 0; col < g->n; col += x.cols)
       for (int64_t row = 0; row < g->m; row += x.rows) {
-        uint32_t *room = scratch;
+        uint32_t *room = scratch;      /* NULL where nothing is packed */
         p->entries = (int)least(x.entries, g->batch - first);
         p->keeps_b = row > 0;
-        for (int e = 0; e < p->entries; e++, room += of_a + of_b) {
+        for (int e = 0; e < p->entries; e++) {
           p->entry[e] = entry_at(p, first + e, row, least(x.rows, g->m - row), col, least(x.cols, g->n - col));
+          if (!room) continue;
           p->entry[e].pack_a = room, p->entry[e].pack_b = room + of_a;
+          room += of_a + of_b;
         }
         run_entries(p, pool);
       }

@@ -42,6 +42,13 @@ static sonde_feature_opts to_opts(lua_State *L, int table) {
   return o;
 }
 
+/* Numbers `from` (from 1) and `n` of them, within `all`. */
+static int64_t to_range(lua_State *L, int arg, int64_t all, int64_t *n) {
+  int64_t from = sonde_lua_integer(L, arg, 1, all);
+  *n = sonde_lua_integer(L, arg + 1, 0, all - from + 1);
+  return from - 1;
+}
+
 /* ---- videos ---- */
 
 typedef struct video {
@@ -205,6 +212,19 @@ static int analysis_row(lua_State *L) {
   return 1;
 }
 
+/* analysis:copy(tensor, at, column, columns): numbers of the last frame to element `at` (from 1) of an f32 tensor */
+static int analysis_copy(lua_State *L) {
+  const analysis *a = sonde_lua_handle(L, 1, &analysis_type);
+  sonde_tensor *t = sonde_lua_handle(L, 2, &sonde_lua_tensor);
+  int64_t at = sonde_lua_integer(L, 3, 1, INT64_MAX) - 1, count = sonde_shape_count(&t->shape), columns;
+  int64_t column = to_range(L, 4, a->columns, &columns);
+  if (t->shape.dtype != SONDE_F32 || columns > count || at > count - columns)
+    return sonde_lua_fail(L, "%lld numbers do not fit there in the tensor, or it is not f32", (long long)columns);
+  memcpy((float *)sonde_lua_write(L, t) + at, a->row + column, (size_t)columns * sizeof *a->row);
+  lua_settop(L, 1);
+  return 1;
+}
+
 /* analysis:vectors() -> {rows, columns, u, v, weight, rest_u, rest_v}: of each block of the last frame its displacement
  * in pixels, its weight 0..1 and what the fit leaves */
 static int analysis_vectors(lua_State *L) {
@@ -243,7 +263,7 @@ static int analysis_seconds(lua_State *L) {
 }
 
 static const luaL_Reg analysis_methods[] = {
-    {"push", analysis_push},       {"row", analysis_row}, {"vectors", analysis_vectors},
+    {"push", analysis_push}, {"row", analysis_row}, {"copy", analysis_copy}, {"vectors", analysis_vectors},
     {"seconds", analysis_seconds}, {NULL, NULL},
 };
 
@@ -285,13 +305,6 @@ static int features_info(lua_State *L) {
   sonde_lua_set_string(L, "clip", i->clip);
   sonde_lua_set_string(L, "options", i->options);
   return 1;
-}
-
-/* Numbers `from` (from 1) and `n` of them, within `all`. */
-static int64_t to_range(lua_State *L, int arg, int64_t all, int64_t *n) {
-  int64_t from = sonde_lua_integer(L, arg, 1, all);
-  *n = sonde_lua_integer(L, arg + 1, 0, all - from + 1);
-  return from - 1;
 }
 
 /* features:values(row, rows, column, columns) -> list, row by row */

@@ -370,6 +370,29 @@ function TestBlocks:test_bands_do_not_hide_the_lines()
   lu.assertStrContains(group.caption, "they are cut where they leave the figure")
 end
 
+-- Bands of many lines would hide these: the intervals are in the data alone.
+function TestBlocks:test_many_lines_have_no_bands()
+  for _, many in ipairs { 8, 9 } do
+    local data = fixture.data()
+    data.grid[2].values = {}
+    for k = 1, many do data.grid[2].values[k] = k end
+    for k, trial in ipairs(data.trials) do trial.params.placement = trial.params.placement == "pre_ln" and 1 or 2
+      trial.arrays = { layer_removal = { k } } end
+    for k = 3, many do
+      for seed = 1, 3 do
+        table.insert(data.trials, { id = k .. "," .. seed, params = { depth = 2, placement = k, seed = seed },
+          status = "done", results = { perplexity = 1 }, arrays = { layer_removal = { k + seed } }, history = {} })
+      end
+    end
+    local group = group_of(data, "array-layer_removal")
+    lu.assertEquals(#group.figures[1].series, many)
+    lu.assertEquals(group.figures[1].series[3].lo ~= nil, many == 8)
+    lu.assertStrContains(group.caption, many == 8 and "bands are 95 %" or "the data below have 95 % Student intervals")
+    local commands = require("sonde.report.plot.lines")(group.figures[1], 1)
+    lu.assertEquals(commands:find("filledcurves", 1, true) ~= nil, many == 8)
+  end
+end
+
 function TestBlocks:test_panels_stand_in_the_order_of_the_grid()
   local data = fixture.data()
   for _, id in ipairs { "array-variance", "curve-loss" } do

@@ -161,6 +161,9 @@ function report_figures.block_ticks(n)
   return ticks
 end
 
+-- Bands of more lines than there are colours hide each other and the lines.
+local MOST_BANDS = 8
+
 local function array_figure(view, name, column, overs)
   local known = quantity.of(name)
   local figure = { xlabel = known.along or "block", ylabel = known.axis, title = place_text(view, column), series = {} }
@@ -168,8 +171,8 @@ local function array_figure(view, name, column, overs)
   for k, series in ipairs(view.series) do
     local found = view:array(series, column, name, false)
     if found then
-      local s = { label = report_table.value(series), colour = k, markers = #found.mean <= 32, x = {}, y = found.mean,
-        lo = found.lo, hi = found.hi, band = true }
+      local s = { label = report_table.value(series), colour = k, markers = #found.mean <= 32, x = {}, y = found.mean }
+      if #view.series <= MOST_BANDS then s.lo, s.hi, s.band = found.lo, found.hi, true end
       for b = 1, #found.mean do s.x[b] = b - 1 end
       figure.series[#figure.series + 1] = s
       longest = math.max(longest, #found.mean)
@@ -252,7 +255,8 @@ local function array_group(views, name)
   end)
   if #group.figures == 0 then return nil end
   local cut = share_axis(group.figures)
-  group.caption = ("%s %s%s."):format(group.caption, interval_note(views[1], overs, "bands are"),
+  local bands = #views[1].series <= MOST_BANDS and "bands are" or "the data below have"
+  group.caption = ("%s %s%s."):format(group.caption, interval_note(views[1], overs, bands),
     cut and "; they are cut where they leave the figure" or "")
   return group
 end

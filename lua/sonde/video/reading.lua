@@ -42,6 +42,12 @@ function reading.compute(nodes, inputs)
   return results
 end
 
+-- (x - mean) * factor, and 0 where the mask is; x [rows, F] and mask [rows, 1] are nodes.
+local function scaled_node(x, scale, mask)
+  local graph = x:graph()
+  return (x - graph:leaf("mean", scale.mean)) * graph:leaf("factor", scale.factor) * mask
+end
+
 --- (x - mean) * factor, and 0 where the mask is.
 ---@private
 ---@param x sonde.tensor        [N, T, F]
@@ -51,10 +57,21 @@ end
 function reading.scaled(x, scale, mask)
   local graph, dims = core.graph(), x:dims()
   local rows = graph:leaf("x", x):reshape { mask:dims()[1], dims[3] }
-  local y = (rows - graph:leaf("mean", scale.mean)) * graph:leaf("factor", scale.factor) * graph:leaf("mask", mask)
-  local result = reading.compute({ y:reshape(dims) })[1]
+  local result = reading.compute({ scaled_node(rows, scale, graph:leaf("mask", mask)):reshape(dims) })[1]
   graph:close()
   return result
+end
+
+--- A plan that does so for one window again and again: inputs x [T, F] and mask [T, 1], output [1, T, F].
+---@private
+---@param scale sonde.clip_reading
+---@return sonde.plan
+function reading.scaler(scale)
+  local graph, frames, width = core.graph(), scale.frames, scale.features
+  local y = scaled_node(graph:input("x", "f32", { frames, width }), scale, graph:input("mask", "f32", { frames, 1 }))
+  local plan = core.plan { y:reshape { 1, frames, width } }
+  graph:close()
+  return plan
 end
 
 --- The first row at or after the event, from 1; rows + 1: the event comes after all of them. Nil: nothing happens.

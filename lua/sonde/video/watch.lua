@@ -43,16 +43,27 @@ local function check(about)
   end
 end
 
--- The last T rows, scaled: [1, T, F]; those before the video's first frame are 0.
-local function window_of(about, rows)
-  local frames, width, values, mask = about.frames, about.features, {}, {}
-  for k = 1, frames do
-    local row = rows[#rows - frames + k]
-    mask[k] = row and 1 or 0
-    for c = 1, width do values[(k - 1) * width + c] = row and row[c] or 0 end
+-- The last T rows that the model reads, of which those before the video's first frame are left out.
+local function new_window(about, columns)
+  local frames, width = about.frames, about.features
+  local rows, mask, scaler = core.tensor("f32", { frames, width }), core.tensor("f32", { frames, 1 }), reading.scaler(about)
+  local window, seen = {}, 0
+  function window.add(analysis)
+    local at = (frames - 1) * width + 1
+    if frames > 1 then core.copy_rows(rows, rows, 1, width, 2, frames - 1, 1, width) end
+    for _, each in ipairs(columns) do
+      analysis:copy(rows, at, each[1], each[2])
+      at = at + each[2]
+    end
+    seen = math.min(seen + 1, frames)
+    mask:set(frames - seen + 1, 1)
   end
-  return reading.scaled(core.tensor("f32", { 1, frames, width }, values), about,
-    core.tensor("f32", { frames, 1 }, mask))
+  function window.scaled()      -- [1, T, F]
+    scaler:run { x = rows, mask = mask }
+    return scaler:output(1)
+  end
+  function window.close() scaler:close() end
+  return window
 end
 
 local function refuse(text) error(core.where() .. "watch: " .. text, 0) end
@@ -132,11 +143,11 @@ function watch.watch(model, about, path, options)
   check(about)
   local quiet, reader = quiet_of(about, options.quiet), about:reader(model, 1, about.frames)
   local video = core.video(path, with(about.made_with, { follow = options.follow }))
-  local analysis, columns = core.video_analysis(video), columns_of(about)
-  local rows, times, frames = {}, {}, core.list()
+  local analysis, window = core.video_analysis(video), new_window(about, (columns_of(about)))
+  local times, frames = {}, core.list()
   local function read()
     if #times == 0 then return end
-    local p = reader.read(window_of(about, rows))[1]
+    local p = reader.read(window.scaled())[1]
     for k, time in ipairs(times) do
       local risk, class = verdict(about, quiet, p[about.frames - #times + k])
       frames[#frames + 1] = { time = time, risk = risk, class = class }
@@ -145,14 +156,13 @@ function watch.watch(model, about, path, options)
     times = {}
   end
   for time in function() return video:next() end do
-    local all, row = analysis:push(video):row(), {}
-    for _, each in ipairs(columns) do table.move(all, each[1], each[1] + each[2] - 1, #row + 1, row) end
-    rows[#rows + 1], times[#times + 1] = row, time
-    if #rows > about.frames then table.remove(rows, 1) end
+    window.add(analysis:push(video))
+    times[#times + 1] = time
     if #times == math.min(options.hop, about.frames) then read() end
   end
   read()
   reader.close()
+  window.close()
   local info = video:info()
   say_damage(path, info, frames)
   return { frames = frames, moments = watch.moments(frames, options.threshold), damaged = info.damaged }
