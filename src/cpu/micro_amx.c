@@ -133,6 +133,16 @@ static inline void put(const product *p, const operands *x, int number, int64_t 
   }
 }
 
+/* The same of two tiles side by side, in bf16: a cache line at a time. */
+static inline void put_pair(const product *p, const operands *x, int number, int64_t i) {
+  const int64_t rows = x->rows - i < T ? x->rows - i : T;
+  const __mmask32 mask = x->cols < 2 * T ? (1u << x->cols) - 1 : 0xffffffffu;
+  const float *left = x->results[number], *right = x->results[number + 1];
+  char *to = x->c + i * p->ldc;
+  for (int64_t r = 0; r < rows; r++, left += T, right += T, to += p->ldc)
+    _mm512_mask_storeu_epi16(to, mask, (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(right), _mm512_load_ps(left)));
+}
+
 /* A block of mr x nr tiles. whole: rows and columns are those of whole tiles. */
 KERNEL void block(const product *p, const int mr, const int nr, const int whole, operands *x) {
   int64_t q = 0;
@@ -145,6 +155,11 @@ KERNEL void block(const product *p, const int mr, const int nr, const int whole,
   else one_step(p, mr, nr, whole, 0, 1, x, q);
   if (whole && x->direct) return;
   SETTLED;
+  if (nr > 1 && p->out_type != SONDE_F32) {
+    put_pair(p, x, 0, 0);
+    if (mr > 1) put_pair(p, x, 2, T);
+    return;
+  }
   put(p, x, 0, 0, 0);
   if (nr > 1) put(p, x, 1, 0, T);
   if (mr > 1) put(p, x, 2, T, 0);
