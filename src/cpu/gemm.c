@@ -24,6 +24,7 @@ enum {
   BLOCK_K = 512,           /* words of k at a time: a panel and a strip of A stay in the L2 cache */
   SPARE_K = BLOCK_K / 4,   /* words left at the end that are not worth another pass over C (bf16) */
   CAP = 4 * 1024 * 1024,   /* bytes of one operand that are packed at a time */
+  LARGE = 4 * 1024 * 1024, /* bytes of results that are out of the caches when they are read (bf16) */
   ENTRIES = 64,            /* products whose tiles are one list, at most */
   BLAS_M = 256, BLAS_N = 512, BLAS_LEAST = 64,
   STRETCH = 16 * 1024,
@@ -278,9 +279,10 @@ static void tile_bf16(const product *p, const place *t) {
   p->micro->begin();
   for (int64_t q = 0, chunk; q < words; q += chunk) {
     chunk = words - q <= most + SPARE_K ? words - q : most;
+    const int how = g->beta != 0 || q > 0 ? SONDE_ADDS : chunk == words && g->large ? SONDE_STREAMS : SONDE_WRITES;
     for (int64_t j = 0; j < t->n; j += PANEL)
       p->micro->bf16(t->m, least(PANEL, t->n - j), least(chunk * 2, e->k - q * 2), a + q * next, g->lda, step,
-                     e->pack_b + (t->j + j) / PANEL * panel_b(words) + q * PANEL, PANEL, g->beta != 0 || q > 0,
+                     e->pack_b + (t->j + j) / PANEL * panel_b(words) + q * PANEL, PANEL, how,
                      c + j * bytes_of(g->out_type), g->ldc, g->out_type);
   }
   p->micro->end();
@@ -480,6 +482,9 @@ int64_t sonde_gemm_scratch(const sonde_gemm *g) {
   return wide + (simd->micro ? micro_scratch(&f) : 0);
 }
 
+/* Whether what reads the results finds them in no cache. */
+static int is_large(const sonde_gemm *g) { return g->m * g->n * (g->stride_c ? g->batch : 1) * 4 >= LARGE; }
+
 static void clear(const sonde_gemm *g, char *c) {
   int64_t size = bytes_of(g->out_type);
   for (int64_t b = 0; b < g->batch; b++)
@@ -491,6 +496,7 @@ void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, 
                     sonde_pool *pool) {
   product p = {.g = *g, .simd = sonde_simd_get(), .a = a, .b = b, .c = c};
   p.micro = p.simd->micro;
+  p.g.large = g->large || is_large(g);
   if (g->m <= 0 || g->n <= 0 || g->batch <= 0) return;
   if (g->k <= 0) {
     if (g->beta == 0) clear(g, c);
@@ -562,11 +568,12 @@ static void run_alone(const sonde_gemm *g, const entry *e, void *scratch, sonde_
 void sonde_gemm_groups_run(const sonde_gemm *g, const int32_t *first, const void *a, const void *b, void *c,
                            void *scratch, sonde_pool *pool) {
   product p = {.g = *g, .simd = sonde_simd_get()};
+  p.g.large = is_large(g);
   const int64_t in = bytes_of(g->in_type), out = bytes_of(g->out_type);
   int64_t used = 0;
   p.micro = p.simd->micro;
   for (int64_t k = 0; k < g->batch; k++) {
-    const sonde_gemm x = group_of(g, first[k + 1] - first[k]);
+    const sonde_gemm x = group_of(&p.g, first[k + 1] - first[k]);
     entry e = {.a = (const char *)a + first[k] * g->lda * in,
                .b = (const char *)b + (g->ta ? first[k] * g->ldb : k * g->stride_b) * in,
                .c = (char *)c + (g->ta ? k * g->stride_c : first[k] * g->ldc) * out, .m = x.m, .n = x.n, .k = x.k};

@@ -17,6 +17,7 @@ typedef struct sonde_gemm {
   int64_t lda, ldb, ldc;
   int64_t stride_a, stride_b, stride_c;
   float beta;                       /* 0 or 1 */
+  int large;                        /* C is a part of results that no cache holds; set for those that are so large */
 } sonde_gemm;
 
 /* Bytes of scratch for packed or widened operands: the same at any number of threads, which share it. */

@@ -15,16 +15,20 @@
 
 enum { SONDE_GROUP = 16, SONDE_GROUP_WORDS = 16 };   /* words of k that are packed are a multiple of the latter */
 
+/* What happens to C: it is written; added to (it is f32); written, and nothing will read it soon (bf16 products may then
+ * write an f32 C past the caches, which else read all of it first). */
+enum { SONDE_WRITES, SONDE_ADDS, SONDE_STREAMS };
+
 typedef struct sonde_micro {
-  /* out_type: sonde_dtype of C. accumulate: add to C, which then is f32. */
+  /* out_type: sonde_dtype of C. how: what happens to it. */
   void (*f32)(int64_t m, int64_t n, int64_t k, const float *a, int64_t rs, int64_t cs, int64_t step,
-              const float *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type);
+              const float *b, int64_t ldb, int how, void *c, int64_t ldc, int out_type);
   /* NULL without avx512_bf16. The calling thread is between begin and end, which are not nested: what sets the CPU up
    * for these products takes longer than a small one of them. */
   void (*begin)(void);
   void (*end)(void);
   void (*bf16)(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t rs, int64_t step, const uint32_t *b,
-               int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type);
+               int64_t ldb, int how, void *c, int64_t ldc, int out_type);
   /* Groups of A from src [rows, cols], A stored [k, m]: SONDE_GROUP columns each, `step` words apart, with the
    * words of k from a multiple of SONDE_GROUP_WORDS on at dst + SONDE_GROUP times that. Only the end of k may
    * leave SONDE_GROUP_WORDS incomplete; the rest of them is written nevertheless. */

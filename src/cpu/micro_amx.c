@@ -62,6 +62,7 @@ typedef struct product {
   int64_t k, rs, ahead;          /* from a row of A to the next, and from a tile of it to the next along k */
   int64_t ldb, ldc;
   int accumulate, out_type;
+  int streams;                   /* whole tiles of C go past the caches */
 } product;
 
 /* Of one block: A's rows from 0 and from T on, how many rows and columns there are, or more. */
@@ -128,7 +129,8 @@ static inline void put(const product *p, const operands *x, int number, int64_t 
   for (int64_t r = 0; r < rows; r++) {
     __m512 v = _mm512_load_ps(x->results[number] + r * T);
     char *to = x->c + (i + r) * p->ldc;
-    if (p->out_type == SONDE_F32) _mm512_mask_storeu_ps(to + j * 4, mask, v);
+    if (p->streams && mask == 0xffff) _mm512_stream_ps((float *)(void *)(to + j * 4), v);
+    else if (p->out_type == SONDE_F32) _mm512_mask_storeu_ps(to + j * 4, mask, v);
     else _mm256_mask_storeu_epi16(to + j * 2, mask, (__m256i)_mm512_cvtneps_pbh(v));
   }
 }
@@ -177,16 +179,20 @@ static __attribute__((noinline)) void any_block(const product *p, operands *x) {
 }
 
 static void begin(void) { _tile_loadconfig(&shape); }
-static void end(void) { _tile_release(); }
+static void end(void) {
+  _tile_release();
+  _mm_sfence();                  /* what went past the caches is there for other threads */
+}
 
 static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t rs, int64_t step,
-                         const uint32_t *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {
+                         const uint32_t *b, int64_t ldb, int how, void *c, int64_t ldc, int out_type) {
   int64_t size = out_type == SONDE_F32 ? 4 : 2;
   product p = {.k = k, .rs = step ? 64 : rs * 2, .ahead = step ? T * 64 : 64, .ldb = ldb * 4, .ldc = ldc * size,
-               .accumulate = accumulate, .out_type = out_type};
+               .accumulate = how == SONDE_ADDS, .out_type = out_type,
+               .streams = how == SONDE_STREAMS && out_type == SONDE_F32 && (uintptr_t)c % 64 == 0 && ldc % T == 0};
   int64_t half = step ? step * 2 : T * p.rs;   /* bytes from 16 rows of A to the next 16 */
   operands x;
-  x.direct = out_type == SONDE_F32;
+  x.direct = out_type == SONDE_F32 && !p.streams;
   for (int64_t i = 0; i < m; i += 2 * T)
     for (int64_t j = 0; j < n; j += 2 * T) {
       x.a[0] = (const char *)a + i / T * half, x.a[1] = x.a[0] + half;

@@ -11,12 +11,12 @@ enum { MR = 6, NR = 4 * LANES };
 /* ---- results ------------------------------------------------------------------------------------- */
 
 /* Writes one row of the block; `last` masks its last vector. */
-KERNEL put_row(const __m512 *acc, int nv, __mmask16 last, int accumulate, void *c, int64_t at, int out_type) {
+KERNEL put_row(const __m512 *acc, int nv, __mmask16 last, int how, void *c, int64_t at, int out_type) {
   for (int j = 0; j < nv; j++) {
     __mmask16 mask = j == nv - 1 ? last : 0xffff;
     if (out_type == SONDE_F32) {
       float *to = (float *)c + at + j * LANES;
-      __m512 v = accumulate ? _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), acc[j]) : acc[j];
+      __m512 v = how == SONDE_ADDS ? _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), acc[j]) : acc[j];
       _mm512_mask_storeu_ps(to, mask, v);
     } else {
       _mm256_mask_storeu_epi16((uint16_t *)c + at + j * LANES, mask, rounded(acc[j]));
@@ -27,7 +27,7 @@ KERNEL put_row(const __m512 *acc, int nv, __mmask16 last, int accumulate, void *
 /* ---- f32 ----------------------------------------------------------------------------------------- */
 
 KERNEL block_f32(const int mr, const int nv, __mmask16 last, int64_t k, const float *a, int64_t rs,
-                 int64_t cs, const float *b, int64_t ldb, int accumulate, void *c, int64_t ldc,
+                 int64_t cs, const float *b, int64_t ldb, int how, void *c, int64_t ldc,
                  int out_type) {
   __m512 acc[MR][4];
 #pragma GCC unroll 6
@@ -47,7 +47,7 @@ KERNEL block_f32(const int mr, const int nv, __mmask16 last, int64_t k, const fl
     }
   }
 #pragma GCC unroll 6
-  for (int i = 0; i < mr; i++) put_row(acc[i], nv, last, accumulate, c, i * ldc, out_type);
+  for (int i = 0; i < mr; i++) put_row(acc[i], nv, last, how, c, i * ldc, out_type);
 }
 
 /* ---- bf16 ---------------------------------------------------------------------------------------- */
@@ -60,7 +60,7 @@ static inline __attribute__((always_inline)) __m512bh pair(const uint16_t *a) {
 }
 
 KERNEL block_bf16(const int mr, const int nv, __mmask16 last, int64_t k, const uint16_t *a, int64_t rs,
-                  int64_t cs, const uint32_t *b, int64_t ldb, int accumulate, void *c, int64_t ldc,
+                  int64_t cs, const uint32_t *b, int64_t ldb, int how, void *c, int64_t ldc,
                   int out_type) {
   __m512 acc[MR][4];
 #pragma GCC unroll 6
@@ -88,7 +88,7 @@ KERNEL block_bf16(const int mr, const int nv, __mmask16 last, int64_t k, const u
         acc[i][j] = _mm512_dpbf16_ps(acc[i][j], (__m512bh)_mm512_set1_epi32(a[i * rs]), (__m512bh)v);
       }
 #pragma GCC unroll 6
-  for (int i = 0; i < mr; i++) put_row(acc[i], nv, last, accumulate, c, i * ldc, out_type);
+  for (int i = 0; i < mr; i++) put_row(acc[i], nv, last, how, c, i * ldc, out_type);
 }
 #endif
 
@@ -104,19 +104,19 @@ static inline void fetch_rows(const void *p, int64_t ld_bytes, int64_t bytes, in
 /* One compiled block for each height and width: the sizes must be constants for the results to stay in
  * registers. */
 #define CASE(block, mr, nv) \
-  case mr * 8 + nv: block(mr, nv, last, k, a, rs, cs, b, ldb, accumulate, c, ldc, out_type); break;
+  case mr * 8 + nv: block(mr, nv, last, k, a, rs, cs, b, ldb, how, c, ldc, out_type); break;
 #define CASES(block, mr) CASE(block, mr, 1) CASE(block, mr, 2) CASE(block, mr, 3) CASE(block, mr, 4)
 
 #define PRODUCT(name, block, type_a, type_b)                                                                 \
   static __attribute__((noinline)) void name##_block(                                                        \
       int64_t mr, int64_t nv, __mmask16 last, int64_t k, const type_a *a, int64_t rs, int64_t cs,            \
-      const type_b *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {                    \
+      const type_b *b, int64_t ldb, int how, void *c, int64_t ldc, int out_type) {                           \
     switch (mr * 8 + nv) {                                                                                   \
       CASES(block, 1) CASES(block, 2) CASES(block, 3) CASES(block, 4) CASES(block, 5) CASES(block, 6)        \
     }                                                                                                        \
   }                                                                                                          \
   static void name(int64_t m, int64_t n, int64_t k, const type_a *a, int64_t rs, int64_t cs, int64_t step,   \
-                   const type_b *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {       \
+                   const type_b *b, int64_t ldb, int how, void *c, int64_t ldc, int out_type) {              \
     int64_t size = out_type == SONDE_F32 ? 4 : 2;                                                            \
     if (step) rs = 4 / (int64_t)sizeof *a, cs = rs * SONDE_GROUP;                                            \
     for (int64_t j = 0; j < n; j += NR) {                                                                    \
@@ -128,7 +128,7 @@ static inline void fetch_rows(const void *p, int64_t ld_bytes, int64_t bytes, in
         if (mr > m - i) mr = m - i;                                                                          \
         if (j == 0 && cs * (int64_t)sizeof *a == 4)                                                          \
           fetch_rows(from + mr * rs, rs * (int64_t)sizeof *a, k * (int64_t)sizeof *a, m - i - mr);           \
-        name##_block(mr, nv, last, k, from, rs, cs, b + j, ldb, accumulate,                                  \
+        name##_block(mr, nv, last, k, from, rs, cs, b + j, ldb, how,                                         \
                      (char *)c + (i * ldc + j) * size, ldc, out_type);                                       \
       }                                                                                                      \
     }                                                                                                        \
@@ -141,8 +141,8 @@ PRODUCT(pairs_bf16, block_bf16, uint16_t, uint32_t)
 static void nothing(void) {}
 
 static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t rs, int64_t step,
-                         const uint32_t *b, int64_t ldb, int accumulate, void *c, int64_t ldc, int out_type) {
-  pairs_bf16(m, n, k, a, rs, 2, step, b, ldb, accumulate, c, ldc, out_type);
+                         const uint32_t *b, int64_t ldb, int how, void *c, int64_t ldc, int out_type) {
+  pairs_bf16(m, n, k, a, rs, 2, step, b, ldb, how, c, ldc, out_type);
 }
 #endif
 
