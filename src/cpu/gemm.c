@@ -279,7 +279,7 @@ static void tile_bf16(const product *p, const place *t) {
   p->micro->begin();
   for (int64_t q = 0, chunk; q < words; q += chunk) {
     chunk = words - q <= most + SPARE_K ? words - q : most;
-    const int how = g->beta != 0 || q > 0 ? SONDE_ADDS : chunk == words && g->large ? SONDE_STREAMS : SONDE_WRITES;
+    const int how = (g->beta != 0 || q > 0 ? SONDE_ADDS : 0) | (g->large && chunk == words ? SONDE_FAR : 0);
     for (int64_t j = 0; j < t->n; j += PANEL)
       p->micro->bf16(t->m, least(PANEL, t->n - j), least(chunk * 2, e->k - q * 2), a + q * next, g->lda, step,
                      e->pack_b + (t->j + j) / PANEL * panel_b(words) + q * PANEL, PANEL, how,
@@ -483,7 +483,9 @@ int64_t sonde_gemm_scratch(const sonde_gemm *g) {
 }
 
 /* Whether what reads the results finds them in no cache. */
-static int is_large(const sonde_gemm *g) { return g->m * g->n * (g->stride_c ? g->batch : 1) * 4 >= LARGE; }
+static int is_large(const sonde_gemm *g) {
+  return g->m * g->n * (g->stride_c ? g->batch : 1) * bytes_of(g->out_type) >= LARGE;
+}
 
 static void clear(const sonde_gemm *g, char *c) {
   int64_t size = bytes_of(g->out_type);

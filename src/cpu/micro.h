@@ -15,12 +15,12 @@
 
 enum { SONDE_GROUP = 16, SONDE_GROUP_WORDS = 16 };   /* words of k that are packed are a multiple of the latter */
 
-/* What happens to C: it is written; added to (it is f32); written, and nothing will read it soon (bf16 products may then
- * write an f32 C past the caches, which else read all of it first). */
-enum { SONDE_WRITES, SONDE_ADDS, SONDE_STREAMS };
+/* How a product meets C: it is added to (and is f32), or else written; it is far, in no cache before and of no use in
+ * one after (bf16 products may then write past the caches, which else would read it first). */
+enum { SONDE_ADDS = 1, SONDE_FAR = 2 };
 
 typedef struct sonde_micro {
-  /* out_type: sonde_dtype of C. how: what happens to it. */
+  /* out_type: sonde_dtype of C. how: SONDE_ADDS, SONDE_FAR. */
   void (*f32)(int64_t m, int64_t n, int64_t k, const float *a, int64_t rs, int64_t cs, int64_t step,
               const float *b, int64_t ldb, int how, void *c, int64_t ldc, int out_type);
   /* NULL without avx512_bf16. The calling thread is between begin and end, which are not nested: what sets the CPU up

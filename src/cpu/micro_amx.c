@@ -62,7 +62,7 @@ typedef struct product {
   int64_t k, rs, ahead;          /* from a row of A to the next, and from a tile of it to the next along k */
   int64_t ldb, ldc;
   int accumulate, out_type;
-  int streams;                   /* whole tiles of C go past the caches */
+  int streams;                   /* whole lines of C go past the caches */
 } product;
 
 /* Of one block: A's rows from 0 and from T on, how many rows and columns there are, or more. */
@@ -129,7 +129,7 @@ static inline void put(const product *p, const operands *x, int number, int64_t 
   for (int64_t r = 0; r < rows; r++) {
     __m512 v = _mm512_load_ps(x->results[number] + r * T);
     char *to = x->c + (i + r) * p->ldc;
-    if (p->streams && mask == 0xffff) _mm512_stream_ps((float *)(void *)(to + j * 4), v);
+    if (p->out_type == SONDE_F32 && p->streams && mask == 0xffff) _mm512_stream_ps((float *)(void *)(to + j * 4), v);
     else if (p->out_type == SONDE_F32) _mm512_mask_storeu_ps(to + j * 4, mask, v);
     else _mm256_mask_storeu_epi16(to + j * 2, mask, (__m256i)_mm512_cvtneps_pbh(v));
   }
@@ -141,8 +141,11 @@ static inline void put_pair(const product *p, const operands *x, int number, int
   const __mmask32 mask = x->cols < 2 * T ? (1u << x->cols) - 1 : 0xffffffffu;
   const float *left = x->results[number], *right = x->results[number + 1];
   char *to = x->c + i * p->ldc;
-  for (int64_t r = 0; r < rows; r++, left += T, right += T, to += p->ldc)
-    _mm512_mask_storeu_epi16(to, mask, (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(right), _mm512_load_ps(left)));
+  for (int64_t r = 0; r < rows; r++, left += T, right += T, to += p->ldc) {
+    const __m512i v = (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(right), _mm512_load_ps(left));
+    if (p->streams && mask == 0xffffffffu && (uintptr_t)to % 64 == 0) _mm512_stream_si512((__m512i *)(void *)to, v);
+    else _mm512_mask_storeu_epi16(to, mask, v);
+  }
 }
 
 /* A block of mr x nr tiles. whole: rows and columns are those of whole tiles. */
@@ -188,8 +191,8 @@ static void product_bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int
                          const uint32_t *b, int64_t ldb, int how, void *c, int64_t ldc, int out_type) {
   int64_t size = out_type == SONDE_F32 ? 4 : 2;
   product p = {.k = k, .rs = step ? 64 : rs * 2, .ahead = step ? T * 64 : 64, .ldb = ldb * 4, .ldc = ldc * size,
-               .accumulate = how == SONDE_ADDS, .out_type = out_type,
-               .streams = how == SONDE_STREAMS && out_type == SONDE_F32 && (uintptr_t)c % 64 == 0 && ldc % T == 0};
+               .accumulate = how & SONDE_ADDS, .out_type = out_type,
+               .streams = how == SONDE_FAR && (out_type != SONDE_F32 || ((uintptr_t)c % 64 == 0 && ldc % T == 0))};
   int64_t half = step ? step * 2 : T * p.rs;   /* bytes from 16 rows of A to the next 16 */
   operands x;
   x.direct = out_type == SONDE_F32 && !p.streams;

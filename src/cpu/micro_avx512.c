@@ -16,7 +16,7 @@ KERNEL put_row(const __m512 *acc, int nv, __mmask16 last, int how, void *c, int6
     __mmask16 mask = j == nv - 1 ? last : 0xffff;
     if (out_type == SONDE_F32) {
       float *to = (float *)c + at + j * LANES;
-      __m512 v = how == SONDE_ADDS ? _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), acc[j]) : acc[j];
+      __m512 v = how & SONDE_ADDS ? _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), acc[j]) : acc[j];
       _mm512_mask_storeu_ps(to, mask, v);
     } else {
       _mm256_mask_storeu_epi16((uint16_t *)c + at + j * LANES, mask, rounded(acc[j]));
