@@ -33,6 +33,11 @@ sonde.quantity("idle_experts", { short = "the share of idle experts",
   axis = "share of experts that a token does not take", log = false,
   doc = "1 less the experts that a token takes over all." })
 
+sonde.quantity("expert_balance_mean", { short = "1 − CV of the experts' load", axis = "1 − CV of the experts' load",
+  doc = "1 less the standard deviation of the experts' load over its mean; 1: all are used alike. Mean over blocks." })
+sonde.quantity("router_entropy_mean", { short = "router's entropy", axis = "router's entropy (nats)",
+  doc = "Entropy of the router's probabilities of a token; mean over tokens and blocks." })
+
 study:compare {
   title = "Sparsity by experts",
   question = "At equal active parameters, do experts go with a flatter variance and more useful blocks?",

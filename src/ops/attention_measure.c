@@ -109,7 +109,7 @@ static void take_queries(queries *x, const attention *t, int64_t b, int64_t h, i
     const double log_total = log((double)sum.total[i]);
     x->seen[i] = (double)sum.seen[i];
     x->lse[i] = (float)((double)(t->scale * sum.top[i]) + log_total);
-    x->entropy[i] = log_total - (double)sum.weighed[i] / (double)sum.total[i];
+    x->entropy[i] = fmax(0, log_total - (double)sum.weighed[i] / (double)sum.total[i]);
   }
 }
 

@@ -286,6 +286,30 @@ function TestPublished:test_entropy_of_a_window()
   end
 end
 
+-- A query that sees one key alone has no entropy to be a share of: windows count by their other queries, and of none the
+-- value is missing.
+function TestPublished:test_normalised_entropy_counts_queries()
+  local model, alone, plain = small(), {}, stream(2)
+  for i = 1, 2 * CONTEXT do alone[i] = 0 end
+  local function entropy(tokens, options)
+    return sonde.probe(model, tokens, { "attention_entropy_normalised", "attention_entropy" }, options)
+  end
+  local documents = { document_mask = 0, context = CONTEXT }
+  local one = entropy(alone, documents)
+  lu.assertNaN(one.attention_entropy_normalised[1][1])
+  lu.assertEquals(one.attention_entropy[1][1], 0)
+  local both, mixed = entropy(plain, documents), {}
+  for _, list in ipairs { alone, plain } do
+    for i = 1, 2 * CONTEXT do mixed[#mixed + 1] = list[i] end
+  end
+  mixed[#mixed + 1] = plain[#plain]
+  for block, row in ipairs(entropy(mixed, documents).attention_entropy_normalised) do
+    for head, value in ipairs(row) do
+      lu.assertAlmostEquals(value, both.attention_entropy_normalised[block][head], 1e-6)
+    end
+  end
+end
+
 -- Blocks of other numbers of heads, and one without attention: each row is what a probe of its block alone gives.
 function TestPublished:test_entropy_of_unlike_blocks()
   sonde.placement("ffn_only", function(block, x) return x + block:ffn(block:norm_in "ffn" (x)) end)

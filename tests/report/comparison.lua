@@ -134,6 +134,18 @@ function TestComparison:test_one_seed()
   local claims = comparison.claims(d)
   lu.assertEquals(claims[1].verdict, "the paper's direction holds")      -- five arms
   lu.assertEquals(claims[4].verdict, "cannot be told: one seed has no interval")
+  lu.assertEquals(claims[4].over, "1 seed, paired")
+end
+
+-- A name that no trial reports, misspelt or of a probe that was not among those of the study, is no result.
+function TestComparison:test_metrics_that_no_trial_has()
+  local d = data()
+  d.comparison.claims = { { x = "rate", y = "perplexty", sign = 1 }, { x = "rte", y = "perplexity", sign = 1 },
+    { arm = 3, over = 0, y = "expert_balance", sign = 1 } }
+  local claims = comparison.claims(d)
+  lu.assertEquals(claims[1].verdict, "cannot be told: no trial reported 'perplexty'; did you mean 'perplexity'?")
+  lu.assertEquals(claims[2].verdict, "cannot be told: no trial reported 'rte'; did you mean 'rate'?")
+  lu.assertEquals(claims[3].verdict, "cannot be told: no trial reported 'expert_balance'")
 end
 
 -- No block of a small model may be useful: that is no difference of 0 with an interval.
@@ -260,7 +272,7 @@ function TestArms:test_mistakes()
     ["has the sign 0"] = { claims = { { x = "a", y = "b", sign = 0 } } },
     ["a claim is of y and either x, or arm and over"] = { claims = { { x = "a", arm = 1, over = 1, y = "b",
       sign = 1 } } },
-    ["the reference is no arm: 7"] = { reference = 7 },
+    ["the reference is no arm: 7"] = { reference = 7 }, ["the axis cannot be 'seed'"] = { axis = "seed" },
   } do
     local options = { title = "t", question = "q", axis = "a", arms = { { value = 1 } } }
     for key, value in pairs(more) do options[key] = value end

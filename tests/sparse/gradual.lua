@@ -127,6 +127,40 @@ function TestGather:test_movement_is_the_sum_over_updates()
   lu.assertTrue(moved > 1e-3)
 end
 
+-- What was gathered is in the checkpoint of a run: another training begins with that, and has no use for it.
+function TestGather:test_a_training_begins_with_a_run_that_gathered()
+  local dir = os.tmpname()
+  os.remove(dir)
+  local sparse, further = model_of(), model_of()
+  train(sparse, { dir = dir, sparsity = { method = "movement", sparsity = 0.5, ["end"] = 6, every = 3 } })
+  local result = train(further, { from = dir, steps = 3 })
+  lu.assertNil(result.sparsity)
+  lu.assertEquals(further:params():find(UP .. ".mask"):values(), sparse:params():find(UP .. ".mask"):values())
+  -- The run itself goes on without a schedule.
+  local on = model_of()
+  lu.assertEquals(train(on, { dir = dir, steps = 15, accept_changes = true }).steps, 15)
+  lu.assertEquals(on:params():find(UP .. ".mask"):values(), sparse:params():find(UP .. ".mask"):values())
+  core.remove_tree(dir)
+end
+
+TestReached = {}
+
+function TestReached:test_the_share_that_is_out_is_a_result()
+  local whole = { sparsity = 0.5, ["end"] = 8, every = 2 }
+  lu.assertAlmostEquals(train(model_of(), { sparsity = whole }).sparsity, 0.5, 0.01)
+  local model = model_of()
+  local result = train(model, { sparsity = whole, hooks = { { every = 1, call = function(state)
+    if state.step == 3 then return "enough" end
+  end } } })
+  lu.assertEquals(result.steps, 3)
+  lu.assertTrue(result.sparsity > 0 and result.sparsity < 0.4, tostring(result.sparsity))
+  local share, said = gradual.reached(model, { method = "magnitude", sparsity = "0.5", begin = 0, ["end"] = 8,
+    every = 2 }, 3)
+  lu.assertEquals(share, result.sparsity)
+  lu.assertStrContains(said, "% of the weights are out, not 50.0 %: the schedule of the sparsity ends at update 8, the "
+    .. "training ended at 3")
+end
+
 TestOptions = {}
 
 function TestOptions:test_mistakes()
@@ -141,6 +175,7 @@ function TestOptions:test_mistakes()
   refuses("sparsity", { method = "magnitude" })
   refuses("no whole groups of 7", { sparsity = "3:7" })
   refuses("did you mean 'every'", { sparsity = 0.5, evry = 2 })
+  refuses("'sparsity.scope' of train: has no effect with N:M", { sparsity = "2:4", scope = "row" })
   sonde.sparsity("lua_gathers", { summary = "gathers in Lua", gather = function(m) return m.gradient end },
     function(m) return m.gathered end)
   refuses("gathers gradients in Lua", { method = "lua_gathers", sparsity = 0.5 })

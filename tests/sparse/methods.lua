@@ -100,6 +100,8 @@ function TestMasks:test_mistakes()
   lu.assertErrorMsgContains("m1: rows of 3 weights are no whole groups of 2", apply, { { { 1, 2, 3 } } }, {}, "1:2",
     "row")
   lu.assertErrorMsgContains("'4:2' must keep fewer", pattern.read, "4:2")
+  lu.assertErrorMsgContains("'0:4' must keep fewer than the M of N:M, which is at most 256, and at least one",
+    pattern.read, "0:4")
   lu.assertErrorMsgContains("'1' is neither a share from 0 to below 1 nor a pattern such as 2:4", pattern.read, 1)
   lu.assertErrorMsgContains("'half' is neither", pattern.read, "half")
 end
@@ -137,6 +139,8 @@ end
 
 function TestScripts:test_mistakes()
   lu.assertErrorMsgContains("exists already", sonde.sparsity, "wanda", {}, function() end)
+  lu.assertErrorMsgContains("sonde.sparsity(name, [info,] function(matrix, options) ... end)", sonde.sparsity, "none",
+    { summary = "no function" })
   sonde.sparsity("narrow", { summary = "one number a row" }, function(matrix) return matrix.weight:sum(-1) end)
   local of = method.resolve "narrow"
   lu.assertErrorMsgContains("it gives a number for each weight, [10, 24]", method.score, of, matrix_of(of))

@@ -151,6 +151,16 @@ function TestOneShot:test_norms_are_those_of_the_inputs()
   lu.assertEquals(zeros(sparse, q), table.concat(text))
 end
 
+-- The norms are the roots of the diagonal of X^T X: with both, a method does as with the norms alone.
+function TestOneShot:test_a_method_that_reads_norms_and_products()
+  sonde.sparsity("reads_both", { summary = "as wanda, of both", needs = { "gram", "norm" }, scope = "row" },
+    function(matrix) return matrix.weight:abs() * (matrix.norm + 0 * matrix.gram:sum()) end)
+  local options = { method = "wanda", text = ids, context = 12 }
+  local wanda = sparse_of(model_of(), options)
+  options.method = "reads_both"
+  lu.assertEquals(zeros(sparse_of(model_of(), options), UP), zeros(wanda, UP))
+end
+
 function TestOneShot:test_sparsegpt_is_closer_on_the_calibration_text()
   local model = model_of { depth = 3 }
   train(model, { steps = 60 })

@@ -170,8 +170,19 @@ end
 function TestResolve:test_operations_a_token()
   local untied, tied = model(), model { tie = true }
   local blocks = untied:count().non_embedding
-  lu.assertEquals(train.flops_per_token(untied, 8), 6 * (blocks + 50 * 16) + 12 * 3 * 16 * 8)
+  -- 8 queries see 36 keys: 2 Dh for a score, 2 Dh for its value, and 4 for its weight; 3 blocks of heads of 16 in all.
+  local function attention(pairs_, heads, depth) return 3 * depth * heads * pairs_ * (4 * 16 / heads + 4) / 8 end
+  local heads = untied.layers[1].attention.options.heads
+  heads = heads > 0 and heads or 1
+  lu.assertAlmostEquals(train.flops_per_token(untied, 8), 6 * (blocks + 50 * 16) + attention(36, heads, 3), 1e-6)
   lu.assertEquals(train.flops_per_token(tied, 8), train.flops_per_token(untied, 8))
+  -- In a window of 2, 15 keys; a block without attention has none.
+  local window = model { attention = { "causal", window = 2 } }
+  lu.assertAlmostEquals(train.flops_per_token(untied, 8) - train.flops_per_token(window, 8),
+    attention(36 - 15, heads, 3), 1e-6)
+  local without = model { layers = { [1] = { without = "attn" } } }
+  lu.assertAlmostEquals(train.flops_per_token(without, 8),
+    6 * (without:count().non_embedding + 50 * 16) + attention(36, heads, 2), 1e-6)
 end
 
 TestGroups = {}

@@ -30,8 +30,9 @@ local info_schema = {
 -- What scripts have registered, by kind; what plugins bring is in the core's list, which has both.
 local registries = {}
 
--- What the description of a kind's modules has beside the rest.
-local more = {}
+-- What the description of a kind's modules has beside the rest, and what their functions take where that is not
+-- (site, options, x).
+local more, takes = {}, {}
 
 local function registry_of(kind)
   local schema = {}
@@ -48,8 +49,9 @@ end
 --- Gives the descriptions of a kind more fields, before the first is registered.
 ---@param kind string
 ---@param fields sonde.schema
-function module.extend(kind, fields)
-  more[kind] = fields
+---@param arguments? string     what a module's function takes, for messages; default: "(site, options, x)"
+function module.extend(kind, fields, arguments)
+  more[kind], takes[kind] = fields, arguments
 end
 
 --- What a script has registered; nil for modules of plugins.
@@ -85,7 +87,8 @@ end
 function module.register(kind, name, info, build, wrap)
   if type(info) == "function" then info, build = {}, info end
   if type(build) ~= "function" then
-    error(core.where() .. "sonde." .. kind .. "(name, [info,] function(site, options, x) ... end)", 0)
+    error(core.where() .. "sonde." .. kind .. "(name, [info,] function" .. (takes[kind] or "(site, options, x)")
+      .. " ... end)", 0)
   end
   local described, all = { build = build }, registry_of(kind)
   for key, value in next, info do described[key] = value end

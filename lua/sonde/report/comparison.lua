@@ -11,6 +11,7 @@
 -- A direction holds, or the opposite does, where the 95 % interval is clear of 0; otherwise it cannot be told.
 
 local correlation = require "sonde.report.correlation"
+local core = require "sonde.core"
 local export = require "sonde.report.export"
 local format = require "sonde.base.format"
 local grid = require "sonde.sweep.grid"
@@ -18,6 +19,7 @@ local html = require "sonde.report.html"
 local quantity = require "sonde.report.quantity"
 local report_data = require "sonde.report.data"
 local report_table = require "sonde.report.table"
+local sorted_keys = require "sonde.base.sorted_keys"
 
 local comparison = {}
 local el, esc = html.element, html.escape
@@ -91,6 +93,18 @@ local function judged(claim, found)
   return UNKNOWN .. ": " .. (found.lo and "the interval contains 0" or found.why)
 end
 
+-- Says of a metric of a claim that no trial has it, with the name that may be meant; nil where one has.
+local function missing(data, name)
+  local names = { [axis_of(data)] = true }
+  if names[name] then return nil end
+  for _, trial in ipairs(data.trials) do
+    if report_data.value(trial, name) then return nil end
+    for key, value in pairs(trial.results or {}) do names[key] = type(value) == "number" or nil end
+  end
+  local near = core.nearest(name, sorted_keys(names))
+  return "no trial reported '" .. name .. "'" .. (near and "; did you mean '" .. near .. "'?" or "")
+end
+
 local function of_correlation(data, claim)
   local ours, xs, ys = {}, {}, {}
   for k, value in ipairs(view_of(data, claim.y).series) do
@@ -106,7 +120,8 @@ local function of_correlation(data, claim)
   end
   local found = correlation.over(ours)
   found.value, found.paper = found.rho, #xs > 2 and correlation.spearman(xs, ys) or nil
-  found.why = not found.rho and "all trials are alike in one of the two"
+  found.why = missing(data, claim.y) or missing(data, claim.x)
+    or not found.rho and "all trials are alike in one of the two"
     or ("%d trials of %d arms allow no interval"):format(found.trials, found.arms)
   found.over = found.drawn and ("%d trials, %d arms; draws of %s"):format(found.trials, found.arms, found.drawn)
     or ("%d trials, %d arms"):format(found.trials, found.arms)
@@ -122,7 +137,8 @@ local function of_difference(data, claim)
   end
   local d = view:difference(claim.arm, false)
   return { value = d.mean, lo = d.lo, hi = d.hi, difference = true, paper = claim.paper,
-    why = d.n == 0 and "no seed has both" or "one seed has no interval", over = ("%d seeds, paired"):format(d.n) }
+    why = missing(data, claim.y) or d.n == 0 and "no seed has both" or "one seed has no interval",
+    over = ("%d seed%s, paired"):format(d.n, d.n == 1 and "" or "s") }
 end
 
 --- What may be said of each claim: { claim, text, verdict, value, lo, hi, paper, over, .. }.
@@ -276,18 +292,21 @@ local function varies(data, metric)
   return false
 end
 
--- A metric by arm, at even distances: an axis of a factor of 300 that begins with 0 has no other. Arms with names have
+-- A metric by arm that has it, at even distances: an axis of a factor of 300 that begins with 0 has no other. Arms with names have
 -- no order that a line would show.
 local function metric_figure(data, metric)
   local view, s, dots = view_of(data, metric), { colour = 1, markers = true, x = {}, y = {}, lo = {}, hi = {} },
     { colour = 1, scatter = true, x = {}, y = {} }
   local known, ticks = quantity.of(metric), {}
-  for k, value in ipairs(view.series) do
+  for _, value in ipairs(view.series) do
     local cell = view:cell(value, false)
-    s.x[k], s.y[k], ticks[k] = k, cell.mean or 0 / 0, { at = k, text = grid.text(value) }
-    s.scatter = s.scatter or type(value) ~= "number"
-    if cell.sd then s.lo[k], s.hi[k] = cell.mean - cell.sd, cell.mean + cell.sd end
-    for _, each in ipairs(cell.values) do dots.x[#dots.x + 1], dots.y[#dots.y + 1] = k, each end
+    if #cell.values > 0 then
+      local k = #ticks + 1
+      s.x[k], s.y[k], ticks[k] = k, cell.mean or 0 / 0, { at = k, text = grid.text(value) }
+      s.scatter = s.scatter or type(value) ~= "number"
+      if cell.sd then s.lo[k], s.hi[k] = cell.mean - cell.sd, cell.mean + cell.sd end
+      for _, each in ipairs(cell.values) do dots.x[#dots.x + 1], dots.y[#dots.y + 1] = k, each end
+    end
   end
   return { xlabel = quantity.label(axis_of(data)), ylabel = called(metric), xticks = ticks, series = { s, dots },
     ylog = quantity.wants_log(known.log, { s }), alt = ("%s by %s"):format(metric, axis_of(data)) }

@@ -62,6 +62,7 @@ function gradual.check(given, model, steps, where)
   o.method = { name = of.name }
   for key, value in pairs(of.options) do o.method[key] = value end
   local whole = pattern.read(o.sparsity, function() return at { "sparsity" } end)
+  if o.scope and whole.group then refuse("scope", "has no effect with N:M, which is chosen among M neighbours") end
   o.sparsity, o.scope = pattern.text(whole), o.scope or of.scope
   pattern.check(whole, matrices.choose(model, o, function() return at {} end), function() return at { "sparsity" } end)
   o.begin = updates(o.begin, steps)
@@ -119,6 +120,23 @@ local function change(model, o, of, update)
       mask = matrices.mask_of(params, param.name) }
   end
   pattern.apply(scored, gradual.at(o, update), o.scope)
+end
+
+--- What a training that ends after an update says of its sparsity: the share of the chosen matrices' weights that is
+--- out, and in a sentence that it is less than was asked for, where the schedule had not ended.
+---@param model sonde.model
+---@param o table
+---@param update integer
+---@return number share, string|nil
+function gradual.reached(model, o, update)
+  local weights, zeros, params = 0, 0, model:params()
+  for _, each in ipairs(matrices.facts(params, matrices.choose(model, o))) do
+    weights, zeros = weights + each.weights, zeros + each.zeros
+  end
+  local share, whole = zeros / weights, pattern.read(o.sparsity)
+  if update >= o["end"] then return share end
+  return share, ("%.1f %% of the weights are out, not %.1f %%: the schedule of the sparsity ends at update %d, the "
+    .. "training ended at %d"):format(100 * share, 100 * whole.sparsity, o["end"], update)
 end
 
 --- What changes the masks between updates: a hook of the training.

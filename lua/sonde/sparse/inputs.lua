@@ -111,7 +111,7 @@ local function sums_of(x, gram)
 end
 
 --- Goes over the blocks first to last: `prune(block, known)` gets what is known of the matrices of the block, name ->
---- {gram=} or {norm=}, and makes them sparse.
+--- {norm=}, with `gram` {gram=} too, and makes them sparse.
 ---@param wanted table<integer, table[]>    block -> its matrices, entries of params:list()
 ---@param gram boolean                      X^T X; else the norms
 ---@param prune fun(block: integer, known: table<string, table>)
@@ -145,6 +145,13 @@ function inputs:blocks(wanted, gram, prune, progress)
   end
 end
 
+local function diagonal(matrix)
+  local size = matrix:dims()[1]
+  local values = core.tensor("f32", { size })
+  for i = 1, size do values:set(i, matrix:get((i - 1) * size + i)) end
+  return values
+end
+
 -- What is known of a block's matrices, over all batches.
 function inputs:known(trace, entry, list, gram, run)
   local block = names.in_block(list[1].name)
@@ -164,7 +171,7 @@ function inputs:known(trace, entry, list, gram, run)
     for k, sum in ipairs(sums) do sum:copy(plan:output(k)) end
   end)
   for k, param in ipairs(list) do
-    known[param.name] = gram and { gram = sums[k] } or { norm = self.root(sums[k]) }
+    known[param.name] = { norm = self.root(gram and diagonal(sums[k]) or sums[k]), gram = gram and sums[k] or nil }
   end
   return known
 end

@@ -12,7 +12,7 @@ module.extend("sparsity", {
   { name = "scope", type = "string", preset = "matrix", choices = { "row", "matrix", "model" },
     doc = "among which weights its scores are compared, unless the user says otherwise" },
   { name = "gather", type = "function", doc = "of weight and gradient, as nodes: what is summed up over batches" },
-})
+}, "(matrix, options)")
 
 ---@class sonde.sparsity_method
 ---@field name string

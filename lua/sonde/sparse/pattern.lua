@@ -22,8 +22,9 @@ function pattern.read(given, where)
   local keep, group = string.match(tostring(given), "^(%d+):(%d+)$")
   if keep then
     keep, group = math.floor(tonumber(keep)), math.floor(tonumber(group))
-    if keep >= group or group > pattern.MOST then
-      refuse(where, string.format("'%s' must keep fewer than the M of N:M, which is at most %d", given, pattern.MOST))
+    if keep < 1 or keep >= group or group > pattern.MOST then
+      refuse(where, string.format("'%s' must keep fewer than the M of N:M, which is at most %d, and at least one", given,
+        pattern.MOST))
     end
     return { sparsity = 1 - keep / group, keep = keep, group = group }
   end

@@ -225,29 +225,30 @@ local function forward_of(model, batch, context)
   return plan
 end
 
---- Forward passes of two models over the same tokens (frames, where they read features) in turn: tokens/s of each,
---- medians of rounds.
+local ROUND = 0.05      -- seconds of a round at least: single passes of tiny models are of the clock's noise
+
+--- Forward passes of two models over the same tokens (frames, where they read features) in turn: tokens/s of each, in
+--- the round that took the least processor time, which other programs of a busy machine have the least part in.
 ---@param dense sonde.model
 ---@param sparse sonde.model
 ---@param options {context: integer, batch: integer, rounds: integer|nil}
 ---@return {dense: number, sparse: number, ratio: number}
 function sparsify.speed(dense, sparse, options)
-  local rounds, context, batch, plans = options.rounds or 7, options.context, options.batch, {}
-  local count = context * batch
+  local rounds, context, batch, plans, rates = options.rounds or 7, options.context, options.batch, {}, {}
   for k, model in ipairs { dense, sparse } do
-    plans[k] = { plan = forward_of(model, batch, context), seconds = {} }
+    plans[k] = { plan = forward_of(model, batch, context), least = math.huge }
   end
-  for round = 1, rounds do
-    for _, each in ipairs(plans) do
-      local start = core.seconds()
-      each.plan:run()
-      each.seconds[round] = core.seconds() - start
-    end
+  local function passes(each, count)
+    local start = os.clock()
+    for _ = 1, count do each.plan:run() end
+    return os.clock() - start
   end
-  local rates = {}
+  local count = math.ceil(ROUND / math.max(passes(plans[1], 1), 1e-6))
+  for _ = 1, rounds do
+    for _, each in ipairs(plans) do each.least = math.min(each.least, passes(each, count)) end
+  end
   for k, each in ipairs(plans) do
-    table.sort(each.seconds)
-    rates[k] = count / each.seconds[math.floor(rounds / 2) + 1]
+    rates[k] = core.threads() * count * context * batch / math.max(each.least, 1e-9)
     each.plan:close()
   end
   return { dense = rates[1], sparse = rates[2], ratio = rates[2] / rates[1] }

@@ -158,6 +158,7 @@ local function check(options)
     end
     if each.sign == 0 then refuse("the claim on %s has the sign 0; 1: rises, -1: falls", each.y) end
   end
+  if options.axis == "seed" then refuse "the axis cannot be 'seed', which each arm is repeated over" end
   if options.reference and not of_value(options.arms, options.reference) then
     refuse("the reference is no arm: %s", tostring(options.reference))
   end

@@ -65,6 +65,13 @@ function view:over()
   return over, most, ("%d of %s%d"):format(over, self.sweep.searched and over < most and "at most " or "", most)
 end
 
+local function all_numbers(values)
+  for _, value in ipairs(values) do
+    if type(value) ~= "number" then return false end
+  end
+  return true
+end
+
 local function least_squares(points)
   local n, sx, sy, sxx, sxy = #points, 0, 0, 0, 0
   for _, p in ipairs(points) do sx, sy, sxx, sxy = sx + p[1], sy + p[2], sxx + p[1] * p[1], sxy + p[1] * p[2] end
@@ -80,7 +87,7 @@ function view:eta()
   if self.sweep.searched then return nil end
   local axis
   for _, each in ipairs(self.sweep.axes) do
-    if each.name ~= self.sweep.over and type(each.values[1]) == "number" then axis = axis or each.name end
+    if each.name ~= self.sweep.over and all_numbers(each.values) then axis = axis or each.name end
   end
   local points = {}
   for _, trial in ipairs(self.ran) do points[#points + 1] = { axis and trial.params[axis] or 1, trial.seconds } end

@@ -319,7 +319,7 @@ function bench.train(options)
   local times, loss = timed_steps(trainer, options.profile)
   local count, ms = model:count(), stats.median(times)
   local rate = c.batch * c.context / ms * 1e3
-  local flops = 6 * (count.total - count.embedding) + 12 * c.depth * c.width * c.context
+  local flops = require("sonde.train").flops_per_token(model, c.context)
   return {
     what = "train", config = options.config, norm = options.norm, placement = options.placement, dtype = options.dtype,
     threads = core.threads(), params = count.total,

@@ -288,14 +288,31 @@ function train.resolve(model, options, where)
   return o
 end
 
---- Operations a token of forward and backward pass: 6 times the parameters that multiply, and attention.
+-- Operations a token of the forward pass of attention alone: of the pairs of a query and a key that it sees. Attention
+-- of another op than Sonde's is taken to see all earlier tokens.
+local function attention_flops(model, context)
+  local trace, sum = model:trace { batch = 1, context = context }, 0
+  for _, part in ipairs(trace.parts) do
+    local heads = part:lookup "attn.heads"
+    if heads and heads:op() == "attention" then
+      sum = sum + core.node_flops(heads) / context
+    elseif part:lookup "attn.branch" then
+      sum = sum + 2 * model.config.width * (context + 1)
+    end
+  end
+  trace.graph:close()
+  return sum
+end
+
+--- Operations a token of forward and backward pass: 6 times the parameters that multiply, and three times those of the
+--- attention's forward pass, whose windows and blocks count.
 ---@param model sonde.model
 ---@param context integer
 ---@return number
 function train.flops_per_token(model, context)
   local count, config = model:count(), model.config
   local head = config.tie and config.vocab * (config.embed_width or config.width) or count.head
-  return 6 * (count.non_embedding + head - model:idle_weights()) + 12 * config.depth * config.width * context
+  return 6 * (count.non_embedding + head - model:idle_weights()) + 3 * attention_flops(model, context)
 end
 
 -- ---- the run
@@ -425,6 +442,7 @@ end
 ---@field best_loss? number    lowest of the evaluations
 ---@field diverged? string    why it could not go on
 ---@field stopped? string     why it ended before its last update: out of patience, or of time
+---@field sparsity? number    option sparsity: the share of the chosen matrices' weights that is out at the end
 ---@field run_dir? string
 ---@field state_sha256 string of all weights
 ---@field memory table        arena and state, in bytes; recomputed_blocks
@@ -476,7 +494,7 @@ end
 
 local reported = {
   "loss", "perplexity", "train_loss", "best_loss", "stopped", "steps", "tokens", "tokens_per_s", "seconds", "mfu",
-  "state_sha256",
+  "sparsity", "state_sha256",
 }
 
 local function report(run, own, result)
@@ -516,6 +534,11 @@ local function perform(model, corpus, o, run, own, commit, finished)
     error(string.format("stopped at step %d of %d%s", event.step, event.steps, go_on), 0)
   end
   local result = result_of(model, o, event, memory, run)
+  if o.sparsity then
+    local short
+    result.sparsity, short = gradual.reached(model, o.sparsity, event.step)
+    if short then core.warn(short) end
+  end
   for name, value in pairs(tasks.last) do result.metrics[name] = value end
   if o.profile then
     local ops, parts = trainer:profile()

@@ -77,22 +77,22 @@ function start.check_source(o, corpus, run)
   end
 end
 
---- Puts on the model the masks of the weights that it begins with, whose values come with those: of the run's own
---- checkpoint where there is one, as `from` may be gone by then.
+--- Puts on the model the masks of the weights that it begins with and what a sparsity method has gathered, whose values
+--- come with those: of the run's own checkpoint where there is one, as `from` may be gone by then.
 ---@param model sonde.model
 ---@param o table
 function start.views(model, o)
-  if not o.from then return end
-  local weights = o.dir and o.dir .. "/checkpoint/model.safetensors"
+  local weights = o.dir and not o.redo and o.dir .. "/checkpoint/model.safetensors"
   if not (weights and core.exists(weights)) then
-    if not core.exists(o.from) then return end       -- a run that needs it is refused when its folder is opened
+    if not o.from or not core.exists(o.from) then return end       -- it is refused when the run's folder is opened
     if not is_run(o.from) then return require("sonde.io").put_masks(model, o.from) end
     weights = o.from .. "/checkpoint/model.safetensors"
   end
   local params = model:params()
   for _, name in ipairs(core.exists(weights) and core.weights_open(weights):names() or {}) do
-    local of = string.match(name, "^(.+)%.mask$")
-    if of and params:find(of) and not params:find(name) then params:mask(of) end
+    local of, view = string.match(name, "^(.+)%.(%a+)$")
+    local put = view == "mask" and params.mask or view == "gathered" and params.gather
+    if put and params:find(of) and not params:find(name) then put(params, of) end
   end
 end
 

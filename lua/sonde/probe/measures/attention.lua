@@ -12,32 +12,46 @@ local registry = require "sonde.probe.registry"
 -- are our choice: two absolute ones, and two that follow the even share 1 / n.
 local THRESHOLDS = { { 1e-3, 0 }, { 1e-2, 0 }, { 0, 0.1 }, { 0, 0.01 } }
 
--- A probe of each head: measure(spread) gives a node [B, H]. Its scalar is the mean over all heads.
-local function of_heads(name, info, measure)
+-- What measure(spread) gives of each block that has attention.
+local function by_block(trace, session, name, measure)
+  local nodes = {}
+  session.heads = {}
+  for i, part in ipairs(trace.parts) do
+    session.heads[i] = 0
+    if part:lookup "attn.branch" then
+      nodes[#nodes + 1] = measure(weights.spread(trace, part, THRESHOLDS, "probe " .. name))
+      session.heads[i] = nodes[#nodes]:dims()[2]
+    end
+  end
+  if #nodes == 0 then error(core.where() .. "probe " .. name .. ": the blocks have no attention", 0) end
+  return nodes
+end
+
+-- A probe of each head: measure(spread) gives a node [B, H], whose mean over windows is the value, or that over the mean
+-- of over(spread): so that windows count by the queries that are eligible; without any the value is missing (NaN).
+-- The scalar is the mean over all heads that have a value.
+local function of_heads(name, info, measure, over)
   info.axes = { "block", "head" }
   info.jobs = function(session)
-    return { { nodes = function(trace)
-      local nodes = {}
-      session.heads = {}
-      for i, part in ipairs(trace.parts) do
-        session.heads[i] = 0
-        if part:lookup "attn.branch" then
-          nodes[#nodes + 1] = measure(weights.spread(trace, part, THRESHOLDS, "probe " .. name))
-          session.heads[i] = nodes[#nodes]:dims()[2]
-        end
-      end
-      if #nodes == 0 then error(core.where() .. "probe " .. name .. ": the blocks have no attention", 0) end
-      return nodes
-    end } }
+    local jobs = {}
+    for k, each in ipairs { measure, over } do
+      jobs[k] = { nodes = function(trace) return by_block(trace, session, name, each) end }
+    end
+    return jobs
   end
   info.value = function(mean, session)      -- NaN for heads that a block does not have
-    local rows, widest, sum = registry.rows(mean[1], session.heads), 0, 0
+    local values, widest, sum, count = {}, 0, 0, 0
+    for k, value in ipairs(mean[1]) do
+      if over then value = mean[2][k] > 0 and value / mean[2][k] or 0 / 0 end
+      values[k] = value
+      if value == value then sum, count = sum + value, count + 1 end
+    end
+    local rows = registry.rows(values, session.heads)
     for _, heads in ipairs(session.heads) do widest = math.max(widest, heads) end
-    for _, value in ipairs(mean[1]) do sum = sum + value end
     for _, row in ipairs(rows) do
       for head = #row + 1, widest do row[head] = 0 / 0 end
     end
-    return rows, { mean = sum / #mean[1] }
+    return rows, { mean = sum / count }
   end
   registry.register(name, info)
 end
@@ -58,10 +72,7 @@ of_heads("attention_entropy_normalised", {
   definition = "entropy of the attention weights of a query over the logarithm of the number of keys that it sees: 0 "
     .. "where it looks at one key, 1 where at all alike; mean over tokens that see more than one, for each head",
   source = "Sparsity and the Curse of Depth",
-}, function(spread)
-  local d, more = spread.entropy:dims(), spread.keys:greater(1.5)
-  return (spread.relative:sum(3) / more:sum(3):max(1)):reshape { d[1], d[2] }
-end)
+}, function(spread) return by_head(spread.relative) end, function(spread) return by_head(spread.keys:greater(1.5)) end)
 
 for k, each in ipairs {
   { "milli", "0.001" }, { "centi", "0.01" },
