@@ -286,8 +286,8 @@ function TestPublished:test_entropy_of_a_window()
   end
 end
 
--- A query that sees one key alone has no entropy to be a share of: windows count by their other queries, and of none the
--- value is missing.
+-- A query that sees one key alone has no entropy to be a share of: windows count by their other queries, and of none
+-- the value is missing.
 function TestPublished:test_normalised_entropy_counts_queries()
   local model, alone, plain = small(), {}, stream(2)
   for i = 1, 2 * CONTEXT do alone[i] = 0 end

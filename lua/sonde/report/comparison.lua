@@ -292,8 +292,8 @@ local function varies(data, metric)
   return false
 end
 
--- A metric by arm that has it, at even distances: an axis of a factor of 300 that begins with 0 has no other. Arms with names have
--- no order that a line would show.
+-- A metric by arm that has it, at even distances: an axis of a factor of 300 that begins with 0 has no other. Arms with
+-- names have no order that a line would show.
 local function metric_figure(data, metric)
   local view, s, dots = view_of(data, metric), { colour = 1, markers = true, x = {}, y = {}, lo = {}, hi = {} },
     { colour = 1, scatter = true, x = {}, y = {} }

@@ -23,8 +23,8 @@ function pattern.read(given, where)
   if keep then
     keep, group = math.floor(tonumber(keep)), math.floor(tonumber(group))
     if keep < 1 or keep >= group or group > pattern.MOST then
-      refuse(where, string.format("'%s' must keep fewer than the M of N:M, which is at most %d, and at least one", given,
-        pattern.MOST))
+      refuse(where, string.format("'%s' must keep fewer than the M of N:M, which is at most %d, and at least one",
+        given, pattern.MOST))
     end
     return { sparsity = 1 - keep / group, keep = keep, group = group }
   end

@@ -157,9 +157,9 @@ local function attention_at(context, options)
   return found
 end
 
---- Causal attention alone, forward and backward, at one context or several: times by the clock and of processors, FLOP/s
---- of the pairs of a query and a key that it sees, and memory: what the plan needs, and the process so far. With `full`,
---- full attention runs in turn: how many times as long it takes.
+--- Causal attention alone, forward and backward, at one context or several: times by the clock and of processors,
+--- FLOP/s of the pairs of a query and a key that it sees, and memory: what the plan needs, and the process so far. With
+--- `full`, full attention runs in turn: how many times as long it takes.
 function bench.attention(options)
   options.kv_heads = options.kv_heads or options.heads
   if options.heads % options.kv_heads ~= 0 then
@@ -178,8 +178,8 @@ end
 
 local NORM_BYTES = 64 * MIB   -- of the stream: more than caches hold
 
--- What a norm does on [N, D] in memory, forward and in both passes, beside a copy (which reads and writes as much as any
--- forward pass must) and a sum of two (as any backward pass must).
+-- What a norm does on [N, D] in memory, forward and in both passes, beside a copy (which reads and writes as much as
+-- any forward pass must) and a sum of two (as any backward pass must).
 local function norm_plans(name, width)
   local graph, params = core.graph(), core.params(1)
   local dims = { 1, math.floor(NORM_BYTES / 4 / width), width }

@@ -27,9 +27,9 @@ local function by_block(trace, session, name, measure)
   return nodes
 end
 
--- A probe of each head: measure(spread) gives a node [B, H], whose mean over windows is the value, or that over the mean
--- of over(spread): so that windows count by the queries that are eligible; without any the value is missing (NaN).
--- The scalar is the mean over all heads that have a value.
+-- A probe of each head: measure(spread) gives a node [B, H], whose mean over windows is the value, or that over the
+-- mean of over(spread): so that windows count by the queries that are eligible; without any the value is missing
+-- (NaN). The scalar is the mean over all heads that have a value.
 local function of_heads(name, info, measure, over)
   info.axes = { "block", "head" }
   info.jobs = function(session)
