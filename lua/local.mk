@@ -12,6 +12,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/base/merged.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/base/out_folder.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/base/output.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/base/progress.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/base/reads.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/base/registry.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/base/settings.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/base/shown.lua

@@ -285,7 +285,8 @@ int sonde_run_end(sonde_run *r, const char *status, const char *reason, sonde_er
 
 int sonde_run_clear(sonde_run *r, sonde_error *err) {
   static const char *const stays[] = {".", "..", "lock", "log.txt", "run.json", "config.yaml"};
-  static const char *const results[] = {"results", "plugins", "corpus", "changes", "diverged", "from", "seconds"};
+  static const char *const results[] = {"results", "plugins", "corpus", "changes", "diverged", "from", "seconds",
+                                        "reads"};
   char path[PATH_BYTES];
   struct dirent *e;
   int code = sonde_run_check(r, err);

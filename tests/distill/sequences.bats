@@ -186,3 +186,71 @@ END
   [ "$status" -eq 1 ]
   [[ "$output" == *"samples.yaml:3: "*"do not fit rows of 16 tokens"* ]]
 }
+
+@test "trials whose teacher's sequences, cache or folder were made anew are run again or refused, not kept silently" {
+  cp -r runs/teacher/0/model copy
+  cat > stale.lua <<'LUA'
+local sonde = require "sonde"
+local corpus = sonde.corpus("text.txt", { vocab = 300, cache = "cache" })
+sonde.sweep { name = "stale", grid = { reads = { "model", "cache", "sequences" } } }:run(function(trial, p)
+  if p.reads == "model" then sonde.load "copy" end
+  if p.reads == "sequences" then sonde.corpus("s.tok", { tokenizer = "copy" }) end
+  if p.reads == "cache" then
+    local student = sonde.transformer { vocab = 300, width = 8, depth = 1, heads = 2, context = 16, seed = 0 }
+    sonde.train(student, corpus, { steps = 2, batch = 4, teacher = "s.teach", eval_every = 0 })
+  end
+  trial:report { done = 1 }
+end)
+LUA
+  sequences() { teach --sequences 8 --batch 4 --out s.tok "$@" > out 2>&1 || { cat out; false; }; }
+  cache() { teach --seed 0 --out s.teach "$@" > out 2>&1 || { cat out; false; }; }
+  again() { run "$SONDE" run stale.lua --threads 1 "$@"; echo "$output"; }
+  sequences
+  cache --top-k 8
+  again
+  [ "$status" -eq 0 ]
+  again
+  [ "$status" -eq 0 ]
+  sequences --temperature 1
+  again
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"1 of 3 trials were run with a teacher's files that have changed since: sequences s.tok (was "* ]]
+  sequences            # as they were
+  again
+  [ "$status" -eq 0 ]
+  cache --top-k 4
+  again
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"changed since: cache s.teach (was "*"; --redo runs them again, --accept-changes keeps them"* ]]
+  again --redo
+  [ "$status" -eq 0 ]
+  [ "$(grep -c "is removed" runs/stale/*/log.txt | grep -c ":1")" -eq 1 ]
+  again
+  [ "$status" -eq 0 ]
+  printf 'x' >> copy/model.safetensors
+  again
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"changed since: model copy (was "* ]]
+  again --accept-changes
+  [ "$status" -eq 0 ]
+  again
+  [ "$status" -eq 0 ]
+}
+
+@test "a divergence of a script that was changed is noticed" {
+  cat > mine.lua <<'LUA'
+local sonde = require "sonde"
+sonde.distill("mine", function(site, _, log_q) return (site:lookup "log_p" - log_q) * site:lookup "p" end)
+local corpus = sonde.corpus("text.txt", { vocab = 300, cache = "cache" })
+local student = sonde.transformer { vocab = 300, width = 8, depth = 1, heads = 2, context = 16, seed = 0 }
+sonde.train(student, corpus, { steps = 2, batch = 4, eval_every = 0, dir = "runs/mine/0",
+  teacher = "runs/teacher/0/model", distill = { loss = "mine" } })
+LUA
+  "$SONDE" run mine.lua --threads 1
+  "$SONDE" run mine.lua --threads 1
+  sed -i 's/site:lookup "p"/& * 2/' mine.lua
+  run "$SONDE" run mine.lua --threads 1
+  echo "$output"
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"was made with another code: distill/mine (was "*"--accept-changes keeps it as it is"* ]]
+}

@@ -59,7 +59,10 @@ refuses() {   # refuses TEXT train ARGUMENTS
   train a steps=20 -- --threads 1
   train a steps=20 -- --redo
   grep -qF "runs/e/a: nothing differs from what it was made with: it is kept" err
-  refuses "train.lr (was 0.003, now 0.01); all of its 20 updates are done" train a steps=20 lr=0.01 -- --accept-changes
+  for flag in --accept-changes ""; do
+    refuses "train.lr (was 0.003, now 0.01); all of its 20 updates are done" train a steps=20 lr=0.01 -- $flag
+  done
+  ! grep -q -e "--accept-changes" err
   cmp run.json runs/e/a/run.json
   cmp config.yaml runs/e/a/config.yaml
 }
@@ -90,6 +93,7 @@ LUA
   run --separate-stderr "$SONDE" run own.lua --set steps=8
   [ "$status" -eq 1 ]
   [[ "$stderr" == *"runs/own/a: was made with another code: norm/own (was "* ]]
+  [[ "$stderr" == *", or --accept-changes keeps it as it is, with all its updates done"* ]]
   sed -i 's/power = 1.5/power = 1/; s/return x + block:ffn/return x - block:ffn/' own.lua
   run --separate-stderr "$SONDE" run own.lua --set steps=8
   [ "$status" -eq 1 ]

@@ -5,6 +5,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local reads = require "sonde.base.reads"
 
 local corpus = {}
 local class = args.class("corpus", { __name = "sonde.corpus" })
@@ -77,6 +78,13 @@ local function are_shards(parts)
     or core.exists(first .. "/train.bin")
 end
 
+-- Whether a file is a teacher's sequences (distill/sequences.lua).
+local function is_taught(path)
+  if core.exists(path .. ".json") ~= "file" then return false end
+  local ok, facts = pcall(core.json_load, path .. ".json")
+  return ok and type(facts) == "table" and facts.sonde == "teacher's sequences"
+end
+
 -- Options for parts, checked. A tokenizer that is trained has the 256 bytes and a token that ends a text.
 local function options_for(parts, options, where)
   options = args.check(corpus.schema, options, "corpus", where)
@@ -110,6 +118,11 @@ function corpus.open(source, options, where)
   local facts = handle:facts()
   facts.handle = handle
   facts.tokenizer = handle:tokenizer()
+  for _, part in ipairs(parts) do
+    for _, path in ipairs(part.sources) do
+      if is_taught(path) then reads.note("sequences", path) end
+    end
+  end
   return setmetatable(facts, class)
 end
 

@@ -2,6 +2,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local reads = require "sonde.base.reads"
 
 local teacher = {}
 
@@ -37,6 +38,7 @@ local function open_path(path, one)
   if core.exists(path) == "file" and not path:find "%.bin$" then
     one.cache = core.teacher_cache(path)
     one.info = one.cache:info()
+    reads.note("cache", path)
   else
     one.model = require("sonde.io").load(path)
   end

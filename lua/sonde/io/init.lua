@@ -15,6 +15,7 @@ local remote = require "sonde.io.arch.parts.remote"
 local tokens = require "sonde.io.arch.parts.tokens"
 local weights = require "sonde.io.weights"
 local args = require "sonde.base.args"
+local reads = require "sonde.base.reads"
 
 local folder = {}
 
@@ -392,7 +393,9 @@ function folder.load(dir, options)
   local model, of
   dir, model, of = described(dir, options.placement)
   model.folder, model.origin = dir, origin.read(dir)
-  return weights.read(model, dir, of)
+  weights.read(model, dir, of)
+  reads.note("model", dir)
+  return model
 end
 
 --- The option of commands that open a model folder.

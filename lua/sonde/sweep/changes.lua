@@ -1,11 +1,13 @@
 --- changes.lua - trials that were run by another version of the script than the one that asks for them now: their
 -- results are not shown as if they were this one's. What is compared is the function of the trials with everything it
--- uses (base/fingerprint.lua) and the plugins; a change elsewhere in the script is told and keeps them.
+-- uses (base/fingerprint.lua), the plugins, and the files of teachers that it read (base/reads.lua); a change elsewhere
+-- in the script is told and keeps them.
 
 local core = require "sonde.core"
 local collect = require "sonde.sweep.collect"
 local current = require "sonde.base.current"
 local fingerprint = require "sonde.base.fingerprint"
+local reads = require "sonde.base.reads"
 local record = require "sonde.train.record"
 local sorted_keys = require "sonde.base.sorted_keys"
 local step_of = require("sonde.train.changes").step_of
@@ -30,14 +32,18 @@ local function script()
   return arg and arg[0] or "the script"
 end
 
--- What of a trial's record differs from now, as text, and the whole of it as a hash; nil where nothing does.
-local function difference(self, trial_record)
+-- What of a trial's record differs from now, as text: "by another version of SCRIPT: ..", and the whole of it as a
+-- hash; nil where nothing does. `files`: of reads.changed.
+local function difference(self, trial_record, files)
   local was = trial_record.sweep or {}
-  local texts = record.changed(trial_record.plugins or {})
+  local texts, read = record.changed(trial_record.plugins or {}), reads.changed(trial_record.reads, files)
   local code = was.code and fingerprint.difference(was.code, self.code, self.kept)
   if code then table.insert(texts, 1, "the trial's function: " .. code) end
-  if #texts == 0 then return nil end
-  return table.concat(texts, ", "), core.sha256(core.json_encode(self.code) .. table.concat(texts, ", "))
+  if #texts + #read == 0 then return nil end
+  local what = #texts > 0 and "by another version of " .. script() or "with a teacher's files that have changed since"
+  for _, text in ipairs(read) do texts[#texts + 1] = text end
+  local all = table.concat(texts, ", ")
+  return what .. ": " .. all, core.sha256(core.json_encode(self.code) .. all)
 end
 
 local function was_run(self, trial)
@@ -46,12 +52,12 @@ end
 
 -- The trials that other code has run, and how many are of a script that differs elsewhere.
 local function look(self)
-  local changed, elsewhere = {}, {}
+  local changed, elsewhere, files = {}, {}, {}
   for _, trial in ipairs(self.trials) do
     if was_run(self, trial) then
       local trial_record = collect.record(trial.dir)
       local was = trial_record.sweep or {}
-      local text, hash = difference(self, trial_record)
+      local text, hash = difference(self, trial_record, files)
       if text and (current.redo or was.accepted ~= hash) then
         changed[#changed + 1] = { trial = trial, text = text, hash = hash }
       elseif not text and was.script and was.script ~= self.script then
@@ -102,8 +108,7 @@ function sweep_changes.check(self, f, mark)
       #elsewhere, #self.trials, self.name)
   end
   if #changed == 0 then return end
-  local what = string.format("%d of %d trials were run by another version of %s: %s", #changed, #self.trials, script(),
-    changed[1].text)
+  local what = string.format("%d of %d trials were run %s", #changed, #self.trials, changed[1].text)
   if not current.accept_changes and not self.retry then      -- to retry is to have mended something
     error(string.format("%s: %s; --redo runs them again, --accept-changes keeps them as they are", self.folder, what),
       0)
@@ -134,7 +139,7 @@ function sweep_changes.redo(self, trial)
   trial.redo = nil
   local was = trial.run:record()
   local there = was.sweep or {}
-  if difference(self, was) or there.script ~= self.script or collect.difference(there.settings or {},
+  if difference(self, was, {}) or there.script ~= self.script or collect.difference(there.settings or {},
     self.settings) then
     trial.run:clear()
   end
