@@ -190,6 +190,34 @@ static void test_same_bits(void **state) {
   }
 }
 
+/* Results that are too large for caches are written in another way, wherever the lines of a cache begin in their rows:
+ * the same bits, and nothing between the rows. */
+static void test_large(void **state) {
+  (void)state;
+  static const int64_t sizes[][4] = {{64, 64, 64, 0}, {70, 96, 40, 0}, {33, 49, 95, 3}, {40, 80, 33, 16},
+                                     {9, 200, 64, 8}};
+  sonde_pool *pool = sonde_pool_new(2, NULL);
+  const sonde_simd_table *t[SONDE_LEVELS];
+  int n = tables(t);
+  for (int k = 0; k < n; k++) {
+    sonde_simd_use(t[k]);
+    for (int v = 0; v < 20; v++) {
+      const int64_t *s = sizes[v / 4];
+      data d = make(s[0], s[1], s[2], 2, v & 1, 0, SONDE_BF16, v >> 1 & 1 ? SONDE_BF16 : SONDE_F32, 0, s[3]);
+      run(&d, pool);
+      void *small = zeros(d.c_bytes);
+      memcpy(small, d.c, (size_t)d.c_bytes);
+      d.g.large = 1;
+      run(&d, pool);
+      check(&d, t[k]->isa);
+      assert_memory_equal(small, d.c, (size_t)d.c_bytes);
+      free(small);
+      drop(&d);
+    }
+  }
+  sonde_pool_free(pool);
+}
+
 static void test_empty(void **state) {
   (void)state;
   sonde_pool *pool = sonde_pool_new(1, NULL);
@@ -292,6 +320,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes),
                                      cmocka_unit_test(test_portions),
                                      cmocka_unit_test(test_same_bits),
+                                     cmocka_unit_test(test_large),
                                      cmocka_unit_test(test_empty),
                                      cmocka_unit_test(test_nan),
                                      {"test_amx", has_amx() ? test_amx : NULL, NULL, NULL, NULL},
