@@ -118,6 +118,16 @@ static sonde_pattern pattern_of(sonde_site *site, const sonde_value *opt, sonde_
   return p;
 }
 
+/* An option that is not its default and does nothing with these blocks; NULL: there is none. */
+static const char *idle_option(const sonde_value *opt) {
+  const char kind = opt[BLOCKS].s[0];
+  if (kind == 'a' && opt[BLOCK_SIZE].i != atoll(options[BLOCK_SIZE].preset)) return "block_size";
+  if (kind != 't' && opt[BLOCK_TOP].i != atoll(options[BLOCK_TOP].preset)) return "block_top";
+  if (kind != 't' && strcmp(opt[BLOCK_CHOICE].s, options[BLOCK_CHOICE].preset)) return "block_choice";
+  if (kind != 's' && opt[BLOCK_STRIDE].i != atoll(options[BLOCK_STRIDE].preset)) return "block_stride";
+  return NULL;
+}
+
 static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x) {
   const sonde_place *at = sonde_where(site);
   int64_t by_width = at->width / 64 > 1 ? at->width / 64 : 1;
@@ -133,6 +143,9 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   if (opt[SINKS].i && !opt[WINDOW].i && opt[BLOCKS].s[0] == 'a')
     return sonde_refuse(site, "sinks %lld has no effect where a token sees all before it; set a window, or blocks",
                         (long long)opt[SINKS].i);
+  if (idle_option(opt))
+    return sonde_refuse(site, "%s has no effect with blocks = %s; leave it out, or choose other blocks",
+                        idle_option(opt), opt[BLOCKS].s);
 
   projection of_q = {'q', heads, sonde_matrix(site, "q_proj.weight", heads * head_dim, at->width, SONDE_ROLE_QK)};
   projection of_k = {'k', kv_heads, sonde_matrix(site, "k_proj.weight", kv_heads * head_dim, at->width, SONDE_ROLE_QK)};

@@ -155,6 +155,10 @@ static sonde_node *build(sonde_site *site, const sonde_value *opt, sonde_node *x
   if (m.k > m.experts)
     return sonde_refuse(site, "top_k %lld is more than there are experts (%lld)", (long long)m.k,
                         (long long)m.experts);
+  if (!opt[SHARED].i && strcmp(opt[SHARED_COMBINE].s, options[SHARED_COMBINE].preset))
+    return sonde_refuse(site, "shared_combine has no effect without a shared expert; leave it out, or set shared");
+  if (opt[BALANCE].f == 0 && opt[Z_LOSS].f == 0 && strcmp(opt[SCALING].s, options[SCALING].preset))
+    return sonde_refuse(site, "balance_scaling has no effect without balance and z_loss; leave it out, or set one");
   m.x = sonde_reshape(x, flat, 2);
   sonde_node *y = routed(&m, opt[HIDDEN].i ? opt[HIDDEN].i : (part + 7) / 8 * 8);
   if (opt[SHARED].i) y = combined(&m, y, shared(&m, opt[SHARED].i));

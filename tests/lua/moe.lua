@@ -286,7 +286,7 @@ function TestModels:test_folders_adapters_folding_and_pruning()
   local folded = model:fold()
   lu.assertTrue(off(logits_of(folded), before) < 1e-5)
   lu.assertErrorMsgContains("not written as GGUF", sonde.export, model, scratch .. "/model.gguf")
-  lu.assertStrContains(sonde.export(model, scratch .. "/exported").opens, "does not know ffn 'moe'")
+  lu.assertStrContains(sonde.export(model, scratch .. "/exported").opens, "trust_remote_code=True")
   local pruned = sonde.prune(model, { blocks = { 1 }, heal = { steps = 2, batch = 2, lora = 2 },
     heal_text = corpus() })
   lu.assertEquals(pruned.config.depth, 2)
@@ -343,6 +343,8 @@ function TestModels:test_what_cannot_be_is_refused_in_one_line()
     { { "moe", experts = 0 }, "experts" }, { { "moe", top_k = 0 }, "top_k" }, { { "moe", experts = 1e9 }, "experts" },
     { { "moe", balance = -1 }, "balance" }, { { "moe", balance_scaling = "none" }, "mean, sum, released" },
     { { "moe", experts = 65536, hidden = 1e7 }, "[65536, 10000000, 8]" },
+    { { "moe", shared_combine = "mean" }, "shared_combine has no effect without a shared expert" },
+    { { "moe", balance = 0, z_loss = 0, balance_scaling = "sum" }, "balance_scaling has no effect" },
   } do
     local ok, text = pcall(small, { ffn = case[1] })
     lu.assertFalse(ok, case[2])

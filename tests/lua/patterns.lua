@@ -126,6 +126,11 @@ end
 
 function TestPatterns:test_refusals()
   lu.assertErrorMsgContains("sinks 4 has no effect", function() small({ "causal", sinks = 4 }):trace {} end)
+  for name, options in pairs { block_size = { block_size = 8 }, block_top = { blocks = "strided", block_top = 3 },
+    block_choice = { block_choice = "query" }, block_stride = { blocks = "top", block_stride = 2 } } do
+    options[1] = "causal"
+    lu.assertErrorMsgContains(name .. " has no effect", function() small(options):trace {} end)
+  end
   lu.assertErrorMsgContains("blocks", sonde.transformer, { vocab = 9, width = 8, depth = 1, heads = 1,
     attention = { "causal", blocks = "some" } })
 end
