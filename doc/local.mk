@@ -9,7 +9,8 @@ nobase_dist_doc_DATA = README.md %D%/architecture.md %D%/backends.md %D%/decisio
   %D%/results/bhyt.png %D%/results/capacity_gap.md %D%/results/capacity_gap.png \
   %D%/results/curse_of_depth.md %D%/results/curse_of_depth.png \
   %D%/results/layer_pruning.md %D%/results/minima.md %D%/results/minima.png %D%/results/near_miss.md \
-  %D%/results/sparsity.md %D%/img/depth_scaling_demo.png %D%/img/sparsity_pruned_demo.png
+  %D%/results/sparsity.md %D%/img/depth_scaling_demo.png %D%/img/sparsity_context_workstation.png \
+  %D%/img/sparsity_pruned_demo.png
 EXTRA_DIST += %D%/api.lua %D%/gen-lua-api.lua
 
 # The page of the Lua API comes from the comments in lua/sonde: `make lua-api` writes it, and a test fails when it is
