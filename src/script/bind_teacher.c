@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "plugin/divergence.h"
@@ -43,17 +44,18 @@ static int core_teacher_cache(lua_State *L) {
   return 1;
 }
 
-/* c:info() -> {rows, context, vocab, k, temperature, seed, teacher, tokenizer, corpus}: hashes in hex, "" if not
- * known */
+/* c:info() -> {rows, context, vocab, k, temperature, seed, dtype, teacher, tokenizer, corpus}: "f32" or "bf16", of the
+ * teacher's products; hashes in hex, "" if not known */
 static int cache_info(lua_State *L) {
   const sonde_taught_info *i = sonde_taught_info_of(to_cache(L));
-  lua_createtable(L, 0, 9);
+  lua_createtable(L, 0, 10);
   sonde_lua_set_integer(L, "rows", i->rows);
   sonde_lua_set_integer(L, "context", i->context);
   sonde_lua_set_integer(L, "vocab", i->vocab);
   sonde_lua_set_integer(L, "k", i->k);
   sonde_lua_set_number(L, "temperature", i->temperature);
   sonde_lua_set_integer(L, "seed", i->seed);
+  sonde_lua_set_string(L, "dtype", i->bf16 ? "bf16" : "f32");
   sonde_lua_set_string(L, "teacher", i->teacher);
   sonde_lua_set_string(L, "tokenizer", i->tokenizer);
   sonde_lua_set_string(L, "corpus", i->corpus);
@@ -89,6 +91,7 @@ static int core_teacher_cache_writer(lua_State *L) {
       .k = sonde_lua_field_integer(L, 2, "k", 0, 0, INT64_MAX),
       .temperature = sonde_lua_field_number(L, 2, "temperature", 1),
       .seed = sonde_lua_field_int(L, 2, "seed", 0),
+      .bf16 = !strcmp(sonde_lua_field_string(L, 2, "dtype", "f32"), "bf16"),
   };
   const char *hash[3] = {sonde_lua_field_string(L, 2, "teacher", ""), sonde_lua_field_string(L, 2, "tokenizer", ""),
                          sonde_lua_field_string(L, 2, "corpus", "")};

@@ -21,7 +21,7 @@ typedef struct header {
   double temperature;
   int64_t seed;
   uint8_t teacher[32], tokenizer[32], corpus[32];
-  uint8_t zero[100];
+  uint8_t bf16, zero[99];
   uint32_t crc;
 } header;
 _Static_assert(sizeof(header) == 256, "the header is 256 bytes on disk");
@@ -49,7 +49,7 @@ static uint32_t row_crc(const layout *l, const void *row) { return (uint32_t)crc
 static int in_range(const header *h) {
   return h->rows >= 1 && h->rows <= (int64_t)1 << 40 && h->context >= 1 && h->context <= MOST_CONTEXT &&
       h->vocab >= 2 && h->vocab <= MOST_VOCAB && h->k >= 1 && (int64_t)h->k <= h->vocab && h->k <= 1 << 20 &&
-      isfinite(h->temperature) && h->temperature > 0;
+      isfinite(h->temperature) && h->temperature > 0 && h->bf16 <= 1;
 }
 
 /* ---- reading ----------------------------------------------------------------------------------------------- */
@@ -92,7 +92,7 @@ sonde_taught *sonde_taught_open(const char *path, sonde_error *err) {
     return NULL;
   }
   c->info = (sonde_taught_info){.rows = c->h.rows, .context = c->h.context, .vocab = c->h.vocab, .k = c->h.k,
-                               .temperature = c->h.temperature, .seed = c->h.seed};
+                               .temperature = c->h.temperature, .seed = c->h.seed, .bf16 = c->h.bf16};
   sonde_sha256_to_hex(c->h.teacher, c->info.teacher);
   sonde_sha256_to_hex(c->h.tokenizer, c->info.tokenizer);
   sonde_sha256_to_hex(c->h.corpus, c->info.corpus);
@@ -230,7 +230,7 @@ static int open_part(sonde_taught_writer *w, sonde_error *err) {
 sonde_taught_writer *sonde_taught_writer_open(const char *path, const sonde_taught_info *info, int64_t *done,
                                             sonde_error *err) {
   header h = {.version = CACHE_VERSION, .k = (uint32_t)info->k, .rows = info->rows, .context = info->context,
-              .vocab = info->vocab, .temperature = info->temperature, .seed = info->seed};
+              .vocab = info->vocab, .temperature = info->temperature, .seed = info->seed, .bf16 = info->bf16 != 0};
   memcpy(h.magic, MAGIC, sizeof MAGIC);
   sonde_sha256_from_hex(info->teacher, h.teacher);
   sonde_sha256_from_hex(info->tokenizer, h.tokenizer);

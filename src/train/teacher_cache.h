@@ -6,11 +6,11 @@
  *
  * Layout, little-endian. 256 bytes of header: magic "SONDETCH", u32 version (1), u32 K, i64 rows, i64 context T, i64
  * vocabulary V, f64 temperature, i64 seed, 32 bytes each of SHA-256 of the teacher's weights, of the tokenizer and of
- * the text (zeros: not known), zeros, u32 CRC-32 of what is before it. Then the rows: 4 f64 of what was measured
- * (sonde_taught_loss), T times K + 1 u16 of -2048 log p (the last of them is of the others' sum), T times K classes,
- * u16 where V is at most 65536, else u32, zeros, and u32 CRC-32 of what is before it, which ends at a multiple of 8
- * bytes. The logarithms are stored in steps of 1/2048 down to -32: each probability is off by at most a part in
- * 4000. */
+ * the text (zeros: not known), u8 1 where the teacher's products were of bf16 and else 0, zeros, u32 CRC-32 of what is
+ * before it. Then the rows: 4 f64 of what was measured (sonde_taught_loss), T times K + 1 u16 of -2048 log p (the last
+ * of them is of the others' sum), T times K classes, u16 where V is at most 65536, else u32, zeros, and u32 CRC-32 of
+ * what is before it, which ends at a multiple of 8 bytes. The logarithms are stored in steps of 1/2048 down to -32:
+ * each probability is off by at most a part in 4000. */
 #ifndef SONDE_TRAIN_TEACHER_CACHE_H
 #define SONDE_TRAIN_TEACHER_CACHE_H
 
@@ -22,6 +22,7 @@ typedef struct sonde_taught_info {
   double temperature;
   int64_t seed;
   char teacher[65], tokenizer[65], corpus[65];   /* hex; "": not known */
+  int bf16;                                      /* the dtype of the teacher's products; 0: f32 */
 } sonde_taught_info;
 
 /* Sums over tokens of what a cache loses: the probability of the classes that are not kept; the entropy in nats of

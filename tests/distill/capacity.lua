@@ -3,6 +3,8 @@
 local lu = require "luaunit"
 local bootstrap = require "sonde.probe.bootstrap"
 local capacity = require "sonde.distill.capacity"
+local gap_report = require "sonde.distill.gap_report"
+local gap_tables = require "sonde.distill.gap_tables"
 local law = require "sonde.distill.law"
 local simplex = require "sonde.base.simplex"
 
@@ -101,6 +103,88 @@ function TestVerdicts:test_other_students_are_on_the_line_where_it_is_known()
   local two = optima_of(made { slope = 2.5, noise = 0.002, students = { 1e6, 4e6 } })
   lu.assertNil(capacity.line(two).r2)
   lu.assertStrContains(capacity.recommend(2.5e6, two, capacity.line(two)).why, "2 of 2 students")
+end
+
+function TestVerdicts:test_of_students_much_alike_the_nearest_is_meant()
+  local optima = optima_of(made { slope = 2.5, noise = 0.002, students = { 1e6, 1.009e6, 4e6 } })
+  for _, k in ipairs { 1, 2 } do
+    lu.assertEquals(capacity.recommend(optima[k].student, optima).teacher, optima[k].teacher)
+  end
+  lu.assertEquals(capacity.recommend(1.007e6, optima).teacher, optima[2].teacher)
+  lu.assertNotEquals(optima[1].teacher, optima[2].teacher)
+end
+
+function TestVerdicts:test_one_second_seed_in_all_has_no_interval()
+  local curve = made { slope = 2.5, noise = 0.002 }[1]
+  for k, point in ipairs(curve.points) do point.losses = { point.losses[1], k == 2 and point.losses[2] or nil } end
+  local one = capacity.optimum(curve)
+  lu.assertNil(one.lo)
+  lu.assertEquals(one.unknown, "one second seed in all has no interval")
+end
+
+function TestVerdicts:test_teachers_much_alike_have_no_curve()
+  local curve = made { slope = 2.5, teachers = { 1e6, 1e6 + 20, 1e6 + 40, 1e6 + 60 } }[1]
+  lu.assertEquals(capacity.optimum(curve).unknown, "the teachers' sizes are too much alike for a curve")
+end
+
+-- Trials as the students' sweep gives them: of one student and five teachers, three seeds.
+local function trials_of(diverged)
+  local trials = {}
+  for k, teacher in ipairs { 1e5, 2e5, 4e5, 8e5, 16e5 } do
+    for seed = 1, 3 do
+      local loss = 3 + 0.1 * math.log(teacher / 4e5) ^ 2 + 0.003 * ((seed * 7 + k) % 5)
+      local lost = diverged(teacher, seed)
+      trials[#trials + 1] = { status = lost and "diverged" or "done", params = { arm = "random", student = 5e4,
+        teacher = teacher, teacher_tokens = 1, tokens = 1, weight = 1, temperature = 1, seed = seed },
+        results = { student_loss = not lost and loss or nil, flops = 1, flops_with_teacher = 2 } }
+    end
+  end
+  return trials
+end
+
+local function found_of(diverged)
+  local first = { teacher_tokens = 1, tokens = 1, weight = 1, temperature = 1 }
+  return gap_report.findings(trials_of(diverged), function()
+    return { teacher = true, teacher_tokens = true, tokens = true, weight = true, temperature = true }
+  end, {}, first)
+end
+
+local function cells_of(found)
+  local cells = {}
+  for _, each in ipairs(gap_tables.all(found)) do
+    for _, row in ipairs(each.rows) do cells[#cells + 1] = table.concat(row, " | ") end
+  end
+  return table.concat(cells, "\n")
+end
+
+function TestVerdicts:test_seeds_that_diverged_are_said_and_nothing_is_told_from_the_others()
+  local found = found_of(function(teacher, seed) return teacher == 4e5 and seed > 1 end)
+  local said = found.recommend(5e4)
+  lu.assertNil(said.teacher)
+  lu.assertStrContains(said.why, "seeds diverged, by the teacher's parameters: 400000 (2 of 3)")
+  local cells = cells_of(found)
+  lu.assertStrMatches(cells, ".*50 k | random | 3%.%d+ | 3%.%d+ %*? ?| 3%.%d+ %(2 of 3 seeds diverged%) |.*")
+  lu.assertStrContains(cells, "cannot be told: seeds diverged")
+  lu.assertEquals(gap_report.record(found).conditions[1].curves[1].diverged[1].diverged, 2)
+  local whole = found_of(function() return false end)
+  lu.assertNil(whole.conditions[1].optima[1].unknown)
+  lu.assertNil(whole.conditions[1].curves[1].diverged)
+end
+
+function TestVerdicts:test_where_all_diverged_the_arm_is_shown()
+  local found = found_of(function() return true end)
+  lu.assertStrContains(found.recommend(5e4).why, "100000 (3 of 3), 200000 (3 of 3)")
+  lu.assertStrContains(cells_of(found), "50 k | random | – (3 of 3 seeds diverged)")
+end
+
+function TestVerdicts:test_fits_are_compared_on_the_arms_that_all_predict()
+  local curves = made { slope = 2.5, noise = 0.005, students = { 1e6, 2e6, 4e6 }, teachers = { 1e6, 2e6, 4e6, 8e6,
+    16e6 } }
+  local known = { tokens = 1e9, teacher_loss = {}, supervised = { E = 1.5, A = 2000, B = 15000, a = 0.38, b = 0.45,
+    g = 0.5 } }
+  -- Of the last teacher no loss is known.
+  for k, teacher in ipairs { 1e6, 2e6, 4e6, 8e6 } do known.teacher_loss[teacher] = 3.4 - 0.2 * k end
+  for _, fit in ipairs(capacity.held_out(curves, known)) do lu.assertEquals(fit.arms, 12, fit.name) end
 end
 
 function TestVerdicts:test_held_out_arms_rank_the_fits()

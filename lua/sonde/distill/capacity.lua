@@ -1,7 +1,8 @@
 --- capacity.lua - which teacher is best for a student of S parameters: what may be said from losses of students by
 -- the size of their teacher (Zhang et al., Towards the Law of Capacity Gap in Distilling Language Models, 2023).
 --
---   curve = { student = S, points = { { teacher = N, losses = { of each seed } }, .. } }     sizes in parameters
+--   curve = { student = S, points = { { teacher = N, losses = { of each seed } }, .. },      sizes in parameters
+--             diverged = { { teacher = N, diverged = seeds, losses = { of the others } }, .. } or nil }
 --
 -- For each student a quadratic in log N over the means of its points; its minimum is the best teacher where it lies
 -- between the smallest and the largest. Over students the line N* = slope * S + intercept.
@@ -14,6 +15,7 @@ local stats = require "sonde.base.stats"
 local capacity = { PAPER_SLOPE = 2.5 }
 
 local LEAST = 3         -- points of a quadratic, students of a line whose R^2 says something
+local LEAST_FREE = 2    -- degrees of freedom: with one the interval holds the optimum in 70 % of made curves
 
 -- ---- least squares -------------------------------------------------------------------------------------------------
 
@@ -138,15 +140,35 @@ local function draws_of(points, sizes, means, residuals, random)
   return optima, shares / #optima
 end
 
-local function verdict_of(found, sizes)
+--- How many seeds of a point diverged, in words; nil where none did.
+---@param point {diverged: integer|nil, losses: number[]}
+---@return string|nil
+function capacity.diverged(point)
+  local n = point.diverged or 0
+  if n == 0 then return nil end
+  return ("%d of %d seeds diverged"):format(n, n + #point.losses)
+end
+
+-- Seeds that diverge are no chance event: the mean of the others is too low.
+local function diverged_text(points)
+  local parts = {}
+  for k, point in ipairs(points) do
+    parts[k] = ("%d (%d of %d)"):format(point.teacher, point.diverged, point.diverged + #point.losses)
+  end
+  return ("seeds diverged, by the teacher's parameters: %s"):format(table.concat(parts, ", "))
+end
+
+local function verdict_of(found, curve, sizes, free)
+  if curve.diverged then return diverged_text(curve.diverged) end
+  if #sizes < LEAST then return ("%d of the %d teachers that a curve takes"):format(#sizes, LEAST) end
   local low, high = math.min(table.unpack(sizes)), math.max(table.unpack(sizes))
   if not found.fit then
-    return ("%d of the %d teachers that a curve takes"):format(#sizes, LEAST)
+    return "the teachers' sizes are too much alike for a curve"
   elseif not found.fit.interior then
     return ("no optimum between these teachers: the curve is lowest at the %s"):format(
       found.fit.teacher == low and "smallest" or "largest")
   elseif not found.lo then
-    return "one seed has no interval"
+    return free == 0 and "one seed has no interval" or "one second seed in all has no interval"
   elseif found.lo <= low or found.hi >= high then
     return ("the interval reaches the %s teacher"):format(found.lo <= low and (found.hi >= high and "smallest and the "
       .. "largest" or "smallest") or "largest")
@@ -157,27 +179,29 @@ end
 ---@field student number
 ---@field fit sonde.capacity.quadratic|nil
 ---@field teacher number|nil     the best one's parameters
----@field lo number|nil          of the 95 % interval, by a bootstrap of the seeds' residuals; nil with one seed
+---@field lo number|nil          of the 95 % interval, by a bootstrap of residuals; nil below two further seeds
 ---@field hi number|nil
 ---@field interior number|nil    share of the draws whose optimum is neither the smallest nor the largest teacher
+---@field diverged boolean       whether seeds of a point did
 ---@field unknown string|nil     why the best teacher cannot be told; nil where it can
 
---- The best teacher for a student. Seeds are taken to spread alike about the mean of each point.
+--- The best teacher for a student. Seeds are taken to spread alike about the mean of each point. It cannot be told
+--- where seeds diverged: the mean of the others is not that of the point.
 ---@param curve {student: number, points: table[]}
 ---@return sonde.capacity.optimum
 function capacity.optimum(curve)
   local sizes, means = means_of(curve.points)
-  local found = { student = curve.student, fit = capacity.quadratic(sizes, means) }
+  local found = { student = curve.student, fit = capacity.quadratic(sizes, means), diverged = curve.diverged ~= nil }
+  local residuals, free = residuals_of(curve.points, means)
   if found.fit then
     found.teacher = found.fit.teacher
-    local residuals, free = residuals_of(curve.points, means)
-    if free > 0 then
+    if free >= LEAST_FREE then
       found.draws, found.interior = draws_of(curve.points, sizes, means, residuals, bootstrap.random(0))
       local interval = bootstrap.interval(found.draws, free + 1)
       found.lo, found.hi = interval[1], interval[2]
     end
   end
-  found.unknown = verdict_of(found, sizes)
+  found.unknown = verdict_of(found, curve, sizes, free)
   return found
 end
 
@@ -198,13 +222,14 @@ end
 ---@field lo number|nil           95 % interval of the slope; nil where a student has one seed
 ---@field hi number|nil
 
---- The line through the optima of the students that have one between their teachers; nil below two of them.
+--- The line through the optima of the students that have one between their teachers and no seeds that diverged; nil
+--- below two of them.
 ---@param optima sonde.capacity.optimum[]
 ---@return sonde.capacity.line|nil
 function capacity.line(optima)
   local used, xs, ys = {}, {}, {}
   for _, one in ipairs(optima) do
-    if one.fit and one.fit.interior then
+    if one.fit and one.fit.interior and not one.diverged then
       used[#used + 1] = one
       xs[#xs + 1], ys[#ys + 1] = one.student, one.teacher
     end
@@ -230,19 +255,29 @@ function capacity.line(optima)
   return line
 end
 
+-- The optimum of the measured student that is nearest, if it is within 1 %; nil otherwise.
+local function measured(student, optima)
+  local nearest, distance = nil, 0.01 * student
+  for _, one in ipairs(optima) do
+    local d = math.abs(one.student - student)
+    if d <= distance then nearest, distance = one, d end
+  end
+  return nearest
+end
+
 --- The teacher for a student of S parameters, or why it cannot be told from these arms. A student that was measured
---- has its own optimum; others are on the line, between the smallest and the largest that were measured.
+--- (to 1 %, the nearest) has its own optimum; others are on the line, between the smallest and the largest that were
+--- measured.
 ---@param student number
 ---@param optima sonde.capacity.optimum[]
 ---@param line sonde.capacity.line|nil
 ---@return {teacher: number|nil, lo: number|nil, hi: number|nil, why: string}
 function capacity.recommend(student, optima, line)
+  local own = measured(student, optima)
+  if own and own.unknown then return { why = "cannot be told from these arms: " .. own.unknown } end
+  if own then return { teacher = own.teacher, lo = own.lo, hi = own.hi, why = "the optimum of that student" } end
   local low, high, known = math.huge, 0, 0
   for _, one in ipairs(optima) do
-    if math.abs(one.student - student) <= 0.01 * student then
-      if one.unknown then return { why = "cannot be told from these arms: " .. one.unknown } end
-      return { teacher = one.teacher, lo = one.lo, hi = one.hi, why = "the optimum of that student" }
-    end
     if not one.unknown then
       low, high, known = math.min(low, one.student), math.max(high, one.student), known + 1
     end
@@ -341,17 +376,30 @@ local function without(curves, left, at)
   return rest
 end
 
-local function held_out_error(curves, fit_of, known)
-  local sum, count = 0, 0
+-- Squared errors of a fit by arm, and how many there are; false: it says nothing of that arm.
+local function held_out_errors(curves, fit_of, known)
+  local errors, count = {}, 0
   for k, curve in ipairs(curves) do
     for p, point in ipairs(curve.points) do
       local rest = without(curves, k, p)
       local predict = #rest[k].points >= LEAST and fit_of(rest, known)
       local value = predict and predict(rest[k], point.teacher)
-      if value then sum, count = sum + (value - stats.mean(point.losses)) ^ 2, count + 1 end
+      errors[#errors + 1] = value and (value - stats.mean(point.losses)) ^ 2 or false
+      if value then count = count + 1 end
     end
   end
-  return count > 0 and math.sqrt(sum / count) or nil, count
+  return errors, count
+end
+
+-- The arms that all fits say something of, but those that say nothing at all.
+local function common_of(errors, counts, arms)
+  local common = {}
+  for a = 1, arms do
+    local all = true
+    for k, list in ipairs(errors) do all = all and (counts[k] == 0 or list[a] ~= false) end
+    if all then common[#common + 1] = a end
+  end
+  return common
 end
 
 ---@class sonde.capacity.known       what the law takes beside the curves
@@ -360,7 +408,8 @@ end
 ---@field teacher_loss table<number, number>     by the teacher's parameters
 
 --- The fits by how well they predict the mean loss of arms that they have not seen, each left out in turn; arms of
---- students that keep three others only. `error` is the root of the mean square, in nats.
+--- students that keep three others only, and only those that every fit predicts which predicts any, so that errors
+--- compare. `error` is the root of the mean square, in nats.
 ---@param curves table[]
 ---@param known? sonde.capacity.known      without it the law is not among them
 ---@return {name: string, error: number|nil, arms: integer}[]
@@ -368,9 +417,13 @@ function capacity.held_out(curves, known)
   local list, fits = {}, { { "a quadratic for each student", fit_quadratics }, { "optima on one line", fit_joint },
     { "no dependence on the teacher", fit_mean } }
   if known then fits[4] = { "distillation scaling law", fit_law } end
+  local errors, counts = {}, {}
+  for k, fit in ipairs(fits) do errors[k], counts[k] = held_out_errors(curves, fit[2], known) end
+  local common = common_of(errors, counts, #errors[1])
   for k, fit in ipairs(fits) do
-    local error, arms = held_out_error(curves, fit[2], known)
-    list[k] = { name = fit[1], error = error, arms = arms }
+    local used, sum = counts[k] > 0 and common or {}, 0
+    for _, a in ipairs(used) do sum = sum + errors[k][a] end
+    list[k] = { name = fit[1], error = #used > 0 and math.sqrt(sum / #used) or nil, arms = #used }
   end
   return list
 end

@@ -7,10 +7,13 @@
 local core = require "sonde.core"
 local args = require "sonde.base.args"
 local capacity = require "sonde.distill.capacity"
+local distill = require "sonde.distill"
 local gap_search = require "sonde.distill.gap_search"
 local gap_report = require "sonde.distill.gap_report"
+local hidden = require "sonde.distill.hidden"
 local on_policy = require "sonde.distill.on_policy"
 local gap_tables = require "sonde.distill.gap_tables"
+local grid = require "sonde.sweep.grid"
 local quantity = require "sonde.report.quantity"
 local sorted_keys = require "sonde.base.sorted_keys"
 
@@ -75,10 +78,17 @@ local VARIED = { "teacher_tokens", "tokens", "weight", "temperature" }
 
 -- ---- models --------------------------------------------------------------------------------------------------------
 
+local function merged(...)
+  local all = {}
+  for _, options in ipairs { ... } do
+    for key, value in pairs(options) do all[key] = value end
+  end
+  return all
+end
+
 local function model_of(self, size, seed)
-  local all = { vocab = self.vocab, context = self.context, seed = seed }
-  for key, value in pairs(size) do all[key] = value end
-  return require("sonde.model.transformer").new(all)
+  return require("sonde.model.transformer").new(merged({ vocab = self.vocab, context = self.context, seed = seed },
+    size))
 end
 
 -- The sizes by their parameters, and the list of these, from the smallest.
@@ -113,45 +123,142 @@ local function contains(teacher, student)
   return true
 end
 
-local function check_sizes(self)
-  local first = head_width(self.teachers[1])
-  for _, list in ipairs { self.teachers, self.students } do
-    for _, size in ipairs(list) do
-      for _, key in ipairs { "depth", "width", "heads", "ffn_hidden" } do
-        if type(size[key]) ~= "number" then
-          error(core.where() .. "capacity_gap: each of teachers and students needs depth, width, heads and ffn_hidden; "
-            .. key .. " is missing", 0)
-        end
-      end
-      if head_width(size) ~= first then
-        error(core.where() .. ("capacity_gap: heads of one model have width %g, of another %g; pruning keeps a head "
-          .. "whole, so give all models the same (head_dim)"):format(first, head_width(size)), 0)
-      end
+local function here() return core.where() end
+
+local function refuse(text, ...)
+  error(core.where() .. "capacity_gap: " .. text:format(...), 0)
+end
+
+local function has_arm(self, ...)
+  for _, name in ipairs { ... } do
+    for _, arm in ipairs(self.arms) do
+      if arm == name then return true end
+    end
+  end
+  return false
+end
+
+local SIZES = { depth = true, width = true, heads = true, ffn_hidden = true }      -- what every model says of its size
+local OF_HEADS = { kv_heads = true, groups = true, head_dim = true }
+
+-- Numbers, one of the whole model: what differs by block cannot be compared along the teachers.
+local function check_numbers(size, name)
+  for _, key in ipairs { "depth", "width", "heads", "ffn_hidden", "kv_heads", "groups", "head_dim" } do
+    local value = size[key]
+    if value == nil and SIZES[key] then
+      refuse("each of teachers and students needs depth, width, heads and ffn_hidden; %s is missing", key)
+    elseif value ~= nil and not (type(value) == "number" and value >= 1 and value % 1 == 0) then
+      refuse("%s of %s must be a whole number of at least 1, not %s", key, name,
+        type(value) == "string" and "'" .. value .. "'" or type(value) == "table" and "a list" or tostring(value))
     end
   end
 end
 
-local function here() return core.where() end
+-- Query heads that read each key and value head.
+local function sharing(size)
+  return size.groups or size.heads / (size.kv_heads or size.heads)
+end
 
--- What the axes decide: it would be taken over, and never used.
+-- What a cut keeps of the teacher must be the student's too: else its size is not the one it is shown at.
+local function check_cut(size, first, name)
+  if sharing(size) ~= sharing(first) then
+    refuse("%g query heads of one model read each key and value head, %g of another; pruning keeps that, so give all "
+      .. "models the same (kv_heads)", sharing(first), sharing(size))
+  end
+  for key in pairs(merged(size, first)) do
+    if not SIZES[key] and not OF_HEADS[key] and not grid.same(size[key], first[key]) then
+      refuse("%s of %s differs from that of the first teacher; pruning keeps it, so give all models the same", key,
+        name)
+    end
+  end
+end
+
+local function check_sizes(self)
+  for _, what in ipairs { "teacher", "student" } do
+    for k, size in ipairs(self[what .. "s"]) do check_numbers(size, what .. " " .. k) end
+  end
+  local first = self.teachers[1]
+  for _, what in ipairs { "teacher", "student" } do
+    for k, size in ipairs(self[what .. "s"]) do
+      if head_width(size) ~= head_width(first) then
+        refuse("heads of one model have width %g, of another %g; pruning keeps a head whole, so give all models the "
+          .. "same (head_dim)", head_width(first), head_width(size))
+      end
+      if has_arm(self, "distilled", "pruned") then check_cut(size, first, what .. " " .. k) end
+    end
+  end
+end
+
+local function option(name) return "the option '" .. name .. "' of capacity_gap decides it" end
+
+local BY_TRIAL = "each trial has its own"
+
+-- What the axes and the trials decide: it would be taken over, and never used, or be that of another trial.
 local DECIDED = {
-  train = { tokens = "teacher_tokens", steps = "teacher_tokens", teacher = "arms", distill = "distill" },
-  tune = { tokens = "tokens", steps = "tokens", teacher = "arms", distill = "distill" },
-  distill = { weight = "weight", ce_weight = "weight", temperature = "temperature" },
+  train = { tokens = option "teacher_tokens", steps = option "teacher_tokens" },
+  tune = { tokens = option "tokens", steps = option "tokens" },
+  distill = { weight = option "weight", ce_weight = option "weight", temperature = option "temperature" },
 }
+for _, name in ipairs { "train", "tune" } do
+  DECIDED[name].teacher, DECIDED[name].distill = option "arms", option "distill"
+  DECIDED[name].context, DECIDED[name].from = option "context", option "arms"
+  DECIDED[name].dir, DECIDED[name].save = BY_TRIAL, BY_TRIAL
+end
+
+-- Whether some trial of a student learns from a teacher.
+local function learns(self, student, teacher)
+  return has_arm(self, "random") or (has_arm(self, "distilled") and contains(teacher, student))
+end
+
+-- Streams and relations, of each student and teacher.
+local function check_hidden(self, student, teacher)
+  for _, what in ipairs { "hidden", "relations" } do
+    local given = self.distill[what]
+    local options = given and hidden.check(what, given, student, teacher, here)
+    local heads = options and (options.attention or 0) > 0 and student.heads ~= teacher.heads
+    local shared = options and (options.values or 0) > 0
+      and student.heads / sharing(student) ~= teacher.heads / sharing(teacher)
+    if heads or shared then
+      refuse("relations of distill: a student has %d heads (%d of keys and values) and a teacher %d (%d); they must be "
+        .. "as many", student.heads, student.heads / sharing(student), teacher.heads, teacher.heads / sharing(teacher))
+    end
+  end
+end
 
 -- Options that would fail after the teachers' training.
-local function check_distill(self)
+local function check_trainings(self)
   for _, name in ipairs { "train", "tune", "distill" } do
-    for key, axis in pairs(DECIDED[name]) do
+    for key, why in pairs(DECIDED[name]) do
       if self[name][key] ~= nil then
-        error(core.where() .. ("option '%s.%s' of capacity_gap: the option '%s' of capacity_gap decides it; leave it "
-          .. "out"):format(name, key, axis), 0)
+        error(core.where() .. ("option '%s.%s' of capacity_gap: %s; leave it out"):format(name, key, why), 0)
       end
     end
   end
-  args.check(require("sonde.distill").schema, self.distill, "distill of capacity_gap")
+  for _, name in ipairs { "train", "tune" } do
+    args.check(require("sonde.train").schema, self[name], name .. " of capacity_gap")
+  end
+  distill.check(self.distill, "distill of capacity_gap", here)
   on_policy.check(self.distill.on_policy, self.context, here)
+  for _, student in ipairs(self.students) do
+    for _, teacher in ipairs(self.teachers) do
+      if learns(self, student, teacher) then check_hidden(self, student, teacher) end
+    end
+  end
+  if has_arm(self, "distilled", "pruned") and self.calibration_tokens < self.context then
+    refuse("calibration_tokens is %d, less than one window of %d tokens", self.calibration_tokens, self.context)
+  end
+end
+
+-- The text, and what is cut by.
+local function open_text(self)
+  local corpus = self.corpus
+  if self.vocab < corpus.vocab then
+    refuse("vocab is %d, but the corpus has %d tokens", self.vocab, corpus.vocab)
+  elseif self.calibration_tokens >= corpus.train.tokens then
+    refuse("the training text has only %d tokens, calibration_tokens is %d", corpus.train.tokens,
+      self.calibration_tokens)
+  end
+  self.calibration = corpus.handle:tokens("train", 0, self.calibration_tokens + 1)
 end
 
 -- ---- trials --------------------------------------------------------------------------------------------------------
@@ -226,14 +333,6 @@ local function sweeps_of(self)
   return teachers, students
 end
 
-local function merged(...)
-  local all = {}
-  for _, options in ipairs { ... } do
-    for key, value in pairs(options) do all[key] = value end
-  end
-  return all
-end
-
 local function teacher_training(self, p)
   return merged(self.train, { tokens = p.teacher_tokens })
 end
@@ -280,6 +379,11 @@ end
 
 local function run_student(self, trial, p)
   local model = start_of(self, p)
+  local count = model:count().total
+  if count ~= p.student then
+    error(("cut out of its teacher the student has %d parameters, not %d: an option of the sizes differs that pruning "
+      .. "keeps"):format(count, p.student), 0)
+  end
   trial:report { loss_before = loss_of(self, model), size = size_text(self.student_sizes[p.student]) }
   local result = require("sonde.train").train(model, self.corpus, student_training(self, p, teacher_folder(self, p)))
   local own, with_teacher = cost_of(self, p, result.tokens)
@@ -312,17 +416,11 @@ local function opened(options)
   self.vocab, self.flops = self.vocab or self.corpus and self.corpus.vocab, {}
   if not self.vocab then error(core.where() .. "capacity_gap: plan_only needs the option vocab, or a corpus", 0) end
   check_sizes(self)
-  check_distill(self)
+  check_trainings(self)
   if gap_search.has_rungs(self) then table.sort(self.tokens, function(a, b) return a > b end) end
   self.teacher_sizes, self.teacher_counts = by_parameters(self, self.teachers, "teacher")
   self.student_sizes, self.student_counts = by_parameters(self, self.students, "student")
-  if self.corpus then
-    if self.calibration_tokens >= self.corpus.train.tokens then
-      error(core.where() .. ("capacity_gap: the training text has only %d tokens, calibration_tokens is %d"):format(
-        self.corpus.train.tokens, self.calibration_tokens), 0)
-    end
-    self.calibration = self.corpus.handle:tokens("train", 0, self.calibration_tokens + 1)
-  end
+  if self.corpus then open_text(self) end
   return self
 end
 
@@ -339,6 +437,14 @@ local function check_size(trial, size)
     error(("%s was run with a model of %s, now it would be %s; give the search another name"):format(trial.dir, was,
       size_text(size)), 0)
   end
+end
+
+-- Without one of its teachers a curve has a gap that says nothing of the student.
+local function check_done(trial)
+  if trial.status == "done" then return end
+  error(("%s: this teacher is %s%s; %s"):format(trial.dir, trial.status, trial.reason and " (" .. trial.reason .. ")"
+    or "", trial.status == "diverged" and "leave it or its seed out, or give the search another name and train a "
+    .. "lower lr" or "the same command with --set retry=true trains it again"), 0)
 end
 
 local function plan(self, teachers, students)
@@ -375,7 +481,7 @@ function gap.run(options)
   end
   teachers:run(function(trial, p) run_teacher(self, trial, p) end)
   for _, trial in ipairs(teachers:results().trials) do
-    if trial.status ~= "done" then error(trial.id .. " of the teachers is " .. trial.status, 0) end
+    check_done(trial)
     check_size(trial, self.teacher_sizes[trial.params.teacher])
   end
   students:run(function(trial, p) run_student(self, trial, p) end)

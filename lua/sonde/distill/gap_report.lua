@@ -47,25 +47,42 @@ local function loss_of(trial)
   return format.finite(loss or 0 / 0) and loss or nil
 end
 
+-- A curve's points of which all or some seeds diverged; its points are those that have a loss.
+local function part_diverged(curve)
+  local diverged, points = {}, {}
+  for _, point in ipairs(curve.points) do
+    if point.diverged then diverged[#diverged + 1] = point end
+    if #point.losses > 0 then points[#points + 1] = point end
+  end
+  curve.points, curve.diverged = points, #diverged > 0 and diverged or nil
+end
+
 -- The conditions, with a point for each student and teacher; arms without a teacher have one point a student.
 local function conditions_of(trials, uses_of)
   local list = {}
   for _, trial in ipairs(trials) do
     local p, loss = trial.params, loss_of(trial)
-    if loss then
+    if loss or trial.status == "done" or trial.status == "diverged" then
       local condition = condition_of(list, p, uses_of(p.arm))
       local curve = entry_of(condition.curves, function(c) return c.student == p.student end,
         { student = p.student, points = {} })
       local teacher = uses_of(p.arm).teacher and p.teacher or 0
       local point = entry_of(curve.points, function(c) return c.teacher == teacher end,
-        { teacher = teacher, losses = {}, flops = trial.results.flops,
-          flops_with_teacher = trial.results.flops_with_teacher })
-      table.insert(point.losses, loss)
+        { teacher = teacher, losses = {} })
+      if loss then
+        point.flops, point.flops_with_teacher = trial.results.flops, trial.results.flops_with_teacher
+        table.insert(point.losses, loss)
+      else
+        point.diverged = (point.diverged or 0) + 1
+      end
     end
   end
   for _, condition in ipairs(list) do
     table.sort(condition.curves, by "student")
-    for _, curve in ipairs(condition.curves) do table.sort(curve.points, by "teacher") end
+    for _, curve in ipairs(condition.curves) do
+      table.sort(curve.points, by "teacher")
+      part_diverged(curve)
+    end
   end
   return list
 end
@@ -85,7 +102,7 @@ local function known_of(condition, all, teachers)
   for teacher, list in pairs(losses) do teacher_loss[teacher] = stats.mean(list) end
   for _, other in ipairs(all) do
     for _, curve in ipairs((other.arm == "scratch" or other.arm == "scratch_total") and other.curves or {}) do
-      for _, loss in ipairs(curve.points[1].losses) do
+      for _, loss in ipairs(curve.diverged and {} or curve.points[1].losses) do
         rows[#rows + 1] = { parameters = curve.student, tokens = other.tokens + (other.teacher_tokens or 0),
           loss = loss }
       end
@@ -95,10 +112,14 @@ local function known_of(condition, all, teachers)
 end
 
 local function fitted(condition, known)
+  local whole = {}      -- means of the seeds that did not diverge are no points of a curve
   condition.optima = {}
-  for k, curve in ipairs(condition.curves) do condition.optima[k] = capacity.optimum(curve) end
+  for k, curve in ipairs(condition.curves) do
+    condition.optima[k] = capacity.optimum(curve)
+    if not curve.diverged then whole[#whole + 1] = curve end
+  end
   condition.line = capacity.line(condition.optima)
-  condition.held_out = capacity.held_out(condition.curves, known)
+  condition.held_out = capacity.held_out(whole, known)
   condition.supervised = known.supervised
   return condition
 end
@@ -129,8 +150,10 @@ local function frontier_of(conditions)
     for _, curve in ipairs(condition.curves) do
       local list = entry_of(by_student, function(c) return c.student == curve.student end, { student = curve.student })
       for _, point in ipairs(curve.points) do
-        list[#list + 1] = { student = curve.student, teacher = point.teacher, arm = condition.name,
-          flops = point.flops_with_teacher, own = point.flops, loss = stats.mean(point.losses) }
+        local diverged = capacity.diverged(point)
+        list[#list + 1] = { student = curve.student, teacher = point.teacher,
+          arm = condition.name .. (diverged and " (" .. diverged .. ")" or ""), flops = point.flops_with_teacher,
+          own = point.flops, loss = stats.mean(point.losses) }
       end
     end
   end
@@ -169,7 +192,7 @@ function gap_report.findings(trials, uses_of, teachers, first)
   end
   local first = found.conditions[1]
   function found.recommend(student)
-    if not first then return { why = "cannot be told from these arms: none has a teacher" } end
+    if not first then return { why = "cannot be told from these arms: no trial of an arm with a teacher is done" } end
     return capacity.recommend(student, first.optima, first.line)
   end
   return args.declare(found, "found.", {

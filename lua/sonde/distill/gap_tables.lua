@@ -20,12 +20,21 @@ local function interval(one)
   return ("%s [%s, %s]"):format(size(one.teacher), size(one.lo), size(one.hi))
 end
 
+-- The points of a curve, and after them those that no seed has a loss of.
+local function points_of(curve)
+  local list = { table.unpack(curve.points) }
+  for _, point in ipairs(curve.diverged or {}) do
+    if #point.losses == 0 then list[#list + 1] = point end
+  end
+  return list
+end
+
 -- The teachers of all curves, from the smallest.
 local function teachers_of(found)
   local known, list = {}, {}
   for _, condition in ipairs(found.conditions) do
     for _, curve in ipairs(condition.curves) do
-      for _, point in ipairs(curve.points) do
+      for _, point in ipairs(points_of(curve)) do
         if not known[point.teacher] then list[#list + 1] = point.teacher end
         known[point.teacher] = true
       end
@@ -35,18 +44,17 @@ local function teachers_of(found)
   return list
 end
 
--- A curve as a row: its mean losses, the lowest of which is marked.
+-- A curve as a row: its mean losses, the lowest of which is marked. One without some of its seeds is never that.
 local function curve_row(condition, curve, teachers)
-  local means, least = {}, math.huge
-  for _, point in ipairs(curve.points) do
-    means[point.teacher] = stats.mean(point.losses)
-    least = math.min(least, means[point.teacher])
+  local cells, least = {}, nil
+  for _, point in ipairs(points_of(curve)) do
+    local mean, diverged = stats.mean(point.losses), capacity.diverged(point)
+    if not diverged and (not least or mean < stats.mean(least.losses)) then least = point end
+    cells[point.teacher] = (mean and ("%.3f"):format(mean) or "–") .. (diverged and " (" .. diverged .. ")" or "")
   end
+  if least then cells[least.teacher] = cells[least.teacher] .. " *" end
   local row = { size(curve.student), condition.name }
-  for _, teacher in ipairs(teachers) do
-    local mean = means[teacher]
-    row[#row + 1] = mean and ("%.3f%s"):format(mean, mean == least and " *" or "") or "–"
-  end
+  for _, teacher in ipairs(teachers) do row[#row + 1] = cells[teacher] or "–" end
   return row
 end
 
@@ -57,18 +65,23 @@ local function curves_table(found)
     for _, curve in ipairs(condition.curves) do rows[#rows + 1] = curve_row(condition, curve, teachers) end
   end
   return { title = "Curves by teacher", head = head, rows = rows,
-    note = "Mean loss of the student by the teacher's parameters; * the lowest of the row. Where an arm's name says "
-      .. "nothing else: " .. found.base .. "." }
+    note = "Mean loss of the student by the teacher's parameters; * the lowest of the row whose seeds all have a loss. "
+      .. "Where an arm's name says nothing else: " .. found.base .. "." }
+end
+
+local function operations(flops)
+  return flops and ("%.3g"):format(flops) or "–"
 end
 
 local function losses_table(found)
   local rows = {}
   for _, condition in ipairs(found.all) do
     for _, curve in ipairs(condition.curves) do
-      for _, point in ipairs(curve.points) do
-        rows[#rows + 1] = { size(curve.student), condition.name,
-          point.teacher > 0 and size(point.teacher) or "–", report_table.mean_sd(stats.describe(point.losses)),
-          ("%.3g"):format(point.flops), ("%.3g"):format(point.flops_with_teacher) }
+      for _, point in ipairs(points_of(curve)) do
+        local diverged = capacity.diverged(point)
+        rows[#rows + 1] = { size(curve.student), condition.name, point.teacher > 0 and size(point.teacher) or "–",
+          report_table.mean_sd(stats.describe(point.losses)) .. (diverged and " (" .. diverged .. ")" or ""),
+          operations(point.flops), operations(point.flops_with_teacher) }
       end
     end
   end
@@ -77,6 +90,7 @@ local function losses_table(found)
     note = "Mean ± standard deviation over seeds, nats per token of validation text. pruned and scratch are trained "
       .. "on as many tokens as distilled; scratch_total on those of the teacher too." }
 end
+
 local function line_text(condition)
   local line = condition.line
   return ("%s: teacher = %.3g S %+.3g parameters over %d students%s, slope%s"):format(condition.name, line.slope,
@@ -113,7 +127,8 @@ local function held_out_table(found)
   end
   return { title = "Arms left out", rows = rows, head = head,
     note = "Root mean square error, in nats, of the mean loss of each point of a curve, left out in turn, and of how "
-      .. "many points; those of students that keep three others. The law has nine coefficients and takes ten." }
+      .. "many points: those that all fits predict, of students that keep three others and none of whose seeds "
+      .. "diverged. The law has nine coefficients and takes ten." }
 end
 
 local function frontier_table(found)

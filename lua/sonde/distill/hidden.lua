@@ -3,6 +3,7 @@
 
 local core = require "sonde.core"
 local args = require "sonde.base.args"
+local feeds = require "sonde.data.feed"
 
 local hidden = {}
 
@@ -56,7 +57,29 @@ local function pairs_of(name, depth, teacher_depth)
   return list
 end
 
---- Checks the options hidden and relations of `distill`.
+--- Checks the option hidden or relations of `distill` for a student beside a teacher.
+---@param what string       which of them
+---@param given table
+---@param mine table        depth and width of the student
+---@param theirs table      of the teacher
+---@param where fun(): string
+---@return table            with all its options; map in pairs, but for "searched"
+function hidden.check(what, given, mine, theirs, where)
+  local options = args.check(schemas[what], given, what .. " of distill", where)
+  if type(options.map) == "table" then
+    check_pairs(options.map, mine.depth, theirs.depth, what, where)
+  elseif options.map ~= "searched" then
+    options.map = pairs_of(options.map, mine.depth, theirs.depth)
+  end
+  if what == "hidden" and options.projection == nil then options.projection = mine.width ~= theirs.width end
+  if what == "hidden" and not options.projection and mine.width ~= theirs.width then
+    error(where() .. string.format("hidden of distill: widths of %d and %d need a projection", mine.width,
+      theirs.width), 0)
+  end
+  return options
+end
+
+--- Checks the options hidden and relations of `distill`, and puts all of theirs there.
 ---@param o table              of a training: distill.hidden, distill.relations, changed
 ---@param model sonde.model    the student
 ---@param list sonde.teacher[]
@@ -68,29 +91,31 @@ function hidden.resolve(o, model, list, where)
         error(where() .. "option '" .. what .. "' of distill is for one teacher that is computed beside the student: "
           .. (#list > 1 and "there are " .. #list or "a cache has no streams"), 0)
       end
-      local options = args.check(schemas[what], o.distill[what], what .. " of distill", function() return where() end)
-      local depth, theirs = model.config.depth, list[1].model.config.depth
-      if type(options.map) == "string" and options.map ~= "searched" then
-        options.map = pairs_of(options.map, depth, theirs)
-      elseif type(options.map) == "table" then
-        check_pairs(options.map, depth, theirs, what, where)
-      end
-      if what == "hidden" and options.projection == nil then
-        options.projection = model.config.width ~= list[1].model.config.width
-      end
-      if what == "hidden" and not options.projection and model.config.width ~= list[1].model.config.width then
-        error(where() .. string.format("hidden of distill: widths of %d and %d need a projection", model.config.width,
-          list[1].model.config.width), 0)
-      end
-      o.distill[what] = options
+      o.distill[what] = hidden.check(what, o.distill[what], model.config, list[1].model.config, function()
+        return where()
+      end)
     end
   end
 end
 
+-- Fills what a plan reads with the first rows of a feed.
+local function read_first(plan, trace, feed)
+  local tensors = {}
+  for _, input in ipairs(feed:inputs()) do
+    local read, count = plan:reads(input.name), trace.batch
+    for _, dim in ipairs(input.dims) do count = count * dim end
+    tensors[input.name] = core.tensor(input.dtype, read and trace.graph:find(input.name):dims() or { count })
+    if read then plan:set(input.name, tensors[input.name]) end
+  end
+  feed:train(0, tensors)
+end
+
 -- Linear CKA of all pairs of blocks on some rows of the text: list by student's and teacher's block.
-local function alike(model, teacher, feed, batch, context)
-  local trace = model:init():trace { batch = batch, context = context }
-  local theirs = teacher:trace { batch = batch, context = context, graph = trace.graph, prefix = "teacher." }
+local function alike(model, teacher, source, o)
+  local batch, context, documents = o.batch, o.context, feeds.has_documents(source)
+  local trace = model:init():trace { batch = batch, context = context, document_ends = documents }
+  local theirs = teacher:trace { batch = batch, context = context, document_ends = documents, graph = trace.graph,
+    prefix = "teacher." }
   local n, outputs = batch * context, {}
   local function centred(x)
     x = x:reshape { n, x:dims()[3] }
@@ -103,10 +128,9 @@ local function alike(model, teacher, feed, batch, context)
       outputs[#outputs + 1] = size(a, b) / (size(a, a) * size(b, b)):sqrt()
     end
   end
-  local inputs = { tokens = core.tensor("i32", { batch, context }), targets = core.tensor("i32", { n }) }
-  feed:train(0, inputs)
-  local plan, values = core.plan(outputs), {}
-  plan:run { tokens = inputs.tokens }
+  local plan, values, feed = core.plan(outputs), {}, feeds.open(source, context, o.seed)
+  read_first(plan, trace, feed)
+  plan:run()
   for k = 1, #outputs do values[k] = plan:output(k):values()[1] end
   plan:close()
   return values
@@ -138,13 +162,13 @@ end
 --- Puts pairs in the place of "searched", by the first rows of the text.
 ---@param o table
 ---@param model sonde.model
----@param feed userdata      of feed.open
-function hidden.search(o, model, feed)
+---@param source sonde.corpus|sonde.feed
+function hidden.search(o, model, source)
   for _, what in ipairs { "hidden", "relations" } do
     local options = o.distill[what]
     if options and options.map == "searched" then
       local teacher = o.teachers[1].model
-      options.map = in_order(alike(model, teacher, feed, o.batch, o.context), model.config.depth, teacher.config.depth)
+      options.map = in_order(alike(model, teacher, source, o), model.config.depth, teacher.config.depth)
     end
   end
 end

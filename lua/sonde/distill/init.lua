@@ -63,7 +63,6 @@ end
 
 local function check_support(o, list, where)
   local d = o.distill
-  if d.top_k and d.top_p then refuse(where, "options 'top_k' and 'top_p' of distill exclude each other") end
   for _, one in ipairs(list) do
     if one.info and (d.top_k or d.top_p) then
       refuse(where, "option '" .. (d.top_k and "top_k" or "top_p") .. "' of distill: the cache " .. one.name .. " has "
@@ -75,6 +74,24 @@ local function check_support(o, list, where)
         d.temperature, one.info.temperature, d.temperature))
     end
   end
+end
+
+--- Checks the option distill of a training, but for what its models decide.
+---@param given table|nil
+---@param what string        for messages
+---@param where sonde.where
+---@return table             with all its options
+---@return integer           the number of its divergence
+function distill.check(given, what, where)
+  local d = args.check(distill.schema, given, what, where)
+  local function place() return where {} end
+  local name, options = module.spec(d.loss, "distill", place)
+  options = core.module_values("distill", name, options)
+  local divergence = core.divergence(name, options)
+  options.name = name
+  d.loss = options
+  if d.top_k and d.top_p then refuse(place, "options 'top_k' and 'top_p' of distill exclude each other") end
+  return d, divergence
 end
 
 --- Checks the options teacher and distill of a training, and opens the teachers: into o.teachers, which is no part of
@@ -94,12 +111,7 @@ function distill.resolve(model, o, where)
     for k, key in ipairs(path) do at[k + 1] = key end
     return where(at)
   end
-  o.distill = args.check(distill.schema, o.distill, "distill of train", inside)
-  local name, options = module.spec(o.distill.loss, "distill", place)
-  options = core.module_values("distill", name, options)
-  o.divergence = core.divergence(name, options)
-  options.name = name
-  o.distill.loss = options
+  o.distill, o.divergence = distill.check(o.distill, "distill of train", inside)
   o.teachers = teachers.open(o.teacher, model, place)
   o.teacher = teachers.record(o.teachers)
   check_support(o, o.teachers, place)
@@ -131,7 +143,7 @@ function distill.check_corpus(model, corpus, o)
   if not o.teachers then return end
   for _, one in ipairs(o.teachers) do teachers.check_corpus(one, corpus, o) end
   on_policy.check_corpus(corpus, o)
-  hidden.search(o, model, require("sonde.data.feed").open(corpus, o.context, o.seed))
+  hidden.search(o, model, corpus)
 end
 
 -- What is frozen stays so in the copy; what else a script has done to parameters the copy lacks, but for masks.

@@ -152,16 +152,16 @@ end
 
 -- ---- the finished file ----------------------------------------------------------------------------------------------
 
--- Documents as those of any corpus: each is followed by the token that ends a text, where one is known.
-local function write_shard(path, each, facts, corpus, vocab, last)
+-- A document a sequence. One that was cut at the context has no token that ends a text behind it: a student would learn
+-- that texts end where the teacher never said so.
+local function write_shard(path, each, facts, corpus, vocab)
   local offsets, total, at, bytes = { 0 }, 0, 0, 0
   each(function(tokens)
-    total = total + #tokens + ((last and tokens[#tokens] ~= last) and 1 or 0)
+    total = total + #tokens
     offsets[#offsets + 1] = total
   end)
   local ids = core.tensor("i32", { total })
   each(function(tokens)
-    if last and tokens[#tokens] ~= last then tokens[#tokens + 1] = last end
     if corpus.tokenizer then bytes = bytes + #corpus.tokenizer:decode(tokens, true) end
     for k, token in ipairs(tokens) do ids:set(at + k, token) end
     at = at + #tokens
@@ -213,7 +213,7 @@ end
 -- What a file is of: all that decides what is in it.
 local function source_of(model, corpus, o)
   return {
-    sonde = "teacher's sequences", version = 2, teacher = model:params():sha256(),
+    sonde = "teacher's sequences", version = 3, teacher = model:params():sha256(),
     tokenizer = corpus.tokenizer_hash or "", corpus = corpus.hash or "", sequences = o.sequences, context = o.context,
     prompt = o.prompt, temperature = o.temperature, top_k = o.top_k, top_p = o.top_p, seed = o.seed, batch = o.batch,
     dtype = o.dtype,
@@ -241,7 +241,7 @@ local function write_all(lock, model, corpus, job, progress)
   local function each(f) each_sequence(part, header, o.sequences, f) end
   each(function(tokens) facts.ended = facts.ended + (tokens[#tokens] == last and 1 or 0) end)
   if job.is_text then write_text(o.out, each, facts, corpus)
-  else write_shard(o.out, each, facts, corpus, model.config.vocab, last) end
+  else write_shard(o.out, each, facts, corpus, model.config.vocab) end
   facts.sha256 = core.file_sha256(o.out)
   core.json_save(o.out .. ".json", facts)
   os.remove(part)

@@ -76,7 +76,7 @@ end
 ---@field rounding number        mean total variation between what the teacher says of the K + 1 and what is stored
 ---@field worst_rounding number  the largest of these
 
-local function described(path, o)
+local function described(path)
   local cache = core.teacher_cache(path)
   local info, loss = cache:info(), cache:losses()
   cache:close()
@@ -85,7 +85,7 @@ local function described(path, o)
     seed = info.seed, temperature = info.temperature, teacher = info.teacher, tokenizer = info.tokenizer,
     corpus = info.corpus, bytes_per_token = 2 * (info.k + 1) + (info.vocab <= 65536 and 2 or 4) * info.k,
     rest = loss.rest, lost_entropy = loss.entropy, rounding = loss.rounding, worst_rounding = loss.worst,
-    dtype = o.dtype,
+    dtype = info.dtype,
   }
 end
 
@@ -110,7 +110,7 @@ function teach.make(model, corpus, options, progress)
   local batch = o.batch or windows.batch(o.context, rows)
   local writer, done = core.teacher_cache_writer(o.out, {
     rows = rows, context = o.context, vocab = model.config.vocab, k = o.top_k, temperature = o.temperature,
-    seed = o.seed, teacher = model:params():sha256(), tokenizer = corpus.tokenizer_hash or "",
+    seed = o.seed, dtype = o.dtype, teacher = model:params():sha256(), tokenizer = corpus.tokenizer_hash or "",
     corpus = #(corpus.hash or "") == 64 and corpus.hash or "",
   })
   if done > 0 then
@@ -123,7 +123,7 @@ function teach.make(model, corpus, options, progress)
     plan:close()
   end
   writer:commit()
-  return described(o.out, o)
+  return described(o.out)
 end
 
 return args.declare(teach, "sonde.", {

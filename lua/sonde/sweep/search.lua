@@ -390,7 +390,13 @@ end
 --- Refuses what is no options of a search.
 ---@param options table
 function policies.check(options)
-  args.check(policies.schema, options, "search of sweep")
+  local o = args.check(policies.schema, options, "search of sweep")
+  for _, name in ipairs(o.each) do
+    if name == o.axis or name == o.budget then
+      refuse(("each has '%s', which is what is searched: each search would have one arm; leave it out of each"):format(
+        name))
+    end
+  end
 end
 
 --- A search that has been asked nothing.
@@ -426,6 +432,9 @@ end
 ---@param k integer
 ---@param value number|nil
 function search:tell(k, value)
+  if value ~= nil and type(value) ~= "number" then
+    refuse("the value of arm " .. tostring(k) .. " must be a number or nil, not a " .. type(value))
+  end
   if not self.known[k] then refuse("told of arm " .. tostring(k) .. ", which was not asked for") end
   if self.values[k] then refuse("told of arm " .. tostring(k) .. " twice") end
   local number = value and value == value and value or math.huge
@@ -469,23 +478,38 @@ function search:save()
   return { policy = self.options.policy, told = told }
 end
 
+-- The arms of a state and their values, by number, and how many there are. Refuses what search:save does not give.
+local function told_of(state, arms)
+  local told, count = {}, 0
+  local sound = type(state) == "table" and type(state.told) == "table"
+  for _, pair in ipairs(sound and state.told or {}) do
+    local k, value = (type(pair) == "table" and pair or {})[1], type(pair) == "table" and pair[2]
+    sound = sound and arms[k or 0] ~= nil and not told[k] and (value == false or type(value) == "number")
+    if not sound then break end
+    told[k], count = { value }, count + 1
+  end
+  if not sound then
+    refuse "the state is none: it has a policy and the list told of {arm, value}, as search:save gives it"
+  end
+  return told, count
+end
+
 --- A search as it was when it was saved.
 ---@param options table
 ---@param arms table[]
 ---@param state table        from search:save
 ---@return sonde.search
 function policies.resume(options, arms, state)
-  local self = policies.new(options, arms)
+  local self, again = policies.new(options, arms), {}
+  local told, left = told_of(state, arms)
   if state.policy ~= self.options.policy then
     refuse(("the state is one of %s, not of %s"):format(tostring(state.policy), self.options.policy))
   end
-  local told, left, again = {}, #state.told, {}
-  for _, pair in ipairs(state.told) do told[pair[1]] = pair end
   while left > 0 do
     local k = self:ask()
     if not k then refuse "the state is one of other arms or options" end
     if told[k] then
-      self:tell(k, told[k][2] or nil)
+      self:tell(k, told[k][1] or nil)
       left = left - 1
     else
       again[#again + 1] = k

@@ -71,20 +71,32 @@ function searched.open(sweep)
   return self
 end
 
--- The mean of the metric over the trials of an arm that are done; nil where none is.
+local function is_in(list, name)
+  for _, each in ipairs(list or {}) do
+    if each == name then return true end
+  end
+  return false
+end
+
+-- The mean of the metric over the trials of an arm that are done; nil where none is, and where any diverged, whose
+-- metric is not finite: the others are no sample of the arm.
 local function value_of(self, arm)
-  local metric, values, done = self.sweep.search.metric, {}, 0
+  local metric, values, diverged, silent = self.sweep.search.metric, {}, false, false
   for _, trial in ipairs(arm.trials) do
-    if trial.status == "done" then
-      local value = (collect.record(trial.dir).results or {})[metric]
-      done = done + 1
-      if type(value) == "number" and format.finite(value) then values[#values + 1] = value end
+    local record = trial.status == "done" and collect.record(trial.dir) or {}
+    local value = (record.results or {})[metric]
+    if type(value) == "number" and format.finite(value) then
+      values[#values + 1] = value
+    elseif trial.status == "diverged" or is_in(record.not_finite, metric) then
+      diverged = true
+    elseif trial.status == "done" then
+      silent = true
     end
   end
-  if done > 0 and #values == 0 then
+  if silent and not diverged and #values == 0 then
     error(("sweep: no trial of %s has reported '%s', the metric of search"):format(arm.id, metric), 0)
   end
-  return stats.mean(values)
+  return not diverged and stats.mean(values) or nil
 end
 
 local function is_over(arm)
