@@ -221,6 +221,25 @@ function TestKept:test_in_folders()
   end
 end
 
+-- The index of shards says how many bytes their tensors have, which are fewer than a dense model's.
+function TestKept:test_the_index_of_shards_counts_what_is_stored()
+  local dir, sizes = folder(), { F32 = 4, U8 = 1 }
+  sparse_of(model_of(), { sparsity = 0.7 }):save(dir, { shard_size = "4KB" })
+  local bytes, shards = 0, 0
+  for _, name in ipairs(core.list_dir(dir)) do
+    local file = string.find(name, "%.safetensors$") and core.weights_open(dir .. "/" .. name)
+    for _, tensor in ipairs(file and file:names() or {}) do
+      local found = file:find(tensor)
+      local size = sizes[found.dtype]
+      for _, dim in ipairs(found.dims) do size = size * dim end
+      bytes = bytes + size
+    end
+    if file then shards = shards + 1 end
+  end
+  lu.assertTrue(shards > 1)
+  lu.assertEquals(core.json_load(dir .. "/model.safetensors.index.json").metadata.total_size, bytes)
+end
+
 function TestKept:test_in_folders_of_other_architectures()
   local gpt = { norm = "layernorm", ffn = { "mlp", bias = true, activation = "gelu_tanh" }, positions = "learned",
     attention = { "causal", rope_theta = 0, bias = "all" }, tie = true }

@@ -286,10 +286,18 @@ end
 
 local bytes_of_dtype = { f32 = 4, f16 = 2, bf16 = 2 }
 
--- The entries in groups of at most `limit` bytes, in their order; one that is larger is a group by itself. And the
--- bytes of all.
+-- The bytes of a tensor in a file: of a sparse one those of its bits and of the values that stay.
+local function bytes_of(tensor, mask, dtype)
+  local dims, count = tensor:dims(), tensor:count()
+  if not mask then return count * bytes_of_dtype[dtype] end
+  local row = dims[#dims]
+  return math.floor(count / row) * math.ceil(row / 8) + (count - core.mask_zeros(mask)) * bytes_of_dtype[dtype]
+end
+
+-- The entries in groups of at most `limit` bytes, as if none were sparse, in their order; one that is larger is a group
+-- by itself.
 local function groups_of(entries, model, dtypes, limit)
-  local elements, groups, room, total = {}, {}, 0, 0
+  local elements, groups, room = {}, {}, 0
   for _, param in ipairs(weights.saved(model)) do
     local n = 1
     for _, dim in ipairs(param.dims) do n = n * dim end
@@ -301,9 +309,9 @@ local function groups_of(entries, model, dtypes, limit)
     bytes = bytes * bytes_of_dtype[dtypes[entry.params[1]]]
     if not groups[1] or bytes > room then groups[#groups + 1], room = {}, limit end
     table.insert(groups[#groups], entry)
-    room, total = room - bytes, total + bytes
+    room = room - bytes
   end
-  return groups, total
+  return groups
 end
 
 local SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -328,8 +336,8 @@ function weights.write(model, dir, of, dtypes, limit, dense)
   for _, param in ipairs(dense and {} or weights.saved(model)) do
     if has_zeros(param) then sparse[param.name] = true end
   end
-  local groups, total = groups_of(arch.tensors(of, model, weights.saved(model)), model, dtypes, limit or math.huge)
-  local map, files = {}, {}
+  local groups = groups_of(arch.tensors(of, model, weights.saved(model)), model, dtypes, limit or math.huge)
+  local map, files, total = {}, {}, 0
   for k, group in ipairs(groups) do
     local file = #groups == 1 and SINGLE or string.format("model-%05d-of-%05d.safetensors", k, #groups)
     local called, tensors, types, masks = {}, {}, {}, {}
@@ -339,6 +347,7 @@ function weights.write(model, dir, of, dtypes, limit, dense)
       for i, name in ipairs(entry.tensors or { entry.tensor }) do
         called[#called + 1], tensors[#tensors + 1], types[#types + 1] = name, made[i], dtypes[entry.params[1]]
         masks[#called] = bits[i]
+        total = total + bytes_of(made[i], bits[i], types[#types])
         for _, part in ipairs(bits[i] and { BITS, VALUES } or { "" }) do map[name .. part] = file end
       end
     end
