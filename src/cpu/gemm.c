@@ -173,6 +173,14 @@ static entry entry_at(const product *p, int64_t at, int64_t row, int64_t rows, i
 static int packs_a(const sonde_gemm *g) { return g->ta && g->in_type == SONDE_BF16; }
 static int packs_b(const sonde_gemm *g) { return g->tb || g->in_type == SONDE_BF16; }
 
+/* An f32 B stored [k, n] is read where it is, or copied by each tile panel by panel, which takes a hundredth of the
+ * tile's instructions: where its rows lie so far apart that they compete for the same cache sets (at 8 KiB a product
+ * takes 1.5 to 1.9 times as long without), and where they are many, as the hardware prefetches across none of them. */
+enum { CROWDED = 512, WORTH = 32 };     /* words: rows at multiples of this distance share few sets; rows of a tile */
+static int copies_b(const sonde_gemm *g, int64_t rows) {
+  return !g->tb && g->out_type == SONDE_F32 && rows >= WORTH && (g->ldb % CROWDED == 0 || g->k > BLOCK_K);
+}
+
 /* Words of k: numbers in f32, pairs in bf16. */
 static int64_t words_of(const sonde_gemm *g, int64_t k) { return parts(k, g->in_type == SONDE_F32 ? 1 : 2); }
 
@@ -248,18 +256,24 @@ static void tile_f32(const product *p, const place *t) {
   const sonde_gemm *g = &p->g;
   const entry *e = t->of;
   uint32_t strip[TILE_M / SONDE_GROUP * STRIP] __attribute__((aligned(64)));
+  uint32_t panel[BLOCK_K * PANEL] __attribute__((aligned(64)));
+  const int copies = copies_b(g, t->m);
   char *c = e->c + (t->i * g->ldc + t->j) * bytes_of(g->out_type);
   const int64_t chunk = g->out_type == SONDE_F32 ? BLOCK_K : e->k;
   for (int64_t q = 0; q < e->k; q += chunk) {
     const int64_t depth = least(chunk, e->k - q), rs = g->ta ? 1 : g->lda, cs = g->ta ? g->lda : 1;
     const float *a = (const float *)(const void *)e->a + t->i * rs + q * cs;
     const int packed = g->ta && depth <= BLOCK_K;
-    if (packed) p->micro->pack_f32(strip, STRIP, a, g->lda, depth, t->m);
+    if (packed) p->micro->pack_f32(strip, SONDE_GROUP, STRIP, a, g->lda, depth, t->m);
     for (int64_t j = 0; j < t->n; j += PANEL) {
       const float *b = (const float *)(const void *)e->b + q * g->ldb + t->j + j;
       if (g->tb) b = (const float *)(const void *)(e->pack_b + (t->j + j) / PANEL * panel_b(e->k) + q * PANEL);
+      if (copies) {
+        p->micro->pack_f32(panel, PANEL, SONDE_GROUP, b, g->ldb, depth, least(PANEL, t->n - j));
+        b = (const float *)(const void *)panel;
+      }
       p->micro->f32(t->m, least(PANEL, t->n - j), depth, packed ? (const float *)(const void *)strip : a, rs, cs,
-                    packed ? STRIP : 0, b, g->tb ? PANEL : g->ldb, g->beta != 0 || q > 0,
+                    packed ? STRIP : 0, b, g->tb || copies ? PANEL : g->ldb, g->beta != 0 || q > 0,
                     c + j * bytes_of(g->out_type), g->ldc, g->out_type);
     }
   }

@@ -178,8 +178,9 @@ static void interleave(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t 
     }
 }
 
-static void pack_f32(uint32_t *dst, int64_t step, const float *src, int64_t lds, int64_t rows, int64_t cols) {
-  for (int64_t r = 0; r < rows; r++, dst += SONDE_GROUP, src += lds)
+static void pack_f32(uint32_t *dst, int64_t width, int64_t step, const float *src, int64_t lds, int64_t rows,
+                     int64_t cols) {
+  for (int64_t r = 0; r < rows; r++, dst += width, src += lds)
     for (int64_t j = 0; j < cols; j += SONDE_GROUP) {
       __mmask16 mask = first_of(cols - j);
       fetch(src + AHEAD / 2 * lds + j);
