@@ -29,8 +29,8 @@ typedef struct sonde_micro {
   void (*end)(void);
   void (*bf16)(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t rs, int64_t step, const uint32_t *b,
                int64_t ldb, int how, void *c, int64_t ldc, int out_type);
-  /* Copies src [rows, cols] in groups of SONDE_GROUP columns, `step` words apart, in which rows are `width` words apart:
-   * groups of A stored [k, m], or (step SONDE_GROUP) a panel of B. The next rows are prefetched. */
+  /* Copies src [rows, cols] in groups of SONDE_GROUP columns, `step` words apart, in which rows are `width` words
+   * apart: groups of A stored [k, m], or (step SONDE_GROUP) a panel of B. The next rows are prefetched. */
   void (*pack_f32)(uint32_t *dst, int64_t width, int64_t step, const float *src, int64_t lds, int64_t rows,
                    int64_t cols);
   /* Groups of A from src [rows, cols], A stored [k, m]: SONDE_GROUP columns each, `step` words apart, with the
