@@ -134,7 +134,8 @@ static void test_sizes(void **state) {
                                      {100, 100, 100, 2, 0}, {24, 16, 1100, 1, 0}, {61, 20, 7, 5, 1},
                                      {16, 16, 32, 1, 0},    {32, 32, 64, 1, 0},   {33, 49, 95, 2, 3},
                                      {17, 97, 1, 1, 0},     {47, 31, 65, 1, 2},   {129, 80, 33, 2, 1},
-                                     {20, 40, 2100, 1, 0},  {40, 70, 530, 2, 1},  {40, 60, 33, 1, 452}};   /* two whose B is copied */
+                                     {20, 40, 2100, 1, 0},
+                                     {40, 70, 530, 2, 1},   {40, 60, 33, 1, 452}};   /* two whose B is copied */
   const sonde_simd_table *t[SONDE_LEVELS];
   sonde_pool *pool = sonde_pool_new(2, NULL);
   int n = tables(t);
