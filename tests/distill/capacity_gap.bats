@@ -108,7 +108,30 @@ refused("option 'distill.weight' of capacity_gap: the option 'weight'", { distil
 refused("option 'train.tokens' of capacity_gap: the option 'teacher_tokens'", { train = { tokens = 9 } })
 refused("unknown option 'squares' of distill of capacity_gap", { distill = { squares = true } })
 refused("do not fit rows of 16 tokens", { distill = { on_policy = { prompt = 20 } } })
+local wide = { depth = 2, width = 16, heads = 2, ffn_hidden = 8 }
+refused("heads of teacher 1 must be a whole number of at least 1, not a list", { teachers = { { depth = 1, width = 8,
+  heads = { 1 }, ffn_hidden = 8 } } })
+refused("depth of student 1 must be a whole number of at least 1, not '1'", { students = { { depth = "1", width = 8,
+  heads = 1, ffn_hidden = 8 } } })
+refused("2 query heads of one model read each key and value head, 1 of another", { teachers = { { depth = 1, width = 16,
+  heads = 2, kv_heads = 1, ffn_hidden = 8 } } })
+refused("tie of student 1 differs from that of the first teacher", { students = { { depth = 1, width = 8, heads = 1,
+  ffn_hidden = 8, tie = true } } })
+gap { arms = { "random" }, students = { { depth = 1, width = 8, heads = 1, ffn_hidden = 8, tie = true } } }
+refused("calibration_tokens is 8, less than one window of 16", { calibration_tokens = 8 })
+gap { calibration_tokens = 8, arms = { "random" } }
+refused("cannot be 'x'; known: mse, cosine", { distill = { hidden = { loss = "x" } } })
+refused("pair 1 must be {block of the student's 1, block of the teacher's 1}", { teachers = { wide, size },
+  distill = { hidden = { map = { { 0, 1 } } } } })
+refused("a student has 1 heads (1 of keys and values) and a teacher 2", { teachers = { wide },
+  distill = { relations = {} } })
+refused("distill 'jsd': option 'beta' is 9", { distill = { loss = { "jsd", beta = 9 } } })
+refused("option 'train.dir' of capacity_gap: each trial has its own", { train = { dir = "x" } })
+refused("option 'tune.save' of capacity_gap: each trial has its own", { tune = { save = "x" } })
+refused("option 'train.context' of capacity_gap: the option 'context'", { train = { context = 8 } })
+refused("unknown option 'lrr' of tune", { tune = { lrr = 1 } })
 local corpus = sonde.corpus("text.txt", { vocab = 300, cache = "cache", validation = 0.3 })
+refused("vocab is 100, but the corpus has 300 tokens", { corpus = corpus, vocab = 100 })
 local function run(name, distill)
   return gap { name = name, corpus = corpus, plan_only = false, arms = { "random" }, eval_tokens = 64,
     calibration_tokens = 64, train = { batch = 4, eval_tokens = 64, progress = false }, distill = distill }

@@ -72,6 +72,27 @@ teach_until() {
   [ ! -f killed.teach.part ]
 }
 
+@test "an unfinished cache is not gone on with in another dtype" {
+  cat > stop.lua <<END
+local sonde = require "sonde"
+local corpus = sonde.corpus("text.txt", { tokenizer = "runs/teacher/0/model" })
+local options = { out = "dtype.teach", top_k = 8, tokens = 320, batch = 4, dtype = sonde.settings.dtype }
+sonde.teach(sonde.load "runs/teacher/0/model", corpus, options, function(done)
+  if sonde.settings.kill and done >= 8 then os.execute "kill -9 \$PPID" end
+end)
+END
+  "$SONDE" run stop.lua --set kill=true || true
+  [ -f dtype.teach.part ]
+  run "$SONDE" run stop.lua --set dtype=bf16
+  echo "$output"
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"is a cache of another teacher, text or options that was not finished"* ]]
+  run "$SONDE" run stop.lua
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"goes on at row"* ]]
+}
+
 @test "what does not fit is refused in a line" {
   run "$SONDE" teach --model runs/teacher/0/model --out x.teach
   echo "$output"

@@ -109,6 +109,21 @@ function TestHidden:test_gradients()
   end
 end
 
+-- Maps are searched on whatever rows a training reads: packed examples have an input of their own.
+function TestHidden:test_searched_on_packed_examples()
+  local examples = {}
+  for k = 1, 12 do
+    local learns = {}
+    for i = 1, 3 + k % 4 do learns[i] = i > 1 end
+    examples[k] = { ids = { table.unpack(ids, k, k + #learns - 1) }, learns = learns }
+  end
+  local feed, run = require("sonde.data.packed").feed(examples, {}, 8, 0), path()
+  sonde.train(model(), feed, { batch = 2, steps = 1, progress = false, probe_every = 0, dir = run,
+    teacher = model { seed = 8, depth = 4 }, distill = { hidden = { map = "searched" } } })
+  lu.assertEquals(#core.yaml_load(run .. "/config.yaml").train.distill.hidden.map, 2)
+  core.remove_tree(run)
+end
+
 -- A student of another width learns through a matrix, which is the training's alone.
 function TestHidden:test_projections()
   local teacher, student, run = model { width = 24, depth = 3, seed = 9 }, model(), path()

@@ -27,6 +27,7 @@ teach() { "$SONDE" teach --model runs/teacher/0/model --config teacher.yaml "$@"
   [ "$status" -eq 0 ]
   [[ "$output" == *'"sequences": 30'* ]]
   [[ "$output" == *'"prompt": 4'* ]]
+  [ "$(sed -n 's/.*"tokens": \([0-9]*\).*/\1/p' <<< "$output")" -le $((30 * 16)) ]      # nothing behind what was cut
   teach --sequences 30 --batch 4 --temperature 1 --out b.tok --threads 2
   cmp a.tok b.tok
   cmp a.tok.json b.tok.json

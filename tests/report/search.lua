@@ -242,6 +242,23 @@ function TestPolicies:test_mistakes_are_refused()
     { policy = "golden", told = { { 1, 2 } } })
 end
 
+function TestPolicies:test_what_is_no_value_or_no_state_is_refused()
+  local arms = arms_of()
+  local search = policies.new(OPTIONS.golden, arms)
+  lu.assertErrorMsgContains("must be a number or nil, not a string", search.tell, search, search:ask(), "3")
+  for _, state in ipairs { {}, { policy = "golden" }, { policy = "golden", told = { 5 } }, { policy = "golden",
+    told = { { 99, 1 } } }, { policy = "golden", told = { { 1, "3" } } }, { policy = "golden", told = { { 1 } } },
+    { policy = "golden", told = { { 7, 1 }, { 7, 2 } } } } do
+    lu.assertErrorMsgContains("the state is none: it has a policy and the list told", policies.resume, OPTIONS.golden,
+      arms, state)
+  end
+  for name, key in pairs { golden = "axis", bayes = "axis", asha = "budget" } do
+    local options = { each = { OPTIONS[name][key] } }
+    for k, value in pairs(OPTIONS[name]) do options[k] = value end
+    lu.assertErrorMsgContains("each search would have one arm", policies.check, options)
+  end
+end
+
 function TestPolicies:test_a_process_is_exact_where_it_was_told_and_unsure_elsewhere()
   local process = gaussian.fit({ 0, 1, 2 }, { 1, 0, 1 })
   local mean, sd = process:at(1)
@@ -332,6 +349,19 @@ function TestSweeps:test_what_is_shown_of_a_search_is_of_the_trials_that_it_runs
   lu.assertTrue(n <= 10)
   lu.assertStrContains(sweep_view.new(sweep, 1):bar(), ("%d of %d"):format(n, n))
   lu.assertEquals(sweep_view.new(sonde.sweep(options):check(), 1):summary_line(), "shown: " .. n .. " done")
+end
+
+function TestSweeps:test_an_arm_of_which_a_seed_diverged_is_not_ranked_by_the_others()
+  local sweep = sonde.sweep { name = "lost", root = root, grid = { size = { 1, 2, 4 }, seed = { 1, 2, 3 } },
+    search = { policy = "grid", metric = "loss" } }
+  sweep:run(function(trial, p)
+    local lost = p.seed > 1 and p.size > 1
+    trial:report { loss = lost and 0 / 0 or 3 - 0.5 * p.size, time = p.size == 4 and 1 or nil }      -- diverged, done
+  end)
+  local ranking = sweep:ranking()
+  lu.assertEquals(#ranking, 1)
+  lu.assertEquals(ranking[1].params.size, 1)
+  lu.assertNil(core.json_load(root .. "/lost/search.json").searches[1].told[3].value)
 end
 
 function TestSweeps:test_a_search_of_a_metric_that_is_not_reported_is_an_error()

@@ -430,21 +430,19 @@ local function first_values(self)
   return first
 end
 
--- Trials are named by numbers of parameters, which models of other sizes may have too.
-local function check_size(trial, size)
+-- Trials are named by numbers of parameters, which models of other sizes may have too. Without one of its teachers a
+-- curve has a gap that says nothing of the student.
+local function check_trial(trial, size, must_be_done)
+  if must_be_done and trial.status ~= "done" then
+    error(("%s: this teacher is %s%s; %s"):format(trial.dir, trial.status, trial.reason and " (" .. trial.reason .. ")"
+      or "", trial.status == "diverged" and "leave it or its seed out, or give the search another name and train a "
+      .. "lower lr" or "--set retry=true trains it again"), 0)
+  end
   local was = trial.results.size
   if was and was ~= size_text(size) then
     error(("%s was run with a model of %s, now it would be %s; give the search another name"):format(trial.dir, was,
       size_text(size)), 0)
   end
-end
-
--- Without one of its teachers a curve has a gap that says nothing of the student.
-local function check_done(trial)
-  if trial.status == "done" then return end
-  error(("%s: this teacher is %s%s; %s"):format(trial.dir, trial.status, trial.reason and " (" .. trial.reason .. ")"
-    or "", trial.status == "diverged" and "leave it or its seed out, or give the search another name and train a "
-    .. "lower lr" or "the same command with --set retry=true trains it again"), 0)
 end
 
 local function plan(self, teachers, students)
@@ -477,12 +475,11 @@ function gap.run(options)
   local teachers, students = sweeps_of(self)
   if self.plan_only then return plan(self, teachers, students) end
   for _, trial in ipairs(students:check():results().trials) do
-    check_size(trial, self.student_sizes[trial.params.student])
+    check_trial(trial, self.student_sizes[trial.params.student])
   end
   teachers:run(function(trial, p) run_teacher(self, trial, p) end)
   for _, trial in ipairs(teachers:results().trials) do
-    check_done(trial)
-    check_size(trial, self.teacher_sizes[trial.params.teacher])
+    check_trial(trial, self.teacher_sizes[trial.params.teacher], true)
   end
   students:run(function(trial, p) run_student(self, trial, p) end)
   local found = gap_report.findings(students:results().trials, function(arm) return USES[arm] end,
