@@ -106,7 +106,7 @@ function TestVerdicts:test_other_students_are_on_the_line_where_it_is_known()
 end
 
 function TestVerdicts:test_of_students_much_alike_the_nearest_is_meant()
-  local optima = optima_of(made { slope = 2.5, noise = 0.002, students = { 1e6, 1.009e6, 4e6 } })
+  local optima = optima_of(made { slope = 2.5, noise = 0.002, students = { 1e6, 1.009e6 } })
   for _, k in ipairs { 1, 2 } do
     lu.assertEquals(capacity.recommend(optima[k].student, optima).teacher, optima[k].teacher)
   end

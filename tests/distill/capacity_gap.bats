@@ -132,10 +132,15 @@ refused("option 'train.context' of capacity_gap: the option 'context'", { train 
 refused("unknown option 'lrr' of tune", { tune = { lrr = 1 } })
 local corpus = sonde.corpus("text.txt", { vocab = 300, cache = "cache", validation = 0.3 })
 refused("vocab is 100, but the corpus has 300 tokens", { corpus = corpus, vocab = 100 })
-local function run(name, distill)
+local function run(name, distill, lr, tune)
   return gap { name = name, corpus = corpus, plan_only = false, arms = { "random" }, eval_tokens = 64,
-    calibration_tokens = 64, train = { batch = 4, eval_tokens = 64, progress = false }, distill = distill }
+    calibration_tokens = 64, train = { batch = 4, eval_tokens = 64, progress = false, lr = lr }, distill = distill,
+    tune = tune }
 end
+lu.assertErrorMsgContains("this teacher is diverged (the loss is NaN at step", run, "teacher", nil, 1e30)
+local lost = run("students", nil, nil, { lr = 1e30 })
+lu.assertStrContains(lost.recommend(5272).why, "seeds diverged, by the teacher's parameters: 5272 (1 of 1)")
+assert(io.open "runs/students/report.html")
 local text, samples = run "text", run("samples", { on_policy = { lambda = 0.5, prompt = 4 } })
 local function flops(found) return found.conditions[1].curves[1].points[1].flops end
 -- Teacher and student are of one size: a step of 3 passes, the teacher's, and half of a pass that samples.
