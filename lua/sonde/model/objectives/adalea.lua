@@ -1,6 +1,6 @@
 -- adalea.lua - a warning that is learned earlier and earlier: AdaLEA (Suzuki, Kataoka, Aoki and Satoh, Anticipating
--- Traffic Accidents with Adaptive Loss and Large-scale Incident DB, arXiv 1804.02675). The loss of a position is its
--- cross-entropy times
+-- Traffic Accidents with Adaptive Loss and Large-scale Incident DB, arXiv 1804.02675). The equation was written from
+-- memory and has not been compared with the paper's. The loss of a position is its cross-entropy times
 --
 --   exp(-growth max(0, s - reached - margin))
 --
