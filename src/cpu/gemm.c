@@ -349,6 +349,9 @@ static int64_t need_b(const sonde_gemm *g, int64_t cols, int64_t k) {
   return packs_b(g) ? packed_b(cols, words_of(g, k)) : 0;
 }
 
+/* The scratch from a word on; NULL where nothing is packed, so that there is none. */
+static uint32_t *words_at(void *scratch, int64_t at) { return scratch ? (uint32_t *)scratch + at : NULL; }
+
 static int64_t micro_scratch(const sonde_gemm *g) {
   portion x = portion_of(g);
   return x.entries * (need_a(g, x.rows, g->k) + need_b(g, x.cols, g->k)) * 4;
@@ -361,14 +364,12 @@ static void run_micro(product *p, void *scratch, sonde_pool *pool) {
   for (int64_t first = 0; first < g->batch; first += x.entries)
     for (int64_t col = 0; col < g->n; col += x.cols)
       for (int64_t row = 0; row < g->m; row += x.rows) {
-        uint32_t *room = scratch;      /* NULL where nothing is packed */
+        int64_t at = 0;
         p->entries = (int)least(x.entries, g->batch - first);
         p->keeps_b = row > 0;
-        for (int e = 0; e < p->entries; e++) {
+        for (int e = 0; e < p->entries; e++, at += of_a + of_b) {
           p->entry[e] = entry_at(p, first + e, row, least(x.rows, g->m - row), col, least(x.cols, g->n - col));
-          if (!room) continue;
-          p->entry[e].pack_a = room, p->entry[e].pack_b = room + of_a;
-          room += of_a + of_b;
+          p->entry[e].pack_a = words_at(scratch, at), p->entry[e].pack_b = words_at(scratch, at + of_a);
         }
         run_entries(p, pool);
       }
@@ -601,7 +602,7 @@ void sonde_gemm_groups_run(const sonde_gemm *g, const int32_t *first, const void
       run_entries(&p, pool);
       p.entries = 0, used = 0;
     }
-    e.pack_a = (uint32_t *)scratch + used, e.pack_b = e.pack_a + need_a(&x, x.m, x.k);
+    e.pack_a = words_at(scratch, used), e.pack_b = words_at(scratch, used + need_a(&x, x.m, x.k));
     used += need_of(&x);
     p.entry[p.entries++] = e;
   }

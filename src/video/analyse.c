@@ -56,8 +56,9 @@ int sonde_analysis_check(const sonde_analysis_opts *o, sonde_error *err) {
   if (o->grid_width >= 1 && o->grid_height >= 1 && o->grid_width <= 64 && o->grid_height <= 64 && o->outlier > 0 &&
       o->planar.floor > 0)
     return 0;
-  return sonde_fail(err, SONDE_EINVAL, "a grid has 1 to 64 cells on each side, outliers are over some sigmas, and sigma "
-                    "has a floor; not %d x %d, %g, %g", o->grid_width, o->grid_height, o->outlier, o->planar.floor);
+  return sonde_fail(err, SONDE_EINVAL, "a grid has 1 to 64 cells on each side, outliers are over some sigmas, and "
+                    "sigma has a floor; not %d x %d, %g, %g", o->grid_width, o->grid_height, o->outlier,
+                    o->planar.floor);
 }
 
 sonde_analysis *sonde_analysis_new(const sonde_analysis_opts *opts, int width, int height, sonde_error *err) {

@@ -134,7 +134,9 @@ code() { ffmpeg -nostdin -v error -y -i long.y4m -c:v mpeg4 -q:v 2 -bf 0 -g 5 "$
 has_read() {
   local fd
   for fd in /proc/"$1"/fd/*; do
-    if [[ "$(readlink "$fd")" == */"$2" ]]; then grep -q "^pos:.$(stat -c %s "$2")\$" "/proc/$1/fdinfo/${fd##*/}"; return; fi
+    [[ "$(readlink "$fd")" == */"$2" ]] || continue
+    grep -q "^pos:.$(stat -c %s "$2")\$" "/proc/$1/fdinfo/${fd##*/}"
+    return
   done
   return 1
 }

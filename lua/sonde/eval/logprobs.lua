@@ -1,8 +1,8 @@
 --- logprobs.lua - the log-probability of each token of some sequences, and the likeliest tokens at each position.
 --
 -- The forward pass is that of sonde.evaluate, over sequences that are padded at their ends: in a causal model the
--- padding changes nothing before it, unless the rotation of all positions depends on the length. Logits are computed for
--- some rows at a time, because with a large vocabulary those of a whole batch do not fit into memory.
+-- padding changes nothing before it, unless the rotation of all positions depends on the length. Logits are computed
+-- for some rows at a time, because with a large vocabulary those of a whole batch do not fit into memory.
 
 local core = require "sonde.core"
 local rotation = require "sonde.model.rotation"

@@ -104,7 +104,7 @@ end
 
 -- A prompt that is only scored may be one token longer: nothing is computed from its last token.
 local function check_lengths(service, prompts, o)
-  local scoring = o.max_tokens == 0 or o.echo and o.max_tokens == 1
+  local scoring = o.max_tokens == 0 or o.max_tokens == 1 and o.echo and o.logprobs and o.temperature == 0
   for k, prompt in ipairs(prompts) do
     local most = scoring and service.context + 1 or service.context - o.max_tokens
     if #prompt.ids > most then

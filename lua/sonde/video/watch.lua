@@ -46,8 +46,8 @@ end
 -- The last T rows that the model reads, of which those before the video's first frame are left out.
 local function new_window(about, columns)
   local frames, width = about.frames, about.features
-  local rows, mask, scaler = core.tensor("f32", { frames, width }), core.tensor("f32", { frames, 1 }), reading.scaler(about)
-  local window, seen = {}, 0
+  local rows, mask = core.tensor("f32", { frames, width }), core.tensor("f32", { frames, 1 })
+  local scaler, window, seen = reading.scaler(about), {}, 0
   function window.add(analysis)
     local at = (frames - 1) * width + 1
     if frames > 1 then core.copy_rows(rows, rows, 1, width, 2, frames - 1, 1, width) end
