@@ -52,6 +52,7 @@ nobase_dist_pkgdata_DATA += %D%/sonde/data/packed.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/data/windows.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/distill/capacity.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/distill/gap.lua
+nobase_dist_pkgdata_DATA += %D%/sonde/distill/gap_figures.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/distill/gap_report.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/distill/gap_search.lua
 nobase_dist_pkgdata_DATA += %D%/sonde/distill/gap_tables.lua

@@ -29,6 +29,7 @@ experiment() {
   page=runs/capacity-gap-demo/report.html
   grep -q "The best teacher" $page
   grep -q "Frontier of compute" $page
+  for figure in "Students by their teacher" "The quadratics" "What it costs"; do grep -q "$figure" $page; done
   cat > check.lua <<'LUA'
 local core = require "sonde.core"
 local found = core.json_load "runs/capacity-gap-demo/capacity_gap.json"

@@ -128,6 +128,33 @@ function TestPanels:test_a_runaway_series_gets_the_others_a_closer_look()
   lu.assertNil(groups[1].figures[2].ytop)
 end
 
+TestOwn = {}
+
+-- Figures and tables that a script made are shown first, in this order; long tables are folded.
+function TestOwn:test_figures_and_tables_of_the_script()
+  local d = data()
+  local rows = {}
+  for k = 1, 25 do rows[k] = { "row " .. k, k % 2 == 0 and "−1.5" or "–", "some words" } end
+  d.figures = { { title = "Own curves", caption = "What they are.", figures = { { xlabel = "x", ylabel = "y", alt = "own",
+    series = { { label = "a", colour = 1, x = { 1, 2 }, y = { 3, 4 } } } } } } }
+  d.tables = { { title = "Long", head = { "what", "number", "why" }, rows = rows },
+    { title = "Short", head = { "what", "number" }, rows = { { "one", "1" } } } }
+  local page = report.render(d)
+  lu.assertEquals(count(page, '<td class="words">some words</td>'), 25)
+  lu.assertEquals(count(page, "<td>−1.5</td>"), 12)
+  lu.assertStrContains(page, "<details><summary>25 rows</summary>")
+  lu.assertTrue(page:find(">Long</h2>", 1, true) < page:find(">Short</h2>", 1, true))
+  lu.assertNil(page:match "Short</h2><details")
+  if has_gnuplot then
+    lu.assertTrue(page:find(">Own curves</h2>", 1, true) < page:find(">Long</h2>", 1, true))
+    lu.assertStrContains(page, 'id="own-1"')
+    lu.assertEquals(count(page, "<svg "), 4 + 1)
+  end
+  local without = report.render(d, { gnuplot = "no-such-program" })
+  lu.assertNil(without:find("Own curves", 1, true))
+  lu.assertStrContains(without, "no-such-program")
+end
+
 TestOnly = {}
 
 function TestOnly:test_points_that_are_no_trials()

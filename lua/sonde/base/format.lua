@@ -21,6 +21,14 @@ function format.duration(seconds)
   return string.format("%d h %02d min", math.floor(seconds / 3600), math.floor(seconds % 3600 / 60))
 end
 
+--- A number of parameters in three digits: "28.3 k", "1.79 M", "7 B".
+---@param n number
+---@return string
+function format.size(n)
+  if n >= 999.5e6 then return string.format("%.3g B", n / 1e9) end
+  return n >= 999.5e3 and string.format("%.3g M", n / 1e6) or string.format("%.3g k", n / 1e3)
+end
+
 --- How many columns a text takes: bytes that continue a UTF-8 sequence take none.
 ---@param s string
 ---@return integer

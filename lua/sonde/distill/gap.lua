@@ -394,10 +394,16 @@ end
 -- ---- the search ----------------------------------------------------------------------------------------------------
 
 quantity.register("student_loss", {
-  axis = "student's loss (nats per token)", log = false,
+  title = "The student's loss by its teacher", short = "student's loss", axis = "student's loss (nats per token)", log = false,
   doc = "Mean cross-entropy of the student on validation text after its training.",
   look = "A curve with a lowest point between its ends has a best teacher; one that falls to its end asks for larger "
     .. "teachers, one that rises for smaller ones.",
+})
+quantity.register("loss_before", {
+  title = "Before the student's training", short = "loss before training", axis = "loss (nats per token)", log = false,
+  doc = "Mean cross-entropy of the student on validation text before its training: as it was cut out of the teacher, "
+    .. "or random.",
+  look = "What a cut has left of the teacher is below a random student, at about ln of the vocabulary.",
 })
 quantity.register("teacher", { axis = "teacher's parameters", log = true, doc = "Parameters of the teacher." })
 quantity.register("flops_with_teacher", {

@@ -124,7 +124,7 @@ local function fitted(condition, known)
   return condition
 end
 
--- Names the conditions: by their arm, and what is not the first value.
+-- Names the conditions: by their arm, and what is not the first value; `first` where nothing is.
 local function name_conditions(list, first)
   for _, condition in ipairs(list) do
     local parts = { condition.arm }
@@ -132,7 +132,7 @@ local function name_conditions(list, first)
       local value = condition[each[1]]
       if value and value ~= first[each[1]] then parts[#parts + 1] = each[2]:format(value) end
     end
-    condition.name = table.concat(parts, ", ")
+    condition.name, condition.first = table.concat(parts, ", "), #parts == 1
   end
 end
 

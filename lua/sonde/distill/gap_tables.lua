@@ -1,6 +1,8 @@
---- gap_tables.lua - the tables and pages of a search for the best teacher.
+--- gap_tables.lua - the tables and pages of a search for the best teacher; gap_figures.lua has the figures.
 
 local capacity = require "sonde.distill.capacity"
+local format = require "sonde.base.format"
+local gap_figures = require "sonde.distill.gap_figures"
 local report_table = require "sonde.report.table"
 local stats = require "sonde.base.stats"
 
@@ -10,9 +12,7 @@ local gap_tables = {}
 local VARIED = { "teacher_tokens", "tokens", "weight", "temperature" }
 
 local function size(n)
-  if not n then return "–" end
-  if n >= 1e9 then return ("%.3g B"):format(n / 1e9) end
-  return n >= 1e6 and ("%.3g M"):format(n / 1e6) or ("%.3g k"):format(n / 1e3)
+  return n and format.size(n) or "–"
 end
 
 local function interval(one)
@@ -44,51 +44,54 @@ local function teachers_of(found)
   return list
 end
 
--- A curve as a row: its mean losses, the lowest of which is marked. One without some of its seeds is never that.
+-- A curve as a row: its losses, the lowest mean of which is marked. One without some of its seeds is never that. Arms
+-- without a teacher have one loss.
 local function curve_row(condition, curve, teachers)
   local cells, least = {}, nil
   for _, point in ipairs(points_of(curve)) do
     local mean, diverged = stats.mean(point.losses), capacity.diverged(point)
     if not diverged and (not least or mean < stats.mean(least.losses)) then least = point end
-    cells[point.teacher] = (mean and ("%.3f"):format(mean) or "–") .. (diverged and " (" .. diverged .. ")" or "")
+    cells[point.teacher] = report_table.mean_sd(stats.describe(point.losses)) .. (diverged and " (" .. diverged .. ")"
+      or "")
   end
-  if least then cells[least.teacher] = cells[least.teacher] .. " *" end
-  local row = { size(curve.student), condition.name }
+  if least and least.teacher > 0 then cells[least.teacher] = cells[least.teacher] .. " *" end
+  local row = { size(curve.student), condition.name, cells[0] or "–" }
   for _, teacher in ipairs(teachers) do row[#row + 1] = cells[teacher] or "–" end
   return row
 end
 
 local function curves_table(found)
-  local teachers, rows, head = teachers_of(found), {}, { "student", "arm" }
+  local teachers, rows, head = teachers_of(found), {}, { "student", "arm", "no teacher" }
   for _, teacher in ipairs(teachers) do head[#head + 1] = size(teacher) end
-  for _, condition in ipairs(found.conditions) do
+  for _, condition in ipairs(found.all) do
     for _, curve in ipairs(condition.curves) do rows[#rows + 1] = curve_row(condition, curve, teachers) end
   end
   return { title = "Curves by teacher", head = head, rows = rows,
-    note = "Mean loss of the student by the teacher's parameters; * the lowest of the row whose seeds all have a loss. "
-      .. "Where an arm's name says nothing else: " .. found.base .. "." }
+    note = "Loss of the student by the teacher's parameters, nats per token of validation text: mean ± standard "
+      .. "deviation over seeds; * the lowest of the row whose seeds all have a loss. pruned and scratch are trained on "
+      .. "as many tokens as distilled; scratch_total on those of the teacher too. Where an arm's name says nothing "
+      .. "else: " .. found.base .. "." }
 end
 
 local function operations(flops)
-  return flops and ("%.3g"):format(flops) or "–"
+  return flops and ("%.2e"):format(flops) or "–"
 end
 
-local function losses_table(found)
+local function costs_table(found)
   local rows = {}
   for _, condition in ipairs(found.all) do
     for _, curve in ipairs(condition.curves) do
       for _, point in ipairs(points_of(curve)) do
-        local diverged = capacity.diverged(point)
+        local mean = stats.mean(point.losses)
         rows[#rows + 1] = { size(curve.student), condition.name, point.teacher > 0 and size(point.teacher) or "–",
-          report_table.mean_sd(stats.describe(point.losses)) .. (diverged and " (" .. diverged .. ")" or ""),
-          operations(point.flops), operations(point.flops_with_teacher) }
+          mean and ("%.3f"):format(mean) or "–", operations(point.flops), operations(point.flops_with_teacher) }
       end
     end
   end
-  return { title = "Losses of the students", head = { "student", "arm", "teacher", "loss", "operations",
+  return { title = "Operations", head = { "student", "arm", "teacher", "loss", "operations",
     "with the teacher's training" }, rows = rows,
-    note = "Mean ± standard deviation over seeds, nats per token of validation text. pruned and scratch are trained "
-      .. "on as many tokens as distilled; scratch_total on those of the teacher too." }
+    note = "Floating-point operations of the student: its training, its teacher's forward passes, the calibration of "
+      .. "its cut; and with the training of its teacher." }
 end
 
 local function line_text(condition)
@@ -134,7 +137,7 @@ end
 local function frontier_table(found)
   local rows = {}
   for k, point in ipairs(found.frontier) do
-    rows[k] = { size(point.student), ("%.3g"):format(point.flops), ("%.4f"):format(point.loss), point.arm,
+    rows[k] = { size(point.student), ("%.2e"):format(point.flops), ("%.4f"):format(point.loss), point.arm,
       point.teacher > 0 and size(point.teacher) or "–" }
   end
   return { title = "Frontier of compute", head = { "student", "operations", "loss", "arm", "teacher" }, rows = rows,
@@ -189,7 +192,7 @@ end
 function gap_tables.all(found)
   local tables = { recommendations(found) }
   if found.searches then tables[2] = searches_table(found) end
-  for _, of in ipairs { curves_table, optima_table, held_out_table, losses_table, frontier_table } do
+  for _, of in ipairs { curves_table, optima_table, held_out_table, frontier_table, costs_table } do
     tables[#tables + 1] = of(found)
   end
   return tables
@@ -220,13 +223,6 @@ local function show_varied(condition, students, axis)
     intervals = true, file = "report-" .. axis .. ".html", tables = { shared_table(where, axis) } }
 end
 
-local function is_first(condition, students)
-  for _, key in ipairs(VARIED) do
-    if condition[key] and condition[key] ~= students.grid[key][1] then return false end
-  end
-  return true
-end
-
 --- Prints the findings and writes the pages: report.html of the first condition, report-ARM.html of the other arms,
 --- report-AXIS.html of each axis with several values.
 ---@param found sonde.capacity_gap
@@ -234,11 +230,11 @@ end
 ---@param students sonde.sweep
 function gap_tables.show(found, teachers, students)
   for k, c in ipairs(found.conditions) do
-    if is_first(c, students) then
+    if c.first then
       students:summary { by = { "student", "teacher" }, metric = { "student_loss", "loss_before" },
         where = where_of(c, students), intervals = true,
         file = k == 1 and "report.html" or "report-" .. c.arm .. ".html",
-        tables = k == 1 and gap_tables.all(found) or nil,
+        tables = k == 1 and gap_tables.all(found) or nil, figures = k == 1 and gap_figures.all(found) or nil,
         beside = k == 1 and teachers:results { by = { "teacher_tokens", "teacher" }, metric = "loss" } or nil }
     end
   end

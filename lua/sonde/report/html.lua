@@ -66,17 +66,32 @@ function html.element(tag, attributes, ...)
   return table.concat(out)
 end
 
---- A table of texts; the first of a row is its heading.
+-- Whether a column holds words: no text in it begins with a number, and there is any.
+local function is_of_words(rows, k)
+  local any = false
+  for _, row in ipairs(rows) do
+    local text = row[k] or ""
+    if text:find "^[+-]?%d" or text:find "^−%d" then return false end
+    any = any or text:find "%a" ~= nil
+  end
+  return any
+end
+
+--- A table of texts; the first of a row is its heading. Columns of words are of the class words.
 ---@param class string
 ---@param head string[]
 ---@param rows string[][]
 ---@return string
 function html.table(class, head, rows)
   local top, body = {}, {}
-  for k, title in ipairs(head) do top[k] = html.element("th", { scope = "col" }, html.escape(title)) end
+  local kind = {}
+  for k, title in ipairs(head) do
+    kind[k] = is_of_words(rows, k) and "words" or nil
+    top[k] = html.element("th", { scope = "col", class = kind[k] }, html.escape(title))
+  end
   for r, row in ipairs(rows) do
     local cells = { html.element("th", { scope = "row" }, html.escape(row[1])) }
-    for k = 2, #row do cells[k] = html.element("td", nil, html.escape(row[k])) end
+    for k = 2, #row do cells[k] = html.element("td", kind[k] and { class = kind[k] }, html.escape(row[k])) end
     body[r] = html.element("tr", nil, cells) .. "\n"
   end
   return html.element("div", { class = "scroll" }, html.element("table", { class = class }, html.element("thead", nil,

@@ -65,11 +65,14 @@ end
 -- The table of one view, what may be said of it, and its differences; a panel has a heading.
 local function result_of(view)
   local items = {}
-  for _, sentence in ipairs(report_table.conclusions(view)) do items[#items + 1] = el("li", nil, esc(sentence)) end
+  for _, sentence in ipairs(#view.series > 1 and report_table.conclusions(view) or {}) do
+    items[#items + 1] = el("li", nil, esc(sentence))
+  end
   local heading = view.panel ~= nil
     and el("h3", nil, esc(("%s %s"):format(view.data.panels, report_table.value(view.panel)))) or ""
   local note = view.panel == nil and el("p", { class = "note" }, esc(report_table.intro { view })) or ""
-  return table.concat { heading, report_table.html(view), el("ul", { class = "say" }, items), note, differences(view) }
+  return table.concat { heading, report_table.html(view), #items > 0 and el("ul", { class = "say" }, items) or "", note,
+    differences(view) }
 end
 
 local function result_sections(sections, prefix)
@@ -86,7 +89,7 @@ local function result_sections(sections, prefix)
 end
 
 local function figures_section(groups, reason, prefix)
-  if #groups == 0 then return "" end
+  if #groups == 0 and not reason then return "" end
   if reason then return section(prefix .. "figures", "Figures", el("p", { class = "note" }, esc(reason))) end
   local parts = {}
   for k, group in ipairs(groups) do parts[k] = page.figure(group, prefix) end
@@ -165,11 +168,26 @@ local function data_section(data, sections, prefix)
     el("details", nil, el("summary", nil, "trials as CSV"), el("pre", nil, el("code", nil, esc(tables[1].text)))))
 end
 
+-- Figures that the sweep's script made; where they cannot be drawn, the section Figures says why.
+local function own_figures(part)
+  local parts = {}
+  for k, group in ipairs(part.reason and {} or part.own) do
+    parts[k] = el("section", nil, page.figure(group, part.prefix, 2)) .. "\n"
+  end
+  return table.concat(parts)
+end
+
+local OPEN = 24      -- rows of a table that is not folded
+
 -- Tables that the sweep's script made.
 local function own_tables(data)
   local parts = {}
   for k, each in ipairs(data.tables or {}) do
-    parts[k] = el("section", nil, el("h2", nil, esc(each.title)), html.table("main", each.head, each.rows),
+    local shown = html.table("main own", each.head, each.rows)
+    if #each.rows > OPEN then
+      shown = el("details", nil, el("summary", nil, ("%d rows"):format(#each.rows)), shown)
+    end
+    parts[k] = el("section", nil, el("h2", nil, esc(each.title)), shown,
       el("p", { class = "note" }, esc(each.note or ""))) .. "\n"
   end
   return table.concat(parts)
@@ -189,7 +207,7 @@ end
 -- What a page shows of one sweep, below its header.
 local function content(part)
   return table.concat {
-    own_tables(part.data), part.data.comparison and comparison.html(part.data, part.prefix) or "",
+    own_figures(part), own_tables(part.data), part.data.comparison and comparison.html(part.data, part.prefix) or "",
     result_sections(part.sections, part.prefix), figures_section(part.groups, part.reason, part.prefix),
     trials_section(part.data, part.sections, part.prefix), provenance_section(part.data, part.prefix),
     data_section(part.data, part.sections, part.prefix),
@@ -201,7 +219,11 @@ local function part_of(data, prefix)
   for _, list in ipairs { data.comparison and comparison.groups(data) or {}, report_figures.groups(sections) } do
     for _, group in ipairs(list) do groups[#groups + 1] = group end
   end
-  return { data = data, prefix = prefix, sections = sections, groups = groups }
+  local own = {}
+  for k, group in ipairs(data.figures or {}) do
+    own[k] = { id = "own-" .. k, title = group.title, caption = group.caption or "", figures = group.figures }
+  end
+  return { data = data, prefix = prefix, sections = sections, groups = groups, own = own }
 end
 
 --- Renders the report of a sweep.
@@ -211,8 +233,11 @@ end
 function report.render(data, options)
   local parts = { part_of(data, "") }
   parts[2] = data.beside and part_of(data.beside, "beside-")
-  local reason = page.draw({ parts[1].groups, parts[2] and parts[2].groups or {} }, options and options.gnuplot)
-  local shown = {}
+  local lists, shown = {}, {}
+  for _, part in ipairs(parts) do
+    lists[#lists + 1], lists[#lists + 2] = part.own, part.groups
+  end
+  local reason = page.draw(lists, options and options.gnuplot)
   for k, part in ipairs(parts) do
     part.reason = reason
     shown[k] = header(part.data, k) .. content(part)

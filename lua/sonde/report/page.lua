@@ -53,9 +53,10 @@ end
 --- A drawn group: its title, its figures, its caption.
 ---@param group table
 ---@param prefix string     of its id
+---@param rank? integer     of its heading; default 3
 ---@return string
-function page.figure(group, prefix)
-  return el("figure", { id = prefix .. group.id }, el("h3", nil, esc(group.title)), page.panels(group.svgs),
+function page.figure(group, prefix, rank)
+  return el("figure", { id = prefix .. group.id }, el("h" .. (rank or 3), nil, esc(group.title)), page.panels(group.svgs),
     el("figcaption", nil, esc(group.caption)))
 end
 

@@ -31,6 +31,9 @@ td.best,td.tied{background:var(--mark)}
 td.wrap{white-space:normal;min-width:14rem}
 table.claims th,table.claims td,table.arms thead th{white-space:normal}
 table.arms thead th{vertical-align:bottom}
+table.own td.words,table.own.main thead th.words{text-align:left}
+table.own td.words,table.own thead th{white-space:normal}
+table.own thead th{vertical-align:bottom}
 table.arms.main td,table.arms.main thead th+th{padding-left:.5rem;padding-right:.4rem}
 .swatch{display:inline-block;width:.75em;height:.75em;border-radius:2px;margin-right:.5em}
 ul.say{padding-left:1.2rem;margin:.6rem 0}

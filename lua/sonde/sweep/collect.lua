@@ -332,6 +332,7 @@ function collect.data(sweep, options, command)
     trials = sweep.trials, metric = options.metric, by = options.by, where = options.where, higher = options.higher,
     reference = options.reference, percent = options.percent, panels = options.panels, intervals = options.intervals,
     beside = options.beside, comparison = options.comparison, tables = options.tables,
+    figures = options.figures,
     command = command, provenance = provenance(sweep.trials, notes), configs = configs(sweep), notes = notes,
   }
 end

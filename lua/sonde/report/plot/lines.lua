@@ -78,6 +78,12 @@ local function power_label(exponent)
   return "10" .. digits
 end
 
+-- "2·10⁵"; nil where the number itself is short.
+local function multiple_label(m, exponent)
+  if exponent >= -2 and exponent <= 4 then return nil end
+  return ("%.10g·%s"):format(m, power_label(exponent))
+end
+
 local function tick(v, label)
   return quote(label or string.format("%.10g", v)) .. " " .. number(v)
 end
@@ -102,7 +108,7 @@ local function log_ticks(low, high)
     for _, m in ipairs(steps) do
       local v = m * 10 ^ exponent
       if v >= low and v <= high and exponent % stride == 0 then
-        ticks[#ticks + 1] = tick(v, m == 1 and power_label(exponent) or nil)
+        ticks[#ticks + 1] = tick(v, m == 1 and power_label(exponent) or multiple_label(m, exponent))
       end
     end
   end
