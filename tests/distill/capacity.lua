@@ -196,6 +196,21 @@ function TestVerdicts:test_held_out_arms_rank_the_fits()
   lu.assertNil(capacity.held_out(made { slope = 2.5, teachers = { 1e6, 2e6, 4e6 } })[1].error)
 end
 
+-- Every fit predicts the same arms, whatever the curves: optima on a line that falls, and curves bent the other way.
+function TestVerdicts:test_fits_are_compared_on_the_same_arms()
+  local falling = capacity.held_out(made { slope = -2, intercept = 1.2e7 })
+  lu.assertEquals({ falling[2].arms, falling[3].arms }, { 24, 24 })
+  lu.assertTrue(falling[2].error < 1e-4, falling[2].error)
+  local curves = made { slope = 2.5 }
+  for _, curve in ipairs(curves) do
+    for _, point in ipairs(curve.points) do
+      for s, loss in ipairs(point.losses) do point.losses[s] = 6 - loss end
+    end
+  end
+  local bent = capacity.held_out(curves)
+  lu.assertEquals({ bent[1].arms, bent[2].arms, bent[3].arms }, { 24, 24, 24 })
+  lu.assertTrue(bent[2].error < 2 * bent[3].error, bent[2].error .. " " .. bent[3].error)
+end
 
 function TestVerdicts:test_the_law_predicts_held_out_arms_that_follow_it()
   local supervised = { E = 1.5, A = 2000, B = 15000, a = 0.38, b = 0.45, g = 0.5 }

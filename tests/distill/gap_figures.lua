@@ -103,6 +103,23 @@ function TestFigures:test_the_frontier_goes_through_what_nothing_cheaper_is_bett
   lu.assertAlmostEquals(frontier.y[#frontier.y], math.min(table.unpack(panel.series[1].y)), 1e-12)
 end
 
+function TestFigures:test_what_diverged_is_left_out()
+  local list = trials { DISTILLED, SCRATCH }
+  for _, trial in ipairs(list) do
+    local p = trial.params
+    if p.arm == "scratch" or p.student == STUDENTS[1] and p.teacher == TEACHERS[2] and p.seed == 1 then
+      trial.status, trial.results.student_loss = "diverged", nil
+    end
+  end
+  local by_title = {}
+  for _, group in ipairs(gap_figures.all(gap_report.findings(list, uses_of, {}, FIRST))) do
+    by_title[group.title] = group.figures
+  end
+  local panel = by_title["Students by their teacher"][1]
+  lu.assertEquals({ #panel.series, #panel.series[1].x, #panel.series[2].x }, { 2, 4, 7 })      -- no level; one dot less
+  lu.assertNil(by_title["The line over students"])
+end
+
 function TestFigures:test_nothing_is_drawn_of_nothing()
   lu.assertEquals(gap_figures.all(gap_report.findings({}, uses_of, {}, FIRST)), {})
   lu.assertEquals({ format.size(28304), format.size(999600), format.size(7e9), format.size(999.6e6) },

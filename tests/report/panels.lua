@@ -135,8 +135,9 @@ function TestOwn:test_figures_and_tables_of_the_script()
   local d = data()
   local rows = {}
   for k = 1, 25 do rows[k] = { "row " .. k, k % 2 == 0 and "−1.5" or "–", "some words" } end
-  d.figures = { { title = "Own curves", caption = "What they are.", figures = { { xlabel = "x", ylabel = "y", alt = "own",
-    series = { { label = "a", colour = 1, x = { 1, 2 }, y = { 3, 4 } } } } } } }
+  local series = { { label = "a", colour = 1, x = { 1, 2 }, y = { 3, 4 } } }
+  d.figures = { { title = "Own curves", caption = "What they are.",
+    figures = { { xlabel = "x", ylabel = "y", alt = "own", series = series } } } }
   d.tables = { { title = "Long", head = { "what", "number", "why" }, rows = rows },
     { title = "Short", head = { "what", "number" }, rows = { { "one", "1" } } } }
   local page = report.render(d)

@@ -294,41 +294,55 @@ end
 
 -- ---- held-out arms -------------------------------------------------------------------------------------------------
 
--- The coefficients { c0, c2 } of a curve whose optimum is given.
-local function about(points, optimum)
-  local rows, y = {}, {}
-  for k, point in ipairs(points) do
-    rows[k], y[k] = { 1, (math.log(point.teacher) - math.log(optimum)) ^ 2 }, stats.mean(point.losses)
+-- The coefficients c0, c2 of a curve's quadratic whose lowest point is given: a level line where the curve would have
+-- its highest there. Also the sum of its squared errors.
+local function about(logs, means, optimum)
+  local n, x1, x2, y1, xy = #logs, 0, 0, 0, 0
+  for k, log in ipairs(logs) do
+    local x, y = (log - math.log(optimum)) ^ 2, means[k]
+    x1, x2, y1, xy = x1 + x, x2 + x * x, y1 + y, xy + x * y
   end
-  return least_squares(rows, y)
+  local spread = x2 - x1 * x1 / n
+  local c2 = spread > 0 and math.max(0, (xy - x1 * y1 / n) / spread) or 0
+  local c0, left = (y1 - c2 * x1) / n, 0
+  for k, log in ipairs(logs) do left = left + (c0 + c2 * (log - math.log(optimum)) ^ 2 - means[k]) ^ 2 end
+  return c0, c2, left
 end
+
+-- Lines that the search for the best one begins at the best of: slopes, and intercepts over the mean student.
+local SLOPES, INTERCEPTS = { -2, -0.5, 0, 0.5, 1, capacity.PAPER_SLOPE, 5, 10, 20 }, { -1, 0, 1, 3, 10, 30 }
 
 -- The joint fit: all students' optima are on one line.
 local function fit_joint(curves)
-  local scale = stats.mean((function()
-    local all = {}
-    for k, curve in ipairs(curves) do all[k] = curve.student end
-    return all
-  end)())
-  local function optimum(x, student) return math.exp(x[1]) * student + x[2] * scale end
+  local scale, logs, means, line, least = 0, {}, {}, nil, math.huge
+  for k, curve in ipairs(curves) do
+    scale = scale + curve.student / #curves
+    logs[k], means[k] = means_of(curve.points)
+    for p, teacher in ipairs(logs[k]) do logs[k][p] = math.log(teacher) end
+  end
+  local function optimum(x, student) return x[1] * student + x[2] * scale end
   local function misfit(x)
     local sum = 0
-    for _, curve in ipairs(curves) do
+    for k, curve in ipairs(curves) do
       local best = optimum(x, curve.student)
-      local c = best > 0 and about(curve.points, best)
-      if not c or c[2] < 0 then return math.huge end
-      for _, point in ipairs(curve.points) do
-        sum = sum + (c[1] + c[2] * math.log(point.teacher / best) ^ 2 - stats.mean(point.losses)) ^ 2
-      end
+      if best <= 0 then return math.huge end
+      sum = sum + select(3, about(logs[k], means[k], best))
     end
     return sum
   end
-  local x, left = simplex.least(misfit, { math.log(capacity.PAPER_SLOPE), 0 }, 0.2, 200)
-  if left == math.huge then return nil end
+  for _, slope in ipairs(SLOPES) do
+    for _, intercept in ipairs(INTERCEPTS) do
+      local left = misfit { slope, intercept }
+      if left < least then line, least = { slope, intercept }, left end
+    end
+  end
+  line = simplex.least(misfit, line, 0.2, 200)
   return function(curve, teacher)
-    local best = optimum(x, curve.student)
-    local c = about(curve.points, best)
-    return c[1] + c[2] * math.log(teacher / best) ^ 2
+    local best = optimum(line, curve.student)
+    local sizes, y = means_of(curve.points)
+    for p, size in ipairs(sizes) do sizes[p] = math.log(size) end
+    local c0, c2 = about(sizes, y, best)
+    return c0 + c2 * math.log(teacher / best) ^ 2
   end
 end
 

@@ -394,7 +394,8 @@ end
 -- ---- the search ----------------------------------------------------------------------------------------------------
 
 quantity.register("student_loss", {
-  title = "The student's loss by its teacher", short = "student's loss", axis = "student's loss (nats per token)", log = false,
+  title = "The student's loss by its teacher", short = "student's loss", log = false,
+  axis = "student's loss (nats per token)",
   doc = "Mean cross-entropy of the student on validation text after its training.",
   look = "A curve with a lowest point between its ends has a best teacher; one that falls to its end asks for larger "
     .. "teachers, one that rises for smaller ones.",

@@ -98,6 +98,7 @@ local function arms_panel(found, student, ticks)
   local colour, low, high = 0, ticks[1].at, ticks[#ticks].at
   for _, condition in ipairs(found.all) do
     local curve = condition.first and curve_of(condition, student)
+    if curve and #curve.points == 0 then curve = nil end      -- all seeds diverged
     if curve and LEVELS[condition.arm] then
       colour = colour + 1
       local level = stats.mean(curve.points[1].losses)
@@ -115,8 +116,8 @@ local function arms_group(found)
   if #ticks == 0 then return nil end
   for k, student in ipairs(students_of(found)) do figures[k] = arms_panel(found, student, ticks) end
   return { title = "Students by their teacher", figures = figures,
-    caption = "A panel for each student, a line for each arm: means over seeds, bars ± 1 sd, dots single trials; level "
-      .. "lines are students without a teacher. A curve with a lowest point between its ends has a best teacher. "
+    caption = "A panel for each student, a line for each arm: means over seeds, bars ± 1 sd, dots single trials; "
+      .. "level lines are students without a teacher. A curve with a lowest point between its ends has a best teacher. "
       .. "The vertical axes differ. Of all: " .. found.base .. "." }
 end
 
@@ -145,8 +146,8 @@ local function varied_group(found)
     seen[condition.arm] = true
   end
   if #figures == 0 then return nil end
-  return { title = "What is varied", figures = shared(figures), caption = "A panel for each arm and student, a line for "
-    .. "each condition: means over seeds, bars ± 1 sd. First values: " .. found.base .. "." }
+  return { title = "What is varied", figures = shared(figures), caption = "A panel for each arm and student, a line "
+    .. "for each condition: means over seeds, bars ± 1 sd. First values: " .. found.base .. "." }
 end
 
 -- ---- fits ----------------------------------------------------------------------------------------------------------
@@ -158,9 +159,10 @@ local function fit_panel(condition, ticks)
   for k, curve in ipairs(condition.curves) do
     local points, dots = measured(curve, nil, k)
     points.scatter = true
-    local one, first, last = condition.optima[k], curve.points[1].teacher, curve.points[#curve.points].teacher
+    local one = condition.optima[k]
     if one.fit then
-      local line = drawn(function(n) return capacity.predict(one.fit, n) end, first, last, format.size(curve.student), k)
+      local line = drawn(function(n) return capacity.predict(one.fit, n) end, curve.points[1].teacher,
+        curve.points[#curve.points].teacher, format.size(curve.student), k)
       for _, s in ipairs { line, points, dots } do table.insert(figure.series, s) end
     end
     if one.lo and one.fit.interior then
@@ -187,7 +189,7 @@ local function line_panel(condition)
   local figure = panel(condition.name, "The best teacher by the student's parameters, arm " .. condition.name)
   local best = { label = "best teachers", colour = 1, markers = true, scatter = true, x = {}, y = {}, lo = {}, hi = {} }
   for _, one in ipairs(condition.optima) do
-    if one.fit and one.fit.interior then
+    if one.fit and one.fit.interior and not one.diverged then
       local k = #best.x + 1
       best.x[k], best.y[k], best.lo[k], best.hi[k] = one.student, one.teacher, one.lo, one.hi
     end

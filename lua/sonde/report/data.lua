@@ -11,7 +11,7 @@
 --     intervals = true,                                       -- bars are 95 % intervals, not sd
 --     beside = data,                                          -- of another sweep, shown below
 --     comparison = { arms = {..}, metrics = {..}, claims = {..} },   -- with a paper's numbers (comparison.lua)
---     figures = { { title, figures = {..}, caption }, .. },   -- groups that the script made (plot/lines.lua), shown first
+--     figures = { { title, figures = {..}, caption }, .. },   -- groups of the script (plot/lines.lua), shown first
 --     tables = { { title, head = {..}, rows = {{..}, ..}, note }, .. },       -- of texts, shown after these
 --     grid = { { name = "depth", values = {4, 8} }, .. },     -- in the order in which they are shown
 --     trials = { { id, params, status, reason, results = {perplexity = ..}, arrays = {variance = {..}},

@@ -56,8 +56,8 @@ end
 ---@param rank? integer     of its heading; default 3
 ---@return string
 function page.figure(group, prefix, rank)
-  return el("figure", { id = prefix .. group.id }, el("h" .. (rank or 3), nil, esc(group.title)), page.panels(group.svgs),
-    el("figcaption", nil, esc(group.caption)))
+  return el("figure", { id = prefix .. group.id }, el("h" .. (rank or 3), nil, esc(group.title)),
+    page.panels(group.svgs), el("figcaption", nil, esc(group.caption)))
 end
 
 --- A page of groups of figures.

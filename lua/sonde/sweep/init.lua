@@ -312,8 +312,8 @@ sweep.summary_schema = {
   { name = "tables", type = "list", of = { name = "table", type = "table", doc = "title, head, rows of texts, note" },
     doc = "tables to show first: {title, head, rows, note}" },
   { name = "figures", type = "list", of = { name = "group", type = "table", doc = "title, figures, caption" },
-    doc = "groups of figures to show before the tables: {title, figures = {{xlabel, ylabel, series = {{label, colour, x, "
-      .. "y, ..}, ..}}, ..}, caption}, as sonde/report/plot/lines.lua draws them" },
+    doc = "groups of figures to show before the tables: {title, figures = {{xlabel, ylabel, series = {{label, colour, "
+      .. "x, y, ..}, ..}}, ..}, caption}, as sonde/report/plot/lines.lua draws them" },
   { name = "beside", type = "results", doc = "results of another sweep to show below: sweep:results of it" },
   { name = "file", type = "string", preset = "report.html", doc = "name of the page in the sweep's folder" },
   { name = "csv", type = "boolean", preset = false,
