@@ -7,6 +7,7 @@ nobase_dist_doc_DATA = README.md %D%/architecture.md %D%/backends.md %D%/decisio
   %D%/video.md \
   %D%/results/bhyt.md \
   %D%/results/bhyt.png %D%/results/capacity_gap.md %D%/results/capacity_gap.png \
+  %D%/results/capacity_gap_workstation.png \
   %D%/results/curse_of_depth.md %D%/results/curse_of_depth.png \
   %D%/results/layer_pruning.md %D%/results/minima.md %D%/results/minima.png %D%/results/near_miss.md \
   %D%/results/sparsity.md %D%/img/depth_scaling_demo.png %D%/img/sparsity_context_workstation.png \
