@@ -18,7 +18,7 @@
 --   sonde run experiments/minima.lua --set "tune.eval={tasks: [piqa, arc_easy], data: DIR, limit: 200}"
 
 local sonde = require "sonde"
-local training = require "sonde.train"
+local flops_per_token = require("sonde.train.forecast").flops_per_token
 
 local study = sonde.experiment "minima"
 local config, corpus = study.settings, study.corpus
@@ -92,10 +92,10 @@ local starts = {
 -- The tokens that an arm trains on, by operations: forward and backward pass of the student, the forward pass of the
 -- teacher, and the calibration, which goes forward and backward through the teacher.
 local function tokens_of(model, teacher, p)
-  local of_teacher = training.flops_per_token(teacher, config.context)
-  local budget = config.tokens * training.flops_per_token(student_of(p), config.context)
+  local of_teacher, teacher_forward = flops_per_token(teacher, config.context)
+  local budget = config.tokens * flops_per_token(student_of(p), config.context)
   if p.start ~= "scratch" then budget = budget - config.calibration_tokens * of_teacher end
-  local each = training.flops_per_token(model, config.context) + (p.loss == "distilled" and of_teacher / 3 or 0)
+  local each = flops_per_token(model, config.context) + (p.loss == "distilled" and teacher_forward or 0)
   return math.max(1, math.floor(budget / each))
 end
 

@@ -33,11 +33,26 @@ int plan_stopped(const sonde_plan *p, sonde_error *err) {
   return p->ctx->stop && *p->ctx->stop ? sonde_fail(err, SONDE_EINTR, "interrupted") : 0;
 }
 
+static double node_flops(const sonde_plan *p, const pnode *n) {
+  sonde_shape in[SONDE_MAX_IN];
+  for (int k = 0; k < n->n_in; k++) in[k] = *plan_shape(p, n->in[k]);
+  if (n->def->flops) return n->def->flops(in, n->n_in, n->shape, &n->attr);
+  return plan_is_view(n) ? 0 : (double)sonde_shape_count(&n->shape[0]);
+}
+
+static double flops_of(const sonde_plan *p) {
+  double sum = 0;
+  for (int32_t k = 0; k < p->count; k++)
+    if (p->node[k].def) sum += node_flops(p, &p->node[k]);
+  return sum;
+}
+
 static int build(sonde_plan *p, sonde_node *const *out, int blocks, sonde_error *err) {
   forget(p);
   int rc = plan_lower(p, out, p->n_out, err);
   if (!rc) rc = plan_simplify(p, err);
   if (!rc) rc = plan_save_leaves(p, err);
+  if (!rc) p->model_flops = flops_of(p);
   if (!rc && blocks > 0) rc = plan_recompute(p, blocks, err);
   if (!rc && p->opts.compute == SONDE_BF16) rc = plan_autocast(p, err);
   if (!rc && !p->opts.no_fuse) rc = plan_accumulate(p, err);
@@ -92,13 +107,6 @@ static int fit(sonde_plan *p, sonde_node *const *out, sonde_error *err) {
   return p->info.recomputed_blocks == high ? 0 : build(p, out, high, err);
 }
 
-static double node_flops(const sonde_plan *p, const pnode *n) {
-  sonde_shape in[SONDE_MAX_IN];
-  for (int k = 0; k < n->n_in; k++) in[k] = *plan_shape(p, n->in[k]);
-  if (n->def->flops) return n->def->flops(in, n->n_in, n->shape, &n->attr);
-  return plan_is_view(n) ? 0 : (double)sonde_shape_count(&n->shape[0]);
-}
-
 typedef struct traffic { const sonde_plan *p; double bytes; } traffic;
 
 static void add_traffic(void *arg, value v, int stored) {
@@ -112,10 +120,9 @@ static void measure(sonde_plan *p) {
   p->info.nodes = p->count;
   p->info.steps = p->n_step;
   p->info.arena_bytes = p->arena_bytes + p->const_bytes + p->input_bytes;
-  for (int32_t k = 0; k < p->count; k++) {
-    if (p->node[k].def) p->info.flops += node_flops(p, &p->node[k]);
+  p->info.flops = flops_of(p);
+  for (int32_t k = 0; k < p->count; k++)
     if (p->node[k].kind == SONDE_KIND_LEAF) p->info.leaf_bytes += sonde_shape_bytes(&p->node[k].shape[0]);
-  }
   for (int32_t k = 0; k < p->n_step; k++) plan_step_values(p, &p->step[k], add_traffic, &t);
   for (int i = 0; i < p->n_out; i++)
     if (p->out_tensor[i]) p->info.leaf_bytes += p->out_tensor[i]->bytes;

@@ -90,6 +90,7 @@ struct sonde_plan {
   char *constants, *inputs;
   sonde_step_block block;         /* of the run */
   sonde_plan_info info;
+  double model_flops;             /* arithmetic of one run without what is computed again: info.flops has that too */
   int profile, prepared, held;    /* held: the steps that run once have run */
   int pointed;                    /* ptr is as pointed_into, the arena's place, says */
   const char *pointed_into;

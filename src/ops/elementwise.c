@@ -247,6 +247,6 @@ const sonde_op_def sonde_ops_elementwise[] = {
     DEF(swiglu_dup, 2, "d up = dy silu(gate): swiglu_dup(gate, dy)"),
     {.size = sizeof(sonde_op_def), .name = "cast", .min_in = 1, .max_in = 1, .n_out = 1,
      .doc = "x as another dtype: i0 = 0 f32, 1 bf16 (rounded to nearest even), 2 i32 (fraction cut off)",
-     .shape = cast_shape, .grad = cast_grad, .run = cast_run, .form = SONDE_FORM_CAST},
+     .shape = cast_shape, .grad = cast_grad, .run = cast_run, .flops = sonde_no_flops, .form = SONDE_FORM_CAST},
     {0},
 };

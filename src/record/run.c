@@ -146,6 +146,18 @@ static int same(const json_t *a, const json_t *b) {
   return json_equal((json_t *)a, (json_t *)b);
 }
 
+/* A value as JSON, of at most SHOWN bytes: of a longer one the beginning. */
+static char *shown(const json_t *v) {
+  enum { SHOWN = 60 };
+  char *text = sonde_json_text(v, 0);
+  const char *end = json_is_string(v) ? "..\"" : "..";
+  size_t at = SHOWN - strlen(end);
+  if (!text || strlen(text) <= SHOWN) return text;
+  while (at > 1 && ((unsigned char)text[at] & 0xC0) == 0x80) at--;     /* no part of a character */
+  strcpy(text + at, end);
+  return text;
+}
+
 /* Appends ", key (was old, now new)" to `out` for each entry that the two objects do not share. */
 static void differing(const json_t *old, const json_t *now, const char *prefix, char *out, size_t n) {
   const char *key;
@@ -156,9 +168,9 @@ static void differing(const json_t *old, const json_t *now, const char *prefix, 
     snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", key);
     if (json_is_object(v) && json_is_object(was)) differing(was, v, path, out, n);
     else if (!was || !same(was, v)) {
-      char *a = was ? sonde_json_text(was, 0) : NULL, *b = sonde_json_text(v, 0);
+      char *a = was ? shown(was) : NULL, *b = shown(v);
       size_t used = strlen(out);
-      snprintf(out + used, n - used, "%s%s (was %.60s, now %.60s)", used ? ", " : "", path, a ? a : "absent",
+      snprintf(out + used, n - used, "%s%s (was %s, now %s)", used ? ", " : "", path, a ? a : "absent",
                b ? b : "?");
       sonde_release(a);
       sonde_release(b);

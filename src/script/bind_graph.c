@@ -230,18 +230,6 @@ static int node_attributes(lua_State *L) {
   return 2;
 }
 
-/* core.node_flops(node) -> the operations of a node whose op says how many it takes, as plans count them */
-static int node_flops(lua_State *L) {
-  sonde_node *n = sonde_lua_to_node(L, 1), *in[SONDE_MAX_IN];
-  sonde_shape shape[SONDE_MAX_IN];
-  const int count = sonde_node_inputs(n, in);
-  for (int k = 0; k < count; k++) shape[k] = sonde_node_shape(in[k]);
-  if (n->kind != SONDE_KIND_OP || !n->def->flops)
-    return sonde_lua_fail(L, "the op '%s' does not say how many operations it takes", sonde_node_op(n));
-  lua_pushnumber(L, n->def->flops(shape, count, n->out_shape, sonde_node_attr(n)));
-  return 1;
-}
-
 /* core.node_graph(node) -> the graph's handle */
 static int node_graph(lua_State *L) {
   sonde_lua_to_node(L, 1);
@@ -312,7 +300,6 @@ void sonde_bind_graph(lua_State *L) {
       {"node_dims", node_dims},      {"node_dtype", node_dtype},  {"node_op", node_op},            {"node_id", node_id},
       {"node_name", node_name},      {"node_graph", node_graph},  {"node_inputs", node_inputs},    {"is_node", is_node},
       {"ops", core_ops},             {"node_operators", node_operators}, {"node_attributes", node_attributes},
-      {"node_flops", node_flops},
       {NULL, NULL},
   };
   sonde_lua_functions(L, functions);

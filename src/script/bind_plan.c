@@ -245,16 +245,17 @@ static int plan_set_step(lua_State *L) {
   return 0;
 }
 
-/* plan:info() -> table: nodes, steps, arena_bytes, leaf_bytes, flops, bytes, recomputed_blocks */
+/* plan:info() -> table: nodes, steps, arena_bytes, leaf_bytes, flops, model_flops, bytes, recomputed_blocks */
 static int plan_info(lua_State *L) {
   sonde_plan_info info;
   sonde_plan_get_info(to_plan(L), &info);
-  lua_createtable(L, 0, 7);
+  lua_createtable(L, 0, 8);
   lua_pushinteger(L, info.nodes), lua_setfield(L, -2, "nodes");
   lua_pushinteger(L, info.steps), lua_setfield(L, -2, "steps");
   lua_pushinteger(L, info.arena_bytes), lua_setfield(L, -2, "arena_bytes");
   lua_pushinteger(L, info.leaf_bytes), lua_setfield(L, -2, "leaf_bytes");
   lua_pushnumber(L, info.flops), lua_setfield(L, -2, "flops");
+  lua_pushnumber(L, to_plan(L)->model_flops), lua_setfield(L, -2, "model_flops");
   lua_pushnumber(L, info.bytes), lua_setfield(L, -2, "bytes");
   lua_pushinteger(L, info.recomputed_blocks), lua_setfield(L, -2, "recomputed_blocks");
   return 1;

@@ -133,7 +133,6 @@ static sonde_trainer_opts read_opts(lua_State *L, int t) {
   o.probe_every = sonde_lua_field_int(L, t, "probe_every", 0);
   o.checkpoint_seconds = sonde_lua_field_number(L, t, "checkpoint_seconds", 0);
   o.tick_seconds = sonde_lua_field_number(L, t, "tick_seconds", 0);
-  o.flops_per_token = sonde_lua_field_number(L, t, "flops_per_token", 0);
   o.peak_flops = sonde_lua_field_number(L, t, "peak_flops", 0);
   o.patience = sonde_lua_field_integer(L, t, "patience", 0, 0, INT64_MAX);
   o.max_seconds = sonde_lua_field_number(L, t, "max_seconds", 0);
@@ -443,6 +442,12 @@ static int trainer_memory(lua_State *L) {
   return 1;
 }
 
+/* trainer:flops() -> operations a token, or another item */
+static int trainer_flops(lua_State *L) {
+  lua_pushnumber(L, sonde_trainer_flops(to_training(L)->trainer));
+  return 1;
+}
+
 /* trainer:profile() -> {op = seconds}, {module = seconds} of the updates since the first call, which begins it */
 static int trainer_profile(lua_State *L) {
   sonde_trainer *t = to_training(L)->trainer;
@@ -474,7 +479,7 @@ static const luaL_Reg trainer_methods[] = {{"run", trainer_run},
                                            {"stop", trainer_stop},
                                            {"record", trainer_record},
                                            {"step", trainer_step},
-                                           {"memory", trainer_memory},
+                                           {"memory", trainer_memory}, {"flops", trainer_flops},
                                            {NULL, NULL}};
 static const sonde_lua_type trainer_type = {"trainer", free_training, trainer_methods};
 

@@ -182,10 +182,23 @@ static int load_tensor(const sonde_st *st, const char *path, const char *prefix,
   return sonde_st_read_tensor(e, t, err) ? sonde_wrap(err, "%s", path) : SONDE_OK;
 }
 
+/* A buffer that serves the sparsity of a weight and begins with one value: a mask with 1, a sum of gradients with 0. A
+ * checkpoint that was made without it means that value. */
+static int is_optional(const sonde_param *p) {
+  return p->of && p->role == SONDE_ROLE_BUFFER && p->init.kind == SONDE_INIT_FILL;
+}
+
+static int fill(const sonde_param *p, sonde_error *err) {
+  sonde_shape shape = sonde_tensor_shape(p->value);
+  float *x = sonde_tensor_write(p->value, err);
+  for (int64_t k = 0; x && k < sonde_shape_count(&shape); k++) x[k] = (float)p->init.a;
+  return x ? SONDE_OK : err->code;
+}
+
 /* Refuses weights of other names than the model's, with the first that is missing or too many. */
 static int check_names(const sonde_st *st, const char *path, const sonde_params *params, sonde_error *err) {
   for (int64_t i = 0; i < sonde_params_count(params); i++)
-    if (!sonde_st_find(st, sonde_params_at(params, i)->name))
+    if (!is_optional(sonde_params_at(params, i)) && !sonde_st_find(st, sonde_params_at(params, i)->name))
       return sonde_fail(err, SONDE_EFORMAT, "%s: lacks '%s', which this model has", path,
                         sonde_params_at(params, i)->name);
   for (int64_t i = 0; i < sonde_st_count(st); i++) {
@@ -203,7 +216,8 @@ static int load_tensors(const char *path, sonde_params *params, sonde_optim *opt
   sonde_st *st = sonde_st_open(path, err);
   if (!st) return err->code;
   for (int64_t i = 0; i < n; i++) {
-    expected += !states;
+    const sonde_param *p = sonde_params_at(params, i);
+    expected += !states && (!is_optional(p) || sonde_st_find(st, p->name));
     for (int k = 0; k < states; k++) expected += sonde_optim_state(optim, i, k) != NULL;
   }
   const char *saved_step = sonde_st_meta(st, "step");
@@ -220,7 +234,8 @@ static int load_tensors(const char *path, sonde_params *params, sonde_optim *opt
   for (int64_t i = 0; i < n && !code; i++) {
     const sonde_param *p = sonde_params_at(params, i);
     if (!states) {
-      code = load_tensor(st, path, "", p->name, p->value, err);
+      code = is_optional(p) && !sonde_st_find(st, p->name) ? fill(p, err)
+                                                           : load_tensor(st, path, "", p->name, p->value, err);
       sonde_params_loaded(params, p->name);
     }
     for (int k = 0; k < states && !code; k++)

@@ -176,7 +176,7 @@ static void fill_event(sonde_trainer *t) {
   if (t->interval_steps) {
     e->tokens_per_s = (double)t->interval_tokens / t->interval_seconds;
     e->ms_per_step = 1e3 * t->interval_seconds / (double)t->interval_steps;
-    e->mfu = t->opts.peak_flops > 0 ? e->tokens_per_s * t->opts.flops_per_token / t->opts.peak_flops : 0;
+    e->mfu = t->opts.peak_flops > 0 ? e->tokens_per_s * sonde_trainer_flops(t) / t->opts.peak_flops : 0;
   }
   e->eta = (double)(e->steps - e->step) * e->ms_per_step * 1e-3;
 }

@@ -427,6 +427,8 @@ sonde_trainer_memory sonde_trainer_memory_of(const sonde_trainer *t) {
   return m;
 }
 
+double sonde_trainer_flops(const sonde_trainer *t) { return t->step[0][0]->model_flops / (double)t->items; }
+
 void sonde_trainer_profile(sonde_trainer *t) {
   for (int k = 0; k < 4; k++)
     if (t->step[k / 2][k % 2]) sonde_plan_profile(t->step[k / 2][k % 2], 1);

@@ -67,7 +67,7 @@ typedef struct sonde_trainer_opts {
   const int64_t *hook_every;           /* [n_hooks] a HOOK event after each update whose number one of these divides */
   int32_t n_hooks;
   int32_t hook_eval;                   /* 1: and after each evaluation */
-  double flops_per_token, peak_flops;  /* for MFU; 0: not known */
+  double peak_flops;                   /* FLOP/s of the machine at most, for MFU; 0: not known */
   /* when it ends before its last update: as if that had been the last one */
   int64_t patience;                    /* after so many evaluations in a row without a lower loss; 0: never */
   double max_seconds;                  /* after so long a training, all sessions together; 0: never */
@@ -143,6 +143,9 @@ int32_t sonde_trainer_entropies(const sonde_trainer *t);   /* ... and entropy */
 /* Bytes: the arena that the plans share, and weights, gradients and optimizer states. */
 typedef struct sonde_trainer_memory { int64_t arena, state; int32_t recomputed_blocks; } sonde_trainer_memory;
 sonde_trainer_memory sonde_trainer_memory_of(const sonde_trainer *t);
+/* Arithmetic for a token (or another item) of a micro-batch, as its plan counts it, without what is computed again to
+ * save memory. */
+double sonde_trainer_flops(const sonde_trainer *t);
 
 /* The bytes `state` of a trainer of these parameters, from their shapes: nothing is made. */
 int64_t sonde_trainer_forecast(sonde_ctx *ctx, const sonde_params *params, const sonde_optim_opts *optimizer,

@@ -100,6 +100,12 @@ static void another_configuration_is_told_by_its_keys(void **state) {
   assert_string_equal(keys, "model.depth (was 4, now 8), lr (was absent, now 0.1)");
   assert_int_equal(sonde_run_differs(r, same, &used, keys, &err), SONDE_OK);
   assert_string_equal(keys, "");
+  char digits[65], expected[SONDE_RUN_KEYS];
+  memset(digits, '7', sizeof digits - 1), digits[64] = 0;
+  json_object_set_new(same, "hash", json_string(digits));
+  assert_int_equal(sonde_run_differs(r, same, &used, keys, &err), SONDE_OK);
+  snprintf(expected, sizeof expected, "hash (was absent, now \"%.56s..\")", digits);
+  assert_string_equal(keys, expected);
   json_decref(same);
   json_decref(other);
   sonde_run_close(r);

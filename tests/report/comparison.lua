@@ -292,15 +292,16 @@ end
 
 -- Experts that a token does not take cost nothing: a dense layer, and experts as wide as it in what is taken of them.
 function TestArms:test_operations_of_equal_active_parameters()
-  local flops = require("sonde.train").flops_per_token
+  local flops = require("sonde.train.forecast").flops_per_token
   local size = { vocab = 20, width = 16, heads = 2, depth = 3, context = 8 }
   local function of(ffn)
     size.ffn = ffn
     return flops(require("sonde").transformer(size), 8)
   end
-  local router = 4 * 16
-  lu.assertAlmostEquals(of { "moe", experts = 4, top_k = 2, hidden = 12 }, of { "swiglu", hidden = 24 }
-    + 6 * 3 * router, 1e-6)
+  local dense, router = of { "swiglu", hidden = 24 }, 6 * 3 * 4 * 16
+  local few, many = of { "moe", experts = 4, top_k = 2, hidden = 12 }, of { "moe", experts = 4, top_k = 4, hidden = 12 }
+  lu.assertAlmostEquals(few / (dense + router), 1, 0.1)        -- the router's choice, and what puts tokens in order
+  lu.assertTrue(many - few > 6 * 3 * 3 * 2 * 12 * 16)
 end
 
 os.exit(lu.LuaUnit.run("-o", "tap"))

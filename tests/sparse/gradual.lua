@@ -161,6 +161,19 @@ function TestReached:test_the_share_that_is_out_is_a_result()
     .. "training ended at 3")
 end
 
+-- A checkpoint without masks, or without sums of gradients, is of all weights, and of none gathered yet.
+function TestGather:test_goes_on_from_a_checkpoint_without_it()
+  local half = { sparsity = 0.5, ["end"] = 6, every = 3 }
+  local later = { method = "movement", sparsity = 0.75, ["end"] = 14, every = 2 }
+  for _, first in ipairs { half, false } do
+    local dir, model = os.tmpname(), model_of()
+    os.remove(dir)
+    train(model_of(), { dir = dir, sparsity = first or nil })
+    train(model, { dir = dir, steps = 16, accept_changes = true, sparsity = later })
+    lu.assertEquals(out(model, UP), 576)
+  end
+end
+
 TestOptions = {}
 
 function TestOptions:test_mistakes()

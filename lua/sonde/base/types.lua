@@ -123,7 +123,8 @@ function plan:outputs() end
 ---@param step integer
 function plan:set_step(step) end
 
---- Nodes and steps, bytes of the arena and of tensors, FLOPs and memory traffic of one run; also recomputed_blocks.
+--- Nodes and steps, bytes of the arena and of tensors, FLOPs and memory traffic of one run; also
+--- recomputed_blocks, and model_flops: without what those blocks add.
 ---@return {nodes: integer, steps: integer, arena_bytes: integer, leaf_bytes: integer, flops: number, bytes: number}
 function plan:info() end
 

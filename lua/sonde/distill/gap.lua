@@ -294,20 +294,25 @@ local function settings_of(self, keys)
   return settings
 end
 
+-- Operations a token of a training, and of a forward pass.
 local function flops_of(self, size)
-  self.flops[size] = self.flops[size] or require("sonde.train").flops_per_token(model_of(self, size, 0), self.context)
-  return self.flops[size]
+  if not self.flops[size] then
+    self.flops[size] = { require("sonde.train.forecast").flops_per_token(model_of(self, size, 0), self.context) }
+  end
+  return self.flops[size][1], self.flops[size][2]
 end
 
--- Operations of a student that is trained on so many tokens, and with its teacher's training; forward passes are a
--- third of a step. Those that sample are of the expected number of micro-batches.
+-- Operations of a student that is trained on so many tokens, and with its teacher's training. Passes that sample are of
+-- the expected number of micro-batches.
 local function cost_of(self, p, tokens)
-  local own, uses = flops_of(self, self.student_sizes[p.student]) * tokens, USES[p.arm]
+  local own, forward = flops_of(self, self.student_sizes[p.student])
+  local uses = USES[p.arm]
+  own = own * tokens
   if not uses.teacher then return own, own end
-  local of_teacher = flops_of(self, self.teacher_sizes[p.teacher])
+  local of_teacher, teacher_forward = flops_of(self, self.teacher_sizes[p.teacher])
   if uses.weight then
     local samples = on_policy.check(self.distill.on_policy, self.context, here)
-    own = own + own / 3 * on_policy.passes(samples, self.context) + of_teacher / 3 * tokens
+    own = own + (forward * on_policy.passes(samples, self.context) + teacher_forward) * tokens
   end
   if p.arm ~= "random" then own = own + of_teacher * self.calibration_tokens end
   return own, own + of_teacher * p.teacher_tokens

@@ -188,22 +188,6 @@ function model:count()
   return count
 end
 
---- How many weights a token does not meet: those of the experts that it does not go to.
----@private
----@return number
-function model:idle_weights()
-  local idle = 0
-  for _, param in ipairs(self:params():weights()) do
-    local index = names.in_block(param.name)
-    local ffn = index and self.layers[index + 1].ffn
-    if ffn and ffn.name == "moe" and #param.dims == 3 then      -- one matrix for each expert
-      local size = param.dims[1] * param.dims[2] * param.dims[3]
-      idle = idle + size * (1 - ffn.options.top_k / ffn.options.experts)
-    end
-  end
-  return idle
-end
-
 --- Saves the model as a folder: config.json, model.safetensors, if there is a tokenizer tokenizer.json and
 --- tokenizer_config.json, and what the folder that the model came from holds beside them.
 ---@param dir string
@@ -261,7 +245,6 @@ local options = { name = "options", type = "table" }
 local block = { name = "block", type = "integer", required = true, min = 0 }
 
 args.declare(model, "model:", {
-  idle_weights = { self },
   __tostring = { self }, shared = { self }, params = { self }, init = { self }, refresh = { self }, fold = { self },
   count = { self },
   check_finite = { self }, tokenizer = { self }, end_tokens = { self }, has_tokenizer = { self },

@@ -52,7 +52,7 @@ local function plan_one(point, f, rates)
   plan:close()
   point.parameters, point.peak_bytes = info.parameters, info.peak_bytes
   point.tokens = o.tokens
-  point.flops = 1.0 * train.flops_per_token(model, o.context) * o.tokens      -- more than a 64-bit integer holds
+  point.flops = info.model_flops / (o.batch * o.context) * o.tokens
   point.hours = point.flops / rates[o.dtype] / 3600
 end
 

@@ -319,12 +319,12 @@ function bench.train(options)
   local times, loss = timed_steps(trainer, options.profile)
   local count, ms = model:count(), stats.median(times)
   local rate = c.batch * c.context / ms * 1e3
-  local flops = require("sonde.train").flops_per_token(model, c.context)
+  local gflops = rate * trainer:flops() / 1e9
   return {
     what = "train", config = options.config, norm = options.norm, placement = options.placement, dtype = options.dtype,
     threads = core.threads(), params = count.total,
-    tokens_per_s = rounded(rate, 1), ms_per_step = rounded(ms, 3), gflops = rounded(rate * flops / 1e9, 1),
-    mfu = rounded(rate * flops / 1e9 / peak, 3), peak_gflops = rounded(peak, 1),
+    tokens_per_s = rounded(rate, 1), ms_per_step = rounded(ms, 3), gflops = rounded(gflops, 1),
+    mfu = rounded(gflops / peak, 3), peak_gflops = rounded(peak, 1),
     peak_rss_mib = rounded(core.peak_rss() / MIB, 1),
     planned_mib = rounded((before + memory.arena + memory.state) / MIB, 1),
     state_sha256 = model:params():sha256(), loss = loss,

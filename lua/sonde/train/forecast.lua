@@ -116,4 +116,23 @@ function forecast.step(model, step, memory)
   return info, plan, trace
 end
 
+--- Operations a token, by the graph that a training or an evaluation of the model runs: attention by the pairs of a
+--- query and a key that it sees, experts by those that a token goes to.
+---@param model sonde.model
+---@param context integer
+---@return number training    forward and backward pass
+---@return number forward
+function forecast.flops_per_token(model, context)
+  local train = require "sonde.train"
+  local step = train.resolve(model, { batch = 1, context = context, steps = 1 })
+  local _, trained = training_state(model, step)
+  local function count(of)
+    local plan = plan_step(model, step, of)
+    local flops = plan:info().model_flops / context
+    plan:close()
+    return flops
+  end
+  return count(trained), count {}
+end
+
 return forecast

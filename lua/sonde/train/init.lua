@@ -288,33 +288,6 @@ function train.resolve(model, options, where)
   return o
 end
 
--- Operations a token of the forward pass of attention alone: of the pairs of a query and a key that it sees. Attention
--- of another op than Sonde's is taken to see all earlier tokens.
-local function attention_flops(model, context)
-  local trace, sum = model:trace { batch = 1, context = context }, 0
-  for _, part in ipairs(trace.parts) do
-    local heads = part:lookup "attn.heads"
-    if heads and heads:op() == "attention" then
-      sum = sum + core.node_flops(heads) / context
-    elseif part:lookup "attn.branch" then
-      sum = sum + 2 * model.config.width * (context + 1)
-    end
-  end
-  trace.graph:close()
-  return sum
-end
-
---- Operations a token of forward and backward pass: 6 times the parameters that multiply, and three times those of the
---- attention's forward pass, whose windows and blocks count.
----@param model sonde.model
----@param context integer
----@return number
-function train.flops_per_token(model, context)
-  local count, config = model:count(), model.config
-  local head = config.tie and config.vocab * (config.embed_width or config.width) or count.head
-  return 6 * (count.non_embedding + head - model:idle_weights()) + 3 * attention_flops(model, context)
-end
-
 -- ---- the run
 -- ---------------------------------------------------------------------------------------------------------
 
@@ -411,8 +384,7 @@ local function make_trainer(model, corpus, o, run, called)
     entropies = o.probe_every > 0 and attention_weights.entropies(trace) or nil,
     blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
     targets = targets_of(trace, feed), seed = model.config.seed, tick_seconds = 0.2,
-    checkpoint_seconds = 60 * o.checkpoint_minutes, flops_per_token = train.flops_per_token(model, o.context),
-    peak_flops = peak(o.dtype),
+    checkpoint_seconds = 60 * o.checkpoint_minutes, peak_flops = peak(o.dtype),
   }
   for _, key in ipairs(passed_on) do fields[key] = o[key] end
   if o.rates then fields.schedule, fields.rates = "constant", o.rates end
@@ -449,7 +421,7 @@ end
 ---@field profile? table<string, number> seconds by op (option profile): "fused" is several; without the optimizer
 ---@field profile_modules? table<string, number> by kind of module: norm, attention, ffn, embedding, head, stream
 
-local function result_of(model, o, event, memory, run)
+local function result_of(model, o, event, trainer, run)
   local train_loss = event.loss or 0 / 0          -- NaN where there is none: it diverged at once
   local loss, metrics = event.val_loss or train_loss, {}
   for _, of in ipairs { event.metrics, event.val_metrics } do
@@ -460,9 +432,10 @@ local function result_of(model, o, event, memory, run)
   return {
     loss = loss, perplexity = event.val_loss and learns.perplexity and math.exp(loss) or nil, metrics = metrics,
     train_loss = train_loss, steps = event.step, tokens = event.tokens,
-    tokens_per_s = rate, seconds = event.seconds, mfu = rate * train.flops_per_token(model, o.context) / peak(o.dtype),
+    tokens_per_s = rate, seconds = event.seconds, mfu = rate * trainer:flops() / peak(o.dtype),
     validated = event.val_loss ~= nil, best_loss = event.best_loss, stopped = event.stopped,
-    diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(), memory = memory,
+    diverged = event.reason, run_dir = run and run:dir(), state_sha256 = model:params():sha256(),
+    memory = trainer:memory(),
   }
 end
 
@@ -533,7 +506,7 @@ local function perform(model, corpus, o, run, own, commit, finished)
     local go_on = run and "; the same command resumes it" or ""
     error(string.format("stopped at step %d of %d%s", event.step, event.steps, go_on), 0)
   end
-  local result = result_of(model, o, event, memory, run)
+  local result = result_of(model, o, event, trainer, run)
   if o.sparsity then
     local short
     result.sparsity, short = gradual.reached(model, o.sparsity, event.step)
