@@ -47,7 +47,8 @@ sonde.quantity("student_loss", {
   doc = "Mean cross-entropy on validation text after training; all arms of a seed took the same compute.",
   look = "Compare the starts within a panel, and a start across the panels: text alone, and with the teacher.",
 })
-sonde.quantity("trained_tokens", { axis = "tokens trained on" })
+sonde.quantity("trained_tokens", { short = "tokens trained on", axis = "tokens trained on", ranked = false })
+sonde.quantity("parameters", { axis = "parameters", ranked = false })
 
 -- ---- what each arm gets -------------------------------------------------------------------------------------------
 
@@ -161,6 +162,6 @@ table.sort(of_tasks)
 local metrics = { "student_loss", "loss_before", "parameters", "trained_tokens", table.unpack(of_tasks) }
 
 sweep:summary {
-  by = { "start" }, panels = "loss", intervals = true, metric = metrics,
+  by = { "start" }, panels = "loss", intervals = true, metric = metrics, higher = of_tasks,
   beside = teachers:results { by = { "seed" }, metric = "loss" },
 }

@@ -40,6 +40,8 @@ end
 assert(of("text", "minima", "trained_tokens") < of("text", "scratch", "trained_tokens"))
 LUA
   "$SONDE" run check.lua
+  grep -q "Student_loss; lower is better" $page
+  run ! grep -qE "([Pp]arameters|[Tt]okens trained on); (lower|higher) is better" $page      # neither is
   cp $page first.html
   run --separate-stderr experiment
   [[ $stderr == *"minima-demo: 8 done"* ]]
@@ -55,6 +57,7 @@ LUA
   echo "$output $stderr"
   [ "$status" -eq 0 ]
   [[ "$output" == *"minima-demo: tasks/piqa/acc, loss distilled"* ]]
+  grep -q "Tasks/piqa/acc; higher is better" runs/minima-demo/report.html
 }
 
 @test "the plan of the paper's size runs nothing" {

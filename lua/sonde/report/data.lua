@@ -346,7 +346,7 @@ end
 
 --- What may be said of a column: `best` (a series value or nil), `tied` (set of those whose interval overlaps
 --- its own), `unknown` (set of those that have one value and so no interval), `complete` (every trial that the sweep
---- has there gave a value), `count` (cells with a value).
+--- has there gave a value), `count` (cells with a value). A quantity without a better end has no best.
 function view:ranking(column)
   local described, by_key, complete, count = {}, {}, true, 0
   for k, series in ipairs(self.series) do
@@ -358,8 +358,9 @@ function view:ranking(column)
       described[key], by_key[key] = cell, series
     end
   end
-  local best, tied, unknown = stats.leaders(described, self.data.higher)
   local ranking = { tied = {}, unknown = {}, complete = complete, count = count }
+  if not quantity.is_ranked(self.metric) then return ranking end
+  local best, tied, unknown = stats.leaders(described, self.data.higher)
   if best then ranking.best = by_key[best] end
   for key in pairs(tied) do ranking.tied[by_key[key]] = true end
   for key in pairs(unknown) do ranking.unknown[by_key[key]] = true end

@@ -35,6 +35,7 @@ local schema = {
     doc = "whether it is measured on a text: %s in axis and doc becomes 'validation ' or 'training '" },
   { name = "place", type = "integer", preset = 99, doc = "its place among the figures by block" },
   { name = "figure", type = "boolean", preset = true, doc = "whether a report draws its lists" },
+  { name = "ranked", type = "boolean", preset = true, doc = "whether one of its ends is the better one" },
   { name = "axes", type = "list", doc = "of a matrix: what its rows and its columns are" },
   { name = "over_training", type = "table", doc = "of its curve over the training, where it has one" },
 }
@@ -108,6 +109,14 @@ end
 function quantity.short(name)
   local known = quantities:get(name)
   return known and known.short or name
+end
+
+--- Whether more or less of a quantity is better, so that arms have an order.
+---@param name string
+---@return boolean
+function quantity.is_ranked(name)
+  local known = quantities:get(name)
+  return known == nil or known.ranked
 end
 
 --- Whether a quantity is measured on a text, of validation or of training.

@@ -104,9 +104,10 @@ function report_table.intro(views)
   local marks = legend(views, { best = "Bold: ", tied = "≈: " })
   local what, spread = views[1]:metric_name(), false
   for _, view in ipairs(views) do spread = spread or view:has_spread() end
-  table.insert(marks, 1, ("%s; %s is better"):format(spread and "Mean ± standard deviation of " .. what
-    or what:gsub("^%l", string.upper),
-    views[1].data.higher and "higher" or "lower"))
+  table.insert(marks, 1, spread and "Mean ± standard deviation of " .. what or (what:gsub("^%l", string.upper)))
+  if quantity.is_ranked(views[1].metric) then
+    marks[1] = ("%s; %s is better"):format(marks[1], views[1].data.higher and "higher" or "lower")
+  end
   if spread then marks[#marks + 1] = "Intervals are a cell's own, not corrected for the number of comparisons" end
   for k, sentence in ipairs(marks) do marks[k] = sentence:gsub("^a cell", "A cell") .. "." end
   return table.concat(marks, " ")
@@ -117,6 +118,7 @@ end
 ---@return string[]
 function report_table.conclusions(view)
   local sentences = {}
+  if not quantity.is_ranked(view.metric) then return sentences end
   for _, column in ipairs(view.columns) do
     local ranking = view:ranking(column)
     local tied, unknown = {}, {}
