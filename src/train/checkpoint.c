@@ -182,10 +182,16 @@ static int load_tensor(const sonde_st *st, const char *path, const char *prefix,
   return sonde_st_read_tensor(e, t, err) ? sonde_wrap(err, "%s", path) : SONDE_OK;
 }
 
-/* A buffer that serves the sparsity of a weight and begins with one value: a mask with 1, a sum of gradients with 0. A
- * checkpoint that was made without it means that value. */
+/* A buffer that serves the sparsity of a weight, which a checkpoint that was made without it may lack: a sum of
+ * gradients, which begins at 0, or a mask that takes nothing out. One that does must not be lost without a word. */
 static int is_optional(const sonde_param *p) {
-  return p->of && p->role == SONDE_ROLE_BUFFER && p->init.kind == SONDE_INIT_FILL;
+  if (!p->of || p->role != SONDE_ROLE_BUFFER || p->init.kind != SONDE_INIT_FILL) return 0;
+  if (p->init.a == 0) return 1;
+  const sonde_shape shape = sonde_tensor_shape(p->value);
+  const float *x = sonde_tensor_read(p->value, NULL);
+  int64_t k = 0, n = sonde_shape_count(&shape);
+  while (x && k < n && x[k] == (float)p->init.a) k++;
+  return k == n;
 }
 
 static int fill(const sonde_param *p, sonde_error *err) {

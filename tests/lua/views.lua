@@ -266,6 +266,10 @@ function TestKept:test_in_checkpoints()
   lu.assertNil(message:find "remove")
   local masked = viewed()
   masked:params():mask(HEAD)
+  train(masked, { from = dir, steps = 1, lr = 0 })      -- takes nothing out, so nothing is missing
+  local saved = model:params():find(UP .. ".mask")
+  for i = 1, saved:count() do lu.assertEquals(masked:params():find(UP .. ".mask"):get(i), saved:get(i)) end
+  masked:params():find(HEAD .. ".mask"):fill(0)
   lu.assertErrorMsgContains("lacks '" .. HEAD .. ".mask', which this model has", train, masked,
     { from = dir, steps = 1 })
 end
