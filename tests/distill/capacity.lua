@@ -122,6 +122,17 @@ function TestVerdicts:test_one_second_seed_in_all_has_no_interval()
   lu.assertEquals(one.unknown, "one second seed in all has no interval")
 end
 
+-- One far point at an end bends a quadratic whose lowest point is then where nothing was measured to be low.
+function TestVerdicts:test_a_lowest_loss_at_an_end_is_no_optimum_between()
+  local points = {}
+  for k, loss in ipairs { 3.2406, 3.262, 3.2542, 3.268, 3.4417 } do
+    points[k] = { teacher = 264816 * 2 ^ (k - 1), losses = { loss - 0.005, loss + 0.005 } }
+  end
+  local one = capacity.optimum { student = 264816, points = points }
+  lu.assertTrue(one.fit.interior and one.lo > 264816)
+  lu.assertEquals(one.unknown, "the lowest loss is that of the smallest teacher")
+end
+
 function TestVerdicts:test_teachers_much_alike_have_no_curve()
   local curve = made { slope = 2.5, teachers = { 1e6, 1e6 + 20, 1e6 + 40, 1e6 + 60 } }[1]
   lu.assertEquals(capacity.optimum(curve).unknown, "the teachers' sizes are too much alike for a curve")

@@ -158,7 +158,17 @@ local function diverged_text(points)
   return ("seeds diverged, by the teacher's parameters: %s"):format(table.concat(parts, ", "))
 end
 
-local function verdict_of(found, curve, sizes, free)
+-- "smallest" or "largest" where the lowest mean is that of a teacher at an end. A quadratic through it that has its
+-- lowest point between is not believed: one far point at the other end is enough for that.
+local function lowest_end(sizes, means, low, high)
+  local best = 1
+  for k = 2, #means do
+    if means[k] < means[best] then best = k end
+  end
+  return sizes[best] == low and "smallest" or sizes[best] == high and "largest" or nil
+end
+
+local function verdict_of(found, curve, sizes, means, free)
   if curve.diverged then return diverged_text(curve.diverged) end
   if #sizes < LEAST then return ("%d of the %d teachers that a curve takes"):format(#sizes, LEAST) end
   local low, high = math.min(table.unpack(sizes)), math.max(table.unpack(sizes))
@@ -167,6 +177,8 @@ local function verdict_of(found, curve, sizes, free)
   elseif not found.fit.interior then
     return ("no optimum between these teachers: the curve is lowest at the %s"):format(
       found.fit.teacher == low and "smallest" or "largest")
+  elseif lowest_end(sizes, means, low, high) then
+    return ("the lowest loss is that of the %s teacher"):format(lowest_end(sizes, means, low, high))
   elseif not found.lo then
     return free == 0 and "one seed has no interval" or "one second seed in all has no interval"
   elseif found.lo <= low or found.hi >= high then
@@ -186,7 +198,7 @@ end
 ---@field unknown string|nil     why the best teacher cannot be told; nil where it can
 
 --- The best teacher for a student. Seeds are taken to spread alike about the mean of each point. It cannot be told
---- where seeds diverged: the mean of the others is not that of the point.
+--- where seeds diverged, as the mean of the others is not that of the point, nor where the lowest mean is at an end.
 ---@param curve {student: number, points: table[]}
 ---@return sonde.capacity.optimum
 function capacity.optimum(curve)
@@ -201,7 +213,7 @@ function capacity.optimum(curve)
       found.lo, found.hi = interval[1], interval[2]
     end
   end
-  found.unknown = verdict_of(found, curve, sizes, free)
+  found.unknown = verdict_of(found, curve, sizes, means, free)
   return found
 end
 
