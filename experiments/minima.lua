@@ -15,7 +15,8 @@
 --
 -- Settings are in minima/SCALE.yaml. The students are evaluated on tasks too with
 --
---   sonde run experiments/minima.lua --set "tune.eval={tasks: [piqa, arc_easy], data: DIR, limit: 200}"
+--   sonde run experiments/minima.lua --set context=128 \
+--     --set "tune.eval={tasks: [arc_easy, sciq], data: DIR, limit: 200}"
 
 local sonde = require "sonde"
 local flops_per_token = require("sonde.train.forecast").flops_per_token
