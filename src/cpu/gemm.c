@@ -6,6 +6,7 @@
  * in f32). */
 #include "config.h"
 #include "cpu/gemm.h"
+#include "cpu/gemm_thin.h"
 
 #include <cblas.h>
 #include <pthread.h>
@@ -27,9 +28,7 @@ enum {
   LARGE = 4 * 1024 * 1024, /* bytes of results that are out of the caches when they are read (bf16) */
   ENTRIES = 64,            /* products whose tiles are one list, at most */
   BLAS_M = 256, BLAS_N = 512, BLAS_LEAST = 64,
-  STRETCH = 16 * 1024,
-  THIN = 3,                /* up to so many rows a product is dot products: packing costs more than it saves */
-  THIN_SHARE = 2, THIN_LEAST = 16, THIN_MOST = 256   /* tiles a thread then, of so many rows of B */
+  STRETCH = 16 * 1024
 };
 
 /* OpenBLAS's own; absent in another BLAS, which then must be single-threaded by itself. */
@@ -409,41 +408,6 @@ static void run_blas(product *p, sonde_pool *pool) {
   }
 }
 
-/* ---- few rows: dot products ---------------------------------------------------------------------- */
-
-static int is_thin(const sonde_gemm *g) { return g->m <= THIN && !g->ta && g->tb; }
-
-typedef struct thin { const product *p; int64_t rows, tiles; } thin;
-
-/* Each result is one sum, whatever its tile, so here the tiles may depend on the threads: the longer a thread's stretch
- * of B, the less is prefetched twice at the boundaries. */
-static void thin_tile(void *arg, int64_t tile, int worker) {
-  (void)worker;
-  const thin *t = arg;
-  const product *p = t->p;
-  const sonde_gemm *g = &p->g;
-  int64_t size = bytes_of(g->in_type), entry = tile / t->tiles;
-  int64_t first = tile % t->tiles * t->rows, rows = least(t->rows, g->n - first);
-  const void *w = p->b + (entry * g->stride_b + first * g->ldb) * size;
-  for (int64_t i = 0; i < g->m; i++) {
-    const void *x = p->a + (entry * g->stride_a + i * g->lda) * size;
-    int64_t to = entry * g->stride_c + i * g->ldc + first;
-    float sums[THIN_MOST];
-    if (g->in_type == SONDE_F32) p->simd->dots(sums, x, w, g->ldb, rows, g->k);
-    else p->simd->dots_bf16(sums, x, w, g->ldb, rows, g->k);
-    if (g->out_type == SONDE_BF16) p->simd->common.to_bf16((uint16_t *)(void *)p->c + to, sums, rows);
-    else if (g->beta != 0) p->simd->common.axpy((float *)(void *)p->c + to, sums, 1, rows);
-    else memcpy((float *)(void *)p->c + to, sums, (size_t)rows * sizeof *sums);
-  }
-}
-
-static void run_thin(const product *p, sonde_pool *pool) {
-  int64_t rows = parts(p->g.n, (int64_t)THIN_SHARE * sonde_pool_threads(pool));
-  thin t = {p, rows < THIN_LEAST ? THIN_LEAST : least(rows, THIN_MOST), 0};
-  t.tiles = parts(p->g.n, t.rows);
-  sonde_pool_run(pool, p->g.batch * t.tiles, thin_tile, &t);
-}
-
 /* ---- any product --------------------------------------------------------------------------------- */
 
 typedef struct widening {
@@ -482,14 +446,14 @@ static int64_t span_b(const sonde_gemm *g) {
 static int64_t padded(int64_t count) { return parts(count, 16) * 16; }
 
 static int must_widen(const sonde_gemm *g, const sonde_simd_table *simd) {
-  return g->in_type == SONDE_BF16 && !is_thin(g) && !(simd->micro && simd->micro->bf16);
+  return g->in_type == SONDE_BF16 && !sonde_gemm_is_thin(g) && !(simd->micro && simd->micro->bf16);
 }
 
 int64_t sonde_gemm_scratch(const sonde_gemm *g) {
   const sonde_simd_table *simd = sonde_simd_get();
   sonde_gemm f = *g;
   int64_t wide = 0;
-  if (g->m <= 0 || g->n <= 0 || g->k <= 0 || g->batch <= 0 || is_thin(g)) return 0;
+  if (g->m <= 0 || g->n <= 0 || g->k <= 0 || g->batch <= 0 || sonde_gemm_is_thin(g)) return 0;
   if (must_widen(g, simd)) {
     wide = (padded(span_a(g)) + padded(span_b(g))) * 4;
     f.in_type = SONDE_F32;
@@ -519,8 +483,8 @@ void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, 
     if (g->beta == 0) clear(g, c);
     return;
   }
-  if (is_thin(g)) {
-    run_thin(&p, pool);
+  if (sonde_gemm_is_thin(g)) {
+    sonde_gemm_thin_run(g, a, b, c, pool);
     return;
   }
   char *room = scratch;
@@ -553,7 +517,8 @@ static int64_t need_of(const sonde_gemm *g) { return need_a(g, g->m, g->k) + nee
 
 /* Whether a group's tiles may be in one list with other groups'. */
 static int is_shared(const sonde_gemm *g, const sonde_simd_table *simd) {
-  return simd->micro && !must_widen(g, simd) && g->m > 0 && g->n > 0 && g->k > 0 && !is_thin(g) && need_of(g) <= ROOM;
+  return simd->micro && !must_widen(g, simd) && g->m > 0 && g->n > 0 && g->k > 0 &&
+         !sonde_gemm_is_thin(g) && need_of(g) <= ROOM;
 }
 
 int64_t sonde_gemm_groups_scratch(const sonde_gemm *g) {

@@ -2,6 +2,7 @@
 local lu = require "luaunit"
 local core = require "sonde.core"
 local sonde = require "sonde"
+local made = dofile(os.getenv "abs_srcdir" .. "/tests/video/made.lua")
 local csv = require "sonde.video.tables.csv"
 
 local folder, lock
@@ -271,19 +272,9 @@ end
 
 -- Grey frames of a pattern that moves by `u` pixels a frame (YUV4MPEG2).
 local function y4m(name, u, frames)
-  local w, h, parts = 64, 48, { "YUV4MPEG2 W64 H48 F10:1 Ip A1:1 C420jpeg\n" }
-  for k = 0, frames - 1 do
-    local luma = {}
-    for y = 0, h - 1 do
-      for x = 0, w - 1 do
-        local s = x - u * k
-        local value = math.sin(s * 0.5 + y * 0.3 + s * s * 0.006) + math.sin(s * 0.31 - y * 0.5 + y * y * 0.01)
-        luma[#luma + 1] = string.char(128 + math.floor(50 * value))
-      end
-    end
-    parts[#parts + 1] = "FRAME\n" .. table.concat(luma) .. string.rep("\128", w * h // 2)
-  end
-  return write(name, table.concat(parts))
+  local to = write(name, "")
+  made.y4m(to, frames, function(k, x, y) return x - u * k, y end)
+  return to
 end
 
 local OPTIONS = { width = 64, grid = { 4, 3 }, thumbnail = { 4, 3 }, progress = false }

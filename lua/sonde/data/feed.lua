@@ -113,6 +113,22 @@ local function row_of(dims, batch)
   return row
 end
 
+--- Tensors for the inputs of a feed's rows; those that a plan reads are set in it.
+---@param plan userdata
+---@param trace table          of the model; its batch is the number of rows
+---@param source table         the feed
+---@return table<string, userdata> tensors    what source:train and source:valid fill
+function feed.bind(plan, trace, source)
+  local tensors = {}
+  for _, input in ipairs(source:inputs()) do
+    local read, count = plan:reads(input.name), trace.batch
+    for _, dim in ipairs(input.dims) do count = count * dim end
+    tensors[input.name] = core.tensor(input.dtype, read and trace.graph:find(input.name):dims() or { count })
+    if read then plan:set(input.name, tensors[input.name]) end
+  end
+  return tensors
+end
+
 --- Refuses data whose rows are not those that the model was traced for: they would be joined or cut.
 ---@param handle userdata    of feed.open
 ---@param trace sonde.trace

@@ -140,6 +140,24 @@ local function draws_of(points, sizes, means, residuals, random)
   return optima, shares / #optima
 end
 
+--- The teachers' parameters of all curves, from the smallest.
+---@param found {conditions: table[]}
+---@param points_of fun(curve: table): table[]    the points of a curve that count
+---@return number[]
+function capacity.teachers(found, points_of)
+  local known, list = {}, {}
+  for _, condition in ipairs(found.conditions) do
+    for _, curve in ipairs(condition.curves) do
+      for _, point in ipairs(points_of(curve)) do
+        if not known[point.teacher] then list[#list + 1] = point.teacher end
+        known[point.teacher] = true
+      end
+    end
+  end
+  table.sort(list)
+  return list
+end
+
 --- How many seeds of a point diverged, in words; nil where none did.
 ---@param point {diverged: integer|nil, losses: number[]}
 ---@return string|nil

@@ -37,18 +37,10 @@ end
 
 -- The teachers of all curves, from the smallest, as ticks of an axis.
 local function teacher_ticks(found)
-  local known, ticks = {}, {}
-  for _, condition in ipairs(found.conditions) do
-    for _, curve in ipairs(condition.curves) do
-      for _, point in ipairs(curve.points) do
-        if not known[point.teacher] then
-          ticks[#ticks + 1] = { at = point.teacher, text = format.size(point.teacher) }
-        end
-        known[point.teacher] = true
-      end
-    end
+  local ticks = {}
+  for k, teacher in ipairs(capacity.teachers(found, function(curve) return curve.points end)) do
+    ticks[k] = { at = teacher, text = format.size(teacher) }
   end
-  table.sort(ticks, function(a, b) return a.at < b.at end)
   return ticks
 end
 

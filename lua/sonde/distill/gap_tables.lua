@@ -29,21 +29,6 @@ local function points_of(curve)
   return list
 end
 
--- The teachers of all curves, from the smallest.
-local function teachers_of(found)
-  local known, list = {}, {}
-  for _, condition in ipairs(found.conditions) do
-    for _, curve in ipairs(condition.curves) do
-      for _, point in ipairs(points_of(curve)) do
-        if not known[point.teacher] then list[#list + 1] = point.teacher end
-        known[point.teacher] = true
-      end
-    end
-  end
-  table.sort(list)
-  return list
-end
-
 -- A curve as a row: its losses, the lowest mean of which is marked. One without some of its seeds is never that. Arms
 -- without a teacher have one loss.
 local function curve_row(condition, curve, teachers)
@@ -61,7 +46,7 @@ local function curve_row(condition, curve, teachers)
 end
 
 local function curves_table(found)
-  local teachers, rows, head = teachers_of(found), {}, { "student", "arm", "no teacher" }
+  local teachers, rows, head = capacity.teachers(found, points_of), {}, { "student", "arm", "no teacher" }
   for _, teacher in ipairs(teachers) do head[#head + 1] = size(teacher) end
   for _, condition in ipairs(found.all) do
     for _, curve in ipairs(condition.curves) do rows[#rows + 1] = curve_row(condition, curve, teachers) end

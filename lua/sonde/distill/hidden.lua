@@ -98,18 +98,6 @@ function hidden.resolve(o, model, list, where)
   end
 end
 
--- Fills what a plan reads with the first rows of a feed.
-local function read_first(plan, trace, feed)
-  local tensors = {}
-  for _, input in ipairs(feed:inputs()) do
-    local read, count = plan:reads(input.name), trace.batch
-    for _, dim in ipairs(input.dims) do count = count * dim end
-    tensors[input.name] = core.tensor(input.dtype, read and trace.graph:find(input.name):dims() or { count })
-    if read then plan:set(input.name, tensors[input.name]) end
-  end
-  feed:train(0, tensors)
-end
-
 -- Linear CKA of all pairs of blocks on some rows of the text: list by student's and teacher's block.
 local function alike(model, teacher, source, o)
   local batch, context, documents = o.batch, o.context, feeds.has_documents(source)
@@ -129,7 +117,7 @@ local function alike(model, teacher, source, o)
     end
   end
   local plan, values, feed = core.plan(outputs), {}, feeds.open(source, context, o.seed)
-  read_first(plan, trace, feed)
+  feed:train(0, feeds.bind(plan, trace, feed))
   plan:run()
   for k = 1, #outputs do values[k] = plan:output(k):values()[1] end
   plan:close()

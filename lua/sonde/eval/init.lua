@@ -43,17 +43,12 @@ local function add_rows(model, feed, rows, context, options, sums)
   local trace = model:trace { batch = rows.batch, context = context, document_end = options.document_end,
     document_positions = options.document_positions, document_ends = feeds.has_documents(rows.source) }
   feeds.check_rows(feed, trace)
-  local nodes, tensors = { trace.loss:sum(), trace:counted() }, {}
+  local nodes = { trace.loss:sum(), trace:counted() }
   for i, metric in ipairs(trace.metrics) do
     nodes[i + 2] = metric.node:dims()[1] > 1 and metric.node:sum() or metric.node * trace:counted()
   end
   local plan = core.plan(nodes, { compute = options.dtype })
-  for _, input in ipairs(feed:inputs()) do
-    local read, count = plan:reads(input.name), rows.batch
-    for _, dim in ipairs(input.dims) do count = count * dim end
-    tensors[input.name] = core.tensor(input.dtype, read and trace.graph:find(input.name):dims() or { count })
-    if read then plan:set(input.name, tensors[input.name]) end
-  end
+  local tensors = feeds.bind(plan, trace, feed)
   for _, name in ipairs(plan:inputs()) do
     if not tensors[name] then
       error(core.where() .. "evaluate: the model reads the input '" .. name .. "', which the feed lacks; give it "
