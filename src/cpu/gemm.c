@@ -9,8 +9,6 @@
 #include "cpu/gemm_thin.h"
 
 #include <cblas.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "cpu/micro.h"
@@ -18,7 +16,9 @@
 
 enum {
   PANEL = 64,              /* columns of B that are packed side by side */
-  TILE_M = 96, TILE_N = 256, LEAST_M = 48,   /* multiples of SONDE_GROUP */
+  TILE_M = 96, TILE_N = 256, LEAST_M = 48,   /* of the results of a tile: multiples of SONDE_GROUP */
+  PACKING_M = 256,         /* of a tile that packs B for itself: rows enough to pay for it */
+  TURNED_M = 192, TURNED_N = 512,            /* of a tile that packs A, stored [k, m] */
   MIN_TILES = 16,          /* so that a handful of threads share them out evenly */
   LINE = 16,               /* words of a cache line */
   PACK_K = 32,             /* words of k that are packed by one tile */
@@ -30,20 +30,6 @@ enum {
   BLAS_M = 256, BLAS_N = 512, BLAS_LEAST = 64,
   STRETCH = 16 * 1024
 };
-
-/* OpenBLAS's own; absent in another BLAS, which then must be single-threaded by itself. */
-extern void openblas_set_num_threads(int) __attribute__((weak));
-extern char *openblas_get_config(void) __attribute__((weak));
-extern char *openblas_get_corename(void) __attribute__((weak));
-
-static void setup(void) {
-  if (openblas_set_num_threads) openblas_set_num_threads(1);
-}
-
-void sonde_gemm_setup(void) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, setup);
-}
 
 static int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -118,13 +104,14 @@ static int64_t count_tiles(product *p) {
   return n;
 }
 
-/* Large tiles run fastest, but there must be enough of them to share out evenly. Returns how many there are. */
+/* Large tiles run fastest, but there must be enough of them to share out evenly. Tiles that pack A stay wide enough to
+ * pay for it. Returns how many there are. */
 static int64_t cut(product *p, int64_t most_m, int64_t least_m, int64_t most_n, int64_t least_n) {
   int64_t tiles;
   p->tile_m = most_m;
   p->tile_n = most_n;
   while ((tiles = count_tiles(p)) < MIN_TILES) {
-    if (p->tile_n > least_n) p->tile_n /= 2;
+    if (p->tile_n > least_n && (!p->g.ta || p->tile_n >= 2 * p->tile_m || p->tile_m <= TILE_M)) p->tile_n /= 2;
     else if (p->tile_m > least_m) p->tile_m /= 2;
     else break;
   }
@@ -170,14 +157,24 @@ static entry entry_at(const product *p, int64_t at, int64_t row, int64_t rows, i
 /* An f32 A stored [k, m] is packed by each tile for itself: that takes two instructions for 16 numbers, which are
  * multiplied with all columns of the tile. bf16 products are too fast for it. */
 static int packs_a(const sonde_gemm *g) { return g->ta && g->in_type == SONDE_BF16; }
-static int packs_b(const sonde_gemm *g) { return g->tb || g->in_type == SONDE_BF16; }
+
+/* An f32 B stored [n, k] is transposed panel by panel, by each tile for itself where that is at most twice for each
+ * panel: in the tile's own caches, where it is used at once. Where `rows` are more, it is transposed once before. */
+static int turns_b(const sonde_gemm *g, int64_t rows) {
+  return g->tb && g->in_type == SONDE_F32 && g->out_type == SONDE_F32 && rows <= 2 * PACKING_M;
+}
+static int packs_b(const sonde_gemm *g, int64_t rows) {
+  return (g->tb && !turns_b(g, rows)) || g->in_type == SONDE_BF16;
+}
 
 /* An f32 B stored [k, n] is read where it is, or copied by each tile panel by panel, which takes a hundredth of the
  * tile's instructions: where its rows lie so far apart that they compete for the same cache sets (at 8 KiB a product
- * takes 1.5 to 1.9 times as long without), and where they are many, as the hardware prefetches across none of them. */
+ * takes 1.5 to 1.9 times as long without), where they are many, as the hardware prefetches across none of them, and
+ * where the tile's rows are. */
 enum { CROWDED = 512, WORTH = 32 };     /* words: rows at multiples of this distance share few sets; rows of a tile */
 static int copies_b(const sonde_gemm *g, int64_t rows) {
-  return !g->tb && g->out_type == SONDE_F32 && rows >= WORTH && (g->ldb % CROWDED == 0 || g->k > BLOCK_K);
+  return !g->tb && g->in_type == SONDE_F32 && g->out_type == SONDE_F32 && rows >= WORTH &&
+         (g->ldb % CROWDED == 0 || g->k > BLOCK_K || rows >= TURNED_M);
 }
 
 /* Words of k: numbers in f32, pairs in bf16. */
@@ -229,7 +226,7 @@ static void turn_panel(const product *p, const entry *e, int64_t piece) {
 /* Pieces of an entry's B, and of its A behind them. */
 static int64_t pieces_b(const product *p, const entry *e) {
   const int64_t words = words_of(&p->g, e->k);
-  if (!packs_b(&p->g) || p->keeps_b) return 0;
+  if (!packs_b(&p->g, e->m) || p->keeps_b) return 0;
   return p->g.tb ? parts(e->n, PANEL) * parts(words, BLOCK_K) : parts(words, PACK_K);
 }
 static int64_t pieces_a(const product *p, const entry *e) {
@@ -254,9 +251,9 @@ enum { STRIP = BLOCK_K * SONDE_GROUP + LINE };   /* words of a group of A in a t
 static void tile_f32(const product *p, const place *t) {
   const sonde_gemm *g = &p->g;
   const entry *e = t->of;
-  uint32_t strip[TILE_M / SONDE_GROUP * STRIP] __attribute__((aligned(64)));
+  uint32_t strip[TURNED_M / SONDE_GROUP * STRIP] __attribute__((aligned(64)));
   uint32_t panel[BLOCK_K * PANEL] __attribute__((aligned(64)));
-  const int copies = copies_b(g, t->m);
+  const int turns = turns_b(g, e->m), copies = copies_b(g, t->m);
   char *c = e->c + (t->i * g->ldc + t->j) * bytes_of(g->out_type);
   const int64_t chunk = g->out_type == SONDE_F32 ? BLOCK_K : e->k;
   for (int64_t q = 0; q < e->k; q += chunk) {
@@ -265,15 +262,15 @@ static void tile_f32(const product *p, const place *t) {
     const int packed = g->ta && depth <= BLOCK_K;
     if (packed) p->micro->pack_f32(strip, SONDE_GROUP, STRIP, a, g->lda, depth, t->m);
     for (int64_t j = 0; j < t->n; j += PANEL) {
-      const float *b = (const float *)(const void *)e->b + q * g->ldb + t->j + j;
-      if (g->tb) b = (const float *)(const void *)(e->pack_b + (t->j + j) / PANEL * panel_b(e->k) + q * PANEL);
-      if (copies) {
-        p->micro->pack_f32(panel, PANEL, SONDE_GROUP, b, g->ldb, depth, least(PANEL, t->n - j));
-        b = (const float *)(const void *)panel;
-      }
-      p->micro->f32(t->m, least(PANEL, t->n - j), depth, packed ? (const float *)(const void *)strip : a, rs, cs,
-                    packed ? STRIP : 0, b, g->tb || copies ? PANEL : g->ldb, g->beta != 0 || q > 0,
-                    c + j * bytes_of(g->out_type), g->ldc, g->out_type);
+      const int64_t width = least(PANEL, t->n - j), at = t->j + j;
+      const float *b = (const float *)(const void *)e->b + (g->tb ? at * g->ldb + q : q * g->ldb + at);
+      if (turns) p->micro->transpose(panel, PANEL, b, g->ldb * 4, width, depth);
+      else if (copies) p->micro->pack_f32(panel, PANEL, SONDE_GROUP, b, g->ldb, depth, width);
+      if (turns || copies) b = (const float *)(const void *)panel;
+      else if (g->tb) b = (const float *)(const void *)(e->pack_b + at / PANEL * panel_b(e->k) + q * PANEL);
+      p->micro->f32(t->m, width, depth, packed ? (const float *)(const void *)strip : a, rs, cs, packed ? STRIP : 0, b,
+                    g->tb || copies ? PANEL : g->ldb, g->beta != 0 || q > 0, c + j * bytes_of(g->out_type), g->ldc,
+                    g->out_type);
     }
   }
 }
@@ -309,6 +306,15 @@ static void micro_tile(void *arg, int64_t tile, int worker) {
   else tile_bf16(p, &t);
 }
 
+/* Cuts the results into tiles, which may be of any size: the order in which k is summed is the same. */
+static int64_t cut_micro(product *p) {
+  const sonde_gemm *g = &p->g;
+  int packing = copies_b(g, WORTH);
+  if (g->ta && g->in_type == SONDE_F32) return cut(p, TURNED_M, LEAST_M, TURNED_N, PANEL);
+  for (int e = 0; e < p->entries; e++) packing |= turns_b(g, p->entry[e].m);
+  return cut(p, packing ? PACKING_M : TILE_M, LEAST_M, TILE_N, PANEL);
+}
+
 static void run_entries(product *p, sonde_pool *pool) {
   int64_t pieces = 0;
   for (int e = 0; e < p->entries; e++) {
@@ -316,7 +322,7 @@ static void run_entries(product *p, sonde_pool *pool) {
     pieces += pieces_b(p, &p->entry[e]) + pieces_a(p, &p->entry[e]);
   }
   if (pieces) sonde_pool_run(pool, pieces, pack_piece, p);
-  sonde_pool_run(pool, cut(p, TILE_M, LEAST_M, TILE_N, PANEL), micro_tile, p);
+  sonde_pool_run(pool, cut_micro(p), micro_tile, p);
 }
 
 /* The amount packed at a time: all, or as many batch entries, rows or columns as fit into CAP. */
@@ -332,9 +338,9 @@ static portion portion_of(const sonde_gemm *g) {
   int64_t room = CAP / 4 / words_of(g, g->k);
   portion x = {g->batch, g->m, g->n};
   if (packs_a(g)) x.rows = share(g->m, room, TILE_M);
-  if (packs_b(g)) x.cols = share(g->n, room, TILE_N);
+  if (packs_b(g, g->m)) x.cols = share(g->n, room, TILE_N);
   if (packs_a(g)) x.entries = least(x.entries, room / x.rows);
-  if (packs_b(g)) x.entries = least(x.entries, room / x.cols);
+  if (packs_b(g, g->m)) x.entries = least(x.entries, room / x.cols);
   if (x.entries < 1 || x.rows < g->m || x.cols < g->n) x.entries = 1;
   x.entries = least(x.entries, ENTRIES);
   return x;
@@ -345,7 +351,7 @@ static int64_t need_a(const sonde_gemm *g, int64_t rows, int64_t k) {
   return packs_a(g) ? packed_a(rows, words_of(g, k)) : 0;
 }
 static int64_t need_b(const sonde_gemm *g, int64_t cols, int64_t k) {
-  return packs_b(g) ? packed_b(cols, words_of(g, k)) : 0;
+  return packs_b(g, g->m) ? packed_b(cols, words_of(g, k)) : 0;
 }
 
 /* The scratch from a word on; NULL where nothing is packed, so that there is none. */
@@ -572,20 +578,4 @@ void sonde_gemm_groups_run(const sonde_gemm *g, const int32_t *first, const void
     p.entry[p.entries++] = e;
   }
   if (p.entries) run_entries(&p, pool);
-}
-
-/* ---- what computes ------------------------------------------------------------------------------- */
-
-const char *sonde_gemm_library(int dtype) {
-  static char text[2][160];   /* one a dtype: the names of both may be wanted at once */
-  const sonde_simd_table *simd = sonde_simd_get();
-  if (simd->micro && dtype == SONDE_F32) return "Sonde AVX-512";
-  if (simd->micro && simd->bf16) return simd->bf16 == SONDE_BF16_AMX ? "Sonde AMX bf16" : "Sonde AVX-512 bf16";
-  if (simd->micro) return "Sonde AVX-512, bf16 widened to f32";
-  char name[32] = "BLAS", version[32] = "";
-  if (openblas_get_config) sscanf(openblas_get_config(), "%31s %31s", name, version);
-  snprintf(text[dtype != SONDE_F32], sizeof *text, "%s %s (%s)%s", name, version,
-           openblas_get_corename ? openblas_get_corename() : "unknown core",
-           dtype == SONDE_F32 ? "" : ", bf16 widened to f32");
-  return text[dtype != SONDE_F32];
 }

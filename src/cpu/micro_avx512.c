@@ -5,7 +5,7 @@
 
 #include "sonde.h"
 
-enum { MR = 6, NR = 4 * LANES };
+enum { MR = 6, NR = 4 * LANES, FULL = 0xffff };
 #define KERNEL static inline __attribute__((always_inline)) void
 
 /* ---- results ------------------------------------------------------------------------------------- */
@@ -38,7 +38,7 @@ KERNEL block_f32(const int mr, const int nv, __mmask16 last, int64_t k, const fl
     __m512 v[4];
 #pragma GCC unroll 4
     for (int j = 0; j < nv; j++)
-      v[j] = j == nv - 1 ? _mm512_maskz_loadu_ps(last, b + j * LANES) : _mm512_loadu_ps(b + j * LANES);
+      v[j] = j == nv - 1 && last != FULL ? _mm512_maskz_loadu_ps(last, b + j * LANES) : _mm512_loadu_ps(b + j * LANES);
 #pragma GCC unroll 6
     for (int i = 0; i < mr; i++) {
       __m512 x = _mm512_set1_ps(a[i * rs]);
@@ -71,7 +71,8 @@ KERNEL block_bf16(const int mr, const int nv, __mmask16 last, int64_t k, const u
     __m512i v[4];
 #pragma GCC unroll 4
     for (int j = 0; j < nv; j++)
-      v[j] = j == nv - 1 ? _mm512_maskz_loadu_epi32(last, b + j * LANES) : _mm512_loadu_si512(b + j * LANES);
+      v[j] = j == nv - 1 && last != FULL ? _mm512_maskz_loadu_epi32(last, b + j * LANES)
+                                         : _mm512_loadu_si512(b + j * LANES);
 #pragma GCC unroll 6
     for (int i = 0; i < mr; i++) {
       __m512bh x = pair(a + i * rs);
@@ -101,17 +102,18 @@ static inline void fetch_rows(const void *p, int64_t ld_bytes, int64_t bytes, in
     for (int64_t k = 0; k < bytes && k < MOST; k += 64) fetch((const char *)p + i * ld_bytes + k);
 }
 
-/* One compiled block for each height and width: the sizes must be constants for the results to stay in
- * registers. */
-#define CASE(block, mr, nv) \
-  case mr * 8 + nv: block(mr, nv, last, k, a, rs, cs, b, ldb, how, c, ldc, out_type); break;
-#define CASES(block, mr) CASE(block, mr, 1) CASE(block, mr, 2) CASE(block, mr, 3) CASE(block, mr, 4)
+/* One compiled block for each height and width: the sizes must be constants for the results to stay in registers.
+ * Width 5 is a full 4, which loads without a mask: one takes the place of a multiply-add. */
+#define CASE(block, mr, nv, last) \
+  case mr * 8 + nv: block(mr, nv < 5 ? nv : 4, last, k, a, rs, cs, b, ldb, how, c, ldc, out_type); break;
+#define CASES(block, mr) CASE(block, mr, 1, last) CASE(block, mr, 2, last) CASE(block, mr, 3, last) \
+  CASE(block, mr, 4, last) CASE(block, mr, 5, FULL)
 
 #define PRODUCT(name, block, type_a, type_b)                                                                 \
   static __attribute__((noinline)) void name##_block(                                                        \
       int64_t mr, int64_t nv, __mmask16 last, int64_t k, const type_a *a, int64_t rs, int64_t cs,            \
       const type_b *b, int64_t ldb, int how, void *c, int64_t ldc, int out_type) {                           \
-    switch (mr * 8 + nv) {                                                                                   \
+    switch (mr * 8 + (nv == 4 && last == FULL ? 5 : nv)) {                                                   \
       CASES(block, 1) CASES(block, 2) CASES(block, 3) CASES(block, 4) CASES(block, 5) CASES(block, 6)        \
     }                                                                                                        \
   }                                                                                                          \

@@ -168,6 +168,33 @@ static void test_portions(void **state) {
   sonde_pool_free(pool);
 }
 
+/* Tiles are cut, and operands packed, by how many rows there are; a row's bits do not depend on the others. */
+static void test_rows_alone(void **state) {
+  (void)state;
+  static const int64_t rows[] = {513, 512, 300, 256, 97, 40};   /* the first is packed as no other is */
+  const sonde_simd_table *t[SONDE_LEVELS];
+  int tops = tables(t);
+  sonde_simd_use(t[tops - 1]);
+  if (!t[tops - 1]->micro) return;                              /* a BLAS need not keep this */
+  sonde_pool *pool = sonde_pool_new(2, NULL);
+  for (int v = 0; v < 8; v++) {
+    const int64_t n = v & 4 ? 512 : 150, k = v & 4 ? 96 : 530;
+    data d = make(rows[0], n, k, 1, v & 1, v >> 1 & 1, SONDE_F32, SONDE_F32, 0, 0);
+    run(&d, pool);
+    check(&d, "rows alone");
+    void *first = zeros(d.c_bytes);
+    memcpy(first, d.c, (size_t)d.c_bytes);
+    for (int q = 1; q < 6; q++) {
+      d.g.m = rows[q];
+      run(&d, pool);
+      assert_memory_equal(first, d.c, (size_t)(rows[q] * d.g.ldc * 4));
+    }
+    free(first);
+    drop(&d);
+  }
+  sonde_pool_free(pool);
+}
+
 static void test_same_bits(void **state) {
   (void)state;
   static const int threads[] = {1, 2, 3, 7};
@@ -320,6 +347,7 @@ static void test_library_is_named(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes),
                                      cmocka_unit_test(test_portions),
+                                     cmocka_unit_test(test_rows_alone),
                                      cmocka_unit_test(test_same_bits),
                                      cmocka_unit_test(test_large),
                                      cmocka_unit_test(test_empty),
