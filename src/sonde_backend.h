@@ -21,7 +21,8 @@ enum {
    * element by element and not after that output. */
   SONDE_KERNEL_INPLACE = 1,
   SONDE_KERNEL_BF16_IN = 2,          /* it takes bf16 where it is given f32, as far as the op's shape rule does */
-  SONDE_KERNEL_BF16_OUT = 4          /* it can write output 0 in bf16 */
+  SONDE_KERNEL_BF16_OUT = 4,         /* it can write output 0 in bf16 */
+  SONDE_KERNEL_ROUNDS = 8            /* it takes operands as SONDE_OP_ROUNDS says */
 };
 
 typedef struct sonde_kernel {

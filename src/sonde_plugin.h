@@ -54,7 +54,7 @@
 #include "sonde.h"
 
 /* 1.1: rows, rows_scratch. 1.2: optimizers with whole parameters. 1.3: step blocks, and what an op declares for the
- * planner. 1.4: the role ROUTER, the kind "sparsity", inverse_factor. */
+ * planner. 1.4: the role ROUTER, the kind "sparsity", inverse_factor, the flag ROUNDS. */
 #define SONDE_ABI_MAJOR 1
 #define SONDE_ABI_MINOR 4
 
@@ -100,7 +100,10 @@ enum {
                                  upstream gradient (the last input of input 0's shape) and not dependent on the gain,
                                  input 1; the other outputs depend on these two by their product alone */
   SONDE_OP_PRODUCT = 256,     /* output 0 is a product: with bf16 compute it is rounded where no reader needs f32 */
-  SONDE_OP_F32_TERMS = 512    /* of an elementwise op: a sum, whose terms stay f32 with bf16 compute */
+  SONDE_OP_F32_TERMS = 512,   /* of an elementwise op: a sum, whose terms stay f32 with bf16 compute */
+  /* Of bf16_operands, those behind the first may be f32 beside it: the kernel rounds them as it reads them. A parameter
+   * that only such operands read is then not rounded in a pass of its own, and there is no copy of it. */
+  SONDE_OP_ROUNDS = 1024
 };
 
 /* What output 0, y, is in terms of the inputs x, or a and b: enough for the planner to compute with. Any op may declare

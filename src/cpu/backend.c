@@ -83,6 +83,7 @@ static int kernel(void *device, const sonde_op_def *def, const sonde_shape *in, 
   if (def->flags & SONDE_OP_INPLACE) k->flags |= SONDE_KERNEL_INPLACE;
   if (def->flags & SONDE_OP_BF16_IN) k->flags |= SONDE_KERNEL_BF16_IN;
   if (def->flags & SONDE_OP_BF16_OUT) k->flags |= SONDE_KERNEL_BF16_OUT;
+  if (def->flags & SONDE_OP_ROUNDS) k->flags |= SONDE_KERNEL_ROUNDS;
   if (def->scratch) k->scratch = def->scratch(in, n_in, out, attr);
   return 0;
 }

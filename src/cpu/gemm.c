@@ -34,6 +34,7 @@ enum {
 static int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t bytes_of(int type) { return type == SONDE_F32 ? 4 : 2; }
+static int64_t bytes_of_b(const sonde_gemm *g) { return g->wide_b ? 4 : bytes_of(g->in_type); }
 
 /* ---- one product on the calling thread ----------------------------------------------------------- */
 
@@ -147,7 +148,7 @@ static entry entry_at(const product *p, int64_t at, int64_t row, int64_t rows, i
   const sonde_gemm *g = &p->g;
   const int64_t size = bytes_of(g->in_type);
   return (entry){.a = p->a + (at * g->stride_a + (g->ta ? row : row * g->lda)) * size,
-                 .b = p->b + (at * g->stride_b + (g->tb ? col * g->ldb : col)) * size,
+                 .b = p->b + (at * g->stride_b + (g->tb ? col * g->ldb : col)) * bytes_of_b(g),
                  .c = p->c + (at * g->stride_c + row * g->ldc + col) * bytes_of(g->out_type),
                  .m = rows, .n = cols, .k = g->k};
 }
@@ -198,13 +199,43 @@ static void pack_groups(const product *p, const entry *e, int64_t chunk) {
   p->micro->pack_bf16(e->pack_a + first * SONDE_GROUP, group_a(words_of(g, e->k)), from, g->lda, rows, e->m);
 }
 
+/* The same of an f32 B: two rows at a time are rounded. */
+static void round_panels(const product *p, const entry *e, int64_t q, int64_t rows) {
+  enum { STRETCH_N = 16 * PANEL };
+  const sonde_gemm *g = &p->g;
+  const float *from = (const float *)(const void *)e->b + q * 2 * g->ldb;
+  const int64_t step = panel_b(words_of(g, e->k));
+  uint16_t pair[2 * STRETCH_N];
+  for (int64_t j = 0; j < e->n; j += STRETCH_N) {
+    const int64_t n = least(STRETCH_N, e->n - j);
+    p->micro->round(pair, STRETCH_N, from + j, g->ldb, rows, n);
+    p->micro->spread_bf16(e->pack_b + j / PANEL * step + q * PANEL, PANEL, step, pair, STRETCH_N, rows, n);
+  }
+}
+
 /* Some words of k of all panels of a bf16 B stored [k, n]: [words, PANEL] each. */
 static void pack_panels(const product *p, const entry *e, int64_t chunk) {
   const sonde_gemm *g = &p->g;
   int64_t first = chunk * PACK_K, words = words_of(g, e->k), last = least(first + PACK_K, words);
   for (int64_t q = first; q < last; q++) {
     const uint16_t *from = (const uint16_t *)(const void *)e->b + q * 2 * g->ldb;
-    p->micro->spread_bf16(e->pack_b + q * PANEL, PANEL, panel_b(words), from, g->ldb, least(2, e->k - q * 2), e->n);
+    const int64_t rows = least(2, e->k - q * 2);
+    if (g->wide_b) round_panels(p, e, q, rows);
+    else p->micro->spread_bf16(e->pack_b + q * PANEL, PANEL, panel_b(words), from, g->ldb, rows, e->n);
+  }
+}
+
+/* Words [first, last) of k of an f32 B stored [n, k], rounded: `n` rows from b on become the panel `to`. */
+static void round_turned(const product *p, const entry *e, const float *b, int64_t n, int64_t first, int64_t last,
+                         uint32_t *to) {
+  enum { STRETCH_K = 128 };        /* words at a time, of as many rows as a panel has columns */
+  uint32_t rounded[PANEL * STRETCH_K];
+  for (int64_t q = first, words; q < last; q += words) {
+    words = least(STRETCH_K, last - q);
+    if (last * 2 > e->k)           /* the last pair of an odd k is half outside its row */
+      for (int64_t x = 0; x < n; x++) rounded[x * STRETCH_K + words - 1] = 0;
+    p->micro->round((uint16_t *)(void *)rounded, STRETCH_K * 2, b + q * 2, p->g.ldb, n, least(words * 2, e->k - q * 2));
+    p->micro->transpose(to + (q - first) * PANEL, PANEL, rounded, STRETCH_K * 4, n, words);
   }
 }
 
@@ -215,8 +246,12 @@ static void turn_panel(const product *p, const entry *e, int64_t piece) {
           first = piece % chunks * BLOCK_K, last = least(first + BLOCK_K, words);
   int64_t j = panel * PANEL, n = least(PANEL, e->n - j), size = bytes_of(g->in_type),
           whole = least(last, e->k * size / 4);
-  const char *b = e->b + j * g->ldb * size;
+  const char *b = e->b + j * g->ldb * bytes_of_b(g);
   uint32_t *to = e->pack_b + panel * panel_b(words) + first * PANEL;
+  if (g->wide_b) {
+    round_turned(p, e, (const float *)(const void *)b, n, first, last, to);
+    return;
+  }
   p->micro->transpose(to, PANEL, b + first * 4, g->ldb * size, n, whole - first);
   if (whole < last)   /* the last pair of an odd k is half outside its row */
     for (int64_t x = 0; x < n; x++)
@@ -418,20 +453,23 @@ static void run_blas(product *p, sonde_pool *pool) {
 
 typedef struct widening {
   const sonde_simd_table *simd;
-  const uint16_t *from;
+  const char *from;
   float *to;
   int64_t n;
+  int rounds;                  /* from f32: to what bf16 makes of it */
 } widening;
 
 static void widen_stretch(void *arg, int64_t tile, int worker) {
   (void)worker;
   const widening *w = arg;
-  int64_t at = tile * STRETCH;
-  w->simd->common.from_bf16(w->to + at, w->from + at, least(STRETCH, w->n - at));
+  const int64_t at = tile * STRETCH, n = least(STRETCH, w->n - at);
+  uint16_t rounded[STRETCH];
+  if (w->rounds) w->simd->common.to_bf16(rounded, (const float *)(const void *)w->from + at, n);
+  w->simd->common.from_bf16(w->to + at, w->rounds ? rounded : (const uint16_t *)(const void *)w->from + at, n);
 }
 
-static const char *widen(const product *p, const char *from, float *to, int64_t n, sonde_pool *pool) {
-  widening w = {p->simd, (const uint16_t *)(const void *)from, to, n};
+static const char *widen(const product *p, const char *from, int rounds, float *to, int64_t n, sonde_pool *pool) {
+  widening w = {p->simd, from, to, n, rounds};
   sonde_pool_run(pool, parts(n, STRETCH), widen_stretch, &w);
   return (const char *)to;
 }
@@ -462,7 +500,7 @@ int64_t sonde_gemm_scratch(const sonde_gemm *g) {
   if (g->m <= 0 || g->n <= 0 || g->k <= 0 || g->batch <= 0 || sonde_gemm_is_thin(g)) return 0;
   if (must_widen(g, simd)) {
     wide = (padded(span_a(g)) + padded(span_b(g))) * 4;
-    f.in_type = SONDE_F32;
+    f.in_type = SONDE_F32, f.wide_b = 0;
   }
   return wide + (simd->micro ? micro_scratch(&f) : 0);
 }
@@ -496,9 +534,9 @@ void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, 
   char *room = scratch;
   if (must_widen(g, p.simd)) {
     int64_t na = span_a(g), nb = span_b(g);
-    p.a = widen(&p, a, (float *)(void *)room, na, pool);
-    p.b = widen(&p, b, (float *)(void *)(room + padded(na) * 4), nb, pool);
-    p.g.in_type = SONDE_F32;
+    p.a = widen(&p, a, 0, (float *)(void *)room, na, pool);
+    p.b = widen(&p, b, g->wide_b, (float *)(void *)(room + padded(na) * 4), nb, pool);
+    p.g.in_type = SONDE_F32, p.g.wide_b = 0;
     room += (padded(na) + padded(nb)) * 4;
   }
   if (p.micro) run_micro(&p, room, pool);
@@ -548,7 +586,7 @@ static void run_alone(const sonde_gemm *g, const entry *e, void *scratch, sonde_
     sonde_gemm x = *g;
     x.k = least(most, g->k - at);
     if (at) x.beta = 1;
-    sonde_gemm_run(&x, e->a + at * g->lda * size, e->b + at * g->ldb * size, e->c, scratch, pool);
+    sonde_gemm_run(&x, e->a + at * g->lda * size, e->b + at * g->ldb * bytes_of_b(g), e->c, scratch, pool);
     at += most;
   } while (at < g->k);
 }
@@ -563,7 +601,7 @@ void sonde_gemm_groups_run(const sonde_gemm *g, const int32_t *first, const void
   for (int64_t k = 0; k < g->batch; k++) {
     const sonde_gemm x = group_of(&p.g, first[k + 1] - first[k]);
     entry e = {.a = (const char *)a + first[k] * g->lda * in,
-               .b = (const char *)b + (g->ta ? first[k] * g->ldb : k * g->stride_b) * in,
+               .b = (const char *)b + (g->ta ? first[k] * g->ldb : k * g->stride_b) * bytes_of_b(g),
                .c = (char *)c + (g->ta ? k * g->stride_c : first[k] * g->ldc) * out, .m = x.m, .n = x.n, .k = x.k};
     if (!is_shared(&x, p.simd)) {
       run_alone(&x, &e, scratch, pool);

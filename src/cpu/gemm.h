@@ -2,9 +2,9 @@
  * bitwise the same at any thread count.
  *
  * C [m,n] = beta C + op(A) op(B), row-major. op(A) is [m,k]: A is stored [m,k] (ta 0) or [k,m] (ta 1); B is
- * stored [k,n] (tb 0) or [n,k] (tb 1). A and B are both f32 or both bf16; accumulation is f32; C is f32 or
- * bf16 (bf16 C: beta must be 0). `batch` products at the given element strides (stride 0 shares an
- * operand). */
+ * stored [k,n] (tb 0) or [n,k] (tb 1). A and B are both f32 or both bf16, or B is f32 and rounded to bf16 as it is
+ * packed (wide_b; in_type bf16); accumulation is f32; C is f32 or bf16 (bf16 C: beta must be 0). `batch` products at
+ * the given element strides (stride 0 shares an operand). */
 #ifndef SONDE_CPU_GEMM_H
 #define SONDE_CPU_GEMM_H
 
@@ -17,6 +17,7 @@ typedef struct sonde_gemm {
   int64_t lda, ldb, ldc;
   int64_t stride_a, stride_b, stride_c;
   float beta;                       /* 0 or 1 */
+  int wide_b;                       /* B is f32 beside a bf16 A */
   int large;                        /* C is a part of results that no cache holds; set for those that are so large */
 } sonde_gemm;
 

@@ -22,7 +22,7 @@ typedef struct thin {
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t bytes_of(int type) { return type == SONDE_F32 ? 4 : 2; }
 
-int sonde_gemm_is_thin(const sonde_gemm *g) { return g->m <= ROWS && !g->ta && g->tb; }
+int sonde_gemm_is_thin(const sonde_gemm *g) { return g->m <= ROWS && !g->ta && g->tb && !g->wide_b; }
 
 /* Each result is one sum, whatever its tile, so here the tiles may depend on the threads: the longer a thread's stretch
  * of B, the less is prefetched twice at the boundaries. */

@@ -44,6 +44,8 @@ typedef struct sonde_micro {
   /* dst [rows/2, cols] of pairs (src[2r][c], src[2r+1][c]); an odd last row is paired with zeros. */
   void (*interleave)(uint32_t *dst, int64_t ldd, const uint16_t *src, int64_t lds, int64_t rows,
                      int64_t cols);
+  /* dst [rows, cols], rows `ldd` apart, = src rounded to bf16 (to nearest even). NULL without avx512_bf16. */
+  void (*round)(uint16_t *dst, int64_t ldd, const float *src, int64_t lds, int64_t rows, int64_t cols);
   /* One word of k of panels of `width` columns (a multiple of 16), `step` words apart: dst[j/width step +
    * j%width] = the pair src[j], src[lds + j], or zero with the first if rows is 1. The next rows are
    * prefetched. */

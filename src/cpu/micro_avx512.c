@@ -201,6 +201,17 @@ static void spread_bf16(uint32_t *dst, int64_t width, int64_t step, const uint16
     }
 }
 
+#ifdef __AVX512BF16__
+static void round_rows(uint16_t *dst, int64_t ldd, const float *src, int64_t lds, int64_t rows, int64_t cols) {
+  for (int64_t r = 0; r < rows; r++, dst += ldd, src += lds)
+    for (int64_t c = 0; c < cols; c += LANES) {
+      const __mmask16 mask = first_of(cols - c);
+      fetch(src + AHEAD / 2 * lds + c);
+      _mm256_mask_storeu_epi16(dst + c, mask, rounded(_mm512_maskz_loadu_ps(mask, src + c)));
+    }
+}
+#endif
+
 static void pack_bf16(uint32_t *dst, int64_t step, const uint16_t *src, int64_t lds, int64_t rows, int64_t cols) {
   for (int64_t r = 0; r < rows; r += 2, dst += SONDE_GROUP, src += 2 * lds)
     spread_bf16(dst, SONDE_GROUP, step, src, lds, rows - r, cols);
@@ -212,7 +223,7 @@ const sonde_micro *sonde_micro_avx512(int bf16) {
 #ifdef __AVX512BF16__
   static const sonde_micro narrow = {.f32 = product_f32, .begin = nothing, .end = nothing, .bf16 = product_bf16,
                                      .pack_f32 = pack_f32, .pack_bf16 = pack_bf16, .transpose = transpose,
-                                     .interleave = interleave, .spread_bf16 = spread_bf16};
+                                     .interleave = interleave, .round = round_rows, .spread_bf16 = spread_bf16};
   if (bf16) return &narrow;
 #endif
   (void)bf16;

@@ -25,12 +25,21 @@ static inline __m512i paired(const uint16_t *even, const uint16_t *odd, __mmask1
 }
 
 /* To bf16, to nearest even by integer arithmetic; a NaN keeps its top bits and is made quiet. */
-static inline __m256i rounded(__m512 x) {
+static inline __m256i rounded_by_integers(__m512 x) {
   __m512i u = _mm512_castps_si512(x);
   __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
   __m512i r = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
   r = _mm512_mask_or_epi32(r, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), u, _mm512_set1_epi32(0x400000));
   return _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16));
+}
+
+/* The same by the CPU's instruction, a quarter of the work, which takes subnormal numbers for 0. */
+static inline __m256i rounded(__m512 x) {
+#ifdef __AVX512BF16__
+  enum { SUBNORMAL = 0x20 };
+  if (__builtin_expect(!_mm512_fpclass_ps_mask(x, SUBNORMAL), 1)) return (__m256i)_mm512_cvtneps_pbh(x);
+#endif
+  return rounded_by_integers(x);
 }
 
 /* The 16 bytes at `from` and those one, two and three times `pitch` bytes behind, in the four lanes of a vector: loads

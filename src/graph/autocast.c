@@ -1,16 +1,21 @@
 /* autocast.c - bf16 compute: the operands of the matrix products are rounded to bf16, and so are products that only
  * go through elementwise functions (not into sums). Sums are f32, and so are weights, gradients of weights, norms,
  * softmax and the residual stream. A value is rounded once for all its readers, and by the op that makes it where
- * that op can: half the memory, half the traffic. */
+ * that op can: half the memory, half the traffic. A parameter that all its products can round as they read it is not
+ * rounded at all. */
 #include "graph/fused.h"
 
 typedef struct casting { sonde_plan *p; value *cast; const sonde_op_def *op; sonde_error *err; } casting;
 
+static value root_of(const sonde_plan *p, value v) {
+  while (plan_is_view(&p->node[value_node(v)])) v = p->node[value_node(v)].in[0];
+  return v;
+}
+
 /* The bf16 form of v: a cast of the value that owns the bytes, seen through v's own shape. */
 static value rounded(casting *c, value v) {
   sonde_plan *p = c->p;
-  value root = v;
-  while (plan_is_view(&p->node[value_node(root)])) root = p->node[value_node(root)].in[0];
+  const value root = root_of(p, v);
   if (plan_shape(p, root)->dtype == SONDE_BF16) return v;
   if (c->cast[root] < 0) {
     pnode q = p->node[value_node(root)];
@@ -31,6 +36,34 @@ static value rounded(casting *c, value v) {
   q.lazy = 1;
   q.in[0] = c->cast[root];
   return plan_append(p, &q, c->err) ? value_of(p->count - 1, 0) : -1;
+}
+
+/* Does n's kernel round its operand j by itself, beside others in bf16? */
+static int rounds_itself(const sonde_plan *p, int32_t node, int j) {
+  const pnode *n = &p->node[node];
+  const uint32_t mask = n->def->bf16_operands;
+  if (!(n->def->flags & SONDE_OP_ROUNDS) || !(mask & ((1u << j) - 1)) ||
+      !(plan_kernel_flags(p, node) & SONDE_KERNEL_ROUNDS))
+    return 0;
+  sonde_shape in[SONDE_MAX_IN], out[SONDE_MAX_OUT] = {{0}};
+  sonde_error err = {0};
+  for (int k = 0; k < n->n_in; k++) {
+    in[k] = *plan_shape(p, n->in[k]);
+    if (k != j && mask >> k & 1) in[k].dtype = SONDE_BF16;
+  }
+  return !n->def->shape(in, n->n_in, &n->attr, out, &err);
+}
+
+/* spared[v] = 1: a parameter that all products that read it round by themselves. */
+static void find_spared(const sonde_plan *p, int32_t count, uint8_t *spared) {
+  for (int32_t k = 0; k < count; k++) spared[value_of(k, 0)] = p->node[k].kind == SONDE_KIND_LEAF;
+  for (int32_t k = 0; k < count; k++) {
+    const uint32_t mask = p->node[k].def ? p->node[k].def->bf16_operands : 0;
+    for (int j = 0; j < p->node[k].n_in; j++) {
+      const value root = root_of(p, p->node[k].in[j]);
+      if (mask >> j & 1 && spared[root] && !rounds_itself(p, k, j)) spared[root] = 0;
+    }
+  }
 }
 
 /* A kernel that can write bf16 does so when nothing but casts reads its f32 result. */
@@ -96,18 +129,21 @@ int plan_autocast(sonde_plan *p, sonde_error *err) {
   int32_t n = p->count;
   casting c = {p, sonde_alloc((size_t)n * SONDE_MAX_OUT * sizeof *c.cast),
                sonde_ops_of_form(p->ctx, SONDE_FORM_CAST, err), err};
-  int rc = !c.op ? SONDE_EUNSUP : c.cast ? 0 : sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
+  uint8_t *spared = sonde_alloc((size_t)n * SONDE_MAX_OUT);
+  int rc = !c.op ? SONDE_EUNSUP : c.cast && spared ? 0 : sonde_fail(err, SONDE_ENOMEM, "no memory for the plan");
   for (int32_t k = 0; !rc && k < n * SONDE_MAX_OUT; k++) c.cast[k] = -1;
+  if (!rc) find_spared(p, n, spared);
   for (int32_t k = 0; !rc && k < n; k++) {
     uint32_t mask = p->node[k].def ? p->node[k].def->bf16_operands : 0;
     for (int j = 0; !rc && j < p->node[k].n_in; j++) {
-      if (!(mask >> j & 1)) continue;
+      if (!(mask >> j & 1) || spared[root_of(p, p->node[k].in[j])]) continue;
       value r = rounded(&c, p->node[k].in[j]);
       if (r < 0) rc = SONDE_ENOMEM;
       else p->node[k].in[j] = r;
     }
   }
   sonde_release(c.cast);
+  sonde_release(spared);
   if (!rc) rc = plan_reorder(p, err);
   if (!rc) rc = fold_casts(p, c.op, err);
   return rc ? rc : round_products(p, err);

@@ -30,6 +30,8 @@ static const char *check_planning(const sonde_op_def *d) {
   if (d->adds && (d->adds < d->min_in || d->adds != d->max_in - 1)) return "an optional last input to add (adds)";
   if (d->bf16_operands & ~inputs) return "inputs to round (bf16_operands names more than max_in)";
   if (d->bf16_operands && !(d->flags & SONDE_OP_BF16_IN)) return "the flag bf16-in (it has bf16_operands)";
+  if ((d->flags & SONDE_OP_ROUNDS) && !(d->bf16_operands & (d->bf16_operands - 1)))
+    return "a second operand to round (it is flagged to round what it reads)";
   if ((d->flags & SONDE_OP_PRODUCT) && !(d->flags & SONDE_OP_BF16_OUT))
     return "the flag bf16-out (it is flagged a product)";
   if (d->cached && (!d->step || d->cached & ~inputs)) return "a step for its cached inputs, or these inputs";

@@ -20,6 +20,9 @@ static int need_offsets(const char *op, const sonde_shape *offsets, sonde_error 
                     op, sonde_shown(offsets).text);
 }
 
+/* The second is rounded to bf16 as it is read. */
+static int is_mixed(const sonde_shape *in) { return in[A].dtype == SONDE_BF16 && in[B].dtype == SONDE_F32; }
+
 static int need_operands(const char *op, const sonde_shape *in, sonde_error *err) {
   if (sonde_is_real(&in[A]) && in[A].dtype == in[B].dtype) return need_offsets(op, &in[OFFSETS], err);
   return sonde_fail(err, SONDE_ESHAPE, "%s of %s and %s: both must be f32 or both bf16", op, sonde_shown(&in[A]).text,
@@ -42,7 +45,8 @@ static int check_offsets(const sonde_call *c, int64_t rows) {
 /* ---- grouped_matmul ---------------------------------------------------------------------------------- */
 
 static int product_shape(const sonde_shape *in, int n_in, const sonde_attr *a, sonde_shape *out, sonde_error *err) {
-  int rc = need_operands("grouped_matmul", in, err), tb = a->i[TB] != 0;
+  int rc = is_mixed(in) ? need_offsets("grouped_matmul", &in[OFFSETS], err) : need_operands("grouped_matmul", in, err),
+      tb = a->i[TB] != 0;
   if (rc) return rc;
   if (in[A].rank != 2 || in[B].rank != 3 || in[B].dim[tb ? 2 : 1] != in[A].dim[1] ||
       in[B].dim[0] != in[OFFSETS].dim[0] - 1)
@@ -64,7 +68,7 @@ static sonde_gemm product_of(const sonde_shape *in, int n_in, const sonde_shape 
   int tb = a->i[TB] != 0;
   return (sonde_gemm){.m = in[A].dim[0], .n = n, .k = k, .batch = in[B].dim[0], .tb = tb, .in_type = in[A].dtype,
                       .out_type = out->dtype, .lda = k, .ldb = tb ? k : n, .ldc = n, .stride_b = k * n,
-                      .beta = n_in > ADDED ? 1.0f : 0.0f};
+                      .beta = n_in > ADDED ? 1.0f : 0.0f, .wide_b = is_mixed(in)};
 }
 
 static int64_t product_scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *a) {
@@ -164,7 +168,7 @@ static int outer_grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout,
 
 const sonde_op_def sonde_ops_grouped[] = {
     {.size = sizeof(sonde_op_def), .name = "grouped_matmul", .min_in = 3, .max_in = 4, .n_out = 1,
-     .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT | SONDE_OP_PRODUCT,
+     .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT | SONDE_OP_PRODUCT | SONDE_OP_ROUNDS,
      .doc = "rows [R, K] in E groups, b [E, K, N] (i0 1: [E, N, K]), offsets i32 [E + 1] -> [R, N]: the rows from "
             "offsets[e] to offsets[e + 1] times b[e] (added to a fourth input). A run refuses offsets that do not hold "
             "all rows in order",

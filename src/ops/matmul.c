@@ -17,9 +17,15 @@ static int refuse(sonde_error *err, const sonde_shape *a, const sonde_shape *b, 
                     sonde_shape_text(b, tb, sizeof tb), why);
 }
 
+/* The second is rounded to bf16 as it is read. */
+static int is_mixed(const sonde_shape *a, const sonde_shape *b) {
+  return a->dtype == SONDE_BF16 && b->dtype == SONDE_F32;
+}
+
 static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_shape *out, sonde_error *err) {
   const sonde_shape *a = &in[0], *b = &in[1];
-  if (!sonde_is_real(a) || a->dtype != b->dtype) return refuse(err, a, b, "both must be f32 or both bf16");
+  if (!sonde_is_real(a) || (a->dtype != b->dtype && !is_mixed(a, b)))
+    return refuse(err, a, b, "both must be f32 or both bf16, or the second f32 beside a bf16 one");
   if (a->rank < 2 || b->rank < 2)
     return refuse(err, a, b, "both need at least two axes; reshape a vector to [1, n] or [n, 1]");
   if (b->rank != 2 && b->rank != a->rank)
@@ -68,7 +74,7 @@ static sonde_gemm describe(const sonde_shape *in, int n_in, const sonde_shape *o
   return (sonde_gemm){.m = m, .n = n, .k = k, .batch = batch, .ta = at->i[TA] != 0, .tb = at->i[TB] != 0,
                       .in_type = a->dtype, .out_type = out->dtype, .lda = at->i[TA] ? m : k,
                       .ldb = at->i[TB] ? k : n, .ldc = n, .stride_a = m * k, .stride_b = k * n,
-                      .stride_c = m * n, .beta = n_in == 3 ? 1.0f : 0.0f};
+                      .stride_c = m * n, .beta = n_in == 3 ? 1.0f : 0.0f, .wide_b = is_mixed(a, b)};
 }
 
 static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
@@ -136,7 +142,7 @@ static int grad_f32(sonde_graph *g, sonde_node *self, sonde_node *const *dout, s
 
 const sonde_op_def sonde_ops_matmul[] = {
     {.size = sizeof(sonde_op_def), .name = "matmul", .min_in = 2, .max_in = 3, .n_out = 1,
-     .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT | SONDE_OP_PRODUCT,
+     .flags = SONDE_OP_INPLACE | SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT | SONDE_OP_PRODUCT | SONDE_OP_ROUNDS,
      .doc = "(c +) op(a) op(b) over the last two axes; b [k,n] is shared by a's leading axes. i0: transpose "
             "a, i1: transpose b, i2: dtype of the result (0 f32, 1 bf16). In place: the result may be c's buffer",
      .shape = shape, .grad = grad, .scratch = scratch, .run = run, .flops = flops, .adds = 2, .bf16_operands = 1 | 2},

@@ -68,9 +68,11 @@ static void put(const fenced *f, int dtype, const void *value) {
   else memcpy(inside(f), value, f->size);
 }
 
-/* What outputs and scratch hold before, the pattern around everything, the dtypes of f32 inputs and of output 0. */
+/* What outputs and scratch hold before, the pattern around everything, the dtypes of f32 inputs and of output 0; bit i
+ * of `stays`: input i is f32 whatever the others are. */
 typedef struct around {
   int fill, salt, in_type, out_type;
+  uint32_t stays;
 } around;
 
 static int trial_make(trial *t, const sonde_node *n, const void *const *value, around a) {
@@ -82,7 +84,7 @@ static int trial_make(trial *t, const sonde_node *n, const void *const *value, a
   int rc = 0;
   for (int i = 0; i < n->n_in; i++) {
     t->in_shape[i] = n->in[i]->shape;
-    if (t->in_shape[i].dtype == SONDE_F32) t->in_shape[i].dtype = a.in_type;
+    if (t->in_shape[i].dtype == SONDE_F32 && !(a.stays >> i & 1)) t->in_shape[i].dtype = a.in_type;
     /* A stretch function sees inputs of the output's size: they are spread out by the graph before. */
     size_t size = (size_t)sonde_shape_bytes(is_vec(n->def) ? &n->shape : &t->in_shape[i]);
     rc |= fenced_make(&t->in[i], size, 0, a.salt);
@@ -184,7 +186,7 @@ static int check_in_place(kit *k, const sonde_node *n, const void *const *value,
 }
 
 static int check_node_guards(kit *k, const sonde_node *n, const void *const *value) {
-  const around plain = {0x00, 0, SONDE_F32, n->shape.dtype};
+  const around plain = {0x00, 0, SONDE_F32, n->shape.dtype, 0};
   around filled = plain, fenced_in = plain;
   filled.fill = 0xff;
   fenced_in.salt = 77;
@@ -213,7 +215,7 @@ static const float *as_f32(const trial *t, float *room) {
 
 /* bf16 has 8 bits: what a kernel may lose where it takes or gives it, in parts of the largest result. */
 static int compare_bf16(kit *k, const sonde_node *n, const void *const *value, int in_type, int out_type,
-                        const char *what) {
+                        uint32_t stays, const char *what) {
   const double bound = 0x1p-6;
   trial a, b;
   int outcome = SONDE_PASS;
@@ -221,8 +223,8 @@ static int compare_bf16(kit *k, const sonde_node *n, const void *const *value, i
   float *room = sonde_alloc((size_t)count * sizeof *room);
   double most = 0, off = 0;
   memset(&b, 0, sizeof b);
-  if (trial_make(&a, n, value, (around){0, 0, SONDE_F32, SONDE_F32}) ||
-      trial_make(&b, n, value, (around){0, 0, in_type, out_type}) || !room)
+  if (trial_make(&a, n, value, (around){0, 0, SONDE_F32, SONDE_F32, 0}) ||
+      trial_make(&b, n, value, (around){0, 0, in_type, out_type, stays}) || !room)
     outcome = kit_fail(k, "no memory");
   if (outcome == SONDE_PASS && (trial_run(k, &a) || trial_run(k, &b))) outcome = SONDE_FAIL;
   if (outcome == SONDE_PASS) outcome = check_fence(k, &b, &b.out[0], "bf16 output", 0);
@@ -244,9 +246,12 @@ static int compare_bf16(kit *k, const sonde_node *n, const void *const *value, i
 
 static int check_node_bf16(kit *k, const sonde_node *n, const void *const *value) {
   int outcome = SONDE_PASS;
-  if (n->def->flags & SONDE_OP_BF16_OUT) outcome = compare_bf16(k, n, value, SONDE_F32, SONDE_BF16, "output");
+  const uint32_t operands = n->def->bf16_operands;
+  if (n->def->flags & SONDE_OP_BF16_OUT) outcome = compare_bf16(k, n, value, SONDE_F32, SONDE_BF16, 0, "output");
   if (outcome == SONDE_PASS && (n->def->flags & SONDE_OP_BF16_IN))
-    outcome = compare_bf16(k, n, value, SONDE_BF16, SONDE_F32, "inputs");
+    outcome = compare_bf16(k, n, value, SONDE_BF16, SONDE_F32, 0, "inputs");
+  if (outcome == SONDE_PASS && (n->def->flags & SONDE_OP_ROUNDS))
+    outcome = compare_bf16(k, n, value, SONDE_BF16, SONDE_F32, operands & (operands - 1), "first operand alone");
   return outcome;
 }
 

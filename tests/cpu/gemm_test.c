@@ -10,7 +10,7 @@
 #include "base/pool.h"
 #include "cpu/gemm.h"
 
-enum { GUARD = 64 };
+enum { GUARD = 64, MIXED = 3 };      /* MIXED: a dtype of operands, B f32 beside a bf16 A */
 
 typedef struct data {
   sonde_gemm g;
@@ -56,13 +56,15 @@ static void *operand(struct fence *f, int64_t rows, int64_t width, int64_t ld, i
 
 static data make(int64_t m, int64_t n, int64_t k, int64_t batch, int ta, int tb, int in, int out, float beta,
                  int64_t slack) {
+  const int mixed = in == MIXED, of_b = mixed ? SONDE_F32 : in;
+  if (mixed) in = SONDE_BF16;
   data d = {.g = {.m = m, .n = n, .k = k, .batch = batch, .ta = ta, .tb = tb, .in_type = in, .out_type = out,
-                  .beta = beta}};
+                  .beta = beta, .wide_b = mixed}};
   sonde_gemm *g = &d.g;
   g->lda = (ta ? m : k) + slack, g->ldb = (tb ? k : n) + slack, g->ldc = n + slack;
   g->stride_a = (ta ? k : m) * g->lda, g->stride_b = (tb ? n : k) * g->ldb, g->stride_c = m * g->ldc;
   d.a = operand(&d.fence[0], ta ? k : m, ta ? m : k, g->lda, g->stride_a, batch, in, 1);
-  d.b = operand(&d.fence[1], tb ? n : k, tb ? k : n, g->ldb, g->stride_b, batch, in, 2);
+  d.b = operand(&d.fence[1], tb ? n : k, tb ? k : n, g->ldb, g->stride_b, batch, of_b, 2);
   d.c_bytes = (batch * g->stride_c + GUARD) * size_of(out);
   d.before = made(batch * g->stride_c + GUARD, out, 3), d.c = zeros(d.c_bytes);
   if (beta == 0) memset(d.before, 0xff, (size_t)d.c_bytes);   /* what was there does not matter */
@@ -71,9 +73,11 @@ static data make(int64_t m, int64_t n, int64_t k, int64_t batch, int ta, int tb,
     for (int64_t i = 0; i < m; i++)
       for (int64_t j = 0; j < n; j++) {
         double s = beta ? at(d.before, out, e * g->stride_c + i * g->ldc + j) : 0;
-        for (int64_t p = 0; p < k; p++)
+        for (int64_t p = 0; p < k; p++) {
+          const double b = at(d.b, of_b, e * g->stride_b + (tb ? j * g->ldb + p : p * g->ldb + j));
           s += at(d.a, in, e * g->stride_a + (ta ? p * g->lda + i : i * g->lda + p)) *
-               at(d.b, in, e * g->stride_b + (tb ? j * g->ldb + p : p * g->ldb + j));
+               (mixed ? (double)from_half(to_half((float)b)) : b);
+        }
         d.want[(e * m + i) * n + j] = s;
       }
   return d;
@@ -99,8 +103,9 @@ static void run(data *d, sonde_pool *pool) {
 static void check(const data *d, const char *isa) {
   const sonde_gemm *g = &d->g;
   char what[160];
-  snprintf(what, sizeof what, "%s: m %d n %d k %d batch %d ta %d tb %d in %d out %d beta %g", isa, (int)g->m,
-           (int)g->n, (int)g->k, (int)g->batch, g->ta, g->tb, g->in_type, g->out_type, g->beta);
+  snprintf(what, sizeof what, "%s: m %d n %d k %d batch %d ta %d tb %d in %d%s out %d beta %g", isa, (int)g->m,
+           (int)g->n, (int)g->k, (int)g->batch, g->ta, g->tb, g->in_type, g->wide_b ? " and f32" : "", g->out_type,
+           g->beta);
   double tolerance =
       g->out_type == SONDE_BF16 ? 5e-3 : 2e-6 * sqrt((double)g->k + 1); /* one chain of k roundings */
   for (int64_t i = 0; i < g->batch * g->stride_c + GUARD; i++) {
@@ -116,10 +121,11 @@ static void check(const data *d, const char *isa) {
 
 static void one(int64_t m, int64_t n, int64_t k, int64_t batch, int64_t slack, sonde_pool *pool,
                 const char *isa) {
-  for (int v = 0; v < 24; v++) {
-    int in = v / 4 % 2, out = v / 8 % 2;
-    float beta = v / 8 == 2 ? 1 : 0;
-    data d = make(m, n, k, batch, v & 1, v >> 1 & 1, in, beta ? SONDE_F32 : out, beta, slack);
+  static const int types[] = {SONDE_F32, SONDE_BF16, MIXED};
+  for (int v = 0; v < 36; v++) {
+    const int out = v / 12 % 2;
+    const float beta = v / 12 == 2 ? 1 : 0;
+    data d = make(m, n, k, batch, v & 1, v >> 1 & 1, types[v / 4 % 3], beta ? SONDE_F32 : out, beta, slack);
     run(&d, pool);
     check(&d, isa);
     drop(&d);
@@ -154,7 +160,9 @@ static void test_portions(void **state) {
   const sonde_simd_table *t[SONDE_LEVELS];
   int n = tables(t);
   sonde_simd_use(t[n - 1]);
-  for (int in = 0; in < 2; in++) {
+  static const int types[] = {SONDE_F32, SONDE_BF16, MIXED};
+  for (int v = 0; v < 3; v++) {
+    const int in = types[v];
     data wide = make(5, 3000, 1024, 1, 0, 1, in, SONDE_F32, 0, 0),
          tall = make(3000, 5, 1024, 1, 1, 0, in, SONDE_F32, 1, 0);
     data many = make(40, 70, 512, 40, 1, 1, in, SONDE_F32, 0, 0);
@@ -190,6 +198,56 @@ static void test_rows_alone(void **state) {
       assert_memory_equal(first, d.c, (size_t)(rows[q] * d.g.ldc * 4));
     }
     free(first);
+    drop(&d);
+  }
+  sonde_pool_free(pool);
+}
+
+/* An f32 B gives the bits that its bf16 form gives, whatever numbers it has. */
+static void test_mixed(void **state) {
+  (void)state;
+  static const float odd[] = {1e-40f, -1e-39f,         -0.0f,       3.4e38f,     INFINITY,
+                              NAN,    1.17549435e-38f, 1.00390625f, -1.01171875f};
+  const sonde_simd_table *t[SONDE_LEVELS];
+  sonde_pool *pool = sonde_pool_new(2, NULL);
+  int n = tables(t);
+  for (int k = 0; k < n; k++) {
+    sonde_simd_use(t[k]);
+    for (int v = 0; v < 8; v++) {
+      const int tb = v & 1, odd_k = v >> 2 & 1;
+      data d = make(70, 150, 90 + odd_k, 1, v >> 1 & 1, tb, MIXED, SONDE_F32, 0, 3);
+      const int64_t rows = tb ? d.g.n : d.g.k, width = tb ? d.g.k : d.g.n, count = (rows - 1) * d.g.ldb + width;
+      for (int64_t i = 0; i < count; i++)     /* one odd number a column: none of them hides another */
+        if (i % d.g.ldb < width && (tb ? i % d.g.ldb == i / d.g.ldb % d.g.k : i / d.g.ldb == i % d.g.ldb % d.g.k))
+          ((float *)d.b)[i] = odd[(tb ? i / d.g.ldb : i % d.g.ldb) % 9];
+      run(&d, pool);
+      void *first = zeros(d.c_bytes), *half = zeros(count * 2), *b = d.b;
+      memcpy(first, d.c, (size_t)d.c_bytes);
+      t[k]->common.to_bf16(half, b, count);
+      d.b = half, d.g.wide_b = 0;
+      run(&d, pool);
+      assert_memory_equal(first, d.c, (size_t)d.c_bytes);
+      free(first), free(half);
+      drop(&d);
+    }
+  }
+  sonde_pool_free(pool);
+}
+
+/* Results below the normal numbers are rounded to bf16, not lost. */
+static void test_subnormal(void **state) {
+  (void)state;
+  const sonde_simd_table *t[SONDE_LEVELS];
+  sonde_pool *pool = sonde_pool_new(1, NULL);
+  int n = tables(t);
+  for (int k = 0; k < n; k++) {
+    sonde_simd_use(t[k]);
+    data d = make(20, 40, 1, 1, 0, 0, SONDE_F32, SONDE_BF16, 0, 0);
+    for (int64_t i = 0; i < 20; i++) ((float *)d.a)[i] = 1e-20f;
+    for (int64_t j = 0; j < 40; j++) ((float *)d.b)[j] = 1e-20f * (float)(j + 1);
+    run(&d, pool);
+    for (int64_t i = 0; i < 20 * 40; i++)
+      assert_int_equal(((uint16_t *)d.c)[i], to_half(1e-20f * (1e-20f * (float)(i % 40 + 1))));
     drop(&d);
   }
   sonde_pool_free(pool);
@@ -348,6 +406,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes),
                                      cmocka_unit_test(test_portions),
                                      cmocka_unit_test(test_rows_alone),
+                                     cmocka_unit_test(test_mixed),
+                                     cmocka_unit_test(test_subnormal),
                                      cmocka_unit_test(test_same_bits),
                                      cmocka_unit_test(test_large),
                                      cmocka_unit_test(test_empty),

@@ -201,12 +201,46 @@ static void sums_stay_f32(void **state) {
   drop(&r);
 }
 
+/* Steps that round the parameter `leaf`. */
+static int passes_over(const sonde_plan *p, const sonde_node *leaf) {
+  int n = 0;
+  for (int32_t k = 0; k < p->n_step; k++)
+    for (int j = 0; p->step[k].kind == STEP_FUSED && j < p->step[k].f->program.n_in; j++)
+      n += p->node[value_node(p->step[k].f->in[j])].src == leaf;
+  return n;
+}
+
+/* A weight that products alone read is rounded by them, to the bits of a pass of its own; one that a product reads as
+ * its first operand, which is not rounded so, has its pass, for all its readers. */
+static void products_round_weights_themselves(void **state) {
+  (void)state;
+  const sonde_attr bf16 = {{0}, {SONDE_BF16}}, turned = {{0}, {0, 1}};
+  rig r;
+  make(&r, &subjects[0], 0);
+  sonde_node *w = r.in[subjects[0].n_in];
+  int64_t flat[2] = {BATCH * TOKENS, WIDTH};
+  sonde_node *by_hand[2] = {sonde_op(r.g, "cast", (sonde_node *[]){sonde_reshape(r.y, flat, 2)}, 1, &bf16),
+                            sonde_op(r.g, "cast", &w, 1, &bf16)};
+  sonde_node *expected = sonde_op(r.g, "matmul", by_hand, 2, &turned), *first = sonde_linear(w, w);
+  sonde_node *out[2] = {r.product, first};
+  sonde_plan *p = planned(&r, out, 1, 1), *q = planned(&r, &expected, 1, 0), *both = planned(&r, out, 2, 1);
+  assert_int_equal(passes_over(p, w), 0);
+  assert_int_equal(passes_over(both, w), 1);
+  assert_memory_equal(sonde_plan_output(p, 0), sonde_plan_output(q, 0), (size_t)sonde_shape_bytes(&expected->shape));
+  assert_memory_equal(sonde_plan_output(both, 0), sonde_plan_output(q, 0), (size_t)sonde_shape_bytes(&expected->shape));
+  sonde_plan_free(p);
+  sonde_plan_free(q);
+  sonde_plan_free(both);
+  drop(&r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_products_read_is_written_in_bf16),
       cmocka_unit_test(writing_bf16_is_rounding_the_result),
       cmocka_unit_test(what_others_read_stays_f32),
       cmocka_unit_test(sums_stay_f32),
+      cmocka_unit_test(products_round_weights_themselves),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -170,6 +170,7 @@ static void declarations_that_contradict_are_refused(void **state) {
       {{.bf16_operands = 1}, "bf16-in"},
       {{.bf16_operands = 8, .flags = SONDE_OP_BF16_IN}, "bf16_operands"},
       {{.flags = SONDE_OP_PRODUCT}, "bf16-out"},
+      {{.bf16_operands = 1, .flags = SONDE_OP_BF16_IN | SONDE_OP_ROUNDS}, "second operand"},
       {{.cached = 1}, "step"},
       {{.form = SONDE_FORM_ADD}, "a + b"},
       {{.form = SONDE_FORM_RESHAPE}, "view"},
