@@ -5,36 +5,21 @@
  * operands are widened to f32 in scratch first, which changes no value (a product of two bf16 numbers is exact
  * in f32). */
 #include "config.h"
-#include "cpu/gemm.h"
 #include "cpu/gemm_thin.h"
+#include "cpu/gemm_tiles.h"
 
 #include <cblas.h>
 #include <string.h>
 
-#include "cpu/micro.h"
-#include "cpu/simd.h"
-
 enum {
-  PANEL = 64,              /* columns of B that are packed side by side */
   TILE_M = 96, TILE_N = 256, LEAST_M = 48,   /* of the results of a tile: multiples of SONDE_GROUP */
-  PACKING_M = 256,         /* of a tile that packs B for itself: rows enough to pay for it */
-  TURNED_M = 192, TURNED_N = 512,            /* of a tile that packs A, stored [k, m] */
   MIN_TILES = 16,          /* so that a handful of threads share them out evenly */
-  LINE = 16,               /* words of a cache line */
-  PACK_K = 32,             /* words of k that are packed by one tile */
-  BLOCK_K = 512,           /* words of k at a time: a panel and a strip of A stay in the L2 cache */
   SPARE_K = BLOCK_K / 4,   /* words left at the end that are not worth another pass over C (bf16) */
   CAP = 4 * 1024 * 1024,   /* bytes of one operand that are packed at a time */
   LARGE = 4 * 1024 * 1024, /* bytes of results that are out of the caches when they are read (bf16) */
-  ENTRIES = 64,            /* products whose tiles are one list, at most */
   BLAS_M = 256, BLAS_N = 512, BLAS_LEAST = 64,
   STRETCH = 16 * 1024
 };
-
-static int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t bytes_of(int type) { return type == SONDE_F32 ? 4 : 2; }
-static int64_t bytes_of_b(const sonde_gemm *g) { return g->wide_b ? 4 : bytes_of(g->in_type); }
 
 /* ---- one product on the calling thread ----------------------------------------------------------- */
 
@@ -73,30 +58,8 @@ void sonde_gemm_tile(int ta, int tb, int64_t m, int64_t n, int64_t k, const floa
 
 /* ---- the products at hand ------------------------------------------------------------------------ */
 
-/* One of the products of a call, or the part of one that is packed at a time. */
-typedef struct entry {
-  const char *a, *b;           /* its first elements */
-  char *c;
-  int64_t m, n, k;
-  uint32_t *pack_a, *pack_b;
-} entry;
-
-/* Entries are packed together and their tiles are one list, so that threads wait for each other twice, not twice an
- * entry. */
-typedef struct product {
-  sonde_gemm g;
-  const sonde_simd_table *simd;
-  const sonde_micro *micro;
-  const char *a, *b;
-  char *c;
-  int64_t tile_m, tile_n;
-  int entries, keeps_b;                        /* B was packed before */
-  entry entry[ENTRIES];
-  int64_t tile[ENTRIES], piece[ENTRIES];       /* numbers of the first tile and the first piece to pack of each */
-} product;
-
 /* Numbers the tiles; returns how many there are. */
-static int64_t count_tiles(product *p) {
+static int64_t count_tiles(gemm_product *p) {
   int64_t n = 0;
   for (int e = 0; e < p->entries; e++) {
     p->tile[e] = n;
@@ -107,7 +70,7 @@ static int64_t count_tiles(product *p) {
 
 /* Large tiles run fastest, but there must be enough of them to share out evenly. Tiles that pack A stay wide enough to
  * pay for it. Returns how many there are. */
-static int64_t cut(product *p, int64_t most_m, int64_t least_m, int64_t most_n, int64_t least_n) {
+static int64_t cut(gemm_product *p, int64_t most_m, int64_t least_m, int64_t most_n, int64_t least_n) {
   int64_t tiles;
   p->tile_m = most_m;
   p->tile_n = most_n;
@@ -119,23 +82,12 @@ static int64_t cut(product *p, int64_t most_m, int64_t least_m, int64_t most_n, 
   return tiles;
 }
 
-/* The entry of which `first` numbers the tiles or pieces from first[e] on that has number `at`. */
-static int entry_of(const product *p, const int64_t *first, int64_t at) {
-  int low = 0, high = p->entries - 1;
-  while (low < high) {
-    int middle = (low + high + 1) / 2;
-    if (first[middle] <= at) low = middle;
-    else high = middle - 1;
-  }
-  return low;
-}
-
 /* Where tile number `tile` lies; neighbours in number share their part of B. */
-typedef struct place { const entry *of; int64_t i, j, m, n; } place;
+typedef struct place { const gemm_entry *of; int64_t i, j, m, n; } place;
 
-static place place_of(const product *p, int64_t tile) {
-  const int e = entry_of(p, p->tile, tile);
-  const entry *x = &p->entry[e];
+static place place_of(const gemm_product *p, int64_t tile) {
+  const int e = gemm_entry_of(p, p->tile, tile);
+  const gemm_entry *x = &p->entry[e];
   const int64_t at = tile - p->tile[e], down = parts(x->m, p->tile_m);
   place t = {.of = x, .i = at % down * p->tile_m, .j = at / down * p->tile_n};
   t.m = least(p->tile_m, x->m - t.i);
@@ -144,28 +96,13 @@ static place place_of(const product *p, int64_t tile) {
 }
 
 /* Rows [row, row + rows) and columns [col, col + cols) of batch entry `at`. */
-static entry entry_at(const product *p, int64_t at, int64_t row, int64_t rows, int64_t col, int64_t cols) {
+static gemm_entry entry_at(const gemm_product *p, int64_t at, int64_t row, int64_t rows, int64_t col, int64_t cols) {
   const sonde_gemm *g = &p->g;
   const int64_t size = bytes_of(g->in_type);
-  return (entry){.a = p->a + (at * g->stride_a + (g->ta ? row : row * g->lda)) * size,
+  return (gemm_entry){.a = p->a + (at * g->stride_a + (g->ta ? row : row * g->lda)) * size,
                  .b = p->b + (at * g->stride_b + (g->tb ? col * g->ldb : col)) * bytes_of_b(g),
                  .c = p->c + (at * g->stride_c + row * g->ldc + col) * bytes_of(g->out_type),
                  .m = rows, .n = cols, .k = g->k};
-}
-
-/* ---- packing ------------------------------------------------------------------------------------- */
-
-/* An f32 A stored [k, m] is packed by each tile for itself: that takes two instructions for 16 numbers, which are
- * multiplied with all columns of the tile. bf16 products are too fast for it. */
-static int packs_a(const sonde_gemm *g) { return g->ta && g->in_type == SONDE_BF16; }
-
-/* An f32 B stored [n, k] is transposed panel by panel, by each tile for itself where that is at most twice for each
- * panel: in the tile's own caches, where it is used at once. Where `rows` are more, it is transposed once before. */
-static int turns_b(const sonde_gemm *g, int64_t rows) {
-  return g->tb && g->in_type == SONDE_F32 && g->out_type == SONDE_F32 && rows <= 2 * PACKING_M;
-}
-static int packs_b(const sonde_gemm *g, int64_t rows) {
-  return (g->tb && !turns_b(g, rows)) || g->in_type == SONDE_BF16;
 }
 
 /* An f32 B stored [k, n] is read where it is, or copied by each tile panel by panel, which takes a hundredth of the
@@ -178,114 +115,13 @@ static int copies_b(const sonde_gemm *g, int64_t rows) {
          (g->ldb % CROWDED == 0 || g->k > BLOCK_K || rows >= TURNED_M);
 }
 
-/* Words of k: numbers in f32, pairs in bf16. */
-static int64_t words_of(const sonde_gemm *g, int64_t k) { return parts(k, g->in_type == SONDE_F32 ? 1 : 2); }
-
-/* Words of one packed group of rows of A and of one packed panel of B, and of all of them for `rows` and
- * `cols`. A cache line more than the numbers take: at distances of a power of two all groups would compete
- * for the same cache sets. */
-static int64_t group_a(int64_t words) {
-  return parts(words, SONDE_GROUP_WORDS) * SONDE_GROUP_WORDS * SONDE_GROUP + LINE;
-}
-static int64_t panel_b(int64_t words) { return words * PANEL + LINE; }
-static int64_t packed_a(int64_t rows, int64_t words) { return parts(rows, SONDE_GROUP) * group_a(words); }
-static int64_t packed_b(int64_t cols, int64_t words) { return parts(cols, PANEL) * panel_b(words); }
-
-/* Some words of k of all groups of a bf16 A stored [k, m]: whole rows. */
-static void pack_groups(const product *p, const entry *e, int64_t chunk) {
-  const sonde_gemm *g = &p->g;
-  int64_t first = chunk * PACK_K, rows = least(PACK_K * 2, e->k - first * 2);
-  const uint16_t *from = (const uint16_t *)(const void *)e->a + first * 2 * g->lda;
-  p->micro->pack_bf16(e->pack_a + first * SONDE_GROUP, group_a(words_of(g, e->k)), from, g->lda, rows, e->m);
-}
-
-/* The same of an f32 B: two rows at a time are rounded. */
-static void round_panels(const product *p, const entry *e, int64_t q, int64_t rows) {
-  enum { STRETCH_N = 16 * PANEL };
-  const sonde_gemm *g = &p->g;
-  const float *from = (const float *)(const void *)e->b + q * 2 * g->ldb;
-  const int64_t step = panel_b(words_of(g, e->k));
-  uint16_t pair[2 * STRETCH_N];
-  for (int64_t j = 0; j < e->n; j += STRETCH_N) {
-    const int64_t n = least(STRETCH_N, e->n - j);
-    p->micro->round(pair, STRETCH_N, from + j, g->ldb, rows, n);
-    p->micro->spread_bf16(e->pack_b + j / PANEL * step + q * PANEL, PANEL, step, pair, STRETCH_N, rows, n);
-  }
-}
-
-/* Some words of k of all panels of a bf16 B stored [k, n]: [words, PANEL] each. */
-static void pack_panels(const product *p, const entry *e, int64_t chunk) {
-  const sonde_gemm *g = &p->g;
-  int64_t first = chunk * PACK_K, words = words_of(g, e->k), last = least(first + PACK_K, words);
-  for (int64_t q = first; q < last; q++) {
-    const uint16_t *from = (const uint16_t *)(const void *)e->b + q * 2 * g->ldb;
-    const int64_t rows = least(2, e->k - q * 2);
-    if (g->wide_b) round_panels(p, e, q, rows);
-    else p->micro->spread_bf16(e->pack_b + q * PANEL, PANEL, panel_b(words), from, g->ldb, rows, e->n);
-  }
-}
-
-/* Words [first, last) of k of an f32 B stored [n, k], rounded: `n` rows from b on become the panel `to`. */
-static void round_turned(const product *p, const entry *e, const float *b, int64_t n, int64_t first, int64_t last,
-                         uint32_t *to) {
-  enum { STRETCH_K = 128 };        /* words at a time, of as many rows as a panel has columns */
-  uint32_t rounded[PANEL * STRETCH_K];
-  for (int64_t q = first, words; q < last; q += words) {
-    words = least(STRETCH_K, last - q);
-    if (last * 2 > e->k)           /* the last pair of an odd k is half outside its row */
-      for (int64_t x = 0; x < n; x++) rounded[x * STRETCH_K + words - 1] = 0;
-    p->micro->round((uint16_t *)(void *)rounded, STRETCH_K * 2, b + q * 2, p->g.ldb, n, least(words * 2, e->k - q * 2));
-    p->micro->transpose(to + (q - first) * PANEL, PANEL, rounded, STRETCH_K * 4, n, words);
-  }
-}
-
-/* Some words of k of one panel of a B stored [n, k]. */
-static void turn_panel(const product *p, const entry *e, int64_t piece) {
-  const sonde_gemm *g = &p->g;
-  int64_t words = words_of(g, e->k), chunks = parts(words, BLOCK_K), panel = piece / chunks,
-          first = piece % chunks * BLOCK_K, last = least(first + BLOCK_K, words);
-  int64_t j = panel * PANEL, n = least(PANEL, e->n - j), size = bytes_of(g->in_type),
-          whole = least(last, e->k * size / 4);
-  const char *b = e->b + j * g->ldb * bytes_of_b(g);
-  uint32_t *to = e->pack_b + panel * panel_b(words) + first * PANEL;
-  if (g->wide_b) {
-    round_turned(p, e, (const float *)(const void *)b, n, first, last, to);
-    return;
-  }
-  p->micro->transpose(to, PANEL, b + first * 4, g->ldb * size, n, whole - first);
-  if (whole < last)   /* the last pair of an odd k is half outside its row */
-    for (int64_t x = 0; x < n; x++)
-      to[(whole - first) * PANEL + x] = ((const uint16_t *)(const void *)b)[x * g->ldb + e->k - 1];
-}
-
-/* Pieces of an entry's B, and of its A behind them. */
-static int64_t pieces_b(const product *p, const entry *e) {
-  const int64_t words = words_of(&p->g, e->k);
-  if (!packs_b(&p->g, e->m) || p->keeps_b) return 0;
-  return p->g.tb ? parts(e->n, PANEL) * parts(words, BLOCK_K) : parts(words, PACK_K);
-}
-static int64_t pieces_a(const product *p, const entry *e) {
-  return packs_a(&p->g) ? parts(words_of(&p->g, e->k), PACK_K) : 0;
-}
-
-static void pack_piece(void *arg, int64_t number, int worker) {
-  (void)worker;
-  const product *p = arg;
-  const int k = entry_of(p, p->piece, number);
-  const entry *e = &p->entry[k];
-  const int64_t at = number - p->piece[k], of_b = pieces_b(p, e);
-  if (at >= of_b) pack_groups(p, e, at - of_b);
-  else if (p->g.tb) turn_panel(p, e, at);
-  else pack_panels(p, e, at);
-}
-
 /* ---- tiles of the micro product ------------------------------------------------------------------ */
 
 enum { STRIP = BLOCK_K * SONDE_GROUP + LINE };   /* words of a group of A in a tile's own memory */
 
-static void tile_f32(const product *p, const place *t) {
+static void tile_f32(const gemm_product *p, const place *t) {
   const sonde_gemm *g = &p->g;
-  const entry *e = t->of;
+  const gemm_entry *e = t->of;
   uint32_t strip[TURNED_M / SONDE_GROUP * STRIP] __attribute__((aligned(64)));
   uint32_t panel[BLOCK_K * PANEL] __attribute__((aligned(64)));
   const int turns = turns_b(g, e->m), copies = copies_b(g, t->m);
@@ -310,9 +146,9 @@ static void tile_f32(const product *p, const place *t) {
   }
 }
 
-static void tile_bf16(const product *p, const place *t) {
+static void tile_bf16(const gemm_product *p, const place *t) {
   const sonde_gemm *g = &p->g;
-  const entry *e = t->of;
+  const gemm_entry *e = t->of;
   const int64_t words = words_of(g, e->k), most = g->out_type == SONDE_F32 ? BLOCK_K : words;
   const uint16_t *a = (const uint16_t *)(const void *)e->a + t->i * g->lda;
   int64_t next = 2, step = 0;                    /* numbers from a word of A to the next */
@@ -335,14 +171,14 @@ static void tile_bf16(const product *p, const place *t) {
 
 static void micro_tile(void *arg, int64_t tile, int worker) {
   (void)worker;
-  const product *p = arg;
+  const gemm_product *p = arg;
   const place t = place_of(p, tile);
   if (p->g.in_type == SONDE_F32) tile_f32(p, &t);
   else tile_bf16(p, &t);
 }
 
 /* Cuts the results into tiles, which may be of any size: the order in which k is summed is the same. */
-static int64_t cut_micro(product *p) {
+static int64_t cut_micro(gemm_product *p) {
   const sonde_gemm *g = &p->g;
   int packing = copies_b(g, WORTH);
   if (g->ta && g->in_type == SONDE_F32) return cut(p, TURNED_M, LEAST_M, TURNED_N, PANEL);
@@ -350,13 +186,13 @@ static int64_t cut_micro(product *p) {
   return cut(p, packing ? PACKING_M : TILE_M, LEAST_M, TILE_N, PANEL);
 }
 
-static void run_entries(product *p, sonde_pool *pool) {
+static void run_entries(gemm_product *p, sonde_pool *pool) {
   int64_t pieces = 0;
   for (int e = 0; e < p->entries; e++) {
     p->piece[e] = pieces;
-    pieces += pieces_b(p, &p->entry[e]) + pieces_a(p, &p->entry[e]);
+    pieces += gemm_pieces(p, &p->entry[e]);
   }
-  if (pieces) sonde_pool_run(pool, pieces, pack_piece, p);
+  if (pieces) sonde_pool_run(pool, pieces, gemm_pack, p);
   sonde_pool_run(pool, cut_micro(p), micro_tile, p);
 }
 
@@ -397,7 +233,7 @@ static int64_t micro_scratch(const sonde_gemm *g) {
   return x.entries * (need_a(g, x.rows, g->k) + need_b(g, x.cols, g->k)) * 4;
 }
 
-static void run_micro(product *p, void *scratch, sonde_pool *pool) {
+static void run_micro(gemm_product *p, void *scratch, sonde_pool *pool) {
   const sonde_gemm *g = &p->g;
   const portion x = portion_of(g);
   const int64_t of_a = need_a(g, x.rows, g->k), of_b = need_b(g, x.cols, g->k);
@@ -419,7 +255,7 @@ static void run_micro(product *p, void *scratch, sonde_pool *pool) {
 
 static void blas_tile(void *arg, int64_t tile, int worker) {
   (void)worker;
-  const product *p = arg;
+  const gemm_product *p = arg;
   const sonde_gemm *g = &p->g;
   const place t = place_of(p, tile);
   const float *a = (const float *)(const void *)t.of->a + (g->ta ? t.i : t.i * g->lda);
@@ -441,7 +277,7 @@ static void blas_tile(void *arg, int64_t tile, int worker) {
   }
 }
 
-static void run_blas(product *p, sonde_pool *pool) {
+static void run_blas(gemm_product *p, sonde_pool *pool) {
   for (int64_t first = 0; first < p->g.batch; first += ENTRIES) {
     p->entries = (int)least(ENTRIES, p->g.batch - first);
     for (int e = 0; e < p->entries; e++) p->entry[e] = entry_at(p, first + e, 0, p->g.m, 0, p->g.n);
@@ -468,7 +304,7 @@ static void widen_stretch(void *arg, int64_t tile, int worker) {
   w->simd->common.from_bf16(w->to + at, w->rounds ? rounded : (const uint16_t *)(const void *)w->from + at, n);
 }
 
-static const char *widen(const product *p, const char *from, int rounds, float *to, int64_t n, sonde_pool *pool) {
+static const char *widen(const gemm_product *p, const char *from, int rounds, float *to, int64_t n, sonde_pool *pool) {
   widening w = {p->simd, from, to, n, rounds};
   sonde_pool_run(pool, parts(n, STRETCH), widen_stretch, &w);
   return (const char *)to;
@@ -519,7 +355,7 @@ static void clear(const sonde_gemm *g, char *c) {
 
 void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, void *scratch,
                     sonde_pool *pool) {
-  product p = {.g = *g, .simd = sonde_simd_get(), .a = a, .b = b, .c = c};
+  gemm_product p = {.g = *g, .simd = sonde_simd_get(), .a = a, .b = b, .c = c};
   p.micro = p.simd->micro;
   p.g.large = g->large || is_large(g);
   if (g->m <= 0 || g->n <= 0 || g->batch <= 0) return;
@@ -579,7 +415,7 @@ int64_t sonde_gemm_groups_scratch(const sonde_gemm *g) {
   return least(shared, ROOM) * 4 > most ? least(shared, ROOM) * 4 : most;
 }
 
-static void run_alone(const sonde_gemm *g, const entry *e, void *scratch, sonde_pool *pool) {
+static void run_alone(const sonde_gemm *g, const gemm_entry *e, void *scratch, sonde_pool *pool) {
   const int64_t size = bytes_of(g->in_type), most = g->ta ? ALONE_K : g->k;
   int64_t at = 0;
   do {      /* once without rows: zeros */
@@ -593,14 +429,14 @@ static void run_alone(const sonde_gemm *g, const entry *e, void *scratch, sonde_
 
 void sonde_gemm_groups_run(const sonde_gemm *g, const int32_t *first, const void *a, const void *b, void *c,
                            void *scratch, sonde_pool *pool) {
-  product p = {.g = *g, .simd = sonde_simd_get()};
+  gemm_product p = {.g = *g, .simd = sonde_simd_get()};
   p.g.large = is_large(g);
   const int64_t in = bytes_of(g->in_type), out = bytes_of(g->out_type);
   int64_t used = 0;
   p.micro = p.simd->micro;
   for (int64_t k = 0; k < g->batch; k++) {
     const sonde_gemm x = group_of(&p.g, first[k + 1] - first[k]);
-    entry e = {.a = (const char *)a + first[k] * g->lda * in,
+    gemm_entry e = {.a = (const char *)a + first[k] * g->lda * in,
                .b = (const char *)b + (g->ta ? first[k] * g->ldb : k * g->stride_b) * bytes_of_b(g),
                .c = (char *)c + (g->ta ? k * g->stride_c : first[k] * g->ldc) * out, .m = x.m, .n = x.n, .k = x.k};
     if (!is_shared(&x, p.simd)) {

@@ -2,7 +2,7 @@
 #
 # One source, three archives; -march=native must not reach them, so they take SONDE_CFLAGS instead of AM_CFLAGS.
 libsonde_la_SOURCES += %D%/backend.c %D%/backend.h %D%/formulas.h %D%/fused.c %D%/fused.h %D%/gemm.c %D%/gemm.h \
-  %D%/gemm_library.c %D%/gemm_thin.c %D%/gemm_thin.h \
+  %D%/gemm_library.c %D%/gemm_pack.c %D%/gemm_thin.c %D%/gemm_thin.h %D%/gemm_tiles.h \
   %D%/micro.h %D%/micro_words.h %D%/simd.c %D%/simd.h %D%/simd_isa.h %D%/simd_vector.h
 SIMD_SOURCES = %D%/simd_blocks.c %D%/simd_kernels.c %D%/simd_vec.c
 # -Wno-psabi: 64-byte vectors pass between inlined functions only, so there is no ABI to keep.
