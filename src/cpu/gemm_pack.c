@@ -47,8 +47,8 @@ static void pack_panels(const gemm_product *p, const gemm_entry *e, int64_t chun
 }
 
 /* Words [first, last) of k of an f32 B stored [n, k], rounded: `n` rows from b on become the panel `to`. */
-static void round_turned(const gemm_product *p, const gemm_entry *e, const float *b, int64_t n, int64_t first, int64_t last,
-                         uint32_t *to) {
+static void round_turned(const gemm_product *p, const gemm_entry *e, const float *b, int64_t n, int64_t first,
+                         int64_t last, uint32_t *to) {
   enum { STRETCH_K = 128 };        /* words at a time, of as many rows as a panel has columns */
   uint32_t rounded[PANEL * STRETCH_K];
   for (int64_t q = first, words; q < last; q += words) {

@@ -1,4 +1,4 @@
-/* gemm_tiles.h - what the files of the matrix product share: the products at hand, and how their operands are packed. */
+/* gemm_tiles.h - what the files of the matrix product share: the products of a call, and how operands are packed. */
 #ifndef SONDE_CPU_GEMM_TILES_H
 #define SONDE_CPU_GEMM_TILES_H
 
