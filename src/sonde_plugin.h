@@ -396,7 +396,8 @@ struct sonde_host {
   sonde_node *(*site_param)(sonde_site *site, const char *name, const int64_t *dim, int rank, int role, double value);
   /* Names a value for the other modules of this block ("attn.v_weight") and returns it; NULL stays unpublished. What is
    * called "loss.NAME" is added to the training loss and "metric.NAME" is reported beside it: f32, one for each item of
-   * the loss (of language models: [batch * context]) or one number, which counts as a mean; summed over the blocks. */
+   * the loss (of language models: [batch * context]) or one number, which counts as a mean; the sum of all that modules
+   * publish under the name counts. */
   sonde_node *(*site_publish)(sonde_site *site, const char *name, sonde_node *n);
   sonde_node *(*site_lookup)(sonde_site *site, const char *name);   /* NULL when nobody published it */
   /* Says how a parameter of role BUFFER gets its value: from `value`, a node of its shape made of parameters and

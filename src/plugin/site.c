@@ -9,8 +9,14 @@
 #include "graph/refresh.h"
 #include "graph/views.h"
 
+typedef struct published {
+  char *name;
+  sonde_node *node;
+} published;
+
 struct sonde_block {
-  sonde_map *published;
+  published *published;          /* in the order of publishing */
+  int64_t count, room;
   int refs;
 };
 
@@ -33,14 +39,9 @@ sonde_policy sonde_policy_normal(double std) {
 
 sonde_block *sonde_block_new(sonde_error *err) {
   sonde_block *b = sonde_alloc(sizeof *b);
-  if (b) b->published = sonde_map_new();
-  if (b && b->published) {
-    b->refs = 1;
-    return b;
-  }
-  sonde_release(b);
-  sonde_fail(err, SONDE_ENOMEM, "no memory for a block");
-  return NULL;
+  if (b) b->refs = 1;
+  else sonde_fail(err, SONDE_ENOMEM, "no memory for a block");
+  return b;
 }
 
 static sonde_block *sonde_block_ref(sonde_block *b) {
@@ -50,15 +51,45 @@ static sonde_block *sonde_block_ref(sonde_block *b) {
 
 void sonde_block_free(sonde_block *b) {
   if (!b || --b->refs > 0) return;
-  sonde_map_free(b->published);
+  for (int64_t k = 0; k < b->count; k++) sonde_release(b->published[k].name);
+  sonde_release(b->published);
   sonde_release(b);
 }
 
-int64_t sonde_block_count(const sonde_block *b) { return sonde_map_count(b->published); }
+int64_t sonde_block_count(const sonde_block *b) { return b->count; }
 
 sonde_node *sonde_block_at(const sonde_block *b, int64_t k, const char **name) {
-  *name = sonde_map_key(b->published, k);
-  return sonde_map_value(b->published, k);
+  *name = b->published[k].name;
+  return b->published[k].node;
+}
+
+/* The last that was published under a name. */
+static published *last_of(const sonde_block *b, const char *name) {
+  for (int64_t k = b->count; k > 0; k--)
+    if (!strcmp(b->published[k - 1].name, name)) return &b->published[k - 1];
+  return NULL;
+}
+
+/* What goes to the loss or is reported: every module's counts. */
+static int adds_up(const char *name) { return !strncmp(name, "loss.", 5) || !strncmp(name, "metric.", 7); }
+
+static int publish(sonde_block *b, const char *name, sonde_node *n) {
+  published *there = adds_up(name) ? NULL : last_of(b, name);
+  if (there) {
+    there->node = n;
+    return SONDE_OK;
+  }
+  if (b->count == b->room) {
+    int64_t room = b->room ? 2 * b->room : 8;
+    published *more = sonde_grow(b->published, (size_t)b->room * sizeof *more, (size_t)room * sizeof *more);
+    if (!more) return SONDE_ENOMEM;
+    b->published = more;
+    b->room = room;
+  }
+  char *kept = sonde_strdup(name);
+  if (!kept) return SONDE_ENOMEM;
+  b->published[b->count++] = (published){kept, n};
+  return SONDE_OK;
 }
 
 sonde_site *sonde_site_new(const sonde_site_spec *spec, sonde_error *err) {
@@ -143,14 +174,14 @@ sonde_node *sonde_site_input(sonde_site *s, const char *name, const sonde_shape 
 }
 
 sonde_node *sonde_site_publish(sonde_site *s, const char *name, sonde_node *n) {
-  if (n && sonde_map_set(s->block->published, name, n))
+  if (n && publish(s->block, name, n))
     return sonde_site_refuse(s, "no memory to publish '%s'", name);
   return n;
 }
 
 sonde_node *sonde_site_lookup(sonde_site *s, const char *name) {
-  sonde_node *n = sonde_map_get(s->block->published, name);
-  return n && sonde_node_graph(n) == s->graph ? n : NULL;
+  const published *there = last_of(s->block, name);
+  return there && sonde_node_graph(there->node) == s->graph ? there->node : NULL;
 }
 
 sonde_node *sonde_site_refresh(sonde_site *s, sonde_node *buffer, sonde_node *value, int64_t every) {

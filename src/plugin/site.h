@@ -13,7 +13,8 @@ typedef struct sonde_policy {
 /* N(0, std^2) for every matrix. */
 sonde_policy sonde_policy_normal(double std);
 
-/* What the modules of one call of a block have published, by name. Reference counted. */
+/* What the modules of one call of a block have published, by name: the last of a name, but each of "loss.NAME" and
+ * "metric.NAME". Reference counted. */
 typedef struct sonde_block sonde_block;
 sonde_block *sonde_block_new(sonde_error *err);
 void sonde_block_free(sonde_block *b);

@@ -258,6 +258,29 @@ function TestAdded:test_a_module_adds_to_the_loss_and_reports()
     { loss_weights = { gain = 1 } })
 end
 
+-- In one block norm 1, attention 2 and feed-forward layer 10 publish under one name; the norm twice.
+local function counts(number)
+  return function(site, _, x)
+    for _, value in ipairs(number) do
+      site:publish("loss.count", (x * 0):mean { 1, 2, 3 } + value)
+      site:publish("metric.count", (x * 0):mean { 1, 2, 3 } + value)
+    end
+    return x * 1
+  end
+end
+sonde.norm("counts", { options = {} }, counts { 1, 1 })
+sonde.attention("counts", { options = {} }, counts { 2 })
+sonde.ffn("counts", { options = {} }, counts { 10 })
+
+function TestAdded:test_what_all_modules_publish_under_a_name_adds_up()
+  local model = sonde.transformer { vocab = 23, width = 16, depth = 2, context = 8, norm = "counts",
+    attention = "counts", ffn = "counts" }
+  local result = train(model, corpus, { steps = 1 })
+  local all = model.config.depth * (2 + 2 + 2 + 10) + 2       -- two norms in each block, and the final one
+  lu.assertAlmostEquals(result.metrics["loss.count"], all, 1e-5)
+  lu.assertAlmostEquals(result.metrics.count, all, 1e-5)
+end
+
 function TestAdded:test_an_objective_of_a_script()
   sonde.objective("halves", { doc = "half the square of the output's first number" }, function(site, _, x)
     local first = x:slice(3, 1, 1):reshape { site.batch * site.context }

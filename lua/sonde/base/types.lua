@@ -236,7 +236,7 @@ function site:param(name, dims, role, value) end
 function site:input(name, dtype, dims) end
 
 --- Names a value for the other modules of the block. Returns it. "loss.NAME" is added to the loss (one number, or one
---- for each item), "metric.NAME" is reported beside it: doc/training.md.
+--- for each item), "metric.NAME" is reported beside it; all of one name add up: doc/training.md.
 ---@param name string
 ---@param value sonde.node
 ---@return sonde.node
