@@ -117,12 +117,27 @@ function TestBranches:test_is_measured()
   lu.assertNaN(values.attention_entropy[3][1])
 end
 
-function TestBranches:test_bhyt_takes_the_exact_variance_where_there_is_no_attention()
-  local ids, model = made.ids(13), made.model { norm = "bhyt", init_std = 0.1 }
-  local quiet = sonde.prune(model, { what = "attn", blocks = { 2 } })
-  local loss = made.loss(quiet, ids)
-  lu.assertTrue(loss == loss and loss > 0)
-  lu.assertTrue(math.abs(loss - made.loss(model, ids, gates({ 2 }, "attn"))) < 0.05)
+-- BHyT measures where there is no attention to estimate by: in the pruned model and in what the strategy measures.
+function TestBranches:test_the_probes_rise_is_the_pruned_models_under_bhyt()
+  local text = made.ids(12 * 4 + 1)
+  for _, variance in ipairs { "plain", "beta", "eta", "residual_aware" } do
+    local model = made.model { depth = 3, norm = { "bhyt", variance = variance, kappa = 2 } }
+    for _, param in ipairs(model:params():list()) do
+      if param.role == "gain" then
+        local gain = model:params():find(param.name)
+        for i = 1, gain:count() do gain:set(i, gain:get(i) + 0.3 * math.sin(i + #param.name)) end
+      end
+    end
+    local rises = sonde.probe(model, text, { "attn_removal", "ffn_removal" }, { context = 12 })
+    local whole = sonde.evaluate(model, text, { context = 12 }).loss
+    for _, what in ipairs { "attn", "ffn" } do
+      for block = 0, 2 do
+        local pruned = sonde.prune(model, { what = what, blocks = { block } })
+        lu.assertAlmostEquals(rises[what .. "_removal"][block + 1],
+          sonde.evaluate(pruned, text, { context = 12 }).loss - whole, 1e-5, variance .. " " .. what .. " " .. block)
+      end
+    end
+  end
 end
 
 TestChoice = {}

@@ -109,11 +109,15 @@ function block:norm_out(slot, factor)
   return norm(self, tostring(slot) .. "_out", factor)
 end
 
+local function gate_of(self, slot)
+  local gates = self.trace.gate[self.index]
+  return gates and gates[slot]
+end
+
 -- A branch's output: dropout, the trace's gate for it, and its name, as a tap and ("attn.branch") for other modules.
 local function branch(self, y, slot)
   y = self.trace:dropout(y)
-  local gates = self.trace.gate[self.index]
-  local gate = gates and gates[slot]
+  local gate = gate_of(self, slot)
   if type(gate) == "function" then
     y = gate(y, self)
   elseif gate then
@@ -123,8 +127,13 @@ local function branch(self, y, slot)
   return site_of(self, slot, slot):publish(slot .. ".branch", y)
 end
 
--- What a branch gives that the block does not have (option `without`): zeros, which whatever stands behind it takes as
--- ever.
+-- Whether the block does not have the branch (option `without`), or its gate is 0: that is the model pruned of it, in
+-- which other modules find nothing of the branch either, such as the estimate of a norm.
+local function lacks(self, slot)
+  return self.modules.without == slot or gate_of(self, slot) == 0
+end
+
+-- What a branch gives that the block lacks: zeros, which whatever stands behind it takes as ever.
 local function nothing(self)
   return self.trace.graph:constant(0, { self.batch, self.context, self.width })
 end
@@ -148,7 +157,7 @@ end
 ---@param x sonde.node
 ---@return sonde.node
 function block:attention(x)
-  if self.modules.without == "attn" then return nothing(self) end
+  if lacks(self, "attn") then return nothing(self) end
   local y = build(self, "attention", self.modules.attention, "attention", names.attention, "attn", x)
   if self.trace.starts and not made_with(y, self.trace.starts, x) then
     error(core.where() .. ("block %d: attention '%s' does not keep documents apart (it looks up no "
@@ -162,7 +171,7 @@ end
 ---@param x sonde.node
 ---@return sonde.node
 function block:ffn(x)
-  if self.modules.without == "ffn" then return nothing(self) end
+  if lacks(self, "ffn") then return nothing(self) end
   return branch(self, build(self, "ffn", self.modules.ffn, "ffn", names.ffn, "ffn", x), "ffn")
 end
 

@@ -69,7 +69,8 @@ trace.schema = {
   { name = "replace", type = "table", preset = {},
     each = { name = "function", type = "function", doc = "of x and the block" },
     doc = "block -> function(x, block) that stands in for it" },
-  { name = "gate", type = "table", preset = {}, doc = "block -> factors of its branches",
+  { name = "gate", type = "table", preset = {},
+    doc = "block -> factors of its branches; 0: as if the block had no such branch",
     each = { name = "gates", type = "table", doc = "attn and ffn", fields = {
       { name = "attn", type = "number|function", doc = "factor of the attention branch, or function(y, block)" },
       { name = "ffn", type = "number|function", doc = "factor of the feed-forward branch, or function(y, block)" },

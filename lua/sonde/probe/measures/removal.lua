@@ -33,7 +33,7 @@ register("layer_removal", {
 -- The same of one branch of each block. Where there is none, nothing is lost.
 for slot, name in pairs { attn = "attention", ffn = "feed-forward" } do
   register(slot .. "_removal", {
-    definition = "rise of the mean loss when the " .. name .. " branch of a block gives 0, one block at a time",
+    definition = "rise of the mean loss when the " .. name .. " branch of a block is removed, one block at a time",
     unit = "nats", source = "He et al., What Matters in Transformers?, 2024",
     jobs = function(session)
       local edits = {}
