@@ -69,6 +69,21 @@ function TestForecast:test_parameters_that_are_not_trained()
   lu.assertTrue(part < check(language, { batch = 2 }, text()))
 end
 
+function TestForecast:test_the_training_s_memory_budget()
+  local model = { vocab = 50, width = 16, depth = 8, heads = 2, context = 32 }
+  local function said(budget) return graph { model = model, train = { batch = 16, memory_budget = budget } } end
+  lu.assertEquals(said(0).recomputed_blocks, 0)
+  local info = said "3MiB"
+  local had = sonde.train(sonde.transformer(copy(model)), text(),
+    { batch = 16, memory_budget = "3MiB", steps = 1, progress = false }).memory
+  lu.assertTrue(info.recomputed_blocks > 0)
+  lu.assertAlmostEquals(info.recomputed_blocks, had.recomputed_blocks, 1)      -- a training has its probes beside it
+  local _, message = said "100kB"
+  lu.assertStrContains(message, "0.1 MiB is too little: weights, gradients and the optimizer's states take")
+  _, message = said "900kB"
+  lu.assertStrContains(message, "the budget is")
+end
+
 local function labelled(inputs)
   local labels = {}
   for i = 1, 20 * 8 do labels[i] = i % 3 end

@@ -7,7 +7,7 @@ local output = require "sonde.base.output"
 
 local mib = forecast.mib
 
--- The model of a configuration, the options of its training, and the memory to stay within.
+-- The model of a configuration, the options of its training, and the memory to stay within instead of its budget.
 local function read_model(options)
   local modelconfig, transformer = require "sonde.train.config", require "sonde.model.transformer"
   local sections, where = modelconfig.load(options.config)
@@ -21,8 +21,8 @@ local function read_model(options)
   local model = transformer.new(sections.model, where "model")
   for _, key in ipairs { "batch", "context", "dtype" } do o[key] = options[key] or o[key] end
   train.resolve_step(model, o, function() return where "train" {} end, where "train")
-  return model, o,
-    options.memory and machine.bytes(options.memory, "--memory", function() return "" end) or machine.memory()
+  if o.memory_budget == 0 then o.memory_budget = machine.memory() or 0 end
+  return model, o, options.memory and machine.bytes(options.memory, "--memory", function() return "" end)
 end
 
 local function show(info)
@@ -53,7 +53,7 @@ return {
   summary = "what a training step of a configuration costs: nodes, shapes, FLOPs, memory",
   usage = "CONFIG.yaml [options]",
   details = "Plans the step (forward, loss, gradients of all parameters) without computing it. Exit status 1 when it\n"
-    .. "does not fit --memory, with what would.",
+    .. "does not fit its memory, with what would.",
   positional = { { name = "config", type = "string", required = true, doc = "a configuration, as for `sonde train`" } },
   options = {
     { name = "batch", type = "integer", min = 1, max = 1048576,
@@ -63,7 +63,7 @@ return {
     { name = "dtype", type = "string", choices = { "f32", "bf16" },
       doc = "of matrix products; default: the configuration's" },
     { name = "memory", type = "string", value = "SIZE",
-      doc = "memory to stay within, such as 800M or 1.5G; default: what is free" },
+      doc = "memory for the process, such as 800M or 1.5G; default: the training's memory_budget, or what is free" },
     { name = "dot", type = "boolean", preset = false, doc = "print the graph for Graphviz instead" },
     { name = "nodes", type = "boolean", preset = false, doc = "list the named values and their shapes too" },
     output.json,

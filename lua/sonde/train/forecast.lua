@@ -57,12 +57,13 @@ local function traced(model, step)
   return options
 end
 
--- Bytes that a budget leaves for the arena, or nil without one.
+-- Bytes that a budget leaves for the arena, or nil without one. `base` is what the program takes of the budget.
 local function left_of(budget, state, base, parameters)
   if not budget then return nil end
   if budget - state - base <= 0 then
-    error(string.format("%s is too little: weights, gradients and the optimizer's states take %s, the program %s; a "
-      .. "model of less than %.1f M parameters fits", forecast.mib(budget), forecast.mib(state), forecast.mib(base),
+    error(string.format("%s is too little: weights, gradients and the optimizer's states take %s%s; a model of less "
+      .. "than %.1f M parameters fits", forecast.mib(budget), forecast.mib(state),
+      base > 0 and ", the program " .. forecast.mib(base) or "",
       math.max(0, budget - base) / state * parameters / 1e6), 0)
   end
   return math.floor(budget - state - base)
@@ -97,16 +98,18 @@ local function what_fits(model, step, trained, left)
   return string.format("; not even one sequence of %d tokens fits", step.context)
 end
 
---- Plans a training step. Raises, with what would fit, when it does not fit the budget.
+--- Plans a training step. Raises, with what would fit, when it does not fit the budget: that of the training, which
+--- holds its state and activations, or one for the whole process.
 ---@param model sonde.model
 ---@param step table         options of a training, see train.resolve_step
----@param memory? integer     the budget in bytes
+---@param memory? integer     bytes for the process, instead of the step's memory_budget
 ---@return table info plan's info with parameters, non_embedding, batch, context, state_bytes, base_bytes, peak_bytes
 ---@return userdata plan, sonde.trace trace
 function forecast.step(model, step, memory)
   local base, count = resident(), model:count()
   local state, trained = training_state(model, step)
-  local left = left_of(memory, state, base, count.total)
+  local budget = memory or step.memory_budget > 0 and step.memory_budget or nil
+  local left = left_of(budget, state, memory and base or 0, count.total)
   local ok, plan, trace = pcall(plan_step, model, step, trained, left)
   if not ok then error(is_too_large(plan) and plan .. what_fits(model, step, trained, left) or plan, 0) end
   local info = plan:info()

@@ -240,13 +240,14 @@ local function default_bound(learns, config)
   return bound and bound(learns, config) or 0
 end
 
---- Fills in what a step of training is made of: context, optimizer and objective of checked options.
+--- Fills in what a step of training is made of: context, optimizer, objective and memory of checked options.
 ---@param model sonde.model
 ---@param o table                changed
 ---@param where fun(): string
 ---@param places? sonde.where    the place of an option
 function train.resolve_step(model, o, where, places)
   o.context = o.context or model.config.context
+  o.memory_budget = machine.bytes(o.memory_budget, "memory_budget", where)
   resolve_optimizer(o, where)
   o.objective = o.objective and objectives.resolve(o.objective, where)
   distill.resolve(model, o, places)
@@ -270,7 +271,6 @@ function train.resolve(model, options, where)
   o.loss_bound = o.loss_bound or default_bound(o.objective or model.objective, model.config)
   hooks.check(o.hooks, place)
   o.eval = evaluation.check(o.eval, where)
-  o.memory_budget = machine.bytes(o.memory_budget, "memory_budget", place)
   o.eval_every = o.eval_every or math.ceil(o.steps / 5)
   o.log_every = o.log_every or at_least_one(o.steps / 200)
   o.probe_every = o.probe_every or at_least_one(o.steps / 20)
