@@ -110,6 +110,7 @@ sonde_node *plan_any(maker *m, int dtype, int least, int most) {
 }
 
 int plan_real(maker *m) { return plan_choice(m, 3) ? F32 : BF16; }
+int plan_second(maker *m, int first) { return first == BF16 && plan_choice(m, 2) ? F32 : first; }
 
 sonde_node *plan_call(maker *m, const char *op, int n, sonde_node *const *in, const sonde_attr *at) {
   for (int k = 0; k < n; k++)
@@ -255,11 +256,11 @@ static sonde_node *matmul(maker *m, const char *op) {
   if (lead * r * k > LARGEST || k * c > LARGEST || lead * r * c > LARGEST) return NULL;
   int rank = 2 + (int)plan_choice(m, 2), shared = rank > 2 && plan_choice(m, 2), ta = !shared && plan_choice(m, 2) == 0;
   int tb = (int)plan_choice(m, 2), f32 = !strcmp(op, "matmul_f32"), dtype = f32 ? F32 : plan_real(m);
-  int add = !plan_choice(m, 4);
+  int add = !plan_choice(m, 4), second = plan_second(m, dtype);
   sonde_shape a = ta ? SHAPE(dtype, lead, k, r) : SHAPE(dtype, lead, r, k),
-              b = tb ? SHAPE(dtype, lead, c, k) : SHAPE(dtype, lead, k, c);
+              b = tb ? SHAPE(second, lead, c, k) : SHAPE(second, lead, k, c);
   if (rank == 2) a = plan_shape_of(dtype, 2, a.dim + 1);
-  if (rank == 2 || shared) b = plan_shape_of(dtype, 2, b.dim + 1);
+  if (rank == 2 || shared) b = plan_shape_of(second, 2, b.dim + 1);
   sonde_shape y = rank == 2 ? SHAPE(F32, r, c) : SHAPE(F32, lead, r, c);
   sonde_attr at = {{0}, {ta, tb, add || f32 ? F32 : plan_real(m)}};
   sonde_node *in[3] = {plan_operand(m, a), plan_operand(m, b), add ? plan_operand(m, y) : NULL};

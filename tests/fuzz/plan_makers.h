@@ -15,6 +15,7 @@ extern const plan_maker plan_makers_of_models[];      /* ends with {NULL, NULL} 
 
 int64_t plan_dim(maker *m);
 int plan_real(maker *m);                              /* F32 or BF16 */
+int plan_second(maker *m, int first);                  /* of a product: F32 may follow BF16 */
 sonde_shape plan_shape_of(int dtype, int rank, const int64_t *dims);
 sonde_shape plan_any_shape(maker *m, int dtype, int least, int most);        /* of a rank from least to most */
 /* Values: of that shape (one that is there, one made from it, or a new one); of any shape; integers from lo to hi. */

@@ -249,8 +249,9 @@ static sonde_node *grouped(maker *m, const char *op) {
   sonde_attr at = {{0}, {turned}};
   sonde_node *a = plan_operand(m, SHAPE(dtype, rows, k));
   if (!strcmp(op, "grouped_outer")) return CALL(op, NULL, a, plan_operand(m, SHAPE(dtype, rows, n)), offsets);
-  sonde_node *in[4] = {a, plan_operand(m, turned ? SHAPE(dtype, experts, n, k) : SHAPE(dtype, experts, k, n)), offsets,
-                       add ? plan_operand(m, SHAPE(F32, rows, n)) : NULL};
+  int second = plan_second(m, dtype);
+  sonde_shape b = turned ? SHAPE(second, experts, n, k) : SHAPE(second, experts, k, n);
+  sonde_node *in[4] = {a, plan_operand(m, b), offsets, add ? plan_operand(m, SHAPE(F32, rows, n)) : NULL};
   return plan_call(m, op, add ? 4 : 3, in, &at);
 }
 
