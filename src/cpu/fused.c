@@ -27,18 +27,6 @@ struct sonde_fused {
 
 /* ---- from a program to its cut ------------------------------------------------------------------------ */
 
-int sonde_program_is_full(const sonde_program *p, int k) {
-  int64_t step = 1;
-  if (p->in[k].constant) return 0;
-  int same = 1, scalar = 1;
-  for (int d = p->rank - 1; d >= 0; d--) {
-    same &= p->in[k].stride[d] == step || p->dim[d] == 1;
-    scalar &= p->in[k].stride[d] == 0;
-    step *= p->dim[d];
-  }
-  return same && !scalar;
-}
-
 static int ends_in(const sonde_program *p, int reduce) {
   for (int k = 0; k < p->n_op; k++)
     if (p->op[k].reduce == reduce) return 1;

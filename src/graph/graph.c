@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cpu/simd.h"
+#include "tensor/bf16.h"
 
 sonde_graph *sonde_graph_new(sonde_ctx *ctx, sonde_error *err) {
   sonde_graph *g = sonde_alloc(sizeof *g);
@@ -156,20 +156,12 @@ sonde_node *sonde_leaf(sonde_graph *g, const char *name, sonde_tensor *t) {
   return sonde_name(n, name);
 }
 
-static double rounded_to_bf16(double value) {
-  float x = (float)value;
-  uint16_t narrow;
-  sonde_simd_get()->common.to_bf16(&narrow, &x, 1);
-  sonde_simd_get()->common.from_bf16(&x, &narrow, 1);
-  return x;
-}
-
 /* Constants are computed with while planning, so their values must be those that the dtype holds. */
 sonde_node *sonde_constant(sonde_graph *g, const sonde_shape *shape, double value) {
   if (bad_shape(g, "constant", "", shape)) return NULL;
   if (shape->dtype == SONDE_I32 && !(value == floor(value) && value >= INT32_MIN && value <= INT32_MAX))
     return sonde_graph_fail(g, SONDE_EINVAL, "constant: %g is no i32", value);
-  if (shape->dtype == SONDE_BF16) value = rounded_to_bf16(value);
+  if (shape->dtype == SONDE_BF16) value = sonde_from_bf16(sonde_to_bf16((float)value));
   sonde_node *n = append(g, SONDE_KIND_CONST, shape);
   if (n) n->value = value;
   return n;

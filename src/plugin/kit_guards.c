@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/rng.h"
-#include "cpu/simd.h"
+#include "plugin/host.h"
 #include "plugin/kit.h"
 
 enum { FENCE = 4096 };
@@ -64,7 +64,7 @@ static int is_vec(const sonde_op_def *d) { return (d->flags & SONDE_OP_ELEMENTWI
 
 /* f32 numbers in the memory of an input, as the dtype that it has there. */
 static void put(const fenced *f, int dtype, const void *value) {
-  if (dtype == SONDE_BF16) sonde_simd_get()->common.to_bf16(inside(f), value, (int64_t)f->size / 2);
+  if (dtype == SONDE_BF16) sonde_host_table()->simd->to_bf16(inside(f), value, (int64_t)f->size / 2);
   else memcpy(inside(f), value, f->size);
 }
 
@@ -209,7 +209,7 @@ static int check_node_guards(kit *k, const sonde_node *n, const void *const *val
 /* Output 0 as f32; in the memory of `room` where it is bf16. */
 static const float *as_f32(const trial *t, float *room) {
   if (t->out_shape[0].dtype != SONDE_BF16) return inside(&t->out[0]);
-  sonde_simd_get()->common.from_bf16(room, inside(&t->out[0]), sonde_shape_count(&t->out_shape[0]));
+  sonde_host_table()->simd->from_bf16(room, inside(&t->out[0]), sonde_shape_count(&t->out_shape[0]));
   return room;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/sha256.h"
 #include "script/script.h"
+#include "tensor/bf16.h"
 #include "tensor/tensor.h"
 
 static const char *const dtype_names[] = {"f32", "bf16", "i32"};
@@ -61,23 +62,9 @@ static sonde_tensor *to_tensor(lua_State *L) { return sonde_lua_handle(L, 1, &so
 
 /* ---- one element ---- */
 
-static float from_bf16(uint16_t x) {
-  uint32_t bits = (uint32_t)x << 16;
-  float y;
-  memcpy(&y, &bits, sizeof y);
-  return y;
-}
-
-static uint16_t to_bf16(float x) {
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  if (x != x) return (uint16_t)(bits >> 16 | 0x40);
-  return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);   /* to nearest, ties to even */
-}
-
 static void push_element(lua_State *L, const sonde_shape *s, const void *data, int64_t i) {
   if (s->dtype == SONDE_I32) lua_pushinteger(L, ((const int32_t *)data)[i]);
-  else if (s->dtype == SONDE_BF16) lua_pushnumber(L, from_bf16(((const uint16_t *)data)[i]));
+  else if (s->dtype == SONDE_BF16) lua_pushnumber(L, sonde_from_bf16(((const uint16_t *)data)[i]));
   else lua_pushnumber(L, ((const float *)data)[i]);
 }
 
@@ -93,7 +80,7 @@ static void take_element(lua_State *L, sonde_tensor *t, int64_t i) {
   }
   double v = lua_tonumberx(L, -1, &ok);
   if (!ok) sonde_lua_fail(L, "element %lld must be a number, not a %s", (long long)i + 1, luaL_typename(L, -1));
-  if (t->shape.dtype == SONDE_BF16) ((uint16_t *)sonde_lua_write(L, t))[i] = to_bf16((float)v);
+  if (t->shape.dtype == SONDE_BF16) ((uint16_t *)sonde_lua_write(L, t))[i] = sonde_to_bf16((float)v);
   else ((float *)sonde_lua_write(L, t))[i] = (float)v;
 }
 

@@ -75,6 +75,18 @@ int sonde_shape_broadcast(const sonde_shape *a, const sonde_shape *b, sonde_shap
   return 0;
 }
 
+int sonde_program_is_full(const sonde_program *p, int k) {
+  int64_t step = 1;
+  if (p->in[k].constant) return 0;
+  int same = 1, scalar = 1;
+  for (int d = p->rank - 1; d >= 0; d--) {
+    same &= p->in[k].stride[d] == step || p->dim[d] == 1;
+    scalar &= p->in[k].stride[d] == 0;
+    step *= p->dim[d];
+  }
+  return same && !scalar;
+}
+
 static size_t whole_pages(int64_t bytes) { return ((size_t)bytes + PAGE - 1) & ~(size_t)(PAGE - 1); }
 
 int sonde_all_finite(const float *x, int64_t n) {

@@ -17,14 +17,18 @@ ORDER="base tensor cpu graph ops io text drive video plugin record train serve s
   [ -z "$bad" ]
 }
 
-# What the objects of a folder of src/ define (--defined-only) or use (--undefined-only). A build keeps the objects of
-# sources that are gone: these do not count.
-symbols() {   # FOLDER OPTION
+# The objects of a folder of src/. A build keeps those of sources that are gone: these do not count.
+objects() {   # FOLDER
   local o source
   for o in "$abs_builddir/src/$1"/.libs/*.o "$abs_builddir/src/$1"/*.o; do
     source="${o##*-}"
     [ ! -f "$abs_srcdir/src/$1/${source%.o}.c" ] || [ ! -f "$o" ] || echo "$o"
-  done | xargs -r nm -g "$2" | awk 'NF > 1 { print $NF }' | sort -u
+  done
+}
+
+# What they define (--defined-only) or use (--undefined-only).
+symbols() {   # FOLDER OPTION
+  objects "$1" | xargs -r nm -g "$2" | awk 'NF > 1 { print $NF }' | sort -u
 }
 
 @test "no folder uses a symbol from below" {   # an include is not needed for that: a table may be declared above
@@ -46,6 +50,43 @@ symbols() {   # FOLDER OPTION
   echo "$bad"
   [ -z "$bad" ]
   [ "$(comm -12 ops.used graph.defined | wc -l)" -gt 10 ]   # upwards there are many: the lists are what they should be
+}
+
+# Everything else asks the device that a plan runs on, which need not be the CPU. Who may call it, and why: the kernels
+# (ops, and plugins, which have the host's table), and those named here, whose data are in the host's memory whatever
+# the device is.
+cpu_callers() {   # FILE FUNCTIONS -- why
+  cat << 'END'
+graph/ctx sonde_cpu_backend -- the device that is always there; it runs the ops that another does not have
+graph/ctx sonde_simd_get -- takes the CPU's kernels of the elementwise ops, which come with the op's definition
+io/item sonde_simd_get -- rounds what is written to a file
+io/safetensors_read sonde_simd_get -- rounds and widens what is read from a file
+train/sample sonde_simd_get -- draws a token from logits that were copied to the host
+plugin/host sonde_simd_get sonde_gemm_tile sonde_inverse_factor -- the table that kernels of plugins compute with
+script/bind_bench sonde_cpu_peak sonde_cpu_read_rate sonde_simd_get sonde_gemm_library -- measures and names the CPU
+script/bind_linalg sonde_singular_values sonde_lstsq_new sonde_lstsq_free sonde_lstsq_add sonde_lstsq_merge -- probes
+script/bind_linalg sonde_lstsq_solve sonde_lstsq_bytes sonde_lstsq_in sonde_lstsq_out sonde_lstsq_rows -- by LAPACK
+END
+}
+
+@test "only kernels call the CPU" {
+  local folder o source
+  cd "$BATS_TEST_TMPDIR"
+  symbols cpu --defined-only > cpu.defined
+  for folder in $ORDER; do
+    case $folder in cpu | ops) continue ;; esac
+    for o in $(objects "$folder"); do
+      source="${o##*-}"
+      nm -g --undefined-only "$o" | awk '{ print $NF }' | sort -u | comm -12 - cpu.defined |
+        sed "s,^,$folder/${source%.o} ,"
+    done
+  done | sort -u > found
+  cpu_callers | awk '{ for (i = 2; $i != "--"; i++) print $1, $i }' | sort -u > known
+  echo "calls the CPU, and is not listed:"
+  comm -23 found known
+  echo "listed, and calls it no more:"
+  comm -13 found known
+  cmp found known
 }
 
 @test "the graph knows no op by its name" {
