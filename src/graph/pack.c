@@ -4,15 +4,18 @@
  * A training step has as many pieces as steps, and most of the activations are in use at once, so looking at all pieces
  * for each one takes a time that grows with the square of the depth. A tree over the steps avoids it. It knows for each
  * step up to where memory is taken without a gap: no piece in use then can lie lower, so there the search begins. And
- * it has the pieces that are placed, each at the O(log) nodes whose steps it covers and whose parents' it does not:
- * what is in use at a time is what lies on the way from the root to its leaf. Pieces of one node are in use together,
- * so they do not overlap: they are kept in the order of memory, and those that touch as one. */
+ * it has the pieces that are placed, each at the O(log) nodes whose steps it covers and whose parents' it does not, and
+ * again at these and at all above them: what is in use at some of a node's steps is what the node has of the second
+ * kind, and what the nodes above it have of the first. So a search looks at O(log) lists. Each is in the order of
+ * memory, and pieces that touch or overlap are one in it. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "graph/pack.h"
 
-typedef struct stretch { int64_t at, end; } stretch;         /* of memory: pieces that touch, as one */
+typedef struct stretch { int64_t at, end; } stretch;         /* of memory: pieces that touch or overlap, as one */
+/* a list of each node, in the order of offsets: how many stretches it has, and where its part of `list` begins */
+typedef struct lists { int32_t *count, *begin; stretch *list; } lists;
 /* stretches of a node that are still to come, lowest first */
 typedef struct cursor { const stretch *at, *end; } cursor;
 
@@ -20,9 +23,8 @@ typedef struct packing {
   /* leaves of the tree, a power of two; node 1 is the root, 2k and 2k+1 are k's children */
   int32_t steps;
   int64_t *high;                  /* by node: the most of what is taken without a gap at its steps */
-  int64_t *top;                   /* by node: where the highest piece of it or of a node below ends */
-  int32_t *count, *list;          /* by node: how many stretches it has, and where its part of `busy` begins */
-  stretch *busy;                  /* of all nodes, each node's in the order of offsets */
+  lists own;                      /* pieces that cover the node's steps, and not its parent's */
+  lists all;                      /* and those of the nodes below: in use at any of its steps */
   cursor *cursor;                 /* a heap by the next stretch's offset */
   int32_t n_cursor;
   int64_t visits;
@@ -76,8 +78,9 @@ static void take(packing *k, span s, const piece *b) {
 /* Makes room for b in the lists of its nodes. */
 static void announce(packing *k, span s, const piece *b) {
   if (apart(s, b)) return;
+  k->all.begin[s.node]++;
   if (covered(s, b)) {
-    k->list[s.node]++;
+    k->own.begin[s.node]++;
     return;
   }
   announce(k, left(s), b);
@@ -85,9 +88,9 @@ static void announce(packing *k, span s, const piece *b) {
 }
 
 /* The first of a node's stretches that ends above `at`. */
-static int32_t first_above(packing *k, int32_t node, int64_t at) {
-  const stretch *list = k->busy + k->list[node];
-  int32_t lo = 0, hi = k->count[node];
+static int32_t first_above(packing *k, const lists *l, int32_t node, int64_t at) {
+  const stretch *list = l->list + l->begin[node];
+  int32_t lo = 0, hi = l->count[node];
   while (lo < hi) {
     int32_t mid = lo + (hi - lo) / 2;
     k->visits++;
@@ -97,32 +100,26 @@ static int32_t first_above(packing *k, int32_t node, int64_t at) {
   return lo;
 }
 
-/* Adds b to the stretches of a node, to those that it touches if there are any. */
-static void add_stretch(packing *k, int32_t node, const piece *b) {
-  stretch *list = k->busy + k->list[node];
-  int32_t n = k->count[node], at = first_above(k, node, b->at);
-  int below = at > 0 && list[at - 1].end == b->at, above = at < n && list[at].at == end_of(b);
-  if (below && above) {
-    list[at - 1].end = list[at].end;
-    memmove(list + at, list + at + 1, (size_t)(n - at - 1) * sizeof *list);
-    k->count[node]--;
-  } else if (below) {
-    list[at - 1].end = end_of(b);
-  } else if (above) {
-    list[at].at = b->at;
-  } else {
-    memmove(list + at + 1, list + at, (size_t)(n - at) * sizeof *list);
-    list[at] = (stretch){b->at, end_of(b)};
-    k->count[node]++;
+/* Adds b to the stretches of a node, as one with those that it touches or overlaps. */
+static void add_stretch(packing *k, lists *l, int32_t node, const piece *b) {
+  stretch *list = l->list + l->begin[node], whole = {b->at, end_of(b)};
+  int32_t n = l->count[node], from = first_above(k, l, node, b->at - 1), to = from;
+  for (; to < n && list[to].at <= whole.end; to++) {
+    k->visits++;
+    if (list[to].at < whole.at) whole.at = list[to].at;
+    if (list[to].end > whole.end) whole.end = list[to].end;
   }
+  memmove(list + from + 1, list + to, (size_t)(n - to) * sizeof *list);
+  list[from] = whole;
+  l->count[node] = n + 1 - (to - from);
 }
 
 static void insert(packing *k, span s, const piece *b) {
   k->visits++;
   if (apart(s, b)) return;
-  if (end_of(b) > k->top[s.node]) k->top[s.node] = end_of(b);
+  add_stretch(k, &k->all, s.node, b);
   if (covered(s, b)) {
-    add_stretch(k, s.node, b);
+    add_stretch(k, &k->own, s.node, b);
     return;
   }
   insert(k, left(s), b);
@@ -148,11 +145,12 @@ static void sink(packing *k, int32_t at) {
 /* Cursors for all that is in use together with b above `at`. */
 static void collect(packing *k, span s, const piece *b, int64_t at) {
   k->visits++;
-  if (apart(s, b) || k->top[s.node] <= at) return;
-  int32_t from = first_above(k, s.node, at), n = k->count[s.node];
-  const stretch *list = k->busy + k->list[s.node];
+  if (apart(s, b)) return;
+  const lists *l = covered(s, b) ? &k->all : &k->own;
+  int32_t from = first_above(k, l, s.node, at), n = l->count[s.node];
+  const stretch *list = l->list + l->begin[s.node];
   if (from < n) k->cursor[k->n_cursor++] = (cursor){list + from, list + n};
-  if (s.first == s.last) return;
+  if (covered(s, b)) return;
   collect(k, left(s), b, at);
   collect(k, right(s), b, at);
 }
@@ -180,13 +178,34 @@ static int larger_first(const void *a, const void *b) {
   return x->first != y->first ? (x->first < y->first ? -1 : 1) : (x->owner < y->owner ? -1 : x->owner > y->owner);
 }
 
+static void drop_lists(lists *l) {
+  sonde_release(l->count);
+  sonde_release(l->begin);
+  sonde_release(l->list);
+}
+
 static void drop(packing *k) {
   sonde_release(k->high);
-  sonde_release(k->top);
-  sonde_release(k->count);
-  sonde_release(k->list);
-  sonde_release(k->busy);
+  drop_lists(&k->own);
+  drop_lists(&k->all);
   sonde_release(k->cursor);
+}
+
+static int begin_lists(lists *l, size_t nodes) {
+  l->count = sonde_alloc(nodes * sizeof *l->count);
+  l->begin = sonde_alloc(nodes * sizeof *l->begin);
+  return l->count && l->begin ? 0 : SONDE_ENOMEM;
+}
+
+/* What was announced is how long a node's list can become. */
+static int place_lists(lists *l, size_t nodes) {
+  size_t places = 0;
+  for (size_t node = 1; node < nodes; node++) {
+    size_t here = (size_t)l->begin[node];
+    l->begin[node] = (int32_t)places;
+    places += here;
+  }
+  return (l->list = sonde_alloc((places + 1) * sizeof *l->list)) ? 0 : SONDE_ENOMEM;
 }
 
 static int begin(packing *k, piece *b, int32_t n) {
@@ -198,20 +217,12 @@ static int begin(packing *k, piece *b, int32_t n) {
   for (k->steps = 1; k->steps <= last;) k->steps *= 2;
   for (int32_t j = 0; j < n; j++)
     if (b[j].last == HELD) b[j].last = k->steps - 1;
-  size_t nodes = 2 * (size_t)k->steps, places = 0;
+  size_t nodes = 2 * (size_t)k->steps;
   k->high = sonde_alloc(nodes * sizeof *k->high);
-  k->top = sonde_alloc(nodes * sizeof *k->top);
-  k->count = sonde_alloc(nodes * sizeof *k->count);
-  k->list = sonde_alloc(nodes * sizeof *k->list);
   k->cursor = sonde_alloc(nodes * sizeof *k->cursor);
-  if (!k->high || !k->top || !k->count || !k->list || !k->cursor) return SONDE_ENOMEM;
+  if (!k->high || !k->cursor || begin_lists(&k->own, nodes) || begin_lists(&k->all, nodes)) return SONDE_ENOMEM;
   for (int32_t j = 0; j < n; j++) announce(k, root(k), &b[j]);
-  for (size_t node = 1; node < nodes; node++) {
-    size_t here = (size_t)k->list[node];
-    k->list[node] = (int32_t)places;
-    places += here;
-  }
-  return (k->busy = sonde_alloc((places + 1) * sizeof *k->busy)) ? 0 : SONDE_ENOMEM;
+  return place_lists(&k->own, nodes) || place_lists(&k->all, nodes) ? SONDE_ENOMEM : 0;
 }
 
 int plan_pack(sonde_plan *p, piece *b, int32_t n, int64_t *top, sonde_error *err) {
