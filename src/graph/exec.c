@@ -37,6 +37,9 @@ static int take_arena(sonde_plan *p, sonde_error *err) {
   return 0;
 }
 
+/* A block of no bytes may be nowhere: values of dimension 0 lie in it. */
+static char *inside(char *block, int64_t at) { return block ? block + at : NULL; }
+
 /* A thousand pointers or more: only when what they follow from has changed. */
 static void set_pointers(sonde_plan *p) {
   if (p->pointed && p->pointed_into == p->arena->data) return;
@@ -47,10 +50,10 @@ static void set_pointers(sonde_plan *p) {
     if (p->root[v] < 0) continue;
     const storage *s = &p->store[p->root[v]];
     switch (s->place) {
-      case IN_ARENA: p->ptr[v] = p->arena->data + s->at; break;
+      case IN_ARENA: p->ptr[v] = inside(p->arena->data, s->at); break;
       case IN_TENSOR: p->ptr[v] = sonde_tensor_at(s->tensor); break;
-      case IN_INPUT: p->ptr[v] = p->inputs + s->at; break;
-      case IN_CONST: p->ptr[v] = p->constants + s->at; break;
+      case IN_INPUT: p->ptr[v] = inside(p->inputs, s->at); break;
+      case IN_CONST: p->ptr[v] = inside(p->constants, s->at); break;
       case NOWHERE: p->ptr[v] = NULL; break;
     }
   }
