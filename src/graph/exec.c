@@ -210,7 +210,10 @@ int sonde_plan_run(sonde_plan *p, sonde_error *err) {
                         p->input[k].name);
   int rc = begin(p, err);
   if (!rc) rc = hold(p, err);
-  if (!rc) rc = plan_on_host(p) ? run_steps(p, 0, err) : plan_run_device(p, err);
+  if (rc) return rc;
+  rc = plan_on_host(p) ? run_steps(p, 0, err) : plan_run_device(p, err);
+  for (int i = 0; i < p->n_out; i++)
+    if (p->out_tensor[i]) sonde_tensor_changed(p->out_tensor[i]);
   return rc;
 }
 

@@ -16,7 +16,6 @@ enum { MOST_VIEWS = 4 };        /* one of each kind */
 typedef struct entry {
   sonde_param p;              /* first: what others see */
   sonde_view view[MOST_VIEWS];
-  int set;                    /* has values: by init or by a loader */
 } entry;
 
 struct sonde_params {
@@ -95,6 +94,7 @@ static entry *make(sonde_params *p, const char *name, const sonde_shape *shape, 
     sonde_release(e);
     return NULL;
   }
+  e->p.value->lacks = SONDE_LACKS_VALUES;
   e->p.name = sonde_map_key(p->map, sonde_map_count(p->map) - 1);
   e->p.init = init;
   e->p.role = role;
@@ -133,6 +133,46 @@ const sonde_param *sonde_params_extend(sonde_params *p, const char *name, const 
   const sonde_param *made = sonde_params_need(p, name, shape, role, init, -1, err);
   p->sealed = sealed;
   return made;
+}
+
+/* ---- values ------------------------------------------------------------------------------------------- */
+
+enum { FILL_TILE = 1 << 16 };
+
+typedef struct fill { const sonde_param *p; float *x; sonde_rng rng; float std; int64_t n; } fill;
+
+static void fill_tile(void *arg, int64_t tile, int worker) {
+  fill *f = arg;
+  int64_t at = tile * FILL_TILE, n = f->n - at < FILL_TILE ? f->n - at : FILL_TILE;
+  float *x = f->x + at;
+  (void)worker;
+  if (f->p->init.kind == SONDE_INIT_FILL)
+    for (int64_t k = 0; k < n; k++) x[k] = (float)f->p->init.a;
+  else sonde_rng_fill_normal(f->rng, (uint64_t)at, x, n, 0, f->std, (float)f->p->init.b);
+}
+
+static void first_values(const sonde_params *p, const entry *e, sonde_ctx *ctx) {
+  char stream[512];
+  snprintf(stream, sizeof stream, "init/%s", e->p.name);
+  const sonde_shape *s = &e->p.value->shape;
+  double std = e->p.init.a;
+  int64_t fan_in = s->rank > 1 ? s->dim[s->rank - 1] : 1, fan_out = s->dim[s->rank > 1 ? s->rank - 2 : 0];
+  if (e->p.init.kind == SONDE_INIT_XAVIER) std *= sqrt(2.0 / (double)(fan_out + fan_in));
+  if (e->p.init.kind == SONDE_INIT_FAN_IN) std /= sqrt((double)fan_in);
+  float *x = sonde_tensor_write(e->p.value, NULL);
+  fill f = {&e->p, x, sonde_rng_stream(p->seed, stream), (float)std, sonde_shape_count(s)};
+  sonde_pool_run(ctx->pool, (f.n + FILL_TILE - 1) / FILL_TILE, fill_tile, &f);
+  if (e->p.role == SONDE_ROLE_BUFFER) e->p.value->lacks = SONDE_LACKS_RESULT;
+}
+
+void sonde_params_init(sonde_params *p, sonde_ctx *ctx) {
+  for (int64_t k = 0; k < p->n_own; k++)
+    if (p->own[k]->p.value->lacks == SONDE_LACKS_VALUES) first_values(p, p->own[k], ctx);
+}
+
+int sonde_params_is_set(sonde_params *p, const char *name) {
+  const sonde_param *there = sonde_params_find(p, name);
+  return there && !there->value->lacks;
 }
 
 /* ---- views -------------------------------------------------------------------------------------------- */
@@ -193,7 +233,6 @@ int sonde_params_mask(sonde_params *p, const char *name, sonde_error *err) {
   if (!mask) return err->code;
   float *m = sonde_tensor_write(mask->p.value, NULL);      /* new: no device has it */
   for (int64_t k = 0, n = sonde_shape_count(&mask->p.value->shape); k < n; k++) m[k] = 1;
-  mask->set = 1;
   put_view(e, (sonde_view){SONDE_VIEW_MASK, &mask->p, NULL, 0});
   return SONDE_OK;
 }
@@ -203,14 +242,15 @@ int sonde_params_gather(sonde_params *p, const char *name, sonde_error *err) {
   if (check_unused(p, name, err)) return err->code;
   if (!e || e->p.role == SONDE_ROLE_BUFFER)
     return sonde_fail(err, SONDE_EINVAL, "there is no parameter '%s' to gather gradients of", name);
-  entry *sum = make_part(p, e, "gathered", &e->p.value->shape, SONDE_ROLE_BUFFER, (sonde_init){SONDE_INIT_FILL, 0, 0},
-                         err);
+  const sonde_init zero = {SONDE_INIT_FILL, 0, 0};
+  const entry *sum = make_part(p, e, "gathered", &e->p.value->shape, SONDE_ROLE_BUFFER, zero, err);
   if (!sum) return err->code;
-  sum->set = 1;
+  sonde_tensor_changed(sum->p.value);      /* its zeros are values */
   return SONDE_OK;
 }
 
-int sonde_params_low_rank(sonde_params *p, const char *name, int64_t rank, double scale, sonde_error *err) {
+int sonde_params_low_rank(sonde_params *p, sonde_ctx *ctx, const char *name, int64_t rank, double scale,
+                          sonde_error *err) {
   entry *e = to_view(p, name, SONDE_VIEW_LOW_RANK, err);
   if (!e) return err->code;
   const sonde_shape *s = &e->p.value->shape;
@@ -229,6 +269,9 @@ int sonde_params_low_rank(sonde_params *p, const char *name, int64_t rank, doubl
   const entry *b = a ? make_part(p, e, "lora_b", &b_shape, SONDE_ROLE_OTHER, zero, err) : NULL;
   if (!b) return err->code;
   put_view(e, (sonde_view){SONDE_VIEW_LOW_RANK, &a->p, &b->p, scale});
+  if (e->p.value->lacks) return SONDE_OK;
+  first_values(p, a, ctx);
+  first_values(p, b, ctx);
   return SONDE_OK;
 }
 
@@ -285,49 +328,7 @@ int sonde_params_freeze(sonde_params *p, const char *name, int on, sonde_error *
   return SONDE_OK;
 }
 
-/* ---- values ------------------------------------------------------------------------------------------- */
-
-enum { FILL_TILE = 1 << 16 };
-
-typedef struct fill { const sonde_param *p; float *x; sonde_rng rng; float std; int64_t n; } fill;
-
-static void fill_tile(void *arg, int64_t tile, int worker) {
-  fill *f = arg;
-  int64_t at = tile * FILL_TILE, n = f->n - at < FILL_TILE ? f->n - at : FILL_TILE;
-  float *x = f->x + at;
-  (void)worker;
-  if (f->p->init.kind == SONDE_INIT_FILL)
-    for (int64_t k = 0; k < n; k++) x[k] = (float)f->p->init.a;
-  else sonde_rng_fill_normal(f->rng, (uint64_t)at, x, n, 0, f->std, (float)f->p->init.b);
-}
-
-void sonde_params_init(sonde_params *p, sonde_ctx *ctx) {
-  for (int64_t k = 0; k < p->n_own; k++) {
-    entry *e = p->own[k];
-    if (e->set) continue;
-    char stream[512];
-    snprintf(stream, sizeof stream, "init/%s", e->p.name);
-    const sonde_shape *s = &e->p.value->shape;
-    double std = e->p.init.a;
-    int64_t fan_in = s->rank > 1 ? s->dim[s->rank - 1] : 1, fan_out = s->dim[s->rank > 1 ? s->rank - 2 : 0];
-    if (e->p.init.kind == SONDE_INIT_XAVIER) std *= sqrt(2.0 / (double)(fan_out + fan_in));
-    if (e->p.init.kind == SONDE_INIT_FAN_IN) std /= sqrt((double)fan_in);
-    float *x = sonde_tensor_write(e->p.value, NULL);
-    fill f = {&e->p, x, sonde_rng_stream(p->seed, stream), (float)std, sonde_shape_count(s)};
-    sonde_pool_run(ctx->pool, (f.n + FILL_TILE - 1) / FILL_TILE, fill_tile, &f);
-    e->set = e->p.role != SONDE_ROLE_BUFFER;
-  }
-}
-
-void sonde_params_loaded(sonde_params *p, const char *name) {
-  entry *e = root_of(p, sonde_map_get(p->map, name));
-  if (e) e->set = 1;
-}
-
-int sonde_params_is_set(sonde_params *p, const char *name) {
-  const entry *e = root_of(p, sonde_map_get(p->map, name));
-  return e && e->set;
-}
+/* ---- all of them --------------------------------------------------------------------------------------- */
 
 const sonde_param *sonde_params_not_finite(const sonde_params *p) {
   for (int64_t k = 0; k < sonde_params_count(p); k++) {

@@ -62,7 +62,8 @@ void sonde_params_seal(sonde_params *p);
  * MASK makes the buffer NAME.mask, of ones at first: the caller writes it (0 takes a weight out). It is no part of what
  * is trained, and is saved in checkpoints.
  * LOW_RANK is for a matrix [out, in], or each of several [.., out, in] (LoRA; Hu et al., 2022): W + scale b a, with the
- * parameters NAME.lora_a [.., rank, in], at first N(0, 1/in), and NAME.lora_b [.., out, rank], at first 0.
+ * parameters NAME.lora_a [.., rank, in], at first N(0, 1/in), and NAME.lora_b [.., out, rank], at first 0: at once
+ * where NAME has values, else with it.
  * SHARE gives up NAME's own value, before any other view is put on, for that of `source` (or of what that shares), of
  * the same shape; both then have one gradient, the sum.
  * EINVAL where it does not fit, while a training uses the parameters (sonde_params_use), or where scale is not finite;
@@ -71,7 +72,8 @@ int sonde_params_mask(sonde_params *p, const char *name, sonde_error *err);
 /* Not a view, but refused as those are: a buffer NAME.gathered of the parameter's shape, 0 at first, for what a
  * sparsity method sums up in training. It is saved in checkpoints, and modules read nothing of it. */
 int sonde_params_gather(sonde_params *p, const char *name, sonde_error *err);
-int sonde_params_low_rank(sonde_params *p, const char *name, int64_t rank, double scale, sonde_error *err);
+int sonde_params_low_rank(sonde_params *p, sonde_ctx *ctx, const char *name, int64_t rank, double scale,
+                          sonde_error *err);
 int sonde_params_share(sonde_params *p, const char *name, const char *source, sonde_error *err);
 /* on 0 takes the view off again (refused as above). */
 int sonde_params_freeze(sonde_params *p, const char *name, int on, sonde_error *err);
@@ -95,11 +97,10 @@ const sonde_param *sonde_params_named(const sonde_params *p, int64_t i);
 /* numbers in all that are trained: buffers do not count */
 int64_t sonde_params_elements(const sonde_params *p);
 
-/* Gives every parameter that has no values yet its first values, from the stream "init/<name>" of the seed. A buffer's
- * are computed from the others' (refresh.h); until then it holds init's fill and still counts as without values. */
+/* Gives every parameter that has no values yet its first values, from the stream "init/<name>" of the seed; one that
+ * was written has values. A buffer's are computed from the others' (refresh.h); until then it holds init's fill and
+ * still counts as without values. */
 void sonde_params_init(sonde_params *p, sonde_ctx *ctx);
-/* Marks values as set (a loader has written them, a refresh has computed them). */
-void sonde_params_loaded(sonde_params *p, const char *name);
 int sonde_params_is_set(sonde_params *p, const char *name);
 /* The first that holds NaN or an infinite value; NULL: none does. */
 const sonde_param *sonde_params_not_finite(const sonde_params *p);

@@ -102,29 +102,23 @@ void sonde_refresh_free(sonde_refresh *r) {
   sonde_release(r);
 }
 
-static int run(sonde_refresh *r, const job *j, sonde_error *err) {
-  int code = sonde_plan_run(j->plan, err);
-  if (!code) sonde_params_loaded(r->params, j->name);
-  return code;
-}
-
 int sonde_refresh_first(sonde_refresh *r, sonde_error *err) {
   int code = SONDE_OK;
   for (int k = 0; k < r->n && !code; k++)
-    if (!sonde_params_is_set(r->params, r->job[k].name)) code = run(r, &r->job[k], err);
+    if (!sonde_params_is_set(r->params, r->job[k].name)) code = sonde_plan_run(r->job[k].plan, err);
   return code;
 }
 
 int sonde_refresh_after(sonde_refresh *r, int64_t step, sonde_error *err) {
   int code = SONDE_OK;
   for (int k = 0; k < r->n && !code; k++)
-    if (step % r->job[k].every == 0) code = run(r, &r->job[k], err);
+    if (step % r->job[k].every == 0) code = sonde_plan_run(r->job[k].plan, err);
   return code;
 }
 
 int sonde_refresh_all(sonde_refresh *r, sonde_error *err) {
   int code = SONDE_OK;
-  for (int k = 0; k < r->n && !code; k++) code = run(r, &r->job[k], err);
+  for (int k = 0; k < r->n && !code; k++) code = sonde_plan_run(r->job[k].plan, err);
   return code;
 }
 

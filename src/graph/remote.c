@@ -141,8 +141,6 @@ int plan_run_device(sonde_plan *p, sonde_error *err) {
     if (p->after && !rc) p->after(p->after_arg, end - 1);
   }
   sonde_doing_nothing();
-  for (int i = 0; i < p->n_out; i++)
-    if (p->out_tensor[i]) sonde_tensor_changed(p->out_tensor[i]);
   return rc;
 }
 

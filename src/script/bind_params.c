@@ -228,7 +228,7 @@ static int params_low_rank(lua_State *L) {
   sonde_params *p = to_params(L);
   const char *name = sonde_lua_string(L, 2);
   int64_t rank = sonde_lua_integer(L, 3, INT64_MIN, INT64_MAX);
-  sonde_lua_check(L, sonde_params_low_rank(p, name, rank, sonde_lua_number(L, 4), &err), &err);
+  sonde_lua_check(L, sonde_params_low_rank(p, sonde_lua_ctx(L), name, rank, sonde_lua_number(L, 4), &err), &err);
   return 0;
 }
 
@@ -247,12 +247,6 @@ static int params_freeze(lua_State *L) {
   sonde_params *p = to_params(L);
   const char *name = sonde_lua_string(L, 2);
   sonde_lua_check(L, sonde_params_freeze(p, name, lua_isnone(L, 3) || lua_toboolean(L, 3), &err), &err);
-  return 0;
-}
-
-/* p:loaded(name): its values were written, init leaves them */
-static int params_loaded(lua_State *L) {
-  sonde_params_loaded(to_params(L), sonde_lua_string(L, 2));
   return 0;
 }
 
@@ -279,7 +273,7 @@ static void free_params(void *p) { sonde_params_free(p); }
 
 static const luaL_Reg params_methods[] = {
     {"extend", params_extend},     {"need", params_need},         {"find", params_find},       {"list", params_list},
-    {"elements", params_elements}, {"init", params_init},       {"loaded", params_loaded},
+    {"elements", params_elements}, {"init", params_init},      
     {"sha256", params_sha256},     {"refresh", params_refresh}, {"weights", params_weights},
     {"seal", params_seal},         {"not_finite", params_not_finite}, {"read", params_read}, {"node", params_node},
     {"mask", params_mask},         {"gather", params_gather},   {"low_rank", params_low_rank},

@@ -152,6 +152,9 @@ static int tensor_get(lua_State *L) {
 static int tensor_set(lua_State *L) {
   sonde_tensor *t = to_tensor(L);
   int64_t i = element_arg(L, t);
+  if (t->lacks == SONDE_LACKS_VALUES)
+    return sonde_lua_fail(L, "the parameter has no values yet, so none of them can be set alone; call model:init() "
+                             "first, or fill all");
   lua_settop(L, 3);
   take_element(L, t, i);
   return 0;

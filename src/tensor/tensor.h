@@ -14,9 +14,13 @@ struct sonde_tensor {
   const sonde_backend *backend;
   void *device, *at;
   int stale;              /* SONDE_STALE_*: which of the two is not the newest; 0: both are */
+  int lacks;              /* of a parameter: SONDE_LACKS_*, until it is written; 0: it has values */
 };
 
 enum { SONDE_STALE_HOST = 1, SONDE_STALE_DEVICE = 2 };
+/* VALUES: first values are still to be given. RESULT: it has them, and waits for what is computed from others
+ * (refresh.h). */
+enum { SONDE_LACKS_VALUES = 1, SONDE_LACKS_RESULT = 2 };
 
 /* Makes room on a device (not during a run). Nothing where the device's memory is the host's. */
 int sonde_tensor_place(sonde_tensor *t, const sonde_backend *backend, void *device, sonde_error *err);
@@ -24,7 +28,10 @@ int sonde_tensor_place(sonde_tensor *t, const sonde_backend *backend, void *devi
 int sonde_tensor_bring(sonde_tensor *t, sonde_error *err);
 /* Where the device has it, and: the device has written it. */
 static inline void *sonde_tensor_at(const sonde_tensor *t) { return t->at ? t->at : t->host; }
-static inline void sonde_tensor_changed(sonde_tensor *t) { t->stale = t->at ? SONDE_STALE_HOST : 0; }
+static inline void sonde_tensor_changed(sonde_tensor *t) {
+  t->stale = t->at ? SONDE_STALE_HOST : 0;
+  t->lacks = 0;
+}
 
 int64_t sonde_dtype_size(int dtype);              /* bytes; 0 for an unknown dtype */
 const char *sonde_dtype_name(int dtype);          /* "f32", "bf16", "i32" */

@@ -239,11 +239,9 @@ static int load_tensors(const char *path, sonde_params *params, sonde_optim *opt
                       path, step, sonde_st_count(st), saved_step ? saved_step : "none", expected);
   for (int64_t i = 0; i < n && !code; i++) {
     const sonde_param *p = sonde_params_at(params, i);
-    if (!states) {
+    if (!states)
       code = is_optional(p) && !sonde_st_find(st, p->name) ? fill(p, err)
                                                            : load_tensor(st, path, "", p->name, p->value, err);
-      sonde_params_loaded(params, p->name);
-    }
     for (int k = 0; k < states && !code; k++)
       if (sonde_optim_state(optim, i, k))
         code = load_tensor(st, path, sonde_optim_state_name(optim, k), p->name, sonde_optim_state(optim, i, k), err);

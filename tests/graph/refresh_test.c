@@ -41,6 +41,10 @@ static float *values(const model *m, const char *name) {
   return sonde_tensor_write(sonde_params_find(m->params, name)->value, NULL);
 }
 
+static float first_of(const model *m, const char *name) {
+  return *(const float *)sonde_tensor_read(sonde_params_find(m->params, name)->value, NULL);
+}
+
 static float sum_of_w(const model *m) {
   float sum = 0;
   for (int k = 0; k < 12; k++) sum += values(m, "w")[k];
@@ -64,7 +68,7 @@ static void first_values_follow_the_initialised_weights(void **state) {
     make(&m, (uint64_t)seed);
     assert_int_equal(sonde_refresh_declare(m.buffer, m.sum, 3, &err), SONDE_OK);
     sonde_params_init(m.params, m.ctx);
-    assert_float_equal(*values(&m, "b"), -5, 0);         /* the fill, until it is computed */
+    assert_float_equal(first_of(&m, "b"), -5, 0);        /* the fill, until it is computed */
     assert_int_equal(sonde_params_is_set(m.params, "b"), 0);
     run_first(&m);
     assert_int_equal(sonde_params_is_set(m.params, "b"), 1);
@@ -82,7 +86,6 @@ static void a_loaded_value_stays_until_it_is_due(void **state) {
   make(&m, 3);
   sonde_refresh_declare(m.buffer, m.sum, 3, &err);
   *values(&m, "b") = 77;
-  sonde_params_loaded(m.params, "b");
   sonde_params_init(m.params, m.ctx);
   run_first(&m);
   assert_float_equal(*values(&m, "b"), 77, 0);

@@ -121,6 +121,36 @@ function TestLowRank:test_any_matrix_has_the_gradients_of_finite_differences()
   is_difference(model, DOWN .. ".lora_a")
 end
 
+function TestLowRank:test_factors_written_at_once_are_kept()
+  local function numbers(i) return 0.2 * math.sin(i) end
+  local model, later = model_of(), model_of()
+  model:params():low_rank(DOWN, 2, 1)
+  later:params():low_rank(DOWN, 2, 1)
+  later:init()
+  for _, factor in ipairs { ".lora_a", ".lora_b" } do
+    lu.assertEquals(model:params():find(DOWN .. factor):values(), later:params():find(DOWN .. factor):values())
+    fill(model:params():find(DOWN .. factor), numbers)
+    fill(later:params():find(DOWN .. factor), numbers)
+  end
+  local written = model:params():find(DOWN .. ".lora_b"):values()
+  model:init()
+  lu.assertEquals(model:params():find(DOWN .. ".lora_b"):values(), written)
+  lu.assertEquals(loss(model), loss(later))
+end
+
+-- Values that were written are a parameter's first ones; one alone is refused, for the others would stay 0.
+function TestLowRank:test_what_is_written_before_the_first_values_is_kept()
+  local name, model = "model.norm.weight", sonde.transformer { vocab = 23, width = 16, depth = 2, heads = 2 }
+  local gain = model:params():find(name)
+  lu.assertErrorMsgContains("the parameter has no values yet", gain.set, gain, 1, 5)
+  gain:fill(5)
+  model:params():find("lm_head.weight"):copy(model_of():params():find(HEAD))
+  model:init()
+  for _, value in ipairs(gain:values()) do lu.assertEquals(value, 5) end
+  lu.assertEquals(model:params():find(HEAD):values(), model_of():params():find(HEAD):values())
+  lu.assertTrue(model:params():find(DOWN):get(1) ~= 0)
+end
+
 function TestLowRank:test_views_apply_in_their_order()
   local function made(first)
     local model = model_of()

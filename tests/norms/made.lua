@@ -34,7 +34,6 @@ function made.fill(model)
     local tensor, middle = params:find(param.name), param.role == "gain" and 1 or 0
     if param.role ~= "buffer" then
       tensor:fill(made.numbers(param.name, tensor:count(), middle - 0.5, middle + 0.5))
-      params:loaded(param.name)
     end
   end
   return model:refresh()

@@ -58,7 +58,6 @@ static inline sonde_node *tiny_param(tiny *m, const char *name, int64_t rows, in
   for (int64_t i = 0; i < sonde_shape_count(&shape); i++)
     w[i] = columns ? (float)(0.2 * hashed(1000003u * (uint32_t)(m->made + 1), (uint32_t)i) - 0.1) : 1;
   m->made++;
-  sonde_params_loaded(m->params, name);
   return sonde_leaf(m->graph, name, p->value);
 }
 
@@ -158,7 +157,7 @@ static inline void tiny_make(tiny *m, int threads, int64_t batch) {
 }
 
 /* A buffer that follows the squares of one matrix every third update, and that the loss reads. */
-static inline float *tiny_buffer(tiny *m) {
+static inline const float *tiny_buffer(tiny *m) {
   const int64_t one = 1;
   sonde_error err = {0};
   sonde_shape shape = sonde_shape_make(SONDE_F32, 1, &one);
@@ -168,7 +167,7 @@ static inline float *tiny_buffer(tiny *m) {
   sonde_node *value = sonde_reshape(sonde_sum_all(sonde_square(sonde_find(m->graph, "blocks.0.o"))), &one, 1);
   assert_int_equal(sonde_refresh_declare(buffer, value, 3, &err), SONDE_OK);
   m->opts.loss = sonde_add(m->loss, sonde_scale(buffer, 0.01));
-  return sonde_tensor_write(p->value, NULL);
+  return sonde_tensor_read(p->value, NULL);
 }
 
 static inline sonde_trainer *tiny_trainer(tiny *m) {

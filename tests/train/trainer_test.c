@@ -96,7 +96,7 @@ static void buffers_follow_the_weights_now_and_then(void **state) {
   sonde_train_event e = {0};
   double due = 0;
   tiny_make(&m, 2, 4);
-  float *buffer = tiny_buffer(&m);
+  const float *buffer = tiny_buffer(&m);
   sonde_trainer *t = tiny_trainer(&m);
   assert_true(fabs(*buffer - squares(&m)) < 1e-6 * *buffer);
   while (e.step < 8) {

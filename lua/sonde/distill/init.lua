@@ -199,7 +199,6 @@ function distill.keep(model, copy)
   if rawequal(model, copy) then return end
   for _, param in ipairs(model:params():list()) do
     model:params():find(param.name):copy(copy:params():find(param.name))
-    model:params():loaded(param.name)
   end
 end
 

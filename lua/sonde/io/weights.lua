@@ -215,7 +215,6 @@ function weights.read(model, dir, of)
       read_entry(file, names, entry, params)
       local tensor = file:find(names[1]) or file:find(names[1] .. VALUES)
       for _, each in ipairs(entry.params) do
-        params:loaded(each)
         stored[each] = dtype_names[tensor.dtype]
       end
     end

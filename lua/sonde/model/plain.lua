@@ -180,7 +180,6 @@ local function copy_weights(model, into)
     plan:run()
     plan:close()
     graph:close()
-    to:loaded(param.name)
   end
 end
 

@@ -111,8 +111,6 @@ local function write_map(params, prefix, map)
     return (graph:leaf("weight", map.weight) - graph:leaf("identity", identity)):transpose(1, 2)
   end, params:find(prefix .. "placement.weight"))
   params:find(prefix .. "placement.bias"):copy(map.bias)
-  params:loaded(prefix .. "placement.weight")
-  params:loaded(prefix .. "placement.bias")
 end
 
 -- The parameter of the old model that one of the new model is; nil for those of linear maps.
@@ -150,7 +148,6 @@ function cut.unmasked(model, pieces)
     local name = source_name(param.name)
     if name then
       to:find(param.name):copy(from:read(name))
-      to:loaded(param.name)
     end
   end
   for index, piece in ipairs(pieces) do

@@ -178,7 +178,6 @@ local function copy_weights(model, smaller, kept, units)
         end
         return node
       end, to:find(param.name))
-      to:loaded(param.name)
     end
   end
 end

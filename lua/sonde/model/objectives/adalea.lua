@@ -5,8 +5,9 @@
 --   exp(-growth max(0, s - reached - margin))
 --
 -- with s seconds before the event (0 where nothing happens), and `reached` the mean time (s) before the event at which
--- the model warned after the epoch before. It is a buffer that a hook sets (adalea of what clips:feed gives); 0 until
--- then, which is the exponential loss (Chan et al. 2016, Anticipating Accidents in Dashcam Videos).
+-- the model warned after the epoch before. It is a buffer that a hook sets (adalea of what clips:feed gives), saved
+-- with the model; 0 until then, which is the exponential loss (Chan et al. 2016, Anticipating Accidents in Dashcam
+-- Videos).
 
 local objective = require "sonde.model.objective"
 
