@@ -109,6 +109,20 @@ static int graph_find(lua_State *L) {
   return 1;
 }
 
+/* g:inputs() -> list of the names of its inputs, in the order they were made */
+static int graph_inputs(lua_State *L) {
+  const sonde_graph *g = to_graph(L, 1);
+  lua_Integer n = 0;
+  lua_newtable(L);
+  for (int64_t k = 0; k < sonde_map_count(g->names); k++) {
+    const sonde_node *node = sonde_map_value(g->names, k);
+    if (node->kind != SONDE_KIND_INPUT) continue;
+    lua_pushstring(L, sonde_map_key(g->names, k));
+    lua_rawseti(L, -2, ++n);
+  }
+  return 1;
+}
+
 /* g:names() -> list of the names that values have, in the order they were given */
 static int graph_names(lua_State *L) {
   sonde_graph *g = to_graph(L, 1);
@@ -123,7 +137,8 @@ static int graph_names(lua_State *L) {
 
 static const luaL_Reg graph_methods[] = {
     {"input", graph_input}, {"leaf", graph_leaf}, {"constant", graph_constant}, {"scope", graph_scope},
-    {"find", graph_find},   {"names", graph_names}, {"prefix", graph_prefix}, {NULL, NULL},
+    {"find", graph_find},   {"names", graph_names}, {"prefix", graph_prefix}, {"inputs", graph_inputs},
+    {NULL, NULL},
 };
 
 const sonde_lua_type sonde_lua_graph = {"graph", free_graph, graph_methods};

@@ -187,7 +187,7 @@ function TestClassifier:test_mistakes()
   lu.assertErrorMsgContains("unknown objective 'classifer'", classifier, { objective = { "classifer", classes = 2 } })
   lu.assertErrorMsgContains("'classes'", classifier, { objective = "classifier" })
   lu.assertErrorMsgContains("option 'vocab' of transformer is missing", sonde.transformer, { width = 8, depth = 1 })
-  lu.assertErrorMsgContains("the model reads no input that the data have; they have features, labels", train,
+  lu.assertErrorMsgContains("the model does not read the feed's array 'features'; it reads tokens, targets", train,
     language_model { context = 6 }, feed)
   lu.assertErrorMsgContains("the model reads the input 'labels', which the data do not have; they have features", train,
     classifier(),
@@ -311,6 +311,20 @@ end
 
 TestRefusals = {}
 
+function TestRefusals:test_an_array_that_nothing_reads()
+  local function tokens(name)
+    local arrays = {}
+    for _, each in ipairs { "tokens", "targets", name } do arrays[each] = core.tensor("i32", { 4, 8 }, 1) end
+    return sonde.feed { train = arrays, validation = arrays }
+  end
+  local model = language_model()
+  lu.assertErrorMsgContains("the model does not read the feed's array 'junk'; it reads tokens, targets", train, model,
+    tokens "junk", { steps = 1 })
+  lu.assertErrorMsgContains("did you mean 'document_ends'?", train, model, tokens "document_end", { steps = 1 })
+  lu.assertErrorMsgContains("the feed's array 'junk'", sonde.evaluate, model, tokens "junk")
+  train(model, tokens "document_ends", { steps = 1 })
+end
+
 -- What is for tokens says so to a model of features, and what needs logits of tokens to a classifier.
 function TestRefusals:test_what_a_model_is_not_for()
   local function refused(text, f, ...) lu.assertErrorMsgContains(text, f, ...) end
@@ -327,7 +341,7 @@ function TestRefusals:test_what_a_model_is_not_for()
   options.objective = { "classifier", classes = 3 }
   refused("objective 'classifier' gives no logits of its 9 tokens", sonde.generate, sonde.transformer(options),
     { { 1 } })
-  refused("the model reads the input 'tokens', which the feed lacks", sonde.evaluate, lm, feed)
+  refused("the model does not read the feed's array 'features'; it reads tokens, targets", sonde.evaluate, lm, feed)
   refused("outside the blocks, objective: the model has no parameter 'classifier.weight'", train, lm, feed,
     { objective = { "classifier", classes = 2 } })
 end

@@ -129,10 +129,26 @@ function feed.bind(plan, trace, source)
   return tensors
 end
 
---- Refuses data whose rows are not those that the model was traced for: they would be joined or cut.
+-- Refuses an array of a feed that nothing reads.
+local function check_read(source, trace)
+  local read, known = trace.graph:inputs(), { "document_ends" }
+  for _, name in ipairs(read) do known[#known + 1], known[name] = name, true end
+  for _, name in ipairs(feed.is(source) and source.inputs or {}) do
+    if not known[name] then
+      local near = core.nearest(name, known)
+      error(core.where() .. "the model does not read the feed's array '" .. name .. "'; it reads "
+        .. table.concat(read, ", ") .. (near and "; did you mean '" .. near .. "'?" or ": leave it out"), 0)
+    end
+  end
+end
+
+--- Refuses data whose rows are not those that the model was traced for, which would be joined or cut, and arrays that
+--- it does not read.
 ---@param handle userdata    of feed.open
 ---@param trace sonde.trace
-function feed.check_rows(handle, trace)
+---@param source sonde.corpus|sonde.feed
+function feed.check_rows(handle, trace, source)
+  check_read(source, trace)
   for _, input in ipairs(handle:inputs()) do
     local node = trace.graph:find(input.name)
     local row = node and #node:dims() > 0 and row_of(node:dims(), trace.batch)

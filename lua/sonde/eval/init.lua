@@ -42,7 +42,7 @@ eval.schema = documents.with {
 local function add_rows(model, feed, rows, context, options, sums)
   local trace = model:trace { batch = rows.batch, context = context, document_end = options.document_end,
     document_positions = options.document_positions, document_ends = feeds.has_documents(rows.source) }
-  feeds.check_rows(feed, trace)
+  feeds.check_rows(feed, trace, rows.source)
   local nodes = { trace.loss:sum(), trace:counted() }
   for i, metric in ipairs(trace.metrics) do
     nodes[i + 2] = metric.node:dims()[1] > 1 and metric.node:sum() or metric.node * trace:counted()

@@ -376,7 +376,7 @@ local function make_trainer(model, corpus, o, run, called)
   local trace = model:trace(options)
   local steady = model.config.dropout > 0 and model:trace(traced(model, corpus, o, false))
   local learns = learned(trace, steady or trace, o, options)
-  feeds.check_rows(feed, trace)
+  feeds.check_rows(feed, trace, corpus)
   local fields = {
     factors = train.factors(model:params(), o.groups, core.where),
     eval_loss = steady and steady.loss or o.teachers and trace.loss or nil, total = learns.total,
