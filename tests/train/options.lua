@@ -103,6 +103,16 @@ function TestResolve:test_schedules_and_their_options()
     { steps = 9, warmup_from = 2 })
   assert_fails("option 'cycle_growth' of train must be between 1", train.resolve, model(),
     { steps = 9, schedule = "cosine_restarts", cycle_growth = 0.5 })
+  for message, given in pairs {
+    ["option 'cycles' of train: 40 cycles do not fit into the 12 updates that there are"] = { cycles = 40 },
+    ["option 'cycles' of train: 4 cycles do not fit into the 7 updates that the warm-up leaves"] = { warmup = 5 },
+    ["give fewer, or a smaller cycle_growth"] = { cycles = 1000, cycle_growth = 1000 },
+  } do
+    given.steps, given.schedule, given.warmup = 12, "cosine_restarts", given.warmup or 0
+    assert_fails(message, train.resolve, model(), given)
+  end
+  local fits = { steps = 30, schedule = "cosine_restarts", warmup = 0, cycles = 4, cycle_growth = 2 }
+  lu.assertEquals(train.resolve(model(), fits).cycles, 4)
   assert_fails("did you mean 'inverse_sqrt'?", train.resolve, model(), { steps = 9, schedule = "inverse_sqr" })
 end
 

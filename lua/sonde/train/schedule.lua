@@ -80,6 +80,18 @@ local function part(name, value, steps, room, where)
   return updates
 end
 
+-- A cosine of one update falls nowhere: the first cycle, which is the shortest, has two.
+local function check_cycles(o, where)
+  local room, parts = o.steps - o.warmup, 0
+  for i = 0, o.cycles - 1 do parts = parts + o.cycle_growth ^ i end
+  if room < 2 * parts then
+    error(string.format("%soption 'cycles' of train: %d cycles do not fit into the %d updates that %s, of which the "
+      .. "first has two at least; give fewer%s", where(), o.cycles, room,
+      o.warmup > 0 and "the warm-up leaves" or "there are",
+      o.cycle_growth > 1 and ", or a smaller cycle_growth" or ""), 0)
+  end
+end
+
 local MOST_TOKENS = 2 ^ 53
 
 -- Options that the schedule does not read are mistakes: nobody would see that they change nothing.
@@ -117,6 +129,7 @@ function schedule.resolve(o, given, where)
     o.decay = o.schedule == "wsd" and part("decay", o.decay, o.steps, o.steps - o.warmup, where) or nil
     if o.schedule == "cosine_restarts" then
       o.cycles, o.cycle_growth = o.cycles or 4, o.cycle_growth or 1
+      check_cycles(o, where)
     elseif o.cycles or o.cycle_growth then
       error(string.format("%soption '%s' of train has no effect: the schedule is '%s'; cosine_restarts has cycles",
         where(),
