@@ -32,9 +32,13 @@ static const sonde_option options[] = {
     [EXACT_BLOCKS] = {"exact_blocks", 's', "", 0, 0, NULL, "and so do these, from 0, with commas: 0,8"},
 };
 
-/* Whether the block measures; -1, and says why, where the list of blocks is none. */
+/* Whether the block measures; -1, and says why, where the options name blocks that there are not. */
 static int is_exact(sonde_site *site, const sonde_value *opt) {
   const sonde_place *at = sonde_where(site);
+  if (opt[EXACT_FIRST].i > at->depth) {
+    sonde_refuse(site, "exact_first: there are no %ld blocks; give 0..%d", (long)opt[EXACT_FIRST].i, at->depth);
+    return -1;
+  }
   int found = at->layer <= opt[EXACT_FIRST].i;
   for (const char *s = opt[EXACT_BLOCKS].s; *s;) {
     char *end;

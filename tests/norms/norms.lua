@@ -434,13 +434,14 @@ function TestBhyt:test_blocks_that_measure()
   lu.assertEquals((buffers { exact_first = 2 }), "2 3")
   lu.assertEquals((buffers { exact_blocks = "1,3" }), "0 2")
   lu.assertEquals((buffers { exact_first = 1, exact_blocks = "2" }), "1 3")
-  local none, loss = buffers { exact_first = 9 }
+  local none, loss = buffers { exact_first = 4 }
   lu.assertEquals(none, "")
   lu.assertEquals(loss, loss_of(model_of { depth = 4, norm = "bhyt_star" }:init()))
   for _, text in ipairs { "a", "1,", ",1", "1 2", "-1", "1;2" } do
     lu.assertErrorMsgContains("exact_blocks must be numbers of blocks with commas between, such as 0,8, not '" .. text
       .. "'", buffers, { exact_blocks = text })
   end
+  lu.assertErrorMsgContains("exact_first: there are no 5 blocks; give 0..4", buffers, { exact_first = 5 })
   lu.assertErrorMsgContains("exact_blocks: there is no block 4; blocks are 0..3", buffers, { exact_blocks = "0,4" })
   lu.assertErrorMsgContains("variance", buffers, { variance = "gamma" })
   lu.assertErrorMsgContains("kappa_schedule", buffers, { kappa_schedule = "shrink" })
