@@ -104,7 +104,7 @@ end
 initpolicy.register("scaled_pre", function(place)
   local is_post = initpolicy.is_first(place.layer, place.depth, place.options.a or 0)
   return policies:find(is_post and "normal" or "scaled").policy(place)
-end, "scaled in the blocks of mix_ln that are pre_ln, normal in the others")
+end, "scaled, but normal in the blocks of mix_ln that are post_ln")
 
 -- Xavier-normal (Glorot and Bengio, 2010): std sqrt(2 / (in + out)) for every matrix of the blocks and the head; the
 -- embedding, which multiplies nothing, as in "normal".
