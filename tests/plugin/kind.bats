@@ -36,6 +36,21 @@ compile() {
   [ "$status" -eq 2 ]
 }
 
+@test "new says which form of a kind has no template" {
+  cp -r "$BATS_FILE_TMPDIR/lua" "$BATS_FILE_TMPDIR/plugins" .
+  rm plugins/template/norm.lua plugins/template/norm_primitive.c plugins/template/activation.c
+  export SONDE_LUA_PATH="$PWD/lua"
+  for form in lua primitive; do
+    run "$SONDE" plugin new norm mine --$form
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ "$output" == "sonde: there is no template of the kind 'norm' for --$form: "*"is not there; leave out --$form" ]]
+  done
+  run "$SONDE" plugin new activation mine
+  [[ "$output" == "sonde: there is no template of the kind 'activation': "*"activation.c is not there; is Sonde"* ]]
+  [ ! -e mine ]
+}
+
 @test "list and info show one; the program without the row skips it" {
   mkdir path
   sed 's/"template"/"softplus"/' "$abs_srcdir/tests/plugin/kind/template/activation.c" > softplus.c

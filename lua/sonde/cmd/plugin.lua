@@ -131,6 +131,15 @@ local function files_of(options)
   }
 end
 
+local function read_template(folder, file, options)
+  local form = options.lua and "--lua" or options.primitive and "--primitive"
+  if not core.exists(folder .. "/" .. file) then
+    error(string.format("there is no template of the kind '%s'%s: %s/%s is not there; %s", options.kind,
+      form and " for " .. form or "", folder, file, form and "leave out " .. form or "is Sonde installed whole?"), 0)
+  end
+  return core.read_file(folder .. "/" .. file)
+end
+
 local function check_new(options)
   local name = options.name
   if not string.match(name, "^[a-z][a-z0-9_]*$") or #name > 60 then
@@ -162,7 +171,7 @@ local function new(options)
   local from, files = templates(), files_of(options)
   local texts, names = {}, {}
   for file, source in pairs(files) do
-    local text = core.read_file(from .. "/" .. source[1])
+    local text = read_template(from, source[1], options)
     if source[2] then text = string.gsub(text, source[2], options.name) end
     text = string.gsub(string.gsub(text, "@NAME@", options.name), "@KIND@", options.kind)
     texts[file] = text
