@@ -4,8 +4,8 @@
  * SONDE_PLUGIN(descriptor) in one of them. It is either
  *   composed:  its build function appends existing ops (sonde_build.h names them); the gradient comes for free;
  *   primitive: it also brings ops of its own (descriptor.ops) with a shape rule, a gradient rule and a kernel.
- * Kinds: "norm", "attention", "ffn" (functions: sonde_module), "optimizer" (functions: sonde_optimizer) and "sparsity"
- * (functions: sonde_sparsity).
+ * Kinds: "norm", "attention", "ffn", "distill" (functions: sonde_module), "optimizer" (functions: sonde_optimizer) and
+ * "sparsity" (functions: sonde_sparsity).
  *
  * Rules
  *  - A kernel writes its outputs and nothing else (gradients of inputs overwrite; the graph adds where paths meet); its

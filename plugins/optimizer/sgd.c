@@ -34,7 +34,7 @@ static const sonde_plugin plugin = {
     .kind = "optimizer",
     .version = "1.0",
     .build = SONDE_BUILD,
-    .summary = "b = momentum b + g; w -= lr b",
+    .summary = "d = g + weight_decay w; b = momentum b + d; w -= lr b, or lr (d + momentum b) with nesterov",
     .citation = "Sutskever et al., On the importance of initialization and momentum in deep learning, 2013",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
