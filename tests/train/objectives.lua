@@ -325,6 +325,20 @@ function TestRefusals:test_an_array_that_nothing_reads()
   train(model, tokens "document_ends", { steps = 1 })
 end
 
+function TestRefusals:test_an_evaluation_that_has_no_loss()
+  local data, model = rows(8, 1), classifier()
+  data.labels:fill(-1)
+  lu.assertErrorMsgContains("no item that counts: all targets are -1", sonde.evaluate, model,
+    sonde.feed { train = data, validation = data })
+  data = rows(8, 1)
+  data.features:set(3, 0 / 0)
+  lu.assertErrorMsgContains("array 'features' holds NaN or an infinite value, the first at element 3", sonde.evaluate,
+    model, sonde.feed { train = data, validation = data })
+  model:params():find("classifier.weight"):set(1, 0 / 0)
+  lu.assertErrorMsgContains("the weights are not finite: 'classifier.weight'", sonde.evaluate, model,
+    sonde.feed { train = rows(8, 1), validation = rows(8, 1) })
+end
+
 -- What is for tokens says so to a model of features, and what needs logits of tokens to a classifier.
 function TestRefusals:test_what_a_model_is_not_for()
   local function refused(text, f, ...) lu.assertErrorMsgContains(text, f, ...) end

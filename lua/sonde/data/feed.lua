@@ -160,6 +160,18 @@ function feed.check_rows(handle, trace, source)
   end
 end
 
+--- The first validation array that holds NaN or an infinite value, and where (element, from 1); nil: none does.
+---@param source sonde.feed
+---@return string|nil name, integer|nil element
+function feed.not_finite(source)
+  for _, part in ipairs(source.parts) do
+    for i = 1, part.valid and part.valid:dtype() == "f32" and part.valid:count() or 0 do
+      local value = part.valid:get(i)
+      if value - value ~= 0 then return part.name, i end
+    end
+  end
+end
+
 --- Whether there is something to evaluate on.
 ---@param source sonde.corpus|sonde.feed
 ---@return boolean
