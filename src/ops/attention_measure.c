@@ -70,40 +70,57 @@ static void take_scores(queries *x, const meeting *m) {
 }
 
 /* Sums over the keys that queries have met: with x = scale score - scale top, of exp(x) and of x exp(x). */
+#define LEAST (-1e30f)
+#define HIDDEN (2 * LEAST)           /* finite, and yet exp(HIDDEN - LEAST) is 0 */
 typedef struct sums { float top[SONDE_BLOCK], total[SONDE_BLOCK], weighed[SONDE_BLOCK], seen[SONDE_BLOCK]; } sums;
 
-/* Takes the scores of a block of keys in, and the older sums down to the new top. */
-static void add_keys(const attention *t, sums *m, const float *s, int64_t keys) {
-  float before[SONDE_BLOCK], shift[SONDE_BLOCK], p[KEYS * SONDE_BLOCK];
-  memcpy(before, m->top, sizeof before);
-  for (int64_t v = 0; v < SONDE_BLOCK; v += STEP) t->simd->col_max(m->top + v, s + v, keys);
-  for (int64_t i = 0; i < SONDE_BLOCK; i++) {
-    shift[i] = t->scale * m->top[i];
-    const float down = t->scale * before[i] - shift[i], shrink = expf(down);
-    m->weighed[i] = m->total[i] > 0 ? shrink * (m->weighed[i] + m->total[i] * down) : 0;
-    m->total[i] *= shrink;
-  }
-  memcpy(p, s, (size_t)(keys * SONDE_BLOCK) * sizeof *p);
-  for (int64_t v = 0; v < SONDE_BLOCK; v += STEP)
-    t->simd->col_exp(p + v, NULL, t->scale, shift + v, m->total + v, keys);
+/* exp(x) and x exp(x) of one group of queries and `keys` keys, from q on; a hidden key's are 0. */
+static void add_group(const attention *t, sums *m, const float *shift, const float *s, int64_t keys, int64_t q) {
+  float p[KEYS * SONDE_BLOCK], weighed[KEYS * SONDE_BLOCK];
   for (int64_t j = 0; j < keys * SONDE_BLOCK; j += SONDE_BLOCK)
-    for (int64_t i = 0; i < SONDE_BLOCK; i++) {
-      m->weighed[i] += p[j + i] > 0 ? p[j + i] * (t->scale * s[j + i] - shift[i]) : 0;
-      m->seen[i] += s[j + i] > -INFINITY;
+    for (int64_t i = 0; i < STEP; i++) p[j + i] = weighed[j + i] = s[j + i] > HIDDEN ? s[j + i] : HIDDEN;
+  t->simd->col_grad(p, weighed, NULL, NULL, t->scale, shift + q, m->top + q, keys);
+  for (int64_t j = 0; j < keys * SONDE_BLOCK; j += SONDE_BLOCK)
+    for (int64_t i = 0; i < STEP; i++) m->total[q + i] += p[j + i], m->weighed[q + i] += weighed[j + i];
+}
+
+static void count_keys(sums *m, const float *s, int64_t keys) {
+  for (int64_t j = 0; j < keys * SONDE_BLOCK; j += SONDE_BLOCK)
+    for (int64_t i = 0; i < SONDE_BLOCK; i++) m->seen[i] += s[j + i] > -INFINITY;
+}
+
+/* Takes the scores of a block of keys in, and the older sums down to the new top. */
+static void add_keys(const attention *t, sums *m, const meeting *x, const float *s) {
+  float shift[SONDE_BLOCK];
+  for (int64_t v = 0, q = 0; v < x->groups; v++, q += STEP) {
+    const float *at = s + x->from[v] * SONDE_BLOCK + q;
+    const int64_t keys = x->to[v] - x->from[v];
+    float before[STEP];
+    memcpy(before, m->top + q, sizeof before);
+    t->simd->col_max(m->top + q, at, keys);
+    for (int64_t i = q; i < q + STEP; i++) {
+      shift[i] = t->scale * m->top[i];
+      const float down = t->scale * before[i - q] - shift[i], shrink = expf(down);
+      m->weighed[i] = m->total[i] > 0 ? shrink * (m->weighed[i] + m->total[i] * down) : 0;
+      m->total[i] *= shrink;
     }
+    add_group(t, m, shift, at, keys, q);
+  }
 }
 
 /* The entropy is -sum of p log p = log total - weighed / total. */
 static void take_queries(queries *x, const attention *t, int64_t b, int64_t h, int64_t first) {
   const int64_t left = t->tq - first, n = left < SONDE_BLOCK ? left : SONDE_BLOCK;
+  const int counts = t->c->n_out > 1 && (t->c->out[1] || t->c->out[2] || t->c->out[3]);
   sums sum = {0};
   x->t = t, x->b = b, x->h = h, x->first = first;
   sonde_attention_turn(t, IN_Q, b, h, first, n, x->turned);
   sonde_attention_look(t, b, h, first, n, &x->v);
-  for (int64_t i = 0; i < SONDE_BLOCK; i++) sum.top[i] = -1e30f;
+  for (int64_t i = 0; i < SONDE_BLOCK; i++) sum.top[i] = LEAST;
   for (meeting m = {0}; sonde_attention_next(t, &x->v, &m);) {
     take_scores(x, &m);
-    add_keys(t, &sum, x->s, m.keys);
+    add_keys(t, &sum, &m, x->s);
+    if (counts) count_keys(&sum, x->s, m.keys);
   }
   for (int64_t i = 0; i < n; i++) {
     const double log_total = log((double)sum.total[i]);
