@@ -35,7 +35,8 @@ static const sonde_option options[] = {
 /* Whether the block measures; -1, and says why, where the options name blocks that there are not. */
 static int is_exact(sonde_site *site, const sonde_value *opt) {
   const sonde_place *at = sonde_where(site);
-  if (opt[EXACT_FIRST].i > at->depth) {
+  const int in_block = at->layer > 0;     /* which counts in the stack it was trained in; the final norm does not */
+  if (in_block && opt[EXACT_FIRST].i > at->depth) {
     sonde_refuse(site, "exact_first: there are no %ld blocks; give 0..%d", (long)opt[EXACT_FIRST].i, at->depth);
     return -1;
   }
@@ -48,7 +49,7 @@ static int is_exact(sonde_site *site, const sonde_value *opt) {
                    opt[EXACT_BLOCKS].s);
       return -1;
     }
-    if (block >= at->depth) {
+    if (in_block && block >= at->depth) {
       sonde_refuse(site, "exact_blocks: there is no block %ld; blocks are 0..%d", block, at->depth - 1);
       return -1;
     }

@@ -83,6 +83,16 @@ function TestCut:test_norms_that_talk_to_each_other()
   close(made.loss(made.without(model, { 1, 4 }), ids), made.loss(model, ids, { skip = { 1, 4 } }))
 end
 
+--- Blocks that are named by number stay named, as they go on counting in the stack that they were trained in.
+function TestCut:test_named_blocks_of_bhyt_stay_named()
+  local ids = made.ids(13)
+  for _, options in ipairs { { exact_first = 6 }, { exact_first = 3 }, { exact_blocks = "0,4,5" } } do
+    options[1] = "bhyt"
+    local model = made.model { norm = options, init_std = 0.1 }
+    close(made.loss(made.without(model, { 1, 4 }), ids), made.loss(model, ids, { skip = { 1, 4 } }))
+  end
+end
+
 function TestCut:test_the_whole_model_stays_as_it_is()
   local model = made.model()
   local before = model:params():sha256()
