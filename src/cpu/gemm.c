@@ -100,9 +100,9 @@ static gemm_entry entry_at(const gemm_product *p, int64_t at, int64_t row, int64
   const sonde_gemm *g = &p->g;
   const int64_t size = bytes_of(g->in_type);
   return (gemm_entry){.a = p->a + (at * g->stride_a + (g->ta ? row : row * g->lda)) * size,
-                 .b = p->b + (at * g->stride_b + (g->tb ? col * g->ldb : col)) * bytes_of_b(g),
-                 .c = p->c + (at * g->stride_c + row * g->ldc + col) * bytes_of(g->out_type),
-                 .m = rows, .n = cols, .k = g->k};
+                      .b = p->b + (at * g->stride_b + (g->tb ? col * g->ldb : col)) * bytes_of_b(g),
+                      .c = p->c + (at * g->stride_c + row * g->ldc + col) * bytes_of(g->out_type),
+                      .m = rows, .n = cols, .k = g->k};
 }
 
 /* An f32 B stored [k, n] is read where it is, or copied by each tile panel by panel, which takes a hundredth of the
