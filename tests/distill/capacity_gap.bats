@@ -10,8 +10,9 @@ setup() {
   book 300 > text.txt
 }
 
-experiment() {
-  "$SONDE" run "$abs_srcdir/experiments/capacity_gap.lua" --set corpus=text.txt --set text.vocab=300 \
+# In the place of its shell: $! of a background job is the program's, and a kill ends the program.
+in_place() {
+  exec "$SONDE" run "$abs_srcdir/experiments/capacity_gap.lua" --set corpus=text.txt --set text.vocab=300 \
     --set text.cache=cache --set text.validation=0.3 --set context=16 --set eval_tokens=512 \
     --set calibration_tokens=512 --set train.batch=4 --set train.eval_tokens=256 --set "teacher_tokens=[4000]" \
     --set "tokens=[2000]" --set "teachers=[{depth: 2, width: 8, heads: 1, ffn_hidden: 16},
@@ -19,6 +20,8 @@ experiment() {
     --set "students=[{depth: 2, width: 8, heads: 1, ffn_hidden: 16}, {depth: 2, width: 16, heads: 2, ffn_hidden: 32}]" \
     --set "seed=[1]" "$@"
 }
+
+experiment() { (in_place "$@"); }
 
 @test "students of each teacher, beside those without one" {
   run --separate-stderr experiment --set recommend=9000
@@ -175,7 +178,7 @@ LUA
   grep -o '"share":[^,]*' runs/capacity-gap-demo/capacity_gap.json > share
   cp runs/capacity-gap-demo/search.json first.json
   mv runs/capacity-gap-demo whole
-  experiment "${small[@]}" > again 2>&1 3>&- &
+  in_place "${small[@]}" > again 2>&1 3>&- &
   for _ in $(seq 200); do
     [ -d runs/capacity-gap-demo ] && [ "$(ls -d runs/capacity-gap-demo/*/ 2> /dev/null | wc -l)" -ge 3 ] && break
     sleep 0.02

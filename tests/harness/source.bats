@@ -93,3 +93,26 @@ END
   named 'lua\/sonde' | sort > "$BATS_TEST_TMPDIR/named"
   diff "$BATS_TEST_TMPDIR/folders" "$BATS_TEST_TMPDIR/named"
 }
+
+# A job that a test kills must be the program itself: a function's job is a shell, whose death leaves the program running.
+@test "jobs of tests in the background are programs, or functions that become one" {
+  cd "$abs_srcdir"
+  cat > "$BATS_TEST_TMPDIR/jobs.awk" <<'END'
+FNR == 1 { split("", body); name = "" }
+match($0, /^ *[a-z_]+\(\) [{(]/) { name = $1; sub(/\(.*/, "", name); body[name] = "" }
+name != "" { body[name] = body[name] $0 "\n" }
+/^ *}$/ || /[)] [{(] .*[})]$/ { name = "" }
+{ line = line $0 }
+/\\$/ { sub(/\\$/, "", line); next }
+line ~ /[^&]&$/ {
+  split(line, word, " ")
+  if (word[1] in body && body[word[1]] !~ /exec /) print FILENAME ":" FNR ": " word[1]
+  jobs++
+}
+{ line = "" }
+END { if (jobs < 20) print "only " jobs " jobs were found" }
+END
+  run sh -c "find tests -name '*.bats' | xargs awk -f '$BATS_TEST_TMPDIR/jobs.awk'"
+  echo "$output"
+  [ -z "$output" ]
+}
