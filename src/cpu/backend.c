@@ -5,7 +5,6 @@
 
 #include "base/mem.h"
 #include "cpu/fused.h"
-#include "cpu/gemm.h"
 #include "cpu/simd.h"
 #include "tensor/tensor.h"
 
@@ -17,7 +16,6 @@ static int open(int number, void *pool, void **device, sonde_error *err) {
   (void)number;
   sonde_cpu *cpu = sonde_alloc(sizeof *cpu);
   if (!cpu) return sonde_fail(err, SONDE_ENOMEM, "no memory for the CPU's state");
-  sonde_gemm_setup();
   cpu->pool = pool;
   if (!(cpu->registers = sonde_pages_alloc(register_bytes(cpu)))) {
     sonde_release(cpu);

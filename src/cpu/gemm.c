@@ -1,14 +1,12 @@
 /* gemm.c - matrix products as tiles: what a product is cut into, and what computes a tile.
  *
- * Tiles depend on the shape alone. With AVX-512 a tile is a call of the micro product (micro.h), in f32 and,
- * where the CPU has it (AVX-512 or AMX), in bf16; elsewhere it is a single-threaded call of the BLAS, and bf16
- * operands are widened to f32 in scratch first, which changes no value (a product of two bf16 numbers is exact
- * in f32). */
+ * A tile is calls of the micro product (micro.h), in f32 and, where the CPU has it (AVX-512 or AMX), in bf16; elsewhere
+ * bf16 operands are widened to f32 in scratch first, which changes no value (a product of two bf16 numbers is exact in
+ * f32). A result's sum has one order, whatever the tile and however many rows the product has. */
 #include "config.h"
 #include "cpu/gemm_thin.h"
 #include "cpu/gemm_tiles.h"
 
-#include <cblas.h>
 #include <string.h>
 
 enum {
@@ -17,7 +15,6 @@ enum {
   SPARE_K = BLOCK_K / 4,   /* words left at the end that are not worth another pass over C (bf16) */
   CAP = 4 * 1024 * 1024,   /* bytes of one operand that are packed at a time */
   LARGE = 4 * 1024 * 1024, /* bytes of results that are out of the caches when they are read (bf16) */
-  BLAS_M = 256, BLAS_N = 512, BLAS_LEAST = 64,
   STRETCH = 16 * 1024
 };
 
@@ -46,14 +43,13 @@ static void tile_micro(const sonde_micro *micro, int ta, int tb, int64_t m, int6
 
 void sonde_gemm_tile(int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
                      const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
-  const sonde_micro *micro = sonde_simd_get()->micro;
-  if (m <= 0 || n <= 0 || (k <= 0 && beta == 1)) return;
-  if (k > 0 && micro && (beta == 0 || beta == 1)) {
-    tile_micro(micro, ta, tb, m, n, k, a, lda, b, ldb, beta == 1, c, ldc);
-    return;
+  const sonde_simd_table *simd = sonde_simd_get();
+  if (m <= 0 || n <= 0) return;
+  for (int64_t i = 0; i < m && beta != 1; i++) {
+    if (beta == 0 && k <= 0) memset(c + i * ldc, 0, (size_t)n * sizeof *c);
+    else if (beta != 0) simd->common.scale(c + i * ldc, c + i * ldc, beta, n);
   }
-  cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n,
-              (int)k, 1.0f, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+  if (k > 0) tile_micro(simd->micro, ta, tb, m, n, k, a, lda, b, ldb, beta != 0, c, ldc);
 }
 
 /* ---- the products at hand ------------------------------------------------------------------------ */
@@ -251,40 +247,6 @@ static void run_micro(gemm_product *p, void *scratch, sonde_pool *pool) {
       }
 }
 
-/* ---- tiles of the BLAS --------------------------------------------------------------------------- */
-
-static void blas_tile(void *arg, int64_t tile, int worker) {
-  (void)worker;
-  const gemm_product *p = arg;
-  const sonde_gemm *g = &p->g;
-  const place t = place_of(p, tile);
-  const float *a = (const float *)(const void *)t.of->a + (g->ta ? t.i : t.i * g->lda);
-  const float *b = (const float *)(const void *)t.of->b + (g->tb ? t.j * g->ldb : t.j);
-  int64_t to = t.i * g->ldc + t.j;
-  if (g->out_type == SONDE_F32) {
-    sonde_gemm_tile(g->ta, g->tb, t.m, t.n, g->k, a, g->lda, b, g->ldb, g->beta, (float *)(void *)t.of->c + to,
-                    g->ldc);
-    return;
-  }
-  float strip[STRETCH];
-  int64_t rows = STRETCH / t.n;
-  for (int64_t r = 0; r < t.m; r += rows) {
-    int64_t h = least(rows, t.m - r);
-    sonde_gemm_tile(g->ta, g->tb, h, t.n, g->k, a + (g->ta ? r : r * g->lda), g->lda, b, g->ldb, 0, strip,
-                    t.n);
-    for (int64_t q = 0; q < h; q++)
-      p->simd->common.to_bf16((uint16_t *)(void *)t.of->c + to + (r + q) * g->ldc, strip + q * t.n, t.n);
-  }
-}
-
-static void run_blas(gemm_product *p, sonde_pool *pool) {
-  for (int64_t first = 0; first < p->g.batch; first += ENTRIES) {
-    p->entries = (int)least(ENTRIES, p->g.batch - first);
-    for (int e = 0; e < p->entries; e++) p->entry[e] = entry_at(p, first + e, 0, p->g.m, 0, p->g.n);
-    sonde_pool_run(pool, cut(p, BLAS_M, BLAS_LEAST, BLAS_N, BLAS_LEAST), blas_tile, p);
-  }
-}
-
 /* ---- any product --------------------------------------------------------------------------------- */
 
 typedef struct widening {
@@ -326,7 +288,7 @@ static int64_t span_b(const sonde_gemm *g) {
 static int64_t padded(int64_t count) { return parts(count, 16) * 16; }
 
 static int must_widen(const sonde_gemm *g, const sonde_simd_table *simd) {
-  return g->in_type == SONDE_BF16 && !sonde_gemm_is_thin(g) && !(simd->micro && simd->micro->bf16);
+  return g->in_type == SONDE_BF16 && !sonde_gemm_is_thin(g) && !simd->micro->bf16;
 }
 
 int64_t sonde_gemm_scratch(const sonde_gemm *g) {
@@ -338,7 +300,7 @@ int64_t sonde_gemm_scratch(const sonde_gemm *g) {
     wide = (padded(span_a(g)) + padded(span_b(g))) * 4;
     f.in_type = SONDE_F32, f.wide_b = 0;
   }
-  return wide + (simd->micro ? micro_scratch(&f) : 0);
+  return wide + micro_scratch(&f);
 }
 
 /* Whether what reads the results finds them in no cache. */
@@ -375,8 +337,7 @@ void sonde_gemm_run(const sonde_gemm *g, const void *a, const void *b, void *c, 
     p.g.in_type = SONDE_F32, p.g.wide_b = 0;
     room += (padded(na) + padded(nb)) * 4;
   }
-  if (p.micro) run_micro(&p, room, pool);
-  else run_blas(&p, pool);
+  run_micro(&p, room, pool);
 }
 
 /* ---- products of groups of rows ------------------------------------------------------------------- */
@@ -397,7 +358,7 @@ static int64_t need_of(const sonde_gemm *g) { return need_a(g, g->m, g->k) + nee
 
 /* Whether a group's tiles may be in one list with other groups'. */
 static int is_shared(const sonde_gemm *g, const sonde_simd_table *simd) {
-  return simd->micro && !must_widen(g, simd) && g->m > 0 && g->n > 0 && g->k > 0 &&
+  return !must_widen(g, simd) && g->m > 0 && g->n > 0 && g->k > 0 &&
          !sonde_gemm_is_thin(g) && need_of(g) <= ROOM;
 }
 
@@ -452,4 +413,15 @@ void sonde_gemm_groups_run(const sonde_gemm *g, const int32_t *first, const void
     p.entry[p.entries++] = e;
   }
   if (p.entries) run_entries(&p, pool);
+}
+
+/* ---- names ----------------------------------------------------------------------------------------- */
+
+const char *sonde_gemm_kernels(int dtype) {
+  const sonde_simd_table *simd = sonde_simd_get();
+  const int wide = !strcmp(simd->isa, "avx512") || !strcmp(simd->isa, "amx"), is_f32 = dtype == SONDE_F32;
+  if (!is_f32 && simd->bf16) return simd->bf16 == SONDE_BF16_AMX ? "Sonde AMX bf16" : "Sonde AVX-512 bf16";
+  if (wide) return is_f32 ? "Sonde AVX-512" : "Sonde AVX-512, bf16 widened to f32";
+  if (!strcmp(simd->isa, "avx2")) return is_f32 ? "Sonde AVX2" : "Sonde AVX2, bf16 widened to f32";
+  return is_f32 ? "Sonde base" : "Sonde base, bf16 widened to f32";
 }

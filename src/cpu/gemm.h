@@ -37,9 +37,7 @@ void sonde_gemm_groups_run(const sonde_gemm *g, const int32_t *first, const void
 void sonde_gemm_tile(int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
                      const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 
-/* To be called once before the first product: turns off the BLAS's own threads. */
-void sonde_gemm_setup(void);
-/* The library or kernels for products of this dtype, for records: "Sonde AVX-512", "OpenBLAS 0.3.21 (Haswell)", ... */
-const char *sonde_gemm_library(int dtype);
+/* The kernels for products of this dtype, for records: "Sonde AVX-512", "Sonde AVX2, bf16 widened to f32", ... */
+const char *sonde_gemm_kernels(int dtype);
 
 #endif

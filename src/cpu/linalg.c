@@ -1,15 +1,15 @@
 /* linalg.c - least squares and singular values by LAPACK. Its Fortran interface is called, which every LAPACK has:
- * matrices lie by columns, everything is passed by address. OpenBLAS's own threads are off (gemm.h), so the bits do not
- * depend on the number of threads. */
+ * matrices lie by columns, everything is passed by address. OpenBLAS's own threads are off, so the bits do not depend on
+ * the number of threads. */
 #include "config.h"
 
 #include <cblas.h>
 #include <float.h>
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "cpu/gemm.h"
 #include "cpu/linalg.h"
 #include "tensor/tensor.h"
 
@@ -27,6 +27,18 @@ extern void dsyevd_(const char *job, const char *uplo, const int *n, double *a, 
 
 extern void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info, size_t);
 extern void dpotri_(const char *uplo, const int *n, double *a, const int *lda, int *info, size_t);
+
+/* OpenBLAS's own; absent in another BLAS, which then must be single-threaded by itself. */
+extern void openblas_set_num_threads(int) __attribute__((weak));
+
+static void threads_off(void) {
+  if (openblas_set_num_threads) openblas_set_num_threads(1);
+}
+
+static void set_up(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, threads_off);
+}
 
 enum { BLOCK = 32, LARGEST = 1 << 14 };
 
@@ -49,7 +61,7 @@ sonde_lstsq *sonde_lstsq_new(int64_t in, int64_t out, sonde_error *err) {
                (long long)in, (long long)out, LARGEST - 1);
     return NULL;
   }
-  sonde_gemm_setup();
+  set_up();
   sonde_lstsq *s = sonde_alloc(sizeof *s);
   if (s) {
     *s = (sonde_lstsq){.in = in, .out = out, .n = 1 + in + out};
@@ -247,7 +259,7 @@ int sonde_singular_values(const float *x, int64_t m, int64_t n, float *values, s
   if (k < 1 || other > INT32_MAX || k > LARGEST)
     return sonde_fail(err, SONDE_EINVAL, "singular values of a matrix of %lld x %lld", (long long)m, (long long)n);
   if (!sonde_all_finite(x, m * n)) return sonde_fail(err, SONDE_EINVAL, "singular values: a value is not finite");
-  sonde_gemm_setup();
+  set_up();
   double *wide = sonde_alloc((size_t)(m * n + k * k + k) * sizeof *wide);
   if (!wide) return sonde_fail(err, SONDE_ENOMEM, "no memory for singular values of %lld x %lld", (long long)m,
                                (long long)n);
@@ -268,7 +280,7 @@ int sonde_singular_values(const float *x, int64_t m, int64_t n, float *values, s
 int sonde_inverse_factor(double *a, int64_t n) {
   int order = (int)n, info = 0;
   if (n < 1 || n > LARGEST) return SONDE_EINVAL;
-  sonde_gemm_setup();
+  set_up();
   dpotrf_("L", &order, a, &order, &info, 1);
   if (!info) dpotri_("L", &order, a, &order, &info, 1);
   if (!info) dpotrf_("L", &order, a, &order, &info, 1);

@@ -2,7 +2,7 @@
 #
 # One source, three archives; -march=native must not reach them, so they take SONDE_CFLAGS instead of AM_CFLAGS.
 libsonde_la_SOURCES += %D%/backend.c %D%/backend.h %D%/formulas.h %D%/fused.c %D%/fused.h %D%/gemm.c %D%/gemm.h \
-  %D%/gemm_library.c %D%/gemm_pack.c %D%/gemm_thin.c %D%/gemm_thin.h %D%/gemm_tiles.h \
+  %D%/gemm_pack.c %D%/gemm_thin.c %D%/gemm_thin.h %D%/gemm_tiles.h \
   %D%/micro.h %D%/micro_words.h %D%/simd.c %D%/simd.h %D%/simd_isa.h %D%/simd_vector.h
 SIMD_SOURCES = %D%/simd_blocks.c %D%/simd_kernels.c %D%/simd_vec.c
 # -Wno-psabi: 64-byte vectors pass between inlined functions only, so there is no ABI to keep.
@@ -16,14 +16,14 @@ endif
 SIMD_CFLAGS = $(SONDE_CFLAGS) $(SIMD_SANITIZE_FLAGS) -Wno-psabi
 
 noinst_LTLIBRARIES += libsonde_simd_base.la
-libsonde_simd_base_la_SOURCES = $(SIMD_SOURCES)
+libsonde_simd_base_la_SOURCES = $(SIMD_SOURCES) %D%/micro_vec.c
 libsonde_simd_base_la_CPPFLAGS = $(AM_CPPFLAGS) -DSONDE_ISA=base
 libsonde_simd_base_la_CFLAGS = $(SIMD_CFLAGS) $(ISA_BASE_CFLAGS)
 libsonde_la_LIBADD += libsonde_simd_base.la
 
 if ISA_AVX2
 noinst_LTLIBRARIES += libsonde_simd_avx2.la
-libsonde_simd_avx2_la_SOURCES = $(SIMD_SOURCES)
+libsonde_simd_avx2_la_SOURCES = $(SIMD_SOURCES) %D%/micro_vec.c
 libsonde_simd_avx2_la_CPPFLAGS = $(AM_CPPFLAGS) -DSONDE_ISA=avx2
 libsonde_simd_avx2_la_CFLAGS = $(SIMD_CFLAGS) $(ISA_AVX2_CFLAGS)
 libsonde_la_LIBADD += libsonde_simd_avx2.la

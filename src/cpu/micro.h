@@ -1,5 +1,4 @@
-/* micro.h - the register-blocked matrix product that AVX-512 machines use instead of the BLAS, and its packing
- * functions.
+/* micro.h - the register-blocked matrix product, and its packing functions.
  *
  * Both operands are read where they are as long as B's rows are contiguous, so most products pack nothing:
  *   f32:   C [m,n] = (C +) A B, A(i,k) at a[i rs + k cs], B(k,j) at b[k ldb + j];
@@ -23,7 +22,7 @@ typedef struct sonde_micro {
   /* out_type: sonde_dtype of C. how: SONDE_ADDS, SONDE_FAR. */
   void (*f32)(int64_t m, int64_t n, int64_t k, const float *a, int64_t rs, int64_t cs, int64_t step,
               const float *b, int64_t ldb, int how, void *c, int64_t ldc, int out_type);
-  /* NULL without avx512_bf16. The calling thread is between begin and end, which are not nested: what sets the CPU up
+  /* This and what follows, but for pack_f32 and transpose, may be NULL without avx512_bf16. The calling thread is between begin and end, which are not nested: what sets the CPU up
    * for these products takes longer than a small one of them. */
   void (*begin)(void);
   void (*end)(void);

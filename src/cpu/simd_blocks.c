@@ -41,17 +41,29 @@ static inline void put(float *wide, uint16_t *narrow, vec x) {
   store(wide, x);
 }
 
-static void col_exp(float *s, uint16_t *narrow, float scale, const float *shift, float *sum, int64_t keys) {
-  vec down[WIDE], total[WIDE];
+/* Inlined for either case of `weighed`, so that the loop does not ask. x of a hidden key is -infinity, whose product
+ * with its weight, 0, would be none. */
+static inline __attribute__((always_inline)) void exp_sums(float *s, uint16_t *narrow, float scale, const float *shift,
+                                                           float *sum, float *weighed, int64_t keys) {
+  vec down[WIDE], total[WIDE], by_x[WIDE];
   for (int v = 0; v < WIDE; v++) down[v] = load(shift + v * LANES), total[v] = load(sum + v * LANES);
+  for (int v = 0; v < WIDE; v++) by_x[v] = weighed ? load(weighed + v * LANES) : total[v];
   for (int64_t k = 0; k < keys; k++)
     for (int v = 0; v < WIDE; v++) {
       const int64_t at = k * SONDE_BLOCK + v * LANES;
-      vec e = exp_of(load(s + at) * scale - down[v]);
+      const vec x = load(s + at) * scale - down[v], e = exp_of(x);
       put(s + at, narrow ? narrow + at : NULL, e);
       total[v] += e;
+      if (weighed) by_x[v] += e * max_of((vec){0} + EXP_LEAST, x);
     }
   for (int v = 0; v < WIDE; v++) store(sum + v * LANES, total[v]);
+  for (int v = 0; v < WIDE && weighed; v++) store(weighed + v * LANES, by_x[v]);
+}
+
+static void col_exp(float *s, uint16_t *narrow, float scale, const float *shift, float *sum, float *weighed,
+                    int64_t keys) {
+  if (weighed) exp_sums(s, narrow, scale, shift, sum, weighed, keys);
+  else exp_sums(s, narrow, scale, shift, sum, NULL, keys);
 }
 
 static void col_grad(float *s, float *ds, const float *slope, uint16_t *const narrow[2], float scale,

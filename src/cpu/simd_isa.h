@@ -26,6 +26,7 @@ const sonde_simd_table *sonde_simd_level(int level);
 
 void (*ISA_NAME(sonde_vec_find)(const char *name))(const sonde_vec *v);
 void ISA_NAME(sonde_blocks)(sonde_simd_table *t);   /* fills in the loops over blocks */
+const struct sonde_micro *ISA_NAME(sonde_micro_vec)(void);   /* micro_vec.c: of base and avx2 */
 
 /* The vector versions of these are in glibc's libmvec; the attribute lets gcc call them from a loop. */
 __attribute__((simd("notinbranch"))) float logf(float);

@@ -471,7 +471,7 @@ static void dots_bf16(float *y, const uint16_t *x, const uint16_t *w, int64_t ld
 #elif defined(__AVX512F__)
 #define MICRO(hardware) sonde_micro_avx512(hardware)
 #else
-#define MICRO(hardware) NULL
+#define MICRO(hardware) ((void)hardware, ISA_NAME(sonde_micro_vec)())
 #endif
 
 const sonde_simd_table *ISA_NAME(sonde_simd)(int bf16) {

@@ -97,7 +97,8 @@ static int shape(const sonde_shape *in, int n_in, const sonde_attr *at, sonde_sh
   if (!rc && sonde_attention_is_tree(in, n_in)) rc = sonde_attention_tree_check(in, at, err);
   if (rc) return rc;
   out[0] = sonde_shape_make(SONDE_F32, 4, in[0].dim);
-  out[1] = sonde_shape_make(SONDE_F32, 3, (int64_t[]){in[0].dim[0], in[0].dim[2], in[0].dim[1]});
+  for (int k = 1; k < 3; k++)
+    out[k] = sonde_shape_make(SONDE_F32, 3, (int64_t[]){in[0].dim[0], in[0].dim[2], in[0].dim[1]});
   return SONDE_OK;
 }
 
@@ -120,7 +121,7 @@ static int grad_shape(const sonde_shape *in, int n_in, const sonde_attr *at, son
 
 /* bf16 products need all three inputs in bf16 and whole pairs along the head. */
 static int is_narrow(const sonde_shape *in, const sonde_simd_table *simd) {
-  return simd->micro && simd->micro->bf16 && in[IN_Q].dim[3] % 2 == 0 && in[IN_Q].dtype == SONDE_BF16 &&
+  return simd->micro->bf16 && in[IN_Q].dim[3] % 2 == 0 && in[IN_Q].dtype == SONDE_BF16 &&
          in[IN_K].dtype == SONDE_BF16 && in[IN_V].dtype == SONDE_BF16;
 }
 
@@ -187,12 +188,7 @@ void sonde_attention_ask_input(const attention *t, int input, int64_t b, int64_t
 static void turn_words(const attention *t, uint32_t *dst, const char *src, int64_t pitch_bytes, int64_t n,
                        int64_t words) {
   if (n < SONDE_BLOCK) memset(dst, 0, (size_t)(words * SONDE_BLOCK) * sizeof *dst);
-  if (t->simd->micro) {
-    t->simd->micro->transpose(dst, SONDE_BLOCK, src, pitch_bytes, n, words);
-    return;
-  }
-  for (int64_t i = 0; i < n; i++)
-    for (int64_t j = 0; j < words; j++) memcpy(dst + j * SONDE_BLOCK + i, src + i * pitch_bytes + j * 4, 4);
+  t->simd->micro->transpose(dst, SONDE_BLOCK, src, pitch_bytes, n, words);
 }
 
 void sonde_attention_turn(const attention *t, int input, int64_t b, int64_t head, int64_t first, int64_t n,
@@ -307,6 +303,7 @@ static void pair_values(void *arg, int64_t tile, int worker) {
 
 typedef struct softmax {         /* one block of queries on its way through the keys */
   float top[SONDE_BLOCK], total[SONDE_BLOCK];
+  float weighed[SONDE_BLOCK];    /* with total = sum of exp(x): the sum of x exp(x); kept where the entropy is asked for */
   float out[SONDE_BLOCK * SONDE_HEAD];
 } softmax;
 
@@ -314,20 +311,22 @@ typedef struct softmax {         /* one block of queries on its way through the 
  * bf16 the weights go to `rounded`. */
 static void update(const attention *t, const meeting *m, softmax *x, float *s, uint16_t *rounded) {
   float before[SONDE_BLOCK], shift[SONDE_BLOCK];
+  const int weighs = t->c->n_out > 2 && t->c->out[2];
   memcpy(before, x->top, sizeof before);
   for (int64_t v = 0; v < m->groups; v++)
     t->simd->col_max(x->top + v * STEP, s + m->from[v] * SONDE_BLOCK + v * STEP, m->to[v] - m->from[v]);
   for (int64_t i = 0; i < SONDE_BLOCK; i++) shift[i] = t->scale * x->top[i];
   for (int64_t i = 0; i < m->n; i++)
     if (x->total[i] != 0 && before[i] != x->top[i]) {
-      float shrink = expf(t->scale * before[i] - shift[i]);
+      const float down = t->scale * before[i] - shift[i], shrink = expf(down);
+      if (weighs) x->weighed[i] = shrink * (x->weighed[i] + x->total[i] * down);
       x->total[i] *= shrink;
       t->simd->common.scale(x->out + i * t->width, x->out + i * t->width, shrink, t->width);
     }
   for (int64_t v = 0; v < m->groups; v++) {
     const int64_t at = m->from[v] * SONDE_BLOCK + v * STEP;
     t->simd->col_exp(s + at, t->narrow ? rounded + at : NULL, t->scale, shift + v * STEP, x->total + v * STEP,
-                     m->to[v] - m->from[v]);
+                     weighs ? x->weighed + v * STEP : NULL, m->to[v] - m->from[v]);
   }
 }
 
@@ -364,17 +363,19 @@ static void ask_result(const attention *t, int64_t b, int64_t h, int64_t first, 
     sonde_attention_ask((const char *)c->out[0] + at * size, t->heads * t->width * size, t->width * size, n);
 }
 
+/* The entropy is -sum of p log p = log total - weighed / total. */
 static void finish(const attention *t, softmax *x, int64_t b, int64_t h, int64_t first, int64_t n) {
   const sonde_call *c = t->c;
+  float *const lse = c->out[1], *const entropy = c->n_out > 2 ? c->out[2] : NULL;
   for (int64_t i = 0; i < n; i++) {
     float *row = x->out + i * t->width;
-    int64_t at = ((b * t->tq + first + i) * t->heads + h) * t->width;
+    const int64_t at = ((b * t->tq + first + i) * t->heads + h) * t->width, query = (b * t->heads + h) * t->tq + first + i;
     t->simd->common.scale(row, row, 1.0f / x->total[i], t->width);
     if (c->out[0] && c->out_shape[0].dtype == SONDE_F32)
       memcpy((float *)c->out[0] + at, row, (size_t)t->width * sizeof(float));
     else if (c->out[0]) t->simd->common.to_bf16((uint16_t *)c->out[0] + at, row, t->width);
-    if (c->out[1])
-      ((float *)c->out[1])[(b * t->heads + h) * t->tq + first + i] = t->scale * x->top[i] + logf(x->total[i]);
+    if (lse) lse[query] = t->scale * x->top[i] + logf(x->total[i]);
+    if (entropy) entropy[query] = fmaxf(0, logf(x->total[i]) - x->weighed[i] / x->total[i]);
   }
 }
 
@@ -386,7 +387,7 @@ void sonde_attention_forward(const attention *t, int64_t b, int64_t h, int64_t f
   softmax x;
   view v;
   /* Not -infinity: a query may have met no key yet, and the difference of two infinities is none. */
-  for (int64_t i = 0; i < SONDE_BLOCK; i++) x.top[i] = -1e30f, x.total[i] = 0;
+  for (int64_t i = 0; i < SONDE_BLOCK; i++) x.top[i] = -1e30f, x.total[i] = x.weighed[i] = 0;
   memset(x.out, 0, (size_t)(n * t->width) * sizeof(float));
   sonde_attention_turn(t, IN_Q, b, h, first, n, turned);
   ask_result(t, b, h, first, n);
@@ -436,7 +437,7 @@ static int64_t scratch(const sonde_shape *in, int n_in, const sonde_shape *out, 
 static int grad(sonde_graph *g, sonde_node *self, sonde_node *const *dout, sonde_node **din) {
   sonde_node *in[SONDE_MAX_IN];
   const int n_in = sonde_node_inputs(self, in);
-  if (dout[1]) return SONDE_EUNSUP;
+  if (dout[1] || dout[2]) return SONDE_EUNSUP;
   if (!dout[0]) return SONDE_OK;
   if (n_in > IN_MORE && sonde_node_shape(in[IN_MORE]).rank == 3) return SONDE_EUNSUP;
   sonde_node *args[SONDE_MAX_IN] = {in[0], in[1], in[2], self, sonde_result(self, 1), dout[0]};
@@ -466,11 +467,11 @@ const sonde_op_def sonde_ops_attention[] = {
      .name = "attention",
      .min_in = 3,
      .max_in = 6,
-     .n_out = 2,
+     .n_out = 3,
      .flags = SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
      .doc =
          "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], "
-         "log-sum-exp [B, H, T]. f0: scale (0: 1/sqrt(Dh)), f1: soft-cap c on scores, c tanh(scale q k / c) (0: none), "
+         "log-sum-exp [B, H, T], and the entropy [B, H, T] in nats of each query's weights. f0: scale (0: 1/sqrt(Dh)), f1: soft-cap c on scores, c tanh(scale q k / c) (0: none), "
          "i0: causal (query i sees keys to i + Tk - T), "
          "i1: window, own position included (0: all), i2: sinks, the first keys that a query sees beside its window, "
          "i3: keys of a block, counted from a query's first key, i4: stride s, a query sees its own block, the s-th "

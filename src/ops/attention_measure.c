@@ -1,6 +1,5 @@
-/* attention_measure.c - the probabilities of attention, for probes: as they are, or what they are like, without a
- * matrix T x T. The queries and keys are met block by block: once for the log-sum-exp and the entropy of each query,
- * and once more where the probabilities are asked for. */
+/* attention_measure.c - the probabilities of attention, for probes: as they are, or how many are small, without a
+ * matrix T x T. Queries and keys are met block by block once more; the log-sum-exp is attention's. */
 #include "config.h"
 #include "ops/families.h"
 
@@ -12,7 +11,7 @@
 #include "tensor/tensor.h"
 
 /* Thresholds [M, 2]: a and r of the probability a + r / n. */
-enum { IN_THRESHOLDS = 2, WEIGHTS_MORE = 2, SPREAD_MORE = 3, THRESHOLDS = 16 };
+enum { IN_MEASURE_LSE = 2, IN_THRESHOLDS = 3, WEIGHTS_MORE = 3, SPREAD_MORE = 4, THRESHOLDS = 16 };
 
 static int check(const char *op, const sonde_shape *in, int n_in, int more, const sonde_attr *at, sonde_error *err) {
   char q[96], k[96];
@@ -23,6 +22,9 @@ static int check(const char *op, const sonde_shape *in, int n_in, int more, cons
     return sonde_fail(err, SONDE_ESHAPE, "%s of q %s, k %s: needs real numbers q [B, T, H, Dh], k [B, T, KV, Dh], H a "
                       "multiple of KV, Dh at most 256", op, sonde_shape_text(x, q, sizeof q),
                       sonde_shape_text(y, k, sizeof k));
+  const sonde_shape lse = sonde_shape_make(SONDE_F32, 3, (int64_t[]){x->dim[0], x->dim[2], x->dim[1]});
+  if (!sonde_shape_equal(&in[IN_MEASURE_LSE], &lse) || in[IN_MEASURE_LSE].dtype != SONDE_F32)
+    return sonde_fail(err, SONDE_ESHAPE, "%s: the log-sum-exp, attention's second result, must be f32 [B, H, T]", op);
   if (sonde_attention_inputs(in, n_in, more).segments >= 0)
     return sonde_fail(err, SONDE_EINVAL, "%s takes no segments", op);
   return sonde_attention_check(op, in, n_in, more, at, err);
@@ -42,7 +44,7 @@ static int spread_shape(const sonde_shape *in, int n_in, const sonde_attr *at, s
                                          "%d", THRESHOLDS);
   const int rc = check("attention_spread", in, n_in, SPREAD_MORE, at, err);
   const int64_t *q = in[IN_Q].dim, by_query[4] = {q[0], q[2], q[1], a->dim[0]};
-  for (int k = 0; k < 4 && !rc; k++) out[k] = sonde_shape_make(SONDE_F32, k == 2 ? 4 : 3, by_query);
+  for (int k = 0; k < 2 && !rc; k++) out[k] = sonde_shape_make(SONDE_F32, k == 0 ? 4 : 3, by_query);
   return rc;
 }
 
@@ -55,9 +57,7 @@ typedef struct queries {
   view v;
   uint32_t turned[SONDE_BLOCK * SONDE_HEAD];
   float s[KEYS * SONDE_BLOCK];       /* of a block of keys: scores before the scale; hidden: -infinity */
-  float lse[SONDE_BLOCK];
-  double entropy[SONDE_BLOCK];
-  double seen[SONDE_BLOCK];          /* how many keys */
+  const float *lse;                  /* of each */
 } queries;
 
 static void take_scores(queries *x, const meeting *m) {
@@ -69,65 +69,18 @@ static void take_scores(queries *x, const meeting *m) {
   sonde_attention_mask(t, &x->v, m, x->s);
 }
 
-/* Sums over the keys that queries have met: with x = scale score - scale top, of exp(x) and of x exp(x). */
-#define LEAST (-1e30f)
-#define HIDDEN (2 * LEAST)           /* finite, and yet exp(HIDDEN - LEAST) is 0 */
-typedef struct sums { float top[SONDE_BLOCK], total[SONDE_BLOCK], weighed[SONDE_BLOCK], seen[SONDE_BLOCK]; } sums;
-
-/* exp(x) and x exp(x) of one group of queries and `keys` keys, from q on; a hidden key's are 0. */
-static void add_group(const attention *t, sums *m, const float *shift, const float *s, int64_t keys, int64_t q) {
-  float p[KEYS * SONDE_BLOCK], weighed[KEYS * SONDE_BLOCK];
-  for (int64_t j = 0; j < keys * SONDE_BLOCK; j += SONDE_BLOCK)
-    for (int64_t i = 0; i < STEP; i++) p[j + i] = weighed[j + i] = s[j + i] > HIDDEN ? s[j + i] : HIDDEN;
-  t->simd->col_grad(p, weighed, NULL, NULL, t->scale, shift + q, m->top + q, keys);
-  for (int64_t j = 0; j < keys * SONDE_BLOCK; j += SONDE_BLOCK)
-    for (int64_t i = 0; i < STEP; i++) m->total[q + i] += p[j + i], m->weighed[q + i] += weighed[j + i];
-}
-
-static void count_keys(sums *m, const float *s, int64_t keys) {
-  for (int64_t j = 0; j < keys * SONDE_BLOCK; j += SONDE_BLOCK)
-    for (int64_t i = 0; i < SONDE_BLOCK; i++) m->seen[i] += s[j + i] > -INFINITY;
-}
-
-/* Takes the scores of a block of keys in, and the older sums down to the new top. */
-static void add_keys(const attention *t, sums *m, const meeting *x, const float *s) {
-  float shift[SONDE_BLOCK];
-  for (int64_t v = 0, q = 0; v < x->groups; v++, q += STEP) {
-    const float *at = s + x->from[v] * SONDE_BLOCK + q;
-    const int64_t keys = x->to[v] - x->from[v];
-    float before[STEP];
-    memcpy(before, m->top + q, sizeof before);
-    t->simd->col_max(m->top + q, at, keys);
-    for (int64_t i = q; i < q + STEP; i++) {
-      shift[i] = t->scale * m->top[i];
-      const float down = t->scale * before[i - q] - shift[i], shrink = expf(down);
-      m->weighed[i] = m->total[i] > 0 ? shrink * (m->weighed[i] + m->total[i] * down) : 0;
-      m->total[i] *= shrink;
-    }
-    add_group(t, m, shift, at, keys, q);
-  }
-}
-
-/* The entropy is -sum of p log p = log total - weighed / total. */
 static void take_queries(queries *x, const attention *t, int64_t b, int64_t h, int64_t first) {
   const int64_t left = t->tq - first, n = left < SONDE_BLOCK ? left : SONDE_BLOCK;
-  const int counts = t->c->n_out > 1 && (t->c->out[1] || t->c->out[2] || t->c->out[3]);
-  sums sum = {0};
   x->t = t, x->b = b, x->h = h, x->first = first;
+  x->lse = (const float *)t->c->in[IN_MEASURE_LSE] + (b * t->heads + h) * t->tq + first;
   sonde_attention_turn(t, IN_Q, b, h, first, n, x->turned);
   sonde_attention_look(t, b, h, first, n, &x->v);
-  for (int64_t i = 0; i < SONDE_BLOCK; i++) sum.top[i] = LEAST;
-  for (meeting m = {0}; sonde_attention_next(t, &x->v, &m);) {
-    take_scores(x, &m);
-    add_keys(t, &sum, &m, x->s);
-    if (counts) count_keys(&sum, x->s, m.keys);
-  }
-  for (int64_t i = 0; i < n; i++) {
-    const double log_total = log((double)sum.total[i]);
-    x->seen[i] = (double)sum.seen[i];
-    x->lse[i] = (float)((double)(t->scale * sum.top[i]) + log_total);
-    x->entropy[i] = fmax(0, log_total - (double)sum.weighed[i] / (double)sum.total[i]);
-  }
+}
+
+static double keys_of(const queries *x, int64_t i) {
+  int64_t n = 0, from, to;
+  for (int64_t at = 0; sonde_attention_run(x->t, &x->v.of[i], at, &from, &to); at = to) n += to - from;
+  return (double)n;
 }
 
 /* Adds to below[k] how many of the probabilities of query i are below bound[k]. */
@@ -138,17 +91,6 @@ static void measure(const queries *x, int64_t keys, int64_t i, const double *bou
     const double p = exp(log_p);
     for (int64_t k = 0; k < bounds; k++) below[k] += p < bound[k];
   }
-}
-
-/* Results: entropy, the same over log n (0 where n is 1), shares below the thresholds, n. */
-static void write_measured(const queries *x, const double *below, int64_t bounds, int64_t i) {
-  const attention *t = x->t;
-  const int64_t at = (x->b * t->heads + x->h) * t->tq + x->first + i;
-  float *const *out = (float *const *)t->c->out;
-  if (out[0]) out[0][at] = (float)x->entropy[i];
-  if (out[1]) out[1][at] = x->seen[i] > 1 ? (float)(x->entropy[i] / log(x->seen[i])) : 0;
-  for (int64_t k = 0; out[2] && k < bounds; k++) out[2][at * bounds + k] = (float)(below[k] / x->seen[i]);
-  if (out[3]) out[3][at] = (float)x->seen[i];
 }
 
 /* A tile is one block of queries of one head. */
@@ -163,18 +105,22 @@ static void spread_tile(void *arg, int64_t tile, int worker) {
   queries x;
   const attention *t = tile_queries(&x, arg, tile)->t;
   const float *threshold = t->c->in[IN_THRESHOLDS];
-  const int64_t bounds = t->c->in_shape[IN_THRESHOLDS].dim[0];
-  double below[SONDE_BLOCK][THRESHOLDS] = {{0}};
-  for (meeting m = {0}; t->c->out[2] && sonde_attention_next(t, &x.v, &m);) {
-    take_scores(&x, &m);
-    for (int64_t i = 0; i < x.v.n; i++) {
-      double bound[THRESHOLDS];
-      for (int64_t k = 0; k < bounds; k++)
-        bound[k] = (double)threshold[2 * k] + (double)threshold[2 * k + 1] / x.seen[i];
-      measure(&x, m.keys, i, bound, bounds, below[i]);
-    }
+  const int64_t bounds = t->c->in_shape[IN_THRESHOLDS].dim[0], at = (x.b * t->heads + x.h) * t->tq + x.first;
+  float *const shares = t->c->out[0], *const keys = t->c->out[1];
+  double below[SONDE_BLOCK][THRESHOLDS] = {{0}}, bound[SONDE_BLOCK][THRESHOLDS], seen[SONDE_BLOCK];
+  for (int64_t i = 0; i < x.v.n; i++) {
+    seen[i] = keys_of(&x, i);
+    for (int64_t k = 0; k < bounds; k++)
+      bound[i][k] = (double)threshold[2 * k] + (double)threshold[2 * k + 1] / seen[i];
   }
-  for (int64_t i = 0; i < x.v.n; i++) write_measured(&x, below[i], bounds, i);
+  for (meeting m = {0}; shares && sonde_attention_next(t, &x.v, &m);) {
+    take_scores(&x, &m);
+    for (int64_t i = 0; i < x.v.n; i++) measure(&x, m.keys, i, bound[i], bounds, below[i]);
+  }
+  for (int64_t i = 0; i < x.v.n; i++) {
+    for (int64_t k = 0; shares && k < bounds; k++) shares[(at + i) * bounds + k] = (float)(below[i][k] / seen[i]);
+    if (keys) keys[at + i] = (float)seen[i];
+  }
 }
 
 static void weights_tile(void *arg, int64_t tile, int worker) {
@@ -202,7 +148,7 @@ static int weights_run(const sonde_call *c) { return run(c, WEIGHTS_MORE, weight
 
 static double flops(const sonde_shape *in, int n_in, int more, const sonde_attr *at) {
   const double tokens = (double)in[IN_Q].dim[1];
-  return sonde_attention_pairs(in, n_in, more, at, tokens, tokens) * (4.0 * (double)in[IN_Q].dim[3] + 6.0);
+  return sonde_attention_pairs(in, n_in, more, at, tokens, tokens) * (2.0 * (double)in[IN_Q].dim[3] + 2.0);
 }
 static double spread_flops(const sonde_shape *in, int n_in, const sonde_shape *out, const sonde_attr *at) {
   (void)out;
@@ -216,27 +162,27 @@ static double weights_flops(const sonde_shape *in, int n_in, const sonde_shape *
 const sonde_op_def sonde_ops_attention_measures[] = {
     {.size = sizeof(sonde_op_def),
      .name = "attention_weights",
-     .min_in = 2,
-     .max_in = 5,
+     .min_in = 3,
+     .max_in = 6,
      .n_out = 1,
      .flags = SONDE_OP_BF16_IN,
      .doc = "the probabilities of attention, f32 [B, H, T, T] by query and key, 0 where a key is not seen, of q [B, T, "
-            "H, Dh] and k [B, T, KV, Dh]; attributes, and the inputs behind q and k, as attention has behind v; no "
-            "segments, no gradient",
+            "H, Dh] and k [B, T, KV, Dh] and attention's log-sum-exp [B, H, T]; attributes, and the inputs behind "
+            "these, as attention has behind v; no segments, no gradient",
      .shape = weights_shape,
      .run = weights_run,
      .flops = weights_flops,
      .bf16_operands = 1 << IN_Q | 1 << IN_K},
     {.size = sizeof(sonde_op_def),
      .name = "attention_spread",
-     .min_in = 3,
-     .max_in = 6,
-     .n_out = 4,
+     .min_in = 4,
+     .max_in = 7,
+     .n_out = 2,
      .flags = SONDE_OP_BF16_IN,
-     .doc = "of the probabilities p of each query over the n keys that it sees: their entropy [B, H, T] in nats, the "
-            "same over log n (0 where n = 1), the share of p < a + r / n [B, H, T, M], and n [B, H, T]. "
-            "attention_spread(q, k, thresholds f32 [M, 2] of (a, r)[, starts][, blocks][, slopes]); attributes and the "
-            "last inputs as attention; no segments, no gradient",
+     .doc = "of the probabilities p of each query over the n keys that it sees: the share of p < a + r / n [B, H, T, "
+            "M], and n [B, H, T]. attention_spread(q, k, log-sum-exp [B, H, T] of attention, thresholds f32 [M, 2] of "
+            "(a, r)[, starts][, blocks][, slopes]); attributes and the last inputs as attention; no segments, no "
+            "gradient",
      .shape = spread_shape,
      .run = spread_run,
      .flops = spread_flops,

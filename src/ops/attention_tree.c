@@ -106,7 +106,8 @@ int sonde_attention_tree_run(const sonde_call *c) {
         pieces[n++] = (piece){(int32_t)b, (int32_t)i, at};
   /* Tokens of no segment. */
   if (c->out[0]) memset(c->out[0], 0, (size_t)sonde_shape_bytes(&c->out_shape[0]));
-  if (c->out[1]) memset(c->out[1], 0, (size_t)sonde_shape_bytes(&c->out_shape[1]));
+  for (int k = 1; k < c->n_out; k++)
+    if (c->out[k]) memset(c->out[k], 0, (size_t)sonde_shape_bytes(&c->out_shape[k]));
   sonde_pool_run(c->pool, n * t.heads, tree_tile, &r);
   return SONDE_OK;
 }

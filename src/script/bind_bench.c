@@ -38,14 +38,14 @@ static int core_peak_rss(lua_State *L) {
   return 1;
 }
 
-/* core.cpu() -> {isa =, f32 = library of f32 products, bf16 = library of bf16 products} */
+/* core.cpu() -> {isa =, f32 = kernels of f32 products, bf16 = kernels of bf16 products} */
 static int core_cpu(lua_State *L) {
   lua_createtable(L, 0, 3);
   lua_pushstring(L, sonde_simd_get()->isa);
   lua_setfield(L, -2, "isa");
-  lua_pushstring(L, sonde_gemm_library(SONDE_F32));
+  lua_pushstring(L, sonde_gemm_kernels(SONDE_F32));
   lua_setfield(L, -2, "f32");
-  lua_pushstring(L, sonde_gemm_library(SONDE_BF16));
+  lua_pushstring(L, sonde_gemm_kernels(SONDE_BF16));
   lua_setfield(L, -2, "bf16");
   return 1;
 }

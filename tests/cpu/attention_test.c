@@ -4,7 +4,6 @@
 #include "config.h"
 #include "kernel.h"
 
-#include "cpu/gemm.h"
 
 typedef struct setting {
   int64_t b, t, tk, h, kv, d;
@@ -510,6 +509,5 @@ int main(void) {
       cmocka_unit_test(test_all_is_full),    cmocka_unit_test(test_groups_are_copies),
       cmocka_unit_test(test_skipped_blocks), cmocka_unit_test(test_patterns_refused),
       cmocka_unit_test(test_flops)};
-  sonde_gemm_setup();
   return cmocka_run_group_tests_name("attention", tests, NULL, NULL);
 }

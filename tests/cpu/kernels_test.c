@@ -4,7 +4,6 @@
 #include "config.h"
 #include "kernel.h"
 
-#include "cpu/gemm.h"
 
 static int last_of(const sonde_shape *s) { return (int)s->dim[s->rank - 1]; }
 
@@ -357,6 +356,5 @@ int main(void) {
                                      cmocka_unit_test(test_losses),     cmocka_unit_test(test_chunks_by_size),
                                      cmocka_unit_test(test_bad_target), cmocka_unit_test(test_argmax),
                                      cmocka_unit_test(test_sums_into),  cmocka_unit_test(test_refusals)};
-  sonde_gemm_setup();
   return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
 }

@@ -128,7 +128,7 @@ static sonde_node *attention(maker *m, const char *op) {
   in[4] = sonde_result(y, 1);
   in[5] = plan_operand(m, plan_shape_of(plan_real(m), 4, q.dim));
   if (!strcmp(op, "attention_grad")) return sonde_result(plan_call(m, op, 6 + more, in, &at), (int)plan_choice(m, 3));
-  return sonde_result(y, !plan_choice(m, 4));
+  return sonde_result(y, plan_choice(m, 4) ? 0 : 1 + (int)plan_choice(m, 2));
 }
 
 /* The choice of blocks; the weights and what they are like. */
@@ -152,10 +152,11 @@ static sonde_node *measures(maker *m, const char *op) {
   sonde_attr at = {{0, (double)plan_choice(m, 2)}, {1}};
   int listed = (int)plan_choice(m, 2);
   take_pattern(m, &at, listed);
+  in[n++] = plan_operand(m, SHAPE(F32, q.dim[0], q.dim[2], q.dim[1]));
   if (!strcmp(op, "attention_spread")) in[n++] = plan_operand(m, thresholds);
   if (listed) in[n++] = lists_of(m, &q);
   sonde_node *y = plan_call(m, op, (int)n, in, &at);
-  return y && !strcmp(op, "attention_spread") ? sonde_result(y, (int)plan_choice(m, 4)) : y;
+  return y && !strcmp(op, "attention_spread") ? sonde_result(y, (int)plan_choice(m, 2)) : y;
 }
 
 static sonde_node *cached(maker *m, const char *op) {

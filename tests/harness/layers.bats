@@ -63,7 +63,7 @@ io/item sonde_simd_get -- rounds what is written to a file
 io/safetensors_read sonde_simd_get -- rounds and widens what is read from a file
 train/sample sonde_simd_get -- draws a token from logits that were copied to the host
 plugin/host sonde_simd_get sonde_gemm_tile sonde_inverse_factor -- the table that kernels of plugins compute with
-script/bind_bench sonde_cpu_peak sonde_cpu_read_rate sonde_simd_get sonde_gemm_library -- measures and names the CPU
+script/bind_bench sonde_cpu_peak sonde_cpu_read_rate sonde_simd_get sonde_gemm_kernels -- measures and names the CPU
 script/bind_linalg sonde_singular_values sonde_lstsq_new sonde_lstsq_free sonde_lstsq_add sonde_lstsq_merge -- probes
 script/bind_linalg sonde_lstsq_solve sonde_lstsq_bytes sonde_lstsq_in sonde_lstsq_out sonde_lstsq_rows -- by LAPACK
 END

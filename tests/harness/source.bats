@@ -94,7 +94,7 @@ END
   diff "$BATS_TEST_TMPDIR/folders" "$BATS_TEST_TMPDIR/named"
 }
 
-# A job that a test kills must be the program itself: a function's job is a shell, whose death leaves the program running.
+# A job that a test kills must be the program itself: a function's job is a shell, whose death leaves it running.
 @test "jobs of tests in the background are programs, or functions that become one" {
   cd "$abs_srcdir"
   cat > "$BATS_TEST_TMPDIR/jobs.awk" <<'END'

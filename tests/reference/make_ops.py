@@ -364,10 +364,15 @@ def turn_part(x, inverse, amplitude):
 
 
 def attend(q, k, v, scale, causal, window, starts=None, slopes=None, cap=0):
-    """Values and the log-sum-exp of scores_of with the same arguments."""
-    scores = scores_of(q, k, scale, causal, window, starts, slopes, cap)
-    v = v.repeat_interleave(q.shape[2] // v.shape[2], 2)
-    return torch.einsum("bhts,bshd->bthd", torch.softmax(scores, -1), v), torch.logsumexp(scores, -1)
+    """Values, the log-sum-exp of scores_of with the same arguments, and the entropy of the softmax."""
+    return attended(scores_of(q, k, scale, causal, window, starts, slopes, cap), v)
+
+
+def attended(scores, v):
+    v = v.repeat_interleave(scores.shape[1] // v.shape[2], 2)
+    p = torch.softmax(scores, -1)
+    entropy = -torch.where(p > 0, p * torch.where(p > 0, p, 1).log(), 0).sum(-1)
+    return torch.einsum("bhts,bshd->bthd", p, v), torch.logsumexp(scores, -1), entropy
 
 
 def scores_of(q, k, scale, causal, window, starts=None, slopes=None, cap=0, seen=None):
@@ -489,9 +494,7 @@ def seen_of(shape, keys, window, sinks, size, stride, starts, lists):
 
 def sparse_attend(q, k, v, window, sinks, size, stride, starts=None, lists=None):
     seen = seen_of(q.shape[:3], k.shape[1], window, sinks, size, stride, starts, lists)
-    scores = scores_of(q, k, 0, 1, 0, seen=seen)
-    v = v.repeat_interleave(q.shape[2] // v.shape[2], 2)
-    return torch.einsum("bhts,bshd->bthd", torch.softmax(scores, -1), v), torch.logsumexp(scores, -1)
+    return attended(scores_of(q, k, 0, 1, 0, seen=seen), v)
 
 
 def chosen_blocks(q, k, size, top, every, starts=None):
@@ -512,16 +515,15 @@ def chosen_blocks(q, k, size, top, every, starts=None):
     return lists.double()
 
 
-def spread(q, k, thresholds, **of):
-    """Entropy, entropy over log n, shares below a + r / n, and n, of what each query sees."""
+def spread(q, k, lse, thresholds, **of):
+    """Shares below a + r / n, and n, of the n weights that each query gives."""
     scores = scores_of(q, k, of.get("scale", 0), 1, of.get("window", 0), of.get("starts"), of.get("slopes"),
                        of.get("cap", 0), of.get("seen"))
-    seen, p = scores > -math.inf, torch.softmax(scores, -1)
+    seen, p = scores > -math.inf, torch.exp(scores - lse[..., None])
     n = seen.sum(-1).double()
-    entropy = -torch.where(p > 0, p * torch.where(p > 0, p, 1).log(), 0).sum(-1)
     bound = thresholds[:, 0] + thresholds[:, 1] / n[..., None]
     below = ((p[..., None] < bound[..., None, :]) & seen[..., None]).sum(-2) / n[..., None]
-    return entropy, torch.where(n > 1, entropy / n.clamp(min=2).log(), 0), below, n
+    return below, n
 
 
 def sparse_attentions():
@@ -552,20 +554,23 @@ def sparse_attentions():
          [f32(2, 60, 2, 8), f32(2, 60, 1, 8), f32(2, 60, 2, 8), i32(2, 60, lo=-4, hi=60)],
          lambda q, k, _, starts: chosen_blocks(q, k, 4, 2, 4, starts), i=[4, 2, 4], wrt=[])
     for name, length, scale, window, cap in (("", 9, 0, 0, 0), ("/window", 150, 2.0, 70, 0), ("/cap", 40, 3.0, 0, 0.7)):
-        inputs = [f32(2, length, 4, 8, lo=-2.0, hi=2.0), f32(2, length, 2, 8, lo=-2.0, hi=2.0)]
+        inputs = [f32(2, length, 4, 8, lo=-2.0, hi=2.0), f32(2, length, 2, 8, lo=-2.0, hi=2.0),
+                  f32(2, 4, length, lo=1.0, hi=4.0)]
         case("attention_weights" + name, "attention_weights", inputs,
-             lambda q, k: torch.softmax(scores_of(q, k, scale, 1, window, cap=cap), -1), f=[scale, cap], i=[1, window],
-             wrt=[])
+             lambda q, k, lse: torch.exp(scores_of(q, k, scale, 1, window, cap=cap) - lse[..., None]), f=[scale, cap],
+             i=[1, window], wrt=[])
         case("attention_spread" + name, "attention_spread", inputs + [f32(3, 2, lo=0.0, hi=0.2)],
-             lambda q, k, a: spread(q, k, a, scale=scale, window=window, cap=cap), f=[scale, cap], i=[1, window],
-             wrt=[])
+             lambda q, k, lse, a: spread(q, k, lse, a, scale=scale, window=window, cap=cap), f=[scale, cap],
+             i=[1, window], wrt=[])
     case("attention_spread/starts", "attention_spread",
-         [f32(2, 40, 2, 8), f32(2, 40, 2, 8), f32(1, 2, lo=0.0, hi=0.1), i32(2, 40, hi=40), f32(2, lo=0.0, hi=0.5)],
-         lambda q, k, a, starts, slopes: spread(q, k, a, starts=starts, slopes=slopes), i=[1], wrt=[])
+         [f32(2, 40, 2, 8), f32(2, 40, 2, 8), f32(2, 2, 40, lo=1.0, hi=4.0), f32(1, 2, lo=0.0, hi=0.1), i32(2, 40, hi=40),
+          f32(2, lo=0.0, hi=0.5)],
+         lambda q, k, lse, a, starts, slopes: spread(q, k, lse, a, starts=starts, slopes=slopes), i=[1], wrt=[])
     case("attention_spread/blocks", "attention_spread",
-         [f32(2, 70, 2, 8), f32(2, 70, 1, 8), f32(2, 2, lo=0.0, hi=0.1), i32(2, 70, 2, 3, lo=-1, hi=6)],
-         lambda q, k, a, lists: spread(q, k, a, seen=seen_of(q.shape[:3], 70, 0, 0, 7, 0, None, lists)), i=[1, 0, 0, 7],
-         wrt=[])
+         [f32(2, 70, 2, 8), f32(2, 70, 1, 8), f32(2, 2, 70, lo=1.0, hi=4.0), f32(2, 2, lo=0.0, hi=0.1),
+          i32(2, 70, 2, 3, lo=-1, hi=6)],
+         lambda q, k, lse, a, lists: spread(q, k, lse, a, seen=seen_of(q.shape[:3], 70, 0, 0, 7, 0, None, lists)),
+         i=[1, 0, 0, 7], wrt=[])
 
 
 def documents(tokens):

@@ -5,15 +5,22 @@ local core = require "sonde.core"
 
 local weights = {}
 
--- The op that measures the attention of a block: q, k and `more`, then what the attention has behind its values.
-local function measured(part, name, more, what)
+-- The op attention of a block.
+local function attention_of(part, what)
   local heads = part:lookup "attn.heads"
   if not heads or heads:op() ~= "attention" then
     error(core.where() .. what .. ": attention '" .. part.modules.attention.name .. "' publishes no \"attn.heads\", "
       .. "the result of the op attention", 0)
   end
-  local inputs, list = heads:inputs(), {}
-  for k = 1, 2 do list[k] = inputs[k] end
+  return heads
+end
+
+-- An op that measures the attention of a block: of q, k, the log-sum-exp and `more`, then what the attention has
+-- behind its values.
+local function measured(part, name, more, what)
+  local heads = attention_of(part, what)
+  local inputs = heads:inputs()
+  local list = { inputs[1], inputs[2], heads:result(2) }
   list[#list + 1] = more
   for k = 4, #inputs do list[#list + 1] = inputs[k] end
   return core.op(name, list, core.node_attributes(heads))
@@ -48,8 +55,10 @@ function weights.spread(trace, part, thresholds, what)
   end
   name = "probe.thresholds." .. table.concat(name, ",")
   local leaf = trace.graph:find(name) or trace.graph:leaf(name, core.tensor("f32", { #thresholds, 2 }, flat))
-  local entropy = measured(part, "attention_spread", leaf, what)
-  return { entropy = entropy, relative = entropy:result(2), below = entropy:result(3), keys = entropy:result(4) }
+  local below = measured(part, "attention_spread", leaf, what)
+  local entropy, keys = attention_of(part, what):result(3), below:result(2)
+  local largest = keys:max(2):log()          -- log 2 in place of log 1: the entropy there is 0
+  return { entropy = entropy, relative = entropy / largest, below = below, keys = keys }
 end
 
 --- The entropy of each query of each block, nats: [B, H, T]; nil where a block's attention publishes no weights.
@@ -60,7 +69,7 @@ function weights.entropies(trace)
   for i, part in ipairs(trace.parts) do
     local heads = part:lookup "attn.heads"
     if not heads or heads:op() ~= "attention" then return nil end
-    list[i] = weights.spread(trace, part, { { 0, 1 } }, "entropy").entropy
+    list[i] = heads:result(3)
   end
   return #list == #trace.blocks and list or nil
 end
