@@ -153,9 +153,11 @@ static void transpose(uint32_t *dst, int64_t ldd, const void *src, int64_t lds_b
 static void pack_f32(uint32_t *dst, int64_t width, int64_t step, const float *src, int64_t lds, int64_t rows,
                      int64_t cols) {
   for (int64_t r = 0; r < rows; r++, dst += width, src += lds)
-    for (int64_t j = 0; j < cols; j += SONDE_GROUP)
-      memcpy(dst + j / SONDE_GROUP * step, src + j,
-             cols - j < SONDE_GROUP ? (size_t)(cols - j) * 4 : (size_t)SONDE_GROUP * 4);
+    for (int64_t j = 0; j < cols; j += SONDE_GROUP) {
+      uint32_t *to = dst + j / SONDE_GROUP * step;
+      if (cols - j >= SONDE_GROUP) memcpy(to, src + j, SONDE_GROUP * sizeof *to);
+      else memcpy(to, src + j, (size_t)(cols - j) * sizeof *to);
+    }
 }
 
 const sonde_micro *ISA_NAME(sonde_micro_vec)(void) {
