@@ -1,6 +1,6 @@
 /* linalg.c - least squares and singular values by LAPACK. Its Fortran interface is called, which every LAPACK has:
- * matrices lie by columns, everything is passed by address. OpenBLAS's own threads are off, so the bits do not depend on
- * the number of threads. */
+ * matrices lie by columns, everything is passed by address. OpenBLAS's own threads are off, so the bits do not depend
+ * on the number of threads. */
 #include "config.h"
 
 #include <cblas.h>

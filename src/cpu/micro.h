@@ -22,8 +22,9 @@ typedef struct sonde_micro {
   /* out_type: sonde_dtype of C. how: SONDE_ADDS, SONDE_FAR. */
   void (*f32)(int64_t m, int64_t n, int64_t k, const float *a, int64_t rs, int64_t cs, int64_t step,
               const float *b, int64_t ldb, int how, void *c, int64_t ldc, int out_type);
-  /* This and what follows, but for pack_f32 and transpose, may be NULL without avx512_bf16. The calling thread is between begin and end, which are not nested: what sets the CPU up
-   * for these products takes longer than a small one of them. */
+  /* This and what follows, but for pack_f32 and transpose, may be NULL without avx512_bf16. The calling thread is
+   * between begin and end, which are not nested: what sets the CPU up for these products takes longer than a small one
+   * of them. */
   void (*begin)(void);
   void (*end)(void);
   void (*bf16)(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t rs, int64_t step, const uint32_t *b,

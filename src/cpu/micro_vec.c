@@ -87,6 +87,14 @@ static void narrow_row(int64_t n, int64_t k, const float *a, int64_t cs, const f
 
 /* ---- all blocks of a product --------------------------------------------------------------------- */
 
+/* The next strip of A: rows are a few cache lines long and far apart, which the hardware does not predict. Addresses
+ * past the end do no harm. */
+static inline void fetch_rows(const float *a, int64_t rs, int64_t k, int64_t rows) {
+  enum { MOST = 256, OF_A_LINE = 16 };   /* from there on the hardware has seen enough of the row */
+  for (int64_t i = 0; i < rows && i < MR; i++)
+    for (int64_t p = 0; p < k && p < MOST; p += OF_A_LINE) __builtin_prefetch(a + i * rs + p);
+}
+
 static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t rs, int64_t cs, int64_t step,
                     const float *b, int64_t ldb, int how, void *c, int64_t ldc, int out_type) {
   const int64_t size = out_type == SONDE_F32 ? 4 : 2;
@@ -97,6 +105,7 @@ static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t rs,
       const float *from = step ? a + i / SONDE_GROUP * step + i % SONDE_GROUP : a + i * rs;
       mr = step && i % SONDE_GROUP ? MR - 1 : MR;          /* a group of 16 is 6 + 5 + 5 */
       if (mr > m - i) mr = m - i;
+      if (j == 0 && cs == 1) fetch_rows(from + mr * rs, rs, k, m - i - mr);
       if (n < LANES)
         for (int64_t r = 0; r < mr; r++)
           narrow_row(n, k, from + r * rs, cs, b, ldb, how, c, (i + r) * ldc, out_type);
@@ -106,6 +115,9 @@ static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t rs,
 }
 
 /* ---- packing ------------------------------------------------------------------------------------- */
+
+/* Rows that packing prefetches ahead. */
+enum { AHEAD = 8 };
 
 #ifdef __clang__
 #define SHUFFLE __builtin_shufflevector
@@ -141,6 +153,8 @@ static void transpose(uint32_t *dst, int64_t ldd, const void *src, int64_t lds_b
   const char *from = src;
   for (int64_t i = 0; i < rows; i += LANES)
     for (int64_t j = 0; j < cols; j += 4) {
+      if (j % 16 == 0)
+        for (int64_t y = i; y < i + LANES; y++) __builtin_prefetch(from + (AHEAD + y) * lds_bytes + j * 4);
       if (i + LANES <= rows && j + 4 <= cols) {
         transpose_columns(dst + j * ldd + i, ldd, from + i * lds_bytes + j * 4, lds_bytes);
         continue;
@@ -155,6 +169,7 @@ static void pack_f32(uint32_t *dst, int64_t width, int64_t step, const float *sr
   for (int64_t r = 0; r < rows; r++, dst += width, src += lds)
     for (int64_t j = 0; j < cols; j += SONDE_GROUP) {
       uint32_t *to = dst + j / SONDE_GROUP * step;
+      __builtin_prefetch(src + AHEAD * lds + j);
       if (cols - j >= SONDE_GROUP) memcpy(to, src + j, SONDE_GROUP * sizeof *to);
       else memcpy(to, src + j, (size_t)(cols - j) * sizeof *to);
     }

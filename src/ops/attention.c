@@ -303,7 +303,7 @@ static void pair_values(void *arg, int64_t tile, int worker) {
 
 typedef struct softmax {         /* one block of queries on its way through the keys */
   float top[SONDE_BLOCK], total[SONDE_BLOCK];
-  float weighed[SONDE_BLOCK];    /* with total = sum of exp(x): the sum of x exp(x); kept where the entropy is asked for */
+  float weighed[SONDE_BLOCK];    /* of x exp(x), where total is of exp(x); kept where the entropy is asked for */
   float out[SONDE_BLOCK * SONDE_HEAD];
 } softmax;
 
@@ -369,7 +369,8 @@ static void finish(const attention *t, softmax *x, int64_t b, int64_t h, int64_t
   float *const lse = c->out[1], *const entropy = c->n_out > 2 ? c->out[2] : NULL;
   for (int64_t i = 0; i < n; i++) {
     float *row = x->out + i * t->width;
-    const int64_t at = ((b * t->tq + first + i) * t->heads + h) * t->width, query = (b * t->heads + h) * t->tq + first + i;
+    const int64_t at = ((b * t->tq + first + i) * t->heads + h) * t->width;
+    const int64_t query = (b * t->heads + h) * t->tq + first + i;
     t->simd->common.scale(row, row, 1.0f / x->total[i], t->width);
     if (c->out[0] && c->out_shape[0].dtype == SONDE_F32)
       memcpy((float *)c->out[0] + at, row, (size_t)t->width * sizeof(float));
@@ -471,7 +472,8 @@ const sonde_op_def sonde_ops_attention[] = {
      .flags = SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
      .doc =
          "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], "
-         "log-sum-exp [B, H, T], and the entropy [B, H, T] in nats of each query's weights. f0: scale (0: 1/sqrt(Dh)), f1: soft-cap c on scores, c tanh(scale q k / c) (0: none), "
+         "log-sum-exp [B, H, T], and the entropy [B, H, T] in nats of each query's weights. f0: scale (0: 1/sqrt(Dh)), "
+         "f1: soft-cap c on scores, c tanh(scale q k / c) (0: none), "
          "i0: causal (query i sees keys to i + Tk - T), "
          "i1: window, own position included (0: all), i2: sinks, the first keys that a query sees beside its window, "
          "i3: keys of a block, counted from a query's first key, i4: stride s, a query sees its own block, the s-th "

@@ -86,6 +86,11 @@ LUA
   printf 'local x = 1\nerror("boom")\n' > boom.lua
   refuses 1 "sonde: boom.lua:2: boom" "$SONDE" run boom.lua
   one_line
+  printf 'error { code = 7, what = "no\\nroom", { 1 } }\n' > boom.lua
+  refuses 1 "sonde: an error that is a table, not a text: code = 7, what = no room" "$SONDE" run boom.lua
+  one_line
+  printf 'error(nil)\n' > boom.lua
+  refuses 1 "sonde: an error that is nil, not a text" "$SONDE" run boom.lua
   printf 'local x = = 1\n' > syntax.lua
   refuses 1 "syntax.lua:1:" "$SONDE" run syntax.lua
   refuses 1 "nowhere.lua" "$SONDE" run nowhere.lua

@@ -23,7 +23,7 @@ static void compare(const op_cases *all, const op_case *c, const char *what, int
     error += off * off;
     power += want->values[k] * want->values[k];
   }
-  /* A sample of zeros says nothing of the scale; the norm does. What is 0 may be an f32's rounding of numbers near 1. */
+  /* A sample of zeros says nothing of the scale; the norm does. What is 0 may be a rounding of numbers near 1. */
   if (want->norm == 0 && error < 1e-13 * n) return;
   double scale = fmax(power, want->norm * want->norm * want->n / (double)n);
   double off = op_projection(x, n, all->projection_seed) - want->projection;

@@ -563,8 +563,8 @@ def sparse_attentions():
              lambda q, k, lse, a: spread(q, k, lse, a, scale=scale, window=window, cap=cap), f=[scale, cap],
              i=[1, window], wrt=[])
     case("attention_spread/starts", "attention_spread",
-         [f32(2, 40, 2, 8), f32(2, 40, 2, 8), f32(2, 2, 40, lo=1.0, hi=4.0), f32(1, 2, lo=0.0, hi=0.1), i32(2, 40, hi=40),
-          f32(2, lo=0.0, hi=0.5)],
+         [f32(2, 40, 2, 8), f32(2, 40, 2, 8), f32(2, 2, 40, lo=1.0, hi=4.0), f32(1, 2, lo=0.0, hi=0.1),
+          i32(2, 40, hi=40), f32(2, lo=0.0, hi=0.5)],
          lambda q, k, lse, a, starts, slopes: spread(q, k, lse, a, starts=starts, slopes=slopes), i=[1], wrt=[])
     case("attention_spread/blocks", "attention_spread",
          [f32(2, 70, 2, 8), f32(2, 70, 1, 8), f32(2, 2, 70, lo=1.0, hi=4.0), f32(2, 2, lo=0.0, hi=0.1),

@@ -110,8 +110,14 @@ function TestHooks:test_may_end_the_training()
   local last = records(dir)
   lu.assertEquals(last[#last].step, 7)
   lu.assertTrue(last[#last]["val/loss"] ~= nil)
-  -- The same command finds it ended; when that is changed, it goes on, to the bits of one that was never stopped.
+  -- The same command finds it ended, and says why; when that is changed, it goes on, to the bits of one that was never
+  -- stopped.
+  local said, warn = {}, core.warn
+  core.warn = function(text) said[#said + 1] = text end
   local same = train({ hooks = stop_at(7), dir = dir, eval_every = 0 }, classifier(), feed_of(16))
+  core.warn = warn
+  lu.assertEquals(said, { "this training ended before its last update: " .. result.stopped
+    .. "; --accept-changes lets it go on" })
   lu.assertEquals({ same.steps, same.stopped, same.state_sha256 }, { 7, result.stopped, result.state_sha256 })
   local on = train({ dir = dir, eval_every = 0, accept_changes = true }, classifier(), feed_of(16))
   lu.assertEquals(on.steps, 12)
@@ -171,6 +177,10 @@ function TestHooks:test_mistakes()
   lu.assertErrorMsgContains("hooks 1 and 2 of train have one name, 'x'", train, twice("x", "x"))
   lu.assertErrorMsgContains("hooks 1 and 2 of train have one name, '2'", train, twice("2", nil))
   lu.assertErrorMsgContains("at", train, hook { at = "start", call = nothing })
+  lu.assertErrorMsgContains("hook 'x' of train is called at evaluations, and the corpus has no validation text", train,
+    hook { name = "x", at = "evaluation", call = nothing })
+  lu.assertErrorMsgContains("hook '1' at update 2: an error that is a table, not a text: code = 3, why = full", train,
+    hook { every = 2, call = function() error { code = 3, why = "full", of = {} } end })
   lu.assertErrorMsgContains("hook '1' at update 2: it returned a number", train,
     hook { every = 2, call = function() return 3 end })
   lu.assertErrorMsgContains("hook '1' at update 2: it returned an empty text", train,

@@ -3,6 +3,8 @@
 -- A sweep opens a trial's folder (and takes its lock) before it calls the trial's function, and says so here;
 -- sonde.train and sonde.probe then write to it without being told. Outside a sweep there is none.
 
+local format = require "sonde.base.format"
+
 ---@class sonde.current
 ---@field accept_changes boolean   what the command line says of runs made with something else: go on with them
 ---@field redo boolean             ... or compute them anew
@@ -44,7 +46,7 @@ function current.with(run, f, ...)
   local given, n = { ... }, select("#", ...)
   current.stack[depth + 1] = run
   local ok, result = xpcall(function() return f((table.unpack or unpack)(given, 1, n)) end, function(message)
-    trace = debug.traceback(tostring(message), 2)
+    trace = debug.traceback(format.reason(message), 2)
     return message
   end)
   for k = #current.stack, depth + 1, -1 do current.stack[k] = nil end

@@ -81,4 +81,23 @@ function format.shell_word(word)
   return "'" .. string.gsub(word, "'", "'\\''") .. "'"
 end
 
+--- What an error says, of any value that a script may raise: of a table without __tostring its fields that are
+--- numbers, texts or booleans, by name.
+---@param raised any
+---@return string
+function format.reason(raised)
+  local kind, meta = type(raised), getmetatable(raised)
+  local says = kind == "string" or kind == "number" or (type(meta) == "table" and meta.__tostring)
+  if says then return tostring(raised) end
+  local fields = {}
+  for key, value in pairs(kind == "table" and raised or {}) do
+    local simple = type(value) == "string" or type(value) == "number" or type(value) == "boolean"
+    if simple then fields[#fields + 1] = tostring(key) .. " = " .. tostring(value) end
+  end
+  table.sort(fields)
+  local text = string.gsub(table.concat(fields, ", "), "%c", " ")
+  return "an error that is " .. (kind == "nil" and "nil" or "a " .. kind) .. ", not a text"
+    .. (#fields > 0 and ": " .. string.sub(text, 1, 300) or "")
+end
+
 return format

@@ -139,7 +139,7 @@ local function run(command, options)
     return at_users_line(message)
   end, options)
   if ok then return result or 0 end
-  complain(tostring(result))
+  complain(format.reason(result))
   if trace then io.stderr:write(trace, "\n") end
   if core.interrupted() then return 3 end
   return 1

@@ -157,7 +157,7 @@ function methods:check(f)
   for _, trial in ipairs(f and self.trials or {}) do
     local ok, message = true, nil
     if not trials.is_over(self, trial) then ok, message = pcall(f, grid.copy(trial.params)) end
-    if not ok then error(trial.id .. ": " .. tostring(message), 0) end
+    if not ok then error(trial.id .. ": " .. format.reason(message), 0) end
   end
   return self
 end

@@ -57,10 +57,7 @@ end
 
 -- What stands in a failed trial's record: the first line; the stack goes into its log.
 local function reason_of(message)
-  if type(message) ~= "string" and not (getmetatable(message) or {}).__tostring then
-    return "an error that is a " .. type(message) .. ", not a text"
-  end
-  return (tostring(message):match("^[^\n]*"))
+  return (format.reason(message):match("^[^\n]*"))
 end
 
 --- What runs this sweep again.

@@ -1,6 +1,7 @@
 --- hooks.lua - functions of a script that a training calls between updates. doc/training.md shows some.
 
 local core = require "sonde.core"
+local format = require "sonde.base.format"
 
 local hooks = {}
 
@@ -32,6 +33,15 @@ function hooks.check(list, where)
       error(where() .. "hook '" .. hook.name .. "' of train needs either every, a number of updates, or at, "
         .. "\"evaluation\" or \"end\"", 0)
     end
+  end
+end
+
+--- What waits for an evaluation, for messages; nil: none does.
+---@param list table[]|nil
+---@return string|nil
+function hooks.awaits_evaluation(list)
+  for _, hook in ipairs(list or {}) do
+    if hook.at == "evaluation" then return "hook '" .. hook.name .. "' of train is called at evaluations" end
   end
 end
 
@@ -74,7 +84,7 @@ function hooks.call(list, event, model, trainer)
       local ok, reason = pcall(hook.call, state_of(event, model))
       if not ok then
         if core.interrupted() then error(reason, 0) end
-        error("hook '" .. hook.name .. "' at update " .. event.step .. ": " .. tostring(reason), 0)
+        error("hook '" .. hook.name .. "' at update " .. event.step .. ": " .. format.reason(reason), 0)
       end
       if reason ~= nil and (type(reason) ~= "string" or reason == "") then
         error("hook '" .. hook.name .. "' at update " .. event.step .. ": it returned "

@@ -449,12 +449,12 @@ local function next_event(trainer, sampler)
   return event
 end
 
--- Runs the trainer to its end.
+-- Runs the trainer to its end; says so where it ended before, in an earlier session.
 local function loop(trainer, sampler, display, o, model, board, called)
-  local event, profiled = nil, o.profile
-  if profiled then trainer:profile() end
+  local event, events = nil, 0
+  if o.profile then trainer:profile() end
   repeat
-    event = next_event(trainer, sampler)
+    event, events = next_event(trainer, sampler), events + 1
     display:show(event)
     if board and event.logged then board:update() end
     if #called > 0 then
@@ -462,6 +462,9 @@ local function loop(trainer, sampler, display, o, model, board, called)
       hooks.call(called, event, model, trainer)
     end
   until event.done or event.diverged or event.interrupted
+  if events == 1 and event.done and event.stopped then
+    core.warn("this training ended before its last update: " .. event.stopped .. "; --accept-changes lets it go on")
+  end
   return event
 end
 
@@ -540,9 +543,10 @@ function train.train(model, corpus, options, where)
   require("sonde.data").check_model(corpus, model)
   distill.check_corpus(model, corpus, o)
   documents.of_trace(o, corpus, model, "train", where and function() return where {} end)
-  if o.patience and not feeds.validates(corpus) then
-    error(core.where() .. "option 'patience' of train waits for a lower validation loss, and the corpus has no "
-      .. "validation text", 0)
+  local waits = o.patience and "option 'patience' of train waits for a lower validation loss"
+    or hooks.awaits_evaluation(o.hooks)
+  if waits and not feeds.validates(corpus) then
+    error(core.where() .. waits .. ", and the corpus has no validation text", 0)
   end
   start.views(model, o)
   gradual.views(model, o.sparsity)
