@@ -11,7 +11,7 @@
 #include "sonde.h"
 #include "tensor/bf16.h"
 
-enum { MR = 6, NV = 2, NR = NV * LANES };
+enum { MR = 6, NV = 2, NR = NV * LANES, TURNS = 4 };
 #define KERNEL static inline __attribute__((always_inline)) void
 
 /* ---- results ------------------------------------------------------------------------------------- */
@@ -37,33 +37,63 @@ KERNEL put_row(const vec *acc, int nv, int64_t back, int how, void *c, int64_t a
 
 /* ---- blocks -------------------------------------------------------------------------------------- */
 
-KERNEL block(const int mr, const int nv, int64_t back, int64_t k, const float *a, int64_t rs, int64_t cs,
-             const float *b, int64_t ldb, int how, void *c, int64_t ldc, int out_type) {
-  const float *end = b + (nv - 1) * LANES - back;          /* the last vector of a row of B */
-  vec acc[MR][NV];
+/* acc += one column of A, whose numbers are at[i][p], times one row of B. */
+KERNEL add_product(vec acc[MR][NV], const int mr, const int nv, int64_t back, const float *const *at, int64_t p,
+                   const float *b) {
+  vec v[NV];
+#pragma GCC unroll 2
+  for (int j = 0; j < nv; j++) v[j] = load(b + j * LANES - (j == nv - 1 ? back : 0));
 #pragma GCC unroll 6
-  for (int i = 0; i < mr; i++)
+  for (int i = 0; i < mr; i++) {
+    const vec x = at[i][p] - (vec){0};
+#pragma GCC unroll 2
+    for (int j = 0; j < nv; j++) acc[i][j] += x * v[j];
+  }
+}
+
+KERNEL block(const int mr, const int nv, const int turns, int64_t back, int64_t k, const float *a, int64_t rs,
+             int64_t cs, const float *b, int64_t ldb, int how, void *c, int64_t ldc, int out_type) {
+  vec acc[MR][NV];
+  const float *at[MR];
+  int64_t p = 0;
+#pragma GCC unroll 6
+  for (int i = 0; i < mr; i++) {
+    at[i] = a + i * rs;
 #pragma GCC unroll 2
     for (int j = 0; j < nv; j++) acc[i][j] = (vec){0};
-  for (int64_t p = 0; p < k; p++, a += cs, b += ldb, end += ldb) {
-    const vec v[NV] = {nv > 1 ? load(b) : load(end), load(end)};
+  }
+  for (; p + turns <= k; p += turns) {
+#pragma GCC unroll 4
+    for (int t = 0; t < turns; t++, b += ldb) add_product(acc, mr, nv, back, at, t * cs, b);
 #pragma GCC unroll 6
     for (int i = 0; i < mr; i++) {
-      const vec x = a[i * rs] - (vec){0};
-#pragma GCC unroll 2
-      for (int j = 0; j < nv; j++) acc[i][j] += x * v[j];
+      at[i] += turns * cs;
+      /* Six pointers in registers: gcc would make one of them, and many offsets in memory. */
+      if (!__builtin_constant_p(rs)) __asm__("" : "+r"(at[i]));
     }
+  }
+  for (; turns > 1 && p < k; p++, b += ldb) {
+    add_product(acc, mr, nv, back, at, 0, b);
+#pragma GCC unroll 6
+    for (int i = 0; i < mr; i++) at[i] += cs;
   }
 #pragma GCC unroll 6
   for (int i = 0; i < mr; i++) put_row(acc[i], nv, back, how, c, i * ldc, out_type);
 }
 
-/* One compiled block for each height and width: the sizes must be constants for the results to stay in registers. */
-#define CASE(mr, nv) case mr * 4 + nv: block(mr, nv, back, k, a, rs, cs, b, ldb, how, c, ldc, out_type); break;
+/* One compiled block for each height and width: the sizes must be constants for the results to stay in registers. Most
+ * blocks are whole, of an A by rows or a packed one: four k at a time, with constants in place of strides, they take a
+ * tenth fewer instructions. */
+#define CASE(mr, nv) case mr * 4 + nv: block(mr, nv, 1, back, k, a, rs, cs, b, ldb, how, c, ldc, out_type); break;
+#define WHOLE(mr, rs, cs) block(mr, NV, TURNS, 0, k, a, rs, cs, b, ldb, how, c, ldc, out_type)
 static __attribute__((noinline)) void any_block(int64_t mr, int64_t nv, int64_t back, int64_t k, const float *a,
                                                 int64_t rs, int64_t cs, const float *b, int64_t ldb, int how, void *c,
                                                 int64_t ldc, int out_type) {
-  switch (mr * 4 + nv) {
+  const int is_whole = nv == NV && !back, is_packed = rs == 1 && cs == SONDE_GROUP;
+  if (is_whole && mr == MR && cs == 1) WHOLE(MR, rs, 1);
+  else if (is_whole && mr == MR && is_packed) WHOLE(MR, 1, SONDE_GROUP);
+  else if (is_whole && mr == MR - 1 && is_packed) WHOLE(MR - 1, 1, SONDE_GROUP);
+  else switch (mr * 4 + nv) {
     CASE(1, 1) CASE(2, 1) CASE(3, 1) CASE(4, 1) CASE(5, 1) CASE(6, 1)
     CASE(1, 2) CASE(2, 2) CASE(3, 2) CASE(4, 2) CASE(5, 2) CASE(6, 2)
   }
