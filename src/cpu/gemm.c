@@ -24,7 +24,7 @@ enum {
 static void tile_micro(const sonde_micro *micro, int ta, int tb, int64_t m, int64_t n, int64_t k,
                        const float *a, int64_t lda, const float *b, int64_t ldb, int add, float *c,
                        int64_t ldc) {
-  int64_t rs = ta ? 1 : lda, cs = ta ? lda : 1, chunk = tb ? BLOCK_K / 2 : BLOCK_K;
+  int64_t rs = ta ? 1 : lda, cs = ta ? lda : 1, chunk = tb ? micro->depth / 2 : micro->depth;
   uint32_t panel[BLOCK_K / 2 * PANEL];
   for (int64_t p = 0; p < k; p += chunk) {
     int64_t depth = least(chunk, k - p);
@@ -122,7 +122,7 @@ static void tile_f32(const gemm_product *p, const place *t) {
   uint32_t panel[BLOCK_K * PANEL] __attribute__((aligned(64)));
   const int turns = turns_b(g, e->m), copies = copies_b(g, t->m);
   char *c = e->c + (t->i * g->ldc + t->j) * bytes_of(g->out_type);
-  const int64_t chunk = g->out_type == SONDE_F32 ? BLOCK_K : e->k;
+  const int64_t chunk = g->out_type == SONDE_F32 ? p->micro->depth : e->k;
   for (int64_t q = 0; q < e->k; q += chunk) {
     const int64_t depth = least(chunk, e->k - q), rs = g->ta ? 1 : g->lda, cs = g->ta ? g->lda : 1;
     const float *a = (const float *)(const void *)e->a + t->i * rs + q * cs;

@@ -12,7 +12,7 @@ enum {
   TURNED_M = 192, TURNED_N = 512,   /* of the results of a tile that packs A, stored [k, m] */
   LINE = 16,               /* words of a cache line */
   PACK_K = 32,             /* words of k that are packed by one tile */
-  BLOCK_K = 512,           /* words of k at a time: a panel and a strip of A stay in the L2 cache */
+  BLOCK_K = 512,           /* words of k at a time, at most: a panel and a strip of A stay in the L2 cache */
   ENTRIES = 64             /* products whose tiles are one list, at most */
 };
 

@@ -218,12 +218,13 @@ static void pack_bf16(uint32_t *dst, int64_t step, const uint16_t *src, int64_t 
 }
 
 const sonde_micro *sonde_micro_avx512(int bf16) {
-  static const sonde_micro plain = {.f32 = product_f32, .pack_f32 = pack_f32, .pack_bf16 = pack_bf16,
+  static const sonde_micro plain = {.depth = 512, .f32 = product_f32, .pack_f32 = pack_f32, .pack_bf16 = pack_bf16,
                                     .transpose = transpose, .interleave = interleave, .spread_bf16 = spread_bf16};
 #ifdef __AVX512BF16__
-  static const sonde_micro narrow = {.f32 = product_f32, .begin = nothing, .end = nothing, .bf16 = product_bf16,
-                                     .pack_f32 = pack_f32, .pack_bf16 = pack_bf16, .transpose = transpose,
-                                     .interleave = interleave, .round = round_rows, .spread_bf16 = spread_bf16};
+  static const sonde_micro narrow = {.depth = 512, .f32 = product_f32, .begin = nothing, .end = nothing,
+                                     .bf16 = product_bf16, .pack_f32 = pack_f32, .pack_bf16 = pack_bf16,
+                                     .transpose = transpose, .interleave = interleave, .round = round_rows,
+                                     .spread_bf16 = spread_bf16};
   if (bf16) return &narrow;
 #endif
   (void)bf16;

@@ -206,6 +206,6 @@ static void pack_f32(uint32_t *dst, int64_t width, int64_t step, const float *sr
 }
 
 const sonde_micro *ISA_NAME(sonde_micro_vec)(void) {
-  static const sonde_micro table = {.f32 = product, .pack_f32 = pack_f32, .transpose = transpose};
+  static const sonde_micro table = {.depth = 256, .f32 = product, .pack_f32 = pack_f32, .transpose = transpose};
   return &table;
 }
