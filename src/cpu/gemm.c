@@ -2,7 +2,8 @@
  *
  * A tile is calls of the micro product (micro.h), in f32 and, where the CPU has it (AVX-512 or AMX), in bf16; elsewhere
  * bf16 operands are widened to f32 in scratch first, which changes no value (a product of two bf16 numbers is exact in
- * f32). A result's sum has one order, whatever the tile and however many rows the product has. */
+ * f32). A result's sum has one order, whatever the tile and however many rows the product has; that of products of at
+ * most three rows with a B stored [n, k] is another (gemm_thin.h). */
 #include "config.h"
 #include "cpu/gemm_thin.h"
 #include "cpu/gemm_tiles.h"

@@ -67,6 +67,7 @@ static void choose(void) {
   while (asked && *asked && k < NAMES && strcmp(asked, names[k])) k++;
   if (k == NAMES) sonde_warn("SONDE_ISA=%s is none of base, avx2, avx512, amx; it is ignored", asked);
   else if (asked && *asked && k < level) level = k;
+  else if (asked && *asked && k > level) sonde_warn("SONDE_ISA=%s: this CPU has %s at most", asked, names[level]);
   chosen = sonde_simd_level(level);
 }
 

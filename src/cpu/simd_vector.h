@@ -19,6 +19,18 @@ typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 typedef uint32_t word __attribute__((vector_size(4 * LANES)));
 typedef uint32_t uword __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
 
+/* x, rounded: what is added to it later is not joined with its product to one operation that rounds once. */
+static inline vec rounded_product(vec x) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(x));
+#elif defined(__x86_64__)
+  __asm__("" : "+x"(x));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(x));
+#endif
+  return x;
+}
+
 static inline vec load(const float *x) { return *(const uvec *)x; }
 static inline void store(float *y, vec v) { *(uvec *)y = v; }
 

@@ -363,7 +363,6 @@ static void ask_result(const attention *t, int64_t b, int64_t h, int64_t first, 
     sonde_attention_ask((const char *)c->out[0] + at * size, t->heads * t->width * size, t->width * size, n);
 }
 
-/* The entropy is -sum of p log p = log total - weighed / total. */
 static void finish(const attention *t, softmax *x, int64_t b, int64_t h, int64_t first, int64_t n) {
   const sonde_call *c = t->c;
   float *const lse = c->out[1], *const entropy = c->n_out > 2 ? c->out[2] : NULL;
@@ -376,7 +375,7 @@ static void finish(const attention *t, softmax *x, int64_t b, int64_t h, int64_t
       memcpy((float *)c->out[0] + at, row, (size_t)t->width * sizeof(float));
     else if (c->out[0]) t->simd->common.to_bf16((uint16_t *)c->out[0] + at, row, t->width);
     if (lse) lse[query] = t->scale * x->top[i] + logf(x->total[i]);
-    if (entropy) entropy[query] = fmaxf(0, logf(x->total[i]) - x->weighed[i] / x->total[i]);
+    if (entropy) entropy[query] = sonde_attention_entropy(x->total[i], x->weighed[i]);
   }
 }
 
@@ -472,7 +471,8 @@ const sonde_op_def sonde_ops_attention[] = {
      .flags = SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
      .doc =
          "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], "
-         "log-sum-exp [B, H, T], and the entropy [B, H, T] in nats of each query's weights. f0: scale (0: 1/sqrt(Dh)), "
+         "log-sum-exp [B, H, T], and the entropy [B, H, T] in nats of each query's weights, the two without a gradient. "
+         "f0: scale (0: 1/sqrt(Dh)), "
          "f1: soft-cap c on scores, c tanh(scale q k / c) (0: none), "
          "i0: causal (query i sees keys to i + Tk - T), "
          "i1: window, own position included (0: all), i2: sinks, the first keys that a query sees beside its window, "

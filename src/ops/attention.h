@@ -3,6 +3,8 @@
 #ifndef SONDE_OPS_ATTENTION_H
 #define SONDE_OPS_ATTENTION_H
 
+#include <math.h>
+
 #include "cpu/micro.h"
 #include "cpu/simd.h"
 
@@ -143,6 +145,13 @@ void sonde_attention_pack(const attention *t, const meeting *m, const uint16_t *
  * key of the stretch. */
 void sonde_attention_weigh(const attention *t, const strip *x, const weights *packed, const uint32_t *pairs, float *out,
                            int64_t ld);
+
+/* The entropy of weights exp(x) / total, weighed = sum of x exp(x): -sum of p log p = log total - weighed / total. Not
+ * negative; NaN stays NaN. */
+static inline float sonde_attention_entropy(float total, float weighed) {
+  const float entropy = logf(total) - weighed / total;
+  return entropy < 0 ? 0 : entropy;
+}
 
 int sonde_attention_grad_run(const sonde_call *c);
 

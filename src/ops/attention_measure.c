@@ -83,13 +83,18 @@ static double keys_of(const queries *x, int64_t i) {
   return (double)n;
 }
 
-/* Adds to below[k] how many of the probabilities of query i are below bound[k]. */
+/* The logarithm of the weight that query i gives key j of the stretch. The score is rounded as attention rounds it. */
+static double log_weight(const queries *x, int64_t j, int64_t i) {
+  const float score = x->t->scale * x->s[j * SONDE_BLOCK + i];
+  return (double)score - (double)x->lse[i];
+}
+
+/* Adds to below[k] how many of the probabilities of query i are below bound[k]: NaN if one is NaN. */
 static void measure(const queries *x, int64_t keys, int64_t i, const double *bound, int64_t bounds, double *below) {
   for (int64_t j = 0; j < keys; j++) {
-    const double log_p = (double)x->t->scale * (double)x->s[j * SONDE_BLOCK + i] - (double)x->lse[i];
+    const double log_p = log_weight(x, j, i), p = exp(log_p);
     if (log_p == -INFINITY) continue;
-    const double p = exp(log_p);
-    for (int64_t k = 0; k < bounds; k++) below[k] += p < bound[k];
+    for (int64_t k = 0; k < bounds; k++) below[k] += isnan(p) ? p : p < bound[k];
   }
 }
 
@@ -133,7 +138,7 @@ static void weights_tile(void *arg, int64_t tile, int worker) {
     take_scores(&x, &m);
     for (int64_t i = 0; i < x.v.n; i++)
       for (int64_t j = 0; j < m.keys; j++)
-        out[i * t->tk + m.at + j] = (float)exp((double)t->scale * (double)x.s[j * SONDE_BLOCK + i] - (double)x.lse[i]);
+        out[i * t->tk + m.at + j] = (float)exp(log_weight(&x, j, i));
   }
 }
 

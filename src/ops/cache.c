@@ -74,6 +74,8 @@ static int cached_shape(const sonde_shape *in, int n_in, const sonde_attr *a, so
   if (rc) return rc;
   out[0] = in[0];
   out[0].dtype = SONDE_F32;
+  for (int j = 1; j < 3; j++)
+    out[j] = sonde_shape_make(SONDE_F32, 3, (int64_t[]){in[0].dim[0], in[0].dim[2], in[0].dim[1]});
   return check_position("attention_cached", &in[n_in - 1], err);
 }
 
@@ -92,6 +94,17 @@ static void to_scores(const attention *t, float *score, int64_t n, int64_t last,
   for (int64_t key = 0; t->slopes && key < n; key++) score[key] -= t->slopes[h] * (float)(last + n - 1 - key);
 }
 
+/* The log-sum-exp and the entropy of query i of head h, of its n weights exp(score - top). */
+static void measure(const attention *t, int64_t b, int64_t i, int64_t h, const float *weight, int64_t n, float top,
+                    float total) {
+  const int64_t query = (b * t->heads + h) * t->tq + i;
+  float *const lse = t->c->out[1], *const entropy = t->c->out[2];
+  float weighed = 0;
+  for (int64_t k = 0; entropy && k < n; k++) weighed += weight[k] > 0 ? weight[k] * logf(weight[k]) : weight[k];
+  if (lse) lse[query] = top + logf(total);
+  if (entropy) entropy[query] = sonde_attention_entropy(total, weighed);
+}
+
 /* One query of one head: scores over the keys it sees, softmax, weighted sum of the values. */
 static void attend(const job *j, int64_t b, int64_t i, int64_t h, float *score) {
   const attention *t = &j->task;
@@ -108,7 +121,8 @@ static void attend(const job *j, int64_t b, int64_t i, int64_t h, float *score) 
     t->simd->dots(score + n, query, key + from * row, row, to - from, width);
     to_scores(t, score + n, to - from, x.own + 1 - to, h);
   }
-  const float total = t->simd->exp_sum(score, score, t->simd->common.max(score, n), n);
+  const float top = t->simd->common.max(score, n), total = t->simd->exp_sum(score, score, top, n);
+  measure(t, b, i, h, score, n, top, total);
   n = 0;
   for (int64_t at = 0; sonde_attention_run(t, &x, at, &from, &to); at = to, n += to - from) {
     t->simd->weigh(n ? part : out, score + n, val + from * row, row, to - from, width);
@@ -169,11 +183,12 @@ const sonde_op_def sonde_ops_cache[] = {
      .name = "attention_cached",
      .min_in = 4,
      .max_in = 6,
-     .n_out = 1,
+     .n_out = 3,
      .flags = SONDE_OP_BF16_IN,
      .doc = "attention of q [B, T, H, Dh] at positions p.. over caches of keys and values [B, S, KV, Dh]: query i sees "
             "positions to p+i. attention_cached(q, k, v[, blocks][, slopes], p i32 [1]); attributes, lists of blocks "
-            "and slopes as attention, causal. Starts are refused: a cache holds one document; no gradient",
+            "and slopes as attention, causal, and its results. Starts are refused: a cache holds one document; no "
+            "gradient",
      .shape = cached_shape,
      .scratch = cached_scratch,
      .run = cached_run,

@@ -76,7 +76,7 @@ static int sees(const setting *s, int64_t b, int64_t i, int64_t h, int64_t j) {
 /* The input `slopes`: of head h; one that grows with the distance too. */
 static float slope_at(int64_t h) { return h == 1 ? -0.01f : 0.3f / (float)(h + 1); }
 
-typedef struct truth { double *out, *lse, *p, *score, *dq, *dk, *dv; } truth;
+typedef struct truth { double *out, *lse, *entropy, *p, *score, *dq, *dk, *dv; } truth;
 
 static int64_t place(int64_t b, int64_t t, int64_t h, int64_t length, int64_t heads, int64_t d) {
   return ((b * length + t) * heads + h) * d;
@@ -104,6 +104,7 @@ static void naive_head(const setting *s, const kernel *k, const void *dout, cons
     w->lse[(b * s->h + h) * s->t + i] = top + log(total);
     for (int64_t j = 0; j < s->tk; j++) {
       w->p[j] /= total;
+      if (w->p[j] > 0) w->entropy[(b * s->h + h) * s->t + i] -= w->p[j] * log(w->p[j]);
       for (int64_t c = 0; c < d; c++)
         w->out[q + c] += w->p[j] * kernel_in(k, 2, place(b, j, kv, s->tk, s->kv, d) + c);
     }
@@ -126,15 +127,16 @@ static void naive_head(const setting *s, const kernel *k, const void *dout, cons
 
 static truth naive(const setting *s, const kernel *k, const void *dout, const sonde_shape *dout_shape) {
   int64_t nq = s->b * s->t * s->h * s->d, nk = s->b * s->tk * s->kv * s->d;
-  truth w = {zeros(nq * 8), zeros(s->b * s->h * s->t * 8), zeros(s->tk * 8), zeros(s->tk * 8),
-             zeros(nq * 8), zeros(nk * 8),                 zeros(nk * 8)};
+  const int64_t queries = s->b * s->h * s->t;
+  truth w = {zeros(nq * 8),    zeros(queries * 8), zeros(queries * 8), zeros(s->tk * 8),
+             zeros(s->tk * 8), zeros(nq * 8),      zeros(nk * 8),      zeros(nk * 8)};
   for (int64_t b = 0; b < s->b; b++)
     for (int64_t h = 0; h < s->h; h++) naive_head(s, k, dout, dout_shape, &w, b, h);
   return w;
 }
 
 static void drop(truth *w) {
-  free(w->out), free(w->lse), free(w->p), free(w->score), free(w->dq), free(w->dk), free(w->dv);
+  free(w->out), free(w->lse), free(w->entropy), free(w->p), free(w->score), free(w->dq), free(w->dk), free(w->dv);
 }
 
 static void add_more(kernel *k, const setting *s) {
@@ -204,6 +206,7 @@ static void both_ways(const char *isa, int at, int type, int out_type, int dout_
   truth w = naive(s, &f, b.x[5], &b.in[5]);
   compare(&f, 0, w.out, out_type == SONDE_F32 ? near : 6e-3, isa, at);
   compare(&f, 1, w.lse, 3e-6, isa, at);
+  compare(&f, 2, w.entropy, 5e-6, isa, at);
   compare(&b, 0, w.dq, grad_near, isa, at);
   compare(&b, 1, w.dk, grad_near, isa, at);
   compare(&b, 2, w.dv, grad_near * 2, isa, at);
@@ -249,10 +252,14 @@ static void test_unread_results(void **state) {
       for (int r = 0; r < 3; r++)
         if (!(unread >> r & 1)) assert_memory_equal(part.y[r], b.y[r], (size_t)sonde_shape_bytes(&b.out[r]));
     }
-    f.unread = 1;
-    assert_int_equal(kernel_run(&f, 1), 0);
-    f.unread = 2;
-    assert_int_equal(kernel_run(&f, 1), 0);
+    for (int unread = 0; unread < 8; unread++) {
+      kernel some = forward_of(&settings[2], type);
+      some.unread = unread;
+      assert_int_equal(kernel_run(&some, 1), 0);
+      for (int r = 0; r < 3; r++)
+        if (!(unread >> r & 1)) assert_memory_equal(some.y[r], f.y[r], (size_t)sonde_shape_bytes(&f.out[r]));
+      kernel_free(&some);
+    }
     kernel_free(&f), kernel_free(&b), kernel_free(&part);
   }
 }
@@ -269,6 +276,45 @@ static void nan_in_value(const char *isa) {
     assert_true(isnan(kernel_out(&f, 0, place(0, i, 1, s->t, s->h, s->d))));
   kernel_free(&f);
 }
+
+/* What is NaN has no entropy of 0, which would look like weights that all lie on one key. */
+static void nan_in_key(const char *isa) {
+  (void)isa;
+  const setting *s = &settings[6];
+  kernel f = forward_of(s, SONDE_F32);
+  ((float *)f.x[1])[place(0, 40, 0, s->tk, s->kv, s->d)] = NAN;
+  assert_int_equal(kernel_run(&f, 2), 0);
+  for (int64_t i = 40; i < 40 + s->window; i++)
+    for (int r = 1; r < 3; r++) assert_true(isnan(kernel_out(&f, r, i)));
+  kernel_free(&f);
+}
+static void test_nan_in_key(void **state) { (void)state; on_every_isa(nan_in_key); }
+
+/* All weight is on one key: exactly 1, forward and backward, however large the scores are. */
+static void large_scores(const char *isa) {
+  enum { T = 2, D = 2 };
+  const setting s = {1, T, T, 1, 1, D, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+  for (float size = 1e4f; size < 1e21f; size *= 10) {
+    kernel f = forward_of(&s, SONDE_F32);
+    const float q[T * D] = {1, 2, 1, 1}, k[T * D] = {size * 1.1f, size / 3, size * 1.3f, size * 0.7f};
+    const float v[T * D] = {1, 2, 3, 4};
+    memcpy(f.x[0], q, sizeof q), memcpy(f.x[1], k, sizeof k), memcpy(f.x[2], v, sizeof v);
+    assert_int_equal(kernel_run(&f, 2), 0);
+    kernel b = backward_of(&s, SONDE_F32, SONDE_F32, &f);
+    memcpy(b.x[0], q, sizeof q), memcpy(b.x[1], k, sizeof k), memcpy(b.x[2], v, sizeof v);
+    for (int i = 0; i < T * D; i++) ((float *)b.x[5])[i] = 1;
+    assert_int_equal(kernel_run(&b, 2), 0);
+    for (int i = 0; i < T; i++)
+      for (int c = 0; c < D; c++) {
+        assert_near(kernel_out(&f, 0, i * D + c), v[D + c], 0, isa, i);
+        assert_near(kernel_out(&b, 2, i * D + c), i ? 2 : 0, 0, isa, i);
+      }
+    for (int i = 0; i < T; i++) assert_near(kernel_out(&f, 2, i), 0, 0, isa, i);
+    kernel_free(&f), kernel_free(&b);
+  }
+}
+static void test_large_scores(void **state) { (void)state; on_every_isa(large_scores); }
+
 static void test_nan_in_value(void **state) { (void)state; on_every_isa(nan_in_value); }
 
 /* Documents in one row give what each of them gives alone, to rounding; with starts that cut nothing, the same bits. */
@@ -503,6 +549,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_against_naive),  cmocka_unit_test(test_same_bits),
       cmocka_unit_test(test_unread_results), cmocka_unit_test(test_nan_in_value),
+      cmocka_unit_test(test_nan_in_key),     cmocka_unit_test(test_large_scores),
       cmocka_unit_test(test_alone),          cmocka_unit_test(test_skipped),
       cmocka_unit_test(test_refusals),       cmocka_unit_test(test_starts_refused),
       cmocka_unit_test(test_slopes_refused),

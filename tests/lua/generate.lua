@@ -280,6 +280,21 @@ function TestGenerate:test_attention_of_the_users_own()
   check { placement = "twice" }
 end
 
+-- The log-sum-exp and the entropy of attention are there token by token too.
+function TestGenerate:test_attention_whose_entropy_is_used()
+  sonde.attention("by_entropy", heads, function(site, _, x)
+    local d = x:dims()
+    local function map(name) return x:linear(site:param(name .. ".weight", { 16, d[3] }, "qk")) end
+    local q, k = map "q":reshape { d[1], d[2], 2, 8 }, map "k":reshape { d[1], d[2], 2, 8 }
+    local y = q:attention(k, k)
+    local used = y:result(3) * 2 + y:result(2)
+    site:publish("metric.entropy", y:result(3):mean():reshape {})
+    return (y * used:permute { 1, 3, 2 }:reshape { d[1], d[2], 2, 1 }):reshape { d[1], d[2], 16 }
+      :linear(site:param("o.weight", { d[3], 16 }, "qk"))
+  end)
+  check { attention = "by_entropy", heads = 2 }
+end
+
 function TestGenerate:test_refusals()
   local model = small()
   local function refused(text, ...) lu.assertErrorMsgContains(text, sonde.generate, model, ...) end

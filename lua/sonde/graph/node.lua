@@ -417,7 +417,8 @@ end
 ---@field starts? sonde.node    i32 [B, T], the first key that each query sees (node:document_starts)
 ---@field slopes? sonde.node    f32 [H], what a head's score loses a token that its key is back (node:alibi_slopes)
 
---- softmax(scale q k^T) v for q [B, T, H, Dh] (this value), k and v [B, T, KV, Dh].
+--- softmax(scale q k^T) v for q [B, T, H, Dh] (this value), k and v [B, T, KV, Dh]. Its result(2) is the log-sum-exp of
+--- each query's scores [B, H, T], its result(3) the entropy of its weights [B, H, T], nats; neither has a gradient.
 ---@param k sonde.node
 ---@param v sonde.node
 ---@param options? sonde.attention_options
