@@ -181,11 +181,16 @@ function value(level)
     function() return value(level + 1) end, function(...) return ... end }
 end
 
+-- Tables that contain themselves, and are copied again and again, would fill the memory: `left` copies are made of one
+-- list of arguments.
+local COPIES, left = 1000, 0
+
 -- A long-running function gets no number that makes it run for hours.
 local function small(v, level)
   if type(v) == "number" and v > 16 then return random(0, 4) end
-  if type(v) == "table" and level < 4 and (debug.getmetatable(v) == nil) then
+  if type(v) == "table" and level < 4 and left > 0 and debug.getmetatable(v) == nil then
     local copy = {}
+    left = left - 1
     for key, entry in next, v do copy[key] = small(entry, level + 1) end
     return copy
   end
@@ -216,8 +221,9 @@ local function sample(name, list)
 end
 
 local function copied(v, level)
-  if type(v) ~= "table" or level > 3 or debug.getmetatable(v) ~= nil then return v end
+  if type(v) ~= "table" or level > 3 or left == 0 or debug.getmetatable(v) ~= nil then return v end
   local t = {}
+  left = left - 1
   for key, entry in next, v do t[key] = copied(entry, level + 1) end
   return t
 end
@@ -237,6 +243,7 @@ end
 
 local function arguments(name)
   local list = { n = random(0, 5) }
+  left = COPIES
   local of = samples[name]
   if of and random(8) > 1 then
     local from = any(of)
@@ -508,6 +515,7 @@ for i = 1, budget do
   if random(300) == 1 then pcall(files) end
   local ok, message = pcall(call_random)
   if not ok then error("the fuzzer itself: " .. tostring(message)) end
+  if collectgarbage "count" > 2e6 then error("Lua holds 2 GB after call " .. calls) end
 end
 local n_well = 0
 for _, name in ipairs(names) do
