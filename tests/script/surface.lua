@@ -194,7 +194,7 @@ local function small(v, level)
     for key, entry in next, v do copy[key] = small(entry, level + 1) end
     return copy
   end
-  return v
+  return type(v) == "table" and left == 0 and {} or v
 end
 
 -- ---- calls that went well --------------------------------------------------------------------------------------
