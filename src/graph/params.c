@@ -162,6 +162,7 @@ static void first_values(const sonde_params *p, const entry *e, sonde_ctx *ctx) 
   float *x = sonde_tensor_write(e->p.value, NULL);
   fill f = {&e->p, x, sonde_rng_stream(p->seed, stream), (float)std, sonde_shape_count(s)};
   sonde_pool_run(ctx->pool, (f.n + FILL_TILE - 1) / FILL_TILE, fill_tile, &f);
+  e->p.value->first = 1;
   if (e->p.role == SONDE_ROLE_BUFFER) e->p.value->lacks = SONDE_LACKS_RESULT;
 }
 
@@ -188,7 +189,12 @@ int sonde_param_trained(const sonde_param *p) {
       !sonde_param_view(p, SONDE_VIEW_SHARE);
 }
 
-void sonde_params_use(sonde_params *p) { p->users++; }
+void sonde_params_use(sonde_params *p) {
+  p->users++;
+  /* Also what it will not change: a training that goes on, or is shown, reads all of them from its checkpoint. */
+  for (int64_t k = 0; k < p->n_own; k++) p->own[k]->p.value->first = 0;
+}
+
 void sonde_params_unuse(sonde_params *p) { p->users--; }
 
 /* A training has read the list of parameters and what is trained of it: neither may change under it. */
@@ -233,6 +239,7 @@ int sonde_params_mask(sonde_params *p, const char *name, sonde_error *err) {
   if (!mask) return err->code;
   float *m = sonde_tensor_write(mask->p.value, NULL);      /* new: no device has it */
   for (int64_t k = 0, n = sonde_shape_count(&mask->p.value->shape); k < n; k++) m[k] = 1;
+  mask->p.value->first = 1;
   put_view(e, (sonde_view){SONDE_VIEW_MASK, &mask->p, NULL, 0});
   return SONDE_OK;
 }
@@ -343,14 +350,15 @@ static int by_name(const void *a, const void *b) {
   return strcmp((*(const sonde_param *const *)a)->name, (*(const sonde_param *const *)b)->name);
 }
 
-int sonde_params_sha256(const sonde_params *p, char hex[65]) {
-  int64_t n = sonde_params_count(p);
-  const sonde_param **order = sonde_alloc((size_t)(n ? n : 1) * sizeof *order);
+/* Of the parameters that `takes` takes, or of all; hex is "" where those are none. */
+static int hash_of(const sonde_params *p, int (*takes)(const sonde_param *), char hex[65]) {
+  int64_t n = 0, done = 0;
+  const sonde_param **order = sonde_alloc((size_t)(p->n_own ? p->n_own : 1) * sizeof *order);
   if (!order) return SONDE_ENOMEM;
-  for (int64_t k = 0; k < n; k++) order[k] = sonde_params_at(p, k);
+  for (int64_t k = 0; k < sonde_params_count(p); k++)
+    if (!takes || takes(sonde_params_at(p, k))) order[n++] = sonde_params_at(p, k);
   qsort(order, (size_t)n, sizeof *order, by_name);
   sonde_sha256 s;
-  int64_t done = 0;
   sonde_sha256_init(&s);
   for (int64_t k = 0; k < n; k++) {
     sonde_sha256_add(&s, order[k]->name, strlen(order[k]->name) + 1);
@@ -361,6 +369,17 @@ int sonde_params_sha256(const sonde_params *p, char hex[65]) {
     done++;
   }
   sonde_sha256_hex(&s, hex);
+  if (!n && takes) *hex = 0;
   sonde_release(order);
   return done == n ? SONDE_OK : SONDE_EIO;
 }
+
+int sonde_params_sha256(const sonde_params *p, char hex[65]) { return hash_of(p, NULL, hex); }
+
+/* Of buffers masks alone are a beginning: others are computed, from parameters or in training. */
+static int is_given(const sonde_param *e) {
+  const sonde_view *mask = e->of ? sonde_param_view(e->of, SONDE_VIEW_MASK) : NULL;
+  return !e->value->lacks && !e->value->first && (e->role != SONDE_ROLE_BUFFER || (mask && mask->a == e));
+}
+
+int sonde_params_given_sha256(const sonde_params *p, char hex[65]) { return hash_of(p, is_given, hex); }

@@ -82,7 +82,8 @@ const sonde_view *sonde_param_view(const sonde_param *p, int kind);
 /* Whether training changes its values: neither a buffer, nor frozen, nor shared. */
 int sonde_param_trained(const sonde_param *p);
 
-/* Between the two, as often as each is called, views are neither put on nor taken off: a training relies on them. */
+/* Between the two, as often as each is called, views are neither put on nor taken off: a training relies on them. Its
+ * values are no initialisation's any more (given_sha256 below). */
 void sonde_params_use(sonde_params *p);
 void sonde_params_unuse(sonde_params *p);
 
@@ -106,5 +107,8 @@ int sonde_params_is_set(sonde_params *p, const char *name);
 const sonde_param *sonde_params_not_finite(const sonde_params *p);
 /* Over names, shapes and values in the order of the names. 0, ENOMEM, or EIO where a device does not give them. */
 int sonde_params_sha256(const sonde_params *p, char hex[65]);
+/* The same over those that hold other values than their initialisation's, which follow from the seed (and may differ in
+ * their last bits between machines): what was written, read from files, or trained. "" where there are none. */
+int sonde_params_given_sha256(const sonde_params *p, char hex[65]);
 
 #endif

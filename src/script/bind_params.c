@@ -96,7 +96,8 @@ static int params_find(lua_State *L) {
 static void push_param(lua_State *L, const sonde_param *param) {
   static const char *const kind[] = {"share", "mask", "low_rank", "freeze"};
   const sonde_view *share = sonde_param_view(param, SONDE_VIEW_SHARE);
-  lua_createtable(L, 0, 7);
+  const sonde_view *factors = sonde_param_view(param, SONDE_VIEW_LOW_RANK);
+  lua_createtable(L, 0, 9);
   lua_pushstring(L, param->name), lua_setfield(L, -2, "name");
   sonde_lua_push_dims(L, &param->value->shape), lua_setfield(L, -2, "dims");
   lua_pushstring(L, role_names[param->role]), lua_setfield(L, -2, "role");
@@ -108,11 +109,16 @@ static void push_param(lua_State *L, const sonde_param *param) {
   }
   lua_setfield(L, -2, "views");
   lua_pushstring(L, share ? share->a->name : NULL), lua_setfield(L, -2, "shares");
+  if (factors) {
+    lua_pushinteger(L, factors->a->value->shape.dim[factors->a->value->shape.rank - 2]), lua_setfield(L, -2, "rank");
+    lua_pushnumber(L, factors->scale), lua_setfield(L, -2, "scale");
+  }
   lua_pushstring(L, param->of ? param->of->name : NULL), lua_setfield(L, -2, "of");
 }
 
 /* p:list() -> list of {name, dims, role, block, views, of} of those with values of their own, in the order they were
- * made: what is trained and kept in checkpoints; `of` is the parameter whose view one serves */
+ * made: what is trained and kept in checkpoints; `of` is the parameter whose view one serves; of one with low-rank
+ * factors also {rank, scale} */
 static int params_list(lua_State *L) {
   sonde_params *p = to_params(L);
   int64_t n = sonde_params_count(p);
@@ -259,6 +265,15 @@ static int params_sha256(lua_State *L) {
   return 1;
 }
 
+/* p:given_sha256() -> hex, over those that hold other values than their initialisation's (params.h); nil: none does */
+static int params_given_sha256(lua_State *L) {
+  char hex[65];
+  sonde_error err = {0};
+  if (sonde_params_given_sha256(to_params(L), hex)) sonde_lua_check(L, SONDE_ENOMEM, &err);
+  lua_pushstring(L, *hex ? hex : NULL);
+  return 1;
+}
+
 /* core.roles() -> list of the names of roles */
 static int core_roles(lua_State *L) {
   lua_createtable(L, SONDE_ROLE_COUNT, 0);
@@ -273,7 +288,7 @@ static void free_params(void *p) { sonde_params_free(p); }
 
 static const luaL_Reg params_methods[] = {
     {"extend", params_extend},     {"need", params_need},         {"find", params_find},       {"list", params_list},
-    {"elements", params_elements}, {"init", params_init},      
+    {"elements", params_elements}, {"init", params_init},       {"given_sha256", params_given_sha256},
     {"sha256", params_sha256},     {"refresh", params_refresh}, {"weights", params_weights},
     {"seal", params_seal},         {"not_finite", params_not_finite}, {"read", params_read}, {"node", params_node},
     {"mask", params_mask},         {"gather", params_gather},   {"low_rank", params_low_rank},

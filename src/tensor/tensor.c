@@ -172,7 +172,7 @@ const void *sonde_tensor_read(const sonde_tensor *t, sonde_error *err) {
 void *sonde_tensor_write(sonde_tensor *t, sonde_error *err) {
   void *x = host(t, err);
   if (x && t->at) t->stale = SONDE_STALE_DEVICE;
-  if (x && t->lacks) t->lacks = 0;      /* else untouched: several threads may write parts of one */
+  if (x && (t->lacks || t->first)) t->lacks = t->first = 0;      /* else untouched: threads may write parts of one */
   return x;
 }
 

@@ -15,6 +15,7 @@ struct sonde_tensor {
   void *device, *at;
   int stale;              /* SONDE_STALE_*: which of the two is not the newest; 0: both are */
   int lacks;              /* of a parameter: SONDE_LACKS_*, until it is written; 0: it has values */
+  int first;              /* of a parameter: 1: it holds what its initialisation gave it; nothing was written since */
 };
 
 enum { SONDE_STALE_HOST = 1, SONDE_STALE_DEVICE = 2 };
@@ -30,7 +31,7 @@ int sonde_tensor_bring(sonde_tensor *t, sonde_error *err);
 static inline void *sonde_tensor_at(const sonde_tensor *t) { return t->at ? t->at : t->host; }
 static inline void sonde_tensor_changed(sonde_tensor *t) {
   t->stale = t->at ? SONDE_STALE_HOST : 0;
-  t->lacks = 0;
+  t->lacks = t->first = 0;
 }
 
 int64_t sonde_dtype_size(int dtype);              /* bytes; 0 for an unknown dtype */

@@ -12,4 +12,5 @@ c_tests += %D%/schedule_test %D%/sample_test %D%/optimizer_test %D%/reference_te
 %C%_device_test_SOURCES = %D%/device_test.c %D%/tiny.h tests/graph/guarded.c tests/graph/guarded.h
 bats_tests += %D%/begin.bats %D%/train.bats %D%/goes_on.bats
 EXTRA_DIST += %D%/fixture.lua
-lua_tests += %D%/finetune.lua %D%/forecast.lua %D%/hooks.lua %D%/objectives.lua %D%/options.lua %D%/update_ratio.lua
+lua_tests += %D%/beginnings.lua %D%/finetune.lua %D%/forecast.lua %D%/hooks.lua %D%/objectives.lua %D%/options.lua \
+  %D%/update_ratio.lua

@@ -5,11 +5,13 @@
 local core = require "sonde.core"
 local current = require "sonde.base.current"
 
-local reads = {}
+local reads = { hash = {} }
 
-local hash = {}
+local hash = reads.hash
 
--- The weights in a folder.
+--- The weights in a folder.
+---@param path string
+---@return string
 function hash.model(path)
   local names, parts = {}, {}
   for _, name in ipairs(core.list_dir(path)) do

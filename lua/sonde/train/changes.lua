@@ -37,10 +37,30 @@ local function extension(dir, old, o, step)
     o.steps, o.steps, rate and string.format(", which at update %d is %.4g", step + 1, rate) or "")
 end
 
+--- What config.yaml holds; nil where there is none.
+---@param dir string
+---@return table|nil
+function changes.configuration_of(dir)
+  local ok, old = pcall(core.yaml_load, dir .. "/config.yaml")
+  return ok and type(old) == "table" and old or nil
+end
+
 -- The options of the training that config.yaml holds.
 local function options_there(dir)
-  local ok, old = pcall(core.yaml_load, dir .. "/config.yaml")
-  return ok and type(old) == "table" and type(old.train) == "table" and old.train or nil
+  local old = changes.configuration_of(dir) or {}
+  return type(old.train) == "table" and old.train or nil
+end
+
+-- What to compare of a configuration: runs of earlier versions have not recorded all of it, and go on.
+local function comparable(dir, config)
+  local old, kept = changes.configuration_of(dir), {}
+  if not old or old.begins_with then return config end
+  for key, value in pairs(config) do kept[key] = value end
+  kept.begins_with, kept.model = nil, {}
+  for key, value in pairs(config.model) do
+    if key ~= "view_options" then kept.model[key] = value end
+  end
+  return kept
 end
 
 local function put_down(run, what, o)
@@ -89,7 +109,8 @@ end
 ---@return fun(): table[] commit  writes the configuration and the changes, for when nothing can be wrong any more,
 ---                          and gives run.json's "plugins"
 function changes.settle(run, config, plugins, o)
-  local dir, keys = run:dir(), run:difference(config)
+  local dir = run:dir()
+  local keys = run:difference(comparable(dir, config))
   local old, what = keys and run:record().plugins or {}, differences(run, keys, plugins)
   if what ~= "" and o.redo then
     run:clear()

@@ -65,13 +65,18 @@ local function blocks_of(model)
   return blocks
 end
 
--- The views that were put on parameters, name -> their kinds; nil without any. What the options say is not among them.
+-- The views that were put on parameters, name -> their kinds, and name -> what they are made with, where that is more;
+-- nil without any. What the options say is not among them.
 local function views_of(model)
-  local views, shared = {}, model:shared()
+  local views, options, shared = {}, {}, model:shared()
   for _, param in ipairs(model:params():weights()) do
-    if not shared[param.name] and #param.views > 0 then views[param.name] = table.concat(param.views, " ") end
+    if not shared[param.name] and #param.views > 0 then
+      views[param.name] = table.concat(param.views, " ")
+      local with = { rank = param.rank, scale = param.scale, shares = param.shares }
+      if next(with) then options[param.name] = with end
+    end
   end
-  return next(views) and views
+  return next(views) and views, next(options) and options
 end
 
 local built = { norm = true, final_norm = true, attention = true, ffn = true, placement = true, layers = true }
@@ -86,7 +91,7 @@ function record.model(model)
   end
   tree.blocks = blocks_of(model)
   tree.final_norm = module_text(model.final)
-  tree.views = views_of(model)
+  tree.views, tree.view_options = views_of(model)
   return tree
 end
 

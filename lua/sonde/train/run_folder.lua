@@ -16,13 +16,17 @@ local shown_only = {
 }
 
 -- How the training will be recorded: without what only concerns where and how it is shown.
-local function configuration(model, corpus, o)
+local function configuration(model, corpus, o, run)
   local kept = {}
   for key, value in pairs(o) do
     if not shown_only[key] then kept[key] = value end
   end
   local text = { name = corpus.spec, sha256 = corpus.hash, vocab = corpus.vocab }
-  return { model = record.model(model), train = kept, corpus = text }
+  local there = changes.configuration_of(run:dir())
+  return {
+    model = record.model(model), train = kept, corpus = text,
+    begins_with = start.begins_with(model, o, run, there and there.begins_with),
+  }
 end
 
 -- The folder of this training: the one that options.dir names, or the sweep's, or, for a second training in the sweep's
@@ -47,9 +51,12 @@ end
 ---@return boolean finished      the run is done, and nothing of its record changes
 function run_folder.open(model, corpus, o)
   local run, own = open_folder(o)
+  local config
   local ok, finished, commit = pcall(function()
     start.check_source(o, corpus, run)
-    if run then return changes.settle(run, configuration(model, corpus, o), record.plugins(model, o), o) end
+    if not run then return end
+    config = configuration(model, corpus, o, run)
+    return changes.settle(run, config, record.plugins(model, o), o)
   end)
   if not ok then                                     -- the record of another run is as it was
     if own then run:close() end
@@ -63,7 +70,7 @@ function run_folder.open(model, corpus, o)
     if finished then return end
     run:describe {
       corpus = { name = corpus.spec, sha256 = corpus.hash, tokenizer = corpus.tokenizer_hash }, plugins = plugins,
-      from = start.facts(o, run),
+      from = start.facts(o, run, config.begins_with),
     }
   end, finished
 end

@@ -3,6 +3,7 @@
 -- that.
 
 local core = require "sonde.core"
+local reads = require "sonde.base.reads"
 
 local start = {}
 
@@ -107,16 +108,49 @@ function start.prepare(model, o, run, fields)
   for _, key in ipairs { "from", "from_optimizer", "from_text" } do fields[key] = o[key] end
 end
 
+-- The hash of the weights of `from`, and of a run's the update; nil where there are none any more.
+local function source(from)
+  if is_run(from) then
+    local ok, state = pcall(core.json_load, from .. "/checkpoint/state.json")
+    local weights = from .. "/checkpoint/model.safetensors"
+    return ok and core.exists(weights) and { sha256 = core.file_sha256(weights), step = state.step } or nil
+  end
+  local ok, dir = pcall(require("sonde.io").check, from)
+  return ok and { sha256 = reads.hash.model(dir) } or nil
+end
+
+-- A run that has gone on since, or a folder that is gone, is no other beginning (but one that a new beginning takes).
+local function same_source(o, run, was)
+  local now = source(o.from)
+  was = type(was) == "table" and was or nil
+  local later = now and not o.redo and (tonumber(now.step) or 0) > (was and tonumber(was.step) or 0)
+  return was and goes_on(run) and (later or not now) and was or now
+end
+
+--- What a training begins with beside its seed, by hashes: `weights`, those of the model that it is given, but for
+--- what the initialisation made, which follows from the seed and may differ in its last bits on another machine; and
+--- `from`. Of a training that goes on it is what it began with.
+---@param model sonde.model      as it is before the training
+---@param o table
+---@param run sonde.run
+---@param was table|nil          what the run has recorded of it
+---@return {weights: string, from: table|nil}
+function start.begins_with(model, o, run, was)
+  return {
+    weights = model:params():given_sha256() or "its seed",
+    from = o.from and same_source(o, run, type(was) == "table" and was.from),
+  }
+end
+
 --- What a run's record says of its beginning; nil where it has said so or there is nothing to say.
 ---@param o table
 ---@param run userdata
+---@param begins table          of begins_with
 ---@return table|nil
-function start.facts(o, run)
+function start.facts(o, run, begins)
   if not o.from or goes_on(run) then return nil end
-  local inner = is_run(o.from) and "/checkpoint" or ""
-  local weights, facts = o.from .. inner .. "/model.safetensors", { dir = o.from }
-  if core.exists(weights) then facts.sha256 = core.file_sha256(weights) end
-  if inner ~= "" then facts.step = core.json_load(o.from .. "/checkpoint/state.json").step end
+  local facts = { dir = o.from }
+  for key, value in pairs(begins.from or {}) do facts[key] = value end
   return facts
 end
 
