@@ -155,6 +155,7 @@ function params:find(name) end
 --- Every parameter that has values of its own: what is trained and kept in checkpoints. Block counts from 0 (-1: none);
 --- `views` are the kinds of its views in the order they apply, `of` is the parameter whose view it serves (masks,
 --- low-rank factors).
+--- With low-rank factors it has their `rank` and `scale` too.
 ---@return {name: string, dims: integer[], role: string, block: integer, views: string[], of: string|nil}[]
 function params:list() end
 
@@ -204,6 +205,11 @@ function params:elements() end
 --- Hash over names, shapes and values.
 ---@return string
 function params:sha256() end
+
+--- The same over those (buffers: masks alone) whose values are not their initialisation's, which follow from the seed:
+--- that were written, read from files or trained. nil: there are none.
+---@return string|nil
+function params:given_sha256() end
 
 --- The name of the first that holds NaN or an infinite value, or nil.
 ---@return string|nil
