@@ -147,6 +147,11 @@ sonde_trainer_memory sonde_trainer_memory_of(const sonde_trainer *t);
  * save memory. */
 double sonde_trainer_flops(const sonde_trainer *t);
 
+/* What the updates that measure blocks give beside what all give: the variance of each probe and the mean of each
+ * entropy, into out[n_probe + n_entropy]. A NULL among them: the graph has the error. */
+void sonde_trainer_measures(sonde_node *const *probe, int32_t n_probe, sonde_node *const *entropy, int32_t n_entropy,
+                            sonde_node **out);
+
 /* The bytes `state` of a trainer of these parameters, from their shapes: nothing is made. */
 int64_t sonde_trainer_forecast(sonde_ctx *ctx, const sonde_params *params, const sonde_optim_opts *optimizer,
                                int32_t accumulate);

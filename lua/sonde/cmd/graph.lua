@@ -26,8 +26,8 @@ local function read_model(options)
 end
 
 local function show(info)
-  local recomputed = info.recomputed_blocks > 0 and string.format(", %d blocks recomputed", info.recomputed_blocks)
-    or ""
+  local blocks = info.recomputed_blocks
+  local recomputed = blocks > 0 and string.format(", %d block%s recomputed", blocks, blocks == 1 and "" or "s") or ""
   local rows = {
     { "parameters", string.format("%d (%d without embedding and head)", info.parameters, info.non_embedding) },
     { "tokens a step", string.format("%d (%d sequences of %d)", info.batch * info.context, info.batch, info.context) },

@@ -355,14 +355,28 @@ local function targets_of(trace, feed)
   end
 end
 
--- What is minimised and reported in training: the trace's, or that with its teachers.
-local function learned(trace, steady, o, options)
+--- What is minimised and reported in training: the trace's, or that with its teachers.
+---@param trace sonde.trace
+---@param steady sonde.trace     that evaluations are of
+---@param o table                options of the training, resolved
+---@param options table          of the trace
+---@return { loss: sonde.node, total: sonde.node|nil, metrics: table[] }
+function train.learned(trace, steady, o, options)
   local metrics = reported_of(trace, steady)
   if not o.teachers then return { loss = trace.loss, total = trace.total, metrics = metrics } end
   local found = distill.attach(trace, o, options)
   for _, metric in ipairs(found.metrics) do metrics[#metrics + 1] = metric end
   found.metrics = metrics
   return found
+end
+
+--- What some updates measure of the blocks: the values whose variance is recorded, and the entropies of attention.
+---@param trace sonde.trace
+---@param o table                options of the training
+---@return sonde.node[]|nil probes, sonde.node[]|nil entropies   nil where no update measures
+function train.measured(trace, o)
+  if o.probe_every == 0 then return nil end
+  return trace.blocks, attention_weights.entropies(trace)
 end
 
 local function make_trainer(model, corpus, o, run, called)
@@ -375,14 +389,14 @@ local function make_trainer(model, corpus, o, run, called)
   local options = traced(model, corpus, o, true)
   local trace = model:trace(options)
   local steady = model.config.dropout > 0 and model:trace(traced(model, corpus, o, false))
-  local learns = learned(trace, steady or trace, o, options)
+  local learns = train.learned(trace, steady or trace, o, options)
+  local probes, entropies = train.measured(trace, o)
   feeds.check_rows(feed, trace, corpus)
   local fields = {
     factors = train.factors(model:params(), o.groups, core.where),
     eval_loss = steady and steady.loss or o.teachers and trace.loss or nil, total = learns.total,
-    metrics = learns.metrics, courses = o.courses, probes = trace.blocks,
-    entropies = o.probe_every > 0 and attention_weights.entropies(trace) or nil,
-    blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
+    metrics = learns.metrics, courses = o.courses, probes = probes,
+    entropies = entropies, blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
     targets = targets_of(trace, feed), seed = model.config.seed, tick_seconds = 0.2,
     checkpoint_seconds = 60 * o.checkpoint_minutes, peak_flops = peak(o.dtype),
   }
