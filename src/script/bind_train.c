@@ -383,7 +383,10 @@ static void push_event(lua_State *L, const sonde_train_event *e, const training 
   sonde_lua_set_number(L, "update_loss", e->update_loss);
   set_metrics(L, "metrics", t, e->metric);
   set_metrics(L, "val_metrics", t, e->val_metric);
-  sonde_lua_set_number(L, "val_loss", e->val_loss);
+  if (e->has_val_loss) {           /* NaN too: it is not the same as no evaluation */
+    lua_pushnumber(L, e->val_loss);
+    lua_setfield(L, -2, "val_loss");
+  }
   sonde_lua_set_number(L, "best_loss", e->best_loss);
   sonde_lua_set_number(L, "lr", e->lr);
   sonde_lua_set_number(L, "grad_norm", e->grad_norm);

@@ -101,7 +101,8 @@ typedef struct sonde_train_event {
   double update_loss;            /* of the last update; NaN: none in this session */
   const double *metric;          /* [n_metrics] like loss, of the metrics; NaN: none. Belongs to the trainer ... */
   const double *val_metric;      /* ... as does this, of the last evaluation */
-  double val_loss;               /* of the last evaluation; NaN: none yet */
+  double val_loss;               /* of the last evaluation; NaN: none yet, or it gave NaN ... */
+  int32_t has_val_loss;          /* ... which is so where this is 1: there was an evaluation */
   double best_loss;              /* the lowest of all evaluations; NaN: none yet */
   double lr, grad_norm;          /* of the last update; the norm before clipping */
   const double *block_norm;      /* [blocks]; belongs to the trainer */

@@ -137,6 +137,17 @@ function TestForecast:test_a_model_of_features()
   check(model, { batch = 2, optimizer = "lion" }, labelled { features = core.tensor("f32", { 20, 8, 5 }) })
 end
 
+-- Where it says how long, its schedule is checked as the training checks it.
+function TestForecast:test_a_schedule_that_training_refuses()
+  local train = { batch = 2, steps = 6, schedule = "cosine_restarts", cycles = 4 }
+  local _, message = graph { model = language, train = train }
+  lu.assertStrContains(tostring(message), "option 'cycles' of train: 4 cycles do not fit into the 6 updates")
+  train.steps = 12
+  lu.assertNotNil((graph { model = language, train = train }))
+  _, message = graph { model = language, train = { batch = 2, steps = 6, tokens = 600 } }
+  lu.assertStrContains(tostring(message), "either tokens or steps")
+end
+
 -- What a training refuses, its forecast refuses; and what the loss adds is in the plan.
 function TestForecast:test_the_loss_is_that_of_the_training()
   local info, message = graph { model = language, train = { objective = { name = "classifier", classes = 3 } } }
