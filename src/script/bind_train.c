@@ -326,6 +326,25 @@ static int core_training_state(lua_State *L) {
   return 2;
 }
 
+/* core.training_measures(probes[, entropies]) -> list of nodes, lists of nodes: what the updates that measure blocks
+ * give beside the others */
+static int core_training_measures(lua_State *L) {
+  int32_t n, m = 0;
+  lua_settop(L, 2);
+  sonde_node **probe = sonde_lua_nodes(L, 1, "the probes", &n);
+  sonde_node **entropy = lua_isnil(L, 2) ? NULL : sonde_lua_nodes(L, 2, "the entropies", &m);
+  sonde_node **out = lua_newuserdatauv(L, ((size_t)n + (size_t)m + 1) * sizeof *out, 0);
+  sonde_trainer_measures(probe, n, entropy, m, out);
+  lua_createtable(L, n + m, 0);
+  for (int32_t k = 0; k < n + m; k++) {
+    lua_rawgeti(L, k < n ? 1 : 2, 1);        /* a node of the graph: the lists are our own */
+    sonde_lua_push_node(L, -1, out[k]);
+    lua_remove(L, -2);
+    lua_rawseti(L, -2, k + 1);
+  }
+  return 1;
+}
+
 /* ---- events ------------------------------------------------------------------------------------------------ */
 
 static void set_list(lua_State *L, const char *key, const double *value, int64_t n) {
@@ -364,7 +383,10 @@ static void push_event(lua_State *L, const sonde_train_event *e, const training 
   sonde_lua_set_number(L, "update_loss", e->update_loss);
   set_metrics(L, "metrics", t, e->metric);
   set_metrics(L, "val_metrics", t, e->val_metric);
-  sonde_lua_set_number(L, "val_loss", e->val_loss);
+  if (e->has_val_loss) {           /* NaN too: it is not the same as no evaluation */
+    lua_pushnumber(L, e->val_loss);
+    lua_setfield(L, -2, "val_loss");
+  }
   sonde_lua_set_number(L, "best_loss", e->best_loss);
   sonde_lua_set_number(L, "lr", e->lr);
   sonde_lua_set_number(L, "grad_norm", e->grad_norm);
@@ -486,6 +508,7 @@ static const sonde_lua_type trainer_type = {"trainer", free_training, trainer_me
 void sonde_bind_train(lua_State *L) {
   static const luaL_Reg functions[] = {{"trainer", core_trainer},
                                        {"training_state", core_training_state},
+                                       {"training_measures", core_training_measures},
                                        {"learning_rate", core_learning_rate},
                                        {NULL, NULL}};
   sonde_lua_functions(L, functions);

@@ -169,6 +169,7 @@ static void fill_event(sonde_trainer *t) {
   e->metric = t->mean;
   e->val_metric = t->val_mean;
   e->val_loss = p->val_loss;
+  e->has_val_loss = !isnan(p->val_loss) || p->stale > 0;     /* stale counts every evaluation that gave NaN */
   e->best_loss = p->best_loss;
   e->lr = t->lr;
   e->grad_norm = t->norm;
@@ -271,6 +272,9 @@ static int is_over(sonde_trainer *t) {
   *reason = 0;
   if (p->step >= o->schedule.steps) return 1;
   if (*p->stopped) snprintf(reason, sizeof t->event.reason, "%s", p->stopped);
+  else if (o->patience && p->stale >= o->patience && isnan(p->best_loss))
+    snprintf(reason, sizeof t->event.reason, "the validation loss was NaN in %lld evaluations, at step %lld of %lld",
+             (long long)p->stale, (long long)p->step, (long long)o->schedule.steps);
   else if (o->patience && p->stale >= o->patience)
     snprintf(reason, sizeof t->event.reason,
              "no lower validation loss than %.4f in %lld evaluations, at step %lld of %lld",
@@ -286,10 +290,13 @@ static int evaluate(sonde_trainer *t, sonde_error *err) {
   double metric[SONDE_METRICS_MOST];
   int code = sonde_trainer_evaluate(t, &p->val_loss, metric, NULL, err);
   if (code) return code;
+  if (isnan(p->val_loss)) p->val_loss = NAN;                   /* without a sign, which would be printed */
   for (int32_t k = 0; k < t->opts.n_metrics; k++) p->metric[k].val = metric[k];
   t->event.what |= SONDE_TRAIN_EVAL;
-  p->stale = p->val_loss >= p->best_loss ? p->stale + 1 : 0;   /* 0 at the first one: best_loss is NaN */
-  if (!p->stale) p->best_loss = p->val_loss;
+  /* The first loss that is a number is lower than none; NaN never is, so that stale counts it. */
+  const int lower = isnan(p->best_loss) ? !isnan(p->val_loss) : p->val_loss < p->best_loss;
+  p->stale = lower ? 0 : p->stale + 1;
+  if (lower) p->best_loss = p->val_loss;
   return SONDE_OK;
 }
 

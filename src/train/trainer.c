@@ -30,6 +30,12 @@ static sonde_node *mean_node(sonde_node *x) {
   return sonde_scale(sonde_sum_all(x), 1.0 / (double)sonde_shape_count(&s));
 }
 
+void sonde_trainer_measures(sonde_node *const *probe, int32_t n_probe, sonde_node *const *entropy, int32_t n_entropy,
+                            sonde_node **out) {
+  for (int32_t k = 0; k < n_probe; k++) *out++ = variance_node(probe[k]);
+  for (int32_t k = 0; k < n_entropy; k++) *out++ = mean_node(entropy[k]);
+}
+
 /* What the plans are made of; released when they stand. */
 typedef struct parts {
   int64_t *param;                /* numbers of the parameters that are trained */
@@ -90,13 +96,10 @@ static sonde_plan *make_plan(sonde_trainer *t, parts *p, int aside, int probe, s
       p->out[n] = sonde_sum_all(t->opts.metric[k].node);
       p->tensor[n++] = NULL;
     }
-  for (int32_t k = 0; probe && k < t->opts.n_probe; k++) {
-    p->out[n] = variance_node(t->opts.probe[k]);
-    p->tensor[n++] = NULL;
-  }
-  for (int32_t k = 0; probe && k < t->opts.n_entropy; k++) {
-    p->out[n] = mean_node(t->opts.entropy[k]);
-    p->tensor[n++] = NULL;
+  if (probe) {
+    const int64_t measures = (int64_t)t->opts.n_probe + t->opts.n_entropy;
+    sonde_trainer_measures(t->opts.probe, t->opts.n_probe, t->opts.entropy, t->opts.n_entropy, p->out + n);
+    for (int64_t k = 0; k < measures; k++) p->tensor[n++] = NULL;
   }
   if (sonde_graph_error(t->graph, err)) return NULL;
   t->plan_opts.share = t->eval ? t->eval : t->step[0][0];

@@ -101,7 +101,8 @@ typedef struct sonde_train_event {
   double update_loss;            /* of the last update; NaN: none in this session */
   const double *metric;          /* [n_metrics] like loss, of the metrics; NaN: none. Belongs to the trainer ... */
   const double *val_metric;      /* ... as does this, of the last evaluation */
-  double val_loss;               /* of the last evaluation; NaN: none yet */
+  double val_loss;               /* of the last evaluation; NaN: none yet, or it gave NaN ... */
+  int32_t has_val_loss;          /* ... which is so where this is 1: there was an evaluation */
   double best_loss;              /* the lowest of all evaluations; NaN: none yet */
   double lr, grad_norm;          /* of the last update; the norm before clipping */
   const double *block_norm;      /* [blocks]; belongs to the trainer */
@@ -146,6 +147,11 @@ sonde_trainer_memory sonde_trainer_memory_of(const sonde_trainer *t);
 /* Arithmetic for a token (or another item) of a micro-batch, as its plan counts it, without what is computed again to
  * save memory. */
 double sonde_trainer_flops(const sonde_trainer *t);
+
+/* What the updates that measure blocks give beside what all give: the variance of each probe and the mean of each
+ * entropy, into out[n_probe + n_entropy]. A NULL among them: the graph has the error. */
+void sonde_trainer_measures(sonde_node *const *probe, int32_t n_probe, sonde_node *const *entropy, int32_t n_entropy,
+                            sonde_node **out);
 
 /* The bytes `state` of a trainer of these parameters, from their shapes: nothing is made. */
 int64_t sonde_trainer_forecast(sonde_ctx *ctx, const sonde_params *params, const sonde_optim_opts *optimizer,

@@ -87,7 +87,7 @@ LUA
   refuses 1 "sonde: boom.lua:2: boom" "$SONDE" run boom.lua
   one_line
   printf 'error { code = 7, what = "no\\nroom", { 1 } }\n' > boom.lua
-  refuses 1 "sonde: an error that is a table, not a text: code = 7, what = no room" "$SONDE" run boom.lua
+  refuses 1 "sonde: an error that is a table, not a text: code = 7, what = no room, ..." "$SONDE" run boom.lua
   one_line
   printf 'error(nil)\n' > boom.lua
   refuses 1 "sonde: an error that is nil, not a text" "$SONDE" run boom.lua

@@ -77,11 +77,45 @@ function TestForecast:test_the_training_s_memory_budget()
   local had = sonde.train(sonde.transformer(copy(model)), text(),
     { batch = 16, memory_budget = "3MiB", steps = 1, progress = false }).memory
   lu.assertTrue(info.recomputed_blocks > 0)
-  lu.assertAlmostEquals(info.recomputed_blocks, had.recomputed_blocks, 1)      -- a training has its probes beside it
+  lu.assertEquals({ info.recomputed_blocks, info.arena_bytes }, { had.recomputed_blocks, had.arena })
   local _, message = said "100kB"
   lu.assertStrContains(message, "0.1 MiB is too little: weights, gradients and the optimizer's states take")
   _, message = said "900kB"
   lu.assertStrContains(message, "the budget is")
+end
+
+-- The updates that measure blocks have a plan of their own, which takes more: what a forecast lets through, the
+-- training takes, and both need the same.
+function TestForecast:test_updates_that_measure_blocks()
+  local model = { vocab = 50, width = 16, depth = 6, heads = 2, context = 32 }
+  local corpus = text()
+  corpus.validation = { handle = corpus.handle, tokens = 600 }
+  local function needs(train)
+    local options = copy(train)
+    options.steps, options.progress, options.batch = 1, false, 8
+    train.batch = 8
+    local info, message = graph { model = model, train = train }
+    local ok, had = pcall(sonde.train, sonde.transformer(copy(model)), corpus, options)
+    lu.assertEquals(info ~= nil, ok, tostring(message) .. tostring(had))
+    if not ok then return nil, message, had end
+    lu.assertEquals({ info.arena_bytes, info.recomputed_blocks },
+      { had.memory.arena, had.memory.recomputed_blocks }, core.json_encode(train))
+    return info
+  end
+  for _, ffn in ipairs { "swiglu", "moe" } do
+    model.ffn = ffn
+    local plain = needs { recompute = "always", probe_every = 0 }
+    local measuring = needs { recompute = "always" }
+    lu.assertTrue(measuring.arena_bytes > plain.arena_bytes)
+    local bytes = measuring.arena_bytes + measuring.state_bytes
+    local info, message, refused = needs { memory_budget = math.floor(plain.arena_bytes + plain.state_bytes) }
+    lu.assertNil(info)
+    lu.assertStrContains(message, "the budget is")
+    lu.assertStrContains(refused, "the budget is")
+    lu.assertNotNil((needs { memory_budget = math.floor(bytes) }))
+    lu.assertNotNil((needs { memory_budget = math.floor(bytes * 1.3) }))
+    needs { recompute = "never", dtype = "bf16" }
+  end
 end
 
 local function labelled(inputs)
@@ -101,6 +135,17 @@ function TestForecast:test_a_model_of_features()
   local model = { features = 5, objective = { name = "classifier", classes = 3 }, width = 16, depth = 1, heads = 2,
     context = 8 }
   check(model, { batch = 2, optimizer = "lion" }, labelled { features = core.tensor("f32", { 20, 8, 5 }) })
+end
+
+-- Where it says how long, its schedule is checked as the training checks it.
+function TestForecast:test_a_schedule_that_training_refuses()
+  local train = { batch = 2, steps = 6, schedule = "cosine_restarts", cycles = 4 }
+  local _, message = graph { model = language, train = train }
+  lu.assertStrContains(tostring(message), "option 'cycles' of train: 4 cycles do not fit into the 6 updates")
+  train.steps = 12
+  lu.assertNotNil((graph { model = language, train = train }))
+  _, message = graph { model = language, train = { batch = 2, steps = 6, tokens = 600 } }
+  lu.assertStrContains(tostring(message), "either tokens or steps")
 end
 
 -- What a training refuses, its forecast refuses; and what the loss adds is in the plan.

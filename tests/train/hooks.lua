@@ -124,6 +124,77 @@ function TestHooks:test_may_end_the_training()
   lu.assertEquals(on.state_sha256, train({ eval_every = 0 }, classifier(), feed_of(16)).state_sha256)
 end
 
+-- Warnings of a function, and what it gives.
+local function warned(f, ...)
+  local said, warn = {}, core.warn
+  core.warn = function(text) said[#said + 1] = text end
+  local ok, result = pcall(f, ...)
+  core.warn = warn
+  if not ok then error(result, 0) end
+  return said, result
+end
+
+-- An evaluation that gives NaN is an evaluation: it is no lower loss, and the training loss does not stand for it.
+function TestHooks:test_evaluations_that_give_nan()
+  local dir, log = folder(), folder()
+  local function overflows()
+    local feed = feed_of(16)
+    feed.parts[1].valid:fill(3e38)
+    return feed
+  end
+  local function with_hook(options)
+    options.hooks = { { name = "see", at = "evaluation", call = function(state)
+      note(log, state.val_loss == nil and "nil" or state.val_loss ~= state.val_loss and "NaN" or "number")
+    end } }
+    return options
+  end
+  local function model()                                   -- whose embedding of such features is infinite
+    return sonde.transformer { features = 1, objective = { "classifier", classes = 2 }, width = 16, depth = 1,
+      heads = 2, context = 8, init_std = 3 }
+  end
+  local function go()
+    local options = { dir = dir, eval_every = 1, patience = 2, loss_bound = 0 }
+    return warned(train, with_hook(options), model(), overflows())
+  end
+  local said, result = go()
+  lu.assertEquals(noted(log), "NaN NaN ")
+  lu.assertTrue(result.loss ~= result.loss)
+  lu.assertTrue(result.train_loss == result.train_loss)
+  lu.assertEquals({ result.validated, result.best_loss, result.perplexity, result.steps }, { true, nil, nil, 2 })
+  lu.assertEquals(result.stopped, "the validation loss was NaN in 2 evaluations, at step 2 of 12")
+  lu.assertEquals(#said, 1)
+  lu.assertStrContains(said[1], "the validation loss is NaN, and so is the loss of the result, whose training loss is ")
+  lu.assertNil(core.json_load(dir .. "/run.json").loss)
+  -- Shown again, it is still no training without evaluation.
+  said, result = go()
+  lu.assertTrue(result.loss ~= result.loss)
+  lu.assertEquals(#said, 2)
+end
+
+function TestHooks:test_a_finished_training_does_not_end_again()
+  local log = folder()
+  local function hooks() return {
+    { name = "end", at = "end", call = function(state) note(log, state.step) end },
+    { name = "stop", every = 6, call = function() if not core.exists(log .. ".on") then return "enough" end end },
+  } end
+  local dir = folder()
+  warned(train, { hooks = hooks(), dir = dir })
+  warned(train, { hooks = hooks(), dir = dir })
+  lu.assertEquals(noted(log), "6 ")
+  note(log .. ".on", 1)
+  train { hooks = hooks(), dir = dir, accept_changes = true }
+  train { hooks = hooks(), dir = dir }
+  lu.assertEquals(noted(log), "6 12 ")
+end
+
+-- One that is over at its first event had not ended before.
+function TestHooks:test_a_new_training_that_is_over_at_once()
+  local said, result = warned(train, { max_minutes = 1e-9, log_every = 1 })
+  lu.assertEquals(result.steps, 1)
+  lu.assertStrContains(result.stopped, "the 1e-09 minutes it may take are over")
+  lu.assertEquals(said, {})
+end
+
 function TestHooks:test_a_resumed_training_keeps_their_cadence()
   local dir, whole, log = folder(), folder(), folder()
   local function hooks() return {
@@ -179,8 +250,12 @@ function TestHooks:test_mistakes()
   lu.assertErrorMsgContains("at", train, hook { at = "start", call = nothing })
   lu.assertErrorMsgContains("hook 'x' of train is called at evaluations, and the corpus has no validation text", train,
     hook { name = "x", at = "evaluation", call = nothing })
-  lu.assertErrorMsgContains("hook '1' at update 2: an error that is a table, not a text: code = 3, why = full", train,
-    hook { every = 2, call = function() error { code = 3, why = "full", of = {} } end })
+  lu.assertErrorMsgContains("hook '1' at update 2: an error that is a table, not a text: code = 3, why = full, "
+    .. "...", train, hook { every = 2, call = function() error { code = 3, why = "full", of = {} } end })
+  lu.assertErrorMsgContains("hook '1' at update 2: an error that is a table, not a text: code = 3", train,
+    hook { every = 2, call = function()
+      error(setmetatable({ code = 3 }, { __tostring = function() error "not this either" end }))
+    end })
   lu.assertErrorMsgContains("hook '1' at update 2: it returned a number", train,
     hook { every = 2, call = function() return 3 end })
   lu.assertErrorMsgContains("hook '1' at update 2: it returned an empty text", train,

@@ -236,6 +236,20 @@ sonde.norm("drawn", { options = {} }, function(site, _, x)
   return x:rmsnorm(gain, 1e-6)
 end)
 
+-- One number in some of its places, one for each item in others.
+sonde.norm("mixed", { options = {} }, function(site, _, x)
+  local gain = site:param("weight", { site.width }, "gain", 1)
+  local each = (x * x):mean(3):reshape { site.batch * site.context }
+  site:publish("loss.mixed", site.slot == "attn" and each or each:sum():reshape { 1 })
+  return x:rmsnorm(gain, 1e-6)
+end)
+
+function TestAdded:test_one_name_in_two_forms()
+  lu.assertErrorMsgContains("'loss.mixed' is published as one number in block 0 and as one for each item in block 0; "
+    .. "publish it alike, or give the two their own names", train, language_model { norm = "mixed" }, corpus,
+    { steps = 1 })
+end
+
 function TestAdded:test_a_module_adds_to_the_loss_and_reports()
   local model = language_model { norm = "drawn" }
   local result = train(model, corpus, { steps = 1, lr = 0, accumulate = 2 })
@@ -334,6 +348,8 @@ function TestRefusals:test_an_evaluation_that_has_no_loss()
   data.features:set(3, 0 / 0)
   lu.assertErrorMsgContains("array 'features' holds NaN or an infinite value, the first at element 3", sonde.evaluate,
     model, sonde.feed { train = data, validation = data })
+  lu.assertErrorMsgContains("train: the feed's validation array 'features' holds NaN or an infinite value, the first "
+    .. "at element 3", train, model, sonde.feed { train = rows(8, 1), validation = data }, { steps = 1 })
   model:params():find("classifier.weight"):set(1, 0 / 0)
   lu.assertErrorMsgContains("the weights are not finite: 'classifier.weight'", sonde.evaluate, model,
     sonde.feed { train = rows(8, 1), validation = rows(8, 1) })

@@ -81,23 +81,32 @@ function format.shell_word(word)
   return "'" .. string.gsub(word, "'", "'\\''") .. "'"
 end
 
---- What an error says, of any value that a script may raise: of a table without __tostring its fields that are
---- numbers, texts or booleans, by name.
+local SAID, CUT = 300, "..."
+
+--- What an error says, of any value that a script may raise: of a table without a __tostring that gives a text its
+--- fields that are numbers, texts or booleans, by name, and "..." for others.
 ---@param raised any
 ---@return string
 function format.reason(raised)
   local kind, meta = type(raised), getmetatable(raised)
-  local says = kind == "string" or kind == "number" or (type(meta) == "table" and meta.__tostring)
-  if says then return tostring(raised) end
-  local fields = {}
-  for key, value in pairs(kind == "table" and raised or {}) do
+  if kind == "string" or kind == "number" then return tostring(raised) end
+  if type(meta) == "table" and meta.__tostring then
+    local ok, text = pcall(tostring, raised)        -- the value is a script's, and may raise again
+    if ok and type(text) == "string" then return text end
+  end
+  local fields, left_out = {}, false
+  for key, value in next, kind == "table" and raised or {} do
     local simple = type(value) == "string" or type(value) == "number" or type(value) == "boolean"
+    simple = simple and (type(key) == "string" or type(key) == "number")
     if simple then fields[#fields + 1] = tostring(key) .. " = " .. tostring(value) end
+    left_out = left_out or not simple
   end
   table.sort(fields)
+  if left_out then fields[#fields + 1] = CUT end
   local text = string.gsub(table.concat(fields, ", "), "%c", " ")
+  if #text > SAID then text = string.sub(text, 1, SAID) .. CUT end
   return "an error that is " .. (kind == "nil" and "nil" or "a " .. kind) .. ", not a text"
-    .. (#fields > 0 and ": " .. string.sub(text, 1, 300) or "")
+    .. (#fields > 0 and ": " .. text or "")
 end
 
 return format

@@ -20,14 +20,16 @@ local function read_model(options)
   end
   local model = transformer.new(sections.model, where "model")
   for _, key in ipairs { "batch", "context", "dtype" } do o[key] = options[key] or o[key] end
-  train.resolve_step(model, o, function() return where "train" {} end, where "train")
+  local function place() return where "train" {} end
+  train.resolve_step(model, o, place, where "train")
+  if o.steps or o.tokens then train.resolve_updates(model, o, sections.train, place, where "train") end
   if o.memory_budget == 0 then o.memory_budget = machine.memory() or 0 end
   return model, o, options.memory and machine.bytes(options.memory, "--memory", function() return "" end)
 end
 
 local function show(info)
-  local recomputed = info.recomputed_blocks > 0 and string.format(", %d blocks recomputed", info.recomputed_blocks)
-    or ""
+  local blocks = info.recomputed_blocks
+  local recomputed = blocks > 0 and string.format(", %d block%s recomputed", blocks, blocks == 1 and "" or "s") or ""
   local rows = {
     { "parameters", string.format("%d (%d without embedding and head)", info.parameters, info.non_embedding) },
     { "tokens a step", string.format("%d (%d sequences of %d)", info.batch * info.context, info.batch, info.context) },

@@ -46,9 +46,9 @@ return {
     if options.json then
       output.print_json(result)
     elseif not result.diverged then
-      local what = result.validated and string.format("validation loss %.4f  perplexity %.2f", result.loss,
-        result.perplexity)
-        or string.format("no validation text: training loss %.4f", result.loss)
+      local what = string.format("%s loss %.4f", result.validated and "validation" or "no validation text: training",
+        result.loss)
+      if result.perplexity then what = what .. string.format("  perplexity %.2f", result.perplexity) end
       print(string.format("%s  %d steps, %d tokens, %.0f tokens/s  in %s", what, result.steps, result.tokens,
         result.tokens_per_s, result.run_dir))
       if result.stopped then print("ended early: " .. result.stopped) end

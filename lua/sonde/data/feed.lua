@@ -160,14 +160,17 @@ function feed.check_rows(handle, trace, source)
   end
 end
 
---- The first validation array that holds NaN or an infinite value, and where (element, from 1); nil: none does.
----@param source sonde.feed
----@return string|nil name, integer|nil element
-function feed.not_finite(source)
-  for _, part in ipairs(source.parts) do
+--- Refuses a feed with a validation array that holds NaN or an infinite value: it gives no loss.
+---@param source sonde.corpus|sonde.feed
+---@param what string      who asks, for the message
+function feed.refuse_not_finite(source, what)
+  for _, part in ipairs(feed.is(source) and source.parts or {}) do
     for i = 1, part.valid and part.valid:dtype() == "f32" and part.valid:count() or 0 do
       local value = part.valid:get(i)
-      if value - value ~= 0 then return part.name, i end
+      if value - value ~= 0 then
+        error(core.where() .. string.format("%s: the feed's validation array '%s' holds NaN or an infinite value, the "
+          .. "first at element %d", what, part.name, i), 0)
+      end
     end
   end
 end

@@ -67,16 +67,6 @@ local function add_rows(model, feed, rows, context, options, sums)
   return names
 end
 
--- Refuses data and weights that give a loss which is no finite number.
-local function check_finite(model, source)
-  local name, element = feeds.not_finite(source)
-  if name then
-    error(core.where() .. string.format("evaluate: the feed's validation array '%s' holds NaN or an infinite value, "
-      .. "the first at element %d", name, element), 0)
-  end
-  model:check_finite()
-end
-
 -- The same of a feed's validation rows: whole batches, then what is left.
 local function of_feed(model, source, options)
   if not feeds.validates(source) then error(core.where() .. "the feed has no validation rows to evaluate on", 0) end
@@ -98,7 +88,10 @@ local function of_feed(model, source, options)
   if sums[2] == 0 then
     error(core.where() .. "evaluate: the feed's validation data have no item that counts: all targets are -1", 0)
   end
-  if sums[1] - sums[1] ~= 0 then check_finite(model, source) end
+  if sums[1] - sums[1] ~= 0 then           -- data or weights may be why: they are refused then
+    feeds.refuse_not_finite(source, "evaluate")
+    model:check_finite()
+  end
   local result = { loss = sums[1] / sums[2], tokens = math.floor(sums[2] + 0.5), context = context, windows = all,
     metrics = {}, document_mask = traced.document_end }
   for i, name in ipairs(names) do result.metrics[name] = sums[i + 2] / sums[2] end

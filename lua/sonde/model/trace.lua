@@ -272,7 +272,7 @@ end
 -- What modules have published under "KIND.NAME", the sum of those of one name, in the order of their first.
 local function published(self, kind)
   local list, at, items = {}, {}, self.loss:dims()[1]
-  local function take(block)
+  local function take(block, from)
     for _, each in ipairs(block:published(self.graph)) do
       local name = string.match(each.name, "^" .. kind .. "%.(.+)$")
       local count = 1
@@ -285,10 +285,13 @@ local function published(self, kind)
         local node = each.node:reshape { count }
         local there = at[name]
         if there and #there.node:dims() == 1 and there.node:dims()[1] ~= count then
-          error(core.where() .. "'" .. each.name .. "' is published as one number and as one for each item", 0)
+          local first, other = there.from, from
+          if count ~= 1 then first, other = from, there.from end
+          error(core.where() .. "'" .. each.name .. "' is published as one number " .. first .. " and as one for each "
+            .. "item " .. other .. "; publish it alike, or give the two their own names", 0)
         end
         if not there then
-          at[name] = { name = name, node = node }
+          at[name] = { name = name, node = node, from = from }
           list[#list + 1] = at[name]
         else
           there.node = there.node + node
@@ -297,9 +300,9 @@ local function published(self, kind)
     end
   end
   for index = 1, self.model.config.depth do
-    if self.parts[index] then take(self.parts[index].shared) end
+    if self.parts[index] then take(self.parts[index].shared, "in block " .. index - 1) end
   end
-  take(self.shared)
+  take(self.shared, "outside the blocks")
   return list
 end
 

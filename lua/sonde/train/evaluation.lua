@@ -73,7 +73,7 @@ function evaluation:hooks(others)
   if self.options then
     local function call(state) run(self, state) end
     if self.options.every then list[1] = { name = "eval", every = self.options.every, call = call } end
-    list[#list + 1] = { name = "eval", at = "end", call = function(state)
+    list[#list + 1] = { name = "eval", at = "end", again = true, call = function(state)
       if not state.diverged then call(state) end
     end }
   end

@@ -35,17 +35,21 @@ local function training_state(model, step)
   return bytes, trained
 end
 
--- The nodes of a training step: the loss, and the gradient of every parameter that is trained, which goes to a buffer
--- of its own.
+-- The nodes of a training step: the loss, the gradient of every parameter that is trained, which goes to a buffer of
+-- its own, and what is reported; and those that the updates which measure blocks have beside these.
 local function training_step(trace, trained, step, options)
-  local total = step.teachers and distill.attach(trace, step, options).total or trace.total or trace.loss:sum()
-  local leaves, outputs, tensors = {}, { total }, {}
+  local train = require "sonde.train"
+  local learns = train.learned(trace, trace, step, options)
+  local loss = learns.loss:sum()
+  local leaves, outputs, tensors = {}, { loss }, {}
   for i, name in ipairs(trained) do
     leaves[i] = trace.graph:find(name)
     tensors[i + 1] = core.tensor("f32", leaves[i]:dims())
   end
-  for i, gradient in ipairs(outputs[1]:grad(leaves)) do outputs[i + 1] = gradient end
-  return outputs, tensors
+  for i, gradient in ipairs((learns.total or loss):grad(leaves)) do outputs[i + 1] = gradient end
+  for _, metric in ipairs(learns.metrics) do outputs[#outputs + 1] = metric.node:sum() end
+  local probes, entropies = train.measured(trace, step)
+  return outputs, tensors, core.training_measures(probes or {}, entropies)
 end
 
 -- The options of the trace. Which token ends a document changes no plan.
@@ -69,12 +73,24 @@ local function left_of(budget, state, base, parameters)
   return math.floor(budget - state - base)
 end
 
+-- The plan of an update, and as its trainer has them the arena and the blocks that are recomputed: the updates that
+-- measure blocks have a plan of their own, which needs more and must fit too.
 local function plan_step(model, step, trained, left)
   local options = traced(model, step)
   local trace = model:trace(options)
-  local outputs, tensors = training_step(trace, trained, step, options)
-  local plan = core.plan(outputs, { compute = step.dtype, recompute = step.recompute, memory_budget = left }, tensors)
-  return plan, trace
+  local outputs, tensors, measures = training_step(trace, trained, step, options)
+  local how = { compute = step.dtype, recompute = step.recompute, memory_budget = left }
+  local plan = core.plan(outputs, how, tensors)
+  local info = plan:info()
+  if #measures > 0 then
+    for _, node in ipairs(measures) do outputs[#outputs + 1] = node end
+    local measuring = core.plan(outputs, how, tensors)
+    local its = measuring:info()
+    measuring:close()
+    info.arena_bytes = math.max(info.arena_bytes, its.arena_bytes)
+    info.recomputed_blocks = math.max(info.recomputed_blocks, its.recomputed_blocks)
+  end
+  return plan, trace, info
 end
 
 -- Whether a plan was refused because it needs more than it may take: no other failure says anything about smaller ones.
@@ -110,9 +126,8 @@ function forecast.step(model, step, memory)
   local state, trained = training_state(model, step)
   local budget = memory or step.memory_budget > 0 and step.memory_budget or nil
   local left = left_of(budget, state, memory and base or 0, count.total)
-  local ok, plan, trace = pcall(plan_step, model, step, trained, left)
+  local ok, plan, trace, info = pcall(plan_step, model, step, trained, left)
   if not ok then error(is_too_large(plan) and plan .. what_fits(model, step, trained, left) or plan, 0) end
-  local info = plan:info()
   info.parameters, info.non_embedding, info.batch, info.context = count.total, count.non_embedding, step.batch,
     step.context
   info.state_bytes, info.base_bytes, info.peak_bytes = state, base, info.arena_bytes + state + base
@@ -127,11 +142,11 @@ end
 ---@return number forward
 function forecast.flops_per_token(model, context)
   local train = require "sonde.train"
-  local step = train.resolve(model, { batch = 1, context = context, steps = 1 })
+  local step = train.resolve(model, { batch = 1, context = context, steps = 1, probe_every = 0 })
   local _, trained = training_state(model, step)
   local function count(of)
-    local plan = plan_step(model, step, of)
-    local flops = plan:info().model_flops / context
+    local plan, _, info = plan_step(model, step, of)
+    local flops = info.model_flops / context
     plan:close()
     return flops
   end

@@ -57,8 +57,8 @@ function hooks.prepare(list, fields)
   if #every > 0 then fields.hook_every = every end
 end
 
-local function due(hook, event)
-  if hook.at == "end" then return event.done or event.diverged end
+local function due(hook, event, again)
+  if hook.at == "end" then return event.diverged or event.done and (hook.again or not again) end
   if not event.hook then return false end
   if hook.at == "evaluation" then return event.evaluated end
   return event.step % hook.every == 0
@@ -77,10 +77,12 @@ end
 ---@param event table
 ---@param model sonde.model
 ---@param trainer userdata
-function hooks.call(list, event, model, trainer)
+---@param again boolean     it had ended before: hooks at the end were called then, and only those whose results are not
+--- kept, which say `again`, are once more
+function hooks.call(list, event, model, trainer, again)
   local stopped = false
   for _, hook in ipairs(list or {}) do
-    if due(hook, event) then
+    if due(hook, event, again) then
       local ok, reason = pcall(hook.call, state_of(event, model))
       if not ok then
         if core.interrupted() then error(reason, 0) end

@@ -19,6 +19,7 @@ local feeds = require "sonde.data.feed"
 local gradual = require "sonde.sparse.gradual"
 local hooks = require "sonde.train.hooks"
 local on_policy = require "sonde.distill.on_policy"
+local format = require "sonde.base.format"
 local front = require "sonde.base.front"
 local glob = require "sonde.base.glob"
 local machine = require "sonde.base.machine"
@@ -254,6 +255,19 @@ function train.resolve_step(model, o, where, places)
   train.frozen(model:params(), o.trainable, where)
 end
 
+--- Fills in what follows from the number of updates: the rates, and what else changes from one to the next.
+---@param model sonde.model
+---@param o table                changed, after resolve_step
+---@param given table            the options as they were given
+---@param where fun(): string
+---@param places? sonde.where    the place of an option
+function train.resolve_updates(model, o, given, where, places)
+  schedule.resolve_length(o, where)
+  distill.resolve_weights(o, where)
+  o.sparsity = o.sparsity and gradual.check(o.sparsity, model, o.steps, places)
+  schedule.resolve(o, given, where)
+end
+
 --- Checks options and fills every one in, those that follow from others included.
 ---@param model sonde.model
 ---@param options table
@@ -263,10 +277,7 @@ function train.resolve(model, options, where)
   local o = args.check(train.schema, options, "train", where)
   local function place() return where and where({}) or core.where() end
   train.resolve_step(model, o, place, where)
-  schedule.resolve_length(o, place)
-  distill.resolve_weights(o, place)
-  o.sparsity = o.sparsity and gradual.check(o.sparsity, model, o.steps, where)
-  schedule.resolve(o, options, place)
+  train.resolve_updates(model, o, options, place, where)
   if o.decay_embeddings == nil then o.decay_embeddings = model.config.tie end
   o.loss_bound = o.loss_bound or default_bound(o.objective or model.objective, model.config)
   hooks.check(o.hooks, place)
@@ -355,14 +366,28 @@ local function targets_of(trace, feed)
   end
 end
 
--- What is minimised and reported in training: the trace's, or that with its teachers.
-local function learned(trace, steady, o, options)
+--- What is minimised and reported in training: the trace's, or that with its teachers.
+---@param trace sonde.trace
+---@param steady sonde.trace     that evaluations are of
+---@param o table                options of the training, resolved
+---@param options table          of the trace
+---@return { loss: sonde.node, total: sonde.node|nil, metrics: table[] }
+function train.learned(trace, steady, o, options)
   local metrics = reported_of(trace, steady)
   if not o.teachers then return { loss = trace.loss, total = trace.total, metrics = metrics } end
   local found = distill.attach(trace, o, options)
   for _, metric in ipairs(found.metrics) do metrics[#metrics + 1] = metric end
   found.metrics = metrics
   return found
+end
+
+--- What some updates measure of the blocks: the values whose variance is recorded, and the entropies of attention.
+---@param trace sonde.trace
+---@param o table                options of the training
+---@return sonde.node[]|nil probes, sonde.node[]|nil entropies   nil where no update measures
+function train.measured(trace, o)
+  if o.probe_every == 0 then return nil end
+  return trace.blocks, attention_weights.entropies(trace)
 end
 
 local function make_trainer(model, corpus, o, run, called)
@@ -375,14 +400,14 @@ local function make_trainer(model, corpus, o, run, called)
   local options = traced(model, corpus, o, true)
   local trace = model:trace(options)
   local steady = model.config.dropout > 0 and model:trace(traced(model, corpus, o, false))
-  local learns = learned(trace, steady or trace, o, options)
+  local learns = train.learned(trace, steady or trace, o, options)
+  local probes, entropies = train.measured(trace, o)
   feeds.check_rows(feed, trace, corpus)
   local fields = {
     factors = train.factors(model:params(), o.groups, core.where),
     eval_loss = steady and steady.loss or o.teachers and trace.loss or nil, total = learns.total,
-    metrics = learns.metrics, courses = o.courses, probes = trace.blocks,
-    entropies = o.probe_every > 0 and attention_weights.entropies(trace) or nil,
-    blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
+    metrics = learns.metrics, courses = o.courses, probes = probes,
+    entropies = entropies, blocks = model.config.depth, optimizer = o.optimizer.name, optimizer_options = optimizer,
     targets = targets_of(trace, feed), seed = model.config.seed, tick_seconds = 0.2,
     checkpoint_seconds = 60 * o.checkpoint_minutes, peak_flops = peak(o.dtype),
   }
@@ -401,7 +426,8 @@ local function make_trainer(model, corpus, o, run, called)
 end
 
 ---@class sonde.training      what sonde.train returns
----@field loss number         mean validation loss in nats; of training when there is none; NaN when it diverged at once
+---@field loss number         mean validation loss in nats, NaN where that is none; of training when there is no
+--- evaluation; NaN when it diverged at once
 ---@field perplexity? number  exp(loss); none where there is no validation text
 ---@field metrics table<string, number>   of the objective and the modules, like loss; "loss.NAME": added in training
 ---@field train_loss number   mean over the last updates
@@ -430,7 +456,8 @@ local function result_of(model, o, event, trainer, run)
   local learns = objectives.find((o.objective or model.objective).name)
   local rate = event.seconds > 0 and event.tokens / event.seconds or 0
   return {
-    loss = loss, perplexity = event.val_loss and learns.perplexity and math.exp(loss) or nil, metrics = metrics,
+    loss = loss, metrics = metrics,
+    perplexity = event.val_loss and loss == loss and learns.perplexity and math.exp(loss) or nil,
     train_loss = train_loss, steps = event.step, tokens = event.tokens,
     tokens_per_s = rate, seconds = event.seconds, mfu = rate * trainer:flops() / peak(o.dtype),
     validated = event.val_loss ~= nil, best_loss = event.best_loss, stopped = event.stopped,
@@ -449,20 +476,21 @@ local function next_event(trainer, sampler)
   return event
 end
 
--- Runs the trainer to its end; says so where it ended before, in an earlier session.
-local function loop(trainer, sampler, display, o, model, board, called)
-  local event, events = nil, 0
+-- Runs the trainer to its end; says so where it ended before, in an earlier session. `ended`: the run was recorded as
+-- done then.
+local function loop(trainer, sampler, display, o, model, board, called, ended)
+  local event, first = nil, trainer:step()
   if o.profile then trainer:profile() end
   repeat
-    event, events = next_event(trainer, sampler), events + 1
+    event = next_event(trainer, sampler)
     display:show(event)
     if board and event.logged then board:update() end
     if #called > 0 then
       if event.hook or event.done or event.diverged then display:clear() end
-      hooks.call(called, event, model, trainer)
+      hooks.call(called, event, model, trainer, ended and event.step == first)
     end
   until event.done or event.diverged or event.interrupted
-  if events == 1 and event.done and event.stopped then
+  if event.step == first and event.done and event.stopped then
     core.warn("this training ended before its last update: " .. event.stopped .. "; --accept-changes lets it go on")
   end
   return event
@@ -485,7 +513,7 @@ local function report(run, own, result)
   if own then run:finish(result.diverged and "diverged" or "done", result.diverged or "") end
 end
 
-local function perform(model, corpus, o, run, own, commit, finished)
+local function perform(model, corpus, o, run, own, commit, finished, ended)
   local tasks = evaluation.new(o.eval, corpus.tokenizer)
   local called = o.sparsity and { gradual.hook(o.sparsity) } or {}
   for _, hook in ipairs(tasks:hooks(o.hooks) or {}) do called[#called + 1] = hook end
@@ -496,7 +524,7 @@ local function perform(model, corpus, o, run, own, commit, finished)
   local memory = trainer:memory()
   local display = progress.new(o.progress and not current.quiet, memory.arena + memory.state)
   if o.progress then front.begin() end
-  local ok, event = pcall(loop, trainer, sampler, display, o, model, board, called)
+  local ok, event = pcall(loop, trainer, sampler, display, o, model, board, called, ended)
   if board then board:close() end
   if sampler then sampler:close() end
   display:clear()
@@ -510,6 +538,11 @@ local function perform(model, corpus, o, run, own, commit, finished)
     error(string.format("stopped at step %d of %d%s", event.step, event.steps, go_on), 0)
   end
   local result = result_of(model, o, event, trainer, run)
+  if result.validated and not result.diverged and not format.finite(result.loss) then
+    core.warn(string.format("the validation loss is %s, and so is the loss of the result, whose training loss is %.4f: "
+      .. "look at the validation data and at the weights", result.loss ~= result.loss and "NaN" or "infinite",
+      result.train_loss))
+  end
   if o.sparsity then
     local short
     result.sparsity, short = gradual.reached(model, o.sparsity, event.step)
@@ -548,15 +581,16 @@ function train.train(model, corpus, options, where)
   if waits and not feeds.validates(corpus) then
     error(core.where() .. waits .. ", and the corpus has no validation text", 0)
   end
+  feeds.refuse_not_finite(corpus, "train")
   start.views(model, o)
   gradual.views(model, o.sparsity)
-  local run, own, commit, finished = run_folder.open(model, corpus, o)
+  local run, own, commit, finished, ended = run_folder.open(model, corpus, o)
   if o.log and o.log[1] and not run then
     error(core.where() .. "option 'log' of train writes into the run folder, and there is none; give dir", 0)
   end
   require("sonde.data").used_by(corpus, model)
   local trained = distill.trained(model, o)
-  local ok, result = pcall(perform, trained, corpus, o, run, own, commit, finished)
+  local ok, result = pcall(perform, trained, corpus, o, run, own, commit, finished, ended)
   if not ok and own and run:record().status == "running" then
     local reason = string.gsub(tostring(result), "\n.*", "")
     pcall(run.finish, run, core.interrupted() and "interrupted" or "failed", reason)

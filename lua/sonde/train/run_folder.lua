@@ -49,6 +49,7 @@ end
 ---@return boolean own           whether the caller ends the run
 ---@return function|nil commit   writes down what the training is made with
 ---@return boolean finished      the run is done, and nothing of its record changes
+---@return boolean ended         the run was done, which it is no more where updates are left
 function run_folder.open(model, corpus, o)
   local run, own = open_folder(o)
   local config
@@ -62,8 +63,9 @@ function run_folder.open(model, corpus, o)
     if own then run:close() end
     error(finished, 0)
   end
-  if not run then return nil, false, nil, false end
-  finished = finished and own and run:is_done()
+  if not run then return nil, false, nil, false, false end
+  local ended = own and run:is_done()
+  finished = finished and ended
   if own and not finished then run:begin(front.command_line()) end
   return run, own, function()
     local plugins = commit()
@@ -72,7 +74,7 @@ function run_folder.open(model, corpus, o)
       corpus = { name = corpus.spec, sha256 = corpus.hash, tokenizer = corpus.tokenizer_hash }, plugins = plugins,
       from = start.facts(o, run, config.begins_with),
     }
-  end, finished
+  end, finished, ended
 end
 
 return run_folder
