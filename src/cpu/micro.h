@@ -19,8 +19,8 @@ enum { SONDE_GROUP = 16, SONDE_GROUP_WORDS = 16 };   /* words of k that are pack
 enum { SONDE_ADDS = 1, SONDE_FAR = 2 };
 
 typedef struct sonde_micro {
-  /* How many k of an f32 product at a time, at most BLOCK_K (gemm_tiles.h): a panel of B and the rows of A of a tile stay
-   * in the L2 cache. */
+  /* How many k of an f32 product at a time, at most BLOCK_K (gemm_tiles.h): a panel of B and the rows of A of a tile
+   * stay in the L2 cache. */
   int64_t depth;
   /* out_type: sonde_dtype of C. how: SONDE_ADDS, SONDE_FAR. */
   void (*f32)(int64_t m, int64_t n, int64_t k, const float *a, int64_t rs, int64_t cs, int64_t step,

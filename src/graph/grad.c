@@ -34,8 +34,8 @@ static int step_back(walk *w, sonde_node *n, sonde_error *err) {
   int rc = n->def->grad(w->g, n, dout, din), by = 0;
   while (by < n->def->n_out - 1 && (!by || !dout[by])) by++;      /* a result beside the first, if one is asked for */
   if (rc == SONDE_EUNSUP && !w->g->first.code)
-    return sonde_fail(err, rc, "%s%sop '%s' has no gradient by its result %d of such inputs; 'sonde plugin ops %s' says "
-                      "what it has", sonde_node_scope(n), n->scope >= 0 ? ": " : "", n->def->name,
+    return sonde_fail(err, rc, "%s%sop '%s' has no gradient by its result %d of such inputs; 'sonde plugin ops %s' "
+                      "says what it has", sonde_node_scope(n), n->scope >= 0 ? ": " : "", n->def->name,
                       dout[by] ? by + 1 : 1, n->def->name);
   if (rc && !w->g->first.code) return sonde_fail(err, rc, "the gradient rule of op '%s' failed", n->def->name);
   if (w->g->first.code) return sonde_graph_error(w->g, err);

@@ -471,8 +471,8 @@ const sonde_op_def sonde_ops_attention[] = {
      .flags = SONDE_OP_BF16_IN | SONDE_OP_BF16_OUT,
      .doc =
          "softmax(scale q k^T) v by head: q [B, T, H, Dh], k and v [B, Tk, KV, Dh] -> [B, T, H, Dh], "
-         "log-sum-exp [B, H, T], and the entropy [B, H, T] in nats of each query's weights, the two without a gradient. "
-         "f0: scale (0: 1/sqrt(Dh)), "
+         "log-sum-exp [B, H, T], and the entropy [B, H, T] in nats of each query's weights; only the first has a "
+         "gradient. f0: scale (0: 1/sqrt(Dh)), "
          "f1: soft-cap c on scores, c tanh(scale q k / c) (0: none), "
          "i0: causal (query i sees keys to i + Tk - T), "
          "i1: window, own position included (0: all), i2: sinks, the first keys that a query sees beside its window, "

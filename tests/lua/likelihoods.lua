@@ -244,7 +244,8 @@ function TestLikelihoods:test_segments()
   local graph = core.graph()
   local x = graph:input("x", "f32", { 1, 4, 1, 2 })
   local y = x:attention(x, x, { starts = graph:input("segments", "i32", { 1, 2, 4 }) })
-  lu.assertErrorMsgContains("op 'attention' has no gradient by its result 1 of such inputs", function() y:sum():grad { x } end)
+  lu.assertErrorMsgContains("op 'attention' has no gradient by its result 1 of such inputs",
+    function() y:sum():grad { x } end)
   local plan = core.plan { y }
   local values = { 1, 0, 0, 1, 5, 5, 2, 1 }
   plan:run { x = values, segments = { 0, 2, -1, 0, 3, 1, 0, 1 } }      -- 0 1, and 0 with 3 behind it
