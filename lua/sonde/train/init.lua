@@ -426,8 +426,7 @@ local function make_trainer(model, corpus, o, run, called)
 end
 
 ---@class sonde.training      what sonde.train returns
----@field loss number         mean validation loss in nats, NaN where that is none; of training when there is no
---- evaluation; NaN when it diverged at once
+---@field loss number         mean validation loss in nats (may be NaN); of training without any; NaN: diverged at once
 ---@field perplexity? number  exp(loss); none where there is no validation text
 ---@field metrics table<string, number>   of the objective and the modules, like loss; "loss.NAME": added in training
 ---@field train_loss number   mean over the last updates
