@@ -41,21 +41,17 @@ static inline void put(float *wide, uint16_t *narrow, vec x) {
   store(wide, x);
 }
 
-/* The exponent of a block's scores. The shift is a rounded product with the same scale: were this one joined with the
- * difference, that of the largest score would not be 0, and at scores from 1e4 on its exponential not 1. */
-static inline vec exponent(const float *s, float scale, vec shift) { return rounded_product(load(s) * scale) - shift; }
-
 /* Inlined for either case of `weighed`, so that the loop does not ask. x of a hidden key is -infinity, whose product
  * with its weight, 0, would be none. */
-static inline __attribute__((always_inline)) void exp_sums(float *s, uint16_t *narrow, float scale, const float *shift,
+static inline __attribute__((always_inline)) void exp_sums(float *s, uint16_t *narrow, float scale, const float *top,
                                                            float *sum, float *weighed, int64_t keys) {
-  vec down[WIDE], total[WIDE], by_x[WIDE];
-  for (int v = 0; v < WIDE; v++) down[v] = load(shift + v * LANES), total[v] = load(sum + v * LANES);
+  vec most[WIDE], total[WIDE], by_x[WIDE];
+  for (int v = 0; v < WIDE; v++) most[v] = load(top + v * LANES), total[v] = load(sum + v * LANES);
   for (int v = 0; v < WIDE; v++) by_x[v] = weighed ? load(weighed + v * LANES) : total[v];
   for (int64_t k = 0; k < keys; k++)
     for (int v = 0; v < WIDE; v++) {
       const int64_t at = k * SONDE_BLOCK + v * LANES;
-      const vec x = exponent(s + at, scale, down[v]), e = exp_of(x);
+      const vec x = (load(s + at) - most[v]) * scale, e = exp_of(x);
       put(s + at, narrow ? narrow + at : NULL, e);
       total[v] += e;
       if (weighed) by_x[v] += e * max_of((vec){0} + EXP_LEAST, x);
@@ -64,12 +60,14 @@ static inline __attribute__((always_inline)) void exp_sums(float *s, uint16_t *n
   for (int v = 0; v < WIDE && weighed; v++) store(weighed + v * LANES, by_x[v]);
 }
 
-static void col_exp(float *s, uint16_t *narrow, float scale, const float *shift, float *sum, float *weighed,
+static void col_exp(float *s, uint16_t *narrow, float scale, const float *top, float *sum, float *weighed,
                     int64_t keys) {
-  if (weighed) exp_sums(s, narrow, scale, shift, sum, weighed, keys);
-  else exp_sums(s, narrow, scale, shift, sum, NULL, keys);
+  if (weighed) exp_sums(s, narrow, scale, top, sum, weighed, keys);
+  else exp_sums(s, narrow, scale, top, sum, NULL, keys);
 }
 
+/* The shift holds a rounded product with the same scale: were this one joined with the difference, that of the largest
+ * score would not be 0, and at scores from 1e4 on its exponential not 1. */
 static void col_grad(float *s, float *ds, const float *slope, uint16_t *const narrow[2], float scale,
                      const float *shift, const float *delta, int64_t keys) {
   vec down[WIDE], less[WIDE];
@@ -77,7 +75,7 @@ static void col_grad(float *s, float *ds, const float *slope, uint16_t *const na
   for (int64_t k = 0; k < keys; k++)
     for (int v = 0; v < WIDE; v++) {
       const int64_t at = k * SONDE_BLOCK + v * LANES;
-      vec p = exp_of(exponent(s + at, scale, down[v]));
+      vec p = exp_of(rounded_product(load(s + at) * scale) - down[v]);
       vec d = p * (load(ds + at) - less[v]) * scale;
       if (slope) d *= load(slope + at);
       put(s + at, narrow ? narrow[0] + at : NULL, p);

@@ -310,22 +310,21 @@ typedef struct softmax {         /* one block of queries on its way through the 
 /* Scores to exp(scale score - scale top), taking the older totals and results down to the new top. With products in
  * bf16 the weights go to `rounded`. */
 static void update(const attention *t, const meeting *m, softmax *x, float *s, uint16_t *rounded) {
-  float before[SONDE_BLOCK], shift[SONDE_BLOCK];
+  float before[SONDE_BLOCK];
   const int weighs = t->c->n_out > 2 && t->c->out[2];
   memcpy(before, x->top, sizeof before);
   for (int64_t v = 0; v < m->groups; v++)
     t->simd->col_max(x->top + v * STEP, s + m->from[v] * SONDE_BLOCK + v * STEP, m->to[v] - m->from[v]);
-  for (int64_t i = 0; i < SONDE_BLOCK; i++) shift[i] = t->scale * x->top[i];
   for (int64_t i = 0; i < m->n; i++)
     if (x->total[i] != 0 && before[i] != x->top[i]) {
-      const float down = t->scale * before[i] - shift[i], shrink = expf(down);
+      const float down = t->scale * (before[i] - x->top[i]), shrink = expf(down);
       if (weighs) x->weighed[i] = shrink * (x->weighed[i] + x->total[i] * down);
       x->total[i] *= shrink;
       t->simd->common.scale(x->out + i * t->width, x->out + i * t->width, shrink, t->width);
     }
   for (int64_t v = 0; v < m->groups; v++) {
     const int64_t at = m->from[v] * SONDE_BLOCK + v * STEP;
-    t->simd->col_exp(s + at, t->narrow ? rounded + at : NULL, t->scale, shift + v * STEP, x->total + v * STEP,
+    t->simd->col_exp(s + at, t->narrow ? rounded + at : NULL, t->scale, x->top + v * STEP, x->total + v * STEP,
                      weighs ? x->weighed + v * STEP : NULL, m->to[v] - m->from[v]);
   }
 }
