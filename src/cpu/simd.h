@@ -42,8 +42,8 @@ typedef struct sonde_simd_table {
    * sum, weighed and delta are [SONDE_GROUP]. col_max: top = max(top, s). col_exp: with x = scale (s - top), s =
    * exp(x), sum += exp(x), and, if weighed is not NULL, weighed += x exp(x), 0 for an s of -infinity; s and sum are the
    * same bits with and without it. col_grad: s = exp(scale s - shift), and ds = s (ds - delta) scale (slope, if it is
-   * not NULL). narrow: NULL, or, where the micro product has bf16, where the results go rounded to it, laid out as s (of
-   * col_grad: s into the first, ds into the second), and s and ds are left as they are. */
+   * not NULL). narrow: NULL, or, where the micro product has bf16, where the results go rounded to it, laid out as s
+   * (of col_grad: s into the first, ds into the second), and s and ds are left as they are. */
   void (*col_max)(float *top, const float *s, int64_t keys);
   void (*col_exp)(float *s, uint16_t *narrow, float scale, const float *top, float *sum, float *weighed,
                   int64_t keys);

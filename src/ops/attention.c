@@ -307,7 +307,7 @@ typedef struct softmax {         /* one block of queries on its way through the 
   float out[SONDE_BLOCK * SONDE_HEAD];
 } softmax;
 
-/* Scores to exp(scale score - scale top), taking the older totals and results down to the new top. With products in
+/* Scores to exp(scale (score - top)), taking the older totals and results down to the new top. With products in
  * bf16 the weights go to `rounded`. */
 static void update(const attention *t, const meeting *m, softmax *x, float *s, uint16_t *rounded) {
   float before[SONDE_BLOCK];
