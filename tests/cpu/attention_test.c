@@ -468,7 +468,7 @@ static void refused(int64_t tq, int64_t tk, int64_t h, int64_t kv, int64_t d, do
   const sonde_op_def *def = op_named(sonde_ops_attention, "attention");
   sonde_shape in[3] = {shape_of(SONDE_F32, 4, 1, tq, h, d), shape_of(SONDE_F32, 4, 1, tk, kv, d),
                        shape_of(SONDE_F32, 4, 1, tk, kv, d)},
-              out[2];
+              out[SONDE_MAX_OUT];
   sonde_attr at = {{scale, cap}, {causal, window}};
   sonde_error err = {0};
   assert_int_equal(def->shape(in, 3, &at, out, &err), code);
