@@ -276,6 +276,7 @@ static void nan_in_value(const char *isa) {
     assert_true(isnan(kernel_out(&f, 0, place(0, i, 1, s->t, s->h, s->d))));
   kernel_free(&f);
 }
+static void test_nan_in_value(void **state) { (void)state; on_every_isa(nan_in_value); }
 
 /* What is NaN has no entropy of 0, which would look like weights that all lie on one key. */
 static void nan_in_key(const char *isa) {
@@ -314,8 +315,6 @@ static void large_scores(const char *isa) {
   }
 }
 static void test_large_scores(void **state) { (void)state; on_every_isa(large_scores); }
-
-static void test_nan_in_value(void **state) { (void)state; on_every_isa(nan_in_value); }
 
 /* Documents in one row give what each of them gives alone, to rounding; with starts that cut nothing, the same bits. */
 static void alone(const char *isa) {
